@@ -1,0 +1,252 @@
+//! Kubernetes objects as values, and their names.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A kind without its version: what scope, order and identity depend on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GroupKind {
+    /// API group, empty for the core group.
+    pub group: String,
+    /// Kind in its singular, capitalised form.
+    pub kind: String,
+}
+
+impl GroupKind {
+    /// A kind of a group; the core group is the empty string.
+    pub fn new(group: &str, kind: &str) -> Self {
+        Self { group: group.to_owned(), kind: kind.to_owned() }
+    }
+
+    /// Whether this is `kind` of `group`.
+    pub fn is(&self, group: &str, kind: &str) -> bool {
+        self.group == group && self.kind == kind
+    }
+}
+
+impl fmt::Display for GroupKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.group.is_empty() { f.write_str(&self.kind) } else { write!(f, "{}.{}", self.kind, self.group) }
+    }
+}
+
+/// What makes two manifests the same object: group, kind, namespace and name. The version does not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectId {
+    /// API group, empty for the core group.
+    pub group: String,
+    /// Kind in its singular, capitalised form.
+    pub kind: String,
+    /// Namespace, empty for cluster-scoped objects.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+}
+
+impl ObjectId {
+    /// The identity of `name` in `namespace` (empty: cluster-scoped).
+    pub fn new(kind: &GroupKind, namespace: &str, name: &str) -> Self {
+        Self {
+            group: kind.group.clone(),
+            kind: kind.kind.clone(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// The kind alone.
+    pub fn group_kind(&self) -> GroupKind {
+        GroupKind::new(&self.group, &self.kind)
+    }
+
+    /// Whether this names a core `Namespace`.
+    pub fn is_namespace(&self) -> bool {
+        self.group.is_empty() && self.kind == "Namespace"
+    }
+
+    /// Whether this names a `CustomResourceDefinition`.
+    pub fn is_crd(&self) -> bool {
+        self.group == "apiextensions.k8s.io" && self.kind == "CustomResourceDefinition"
+    }
+
+    /// Value of the annotation `configsync.gke.io/resource-id` (repo-format §12).
+    pub fn resource_id(&self) -> String {
+        let kind = self.kind.to_lowercase();
+        if self.namespace.is_empty() {
+            format!("{}_{}_{}", self.group, kind, self.name)
+        } else {
+            format!("{}_{}_{}_{}", self.group, kind, self.namespace, self.name)
+        }
+    }
+}
+
+/// `deployment.apps/web` or `deployment.apps/shop/web`, lower case kind as kubectl prints it.
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.kind.to_lowercase())?;
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        if !self.namespace.is_empty() {
+            write!(f, "/{}", self.namespace)?;
+        }
+        write!(f, "/{}", self.name)
+    }
+}
+
+/// One Kubernetes object: a JSON map with sorted keys.
+///
+/// Accessors read wrong types as absent (quirks 13); the read checks of `parse` have refused what must not be absent.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Object(pub Map<String, Value>);
+
+impl Object {
+    /// `apiVersion`, empty when missing.
+    pub fn api_version(&self) -> &str {
+        self.0.get("apiVersion").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// API group, empty for the core group.
+    pub fn group(&self) -> &str {
+        self.api_version().split_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// API version without its group.
+    pub fn version(&self) -> &str {
+        let api_version = self.api_version();
+        api_version.split_once('/').map_or(api_version, |(_, version)| version)
+    }
+
+    /// `kind`, empty when missing.
+    pub fn kind(&self) -> &str {
+        self.0.get("kind").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Group and kind.
+    pub fn group_kind(&self) -> GroupKind {
+        GroupKind::new(self.group(), self.kind())
+    }
+
+    /// Whether group and kind are these; the version does not matter.
+    pub fn is_kind(&self, group: &str, kind: &str) -> bool {
+        self.kind() == kind && self.group() == group
+    }
+
+    /// `metadata.name`, empty when missing.
+    pub fn name(&self) -> &str {
+        self.metadata("name").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// `metadata.namespace`, empty when missing.
+    pub fn namespace(&self) -> &str {
+        self.metadata("namespace").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The object's identity.
+    pub fn id(&self) -> ObjectId {
+        ObjectId {
+            group: self.group().to_owned(),
+            kind: self.kind().to_owned(),
+            namespace: self.namespace().to_owned(),
+            name: self.name().to_owned(),
+        }
+    }
+
+    /// A field directly below `metadata`.
+    pub fn metadata(&self, field: &str) -> Option<&Value> {
+        self.0.get("metadata")?.get(field)
+    }
+
+    /// The string value of an annotation.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.metadata("annotations")?.get(key)?.as_str()
+    }
+
+    /// The string value of a label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.metadata("labels")?.get(key)?.as_str()
+    }
+
+    /// Annotations with string values, in key order.
+    pub fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.strings("annotations")
+    }
+
+    /// Labels with string values, in key order.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.strings("labels")
+    }
+
+    fn strings(&self, field: &str) -> impl Iterator<Item = (&str, &str)> {
+        self.metadata(field)
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+            .filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
+    }
+
+    /// Sets an annotation, making the maps above it when they are missing or no maps.
+    pub fn set_annotation(&mut self, key: &str, value: impl Into<String>) {
+        self.metadata_map("annotations").insert(key.to_owned(), Value::String(value.into()));
+    }
+
+    /// Sets a label, making the maps above it when they are missing or no maps.
+    pub fn set_label(&mut self, key: &str, value: impl Into<String>) {
+        self.metadata_map("labels").insert(key.to_owned(), Value::String(value.into()));
+    }
+
+    /// Removes an annotation; `true` if it was there.
+    pub fn remove_annotation(&mut self, key: &str) -> bool {
+        self.metadata_map("annotations").remove(key).is_some()
+    }
+
+    /// Sets `metadata.namespace`.
+    pub fn set_namespace(&mut self, namespace: &str) {
+        self.metadata_mut().insert("namespace".to_owned(), Value::String(namespace.to_owned()));
+    }
+
+    /// The `metadata` map, made when missing.
+    pub fn metadata_mut(&mut self) -> &mut Map<String, Value> {
+        as_map(self.0.entry("metadata").or_insert(Value::Null))
+    }
+
+    fn metadata_map(&mut self, field: &str) -> &mut Map<String, Value> {
+        as_map(self.metadata_mut().entry(field).or_insert(Value::Null))
+    }
+}
+
+/// The map in `value`, which becomes an empty map if it is none.
+fn as_map(value: &mut Value) -> &mut Map<String, Value> {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    match value {
+        Value::Object(map) => map,
+        _ => unreachable!("made a map above"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_print_and_identify() {
+        let namespace = ObjectId::new(&GroupKind::new("", "Namespace"), "", "foo");
+        assert_eq!(namespace.resource_id(), "_namespace_foo");
+        let deployment = ObjectId::new(&GroupKind::new("apps", "Deployment"), "shop", "web");
+        assert_eq!(deployment.resource_id(), "apps_deployment_shop_web");
+        assert_eq!(deployment.to_string(), "deployment.apps/shop/web");
+    }
+
+    #[test]
+    fn setters_make_the_maps_they_need() {
+        let mut object = Object::default();
+        object.set_annotation("a", "1");
+        object.set_namespace("x");
+        assert_eq!((object.annotation("a"), object.namespace()), (Some("1"), "x"));
+    }
+}
