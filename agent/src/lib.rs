@@ -40,3 +40,7 @@ pub mod object;
 pub mod metadata;
 pub mod finding;
 pub mod declared;
+pub mod ownership;
+pub mod health;
+pub mod live;
+pub mod plan;
