@@ -44,3 +44,4 @@ pub mod ownership;
 pub mod health;
 pub mod live;
 pub mod plan;
+pub mod engine;

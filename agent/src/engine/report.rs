@@ -1,0 +1,205 @@
+//! What a sync says about itself, and when: at once when it comes to rest, every few seconds while it is busy, never when
+//! nothing changed.
+
+use std::time::{Duration, Instant};
+
+use super::{Command, Notice, State};
+use crate::declared::DeclaredObject;
+use crate::finding::{Code, Finding, Resource};
+use crate::health::Health;
+use crate::live::Owner;
+use crate::object::ObjectId;
+
+/// A sync that takes longer than this is reported as going on.
+const FIRST: Duration = Duration::from_millis(500);
+/// Time between two reports of a sync that goes on.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// A commit and what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stage {
+    /// 40 hexadecimal digits; empty when none was read yet.
+    pub commit: String,
+    /// In the order of discovery.
+    pub findings: Vec<Finding>,
+}
+
+/// The state of a sync.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The newest commit.
+    pub source: Stage,
+    /// The commit in force.
+    pub sync: Stage,
+    /// Whether work on the commit in force is going on.
+    pub syncing: bool,
+    /// Whether the commit in force is the newest one, applied without errors.
+    pub synced: bool,
+    /// The inventory in order, when it may have changed since the last report.
+    pub resources: Option<Vec<ResourceState>>,
+}
+
+/// One object of the inventory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceState {
+    /// Identity.
+    pub id: ObjectId,
+    /// Readiness.
+    pub health: Health,
+    /// First seven characters of the commit that last changed it.
+    pub token: String,
+    /// Whether the last apply or delete failed.
+    pub failed: bool,
+    /// Whether it is to be deleted.
+    pub pruning: bool,
+}
+
+/// What has to be reported, and since when.
+#[derive(Default)]
+pub(super) struct Dirt {
+    status: bool,
+    resources: bool,
+    syncing: Option<Instant>,
+    announced: Option<String>,
+    last: Option<Instant>,
+    due: Option<Instant>,
+}
+
+impl Dirt {
+    /// Errors, commits or the state changed.
+    pub(super) fn status(&mut self) {
+        self.status = true;
+    }
+
+    /// The inventory or the readiness of an object changed.
+    pub(super) fn resources(&mut self) {
+        self.resources = true;
+    }
+
+    pub(super) fn new_commit(&mut self, now: Instant) {
+        self.status = true;
+        self.syncing = Some(now);
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+impl State {
+    /// Reports when it is time to.
+    pub(super) fn settle(&mut self, now: Instant, out: &mut Vec<Command>) {
+        let idle = self.is_idle();
+        if idle {
+            self.announce(out);
+            self.report.syncing = None;
+        }
+        if !self.report.status && !self.report.resources {
+            self.report.due = None;
+            return;
+        }
+        let due = match (idle, self.report.syncing, self.report.last) {
+            (true, ..) if self.report.status => now,
+            // Readiness trickles in: gather it.
+            (true, _, Some(last)) => last + Duration::from_secs(1),
+            (false, Some(since), last) => last.map_or(since + FIRST, |last| (last + PERIOD).max(since + FIRST)),
+            (false, None, Some(last)) => last + Duration::from_secs(1),
+            (_, _, None) => now,
+        };
+        if due > now {
+            self.report.due = Some(due);
+            return;
+        }
+        let resources = std::mem::take(&mut self.report.resources).then(|| self.resources());
+        self.report.status = false;
+        self.report.due = None;
+        self.report.last = Some(now);
+        out.push(Command::Report(Box::new(self.report_now(resources))));
+    }
+
+    /// Whether the commit in force is applied without errors.
+    pub(super) fn is_clean(&self) -> bool {
+        self.declared.is_some() && self.held.is_none() && self.source.findings.is_empty() && self.sync_findings().is_empty() && !self.work.is_pending()
+    }
+
+    fn announce(&mut self, out: &mut Vec<Command>) {
+        if self.is_synced() && self.report.announced.as_ref() != Some(&self.commit) {
+            self.report.announced = Some(self.commit.clone());
+            self.report.status();
+            let (applied, pruned) = (self.work.applied, self.work.pruned);
+            out.push(Command::Notice(Notice::Synced { commit: self.commit.clone(), applied, pruned }));
+        }
+    }
+
+    fn report_now(&self, resources: Option<Vec<ResourceState>>) -> Report {
+        Report {
+            source: self.source.clone(),
+            sync: Stage { commit: self.commit.clone(), findings: self.sync_findings() },
+            syncing: self.declared.is_some() && (!self.is_idle() || self.work.is_pending()),
+            synced: self.is_synced(),
+            resources,
+        }
+    }
+
+    /// A full report for the last word of a process that stops.
+    pub fn last_report(&self) -> Report {
+        self.report_now(Some(self.resources()))
+    }
+
+    /// Conflicts, fights, a held commit, failures, and what waits for them, in this order.
+    fn sync_findings(&self) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = self.work.conflicts.values().cloned().collect();
+        for (id, heat) in self.work.fights() {
+            let message = format!("{id} is changed about {heat:.0} times a minute by somebody else and put back each time");
+            let hint = "stop the other controller, or take the fields it writes out of the repository";
+            findings.push(self.about(Finding::new(Code::Fight, message).hint(hint), id));
+        }
+        findings.extend(self.held.as_ref().map(|held| held.finding.clone()));
+        findings.extend(self.work.failures.values().filter(|t| t.is_told()).map(|t| t.finding.clone()));
+        for (id, dependency) in self.work.blocked() {
+            if self.work.failures.get(dependency).is_some_and(super::work::Trouble::is_told) {
+                let message = format!("skipped apply of {id}: it depends on {dependency}, which failed");
+                findings.push(self.about(Finding::new(Code::Applier, message).hint("mend the other object first"), id));
+            }
+        }
+        findings
+    }
+
+    fn about(&self, finding: Finding, id: &ObjectId) -> Finding {
+        match self.declared.as_ref().and_then(|set| set.objects.get(id)) {
+            Some(declared) => finding.at(DeclaredObject::place(declared)),
+            None => finding.about(Resource::named(id, "")),
+        }
+    }
+
+    /// Declared objects and what of ours is still there.
+    fn resources(&self) -> Vec<ResourceState> {
+        let none = std::collections::BTreeMap::new();
+        let declared = self.declared.as_ref().map_or(&none, |set| &set.objects);
+        let state = |id: &ObjectId| {
+            let live = self.live.get(id);
+            let pruning = !declared.contains_key(id);
+            ResourceState {
+                id: id.clone(),
+                health: match live {
+                    Some(live) if live.terminating => Health::Terminating,
+                    Some(live) if live.health == Health::Unknown && crate::health::is_always_current(id) => Health::Current,
+                    Some(live) => live.health.clone(),
+                    None => Health::Unknown,
+                },
+                token: live.map(|live| live.token.to_string()).unwrap_or_default(),
+                failed: self.work.failures.contains_key(id),
+                pruning,
+            }
+        };
+        let mut ids: Vec<&ObjectId> = self
+            .live
+            .iter()
+            .filter(|(id, live)| live.owner == Owner::Us || declared.contains_key(*id))
+            .map(|(id, _)| id)
+            .chain(declared.keys().filter(|id| !self.live.contains_key(*id)))
+            .collect();
+        ids.sort();
+        ids.into_iter().map(state).collect()
+    }
+}

@@ -1,0 +1,556 @@
+//! Work on objects: decide, wait for dependencies, send, take in the outcome, try again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::queue::{Class, Place};
+use super::{Command, Event, Failure, Notice, Outcome, Retry, State};
+use crate::finding::{Code, Finding, Resource};
+use crate::health::{Health, is_always_current};
+use crate::live::{Live, Observed, OnRemoval};
+use crate::object::{GroupKind, Object, ObjectId};
+use crate::plan::{Action, Cause, Declared, decide};
+
+/// Longest wait between two tries of one object.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a change of an object's status may go on before its readiness is read.
+const READINESS: Duration = Duration::from_secs(1);
+/// Repairs of one object a minute from which on somebody is fighting us.
+const FIGHT: f64 = 5.0;
+
+/// Everything between a decision and its outcome.
+#[derive(Default)]
+pub(super) struct Work {
+    in_flight: BTreeMap<ObjectId, InFlight>,
+    running: BTreeMap<Place, usize>,
+    /// Objects that wait for a dependency, by that dependency.
+    blocked: BTreeMap<ObjectId, BTreeSet<ObjectId>>,
+    pub(super) failures: BTreeMap<ObjectId, Trouble>,
+    pub(super) conflicts: BTreeMap<ObjectId, Finding>,
+    fights: BTreeMap<ObjectId, (f64, Instant)>,
+    retries: BTreeSet<(Instant, ObjectId)>,
+    /// Objects whose readiness may have changed and is to be read.
+    unread: BTreeSet<ObjectId>,
+    /// Declared objects that are being deleted by somebody.
+    waiting: BTreeSet<ObjectId>,
+    /// Implicit Namespaces that are somebody else's.
+    foreign: BTreeSet<ObjectId>,
+    paused: Option<Instant>,
+    pauses: u32,
+    pub(super) applied: usize,
+    pub(super) pruned: usize,
+}
+
+struct InFlight {
+    place: Place,
+    cause: Option<Repair>,
+    /// What a watch said meanwhile.
+    deferred: Option<Event>,
+}
+
+/// What is told when a repair is done.
+struct Repair {
+    fields: Vec<String>,
+    by: Option<String>,
+    version: u64,
+}
+
+/// An object that did not work.
+pub(super) struct Trouble {
+    pub(super) finding: Finding,
+    pub(super) tries: u32,
+    quiet: bool,
+}
+
+impl Trouble {
+    /// Whether users should hear of it.
+    pub(super) fn is_told(&self) -> bool {
+        !self.quiet || self.tries > 3
+    }
+}
+
+impl Work {
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    pub(super) fn next_retry(&self) -> Option<Instant> {
+        self.retries.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.paused
+    }
+
+    /// Objects that wait for something that failed, with what they wait for.
+    pub(super) fn blocked(&self) -> impl Iterator<Item = (&ObjectId, &ObjectId)> {
+        self.blocked.iter().flat_map(|(dependency, waiting)| waiting.iter().map(move |id| (id, dependency)))
+    }
+
+    /// Objects that somebody keeps changing, with how often a minute.
+    pub(super) fn fights(&self) -> impl Iterator<Item = (&ObjectId, f64)> {
+        self.fights.iter().filter(|(_, (heat, _))| *heat >= FIGHT).map(|(id, (heat, _))| (id, *heat))
+    }
+
+    /// Forgets what the commit before left undone.
+    pub(super) fn new_commit(&mut self) {
+        self.blocked.clear();
+        self.failures.clear();
+        self.conflicts.clear();
+        self.retries.clear();
+        self.foreign.clear();
+        self.waiting.clear();
+        self.unread.clear();
+        (self.applied, self.pruned) = (0, 0);
+    }
+
+    fn forget(&mut self, id: &ObjectId) -> bool {
+        self.waiting.remove(id);
+        self.failures.remove(id).is_some() | self.conflicts.remove(id).is_some()
+    }
+
+    /// Whether something is still on its way: a short-lived failure, a Namespace that terminates, an object that waits
+    /// for one that has not failed.
+    pub(super) fn is_pending(&self) -> bool {
+        !self.waiting.is_empty()
+            || self.failures.values().any(|trouble| !trouble.is_told())
+            || self.blocked.keys().any(|on| !self.failures.contains_key(on) && !self.conflicts.contains_key(on))
+    }
+}
+
+/// Doubles from `base` with each try.
+fn backoff(base: Duration, tries: u32) -> Duration {
+    base.saturating_mul(2_u32.saturating_pow(tries.min(16))).min(PATIENCE)
+}
+
+impl State {
+    // ---- what watches say ----
+
+    pub(super) fn listing_starts(&mut self, kind: GroupKind) {
+        let known = self.live.keys().filter(|id| id.group == kind.group && id.kind == kind.kind).cloned().collect();
+        self.listing.insert(kind, known);
+    }
+
+    pub(super) fn listed(&mut self, kind: &GroupKind, now: Instant) {
+        let mut missing = self.listing.remove(kind).unwrap_or_default();
+        // What is in flight finds out by itself.
+        missing.retain(|id| !self.work.in_flight.contains_key(id));
+        for id in missing {
+            self.gone(&id, u64::MAX, now);
+        }
+        self.listed.insert(kind.clone());
+    }
+
+    pub(super) fn unserved(&mut self, kind: &GroupKind, now: Instant) {
+        self.watched.remove(kind);
+        self.listing_starts(kind.clone());
+        self.listed(kind, now);
+    }
+
+    pub(super) fn seen(&mut self, id: ObjectId, seen: Box<Observed>, now: Instant) {
+        if let Some(listing) = self.listing.get_mut(&id.group_kind()) {
+            listing.remove(&id);
+        }
+        if let Some(in_flight) = self.work.in_flight.get_mut(&id) {
+            in_flight.deferred = Some(Event::Seen(id, seen));
+            return;
+        }
+        let before = self.live.get(&id);
+        if before.is_some_and(|live| *live.uid == *seen.uid && seen.version() <= live.version) {
+            return;
+        }
+        let live = Live::observe(&seen, &id, &self.settings.sync, self.declared_form(&id).as_deref(), before);
+        self.readiness_may_have_changed(&id, now);
+        self.live.insert(id.clone(), live);
+        self.evaluate(&id, now);
+    }
+
+    pub(super) fn gone(&mut self, id: &ObjectId, version: u64, now: Instant) {
+        if let Some(in_flight) = self.work.in_flight.get_mut(id) {
+            in_flight.deferred = Some(Event::Gone(id.clone(), version));
+            return;
+        }
+        if self.live.get(id).is_none_or(|live| live.version > version) {
+            return;
+        }
+        self.live.remove(id);
+        self.report.resources();
+        match decide(self.declared(id), None, &self.settings.sync) {
+            Action::Nothing => self.drop_work(id),
+            _ => self.enqueue(Class::Repair, id.clone(), now),
+        }
+        self.unblock(id, now);
+    }
+
+    fn declared(&self, id: &ObjectId) -> Declared<'_> {
+        self.declared.as_ref().map_or(Declared::Absent, |set| Declared::of(set, id))
+    }
+
+    /// Readiness is in the object's status, which metadata does not show.
+    fn readiness_may_have_changed(&mut self, id: &ObjectId, now: Instant) {
+        if is_always_current(id) || !matches!(self.declared(id), Declared::Object(_)) || !self.live.contains_key(id) {
+            return;
+        }
+        if self.work.unread.insert(id.clone()) {
+            let wanted = self.work.blocked.contains_key(id);
+            self.work.retries.insert((if wanted { now } else { now + READINESS }, id.clone()));
+        }
+    }
+
+    // ---- decisions ----
+
+    /// Decides about an object and queues what follows.
+    pub(super) fn evaluate(&mut self, id: &ObjectId, now: Instant) {
+        if self.declared.is_none() {
+            return;
+        }
+        let action = decide(self.declared(id), self.live.get(id), &self.settings.sync);
+        let class = match action {
+            Action::Nothing => {
+                self.drop_work(id);
+                if self.is_unread(id) {
+                    self.enqueue(Class::Repair, id.clone(), now);
+                }
+                return;
+            }
+            Action::Wait => {
+                self.drop_work(id);
+                if matches!(self.declared(id), Declared::Object(_)) {
+                    self.work.waiting.insert(id.clone());
+                }
+                return;
+            }
+            Action::Conflict(manager) => {
+                self.conflict(id, &manager);
+                return;
+            }
+            Action::Apply(Cause::Drifted(_)) | Action::Read => Class::Repair,
+            Action::Apply(_) | Action::Annotate => Class::Sync,
+            Action::Delete | Action::Abandon => Class::Prune,
+        };
+        if !self.work.foreign.contains(id) {
+            self.enqueue(class, id.clone(), now);
+        }
+    }
+
+    /// Queues work; repairs of an object that somebody keeps changing are put off more and more.
+    fn enqueue(&mut self, class: Class, id: ObjectId, now: Instant) {
+        if self.work.in_flight.contains_key(&id) {
+            return;
+        }
+        if let Some(heat) = self.heat(&id).filter(|_| class == Class::Repair) {
+            let calm = backoff(Duration::from_secs(1), (heat - FIGHT) as u32).min(Duration::from_secs(60));
+            self.work.retries.insert((now + calm, id));
+            return;
+        }
+        self.queue.push(Place::of(class, &id, &self.order), id);
+    }
+
+    /// A declared object of ours whose readiness was never read, as after a restart.
+    fn is_unread(&self, id: &ObjectId) -> bool {
+        let unknown = self.live.get(id).is_some_and(|live| live.health == Health::Unknown);
+        unknown && !is_always_current(id) && matches!(self.declared(id), Declared::Object(_))
+    }
+
+    fn drop_work(&mut self, id: &ObjectId) {
+        self.queue.remove(id);
+        if self.work.forget(id) {
+            self.report.status();
+        }
+    }
+
+    fn conflict(&mut self, id: &ObjectId, manager: &str) {
+        self.queue.remove(id);
+        let Some(declared) = self.declared_form(id) else { return };
+        let message = format!(
+            "{id} is managed by {manager:?}, so {:?} leaves it alone",
+            self.settings.sync.manager()
+        );
+        let finding = Finding::new(Code::ManagementConflict, message)
+            .hint("declare the object in one source only; the other sync releases it when it is removed there")
+            .at(declared.place());
+        self.work.conflicts.insert(id.clone(), finding);
+        self.report.status();
+    }
+
+    /// Objects whose wait is over are decided about again.
+    pub(super) fn wake(&mut self, now: Instant) {
+        while let Some((_, id)) = self.work.retries.first().filter(|(at, _)| *at <= now).cloned() {
+            self.work.retries.pop_first();
+            let unread = self.work.unread.remove(&id);
+            if unread && self.live.contains_key(&id) && !self.work.in_flight.contains_key(&id) {
+                self.queue.push(Place::of(Class::Repair, &id, &self.order), id);
+            } else if self.heat(&id).is_some() {
+                self.queue.push(Place::of(Class::Repair, &id, &self.order), id);
+            } else {
+                self.evaluate(&id, now);
+            }
+        }
+        if self.work.paused.is_some_and(|until| until <= now) {
+            self.work.paused = None;
+        }
+        self.work.fights.retain(|_, (heat, last)| cooled(*heat, *last, now) > 0.05);
+    }
+
+    // ---- sending ----
+
+    /// Sends as much of the queue as may be in flight.
+    pub(super) fn dispatch(&mut self, now: Instant, out: &mut Vec<Command>) {
+        if self.stopping || self.recording || self.work.paused.is_some() {
+            return;
+        }
+        while let Some((place, id)) = self.queue.first() {
+            let id = id.clone();
+            // After a failure of the server one request tries whether it is back.
+            let limit = match place.class {
+                _ if self.work.pauses > 0 => 1,
+                Class::Repair => self.settings.in_flight + self.settings.in_flight / 4,
+                Class::Sync | Class::Prune => self.settings.in_flight,
+            };
+            if self.work.in_flight.len() >= limit || self.must_wait_for_others(place) {
+                return;
+            }
+            self.queue.pop();
+            if let Some(dependency) = self.unready(&id) {
+                self.work.blocked.entry(dependency).or_default().insert(id);
+                continue;
+            }
+            self.send(place, id, now, out);
+        }
+    }
+
+    /// What comes later in the order of kinds waits for what is in flight before it, deletions for everything.
+    fn must_wait_for_others(&self, place: Place) -> bool {
+        place.class != Class::Repair
+            && self.work.running.keys().any(|running| running.class != Class::Repair && *running < place)
+    }
+
+    fn send(&mut self, place: Place, id: ObjectId, now: Instant, out: &mut Vec<Command>) {
+        let action = decide(self.declared(&id), self.live.get(&id), &self.settings.sync);
+        let live = self.live.get(&id);
+        let mut cause = None;
+        let command = match (action, self.declared_form(&id), live) {
+            (Action::Apply(why), Some(declared), _) => {
+                cause = repair(place.class, why, live);
+                Command::Apply(declared, self.commit.clone())
+            }
+            (Action::Annotate, Some(declared), _) => Command::Annotate(declared, self.commit.clone()),
+            (Action::Delete, _, Some(live)) => {
+                if let Some(inhabitant) = self.inhabitant(&id).cloned() {
+                    self.not_empty(id, inhabitant, now, out);
+                    return;
+                }
+                Command::Delete(id.clone(), live.uid.clone(), live.version)
+            }
+            (Action::Abandon, ..) => Command::Abandon(id.clone()),
+            // Queued although all is well: its readiness is to be read.
+            (Action::Read, ..) | (Action::Nothing, Some(_), Some(_)) if place.class == Class::Repair => {
+                Command::Read(id.clone())
+            }
+            _ => {
+                self.evaluate(&id, now);
+                self.queue.remove(&id);
+                return;
+            }
+        };
+        *self.work.running.entry(place).or_default() += 1;
+        self.work.in_flight.insert(id, InFlight { place, cause, deferred: None });
+        out.push(command);
+    }
+
+    /// What an object still has to wait for.
+    fn unready(&self, id: &ObjectId) -> Option<ObjectId> {
+        if !matches!(self.declared(id), Declared::Object(_)) {
+            return None;
+        }
+        self.order.after.get(id)?.iter().find(|dependency| !self.is_ready(dependency)).cloned()
+    }
+
+    fn is_ready(&self, id: &ObjectId) -> bool {
+        if self.work.foreign.contains(id) {
+            return true;
+        }
+        let Some(live) = self.live.get(id).filter(|live| !live.terminating) else { return false };
+        let declared = self.declared_form(id);
+        let as_declared = declared.is_none_or(|d| live.hash.as_deref() == Some(d.hash.as_str()));
+        as_declared && (id.is_namespace() || live.health == Health::Current || is_always_current(id))
+    }
+
+    /// Something of ours that lives in a Namespace that is to be deleted, and goes first or keeps it.
+    fn inhabitant(&self, id: &ObjectId) -> Option<&ObjectId> {
+        let namespace = id.is_namespace().then_some(&id.name)?;
+        let stays = |id: &ObjectId| matches!(self.declared(id), Declared::Object(_));
+        self.inventory()
+            .find(|(other, live)| {
+                other.namespace == *namespace && (stays(other) || live.on_removal != OnRemoval::Leave)
+            })
+            .map(|(id, _)| id)
+    }
+
+    fn not_empty(&mut self, id: ObjectId, inhabitant: ObjectId, now: Instant, out: &mut Vec<Command>) {
+        if matches!(self.declared(&inhabitant), Declared::Object(_)) {
+            let message = format!("skipped delete of {id}: {inhabitant} is still declared in it");
+            let finding = Finding::new(Code::Applier, message)
+                .hint("remove the objects in the Namespace too, or declare the Namespace again")
+                .about(Resource::named(&id, "v1"));
+            let place = Place::of(Class::Prune, &id, &self.order);
+            self.failed(&id, Failure { finding, retry: Retry::Object }, place, now, out);
+        } else {
+            self.work.blocked.entry(inhabitant).or_default().insert(id);
+        }
+    }
+
+    // ---- outcomes ----
+
+    pub(super) fn finished(&mut self, id: ObjectId, outcome: Outcome, now: Instant, out: &mut Vec<Command>) {
+        let Some(in_flight) = self.work.in_flight.remove(&id) else { return };
+        if let Some(running) = self.work.running.get_mut(&in_flight.place) {
+            *running -= 1;
+            if *running == 0 {
+                self.work.running.remove(&in_flight.place);
+            }
+        }
+        if !matches!(outcome, Outcome::Failed(Failure { retry: Retry::Server(_), .. })) {
+            self.work.pauses = 0;
+        }
+        match outcome {
+            Outcome::Applied(live, different) => {
+                self.applied(&id, *live, different, in_flight.place, out);
+                self.repaired(&id, in_flight.cause, now, out);
+            }
+            Outcome::Read(whole) => self.read(&id, &whole),
+            Outcome::Absent(version) => self.absent(&id, version),
+            Outcome::Deleted => {
+                self.work.pruned += 1;
+                self.work.forget(&id);
+                if let Some(live) = self.live.get_mut(&id) {
+                    live.terminating = true;
+                }
+            }
+            Outcome::Abandoned => {
+                self.work.pruned += 1;
+                self.work.forget(&id);
+                self.live.remove(&id);
+                self.report.resources();
+            }
+            Outcome::Foreign => {
+                self.work.foreign.insert(id.clone());
+            }
+            Outcome::Failed(failure) => self.failed(&id, failure, in_flight.place, now, out),
+        }
+        match in_flight.deferred {
+            Some(Event::Seen(id, seen)) => self.seen(id, seen, now),
+            Some(Event::Gone(id, version)) => self.gone(&id, version, now),
+            _ => {}
+        }
+        if !self.work.in_flight.contains_key(&id) && !self.work.failures.contains_key(&id) {
+            self.evaluate(&id, now);
+        }
+        self.unblock(&id, now);
+    }
+
+    fn applied(&mut self, id: &ObjectId, live: Live, different: Vec<String>, place: Place, out: &mut Vec<Command>) {
+        if place.class == Class::Sync {
+            self.work.applied += 1;
+        }
+        if !different.is_empty() {
+            out.push(Command::Notice(Notice::Rewritten(id.clone(), different)));
+        }
+        if self.live.get(id).is_none_or(|old| old.token != live.token || old.health != live.health) {
+            self.report.resources();
+        }
+        self.live.insert(id.clone(), live);
+        if self.work.forget(id) {
+            self.report.status();
+        }
+        let kind = id.group_kind();
+        if let Some(listing) = self.listing.get_mut(&kind) {
+            listing.remove(id);
+        }
+        // A kind that was not served when the commit came in, but is now.
+        if !self.watched.contains(&kind) {
+            self.watched.insert(kind.clone());
+            out.push(Command::Watch(BTreeSet::from([kind])));
+        }
+    }
+
+    fn repaired(&mut self, id: &ObjectId, cause: Option<Repair>, now: Instant, out: &mut Vec<Command>) {
+        let Some(Repair { fields, by, version }) = cause else { return };
+        let heat = self.work.fights.get(id).map_or(0.0, |(heat, last)| cooled(*heat, *last, now)) + 1.0;
+        self.work.fights.insert(id.clone(), (heat, now));
+        if heat >= FIGHT {
+            self.report.status();
+        }
+        out.push(Command::Notice(Notice::Repaired { id: id.clone(), fields, by, version }));
+    }
+
+    fn read(&mut self, id: &ObjectId, whole: &Object) {
+        let Some(declared) = self.declared_form(id) else { return };
+        let seen = Observed::of(whole);
+        let before = self.live.get(id);
+        let live = Live::after_read(&seen, whole, &self.settings.sync, &declared, before);
+        if before.is_none_or(|b| b.health != live.health) {
+            self.report.resources();
+        }
+        self.live.insert(id.clone(), live);
+    }
+
+    fn absent(&mut self, id: &ObjectId, version: u64) {
+        if self.live.get(id).is_some_and(|live| version == 0 || live.version <= version) {
+            self.live.remove(id);
+            self.report.resources();
+        }
+        self.work.forget(id);
+    }
+
+    fn failed(&mut self, id: &ObjectId, failure: Failure, place: Place, now: Instant, out: &mut Vec<Command>) {
+        if let Retry::Server(patience) = failure.retry {
+            self.work.pauses += u32::from(self.work.paused.is_none());
+            let pause = backoff(Duration::from_millis(250), self.work.pauses).min(Duration::from_secs(30)).max(patience);
+            self.work.paused = Some(now + pause);
+            let place = Place::of(place.class, id, &self.order);
+            self.queue.push(place, id.clone());
+            return;
+        }
+        let tries = self.work.failures.get(id).map_or(0, |trouble| trouble.tries);
+        let quiet = failure.retry == Retry::Soon;
+        let base = if quiet { Duration::from_millis(200) } else { Duration::from_secs(1) };
+        self.work.retries.insert((now + backoff(base, tries), id.clone()));
+        let trouble = Trouble { finding: failure.finding, tries: tries + 1, quiet };
+        let news = self.work.failures.get(id).is_none_or(|old| old.finding != trouble.finding || !old.is_told());
+        if trouble.is_told() && news {
+            out.push(Command::Notice(Notice::Failed(trouble.finding.clone())));
+            self.report.status();
+        }
+        self.work.failures.insert(id.clone(), trouble);
+    }
+
+    /// Whoever waited for `id` is decided about again.
+    fn unblock(&mut self, id: &ObjectId, now: Instant) {
+        for waiting in self.work.blocked.remove(id).unwrap_or_default() {
+            self.evaluate(&waiting, now);
+        }
+    }
+
+    /// Repairs a minute, when somebody is fighting us.
+    fn heat(&self, id: &ObjectId) -> Option<f64> {
+        self.work.fights.get(id).map(|(heat, _)| *heat).filter(|heat| *heat >= FIGHT)
+    }
+}
+
+/// Repairs a minute, halving roughly every 40 seconds.
+fn cooled(heat: f64, last: Instant, now: Instant) -> f64 {
+    heat * (-now.saturating_duration_since(last).as_secs_f64() / 60.0).exp()
+}
+
+fn repair(class: Class, why: Cause, live: Option<&Live>) -> Option<Repair> {
+    if class != Class::Repair {
+        return None;
+    }
+    let by = live.and_then(|live| live.changed_by.as_deref().map(str::to_owned));
+    match why {
+        Cause::Drifted(fields) => Some(Repair { fields: fields.into(), by, version: live.map_or(0, |l| l.version) }),
+        Cause::Missing => Some(Repair { fields: Vec::new(), by: None, version: 0 }),
+        Cause::Adopted | Cause::Changed => None,
+    }
+}
