@@ -39,4 +39,5 @@
 pub mod object;
 pub mod metadata;
 pub mod finding;
+pub mod api;
 pub mod declared;
