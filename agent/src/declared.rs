@@ -7,9 +7,9 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::finding::{Location, Resource};
+use crate::finding::{Location, Place, Resource};
 use crate::metadata::annotation;
-use crate::object::{Object, ObjectId};
+use crate::object::{GroupKind, Object, ObjectId};
 
 /// Everything one sync declares for one cluster.
 #[derive(Clone, Debug, Default)]
@@ -65,9 +65,30 @@ impl DeclaredObject {
         object
     }
 
-    /// Identity with version, for findings.
-    pub fn resource(&self) -> Resource {
-        Resource::named(&self.id, &self.version)
+    /// An annotation of the object.
+    pub fn annotation(&self, key: &str) -> Option<String> {
+        // The text is searched first: most objects have none of the annotations that are asked for.
+        if !self.body.contains(key) {
+            return None;
+        }
+        self.body().annotation(key).map(str::to_owned)
+    }
+
+    /// Whether users may change it once it exists.
+    pub fn ignores_mutation(&self) -> bool {
+        self.annotation(annotation::MUTATION).is_some_and(|value| value == "ignore")
+    }
+
+    /// The kind that this object defines, if it is a CRD.
+    pub fn defined_kind(&self) -> Option<GroupKind> {
+        let body = self.body();
+        let spec = body.0.get("spec").filter(|_| self.id.is_crd())?;
+        Some(GroupKind::new(spec.get("group")?.as_str()?, spec.get("names")?.get("kind")?.as_str()?))
+    }
+
+    /// Where it is declared and what it is, for findings.
+    pub fn place(&self) -> Place {
+        Place { location: self.source.clone(), resource: Some(Resource::named(&self.id, &self.version)) }
     }
 }
 

@@ -41,3 +41,7 @@ pub mod metadata;
 pub mod finding;
 pub mod api;
 pub mod declared;
+pub mod ownership;
+pub mod health;
+pub mod live;
+pub mod plan;

@@ -1,0 +1,143 @@
+// The three components: which flags each gets, and how each runs once it is
+// a process of its own. They cannot share a process, because their global
+// flags and feature gates collide.
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/server/v3/embed"
+	"k8s.io/component-base/cli"
+	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	"k8s.io/kubernetes/cmd/kube-controller-manager/names"
+)
+
+// The hidden sub-commands that `start` gives to its children.
+const (
+	etcdCommand              = "etcd"
+	apiServerCommand         = "apiserver"
+	controllerManagerCommand = "controller-manager"
+)
+
+// controllers are those that a test can notice. There is no kubelet and no
+// scheduler, so the ones that deal with nodes and volumes would have no work.
+var controllers = []string{
+	names.NamespaceController,
+	names.GarbageCollectorController,
+	names.ServiceAccountController,
+	names.ClusterRoleAggregationController,
+	names.DeploymentController,
+	names.ReplicaSetController,
+	names.EndpointsController,
+	names.EndpointSliceController,
+}
+
+func etcdArgs(f files) []string {
+	return []string{f.etcdData, f.etcdSocket}
+}
+
+func apiServerArgs(f files, port int, audit bool) []string {
+	args := []string{
+		"--etcd-servers=unix://" + f.etcdSocket,
+		"--bind-address=127.0.0.1",
+		"--advertise-address=127.0.0.1",
+		fmt.Sprintf("--secure-port=%d", port),
+		// `start` holds the port with a socket that does not listen.
+		"--permit-port-sharing=true",
+		"--endpoint-reconciler-type=none",
+		"--service-cluster-ip-range=10.0.0.0/24",
+		"--allow-privileged=true",
+
+		"--cert-dir=" + f.dir,
+		"--tls-cert-file=" + f.servingCert,
+		"--tls-private-key-file=" + f.servingKey,
+		"--client-ca-file=" + f.ca,
+		"--authorization-mode=RBAC",
+		"--service-account-issuer=https://kubernetes.default.svc",
+		"--service-account-key-file=" + f.serviceAccountKey,
+		"--service-account-signing-key-file=" + f.serviceAccountKey,
+
+		"--max-requests-inflight=2000",
+		"--max-mutating-requests-inflight=1000",
+
+		// Nothing that only feeds metrics or profilers.
+		"--profiling=false",
+		"--enable-logs-handler=false",
+		"--etcd-count-metric-poll-period=0",
+		"--etcd-db-metric-poll-interval=0",
+	}
+	if audit {
+		args = append(args,
+			"--audit-policy-file="+f.auditPolicy,
+			"--audit-log-path="+f.auditLog,
+			"--audit-log-format=json",
+			// A line is written before the end of the response it speaks of.
+			"--audit-log-mode=blocking",
+			// Never rotate: readers remember byte offsets.
+			"--audit-log-maxsize=1000000",
+		)
+	}
+	return args
+}
+
+func controllerManagerArgs(f files) []string {
+	return []string{
+		"--kubeconfig=" + f.controllerManagerKubeconfig,
+		"--controllers=" + strings.Join(controllers, ","),
+		"--leader-elect=false",
+		"--secure-port=0",
+		"--profiling=false",
+		// The default of 20 requests a second makes the deletion of a namespace slow.
+		"--kube-api-qps=1000",
+		"--kube-api-burst=2000",
+	}
+}
+
+// runComponent turns this process into a component and does not return.
+func runComponent(command string, args []string) {
+	go exitWithParent()
+	switch command {
+	case etcdCommand:
+		runEtcd(args[0], args[1])
+	case apiServerCommand:
+		runCobra(apiserver.NewAPIServerCommand(), args)
+	case controllerManagerCommand:
+		runCobra(controllermanager.NewControllerManagerCommand(), args)
+	}
+}
+
+// exitWithParent ends the process when its standard input closes, which is
+// what happens to the pipe from `start` however that process ends.
+func exitWithParent() {
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(1)
+}
+
+func runCobra(command *cobra.Command, args []string) {
+	command.SetArgs(args)
+	os.Exit(cli.Run(command))
+}
+
+// runEtcd serves on a Unix socket: no port to choose, and only those who may
+// enter the directory can connect.
+func runEtcd(data, socket string) {
+	config := embed.NewConfig()
+	config.Dir = data
+	config.ListenClientUrls = []url.URL{{Scheme: "unix", Path: socket}}
+	// The only member has no peer to talk to; the port is never looked at.
+	config.ListenPeerUrls = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
+	config.LogLevel = "error"
+	config.UnsafeNoFsync = true
+	etcd, err := embed.StartEtcd(config)
+	if err == nil {
+		err = <-etcd.Err()
+	}
+	fmt.Fprintln(os.Stderr, "etcd:", err)
+	os.Exit(1)
+}

@@ -1,0 +1,59 @@
+// Waiting until the control plane can be used.
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// pollInterval is short against the three seconds that a start takes.
+const pollInterval = 20 * time.Millisecond
+
+var errNotReady = errors.New("the control plane was not ready in time")
+
+// api asks the API server as the administrator.
+type api struct {
+	client *http.Client
+	server string
+}
+
+func connect(kubeconfig string) (*api, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	config.UserAgent = "controlplane"
+	config.Timeout = 5 * time.Second
+	client, err := rest.HTTPClientFor(config)
+	return &api{client: client, server: config.Host}, err
+}
+
+// await returns when path is answered with 200, or with the cause of ctx's end.
+func (a *api) await(ctx context.Context, path string) error {
+	for !a.answers(ctx, path) {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pollInterval):
+		}
+	}
+	return nil
+}
+
+func (a *api) answers(ctx context.Context, path string) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.server+path, nil)
+	if err != nil {
+		return false
+	}
+	response, err := a.client.Do(request)
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}

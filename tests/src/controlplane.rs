@@ -1,0 +1,271 @@
+//! A real Kubernetes control plane for tests: starts the program of
+//! `tests/controlplane`, runs its kubectl and reads its audit log.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// A running control plane. Dropping it ends every process of it and removes
+/// its files; so does the end of the test process, however that comes.
+pub struct ControlPlane {
+    program: PathBuf,
+    child: Child,
+    /// Collects what the child says on standard error.
+    complaints: Option<JoinHandle<String>>,
+    dir: PathBuf,
+    kubeconfig: PathBuf,
+    audit_log: PathBuf,
+}
+
+impl ControlPlane {
+    /// Where the program is, or `None` if it has not been built:
+    /// `NOMOS_CONTROL_PLANE` if that is set, else below the target directory.
+    pub fn binary() -> Option<PathBuf> {
+        match std::env::var_os("NOMOS_CONTROL_PLANE") {
+            Some(path) => Some(path.into()),
+            None => Some(default_binary()).filter(|path| path.exists()),
+        }
+    }
+
+    /// Builds the program below the target directory, unless what is there is
+    /// up to date. The first build takes minutes; progress goes to standard error.
+    ///
+    /// # Errors
+    /// When Go is missing or the build fails; the reason is on standard error.
+    pub fn build() -> Result<PathBuf> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane/build");
+        let output = default_binary();
+        let status = Command::new(&script)
+            .arg(&output)
+            .status()
+            .with_context(|| format!("failed to run {}", script.display()))?;
+        if !status.success() {
+            bail!("{} failed: {status}", script.display());
+        }
+        Ok(output)
+    }
+
+    /// Starts a control plane of its own in a new temporary directory and
+    /// returns when it is ready, usually after three seconds.
+    ///
+    /// # Errors
+    /// When the program has not been built, or with the ends of the components'
+    /// logs when it does not come up.
+    pub fn start() -> Result<Self> {
+        let program = Self::binary().context("the control plane has not been built: run `tests/controlplane/build`")?;
+        let dir = unused_dir();
+        let mut child = Command::new(&program)
+            .arg("start")
+            .arg("--dir")
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("failed to run {}", program.display()))?;
+        let mut stderr = child.stderr.take().expect("stderr is piped");
+        let complaints = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            // What was read before an error is all there is to show.
+            let _ = stderr.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let stdout = child.stdout.take().expect("stdout is piped");
+        // From here on dropping it cleans up.
+        let mut started = Self {
+            program,
+            child,
+            complaints: Some(complaints),
+            kubeconfig: dir.join("kubeconfig"),
+            audit_log: dir.join("audit.log"),
+            dir,
+        };
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        if line.is_empty() {
+            let (status, complaints) = started.stop()?;
+            bail!("the control plane did not start ({status}): {complaints}");
+        }
+        let ready: Value =
+            serde_json::from_str(&line).with_context(|| format!("the control plane printed {line:?}"))?;
+        started.kubeconfig = text(&ready, "/kubeconfig").into();
+        started.audit_log = text(&ready, "/audit_log").into();
+        Ok(started)
+    }
+
+    /// A kubeconfig whose only context, `control-plane`, is the administrator's.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// The API server's audit log: a line of JSON for each request, written
+    /// before the end of its response.
+    pub fn audit_log(&self) -> &Path {
+        &self.audit_log
+    }
+
+    /// Runs the embedded kubectl as the administrator, without the user's own
+    /// kubectl settings. A failing kubectl is no error here: see the status.
+    ///
+    /// # Errors
+    /// When it cannot be run at all.
+    pub fn kubectl(&self, args: &[&str]) -> Result<Output> {
+        let mut command = Command::new(&self.program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("KUBE") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .arg("kubectl")
+            .args(args)
+            .env("HOME", self.dir.join("home"))
+            .env("KUBECONFIG", &self.kubeconfig)
+            .output()
+            .context("failed to run kubectl")
+    }
+
+    /// The requests in the audit log from the byte offset `from` (0, or what
+    /// an earlier call returned), and the offset after the last of them.
+    ///
+    /// # Errors
+    /// When the log cannot be read or a line of it is no JSON.
+    pub fn requests(&self, from: u64) -> Result<(Vec<Request>, u64)> {
+        let mut log = fs::File::open(&self.audit_log).context("failed to open the audit log")?;
+        log.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        log.read_to_end(&mut bytes)?;
+        complete_lines(&bytes, from)
+    }
+
+    /// Ends every process and returns what the program had to say.
+    fn stop(&mut self) -> Result<(ExitStatus, String)> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait()?;
+        let complaints = self.complaints.take().and_then(|thread| thread.join().ok());
+        Ok((status, complaints.unwrap_or_default()))
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        if self.complaints.is_none() {
+            return; // already stopped
+        }
+        if let Ok((status, complaints)) = self.stop()
+            && !status.success()
+        {
+            // It broke while tests used it: that explains what they saw.
+            let _ = writeln!(std::io::stderr(), "control plane ({status}): {complaints}");
+        }
+    }
+}
+
+/// One request that the API server has answered, or a watch that it has
+/// started. What a request does not have is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// As in RBAC: `get`, `list`, `watch`, `create`, `update`, `patch`,
+    /// `delete`, `deletecollection`.
+    pub verb: String,
+    /// The client's own name for itself. `kube-apiserver/…` and
+    /// `kube-controller-manager/…` are the control plane's.
+    pub user_agent: String,
+    /// The plural, as in `configmaps`.
+    pub resource: String,
+    /// As in `status`.
+    pub subresource: String,
+    /// Empty for the core group too.
+    pub api_group: String,
+    /// Empty for what is cluster-scoped or asked across namespaces.
+    pub namespace: String,
+    /// Empty for `list` and `watch`, and for `create` with a generated name.
+    pub name: String,
+    /// The HTTP status of the response.
+    pub code: u16,
+    /// Path and query.
+    pub uri: String,
+}
+
+/// Parses the lines of `bytes` that have their end; `from` is their offset.
+fn complete_lines(bytes: &[u8], from: u64) -> Result<(Vec<Request>, u64)> {
+    let end = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
+    let requests =
+        bytes[..end].split(|&b| b == b'\n').filter(|line| !line.is_empty()).map(request).collect::<Result<_>>()?;
+    Ok((requests, from + end as u64))
+}
+
+fn request(line: &[u8]) -> Result<Request> {
+    let event: Value =
+        serde_json::from_slice(line).with_context(|| format!("audit line {:?}", String::from_utf8_lossy(line)))?;
+    let code = event.pointer("/responseStatus/code");
+    Ok(Request {
+        verb: text(&event, "/verb"),
+        user_agent: text(&event, "/userAgent"),
+        resource: text(&event, "/objectRef/resource"),
+        subresource: text(&event, "/objectRef/subresource"),
+        api_group: text(&event, "/objectRef/apiGroup"),
+        namespace: text(&event, "/objectRef/namespace"),
+        name: text(&event, "/objectRef/name"),
+        code: code
+            .and_then(Value::as_u64)
+            .and_then(|code| code.try_into().ok())
+            .context("an audit line without a status code")?,
+        uri: text(&event, "/requestURI"),
+    })
+}
+
+fn text(value: &Value, pointer: &str) -> String {
+    let found = value.pointer(pointer).and_then(Value::as_str);
+    found.unwrap_or_default().to_owned()
+}
+
+fn default_binary() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    root.join(target).join("controlplane/controlplane")
+}
+
+/// A path that does not exist yet. The program creates and removes it.
+fn unused_dir() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("nomos-control-plane-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        if !path.exists() {
+            return path;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: &str = concat!(
+        r#"{"verb":"patch","userAgent":"nomos/1","requestURI":"/apis/apps/v1/x","objectRef":{"resource":"deployments","apiGroup":"apps","namespace":"a","name":"b","subresource":"status"},"responseStatus":{"code":409}}"#,
+        "\n",
+        r#"{"verb":"get","userAgent":"nomos/1","requestURI":"/version","responseStatus":{"code":200}}"#,
+        "\n",
+        r#"{"verb":"ge"#,
+    );
+
+    #[test]
+    fn only_complete_lines_are_read() {
+        let (requests, next) = complete_lines(LINES.as_bytes(), 100).unwrap();
+        assert_eq!(next, 100 + LINES.rfind('\n').unwrap() as u64 + 1);
+        assert_eq!(requests.len(), 2);
+        assert_eq!(requests[0].subresource, "status");
+        assert_eq!(requests[0].code, 409);
+        assert_eq!(requests[1].uri, "/version");
+        assert_eq!(requests[1].name, "");
+        assert_eq!(complete_lines(b"{", 7).unwrap(), (vec![], 7));
+    }
+}
