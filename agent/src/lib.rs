@@ -39,6 +39,7 @@
 pub mod object;
 pub mod metadata;
 pub mod finding;
+pub mod api;
 pub mod declared;
 pub mod ownership;
 pub mod health;

@@ -4,12 +4,27 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::table::table;
+
+/// The text of a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// What it means, in a sentence.
+    pub meaning: &'static str,
+    /// Why it is so.
+    pub why: &'static str,
+    /// How to fix it.
+    pub fix: &'static str,
+    /// Something short that gives this code.
+    pub example: &'static str,
+}
+
 macro_rules! codes {
-    ($($number:literal $name:ident $explanation:literal;)*) => {
+    ($($number:literal $name:ident [$meaning:literal $why:literal $fix:literal $example:literal];)*) => {
         /// A KNV code. Numbers are a contract and never reused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
-            $(#[doc = $explanation] $name = $number,)*
+            $(#[doc = $meaning] $name = $number,)*
         }
 
         impl Code {
@@ -22,79 +37,16 @@ macro_rules! codes {
             }
 
             /// What it means, why, and how to fix it.
-            pub fn explanation(self) -> &'static str {
-                match self { $(Self::$name => $explanation),* }
+            pub fn explanation(self) -> Explanation {
+                match self {
+                    $(Self::$name => Explanation { meaning: $meaning, why: $why, fix: $fix, example: $example },)*
+                }
             }
         }
     };
 }
 
-codes! {
-    1003 IllegalNamespaceSubdirectory "x";
-    1004 IllegalSelectorAnnotation "x";
-    1005 IllegalManagementAnnotation "x";
-    1006 ObjectParse "x";
-    1007 IllegalAbstractNamespaceObjectKind "x";
-    1009 IllegalMetadataNamespaceDeclaration "x";
-    1010 IllegalAnnotationDefinition "x";
-    1011 IllegalLabelDefinition "x";
-    1013 ObjectHasUnknownSelector "x";
-    1014 InvalidSelector "x";
-    1017 MissingRepo "x";
-    1019 IllegalTopLevelNamespace "x";
-    1020 InvalidNamespaceName "x";
-    1021 UnknownKind "x";
-    1027 UnsupportedRepoSpecVersion "x";
-    1029 NameCollision "x";
-    1031 MissingObjectName "x";
-    1032 IllegalHierarchicalKind "x";
-    1034 IllegalNamespace "x";
-    1036 InvalidMetadataName "x";
-    1038 IllegalKindInNamespaces "x";
-    1039 IncorrectTopLevelDirectory "x";
-    1041 UnsupportedResourceInHierarchyConfig "x";
-    1042 IllegalHierarchyMode "x";
-    1043 UnsupportedObject "x";
-    1044 UnsyncableResources "x";
-    1045 IllegalFieldsInConfig "x";
-    1046 ClusterScopedResourceInHierarchyConfig "x";
-    1047 UnsupportedCRDRemoval "x";
-    1048 InvalidCRDName "x";
-    1050 DeprecatedGroupKind "x";
-    1052 IllegalNamespaceOnClusterScopedResource "x";
-    1053 NamespaceAndSelector "x";
-    1054 InvalidAnnotationValue "x";
-    1055 InvalidNamespace "x";
-    1056 ManagedResourceInUnmanagedNamespace "x";
-    1057 IllegalDepthLabel "x";
-    1058 BadScope "x";
-    1060 ManagementConflict "x";
-    1061 InvalidSync "x";
-    1064 InvalidAPIResources "x";
-    1065 MalformedCRD "x";
-    1066 ClusterSelectorAnnotationConflict "x";
-    1067 EncodeDeclaredField "x";
-    1068 ActionableHydration "x";
-    1069 SelfReconcile "x";
-    1070 MaxObjectCount "x";
-    2001 Path "x";
-    2002 ApiServer "x";
-    2003 Os "x";
-    2004 Source "x";
-    2005 Fight "x";
-    2006 EmptySource "x";
-    2008 ResourceConflict "x";
-    2009 Applier "x";
-    2010 Resource "x";
-    2012 MultipleSingletons "x";
-    2013 InsufficientPermission "x";
-    2014 InvalidWebhook "x";
-    2015 InternalHydration "x";
-    2016 Transient "x";
-    2017 ListNamespace "x";
-    9998 Internal "x";
-    9999 Undocumented "x";
-}
+table!(codes);
 
 /// Numbers that were used once and are never used again.
 pub const RETIRED: &[u16] = &[
@@ -138,5 +90,21 @@ impl fmt::Display for Code {
 impl Serialize for Code {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_sentences() {
+        for code in Code::ALL {
+            let Explanation { meaning, why, fix, example } = code.explanation();
+            for text in [meaning, why, fix] {
+                assert!(text.ends_with('.') && !text.contains("  "), "{code}: {text}");
+            }
+            assert!(!example.is_empty() && !example.ends_with('.'), "{code}: {example}");
+        }
     }
 }

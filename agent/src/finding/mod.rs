@@ -2,8 +2,9 @@
 
 mod codes;
 mod render;
+mod table;
 
-pub use codes::{Code, RETIRED};
+pub use codes::{Code, Explanation, RETIRED};
 pub use render::{numbered, text};
 
 use serde::Serialize;

@@ -1,0 +1,106 @@
+//! The CustomResourceDefinitions, made from the types.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceColumnDefinition, CustomResourceDefinition, JSONSchemaProps,
+};
+use kube::CustomResourceExt as _;
+
+use super::{Cluster, ClusterSelector, HierarchyConfig, NamespaceSelector, RepoSync, ResourceGroup, RootSync};
+
+/// Every CRD that an installation applies, by name.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    let mut crds = vec![
+        sync(RootSync::crd()),
+        sync(RepoSync::crd()),
+        group(ResourceGroup::crd()),
+        Cluster::crd(),
+        ClusterSelector::crd(),
+        HierarchyConfig::crd(),
+        NamespaceSelector::crd(),
+    ];
+    for version in crds.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
+        if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            schema.required = None;
+            complete(schema);
+        }
+    }
+    crds.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+    crds
+}
+
+/// A CRD as the file that is installed.
+pub fn yaml(crd: &CustomResourceDefinition) -> String {
+    serde_yaml::to_string(crd).expect("a CRD is plain data")
+}
+
+/// A kind of sync: with the columns that `kubectl get` shows, and served as `v1alpha1` too, without conversion.
+fn sync(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    crd.spec.versions[0].additional_printer_columns = Some(
+        [("Rendering", "rendering"), ("Source", "source"), ("Sync", "sync")]
+            .into_iter()
+            .flat_map(|(name, stage)| {
+                [
+                    column(&format!("{name}Commit"), "string", &format!(".status.{stage}.commit")),
+                    column(
+                        &format!("{name}ErrorCount"),
+                        "integer",
+                        &format!(".status.{stage}.errorSummary.totalCount"),
+                    ),
+                ]
+            })
+            .collect(),
+    );
+    let mut alpha = crd.spec.versions[0].clone();
+    alpha.name = "v1alpha1".to_owned();
+    alpha.storage = false;
+    crd.spec.versions.push(alpha);
+    crd
+}
+
+/// ResourceGroup with the columns that `kubectl get` shows.
+fn group(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    crd.spec.versions[0].additional_printer_columns = Some(vec![
+        column("Reconciling", "string", ".status.conditions[0].status"),
+        column("Stalled", "string", ".status.conditions[1].status"),
+        column("Age", "date", ".metadata.creationTimestamp"),
+    ]);
+    crd
+}
+
+fn column(name: &str, type_: &str, json_path: &str) -> CustomResourceColumnDefinition {
+    CustomResourceColumnDefinition {
+        name: name.to_owned(),
+        type_: type_.to_owned(),
+        json_path: json_path.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// Takes out what the API server would not accept or would fill in though it means nothing.
+fn complete(schema: &mut JSONSchemaProps) {
+    if schema.default.as_ref().is_some_and(|default| !default.0.is_string()) {
+        schema.default = None;
+    }
+    for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
+        complete(property);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_current() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/install/crds");
+        for crd in crds() {
+            let path = directory.join(format!("{}.yaml", crd.metadata.name.as_deref().expect("named")));
+            let text = yaml(&crd);
+            if std::env::var_os("BLESS").is_some() {
+                std::fs::create_dir_all(&directory).expect("writable");
+                std::fs::write(&path, &text).expect("writable");
+            }
+            assert_eq!(std::fs::read_to_string(&path).ok(), Some(text), "write {} with BLESS=1", path.display());
+        }
+    }
+}

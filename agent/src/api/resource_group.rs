@@ -1,0 +1,190 @@
+//! ResourceGroup: the inventory of a sync and the status of each of its objects.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Time, is_default};
+use crate::object::ObjectId;
+
+/// The objects that belong together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "cluster", derive(kube::CustomResource))]
+#[cfg_attr(
+    feature = "cluster",
+    kube(
+        group = "kpt.dev",
+        version = "v1alpha1",
+        kind = "ResourceGroup",
+        namespaced,
+        status = "ResourceGroupStatus",
+        doc = "ResourceGroup lists the objects that a sync manages, with their status."
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceGroupSpec {
+    /// The objects.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub resources: Vec<ResourceId>,
+    /// Further groups; not used by syncs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub subgroups: Vec<GroupRef>,
+    /// What the group is; not used by syncs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(with = "Option<Descriptor>")]
+    pub descriptor: Descriptor,
+}
+
+/// An object without its version. Every field is written, empty or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct ResourceId {
+    /// API group, empty for the core group.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace, empty for cluster-scoped objects.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl From<&ObjectId> for ResourceId {
+    fn from(id: &ObjectId) -> Self {
+        let ObjectId { group, kind, namespace, name } = id.clone();
+        Self { group, kind, namespace, name }
+    }
+}
+
+impl From<ResourceId> for ObjectId {
+    fn from(id: ResourceId) -> Self {
+        let ResourceId { group, kind, namespace, name } = id;
+        Self { group, kind, namespace, name }
+    }
+}
+
+/// The name of another ResourceGroup.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupRef {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+/// What a group is, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Descriptor {
+    /// Kind of application.
+    #[serde(default, rename = "type", skip_serializing_if = "is_default")]
+    pub kind: String,
+    /// Revision of the group.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub revision: String,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub description: String,
+    /// Further reading.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub links: Vec<Link>,
+}
+
+/// Further reading.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Link {
+    /// What it leads to.
+    pub description: String,
+    /// URL.
+    pub url: String,
+}
+
+/// Status of a group and of each of its objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceGroupStatus {
+    /// Generation of the spec that this status is about.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// Status of each object.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub resource_statuses: Vec<ResourceStatus>,
+    /// Status of each further group.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub subgroup_statuses: Vec<GroupStatus>,
+    /// Reconciling first, Stalled second, others sorted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub conditions: Vec<GroupCondition>,
+}
+
+/// Status of one object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceStatus {
+    /// Which object.
+    #[serde(flatten)]
+    pub id: ResourceId,
+    /// InProgress, Failed, Current, Terminating, NotFound or Unknown.
+    #[schemars(extend("enum" = ["InProgress", "Failed", "Current", "Terminating", "NotFound", "Unknown"]))]
+    pub status: String,
+    /// First seven characters of the commit that last changed the object.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub source_hash: String,
+    /// What is to be said about the object.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub conditions: Vec<GroupCondition>,
+    /// Apply or Delete.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub strategy: String,
+    /// Pending, Succeeded, Skipped or Failed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub actuation: String,
+    /// Pending, Succeeded, Skipped, Timeout or Failed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reconcile: String,
+}
+
+/// Status of a further group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupStatus {
+    /// Which group.
+    #[serde(flatten)]
+    pub group: GroupRef,
+    /// Like the status of an object.
+    pub status: String,
+    /// What is to be said about the group.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub conditions: Vec<GroupCondition>,
+}
+
+/// One observation about a group or an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupCondition {
+    /// Reconciling, Stalled or OwnershipOverlap.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// True, False or Unknown.
+    pub status: String,
+    /// Why, in one word.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reason: String,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub message: String,
+    /// When the status last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<Time>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_are_written_in_full() {
+        let id =
+            ObjectId { group: String::new(), kind: "Namespace".into(), namespace: String::new(), name: "a".into() };
+        let status = ResourceStatus { id: ResourceId::from(&id), status: "Current".into(), ..Default::default() };
+        let text = serde_json::to_string(&status).expect("plain data");
+        assert_eq!(text, r#"{"group":"","kind":"Namespace","namespace":"","name":"a","status":"Current"}"#);
+        assert_eq!(ObjectId::from(status.id), id);
+    }
+}

@@ -1,0 +1,301 @@
+//! Where a sync reads from: `spec.git`, `spec.oci`, `spec.helm`.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{GitStatus, HelmStatus, OciStatus, is_default, parse_duration};
+
+/// How often a source is polled unless the spec says otherwise.
+const PERIOD: Duration = Duration::from_secs(15);
+/// The same for Helm charts, whose versions change seldom.
+const HELM_PERIOD: Duration = Duration::from_secs(3600);
+
+/// How to log in to a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// An SSH key in the Secret's `ssh`.
+    Ssh,
+    /// A git cookie file in the Secret's `cookie_file`.
+    CookieFile,
+    /// The service account of the Google Compute Engine node.
+    GceNode,
+    /// A Google service account by Workload Identity.
+    GcpServiceAccount,
+    /// A Kubernetes service account by Workload Identity.
+    K8sServiceAccount,
+    /// User name and token in the Secret's `username` and `token`.
+    Token,
+    /// A GitHub App whose key is in the Secret.
+    GithubApp,
+    /// No login.
+    #[default]
+    None,
+}
+
+impl Auth {
+    /// The value as it is written in a spec.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ssh => "ssh",
+            Self::CookieFile => "cookiefile",
+            Self::GceNode => "gcenode",
+            Self::GcpServiceAccount => "gcpserviceaccount",
+            Self::K8sServiceAccount => "k8sserviceaccount",
+            Self::Token => "token",
+            Self::GithubApp => "githubapp",
+            Self::None => "none",
+        }
+    }
+
+    /// Whether it reads a Secret.
+    pub fn needs_secret(self) -> bool {
+        matches!(self, Self::Ssh | Self::CookieFile | Self::Token | Self::GithubApp)
+    }
+}
+
+/// The name of a Secret in the namespace of the sync.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretRef {
+    /// Name of the Secret.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub name: String,
+}
+
+/// A git repository.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GitSpec {
+    /// URL of the repository.
+    pub repo: String,
+    /// Branch to follow. Default: master.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub branch: String,
+    /// Branch, tag, ref or full commit; unless it is HEAD it wins over the branch. Default: HEAD.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub revision: String,
+    /// Directory in the repository to sync. Default: its root.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dir: String,
+    /// Time between two looks at the repository, as in 15s or 1m30s. Default: 15s.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub period: String,
+    /// How to log in.
+    #[schemars(with = "String", extend("enum" = ["ssh", "cookiefile", "gcenode", "gcpserviceaccount", "token", "githubapp", "none"]))]
+    pub auth: Auth,
+    /// Google service account, for auth gcpserviceaccount.
+    #[serde(default, rename = "gcpServiceAccountEmail", skip_serializing_if = "is_default")]
+    pub gcp_service_account_email: String,
+    /// HTTPS proxy, for auth none, cookiefile, token and githubapp.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub proxy: String,
+    /// Secret that holds the credentials, for auth ssh, cookiefile, token and githubapp.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+    /// Whether the server's certificate is left unchecked.
+    #[serde(default, rename = "noSSLVerify", skip_serializing_if = "is_default")]
+    pub no_ssl_verify: bool,
+    /// Secret whose key cert holds the certificate authority of the server.
+    #[serde(default, rename = "caCertSecretRef", skip_serializing_if = "Option::is_none")]
+    pub ca_cert_secret_ref: Option<SecretRef>,
+}
+
+impl GitSpec {
+    /// What is fetched: the revision unless it is empty or `HEAD`, else the branch, else `master`.
+    pub fn reference(&self) -> &str {
+        match (self.revision.as_str(), self.branch.as_str()) {
+            ("" | "HEAD", "") => "master",
+            ("" | "HEAD", branch) => branch,
+            (revision, _) => revision,
+        }
+    }
+
+    /// The directory to sync, clean and relative; `.` for the root of the repository.
+    pub fn directory(&self) -> String {
+        clean(&self.dir)
+    }
+
+    /// Time between two polls. A period that cannot be read or is zero counts as the default.
+    pub fn period(&self) -> Duration {
+        period(&self.period, PERIOD)
+    }
+
+    /// The source as the status names it, with defaults filled in.
+    pub fn status(&self) -> GitStatus {
+        GitStatus {
+            repo: self.repo.clone(),
+            revision: or(&self.revision, "HEAD"),
+            branch: or(&self.branch, "master"),
+            dir: self.directory(),
+        }
+    }
+}
+
+/// An OCI image that holds configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OciSpec {
+    /// Image, with a tag or digest. Default tag: latest.
+    pub image: String,
+    /// Directory in the image to sync. Default: its root.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dir: String,
+    /// Time between two looks at the registry. Default: 15s.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub period: String,
+    /// How to log in.
+    #[schemars(with = "String", extend("enum" = ["gcenode", "gcpserviceaccount", "k8sserviceaccount", "none"]))]
+    pub auth: Auth,
+    /// Google service account, for auth gcpserviceaccount.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gcp_service_account_email: String,
+    /// Secret whose key cert holds the certificate authority of the registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_cert_secret_ref: Option<SecretRef>,
+}
+
+impl OciSpec {
+    /// The directory to sync, clean and relative; `.` for the root of the image.
+    pub fn directory(&self) -> String {
+        clean(&self.dir)
+    }
+
+    /// Time between two polls. A period that cannot be read or is zero counts as the default.
+    pub fn period(&self) -> Duration {
+        period(&self.period, PERIOD)
+    }
+
+    /// The source as the status names it.
+    pub fn status(&self) -> OciStatus {
+        OciStatus { image: self.image.clone(), dir: self.directory() }
+    }
+}
+
+/// A Helm chart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HelmSpec {
+    /// URL of the chart repository.
+    pub repo: String,
+    /// Name of the chart.
+    pub chart: String,
+    /// Version, a range of versions, or latest. Default: latest.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub version: String,
+    /// Name of the release. Default: the chart's name.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub release_name: String,
+    /// Values; they win over those of valuesFileRefs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub values: Option<Value>,
+    /// ConfigMaps that hold values; later ones win.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub values_file_refs: Vec<ValuesFileRef>,
+    /// Whether the chart's CRDs are applied too.
+    #[serde(default, rename = "includeCRDs", skip_serializing_if = "is_default")]
+    pub include_crds: bool,
+    /// Time between two looks for a new version. Default: 1h.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub period: String,
+    /// How to log in.
+    #[schemars(with = "String", extend("enum" = ["none", "gcpserviceaccount", "k8sserviceaccount", "token", "gcenode"]))]
+    pub auth: Auth,
+    /// Google service account, for auth gcpserviceaccount.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gcp_service_account_email: String,
+    /// Secret that holds the credentials, for auth token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+    /// Secret whose key cert holds the certificate authority of the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_cert_secret_ref: Option<SecretRef>,
+    /// Namespace of the release, as templates see it. Default: default.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub namespace: String,
+    /// Namespace of every object of the chart that names none; not together with namespace.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deploy_namespace: String,
+}
+
+impl HelmSpec {
+    /// Time between two looks for a new version. A period that cannot be read or is zero counts as the default.
+    pub fn period(&self) -> Duration {
+        period(&self.period, HELM_PERIOD)
+    }
+
+    /// The source as the status names it.
+    pub fn status(&self) -> HelmStatus {
+        HelmStatus { repo: self.repo.clone(), version: or(&self.version, "latest"), chart: self.chart.clone() }
+    }
+}
+
+/// An immutable ConfigMap in the namespace of the sync that holds Helm values.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ValuesFileRef {
+    /// Name of the ConfigMap.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub name: String,
+    /// Key in its data. Default: values.yaml.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub data_key: String,
+}
+
+/// The path without empty and `.` elements; `..` goes up, but never above the root.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
+}
+
+fn period(text: &str, default: Duration) -> Duration {
+    parse_duration(text).ok().filter(|period| !period.is_zero()).unwrap_or(default)
+}
+
+fn or(text: &str, default: &str) -> String {
+    if text.is_empty() { default.to_owned() } else { text.to_owned() }
+}
+
+/// Schema of a map whose content is free.
+pub(super) fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true, "nullable": true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn revision_wins_over_branch_unless_it_is_head() {
+        let reference = |revision: &str, branch: &str| {
+            GitSpec { revision: revision.into(), branch: branch.into(), ..GitSpec::default() }.reference().to_owned()
+        };
+        assert_eq!(reference("", ""), "master");
+        assert_eq!(reference("HEAD", "main"), "main");
+        assert_eq!(reference("v1", "main"), "v1");
+    }
+
+    #[test]
+    fn directories_are_relative_and_clean() {
+        for (dir, cleaned) in [("", "."), ("/", "."), ("/a//b/", "a/b"), ("./a/../b", "b"), ("../x", "x")] {
+            assert_eq!(clean(dir), cleaned, "{dir}");
+        }
+    }
+
+    #[test]
+    fn periods_have_defaults() {
+        let every = |period: &str| GitSpec { period: period.into(), ..GitSpec::default() }.period().as_secs();
+        assert_eq!((every(""), every("0s"), every("soon"), every("1m30s")), (15, 15, 15, 90));
+        assert_eq!(HelmSpec::default().period().as_secs(), 3600);
+    }
+}
