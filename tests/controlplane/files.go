@@ -82,8 +82,6 @@ func writeFiles(f files, server string) error {
 		f.servingKey:        serving.key,
 		f.serviceAccountKey: serviceAccountKey,
 		f.auditPolicy:       []byte(auditPolicy),
-		// Readers may open it before the first request.
-		f.auditLog: nil,
 	} {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			return err

@@ -1,0 +1,207 @@
+//! Carries out commands about single objects: apply, annotate, read, delete, abandon.
+
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use super::cluster::{ApiError, Cluster};
+use crate::declared::DeclaredObject;
+use crate::engine::{Failure, Outcome};
+use crate::finding::Resource;
+use crate::live::{Live, Observed};
+use crate::metadata::{FIELD_MANAGER, MANAGED_BY_VALUE, SyncId, annotation, is_system_key, label};
+use crate::object::{Object, ObjectId};
+use crate::ownership;
+
+const APPLY: &str = "application/apply-patch+yaml";
+const MERGE: &str = "application/merge-patch+json";
+const JSON: &str = "application/json";
+
+/// Server-side apply. The answer becomes what the object looks like while it is as declared.
+pub async fn apply(cluster: &Cluster, sync: &SyncId, declared: &DeclaredObject, token: &str, context: &str) -> Outcome {
+    outcome("apply", declared, try_apply(cluster, sync, declared, token, context).await, &declared.id, cluster)
+}
+
+async fn try_apply(
+    cluster: &Cluster,
+    sync: &SyncId,
+    declared: &DeclaredObject,
+    token: &str,
+    context: &str,
+) -> Result<Outcome, ApiError> {
+    let id = &declared.id;
+    let path = cluster.path(id, &declared.version).await?;
+    if declared.implicit && is_somebody_elses(cluster, &path, sync, id).await? {
+        return Ok(Outcome::Foreign);
+    }
+    let body = declared.applied(token, context);
+    let bytes = serde_json::to_vec(&body).expect("maps with string keys always serialise");
+    let path = format!("{path}?fieldManager={FIELD_MANAGER}&force=true");
+    let mut whole: Object = cluster.request(Method::PATCH, &path, APPLY, bytes).await?;
+    let mut seen = Observed::of(&whole);
+    if client_side_applied(&seen) {
+        whole = take_over(cluster, &path, &whole).await?;
+        seen = Observed::of(&whole);
+    }
+    let different = ownership::differences(&body, &whole);
+    Ok(Outcome::Applied(Box::new(Live::after_apply(&seen, &whole, id, sync)), different))
+}
+
+/// A Namespace that is only referenced is left alone when somebody else made it.
+async fn is_somebody_elses(cluster: &Cluster, path: &str, sync: &SyncId, id: &ObjectId) -> Result<bool, ApiError> {
+    match cluster.request::<Object>(Method::GET, path, JSON, Vec::new()).await {
+        Ok(whole) => {
+            let live = Live::observe(&Observed::of(&whole), id, sync, None, None);
+            Ok(live.owner != crate::live::Owner::Us)
+        }
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether `kubectl apply` without `--server-side` wrote the object: it would go on owning every field that we apply, and
+/// a field removed from the repository would stay in the cluster.
+fn client_side_applied(seen: &Observed) -> bool {
+    seen.managed_fields.iter().any(is_client_side)
+}
+
+fn is_client_side(entry: &ownership::Entry) -> bool {
+    entry.operation == "Update" && entry.subresource.is_empty() && entry.manager == "kubectl-client-side-apply"
+}
+
+/// Gives what kubectl's client-side apply owns besides us to us alone: its entry is removed, once.
+async fn take_over(cluster: &Cluster, path: &str, whole: &Object) -> Result<Object, ApiError> {
+    let entries = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
+    let ours: Vec<Value> = entries
+        .into_iter()
+        .filter(|entry| serde_json::from_value(entry.clone()).is_ok_and(|entry| !is_client_side(&entry)))
+        .collect();
+    let patch = json!({"metadata": {
+        "managedFields": ours,
+        "resourceVersion": whole.metadata("resourceVersion"),
+        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": null},
+    }});
+    let path = path.replace("&force=true", "");
+    cluster.request(Method::PATCH, &path, MERGE, patch.to_string().into_bytes()).await
+}
+
+/// Creates an object whose later changes are nobody's business, or brings our labels and annotations on it up to date.
+pub async fn annotate(cluster: &Cluster, sync: &SyncId, declared: &DeclaredObject, token: &str, context: &str) -> Outcome {
+    let body = declared.applied(token, context);
+    let ours = |field: &str| -> Map<String, Value> {
+        let map = body.metadata(field).and_then(Value::as_object).cloned().unwrap_or_default();
+        map.into_iter().filter(|(key, _)| is_ours(key)).collect()
+    };
+    let patch = json!({"metadata": {"labels": ours("labels"), "annotations": ours("annotations")}});
+    let result = async {
+        let path = cluster.path(&declared.id, &declared.version).await?;
+        let path = format!("{path}?fieldManager={FIELD_MANAGER}");
+        let whole: Object = cluster.request(Method::PATCH, &path, MERGE, patch.to_string().into_bytes()).await?;
+        let live = Live::after_apply(&Observed::of(&whole), &whole, &declared.id, sync);
+        Ok(Outcome::Applied(Box::new(live), Vec::new()))
+    };
+    outcome("annotate", declared, result.await, &declared.id, cluster)
+}
+
+/// The whole object.
+pub async fn read(cluster: &Cluster, id: &ObjectId) -> Outcome {
+    match get(cluster, id).await {
+        Ok(whole) => Outcome::Read(Box::new(whole)),
+        Err(error) if error.is_not_found() => Outcome::Absent(0),
+        Err(error) => failed("read", id, &error, cluster),
+    }
+}
+
+async fn get(cluster: &Cluster, id: &ObjectId) -> Result<Object, ApiError> {
+    let path = cluster.path(id, "").await?;
+    cluster.request(Method::GET, &path, JSON, Vec::new()).await
+}
+
+/// Deletes exactly this incarnation and version.
+pub async fn delete(cluster: &Cluster, id: &ObjectId, uid: &str, version: u64) -> Outcome {
+    let body = json!({
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "propagationPolicy": "Background",
+        "preconditions": {"uid": uid, "resourceVersion": version.to_string()},
+    });
+    let result = async {
+        let path = cluster.path(id, "").await?;
+        cluster.request::<Value>(Method::DELETE, &path, JSON, body.to_string().into_bytes()).await
+    };
+    match result.await {
+        Ok(_) => Outcome::Deleted,
+        Err(error) if error.is_not_found() => Outcome::Absent(0),
+        Err(error) => failed("delete", id, &error, cluster),
+    }
+}
+
+/// Takes our labels and annotations off, provided that the object is still the one that was read.
+pub async fn abandon(cluster: &Cluster, sync: &SyncId, id: &ObjectId) -> Outcome {
+    let result = async {
+        let whole = get(cluster, id).await?;
+        if Live::observe(&Observed::of(&whole), id, sync, None, None).owner != crate::live::Owner::Us {
+            return Ok(());
+        }
+        let path = cluster.path(id, "").await?;
+        cluster.request::<Value>(Method::PATCH, &path, MERGE, released(&whole).to_string().into_bytes()).await?;
+        Ok(())
+    };
+    match result.await {
+        Ok(()) => Outcome::Abandoned,
+        Err(error) if ApiError::is_not_found(&error) => Outcome::Absent(0),
+        Err(error) => failed("abandon", id, &error, cluster),
+    }
+}
+
+/// The merge patch that takes our metadata off.
+fn released(whole: &Object) -> Value {
+    let gone = |field: &'static str| -> Map<String, Value> {
+        let keys = whole.metadata(field).and_then(Value::as_object).into_iter().flatten();
+        keys.filter(|(key, value)| is_ours_alone(key, value)).map(|(key, _)| (key.clone(), Value::Null)).collect()
+    };
+    json!({"metadata": {
+        "labels": gone("labels"),
+        "annotations": gone("annotations"),
+        "resourceVersion": whole.metadata("resourceVersion"),
+    }})
+}
+
+fn is_ours_alone(key: &str, value: &Value) -> bool {
+    let shared = [label::MANAGED_BY, annotation::HNC_MANAGED_BY].contains(&key);
+    if shared { value == MANAGED_BY_VALUE } else { is_ours(key) }
+}
+
+/// Keys that only the system writes.
+fn is_ours(key: &str) -> bool {
+    is_system_key(key)
+        || [label::PART_OF, label::MANAGED_BY, annotation::OWNING_INVENTORY, annotation::HNC_MANAGED_BY].contains(&key)
+}
+
+fn outcome(
+    doing: &str,
+    declared: &DeclaredObject,
+    result: Result<Outcome, ApiError>,
+    id: &ObjectId,
+    cluster: &Cluster,
+) -> Outcome {
+    result.unwrap_or_else(|error| {
+        forget_lost_kind(id, &error, cluster);
+        Outcome::Failed(error.failure(doing, |finding| finding.at(declared.place()), id))
+    })
+}
+
+fn failed(doing: &str, id: &ObjectId, error: &ApiError, cluster: &Cluster) -> Outcome {
+    forget_lost_kind(id, error, cluster);
+    let failure: Failure = error.failure(doing, |finding| finding.about(Resource::named(id, "")), id);
+    Outcome::Failed(failure)
+}
+
+/// A 404 without details is the answer for a path that is not served: the kind is gone.
+fn forget_lost_kind(id: &ObjectId, error: &ApiError, cluster: &Cluster) {
+    if let ApiError::Refused(status) = error
+        && status.code == 404
+        && status.details.as_ref().is_none_or(|details| details.name.is_empty())
+    {
+        cluster.forget(&id.group_kind());
+    }
+}
