@@ -1,9 +1,8 @@
 //! Manifests from a directory, as `nomos vet` and `nomos hydrate` read them. What a git repository holds is read by `git`.
 
-use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::finding::{Code, Finding};
@@ -80,48 +79,54 @@ pub(super) fn too_many(limit: usize) -> Finding {
 }
 
 fn read_dir_bounded(root: &Path, limit: usize) -> io::Result<Files> {
-    let mut found = Files::default();
-    let mut paths = Vec::new();
+    let mut findings = Vec::new();
+    let mut files = Vec::new();
+    for (path, place) in walk(root, limit, &mut findings)? {
+        match read_manifest(path, &place) {
+            Ok(file) => files.push(file),
+            Err(finding) => findings.push(finding),
+        }
+    }
+    findings.sort_unstable();
+    Ok(Files { files, findings })
+}
+
+/// The manifest files under `root`, sorted: the path of each from there, and where it is.
+fn walk(root: &Path, limit: usize, findings: &mut Vec<Finding>) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
     let mut seen = 0;
-    let mut directories = VecDeque::from([(root.to_owned(), String::new())]);
-    while let Some((directory, prefix)) = directories.pop_front() {
+    let mut directories = vec![(String::new(), root.to_owned())];
+    while let Some((prefix, directory)) = directories.pop() {
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if prefix.is_empty() => return Err(error),
             Err(error) => {
-                found.findings.push(unreadable(&prefix, &error));
+                findings.push(unreadable(&prefix, &error));
                 continue;
             }
         };
         for entry in entries {
             seen += 1;
             if seen > limit {
-                found.findings.push(too_many(limit));
-                return Ok(found);
+                findings.push(too_many(limit));
+                return Ok(Vec::new());
             }
             match entry.and_then(|entry| Ok((entry.file_type()?, entry))) {
                 Ok((kind, entry)) => {
                     let name = entry.file_name();
                     let path = format!("{prefix}{}", name.to_string_lossy());
                     if kind.is_dir() && name != ".git" {
-                        directories.push_back((entry.path(), path + "/"));
+                        directories.push((path + "/", entry.path()));
                     } else if kind.is_file() && holds_manifests(name.as_encoded_bytes()) {
-                        paths.push((path, entry.path()));
+                        files.push((path, entry.path()));
                     }
                 }
-                Err(error) => found.findings.push(unreadable(&prefix, &error)),
+                Err(error) => findings.push(unreadable(&prefix, &error)),
             }
         }
     }
-    paths.sort_unstable();
-    for (path, place) in paths {
-        match read_manifest(path, &place) {
-            Ok(file) => found.files.push(file),
-            Err(finding) => found.findings.push(finding),
-        }
-    }
-    found.findings.sort_unstable();
-    Ok(found)
+    files.sort_unstable();
+    Ok(files)
 }
 
 fn read_manifest(path: String, place: &Path) -> Result<SourceFile, Finding> {

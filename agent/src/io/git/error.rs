@@ -62,6 +62,11 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
+/// What is at the bottom of an error.
+pub(super) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error).to_string()
+}
+
 /// An error of the git library about the repository `shown`, `doing` something.
 ///
 /// A fetched pack and the store are not told apart: both are read again from the remote.

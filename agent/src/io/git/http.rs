@@ -2,7 +2,6 @@
 //! for each operation; and failures as what a user can do about them.
 
 use std::any::Any;
-use std::error::Error as _;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,11 +14,13 @@ use reqwest::Url;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
-use super::error::{Class, GitError, chain};
+use super::error::{Class, GitError, chain, root_cause};
 use super::{Credentials, Remote};
 
 /// How long a server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
+
+const NO_ANSWER: &str = "no answer from";
 
 /// What gix drives for one operation.
 pub(super) type Transport = git::Transport<Wire>;
@@ -120,16 +121,16 @@ impl Operation {
         reported
     }
 
-    fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> io::Error {
-        let text = chain(error);
-        let failure = GitError::new(Class::Unreachable, format!("{} did not answer: {text}", self.shown));
-        let certificate = text.contains("certificate") || text.contains("UnknownIssuer");
+    fn unreachable(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> io::Error {
+        let cause = root_cause(error);
+        let failure = GitError::new(Class::Unreachable, format!("{what} {}: {cause}", self.shown));
+        let certificate = cause.contains("certificate");
         self.fail(if certificate { failure.hint("Give the server's CA in spec.git.caCertSecretRef.") } else { failure })
     }
 
     fn left(&self) -> io::Result<Duration> {
         match self.deadline.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(self.unreachable(&io::Error::from(io::ErrorKind::TimedOut))),
+            Duration::ZERO => Err(self.unreachable(NO_ANSWER, &io::Error::from(io::ErrorKind::TimedOut))),
             left => Ok(left),
         }
     }
@@ -139,10 +140,7 @@ impl Operation {
         let response = match request.timeout(self.left()?).send() {
             Ok(response) => response,
             Err(error) if error.is_redirect() => return Err(self.fail(not_git(&self.shown, "redirects without end"))),
-            Err(error) => {
-                let error = error.without_url();
-                return Err(self.unreachable(error.source().unwrap_or(&error)));
-            }
+            Err(error) => return Err(self.unreachable(NO_ANSWER, &error.without_url())),
         };
         if !response.status().is_success() {
             return Err(self.fail(refusal(response.status(), &self.shown)));
@@ -311,7 +309,7 @@ impl Read for Body {
         let mut exchange = lock(&self.0);
         exchange.operation.left()?;
         let read = exchange.response()?.read(buffer);
-        read.map_err(|error| exchange.operation.unreachable(&error))
+        read.map_err(|error| exchange.operation.unreachable("half an answer from", &error))
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Mirror {
     repo: gix::Repository,
     /// An object could not be read.
     suspect: Cell<bool>,
+    /// What the mirror was last replaced for: doing it again for the same commit would not help.
+    replaced: Option<Commit>,
     /// Held as long as the mirror is open.
     _lock: File,
 }
@@ -56,7 +58,7 @@ impl Mirror {
                 Err(_) => create(&directory.join("repo")),
             })
             .map_err(|error| unusable(&directory, &error))?;
-        Ok(Self { http, shown, directory, repo, suspect: Cell::new(false), _lock: lock })
+        Ok(Self { http, shown, directory, repo, suspect: Cell::new(false), replaced: None, _lock: lock })
     }
 
     /// The object store.
@@ -77,16 +79,20 @@ impl Mirror {
         let mut default_branch = None;
         let mut at = BTreeMap::new();
         for found in refs {
-            if let Ref::Symbolic { full_ref_name, target, .. } = &found
-                && full_ref_name == "HEAD"
-            {
-                default_branch = target.to_str().ok().map(|name| name.trim_start_matches("refs/heads/").to_owned());
-            }
             // The object of an annotated tag is what it is about.
-            let (name, _, object) = found.unpack();
-            if let (Ok(name), Some(object)) = (name.to_str(), object_of(&found).or(object)) {
-                at.insert(name.to_owned(), object.to_owned());
-            }
+            let (name, object) = match found {
+                Ref::Peeled { full_ref_name, object, .. } | Ref::Direct { full_ref_name, object } => {
+                    (full_ref_name, object)
+                }
+                Ref::Symbolic { full_ref_name, target, object, .. } => {
+                    if full_ref_name == "HEAD" {
+                        default_branch = Some(target.to_str_lossy().trim_start_matches("refs/heads/").to_owned());
+                    }
+                    (full_ref_name, object)
+                }
+                Ref::Unborn { .. } => continue,
+            };
+            at.insert(name.to_string(), object);
         }
         Ok((at, default_branch))
     }
@@ -94,15 +100,16 @@ impl Mirror {
     /// Fetches a commit that is not there. A mirror that is damaged or has grown too much is replaced, if a new one can be
     /// fetched.
     pub(super) fn fetch(&mut self, commit: Commit) -> Result<(), GitError> {
-        if !self.suspect.get() {
-            if has(&self.repo, commit) {
-                return Ok(());
-            }
-            if packs(&self.repo) < MAX_PACKS {
-                match self.fetch_into(&self.repo, commit) {
-                    Err(error) if error.class == Class::Broken => {}
-                    result => return result,
-                }
+        if self.suspect.take() && self.replaced != Some(commit) {
+            return self.replace(commit);
+        }
+        if has(&self.repo, commit) {
+            return Ok(());
+        }
+        if packs(&self.repo) < MAX_PACKS {
+            match self.fetch_into(&self.repo, commit) {
+                Err(error) if error.class == Class::Broken => {}
+                result => return result,
             }
         }
         self.replace(commit)
@@ -117,7 +124,7 @@ impl Mirror {
         remove(&old).and_then(|()| fs::rename(&new, &old)).map_err(fail)?;
         self.repo =
             gix::open_opts(&old, options()).map_err(|error| from_gix(&error, &self.shown, "open the copy of"))?;
-        self.suspect.set(false);
+        self.replaced = Some(commit);
         Ok(())
     }
 
@@ -132,7 +139,7 @@ impl Mirror {
 }
 
 /// The refs that start with one of `names`, and `HEAD` for the name of the default branch.
-fn ls_refs(transport: &mut super::http::Transport, names: &[String]) -> gix::Result<Vec<Ref>> {
+pub(super) fn ls_refs(transport: &mut super::http::Transport, names: &[String]) -> gix::Result<Vec<Ref>> {
     let no_credentials = |_| Ok(None);
     let upload_pack = transport::Service::UploadPack;
     let handshake = gix::protocol::handshake(&mut *transport, upload_pack, no_credentials, Vec::new(), &mut Discard)?;
@@ -162,13 +169,6 @@ fn receive(repo: &gix::Repository, transport: super::http::Transport, commit: Co
         .with_shallow(fetch::Shallow::DepthAtRemote(NonZeroU32::MIN))
         .receive(Discard, &never)?;
     Ok(())
-}
-
-fn object_of(found: &Ref) -> Option<&gix::oid> {
-    match found {
-        Ref::Peeled { object, .. } | Ref::Direct { object, .. } | Ref::Symbolic { object, .. } => Some(object),
-        Ref::Unborn { .. } => None,
-    }
 }
 
 /// Whether a commit was fetched completely.

@@ -299,34 +299,31 @@ impl Place {
             }
             None if url.is_empty() => Err(invalid("the URL of the repository is empty")),
             None => Ok(Self::Local(url.into())),
-            Some("http" | "https" | "file") => {
-                let url = reqwest::Url::parse(url)
-                    .map_err(|error| invalid(&format!("the URL of the repository is not valid: {error}")))?;
-                if url.scheme() == "file" {
-                    return url
-                        .to_file_path()
-                        .map(Self::Local)
-                        .map_err(|()| invalid("the file URL of the repository has no path"));
-                }
-                Ok(Self::without_credentials(url))
+            Some("http" | "https") => {
+                Self::remote(url).ok_or_else(|| invalid("the URL of the repository is not valid"))
             }
+            Some("file") => reqwest::Url::parse(url)
+                .ok()
+                .and_then(|url| url.to_file_path().ok())
+                .map(Self::Local)
+                .ok_or_else(|| invalid("the file URL of the repository is not valid")),
             Some(scheme) => Err(invalid(&format!("repositories over {scheme:?} are not supported"))
                 .hint("Use the https URL of the repository.")),
         }
     }
 
-    fn without_credentials(mut url: reqwest::Url) -> Self {
-        let decode =
-            |text: &str| gix::url::parse(format!("http://{text}@host/").as_str()).ok()?.user().map(str::to_owned);
-        let user = decode(url.username());
-        let password = url.password().and_then(decode);
-        let credentials = (user.is_some() || password.is_some())
-            .then(|| Credentials { user: user.unwrap_or_default(), password: password.unwrap_or_default() });
-        // They fail only for URLs without a host.
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
+    /// Takes the credentials out of a URL.
+    fn remote(url: &str) -> Option<Self> {
+        let decoded = gix::url::parse(url).ok()?;
+        let credentials = decoded.user().map(|user| Credentials {
+            user: user.to_owned(),
+            password: decoded.password().unwrap_or_default().to_owned(),
+        });
+        let mut url = reqwest::Url::parse(url).ok()?;
+        url.set_username("").ok()?;
+        url.set_password(None).ok()?;
         url.set_fragment(None);
-        Self::Remote(url, credentials)
+        Some(Self::Remote(url, credentials))
     }
 }
 
@@ -337,11 +334,12 @@ fn options() -> gix::open::Options {
 
 fn open_local(path: &Path, shown: &str) -> Result<gix::Repository, GitError> {
     gix::open_opts(path, options()).map_err(|error| {
-        if path.exists() {
-            error::from_gix(&error, shown, "open")
-        } else {
-            GitError::new(Class::NotFound, format!("{shown} is not there")).hint("Check spec.git.repo.")
-        }
+        let what = match (path.exists(), path.join(".git").exists() || path.join("HEAD").exists()) {
+            (true, true) => return error::from_gix(&error, shown, "open"),
+            (true, false) => "is not a git repository",
+            (false, _) => "is not there",
+        };
+        GitError::new(Class::NotFound, format!("{shown} {what}")).hint("Check spec.git.repo.")
     })
 }
 

@@ -119,6 +119,31 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn of(repo: &Repo) -> Self {
+        Self::start(repo, |stream, answer| while answer(stream).is_some() {})
+    }
+
+    /// With a certificate, which is returned in PEM.
+    pub(super) fn with_tls(repo: &Repo) -> (Self, String) {
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let versions = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = versions.unwrap().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
+        let config = Arc::new(config);
+        let server = Self::start(repo, move |stream, answer| {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, stream);
+            while answer(&mut stream).is_some() {}
+        });
+        (server, cert.pem())
+    }
+
+    /// `serve` answers the requests of a connection one by one.
+    fn start(
+        repo: &Repo,
+        serve: impl Fn(&mut TcpStream, &dyn Fn(&mut dyn Stream) -> Option<()>) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self {
             address: listener.local_addr().unwrap().to_string(),
@@ -126,11 +151,13 @@ impl Server {
             seen: Arc::default(),
         };
         let (root, manner, seen) = (repo.root.path().to_owned(), Arc::clone(&server.manner), Arc::clone(&server.seen));
+        let serve = Arc::new(serve);
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (root, manner, seen) = (root.clone(), Arc::clone(&manner), Arc::clone(&seen));
+                let serve = Arc::clone(&serve);
                 seen.lock().unwrap().push("connect".to_owned());
-                thread::spawn(move || while answer(stream.as_ref().unwrap(), &root, &manner, &seen).is_some() {});
+                thread::spawn(move || serve(&mut stream.unwrap(), &|stream| answer(stream, &root, &manner, &seen)));
             }
         });
         server
@@ -154,6 +181,11 @@ impl Server {
     }
 }
 
+/// A connection, encrypted or not.
+trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
+
 struct Request {
     method: String,
     path: String,
@@ -163,7 +195,7 @@ struct Request {
 }
 
 impl Request {
-    fn read(stream: &TcpStream) -> Option<Self> {
+    fn read(stream: &mut dyn Stream) -> Option<Self> {
         let mut reader = BufReader::new(stream);
         let mut lines = Vec::new();
         loop {
@@ -202,8 +234,8 @@ impl Request {
 }
 
 /// Answers one request; `None` closes the connection.
-fn answer(mut stream: &TcpStream, root: &Path, manner: &Mutex<Manner>, seen: &Mutex<Vec<String>>) -> Option<()> {
-    let request = Request::read(stream)?;
+fn answer(stream: &mut dyn Stream, root: &Path, manner: &Mutex<Manner>, seen: &Mutex<Vec<String>>) -> Option<()> {
+    let request = Request::read(&mut *stream)?;
     seen.lock().unwrap().push(request.kind().to_owned());
     let manner = manner.lock().unwrap().clone();
     let pack = request.kind() == "fetch";
