@@ -46,3 +46,7 @@ pub mod health;
 pub mod live;
 pub mod plan;
 pub mod engine;
+pub mod inventory;
+pub mod status;
+pub mod diff;
+pub mod io;

@@ -1,0 +1,255 @@
+//! Manifests from a directory, as `nomos vet` and `nomos hydrate` read them. What a git repository holds is read by `git`.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::finding::{Code, Finding};
+
+/// Larger files are findings: no manifest that an API server takes comes near it.
+pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// More files and directories than this are not walked.
+pub(super) const MAX_ENTRIES: usize = 1_000_000;
+
+/// One file that may hold manifests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Path relative to the sync directory, slash separated.
+    pub path: String,
+    /// What is in it.
+    pub content: Arc<[u8]>,
+}
+
+/// What a directory holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Every manifest file, by path.
+    pub files: Vec<SourceFile>,
+    /// What could not be read.
+    pub findings: Vec<Finding>,
+}
+
+/// Every `.yaml`, `.yml` and `.json` file under `root`, sorted by path.
+///
+/// Only regular files count: links are not followed, but `root` may be one. Directories named `.git` are skipped. What
+/// cannot be read, is too large or has a name that is not UTF-8 becomes a finding (KNV2001).
+///
+/// # Errors
+/// When `root` is not a directory that can be listed.
+pub fn read_dir(root: &Path) -> io::Result<Files> {
+    read_dir_bounded(root, MAX_ENTRIES)
+}
+
+/// The scopes of kinds that `kubectl api-resources` printed, which may lie at the root of a repository.
+///
+/// # Errors
+/// When there is such a file but it cannot be read, or is too large.
+pub fn read_api_resources(root: &Path) -> io::Result<Option<SourceFile>> {
+    const NAME: &str = "api-resources.txt";
+    match read_bounded(&root.join(NAME)) {
+        Ok(Ok(content)) => Ok(Some(SourceFile { path: NAME.to_owned(), content })),
+        Ok(Err(bytes)) => Err(io::Error::new(io::ErrorKind::FileTooLarge, too_large(NAME, bytes).message)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a file of this name is read. The case counts, and `.yaml` alone is a name with that extension.
+pub(super) fn holds_manifests(name: &[u8]) -> bool {
+    [".yaml", ".yml", ".json"].iter().any(|extension| name.ends_with(extension.as_bytes()))
+}
+
+/// The finding for a file beyond [`MAX_FILE_BYTES`].
+pub(super) fn too_large(path: &str, bytes: u64) -> Finding {
+    let message = format!("{path} has {} MiB; files of at most {} MiB are read", bytes >> 20, MAX_FILE_BYTES >> 20);
+    Finding::new(Code::Path, message).hint("Split it, or give it another extension if it is no manifest.").at_path(path)
+}
+
+/// The finding for a name that is not UTF-8. The path in it has replacement characters.
+pub(super) fn not_utf8(path: &str) -> Finding {
+    Finding::new(Code::Path, format!("the name {path:?} is not UTF-8")).hint("Rename the file.").at_path(path)
+}
+
+/// The finding for a tree of more than `limit` entries.
+pub(super) fn too_many(limit: usize) -> Finding {
+    Finding::new(Code::Path, format!("there are more than {limit} files and directories"))
+        .hint("Sync a subdirectory, or split the repository.")
+}
+
+fn read_dir_bounded(root: &Path, limit: usize) -> io::Result<Files> {
+    let mut findings = Vec::new();
+    let mut files = Vec::new();
+    for (path, place) in walk(root, limit, &mut findings)? {
+        match read_manifest(path, &place) {
+            Ok(file) => files.push(file),
+            Err(finding) => findings.push(finding),
+        }
+    }
+    findings.sort_unstable();
+    Ok(Files { files, findings })
+}
+
+/// The manifest files under `root`, sorted: the path of each from there, and where it is.
+fn walk(root: &Path, limit: usize, findings: &mut Vec<Finding>) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
+    let mut seen = 0;
+    let mut directories = vec![(String::new(), root.to_owned())];
+    while let Some((prefix, directory)) = directories.pop() {
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if prefix.is_empty() => return Err(error),
+            Err(error) => {
+                findings.push(unreadable(&prefix, &error));
+                continue;
+            }
+        };
+        for entry in entries {
+            seen += 1;
+            if seen > limit {
+                findings.push(too_many(limit));
+                return Ok(Vec::new());
+            }
+            match entry.and_then(|entry| Ok((entry.file_type()?, entry))) {
+                Ok((kind, entry)) => {
+                    let name = entry.file_name();
+                    let path = format!("{prefix}{}", name.to_string_lossy());
+                    if kind.is_dir() && name != ".git" {
+                        directories.push((path + "/", entry.path()));
+                    } else if kind.is_file() && holds_manifests(name.as_encoded_bytes()) {
+                        files.push((path, entry.path()));
+                    }
+                }
+                Err(error) => findings.push(unreadable(&prefix, &error)),
+            }
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+fn read_manifest(path: String, place: &Path) -> Result<SourceFile, Finding> {
+    if place.to_str().is_none() && path.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(not_utf8(&path));
+    }
+    match read_bounded(place) {
+        Ok(Ok(content)) => Ok(SourceFile { path, content }),
+        Ok(Err(bytes)) => Err(too_large(&path, bytes)),
+        Err(error) => Err(unreadable(&path, &error)),
+    }
+}
+
+/// The content, or how many bytes it has when those are too many. Five system calls.
+fn read_bounded(path: &Path) -> io::Result<Result<Arc<[u8]>, u64>> {
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    if bytes > MAX_FILE_BYTES {
+        return Ok(Err(bytes));
+    }
+    let mut content = Vec::with_capacity(usize::try_from(bytes).expect("a file of 16 MiB fits into memory") + 1);
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content)? as u64;
+    Ok(if read > MAX_FILE_BYTES { Err(read) } else { Ok(content.into()) })
+}
+
+fn unreadable(path: &str, error: &io::Error) -> Finding {
+    Finding::new(Code::Path, format!("{path} cannot be read: {error}")).at_path(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn directory(files: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        root
+    }
+
+    fn paths(found: &Files) -> Vec<&str> {
+        found.files.iter().map(|file| file.path.as_str()).collect()
+    }
+
+    #[test]
+    fn only_manifest_files_are_read_in_order_of_path() {
+        let root = directory(&[
+            "b.yaml",
+            "a/z.yml",
+            "a/b/c.json",
+            "a.yaml",
+            ".yaml",
+            "README.md",
+            "UPPER.YAML",
+            "Kptfile",
+            "yaml",
+            ".git/config.yaml",
+            "sub/.git/x.yaml",
+            ".github/w.yaml",
+            "api-resources.txt",
+        ]);
+        let found = read_dir(root.path()).unwrap();
+        assert_eq!(paths(&found), [".github/w.yaml", ".yaml", "a.yaml", "a/b/c.json", "a/z.yml", "b.yaml"]);
+        assert_eq!(&*found.files[3].content, b"a/b/c.json");
+        assert_eq!(found.findings, []);
+    }
+
+    #[test]
+    fn links_are_ignored_but_for_the_root() {
+        let root = directory(&["real/a.yaml"]);
+        symlink("a.yaml", root.path().join("real/link.yaml")).unwrap();
+        symlink("../real", root.path().join("real/again")).unwrap();
+        symlink("real", root.path().join("root")).unwrap();
+        assert_eq!(paths(&read_dir(&root.path().join("root")).unwrap()), ["a.yaml"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_finding() {
+        let root = directory(&["good.yaml"]);
+        let bad = std::ffi::OsStr::from_bytes(b"bad\xff.yaml");
+        fs::write(root.path().join(bad), "").unwrap();
+        File::create(root.path().join("huge.json")).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
+        File::create(root.path().join("limit.yml")).unwrap().set_len(MAX_FILE_BYTES).unwrap();
+        let found = read_dir(root.path()).unwrap();
+        assert_eq!(paths(&found), ["good.yaml", "limit.yml"]);
+        let messages: Vec<_> = found.findings.iter().map(|finding| finding.message.as_str()).collect();
+        assert_eq!(
+            messages,
+            ["huge.json has 16 MiB; files of at most 16 MiB are read", "the name \"bad\u{fffd}.yaml\" is not UTF-8"]
+        );
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_opened_is_a_finding() {
+        let root = directory(&["a.yaml", "b.yaml"]);
+        fs::set_permissions(root.path().join("a.yaml"), fs::Permissions::from_mode(0)).unwrap();
+        if File::open(root.path().join("a.yaml")).is_ok() {
+            return; // The superuser may open everything.
+        }
+        let found = read_dir(root.path()).unwrap();
+        assert_eq!((paths(&found), found.findings.len()), (vec!["b.yaml"], 1));
+    }
+
+    #[test]
+    fn a_missing_root_is_an_error_and_a_huge_one_a_finding() {
+        let root = directory(&["a.yaml", "b.yaml", "c.yaml"]);
+        assert_eq!(read_dir(&root.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(read_dir(&root.path().join("a.yaml")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        let found = read_dir_bounded(root.path(), 2).unwrap();
+        assert_eq!((found.files.len(), found.findings.len()), (0, 1));
+    }
+
+    #[test]
+    fn cached_api_resources_are_optional() {
+        let root = directory(&["a.yaml"]);
+        assert_eq!(read_api_resources(root.path()).unwrap(), None);
+        fs::write(root.path().join("api-resources.txt"), "NAME").unwrap();
+        assert_eq!(&*read_api_resources(root.path()).unwrap().unwrap().content, b"NAME");
+    }
+}

@@ -1,0 +1,254 @@
+//! The bare copy of a remote repository: only the commits that were wanted, without history.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use gix::bstr::{BString, ByteSlice};
+use gix::progress::Discard;
+use gix::protocol::handshake::Ref;
+use gix::protocol::ls_refs::RefPrefixes;
+use gix::protocol::{LsRefsCommand, transport};
+use gix::remote::{Direction, fetch};
+use sha2::{Digest, Sha256};
+
+use super::error::{Class, GitError, from_gix};
+use super::http::{Http, Operation};
+use super::{Commit, options};
+
+/// How long the refs of a repository may take.
+const LIST: Duration = Duration::from_secs(30);
+
+/// How long a commit may take.
+const FETCH: Duration = Duration::from_secs(600);
+
+/// Every fetch adds a pack; with more than these the mirror is made anew.
+pub(super) const MAX_PACKS: usize = 50;
+
+/// The refs that keep what was fetched. One exists only when its commit is complete.
+const FETCHED: &str = "refs/nomos/";
+
+/// A mirror in its directory.
+pub(super) struct Mirror {
+    pub(super) http: Http,
+    shown: String,
+    directory: PathBuf,
+    repo: gix::Repository,
+    /// An object could not be read.
+    suspect: Cell<bool>,
+    /// What the mirror was last replaced for: doing it again for the same commit would not help.
+    replaced: Option<Commit>,
+    /// Held as long as the mirror is open.
+    _lock: File,
+}
+
+impl Mirror {
+    /// Opens the mirror of `shown` under `cache`, or makes an empty one.
+    pub(super) fn open(shown: String, http: Http, cache: &Path) -> Result<Self, GitError> {
+        let directory = cache.join(name_of(&shown));
+        let lock = lock(&directory)?;
+        let repo = swept(&directory)
+            .and_then(|()| match gix::open_opts(directory.join("repo"), options()) {
+                Ok(repo) => Ok(repo),
+                Err(_) => create(&directory.join("repo")),
+            })
+            .map_err(|error| unusable(&directory, &error))?;
+        Ok(Self { http, shown, directory, repo, suspect: Cell::new(false), replaced: None, _lock: lock })
+    }
+
+    /// The object store.
+    pub(super) fn repo(&self) -> &gix::Repository {
+        &self.repo
+    }
+
+    /// Makes the next fetch replace the mirror.
+    pub(super) fn suspect(&self) {
+        self.suspect.set(true);
+    }
+
+    /// Where those of `names` are that exist, and the default branch.
+    pub(super) fn list(&self, names: &[String]) -> Result<(BTreeMap<String, gix::ObjectId>, Option<String>), GitError> {
+        let (mut transport, operation) = self.http.begin(LIST);
+        let refs =
+            ls_refs(&mut transport, names).map_err(|error| self.failure(&operation, &error, "read the refs of"))?;
+        let mut default_branch = None;
+        let mut at = BTreeMap::new();
+        for found in refs {
+            // The object of an annotated tag is what it is about.
+            let (name, object) = match found {
+                Ref::Peeled { full_ref_name, object, .. } | Ref::Direct { full_ref_name, object } => {
+                    (full_ref_name, object)
+                }
+                Ref::Symbolic { full_ref_name, target, object, .. } => {
+                    if full_ref_name == "HEAD" {
+                        default_branch = Some(target.to_str_lossy().trim_start_matches("refs/heads/").to_owned());
+                    }
+                    (full_ref_name, object)
+                }
+                Ref::Unborn { .. } => continue,
+            };
+            at.insert(name.to_string(), object);
+        }
+        Ok((at, default_branch))
+    }
+
+    /// Fetches a commit that is not there. A mirror that is damaged or has grown too much is replaced, if a new one can be
+    /// fetched.
+    pub(super) fn fetch(&mut self, commit: Commit) -> Result<(), GitError> {
+        if self.suspect.take() && self.replaced != Some(commit) {
+            return self.replace(commit);
+        }
+        if has(&self.repo, commit) {
+            return Ok(());
+        }
+        if packs(&self.repo) < MAX_PACKS {
+            match self.fetch_into(&self.repo, commit) {
+                Err(error) if error.class == Class::Broken => {}
+                result => return result,
+            }
+        }
+        self.replace(commit)
+    }
+
+    fn replace(&mut self, commit: Commit) -> Result<(), GitError> {
+        let (old, new) = (self.directory.join("repo"), self.directory.join("repo.new"));
+        let fail = |error: io::Error| unusable(&self.directory, &error);
+        remove(&new).map_err(fail)?;
+        let fresh = create(&new).map_err(fail)?;
+        self.fetch_into(&fresh, commit)?;
+        remove(&old).and_then(|()| fs::rename(&new, &old)).map_err(fail)?;
+        self.repo =
+            gix::open_opts(&old, options()).map_err(|error| from_gix(&error, &self.shown, "open the copy of"))?;
+        self.replaced = Some(commit);
+        Ok(())
+    }
+
+    fn fetch_into(&self, repo: &gix::Repository, commit: Commit) -> Result<(), GitError> {
+        let (transport, operation) = self.http.begin(FETCH);
+        receive(repo, transport, commit).map_err(|error| self.failure(&operation, &error, "fetch from"))
+    }
+
+    fn failure(&self, operation: &Operation, error: &gix::Error, doing: &str) -> GitError {
+        operation.failure().unwrap_or_else(|| from_gix(error, &self.shown, doing))
+    }
+}
+
+/// The refs that start with one of `names`, and `HEAD` for the name of the default branch.
+pub(super) fn ls_refs(transport: &mut super::http::Transport, names: &[String]) -> gix::Result<Vec<Ref>> {
+    let no_credentials = |_| Ok(None);
+    let upload_pack = transport::Service::UploadPack;
+    let handshake = gix::protocol::handshake(&mut *transport, upload_pack, no_credentials, Vec::new(), &mut Discard)?;
+    if let Some(refs) = handshake.refs {
+        return Ok(refs);
+    }
+    let mut prefixes = RefPrefixes::new();
+    prefixes.extend(names.iter().map(|name| BString::from(name.as_str())).chain(["HEAD".into()]));
+    let agent = ("agent", Some(concat!("git/nomos-", env!("CARGO_PKG_VERSION")).into()));
+    LsRefsCommand::new(Some(prefixes), &handshake.capabilities, agent).invoke_blocking(transport, &mut Discard, false)
+}
+
+/// Fetches a commit without its history.
+fn receive(repo: &gix::Repository, transport: super::http::Transport, commit: Commit) -> gix::Result<()> {
+    // The second, which matches nothing, keeps the server from listing every ref.
+    let wanted = [format!("+{commit}:{FETCHED}{commit}"), format!("{FETCHED}none")];
+    let url = transport::client::TransportWithoutIO::to_url(&transport).into_owned();
+    let remote = repo
+        .remote_at_without_url_rewrite(url.as_bstr())?
+        .with_refspecs(wanted.iter().map(|spec| spec.as_bytes().as_bstr()), Direction::Fetch)?
+        .with_fetch_tags(fetch::Tags::None);
+    let never = AtomicBool::new(false);
+    remote
+        .to_connection_with_transport(transport)
+        .with_credentials(|_| Ok(None))
+        .prepare_fetch(Discard, gix::remote::ref_map::Options::default())?
+        .with_shallow(fetch::Shallow::DepthAtRemote(NonZeroU32::MIN))
+        .receive(Discard, &never)?;
+    Ok(())
+}
+
+/// Whether a commit was fetched completely.
+fn has(repo: &gix::Repository, commit: Commit) -> bool {
+    let fetched = repo.try_find_reference(format!("{FETCHED}{commit}").as_str());
+    matches!(fetched, Ok(Some(_))) && repo.has_object(commit.0)
+}
+
+fn packs(repo: &gix::Repository) -> usize {
+    let count = |entries: fs::ReadDir| {
+        entries.flatten().filter(|entry| entry.path().extension().is_some_and(|extension| extension == "pack")).count()
+    };
+    fs::read_dir(repo.git_dir().join("objects/pack")).map_or(0, count)
+}
+
+/// A name that is safe in a file system, and tells people which repository it is.
+fn name_of(shown: &str) -> String {
+    let digest = Sha256::digest(shown.as_bytes());
+    let last = shown.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let readable: String = last.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
+    digest[..8].iter().fold(format!("{readable}-"), |name, byte| format!("{name}{byte:02x}"))
+}
+
+fn lock(directory: &Path) -> Result<File, GitError> {
+    let fail = |error: io::Error| unusable(directory, &error);
+    fs::create_dir_all(directory).map_err(fail)?;
+    let file = File::create(directory.join("lock")).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(GitError::new(Class::Unreachable, format!("{} is in use by another agent", directory.display()))
+                .hint("Give each agent a cache directory of its own."))
+        }
+        Err(TryLockError::Error(error)) => Err(fail(error)),
+    }
+}
+
+fn create(directory: &Path) -> io::Result<gix::Repository> {
+    remove(directory)?;
+    let kind = gix::create::Kind::Bare;
+    gix::ThreadSafeRepository::init_opts(directory, kind, gix::create::Options::default(), options())
+        .map(Into::into)
+        .map_err(io::Error::other)
+}
+
+fn remove(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what a process left that was killed: locks, half a pack, half a new mirror. Nobody else uses the directory.
+fn swept(directory: &Path) -> io::Result<()> {
+    remove(&directory.join("repo.new"))?;
+    let mut directories = vec![directory.join("repo")];
+    while let Some(directory) = directories.pop() {
+        let entries = match fs::read_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if entry.file_type()?.is_dir() {
+                directories.push(entry.path());
+            } else if name.ends_with(".lock")
+                || name.ends_with(".keep")
+                || name.starts_with(".tmp")
+                || name.starts_with("tmp_")
+            {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unusable(directory: &Path, error: &io::Error) -> GitError {
+    GitError::new(Class::Broken, format!("the cache {} cannot be used: {error}", directory.display()))
+        .hint("Check its permissions and the free space; it may be deleted when the agent is stopped.")
+}

@@ -1,0 +1,269 @@
+//! Remote repositories: what is asked of a server, what its refusals become, and what happens to the mirror.
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use super::super::http::Http;
+use super::super::*;
+use super::fixture::{Manner, Repo, Server, branch, remote, revision};
+use super::{error, file, files};
+
+#[test]
+fn a_poll_is_two_requests_on_one_connection_and_only_a_new_commit_is_fetched() {
+    let repo = Repo::new();
+    let server = Server::of(&repo);
+    let mut store = repo.open(&server.url());
+    let poll = |store: &mut Store| files(store, &branch("main"), "").unwrap();
+    poll(&mut store);
+    assert_eq!(server.seen(), ["connect", "refs", "ls-refs", "refs", "ls-refs", "fetch"]);
+    poll(&mut store);
+    poll(&mut store);
+    assert_eq!(server.seen(), ["refs", "ls-refs", "refs", "ls-refs"]);
+    repo.write("a.yaml", "two");
+    repo.commit();
+    assert_eq!(poll(&mut store), [file("a.yaml", "two")]);
+    assert_eq!(server.seen(), ["refs", "ls-refs", "refs", "ls-refs", "fetch"]);
+    drop(store);
+    let mut store = repo.open(&server.url());
+    assert_eq!(poll(&mut store), [file("a.yaml", "two")]);
+    assert_eq!(server.seen(), ["connect", "refs", "ls-refs"], "the mirror outlives the process");
+    let hash = revision(&repo.git("rev-parse HEAD"));
+    assert_eq!(files(&mut store, &hash, "").unwrap(), [file("a.yaml", "two")]);
+    assert_eq!(server.seen(), Vec::<String>::new(), "a full hash needs no asking");
+}
+
+#[test]
+fn a_fetch_gets_no_history_and_only_what_changed() {
+    let repo = Repo::new();
+    for n in 0..50 {
+        repo.write("many.yaml", &format!("{n}"));
+        repo.write(&format!("f{n}.yaml"), &format!("{n}"));
+    }
+    repo.commit();
+    let server = Server::of(&repo);
+    let mut store = repo.open(&server.url());
+    let objects = |store: &Store| store.repo().objects.iter().unwrap().count();
+    files(&mut store, &branch("main"), "").unwrap();
+    let first = objects(&store);
+    repo.write("f7.yaml", "new");
+    repo.commit();
+    files(&mut store, &branch("main"), "").unwrap();
+    assert!(objects(&store) - first <= 4, "a commit, a tree and what that is a delta of, a blob");
+}
+
+#[test]
+fn servers_that_refuse_are_told_apart() {
+    let repo = Repo::new();
+    let server = Server::of(&repo);
+    let mut store = repo.open(&server.url());
+    for (manner, class, hint) in [
+        (Manner::Ask, Class::Unauthenticated, "secretRef"),
+        (Manner::Status(403), Class::Unauthenticated, "read access"),
+        (Manner::Status(407), Class::Unauthenticated, "proxy"),
+        (Manner::Status(404), Class::NotFound, "spec.git.repo"),
+        (Manner::Status(429), Class::Unreachable, "period"),
+        (Manner::Status(503), Class::Unreachable, "again"),
+        (Manner::Status(418), Class::Broken, "spec.git.repo"),
+        (Manner::LoginPage, Class::Broken, "clone"),
+    ] {
+        server.be(manner.clone());
+        let error = error(store.resolve(&branch("main")));
+        assert_eq!(error.class, class, "{manner:?} {error}");
+        assert!(error.message.starts_with(&server.url()), "{error}");
+        assert!(error.hint.as_ref().unwrap().contains(hint), "{error:?}");
+    }
+    let missing = error(repo.open(&server.url_of("none")).resolve(&branch("main")));
+    assert_eq!(missing.class, Class::Broken);
+    server.be(Manner::Serve);
+    assert_eq!(error(repo.open(&server.url_of("none")).resolve(&branch("main"))).class, Class::NotFound);
+    assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
+}
+
+#[test]
+fn nobody_there_is_retryable() {
+    let repo = Repo::new();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = error(repo.open(&format!("http://user:secret@{closed}/repo")).resolve(&branch("main")));
+    assert_eq!(error.class, Class::Unreachable);
+    assert_eq!(error.message, format!("no answer from http://{closed}/repo: Connection refused (os error 111)"));
+}
+
+#[test]
+fn a_silent_server_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = reqwest::Url::parse(&format!("http://{}/repo", silent.local_addr().unwrap())).unwrap();
+    for limit in [Duration::ZERO, Duration::from_millis(50)] {
+        let (mut transport, operation) = Http::new(&Remote::default(), url.clone()).unwrap().begin(limit);
+        mirror::ls_refs(&mut transport, &[]).unwrap_err();
+        let failure = operation.failure().unwrap();
+        assert_eq!(failure.class, Class::Unreachable);
+        assert!(failure.message.contains("timed out"), "{failure}");
+    }
+}
+
+#[test]
+fn only_trusted_servers_are_talked_to() {
+    let repo = Repo::new();
+    let (server, certificate) = Server::with_tls(&repo);
+    let url = server.url().replace("http:", "https:");
+    let untrusted = error(repo.open(&url).resolve(&branch("main")));
+    assert_eq!(untrusted.message, format!("no answer from {url}: invalid peer certificate: UnknownIssuer"));
+    assert!(untrusted.hint.unwrap().contains("caCertSecretRef"));
+    for trusting in [
+        Remote { ca: Some(certificate.into_bytes()), ..remote(&url) },
+        Remote { skip_tls_verification: true, ..remote(&url) },
+    ] {
+        let mut store = Store::open(&trusting, &repo.cache()).unwrap();
+        assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
+    }
+    let garbage = Remote { ca: Some(b"-----BEGIN CERTIFICATE-----\nx".to_vec()), ..remote(&url) };
+    assert_eq!(Store::open(&garbage, &repo.cache()).err().unwrap().class, Class::Broken);
+}
+
+#[test]
+fn a_proxy_is_used() {
+    let repo = Repo::new();
+    let server = Server::of(&repo);
+    server.be(Manner::Status(407));
+    let through = Remote { proxy: Some(server.url_of("")), ..remote("http://repository.invalid/repo") };
+    let error = error(Store::open(&through, &repo.cache()).unwrap().resolve(&branch("main")));
+    assert_eq!(error.message, "http://repository.invalid/repo is behind a proxy that asks for credentials (HTTP 407)");
+    let wrong = Remote { proxy: Some("http://user:hunter2@[".to_owned()), ..remote("http://repository.invalid/repo") };
+    let error = Store::open(&wrong, &repo.cache()).err().unwrap();
+    assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+}
+
+#[test]
+fn credentials_are_sent_at_once_and_never_shown() {
+    let repo = Repo::new();
+    let server = Server::of(&repo);
+    server.be(Manner::Ask);
+    let with = |user: &str| server.url().replace("http://", &format!("http://{user}@"));
+    let mut store = repo.open(&with("user:secret"));
+    assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
+    assert_eq!(server.seen(), ["connect", "refs", "ls-refs", "refs", "ls-refs", "fetch"]);
+    drop(store);
+    for url in [with("user:s%65cret"), with("user:old")] {
+        let mut store = repo.open(&url);
+        store.set_credentials(&Credentials { user: "user".into(), password: "secret".into() });
+        store.resolve(&branch("main")).unwrap();
+        store.set_credentials(&Credentials { user: "user".into(), password: "wrong".into() });
+        let error = format!("{:?}", error(store.resolve(&branch("main"))));
+        assert!(!error.contains("wrong") && !error.contains("old") && !error.contains("user"), "{error}");
+    }
+    for url in ["http://user:hunter2@[::1/x", "ssh://git:hunter2@host/x", "git@hunter2:x", "ftp://u:hunter2@host/", ""]
+    {
+        let error = error(Store::open(&remote(url), &repo.cache()));
+        assert_eq!(error.class, Class::Broken);
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+    let credentials = Credentials { user: "user".into(), password: "hunter2".into() };
+    assert_eq!(format!("{credentials:?}"), "Credentials { user: \"user\", .. }");
+}
+
+#[test]
+fn a_redirect_is_followed() {
+    let repo = Repo::new();
+    let server = Server::of(&repo);
+    server.be(Manner::Redirect);
+    let mut store = repo.open(&server.url_of("old/repo"));
+    for _ in 0..2 {
+        assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
+    }
+}
+
+#[test]
+fn a_fetch_that_breaks_off_leaves_what_was_there() {
+    let repo = Repo::new();
+    let server = Server::of(&repo);
+    let mut store = repo.open(&server.url());
+    let first = store.resolve(&branch("main")).unwrap();
+    store.fetch(first).unwrap();
+    repo.write("b.yaml", &"x".repeat(10_000));
+    let second = Commit::from_hex(&repo.commit()).unwrap();
+    for (manner, class) in [(Manner::HangUp, Class::Unreachable), (Manner::Truncate, Class::Broken)] {
+        server.be(manner.clone());
+        let error = error(store.fetch(second));
+        assert_eq!(error.class, class, "{manner:?} {error}");
+        assert_eq!(store.tree(first, "").unwrap().entries.len(), 1);
+    }
+    server.be(Manner::Serve);
+    store.fetch(second).unwrap();
+    assert_eq!(store.tree(second, "").unwrap().entries.len(), 2);
+}
+
+#[test]
+fn a_damaged_mirror_is_replaced() {
+    let repo = Repo::new();
+    let server = Server::of(&repo);
+    let damages: [fn(&Path); 4] = [
+        |git| for_each_pack(git, |pack| fs::write(pack, b"PACK").unwrap()),
+        |git| for_each_pack(git, |pack| fs::remove_file(pack).unwrap()),
+        |git| fs::write(git.join("config"), "[broken").unwrap(),
+        |git| fs::remove_file(git.join("HEAD")).unwrap(),
+    ];
+    for damage in damages {
+        let mut store = repo.open(&server.url());
+        files(&mut store, &branch("main"), "").unwrap();
+        let git = store.repo().git_dir().to_owned();
+        drop(store);
+        damage(&git);
+        let mut store = repo.open(&server.url());
+        let again = files(&mut store, &branch("main"), "").or_else(|_| files(&mut store, &branch("main"), ""));
+        assert_eq!(again.unwrap(), [file("a.yaml", "one")]);
+    }
+}
+
+fn for_each_pack(git: &Path, damage: impl Fn(&Path)) {
+    for entry in fs::read_dir(git.join("objects/pack")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "pack") {
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            damage(&path);
+        }
+    }
+}
+
+#[test]
+fn leftovers_of_a_killed_process_are_swept() {
+    let repo = Repo::new();
+    let server = Server::of(&repo);
+    let mut store = repo.open(&server.url());
+    let commit = store.resolve(&branch("main")).unwrap();
+    let git = store.repo().git_dir().to_owned();
+    drop(store);
+    fs::create_dir_all(git.join("refs/nomos")).unwrap();
+    let leftovers =
+        ["shallow.lock", "HEAD.lock", "objects/pack/.tmpabc", "objects/pack/pack-1.keep", "packed-refs.lock"]
+            .map(|name| git.join(name))
+            .into_iter()
+            .chain([git.join(format!("refs/nomos/{commit}.lock"))]);
+    let leftovers: Vec<_> = leftovers.inspect(|path| fs::write(path, "").unwrap()).collect();
+    let mut store = repo.open(&server.url());
+    assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
+    assert!(leftovers.iter().all(|path| !path.exists()));
+}
+
+#[test]
+fn a_mirror_that_grew_is_made_anew() {
+    let repo = Repo::new();
+    let server = Server::of(&repo);
+    let mut store = repo.open(&server.url());
+    files(&mut store, &branch("main"), "").unwrap();
+    let packs = store.repo().git_dir().join("objects/pack");
+    (0..mirror::MAX_PACKS).for_each(|n| fs::write(packs.join(format!("pack-{n}.pack")), "").unwrap());
+    repo.write("a.yaml", "two");
+    repo.commit();
+    assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "two")]);
+    assert!(fs::read_dir(packs).unwrap().count() < 5);
+}
+
+#[test]
+fn two_agents_do_not_share_a_mirror() {
+    let repo = Repo::new();
+    let _first = repo.open("http://127.0.0.1:1/repo");
+    let error = error(Store::open(&remote("http://127.0.0.1:1/repo"), &repo.cache()));
+    assert!(error.message.ends_with("is in use by another agent"), "{error}");
+    repo.open("http://127.0.0.1:1/other");
+}

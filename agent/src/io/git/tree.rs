@@ -1,0 +1,265 @@
+//! The files of a commit, from its trees. Links are followed inside the repository by names alone, never by a file system.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gix::bstr::{BStr, BString, ByteSlice};
+use gix::objs::tree::{EntryKind, EntryMode};
+use gix::objs::{FindExt, TreeRefIter};
+use gix::{ObjectId, Repository};
+
+use super::error::{Class, GitError, from_gix};
+use super::{BlobId, Commit};
+use crate::finding::{Code, Finding};
+use crate::io::files::{MAX_ENTRIES, MAX_FILE_BYTES, holds_manifests, not_utf8, too_large, too_many};
+
+/// Longer paths are not read, nor longer targets of links: no file system takes them.
+const MAX_PATH_BYTES: usize = 4096;
+
+/// How many links may lead to one file.
+const MAX_LINKS: usize = 40;
+
+/// More findings than these help nobody.
+const MAX_FINDINGS: usize = 1000;
+
+/// A file that may hold manifests.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// Path relative to the sync directory, slash separated. It starts with `../` when a link leads out of that directory.
+    pub path: String,
+    /// What is in it.
+    pub blob: BlobId,
+}
+
+/// The files of a directory of a commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tree {
+    /// By path, each once.
+    pub entries: Vec<Entry>,
+    /// Links that lead nowhere, names that cannot be read (KNV2001).
+    pub findings: Vec<Finding>,
+}
+
+/// The files below `dir` that may hold manifests. A link to a file counts as its target; a link to a directory is not
+/// followed, but `dir` itself may be or go through one.
+pub(super) fn list(repo: &Repository, commit: Commit, dir: &str, shown: &str) -> Result<Tree, GitError> {
+    bounded(repo, commit, dir, shown, MAX_ENTRIES)
+}
+
+/// The content of a file, unless it is too large.
+pub(super) fn read(repo: &Repository, entry: &Entry, shown: &str) -> Result<Result<Arc<[u8]>, Finding>, GitError> {
+    let failed = |error| from_gix(&error, shown, &format!("read {} of", entry.path));
+    let bytes = repo.find_header(entry.blob.0).map_err(failed)?.size();
+    if bytes > MAX_FILE_BYTES {
+        return Ok(Err(too_large(&entry.path, bytes)));
+    }
+    let object = repo.find_object(entry.blob.0).map_err(failed)?;
+    Ok(Ok(object.data.as_slice().into()))
+}
+
+/// The same with another bound.
+pub(super) fn bounded(repo: &Repository, commit: Commit, dir: &str, shown: &str, limit: usize) -> Result<Tree, GitError> {
+    let failed = |error| from_gix(&error, shown, &format!("read the files of commit {commit} of"));
+    let root = repo.find_object(commit.0).and_then(|object| object.peel_to_tree()).map_err(failed)?.id;
+    let mut trees = Trees { repo, root, directories: HashMap::new() };
+    let (path, tree) = match trees.locate(Vec::new(), dir.as_bytes()).map_err(failed)? {
+        Located::Directory(path, tree) => (path, tree),
+        Located::File(..) => return Err(no_directory(dir, commit, shown, "is a file, not a directory")),
+        Located::Nothing => return Err(no_directory(dir, commit, shown, "does not exist")),
+        Located::Outside => return Err(no_directory(dir, commit, shown, "leads out of the repository")),
+    };
+    let mut walk = Walk { trees, dir: path, found: Tree::default(), seen: 0, limit };
+    walk.descend(tree).map_err(failed)?;
+    let mut found = walk.found;
+    found.entries.sort_unstable();
+    found.entries.dedup();
+    found.findings.sort_unstable();
+    Ok(found)
+}
+
+fn no_directory(dir: &str, commit: Commit, shown: &str, what: &str) -> GitError {
+    GitError::new(Class::NotFound, format!("the directory {dir:?} {what} at commit {commit} of {shown}"))
+        .hint("Check spec.git.dir: it is relative to the root of the repository, and the case counts.")
+}
+
+struct Walk<'repo> {
+    trees: Trees<'repo>,
+    /// Where the walk starts, from the root of the repository.
+    dir: Vec<BString>,
+    found: Tree,
+    seen: usize,
+    limit: usize,
+}
+
+impl Walk<'_> {
+    fn descend(&mut self, tree: ObjectId) -> gix::Result<()> {
+        let mut buffer = Vec::new();
+        let mut pending = vec![(BString::default(), tree)];
+        while let Some((prefix, tree)) = pending.pop() {
+            for entry in self.trees.repo.objects.find_tree_iter(&tree, &mut buffer)? {
+                let entry = entry?;
+                self.seen += 1;
+                if self.seen > self.limit {
+                    self.found.findings.push(too_many(self.limit));
+                    return Ok(());
+                }
+                let mut path = prefix.clone();
+                path.extend_from_slice(entry.filename);
+                if [".", "..", ".git"].iter().any(|name| entry.filename == name) || entry.filename.contains(&b'/') {
+                    continue;
+                }
+                if path.len() > MAX_PATH_BYTES {
+                    self.finding(|| {
+                        Finding::new(Code::Path, format!("there is a path of more than {MAX_PATH_BYTES} bytes"))
+                    });
+                    continue;
+                }
+                match entry.mode.kind() {
+                    EntryKind::Tree => {
+                        path.push(b'/');
+                        pending.push((path, entry.oid.to_owned()));
+                    }
+                    EntryKind::Blob | EntryKind::BlobExecutable => self.file(path, entry.oid.to_owned()),
+                    EntryKind::Link => self.link(prefix.as_ref(), path.as_ref(), entry.filename)?,
+                    EntryKind::Commit => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: BString, blob: ObjectId) {
+        if !holds_manifests(&path) {
+            return;
+        }
+        match String::from_utf8(path.into()) {
+            Ok(path) => self.found.entries.push(Entry { path, blob: BlobId(blob) }),
+            Err(error) => self.finding(|| not_utf8(&String::from_utf8_lossy(error.as_bytes()))),
+        }
+    }
+
+    fn link(&mut self, prefix: &BStr, path: &BStr, name: &BStr) -> gix::Result<()> {
+        let mut from = self.dir.clone();
+        from.extend(prefix.split_str("/").filter(|part| !part.is_empty()).map(BString::from));
+        match self.trees.locate(from, name)? {
+            Located::File(target, blob) => self.file(relative(&self.dir, &target), blob),
+            Located::Directory(..) => {}
+            Located::Nothing => self.finding(|| dangling(path, "to nothing")),
+            Located::Outside => self.finding(|| dangling(path, "out of the repository")),
+        }
+        Ok(())
+    }
+
+    fn finding(&mut self, finding: impl FnOnce() -> Finding) {
+        if self.found.findings.len() < MAX_FINDINGS {
+            self.found.findings.push(finding());
+        }
+    }
+}
+
+fn dangling(path: &BStr, whither: &str) -> Finding {
+    Finding::new(Code::Path, format!("the link {path} leads {whither}"))
+        .hint("Remove the link, or let it lead to a file of the repository by a relative path.")
+        .at_path(path.to_str_lossy())
+}
+
+/// `target` as seen from `dir`, both from the root.
+fn relative(dir: &[BString], target: &[BString]) -> BString {
+    let shared = dir.iter().zip(target).take_while(|(a, b)| a == b).count();
+    let up = std::iter::repeat_n(BStr::new(".."), dir.len() - shared);
+    let parts: Vec<&BStr> = up.chain(target[shared..].iter().map(|name| name.as_ref())).collect();
+    gix::bstr::join("/", parts).into()
+}
+
+type Directory = BTreeMap<BString, (EntryMode, ObjectId)>;
+
+/// Finding entries by path, as a file system would.
+struct Trees<'repo> {
+    repo: &'repo Repository,
+    root: ObjectId,
+    /// Those that were looked into, so that many links in a large directory stay cheap.
+    directories: HashMap<ObjectId, Rc<Directory>>,
+}
+
+/// Where a path leads, from the root of the repository, links resolved.
+enum Located {
+    File(Vec<BString>, ObjectId),
+    Directory(Vec<BString>, ObjectId),
+    Nothing,
+    Outside,
+}
+
+impl Trees<'_> {
+    /// Follows `path` from the directory `from`, which holds no links.
+    fn locate(&mut self, from: Vec<BString>, path: &[u8]) -> gix::Result<Located> {
+        let mut ahead: VecDeque<BString> = from.into();
+        ahead.extend(parts(path));
+        let mut links = MAX_LINKS;
+        let mut names: Vec<BString> = Vec::new();
+        let mut trees = vec![self.root];
+        while let Some(name) = ahead.pop_front() {
+            if name == ".." {
+                trees.pop();
+                if names.pop().is_none() {
+                    return Ok(Located::Outside);
+                }
+                continue;
+            }
+            let here = trees.last().copied().unwrap_or(self.root);
+            let Some((mode, id)) = self.directory(here)?.get(&name).copied() else { return Ok(Located::Nothing) };
+            match mode.kind() {
+                EntryKind::Tree => {
+                    names.push(name);
+                    trees.push(id);
+                }
+                EntryKind::Blob | EntryKind::BlobExecutable if ahead.is_empty() => {
+                    names.push(name);
+                    return Ok(Located::File(names, id));
+                }
+                EntryKind::Link if links > 0 => {
+                    links -= 1;
+                    let Some(target) = self.target(id)? else { return Ok(Located::Nothing) };
+                    if target.starts_with(b"/") {
+                        return Ok(Located::Outside);
+                    }
+                    for part in parts(&target).collect::<Vec<_>>().into_iter().rev() {
+                        ahead.push_front(part);
+                    }
+                }
+                EntryKind::Blob | EntryKind::BlobExecutable | EntryKind::Link | EntryKind::Commit => {
+                    return Ok(Located::Nothing);
+                }
+            }
+        }
+        Ok(Located::Directory(names, trees.last().copied().unwrap_or(self.root)))
+    }
+
+    fn directory(&mut self, tree: ObjectId) -> gix::Result<Rc<Directory>> {
+        if let Some(directory) = self.directories.get(&tree) {
+            return Ok(Rc::clone(directory));
+        }
+        let mut buffer = Vec::new();
+        let entries: TreeRefIter<'_> = self.repo.objects.find_tree_iter(&tree, &mut buffer)?;
+        let mut directory = Directory::new();
+        for entry in entries {
+            let entry = entry?;
+            directory.insert(entry.filename.to_owned(), (entry.mode, entry.oid.to_owned()));
+        }
+        let directory = Rc::new(directory);
+        self.directories.insert(tree, Rc::clone(&directory));
+        Ok(directory)
+    }
+
+    /// What a link says, if it can be a path.
+    fn target(&self, link: ObjectId) -> gix::Result<Option<Vec<u8>>> {
+        if self.repo.find_header(link)?.size() > MAX_PATH_BYTES as u64 {
+            return Ok(None);
+        }
+        Ok(Some(self.repo.find_object(link)?.detach().data))
+    }
+}
+
+fn parts(path: &[u8]) -> impl Iterator<Item = BString> {
+    path.split_str("/").filter(|part| !part.is_empty() && *part != b".").map(BString::from)
+}

@@ -1,0 +1,11 @@
+//! The edge: the only modules that touch files, the network, processes or the clock.
+
+pub mod files;
+#[cfg(feature = "cluster")]
+pub mod apply;
+#[cfg(feature = "cluster")]
+pub mod cluster;
+#[cfg(feature = "cluster")]
+pub mod git;
+#[cfg(feature = "cluster")]
+pub mod watch;
