@@ -40,3 +40,4 @@ pub mod object;
 pub mod metadata;
 pub mod finding;
 pub mod declared;
+pub mod parse;

@@ -1,0 +1,1 @@
+//! Whether an object fits a known type.
