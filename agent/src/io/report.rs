@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::cluster::{ApiError, Cluster, collection};
 use crate::api::{ResourceGroup, ResourceId, SyncStatus, Time};
+use crate::declared::DeclaredObject;
 use crate::diff;
 use crate::engine::{Event, Notice, Report, ResourceState};
 use crate::finding::text;
@@ -32,15 +33,9 @@ pub enum Message {
     /// Objects that are about to be its own; answered with [`Event::Recorded`].
     Record(BTreeSet<ObjectId>),
     /// Something that happened.
-    Notice(Notice, Option<Repaired>),
+    Notice(Notice),
     /// The last word: what came before is written, then the receiver is told.
     Last(Box<Report>, tokio::sync::oneshot::Sender<()>),
-}
-
-/// What a notice about a repair needs to show what was undone.
-pub struct Repaired {
-    /// The object as declared.
-    pub declared: Object,
 }
 
 /// What is written about one sync.
@@ -119,7 +114,7 @@ impl Reporter {
                     // A sync that has ended needs no word.
                     let _ = events.send(Event::Recorded).await;
                 }
-                Some(Message::Notice(notice, repaired)) => self.notice(notice, repaired).await,
+                Some(Message::Notice(notice)) => self.notice(notice).await,
                 Some(Message::Last(report, done)) => {
                     self.report(&report).await;
                     let _ = done.send(());
@@ -149,17 +144,8 @@ impl Reporter {
         if next == object.status {
             return Ok(());
         }
-        let kind = GroupKind::new("configsync.gke.io", &self.sync.kind.to_string());
-        let path = self.cluster.path(&ObjectId::new(&kind, &self.sync.namespace, &self.sync.name), "v1beta1").await?;
-        let body = json!({
-            "apiVersion": "configsync.gke.io/v1beta1",
-            "kind": kind.kind,
-            "metadata": {"name": self.sync.name, "namespace": self.sync.namespace, "uid": object.uid},
-            "status": next,
-        });
-        let path = format!("{path}/status?fieldManager={FIELD_MANAGER}&force=true");
-        match self.cluster.request::<Value>(Method::PATCH, &path, APPLY, body.to_string().into_bytes()).await {
-            Ok(_) => object.status = next,
+        match write_sync_status(&self.cluster, &self.sync, &object.uid, &next).await {
+            Ok(()) => object.status = next,
             // It was deleted, or deleted and made again: the watch on syncs sees to that.
             Err(error) if matches!(error.code(), 404 | 409) => {}
             Err(error) => return Err(error),
@@ -264,7 +250,7 @@ impl Reporter {
 
     // ---- Events and the log ----
 
-    async fn notice(&mut self, notice: Notice, repaired: Option<Repaired>) {
+    async fn notice(&mut self, notice: Notice) {
         let sync = &self.sync;
         match notice {
             Notice::Syncing { commit, objects } => tracing::info!(%sync, commit, objects, "syncing"),
@@ -283,36 +269,24 @@ impl Reporter {
                 let fields = fields.join(", ");
                 tracing::warn!(%sync, object = %id, fields, "came back different from our apply: the server or an admission webhook changed it");
             }
-            Notice::Repaired { id, fields, by, version } => self.repaired(&id, &fields, by, version, repaired).await,
+            Notice::Repaired { declared, fields, by, version } => self.repaired(&declared, &fields, by, version).await,
         }
     }
 
-    async fn repaired(
-        &mut self,
-        id: &ObjectId,
-        fields: &[String],
-        by: Option<String>,
-        version: u64,
-        repaired: Option<Repaired>,
-    ) {
+    async fn repaired(&mut self, declared: &DeclaredObject, fields: &[String], by: Option<String>, version: u64) {
+        let id = &declared.id;
+        let by = by.unwrap_or_else(|| "somebody".to_owned());
         let what = match (version, fields) {
             (0, _) => "it was deleted".to_owned(),
-            (_, []) => "its field ownership was removed".to_owned(),
-            (_, fields) => format!("changed {}", fields.join(", ")),
+            (_, []) => format!("{by} took its field ownership away"),
+            (_, fields) => format!("{by} changed {}", fields.join(", ")),
         };
-        let who = by.unwrap_or_else(|| "somebody".to_owned());
-        let before = match &repaired {
-            Some(repaired) if version > 0 => self.at(id, version).await.map(|live| diff::repair(&repaired.declared, &live)),
-            _ => None,
-        };
-        let sync = &self.sync;
-        match &before {
-            Some(diff) => tracing::info!(%sync, object = %id, by = who, "drift corrected: {what}\n{diff}"),
-            None => tracing::info!(%sync, object = %id, by = who, "drift corrected: {what}"),
-        }
-        let version = repaired.as_ref().map_or("", |repaired| repaired.declared.api_version());
-        let note = if what.starts_with("it was") { format!("Drift corrected: {id}: {what}") } else { format!("Drift corrected: {id}: {who}: {what}") };
-        self.publish(Some((id, version)), EventType::Normal, "DriftCorrected", note).await;
+        let body = declared.body();
+        let before = if version > 0 { self.at(id, version).await } else { None };
+        let diff = before.map(|live| format!("\n{}", diff::repair(&body, &live))).unwrap_or_default();
+        tracing::info!(sync = %self.sync, object = %id, "drift corrected: {what}{diff}");
+        let note = format!("Drift corrected: {id}: {what}");
+        self.publish(Some((id, body.api_version())), EventType::Normal, "DriftCorrected", note).await;
     }
 
     /// The object as it was at `version`, while the API server still has it: the repair did not wait for this.
@@ -370,6 +344,24 @@ impl Reporter {
         self.allowance = (if left >= 1.0 { left - 1.0 } else { left }, now);
         left >= 1.0
     }
+}
+
+/// Writes the status of the incarnation `uid` of a RootSync or RepoSync.
+///
+/// # Errors
+/// When the API server refuses it or cannot be reached.
+pub async fn write_sync_status(cluster: &Cluster, sync: &SyncId, uid: &str, status: &SyncStatus) -> Result<(), ApiError> {
+    let kind = GroupKind::new("configsync.gke.io", &sync.kind.to_string());
+    let path = cluster.path(&ObjectId::new(&kind, &sync.namespace, &sync.name), "v1beta1").await?;
+    let body = json!({
+        "apiVersion": "configsync.gke.io/v1beta1",
+        "kind": kind.kind,
+        "metadata": {"name": sync.name, "namespace": sync.namespace, "uid": uid},
+        "status": status,
+    });
+    let path = format!("{path}/status?fieldManager={FIELD_MANAGER}&force=true");
+    cluster.request::<Value>(Method::PATCH, &path, APPLY, body.to_string().into_bytes()).await?;
+    Ok(())
 }
 
 /// The ResourceGroups of a sync, in order; `None` where the kind is not served.

@@ -11,13 +11,12 @@ use tokio::sync::{Notify, mpsc};
 
 use super::cluster::Cluster;
 use super::git::{BlobId, Commit, GitError, Remote, Store, Want, watch};
-use crate::compile::compile;
+use crate::compile::{Settings, compile};
 use crate::engine::Event;
 use crate::finding::{Code, Finding};
 use crate::object::GroupKind;
 use crate::parse::{ParsedFile, SourceFile, parse};
 use crate::scope::{KindScopes, Scope};
-use crate::settings::Settings;
 
 /// Longest wait before a commit with kinds that the cluster does not have is compiled again.
 const KIND_PATIENCE: Duration = Duration::from_secs(60);
