@@ -253,16 +253,18 @@ impl Performer {
                 // The source has ended when nobody takes it, and so will this sync.
                 let _ = self.restore.try_send(commit);
             }
-            Command::Apply(declared, commit) => {
+            Command::Apply(declared, commit, items) => {
                 let (shared, sync, context) = (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
                 self.spawn(Operation::apply, declared.id.clone(), async move {
-                    apply::apply(&shared.cluster, &sync, &declared, &commit, &context).await
+                    let stamp = apply::Stamp { sync: &sync, token: &commit, git_context: &context };
+                    apply::apply(&shared.cluster, &stamp, &declared, items).await
                 });
             }
             Command::Annotate(declared, commit) => {
                 let (shared, sync, context) = (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
                 self.spawn(Operation::annotate, declared.id.clone(), async move {
-                    apply::annotate(&shared.cluster, &sync, &declared, &commit, &context).await
+                    let stamp = apply::Stamp { sync: &sync, token: &commit, git_context: &context };
+                    apply::annotate(&shared.cluster, &stamp, &declared).await
                 });
             }
             Command::Read(id) => {
