@@ -85,7 +85,13 @@ async fn take_over(cluster: &Cluster, path: &str, whole: &Object) -> Result<Obje
 }
 
 /// Creates an object whose later changes are nobody's business, or brings our labels and annotations on it up to date.
-pub async fn annotate(cluster: &Cluster, sync: &SyncId, declared: &DeclaredObject, token: &str, context: &str) -> Outcome {
+pub async fn annotate(
+    cluster: &Cluster,
+    sync: &SyncId,
+    declared: &DeclaredObject,
+    token: &str,
+    context: &str,
+) -> Outcome {
     let body = declared.applied(token, context);
     let ours = |field: &str| -> Map<String, Value> {
         let map = body.metadata(field).and_then(Value::as_object).cloned().unwrap_or_default();
