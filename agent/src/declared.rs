@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::Value;
+use base64::Engine as _;
+use serde::Deserialize as _;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::finding::{Location, Place, Resource};
-use crate::metadata::annotation;
+use crate::metadata::{DEPTH_SUFFIX, annotation, is_system_key};
 use crate::object::{GroupKind, Object, ObjectId};
 
 /// Everything one sync declares for one cluster.
@@ -18,6 +20,8 @@ pub struct DeclaredSet {
     pub objects: BTreeMap<ObjectId, Arc<DeclaredObject>>,
     /// Objects declared `managed: disabled`: released, never applied.
     pub disabled: BTreeSet<ObjectId>,
+    /// Objects that are declared but not applied: of unknown scope, or `managed: disabled`.
+    pub withheld: BTreeMap<ObjectId, Arc<DeclaredObject>>,
 }
 
 /// One object to apply, with all metadata the system adds but the annotations `token`, `git-context` and
@@ -37,23 +41,37 @@ pub struct DeclaredObject {
     pub implicit: bool,
     /// The object as JSON text: a tenth of the memory of a tree of values.
     body: Box<str>,
+    /// The same as the user wrote it, where that differs: with nulls and `stringData`.
+    written: Option<Box<str>>,
 }
 
 impl DeclaredObject {
-    /// Seals a compiled object. Nulls and `status` are dropped: an apply cannot own them.
+    /// Seals a compiled object. `status` and nulls are dropped: an apply cannot own them. The `stringData` of a Secret is put
+    /// into its `data`: the API server would do the same, but leave the ownership on `stringData`, so that changes of `data`
+    /// went unnoticed.
     pub fn new(mut object: Object, source: Option<Location>, implicit: bool) -> Self {
         object.0.remove("status");
-        object.0.values_mut().for_each(drop_nulls);
-        object.0.retain(|_, value| !value.is_null());
-        let body = serde_json::to_string(&object).expect("maps with string keys always serialise");
+        let rewritten = object.0.values().any(has_nulls) || has_string_data(&object);
+        let written = rewritten.then(|| text(&object));
+        if rewritten {
+            object.0.values_mut().for_each(drop_nulls);
+            object.0.retain(|_, value| !value.is_null());
+            fold_string_data(&mut object);
+        }
+        let body = text(&object);
         let digest = Sha256::digest(body.as_bytes());
         let hash = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Self { id: object.id(), version: object.version().to_owned(), hash, source, implicit, body: body.into() }
+        Self { id: object.id(), version: object.version().to_owned(), hash, source, implicit, body, written }
     }
 
     /// The object itself.
     pub fn body(&self) -> Object {
-        serde_json::from_str(&self.body).expect("made by serialising an object")
+        object(&self.body)
+    }
+
+    /// The object before nulls were dropped and `stringData` was folded: what `nomos hydrate` shows, cleaned by [`hydrated`].
+    pub fn written(&self) -> Object {
+        object(self.written.as_ref().unwrap_or(&self.body))
     }
 
     /// The object as it is sent: with the annotations that depend on the commit.
@@ -92,6 +110,26 @@ impl DeclaredObject {
     }
 }
 
+fn text(object: &Object) -> Box<str> {
+    serde_json::to_string(object).expect("maps with string keys always serialise").into()
+}
+
+/// Manifests may be nested more deeply than `serde_json` reads by default.
+fn object(text: &str) -> Object {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    deserializer.disable_recursion_limit();
+    Object::deserialize(&mut deserializer).expect("made by serialising an object")
+}
+
+fn has_nulls(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.values().any(has_nulls),
+        Value::Array(items) => items.iter().any(has_nulls),
+        _ => false,
+    }
+}
+
 fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -101,6 +139,57 @@ fn drop_nulls(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(drop_nulls),
         _ => {}
     }
+}
+
+fn has_string_data(object: &Object) -> bool {
+    object.is_kind("", "Secret") && object.0.get("stringData").is_some_and(Value::is_object)
+}
+
+/// Moves text in `stringData` to `data`, which it overrides. What is no text stays, for the API server to refuse.
+fn fold_string_data(object: &mut Object) {
+    if !has_string_data(object) {
+        return;
+    }
+    let Some(Value::Object(mut plain)) = object.0.remove("stringData") else { return };
+    let data = object.0.entry("data").or_insert_with(|| Value::Object(Map::new()));
+    if let Value::Object(data) = data {
+        plain.retain(|key, value| match value {
+            Value::String(text) => {
+                data.insert(key.clone(), base64::engine::general_purpose::STANDARD.encode(text).into());
+                false
+            }
+            _ => true,
+        });
+    }
+    if !plain.is_empty() {
+        object.0.insert("stringData".to_owned(), Value::Object(plain));
+    }
+}
+
+/// An object without what the system or the cluster added: what `nomos hydrate` writes.
+pub fn hydrated(object: &Object) -> Object {
+    let mut object = object.clone();
+    let is_namespace = object.is_kind("", "Namespace");
+    let original = object.annotation(annotation::ORIGINAL_HNC_MANAGED_BY).map(str::to_owned);
+    object.0.remove("status");
+    let Some(Value::Object(metadata)) = object.0.get_mut("metadata") else { return object };
+    metadata.remove("creationTimestamp");
+    for field in ["annotations", "labels"] {
+        if let Some(Value::Object(map)) = metadata.get_mut(field) {
+            map.retain(|key, _| !is_system_key(key) || key == annotation::MANAGED);
+            if is_namespace {
+                map.retain(|key, _| !key.ends_with(DEPTH_SUFFIX) && key != annotation::HNC_MANAGED_BY);
+            }
+        }
+    }
+    if let (true, Some(original)) = (is_namespace, original) {
+        object.set_annotation(annotation::HNC_MANAGED_BY, original);
+    }
+    let is_empty = |value: &Value| value.is_null() || value.as_object().is_some_and(Map::is_empty);
+    object
+        .metadata_mut()
+        .retain(|field, value| !matches!(field.as_str(), "annotations" | "labels") || !is_empty(value));
+    object
 }
 
 #[cfg(test)]
@@ -113,5 +202,25 @@ mod tests {
         let plain = object(r#"{"kind":"X","apiVersion":"v1","spec":{"a":1}}"#);
         let noisy = object(r#"{"kind":"X","apiVersion":"v1","spec":{"a":1,"b":null},"status":{"c":1},"data":null}"#);
         assert_eq!(DeclaredObject::new(plain, None, false).hash, DeclaredObject::new(noisy, None, false).hash);
+    }
+
+    #[test]
+    fn string_data_is_folded_but_not_in_what_was_written() {
+        let json = r#"{"kind":"Secret","apiVersion":"v1","data":{"a":"eA=="},"stringData":{"a":"y","b":"z"}}"#;
+        let secret = DeclaredObject::new(serde_json::from_str(json).expect("valid JSON"), None, false);
+        assert_eq!(Value::Object(secret.body().0)["data"], serde_json::json!({"a": "eQ==", "b": "eg=="}));
+        assert!(!secret.body().0.contains_key("stringData"));
+        assert!(secret.written().0.contains_key("stringData"));
+    }
+
+    #[test]
+    fn hydrated_objects_are_as_declared() {
+        let json = r#"{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"a","creationTimestamp":null,
+            "annotations":{"configmanagement.gke.io/managed":"disabled","configmanagement.gke.io/source-path":"x",
+                "hnc.x-k8s.io/managed-by":"configmanagement.gke.io","configsync.gke.io/original-hnc-managed-by-value":"me"},
+            "labels":{"a.tree.hnc.x-k8s.io/depth":"0","configsync.gke.io/declared-version":"v1"}}}"#;
+        let clean = hydrated(&serde_json::from_str(json).expect("valid JSON"));
+        let expected = r#"{"annotations":{"configmanagement.gke.io/managed":"disabled","hnc.x-k8s.io/managed-by":"me"},"name":"a"}"#;
+        assert_eq!(clean.0["metadata"].to_string(), expected);
     }
 }

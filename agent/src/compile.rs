@@ -1,0 +1,167 @@
+//! Files to declared set: the gates, in order. Each gate reports everything it finds; nothing passes one that found something
+//! blocking.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub use crate::settings::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings, SourceFormat};
+
+use crate::declared::{DeclaredObject, DeclaredSet};
+use crate::finding::Finding;
+use crate::hydrate::clusters;
+use crate::hydrate::inherit;
+use crate::hydrate::namespaces;
+use crate::hydrate::stamp::Stamp;
+use crate::metadata::annotation;
+use crate::parse::{Manifest, ParsedFile};
+use crate::scope::{self, Draft, Scope};
+use crate::{tree, validate};
+
+/// What comes of compiling a repository for one cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Compiled {
+    /// What to apply. `None` when a finding blocks.
+    pub declared: Option<DeclaredSet>,
+    /// What is wrong, in a stable order, without repeats.
+    pub findings: Vec<Finding>,
+}
+
+/// Name under which a repository is checked for no cluster in particular.
+pub const DEFAULT_CLUSTER: &str = "defaultcluster";
+
+/// Compiles a repository for one cluster. The order of files does not matter.
+pub fn compile(files: &[Arc<ParsedFile>], settings: &Settings) -> Compiled {
+    let mut gates = Gates::default();
+    let declared = declare(files, settings, &mut gates);
+    let mut findings = gates.findings;
+    findings.sort();
+    findings.dedup();
+    Compiled { declared, findings }
+}
+
+fn declare(files: &[Arc<ParsedFile>], settings: &Settings, gates: &mut Gates) -> Option<DeclaredSet> {
+    let manifests = read(files, settings, gates)?;
+    gates.pass(validate::raw(&manifests, settings))?;
+
+    let mut drafts: Vec<Draft> = manifests.into_iter().map(Draft::new).collect();
+    if settings.format == SourceFormat::Hierarchy {
+        inherit::fill_namespaces(&mut drafts);
+    }
+    let mut drafts = gates.through(clusters::select(drafts, settings))?;
+
+    let kinds = settings.kinds.as_ref().map_err(|finding| gates.findings.push(finding.clone())).ok()?;
+    gates.pass(scope::assign(&mut drafts, kinds, settings.report_unknown_kinds))?;
+    gates.pass(validate::scoped(&drafts, settings))?;
+
+    let drafts = match settings.format {
+        SourceFormat::Hierarchy => walk_tree(drafts, settings, gates)?,
+        SourceFormat::Unstructured => gates.through(namespaces::place(drafts, settings))?,
+    };
+    gates.pass(validate::finished(&drafts, settings))?;
+    gates.pass(validate::own_namespace(&drafts, settings))?;
+    Some(stamp(&drafts, settings))
+}
+
+/// All manifests, in the order of files.
+fn read(files: &[Arc<ParsedFile>], settings: &Settings, gates: &mut Gates) -> Option<Vec<Arc<Manifest>>> {
+    let files = in_order(files, settings.format);
+    let findings: Vec<Finding> = files.iter().flat_map(|file| file.findings.iter().cloned()).collect();
+    if !findings.is_empty() && settings.sync.is_none() {
+        // The command line tool goes on with no objects at all, and so also misses the Repo.
+        gates.findings.extend(validate::raw(&[], settings));
+    }
+    gates.pass(findings)?;
+    Some(files.iter().flat_map(|file| file.manifests.iter().cloned()).collect())
+}
+
+fn walk_tree(drafts: Vec<Draft>, settings: &Settings, gates: &mut Gates) -> Option<Vec<Draft>> {
+    let tree = gates.through(tree::build(drafts))?;
+    gates.pass(validate::tree(&tree))?;
+    let (mut inhabited, mut findings) = inherit::copy_down(&tree);
+    findings.extend(namespaces::filter(&mut inhabited, &tree.selectors, settings));
+    gates.pass(findings)?;
+    let mut drafts = tree.cluster;
+    for place in inhabited {
+        drafts.push(place.namespace);
+        drafts.extend(place.objects);
+    }
+    Some(drafts)
+}
+
+fn stamp(drafts: &[Draft], settings: &Settings) -> DeclaredSet {
+    let stamp = Stamp::new(settings);
+    let mut set = DeclaredSet::default();
+    for draft in drafts {
+        let declared = Arc::new(stamp.declared(draft));
+        let disabled = draft.object().annotation(annotation::MANAGED) == Some("disabled");
+        if disabled {
+            set.disabled.insert(declared.id.clone());
+        }
+        let objects = if disabled || draft.scope == Scope::Unknown { &mut set.withheld } else { &mut set.objects };
+        objects.insert(declared.id.clone(), declared);
+    }
+    let makes_namespaces = settings.scope == RepoScope::Root
+        && settings.format == SourceFormat::Unstructured
+        && settings.namespaces == NamespaceStrategy::Implicit;
+    if makes_namespaces {
+        let implicit = namespaces::undeclared(drafts).into_iter().map(|name| stamp.implicit_namespace(name));
+        set.objects.extend(implicit.map(|it: DeclaredObject| (it.id.clone(), Arc::new(it))));
+    }
+    set
+}
+
+/// Names of the clusters to check a repository for: [`DEFAULT_CLUSTER`], then those that it names, sorted.
+///
+/// What cannot be read names no clusters: in a hierarchical repository Cluster objects count unless `clusterregistry/` has a
+/// finding; in an unstructured one, and for annotations, any finding hides all names.
+pub fn clusters(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<String> {
+    let files = in_order(files, format);
+    let registry =
+        |file: &&&Arc<ParsedFile>| format == SourceFormat::Unstructured || file.path.starts_with("clusterregistry/");
+    let readable = |mut files: std::slice::Iter<'_, &Arc<ParsedFile>>| files.all(|file| file.findings.is_empty());
+    let mut names = BTreeSet::new();
+    if files.iter().filter(registry).all(|file| file.findings.is_empty()) {
+        names.extend(clusters::declared(files.iter().filter(registry).flat_map(|file| &file.manifests)));
+    }
+    if readable(files.iter()) {
+        let objects = files.iter().flat_map(|file| &file.manifests).map(|manifest| &manifest.object);
+        let selectors = objects.filter_map(|object| object.annotation(annotation::CLUSTER_NAME_SELECTOR));
+        names.extend(selectors.flat_map(clusters::names).map(str::to_owned));
+    }
+    names.remove(DEFAULT_CLUSTER);
+    std::iter::once(DEFAULT_CLUSTER.to_owned()).chain(names).collect()
+}
+
+/// The files that count, directory by directory.
+fn in_order(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<&Arc<ParsedFile>> {
+    let counts = |path: &str| match format {
+        SourceFormat::Unstructured => true,
+        SourceFormat::Hierarchy => path.split_once('/').is_some_and(|(top, _)| TOP_DIRECTORIES.contains(&top)),
+    };
+    let mut files: Vec<&Arc<ParsedFile>> = files.iter().filter(|file| counts(&file.path)).collect();
+    files.sort_by(|one, other| one.path.split('/').cmp(other.path.split('/')));
+    files
+}
+
+/// Directories of a hierarchical repository. Everything else in it is ignored.
+const TOP_DIRECTORIES: [&str; 4] = ["system", "cluster", "clusterregistry", "namespaces"];
+
+/// What the gates found so far.
+#[derive(Default)]
+struct Gates {
+    findings: Vec<Finding>,
+}
+
+impl Gates {
+    /// Adds what a gate found. `None` if some of it blocks.
+    fn pass(&mut self, findings: Vec<Finding>) -> Option<()> {
+        let blocked = findings.iter().any(|finding| finding.code.blocks());
+        self.findings.extend(findings);
+        (!blocked).then_some(())
+    }
+
+    /// The result of a step that can also find something.
+    fn through<T>(&mut self, (result, findings): (T, Vec<Finding>)) -> Option<T> {
+        self.pass(findings).map(|()| result)
+    }
+}

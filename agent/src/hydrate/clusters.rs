@@ -1,0 +1,120 @@
+//! Which objects are for this cluster.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::label_selector::LabelSelector;
+use crate::finding::{Code, Finding};
+use crate::metadata::annotation::{CLUSTER_NAME_SELECTOR, CLUSTER_SELECTOR};
+use crate::parse::{Manifest, shape};
+use crate::scope::Draft;
+use crate::settings::Settings;
+use crate::validate::{malformed, unknown_selector};
+
+const CLUSTER: (&str, &str) = ("clusterregistry.k8s.io/v1alpha1", "Cluster");
+const SELECTOR: (&str, &str) = ("configmanagement.gke.io/v1", "ClusterSelector");
+
+/// Leaves out what is not for the cluster of `settings`, and the objects that only say which cluster is which.
+pub(crate) fn select(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Vec<Finding>) {
+    let (choice, mut findings) = Choice::of(&drafts, settings);
+    let declares = |draft: &Draft, (version, kind)| draft.manifest.is(version, kind);
+    let mut selected = Vec::with_capacity(drafts.len());
+    // Namespaces first: what is in one follows it. One declaration for this cluster is enough.
+    let mut namespaces: BTreeMap<String, bool> = BTreeMap::new();
+    for draft in drafts.iter().filter(|draft| draft.object().is_kind("", "Namespace")) {
+        match choice.active(&draft.manifest) {
+            Ok(active) => *namespaces.entry(draft.object().name().to_owned()).or_default() |= active,
+            Err(finding) => findings.push(finding),
+        }
+    }
+    for draft in drafts {
+        if declares(&draft, CLUSTER) || declares(&draft, SELECTOR) {
+            continue;
+        }
+        let is_namespace = draft.object().is_kind("", "Namespace");
+        if !is_namespace && namespaces.get(draft.namespace()) == Some(&false) {
+            continue;
+        }
+        match choice.active(&draft.manifest) {
+            Ok(true) => selected.push(draft),
+            Ok(false) => {}
+            // Findings of Namespaces were collected above.
+            Err(_) if is_namespace => {}
+            Err(finding) => findings.push(finding),
+        }
+    }
+    (selected, findings)
+}
+
+/// The names of the clusters that are declared, without malformed ones.
+pub(crate) fn declared<'a>(manifests: impl Iterator<Item = &'a Arc<Manifest>>) -> BTreeSet<String> {
+    manifests
+        .filter(|manifest| manifest.is(CLUSTER.0, CLUSTER.1))
+        .filter(|manifest| malformed(manifest, &["v1alpha1"], &shape::CLUSTER).is_none())
+        .map(|manifest| manifest.object.name().to_owned())
+        .collect()
+}
+
+/// The names in a `cluster-name-selector` annotation.
+pub(crate) fn names(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim)
+}
+
+/// What decides whether an object is for this cluster.
+struct Choice<'a> {
+    cluster: &'a str,
+    /// Whether each ClusterSelector selects this cluster.
+    selectors: BTreeMap<String, bool>,
+}
+
+impl<'a> Choice<'a> {
+    fn of(drafts: &[Draft], settings: &'a Settings) -> (Self, Vec<Finding>) {
+        let mut findings = Vec::new();
+        let mut labels = BTreeMap::new();
+        for manifest in drafts.iter().map(|draft| &draft.manifest).filter(|it| it.is(CLUSTER.0, CLUSTER.1)) {
+            match malformed(manifest, &["v1alpha1"], &shape::CLUSTER) {
+                Some(finding) => findings.push(finding),
+                // Of several with one name the last counts.
+                None if manifest.object.name() == settings.cluster_name => {
+                    let own = manifest.object.labels();
+                    labels = own.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+                }
+                None => {}
+            }
+        }
+        let mut selectors = BTreeMap::new();
+        for manifest in drafts.iter().map(|draft| &draft.manifest).filter(|it| it.is(SELECTOR.0, SELECTOR.1)) {
+            let selected = LabelSelector::of(manifest).map(|selector| selector.matches(&labels));
+            // A broken selector still has a name: only it is reported, not also what uses it.
+            selectors.insert(manifest.object.name().to_owned(), *selected.as_ref().unwrap_or(&false));
+            findings.extend(selected.err());
+        }
+        (Self { cluster: &settings.cluster_name, selectors }, findings)
+    }
+
+    fn active(&self, manifest: &Manifest) -> Result<bool, Finding> {
+        let object = &manifest.object;
+        match (object.annotation(CLUSTER_SELECTOR), object.annotation(CLUSTER_NAME_SELECTOR)) {
+            (None, None) => Ok(true),
+            (Some(_), Some(_)) => {
+                let message = format!(
+                    "`{}` has both annotations `{CLUSTER_SELECTOR}` and `{CLUSTER_NAME_SELECTOR}`.",
+                    object.name()
+                );
+                let finding = Finding::new(Code::ClusterSelectorAnnotationConflict, message);
+                Err(finding.hint("Keep one of the two.").at(manifest.at_annotation(CLUSTER_SELECTOR)))
+            }
+            (None, Some(value)) => {
+                Ok(!self.cluster.is_empty() && names(value).any(|name| same_name(name, self.cluster)))
+            }
+            (Some(name), None) => self.selectors.get(name).copied().ok_or_else(|| {
+                let declared = self.selectors.keys().map(String::as_str).collect();
+                unknown_selector(manifest, CLUSTER_SELECTOR, "ClusterSelector", &declared)
+            }),
+        }
+    }
+}
+
+fn same_name(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other) || one.to_lowercase() == other.to_lowercase()
+}

@@ -1,0 +1,87 @@
+//! Hierarchical repositories: objects of abstract directories are copied to all Namespaces below.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::finding::{Code, Finding};
+use crate::scope::Draft;
+use crate::tree::{self, Node, ROOT, Tree, ancestors, base};
+use crate::validate::{Modes, modes};
+
+/// Puts objects into the namespace that their directory names. Only for manifests whose directory has the name of a Namespace
+/// that is declared in a directory of that name: what cluster selection goes by, before the tree is built.
+pub(crate) fn fill_namespaces(drafts: &mut [Draft]) {
+    let declared: BTreeSet<String> = drafts
+        .iter()
+        .map(|draft| &draft.manifest)
+        .filter(|it| it.is("v1", "Namespace") && it.top_directory() == ROOT && it.directory_name() == it.object.name())
+        .map(|it| it.object.name().to_owned())
+        .collect();
+    for draft in drafts {
+        let manifest = &draft.manifest;
+        let exempt = manifest.is("v1", "Namespace") || manifest.is("configmanagement.gke.io/v1", "NamespaceSelector");
+        let directory = manifest.directory_name();
+        if !exempt && manifest.top_directory() == ROOT && draft.namespace().is_empty() && declared.contains(directory) {
+            draft.placed = Some(Arc::from(directory));
+        }
+    }
+}
+
+/// A Namespace with everything that is in it.
+pub(crate) struct Inhabited {
+    pub(crate) namespace: Draft,
+    pub(crate) objects: Vec<Draft>,
+}
+
+/// Copies objects down. Findings: directories below a Namespace (KNV1003), objects that may not be inherited (KNV1007).
+pub(crate) fn copy_down(tree: &Tree) -> (Vec<Inhabited>, Vec<Finding>) {
+    let modes = modes(tree);
+    let mut findings = Vec::new();
+    let mut inhabited = Vec::new();
+    let is_namespace = |directory: &str| tree.nodes.get(directory).is_some_and(|node| !node.namespaces.is_empty());
+    for (directory, node) in &tree.nodes {
+        if let Some(parent) = tree::parent(directory).filter(|parent| is_namespace(parent)) {
+            findings.push(below_namespace(directory, parent, node));
+        }
+        if ancestors(directory).any(is_namespace) {
+            continue;
+        }
+        match node.namespaces.first() {
+            Some(namespace) => {
+                let inherited =
+                    ancestors(directory).filter_map(|above| tree.nodes.get(above)).flat_map(|above| &above.objects);
+                let place: Arc<str> = Arc::from(base(directory));
+                let objects = node.objects.iter().chain(inherited);
+                let objects = objects.map(|draft| Draft { placed: Some(place.clone()), ..draft.clone() }).collect();
+                inhabited.push(Inhabited { namespace: namespace.clone(), objects });
+            }
+            None => findings.extend(node.objects.iter().filter_map(|draft| not_inherited(draft, &modes))),
+        }
+    }
+    (inhabited, findings)
+}
+
+fn below_namespace(directory: &str, parent: &str, node: &Node) -> Finding {
+    let message = format!("`{}` is a directory below the Namespace `{}`.", base(directory), base(parent));
+    let mut finding = Finding::new(Code::IllegalNamespaceSubdirectory, message)
+        .hint("A directory that holds a Namespace may have no directories with objects below it. Move them.")
+        .at_path(format!("{directory}/"))
+        .at_path(format!("{parent}/"));
+    if let Some(first) = node.objects.first().or(node.namespaces.first()) {
+        finding = finding.at(first.manifest.at_name());
+    }
+    finding
+}
+
+fn not_inherited(draft: &Draft, modes: &Modes) -> Option<Finding> {
+    let object = draft.object();
+    let kind = object.group_kind();
+    if modes.get(&kind)? != "none" {
+        return None;
+    }
+    let message =
+        format!("{kind} `{}` is in an abstract directory, but its kind has `hierarchyMode: none`.", object.name());
+    let finding = Finding::new(Code::IllegalAbstractNamespaceObjectKind, message);
+    let hint = "Move it to the directory of a Namespace, or change the HierarchyConfig.";
+    Some(finding.hint(hint).at(draft.manifest.at_name()))
+}

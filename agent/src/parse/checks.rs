@@ -1,0 +1,94 @@
+//! What an object must be to become a manifest.
+
+use serde_json::{Map, Value};
+
+use super::Manifest;
+use super::yaml::Problem;
+use crate::finding::{Code, Finding};
+use crate::metadata::annotation;
+use crate::object::Object;
+
+/// A document must be an object with a kind, and with an API version of at most two parts.
+pub(super) fn top_level(value: Value) -> Result<Object, Problem> {
+    let problem = |message: &str| Problem { message: message.to_owned(), at: 0 };
+    let Value::Object(map) = value else {
+        return Err(problem("a document must be an object with apiVersion, kind and metadata"));
+    };
+    match map.get("kind") {
+        Some(Value::String(kind)) if !kind.is_empty() => {}
+        None | Some(Value::Null | Value::String(_)) => return Err(problem("`kind` is missing")),
+        Some(_) => return Err(problem("`kind` must be a string")),
+    }
+    match map.get("apiVersion") {
+        Some(Value::String(version)) if version.matches('/').count() > 1 => {
+            Err(problem(&format!("apiVersion `{version}` has more than one slash")))
+        }
+        None | Some(Value::Null | Value::String(_)) => Ok(Object(map)),
+        Some(_) => Err(problem("`apiVersion` must be a string")),
+    }
+}
+
+/// Whether the object is only for other tools. Nothing is hidden when an annotation is no text: that is a finding.
+pub(super) fn is_local_config(object: &Object) -> bool {
+    let Some(Value::Object(annotations)) = object.metadata("annotations") else { return false };
+    annotations.values().all(|value| value.is_string() || value.is_null())
+        && annotations.get(annotation::LOCAL_CONFIG).is_some_and(|value| value != "false")
+}
+
+/// The first reason why the object is not usable.
+pub(super) fn object(manifest: &Manifest) -> Option<Finding> {
+    identity(manifest)
+        .or_else(|| status(manifest))
+        .or_else(|| texts(manifest, "annotations"))
+        .or_else(|| texts(manifest, "labels"))
+}
+
+fn identity(manifest: &Manifest) -> Option<Finding> {
+    let object = &manifest.object;
+    let version = object.api_version();
+    let missing: Vec<&str> = [("apiVersion", version), ("kind", object.kind()), ("metadata.name", object.name())]
+        .into_iter()
+        .filter_map(|(field, value)| value.is_empty().then_some(field))
+        .collect();
+    if !missing.is_empty() {
+        let message = format!("The object lacks {}.", missing.join(" and "));
+        let hint =
+            "Every object needs apiVersion, kind and metadata.name, all non-empty text. generateName is no name.";
+        return Some(Finding::new(Code::Resource, message).hint(hint).at(manifest.at_value(&["metadata"])));
+    }
+    if version.matches('/').count() > 1 {
+        let message = format!("apiVersion `{version}` has more than one slash.");
+        return Some(Finding::new(Code::Resource, message).at(manifest.at_value(&["apiVersion"])));
+    }
+    None
+}
+
+fn status(manifest: &Manifest) -> Option<Finding> {
+    let harmless = match manifest.object.0.get("status") {
+        None | Some(Value::Null) => true,
+        Some(Value::Object(status)) => status.is_empty(),
+        Some(_) => false,
+    };
+    if harmless || manifest.object.group() == "configmanagement.gke.io" {
+        return None;
+    }
+    let finding = Finding::new(Code::IllegalFieldsInConfig, "A declared object may not have the field \"status\".");
+    Some(finding.hint("Remove `status`: the cluster writes it.").at(manifest.at_key(&["status"])))
+}
+
+fn texts(manifest: &Manifest, field: &str) -> Option<Finding> {
+    let map: &Map<String, Value> = match manifest.object.metadata(field) {
+        None | Some(Value::Null) => return None,
+        Some(Value::Object(map)) => map,
+        Some(_) => {
+            let finding = Finding::new(Code::Resource, format!("metadata.{field} must be a map."));
+            return Some(finding.at(manifest.at_value(&["metadata", field])));
+        }
+    };
+    let bad: Vec<&String> = map.iter().filter(|(_, value)| !value.is_string()).map(|(key, _)| key).collect();
+    let first = bad.first()?;
+    let keys: Vec<String> = bad.iter().map(|key| format!("metadata.{field}.{key}")).collect();
+    let message = format!("Values of annotations and labels must be text:\n{}", keys.join("\n"));
+    let place = manifest.at_value(&["metadata", field, first]);
+    Some(Finding::new(Code::InvalidAnnotationValue, message).hint("Put the values in quotes.").at(place))
+}

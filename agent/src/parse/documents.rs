@@ -1,0 +1,185 @@
+//! Files to documents, and documents to JSON values.
+
+use std::borrow::Cow;
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::yaml::{self, MAX_DEPTH, Problem};
+use super::{Extension, scalar};
+
+/// Largest document that is read. The API server takes 3 MiB for one object, so this is a list of many.
+const MAX_BYTES: usize = 16 << 20;
+
+/// A piece of a file: bytes from `start` to `end`, on line `line` and the following.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Document {
+    start: usize,
+    end: usize,
+    line: u32,
+}
+
+impl Document {
+    pub(super) fn bytes<'a>(&self, content: &'a [u8]) -> &'a [u8] {
+        &content[self.start..self.end]
+    }
+
+    /// Line and column, from 1, of a byte of the document.
+    pub(super) fn line_and_column(&self, content: &[u8], at: usize) -> (u32, u32) {
+        let at = self.start + at.min(self.end - self.start);
+        let lines = content[self.start..at].iter().filter(|byte| **byte == b'\n').count();
+        let line_start = content[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        let column = String::from_utf8_lossy(&content[line_start..at]).chars().count();
+        (self.line + lines as u32, column as u32 + 1)
+    }
+}
+
+/// The documents of a file. Those of blank lines and comments only are left out.
+///
+/// A document ends *before* the line break that precedes `---`, as in Kubernetes: a block scalar at its end loses its final
+/// newline.
+pub(super) fn split(content: &[u8], extension: Extension) -> Vec<Document> {
+    let whole = Document { start: 0, end: content.len(), line: 1 };
+    if extension == Extension::Json {
+        return if content.is_empty() { Vec::new() } else { vec![whole] };
+    }
+    let mut documents = Vec::new();
+    let mut document = whole;
+    let mut line = 1;
+    let mut line_start = 0;
+    loop {
+        if content[line_start..].starts_with(b"---") {
+            document.end = line_start.saturating_sub(1);
+            if line_start > 0 {
+                documents.push(document);
+            }
+            document = Document { start: line_start + 3, end: content.len(), line };
+        }
+        match content[line_start..].iter().position(|byte| *byte == b'\n') {
+            Some(length) => line_start += length + 1,
+            None => break,
+        }
+        line += 1;
+    }
+    documents.push(document);
+    documents.retain(|document| !is_blank(document.bytes(content)));
+    documents
+}
+
+fn is_blank(bytes: &[u8]) -> bool {
+    let blank = |line: &[u8]| {
+        // Most lines start with plain text: no need to decode them.
+        if line.first().is_some_and(u8::is_ascii_alphanumeric) {
+            return false;
+        }
+        std::str::from_utf8(line).is_ok_and(|line| matches!(line.trim_start().bytes().next(), None | Some(b'#')))
+    };
+    bytes.split(|byte| *byte == b'\n').all(blank)
+}
+
+/// The value of a document.
+pub(super) fn decode(content: &[u8], document: &Document, extension: Extension) -> Result<Value, Problem> {
+    let bytes = document.bytes(content);
+    let problem = |message: &str, at| Problem { message: message.to_owned(), at };
+    if bytes.len() > MAX_BYTES {
+        return Err(problem("a document may not be longer than 16 MiB", 0));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| problem("it is not UTF-8", error.valid_up_to()))?;
+    if extension == Extension::Json || text.trim_start().starts_with('{') { json(text) } else { yaml::compose(text) }
+}
+
+/// What to do about a document that is not readable.
+pub(super) fn hint(content: &[u8], document: &Document) -> Option<&'static str> {
+    let text = String::from_utf8_lossy(document.bytes(content));
+    if text.contains("{{") {
+        Some("This looks like a template. Render it first, or rename the file so that it does not end in .yaml.")
+    } else if text.contains("<<<<<<<") {
+        Some("This looks like an unresolved merge conflict.")
+    } else if text.trim_start().starts_with('{') {
+        Some("A document that starts with `{` is read as JSON, not as YAML.")
+    } else if text.contains("\n\t") || text.starts_with('\t') {
+        Some("YAML is indented with spaces, not with tabs.")
+    } else {
+        None
+    }
+}
+
+fn json(text: &str) -> Result<Value, Problem> {
+    if let Some(at) = too_deep(text.as_bytes()) {
+        return Err(Problem { message: "nested too deeply".to_owned(), at });
+    }
+    let text = replace_lone_surrogates(text);
+    let mut deserializer = serde_json::Deserializer::from_str(&text);
+    deserializer.disable_recursion_limit();
+    let value = Value::deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+    let mut value = value.map_err(|error| Problem {
+        message: error.to_string().split(" at line").next().unwrap_or_default().to_owned(),
+        at: byte_at(&text, error.line(), error.column()),
+    })?;
+    whole_numbers(&mut value);
+    Ok(value)
+}
+
+fn byte_at(text: &str, line: usize, column: usize) -> usize {
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    start + column.saturating_sub(1)
+}
+
+/// Where the nesting passes [`MAX_DEPTH`].
+fn too_deep(bytes: &[u8]) -> Option<usize> {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => depth += 1,
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// Go reads half of a surrogate pair as U+FFFD; `serde_json` refuses it.
+fn replace_lone_surrogates(text: &str) -> Cow<'_, str> {
+    if !text.contains("\\ud") && !text.contains("\\uD") {
+        return Cow::Borrowed(text);
+    }
+    let unit = |text: &str| u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok();
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let length = match (unit(rest), rest.get(6..).and_then(unit)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                out.push_str("\\ufffd");
+                rest = &rest[6..];
+                continue;
+            }
+            _ => rest.char_indices().nth(2).map_or(rest.len(), |(length, _)| length),
+        };
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Number(number) if !number.is_i64() => {
+            if let Some(whole) = number.as_f64().and_then(scalar::whole_or_float) {
+                *number = whole;
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,362 @@
+//! Files to manifests: a pure function of path and content, so that the result can be kept by content.
+//!
+//! A file fails as a whole when one of its documents is not readable (KNV2001). An object that is readable but not usable
+//! (no name, a status, annotations that are no text) is a finding and no manifest.
+
+mod checks;
+mod documents;
+mod locate;
+mod scalar;
+pub mod shape;
+mod yaml;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::finding::{Code, Finding, Location, Place, Resource};
+use crate::object::Object;
+use documents::Document;
+
+/// One file of a repository.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    /// Path relative to the sync directory, slash separated.
+    pub path: String,
+    /// The bytes.
+    pub content: Arc<[u8]>,
+}
+
+/// What one file holds.
+#[derive(Clone, Debug, Default)]
+pub struct ParsedFile {
+    /// Path relative to the sync directory, slash separated.
+    pub path: String,
+    /// The usable objects, in the order of the file, lists flattened.
+    pub manifests: Vec<Arc<Manifest>>,
+    /// What is not usable. Any finding here blocks.
+    pub findings: Vec<Finding>,
+}
+
+/// One object from one file. It knows where it came from, but not where each of its fields is: that is looked up when a
+/// finding needs it.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The object as declared.
+    pub object: Object,
+    path: Arc<str>,
+    content: Arc<[u8]>,
+    document: Document,
+    /// Positions in `items` that lead from the document to this object; empty unless it came in a list.
+    items: Vec<usize>,
+}
+
+/// Whether a file can hold manifests at all, by its path: other files need not be opened.
+pub fn reads(path: &str) -> bool {
+    let ignored = |part: &str| matches!(part, ".git" | ".github" | ".gitlab" | ".gitlab-ci.yml");
+    extension(path).is_some() && !path.split('/').any(ignored)
+}
+
+/// How the contents of a file are written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Extension {
+    Yaml,
+    Json,
+}
+
+fn extension(path: &str) -> Option<Extension> {
+    let name = path.rsplit('/').next()?;
+    match name.rsplit_once('.')?.1 {
+        "yaml" | "yml" => Some(Extension::Yaml),
+        "json" => Some(Extension::Json),
+        _ => None,
+    }
+}
+
+/// Reads one file.
+pub fn parse(file: &SourceFile) -> ParsedFile {
+    let mut parsed = ParsedFile { path: file.path.clone(), ..ParsedFile::default() };
+    let Some(extension) = extension(&file.path).filter(|_| reads(&file.path)) else { return parsed };
+    let path: Arc<str> = Arc::from(file.path.as_str());
+    let manifest = |document: &Document, object| Manifest {
+        object,
+        path: path.clone(),
+        content: file.content.clone(),
+        document: *document,
+        items: Vec::new(),
+    };
+    let mut readable = Vec::new();
+    for document in documents::split(&file.content, extension) {
+        match documents::decode(&file.content, &document, extension).and_then(checks::top_level) {
+            Ok(object) if checks::is_local_config(&object) => {}
+            Ok(object) => readable.push(manifest(&document, object)),
+            Err(problem) => {
+                let place = manifest(&document, Object::default()).at_byte(problem.at);
+                let mut finding = Finding::new(Code::Path, format!("This file is not readable: {}.", problem.message));
+                finding.hint = documents::hint(&file.content, &document).map(str::to_owned);
+                parsed.findings.push(finding.at(place));
+            }
+        }
+    }
+    if parsed.findings.is_empty() {
+        for manifest in readable {
+            flatten(manifest, &mut parsed);
+        }
+    }
+    parsed
+}
+
+/// Adds the object, or the items if it is a list; `false` when a list cannot be read any further.
+fn flatten(mut manifest: Manifest, parsed: &mut ParsedFile) -> bool {
+    let items = match manifest.object.0.get_mut("items") {
+        Some(Value::Array(items)) => std::mem::take(items),
+        _ => {
+            match checks::object(&manifest) {
+                None => parsed.manifests.push(Arc::new(manifest)),
+                Some(finding) => parsed.findings.push(finding),
+            }
+            return true;
+        }
+    };
+    for (i, item) in items.into_iter().enumerate() {
+        let mut path = manifest.items.clone();
+        path.push(i);
+        let mut item_manifest = Manifest { object: Object::default(), items: path, ..manifest.clone_origin() };
+        let Value::Object(map) = item else {
+            let message = format!("Item {i} of this list is no object.");
+            parsed.findings.push(Finding::new(Code::Undocumented, message).at(item_manifest.at_value(&[])));
+            return false;
+        };
+        item_manifest.object = Object(map);
+        if !flatten(item_manifest, parsed) {
+            return false;
+        }
+    }
+    true
+}
+
+impl Manifest {
+    /// Path of the file, relative to the sync directory.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Directory of the file, empty at the root.
+    pub fn directory(&self) -> &str {
+        self.path.rsplit_once('/').map_or("", |(directory, _)| directory)
+    }
+
+    /// Name of the directory that holds the file.
+    pub fn directory_name(&self) -> &str {
+        let directory = self.directory();
+        directory.rsplit_once('/').map_or(directory, |(_, name)| name)
+    }
+
+    /// First directory of the path, empty at the root.
+    pub fn top_directory(&self) -> &str {
+        self.path.split_once('/').map_or("", |(top, _)| top)
+    }
+
+    /// Whether version and kind are exactly these.
+    pub fn is(&self, api_version: &str, kind: &str) -> bool {
+        self.object.kind() == kind && self.object.api_version() == api_version
+    }
+
+    /// Where the object starts.
+    pub fn start(&self) -> Location {
+        self.located(&[], false)
+    }
+
+    /// The object at the value of `field`, or of the nearest field above it that the file states. List positions are
+    /// decimal numbers.
+    pub fn at_value(&self, field: &[&str]) -> Place {
+        self.place(self.located(field, false))
+    }
+
+    /// The object at the key of `field`, or of the nearest field above it that the file states.
+    pub fn at_key(&self, field: &[&str]) -> Place {
+        self.place(self.located(field, true))
+    }
+
+    /// The object at its name.
+    pub fn at_name(&self) -> Place {
+        self.at_value(&["metadata", "name"])
+    }
+
+    /// The object at one of its annotations.
+    pub fn at_annotation(&self, key: &str) -> Place {
+        self.at_key(&["metadata", "annotations", key])
+    }
+
+    fn located(&self, field: &[&str], key: bool) -> Location {
+        let positions: Vec<String> = self.items.iter().map(usize::to_string).collect();
+        let mut steps: Vec<&str> = positions.iter().flat_map(|position| ["items", position]).collect();
+        steps.extend(field);
+        let at = locate::field(self.document.bytes(&self.content), &steps, key && !field.is_empty());
+        self.location(at)
+    }
+
+    fn at_byte(&self, at: usize) -> Place {
+        Place { location: Some(self.location(at)), resource: None }
+    }
+
+    fn location(&self, at: usize) -> Location {
+        let (line, column) = self.document.line_and_column(&self.content, at);
+        Location { path: self.path.to_string(), line, column }
+    }
+
+    fn place(&self, location: Location) -> Place {
+        let named = !self.object.name().is_empty() || !self.object.kind().is_empty();
+        Place { location: Some(location), resource: named.then(|| Resource::of(&self.object)) }
+    }
+
+    fn clone_origin(&self) -> Self {
+        Self {
+            object: Object::default(),
+            path: self.path.clone(),
+            content: self.content.clone(),
+            document: self.document,
+            items: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(path: &str, content: &str) -> ParsedFile {
+        parse(&SourceFile { path: path.to_owned(), content: Arc::from(content.as_bytes()) })
+    }
+
+    fn codes(path: &str, content: &str) -> Vec<u16> {
+        parsed(path, content).findings.iter().map(|finding| finding.code.number()).collect()
+    }
+
+    const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n";
+
+    #[test]
+    fn streams_are_split_at_column_zero_and_comments_skipped() {
+        let stream =
+            format!("# c\n---\n\n--- # c\n{CONFIG_MAP}---kind: ConfigMap\napiVersion: v1\nmetadata: {{name: b}}\n");
+        let names: Vec<String> =
+            parsed("a.yaml", &stream).manifests.iter().map(|manifest| manifest.object.name().to_owned()).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(codes("a.yaml", &format!("{CONFIG_MAP}----\n")), [2001]);
+        assert_eq!(codes("a.yaml", "\u{a0}\n\u{3000}# x\n\u{b}\n"), [0; 0]);
+    }
+
+    #[test]
+    fn a_block_scalar_loses_its_newline_before_a_separator() {
+        let parsed =
+            parsed("a.yaml", &format!("{CONFIG_MAP}data:\n  a: |\n    x\n---\n{CONFIG_MAP}data:\n  a: |\n    x\n"));
+        let values: Vec<&Value> = parsed.manifests.iter().map(|manifest| &manifest.object.0["data"]["a"]).collect();
+        assert_eq!(values, ["x", "x\n"]);
+    }
+
+    #[test]
+    fn documents_that_start_with_a_brace_are_strict_json() {
+        let json = r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "\/\ud800"}}"#;
+        let read = parsed("a.yaml", &format!("--- {json}"));
+        assert_eq!(read.manifests[0].object.0["data"]["a"], "/\u{fffd}");
+        assert_eq!(codes("a.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}"), [2001]);
+        assert_eq!(codes("a.yaml", "# c\n{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}"), [0; 0]);
+        assert_eq!(codes("a.yaml", &format!("{json}\n# c")), [2001]);
+        assert_eq!(codes("a.json", &format!("[{json}]")), [2001]);
+        assert_eq!(codes("a.json", " "), [2001]);
+        assert_eq!(codes("a.json", ""), [0; 0]);
+    }
+
+    #[test]
+    fn other_files_are_not_read() {
+        for path in ["Kptfile", "a.YAML", ".github/a.yaml", "x/.gitlab/a.yaml", "yaml"] {
+            assert!(parsed(path, "}").findings.is_empty(), "{path}");
+        }
+        assert!(reads(".yaml") && reads("x/.foo.yml"));
+    }
+
+    #[test]
+    fn fields_are_located_when_asked_for() {
+        let list = "kind: List\napiVersion: v1\nitems:\n- apiVersion: v1\n  kind: X\n  metadata:\n    name: é\n    annotations: {b: c}\n";
+        let parsed = parsed("a.yaml", &format!("---\n{list}"));
+        let at = |place: Place| place.location.map(|at| (at.line, at.column)).expect("located");
+        let manifest = &parsed.manifests[0];
+        assert_eq!(at(manifest.at_name()), (8, 11));
+        assert_eq!(at(manifest.at_annotation("b")), (9, 19));
+        assert_eq!(at(manifest.at_value(&["metadata", "nope"])), (7, 3));
+        assert_eq!(manifest.start().line, 5);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn parsing_is_total_on_bytes(content: Vec<u8>) {
+            parse(&SourceFile { path: "a.yaml".to_owned(), content: Arc::from(content.as_slice()) });
+            parse(&SourceFile { path: "a.json".to_owned(), content: Arc::from(content.as_slice()) });
+        }
+
+        #[test]
+        fn parsing_is_total_on_what_looks_like_yaml(pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..40)) {
+            let file = parsed("a.yaml", &pieces.concat());
+            for manifest in &file.manifests {
+                manifest.at_name();
+            }
+        }
+    }
+
+    const PIECES: &[&str] = &[
+        "apiVersion: v1\n",
+        "kind: X\n",
+        "metadata:\n  name: a\n",
+        "items:\n",
+        "- ",
+        "  ",
+        "\n",
+        "\t",
+        "? ",
+        ": ",
+        ":",
+        "a",
+        "\"",
+        "'",
+        "\\",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        "|",
+        ">",
+        "|+",
+        ">-2",
+        "&a ",
+        "*a",
+        "!x",
+        "!!int ",
+        "!<",
+        "!",
+        "#",
+        " #",
+        "---",
+        "...",
+        "%YAML 1.1",
+        "%TAG ! a",
+        "<<",
+        "\u{feff}",
+        "\u{85}",
+        "\r",
+        "\r\n",
+        "~",
+        "0",
+        "%41",
+        "@",
+        "`",
+        "\0",
+        "\u{e000}",
+        "\\x4",
+        "\\u00e",
+        "-",
+        "\u{2028}",
+    ];
+}

@@ -1,0 +1,441 @@
+//! YAML to JSON values, exactly as Kubernetes reads it: a composer over the events of libyaml's parser. Bounded in depth and
+//! in what aliases may expand to; never recursive.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use libyaml_safer::{Encoding, EventData, Parser, ScalarStyle};
+use serde_json::{Map, Value};
+
+use super::scalar::{self, Scalar};
+
+/// Deepest nesting of maps and lists. Far above what anybody writes, far below what would exhaust a stack.
+pub(super) const MAX_DEPTH: usize = 500;
+
+/// Why a text is no YAML, and at which byte of it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Problem {
+    pub(super) message: String,
+    pub(super) at: usize,
+}
+
+/// A YAML event with the tags, anchors and positions that composing and locating need.
+pub(super) struct Event {
+    pub(super) data: EventData,
+    /// Byte where it starts.
+    pub(super) at: usize,
+}
+
+/// The events of one document, from libyaml's parser.
+pub(super) struct Events<'a> {
+    parser: Parser<&'a [u8]>,
+    armour: &'a Armour<'a>,
+}
+
+impl<'a> Events<'a> {
+    /// The events of the first document.
+    pub(super) fn new(armour: &'a Armour<'a>) -> Result<Self, Problem> {
+        let mut parser = Parser::new();
+        // Without this a byte order mark would be taken for one; Kubernetes reads it as a character.
+        parser.set_encoding(Encoding::Utf8);
+        parser.set_input(armour.text.as_bytes());
+        let mut events = Self { parser, armour };
+        events.next()?;
+        let start = events.next()?;
+        match start.data {
+            EventData::DocumentStart { version_directive: None, tag_directives, .. } if tag_directives.is_empty() => {
+                Ok(events)
+            }
+            EventData::DocumentStart { .. } => Err(problem("YAML directives are not supported", start.at)),
+            _ => Err(problem("the document is empty", start.at)),
+        }
+    }
+
+    pub(super) fn next(&mut self) -> Result<Event, Problem> {
+        let event = self.parser.parse().map_err(|error| {
+            let at = error.problem_mark().map_or(0, |mark| mark.index as usize);
+            problem(&describe(&error), at)
+        })?;
+        let (at, end) = (event.start_mark.index as usize, event.end_mark.index as usize);
+        let mut data = event.data;
+        if let EventData::Scalar { value, style, .. } = &mut data {
+            self.armour.restore(value, *style, at, end)?;
+        }
+        Ok(Event { data, at })
+    }
+}
+
+fn problem(message: &str, at: usize) -> Problem {
+    Problem { message: message.to_owned(), at }
+}
+
+fn describe(error: &libyaml_safer::Error) -> String {
+    match error.context() {
+        Some(context) => format!("{}, {context}", error.problem()),
+        None => error.problem().to_owned(),
+    }
+}
+
+/// Text that libyaml's scanner can be given. Two things that it reads differently from Kubernetes, or panics on, are hidden from
+/// it behind private characters that the text does not use, and put back in the scalars: a byte order mark at the start of a
+/// line (an ordinary character for Kubernetes) and a tag directly followed by a comma. It also panics on block scalars and
+/// escapes at the very end, so that the text always ends with a line break.
+pub(super) struct Armour<'a> {
+    text: Cow<'a, str>,
+    hidden: Option<[char; 2]>,
+    escaped_slash: bool,
+    /// The final line break is ours.
+    closed: bool,
+}
+
+const ORIGINAL: [char; 2] = ['\u{feff}', '!'];
+
+impl<'a> Armour<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        let before_spaces = text.trim_end_matches(' ');
+        let text = if ends_line(before_spaces) { before_spaces } else { text };
+        let closed = !ends_line(text);
+        let mut armour = Self { text: Cow::Borrowed(text), hidden: None, escaped_slash: text.contains("\\/"), closed };
+        if text.contains('\u{feff}') || text.match_indices('!').any(|(at, _)| tag_before_comma(&text[at..])) {
+            armour.hide(text);
+        }
+        if closed {
+            armour.text.to_mut().push('\n');
+        }
+        armour
+    }
+
+    fn hide(&mut self, text: &str) {
+        let mut unused = ('\u{e000}'..'\u{f8ff}').filter(|c| !text.contains(*c));
+        let hidden = [0; 2].map(|_| unused.next().unwrap_or('\u{fffd}'));
+        let hide = |(at, c)| match c {
+            '\u{feff}' => hidden[0],
+            '!' if tag_before_comma(&text[at..]) => hidden[1],
+            c => c,
+        };
+        self.text = Cow::Owned(text.char_indices().map(hide).collect());
+        self.hidden = Some(hidden);
+    }
+
+    /// Makes a scalar what it would have been without armour.
+    fn restore(&self, value: &mut String, style: ScalarStyle, start: usize, end: usize) -> Result<(), Problem> {
+        if let Some(hidden) = self.hidden {
+            if style == ScalarStyle::Plain && value.starts_with(hidden[1]) {
+                return Err(problem("a tag must be followed by white space", start));
+            }
+            if value.contains(hidden) {
+                for (hidden, original) in hidden.into_iter().zip(ORIGINAL) {
+                    *value = value.replace(hidden, original.encode_utf8(&mut [0; 4]));
+                }
+            }
+        }
+        if self.escaped_slash && style == ScalarStyle::DoubleQuoted && escapes_slash(&self.text[start..end]) {
+            return Err(problem("`\\/` is no escape sequence of YAML", start));
+        }
+        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        if self.closed && block && end == self.text.len() && value.ends_with('\n') {
+            value.pop();
+        }
+        Ok(())
+    }
+}
+
+fn ends_line(text: &str) -> bool {
+    text.is_empty() || text.ends_with(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'])
+}
+
+/// Whether what starts with `!` could be a tag that ends at a comma.
+fn tag_before_comma(text: &str) -> bool {
+    let word = text.split(char::is_whitespace).next().unwrap_or_default();
+    if word.starts_with("!<") { word.contains(">,") } else { word.contains(',') }
+}
+
+fn escapes_slash(quoted: &str) -> bool {
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        if c == '\\' && chars.next() == Some('/') {
+            return true;
+        }
+    }
+    false
+}
+
+/// One map or list that is being filled.
+struct Frame {
+    content: Content,
+    anchor: Option<String>,
+    /// Nodes read before this one.
+    nodes_before: u64,
+}
+
+enum Content {
+    List(Vec<Value>),
+    Map { map: Map<String, Value>, key: Option<Key> },
+}
+
+enum Key {
+    Text(String),
+    Merge,
+}
+
+/// A complete anchored node and how many nodes it expands to.
+type Anchors = HashMap<String, (Value, u64)>;
+
+/// Reads the first document of `text`.
+pub(super) fn compose(text: &str) -> Result<Value, Problem> {
+    let armour = Armour::new(text);
+    let mut events = Events::new(&armour)?;
+    let mut composer = Composer::default();
+    let value = loop {
+        let event = events.next()?;
+        if let Some(value) = composer.take(event)? {
+            break value;
+        }
+    };
+    // The end of the document is where trailing garbage shows.
+    events.next()?;
+    Ok(value)
+}
+
+#[derive(Default)]
+struct Composer {
+    stack: Vec<Frame>,
+    anchors: Anchors,
+    /// Nodes read, those of expanded aliases included.
+    nodes: u64,
+    /// Nodes that aliases brought.
+    copied: u64,
+}
+
+impl Composer {
+    /// Takes one event; the value when it completes the document.
+    fn take(&mut self, event: Event) -> Result<Option<Value>, Problem> {
+        let at = event.at;
+        let nodes_before = self.nodes;
+        let (value, anchor) = match event.data {
+            EventData::MappingStart { anchor, .. } => {
+                self.open(Content::Map { map: Map::new(), key: None }, anchor, at)?;
+                return Ok(None);
+            }
+            EventData::SequenceStart { anchor, .. } => {
+                self.open(Content::List(Vec::new()), anchor, at)?;
+                return Ok(None);
+            }
+            EventData::MappingEnd | EventData::SequenceEnd => {
+                let frame = self.stack.pop().expect("the parser closes only what it opened");
+                let value = match frame.content {
+                    Content::List(items) => Value::Array(items),
+                    Content::Map { map, .. } => Value::Object(map),
+                };
+                return self.complete(value, frame.anchor, frame.nodes_before, at);
+            }
+            EventData::Alias { anchor } => (self.alias(&anchor, at)?, None),
+            EventData::Scalar { anchor, tag, value, plain_implicit, style, .. } => {
+                self.nodes += 1;
+                let plain = style == ScalarStyle::Plain && plain_implicit;
+                if self.expects_key() {
+                    return self.key(value, tag.as_deref(), plain, anchor, at);
+                }
+                let scalar = resolve(value, tag.as_deref(), plain, at)?;
+                let value = scalar::value(scalar).ok_or_else(|| problem("JSON has no infinities and no NaN", at))?;
+                (value, anchor)
+            }
+            _ => return Err(problem("the document ends too early", at)),
+        };
+        self.complete(value, anchor, nodes_before, at)
+    }
+
+    fn open(&mut self, content: Content, anchor: Option<String>, at: usize) -> Result<(), Problem> {
+        if self.expects_key() {
+            return Err(problem("a map key must be a scalar", at));
+        }
+        if self.stack.len() == MAX_DEPTH {
+            return Err(problem("nested too deeply", at));
+        }
+        self.stack.push(Frame { content, anchor, nodes_before: self.nodes });
+        self.nodes += 1;
+        Ok(())
+    }
+
+    fn expects_key(&self) -> bool {
+        matches!(self.stack.last(), Some(Frame { content: Content::Map { key: None, .. }, .. }))
+    }
+
+    fn key(
+        &mut self,
+        text: String,
+        tag: Option<&str>,
+        plain: bool,
+        anchor: Option<String>,
+        at: usize,
+    ) -> Result<Option<Value>, Problem> {
+        let merge = text == "<<" && (plain || tag == Some("tag:yaml.org,2002:merge"));
+        let scalar = resolve(text, tag, plain, at)?;
+        if let (Some(anchor), Some(value)) = (anchor, scalar::value(scalar.clone())) {
+            self.anchors.insert(anchor, (value, 1));
+        }
+        let text = scalar::key(scalar).ok_or_else(|| problem("this is no map key", at))?;
+        self.set_key(if merge { Key::Merge } else { Key::Text(text) });
+        Ok(None)
+    }
+
+    fn set_key(&mut self, new: Key) {
+        if let Some(Frame { content: Content::Map { key, .. }, .. }) = self.stack.last_mut() {
+            *key = Some(new);
+        }
+    }
+
+    fn alias(&mut self, anchor: &str, at: usize) -> Result<Value, Problem> {
+        let (value, size) = self.anchors.get(anchor).ok_or_else(|| problem("unknown anchor", at))?;
+        self.nodes += 1 + size;
+        self.copied += size;
+        // The bound of go-yaml: https://github.com/go-yaml/yaml/blob/v2.4.0/decode.go (allowedAliasRatio).
+        let share = self.copied as f64 / self.nodes as f64;
+        let allowed = match self.nodes {
+            ..=400_000 => 0.99,
+            4_000_000.. => 0.10,
+            nodes => 0.99 - 0.89 * (nodes - 400_000) as f64 / 3_600_000.0,
+        };
+        if self.copied > 100 && self.nodes > 1000 && share > allowed {
+            return Err(problem("the aliases expand out of proportion", at));
+        }
+        Ok(value.clone())
+    }
+
+    /// Puts a complete node where it belongs.
+    fn complete(
+        &mut self,
+        value: Value,
+        anchor: Option<String>,
+        nodes_before: u64,
+        at: usize,
+    ) -> Result<Option<Value>, Problem> {
+        if let Some(anchor) = anchor {
+            self.anchors.insert(anchor, (value.clone(), self.nodes - nodes_before));
+        }
+        match self.stack.last_mut().map(|frame| &mut frame.content) {
+            None => return Ok(Some(value)),
+            Some(Content::List(items)) => items.push(value),
+            Some(Content::Map { map, key }) => match key.take() {
+                Some(Key::Text(key)) => {
+                    map.insert(key, value);
+                }
+                Some(Key::Merge) => {
+                    merge(map, value).ok_or_else(|| problem("a merge needs a map or a list of maps", at))?
+                }
+                // An alias as a key.
+                None => {
+                    let Value::String(text) = value else { return Err(problem("this is no map key", at)) };
+                    *key = Some(Key::Text(text));
+                }
+            },
+        }
+        Ok(None)
+    }
+}
+
+fn resolve(text: String, tag: Option<&str>, plain: bool, at: usize) -> Result<Scalar, Problem> {
+    match tag {
+        Some(tag) if tag != "!" => scalar::tagged(tag, &text).map_err(|message| problem(&message, at)),
+        None if plain => Ok(scalar::plain(&text)),
+        _ => Ok(Scalar::Text(text)),
+    }
+}
+
+/// Merged keys override what stands before them in the map; in a list the first map wins.
+fn merge(map: &mut Map<String, Value>, value: Value) -> Option<()> {
+    match value {
+        Value::Object(other) => map.extend(other),
+        Value::Array(items) => {
+            for item in items.into_iter().rev() {
+                let Value::Object(other) = item else { return None };
+                map.extend(other);
+            }
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> String {
+        compose(text).map_or_else(|problem| format!("error: {}", problem.message), |value| value.to_string())
+    }
+
+    #[test]
+    fn values_are_what_kubernetes_reads() {
+        let table = [
+            ("a: !!binary aGVsbG8=", r#"{"a":"hello"}"#),
+            ("a: !foo bar", r#"{"a":"bar"}"#),
+            ("a: ! 12", r#"{"a":"12"}"#),
+            ("a: !!str [b]", r#"{"a":["b"]}"#),
+            ("a: !!int \"1\"", r#"{"a":1}"#),
+            ("yes: 1", r#"{"true":1}"#),
+            ("a: 1\na: 2", r#"{"a":2}"#),
+            ("x: &x {a: 1, b: 1}\nz: {a: 2, <<: *x, b: 2}", r#"{"x":{"a":1,"b":1},"z":{"a":1,"b":2}}"#),
+            ("x: &x {a: 1}\nw: &y {a: 2}\nz: {<<: [*x, *y]}", r#"{"w":{"a":2},"x":{"a":1},"z":{"a":1}}"#),
+            ("\"<<\": {a: 1}", r#"{"<<":{"a":1}}"#),
+            ("{a:1}", r#"{"a:1":null}"#),
+            ("a:\tb", r#"{"a":"b"}"#),
+            ("\u{feff}a: b", "{\"\u{feff}a\":\"b\"}"),
+            ("a: b\n...\n]", r#"{"a":"b"}"#),
+            ("a: \"h\"#c", r#"{"a":"h"}"#),
+            ("a: |# c\n  x", r#"{"a":"x"}"#),
+            ("a: 'x!y, z'", r#"{"a":"x!y, z"}"#),
+            ("a: x!y,z", r#"{"a":"x!y,z"}"#),
+            ("a: b\\", r#"{"a":"b\\"}"#),
+            ("a: &x b\n*x : c", r#"{"a":"b","b":"c"}"#),
+        ];
+        for (text, expected) in table {
+            assert_eq!(json(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_kubernetes_refuses_is_refused() {
+        let table = [
+            "a: .inf",
+            "a: \"\\/\"",
+            "a: \"\\ud83d\\ude00\"",
+            "a: \"\\q\"",
+            "%YAML 1.1\n---\na: b",
+            "a:\n\tb: c",
+            "a: {{ .Values.x }}",
+            "a: [!x, b]",
+            "a: [!<x>, b]",
+            "a: \"\\",
+            "a: *b",
+            "a: &a [*a]",
+            "~: 1",
+            "[a]: 1",
+            "<<: 1",
+            "18446744073709551615: 1",
+            "a: &x.y 1",
+            "a: \u{0007}",
+            "a: b\n]",
+        ];
+        for text in table {
+            assert!(compose(text).is_err(), "{text}: {}", json(text));
+        }
+    }
+
+    #[test]
+    fn nesting_and_aliases_are_bounded() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(compose(&nested(200)).is_ok());
+        assert!(compose(&"[".repeat(100_000)).is_err());
+        assert!(compose(&"- ".repeat(100_000)).is_err());
+        assert!(compose(&"? ".repeat(100_000)).is_err());
+        let honest = format!("a: &a {{x: 1, y: 2}}\nb: [{}]", "*a, ".repeat(500));
+        assert!(compose(&honest).is_ok());
+        let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for (level, name) in ('b'..='i').enumerate() {
+            let above = char::from(b'a' + level as u8);
+            bomb.push_str(&format!("{name}: &{name} [{}]\n", format!("*{above}, ").repeat(10)));
+        }
+        assert!(compose(&bomb).is_err());
+    }
+}

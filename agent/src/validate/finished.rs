@@ -1,0 +1,88 @@
+//! What the set of all objects that are applied must fulfil.
+
+use std::collections::BTreeMap;
+
+use super::Findings;
+use crate::finding::{Code, Finding};
+use crate::metadata::annotation;
+use crate::object::ObjectId;
+use crate::scope::{Draft, Scope};
+use crate::settings::Settings;
+
+/// KNV1029
+pub(super) fn unique(drafts: &[Draft], _: &Settings, findings: &mut Findings) {
+    let mut ids: Vec<(ObjectId, &Draft)> = drafts.iter().map(|draft| (draft.id(), draft)).collect();
+    ids.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for same in ids.chunk_by(|(one, _), (other, _)| one == other).filter(|same| same.len() > 1) {
+        let (id, count) = (&same[0].0, same.len());
+        let message = if id.is_namespace() {
+            format!("There are {count} Namespaces named `{}`.", id.name)
+        } else if id.namespace.is_empty() {
+            format!("There are {count} objects of the kind {} named `{}`.", id.group_kind(), id.name)
+        } else {
+            let kind = id.group_kind();
+            format!(
+                "There are {count} objects of the kind {kind} named `{}` in the namespace `{}`.",
+                id.name, id.namespace
+            )
+        };
+        let finding = Finding::new(Code::NameCollision, message).hint("Rename or remove all but one.");
+        findings.push(same.iter().fold(finding, |finding, (_, draft)| finding.at(draft.manifest.at_name())));
+    }
+}
+
+/// Whether the object is declared `managed: disabled`.
+fn disabled(draft: &Draft) -> bool {
+    draft.object().annotation(annotation::MANAGED) == Some("disabled")
+}
+
+/// KNV1056
+pub(super) fn unmanaged_namespaces(drafts: &[Draft], _: &Settings, findings: &mut Findings) {
+    let unmanaged: BTreeMap<&str, &Draft> = drafts
+        .iter()
+        .filter(|draft| draft.manifest.is("v1", "Namespace") && disabled(draft))
+        .map(|draft| (draft.object().name(), draft))
+        .collect();
+    if unmanaged.is_empty() {
+        return;
+    }
+    let mut managed: BTreeMap<&str, Vec<&Draft>> = BTreeMap::new();
+    for draft in drafts.iter().filter(|draft| draft.scope != Scope::Cluster && !disabled(draft)) {
+        if unmanaged.contains_key(draft.namespace()) {
+            managed.entry(draft.namespace()).or_default().push(draft);
+        }
+    }
+    for (namespace, objects) in managed {
+        let message = format!("The Namespace `{namespace}` is not managed, but objects in it are.");
+        let hint =
+            format!("Add the annotation `{}: disabled` to them, or remove it from the Namespace.", annotation::MANAGED);
+        let finding = Finding::new(Code::ManagedResourceInUnmanagedNamespace, message).hint(hint);
+        let finding = finding.at(unmanaged[namespace].manifest.at_annotation(annotation::MANAGED));
+        findings.push(objects.iter().fold(finding, |finding, draft| finding.at(draft.manifest.at_name())));
+    }
+}
+
+/// KNV1070
+pub(super) fn count(drafts: &[Draft], settings: &Settings, findings: &mut Findings) {
+    if let Some(max) = settings.max_objects.filter(|max| drafts.len() > *max) {
+        let message = format!("The source declares {} objects, more than the limit of {max}.", drafts.len());
+        let hint = "Split it into several syncs, or raise the limit.";
+        findings.push(Finding::new(Code::MaxObjectCount, message).hint(hint));
+    }
+}
+
+/// KNV1058
+pub(super) fn in_namespace(drafts: &[Draft], namespace: &str) -> Vec<Finding> {
+    let elsewhere = drafts.iter().filter(|draft| !draft.namespace().is_empty() && draft.namespace() != namespace);
+    elsewhere
+        .map(|draft| {
+            let message = format!(
+                "The object is in the namespace `{}`; this source may only declare objects in `{namespace}`.",
+                draft.namespace()
+            );
+            let hint = format!("Remove metadata.namespace or set it to `{namespace}`.");
+            let place = draft.manifest.at_value(&["metadata", "namespace"]);
+            Finding::new(Code::BadScope, message).hint(hint).at(place)
+        })
+        .collect()
+}

@@ -1,0 +1,131 @@
+//! ClusterSelectors, NamespaceSelectors and the annotations that name them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Findings;
+use crate::finding::{Code, Finding};
+use crate::metadata::annotation;
+use crate::parse::Manifest;
+use crate::parse::shape::{Shape, mismatch};
+use crate::scope::Draft;
+use crate::settings::Settings;
+use crate::tree::Tree;
+
+const V1: &str = "configmanagement.gke.io/v1";
+
+/// KNV1006: an object of a known kind that does not have its type, or none of `versions`.
+pub(crate) fn malformed(manifest: &Manifest, versions: &[&str], spec: &Shape) -> Option<Finding> {
+    let object = &manifest.object;
+    let (message, place) = if versions.contains(&object.version()) {
+        let mismatch = mismatch(object, spec)?;
+        (mismatch.message(), manifest.at_value(&mismatch.steps()))
+    } else {
+        let message = format!("there is no version {} of this kind", object.version());
+        (message, manifest.at_value(&["apiVersion"]))
+    };
+    let message = format!("This {} is malformed: {message}.", object.group_kind());
+    Some(Finding::new(Code::ObjectParse, message).at(place))
+}
+
+/// KNV1004
+pub(super) fn on_selectors(manifest: &Manifest, findings: &mut Findings) {
+    let object = &manifest.object;
+    let selects = object.is_kind("clusterregistry.k8s.io", "Cluster")
+        || object.is_kind("configmanagement.gke.io", "ClusterSelector")
+        || object.is_kind("configmanagement.gke.io", "NamespaceSelector");
+    if !selects {
+        return;
+    }
+    let keys = [annotation::CLUSTER_SELECTOR, annotation::CLUSTER_NAME_SELECTOR];
+    if let Some(key) = keys.into_iter().find(|key| object.annotation(key).is_some()) {
+        let message = format!("A {} is for every cluster and may not have the annotation `{key}`.", object.kind());
+        let finding = Finding::new(Code::IllegalSelectorAnnotation, message);
+        findings.push(finding.hint("Remove the annotation.").at(manifest.at_annotation(key)));
+    }
+}
+
+/// KNV1029
+pub(super) fn unique_cluster_selectors(manifests: &[Arc<Manifest>], _: &Settings, findings: &mut Findings) {
+    unique(manifests.iter().filter(|manifest| manifest.is(V1, "ClusterSelector")), findings);
+}
+
+/// KNV1029
+pub(super) fn unique_namespace_selectors(drafts: &[Draft], findings: &mut Findings) {
+    unique(
+        drafts.iter().map(|draft| &draft.manifest).filter(|manifest| manifest.is(V1, "NamespaceSelector")),
+        findings,
+    );
+}
+
+fn unique<'a>(selectors: impl Iterator<Item = &'a Arc<Manifest>>, findings: &mut Findings) {
+    let mut by_name: BTreeMap<&str, Vec<&Manifest>> = BTreeMap::new();
+    for selector in selectors {
+        by_name.entry(selector.object.name()).or_default().push(selector);
+    }
+    for (name, same) in by_name.into_iter().filter(|(_, same)| same.len() > 1) {
+        let message =
+            format!("There are {} objects of the kind {} named `{name}`.", same.len(), same[0].object.group_kind());
+        let finding = Finding::new(Code::NameCollision, message).hint("Rename or remove all but one.");
+        findings.push(same.iter().fold(finding, |finding, selector| finding.at(selector.at_name())));
+    }
+}
+
+/// KNV1038
+pub(super) fn placement(tree: &Tree, findings: &mut Findings) {
+    let in_namespace = |directory: &str| tree.nodes.get(directory).is_some_and(|node| !node.namespaces.is_empty());
+    let mut bad: BTreeMap<&str, Vec<&Manifest>> = BTreeMap::new();
+    for selector in &tree.selectors {
+        if in_namespace(selector.directory()) {
+            bad.entry(selector.directory()).or_default().push(selector);
+        }
+    }
+    for (directory, selectors) in bad {
+        let message = format!("`{directory}/` holds a Namespace: NamespaceSelectors are not allowed there.");
+        let finding = Finding::new(Code::IllegalKindInNamespaces, message);
+        let finding = finding.hint("Move them to a directory above.");
+        findings.push(selectors.iter().fold(finding, |finding, selector| finding.at(selector.at_value(&["kind"]))));
+    }
+}
+
+/// KNV1013
+pub(super) fn use_in_tree(tree: &Tree, findings: &mut Findings) {
+    let selectors: BTreeMap<&str, &Arc<Manifest>> =
+        tree.selectors.iter().map(|selector| (selector.object.name(), selector)).collect();
+    let names: BTreeSet<&str> = selectors.keys().copied().collect();
+    for draft in tree.nodes.values().flat_map(|node| &node.objects) {
+        let Some(name) = draft.object().annotation(annotation::NAMESPACE_SELECTOR) else { continue };
+        let manifest = &draft.manifest;
+        match selectors.get(name) {
+            None => findings.push(unknown(manifest, annotation::NAMESPACE_SELECTOR, "NamespaceSelector", &names)),
+            // Compared as text, not by directory: `namespaces/a` also reaches `namespaces/ab`.
+            Some(selector) if !manifest.directory().starts_with(selector.directory()) => {
+                let message = format!(
+                    "The NamespaceSelector `{name}` is in `{}/`, which is not above `{}/`.",
+                    selector.directory(),
+                    manifest.directory()
+                );
+                findings.push(
+                    Finding::new(Code::ObjectHasUnknownSelector, message)
+                        .hint("Move the selector to a directory above the object.")
+                        .at(manifest.at_annotation(annotation::NAMESPACE_SELECTOR))
+                        .at(selector.at_name()),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// KNV1013: an annotation that names a selector that is not declared.
+pub(crate) fn unknown(manifest: &Manifest, key: &str, kind: &str, names: &BTreeSet<&str>) -> Finding {
+    let object = &manifest.object;
+    let value = object.annotation(key).unwrap_or_default();
+    let message = format!("`{}` has the annotation `{key}: {value}`, but no such {kind} is declared.", object.name());
+    let hint = if names.is_empty() {
+        format!("Declare a {kind} named `{value}`, or remove the annotation.")
+    } else {
+        format!("Declared are: {}.", names.iter().copied().collect::<Vec<_>>().join(", "))
+    };
+    Finding::new(Code::ObjectHasUnknownSelector, message).hint(hint).at(manifest.at_annotation(key))
+}
