@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use agent::io::cluster::ApiError;
 use anyhow::{Context as _, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -114,11 +115,13 @@ impl Cluster {
 pub(crate) type Answer<T> = Result<T, Failure>;
 
 /// Why a cluster gave no answer.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// It could not be reached in time.
+    #[error("{0}")]
     Unreachable(String),
     /// It was reached and refused.
+    #[error("{0}")]
     Refused(String),
 }
 
@@ -126,7 +129,7 @@ pub(crate) enum Failure {
 pub(crate) fn ask<T, F>(clusters: &[Cluster], timeout: Duration, question: F) -> anyhow::Result<Vec<Answer<T>>>
 where
     T: Send + 'static,
-    F: AsyncFn(Client) -> kube::Result<T>,
+    F: AsyncFn(Client) -> Answer<T>,
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start")?;
     let answers = runtime.block_on(futures::future::join_all(clusters.iter().map(|cluster| {
@@ -135,7 +138,7 @@ where
             let answer = async {
                 let client =
                     cluster.client(timeout).await.map_err(|error| Failure::Unreachable(format!("{error:#}")))?;
-                question(client).await.map_err(failure)
+                question(client).await
             };
             let late =
                 || Err(Failure::Unreachable(format!("no answer within {}", agent::api::format_duration(timeout))));
@@ -147,11 +150,22 @@ where
     Ok(answers)
 }
 
-fn failure(error: kube::Error) -> Failure {
-    match error {
-        kube::Error::Api(status) => Failure::Refused(status.message.clone()),
-        kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Failure::Refused(error.to_string()),
-        other => Failure::Unreachable(chain(&other)),
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::Refused(status.message.clone()),
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self::Refused(error.to_string()),
+            other => Self::Unreachable(chain(&other)),
+        }
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::Unreachable(cause) => Self::Unreachable(cause),
+            refused => Self::Refused(refused.to_string()),
+        }
     }
 }
 

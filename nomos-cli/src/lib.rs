@@ -8,6 +8,10 @@ mod commands;
 mod console;
 #[cfg(feature = "cluster")]
 mod contexts;
+mod kinds;
+mod kustomize;
+mod output;
+mod source;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,7 +19,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use commands::{explain, init, status, version};
+use commands::{explain, hydrate, init, status, version, vet};
 pub use console::{Console, Environment, Paint, main};
 
 /// Everything is as it should be.
@@ -44,9 +48,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Explain(explain::Explain),
+    Hydrate(hydrate::Hydrate),
     Init(init::Init),
     Status(status::Status),
     Version(version::Version),
+    Vet(vet::Vet),
 }
 
 /// Runs one command line (the first argument is the program's name) and returns its exit status.
@@ -62,9 +68,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
     let kubeconfig = cli.kubeconfig.as_deref();
     let result = match &cli.command {
         Some(Command::Explain(command)) => explain::run(command, console),
+        Some(Command::Hydrate(command)) => hydrate::run(command, kubeconfig, console),
         Some(Command::Init(command)) => init::run(command, console),
         Some(Command::Status(command)) => status::run(command, kubeconfig, console),
         Some(Command::Version(command)) => version::run(command, kubeconfig, console),
+        Some(Command::Vet(command)) => vet::run(command, kubeconfig, console),
         None => {
             console.print(&Cli::command().render_help().to_string());
             Ok(FINE)

@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod explain;
+pub(crate) mod hydrate;
 pub(crate) mod init;
 #[cfg(feature = "cluster")]
 pub(crate) mod status;
@@ -8,3 +9,4 @@ pub(crate) mod status;
 #[path = "left_out.rs"]
 pub(crate) mod status;
 pub(crate) mod version;
+pub(crate) mod vet;

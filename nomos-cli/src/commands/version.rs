@@ -89,7 +89,7 @@ mod clusters {
             Err(_) if kubeconfig.is_none() && args.contexts.is_none() => Vec::new(),
             found => found?,
         };
-        let answers = contexts::ask(&clusters, args.timeout, async |client| deployments(client).await)?;
+        let answers = contexts::ask(&clusters, args.timeout, async |client| Ok(deployments(client).await?))?;
         Ok(clusters
             .iter()
             .zip(answers)

@@ -32,7 +32,7 @@ struct Found {
 
 /// The status of every cluster, asked for at the same time.
 pub(crate) fn statuses(clusters: &[Cluster], timeout: Duration, resources: bool) -> anyhow::Result<Vec<ClusterStatus>> {
-    let answers = contexts::ask(clusters, timeout, async move |client| look(client, resources).await)?;
+    let answers = contexts::ask(clusters, timeout, async move |client| Ok(look(client, resources).await?))?;
     Ok(clusters.iter().zip(answers).map(|(cluster, answer)| status(cluster, answer)).collect())
 }
 
