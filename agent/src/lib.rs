@@ -58,3 +58,5 @@ pub mod inventory;
 pub mod status;
 pub mod diff;
 pub mod io;
+#[cfg(feature = "cluster")]
+pub mod run;

@@ -1,2 +1,137 @@
-//! x
-fn main() {}
+//! The agent's command line.
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use agent::api::{GitSpec, parse_duration};
+use agent::compile::SourceFormat;
+use agent::run::{Flags, Options};
+use clap::{Parser, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// Keeps a cluster as a git repository declares it.
+///
+/// Without --repo it serves every RootSync in the namespace config-management-system.
+#[derive(Parser)]
+#[command(name = "nomos-agent", version)]
+struct Args {
+    /// Repository to sync: an https, http or file URL, or a path. The agent then acts as the RootSync `root-sync`
+    #[arg(long, value_name = "URL")]
+    repo: Option<String>,
+    /// Branch to follow
+    #[arg(long, requires = "repo", conflicts_with = "revision", default_value = "master")]
+    branch: String,
+    /// Branch, tag or full commit to follow; HEAD is the default branch
+    #[arg(long, requires = "repo")]
+    revision: Option<String>,
+    /// Directory of the repository to sync
+    #[arg(long, requires = "repo", default_value = "")]
+    dir: String,
+    /// How the repository is laid out
+    #[arg(long, requires = "repo", value_enum, default_value_t = Format::Hierarchy)]
+    source_format: Format,
+    /// Time between two polls of the repository
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    poll_period: Duration,
+    /// Approve that this commit deletes much (see the error that asks for it)
+    #[arg(long, requires = "repo", value_name = "COMMIT")]
+    approve_prune: Option<String>,
+    /// Name of this cluster, for cluster selectors
+    #[arg(long, env = "CLUSTER_NAME", default_value = "")]
+    cluster_name: String,
+    /// Path of a kubeconfig [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long)]
+    context: Option<String>,
+    /// Directory for mirrors of repositories [default: nomos-agent below the system's directory for temporary files]
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Address of /healthz, /readyz and /metrics; port 0 lets the system choose
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8675")]
+    listen: SocketAddr,
+    /// End when the newest commit is applied (exit code 0) or cannot be (1)
+    #[arg(long, requires = "repo")]
+    once: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Hierarchy,
+    Unstructured,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        Ok(_) => Err("must be longer than zero".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    log();
+    // kube and the git client share one TLS provider, which needs no C library.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime");
+            return ExitCode::from(2);
+        }
+    };
+    let result = runtime.block_on(agent::run::run(options(args)));
+    // A git request that nobody waits for any more must not hold the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn options(args: Args) -> Options {
+    let source = args.repo.map(|repo| Flags {
+        git: GitSpec {
+            repo,
+            branch: if args.revision.is_some() { String::new() } else { args.branch },
+            revision: args.revision.unwrap_or_default(),
+            dir: args.dir,
+            ..GitSpec::default()
+        },
+        format: match args.source_format {
+            Format::Hierarchy => SourceFormat::Hierarchy,
+            Format::Unstructured => SourceFormat::Unstructured,
+        },
+        period: args.poll_period,
+        approve_prune: args.approve_prune,
+    });
+    Options {
+        source,
+        cluster_name: args.cluster_name,
+        kubeconfig: args.kubeconfig,
+        context: args.context,
+        cache: args.cache_dir.unwrap_or_else(|| std::env::temp_dir().join("nomos-agent")),
+        listen: Some(args.listen),
+        once: args.once,
+    }
+}
+
+/// Lines for people on a terminal, JSON otherwise; `RUST_LOG` chooses what is logged.
+fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        subscriber.with_target(false).with_ansi(std::env::var_os("NO_COLOR").is_none()).init();
+    } else {
+        subscriber.json().flatten_event(true).init();
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::api::{ErrorSummary, GitStatus, Stage, SyncCondition, SyncError, SyncStatus, Time};
 use crate::engine::{Report, Stage as Reported};
-use crate::finding::Finding;
+use crate::finding::{Finding, text};
 
 /// Errors beyond this much text are counted, not written: an object may not grow without bound.
 const ERROR_BYTES: usize = 256 * 1024;
@@ -41,6 +41,27 @@ pub fn status(before: &SyncStatus, report: &Report, about: &About, now: &Time) -
         rendering,
         sync,
         conditions,
+    }
+}
+
+/// The status of a sync that cannot run because of its spec, or because of what it needs.
+pub fn stalled(before: &SyncStatus, finding: &Finding, generation: i64, now: &Time) -> SyncStatus {
+    let condition = |kind: &str, reason: &str, message: String, count| SyncCondition {
+        kind: kind.into(),
+        status: "True".into(),
+        reason: reason.into(),
+        message,
+        error_summary: Some(ErrorSummary::complete(count)),
+        ..SyncCondition::default()
+    };
+    let conditions = [
+        condition("Reconciling", "Setup", "Setup stalled".into(), 0),
+        condition("Stalled", "Validation", text(finding), 1),
+    ];
+    SyncStatus {
+        observed_generation: generation,
+        conditions: conditions.into_iter().map(|condition| timed(condition, before, now)).collect(),
+        ..before.clone()
     }
 }
 

@@ -181,25 +181,21 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::Directory;
 
-    fn kubeconfig(name: &str, current: bool) -> String {
-        let current = if current { format!("current-context: {name}\n") } else { String::new() };
+    fn kubeconfig(name: &str) -> String {
         format!(
-            "apiVersion: v1\nkind: Config\n{current}clusters: [{{name: {name}, cluster: {{server: 'https://127.0.0.1:1'}}}}]\n\
+            "apiVersion: v1\nkind: Config\ncurrent-context: {name}\nclusters: [{{name: {name}, cluster: {{server: 'https://127.0.0.1:1'}}}}]\n\
              contexts: [{{name: {name}, context: {{cluster: {name}, user: {name}}}}}]\nusers: [{{name: {name}, user: {{}}}}]\n"
         )
     }
 
     #[test]
     fn files_of_the_list_are_merged_and_unknown_contexts_named() {
-        let directory = std::env::temp_dir().join(format!("nomos-contexts-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("writable");
-        let files = ["b", "a"].map(|name| directory.join(name));
-        std::fs::write(&files[0], kubeconfig("b", true)).expect("writable");
-        std::fs::write(&files[1], kubeconfig("a", true)).expect("writable");
-        let missing = directory.join("missing");
+        let directory = Directory::with(&[("b", &kubeconfig("b")), ("a", &kubeconfig("a"))]);
+        let files = ["b", "missing", "a"].map(|name| directory.path().join(name));
         let environment = Environment {
-            kubeconfig: Some(std::env::join_paths([&files[0], &missing, &files[1]]).expect("no separators")),
+            kubeconfig: Some(std::env::join_paths(files).expect("no separators")),
             ..Environment::default()
         };
         let found = clusters(None, &environment, None).expect("two contexts");
@@ -207,6 +203,5 @@ mod tests {
         assert_eq!(names, [("a", false), ("b", true)]);
         let error = clusters(None, &environment, Some(&["x".to_owned()])).expect_err("unknown").to_string();
         assert_eq!(error, "no context x in the kubeconfig; it has a, b");
-        std::fs::remove_dir_all(&directory).expect("ours");
     }
 }

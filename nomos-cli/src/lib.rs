@@ -100,3 +100,6 @@ fn usage(error: &clap::Error, console: &mut Console<'_>) -> u8 {
 fn duration(text: &str) -> Result<Duration, String> {
     agent::api::parse_duration(text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,8 +164,8 @@ pub enum Notice {
     Failed(Finding),
     /// Drift was put back.
     Repaired {
-        /// The object.
-        id: ObjectId,
+        /// What it is back to.
+        declared: Arc<DeclaredObject>,
         /// What was changed; empty when it was deleted or its ownership was wiped.
         fields: Vec<String>,
         /// Who did it; `None` when it was deleted.
@@ -275,6 +275,11 @@ impl State {
             && !self.restoring
             && self.queue.is_empty()
             && !self.is_busy()
+    }
+
+    /// Whether nothing is on its way any more, not even a short-lived failure.
+    pub fn is_at_rest(&self) -> bool {
+        self.is_idle() && !self.work.is_pending()
     }
 
     /// Everything of ours that is known to exist.

@@ -139,7 +139,7 @@ impl State {
         Report {
             source: self.source.clone(),
             sync: Stage { commit: self.commit.clone(), findings: self.sync_findings() },
-            syncing: self.declared.is_some() && (!self.is_idle() || self.work.is_pending()),
+            syncing: self.declared.is_some() && !self.is_at_rest(),
             synced: self.is_synced(),
             resources,
         }

@@ -478,7 +478,9 @@ impl State {
         if heat >= FIGHT {
             self.report.status();
         }
-        out.push(Command::Notice(Notice::Repaired { id: id.clone(), fields, by, version }));
+        if let Some(declared) = self.declared_form(id) {
+            out.push(Command::Notice(Notice::Repaired { declared, fields, by, version }));
+        }
     }
 
     fn read(&mut self, id: &ObjectId, whole: &Object) {

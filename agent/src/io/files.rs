@@ -6,21 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::finding::{Code, Finding};
+use crate::parse::SourceFile;
 
 /// Larger files are findings: no manifest that an API server takes comes near it.
 pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// More files and directories than this are not walked.
 pub(super) const MAX_ENTRIES: usize = 1_000_000;
-
-/// One file that may hold manifests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceFile {
-    /// Path relative to the sync directory, slash separated.
-    pub path: String,
-    /// What is in it.
-    pub content: Arc<[u8]>,
-}
 
 /// What a directory holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,4 +8,10 @@ pub mod cluster;
 #[cfg(feature = "cluster")]
 pub mod git;
 #[cfg(feature = "cluster")]
+pub mod report;
+#[cfg(feature = "cluster")]
+pub mod serve;
+#[cfg(feature = "cluster")]
+pub mod source;
+#[cfg(feature = "cluster")]
 pub mod watch;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use futures::StreamExt as _;
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{Config, Error, Event as WatchEvent, metadata_watcher};
+use kube::runtime::watcher::{Config, Error, Event as WatchEvent, watcher};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -76,9 +76,9 @@ async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>)
             }
         }
     };
-    let api: Api<DynamicObject> = Api::all_with(watches.cluster.client.clone(), &served.resource);
+    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(watches.cluster.client.clone(), &served.resource);
     let config = Config::default().labels(label::PART_OF);
-    let mut events = std::pin::pin!(metadata_watcher(api, config).default_backoff());
+    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
         let told = match event {
             Ok(event) => tell(&kind, served.namespaced, event, &subscribers).await,

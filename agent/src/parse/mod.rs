@@ -19,7 +19,7 @@ use crate::object::Object;
 use documents::Document;
 
 /// One file of a repository.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
     /// Path relative to the sync directory, slash separated.
     pub path: String,

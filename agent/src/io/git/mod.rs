@@ -156,6 +156,15 @@ impl Refs {
     }
 }
 
+/// A URL as it may be shown: without credentials, or a hint that it is of no use.
+pub fn shown(url: &str) -> String {
+    match Place::of(url) {
+        Ok(Place::Local(path)) => path.display().to_string(),
+        Ok(Place::Remote(url, _)) => url.to_string(),
+        Err(error) => error.message,
+    }
+}
+
 /// The objects of one repository.
 pub struct Store {
     /// The URL without credentials.

@@ -1,0 +1,395 @@
+//! Tells the cluster about a sync: the status of its RootSync, its ResourceGroups, Kubernetes Events.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::Method;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event as KubeEvent, EventType, Recorder, Reporter as Source};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::cluster::{ApiError, Cluster, collection};
+use crate::api::{ResourceGroup, ResourceId, SyncStatus, Time};
+use crate::declared::DeclaredObject;
+use crate::diff;
+use crate::engine::{Event, Notice, Report, ResourceState};
+use crate::finding::text;
+use crate::inventory::{Groups, group_name, group_status};
+use crate::metadata::{FIELD_MANAGER, MANAGED_BY_VALUE, SyncId, annotation, label};
+use crate::object::{GroupKind, Object, ObjectId};
+use crate::status::{About, status};
+
+const APPLY: &str = "application/apply-patch+yaml";
+
+/// Events a sync may publish at once; one more a second after that.
+const EVENTS: f64 = 25.0;
+
+/// What a sync has to tell.
+pub enum Message {
+    /// Its state.
+    Report(Box<Report>),
+    /// Objects that are about to be its own; answered with [`Event::Recorded`].
+    Record(BTreeSet<ObjectId>),
+    /// Something that happened.
+    Notice(Notice),
+    /// The last word: what came before is written, then the receiver is told.
+    Last(Box<Report>, tokio::sync::oneshot::Sender<()>),
+}
+
+/// What is written about one sync.
+pub struct Reporter {
+    cluster: Arc<Cluster>,
+    sync: SyncId,
+    about: About,
+    /// `None` without a RootSync object.
+    object: Option<SyncObject>,
+    /// `None` where ResourceGroups are not served.
+    groups: Option<WrittenGroups>,
+    recorder: Recorder,
+    allowance: (f64, std::time::Instant),
+    resource_status: bool,
+}
+
+/// The RootSync, as far as it is written to.
+pub struct SyncObject {
+    /// Its status as last read or written.
+    pub status: SyncStatus,
+    /// For Events about it.
+    pub uid: String,
+}
+
+/// The ResourceGroups as last read or written.
+#[derive(Default)]
+struct WrittenGroups {
+    groups: Groups,
+    written: Vec<Option<ResourceGroup>>,
+}
+
+impl Reporter {
+    /// Reads what was written before. The kinds of the recorded objects are what has to be listed after a restart;
+    /// `None` where nothing is recorded.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn open(
+        cluster: Arc<Cluster>,
+        sync: SyncId,
+        about: About,
+        object: Option<SyncObject>,
+        resource_status: bool,
+    ) -> Result<(Self, Option<BTreeSet<GroupKind>>), ApiError> {
+        let groups = read_groups(&cluster, &sync).await?;
+        let kinds = groups.as_ref().filter(|groups| !groups.written.is_empty()).map(|groups| {
+            groups.groups.0.iter().flatten().map(ObjectId::group_kind).collect()
+        });
+        let source = Source { controller: "nomos-agent".to_owned(), instance: None };
+        let recorder = Recorder::new(cluster.client.clone(), source);
+        let allowance = (EVENTS, std::time::Instant::now());
+        Ok((Self { cluster, sync, about, object, groups, recorder, allowance, resource_status }, kinds))
+    }
+
+    /// Writes what comes in until nobody has anything to tell any more.
+    pub async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>, events: mpsc::Sender<Event>) {
+        let mut waiting: Option<Box<Report>> = None;
+        loop {
+            let message = match waiting.is_some() {
+                true => messages.try_recv().ok(),
+                false => match messages.recv().await {
+                    Some(message) => Some(message),
+                    None => return,
+                },
+            };
+            match message {
+                // A newer report makes an older one needless, but for resources that only the older one has.
+                Some(Message::Report(mut report)) => {
+                    if report.resources.is_none() {
+                        report.resources = waiting.take().and_then(|old| old.resources);
+                    }
+                    waiting = Some(report);
+                }
+                Some(Message::Record(ids)) => {
+                    self.record(&ids).await;
+                    // A sync that has ended needs no word.
+                    let _ = events.send(Event::Recorded).await;
+                }
+                Some(Message::Notice(notice)) => self.notice(notice).await,
+                Some(Message::Last(report, done)) => {
+                    self.report(&report).await;
+                    let _ = done.send(());
+                    return;
+                }
+                None => {
+                    if let Some(report) = waiting.take() {
+                        self.report(&report).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn report(&mut self, report: &Report) {
+        if let Some(resources) = &report.resources {
+            self.write_groups(resources).await;
+        }
+        if let Err(error) = self.write_status(report).await {
+            tracing::warn!(sync = %self.sync, %error, "cannot write the status");
+        }
+    }
+
+    async fn write_status(&mut self, report: &Report) -> Result<(), ApiError> {
+        let Some(object) = &mut self.object else { return Ok(()) };
+        let next = status(&object.status, report, &self.about, &now());
+        if next == object.status {
+            return Ok(());
+        }
+        match write_sync_status(&self.cluster, &self.sync, &object.uid, &next).await {
+            Ok(()) => object.status = next,
+            // It was deleted, or deleted and made again: the watch on syncs sees to that.
+            Err(error) if matches!(error.code(), 404 | 409) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    // ---- ResourceGroups ----
+
+    async fn record(&mut self, ids: &BTreeSet<ObjectId>) {
+        let Some(written) = &mut self.groups else { return };
+        written.groups.assign(ids);
+        written.written.resize(written.groups.0.len().max(written.written.len()), None);
+        for index in 0..written.written.len() {
+            if let Err(error) = self.write_group_spec(index).await {
+                tracing::warn!(sync = %self.sync, %error, "cannot write the inventory's record");
+            }
+        }
+    }
+
+    async fn write_groups(&mut self, resources: &[ResourceState]) {
+        self.record(&resources.iter().map(|resource| resource.id.clone()).collect()).await;
+        if !self.resource_status {
+            return;
+        }
+        let Some(written) = &self.groups else { return };
+        for index in 0..written.groups.0.len() {
+            if let Err(error) = self.write_group_status(index, resources).await {
+                tracing::warn!(sync = %self.sync, %error, "cannot write the status of the inventory");
+            }
+        }
+    }
+
+    fn group_path(&self, index: usize) -> String {
+        let name = group_name(&self.sync.name, index);
+        format!("/apis/kpt.dev/v1alpha1/namespaces/{}/resourcegroups/{name}", self.sync.namespace)
+    }
+
+    async fn write_group_spec(&mut self, index: usize) -> Result<(), ApiError> {
+        let Some(written) = &self.groups else { return Ok(()) };
+        let empty = BTreeSet::new();
+        let ids: Vec<ResourceId> =
+            written.groups.0.get(index).unwrap_or(&empty).iter().map(ResourceId::from).collect();
+        let before = written.written.get(index).and_then(Option::as_ref);
+        // A group that is not needed any more stays, empty: the next objects go into it.
+        if before.map_or(index > 0 && ids.is_empty(), |group| group.spec.resources == ids) {
+            return Ok(());
+        }
+        let body = json!({
+            "apiVersion": "kpt.dev/v1alpha1",
+            "kind": "ResourceGroup",
+            "metadata": {
+                "name": group_name(&self.sync.name, index),
+                "namespace": self.sync.namespace,
+                "labels": {
+                    label::INVENTORY_ID: self.sync.inventory_id(),
+                    label::MANAGED_BY: MANAGED_BY_VALUE,
+                    label::SYNC_NAMESPACE: self.sync.namespace,
+                    label::SYNC_NAME: self.sync.name,
+                    label::SYNC_KIND: self.sync.kind.to_string(),
+                },
+                "annotations": {
+                    annotation::MANAGED: "enabled",
+                    annotation::STATUS: if self.resource_status { "enabled" } else { "disabled" },
+                },
+            },
+            "spec": {"resources": ids},
+        });
+        let path = format!("{}?fieldManager={FIELD_MANAGER}&force=true", self.group_path(index));
+        let group: ResourceGroup =
+            self.cluster.request(Method::PATCH, &path, APPLY, body.to_string().into_bytes()).await?;
+        if let Some(written) = &mut self.groups {
+            written.written[index] = Some(group);
+        }
+        Ok(())
+    }
+
+    async fn write_group_status(&mut self, index: usize, resources: &[ResourceState]) -> Result<(), ApiError> {
+        let Some(written) = &self.groups else { return Ok(()) };
+        let Some(group) = written.written.get(index).and_then(Option::as_ref) else { return Ok(()) };
+        let ids = &written.groups.0[index];
+        let own: Vec<&ResourceState> = resources.iter().filter(|resource| ids.contains(&resource.id)).collect();
+        let before = group.status.clone().unwrap_or_default();
+        let next = group_status(&before, &own, group.metadata.generation.unwrap_or(0), &now());
+        if next == before {
+            return Ok(());
+        }
+        let body = json!({
+            "apiVersion": "kpt.dev/v1alpha1",
+            "kind": "ResourceGroup",
+            "metadata": {"name": group_name(&self.sync.name, index), "namespace": self.sync.namespace},
+            "status": next,
+        });
+        let path = format!("{}/status?fieldManager={FIELD_MANAGER}&force=true", self.group_path(index));
+        let group: ResourceGroup =
+            self.cluster.request(Method::PATCH, &path, APPLY, body.to_string().into_bytes()).await?;
+        if let Some(written) = &mut self.groups {
+            written.written[index] = Some(group);
+        }
+        Ok(())
+    }
+
+    // ---- Events and the log ----
+
+    async fn notice(&mut self, notice: Notice) {
+        let sync = &self.sync;
+        match notice {
+            Notice::Syncing { commit, objects } => tracing::info!(%sync, commit, objects, "syncing"),
+            Notice::Synced { commit, applied, pruned } => {
+                tracing::info!(%sync, commit, applied, pruned, "synced");
+                if applied + pruned > 0 {
+                    let note = format!("Synced {commit}: {applied} applied, {pruned} pruned");
+                    self.publish(None, EventType::Normal, "Synced", note).await;
+                }
+            }
+            Notice::Failed(finding) => {
+                tracing::error!(%sync, code = %finding.code, "{}", text(&finding));
+                self.publish(None, EventType::Warning, &finding.code.to_string(), text(&finding)).await;
+            }
+            Notice::Rewritten(id, fields) => {
+                let fields = fields.join(", ");
+                tracing::warn!(%sync, object = %id, fields, "came back different from our apply: the server or an admission webhook changed it");
+            }
+            Notice::Repaired { declared, fields, by, version } => self.repaired(&declared, &fields, by, version).await,
+        }
+    }
+
+    async fn repaired(&mut self, declared: &DeclaredObject, fields: &[String], by: Option<String>, version: u64) {
+        let id = &declared.id;
+        let by = by.unwrap_or_else(|| "somebody".to_owned());
+        let what = match (version, fields) {
+            (0, _) => "it was deleted".to_owned(),
+            (_, []) => format!("{by} took its field ownership away"),
+            (_, fields) => format!("{by} changed {}", fields.join(", ")),
+        };
+        let body = declared.body();
+        let before = if version > 0 { self.at(id, version).await } else { None };
+        let diff = before.map(|live| format!("\n{}", diff::repair(&body, &live))).unwrap_or_default();
+        tracing::info!(sync = %self.sync, object = %id, "drift corrected: {what}{diff}");
+        let note = format!("Drift corrected: {id}: {what}");
+        self.publish(Some((id, body.api_version())), EventType::Normal, "DriftCorrected", note).await;
+    }
+
+    /// The object as it was at `version`, while the API server still has it: the repair did not wait for this.
+    async fn at(&self, id: &ObjectId, version: u64) -> Option<Object> {
+        let served = self.cluster.served(&id.group_kind()).await.ok()?;
+        let path = format!(
+            "{}?fieldSelector=metadata.name%3D{}&resourceVersion={version}&resourceVersionMatch=Exact",
+            collection(&served, "", &id.namespace),
+            id.name
+        );
+        let list: Value = self.cluster.request(Method::GET, &path, "application/json", Vec::new()).await.ok()?;
+        serde_json::from_value(list["items"].as_array()?.first()?.clone()).ok()
+    }
+
+    /// About an object, or about the sync itself.
+    async fn publish(&mut self, about: Option<(&ObjectId, &str)>, kind: EventType, reason: &str, note: String) {
+        let reference = match (about, &self.object) {
+            (Some((id, api_version)), _) => ObjectReference {
+                api_version: Some(api_version.to_owned()),
+                kind: Some(id.kind.clone()),
+                name: Some(id.name.clone()),
+                namespace: (!id.namespace.is_empty()).then(|| id.namespace.clone()),
+                ..ObjectReference::default()
+            },
+            (None, Some(object)) => ObjectReference {
+                api_version: Some("configsync.gke.io/v1beta1".to_owned()),
+                kind: Some(self.sync.kind.to_string()),
+                name: Some(self.sync.name.clone()),
+                namespace: Some(self.sync.namespace.clone()),
+                uid: Some(object.uid.clone()),
+                ..ObjectReference::default()
+            },
+            (None, None) => return,
+        };
+        if !self.may_publish() {
+            return;
+        }
+        let note = note.chars().take(1000).collect();
+        let event = KubeEvent {
+            type_: kind,
+            reason: reason.to_owned(),
+            note: Some(note),
+            action: "Sync".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &reference).await {
+            tracing::debug!(%error, "cannot publish an Event");
+        }
+    }
+
+    fn may_publish(&mut self) -> bool {
+        let (left, last) = self.allowance;
+        let now = std::time::Instant::now();
+        let left = (left + now.duration_since(last).as_secs_f64()).min(EVENTS);
+        self.allowance = (if left >= 1.0 { left - 1.0 } else { left }, now);
+        left >= 1.0
+    }
+}
+
+/// Writes the status of the incarnation `uid` of a RootSync or RepoSync.
+///
+/// # Errors
+/// When the API server refuses it or cannot be reached.
+pub async fn write_sync_status(cluster: &Cluster, sync: &SyncId, uid: &str, status: &SyncStatus) -> Result<(), ApiError> {
+    let kind = GroupKind::new("configsync.gke.io", &sync.kind.to_string());
+    let path = cluster.path(&ObjectId::new(&kind, &sync.namespace, &sync.name), "v1beta1").await?;
+    let body = json!({
+        "apiVersion": "configsync.gke.io/v1beta1",
+        "kind": kind.kind,
+        "metadata": {"name": sync.name, "namespace": sync.namespace, "uid": uid},
+        "status": status,
+    });
+    let path = format!("{path}/status?fieldManager={FIELD_MANAGER}&force=true");
+    cluster.request::<Value>(Method::PATCH, &path, APPLY, body.to_string().into_bytes()).await?;
+    Ok(())
+}
+
+/// The ResourceGroups of a sync, in order; `None` where the kind is not served.
+async fn read_groups(cluster: &Cluster, sync: &SyncId) -> Result<Option<WrittenGroups>, ApiError> {
+    let served = match cluster.served(&GroupKind::new("kpt.dev", "ResourceGroup")).await {
+        Ok(served) => served,
+        Err(ApiError::Unserved(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let path = format!(
+        "{}?labelSelector={}%3D{}",
+        collection(&served, "v1alpha1", &sync.namespace),
+        label::INVENTORY_ID.replace('/', "%2F"),
+        sync.inventory_id()
+    );
+    let list: kube::core::ObjectList<ResourceGroup> =
+        cluster.request(Method::GET, &path, "application/json", Vec::new()).await?;
+    let mut written = WrittenGroups::default();
+    for index in 0.. {
+        let name = group_name(&sync.name, index);
+        let Some(group) = list.items.iter().find(|group| group.metadata.name.as_ref() == Some(&name)) else { break };
+        written.groups.0.push(group.spec.resources.iter().cloned().map(ObjectId::from).collect());
+        written.written.push(Some(group.clone()));
+    }
+    Ok(Some(written))
+}
+
+/// Now, in whole seconds.
+pub fn now() -> Time {
+    Time::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}

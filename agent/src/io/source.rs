@@ -1,0 +1,225 @@
+//! Follows one source: polls its ref, reads and compiles what is new, and hands the result to the sync.
+//!
+//! A poll whose ref did not move is an ls-refs and nothing else. A commit that changes one file reads and parses one file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+
+use super::cluster::Cluster;
+use super::git::{BlobId, Commit, GitError, Remote, Store, Want, watch};
+use crate::compile::{Settings, compile};
+use crate::engine::Event;
+use crate::finding::{Code, Finding};
+use crate::object::GroupKind;
+use crate::parse::{ParsedFile, SourceFile, parse};
+use crate::scope::{KindScopes, Scope};
+
+/// Longest wait before a commit with kinds that the cluster does not have is compiled again.
+const KIND_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What to follow.
+#[derive(Clone)]
+pub struct Source {
+    /// The repository.
+    pub remote: Remote,
+    /// Branch, tag or commit.
+    pub want: Want,
+    /// Directory in it; `.` is its root.
+    pub dir: String,
+    /// Time between two polls.
+    pub period: Duration,
+    /// Where mirrors of remote repositories are kept.
+    pub cache: PathBuf,
+    /// How it is compiled; `kinds` and `previous_crds` are filled in.
+    pub settings: Settings,
+}
+
+/// A commit to compile although it is not the newest.
+pub type Restore = String;
+
+/// What is remembered between two commits. Blocks while it works.
+struct Reader {
+    source: Source,
+    store: Option<Store>,
+    parsed: BTreeMap<String, (BlobId, Arc<ParsedFile>)>,
+    previous_crds: BTreeSet<GroupKind>,
+}
+
+/// Follows `source` for as long as the receiver of events lives.
+pub async fn follow(
+    source: Source,
+    cluster: Arc<Cluster>,
+    events: mpsc::Sender<Event>,
+    mut restore: mpsc::Receiver<Restore>,
+) {
+    let period = source.period;
+    let changed = Arc::new(Notify::new());
+    let reader =
+        Reader { source, store: None, parsed: BTreeMap::new(), previous_crds: BTreeSet::new() };
+    let reader = Arc::new(Mutex::new(reader));
+    let mut at: Option<Commit> = None;
+    let mut failed = false;
+    let mut watcher = None;
+    let mut unknown: Option<Duration> = None;
+    loop {
+        let outcome = blocking(&reader, Reader::resolve).await;
+        let (event, next) = match outcome {
+            Ok((commit, local)) => {
+                if watcher.is_none()
+                    && let Some(path) = local
+                {
+                    let changed = Arc::clone(&changed);
+                    watcher = watch(&path, move || changed.notify_one())
+                        .inspect_err(|error| tracing::warn!(%error, "local commits are seen at the next poll only"))
+                        .ok();
+                }
+                if at == Some(commit) && !failed && unknown.is_none() {
+                    (None, period)
+                } else {
+                    let kinds = scopes(&cluster);
+                    let compiled = blocking(&reader, move |reader| reader.compile(commit, kinds)).await;
+                    at = Some(commit);
+                    after(compiled, &mut unknown, period)
+                }
+            }
+            Err(error) => (Some(Event::SourceFailed(error.finding())), period),
+        };
+        failed = matches!(event, Some(Event::SourceFailed(_)));
+        if let Some(event) = event
+            && events.send(event).await.is_err()
+        {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(next) => {}
+            () = changed.notified() => {}
+            Some(commit) = restore.recv() => {
+                let kinds = scopes(&cluster);
+                let event = blocking(&reader, move |reader| reader.restore(&commit, kinds)).await;
+                if events.send(event).await.is_err() {
+                    return;
+                }
+            }
+            () = events.closed() => return,
+        }
+        if unknown.is_some() {
+            // Perhaps the CRD has come.
+            if let Err(error) = cluster.discover().await {
+                tracing::debug!(%error, "cannot ask for the kinds of the cluster");
+            }
+        }
+    }
+}
+
+/// A commit with kinds that the cluster does not know is compiled again soon, then less and less often.
+fn after(compiled: Event, unknown: &mut Option<Duration>, period: Duration) -> (Option<Event>, Duration) {
+    let kinds_missing = match &compiled {
+        Event::Compiled { findings, .. } => findings.iter().any(|finding| finding.code == Code::UnknownKind),
+        _ => false,
+    };
+    *unknown = kinds_missing.then(|| unknown.map_or(Duration::from_secs(1), |wait| (wait * 2).min(KIND_PATIENCE)));
+    (Some(compiled), unknown.map_or(period, |wait| wait.min(period)))
+}
+
+async fn blocking<T: Send + 'static>(
+    reader: &Arc<Mutex<Reader>>,
+    work: impl FnOnce(&mut Reader) -> T + Send + 'static,
+) -> T {
+    let reader = Arc::clone(reader);
+    let task = tokio::task::spawn_blocking(move || {
+        work(&mut reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    });
+    task.await.expect("reading a source does not panic")
+}
+
+fn scopes(cluster: &Cluster) -> KindScopes {
+    let mut scopes = KindScopes::default();
+    for (kind, served) in cluster.kinds() {
+        let scope = if served.namespaced { Scope::Namespaced } else { Scope::Cluster };
+        scopes.insert(&kind.group, &kind.kind, scope);
+    }
+    scopes
+}
+
+impl Reader {
+    fn store(&mut self) -> Result<&mut Store, GitError> {
+        if self.store.is_none() {
+            self.store = Some(Store::open(&self.source.remote, &self.source.cache)?);
+        }
+        Ok(self.store.as_mut().expect("opened above"))
+    }
+
+    /// The commit that is wanted, and the path of a local repository.
+    fn resolve(&mut self) -> Result<(Commit, Option<PathBuf>), GitError> {
+        let want = self.source.want.clone();
+        let store = self.store()?;
+        Ok((store.resolve(&want)?, store.local_path().map(ToOwned::to_owned)))
+    }
+
+    fn compile(&mut self, commit: Commit, kinds: KindScopes) -> Event {
+        match self.read(commit) {
+            Ok((files, findings)) => self.compiled(commit, &files, findings, kinds),
+            Err(error) => Event::SourceFailed(error.finding()),
+        }
+    }
+
+    /// The last good commit. If it is not to be had any more, the newest stays what is reported about.
+    fn restore(&mut self, commit: &str, kinds: KindScopes) -> Event {
+        match Commit::from_hex(commit).map(|commit| self.compile(commit, kinds)) {
+            Some(event @ Event::Compiled { .. }) => event,
+            _ => Event::Compiled { commit: commit.to_owned(), declared: None, findings: Vec::new() },
+        }
+    }
+
+    fn compiled(
+        &mut self,
+        commit: Commit,
+        files: &[Arc<ParsedFile>],
+        mut findings: Vec<Finding>,
+        kinds: KindScopes,
+    ) -> Event {
+        let settings =
+            Settings { kinds: Ok(kinds), previous_crds: self.previous_crds.clone(), ..self.source.settings.clone() };
+        let compiled = compile(files, &settings);
+        let unreadable = findings.iter().any(|finding| finding.code.blocks());
+        findings.extend(compiled.findings);
+        let declared = compiled.declared.filter(|_| !unreadable).map(Arc::new);
+        if let Some(declared) = &declared {
+            self.previous_crds =
+                declared.objects.values().filter_map(|object| object.defined_kind()).collect();
+        }
+        Event::Compiled { commit: commit.to_string(), declared, findings }
+    }
+
+    /// The files of a commit; those that did not change since the commit before are not read again.
+    fn read(&mut self, commit: Commit) -> Result<(Vec<Arc<ParsedFile>>, Vec<Finding>), GitError> {
+        let dir = self.source.dir.clone();
+        let mut before = std::mem::take(&mut self.parsed);
+        let store = self.store()?;
+        store.fetch(commit)?;
+        let tree = store.tree(commit, &dir)?;
+        let mut findings = tree.findings;
+        let mut files = Vec::with_capacity(tree.entries.len());
+        let mut parsed = BTreeMap::new();
+        for entry in tree.entries {
+            let file = match before.remove(&entry.path) {
+                Some((blob, file)) if blob == entry.blob => file,
+                _ => match store.read(&entry)? {
+                    Ok(content) => Arc::new(parse(&SourceFile { path: entry.path.clone(), content })),
+                    Err(finding) => {
+                        findings.push(finding);
+                        continue;
+                    }
+                },
+            };
+            files.push(Arc::clone(&file));
+            parsed.insert(entry.path, (entry.blob, file));
+        }
+        self.parsed = parsed;
+        Ok((files, findings))
+    }
+}

@@ -1,0 +1,319 @@
+//! One sync: its engine, its source, its reports.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{GRACE, Shared};
+use crate::api::{GitSpec, GitStatus};
+use crate::compile::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings as CompileSettings, SourceFormat};
+use crate::engine::{Command, Event, Notice, Outcome, Settings, State};
+use crate::finding::{Code, Finding};
+use crate::io::apply;
+use crate::io::cluster::collection;
+use crate::io::git::{Remote, Want, shown};
+use crate::io::report::{Message, Reporter, SyncObject};
+use crate::io::serve::{Operation, OperationLabels, Status, SyncLabels};
+use crate::io::source::{Source, follow};
+use crate::metadata::{SyncId, label};
+use crate::object::{GroupKind, ObjectId};
+use crate::scope::KindScopes;
+use crate::status::About;
+
+/// Requests in flight for one sync: more only make the API server slower.
+const IN_FLIGHT: usize = 32;
+/// Events that may wait for the engine.
+const BACKLOG: usize = 1024;
+
+/// What a sync is made of.
+pub(super) struct SyncTask {
+    pub(super) sync: SyncId,
+    pub(super) git: GitSpec,
+    pub(super) format: SourceFormat,
+    pub(super) period: Duration,
+    pub(super) object: Option<SyncObject>,
+    pub(super) generation: i64,
+    pub(super) last_synced: Option<String>,
+    pub(super) approved: Option<String>,
+    pub(super) how_to_approve: String,
+    pub(super) resource_status: bool,
+    pub(super) implicit_namespaces: bool,
+}
+
+/// What a running sync can be told.
+pub(super) enum Control {
+    /// The large prune of this commit is approved.
+    Approve(String),
+    /// Finish what is in flight, write the status, end.
+    Stop,
+}
+
+/// How a sync ended.
+pub(super) enum Ended {
+    /// The newest commit is applied.
+    Synced,
+    /// It is not.
+    NotSynced,
+    /// It was told to.
+    Stopped,
+}
+
+/// Everything a command needs.
+struct Performer {
+    shared: Arc<Shared>,
+    sync: SyncId,
+    labels: SyncLabels,
+    git_context: Arc<str>,
+    events: mpsc::Sender<Event>,
+    reports: mpsc::UnboundedSender<Message>,
+    restore: mpsc::Sender<String>,
+}
+
+/// Runs one sync until it is told to stop, or with `once` until there is nothing left to do.
+pub(super) async fn run(shared: Arc<Shared>, task: SyncTask, mut orders: mpsc::Receiver<Control>) -> anyhow::Result<Ended> {
+    let git = GitStatus { repo: shown(&task.git.repo), ..task.git.status() };
+    let about = About { git, generation: task.generation, reconciler: "nomos-agent".to_owned() };
+    let (reporter, recorded) =
+        Reporter::open(Arc::clone(&shared.cluster), task.sync.clone(), about, task.object, task.resource_status)
+            .await
+            .context("cannot read the inventory")?;
+    let recorded = match recorded {
+        Some(kinds) => kinds,
+        None => kinds_in_use(&shared, &task.sync).await.context("cannot look for objects of this sync")?,
+    };
+    let (events, mut inbox) = mpsc::channel(BACKLOG);
+    let (reports, messages) = mpsc::unbounded_channel();
+    let (restore, restores) = mpsc::channel(1);
+    let source = source(&shared, &task.sync, &task.git, task.format, task.period, task.implicit_namespaces);
+    let following = tokio::spawn(follow(source, Arc::clone(&shared.cluster), events.clone(), restores));
+    let reporting = tokio::spawn(reporter.run(messages, events.clone()));
+    let mut state = State::new(Settings {
+        sync: task.sync.clone(),
+        in_flight: IN_FLIGHT,
+        approved: task.approved,
+        how_to_approve: task.how_to_approve,
+        recorded,
+        last_synced: task.last_synced,
+    });
+    let labels = SyncLabels {
+        kind: task.sync.kind.to_string(),
+        namespace: task.sync.namespace.clone(),
+        name: task.sync.name.clone(),
+    };
+    let mut performer = Performer {
+        git_context: git_context(&task.git).into(),
+        shared: Arc::clone(&shared),
+        sync: task.sync,
+        labels,
+        events,
+        reports,
+        restore,
+    };
+    let once = shared.options.once;
+    let mut stop_at: Option<tokio::time::Instant> = None;
+    let ended = loop {
+        let wake = state.next_wake().map(tokio::time::Instant::from_std);
+        let event = tokio::select! {
+            Some(event) = inbox.recv() => event,
+            () = sleep_until(wake) => Event::Woken,
+            () = sleep_until(stop_at) => break Ended::Stopped,
+            Some(order) = orders.recv() => match order {
+                Control::Approve(commit) => Event::Approved(commit),
+                Control::Stop => {
+                    state.stop();
+                    stop_at = Some(tokio::time::Instant::now() + GRACE);
+                    Event::Woken
+                }
+            },
+        };
+        for command in state.step(event, Instant::now()) {
+            performer.perform(command);
+        }
+        if stop_at.is_some() && !state.is_busy() {
+            break Ended::Stopped;
+        }
+        if once && state.is_at_rest() {
+            break if state.is_synced() { Ended::Synced } else { Ended::NotSynced };
+        }
+    };
+    following.abort();
+    let (done, told) = oneshot::channel();
+    let _ = performer.reports.send(Message::Last(Box::new(state.last_report()), done));
+    let patience = if matches!(ended, Ended::Stopped) { GRACE / 3 } else { Duration::from_secs(15) };
+    let _ = tokio::time::timeout(patience, told).await;
+    reporting.abort();
+    Ok(ended)
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn source(
+    shared: &Shared,
+    sync: &SyncId,
+    git: &GitSpec,
+    format: SourceFormat,
+    period: Duration,
+    implicit_namespaces: bool,
+) -> Source {
+    let want = match git.revision.as_str() {
+        "" | "HEAD" => Want::Branch(git.reference().to_owned()),
+        revision => Want::Revision(revision.to_owned()),
+    };
+    let dynamic = Finding::new(Code::InvalidSelector, "NamespaceSelectors with mode dynamic are not supported by the agent")
+        .hint("use mode static");
+    Source {
+        remote: Remote { url: git.repo.clone(), ..Remote::default() },
+        want,
+        dir: git.directory(),
+        period,
+        cache: shared.options.cache.clone(),
+        settings: CompileSettings {
+            format,
+            scope: RepoScope::Root,
+            cluster_name: shared.options.cluster_name.clone(),
+            sync: Some(sync.clone()),
+            source_dir: git.directory(),
+            namespaces: if implicit_namespaces { NamespaceStrategy::Implicit } else { NamespaceStrategy::Explicit },
+            kinds: Ok(KindScopes::default()),
+            report_unknown_kinds: true,
+            previous_crds: BTreeSet::new(),
+            max_objects: None,
+            dynamic: DynamicSelectors::Refused(dynamic),
+        },
+    }
+}
+
+/// Value of the annotation `git-context`.
+fn git_context(git: &GitSpec) -> String {
+    let mut context = serde_json::Map::new();
+    context.insert("repo".to_owned(), shown(&git.repo).into());
+    for (key, value) in [("branch", &git.branch), ("rev", &git.revision)] {
+        if !value.is_empty() {
+            context.insert(key.to_owned(), value.as_str().into());
+        }
+    }
+    serde_json::Value::Object(context).to_string()
+}
+
+/// Kinds of which objects of this sync exist, where no record tells: every kind is listed once.
+async fn kinds_in_use(shared: &Shared, sync: &SyncId) -> anyhow::Result<BTreeSet<GroupKind>> {
+    let mut found = BTreeSet::new();
+    for (kind, served) in shared.cluster.kinds().into_iter().filter(|(_, served)| served.watchable) {
+        let path = format!(
+            "{}?limit=1&labelSelector={}%3D{}",
+            collection(&served, "", ""),
+            label::PART_OF.replace('/', "%2F"),
+            sync.part_of()
+        );
+        let list: Result<serde_json::Value, _> =
+            shared.cluster.request(http::Method::GET, &path, "application/json", Vec::new()).await;
+        match list {
+            Ok(list) if list["items"].as_array().is_some_and(|items| !items.is_empty()) => {
+                found.insert(kind);
+            }
+            Ok(_) => {}
+            // What cannot be listed is not ours to delete.
+            Err(error) if matches!(error.code(), 403 | 404 | 405) => tracing::debug!(%kind, %error, "cannot list"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
+}
+
+impl Performer {
+    fn perform(&mut self, command: Command) {
+        match command {
+            Command::Watch(kinds) => {
+                for kind in kinds {
+                    self.shared.watches.subscribe(kind, &self.events);
+                }
+            }
+            Command::Record(ids) => self.tell(Message::Record(ids)),
+            Command::Report(report) => {
+                let errors = report.source.findings.len() + report.sync.findings.len();
+                let metrics = &self.shared.metrics;
+                metrics.errors.get_or_create(&self.labels).set(i64::try_from(errors).unwrap_or(i64::MAX));
+                if report.synced {
+                    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+                    let now = now.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+                    metrics.synced.get_or_create(&self.labels).set(now);
+                }
+                self.tell(Message::Report(report));
+            }
+            Command::Notice(notice) => self.notice(notice),
+            Command::Restore(commit) => {
+                // The source has ended when nobody takes it, and so will this sync.
+                let _ = self.restore.try_send(commit);
+            }
+            Command::Apply(declared, commit) => {
+                let (shared, sync, context) = (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
+                self.spawn(Operation::apply, declared.id.clone(), async move {
+                    apply::apply(&shared.cluster, &sync, &declared, &commit, &context).await
+                });
+            }
+            Command::Annotate(declared, commit) => {
+                let (shared, sync, context) = (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
+                self.spawn(Operation::annotate, declared.id.clone(), async move {
+                    apply::annotate(&shared.cluster, &sync, &declared, &commit, &context).await
+                });
+            }
+            Command::Read(id) => {
+                let shared = Arc::clone(&self.shared);
+                self.spawn(Operation::read, id.clone(), async move { apply::read(&shared.cluster, &id).await });
+            }
+            Command::Delete(id, uid, version) => {
+                let shared = Arc::clone(&self.shared);
+                self.spawn(Operation::delete, id.clone(), async move {
+                    apply::delete(&shared.cluster, &id, &uid, version).await
+                });
+            }
+            Command::Abandon(id) => {
+                let (shared, sync) = (Arc::clone(&self.shared), self.sync.clone());
+                self.spawn(Operation::unmanage, id.clone(), async move {
+                    apply::abandon(&shared.cluster, &sync, &id).await
+                });
+            }
+        }
+    }
+
+    fn spawn(&self, operation: Operation, id: ObjectId, work: impl Future<Output = Outcome> + Send + 'static) {
+        let (events, metrics) = (self.events.clone(), Arc::clone(&self.shared.metrics));
+        tokio::spawn(async move {
+            let start = Instant::now();
+            let outcome = work.await;
+            metrics.seconds.observe(start.elapsed().as_secs_f64());
+            let status = if matches!(outcome, Outcome::Failed(_)) { Status::error } else { Status::success };
+            metrics.operations.get_or_create(&OperationLabels { operation, status }).inc();
+            // A sync that has ended needs no word.
+            let _ = events.send(Event::Finished(id, outcome)).await;
+        });
+    }
+
+    fn notice(&self, notice: Notice) {
+        let metrics = &self.shared.metrics;
+        match &notice {
+            Notice::Repaired { .. } => {
+                metrics.repairs.get_or_create(&self.labels).inc();
+            }
+            Notice::Syncing { objects, .. } => {
+                let objects = i64::try_from(*objects).unwrap_or(i64::MAX);
+                metrics.declared.get_or_create(&self.labels).set(objects);
+            }
+            _ => {}
+        }
+        self.tell(Message::Notice(notice));
+    }
+
+    fn tell(&self, message: Message) {
+        // The reporter ends only after the sync.
+        let _ = self.reports.send(message);
+    }
+}
