@@ -82,9 +82,10 @@ pub(crate) fn run(args: &Status, kubeconfig: Option<&Path>, console: &mut Consol
 }
 
 fn show(args: &Status, clusters: &[Cluster], console: &mut Console<'_>) -> anyhow::Result<u8> {
-    let mut statuses = query::statuses(clusters, args.timeout, args.resources)?;
+    let scope = query::Scope { namespace: args.namespace.as_deref(), resources: args.resources };
+    let mut statuses = query::statuses(clusters, args.timeout, scope)?;
     for status in &mut statuses {
-        status.retain(args.namespace.as_deref(), args.name.as_deref());
+        status.retain(args.name.as_deref());
     }
     let text = match (args.output, args.format) {
         (Some(data), _) => data.text(&Document { clusters: &statuses })?,

@@ -28,40 +28,73 @@ struct Found {
     config_managements: usize,
     /// Whether a Deployment that serves syncs is there.
     agent: bool,
+    /// Whether only one namespace was looked at.
+    filtered: bool,
+}
+
+/// What to look at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope<'a> {
+    /// Only this namespace, so that who may see no other is served too.
+    pub(crate) namespace: Option<&'a str>,
+    /// Whether the managed resources are asked for.
+    pub(crate) resources: bool,
 }
 
 /// The status of every cluster, asked for at the same time.
-pub(crate) fn statuses(clusters: &[Cluster], timeout: Duration, resources: bool) -> anyhow::Result<Vec<ClusterStatus>> {
-    let answers = contexts::ask(clusters, timeout, async move |client| Ok(look(client, resources).await?))?;
+pub(crate) fn statuses(
+    clusters: &[Cluster],
+    timeout: Duration,
+    scope: Scope<'_>,
+) -> anyhow::Result<Vec<ClusterStatus>> {
+    let answers = contexts::ask(clusters, timeout, async move |client| Ok(look(client, scope).await?))?;
     Ok(clusters.iter().zip(answers).map(|(cluster, answer)| status(cluster, answer)).collect())
 }
 
-async fn look(client: Client, resources: bool) -> kube::Result<Found> {
-    let groups =
-        async { if resources { list(&client, "kpt.dev", "v1alpha1", "ResourceGroup").await } else { Ok(None) } };
+async fn look(client: Client, scope: Scope<'_>) -> kube::Result<Found> {
+    let list = |group, version, kind| list(&client, scope.namespace, GroupVersionKind::gvk(group, version, kind));
+    let groups = async { if scope.resources { list("kpt.dev", "v1alpha1", "ResourceGroup").await } else { Ok(None) } };
     let (root_syncs, repo_syncs, groups, config_managements, agent) = futures::try_join!(
-        list(&client, "configsync.gke.io", "v1beta1", "RootSync"),
-        list(&client, "configsync.gke.io", "v1beta1", "RepoSync"),
+        list("configsync.gke.io", "v1beta1", "RootSync"),
+        list("configsync.gke.io", "v1beta1", "RepoSync"),
         groups,
-        list(&client, "configmanagement.gke.io", "v1", "ConfigManagement"),
+        config_managements(&client),
         has_agent(&client),
     )?;
     Ok(Found {
         root_syncs,
         repo_syncs: repo_syncs.unwrap_or_default(),
         groups: groups.unwrap_or_default(),
-        config_managements: config_managements.map_or(0, |found| found.len()),
+        config_managements,
         agent,
+        filtered: scope.namespace.is_some(),
     })
 }
 
 /// All objects of a kind; `None` if the cluster does not have the kind.
-async fn list(client: &Client, group: &str, version: &str, kind: &str) -> kube::Result<Option<Vec<DynamicObject>>> {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+async fn list(
+    client: &Client,
+    namespace: Option<&str>,
+    kind: GroupVersionKind,
+) -> kube::Result<Option<Vec<DynamicObject>>> {
+    let resource = ApiResource::from_gvk(&kind);
+    let api: Api<DynamicObject> = match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
     match api.list(&ListParams::default()).await {
         Ok(list) => Ok(Some(list.items)),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Number of ConfigManagements; none for who may not look.
+async fn config_managements(client: &Client) -> kube::Result<usize> {
+    let kind = GroupVersionKind::gvk("configmanagement.gke.io", "v1", "ConfigManagement");
+    match list(client, None, kind).await {
+        Ok(found) => Ok(found.map_or(0, |found| found.len())),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(0),
         Err(error) => Err(error),
     }
 }
@@ -101,6 +134,9 @@ fn state(found: &Found) -> (Option<Row>, Vec<SyncReport>) {
     };
     let served = found.agent || objects().any(|(_, object)| object.data.get("status").is_some());
     if objects().next().is_none() {
+        if found.filtered {
+            return (None, Vec::new());
+        }
         let unconfigured = found.config_managements == 0;
         let word = if unconfigured { "NOT CONFIGURED" } else { "UNKNOWN" };
         let message = if unconfigured { "" } else { "it has a ConfigManagement, but no RootSync" };

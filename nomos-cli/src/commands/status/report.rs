@@ -102,11 +102,9 @@ impl ClusterStatus {
         self.row.is_none() && self.syncs.iter().all(|sync| sync.state == State::Synced)
     }
 
-    /// Keeps the syncs of a namespace and name.
-    pub(crate) fn retain(&mut self, namespace: Option<&str>, name: Option<&str>) {
-        self.syncs.retain(|sync| {
-            namespace.is_none_or(|namespace| namespace == sync.namespace) && name.is_none_or(|name| name == sync.name)
-        });
+    /// Keeps the syncs of a name.
+    pub(crate) fn retain(&mut self, name: Option<&str>) {
+        self.syncs.retain(|sync| name.is_none_or(|name| name == sync.name));
     }
 }
 
