@@ -187,8 +187,7 @@ impl Reporter {
     async fn write_group_spec(&mut self, index: usize) -> Result<(), ApiError> {
         let Some(written) = &self.groups else { return Ok(()) };
         let empty = BTreeSet::new();
-        let ids: Vec<ResourceId> =
-            written.groups.0.get(index).unwrap_or(&empty).iter().map(ResourceId::from).collect();
+        let ids: Vec<ResourceId> = written.groups.0.get(index).unwrap_or(&empty).iter().map(ResourceId::from).collect();
         let before = written.written.get(index).and_then(Option::as_ref);
         // A group that is not needed any more stays, empty: the next objects go into it.
         if before.map_or(index > 0 && ids.is_empty(), |group| group.spec.resources == ids) {
@@ -350,7 +349,12 @@ impl Reporter {
 ///
 /// # Errors
 /// When the API server refuses it or cannot be reached.
-pub async fn write_sync_status(cluster: &Cluster, sync: &SyncId, uid: &str, status: &SyncStatus) -> Result<(), ApiError> {
+pub async fn write_sync_status(
+    cluster: &Cluster,
+    sync: &SyncId,
+    uid: &str,
+    status: &SyncStatus,
+) -> Result<(), ApiError> {
     let kind = GroupKind::new("configsync.gke.io", &sync.kind.to_string());
     let path = cluster.path(&ObjectId::new(&kind, &sync.namespace, &sync.name), "v1beta1").await?;
     let body = json!({

@@ -73,7 +73,11 @@ struct Performer {
 }
 
 /// Runs one sync until it is told to stop, or with `once` until there is nothing left to do.
-pub(super) async fn run(shared: Arc<Shared>, task: SyncTask, mut orders: mpsc::Receiver<Control>) -> anyhow::Result<Ended> {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    task: SyncTask,
+    mut orders: mpsc::Receiver<Control>,
+) -> anyhow::Result<Ended> {
     let git = GitStatus { repo: shown(&task.git.repo), ..task.git.status() };
     let about = About { git, generation: task.generation, reconciler: "nomos-agent".to_owned() };
     let started = tokio::select! {
@@ -165,8 +169,9 @@ fn source(
         "" | "HEAD" => Want::Branch(git.reference().to_owned()),
         revision => Want::Revision(revision.to_owned()),
     };
-    let dynamic = Finding::new(Code::InvalidSelector, "NamespaceSelectors with mode dynamic are not supported by the agent")
-        .hint("use mode static");
+    let dynamic =
+        Finding::new(Code::InvalidSelector, "NamespaceSelectors with mode dynamic are not supported by the agent")
+            .hint("use mode static");
     Source {
         remote: Remote { url: git.repo.clone(), ..Remote::default() },
         want,
@@ -222,7 +227,9 @@ async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(mut ask: impl FnM
     let mut wait = Duration::from_millis(250);
     loop {
         match ask().await {
-            Err(error) if error.is_transient() => tracing::warn!(%error, "the API server cannot be asked; trying again"),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "the API server cannot be asked; trying again")
+            }
             answer => return answer,
         }
         tokio::time::sleep(wait).await;
@@ -281,14 +288,16 @@ impl Performer {
                 let _ = self.restore.try_send(commit);
             }
             Command::Apply(declared, commit, items) => {
-                let (shared, sync, context) = (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
+                let (shared, sync, context) =
+                    (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
                 self.spawn(Operation::apply, declared.id.clone(), async move {
                     let stamp = apply::Stamp { sync: &sync, token: &commit, git_context: &context };
                     apply::apply(&shared.cluster, &stamp, &declared, items).await
                 });
             }
             Command::Annotate(declared, commit) => {
-                let (shared, sync, context) = (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
+                let (shared, sync, context) =
+                    (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
                 self.spawn(Operation::annotate, declared.id.clone(), async move {
                     let stamp = apply::Stamp { sync: &sync, token: &commit, git_context: &context };
                     apply::annotate(&shared.cluster, &stamp, &declared).await
