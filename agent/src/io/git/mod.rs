@@ -165,7 +165,7 @@ pub struct Store {
 }
 
 enum Source {
-    Local { path: PathBuf, repo: gix::Repository },
+    Local { path: PathBuf, repo: Box<gix::Repository> },
     Mirror(Box<Mirror>),
 }
 
@@ -181,7 +181,7 @@ impl Store {
         match Place::of(&remote.url)? {
             Place::Local(path) => {
                 let shown = path.display().to_string();
-                let repo = open_local(&path, &shown)?;
+                let repo = Box::new(open_local(&path, &shown)?);
                 Ok(Self { shown, source: Source::Local { path, repo } })
             }
             Place::Remote(url, credentials) => {
@@ -218,7 +218,7 @@ impl Store {
         let (at, default_branch) = match &mut self.source {
             Source::Local { path, repo } => {
                 // Opened again, because somebody may have made it anew.
-                *repo = open_local(path, &self.shown)?;
+                **repo = open_local(path, &self.shown)?;
                 (local_refs(repo, &names, &self.shown)?, default_branch(repo))
             }
             Source::Mirror(_) if named().next().is_none() => (BTreeMap::new(), None),
