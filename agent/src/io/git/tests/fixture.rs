@@ -157,7 +157,9 @@ impl Server {
                 let (root, manner, seen) = (root.clone(), Arc::clone(&manner), Arc::clone(&seen));
                 let serve = Arc::clone(&serve);
                 seen.lock().unwrap().push("connect".to_owned());
-                thread::spawn(move || serve(&mut stream.unwrap(), &|stream| answer(stream, &root, &manner, &seen)));
+                let mut stream = stream.unwrap();
+                stream.set_nodelay(true).unwrap();
+                thread::spawn(move || serve(&mut stream, &|stream| answer(stream, &root, &manner, &seen)));
             }
         });
         server
