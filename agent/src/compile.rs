@@ -34,7 +34,7 @@ pub fn compile(files: &[Arc<ParsedFile>], settings: &Settings) -> Compiled {
     let mut gates = Gates::default();
     let declared = declare(files, settings, &mut gates);
     let mut findings = gates.findings;
-    findings.sort();
+    findings.sort_by(|one, other| (one.code, &one.places, one).cmp(&(other.code, &other.places, other)));
     findings.dedup();
     Compiled { declared, findings }
 }

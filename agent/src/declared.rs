@@ -156,8 +156,10 @@ pub fn hydrated(object: &Object) -> Object {
     for field in ["annotations", "labels"] {
         if let Some(Value::Object(map)) = metadata.get_mut(field) {
             map.retain(|key, _| !is_system_key(key) || key == annotation::MANAGED);
-            if is_namespace {
-                map.retain(|key, _| !key.ends_with(DEPTH_SUFFIX) && key != annotation::HNC_MANAGED_BY);
+            if is_namespace && field == "annotations" {
+                map.remove(annotation::HNC_MANAGED_BY);
+            } else if is_namespace {
+                map.retain(|key, _| !key.ends_with(DEPTH_SUFFIX));
             }
         }
     }

@@ -110,6 +110,16 @@ impl Role {
 }
 
 impl Tree {
+    /// Whether the directory holds a Namespace.
+    pub(crate) fn is_namespace(&self, directory: &str) -> bool {
+        self.nodes.get(directory).is_some_and(|node| !node.namespaces.is_empty())
+    }
+
+    /// Whether a directory above holds a Namespace.
+    pub(crate) fn is_below_namespace(&self, directory: &str) -> bool {
+        ancestors(directory).any(|above| self.is_namespace(above))
+    }
+
     fn add(&mut self, draft: Draft, role: Role) {
         let in_cluster = draft.manifest.top_directory() == "cluster";
         match role {

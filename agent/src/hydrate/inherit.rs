@@ -38,12 +38,11 @@ pub(crate) fn copy_down(tree: &Tree) -> (Vec<Inhabited>, Vec<Finding>) {
     let modes = modes(tree);
     let mut findings = Vec::new();
     let mut inhabited = Vec::new();
-    let is_namespace = |directory: &str| tree.nodes.get(directory).is_some_and(|node| !node.namespaces.is_empty());
     for (directory, node) in &tree.nodes {
-        if let Some(parent) = tree::parent(directory).filter(|parent| is_namespace(parent)) {
+        if let Some(parent) = tree::parent(directory).filter(|parent| tree.is_namespace(parent)) {
             findings.push(below_namespace(directory, parent, node));
         }
-        if ancestors(directory).any(is_namespace) {
+        if tree.is_below_namespace(directory) {
             continue;
         }
         match node.namespaces.first() {

@@ -73,10 +73,9 @@ fn unique<'a>(selectors: impl Iterator<Item = &'a Arc<Manifest>>, findings: &mut
 
 /// KNV1038
 pub(super) fn placement(tree: &Tree, findings: &mut Findings) {
-    let in_namespace = |directory: &str| tree.nodes.get(directory).is_some_and(|node| !node.namespaces.is_empty());
     let mut bad: BTreeMap<&str, Vec<&Manifest>> = BTreeMap::new();
     for selector in &tree.selectors {
-        if in_namespace(selector.directory()) {
+        if tree.is_namespace(selector.directory()) {
             bad.entry(selector.directory()).or_default().push(selector);
         }
     }
