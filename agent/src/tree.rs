@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::finding::{Code, Finding};
-use crate::parse::Manifest;
+use crate::parse::{Known, Manifest};
 use crate::scope::{Draft, Scope};
 
 /// The top of the tree.
@@ -84,17 +84,21 @@ enum Role {
 
 impl Role {
     fn of(draft: &Draft) -> Self {
-        let manifest = &draft.manifest;
-        match (manifest.object.api_version(), manifest.object.kind()) {
-            ("configmanagement.gke.io/v1", "Repo") => Self::Repo,
-            ("configmanagement.gke.io/v1", "HierarchyConfig") => Self::Config,
-            ("configmanagement.gke.io/v1", "NamespaceSelector") => Self::Selector,
-            ("v1", "Namespace") => Self::Namespace,
-            _ => match draft.scope {
-                Scope::Cluster => Self::ClusterScoped,
-                Scope::Namespaced => Self::Namespaced,
-                Scope::Unknown => Self::Unknown,
-            },
+        let special = [
+            (Known::Repo, Self::Repo),
+            (Known::HierarchyConfig, Self::Config),
+            (Known::NamespaceSelector, Self::Selector),
+            (Known::Namespace, Self::Namespace),
+        ];
+        let special = special.into_iter().find(|(known, _)| draft.manifest.is(*known));
+        special.map_or_else(|| Self::by_scope(draft.scope), |(_, role)| role)
+    }
+
+    fn by_scope(scope: Scope) -> Self {
+        match scope {
+            Scope::Cluster => Self::ClusterScoped,
+            Scope::Namespaced => Self::Namespaced,
+            Scope::Unknown => Self::Unknown,
         }
     }
 

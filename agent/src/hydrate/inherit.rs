@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::finding::{Code, Finding};
+use crate::parse::Known;
 use crate::scope::Draft;
 use crate::tree::{self, Node, ROOT, Tree, ancestors, base};
 use crate::validate::{Modes, modes};
@@ -14,12 +15,12 @@ pub(crate) fn fill_namespaces(drafts: &mut [Draft]) {
     let declared: BTreeSet<String> = drafts
         .iter()
         .map(|draft| &draft.manifest)
-        .filter(|it| it.is("v1", "Namespace") && it.top_directory() == ROOT && it.directory_name() == it.object.name())
+        .filter(|it| it.is(Known::Namespace) && it.top_directory() == ROOT && it.directory_name() == it.object.name())
         .map(|it| it.object.name().to_owned())
         .collect();
     for draft in drafts {
         let manifest = &draft.manifest;
-        let exempt = manifest.is("v1", "Namespace") || manifest.is("configmanagement.gke.io/v1", "NamespaceSelector");
+        let exempt = manifest.is(Known::Namespace) || manifest.is(Known::NamespaceSelector);
         let directory = manifest.directory_name();
         if !exempt && manifest.top_directory() == ROOT && draft.namespace().is_empty() && declared.contains(directory) {
             draft.placed = Some(Arc::from(directory));

@@ -3,7 +3,7 @@
 use crate::declared::DeclaredObject;
 use crate::metadata::{DEPTH_SUFFIX, MANAGED_BY_VALUE, SPECIAL_NAMESPACES, SyncId, annotation, label};
 use crate::object::Object;
-use crate::parse::Manifest;
+use crate::parse::{Known, Manifest};
 use crate::scope::{Draft, Scope};
 use crate::settings::{Settings, SourceFormat};
 use crate::tree::ROOT;
@@ -47,7 +47,7 @@ impl<'a> Stamp<'a> {
         if draft.scope == Scope::Unknown {
             object.set_annotation(annotation::UNKNOWN_SCOPE, "true");
         }
-        if manifest.is("v1", "Namespace") {
+        if manifest.is(Known::Namespace) {
             self.namespace(manifest, &mut object);
         }
         self.sync_metadata(&mut object);
