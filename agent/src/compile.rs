@@ -1,6 +1,7 @@
 //! Files to declared set: the gates, in order. Each gate reports everything it finds; nothing passes one that found something
 //! blocking.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -139,8 +140,16 @@ fn in_order(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<&Arc<ParsedF
         SourceFormat::Hierarchy => path.split_once('/').is_some_and(|(top, _)| TOP_DIRECTORIES.contains(&top)),
     };
     let mut files: Vec<&Arc<ParsedFile>> = files.iter().filter(|file| counts(&file.path)).collect();
-    files.sort_by(|one, other| one.path.split('/').cmp(other.path.split('/')));
+    files.sort_by(|one, other| walk_order(&one.path, &other.path));
     files
+}
+
+/// As a walk meets them: like `one.split('/').cmp(other.split('/'))`, only faster.
+fn walk_order(one: &str, other: &str) -> Ordering {
+    let rank = |byte: Option<&u8>| byte.map(|byte| if *byte == b'/' { 0 } else { u16::from(*byte) + 1 });
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let same = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+    rank(one.get(same)).cmp(&rank(other.get(same)))
 }
 
 /// Directories of a hierarchical repository. Everything else in it is ignored.
