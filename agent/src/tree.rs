@@ -165,14 +165,18 @@ pub(crate) fn misplaced(manifest: &Manifest, expected: &str) -> Finding {
         _ => "it describes the repository",
     };
     let message = format!("{} `{}` must be in `{expected}/`: {why}.", object.kind(), object.name());
-    Finding::new(Code::IncorrectTopLevelDirectory, message)
-        .hint(format!("Move the file from `{}/` to `{expected}/`.", manifest.top_directory()))
-        .at(manifest.at_value(&["kind"]))
+    let hint = if manifest.is_of_unknown_version() {
+        format!("The version `{}` of this kind has no meaning here: correct apiVersion.", object.api_version())
+    } else {
+        format!("Move the file from `{}/` to `{expected}/`.", manifest.top_directory())
+    };
+    Finding::new(Code::IncorrectTopLevelDirectory, message).hint(hint).at(manifest.at_value(&["kind"]))
 }
 
 fn unknown_system_object(draft: &Draft) -> Finding {
     let top = draft.manifest.top_directory();
-    let message = format!("`{top}/` holds a {}, a kind that has no meaning there.", draft.object().group_kind());
+    let message =
+        format!("`{top}/` holds an object of the kind {}, which has no meaning there.", draft.object().group_kind());
     Finding::new(Code::Internal, message)
         .hint("Move the file to `cluster/` or `namespaces/`.")
         .at(draft.manifest.at_value(&["kind"]))

@@ -2,8 +2,6 @@
 //! `case.yaml`, and beside it what is expected: `expected.txt` (findings for each cluster, with their places) and
 //! `hydrated.yaml` (the objects, where nothing blocks). `BLESS=1` writes the expectations anew.
 
-#![expect(clippy::disallowed_methods, reason = "tests read their cases from files")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

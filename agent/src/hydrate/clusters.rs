@@ -112,5 +112,5 @@ impl<'a> Choice<'a> {
 }
 
 fn same_name(one: &str, other: &str) -> bool {
-    one.eq_ignore_ascii_case(other) || one.to_lowercase() == other.to_lowercase()
+    one.to_lowercase() == other.to_lowercase()
 }

@@ -91,13 +91,15 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
     };
     let mut readable = Vec::new();
     for document in documents::split(&file.content, extension) {
-        match documents::decode(&file.content, &document, extension).and_then(checks::top_level) {
+        let value = documents::decode(&file.content, &document, extension);
+        let hint = value.as_ref().err().and_then(|_| documents::hint(&file.content, &document));
+        match value.and_then(checks::top_level) {
             Ok(object) if checks::is_local_config(&object) => {}
             Ok(object) => readable.push(manifest(&document, object)),
             Err(problem) => {
                 let place = manifest(&document, Object::default()).at_byte(problem.at);
                 let mut finding = Finding::new(Code::Path, format!("This file is not readable: {}.", problem.message));
-                finding.hint = documents::hint(&file.content, &document).map(str::to_owned);
+                finding.hint = hint.map(str::to_owned);
                 parsed.findings.push(finding.at(place));
             }
         }
@@ -165,6 +167,11 @@ impl Manifest {
     /// Whether it is of a known kind, in a version that has a meaning.
     pub(crate) fn is(&self, known: Known) -> bool {
         self.known == Some((known, true))
+    }
+
+    /// Whether it is of a known kind, but in a version that has no meaning.
+    pub(crate) fn is_of_unknown_version(&self) -> bool {
+        self.known.is_some_and(|(_, current)| !current)
     }
 
     /// Whether it is of a known kind, in any version.
