@@ -186,6 +186,15 @@ pub enum Notice {
     Rewritten(ObjectId, Vec<String>),
 }
 
+/// A list that is being read.
+#[derive(Default)]
+struct Listing {
+    /// Known objects that it has not shown so far.
+    missing: BTreeSet<ObjectId>,
+    /// The newest version that it has shown: it is at least as new.
+    newest: u64,
+}
+
 /// Everything known about one sync.
 pub struct State {
     settings: Settings,
@@ -201,7 +210,7 @@ pub struct State {
     live: BTreeMap<ObjectId, Live>,
     watched: BTreeSet<GroupKind>,
     listed: BTreeSet<GroupKind>,
-    listing: BTreeMap<GroupKind, BTreeSet<ObjectId>>,
+    listing: BTreeMap<GroupKind, Listing>,
     // What is to be done.
     queue: Queue,
     work: Work,

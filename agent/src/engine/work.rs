@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::queue::{Class, Place};
-use super::{Command, Event, Failure, ListItems, Notice, Outcome, Retry, State};
+use super::{Command, Event, Failure, ListItems, Listing, Notice, Outcome, Retry, State};
 use crate::finding::{Code, Finding, Resource};
 use crate::health::{Health, is_always_current};
 use crate::live::{Live, Observed, OnRemoval};
@@ -129,28 +129,36 @@ impl State {
 
     pub(super) fn listing_starts(&mut self, kind: GroupKind) {
         let known = self.live.keys().filter(|id| id.group == kind.group && id.kind == kind.kind).cloned().collect();
-        self.listing.insert(kind, known);
+        self.listing.insert(kind, Listing { missing: known, newest: 0 });
     }
 
     pub(super) fn listed(&mut self, kind: &GroupKind, now: Instant) {
-        let mut missing = self.listing.remove(kind).unwrap_or_default();
-        // What is in flight finds out by itself.
-        missing.retain(|id| !self.work.in_flight.contains_key(id));
-        for id in missing {
-            self.gone(&id, u64::MAX, now);
-        }
         self.listed.insert(kind.clone());
+        let Listing { missing, newest } = self.listing.remove(kind).unwrap_or_default();
+        // What is in flight finds out by itself.
+        for id in missing.into_iter().filter(|id| !self.work.in_flight.contains_key(id)).collect::<Vec<_>>() {
+            let newer = self.live.get(&id).is_some_and(|live| live.version > newest);
+            if newer && matches!(self.declared(&id), Declared::Object(_)) {
+                // It may have been written after the list was made.
+                self.queue.push(Place::of(Class::Repair, &id, &self.order), id);
+            } else {
+                self.gone(&id, u64::MAX, now);
+            }
+        }
     }
 
     pub(super) fn unserved(&mut self, kind: &GroupKind, now: Instant) {
         self.watched.remove(kind);
         self.listing_starts(kind.clone());
+        // Nothing of a kind that is not served exists, whatever its version.
+        self.listing.entry(kind.clone()).or_default().newest = u64::MAX;
         self.listed(kind, now);
     }
 
     pub(super) fn seen(&mut self, id: ObjectId, seen: Box<Observed>, now: Instant) {
         if let Some(listing) = self.listing.get_mut(&id.group_kind()) {
-            listing.remove(&id);
+            listing.missing.remove(&id);
+            listing.newest = listing.newest.max(seen.version());
         }
         if let Some(in_flight) = self.work.in_flight.get_mut(&id) {
             in_flight.deferred = Some(Event::Seen(id, seen));
@@ -467,7 +475,7 @@ impl State {
         }
         let kind = id.group_kind();
         if let Some(listing) = self.listing.get_mut(&kind) {
-            listing.remove(id);
+            listing.missing.remove(id);
         }
         // A kind that was not served when the commit came in, but is now.
         if !self.watched.contains(&kind) {
