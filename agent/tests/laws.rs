@@ -39,6 +39,8 @@ enum Happening {
     Deliver,
     /// The watches start over.
     Relist,
+    /// Whole objects are compared.
+    Audit,
     /// Time passes.
     Wait,
 }
@@ -55,6 +57,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Away),
         8 => Just(Happening::Deliver),
         1 => Just(Happening::Relist),
+        1 => Just(Happening::Audit),
         2 => Just(Happening::Wait),
     ]
 }
@@ -164,6 +167,11 @@ impl World {
                     self.watched.extend(kinds.iter().cloned());
                     kinds.iter().for_each(|kind| self.list(kind));
                 }
+                Command::Audit(kind) => {
+                    let found: Vec<Object> = self.live.values().filter(|o| o.group_kind() == kind).cloned().collect();
+                    self.events.extend(found.into_iter().map(|object| Event::Audited(Box::new(object))));
+                    self.events.push_back(Event::AuditEnded(kind));
+                }
                 Command::Report(_) | Command::Notice(_) => {}
                 command => self.commands.push_back(command),
             }
@@ -223,6 +231,7 @@ impl World {
                 let kinds = self.watched.clone();
                 kinds.iter().for_each(|kind| self.list(kind));
             }
+            Happening::Audit => self.step(Event::AuditDue),
             Happening::Wait => {
                 self.now += Duration::from_secs(1);
                 self.step(Event::Woken);

@@ -4,6 +4,8 @@ pub mod files;
 #[cfg(feature = "cluster")]
 pub mod apply;
 #[cfg(feature = "cluster")]
+pub mod audit;
+#[cfg(feature = "cluster")]
 pub mod cluster;
 #[cfg(feature = "cluster")]
 pub mod git;

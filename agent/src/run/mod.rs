@@ -40,6 +40,8 @@ pub struct Options {
     pub cache: PathBuf,
     /// Where `/healthz`, `/readyz` and `/metrics` are served.
     pub listen: Option<SocketAddr>,
+    /// Time between two comparisons of whole objects.
+    pub audit_period: Duration,
     /// End as soon as the newest commit is applied or refused.
     pub once: bool,
 }

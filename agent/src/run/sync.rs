@@ -13,6 +13,7 @@ use crate::compile::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings as
 use crate::engine::{Command, Event, Notice, Outcome, Settings, State};
 use crate::finding::{Code, Finding};
 use crate::io::apply;
+use crate::io::audit::audit;
 use crate::io::cluster::{ApiError, collection};
 use crate::io::git::{Remote, Want, shown};
 use crate::io::report::{Message, Reporter, SyncObject, WrittenGroups, read_groups};
@@ -117,12 +118,14 @@ pub(super) async fn run(
     };
     let once = shared.options.once;
     let mut stop_at: Option<tokio::time::Instant> = None;
+    let mut audits = tokio::time::interval_at(tokio::time::Instant::now() + shared.options.audit_period, shared.options.audit_period);
     let ended = loop {
         let wake = state.next_wake().map(tokio::time::Instant::from_std);
         let event = tokio::select! {
             Some(event) = inbox.recv() => event,
             () = sleep_until(wake) => Event::Woken,
             () = sleep_until(stop_at) => break Ended::Stopped,
+            _ = audits.tick() => Event::AuditDue,
             Some(order) = orders.recv() => match order {
                 Control::Approve(commit) => Event::Approved(commit),
                 Control::Stop => {
@@ -307,6 +310,17 @@ impl Performer {
             Command::Read(id) => {
                 let shared = Arc::clone(&self.shared);
                 self.spawn(Operation::read, id.clone(), async move { apply::read(&shared.cluster, &id).await });
+            }
+            Command::Audit(kind) => {
+                let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
+                let part_of = self.sync.part_of();
+                tokio::spawn(async move {
+                    if let Err(error) = audit(&shared.cluster, &kind, &part_of, &events).await {
+                        tracing::warn!(%kind, %error, "cannot compare whole objects");
+                    }
+                    // A sync that has ended needs no word.
+                    let _ = events.send(Event::AuditEnded(kind)).await;
+                });
             }
             Command::Delete(id, uid, version) => {
                 let shared = Arc::clone(&self.shared);
