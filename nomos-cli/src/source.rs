@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::compile::{self, Compiled, RepoScope, Settings, SourceFormat};
-use agent::finding::{Code, Finding};
+use agent::finding::{Code, Finding, numbered};
 use agent::io::files;
 use agent::parse::{self, ParsedFile, SourceFile};
 use agent::scope::{KindScopes, Scope};
 use anyhow::{Context as _, bail};
 use clap::ArgAction;
 
-use crate::{Console, duration, kinds, kustomize, output};
+use crate::output::{self, ClusterObjects};
+use crate::{Console, duration, kinds, kustomize};
 
 /// Flags of `vet` and `hydrate`.
 #[derive(clap::Args)]
@@ -99,6 +100,24 @@ pub(crate) fn compiled(
         _ => return Ok(compiled),
     }
     Ok(for_each(&names, &parsed, &settings))
+}
+
+/// The objects of the clusters that nothing blocks.
+pub(crate) fn objects(clusters: &[ForCluster]) -> Vec<ClusterObjects> {
+    let declared = clusters.iter().filter_map(|cluster| Some((&cluster.name, cluster.compiled.declared.as_ref()?)));
+    declared.map(|(name, set)| ClusterObjects::new(name, set)).collect()
+}
+
+/// The findings of each cluster below a line with its name; the default cluster has no such line.
+pub(crate) fn findings(clusters: &[ForCluster]) -> String {
+    let of_cluster = |cluster: &ForCluster| {
+        let text = numbered(&cluster.compiled.findings);
+        let name = if cluster.name.is_empty() { "unregistered_cluster" } else { &cluster.name };
+        let head =
+            if name == compile::DEFAULT_CLUSTER { String::new() } else { format!("errors for cluster {name:?}:\n") };
+        (!text.is_empty()).then(|| format!("{head}{}\n", text.trim_end()))
+    };
+    clusters.iter().filter_map(of_cluster).collect::<Vec<_>>().join("\n")
 }
 
 fn has(findings: &[Finding], code: Code) -> bool {

@@ -12,10 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::report::{ClusterStatus, Row, State, SyncReport, report};
-use crate::contexts::{self, Answer, Cluster, Failure};
-
-/// Deployments that serve syncs: ours, and that of the project whose API this is.
-const AGENTS: [&str; 2] = ["nomos-agent", "reconciler-manager"];
+use crate::contexts::{self, AGENTS, Answer, Cluster, Failure};
 
 /// Wait before a server that has too much to do is asked again.
 const BUSY: Duration = Duration::from_millis(200);
