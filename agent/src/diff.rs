@@ -16,6 +16,10 @@ pub fn repair(declared: &Object, live: &Object) -> String {
     let (mut from, mut to) = (shaped(&Value::Object(live.0.clone()), declared), Value::Object(declared.0.clone()));
     for side in [&mut from, &mut to] {
         strip(side);
+        // Lists leave them out of their items.
+        for field in ["apiVersion", "kind"] {
+            side[field] = declared.0.get(field).cloned().unwrap_or_default();
+        }
     }
     if secret {
         mask(&mut from, &mut to);

@@ -91,6 +91,80 @@ fn hash_value(value: &Value, hasher: &mut DefaultHasher) {
     }
 }
 
+/// Whether a missing field is an item of a list, or all of them: somebody may have put others in their place.
+pub fn is_list_item(missing: &str) -> bool {
+    missing.ends_with(']')
+}
+
+/// Makes list items that somebody put in the place of ours our own, so that the next apply removes them: a Service's port
+/// 80 that was edited to 81 is, to a server-side apply, one item less of ours and one more of theirs.
+///
+/// `entries` is `metadata.managedFields` as JSON. Only the manager that wrote last is taken from, only items that are
+/// identified by keys and not declared, and only in lists that miss an item of ours. `false` when there is nothing to take.
+pub fn reclaim(declared: &Object, entries: &mut [Value]) -> bool {
+    let parsed: Vec<Option<Entry>> = entries.iter().map(|entry| serde_json::from_value(entry.clone()).ok()).collect();
+    let own = parsed.iter().position(|entry| entry.as_ref().is_some_and(is_ours));
+    let last = parsed
+        .iter()
+        .enumerate()
+        .filter_map(|(index, entry)| Some((index, entry.as_ref()?)))
+        .filter(|(_, e)| e.manager != FIELD_MANAGER && e.operation == "Update" && e.subresource.is_empty())
+        .max_by(|(_, a), (_, b)| a.time.cmp(&b.time));
+    let (Some(own), Some((theirs, _))) = (own, last) else { return false };
+    let mut taken = false;
+    let mut ours = entries[own]["fieldsV1"].take();
+    let mut others = entries[theirs]["fieldsV1"].take();
+    for (key, value) in &declared.0 {
+        let field = format!("f:{key}");
+        if let (Some(ours), Some(others)) = (ours.as_object_mut(), others.get_mut(&field)) {
+            taken |= take_items(value, ours.entry(field).or_insert_with(|| Value::Object(Map::new())), others);
+        }
+    }
+    entries[own]["fieldsV1"] = ours;
+    entries[theirs]["fieldsV1"] = others;
+    taken
+}
+
+fn take_items(declared: &Value, ours: &mut Value, theirs: &mut Value) -> bool {
+    let (Some(ours), Some(theirs)) = (ours.as_object_mut(), theirs.as_object_mut()) else { return false };
+    let mut taken = false;
+    match declared {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let field = format!("f:{key}");
+                let Some(theirs) = theirs.get_mut(&field) else { continue };
+                let missing = !ours.contains_key(&field);
+                let node = ours.entry(field.clone()).or_insert_with(|| Value::Object(Map::new()));
+                let took = take_items(value, node, theirs);
+                if missing && !took {
+                    ours.remove(&field);
+                }
+                taken |= took;
+            }
+        }
+        Value::Array(items) => {
+            let lost = items.iter().any(|item| item_nodes(item, ours).next().is_none());
+            let strange: Vec<String> = theirs
+                .iter()
+                .filter(|(element, _)| element.starts_with("k:"))
+                .filter(|(element, node)| {
+                    let one = Map::from_iter([((*element).clone(), (*node).clone())]);
+                    lost && items.iter().all(|item| item_nodes(item, &one).next().is_none())
+                })
+                .map(|(element, _)| element.clone())
+                .collect();
+            for element in strange {
+                if let Some(node) = theirs.remove(&element) {
+                    ours.insert(element, node);
+                    taken = true;
+                }
+            }
+        }
+        _ => {}
+    }
+    taken
+}
+
 /// What an entry says about a declared object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
@@ -177,7 +251,8 @@ impl Walk {
             return;
         }
         let Some(node) = node else {
-            self.found.missing.push(self.path.clone());
+            let list = if value.is_array() { "[]" } else { "" };
+            self.found.missing.push(format!("{}{list}", self.path));
             return;
         };
         match value {
@@ -457,6 +532,26 @@ mod tests {
         let declared = object(json!({"apiVersion": "a.b/v1", "kind": "X", "spec": {"m": {"k": {"v": 1}}, "n": 1}}));
         let fields = map(json!({"f:spec": {"f:m": {"f:k": {}}, "f:n": {}}}));
         assert_eq!(coverage(&declared, &fields), Coverage { missing: vec![], unsure: vec![".spec.m.k".into()] });
+    }
+
+    #[test]
+    fn items_in_the_place_of_ours_are_taken() {
+        let declared = service();
+        let mut theirs = json!({"f:spec": {"f:ports": {
+            "k:{\"port\":54,\"protocol\":\"UDP\"}": {".": {}, "f:port": {}},
+            "k:{\"port\":53,\"protocol\":\"TCP\"}": {"f:nodePort": {}},
+        }}});
+        let entry = |manager: &str, operation: &str, fields: &Value| json!({"manager": manager, "operation": operation, "time": "2026-01-01T00:00:00Z", "fieldsV1": fields});
+        let mut whole = [entry(FIELD_MANAGER, "Apply", &fields()), entry("kubectl-edit", "Update", &theirs)];
+        assert!(!reclaim(&declared, &mut whole), "nothing of ours is missing");
+        let mut ours = fields();
+        ours["f:spec"]["f:ports"].as_object_mut().expect("a map").remove("k:{\"port\":53,\"protocol\":\"UDP\"}");
+        let mut entries = [entry(FIELD_MANAGER, "Apply", &ours), entry("kubectl-edit", "Update", &theirs)];
+        assert!(reclaim(&declared, &mut entries));
+        let moved = "k:{\"port\":54,\"protocol\":\"UDP\"}";
+        assert!(entries[0]["fieldsV1"]["f:spec"]["f:ports"].get(moved).is_some());
+        theirs["f:spec"]["f:ports"].as_object_mut().expect("a map").remove(moved);
+        assert_eq!(entries[1]["fieldsV1"], theirs, "the rest stays theirs");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::finding::{Code, Finding, Location, Place};
 use crate::object::{Object, ObjectId};
-use crate::parse::{Manifest, shape};
+use crate::parse::{Known, Manifest, shape};
 
 /// Where objects of a kind live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,7 +171,7 @@ pub(crate) struct Crd<'a> {
 /// Reads a CRD; `None` for every other kind. A finding (KNV1065) when it is malformed.
 pub(crate) fn crd(manifest: &Manifest) -> Option<Result<Crd<'_>, Finding>> {
     let object = &manifest.object;
-    if !object.is_kind("apiextensions.k8s.io", "CustomResourceDefinition") {
+    if !manifest.is_any(Known::CustomResourceDefinition) {
         return None;
     }
     let malformed = |message: String, field: &[&str]| {
@@ -179,7 +179,7 @@ pub(crate) fn crd(manifest: &Manifest) -> Option<Result<Crd<'_>, Finding>> {
             Finding::new(Code::MalformedCRD, format!("This CustomResourceDefinition is malformed: {message}."));
         Some(Err(finding.at(manifest.at_value(field))))
     };
-    if !matches!(object.version(), "v1" | "v1beta1") {
+    if !manifest.is(Known::CustomResourceDefinition) {
         let message = format!("apiextensions.k8s.io has no version {}", object.version());
         return malformed(message, &["apiVersion"]);
     }

@@ -143,7 +143,10 @@ fn read(args: &SourceArgs, format: SourceFormat) -> anyhow::Result<Vec<Arc<Parse
         if format == SourceFormat::Hierarchy {
             bail!("{} holds a kustomization, which needs --source-format=unstructured", root.display());
         }
-        return Ok(parse_all(&[kustomize::build(root)?]));
+        return Ok(match kustomize::build(root)? {
+            Ok(file) => parse_all(&[file]),
+            Err(finding) => vec![unreadable(finding)?],
+        });
     }
     let found = files::read_dir(root).with_context(|| format!("failed to read {}", root.display()))?;
     let own = output::own_directory(root, &args.output.output);
@@ -157,12 +160,16 @@ fn read(args: &SourceArgs, format: SourceFormat) -> anyhow::Result<Vec<Arc<Parse
         .collect();
     let mut parsed = parse_all(&files);
     for finding in found.findings {
-        let Some(path) = finding.places.first().and_then(|place| Some(place.location.as_ref()?.path.clone())) else {
-            bail!("{}", finding.message);
-        };
-        parsed.push(Arc::new(ParsedFile { path, manifests: Vec::new(), findings: vec![finding] }));
+        parsed.push(unreadable(finding)?);
     }
     Ok(parsed)
+}
+
+/// A file that holds only a finding; an error if the finding is about no file.
+fn unreadable(finding: Finding) -> anyhow::Result<Arc<ParsedFile>> {
+    let location = finding.places.first().and_then(|place| place.location.as_ref());
+    let Some(path) = location.map(|location| location.path.clone()) else { bail!("{}", finding.message) };
+    Ok(Arc::new(ParsedFile { path, manifests: Vec::new(), findings: vec![finding] }))
 }
 
 fn parse_all(files: &[SourceFile]) -> Vec<Arc<ParsedFile>> {

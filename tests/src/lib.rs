@@ -1,1 +1,3 @@
-//! x
+//! Clusters for tests, and what stories and benchmarks share.
+
+pub mod controlplane;

@@ -116,7 +116,7 @@ pub struct SelectorRequirement {
         version = "v1alpha1",
         kind = "Cluster",
         namespaced,
-        annotation("api-approved.kubernetes.io", "unapproved, legacy API of the cluster registry"),
+        annotation("api-approved.kubernetes.io", "unapproved, read from repositories only"),
         doc = "Cluster names a cluster and its labels, which ClusterSelectors choose by."
     )
 )]

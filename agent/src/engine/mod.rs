@@ -123,8 +123,8 @@ pub enum Command {
     Watch(BTreeSet<GroupKind>),
     /// Write down that these objects are (about to be) ours; answered with [`Event::Recorded`].
     Record(BTreeSet<ObjectId>),
-    /// Server-side apply.
-    Apply(Arc<DeclaredObject>, String),
+    /// Server-side apply at this commit.
+    Apply(Arc<DeclaredObject>, String, ListItems),
     /// Bring our labels and annotations up to date, nothing else.
     Annotate(Arc<DeclaredObject>, String),
     /// Read the whole object.
@@ -139,6 +139,15 @@ pub enum Command {
     Report(Box<Report>),
     /// Tell people.
     Notice(Notice),
+}
+
+/// What becomes of list items that somebody put in the place of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListItems {
+    /// There are none.
+    Keep,
+    /// They are removed.
+    Reclaim,
 }
 
 /// Something worth an event and a line in the log.

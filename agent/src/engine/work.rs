@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::queue::{Class, Place};
-use super::{Command, Event, Failure, Notice, Outcome, Retry, State};
+use super::{Command, Event, Failure, ListItems, Notice, Outcome, Retry, State};
 use crate::finding::{Code, Finding, Resource};
 use crate::health::{Health, is_always_current};
 use crate::live::{Live, Observed, OnRemoval};
 use crate::object::{GroupKind, Object, ObjectId};
+use crate::ownership::is_list_item;
 use crate::plan::{Action, Cause, Declared, decide};
 
 /// Longest wait between two tries of one object.
@@ -328,8 +329,12 @@ impl State {
         let mut cause = None;
         let command = match (action, self.declared_form(&id), live) {
             (Action::Apply(why), Some(declared), _) => {
+                let items = match &why {
+                    Cause::Drifted(missing) if missing.iter().any(|path| is_list_item(path)) => ListItems::Reclaim,
+                    _ => ListItems::Keep,
+                };
                 cause = repair(place.class, why, live);
-                Command::Apply(declared, self.commit.clone())
+                Command::Apply(declared, self.commit.clone(), items)
             }
             (Action::Annotate, Some(declared), _) => Command::Annotate(declared, self.commit.clone()),
             (Action::Delete, _, Some(live)) => {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::cluster::{ApiError, Cluster};
 use crate::declared::DeclaredObject;
-use crate::engine::{Failure, Outcome};
+use crate::engine::{Failure, ListItems, Outcome};
 use crate::finding::Resource;
 use crate::live::{Live, Observed};
 use crate::metadata::{FIELD_MANAGER, MANAGED_BY_VALUE, SyncId, annotation, is_system_key, label};
@@ -16,34 +16,73 @@ const APPLY: &str = "application/apply-patch+yaml";
 const MERGE: &str = "application/merge-patch+json";
 const JSON: &str = "application/json";
 
+/// What is written on an object beside what is declared.
+pub struct Stamp<'a> {
+    /// Whose object it is.
+    pub sync: &'a SyncId,
+    /// The commit.
+    pub token: &'a str,
+    /// Repository, branch and revision as JSON.
+    pub git_context: &'a str,
+}
+
 /// Server-side apply. The answer becomes what the object looks like while it is as declared.
-pub async fn apply(cluster: &Cluster, sync: &SyncId, declared: &DeclaredObject, token: &str, context: &str) -> Outcome {
-    outcome("apply", declared, try_apply(cluster, sync, declared, token, context).await, &declared.id, cluster)
+pub async fn apply(cluster: &Cluster, stamp: &Stamp<'_>, declared: &DeclaredObject, items: ListItems) -> Outcome {
+    outcome("apply", declared, try_apply(cluster, stamp, declared, items).await, cluster)
 }
 
 async fn try_apply(
     cluster: &Cluster,
-    sync: &SyncId,
+    stamp: &Stamp<'_>,
     declared: &DeclaredObject,
-    token: &str,
-    context: &str,
+    items: ListItems,
 ) -> Result<Outcome, ApiError> {
     let id = &declared.id;
     let path = cluster.path(id, &declared.version).await?;
-    if declared.implicit && is_somebody_elses(cluster, &path, sync, id).await? {
+    if declared.implicit && is_somebody_elses(cluster, &path, stamp.sync, id).await? {
         return Ok(Outcome::Foreign);
     }
-    let body = declared.applied(token, context);
+    let body = declared.applied(stamp.token, stamp.git_context);
+    if items == ListItems::Reclaim {
+        reclaim(cluster, &path, &body).await?;
+    }
     let bytes = serde_json::to_vec(&body).expect("maps with string keys always serialise");
-    let path = format!("{path}?fieldManager={FIELD_MANAGER}&force=true");
-    let mut whole: Object = cluster.request(Method::PATCH, &path, APPLY, bytes).await?;
+    let forced = format!("{path}?fieldManager={FIELD_MANAGER}&force=true");
+    let mut whole: Object = cluster.request(Method::PATCH, &forced, APPLY, bytes).await?;
     let mut seen = Observed::of(&whole);
     if client_side_applied(&seen) {
         whole = take_over(cluster, &path, &whole).await?;
         seen = Observed::of(&whole);
     }
     let different = ownership::differences(&body, &whole);
-    Ok(Outcome::Applied(Box::new(Live::after_apply(&seen, &whole, id, sync)), different))
+    Ok(Outcome::Applied(Box::new(Live::after_apply(&seen, &whole, id, stamp.sync)), different))
+}
+
+/// Takes list items over that stand in the place of ours, so that the apply that follows removes them.
+async fn reclaim(cluster: &Cluster, path: &str, body: &Object) -> Result<(), ApiError> {
+    let whole: Object = cluster.request(Method::GET, path, JSON, Vec::new()).await?;
+    let mut entries = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
+    if ownership::reclaim(body, &mut entries) {
+        own(cluster, path, &whole, entries, Map::new()).await?;
+    }
+    Ok(())
+}
+
+/// Writes who owns which field, provided that the object is still the one that was read.
+async fn own(
+    cluster: &Cluster,
+    path: &str,
+    whole: &Object,
+    entries: Vec<Value>,
+    annotations: Map<String, Value>,
+) -> Result<Object, ApiError> {
+    let patch = json!({"metadata": {
+        "managedFields": entries,
+        "resourceVersion": whole.metadata("resourceVersion"),
+        "annotations": annotations,
+    }});
+    let path = format!("{path}?fieldManager={FIELD_MANAGER}");
+    cluster.request(Method::PATCH, &path, MERGE, patch.to_string().into_bytes()).await
 }
 
 /// A Namespace that is only referenced is left alone when somebody else made it.
@@ -75,24 +114,13 @@ async fn take_over(cluster: &Cluster, path: &str, whole: &Object) -> Result<Obje
         .into_iter()
         .filter(|entry| serde_json::from_value(entry.clone()).is_ok_and(|entry| !is_client_side(&entry)))
         .collect();
-    let patch = json!({"metadata": {
-        "managedFields": ours,
-        "resourceVersion": whole.metadata("resourceVersion"),
-        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": null},
-    }});
-    let path = path.replace("&force=true", "");
-    cluster.request(Method::PATCH, &path, MERGE, patch.to_string().into_bytes()).await
+    let last_applied = Map::from_iter([("kubectl.kubernetes.io/last-applied-configuration".to_owned(), Value::Null)]);
+    own(cluster, path, whole, ours, last_applied).await
 }
 
 /// Creates an object whose later changes are nobody's business, or brings our labels and annotations on it up to date.
-pub async fn annotate(
-    cluster: &Cluster,
-    sync: &SyncId,
-    declared: &DeclaredObject,
-    token: &str,
-    context: &str,
-) -> Outcome {
-    let body = declared.applied(token, context);
+pub async fn annotate(cluster: &Cluster, stamp: &Stamp<'_>, declared: &DeclaredObject) -> Outcome {
+    let body = declared.applied(stamp.token, stamp.git_context);
     let ours = |field: &str| -> Map<String, Value> {
         let map = body.metadata(field).and_then(Value::as_object).cloned().unwrap_or_default();
         map.into_iter().filter(|(key, _)| is_ours(key)).collect()
@@ -102,10 +130,10 @@ pub async fn annotate(
         let path = cluster.path(&declared.id, &declared.version).await?;
         let path = format!("{path}?fieldManager={FIELD_MANAGER}");
         let whole: Object = cluster.request(Method::PATCH, &path, MERGE, patch.to_string().into_bytes()).await?;
-        let live = Live::after_apply(&Observed::of(&whole), &whole, &declared.id, sync);
+        let live = Live::after_apply(&Observed::of(&whole), &whole, &declared.id, stamp.sync);
         Ok(Outcome::Applied(Box::new(live), Vec::new()))
     };
-    outcome("annotate", declared, result.await, &declared.id, cluster)
+    outcome("annotate", declared, result.await, cluster)
 }
 
 /// The whole object.
@@ -183,13 +211,8 @@ fn is_ours(key: &str) -> bool {
         || [label::PART_OF, label::MANAGED_BY, annotation::OWNING_INVENTORY, annotation::HNC_MANAGED_BY].contains(&key)
 }
 
-fn outcome(
-    doing: &str,
-    declared: &DeclaredObject,
-    result: Result<Outcome, ApiError>,
-    id: &ObjectId,
-    cluster: &Cluster,
-) -> Outcome {
+fn outcome(doing: &str, declared: &DeclaredObject, result: Result<Outcome, ApiError>, cluster: &Cluster) -> Outcome {
+    let id = &declared.id;
     result.unwrap_or_else(|error| {
         forget_lost_kind(id, &error, cluster);
         Outcome::Failed(error.failure(doing, |finding| finding.at(declared.place()), id))

@@ -58,8 +58,7 @@ pub async fn follow(
 ) {
     let period = source.period;
     let changed = Arc::new(Notify::new());
-    let reader =
-        Reader { source, store: None, parsed: BTreeMap::new(), previous_crds: BTreeSet::new() };
+    let reader = Reader { source, store: None, parsed: BTreeMap::new(), previous_crds: BTreeSet::new() };
     let reader = Arc::new(Mutex::new(reader));
     let mut at: Option<Commit> = None;
     let mut failed = false;
@@ -189,8 +188,7 @@ impl Reader {
         findings.extend(compiled.findings);
         let declared = compiled.declared.filter(|_| !unreadable).map(Arc::new);
         if let Some(declared) = &declared {
-            self.previous_crds =
-                declared.objects.values().filter_map(|object| object.defined_kind()).collect();
+            self.previous_crds = declared.objects.values().filter_map(|object| object.defined_kind()).collect();
         }
         Event::Compiled { commit: commit.to_string(), declared, findings }
     }

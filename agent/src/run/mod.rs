@@ -96,7 +96,8 @@ async fn client(options: &Options) -> anyhow::Result<kube::Client> {
                 Some(path) => Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?,
                 None => Kubeconfig::read().context("cannot read the kubeconfig")?,
             };
-            let contexts = kubeconfig.contexts.iter().map(|context| context.name.as_str()).collect::<Vec<_>>().join(", ");
+            let contexts =
+                kubeconfig.contexts.iter().map(|context| context.name.as_str()).collect::<Vec<_>>().join(", ");
             let what = format!("cannot use the kubeconfig; its contexts are: {contexts}");
             kube::Config::from_custom_kubeconfig(kubeconfig, &choice).await.context(what)?
         }

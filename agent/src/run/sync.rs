@@ -13,9 +13,9 @@ use crate::compile::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings as
 use crate::engine::{Command, Event, Notice, Outcome, Settings, State};
 use crate::finding::{Code, Finding};
 use crate::io::apply;
-use crate::io::cluster::collection;
+use crate::io::cluster::{ApiError, collection};
 use crate::io::git::{Remote, Want, shown};
-use crate::io::report::{Message, Reporter, SyncObject};
+use crate::io::report::{Message, Reporter, SyncObject, WrittenGroups, read_groups};
 use crate::io::serve::{Operation, OperationLabels, Status, SyncLabels};
 use crate::io::source::{Source, follow};
 use crate::metadata::{SyncId, label};
@@ -73,17 +73,19 @@ struct Performer {
 }
 
 /// Runs one sync until it is told to stop, or with `once` until there is nothing left to do.
-pub(super) async fn run(shared: Arc<Shared>, task: SyncTask, mut orders: mpsc::Receiver<Control>) -> anyhow::Result<Ended> {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    task: SyncTask,
+    mut orders: mpsc::Receiver<Control>,
+) -> anyhow::Result<Ended> {
     let git = GitStatus { repo: shown(&task.git.repo), ..task.git.status() };
     let about = About { git, generation: task.generation, reconciler: "nomos-agent".to_owned() };
-    let (reporter, recorded) =
-        Reporter::open(Arc::clone(&shared.cluster), task.sync.clone(), about, task.object, task.resource_status)
-            .await
-            .context("cannot read the inventory")?;
-    let recorded = match recorded {
-        Some(kinds) => kinds,
-        None => kinds_in_use(&shared, &task.sync).await.context("cannot look for objects of this sync")?,
+    let started = tokio::select! {
+        started = start(&shared, &task.sync, about, task.object, task.resource_status) => started,
+        // Approval without anything to approve is as good as none.
+        _ = orders.recv() => return Ok(Ended::Stopped),
     };
+    let (reporter, recorded) = started.context("cannot read the inventory")?;
     let (events, mut inbox) = mpsc::channel(BACKLOG);
     let (reports, messages) = mpsc::unbounded_channel();
     let (restore, restores) = mpsc::channel(1);
@@ -167,8 +169,9 @@ fn source(
         "" | "HEAD" => Want::Branch(git.reference().to_owned()),
         revision => Want::Revision(revision.to_owned()),
     };
-    let dynamic = Finding::new(Code::InvalidSelector, "NamespaceSelectors with mode dynamic are not supported by the agent")
-        .hint("use mode static");
+    let dynamic =
+        Finding::new(Code::InvalidSelector, "NamespaceSelectors with mode dynamic are not supported by the agent")
+            .hint("use mode static");
     Source {
         remote: Remote { url: git.repo.clone(), ..Remote::default() },
         want,
@@ -203,8 +206,39 @@ fn git_context(git: &GitSpec) -> String {
     serde_json::Value::Object(context).to_string()
 }
 
+/// Reads what an earlier run wrote, and so which kinds have to be listed.
+async fn start(
+    shared: &Shared,
+    sync: &SyncId,
+    about: About,
+    object: Option<SyncObject>,
+    resource_status: bool,
+) -> Result<(Reporter, BTreeSet<GroupKind>), ApiError> {
+    let groups = patiently(|| read_groups(&shared.cluster, sync)).await?;
+    let kinds = match groups.as_ref().and_then(WrittenGroups::kinds) {
+        Some(kinds) => kinds,
+        None => patiently(|| kinds_in_use(shared, sync)).await?,
+    };
+    Ok((Reporter::new(Arc::clone(&shared.cluster), sync.clone(), about, object, groups, resource_status), kinds))
+}
+
+/// Asks again while the API server is away or busy.
+async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(mut ask: impl FnMut() -> F) -> Result<T, ApiError> {
+    let mut wait = Duration::from_millis(250);
+    loop {
+        match ask().await {
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "the API server cannot be asked; trying again")
+            }
+            answer => return answer,
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(30));
+    }
+}
+
 /// Kinds of which objects of this sync exist, where no record tells: every kind is listed once.
-async fn kinds_in_use(shared: &Shared, sync: &SyncId) -> anyhow::Result<BTreeSet<GroupKind>> {
+async fn kinds_in_use(shared: &Shared, sync: &SyncId) -> Result<BTreeSet<GroupKind>, ApiError> {
     let mut found = BTreeSet::new();
     for (kind, served) in shared.cluster.kinds().into_iter().filter(|(_, served)| served.watchable) {
         let path = format!(
@@ -222,7 +256,7 @@ async fn kinds_in_use(shared: &Shared, sync: &SyncId) -> anyhow::Result<BTreeSet
             Ok(_) => {}
             // What cannot be listed is not ours to delete.
             Err(error) if matches!(error.code(), 403 | 404 | 405) => tracing::debug!(%kind, %error, "cannot list"),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
     Ok(found)
@@ -253,16 +287,20 @@ impl Performer {
                 // The source has ended when nobody takes it, and so will this sync.
                 let _ = self.restore.try_send(commit);
             }
-            Command::Apply(declared, commit) => {
-                let (shared, sync, context) = (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
+            Command::Apply(declared, commit, items) => {
+                let (shared, sync, context) =
+                    (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
                 self.spawn(Operation::apply, declared.id.clone(), async move {
-                    apply::apply(&shared.cluster, &sync, &declared, &commit, &context).await
+                    let stamp = apply::Stamp { sync: &sync, token: &commit, git_context: &context };
+                    apply::apply(&shared.cluster, &stamp, &declared, items).await
                 });
             }
             Command::Annotate(declared, commit) => {
-                let (shared, sync, context) = (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
+                let (shared, sync, context) =
+                    (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
                 self.spawn(Operation::annotate, declared.id.clone(), async move {
-                    apply::annotate(&shared.cluster, &sync, &declared, &commit, &context).await
+                    let stamp = apply::Stamp { sync: &sync, token: &commit, git_context: &context };
+                    apply::annotate(&shared.cluster, &stamp, &declared).await
                 });
             }
             Command::Read(id) => {

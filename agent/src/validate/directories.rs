@@ -2,14 +2,14 @@
 
 use super::Findings;
 use crate::finding::{Code, Finding};
-use crate::parse::Manifest;
+use crate::parse::{Known, Manifest};
 use crate::tree;
 
 /// KNV1019, KNV1020, KNV1009
 pub(super) fn namespace_directory(manifest: &Manifest, findings: &mut Findings) {
     let object = &manifest.object;
     let directory = manifest.directory_name();
-    if manifest.is("v1", "Namespace") {
+    if manifest.is(Known::Namespace) {
         if directory == tree::ROOT {
             let message = format!("The Namespace `{}` lies in `{}/` itself.", object.name(), tree::ROOT);
             let finding = Finding::new(Code::IllegalTopLevelNamespace, message);
@@ -35,9 +35,7 @@ pub(super) fn namespace_directory(manifest: &Manifest, findings: &mut Findings) 
 
 /// KNV1039
 pub(super) fn cluster_registry(manifest: &Manifest, findings: &mut Findings) {
-    let object = &manifest.object;
-    let describes_clusters = object.is_kind("clusterregistry.k8s.io", "Cluster")
-        || object.is_kind("configmanagement.gke.io", "ClusterSelector");
+    let describes_clusters = manifest.is_any(Known::Cluster) || manifest.is_any(Known::ClusterSelector);
     if describes_clusters && manifest.top_directory() != "clusterregistry" {
         findings.push(tree::misplaced(manifest, "clusterregistry"));
     }

@@ -3,7 +3,7 @@
 use super::Findings;
 use crate::finding::{Code, Finding};
 use crate::metadata::CONTROLLER_NAMESPACES;
-use crate::parse::Manifest;
+use crate::parse::{Known, Manifest};
 
 /// KNV1031, KNV1036
 pub(super) fn name(manifest: &Manifest, findings: &mut Findings) {
@@ -30,7 +30,7 @@ pub(super) fn name(manifest: &Manifest, findings: &mut Findings) {
 /// KNV1055, KNV1034
 pub(super) fn namespace(manifest: &Manifest, findings: &mut Findings) {
     let object = &manifest.object;
-    let is_namespace = object.is_kind("", "Namespace");
+    let is_namespace = manifest.is_any(Known::Namespace);
     let (name, field) = if is_namespace { (object.name(), "name") } else { (object.namespace(), "namespace") };
     if name.is_empty() {
         return;
