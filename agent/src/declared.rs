@@ -50,12 +50,13 @@ impl DeclaredObject {
     /// into its `data`: the API server would do the same, but leave the ownership on `stringData`, so that changes of `data`
     /// went unnoticed.
     pub fn new(mut object: Object, source: Option<Location>, implicit: bool) -> Self {
+        let id = object.id();
         let metadata = object.0.get_mut("metadata").map(std::mem::take).unwrap_or_default();
-        Self::with_metadata(&object, &metadata, source, implicit)
+        Self { implicit, ..Self::with_metadata(id, &object, &metadata, source) }
     }
 
-    /// The same with other metadata than the object's own, so that it need not be copied.
-    pub(crate) fn with_metadata(object: &Object, metadata: &Value, source: Option<Location>, implicit: bool) -> Self {
+    /// The same with an identity and metadata other than the object's own, so that it need not be copied.
+    pub(crate) fn with_metadata(id: ObjectId, object: &Object, metadata: &Value, source: Option<Location>) -> Self {
         let as_written = Merged { object, metadata };
         let rewritten = as_written.fields().any(|(_, value)| has_nulls(value)) || has_string_data(object);
         let (body, written) = if rewritten {
@@ -68,9 +69,7 @@ impl DeclaredObject {
         } else {
             (text(&as_written), None)
         };
-        let name = |field| metadata.get(field).and_then(Value::as_str).unwrap_or_default();
-        let id = ObjectId::new(&object.group_kind(), name("namespace"), name("name"));
-        Self { id, version: object.version().to_owned(), hash: hash(&body), source, implicit, body, written }
+        Self { id, version: object.version().to_owned(), hash: hash(&body), source, implicit: false, body, written }
     }
 
     /// The object itself.

@@ -145,16 +145,16 @@ impl Draft {
     }
 
     pub(crate) fn namespace(&self) -> &str {
-        self.placed.as_deref().unwrap_or_else(|| self.object().namespace())
+        self.placed.as_deref().unwrap_or(&self.manifest.id.namespace)
     }
 
     pub(crate) fn id(&self) -> ObjectId {
-        let object = self.object();
+        let id = &self.manifest.id;
         ObjectId {
-            group: object.group().to_owned(),
-            kind: object.kind().to_owned(),
+            group: id.group.clone(),
+            kind: id.kind.clone(),
             namespace: self.namespace().to_owned(),
-            name: object.name().to_owned(),
+            name: id.name.clone(),
         }
     }
 }
@@ -210,12 +210,11 @@ pub(crate) fn assign(drafts: &mut [Draft], kinds: &KindScopes, report_unknown: b
         }
     }
     for draft in drafts {
-        let object = &draft.manifest.object;
-        let (group, kind) = (object.group(), object.kind());
+        let (group, kind) = (&draft.manifest.id.group, &draft.manifest.id.kind);
         let own = declared.0.get(group).and_then(|kinds| kinds.get(kind)).copied();
         draft.scope = own.unwrap_or_else(|| kinds.get(group, kind));
         if draft.scope == Scope::Unknown && report_unknown {
-            let kind = object.group_kind();
+            let kind = draft.manifest.id.group_kind();
             let message =
                 format!("The cluster does not know the kind {kind}. The object is left out until its CRD exists.");
             findings.push(

@@ -50,10 +50,11 @@ impl<'a> Stamp<'a> {
             self.namespace(manifest, &mut added);
         }
         let disabled = object.annotation(annotation::MANAGED) == Some("disabled");
-        self.sync_metadata(&draft.id(), disabled, &mut added);
+        let id = draft.id();
+        self.sync_metadata(&id, disabled, &mut added);
         let mut metadata = object.0.get("metadata").cloned().unwrap_or_default();
         added.add_to(&mut metadata, draft.placed.as_deref());
-        DeclaredObject::with_metadata(object, &metadata, Some(manifest.start()), false)
+        DeclaredObject::with_metadata(id, object, &metadata, Some(manifest.start()))
     }
 
     /// A Namespace that is only used. It is left in place when nobody uses it any more.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::finding::{Code, Finding, Location, Place, Resource};
-use crate::object::Object;
+use crate::object::{Object, ObjectId};
 use documents::Document;
 pub(crate) use known::Known;
 
@@ -46,6 +46,8 @@ pub struct ParsedFile {
 pub struct Manifest {
     /// The object as declared.
     pub object: Object,
+    /// Its identity as declared.
+    pub id: ObjectId,
     known: Option<(Known, bool)>,
     path: Arc<str>,
     content: Arc<[u8]>,
@@ -81,7 +83,8 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
     let mut parsed = ParsedFile { path: file.path.clone(), ..ParsedFile::default() };
     let Some(extension) = extension(&file.path).filter(|_| reads(&file.path)) else { return parsed };
     let path: Arc<str> = Arc::from(file.path.as_str());
-    let manifest = |document: &Document, object| Manifest {
+    let manifest = |document: &Document, object: Object| Manifest {
+        id: object.id(),
         object,
         known: None,
         path: path.clone(),
@@ -135,6 +138,7 @@ fn flatten(mut manifest: Manifest, parsed: &mut ParsedFile) -> bool {
             return false;
         };
         item_manifest.object = Object(map);
+        item_manifest.id = item_manifest.object.id();
         if !flatten(item_manifest, parsed) {
             return false;
         }
@@ -230,6 +234,7 @@ impl Manifest {
     fn clone_origin(&self) -> Self {
         Self {
             object: Object::default(),
+            id: Object::default().id(),
             known: None,
             path: self.path.clone(),
             content: self.content.clone(),

@@ -39,8 +39,8 @@ pub(super) fn unique(drafts: &[Draft], _: &Settings, findings: &mut Findings) {
 }
 
 fn key(draft: &Draft) -> (&str, &str, &str, &str) {
-    let object = draft.object();
-    (draft.namespace(), object.name(), object.kind(), object.group())
+    let id = &draft.manifest.id;
+    (draft.namespace(), &id.name, &id.kind, &id.group)
 }
 
 /// Whether the object is declared `managed: disabled`.
