@@ -14,20 +14,20 @@ const RENDERED: &str = "kustomize-build.yaml";
 /// Files that make a directory one to render.
 const FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
-/// Whether a directory is rendered before it is read.
-pub(crate) fn is_kustomization(root: &Path) -> bool {
-    FILES.iter().any(|name| root.join(name).is_file())
+/// The file because of which a directory is rendered before it is read.
+pub(crate) fn kustomization(root: &Path) -> Option<&'static str> {
+    FILES.into_iter().find(|name| root.join(name).is_file())
 }
 
-/// What `kustomize build` prints for a directory, or what it refuses (KNV1068).
+/// What `kustomize build` prints for a directory with this kustomization, or what it refuses (KNV1068).
 ///
 /// # Errors
 ///
 /// The program is missing.
-pub(crate) fn build(root: &Path) -> anyhow::Result<Result<SourceFile, Finding>> {
+pub(crate) fn build(root: &Path, file: &str) -> anyhow::Result<Result<SourceFile, Finding>> {
     for (program, command) in [("kustomize", "build"), ("kubectl", "kustomize")] {
         match Command::new(program).arg(command).arg(root).output() {
-            Ok(output) => return Ok(rendered(program, command, output)),
+            Ok(output) => return Ok(rendered(program, command, output).map_err(|finding| finding.at_path(file))),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(|| format!("failed to start {program}")),
         }
@@ -41,5 +41,5 @@ fn rendered(program: &str, command: &str, output: Output) -> Result<SourceFile, 
     }
     let words = String::from_utf8_lossy(&output.stderr);
     let message = format!("{program} {command} failed: {}", words.trim());
-    Err(Finding::new(Code::ActionableHydration, message).at_path(FILES[0]))
+    Err(Finding::new(Code::ActionableHydration, message))
 }

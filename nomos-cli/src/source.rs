@@ -139,11 +139,11 @@ fn format(args: &SourceArgs, limits: &Limits<'_>) -> anyhow::Result<SourceFormat
 /// Every manifest file, parsed; what cannot be read is a parsed file that holds only its finding.
 fn read(args: &SourceArgs, format: SourceFormat) -> anyhow::Result<Vec<Arc<ParsedFile>>> {
     let root = &args.path;
-    if kustomize::is_kustomization(root) {
+    if let Some(kustomization) = kustomize::kustomization(root) {
         if format == SourceFormat::Hierarchy {
             bail!("{} holds a kustomization, which needs --source-format=unstructured", root.display());
         }
-        return Ok(match kustomize::build(root)? {
+        return Ok(match kustomize::build(root, kustomization)? {
             Ok(file) => parse_all(&[file]),
             Err(finding) => vec![unreadable(finding)?],
         });
