@@ -221,7 +221,10 @@ async fn during_sync(
     }
     let (first, last) = syncing.await??;
     let took = (last - committed).as_secs_f64();
-    row("commit of every file, seconds to the last live (first)", &format!("{took:.1} ({:.2})", (first - committed).as_secs_f64()));
+    row(
+        "commit of every file, seconds to the last live (first)",
+        &format!("{took:.1} ({:.2})", (first - committed).as_secs_f64()),
+    );
     row("drift while it is applied, ms", &distribution(times));
     Ok(())
 }

@@ -13,9 +13,9 @@ fn main() -> ExitCode {
     let sizes = if sizes.is_empty() { vec![1000, 5000] } else { sizes };
     // kube wants to know which TLS provider to use; a second call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let result = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
-        sizes.into_iter().try_for_each(|size| runtime.block_on(figures::all(size)))
-    });
+    let result = tokio::runtime::Runtime::new()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| sizes.into_iter().try_for_each(|size| runtime.block_on(figures::all(size))));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

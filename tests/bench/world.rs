@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, WatchEvent, WatchParams};
 use kube::Client;
+use kube::api::{Api, WatchEvent, WatchParams};
 use tests::controlplane::ControlPlane;
 use tokio::sync::mpsc;
 

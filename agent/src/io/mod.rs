@@ -10,6 +10,8 @@ pub mod git;
 #[cfg(feature = "cluster")]
 pub mod report;
 #[cfg(feature = "cluster")]
+pub mod repositories;
+#[cfg(feature = "cluster")]
 pub mod serve;
 #[cfg(feature = "cluster")]
 pub mod source;

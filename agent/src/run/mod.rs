@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use crate::api::GitSpec;
 use crate::compile::SourceFormat;
 use crate::io::cluster::Cluster;
+use crate::io::repositories::Repositories;
 use crate::io::serve::{Metrics, serve};
 use crate::io::watch::Watches;
 use crate::metadata::{ROOT_SYNC, SyncId};
@@ -60,6 +61,7 @@ pub struct Flags {
 pub(crate) struct Shared {
     cluster: Arc<Cluster>,
     watches: Arc<Watches>,
+    repositories: Arc<Repositories>,
     metrics: Arc<Metrics>,
     options: Options,
 }
@@ -79,7 +81,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let cluster = Arc::new(Cluster::connect(client).await.context(url)?);
     metrics.ready();
     let watches = Arc::new(Watches::new(Arc::clone(&cluster)));
-    let shared = Arc::new(Shared { cluster, watches, metrics, options });
+    let shared = Arc::new(Shared { cluster, watches, repositories: Arc::default(), metrics, options });
     let stop = stop_signal()?;
     match shared.options.source.clone() {
         Some(flags) => by_flags(shared, flags, stop).await,

@@ -90,7 +90,8 @@ pub(super) async fn run(
     let (reports, messages) = mpsc::unbounded_channel();
     let (restore, restores) = mpsc::channel(1);
     let source = source(&shared, &task.sync, &task.git, task.format, task.period, task.implicit_namespaces);
-    let following = tokio::spawn(follow(source, Arc::clone(&shared.cluster), events.clone(), restores));
+    let (cluster, repositories) = (Arc::clone(&shared.cluster), Arc::clone(&shared.repositories));
+    let following = tokio::spawn(follow(source, cluster, repositories, events.clone(), restores));
     let reporting = tokio::spawn(reporter.run(messages, events.clone()));
     let mut state = State::new(Settings {
         sync: task.sync.clone(),
