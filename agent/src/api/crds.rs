@@ -24,11 +24,6 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
             complete(schema);
         }
     }
-    for crd in crds.iter_mut().filter(|crd| crd.spec.group.ends_with(".k8s.io")) {
-        // The API server takes a CRD of such a group only with a word about its approval.
-        let word = ("api-approved.kubernetes.io".to_owned(), "unapproved, read from repositories only".to_owned());
-        crd.metadata.annotations.get_or_insert_default().extend([word]);
-    }
     crds.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     crds
 }
