@@ -2,12 +2,12 @@
 //! blocking.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub use crate::settings::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings, SourceFormat};
 
-use crate::declared::DeclaredSet;
+use crate::declared::{DeclaredObject, DeclaredSet};
 use crate::finding::Finding;
 use crate::hydrate::stamp::Stamp;
 use crate::hydrate::{self, inherit, namespaces};
@@ -28,17 +28,36 @@ pub struct Compiled {
 /// Name under which a repository is checked for no cluster in particular.
 pub const DEFAULT_CLUSTER: &str = "defaultcluster";
 
+/// Objects of an earlier compilation with the same settings (but for `kinds` and `previous_crds`), so that a manifest that
+/// did not change is not stamped again.
+#[derive(Default)]
+pub struct Stamped(HashMap<Stamping, (Arc<Manifest>, Arc<DeclaredObject>)>);
+
+/// A manifest, by its place in memory (it is kept, so that the place is not used again), the namespace it is put into and
+/// whether its scope is known.
+type Stamping = (usize, Option<Arc<str>>, bool);
+
 /// Compiles a repository for one cluster. The order of files does not matter.
 pub fn compile(files: &[Arc<ParsedFile>], settings: &Settings) -> Compiled {
+    compile_again(files, settings, &mut Stamped::default())
+}
+
+/// The same, after an earlier compilation: what did not change since is taken from `stamped`.
+pub fn compile_again(files: &[Arc<ParsedFile>], settings: &Settings, stamped: &mut Stamped) -> Compiled {
     let mut gates = Gates::default();
-    let declared = declare(files, settings, &mut gates);
+    let declared = declare(files, settings, &mut gates, stamped);
     let mut findings = gates.findings;
     findings.sort_by(|one, other| (one.code, &one.places, one).cmp(&(other.code, &other.places, other)));
     findings.dedup();
     Compiled { declared, findings }
 }
 
-fn declare(files: &[Arc<ParsedFile>], settings: &Settings, gates: &mut Gates) -> Option<DeclaredSet> {
+fn declare(
+    files: &[Arc<ParsedFile>],
+    settings: &Settings,
+    gates: &mut Gates,
+    stamped: &mut Stamped,
+) -> Option<DeclaredSet> {
     let manifests = read(files, settings, gates)?;
     gates.pass(validate::raw(&manifests, settings))?;
 
@@ -58,7 +77,7 @@ fn declare(files: &[Arc<ParsedFile>], settings: &Settings, gates: &mut Gates) ->
     };
     gates.pass(validate::finished(&drafts, settings))?;
     gates.pass(validate::own_namespace(&drafts, settings))?;
-    Some(stamp(&drafts, settings))
+    Some(stamp(&drafts, settings, stamped))
 }
 
 /// All manifests, in the order of files.
@@ -87,11 +106,17 @@ fn walk_tree(drafts: Vec<Draft>, settings: &Settings, gates: &mut Gates) -> Opti
     Some(drafts)
 }
 
-fn stamp(drafts: &[Draft], settings: &Settings) -> DeclaredSet {
+fn stamp(drafts: &[Draft], settings: &Settings, stamped: &mut Stamped) -> DeclaredSet {
     let stamp = Stamp::new(settings);
     let mut set = DeclaredSet::default();
+    let before = std::mem::take(&mut stamped.0);
     for draft in drafts {
-        let declared = Arc::new(stamp.declared(draft));
+        let key = (Arc::as_ptr(&draft.manifest).addr(), draft.placed.clone(), draft.scope == Scope::Unknown);
+        let declared = match before.get(&key) {
+            Some((_, declared)) => Arc::clone(declared),
+            None => Arc::new(stamp.declared(draft)),
+        };
+        stamped.0.insert(key, (Arc::clone(&draft.manifest), Arc::clone(&declared)));
         let disabled = draft.object().annotation(annotation::MANAGED) == Some("disabled");
         if disabled {
             set.disabled.insert(declared.id.clone());

@@ -108,6 +108,10 @@ impl Work {
         (self.applied, self.pruned) = (0, 0);
     }
 
+    fn is_repairing(&self) -> bool {
+        self.running.keys().next().is_some_and(|place| place.class == Class::Repair)
+    }
+
     pub(super) fn is_auditing(&self) -> bool {
         !self.audits.is_empty() || !self.auditing.is_empty()
     }
@@ -327,6 +331,8 @@ impl State {
             let limit = match place.class {
                 _ if self.work.pauses > 0 => 1,
                 Class::Repair => self.settings.in_flight + self.settings.in_flight / 4,
+                // Repairs are not to wait behind the commit's own writes in the API server either.
+                _ if self.work.is_repairing() => self.settings.in_flight / 4,
                 Class::Sync | Class::Prune => self.settings.in_flight,
             };
             if self.work.in_flight.len() >= limit || self.must_wait_for_others(place) {
@@ -389,7 +395,7 @@ impl State {
         if !matches!(self.declared(id), Declared::Object(_)) {
             return None;
         }
-        self.order.after.get(id)?.iter().find(|dependency| !self.is_ready(dependency)).cloned()
+        self.order.after(id).into_iter().find(|dependency| !self.is_ready(dependency))
     }
 
     fn is_ready(&self, id: &ObjectId) -> bool {

@@ -5,14 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc};
 
 use super::cluster::Cluster;
 use super::git::{BlobId, Commit, GitError, Remote, Store, Want, watch};
 use super::repositories::{Repositories, Repository};
-use crate::compile::{Settings, compile};
+use crate::compile::{Settings, Stamped, compile_again};
 use crate::engine::Event;
 use crate::finding::{Code, Finding};
 use crate::object::GroupKind;
@@ -50,6 +50,7 @@ struct Reader {
     repository: Option<Repository>,
     parsed: BTreeMap<String, (BlobId, Arc<ParsedFile>)>,
     previous_crds: BTreeSet<GroupKind>,
+    stamped: Stamped,
 }
 
 /// Follows `source` for as long as the receiver of events lives.
@@ -69,6 +70,7 @@ pub async fn follow(
         repository: None,
         parsed: BTreeMap::new(),
         previous_crds: BTreeSet::new(),
+        stamped: Stamped::default(),
     }));
     let mut at: Option<Commit> = None;
     let mut failed = false;
@@ -175,7 +177,12 @@ impl Reader {
 
     fn compile(&mut self, commit: Commit, kinds: KindScopes) -> Event {
         match self.read(commit) {
-            Ok((files, findings)) => self.compiled(commit, &files, findings, kinds),
+            Ok((files, findings)) => {
+                let start = Instant::now();
+                let event = self.compiled(commit, &files, findings, kinds);
+                tracing::debug!(%commit, files = files.len(), milliseconds = start.elapsed().as_millis(), "compiled");
+                event
+            }
             Err(error) => Event::SourceFailed(error.finding()),
         }
     }
@@ -197,7 +204,7 @@ impl Reader {
     ) -> Event {
         let settings =
             Settings { kinds: Ok(kinds), previous_crds: self.previous_crds.clone(), ..self.source.settings.clone() };
-        let compiled = compile(files, &settings);
+        let compiled = compile_again(files, &settings, &mut self.stamped);
         let unreadable = findings.iter().any(|finding| finding.code.blocks());
         findings.extend(compiled.findings);
         let declared = compiled.declared.filter(|_| !unreadable).map(Arc::new);
@@ -209,10 +216,12 @@ impl Reader {
 
     /// The files of a commit; those that did not change since the commit before are not read again.
     fn read(&mut self, commit: Commit) -> Result<(Vec<Arc<ParsedFile>>, Vec<Finding>), GitError> {
+        let start = Instant::now();
         let dir = self.source.dir.clone();
         let before = std::mem::take(&mut self.parsed);
         let read = self.repository()?.with(|store| read(store, commit, &dir, before))?;
         self.parsed = read.parsed;
+        tracing::debug!(%commit, milliseconds = start.elapsed().as_millis(), "read");
         Ok((read.files, read.findings))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::declared::DeclaredSet;
+use crate::declared::{DeclaredObject, DeclaredSet};
 use crate::finding::{Code, Finding};
 use crate::metadata::annotation;
 use crate::object::{GroupKind, ObjectId};
@@ -42,29 +42,47 @@ pub fn rank(id: &ObjectId) -> u32 {
     at.and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)
 }
 
-/// What has to be ready before what.
+/// What has to be ready before what, in one declared set.
 #[derive(Clone, Debug, Default)]
 pub struct Order {
-    /// For each object that has to wait: for what.
-    pub after: BTreeMap<ObjectId, Vec<ObjectId>>,
+    /// The CRD that defines a kind.
+    crds: BTreeMap<GroupKind, ObjectId>,
+    namespaces: BTreeSet<String>,
+    depends_on: BTreeMap<ObjectId, Vec<ObjectId>>,
+    /// Of what `depends_on` reaches; everything else waits for its Namespace or CRD at the most.
     levels: BTreeMap<ObjectId, u32>,
 }
 
 impl Order {
+    /// What an object has to wait for: its CRD, its Namespace and what its `depends-on` annotation names, where the set
+    /// declares them.
+    pub fn after(&self, id: &ObjectId) -> Vec<ObjectId> {
+        let crd = if self.crds.is_empty() { None } else { self.crds.get(&id.group_kind()).cloned() };
+        let namespace = namespace_of(id).filter(|namespace| self.namespaces.contains(&namespace.name));
+        let named = self.depends_on.get(id).into_iter().flatten().cloned();
+        crd.into_iter().chain(namespace).chain(named).collect()
+    }
+
     /// Length of the longest chain of dependencies below an object; 0 for one that waits for nothing.
     pub fn level(&self, id: &ObjectId) -> u32 {
-        self.levels.get(id).copied().unwrap_or(0)
+        let waits = |id: &ObjectId| {
+            (!self.crds.is_empty() && self.crds.contains_key(&id.group_kind()))
+                || self.namespaces.contains(&id.namespace)
+        };
+        self.levels.get(id).copied().unwrap_or_else(|| u32::from(waits(id)))
     }
 }
 
-/// Dependencies of a declared set: an object waits for its CRD, its Namespace and what its `depends-on` annotation names,
-/// where the set declares them. Cycles and references that lead nowhere are findings.
+/// The order of a declared set. Cycles, references that lead nowhere and what cannot be waited for are findings.
 pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
-    let crds: BTreeMap<GroupKind, &ObjectId> =
-        set.objects.values().filter(|o| o.id.is_crd()).filter_map(|o| Some((o.defined_kind()?, &o.id))).collect();
+    let mut order = Order::default();
     let mut findings = Vec::new();
-    let mut after: BTreeMap<ObjectId, Vec<ObjectId>> = BTreeMap::new();
     for object in set.objects.values() {
+        if object.id.is_namespace() {
+            order.namespaces.insert(object.id.name.clone());
+        } else if let Some(kind) = object.defined_kind() {
+            order.crds.insert(kind, object.id.clone());
+        }
         if object.annotation(annotation::APPLY_TIME_MUTATION).is_some() {
             let message = format!("{} of {} is not supported", annotation::APPLY_TIME_MUTATION, object.id);
             findings.push(
@@ -73,43 +91,40 @@ pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
                     .at(object.place()),
             );
         }
-        let mut waits = Vec::new();
-        waits.extend(crds.get(&object.id.group_kind()).map(|id| (*id).clone()));
-        waits.extend(namespace_of(&object.id).filter(|id| set.objects.contains_key(id)));
-        match object.annotation(annotation::DEPENDS_ON).map(|text| depends_on(&text)) {
-            Some(Ok(ids)) => {
-                for id in &ids {
-                    if !set.objects.contains_key(id) {
-                        let message = format!("{} depends on {id}, which is not declared here", object.id);
-                        findings.push(
-                            Finding::new(Code::Applier, message)
-                                .hint(format!("declare it, or remove it from {}", annotation::DEPENDS_ON))
-                                .at(object.place()),
-                        );
-                    }
+        if let Some(text) = object.annotation(annotation::DEPENDS_ON) {
+            match named(object, &text, set) {
+                Ok(ids) => {
+                    order.depends_on.insert(object.id.clone(), ids);
                 }
-                waits.extend(ids);
+                Err(finding) => findings.push(finding),
             }
-            Some(Err(reason)) => findings.push(
-                Finding::new(Code::Applier, format!("{} of {}: {reason}", annotation::DEPENDS_ON, object.id))
-                    .hint("write group/namespaces/<namespace>/<kind>/<name>, or group/<kind>/<name>, comma separated")
-                    .at(object.place()),
-            ),
-            None => {}
-        }
-        if !waits.is_empty() {
-            after.insert(object.id.clone(), waits);
         }
     }
-    let (levels, cyclic) = levels(&after);
-    if !cyclic.is_empty() {
-        let names: Vec<String> = cyclic.iter().map(ToString::to_string).collect();
+    let cycle = order.find_levels();
+    if !cycle.is_empty() {
+        let names: Vec<String> = cycle.iter().map(ToString::to_string).collect();
         let mut finding = Finding::new(Code::Applier, format!("cyclic dependency: {}", names.join(" -> ")))
             .hint(format!("remove one {} annotation of the cycle", annotation::DEPENDS_ON));
-        finding.places = cyclic.iter().filter_map(|id| Some(set.objects.get(id)?.place())).collect();
+        finding.places = cycle.iter().filter_map(|id| Some(set.objects.get(id)?.place())).collect();
         findings.push(finding);
     }
-    if findings.is_empty() { Ok(Order { after, levels }) } else { Err(findings) }
+    if findings.is_empty() { Ok(order) } else { Err(findings) }
+}
+
+/// What a `depends-on` annotation names.
+fn named(object: &DeclaredObject, text: &str, set: &DeclaredSet) -> Result<Vec<ObjectId>, Finding> {
+    let finding = |message: String, hint: String| Finding::new(Code::Applier, message).hint(hint).at(object.place());
+    let ids = depends_on(text).map_err(|reason| {
+        let hint = "write group/namespaces/<namespace>/<kind>/<name>, or group/<kind>/<name>, comma separated";
+        finding(format!("{} of {}: {reason}", annotation::DEPENDS_ON, object.id), hint.to_owned())
+    })?;
+    match ids.iter().find(|id| !set.objects.contains_key(*id)) {
+        None => Ok(ids),
+        Some(id) => Err(finding(
+            format!("{} depends on {id}, which is not declared here", object.id),
+            format!("declare it, or remove it from {}", annotation::DEPENDS_ON),
+        )),
+    }
 }
 
 /// The Namespace that an object lives in.
@@ -140,49 +155,92 @@ fn depends_on(text: &str) -> Result<Vec<ObjectId>, String> {
     Ok(ids)
 }
 
-/// Kahn's algorithm; what remains lies on a cycle or behind one.
-fn levels(after: &BTreeMap<ObjectId, Vec<ObjectId>>) -> (BTreeMap<ObjectId, u32>, Vec<ObjectId>) {
-    let mut before: BTreeMap<&ObjectId, Vec<&ObjectId>> = BTreeMap::new();
-    let mut open: BTreeMap<&ObjectId, usize> = BTreeMap::new();
-    for (id, waits) in after {
-        open.insert(id, waits.len());
-        for wait in waits {
-            open.entry(wait).or_insert(0);
-            before.entry(wait).or_default().push(id);
-        }
-    }
-    for (id, waits) in after {
-        open.insert(id, waits.len());
-    }
-    let mut levels: BTreeMap<ObjectId, u32> = BTreeMap::new();
-    let mut free: Vec<&ObjectId> = open.iter().filter(|(_, count)| **count == 0).map(|(id, _)| *id).collect();
-    while let Some(id) = free.pop() {
-        open.remove(id);
-        let next = levels.get(id).copied().unwrap_or(0) + 1;
-        for dependent in before.get(id).into_iter().flatten() {
-            let level = levels.entry((*dependent).clone()).or_insert(0);
-            *level = next.max(*level);
-            if let Some(count) = open.get_mut(dependent) {
-                *count -= 1;
-                if *count == 0 {
-                    free.push(dependent);
+impl Order {
+    /// Fills in the levels of everything that `depends_on` reaches, and returns one cycle if there is any.
+    fn find_levels(&mut self) -> Vec<ObjectId> {
+        let starts: Vec<ObjectId> = self.depends_on.keys().cloned().collect();
+        let mut path = Vec::new();
+        for start in starts {
+            // A stack of objects with what is left to look at below each: deep chains are no problem.
+            let mut stack = vec![(start.clone(), self.after(&start))];
+            path.clear();
+            path.push(start);
+            while let Some((id, left)) = stack.last_mut() {
+                match left.pop() {
+                    Some(next) if self.levels.contains_key(&next) => {}
+                    Some(next) => {
+                        if let Some(at) = path.iter().position(|seen| *seen == next) {
+                            return path.split_off(at);
+                        }
+                        path.push(next.clone());
+                        let below = self.after(&next);
+                        stack.push((next, below));
+                    }
+                    None => {
+                        let id = id.clone();
+                        let level = self.after(&id).iter().map(|below| self.level(below) + 1).max().unwrap_or(0);
+                        self.levels.insert(id, level);
+                        stack.pop();
+                        path.pop();
+                    }
                 }
             }
         }
+        Vec::new()
     }
-    (levels, on_cycle(&open.keys().map(|id| (*id).clone()).collect(), after))
 }
 
-/// One cycle among objects of which each waits for another of them, in order.
-fn on_cycle(open: &BTreeSet<ObjectId>, after: &BTreeMap<ObjectId, Vec<ObjectId>>) -> Vec<ObjectId> {
-    let mut path: Vec<ObjectId> = Vec::new();
-    let mut at = open.first().cloned();
-    while let Some(id) = at {
-        if let Some(start) = path.iter().position(|seen| *seen == id) {
-            return path.split_off(start);
-        }
-        at = after.get(&id).and_then(|waits| waits.iter().find(|wait| open.contains(*wait))).cloned();
-        path.push(id);
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::object::Object;
+
+    fn set(objects: &[(&str, &str, &str)]) -> DeclaredSet {
+        let declared = objects.iter().map(|(kind, name, depends_on)| {
+            let namespace = if *kind == "Namespace" { "" } else { "ns" };
+            let object: Object = serde_json::from_value(json!({
+                "apiVersion": "v1", "kind": kind,
+                "metadata": {"name": name, "namespace": namespace, "annotations": {annotation::DEPENDS_ON: depends_on}},
+            }))
+            .expect("a map");
+            let mut object = object;
+            if depends_on.is_empty() {
+                object.remove_annotation(annotation::DEPENDS_ON);
+            }
+            let declared = DeclaredObject::new(object, None, false);
+            (declared.id.clone(), Arc::new(declared))
+        });
+        DeclaredSet { objects: declared.collect(), ..DeclaredSet::default() }
     }
-    Vec::new()
+
+    fn id(name: &str) -> ObjectId {
+        ObjectId::new(&GroupKind::new("", "ConfigMap"), "ns", name)
+    }
+
+    #[test]
+    fn chains_have_levels() {
+        let set = set(&[
+            ("Namespace", "ns", ""),
+            ("ConfigMap", "a", ""),
+            ("ConfigMap", "b", "/namespaces/ns/ConfigMap/a"),
+            ("ConfigMap", "c", "/namespaces/ns/ConfigMap/b, /namespaces/ns/ConfigMap/a"),
+        ]);
+        let order = order(&set).expect("no findings");
+        assert_eq!(["a", "b", "c"].map(|name| order.level(&id(name))), [1, 2, 3]);
+        assert_eq!(order.after(&id("c")).len(), 3);
+    }
+
+    #[test]
+    fn cycles_and_dangling_references_are_findings() {
+        let cyclic =
+            set(&[("ConfigMap", "a", "/namespaces/ns/ConfigMap/b"), ("ConfigMap", "b", "/namespaces/ns/ConfigMap/a")]);
+        let findings = order(&cyclic).expect_err("a cycle");
+        assert!(findings[0].message.starts_with("cyclic dependency: configmap/ns/a -> configmap/ns/b"), "{findings:?}");
+        let dangling = set(&[("ConfigMap", "a", "/namespaces/ns/ConfigMap/b"), ("ConfigMap", "c", "nonsense")]);
+        assert_eq!(order(&dangling).expect_err("two mistakes").len(), 2);
+    }
 }

@@ -25,7 +25,7 @@ use crate::scope::KindScopes;
 use crate::status::About;
 
 /// Requests in flight for one sync: more only make the API server slower.
-const IN_FLIGHT: usize = 32;
+const IN_FLIGHT: usize = 20;
 /// Events that may wait for the engine.
 const BACKLOG: usize = 1024;
 
@@ -118,7 +118,10 @@ pub(super) async fn run(
     };
     let once = shared.options.once;
     let mut stop_at: Option<tokio::time::Instant> = None;
-    let mut audits = tokio::time::interval_at(tokio::time::Instant::now() + shared.options.audit_period, shared.options.audit_period);
+    let mut audits = tokio::time::interval_at(
+        tokio::time::Instant::now() + shared.options.audit_period,
+        shared.options.audit_period,
+    );
     let ended = loop {
         let wake = state.next_wake().map(tokio::time::Instant::from_std);
         let event = tokio::select! {
