@@ -88,7 +88,9 @@ mod tests {
     #[test]
     fn shows_declared_fields_only() {
         let declared = object(json!({"kind": "X", "spec": {"a": 1, "b": [1, 2]}, "metadata": {"labels": {"x": "1"}}}));
-        let live = object(json!({"kind": "X", "spec": {"a": 2, "b": [1, 2], "c": 3}, "metadata": {"uid": "u", "labels": {"y": "2"}}}));
+        let live = object(
+            json!({"kind": "X", "spec": {"a": 2, "b": [1, 2], "c": 3}, "metadata": {"uid": "u", "labels": {"y": "2"}}}),
+        );
         let diff = repair(&declared, &live);
         let changed: Vec<&str> = diff.lines().filter(|l| l.starts_with(['+', '-'])).collect();
         assert_eq!(changed, ["-  labels: {}", "+  labels:", "+    x: '1'", "-  a: 2", "+  a: 1"]);
@@ -96,7 +98,8 @@ mod tests {
 
     #[test]
     fn secrets_stay_secret() {
-        let declared = object(json!({"kind": "Secret", "apiVersion": "v1", "data": {"a": "aGlkZGVu", "b": "c2FtZQ=="}}));
+        let declared =
+            object(json!({"kind": "Secret", "apiVersion": "v1", "data": {"a": "aGlkZGVu", "b": "c2FtZQ=="}}));
         let live = object(json!({"kind": "Secret", "apiVersion": "v1", "data": {"a": "c3RvbGVu", "b": "c2FtZQ=="}}));
         let diff = repair(&declared, &live);
         assert!(diff.contains("-  a: '*** (before)'") && diff.contains("+  a: '*** (declared)'"), "{diff}");

@@ -46,13 +46,16 @@ impl Health {
 pub fn is_always_current(id: &ObjectId) -> bool {
     matches!(
         (id.group.as_str(), id.kind.as_str()),
-        (
-            "",
-            "Namespace" | "ConfigMap" | "Secret" | "ServiceAccount" | "LimitRange" | "ResourceQuota" | "Endpoints"
-        ) | (
-            "rbac.authorization.k8s.io" | "networking.k8s.io" | "storage.k8s.io" | "scheduling.k8s.io" | "node.k8s.io",
-            _
-        ) | ("admissionregistration.k8s.io" | "discovery.k8s.io", _)
+        ("", "Namespace" | "ConfigMap" | "Secret" | "ServiceAccount" | "LimitRange" | "ResourceQuota" | "Endpoints")
+            | (
+                "rbac.authorization.k8s.io"
+                    | "networking.k8s.io"
+                    | "storage.k8s.io"
+                    | "scheduling.k8s.io"
+                    | "node.k8s.io",
+                _
+            )
+            | ("admissionregistration.k8s.io" | "discovery.k8s.io", _)
             | ("batch", "CronJob")
     )
 }
@@ -164,10 +167,7 @@ fn replicas(object: &Object) -> i64 {
 
 /// The first count that falls short.
 fn short_of(wanted: i64, counts: &[(&str, i64)]) -> Option<Health> {
-    counts
-        .iter()
-        .find(|(_, count)| *count < wanted)
-        .map(|(name, count)| progress(format!("{name}: {count}/{wanted}")))
+    counts.iter().find(|(_, count)| *count < wanted).map(|(name, count)| progress(format!("{name}: {count}/{wanted}")))
 }
 
 fn deployment(object: &Object, status: &Status<'_>) -> Health {
@@ -313,11 +313,31 @@ mod tests {
     #[test]
     fn kinds_by_their_rules() {
         check(json!({"kind": "ConfigMap", "apiVersion": "v1"}), "Current", None);
-        check(json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"deletionTimestamp": "x"}}), "Terminating", None);
-        check(json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1", "status": {"phase": "Pending"}}), "InProgress", Some("phase is \"Pending\", not \"Bound\""));
-        check(json!({"kind": "X", "apiVersion": "a/v1", "status": {"conditions": [{"type": "Ready", "status": "False", "message": "no"}]}}), "InProgress", Some("no"));
-        check(json!({"kind": "X", "apiVersion": "a/v1", "metadata": {"generation": 2}, "status": {"observedGeneration": 1}}), "InProgress", Some("generation 2 is not observed yet, only 1"));
-        check(json!({"kind": "X", "apiVersion": "a/v1", "status": {"conditions": [{"type": "Stalled", "status": "True", "reason": "Bad"}]}}), "Failed", Some("Bad"));
+        check(
+            json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"deletionTimestamp": "x"}}),
+            "Terminating",
+            None,
+        );
+        check(
+            json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1", "status": {"phase": "Pending"}}),
+            "InProgress",
+            Some("phase is \"Pending\", not \"Bound\""),
+        );
+        check(
+            json!({"kind": "X", "apiVersion": "a/v1", "status": {"conditions": [{"type": "Ready", "status": "False", "message": "no"}]}}),
+            "InProgress",
+            Some("no"),
+        );
+        check(
+            json!({"kind": "X", "apiVersion": "a/v1", "metadata": {"generation": 2}, "status": {"observedGeneration": 1}}),
+            "InProgress",
+            Some("generation 2 is not observed yet, only 1"),
+        );
+        check(
+            json!({"kind": "X", "apiVersion": "a/v1", "status": {"conditions": [{"type": "Stalled", "status": "True", "reason": "Bad"}]}}),
+            "Failed",
+            Some("Bad"),
+        );
     }
 
     #[test]

@@ -120,7 +120,8 @@ fn resource_status(resource: &ResourceState, before: &ResourceGroupStatus, now: 
     // A message that stays keeps its time.
     let old = before.resource_statuses.iter().find(|old| old.id == status.id);
     for condition in &mut status.conditions {
-        let same = old.and_then(|old| old.conditions.iter().find(|c| c.kind == condition.kind && c.message == condition.message));
+        let same = old
+            .and_then(|old| old.conditions.iter().find(|c| c.kind == condition.kind && c.message == condition.message));
         if let Some(same) = same {
             condition.last_transition_time.clone_from(&same.last_transition_time);
         }

@@ -37,6 +37,7 @@
 //!    objects fail.
 
 pub mod object;
+pub mod yaml;
 pub mod metadata;
 pub mod finding;
 pub mod api;

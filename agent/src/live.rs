@@ -36,11 +36,7 @@ pub struct Observed {
 impl Observed {
     /// The metadata of a whole object.
     pub fn of(object: &Object) -> Self {
-        object
-            .0
-            .get("metadata")
-            .and_then(|metadata| serde_json::from_value(metadata.clone()).ok())
-            .unwrap_or_default()
+        object.0.get("metadata").and_then(|metadata| serde_json::from_value(metadata.clone()).ok()).unwrap_or_default()
     }
 
     /// `resourceVersion` as the ever-growing number that it is since Kubernetes 1.35 says so
@@ -149,7 +145,11 @@ impl Live {
         let standing = match (entry, before, declared) {
             (None, _, _) => Standing::Lost(Box::new([])),
             (Some(_), Some(b), _) if b.entry == digest && b.standing == Standing::Ours => {
-                if b.others == others { Standing::Ours } else { Standing::Unsure }
+                if b.others == others {
+                    Standing::Ours
+                } else {
+                    Standing::Unsure
+                }
             }
             // The declared form is about to change anyway: its new fields are not in the entry yet.
             (Some(entry), before, Some(declared)) if hash != Some(&declared.hash) => match before {

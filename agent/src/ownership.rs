@@ -276,8 +276,7 @@ impl Walk {
         let mut best: Option<Coverage> = None;
         for (label, node) in item_nodes(item, parent) {
             self.path.push_str(&label);
-            let mut inner =
-                Walk { free_form: self.free_form, path: self.path.clone(), found: Coverage::default() };
+            let mut inner = Walk { free_form: self.free_form, path: self.path.clone(), found: Coverage::default() };
             match item {
                 // The keys of an item are fields of it: without any the item is nobody's but for its presence.
                 Value::Object(map) => map.iter().for_each(|(key, value)| inner.field(key, value, node)),
@@ -516,7 +515,11 @@ mod tests {
         check("/f:metadata/f:labels", "f:x", &[".metadata.labels"]);
         check("/f:metadata", "f:labels", &[".metadata.labels"]);
         check("/f:spec", "f:selector", &[".spec.selector"]);
-        check("/f:spec/f:ports", "k:{\"port\":53,\"protocol\":\"UDP\"}", &[".spec.ports[{\"port\":53,\"protocol\":\"UDP\"}]"]);
+        check(
+            "/f:spec/f:ports",
+            "k:{\"port\":53,\"protocol\":\"UDP\"}",
+            &[".spec.ports[{\"port\":53,\"protocol\":\"UDP\"}]"],
+        );
         check(
             "/f:spec/f:ports/k:{\"port\":53,\"protocol\":\"UDP\"}",
             "f:protocol",

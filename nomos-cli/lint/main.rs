@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! The program `nomos-lint`: nomos without a cluster.
+
+fn main() -> std::process::ExitCode {
+    nomos_cli::main()
+}

@@ -1,1 +1,105 @@
-//! x
+//! The `nomos` command line: checks repositories, shows the state of clusters.
+//!
+//! [`run`] is the whole program as a function of its arguments and a [`Console`], so that tests call it in their own process.
+//! Exit status: 0 fine, 1 something was found, 2 it could not run.
+
+mod columns;
+mod commands;
+mod console;
+#[cfg(feature = "cluster")]
+mod contexts;
+mod kinds;
+mod kustomize;
+mod output;
+mod source;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use commands::{explain, hydrate, init, status, version, vet};
+pub use console::{Console, Environment, Paint, main};
+
+/// Everything is as it should be.
+pub const FINE: u8 = 0;
+/// The command ran and found something: mistakes, or a cluster that is not in sync.
+pub const FOUND: u8 = 1;
+/// The command could not run.
+pub const FAILED: u8 = 2;
+
+/// Checks repositories and shows the state of clusters.
+#[derive(Parser)]
+#[command(name = "nomos", disable_version_flag = true, max_term_width = 100)]
+struct Cli {
+    /// Kubeconfig file [default: $KUBECONFIG, then $HOME/.kube/config, then the cluster around this process]
+    #[arg(long, global = true, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Print the version of nomos
+    #[arg(long)]
+    version: bool,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Explain(explain::Explain),
+    Hydrate(hydrate::Hydrate),
+    Init(init::Init),
+    Status(status::Status),
+    Version(version::Version),
+    Vet(vet::Vet),
+}
+
+/// Runs one command line (the first argument is the program's name) and returns its exit status.
+pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, console),
+    };
+    if cli.version {
+        console.print(&format!("{}\n", env!("CARGO_PKG_VERSION")));
+        return FINE;
+    }
+    let kubeconfig = cli.kubeconfig.as_deref();
+    let result = match &cli.command {
+        Some(Command::Explain(command)) => explain::run(command, console),
+        Some(Command::Hydrate(command)) => hydrate::run(command, kubeconfig, console),
+        Some(Command::Init(command)) => init::run(command, console),
+        Some(Command::Status(command)) => status::run(command, kubeconfig, console),
+        Some(Command::Version(command)) => version::run(command, kubeconfig, console),
+        Some(Command::Vet(command)) => vet::run(command, kubeconfig, console),
+        None => {
+            console.print(&Cli::command().render_help().to_string());
+            Ok(FINE)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        console.error(&format!("{error:#}"));
+        FAILED
+    })
+}
+
+/// Help goes to standard output, a mistake to standard error.
+fn usage(error: &clap::Error, console: &mut Console<'_>) -> u8 {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        console.note(&text);
+        FAILED
+    } else {
+        console.print(&text);
+        FINE
+    }
+}
+
+/// Reads the value of a flag such as `--timeout 1m30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    agent::api::parse_duration(text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -141,9 +141,9 @@ impl State {
         let inventory = self.inventory().filter(|(_, live)| !live.terminating).count();
         let namespaces = self.inventory().filter(|(id, live)| id.is_namespace() && !live.terminating).count();
         let prune = Prune { inventory, namespaces, deletions };
-        prune
-            .is_large()
-            .then(|| prune.finding(&candidate.commit, &self.settings.how_to_approve.replace("COMMIT", &candidate.commit)))
+        prune.is_large().then(|| {
+            prune.finding(&candidate.commit, &self.settings.how_to_approve.replace("COMMIT", &candidate.commit))
+        })
     }
 
     fn activate(&mut self, candidate: Candidate, now: Instant, out: &mut Vec<Command>) {

@@ -119,7 +119,11 @@ impl State {
 
     /// Whether the commit in force is applied without errors.
     pub(super) fn is_clean(&self) -> bool {
-        self.declared.is_some() && self.held.is_none() && self.source.findings.is_empty() && self.sync_findings().is_empty() && !self.work.is_pending()
+        self.declared.is_some()
+            && self.held.is_none()
+            && self.source.findings.is_empty()
+            && self.sync_findings().is_empty()
+            && !self.work.is_pending()
     }
 
     fn announce(&mut self, out: &mut Vec<Command>) {
@@ -150,7 +154,8 @@ impl State {
     fn sync_findings(&self) -> Vec<Finding> {
         let mut findings: Vec<Finding> = self.work.conflicts.values().cloned().collect();
         for (id, heat) in self.work.fights() {
-            let message = format!("{id} is changed about {heat:.0} times a minute by somebody else and put back each time");
+            let message =
+                format!("{id} is changed about {heat:.0} times a minute by somebody else and put back each time");
             let hint = "stop the other controller, or take the fields it writes out of the repository";
             findings.push(self.about(Finding::new(Code::Fight, message).hint(hint), id));
         }
@@ -183,7 +188,9 @@ impl State {
                 id: id.clone(),
                 health: match live {
                     Some(live) if live.terminating => Health::Terminating,
-                    Some(live) if live.health == Health::Unknown && crate::health::is_always_current(id) => Health::Current,
+                    Some(live) if live.health == Health::Unknown && crate::health::is_always_current(id) => {
+                        Health::Current
+                    }
                     Some(live) => live.health.clone(),
                     None => Health::Unknown,
                 },

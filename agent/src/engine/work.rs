@@ -263,10 +263,7 @@ impl State {
     fn conflict(&mut self, id: &ObjectId, manager: &str) {
         self.queue.remove(id);
         let Some(declared) = self.declared_form(id) else { return };
-        let message = format!(
-            "{id} is managed by {manager:?}, so {:?} leaves it alone",
-            self.settings.sync.manager()
-        );
+        let message = format!("{id} is managed by {manager:?}, so {:?} leaves it alone", self.settings.sync.manager());
         let finding = Finding::new(Code::ManagementConflict, message)
             .hint("declare the object in one source only; the other sync releases it when it is removed there")
             .at(declared.place());
@@ -513,7 +510,8 @@ impl State {
     fn failed(&mut self, id: &ObjectId, failure: Failure, place: Place, now: Instant, out: &mut Vec<Command>) {
         if let Retry::Server(patience) = failure.retry {
             self.work.pauses += u32::from(self.work.paused.is_none());
-            let pause = backoff(Duration::from_millis(250), self.work.pauses).min(Duration::from_secs(30)).max(patience);
+            let pause =
+                backoff(Duration::from_millis(250), self.work.pauses).min(Duration::from_secs(30)).max(patience);
             self.work.paused = Some(now + pause);
             let place = Place::of(place.class, id, &self.order);
             self.queue.push(place, id.clone());

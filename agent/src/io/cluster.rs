@@ -187,29 +187,42 @@ impl ApiError {
         const AWAY: &str = "the agent tries again by itself until the API server answers";
         let status = match self {
             Self::Unserved(_) => {
-                return (Code::UnknownKind, Retry::Soon, "install the CRD of this kind, or declare it in the repository");
+                return (
+                    Code::UnknownKind,
+                    Retry::Soon,
+                    "install the CRD of this kind, or declare it in the repository",
+                );
             }
             Self::Unreachable(_) => return (Code::ApiServer, Retry::Server(Duration::ZERO), AWAY),
             Self::Refused(status) => status,
         };
         let asked = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-        let terminating = status.details.as_ref().is_some_and(|details| {
-            details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
-        });
+        let terminating = status
+            .details
+            .as_ref()
+            .is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"));
         match StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR) {
             StatusCode::FORBIDDEN if terminating => (Code::Applier, Retry::Soon, "wait until the Namespace is gone"),
-            StatusCode::UNAUTHORIZED => (Code::ApiServer, Retry::Server(Duration::from_secs(5)), "check the agent's credentials"),
-            StatusCode::FORBIDDEN => {
-                (Code::InsufficientPermission, Retry::Object, "grant the agent this permission, or correct what an admission policy refuses")
+            StatusCode::UNAUTHORIZED => {
+                (Code::ApiServer, Retry::Server(Duration::from_secs(5)), "check the agent's credentials")
             }
-            StatusCode::CONFLICT => (Code::ResourceConflict, Retry::Soon, "the agent decides again on the newest version"),
+            StatusCode::FORBIDDEN => (
+                Code::InsufficientPermission,
+                Retry::Object,
+                "grant the agent this permission, or correct what an admission policy refuses",
+            ),
+            StatusCode::CONFLICT => {
+                (Code::ResourceConflict, Retry::Soon, "the agent decides again on the newest version")
+            }
             StatusCode::NOT_FOUND => (Code::Applier, Retry::Soon, "the Namespace or the kind does not exist yet"),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
                 (Code::ApiServer, Retry::Server(Duration::from_secs(u64::from(asked))), AWAY)
             }
-            StatusCode::INTERNAL_SERVER_ERROR if status.message.contains("failed to create typed patch object") => {
-                (Code::Applier, Retry::Object, "correct the field in the manifest: the kind's schema does not have it so")
-            }
+            StatusCode::INTERNAL_SERVER_ERROR if status.message.contains("failed to create typed patch object") => (
+                Code::Applier,
+                Retry::Object,
+                "correct the field in the manifest: the kind's schema does not have it so",
+            ),
             StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => {
                 (Code::Applier, Retry::Object, "correct the manifest as the message says")
             }

@@ -115,7 +115,9 @@ fn depends_on(text: &str) -> Result<Vec<ObjectId>, String> {
     for reference in text.split(',').map(str::trim) {
         let parts: Vec<&str> = reference.split('/').collect();
         let id = match parts.as_slice() {
-            [group, "namespaces", namespace, kind, name] => ObjectId::new(&GroupKind::new(group, kind), namespace, name),
+            [group, "namespaces", namespace, kind, name] => {
+                ObjectId::new(&GroupKind::new(group, kind), namespace, name)
+            }
             [group, kind, name] => ObjectId::new(&GroupKind::new(group, kind), "", name),
             _ => return Err(format!("{reference:?} is no reference to an object")),
         };

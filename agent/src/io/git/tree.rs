@@ -59,7 +59,13 @@ pub(super) fn read(repo: &Repository, entry: &Entry, shown: &str) -> Result<Resu
 }
 
 /// The same with another bound.
-pub(super) fn bounded(repo: &Repository, commit: Commit, dir: &str, shown: &str, limit: usize) -> Result<Tree, GitError> {
+pub(super) fn bounded(
+    repo: &Repository,
+    commit: Commit,
+    dir: &str,
+    shown: &str,
+    limit: usize,
+) -> Result<Tree, GitError> {
     let failed = |error| from_gix(&error, shown, &format!("read the files of commit {commit} of"));
     let root = repo.find_object(commit.0).and_then(|object| object.peel_to_tree()).map_err(failed)?.id;
     let mut trees = Trees { repo, root, directories: HashMap::new() };

@@ -1,0 +1,63 @@
+//! Text in columns, and data as JSON or YAML: what every listing is printed with.
+
+use serde::Serialize;
+
+/// How a listing is printed instead of as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Data {
+    /// One JSON document.
+    Json,
+    /// One YAML document.
+    Yaml,
+}
+
+impl Data {
+    /// The value as text that ends with a newline.
+    pub(crate) fn text<T: Serialize>(self, value: &T) -> anyhow::Result<String> {
+        Ok(match self {
+            Self::Json => serde_json::to_string_pretty(value)? + "\n",
+            Self::Yaml => serde_yaml::to_string(value)?,
+        })
+    }
+}
+
+/// Space between two columns.
+const GAP: usize = 3;
+
+/// The width of each column: its longest cell, the gap not included.
+pub(crate) fn widths<S: AsRef<str>>(rows: &[Vec<S>]) -> Vec<usize> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    (0..columns)
+        .map(|i| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.as_ref().chars().count()).max().unwrap_or(0))
+        .collect()
+}
+
+/// One line of cells, each padded to its column's width, without trailing space or newline.
+pub(crate) fn line<S: AsRef<str>>(cells: &[S], widths: &[usize]) -> String {
+    let mut out = String::new();
+    for (cell, width) in cells.iter().zip(widths) {
+        let cell = cell.as_ref();
+        let pad = width.saturating_sub(cell.chars().count()) + GAP;
+        out.push_str(cell);
+        out.extend(std::iter::repeat_n(' ', pad));
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
+/// Rows as lines, each with a newline.
+pub(crate) fn table<S: AsRef<str>>(rows: &[Vec<S>]) -> String {
+    let widths = widths(rows);
+    rows.iter().map(|row| line(row, &widths) + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_without_trailing_space() {
+        let rows = [vec!["NAME", "STATUS"], vec!["äöü-long", ""], vec!["x", "ok"]];
+        assert_eq!(table(&rows), "NAME       STATUS\näöü-long\nx          ok\n");
+    }
+}

@@ -1,0 +1,100 @@
+//! `nomos explain`: what a KNV code means.
+
+use agent::finding::{Code, Explanation, RETIRED};
+use anyhow::bail;
+use serde::Serialize;
+
+use crate::columns::{Data, table};
+use crate::{Console, FINE};
+
+/// Explain a KNV code, or list all of them
+#[derive(clap::Args)]
+pub(crate) struct Explain {
+    /// Code or name, such as KNV1029, 1029 or NameCollision
+    code: Option<String>,
+
+    /// Print data instead of text
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<Data>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    code: Code,
+    name: &'static str,
+    /// Whether a finding of this code keeps the source from being applied.
+    blocks: bool,
+    #[serde(flatten)]
+    explanation: Explanation,
+}
+
+/// Prints one entry or the whole table.
+pub(crate) fn run(args: &Explain, console: &mut Console<'_>) -> anyhow::Result<u8> {
+    let text = match (&args.code, args.output) {
+        (Some(code), None) => entry_text(&entry(find(code)?)),
+        (Some(code), Some(data)) => data.text(&entry(find(code)?))?,
+        (None, None) => list(),
+        (None, Some(data)) => data.text(&Code::ALL.iter().map(|code| entry(*code)).collect::<Vec<_>>())?,
+    };
+    console.print(&text);
+    Ok(FINE)
+}
+
+fn entry(code: Code) -> Entry {
+    Entry { code, name: code.name(), blocks: code.blocks(), explanation: code.explanation() }
+}
+
+fn list() -> String {
+    let mut rows = vec![vec!["CODE".to_owned(), "NAME".to_owned(), "MEANING".to_owned()]];
+    rows.extend(
+        Code::ALL
+            .iter()
+            .map(|code| vec![code.to_string(), code.name().to_owned(), code.explanation().meaning.to_owned()]),
+    );
+    table(&rows)
+}
+
+fn entry_text(entry: &Entry) -> String {
+    let Explanation { meaning, why, fix, example } = entry.explanation;
+    let effect = if entry.blocks { "" } else { "\nThe rest of the source is applied all the same.\n" };
+    format!(
+        "{} {}\n\n{meaning}\n\nWhy:      {why}\n\nFix:      {fix}\n\nExample:  {example}\n{effect}",
+        entry.code, entry.name
+    )
+}
+
+/// The code that a user means.
+fn find(text: &str) -> anyhow::Result<Code> {
+    let lower = text.trim().to_lowercase();
+    if let Some(code) = Code::ALL.iter().find(|code| code.name().to_lowercase() == lower) {
+        return Ok(*code);
+    }
+    let Ok(number) = lower.strip_prefix("knv").unwrap_or(&lower).parse::<u16>() else {
+        bail!("{text:?} is no code{}; `nomos explain` lists them all", meant(named_like(&lower)));
+    };
+    match Code::ALL.iter().find(|code| code.number() == number) {
+        Some(code) => Ok(*code),
+        None if RETIRED.contains(&number) => {
+            bail!("KNV{number} is retired: it is not reported any more{}", meant(nearest(number)))
+        }
+        None => bail!("there is no KNV{number}{}; `nomos explain` lists all codes", meant(nearest(number))),
+    }
+}
+
+fn meant(codes: Vec<Code>) -> String {
+    let names: Vec<String> = codes.iter().map(|code| format!("{code} {}", code.name())).collect();
+    if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(", ")) }
+}
+
+/// The three codes whose numbers are closest.
+fn nearest(number: u16) -> Vec<Code> {
+    let mut codes = Code::ALL.to_vec();
+    codes.sort_by_key(|code| (code.number().abs_diff(number), code.number()));
+    codes.truncate(3);
+    codes
+}
+
+fn named_like(lower: &str) -> Vec<Code> {
+    let like = |code: &&Code| !lower.is_empty() && code.name().to_lowercase().contains(lower);
+    Code::ALL.iter().filter(like).take(3).copied().collect()
+}

@@ -1,0 +1,96 @@
+//! The table of earlier versions: one line a cluster, errors below.
+
+use super::report::{ClusterStatus, NO_COMMIT, SyncReport};
+use crate::columns;
+
+/// Characters of a commit.
+const TOKEN: usize = 8;
+
+/// One line for each sync, or for a cluster without any, and the errors of each context.
+pub(crate) fn table(clusters: &[ClusterStatus]) -> String {
+    let head = ["Current", "Context", "Status", "Last Synced Token", "Sync Branch"];
+    let mut rows = vec![head.map(str::to_owned).to_vec(), head.map(|title| "-".repeat(title.len())).to_vec()];
+    let mut errors = Vec::new();
+    for cluster in clusters {
+        rows.extend(lines(cluster));
+        errors.extend(messages(cluster).map(|message| vec![cluster.context.clone(), message]));
+    }
+    let mut out = columns::table(&rows);
+    if !errors.is_empty() {
+        out.push_str("\n\nConfig Management Errors:\n");
+        out.push_str(&columns::table(&errors));
+    }
+    out
+}
+
+fn lines(cluster: &ClusterStatus) -> Vec<Vec<String>> {
+    let mark = if cluster.current { "*" } else { "" };
+    let start = |state: &str| vec![mark.to_owned(), cluster.context.clone(), state.to_owned()];
+    let row = cluster.row.iter().map(|row| start(row.state));
+    let syncs = cluster.syncs.iter().map(|sync| {
+        let mut cells = start(sync.state.word());
+        cells.push(if sync.commit == NO_COMMIT { String::new() } else { sync.commit.chars().take(TOKEN).collect() });
+        cells.push(branch(sync).to_owned());
+        cells
+    });
+    row.chain(syncs).collect()
+}
+
+/// What follows the last `@` of a source.
+fn branch(sync: &SyncReport) -> &str {
+    sync.source.rsplit_once('@').map_or("", |(_, branch)| branch)
+}
+
+fn messages(cluster: &ClusterStatus) -> impl Iterator<Item = String> {
+    let row = cluster.row.iter().map(|row| {
+        let message = match row.state {
+            "NOT CONFIGURED" | "NOT INSTALLED" => "ConfigManagement resource is missing",
+            _ => &row.message,
+        };
+        format!("{message} {}", row.cause).trim_end().to_owned()
+    });
+    let syncs = cluster.syncs.iter().flat_map(|sync| &sync.errors).map(|error| one_line(error));
+    row.chain(syncs).filter(|message| !message.is_empty())
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use agent::api::{SyncSpec, SyncStatus};
+    use agent::metadata::SyncId;
+    use serde_json::json;
+
+    use super::super::report::{Row, report};
+    use super::*;
+
+    #[test]
+    fn a_line_each_and_errors_below() {
+        let spec: SyncSpec =
+            serde_json::from_value(json!({ "git": { "repo": "git@x:y", "branch": "main", "auth": "none" } }))
+                .expect("a spec");
+        let status: SyncStatus = serde_json::from_value(json!({
+            "conditions": [{ "type": "Syncing", "status": "False", "commit": "0123456789abcdef" }],
+        }))
+        .expect("a status");
+        let syncs = vec![report(SyncId::root("root-sync"), &spec, &status, Vec::new())];
+        let row = Row { state: "NOT CONFIGURED", message: String::new(), cause: String::new() };
+        let clusters = [
+            ClusterStatus { context: "dev".into(), current: true, row: None, syncs },
+            ClusterStatus { context: "prod".into(), current: false, row: Some(row), syncs: Vec::new() },
+        ];
+        let expected = "\
+Current   Context   Status           Last Synced Token   Sync Branch
+-------   -------   ------           -----------------   -----------
+*         dev       SYNCED           01234567            main
+          prod      NOT CONFIGURED
+
+
+Config Management Errors:
+prod   ConfigManagement resource is missing
+";
+        assert_eq!(table(&clusters), expected);
+    }
+}

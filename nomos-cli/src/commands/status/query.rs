@@ -1,0 +1,256 @@
+//! What clusters hold that tells their status.
+
+use std::time::Duration;
+
+use agent::api::{ResourceGroupStatus, ResourceStatus, SyncSpec, SyncStatus};
+use agent::metadata::{CONTROLLER_NAMESPACE, SyncId, SyncKind, label};
+use kube::api::{Api, DynamicObject, ListParams};
+use kube::core::discovery::ApiResource;
+use kube::core::gvk::GroupVersionKind;
+use kube::{Client, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::report::{ClusterStatus, Row, State, SyncReport, report};
+use crate::contexts::{self, Answer, Cluster, Failure};
+
+/// Deployments that serve syncs: ours, and that of the project whose API this is.
+const AGENTS: [&str; 2] = ["nomos-agent", "reconciler-manager"];
+
+/// What was found on one cluster.
+#[derive(Debug, Default)]
+struct Found {
+    /// RootSyncs; `None` if the kind is not there.
+    root_syncs: Option<Vec<DynamicObject>>,
+    repo_syncs: Vec<DynamicObject>,
+    groups: Vec<DynamicObject>,
+    /// Objects of the kind ConfigManagement.
+    config_managements: usize,
+    /// Whether a Deployment that serves syncs is there.
+    agent: bool,
+    /// Whether only one namespace was looked at.
+    filtered: bool,
+}
+
+/// What to look at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope<'a> {
+    /// Only this namespace, so that who may see no other is served too.
+    pub(crate) namespace: Option<&'a str>,
+    /// Whether the managed resources are asked for.
+    pub(crate) resources: bool,
+}
+
+/// The status of every cluster, asked for at the same time.
+pub(crate) fn statuses(
+    clusters: &[Cluster],
+    timeout: Duration,
+    scope: Scope<'_>,
+) -> anyhow::Result<Vec<ClusterStatus>> {
+    let answers = contexts::ask(clusters, timeout, async move |client| Ok(look(client, scope).await?))?;
+    Ok(clusters.iter().zip(answers).map(|(cluster, answer)| status(cluster, answer)).collect())
+}
+
+async fn look(client: Client, scope: Scope<'_>) -> kube::Result<Found> {
+    let list = |group, version, kind| list(&client, scope.namespace, GroupVersionKind::gvk(group, version, kind));
+    let groups = async { if scope.resources { list("kpt.dev", "v1alpha1", "ResourceGroup").await } else { Ok(None) } };
+    let (root_syncs, repo_syncs, groups, config_managements, agent) = futures::try_join!(
+        list("configsync.gke.io", "v1beta1", "RootSync"),
+        list("configsync.gke.io", "v1beta1", "RepoSync"),
+        groups,
+        config_managements(&client),
+        has_agent(&client),
+    )?;
+    Ok(Found {
+        root_syncs,
+        repo_syncs: repo_syncs.unwrap_or_default(),
+        groups: groups.unwrap_or_default(),
+        config_managements,
+        agent,
+        filtered: scope.namespace.is_some(),
+    })
+}
+
+/// All objects of a kind; `None` if the cluster does not have the kind.
+async fn list(
+    client: &Client,
+    namespace: Option<&str>,
+    kind: GroupVersionKind,
+) -> kube::Result<Option<Vec<DynamicObject>>> {
+    let resource = ApiResource::from_gvk(&kind);
+    let api: Api<DynamicObject> = match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    match api.list(&ListParams::default()).await {
+        Ok(list) => Ok(Some(list.items)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Number of ConfigManagements; none for who may not look.
+async fn config_managements(client: &Client) -> kube::Result<usize> {
+    let kind = GroupVersionKind::gvk("configmanagement.gke.io", "v1", "ConfigManagement");
+    match list(client, None, kind).await {
+        Ok(found) => Ok(found.map_or(0, |found| found.len())),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether one of the [`AGENTS`] is there. Who may not look is told that it is.
+async fn has_agent(client: &Client) -> kube::Result<bool> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"));
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), CONTROLLER_NAMESPACE, &resource);
+    match api.list_metadata(&ListParams::default()).await {
+        Ok(list) => Ok(list.items.iter().any(|deployment| AGENTS.contains(&deployment.name_any().as_str()))),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn status(cluster: &Cluster, answer: Answer<Found>) -> ClusterStatus {
+    let (row, syncs) = match answer {
+        Ok(found) => state(&found),
+        Err(Failure::Unreachable(cause)) => (Some(row("N/A", "Failed to connect to cluster", cause)), Vec::new()),
+        Err(Failure::Refused(message)) => (Some(row("ERROR", &message, String::new())), Vec::new()),
+    };
+    ClusterStatus { context: cluster.context.clone(), current: cluster.current, row, syncs }
+}
+
+fn row(state: &'static str, message: &str, cause: String) -> Row {
+    Row { state, message: message.to_owned(), cause }
+}
+
+/// The state of a cluster as a whole, or its syncs.
+fn state(found: &Found) -> (Option<Row>, Vec<SyncReport>) {
+    let Some(root_syncs) = &found.root_syncs else {
+        return (Some(row("NOT INSTALLED", "", String::new())), Vec::new());
+    };
+    let objects = || {
+        let roots = root_syncs.iter().map(|object| (SyncKind::RootSync, object));
+        roots.chain(found.repo_syncs.iter().map(|object| (SyncKind::RepoSync, object)))
+    };
+    let served = found.agent || objects().any(|(_, object)| object.data.get("status").is_some());
+    if objects().next().is_none() {
+        if found.filtered {
+            return (None, Vec::new());
+        }
+        let unconfigured = found.config_managements == 0;
+        let word = if unconfigured { "NOT CONFIGURED" } else { "UNKNOWN" };
+        let message = if unconfigured { "" } else { "it has a ConfigManagement, but no RootSync" };
+        return (Some(row(word, message, String::new())), Vec::new());
+    }
+    if !served {
+        let message = "it has syncs, but no nomos-agent that serves them";
+        return (Some(row("NOT RUNNING", message, String::new())), Vec::new());
+    }
+    let mut syncs: Vec<SyncReport> = objects().map(|(kind, object)| sync(kind, object, &found.groups)).collect();
+    syncs.sort_by_key(|sync| (sync.kind, sync.namespace.clone(), sync.name.clone()));
+    (None, syncs)
+}
+
+fn sync(kind: SyncKind, object: &DynamicObject, groups: &[DynamicObject]) -> SyncReport {
+    let id = SyncId { kind, namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+    let resources = groups.iter().filter(|group| belongs(group, &id)).flat_map(resources).collect();
+    let spec: Result<SyncSpec, _> = field(object, "spec");
+    let status: Result<SyncStatus, _> = field(object, "status");
+    match (spec, status) {
+        (Ok(spec), Ok(status)) => report(id, &spec, &status, resources),
+        (Err(error), _) | (_, Err(error)) => {
+            let known = report(id, &SyncSpec::default(), &SyncStatus::default(), resources);
+            SyncReport { state: State::Unknown, errors: vec![error.to_string()], ..known }
+        }
+    }
+}
+
+/// A field of an object; missing is empty.
+fn field<T: DeserializeOwned + Default>(object: &DynamicObject, name: &str) -> serde_json::Result<T> {
+    match object.data.get(name) {
+        None | Some(Value::Null) => Ok(T::default()),
+        Some(value) => serde_json::from_value(value.clone()),
+    }
+}
+
+/// Whether a ResourceGroup is the inventory of a sync or continues it.
+fn belongs(group: &DynamicObject, id: &SyncId) -> bool {
+    let label = |key: &str| group.labels().get(key).map(String::as_str);
+    group.namespace().as_deref() == Some(id.namespace.as_str())
+        && (group.name_any() == id.name || label(label::SYNC_NAME) == Some(id.name.as_str()))
+        && label(label::SYNC_KIND).is_none_or(|kind| kind == id.kind.to_string())
+}
+
+fn resources(group: &DynamicObject) -> Vec<ResourceStatus> {
+    field::<ResourceGroupStatus>(group, "status").unwrap_or_default().resource_statuses
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: Value) -> DynamicObject {
+        serde_json::from_value(value).expect("an object")
+    }
+
+    fn root_sync(status: Value) -> DynamicObject {
+        object(json!({
+            "apiVersion": "configsync.gke.io/v1beta1", "kind": "RootSync",
+            "metadata": { "name": "root-sync", "namespace": CONTROLLER_NAMESPACE },
+            "spec": { "git": { "repo": "https://git.example/x", "auth": "none" } }, "status": status,
+        }))
+    }
+
+    fn word(found: &Found) -> &'static str {
+        match state(found) {
+            (Some(row), _) => row.state,
+            (None, syncs) => syncs[0].state.word(),
+        }
+    }
+
+    #[test]
+    fn from_a_fresh_cluster_to_a_sync() {
+        let mut found = Found::default();
+        assert_eq!(word(&found), "NOT INSTALLED");
+        found.root_syncs = Some(Vec::new());
+        assert_eq!(word(&found), "NOT CONFIGURED");
+        let mut new = root_sync(json!({}));
+        new.data.as_object_mut().expect("a map").remove("status");
+        found.root_syncs = Some(vec![new]);
+        assert_eq!(word(&found), "NOT RUNNING");
+        found.agent = true;
+        assert_eq!(word(&found), "PENDING");
+        found.agent = false;
+        found.root_syncs = Some(vec![root_sync(json!({ "conditions": [{ "type": "Syncing", "status": "False" }] }))]);
+        assert_eq!(word(&found), "SYNCED");
+        found.root_syncs = Some(vec![root_sync(json!({ "conditions": 1 }))]);
+        assert_eq!(word(&found), "UNKNOWN");
+    }
+
+    #[test]
+    fn an_inventory_may_continue_in_further_groups() {
+        let group = |name: &str, labels: Value, resource: &str| {
+            object(json!({
+                "apiVersion": "kpt.dev/v1alpha1", "kind": "ResourceGroup",
+                "metadata": { "name": name, "namespace": CONTROLLER_NAMESPACE, "labels": labels },
+                "status": { "observedGeneration": 1, "resourceStatuses": [
+                    { "group": "", "kind": "Namespace", "namespace": "", "name": resource, "status": "Current" },
+                ] },
+            }))
+        };
+        let found = Found {
+            root_syncs: Some(vec![root_sync(json!({}))]),
+            groups: vec![
+                group("root-sync-2", json!({ label::SYNC_NAME: "root-sync", label::SYNC_KIND: "RootSync" }), "b"),
+                group("root-sync", json!({}), "a"),
+                group("other", json!({ label::SYNC_NAME: "other" }), "c"),
+            ],
+            ..Found::default()
+        };
+        let (_, syncs) = state(&found);
+        let names: Vec<_> = syncs[0].resources.iter().map(|resource| resource.id.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+}

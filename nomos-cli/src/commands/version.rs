@@ -1,0 +1,177 @@
+//! `nomos version`: of this program and of the agents on clusters.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::columns::{Data, table};
+use crate::{Console, FINE, duration};
+
+/// Show the versions of nomos and of the agents on clusters
+#[derive(clap::Args)]
+pub(crate) struct Version {
+    /// Contexts of the kubeconfig to show, separated by commas [default: all; "" for none]
+    #[arg(long, value_delimiter = ',', value_name = "CONTEXTS")]
+    contexts: Option<Vec<String>>,
+
+    /// How long to wait for a cluster
+    #[arg(long, default_value = "15s", value_parser = duration, value_name = "DURATION")]
+    timeout: Duration,
+
+    /// Print data instead of text
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<Data>,
+}
+
+/// A program, and where it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Component {
+    current: bool,
+    /// Context of the cluster; empty for this program.
+    context: String,
+    component: String,
+    version: String,
+}
+
+/// Prints the versions.
+pub(crate) fn run(args: &Version, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
+    let mut components = vec![Component {
+        current: false,
+        context: String::new(),
+        component: "<nomos CLI>".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }];
+    components.extend(clusters::components(args, kubeconfig, console)?);
+    let text = match args.output {
+        Some(data) => data.text(&components)?,
+        None => text(&components),
+    };
+    console.print(&text);
+    Ok(FINE)
+}
+
+fn text(components: &[Component]) -> String {
+    let mut rows = vec![["CURRENT", "CLUSTER_CONTEXT_NAME", "COMPONENT", "VERSION"].map(str::to_owned).to_vec()];
+    rows.extend(components.iter().map(|row| {
+        let current = if row.current { "*" } else { "" };
+        vec![current.to_owned(), row.context.clone(), row.component.clone(), row.version.clone()]
+    }));
+    table(&rows)
+}
+
+#[cfg(feature = "cluster")]
+mod clusters {
+    //! The agents on clusters.
+
+    use std::path::Path;
+
+    use agent::metadata::CONTROLLER_NAMESPACE;
+    use kube::api::{Api, DynamicObject, ListParams};
+    use kube::core::discovery::ApiResource;
+    use kube::core::gvk::GroupVersionKind;
+    use kube::{Client, ResourceExt as _};
+
+    use super::{Component, Version};
+    use crate::Console;
+    use crate::contexts::{self, Failure};
+
+    /// Deployments whose version is of interest, ours first.
+    const AGENTS: [&str; 2] = ["nomos-agent", "reconciler-manager"];
+
+    /// One row a component, or one that says why there is none. Without a kubeconfig there are no clusters.
+    pub(super) fn components(
+        args: &Version,
+        kubeconfig: Option<&Path>,
+        console: &Console<'_>,
+    ) -> anyhow::Result<Vec<Component>> {
+        let clusters = match contexts::clusters(kubeconfig, &console.environment, args.contexts.as_deref()) {
+            Err(_) if kubeconfig.is_none() && args.contexts.is_none() => Vec::new(),
+            found => found?,
+        };
+        let answers = contexts::ask(&clusters, args.timeout, async |client| Ok(deployments(client).await?))?;
+        Ok(clusters
+            .iter()
+            .zip(answers)
+            .flat_map(|(cluster, answer)| {
+                let found = match answer {
+                    Ok(found) if found.is_empty() => vec![(AGENTS[0].to_owned(), "NOT INSTALLED".to_owned())],
+                    Ok(found) => found,
+                    Err(Failure::Unreachable(cause)) => {
+                        vec![(String::new(), format!("Failed to connect to cluster: {cause}"))]
+                    }
+                    Err(Failure::Refused(message)) => vec![(String::new(), message)],
+                };
+                found.into_iter().map(|(component, version)| Component {
+                    current: cluster.current,
+                    context: cluster.context.clone(),
+                    component,
+                    version,
+                })
+            })
+            .collect())
+    }
+
+    async fn deployments(client: Client) -> kube::Result<Vec<(String, String)>> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"));
+        let api: Api<DynamicObject> = Api::namespaced_with(client, CONTROLLER_NAMESPACE, &resource);
+        let deployments = api.list(&ListParams::default()).await?.items;
+        Ok(deployments
+            .iter()
+            .filter(|deployment| AGENTS.contains(&deployment.name_any().as_str()))
+            .map(|deployment| (deployment.name_any(), version(deployment)))
+            .collect())
+    }
+
+    /// The version label, else the tag of the first container's image.
+    fn version(deployment: &DynamicObject) -> String {
+        if let Some(version) = deployment.labels().get("app.kubernetes.io/version") {
+            return version.clone();
+        }
+        let image = deployment.data.pointer("/spec/template/spec/containers/0/image").and_then(|image| image.as_str());
+        let tag = image.and_then(|image| image.rsplit('/').next()?.split_once(':'));
+        tag.map_or_else(|| "UNKNOWN".to_owned(), |(_, tag)| tag.to_owned())
+    }
+}
+
+#[cfg(not(feature = "cluster"))]
+mod clusters {
+    //! A build that talks to no cluster.
+
+    use std::path::Path;
+
+    use super::{Component, Version};
+    use crate::Console;
+
+    /// Nothing.
+    pub(super) fn components(_: &Version, _: Option<&Path>, _: &Console<'_>) -> anyhow::Result<Vec<Component>> {
+        Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_each() {
+        let row = |current, context: &str, component: &str, version: &str| Component {
+            current,
+            context: context.into(),
+            component: component.into(),
+            version: version.into(),
+        };
+        let rows = [
+            row(false, "", "<nomos CLI>", "0.1.0"),
+            row(true, "prod", "nomos-agent", "0.1.0"),
+            row(false, "test", "", "Failed to connect to cluster: Connection refused"),
+        ];
+        let expected = "\
+CURRENT   CLUSTER_CONTEXT_NAME   COMPONENT     VERSION
+                                 <nomos CLI>   0.1.0
+*         prod                   nomos-agent   0.1.0
+          test                                 Failed to connect to cluster: Connection refused
+";
+        assert_eq!(text(&rows), expected);
+    }
+}

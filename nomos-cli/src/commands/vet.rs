@@ -1,0 +1,90 @@
+//! `nomos vet`: whether a source is valid.
+
+use std::path::Path;
+
+use agent::compile::DEFAULT_CLUSTER;
+use agent::finding::{Finding, numbered};
+use serde::Serialize;
+
+use crate::columns::Data;
+use crate::output::{self, ClusterObjects};
+use crate::source::{ForCluster, Limits, SourceArgs, compiled};
+use crate::{Console, FINE, FOUND};
+
+/// Check a source for mistakes
+///
+/// Exit status: 0 there are none, 1 there are some, 2 the command could not run.
+#[derive(clap::Args)]
+pub(crate) struct Vet {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// Check as the source of a RepoSync of this namespace
+    #[arg(long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+
+    /// Refuse more objects than this; 1000 without a number, 0 for no limit
+    #[arg(long, default_value_t = 0, num_args = 0..=1, require_equals = true, default_missing_value = "1000",
+          value_name = "N")]
+    threshold: usize,
+
+    /// Write the compiled objects to --output, as hydrate does
+    #[arg(long)]
+    keep_output: bool,
+
+    /// Print findings as data
+    #[arg(short = 'o', long = "report", value_enum, value_name = "FORMAT")]
+    report: Option<Data>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    clusters: Vec<ClusterFindings<'a>>,
+}
+
+#[derive(Serialize)]
+struct ClusterFindings<'a> {
+    name: &'a str,
+    findings: &'a [Finding],
+}
+
+/// Checks the source for every cluster and prints what is wrong.
+pub(crate) fn run(args: &Vet, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
+    let namespace = args.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+    let limits = Limits { namespace, max_objects: (args.threshold > 0).then_some(args.threshold) };
+    let clusters = compiled(&args.source, &limits, kubeconfig, console)?;
+    if args.keep_output {
+        output::write(&args.source.output, &objects(&clusters))?;
+    }
+    if let Some(data) = args.report {
+        let clusters = clusters.iter();
+        let findings = clusters.map(|it| ClusterFindings { name: &it.name, findings: &it.compiled.findings }).collect();
+        console.print(&data.text(&Document { clusters: findings })?);
+    }
+    let text = findings(&clusters);
+    if text.is_empty() {
+        console.note(&format!("{} No validation issues found.\n", console.paint.good("✅")));
+        return Ok(FINE);
+    }
+    if args.report.is_none() {
+        console.note(&text);
+    }
+    Ok(FOUND)
+}
+
+/// The objects of the clusters that nothing blocks.
+pub(crate) fn objects(clusters: &[ForCluster]) -> Vec<ClusterObjects> {
+    let declared = clusters.iter().filter_map(|cluster| Some((&cluster.name, cluster.compiled.declared.as_ref()?)));
+    declared.map(|(name, set)| ClusterObjects::new(name, set)).collect()
+}
+
+/// The findings of each cluster below a line with its name; the default cluster has no such line.
+pub(crate) fn findings(clusters: &[ForCluster]) -> String {
+    let of_cluster = |cluster: &ForCluster| {
+        let text = numbered(&cluster.compiled.findings);
+        let name = if cluster.name.is_empty() { "unregistered_cluster" } else { &cluster.name };
+        let head = if name == DEFAULT_CLUSTER { String::new() } else { format!("errors for cluster {name:?}:\n") };
+        (!text.is_empty()).then(|| format!("{head}{}\n", text.trim_end()))
+    };
+    clusters.iter().filter_map(of_cluster).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,210 @@
+//! A source on disk, compiled for each of its clusters: what `vet` and `hydrate` share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::compile::{self, Compiled, RepoScope, Settings, SourceFormat};
+use agent::finding::{Code, Finding};
+use agent::io::files;
+use agent::parse::{self, ParsedFile, SourceFile};
+use agent::scope::{KindScopes, Scope};
+use anyhow::{Context as _, bail};
+use clap::ArgAction;
+
+use crate::{Console, duration, kinds, kustomize, output};
+
+/// Flags of `vet` and `hydrate`.
+#[derive(clap::Args)]
+pub(crate) struct SourceArgs {
+    /// Root directory of the source
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    pub(crate) path: PathBuf,
+
+    /// How the source is laid out [default: hierarchy; unstructured with --namespace]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    source_format: Option<Format>,
+
+    /// Clusters to check, separated by commas [default: all that the source names; "" for none]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    clusters: Option<Vec<String>>,
+
+    /// Do not ask a cluster about kinds that the source does not define
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_name = "BOOL")]
+    no_api_server_check: bool,
+
+    /// How long to wait for the cluster
+    #[arg(long, default_value = "15s", value_parser = duration, value_name = "DURATION")]
+    api_server_timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) output: output::OutputArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Hierarchy,
+    Unstructured,
+}
+
+/// What only one of the commands asks for.
+#[derive(Default)]
+pub(crate) struct Limits<'a> {
+    /// Check as the source of a RepoSync of this namespace.
+    pub(crate) namespace: Option<&'a str>,
+    /// More objects than this are refused.
+    pub(crate) max_objects: Option<usize>,
+}
+
+/// The source compiled for one cluster.
+pub(crate) struct ForCluster {
+    /// Name of the cluster.
+    pub(crate) name: String,
+    /// What to apply, and what is wrong.
+    pub(crate) compiled: Compiled,
+}
+
+/// Reads the source and compiles it for every cluster that is asked for.
+///
+/// # Errors
+///
+/// The source cannot be read at all, the flags do not fit it, or the cluster does not answer.
+pub(crate) fn compiled(
+    args: &SourceArgs,
+    limits: &Limits<'_>,
+    kubeconfig: Option<&Path>,
+    console: &Console<'_>,
+) -> anyhow::Result<Vec<ForCluster>> {
+    let format = format(args, limits)?;
+    let parsed = read(args, format)?;
+    let names = names(args, &parsed, format)?;
+    let mut settings = Settings {
+        scope: limits.namespace.map_or(RepoScope::Root, |namespace| RepoScope::Namespace(namespace.to_owned())),
+        max_objects: limits.max_objects,
+        kinds: api_resources(&args.path),
+        report_unknown_kinds: !args.no_api_server_check && kinds::CAN_ASK,
+        ..Settings::offline(format)
+    };
+    let compiled = for_each(&names, &parsed, &settings);
+    let unknown = compiled.iter().any(|cluster| has(&cluster.compiled.findings, Code::UnknownKind));
+    if !unknown {
+        return Ok(compiled);
+    }
+    let live = kinds::live(kubeconfig, &console.environment, args.api_server_timeout).context(
+        "the source has kinds that only a cluster may know, but it did not answer; --no-api-server-check goes without it",
+    )?;
+    match (live, &mut settings.kinds) {
+        (Some(live), Ok(kinds)) => add(kinds, &live),
+        _ => return Ok(compiled),
+    }
+    Ok(for_each(&names, &parsed, &settings))
+}
+
+fn has(findings: &[Finding], code: Code) -> bool {
+    findings.iter().any(|finding| finding.code == code)
+}
+
+fn format(args: &SourceArgs, limits: &Limits<'_>) -> anyhow::Result<SourceFormat> {
+    Ok(match (args.source_format, limits.namespace) {
+        (Some(Format::Hierarchy), Some(_)) => {
+            bail!(
+                "--namespace checks the source of a RepoSync, which is unstructured; leave out --source-format=hierarchy"
+            )
+        }
+        (Some(Format::Unstructured), _) | (None, Some(_)) => SourceFormat::Unstructured,
+        (Some(Format::Hierarchy) | None, None) => SourceFormat::Hierarchy,
+    })
+}
+
+/// Every manifest file, parsed; what cannot be read is a parsed file that holds only its finding.
+fn read(args: &SourceArgs, format: SourceFormat) -> anyhow::Result<Vec<Arc<ParsedFile>>> {
+    let root = &args.path;
+    if kustomize::is_kustomization(root) {
+        if format == SourceFormat::Hierarchy {
+            bail!("{} holds a kustomization, which needs --source-format=unstructured", root.display());
+        }
+        return Ok(parse_all(&[kustomize::build(root)?]));
+    }
+    let found = files::read_dir(root).with_context(|| format!("failed to read {}", root.display()))?;
+    let own = output::own_directory(root, &args.output.output);
+    let files: Vec<SourceFile> = found
+        .files
+        .into_iter()
+        .filter(|file| {
+            parse::reads(&file.path) && !own.as_deref().is_some_and(|own| Path::new(&file.path).starts_with(own))
+        })
+        .map(|file| SourceFile { path: file.path, content: file.content })
+        .collect();
+    let mut parsed = parse_all(&files);
+    for finding in found.findings {
+        let Some(path) = finding.places.first().and_then(|place| Some(place.location.as_ref()?.path.clone())) else {
+            bail!("{}", finding.message);
+        };
+        parsed.push(Arc::new(ParsedFile { path, manifests: Vec::new(), findings: vec![finding] }));
+    }
+    Ok(parsed)
+}
+
+fn parse_all(files: &[SourceFile]) -> Vec<Arc<ParsedFile>> {
+    parallel(files, |file| Arc::new(parse::parse(file)))
+}
+
+/// The clusters that are asked for. Where something cannot be read, clusters may be hidden: then an unknown name is none of
+/// the user's mistakes, and the default cluster stands for it.
+fn names(args: &SourceArgs, parsed: &[Arc<ParsedFile>], format: SourceFormat) -> anyhow::Result<Vec<String>> {
+    let known = compile::clusters(parsed, format);
+    let Some(wanted) = &args.clusters else { return Ok(known) };
+    let wanted: Vec<&String> = wanted.iter().filter(|name| !name.is_empty()).collect();
+    let unknown: Vec<&str> = wanted.iter().filter(|name| !known.contains(name)).map(|name| name.as_str()).collect();
+    if unknown.is_empty() {
+        return Ok(known.into_iter().filter(|name| wanted.contains(&name)).collect());
+    }
+    if parsed.iter().any(|file| !file.findings.is_empty()) {
+        return Ok(vec![compile::DEFAULT_CLUSTER.to_owned()]);
+    }
+    bail!("the source names no cluster {}; it names {}", unknown.join(", "), known.join(", "))
+}
+
+fn for_each(names: &[String], parsed: &[Arc<ParsedFile>], settings: &Settings) -> Vec<ForCluster> {
+    parallel(names, |name| {
+        let settings = Settings { cluster_name: name.clone(), ..settings.clone() };
+        ForCluster { name: name.clone(), compiled: compile::compile(parsed, &settings) }
+    })
+}
+
+fn api_resources(root: &Path) -> Result<KindScopes, Finding> {
+    match files::read_api_resources(root) {
+        Ok(None) => Ok(KindScopes::default()),
+        Ok(Some(file)) => KindScopes::from_api_resources(&file.path, &String::from_utf8_lossy(&file.content)),
+        Err(error) => {
+            let message = format!("api-resources.txt cannot be read: {error}");
+            Err(Finding::new(Code::InvalidAPIResources, message).at_path("api-resources.txt"))
+        }
+    }
+}
+
+/// Adds what a cluster knows to what is known without it.
+fn add(kinds: &mut KindScopes, live: &kinds::Live) {
+    for (kind, scope) in live {
+        if kinds.get(&kind.group, &kind.kind) == Scope::Unknown {
+            kinds.insert(&kind.group, &kind.kind, *scope);
+        }
+    }
+}
+
+/// The function of every item, in their order, worked out on all processors.
+fn parallel<T: Sync, R: Send>(items: &[T], function: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let function = &function;
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = items
+            .chunks(items.len().div_ceil(threads).max(1))
+            .map(|chunk| scope.spawn(move || chunk.iter().map(function).collect::<Vec<_>>()))
+            .collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}

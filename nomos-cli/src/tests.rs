@@ -1,0 +1,304 @@
+//! Whole command lines, run in this process: arguments and files in, text and exit status out.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::{Console, Environment};
+
+/// A directory of one test, removed at its end.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    /// An empty one.
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("nomos-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).expect("the temporary directory is writable");
+        Self(path.canonicalize().expect("just made"))
+    }
+
+    /// One with these files.
+    pub(crate) fn with(files: &[(&str, &str)]) -> Self {
+        let directory = Self::new();
+        files.iter().for_each(|(path, text)| directory.write(path, text));
+        directory
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.0.join(path);
+        fs::create_dir_all(path.parent().expect("below the directory")).expect("writable");
+        fs::write(path, text).expect("writable");
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.0.join(path)).expect("there")
+    }
+
+    /// Every file below a directory, sorted.
+    fn files(&self, directory: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        collect(&self.0.join(directory), "", &mut found);
+        found.sort();
+        found
+    }
+}
+
+fn collect(directory: &Path, prefix: &str, found: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let entry = entry.expect("readable");
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() { collect(&entry.path(), &format!("{name}/"), found) } else { found.push(name) }
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, PartialEq)]
+struct Ran {
+    status: u8,
+    out: String,
+    err: String,
+}
+
+fn ran(status: u8, out: &str, err: &str) -> Ran {
+    Ran { status, out: out.to_owned(), err: err.to_owned() }
+}
+
+/// Runs `nomos` with these words, of which `DIR` stands for the directory, and without any environment.
+fn nomos(directory: &Directory, words: &str) -> Ran {
+    let path = directory.path().display().to_string();
+    let words = words.split_whitespace().map(|word| OsString::from(word.replace("DIR", &path)));
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut console = Console::new(&mut out, &mut err, Environment::default());
+    let status = crate::run(std::iter::once("nomos".into()).chain(words), &mut console);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8").replace(&path, "DIR");
+    Ran { status, out: text(out), err: text(err) }
+}
+
+const REPO: &str =
+    "apiVersion: configmanagement.gke.io/v1\nkind: Repo\nmetadata: {name: repo}\nspec: {version: 1.0.0}\n";
+const SHOP: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
+const FINE: &str = "✅ No validation issues found.\n";
+
+fn config_map(name: &str, annotations: &str) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  annotations: {{{annotations}}}\n")
+}
+
+#[test]
+fn help_and_version_go_to_standard_output_and_mistakes_to_standard_error() {
+    let nowhere = Directory::new();
+    assert_eq!(nomos(&nowhere, "--version"), ran(0, concat!(env!("CARGO_PKG_VERSION"), "\n"), ""));
+    for words in ["", "--help", "vet --help"] {
+        let Ran { status, out, err } = nomos(&nowhere, words);
+        assert_eq!((status, out.contains("Usage: nomos"), err.as_str()), (0, true, ""), "{words}");
+    }
+    for words in ["vte", "vet --source-format=flat", "status --timeout 5", "vet --threshold 5"] {
+        let Ran { status, out, err } = nomos(&nowhere, words);
+        assert_eq!((status, out.as_str(), err.is_empty()), (2, "", false), "{words}");
+    }
+}
+
+#[test]
+fn vet_is_silent_on_standard_output() {
+    let source = Directory::with(&[("system/repo.yaml", REPO), ("namespaces/shop/ns.yaml", SHOP)]);
+    assert_eq!(nomos(&source, "vet --path DIR"), ran(0, "", FINE));
+    assert_eq!(nomos(&source, "vet --path DIR --threshold"), ran(0, "", FINE));
+    assert_eq!(nomos(&source, "vet --path DIR --no-api-server-check=false --clusters="), ran(0, "", FINE));
+}
+
+#[test]
+fn vet_says_for_which_cluster_something_is_wrong() {
+    let annotation = "configsync.gke.io/cluster-name-selector: prod";
+    let source =
+        Directory::with(&[("a.yaml", &config_map("web", annotation)), ("b.yaml", &config_map("web", annotation))]);
+    let expected = "\
+errors for cluster \"prod\":
+KNV1029: ";
+    let vet = nomos(&source, "vet --path DIR --source-format=unstructured");
+    assert_eq!((vet.status, vet.out.as_str(), vet.err.starts_with(expected)), (1, "", true), "{}", vet.err);
+    assert_eq!(
+        nomos(&source, "vet --path DIR --source-format=unstructured --clusters=defaultcluster"),
+        ran(0, "", FINE)
+    );
+    assert_eq!(
+        nomos(&source, "vet --path DIR --source-format=unstructured --clusters=test"),
+        ran(2, "", "error: the source names no cluster test; it names defaultcluster, prod\n")
+    );
+}
+
+#[test]
+fn vet_numbers_several_findings_and_prints_them_as_data() {
+    let source = Directory::with(&[("a.yaml", &config_map("A", "")), ("b.yaml", &config_map("B", ""))]);
+    let vet = nomos(&source, "vet --path DIR --source-format=unstructured");
+    assert!(
+        vet.err.starts_with("2 error(s)\n\n\n[1] KNV1036: ") && vet.err.contains("\n\n\n[2] KNV1036: "),
+        "{}",
+        vet.err
+    );
+    let data = nomos(&source, "vet --path DIR --source-format=unstructured -o json");
+    let parsed: serde_json::Value = serde_json::from_str(&data.out).expect("JSON");
+    assert_eq!((data.status, data.err.as_str()), (1, ""));
+    assert_eq!(parsed["clusters"][0]["findings"][1]["code"], "KNV1036");
+    assert_eq!(parsed["clusters"][0]["findings"][1]["places"][0]["location"]["path"], "b.yaml");
+}
+
+#[test]
+fn flags_that_do_not_fit_are_refused() {
+    let source = Directory::with(&[("kustomization.yaml", "resources: []\n")]);
+    let both = nomos(&source, "vet --path DIR --namespace=shop --source-format=hierarchy");
+    assert_eq!((both.status, both.err.contains("leave out --source-format=hierarchy")), (2, true));
+    let rendered = nomos(&source, "vet --path DIR");
+    let message = "error: DIR holds a kustomization, which needs --source-format=unstructured\n";
+    assert_eq!(rendered, ran(2, "", message));
+    assert_eq!(nomos(&source, "vet --path DIR/none").status, 2);
+}
+
+#[test]
+fn a_namespace_repository_may_not_leave_its_namespace() {
+    let elsewhere = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web, namespace: bank}\n";
+    let source = Directory::with(&[("web.yaml", elsewhere)]);
+    let vet = nomos(&source, "vet --path DIR --namespace=shop");
+    assert_eq!((vet.status, vet.err.starts_with("KNV1058: ")), (1, true), "{}", vet.err);
+    assert_eq!(nomos(&source, "vet --path DIR --namespace=bank"), ran(0, "", FINE));
+}
+
+#[test]
+fn more_objects_than_the_threshold_are_refused() {
+    let source = Directory::with(&[("a.yaml", &config_map("a", "")), ("b.yaml", &config_map("b", ""))]);
+    let vet = nomos(&source, "vet --path DIR --source-format=unstructured --threshold=1");
+    assert_eq!((vet.status, vet.err.starts_with("KNV1070: ")), (1, true), "{}", vet.err);
+}
+
+#[test]
+fn kinds_that_nobody_knows_are_findings_unless_the_check_is_off() {
+    let source = Directory::with(&[("a.yaml", "apiVersion: com.me/v1\nkind: Engineer\nmetadata: {name: x}\n")]);
+    let words = "vet --path DIR --source-format=unstructured";
+    assert_eq!(nomos(&source, &format!("{words} --no-api-server-check")), ran(0, "", FINE));
+    if crate::kinds::CAN_ASK {
+        let vet = nomos(&source, words);
+        assert_eq!((vet.status, vet.err.starts_with("KNV1021: ")), (1, true), "{}", vet.err);
+    }
+}
+
+#[test]
+fn hydrate_writes_a_file_for_each_object_and_removes_only_its_own() {
+    let source = Directory::with(&[("in/a.yaml", &config_map("a", "x: 'y'")), ("in/b.yaml", &config_map("b", ""))]);
+    let words = "hydrate --path DIR/in --source-format=unstructured --output DIR/in/out";
+    assert_eq!(nomos(&source, words), ran(0, "", ""));
+    let expected = "\
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  annotations:
+    x: \"y\"
+  name: a
+  namespace: default
+";
+    assert_eq!(source.read("in/out/default/configmap_a.yaml"), expected);
+    source.write("in/out/default/mine.txt", "keep");
+    fs::remove_file(source.path().join("in/b.yaml")).expect("there");
+    // What was written lies below the source and is not read.
+    assert_eq!(nomos(&source, words), ran(0, "", ""));
+    assert_eq!(source.files("in/out"), [".nomos-hydrate", "default/configmap_a.yaml", "default/mine.txt"]);
+    assert_eq!(nomos(&source, &format!("{words} --format=json")), ran(0, "", ""));
+    assert_eq!(source.files("in/out"), [".nomos-hydrate", "default/configmap_a.json", "default/mine.txt"]);
+}
+
+#[test]
+fn hydrate_writes_the_clusters_that_are_fine() {
+    let only = |cluster: &str| format!("configsync.gke.io/cluster-name-selector: {cluster}");
+    let source = Directory::with(&[
+        ("in/a.yaml", &config_map("a", &only("prod"))),
+        ("in/b.yaml", &config_map("b", &only("test"))),
+        ("in/c.yaml", &config_map("b", &only("test"))),
+    ]);
+    let hydrate = nomos(&source, "hydrate --path DIR/in --source-format=unstructured --output DIR/out");
+    assert_eq!((hydrate.status, hydrate.err.starts_with("errors for cluster \"test\":\nKNV1029: ")), (1, true));
+    assert_eq!(source.files("out"), [".nomos-hydrate", "prod/default/configmap_a.yaml"]);
+}
+
+#[test]
+fn hydrate_flat_writes_one_file() {
+    let source = Directory::with(&[("in/a.yaml", &config_map("a", "")), ("in/b.yaml", &config_map("b", ""))]);
+    let words = "hydrate --path DIR/in --source-format=unstructured --flat --output DIR/all.yaml";
+    assert_eq!(nomos(&source, words), ran(0, "", ""));
+    assert_eq!(source.read("all.yaml").matches("---\napiVersion: v1\n").count(), 2);
+    let directory = nomos(&source, "hydrate --path DIR/in --source-format=unstructured --flat --output DIR/in");
+    assert_eq!(directory, ran(2, "", "error: DIR/in is a directory; with --flat, --output names a file\n"));
+}
+
+#[test]
+fn init_makes_a_valid_source_and_spares_what_is_there() {
+    let new = Directory::new();
+    assert_eq!(nomos(&new, "init --path DIR"), ran(0, "Done!\n", ""));
+    assert_eq!(nomos(&new, "vet --path DIR"), ran(0, "", FINE));
+    new.write("README.md", "mine");
+    let again = nomos(&new, "init --path DIR");
+    assert_eq!((again.status, again.err.starts_with("error: DIR is not empty: it holds ")), (2, true), "{}", again.err);
+    assert_eq!(nomos(&new, "init --path DIR --force"), ran(0, "Done!\n", ""));
+    assert_eq!(new.read("README.md"), "mine");
+}
+
+#[test]
+fn explain_finds_codes_however_they_are_written() {
+    let nowhere = Directory::new();
+    let entry = nomos(&nowhere, "explain KNV1029");
+    assert!(
+        entry.out.starts_with("KNV1029 NameCollision\n\nTwo or more manifests declare the same object"),
+        "{}",
+        entry.out
+    );
+    for words in ["explain 1029", "explain knv1029", "explain namecollision"] {
+        assert_eq!(nomos(&nowhere, words), entry, "{words}");
+    }
+    let retired = "error: KNV1030 is retired: it is not reported any more; \
+                   did you mean KNV1029 NameCollision, KNV1031 MissingObjectName, KNV1032 IllegalHierarchicalKind?\n";
+    assert_eq!(nomos(&nowhere, "explain 1030"), ran(2, "", retired));
+    let list = nomos(&nowhere, "explain -o json").out;
+    let list: Vec<serde_json::Value> = serde_json::from_str(&list).expect("JSON");
+    assert_eq!((list.len(), &list[0]["code"]), (agent::finding::Code::ALL.len(), &serde_json::json!("KNV1003")));
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn status_needs_a_cluster() {
+    let nowhere = Directory::new();
+    let message =
+        "error: no cluster to connect to: say --kubeconfig FILE, set KUBECONFIG, or write $HOME/.kube/config\n";
+    assert_eq!(nomos(&nowhere, "status"), ran(2, "", message));
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn an_unreachable_cluster_is_shown_as_such() {
+    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: away\n\
+        clusters: [{name: away, cluster: {server: 'http://127.0.0.1:1'}}]\n\
+        contexts: [{name: away, context: {cluster: away, user: me}}]\nusers: [{name: me, user: {}}]\n";
+    let directory = Directory::with(&[("kubeconfig", kubeconfig)]);
+    let status = nomos(&directory, "status --kubeconfig DIR/kubeconfig");
+    let expected = "\
+Connecting to clusters...
+
+*away
+  --------------------
+  N/A   Failed to connect to cluster
+  Error:   ";
+    assert_eq!((status.status, status.out.starts_with(expected)), (1, true), "{}", status.out);
+    let unknown = nomos(&directory, "status --kubeconfig DIR/kubeconfig --contexts=near");
+    assert_eq!(unknown, ran(2, "", "error: no context near in the kubeconfig; it has away\n"));
+    let none = nomos(&directory, "status --kubeconfig DIR/kubeconfig --contexts=");
+    assert_eq!(none, ran(0, "Connecting to clusters...\n", ""));
+}
