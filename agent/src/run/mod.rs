@@ -21,6 +21,8 @@ use crate::metadata::{ROOT_SYNC, SyncId};
 
 use sync::{Control, Ended, SyncTask};
 
+/// What the audit log of a cluster shows.
+const USER_AGENT: &str = concat!("nomos-agent/", env!("CARGO_PKG_VERSION"));
 /// How long a stopping agent waits for requests in flight and its last status.
 const GRACE: Duration = Duration::from_millis(1500);
 
@@ -103,6 +105,7 @@ async fn client(options: &Options) -> anyhow::Result<kube::Client> {
     };
     // Retries are decided by the engine, which knows what else there is to do.
     config.default_retry = false;
+    config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
     kube::Client::try_from(config).context("cannot make a client of the kubeconfig")
 }
 
