@@ -67,6 +67,6 @@ fn tell(story: Story) -> Result<Completion, Failed> {
     world::forget_logs();
     match story() {
         Ok(()) => Ok(Completion::Completed),
-        Err(error) => Err(format!("{error:?}\n\n{}", world::logs()).into()),
+        Err(error) => Err(format!("{error:#}\n\n{}", world::logs()).into()),
     }
 }
