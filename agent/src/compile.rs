@@ -1,17 +1,16 @@
 //! Files to declared set: the gates, in order. Each gate reports everything it finds; nothing passes one that found something
 //! blocking.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use crate::settings::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings, SourceFormat};
 
-use crate::declared::{DeclaredObject, DeclaredSet};
+use crate::declared::DeclaredSet;
 use crate::finding::Finding;
-use crate::hydrate::clusters;
-use crate::hydrate::inherit;
-use crate::hydrate::namespaces;
 use crate::hydrate::stamp::Stamp;
+use crate::hydrate::{self, inherit, namespaces};
 use crate::metadata::annotation;
 use crate::parse::{Manifest, ParsedFile};
 use crate::scope::{self, Draft, Scope};
@@ -34,7 +33,7 @@ pub fn compile(files: &[Arc<ParsedFile>], settings: &Settings) -> Compiled {
     let mut gates = Gates::default();
     let declared = declare(files, settings, &mut gates);
     let mut findings = gates.findings;
-    findings.sort();
+    findings.sort_by(|one, other| (one.code, &one.places, one).cmp(&(other.code, &other.places, other)));
     findings.dedup();
     Compiled { declared, findings }
 }
@@ -47,7 +46,7 @@ fn declare(files: &[Arc<ParsedFile>], settings: &Settings, gates: &mut Gates) ->
     if settings.format == SourceFormat::Hierarchy {
         inherit::fill_namespaces(&mut drafts);
     }
-    let mut drafts = gates.through(clusters::select(drafts, settings))?;
+    let mut drafts = gates.through(hydrate::clusters::select(drafts, settings))?;
 
     let kinds = settings.kinds.as_ref().map_err(|finding| gates.findings.push(finding.clone())).ok()?;
     gates.pass(scope::assign(&mut drafts, kinds, settings.report_unknown_kinds))?;
@@ -105,7 +104,7 @@ fn stamp(drafts: &[Draft], settings: &Settings) -> DeclaredSet {
         && settings.namespaces == NamespaceStrategy::Implicit;
     if makes_namespaces {
         let implicit = namespaces::undeclared(drafts).into_iter().map(|name| stamp.implicit_namespace(name));
-        set.objects.extend(implicit.map(|it: DeclaredObject| (it.id.clone(), Arc::new(it))));
+        set.objects.extend(implicit.map(|it| (it.id.clone(), Arc::new(it))));
     }
     set
 }
@@ -116,17 +115,16 @@ fn stamp(drafts: &[Draft], settings: &Settings) -> DeclaredSet {
 /// finding; in an unstructured one, and for annotations, any finding hides all names.
 pub fn clusters(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<String> {
     let files = in_order(files, format);
-    let registry =
-        |file: &&&Arc<ParsedFile>| format == SourceFormat::Unstructured || file.path.starts_with("clusterregistry/");
-    let readable = |mut files: std::slice::Iter<'_, &Arc<ParsedFile>>| files.all(|file| file.findings.is_empty());
+    let in_registry = |path: &str| format == SourceFormat::Unstructured || path.starts_with("clusterregistry/");
+    let registry: Vec<_> = files.iter().filter(|file| in_registry(&file.path)).collect();
     let mut names = BTreeSet::new();
-    if files.iter().filter(registry).all(|file| file.findings.is_empty()) {
-        names.extend(clusters::declared(files.iter().filter(registry).flat_map(|file| &file.manifests)));
+    if registry.iter().all(|file| file.findings.is_empty()) {
+        names.extend(hydrate::clusters::declared(registry.iter().flat_map(|file| &file.manifests)));
     }
-    if readable(files.iter()) {
+    if files.iter().all(|file| file.findings.is_empty()) {
         let objects = files.iter().flat_map(|file| &file.manifests).map(|manifest| &manifest.object);
         let selectors = objects.filter_map(|object| object.annotation(annotation::CLUSTER_NAME_SELECTOR));
-        names.extend(selectors.flat_map(clusters::names).map(str::to_owned));
+        names.extend(selectors.flat_map(hydrate::clusters::names).map(str::to_owned));
     }
     names.remove(DEFAULT_CLUSTER);
     std::iter::once(DEFAULT_CLUSTER.to_owned()).chain(names).collect()
@@ -139,8 +137,16 @@ fn in_order(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<&Arc<ParsedF
         SourceFormat::Hierarchy => path.split_once('/').is_some_and(|(top, _)| TOP_DIRECTORIES.contains(&top)),
     };
     let mut files: Vec<&Arc<ParsedFile>> = files.iter().filter(|file| counts(&file.path)).collect();
-    files.sort_by(|one, other| one.path.split('/').cmp(other.path.split('/')));
+    files.sort_by(|one, other| walk_order(&one.path, &other.path));
     files
+}
+
+/// As a walk meets them: like `one.split('/').cmp(other.split('/'))`, only faster.
+fn walk_order(one: &str, other: &str) -> Ordering {
+    let rank = |byte: Option<&u8>| byte.map(|byte| if *byte == b'/' { 0 } else { u16::from(*byte) + 1 });
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let same = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+    rank(one.get(same)).cmp(&rank(other.get(same)))
 }
 
 /// Directories of a hierarchical repository. Everything else in it is ignored.
@@ -163,5 +169,31 @@ impl Gates {
     /// The result of a step that can also find something.
     fn through<T>(&mut self, (result, findings): (T, Vec<Finding>)) -> Option<T> {
         self.pass(findings).map(|()| result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::{SourceFile, parse};
+
+    #[test]
+    fn deeply_nested_objects_are_compiled() {
+        let nested = format!("{}1{}", "{a: ".repeat(400), "}".repeat(400));
+        let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {nested}\nextra: ~\n");
+        let file = parse(&SourceFile { path: "a.yaml".to_owned(), content: Arc::from(text.as_bytes()) });
+        let compiled = compile(&[Arc::new(file)], &Settings::offline(SourceFormat::Unstructured));
+        let declared = compiled.declared.expect("nothing blocks");
+        let object = declared.objects.values().next().expect("one object");
+        assert_ne!(object.written(), object.body());
+    }
+
+    #[test]
+    fn files_are_ordered_as_a_walk_meets_them() {
+        let mut paths = ["a/b", "a-b", "a", "a/b/c", "ab", "a.b/c", "é", "b"];
+        let mut expected = paths;
+        expected.sort_by(|one, other| one.split('/').cmp(other.split('/')));
+        paths.sort_by(|one, other| walk_order(one, other));
+        assert_eq!(paths, expected);
     }
 }

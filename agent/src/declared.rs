@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base64::Engine as _;
-use serde::Deserialize as _;
+use serde::{Deserialize as _, Serialize, Serializer};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -50,28 +50,36 @@ impl DeclaredObject {
     /// into its `data`: the API server would do the same, but leave the ownership on `stringData`, so that changes of `data`
     /// went unnoticed.
     pub fn new(mut object: Object, source: Option<Location>, implicit: bool) -> Self {
-        object.0.remove("status");
-        let rewritten = object.0.values().any(has_nulls) || has_string_data(&object);
-        let written = rewritten.then(|| text(&object));
-        if rewritten {
-            object.0.values_mut().for_each(drop_nulls);
-            object.0.retain(|_, value| !value.is_null());
-            fold_string_data(&mut object);
-        }
-        let body = text(&object);
-        let digest = Sha256::digest(body.as_bytes());
-        let hash = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Self { id: object.id(), version: object.version().to_owned(), hash, source, implicit, body, written }
+        let id = object.id();
+        let metadata = object.0.get_mut("metadata").map(std::mem::take).unwrap_or_default();
+        Self { implicit, ..Self::with_metadata(id, &object, &metadata, source) }
+    }
+
+    /// The same with an identity and metadata other than the object's own, so that it need not be copied.
+    pub(crate) fn with_metadata(id: ObjectId, object: &Object, metadata: &Value, source: Option<Location>) -> Self {
+        let as_written = Merged { object, metadata };
+        let rewritten = as_written.fields().any(|(_, value)| has_nulls(value)) || has_string_data(object);
+        let (body, written) = if rewritten {
+            let written = text(&as_written);
+            let mut applied = parsed(&written);
+            applied.0.values_mut().for_each(drop_nulls);
+            applied.0.retain(|_, value| !value.is_null());
+            fold_string_data(&mut applied);
+            (text(&applied), Some(written))
+        } else {
+            (text(&as_written), None)
+        };
+        Self { id, version: object.version().to_owned(), hash: hash(&body), source, implicit: false, body, written }
     }
 
     /// The object itself.
     pub fn body(&self) -> Object {
-        object(&self.body)
+        parsed(&self.body)
     }
 
     /// The object before nulls were dropped and `stringData` was folded: what `nomos hydrate` shows, cleaned by [`hydrated`].
     pub fn written(&self) -> Object {
-        object(self.written.as_ref().unwrap_or(&self.body))
+        parsed(self.written.as_ref().unwrap_or(&self.body))
     }
 
     /// The object as it is sent: with the annotations that depend on the commit.
@@ -110,15 +118,42 @@ impl DeclaredObject {
     }
 }
 
-fn text(object: &Object) -> Box<str> {
+/// An object with other metadata than its own, and without `status`.
+struct Merged<'a> {
+    object: &'a Object,
+    metadata: &'a Value,
+}
+
+impl<'a> Merged<'a> {
+    fn fields(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        let fields = self.object.0.iter().filter(|(field, _)| *field != "status");
+        fields.map(|(field, value)| (field, if field == "metadata" { self.metadata } else { value }))
+    }
+}
+
+impl Serialize for Merged<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.fields())
+    }
+}
+
+fn text(object: &impl Serialize) -> Box<str> {
     serde_json::to_string(object).expect("maps with string keys always serialise").into()
 }
 
 /// Manifests may be nested more deeply than `serde_json` reads by default.
-fn object(text: &str) -> Object {
+fn parsed(text: &str) -> Object {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer.disable_recursion_limit();
     Object::deserialize(&mut deserializer).expect("made by serialising an object")
+}
+
+/// The first half of a SHA-256, hexadecimal.
+fn hash(body: &str) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digest = Sha256::digest(body.as_bytes());
+    let digits = digest.iter().take(16).flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 fn has_nulls(value: &Value) -> bool {
@@ -177,8 +212,10 @@ pub fn hydrated(object: &Object) -> Object {
     for field in ["annotations", "labels"] {
         if let Some(Value::Object(map)) = metadata.get_mut(field) {
             map.retain(|key, _| !is_system_key(key) || key == annotation::MANAGED);
-            if is_namespace {
-                map.retain(|key, _| !key.ends_with(DEPTH_SUFFIX) && key != annotation::HNC_MANAGED_BY);
+            if is_namespace && field == "annotations" {
+                map.remove(annotation::HNC_MANAGED_BY);
+            } else if is_namespace {
+                map.retain(|key, _| !key.ends_with(DEPTH_SUFFIX));
             }
         }
     }

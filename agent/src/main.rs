@@ -36,6 +36,9 @@ struct Args {
     /// Time between two polls of the repository
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     poll_period: Duration,
+    /// Time between two comparisons of whole objects, for changes that leave no trace in metadata
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    audit_period: Duration,
     /// Approve that this commit deletes much (see the error that asks for it)
     #[arg(long, requires = "repo", value_name = "COMMIT")]
     approve_prune: Option<String>,
@@ -121,6 +124,7 @@ fn options(args: Args) -> Options {
         context: args.context,
         cache: args.cache_dir.unwrap_or_else(|| std::env::temp_dir().join("nomos-agent")),
         listen: Some(args.listen),
+        audit_period: args.audit_period,
         once: args.once,
     }
 }

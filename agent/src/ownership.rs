@@ -541,9 +541,7 @@ mod tests {
             "k:{\"port\":54,\"protocol\":\"UDP\"}": {".": {}, "f:port": {}},
             "k:{\"port\":53,\"protocol\":\"TCP\"}": {"f:nodePort": {}},
         }}});
-        let entry = |manager: &str, operation: &str, fields: &Value| {
-            json!({"manager": manager, "operation": operation, "time": "2026-01-01T00:00:00Z", "fieldsV1": fields})
-        };
+        let entry = |manager: &str, operation: &str, fields: &Value| json!({"manager": manager, "operation": operation, "time": "2026-01-01T00:00:00Z", "fieldsV1": fields});
         let mut whole = [entry(FIELD_MANAGER, "Apply", &fields()), entry("kubectl-edit", "Update", &theirs)];
         assert!(!reclaim(&declared, &mut whole), "nothing of ours is missing");
         let mut ours = fields();

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::finding::{Code, Finding, Location, Place};
 use crate::object::{Object, ObjectId};
-use crate::parse::{Manifest, shape};
+use crate::parse::{Known, Manifest, shape};
 
 /// Where objects of a kind live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,16 +145,16 @@ impl Draft {
     }
 
     pub(crate) fn namespace(&self) -> &str {
-        self.placed.as_deref().unwrap_or_else(|| self.object().namespace())
+        self.placed.as_deref().unwrap_or(&self.manifest.id.namespace)
     }
 
     pub(crate) fn id(&self) -> ObjectId {
-        let object = self.object();
+        let id = &self.manifest.id;
         ObjectId {
-            group: object.group().to_owned(),
-            kind: object.kind().to_owned(),
+            group: id.group.clone(),
+            kind: id.kind.clone(),
             namespace: self.namespace().to_owned(),
-            name: object.name().to_owned(),
+            name: id.name.clone(),
         }
     }
 }
@@ -171,7 +171,7 @@ pub(crate) struct Crd<'a> {
 /// Reads a CRD; `None` for every other kind. A finding (KNV1065) when it is malformed.
 pub(crate) fn crd(manifest: &Manifest) -> Option<Result<Crd<'_>, Finding>> {
     let object = &manifest.object;
-    if !object.is_kind("apiextensions.k8s.io", "CustomResourceDefinition") {
+    if !manifest.is_any(Known::CustomResourceDefinition) {
         return None;
     }
     let malformed = |message: String, field: &[&str]| {
@@ -179,7 +179,7 @@ pub(crate) fn crd(manifest: &Manifest) -> Option<Result<Crd<'_>, Finding>> {
             Finding::new(Code::MalformedCRD, format!("This CustomResourceDefinition is malformed: {message}."));
         Some(Err(finding.at(manifest.at_value(field))))
     };
-    if !matches!(object.version(), "v1" | "v1beta1") {
+    if !manifest.is(Known::CustomResourceDefinition) {
         let message = format!("apiextensions.k8s.io has no version {}", object.version());
         return malformed(message, &["apiVersion"]);
     }
@@ -210,12 +210,11 @@ pub(crate) fn assign(drafts: &mut [Draft], kinds: &KindScopes, report_unknown: b
         }
     }
     for draft in drafts {
-        let object = &draft.manifest.object;
-        let (group, kind) = (object.group(), object.kind());
+        let (group, kind) = (&draft.manifest.id.group, &draft.manifest.id.kind);
         let own = declared.0.get(group).and_then(|kinds| kinds.get(kind)).copied();
         draft.scope = own.unwrap_or_else(|| kinds.get(group, kind));
         if draft.scope == Scope::Unknown && report_unknown {
-            let kind = object.group_kind();
+            let kind = draft.manifest.id.group_kind();
             let message =
                 format!("The cluster does not know the kind {kind}. The object is left out until its CRD exists.");
             findings.push(

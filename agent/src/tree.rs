@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::finding::{Code, Finding};
-use crate::parse::Manifest;
+use crate::parse::{Known, Manifest};
 use crate::scope::{Draft, Scope};
 
 /// The top of the tree.
@@ -84,17 +84,21 @@ enum Role {
 
 impl Role {
     fn of(draft: &Draft) -> Self {
-        let manifest = &draft.manifest;
-        match (manifest.object.api_version(), manifest.object.kind()) {
-            ("configmanagement.gke.io/v1", "Repo") => Self::Repo,
-            ("configmanagement.gke.io/v1", "HierarchyConfig") => Self::Config,
-            ("configmanagement.gke.io/v1", "NamespaceSelector") => Self::Selector,
-            ("v1", "Namespace") => Self::Namespace,
-            _ => match draft.scope {
-                Scope::Cluster => Self::ClusterScoped,
-                Scope::Namespaced => Self::Namespaced,
-                Scope::Unknown => Self::Unknown,
-            },
+        let special = [
+            (Known::Repo, Self::Repo),
+            (Known::HierarchyConfig, Self::Config),
+            (Known::NamespaceSelector, Self::Selector),
+            (Known::Namespace, Self::Namespace),
+        ];
+        let special = special.into_iter().find(|(known, _)| draft.manifest.is(*known));
+        special.map_or_else(|| Self::by_scope(draft.scope), |(_, role)| role)
+    }
+
+    fn by_scope(scope: Scope) -> Self {
+        match scope {
+            Scope::Cluster => Self::ClusterScoped,
+            Scope::Namespaced => Self::Namespaced,
+            Scope::Unknown => Self::Unknown,
         }
     }
 
@@ -110,6 +114,16 @@ impl Role {
 }
 
 impl Tree {
+    /// Whether the directory holds a Namespace.
+    pub(crate) fn is_namespace(&self, directory: &str) -> bool {
+        self.nodes.get(directory).is_some_and(|node| !node.namespaces.is_empty())
+    }
+
+    /// Whether a directory above holds a Namespace.
+    pub(crate) fn is_below_namespace(&self, directory: &str) -> bool {
+        ancestors(directory).any(|above| self.is_namespace(above))
+    }
+
     fn add(&mut self, draft: Draft, role: Role) {
         let in_cluster = draft.manifest.top_directory() == "cluster";
         match role {
@@ -151,14 +165,18 @@ pub(crate) fn misplaced(manifest: &Manifest, expected: &str) -> Finding {
         _ => "it describes the repository",
     };
     let message = format!("{} `{}` must be in `{expected}/`: {why}.", object.kind(), object.name());
-    Finding::new(Code::IncorrectTopLevelDirectory, message)
-        .hint(format!("Move the file from `{}/` to `{expected}/`.", manifest.top_directory()))
-        .at(manifest.at_value(&["kind"]))
+    let hint = if manifest.is_of_unknown_version() {
+        format!("The version `{}` of this kind has no meaning here: correct apiVersion.", object.api_version())
+    } else {
+        format!("Move the file from `{}/` to `{expected}/`.", manifest.top_directory())
+    };
+    Finding::new(Code::IncorrectTopLevelDirectory, message).hint(hint).at(manifest.at_value(&["kind"]))
 }
 
 fn unknown_system_object(draft: &Draft) -> Finding {
     let top = draft.manifest.top_directory();
-    let message = format!("`{top}/` holds a {}, a kind that has no meaning there.", draft.object().group_kind());
+    let message =
+        format!("`{top}/` holds an object of the kind {}, which has no meaning there.", draft.object().group_kind());
     Finding::new(Code::Internal, message)
         .hint("Move the file to `cluster/` or `namespaces/`.")
         .at(draft.manifest.at_value(&["kind"]))

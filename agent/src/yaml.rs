@@ -104,6 +104,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::parse::{SourceFile, parse};
 
     #[test]
     fn looks_like_a_manifest() {
@@ -189,6 +190,17 @@ number: 1.5
             let value = json!({ "a": value });
             let read: Value = serde_yaml::from_str(&document(&value)).expect("valid YAML");
             prop_assert_eq!(read, value);
+        }
+
+        #[test]
+        fn our_parser_reads_the_same(value in values()) {
+            let object = json!({ "apiVersion": "v1", "kind": "X", "metadata": { "name": "x" }, "spec": value });
+            let text = document(&object).repeat(2);
+            let parsed = parse(&SourceFile { path: "a.yaml".into(), content: text.as_bytes().into() });
+            prop_assert_eq!(parsed.findings, []);
+            for manifest in parsed.manifests {
+                prop_assert_eq!(&manifest.object.0["spec"], &object["spec"]);
+            }
         }
     }
 }

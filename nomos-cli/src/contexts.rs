@@ -11,6 +11,9 @@ use kube::{Client, Config};
 
 use crate::Environment;
 
+/// Deployments that serve syncs: ours, and that of the project whose API this is.
+pub(crate) const AGENTS: [&str; 2] = ["nomos-agent", "reconciler-manager"];
+
 /// Name of the only context where the cluster around this process is used.
 const IN_CLUSTER: &str = "in-cluster";
 
@@ -25,32 +28,37 @@ pub(crate) struct Cluster {
     kubeconfig: Option<Kubeconfig>,
 }
 
-/// The clusters of the named contexts (`None`: all; an empty name is none), by name.
+/// What to say where [`clusters`] finds no configuration.
+pub(crate) const NOT_CONFIGURED: &str =
+    "no cluster to connect to: say --kubeconfig FILE, set KUBECONFIG, or write $HOME/.kube/config";
+
+/// The clusters of the named contexts (`None`: all; an empty name is none), by name; `None` if there is no kubeconfig and no
+/// cluster around this process.
 ///
 /// # Errors
 ///
-/// No kubeconfig is found or readable, or a context that is asked for does not exist.
+/// A kubeconfig is not readable, or a context that is asked for does not exist.
 pub(crate) fn clusters(
     file: Option<&Path>,
     environment: &Environment,
     contexts: Option<&[String]>,
-) -> anyhow::Result<Vec<Cluster>> {
+) -> anyhow::Result<Option<Vec<Cluster>>> {
     let all: BTreeMap<String, Cluster> = match load(file, environment)? {
         Some(kubeconfig) => in_kubeconfig(&kubeconfig),
         None if environment.in_cluster => {
             let cluster = Cluster { context: IN_CLUSTER.to_owned(), current: true, kubeconfig: None };
             BTreeMap::from([(IN_CLUSTER.to_owned(), cluster)])
         }
-        None => bail!("no cluster to connect to: say --kubeconfig FILE, set KUBECONFIG, or write $HOME/.kube/config"),
+        None => return Ok(None),
     };
-    let Some(names) = contexts else { return Ok(all.into_values().collect()) };
+    let Some(names) = contexts else { return Ok(Some(all.into_values().collect())) };
     let unknown: Vec<&str> =
         names.iter().map(String::as_str).filter(|name| !name.is_empty() && !all.contains_key(*name)).collect();
     if !unknown.is_empty() {
         let known: Vec<&str> = all.keys().map(String::as_str).collect();
         bail!("no context {} in the kubeconfig; it has {}", unknown.join(", "), list(&known));
     }
-    Ok(all.into_values().filter(|cluster| names.contains(&cluster.context)).collect())
+    Ok(Some(all.into_values().filter(|cluster| names.contains(&cluster.context)).collect()))
 }
 
 fn list(names: &[&str]) -> String {
@@ -104,11 +112,23 @@ impl Cluster {
                 Config::from_custom_kubeconfig(kubeconfig.clone(), &options).await?
             }
         };
+        if self.kubeconfig.is_some() {
+            trim_token(&mut config)?;
+        }
         config.connect_timeout = Some(timeout);
         config.default_retry = false;
         // A login program of the kubeconfig runs in here, so that it delays nobody else.
         Ok(tokio::task::spawn_blocking(move || Client::try_from(config)).await??)
     }
+}
+
+/// Reads the token of a `tokenFile` without the line break that editors put at its end, which servers would refuse.
+fn trim_token(config: &mut Config) -> anyhow::Result<()> {
+    if let Some(file) = config.auth_info.token_file.take() {
+        let token = std::fs::read_to_string(&file).with_context(|| format!("failed to read the token file {file}"))?;
+        config.auth_info.token = Some(token.trim().to_owned().into());
+    }
+    Ok(())
 }
 
 /// What asking a cluster came to.
@@ -198,7 +218,7 @@ mod tests {
             kubeconfig: Some(std::env::join_paths(files).expect("no separators")),
             ..Environment::default()
         };
-        let found = clusters(None, &environment, None).expect("two contexts");
+        let found = clusters(None, &environment, None).expect("readable").expect("configured");
         let names: Vec<_> = found.iter().map(|cluster| (cluster.context.as_str(), cluster.current)).collect();
         assert_eq!(names, [("a", false), ("b", true)]);
         let error = clusters(None, &environment, Some(&["x".to_owned()])).expect_err("unknown").to_string();

@@ -28,7 +28,7 @@ pub(crate) fn live(
 ) -> anyhow::Result<Option<Live>> {
     use crate::contexts;
 
-    let mut clusters = contexts::clusters(kubeconfig, environment, None).unwrap_or_default();
+    let mut clusters = contexts::clusters(kubeconfig, environment, None)?.unwrap_or_default();
     clusters.retain(|cluster| cluster.current);
     let answers = contexts::ask(&clusters, timeout, async |client| {
         Ok(agent::io::cluster::Cluster::connect(client).await?.kinds())

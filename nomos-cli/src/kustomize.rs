@@ -4,26 +4,30 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use agent::finding::{Code, Finding};
 use agent::parse::SourceFile;
 use anyhow::{Context as _, bail};
 
 /// Path under which findings show what was rendered.
 const RENDERED: &str = "kustomize-build.yaml";
 
-/// Whether a directory is rendered before it is read.
-pub(crate) fn is_kustomization(root: &Path) -> bool {
-    ["kustomization.yaml", "kustomization.yml", "Kustomization"].iter().any(|name| root.join(name).is_file())
+/// Files that make a directory one to render.
+const FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+/// The file because of which a directory is rendered before it is read.
+pub(crate) fn kustomization(root: &Path) -> Option<&'static str> {
+    FILES.into_iter().find(|name| root.join(name).is_file())
 }
 
-/// What `kustomize build` prints for a directory.
+/// What `kustomize build` prints for a directory with this kustomization, or what it refuses (KNV1068).
 ///
 /// # Errors
 ///
-/// The program is missing, or refuses the kustomization.
-pub(crate) fn build(root: &Path) -> anyhow::Result<SourceFile> {
+/// The program is missing.
+pub(crate) fn build(root: &Path, file: &str) -> anyhow::Result<Result<SourceFile, Finding>> {
     for (program, command) in [("kustomize", "build"), ("kubectl", "kustomize")] {
         match Command::new(program).arg(command).arg(root).output() {
-            Ok(output) => return rendered(program, command, output),
+            Ok(output) => return Ok(rendered(program, command, output).map_err(|finding| finding.at_path(file))),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(|| format!("failed to start {program}")),
         }
@@ -31,9 +35,11 @@ pub(crate) fn build(root: &Path) -> anyhow::Result<SourceFile> {
     bail!("{} holds a kustomization, but neither kustomize nor kubectl is installed to render it", root.display())
 }
 
-fn rendered(program: &str, command: &str, output: Output) -> anyhow::Result<SourceFile> {
-    if !output.status.success() {
-        bail!("{program} {command} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+fn rendered(program: &str, command: &str, output: Output) -> Result<SourceFile, Finding> {
+    if output.status.success() {
+        return Ok(SourceFile { path: RENDERED.to_owned(), content: output.stdout.into() });
     }
-    Ok(SourceFile { path: RENDERED.to_owned(), content: output.stdout.into() })
+    let words = String::from_utf8_lossy(&output.stderr);
+    let message = format!("{program} {command} failed: {}", words.trim());
+    Err(Finding::new(Code::ActionableHydration, message))
 }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::compile::{self, Compiled, RepoScope, Settings, SourceFormat};
-use agent::finding::{Code, Finding};
+use agent::finding::{Code, Finding, numbered};
 use agent::io::files;
 use agent::parse::{self, ParsedFile, SourceFile};
 use agent::scope::{KindScopes, Scope};
 use anyhow::{Context as _, bail};
 use clap::ArgAction;
 
-use crate::{Console, duration, kinds, kustomize, output};
+use crate::output::{self, ClusterObjects};
+use crate::{Console, duration, kinds, kustomize};
 
 /// Flags of `vet` and `hydrate`.
 #[derive(clap::Args)]
@@ -101,6 +102,24 @@ pub(crate) fn compiled(
     Ok(for_each(&names, &parsed, &settings))
 }
 
+/// The objects of the clusters that nothing blocks.
+pub(crate) fn objects(clusters: &[ForCluster]) -> Vec<ClusterObjects> {
+    let declared = clusters.iter().filter_map(|cluster| Some((&cluster.name, cluster.compiled.declared.as_ref()?)));
+    declared.map(|(name, set)| ClusterObjects::new(name, set)).collect()
+}
+
+/// The findings of each cluster below a line with its name; the default cluster has no such line.
+pub(crate) fn findings(clusters: &[ForCluster]) -> String {
+    let of_cluster = |cluster: &ForCluster| {
+        let text = numbered(&cluster.compiled.findings);
+        let name = if cluster.name.is_empty() { "unregistered_cluster" } else { &cluster.name };
+        let head =
+            if name == compile::DEFAULT_CLUSTER { String::new() } else { format!("errors for cluster {name:?}:\n") };
+        (!text.is_empty()).then(|| format!("{head}{}\n", text.trim_end()))
+    };
+    clusters.iter().filter_map(of_cluster).collect::<Vec<_>>().join("\n")
+}
+
 fn has(findings: &[Finding], code: Code) -> bool {
     findings.iter().any(|finding| finding.code == code)
 }
@@ -120,11 +139,14 @@ fn format(args: &SourceArgs, limits: &Limits<'_>) -> anyhow::Result<SourceFormat
 /// Every manifest file, parsed; what cannot be read is a parsed file that holds only its finding.
 fn read(args: &SourceArgs, format: SourceFormat) -> anyhow::Result<Vec<Arc<ParsedFile>>> {
     let root = &args.path;
-    if kustomize::is_kustomization(root) {
+    if let Some(kustomization) = kustomize::kustomization(root) {
         if format == SourceFormat::Hierarchy {
             bail!("{} holds a kustomization, which needs --source-format=unstructured", root.display());
         }
-        return Ok(parse_all(&[kustomize::build(root)?]));
+        return Ok(match kustomize::build(root, kustomization)? {
+            Ok(file) => parse_all(&[file]),
+            Err(finding) => vec![unreadable(finding)?],
+        });
     }
     let found = files::read_dir(root).with_context(|| format!("failed to read {}", root.display()))?;
     let own = output::own_directory(root, &args.output.output);
@@ -138,12 +160,16 @@ fn read(args: &SourceArgs, format: SourceFormat) -> anyhow::Result<Vec<Arc<Parse
         .collect();
     let mut parsed = parse_all(&files);
     for finding in found.findings {
-        let Some(path) = finding.places.first().and_then(|place| Some(place.location.as_ref()?.path.clone())) else {
-            bail!("{}", finding.message);
-        };
-        parsed.push(Arc::new(ParsedFile { path, manifests: Vec::new(), findings: vec![finding] }));
+        parsed.push(unreadable(finding)?);
     }
     Ok(parsed)
+}
+
+/// A file that holds only a finding; an error if the finding is about no file.
+fn unreadable(finding: Finding) -> anyhow::Result<Arc<ParsedFile>> {
+    let location = finding.places.first().and_then(|place| place.location.as_ref());
+    let Some(path) = location.map(|location| location.path.clone()) else { bail!("{}", finding.message) };
+    Ok(Arc::new(ParsedFile { path, manifests: Vec::new(), findings: vec![finding] }))
 }
 
 fn parse_all(files: &[SourceFile]) -> Vec<Arc<ParsedFile>> {

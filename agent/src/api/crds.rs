@@ -13,7 +13,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         sync(RootSync::crd()),
         sync(RepoSync::crd()),
         group(ResourceGroup::crd()),
-        registry(Cluster::crd()),
+        Cluster::crd(),
         ClusterSelector::crd(),
         HierarchyConfig::crd(),
         NamespaceSelector::crd(),
@@ -64,14 +64,6 @@ fn group(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         column("Stalled", "string", ".status.conditions[1].status"),
         column("Age", "date", ".metadata.creationTimestamp"),
     ]);
-    crd
-}
-
-/// The API server lets nobody else define kinds under `k8s.io` without a word on whether its owners agreed. This one was
-/// never approved, and the project that had it is gone: <https://github.com/kubernetes-retired/cluster-registry>.
-fn registry(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
-    let approved = ("api-approved.kubernetes.io".to_owned(), "unapproved, a kind of a retired project".to_owned());
-    crd.metadata.annotations.get_or_insert_default().extend([approved]);
     crd
 }
 

@@ -32,7 +32,7 @@ pub fn invalid(id: &SyncId, annotations: &BTreeMap<String, String>, spec: &SyncS
         namespace: id.namespace.clone(),
         name: id.name.clone(),
     };
-    Some(Finding::new(Code::InvalidSync, message).hint(hint).about(resource))
+    Some(Finding::new(Code::InvalidSync, format!("{message}.")).hint(hint).about(resource))
 }
 
 fn name(id: &SyncId) -> Result<(), Fault> {
@@ -41,36 +41,36 @@ fn name(id: &SyncId) -> Result<(), Fault> {
             check(id.namespace == CONTROLLER_NAMESPACE, || {
                 (
                     format!(
-                        "a RootSync must be in the namespace {CONTROLLER_NAMESPACE}; this one is in {}",
+                        "A RootSync must be in the namespace {CONTROLLER_NAMESPACE}; this one is in {}",
                         id.namespace
                     ),
-                    "move it there, or use a RepoSync for one namespace",
+                    "Move it there, or use a RepoSync for one namespace.",
                 )
             })?;
             check(id.name.len() <= MAX_ROOT_SYNC_NAME, || {
                 (
                     format!(
-                        "the name of a RootSync may have {MAX_ROOT_SYNC_NAME} characters, this one has {}",
+                        "The name of a RootSync may have {MAX_ROOT_SYNC_NAME} characters, this one has {}",
                         id.name.len()
                     ),
-                    "choose a shorter name",
+                    "Choose a shorter name.",
                 )
             })
         }
         SyncKind::RepoSync => {
             check(id.namespace != CONTROLLER_NAMESPACE, || {
                 (
-                    format!("a RepoSync may not be in the namespace {CONTROLLER_NAMESPACE}"),
-                    "create it in the namespace that it syncs",
+                    format!("A RepoSync may not be in the namespace {CONTROLLER_NAMESPACE}"),
+                    "Create it in the namespace that it syncs.",
                 )
             })?;
             let length = id.name.len() + id.namespace.len();
             check(length <= MAX_REPO_SYNC_NAMES, || {
                 (
                     format!(
-                        "name and namespace of a RepoSync may have {MAX_REPO_SYNC_NAMES} characters together, these have {length}"
+                        "Name and namespace of a RepoSync may have {MAX_REPO_SYNC_NAMES} characters together, these have {length}"
                     ),
-                    "choose a shorter name",
+                    "Choose a shorter name.",
                 )
             })
         }
@@ -81,8 +81,8 @@ fn deletion(annotations: &BTreeMap<String, String>) -> Result<(), Fault> {
     match annotations.get(annotation::DELETION_PROPAGATION).map(String::as_str) {
         None | Some("Foreground" | "Orphan") => Ok(()),
         Some(other) => fault(
-            format!("the annotation {} is {other:?}", annotation::DELETION_PROPAGATION),
-            "set it to Foreground (objects are deleted with the sync) or Orphan (they stay)",
+            format!("The annotation {} is {other:?}", annotation::DELETION_PROPAGATION),
+            "Set it to Foreground (objects are deleted with the sync) or Orphan (they stay).",
         ),
     }
 }
@@ -98,7 +98,7 @@ fn source(spec: &SyncSpec) -> Result<(), Fault> {
                 SourceType::Oci => "oci",
                 SourceType::Helm => "helm",
             };
-            fault(format!("spec.sourceType is {block}, but spec.{block} is missing"), "add it")
+            fault(format!("spec.sourceType is {block}, but spec.{block} is missing"), "Add it.")
         }
     }
 }
@@ -110,7 +110,7 @@ fn git(git: &GitSpec) -> Result<(), Fault> {
     check(git.proxy.is_empty() || PROXY_AUTH.contains(&git.auth), || {
         (
             format!("spec.git.proxy does not work with spec.git.auth {}", git.auth.name()),
-            "remove the proxy, or use auth none, cookiefile, token or githubapp",
+            "Remove the proxy, or use auth none, cookiefile, token or githubapp.",
         )
     })?;
     secret("git", git.auth, git.secret_ref.as_ref().map(|secret| secret.name.as_str()))?;
@@ -128,13 +128,13 @@ fn helm(helm: &HelmSpec) -> Result<(), Fault> {
     given("spec.helm.repo", &helm.repo)?;
     given("spec.helm.chart", &helm.chart)?;
     check(!helm.chart.contains('/'), || {
-        (format!("spec.helm.chart is {:?}", helm.chart), "put everything before the last slash into spec.helm.repo")
+        (format!("spec.helm.chart is {:?}", helm.chart), "Put everything before the last slash into spec.helm.repo.")
     })?;
     auth("helm", helm.auth, &HELM_AUTH)?;
     service_account("helm", helm.auth, &helm.gcp_service_account_email)?;
     secret("helm", helm.auth, helm.secret_ref.as_ref().map(|secret| secret.name.as_str()))?;
     check(helm.namespace.is_empty() || helm.deploy_namespace.is_empty(), || {
-        ("spec.helm has both namespace and deployNamespace".to_owned(), "remove one of them")
+        ("spec.helm has both namespace and deployNamespace".to_owned(), "Remove one of them.")
     })?;
     for (i, file) in helm.values_file_refs.iter().enumerate() {
         given(&format!("spec.helm.valuesFileRefs[{i}].name"), &file.name)?;
@@ -147,7 +147,7 @@ fn overrides(overrides: &Overrides) -> Result<(), Fault> {
         check(role.kind != "Role" || !role.namespace.is_empty(), || {
             (
                 format!("spec.override.roleRefs[{i}] is the Role {:?} without a namespace", role.name),
-                "say in which namespace the Role is, or name a ClusterRole",
+                "Say in which namespace the Role is, or name a ClusterRole.",
             )
         })?;
     }
@@ -161,7 +161,7 @@ fn overrides(overrides: &Overrides) -> Result<(), Fault> {
             check(!quantity.as_ref().is_some_and(super::Quantity::is_negative), || {
                 (
                     format!("spec.override.resources: {field} of {} is negative", container.container_name),
-                    "make it positive",
+                    "Make it positive.",
                 )
             })?;
         }
@@ -175,7 +175,7 @@ fn auth(block: &str, auth: Auth, allowed: &[Auth]) -> Result<(), Fault> {
         let names: Vec<&str> = allowed.iter().map(|auth| auth.name()).collect();
         (
             format!("spec.{block}.auth is {}; allowed are {}", auth.name(), names.join(", ")),
-            "use one of the allowed ways to log in",
+            "Use one of the allowed ways to log in.",
         )
     })
 }
@@ -184,7 +184,7 @@ fn service_account(block: &str, auth: Auth, email: &str) -> Result<(), Fault> {
     check(auth != Auth::GcpServiceAccount || is_service_account(email), || {
         (
             format!("spec.{block}.auth is gcpserviceaccount, but spec.{block}.gcpServiceAccountEmail is {email:?}"),
-            "name the service account, as in sync@my-project.iam.gserviceaccount.com",
+            "Name the service account, as in sync-app@my-project.iam.gserviceaccount.com.",
         )
     })
 }
@@ -202,26 +202,26 @@ fn secret(block: &str, auth: Auth, name: Option<&str>) -> Result<(), Fault> {
     check(name.is_empty() || auth.needs_secret(), || {
         (
             format!("spec.{block}.secretRef is set, but spec.{block}.auth {} reads no Secret", auth.name()),
-            "remove secretRef, or use an auth that needs it",
+            "Remove secretRef, or use an auth that needs it.",
         )
     })?;
     check(!name.is_empty() || !auth.needs_secret(), || {
         (
             format!("spec.{block}.auth is {}, but spec.{block}.secretRef.name is missing", auth.name()),
-            "name the Secret that holds the credentials",
+            "Name the Secret that holds the credentials.",
         )
     })
 }
 
 fn period(field: &str, text: &str) -> Result<(), Fault> {
     match parse_duration(text) {
-        Err(why) if !text.is_empty() => fault(format!("{field}: {why}"), "leave it out for the default"),
+        Err(why) if !text.is_empty() => fault(format!("{field}: {why}"), "Leave it out for the default."),
         _ => Ok(()),
     }
 }
 
 fn given(field: &str, text: &str) -> Result<(), Fault> {
-    check(!text.is_empty(), || (format!("{field} is missing"), "add it"))
+    check(!text.is_empty(), || (format!("{field} is missing"), "Add it."))
 }
 
 fn check(holds: bool, otherwise: impl FnOnce() -> Fault) -> Result<(), Fault> {
@@ -280,14 +280,14 @@ mod tests {
             ),
             (json!({ "period": "15" }), "spec.git.period: \"15\" is no duration; write it like 15s, 1m30s or 2h"),
         ] {
-            assert_eq!(git(fields).as_deref(), Some(expected));
+            assert_eq!(git(fields), Some(format!("{expected}.")));
         }
     }
 
     #[test]
     fn mistakes_elsewhere() {
         let root = SyncId::root("root-sync");
-        let expect = |spec: Value, expected: &str| assert_eq!(message(&root, spec).as_deref(), Some(expected));
+        let expect = |spec: Value, expected: &str| assert_eq!(message(&root, spec), Some(format!("{expected}.")));
         expect(json!({}), "spec.sourceType is git, but spec.git is missing");
         let helm = |extra: Value| {
             let mut helm = json!({ "repo": "https://charts", "chart": "web", "auth": "none" });

@@ -116,6 +116,7 @@ pub struct SelectorRequirement {
         version = "v1alpha1",
         kind = "Cluster",
         namespaced,
+        annotation("api-approved.kubernetes.io", "unapproved, read from repositories only"),
         doc = "Cluster names a cluster and its labels, which ClusterSelectors choose by."
     )
 )]

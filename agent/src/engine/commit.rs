@@ -157,6 +157,7 @@ impl State {
             out.push(Command::Record(objects));
         }
         self.settings.recorded.extend(kinds);
+        self.report.status();
         self.report.resources();
         if self.commit != candidate.commit {
             let objects = candidate.declared.objects.len();
@@ -167,7 +168,6 @@ impl State {
         self.order = candidate.order;
         self.queue.clear();
         self.work.new_commit();
-        self.report.new_commit(now);
         let declared = self.declared.iter().flat_map(|set| set.objects.keys());
         let ids: BTreeSet<ObjectId> = self.live.keys().chain(declared).cloned().collect();
         for id in &ids {

@@ -69,6 +69,12 @@ pub enum Event {
     Gone(ObjectId, u64),
     /// A command about an object came to its end.
     Finished(ObjectId, Outcome),
+    /// An audit shows a whole object.
+    Audited(Box<Object>),
+    /// The audit of this kind is over, complete or not.
+    AuditEnded(GroupKind),
+    /// It is time to audit everything.
+    AuditDue,
     /// The inventory's record was written.
     Recorded,
     /// The large prune of this commit is approved.
@@ -129,6 +135,9 @@ pub enum Command {
     Annotate(Arc<DeclaredObject>, String),
     /// Read the whole object.
     Read(ObjectId),
+    /// Read all whole objects of this kind that are ours, page by page: answered with [`Event::Audited`] each and
+    /// [`Event::AuditEnded`].
+    Audit(GroupKind),
     /// Delete exactly this incarnation and version.
     Delete(ObjectId, Box<str>, u64),
     /// Take our metadata off.
@@ -186,6 +195,15 @@ pub enum Notice {
     Rewritten(ObjectId, Vec<String>),
 }
 
+/// A list that is being read.
+#[derive(Default)]
+struct Listing {
+    /// Known objects that it has not shown so far.
+    missing: BTreeSet<ObjectId>,
+    /// The newest version that it has shown: it is at least as new.
+    newest: u64,
+}
+
 /// Everything known about one sync.
 pub struct State {
     settings: Settings,
@@ -201,7 +219,7 @@ pub struct State {
     live: BTreeMap<ObjectId, Live>,
     watched: BTreeSet<GroupKind>,
     listed: BTreeSet<GroupKind>,
-    listing: BTreeMap<GroupKind, BTreeSet<ObjectId>>,
+    listing: BTreeMap<GroupKind, Listing>,
     // What is to be done.
     queue: Queue,
     work: Work,
@@ -246,6 +264,9 @@ impl State {
             Event::Seen(id, seen) => self.seen(id, seen, now),
             Event::Gone(id, version) => self.gone(&id, version, now),
             Event::Finished(id, outcome) => self.finished(id, outcome, now, &mut out),
+            Event::Audited(whole) => self.audited(&whole, now),
+            Event::AuditEnded(kind) => self.work.audit_ended(&kind),
+            Event::AuditDue => self.audit_everything(),
             Event::Recorded => self.recording = false,
             Event::Approved(commit) => self.approve(commit, now, &mut out),
             Event::Woken => {}
@@ -283,6 +304,7 @@ impl State {
             && self.candidate.is_none()
             && !self.restoring
             && self.queue.is_empty()
+            && !self.work.is_auditing()
             && !self.is_busy()
     }
 

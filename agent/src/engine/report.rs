@@ -10,7 +10,7 @@ use crate::health::Health;
 use crate::live::Owner;
 use crate::object::ObjectId;
 
-/// A sync that takes longer than this is reported as going on.
+/// Work that takes longer than this is reported as going on.
 const FIRST: Duration = Duration::from_millis(500);
 /// Time between two reports of a sync that goes on.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -59,7 +59,8 @@ pub struct ResourceState {
 pub(super) struct Dirt {
     status: bool,
     resources: bool,
-    syncing: Option<Instant>,
+    /// Since when there is something to report.
+    since: Option<Instant>,
     announced: Option<String>,
     last: Option<Instant>,
     due: Option<Instant>,
@@ -76,11 +77,6 @@ impl Dirt {
         self.resources = true;
     }
 
-    pub(super) fn new_commit(&mut self, now: Instant) {
-        self.status = true;
-        self.syncing = Some(now);
-    }
-
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
@@ -92,19 +88,18 @@ impl State {
         let idle = self.is_idle();
         if idle {
             self.announce(out);
-            self.report.syncing = None;
         }
         if !self.report.status && !self.report.resources {
-            self.report.due = None;
+            (self.report.due, self.report.since) = (None, None);
             return;
         }
-        let due = match (idle, self.report.syncing, self.report.last) {
-            (true, ..) if self.report.status => now,
+        let since = *self.report.since.get_or_insert(now);
+        let after_last = |pause: Duration| self.report.last.map_or(since, |last| last + pause);
+        let due = match idle {
+            true if self.report.status => now,
             // Readiness trickles in: gather it.
-            (true, _, Some(last)) => last + Duration::from_secs(1),
-            (false, Some(since), last) => last.map_or(since + FIRST, |last| (last + PERIOD).max(since + FIRST)),
-            (false, None, Some(last)) => last + Duration::from_secs(1),
-            (_, _, None) => now,
+            true => after_last(Duration::from_secs(1)),
+            false => (since + FIRST).max(after_last(PERIOD)),
         };
         if due > now {
             self.report.due = Some(due);
@@ -112,7 +107,7 @@ impl State {
         }
         let resources = std::mem::take(&mut self.report.resources).then(|| self.resources());
         self.report.status = false;
-        self.report.due = None;
+        (self.report.due, self.report.since) = (None, None);
         self.report.last = Some(now);
         out.push(Command::Report(Box::new(self.report_now(resources))));
     }

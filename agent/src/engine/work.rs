@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::queue::{Class, Place};
-use super::{Command, Event, Failure, ListItems, Notice, Outcome, Retry, State};
+use super::{Command, Event, Failure, ListItems, Listing, Notice, Outcome, Retry, State};
 use crate::finding::{Code, Finding, Resource};
 use crate::health::{Health, is_always_current};
 use crate::live::{Live, Observed, OnRemoval};
@@ -32,6 +32,9 @@ pub(super) struct Work {
     retries: BTreeSet<(Instant, ObjectId)>,
     /// Objects whose readiness may have changed and is to be read.
     unread: BTreeSet<ObjectId>,
+    /// Kinds whose whole objects are to be read.
+    audits: BTreeSet<GroupKind>,
+    auditing: BTreeSet<GroupKind>,
     /// Declared objects that are being deleted by somebody.
     waiting: BTreeSet<ObjectId>,
     /// Implicit Namespaces that are somebody else's.
@@ -105,6 +108,14 @@ impl Work {
         (self.applied, self.pruned) = (0, 0);
     }
 
+    pub(super) fn is_auditing(&self) -> bool {
+        !self.audits.is_empty() || !self.auditing.is_empty()
+    }
+
+    pub(super) fn audit_ended(&mut self, kind: &GroupKind) {
+        self.auditing.remove(kind);
+    }
+
     fn forget(&mut self, id: &ObjectId) -> bool {
         self.waiting.remove(id);
         self.failures.remove(id).is_some() | self.conflicts.remove(id).is_some()
@@ -129,28 +140,36 @@ impl State {
 
     pub(super) fn listing_starts(&mut self, kind: GroupKind) {
         let known = self.live.keys().filter(|id| id.group == kind.group && id.kind == kind.kind).cloned().collect();
-        self.listing.insert(kind, known);
+        self.listing.insert(kind, Listing { missing: known, newest: 0 });
     }
 
     pub(super) fn listed(&mut self, kind: &GroupKind, now: Instant) {
-        let mut missing = self.listing.remove(kind).unwrap_or_default();
-        // What is in flight finds out by itself.
-        missing.retain(|id| !self.work.in_flight.contains_key(id));
-        for id in missing {
-            self.gone(&id, u64::MAX, now);
-        }
         self.listed.insert(kind.clone());
+        let Listing { missing, newest } = self.listing.remove(kind).unwrap_or_default();
+        // What is in flight finds out by itself.
+        for id in missing.into_iter().filter(|id| !self.work.in_flight.contains_key(id)).collect::<Vec<_>>() {
+            let newer = self.live.get(&id).is_some_and(|live| live.version > newest);
+            if newer && matches!(self.declared(&id), Declared::Object(_)) {
+                // It may have been written after the list was made.
+                self.queue.push(Place::of(Class::Repair, &id, &self.order), id);
+            } else {
+                self.gone(&id, u64::MAX, now);
+            }
+        }
     }
 
     pub(super) fn unserved(&mut self, kind: &GroupKind, now: Instant) {
         self.watched.remove(kind);
         self.listing_starts(kind.clone());
+        // Nothing of a kind that is not served exists, whatever its version.
+        self.listing.entry(kind.clone()).or_default().newest = u64::MAX;
         self.listed(kind, now);
     }
 
     pub(super) fn seen(&mut self, id: ObjectId, seen: Box<Observed>, now: Instant) {
         if let Some(listing) = self.listing.get_mut(&id.group_kind()) {
-            listing.remove(&id);
+            listing.missing.remove(&id);
+            listing.newest = listing.newest.max(seen.version());
         }
         if let Some(in_flight) = self.work.in_flight.get_mut(&id) {
             in_flight.deferred = Some(Event::Seen(id, seen));
@@ -210,7 +229,7 @@ impl State {
             Action::Nothing => {
                 self.drop_work(id);
                 if self.is_unread(id) {
-                    self.enqueue(Class::Repair, id.clone(), now);
+                    self.work.audits.insert(id.group_kind());
                 }
                 return;
             }
@@ -296,6 +315,11 @@ impl State {
     pub(super) fn dispatch(&mut self, now: Instant, out: &mut Vec<Command>) {
         if self.stopping || self.recording || self.work.paused.is_some() {
             return;
+        }
+        for kind in std::mem::take(&mut self.work.audits) {
+            if self.work.auditing.insert(kind.clone()) {
+                out.push(Command::Audit(kind));
+            }
         }
         while let Some((place, id)) = self.queue.first() {
             let id = id.clone();
@@ -467,7 +491,7 @@ impl State {
         }
         let kind = id.group_kind();
         if let Some(listing) = self.listing.get_mut(&kind) {
-            listing.remove(id);
+            listing.missing.remove(id);
         }
         // A kind that was not served when the commit came in, but is now.
         if !self.watched.contains(&kind) {
@@ -492,11 +516,28 @@ impl State {
         let Some(declared) = self.declared_form(id) else { return };
         let seen = Observed::of(whole);
         let before = self.live.get(id);
+        if before.is_some_and(|live| *live.uid == *seen.uid && seen.version() < live.version) {
+            return;
+        }
         let live = Live::after_read(&seen, whole, &self.settings.sync, &declared, before);
         if before.is_none_or(|b| b.health != live.health) {
             self.report.resources();
         }
         self.live.insert(id.clone(), live);
+    }
+
+    /// Mutating admission can change a field of ours without a trace in the metadata: compare whole objects.
+    pub(super) fn audited(&mut self, whole: &Object, now: Instant) {
+        let id = whole.id();
+        if !self.work.in_flight.contains_key(&id) && self.live.contains_key(&id) {
+            self.read(&id, whole);
+            self.evaluate(&id, now);
+        }
+    }
+
+    pub(super) fn audit_everything(&mut self) {
+        let declared = self.declared.iter().flat_map(|set| set.objects.keys());
+        self.work.audits.extend(declared.map(ObjectId::group_kind));
     }
 
     fn absent(&mut self, id: &ObjectId, version: u64) {

@@ -6,32 +6,28 @@ use std::sync::Arc;
 use super::label_selector::LabelSelector;
 use crate::finding::{Code, Finding};
 use crate::metadata::annotation::{CLUSTER_NAME_SELECTOR, CLUSTER_SELECTOR};
-use crate::parse::{Manifest, shape};
+use crate::parse::{Known, Manifest, shape};
 use crate::scope::Draft;
 use crate::settings::Settings;
 use crate::validate::{malformed, unknown_selector};
 
-const CLUSTER: (&str, &str) = ("clusterregistry.k8s.io/v1alpha1", "Cluster");
-const SELECTOR: (&str, &str) = ("configmanagement.gke.io/v1", "ClusterSelector");
-
 /// Leaves out what is not for the cluster of `settings`, and the objects that only say which cluster is which.
 pub(crate) fn select(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Vec<Finding>) {
     let (choice, mut findings) = Choice::of(&drafts, settings);
-    let declares = |draft: &Draft, (version, kind)| draft.manifest.is(version, kind);
     let mut selected = Vec::with_capacity(drafts.len());
     // Namespaces first: what is in one follows it. One declaration for this cluster is enough.
     let mut namespaces: BTreeMap<String, bool> = BTreeMap::new();
-    for draft in drafts.iter().filter(|draft| draft.object().is_kind("", "Namespace")) {
+    for draft in drafts.iter().filter(|draft| draft.manifest.is_any(Known::Namespace)) {
         match choice.active(&draft.manifest) {
             Ok(active) => *namespaces.entry(draft.object().name().to_owned()).or_default() |= active,
             Err(finding) => findings.push(finding),
         }
     }
     for draft in drafts {
-        if declares(&draft, CLUSTER) || declares(&draft, SELECTOR) {
+        if draft.manifest.is(Known::Cluster) || draft.manifest.is(Known::ClusterSelector) {
             continue;
         }
-        let is_namespace = draft.object().is_kind("", "Namespace");
+        let is_namespace = draft.manifest.is_any(Known::Namespace);
         if !is_namespace && namespaces.get(draft.namespace()) == Some(&false) {
             continue;
         }
@@ -49,7 +45,7 @@ pub(crate) fn select(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Ve
 /// The names of the clusters that are declared, without malformed ones.
 pub(crate) fn declared<'a>(manifests: impl Iterator<Item = &'a Arc<Manifest>>) -> BTreeSet<String> {
     manifests
-        .filter(|manifest| manifest.is(CLUSTER.0, CLUSTER.1))
+        .filter(|manifest| manifest.is(Known::Cluster))
         .filter(|manifest| malformed(manifest, &["v1alpha1"], &shape::CLUSTER).is_none())
         .map(|manifest| manifest.object.name().to_owned())
         .collect()
@@ -71,7 +67,7 @@ impl<'a> Choice<'a> {
     fn of(drafts: &[Draft], settings: &'a Settings) -> (Self, Vec<Finding>) {
         let mut findings = Vec::new();
         let mut labels = BTreeMap::new();
-        for manifest in drafts.iter().map(|draft| &draft.manifest).filter(|it| it.is(CLUSTER.0, CLUSTER.1)) {
+        for manifest in drafts.iter().map(|draft| &draft.manifest).filter(|it| it.is(Known::Cluster)) {
             match malformed(manifest, &["v1alpha1"], &shape::CLUSTER) {
                 Some(finding) => findings.push(finding),
                 // Of several with one name the last counts.
@@ -83,7 +79,7 @@ impl<'a> Choice<'a> {
             }
         }
         let mut selectors = BTreeMap::new();
-        for manifest in drafts.iter().map(|draft| &draft.manifest).filter(|it| it.is(SELECTOR.0, SELECTOR.1)) {
+        for manifest in drafts.iter().map(|draft| &draft.manifest).filter(|it| it.is(Known::ClusterSelector)) {
             let selected = LabelSelector::of(manifest).map(|selector| selector.matches(&labels));
             // A broken selector still has a name: only it is reported, not also what uses it.
             selectors.insert(manifest.object.name().to_owned(), *selected.as_ref().unwrap_or(&false));
@@ -116,5 +112,5 @@ impl<'a> Choice<'a> {
 }
 
 fn same_name(one: &str, other: &str) -> bool {
-    one.eq_ignore_ascii_case(other) || one.to_lowercase() == other.to_lowercase()
+    one.to_lowercase() == other.to_lowercase()
 }

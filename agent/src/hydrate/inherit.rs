@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::finding::{Code, Finding};
+use crate::parse::Known;
 use crate::scope::Draft;
 use crate::tree::{self, Node, ROOT, Tree, ancestors, base};
 use crate::validate::{Modes, modes};
@@ -14,12 +15,12 @@ pub(crate) fn fill_namespaces(drafts: &mut [Draft]) {
     let declared: BTreeSet<String> = drafts
         .iter()
         .map(|draft| &draft.manifest)
-        .filter(|it| it.is("v1", "Namespace") && it.top_directory() == ROOT && it.directory_name() == it.object.name())
+        .filter(|it| it.is(Known::Namespace) && it.top_directory() == ROOT && it.directory_name() == it.object.name())
         .map(|it| it.object.name().to_owned())
         .collect();
     for draft in drafts {
         let manifest = &draft.manifest;
-        let exempt = manifest.is("v1", "Namespace") || manifest.is("configmanagement.gke.io/v1", "NamespaceSelector");
+        let exempt = manifest.is(Known::Namespace) || manifest.is(Known::NamespaceSelector);
         let directory = manifest.directory_name();
         if !exempt && manifest.top_directory() == ROOT && draft.namespace().is_empty() && declared.contains(directory) {
             draft.placed = Some(Arc::from(directory));
@@ -38,12 +39,11 @@ pub(crate) fn copy_down(tree: &Tree) -> (Vec<Inhabited>, Vec<Finding>) {
     let modes = modes(tree);
     let mut findings = Vec::new();
     let mut inhabited = Vec::new();
-    let is_namespace = |directory: &str| tree.nodes.get(directory).is_some_and(|node| !node.namespaces.is_empty());
     for (directory, node) in &tree.nodes {
-        if let Some(parent) = tree::parent(directory).filter(|parent| is_namespace(parent)) {
+        if let Some(parent) = tree::parent(directory).filter(|parent| tree.is_namespace(parent)) {
             findings.push(below_namespace(directory, parent, node));
         }
-        if ancestors(directory).any(is_namespace) {
+        if tree.is_below_namespace(directory) {
             continue;
         }
         match node.namespaces.first() {

@@ -9,7 +9,7 @@ use super::stamp;
 use crate::finding::{Code, Finding};
 use crate::metadata::annotation::NAMESPACE_SELECTOR;
 use crate::metadata::{CONTROLLER_NAMESPACE, label};
-use crate::parse::Manifest;
+use crate::parse::{Known, Manifest};
 use crate::scope::{Draft, Scope};
 use crate::settings::{DynamicSelectors, RepoScope, Settings, SourceFormat};
 use crate::validate::unknown_selector;
@@ -80,7 +80,7 @@ pub(crate) fn filter(inhabited: &mut [Inhabited], manifests: &[Arc<Manifest>], s
 /// Unstructured repositories: copies objects with a selector into the Namespaces it selects, and puts those without a
 /// namespace into the default one. NamespaceSelectors themselves are left out.
 pub(crate) fn place(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Vec<Finding>) {
-    let is_selector = |draft: &&Draft| draft.manifest.is("configmanagement.gke.io/v1", "NamespaceSelector");
+    let is_selector = |draft: &&Draft| draft.manifest.is(Known::NamespaceSelector);
     let manifests: Vec<Arc<Manifest>> = drafts.iter().filter(is_selector).map(|it| it.manifest.clone()).collect();
     let (selectors, mut findings) = selectors(manifests.iter(), settings);
     let names: BTreeSet<&str> = selectors.keys().copied().collect();
@@ -121,7 +121,7 @@ struct Candidates {
 
 impl Candidates {
     fn of(drafts: &[Draft], settings: &Settings) -> Self {
-        let declared = drafts.iter().filter(|draft| draft.manifest.is("v1", "Namespace"));
+        let declared = drafts.iter().filter(|draft| draft.manifest.is(Known::Namespace));
         let live = match &settings.dynamic {
             DynamicSelectors::Live(live) => live.as_slice(),
             DynamicSelectors::AsStatic | DynamicSelectors::Refused(_) => &[],
@@ -155,7 +155,7 @@ fn labels(namespace: &Draft, format: SourceFormat) -> Labels {
 
 /// Names of Namespaces that are used and not declared.
 pub(crate) fn undeclared(drafts: &[Draft]) -> BTreeSet<&str> {
-    let declared = drafts.iter().map(Draft::object).filter(|it| it.is_kind("", "Namespace")).map(|it| it.name());
+    let declared = drafts.iter().filter(|it| it.manifest.is_any(Known::Namespace)).map(|it| it.object().name());
     let mut undeclared: BTreeSet<&str> = drafts.iter().map(Draft::namespace).collect();
     for name in declared.chain(["", CONTROLLER_NAMESPACE]) {
         undeclared.remove(name);

@@ -1,9 +1,11 @@
 //! The metadata that the system adds to declared objects.
 
+use serde_json::{Value, json};
+
 use crate::declared::DeclaredObject;
 use crate::metadata::{DEPTH_SUFFIX, MANAGED_BY_VALUE, SPECIAL_NAMESPACES, SyncId, annotation, label};
-use crate::object::Object;
-use crate::parse::Manifest;
+use crate::object::{GroupKind, Object, ObjectId};
+use crate::parse::{Known, Manifest};
 use crate::scope::{Draft, Scope};
 use crate::settings::{Settings, SourceFormat};
 use crate::tree::ROOT;
@@ -34,34 +36,36 @@ impl<'a> Stamp<'a> {
     /// A draft as it is applied.
     pub(crate) fn declared(&self, draft: &Draft) -> DeclaredObject {
         let manifest = &draft.manifest;
-        let mut object = manifest.object.clone();
-        if let Some(namespace) = &draft.placed {
-            object.set_namespace(namespace);
-        }
-        let version = object.version().to_owned();
-        object.set_label(label::DECLARED_VERSION, version);
+        let object = &manifest.object;
+        let mut added = Added::default();
+        added.label(label::DECLARED_VERSION, object.version());
         if !self.settings.cluster_name.is_empty() {
-            object.set_annotation(annotation::CLUSTER_NAME, &self.settings.cluster_name);
+            added.annotation(annotation::CLUSTER_NAME, &self.settings.cluster_name);
         }
-        object.set_annotation(annotation::SOURCE_PATH, self.source_path(manifest));
+        added.annotation(annotation::SOURCE_PATH, self.source_path(manifest));
         if draft.scope == Scope::Unknown {
-            object.set_annotation(annotation::UNKNOWN_SCOPE, "true");
+            added.annotation(annotation::UNKNOWN_SCOPE, "true");
         }
-        if manifest.is("v1", "Namespace") {
-            self.namespace(manifest, &mut object);
+        if manifest.is(Known::Namespace) {
+            self.namespace(manifest, &mut added);
         }
-        self.sync_metadata(&mut object);
-        DeclaredObject::new(object, Some(manifest.start()), false)
+        let disabled = object.annotation(annotation::MANAGED) == Some("disabled");
+        let id = draft.id();
+        self.sync_metadata(&id, disabled, &mut added);
+        let mut metadata = object.0.get("metadata").cloned().unwrap_or_default();
+        added.add_to(&mut metadata, draft.placed.as_deref());
+        DeclaredObject::with_metadata(id, object, &metadata, Some(manifest.start()))
     }
 
     /// A Namespace that is only used. It is left in place when nobody uses it any more.
     pub(crate) fn implicit_namespace(&self, name: &str) -> DeclaredObject {
-        let mut object = Object::default();
-        object.0.insert("apiVersion".to_owned(), "v1".into());
-        object.0.insert("kind".to_owned(), "Namespace".into());
-        object.metadata_mut().insert("name".to_owned(), name.into());
-        object.set_annotation(annotation::DELETION, "detach");
-        self.sync_metadata(&mut object);
+        let mut added = Added::default();
+        added.annotation(annotation::DELETION, "detach");
+        self.sync_metadata(&ObjectId::new(&GroupKind::new("", "Namespace"), "", name), false, &mut added);
+        let mut metadata = json!({ "name": name });
+        added.add_to(&mut metadata, None);
+        let fields = [("apiVersion", "v1".into()), ("kind", "Namespace".into()), ("metadata", metadata)];
+        let object = Object(fields.into_iter().map(|(field, value)| (field.to_owned(), value)).collect());
         DeclaredObject::new(object, None, true)
     }
 
@@ -72,31 +76,61 @@ impl<'a> Stamp<'a> {
         }
     }
 
-    fn namespace(&self, manifest: &Manifest, object: &mut Object) {
+    fn namespace(&self, manifest: &Manifest, added: &mut Added) {
         if self.settings.format == SourceFormat::Hierarchy {
-            for (key, value) in depth_labels(manifest, self.settings.format) {
-                object.set_label(&key, value);
-            }
+            added.labels.extend(depth_labels(manifest, self.settings.format));
             if let Some(original) = manifest.object.annotation(annotation::HNC_MANAGED_BY).filter(|it| !it.is_empty()) {
-                object.set_annotation(annotation::ORIGINAL_HNC_MANAGED_BY, original);
+                added.annotation(annotation::ORIGINAL_HNC_MANAGED_BY, original);
             }
-            object.set_annotation(annotation::HNC_MANAGED_BY, MANAGED_BY_VALUE);
+            added.annotation(annotation::HNC_MANAGED_BY, MANAGED_BY_VALUE);
         }
-        if SPECIAL_NAMESPACES.contains(&object.name()) {
-            object.set_annotation(annotation::DELETION, "detach");
+        if SPECIAL_NAMESPACES.contains(&manifest.object.name()) {
+            added.annotation(annotation::DELETION, "detach");
         }
     }
 
-    fn sync_metadata(&self, object: &mut Object) {
+    fn sync_metadata(&self, id: &ObjectId, disabled: bool, added: &mut Added) {
         let Some(sync) = &self.sync else { return };
-        object.set_label(label::MANAGED_BY, MANAGED_BY_VALUE);
-        object.set_label(label::PART_OF, &sync.part_of);
-        object.set_annotation(annotation::MANAGER, &sync.manager);
-        object.set_annotation(annotation::OWNING_INVENTORY, &sync.inventory);
-        let resource_id = object.id().resource_id();
-        object.set_annotation(annotation::RESOURCE_ID, resource_id);
-        if object.annotation(annotation::MANAGED) != Some("disabled") {
-            object.set_annotation(annotation::MANAGED, "enabled");
+        added.label(label::MANAGED_BY, MANAGED_BY_VALUE);
+        added.label(label::PART_OF, &sync.part_of);
+        added.annotation(annotation::MANAGER, &sync.manager);
+        added.annotation(annotation::OWNING_INVENTORY, &sync.inventory);
+        added.annotation(annotation::RESOURCE_ID, id.resource_id());
+        if !disabled {
+            added.annotation(annotation::MANAGED, "enabled");
+        }
+    }
+}
+
+/// Annotations and labels to add. They override an object's own.
+#[derive(Default)]
+struct Added {
+    annotations: Vec<(String, String)>,
+    labels: Vec<(String, String)>,
+}
+
+impl Added {
+    fn annotation(&mut self, key: &str, value: impl Into<String>) {
+        self.annotations.push((key.to_owned(), value.into()));
+    }
+
+    fn label(&mut self, key: &str, value: impl Into<String>) {
+        self.labels.push((key.to_owned(), value.into()));
+    }
+
+    fn add_to(self, metadata: &mut Value, namespace: Option<&str>) {
+        let Value::Object(metadata) = metadata else { return };
+        for (field, added) in [("annotations", self.annotations), ("labels", self.labels)] {
+            let added = added.into_iter().map(|(key, value)| (key, Value::String(value)));
+            match metadata.get_mut(field) {
+                Some(Value::Object(own)) => own.extend(added),
+                _ => {
+                    metadata.insert(field.to_owned(), Value::Object(added.collect()));
+                }
+            }
+        }
+        if let Some(namespace) = namespace {
+            metadata.insert("namespace".to_owned(), namespace.into());
         }
     }
 }

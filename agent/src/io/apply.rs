@@ -211,12 +211,7 @@ fn is_ours(key: &str) -> bool {
         || [label::PART_OF, label::MANAGED_BY, annotation::OWNING_INVENTORY, annotation::HNC_MANAGED_BY].contains(&key)
 }
 
-fn outcome(
-    doing: &str,
-    declared: &DeclaredObject,
-    result: Result<Outcome, ApiError>,
-    cluster: &Cluster,
-) -> Outcome {
+fn outcome(doing: &str, declared: &DeclaredObject, result: Result<Outcome, ApiError>, cluster: &Cluster) -> Outcome {
     let id = &declared.id;
     result.unwrap_or_else(|error| {
         forget_lost_kind(id, &error, cluster);

@@ -171,6 +171,11 @@ impl ApiError {
         }
     }
 
+    /// Whether it is likely to work a while later, without anybody doing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.meaning().1, Retry::Server(_))
+    }
+
     /// Whether the object or kind is not there.
     pub fn is_not_found(&self) -> bool {
         self.code() == 404

@@ -4,11 +4,15 @@ pub mod files;
 #[cfg(feature = "cluster")]
 pub mod apply;
 #[cfg(feature = "cluster")]
+pub mod audit;
+#[cfg(feature = "cluster")]
 pub mod cluster;
 #[cfg(feature = "cluster")]
 pub mod git;
 #[cfg(feature = "cluster")]
 pub mod report;
+#[cfg(feature = "cluster")]
+pub mod repositories;
 #[cfg(feature = "cluster")]
 pub mod serve;
 #[cfg(feature = "cluster")]

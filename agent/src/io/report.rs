@@ -62,32 +62,32 @@ pub struct SyncObject {
 
 /// The ResourceGroups as last read or written.
 #[derive(Default)]
-struct WrittenGroups {
+pub struct WrittenGroups {
     groups: Groups,
     written: Vec<Option<ResourceGroup>>,
 }
 
+impl WrittenGroups {
+    /// Kinds of the recorded objects: what has to be listed after a restart. `None` when nothing is recorded.
+    pub fn kinds(&self) -> Option<BTreeSet<GroupKind>> {
+        (!self.written.is_empty()).then(|| self.groups.0.iter().flatten().map(ObjectId::group_kind).collect())
+    }
+}
+
 impl Reporter {
-    /// Reads what was written before. The kinds of the recorded objects are what has to be listed after a restart;
-    /// `None` where nothing is recorded.
-    ///
-    /// # Errors
-    /// When the API server cannot be asked.
-    pub async fn open(
+    /// A reporter that goes on where `groups` and the status of `object` end.
+    pub fn new(
         cluster: Arc<Cluster>,
         sync: SyncId,
         about: About,
         object: Option<SyncObject>,
+        groups: Option<WrittenGroups>,
         resource_status: bool,
-    ) -> Result<(Self, Option<BTreeSet<GroupKind>>), ApiError> {
-        let groups = read_groups(&cluster, &sync).await?;
-        let kinds = groups.as_ref().filter(|groups| !groups.written.is_empty()).map(|groups| {
-            groups.groups.0.iter().flatten().map(ObjectId::group_kind).collect()
-        });
+    ) -> Self {
         let source = Source { controller: "nomos-agent".to_owned(), instance: None };
         let recorder = Recorder::new(cluster.client.clone(), source);
         let allowance = (EVENTS, std::time::Instant::now());
-        Ok((Self { cluster, sync, about, object, groups, recorder, allowance, resource_status }, kinds))
+        Self { cluster, sync, about, object, groups, recorder, allowance, resource_status }
     }
 
     /// Writes what comes in until nobody has anything to tell any more.
@@ -187,8 +187,7 @@ impl Reporter {
     async fn write_group_spec(&mut self, index: usize) -> Result<(), ApiError> {
         let Some(written) = &self.groups else { return Ok(()) };
         let empty = BTreeSet::new();
-        let ids: Vec<ResourceId> =
-            written.groups.0.get(index).unwrap_or(&empty).iter().map(ResourceId::from).collect();
+        let ids: Vec<ResourceId> = written.groups.0.get(index).unwrap_or(&empty).iter().map(ResourceId::from).collect();
         let before = written.written.get(index).and_then(Option::as_ref);
         // A group that is not needed any more stays, empty: the next objects go into it.
         if before.map_or(index > 0 && ids.is_empty(), |group| group.spec.resources == ids) {
@@ -350,7 +349,12 @@ impl Reporter {
 ///
 /// # Errors
 /// When the API server refuses it or cannot be reached.
-pub async fn write_sync_status(cluster: &Cluster, sync: &SyncId, uid: &str, status: &SyncStatus) -> Result<(), ApiError> {
+pub async fn write_sync_status(
+    cluster: &Cluster,
+    sync: &SyncId,
+    uid: &str,
+    status: &SyncStatus,
+) -> Result<(), ApiError> {
     let kind = GroupKind::new("configsync.gke.io", &sync.kind.to_string());
     let path = cluster.path(&ObjectId::new(&kind, &sync.namespace, &sync.name), "v1beta1").await?;
     let body = json!({
@@ -365,7 +369,10 @@ pub async fn write_sync_status(cluster: &Cluster, sync: &SyncId, uid: &str, stat
 }
 
 /// The ResourceGroups of a sync, in order; `None` where the kind is not served.
-async fn read_groups(cluster: &Cluster, sync: &SyncId) -> Result<Option<WrittenGroups>, ApiError> {
+///
+/// # Errors
+/// When the API server refuses it or cannot be reached.
+pub async fn read_groups(cluster: &Cluster, sync: &SyncId) -> Result<Option<WrittenGroups>, ApiError> {
     let served = match cluster.served(&GroupKind::new("kpt.dev", "ResourceGroup")).await {
         Ok(served) => served,
         Err(ApiError::Unserved(_)) => return Ok(None),

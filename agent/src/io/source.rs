@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::cluster::Cluster;
 use super::git::{BlobId, Commit, GitError, Remote, Store, Want, watch};
+use super::repositories::{Repositories, Repository};
 use crate::compile::{Settings, compile};
 use crate::engine::Event;
 use crate::finding::{Code, Finding};
@@ -44,7 +45,9 @@ pub type Restore = String;
 /// What is remembered between two commits. Blocks while it works.
 struct Reader {
     source: Source,
-    store: Option<Store>,
+    repositories: Arc<Repositories>,
+    changed: Arc<Notify>,
+    repository: Option<Repository>,
     parsed: BTreeMap<String, (BlobId, Arc<ParsedFile>)>,
     previous_crds: BTreeSet<GroupKind>,
 }
@@ -53,14 +56,20 @@ struct Reader {
 pub async fn follow(
     source: Source,
     cluster: Arc<Cluster>,
+    repositories: Arc<Repositories>,
     events: mpsc::Sender<Event>,
     mut restore: mpsc::Receiver<Restore>,
 ) {
     let period = source.period;
     let changed = Arc::new(Notify::new());
-    let reader =
-        Reader { source, store: None, parsed: BTreeMap::new(), previous_crds: BTreeSet::new() };
-    let reader = Arc::new(Mutex::new(reader));
+    let reader = Arc::new(Mutex::new(Reader {
+        source,
+        repositories,
+        changed: Arc::clone(&changed),
+        repository: None,
+        parsed: BTreeMap::new(),
+        previous_crds: BTreeSet::new(),
+    }));
     let mut at: Option<Commit> = None;
     let mut failed = false;
     let mut watcher = None;
@@ -146,18 +155,22 @@ fn scopes(cluster: &Cluster) -> KindScopes {
 }
 
 impl Reader {
-    fn store(&mut self) -> Result<&mut Store, GitError> {
-        if self.store.is_none() {
-            self.store = Some(Store::open(&self.source.remote, &self.source.cache)?);
+    fn repository(&mut self) -> Result<&Repository, GitError> {
+        if self.repository.is_none() {
+            let Source { remote, cache, want, .. } = &self.source;
+            self.repository = Some(self.repositories.open(remote, cache, want.clone(), &self.changed)?);
         }
-        Ok(self.store.as_mut().expect("opened above"))
+        Ok(self.repository.as_ref().expect("opened above"))
     }
 
     /// The commit that is wanted, and the path of a local repository.
     fn resolve(&mut self) -> Result<(Commit, Option<PathBuf>), GitError> {
-        let want = self.source.want.clone();
-        let store = self.store()?;
-        Ok((store.resolve(&want)?, store.local_path().map(ToOwned::to_owned)))
+        let period = self.source.period;
+        let repository = self.repository()?;
+        let local = repository.with(|store| store.local_path().map(ToOwned::to_owned));
+        // Asking a local repository costs nothing, and it told us that it changed.
+        let age = if local.is_some() { Duration::ZERO } else { period.mul_f64(0.9) };
+        Ok((repository.resolve(age)?, local))
     }
 
     fn compile(&mut self, commit: Commit, kinds: KindScopes) -> Event {
@@ -189,8 +202,7 @@ impl Reader {
         findings.extend(compiled.findings);
         let declared = compiled.declared.filter(|_| !unreadable).map(Arc::new);
         if let Some(declared) = &declared {
-            self.previous_crds =
-                declared.objects.values().filter_map(|object| object.defined_kind()).collect();
+            self.previous_crds = declared.objects.values().filter_map(|object| object.defined_kind()).collect();
         }
         Event::Compiled { commit: commit.to_string(), declared, findings }
     }
@@ -198,28 +210,42 @@ impl Reader {
     /// The files of a commit; those that did not change since the commit before are not read again.
     fn read(&mut self, commit: Commit) -> Result<(Vec<Arc<ParsedFile>>, Vec<Finding>), GitError> {
         let dir = self.source.dir.clone();
-        let mut before = std::mem::take(&mut self.parsed);
-        let store = self.store()?;
-        store.fetch(commit)?;
-        let tree = store.tree(commit, &dir)?;
-        let mut findings = tree.findings;
-        let mut files = Vec::with_capacity(tree.entries.len());
-        let mut parsed = BTreeMap::new();
-        for entry in tree.entries {
-            let file = match before.remove(&entry.path) {
-                Some((blob, file)) if blob == entry.blob => file,
-                _ => match store.read(&entry)? {
-                    Ok(content) => Arc::new(parse(&SourceFile { path: entry.path.clone(), content })),
-                    Err(finding) => {
-                        findings.push(finding);
-                        continue;
-                    }
-                },
-            };
-            files.push(Arc::clone(&file));
-            parsed.insert(entry.path, (entry.blob, file));
-        }
-        self.parsed = parsed;
-        Ok((files, findings))
+        let before = std::mem::take(&mut self.parsed);
+        let read = self.repository()?.with(|store| read(store, commit, &dir, before))?;
+        self.parsed = read.parsed;
+        Ok((read.files, read.findings))
     }
+}
+
+struct Read {
+    files: Vec<Arc<ParsedFile>>,
+    findings: Vec<Finding>,
+    parsed: BTreeMap<String, (BlobId, Arc<ParsedFile>)>,
+}
+
+fn read(
+    store: &mut Store,
+    commit: Commit,
+    dir: &str,
+    mut before: BTreeMap<String, (BlobId, Arc<ParsedFile>)>,
+) -> Result<Read, GitError> {
+    store.fetch(commit)?;
+    let tree = store.tree(commit, dir)?;
+    let mut read =
+        Read { files: Vec::with_capacity(tree.entries.len()), findings: tree.findings, parsed: BTreeMap::new() };
+    for entry in tree.entries {
+        let file = match before.remove(&entry.path) {
+            Some((blob, file)) if blob == entry.blob => file,
+            _ => match store.read(&entry)? {
+                Ok(content) => Arc::new(parse(&SourceFile { path: entry.path.clone(), content })),
+                Err(finding) => {
+                    read.findings.push(finding);
+                    continue;
+                }
+            },
+        };
+        read.files.push(Arc::clone(&file));
+        read.parsed.insert(entry.path, (entry.blob, file));
+    }
+    Ok(read)
 }

@@ -54,7 +54,8 @@ fn identity(manifest: &Manifest) -> Option<Finding> {
         let message = format!("The object lacks {}.", missing.join(" and "));
         let hint =
             "Every object needs apiVersion, kind and metadata.name, all non-empty text. generateName is no name.";
-        return Some(Finding::new(Code::Resource, message).hint(hint).at(manifest.at_value(&["metadata"])));
+        let field: &[&str] = if object.name().is_empty() { &["metadata"] } else { &[] };
+        return Some(Finding::new(Code::Resource, message).hint(hint).at(manifest.at_value(field)));
     }
     if version.matches('/').count() > 1 {
         let message = format!("apiVersion `{version}` has more than one slash.");

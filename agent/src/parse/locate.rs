@@ -10,7 +10,8 @@ const MAX_BYTES: usize = 128 << 10;
 /// Byte position of the deepest part of `path` that the document states: of its key or of its value.
 pub(super) fn field(document: &[u8], path: &[&str], key: bool) -> usize {
     let Ok(text) = std::str::from_utf8(document) else { return 0 };
-    let mut found = Found::first_text(text);
+    let start = first_text(document);
+    let mut found = Found { key: start, value: start, depth: 0 };
     if document.len() <= MAX_BYTES {
         let armour = Armour::new(text);
         // A document that failed to parse is located as far as it goes.
@@ -29,21 +30,20 @@ struct Found {
     depth: usize,
 }
 
-impl Found {
-    /// The first line that is no comment.
-    fn first_text(text: &str) -> Self {
-        let mut at = 0;
-        for line in text.split_inclusive('\n') {
-            let trimmed = line.trim_start();
-            if !trimmed.is_empty() && !trimmed.starts_with('#') {
-                at += line.len() - trimmed.len();
-                break;
-            }
-            at += line.len();
+/// Byte position of the first line that is neither blank nor a comment.
+pub(super) fn first_text(document: &[u8]) -> usize {
+    let mut at = 0;
+    for line in document.split_inclusive(|byte| *byte == b'\n') {
+        let indent = line.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        if line.get(indent).is_some_and(|byte| *byte != b'#') {
+            return at + indent;
         }
-        Self { key: at, value: at, depth: 0 }
+        at += line.len();
     }
+    0
+}
 
+impl Found {
     /// The value when it is the field that was looked for, else the key of the field above it.
     fn value_or_key(&self, wanted: usize) -> usize {
         if self.depth == wanted { self.value } else { self.key }

@@ -5,6 +5,7 @@
 
 mod checks;
 mod documents;
+mod known;
 mod locate;
 mod scalar;
 pub mod shape;
@@ -15,8 +16,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::finding::{Code, Finding, Location, Place, Resource};
-use crate::object::Object;
+use crate::object::{Object, ObjectId};
 use documents::Document;
+pub(crate) use known::Known;
 
 /// One file of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,9 @@ pub struct ParsedFile {
 pub struct Manifest {
     /// The object as declared.
     pub object: Object,
+    /// Its identity as declared.
+    pub id: ObjectId,
+    known: Option<(Known, bool)>,
     path: Arc<str>,
     content: Arc<[u8]>,
     document: Document,
@@ -78,8 +83,10 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
     let mut parsed = ParsedFile { path: file.path.clone(), ..ParsedFile::default() };
     let Some(extension) = extension(&file.path).filter(|_| reads(&file.path)) else { return parsed };
     let path: Arc<str> = Arc::from(file.path.as_str());
-    let manifest = |document: &Document, object| Manifest {
+    let manifest = |document: &Document, object: Object| Manifest {
+        id: object.id(),
         object,
+        known: None,
         path: path.clone(),
         content: file.content.clone(),
         document: *document,
@@ -87,13 +94,15 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
     };
     let mut readable = Vec::new();
     for document in documents::split(&file.content, extension) {
-        match documents::decode(&file.content, &document, extension).and_then(checks::top_level) {
+        let value = documents::decode(&file.content, &document, extension);
+        let hint = value.as_ref().err().and_then(|_| documents::hint(&file.content, &document));
+        match value.and_then(checks::top_level) {
             Ok(object) if checks::is_local_config(&object) => {}
             Ok(object) => readable.push(manifest(&document, object)),
             Err(problem) => {
                 let place = manifest(&document, Object::default()).at_byte(problem.at);
                 let mut finding = Finding::new(Code::Path, format!("This file is not readable: {}.", problem.message));
-                finding.hint = documents::hint(&file.content, &document).map(str::to_owned);
+                finding.hint = hint.map(str::to_owned);
                 parsed.findings.push(finding.at(place));
             }
         }
@@ -111,6 +120,7 @@ fn flatten(mut manifest: Manifest, parsed: &mut ParsedFile) -> bool {
     let items = match manifest.object.0.get_mut("items") {
         Some(Value::Array(items)) => std::mem::take(items),
         _ => {
+            manifest.known = known::known(&manifest.object);
             match checks::object(&manifest) {
                 None => parsed.manifests.push(Arc::new(manifest)),
                 Some(finding) => parsed.findings.push(finding),
@@ -128,6 +138,7 @@ fn flatten(mut manifest: Manifest, parsed: &mut ParsedFile) -> bool {
             return false;
         };
         item_manifest.object = Object(map);
+        item_manifest.id = item_manifest.object.id();
         if !flatten(item_manifest, parsed) {
             return false;
         }
@@ -157,14 +168,24 @@ impl Manifest {
         self.path.split_once('/').map_or("", |(top, _)| top)
     }
 
-    /// Whether version and kind are exactly these.
-    pub fn is(&self, api_version: &str, kind: &str) -> bool {
-        self.object.kind() == kind && self.object.api_version() == api_version
+    /// Whether it is of a known kind, in a version that has a meaning.
+    pub(crate) fn is(&self, known: Known) -> bool {
+        self.known == Some((known, true))
     }
 
-    /// Where the object starts.
+    /// Whether it is of a known kind, but in a version that has no meaning.
+    pub(crate) fn is_of_unknown_version(&self) -> bool {
+        self.known.is_some_and(|(_, current)| !current)
+    }
+
+    /// Whether it is of a known kind, in any version.
+    pub(crate) fn is_any(&self, known: Known) -> bool {
+        self.known.is_some_and(|(own, _)| own == known)
+    }
+
+    /// Where the document that holds the object starts. Cheap.
     pub fn start(&self) -> Location {
-        self.located(&[], false)
+        self.location(locate::first_text(self.document.bytes(&self.content)))
     }
 
     /// The object at the value of `field`, or of the nearest field above it that the file states. List positions are
@@ -213,6 +234,8 @@ impl Manifest {
     fn clone_origin(&self) -> Self {
         Self {
             object: Object::default(),
+            id: Object::default().id(),
+            known: None,
             path: self.path.clone(),
             content: self.content.clone(),
             document: self.document,
@@ -284,7 +307,8 @@ mod tests {
         assert_eq!(at(manifest.at_name()), (8, 11));
         assert_eq!(at(manifest.at_annotation("b")), (9, 19));
         assert_eq!(at(manifest.at_value(&["metadata", "nope"])), (7, 3));
-        assert_eq!(manifest.start().line, 5);
+        assert_eq!(manifest.start().line, 2);
+        assert_eq!(at(manifest.at_value(&[])), (5, 3));
     }
 
     proptest::proptest! {

@@ -19,7 +19,7 @@ pub(super) struct Problem {
     pub(super) at: usize,
 }
 
-/// A YAML event with the tags, anchors and positions that composing and locating need.
+/// An event of libyaml's parser, its scalar as Kubernetes reads it.
 pub(super) struct Event {
     pub(super) data: EventData,
     /// Byte where it starts.

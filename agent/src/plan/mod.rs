@@ -15,6 +15,8 @@ pub enum Declared<'a> {
     Absent,
     /// `managed: disabled`: it is to be released.
     Disabled,
+    /// It shall be, but what it is cannot be told yet: its kind is unknown.
+    Unknown,
     /// This is how it shall be.
     Object(&'a DeclaredObject),
 }
@@ -25,6 +27,7 @@ impl<'a> Declared<'a> {
         match set.objects.get(id) {
             Some(object) => Self::Object(object),
             None if set.disabled.contains(id) => Self::Disabled,
+            None if set.withheld.contains_key(id) => Self::Unknown,
             None => Self::Absent,
         }
     }
@@ -71,7 +74,7 @@ pub fn decide(declared: Declared<'_>, live: Option<&Live>, sync: &SyncId) -> Act
         (Declared::Object(object), Some(live)) => keep(object, live, sync),
         (Declared::Disabled, Some(live)) if live.owner == Owner::Us => Action::Abandon,
         (Declared::Absent, Some(live)) => remove(live),
-        (Declared::Disabled | Declared::Absent, _) => Action::Nothing,
+        (Declared::Disabled | Declared::Absent | Declared::Unknown, _) => Action::Nothing,
     }
 }
 

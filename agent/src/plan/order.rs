@@ -65,6 +65,14 @@ pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
     let mut findings = Vec::new();
     let mut after: BTreeMap<ObjectId, Vec<ObjectId>> = BTreeMap::new();
     for object in set.objects.values() {
+        if object.annotation(annotation::APPLY_TIME_MUTATION).is_some() {
+            let message = format!("{} of {} is not supported", annotation::APPLY_TIME_MUTATION, object.id);
+            findings.push(
+                Finding::new(Code::Applier, message)
+                    .hint("write the value into the manifest; the object is not applied with a placeholder in it")
+                    .at(object.place()),
+            );
+        }
         let mut waits = Vec::new();
         waits.extend(crds.get(&object.id.group_kind()).map(|id| (*id).clone()));
         waits.extend(namespace_of(&object.id).filter(|id| set.objects.contains_key(id)));

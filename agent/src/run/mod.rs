@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use crate::api::GitSpec;
 use crate::compile::SourceFormat;
 use crate::io::cluster::Cluster;
+use crate::io::repositories::Repositories;
 use crate::io::serve::{Metrics, serve};
 use crate::io::watch::Watches;
 use crate::metadata::{ROOT_SYNC, SyncId};
@@ -41,6 +42,8 @@ pub struct Options {
     pub cache: PathBuf,
     /// Where `/healthz`, `/readyz` and `/metrics` are served.
     pub listen: Option<SocketAddr>,
+    /// Time between two comparisons of whole objects.
+    pub audit_period: Duration,
     /// End as soon as the newest commit is applied or refused.
     pub once: bool,
 }
@@ -62,6 +65,7 @@ pub struct Flags {
 pub(crate) struct Shared {
     cluster: Arc<Cluster>,
     watches: Arc<Watches>,
+    repositories: Arc<Repositories>,
     metrics: Arc<Metrics>,
     options: Options,
 }
@@ -81,7 +85,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let cluster = Arc::new(Cluster::connect(client).await.context(url)?);
     metrics.ready();
     let watches = Arc::new(Watches::new(Arc::clone(&cluster)));
-    let shared = Arc::new(Shared { cluster, watches, metrics, options });
+    let shared = Arc::new(Shared { cluster, watches, repositories: Arc::default(), metrics, options });
     let stop = stop_signal()?;
     match shared.options.source.clone() {
         Some(flags) => by_flags(shared, flags, stop).await,
@@ -98,7 +102,8 @@ async fn client(options: &Options) -> anyhow::Result<kube::Client> {
                 Some(path) => Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?,
                 None => Kubeconfig::read().context("cannot read the kubeconfig")?,
             };
-            let contexts = kubeconfig.contexts.iter().map(|context| context.name.as_str()).collect::<Vec<_>>().join(", ");
+            let contexts =
+                kubeconfig.contexts.iter().map(|context| context.name.as_str()).collect::<Vec<_>>().join(", ");
             let what = format!("cannot use the kubeconfig; its contexts are: {contexts}");
             kube::Config::from_custom_kubeconfig(kubeconfig, &choice).await.context(what)?
         }

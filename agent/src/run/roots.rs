@@ -6,14 +6,14 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::watcher::{Config, Event as WatchEvent, watcher};
-use kube::runtime::WatchStreamExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::sync::{self, Control, Ended, SyncTask};
 use super::Shared;
+use super::sync::{self, Control, Ended, SyncTask};
 use crate::api::{Auth, RootSync, Source, SyncStatus, invalid};
 use crate::compile::SourceFormat;
 use crate::finding::{Code, Finding};

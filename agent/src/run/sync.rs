@@ -13,9 +13,10 @@ use crate::compile::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings as
 use crate::engine::{Command, Event, Notice, Outcome, Settings, State};
 use crate::finding::{Code, Finding};
 use crate::io::apply;
-use crate::io::cluster::collection;
+use crate::io::audit::audit;
+use crate::io::cluster::{ApiError, collection};
 use crate::io::git::{Remote, Want, shown};
-use crate::io::report::{Message, Reporter, SyncObject};
+use crate::io::report::{Message, Reporter, SyncObject, WrittenGroups, read_groups};
 use crate::io::serve::{Operation, OperationLabels, Status, SyncLabels};
 use crate::io::source::{Source, follow};
 use crate::metadata::{SyncId, label};
@@ -73,22 +74,25 @@ struct Performer {
 }
 
 /// Runs one sync until it is told to stop, or with `once` until there is nothing left to do.
-pub(super) async fn run(shared: Arc<Shared>, task: SyncTask, mut orders: mpsc::Receiver<Control>) -> anyhow::Result<Ended> {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    task: SyncTask,
+    mut orders: mpsc::Receiver<Control>,
+) -> anyhow::Result<Ended> {
     let git = GitStatus { repo: shown(&task.git.repo), ..task.git.status() };
     let about = About { git, generation: task.generation, reconciler: "nomos-agent".to_owned() };
-    let (reporter, recorded) =
-        Reporter::open(Arc::clone(&shared.cluster), task.sync.clone(), about, task.object, task.resource_status)
-            .await
-            .context("cannot read the inventory")?;
-    let recorded = match recorded {
-        Some(kinds) => kinds,
-        None => kinds_in_use(&shared, &task.sync).await.context("cannot look for objects of this sync")?,
+    let started = tokio::select! {
+        started = start(&shared, &task.sync, about, task.object, task.resource_status) => started,
+        // Approval without anything to approve is as good as none.
+        _ = orders.recv() => return Ok(Ended::Stopped),
     };
+    let (reporter, recorded) = started.context("cannot read the inventory")?;
     let (events, mut inbox) = mpsc::channel(BACKLOG);
     let (reports, messages) = mpsc::unbounded_channel();
     let (restore, restores) = mpsc::channel(1);
     let source = source(&shared, &task.sync, &task.git, task.format, task.period, task.implicit_namespaces);
-    let following = tokio::spawn(follow(source, Arc::clone(&shared.cluster), events.clone(), restores));
+    let (cluster, repositories) = (Arc::clone(&shared.cluster), Arc::clone(&shared.repositories));
+    let following = tokio::spawn(follow(source, cluster, repositories, events.clone(), restores));
     let reporting = tokio::spawn(reporter.run(messages, events.clone()));
     let mut state = State::new(Settings {
         sync: task.sync.clone(),
@@ -114,12 +118,14 @@ pub(super) async fn run(shared: Arc<Shared>, task: SyncTask, mut orders: mpsc::R
     };
     let once = shared.options.once;
     let mut stop_at: Option<tokio::time::Instant> = None;
+    let mut audits = tokio::time::interval_at(tokio::time::Instant::now() + shared.options.audit_period, shared.options.audit_period);
     let ended = loop {
         let wake = state.next_wake().map(tokio::time::Instant::from_std);
         let event = tokio::select! {
             Some(event) = inbox.recv() => event,
             () = sleep_until(wake) => Event::Woken,
             () = sleep_until(stop_at) => break Ended::Stopped,
+            _ = audits.tick() => Event::AuditDue,
             Some(order) = orders.recv() => match order {
                 Control::Approve(commit) => Event::Approved(commit),
                 Control::Stop => {
@@ -167,8 +173,9 @@ fn source(
         "" | "HEAD" => Want::Branch(git.reference().to_owned()),
         revision => Want::Revision(revision.to_owned()),
     };
-    let dynamic = Finding::new(Code::InvalidSelector, "NamespaceSelectors with mode dynamic are not supported by the agent")
-        .hint("use mode static");
+    let dynamic =
+        Finding::new(Code::InvalidSelector, "NamespaceSelectors with mode dynamic are not supported by the agent")
+            .hint("use mode static");
     Source {
         remote: Remote { url: git.repo.clone(), ..Remote::default() },
         want,
@@ -203,8 +210,39 @@ fn git_context(git: &GitSpec) -> String {
     serde_json::Value::Object(context).to_string()
 }
 
+/// Reads what an earlier run wrote, and so which kinds have to be listed.
+async fn start(
+    shared: &Shared,
+    sync: &SyncId,
+    about: About,
+    object: Option<SyncObject>,
+    resource_status: bool,
+) -> Result<(Reporter, BTreeSet<GroupKind>), ApiError> {
+    let groups = patiently(|| read_groups(&shared.cluster, sync)).await?;
+    let kinds = match groups.as_ref().and_then(WrittenGroups::kinds) {
+        Some(kinds) => kinds,
+        None => patiently(|| kinds_in_use(shared, sync)).await?,
+    };
+    Ok((Reporter::new(Arc::clone(&shared.cluster), sync.clone(), about, object, groups, resource_status), kinds))
+}
+
+/// Asks again while the API server is away or busy.
+async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(mut ask: impl FnMut() -> F) -> Result<T, ApiError> {
+    let mut wait = Duration::from_millis(250);
+    loop {
+        match ask().await {
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "the API server cannot be asked; trying again")
+            }
+            answer => return answer,
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(30));
+    }
+}
+
 /// Kinds of which objects of this sync exist, where no record tells: every kind is listed once.
-async fn kinds_in_use(shared: &Shared, sync: &SyncId) -> anyhow::Result<BTreeSet<GroupKind>> {
+async fn kinds_in_use(shared: &Shared, sync: &SyncId) -> Result<BTreeSet<GroupKind>, ApiError> {
     let mut found = BTreeSet::new();
     for (kind, served) in shared.cluster.kinds().into_iter().filter(|(_, served)| served.watchable) {
         let path = format!(
@@ -222,7 +260,7 @@ async fn kinds_in_use(shared: &Shared, sync: &SyncId) -> anyhow::Result<BTreeSet
             Ok(_) => {}
             // What cannot be listed is not ours to delete.
             Err(error) if matches!(error.code(), 403 | 404 | 405) => tracing::debug!(%kind, %error, "cannot list"),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
     Ok(found)
@@ -254,14 +292,16 @@ impl Performer {
                 let _ = self.restore.try_send(commit);
             }
             Command::Apply(declared, commit, items) => {
-                let (shared, sync, context) = (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
+                let (shared, sync, context) =
+                    (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
                 self.spawn(Operation::apply, declared.id.clone(), async move {
                     let stamp = apply::Stamp { sync: &sync, token: &commit, git_context: &context };
                     apply::apply(&shared.cluster, &stamp, &declared, items).await
                 });
             }
             Command::Annotate(declared, commit) => {
-                let (shared, sync, context) = (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
+                let (shared, sync, context) =
+                    (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
                 self.spawn(Operation::annotate, declared.id.clone(), async move {
                     let stamp = apply::Stamp { sync: &sync, token: &commit, git_context: &context };
                     apply::annotate(&shared.cluster, &stamp, &declared).await
@@ -270,6 +310,17 @@ impl Performer {
             Command::Read(id) => {
                 let shared = Arc::clone(&self.shared);
                 self.spawn(Operation::read, id.clone(), async move { apply::read(&shared.cluster, &id).await });
+            }
+            Command::Audit(kind) => {
+                let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
+                let part_of = self.sync.part_of();
+                tokio::spawn(async move {
+                    if let Err(error) = audit(&shared.cluster, &kind, &part_of, &events).await {
+                        tracing::warn!(%kind, %error, "cannot compare whole objects");
+                    }
+                    // A sync that has ended needs no word.
+                    let _ = events.send(Event::AuditEnded(kind)).await;
+                });
             }
             Command::Delete(id, uid, version) => {
                 let shared = Arc::clone(&self.shared);

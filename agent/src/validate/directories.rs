@@ -2,30 +2,28 @@
 
 use super::Findings;
 use crate::finding::{Code, Finding};
-use crate::parse::Manifest;
+use crate::parse::{Known, Manifest};
 use crate::tree;
 
 /// KNV1019, KNV1020, KNV1009
 pub(super) fn namespace_directory(manifest: &Manifest, findings: &mut Findings) {
-    let object = &manifest.object;
     let directory = manifest.directory_name();
-    if manifest.is("v1", "Namespace") {
+    let (name, namespace) = (&manifest.id.name, &manifest.id.namespace);
+    if manifest.is(Known::Namespace) {
         if directory == tree::ROOT {
-            let message = format!("The Namespace `{}` lies in `{}/` itself.", object.name(), tree::ROOT);
+            let message = format!("The Namespace `{}` lies in `{}/` itself.", name, tree::ROOT);
             let finding = Finding::new(Code::IllegalTopLevelNamespace, message);
-            let hint = format!("Move the file to `{}/{}/`.", tree::ROOT, object.name());
+            let hint = format!("Move the file to `{}/{}/`.", tree::ROOT, name);
             findings.push(finding.hint(hint).at(manifest.at_name()));
-        } else if object.name() != directory {
-            let message =
-                format!("The Namespace in the directory `{directory}` must have that name, not `{}`.", object.name());
+        } else if *name != directory {
+            let message = format!("The Namespace in the directory `{directory}` must have that name, not `{}`.", name);
             let finding = Finding::new(Code::InvalidNamespaceName, message);
-            let hint = format!("Rename the Namespace to `{directory}`, or its directory to `{}`.", object.name());
+            let hint = format!("Rename the Namespace to `{directory}`, or its directory to `{}`.", name);
             findings.push(finding.hint(hint).at(manifest.at_name()));
         }
         return;
     }
-    let namespace = object.namespace();
-    if !namespace.is_empty() && namespace != directory {
+    if !namespace.is_empty() && *namespace != directory {
         let message = format!("metadata.namespace is `{namespace}`, but the directory is `{directory}`.");
         let finding = Finding::new(Code::IllegalMetadataNamespaceDeclaration, message);
         let hint = format!("Remove metadata.namespace or set it to `{directory}`.");
@@ -35,9 +33,7 @@ pub(super) fn namespace_directory(manifest: &Manifest, findings: &mut Findings) 
 
 /// KNV1039
 pub(super) fn cluster_registry(manifest: &Manifest, findings: &mut Findings) {
-    let object = &manifest.object;
-    let describes_clusters = object.is_kind("clusterregistry.k8s.io", "Cluster")
-        || object.is_kind("configmanagement.gke.io", "ClusterSelector");
+    let describes_clusters = manifest.is_any(Known::Cluster) || manifest.is_any(Known::ClusterSelector);
     if describes_clusters && manifest.top_directory() != "clusterregistry" {
         findings.push(tree::misplaced(manifest, "clusterregistry"));
     }

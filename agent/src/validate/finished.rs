@@ -1,34 +1,46 @@
 //! What the set of all objects that are applied must fulfil.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Findings;
 use crate::finding::{Code, Finding};
 use crate::metadata::annotation;
 use crate::object::ObjectId;
+use crate::parse::Known;
 use crate::scope::{Draft, Scope};
 use crate::settings::Settings;
 
 /// KNV1029
 pub(super) fn unique(drafts: &[Draft], _: &Settings, findings: &mut Findings) {
-    let mut ids: Vec<(ObjectId, &Draft)> = drafts.iter().map(|draft| (draft.id(), draft)).collect();
-    ids.sort_by(|(one, _), (other, _)| one.cmp(other));
-    for same in ids.chunk_by(|(one, _), (other, _)| one == other).filter(|same| same.len() > 1) {
-        let (id, count) = (&same[0].0, same.len());
+    let mut seen = HashSet::with_capacity(drafts.len());
+    let repeated: BTreeSet<ObjectId> = drafts.iter().filter(|draft| !seen.insert(key(draft))).map(Draft::id).collect();
+    if repeated.is_empty() {
+        return;
+    }
+    let mut same: BTreeMap<ObjectId, Vec<&Draft>> = BTreeMap::new();
+    for (id, draft) in drafts.iter().map(|draft| (draft.id(), draft)).filter(|(id, _)| repeated.contains(id)) {
+        same.entry(id).or_default().push(draft);
+    }
+    for (id, drafts) in same {
+        let (kind, count) = (id.group_kind(), drafts.len());
         let message = if id.is_namespace() {
             format!("There are {count} Namespaces named `{}`.", id.name)
         } else if id.namespace.is_empty() {
-            format!("There are {count} objects of the kind {} named `{}`.", id.group_kind(), id.name)
+            format!("There are {count} objects of the kind {kind} named `{}`.", id.name)
         } else {
-            let kind = id.group_kind();
             format!(
                 "There are {count} objects of the kind {kind} named `{}` in the namespace `{}`.",
                 id.name, id.namespace
             )
         };
         let finding = Finding::new(Code::NameCollision, message).hint("Rename or remove all but one.");
-        findings.push(same.iter().fold(finding, |finding, (_, draft)| finding.at(draft.manifest.at_name())));
+        findings.push(drafts.iter().fold(finding, |finding, draft| finding.at(draft.manifest.at_name())));
     }
+}
+
+fn key(draft: &Draft) -> (&str, &str, &str, &str) {
+    let id = &draft.manifest.id;
+    (draft.namespace(), &id.name, &id.kind, &id.group)
 }
 
 /// Whether the object is declared `managed: disabled`.
@@ -40,7 +52,7 @@ fn disabled(draft: &Draft) -> bool {
 pub(super) fn unmanaged_namespaces(drafts: &[Draft], _: &Settings, findings: &mut Findings) {
     let unmanaged: BTreeMap<&str, &Draft> = drafts
         .iter()
-        .filter(|draft| draft.manifest.is("v1", "Namespace") && disabled(draft))
+        .filter(|draft| draft.manifest.is(Known::Namespace) && disabled(draft))
         .map(|draft| (draft.object().name(), draft))
         .collect();
     if unmanaged.is_empty() {

@@ -85,7 +85,8 @@ fn check(config: &Manifest, entry: &Entry<'_>, cluster_scoped: &BTreeSet<GroupKi
 
 /// KNV2012, KNV1044
 pub(super) fn structure(tree: &Tree, findings: &mut Findings) {
-    for (directory, node) in &tree.nodes {
+    // What lies below a Namespace is wrong in itself (KNV1003).
+    for (directory, node) in tree.nodes.iter().filter(|(directory, _)| !tree.is_below_namespace(directory)) {
         if node.namespaces.len() > 1 {
             let message =
                 format!("`{directory}/` holds {} objects of the kind Namespace: keep one.", node.namespaces.len());

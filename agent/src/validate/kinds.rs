@@ -5,15 +5,13 @@ use std::sync::Arc;
 use super::Findings;
 use crate::finding::{Code, Finding};
 use crate::metadata::SyncKind;
-use crate::parse::Manifest;
+use crate::parse::{Known, Manifest};
 use crate::settings::Settings;
-
-const SYSTEM_GROUP: &str = "configmanagement.gke.io";
 
 /// KNV1043
 pub(super) fn unsupported(manifest: &Manifest, findings: &mut Findings) {
-    if manifest.object.is_kind(SYSTEM_GROUP, "Sync") {
-        let message = format!("The kind Sync.{SYSTEM_GROUP} is not supported in a source.");
+    if manifest.is_any(Known::Sync) {
+        let message = "The kind Sync.configmanagement.gke.io is not supported in a source.";
         let finding = Finding::new(Code::UnsupportedObject, message);
         findings.push(finding.hint("Remove the object: every kind is synced.").at(manifest.at_value(&["kind"])));
     }
@@ -21,9 +19,9 @@ pub(super) fn unsupported(manifest: &Manifest, findings: &mut Findings) {
 
 /// KNV1032
 pub(super) fn hierarchical(manifest: &Manifest, findings: &mut Findings) {
-    let object = &manifest.object;
-    if object.is_kind(SYSTEM_GROUP, "Repo") || object.is_kind(SYSTEM_GROUP, "HierarchyConfig") {
-        let message = format!("The kind {} has no meaning in an unstructured repository.", object.group_kind());
+    if manifest.is_any(Known::Repo) || manifest.is_any(Known::HierarchyConfig) {
+        let message =
+            format!("The kind {} has no meaning in an unstructured repository.", manifest.object.group_kind());
         let finding = Finding::new(Code::IllegalHierarchicalKind, message);
         let hint = "Remove the object, or use the source format `hierarchy`.";
         findings.push(finding.hint(hint).at(manifest.at_value(&["kind"])));
@@ -43,11 +41,10 @@ const MOVED: &[(&str, &str)] = &[
 
 /// KNV1050
 pub(super) fn deprecated(manifest: &Manifest, findings: &mut Findings) {
-    let object = &manifest.object;
-    if object.group() != "extensions" {
+    if manifest.id.group != "extensions" {
         return;
     }
-    if let Some((kind, group)) = MOVED.iter().find(|(kind, _)| *kind == object.kind()) {
+    if let Some((kind, group)) = MOVED.iter().find(|(kind, _)| *kind == manifest.id.kind) {
         let message = format!("The kind {kind}.extensions is no longer served.");
         let finding = Finding::new(Code::DeprecatedGroupKind, message);
         findings.push(finding.hint(format!("Use {kind}.{group}.")).at(manifest.at_value(&["apiVersion"])));

@@ -52,8 +52,10 @@ pub(super) fn managed(manifest: &Manifest, findings: &mut Findings) {
     findings.push(finding.hint("Remove it to have the object managed.").at(manifest.at_annotation(key)));
 }
 
-/// KNV1045. What has the wrong type is no such field for Kubernetes.
-const FIELDS: &[(&str, fn(&Value) -> bool)] = &[
+/// A field of `metadata`, and which of its values count: for Kubernetes, what has the wrong type is no such field.
+type SystemField = (&'static str, fn(&Value) -> bool);
+
+const FIELDS: &[SystemField] = &[
     ("ownerReferences", owners),
     ("selfLink", text),
     ("uid", text),

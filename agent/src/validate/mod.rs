@@ -100,10 +100,15 @@ const FINAL: &[fn(&[Draft], &Settings, &mut Findings)] =
 /// Checks objects as they were read.
 pub(crate) fn raw(manifests: &[Arc<Manifest>], settings: &Settings) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (_, rule) in RAW.iter().filter(|(when, _)| when.applies(settings)) {
-        match rule {
-            Raw::Each(rule) => manifests.iter().for_each(|manifest| rule(manifest, &mut findings)),
-            Raw::All(rule) => rule(manifests, settings, &mut findings),
+    let rules = || RAW.iter().filter(|(when, _)| when.applies(settings)).map(|(_, rule)| rule);
+    let each: Vec<_> = rules().filter_map(|rule| if let Raw::Each(rule) = rule { Some(rule) } else { None }).collect();
+    // Object by object: it stays in the processor's cache.
+    for manifest in manifests {
+        each.iter().for_each(|rule| rule(manifest, &mut findings));
+    }
+    for rule in rules() {
+        if let Raw::All(rule) = rule {
+            rule(manifests, settings, &mut findings);
         }
     }
     findings

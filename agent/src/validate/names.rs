@@ -3,17 +3,17 @@
 use super::Findings;
 use crate::finding::{Code, Finding};
 use crate::metadata::CONTROLLER_NAMESPACES;
-use crate::parse::Manifest;
+use crate::parse::{Known, Manifest};
 
 /// KNV1031, KNV1036
 pub(super) fn name(manifest: &Manifest, findings: &mut Findings) {
-    let name = manifest.object.name();
+    let name = manifest.id.name.as_str();
     if name.is_empty() {
         let finding = Finding::new(Code::MissingObjectName, "The object has no name.");
         findings.push(finding.at(manifest.at_value(&["metadata"])));
         return;
     }
-    let (valid, rule) = if manifest.object.group() == "rbac.authorization.k8s.io" {
+    let (valid, rule) = if manifest.id.group == "rbac.authorization.k8s.io" {
         (is_path_segment(name), "It may be neither `.` nor `..` and contain neither `/` nor `%`.")
     } else {
         (
@@ -29,9 +29,9 @@ pub(super) fn name(manifest: &Manifest, findings: &mut Findings) {
 
 /// KNV1055, KNV1034
 pub(super) fn namespace(manifest: &Manifest, findings: &mut Findings) {
-    let object = &manifest.object;
-    let is_namespace = object.is_kind("", "Namespace");
-    let (name, field) = if is_namespace { (object.name(), "name") } else { (object.namespace(), "namespace") };
+    let id = &manifest.id;
+    let is_namespace = manifest.is_any(Known::Namespace);
+    let (name, field) = if is_namespace { (id.name.as_str(), "name") } else { (id.namespace.as_str(), "namespace") };
     if name.is_empty() {
         return;
     }

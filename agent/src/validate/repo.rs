@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use super::Findings;
 use crate::finding::{Code, Finding};
-use crate::parse::{Manifest, shape};
+use crate::parse::{Known, Manifest, shape};
 use crate::settings::Settings;
 
 const VERSION: &str = "1.0.0";
 
 /// KNV1017, KNV2012, KNV1006, KNV1027
 pub(super) fn repo(manifests: &[Arc<Manifest>], _: &Settings, findings: &mut Findings) {
-    let is_repo = |manifest: &&Arc<Manifest>| manifest.object.is_kind("configmanagement.gke.io", "Repo");
+    let is_repo = |manifest: &&Arc<Manifest>| manifest.is_any(Known::Repo);
     let repos: Vec<&Arc<Manifest>> = manifests.iter().filter(is_repo).collect();
     match repos.as_slice() {
         [] => {

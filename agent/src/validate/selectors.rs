@@ -6,13 +6,11 @@ use std::sync::Arc;
 use super::Findings;
 use crate::finding::{Code, Finding};
 use crate::metadata::annotation;
-use crate::parse::Manifest;
 use crate::parse::shape::{Shape, mismatch};
+use crate::parse::{Known, Manifest};
 use crate::scope::Draft;
 use crate::settings::Settings;
 use crate::tree::Tree;
-
-const V1: &str = "configmanagement.gke.io/v1";
 
 /// KNV1006: an object of a known kind that does not have its type, or none of `versions`.
 pub(crate) fn malformed(manifest: &Manifest, versions: &[&str], spec: &Shape) -> Option<Finding> {
@@ -31,10 +29,8 @@ pub(crate) fn malformed(manifest: &Manifest, versions: &[&str], spec: &Shape) ->
 /// KNV1004
 pub(super) fn on_selectors(manifest: &Manifest, findings: &mut Findings) {
     let object = &manifest.object;
-    let selects = object.is_kind("clusterregistry.k8s.io", "Cluster")
-        || object.is_kind("configmanagement.gke.io", "ClusterSelector")
-        || object.is_kind("configmanagement.gke.io", "NamespaceSelector");
-    if !selects {
+    let kinds = [Known::Cluster, Known::ClusterSelector, Known::NamespaceSelector];
+    if !kinds.into_iter().any(|kind| manifest.is_any(kind)) {
         return;
     }
     let keys = [annotation::CLUSTER_SELECTOR, annotation::CLUSTER_NAME_SELECTOR];
@@ -47,13 +43,13 @@ pub(super) fn on_selectors(manifest: &Manifest, findings: &mut Findings) {
 
 /// KNV1029
 pub(super) fn unique_cluster_selectors(manifests: &[Arc<Manifest>], _: &Settings, findings: &mut Findings) {
-    unique(manifests.iter().filter(|manifest| manifest.is(V1, "ClusterSelector")), findings);
+    unique(manifests.iter().filter(|manifest| manifest.is(Known::ClusterSelector)), findings);
 }
 
 /// KNV1029
 pub(super) fn unique_namespace_selectors(drafts: &[Draft], findings: &mut Findings) {
     unique(
-        drafts.iter().map(|draft| &draft.manifest).filter(|manifest| manifest.is(V1, "NamespaceSelector")),
+        drafts.iter().map(|draft| &draft.manifest).filter(|manifest| manifest.is(Known::NamespaceSelector)),
         findings,
     );
 }
@@ -73,10 +69,9 @@ fn unique<'a>(selectors: impl Iterator<Item = &'a Arc<Manifest>>, findings: &mut
 
 /// KNV1038
 pub(super) fn placement(tree: &Tree, findings: &mut Findings) {
-    let in_namespace = |directory: &str| tree.nodes.get(directory).is_some_and(|node| !node.namespaces.is_empty());
     let mut bad: BTreeMap<&str, Vec<&Manifest>> = BTreeMap::new();
     for selector in &tree.selectors {
-        if in_namespace(selector.directory()) {
+        if tree.is_namespace(selector.directory()) {
             bad.entry(selector.directory()).or_default().push(selector);
         }
     }

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use clap::ArgAction;
 
-use super::vet::{findings, objects};
 use crate::output;
-use crate::source::{Limits, SourceArgs, compiled};
+use crate::source::{Limits, SourceArgs, compiled, findings, objects};
 use crate::{Console, FINE, FOUND};
 
 /// Write what a source declares for each of its clusters

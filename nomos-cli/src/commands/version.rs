@@ -74,10 +74,7 @@ mod clusters {
 
     use super::{Component, Version};
     use crate::Console;
-    use crate::contexts::{self, Failure};
-
-    /// Deployments whose version is of interest, ours first.
-    const AGENTS: [&str; 2] = ["nomos-agent", "reconciler-manager"];
+    use crate::contexts::{self, AGENTS, Failure};
 
     /// One row a component, or one that says why there is none. Without a kubeconfig there are no clusters.
     pub(super) fn components(
@@ -85,10 +82,8 @@ mod clusters {
         kubeconfig: Option<&Path>,
         console: &Console<'_>,
     ) -> anyhow::Result<Vec<Component>> {
-        let clusters = match contexts::clusters(kubeconfig, &console.environment, args.contexts.as_deref()) {
-            Err(_) if kubeconfig.is_none() && args.contexts.is_none() => Vec::new(),
-            found => found?,
-        };
+        let clusters =
+            contexts::clusters(kubeconfig, &console.environment, args.contexts.as_deref())?.unwrap_or_default();
         let answers = contexts::ask(&clusters, args.timeout, async |client| Ok(deployments(client).await?))?;
         Ok(clusters
             .iter()

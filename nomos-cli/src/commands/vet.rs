@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use agent::compile::DEFAULT_CLUSTER;
-use agent::finding::{Finding, numbered};
+use agent::finding::Finding;
 use serde::Serialize;
 
 use crate::columns::Data;
-use crate::output::{self, ClusterObjects};
-use crate::source::{ForCluster, Limits, SourceArgs, compiled};
+use crate::output;
+use crate::source::{Limits, SourceArgs, compiled, findings, objects};
 use crate::{Console, FINE, FOUND};
 
 /// Check a source for mistakes
@@ -70,21 +69,4 @@ pub(crate) fn run(args: &Vet, kubeconfig: Option<&Path>, console: &mut Console<'
         console.note(&text);
     }
     Ok(FOUND)
-}
-
-/// The objects of the clusters that nothing blocks.
-pub(crate) fn objects(clusters: &[ForCluster]) -> Vec<ClusterObjects> {
-    let declared = clusters.iter().filter_map(|cluster| Some((&cluster.name, cluster.compiled.declared.as_ref()?)));
-    declared.map(|(name, set)| ClusterObjects::new(name, set)).collect()
-}
-
-/// The findings of each cluster below a line with its name; the default cluster has no such line.
-pub(crate) fn findings(clusters: &[ForCluster]) -> String {
-    let of_cluster = |cluster: &ForCluster| {
-        let text = numbered(&cluster.compiled.findings);
-        let name = if cluster.name.is_empty() { "unregistered_cluster" } else { &cluster.name };
-        let head = if name == DEFAULT_CLUSTER { String::new() } else { format!("errors for cluster {name:?}:\n") };
-        (!text.is_empty()).then(|| format!("{head}{}\n", text.trim_end()))
-    };
-    clusters.iter().filter_map(of_cluster).collect::<Vec<_>>().join("\n")
 }

@@ -76,11 +76,14 @@ pub(super) fn from_gix(error: &gix::Error, shown: &str, doing: &str) -> GitError
         return GitError::new(Class::NotFound, format!("{shown} does not have that commit (any more)"))
             .hint("Check the commit; after a force-push the server may have dropped it.");
     }
-    let class = match error.dominant_class() {
-        Some(gix::error::Class::Retryable) => Class::Unreachable,
-        _ => Class::Broken,
+    let failed = |class| GitError::new(class, format!("failed to {doing} {shown}: {text}"));
+    let error = match error.dominant_class() {
+        Some(gix::error::Class::Retryable) => failed(Class::Unreachable),
+        Some(gix::error::Class::ResourceExhaustion(_)) => {
+            failed(Class::Broken).hint("It holds a file or directory of an uncommon size; take that out.")
+        }
+        _ => failed(Class::Broken),
     };
-    let error = GitError::new(class, format!("failed to {doing} {shown}: {text}"));
     if text.contains("object format") || text.contains("sha256") {
         return error.hint("Only SHA-1 repositories are supported.");
     }

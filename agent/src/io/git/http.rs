@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,13 +13,15 @@ use gix::protocol::transport::client::blocking_io::http as git;
 use reqwest::StatusCode;
 use reqwest::Url;
 use reqwest::blocking::{Client, RequestBuilder, Response};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 
 use super::error::{Class, GitError, chain, root_cause};
 use super::{Credentials, Remote};
 
 /// How long a server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
+
+const MAX_REDIRECTS: usize = 10;
 
 const NO_ANSWER: &str = "no answer from";
 
@@ -33,10 +36,20 @@ pub(super) struct Http {
     authorization: Option<HeaderValue>,
 }
 
-/// One operation: its deadline, and why it failed.
+/// What one operation may cost, whatever the server does.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) time: Duration,
+    /// Of all answers together.
+    pub(super) bytes: u64,
+}
+
+/// One operation: what it may still cost, and why it failed.
 pub(super) struct Operation {
     shown: String,
     deadline: Instant,
+    max_bytes: u64,
+    received: AtomicU64,
     failure: Mutex<Option<GitError>>,
 }
 
@@ -61,7 +74,7 @@ impl Http {
         let mut builder = Client::builder()
             .connect_timeout(CONNECT)
             .timeout(None)
-            .redirect(reqwest::redirect::Policy::custom(follow))
+            .redirect(reqwest::redirect::Policy::none())
             .tls_danger_accept_invalid_certs(remote.skip_tls_verification)
             .no_proxy();
         if let Some(ca) = &remote.ca {
@@ -89,11 +102,13 @@ impl Http {
         });
     }
 
-    /// A transport for one operation that ends after `limit`.
-    pub(super) fn begin(&self, limit: Duration) -> (Transport, Arc<Operation>) {
+    /// A transport for one operation.
+    pub(super) fn begin(&self, limits: Limits) -> (Transport, Arc<Operation>) {
         let operation = Arc::new(Operation {
             shown: self.url.to_string(),
-            deadline: Instant::now() + limit,
+            deadline: Instant::now() + limits.time,
+            max_bytes: limits.bytes,
+            received: AtomicU64::new(0),
             failure: Mutex::new(None),
         });
         let wire = Wire {
@@ -128,6 +143,16 @@ impl Operation {
         self.fail(if certificate { failure.hint("Give the server's CA in spec.git.caCertSecretRef.") } else { failure })
     }
 
+    /// Counts what was received.
+    fn charge(&self, bytes: usize) -> io::Result<usize> {
+        let received = self.received.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        if received <= self.max_bytes {
+            return Ok(bytes);
+        }
+        let message = format!("{} sends more than {} MiB", self.shown, self.max_bytes >> 20);
+        Err(self.fail(GitError::new(Class::Broken, message).hint("Use a smaller repository.")))
+    }
+
     fn left(&self) -> io::Result<Duration> {
         match self.deadline.saturating_duration_since(Instant::now()) {
             Duration::ZERO => Err(self.unreachable(NO_ANSWER, &io::Error::from(io::ErrorKind::TimedOut))),
@@ -135,13 +160,13 @@ impl Operation {
         }
     }
 
-    /// Sends a request and accepts only what a git server answers.
     fn send(&self, request: RequestBuilder) -> io::Result<Response> {
-        let response = match request.timeout(self.left()?).send() {
-            Ok(response) => response,
-            Err(error) if error.is_redirect() => return Err(self.fail(not_git(&self.shown, "redirects without end"))),
-            Err(error) => return Err(self.unreachable(NO_ANSWER, &error.without_url())),
-        };
+        let sent = request.timeout(self.left()?).send();
+        sent.map_err(|error| self.unreachable(NO_ANSWER, &error.without_url()))
+    }
+
+    /// Takes only what a git server answers.
+    fn accept(&self, response: Response) -> io::Result<Response> {
         if !response.status().is_success() {
             return Err(self.fail(refusal(response.status(), &self.shown)));
         }
@@ -154,21 +179,33 @@ impl Operation {
 }
 
 impl Wire {
-    fn headers(&self, url: &str, lines: impl IntoIterator<Item = impl AsRef<str>>) -> HeaderMap {
+    fn headers(&self, url: &Url, lines: &[String]) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        for line in lines {
-            let header = line.as_ref().split_once(':').and_then(|(name, value)| {
-                Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value.trim()).ok()?))
-            });
-            headers.extend(header);
-        }
+        headers.extend(lines.iter().filter_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value.trim()).ok()?))
+        }));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("git/nomos-", env!("CARGO_PKG_VERSION"))));
-        if let Some(authorization) = &self.authorization
-            && Url::parse(url).is_ok_and(|url| may_see_credentials(&self.origin, &url))
-        {
+        if let Some(authorization) = self.authorization.as_ref().filter(|_| may_see_credentials(&self.origin, url)) {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
         headers
+    }
+
+    /// The answer at the end of all redirects, and where that is. Each hop is sent the credentials only if it may see them.
+    fn follow(&self, url: &str, lines: &[String]) -> io::Result<(Url, Response)> {
+        let mut url = Url::parse(url).map_err(io::Error::other)?;
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.operation.send(self.client.get(url.clone()).headers(self.headers(&url, lines)))?;
+            let Some(next) = redirect(&url, &response) else {
+                return Ok((url, self.operation.accept(response)?));
+            };
+            if url.scheme() == "https" && next.scheme() != "https" {
+                return Err(self.operation.fail(not_git(&self.operation.shown, "redirects from https to less")));
+            }
+            url = next;
+        }
+        Err(self.operation.fail(not_git(&self.operation.shown, "redirects without end")))
     }
 }
 
@@ -183,11 +220,9 @@ impl git::Http for Wire {
         base_url: &str,
         headers: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> gix::Result<git::GetResponse<Headers, BufReader<Body>>> {
-        let request = self.client.get(url).headers(self.headers(url, headers));
-        let response = self.operation.send(request).map_err(gix::Error::from_error)?;
-        if response.url().as_str() != url {
-            let tail = url.strip_prefix(base_url).unwrap_or(url);
-            let Some(base) = response.url().as_str().strip_suffix(tail) else {
+        let (at, response) = self.follow(url, &owned(headers)).map_err(gix::Error::from_error)?;
+        if at.as_str() != url {
+            let Some(base) = url.strip_prefix(base_url).and_then(|tail| at.as_str().strip_suffix(tail)) else {
                 let error = not_git(&self.operation.shown, "redirects to a page that is no repository");
                 return Err(gix::Error::from_error(self.operation.fail(error)));
             };
@@ -207,7 +242,9 @@ impl git::Http for Wire {
         headers: impl IntoIterator<Item = impl AsRef<str>>,
         _body: git::PostBodyDataKind,
     ) -> gix::Result<git::PostResponse<Headers, BufReader<Body>, PostBody>> {
-        let request = self.client.post(url).headers(self.headers(url, headers));
+        let url = Url::parse(url).map_err(gix::Error::from_error)?;
+        let headers = self.headers(&url, &owned(headers));
+        let request = self.client.post(url).headers(headers);
         let exchange = Exchange::new(Arc::clone(&self.operation), Some(request), None);
         Ok(git::PostResponse {
             post_body: PostBody(Arc::clone(&exchange)),
@@ -241,7 +278,8 @@ impl Exchange {
     /// Sends the request at the first look at its response.
     fn response(&mut self) -> io::Result<&mut Response> {
         if let Some(request) = self.request.take() {
-            self.response = Some(self.operation.send(request.body(std::mem::take(&mut self.sent)))?);
+            let response = self.operation.send(request.body(std::mem::take(&mut self.sent)))?;
+            self.response = Some(self.operation.accept(response)?);
         }
         self.response.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
@@ -308,8 +346,10 @@ impl Read for Body {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut exchange = lock(&self.0);
         exchange.operation.left()?;
-        let read = exchange.response()?.read(buffer);
-        read.map_err(|error| exchange.operation.unreachable("half an answer from", &error))
+        match exchange.response()?.read(buffer) {
+            Ok(bytes) => exchange.operation.charge(bytes),
+            Err(error) => Err(exchange.operation.unreachable("half an answer from", &error)),
+        }
     }
 }
 
@@ -317,13 +357,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn follow(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action {
-    let downgrade =
-        attempt.previous().last().is_some_and(|from| from.scheme() == "https") && attempt.url().scheme() != "https";
-    if downgrade || attempt.previous().len() > 10 {
-        return attempt.error("too many redirects, or one from https to http");
-    }
-    attempt.follow()
+fn owned(lines: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {
+    lines.into_iter().map(|line| line.as_ref().to_owned()).collect()
+}
+
+/// Where a response sends us.
+fn redirect(from: &Url, response: &Response) -> Option<Url> {
+    let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection())?;
+    from.join(location.to_str().ok()?).ok()
 }
 
 /// Whether the credentials for `origin` may be sent to `url`: the same server, or the same host now with TLS.

@@ -18,14 +18,17 @@ use gix::remote::{Direction, fetch};
 use sha2::{Digest, Sha256};
 
 use super::error::{Class, GitError, from_gix};
-use super::http::{Http, Operation};
-use super::{Commit, options};
+use super::http::{Http, Limits, Operation};
+use super::{Commit, limited, options};
 
-/// How long the refs of a repository may take.
-const LIST: Duration = Duration::from_secs(30);
+/// For the refs of a repository.
+const LIST: Limits = Limits { time: Duration::from_secs(30), bytes: 64 << 20 };
 
-/// How long a commit may take.
-const FETCH: Duration = Duration::from_secs(600);
+/// For a commit.
+const FETCH: Limits = Limits { time: Duration::from_secs(600), bytes: 2 << 30 };
+
+/// Larger objects are not fetched.
+const MAX_OBJECT_BYTES: u64 = 256 << 20;
 
 /// Every fetch adds a pack; with more than these the mirror is made anew.
 pub(super) const MAX_PACKS: usize = 50;
@@ -107,7 +110,7 @@ impl Mirror {
             return Ok(());
         }
         if packs(&self.repo) < MAX_PACKS {
-            match self.fetch_into(&self.repo, commit) {
+            match self.fetch_into(self.repo.git_dir(), commit) {
                 Err(error) if error.class == Class::Broken => {}
                 result => return result,
             }
@@ -119,8 +122,8 @@ impl Mirror {
         let (old, new) = (self.directory.join("repo"), self.directory.join("repo.new"));
         let fail = |error: io::Error| unusable(&self.directory, &error);
         remove(&new).map_err(fail)?;
-        let fresh = create(&new).map_err(fail)?;
-        self.fetch_into(&fresh, commit)?;
+        create(&new).map_err(fail)?;
+        self.fetch_into(&new, commit)?;
         remove(&old).and_then(|()| fs::rename(&new, &old)).map_err(fail)?;
         self.repo =
             gix::open_opts(&old, options()).map_err(|error| from_gix(&error, &self.shown, "open the copy of"))?;
@@ -128,9 +131,11 @@ impl Mirror {
         Ok(())
     }
 
-    fn fetch_into(&self, repo: &gix::Repository, commit: Commit) -> Result<(), GitError> {
+    fn fetch_into(&self, directory: &Path, commit: Commit) -> Result<(), GitError> {
         let (transport, operation) = self.http.begin(FETCH);
-        receive(repo, transport, commit).map_err(|error| self.failure(&operation, &error, "fetch from"))
+        gix::open_opts(directory, limited(MAX_OBJECT_BYTES))
+            .and_then(|repo| receive(&repo, transport, commit))
+            .map_err(|error| self.failure(&operation, &error, "fetch from"))
     }
 
     fn failure(&self, operation: &Operation, error: &gix::Error, doing: &str) -> GitError {

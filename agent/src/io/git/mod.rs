@@ -18,6 +18,7 @@ use std::sync::Arc;
 use gix::bstr::ByteSlice;
 
 use crate::finding::Finding;
+use crate::io::files::MAX_FILE_BYTES;
 
 pub use error::{Class, GitError};
 pub use tree::{Entry, Tree};
@@ -173,8 +174,8 @@ pub struct Store {
 }
 
 enum Source {
-    Local { path: PathBuf, repo: gix::Repository },
-    Mirror(Mirror),
+    Local { path: PathBuf, repo: Box<gix::Repository> },
+    Mirror(Box<Mirror>),
 }
 
 impl Store {
@@ -189,14 +190,14 @@ impl Store {
         match Place::of(&remote.url)? {
             Place::Local(path) => {
                 let shown = path.display().to_string();
-                let repo = open_local(&path, &shown)?;
+                let repo = Box::new(open_local(&path, &shown)?);
                 Ok(Self { shown, source: Source::Local { path, repo } })
             }
             Place::Remote(url, credentials) => {
                 let shown = url.to_string();
                 let mut http = http::Http::new(remote, url)?;
                 http.set_credentials(remote.credentials.as_ref().or(credentials.as_ref()));
-                Ok(Self { source: Source::Mirror(Mirror::open(shown.clone(), http, cache)?), shown })
+                Ok(Self { source: Source::Mirror(Box::new(Mirror::open(shown.clone(), http, cache)?)), shown })
             }
         }
     }
@@ -226,7 +227,7 @@ impl Store {
         let (at, default_branch) = match &mut self.source {
             Source::Local { path, repo } => {
                 // Opened again, because somebody may have made it anew.
-                *repo = open_local(path, &self.shown)?;
+                **repo = open_local(path, &self.shown)?;
                 (local_refs(repo, &names, &self.shown)?, default_branch(repo))
             }
             Source::Mirror(_) if named().next().is_none() => (BTreeMap::new(), None),
@@ -336,9 +337,14 @@ impl Place {
     }
 }
 
-/// Never reads the user's configuration or the environment.
+/// For reading: never the user's configuration or the environment, and no object that is too large for a file.
 fn options() -> gix::open::Options {
-    gix::open::Options::isolated()
+    limited(MAX_FILE_BYTES)
+}
+
+/// With a limit in bytes to each object that is unpacked: a small pack can hold a huge one.
+fn limited(object: u64) -> gix::open::Options {
+    gix::open::Options::isolated().config_overrides([format!("gitoxide.objects.allocLimit={object}")])
 }
 
 fn open_local(path: &Path, shown: &str) -> Result<gix::Repository, GitError> {

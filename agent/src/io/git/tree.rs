@@ -50,12 +50,14 @@ pub(super) fn list(repo: &Repository, commit: Commit, dir: &str, shown: &str) ->
 /// The content of a file, unless it is too large.
 pub(super) fn read(repo: &Repository, entry: &Entry, shown: &str) -> Result<Result<Arc<[u8]>, Finding>, GitError> {
     let failed = |error| from_gix(&error, shown, &format!("read {} of", entry.path));
-    let bytes = repo.find_header(entry.blob.0).map_err(failed)?.size();
-    if bytes > MAX_FILE_BYTES {
-        return Ok(Err(too_large(&entry.path, bytes)));
+    let error = match repo.find_object(entry.blob.0) {
+        Ok(object) => return Ok(Ok(object.data.as_slice().into())),
+        Err(error) => error,
+    };
+    match repo.find_header(entry.blob.0) {
+        Ok(header) if header.size() > MAX_FILE_BYTES => Ok(Err(too_large(&entry.path, header.size()))),
+        _ => Err(failed(error)),
     }
-    let object = repo.find_object(entry.blob.0).map_err(failed)?;
-    Ok(Ok(object.data.as_slice().into()))
 }
 
 /// The same with another bound.

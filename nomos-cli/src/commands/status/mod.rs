@@ -8,6 +8,7 @@ mod text;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::ArgAction;
 use serde::Serialize;
 
@@ -68,7 +69,8 @@ struct Document<'a> {
 
 /// Shows the status once, or again and again.
 pub(crate) fn run(args: &Status, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
-    let clusters = contexts::clusters(kubeconfig, &console.environment, args.contexts.as_deref())?;
+    let clusters = contexts::clusters(kubeconfig, &console.environment, args.contexts.as_deref())?
+        .context(contexts::NOT_CONFIGURED)?;
     if args.output.is_none() {
         console.print("Connecting to clusters...\n");
     }

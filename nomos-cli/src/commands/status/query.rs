@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::report::{ClusterStatus, Row, State, SyncReport, report};
-use crate::contexts::{self, Answer, Cluster, Failure};
+use crate::contexts::{self, AGENTS, Answer, Cluster, Failure};
 
-/// Deployments that serve syncs: ours, and that of the project whose API this is.
-const AGENTS: [&str; 2] = ["nomos-agent", "reconciler-manager"];
+/// Wait before a server that has too much to do is asked again.
+const BUSY: Duration = Duration::from_millis(200);
 
 /// What was found on one cluster.
 #[derive(Debug, Default)]
@@ -61,6 +61,10 @@ async fn look(client: Client, scope: Scope<'_>) -> kube::Result<Found> {
         config_managements(&client),
         has_agent(&client),
     )?;
+    let root_syncs = match root_syncs {
+        None if is_defined(&client).await => Some(Vec::new()),
+        found => found,
+    };
     Ok(Found {
         root_syncs,
         repo_syncs: repo_syncs.unwrap_or_default(),
@@ -82,11 +86,22 @@ async fn list(
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
     };
-    match api.list(&ListParams::default()).await {
-        Ok(list) => Ok(Some(list.items)),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        Err(error) => Err(error),
+    loop {
+        match api.list(&ListParams::default()).await {
+            Ok(list) => return Ok(Some(list.items)),
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+            // A kind whose definition was just created is being set up; the time-out of the cluster ends the wait.
+            Err(kube::Error::Api(status)) if status.code == 429 => tokio::time::sleep(BUSY).await,
+            Err(error) => return Err(error),
+        }
     }
+}
+
+/// Whether the kind RootSync is defined, though it is not served yet.
+async fn is_defined(client: &Client) -> bool {
+    let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::from_gvk(&kind));
+    api.get_metadata("rootsyncs.configsync.gke.io").await.is_ok()
 }
 
 /// Number of ConfigManagements; none for who may not look.

@@ -101,8 +101,8 @@ pub(super) enum Manner {
     /// Only for `user:secret`.
     Ask,
     Status(u16),
-    /// To the path after `/old`.
-    Redirect,
+    /// From below `/old/` to this URL.
+    Redirect(String),
     LoginPage,
     /// Closes the connection when half of a pack is sent.
     HangUp,
@@ -157,7 +157,9 @@ impl Server {
                 let (root, manner, seen) = (root.clone(), Arc::clone(&manner), Arc::clone(&seen));
                 let serve = Arc::clone(&serve);
                 seen.lock().unwrap().push("connect".to_owned());
-                thread::spawn(move || serve(&mut stream.unwrap(), &|stream| answer(stream, &root, &manner, &seen)));
+                let mut stream = stream.unwrap();
+                stream.set_nodelay(true).unwrap();
+                thread::spawn(move || serve(&mut stream, &|stream| answer(stream, &root, &manner, &seen)));
             }
         });
         server
@@ -245,8 +247,8 @@ fn answer(stream: &mut dyn Stream, root: &Path, manner: &Mutex<Manner>, seen: &M
             (401, "WWW-Authenticate: Basic realm=\"git\"\r\n".to_owned(), Vec::new())
         }
         Manner::LoginPage => (200, "Content-Type: text/html\r\n".to_owned(), b"<html>".to_vec()),
-        Manner::Redirect if request.path.starts_with("/old") => {
-            (301, format!("Location: {}?{}\r\n", &request.path[4..], request.query), Vec::new())
+        Manner::Redirect(ref to) if request.path.starts_with("/old/") => {
+            (301, format!("Location: {to}{}?{}\r\n", &request.path[5..], request.query), Vec::new())
         }
         _ => backend(&request, root),
     };

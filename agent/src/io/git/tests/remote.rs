@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use super::super::http::Http;
+use super::super::http::{Http, Limits};
 use super::super::*;
 use super::fixture::{Manner, Repo, Server, branch, remote, revision};
 use super::{error, file, files};
@@ -90,15 +90,21 @@ fn nobody_there_is_retryable() {
 }
 
 #[test]
-fn a_silent_server_is_given_up() {
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = reqwest::Url::parse(&format!("http://{}/repo", silent.local_addr().unwrap())).unwrap();
-    for limit in [Duration::ZERO, Duration::from_millis(50)] {
-        let (mut transport, operation) = Http::new(&Remote::default(), url.clone()).unwrap().begin(limit);
+fn a_server_that_says_nothing_or_too_much_is_given_up() {
+    let repo = Repo::new();
+    let (talking, silent) = (Server::of(&repo), TcpListener::bind("127.0.0.1:0").unwrap());
+    let nothing = format!("http://{}/repo", silent.local_addr().unwrap());
+    for (url, milliseconds, bytes, class, text) in [
+        (&nothing, 0, 1 << 20, Class::Unreachable, "timed out"),
+        (&nothing, 50, 1 << 20, Class::Unreachable, "timed out"),
+        (&talking.url(), 10_000, 10, Class::Broken, "sends more than 0 MiB"),
+    ] {
+        let http = Http::new(&Remote::default(), reqwest::Url::parse(url).unwrap()).unwrap();
+        let (mut transport, operation) = http.begin(Limits { time: Duration::from_millis(milliseconds), bytes });
         mirror::ls_refs(&mut transport, &[]).unwrap_err();
         let failure = operation.failure().unwrap();
-        assert_eq!(failure.class, Class::Unreachable);
-        assert!(failure.message.contains("timed out"), "{failure}");
+        assert_eq!(failure.class, class);
+        assert!(failure.message.contains(text), "{failure}");
     }
 }
 
@@ -163,14 +169,27 @@ fn credentials_are_sent_at_once_and_never_shown() {
 }
 
 #[test]
-fn a_redirect_is_followed() {
+fn redirects_are_followed_but_not_with_credentials_to_another_server() {
     let repo = Repo::new();
-    let server = Server::of(&repo);
-    server.be(Manner::Redirect);
-    let mut store = repo.open(&server.url_of("old/repo"));
+    let (server, other) = (Server::of(&repo), Server::of(&repo));
+    let credentials = Credentials { user: "user".into(), password: "secret".into() };
+    let open = || {
+        let remote = Remote { credentials: Some(credentials.clone()), ..remote(&server.url_of("old/repo")) };
+        Store::open(&remote, &repo.cache()).unwrap()
+    };
+    server.be(Manner::Redirect(server.url_of("")));
+    let mut store = open();
     for _ in 0..2 {
         assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
     }
+    drop(store);
+    server.be(Manner::Redirect(other.url_of("")));
+    assert_eq!(files(&mut open(), &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
+    other.be(Manner::Ask);
+    assert_eq!(error(open().resolve(&branch("main"))).class, Class::Unauthenticated);
+    server.be(Manner::Redirect(server.url_of("old/")));
+    let endless = error(open().resolve(&branch("main")));
+    assert_eq!((endless.class, endless.message.contains("without end")), (Class::Broken, true), "{endless}");
 }
 
 #[test]

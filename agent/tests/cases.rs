@@ -1,0 +1,149 @@
+//! Repositories and what must come of them: each directory below `tests/cases` holds a repository `repo/`, perhaps settings
+//! `case.yaml`, and beside it what is expected: `expected.txt` (findings for each cluster, with their places) and
+//! `hydrated.yaml` (the objects, where nothing blocks). `BLESS=1` writes the expectations anew.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use agent::compile::{Compiled, NamespaceStrategy, RepoScope, Settings, SourceFormat, clusters, compile};
+use agent::declared::{DeclaredObject, hydrated};
+use agent::finding::{Finding, Place};
+use agent::metadata::{SyncId, SyncKind};
+use agent::object::GroupKind;
+use agent::parse::{ParsedFile, SourceFile, parse};
+use agent::scope::KindScopes;
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+struct Case {
+    unstructured: bool,
+    /// Compile for a namespace repository of this namespace.
+    namespace: Option<String>,
+    /// Compile as the agent does, for the sync of this name; shows objects as they are applied.
+    sync: Option<String>,
+    implicit: bool,
+    report_unknown_kinds: bool,
+    max_objects: Option<usize>,
+    previous_crds: Vec<GroupKind>,
+}
+
+impl Case {
+    fn settings(&self, repo: &Path, cluster: &str) -> Settings {
+        let format = if self.unstructured { SourceFormat::Unstructured } else { SourceFormat::Hierarchy };
+        let scope = self.namespace.clone().map_or(RepoScope::Root, RepoScope::Namespace);
+        let resources = fs::read_to_string(repo.join("api-resources.txt"));
+        let kinds =
+            resources.map_or(Ok(KindScopes::default()), |it| KindScopes::from_api_resources("api-resources.txt", &it));
+        Settings {
+            sync: self.sync.as_ref().map(|name| match &self.namespace {
+                None => SyncId::root(name),
+                Some(namespace) => {
+                    SyncId { kind: SyncKind::RepoSync, namespace: namespace.clone(), name: name.clone() }
+                }
+            }),
+            scope,
+            cluster_name: cluster.to_owned(),
+            namespaces: if self.implicit { NamespaceStrategy::Implicit } else { NamespaceStrategy::Explicit },
+            kinds,
+            report_unknown_kinds: self.report_unknown_kinds,
+            previous_crds: self.previous_crds.iter().cloned().collect::<BTreeSet<_>>(),
+            max_objects: self.max_objects,
+            ..Settings::offline(format)
+        }
+    }
+}
+
+#[test]
+fn cases() {
+    let bless = std::env::var_os("BLESS").is_some();
+    let mut cases = directories(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases"));
+    cases.sort();
+    assert!(!cases.is_empty(), "there are no cases");
+    let different: Vec<String> = cases.iter().filter_map(|case| check(case, bless)).collect();
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
+fn directories(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("the directory of cases exists");
+    entries.map(|entry| entry.expect("readable").path()).filter(|path| path.is_dir()).collect()
+}
+
+/// What is different from what is expected.
+fn check(directory: &Path, bless: bool) -> Option<String> {
+    let case: Case = fs::read_to_string(directory.join("case.yaml"))
+        .map_or_else(|_| Case::default(), |text| serde_yaml::from_str(&text).expect("case.yaml holds settings"));
+    let repo = directory.join("repo");
+    let mut files = Vec::new();
+    collect(&repo, &repo, &mut files);
+    let format = if case.unstructured { SourceFormat::Unstructured } else { SourceFormat::Hierarchy };
+    let (mut findings, mut objects) = (String::new(), String::new());
+    for cluster in clusters(&files, format) {
+        let compiled = compile(&files, &case.settings(&repo, &cluster));
+        let reversed: Vec<Arc<ParsedFile>> = files.iter().rev().cloned().collect();
+        let again = compile(&reversed, &case.settings(&repo, &cluster));
+        assert_eq!(compiled.findings, again.findings, "the order of files matters in {}", directory.display());
+        findings.push_str(&format!("{cluster}:\n{}", listed(&compiled.findings)));
+        objects.push_str(&show(&compiled, &cluster, &case));
+    }
+    let expectations = [("expected.txt", findings), ("hydrated.yaml", objects)];
+    let different = expectations.iter().filter_map(|(name, is)| compare(&directory.join(name), is, bless));
+    Some(different.collect::<String>()).filter(|different| !different.is_empty())
+}
+
+fn collect(root: &Path, directory: &Path, files: &mut Vec<Arc<ParsedFile>>) {
+    for entry in fs::read_dir(directory).expect("every case has a repository") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            collect(root, &path, files);
+            continue;
+        }
+        let relative = path.strip_prefix(root).expect("below the root").to_str().expect("UTF-8").to_owned();
+        let content = Arc::from(fs::read(&path).expect("readable"));
+        files.push(Arc::new(parse(&SourceFile { path: relative, content })));
+    }
+}
+
+fn compare(path: &Path, is: &str, bless: bool) -> Option<String> {
+    let was = fs::read_to_string(path).unwrap_or_default();
+    if was == is {
+        return None;
+    }
+    if !bless {
+        return Some(format!("{}\nexpected:\n{was}\nis:\n{is}", path.display()));
+    }
+    if is.is_empty() {
+        fs::remove_file(path).expect("can be removed");
+    } else {
+        fs::write(path, is).expect("can be written");
+    }
+    None
+}
+
+fn listed(findings: &[Finding]) -> String {
+    if findings.is_empty() {
+        return "  no findings\n".to_owned();
+    }
+    findings.iter().map(|it| format!("  {}{}\n", it.code, it.places.iter().map(place).collect::<String>())).collect()
+}
+
+fn place(place: &Place) -> String {
+    match (&place.location, &place.resource) {
+        (Some(at), _) if at.line == 0 => format!(" {}", at.path),
+        (Some(at), _) => format!(" {}:{}:{}", at.path, at.line, at.column),
+        (None, Some(resource)) => format!(" {}/{}", resource.kind, resource.name),
+        (None, None) => String::new(),
+    }
+}
+
+/// The objects as `nomos hydrate` writes them, or as the agent applies them.
+fn show(compiled: &Compiled, cluster: &str, case: &Case) -> String {
+    let Some(declared) = &compiled.declared else { return String::new() };
+    let shown = |object: &Arc<DeclaredObject>| {
+        let value = if case.sync.is_some() { object.body() } else { hydrated(&object.written()) };
+        format!("---\n{}", serde_yaml::to_string(&value).expect("an object is YAML"))
+    };
+    let objects = declared.objects.values().chain(declared.withheld.values());
+    format!("# {cluster}\n{}", objects.map(shown).collect::<String>())
+}

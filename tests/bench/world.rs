@@ -1,0 +1,210 @@
+//! What the figures are taken of: a repository of ConfigMaps, the agent's process, the objects as a watch sees them, and
+//! the API server's own count of requests.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
+use kube::api::{Api, WatchEvent, WatchParams};
+use tests::controlplane::ControlPlane;
+use tokio::sync::mpsc;
+
+pub(super) const NAMESPACE: &str = "bench";
+
+/// A git repository with one ConfigMap of about 300 bytes a file.
+pub(super) struct Repository(PathBuf);
+
+impl Repository {
+    pub(super) fn new(dir: &Path, objects: usize) -> Result<Self> {
+        let repository = Self(dir.join("repository"));
+        std::fs::create_dir_all(&repository.0)?;
+        repository.git(&["init", "--quiet", "--initial-branch=main"])?;
+        let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n");
+        std::fs::write(repository.0.join("namespace.yaml"), namespace)?;
+        repository.write(0..objects, 1)?;
+        repository.commit("first")?;
+        Ok(repository)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes these objects in this version.
+    pub(super) fn write(&self, objects: std::ops::Range<usize>, version: u32) -> Result<()> {
+        for index in objects {
+            std::fs::write(self.0.join(format!("{}.yaml", name(index))), manifest(index, version))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn commit(&self, message: &str) -> Result<()> {
+        self.git(&["add", "--all"])?;
+        self.git(&["commit", "--quiet", "--message", message])
+    }
+
+    fn git(&self, args: &[&str]) -> Result<()> {
+        let identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "gc.auto=0"];
+        let status = Command::new("git")
+            .args(identity)
+            .args(args)
+            .current_dir(&self.0)
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("HOME", &self.0)
+            .status()?;
+        if status.success() { Ok(()) } else { bail!("git {args:?}: {status}") }
+    }
+}
+
+pub(super) fn name(index: usize) -> String {
+    format!("object-{index:06}")
+}
+
+fn manifest(index: usize, version: u32) -> String {
+    let filler = "x".repeat(140);
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {}\n  namespace: {NAMESPACE}\ndata:\n  value: declared\n  \
+         version: \"{version}\"\n  filler: {filler}\n",
+        name(index)
+    )
+}
+
+/// The agent's process; ended when dropped.
+pub(super) struct Agent(Child);
+
+impl Agent {
+    pub(super) fn start(plane: &ControlPlane, repository: &Repository) -> Result<Self> {
+        let program = std::env::current_exe()?.with_file_name("nomos-agent");
+        let child = Command::new(&program)
+            .args(["--source-format", "unstructured", "--branch", "main", "--listen", "127.0.0.1:0"])
+            .arg("--repo")
+            .arg(repository.path())
+            .arg("--kubeconfig")
+            .arg(plane.kubeconfig())
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| format!("build it first: cannot run {}", program.display()))?;
+        Ok(Self(child))
+    }
+
+    /// Resident memory in MiB, all of it and the part that is no file.
+    pub(super) fn memory(&self) -> Result<(f64, f64)> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let kib = |key: &str| -> f64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+            line.trim().trim_end_matches(" kB").parse().unwrap_or(0.0)
+        };
+        Ok((kib("VmRSS:") / 1024.0, kib("RssAnon:") / 1024.0))
+    }
+
+    /// CPU seconds so far.
+    pub(super) fn cpu(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+        Ok((ticks(11) + ticks(12)) / 100.0)
+    }
+
+    /// Ends it as Kubernetes does, and waits.
+    pub(super) fn stop(mut self) -> Result<()> {
+        Command::new("kill").arg(self.0.id().to_string()).status()?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// An object as the watch showed it, and when.
+pub(super) struct Shown {
+    pub(super) at: Instant,
+    pub(super) name: String,
+    pub(super) value: String,
+    pub(super) version: String,
+}
+
+/// Everything that happens to the ConfigMaps from now on.
+pub(super) async fn watch(client: &Client) -> Result<mpsc::UnboundedReceiver<Shown>> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+    let from = api.list(&Default::default()).await?.metadata.resource_version.unwrap_or_default();
+    let events = api.watch(&WatchParams::default().timeout(290), &from).await?;
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut events = std::pin::pin!(events);
+        while let Some(Ok(event)) = events.next().await {
+            let (WatchEvent::Added(object) | WatchEvent::Modified(object)) = event else { continue };
+            let data = object.data.unwrap_or_default();
+            let field = |key: &str| data.get(key).cloned().unwrap_or_default();
+            let shown = Shown {
+                at: Instant::now(),
+                name: object.metadata.name.unwrap_or_default(),
+                value: field("value"),
+                version: field("version"),
+            };
+            if sender.send(shown).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+/// Waits for the first event that `wanted` takes.
+pub(super) async fn wait(
+    events: &mut mpsc::UnboundedReceiver<Shown>,
+    wanted: impl Fn(&Shown) -> bool,
+) -> Result<Instant> {
+    let found = async {
+        while let Some(event) = events.recv().await {
+            if wanted(&event) {
+                return Ok(event.at);
+            }
+        }
+        bail!("the watch ended")
+    };
+    tokio::time::timeout(Duration::from_secs(120), found).await.context("it did not happen within two minutes")?
+}
+
+/// Requests that the API server answered so far, by verb and resource; watches and its own count of itself left out.
+pub(super) async fn requests(client: &Client) -> Result<BTreeMap<String, u64>> {
+    let request = http::Request::get("/metrics").body(Vec::new())?;
+    let text = client.request_text(request).await?;
+    let mut counts = BTreeMap::new();
+    for line in text.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
+        let label = |name: &str| {
+            let rest = line.split_once(&format!("{name}=\""))?.1;
+            rest.split_once('"').map(|(value, _)| value.to_owned())
+        };
+        let resource = label("resource").unwrap_or_default();
+        let verb = label("verb").unwrap_or_default();
+        let count: f64 = line.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0.0);
+        if !resource.is_empty() && verb != "WATCH" && resource != "leases" {
+            *counts.entry(format!("{verb} {resource}")).or_default() += count as u64;
+        }
+    }
+    Ok(counts)
+}
+
+/// What came between two counts, as text.
+pub(super) fn between(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> String {
+    let more: Vec<String> = after
+        .iter()
+        .filter_map(|(what, count)| {
+            let more = count - before.get(what).copied().unwrap_or(0);
+            (more > 0).then(|| format!("{more} {what}"))
+        })
+        .collect();
+    if more.is_empty() { "none".to_owned() } else { more.join(", ") }
+}
