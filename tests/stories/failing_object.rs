@@ -20,7 +20,7 @@ pub(crate) fn delays_no_other() -> Result<()> {
         repository.write(&format!("{name}.yaml"), &config_map(NAME, name, "value"))?;
     }
     let sync = Sync::unstructured(cluster, NAME, repository)?;
-    let object = sync.await_error("2010")?;
+    let object = sync.await_error("2009")?;
     let message = object["status"]["sync"]["errors"][0]["errorMessage"].as_str().unwrap_or_default();
     ensure!(message.contains("colour") && message.contains("broken.yaml"), "{message}");
     for name in ["a", "z"] {

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use tests::cluster::Cluster;
 use tests::repository::Repository;
+use tests::wait::await_condition;
 
 use crate::world::{Sync, agent};
 
@@ -10,7 +11,8 @@ pub(crate) fn reaches_synced() -> Result<()> {
     let cluster = Cluster::start()?;
     shows(&cluster, 1, &["NOT INSTALLED"])?;
     cluster.install()?;
-    shows(&cluster, 1, &["NOT CONFIGURED"])?;
+    // For a moment the API server asks for patience with kinds that are new.
+    await_condition("nomos status knows the CRDs", || shows(&cluster, 1, &["NOT CONFIGURED"]))?;
     let _agent = agent(&cluster, &[])?;
     let sync = Sync::hierarchical(&cluster, "root-sync", Repository::go_hello("go-hello")?)?;
     let commit = sync.repository.head()?;

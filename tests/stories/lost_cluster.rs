@@ -1,5 +1,7 @@
 //! Walkthrough 9: a second, empty cluster with the same RootSync gets everything, kinds before their objects.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, ensure};
 use tests::cluster::Cluster;
 use tests::repository::Repository;
@@ -21,8 +23,10 @@ pub(crate) fn comes_back() -> Result<()> {
     let commit = sync.repository.head()?;
     sync.await_synced(&commit)?;
     is_complete(&first)?;
-    let Sync { repository, .. } = sync;
-    drop((first_agent, first));
+    let repository = Arc::clone(&sync.repository);
+    drop(first_agent);
+    drop(sync);
+    drop(first);
 
     let second = installed()?;
     let _agent = agent(&second, &[])?;

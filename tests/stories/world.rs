@@ -89,21 +89,29 @@ pub(crate) fn logs() -> String {
 pub(crate) struct Sync<'a> {
     cluster: &'a Cluster,
     pub(crate) name: String,
-    pub(crate) repository: Repository,
+    pub(crate) repository: Arc<Repository>,
 }
 
 impl<'a> Sync<'a> {
     /// Commits a hierarchical repository and makes the RootSync `name` for it.
-    pub(crate) fn hierarchical(cluster: &'a Cluster, name: &str, repository: Repository) -> Result<Self> {
-        Self::create(cluster, name, repository, "hierarchy")
+    pub(crate) fn hierarchical(
+        cluster: &'a Cluster,
+        name: &str,
+        repository: impl Into<Arc<Repository>>,
+    ) -> Result<Self> {
+        Self::create(cluster, name, repository.into(), "hierarchy")
     }
 
     /// Commits an unstructured repository and makes the RootSync `name` for it.
-    pub(crate) fn unstructured(cluster: &'a Cluster, name: &str, repository: Repository) -> Result<Self> {
-        Self::create(cluster, name, repository, "unstructured")
+    pub(crate) fn unstructured(
+        cluster: &'a Cluster,
+        name: &str,
+        repository: impl Into<Arc<Repository>>,
+    ) -> Result<Self> {
+        Self::create(cluster, name, repository.into(), "unstructured")
     }
 
-    fn create(cluster: &'a Cluster, name: &str, repository: Repository, format: &str) -> Result<Self> {
+    fn create(cluster: &'a Cluster, name: &str, repository: Arc<Repository>, format: &str) -> Result<Self> {
         repository.commit()?;
         cluster.create_root_sync(name, &repository, format)?;
         Ok(Self { cluster, name: name.to_owned(), repository })
@@ -161,6 +169,13 @@ impl<'a> Sync<'a> {
     /// The path of the RootSync.
     pub(crate) fn path(&self) -> String {
         root_sync_path(&self.name)
+    }
+}
+
+impl Drop for Sync<'_> {
+    /// Its repository goes too: the shared agent would complain about that until the last story ends.
+    fn drop(&mut self) {
+        let _ = self.cluster.delete(&self.path());
     }
 }
 
