@@ -4,5 +4,6 @@ pub mod agent_process;
 pub mod cluster;
 pub mod controlplane;
 pub mod repository;
-pub mod tidy;
+#[cfg(test)]
+mod tidy;
 pub mod wait;

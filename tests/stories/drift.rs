@@ -60,10 +60,10 @@ fn is_told(cluster: &Cluster) -> Result<()> {
             .filter_map(|event| event["note"].as_str())
             .collect();
         let told = |words: &[&str]| notes.iter().any(|note| words.iter().all(|word| note.contains(word)));
-        ensure!(told(&["Service", "kubectl-patch", "port"]), "{notes:#?}");
-        ensure!(told(&["Service", "kubectl-label", "app"]), "{notes:#?}");
-        ensure!(told(&["Deployment", "replicas"]), "{notes:#?}");
-        ensure!(told(&["Deployment", "deleted"]), "{notes:#?}");
+        ensure!(told(&["service/", "kubectl-patch", "port"]), "{notes:#?}");
+        ensure!(told(&["service/", "kubectl-label", "app"]), "{notes:#?}");
+        ensure!(told(&["deployment.apps/", "replicas"]), "{notes:#?}");
+        ensure!(told(&["deployment.apps/", "deleted"]), "{notes:#?}");
         Ok(())
     })
 }
