@@ -1,4 +1,5 @@
 //! The agent's command line.
+#![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;

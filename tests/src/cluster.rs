@@ -69,7 +69,11 @@ impl Cluster {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut console = nomos_cli::Console::new(&mut out, &mut err, nomos_cli::Environment::default());
         let kubeconfig = self.kubeconfig().as_os_str().to_owned();
-        let args = ["nomos", "--kubeconfig"].map(Into::into).into_iter().chain([kubeconfig]).chain(args.iter().map(Into::into));
+        let args = ["nomos", "--kubeconfig"]
+            .map(Into::into)
+            .into_iter()
+            .chain([kubeconfig])
+            .chain(args.iter().map(Into::into));
         let code = nomos_cli::run(args, &mut console);
         (code, String::from_utf8_lossy(&out).into_owned() + &String::from_utf8_lossy(&err))
     }

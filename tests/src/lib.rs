@@ -1,4 +1,5 @@
 //! Clusters, agents and repositories for stories, and the rules of the code's shape.
+#![expect(clippy::disallowed_methods, reason = "tests start and watch the world")]
 
 pub mod agent_process;
 pub mod cluster;

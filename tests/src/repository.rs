@@ -107,7 +107,11 @@ impl Repository {
     /// When it is not there.
     pub fn remove(&self, path: &str) -> Result<()> {
         let path = self.path().join(path);
-        if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+        if path.is_dir() {
+            fs::remove_dir_all(path)?
+        } else {
+            fs::remove_file(path)?
+        }
         Ok(())
     }
 

@@ -139,8 +139,12 @@ fn a_module_uses_only_modules_listed_above_it() {
 #[test]
 fn the_list_of_modules_is_complete() {
     let listed: BTreeSet<String> = listed().into_iter().collect();
-    let there: BTreeSet<String> =
-        files("agent/src").iter().filter_map(File::module).filter(|name| !["lib", "main"].contains(name)).map(Into::into).collect();
+    let there: BTreeSet<String> = files("agent/src")
+        .iter()
+        .filter_map(File::module)
+        .filter(|name| !["lib", "main"].contains(name))
+        .map(Into::into)
+        .collect();
     assert_eq!(listed, there);
 }
 
@@ -174,8 +178,11 @@ fn one_file_per_command() {
     let text = read("nomos-cli/src/lib.rs");
     let list = text.split_once("enum Command {").and_then(|(_, rest)| rest.split_once('}')).expect("the commands").0;
     // As in `Vet(vet::Vet),`.
-    let commands: BTreeSet<String> =
-        list.lines().filter_map(|line| line.split_once('(')?.1.split_once("::")).map(|(module, _)| module.to_owned()).collect();
+    let commands: BTreeSet<String> = list
+        .lines()
+        .filter_map(|line| line.split_once('(')?.1.split_once("::"))
+        .map(|(module, _)| module.to_owned())
+        .collect();
     let directory = fs::read_dir(root().join("nomos-cli/src/commands")).expect("the commands");
     let files: BTreeSet<String> = directory
         .map(|entry| entry.expect("the commands").file_name().to_string_lossy().trim_end_matches(".rs").to_owned())

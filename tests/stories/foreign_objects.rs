@@ -27,7 +27,8 @@ pub(crate) fn adopted_and_released() -> Result<()> {
     ensure!(cluster.get(&path)?["data"] == json!({"key": "ours", "more": "stays"}), "{:#}", cluster.get(&path)?);
 
     let disabled = "metadata:\n  annotations:\n    configmanagement.gke.io/managed: disabled\n";
-    sync.repository.write("settings.yaml", &config_map(ADOPTED, "settings", "ours").replace("metadata:\n", disabled))?;
+    sync.repository
+        .write("settings.yaml", &config_map(ADOPTED, "settings", "ours").replace("metadata:\n", disabled))?;
     sync.commit()?;
     let released = cluster.get(&path)?;
     let metadata = released["metadata"].to_string();

@@ -33,7 +33,8 @@ fn shows(cluster: &Cluster, code: u8, words: &[&str]) -> Result<()> {
 fn everything_exists(cluster: &Cluster) -> Result<()> {
     let names = ["deployment/go-hello", "service/go-hello", "service/go-hello-admin", "ingress/go-hello"];
     let there = cluster.kubectl(&[&["get", "-n", "go-hello", "-o", "name"][..], &names].concat())?;
-    let expected = "deployment.apps/go-hello\nservice/go-hello\nservice/go-hello-admin\ningress.networking.k8s.io/go-hello\n";
+    let expected =
+        "deployment.apps/go-hello\nservice/go-hello\nservice/go-hello-admin\ningress.networking.k8s.io/go-hello\n";
     ensure!(there == expected, "{there}");
     let namespace = cluster.kubectl(&["get", "namespace", "go-hello", "-o", "jsonpath={.status.phase}"])?;
     ensure!(namespace == "Active", "{namespace}");

@@ -5,8 +5,8 @@ use tests::cluster::Cluster;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{Sync, agent, config_map, installed, namespace};
 use crate::health::read;
+use crate::world::{Sync, agent, config_map, installed, namespace};
 
 const OBJECTS: usize = 500;
 

@@ -75,7 +75,8 @@ fn events(cluster: &Cluster) -> Result<()> {
     await_condition("there is an Event", || {
         let events = cluster.get("/apis/events.k8s.io/v1/namespaces/config-management-system/events")?;
         let items = events["items"].as_array().into_iter().flatten();
-        let mut ours = items.filter(|event| event["regarding"]["name"] == NAME && event["regarding"]["kind"] == "RootSync");
+        let mut ours =
+            items.filter(|event| event["regarding"]["name"] == NAME && event["regarding"]["kind"] == "RootSync");
         let synced = ours.any(|event| event["reason"] == "Synced" && event["reportingController"] == "nomos-agent");
         ensure!(synced, "{events:#}");
         Ok(())

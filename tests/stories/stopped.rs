@@ -27,7 +27,8 @@ pub(crate) fn writes_status() -> Result<()> {
     ensure!(applied(&cluster)? < OBJECTS, "the sync had ended before it was stopped");
 
     let (requests, _) = cluster.requests(from)?;
-    let last = |request: &tests::controlplane::Request| request.resource == "rootsyncs" && request.subresource == "status";
+    let last =
+        |request: &tests::controlplane::Request| request.resource == "rootsyncs" && request.subresource == "status";
     ensure!(requests.iter().any(last), "no status was written");
     let object = sync.object()?;
     let commit = sync.repository.head()?;

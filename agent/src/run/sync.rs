@@ -124,7 +124,10 @@ pub(super) async fn run(
     };
     let once = shared.options.once;
     let mut stop_at: Option<tokio::time::Instant> = None;
-    let mut audits = tokio::time::interval_at(tokio::time::Instant::now() + shared.options.audit_period, shared.options.audit_period);
+    let mut audits = tokio::time::interval_at(
+        tokio::time::Instant::now() + shared.options.audit_period,
+        shared.options.audit_period,
+    );
     let ended = loop {
         let wake = state.next_wake().map(tokio::time::Instant::from_std);
         let event = tokio::select! {
@@ -265,7 +268,7 @@ async fn kinds_in_use(shared: &Shared, sync: &SyncId) -> Result<BTreeSet<GroupKi
             }
             Ok(_) => {}
             // What cannot be listed is not ours to delete.
-            Err(error) if matches!(error.code(), 403 | 404 | 405) => tracing::debug!(%kind, %error, "cannot list"),
+            Err(error) if matches!(error.code(), 403..=405) => tracing::debug!(%kind, %error, "cannot list"),
             Err(error) => return Err(error),
         }
     }
