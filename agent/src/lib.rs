@@ -35,6 +35,7 @@
 //!    each.
 //! 9. One failing object never delays another that does not depend on it; drift is corrected during a sync and while other
 //!    objects fail.
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests read the files they compare with"))]
 
 pub mod object;
 pub mod yaml;

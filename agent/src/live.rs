@@ -53,15 +53,15 @@ impl Observed {
         self.labels.get(key).and_then(Value::as_str)
     }
 
-    /// The managers that changed what is missing from our entry, newest first: who drifted it.
-    pub fn others(&self) -> Vec<&str> {
+    /// Everybody else's entries, newest first.
+    fn others(&self) -> Vec<&Entry> {
         let mut entries: Vec<&Entry> = self
             .managed_fields
             .iter()
             .filter(|e| e.subresource != "status" && (e.manager != FIELD_MANAGER || e.operation != "Apply"))
             .collect();
         entries.sort_by(|a, b| b.time.cmp(&a.time));
-        entries.into_iter().map(|e| e.manager.as_str()).collect()
+        entries
     }
 }
 
@@ -169,8 +169,8 @@ impl Live {
             hash: hash.map(Into::into),
             token: seen.annotation(annotation::TOKEN).unwrap_or_default().chars().take(7).collect::<String>().into(),
             health: before.map_or(Health::Unknown, |b| b.health.clone()),
-            changed_by: match standing {
-                Standing::Lost(_) => seen.others().first().map(|manager| (*manager).into()),
+            changed_by: match &standing {
+                Standing::Lost(lost) => changed_by(seen, declared, lost),
                 _ => None,
             },
             standing,
@@ -240,6 +240,19 @@ fn baseline(seen: &Observed, whole: &Object) -> Option<u64> {
 }
 
 /// Labels and annotations travel to objects that controllers make, so all of them have to agree.
+/// Who drifted it: whoever owns now what we lost, else whoever wrote last, for what was removed is nobody's. Times alone
+/// would not do: they are whole seconds.
+fn changed_by(seen: &Observed, declared: Option<&DeclaredObject>, lost: &[String]) -> Option<Box<str>> {
+    let others = seen.others();
+    let taker = declared.and_then(|declared| {
+        others.iter().find(|entry| {
+            let not_theirs = missing(declared, entry);
+            lost.iter().any(|path| !not_theirs.iter().any(|other| path.starts_with(other.trim_end_matches("[]"))))
+        })
+    });
+    taker.or(others.first()).map(|entry| entry.manager.as_str().into())
+}
+
 fn owner(seen: &Observed, id: &ObjectId, sync: &SyncId) -> Owner {
     let managed = seen.annotation(annotation::MANAGED) == Some("enabled")
         && seen.annotation(annotation::RESOURCE_ID) == Some(&id.resource_id());

@@ -1,4 +1,5 @@
 //! The agent's command line.
+#![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
@@ -61,6 +62,9 @@ struct Args {
     #[arg(long, requires = "repo")]
     once: bool,
 }
+
+/// What is logged without `RUST_LOG`: not each refused request, for we say what it means.
+const LOGGED: &str = "info,kube_client=off";
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
@@ -131,7 +135,7 @@ fn options(args: Args) -> Options {
 
 /// Lines for people on a terminal, JSON otherwise; `RUST_LOG` chooses what is logged.
 fn log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         subscriber.with_target(false).with_ansi(std::env::var_os("NO_COLOR").is_none()).init();

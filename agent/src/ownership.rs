@@ -259,11 +259,10 @@ impl Walk {
             _ if node.is_empty() && matches!(self.path.as_str(), ".metadata.labels" | ".metadata.annotations") => {
                 self.found.missing.push(self.path.clone());
             }
-            _ if node.is_empty() => {
-                if self.free_form && (value.is_object() || value.is_array()) {
-                    self.found.unsure.push(self.path.clone());
-                }
+            Value::Object(_) | Value::Array(_) if node.is_empty() && self.free_form => {
+                self.found.unsure.push(self.path.clone());
             }
+            _ if node.is_empty() => {}
             Value::Object(map) => map.iter().for_each(|(key, value)| self.field(key, value, node)),
             Value::Array(items) => items.iter().for_each(|item| self.item(item, node)),
             _ => {}
@@ -277,10 +276,9 @@ impl Walk {
         for (label, node) in item_nodes(item, parent) {
             self.path.push_str(&label);
             let mut inner = Walk { free_form: self.free_form, path: self.path.clone(), found: Coverage::default() };
-            match item {
-                // The keys of an item are fields of it: without any the item is nobody's but for its presence.
-                Value::Object(map) => map.iter().for_each(|(key, value)| inner.field(key, value, node)),
-                _ => {}
+            // The keys of an item are fields of it: without any the item is nobody's but for its presence.
+            if let Value::Object(map) = item {
+                map.iter().for_each(|(key, value)| inner.field(key, value, node));
             }
             self.path.truncate(length);
             if best.as_ref().is_none_or(|b| inner.found.missing.len() < b.missing.len()) {

@@ -1,6 +1,7 @@
 //! Repositories and what must come of them: each directory below `tests/cases` holds a repository `repo/`, perhaps settings
 //! `case.yaml`, and beside it what is expected: `expected.txt` (findings for each cluster, with their places) and
 //! `hydrated.yaml` (the objects, where nothing blocks). `BLESS=1` writes the expectations anew.
+#![expect(clippy::disallowed_methods, reason = "the cases are files")]
 
 use std::collections::BTreeSet;
 use std::fs;

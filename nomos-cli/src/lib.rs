@@ -2,6 +2,7 @@
 //!
 //! [`run`] is the whole program as a function of its arguments and a [`Console`], so that tests call it in their own process.
 //! Exit status: 0 fine, 1 something was found, 2 it could not run.
+#![expect(clippy::disallowed_methods, reason = "a command line is all edge")]
 
 mod columns;
 mod commands;

@@ -1,6 +1,7 @@
 //! Figures of the agent against the real control plane, beside a bare loop on the same machine and day.
 //!
 //! `cargo build --release -p agent --bin nomos-agent && cargo run --release -p tests --bin bench -- [OBJECTS …]`
+#![expect(clippy::disallowed_methods, reason = "a program at the edge")]
 
 mod figures;
 mod world;

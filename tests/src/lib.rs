@@ -1,3 +1,10 @@
-//! Clusters for tests, and what stories and benchmarks share.
+//! Clusters, agents and repositories for stories, and the rules of the code's shape.
+#![expect(clippy::disallowed_methods, reason = "tests start and watch the world")]
 
+pub mod agent_process;
+pub mod cluster;
 pub mod controlplane;
+pub mod repository;
+#[cfg(test)]
+mod tidy;
+pub mod wait;

@@ -299,9 +299,8 @@ impl State {
         while let Some((_, id)) = self.work.retries.first().filter(|(at, _)| *at <= now).cloned() {
             self.work.retries.pop_first();
             let unread = self.work.unread.remove(&id);
-            if unread && self.live.contains_key(&id) && !self.work.in_flight.contains_key(&id) {
-                self.queue.push(Place::of(Class::Repair, &id, &self.order), id);
-            } else if self.heat(&id).is_some() {
+            let readable = unread && self.live.contains_key(&id) && !self.work.in_flight.contains_key(&id);
+            if readable || self.heat(&id).is_some() {
                 self.queue.push(Place::of(Class::Repair, &id, &self.order), id);
             } else {
                 self.evaluate(&id, now);

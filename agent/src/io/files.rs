@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn a_file_that_may_not_be_opened_is_a_finding() {
         let root = directory(&["a.yaml", "b.yaml"]);
-        fs::set_permissions(root.path().join("a.yaml"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(root.path().join("a.yaml"), fs::Permissions::from_mode(0o000)).unwrap();
         if File::open(root.path().join("a.yaml")).is_ok() {
             return; // The superuser may open everything.
         }

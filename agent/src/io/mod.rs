@@ -1,4 +1,5 @@
 //! The edge: the only modules that touch files, the network, processes or the clock.
+#![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
 pub mod files;
 #[cfg(feature = "cluster")]

@@ -19,6 +19,7 @@ use crate::finding::text;
 use crate::inventory::{Groups, group_name, group_status};
 use crate::metadata::{FIELD_MANAGER, MANAGED_BY_VALUE, SyncId, annotation, label};
 use crate::object::{GroupKind, Object, ObjectId};
+use crate::ownership::digest_of_value;
 use crate::status::{About, status};
 
 const APPLY: &str = "application/apply-patch+yaml";
@@ -323,12 +324,12 @@ impl Reporter {
         if !self.may_publish() {
             return;
         }
-        let note = note.chars().take(1000).collect();
+        let note: String = note.chars().take(1000).collect();
         let event = KubeEvent {
             type_: kind,
             reason: reason.to_owned(),
+            action: action(&note),
             note: Some(note),
-            action: "Sync".to_owned(),
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&event, &reference).await {
@@ -394,6 +395,11 @@ pub async fn read_groups(cluster: &Cluster, sync: &SyncId) -> Result<Option<Writ
         written.written.push(Some(group.clone()));
     }
     Ok(Some(written))
+}
+
+/// The recorder counts an Event up whose other fields are the same, and drops the note: what is different must be told.
+fn action(note: &str) -> String {
+    format!("Sync {:08x}", digest_of_value(&Value::from(note)) >> 32)
 }
 
 /// Now, in whole seconds.

@@ -1,7 +1,7 @@
 //! The repositories that syncs follow, each opened once and asked once per period, whatever the number of syncs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ impl Repositories {
     pub fn open(
         &self,
         remote: &Remote,
-        cache: &PathBuf,
+        cache: &Path,
         want: Want,
         changed: &Arc<Notify>,
     ) -> Result<Repository, GitError> {

@@ -39,7 +39,7 @@ pub struct OperationLabels {
 /// What is done to an object.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
 #[expect(missing_docs, reason = "the words say it")]
-#[allow(non_camel_case_types, reason = "the words are label values")]
+#[expect(non_camel_case_types, reason = "the words are label values")]
 pub enum Operation {
     apply,
     annotate,
@@ -51,7 +51,7 @@ pub enum Operation {
 /// How a command ended.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
 #[expect(missing_docs, reason = "the words say it")]
-#[allow(non_camel_case_types, reason = "the words are label values")]
+#[expect(non_camel_case_types, reason = "the words are label values")]
 pub enum Status {
     success,
     error,

@@ -1,4 +1,5 @@
 //! Runs syncs: each is a task that feeds its engine with events and carries out its commands.
+#![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
 mod roots;
 mod sync;
@@ -22,6 +23,8 @@ use crate::metadata::{ROOT_SYNC, SyncId};
 
 use sync::{Control, Ended, SyncTask};
 
+/// What the audit log of a cluster shows.
+const USER_AGENT: &str = concat!("nomos-agent/", env!("CARGO_PKG_VERSION"));
 /// How long a stopping agent waits for requests in flight and its last status.
 const GRACE: Duration = Duration::from_millis(1500);
 
@@ -108,6 +111,7 @@ async fn client(options: &Options) -> anyhow::Result<kube::Client> {
     };
     // Retries are decided by the engine, which knows what else there is to do.
     config.default_retry = false;
+    config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
     kube::Client::try_from(config).context("cannot make a client of the kubeconfig")
 }
 

@@ -81,10 +81,16 @@ pub(super) async fn run(
 ) -> anyhow::Result<Ended> {
     let git = GitStatus { repo: shown(&task.git.repo), ..task.git.status() };
     let about = About { git, generation: task.generation, reconciler: "nomos-agent".to_owned() };
-    let started = tokio::select! {
-        started = start(&shared, &task.sync, about, task.object, task.resource_status) => started,
-        // Approval without anything to approve is as good as none.
-        _ = orders.recv() => return Ok(Ended::Stopped),
+    let (sync, mut approved) = (task.sync.clone(), task.approved);
+    let mut starting = std::pin::pin!(start(&shared, &sync, about, task.object, task.resource_status));
+    let started = loop {
+        tokio::select! {
+            started = &mut starting => break started,
+            order = orders.recv() => match order {
+                Some(Control::Approve(commit)) => approved = Some(commit),
+                Some(Control::Stop) | None => return Ok(Ended::Stopped),
+            },
+        }
     };
     let (reporter, recorded) = started.context("cannot read the inventory")?;
     let (events, mut inbox) = mpsc::channel(BACKLOG);
@@ -97,7 +103,7 @@ pub(super) async fn run(
     let mut state = State::new(Settings {
         sync: task.sync.clone(),
         in_flight: IN_FLIGHT,
-        approved: task.approved,
+        approved,
         how_to_approve: task.how_to_approve,
         recorded,
         last_synced: task.last_synced,
@@ -262,7 +268,7 @@ async fn kinds_in_use(shared: &Shared, sync: &SyncId) -> Result<BTreeSet<GroupKi
             }
             Ok(_) => {}
             // What cannot be listed is not ours to delete.
-            Err(error) if matches!(error.code(), 403 | 404 | 405) => tracing::debug!(%kind, %error, "cannot list"),
+            Err(error) if matches!(error.code(), 403..=405) => tracing::debug!(%kind, %error, "cannot list"),
             Err(error) => return Err(error),
         }
     }

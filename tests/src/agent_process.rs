@@ -1,0 +1,140 @@
+//! The agent as a process of its own, which a story may kill.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::wait::await_condition;
+
+/// What the agent said on standard error, line by line.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    /// All lines from the line number `from` on.
+    pub fn lines(&self, from: usize) -> Vec<String> {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.get(from..).unwrap_or_default().to_vec()
+    }
+
+    fn follow(&self, stderr: ChildStderr) {
+        let log = self.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                log.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+    }
+}
+
+/// A running agent. It is killed when this is dropped, and when the test process ends in whatever way.
+pub struct Agent {
+    child: Child,
+    guardian: Child,
+    log: Log,
+    _home: TempDir,
+}
+
+impl Agent {
+    /// Starts `program` on the cluster of `kubeconfig`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(program: &Path, kubeconfig: &Path, args: &[&str]) -> Result<Self> {
+        let home = tempfile::Builder::new().prefix("nomos-agent-").tempdir()?;
+        let mut child = Command::new(program)
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .arg("--cache-dir")
+            .arg(home.path().join("cache"))
+            .args(["--listen", "127.0.0.1:0"])
+            .args(args)
+            .env_clear()
+            .env("HOME", home.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("failed to run {}", program.display()))?;
+        let log = Log::default();
+        log.follow(child.stderr.take().context("stderr is piped")?);
+        let guardian = guardian(child.id())?;
+        Ok(Self { child, guardian, log, _home: home })
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Where it serves `/healthz`, `/readyz` and `/metrics`.
+    ///
+    /// # Errors
+    /// When it does not say so.
+    pub fn address(&self) -> Result<String> {
+        await_condition("the agent says where it listens", || {
+            let lines = self.log.lines(0);
+            let values = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let mut found = values.filter_map(|line| line["address"].as_str().map(ToOwned::to_owned));
+            found.next().with_context(|| lines.join("\n"))
+        })
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// When it had ended before.
+    pub fn kill(mut self) -> Result<()> {
+        ensure!(self.child.try_wait()?.is_none(), "the agent had ended by itself");
+        self.child.kill()?;
+        Ok(())
+    }
+
+    /// SIGTERM; returns how the agent ended and how long that took.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn terminate(mut self) -> Result<(ExitStatus, Duration)> {
+        let start = Instant::now();
+        let kill = format!("kill -TERM {}", self.child.id());
+        ensure!(Command::new("sh").args(["-c", &kill]).status()?.success(), "cannot send SIGTERM");
+        let status = self.ended()?;
+        Ok((status, start.elapsed()))
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn ended(&mut self) -> Result<ExitStatus> {
+        let (child, log) = (&mut self.child, &self.log);
+        await_condition("the agent ends", || match child.try_wait()? {
+            Some(status) => Ok(status),
+            None => bail!("it said:\n{}", log.lines(0).join("\n")),
+        })
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Before the agent is reaped, so that its id cannot be somebody else's.
+        let _ = self.guardian.kill();
+        let _ = self.guardian.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Kills the process `id` when its own standard input closes, which is what happens when this process dies.
+fn guardian(id: u32) -> Result<Child> {
+    let script = format!("read -r _; kill -KILL {id}");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().context("failed to run sh")
+}

@@ -1,0 +1,192 @@
+//! The rules of the code's shape that neither the compiler nor clippy checks. Each test names every place that breaks one.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a file may have in lines, without its tests. Beyond it does two things.
+const LINES: usize = 500;
+
+/// What only the edge of the agent may say. The methods are in `.clippy.toml` too, which also sees through aliases.
+const EFFECTS: [&str; 11] = [
+    "async ",
+    "std::env",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "tokio::",
+    "kube::Client",
+    "Instant::now",
+    "SystemTime",
+    "println!",
+];
+
+/// The modules of the agent that touch the world.
+const EDGE: [&str; 3] = ["io", "run", "main"];
+
+/// Files of `nomos-cli/src/commands` that are no command.
+const NO_COMMANDS: [&str; 2] = ["mod", "left_out"];
+
+struct File {
+    /// Below the repository's root.
+    path: String,
+    text: String,
+}
+
+impl File {
+    /// Without unit tests at the foot and without comments.
+    fn code(&self) -> String {
+        let lines = self.text.lines().take_while(|line| *line != "#[cfg(test)]");
+        lines.filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Of which module of the agent it is a part: `io` for `agent/src/io/git/mod.rs`.
+    fn module(&self) -> Option<&str> {
+        let below = self.path.strip_prefix("agent/src/")?;
+        below.split('/').next().map(|name| name.trim_end_matches(".rs"))
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).expect("a file of the repository")
+}
+
+/// Every source file below `directory`, by path.
+fn files(directory: &str) -> Vec<File> {
+    let mut found = Vec::new();
+    let mut left = vec![directory.to_owned()];
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(root().join(&directory)).expect("a directory of the repository") {
+            let entry = entry.expect("a directory of the repository");
+            let path = format!("{directory}/{}", entry.file_name().to_str().expect("a name in ASCII"));
+            if entry.file_type().expect("a directory of the repository").is_dir() {
+                left.push(path);
+            } else if path.ends_with(".rs") {
+                let text = read(&path);
+                found.push(File { path, text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+fn all_files() -> impl Iterator<Item = File> {
+    ["agent", "nomos-cli", "tests"].into_iter().flat_map(files)
+}
+
+fn none(broken: impl IntoIterator<Item = String>) {
+    let broken: Vec<String> = broken.into_iter().collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// The modules of `agent/src/lib.rs`, in order.
+fn listed() -> Vec<String> {
+    let text = read("agent/src/lib.rs");
+    let names = text.lines().filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'));
+    names.map(ToOwned::to_owned).collect()
+}
+
+/// The modules that `code` names after `crate::`.
+fn used(code: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for after in code.split("crate::").skip(1) {
+        match after.strip_prefix('{') {
+            Some(group) => names.extend(heads(group)),
+            None => names.extend(identifier(after)),
+        }
+    }
+    names
+}
+
+/// What each member of `a::b, c::{d, e}}` begins with.
+fn heads(group: &str) -> Vec<String> {
+    let (mut depth, mut starts) = (0_usize, vec![0]);
+    for (at, letter) in group.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => starts.push(at + 1),
+            _ => {}
+        }
+    }
+    starts.into_iter().filter_map(|start| identifier(group[start..].trim_start())).collect()
+}
+
+fn identifier(text: &str) -> Option<String> {
+    let name: String = text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    (!name.is_empty() && name.starts_with(|c: char| c.is_ascii_lowercase())).then_some(name)
+}
+
+#[test]
+fn a_module_uses_only_modules_listed_above_it() {
+    let order = listed();
+    let rank = |name: &str| order.iter().position(|listed| listed == name);
+    none(files("agent/src").iter().flat_map(|file| {
+        let own = file.module().and_then(rank);
+        let code = if own.is_some() { file.code() } else { String::new() };
+        let below = used(&code).into_iter().filter(move |name| rank(name) > own).collect::<Vec<_>>();
+        below.into_iter().map(|name| format!("{} uses `{name}`, which lib.rs lists below it", file.path))
+    }));
+}
+
+#[test]
+fn the_list_of_modules_is_complete() {
+    let listed: BTreeSet<String> = listed().into_iter().collect();
+    let there: BTreeSet<String> = files("agent/src")
+        .iter()
+        .filter_map(File::module)
+        .filter(|name| !["lib", "main"].contains(name))
+        .map(Into::into)
+        .collect();
+    assert_eq!(listed, there);
+}
+
+#[test]
+fn effects_stay_at_the_edge() {
+    let core = files("agent/src").into_iter().filter(|file| file.module().is_some_and(|name| !EDGE.contains(&name)));
+    none(core.flat_map(|file| {
+        let code = file.code();
+        let said = EFFECTS.into_iter().filter(move |effect| code.contains(effect));
+        said.map(move |effect| format!("{}: {effect}", file.path))
+    }));
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    none(all_files().filter(|file| !file.text.starts_with("//! ")).map(|file| file.path));
+}
+
+#[test]
+fn no_file_does_two_things() {
+    let tests = |file: &File| file.path.ends_with("/tests.rs") || file.path.contains("/tests/");
+    let long = all_files().filter(|file| !tests(file)).filter_map(|file| {
+        let lines = file.text.lines().take_while(|line| *line != "#[cfg(test)]").count();
+        (lines > LINES).then(|| format!("{}: {lines} lines", file.path))
+    });
+    none(long);
+}
+
+#[test]
+fn one_file_per_command() {
+    let text = read("nomos-cli/src/lib.rs");
+    let list = text.split_once("enum Command {").and_then(|(_, rest)| rest.split_once('}')).expect("the commands").0;
+    // As in `Vet(vet::Vet),`.
+    let commands: BTreeSet<String> = list
+        .lines()
+        .filter_map(|line| line.split_once('(')?.1.split_once("::"))
+        .map(|(module, _)| module.to_owned())
+        .collect();
+    let directory = fs::read_dir(root().join("nomos-cli/src/commands")).expect("the commands");
+    let files: BTreeSet<String> = directory
+        .map(|entry| entry.expect("the commands").file_name().to_string_lossy().trim_end_matches(".rs").to_owned())
+        .filter(|name| !NO_COMMANDS.contains(&name.as_str()))
+        .collect();
+    assert_eq!(commands, files);
+}

@@ -1,0 +1,39 @@
+//! An object that the API server refuses is an error of its own: the others are applied and kept as declared.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tests::repository::Repository;
+use tests::wait::await_condition;
+
+use crate::world::{Sync, config_map, config_map_path, namespace, shared};
+
+const NAME: &str = "failing-object";
+
+pub(crate) fn delays_no_other() -> Result<()> {
+    let world = shared()?;
+    let cluster = &world.cluster;
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace(NAME))?;
+    let broken = config_map(NAME, "broken", "value") + "colour: green\n";
+    repository.write("broken.yaml", &broken)?;
+    for name in ["a", "z"] {
+        repository.write(&format!("{name}.yaml"), &config_map(NAME, name, "value"))?;
+    }
+    let sync = Sync::unstructured(cluster, NAME, repository)?;
+    let object = sync.await_error("2009")?;
+    let message = object["status"]["sync"]["errors"][0]["errorMessage"].as_str().unwrap_or_default();
+    ensure!(message.contains("colour") && message.contains("broken.yaml"), "{message}");
+    for name in ["a", "z"] {
+        await_condition("the others are applied", || cluster.get(&config_map_path(NAME, name)))?;
+    }
+    let path = config_map_path(NAME, "a");
+    cluster.patch(&path, &json!({"data": {"key": "other"}}))?;
+    await_condition("drift is put back", || {
+        ensure!(cluster.get(&path)?["data"]["key"] == "value", "not yet");
+        Ok(())
+    })?;
+    sync.repository.write("broken.yaml", &config_map(NAME, "broken", "value"))?;
+    sync.commit()?;
+    cluster.get(&config_map_path(NAME, "broken"))?;
+    Ok(())
+}

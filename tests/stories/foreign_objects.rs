@@ -1,0 +1,84 @@
+//! Objects of other people: taken over when they are declared, let go when they are released, never pruned for what they
+//! look like.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tests::cluster::Cluster;
+use tests::repository::Repository;
+use tests::wait::await_condition;
+
+use crate::world::{Sync, config_map, config_map_path, namespace, shared};
+
+const ADOPTED: &str = "adopted";
+const COPIED: &str = "copied";
+
+pub(crate) fn adopted_and_released() -> Result<()> {
+    let world = shared()?;
+    let cluster = &world.cluster;
+    cluster.kubectl(&["create", "namespace", ADOPTED])?;
+    let literals = ["--from-literal=key=theirs", "--from-literal=more=stays"];
+    cluster.kubectl(&[&["create", "configmap", "settings", "-n", ADOPTED][..], &literals].concat())?;
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace(ADOPTED))?;
+    repository.write("settings.yaml", &config_map(ADOPTED, "settings", "ours"))?;
+    let sync = Sync::unstructured(cluster, ADOPTED, repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    let path = config_map_path(ADOPTED, "settings");
+    ensure!(cluster.get(&path)?["data"] == json!({"key": "ours", "more": "stays"}), "{:#}", cluster.get(&path)?);
+
+    let disabled = "metadata:\n  annotations:\n    configmanagement.gke.io/managed: disabled\n";
+    sync.repository
+        .write("settings.yaml", &config_map(ADOPTED, "settings", "ours").replace("metadata:\n", disabled))?;
+    sync.commit()?;
+    let released = cluster.get(&path)?;
+    let metadata = released["metadata"].to_string();
+    ensure!(!metadata.contains("configsync.gke.io/manager\"") && !metadata.contains("applyset"), "{released:#}");
+    sync.repository.remove("settings.yaml")?;
+    sync.commit()?;
+    ensure!(cluster.exists(&path)?, "what was released is somebody else's");
+    Ok(())
+}
+
+pub(crate) fn copied_metadata() -> Result<()> {
+    let world = shared()?;
+    let cluster = &world.cluster;
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace(COPIED))?;
+    for name in ["original", "witness"] {
+        repository.write(&format!("{name}.yaml"), &config_map(COPIED, name, "value"))?;
+    }
+    let sync = Sync::unstructured(cluster, COPIED, repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+
+    let original = cluster.get(&config_map_path(COPIED, "original"))?;
+    copy(cluster, &original, "copy", false)?;
+    copy(cluster, &original, "forged", true)?;
+    // The witness is in the same watch: once its drift is put back the agent has seen the copies too.
+    let witness = config_map_path(COPIED, "witness");
+    cluster.patch(&witness, &json!({"data": {"key": "other"}}))?;
+    await_condition("drift is put back", || {
+        ensure!(cluster.get(&witness)?["data"]["key"] == "value", "not yet");
+        Ok(())
+    })?;
+
+    sync.repository.remove("original.yaml")?;
+    sync.commit()?;
+    ensure!(!cluster.exists(&config_map_path(COPIED, "original"))?, "the original was not pruned");
+    ensure!(cluster.exists(&config_map_path(COPIED, "copy"))?, "a copy with our metadata was pruned");
+    ensure!(cluster.exists(&config_map_path(COPIED, "forged"))?, "an object that we never applied was pruned");
+    Ok(())
+}
+
+/// Duplicates an object under another name, as people do with `kubectl get -o yaml`; `forge` makes its resource-id its own.
+fn copy(cluster: &Cluster, original: &Value, name: &str, forge: bool) -> Result<()> {
+    let mut annotations = original["metadata"]["annotations"].clone();
+    if forge {
+        let id = annotations["configsync.gke.io/resource-id"].as_str().unwrap_or_default().to_owned();
+        ensure!(id.contains("original"), "{id}");
+        annotations["configsync.gke.io/resource-id"] = id.replace("original", name).into();
+    }
+    let metadata = json!({"name": name, "labels": original["metadata"]["labels"], "annotations": annotations});
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": original["data"]});
+    cluster.create(&format!("/api/v1/namespaces/{COPIED}/configmaps"), &object)?;
+    Ok(())
+}

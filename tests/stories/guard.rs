@@ -1,0 +1,80 @@
+//! Walkthrough 7: a commit that would delete everything is held until it is approved, also across a restart.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tests::cluster::Cluster;
+use tests::wait::await_condition;
+
+use crate::world::{Sync, agent, installed, shared};
+
+const NAME: &str = "guard";
+
+pub(crate) fn waits_for_approval() -> Result<()> {
+    let world = shared()?;
+    let cluster = &world.cluster;
+    let sync = Sync::go_hello(cluster, NAME)?;
+    let from = cluster.now()?;
+    sync.repository.remove("system")?;
+    sync.repository.remove("namespaces")?;
+    sync.repository.commit()?;
+    sync.await_error("1017")?;
+
+    let held = empty(&sync)?;
+    let message = held["status"]["sync"]["errors"][0]["errorMessage"].as_str().unwrap_or_default().to_owned()
+        + held["status"]["source"]["errors"][0]["errorMessage"].as_str().unwrap_or_default();
+    for word in ["Deployment", "Service", "Ingress", "Namespace", "configsync.gke.io/approve-prune"] {
+        ensure!(message.contains(word), "no {word:?} in {message}");
+    }
+    let writes = cluster.writes(from)?;
+    let writes: Vec<_> = writes.iter().filter(|request| request.namespace == NAME || request.name == NAME).collect();
+    ensure!(writes.is_empty(), "{writes:#?}");
+    drift_is_corrected(cluster, NAME)?;
+
+    let commit = sync.repository.head()?;
+    sync.approve(&commit)?;
+    sync.await_synced(&commit)?;
+    await_condition("the Namespace is gone", || {
+        ensure!(!cluster.exists(&format!("/api/v1/namespaces/{NAME}"))?, "it is still there");
+        Ok(())
+    })
+}
+
+/// Commits what declares nothing; returns the RootSync that holds it.
+fn empty(sync: &Sync<'_>) -> Result<serde_json::Value> {
+    let path = sync.repository.path().join("namespaces");
+    if path.exists() {
+        sync.repository.remove("namespaces")?;
+    }
+    sync.repository.write("system/repo.yaml", tests::repository::REPO)?;
+    sync.repository.commit()?;
+    sync.await_error("2006")
+}
+
+fn drift_is_corrected(cluster: &Cluster, namespace: &str) -> Result<()> {
+    let service = format!("/api/v1/namespaces/{namespace}/services/go-hello");
+    cluster.delete(&service)?;
+    await_condition("the Service is back", || cluster.get(&service).map(|_| ()))
+}
+
+pub(crate) fn is_remembered() -> Result<()> {
+    let cluster = installed()?;
+    let first = agent(&cluster, &[])?;
+    let sync = Sync::go_hello(&cluster, "root-sync")?;
+    empty(&sync)?;
+    first.terminate()?;
+
+    // What the first agent wrote is taken away, so that the second has to say it itself.
+    let namespace = cluster.get("/api/v1/namespaces/root-sync")?;
+    cluster.patch(&format!("{}/status", sync.path()), &json!({"status": {"source": null, "sync": null}}))?;
+    let _second = agent(&cluster, &[])?;
+    sync.await_error("2006")?;
+    drift_is_corrected(&cluster, "root-sync")?;
+    let now = cluster.get("/api/v1/namespaces/root-sync")?;
+    ensure!(now["metadata"]["uid"] == namespace["metadata"]["uid"], "the Namespace was deleted");
+    ensure!(now["metadata"]["deletionTimestamp"].is_null(), "the Namespace is being deleted");
+
+    let commit = sync.repository.head()?;
+    sync.approve(&commit)?;
+    sync.await_synced(&commit)?;
+    Ok(())
+}

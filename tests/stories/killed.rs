@@ -1,0 +1,61 @@
+//! Walkthrough 8: an agent killed in its first sync goes on when it is started again; started once more it has nothing to do.
+
+use anyhow::{Result, ensure};
+use tests::cluster::Cluster;
+use tests::repository::Repository;
+use tests::wait::await_condition;
+
+use crate::health::read;
+use crate::world::{Sync, agent, config_map, installed, namespace};
+
+const OBJECTS: usize = 500;
+
+pub(crate) fn goes_on() -> Result<()> {
+    let cluster = installed()?;
+    let killed = agent(&cluster, &[])?;
+    let sync = Sync::unstructured(&cluster, "root-sync", many(OBJECTS)?)?;
+    await_condition("the first sync has begun", || {
+        let applied = applied(&cluster)?;
+        ensure!(applied > OBJECTS / 10, "{applied} ConfigMaps");
+        Ok(())
+    })?;
+    killed.kill()?;
+    let left = applied(&cluster)?;
+    ensure!(left < OBJECTS, "it had finished before it was killed");
+
+    let second = agent(&cluster, &[])?;
+    let commit = sync.repository.head()?;
+    sync.await_synced(&commit)?;
+    ensure!(applied(&cluster)? == OBJECTS, "{} ConfigMaps", applied(&cluster)?);
+    second.terminate()?;
+
+    let from = cluster.now()?;
+    let third = agent(&cluster, &[])?;
+    let address = third.address()?;
+    await_condition("the third agent knows that all is well", || {
+        let metrics = read(&address, "/metrics")?;
+        ensure!(metrics.contains("config_sync_last_sync_timestamp{"), "{metrics}");
+        Ok(())
+    })?;
+    let (mut requests, _) = cluster.requests(from)?;
+    requests.retain(|request| request.user_agent.starts_with("nomos-agent/"));
+    requests.retain(|request| !["get", "list", "watch"].contains(&request.verb.as_str()));
+    ensure!(requests.is_empty(), "it wrote: {requests:#?}");
+    Ok(())
+}
+
+/// A repository of `count` ConfigMaps in the Namespace `many`.
+pub(crate) fn many(count: usize) -> Result<Repository> {
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace("many"))?;
+    for number in 0..count {
+        repository.write(&format!("{number}.yaml"), &config_map("many", &format!("cm-{number}"), "value"))?;
+    }
+    Ok(repository)
+}
+
+/// How many of the ConfigMaps exist.
+pub(crate) fn applied(cluster: &Cluster) -> Result<usize> {
+    let list = cluster.get("/api/v1/namespaces/many/configmaps")?;
+    Ok(list["items"].as_array().map_or(0, Vec::len))
+}

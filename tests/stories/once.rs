@@ -1,0 +1,42 @@
+//! `--once`, by flags, on a cluster that has none of our kinds: the exit code says how it went.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use tests::agent_process::Agent;
+use tests::cluster::Cluster;
+use tests::repository::Repository;
+
+use crate::world::agent;
+
+pub(crate) fn exit_codes() -> Result<()> {
+    let cluster = Cluster::start()?;
+    let repository = Repository::go_hello("once")?;
+    repository.commit()?;
+    ends_with(&cluster, &repository, &[], 0)?;
+    cluster.get("/api/v1/namespaces/once/services/go-hello")?;
+
+    repository.write("namespaces/once/twice.yaml", "apiVersion: v1\nkind: Service\nmetadata:\n  name: go-hello\n")?;
+    repository.commit()?;
+    ends_with(&cluster, &repository, &[], 1)?;
+
+    repository.remove("namespaces")?;
+    let commit = repository.commit()?;
+    ends_with(&cluster, &repository, &[], 1)?;
+    cluster.get("/api/v1/namespaces/once/services/go-hello")?;
+    ends_with(&cluster, &repository, &["--approve-prune", &commit], 0)?;
+    ensure!(!cluster.exists("/api/v1/namespaces/once/services/go-hello")?, "the approved prune did not happen");
+
+    let nowhere = Agent::start(Path::new(env!("CARGO_BIN_EXE_agent-for-stories")), Path::new("/nonexistent"), &[])?;
+    let status = { nowhere }.ended()?;
+    ensure!(status.code() == Some(2), "without a kubeconfig: {status}");
+    Ok(())
+}
+
+fn ends_with(cluster: &Cluster, repository: &Repository, args: &[&str], code: i32) -> Result<()> {
+    let url = repository.url();
+    let flags = ["--repo", &url, "--branch", "main", "--once"];
+    let status = agent(cluster, &[&flags, args].concat())?.ended()?;
+    ensure!(status.code() == Some(code), "expected exit code {code}: {status}");
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! SIGTERM in the middle of a sync: the request in flight ends, the status is written, the exit code is 0, all within two
+//! seconds.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tests::wait::await_condition;
+
+use crate::killed::{applied, many};
+use crate::world::{Sync, agent, condition, installed};
+
+const OBJECTS: usize = 1000;
+
+pub(crate) fn writes_status() -> Result<()> {
+    let cluster = installed()?;
+    let agent = agent(&cluster, &[])?;
+    let sync = Sync::unstructured(&cluster, "root-sync", many(OBJECTS)?)?;
+    await_condition("the sync has begun", || {
+        let applied = applied(&cluster)?;
+        ensure!(applied > 50, "{applied} ConfigMaps");
+        Ok(())
+    })?;
+    let from = cluster.now()?;
+    let (status, took) = agent.terminate()?;
+    ensure!(status.code() == Some(0), "{status}");
+    ensure!(took < Duration::from_secs(2), "it took {took:?}");
+    ensure!(applied(&cluster)? < OBJECTS, "the sync had ended before it was stopped");
+
+    let (requests, _) = cluster.requests(from)?;
+    let last =
+        |request: &tests::controlplane::Request| request.resource == "rootsyncs" && request.subresource == "status";
+    ensure!(requests.iter().any(last), "no status was written");
+    let object = sync.object()?;
+    let commit = sync.repository.head()?;
+    let syncing = condition(&object, "Syncing")?;
+    ensure!(syncing["status"] == "True" && syncing["commit"] == commit, "{object:#}");
+    ensure!(object["status"]["lastSyncedCommit"] != commit, "{object:#}");
+    Ok(())
+}

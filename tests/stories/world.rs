@@ -1,0 +1,210 @@
+//! What stories start: clusters, agents, syncs.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::agent_process::{Agent, Log};
+use tests::cluster::{Cluster, root_sync_path};
+use tests::repository::Repository;
+use tests::wait::await_condition;
+
+/// Lines of an agent's log that a failed story shows.
+const SHOWN: usize = 60;
+
+/// A cluster with an agent that serves its RootSyncs.
+pub(crate) struct World {
+    // Dropped before the cluster, so that it does not complain about its loss.
+    _agent: Agent,
+    pub(crate) cluster: Cluster,
+    /// Where the agent serves `/metrics`.
+    pub(crate) address: String,
+    log: Log,
+}
+
+static SHARED: Mutex<Option<Arc<World>>> = Mutex::new(None);
+
+thread_local! {
+    /// Logs of the agents that the story of this thread has seen, each from a line on.
+    static LOGS: RefCell<Vec<(Log, usize)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The cluster that all stories share which need none of their own. Their syncs and Namespaces differ.
+pub(crate) fn shared() -> Result<Arc<World>> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let world = match shared.as_ref() {
+        Some(world) => Arc::clone(world),
+        None => {
+            let cluster = installed()?;
+            let agent = agent(&cluster, &[])?;
+            let (address, log) = (agent.address()?, agent.log().clone());
+            Arc::clone(shared.insert(Arc::new(World { _agent: agent, cluster, address, log })))
+        }
+    };
+    remember(&world.log);
+    Ok(world)
+}
+
+/// Ends the shared cluster, which a static would keep for ever.
+pub(crate) fn end() {
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner).take();
+}
+
+/// A cluster of its own, with our CRDs.
+pub(crate) fn installed() -> Result<Cluster> {
+    let cluster = Cluster::start()?;
+    cluster.install()?;
+    Ok(cluster)
+}
+
+/// An agent of its own.
+pub(crate) fn agent(cluster: &Cluster, args: &[&str]) -> Result<Agent> {
+    let agent = Agent::start(Path::new(env!("CARGO_BIN_EXE_agent-for-stories")), cluster.kubeconfig(), args)?;
+    remember(agent.log());
+    Ok(agent)
+}
+
+fn remember(log: &Log) {
+    let from = log.lines(0).len();
+    LOGS.with_borrow_mut(|logs| logs.push((log.clone(), from)));
+}
+
+/// A new story begins on this thread.
+pub(crate) fn forget_logs() {
+    LOGS.with_borrow_mut(Vec::clear);
+}
+
+/// What the agents of this thread's story said last.
+pub(crate) fn logs() -> String {
+    let last = |(log, from): &(Log, usize)| {
+        let lines = log.lines(*from);
+        format!("the agent said last:\n{}\n", lines[lines.len().saturating_sub(SHOWN)..].join("\n"))
+    };
+    LOGS.with_borrow(|logs| logs.iter().map(last).collect())
+}
+
+/// A RootSync and the repository that it follows.
+pub(crate) struct Sync<'a> {
+    cluster: &'a Cluster,
+    pub(crate) name: String,
+    pub(crate) repository: Arc<Repository>,
+}
+
+impl<'a> Sync<'a> {
+    /// Commits a hierarchical repository and makes the RootSync `name` for it.
+    pub(crate) fn hierarchical(
+        cluster: &'a Cluster,
+        name: &str,
+        repository: impl Into<Arc<Repository>>,
+    ) -> Result<Self> {
+        Self::create(cluster, name, repository.into(), "hierarchy")
+    }
+
+    /// Commits an unstructured repository and makes the RootSync `name` for it.
+    pub(crate) fn unstructured(
+        cluster: &'a Cluster,
+        name: &str,
+        repository: impl Into<Arc<Repository>>,
+    ) -> Result<Self> {
+        Self::create(cluster, name, repository.into(), "unstructured")
+    }
+
+    fn create(cluster: &'a Cluster, name: &str, repository: Arc<Repository>, format: &str) -> Result<Self> {
+        repository.commit()?;
+        cluster.create_root_sync(name, &repository, format)?;
+        Ok(Self { cluster, name: name.to_owned(), repository })
+    }
+
+    /// `go-hello` in the Namespace `name`, synced.
+    pub(crate) fn go_hello(cluster: &'a Cluster, name: &str) -> Result<Self> {
+        let sync = Self::hierarchical(cluster, name, Repository::go_hello(name)?)?;
+        sync.await_synced(&sync.repository.head()?)?;
+        Ok(sync)
+    }
+
+    /// Commits and waits until that is synced.
+    pub(crate) fn commit(&self) -> Result<String> {
+        let commit = self.repository.commit()?;
+        self.await_synced(&commit)?;
+        Ok(commit)
+    }
+
+    /// The RootSync as it is.
+    pub(crate) fn object(&self) -> Result<Value> {
+        self.cluster.root_sync(&self.name)
+    }
+
+    /// Waits until `commit` is applied without errors.
+    pub(crate) fn await_synced(&self, commit: &str) -> Result<Value> {
+        await_condition(&format!("the RootSync {} is synced at {commit}", self.name), || {
+            let sync = self.object()?;
+            let status = &sync["status"];
+            let syncing = condition(&sync, "Syncing")?;
+            ensure!(status["lastSyncedCommit"] == commit, "status: {status:#}");
+            ensure!(syncing["status"] == "False" && syncing["commit"] == commit, "status: {status:#}");
+            ensure!(codes(&sync).is_empty(), "status: {status:#}");
+            Ok(sync)
+        })
+    }
+
+    /// Waits until an error with this code is in the status, without the letters `KNV`.
+    pub(crate) fn await_error(&self, code: &str) -> Result<Value> {
+        await_condition(&format!("the RootSync {} has the error {code}", self.name), || {
+            let sync = self.object()?;
+            ensure!(codes(&sync).contains(&code), "status: {:#}", sync["status"]);
+            Ok(sync)
+        })
+    }
+
+    /// Approves a held commit.
+    pub(crate) fn approve(&self, commit: &str) -> Result<()> {
+        let annotation = format!("configsync.gke.io/approve-prune={commit}");
+        let sync = ["annotate", "rootsync", &self.name, "-n", "config-management-system", "--overwrite"];
+        self.cluster.kubectl(&[&sync[..], &[&annotation]].concat())?;
+        Ok(())
+    }
+
+    /// The path of the RootSync.
+    pub(crate) fn path(&self) -> String {
+        root_sync_path(&self.name)
+    }
+}
+
+impl Drop for Sync<'_> {
+    /// Its repository goes too: the shared agent would complain about that until the last story ends.
+    fn drop(&mut self) {
+        let _ = self.cluster.delete(&self.path());
+    }
+}
+
+/// The condition of this type.
+pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Result<&'a Value> {
+    let conditions = object["status"]["conditions"].as_array();
+    let found = conditions.and_then(|conditions| conditions.iter().find(|condition| condition["type"] == kind));
+    found.with_context(|| format!("no condition {kind} in {object:#}"))
+}
+
+/// The codes of all errors of a RootSync.
+pub(crate) fn codes(sync: &Value) -> Vec<&str> {
+    let errors = |stage: &str| sync["status"][stage]["errors"].as_array().into_iter().flatten();
+    ["source", "rendering", "sync"].into_iter().flat_map(errors).filter_map(|error| error["code"].as_str()).collect()
+}
+
+/// A manifest of a ConfigMap.
+pub(crate) fn config_map(namespace: &str, name: &str, value: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: {namespace}\ndata:\n  key: {value}\n"
+    )
+}
+
+/// A manifest of a Namespace.
+pub(crate) fn namespace(name: &str) -> String {
+    format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n")
+}
+
+/// The path of a ConfigMap.
+pub(crate) fn config_map_path(namespace: &str, name: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/configmaps/{name}")
+}
