@@ -190,3 +190,9 @@ fn one_file_per_command() {
         .collect();
     assert_eq!(commands, files);
 }
+
+#[test]
+fn uses_are_found() {
+    let code = "use crate::{a::b, c::{d, e}};\nuse crate::f;\nfn g() { crate::h::i(super::j, crate::K) }";
+    assert_eq!(used(code).into_iter().collect::<Vec<_>>(), ["a", "c", "f", "h"]);
+}

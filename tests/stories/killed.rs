@@ -29,6 +29,7 @@ pub(crate) fn goes_on() -> Result<()> {
     ensure!(applied(&cluster)? == OBJECTS, "{} ConfigMaps", applied(&cluster)?);
     second.terminate()?;
 
+    let before = sync.object()?;
     let from = cluster.now()?;
     let third = agent(&cluster, &[])?;
     let address = third.address()?;
@@ -40,7 +41,7 @@ pub(crate) fn goes_on() -> Result<()> {
     let (mut requests, _) = cluster.requests(from)?;
     requests.retain(|request| request.user_agent.starts_with("nomos-agent/"));
     requests.retain(|request| !["get", "list", "watch"].contains(&request.verb.as_str()));
-    ensure!(requests.is_empty(), "it wrote: {requests:#?}");
+    ensure!(requests.is_empty(), "it wrote: {requests:#?}; before: {before:#}; after: {:#}", sync.object()?);
     Ok(())
 }
 

@@ -157,6 +157,7 @@ impl State {
             out.push(Command::Record(objects));
         }
         self.settings.recorded.extend(kinds);
+        self.report.in_force();
         self.report.status();
         self.report.resources();
         if self.commit != candidate.commit {

@@ -77,6 +77,11 @@ impl Dirt {
         self.resources = true;
     }
 
+    /// A commit is in force from now on: what there is to report about it begins now.
+    pub(super) fn in_force(&mut self) {
+        self.since = None;
+    }
+
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
@@ -99,6 +104,8 @@ impl State {
             true if self.report.status => now,
             // Readiness trickles in: gather it.
             true => after_last(Duration::from_secs(1)),
+            // Before anything is in force the last process's status is right: a restart shall not write it twice.
+            false if self.declared.is_none() => (since + PERIOD).max(after_last(PERIOD)),
             false => (since + FIRST).max(after_last(PERIOD)),
         };
         if due > now {

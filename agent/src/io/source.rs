@@ -3,14 +3,14 @@
 //! A poll whose ref did not move is an ls-refs and nothing else. A commit that changes one file reads and parses one file.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc};
 
 use super::cluster::Cluster;
-use super::git::{BlobId, Commit, GitError, Remote, Store, Want, watch};
+use super::git::{BlobId, Commit, GitError, Remote, Store, Want, Watcher, watch};
 use super::repositories::{Repositories, Repository};
 use crate::compile::{Settings, Stamped, compile_again};
 use crate::engine::Event;
@@ -80,13 +80,8 @@ pub async fn follow(
         let outcome = blocking(&reader, Reader::resolve).await;
         let (event, next) = match outcome {
             Ok((commit, local)) => {
-                if watcher.is_none()
-                    && let Some(path) = local
-                {
-                    let changed = Arc::clone(&changed);
-                    watcher = watch(&path, move || changed.notify_one())
-                        .inspect_err(|error| tracing::warn!(%error, "local commits are seen at the next poll only"))
-                        .ok();
+                if watcher.is_none() {
+                    watcher = local.and_then(|path| watch_commits(&path, &changed));
                 }
                 if at == Some(commit) && !failed && unknown.is_none() {
                     (None, period)
@@ -124,6 +119,14 @@ pub async fn follow(
             }
         }
     }
+}
+
+/// Tells of commits in a local repository at once.
+fn watch_commits(path: &Path, changed: &Arc<Notify>) -> Option<Watcher> {
+    let changed = Arc::clone(changed);
+    watch(path, move || changed.notify_one())
+        .inspect_err(|error| tracing::warn!(%error, "local commits are seen at the next poll only"))
+        .ok()
 }
 
 /// A commit with kinds that the cluster does not know is compiled again soon, then less and less often.

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{GRACE, Shared};
+use super::{GRACE, Options, Shared};
 use crate::api::{GitSpec, GitStatus};
 use crate::compile::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings as CompileSettings, SourceFormat};
-use crate::engine::{Command, Event, Notice, Outcome, Settings, State};
+use crate::engine::{Command, Event, Notice, Outcome, Report, Settings, State};
 use crate::finding::{Code, Finding};
 use crate::io::apply;
 use crate::io::audit::audit;
@@ -122,13 +122,27 @@ pub(super) async fn run(
         reports,
         restore,
     };
-    let once = shared.options.once;
+    let ended = drive(&mut state, &mut performer, &mut inbox, &mut orders).await;
+    following.abort();
+    let (done, told) = oneshot::channel();
+    let _ = performer.reports.send(Message::Last(Box::new(state.last_report()), done));
+    let patience = if matches!(ended, Ended::Stopped) { GRACE / 3 } else { Duration::from_secs(15) };
+    let _ = tokio::time::timeout(patience, told).await;
+    reporting.abort();
+    Ok(ended)
+}
+
+/// Steps with one event after the other and carries out what follows, until the sync ends.
+async fn drive(
+    state: &mut State,
+    performer: &mut Performer,
+    inbox: &mut mpsc::Receiver<Event>,
+    orders: &mut mpsc::Receiver<Control>,
+) -> Ended {
+    let Options { once, audit_period, .. } = performer.shared.options;
     let mut stop_at: Option<tokio::time::Instant> = None;
-    let mut audits = tokio::time::interval_at(
-        tokio::time::Instant::now() + shared.options.audit_period,
-        shared.options.audit_period,
-    );
-    let ended = loop {
+    let mut audits = tokio::time::interval_at(tokio::time::Instant::now() + audit_period, audit_period);
+    loop {
         let wake = state.next_wake().map(tokio::time::Instant::from_std);
         let event = tokio::select! {
             Some(event) = inbox.recv() => event,
@@ -153,14 +167,7 @@ pub(super) async fn run(
         if once && state.is_at_rest() {
             break if state.is_synced() { Ended::Synced } else { Ended::NotSynced };
         }
-    };
-    following.abort();
-    let (done, told) = oneshot::channel();
-    let _ = performer.reports.send(Message::Last(Box::new(state.last_report()), done));
-    let patience = if matches!(ended, Ended::Stopped) { GRACE / 3 } else { Duration::from_secs(15) };
-    let _ = tokio::time::timeout(patience, told).await;
-    reporting.abort();
-    Ok(ended)
+    }
 }
 
 async fn sleep_until(at: Option<tokio::time::Instant>) {
@@ -284,17 +291,7 @@ impl Performer {
                 }
             }
             Command::Record(ids) => self.tell(Message::Record(ids)),
-            Command::Report(report) => {
-                let errors = report.source.findings.len() + report.sync.findings.len();
-                let metrics = &self.shared.metrics;
-                metrics.errors.get_or_create(&self.labels).set(i64::try_from(errors).unwrap_or(i64::MAX));
-                if report.synced {
-                    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-                    let now = now.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
-                    metrics.synced.get_or_create(&self.labels).set(now);
-                }
-                self.tell(Message::Report(report));
-            }
+            Command::Report(report) => self.report(report),
             Command::Notice(notice) => self.notice(notice),
             Command::Restore(commit) => {
                 // The source has ended when nobody takes it, and so will this sync.
@@ -320,17 +317,7 @@ impl Performer {
                 let shared = Arc::clone(&self.shared);
                 self.spawn(Operation::read, id.clone(), async move { apply::read(&shared.cluster, &id).await });
             }
-            Command::Audit(kind) => {
-                let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
-                let part_of = self.sync.part_of();
-                tokio::spawn(async move {
-                    if let Err(error) = audit(&shared.cluster, &kind, &part_of, &events).await {
-                        tracing::warn!(%kind, %error, "cannot compare whole objects");
-                    }
-                    // A sync that has ended needs no word.
-                    let _ = events.send(Event::AuditEnded(kind)).await;
-                });
-            }
+            Command::Audit(kind) => self.audit(kind),
             Command::Delete(id, uid, version) => {
                 let shared = Arc::clone(&self.shared);
                 self.spawn(Operation::delete, id.clone(), async move {
@@ -344,6 +331,30 @@ impl Performer {
                 });
             }
         }
+    }
+
+    fn report(&self, report: Box<Report>) {
+        let errors = report.source.findings.len() + report.sync.findings.len();
+        let metrics = &self.shared.metrics;
+        metrics.errors.get_or_create(&self.labels).set(i64::try_from(errors).unwrap_or(i64::MAX));
+        if report.synced {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            let now = now.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+            metrics.synced.get_or_create(&self.labels).set(now);
+        }
+        self.tell(Message::Report(report));
+    }
+
+    fn audit(&self, kind: GroupKind) {
+        let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
+        let part_of = self.sync.part_of();
+        tokio::spawn(async move {
+            if let Err(error) = audit(&shared.cluster, &kind, &part_of, &events).await {
+                tracing::warn!(%kind, %error, "cannot compare whole objects");
+            }
+            // A sync that has ended needs no word.
+            let _ = events.send(Event::AuditEnded(kind)).await;
+        });
     }
 
     fn spawn(&self, operation: Operation, id: ObjectId, work: impl Future<Output = Outcome> + Send + 'static) {

@@ -1,14 +1,16 @@
 //! Work on objects: decide, wait for dependencies, send, take in the outcome, try again.
 
+mod outcome;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::queue::{Class, Place};
-use super::{Command, Event, Failure, ListItems, Listing, Notice, Outcome, Retry, State};
+use super::{Command, Event, Failure, ListItems, Listing, Retry, State};
 use crate::finding::{Code, Finding, Resource};
 use crate::health::{Health, is_always_current};
 use crate::live::{Live, Observed, OnRemoval};
-use crate::object::{GroupKind, Object, ObjectId};
+use crate::object::{GroupKind, ObjectId};
 use crate::ownership::is_list_item;
 use crate::plan::{Action, Cause, Declared, decide};
 
@@ -428,158 +430,6 @@ impl State {
             self.failed(&id, Failure { finding, retry: Retry::Object }, place, now, out);
         } else {
             self.work.blocked.entry(inhabitant).or_default().insert(id);
-        }
-    }
-
-    // ---- outcomes ----
-
-    pub(super) fn finished(&mut self, id: ObjectId, outcome: Outcome, now: Instant, out: &mut Vec<Command>) {
-        let Some(in_flight) = self.work.in_flight.remove(&id) else { return };
-        if let Some(running) = self.work.running.get_mut(&in_flight.place) {
-            *running -= 1;
-            if *running == 0 {
-                self.work.running.remove(&in_flight.place);
-            }
-        }
-        if !matches!(outcome, Outcome::Failed(Failure { retry: Retry::Server(_), .. })) {
-            self.work.pauses = 0;
-        }
-        match outcome {
-            Outcome::Applied(live, different) => {
-                self.applied(&id, *live, different, in_flight.place, out);
-                self.repaired(&id, in_flight.cause, now, out);
-            }
-            Outcome::Read(whole) => self.read(&id, &whole),
-            Outcome::Absent(version) => self.absent(&id, version),
-            Outcome::Deleted => {
-                self.work.pruned += 1;
-                self.work.forget(&id);
-                if let Some(live) = self.live.get_mut(&id) {
-                    live.terminating = true;
-                }
-            }
-            Outcome::Abandoned => {
-                self.work.pruned += 1;
-                self.work.forget(&id);
-                self.live.remove(&id);
-                self.report.resources();
-            }
-            Outcome::Foreign => {
-                self.work.foreign.insert(id.clone());
-            }
-            Outcome::Failed(failure) => self.failed(&id, failure, in_flight.place, now, out),
-        }
-        match in_flight.deferred {
-            Some(Event::Seen(id, seen)) => self.seen(id, seen, now),
-            Some(Event::Gone(id, version)) => self.gone(&id, version, now),
-            _ => {}
-        }
-        if !self.work.in_flight.contains_key(&id) && !self.work.failures.contains_key(&id) {
-            self.evaluate(&id, now);
-        }
-        self.unblock(&id, now);
-    }
-
-    fn applied(&mut self, id: &ObjectId, live: Live, different: Vec<String>, place: Place, out: &mut Vec<Command>) {
-        if place.class == Class::Sync {
-            self.work.applied += 1;
-        }
-        if !different.is_empty() {
-            out.push(Command::Notice(Notice::Rewritten(id.clone(), different)));
-        }
-        if self.live.get(id).is_none_or(|old| old.token != live.token || old.health != live.health) {
-            self.report.resources();
-        }
-        self.live.insert(id.clone(), live);
-        if self.work.forget(id) {
-            self.report.status();
-        }
-        let kind = id.group_kind();
-        if let Some(listing) = self.listing.get_mut(&kind) {
-            listing.missing.remove(id);
-        }
-        // A kind that was not served when the commit came in, but is now.
-        if !self.watched.contains(&kind) {
-            self.watched.insert(kind.clone());
-            out.push(Command::Watch(BTreeSet::from([kind])));
-        }
-    }
-
-    fn repaired(&mut self, id: &ObjectId, cause: Option<Repair>, now: Instant, out: &mut Vec<Command>) {
-        let Some(Repair { fields, by, version }) = cause else { return };
-        let heat = self.work.fights.get(id).map_or(0.0, |(heat, last)| cooled(*heat, *last, now)) + 1.0;
-        self.work.fights.insert(id.clone(), (heat, now));
-        if heat >= FIGHT {
-            self.report.status();
-        }
-        if let Some(declared) = self.declared_form(id) {
-            out.push(Command::Notice(Notice::Repaired { declared, fields, by, version }));
-        }
-    }
-
-    fn read(&mut self, id: &ObjectId, whole: &Object) {
-        let Some(declared) = self.declared_form(id) else { return };
-        let seen = Observed::of(whole);
-        let before = self.live.get(id);
-        if before.is_some_and(|live| *live.uid == *seen.uid && seen.version() < live.version) {
-            return;
-        }
-        let live = Live::after_read(&seen, whole, &self.settings.sync, &declared, before);
-        if before.is_none_or(|b| b.health != live.health) {
-            self.report.resources();
-        }
-        self.live.insert(id.clone(), live);
-    }
-
-    /// Mutating admission can change a field of ours without a trace in the metadata: compare whole objects.
-    pub(super) fn audited(&mut self, whole: &Object, now: Instant) {
-        let id = whole.id();
-        if !self.work.in_flight.contains_key(&id) && self.live.contains_key(&id) {
-            self.read(&id, whole);
-            self.evaluate(&id, now);
-        }
-    }
-
-    pub(super) fn audit_everything(&mut self) {
-        let declared = self.declared.iter().flat_map(|set| set.objects.keys());
-        self.work.audits.extend(declared.map(ObjectId::group_kind));
-    }
-
-    fn absent(&mut self, id: &ObjectId, version: u64) {
-        if self.live.get(id).is_some_and(|live| version == 0 || live.version <= version) {
-            self.live.remove(id);
-            self.report.resources();
-        }
-        self.work.forget(id);
-    }
-
-    fn failed(&mut self, id: &ObjectId, failure: Failure, place: Place, now: Instant, out: &mut Vec<Command>) {
-        if let Retry::Server(patience) = failure.retry {
-            self.work.pauses += u32::from(self.work.paused.is_none());
-            let pause =
-                backoff(Duration::from_millis(250), self.work.pauses).min(Duration::from_secs(30)).max(patience);
-            self.work.paused = Some(now + pause);
-            let place = Place::of(place.class, id, &self.order);
-            self.queue.push(place, id.clone());
-            return;
-        }
-        let tries = self.work.failures.get(id).map_or(0, |trouble| trouble.tries);
-        let quiet = failure.retry == Retry::Soon;
-        let base = if quiet { Duration::from_millis(200) } else { Duration::from_secs(1) };
-        self.work.retries.insert((now + backoff(base, tries), id.clone()));
-        let trouble = Trouble { finding: failure.finding, tries: tries + 1, quiet };
-        let news = self.work.failures.get(id).is_none_or(|old| old.finding != trouble.finding || !old.is_told());
-        if trouble.is_told() && news {
-            out.push(Command::Notice(Notice::Failed(trouble.finding.clone())));
-            self.report.status();
-        }
-        self.work.failures.insert(id.clone(), trouble);
-    }
-
-    /// Whoever waited for `id` is decided about again.
-    fn unblock(&mut self, id: &ObjectId, now: Instant) {
-        for waiting in self.work.blocked.remove(id).unwrap_or_default() {
-            self.evaluate(&waiting, now);
         }
     }
 
