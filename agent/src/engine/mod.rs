@@ -181,18 +181,24 @@ pub enum Notice {
     /// The source, a commit or an object is not right.
     Failed(Finding),
     /// Drift was put back.
-    Repaired {
-        /// What it is back to.
-        declared: Arc<DeclaredObject>,
-        /// What was changed; empty when it was deleted or its ownership was wiped.
-        fields: Vec<String>,
-        /// Who did it; `None` when it was deleted.
-        by: Option<String>,
-        /// Its version before the repair, at which it can still be read for a while; 0 when it was deleted.
-        version: u64,
-    },
+    Repaired(Repaired),
     /// Declared fields came back different from our own apply.
     Rewritten(ObjectId, Vec<String>),
+}
+
+/// An object that was put back.
+#[derive(Clone, Debug)]
+pub struct Repaired {
+    /// What it is back to.
+    pub declared: Arc<DeclaredObject>,
+    /// The incarnation that it has now.
+    pub uid: String,
+    /// What was changed; empty when it was deleted or its ownership was wiped.
+    pub fields: Vec<String>,
+    /// Who did it; `None` when that cannot be told.
+    pub by: Option<String>,
+    /// Its version before the repair, at which it can still be read for a while; 0 when it was deleted.
+    pub version: u64,
 }
 
 /// A list that is being read.

@@ -9,6 +9,8 @@ pub mod audit;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 #[cfg(feature = "cluster")]
+pub mod events;
+#[cfg(feature = "cluster")]
 pub mod git;
 #[cfg(feature = "cluster")]
 pub mod report;

@@ -5,27 +5,21 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::Method;
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event as KubeEvent, EventType, Recorder, Reporter as Source};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::cluster::{ApiError, Cluster, collection};
+use super::events::{Events, Regarding, Severity};
 use crate::api::{ResourceGroup, ResourceId, SyncStatus, Time};
-use crate::declared::DeclaredObject;
 use crate::diff;
-use crate::engine::{Event, Notice, Report, ResourceState};
+use crate::engine::{Event, Notice, Repaired, Report, ResourceState};
 use crate::finding::text;
 use crate::inventory::{Groups, group_name, group_status};
 use crate::metadata::{FIELD_MANAGER, MANAGED_BY_VALUE, SyncId, annotation, label};
 use crate::object::{GroupKind, Object, ObjectId};
-use crate::ownership::digest_of_value;
 use crate::status::{About, status};
 
 const APPLY: &str = "application/apply-patch+yaml";
-
-/// Events a sync may publish at once; one more a second after that.
-const EVENTS: f64 = 25.0;
 
 /// What a sync has to tell.
 pub enum Message {
@@ -48,8 +42,7 @@ pub struct Reporter {
     object: Option<SyncObject>,
     /// `None` where ResourceGroups are not served.
     groups: Option<WrittenGroups>,
-    recorder: Recorder,
-    allowance: (f64, std::time::Instant),
+    events: Events,
     resource_status: bool,
 }
 
@@ -85,10 +78,7 @@ impl Reporter {
         groups: Option<WrittenGroups>,
         resource_status: bool,
     ) -> Self {
-        let source = Source { controller: "nomos-agent".to_owned(), instance: None };
-        let recorder = Recorder::new(cluster.client.clone(), source);
-        let allowance = (EVENTS, std::time::Instant::now());
-        Self { cluster, sync, about, object, groups, recorder, allowance, resource_status }
+        Self { cluster, sync, about, object, groups, events: Events::default(), resource_status }
     }
 
     /// Writes what comes in until nobody has anything to tell any more.
@@ -258,35 +248,43 @@ impl Reporter {
                 tracing::info!(%sync, commit, applied, pruned, "synced");
                 if applied + pruned > 0 {
                     let note = format!("Synced {commit}: {applied} applied, {pruned} pruned");
-                    self.publish(None, EventType::Normal, "Synced", note).await;
+                    self.publish(Severity::Normal, "Synced", &note).await;
                 }
             }
             Notice::Failed(finding) => {
                 tracing::error!(%sync, code = %finding.code, "{}", text(&finding));
-                self.publish(None, EventType::Warning, &finding.code.to_string(), text(&finding)).await;
+                self.publish(Severity::Warning, &finding.code.to_string(), &text(&finding)).await;
             }
             Notice::Rewritten(id, fields) => {
                 let fields = fields.join(", ");
                 tracing::warn!(%sync, object = %id, fields, "came back different from our apply: the server or an admission webhook changed it");
             }
-            Notice::Repaired { declared, fields, by, version } => self.repaired(&declared, &fields, by, version).await,
+            Notice::Repaired(repair) => self.repaired(&repair).await,
         }
     }
 
-    async fn repaired(&mut self, declared: &DeclaredObject, fields: &[String], by: Option<String>, version: u64) {
+    async fn repaired(&mut self, repair: &Repaired) {
+        let Repaired { declared, uid, fields, by, version } = repair;
         let id = &declared.id;
-        let by = by.unwrap_or_else(|| "somebody".to_owned());
-        let what = match (version, fields) {
+        let by = by.as_deref().unwrap_or("somebody");
+        let what = match (version, fields.as_slice()) {
             (0, _) => "it was deleted".to_owned(),
             (_, []) => format!("{by} took its field ownership away"),
             (_, fields) => format!("{by} changed {}", fields.join(", ")),
         };
         let body = declared.body();
-        let before = if version > 0 { self.at(id, version).await } else { None };
+        let before = if *version > 0 { self.at(id, *version).await } else { None };
         let diff = before.map(|live| format!("\n{}", diff::repair(&body, &live))).unwrap_or_default();
         tracing::info!(sync = %self.sync, object = %id, "drift corrected: {what}{diff}");
         let note = format!("Drift corrected: {id}: {what}");
-        self.publish(Some((id, body.api_version())), EventType::Normal, "DriftCorrected", note).await;
+        let regarding = Regarding {
+            api_version: body.api_version().to_owned(),
+            kind: id.kind.clone(),
+            namespace: id.namespace.clone(),
+            name: id.name.clone(),
+            uid: uid.clone(),
+        };
+        self.publish_about(&regarding, Severity::Normal, "DriftCorrected", &note).await;
     }
 
     /// The object as it was at `version`, while the API server still has it: the repair did not wait for this.
@@ -301,48 +299,23 @@ impl Reporter {
         serde_json::from_value(list["items"].as_array()?.first()?.clone()).ok()
     }
 
-    /// About an object, or about the sync itself.
-    async fn publish(&mut self, about: Option<(&ObjectId, &str)>, kind: EventType, reason: &str, note: String) {
-        let reference = match (about, &self.object) {
-            (Some((id, api_version)), _) => ObjectReference {
-                api_version: Some(api_version.to_owned()),
-                kind: Some(id.kind.clone()),
-                name: Some(id.name.clone()),
-                namespace: (!id.namespace.is_empty()).then(|| id.namespace.clone()),
-                ..ObjectReference::default()
-            },
-            (None, Some(object)) => ObjectReference {
-                api_version: Some("configsync.gke.io/v1beta1".to_owned()),
-                kind: Some(self.sync.kind.to_string()),
-                name: Some(self.sync.name.clone()),
-                namespace: Some(self.sync.namespace.clone()),
-                uid: Some(object.uid.clone()),
-                ..ObjectReference::default()
-            },
-            (None, None) => return,
+    /// About the sync itself.
+    async fn publish(&mut self, severity: Severity, reason: &str, note: &str) {
+        let Some(object) = &self.object else { return };
+        let regarding = Regarding {
+            api_version: "configsync.gke.io/v1beta1".to_owned(),
+            kind: self.sync.kind.to_string(),
+            namespace: self.sync.namespace.clone(),
+            name: self.sync.name.clone(),
+            uid: object.uid.clone(),
         };
-        if !self.may_publish() {
-            return;
-        }
-        let note: String = note.chars().take(1000).collect();
-        let event = KubeEvent {
-            type_: kind,
-            reason: reason.to_owned(),
-            action: action(&note),
-            note: Some(note),
-            secondary: None,
-        };
-        if let Err(error) = self.recorder.publish(&event, &reference).await {
-            tracing::debug!(%error, "cannot publish an Event");
-        }
+        self.publish_about(&regarding, severity, reason, note).await;
     }
 
-    fn may_publish(&mut self) -> bool {
-        let (left, last) = self.allowance;
-        let now = std::time::Instant::now();
-        let left = (left + now.duration_since(last).as_secs_f64()).min(EVENTS);
-        self.allowance = (if left >= 1.0 { left - 1.0 } else { left }, now);
-        left >= 1.0
+    async fn publish_about(&mut self, regarding: &Regarding, severity: Severity, reason: &str, note: &str) {
+        if let Err(error) = self.events.publish(&self.cluster, regarding, severity, reason, note).await {
+            tracing::debug!(%error, "cannot publish an Event");
+        }
     }
 }
 
@@ -395,11 +368,6 @@ pub async fn read_groups(cluster: &Cluster, sync: &SyncId) -> Result<Option<Writ
         written.written.push(Some(group.clone()));
     }
     Ok(Some(written))
-}
-
-/// The recorder counts an Event up whose other fields are the same, and drops the note: what is different must be told.
-fn action(note: &str) -> String {
-    format!("Sync {:08x}", digest_of_value(&Value::from(note)) >> 32)
 }
 
 /// Now, in whole seconds.

@@ -373,7 +373,7 @@ impl Performer {
     fn notice(&self, notice: Notice) {
         let metrics = &self.shared.metrics;
         match &notice {
-            Notice::Repaired { .. } => {
+            Notice::Repaired(_) => {
                 metrics.repairs.get_or_create(&self.labels).inc();
             }
             Notice::Syncing { objects, .. } => {

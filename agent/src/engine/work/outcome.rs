@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{FIGHT, Repair, Trouble, backoff, cooled};
 use crate::engine::queue::{Class, Place};
-use crate::engine::{Command, Event, Failure, Notice, Outcome, Retry, State};
+use crate::engine::{Command, Event, Failure, Notice, Outcome, Repaired, Retry, State};
 use crate::live::{Live, Observed};
 use crate::object::{Object, ObjectId};
 
@@ -89,8 +89,9 @@ impl State {
         if heat >= FIGHT {
             self.report.status();
         }
-        if let Some(declared) = self.declared_form(id) {
-            out.push(Command::Notice(Notice::Repaired { declared, fields, by, version }));
+        if let (Some(declared), Some(live)) = (self.declared_form(id), self.live.get(id)) {
+            let uid = live.uid.to_string();
+            out.push(Command::Notice(Notice::Repaired(Repaired { declared, uid, fields, by, version })));
         }
     }
 
