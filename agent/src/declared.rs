@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use serde::{Deserialize as _, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -52,13 +53,20 @@ impl DeclaredObject {
     pub fn new(mut object: Object, source: Option<Location>, implicit: bool) -> Self {
         let id = object.id();
         let metadata = object.0.get_mut("metadata").map(std::mem::take).unwrap_or_default();
-        Self { implicit, ..Self::with_metadata(id, &object, &metadata, source) }
+        let payload = Payload::take(&mut object);
+        Self { implicit, ..Self::merged(id, &object, &payload, &metadata, source) }
     }
 
-    /// The same with an identity and metadata other than the object's own, so that it need not be copied.
-    pub(crate) fn with_metadata(id: ObjectId, object: &Object, metadata: &Value, source: Option<Location>) -> Self {
-        let as_written = Merged { object, metadata };
-        let rewritten = as_written.fields().any(|(_, value)| has_nulls(value)) || has_string_data(object);
+    /// The same of an object in parts, with an identity and metadata other than its own, so that nothing need be copied.
+    pub(crate) fn merged(
+        id: ObjectId,
+        object: &Object,
+        payload: &Payload,
+        metadata: &Value,
+        source: Option<Location>,
+    ) -> Self {
+        let as_written = Merged { object, payload, metadata };
+        let rewritten = payload.rewritten || has_nulls(metadata) || object.0.values().any(has_nulls);
         let (body, written) = if rewritten {
             let written = text(&as_written);
             let mut applied = parsed(&written);
@@ -118,22 +126,63 @@ impl DeclaredObject {
     }
 }
 
-/// An object with other metadata than its own, and without `status`.
+/// What an object holds beside its type and metadata, as JSON text: compilation does not look into it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Payload {
+    /// Top-level fields in order.
+    fields: Vec<(String, Box<RawValue>)>,
+    /// Whether it has nulls or `stringData`, so that it is applied otherwise than it is written.
+    rewritten: bool,
+}
+
+impl Payload {
+    /// Takes the payload out of an object.
+    pub(crate) fn take(object: &mut Object) -> Self {
+        let rewritten = object.0.values().any(has_nulls) || has_string_data(object);
+        let mut fields = Vec::new();
+        object.0.retain(|field, value| {
+            let stays = matches!(field.as_str(), "apiVersion" | "kind" | "metadata" | "status");
+            if !stays {
+                let text = to_raw_value(value).expect("maps with string keys always serialise");
+                fields.push((field.clone(), text));
+            }
+            stays
+        });
+        Self { fields, rewritten }
+    }
+}
+
+/// An object put together again, with other metadata than its own and without `status`.
 struct Merged<'a> {
     object: &'a Object,
+    payload: &'a Payload,
     metadata: &'a Value,
 }
 
-impl<'a> Merged<'a> {
-    fn fields(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
-        let fields = self.object.0.iter().filter(|(field, _)| *field != "status");
-        fields.map(|(field, value)| (field, if field == "metadata" { self.metadata } else { value }))
+/// The value of a top-level field.
+enum Part<'a> {
+    Value(&'a Value),
+    Text(&'a RawValue),
+}
+
+impl Serialize for Part<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Value(value) => value.serialize(serializer),
+            Self::Text(text) => text.serialize(serializer),
+        }
     }
 }
 
 impl Serialize for Merged<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.fields())
+        let own = self.object.0.iter().filter(|(field, _)| *field != "status").map(|(field, value)| {
+            (field, Part::Value(if field == "metadata" { self.metadata } else { value }))
+        });
+        let mut fields: Vec<(&String, Part<'_>)> =
+            own.chain(self.payload.fields.iter().map(|(field, text)| (field, Part::Text(text)))).collect();
+        fields.sort_by_key(|(field, _)| *field);
+        serializer.collect_map(fields)
     }
 }
 

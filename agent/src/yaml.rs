@@ -199,7 +199,7 @@ number: 1.5
             let parsed = parse(&SourceFile { path: "a.yaml".into(), content: text.as_bytes().into() });
             prop_assert_eq!(parsed.findings, []);
             for manifest in parsed.manifests {
-                prop_assert_eq!(&manifest.object.0["spec"], &object["spec"]);
+                prop_assert_eq!(&manifest.whole().0["spec"], &object["spec"]);
             }
         }
     }

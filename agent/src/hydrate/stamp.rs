@@ -54,7 +54,7 @@ impl<'a> Stamp<'a> {
         self.sync_metadata(&id, disabled, &mut added);
         let mut metadata = object.0.get("metadata").cloned().unwrap_or_default();
         added.add_to(&mut metadata, draft.placed.as_deref());
-        DeclaredObject::with_metadata(id, object, &metadata, Some(manifest.start()))
+        DeclaredObject::merged(id, object, &manifest.payload, &metadata, Some(manifest.start()))
     }
 
     /// A Namespace that is only used. It is left in place when nobody uses it any more.

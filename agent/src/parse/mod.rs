@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::declared::Payload;
 use crate::finding::{Code, Finding, Location, Place, Resource};
 use crate::object::{Object, ObjectId};
 use documents::Document;
@@ -44,8 +45,9 @@ pub struct ParsedFile {
 /// finding needs it.
 #[derive(Clone, Debug)]
 pub struct Manifest {
-    /// The object as declared.
+    /// The object as declared; of kinds that mean nothing to compilation only type and metadata, the rest is `payload`.
     pub object: Object,
+    pub(crate) payload: Payload,
     /// Its identity as declared.
     pub id: ObjectId,
     known: Option<(Known, bool)>,
@@ -86,6 +88,7 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
     let manifest = |document: &Document, object: Object| Manifest {
         id: object.id(),
         object,
+        payload: Payload::default(),
         known: None,
         path: path.clone(),
         content: file.content.clone(),
@@ -122,7 +125,12 @@ fn flatten(mut manifest: Manifest, parsed: &mut ParsedFile) -> bool {
         _ => {
             manifest.known = known::known(&manifest.object);
             match checks::object(&manifest) {
-                None => parsed.manifests.push(Arc::new(manifest)),
+                None => {
+                    if manifest.known.is_none() {
+                        manifest.payload = Payload::take(&mut manifest.object);
+                    }
+                    parsed.manifests.push(Arc::new(manifest));
+                }
                 Some(finding) => parsed.findings.push(finding),
             }
             return true;
@@ -231,9 +239,17 @@ impl Manifest {
         Place { location: Some(location), resource: named.then(|| Resource::of(&self.object)) }
     }
 
+    /// The object in one piece.
+    #[cfg(test)]
+    pub(crate) fn whole(&self) -> Object {
+        let metadata = self.object.0.get("metadata").cloned().unwrap_or_default();
+        crate::declared::DeclaredObject::merged(self.id.clone(), &self.object, &self.payload, &metadata, None).written()
+    }
+
     fn clone_origin(&self) -> Self {
         Self {
             object: Object::default(),
+            payload: Payload::default(),
             id: Object::default().id(),
             known: None,
             path: self.path.clone(),
@@ -273,7 +289,7 @@ mod tests {
     fn a_block_scalar_loses_its_newline_before_a_separator() {
         let parsed =
             parsed("a.yaml", &format!("{CONFIG_MAP}data:\n  a: |\n    x\n---\n{CONFIG_MAP}data:\n  a: |\n    x\n"));
-        let values: Vec<&Value> = parsed.manifests.iter().map(|manifest| &manifest.object.0["data"]["a"]).collect();
+        let values: Vec<Value> = parsed.manifests.iter().map(|manifest| manifest.whole().0["data"]["a"].clone()).collect();
         assert_eq!(values, ["x", "x\n"]);
     }
 
@@ -281,7 +297,7 @@ mod tests {
     fn documents_that_start_with_a_brace_are_strict_json() {
         let json = r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "\/\ud800"}}"#;
         let read = parsed("a.yaml", &format!("--- {json}"));
-        assert_eq!(read.manifests[0].object.0["data"]["a"], "/\u{fffd}");
+        assert_eq!(read.manifests[0].whole().0["data"]["a"], "/\u{fffd}");
         assert_eq!(codes("a.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}"), [2001]);
         assert_eq!(codes("a.yaml", "# c\n{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}"), [0; 0]);
         assert_eq!(codes("a.yaml", &format!("{json}\n# c")), [2001]);
