@@ -176,9 +176,12 @@ impl Serialize for Part<'_> {
 
 impl Serialize for Merged<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let own = self.object.0.iter().filter(|(field, _)| *field != "status").map(|(field, value)| {
-            (field, Part::Value(if field == "metadata" { self.metadata } else { value }))
-        });
+        let own = self
+            .object
+            .0
+            .iter()
+            .filter(|(field, _)| *field != "status")
+            .map(|(field, value)| (field, Part::Value(if field == "metadata" { self.metadata } else { value })));
         let mut fields: Vec<(&String, Part<'_>)> =
             own.chain(self.payload.fields.iter().map(|(field, text)| (field, Part::Text(text)))).collect();
         fields.sort_by_key(|(field, _)| *field);

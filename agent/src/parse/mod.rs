@@ -289,7 +289,8 @@ mod tests {
     fn a_block_scalar_loses_its_newline_before_a_separator() {
         let parsed =
             parsed("a.yaml", &format!("{CONFIG_MAP}data:\n  a: |\n    x\n---\n{CONFIG_MAP}data:\n  a: |\n    x\n"));
-        let values: Vec<Value> = parsed.manifests.iter().map(|manifest| manifest.whole().0["data"]["a"].clone()).collect();
+        let values: Vec<Value> =
+            parsed.manifests.iter().map(|manifest| manifest.whole().0["data"]["a"].clone()).collect();
         assert_eq!(values, ["x", "x\n"]);
     }
 
