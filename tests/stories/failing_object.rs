@@ -5,7 +5,7 @@ use serde_json::json;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{Sync, config_map, config_map_path, namespace, shared};
+use crate::world::{Sync, await_event, config_map, config_map_path, namespace, shared};
 
 const NAME: &str = "failing-object";
 
@@ -23,6 +23,7 @@ pub(crate) fn delays_no_other() -> Result<()> {
     let object = sync.await_error("2009")?;
     let message = object["status"]["sync"]["errors"][0]["errorMessage"].as_str().unwrap_or_default();
     ensure!(message.contains("colour") && message.contains("broken.yaml"), "{message}");
+    await_event(cluster, NAME, "Warning", "KNV2009")?;
     for name in ["a", "z"] {
         await_condition("the others are applied", || cluster.get(&config_map_path(NAME, name)))?;
     }

@@ -7,7 +7,7 @@ use tests::agent_process::Agent;
 use tests::cluster::Cluster;
 use tests::repository::Repository;
 
-use crate::world::agent;
+use crate::world::{AGENT, agent};
 
 pub(crate) fn exit_codes() -> Result<()> {
     let cluster = Cluster::start()?;
@@ -27,8 +27,8 @@ pub(crate) fn exit_codes() -> Result<()> {
     ends_with(&cluster, &repository, &["--approve-prune", &commit], 0)?;
     ensure!(!cluster.exists("/api/v1/namespaces/once/services/go-hello")?, "the approved prune did not happen");
 
-    let nowhere = Agent::start(Path::new(env!("CARGO_BIN_EXE_agent-for-stories")), Path::new("/nonexistent"), &[])?;
-    let status = { nowhere }.ended()?;
+    let mut nowhere = Agent::start(Path::new(AGENT), Path::new("/nonexistent"), &[])?;
+    let status = nowhere.ended()?;
     ensure!(status.code() == Some(2), "without a kubeconfig: {status}");
     Ok(())
 }

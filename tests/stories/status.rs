@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tests::cluster::Cluster;
 use tests::wait::await_condition;
 
-use crate::world::{Sync, condition, shared};
+use crate::world::{Sync, await_event, condition, shared};
 
 const NAME: &str = "status";
 
@@ -20,7 +20,7 @@ pub(crate) fn is_written() -> Result<()> {
     stages(&object, &sync, &commit)?;
     conditions(&object, &commit)?;
     inventory(cluster, &commit)?;
-    events(cluster)
+    await_event(cluster, NAME, "Normal", "Synced")
 }
 
 fn stages(object: &Value, sync: &Sync<'_>, commit: &str) -> Result<()> {
@@ -69,18 +69,6 @@ fn inventory(cluster: &Cluster, commit: &str) -> Result<()> {
         ensure!(commit.starts_with(text(&resource["sourceHash"])), "{resource:#}");
     }
     Ok(())
-}
-
-fn events(cluster: &Cluster) -> Result<()> {
-    await_condition("there is an Event", || {
-        let events = cluster.get("/apis/events.k8s.io/v1/namespaces/config-management-system/events")?;
-        let items = events["items"].as_array().into_iter().flatten();
-        let mut ours =
-            items.filter(|event| event["regarding"]["name"] == NAME && event["regarding"]["kind"] == "RootSync");
-        let synced = ours.any(|event| event["reason"] == "Synced" && event["reportingController"] == "nomos-agent");
-        ensure!(synced, "{events:#}");
-        Ok(())
-    })
 }
 
 fn text(value: &Value) -> &str {

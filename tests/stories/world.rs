@@ -11,6 +11,9 @@ use tests::cluster::{Cluster, root_sync_path};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
+/// The agent's program.
+pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_agent-for-stories");
+
 /// Lines of an agent's log that a failed story shows.
 const SHOWN: usize = 60;
 
@@ -61,7 +64,7 @@ pub(crate) fn installed() -> Result<Cluster> {
 
 /// An agent of its own.
 pub(crate) fn agent(cluster: &Cluster, args: &[&str]) -> Result<Agent> {
-    let agent = Agent::start(Path::new(env!("CARGO_BIN_EXE_agent-for-stories")), cluster.kubeconfig(), args)?;
+    let agent = Agent::start(Path::new(AGENT), cluster.kubeconfig(), args)?;
     remember(agent.log());
     Ok(agent)
 }
@@ -190,6 +193,22 @@ pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Result<&'a Value> 
 pub(crate) fn codes(sync: &Value) -> Vec<&str> {
     let errors = |stage: &str| sync["status"][stage]["errors"].as_array().into_iter().flatten();
     ["source", "rendering", "sync"].into_iter().flat_map(errors).filter_map(|error| error["code"].as_str()).collect()
+}
+
+/// Waits for an Event about the RootSync `name`.
+pub(crate) fn await_event(cluster: &Cluster, name: &str, kind: &str, reason: &str) -> Result<()> {
+    await_condition(&format!("there is an Event {reason}"), || {
+        let events = cluster.get("/apis/events.k8s.io/v1/namespaces/config-management-system/events")?;
+        let found = events["items"].as_array().into_iter().flatten().any(|event| {
+            event["regarding"]["kind"] == "RootSync"
+                && event["regarding"]["name"] == name
+                && event["reportingController"] == "nomos-agent"
+                && event["type"] == kind
+                && event["reason"] == reason
+        });
+        ensure!(found, "{events:#}");
+        Ok(())
+    })
 }
 
 /// A manifest of a ConfigMap.

@@ -190,7 +190,7 @@ macro_rules! table {
                 "a commit that deletes anvil-crd.yaml and keeps anvil.yaml"
             ];
             1048 InvalidCRDName [
-                "A CustomResourceDefinition is not named <plural>.<group>."
+                "A CustomResourceDefinition is not named `<plural>.<group>`."
                 "The API server takes no other name."
                 "Rename it to the name that the message gives."
                 "names.plural anvils, group acme.com: the name must be anvils.acme.com"
