@@ -138,27 +138,37 @@ pub(super) struct Shown {
 /// Everything that happens to the ConfigMaps from now on.
 pub(super) async fn watch(client: &Client) -> Result<mpsc::UnboundedReceiver<Shown>> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
-    let from = api.list(&Default::default()).await?.metadata.resource_version.unwrap_or_default();
-    let events = api.watch(&WatchParams::default().timeout(290), &from).await?;
+    let mut from = api.list(&Default::default()).await?.metadata.resource_version.unwrap_or_default();
+    let mut events = api.watch(&WatchParams::default().timeout(290), &from).await?.boxed();
     let (sender, receiver) = mpsc::unbounded_channel();
     tokio::spawn(async move {
-        let mut events = std::pin::pin!(events);
-        while let Some(Ok(event)) = events.next().await {
-            let (WatchEvent::Added(object) | WatchEvent::Modified(object)) = event else { continue };
-            let data = object.data.unwrap_or_default();
-            let field = |key: &str| data.get(key).cloned().unwrap_or_default();
-            let shown = Shown {
-                at: Instant::now(),
-                name: object.metadata.name.unwrap_or_default(),
-                value: field("value"),
-                version: field("version"),
-            };
-            if sender.send(shown).is_err() {
-                return;
+        loop {
+            while let Some(Ok(event)) = events.next().await {
+                let (WatchEvent::Added(object) | WatchEvent::Modified(object)) = event else { continue };
+                from = object.metadata.resource_version.clone().unwrap_or_default();
+                if sender.send(shown(object)).is_err() {
+                    return;
+                }
+            }
+            // The API server cuts off who does not keep up.
+            match api.watch(&WatchParams::default().timeout(290), &from).await {
+                Ok(again) => events = again.boxed(),
+                Err(_) => return,
             }
         }
     });
     Ok(receiver)
+}
+
+fn shown(object: ConfigMap) -> Shown {
+    let data = object.data.unwrap_or_default();
+    let field = |key: &str| data.get(key).cloned().unwrap_or_default();
+    Shown {
+        at: Instant::now(),
+        name: object.metadata.name.unwrap_or_default(),
+        value: field("value"),
+        version: field("version"),
+    }
 }
 
 /// Waits for the first event that `wanted` takes.

@@ -18,6 +18,8 @@ pub(super) struct Candidate {
     commit: String,
     declared: Arc<DeclaredSet>,
     order: Order,
+    /// Kinds of everything that it has a word about.
+    kinds: BTreeSet<GroupKind>,
 }
 
 /// A commit that waits for approval.
@@ -36,7 +38,11 @@ impl State {
     ) {
         let restored = std::mem::take(&mut self.restoring);
         let candidate = declared.and_then(|declared| match order(&declared) {
-            Ok(order) => Some(Candidate { commit: commit.clone(), declared, order }),
+            Ok(order) => {
+                let ids = declared.objects.keys().chain(&declared.disabled);
+                let kinds = ids.map(ObjectId::group_kind).collect();
+                Some(Candidate { commit: commit.clone(), declared, order, kinds })
+            }
             Err(wrong) => {
                 findings.extend(wrong);
                 None
@@ -57,8 +63,10 @@ impl State {
                 None => self.restore(out),
             }
         }
-        let kinds: BTreeSet<GroupKind> = self.kinds_to_know();
-        let new: BTreeSet<GroupKind> = kinds.difference(&self.watched).cloned().collect();
+        let declared = self.candidate.iter().flat_map(|candidate| &candidate.kinds);
+        let known = |kind: &&GroupKind| self.watched.contains(*kind);
+        let new: BTreeSet<GroupKind> =
+            self.settings.recorded.iter().chain(declared).filter(|kind| !known(kind)).cloned().collect();
         if !new.is_empty() {
             self.watched.extend(new.iter().cloned());
             out.push(Command::Watch(new));
@@ -92,20 +100,12 @@ impl State {
         sets.into_iter().flatten().find_map(|set| set.objects.get(id)).cloned()
     }
 
-    /// Kinds that must be listed before a commit may delete anything: declared, recorded, or seen.
-    fn kinds_to_know(&self) -> BTreeSet<GroupKind> {
-        let declared = self.candidate.as_ref().map(|c| &c.declared).or(self.declared.as_ref());
-        let mut kinds = self.settings.recorded.clone();
-        if let Some(declared) = declared {
-            kinds.extend(declared.objects.keys().map(ObjectId::group_kind));
-            kinds.extend(declared.disabled.iter().map(ObjectId::group_kind));
-        }
-        kinds
-    }
-
-    /// Puts the candidate in force as soon as everything of ours that exists is known.
+    /// Puts the candidate in force as soon as everything of ours that exists is known: the kinds that it declares and
+    /// those that are recorded are listed.
     pub(super) fn consider(&mut self, now: Instant, out: &mut Vec<Command>) {
-        if self.stopping || self.candidate.is_none() || !self.kinds_to_know().is_subset(&self.listed) {
+        let known = |kinds: &BTreeSet<GroupKind>| kinds.is_subset(&self.listed);
+        let ready = self.candidate.as_ref().is_some_and(|c| known(&c.kinds) && known(&self.settings.recorded));
+        if self.stopping || !ready {
             return;
         }
         let Some(candidate) = self.candidate.take() else { return };
@@ -148,15 +148,14 @@ impl State {
 
     fn activate(&mut self, candidate: Candidate, now: Instant, out: &mut Vec<Command>) {
         let grew = candidate.declared.objects.keys().any(|id| self.live.get(id).is_none_or(|l| l.owner != Owner::Us));
-        let kinds: BTreeSet<GroupKind> = candidate.declared.objects.keys().map(ObjectId::group_kind).collect();
         if grew {
             let mut objects: BTreeSet<ObjectId> = candidate.declared.objects.keys().cloned().collect();
             objects.extend(self.inventory().map(|(id, _)| id.clone()));
             // A kind that the record does not know yet would be lost by a crash between its first object and the record.
-            self.recording = !kinds.is_subset(&self.settings.recorded);
+            self.recording = !candidate.kinds.is_subset(&self.settings.recorded);
             out.push(Command::Record(objects));
         }
-        self.settings.recorded.extend(kinds);
+        self.settings.recorded.extend(candidate.kinds);
         self.report.in_force();
         self.report.status();
         self.report.resources();

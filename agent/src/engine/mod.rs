@@ -63,6 +63,8 @@ pub enum Event {
     Listed(GroupKind),
     /// The API server does not serve this kind.
     Unserved(GroupKind),
+    /// This kind cannot be listed, and why.
+    Unlistable(GroupKind, Finding),
     /// A watch shows an object, new, changed or listed.
     Seen(ObjectId, Box<Observed>),
     /// A watch shows that an object is gone, at this version.
@@ -226,6 +228,7 @@ pub struct State {
     watched: BTreeSet<GroupKind>,
     listed: BTreeSet<GroupKind>,
     listing: BTreeMap<GroupKind, Listing>,
+    unlistable: BTreeMap<GroupKind, Finding>,
     // What is to be done.
     queue: Queue,
     work: Work,
@@ -250,6 +253,7 @@ impl State {
             watched: BTreeSet::new(),
             listed: BTreeSet::new(),
             listing: BTreeMap::new(),
+            unlistable: BTreeMap::new(),
             queue: Queue::default(),
             work: Work::default(),
             recording: false,
@@ -267,6 +271,7 @@ impl State {
             Event::Listing(kind) => self.listing_starts(kind),
             Event::Listed(kind) => self.listed(&kind, now),
             Event::Unserved(kind) => self.unserved(&kind, now),
+            Event::Unlistable(kind, finding) => self.unlistable(kind, finding, &mut out),
             Event::Seen(id, seen) => self.seen(id, seen, now),
             Event::Gone(id, version) => self.gone(&id, version, now),
             Event::Finished(id, outcome) => self.finished(id, outcome, now, &mut out),

@@ -82,6 +82,11 @@ impl Queue {
         self.places.clear();
     }
 
+    /// Whether there is work of a commit.
+    pub(super) fn has_more_than_repairs(&self) -> bool {
+        self.work.last().is_some_and(|(place, _)| place.class > Class::Repair)
+    }
+
     /// Whether there is nothing to do.
     pub(super) fn is_empty(&self) -> bool {
         self.work.is_empty()

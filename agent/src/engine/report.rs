@@ -112,7 +112,9 @@ impl State {
             self.report.due = Some(due);
             return;
         }
-        let resources = std::mem::take(&mut self.report.resources).then(|| self.resources());
+        // Readiness that is just being read is not written as unknown.
+        let resources = !self.work.is_auditing() && std::mem::take(&mut self.report.resources);
+        let resources = resources.then(|| self.resources());
         self.report.status = false;
         (self.report.due, self.report.since) = (None, None);
         self.report.last = Some(now);
@@ -141,10 +143,15 @@ impl State {
         Report {
             source: self.source.clone(),
             sync: Stage { commit: self.commit.clone(), findings: self.sync_findings() },
-            syncing: self.declared.is_some() && !self.is_at_rest(),
+            syncing: self.declared.is_some() && self.is_syncing(),
             synced: self.is_synced(),
             resources,
         }
+    }
+
+    /// Whether the commit in force is still being brought in, be it by waiting for something.
+    fn is_syncing(&self) -> bool {
+        self.recording || self.queue.has_more_than_repairs() || self.work.is_more_than_repairing() || self.work.is_pending()
     }
 
     /// A full report for the last word of a process that stops.
@@ -162,6 +169,7 @@ impl State {
             findings.push(self.about(Finding::new(Code::Fight, message).hint(hint), id));
         }
         findings.extend(self.held.as_ref().map(|held| held.finding.clone()));
+        findings.extend(self.unlistable.values().cloned());
         findings.extend(self.work.failures.values().filter(|t| t.is_told()).map(|t| t.finding.clone()));
         for (id, dependency) in self.work.blocked() {
             if self.work.failures.get(dependency).is_some_and(super::work::Trouble::is_told) {

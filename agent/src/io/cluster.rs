@@ -183,9 +183,13 @@ impl ApiError {
 
     /// What the failure of `doing` something to an object means. `doing` is a verb: apply, delete.
     pub fn failure(&self, doing: &str, finding: impl FnOnce(Finding) -> Finding, id: &ObjectId) -> Failure {
-        let message = format!("failed to {doing} {id}: {self}");
-        let (code, retry, hint) = self.meaning();
-        Failure { finding: finding(Finding::new(code, message).hint(hint)), retry }
+        Failure { finding: finding(self.finding(&format!("{doing} {id}"))), retry: self.meaning().1 }
+    }
+
+    /// The failure of `doing` something, as in "list ConfigMap".
+    pub fn finding(&self, doing: &str) -> Finding {
+        let (code, _, hint) = self.meaning();
+        Finding::new(code, format!("failed to {doing}: {self}")).hint(hint)
     }
 
     fn meaning(&self) -> (Code, Retry, &'static str) {

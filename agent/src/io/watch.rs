@@ -87,6 +87,14 @@ async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>)
                 unserved(&watches, kind, &subscribers).await;
                 return;
             }
+            Err(Error::InitialListFailed(error)) => {
+                let finding = ApiError::from(error).finding(&format!("list {kind}"));
+                for subscriber in &subscribers {
+                    // A sync that has ended needs no word.
+                    let _ = subscriber.send(Event::Unlistable(kind.clone(), finding.clone())).await;
+                }
+                true
+            }
             Err(error) => {
                 tracing::debug!(%kind, %error, "the watch broke off and starts again");
                 true

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use super::{GRACE, Options, Shared};
 use crate::api::{GitSpec, GitStatus};
@@ -14,7 +16,7 @@ use crate::engine::{Command, Event, Notice, Outcome, Report, Settings, State};
 use crate::finding::{Code, Finding};
 use crate::io::apply;
 use crate::io::audit::audit;
-use crate::io::cluster::{ApiError, collection};
+use crate::io::cluster::{ApiError, Served, collection};
 use crate::io::git::{Remote, Want, shown};
 use crate::io::report::{Message, Reporter, SyncObject, WrittenGroups, read_groups};
 use crate::io::serve::{Operation, OperationLabels, Status, SyncLabels};
@@ -81,6 +83,13 @@ pub(super) async fn run(
 ) -> anyhow::Result<Ended> {
     let git = GitStatus { repo: shown(&task.git.repo), ..task.git.status() };
     let about = About { git, generation: task.generation, reconciler: "nomos-agent".to_owned() };
+    let (events, mut inbox) = mpsc::channel(BACKLOG);
+    let (restore, restores) = mpsc::channel(1);
+    let source = source(&shared, &task.sync, &task.git, task.format, task.period, task.implicit_namespaces);
+    let (cluster, repositories) = (Arc::clone(&shared.cluster), Arc::clone(&shared.repositories));
+    // Whatever is in here ends with this function.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(follow(source, cluster, repositories, events.clone(), restores));
     let (sync, mut approved) = (task.sync.clone(), task.approved);
     let mut starting = std::pin::pin!(start(&shared, &sync, about, task.object, task.resource_status));
     let started = loop {
@@ -93,13 +102,8 @@ pub(super) async fn run(
         }
     };
     let (reporter, recorded) = started.context("cannot read the inventory")?;
-    let (events, mut inbox) = mpsc::channel(BACKLOG);
     let (reports, messages) = mpsc::unbounded_channel();
-    let (restore, restores) = mpsc::channel(1);
-    let source = source(&shared, &task.sync, &task.git, task.format, task.period, task.implicit_namespaces);
-    let (cluster, repositories) = (Arc::clone(&shared.cluster), Arc::clone(&shared.repositories));
-    let following = tokio::spawn(follow(source, cluster, repositories, events.clone(), restores));
-    let reporting = tokio::spawn(reporter.run(messages, events.clone()));
+    tasks.spawn(reporter.run(messages, events.clone()));
     let mut state = State::new(Settings {
         sync: task.sync.clone(),
         in_flight: IN_FLIGHT,
@@ -123,12 +127,10 @@ pub(super) async fn run(
         restore,
     };
     let ended = drive(&mut state, &mut performer, &mut inbox, &mut orders).await;
-    following.abort();
     let (done, told) = oneshot::channel();
     let _ = performer.reports.send(Message::Last(Box::new(state.last_report()), done));
     let patience = if matches!(ended, Ended::Stopped) { GRACE / 3 } else { Duration::from_secs(15) };
     let _ = tokio::time::timeout(patience, told).await;
-    reporting.abort();
     Ok(ended)
 }
 
@@ -259,27 +261,23 @@ async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(mut ask: impl FnM
 
 /// Kinds of which objects of this sync exist, where no record tells: every kind is listed once.
 async fn kinds_in_use(shared: &Shared, sync: &SyncId) -> Result<BTreeSet<GroupKind>, ApiError> {
-    let mut found = BTreeSet::new();
-    for (kind, served) in shared.cluster.kinds().into_iter().filter(|(_, served)| served.watchable) {
-        let path = format!(
-            "{}?limit=1&labelSelector={}%3D{}",
-            collection(&served, "", ""),
-            label::PART_OF.replace('/', "%2F"),
-            sync.part_of()
-        );
-        let list: Result<serde_json::Value, _> =
-            shared.cluster.request(http::Method::GET, &path, "application/json", Vec::new()).await;
-        match list {
-            Ok(list) if list["items"].as_array().is_some_and(|items| !items.is_empty()) => {
-                found.insert(kind);
-            }
-            Ok(_) => {}
-            // What cannot be listed is not ours to delete.
-            Err(error) if matches!(error.code(), 403..=405) => tracing::debug!(%kind, %error, "cannot list"),
-            Err(error) => return Err(error),
-        }
+    let kinds = shared.cluster.kinds().into_iter().filter(|(_, served)| served.watchable);
+    let asked = kinds.map(|(kind, served)| async move { Ok(is_in_use(shared, sync, &served).await?.then_some(kind)) });
+    let found: Vec<Option<GroupKind>> = futures::stream::iter(asked).buffer_unordered(8).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+async fn is_in_use(shared: &Shared, sync: &SyncId, served: &Served) -> Result<bool, ApiError> {
+    let selector = format!("{}%3D{}", label::PART_OF.replace('/', "%2F"), sync.part_of());
+    let path = format!("{}?limit=1&labelSelector={selector}", collection(served, "", ""));
+    let list: Result<serde_json::Value, _> =
+        shared.cluster.request(http::Method::GET, &path, "application/json", Vec::new()).await;
+    match list {
+        Ok(list) => Ok(list["items"].as_array().is_some_and(|items| !items.is_empty())),
+        // What cannot be listed is not ours to delete.
+        Err(error) if matches!(error.code(), 403 | 404 | 405) => Ok(false),
+        Err(error) => Err(error),
     }
-    Ok(found)
 }
 
 impl Performer {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::queue::{Class, Place};
-use super::{Command, Event, Failure, ListItems, Listing, Retry, State};
+use super::{Notice, Command, Event, Failure, ListItems, Listing, Retry, State};
 use crate::finding::{Code, Finding, Resource};
 use crate::health::{Health, is_always_current};
 use crate::live::{Live, Observed, OnRemoval};
@@ -114,6 +114,10 @@ impl Work {
         self.running.keys().next().is_some_and(|place| place.class == Class::Repair)
     }
 
+    pub(super) fn is_more_than_repairing(&self) -> bool {
+        self.running.keys().next_back().is_some_and(|place| place.class > Class::Repair)
+    }
+
     pub(super) fn is_auditing(&self) -> bool {
         !self.audits.is_empty() || !self.auditing.is_empty()
     }
@@ -151,6 +155,9 @@ impl State {
 
     pub(super) fn listed(&mut self, kind: &GroupKind, now: Instant) {
         self.listed.insert(kind.clone());
+        if self.unlistable.remove(kind).is_some() {
+            self.report.status();
+        }
         let Listing { missing, newest } = self.listing.remove(kind).unwrap_or_default();
         // What is in flight finds out by itself.
         for id in missing.into_iter().filter(|id| !self.work.in_flight.contains_key(id)).collect::<Vec<_>>() {
@@ -161,6 +168,15 @@ impl State {
             } else {
                 self.gone(&id, u64::MAX, now);
             }
+        }
+    }
+
+    /// Without the list nothing new can be put in force: what would have to be deleted is not known.
+    pub(super) fn unlistable(&mut self, kind: GroupKind, finding: Finding, out: &mut Vec<Command>) {
+        if self.unlistable.get(&kind) != Some(&finding) {
+            out.push(Command::Notice(Notice::Failed(finding.clone())));
+            self.unlistable.insert(kind, finding);
+            self.report.status();
         }
     }
 
