@@ -88,7 +88,7 @@ fn settings() -> Settings {
         approved: None,
         how_to_approve: String::new(),
         recorded: BTreeSet::new(),
-        last_synced: None,
+        last_in_force: None,
     }
 }
 

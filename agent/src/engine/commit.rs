@@ -22,6 +22,14 @@ pub(super) struct Candidate {
     kinds: BTreeSet<GroupKind>,
 }
 
+impl Candidate {
+    fn new(commit: &str, declared: Arc<DeclaredSet>) -> Result<Self, Vec<Finding>> {
+        let order = order(&declared)?;
+        let kinds = declared.objects.keys().chain(&declared.disabled).map(ObjectId::group_kind).collect();
+        Ok(Self { commit: commit.to_owned(), declared, order, kinds })
+    }
+}
+
 /// A commit that waits for approval.
 pub(super) struct Held {
     candidate: Candidate,
@@ -36,40 +44,62 @@ impl State {
         mut findings: Vec<Finding>,
         out: &mut Vec<Command>,
     ) {
-        let restored = std::mem::take(&mut self.restoring);
-        let candidate = declared.and_then(|declared| match order(&declared) {
-            Ok(order) => {
-                let ids = declared.objects.keys().chain(&declared.disabled);
-                let kinds = ids.map(ObjectId::group_kind).collect();
-                Some(Candidate { commit: commit.clone(), declared, order, kinds })
-            }
+        // An answer to an earlier call for the last good commit would come too late.
+        self.restoring = false;
+        for finding in findings.iter().filter(|f| !self.source.findings.contains(f)) {
+            out.push(Command::Notice(Notice::Failed(finding.clone())));
+        }
+        let same = self.commit == commit && declared.as_ref().is_some_and(|declared| self.is_in_force(declared));
+        let candidate = declared.filter(|_| !same).and_then(|declared| match Candidate::new(&commit, declared) {
+            Ok(candidate) => Some(candidate),
             Err(wrong) => {
+                out.extend(wrong.iter().cloned().map(|finding| Command::Notice(Notice::Failed(finding))));
                 findings.extend(wrong);
                 None
             }
         });
-        if restored && commit != self.source.commit {
-            // The state before the newest commit, which stays the one that is reported about.
-            self.candidate = candidate;
-        } else {
-            for finding in findings.iter().filter(|f| !self.source.findings.contains(f)) {
-                out.push(Command::Notice(Notice::Failed(finding.clone())));
-            }
-            self.source = Stage { commit, findings };
-            self.held = None;
-            self.report.status();
-            match candidate {
-                Some(candidate) => self.candidate = Some(candidate),
-                None => self.restore(out),
-            }
+        self.source = Stage { commit, findings };
+        self.held = None;
+        self.report.status();
+        self.candidate = candidate;
+        if self.candidate.is_none() && !same {
+            self.restore(out);
         }
+        self.watch(out);
+    }
+
+    /// The state before the newest commit, which stays the one that is reported about.
+    pub(super) fn restored(&mut self, commit: String, declared: Option<Arc<DeclaredSet>>, out: &mut Vec<Command>) {
+        if std::mem::take(&mut self.restoring) && self.declared.is_none() && self.candidate.is_none() {
+            self.candidate = declared.and_then(|declared| Candidate::new(&commit, declared).ok());
+            self.watch(out);
+        }
+    }
+
+    /// Whether exactly this is declared already: a commit is compiled again when the kinds of the cluster may have changed.
+    fn is_in_force(&self, declared: &DeclaredSet) -> bool {
+        self.declared.as_ref().is_some_and(|ours| {
+            ours.objects.len() == declared.objects.len()
+                && ours.disabled == declared.disabled
+                && ours.objects.iter().zip(&declared.objects).all(|(one, other)| one.0 == other.0 && one.1.hash == other.1.hash)
+        })
+    }
+
+    /// Watches what the candidate or the record has a word about.
+    fn watch(&mut self, out: &mut Vec<Command>) {
         let declared = self.candidate.iter().flat_map(|candidate| &candidate.kinds);
         let known = |kind: &&GroupKind| self.watched.contains(*kind);
         let new: BTreeSet<GroupKind> =
             self.settings.recorded.iter().chain(declared).filter(|kind| !known(kind)).cloned().collect();
-        if !new.is_empty() {
-            self.watched.extend(new.iter().cloned());
-            out.push(Command::Watch(new));
+        self.watch_kinds(new, out);
+    }
+
+    /// Until they are listed again, nothing is known of these kinds.
+    pub(super) fn watch_kinds(&mut self, kinds: BTreeSet<GroupKind>, out: &mut Vec<Command>) {
+        if !kinds.is_empty() {
+            self.listed.retain(|kind| !kinds.contains(kind));
+            self.watched.extend(kinds.iter().cloned());
+            out.push(Command::Watch(kinds));
         }
     }
 
@@ -86,7 +116,7 @@ impl State {
     fn restore(&mut self, out: &mut Vec<Command>) {
         if self.declared.is_none()
             && self.candidate.is_none()
-            && let Some(commit) = self.settings.last_synced.take()
+            && let Some(commit) = self.settings.last_in_force.take()
             && commit != self.source.commit
         {
             self.restoring = true;
@@ -101,22 +131,37 @@ impl State {
     }
 
     /// Puts the candidate in force as soon as everything of ours that exists is known: the kinds that it declares and
-    /// those that are recorded are listed.
+    /// those that are recorded are listed. Of a kind that is not served or cannot be listed nothing is deleted until it is;
+    /// then the commit is considered again.
     pub(super) fn consider(&mut self, now: Instant, out: &mut Vec<Command>) {
-        let known = |kinds: &BTreeSet<GroupKind>| kinds.is_subset(&self.listed);
+        let known = |kinds: &BTreeSet<GroupKind>| {
+            kinds.iter().all(|kind| self.listed.contains(kind) || self.unlistable.contains_key(kind))
+        };
         let ready = self.candidate.as_ref().is_some_and(|c| known(&c.kinds) && known(&self.settings.recorded));
         if self.stopping || !ready {
             return;
         }
         let Some(candidate) = self.candidate.take() else { return };
         if let Some(finding) = self.too_large(&candidate) {
-            out.push(Command::Notice(Notice::Failed(finding.clone())));
-            self.held = Some(Held { candidate, finding });
-            self.report.status();
-            self.restore(out);
+            // A state that was in force once and is not any more is not worth an approval.
+            if candidate.commit == self.source.commit {
+                out.push(Command::Notice(Notice::Failed(finding.clone())));
+                self.held = Some(Held { candidate, finding });
+                self.report.status();
+                self.restore(out);
+            }
             return;
         }
         self.activate(candidate, now, out);
+    }
+
+    /// A kind that was not listed when the commit was put in force is now: what would be deleted of it counts too.
+    pub(super) fn reconsider(&mut self) {
+        if self.candidate.is_none()
+            && let Some(declared) = &self.declared
+        {
+            self.candidate = Candidate::new(&self.commit, Arc::clone(declared)).ok();
+        }
     }
 
     pub(super) fn approve(&mut self, commit: String, now: Instant, out: &mut Vec<Command>) {
@@ -166,6 +211,7 @@ impl State {
         self.commit = candidate.commit;
         self.declared = Some(candidate.declared);
         self.order = candidate.order;
+        self.blind = self.unserved.iter().chain(self.unlistable.keys()).cloned().collect();
         self.queue.clear();
         self.work.new_commit();
         let declared = self.declared.iter().flat_map(|set| set.objects.keys());

@@ -39,8 +39,8 @@ pub struct Settings {
     pub how_to_approve: String,
     /// Kinds in the inventory, from its record.
     pub recorded: BTreeSet<GroupKind>,
-    /// The last commit that was synced without errors, from the sync's status.
-    pub last_synced: Option<String>,
+    /// The commit that was in force when the process before ended, from the sync's status.
+    pub last_in_force: Option<String>,
 }
 
 /// What happened.
@@ -54,6 +54,13 @@ pub enum Event {
         declared: Option<Arc<DeclaredSet>>,
         /// Everything found, blocking or not.
         findings: Vec<Finding>,
+    },
+    /// The answer to [`Command::Restore`]; `declared` is `None` when the commit is not to be had any more.
+    Restored {
+        /// 40 hexadecimal digits.
+        commit: String,
+        /// What it declares.
+        declared: Option<Arc<DeclaredSet>>,
     },
     /// The source cannot be read.
     SourceFailed(Finding),
@@ -144,7 +151,7 @@ pub enum Command {
     Delete(ObjectId, Box<str>, u64),
     /// Take our metadata off.
     Abandon(ObjectId),
-    /// Compile this commit: the newest one cannot be applied and nothing is in force.
+    /// Compile this commit: the newest one cannot be applied and nothing is in force. Answered with [`Event::Restored`].
     Restore(String),
     /// Write status and inventory.
     Report(Box<Report>),
@@ -229,6 +236,9 @@ pub struct State {
     listed: BTreeSet<GroupKind>,
     listing: BTreeMap<GroupKind, Listing>,
     unlistable: BTreeMap<GroupKind, Finding>,
+    unserved: BTreeSet<GroupKind>,
+    /// Kinds that were unknown when the commit in force was: nothing of them is deleted.
+    blind: BTreeSet<GroupKind>,
     // What is to be done.
     queue: Queue,
     work: Work,
@@ -254,6 +264,8 @@ impl State {
             listed: BTreeSet::new(),
             listing: BTreeMap::new(),
             unlistable: BTreeMap::new(),
+            unserved: BTreeSet::new(),
+            blind: BTreeSet::new(),
             queue: Queue::default(),
             work: Work::default(),
             recording: false,
@@ -267,6 +279,7 @@ impl State {
         let mut out = Vec::new();
         match event {
             Event::Compiled { commit, declared, findings } => self.compiled(commit, declared, findings, &mut out),
+            Event::Restored { commit, declared } => self.restored(commit, declared, &mut out),
             Event::SourceFailed(finding) => self.source_failed(finding, &mut out),
             Event::Listing(kind) => self.listing_starts(kind),
             Event::Listed(kind) => self.listed(&kind, now),
@@ -321,7 +334,7 @@ impl State {
 
     /// Whether nothing is on its way any more, not even a short-lived failure.
     pub fn is_at_rest(&self) -> bool {
-        self.is_idle() && !self.work.is_pending()
+        self.is_idle() && !self.is_pending()
     }
 
     /// Everything of ours that is known to exist.

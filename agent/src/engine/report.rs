@@ -127,7 +127,7 @@ impl State {
             && self.held.is_none()
             && self.source.findings.is_empty()
             && self.sync_findings().is_empty()
-            && !self.work.is_pending()
+            && !self.is_pending()
     }
 
     fn announce(&mut self, out: &mut Vec<Command>) {
@@ -143,7 +143,7 @@ impl State {
         Report {
             source: self.source.clone(),
             sync: Stage { commit: self.commit.clone(), findings: self.sync_findings() },
-            syncing: self.declared.is_some() && self.is_syncing(),
+            syncing: self.candidate.is_some() || self.restoring || (self.declared.is_some() && self.is_syncing()),
             synced: self.is_synced(),
             resources,
         }
@@ -151,7 +151,7 @@ impl State {
 
     /// Whether the commit in force is still being brought in, be it by waiting for something.
     fn is_syncing(&self) -> bool {
-        self.recording || self.queue.has_more_than_repairs() || self.work.is_more_than_repairing() || self.work.is_pending()
+        self.recording || self.queue.has_more_than_repairs() || self.work.is_more_than_repairing() || self.is_pending()
     }
 
     /// A full report for the last word of a process that stops.
@@ -172,7 +172,7 @@ impl State {
         findings.extend(self.unlistable.values().cloned());
         findings.extend(self.work.failures.values().filter(|t| t.is_told()).map(|t| t.finding.clone()));
         for (id, dependency) in self.work.blocked() {
-            if self.work.failures.get(dependency).is_some_and(super::work::Trouble::is_told) {
+            if self.has_failed(dependency) {
                 let message = format!("skipped apply of {id}: it depends on {dependency}, which failed");
                 findings.push(self.about(Finding::new(Code::Applier, message).hint("mend the other object first"), id));
             }

@@ -105,7 +105,7 @@ pub async fn follow(
             () = changed.notified() => {}
             Some(commit) = restore.recv() => {
                 let kinds = scopes(&cluster);
-                let event = blocking(&reader, move |reader| reader.restore(&commit, kinds)).await;
+                let event = blocking(&reader, move |reader| reader.restore(commit, kinds)).await;
                 if events.send(event).await.is_err() {
                     return;
                 }
@@ -190,12 +190,14 @@ impl Reader {
         }
     }
 
-    /// The last good commit. If it is not to be had any more, the newest stays what is reported about.
-    fn restore(&mut self, commit: &str, kinds: KindScopes) -> Event {
-        match Commit::from_hex(commit).map(|commit| self.compile(commit, kinds)) {
-            Some(event @ Event::Compiled { .. }) => event,
-            _ => Event::Compiled { commit: commit.to_owned(), declared: None, findings: Vec::new() },
-        }
+    /// The last good commit, if it is still to be had.
+    fn restore(&mut self, commit: String, kinds: KindScopes) -> Event {
+        let compiled = Commit::from_hex(&commit).map(|commit| self.compile(commit, kinds));
+        let declared = match compiled {
+            Some(Event::Compiled { declared, .. }) => declared,
+            _ => None,
+        };
+        Event::Restored { commit, declared }
     }
 
     fn compiled(

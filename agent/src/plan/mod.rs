@@ -82,8 +82,8 @@ fn keep(declared: &DeclaredObject, live: &Live, sync: &SyncId) -> Action {
     let current = live.hash.as_deref() == Some(declared.hash.as_str());
     match &live.owner {
         _ if live.terminating => Action::Wait,
-        Owner::Other(manager) if !may_take_over(sync, manager) => Action::Conflict(manager.clone()),
         Owner::Other(_) | Owner::Nobody if declared.implicit => Action::Nothing,
+        Owner::Other(manager) if !may_take_over(sync, manager) => Action::Conflict(manager.clone()),
         Owner::Us if declared.ignores_mutation() && current => Action::Nothing,
         _ if declared.ignores_mutation() => Action::Annotate,
         owner => match &live.standing {

@@ -142,7 +142,7 @@ async fn by_flags(shared: Arc<Shared>, flags: Flags, mut stop: watch::Receiver<b
         period: flags.period,
         object: None,
         generation: 0,
-        last_synced: None,
+        last_in_force: None,
         resource_status: true,
         implicit_namespaces: true,
     };

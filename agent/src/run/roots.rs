@@ -17,6 +17,7 @@ use super::sync::{self, Control, Ended, SyncTask};
 use crate::api::{Auth, RootSync, Source, SyncStatus, invalid};
 use crate::compile::SourceFormat;
 use crate::finding::{Code, Finding};
+use crate::io::git::shown;
 use crate::io::report::{SyncObject, now, write_sync_status};
 use crate::metadata::{CONTROLLER_NAMESPACE, SyncId, annotation};
 use crate::plan::guard::approve_by_annotation;
@@ -127,7 +128,9 @@ async fn update(shared: &Arc<Shared>, running: &mut BTreeMap<SyncId, Running>, o
             return;
         }
     };
-    let last_synced = Some(status.last_synced_commit.clone()).filter(|commit| !commit.is_empty());
+    // Of another repository or directory it would be another state.
+    let same_source = status.sync.git_status.as_ref().is_some_and(|was| was.repo == shown(&git.repo) && was.dir == git.directory());
+    let last_in_force = Some(status.sync.commit.clone()).filter(|commit| same_source && !commit.is_empty());
     let overrides = object.spec.0.overrides();
     let task = SyncTask {
         how_to_approve: approve_by_annotation(&id.kind.to_string(), &id.namespace, &id.name, "COMMIT"),
@@ -136,7 +139,7 @@ async fn update(shared: &Arc<Shared>, running: &mut BTreeMap<SyncId, Running>, o
         git,
         object: Some(SyncObject { status, uid: uid.clone() }),
         generation,
-        last_synced,
+        last_in_force,
         approved: approved.clone(),
         resource_status: overrides.resource_status(),
         implicit_namespaces: overrides.implicit_namespaces(),

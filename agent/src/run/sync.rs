@@ -39,7 +39,7 @@ pub(super) struct SyncTask {
     pub(super) period: Duration,
     pub(super) object: Option<SyncObject>,
     pub(super) generation: i64,
-    pub(super) last_synced: Option<String>,
+    pub(super) last_in_force: Option<String>,
     pub(super) approved: Option<String>,
     pub(super) how_to_approve: String,
     pub(super) resource_status: bool,
@@ -110,7 +110,7 @@ pub(super) async fn run(
         approved,
         how_to_approve: task.how_to_approve,
         recorded,
-        last_synced: task.last_synced,
+        last_in_force: task.last_in_force,
     });
     let labels = SyncLabels {
         kind: task.sync.kind.to_string(),

@@ -9,9 +9,10 @@ use super::queue::{Class, Place};
 use super::{Notice, Command, Event, Failure, ListItems, Listing, Retry, State};
 use crate::finding::{Code, Finding, Resource};
 use crate::health::{Health, is_always_current};
-use crate::live::{Live, Observed, OnRemoval};
+use crate::live::{Live, Observed, Owner};
 use crate::object::{GroupKind, ObjectId};
 use crate::ownership::is_list_item;
+use crate::plan::order::namespace_of;
 use crate::plan::{Action, Cause, Declared, decide};
 
 /// Longest wait between two tries of one object.
@@ -32,11 +33,17 @@ pub(super) struct Work {
     pub(super) conflicts: BTreeMap<ObjectId, Finding>,
     fights: BTreeMap<ObjectId, (f64, Instant)>,
     retries: BTreeSet<(Instant, ObjectId)>,
+    /// Objects that are left alone until their time in `retries`.
+    put_off: BTreeMap<ObjectId, Instant>,
+    /// The last object for which the API server was away: one alone may be at fault itself.
+    away: Option<ObjectId>,
     /// Objects whose readiness may have changed and is to be read.
     unread: BTreeSet<ObjectId>,
     /// Kinds whose whole objects are to be read.
     audits: BTreeSet<GroupKind>,
     auditing: BTreeSet<GroupKind>,
+    /// Namespaces that are not declared any more but hold something that stays: released instead of deleted.
+    keep: BTreeSet<ObjectId>,
     /// Declared objects that are being deleted by somebody.
     waiting: BTreeSet<ObjectId>,
     /// Implicit Namespaces that are somebody else's.
@@ -107,7 +114,15 @@ impl Work {
         self.foreign.clear();
         self.waiting.clear();
         self.unread.clear();
+        self.put_off.clear();
+        self.keep.clear();
         (self.applied, self.pruned) = (0, 0);
+    }
+
+    /// Leaves an object alone until then.
+    fn put_off(&mut self, id: ObjectId, until: Instant) {
+        self.retries.insert((until, id.clone()));
+        self.put_off.insert(id, until);
     }
 
     fn is_repairing(&self) -> bool {
@@ -131,13 +146,18 @@ impl Work {
         self.failures.remove(id).is_some() | self.conflicts.remove(id).is_some()
     }
 
-    /// Whether something is still on its way: a short-lived failure, a Namespace that terminates, an object that waits
-    /// for one that has not failed.
-    pub(super) fn is_pending(&self) -> bool {
-        !self.waiting.is_empty()
-            || self.failures.values().any(|trouble| !trouble.is_told())
-            || self.blocked.keys().any(|on| !self.failures.contains_key(on) && !self.conflicts.contains_key(on))
+}
+
+/// Whether deleting a Namespace or CRD deletes `other`. Of a CRD only its name is at hand, `<plural>.<group>`; a plural
+/// begins like its kind, but for the last letter.
+fn goes_with(other: &ObjectId, id: &ObjectId) -> bool {
+    if id.is_namespace() {
+        return other.namespace == id.name;
     }
+    let Some((plural, group)) = id.name.split_once('.') else { return false };
+    let kind = other.kind.to_lowercase();
+    let stem = kind.get(..kind.len().saturating_sub(1)).unwrap_or(&kind);
+    other.group == group && plural.starts_with(stem)
 }
 
 /// Doubles from `base` with each try.
@@ -149,6 +169,7 @@ impl State {
     // ---- what watches say ----
 
     pub(super) fn listing_starts(&mut self, kind: GroupKind) {
+        self.unserved.remove(&kind);
         let known = self.live.keys().filter(|id| id.group == kind.group && id.kind == kind.kind).cloned().collect();
         self.listing.insert(kind, Listing { missing: known, newest: 0 });
     }
@@ -158,9 +179,16 @@ impl State {
         if self.unlistable.remove(kind).is_some() {
             self.report.status();
         }
+        if !self.unserved.contains(kind) && self.blind.remove(kind) {
+            self.reconsider();
+        }
         let Listing { missing, newest } = self.listing.remove(kind).unwrap_or_default();
-        // What is in flight finds out by itself.
-        for id in missing.into_iter().filter(|id| !self.work.in_flight.contains_key(id)).collect::<Vec<_>>() {
+        for id in missing {
+            if let Some(in_flight) = self.work.in_flight.get_mut(&id) {
+                // Unless its outcome is newer.
+                in_flight.deferred.get_or_insert(Event::Gone(id, newest));
+                continue;
+            }
             let newer = self.live.get(&id).is_some_and(|live| live.version > newest);
             if newer && matches!(self.declared(&id), Declared::Object(_)) {
                 // It may have been written after the list was made.
@@ -181,8 +209,9 @@ impl State {
     }
 
     pub(super) fn unserved(&mut self, kind: &GroupKind, now: Instant) {
-        self.watched.remove(kind);
         self.listing_starts(kind.clone());
+        self.watched.remove(kind);
+        self.unserved.insert(kind.clone());
         // Nothing of a kind that is not served exists, whatever its version.
         self.listing.entry(kind.clone()).or_default().newest = u64::MAX;
         self.listed(kind, now);
@@ -270,6 +299,9 @@ impl State {
             Action::Apply(_) | Action::Annotate => Class::Sync,
             Action::Delete | Action::Abandon => Class::Prune,
         };
+        if class == Class::Prune && self.blind.contains(&id.group_kind()) {
+            return;
+        }
         if !self.work.foreign.contains(id) {
             self.enqueue(class, id.clone(), now);
         }
@@ -277,12 +309,12 @@ impl State {
 
     /// Queues work; repairs of an object that somebody keeps changing are put off more and more.
     fn enqueue(&mut self, class: Class, id: ObjectId, now: Instant) {
-        if self.work.in_flight.contains_key(&id) {
+        if self.work.in_flight.contains_key(&id) || self.work.put_off.contains_key(&id) {
             return;
         }
         if let Some(heat) = self.heat(&id).filter(|_| class == Class::Repair) {
             let calm = backoff(Duration::from_secs(1), (heat - FIGHT) as u32).min(Duration::from_secs(60));
-            self.work.retries.insert((now + calm, id));
+            self.work.put_off(id, now + calm);
             return;
         }
         self.queue.push(Place::of(class, &id, &self.order), id);
@@ -316,6 +348,7 @@ impl State {
     pub(super) fn wake(&mut self, now: Instant) {
         while let Some((_, id)) = self.work.retries.first().filter(|(at, _)| *at <= now).cloned() {
             self.work.retries.pop_first();
+            self.work.put_off.remove(&id);
             let unread = self.work.unread.remove(&id);
             let readable = unread && self.live.contains_key(&id) && !self.work.in_flight.contains_key(&id);
             if readable || self.heat(&id).is_some() {
@@ -384,6 +417,7 @@ impl State {
                 Command::Apply(declared, self.commit.clone(), items)
             }
             (Action::Annotate, Some(declared), _) => Command::Annotate(declared, self.commit.clone()),
+            (Action::Delete, ..) if self.work.keep.contains(&id) => Command::Abandon(id.clone()),
             (Action::Delete, _, Some(live)) => {
                 if let Some(inhabitant) = self.inhabitant(&id).cloned() {
                     self.not_empty(id, inhabitant, now, out);
@@ -391,7 +425,16 @@ impl State {
                 }
                 Command::Delete(id.clone(), live.uid.clone(), live.version)
             }
-            (Action::Abandon, ..) => Command::Abandon(id.clone()),
+            (Action::Abandon, ..) => {
+                if let Some(namespace) = self.doomed_namespace(&id) {
+                    // First of all: deleting it would take this object along.
+                    self.work.keep.insert(namespace.clone());
+                    self.work.blocked.entry(namespace.clone()).or_default().insert(id);
+                    self.evaluate(&namespace, now);
+                    return;
+                }
+                Command::Abandon(id.clone())
+            }
             // Queued although all is well: its readiness is to be read.
             (Action::Read, ..) | (Action::Nothing, Some(_), Some(_)) if place.class == Class::Repair => {
                 Command::Read(id.clone())
@@ -405,6 +448,22 @@ impl State {
         *self.work.running.entry(place).or_default() += 1;
         self.work.in_flight.insert(id, InFlight { place, cause, deferred: None });
         out.push(command);
+    }
+
+    /// Whether something is still on its way: a short-lived failure, a Namespace that terminates, an object that waits
+    /// for one that has not failed.
+    pub(super) fn is_pending(&self) -> bool {
+        let work = &self.work;
+        !work.waiting.is_empty()
+            || work.failures.values().any(|trouble| !trouble.is_told())
+            || work.blocked.keys().any(|dependency| !self.has_failed(dependency))
+    }
+
+    /// Whether waiting for an object is in vain until somebody does something.
+    pub(super) fn has_failed(&self, id: &ObjectId) -> bool {
+        let told = self.work.failures.get(id).is_some_and(Trouble::is_told);
+        let sick = self.live.get(id).is_some_and(|live| matches!(live.health, Health::Failed(_)));
+        told || sick || self.work.conflicts.contains_key(id)
     }
 
     /// What an object still has to wait for.
@@ -421,19 +480,30 @@ impl State {
         }
         let Some(live) = self.live.get(id).filter(|live| !live.terminating) else { return false };
         let declared = self.declared_form(id);
+        if live.owner != Owner::Us && declared.as_ref().is_some_and(|declared| declared.implicit) {
+            return true;
+        }
         let as_declared = declared.is_none_or(|d| live.hash.as_deref() == Some(d.hash.as_str()));
         as_declared && (id.is_namespace() || live.health == Health::Current || is_always_current(id))
     }
 
-    /// Something of ours that lives in a Namespace that is to be deleted, and goes first or keeps it.
+    /// The Namespace of an object, when it is ours and to be deleted.
+    fn doomed_namespace(&self, id: &ObjectId) -> Option<ObjectId> {
+        let namespace = namespace_of(id)?;
+        let live = self.live.get(&namespace)?;
+        (decide(self.declared(&namespace), Some(live), &self.settings.sync) == Action::Delete).then_some(namespace)
+    }
+
+    /// Something of ours that would go with a Namespace or CRD that is to be deleted: it goes before, or keeps it.
     fn inhabitant(&self, id: &ObjectId) -> Option<&ObjectId> {
-        let namespace = id.is_namespace().then_some(&id.name)?;
-        let stays = |id: &ObjectId| matches!(self.declared(id), Declared::Object(_));
-        self.inventory()
-            .find(|(other, live)| {
-                other.namespace == *namespace && (stays(other) || live.on_removal != OnRemoval::Leave)
-            })
-            .map(|(id, _)| id)
+        if !id.is_namespace() && !id.is_crd() {
+            return None;
+        }
+        let moves = |other: &ObjectId, live: &Live| match decide(self.declared(other), Some(live), &self.settings.sync) {
+            Action::Delete | Action::Abandon | Action::Wait => true,
+            _ => matches!(self.declared(other), Declared::Object(_)),
+        };
+        self.inventory().find(|(other, live)| goes_with(other, id) && moves(other, live)).map(|(other, _)| other)
     }
 
     fn not_empty(&mut self, id: ObjectId, inhabitant: ObjectId, now: Instant, out: &mut Vec<Command>) {

@@ -20,6 +20,7 @@ impl State {
         }
         if !matches!(outcome, Outcome::Failed(Failure { retry: Retry::Server(_), .. })) {
             self.work.pauses = 0;
+            self.work.away = None;
         }
         match outcome {
             Outcome::Applied(live, different) => {
@@ -77,8 +78,7 @@ impl State {
         }
         // A kind that was not served when the commit came in, but is now.
         if !self.watched.contains(&kind) {
-            self.watched.insert(kind.clone());
-            out.push(Command::Watch(BTreeSet::from([kind])));
+            self.watch_kinds(BTreeSet::from([kind]), out);
         }
     }
 
@@ -115,6 +115,7 @@ impl State {
         if !self.work.in_flight.contains_key(&id) && self.live.contains_key(&id) {
             self.read(&id, whole);
             self.evaluate(&id, now);
+            self.unblock(&id, now);
         }
     }
 
@@ -139,19 +140,23 @@ impl State {
         now: Instant,
         out: &mut Vec<Command>,
     ) {
-        if let Retry::Server(patience) = failure.retry {
-            self.work.pauses += u32::from(self.work.paused.is_none());
-            let pause =
-                backoff(Duration::from_millis(250), self.work.pauses).min(Duration::from_secs(30)).max(patience);
-            self.work.paused = Some(now + pause);
-            let place = Place::of(place.class, id, &self.order);
-            self.queue.push(place, id.clone());
+        let patience = match failure.retry {
+            Retry::Server(patience) => patience,
+            Retry::Soon | Retry::Object => Duration::ZERO,
+        };
+        // One object that fails so may be at fault itself: an aggregated API or a webhook that is away. Two are an outage.
+        let away = matches!(failure.retry, Retry::Server(_));
+        if away && self.work.away.as_ref().is_some_and(|other| other != id) {
+            self.pause(id, &failure, patience, place, now, out);
             return;
         }
+        if away {
+            self.work.away = Some(id.clone());
+        }
         let tries = self.work.failures.get(id).map_or(0, |trouble| trouble.tries);
-        let quiet = failure.retry == Retry::Soon;
+        let quiet = failure.retry != Retry::Object;
         let base = if quiet { Duration::from_millis(200) } else { Duration::from_secs(1) };
-        self.work.retries.insert((now + backoff(base, tries), id.clone()));
+        self.work.put_off(id.clone(), now + backoff(base, tries).max(patience));
         let trouble = Trouble { finding: failure.finding, tries: tries + 1, quiet };
         let news = self.work.failures.get(id).is_none_or(|old| old.finding != trouble.finding || !old.is_told());
         if trouble.is_told() && news {
@@ -159,6 +164,28 @@ impl State {
             self.report.status();
         }
         self.work.failures.insert(id.clone(), trouble);
+    }
+
+    /// The API server is away: everything waits, then one request tries.
+    fn pause(
+        &mut self,
+        id: &ObjectId,
+        failure: &Failure,
+        patience: Duration,
+        place: Place,
+        now: Instant,
+        out: &mut Vec<Command>,
+    ) {
+        if self.work.paused.is_none() {
+            self.work.pauses += 1;
+            if self.work.pauses == 1 {
+                out.push(Command::Notice(Notice::Failed(failure.finding.clone())));
+            }
+        }
+        let pause = backoff(Duration::from_millis(250), self.work.pauses).min(Duration::from_secs(30)).max(patience);
+        self.work.paused = Some(now + pause);
+        let place = Place::of(place.class, id, &self.order);
+        self.queue.push(place, id.clone());
     }
 
     /// Whoever waited for `id` is decided about again.
