@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use crate::api::{GroupCondition, ResourceGroupStatus, ResourceId, ResourceStatus, Time};
 use crate::engine::ResourceState;
 use crate::health::Health;
+use crate::metadata::SyncId;
 use crate::object::ObjectId;
 
 /// Room for identity and status in one ResourceGroup, well below what the API server takes.
@@ -49,9 +50,11 @@ fn bytes(id: &ObjectId) -> usize {
     2 * (id.group.len() + id.kind.len() + id.namespace.len() + id.name.len() + 50) + 150
 }
 
-/// Name of the ResourceGroup at a place.
-pub fn group_name(sync: &str, index: usize) -> String {
-    if index == 0 { sync.to_owned() } else { format!("{sync}-{}", index + 1) }
+/// Name of the ResourceGroup at a place: the sync's own, then with a part that no other sync's name has.
+pub fn group_name(sync: &SyncId, index: usize) -> String {
+    let hash: String =
+        sync.part_of().to_lowercase().chars().filter(char::is_ascii_alphanumeric).skip(8).take(8).collect();
+    if index == 0 { sync.name.clone() } else { format!("{}-{hash}-{}", sync.name, index + 1) }
 }
 
 /// The status of one ResourceGroup.
@@ -118,7 +121,9 @@ fn resource_status(resource: &ResourceState, before: &ResourceGroupStatus, now: 
         id,
     };
     // A message that stays keeps its time.
-    let old = before.resource_statuses.iter().find(|old| old.id == status.id);
+    let old = (!status.conditions.is_empty())
+        .then(|| before.resource_statuses.iter().find(|old| old.id == status.id))
+        .flatten();
     for condition in &mut status.conditions {
         let same = old
             .and_then(|old| old.conditions.iter().find(|c| c.kind == condition.kind && c.message == condition.message));

@@ -81,7 +81,11 @@ impl State {
         self.declared.as_ref().is_some_and(|ours| {
             ours.objects.len() == declared.objects.len()
                 && ours.disabled == declared.disabled
-                && ours.objects.iter().zip(&declared.objects).all(|(one, other)| one.0 == other.0 && one.1.hash == other.1.hash)
+                && ours
+                    .objects
+                    .iter()
+                    .zip(&declared.objects)
+                    .all(|(one, other)| one.0 == other.0 && one.1.hash == other.1.hash)
         })
     }
 

@@ -7,7 +7,7 @@ use super::cluster::{ApiError, Cluster};
 use crate::declared::DeclaredObject;
 use crate::engine::{Failure, ListItems, Outcome};
 use crate::finding::Resource;
-use crate::live::{Live, Observed};
+use crate::live::{Live, Observed, Owner};
 use crate::metadata::{FIELD_MANAGER, MANAGED_BY_VALUE, SyncId, annotation, is_system_key, label};
 use crate::object::{Object, ObjectId};
 use crate::ownership;
@@ -39,8 +39,15 @@ async fn try_apply(
 ) -> Result<Outcome, ApiError> {
     let id = &declared.id;
     let path = cluster.path(id, &declared.version).await?;
-    if declared.implicit && is_somebody_elses(cluster, &path, stamp.sync, id).await? {
-        return Ok(Outcome::Foreign);
+    if (declared.implicit || declared.ignores_mutation())
+        && let Some(owner) = owner(cluster, &path, stamp.sync, id).await?
+    {
+        match owner {
+            // Its users may have changed it, and it may have lost our label so that no watch shows it.
+            _ if declared.ignores_mutation() => return try_annotate(cluster, stamp, declared, &path).await,
+            Owner::Us => {}
+            _ => return Ok(Outcome::Foreign),
+        }
     }
     let body = declared.applied(stamp.token, stamp.git_context);
     if items == ListItems::Reclaim {
@@ -85,14 +92,11 @@ async fn own(
     cluster.request(Method::PATCH, &path, MERGE, patch.to_string().into_bytes()).await
 }
 
-/// A Namespace that is only referenced is left alone when somebody else made it.
-async fn is_somebody_elses(cluster: &Cluster, path: &str, sync: &SyncId, id: &ObjectId) -> Result<bool, ApiError> {
+/// Whose object exists; `None` when it does not.
+async fn owner(cluster: &Cluster, path: &str, sync: &SyncId, id: &ObjectId) -> Result<Option<Owner>, ApiError> {
     match cluster.request::<Object>(Method::GET, path, JSON, Vec::new()).await {
-        Ok(whole) => {
-            let live = Live::observe(&Observed::of(&whole), id, sync, None, None);
-            Ok(live.owner != crate::live::Owner::Us)
-        }
-        Err(error) if error.is_not_found() => Ok(false),
+        Ok(whole) => Ok(Some(Live::observe(&Observed::of(&whole), id, sync, None, None).owner)),
+        Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -118,22 +122,31 @@ async fn take_over(cluster: &Cluster, path: &str, whole: &Object) -> Result<Obje
     own(cluster, path, whole, ours, last_applied).await
 }
 
-/// Creates an object whose later changes are nobody's business, or brings our labels and annotations on it up to date.
+/// Brings our labels and annotations up to date, and leaves the rest alone.
 pub async fn annotate(cluster: &Cluster, stamp: &Stamp<'_>, declared: &DeclaredObject) -> Outcome {
+    let result = async {
+        let path = cluster.path(&declared.id, &declared.version).await?;
+        try_annotate(cluster, stamp, declared, &path).await
+    };
+    outcome("annotate", declared, result.await, cluster)
+}
+
+async fn try_annotate(
+    cluster: &Cluster,
+    stamp: &Stamp<'_>,
+    declared: &DeclaredObject,
+    path: &str,
+) -> Result<Outcome, ApiError> {
     let body = declared.applied(stamp.token, stamp.git_context);
     let ours = |field: &str| -> Map<String, Value> {
         let map = body.metadata(field).and_then(Value::as_object).cloned().unwrap_or_default();
         map.into_iter().filter(|(key, _)| is_ours(key)).collect()
     };
     let patch = json!({"metadata": {"labels": ours("labels"), "annotations": ours("annotations")}});
-    let result = async {
-        let path = cluster.path(&declared.id, &declared.version).await?;
-        let path = format!("{path}?fieldManager={FIELD_MANAGER}");
-        let whole: Object = cluster.request(Method::PATCH, &path, MERGE, patch.to_string().into_bytes()).await?;
-        let live = Live::after_apply(&Observed::of(&whole), &whole, &declared.id, stamp.sync);
-        Ok(Outcome::Applied(Box::new(live), Vec::new()))
-    };
-    outcome("annotate", declared, result.await, cluster)
+    let path = format!("{path}?fieldManager={FIELD_MANAGER}");
+    let whole: Object = cluster.request(Method::PATCH, &path, MERGE, patch.to_string().into_bytes()).await?;
+    let live = Live::after_apply(&Observed::of(&whole), &whole, &declared.id, stamp.sync);
+    Ok(Outcome::Applied(Box::new(live), Vec::new()))
 }
 
 /// The whole object.
@@ -173,7 +186,7 @@ pub async fn delete(cluster: &Cluster, id: &ObjectId, uid: &str, version: u64) -
 pub async fn abandon(cluster: &Cluster, sync: &SyncId, id: &ObjectId) -> Outcome {
     let result = async {
         let whole = get(cluster, id).await?;
-        if Live::observe(&Observed::of(&whole), id, sync, None, None).owner != crate::live::Owner::Us {
+        if Live::observe(&Observed::of(&whole), id, sync, None, None).owner != Owner::Us {
             return Ok(());
         }
         let path = cluster.path(id, "").await?;

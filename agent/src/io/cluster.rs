@@ -26,6 +26,9 @@ pub struct Served {
     versions: Vec<String>,
 }
 
+/// Longest time that a request may take: longer than the API server's own limit for webhooks, so that its answer is heard.
+const TIMEOUT: Duration = Duration::from_secs(40);
+
 /// A client with the kinds it knows.
 pub struct Cluster {
     /// For requests that need nothing of ours.
@@ -126,7 +129,10 @@ impl Cluster {
             .header(http::header::ACCEPT, "application/json")
             .body(body)
             .map_err(|error| ApiError::Unreachable(error.to_string()))?;
-        self.client.request(request).await.map_err(ApiError::from)
+        match tokio::time::timeout(TIMEOUT, self.client.request(request)).await {
+            Ok(answer) => answer.map_err(ApiError::from),
+            Err(_) => Err(ApiError::Unreachable(format!("no answer within {} seconds", TIMEOUT.as_secs()))),
+        }
     }
 }
 
@@ -183,7 +189,18 @@ impl ApiError {
 
     /// What the failure of `doing` something to an object means. `doing` is a verb: apply, delete.
     pub fn failure(&self, doing: &str, finding: impl FnOnce(Finding) -> Finding, id: &ObjectId) -> Failure {
-        Failure { finding: finding(self.finding(&format!("{doing} {id}"))), retry: self.meaning().1 }
+        let (code, retry, hint) = self.meaning();
+        // A message may quote what it refuses.
+        let secret = id.group.is_empty() && id.kind == "Secret";
+        let found = match self {
+            Self::Refused(status) if secret => {
+                let message = format!("failed to {doing} {id}: the API server refuses it (HTTP {})", status.code);
+                Finding::new(code, message)
+                    .hint("check the values: each must be text; the server's own words are withheld")
+            }
+            _ => Finding::new(code, format!("failed to {doing} {id}: {self}")).hint(hint),
+        };
+        Failure { finding: finding(found), retry }
     }
 
     /// The failure of `doing` something, as in "list ConfigMap".

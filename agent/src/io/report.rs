@@ -1,8 +1,8 @@
 //! Tells the cluster about a sync: the status of its RootSync, its ResourceGroups, Kubernetes Events.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -20,6 +20,10 @@ use crate::object::{GroupKind, Object, ObjectId};
 use crate::status::{About, status};
 
 const APPLY: &str = "application/apply-patch+yaml";
+/// Pause before a status that could not be written is written again; doubled each time.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Longest pause.
+const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// What a sync has to tell.
 pub enum Message {
@@ -47,6 +51,7 @@ pub struct Reporter {
 }
 
 /// The RootSync, as far as it is written to.
+#[derive(Clone)]
 pub struct SyncObject {
     /// Its status as last read or written.
     pub status: SyncStatus,
@@ -84,10 +89,16 @@ impl Reporter {
     /// Writes what comes in until nobody has anything to tell any more.
     pub async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>, events: mpsc::Sender<Event>) {
         let mut waiting: Option<Box<Report>> = None;
+        let mut retry: Option<Duration> = None;
         loop {
-            let message = match waiting.is_some() {
-                true => messages.try_recv().ok(),
-                false => match messages.recv().await {
+            let message = match (&waiting, retry) {
+                (Some(_), None) => messages.try_recv().ok(),
+                (Some(_), Some(pause)) => match tokio::time::timeout(pause, messages.recv()).await {
+                    Ok(None) => return,
+                    Ok(message) => message,
+                    Err(_) => None,
+                },
+                (None, _) => match messages.recv().await {
                     Some(message) => Some(message),
                     None => return,
                 },
@@ -101,32 +112,42 @@ impl Reporter {
                     waiting = Some(report);
                 }
                 Some(Message::Record(ids)) => {
-                    self.record(&ids).await;
+                    self.record_surely(&ids).await;
                     // A sync that has ended needs no word.
                     let _ = events.send(Event::Recorded).await;
                 }
                 Some(Message::Notice(notice)) => self.notice(notice).await,
                 Some(Message::Last(report, done)) => {
-                    self.report(&report).await;
+                    // There is no time to try again.
+                    let _ = self.report(&report).await;
                     let _ = done.send(());
                     return;
                 }
                 None => {
-                    if let Some(report) = waiting.take() {
-                        self.report(&report).await;
-                    }
+                    let Some(report) = waiting.take() else { continue };
+                    retry = match self.report(&report).await {
+                        Err(error) if error.is_transient() => {
+                            tracing::warn!(sync = %self.sync, %error, "cannot write the status; trying again");
+                            waiting = Some(report);
+                            Some(retry.map_or(FIRST_RETRY, |pause| (pause * 2).min(LAST_RETRY)))
+                        }
+                        Err(error) => {
+                            tracing::warn!(sync = %self.sync, %error, "cannot write the status");
+                            None
+                        }
+                        Ok(()) => None,
+                    };
                 }
             }
         }
     }
 
-    async fn report(&mut self, report: &Report) {
-        if let Some(resources) = &report.resources {
-            self.write_groups(resources).await;
-        }
-        if let Err(error) = self.write_status(report).await {
-            tracing::warn!(sync = %self.sync, %error, "cannot write the status");
-        }
+    async fn report(&mut self, report: &Report) -> Result<(), ApiError> {
+        let groups = match &report.resources {
+            Some(resources) => self.write_groups(resources).await,
+            None => Ok(()),
+        };
+        self.write_status(report).await.and(groups)
     }
 
     async fn write_status(&mut self, report: &Report) -> Result<(), ApiError> {
@@ -146,32 +167,49 @@ impl Reporter {
 
     // ---- ResourceGroups ----
 
-    async fn record(&mut self, ids: &BTreeSet<ObjectId>) {
-        let Some(written) = &mut self.groups else { return };
-        written.groups.assign(ids);
-        written.written.resize(written.groups.0.len().max(written.written.len()), None);
-        for index in 0..written.written.len() {
-            if let Err(error) = self.write_group_spec(index).await {
-                tracing::warn!(sync = %self.sync, %error, "cannot write the inventory's record");
+    /// Nothing is applied before its kind is recorded, so this is tried until it works or cannot.
+    async fn record_surely(&mut self, ids: &BTreeSet<ObjectId>) {
+        let mut pause = FIRST_RETRY;
+        loop {
+            match self.record(ids).await {
+                Ok(()) => return,
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(sync = %self.sync, %error, "cannot write the inventory's record; trying again");
+                }
+                Err(error) => {
+                    tracing::warn!(sync = %self.sync, %error, "cannot write the inventory's record");
+                    return;
+                }
             }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_RETRY);
         }
     }
 
-    async fn write_groups(&mut self, resources: &[ResourceState]) {
-        self.record(&resources.iter().map(|resource| resource.id.clone()).collect()).await;
-        if !self.resource_status {
-            return;
+    async fn record(&mut self, ids: &BTreeSet<ObjectId>) -> Result<(), ApiError> {
+        let Some(written) = &mut self.groups else { return Ok(()) };
+        written.groups.assign(ids);
+        written.written.resize(written.groups.0.len().max(written.written.len()), None);
+        let mut result = Ok(());
+        for index in 0..written.written.len() {
+            result = result.and(self.write_group_spec(index).await);
         }
-        let Some(written) = &self.groups else { return };
-        for index in 0..written.groups.0.len() {
-            if let Err(error) = self.write_group_status(index, resources).await {
-                tracing::warn!(sync = %self.sync, %error, "cannot write the status of the inventory");
-            }
+        result
+    }
+
+    async fn write_groups(&mut self, resources: &[ResourceState]) -> Result<(), ApiError> {
+        self.record(&resources.iter().map(|resource| resource.id.clone()).collect()).await?;
+        let groups = self.groups.as_ref().map_or(0, |written| written.groups.0.len());
+        let states: BTreeMap<&ObjectId, &ResourceState> = resources.iter().map(|state| (&state.id, state)).collect();
+        let mut result = Ok(());
+        for index in 0..groups {
+            result = result.and(self.write_group_status(index, &states).await);
         }
+        result
     }
 
     fn group_path(&self, index: usize) -> String {
-        let name = group_name(&self.sync.name, index);
+        let name = group_name(&self.sync, index);
         format!("/apis/kpt.dev/v1alpha1/namespaces/{}/resourcegroups/{name}", self.sync.namespace)
     }
 
@@ -188,7 +226,7 @@ impl Reporter {
             "apiVersion": "kpt.dev/v1alpha1",
             "kind": "ResourceGroup",
             "metadata": {
-                "name": group_name(&self.sync.name, index),
+                "name": group_name(&self.sync, index),
                 "namespace": self.sync.namespace,
                 "labels": {
                     label::INVENTORY_ID: self.sync.inventory_id(),
@@ -213,11 +251,15 @@ impl Reporter {
         Ok(())
     }
 
-    async fn write_group_status(&mut self, index: usize, resources: &[ResourceState]) -> Result<(), ApiError> {
-        let Some(written) = &self.groups else { return Ok(()) };
+    async fn write_group_status(
+        &mut self,
+        index: usize,
+        states: &BTreeMap<&ObjectId, &ResourceState>,
+    ) -> Result<(), ApiError> {
+        let Some(written) = self.groups.as_ref().filter(|_| self.resource_status) else { return Ok(()) };
         let Some(group) = written.written.get(index).and_then(Option::as_ref) else { return Ok(()) };
         let ids = &written.groups.0[index];
-        let own: Vec<&ResourceState> = resources.iter().filter(|resource| ids.contains(&resource.id)).collect();
+        let own: Vec<&ResourceState> = ids.iter().filter_map(|id| states.get(id).copied()).collect();
         let before = group.status.clone().unwrap_or_default();
         let next = group_status(&before, &own, group.metadata.generation.unwrap_or(0), &now());
         if next == before {
@@ -226,7 +268,7 @@ impl Reporter {
         let body = json!({
             "apiVersion": "kpt.dev/v1alpha1",
             "kind": "ResourceGroup",
-            "metadata": {"name": group_name(&self.sync.name, index), "namespace": self.sync.namespace},
+            "metadata": {"name": group_name(&self.sync, index), "namespace": self.sync.namespace},
             "status": next,
         });
         let path = format!("{}/status?fieldManager={FIELD_MANAGER}&force=true", self.group_path(index));
@@ -361,11 +403,16 @@ pub async fn read_groups(cluster: &Cluster, sync: &SyncId) -> Result<Option<Writ
     let list: kube::core::ObjectList<ResourceGroup> =
         cluster.request(Method::GET, &path, "application/json", Vec::new()).await?;
     let mut written = WrittenGroups::default();
-    for index in 0.. {
-        let name = group_name(&sync.name, index);
-        let Some(group) = list.items.iter().find(|group| group.metadata.name.as_ref() == Some(&name)) else { break };
-        written.groups.0.push(group.spec.resources.iter().cloned().map(ObjectId::from).collect());
-        written.written.push(Some(group.clone()));
+    // Somebody may have deleted one in between.
+    for index in 0..2 * list.items.len() {
+        let name = group_name(sync, index);
+        let group = list.items.iter().find(|group| group.metadata.name.as_ref() == Some(&name));
+        let ids = group.map(|group| group.spec.resources.iter().cloned().map(ObjectId::from).collect());
+        written.groups.0.push(ids.unwrap_or_default());
+        written.written.push(group.cloned());
+    }
+    while written.written.pop_if(|last| last.is_none()).is_some() {
+        written.groups.0.pop();
     }
     Ok(Some(written))
 }

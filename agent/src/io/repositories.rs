@@ -49,6 +49,8 @@ impl Repositories {
                 open
             }
         };
+        // Whoever works on one repository keeps nobody from opening another.
+        drop(all);
         lock(&open).followers.push((want.clone(), Arc::downgrade(changed)));
         Ok(Repository { open, want, changed: Arc::clone(changed) })
     }

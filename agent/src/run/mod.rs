@@ -76,6 +76,7 @@ pub(crate) struct Shared {
 /// # Errors
 /// When the API server cannot be reached at the start, or an address cannot be bound.
 pub async fn run(options: Options) -> anyhow::Result<bool> {
+    let mut stop = stop_signal()?;
     let metrics = Arc::new(Metrics::default());
     if let Some(address) = options.listen {
         let what = format!("cannot listen on {address}; choose another address with --listen");
@@ -83,11 +84,14 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     }
     let client = client(&options).await?;
     let url = "cannot ask the API server for its kinds";
-    let cluster = Arc::new(Cluster::connect(client).await.context(url)?);
+    let cluster = tokio::select! {
+        cluster = Cluster::connect(client) => Arc::new(cluster.context(url)?),
+        // A closed channel is a stop too.
+        _ = stop.wait_for(|stop| *stop) => return Ok(!options.once),
+    };
     metrics.ready();
     let watches = Arc::new(Watches::new(Arc::clone(&cluster)));
     let shared = Arc::new(Shared { cluster, watches, repositories: Arc::default(), metrics, options });
-    let stop = stop_signal()?;
     match shared.options.source.clone() {
         Some(flags) => by_flags(shared, flags, stop).await,
         None => roots::serve(shared, stop).await.map(|()| true),
@@ -146,8 +150,9 @@ async fn by_flags(shared: Arc<Shared>, flags: Flags, mut stop: watch::Receiver<b
         resource_status: true,
         implicit_namespaces: true,
     };
-    let (control, orders) = mpsc::channel(4);
-    let sync = tokio::spawn(sync::run(shared, task, orders));
+    let once = shared.options.once;
+    let (control, mut orders) = mpsc::channel(4);
+    let sync = tokio::spawn(async move { sync::run(shared, task, &mut orders).await });
     let stopped = async move {
         // A closed channel is a stop too.
         let _ = stop.wait_for(|stop| *stop).await;
@@ -157,8 +162,10 @@ async fn by_flags(shared: Arc<Shared>, flags: Flags, mut stop: watch::Receiver<b
     };
     tokio::select! {
         ended = sync => Ok(match ended.context("the sync broke down")?? {
-            Ended::Synced | Ended::Stopped => true,
+            Ended::Synced => true,
             Ended::NotSynced => false,
+            // Told to stop before it was done is not done.
+            Ended::Stopped => !once,
         }),
         () = stopped => unreachable!("it never ends"),
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -52,7 +53,7 @@ async fn follow(shared: &Arc<Shared>, running: &mut BTreeMap<SyncId, Running>) {
     }
     while let Err(error) = await_condition(crds.clone(), CRD, conditions::is_crd_established()).await {
         tracing::warn!(%error, "cannot watch for the CRD {CRD}; trying again");
-        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
     }
     let syncs: Api<RootSync> = Api::namespaced(shared.cluster.client.clone(), CONTROLLER_NAMESPACE);
     let mut events = std::pin::pin!(watcher(syncs, Config::default()).default_backoff());
@@ -129,7 +130,8 @@ async fn update(shared: &Arc<Shared>, running: &mut BTreeMap<SyncId, Running>, o
         }
     };
     // Of another repository or directory it would be another state.
-    let same_source = status.sync.git_status.as_ref().is_some_and(|was| was.repo == shown(&git.repo) && was.dir == git.directory());
+    let same_source =
+        status.sync.git_status.as_ref().is_some_and(|was| was.repo == shown(&git.repo) && was.dir == git.directory());
     let last_in_force = Some(status.sync.commit.clone()).filter(|commit| same_source && !commit.is_empty());
     let overrides = object.spec.0.overrides();
     let task = SyncTask {
@@ -150,10 +152,24 @@ async fn update(shared: &Arc<Shared>, running: &mut BTreeMap<SyncId, Running>, o
     running.insert(id, Running { uid, generation, approved, orders, task });
 }
 
-async fn keep_running(shared: Arc<Shared>, id: SyncId, task: SyncTask, inbox: mpsc::Receiver<Control>) {
-    match sync::run(shared, task, inbox).await {
-        Ok(Ended::Stopped | Ended::Synced | Ended::NotSynced) => {}
-        Err(error) => tracing::error!(sync = %id, error = format!("{error:#}"), "the sync cannot run"),
+/// A sync that cannot run, for want of permissions say, says so and tries again.
+async fn keep_running(shared: Arc<Shared>, id: SyncId, task: SyncTask, mut inbox: mpsc::Receiver<Control>) {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        let error = match sync::run(Arc::clone(&shared), task.clone(), &mut inbox).await {
+            Ok(Ended::Stopped | Ended::Synced | Ended::NotSynced) => return,
+            Err(error) => error,
+        };
+        let finding = Finding::new(Code::ApiServer, format!("the sync cannot run: {error:#}"))
+            .hint("the agent tries again by itself; check its permissions if this stays");
+        if let Some(object) = &task.object {
+            refuse(&shared, &id, &object.uid, task.generation, &object.status, &finding).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            Some(Control::Stop) = inbox.recv() => return,
+        }
+        pause = (pause * 2).min(Duration::from_secs(60));
     }
 }
 

@@ -32,6 +32,7 @@ const IN_FLIGHT: usize = 20;
 const BACKLOG: usize = 1024;
 
 /// What a sync is made of.
+#[derive(Clone)]
 pub(super) struct SyncTask {
     pub(super) sync: SyncId,
     pub(super) git: GitSpec,
@@ -79,7 +80,7 @@ struct Performer {
 pub(super) async fn run(
     shared: Arc<Shared>,
     task: SyncTask,
-    mut orders: mpsc::Receiver<Control>,
+    orders: &mut mpsc::Receiver<Control>,
 ) -> anyhow::Result<Ended> {
     let git = GitStatus { repo: shown(&task.git.repo), ..task.git.status() };
     let about = About { git, generation: task.generation, reconciler: "nomos-agent".to_owned() };
@@ -126,7 +127,13 @@ pub(super) async fn run(
         reports,
         restore,
     };
-    let ended = drive(&mut state, &mut performer, &mut inbox, &mut orders).await;
+    let ended = tokio::select! {
+        ended = drive(&mut state, &mut performer, &mut inbox, orders) => ended,
+        Some(ended) = tasks.join_next() => {
+            ended.context("reading the source or writing the status broke down")?;
+            anyhow::bail!("reading the source or writing the status ended too early");
+        }
+    };
     let (done, told) = oneshot::channel();
     let _ = performer.reports.send(Message::Last(Box::new(state.last_report()), done));
     let patience = if matches!(ended, Ended::Stopped) { GRACE / 3 } else { Duration::from_secs(15) };
@@ -262,7 +269,8 @@ async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(mut ask: impl FnM
 /// Kinds of which objects of this sync exist, where no record tells: every kind is listed once.
 async fn kinds_in_use(shared: &Shared, sync: &SyncId) -> Result<BTreeSet<GroupKind>, ApiError> {
     let kinds = shared.cluster.kinds().into_iter().filter(|(_, served)| served.watchable);
-    let asked = kinds.map(|(kind, served)| async move { Ok(is_in_use(shared, sync, &served).await?.then_some(kind)) });
+    let asked = kinds
+        .map(|(kind, served)| async move { is_in_use(shared, sync, &served).await.map(|used| used.then_some(kind)) });
     let found: Vec<Option<GroupKind>> = futures::stream::iter(asked).buffer_unordered(8).try_collect().await?;
     Ok(found.into_iter().flatten().collect())
 }

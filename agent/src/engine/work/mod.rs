@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::queue::{Class, Place};
-use super::{Notice, Command, Event, Failure, ListItems, Listing, Retry, State};
+use super::{Command, Event, Failure, ListItems, Listing, Notice, Retry, State};
 use crate::finding::{Code, Finding, Resource};
 use crate::health::{Health, is_always_current};
 use crate::live::{Live, Observed, Owner};
@@ -145,7 +145,6 @@ impl Work {
         self.waiting.remove(id);
         self.failures.remove(id).is_some() | self.conflicts.remove(id).is_some()
     }
-
 }
 
 /// Whether deleting a Namespace or CRD deletes `other`. Of a CRD only its name is at hand, `<plural>.<group>`; a plural
@@ -499,7 +498,8 @@ impl State {
         if !id.is_namespace() && !id.is_crd() {
             return None;
         }
-        let moves = |other: &ObjectId, live: &Live| match decide(self.declared(other), Some(live), &self.settings.sync) {
+        let moves = |other: &ObjectId, live: &Live| match decide(self.declared(other), Some(live), &self.settings.sync)
+        {
             Action::Delete | Action::Abandon | Action::Wait => true,
             _ => matches!(self.declared(other), Declared::Object(_)),
         };
