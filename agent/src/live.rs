@@ -239,7 +239,6 @@ fn baseline(seen: &Observed, whole: &Object) -> Option<u64> {
     Some(ownership::digest_of_value(&ownership::project(&live, &entry.fields)))
 }
 
-/// Labels and annotations travel to objects that controllers make, so all of them have to agree.
 /// Who drifted it: whoever owns now what we lost, else whoever wrote last, for what was removed is nobody's. Times alone
 /// would not do: they are whole seconds.
 fn changed_by(seen: &Observed, declared: Option<&DeclaredObject>, lost: &[String]) -> Option<Box<str>> {
@@ -253,6 +252,7 @@ fn changed_by(seen: &Observed, declared: Option<&DeclaredObject>, lost: &[String
     taker.or(others.first()).map(|entry| entry.manager.as_str().into())
 }
 
+/// Labels and annotations travel to objects that controllers make, so all of them have to agree.
 fn owner(seen: &Observed, id: &ObjectId, sync: &SyncId) -> Owner {
     let managed = seen.annotation(annotation::MANAGED) == Some("enabled")
         && seen.annotation(annotation::RESOURCE_ID) == Some(&id.resource_id());

@@ -1,18 +1,19 @@
 //! Work on objects: decide, wait for dependencies, send, take in the outcome, try again.
 
 mod outcome;
+mod waits;
+mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::queue::{Class, Place};
-use super::{Command, Event, Failure, ListItems, Listing, Notice, Retry, State};
-use crate::finding::{Code, Finding, Resource};
+use super::{Command, Event, ListItems, State};
+use crate::finding::{Code, Finding};
 use crate::health::{Health, is_always_current};
-use crate::live::{Live, Observed, Owner};
+use crate::live::Live;
 use crate::object::{GroupKind, ObjectId};
 use crate::ownership::is_list_item;
-use crate::plan::order::namespace_of;
 use crate::plan::{Action, Cause, Declared, decide};
 
 /// Longest wait between two tries of one object.
@@ -147,124 +148,14 @@ impl Work {
     }
 }
 
-/// Whether deleting a Namespace or CRD deletes `other`. Of a CRD only its name is at hand, `<plural>.<group>`; a plural
-/// begins like its kind, but for the last letter.
-fn goes_with(other: &ObjectId, id: &ObjectId) -> bool {
-    if id.is_namespace() {
-        return other.namespace == id.name;
-    }
-    let Some((plural, group)) = id.name.split_once('.') else { return false };
-    let kind = other.kind.to_lowercase();
-    let stem = kind.get(..kind.len().saturating_sub(1)).unwrap_or(&kind);
-    other.group == group && plural.starts_with(stem)
-}
-
 /// Doubles from `base` with each try.
 fn backoff(base: Duration, tries: u32) -> Duration {
     base.saturating_mul(2_u32.saturating_pow(tries.min(16))).min(PATIENCE)
 }
 
 impl State {
-    // ---- what watches say ----
-
-    pub(super) fn listing_starts(&mut self, kind: GroupKind) {
-        self.unserved.remove(&kind);
-        let known = self.live.keys().filter(|id| id.group == kind.group && id.kind == kind.kind).cloned().collect();
-        self.listing.insert(kind, Listing { missing: known, newest: 0 });
-    }
-
-    pub(super) fn listed(&mut self, kind: &GroupKind, now: Instant) {
-        self.listed.insert(kind.clone());
-        if self.unlistable.remove(kind).is_some() {
-            self.report.status();
-        }
-        if !self.unserved.contains(kind) && self.blind.remove(kind) {
-            self.reconsider();
-        }
-        let Listing { missing, newest } = self.listing.remove(kind).unwrap_or_default();
-        for id in missing {
-            if let Some(in_flight) = self.work.in_flight.get_mut(&id) {
-                // Unless its outcome is newer.
-                in_flight.deferred.get_or_insert(Event::Gone(id, newest));
-                continue;
-            }
-            let newer = self.live.get(&id).is_some_and(|live| live.version > newest);
-            if newer && matches!(self.declared(&id), Declared::Object(_)) {
-                // It may have been written after the list was made.
-                self.queue.push(Place::of(Class::Repair, &id, &self.order), id);
-            } else {
-                self.gone(&id, u64::MAX, now);
-            }
-        }
-    }
-
-    /// Without the list nothing new can be put in force: what would have to be deleted is not known.
-    pub(super) fn unlistable(&mut self, kind: GroupKind, finding: Finding, out: &mut Vec<Command>) {
-        if self.unlistable.get(&kind) != Some(&finding) {
-            out.push(Command::Notice(Notice::Failed(finding.clone())));
-            self.unlistable.insert(kind, finding);
-            self.report.status();
-        }
-    }
-
-    pub(super) fn unserved(&mut self, kind: &GroupKind, now: Instant) {
-        self.listing_starts(kind.clone());
-        self.watched.remove(kind);
-        self.unserved.insert(kind.clone());
-        // Nothing of a kind that is not served exists, whatever its version.
-        self.listing.entry(kind.clone()).or_default().newest = u64::MAX;
-        self.listed(kind, now);
-    }
-
-    pub(super) fn seen(&mut self, id: ObjectId, seen: Box<Observed>, now: Instant) {
-        if let Some(listing) = self.listing.get_mut(&id.group_kind()) {
-            listing.missing.remove(&id);
-            listing.newest = listing.newest.max(seen.version());
-        }
-        if let Some(in_flight) = self.work.in_flight.get_mut(&id) {
-            in_flight.deferred = Some(Event::Seen(id, seen));
-            return;
-        }
-        let before = self.live.get(&id);
-        if before.is_some_and(|live| *live.uid == *seen.uid && seen.version() <= live.version) {
-            return;
-        }
-        let live = Live::observe(&seen, &id, &self.settings.sync, self.declared_form(&id).as_deref(), before);
-        self.readiness_may_have_changed(&id, now);
-        self.live.insert(id.clone(), live);
-        self.evaluate(&id, now);
-    }
-
-    pub(super) fn gone(&mut self, id: &ObjectId, version: u64, now: Instant) {
-        if let Some(in_flight) = self.work.in_flight.get_mut(id) {
-            in_flight.deferred = Some(Event::Gone(id.clone(), version));
-            return;
-        }
-        if self.live.get(id).is_none_or(|live| live.version > version) {
-            return;
-        }
-        self.live.remove(id);
-        self.report.resources();
-        match decide(self.declared(id), None, &self.settings.sync) {
-            Action::Nothing => self.drop_work(id),
-            _ => self.enqueue(Class::Repair, id.clone(), now),
-        }
-        self.unblock(id, now);
-    }
-
     fn declared(&self, id: &ObjectId) -> Declared<'_> {
         self.declared.as_ref().map_or(Declared::Absent, |set| Declared::of(set, id))
-    }
-
-    /// Readiness is in the object's status, which metadata does not show.
-    fn readiness_may_have_changed(&mut self, id: &ObjectId, now: Instant) {
-        if is_always_current(id) || !matches!(self.declared(id), Declared::Object(_)) || !self.live.contains_key(id) {
-            return;
-        }
-        if self.work.unread.insert(id.clone()) {
-            let wanted = self.work.blocked.contains_key(id);
-            self.work.retries.insert((if wanted { now } else { now + READINESS }, id.clone()));
-        }
     }
 
     // ---- decisions ----
@@ -447,76 +338,6 @@ impl State {
         *self.work.running.entry(place).or_default() += 1;
         self.work.in_flight.insert(id, InFlight { place, cause, deferred: None });
         out.push(command);
-    }
-
-    /// Whether something is still on its way: a short-lived failure, a Namespace that terminates, an object that waits
-    /// for one that has not failed.
-    pub(super) fn is_pending(&self) -> bool {
-        let work = &self.work;
-        !work.waiting.is_empty()
-            || work.failures.values().any(|trouble| !trouble.is_told())
-            || work.blocked.keys().any(|dependency| !self.has_failed(dependency))
-    }
-
-    /// Whether waiting for an object is in vain until somebody does something.
-    pub(super) fn has_failed(&self, id: &ObjectId) -> bool {
-        let told = self.work.failures.get(id).is_some_and(Trouble::is_told);
-        let sick = self.live.get(id).is_some_and(|live| matches!(live.health, Health::Failed(_)));
-        told || sick || self.work.conflicts.contains_key(id)
-    }
-
-    /// What an object still has to wait for.
-    fn unready(&self, id: &ObjectId) -> Option<ObjectId> {
-        if !matches!(self.declared(id), Declared::Object(_)) {
-            return None;
-        }
-        self.order.after(id).into_iter().find(|dependency| !self.is_ready(dependency))
-    }
-
-    fn is_ready(&self, id: &ObjectId) -> bool {
-        if self.work.foreign.contains(id) {
-            return true;
-        }
-        let Some(live) = self.live.get(id).filter(|live| !live.terminating) else { return false };
-        let declared = self.declared_form(id);
-        if live.owner != Owner::Us && declared.as_ref().is_some_and(|declared| declared.implicit) {
-            return true;
-        }
-        let as_declared = declared.is_none_or(|d| live.hash.as_deref() == Some(d.hash.as_str()));
-        as_declared && (id.is_namespace() || live.health == Health::Current || is_always_current(id))
-    }
-
-    /// The Namespace of an object, when it is ours and to be deleted.
-    fn doomed_namespace(&self, id: &ObjectId) -> Option<ObjectId> {
-        let namespace = namespace_of(id)?;
-        let live = self.live.get(&namespace)?;
-        (decide(self.declared(&namespace), Some(live), &self.settings.sync) == Action::Delete).then_some(namespace)
-    }
-
-    /// Something of ours that would go with a Namespace or CRD that is to be deleted: it goes before, or keeps it.
-    fn inhabitant(&self, id: &ObjectId) -> Option<&ObjectId> {
-        if !id.is_namespace() && !id.is_crd() {
-            return None;
-        }
-        let moves = |other: &ObjectId, live: &Live| match decide(self.declared(other), Some(live), &self.settings.sync)
-        {
-            Action::Delete | Action::Abandon | Action::Wait => true,
-            _ => matches!(self.declared(other), Declared::Object(_)),
-        };
-        self.inventory().find(|(other, live)| goes_with(other, id) && moves(other, live)).map(|(other, _)| other)
-    }
-
-    fn not_empty(&mut self, id: ObjectId, inhabitant: ObjectId, now: Instant, out: &mut Vec<Command>) {
-        if matches!(self.declared(&inhabitant), Declared::Object(_)) {
-            let message = format!("skipped delete of {id}: {inhabitant} is still declared in it");
-            let finding = Finding::new(Code::Applier, message)
-                .hint("remove the objects in the Namespace too, or declare the Namespace again")
-                .about(Resource::named(&id, "v1"));
-            let place = Place::of(Class::Prune, &id, &self.order);
-            self.failed(&id, Failure { finding, retry: Retry::Object }, place, now, out);
-        } else {
-            self.work.blocked.entry(inhabitant).or_default().insert(id);
-        }
     }
 
     /// Repairs a minute, when somebody is fighting us.
