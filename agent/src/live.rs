@@ -36,7 +36,7 @@ pub struct Observed {
 impl Observed {
     /// The metadata of a whole object.
     pub fn of(object: &Object) -> Self {
-        object.0.get("metadata").and_then(|metadata| serde_json::from_value(metadata.clone()).ok()).unwrap_or_default()
+        object.0.get("metadata").and_then(|metadata| Self::deserialize(metadata).ok()).unwrap_or_default()
     }
 
     /// `resourceVersion` as the ever-growing number that it is since Kubernetes 1.35 says so
@@ -235,8 +235,7 @@ fn missing(declared: &DeclaredObject, entry: &Entry) -> Box<[String]> {
 
 fn baseline(seen: &Observed, whole: &Object) -> Option<u64> {
     let entry = ownership::ours(&seen.managed_fields)?;
-    let live = Value::Object(whole.0.clone());
-    Some(ownership::digest_of_value(&ownership::project(&live, &entry.fields)))
+    Some(ownership::digest_of_value(&ownership::project_fields(&whole.0, &entry.fields)))
 }
 
 /// Who drifted it: whoever owns now what we lost, else whoever wrote last, for what was removed is nobody's. Times alone

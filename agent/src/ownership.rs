@@ -340,20 +340,24 @@ fn short(value: &Value) -> String {
 pub fn project(live: &Value, fields: &Map<String, Value>) -> Value {
     match live {
         _ if fields.is_empty() => live.clone(),
-        Value::Object(map) => map
-            .iter()
-            .filter_map(|(key, value)| {
-                let node = fields.get(&format!("f:{key}"))?.as_object()?;
-                Some((key.clone(), project(value, node)))
-            })
-            .collect::<Map<_, _>>()
-            .into(),
+        Value::Object(map) => project_fields(map, fields),
         Value::Array(items) => items
             .iter()
             .filter_map(|item| item_nodes(item, fields).next().map(|(_, node)| project(item, node)))
             .collect(),
         _ => live.clone(),
     }
+}
+
+/// The same of a map's fields.
+pub fn project_fields(live: &Map<String, Value>, fields: &Map<String, Value>) -> Value {
+    live.iter()
+        .filter_map(|(key, value)| {
+            let node = fields.get(&format!("f:{key}"))?.as_object()?;
+            Some((key.clone(), project(value, node)))
+        })
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 /// Declared fields whose live value is another: what admission or the server changed in our own apply, or what somebody

@@ -132,54 +132,71 @@ async fn tell(
     subscribers: &[Sender],
 ) -> bool {
     let mut heard = false;
-    let seen = match event {
-        WatchEvent::Init => None,
-        WatchEvent::InitDone => None,
-        WatchEvent::Apply(ref object) | WatchEvent::InitApply(ref object) | WatchEvent::Delete(ref object) => {
-            Some(observed(object))
-        }
+    let event = match event {
+        WatchEvent::Init => Told::Listing,
+        WatchEvent::InitDone => Told::Listed,
+        WatchEvent::Delete(object) => Told::Gone(observed(object)),
+        WatchEvent::Apply(object) | WatchEvent::InitApply(object) => Told::Seen(Box::new(observed(object))),
     };
-    for subscriber in subscribers {
-        let event = match (&event, &seen) {
-            (WatchEvent::Init, _) => Event::Listing(kind.clone()),
-            (WatchEvent::InitDone, _) => Event::Listed(kind.clone()),
-            (_, None) => continue,
-            (WatchEvent::Delete(_), Some(seen)) => Event::Gone(id(kind, namespaced, seen), seen.version()),
-            (_, Some(seen)) => Event::Seen(id(kind, namespaced, seen), Box::new(seen.clone())),
-        };
-        heard |= subscriber.send(event).await.is_ok();
+    let Some((last, others)) = subscribers.split_last() else { return false };
+    for subscriber in others {
+        heard |= subscriber.send(event.clone().event(kind, namespaced)).await.is_ok();
     }
-    heard
+    heard | last.send(event.event(kind, namespaced)).await.is_ok()
+}
+
+/// What a watch told, for one subscriber after the other.
+#[derive(Clone)]
+enum Told {
+    Listing,
+    Listed,
+    Seen(Box<Observed>),
+    Gone(Observed),
+}
+
+impl Told {
+    fn event(self, kind: &GroupKind, namespaced: bool) -> Event {
+        match self {
+            Self::Listing => Event::Listing(kind.clone()),
+            Self::Listed => Event::Listed(kind.clone()),
+            Self::Seen(seen) => Event::Seen(id(kind, namespaced, &seen), seen),
+            Self::Gone(seen) => Event::Gone(id(kind, namespaced, &seen), seen.version()),
+        }
+    }
 }
 
 fn id(kind: &GroupKind, namespaced: bool, seen: &Observed) -> ObjectId {
     ObjectId::new(kind, if namespaced { &seen.namespace } else { "" }, &seen.name)
 }
 
-fn observed(object: &PartialObjectMeta<DynamicObject>) -> Observed {
-    let metadata = &object.metadata;
-    let texts = |map: &Option<BTreeMap<String, String>>| {
-        map.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into())).collect()
+fn observed(object: PartialObjectMeta<DynamicObject>) -> Observed {
+    let metadata = object.metadata;
+    let texts = |map: Option<BTreeMap<String, String>>| {
+        map.into_iter().flatten().map(|(key, value)| (key, value.into())).collect()
     };
     Observed {
-        name: metadata.name.clone().unwrap_or_default(),
-        namespace: metadata.namespace.clone().unwrap_or_default(),
-        uid: metadata.uid.clone().unwrap_or_default(),
-        resource_version: metadata.resource_version.clone().unwrap_or_default(),
-        deletion_timestamp: metadata.deletion_timestamp.as_ref().map(|time| time.0.to_string()),
-        labels: texts(&metadata.labels),
-        annotations: texts(&metadata.annotations),
-        owner_references: metadata.owner_references.iter().flatten().map(|owner| owner.uid.clone().into()).collect(),
-        managed_fields: metadata.managed_fields.iter().flatten().map(entry).collect(),
+        name: metadata.name.unwrap_or_default(),
+        namespace: metadata.namespace.unwrap_or_default(),
+        uid: metadata.uid.unwrap_or_default(),
+        resource_version: metadata.resource_version.unwrap_or_default(),
+        deletion_timestamp: metadata.deletion_timestamp.map(|time| time.0.to_string()),
+        labels: texts(metadata.labels),
+        annotations: texts(metadata.annotations),
+        owner_references: metadata.owner_references.into_iter().flatten().map(|owner| owner.uid.into()).collect(),
+        managed_fields: metadata.managed_fields.into_iter().flatten().map(entry).collect(),
     }
 }
 
-fn entry(entry: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry) -> Entry {
+fn entry(entry: k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry) -> Entry {
+    let fields = match entry.fields_v1.map(|fields| fields.0) {
+        Some(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
     Entry {
-        manager: entry.manager.clone().unwrap_or_default(),
-        operation: entry.operation.clone().unwrap_or_default(),
-        subresource: entry.subresource.clone().unwrap_or_default(),
-        time: entry.time.as_ref().map(|time| time.0.to_string()).unwrap_or_default(),
-        fields: entry.fields_v1.as_ref().and_then(|fields| fields.0.as_object()).cloned().unwrap_or_default(),
+        manager: entry.manager.unwrap_or_default(),
+        operation: entry.operation.unwrap_or_default(),
+        subresource: entry.subresource.unwrap_or_default(),
+        time: entry.time.map(|time| time.0.to_string()).unwrap_or_default(),
+        fields,
     }
 }
