@@ -40,6 +40,12 @@ pub struct DeclaredObject {
     /// A Namespace that is only referenced: made when missing, left alone when it is somebody else's
     /// (repo-format §13.1).
     pub implicit: bool,
+    /// `mutation: ignore`: users may change it once it exists.
+    pub ignores_mutation: bool,
+    /// Value of the annotation `depends-on`.
+    pub depends_on: Option<Box<str>>,
+    /// Whether values are to be copied into it when it is applied.
+    pub mutates_at_apply: bool,
     /// The object as JSON text: a tenth of the memory of a tree of values.
     body: Box<str>,
     /// The same as the user wrote it, where that differs: with nulls and `stringData`.
@@ -77,7 +83,19 @@ impl DeclaredObject {
         } else {
             (text(&as_written), None)
         };
-        Self { id, version: object.version().to_owned(), hash: hash(&body), source, implicit: false, body, written }
+        let annotation = |key: &str| metadata.get("annotations")?.get(key)?.as_str();
+        Self {
+            id,
+            version: object.version().to_owned(),
+            hash: hash(&body),
+            source,
+            implicit: false,
+            ignores_mutation: annotation(annotation::MUTATION) == Some("ignore"),
+            depends_on: annotation(annotation::DEPENDS_ON).map(Into::into),
+            mutates_at_apply: annotation(annotation::APPLY_TIME_MUTATION).is_some(),
+            body,
+            written,
+        }
     }
 
     /// The object itself.
@@ -99,24 +117,13 @@ impl DeclaredObject {
         object
     }
 
-    /// An annotation of the object.
-    pub fn annotation(&self, key: &str) -> Option<String> {
-        // The text is searched first: most objects have none of the annotations that are asked for.
-        if !self.body.contains(key) {
-            return None;
-        }
-        self.body().annotation(key).map(str::to_owned)
-    }
-
-    /// Whether users may change it once it exists.
-    pub fn ignores_mutation(&self) -> bool {
-        self.annotation(annotation::MUTATION).is_some_and(|value| value == "ignore")
-    }
-
     /// The kind that this object defines, if it is a CRD.
     pub fn defined_kind(&self) -> Option<GroupKind> {
+        if !self.id.is_crd() {
+            return None;
+        }
         let body = self.body();
-        let spec = body.0.get("spec").filter(|_| self.id.is_crd())?;
+        let spec = body.0.get("spec")?;
         Some(GroupKind::new(spec.get("group")?.as_str()?, spec.get("names")?.get("kind")?.as_str()?))
     }
 

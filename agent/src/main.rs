@@ -13,9 +13,6 @@ use agent::run::{Flags, Options};
 use clap::{Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Keeps a cluster as a git repository declares it.
 ///
 /// Without --repo it serves every RootSync in the namespace config-management-system.

@@ -66,7 +66,10 @@ pub(crate) fn is_remembered() -> Result<()> {
     // The errors that the first agent wrote are taken away, so that the second has to say them itself; the commit in force
     // stays, which is what it goes on from.
     let namespace = cluster.get("/api/v1/namespaces/root-sync")?;
-    cluster.patch(&format!("{}/status", sync.path()), &json!({"status": {"source": null, "sync": {"errors": null, "errorSummary": null}}}))?;
+    cluster.patch(
+        &format!("{}/status", sync.path()),
+        &json!({"status": {"source": null, "sync": {"errors": null, "errorSummary": null}}}),
+    )?;
     let _second = agent(&cluster, &[])?;
     sync.await_error("2006")?;
     drift_is_corrected(&cluster, "root-sync")?;

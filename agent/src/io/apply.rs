@@ -39,12 +39,12 @@ async fn try_apply(
 ) -> Result<Outcome, ApiError> {
     let id = &declared.id;
     let path = cluster.path(id, &declared.version).await?;
-    if (declared.implicit || declared.ignores_mutation())
+    if (declared.implicit || declared.ignores_mutation)
         && let Some(owner) = owner(cluster, &path, stamp.sync, id).await?
     {
         match owner {
             // Its users may have changed it, and it may have lost our label so that no watch shows it.
-            _ if declared.ignores_mutation() => return try_annotate(cluster, stamp, declared, &path).await,
+            _ if declared.ignores_mutation => return try_annotate(cluster, stamp, declared, &path).await,
             Owner::Us => {}
             _ => return Ok(Outcome::Foreign),
         }

@@ -84,8 +84,8 @@ fn keep(declared: &DeclaredObject, live: &Live, sync: &SyncId) -> Action {
         _ if live.terminating => Action::Wait,
         Owner::Other(_) | Owner::Nobody if declared.implicit => Action::Nothing,
         Owner::Other(manager) if !may_take_over(sync, manager) => Action::Conflict(manager.clone()),
-        Owner::Us if declared.ignores_mutation() && current => Action::Nothing,
-        _ if declared.ignores_mutation() => Action::Annotate,
+        Owner::Us if declared.ignores_mutation && current => Action::Nothing,
+        _ if declared.ignores_mutation => Action::Annotate,
         owner => match &live.standing {
             Standing::Lost(_) if !live.applied && *owner != Owner::Us => Action::Apply(Cause::Adopted),
             Standing::Lost(paths) => Action::Apply(Cause::Drifted(paths.clone())),

@@ -83,7 +83,7 @@ pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
         } else if let Some(kind) = object.defined_kind() {
             order.crds.insert(kind, object.id.clone());
         }
-        if object.annotation(annotation::APPLY_TIME_MUTATION).is_some() {
+        if object.mutates_at_apply {
             let message = format!("{} of {} is not supported", annotation::APPLY_TIME_MUTATION, object.id);
             findings.push(
                 Finding::new(Code::Applier, message)
@@ -91,8 +91,8 @@ pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
                     .at(object.place()),
             );
         }
-        if let Some(text) = object.annotation(annotation::DEPENDS_ON) {
-            match named(object, &text, set) {
+        if let Some(text) = &object.depends_on {
+            match named(object, text, set) {
                 Ok(ids) => {
                     order.depends_on.insert(object.id.clone(), ids);
                 }
