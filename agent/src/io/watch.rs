@@ -135,7 +135,7 @@ async fn tell(
     let event = match event {
         WatchEvent::Init => Told::Listing,
         WatchEvent::InitDone => Told::Listed,
-        WatchEvent::Delete(object) => Told::Gone(observed(object)),
+        WatchEvent::Delete(object) => Told::Gone(Box::new(observed(object))),
         WatchEvent::Apply(object) | WatchEvent::InitApply(object) => Told::Seen(Box::new(observed(object))),
     };
     let Some((last, others)) = subscribers.split_last() else { return false };
@@ -151,7 +151,7 @@ enum Told {
     Listing,
     Listed,
     Seen(Box<Observed>),
-    Gone(Observed),
+    Gone(Box<Observed>),
 }
 
 impl Told {

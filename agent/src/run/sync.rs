@@ -283,7 +283,7 @@ async fn is_in_use(shared: &Shared, sync: &SyncId, served: &Served) -> Result<bo
     match list {
         Ok(list) => Ok(list["items"].as_array().is_some_and(|items| !items.is_empty())),
         // What cannot be listed is not ours to delete.
-        Err(error) if matches!(error.code(), 403 | 404 | 405) => Ok(false),
+        Err(error) if matches!(error.code(), 403..=405) => Ok(false),
         Err(error) => Err(error),
     }
 }
