@@ -1,0 +1,1 @@
+//! What a write makes of an object and of its `metadata.managedFields`.

@@ -1,0 +1,1 @@
+//! The types of objects, from published OpenAPI documents and from CustomResourceDefinitions.
