@@ -45,7 +45,7 @@ impl Health {
 /// Kinds that are current as soon as they exist and stay so: nothing about them needs to be read again.
 pub fn is_always_current(id: &ObjectId) -> bool {
     matches!(
-        (id.group.as_str(), id.kind.as_str()),
+        (id.group(), id.kind()),
         ("", "Namespace" | "ConfigMap" | "Secret" | "ServiceAccount" | "LimitRange" | "ResourceQuota" | "Endpoints")
             | (
                 "rbac.authorization.k8s.io"

@@ -47,7 +47,7 @@ impl Groups {
 
 /// An object's part of a ResourceGroup: its identity in spec and status, and its state.
 fn bytes(id: &ObjectId) -> usize {
-    2 * (id.group.len() + id.kind.len() + id.namespace.len() + id.name.len() + 50) + 150
+    2 * (id.group().len() + id.kind().len() + id.namespace().len() + id.name().len() + 50) + 150
 }
 
 /// Name of the ResourceGroup at a place: the sync's own, then with a part that no other sync's name has.
@@ -67,7 +67,7 @@ pub fn group_status(
     let failed: Vec<String> = resources
         .iter()
         .filter(|r| matches!(r.health, Health::Failed(_)))
-        .map(|r| format!("{}/{}/{}/{}", r.id.group, r.id.kind, r.id.namespace, r.id.name))
+        .map(|r| format!("{}/{}/{}/{}", r.id.group(), r.id.kind(), r.id.namespace(), r.id.name()))
         .collect();
     let condition = |kind: &str, status: &str, reason: &str, message: String| {
         let old = before.conditions.iter().find(|c| c.kind == kind && c.status == status);

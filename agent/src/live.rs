@@ -265,7 +265,7 @@ fn owner(seen: &Observed, id: &ObjectId, sync: &SyncId) -> Owner {
 fn on_removal(seen: &Observed, id: &ObjectId) -> OnRemoval {
     let detached = seen.annotation(annotation::DELETION) == Some("detach")
         || seen.annotation(annotation::ON_REMOVE) == Some("keep")
-        || (id.is_namespace() && SPECIAL_NAMESPACES.contains(&id.name.as_str()));
+        || (id.is_namespace() && SPECIAL_NAMESPACES.contains(&id.name()));
     match () {
         () if !seen.owner_references.is_empty() => OnRemoval::Leave,
         () if detached => OnRemoval::Abandon,

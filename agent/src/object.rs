@@ -1,6 +1,8 @@
 //! Kubernetes objects as values, and their names.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -33,51 +35,112 @@ impl fmt::Display for GroupKind {
 }
 
 /// What makes two manifests the same object: group, kind, namespace and name. The version does not.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ObjectId {
-    /// API group, empty for the core group.
-    pub group: String,
-    /// Kind in its singular, capitalised form.
-    pub kind: String,
-    /// Namespace, empty for cluster-scoped objects.
-    pub namespace: String,
-    /// `metadata.name`.
-    pub name: String,
+///
+/// Everything that knows of an object holds its identity, so clones share the text.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ObjectId(Arc<Names>);
+
+/// Group, kind, namespace and name, one after the other, and where the first three end.
+#[derive(PartialEq, Eq, Hash)]
+struct Names {
+    text: Box<str>,
+    ends: [usize; 3],
+}
+
+impl Ord for ObjectId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.parts().cmp(&other.parts()) }
+    }
+}
+
+impl PartialOrd for ObjectId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ObjectId").field(&self.parts()).finish()
+    }
 }
 
 impl ObjectId {
     /// The identity of `name` in `namespace` (empty: cluster-scoped).
     pub fn new(kind: &GroupKind, namespace: &str, name: &str) -> Self {
-        Self {
-            group: kind.group.clone(),
-            kind: kind.kind.clone(),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
+        Self::from_parts([&kind.group, &kind.kind, namespace, name])
+    }
+
+    /// The same of group, kind, namespace and name.
+    pub(crate) fn from_parts(parts: [&str; 4]) -> Self {
+        let [group, kind, namespace, _] = parts.map(str::len);
+        let ends = [group, group + kind, group + kind + namespace];
+        Self(Arc::new(Names { text: parts.concat().into(), ends }))
+    }
+
+    /// Group, kind, namespace and name.
+    fn parts(&self) -> [&str; 4] {
+        let Names { text, ends: [group, kind, namespace] } = &*self.0;
+        [&text[..*group], &text[*group..*kind], &text[*kind..*namespace], &text[*namespace..]]
+    }
+
+    /// API group, empty for the core group.
+    pub fn group(&self) -> &str {
+        &self.0.text[..self.0.ends[0]]
+    }
+
+    /// Kind in its singular, capitalised form.
+    pub fn kind(&self) -> &str {
+        &self.0.text[self.0.ends[0]..self.0.ends[1]]
+    }
+
+    /// Namespace, empty for cluster-scoped objects.
+    pub fn namespace(&self) -> &str {
+        &self.0.text[self.0.ends[1]..self.0.ends[2]]
+    }
+
+    /// `metadata.name`.
+    pub fn name(&self) -> &str {
+        &self.0.text[self.0.ends[2]..]
+    }
+
+    /// The same object in another namespace.
+    #[must_use]
+    pub fn in_namespace(&self, namespace: &str) -> Self {
+        if self.namespace() == namespace {
+            return self.clone();
         }
+        Self::from_parts([self.group(), self.kind(), namespace, self.name()])
     }
 
     /// The kind alone.
     pub fn group_kind(&self) -> GroupKind {
-        GroupKind::new(&self.group, &self.kind)
+        GroupKind::new(self.group(), self.kind())
+    }
+
+    /// Whether this names an object of `kind`.
+    pub fn is_of(&self, kind: &GroupKind) -> bool {
+        kind.is(self.group(), self.kind())
     }
 
     /// Whether this names a core `Namespace`.
     pub fn is_namespace(&self) -> bool {
-        self.group.is_empty() && self.kind == "Namespace"
+        self.group().is_empty() && self.kind() == "Namespace"
     }
 
     /// Whether this names a `CustomResourceDefinition`.
     pub fn is_crd(&self) -> bool {
-        self.group == "apiextensions.k8s.io" && self.kind == "CustomResourceDefinition"
+        self.group() == "apiextensions.k8s.io" && self.kind() == "CustomResourceDefinition"
     }
 
     /// Value of the annotation `configsync.gke.io/resource-id` (repo-format §12).
     pub fn resource_id(&self) -> String {
-        let kind = self.kind.to_lowercase();
-        if self.namespace.is_empty() {
-            format!("{}_{}_{}", self.group, kind, self.name)
+        let [group, kind, namespace, name] = self.parts();
+        let kind = kind.to_lowercase();
+        if namespace.is_empty() {
+            format!("{group}_{kind}_{name}")
         } else {
-            format!("{}_{}_{}_{}", self.group, kind, self.namespace, self.name)
+            format!("{group}_{kind}_{namespace}_{name}")
         }
     }
 }
@@ -85,14 +148,15 @@ impl ObjectId {
 /// `deployment.apps/web` or `deployment.apps/shop/web`, lower case kind as kubectl prints it.
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.kind.to_lowercase())?;
-        if !self.group.is_empty() {
-            write!(f, ".{}", self.group)?;
+        let [group, kind, namespace, name] = self.parts();
+        f.write_str(&kind.to_lowercase())?;
+        if !group.is_empty() {
+            write!(f, ".{group}")?;
         }
-        if !self.namespace.is_empty() {
-            write!(f, "/{}", self.namespace)?;
+        if !namespace.is_empty() {
+            write!(f, "/{namespace}")?;
         }
-        write!(f, "/{}", self.name)
+        write!(f, "/{name}")
     }
 }
 
@@ -147,12 +211,7 @@ impl Object {
 
     /// The object's identity.
     pub fn id(&self) -> ObjectId {
-        ObjectId {
-            group: self.group().to_owned(),
-            kind: self.kind().to_owned(),
-            namespace: self.namespace().to_owned(),
-            name: self.name().to_owned(),
-        }
+        ObjectId::from_parts([self.group(), self.kind(), self.namespace(), self.name()])
     }
 
     /// A field directly below `metadata`.

@@ -145,17 +145,11 @@ impl Draft {
     }
 
     pub(crate) fn namespace(&self) -> &str {
-        self.placed.as_deref().unwrap_or(&self.manifest.id.namespace)
+        self.placed.as_deref().unwrap_or(self.manifest.id.namespace())
     }
 
     pub(crate) fn id(&self) -> ObjectId {
-        let id = &self.manifest.id;
-        ObjectId {
-            group: id.group.clone(),
-            kind: id.kind.clone(),
-            namespace: self.namespace().to_owned(),
-            name: id.name.clone(),
-        }
+        self.manifest.id.in_namespace(self.namespace())
     }
 }
 
@@ -210,7 +204,7 @@ pub(crate) fn assign(drafts: &mut [Draft], kinds: &KindScopes, report_unknown: b
         }
     }
     for draft in drafts {
-        let (group, kind) = (&draft.manifest.id.group, &draft.manifest.id.kind);
+        let (group, kind) = (draft.manifest.id.group(), draft.manifest.id.kind());
         let own = declared.0.get(group).and_then(|kinds| kinds.get(kind)).copied();
         draft.scope = own.unwrap_or_else(|| kinds.get(group, kind));
         if draft.scope == Scope::Unknown && report_unknown {

@@ -301,7 +301,7 @@ impl World {
 
     fn apply(&mut self, declared: &DeclaredObject, commit: &str) -> Outcome {
         let namespace = ObjectId::new(&GroupKind::new("", "Namespace"), "", "ns");
-        if !declared.id.namespace.is_empty() && !self.live.contains_key(&namespace) {
+        if !declared.id.namespace().is_empty() && !self.live.contains_key(&namespace) {
             return failure(Retry::Soon);
         }
         let mut body = declared.applied(commit, "{}");
@@ -329,7 +329,7 @@ impl World {
     }
 
     fn delete(&mut self, id: &ObjectId, uid: &str, version: u64) -> Outcome {
-        assert_ne!(id.name, STRANGER, "a stranger's object is never deleted");
+        assert_ne!(id.name(), STRANGER, "a stranger's object is never deleted");
         let Some(object) = self.live.get(id) else { return Outcome::Absent(0) };
         let seen = Observed::of(object);
         if seen.uid != uid || seen.version() != version {

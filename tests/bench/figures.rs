@@ -93,7 +93,7 @@ async fn bare_loop(repository: &Repository) -> Result<f64> {
             let body = serde_json::to_vec(&object.applied("0123456789012345678901234567890123456789", context))?;
             let path = format!(
                 "/api/v1/namespaces/{NAMESPACE}/configmaps/{}?fieldManager=configsync.gke.io&force=true",
-                object.id.name
+                object.id.name()
             );
             let request = Request::patch(path).header("content-type", "application/apply-patch+yaml").body(body)?;
             client.request_text(request).await?;
@@ -116,7 +116,7 @@ fn declared(repository: &Repository) -> Result<Vec<Arc<DeclaredObject>>> {
         ..Settings::offline(SourceFormat::Unstructured)
     };
     let set = compile(&files, &settings).declared.context("the repository does not compile")?;
-    Ok(set.objects.into_values().filter(|object| object.id.kind == "ConfigMap").collect())
+    Ok(set.objects.into_values().filter(|object| object.id.kind() == "ConfigMap").collect())
 }
 
 /// When the first and the last of so many objects were live in this version.

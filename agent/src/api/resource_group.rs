@@ -49,15 +49,14 @@ pub struct ResourceId {
 
 impl From<&ObjectId> for ResourceId {
     fn from(id: &ObjectId) -> Self {
-        let ObjectId { group, kind, namespace, name } = id.clone();
+        let [group, kind, namespace, name] = [id.group(), id.kind(), id.namespace(), id.name()].map(str::to_owned);
         Self { group, kind, namespace, name }
     }
 }
 
 impl From<ResourceId> for ObjectId {
     fn from(id: ResourceId) -> Self {
-        let ResourceId { group, kind, namespace, name } = id;
-        Self { group, kind, namespace, name }
+        Self::from_parts([&id.group, &id.kind, &id.namespace, &id.name])
     }
 }
 
@@ -180,8 +179,7 @@ mod tests {
 
     #[test]
     fn identities_are_written_in_full() {
-        let id =
-            ObjectId { group: String::new(), kind: "Namespace".into(), namespace: String::new(), name: "a".into() };
+        let id = ObjectId::from_parts(["", "Namespace", "", "a"]);
         let status = ResourceStatus { id: ResourceId::from(&id), status: "Current".into(), ..Default::default() };
         let text = serde_json::to_string(&status).expect("plain data");
         assert_eq!(text, r#"{"group":"","kind":"Namespace","namespace":"","name":"a","status":"Current"}"#);

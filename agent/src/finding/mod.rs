@@ -77,11 +77,11 @@ impl Resource {
     /// The identity of an object of which only that is known.
     pub fn named(id: &ObjectId, version: &str) -> Self {
         Self {
-            group: id.group.clone(),
+            group: id.group().to_owned(),
             version: version.to_owned(),
-            kind: id.kind.clone(),
-            namespace: id.namespace.clone(),
-            name: id.name.clone(),
+            kind: id.kind().to_owned(),
+            namespace: id.namespace().to_owned(),
+            name: id.name().to_owned(),
         }
     }
 }

@@ -111,7 +111,7 @@ impl Cluster {
     /// Path of an object. `version` is used if it is served.
     pub async fn path(&self, id: &ObjectId, version: &str) -> Result<String, ApiError> {
         let served = self.served(&id.group_kind()).await?;
-        Ok(format!("{}/{}", collection(&served, version, &id.namespace), id.name))
+        Ok(format!("{}/{}", collection(&served, version, id.namespace()), id.name()))
     }
 
     /// One request with a JSON body, `{}`-less when empty.
@@ -191,7 +191,7 @@ impl ApiError {
     pub fn failure(&self, doing: &str, finding: impl FnOnce(Finding) -> Finding, id: &ObjectId) -> Failure {
         let (code, retry, hint) = self.meaning();
         // A message may quote what it refuses.
-        let secret = id.group.is_empty() && id.kind == "Secret";
+        let secret = id.group().is_empty() && id.kind() == "Secret";
         let found = match self {
             Self::Refused(status) if secret => {
                 let message = format!("failed to {doing} {id}: the API server refuses it (HTTP {})", status.code);

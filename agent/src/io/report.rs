@@ -321,9 +321,9 @@ impl Reporter {
         let note = format!("Drift corrected: {id}: {what}");
         let regarding = Regarding {
             api_version: body.api_version().to_owned(),
-            kind: id.kind.clone(),
-            namespace: id.namespace.clone(),
-            name: id.name.clone(),
+            kind: id.kind().to_owned(),
+            namespace: id.namespace().to_owned(),
+            name: id.name().to_owned(),
             uid: uid.clone(),
         };
         self.publish_about(&regarding, Severity::Normal, "DriftCorrected", &note).await;
@@ -334,8 +334,8 @@ impl Reporter {
         let served = self.cluster.served(&id.group_kind()).await.ok()?;
         let path = format!(
             "{}?fieldSelector=metadata.name%3D{}&resourceVersion={version}&resourceVersionMatch=Exact",
-            collection(&served, "", &id.namespace),
-            id.name
+            collection(&served, "", id.namespace()),
+            id.name()
         );
         let list: Value = self.cluster.request(Method::GET, &path, "application/json", Vec::new()).await.ok()?;
         serde_json::from_value(list["items"].as_array()?.first()?.clone()).ok()

@@ -37,7 +37,7 @@ const RANKS: [(&str, &str); 22] = [
 pub fn rank(id: &ObjectId) -> u32 {
     let at = RANKS
         .iter()
-        .position(|(group, kind)| *group == id.group && *kind == id.kind)
+        .position(|(group, kind)| *group == id.group() && *kind == id.kind())
         .or_else(|| RANKS.iter().position(|(group, _)| *group == "*"));
     at.and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)
 }
@@ -58,7 +58,7 @@ impl Order {
     /// declares them.
     pub fn after(&self, id: &ObjectId) -> Vec<ObjectId> {
         let crd = if self.crds.is_empty() { None } else { self.crds.get(&id.group_kind()).cloned() };
-        let namespace = namespace_of(id).filter(|namespace| self.namespaces.contains(&namespace.name));
+        let namespace = namespace_of(id).filter(|namespace| self.namespaces.contains(namespace.name()));
         let named = self.depends_on.get(id).into_iter().flatten().cloned();
         crd.into_iter().chain(namespace).chain(named).collect()
     }
@@ -67,7 +67,7 @@ impl Order {
     pub fn level(&self, id: &ObjectId) -> u32 {
         let waits = |id: &ObjectId| {
             (!self.crds.is_empty() && self.crds.contains_key(&id.group_kind()))
-                || self.namespaces.contains(&id.namespace)
+                || self.namespaces.contains(id.namespace())
         };
         self.levels.get(id).copied().unwrap_or_else(|| u32::from(waits(id)))
     }
@@ -79,7 +79,7 @@ pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
     let mut findings = Vec::new();
     for object in set.objects.values() {
         if object.id.is_namespace() {
-            order.namespaces.insert(object.id.name.clone());
+            order.namespaces.insert(object.id.name().to_owned());
         } else if let Some(kind) = object.defined_kind() {
             order.crds.insert(kind, object.id.clone());
         }
@@ -129,7 +129,7 @@ fn named(object: &DeclaredObject, text: &str, set: &DeclaredSet) -> Result<Vec<O
 
 /// The Namespace that an object lives in.
 pub fn namespace_of(id: &ObjectId) -> Option<ObjectId> {
-    (!id.namespace.is_empty()).then(|| ObjectId::new(&GroupKind::new("", "Namespace"), "", &id.namespace))
+    (!id.namespace().is_empty()).then(|| ObjectId::new(&GroupKind::new("", "Namespace"), "", id.namespace()))
 }
 
 /// Reads `group/namespaces/<ns>/<kind>/<name>` and `group/<kind>/<name>`, comma separated.
@@ -144,7 +144,7 @@ fn depends_on(text: &str) -> Result<Vec<ObjectId>, String> {
             [group, kind, name] => ObjectId::new(&GroupKind::new(group, kind), "", name),
             _ => return Err(format!("{reference:?} is no reference to an object")),
         };
-        if id.kind.is_empty() || id.name.is_empty() {
+        if id.kind().is_empty() || id.name().is_empty() {
             return Err(format!("{reference:?} names no object"));
         }
         if ids.contains(&id) {

@@ -8,14 +8,14 @@ use crate::tree;
 /// KNV1019, KNV1020, KNV1009
 pub(super) fn namespace_directory(manifest: &Manifest, findings: &mut Findings) {
     let directory = manifest.directory_name();
-    let (name, namespace) = (&manifest.id.name, &manifest.id.namespace);
+    let (name, namespace) = (manifest.id.name(), manifest.id.namespace());
     if manifest.is(Known::Namespace) {
         if directory == tree::ROOT {
             let message = format!("The Namespace `{}` lies in `{}/` itself.", name, tree::ROOT);
             let finding = Finding::new(Code::IllegalTopLevelNamespace, message);
             let hint = format!("Move the file to `{}/{}/`.", tree::ROOT, name);
             findings.push(finding.hint(hint).at(manifest.at_name()));
-        } else if *name != directory {
+        } else if name != directory {
             let message = format!("The Namespace in the directory `{directory}` must have that name, not `{}`.", name);
             let finding = Finding::new(Code::InvalidNamespaceName, message);
             let hint = format!("Rename the Namespace to `{directory}`, or its directory to `{}`.", name);
@@ -23,7 +23,7 @@ pub(super) fn namespace_directory(manifest: &Manifest, findings: &mut Findings) 
         }
         return;
     }
-    if !namespace.is_empty() && *namespace != directory {
+    if !namespace.is_empty() && namespace != directory {
         let message = format!("metadata.namespace is `{namespace}`, but the directory is `{directory}`.");
         let finding = Finding::new(Code::IllegalMetadataNamespaceDeclaration, message);
         let hint = format!("Remove metadata.namespace or set it to `{directory}`.");

@@ -24,13 +24,14 @@ pub(super) fn unique(drafts: &[Draft], _: &Settings, findings: &mut Findings) {
     for (id, drafts) in same {
         let (kind, count) = (id.group_kind(), drafts.len());
         let message = if id.is_namespace() {
-            format!("There are {count} Namespaces named `{}`.", id.name)
-        } else if id.namespace.is_empty() {
-            format!("There are {count} objects of the kind {kind} named `{}`.", id.name)
+            format!("There are {count} Namespaces named `{}`.", id.name())
+        } else if id.namespace().is_empty() {
+            format!("There are {count} objects of the kind {kind} named `{}`.", id.name())
         } else {
             format!(
                 "There are {count} objects of the kind {kind} named `{}` in the namespace `{}`.",
-                id.name, id.namespace
+                id.name(),
+                id.namespace()
             )
         };
         let finding = Finding::new(Code::NameCollision, message).hint("Rename or remove all but one.");
@@ -40,7 +41,7 @@ pub(super) fn unique(drafts: &[Draft], _: &Settings, findings: &mut Findings) {
 
 fn key(draft: &Draft) -> (&str, &str, &str, &str) {
     let id = &draft.manifest.id;
-    (draft.namespace(), &id.name, &id.kind, &id.group)
+    (draft.namespace(), id.name(), id.kind(), id.group())
 }
 
 /// Whether the object is declared `managed: disabled`.

@@ -7,13 +7,13 @@ use crate::parse::{Known, Manifest};
 
 /// KNV1031, KNV1036
 pub(super) fn name(manifest: &Manifest, findings: &mut Findings) {
-    let name = manifest.id.name.as_str();
+    let name = manifest.id.name();
     if name.is_empty() {
         let finding = Finding::new(Code::MissingObjectName, "The object has no name.");
         findings.push(finding.at(manifest.at_value(&["metadata"])));
         return;
     }
-    let (valid, rule) = if manifest.id.group == "rbac.authorization.k8s.io" {
+    let (valid, rule) = if manifest.id.group() == "rbac.authorization.k8s.io" {
         (is_path_segment(name), "It may be neither `.` nor `..` and contain neither `/` nor `%`.")
     } else {
         (
@@ -31,7 +31,7 @@ pub(super) fn name(manifest: &Manifest, findings: &mut Findings) {
 pub(super) fn namespace(manifest: &Manifest, findings: &mut Findings) {
     let id = &manifest.id;
     let is_namespace = manifest.is_any(Known::Namespace);
-    let (name, field) = if is_namespace { (id.name.as_str(), "name") } else { (id.namespace.as_str(), "namespace") };
+    let (name, field) = if is_namespace { (id.name(), "name") } else { (id.namespace(), "namespace") };
     if name.is_empty() {
         return;
     }

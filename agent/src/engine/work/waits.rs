@@ -88,10 +88,10 @@ impl State {
 /// begins like its kind, but for the last letter.
 fn goes_with(other: &ObjectId, id: &ObjectId) -> bool {
     if id.is_namespace() {
-        return other.namespace == id.name;
+        return other.namespace() == id.name();
     }
-    let Some((plural, group)) = id.name.split_once('.') else { return false };
-    let kind = other.kind.to_lowercase();
+    let Some((plural, group)) = id.name().split_once('.') else { return false };
+    let kind = other.kind().to_lowercase();
     let stem = kind.get(..kind.len().saturating_sub(1)).unwrap_or(&kind);
-    other.group == group && plural.starts_with(stem)
+    other.group() == group && plural.starts_with(stem)
 }

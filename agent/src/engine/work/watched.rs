@@ -14,7 +14,7 @@ use crate::plan::{Action, Declared, decide};
 impl State {
     pub(in crate::engine) fn listing_starts(&mut self, kind: GroupKind) {
         self.unserved.remove(&kind);
-        let known = self.live.keys().filter(|id| id.group == kind.group && id.kind == kind.kind).cloned().collect();
+        let known = self.live.keys().filter(|id| id.is_of(&kind)).cloned().collect();
         self.listing.insert(kind, Listing { missing: known, newest: 0 });
     }
 
@@ -76,6 +76,9 @@ impl State {
         }
         let live = Live::observe(&seen, &id, &self.settings.sync, self.declared_form(&id).as_deref(), before);
         self.readiness_may_have_changed(&id, now);
+        // One copy of an identity is enough.
+        let known = self.declared.as_ref().and_then(|set| set.objects.get_key_value(&id));
+        let id = known.map_or(id, |(known, _)| known.clone());
         self.live.insert(id.clone(), live);
         self.evaluate(&id, now);
     }
