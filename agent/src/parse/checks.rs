@@ -3,30 +3,40 @@
 use serde_json::{Map, Value};
 
 use super::Manifest;
-use super::yaml::Problem;
 use crate::finding::{Code, Finding};
 use crate::metadata::annotation;
 use crate::object::Object;
 
+/// Why a document is no object, and of which field.
+pub(super) struct NoObject {
+    pub(super) message: String,
+    pub(super) hint: &'static str,
+    pub(super) field: &'static [&'static str],
+}
+
 /// A document must be an object with a kind, and with an API version of at most two parts.
-pub(super) fn top_level(value: Value) -> Result<Object, Problem> {
-    let problem = |message: &str| Problem { message: message.to_owned(), at: 0 };
+pub(super) fn top_level(value: Value) -> Result<Object, NoObject> {
+    const NO_MANIFEST: &str =
+        "Every document is one object. Give the file another extension if it is no Kubernetes manifest.";
+    let wrong = |message: &str, hint, field| NoObject { message: message.to_owned(), hint, field };
     let Value::Object(map) = value else {
-        return Err(problem("a document must be an object with apiVersion, kind and metadata"));
+        return Err(wrong("a document must be an object with apiVersion, kind and metadata", NO_MANIFEST, &[]));
     };
     match map.get("kind") {
         Some(Value::String(kind)) if !kind.is_empty() => {}
-        None | Some(Value::Null | Value::String(_)) => return Err(problem("`kind` is missing")),
-        Some(_) => return Err(problem("`kind` must be a string")),
+        None | Some(Value::Null | Value::String(_)) => return Err(wrong("`kind` is missing", NO_MANIFEST, &["kind"])),
+        Some(_) => return Err(wrong("`kind` must be a string", "Put it in quotes.", &["kind"])),
     }
     match map.get("apiVersion") {
         Some(Value::String(version)) if version.matches('/').count() > 1 => {
-            Err(problem(&format!("apiVersion `{version}` has more than one slash")))
+            Err(wrong(&format!("apiVersion `{version}` has more than one slash"), API_VERSION, &["apiVersion"]))
         }
         None | Some(Value::Null | Value::String(_)) => Ok(Object(map)),
-        Some(_) => Err(problem("`apiVersion` must be a string")),
+        Some(_) => Err(wrong("`apiVersion` must be a string", "Put it in quotes.", &["apiVersion"])),
     }
 }
+
+const API_VERSION: &str = "Write it as `group/version`, or `v1` for core kinds.";
 
 /// Whether the object is only for other tools. Nothing is hidden when an annotation is no text: that is a finding.
 pub(super) fn is_local_config(object: &Object) -> bool {
@@ -59,7 +69,8 @@ fn identity(manifest: &Manifest) -> Option<Finding> {
     }
     if version.matches('/').count() > 1 {
         let message = format!("apiVersion `{version}` has more than one slash.");
-        return Some(Finding::new(Code::Resource, message).at(manifest.at_value(&["apiVersion"])));
+        let finding = Finding::new(Code::Resource, message).hint(API_VERSION);
+        return Some(finding.at(manifest.at_value(&["apiVersion"])));
     }
     None
 }
@@ -83,7 +94,8 @@ fn texts(manifest: &Manifest, field: &str) -> Option<Finding> {
         Some(Value::Object(map)) => map,
         Some(_) => {
             let finding = Finding::new(Code::Resource, format!("metadata.{field} must be a map."));
-            return Some(finding.at(manifest.at_value(&["metadata", field])));
+            let hint = "Write each as `key: value` on a line of its own.";
+            return Some(finding.hint(hint).at(manifest.at_value(&["metadata", field])));
         }
     };
     let bad: Vec<&String> = map.iter().filter(|(_, value)| !value.is_string()).map(|(key, _)| key).collect();

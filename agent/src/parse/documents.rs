@@ -29,9 +29,20 @@ impl Document {
         let at = self.start + at.min(self.end - self.start);
         let lines = content[self.start..at].iter().filter(|byte| **byte == b'\n').count();
         let line_start = content[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        let column = String::from_utf8_lossy(&content[line_start..at]).chars().count();
-        (self.line + lines as u32, column as u32 + 1)
+        (self.line + lines as u32, column(&content[line_start..at]))
     }
+
+    /// The same of a byte of which is known on which line of the document it is, counted from 0 and not the first, and where
+    /// that starts.
+    pub(super) fn on_line(&self, content: &[u8], line: usize, start: usize, at: usize) -> (u32, u32) {
+        let bytes = self.bytes(content);
+        (self.line + line as u32, column(&bytes[start..at.min(bytes.len())]))
+    }
+}
+
+/// The column, from 1, of what follows `before` on its line.
+fn column(before: &[u8]) -> u32 {
+    String::from_utf8_lossy(before).chars().count() as u32 + 1
 }
 
 /// The documents of a file. Those of blank lines and comments only are left out.
@@ -85,22 +96,40 @@ pub(super) fn decode(content: &[u8], document: &Document, extension: Extension) 
         return Err(problem("a document may not be longer than 16 MiB", 0));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| problem("it is not UTF-8", error.valid_up_to()))?;
-    if extension == Extension::Json || text.trim_start().starts_with('{') { json(text) } else { yaml::compose(text) }
+    if is_json(text, extension) { json(text) } else { yaml::compose(text) }
 }
 
-/// What to do about a document that is not readable.
-pub(super) fn hint(content: &[u8], document: &Document) -> Option<&'static str> {
+/// Whether a document is read as JSON, not as YAML.
+pub(super) fn is_json(text: &str, extension: Extension) -> bool {
+    extension == Extension::Json || text.trim_start().starts_with('{')
+}
+
+/// Byte position of the first line that is neither blank nor a comment.
+pub(super) fn first_text(document: &[u8]) -> usize {
+    let mut at = 0;
+    for line in document.split_inclusive(|byte| *byte == b'\n') {
+        let indent = line.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        if line.get(indent).is_some_and(|byte| *byte != b'#') {
+            return at + indent;
+        }
+        at += line.len();
+    }
+    0
+}
+
+/// What to do about a document that is not readable, by what it looks like.
+pub(super) fn hint(content: &[u8], document: &Document) -> &'static str {
     let text = String::from_utf8_lossy(document.bytes(content));
     if text.contains("{{") {
-        Some("This looks like a template. Render it first, or rename the file so that it does not end in .yaml.")
+        "This looks like a template. Render it first, or rename the file so that it does not end in .yaml."
     } else if text.contains("<<<<<<<") {
-        Some("This looks like an unresolved merge conflict.")
+        "This looks like an unresolved merge conflict."
     } else if text.trim_start().starts_with('{') {
-        Some("A document that starts with `{` is read as JSON, not as YAML.")
+        "A document that starts with `{` is read as JSON, not as YAML."
     } else if text.contains("\n\t") || text.starts_with('\t') {
-        Some("YAML is indented with spaces, not with tabs.")
+        "YAML is indented with spaces, not with tabs."
     } else {
-        None
+        "Reading stopped at this place; the mistake can also be on the lines before it."
     }
 }
 

@@ -1,104 +1,165 @@
-//! Where a field is in a document. Reads the document's events again, so that parsing need not keep positions.
+//! Where a field is in a document, also when it came there by an alias or a merge.
 
-use libyaml_safer::EventData;
+use super::outline::{Entry, Node, Outline, Part};
 
-use super::yaml::{Armour, Event, Events, Problem};
+/// Maps that are looked into for one field: merges of merges can be more than anybody wants to follow.
+const MAX_MAPS: usize = 1000;
 
-/// Larger documents (lists of many objects) are only located as a whole: a finding per item would read them over and over.
-const MAX_BYTES: usize = 128 << 10;
-
-/// Byte position of the deepest part of `path` that the document states: of its key or of its value.
-pub(super) fn field(document: &[u8], path: &[&str], key: bool) -> usize {
-    let Ok(text) = std::str::from_utf8(document) else { return 0 };
-    let start = first_text(document);
-    let mut found = Found { key: start, value: start, depth: 0 };
-    if document.len() <= MAX_BYTES {
-        let armour = Armour::new(text);
-        // A document that failed to parse is located as far as it goes.
-        let _: Result<(), Problem> = Events::new(&armour).and_then(|mut events| {
-            let root = events.next()?;
-            found = Found { key: root.at, value: root.at, depth: 0 };
-            walk(&mut events, &root, path, 1, &mut found)
-        });
+/// Byte position of the deepest part of `path` that the document states: of its key or of its value. What an alias brought is
+/// where its anchor is.
+pub(super) fn field(outline: &Outline, path: &[&str], key: bool) -> usize {
+    let Some(root) = outline.nodes.first() else { return 0 };
+    let (mut node, mut found, mut depth) = (root, (root.at, root.at), 0);
+    for step in path {
+        let Some((at, value)) = below(outline, target(outline, node), step) else { break };
+        (node, found, depth) = (value, (at, value.at), depth + 1);
     }
-    if key && found.depth == path.len() { found.key } else { found.value_or_key(path.len()) }
+    // The value of the field that was looked for, else the key of the last one above it.
+    if key || depth < path.len() { found.0 } else { found.1 }
 }
 
-struct Found {
-    key: usize,
-    value: usize,
-    depth: usize,
+/// The node that an alias stands for.
+fn target<'a>(outline: &'a Outline, mut node: &'a Node) -> &'a Node {
+    // An anchor is complete before its aliases: this goes up only.
+    while let Part::Alias(to) = node.part {
+        node = &outline.nodes[to];
+    }
+    node
 }
 
-/// Byte position of the first line that is neither blank nor a comment.
-pub(super) fn first_text(document: &[u8]) -> usize {
-    let mut at = 0;
-    for line in document.split_inclusive(|byte| *byte == b'\n') {
-        let indent = line.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-        if line.get(indent).is_some_and(|byte| *byte != b'#') {
-            return at + indent;
+/// Where the key is, and the value.
+fn below<'a>(outline: &'a Outline, node: &Node, step: &str) -> Option<(usize, &'a Node)> {
+    match &node.part {
+        Part::Map(entries) => entry(outline, entries, step, &mut 0),
+        Part::List(items) => {
+            let item = &outline.nodes[*items.get(step.parse::<usize>().ok()?)?];
+            Some((item.at, item))
         }
-        at += line.len();
-    }
-    0
-}
-
-impl Found {
-    /// The value when it is the field that was looked for, else the key of the field above it.
-    fn value_or_key(&self, wanted: usize) -> usize {
-        if self.depth == wanted { self.value } else { self.key }
+        Part::Leaf | Part::Alias(_) => None,
     }
 }
 
-/// Reads the whole node that starts with `node`, and notes what of `path` it states. Recursive in the length of the path.
-fn walk(events: &mut Events<'_>, node: &Event, path: &[&str], depth: usize, found: &mut Found) -> Result<(), Problem> {
-    let Some((step, rest)) = path.split_first() else { return skip(events, node) };
-    match node.data {
-        EventData::MappingStart { .. } => loop {
-            let key = events.next()?;
-            if matches!(key.data, EventData::MappingEnd) {
-                return Ok(());
-            }
-            let wanted = matches!(&key.data, EventData::Scalar { value, .. } if value == step);
-            skip(events, &key)?;
-            let value = events.next()?;
-            if wanted {
-                *found = Found { key: key.at, value: value.at, depth };
-                walk(events, &value, rest, depth + 1, found)?;
-            } else {
-                skip(events, &value)?;
-            }
-        },
-        EventData::SequenceStart { .. } => {
-            let wanted = step.parse().unwrap_or(usize::MAX);
-            for position in 0.. {
-                let item = events.next()?;
-                if matches!(item.data, EventData::SequenceEnd) {
-                    break;
-                }
-                if position == wanted {
-                    *found = Found { key: item.at, value: item.at, depth };
-                    walk(events, &item, rest, depth + 1, found)?;
-                } else {
-                    skip(events, &item)?;
-                }
-            }
-            Ok(())
-        }
-        _ => Ok(()),
+/// Of several that set the same key, merges included, the last one counts; in a list of merges the first.
+fn entry<'a>(outline: &'a Outline, entries: &[Entry], step: &str, looked: &mut usize) -> Option<(usize, &'a Node)> {
+    *looked += 1;
+    if *looked > MAX_MAPS {
+        return None;
     }
+    entries.iter().rev().find_map(|entry| match entry.key.as_deref() {
+        Some(key) => (key == step).then(|| (entry.at, &outline.nodes[entry.value])),
+        None => merged(outline, &outline.nodes[entry.value], step, looked),
+    })
 }
 
-/// Reads the rest of the node that starts with `node`.
-fn skip(events: &mut Events<'_>, node: &Event) -> Result<(), Problem> {
-    let change = |event: &Event| match event.data {
-        EventData::MappingStart { .. } | EventData::SequenceStart { .. } => 1,
-        EventData::MappingEnd | EventData::SequenceEnd => -1,
-        _ => 0,
+fn merged<'a>(outline: &'a Outline, node: &'a Node, step: &str, looked: &mut usize) -> Option<(usize, &'a Node)> {
+    let mut map = |node: &'a Node| match &target(outline, node).part {
+        Part::Map(entries) => entry(outline, entries, step, looked),
+        _ => None,
     };
-    let mut open = change(node);
-    while open > 0 {
-        open += change(&events.next()?);
+    match &target(outline, node).part {
+        Part::List(items) => items.iter().find_map(|item| map(&outline.nodes[*item])),
+        _ => map(node),
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The text of the document from where the field is.
+    fn at<'a>(document: &'a str, path: &str, key: bool) -> &'a str {
+        let outline = Outline::of(document.as_bytes(), document.starts_with('{'));
+        let path: Vec<&str> = path.split('.').filter(|step| !step.is_empty()).collect();
+        &document[field(&outline, &path, key)..]
+    }
+
+    fn starts(document: &str, fields: &[(&str, &str)]) {
+        for (path, expected) in fields {
+            let (path, key) = path.strip_suffix('?').map_or((*path, false), |path| (path, true));
+            let found = at(document, path, key);
+            assert!(found.starts_with(expected), "{path} of\n{document}\nis at\n{found}");
+        }
+    }
+
+    #[test]
+    fn keys_and_values_are_found() {
+        let document = "# c\na: 1\nb:\n  - x: 2\n  - &n !t y: {z: 3}\nb2: !!str 'q'\non: 4\na: 5\n";
+        starts(
+            document,
+            &[
+                ("", "a: 1"),
+                ("a", "5"),
+                ("a?", "a: 5"),
+                ("b.0.x", "2"),
+                ("b.1", "y: {"),
+                ("b.1.y.z", "3}"),
+                ("b.1.y.z?", "z: 3"),
+                ("b2", "'q'"),
+                ("true", "4"),
+                ("b.1.y.none", "y: {"),
+                ("b.7", "b:\n"),
+            ],
+        );
+    }
+
+    #[test]
+    fn aliases_and_merges_lead_to_their_anchors() {
+        let document = "\
+base: &base {a: 1, b: 2}
+other: &other
+  b: 3
+  c: 4
+name: &name web
+alias: *base
+merge: {b: 5, <<: *base}
+late: {<<: *base, b: 6}
+list: {<<: [*other, *base]}
+twice: {<<: {<<: *base, c: 7}}
+scalar: *name
+*name : 8
+";
+        starts(
+            document,
+            &[
+                ("alias", "*base"),
+                ("alias.a?", "a: 1"),
+                ("merge.b", "2}"),
+                ("merge.none", "merge"),
+                ("late.b", "6}"),
+                ("list.b", "3"),
+                ("list.a", "1,"),
+                ("twice.a", "1,"),
+                ("twice.c", "7}"),
+                ("scalar", "*name\n"),
+                ("web", "8"),
+            ],
+        );
+    }
+
+    #[test]
+    fn json_is_located_as_json() {
+        let document =
+            "{\n\t\"a\": {\"b\\u0063\": [1, \"x\\\\\\\"y\\ud83d\\ude00\", true]},\n\t\"d\": \"\\/\", \"e\": null}";
+        starts(
+            document,
+            &[("a.bc?", "\"b\\u0063"), ("a.bc.2", "true"), ("a.bc.1", "\"x"), ("d", "\"\\/"), ("e", "null")],
+        );
+    }
+
+    #[test]
+    fn what_is_broken_is_located_as_far_as_it_goes() {
+        starts("a: {b: 1}\nc: [2\nd: 3\n", &[("a.b", "1}"), ("c.0", "2")]);
+        starts("# c\n\n  %&\n", &[("a", "%&")]);
+        let nested = format!("a: {}", "[".repeat(100_000));
+        starts(&nested, &[("a.0.0", "[[[")]);
+    }
+
+    #[test]
+    fn merges_of_merges_are_bounded() {
+        let mut document = "a0: &a0 {x: 1}\n".to_owned();
+        for level in 1..200 {
+            document.push_str(&format!("a{level}: &a{level} {{<<: [*a{0}, *a{0}]}}\n", level - 1));
+        }
+        starts(&document, &[("a199.y", "a199")]);
+    }
 }

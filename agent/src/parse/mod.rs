@@ -7,11 +7,12 @@ mod checks;
 mod documents;
 mod known;
 mod locate;
+mod outline;
 mod scalar;
 pub mod shape;
 mod yaml;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
@@ -20,6 +21,7 @@ use crate::finding::{Code, Finding, Location, Place, Resource};
 use crate::object::{Object, ObjectId};
 use documents::Document;
 pub(crate) use known::Known;
+use outline::Outline;
 
 /// One file of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +58,8 @@ pub struct Manifest {
     document: Document,
     /// Positions in `items` that lead from the document to this object; empty unless it came in a list.
     items: Vec<usize>,
+    /// Shared by the objects of a list, so that findings about all of them read the document once.
+    outline: Option<Arc<OnceLock<Outline>>>,
 }
 
 /// Whether a file can hold manifests at all, by its path: other files need not be opened.
@@ -94,19 +98,22 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
         content: file.content.clone(),
         document: *document,
         items: Vec::new(),
+        outline: None,
     };
     let mut readable = Vec::new();
     for document in documents::split(&file.content, extension) {
-        let value = documents::decode(&file.content, &document, extension);
-        let hint = value.as_ref().err().and_then(|_| documents::hint(&file.content, &document));
-        match value.and_then(checks::top_level) {
-            Ok(object) if checks::is_local_config(&object) => {}
-            Ok(object) => readable.push(manifest(&document, object)),
+        let unreadable = |message: &str| Finding::new(Code::Path, format!("This file is not readable: {message}."));
+        let nameless = || manifest(&document, Object::default());
+        match documents::decode(&file.content, &document, extension).map(checks::top_level) {
+            Ok(Ok(object)) if checks::is_local_config(&object) => {}
+            Ok(Ok(object)) => readable.push(manifest(&document, object)),
+            Ok(Err(wrong)) => {
+                let finding = unreadable(&wrong.message).hint(wrong.hint);
+                parsed.findings.push(finding.at(nameless().at_value(wrong.field)));
+            }
             Err(problem) => {
-                let place = manifest(&document, Object::default()).at_byte(problem.at);
-                let mut finding = Finding::new(Code::Path, format!("This file is not readable: {}.", problem.message));
-                finding.hint = hint.map(str::to_owned);
-                parsed.findings.push(finding.at(place));
+                let finding = unreadable(&problem.message).hint(documents::hint(&file.content, &document));
+                parsed.findings.push(finding.at(nameless().at_byte(problem.at)));
             }
         }
     }
@@ -136,13 +143,16 @@ fn flatten(mut manifest: Manifest, parsed: &mut ParsedFile) -> bool {
             return true;
         }
     };
+    manifest.outline.get_or_insert_default();
     for (i, item) in items.into_iter().enumerate() {
         let mut path = manifest.items.clone();
         path.push(i);
         let mut item_manifest = Manifest { object: Object::default(), items: path, ..manifest.clone_origin() };
         let Value::Object(map) = item else {
             let message = format!("Item {i} of this list is no object.");
-            parsed.findings.push(Finding::new(Code::Undocumented, message).at(item_manifest.at_value(&[])));
+            let finding = Finding::new(Code::Undocumented, message);
+            let finding = finding.hint("Every item needs apiVersion, kind and metadata, or remove it.");
+            parsed.findings.push(finding.at(item_manifest.at_value(&[])));
             return false;
         };
         item_manifest.object = Object(map);
@@ -193,7 +203,7 @@ impl Manifest {
 
     /// Where the document that holds the object starts. Cheap.
     pub fn start(&self) -> Location {
-        self.location(locate::first_text(self.document.bytes(&self.content)))
+        self.location(documents::first_text(self.document.bytes(&self.content)))
     }
 
     /// The object at the value of `field`, or of the nearest field above it that the file states. List positions are
@@ -221,8 +231,22 @@ impl Manifest {
         let positions: Vec<String> = self.items.iter().map(usize::to_string).collect();
         let mut steps: Vec<&str> = positions.iter().flat_map(|position| ["items", position]).collect();
         steps.extend(field);
-        let at = locate::field(self.document.bytes(&self.content), &steps, key && !field.is_empty());
-        self.location(at)
+        let once = OnceLock::new();
+        let outline = self.outline.as_deref().unwrap_or(&once).get_or_init(|| self.outline());
+        let at = locate::field(outline, &steps, key && !field.is_empty());
+        match outline.line(at) {
+            (0, _) => self.location(at),
+            (line, start) => {
+                let (line, column) = self.document.on_line(&self.content, line, start, at);
+                Location { path: self.path.to_string(), line, column }
+            }
+        }
+    }
+
+    fn outline(&self) -> Outline {
+        let document = self.document.bytes(&self.content);
+        let text = std::str::from_utf8(document).unwrap_or_default();
+        Outline::of(document, extension(&self.path).is_some_and(|extension| documents::is_json(text, extension)))
     }
 
     fn at_byte(&self, at: usize) -> Place {
@@ -256,6 +280,7 @@ impl Manifest {
             content: self.content.clone(),
             document: self.document,
             items: Vec::new(),
+            outline: self.outline.clone(),
         }
     }
 }
@@ -326,6 +351,16 @@ mod tests {
         assert_eq!(at(manifest.at_value(&["metadata", "nope"])), (7, 3));
         assert_eq!(manifest.start().line, 2);
         assert_eq!(at(manifest.at_value(&[])), (5, 3));
+    }
+
+    #[test]
+    fn a_list_is_located_once_for_all_its_items() {
+        let items = 5000;
+        let item = "- {apiVersion: v1, kind: X, metadata: {name: a}, status: {x: 1}}\n";
+        let list = format!("apiVersion: v1\nkind: List\nitems:\n{}", item.repeat(items));
+        let findings = parsed("a.yaml", &list).findings;
+        let last = findings[items - 1].places[0].location.as_ref().map(|at| (at.line, at.column));
+        assert_eq!((findings.len(), last), (items, Some((items as u32 + 3, 50))));
     }
 
     proptest::proptest! {

@@ -54,14 +54,14 @@ impl<'a> Events<'a> {
     pub(super) fn next(&mut self) -> Result<Event, Problem> {
         let event = self.parser.parse().map_err(|error| {
             let at = error.problem_mark().map_or(0, |mark| mark.index as usize);
-            problem(&describe(&error), at)
+            problem(&describe(&error), self.armour.original(at))
         })?;
         let (at, end) = (event.start_mark.index as usize, event.end_mark.index as usize);
         let mut data = event.data;
         if let EventData::Scalar { value, style, .. } = &mut data {
             self.armour.restore(value, *style, at, end)?;
         }
-        Ok(Event { data, at })
+        Ok(Event { data, at: self.armour.original(at) })
     }
 }
 
@@ -83,6 +83,8 @@ fn describe(error: &libyaml_safer::Error) -> String {
 pub(super) struct Armour<'a> {
     text: Cow<'a, str>,
     hidden: Option<[char; 2]>,
+    /// Where tags are hidden: there the text is two bytes longer than it was.
+    tags: Vec<usize>,
     escaped_slash: bool,
     /// The final line break is ours.
     closed: bool,
@@ -95,7 +97,13 @@ impl<'a> Armour<'a> {
         let before_spaces = text.trim_end_matches(' ');
         let text = if ends_line(before_spaces) { before_spaces } else { text };
         let closed = !ends_line(text);
-        let mut armour = Self { text: Cow::Borrowed(text), hidden: None, escaped_slash: text.contains("\\/"), closed };
+        let mut armour = Self {
+            text: Cow::Borrowed(text),
+            hidden: None,
+            tags: Vec::new(),
+            escaped_slash: text.contains("\\/"),
+            closed,
+        };
         if text.contains('\u{feff}') || text.match_indices('!').any(|(at, _)| tag_before_comma(&text[at..])) {
             armour.hide(text);
         }
@@ -113,15 +121,22 @@ impl<'a> Armour<'a> {
             '!' if tag_before_comma(&text[at..]) => hidden[1],
             c => c,
         };
-        self.text = Cow::Owned(text.char_indices().map(hide).collect());
+        let armoured: String = text.char_indices().map(hide).collect();
+        self.tags = armoured.match_indices(hidden[1]).map(|(at, _)| at).collect();
+        self.text = Cow::Owned(armoured);
         self.hidden = Some(hidden);
+    }
+
+    /// The byte of the original text that is this byte of the armoured one.
+    fn original(&self, at: usize) -> usize {
+        at - 2 * self.tags.partition_point(|tag| *tag < at)
     }
 
     /// Makes a scalar what it would have been without armour.
     fn restore(&self, value: &mut String, style: ScalarStyle, start: usize, end: usize) -> Result<(), Problem> {
         if let Some(hidden) = self.hidden {
             if style == ScalarStyle::Plain && value.starts_with(hidden[1]) {
-                return Err(problem("a tag must be followed by white space", start));
+                return Err(problem("a tag must be followed by white space", self.original(start)));
             }
             if value.contains(hidden) {
                 for (hidden, original) in hidden.into_iter().zip(ORIGINAL) {
@@ -130,7 +145,7 @@ impl<'a> Armour<'a> {
             }
         }
         if self.escaped_slash && style == ScalarStyle::DoubleQuoted && escapes_slash(&self.text[start..end]) {
-            return Err(problem("`\\/` is no escape sequence of YAML", start));
+            return Err(problem("`\\/` is no escape sequence of YAML", self.original(start)));
         }
         let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
         if self.closed && block && end == self.text.len() && value.ends_with('\n') {
@@ -269,7 +284,7 @@ impl Composer {
         anchor: Option<String>,
         at: usize,
     ) -> Result<Option<Value>, Problem> {
-        let merge = text == "<<" && (plain || tag == Some("tag:yaml.org,2002:merge"));
+        let merge = is_merge(&text, tag, plain);
         let scalar = resolve(text, tag, plain, at)?;
         if let (Some(anchor), Some(value)) = (anchor, scalar::value(scalar.clone())) {
             self.anchors.insert(anchor, (value, 1));
@@ -334,7 +349,13 @@ impl Composer {
     }
 }
 
-fn resolve(text: String, tag: Option<&str>, plain: bool, at: usize) -> Result<Scalar, Problem> {
+/// Whether a key merges what follows it into its map.
+pub(super) fn is_merge(text: &str, tag: Option<&str>, plain: bool) -> bool {
+    text == "<<" && (plain || tag == Some("tag:yaml.org,2002:merge"))
+}
+
+/// What a scalar means.
+pub(super) fn resolve(text: String, tag: Option<&str>, plain: bool, at: usize) -> Result<Scalar, Problem> {
     match tag {
         Some(tag) if tag != "!" => scalar::tagged(tag, &text).map_err(|message| problem(&message, at)),
         None if plain => Ok(scalar::plain(&text)),
