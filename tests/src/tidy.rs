@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use agent::finding::Code;
+
 /// What a file may have in lines, without its tests. Beyond it does two things.
 const LINES: usize = 500;
 
@@ -27,6 +29,19 @@ const EDGE: [&str; 3] = ["io", "run", "main"];
 
 /// Files of `nomos-cli/src/commands` that are no command.
 const NO_COMMANDS: [&str; 2] = ["mod", "left_out"];
+
+/// Codes that no repository alone can give, so that there is no case for them.
+const NO_CASE: &[(&[u16], &str)] = &[
+    (&[1031], "a manifest without a name is KNV2010 before this rule sees it"),
+    (&[1060], "two syncs are needed"),
+    (&[1061], "a RootSync or RepoSync on a cluster is needed"),
+    (&[1067], "the schemas of a cluster are needed"),
+    (&[1068], "the program kustomize is needed"),
+    (
+        &[2002, 2003, 2004, 2005, 2006, 2008, 2009, 2013, 2014, 2015, 2016, 2017],
+        "a cluster, a repository or a disk fails",
+    ),
+];
 
 struct File {
     /// Below the repository's root.
@@ -189,6 +204,23 @@ fn one_file_per_command() {
         .filter(|name| !NO_COMMANDS.contains(&name.as_str()))
         .collect();
     assert_eq!(commands, files);
+}
+
+#[test]
+fn every_code_of_a_repository_has_a_case() {
+    let excused: BTreeSet<u16> = NO_CASE.iter().flat_map(|(codes, _)| codes.iter().copied()).collect();
+    let mut shown = BTreeSet::new();
+    for case in fs::read_dir(root().join("tests/cases")).expect("the cases") {
+        let expected = case.expect("a case").path().join("expected.txt");
+        let text = fs::read_to_string(&expected).unwrap_or_default();
+        let codes = text.lines().filter_map(|line| line.trim_start().strip_prefix("KNV")?.get(..4)?.parse().ok());
+        shown.extend(codes.collect::<Vec<u16>>());
+    }
+    let all: BTreeSet<u16> = Code::ALL.iter().map(|code| code.number()).collect();
+    let without = all.iter().filter(|code| !shown.contains(code) && !excused.contains(code));
+    let needless = excused.iter().filter(|code| shown.contains(code) || !all.contains(code));
+    let without = without.map(|code| format!("KNV{code} has no directory below tests/cases"));
+    none(without.chain(needless.map(|code| format!("KNV{code} needs no excuse"))));
 }
 
 #[test]
