@@ -39,31 +39,32 @@ impl KindScopes {
 
     /// Reads the output of `kubectl api-resources`. A finding (KNV1064) when it is malformed.
     pub fn from_api_resources(path: &str, text: &str) -> Result<Self, Finding> {
-        let malformed = |line: usize, message: String| {
-            let location = Location { path: path.to_owned(), line: line as u32, column: 0 };
+        let malformed = |line: usize, before: &str, message: String| {
+            let column = before.chars().count() as u32 + 1;
+            let location = Location { path: path.to_owned(), line: line as u32, column };
             Finding::new(Code::InvalidAPIResources, message)
                 .hint(format!("Write it again with: kubectl api-resources > {path}"))
                 .at(Place { location: Some(location), resource: None })
         };
         let mut lines = text.lines().enumerate();
         let column = lines.next().and_then(|(_, header)| header.find("APIVERSION"));
-        let column = column.ok_or_else(|| malformed(1, "The first line has no column APIVERSION.".to_owned()))?;
+        let column = column.ok_or_else(|| malformed(1, "", "The first line has no column APIVERSION.".to_owned()))?;
         let mut scopes = Self::default();
         for (i, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-            let row = || -> Option<(&str, &str, &str)> {
+            let row = || -> Option<(&str, &str, &str, &str)> {
                 let version = line.get(column..)?.split_whitespace().next()?;
-                let mut fields = line.split_whitespace().rev();
-                let (kind, namespaced) = (fields.next()?, fields.next()?);
-                Some((version, namespaced, kind))
+                let (rest, kind) = last_word(line)?;
+                let (rest, namespaced) = last_word(rest)?;
+                Some((version, rest, namespaced, kind))
             };
-            let (version, namespaced, kind) =
-                row().ok_or_else(|| malformed(i + 1, "This line is too short.".to_owned()))?;
+            let (version, before, namespaced, kind) =
+                row().ok_or_else(|| malformed(i + 1, "", "This line is too short.".to_owned()))?;
             let scope = match namespaced {
                 "true" => Scope::Namespaced,
                 "false" => Scope::Cluster,
                 other => {
                     let message = format!("Column NAMESPACED is `{other}`, neither true nor false.");
-                    return Err(malformed(i + 1, message));
+                    return Err(malformed(i + 1, before, message));
                 }
             };
             let group = version.split_once('/').filter(|(_, version)| !version.contains('/'));
@@ -71,6 +72,13 @@ impl KindScopes {
         }
         Ok(scopes)
     }
+}
+
+/// What is before the last word of a line, and that word.
+fn last_word(line: &str) -> Option<(&str, &str)> {
+    let word = line.split_whitespace().next_back()?;
+    let rest = line.trim_end().strip_suffix(word)?;
+    Some((rest, word))
 }
 
 /// Group, namespaced kinds, cluster-scoped kinds.
@@ -168,17 +176,18 @@ pub(crate) fn crd(manifest: &Manifest) -> Option<Result<Crd<'_>, Finding>> {
     if !manifest.is_any(Known::CustomResourceDefinition) {
         return None;
     }
-    let malformed = |message: String, field: &[&str]| {
+    let malformed = |message: String, hint: &str, field: &[&str]| {
         let finding =
             Finding::new(Code::MalformedCRD, format!("This CustomResourceDefinition is malformed: {message}."));
-        Some(Err(finding.at(manifest.at_value(field))))
+        Some(Err(finding.hint(hint).at(manifest.at_value(field))))
     };
     if !manifest.is(Known::CustomResourceDefinition) {
         let message = format!("apiextensions.k8s.io has no version {}", object.version());
-        return malformed(message, &["apiVersion"]);
+        return malformed(message, "Set apiVersion to `apiextensions.k8s.io/v1`.", &["apiVersion"]);
     }
     if let Some(mismatch) = shape::mismatch(object, &shape::CRD) {
-        return malformed(mismatch.message(), &mismatch.steps());
+        let hint = "Correct the field: nothing is converted, and one that is malformed makes the whole kind unknown.";
+        return malformed(mismatch.message(), hint, &mismatch.steps());
     }
     let spec = object.0.get("spec").unwrap_or(&Value::Null);
     let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use agent::compile::{Compiled, NamespaceStrategy, RepoScope, Settings, SourceFormat, clusters, compile};
 use agent::declared::{DeclaredObject, hydrated};
-use agent::finding::{Finding, Place};
+use agent::finding::{Code, Finding, Place};
 use agent::metadata::{SyncId, SyncKind};
 use agent::object::GroupKind;
 use agent::parse::{ParsedFile, SourceFile, parse};
@@ -85,12 +85,23 @@ fn check(directory: &Path, bless: bool) -> Option<String> {
         let reversed: Vec<Arc<ParsedFile>> = files.iter().rev().cloned().collect();
         let again = compile(&reversed, &case.settings(&repo, &cluster));
         assert_eq!(compiled.findings, again.findings, "the order of files matters in {}", directory.display());
+        compiled.findings.iter().for_each(complete);
         findings.push_str(&format!("{cluster}:\n{}", listed(&compiled.findings)));
         objects.push_str(&show(&compiled, &cluster, &case));
     }
     let expectations = [("expected.txt", findings), ("hydrated.yaml", objects)];
     let different = expectations.iter().filter_map(|(name, is)| compare(&directory.join(name), is, bless));
     Some(different.collect::<String>()).filter(|different| !different.is_empty())
+}
+
+/// What every finding must tell: what to do, and where the offending text is.
+fn complete(finding: &Finding) {
+    let hint = finding.hint.as_deref().unwrap_or_default();
+    assert!(hint.ends_with(['.', '`']) || hint.contains(": "), "no hint: {finding:?}");
+    // What is missing is nowhere, and what is too much is everywhere.
+    let nowhere = [Code::MissingRepo, Code::MaxObjectCount].contains(&finding.code);
+    let mut locations = finding.places.iter().filter_map(|place| place.location.as_ref());
+    assert!(nowhere || locations.any(|at| at.line > 0 && at.column > 0), "no place: {finding:?}");
 }
 
 fn collect(root: &Path, directory: &Path, files: &mut Vec<Arc<ParsedFile>>) {

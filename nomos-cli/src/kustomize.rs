@@ -41,5 +41,6 @@ fn rendered(program: &str, command: &str, output: Output) -> Result<SourceFile, 
     }
     let words = String::from_utf8_lossy(&output.stderr);
     let message = format!("{program} {command} failed: {}", words.trim());
-    Err(Finding::new(Code::ActionableHydration, message))
+    let hint = format!("Run {program} {command} in that directory and correct what it says.");
+    Err(Finding::new(Code::ActionableHydration, message).hint(hint))
 }

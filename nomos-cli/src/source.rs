@@ -205,7 +205,8 @@ fn api_resources(root: &Path) -> Result<KindScopes, Finding> {
         Ok(Some(file)) => KindScopes::from_api_resources(&file.path, &String::from_utf8_lossy(&file.content)),
         Err(error) => {
             let message = format!("api-resources.txt cannot be read: {error}");
-            Err(Finding::new(Code::InvalidAPIResources, message).at_path("api-resources.txt"))
+            let hint = "Write it again with: kubectl api-resources > api-resources.txt";
+            Err(Finding::new(Code::InvalidAPIResources, message).hint(hint).at_path("api-resources.txt"))
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::finding::{Code, Finding};
 use crate::parse::Known;
 use crate::scope::Draft;
-use crate::tree::{self, Node, ROOT, Tree, ancestors, base};
+use crate::tree::{self, ROOT, Tree, ancestors, base};
 use crate::validate::{Modes, modes};
 
 /// Puts objects into the namespace that their directory names. Only for manifests whose directory has the name of a Namespace
@@ -41,7 +41,7 @@ pub(crate) fn copy_down(tree: &Tree) -> (Vec<Inhabited>, Vec<Finding>) {
     let mut inhabited = Vec::new();
     for (directory, node) in &tree.nodes {
         if let Some(parent) = tree::parent(directory).filter(|parent| tree.is_namespace(parent)) {
-            findings.push(below_namespace(directory, parent, node));
+            findings.push(below_namespace(tree, directory, parent));
         }
         if tree.is_below_namespace(directory) {
             continue;
@@ -61,27 +61,28 @@ pub(crate) fn copy_down(tree: &Tree) -> (Vec<Inhabited>, Vec<Finding>) {
     (inhabited, findings)
 }
 
-fn below_namespace(directory: &str, parent: &str, node: &Node) -> Finding {
+fn below_namespace(tree: &Tree, directory: &str, parent: &str) -> Finding {
     let message = format!("`{}` is a directory below the Namespace `{}`.", base(directory), base(parent));
     let mut finding = Finding::new(Code::IllegalNamespaceSubdirectory, message)
         .hint("A directory that holds a Namespace may have no directories with objects below it. Move them.")
         .at_path(format!("{directory}/"))
         .at_path(format!("{parent}/"));
-    if let Some(first) = node.objects.first().or(node.namespaces.first()) {
-        finding = finding.at(first.manifest.at_name());
+    let nodes = tree.nodes.iter().filter(|(below, _)| tree::contains(directory, below));
+    let first = nodes.flat_map(|(_, node)| node.objects.iter().chain(&node.namespaces)).next();
+    let namespace = tree.nodes.get(parent).and_then(|node| node.namespaces.first());
+    for draft in first.into_iter().chain(namespace) {
+        finding = finding.at(draft.manifest.at_name());
     }
     finding
 }
 
-fn not_inherited(draft: &Draft, modes: &Modes) -> Option<Finding> {
+fn not_inherited(draft: &Draft, modes: &Modes<'_>) -> Option<Finding> {
     let object = draft.object();
     let kind = object.group_kind();
-    if modes.get(&kind)? != "none" {
-        return None;
-    }
+    let mode = modes.get(&kind).filter(|mode| mode.text == "none")?;
     let message =
         format!("{kind} `{}` is in an abstract directory, but its kind has `hierarchyMode: none`.", object.name());
     let finding = Finding::new(Code::IllegalAbstractNamespaceObjectKind, message);
     let hint = "Move it to the directory of a Namespace, or change the HierarchyConfig.";
-    Some(finding.hint(hint).at(draft.manifest.at_name()))
+    Some(finding.hint(hint).at(draft.manifest.at_name()).at(mode.place()))
 }

@@ -145,7 +145,7 @@ fn read_bounded(path: &Path) -> io::Result<Result<Arc<[u8]>, u64>> {
 }
 
 fn unreadable(path: &str, error: &io::Error) -> Finding {
-    Finding::new(Code::Path, format!("{path} cannot be read: {error}")).at_path(path)
+    Finding::new(Code::Path, format!("{path} cannot be read: {error}")).hint("Check its permissions.").at_path(path)
 }
 
 #[cfg(test)]

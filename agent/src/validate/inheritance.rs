@@ -1,17 +1,31 @@
 //! HierarchyConfigs, and what abstract directories may hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::{Findings, malformed};
-use crate::finding::{Code, Finding};
+use crate::finding::{Code, Finding, Place};
 use crate::object::GroupKind;
 use crate::parse::{Manifest, shape};
 use crate::tree::{Tree, base};
 
-/// Kinds that are not inherited as by default, by what their `hierarchyMode` says.
-pub(crate) type Modes = BTreeMap<GroupKind, String>;
+/// What HierarchyConfigs say about kinds.
+pub(crate) type Modes<'a> = BTreeMap<GroupKind, Mode<'a>>;
+
+/// A `hierarchyMode`, and the entry that states it.
+pub(crate) struct Mode<'a> {
+    pub(crate) text: &'a str,
+    config: &'a Manifest,
+    position: String,
+}
+
+impl Mode<'_> {
+    /// Where it is stated.
+    pub(crate) fn place(&self) -> Place {
+        self.config.at_value(&["spec", "resources", &self.position, "hierarchyMode"])
+    }
+}
 
 /// One entry of `spec.resources` of a HierarchyConfig.
 struct Entry<'a> {
@@ -32,19 +46,25 @@ fn entries(config: &Manifest) -> impl Iterator<Item = Entry<'_>> {
 }
 
 /// The modes of all kinds that any HierarchyConfig names. Later entries override earlier ones.
-pub(crate) fn modes(tree: &Tree) -> Modes {
+pub(crate) fn modes(tree: &Tree) -> Modes<'_> {
     let mut modes = Modes::new();
-    for entry in tree.configs.iter().flat_map(|config| entries(config)) {
+    for (config, entry) in tree.configs.iter().flat_map(|config| entries(config).map(move |entry| (config, entry))) {
         for kind in &entry.kinds {
-            modes.insert(GroupKind::new(entry.group, kind), entry.mode.to_owned());
+            let mode = Mode { text: entry.mode, config, position: entry.position.clone() };
+            modes.insert(GroupKind::new(entry.group, kind), mode);
         }
     }
     modes
 }
 
+/// An object of each kind under `cluster/`.
+type ClusterScoped<'a> = BTreeMap<GroupKind, &'a Manifest>;
+
 /// KNV1006, KNV1041, KNV1046, KNV1042
 pub(super) fn configs(tree: &Tree, findings: &mut Findings) {
-    let cluster_scoped: BTreeSet<GroupKind> = tree.cluster.iter().map(|draft| draft.object().group_kind()).collect();
+    // Of each kind the first object.
+    let cluster_scoped: ClusterScoped<'_> =
+        tree.cluster.iter().rev().map(|draft| (draft.object().group_kind(), &*draft.manifest)).collect();
     for config in &tree.configs {
         if let Some(finding) = malformed(config, &["v1"], &shape::HIERARCHY_CONFIG) {
             findings.push(finding);
@@ -56,10 +76,10 @@ pub(super) fn configs(tree: &Tree, findings: &mut Findings) {
     }
 }
 
-fn check(config: &Manifest, entry: &Entry<'_>, cluster_scoped: &BTreeSet<GroupKind>, findings: &mut Findings) {
-    let place = |field: &str| config.at_value(&["spec", "resources", &entry.position, field]);
+fn check(config: &Manifest, entry: &Entry<'_>, cluster_scoped: &ClusterScoped<'_>, findings: &mut Findings) {
+    let place = |kind: usize| config.at_value(&["spec", "resources", &entry.position, "kinds", &kind.to_string()]);
     let kinds = if entry.kinds.is_empty() { vec![""] } else { entry.kinds.clone() };
-    for kind in &kinds {
+    for (i, kind) in kinds.iter().enumerate() {
         let kind = GroupKind::new(entry.group, kind);
         if kind.kind.is_empty() || kind.is("", "Namespace") || kind.group == "configmanagement.gke.io" {
             let message = if kind.kind.is_empty() {
@@ -68,18 +88,20 @@ fn check(config: &Manifest, entry: &Entry<'_>, cluster_scoped: &BTreeSet<GroupKi
                 format!("The inheritance of {kind} cannot be configured.")
             };
             let finding = Finding::new(Code::UnsupportedResourceInHierarchyConfig, message);
-            findings.push(finding.hint("Remove the entry, or name other kinds.").at(place("kinds")));
-        } else if cluster_scoped.contains(&kind) {
+            findings.push(finding.hint("Remove the entry, or name other kinds.").at(place(i)));
+        } else if let Some(object) = cluster_scoped.get(&kind) {
             let message = format!("{kind} is cluster-scoped and inherited by nobody.");
             let finding = Finding::new(Code::ClusterScopedResourceInHierarchyConfig, message);
-            findings.push(finding.hint("Remove the kind from the entry.").at(place("kinds")));
+            let finding = finding.hint("Remove the kind from the entry.").at(place(i));
+            findings.push(finding.at(object.at_value(&["kind"])));
         }
     }
     if !matches!(entry.mode, "" | "inherit" | "none") {
         let first = GroupKind::new(entry.group, kinds[0]);
         let message = format!("The hierarchyMode of {first} is `{}`.", entry.mode);
         let finding = Finding::new(Code::IllegalHierarchyMode, message);
-        findings.push(finding.hint("Use `inherit` or `none`.").at(place("hierarchyMode")));
+        let place = config.at_value(&["spec", "resources", &entry.position, "hierarchyMode"]);
+        findings.push(finding.hint("Use `inherit` or `none`.").at(place));
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) fn name(manifest: &Manifest, findings: &mut Findings) {
     let name = manifest.id.name();
     if name.is_empty() {
         let finding = Finding::new(Code::MissingObjectName, "The object has no name.");
-        findings.push(finding.at(manifest.at_value(&["metadata"])));
+        findings.push(finding.hint("Set metadata.name.").at(manifest.at_value(&["metadata"])));
         return;
     }
     let (valid, rule) = if manifest.id.group() == "rbac.authorization.k8s.io" {

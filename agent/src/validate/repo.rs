@@ -26,7 +26,7 @@ pub(super) fn repo(manifests: &[Arc<Manifest>], _: &Settings, findings: &mut Fin
         several => {
             let message =
                 format!("There are {} objects of the kind Repo.configmanagement.gke.io: keep one.", several.len());
-            let finding = Finding::new(Code::MultipleSingletons, message);
+            let finding = Finding::new(Code::MultipleSingletons, message).hint("Remove all but one.");
             findings.push(several.iter().fold(finding, |finding, repo| finding.at(repo.at_name())));
         }
     }

@@ -15,15 +15,17 @@ use crate::tree::Tree;
 /// KNV1006: an object of a known kind that does not have its type, or none of `versions`.
 pub(crate) fn malformed(manifest: &Manifest, versions: &[&str], spec: &Shape) -> Option<Finding> {
     let object = &manifest.object;
-    let (message, place) = if versions.contains(&object.version()) {
+    let (message, hint, place) = if versions.contains(&object.version()) {
         let mismatch = mismatch(object, spec)?;
-        (mismatch.message(), manifest.at_value(&mismatch.steps()))
+        let hint = "Correct the field: nothing is converted here, so text that looks like a number needs quotes.";
+        (mismatch.message(), hint.to_owned(), manifest.at_value(&mismatch.steps()))
     } else {
         let message = format!("there is no version {} of this kind", object.version());
-        (message, manifest.at_value(&["apiVersion"]))
+        let versions = versions.iter().map(|version| format!("`{}/{version}`", object.group())).collect::<Vec<_>>();
+        (message, format!("Set apiVersion to {}.", versions.join(" or ")), manifest.at_value(&["apiVersion"]))
     };
     let message = format!("This {} is malformed: {message}.", object.group_kind());
-    Some(Finding::new(Code::ObjectParse, message).at(place))
+    Some(Finding::new(Code::ObjectParse, message).hint(hint).at(place))
 }
 
 /// KNV1004
@@ -78,8 +80,10 @@ pub(super) fn placement(tree: &Tree, findings: &mut Findings) {
     for (directory, selectors) in bad {
         let message = format!("`{directory}/` holds a Namespace: NamespaceSelectors are not allowed there.");
         let finding = Finding::new(Code::IllegalKindInNamespaces, message);
-        let finding = finding.hint("Move them to a directory above.");
-        findings.push(selectors.iter().fold(finding, |finding, selector| finding.at(selector.at_value(&["kind"]))));
+        let mut finding = finding.hint("Move them to a directory above.");
+        finding.places.extend(selectors.iter().map(|selector| selector.at_value(&["kind"])));
+        finding.places.extend(tree.nodes[directory].namespaces.iter().map(|it| it.manifest.at_value(&["kind"])));
+        findings.push(finding);
     }
 }
 
