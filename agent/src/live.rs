@@ -105,6 +105,8 @@ pub struct Live {
     pub uid: Box<str>,
     /// `resourceVersion`.
     pub version: u64,
+    /// Whether it has the ApplySet label: without it no watch shows what becomes of it.
+    pub watched: bool,
     /// Whose it is.
     pub owner: Owner,
     /// Whether our `Apply` entry is on it.
@@ -162,6 +164,7 @@ impl Live {
         Self {
             uid: seen.uid.as_str().into(),
             version: seen.version(),
+            watched: seen.label(label::PART_OF).is_some(),
             owner: owner(seen, id, sync),
             applied: entry.is_some(),
             terminating: seen.deletion_timestamp.is_some(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use agent::compile::{NamespaceStrategy, Settings as CompileSettings, SourceFormat, compile};
 use agent::declared::{DeclaredObject, DeclaredSet};
-use agent::engine::{Command, Event, Failure, Outcome, Retry, Settings, State};
+use agent::engine::{Command, Event, Failure, Onto, Outcome, Retry, Settings, State};
 use agent::finding::{Code, Finding};
 use agent::live::{Live, Observed};
 use agent::metadata::{ROOT_SYNC, SyncId};
@@ -285,7 +285,7 @@ impl World {
                 self.step(Event::Recorded);
                 return;
             }
-            Command::Apply(declared, commit, _) => (declared.id.clone(), self.apply(&declared, &commit)),
+            Command::Apply(declared, commit, onto) => (declared.id.clone(), self.apply(&declared, &commit, onto)),
             Command::Read(id) => {
                 let found = self.live.get(&id).cloned();
                 (id, found.map_or(Outcome::Absent(0), |object| Outcome::Read(Box::new(object))))
@@ -299,7 +299,10 @@ impl World {
         self.step(Event::Finished(id, outcome));
     }
 
-    fn apply(&mut self, declared: &DeclaredObject, commit: &str) -> Outcome {
+    fn apply(&mut self, declared: &DeclaredObject, commit: &str, onto: Onto) -> Outcome {
+        if let (Onto::Nothing, Some(there)) = (onto, self.live.get(&declared.id)) {
+            return Outcome::Read(Box::new(there.clone()));
+        }
         let namespace = ObjectId::new(&GroupKind::new("", "Namespace"), "", "ns");
         if !declared.id.namespace().is_empty() && !self.live.contains_key(&namespace) {
             return failure(Retry::Soon);

@@ -11,6 +11,7 @@ use crate::world::{Sync, config_map, config_map_path, namespace, shared};
 
 const ADOPTED: &str = "adopted";
 const COPIED: &str = "copied";
+const TAKEN: &str = "taken";
 
 pub(crate) fn adopted_and_released() -> Result<()> {
     let world = shared()?;
@@ -81,4 +82,46 @@ fn copy(cluster: &Cluster, original: &Value, name: &str, forge: bool) -> Result<
     let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": original["data"]});
     cluster.create(&format!("/api/v1/namespaces/{COPIED}/configmaps"), &object)?;
     Ok(())
+}
+
+/// Without the ApplySet label no watch shows it: what is there is found out by the apply itself, which then writes nothing.
+pub(crate) fn of_another_sync() -> Result<()> {
+    let world = shared()?;
+    let cluster = &world.cluster;
+    cluster.kubectl(&["create", "namespace", TAKEN])?;
+    let annotations = json!({
+        "configmanagement.gke.io/managed": "enabled",
+        "configsync.gke.io/manager": ":root_another",
+        "configsync.gke.io/resource-id": format!("_configmap_{TAKEN}_settings"),
+    });
+    let metadata = json!({"name": "settings", "annotations": annotations});
+    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"key": "theirs"}});
+    let theirs = cluster.create(&format!("/api/v1/namespaces/{TAKEN}/configmaps"), &theirs)?;
+
+    let repository = Repository::empty()?;
+    repository.write("settings.yaml", &config_map(TAKEN, "settings", "ours"))?;
+    repository.write("other.yaml", &config_map(TAKEN, "other", "ours"))?;
+    let sync = Sync::unstructured(cluster, TAKEN, repository)?;
+    let status = sync.await_error("1060")?;
+    let message = status["status"]["sync"]["errors"][0]["errorMessage"].as_str().unwrap_or_default();
+    ensure!(message.contains(":root_another") && message.contains("settings.yaml"), "{message}");
+    await_condition("what is nobody's is applied", || cluster.get(&config_map_path(TAKEN, "other")).map(|_| ()))?;
+    let path = config_map_path(TAKEN, "settings");
+    ensure!(cluster.get(&path)? == theirs, "it was changed: {:#}", cluster.get(&path)?);
+
+    // No watch shows this either.
+    cluster.delete(&path)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    ensure!(cluster.get(&path)?["data"]["key"] == "ours", "{:#}", cluster.get(&path)?);
+
+    // Nor the end of a Namespace that is not declared and was there before us.
+    let theirs = cluster.get(&format!("/api/v1/namespaces/{TAKEN}"))?;
+    ensure!(!theirs["metadata"].to_string().contains("configsync.gke.io"), "{theirs:#}");
+    cluster.delete(&format!("/api/v1/namespaces/{TAKEN}"))?;
+    await_condition("Namespace and object are back", || {
+        ensure!(cluster.get(&path)?["metadata"]["deletionTimestamp"].is_null(), "not gone yet");
+        let namespace = cluster.get(&format!("/api/v1/namespaces/{TAKEN}"))?;
+        ensure!(namespace["metadata"]["uid"] != theirs["metadata"]["uid"], "not gone yet");
+        Ok(())
+    })
 }

@@ -48,6 +48,7 @@ const STORIES: &[(&str, Story)] = &[
     ("a_kind_may_come_later", custom_resources::kind_may_come_later),
     ("a_foreign_object_is_adopted_and_released", foreign_objects::adopted_and_released),
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata),
+    ("an_object_of_another_sync_is_not_taken_over", foreign_objects::of_another_sync),
     ("health_and_metrics_are_served", health::served),
     ("a_stopped_agent_writes_its_status", stopped::writes_status),
     ("once_ends_with_an_exit_code", once::exit_codes),

@@ -218,6 +218,7 @@ impl State {
         self.blind = self.unserved.iter().chain(self.unlistable.keys()).cloned().collect();
         self.queue.clear();
         self.work.new_commit();
+        self.forget_all_unwatched();
         let declared = self.declared.iter().flat_map(|set| set.objects.keys());
         let ids: BTreeSet<ObjectId> = self.live.keys().chain(declared).cloned().collect();
         for id in &ids {

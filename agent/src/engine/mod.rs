@@ -105,8 +105,6 @@ pub enum Outcome {
     Deleted,
     /// Our metadata is off.
     Abandoned,
-    /// An implicit Namespace exists and is somebody else's.
-    Foreign,
     /// It did not work.
     Failed(Failure),
 }
@@ -139,7 +137,7 @@ pub enum Command {
     /// Write down that these objects are (about to be) ours; answered with [`Event::Recorded`].
     Record(BTreeSet<ObjectId>),
     /// Server-side apply at this commit.
-    Apply(Arc<DeclaredObject>, String, ListItems),
+    Apply(Arc<DeclaredObject>, String, Onto),
     /// Bring our labels and annotations up to date, nothing else.
     Annotate(Arc<DeclaredObject>, String),
     /// Read the whole object.
@@ -159,13 +157,15 @@ pub enum Command {
     Notice(Notice),
 }
 
-/// What becomes of list items that somebody put in the place of ours.
+/// What an apply is to meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListItems {
-    /// There are none.
-    Keep,
-    /// They are removed.
-    Reclaim,
+pub enum Onto {
+    /// Nothing, as far as is known: what is there after all is read instead ([`Outcome::Read`]), for it may be somebody's.
+    Nothing,
+    /// What is known.
+    Object,
+    /// What is known, with list items that somebody put in the place of ours: they are removed.
+    Intruders,
 }
 
 /// Something worth an event and a line in the log.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::cluster::{ApiError, Cluster};
 use crate::declared::DeclaredObject;
-use crate::engine::{Failure, ListItems, Outcome};
+use crate::engine::{Failure, Onto, Outcome};
 use crate::finding::Resource;
 use crate::live::{Live, Observed, Owner};
 use crate::metadata::{FIELD_MANAGER, MANAGED_BY_VALUE, SyncId, annotation, is_system_key, label};
@@ -15,6 +15,9 @@ use crate::ownership;
 const APPLY: &str = "application/apply-patch+yaml";
 const MERGE: &str = "application/merge-patch+json";
 const JSON: &str = "application/json";
+/// A `resourceVersion` that no object has. An apply with it makes an object that does not exist, and is refused with 409
+/// where one does, whoever manages it: a look before the apply that costs no request.
+const NO_VERSION: &str = "1";
 
 /// What is written on an object beside what is declared.
 pub struct Stamp<'a> {
@@ -27,35 +30,37 @@ pub struct Stamp<'a> {
 }
 
 /// Server-side apply. The answer becomes what the object looks like while it is as declared.
-pub async fn apply(cluster: &Cluster, stamp: &Stamp<'_>, declared: &DeclaredObject, items: ListItems) -> Outcome {
-    outcome("apply", declared, try_apply(cluster, stamp, declared, items).await, cluster)
+pub async fn apply(cluster: &Cluster, stamp: &Stamp<'_>, declared: &DeclaredObject, onto: Onto) -> Outcome {
+    outcome("apply", declared, try_apply(cluster, stamp, declared, onto).await, cluster)
 }
 
 async fn try_apply(
     cluster: &Cluster,
     stamp: &Stamp<'_>,
     declared: &DeclaredObject,
-    items: ListItems,
+    onto: Onto,
 ) -> Result<Outcome, ApiError> {
     let id = &declared.id;
     let path = cluster.path(id, &declared.version).await?;
-    if (declared.implicit || declared.ignores_mutation)
-        && let Some(owner) = owner(cluster, &path, stamp.sync, id).await?
-    {
-        match owner {
-            // Its users may have changed it, and it may have lost our label so that no watch shows it.
-            _ if declared.ignores_mutation => return try_annotate(cluster, stamp, declared, &path).await,
-            Owner::Us => {}
-            _ => return Ok(Outcome::Foreign),
-        }
-    }
-    let body = declared.applied(stamp.token, stamp.git_context);
-    if items == ListItems::Reclaim {
+    let mut body = declared.applied(stamp.token, stamp.git_context);
+    if onto == Onto::Intruders {
         reclaim(cluster, &path, &body).await?;
     }
-    let bytes = serde_json::to_vec(&body).expect("maps with string keys always serialise");
-    let forced = format!("{path}?fieldManager={FIELD_MANAGER}&force=true");
-    let mut whole: Object = cluster.request(Method::PATCH, &forced, APPLY, bytes).await?;
+    if onto == Onto::Nothing {
+        body.metadata_mut().insert("resourceVersion".to_owned(), NO_VERSION.into());
+    }
+    let mut answer = forced(cluster, &path, &body).await;
+    if onto == Onto::Nothing {
+        body.metadata_mut().remove("resourceVersion");
+        if answer.as_ref().is_err_and(|error| error.code() == 409) {
+            match cluster.request(Method::GET, &path, JSON, Vec::new()).await {
+                Ok(there) => return Ok(Outcome::Read(Box::new(there))),
+                Err(error) if error.is_not_found() => answer = forced(cluster, &path, &body).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    let mut whole = answer?;
     let mut seen = Observed::of(&whole);
     if client_side_applied(&seen) {
         whole = take_over(cluster, &path, &whole).await?;
@@ -63,6 +68,12 @@ async fn try_apply(
     }
     let different = ownership::differences(&body, &whole);
     Ok(Outcome::Applied(Box::new(Live::after_apply(&seen, &whole, id, stamp.sync)), different))
+}
+
+async fn forced(cluster: &Cluster, path: &str, body: &Object) -> Result<Object, ApiError> {
+    let bytes = serde_json::to_vec(body).expect("maps with string keys always serialise");
+    let path = format!("{path}?fieldManager={FIELD_MANAGER}&force=true");
+    cluster.request(Method::PATCH, &path, APPLY, bytes).await
 }
 
 /// Takes list items over that stand in the place of ours, so that the apply that follows removes them.
@@ -90,15 +101,6 @@ async fn own(
     }});
     let path = format!("{path}?fieldManager={FIELD_MANAGER}");
     cluster.request(Method::PATCH, &path, MERGE, patch.to_string().into_bytes()).await
-}
-
-/// Whose object exists; `None` when it does not.
-async fn owner(cluster: &Cluster, path: &str, sync: &SyncId, id: &ObjectId) -> Result<Option<Owner>, ApiError> {
-    match cluster.request::<Object>(Method::GET, path, JSON, Vec::new()).await {
-        Ok(whole) => Ok(Some(Live::observe(&Observed::of(&whole), id, sync, None, None).owner)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Whether `kubectl apply` without `--server-side` wrote the object: it would go on owning every field that we apply, and

@@ -87,7 +87,10 @@ fn keep(declared: &DeclaredObject, live: &Live, sync: &SyncId) -> Action {
         Owner::Us if declared.ignores_mutation && current => Action::Nothing,
         _ if declared.ignores_mutation => Action::Annotate,
         owner => match &live.standing {
-            Standing::Lost(_) if !live.applied && *owner != Owner::Us => Action::Apply(Cause::Adopted),
+            // Never ours, or let go since.
+            Standing::Lost(_) if *owner != Owner::Us && (!live.applied || live.hash.is_none()) => {
+                Action::Apply(Cause::Adopted)
+            }
             Standing::Lost(paths) => Action::Apply(Cause::Drifted(paths.clone())),
             _ if live.hash.is_none() => Action::Apply(Cause::Adopted),
             _ if !current => Action::Apply(Cause::Changed),

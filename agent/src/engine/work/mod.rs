@@ -1,6 +1,7 @@
 //! Work on objects: decide, wait for dependencies, send, take in the outcome, try again.
 
 mod outcome;
+mod unwatched;
 mod waits;
 mod watched;
 
@@ -8,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::queue::{Class, Place};
-use super::{Command, Event, ListItems, State};
+use super::{Command, Event, Onto, State};
 use crate::finding::{Code, Finding};
 use crate::health::{Health, is_always_current};
 use crate::live::Live;
@@ -47,8 +48,8 @@ pub(super) struct Work {
     keep: BTreeSet<ObjectId>,
     /// Declared objects that are being deleted by somebody.
     waiting: BTreeSet<ObjectId>,
-    /// Implicit Namespaces that are somebody else's.
-    foreign: BTreeSet<ObjectId>,
+    /// How often something was read that no watch shows and that is not to be applied over.
+    looks: BTreeMap<ObjectId, u32>,
     paused: Option<Instant>,
     pauses: u32,
     pub(super) applied: usize,
@@ -112,7 +113,7 @@ impl Work {
         self.failures.clear();
         self.conflicts.clear();
         self.retries.clear();
-        self.foreign.clear();
+        self.looks.clear();
         self.waiting.clear();
         self.unread.clear();
         self.put_off.clear();
@@ -178,11 +179,13 @@ impl State {
                 self.drop_work(id);
                 if matches!(self.declared(id), Declared::Object(_)) {
                     self.work.waiting.insert(id.clone());
+                    self.look_again(id, now);
                 }
                 return;
             }
             Action::Conflict(manager) => {
                 self.conflict(id, &manager);
+                self.look_again(id, now);
                 return;
             }
             Action::Apply(Cause::Drifted(_)) | Action::Read => Class::Repair,
@@ -192,9 +195,7 @@ impl State {
         if class == Class::Prune && self.blind.contains(&id.group_kind()) {
             return;
         }
-        if !self.work.foreign.contains(id) {
-            self.enqueue(class, id.clone(), now);
-        }
+        self.enqueue(class, id.clone(), now);
     }
 
     /// Queues work; repairs of an object that somebody keeps changing are put off more and more.
@@ -230,8 +231,10 @@ impl State {
         let finding = Finding::new(Code::ManagementConflict, message)
             .hint("declare the object in one source only; the other sync releases it when it is removed there")
             .at(declared.place());
-        self.work.conflicts.insert(id.clone(), finding);
-        self.report.status();
+        if self.work.conflicts.get(id) != Some(&finding) {
+            self.work.conflicts.insert(id.clone(), finding);
+            self.report.status();
+        }
     }
 
     /// Objects whose wait is over are decided about again.
@@ -240,6 +243,7 @@ impl State {
             self.work.retries.pop_first();
             self.work.put_off.remove(&id);
             let unread = self.work.unread.remove(&id);
+            self.forget_unwatched(&id);
             let readable = unread && self.live.contains_key(&id) && !self.work.in_flight.contains_key(&id);
             if readable || self.heat(&id).is_some() {
                 self.queue.push(Place::of(Class::Repair, &id, &self.order), id);
@@ -299,12 +303,13 @@ impl State {
         let mut cause = None;
         let command = match (action, self.declared_form(&id), live) {
             (Action::Apply(why), Some(declared), _) => {
-                let items = match &why {
-                    Cause::Drifted(missing) if missing.iter().any(|path| is_list_item(path)) => ListItems::Reclaim,
-                    _ => ListItems::Keep,
+                let onto = match &why {
+                    Cause::Missing => Onto::Nothing,
+                    Cause::Drifted(missing) if missing.iter().any(|path| is_list_item(path)) => Onto::Intruders,
+                    _ => Onto::Object,
                 };
                 cause = repair(place.class, why, live);
-                Command::Apply(declared, self.commit.clone(), items)
+                Command::Apply(declared, self.commit.clone(), onto)
             }
             (Action::Annotate, Some(declared), _) => Command::Annotate(declared, self.commit.clone()),
             (Action::Delete, ..) if self.work.keep.contains(&id) => Command::Abandon(id.clone()),

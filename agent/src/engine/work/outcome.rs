@@ -22,6 +22,7 @@ impl State {
             self.work.pauses = 0;
             self.work.away = None;
         }
+        let failed = matches!(outcome, Outcome::Failed(_));
         match outcome {
             Outcome::Applied(live, different) => {
                 self.applied(&id, *live, different, in_flight.place, out);
@@ -42,9 +43,6 @@ impl State {
                 self.live.remove(&id);
                 self.report.resources();
             }
-            Outcome::Foreign => {
-                self.work.foreign.insert(id.clone());
-            }
             Outcome::Failed(failure) => self.failed(&id, failure, in_flight.place, now, out),
         }
         match in_flight.deferred {
@@ -52,7 +50,7 @@ impl State {
             Some(Event::Gone(id, version)) => self.gone(&id, version, now),
             _ => {}
         }
-        if !self.work.in_flight.contains_key(&id) && !self.work.failures.contains_key(&id) {
+        if !failed && !self.work.in_flight.contains_key(&id) {
             self.evaluate(&id, now);
         }
         self.unblock(&id, now);
@@ -164,6 +162,9 @@ impl State {
             self.report.status();
         }
         self.work.failures.insert(id.clone(), trouble);
+        if quiet {
+            self.doubt_namespace(id, now);
+        }
     }
 
     /// The API server is away: everything waits, then one request tries.

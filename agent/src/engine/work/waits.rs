@@ -38,9 +38,6 @@ impl State {
     }
 
     fn is_ready(&self, id: &ObjectId) -> bool {
-        if self.work.foreign.contains(id) {
-            return true;
-        }
         let Some(live) = self.live.get(id).filter(|live| !live.terminating) else { return false };
         let declared = self.declared_form(id);
         if live.owner != Owner::Us && declared.as_ref().is_some_and(|declared| declared.implicit) {

@@ -14,7 +14,8 @@ use crate::plan::{Action, Declared, decide};
 impl State {
     pub(in crate::engine) fn listing_starts(&mut self, kind: GroupKind) {
         self.unserved.remove(&kind);
-        let known = self.live.keys().filter(|id| id.is_of(&kind)).cloned().collect();
+        let known = self.live.iter().filter(|(id, live)| live.watched && id.is_of(&kind));
+        let known = known.map(|(id, _)| id.clone()).collect();
         self.listing.insert(kind, Listing { missing: known, newest: 0 });
     }
 
@@ -88,7 +89,9 @@ impl State {
             in_flight.deferred = Some(Event::Gone(id.clone(), version));
             return;
         }
-        if self.live.get(id).is_none_or(|live| live.version > version) {
+        // An object that lost its label is gone for a watch, at the version at which it may have been read meanwhile.
+        let newer = |live: &Live| live.version > version || (!live.watched && live.version == version);
+        if self.live.get(id).is_none_or(newer) {
             return;
         }
         self.live.remove(id);
