@@ -4,6 +4,8 @@
 pub mod agent_process;
 pub mod cluster;
 pub mod controlplane;
+pub mod published;
+pub mod raw;
 pub mod repository;
 #[cfg(test)]
 mod tidy;

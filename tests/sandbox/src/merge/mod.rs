@@ -1,1 +1,230 @@
 //! What a write makes of an object and of its `metadata.managedFields`.
+//!
+//! The steps of a write that stores an object, in the order of the API server:
+//!
+//! 1. The new object: [`apply`], or a patch of the live one, or what the client sent.
+//! 2. Defaults and pruning: [`crate::schema`].
+//! 3. Unless it was applied: [`update`], which says whose the changed fields are.
+//! 4. [`keep_times`], so that a write that changes nothing changes nothing.
+//! 5. What the endpoint sets back (`status` on the object itself, all else on `/status`).
+
+mod check;
+mod compare;
+mod managed;
+mod owner;
+mod path;
+mod retype;
+mod set;
+mod shape;
+mod values;
+
+use serde_json::Value;
+
+use crate::schema::{self, Type};
+use managed::{Managed, Owner};
+use path::Path;
+use set::Set;
+
+/// The annotation in which client-side apply keeps what it applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// A write, but for what it writes.
+#[derive(Clone, Copy)]
+pub struct Write<'a> {
+    /// The type of the object in `api_version`.
+    pub kind: &'a Type,
+    /// Of the request, as in `apps/v1`. Live objects and new ones are in this version.
+    pub api_version: &'a str,
+    /// Who writes: the query parameter `fieldManager`, else the first word of the user agent.
+    pub manager: &'a str,
+    /// As in `status`; empty for the object itself.
+    pub subresource: &'a str,
+    /// In the form `2026-01-02T15:04:05Z`.
+    pub now: &'a str,
+    /// What the endpoint sets back, and nobody owns by writing there: [`schema::reset_fields`].
+    pub reset_fields: &'a [&'a [&'a str]],
+    /// The types of the kind's other versions, by `apiVersion`. Entries of versions that it does not know end.
+    pub other_versions: &'a dyn Fn(&str) -> Option<Type>,
+}
+
+/// A field that an applied configuration changes and another manager owns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    owner: Owner,
+    path: Path,
+}
+
+impl Conflict {
+    /// Whose the field is, as in `conflict with "kubectl" using v1`: the message of a cause.
+    #[must_use]
+    pub fn message(&self) -> String {
+        format!("conflict with {}", self.owner.shown())
+    }
+
+    /// The field, as in `.spec.replicas`.
+    #[must_use]
+    pub fn field(&self) -> String {
+        path::shown(&self.path)
+    }
+}
+
+/// Why a configuration is not applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// 409; causes of the type `FieldManagerConflict`.
+    Conflicts(Vec<Conflict>),
+    /// 400, with this message.
+    BadRequest(String),
+    /// 500, with this message.
+    Failed(String),
+}
+
+impl Refusal {
+    /// What the status says.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::BadRequest(message) | Self::Failed(message) => message.clone(),
+            Self::Conflicts(conflicts) => match conflicts.as_slice() {
+                [only] => format!("Apply failed with 1 conflict: {}: {}", only.message(), only.field()),
+                several => format!("Apply failed with {} conflicts: {}", several.len(), lines(several).join("\n")),
+            },
+        }
+    }
+}
+
+/// The conflicts of each owner below its name.
+fn lines(conflicts: &[Conflict]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut last = None;
+    for conflict in conflicts {
+        if last != Some(&conflict.owner) {
+            lines.push(format!("conflicts with {}:", conflict.owner.shown()));
+            last = Some(&conflict.owner);
+        }
+        lines.push(format!("- {}", conflict.field()));
+    }
+    lines
+}
+
+/// Applies `config` to `live`. The result has no defaults yet.
+///
+/// # Errors
+/// When it is not of its type, or changes what others own and `force` is not set.
+pub fn apply(write: &Write<'_>, live: Option<&Value>, config: &Value, force: bool) -> Result<Value, Refusal> {
+    checked(write, config)?;
+    let mut managed = match live {
+        Some(live) => managed::decode(live)
+            .map_err(|error| Refusal::Failed(format!("failed to decode managed fields: {error}")))?,
+        None => Managed::new(),
+    };
+    let empty = schema::empty(write.kind);
+    let mut before = live.cloned().unwrap_or_else(|| empty.clone());
+    managed::strip(&mut before);
+    if let (true, Some(_)) = (managed.is_empty(), live) {
+        managed = write.updated(&empty, &before, managed, "before-first-apply");
+    }
+    let applied = write.applied(&before, config, managed.clone(), force).or_else(|conflicts| {
+        if write.manager != "kubectl" {
+            return Err(conflicts);
+        }
+        let own = of_last_applied(write, &before).unwrap_or_default();
+        let left: Vec<Conflict> = conflicts.into_iter().filter(|conflict| !own.has(&conflict.path)).collect();
+        if left.is_empty() { write.applied(&before, config, managed, true) } else { Err(left) }
+    });
+    let (new, managed) = applied.map_err(Refusal::Conflicts)?;
+    let mut new = new.unwrap_or(before);
+    if write.manager == "kubectl" {
+        set_last_applied(&mut new, config);
+    }
+    managed::encode(&mut new, managed);
+    Ok(new)
+}
+
+fn checked(write: &Write<'_>, config: &Value) -> Result<(), Refusal> {
+    let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    if config.pointer("/metadata/managedFields").is_some_and(|entries| !entries.is_null()) {
+        return Err(Refusal::BadRequest("metadata.managedFields must be nil".into()));
+    }
+    check::check(&write.kind.root, config).map_err(|faults| {
+        let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+        let (version, kind) = (text("/apiVersion"), text("/kind"));
+        let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
+        Refusal::Failed(format!(
+            "failed to create typed patch object ({namespace}/{name}; {version}, Kind={kind}): {faults}"
+        ))
+    })
+}
+
+/// What client-side apply has written and the object still has: `kubectl` takes it over without a conflict.
+fn of_last_applied(write: &Write<'_>, live: &Value) -> Option<Set> {
+    let last: Value = serde_json::from_str(last_applied(live)?).ok()?;
+    if last.get("apiVersion").and_then(Value::as_str) != Some(write.api_version) {
+        return None;
+    }
+    let kind = &write.kind.root;
+    check::check(kind, &last).ok()?;
+    let found = compare::compare(kind, &last, live);
+    Some(compare::fields(kind, &last).difference(&found.modified).difference(&found.added).difference(&found.removed))
+}
+
+fn last_applied(object: &Value) -> Option<&str> {
+    let text = object.get("metadata")?.get("annotations")?.get(LAST_APPLIED)?.as_str()?;
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// Keeps the annotation of client-side apply, if there is one, in step with what is applied.
+fn set_last_applied(new: &mut Value, config: &Value) {
+    if last_applied(new).is_none() {
+        return;
+    }
+    let mut config = config.clone();
+    if let Some(annotations) = config.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.remove(LAST_APPLIED);
+    }
+    new["metadata"]["annotations"][LAST_APPLIED] = format!("{config}\n").into();
+}
+
+/// `new` with the entries that a create, an update or a patch leaves.
+#[must_use]
+pub fn update(write: &Write<'_>, live: Option<&Value>, mut new: Value) -> Value {
+    let of_live = || live.and_then(|live| managed::decode(live).ok()).unwrap_or_default();
+    let managed = if !write.subresource.is_empty() {
+        of_live()
+    } else if managed::is_reset(&new) {
+        Managed::new()
+    } else {
+        managed::decode(&new).ok().filter(|managed| !managed.is_empty()).unwrap_or_else(of_live)
+    };
+    managed::strip(&mut new);
+    if managed.is_empty() && live.is_some() {
+        // Nobody has ever been told of: that starts with the first apply.
+        return new;
+    }
+    let mut before = live.cloned().unwrap_or_else(|| schema::empty(write.kind));
+    managed::strip(&mut before);
+    let mut managed = write.updated(&before, &new, managed, write.manager);
+    managed::cap(&mut managed);
+    managed::encode(&mut new, managed);
+    new
+}
+
+/// Puts back the times of entries if nothing else differs from `live`, so that nothing differs.
+pub fn keep_times(live: &Value, new: &mut Value) {
+    let timeless = |object: &Value| {
+        let mut object = object.clone();
+        let entries = object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut);
+        for entry in entries.into_iter().flatten().filter_map(Value::as_object_mut) {
+            entry.remove("time");
+        }
+        object
+    };
+    if timeless(live) == timeless(new)
+        && let Some(entries) = live.pointer("/metadata/managedFields")
+    {
+        new["metadata"]["managedFields"] = entries.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,106 @@
-//! The types of objects, from published OpenAPI documents and from CustomResourceDefinitions.
+//! The types of objects: of built-in kinds from the OpenAPI documents that a real API server publishes, and of custom
+//! resources from their CustomResourceDefinition.
+//!
+//! - [`kind`] and [`Type::of_crd`] give the [`Type`] of an object, which everything in [`crate::merge`] takes.
+//! - [`document`] and [`documents`] give the published documents themselves: discovery and OpenAPI.
+//!
+//! `published/` is written by the program `publish` of the package `tests`, from a control plane that it starts:
+//! `cargo run -p tests --bin publish`.
+
+mod default;
+mod node;
+mod published;
+
+use serde_json::Value;
+
+pub use default::default;
+pub(crate) use default::empty;
+pub(crate) use node::{List, ListKind, Map, Ref, Scalar};
+pub use published::{Document, document, documents, kinds, version};
+
+/// The type of an object or of a part of one. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Type {
+    pub(crate) root: Ref,
+    /// The schema of the CustomResourceDefinition that it was made of.
+    pub(crate) custom: Option<std::sync::Arc<Value>>,
+}
+
+/// The type of a built-in kind; the core group is the empty one. None if the API server publishes no such kind.
+#[must_use]
+pub fn kind(group: &str, version: &str, kind: &str) -> Option<Type> {
+    published::kind(group, version, kind).map(|definition| Type { root: Ref::shared(&definition.name), custom: None })
+}
+
+/// The fields of an object that a write to it, or to a subresource of it, sets back to what they were. That a kind has
+/// the subresource `status` is taken for granted: a custom resource without it sets nothing back.
+#[must_use]
+pub fn reset_fields(group: &str, kind: &str, subresource: &str) -> &'static [&'static [&'static str]] {
+    const SPEC: &[&str] = &["spec"];
+    const STATUS: &[&str] = &["status"];
+    const METADATA: &[&str] = &["metadata"];
+    match (group, kind, subresource) {
+        ("certificates.k8s.io", "CertificateSigningRequest", "") => &[SPEC, STATUS],
+        ("certificates.k8s.io", "CertificateSigningRequest", "status") => &[SPEC, &["status", "conditions"]],
+        ("certificates.k8s.io", "CertificateSigningRequest", "approval") => &[SPEC, &["status", "certificate"]],
+        ("", "Namespace", "finalize") | (_, _, "") => &[STATUS],
+        ("apps", "Deployment", "status") => &[SPEC, &["metadata", "labels"]],
+        ("", "Pod", "status") => &[SPEC, &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
+        ("" | "apps" | "autoscaling" | "batch" | "policy", _, "status") => &[SPEC],
+        ("networking.k8s.io", "Ingress", "status") => &[SPEC],
+        (_, _, "status") => &[METADATA, SPEC],
+        _ => &[],
+    }
+}
+
+impl Type {
+    /// The type that a version of a CustomResourceDefinition describes. `schema` is its
+    /// `spec.versions[].schema.openAPIV3Schema`.
+    #[must_use]
+    pub fn of_crd(schema: &Value) -> Self {
+        let mut root = node::read(schema, false);
+        match &mut root.map {
+            Some(map) => node::add_object_fields(&mut map.fields),
+            None => return Self { root: Ref::deduced(), custom: None },
+        }
+        Self { root: Ref::own(root), custom: Some(std::sync::Arc::new(schema.clone())) }
+    }
+
+    /// The type of objects of which nothing is known: maps are merged by field, lists are one value.
+    #[must_use]
+    pub fn deduced() -> Self {
+        Self { root: Ref::deduced(), custom: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_published_kind_has_a_type() {
+        assert!(kinds().count() > 100);
+        for (group, version, name) in kinds() {
+            let kind = kind(group, version, name).unwrap();
+            assert!(kind.root.node().map.is_some() || kind.root.node().scalar.is_some(), "{group}/{version} {name}");
+        }
+    }
+
+    #[test]
+    fn documents_are_found_by_their_path() {
+        assert!(document("/openapi/v3/apis/apps/v1").unwrap().text().contains("io.k8s.api.apps.v1.Deployment"));
+        assert!(document("/apis;as=APIGroupDiscoveryList").unwrap().text().contains("\"responseKind\""));
+        assert!(document("/openapi/v3/apis/apps/v7").is_none());
+        assert!(!document("/api").unwrap().text().contains("serverAddress"));
+    }
+
+    #[test]
+    fn the_keys_of_lists_are_known() {
+        let service = kind("", "v1", "Service").unwrap();
+        let spec = service.root.node().map.as_ref().unwrap().fields["spec"].node().map.as_ref().unwrap();
+        let ports = spec.fields["ports"].node().list.as_ref().unwrap();
+        assert_eq!(ports.kind, ListKind::Keyed(vec!["port".into(), "protocol".into()]));
+        assert_eq!(ports.items.node().map.as_ref().unwrap().fields["protocol"].default, Some("TCP".into()));
+        assert!(spec.fields["selector"].node().map.as_ref().unwrap().atomic);
+    }
+}

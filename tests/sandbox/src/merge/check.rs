@@ -1,0 +1,142 @@
+//! Whether an applied configuration is of its type, in the words of the API server.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::path::Step;
+use super::shape::{Shape, field, shape, step};
+use crate::schema::{List, ListKind, Ref, Scalar};
+
+/// What a field of an applied configuration is not.
+struct Fault {
+    path: String,
+    said: String,
+}
+
+/// All that is wrong, as one text.
+pub(crate) fn check(kind: &Ref, value: &Value) -> Result<(), String> {
+    let mut faults = Vec::new();
+    walk(Some(kind), value, "", &mut faults);
+    let lines: Vec<String> = faults.iter().map(Fault::line).collect();
+    match lines.as_slice() {
+        [] => Ok(()),
+        [only] => Err(only.clone()),
+        several => Err(format!("errors:\n  {}", several.join("\n  "))),
+    }
+}
+
+impl Fault {
+    fn line(&self) -> String {
+        if self.path.is_empty() { self.said.clone() } else { format!("{}: {}", self.path, self.said) }
+    }
+}
+
+fn walk(kind: Option<&Ref>, value: &Value, path: &str, faults: &mut Vec<Fault>) {
+    let mut fault = |said: String| faults.push(Fault { path: path.to_owned(), said });
+    match (shape(kind, value), value) {
+        (_, Value::Null) if kind.is_some() => {}
+        (Shape::Map { map, .. }, Value::Object(fields)) => {
+            for (name, value) in fields {
+                let path = format!("{path}.{name}");
+                let Some(kind) = field(map, name) else {
+                    // The API server looks no further in this map.
+                    faults.push(Fault { path, said: "field not declared in schema".into() });
+                    return;
+                };
+                walk(Some(kind), value, &path, faults);
+            }
+        }
+        (Shape::Map { .. }, other) => fault(format!("expected map, got {}", shown(other))),
+        (Shape::List(list), Value::Array(items)) => walk_list(list, items, path, faults),
+        (Shape::List(_), other) => fault(format!("expected list, got {}", shown(other))),
+        (Shape::Scalar(scalar), value) => {
+            if let Some(said) = scalar_fault(scalar, value) {
+                fault(said);
+            }
+        }
+        (Shape::Nothing, _) => fault("schema error: invalid atom: inlined".into()),
+    }
+}
+
+fn walk_list(list: &List, items: &[Value], path: &str, faults: &mut Vec<Fault>) {
+    let mut seen = BTreeSet::new();
+    for (index, item) in items.iter().enumerate() {
+        let here = if list.kind == ListKind::Atomic {
+            Step::Index(i64::try_from(index).unwrap_or(i64::MAX))
+        } else {
+            match step(list, item) {
+                Ok(here) => here,
+                Err(said) => {
+                    faults.push(Fault { path: path.to_owned(), said: format!("element {index}: {said}") });
+                    return;
+                }
+            }
+        };
+        if !seen.insert(here.clone()) {
+            faults.push(Fault { path: path.to_owned(), said: format!("duplicate entries for key {here}") });
+        }
+        walk(Some(&list.items), item, &format!("{path}{here}"), faults);
+    }
+}
+
+fn scalar_fault(scalar: Scalar, value: &Value) -> Option<String> {
+    match (scalar, value) {
+        (Scalar::Number, Value::Number(_)) | (Scalar::Text, Value::String(_)) | (Scalar::Truth, Value::Bool(_)) => None,
+        (Scalar::Any, Value::Number(_) | Value::String(_) | Value::Bool(_)) => None,
+        (Scalar::Number, other) => Some(format!("expected numeric (int or float), got {}", type_name(other))),
+        (Scalar::Text, other) => {
+            Some(format!("expected string, got &value.valueUnstructured{{Value:{}}}", literal(other)))
+        }
+        (Scalar::Truth, other) => Some(format!("expected boolean, got {}", shown(other))),
+        (Scalar::Any, other) => Some(format!("expected any scalar, got {}", shown(other))),
+    }
+}
+
+/// The name of a value's type in Go.
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
+/// A value as Go writes it down in its own language.
+fn literal(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("{text:?}"),
+        Value::Null => "interface {}(nil)".into(),
+        Value::Array(items) => {
+            format!("[]interface {{}}{{{}}}", items.iter().map(literal).collect::<Vec<_>>().join(", "))
+        }
+        Value::Object(fields) => {
+            let fields: Vec<String> =
+                fields.iter().map(|(name, value)| format!("{name:?}:{}", literal(value))).collect();
+            format!("map[string]interface {{}}{{{}}}", fields.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A value as Go prints it.
+fn shown(value: &Value) -> String {
+    format!("&{{{}}}", printed(value))
+}
+
+fn printed(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "<nil>".into(),
+        Value::Array(items) => format!("[{}]", items.iter().map(printed).collect::<Vec<_>>().join(" ")),
+        Value::Object(fields) => {
+            let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}:{}", printed(value))).collect();
+            format!("map[{}]", fields.join(" "))
+        }
+        other => other.to_string(),
+    }
+}

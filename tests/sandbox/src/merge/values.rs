@@ -1,0 +1,137 @@
+//! Putting an applied configuration into an object, and taking fields out of it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde_json::{Map as Fields, Value};
+
+use super::path::Step;
+use super::set::Set;
+use super::shape::{Shape, Shapes, field, shape, step};
+use crate::schema::{List, ListKind, Map, Ref};
+
+/// `live` with all that `applied` says.
+pub(crate) fn merged(kind: &Ref, live: &Value, applied: &Value) -> Value {
+    merge(Some(kind), Some(live), Some(applied)).unwrap_or(Value::Null)
+}
+
+fn merge(kind: Option<&Ref>, live: Option<&Value>, applied: Option<&Value>) -> Option<Value> {
+    let shapes = Shapes::of(kind, if applied.is_some() { applied } else { live });
+    let leaf = || applied.or(live).cloned();
+    match shapes.shape() {
+        Shape::Map { map, atomic } => {
+            let fields =
+                |value: Option<&Value>| value.and_then(Value::as_object).filter(|map| !map.is_empty()).cloned();
+            match (fields(live), fields(applied)) {
+                _ if atomic => leaf(),
+                (None, None) => leaf(),
+                (live, applied) => merge_maps(map, &live.unwrap_or_default(), &applied.unwrap_or_default()),
+            }
+        }
+        Shape::List(list) => {
+            let items =
+                |value: Option<&Value>| value.and_then(Value::as_array).filter(|list| !list.is_empty()).cloned();
+            match (items(live), items(applied)) {
+                _ if list.kind == ListKind::Atomic => leaf(),
+                (None, None) => leaf(),
+                (live, applied) => merge_lists(list, &live.unwrap_or_default(), &applied.unwrap_or_default()),
+            }
+        }
+        Shape::Scalar(_) | Shape::Nothing => leaf(),
+    }
+}
+
+fn merge_maps(map: &Map, live: &Fields<String, Value>, applied: &Fields<String, Value>) -> Option<Value> {
+    let names: BTreeSet<&String> = live.keys().chain(applied.keys()).collect();
+    let merged = names.into_iter().filter_map(|name| {
+        merge(field(map, name), live.get(name), applied.get(name)).map(|value| (name.clone(), value))
+    });
+    Some(merged.collect::<Fields<_, _>>()).filter(|fields| !fields.is_empty()).map(Value::Object)
+}
+
+/// Items keep the order of `live`, but those of `applied` come in the order in which it has them.
+fn merge_lists(list: &List, live: &[Value], applied: &[Value]) -> Option<Value> {
+    let named = |items: &[Value]| -> Vec<(Step, Value)> {
+        items.iter().filter_map(|item| Some((step(list, item).ok()?, item.clone()))).collect()
+    };
+    let (live, applied) = (named(live), named(applied));
+    let mut of_live: BTreeMap<&Step, Value> = BTreeMap::new();
+    for (step, item) in &live {
+        // What is there more than once is not merged with anything.
+        of_live.entry(step).and_modify(|found| *found = Value::Null).or_insert_with(|| item.clone());
+    }
+    let of_applied: BTreeMap<&Step, &Value> = applied.iter().map(|(step, item)| (step, item)).collect();
+    let mut shared: VecDeque<&Step> =
+        applied.iter().map(|(step, _)| step).filter(|step| of_live.contains_key(step)).collect();
+    let mut next_shared = shared.pop_front();
+    let mut done: BTreeSet<&Step> = BTreeSet::new();
+    let mut out = Vec::new();
+    let (mut l, mut a) = (0, 0);
+    while l < live.len() || a < applied.len() {
+        if let (Some((own, _)), Some((theirs, item))) = (live.get(l), applied.get(a)) {
+            if own == theirs {
+                done.insert(own);
+                out.extend(merge(Some(&list.items), of_live.get(own), Some(item)));
+                (l, a) = (l + 1, a + 1);
+                next_shared = shared.pop_front();
+                continue;
+            }
+            if of_applied.contains_key(own) && next_shared.is_some_and(|next| next != own) {
+                // Shared, but not the one whose turn it is.
+                l += 1;
+                continue;
+            }
+        }
+        if let Some((own, item)) = live.get(l) {
+            if !of_applied.contains_key(own) {
+                out.extend(merge(Some(&list.items), Some(item), None));
+                l += 1;
+                continue;
+            }
+            if done.contains(own) {
+                l += 1;
+            }
+        }
+        if let Some((theirs, item)) = applied.get(a) {
+            done.insert(theirs);
+            out.extend(merge(Some(&list.items), of_live.get(theirs), Some(item)));
+            a += 1;
+            if next_shared == Some(theirs) {
+                next_shared = shared.pop_front();
+            }
+        }
+    }
+    Some(out).filter(|items| !items.is_empty()).map(Value::Array)
+}
+
+/// `value` without the fields and items of `set`. What is one value goes as a whole when a part of it would; what
+/// becomes empty is null.
+pub(crate) fn removed(kind: Option<&Ref>, value: &Value, set: &Set) -> Value {
+    match (shape(kind, value), value) {
+        (Shape::Scalar(_), _) => value.clone(),
+        (Shape::Map { map, atomic: false }, Value::Object(fields)) => {
+            let kept = fields.iter().filter_map(|(name, value)| {
+                let here = Step::Field(name.clone());
+                kept(field(map, name), value, set, &here).map(|value| (name.clone(), value))
+            });
+            Some(kept.collect::<Fields<_, _>>()).filter(|fields| !fields.is_empty()).map_or(Value::Null, Value::Object)
+        }
+        (Shape::List(list), Value::Array(items)) if list.kind != ListKind::Atomic => {
+            let kept = items.iter().filter_map(|item| match step(list, item) {
+                Ok(here) => kept(Some(&list.items), item, set, &here),
+                Err(_) => Some(item.clone()),
+            });
+            Some(kept.collect::<Vec<_>>()).filter(|items| !items.is_empty()).map_or(Value::Null, Value::Array)
+        }
+        _ => Value::Null,
+    }
+}
+
+fn kept(kind: Option<&Ref>, value: &Value, set: &Set, here: &Step) -> Option<Value> {
+    if set.members.contains(here) {
+        return None;
+    }
+    Some(match set.below.get(here).filter(|below| !below.is_empty()) {
+        Some(below) => removed(kind, value, below),
+        None => value.clone(),
+    })
+}

@@ -1,0 +1,75 @@
+//! The values that a schema states for what is absent.
+
+use serde_json::{Map, Value};
+
+use super::{Ref, Type};
+
+/// Puts in what `kind` states for fields that are absent, at every depth.
+pub fn default(kind: &Type, object: &mut Value) {
+    fill(&kind.root, object, kind.custom.is_some());
+}
+
+/// `custom`: null is a value where a CustomResourceDefinition says that it is.
+fn fill(kind: &Ref, value: &mut Value, custom: bool) {
+    let node = kind.node();
+    match value {
+        Value::Object(fields) => {
+            let Some(map) = &node.map else { return };
+            for (name, field) in &map.fields {
+                if let Some(default) = &field.default
+                    && fields.get(name).is_none_or(|value| absent(field, value, custom))
+                {
+                    fields.insert(name.clone(), default.clone());
+                }
+            }
+            for (name, value) in fields.iter_mut() {
+                if let Some(field) = map.fields.get(name).or(map.others.as_ref()) {
+                    fill_place(field, value, custom);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(list) = &node.list else { return };
+            for item in items {
+                fill_place(&list.items, item, custom);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn fill_place(kind: &Ref, value: &mut Value, custom: bool) {
+    if let Some(default) = &kind.default
+        && absent(kind, value, custom)
+    {
+        *value = default.clone();
+    }
+    fill(kind, value, custom);
+}
+
+fn absent(kind: &Ref, value: &Value, custom: bool) -> bool {
+    value.is_null() && !(custom && kind.nullable)
+}
+
+/// An object of the kind before anything is written to it: of a built-in kind, what its decoder starts with.
+pub(crate) fn empty(kind: &Type) -> Value {
+    let mut object = Value::Object(Map::new());
+    if kind.custom.is_none() {
+        fill(&kind.root, &mut object, false);
+        nulls(&kind.root, &mut object);
+    }
+    object
+}
+
+/// Fields that are always there are null where nothing else is stated.
+fn nulls(kind: &Ref, value: &mut Value) {
+    let (Value::Object(fields), Some(map)) = (value, &kind.node().map) else { return };
+    for name in &kind.node().required {
+        fields.entry(name.clone()).or_insert(Value::Null);
+    }
+    for (name, value) in fields.iter_mut() {
+        if let Some(field) = map.fields.get(name) {
+            nulls(field, value);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The documents that an API server publishes of its types, in the form in which `tests/sandbox/published/` has them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+
+use anyhow::{Context, Result, ensure};
+use flate2::{Compression, GzBuilder};
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use crate::raw::Raw;
+
+const JSON: &str = "application/json";
+/// The form of discovery that kubectl asks for.
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// What one version of Kubernetes publishes.
+pub struct Published {
+    version: String,
+    /// By path, as `sandbox::schema::Document` tells of.
+    documents: BTreeMap<String, String>,
+}
+
+/// Asks a control plane that has nothing but what it starts with.
+///
+/// # Errors
+/// When it does not start or answer.
+pub fn of_a_new_control_plane() -> Result<Published> {
+    let server = Raw::start()?;
+    let mut documents = BTreeMap::new();
+    let mut get = |path: &str, accept: &str| -> Result<Value> {
+        let (status, text) = server.send(&Method::GET, path, "", accept, Vec::new())?;
+        ensure!(status == 200, "{path}: {status} {text}");
+        let document = serde_json::from_str(&text).with_context(|| path.to_owned())?;
+        let form = if accept == AGGREGATED { ";as=APIGroupDiscoveryList" } else { "" };
+        documents.insert(format!("{}{form}", path.split('?').next().unwrap_or(path)), text);
+        Ok(document)
+    };
+    let version = word(&get("/version", JSON)?["gitVersion"]).to_owned();
+    for path in ["/api", "/apis"] {
+        get(path, AGGREGATED)?;
+    }
+    get("/api", JSON)?;
+    get("/api/v1", JSON)?;
+    for group in each(&get("/apis", JSON)?["groups"]) {
+        get(&format!("/apis/{}", word(&group["name"])), JSON)?;
+        for version in each(&group["versions"]) {
+            get(&format!("/apis/{}", word(&version["groupVersion"])), JSON)?;
+        }
+    }
+    get("/openapi/v2", JSON)?;
+    for entry in get("/openapi/v3", JSON)?["paths"].as_object().context("an index of documents")?.values() {
+        get(word(&entry["serverRelativeURL"]), JSON)?;
+    }
+    for text in documents.values_mut() {
+        *text = without_addresses(text)?;
+    }
+    Ok(Published { version, documents })
+}
+
+impl Published {
+    /// Names and content of the files, the same ones for the same documents.
+    ///
+    /// # Errors
+    /// When a document is not what an API server publishes.
+    pub fn files(&self) -> Result<[(&'static str, Vec<u8>); 3]> {
+        let mut archive = Vec::new();
+        let mut lines = Vec::new();
+        for (path, text) in &self.documents {
+            let document = gzip(text)?;
+            lines.push(json!({"path": path, "start": archive.len(), "length": document.len()}).to_string());
+            archive.extend(document);
+        }
+        let version = json!(self.version);
+        let index = format!("{{\"version\":{version},\"documents\":[\n{}\n]}}\n", lines.join(",\n"));
+        let types = gzip(&self.types()?.to_string())?;
+        Ok([("index.json", index.into_bytes()), ("documents.gz", archive), ("types.json.gz", types)])
+    }
+
+    /// Every schema of the OpenAPI documents once, and which kinds they describe.
+    fn types(&self) -> Result<Value> {
+        let mut definitions = BTreeMap::new();
+        let mut kinds = BTreeSet::new();
+        for (path, text) in self.documents.iter().filter(|(path, _)| path.starts_with("/openapi/v3/")) {
+            let document: Value = serde_json::from_str(text).with_context(|| path.clone())?;
+            let schemas = document.pointer("/components/schemas").and_then(Value::as_object);
+            for (name, schema) in schemas.into_iter().flatten() {
+                for kind in each(&schema["x-kubernetes-group-version-kind"]) {
+                    kinds.insert([&kind["group"], &kind["version"], &kind["kind"], &json!(name)].map(word_of));
+                }
+                definitions.insert(name.clone(), undescribed(schema));
+            }
+        }
+        Ok(json!({"definitions": definitions, "kinds": kinds}))
+    }
+}
+
+/// The port of a control plane is another one each time.
+fn without_addresses(text: &str) -> Result<String> {
+    if !text.contains("serverAddressByClientCIDRs") || text.contains("openapi") {
+        return Ok(text.to_owned());
+    }
+    let mut document: Map<String, Value> = serde_json::from_str(text)?;
+    document.remove("serverAddressByClientCIDRs");
+    Ok(Value::Object(document).to_string())
+}
+
+/// A schema without what is said for readers, and without the kinds that it is the type of.
+fn undescribed(schema: &Value) -> Value {
+    match schema {
+        Value::Object(fields) => {
+            let kept = fields
+                .iter()
+                .filter(|(key, _)| !["description", "x-kubernetes-group-version-kind"].contains(&key.as_str()));
+            let without = kept.map(|(key, value)| (key.clone(), named(key, value)));
+            Value::Object(without.collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(undescribed).collect()),
+        scalar => scalar.clone(),
+    }
+}
+
+/// The value of a key of a schema. A property may be called `description`.
+fn named(key: &str, value: &Value) -> Value {
+    match value {
+        Value::Object(properties) if key == "properties" => {
+            let properties = properties.iter().map(|(name, schema)| (name.clone(), undescribed(schema)));
+            Value::Object(properties.collect())
+        }
+        other => undescribed(other),
+    }
+}
+
+/// Without a time or a name in it.
+fn gzip(text: &str) -> Result<Vec<u8>> {
+    let mut writer = GzBuilder::new().write(Vec::new(), Compression::best());
+    writer.write_all(text.as_bytes())?;
+    Ok(writer.finish()?)
+}
+
+fn each(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn word_of(value: &Value) -> String {
+    word(value).to_owned()
+}
