@@ -1,0 +1,84 @@
+//! What a request is, and what is answered.
+
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::route::Query;
+use crate::verbs::Watch;
+
+/// A request without its transport.
+#[derive(Debug, Clone, Default)]
+pub struct Incoming {
+    /// As in `GET`.
+    pub method: String,
+    /// Without the query, as it was sent.
+    pub path: String,
+    /// What follows the question mark.
+    pub query: Query,
+    /// The header of that name; empty when it is not there. So are the others.
+    pub accept: String,
+    /// The header `Content-Type`.
+    pub content_type: String,
+    /// The header `User-Agent`.
+    pub user_agent: String,
+    /// The header `Impersonate-User`.
+    pub impersonated: String,
+    /// All of it.
+    pub body: Vec<u8>,
+}
+
+/// An answer without its transport.
+#[derive(Debug)]
+pub enum Answer {
+    /// An object, a list or a `Status`.
+    Object {
+        /// The HTTP status.
+        code: u16,
+        /// What is sent as JSON.
+        object: Value,
+        /// What the client did that it should not.
+        warnings: Vec<String>,
+    },
+    /// Anything else.
+    Text {
+        /// The HTTP status.
+        code: u16,
+        /// The media type.
+        content_type: &'static str,
+        /// The body.
+        text: String,
+    },
+    /// Events as they come.
+    Watch(Box<Watch>),
+}
+
+impl Answer {
+    /// An object that was found or changed.
+    pub fn ok(object: Value) -> Self {
+        Self::Object { code: 200, object, warnings: Vec::new() }
+    }
+
+    /// A plain text.
+    pub fn text(code: u16, text: impl Into<String>) -> Self {
+        Self::Text { code, content_type: "text/plain; charset=utf-8", text: text.into() }
+    }
+
+    /// What is answered where nothing is.
+    pub fn nothing() -> Self {
+        Self::text(404, "404 page not found\n")
+    }
+
+    /// The HTTP status.
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::Object { code, .. } | Self::Text { code, .. } => *code,
+            Self::Watch(_) => 200,
+        }
+    }
+}
+
+impl From<Failure> for Answer {
+    fn from(failure: Failure) -> Self {
+        Self::Object { code: failure.code, object: failure.status(), warnings: Vec::new() }
+    }
+}

@@ -1,0 +1,123 @@
+//! The few built-in kinds that are stored in another version than they may be asked for in, and versions of custom
+//! resources, which differ by name alone.
+
+use serde_json::{Value, json};
+
+use crate::object::{remove, replace};
+use crate::resource::Resource;
+
+/// A stored object in the version of a resource.
+pub fn from_stored(resource: &Resource, stored: &Value) -> Value {
+    let mut object = stored.clone();
+    convert(&mut object, &resource.api_version());
+    object
+}
+
+/// An object of a resource's version as it is stored.
+pub fn to_stored(resource: &Resource, mut object: Value) -> Value {
+    convert(&mut object, &resource.stored_as);
+    object
+}
+
+fn convert(object: &mut Value, to: &str) {
+    let from = object["apiVersion"].as_str().unwrap_or_default().to_owned();
+    if from == to {
+        return;
+    }
+    match (from.as_str(), to) {
+        ("v1", "events.k8s.io/v1") => rename(object, &EVENT),
+        ("events.k8s.io/v1", "v1") => {
+            let back: Vec<(&str, &str)> = EVENT.iter().map(|(core, new)| (*new, *core)).collect();
+            rename(object, &back);
+        }
+        ("autoscaling/v1", "autoscaling/v2") => autoscaler_to_v2(object),
+        ("autoscaling/v2", "autoscaling/v1") => autoscaler_to_v1(object),
+        _ => {}
+    }
+    object["apiVersion"] = to.into();
+}
+
+/// Fields of an Event in the core group, and what they are called in its own.
+const EVENT: [(&str, &str); 6] = [
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+];
+
+fn rename(object: &mut Value, names: &[(&str, &str)]) {
+    for (from, to) in names {
+        if let Some(value) = remove(object, from) {
+            replace(object, to, Some(value));
+        }
+    }
+    // The reporter's name differs where the core group has the older word.
+    let reporter = [("reportingComponent", "reportingController")];
+    let forth = object.get("regarding").is_some();
+    for (core, new) in reporter {
+        let (from, to) = if forth { (core, new) } else { (new, core) };
+        if let Some(value) = remove(object, from) {
+            replace(object, to, Some(value));
+        }
+    }
+}
+
+fn autoscaler_to_v2(object: &mut Value) {
+    let target = remove(&mut object["spec"], "targetCPUUtilizationPercentage");
+    if let Some(percent) = target {
+        let target = json!({"type": "Utilization", "averageUtilization": percent});
+        object["spec"]["metrics"] = json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]);
+    }
+    if object["status"].is_object() {
+        let current = remove(&mut object["status"], "currentCPUUtilizationPercentage");
+        if let Some(percent) = current {
+            let current = json!({"averageUtilization": percent, "averageValue": "0"});
+            object["status"]["currentMetrics"] =
+                json!([{"type": "Resource", "resource": {"name": "cpu", "current": current}}]);
+        }
+    }
+}
+
+fn autoscaler_to_v1(object: &mut Value) {
+    let metrics = remove(&mut object["spec"], "metrics");
+    let cpu = |metric: &&Value| metric["type"] == "Resource" && metric["resource"]["name"] == "cpu";
+    let percent = metrics.as_ref().and_then(Value::as_array).into_iter().flatten().find(cpu);
+    if let Some(percent) = percent.and_then(|metric| metric.pointer("/resource/target/averageUtilization")) {
+        object["spec"]["targetCPUUtilizationPercentage"] = percent.clone();
+    }
+    if object["status"].is_object() {
+        remove(&mut object["status"], "currentMetrics");
+        remove(&mut object["status"], "conditions");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_change_their_words_and_back() {
+        let event =
+            json!({"apiVersion": "v1", "involvedObject": {"name": "x"}, "message": "m", "reportingComponent": "c"});
+        let mut other = event.clone();
+        convert(&mut other, "events.k8s.io/v1");
+        assert_eq!(
+            other,
+            json!({"apiVersion": "events.k8s.io/v1", "regarding": {"name": "x"}, "note": "m", "reportingController": "c"})
+        );
+        convert(&mut other, "v1");
+        assert_eq!(other, event);
+    }
+
+    #[test]
+    fn autoscalers_keep_their_target() {
+        let v1 = json!({"apiVersion": "autoscaling/v1", "spec": {"targetCPUUtilizationPercentage": 50}});
+        let mut object = v1.clone();
+        convert(&mut object, "autoscaling/v2");
+        assert_eq!(object["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 50);
+        convert(&mut object, "autoscaling/v1");
+        assert_eq!(object, v1);
+    }
+}

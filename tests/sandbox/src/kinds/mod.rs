@@ -1,0 +1,247 @@
+//! What the API server does for particular kinds: values that no published schema states, rules, and life cycles.
+
+mod defaults;
+mod namespace;
+pub mod names;
+mod service;
+
+use serde_json::Value;
+
+use crate::clock::Time;
+use crate::failure::{Cause, Failure};
+use crate::object;
+use crate::resource::Resource;
+use crate::state::State;
+
+pub use namespace::{is_kept, namespace_takes};
+
+/// Kinds that count their generations, and the fields whose change is a new one. Custom resources do so too.
+const GENERATIONS: [(&str, &[&str]); 31] = [
+    ("customresourcedefinitions.apiextensions.k8s.io", &["spec"]),
+    ("daemonsets.apps", &["spec"]),
+    ("deployments.apps", &["spec"]),
+    ("replicasets.apps", &["spec"]),
+    ("statefulsets.apps", &["spec"]),
+    ("cronjobs.batch", &["spec"]),
+    ("jobs.batch", &["spec"]),
+    ("deviceclasses.resource.k8s.io", &["spec"]),
+    ("resourceslices.resource.k8s.io", &["spec"]),
+    ("endpointslices.discovery.k8s.io", &["addressType", "endpoints", "ports"]),
+    ("flowschemas.flowcontrol.apiserver.k8s.io", &["spec"]),
+    ("prioritylevelconfigurations.flowcontrol.apiserver.k8s.io", &["spec"]),
+    ("ingressclasses.networking.k8s.io", &["spec"]),
+    ("ingresses.networking.k8s.io", &["spec"]),
+    ("networkpolicies.networking.k8s.io", &["spec"]),
+    ("mutatingadmissionpolicies.admissionregistration.k8s.io", &["spec"]),
+    ("mutatingadmissionpolicybindings.admissionregistration.k8s.io", &["spec"]),
+    ("mutatingwebhookconfigurations.admissionregistration.k8s.io", &["webhooks"]),
+    ("validatingadmissionpolicies.admissionregistration.k8s.io", &["spec"]),
+    ("validatingadmissionpolicybindings.admissionregistration.k8s.io", &["spec"]),
+    ("validatingwebhookconfigurations.admissionregistration.k8s.io", &["webhooks"]),
+    ("poddisruptionbudgets.policy", &["spec"]),
+    ("pods", &["spec"]),
+    ("podtemplates", &["template"]),
+    ("priorityclasses.scheduling.k8s.io", &[]),
+    ("replicationcontrollers", &["spec"]),
+    ("horizontalpodautoscalers.autoscaling", &[]),
+    ("services", &[]),
+    ("resourceclaims.resource.k8s.io", &[]),
+    ("csidrivers.storage.k8s.io", &[]),
+    ("apiservices.apiregistration.k8s.io", &[]),
+];
+
+/// Kinds whose deletion is answered with the object that is gone.
+const RETURNED: [&str; 16] = [
+    "csidrivers.storage.k8s.io",
+    "csinodes.storage.k8s.io",
+    "deviceclasses.resource.k8s.io",
+    "namespaces",
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "pods",
+    "podtemplates",
+    "resourceclaims.resource.k8s.io",
+    "resourceclaimtemplates.resource.k8s.io",
+    "resourcequotas",
+    "resourceslices.resource.k8s.io",
+    "serviceaccounts",
+    "services",
+    "storageclasses.storage.k8s.io",
+    "volumeattachments.storage.k8s.io",
+];
+
+fn generation_fields(resource: &Resource) -> Option<&'static [&'static str]> {
+    GENERATIONS.iter().find(|(collection, _)| *collection == resource.collection).map(|(_, fields)| *fields)
+}
+
+/// Whether objects count their generations.
+pub fn has_generation(resource: &Resource) -> bool {
+    resource.custom.is_some() || generation_fields(resource).is_some()
+}
+
+/// Whether a change makes a new generation. For custom resources everything does but metadata and, where it is written
+/// apart, status.
+pub fn is_new_generation(resource: &Resource, new: &Value, live: &Value) -> bool {
+    match generation_fields(resource) {
+        Some(fields) => fields.iter().any(|field| new.get(field) != live.get(field)),
+        None => {
+            let ignored =
+                |key: &str| key == "metadata" || key == "apiVersion" || (key == "status" && resource.has_status());
+            let content = |object: &Value| {
+                let fields = object.as_object().into_iter().flatten().filter(|(key, _)| !ignored(key));
+                fields.map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>()
+            };
+            content(new) != content(live)
+        }
+    }
+}
+
+/// Gives an object what its kind sets when nobody says otherwise. It is as if the client had sent it.
+pub fn default(resource: &Resource, object: &mut Value) {
+    defaults::set(resource, object);
+}
+
+/// Changes an object as the admission plugins of a plain cluster do. Nobody owns these changes.
+///
+/// # Errors
+/// When a plugin refuses the object.
+pub fn admit(_state: &State, _resource: &Resource, _object: &mut Value, _live: Option<&Value>) -> Result<(), Failure> {
+    Ok(())
+}
+
+/// Gives an object what the API server finds for it: addresses, a first status. Nobody owns these fields.
+///
+/// # Errors
+/// When there is nothing left to find.
+pub fn prepare(state: &State, resource: &Resource, object: &mut Value, live: Option<&Value>) -> Result<(), Failure> {
+    match resource.collection.as_str() {
+        "namespaces" => namespace::prepare(object, live),
+        "services" => service::prepare(state, object, live)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// What is wrong with an object. A live one comes with the subresource by which it is changed.
+pub fn validate(_state: &State, resource: &Resource, object: &Value, _live: Option<(&Value, &str)>) -> Vec<Cause> {
+    if resource.custom.is_some() { crate::pending::validate(&resource.ty, object) } else { Vec::new() }
+}
+
+/// Refuses the deletion of what a cluster cannot live without.
+///
+/// # Errors
+/// When the object is such a one.
+pub fn may_delete(resource: &Resource, name: &str) -> Result<(), Failure> {
+    let kept = ["default", "kube-system", "kube-public"];
+    if resource.collection == "namespaces" && kept.contains(&name) {
+        return Err(Failure::forbidden(resource.about(name), "this namespace may not be deleted"));
+    }
+    Ok(())
+}
+
+/// For how many seconds a deleted object stays.
+pub fn grace(resource: &Resource, live: &Value, wished: Option<i64>) -> i64 {
+    if resource.collection != "pods" {
+        return 0;
+    }
+    let own = object::integer(live, "/spec/terminationGracePeriodSeconds").unwrap_or(30);
+    let done = ["Failed", "Succeeded"].contains(&object::text(live, "/status/phase"));
+    let unbound = object::text(live, "/spec/nodeName").is_empty();
+    if unbound || done { 0 } else { wished.unwrap_or(own).max(0) }
+}
+
+/// Whether the garbage collector cares for dependents of its objects.
+pub fn is_collected(resource: &Resource) -> bool {
+    resource.collection != "events"
+}
+
+/// What else changes when a deletion has been asked for and cannot be done at once.
+pub fn deletion_begins(resource: &Resource, object: &mut Value) {
+    if resource.collection == "namespaces" {
+        object["status"]["phase"] = "Terminating".into();
+        object::metadata(object).remove("deletionGracePeriodSeconds");
+    }
+}
+
+/// Whether a deletion is answered with the object.
+pub fn returns_deleted(resource: &Resource) -> bool {
+    RETURNED.contains(&resource.collection.as_str())
+}
+
+/// Whether an update may create the object.
+pub fn is_created_by_update(resource: &Resource) -> bool {
+    let created = [
+        "runtimeclasses.node.k8s.io",
+        "rolebindings.rbac.authorization.k8s.io",
+        "clusterrolebindings.rbac.authorization.k8s.io",
+        "roles.rbac.authorization.k8s.io",
+        "clusterroles.rbac.authorization.k8s.io",
+        "leases.coordination.k8s.io",
+        "limitranges",
+        "events",
+        "services",
+        "endpoints",
+    ];
+    created.contains(&resource.collection.as_str())
+}
+
+/// Sets a condition in a pod's status.
+pub fn pod_condition(pod: &mut Value, kind: &str, status: &str, now: Time) {
+    let condition = serde_json::json!({"type": kind, "status": status, "lastProbeTime": null, "lastTransitionTime": now.to_string()});
+    let mut conditions: Vec<Value> = object::list(pod, "/status/conditions").to_vec();
+    conditions.retain(|one| one["type"] != kind);
+    conditions.push(condition);
+    pod["status"]["conditions"] = conditions.into();
+}
+
+/// By which fields objects can be selected.
+pub fn selectable(resource: &Resource) -> Vec<&str> {
+    const FIELDS: [(&str, &[&str]); 11] = [
+        (
+            "pods",
+            &[
+                "spec.nodeName",
+                "spec.restartPolicy",
+                "spec.schedulerName",
+                "spec.serviceAccountName",
+                "spec.hostNetwork",
+                "status.phase",
+                "status.podIP",
+                "status.podIPs",
+                "status.nominatedNodeName",
+            ],
+        ),
+        (
+            "events",
+            &[
+                "involvedObject.kind",
+                "involvedObject.namespace",
+                "involvedObject.name",
+                "involvedObject.uid",
+                "involvedObject.apiVersion",
+                "involvedObject.resourceVersion",
+                "involvedObject.fieldPath",
+                "reason",
+                "reportingComponent",
+                "source",
+                "type",
+            ],
+        ),
+        ("namespaces", &["status.phase"]),
+        ("secrets", &["type"]),
+        ("nodes", &["spec.unschedulable"]),
+        ("services", &["spec.clusterIP", "spec.type"]),
+        ("replicasets.apps", &["status.replicas"]),
+        ("replicationcontrollers", &["status.replicas"]),
+        ("jobs.batch", &["status.successful"]),
+        ("certificatesigningrequests.certificates.k8s.io", &["spec.signerName"]),
+        ("resourceslices.resource.k8s.io", &["spec.driver", "spec.nodeName"]),
+    ];
+    let mut fields = vec!["metadata.name", "metadata.namespace"];
+    fields.extend(FIELDS.iter().filter(|(collection, _)| *collection == resource.collection).flat_map(|(_, own)| *own));
+    if let Some(custom) = &resource.custom {
+        let paths = object::list(&custom.version, "/selectableFields").iter();
+        fields.extend(paths.map(|field| object::text(field, "/jsonPath").trim_start_matches('.')));
+    }
+    fields
+}

@@ -1,0 +1,111 @@
+//! Reading and writing the metadata of objects that are plain values.
+
+use serde_json::{Map, Value};
+
+/// The text at a JSON pointer, or nothing of it.
+pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// `metadata.name`.
+pub fn name(object: &Value) -> &str {
+    field(object, "name")
+}
+
+/// `metadata.namespace`, empty for what is cluster-scoped.
+pub fn namespace(object: &Value) -> &str {
+    field(object, "namespace")
+}
+
+/// `metadata.uid`.
+pub fn uid(object: &Value) -> &str {
+    field(object, "uid")
+}
+
+/// `metadata.resourceVersion`.
+pub fn revision(object: &Value) -> &str {
+    field(object, "resourceVersion")
+}
+
+/// A field of the metadata that is a text.
+pub fn field<'a>(object: &'a Value, key: &str) -> &'a str {
+    object.get("metadata").and_then(|metadata| metadata.get(key)).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Whether a deletion has been asked for.
+pub fn is_deleting(object: &Value) -> bool {
+    !field(object, "deletionTimestamp").is_empty()
+}
+
+/// `metadata.finalizers`.
+pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
+    list(object, "/metadata/finalizers").iter().filter_map(Value::as_str)
+}
+
+/// A list at a JSON pointer; empty where there is none.
+pub fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
+    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// A map at a JSON pointer.
+pub fn map<'a>(object: &'a Value, pointer: &str) -> Option<&'a Map<String, Value>> {
+    object.pointer(pointer).and_then(Value::as_object)
+}
+
+/// An integer at a JSON pointer.
+pub fn integer(object: &Value, pointer: &str) -> Option<i64> {
+    object.pointer(pointer).and_then(Value::as_i64)
+}
+
+/// The map at `key`, made empty when it is missing or null.
+pub fn map_at<'a>(object: &'a mut Value, key: &str) -> &'a mut Map<String, Value> {
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    let parent = object.as_object_mut().expect("made an object");
+    let child = parent.entry(key).or_insert_with(|| Value::Object(Map::new()));
+    if !child.is_object() {
+        *child = Value::Object(Map::new());
+    }
+    child.as_object_mut().expect("made an object")
+}
+
+/// The metadata, made when it is missing.
+pub fn metadata(object: &mut Value) -> &mut Map<String, Value> {
+    map_at(object, "metadata")
+}
+
+/// Sets a field of the metadata, or removes it when the value is empty.
+pub fn set(object: &mut Value, key: &str, value: impl Into<Value>) {
+    let value = value.into();
+    let empty = match &value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    };
+    if empty {
+        metadata(object).remove(key);
+    } else {
+        metadata(object).insert(key.to_owned(), value);
+    }
+}
+
+/// Takes a top-level field away.
+pub fn remove(object: &mut Value, key: &str) -> Option<Value> {
+    object.as_object_mut().and_then(|fields| fields.remove(key))
+}
+
+/// Sets a top-level field, or removes it.
+pub fn replace(object: &mut Value, key: &str, value: Option<Value>) {
+    match value {
+        Some(value) => {
+            if let Some(fields) = object.as_object_mut() {
+                fields.insert(key.to_owned(), value);
+            }
+        }
+        None => {
+            remove(object, key);
+        }
+    }
+}

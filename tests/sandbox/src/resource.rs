@@ -1,0 +1,328 @@
+//! Which resources are served: those of the published discovery documents, and those of CustomResourceDefinitions.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use serde_json::{Value, json};
+
+use crate::failure::About;
+use crate::object::{list, text};
+use crate::schema::{self, Type};
+
+/// One resource in one version.
+#[derive(Debug, Clone)]
+pub struct Resource {
+    /// Empty for the core group.
+    pub group: String,
+    /// As in `v1`.
+    pub version: String,
+    /// As in `configmaps`.
+    pub plural: String,
+    /// As in `ConfigMap`.
+    pub kind: String,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+    /// As in RBAC.
+    pub verbs: Vec<String>,
+    /// Below its objects.
+    pub subresources: Vec<Subresource>,
+    /// Where its objects are stored: for most the plural and the group.
+    pub collection: String,
+    /// The version in which its objects are stored.
+    pub stored_as: String,
+    /// What its CustomResourceDefinition says.
+    pub custom: Option<Custom>,
+    /// The types of its fields.
+    pub ty: Type,
+}
+
+/// What is served below an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subresource {
+    /// As in `status`.
+    pub name: String,
+    /// The apiVersion of what is read and written there.
+    pub api_version: String,
+    /// The kind of what is read and written there.
+    pub kind: String,
+    /// As in RBAC.
+    pub verbs: Vec<String>,
+}
+
+/// What makes a resource that a user has defined.
+#[derive(Debug, Clone)]
+pub struct Custom {
+    /// The entry of `spec.versions`.
+    pub version: Arc<Value>,
+    /// As in `WidgetList`.
+    pub list_kind: String,
+}
+
+impl Resource {
+    /// As in `apps/v1`.
+    pub fn api_version(&self) -> String {
+        api_version(&self.group, &self.version)
+    }
+
+    /// The kind of a list of its objects.
+    pub fn list_kind(&self) -> String {
+        self.custom.as_ref().map_or_else(|| format!("{}List", self.kind), |custom| custom.list_kind.clone())
+    }
+
+    /// One of its objects, for refusals.
+    pub fn about<'a>(&'a self, name: &'a str) -> About<'a> {
+        About { group: &self.group, resource: &self.plural, name }
+    }
+
+    /// One of its objects, for refusals that name the kind.
+    pub fn about_kind<'a>(&'a self, name: &'a str) -> About<'a> {
+        About { group: &self.group, resource: &self.kind, name }
+    }
+
+    /// One of its subresources.
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|one| one.name == name)
+    }
+
+    /// Whether status is written apart from the rest.
+    pub fn has_status(&self) -> bool {
+        self.subresource("status").is_some()
+    }
+}
+
+/// Group and version as objects carry them.
+pub fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+/// The inverse of [`api_version`].
+pub fn group_version(api_version: &str) -> (&str, &str) {
+    api_version.split_once('/').unwrap_or(("", api_version))
+}
+
+/// What is stored as another resource or in another version than it is asked for: group, version and plural; collection
+/// and stored version.
+const STORED_ELSEWHERE: [(&str, &str, &str, &str, &str); 2] = [
+    ("events.k8s.io", "v1", "events", "events", "v1"),
+    ("autoscaling", "v1", "horizontalpodautoscalers", "horizontalpodautoscalers.autoscaling", "autoscaling/v2"),
+];
+
+/// All resources that are served, and the discovery documents that say so.
+#[derive(Debug, Clone)]
+pub struct Resources {
+    table: BTreeMap<(String, String, String), Arc<Resource>>,
+    /// The groups as aggregated discovery lists them, the core group first.
+    pub groups: Vec<Value>,
+}
+
+impl Resources {
+    /// Those that every cluster serves, and those of CustomResourceDefinitions whose names are accepted.
+    pub fn new<'a>(crds: impl Iterator<Item = &'a Value>) -> Self {
+        let mut groups = built_in_groups();
+        let mut table = BTreeMap::new();
+        for group in &groups {
+            add_group(&mut table, group);
+        }
+        let mut custom: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for crd in crds {
+            let group = text(crd, "/spec/group").to_owned();
+            for version in list(crd, "/spec/versions").iter().filter(|version| version["served"] == true) {
+                let discovered = discovery(crd, version);
+                let resource = resource(&group, text(version, "/name"), &discovered, Some((crd, version)));
+                let place = (group.clone(), resource.version.clone(), resource.plural.clone());
+                table.insert(place, Arc::new(resource));
+                add_version(custom.entry(group.clone()).or_default(), text(version, "/name"), discovered);
+            }
+        }
+        for (group, mut versions) in custom {
+            versions.sort_by_cached_key(|version| std::cmp::Reverse(priority(text(version, "/version"))));
+            match groups.iter_mut().find(|known| text(known, "/metadata/name") == group) {
+                Some(known) => {
+                    known["versions"].as_array_mut().into_iter().for_each(|known| known.extend(versions.clone()))
+                }
+                None => groups.push(json!({"metadata": {"name": group}, "versions": versions})),
+            }
+        }
+        Self { table, groups }
+    }
+
+    /// The resource at a group, version and plural.
+    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
+        self.table.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> + Clone {
+        self.table.values()
+    }
+
+    /// The resource of a kind.
+    pub fn of_kind(&self, api_version: &str, kind: &str) -> Option<&Arc<Resource>> {
+        let (group, version) = group_version(api_version);
+        self.iter().find(|one| one.group == group && one.version == version && one.kind == kind)
+    }
+
+    /// Any version of the resource whose objects are stored in a collection, preferably the stored one.
+    pub fn of_collection(&self, collection: &str) -> Option<&Arc<Resource>> {
+        let mut versions = self.iter().filter(|one| one.collection == collection);
+        let stored = versions.clone().find(|one| one.api_version() == one.stored_as);
+        stored.or_else(|| versions.next())
+    }
+
+    /// Whether anything is served in a group, in one version or at all.
+    pub fn serves(&self, group: &str, version: Option<&str>) -> bool {
+        self.iter().any(|one| one.group == group && version.is_none_or(|version| one.version == version))
+    }
+}
+
+/// The groups that every cluster serves, the core group first.
+fn built_in_groups() -> Vec<Value> {
+    static GROUPS: LazyLock<Vec<Value>> = LazyLock::new(|| {
+        let items = |path: &str| {
+            let document = schema::document(&format!("{path};as=APIGroupDiscoveryList"))?;
+            let document: Value = serde_json::from_str(&document.text()).ok()?;
+            Some(list(&document, "/items").to_vec())
+        };
+        ["/api", "/apis"].into_iter().flat_map(|path| items(path).expect("a published document")).collect()
+    });
+    GROUPS.clone()
+}
+
+fn add_group(table: &mut BTreeMap<(String, String, String), Arc<Resource>>, group: &Value) {
+    let name = text(group, "/metadata/name");
+    for version in list(group, "/versions") {
+        let version_name = text(version, "/version");
+        for discovered in list(version, "/resources") {
+            let resource = resource(name, version_name, discovered, None);
+            let place = (name.to_owned(), version_name.to_owned(), resource.plural.clone());
+            table.insert(place, Arc::new(resource));
+        }
+    }
+}
+
+fn add_version(versions: &mut Vec<Value>, name: &str, discovered: Value) {
+    match versions.iter_mut().find(|version| version["version"] == name) {
+        Some(version) => version["resources"].as_array_mut().into_iter().for_each(|all| all.push(discovered.clone())),
+        None => versions.push(json!({"version": name, "resources": [discovered], "freshness": "Current"})),
+    }
+}
+
+/// A resource from its entry in aggregated discovery.
+fn resource(group: &str, version: &str, discovered: &Value, custom: Option<(&Value, &Value)>) -> Resource {
+    let plural = text(discovered, "/resource");
+    let kind = text(discovered, "/responseKind/kind");
+    let elsewhere = STORED_ELSEWHERE.iter().find(|one| (one.0, one.1, one.2) == (group, version, plural));
+    let collection = match elsewhere {
+        Some(found) => found.3.to_owned(),
+        None if group.is_empty() => plural.to_owned(),
+        None => format!("{plural}.{group}"),
+    };
+    let stored_version = custom.map(|(crd, _)| stored_version(crd)).unwrap_or(version);
+    let stored_as = elsewhere.map_or_else(|| api_version(group, stored_version), |found| found.4.to_owned());
+    let texts = |pointer| list(discovered, pointer).iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect();
+    let subresource = |one: &Value| Subresource {
+        name: text(one, "/subresource").to_owned(),
+        api_version: match text(one, "/responseKind/version") {
+            "" => api_version(group, version),
+            other => api_version(text(one, "/responseKind/group"), other),
+        },
+        kind: text(one, "/responseKind/kind").to_owned(),
+        verbs: list(one, "/verbs").iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect(),
+    };
+    Resource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        plural: plural.to_owned(),
+        kind: kind.to_owned(),
+        namespaced: discovered["scope"] == "Namespaced",
+        verbs: texts("/verbs"),
+        subresources: list(discovered, "/subresources").iter().map(subresource).collect(),
+        collection,
+        stored_as,
+        ty: match custom {
+            Some((_, version)) => Type::of_crd(&version["schema"]["openAPIV3Schema"]),
+            None => schema::kind(group, version, kind).unwrap_or_else(Type::deduced),
+        },
+        custom: custom.map(|(crd, version)| Custom {
+            version: Arc::new(version.clone()),
+            list_kind: text(crd, "/spec/names/listKind").to_owned(),
+        }),
+    }
+}
+
+/// The version in which a CustomResourceDefinition's objects are stored.
+pub fn stored_version(crd: &Value) -> &str {
+    let stored = list(crd, "/spec/versions").iter().find(|version| version["storage"] == true);
+    stored.map_or("", |version| text(version, "/name"))
+}
+
+/// The entry in aggregated discovery of a CustomResourceDefinition's version.
+fn discovery(crd: &Value, version: &Value) -> Value {
+    let names = &crd["status"]["acceptedNames"];
+    let own = json!({"group": crd["spec"]["group"], "version": version["name"], "kind": names["kind"]});
+    let verbs = ["get", "patch", "update"];
+    let mut subresources = Vec::new();
+    if version.pointer("/subresources/status").is_some() {
+        subresources.push(json!({"subresource": "status", "responseKind": own, "verbs": verbs}));
+    }
+    if version.pointer("/subresources/scale").is_some() {
+        let scale = json!({"group": "autoscaling", "version": "v1", "kind": "Scale"});
+        subresources.push(json!({"subresource": "scale", "responseKind": scale, "verbs": verbs}));
+    }
+    let mut entry = json!({
+        "resource": names["plural"],
+        "responseKind": own,
+        "scope": crd["spec"]["scope"],
+        "singularResource": names["singular"],
+        "verbs": ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"],
+    });
+    for key in ["shortNames", "categories"] {
+        if let Some(values) = names.get(key) {
+            entry[key] = values.clone();
+        }
+    }
+    if !subresources.is_empty() {
+        entry["subresources"] = subresources.into();
+    }
+    entry
+}
+
+/// Versions in ascending order: names that are no versions, alpha, beta, stable; then by number.
+fn priority(version: &str) -> (u8, u32, u32, std::cmp::Reverse<String>) {
+    let other = (0, 0, 0, std::cmp::Reverse(version.to_owned()));
+    let Some(rest) = version.strip_prefix('v') else { return other };
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let Ok(major) = rest[..end].parse() else { return other };
+    let last = std::cmp::Reverse(String::new());
+    if end == rest.len() {
+        return (3, major, 0, last);
+    }
+    let stages = [("beta", 2), ("alpha", 1)];
+    let found =
+        stages.into_iter().find_map(|(stage, rank)| Some((rank, rest[end..].strip_prefix(stage)?.parse().ok()?)));
+    found.map_or(other, |(rank, minor)| (rank, major, minor, last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_as_the_api_server_does() {
+        let mut versions = ["foo", "v1alpha2", "v2", "v1", "v1beta1", "v10", "v11beta2", "bar"];
+        versions.sort_by_key(|version| std::cmp::Reverse(priority(version)));
+        assert_eq!(versions, ["v10", "v2", "v1", "v11beta2", "v1beta1", "v1alpha2", "bar", "foo"]);
+    }
+
+    #[test]
+    fn built_in_resources_are_known() {
+        let resources = Resources::new(std::iter::empty());
+        let deployments = resources.get("apps", "v1", "deployments").unwrap();
+        assert_eq!(deployments.collection, "deployments.apps");
+        assert_eq!(deployments.subresource("scale").unwrap().api_version, "autoscaling/v1");
+        assert!(deployments.namespaced && deployments.has_status());
+        assert_eq!(resources.get("events.k8s.io", "v1", "events").unwrap().collection, "events");
+        assert_eq!(resources.of_collection("events").unwrap().api_version(), "v1");
+        assert!(resources.serves("apps", None) && !resources.serves("apps", Some("v2")));
+    }
+}

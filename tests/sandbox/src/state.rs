@@ -1,0 +1,81 @@
+//! Everything that a restart keeps: the objects, and which resources are served because of them.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::convert;
+use crate::failure::Failure;
+use crate::object;
+use crate::resource::{Resource, Resources};
+use crate::store::{Key, Store};
+
+/// Where CustomResourceDefinitions are stored.
+pub const CRDS: &str = "customresourcedefinitions.apiextensions.k8s.io";
+
+/// The state of a cluster.
+#[derive(Debug)]
+pub struct State {
+    /// Objects and their history.
+    pub store: Store,
+    /// What is served.
+    pub resources: Arc<Resources>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { store: Store::default(), resources: Arc::new(Resources::new(std::iter::empty())) }
+    }
+}
+
+impl State {
+    /// Stores an object and serves what it defines.
+    pub fn put(&mut self, key: Key, object: Value) -> Arc<Value> {
+        let defines = key.collection() == CRDS;
+        let stored = self.store.put(key, object);
+        if defines {
+            self.serve();
+        }
+        stored
+    }
+
+    /// Removes an object and what it defines.
+    pub fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
+        let removed = self.store.remove(key);
+        if key.collection() == CRDS {
+            self.serve();
+        }
+        removed
+    }
+
+    fn serve(&mut self) {
+        let accepted = self.store.list(CRDS, "").map(|(_, crd)| &**crd).filter(|crd| is_served(crd));
+        self.resources = Arc::new(Resources::new(accepted));
+    }
+
+    /// An object by its resource and name, as it is stored.
+    pub fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<&Arc<Value>> {
+        self.store.get(&Key::new(&resource.collection, namespace, name))
+    }
+
+    /// The same in the resource's version.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn read(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Value, Failure> {
+        let stored = self.get(resource, namespace, name).ok_or_else(|| Failure::not_found(resource.about(name)))?;
+        Ok(convert::from_stored(resource, stored))
+    }
+
+    /// A built-in object by its collection and name.
+    pub fn find(&self, collection: &str, namespace: &str, name: &str) -> Option<&Arc<Value>> {
+        self.store.get(&Key::new(collection, namespace, name))
+    }
+}
+
+/// Whether the names of a CustomResourceDefinition are accepted, so that its objects can be read and written.
+fn is_served(crd: &Value) -> bool {
+    object::list(crd, "/status/conditions")
+        .iter()
+        .any(|condition| condition["type"] == "Established" && condition["status"] == "True")
+}

@@ -1,0 +1,83 @@
+//! Server-side apply.
+
+use serde_json::Value;
+
+use crate::answer::Answer;
+use crate::body;
+use crate::convert;
+use crate::failure::{Cause, Failure};
+use crate::kinds;
+use crate::merge::{self, Refusal};
+use crate::object;
+use crate::route::options_about;
+use crate::schema;
+use crate::state::State;
+use crate::write::{self, Ownership};
+
+use super::{Call, input};
+
+/// Applies an object or a part of its status.
+pub(super) fn apply(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Failure> {
+    let write = call.write("PatchOptions")?;
+    if call.query().get("fieldManager").is_empty() {
+        let cause = Cause::required("fieldManager", "is required for apply patch");
+        return Err(Failure::invalid(options_about("PatchOptions"), &[cause]));
+    }
+    let resource = call.resource.clone();
+    let live = state.get(&resource, &write.namespace, &write.name).cloned();
+    if live.is_none() && !write.subresource.is_empty() {
+        return Err(Failure::not_found(resource.about(&write.name)));
+    }
+    let config = config(call)?;
+    let before = live.as_ref().map(|live| convert::from_stored(&resource, live));
+    let force = call.query().is_on("force");
+    let applied = write::merging(state, &write, |merging| merge::apply(merging, before.as_ref(), &config, force));
+    let mut new = applied.map_err(|refusal| refused(&refusal))?;
+    schema::default(&resource.ty, &mut new);
+    kinds::default(&resource, &mut new);
+    let written = match live {
+        Some(live) => write::update(state, &write, &live, new, Ownership::Computed)?,
+        None => {
+            if !object::uid(&config).is_empty() {
+                let why = "uid mismatch: the provided object specified uid ".to_owned()
+                    + object::uid(&config)
+                    + ", and no existing object was found";
+                return Err(Failure::conflict(resource.about(&write.name), &why));
+            }
+            write::create(state, &write, new, Ownership::Computed)?
+        }
+    };
+    Ok(call.answer(written))
+}
+
+/// What is applied: an object of the request's kind, name and namespace, without what cannot be applied this way.
+fn config(call: &mut Call<'_>) -> Result<Value, Failure> {
+    let resource = call.resource.clone();
+    let body = body::yaml(&call.incoming.body)
+        .map_err(|error| Failure::bad_request(format!("error decoding YAML: {error}")))?;
+    let mut config = body.value;
+    for (field, pointer) in [("apiVersion", "/apiVersion"), ("kind", "/kind")] {
+        if object::text(&config, pointer).is_empty() {
+            return Err(Failure::bad_request(format!(
+                "invalid object type: Object '{field}' is missing in the applied object"
+            )));
+        }
+    }
+    input::identify(&resource, &mut config)?;
+    input::place(call, &mut config)?;
+    Ok(config)
+}
+
+/// A refusal to apply as an answer.
+fn refused(refusal: &Refusal) -> Failure {
+    match refusal {
+        Refusal::BadRequest(message) => Failure::bad_request(message.as_str()),
+        Refusal::Failed(message) => Failure::new(500, "", message.as_str()),
+        Refusal::Conflicts(conflicts) => {
+            let cause =
+                |conflict: &merge::Conflict| Cause::new("FieldManagerConflict", conflict.field(), conflict.message());
+            let causes: Vec<Cause> = conflicts.iter().map(cause).collect();
+            Failure::new(409, "Conflict", refusal.message()).with_causes(&causes)
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Objects as clients send them: decoded, checked against the request, without fields that nobody knows, with defaults.
+
+use serde_json::Value;
+
+use crate::body::{self, Body};
+use crate::failure::{Cause, Failure};
+use crate::kinds;
+use crate::object;
+use crate::pending;
+use crate::resource::Resource;
+use crate::route::options_about;
+use crate::schema;
+
+use super::Call;
+
+/// What is done about fields that are unknown or occur twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strictness {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+/// The object in the body of a create or an update.
+pub(super) fn object(call: &mut Call<'_>, options: &str) -> Result<Value, Failure> {
+    let resource = call.resource.clone();
+    let body = decode(call, &resource.kind)?;
+    let mut object = body.value;
+    identify(&resource, &mut object)?;
+    read(call, &mut object, body.duplicates, options)?;
+    place(call, &mut object)?;
+    Ok(object)
+}
+
+/// Decodes a body by its media type.
+pub(super) fn decode(call: &Call<'_>, kind: &str) -> Result<Body, Failure> {
+    let media_type = call.incoming.content_type.split(';').next().unwrap_or_default().trim();
+    let decoded = match media_type {
+        "" | "application/json" => body::json(&call.incoming.body),
+        "application/yaml" => body::yaml(&call.incoming.body),
+        _ => {
+            let known = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+            return Err(Failure::unsupported_media_type(known));
+        }
+    };
+    decoded.map_err(|error| {
+        Failure::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: \
+             {error}"
+        ))
+    })
+}
+
+/// Checks that an object is of the kind and version of the request, which it need not say.
+pub(super) fn identify(resource: &Resource, object: &mut Value) -> Result<(), Failure> {
+    let (api_version, kind) =
+        (object::text(object, "/apiVersion").to_owned(), object::text(object, "/kind").to_owned());
+    let expected = resource.api_version();
+    if !object.is_object() {
+        let message = format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind",
+            resource.kind
+        );
+        return Err(Failure::bad_request(message));
+    }
+    if (!api_version.is_empty() && api_version != expected) || (!kind.is_empty() && kind != resource.kind) {
+        return Err(Failure::bad_request(mismatch(resource, &api_version, &kind)));
+    }
+    object["apiVersion"] = expected.into();
+    object["kind"] = resource.kind.as_str().into();
+    Ok(())
+}
+
+fn mismatch(resource: &Resource, api_version: &str, kind: &str) -> String {
+    if resource.custom.is_some() {
+        let (group, version) = crate::resource::group_version(api_version);
+        return if group == resource.group && version != resource.version && kind == resource.kind {
+            format!(
+                "the API version in the data ({api_version}) does not match the expected API version ({})",
+                resource.api_version()
+            )
+        } else {
+            format!(
+                "no kind {kind:?} is registered for version {api_version:?} in scheme \
+                 \"k8s.io/apiextensions-apiserver/pkg/apiserver/customresource_handler.go\""
+            )
+        };
+    }
+    let (api_version, kind) = (
+        if api_version.is_empty() { resource.api_version() } else { api_version.to_owned() },
+        if kind.is_empty() { resource.kind.as_str() } else { kind },
+    );
+    let why =
+        format!("no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\"");
+    format!(
+        "{kind} in version {:?} cannot be handled as a {}: {why}",
+        crate::resource::group_version(&api_version).1,
+        resource.kind
+    )
+}
+
+/// Drops what nobody knows, as strictly as the client wants it, and sets what it leaves out.
+pub(super) fn read(
+    call: &mut Call<'_>,
+    object: &mut Value,
+    duplicates: Vec<String>,
+    options: &str,
+) -> Result<(), Failure> {
+    let resource = call.resource.clone();
+    let strictness = strictness(call, options)?;
+    let mut wrong: Vec<String> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
+    wrong.extend(pending::prune(&resource.ty, object).iter().map(|path| format!("unknown field {path:?}")));
+    if resource.custom.is_none() {
+        decodes(&resource, object)?;
+    }
+    match strictness {
+        Strictness::Strict if !wrong.is_empty() => return Err(strict(&resource, &wrong)),
+        Strictness::Warn => call.warnings.extend(wrong),
+        _ => {}
+    }
+    schema::default(&resource.ty, object);
+    kinds::default(&resource, object);
+    Ok(())
+}
+
+/// Refuses values of another type than a built-in kind has, which cannot even be read.
+fn decodes(resource: &Resource, object: &Value) -> Result<(), Failure> {
+    let wrong = pending::validate(&resource.ty, object);
+    let Some(first) = wrong.iter().find(|cause| cause.reason == "FieldValueTypeInvalid") else { return Ok(()) };
+    Err(Failure::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {kind}: json: cannot unmarshal into Go struct field \
+         {kind}.{field}: {message}",
+        kind = resource.kind,
+        version = resource.version,
+        field = first.field,
+        message = first.message
+    )))
+}
+
+fn strict(resource: &Resource, wrong: &[String]) -> Failure {
+    let wrong = format!("strict decoding error: {}", wrong.join(", "));
+    Failure::bad_request(match resource.custom {
+        Some(_) => wrong,
+        None => format!(
+            "{kind} in version {:?} cannot be handled as a {kind}: {wrong}",
+            resource.version,
+            kind = resource.kind
+        ),
+    })
+}
+
+fn strictness(call: &Call<'_>, options: &str) -> Result<Strictness, Failure> {
+    match call.query().get("fieldValidation") {
+        "Ignore" => Ok(Strictness::Ignore),
+        "" | "Warn" => Ok(Strictness::Warn),
+        "Strict" => Ok(Strictness::Strict),
+        other => {
+            let cause = Cause::unsupported("fieldValidation", &other.into(), &["", "Ignore", "Strict", "Warn"]);
+            Err(Failure::invalid(options_about(options), &[cause]))
+        }
+    }
+}
+
+/// Checks name and namespace against the path, which says what the object leaves out.
+pub(super) fn place(call: &Call<'_>, object: &mut Value) -> Result<(), Failure> {
+    let place = call.place;
+    let (namespace, name) = (object::namespace(object).to_owned(), object::name(object).to_owned());
+    if call.resource.namespaced {
+        if !namespace.is_empty() && namespace != place.namespace {
+            return Err(Failure::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        object::set(object, "namespace", place.namespace.as_str());
+    }
+    if place.name.is_empty() {
+        return Ok(());
+    }
+    if name.is_empty() {
+        object::set(object, "name", place.name.as_str());
+    } else if name != place.name {
+        let url = &place.name;
+        let message = format!("the name of the object ({name}) does not match the name on the URL ({url})");
+        return Err(Failure::bad_request(message));
+    }
+    Ok(())
+}

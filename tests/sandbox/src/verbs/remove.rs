@@ -1,0 +1,76 @@
+//! Deleting objects and whole collections, and evicting pods.
+
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::failure::Failure;
+use crate::object;
+use crate::state::State;
+use crate::store::Key;
+use crate::view;
+use crate::write::{self, Wish};
+
+use super::list::Selection;
+use super::{Call, input};
+
+/// Deletes an object.
+pub(super) fn delete(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Failure> {
+    let (options, wish) = wish(call)?;
+    let mut write = call.write("DeleteOptions")?;
+    write.dry_run |= !object::list(&options, "/dryRun").is_empty();
+    let gone = write::delete(state, &write, &wish)?;
+    let object = if gone["kind"] == "Status" { gone } else { view::one(&call.resource, call.form, call.query(), gone) };
+    Ok(Answer::ok(object))
+}
+
+/// What is wished of a deletion: by the body, else by the query.
+fn wish(call: &Call<'_>) -> Result<(Value, Wish), Failure> {
+    let query = call.query();
+    let mut options = json!({});
+    if call.incoming.body.is_empty() {
+        for key in ["propagationPolicy", "orphanDependents", "gracePeriodSeconds"] {
+            let value = query.get(key);
+            if !value.is_empty() {
+                options[key] = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+            }
+        }
+    } else {
+        options = input::decode(call, "DeleteOptions")?.value;
+    }
+    let wish = Wish::from_options(&options)?;
+    Ok((options, wish))
+}
+
+/// Deletes every object of a collection that is selected.
+pub(super) fn delete_collection(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Failure> {
+    let (options, wish) = wish(call)?;
+    let selection = Selection::of(call)?;
+    let mut write = call.write("DeleteOptions")?;
+    write.dry_run |= !object::list(&options, "/dryRun").is_empty();
+    let all = state.store.list(&call.resource.collection, &call.place.namespace);
+    let selected: Vec<(Key, Value)> = all
+        .filter(|(_, object)| selection.selects(object))
+        .map(|(key, object)| (key.clone(), selection.shown(object)))
+        .collect();
+    let revision = state.store.revision();
+    let mut gone = Vec::new();
+    for (_, object) in selected {
+        write.namespace = object::namespace(&object).to_owned();
+        write.name = object::name(&object).to_owned();
+        write::delete(state, &write, &wish)?;
+        gone.push(object);
+    }
+    let metadata = json!({"resourceVersion": revision.to_string()});
+    Ok(Answer::ok(view::list(&call.resource, call.form, call.query(), metadata, gone)))
+}
+
+/// Evicts a pod, which no budget forbids here.
+pub(super) fn evict(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Failure> {
+    let body = input::decode(call, "Eviction")?.value;
+    let wish = Wish::from_options(&body["deleteOptions"])?;
+    let mut write = call.write("CreateOptions")?;
+    write.subresource = String::new();
+    write::delete(state, &write, &wish)?;
+    let object = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    Ok(Answer::Object { code: 201, object, warnings: Vec::new() })
+}

@@ -1,0 +1,167 @@
+//! The subresource `scale`: the number of replicas of whatever has some.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::body;
+use crate::convert;
+use crate::failure::{Cause, Failure};
+use crate::object;
+use crate::pending as merge;
+use crate::resource::Resource;
+use crate::state::State;
+use crate::write::{self, Ownership};
+
+use super::{Call, input};
+
+/// Where an object keeps its scale, as JSON pointers; the last one is empty where there is none.
+struct Places {
+    replicas: String,
+    current: String,
+    selector: String,
+}
+
+fn places(resource: &Resource) -> Places {
+    let Some(custom) = &resource.custom else {
+        return Places {
+            replicas: "/spec/replicas".to_owned(),
+            current: "/status/replicas".to_owned(),
+            selector: "/spec/selector".to_owned(),
+        };
+    };
+    let pointer = |key: &str| object::text(&custom.version, &format!("/subresources/scale/{key}")).replace('.', "/");
+    Places {
+        replicas: pointer("specReplicasPath"),
+        current: pointer("statusReplicasPath"),
+        selector: pointer("labelSelectorPath"),
+    }
+}
+
+/// Reads or writes a scale.
+pub(super) fn answer(state: &mut State, call: &mut Call<'_>, verb: &str) -> Result<Answer, Failure> {
+    let resource = call.resource.clone();
+    let live = state.get(&resource, &call.place.namespace, &call.place.name).cloned();
+    let live = live.ok_or_else(|| Failure::not_found(resource.about(&call.place.name)))?;
+    let before = scale(&resource, &convert::from_stored(&resource, &live))?;
+    match verb {
+        "get" => Ok(Answer::ok(before)),
+        "update" => {
+            let new = input::decode(call, "Scale")?.value;
+            set(state, call, &live, &new)
+        }
+        _ => {
+            let new = patched(call, &before)?;
+            set(state, call, &live, &new)
+        }
+    }
+}
+
+fn patched(call: &Call<'_>, before: &Value) -> Result<Value, Failure> {
+    let body = body::yaml(&call.incoming.body)
+        .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
+    let mut new = before.clone();
+    match call.incoming.content_type.split(';').next().unwrap_or_default() {
+        "application/json-patch+json" => merge::json_patch(before, &body.value)
+            .map_err(|error| error.failure(call.resource.about_kind(&call.place.name))),
+        _ => {
+            merge::json_merge(&mut new, &body.value);
+            Ok(new)
+        }
+    }
+}
+
+fn set(state: &mut State, call: &mut Call<'_>, live: &Arc<Value>, scale_object: &Value) -> Result<Answer, Failure> {
+    let resource = call.resource.clone();
+    let replicas = object::integer(scale_object, "/spec/replicas").unwrap_or(0);
+    if replicas < 0 {
+        let about = crate::failure::About { group: "autoscaling", resource: "Scale", name: &call.place.name };
+        let cause = Cause::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
+        return Err(Failure::invalid(about, &[cause]));
+    }
+    let mut new = convert::from_stored(&resource, live);
+    object::set(&mut new, "resourceVersion", object::revision(scale_object));
+    object::set(&mut new, "uid", object::uid(scale_object));
+    put(&mut new, &places(&resource).replicas, replicas);
+    let write = call.write("UpdateOptions")?;
+    let written = write::update(state, &write, live, new, Ownership::ToCompute)?;
+    Ok(Answer::ok(scale(&resource, &written.object)?))
+}
+
+/// Sets an integer at a pointer, with the maps above it.
+fn put(object: &mut Value, pointer: &str, value: i64) {
+    let (above, key) = pointer.rsplit_once('/').unwrap_or(("", pointer));
+    let mut at = object;
+    for part in above.split('/').filter(|part| !part.is_empty()) {
+        object::map_at(at, part);
+        at = &mut at[part];
+    }
+    at[key] = value.into();
+}
+
+/// An object as a scale.
+fn scale(resource: &Resource, live: &Value) -> Result<Value, Failure> {
+    let places = places(resource);
+    let number = |pointer: &str| object::integer(live, pointer);
+    if number(&places.replicas).is_none() && resource.custom.is_some() {
+        let message = format!("the spec replicas field {:?} does not exist", places.replicas.replace('/', "."));
+        return Err(Failure::new(500, "InternalError", format!("Internal error occurred: {message}")));
+    }
+    let mut metadata = json!({});
+    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = live["metadata"].get(key) {
+            metadata[key] = value.clone();
+        }
+    }
+    let mut scale = json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": {},
+        "status": {"replicas": number(&places.current).unwrap_or(0)},
+    });
+    if let Some(replicas) = number(&places.replicas).filter(|replicas| *replicas != 0) {
+        scale["spec"]["replicas"] = replicas.into();
+    }
+    let selector = selector(live.pointer(&places.selector));
+    if !selector.is_empty() {
+        scale["status"]["selector"] = selector.into();
+    }
+    Ok(scale)
+}
+
+/// A selector in its text form.
+fn selector(selector: Option<&Value>) -> String {
+    match selector {
+        Some(Value::String(text)) => text.clone(),
+        Some(selector) if selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some() => {
+            let equal = object::map(selector, "/matchLabels").into_iter().flatten();
+            let equal =
+                equal.map(|(key, value)| (key.clone(), format!("{key}={}", value.as_str().unwrap_or_default())));
+            let others = object::list(selector, "/matchExpressions").iter().map(expression);
+            let mut terms: Vec<(String, String)> = equal.chain(others).collect();
+            terms.sort();
+            terms.into_iter().map(|(_, term)| term).collect::<Vec<_>>().join(",")
+        }
+        Some(Value::Object(equal)) => {
+            let terms = equal.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+            terms.collect::<Vec<_>>().join(",")
+        }
+        _ => String::new(),
+    }
+}
+
+fn expression(expression: &Value) -> (String, String) {
+    let key = object::text(expression, "/key").to_owned();
+    let mut values: Vec<&str> = object::list(expression, "/values").iter().filter_map(Value::as_str).collect();
+    values.sort_unstable();
+    let values = values.join(",");
+    let term = match object::text(expression, "/operator") {
+        "In" => format!("{key} in ({values})"),
+        "NotIn" => format!("{key} notin ({values})"),
+        "Exists" => key.clone(),
+        _ => format!("!{key}"),
+    };
+    (key, term)
+}

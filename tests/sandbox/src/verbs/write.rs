@@ -1,0 +1,166 @@
+//! Creating, updating and patching objects and their status.
+
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::body;
+use crate::convert;
+use crate::failure::{Cause, Failure};
+use crate::kinds;
+use crate::object;
+use crate::pending as merge;
+use crate::route::options_about;
+use crate::state::State;
+use crate::view;
+use crate::write::{self, Ownership, Write, Written};
+
+use super::{Call, apply, input};
+
+impl Call<'_> {
+    /// The write that this call asks for.
+    pub(super) fn write(&self, options: &str) -> Result<Write, Failure> {
+        Ok(Write {
+            resource: self.resource.clone(),
+            namespace: self.place.namespace.clone(),
+            name: self.place.name.clone(),
+            subresource: self.place.subresource.clone(),
+            manager: self.manager(),
+            dry_run: self.query().dry_run(options)?,
+            now: self.now,
+        })
+    }
+
+    /// The answer to a write.
+    pub(super) fn answer(&mut self, written: Written) -> Answer {
+        let code = if written.created { 201 } else { 200 };
+        let object = view::one(&self.resource, self.form, self.query(), written.object);
+        Answer::Object { code, object, warnings: std::mem::take(&mut self.warnings) }
+    }
+}
+
+/// Creates an object.
+pub(super) fn create(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Failure> {
+    let write = call.write("CreateOptions")?;
+    let object = input::object(call, "CreateOptions")?;
+    let written = write::create(state, &write, object, Ownership::ToCompute)?;
+    Ok(call.answer(written))
+}
+
+/// Replaces an object or its status.
+pub(super) fn update(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Failure> {
+    let write = call.write("UpdateOptions")?;
+    let object = input::object(call, "UpdateOptions")?;
+    let Some(live) = state.get(&call.resource, &write.namespace, &write.name).cloned() else {
+        let about = call.resource.about(&write.name);
+        if !kinds::is_created_by_update(&call.resource) || !write.subresource.is_empty() {
+            return Err(Failure::not_found(about));
+        }
+        if !object::uid(&object).is_empty() {
+            let why =
+                format!("Precondition failed: UID in precondition: {}, UID in object meta: ", object::uid(&object));
+            return Err(Failure::conflict(about, &why));
+        }
+        let written = write::create(state, &write, object, Ownership::ToCompute)?;
+        return Ok(call.answer(written));
+    };
+    let object = if write.subresource == "finalize" { finalized(&live, &object) } else { object };
+    let written = write::update(state, &write, &live, object, Ownership::ToCompute)?;
+    Ok(call.answer(written))
+}
+
+/// The live namespace with the finalizers of another.
+fn finalized(live: &Value, new: &Value) -> Value {
+    let mut object = live.clone();
+    object::set(&mut object, "resourceVersion", object::revision(new));
+    object::set(&mut object, "uid", object::uid(new));
+    object["spec"] = new.get("spec").cloned().unwrap_or_else(|| json!({}));
+    object
+}
+
+/// Changes an object or its status by a patch of any type.
+pub(super) fn patch(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Failure> {
+    let media_type = call.incoming.content_type.split(';').next().unwrap_or_default().trim().to_owned();
+    if ["application/apply-patch+yaml", "application/apply-patch+cbor"].contains(&media_type.as_str()) {
+        return apply::apply(state, call);
+    }
+    check_options(call)?;
+    let write = call.write("PatchOptions")?;
+    let live = state.get(&call.resource, &write.namespace, &write.name).cloned();
+    let live = live.ok_or_else(|| Failure::not_found(call.resource.about(&write.name)))?;
+    let before = convert::from_stored(&call.resource, &live);
+    let (mut new, duplicates) = patched(call, &before, &media_type)?;
+    changed_kind(call, &new)?;
+    input::read(call, &mut new, duplicates, "PatchOptions")?;
+    input::place(call, &mut new)?;
+    let written = write::update(state, &write, &live, new, Ownership::ToCompute)?;
+    Ok(call.answer(written))
+}
+
+fn check_options(call: &Call<'_>) -> Result<(), Failure> {
+    if call.query().has("force") {
+        let cause = Cause::forbidden("force", "may not be specified for non-apply patch");
+        return Err(Failure::invalid(options_about("PatchOptions"), &[cause]));
+    }
+    Ok(())
+}
+
+/// The live object with the patch, and the fields that occur twice in the patch.
+pub(super) fn patched(call: &Call<'_>, live: &Value, media_type: &str) -> Result<(Value, Vec<String>), Failure> {
+    let known =
+        ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+    let strategic = call.resource.custom.is_none();
+    let known = if strategic { &known[..] } else { &known[..2] };
+    if !known.contains(&media_type) {
+        let accepted = [known, &["application/apply-patch+yaml", "application/apply-patch+cbor"]].concat().join(", ");
+        return Err(Failure::unsupported_media_type(&accepted));
+    }
+    let body = body::json(&call.incoming.body)
+        .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
+    let mut new = live.clone();
+    match media_type {
+        "application/json-patch+json" => {
+            new = merge::json_patch(&new, &body.value)
+                .map_err(|error| error.failure(call.resource.about_kind(&call.place.name)))?;
+            return Ok((new, Vec::new()));
+        }
+        "application/merge-patch+json" => merge::json_merge(&mut new, &body.value),
+        _ => {
+            new = merge::strategic(&call.resource.ty, live, &body.value).map_err(Failure::bad_request)?;
+        }
+    }
+    Ok((new, body.duplicates))
+}
+
+/// A patch cannot make another kind of an object.
+fn changed_kind(call: &Call<'_>, new: &Value) -> Result<(), Failure> {
+    let (api_version, kind) = (object::text(new, "/apiVersion"), object::text(new, "/kind"));
+    if api_version == call.resource.api_version() && kind == call.resource.kind {
+        return Ok(());
+    }
+    let mut new = new.clone();
+    input::identify(&call.resource, &mut new)
+}
+
+/// Binds a pod to a node.
+pub(super) fn bind(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Failure> {
+    let body = input::decode(call, "Binding")?.value;
+    let live = state.get(&call.resource, &call.place.namespace, &call.place.name).cloned();
+    let live = live.ok_or_else(|| Failure::not_found(call.resource.about(&call.place.name)))?;
+    if !object::text(&live, "/spec/nodeName").is_empty() {
+        let why =
+            format!("pod {} is already assigned to node {:?}", call.place.name, object::text(&live, "/spec/nodeName"));
+        return Err(Failure::conflict(
+            crate::failure::About { group: "", resource: "pods/binding", name: &call.place.name },
+            &why,
+        ));
+    }
+    let mut new = Value::clone(&live);
+    new["spec"]["nodeName"] = object::text(&body, "/target/name").into();
+    kinds::pod_condition(&mut new, "PodScheduled", "True", call.now);
+    if !call.query().dry_run("CreateOptions")? {
+        let key = crate::store::Key::new(&call.resource.collection, &call.place.namespace, &call.place.name);
+        state.put(key, new);
+    }
+    let object = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    Ok(Answer::Object { code: 201, object, warnings: Vec::new() })
+}

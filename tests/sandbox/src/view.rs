@@ -1,0 +1,63 @@
+//! Objects, lists and events in the form that a client takes.
+
+use serde_json::{Value, json};
+
+use crate::accept::Form;
+use crate::object::remove;
+use crate::resource::Resource;
+use crate::route::Query;
+use crate::table;
+
+/// One object.
+pub fn one(resource: &Resource, form: Form, query: &Query, object: Value) -> Value {
+    match form {
+        Form::Whole => object,
+        Form::Metadata => metadata(&object),
+        Form::Table => {
+            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+            table::table(resource, query, metadata, &[object], true)
+        }
+    }
+}
+
+/// A list. `metadata` is that of the list.
+pub fn list(resource: &Resource, form: Form, query: &Query, metadata: Value, mut objects: Vec<Value>) -> Value {
+    match form {
+        Form::Whole => {
+            if resource.custom.is_none() {
+                for object in &mut objects {
+                    remove(object, "apiVersion");
+                    remove(object, "kind");
+                }
+            }
+            let (kind, api_version) = (resource.list_kind(), resource.api_version());
+            json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": objects})
+        }
+        Form::Metadata => {
+            let items: Vec<Value> = objects.iter().map(self::metadata).collect();
+            json!({
+                "kind": "PartialObjectMetadataList",
+                "apiVersion": "meta.k8s.io/v1",
+                "metadata": metadata,
+                "items": items,
+            })
+        }
+        Form::Table => table::table(resource, query, metadata, &objects, true),
+    }
+}
+
+/// The object of an event. The columns of a table are told with the first one.
+pub fn event(resource: &Resource, form: Form, query: &Query, object: Value, first: bool) -> Value {
+    match form {
+        Form::Table => {
+            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+            table::table(resource, query, metadata, &[object], first)
+        }
+        form => one(resource, form, query, object),
+    }
+}
+
+/// The metadata of an object as an object of its own.
+pub fn metadata(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+}

@@ -1,0 +1,67 @@
+//! Creating objects.
+
+use serde_json::Value;
+
+use crate::clock;
+use crate::convert;
+use crate::failure::Failure;
+use crate::kinds;
+use crate::object;
+use crate::state::State;
+use crate::store::Key;
+
+use super::{Ownership, Write, Written, metadata, own, update};
+
+/// Creates an object that has been read, pruned and defaulted, in the version of the request.
+///
+/// # Errors
+/// When it is invalid, exists, or may not be made now.
+pub fn create(state: &mut State, write: &Write, mut new: Value, ownership: Ownership) -> Result<Written, Failure> {
+    let resource = write.resource.clone();
+    if !object::revision(&new).is_empty() {
+        return Err(Failure::new(500, "", "resourceVersion should not be set on objects to be created"));
+    }
+    metadata::clean(&mut new);
+    let mut new = own(state, write, None, new, ownership);
+    update::reset(&resource, "", &mut new, None);
+    if resource.namespaced {
+        object::set(&mut new, "namespace", write.namespace.as_str());
+        kinds::namespace_takes(state, &resource, &new)?;
+    } else {
+        object::set(&mut new, "namespace", "");
+    }
+    kinds::admit(state, &resource, &mut new, None)?;
+    name(&mut new);
+    object::set(&mut new, "uid", clock::uuid());
+    object::set(&mut new, "creationTimestamp", write.now.to_string());
+    let mut stored = convert::to_stored(&resource, new);
+    kinds::prepare(state, &resource, &mut stored, None)?;
+    if kinds::has_generation(&resource) {
+        object::set(&mut stored, "generation", 1);
+    }
+    let mut causes = metadata::validate(&resource, &stored);
+    causes.extend(kinds::validate(state, &resource, &convert::from_stored(&resource, &stored), None));
+    let name = object::name(&stored).to_owned();
+    if !causes.is_empty() {
+        return Err(Failure::invalid(resource.about_kind(&name), &causes));
+    }
+    let key = Key::new(&resource.collection, object::namespace(&stored), &name);
+    if state.store.get(&key).is_some() {
+        return Err(Failure::already_exists(resource.about(&name)));
+    }
+    if write.dry_run {
+        return Ok(Written { object: write.answer(&stored), created: true });
+    }
+    let stored = state.put(key, stored);
+    Ok(Written { object: write.answer(&stored), created: true })
+}
+
+/// Makes up a name where only its beginning is given.
+fn name(new: &mut Value) {
+    let beginning = object::field(new, "generateName");
+    if object::name(new).is_empty() && !beginning.is_empty() {
+        // A name has 63 characters at most, five of which are made up.
+        let beginning: String = beginning.chars().take(58).collect();
+        object::set(new, "name", beginning + &clock::suffix());
+    }
+}

@@ -1,0 +1,165 @@
+//! Deleting objects: at once, when what keeps them is gone, or when their time has come.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::failure::{Cause, Failure};
+use crate::kinds;
+use crate::object;
+use crate::resource::Resource;
+use crate::route::options_about;
+use crate::state::State;
+
+use super::Write;
+
+/// What becomes of the objects that the deleted one owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    /// They stay.
+    Orphan,
+    /// They are deleted first.
+    Foreground,
+    /// They are deleted afterwards.
+    Background,
+}
+
+/// What a deletion asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// Of dependents, when it is said.
+    pub propagation: Option<Propagation>,
+    /// Seconds until the object goes.
+    pub grace: Option<i64>,
+    /// Which object it must be.
+    pub uid: Option<String>,
+    /// Which state of it it must be.
+    pub revision: Option<String>,
+}
+
+impl Wish {
+    /// Reads `DeleteOptions`.
+    ///
+    /// # Errors
+    /// When they contradict themselves.
+    pub fn from_options(options: &Value) -> Result<Self, Failure> {
+        let propagation = match object::text(options, "/propagationPolicy") {
+            "" => match options.get("orphanDependents").and_then(Value::as_bool) {
+                None => None,
+                Some(true) => Some(Propagation::Orphan),
+                Some(false) => Some(Propagation::Background),
+            },
+            "Orphan" => Some(Propagation::Orphan),
+            "Foreground" => Some(Propagation::Foreground),
+            "Background" => Some(Propagation::Background),
+            other => {
+                let known = ["Foreground", "Background", "Orphan", "nil"];
+                let cause = Cause::unsupported("propagationPolicy", &other.into(), &known);
+                return Err(Failure::invalid(options_about("DeleteOptions"), &[cause]));
+            }
+        };
+        let text = |pointer| options.pointer(pointer).and_then(Value::as_str).map(ToOwned::to_owned);
+        Ok(Self {
+            propagation,
+            grace: object::integer(options, "/gracePeriodSeconds"),
+            uid: text("/preconditions/uid"),
+            revision: text("/preconditions/resourceVersion"),
+        })
+    }
+}
+
+/// Deletes an object and returns it if it is still there, or as a `Status` of success.
+///
+/// # Errors
+/// When it is not there, not the one that is meant, or may not be deleted.
+pub fn delete(state: &mut State, write: &Write, wish: &Wish) -> Result<Value, Failure> {
+    let resource = write.resource.clone();
+    let live = state.get(&resource, &write.namespace, &write.name).cloned();
+    let live = live.ok_or_else(|| Failure::not_found(resource.about(&write.name)))?;
+    expected(&resource, &live, wish)?;
+    kinds::may_delete(&resource, &write.name)?;
+    let mut stored = Value::clone(&live);
+    let deleting = object::is_deleting(&live);
+    let grace = kinds::grace(&resource, &live, wish.grace);
+    let left = object::integer(&live, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
+    if deleting && left > 0 && wish.grace.is_none_or(|grace| grace >= left) {
+        return Ok(write.answer(&live)); // It is on its way, and this would not hurry it.
+    }
+    if !(deleting && left == 0) {
+        object::set(&mut stored, "finalizers", finalizers(&live, wish.propagation, kinds::is_collected(&resource)));
+    }
+    let kept = object::finalizers(&stored).next().is_some() || kinds::is_kept(&stored);
+    if grace > 0 || kept {
+        mark(&mut stored, write, grace);
+        kinds::deletion_begins(&resource, &mut stored);
+        return Ok(store(state, write, &live, stored));
+    }
+    let answer = write.answer(&live);
+    if !write.dry_run {
+        state.remove(&write.key());
+    }
+    Ok(if kinds::returns_deleted(&resource) { answer } else { success(&resource, &answer) })
+}
+
+fn store(state: &mut State, write: &Write, live: &Arc<Value>, stored: Value) -> Value {
+    if write.dry_run || **live == stored {
+        return write.answer(&stored);
+    }
+    let stored = state.put(write.key(), stored);
+    write.answer(&stored)
+}
+
+/// Marks an object as being deleted.
+fn mark(stored: &mut Value, write: &Write, grace: i64) {
+    if !object::is_deleting(stored)
+        && let Some(generation) = object::integer(stored, "/metadata/generation")
+    {
+        object::set(stored, "generation", generation + 1);
+    }
+    if !object::is_deleting(stored) || grace > 0 {
+        object::set(stored, "deletionTimestamp", write.now.after(grace.unsigned_abs()).to_string());
+    }
+    object::set(stored, "deletionGracePeriodSeconds", grace);
+}
+
+/// The finalizers by which the garbage collector learns of a wish.
+fn finalizers(live: &Value, propagation: Option<Propagation>, collected: bool) -> Vec<String> {
+    const OWN: [(&str, Propagation); 2] =
+        [("orphan", Propagation::Orphan), ("foregroundDeletion", Propagation::Foreground)];
+    let there = |name: &str| object::finalizers(live).any(|one| one == name);
+    let said = OWN.iter().find(|(name, _)| there(name)).map(|(_, wish)| *wish);
+    let wish = propagation.or(said).filter(|_| collected);
+    let others = object::finalizers(live).filter(|one| OWN.iter().all(|(name, _)| name != one));
+    let added = OWN.iter().filter(|(_, one)| Some(*one) == wish).map(|(name, _)| *name);
+    others.chain(added).map(ToOwned::to_owned).collect()
+}
+
+fn expected(resource: &Resource, live: &Value, wish: &Wish) -> Result<(), Failure> {
+    let about = resource.about_kind(object::name(live));
+    if let Some(uid) = wish.uid.as_deref().filter(|uid| *uid != object::uid(live)) {
+        let why = format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been \
+             deleted and then recreated",
+            object::uid(live)
+        );
+        return Err(Failure::conflict(about, &why));
+    }
+    if let Some(revision) = wish.revision.as_deref().filter(|revision| *revision != object::revision(live)) {
+        let why = format!(
+            "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record ({}). \
+             The object might have been modified",
+            object::revision(live)
+        );
+        return Err(Failure::conflict(about, &why));
+    }
+    Ok(())
+}
+
+/// What a client gets that deleted an object at once.
+fn success(resource: &Resource, object: &Value) -> Value {
+    let mut details = json!({"name": object::name(object), "kind": resource.plural, "uid": object::uid(object)});
+    if !resource.group.is_empty() {
+        details["group"] = resource.group.as_str().into();
+    }
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}

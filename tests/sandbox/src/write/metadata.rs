@@ -1,0 +1,108 @@
+//! The rules of metadata that hold for every kind.
+
+use serde_json::Value;
+
+use crate::failure::Cause;
+use crate::kinds::names;
+use crate::object::{self, metadata};
+use crate::resource::Resource;
+
+/// Takes from a new object what only the API server may say.
+pub(super) fn clean(new: &mut Value) {
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation", "creationTimestamp", "uid"]
+    {
+        metadata(new).remove(key);
+    }
+}
+
+/// Gives a changed object what only the API server may say.
+pub(super) fn carry(new: &mut Value, live: &Value) {
+    for key in ["uid", "creationTimestamp", "generation", "resourceVersion", "name", "namespace", "generateName"] {
+        object::set(new, key, live["metadata"].get(key).cloned().unwrap_or_default());
+    }
+    // These are kept when they are left out, and refused when they are changed.
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        if new["metadata"].get(key).is_none_or(Value::is_null) {
+            object::set(new, key, live["metadata"].get(key).cloned().unwrap_or_default());
+        }
+    }
+    metadata(new).remove("selfLink");
+}
+
+/// What is wrong with the metadata of an object.
+pub(super) fn validate(resource: &Resource, object: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    match object::name(object) {
+        "" => causes.push(Cause::required("metadata.name", "name or generateName is required")),
+        name => {
+            if let Some(detail) = names::check(resource, name) {
+                causes.push(Cause::invalid("metadata.name", &name.into(), &detail));
+            }
+        }
+    }
+    causes.extend(names::labels("metadata.labels", object.pointer("/metadata/labels")));
+    causes.extend(names::annotations(object.pointer("/metadata/annotations")));
+    causes.extend(owners(object));
+    causes.extend(finalizers(object));
+    causes
+}
+
+/// The same, and what may not have changed.
+pub(super) fn validate_update(resource: &Resource, object: &Value, live: &Value) -> Vec<Cause> {
+    let mut causes = validate(resource, object);
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let (new, old) = (&object["metadata"][key], &live["metadata"][key]);
+        if new != old {
+            causes.push(Cause::invalid(format!("metadata.{key}"), new, "field is immutable"));
+        }
+    }
+    if object::is_deleting(live) {
+        let known: Vec<&str> = object::finalizers(live).collect();
+        let new: Vec<&str> = object::finalizers(object).filter(|one| !known.contains(one)).collect();
+        if !new.is_empty() {
+            let quoted: Vec<String> = new.iter().map(|one| format!("{one:?}")).collect();
+            let detail = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                quoted.join(", ")
+            );
+            causes.push(Cause::forbidden("metadata.finalizers", &detail));
+        }
+    }
+    causes
+}
+
+fn owners(object: &Value) -> Vec<Cause> {
+    let (mut causes, mut controllers) = (Vec::new(), 0);
+    for (at, owner) in object::list(object, "/metadata/ownerReferences").iter().enumerate() {
+        let field = |key: &str| format!("metadata.ownerReferences[{at}].{key}");
+        for (key, detail) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
+            if object::text(owner, &format!("/{key}")).is_empty() {
+                let value = owner.get(key).cloned().unwrap_or_else(|| "".into());
+                causes.push(Cause::invalid(field(key), &value, detail));
+            }
+        }
+        controllers += usize::from(owner["controller"] == true);
+    }
+    if controllers > 1 {
+        let detail = "Only one reference can have Controller set to true";
+        causes.push(Cause::invalid("metadata.ownerReferences", &object["metadata"]["ownerReferences"], detail));
+    }
+    causes
+}
+
+fn finalizers(object: &Value) -> Vec<Cause> {
+    let check = |name: &str| {
+        let standard = ["orphan", "foregroundDeletion", "kubernetes"].contains(&name);
+        let detail = names::qualified(name).or_else(|| {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            (!standard && !name.contains('/')).then(|| detail.to_owned())
+        })?;
+        Some(Cause::invalid("metadata.finalizers", &name.into(), &detail))
+    };
+    object::finalizers(object).filter_map(check).collect()
+}

@@ -1,0 +1,100 @@
+//! Creating, changing and deleting objects, for clients and controllers alike.
+
+mod create;
+mod delete;
+mod metadata;
+mod update;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use create::create;
+pub use delete::{Wish, delete};
+pub use update::update;
+
+use crate::clock::Time;
+use crate::convert;
+use crate::merge;
+use crate::resource::{Resource, group_version};
+use crate::state::State;
+use crate::store::Key;
+
+/// Who writes what, and how.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// In the version of the request.
+    pub resource: Arc<Resource>,
+    /// Empty for what is cluster-scoped.
+    pub namespace: String,
+    /// Empty when the object itself says it.
+    pub name: String,
+    /// Empty for the object itself.
+    pub subresource: String,
+    /// The field manager.
+    pub manager: String,
+    /// Whether nothing is stored.
+    pub dry_run: bool,
+    /// The time of the request.
+    pub now: Time,
+}
+
+impl Write {
+    /// Where the object is stored.
+    pub fn key(&self) -> Key {
+        Key::new(&self.resource.collection, &self.namespace, &self.name)
+    }
+
+    /// A stored object in the version of the request.
+    fn answer(&self, stored: &Value) -> Value {
+        convert::from_stored(&self.resource, stored)
+    }
+}
+
+/// Whether the fields of an object are all owned already, or are to be owned by the writer where they changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// An apply has computed it.
+    Computed,
+    /// By comparison with the live object.
+    ToCompute,
+}
+
+/// What a write came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// The object in the version of the request.
+    pub object: Value,
+    /// Whether it was not there before.
+    pub created: bool,
+}
+
+/// Computes the ownership of what was written, unless that has been done.
+fn own(state: &State, write: &Write, live: Option<&Value>, new: Value, ownership: Ownership) -> Value {
+    let mut new = match ownership {
+        Ownership::ToCompute => merging(state, write, |merging| merge::update(merging, live, new)),
+        Ownership::Computed => new,
+    };
+    if let Some(live) = live {
+        merge::keep_times(live, &mut new);
+    }
+    new
+}
+
+/// Calls `act` with a write as [`crate::merge`] sees it.
+pub fn merging<T>(state: &State, write: &Write, act: impl FnOnce(&merge::Write<'_>) -> T) -> T {
+    let resource = &write.resource;
+    let other_versions = |api_version: &str| {
+        let (group, version) = group_version(api_version);
+        state.resources.get(group, version, &resource.plural).map(|other| other.ty.clone())
+    };
+    act(&merge::Write {
+        kind: &resource.ty,
+        api_version: &resource.api_version(),
+        manager: &write.manager,
+        subresource: &write.subresource,
+        now: &write.now.to_string(),
+        reset_fields: update::reset_fields(resource, &write.subresource),
+        other_versions: &other_versions,
+    })
+}

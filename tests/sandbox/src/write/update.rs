@@ -1,0 +1,142 @@
+//! Changing objects.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::convert;
+use crate::failure::Failure;
+use crate::kinds;
+use crate::object;
+use crate::resource::Resource;
+use crate::schema;
+use crate::state::State;
+
+use super::{Ownership, Write, Written, metadata, own};
+
+/// Puts `new`, which has been read, pruned and defaulted, in the place of `live`, which is as it is stored.
+///
+/// # Errors
+/// When it is invalid, or not made from the live object.
+pub fn update(
+    state: &mut State,
+    write: &Write,
+    live: &Arc<Value>,
+    mut new: Value,
+    ownership: Ownership,
+) -> Result<Written, Failure> {
+    let resource = write.resource.clone();
+    let before = convert::from_stored(&resource, live);
+    unchanged(&resource, &before, &new)?;
+    metadata::carry(&mut new, &before);
+    let mut new = own(state, write, Some(&before), new, ownership);
+    reset(&resource, &write.subresource, &mut new, Some(&before));
+    if write.subresource.is_empty() {
+        kinds::admit(state, &resource, &mut new, Some(&before))?;
+    }
+    let mut stored = convert::to_stored(&resource, new);
+    if write.subresource.is_empty() {
+        kinds::prepare(state, &resource, &mut stored, Some(live))?;
+    }
+    if kinds::has_generation(&resource) {
+        let bump = i64::from(kinds::is_new_generation(&resource, &stored, live));
+        let generation = object::integer(live, "/metadata/generation").unwrap_or(0) + bump;
+        object::set(&mut stored, "generation", if generation == 0 { Value::Null } else { generation.into() });
+    }
+    let mut causes = metadata::validate_update(&resource, &stored, live);
+    let compared = convert::from_stored(&resource, &stored);
+    causes.extend(kinds::validate(state, &resource, &compared, Some((&before, &write.subresource))));
+    if !causes.is_empty() {
+        return Err(Failure::invalid(resource.about_kind(&write.name), &causes));
+    }
+    finish(state, write, live, stored)
+}
+
+/// Stores what has been found good, unless it is what is there; or removes it, if all that kept it is gone.
+fn finish(state: &mut State, write: &Write, live: &Arc<Value>, stored: Value) -> Result<Written, Failure> {
+    if **live == stored {
+        return Ok(Written { object: write.answer(live), created: false });
+    }
+    if write.dry_run {
+        return Ok(Written { object: write.answer(&stored), created: false });
+    }
+    if is_finished(&stored) {
+        let object = write.answer(&stored);
+        state.remove(&write.key());
+        return Ok(Written { object, created: false });
+    }
+    let stored = state.put(write.key(), stored);
+    Ok(Written { object: write.answer(&stored), created: false })
+}
+
+/// Whether a deletion was asked for and nothing keeps the object any more.
+fn is_finished(object: &Value) -> bool {
+    let waits = object::integer(object, "/metadata/deletionGracePeriodSeconds").unwrap_or(0) > 0;
+    let kept = object::finalizers(object).next().is_some() || !object::list(object, "/spec/finalizers").is_empty();
+    object::is_deleting(object) && !waits && !kept
+}
+
+/// Checks uid and resourceVersion where the writer names them.
+fn unchanged(resource: &Resource, live: &Value, new: &Value) -> Result<(), Failure> {
+    let (uid, revision) = (object::uid(new), object::revision(new));
+    let about = resource.about(object::name(live));
+    if !uid.is_empty() && uid != object::uid(live) {
+        let group = if resource.custom.is_some() { format!("{}/", resource.group) } else { String::new() };
+        let mut place = object::namespace(live).to_owned();
+        if !place.is_empty() {
+            place.push('/');
+        }
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{group}{}/{place}{}, ResourceVersion: 0, \
+             AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            resource.plural,
+            object::name(live),
+            object::uid(live)
+        );
+        return Err(Failure::conflict(about, &why));
+    }
+    if !revision.is_empty() && revision != object::revision(live) {
+        return Err(Failure::modified(about));
+    }
+    Ok(())
+}
+
+/// The fields that a write sets back to what they were.
+pub(super) fn reset_fields(resource: &Resource, subresource: &str) -> &'static [&'static [&'static str]] {
+    if subresource.is_empty() && !resource.has_status() {
+        return &[];
+    }
+    schema::reset_fields(&resource.group, &resource.kind, subresource)
+}
+
+/// Takes back what may not be written this way: status through the object, everything else through status.
+pub(super) fn reset(resource: &Resource, subresource: &str, new: &mut Value, live: Option<&Value>) {
+    if subresource == "status"
+        && resource.custom.is_some()
+        && let Some(live) = live
+    {
+        let status = object::remove(new, "status");
+        let managed = new["metadata"].get("managedFields").cloned();
+        *new = live.clone();
+        object::replace(new, "status", status);
+        object::set(new, "managedFields", managed.unwrap_or_default());
+        return;
+    }
+    for path in reset_fields(resource, subresource) {
+        put_back(path, new, live);
+    }
+}
+
+/// Sets a field to what it was. Metadata as a whole keeps its entries of ownership.
+fn put_back(path: &[&str], new: &mut Value, live: Option<&Value>) {
+    let managed = new["metadata"].get("managedFields").cloned();
+    let pointer = format!("/{}", path.join("/"));
+    let (above, key) = pointer.rsplit_once('/').unwrap_or_default();
+    let was = live.and_then(|live| live.pointer(&pointer)).cloned();
+    if let Some(parent) = new.pointer_mut(above) {
+        object::replace(parent, key, was);
+    }
+    if path == ["metadata"] {
+        object::set(new, "managedFields", managed.unwrap_or_default());
+    }
+}
