@@ -2,13 +2,13 @@
 //! blocking.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use crate::settings::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings, SourceFormat};
 
 use crate::declared::{DeclaredObject, DeclaredSet};
-use crate::finding::Finding;
+use crate::finding::{Apart, Finding, merged};
 use crate::hydrate::stamp::Stamp;
 use crate::hydrate::{self, inherit, namespaces};
 use crate::metadata::annotation;
@@ -58,14 +58,34 @@ fn declare(
     gates: &mut Gates,
     stamped: &mut Stamped,
 ) -> Option<DeclaredSet> {
-    let manifests = read(files, settings, gates)?;
-    gates.pass(validate::raw(&manifests, settings))?;
+    let files = in_order(files, settings.format);
+    let unreadable = gates.pass(files.iter().flat_map(|file| file.findings.iter().cloned()).collect());
+    // The command line tool goes on: without clusters that are malformed, and with no objects at all if one is not readable.
+    let malformed = if settings.sync.is_some() { Vec::new() } else { malformed_clusters(&files, settings.format) };
+    let malformed = gates.pass_nameless(malformed);
+    if settings.sync.is_some() {
+        unreadable?;
+    }
+    let manifests = if unreadable.is_some() {
+        files.iter().flat_map(|file| file.manifests.iter().cloned()).collect()
+    } else {
+        Vec::new()
+    };
+    let drafts = declared(manifests, settings, gates);
+    unreadable.and(malformed)?;
+    Some(stamp(&drafts?, settings, stamped))
+}
+
+/// The objects that a readable repository declares.
+fn declared(manifests: Vec<Arc<Manifest>>, settings: &Settings, gates: &mut Gates) -> Option<Vec<Draft>> {
+    gates.pass_nameless(validate::raw(&manifests, settings))?;
 
     let mut drafts: Vec<Draft> = manifests.into_iter().map(Draft::new).collect();
     if settings.format == SourceFormat::Hierarchy {
         inherit::fill_namespaces(&mut drafts);
     }
-    let mut drafts = gates.through(hydrate::clusters::select(drafts, settings))?;
+    let (mut drafts, findings) = hydrate::clusters::select(drafts, settings);
+    gates.pass_nameless(findings)?;
 
     let kinds = settings.kinds.as_ref().map_err(|finding| gates.findings.push(finding.clone())).ok()?;
     gates.pass(scope::assign(&mut drafts, kinds, settings.report_unknown_kinds))?;
@@ -77,19 +97,7 @@ fn declare(
     };
     gates.pass(validate::finished(&drafts, settings))?;
     gates.pass(validate::own_namespace(&drafts, settings))?;
-    Some(stamp(&drafts, settings, stamped))
-}
-
-/// All manifests, in the order of files.
-fn read(files: &[Arc<ParsedFile>], settings: &Settings, gates: &mut Gates) -> Option<Vec<Arc<Manifest>>> {
-    let files = in_order(files, settings.format);
-    let findings: Vec<Finding> = files.iter().flat_map(|file| file.findings.iter().cloned()).collect();
-    if !findings.is_empty() && settings.sync.is_none() {
-        // The command line tool goes on with no objects at all, and so also misses the Repo.
-        gates.findings.extend(validate::raw(&[], settings));
-    }
-    gates.pass(findings)?;
-    Some(files.iter().flat_map(|file| file.manifests.iter().cloned()).collect())
+    Some(namespaces::own(drafts, settings))
 }
 
 fn walk_tree(drafts: Vec<Draft>, settings: &Settings, gates: &mut Gates) -> Option<Vec<Draft>> {
@@ -140,12 +148,7 @@ fn stamp(drafts: &[Draft], settings: &Settings, stamped: &mut Stamped) -> Declar
 /// finding; in an unstructured one, and for annotations, any finding hides all names.
 pub fn clusters(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<String> {
     let files = in_order(files, format);
-    let in_registry = |path: &str| format == SourceFormat::Unstructured || path.starts_with("clusterregistry/");
-    let registry: Vec<_> = files.iter().filter(|file| in_registry(&file.path)).collect();
-    let mut names = BTreeSet::new();
-    if registry.iter().all(|file| file.findings.is_empty()) {
-        names.extend(hydrate::clusters::declared(registry.iter().flat_map(|file| &file.manifests)));
-    }
+    let mut names = hydrate::clusters::declared(registry(&files, format));
     if files.iter().all(|file| file.findings.is_empty()) {
         let objects = files.iter().flat_map(|file| &file.manifests).map(|manifest| &manifest.object);
         let selectors = objects.filter_map(|object| object.annotation(annotation::CLUSTER_NAME_SELECTOR));
@@ -153,6 +156,19 @@ pub fn clusters(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<String> 
     }
     names.remove(DEFAULT_CLUSTER);
     std::iter::once(DEFAULT_CLUSTER.to_owned()).chain(names).collect()
+}
+
+/// The manifests that may be Clusters: none if one of their files is not readable.
+fn registry<'a>(files: &[&'a Arc<ParsedFile>], format: SourceFormat) -> impl Iterator<Item = &'a Arc<Manifest>> {
+    let counts = |path: &str| format == SourceFormat::Unstructured || path.starts_with("clusterregistry/");
+    let files: Vec<_> = files.iter().copied().filter(|file| counts(&file.path)).collect();
+    let readable = files.iter().all(|file| file.findings.is_empty());
+    files.into_iter().filter(move |_| readable).flat_map(|file| &file.manifests)
+}
+
+/// The findings of Clusters that are none.
+fn malformed_clusters(files: &[&Arc<ParsedFile>], format: SourceFormat) -> Vec<Finding> {
+    registry(files, format).filter_map(|manifest| hydrate::clusters::malformed_cluster(manifest)).collect()
 }
 
 /// The files that count, directory by directory.
@@ -184,8 +200,17 @@ struct Gates {
 }
 
 impl Gates {
+    /// Adds what a gate found that does not tell objects of one name apart by their files. `None` if some of it blocks.
+    fn pass_nameless(&mut self, findings: Vec<Finding>) -> Option<()> {
+        self.add(merged(findings, Apart::Nothing))
+    }
+
     /// Adds what a gate found. `None` if some of it blocks.
     fn pass(&mut self, findings: Vec<Finding>) -> Option<()> {
+        self.add(merged(findings, Apart::Files))
+    }
+
+    fn add(&mut self, findings: Vec<Finding>) -> Option<()> {
         let blocked = findings.iter().any(|finding| finding.code.blocks());
         self.findings.extend(findings);
         (!blocked).then_some(())

@@ -1,10 +1,12 @@
 //! Findings: mistakes of users as values, each with a code, the places it is about and a hint.
 
 mod codes;
+mod merge;
 mod render;
 mod table;
 
 pub use codes::{Code, Explanation, RETIRED};
+pub(crate) use merge::{Apart, merged};
 pub use render::{numbered, text};
 
 use serde::Serialize;

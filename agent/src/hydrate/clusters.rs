@@ -13,11 +13,15 @@ use crate::validate::{malformed, unknown_selector};
 
 /// Leaves out what is not for the cluster of `settings`, and the objects that only say which cluster is which.
 pub(crate) fn select(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Vec<Finding>) {
-    let (choice, mut findings) = Choice::of(&drafts, settings);
+    let choice = match Choice::of(&drafts, settings) {
+        Ok(choice) => choice,
+        Err(findings) => return (Vec::new(), findings),
+    };
+    let mut findings = Vec::new();
     let mut selected = Vec::with_capacity(drafts.len());
     // Namespaces first: what is in one follows it. One declaration for this cluster is enough.
     let mut namespaces: BTreeMap<String, bool> = BTreeMap::new();
-    for draft in drafts.iter().filter(|draft| draft.manifest.is_any(Known::Namespace)) {
+    for draft in drafts.iter().filter(|draft| draft.manifest.is(Known::Namespace)) {
         match choice.active(&draft.manifest) {
             Ok(active) => *namespaces.entry(draft.object().name().to_owned()).or_default() |= active,
             Err(finding) => findings.push(finding),
@@ -27,7 +31,7 @@ pub(crate) fn select(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Ve
         if draft.manifest.is(Known::Cluster) || draft.manifest.is(Known::ClusterSelector) {
             continue;
         }
-        let is_namespace = draft.manifest.is_any(Known::Namespace);
+        let is_namespace = draft.manifest.is(Known::Namespace);
         if !is_namespace && namespaces.get(draft.namespace()) == Some(&false) {
             continue;
         }
@@ -45,10 +49,14 @@ pub(crate) fn select(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Ve
 /// The names of the clusters that are declared, without malformed ones.
 pub(crate) fn declared<'a>(manifests: impl Iterator<Item = &'a Arc<Manifest>>) -> BTreeSet<String> {
     manifests
-        .filter(|manifest| manifest.is(Known::Cluster))
-        .filter(|manifest| malformed(manifest, &["v1alpha1"], &shape::CLUSTER).is_none())
+        .filter(|manifest| manifest.is(Known::Cluster) && malformed_cluster(manifest).is_none())
         .map(|manifest| manifest.object.name().to_owned())
         .collect()
+}
+
+/// KNV1006: a Cluster that is none.
+pub(crate) fn malformed_cluster(manifest: &Manifest) -> Option<Finding> {
+    manifest.is(Known::Cluster).then(|| malformed(manifest, &["v1alpha1"], &shape::CLUSTER))?
 }
 
 /// The names in a `cluster-name-selector` annotation.
@@ -64,28 +72,23 @@ struct Choice<'a> {
 }
 
 impl<'a> Choice<'a> {
-    fn of(drafts: &[Draft], settings: &'a Settings) -> (Self, Vec<Finding>) {
-        let mut findings = Vec::new();
-        let mut labels = BTreeMap::new();
-        for manifest in drafts.iter().map(|draft| &draft.manifest).filter(|it| it.is(Known::Cluster)) {
-            match malformed(manifest, &["v1alpha1"], &shape::CLUSTER) {
-                Some(finding) => findings.push(finding),
-                // Of several with one name the last counts.
-                None if manifest.object.name() == settings.cluster_name => {
-                    let own = manifest.object.labels();
-                    labels = own.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-                }
-                None => {}
-            }
-        }
-        let mut selectors = BTreeMap::new();
-        for manifest in drafts.iter().map(|draft| &draft.manifest).filter(|it| it.is(Known::ClusterSelector)) {
-            let selected = LabelSelector::of(manifest).map(|selector| selector.matches(&labels));
-            // A broken selector still has a name: only it is reported, not also what uses it.
-            selectors.insert(manifest.object.name().to_owned(), *selected.as_ref().unwrap_or(&false));
-            findings.extend(selected.err());
-        }
-        (Self { cluster: &settings.cluster_name, selectors }, findings)
+    /// What the Cluster of this name and all ClusterSelectors say. Malformed ones (KNV1006) hide invalid ones (KNV1014), and
+    /// both hide what is wrong with the objects that name them.
+    fn of(drafts: &[Draft], settings: &'a Settings) -> Result<Self, Vec<Finding>> {
+        let of_kind = |kind| drafts.iter().map(|draft| &draft.manifest).filter(move |it| it.is(kind));
+        let own: Vec<_> = of_kind(Known::Cluster).filter(|it| it.object.name() == settings.cluster_name).collect();
+        let selectors: Vec<_> = of_kind(Known::ClusterSelector).collect();
+        let malformed = own.iter().filter_map(|it| malformed_cluster(it));
+        some_of(malformed.chain(selectors.iter().filter_map(|it| LabelSelector::malformed(it))))?;
+        // Of several with one name the last counts.
+        let labels = own.last().into_iter().flat_map(|it| it.object.labels());
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let selected = selectors.iter().map(|it| LabelSelector::of(it).map(|selector| selector.matches(&labels)));
+        let (selected, invalid): (Vec<_>, Vec<_>) = selected.partition(Result::is_ok);
+        some_of(invalid.into_iter().filter_map(Result::err))?;
+        let names = selectors.iter().map(|it| it.object.name().to_owned());
+        let selectors = names.zip(selected.into_iter().flatten()).collect();
+        Ok(Self { cluster: &settings.cluster_name, selectors })
     }
 
     fn active(&self, manifest: &Manifest) -> Result<bool, Finding> {
@@ -109,6 +112,11 @@ impl<'a> Choice<'a> {
             }),
         }
     }
+}
+
+fn some_of(findings: impl Iterator<Item = Finding>) -> Result<(), Vec<Finding>> {
+    let findings: Vec<_> = findings.collect();
+    if findings.is_empty() { Ok(()) } else { Err(findings) }
 }
 
 fn same_name(one: &str, other: &str) -> bool {

@@ -27,10 +27,15 @@ enum Operator {
 }
 
 impl LabelSelector {
+    /// KNV1006: a ClusterSelector or NamespaceSelector that is none.
+    pub(super) fn malformed(manifest: &Manifest) -> Option<Finding> {
+        malformed(manifest, &["v1"], &shape::SELECTOR)
+    }
+
     /// `spec.selector` of a ClusterSelector or NamespaceSelector. A finding when the object is malformed (KNV1006) or the
     /// selector invalid or empty (KNV1014).
     pub(super) fn of(manifest: &Manifest) -> Result<Self, Finding> {
-        if let Some(finding) = malformed(manifest, &["v1"], &shape::SELECTOR) {
+        if let Some(finding) = Self::malformed(manifest) {
             return Err(finding);
         }
         let selector = manifest.object.0.get("spec").and_then(|spec| spec.get("selector")).unwrap_or(&Value::Null);

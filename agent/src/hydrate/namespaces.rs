@@ -83,6 +83,9 @@ pub(crate) fn place(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Vec
     let is_selector = |draft: &&Draft| draft.manifest.is(Known::NamespaceSelector);
     let manifests: Vec<Arc<Manifest>> = drafts.iter().filter(is_selector).map(|it| it.manifest.clone()).collect();
     let (selectors, mut findings) = selectors(manifests.iter(), settings);
+    if !findings.is_empty() {
+        return (Vec::new(), findings);
+    }
     let names: BTreeSet<&str> = selectors.keys().copied().collect();
     let candidates = Candidates::of(&drafts, settings);
     let default: Arc<str> = match &settings.scope {
@@ -111,6 +114,15 @@ pub(crate) fn place(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Vec
         }
     }
     (placed, findings)
+}
+
+/// Namespace repositories: even what nobody knows to be namespaced is in the namespace.
+pub(crate) fn own(mut drafts: Vec<Draft>, settings: &Settings) -> Vec<Draft> {
+    if let RepoScope::Namespace(namespace) = &settings.scope {
+        let namespace: Arc<str> = Arc::from(namespace.as_str());
+        drafts.iter_mut().filter(|it| it.namespace().is_empty()).for_each(|it| it.placed = Some(namespace.clone()));
+    }
+    drafts
 }
 
 /// The Namespaces that can be selected, with their labels. One that is declared twice is here twice.
