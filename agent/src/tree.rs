@@ -60,17 +60,25 @@ pub(crate) fn ancestors(directory: &str) -> impl Iterator<Item = &str> {
 pub(crate) fn build(drafts: Vec<Draft>) -> (Tree, Vec<Finding>) {
     let mut tree = Tree::default();
     let mut findings = Vec::new();
+    let mut unregistered = Vec::new();
     for draft in drafts {
         let role = Role::of(&draft);
         let top = draft.manifest.top_directory();
         let expected = role.directory();
-        if expected.is_empty() && matches!(top, "system" | "clusterregistry") {
+        if expected.is_empty() && top == "clusterregistry" {
+            unregistered.push(draft.manifest.at_value(&["kind"]));
+        } else if expected.is_empty() && top == "system" {
             findings.push(unknown_system_object(&draft));
         } else if !expected.is_empty() && expected != top {
             findings.push(misplaced(&draft.manifest, expected));
         } else {
             tree.add(draft, role);
         }
+    }
+    if !unregistered.is_empty() {
+        let message = "`clusterregistry/` holds objects of kinds that have no meaning there.";
+        let finding = Finding::new(Code::Internal, message).hint("Move their files to `cluster/` or `namespaces/`.");
+        findings.push(Finding { places: unregistered, ..finding });
     }
     tree.link();
     (tree, findings)
@@ -179,9 +187,8 @@ pub(crate) fn misplaced(manifest: &Manifest, expected: &str) -> Finding {
 }
 
 fn unknown_system_object(draft: &Draft) -> Finding {
-    let top = draft.manifest.top_directory();
     let message =
-        format!("`{top}/` holds an object of the kind {}, which has no meaning there.", draft.object().group_kind());
+        format!("`system/` holds an object of the kind {}, which has no meaning there.", draft.object().group_kind());
     Finding::new(Code::Internal, message)
         .hint("Move the file to `cluster/` or `namespaces/`.")
         .at(draft.manifest.at_value(&["kind"]))

@@ -102,6 +102,10 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
     };
     let mut readable = Vec::new();
     for document in documents::split(&file.content, extension) {
+        // Kubernetes reads a file up to the first document that it cannot read.
+        if !parsed.findings.is_empty() {
+            break;
+        }
         let unreadable = |message: &str| Finding::new(Code::Path, format!("This file is not readable: {message}."));
         let nameless = || manifest(&document, Object::default());
         match documents::decode(&file.content, &document, extension).map(checks::top_level) {
@@ -149,7 +153,7 @@ fn flatten(mut manifest: Manifest, parsed: &mut ParsedFile) -> bool {
         path.push(i);
         let mut item_manifest = Manifest { object: Object::default(), items: path, ..manifest.clone_origin() };
         let Value::Object(map) = item else {
-            let message = format!("Item {i} of this list is no object.");
+            let message = "An item of this list is no object, and nothing after it is read.";
             let finding = Finding::new(Code::Undocumented, message);
             let finding = finding.hint("Every item needs apiVersion, kind and metadata, or remove it.");
             parsed.findings.push(finding.at(item_manifest.at_value(&[])));
