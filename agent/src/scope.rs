@@ -191,13 +191,16 @@ pub(crate) fn crd(manifest: &Manifest) -> Option<Result<Crd<'_>, Finding>> {
     }
     let spec = object.0.get("spec").unwrap_or(&Value::Null);
     let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let only_version = versions.is_empty() && spec["version"].as_str().is_some_and(|version| !version.is_empty());
+    // A version by the older form, `spec.version`, is served. In v1 the first version is read as that.
+    let version =
+        if object.version() == "v1" { versions.first().map(|it| &it["name"]) } else { Some(&spec["version"]) };
+    let has_version = version.and_then(Value::as_str).is_some_and(|version| !version.is_empty());
     Some(Ok(Crd {
         group: spec["group"].as_str().unwrap_or_default(),
         kind: spec["names"]["kind"].as_str().unwrap_or_default(),
         plural: spec["names"]["plural"].as_str().unwrap_or_default(),
         scope: if spec["scope"] == "Cluster" { Scope::Cluster } else { Scope::Namespaced },
-        served: only_version && object.version() == "v1beta1" || versions.iter().any(|it| it["served"] == true),
+        served: has_version || versions.iter().any(|it| it["served"] == true),
     }))
 }
 

@@ -36,11 +36,10 @@ pub(super) fn removed(manifests: &[Arc<Manifest>], settings: &Settings, findings
     if settings.previous_crds.is_empty() {
         return;
     }
-    let declared: BTreeSet<GroupKind> = manifests
-        .iter()
-        .filter_map(|manifest| crd(manifest)?.ok())
-        .map(|crd| GroupKind::new(crd.group, crd.kind))
-        .collect();
+    let declared = manifests.iter().filter_map(|manifest| crd(manifest));
+    let kinds = declared.map(|crd| crd.map(|crd| GroupKind::new(crd.group, crd.kind)));
+    // Which kinds lost theirs is not known while one is malformed.
+    let Ok(declared) = kinds.collect::<Result<BTreeSet<GroupKind>, Finding>>() else { return };
     for manifest in manifests {
         let kind = manifest.object.group_kind();
         if settings.previous_crds.contains(&kind) && !declared.contains(&kind) {
