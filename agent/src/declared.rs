@@ -263,7 +263,7 @@ fn fold_string_data(object: &mut Object) {
 /// An object without what the system or the cluster added: what `nomos hydrate` writes.
 pub fn hydrated(object: &Object) -> Object {
     let mut object = object.clone();
-    let is_namespace = object.is_kind("", "Namespace");
+    let is_namespace = object.is_kind("", "Namespace") && object.version() == "v1";
     let original = object.annotation(annotation::ORIGINAL_HNC_MANAGED_BY).map(str::to_owned);
     object.0.remove("status");
     let Some(Value::Object(metadata)) = object.0.get_mut("metadata") else { return object };

@@ -15,12 +15,14 @@ pub(crate) fn fill_namespaces(drafts: &mut [Draft]) {
     let declared: BTreeSet<String> = drafts
         .iter()
         .map(|draft| &draft.manifest)
-        .filter(|it| it.is(Known::Namespace) && it.top_directory() == ROOT && it.directory_name() == it.object.name())
+        .filter(|it| {
+            it.is_any(Known::Namespace) && it.top_directory() == ROOT && it.directory_name() == it.object.name()
+        })
         .map(|it| it.object.name().to_owned())
         .collect();
     for draft in drafts {
         let manifest = &draft.manifest;
-        let exempt = manifest.is(Known::Namespace) || manifest.is(Known::NamespaceSelector);
+        let exempt = manifest.is_any(Known::Namespace) || manifest.is_any(Known::NamespaceSelector);
         let directory = manifest.directory_name();
         if !exempt && manifest.top_directory() == ROOT && draft.namespace().is_empty() && declared.contains(directory) {
             draft.placed = Some(Arc::from(directory));
@@ -40,7 +42,8 @@ pub(crate) fn copy_down(tree: &Tree) -> (Vec<Inhabited>, Vec<Finding>) {
     let mut findings = Vec::new();
     let mut inhabited = Vec::new();
     for (directory, node) in &tree.nodes {
-        if let Some(parent) = tree::parent(directory).filter(|parent| tree.is_namespace(parent)) {
+        let is_outermost = |parent: &&str| tree.is_namespace(parent) && !tree.is_below_namespace(parent);
+        if let Some(parent) = tree::parent(directory).filter(is_outermost) {
             findings.push(below_namespace(tree, directory, parent));
         }
         if tree.is_below_namespace(directory) {

@@ -45,13 +45,13 @@ pub(super) fn on_selectors(manifest: &Manifest, findings: &mut Findings) {
 
 /// KNV1029
 pub(super) fn unique_cluster_selectors(manifests: &[Arc<Manifest>], _: &Settings, findings: &mut Findings) {
-    unique(manifests.iter().filter(|manifest| manifest.is(Known::ClusterSelector)), findings);
+    unique(manifests.iter().filter(|manifest| manifest.is_any(Known::ClusterSelector)), findings);
 }
 
 /// KNV1029
 pub(super) fn unique_namespace_selectors(drafts: &[Draft], findings: &mut Findings) {
     unique(
-        drafts.iter().map(|draft| &draft.manifest).filter(|manifest| manifest.is(Known::NamespaceSelector)),
+        drafts.iter().map(|draft| &draft.manifest).filter(|manifest| manifest.is_any(Known::NamespaceSelector)),
         findings,
     );
 }
@@ -97,8 +97,8 @@ pub(super) fn use_in_tree(tree: &Tree, findings: &mut Findings) {
         let manifest = &draft.manifest;
         match selectors.get(name) {
             None => findings.push(unknown(manifest, annotation::NAMESPACE_SELECTOR, "NamespaceSelector", &names)),
-            // Compared as text, not by directory: `namespaces/a` also reaches `namespaces/ab`.
-            Some(selector) if !manifest.directory().starts_with(selector.directory()) => {
+            // Compared as text, not by directory: `namespaces/a` also reaches `namespaces/ab/` and `namespaces/ab.yaml`.
+            Some(selector) if !manifest.path().starts_with(selector.directory()) => {
                 let message = format!(
                     "The NamespaceSelector `{name}` is in `{}/`, which is not above `{}/`.",
                     selector.directory(),
