@@ -2,7 +2,8 @@
 //!
 //! The steps of a write that stores an object, in the order of the API server:
 //!
-//! 1. The new object: [`apply`], or a patch of the live one, or what the client sent.
+//! 1. The new object: [`apply`], or a patch ([`strategic`], [`json_merge`], [`json_patch`]) of the live one, or what the
+//!    client sent.
 //! 2. Defaults and pruning: [`crate::schema`].
 //! 3. Unless it was applied: [`update`], which says whose the changed fields are.
 //! 4. [`keep_times`], so that a write that changes nothing changes nothing.
@@ -10,12 +11,14 @@
 
 mod check;
 mod compare;
+mod json;
 mod managed;
 mod owner;
 mod path;
 mod retype;
 mod set;
 mod shape;
+mod strategic;
 mod values;
 
 use serde_json::Value;
@@ -24,6 +27,9 @@ use crate::schema::{self, Type};
 use managed::{Managed, Owner};
 use path::Path;
 use set::Set;
+
+pub use json::{json_merge, json_patch};
+pub use strategic::strategic;
 
 /// The annotation in which client-side apply keeps what it applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -68,13 +74,15 @@ impl Conflict {
     }
 }
 
-/// Why a configuration is not applied.
+/// Why a configuration is not applied, or a patch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// 409; causes of the type `FieldManagerConflict`.
     Conflicts(Vec<Conflict>),
     /// 400, with this message.
     BadRequest(String),
+    /// 422, with this message.
+    Unprocessable(String),
     /// 500, with this message.
     Failed(String),
 }
@@ -84,7 +92,7 @@ impl Refusal {
     #[must_use]
     pub fn message(&self) -> String {
         match self {
-            Self::BadRequest(message) | Self::Failed(message) => message.clone(),
+            Self::BadRequest(message) | Self::Unprocessable(message) | Self::Failed(message) => message.clone(),
             Self::Conflicts(conflicts) => match conflicts.as_slice() {
                 [only] => format!("Apply failed with 1 conflict: {}: {}", only.message(), only.field()),
                 several => format!("Apply failed with {} conflicts: {}", several.len(), lines(several).join("\n")),

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 pub use default::default;
 pub(crate) use default::empty;
-pub(crate) use node::{List, ListKind, Map, Ref, Scalar};
+pub(crate) use node::{List, ListKind, Map, Patch, Ref, Scalar};
 pub use published::{Document, document, documents, kinds, version};
 
 /// The type of an object or of a part of one. Cheap to clone.

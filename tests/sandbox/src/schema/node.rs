@@ -78,10 +78,8 @@ pub(crate) struct Map {
 
 /// The wording of a strategic merge patch for a list.
 #[derive(Debug, Clone, Default)]
-#[expect(dead_code, reason = "strategic merge patches come next")]
 pub(crate) struct Patch {
     pub(crate) merge: bool,
-    pub(crate) retain_keys: bool,
     pub(crate) key: Option<String>,
 }
 
@@ -94,7 +92,6 @@ pub(crate) struct Ref {
     pub(crate) default: Option<Value>,
     /// Null is a value here.
     pub(crate) nullable: bool,
-    #[expect(dead_code, reason = "strategic merge patches come next")]
     pub(crate) patch: Option<Patch>,
 }
 
@@ -290,7 +287,6 @@ fn patch(schema: &Value) -> Option<Patch> {
     let strategy = text(schema, "x-kubernetes-patch-strategy")?;
     Some(Patch {
         merge: strategy.split(',').any(|word| word == "merge"),
-        retain_keys: strategy.split(',').any(|word| word == "retainKeys"),
         key: text(schema, "x-kubernetes-patch-merge-key").map(Into::into),
     })
 }
