@@ -68,10 +68,11 @@ fn config(call: &mut Call<'_>) -> Result<Value, Failure> {
     Ok(config)
 }
 
-/// A refusal to apply as an answer.
-fn refused(refusal: &Refusal) -> Failure {
+/// A refusal to apply or to patch as an answer.
+pub(super) fn refused(refusal: &Refusal) -> Failure {
     match refusal {
         Refusal::BadRequest(message) => Failure::bad_request(message.as_str()),
+        Refusal::Unprocessable(message) => Failure::new(422, "Invalid", message.as_str()),
         Refusal::Failed(message) => Failure::new(500, "", message.as_str()),
         Refusal::Conflicts(conflicts) => {
             let cause =

@@ -8,13 +8,13 @@ use crate::answer::Answer;
 use crate::body;
 use crate::convert;
 use crate::failure::{Cause, Failure};
+use crate::merge;
 use crate::object;
-use crate::pending as merge;
 use crate::resource::Resource;
 use crate::state::State;
 use crate::write::{self, Ownership};
 
-use super::{Call, input};
+use super::{Call, apply, input};
 
 /// Where an object keeps its scale, as JSON pointers; the last one is empty where there is none.
 struct Places {
@@ -61,15 +61,11 @@ pub(super) fn answer(state: &mut State, call: &mut Call<'_>, verb: &str) -> Resu
 fn patched(call: &Call<'_>, before: &Value) -> Result<Value, Failure> {
     let body = body::yaml(&call.incoming.body)
         .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
-    let mut new = before.clone();
-    match call.incoming.content_type.split(';').next().unwrap_or_default() {
-        "application/json-patch+json" => merge::json_patch(before, &body.value)
-            .map_err(|error| error.failure(call.resource.about_kind(&call.place.name))),
-        _ => {
-            merge::json_merge(&mut new, &body.value);
-            Ok(new)
-        }
-    }
+    let new = match call.incoming.content_type.split(';').next().unwrap_or_default() {
+        "application/json-patch+json" => merge::json_patch(before, &body.value),
+        _ => merge::json_merge(before, &body.value),
+    };
+    new.map_err(|refusal| apply::refused(&refusal))
 }
 
 fn set(state: &mut State, call: &mut Call<'_>, live: &Arc<Value>, scale_object: &Value) -> Result<Answer, Failure> {

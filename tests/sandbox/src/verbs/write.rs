@@ -7,8 +7,8 @@ use crate::body;
 use crate::convert;
 use crate::failure::{Cause, Failure};
 use crate::kinds;
+use crate::merge;
 use crate::object;
-use crate::pending as merge;
 use crate::route::options_about;
 use crate::state::State;
 use crate::view;
@@ -116,19 +116,12 @@ pub(super) fn patched(call: &Call<'_>, live: &Value, media_type: &str) -> Result
     }
     let body = body::json(&call.incoming.body)
         .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
-    let mut new = live.clone();
-    match media_type {
-        "application/json-patch+json" => {
-            new = merge::json_patch(&new, &body.value)
-                .map_err(|error| error.failure(call.resource.about_kind(&call.place.name)))?;
-            return Ok((new, Vec::new()));
-        }
-        "application/merge-patch+json" => merge::json_merge(&mut new, &body.value),
-        _ => {
-            new = merge::strategic(&call.resource.ty, live, &body.value).map_err(Failure::bad_request)?;
-        }
-    }
-    Ok((new, body.duplicates))
+    let (new, duplicates) = match media_type {
+        "application/json-patch+json" => (merge::json_patch(live, &body.value), Vec::new()),
+        "application/merge-patch+json" => (merge::json_merge(live, &body.value), body.duplicates),
+        _ => (merge::strategic(&call.resource.ty, live, &body.value), body.duplicates),
+    };
+    Ok((new.map_err(|refusal| apply::refused(&refusal))?, duplicates))
 }
 
 /// A patch cannot make another kind of an object.
