@@ -87,6 +87,7 @@ fn settings() -> Settings {
         in_flight: 3,
         approved: None,
         how_to_approve: String::new(),
+        kinds: BTreeSet::new(),
         recorded: BTreeSet::new(),
         last_in_force: None,
     }

@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
+use tests::cluster::Cluster;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
@@ -11,6 +12,7 @@ use crate::world::{Sync, shared};
 
 const TOGETHER: &str = "together";
 const LATER: &str = "later";
+const HIDDEN: &str = "hidden";
 
 pub(crate) fn come_with_their_kind() -> Result<()> {
     let world = shared()?;
@@ -45,6 +47,51 @@ pub(crate) fn kind_may_come_later() -> Result<()> {
     cluster.kubectl(&["create", "-f", &file.path().display().to_string()])?;
     sync.await_synced(&sync.repository.head()?)?;
     ensure!(cluster.get(&widget_path(group, LATER, "wheel"))?["spec"]["size"] == 3, "not as declared");
+    Ok(())
+}
+
+/// A commit that removes an object comes while the kind is not served: the object exists all the same.
+pub(crate) fn are_not_forgotten() -> Result<()> {
+    let world = shared()?;
+    let cluster = &world.cluster;
+    let group = "hidden.example.com";
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(&file, crd(group))?;
+    cluster.kubectl(&["create", "-f", &file.path().display().to_string()])?;
+    let repository = Repository::go_hello(HIDDEN)?;
+    let manifest = format!("namespaces/{HIDDEN}/widget.yaml");
+    repository.write(&manifest, &widget(group, "wheel", 3))?;
+    let sync = Sync::hierarchical(cluster, HIDDEN, repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+
+    let path = widget_path(group, HIDDEN, "wheel");
+    serve(cluster, group, false)?;
+    await_condition("the kind is not served", || {
+        ensure!(!cluster.exists(&path)?, "it is");
+        Ok(())
+    })?;
+    sync.repository.remove(&manifest)?;
+    sync.commit()?;
+    let record = cluster.get(&format!("{GROUPS}/{HIDDEN}"))?;
+    ensure!(record["spec"]["resources"].to_string().contains("Widget"), "{record:#}");
+
+    serve(cluster, group, true)?;
+    await_condition("it is pruned", || {
+        let list = cluster.get(&format!("/apis/{group}/v1/widgets"))?;
+        ensure!(list["items"].as_array().is_some_and(Vec::is_empty), "{list:#}");
+        let record = cluster.get(&format!("{GROUPS}/{HIDDEN}"))?;
+        ensure!(!record["spec"]["resources"].to_string().contains("Widget"), "{record:#}");
+        Ok(())
+    })
+}
+
+const GROUPS: &str = "/apis/kpt.dev/v1alpha1/namespaces/config-management-system/resourcegroups";
+
+fn serve(cluster: &Cluster, group: &str, served: bool) -> Result<()> {
+    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{group}");
+    let mut crd = cluster.get(&path)?;
+    crd["spec"]["versions"][0]["served"] = served.into();
+    cluster.patch(&path, &json!({"spec": {"versions": crd["spec"]["versions"]}}))?;
     Ok(())
 }
 

@@ -94,7 +94,7 @@ impl State {
         let declared = self.candidate.iter().flat_map(|candidate| &candidate.kinds);
         let known = |kind: &&GroupKind| self.watched.contains(*kind);
         let new: BTreeSet<GroupKind> =
-            self.settings.recorded.iter().chain(declared).filter(|kind| !known(kind)).cloned().collect();
+            self.settings.kinds.iter().chain(declared).filter(|kind| !known(kind)).cloned().collect();
         self.watch_kinds(new, out);
     }
 
@@ -141,7 +141,7 @@ impl State {
         let known = |kinds: &BTreeSet<GroupKind>| {
             kinds.iter().all(|kind| self.listed.contains(kind) || self.unlistable.contains_key(kind))
         };
-        let ready = self.candidate.as_ref().is_some_and(|c| known(&c.kinds) && known(&self.settings.recorded));
+        let ready = self.candidate.as_ref().is_some_and(|c| known(&c.kinds) && known(&self.settings.kinds));
         if self.stopping || !ready {
             return;
         }
@@ -199,12 +199,12 @@ impl State {
         let grew = candidate.declared.objects.keys().any(|id| self.live.get(id).is_none_or(|l| l.owner != Owner::Us));
         if grew {
             let mut objects: BTreeSet<ObjectId> = candidate.declared.objects.keys().cloned().collect();
-            objects.extend(self.inventory().map(|(id, _)| id.clone()));
+            objects.extend(self.inventory().map(|(id, _)| id).chain(self.unseen.objects()).cloned());
             // A kind that the record does not know yet would be lost by a crash between its first object and the record.
-            self.recording = !candidate.kinds.is_subset(&self.settings.recorded);
+            self.recording = !candidate.kinds.is_subset(&self.settings.kinds);
             out.push(Command::Record(objects));
         }
-        self.settings.recorded.extend(candidate.kinds);
+        self.settings.kinds.extend(candidate.kinds);
         self.report.in_force();
         self.report.status();
         self.report.resources();

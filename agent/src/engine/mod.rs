@@ -7,6 +7,7 @@
 mod commit;
 mod queue;
 mod report;
+mod unseen;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use crate::plan::order::Order;
 
 use commit::{Candidate, Held};
 use queue::Queue;
+use unseen::Unseen;
 use work::Work;
 
 pub use report::{Report, ResourceState, Stage};
@@ -37,8 +39,10 @@ pub struct Settings {
     pub approved: Option<String>,
     /// How to approve a held commit: a command line in which `COMMIT` stands for it.
     pub how_to_approve: String,
-    /// Kinds in the inventory, from its record.
-    pub recorded: BTreeSet<GroupKind>,
+    /// Kinds of which objects in the inventory may exist: those of its record, or what looking for them has found.
+    pub kinds: BTreeSet<GroupKind>,
+    /// The inventory's record.
+    pub recorded: BTreeSet<ObjectId>,
     /// The commit that was in force when the process before ended, from the sync's status.
     pub last_in_force: Option<String>,
 }
@@ -239,6 +243,7 @@ pub struct State {
     unserved: BTreeSet<GroupKind>,
     /// Kinds that were unknown when the commit in force was: nothing of them is deleted.
     blind: BTreeSet<GroupKind>,
+    unseen: Unseen,
     // What is to be done.
     queue: Queue,
     work: Work,
@@ -249,8 +254,9 @@ pub struct State {
 
 impl State {
     /// A sync that knows nothing yet.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(mut settings: Settings) -> Self {
         Self {
+            unseen: Unseen::new(std::mem::take(&mut settings.recorded)),
             settings,
             declared: None,
             commit: String::new(),
@@ -297,6 +303,7 @@ impl State {
         }
         self.consider(now, &mut out);
         self.wake(now);
+        self.look_for_kinds(now, &mut out);
         self.dispatch(now, &mut out);
         self.settle(now, &mut out);
         out
@@ -304,7 +311,8 @@ impl State {
 
     /// When to step with [`Event::Woken`] if nothing else happens before.
     pub fn next_wake(&self) -> Option<Instant> {
-        [self.work.next_retry(), self.report.due(), self.work.paused_until()].into_iter().flatten().min()
+        let times = [self.work.next_retry(), self.report.due(), self.work.paused_until(), self.unseen.next_look()];
+        times.into_iter().flatten().min()
     }
 
     /// No more writes to declared objects; what is in flight still comes in.

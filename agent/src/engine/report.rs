@@ -215,6 +215,7 @@ impl State {
             .filter(|(id, live)| live.owner == Owner::Us || declared.contains_key(*id))
             .map(|(id, _)| id)
             .chain(declared.keys().filter(|id| !self.live.contains_key(*id)))
+            .chain(self.unseen.objects().filter(|id| !declared.contains_key(*id)))
             .collect();
         ids.sort();
         ids.into_iter().map(state).collect()

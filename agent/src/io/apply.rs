@@ -240,12 +240,9 @@ fn failed(doing: &str, id: &ObjectId, error: &ApiError, cluster: &Cluster) -> Ou
     Outcome::Failed(failure)
 }
 
-/// A 404 without details is the answer for a path that is not served: the kind is gone.
+/// It may be served again, in another version say.
 fn forget_lost_kind(id: &ObjectId, error: &ApiError, cluster: &Cluster) {
-    if let ApiError::Refused(status) = error
-        && status.code == 404
-        && status.details.as_ref().is_none_or(|details| details.name.is_empty())
-    {
+    if error.is_unserved() {
         cluster.forget(&id.group_kind());
     }
 }

@@ -182,9 +182,20 @@ impl ApiError {
         matches!(self.meaning().1, Retry::Server(_))
     }
 
-    /// Whether the object or kind is not there.
+    /// Whether the object is not there, although its kind is: where that is not served, objects may exist unseen.
     pub fn is_not_found(&self) -> bool {
-        self.code() == 404
+        self.code() == 404 && !self.is_unserved()
+    }
+
+    /// Whether the kind is not served: the answer for such a path is a 404 without details.
+    pub fn is_unserved(&self) -> bool {
+        match self {
+            Self::Refused(status) => {
+                status.code == 404 && status.details.as_ref().is_none_or(|details| details.name.is_empty())
+            }
+            Self::Unserved(_) => true,
+            Self::Unreachable(_) => false,
+        }
     }
 
     /// What the failure of `doing` something to an object means. `doing` is a verb: apply, delete.

@@ -67,9 +67,9 @@ pub struct WrittenGroups {
 }
 
 impl WrittenGroups {
-    /// Kinds of the recorded objects: what has to be listed after a restart. `None` when nothing is recorded.
-    pub fn kinds(&self) -> Option<BTreeSet<GroupKind>> {
-        (!self.written.is_empty()).then(|| self.groups.0.iter().flatten().map(ObjectId::group_kind).collect())
+    /// The recorded objects; `None` when there is no record.
+    pub fn objects(&self) -> Option<BTreeSet<ObjectId>> {
+        (!self.written.is_empty()).then(|| self.groups.0.iter().flatten().cloned().collect())
     }
 }
 

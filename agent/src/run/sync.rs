@@ -102,7 +102,7 @@ pub(super) async fn run(
             },
         }
     };
-    let (reporter, recorded) = started.context("cannot read the inventory")?;
+    let (reporter, Known { kinds, recorded }) = started.context("cannot read the inventory")?;
     let (reports, messages) = mpsc::unbounded_channel();
     tasks.spawn(reporter.run(messages, events.clone()));
     let mut state = State::new(Settings {
@@ -110,6 +110,7 @@ pub(super) async fn run(
         in_flight: IN_FLIGHT,
         approved,
         how_to_approve: task.how_to_approve,
+        kinds,
         recorded,
         last_in_force: task.last_in_force,
     });
@@ -235,6 +236,12 @@ fn git_context(git: &GitSpec) -> String {
     serde_json::Value::Object(context).to_string()
 }
 
+/// What is known of the inventory before anything is listed.
+struct Known {
+    kinds: BTreeSet<GroupKind>,
+    recorded: BTreeSet<ObjectId>,
+}
+
 /// Reads what an earlier run wrote, and so which kinds have to be listed.
 async fn start(
     shared: &Shared,
@@ -242,13 +249,13 @@ async fn start(
     about: About,
     object: Option<SyncObject>,
     resource_status: bool,
-) -> Result<(Reporter, BTreeSet<GroupKind>), ApiError> {
+) -> Result<(Reporter, Known), ApiError> {
     let groups = patiently(|| read_groups(&shared.cluster, sync)).await?;
-    let kinds = match groups.as_ref().and_then(WrittenGroups::kinds) {
-        Some(kinds) => kinds,
-        None => patiently(|| kinds_in_use(shared, sync)).await?,
+    let known = match groups.as_ref().and_then(WrittenGroups::objects) {
+        Some(recorded) => Known { kinds: recorded.iter().map(ObjectId::group_kind).collect(), recorded },
+        None => Known { kinds: patiently(|| kinds_in_use(shared, sync)).await?, recorded: BTreeSet::new() },
     };
-    Ok((Reporter::new(Arc::clone(&shared.cluster), sync.clone(), about, object, groups, resource_status), kinds))
+    Ok((Reporter::new(Arc::clone(&shared.cluster), sync.clone(), about, object, groups, resource_status), known))
 }
 
 /// Asks again while the API server is away or busy.

@@ -24,8 +24,13 @@ impl State {
         if self.unlistable.remove(kind).is_some() {
             self.report.status();
         }
-        if !self.unserved.contains(kind) && self.blind.remove(kind) {
-            self.reconsider();
+        if !self.unserved.contains(kind) {
+            if self.unseen.shown(kind) {
+                self.report.resources();
+            }
+            if self.blind.remove(kind) {
+                self.reconsider();
+            }
         }
         let Listing { missing, newest } = self.listing.remove(kind).unwrap_or_default();
         for id in missing {
@@ -54,6 +59,8 @@ impl State {
     }
 
     pub(in crate::engine) fn unserved(&mut self, kind: &GroupKind, now: Instant) {
+        let ours = self.inventory().map(|(id, _)| id).filter(|id| id.is_of(kind)).cloned().collect();
+        self.unseen.hidden(kind, ours, now);
         self.listing_starts(kind.clone());
         self.watched.remove(kind);
         self.unserved.insert(kind.clone());
