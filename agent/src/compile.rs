@@ -42,22 +42,22 @@ pub fn compile(files: &[Arc<ParsedFile>], settings: &Settings) -> Compiled {
     compile_again(files, settings, &mut Stamped::default())
 }
 
-/// The same, after an earlier compilation: what did not change since is taken from `stamped`.
-pub fn compile_again(files: &[Arc<ParsedFile>], settings: &Settings, stamped: &mut Stamped) -> Compiled {
+/// What is wrong with a repository for one cluster: the findings of [`compile`], without what it takes to apply the objects.
+pub fn check(files: &[Arc<ParsedFile>], settings: &Settings) -> Vec<Finding> {
     let mut gates = Gates::default();
-    let declared = declare(files, settings, &mut gates, stamped);
-    let mut findings = gates.findings;
-    findings.sort_by(|one, other| (one.code, &one.places, one).cmp(&(other.code, &other.places, other)));
-    findings.dedup();
-    Compiled { declared, findings }
+    admit(files, settings, &mut gates);
+    gates.in_order()
 }
 
-fn declare(
-    files: &[Arc<ParsedFile>],
-    settings: &Settings,
-    gates: &mut Gates,
-    stamped: &mut Stamped,
-) -> Option<DeclaredSet> {
+/// The same as [`compile`], after an earlier compilation: what did not change since is taken from `stamped`.
+pub fn compile_again(files: &[Arc<ParsedFile>], settings: &Settings, stamped: &mut Stamped) -> Compiled {
+    let mut gates = Gates::default();
+    let admitted = admit(files, settings, &mut gates);
+    Compiled { declared: admitted.map(|drafts| stamp(&drafts, settings, stamped)), findings: gates.in_order() }
+}
+
+/// The objects that are declared for the cluster, if they pass all gates.
+fn admit(files: &[Arc<ParsedFile>], settings: &Settings, gates: &mut Gates) -> Option<Vec<Draft>> {
     let files = in_order(files, settings.format);
     let unreadable = gates.pass(files.iter().flat_map(|file| file.findings.iter().cloned()).collect());
     // The command line tool goes on: without clusters that are malformed, and with no objects at all if one is not readable.
@@ -73,7 +73,7 @@ fn declare(
     };
     let drafts = declared(manifests, settings, gates);
     unreadable.and(malformed)?;
-    Some(stamp(&drafts?, settings, stamped))
+    drafts
 }
 
 /// The objects that a readable repository declares.
@@ -219,6 +219,14 @@ impl Gates {
     /// The result of a step that can also find something.
     fn through<T>(&mut self, (result, findings): (T, Vec<Finding>)) -> Option<T> {
         self.pass(findings).map(|()| result)
+    }
+
+    /// Everything that was found, in a stable order, without repeats.
+    fn in_order(self) -> Vec<Finding> {
+        let mut findings = self.findings;
+        findings.sort_by(|one, other| (one.code, &one.places, one).cmp(&(other.code, &other.places, other)));
+        findings.dedup();
+        findings
     }
 }
 

@@ -82,6 +82,8 @@ fn check(directory: &Path, bless: bool) -> Option<String> {
     let (mut findings, mut objects) = (String::new(), String::new());
     for cluster in clusters(&files, format) {
         let compiled = compile(&files, &case.settings(&repo, &cluster));
+        let checked = agent::compile::check(&files, &case.settings(&repo, &cluster));
+        assert_eq!(compiled.findings, checked, "a check finds something else in {}", directory.display());
         let reversed: Vec<Arc<ParsedFile>> = files.iter().rev().cloned().collect();
         let again = compile(&reversed, &case.settings(&repo, &cluster));
         assert_eq!(compiled.findings, again.findings, "the order of files matters in {}", directory.display());

@@ -56,6 +56,18 @@ pub(crate) struct Limits<'a> {
     pub(crate) namespace: Option<&'a str>,
     /// More objects than this are refused.
     pub(crate) max_objects: Option<usize>,
+    /// What is asked for.
+    pub(crate) result: Wanted,
+}
+
+/// What a command makes of a source.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Findings, and the objects where nothing blocks.
+    #[default]
+    Objects,
+    /// Findings only.
+    Findings,
 }
 
 /// The source compiled for one cluster.
@@ -87,7 +99,7 @@ pub(crate) fn compiled(
         report_unknown_kinds: !args.no_api_server_check && kinds::CAN_ASK,
         ..Settings::offline(format)
     };
-    let compiled = for_each(&names, &parsed, &settings);
+    let compiled = for_each(&names, &parsed, &settings, limits.result);
     let unknown = compiled.iter().any(|cluster| has(&cluster.compiled.findings, Code::UnknownKind));
     if !unknown {
         return Ok(compiled);
@@ -99,7 +111,7 @@ pub(crate) fn compiled(
         (Some(live), Ok(kinds)) => add(kinds, &live),
         _ => return Ok(compiled),
     }
-    Ok(for_each(&names, &parsed, &settings))
+    Ok(for_each(&names, &parsed, &settings, limits.result))
 }
 
 /// The objects of the clusters that nothing blocks.
@@ -192,10 +204,14 @@ fn names(args: &SourceArgs, parsed: &[Arc<ParsedFile>], format: SourceFormat) ->
     bail!("the source names no cluster {}; it names {}", unknown.join(", "), known.join(", "))
 }
 
-fn for_each(names: &[String], parsed: &[Arc<ParsedFile>], settings: &Settings) -> Vec<ForCluster> {
+fn for_each(names: &[String], parsed: &[Arc<ParsedFile>], settings: &Settings, result: Wanted) -> Vec<ForCluster> {
     parallel(names, |name| {
         let settings = Settings { cluster_name: name.clone(), ..settings.clone() };
-        ForCluster { name: name.clone(), compiled: compile::compile(parsed, &settings) }
+        let compiled = match result {
+            Wanted::Objects => compile::compile(parsed, &settings),
+            Wanted::Findings => Compiled { declared: None, findings: compile::check(parsed, &settings) },
+        };
+        ForCluster { name: name.clone(), compiled }
     })
 }
 

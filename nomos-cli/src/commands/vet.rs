@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::columns::Data;
 use crate::output;
-use crate::source::{Limits, SourceArgs, compiled, findings, objects};
+use crate::source::{Limits, SourceArgs, Wanted, compiled, findings, objects};
 use crate::{Console, FINE, FOUND};
 
 /// Check a source for mistakes
@@ -50,7 +50,8 @@ struct ClusterFindings<'a> {
 /// Checks the source for every cluster and prints what is wrong.
 pub(crate) fn run(args: &Vet, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
     let namespace = args.namespace.as_deref().filter(|namespace| !namespace.is_empty());
-    let limits = Limits { namespace, max_objects: (args.threshold > 0).then_some(args.threshold) };
+    let result = if args.keep_output { Wanted::Objects } else { Wanted::Findings };
+    let limits = Limits { namespace, max_objects: (args.threshold > 0).then_some(args.threshold), result };
     let clusters = compiled(&args.source, &limits, kubeconfig, console)?;
     if args.keep_output {
         output::write(&args.source.output, &objects(&clusters))?;
