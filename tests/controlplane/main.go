@@ -10,9 +10,10 @@ import (
 )
 
 const usage = `Usage:
-  controlplane start --dir DIR [--audit=false] [--keep]
-        Start a control plane with its state in DIR. Prints one line of JSON
-        when it is ready and runs until its standard input closes.
+  controlplane start --dir DIR [--audit=false] [--controllers=LIST] [--install=FILE] [--keep]
+        Start a control plane with its state in DIR, with these controllers
+        and these objects. Prints one line of JSON when it is ready and runs
+        until its standard input closes.
   controlplane kubectl ...
         Run kubectl.
   controlplane version

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -33,10 +34,19 @@ type ready struct {
 	Version    string `json:"version"`
 }
 
+// options are what a control plane can do without, or gets beyond.
+type options struct {
+	controllers string
+	install     string
+	audit       bool
+}
+
 func start(args []string) (err error) {
 	flags := flag.NewFlagSet("start", flag.ExitOnError)
 	dir := flags.String("dir", "", "`directory` for all state, to be created or empty (required)")
 	audit := flags.Bool("audit", true, "write audit.log")
+	running := flags.String("controllers", strings.Join(controllers, ","), "the controllers to run, a `list` with commas")
+	install := flags.String("install", "", "`file` of objects to create before any controller runs")
 	keep := flags.Bool("keep", false, "leave the directory behind even if start created it")
 	_ = flags.Parse(args)
 	if *dir == "" || flags.NArg() > 0 {
@@ -58,7 +68,7 @@ func start(args []string) (err error) {
 	children := &children{end: end}
 	defer children.killAll()
 
-	line, err := bringUp(ctx, children, path, *audit)
+	line, err := bringUp(ctx, children, path, options{*running, *install, *audit})
 	if err == nil {
 		err = json.NewEncoder(os.Stdout).Encode(line)
 	}
@@ -105,7 +115,7 @@ func makeDir(dir string) (path string, created bool, err error) {
 
 // bringUp returns when the control plane can be used. The controller manager
 // starts last because it looks for the API server only once a second.
-func bringUp(ctx context.Context, children *children, dir string, audit bool) (ready, error) {
+func bringUp(ctx context.Context, children *children, dir string, options options) (ready, error) {
 	f := filesIn(dir)
 	if len(f.etcdSocket) > longestSocketPath {
 		return ready{}, fmt.Errorf("%s is too long a path for a socket", f.etcdSocket)
@@ -121,7 +131,7 @@ func bringUp(ctx context.Context, children *children, dir string, audit bool) (r
 	if err := children.spawn(dir, "etcd", etcdCommand, etcdArgs(f)); err != nil {
 		return ready{}, err
 	}
-	if err := children.spawn(dir, "kube-apiserver", apiServerCommand, apiServerArgs(f, port, audit)); err != nil {
+	if err := children.spawn(dir, "kube-apiserver", apiServerCommand, apiServerArgs(f, port, options.audit)); err != nil {
 		return ready{}, err
 	}
 
@@ -132,8 +142,11 @@ func bringUp(ctx context.Context, children *children, dir string, audit bool) (r
 		return ready{}, err
 	}
 	err = api.await(ctx, "/readyz")
+	if err == nil && options.install != "" {
+		err = create(ctx, f.kubeconfig, options.install)
+	}
 	if err == nil {
-		err = children.spawn(dir, "kube-controller-manager", controllerManagerCommand, controllerManagerArgs(f))
+		err = children.spawn(dir, "kube-controller-manager", controllerManagerCommand, controllerManagerArgs(f, options.controllers))
 	}
 	if err == nil {
 		// The controllers work: one of them made this, and without it there are no Pods.
@@ -146,7 +159,7 @@ func bringUp(ctx context.Context, children *children, dir string, audit bool) (r
 		return ready{}, err
 	}
 	line := ready{Kubeconfig: f.kubeconfig, Server: server, Version: version.Get().GitVersion}
-	if audit {
+	if options.audit {
 		line.AuditLog = f.auditLog
 	}
 	return line, nil

@@ -69,6 +69,16 @@ impl ControlPlane {
         Self::start_with(&["--audit=false"])
     }
 
+    /// The same with these controllers alone, which know the objects of `file` from the beginning: a test that compares
+    /// every write can do without the others' writes. The controller for ServiceAccounts has to be among them.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_controllers(controllers: &[&str], file: &Path) -> Result<Self> {
+        let controllers = format!("--controllers={}", controllers.join(","));
+        Self::start_with(&["--audit=false", &controllers, &format!("--install={}", file.display())])
+    }
+
     fn start_with(options: &[&str]) -> Result<Self> {
         let program = Self::binary().context("the control plane has not been built: run `tests/controlplane/build`")?;
         let dir = unused_dir();
