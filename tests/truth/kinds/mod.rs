@@ -1,0 +1,70 @@
+//! The kinds that logs deal with, and what their objects look like.
+
+mod core;
+mod custom;
+mod rbac;
+mod workloads;
+
+use serde_json::{Value, json};
+
+use crate::shape::{Shape, any, list, map, object};
+
+pub(crate) use custom::definitions;
+
+/// A kind.
+pub(crate) struct Kind {
+    pub(crate) api_version: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) plural: &'static str,
+    pub(crate) namespaced: bool,
+    /// What objects have beside `apiVersion`, `kind` and `metadata`.
+    pub(crate) body: Shape,
+    /// What the status subresource has, if there is one.
+    pub(crate) status: Option<Shape>,
+    pub(crate) scale: bool,
+    /// Whether strategic merge patches are understood.
+    pub(crate) strategic: bool,
+}
+
+impl Kind {
+    /// The path of all objects of the kind in the log's namespace.
+    pub(crate) fn collection(&self) -> String {
+        let root = if self.api_version.contains('/') { "/apis" } else { "/api" };
+        let namespace = if self.namespaced { "/namespaces/t-<tag>" } else { "" };
+        format!("{root}/{}{namespace}/{}", self.api_version, self.plural)
+    }
+
+    /// How an object is called: the names of those without a namespace must not meet those of other logs.
+    pub(crate) fn name(&self, name: &str) -> String {
+        if self.namespaced { name.to_owned() } else { format!("t-<tag>-{name}") }
+    }
+
+    /// The path of an object.
+    pub(crate) fn path(&self, name: &str) -> String {
+        format!("{}/{}", self.collection(), self.name(name))
+    }
+
+    /// What an object says of itself. Those without a namespace have a label by which the log finds its own.
+    pub(crate) fn head(&self, name: &str) -> Value {
+        let mut metadata = json!({"name": self.name(name)});
+        if !self.namespaced {
+            metadata["labels"] = json!({"run": "<tag>"});
+        }
+        json!({"apiVersion": self.api_version, "kind": self.kind, "metadata": metadata})
+    }
+}
+
+/// Labels, annotations and finalizers.
+pub(crate) fn metadata() -> Shape {
+    object([
+        ("labels", 60, map("app tier example.com/part", any("web db api \"\""))),
+        ("annotations", 40, map("note example.com/owner", any("one two three"))),
+        ("finalizers", 8, list("", any("example.com/hold example.com/keep"))),
+    ])
+}
+
+/// All kinds but CustomResourceDefinitions.
+pub(crate) fn all() -> Vec<Kind> {
+    let built_in = [core::kinds(), workloads::kinds(), rbac::kinds()].into_iter().flatten();
+    built_in.chain(custom::kinds()).collect()
+}

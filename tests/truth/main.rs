@@ -1,0 +1,141 @@
+//! The sandbox against the real control plane: both are asked the same, at random, and must answer the same.
+//!
+//! A seed stands for a log of a hundred steps. `NOMOS_TRUTH_SEEDS=7` or `NOMOS_TRUTH_SEEDS=7..20` performs those alone.
+//! Where the control plane is not built all is ignored, and says so; in CI it fails.
+#![expect(clippy::disallowed_methods, reason = "this test starts and watches the world")]
+
+mod edit;
+mod family;
+mod generate;
+mod kinds;
+mod log;
+mod normal;
+mod run;
+mod shape;
+mod shrink;
+mod side;
+mod subresources;
+mod watching;
+
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use futures::{StreamExt, TryStreamExt};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use serde_json::json;
+use tests::controlplane::ControlPlane;
+
+use crate::log::Step;
+use crate::run::{Difference, Pair, perform};
+use crate::side::{PATIENCE, Side, client};
+
+/// Steps of a log.
+const LENGTH: usize = 100;
+/// Logs at a time.
+const AT_ONCE: usize = 4;
+/// Controllers without which something that clients ask for would not happen. Others only write of their own accord.
+const CONTROLLERS: [&str; 3] = ["namespace-controller", "garbage-collector-controller", "serviceaccount-controller"];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let trials = vec![Trial::ignorable_test("one_log_has_one_outcome", || tell(one_log_has_one_outcome))];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn tell(test: fn() -> Result<()>) -> Result<Completion, Failed> {
+    // A change must not pass because a build was forgotten.
+    let may_be_ignored = std::env::var_os("CI").is_none();
+    if may_be_ignored && ControlPlane::binary().is_none() {
+        return Ok(Completion::ignored_with("the control plane is not built: run `cargo control-plane`"));
+    }
+    match test() {
+        Ok(()) => Ok(Completion::Completed),
+        Err(error) => Err(format!("{error:#}").into()),
+    }
+}
+
+/// What is asked for in the environment, or else `otherwise`.
+fn seeds(otherwise: Range<u64>) -> Result<Range<u64>> {
+    let Ok(text) = std::env::var("NOMOS_TRUTH_SEEDS") else { return Ok(otherwise) };
+    let number = |text: &str| text.parse::<u64>().with_context(|| format!("NOMOS_TRUTH_SEEDS: {text:?} is no number"));
+    match text.split_once("..") {
+        Some((from, to)) => Ok(number(from)?..number(to)?),
+        None => Ok(number(&text)?..number(&text)? + 1),
+    }
+}
+
+/// The control plane twice: nothing but the answers' own randomness differs, and that is taken out.
+fn one_log_has_one_outcome() -> Result<()> {
+    let plane = control_plane()?;
+    runtime()?.block_on(async {
+        let client = client(plane.kubeconfig()).await?;
+        await_kinds(&client).await?;
+        agree(&Pair { clients: [client.clone(), client], same: true, patience: PATIENCE }, seeds(0..10)?).await
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+}
+
+/// A control plane with the kinds that all logs share.
+fn control_plane() -> Result<ControlPlane> {
+    let mut file = tempfile::NamedTempFile::new()?;
+    serde_json::to_writer(&mut file, &json!({"apiVersion": "v1", "kind": "List", "items": kinds::definitions()}))?;
+    ControlPlane::start_with_controllers(&CONTROLLERS, file.path())
+}
+
+/// Waits until all kinds can be listed and watched.
+async fn await_kinds(client: &kube::Client) -> Result<()> {
+    let mut side = Side::new(client.clone(), "all".into());
+    for kind in kinds::all() {
+        side.listable(&kind.collection()).await?;
+    }
+    Ok(())
+}
+
+/// Performs the logs of these seeds.
+async fn agree(pair: &Pair, seeds: Range<u64>) -> Result<()> {
+    let performed = futures::stream::iter(seeds.clone()).map(|seed| async move {
+        let steps = generate::log(seed, LENGTH);
+        let found = perform(pair, &steps).await.with_context(|| format!("seed {seed}"))?;
+        anyhow::Ok((seed, steps, found))
+    });
+    let performed = performed.buffered(AT_ONCE).try_collect::<Vec<_>>().await?;
+    let asked = performed.iter().map(|(_, steps, _)| steps.len()).sum::<usize>();
+    let mut differing =
+        performed.into_iter().filter_map(|(seed, steps, found)| Some((seed, steps, found?))).collect::<Vec<_>>();
+    if differing.is_empty() {
+        ensure!(asked > 0, "no step was performed");
+        return Ok(());
+    }
+    let mut report = format!("{} of {} logs differ\n", differing.len(), seeds.end - seeds.start);
+    for (seed, steps, found) in &differing {
+        let step = steps[found.step].to_string();
+        writeln!(report, "\nseed {seed}, step {}: {}", found.step, step.lines().next().unwrap_or_default())?;
+        for line in found.what.iter().take(4) {
+            writeln!(report, "  {}", line.chars().take(400).collect::<String>())?;
+        }
+    }
+    let (seed, steps, found) = differing.remove(0);
+    let (steps, found) = shrink::shrink(pair, steps, found).await?;
+    report += &tell_of(seed, &steps, &found)?;
+    anyhow::bail!(report)
+}
+
+fn tell_of(seed: u64, steps: &[Step], found: &Difference) -> Result<String> {
+    let mut report =
+        format!("\nThe shortest log found from seed {seed} (repeat it with NOMOS_TRUTH_SEEDS={seed}):\n\n");
+    for (at, step) in steps.iter().enumerate() {
+        writeln!(report, "{at:3}  {step}")?;
+    }
+    writeln!(report, "\nStep {} differs:", found.step)?;
+    for line in &found.what {
+        writeln!(report, "  {line}")?;
+    }
+    writeln!(report, "\n{:#}\n{:#}", found.answers[0], found.answers[1])?;
+    Ok(report)
+}
