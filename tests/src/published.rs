@@ -8,6 +8,7 @@ use flate2::{Compression, GzBuilder};
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use crate::fresh;
 use crate::raw::Raw;
 
 const JSON: &str = "application/json";
@@ -19,6 +20,8 @@ pub struct Published {
     version: String,
     /// By path, as `sandbox::schema::Document` tells of.
     documents: BTreeMap<String, String>,
+    /// What it has before anybody makes an object.
+    objects: Value,
 }
 
 /// Asks a control plane that has nothing but what it starts with.
@@ -55,7 +58,7 @@ pub fn of_a_new_control_plane() -> Result<Published> {
     for text in documents.values_mut() {
         *text = without_addresses(text)?;
     }
-    Ok(Published { version, documents })
+    Ok(Published { version, documents, objects: fresh::objects(&server)? })
 }
 
 impl Published {
@@ -63,7 +66,7 @@ impl Published {
     ///
     /// # Errors
     /// When a document is not what an API server publishes.
-    pub fn files(&self) -> Result<[(&'static str, Vec<u8>); 3]> {
+    pub fn files(&self) -> Result<[(&'static str, Vec<u8>); 4]> {
         let mut archive = Vec::new();
         let mut lines = Vec::new();
         for (path, text) in &self.documents {
@@ -74,7 +77,13 @@ impl Published {
         let version = json!(self.version);
         let index = format!("{{\"version\":{version},\"documents\":[\n{}\n]}}\n", lines.join(",\n"));
         let types = gzip(&self.types()?.to_string())?;
-        Ok([("index.json", index.into_bytes()), ("documents.gz", archive), ("types.json.gz", types)])
+        let objects = gzip(&self.objects.to_string())?;
+        Ok([
+            ("index.json", index.into_bytes()),
+            ("documents.gz", archive),
+            ("types.json.gz", types),
+            ("objects.json.gz", objects),
+        ])
     }
 
     /// Every schema of the OpenAPI documents once, and which kinds they describe.

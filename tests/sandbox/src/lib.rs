@@ -31,6 +31,7 @@ pub mod discovery;
 pub mod openapi;
 pub mod api;
 pub mod controllers;
+pub mod fresh;
 mod shared;
 mod stream;
 mod serve;

@@ -19,8 +19,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: Vec<String>) -> io::Result<()> {
     let (path, port) = match arguments.as_slice() {
-        [path] => (PathBuf::from(path), 0),
-        [path, port] => (PathBuf::from(path), port.parse().map_err(io::Error::other)?),
+        [path] if !path.starts_with('-') => (PathBuf::from(path), 0),
+        [path, port] if !path.starts_with('-') => (PathBuf::from(path), port.parse().map_err(io::Error::other)?),
         _ => return Err(io::Error::other("usage: sandbox KUBECONFIG [PORT]")),
     };
     let sandbox = Sandbox::start_at(port)?;

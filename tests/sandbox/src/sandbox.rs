@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use crate::clock::Time;
 use crate::controllers::Controllers;
 use crate::faults::Faults;
+use crate::fresh;
 use crate::log::Request;
 use crate::serve;
 use crate::shared::Shared;
-use crate::state::State;
 
 /// A cluster that answers on loopback until it is dropped.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Sandbox {
     /// # Errors
     /// When the port is taken.
     pub fn start_at(port: u16) -> io::Result<Self> {
-        let shared = Arc::new(Shared::new(State::default()));
+        let shared = Arc::new(Shared::new(fresh::state(Time::now())));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
         let holder = serve::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;

@@ -7,6 +7,9 @@ use crate::resource::Resource;
 
 /// Sets them.
 pub(super) fn set(resource: &Resource, object: &mut Value) {
+    if resource.collection == crate::state::CRDS {
+        super::definition::default(object);
+    }
     if resource.collection == "namespaces" {
         let name = object::name(object).to_owned();
         if !name.is_empty() {

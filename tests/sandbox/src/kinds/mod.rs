@@ -1,6 +1,7 @@
 //! What the API server does for particular kinds: values that no published schema states, rules, and life cycles.
 
 mod defaults;
+mod definition;
 mod namespace;
 pub mod names;
 mod service;
@@ -11,7 +12,7 @@ use crate::clock::Time;
 use crate::failure::{Cause, Failure};
 use crate::object;
 use crate::resource::Resource;
-use crate::state::State;
+use crate::state::{CRDS, State};
 
 pub use namespace::{is_kept, namespace_takes};
 
@@ -117,6 +118,7 @@ pub fn prepare(state: &State, resource: &Resource, object: &mut Value, live: Opt
     match resource.collection.as_str() {
         "namespaces" => namespace::prepare(object, live),
         "services" => service::prepare(state, object, live)?,
+        CRDS => definition::prepare(object, live),
         _ => {}
     }
     Ok(())
@@ -156,11 +158,18 @@ pub fn is_collected(resource: &Resource) -> bool {
 }
 
 /// What else changes when a deletion has been asked for and cannot be done at once.
-pub fn deletion_begins(resource: &Resource, object: &mut Value) {
-    if resource.collection == "namespaces" {
-        object["status"]["phase"] = "Terminating".into();
-        object::metadata(object).remove("deletionGracePeriodSeconds");
+pub fn deletion_begins(resource: &Resource, object: &mut Value, now: Time) {
+    match resource.collection.as_str() {
+        "namespaces" => object["status"]["phase"] = "Terminating".into(),
+        CRDS => definition::deletion_begins(object, now),
+        _ => return,
     }
+    object::metadata(object).remove("deletionGracePeriodSeconds");
+}
+
+/// Whether a deletion takes more than one step, even where nothing seems to keep the object.
+pub fn ends_slowly(resource: &Resource, object: &Value) -> bool {
+    is_kept(object) || (resource.collection == CRDS && !object::is_deleting(object))
 }
 
 /// Whether a deletion is answered with the object.

@@ -9,7 +9,7 @@ use crate::kinds;
 use crate::object;
 use crate::resource::Resource;
 use crate::route::options_about;
-use crate::state::State;
+use crate::state::{CRDS, State};
 
 use super::Write;
 
@@ -88,10 +88,10 @@ pub fn delete(state: &mut State, write: &Write, wish: &Wish) -> Result<Value, Fa
     if !(deleting && left == 0) {
         object::set(&mut stored, "finalizers", finalizers(&live, wish.propagation, kinds::is_collected(&resource)));
     }
-    let kept = object::finalizers(&stored).next().is_some() || kinds::is_kept(&stored);
+    let kept = object::finalizers(&stored).next().is_some() || kinds::ends_slowly(&resource, &stored);
     if grace > 0 || kept {
         mark(&mut stored, write, grace);
-        kinds::deletion_begins(&resource, &mut stored);
+        kinds::deletion_begins(&resource, &mut stored, write.now);
         return Ok(store(state, write, &live, stored));
     }
     let answer = write.answer(&live);
@@ -112,6 +112,7 @@ fn store(state: &mut State, write: &Write, live: &Arc<Value>, stored: Value) -> 
 /// Marks an object as being deleted.
 fn mark(stored: &mut Value, write: &Write, grace: i64) {
     if !object::is_deleting(stored)
+        && write.resource.collection != CRDS
         && let Some(generation) = object::integer(stored, "/metadata/generation")
     {
         object::set(stored, "generation", generation + 1);

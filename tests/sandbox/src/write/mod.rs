@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use create::create;
-pub use delete::{Wish, delete};
+pub use delete::{Propagation, Wish, delete};
 pub use update::update;
 
 use crate::clock::Time;

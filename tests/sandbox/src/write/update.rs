@@ -72,7 +72,7 @@ fn finish(state: &mut State, write: &Write, live: &Arc<Value>, stored: Value) ->
 /// Whether a deletion was asked for and nothing keeps the object any more.
 fn is_finished(object: &Value) -> bool {
     let waits = object::integer(object, "/metadata/deletionGracePeriodSeconds").unwrap_or(0) > 0;
-    let kept = object::finalizers(object).next().is_some() || !object::list(object, "/spec/finalizers").is_empty();
+    let kept = object::finalizers(object).next().is_some() || kinds::is_kept(object);
     object::is_deleting(object) && !waits && !kept
 }
 

@@ -1,0 +1,101 @@
+//! What controllers do about changes: the API server's own ones for CustomResourceDefinitions, and those that every
+//! cluster runs. They see the history as watches do, and act at once.
+
+mod accounts;
+mod definitions;
+mod garbage;
+mod hand;
+mod namespaces;
+mod roles;
+
+use std::collections::BTreeSet;
+
+use crate::clock::Time;
+use crate::object;
+use crate::state::{CRDS, State};
+use crate::store::{Change, Event, Key};
+
+use garbage::Garbage;
+use hand::Hand;
+pub(crate) use hand::condition;
+
+/// How far the controllers have seen the history, and what they still have to look at.
+#[derive(Debug, Default)]
+pub struct Controllers {
+    seen: u64,
+    namespaces: BTreeSet<String>,
+    definitions: BTreeSet<String>,
+    roles: bool,
+    garbage: Garbage,
+}
+
+impl Controllers {
+    /// Reacts to what has changed, and to what comes of that, until nothing is left to do.
+    pub fn react(&mut self, state: &mut State, now: Time) {
+        loop {
+            self.look(state);
+            let mut hand = Hand { state, now };
+            if !self.work(&mut hand) {
+                return;
+            }
+        }
+    }
+
+    /// Notes what has to be done because of new events.
+    fn look(&mut self, state: &State) {
+        match state.store.events_after(self.seen) {
+            Some(events) => events.for_each(|event| self.note(state, event)),
+            None => self.look_at_everything(state),
+        }
+        self.seen = state.store.revision();
+    }
+
+    /// What has been forgotten may have been anything.
+    fn look_at_everything(&mut self, state: &State) {
+        self.garbage = Garbage::default();
+        for (key, object) in state.store.all() {
+            let event =
+                Event { revision: 0, change: Change::Added, key: key.clone(), object: object.clone(), before: None };
+            self.note(state, &event);
+        }
+    }
+
+    fn note(&mut self, state: &State, event: &Event) {
+        self.garbage.note(event);
+        let namespace = object::namespace(&event.object);
+        match event.key.collection() {
+            "namespaces" => {
+                self.namespaces.insert(object::name(&event.object).to_owned());
+            }
+            CRDS => self.definitions.extend(definitions::concerned(state, &event.object)),
+            "clusterroles.rbac.authorization.k8s.io" => self.roles = true,
+            _ => {}
+        }
+        if event.change == Change::Deleted {
+            if !namespace.is_empty() {
+                self.namespaces.insert(namespace.to_owned());
+            }
+            self.definitions.extend(definitions::of_collection(state, event.key.collection()));
+        }
+    }
+
+    /// Does a part of what has to be done, and says whether there was any.
+    fn work(&mut self, hand: &mut Hand<'_>) -> bool {
+        if let Some(name) = self.definitions.pop_first() {
+            definitions::tend(hand, &name);
+        } else if let Some(name) = self.namespaces.pop_first() {
+            accounts::tend(hand, &name);
+            namespaces::tend(hand, &name);
+        } else if std::mem::take(&mut self.roles) {
+            roles::tend(hand);
+        } else {
+            return self.garbage.tend(hand);
+        }
+        true
+    }
+}
+
+/// The places of all objects of a collection in a namespace.
+fn places(state: &State, collection: &str, namespace: &str) -> Vec<Key> {
+    state.store.list(collection, namespace).map(|(key, _)| key.clone()).collect()
+}

@@ -1,0 +1,46 @@
+//! CustomResourceDefinitions as the API server stores them.
+
+use serde_json::{Value, json};
+
+use crate::clock::Time;
+use crate::controllers::condition;
+use crate::object::{self, map_at, text};
+use crate::resource::stored_version;
+
+/// Names that follow from others, and how versions are converted.
+pub(super) fn default(object: &mut Value) {
+    let names = &object["spec"]["names"];
+    let (kind, singular, list) = (text(names, "/kind").to_owned(), text(names, "/singular"), text(names, "/listKind"));
+    let singular = if singular.is_empty() { kind.to_lowercase() } else { singular.to_owned() };
+    let list = if list.is_empty() { format!("{kind}List") } else { list.to_owned() };
+    let spec = map_at(object, "spec");
+    spec.entry("conversion").or_insert_with(|| json!({"strategy": "None"}));
+    if let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) {
+        names.insert("singular".to_owned(), singular.into());
+        names.insert("listKind".to_owned(), list.into());
+    }
+}
+
+/// A new definition has no accepted names yet. Every version in which objects are stored is remembered.
+pub(super) fn prepare(object: &mut Value, live: Option<&Value>) {
+    if live.is_none() {
+        object["status"] =
+            json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []});
+    }
+    let stored = stored_version(object).to_owned();
+    if let Some(versions) = object.pointer_mut("/status/storedVersions").and_then(Value::as_array_mut)
+        && !stored.is_empty()
+        && versions.iter().all(|one| *one != stored)
+    {
+        versions.push(stored.into());
+    }
+}
+
+/// A definition that is deleted waits for its objects.
+pub(super) fn deletion_begins(object: &mut Value, now: Time) {
+    let mut finalizers: Vec<String> = object::finalizers(object).map(ToOwned::to_owned).collect();
+    finalizers.push("customresourcecleanup.apiextensions.k8s.io".to_owned());
+    object::set(object, "finalizers", finalizers);
+    let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    condition(object, now, ["Terminating", "True", "InstanceDeletionPending", message]);
+}

@@ -1,0 +1,101 @@
+//! The objects that a cluster has before anybody makes one, in the form in which `tests/sandbox/published/` has them.
+
+use anyhow::{Context, Result, ensure};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::raw::Raw;
+
+/// What stands for the time of the start.
+const START: &str = "1970-01-01T00:00:00Z";
+/// What says more of one control plane than of all, or comes and goes.
+const LEFT_OUT: [&str; 3] = ["componentstatuses", "events", "leases"];
+
+/// Asks a control plane for all its objects and leaves out what differs from one to the next.
+///
+/// # Errors
+/// When it does not answer.
+pub fn objects(server: &Raw) -> Result<Value> {
+    let mut objects = Vec::new();
+    for group in ["/api/v1".to_owned()].into_iter().chain(groups(server)?) {
+        for resource in each(&get(server, &group)?["resources"]) {
+            let name = resource["name"].as_str().unwrap_or_default();
+            let listed = each(&resource["verbs"]).any(|verb| verb == "list") && !name.contains('/');
+            if !listed || LEFT_OUT.contains(&name) {
+                continue;
+            }
+            let list = get(server, &format!("{group}/{name}"))?;
+            for object in each(&list["items"]) {
+                let mut object = object.clone();
+                object["apiVersion"] = list["apiVersion"].clone();
+                object["kind"] = resource["kind"].clone();
+                same_everywhere(&mut object);
+                objects.push(object);
+            }
+        }
+    }
+    Ok(Value::Array(objects))
+}
+
+/// The preferred version of each group, without the second name of Events.
+fn groups(server: &Raw) -> Result<Vec<String>> {
+    let groups = get(server, "/apis")?;
+    let paths = each(&groups["groups"]).filter(|group| group["name"] != "events.k8s.io");
+    Ok(paths
+        .filter_map(|group| group.pointer("/preferredVersion/groupVersion").and_then(Value::as_str))
+        .map(|version| format!("/apis/{version}"))
+        .collect())
+}
+
+fn get(server: &Raw, path: &str) -> Result<Value> {
+    let (status, text) = server.send(&Method::GET, path, "", "application/json", Vec::new())?;
+    ensure!(status == 200, "{path}: {status} {text}");
+    serde_json::from_str(&text).with_context(|| path.to_owned())
+}
+
+fn same_everywhere(object: &mut Value) {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("uid");
+        metadata.remove("resourceVersion");
+    }
+    if object["metadata"]["name"] == "extension-apiserver-authentication" {
+        let files = object["data"].as_object_mut().into_iter().flat_map(|data| data.values_mut());
+        files.for_each(|file| *file = json!("none"));
+    }
+    timeless(object);
+}
+
+/// Replaces every time, and the day that one ConfigMap tells.
+fn timeless(value: &mut Value) {
+    match value {
+        Value::String(text) if is_time(text) => *value = START.into(),
+        Value::Array(items) => items.iter_mut().for_each(timeless),
+        Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| match key.as_str() {
+            "since" => *value = "1970-01-01".into(),
+            _ => timeless(value),
+        }),
+        _ => {}
+    }
+}
+
+fn is_time(text: &str) -> bool {
+    text.len() == START.len() && text.ends_with('Z') && text.as_bytes()[10] == b'T'
+}
+
+fn each(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_left_out() {
+        let mut object = json!({"metadata": {
+            "uid": "1", "resourceVersion": "2", "name": "x", "creationTimestamp": "2026-01-02T03:04:05Z",
+        }});
+        same_everywhere(&mut object);
+        assert_eq!(object, json!({"metadata": {"name": "x", "creationTimestamp": START}}));
+    }
+}
