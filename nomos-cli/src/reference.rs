@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use agent::finding::Code;
+use agent::finding::{Code, RETIRED};
 use clap::CommandFactory as _;
 
-use crate::{Cli, Console, Environment};
+use crate::Cli;
+use crate::commands::explain;
 
 #[test]
 fn commands_are_current() {
@@ -28,13 +29,21 @@ fn commands_are_current() {
 fn errors_are_current() {
     let mut page = "# KNV errors\n\nMade from `nomos explain`.\n".to_owned();
     for code in Code::ALL {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut console = Console::new(&mut out, &mut err, Environment::default());
-        let words = ["nomos".to_owned(), "explain".to_owned(), code.to_string()];
-        assert_eq!(crate::run(words.map(Into::into), &mut console), crate::FINE, "{code}");
-        let text = String::from_utf8(out).expect("UTF-8");
-        let _ = write!(page, "\n## {code}\n\n```text\n{}\n```\n", text.trim_end());
+        let _ = write!(page, "\n## {code} {}\n", code.name());
+        for (head, part) in explain::parts(code.explanation()) {
+            let part = if head == "Example" { format!("`{part}`") } else { part.to_owned() };
+            let _ = write!(page, "\n**{head}.** {part}\n");
+        }
+        if !code.blocks() {
+            let _ = write!(page, "\n{}\n", explain::NO_BLOCK);
+        }
     }
+    let retired: Vec<String> = RETIRED.iter().map(|number| format!("KNV{number}")).collect();
+    let _ = write!(
+        page,
+        "\n## Retired\n\nNot reported any more, and never used for anything else: {}.\n",
+        retired.join(", ")
+    );
     check("ERRORS.md", &page);
 }
 

@@ -55,12 +55,36 @@ fn list() -> String {
 }
 
 fn entry_text(entry: &Entry) -> String {
-    let Explanation { meaning, why, fix, example } = entry.explanation;
-    let effect = if entry.blocks { "" } else { "\nThe rest of the source is applied all the same.\n" };
-    format!(
-        "{} {}\n\n{meaning}\n\nWhy:      {why}\n\nFix:      {fix}\n\nExample:  {example}\n{effect}",
-        entry.code, entry.name
-    )
+    let mut text = format!("{} {}\n", entry.code, entry.name);
+    for (head, part) in parts(entry.explanation) {
+        text.push_str(&format!("\n{head}\n{}\n", wrapped(part)));
+    }
+    if !entry.blocks {
+        text.push_str(&format!("\n{NO_BLOCK}\n"));
+    }
+    text
+}
+
+/// What is said of codes that do not block.
+pub(crate) const NO_BLOCK: &str = "The rest of the source is applied all the same.";
+
+/// The parts of an explanation under their heads.
+pub(crate) fn parts(explanation: Explanation) -> [(&'static str, &'static str); 4] {
+    let Explanation { meaning, why, fix, example } = explanation;
+    [("What", meaning), ("Why", why), ("How to fix", fix), ("Example", example)]
+}
+
+/// Indented lines of at most 100 characters.
+fn wrapped(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last().map_or(0, |line| line.chars().count());
+        if last > 0 && last + word.chars().count() > 97 {
+            lines.push(String::new());
+        }
+        lines.last_mut().into_iter().for_each(|line| *line += &format!(" {word}"));
+    }
+    lines.iter().map(|line| format!(" {line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// The code that a user means.
