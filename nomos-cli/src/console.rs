@@ -11,6 +11,8 @@ pub struct Environment {
     pub home: Option<PathBuf>,
     /// `$KUBECONFIG`: a list of files that are merged.
     pub kubeconfig: Option<OsString>,
+    /// The current directory, which the paths of reports are relative to.
+    pub directory: Option<PathBuf>,
     /// Whether this runs in a Pod, so that the cluster around it can be used.
     pub in_cluster: bool,
 }
@@ -19,10 +21,14 @@ pub struct Environment {
 pub struct Console<'a> {
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
-    /// Colours, or none.
+    /// Colours of standard output, or none.
     pub paint: Paint,
-    /// Whether a new frame replaces the last one.
+    /// Colours of standard error, or none.
+    pub note_paint: Paint,
+    /// Whether a new frame replaces the last one on standard output.
     pub redraw: bool,
+    /// Whether findings are shown with the lines of the source that they are about.
+    pub snippets: bool,
     /// The environment of the run.
     pub environment: Environment,
 }
@@ -30,7 +36,8 @@ pub struct Console<'a> {
 impl<'a> Console<'a> {
     /// A console that writes plain text to `out` and `err`.
     pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write, environment: Environment) -> Self {
-        Self { out, err, paint: Paint { on: false }, redraw: false, environment }
+        let plain = Paint { on: false };
+        Self { out, err, paint: plain, note_paint: plain, redraw: false, snippets: false, environment }
     }
 
     /// Writes to standard output as it is.
@@ -47,7 +54,7 @@ impl<'a> Console<'a> {
 
     /// Writes a message about a failure to standard error.
     pub fn error(&mut self, text: &str) {
-        let word = self.paint.bad("error:");
+        let word = self.note_paint.bad("error:");
         self.note(&format!("{word} {}\n", text.trim_end()));
     }
 }
@@ -91,13 +98,16 @@ pub fn main() -> std::process::ExitCode {
     let environment = Environment {
         home: variable("HOME").or_else(|| variable("USERPROFILE")).map(PathBuf::from),
         kubeconfig: variable("KUBECONFIG"),
+        directory: std::env::current_dir().ok(),
         in_cluster: variable("KUBERNETES_SERVICE_HOST").is_some(),
     };
     let (mut out, mut err) = (io::stdout(), io::stderr());
-    let terminal = out.is_terminal();
-    let colours = terminal && err.is_terminal() && variable("NO_COLOR").is_none();
+    let (out_terminal, err_terminal) = (out.is_terminal(), err.is_terminal());
+    let colours = variable("NO_COLOR").is_none() && variable("TERM").is_none_or(|terminal| terminal != "dumb");
     let mut console = Console::new(&mut out, &mut err, environment);
-    console.paint = Paint { on: colours };
-    console.redraw = terminal;
+    console.paint = Paint { on: colours && out_terminal };
+    console.note_paint = Paint { on: colours && err_terminal };
+    console.redraw = out_terminal;
+    console.snippets = err_terminal;
     crate::run(std::env::args_os(), &mut console).into()
 }

@@ -12,6 +12,8 @@ mod contexts;
 mod kinds;
 mod kustomize;
 mod output;
+mod report;
+mod snippet;
 mod source;
 
 use std::ffi::OsString;

@@ -13,7 +13,8 @@ use anyhow::{Context as _, bail};
 use clap::ArgAction;
 
 use crate::output::{self, ClusterObjects};
-use crate::{Console, duration, kinds, kustomize};
+use crate::snippet::{self, Lines};
+use crate::{Console, Paint, duration, kinds, kustomize};
 
 /// Flags of `vet` and `hydrate`.
 #[derive(clap::Args)]
@@ -70,6 +71,13 @@ pub(crate) enum Wanted {
     Findings,
 }
 
+/// The source compiled for every cluster that is asked for.
+pub(crate) struct Compilation {
+    pub(crate) clusters: Vec<ForCluster>,
+    /// What was compiled instead of the files on disk.
+    rendered: Option<SourceFile>,
+}
+
 /// The source compiled for one cluster.
 pub(crate) struct ForCluster {
     /// Name of the cluster.
@@ -88,9 +96,9 @@ pub(crate) fn compiled(
     limits: &Limits<'_>,
     kubeconfig: Option<&Path>,
     console: &Console<'_>,
-) -> anyhow::Result<Vec<ForCluster>> {
+) -> anyhow::Result<Compilation> {
     let format = format(args, limits)?;
-    let parsed = read(args, format)?;
+    let (parsed, rendered) = read(args, format)?;
     let names = names(args, &parsed, format)?;
     let mut settings = Settings {
         scope: limits.namespace.map_or(RepoScope::Root, |namespace| RepoScope::Namespace(namespace.to_owned())),
@@ -99,8 +107,8 @@ pub(crate) fn compiled(
         report_unknown_kinds: !args.no_api_server_check && kinds::CAN_ASK,
         ..Settings::offline(format)
     };
-    let compiled = for_each(&names, &parsed, &settings, limits.result);
-    let unknown = compiled.iter().any(|cluster| has(&cluster.compiled.findings, Code::UnknownKind));
+    let compiled = Compilation { clusters: for_each(&names, &parsed, &settings, limits.result), rendered };
+    let unknown = compiled.clusters.iter().any(|cluster| has(&cluster.compiled.findings, Code::UnknownKind));
     if !unknown {
         return Ok(compiled);
     }
@@ -111,25 +119,66 @@ pub(crate) fn compiled(
         (Some(live), Ok(kinds)) => add(kinds, &live),
         _ => return Ok(compiled),
     }
-    Ok(for_each(&names, &parsed, &settings, limits.result))
+    Ok(Compilation { clusters: for_each(&names, &parsed, &settings, limits.result), ..compiled })
 }
 
-/// The objects of the clusters that nothing blocks.
-pub(crate) fn objects(clusters: &[ForCluster]) -> Vec<ClusterObjects> {
-    let declared = clusters.iter().filter_map(|cluster| Some((&cluster.name, cluster.compiled.declared.as_ref()?)));
-    declared.map(|(name, set)| ClusterObjects::new(name, set)).collect()
+impl ForCluster {
+    /// What the cluster is called where a name is needed.
+    pub(crate) fn label(&self) -> &str {
+        if self.name.is_empty() { "unregistered_cluster" } else { &self.name }
+    }
 }
 
-/// The findings of each cluster below a line with its name; the default cluster has no such line.
-pub(crate) fn findings(clusters: &[ForCluster]) -> String {
-    let of_cluster = |cluster: &ForCluster| {
-        let text = numbered(&cluster.compiled.findings);
-        let name = if cluster.name.is_empty() { "unregistered_cluster" } else { &cluster.name };
-        let head =
-            if name == compile::DEFAULT_CLUSTER { String::new() } else { format!("errors for cluster {name:?}:\n") };
-        (!text.is_empty()).then(|| format!("{head}{}\n", text.trim_end()))
-    };
-    clusters.iter().filter_map(of_cluster).collect::<Vec<_>>().join("\n")
+impl Compilation {
+    /// The objects of the clusters that nothing blocks.
+    pub(crate) fn objects(&self) -> Vec<ClusterObjects> {
+        let declared =
+            |cluster: &ForCluster| Some(ClusterObjects::new(&cluster.name, cluster.compiled.declared.as_ref()?));
+        self.clusters.iter().filter_map(declared).collect()
+    }
+
+    /// Whether anything is wrong.
+    pub(crate) fn found(&self) -> bool {
+        self.clusters.iter().any(|cluster| !cluster.compiled.findings.is_empty())
+    }
+
+    /// The findings of each cluster as plain text.
+    pub(crate) fn text(&self) -> String {
+        self.each_cluster(|findings| numbered(findings).trim_end().to_owned() + "\n", Paint { on: false })
+    }
+
+    /// Shows people what is wrong: on a terminal with the lines of the source.
+    pub(crate) fn show(&self, args: &SourceArgs, console: &mut Console<'_>) {
+        let text = if console.snippets {
+            let mut lines = Lines::new(&args.path, self.rendered.as_ref());
+            self.each_cluster(|findings| with_lines(findings, &mut lines, console.note_paint), console.note_paint)
+        } else {
+            self.text()
+        };
+        console.note(&text);
+    }
+
+    /// Text of the findings of each cluster below a line with its name; the default cluster has no such line.
+    fn each_cluster(&self, mut text: impl FnMut(&[Finding]) -> String, paint: Paint) -> String {
+        let wrong = self.clusters.iter().filter(|cluster| !cluster.compiled.findings.is_empty());
+        let of_cluster = |cluster: &ForCluster| {
+            let name = cluster.label();
+            let head = paint.bold(&format!("errors for cluster {name:?}:"));
+            let head = if name == compile::DEFAULT_CLUSTER { String::new() } else { head + "\n" };
+            head + &text(&cluster.compiled.findings)
+        };
+        wrong.map(of_cluster).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Each finding with its lines, and how many there are if several.
+fn with_lines(findings: &[Finding], lines: &mut Lines<'_>, paint: Paint) -> String {
+    let mut texts: Vec<String> = findings.iter().map(|finding| snippet::text(finding, lines, paint.on)).collect();
+    texts.dedup();
+    if texts.len() > 1 {
+        texts.push(paint.bold(&format!("{} error(s)", texts.len())) + "\n");
+    }
+    texts.join("\n")
 }
 
 fn has(findings: &[Finding], code: Code) -> bool {
@@ -149,15 +198,15 @@ fn format(args: &SourceArgs, limits: &Limits<'_>) -> anyhow::Result<SourceFormat
 }
 
 /// Every manifest file, parsed; what cannot be read is a parsed file that holds only its finding.
-fn read(args: &SourceArgs, format: SourceFormat) -> anyhow::Result<Vec<Arc<ParsedFile>>> {
+fn read(args: &SourceArgs, format: SourceFormat) -> anyhow::Result<(Vec<Arc<ParsedFile>>, Option<SourceFile>)> {
     let root = &args.path;
     if let Some(kustomization) = kustomize::kustomization(root) {
         if format == SourceFormat::Hierarchy {
             bail!("{} holds a kustomization, which needs --source-format=unstructured", root.display());
         }
         return Ok(match kustomize::build(root, kustomization)? {
-            Ok(file) => parse_all(&[file]),
-            Err(finding) => vec![unreadable(finding)?],
+            Ok(file) => (parse_all(std::slice::from_ref(&file)), Some(file)),
+            Err(finding) => (vec![unreadable(finding)?], None),
         });
     }
     let found = files::read_dir(root).with_context(|| format!("failed to read {}", root.display()))?;
@@ -174,7 +223,7 @@ fn read(args: &SourceArgs, format: SourceFormat) -> anyhow::Result<Vec<Arc<Parse
     for finding in found.findings {
         parsed.push(unreadable(finding)?);
     }
-    Ok(parsed)
+    Ok((parsed, None))
 }
 
 /// A file that holds only a finding; an error if the finding is about no file.

@@ -31,13 +31,13 @@ impl Directory {
         &self.0
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.0.join(path);
         fs::create_dir_all(path.parent().expect("below the directory")).expect("writable");
         fs::write(path, text).expect("writable");
     }
 
-    fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.0.join(path)).expect("there")
     }
 
@@ -66,22 +66,29 @@ impl Drop for Directory {
 
 /// What a run came to.
 #[derive(Debug, PartialEq)]
-struct Ran {
-    status: u8,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) status: u8,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
-fn ran(status: u8, out: &str, err: &str) -> Ran {
+pub(crate) fn ran(status: u8, out: &str, err: &str) -> Ran {
     Ran { status, out: out.to_owned(), err: err.to_owned() }
 }
 
-/// Runs `nomos` with these words, of which `DIR` stands for the directory, and without any environment.
-fn nomos(directory: &Directory, words: &str) -> Ran {
+/// Runs `nomos` with these words, of which `DIR` stands for the directory, in it, and without any other environment.
+pub(crate) fn nomos(directory: &Directory, words: &str) -> Ran {
+    nomos_on(directory, words, |_| {})
+}
+
+/// The same on a console that was prepared.
+fn nomos_on(directory: &Directory, words: &str, prepare: impl FnOnce(&mut Console<'_>)) -> Ran {
     let path = directory.path().display().to_string();
     let words = words.split_whitespace().map(|word| OsString::from(word.replace("DIR", &path)));
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut console = Console::new(&mut out, &mut err, Environment::default());
+    let environment = Environment { directory: Some(directory.path().to_owned()), ..Environment::default() };
+    let mut console = Console::new(&mut out, &mut err, environment);
+    prepare(&mut console);
     let status = crate::run(std::iter::once("nomos".into()).chain(words), &mut console);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8").replace(&path, "DIR");
     Ran { status, out: text(out), err: text(err) }
@@ -139,7 +146,7 @@ KNV1029: ";
 }
 
 #[test]
-fn vet_numbers_several_findings_and_prints_them_as_data() {
+fn vet_numbers_several_findings() {
     let source = Directory::with(&[("a.yaml", &config_map("A", "")), ("b.yaml", &config_map("B", ""))]);
     let vet = nomos(&source, "vet --path DIR --source-format=unstructured");
     assert!(
@@ -147,11 +154,85 @@ fn vet_numbers_several_findings_and_prints_them_as_data() {
         "{}",
         vet.err
     );
-    let data = nomos(&source, "vet --path DIR --source-format=unstructured -o json");
-    let parsed: serde_json::Value = serde_json::from_str(&data.out).expect("JSON");
-    assert_eq!((data.status, data.err.as_str()), (1, ""));
-    assert_eq!(parsed["clusters"][0]["findings"][1]["code"], "KNV1036");
-    assert_eq!(parsed["clusters"][0]["findings"][1]["places"][0]["location"]["path"], "b.yaml");
+}
+
+#[test]
+fn a_terminal_shows_the_offending_lines() {
+    let annotation = "configsync.gke.io/cluster-name-selector: prod";
+    let source = Directory::with(&[
+        ("system/repo.yaml", REPO),
+        ("namespaces/shop/ns.yaml", SHOP),
+        ("namespaces/shop/a.yaml", &config_map("web", annotation)),
+        ("namespaces/shop/b.yaml", &config_map("web", annotation)),
+        ("cluster/broken.yaml", "a: [1\nb: 2\n"),
+    ]);
+    let vet = |paint| {
+        nomos_on(&source, "vet --path DIR", |console| {
+            console.snippets = true;
+            console.note_paint = crate::Paint { on: paint };
+        })
+    };
+    let expected = "\
+error[KNV1017]: A hierarchical repository needs a Repo object in `system/`.
+--> system/
+ = help: Make one with `nomos init`, or use the source format `unstructured`.
+ = note: for more information, run: nomos explain KNV1017
+
+error[KNV2001]: This file is not readable: did not find expected ',' or ']', while parsing a flow sequence.
+ --> cluster/broken.yaml:2:2
+  |
+2 | b: 2
+  |  ^
+  |
+  = help: Reading stopped at this place; the mistake can also be on the lines before it.
+  = note: for more information, run: nomos explain KNV2001
+
+2 error(s)
+";
+    assert_eq!(vet(false), ran(1, "", expected));
+    fs::remove_file(source.path().join("cluster/broken.yaml")).expect("there");
+    let expected = "\
+errors for cluster \"prod\":
+error[KNV1029]: There are 2 objects of the kind ConfigMap named `web` in the namespace `shop`.
+ --> namespaces/shop/a.yaml:4:9
+  |
+4 |   name: web
+  |         ^^^ ConfigMap web
+  |
+ ::: namespaces/shop/b.yaml:4:9
+  |
+4 |   name: web
+  |         --- ConfigMap web
+  |
+  = help: Rename or remove all but one.
+  = note: for more information, run: nomos explain KNV1029
+";
+    assert_eq!(vet(false), ran(1, "", expected));
+    let coloured = vet(true).err;
+    assert!(coloured.contains("\x1b[") && coloured.contains("^^^"), "{coloured}");
+}
+
+#[test]
+fn lines_that_could_show_a_secret_are_not_shown() {
+    let secret = |rest: &str| format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: Wrong\n{rest}");
+    let source = Directory::with(&[
+        ("a.yaml", &secret("stringData: {password: hidden, x: [}\n")),
+        (
+            "b.yaml",
+            "{\"apiVersion\": \"v1\", \"kind\": \"Secret\", \"metadata\": {\"name\": \"B\"}, \"data\": {\"a\": \"hidden\"}}",
+        ),
+        ("c/c.yaml", &secret("stringData: {password: hidden}\n")),
+    ]);
+    let vet = |path: &str| {
+        let words = format!("vet --path DIR{path} --source-format=unstructured");
+        nomos_on(&source, &words, |console| console.snippets = true).err
+    };
+    let broken = vet("");
+    assert!(broken.contains("KNV2001") && broken.contains("--> a.yaml:5:") && !broken.contains("hidden"), "{broken}");
+    fs::remove_file(source.path().join("a.yaml")).expect("there");
+    let wrong = vet("");
+    assert!(wrong.contains("--> b.yaml:1:61") && !wrong.contains("hidden"), "{wrong}");
+    assert!(vet("/c").contains("4 |   name: Wrong\n  |         ^^^^^ Secret Wrong\n"), "{}", vet("/c"));
 }
 
 #[test]

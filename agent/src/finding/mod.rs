@@ -49,6 +49,17 @@ pub struct Location {
     pub column: u32,
 }
 
+impl Location {
+    /// `path`, `path:line` or `path:line:column`: what editors and terminals make clickable.
+    pub fn point(&self) -> String {
+        match (self.line, self.column) {
+            (0, _) => self.path.clone(),
+            (line, 0) => format!("{}:{line}", self.path),
+            (line, column) => format!("{}:{line}:{column}", self.path),
+        }
+    }
+}
+
 /// Identity of an object, with the version that it was declared with.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Resource {

@@ -33,7 +33,7 @@ fn paths(places: &[Place]) -> Option<String> {
     let mut lines: Vec<String> = places
         .iter()
         .filter(|place| place.resource.is_none())
-        .filter_map(|place| Some(format!("path: {}", point(place.location.as_ref()?))))
+        .filter_map(|place| Some(format!("path: {}", place.location.as_ref()?.point())))
         .collect();
     lines.sort();
     lines.dedup();
@@ -50,7 +50,7 @@ fn resources(places: &[Place]) -> Vec<String> {
 
 fn block(location: Option<&Location>, resource: &Resource) -> String {
     let mut lines = Vec::new();
-    lines.extend(location.map(|location| format!("source: {}", point(location))));
+    lines.extend(location.map(|location| format!("source: {}", location.point())));
     if !resource.namespace.is_empty() {
         lines.push(format!("namespace: {}", resource.namespace));
     }
@@ -63,15 +63,6 @@ fn block(location: Option<&Location>, resource: &Resource) -> String {
         lines.push(format!("{name}: {value}").trim_end().to_owned());
     }
     lines.join("\n")
-}
-
-/// `path`, `path:line` or `path:line:column`: what editors and terminals make clickable.
-fn point(location: &Location) -> String {
-    match (location.line, location.column) {
-        (0, _) => location.path.clone(),
-        (line, 0) => format!("{}:{line}", location.path),
-        (line, column) => format!("{}:{line}:{column}", location.path),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::ArgAction;
 
 use crate::output;
-use crate::source::{Limits, SourceArgs, compiled, findings, objects};
+use crate::source::{Limits, SourceArgs, compiled};
 use crate::{Console, FINE, FOUND};
 
 /// Write what a source declares for each of its clusters
@@ -24,13 +24,12 @@ pub(crate) struct Hydrate {
 
 /// Writes the clusters that nothing blocks and prints what is wrong with the others.
 pub(crate) fn run(args: &Hydrate, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
-    let clusters = compiled(&args.source, &Limits::default(), kubeconfig, console)?;
-    let objects = objects(&clusters);
+    let compiled = compiled(&args.source, &Limits::default(), kubeconfig, console)?;
+    let objects = compiled.objects();
     if !objects.is_empty() {
         let write = if args.flat { output::write_flat } else { output::write };
         write(&args.source.output, &objects)?;
     }
-    let text = findings(&clusters);
-    console.note(&text);
-    Ok(if text.is_empty() { FINE } else { FOUND })
+    compiled.show(&args.source, console);
+    Ok(if compiled.found() { FOUND } else { FINE })
 }

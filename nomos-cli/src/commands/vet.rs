@@ -2,12 +2,9 @@
 
 use std::path::Path;
 
-use agent::finding::Finding;
-use serde::Serialize;
-
-use crate::columns::Data;
 use crate::output;
-use crate::source::{Limits, SourceArgs, Wanted, compiled, findings, objects};
+use crate::report::{self, Report};
+use crate::source::{Limits, SourceArgs, Wanted, compiled};
 use crate::{Console, FINE, FOUND};
 
 /// Check a source for mistakes
@@ -31,20 +28,10 @@ pub(crate) struct Vet {
     #[arg(long)]
     keep_output: bool,
 
-    /// Print findings as data
-    #[arg(short = 'o', long = "report", value_enum, value_name = "FORMAT")]
-    report: Option<Data>,
-}
-
-#[derive(Serialize)]
-struct Document<'a> {
-    clusters: Vec<ClusterFindings<'a>>,
-}
-
-#[derive(Serialize)]
-struct ClusterFindings<'a> {
-    name: &'a str,
-    findings: &'a [Finding],
+    /// Write findings in another form, to FILE or to standard output: text, json, sarif, junit or github (workflow
+    /// annotations). Can be given several times
+    #[arg(long, value_parser = report::parse, value_name = "FORM[=FILE]")]
+    report: Vec<Report>,
 }
 
 /// Checks the source for every cluster and prints what is wrong.
@@ -52,22 +39,14 @@ pub(crate) fn run(args: &Vet, kubeconfig: Option<&Path>, console: &mut Console<'
     let namespace = args.namespace.as_deref().filter(|namespace| !namespace.is_empty());
     let result = if args.keep_output { Wanted::Objects } else { Wanted::Findings };
     let limits = Limits { namespace, max_objects: (args.threshold > 0).then_some(args.threshold), result };
-    let clusters = compiled(&args.source, &limits, kubeconfig, console)?;
+    let compiled = compiled(&args.source, &limits, kubeconfig, console)?;
     if args.keep_output {
-        output::write(&args.source.output, &objects(&clusters))?;
+        output::write(&args.source.output, &compiled.objects())?;
     }
-    if let Some(data) = args.report {
-        let clusters = clusters.iter();
-        let findings = clusters.map(|it| ClusterFindings { name: &it.name, findings: &it.compiled.findings }).collect();
-        console.print(&data.text(&Document { clusters: findings })?);
+    report::write(&args.report, &args.source, &compiled, console)?;
+    if compiled.found() {
+        return Ok(FOUND);
     }
-    let text = findings(&clusters);
-    if text.is_empty() {
-        console.note(&format!("{} No validation issues found.\n", console.paint.good("✅")));
-        return Ok(FINE);
-    }
-    if args.report.is_none() {
-        console.note(&text);
-    }
-    Ok(FOUND)
+    console.note(&format!("{} No validation issues found.\n", console.note_paint.good("✅")));
+    Ok(FINE)
 }

@@ -1,0 +1,38 @@
+//! Findings as commands to a workflow of GitHub Actions, which shows them beside the lines of a pull request.
+//! <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>
+
+use agent::finding::{Finding, Location};
+
+use super::{Subject, main_place, words};
+
+pub(super) fn text(subject: &Subject<'_>) -> String {
+    subject.distinct().into_iter().map(|(finding, clusters)| command(subject, finding, &clusters)).collect()
+}
+
+fn command(subject: &Subject<'_>, finding: &Finding, clusters: &[&str]) -> String {
+    let (main, others) = main_place(finding);
+    let level = if finding.code.blocks() { "error" } else { "warning" };
+    let mut properties = vec![("title", format!("{} {}", finding.code, finding.code.name()))];
+    if let Some(at) = main.and_then(|place| place.location.as_ref()) {
+        properties.push(("file", subject.file(at)));
+        let numbers = [("line", at.line), ("col", at.column)];
+        properties.extend(numbers.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name, n.to_string())));
+    }
+    let properties: Vec<String> =
+        properties.iter().map(|(name, value)| format!("{name}={}", property(value))).collect();
+    let mut message = words(finding);
+    let elsewhere: Vec<&Location> = others.iter().filter_map(|place| place.location.as_ref()).collect();
+    message.extend(elsewhere.iter().map(|at| format!("\nsee also: {}", subject.point(at))));
+    if clusters.len() < subject.clusters.len() {
+        message.push_str(&format!("\nclusters: {}", clusters.join(", ")));
+    }
+    format!("::{level} {}::{}\n", properties.join(","), data(&message))
+}
+
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}

@@ -1,0 +1,108 @@
+//! Findings as SARIF 2.1.0, which code scanning services and editors read.
+
+use agent::finding::{Code, Explanation, Finding, Place};
+use serde_json::{Value, json};
+
+use super::{Subject, main_place, words};
+
+pub(super) fn text(subject: &Subject<'_>) -> anyhow::Result<String> {
+    let distinct = subject.distinct();
+    let mut codes: Vec<Code> = distinct.iter().map(|(finding, _)| finding.code).collect();
+    codes.dedup();
+    let results: Vec<Value> = distinct
+        .iter()
+        .map(|(finding, clusters)| {
+            let rule = codes.iter().position(|code| *code == finding.code);
+            result(subject, finding, rule, clusters)
+        })
+        .collect();
+    let log = json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": {
+                "name": "nomos",
+                "version": env!("CARGO_PKG_VERSION"),
+                "rules": codes.iter().map(|code| rule(*code)).collect::<Vec<_>>(),
+            } },
+            "columnKind": "unicodeCodePoints",
+            "results": results,
+        }],
+    });
+    Ok(serde_json::to_string_pretty(&log)? + "\n")
+}
+
+fn level(code: Code) -> &'static str {
+    if code.blocks() { "error" } else { "warning" }
+}
+
+fn rule(code: Code) -> Value {
+    let Explanation { meaning, why, fix, example } = code.explanation();
+    json!({
+        "id": code.to_string(),
+        "name": code.name(),
+        "shortDescription": { "text": meaning },
+        "fullDescription": { "text": format!("{meaning} {why}") },
+        "help": {
+            "text": format!("{fix}\n\nExample: {example}"),
+            "markdown": format!("{fix}\n\n**Example:** `{example}`"),
+        },
+        "defaultConfiguration": { "level": level(code) },
+    })
+}
+
+fn result(subject: &Subject<'_>, finding: &Finding, rule: Option<usize>, clusters: &[&str]) -> Value {
+    let (main, others) = main_place(finding);
+    // A service that shows results beside the code refuses those that are nowhere.
+    let main = main.map_or_else(|| json!({ "physicalLocation": file(subject, "") }), |place| location(subject, place));
+    let others = others.iter().filter(|place| place.location.is_some());
+    json!({
+        "ruleId": finding.code.to_string(),
+        "ruleIndex": rule,
+        "level": level(finding.code),
+        "message": { "text": words(finding) },
+        "locations": [main],
+        "relatedLocations": others.map(|place| location(subject, place)).collect::<Vec<_>>(),
+        "properties": { "clusters": clusters },
+    })
+}
+
+fn location(subject: &Subject<'_>, place: &Place) -> Value {
+    let mut location = json!({});
+    if let Some(at) = &place.location {
+        let mut physical = file(subject, &at.path);
+        if at.line > 0 {
+            physical["region"] = json!({ "startLine": at.line });
+        }
+        if at.column > 0 {
+            physical["region"]["startColumn"] = at.column.into();
+        }
+        location["physicalLocation"] = physical;
+    }
+    if let Some(resource) = &place.resource {
+        let group = if resource.group.is_empty() { String::new() } else { format!(".{}", resource.group) };
+        let namespace = if resource.namespace.is_empty() { String::new() } else { format!("{}/", resource.namespace) };
+        let name = format!("{}{group} {namespace}{}", resource.kind, resource.name);
+        location["logicalLocations"] = json!([{ "fullyQualifiedName": name, "kind": "object" }]);
+    }
+    location
+}
+
+fn file(subject: &Subject<'_>, path: &str) -> Value {
+    let path = format!("{}{path}", subject.root);
+    let uri = if path.is_empty() { "./".to_owned() } else { encoded(&path) };
+    json!({ "artifactLocation": { "uri": uri } })
+}
+
+/// A path as a relative reference.
+fn encoded(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}

@@ -1,0 +1,196 @@
+//! Every form of report, read as programs read them: by schema, by another reader, and as written.
+
+use std::fs;
+use std::path::Path;
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+use crate::tests::{Directory, nomos, ran};
+
+fn repository_file(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).expect("a file of the repository")
+}
+
+fn schema(path: &str) -> Value {
+    serde_json::from_str(&repository_file(path)).expect("JSON")
+}
+
+/// The published schema, but for one pattern that is no regular expression.
+fn sarif_schema() -> Validator {
+    let mut schema = schema("tests/schemas/sarif-2.1.0.json");
+    for definition in ["run", "toolComponent"] {
+        let pattern = &mut schema["definitions"][definition]["properties"]["language"]["pattern"];
+        assert_eq!(*pattern, "^[a-zA-Z]{2}|^[a-zA-Z]{2}-[a-zA-Z]{2}]?$");
+        *pattern = "^[a-zA-Z]{2}(-[a-zA-Z]{2})?$".into();
+    }
+    jsonschema::validator_for(&schema).expect("a schema")
+}
+
+/// The same schema that takes no field which it does not name.
+fn strict(mut schema: Value) -> Value {
+    match &mut schema {
+        Value::Object(map) => {
+            map.values_mut().for_each(|value| *value = strict(std::mem::take(value)));
+            if map.get("type") == Some(&json!("object")) {
+                map.insert("additionalProperties".to_owned(), false.into());
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = strict(std::mem::take(item))),
+        _ => {}
+    }
+    schema
+}
+
+fn valid(validator: &Validator, document: &Value) {
+    let errors: Vec<String> =
+        validator.iter_errors(document).map(|it| format!("{}: {it}", it.instance_path())).collect();
+    assert!(errors.is_empty(), "{}\n{document:#}", errors.join("\n"));
+}
+
+/// Flags with which a case of `tests/cases` is checked.
+fn flags(case: &Path) -> String {
+    let settings = fs::read_to_string(case.join("case.yaml")).unwrap_or_default();
+    let unstructured = if settings.contains("unstructured: true") { "--source-format=unstructured" } else { "" };
+    format!("--path {} {unstructured} --no-api-server-check", case.join("repo").display())
+}
+
+fn junit(text: &str) -> quick_junit::Report {
+    quick_junit::Report::deserialize_from_str(text).expect("JUnit")
+}
+
+#[test]
+fn every_case_is_valid_in_every_form() {
+    let json_schema = jsonschema::validator_for(&strict(schema("nomos-cli/report.schema.json"))).expect("a schema");
+    let sarif_schema = sarif_schema();
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases").canonicalize().expect("the cases");
+    let out = Directory::new();
+    let mut seen = 0;
+    for case in fs::read_dir(cases).expect("the cases") {
+        let reports = "--report json=DIR/j --report sarif=DIR/s --report junit=DIR/x --report=github=DIR/g";
+        nomos(&out, &format!("vet {} {reports}", flags(&case.expect("a case").path())));
+        let read = |name: &str| serde_json::from_str::<Value>(&out.read(name)).expect("JSON");
+        let (json, sarif, junit) = (read("j"), read("s"), junit(&out.read("x")));
+        valid(&json_schema, &json);
+        valid(&sarif_schema, &sarif);
+        let clusters = json["clusters"].as_array().expect("clusters");
+        let findings: usize = clusters.iter().map(|it| it["findings"].as_array().map_or(0, Vec::len)).sum();
+        assert_eq!((junit.failures, junit.test_suites.len()), (findings, clusters.len()));
+        let distinct = sarif["runs"][0]["results"].as_array().map_or(0, Vec::len);
+        assert_eq!(out.read("g").lines().filter(|line| line.starts_with("::error ")).count(), distinct);
+        assert!(distinct <= findings && (distinct > 0) == (findings > 0));
+        seen += findings;
+    }
+    assert!(seen > 100, "{seen} findings in all cases");
+}
+
+#[test]
+fn schemas_refuse_what_is_wrong() {
+    let json_schema = jsonschema::validator_for(&schema("nomos-cli/report.schema.json")).expect("a schema");
+    let finding = |code: &str| json!({"code": code, "name": "X", "blocks": true, "message": "x", "places": [{}]});
+    let document = |findings| json!({"version": 1, "root": "", "clusters": [{"name": "a", "findings": findings}]});
+    assert!(json_schema.is_valid(&document(json!([]))));
+    for wrong in [json!([finding("KNV1")]), json!([finding("KNV1029")]), json!({}), json!([{}])] {
+        assert!(!json_schema.is_valid(&document(wrong)));
+    }
+    let sarif_schema = sarif_schema();
+    assert!(!sarif_schema.is_valid(&json!({"version": "2.1.0", "runs": [{"results": []}]})));
+}
+
+const NAMED: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\n";
+
+fn twice() -> Directory {
+    let directory = Directory::with(&[("config/a.yaml", NAMED), ("config/b.yaml", NAMED)]);
+    fs::create_dir(directory.path().join(".git")).expect("writable");
+    directory
+}
+
+#[test]
+fn what_is_printed_replaces_the_text() {
+    let source = twice();
+    let vet = |words: &str| nomos(&source, &format!("vet --path DIR/config --source-format=unstructured {words}"));
+    let text = vet("").err;
+    assert!(text.starts_with("KNV1029: "), "{text}");
+    assert_eq!(vet("--report text"), ran(1, "", &text));
+    assert_eq!(vet("--report sarif=DIR/s"), ran(1, "", &text));
+    let json = vet("--report json");
+    assert_eq!((json.status, json.out.starts_with("{\n"), json.err.as_str()), (1, true, ""));
+    assert_eq!(vet("--report json --report text"), ran(1, &json.out, &text));
+    assert_eq!(vet("--report json --report text=DIR/t --report json=DIR/j"), ran(1, &json.out, ""));
+    assert_eq!((source.read("t"), source.read("j")), (text.clone(), json.out));
+    for wrong in ["--report yaml", "--report", "--report json="] {
+        assert_eq!(vet(wrong).status, 2, "{wrong}");
+    }
+    let nowhere = vet("--report json=DIR/none/j");
+    assert_eq!((nowhere.status, nowhere.err.starts_with("error: failed to write DIR/none/j: ")), (2, true));
+}
+
+#[test]
+fn a_source_without_findings_is_reported_too() {
+    let source = Directory::with(&[("a.yaml", NAMED)]);
+    let vet = |form: &str| nomos(&source, &format!("vet --path DIR --source-format=unstructured --report {form}")).out;
+    let json: Value = serde_json::from_str(&vet("json")).expect("JSON");
+    assert_eq!(json, json!({"version": 1, "root": "", "clusters": [{"name": "defaultcluster", "findings": []}]}));
+    let sarif: Value = serde_json::from_str(&vet("sarif")).expect("JSON");
+    assert_eq!(sarif["runs"][0]["results"], json!([]));
+    let junit = junit(&vet("junit"));
+    assert_eq!((junit.tests, junit.failures, junit.test_suites[0].test_cases.len()), (1, 0, 1));
+    assert_eq!((vet("github"), vet("text")), (String::new(), String::new()));
+}
+
+#[test]
+fn files_are_named_from_the_root_of_the_repository() {
+    let source = twice();
+    let vet = |form: &str| {
+        nomos(&source, &format!("vet --path DIR/config/. --source-format=unstructured --report {form}")).out
+    };
+    let github = "::error title=KNV1029 NameCollision,file=config/a.yaml,line=4,col=9::There are 2 objects of the kind \
+                  ConfigMap named `web` in the namespace `default`.%0A%0Ahint: Rename or remove all but one.%0A\
+                  see also: config/b.yaml:4:9\n";
+    assert_eq!(vet("github"), github);
+    let json: Value = serde_json::from_str(&vet("json")).expect("JSON");
+    assert_eq!(json["root"], "config/");
+    assert_eq!(json["clusters"][0]["findings"][0]["places"][1]["location"]["path"], "b.yaml");
+    let sarif: Value = serde_json::from_str(&vet("sarif")).expect("JSON");
+    let result = &sarif["runs"][0]["results"][0];
+    let at = |line| json!({"startLine": line, "startColumn": 9});
+    assert_eq!((&result["ruleId"], &result["level"]), (&json!("KNV1029"), &json!("error")));
+    assert_eq!(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], "config/a.yaml");
+    assert_eq!(result["locations"][0]["physicalLocation"]["region"], at(4));
+    assert_eq!(result["relatedLocations"][0]["physicalLocation"]["artifactLocation"]["uri"], "config/b.yaml");
+    assert_eq!(sarif["runs"][0]["tool"]["driver"]["rules"][0]["id"], "KNV1029");
+    let junit = junit(&vet("junit"));
+    let case = &junit.test_suites[0].test_cases[0];
+    assert_eq!(case.name.as_str(), "KNV1029 NameCollision config/a.yaml:4:9");
+    assert_eq!(case.classname.as_ref().map(|name| name.as_str()), Some("config/a.yaml"));
+}
+
+#[test]
+fn a_finding_of_some_clusters_is_told_once() {
+    let annotations = "  annotations: {configsync.gke.io/cluster-name-selector: 'prod,test'}\n";
+    let both = format!("{NAMED}{annotations}");
+    let other = format!("{NAMED}{}", annotations.replace("prod,test", "other"));
+    let source = Directory::with(&[("a.yaml", &both), ("b.yaml", &both), ("c.yaml", &other)]);
+    let vet = |form: &str| nomos(&source, &format!("vet --path DIR --source-format=unstructured --report {form}")).out;
+    let github = vet("github");
+    assert!(github.lines().count() == 1 && github.ends_with("%0Aclusters: prod, test\n"), "{github}");
+    let sarif: Value = serde_json::from_str(&vet("sarif")).expect("JSON");
+    assert_eq!(sarif["runs"][0]["results"].as_array().map(Vec::len), Some(1));
+    assert_eq!(sarif["runs"][0]["results"][0]["properties"]["clusters"], json!(["prod", "test"]));
+    assert_eq!(junit(&vet("junit")).failures, 2);
+}
+
+#[test]
+fn odd_names_of_files_break_no_form() {
+    let source = Directory::with(&[("a b:%,é\n\u{1b}<\"&.yaml", "kind: [\n")]);
+    let vet = |form: &str| nomos(&source, &format!("vet --path DIR --source-format=unstructured --report {form}")).out;
+    let github = vet("github");
+    let file = "file=a b%3A%25%2Cé%0A\u{1b}<\"&.yaml,line=2,col=1::";
+    assert!(github.lines().count() == 1 && github.contains(file), "{github}");
+    let sarif: Value = serde_json::from_str(&vet("sarif")).expect("JSON");
+    let uri = &sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+    assert_eq!(uri, "a%20b%3A%25%2C%C3%A9%0A%1B%3C%22%26.yaml");
+    let junit = junit(&vet("junit"));
+    let class = junit.test_suites[0].test_cases[0].classname.as_ref().map(|name| name.as_str().to_owned());
+    assert_eq!(class.as_deref(), Some("a b:%,é\n\u{fffd}<\"&.yaml"));
+}
