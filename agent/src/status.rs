@@ -16,6 +16,8 @@ pub struct About {
     pub generation: i64,
     /// Name of what does the work.
     pub reconciler: String,
+    /// What is wrong with a newer spec: the sync goes on with the one before.
+    pub refused: Option<Finding>,
 }
 
 /// The status after `before`. Times move only where something else changed.
@@ -27,12 +29,16 @@ pub fn status(before: &SyncStatus, report: &Report, about: &About, now: &Time) -
         true => before.sync.clone(),
         false => stage(&before.sync, &report.sync, "", about, now),
     };
-    let conditions = ["Reconciling", "Stalled"]
-        .map(|kind| SyncCondition { kind: kind.into(), status: "False".into(), ..SyncCondition::default() })
-        .into_iter()
-        .chain([syncing(report)])
-        .map(|condition| timed(condition, before, now))
-        .collect();
+    let setup = match &about.refused {
+        None => ["Reconciling", "Stalled"].map(|kind| SyncCondition {
+            kind: kind.into(),
+            status: "False".into(),
+            ..SyncCondition::default()
+        }),
+        Some(finding) => refusal(finding),
+    };
+    let conditions =
+        setup.into_iter().chain([syncing(report)]).map(|condition| timed(condition, before, now)).collect();
     SyncStatus {
         observed_generation: about.generation,
         reconciler: about.reconciler.clone(),
@@ -46,6 +52,21 @@ pub fn status(before: &SyncStatus, report: &Report, about: &About, now: &Time) -
 
 /// The status of a sync that cannot run because of its spec, or because of what it needs.
 pub fn stalled(before: &SyncStatus, finding: &Finding, generation: i64, now: &Time) -> SyncStatus {
+    SyncStatus {
+        observed_generation: generation,
+        conditions: refusal(finding).into_iter().map(|condition| timed(condition, before, now)).collect(),
+        ..before.clone()
+    }
+}
+
+/// The same of a sync that goes on with the spec before.
+pub fn refused(before: &SyncStatus, finding: &Finding, generation: i64, now: &Time) -> SyncStatus {
+    let mut status = stalled(before, finding, generation, now);
+    status.conditions.extend(before.condition("Syncing").cloned());
+    status
+}
+
+fn refusal(finding: &Finding) -> [SyncCondition; 2] {
     let condition = |kind: &str, reason: &str, message: String, count| SyncCondition {
         kind: kind.into(),
         status: "True".into(),
@@ -54,15 +75,7 @@ pub fn stalled(before: &SyncStatus, finding: &Finding, generation: i64, now: &Ti
         error_summary: Some(ErrorSummary::complete(count)),
         ..SyncCondition::default()
     };
-    let conditions = [
-        condition("Reconciling", "Setup", "Setup stalled".into(), 0),
-        condition("Stalled", "Validation", text(finding), 1),
-    ];
-    SyncStatus {
-        observed_generation: generation,
-        conditions: conditions.into_iter().map(|condition| timed(condition, before, now)).collect(),
-        ..before.clone()
-    }
+    [condition("Reconciling", "Setup", "Setup stalled".into(), 0), condition("Stalled", "Validation", text(finding), 1)]
 }
 
 fn stage(before: &Stage, now_is: &Reported, message: &str, about: &About, now: &Time) -> Stage {
@@ -140,7 +153,7 @@ mod tests {
     use crate::finding::Code;
 
     fn about() -> About {
-        About { git: GitStatus::default(), generation: 2, reconciler: "nomos-agent".into() }
+        About { git: GitStatus::default(), generation: 2, reconciler: "nomos-agent".into(), refused: None }
     }
 
     fn report(commit: &str, findings: Vec<Finding>) -> Report {
@@ -154,6 +167,21 @@ mod tests {
         let first = status(&SyncStatus::default(), &report("a", vec![]), &about(), &Time::from_unix(1));
         assert_eq!(first.last_synced_commit, "a");
         assert_eq!(status(&first, &report("a", vec![]), &about(), &Time::from_unix(9)), first);
+    }
+
+    #[test]
+    fn a_refused_spec_is_told_while_the_one_before_stays_in_force() {
+        let first = status(&SyncStatus::default(), &report("a", vec![]), &about(), &Time::from_unix(1));
+        let refused = Some(Finding::new(Code::InvalidSync, "no such auth"));
+        let about = About { generation: 3, refused, ..about() };
+        let finding = about.refused.as_ref().expect("set above");
+        let at_once = super::refused(&first, finding, 3, &Time::from_unix(2));
+        assert_eq!(status(&at_once, &report("a", vec![]), &about, &Time::from_unix(9)), at_once);
+        let second = status(&first, &report("b", vec![]), &about, &Time::from_unix(2));
+        let stalled = second.condition("Stalled").expect("always there");
+        assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "Validation"));
+        assert_eq!((second.observed_generation, second.last_synced_commit.as_str()), (3, "b"));
+        assert_eq!(status(&second, &report("b", vec![]), &about, &Time::from_unix(9)), second);
     }
 
     #[test]

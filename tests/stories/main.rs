@@ -19,6 +19,7 @@ mod once;
 mod small_commits;
 mod stopped;
 mod status;
+mod unreadable_sync;
 mod world;
 
 use std::process::ExitCode;
@@ -50,6 +51,7 @@ const STORIES: &[(&str, Story)] = &[
     ("a_foreign_object_is_adopted_and_released", foreign_objects::adopted_and_released),
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata),
     ("an_object_of_another_sync_is_not_taken_over", foreign_objects::of_another_sync),
+    ("a_sync_that_cannot_be_read_hides_no_other", unreadable_sync::hides_no_other),
     ("health_and_metrics_are_served", health::served),
     ("a_stopped_agent_writes_its_status", stopped::writes_status),
     ("once_ends_with_an_exit_code", once::exit_codes),

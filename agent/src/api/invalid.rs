@@ -25,14 +25,24 @@ pub fn invalid(id: &SyncId, annotations: &BTreeMap<String, String>, spec: &SyncS
         .and_then(|()| source(spec))
         .and_then(|()| overrides(&spec.overrides()))
         .err()?;
-    let resource = Resource {
+    Some(Finding::new(Code::InvalidSync, format!("{message}.")).hint(hint).about(resource(id)))
+}
+
+/// A spec that cannot be read at all: the CRD in the cluster takes what this agent does not know.
+pub fn unreadable(id: &SyncId, reason: &serde_json::Error) -> Finding {
+    Finding::new(Code::InvalidSync, format!("The spec cannot be read: {reason}."))
+        .hint("Correct it, or install the CRDs and the agent of one version.")
+        .about(resource(id))
+}
+
+fn resource(id: &SyncId) -> Resource {
+    Resource {
         group: "configsync.gke.io".to_owned(),
         version: "v1beta1".to_owned(),
         kind: id.kind.to_string(),
         namespace: id.namespace.clone(),
         name: id.name.clone(),
-    };
-    Some(Finding::new(Code::InvalidSync, format!("{message}.")).hint(hint).about(resource))
+    }
 }
 
 fn name(id: &SyncId) -> Result<(), Fault> {

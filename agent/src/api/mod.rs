@@ -20,7 +20,7 @@ mod time;
 #[cfg(feature = "cluster")]
 pub use crds::{crds, yaml as crd_yaml};
 pub use duration::{format_duration, parse_duration};
-pub use invalid::invalid;
+pub use invalid::{invalid, unreadable};
 pub use overrides::{ContainerResources, LogLevel, Overrides, Quantity, RoleRef};
 #[cfg(feature = "cluster")]
 pub use repo_sync::RepoSync;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::cluster::{ApiError, Cluster};
 use crate::api::Time;
+use crate::metadata::SyncId;
 
 /// Events a sync may publish at once; one more a second after that.
 const BURST: f64 = 25.0;
@@ -29,6 +30,19 @@ pub struct Regarding {
     pub name: String,
     /// The incarnation; `kubectl describe` looks for it.
     pub uid: String,
+}
+
+impl Regarding {
+    /// An Event about a sync itself.
+    pub fn sync(sync: &SyncId, uid: &str) -> Self {
+        Self {
+            api_version: "configsync.gke.io/v1beta1".to_owned(),
+            kind: sync.kind.to_string(),
+            namespace: sync.namespace.clone(),
+            name: sync.name.clone(),
+            uid: uid.to_owned(),
+        }
+    }
 }
 
 /// How good the news is.

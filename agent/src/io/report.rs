@@ -13,11 +13,11 @@ use super::events::{Events, Regarding, Severity};
 use crate::api::{ResourceGroup, ResourceId, SyncStatus, Time};
 use crate::diff;
 use crate::engine::{Event, Notice, Repaired, Report, ResourceState};
-use crate::finding::text;
+use crate::finding::{Finding, text};
 use crate::inventory::{Groups, group_name, group_status};
 use crate::metadata::{FIELD_MANAGER, MANAGED_BY_VALUE, SyncId, annotation, label};
 use crate::object::{GroupKind, Object, ObjectId};
-use crate::status::{About, status};
+use crate::status::{About, refused, status};
 
 const APPLY: &str = "application/apply-patch+yaml";
 /// Pause before a status that could not be written is written again; doubled each time.
@@ -33,6 +33,8 @@ pub enum Message {
     Record(BTreeSet<ObjectId>),
     /// Something that happened.
     Notice(Notice),
+    /// A newer spec, of this generation, cannot be acted on.
+    Refused(Box<Finding>, i64),
     /// The last word: what came before is written, then the receiver is told.
     Last(Box<Report>, tokio::sync::oneshot::Sender<()>),
 }
@@ -117,6 +119,9 @@ impl Reporter {
                     let _ = events.send(Event::Recorded).await;
                 }
                 Some(Message::Notice(notice)) => self.notice(notice).await,
+                Some(Message::Refused(finding, generation)) => {
+                    self.refused(*finding, generation).await;
+                }
                 Some(Message::Last(report, done)) => {
                     // There is no time to try again.
                     let _ = self.report(&report).await;
@@ -163,6 +168,28 @@ impl Reporter {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// From now on every status says so.
+    async fn refused(&mut self, finding: Finding, generation: i64) {
+        self.publish(Severity::Warning, &finding.code.to_string(), &text(&finding)).await;
+        let mut pause = FIRST_RETRY;
+        while let Some(object) = &mut self.object {
+            let next = refused(&object.status, &finding, generation, &now());
+            match write_sync_status(&self.cluster, &self.sync, &object.uid, &next).await {
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(sync = %self.sync, %error, "cannot write the status; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LAST_RETRY);
+                    continue;
+                }
+                Err(error) => tracing::warn!(sync = %self.sync, %error, "cannot write the status"),
+                Ok(()) => object.status = next,
+            }
+            break;
+        }
+        self.about.generation = generation;
+        self.about.refused = Some(finding);
     }
 
     // ---- ResourceGroups ----
@@ -344,13 +371,7 @@ impl Reporter {
     /// About the sync itself.
     async fn publish(&mut self, severity: Severity, reason: &str, note: &str) {
         let Some(object) = &self.object else { return };
-        let regarding = Regarding {
-            api_version: "configsync.gke.io/v1beta1".to_owned(),
-            kind: self.sync.kind.to_string(),
-            namespace: self.sync.namespace.clone(),
-            name: self.sync.name.clone(),
-            uid: object.uid.clone(),
-        };
+        let regarding = Regarding::sync(&self.sync, &object.uid);
         self.publish_about(&regarding, severity, reason, note).await;
     }
 

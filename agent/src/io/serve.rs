@@ -16,6 +16,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::metadata::SyncId;
+
 /// Which sync a number is about.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct SyncLabels {
@@ -25,6 +27,13 @@ pub struct SyncLabels {
     pub namespace: String,
     /// Name of the sync.
     pub name: String,
+}
+
+impl SyncLabels {
+    /// Those of one sync.
+    pub fn of(sync: &SyncId) -> Self {
+        Self { kind: sync.kind.to_string(), namespace: sync.namespace.clone(), name: sync.name.clone() }
+    }
 }
 
 /// Which commands a number counts.

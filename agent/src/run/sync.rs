@@ -51,6 +51,8 @@ pub(super) struct SyncTask {
 pub(super) enum Control {
     /// The large prune of this commit is approved.
     Approve(String),
+    /// The spec of this generation cannot be acted on: go on with the one before, and say so.
+    Refuse(Box<Finding>, i64),
     /// Finish what is in flight, write the status, end.
     Stop,
 }
@@ -83,7 +85,7 @@ pub(super) async fn run(
     orders: &mut mpsc::Receiver<Control>,
 ) -> anyhow::Result<Ended> {
     let git = GitStatus { repo: shown(&task.git.repo), ..task.git.status() };
-    let about = About { git, generation: task.generation, reconciler: "nomos-agent".to_owned() };
+    let about = About { git, generation: task.generation, reconciler: "nomos-agent".to_owned(), refused: None };
     let (events, mut inbox) = mpsc::channel(BACKLOG);
     let (restore, restores) = mpsc::channel(1);
     let source = source(&shared, &task.sync, &task.git, task.format, task.period, task.implicit_namespaces);
@@ -91,13 +93,14 @@ pub(super) async fn run(
     // Whatever is in here ends with this function.
     let mut tasks = JoinSet::new();
     tasks.spawn(follow(source, cluster, repositories, events.clone(), restores));
-    let (sync, mut approved) = (task.sync.clone(), task.approved);
+    let (sync, mut approved, mut refused) = (task.sync.clone(), task.approved, None);
     let mut starting = std::pin::pin!(start(&shared, &sync, about, task.object, task.resource_status));
     let started = loop {
         tokio::select! {
             started = &mut starting => break started,
             order = orders.recv() => match order {
                 Some(Control::Approve(commit)) => approved = Some(commit),
+                Some(Control::Refuse(finding, generation)) => refused = Some(Message::Refused(finding, generation)),
                 Some(Control::Stop) | None => return Ok(Ended::Stopped),
             },
         }
@@ -114,20 +117,16 @@ pub(super) async fn run(
         recorded,
         last_in_force: task.last_in_force,
     });
-    let labels = SyncLabels {
-        kind: task.sync.kind.to_string(),
-        namespace: task.sync.namespace.clone(),
-        name: task.sync.name.clone(),
-    };
     let mut performer = Performer {
         git_context: git_context(&task.git).into(),
         shared: Arc::clone(&shared),
+        labels: SyncLabels::of(&task.sync),
         sync: task.sync,
-        labels,
         events,
         reports,
         restore,
     };
+    refused.into_iter().for_each(|message| performer.tell(message));
     let ended = tokio::select! {
         ended = drive(&mut state, &mut performer, &mut inbox, orders) => ended,
         Some(ended) = tasks.join_next() => {
@@ -161,6 +160,10 @@ async fn drive(
             _ = audits.tick() => Event::AuditDue,
             Some(order) = orders.recv() => match order {
                 Control::Approve(commit) => Event::Approved(commit),
+                Control::Refuse(finding, generation) => {
+                    performer.tell(Message::Refused(finding, generation));
+                    continue;
+                }
                 Control::Stop => {
                     state.stop();
                     stop_at = Some(tokio::time::Instant::now() + GRACE);

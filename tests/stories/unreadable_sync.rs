@@ -1,0 +1,76 @@
+//! A RootSync that this agent cannot read, as a newer CRD would take it: it says so, and the others go on.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tests::cluster::{Cluster, root_sync_path};
+use tests::repository::Repository;
+use tests::wait::await_condition;
+
+use crate::world::{Sync, agent, await_event, condition, config_map, config_map_path, installed, namespace};
+
+const CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rootsyncs.configsync.gke.io";
+
+pub(crate) fn hides_no_other() -> Result<()> {
+    let cluster = installed()?;
+    take_any_auth(&cluster)?;
+    let agent = agent(&cluster, &[])?;
+    cluster.create_root_sync("first", &Repository::empty()?, "unstructured")?;
+    await_condition("the CRD takes an unknown auth", || set_auth(&cluster, "first", "kerberos"))?;
+    is_stalled(&cluster, "first")?;
+    await_event(&cluster, "first", "Warning", "KNV1061")?;
+
+    let second = Sync::unstructured(&cluster, "second", repository("second")?)?;
+    second.await_synced(&second.repository.head()?)?;
+
+    // One that was served before goes on with what it could read.
+    set_auth(&cluster, "second", "kerberos")?;
+    is_stalled(&cluster, "second")?;
+    let path = config_map_path("second", "settings");
+    cluster.delete(&path)?;
+    await_condition("drift is put back", || cluster.get(&path).map(|_| ()))?;
+    agent.terminate()?;
+    is_stalled(&cluster, "second")?;
+
+    // A restart lists both.
+    let _agent = crate::world::agent(&cluster, &[])?;
+    set_auth(&cluster, "second", "none")?;
+    second.repository.write("settings.yaml", &config_map("second", "settings", "newer"))?;
+    second.commit()?;
+    ensure!(condition(&second.object()?, "Stalled")?["status"] == "False", "{:#}", second.object()?);
+    Ok(())
+}
+
+fn repository(name: &str) -> Result<Repository> {
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace(name))?;
+    repository.write("settings.yaml", &config_map(name, "settings", "value"))?;
+    Ok(repository)
+}
+
+/// What a newer version of the CRD might do.
+fn take_any_auth(cluster: &Cluster) -> Result<()> {
+    let mut crd = cluster.get(CRD)?;
+    for version in crd["spec"]["versions"].as_array_mut().into_iter().flatten() {
+        version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["git"]["properties"]["auth"] =
+            json!({"type": "string"});
+    }
+    cluster.patch(CRD, &json!({"spec": {"versions": crd["spec"]["versions"]}}))?;
+    Ok(())
+}
+
+fn set_auth(cluster: &Cluster, name: &str, auth: &str) -> Result<()> {
+    cluster.patch(&root_sync_path(name), &json!({"spec": {"git": {"auth": auth}}}))?;
+    Ok(())
+}
+
+fn is_stalled(cluster: &Cluster, name: &str) -> Result<Value> {
+    await_condition(&format!("the RootSync {name} says that it cannot be read"), || {
+        let sync = cluster.root_sync(name)?;
+        let stalled = condition(&sync, "Stalled")?;
+        let message = stalled["message"].as_str().unwrap_or_default();
+        ensure!(stalled["status"] == "True" && stalled["reason"] == "Validation", "{sync:#}");
+        ensure!(message.contains("KNV1061") && message.contains("kerberos"), "{message}");
+        ensure!(sync["status"]["observedGeneration"] == sync["metadata"]["generation"], "{sync:#}");
+        Ok(sync)
+    })
+}
