@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use flate2::{Compression, GzBuilder};
@@ -22,6 +24,8 @@ pub struct Published {
     documents: BTreeMap<String, String>,
     /// What it has before anybody makes an object.
     objects: Value,
+    /// What `tests/controlplane/types` prints: properties by the names of definitions.
+    unpublished: Value,
 }
 
 /// Asks a control plane that has nothing but what it starts with.
@@ -58,7 +62,17 @@ pub fn of_a_new_control_plane() -> Result<Published> {
     for text in documents.values_mut() {
         *text = without_addresses(text)?;
     }
-    Ok(Published { version, documents, objects: fresh::objects(&server)? })
+    Ok(Published { version, documents, objects: fresh::objects(&server)?, unpublished: unpublished()? })
+}
+
+/// What Kubernetes' sources say of its types and its documents do not.
+fn unpublished() -> Result<Value> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane");
+    let mut command = Command::new("go");
+    command.args(["run", "-trimpath", "./types"]).env("CGO_ENABLED", "0").current_dir(directory);
+    let output = command.output().context("failed to run go")?;
+    ensure!(output.status.success(), "types: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 impl Published {
@@ -97,7 +111,14 @@ impl Published {
                 for kind in each(&schema["x-kubernetes-group-version-kind"]) {
                     kinds.insert([&kind["group"], &kind["version"], &kind["kind"], &json!(name)].map(word_of));
                 }
-                definitions.insert(name.clone(), undescribed(schema));
+                let mut definition = undescribed(schema);
+                let properties = definition.get_mut("properties").and_then(Value::as_object_mut);
+                for (property, schema) in properties.into_iter().flatten() {
+                    for (key, value) in self.unpublished[name][property].as_object().into_iter().flatten() {
+                        schema[format!("x-{key}")] = value.clone();
+                    }
+                }
+                definitions.insert(name.clone(), definition);
             }
         }
         Ok(json!({"definitions": definitions, "kinds": kinds}))

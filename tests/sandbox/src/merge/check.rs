@@ -106,18 +106,6 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// The name of a value's type as the decoder of JSON calls it.
-pub(crate) fn json_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
-
 /// A value as Go writes it down in its own language.
 fn literal(value: &Value) -> String {
     match value {

@@ -1,9 +1,10 @@
 //! JSON merge patches (RFC 7386) and JSON patches (RFC 6902).
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Refusal;
 use super::path::same;
+use crate::schema::json_name;
 
 /// `live` as a JSON merge patch changes it.
 ///
@@ -11,7 +12,7 @@ use super::path::same;
 /// When the patch is no object.
 pub fn json_merge(live: &Value, patch: &Value) -> Result<Value, Refusal> {
     if !patch.is_object() {
-        let kind = super::check::json_name(patch);
+        let kind = json_name(patch);
         let said = format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}");
         return Err(Refusal::BadRequest(format!("error decoding patch: {said}")));
     }
@@ -52,7 +53,7 @@ fn without_nulls(value: &Value) -> Value {
 /// When the patch is none, or an operation cannot be done.
 pub fn json_patch(live: &Value, patch: &Value) -> Result<Value, Refusal> {
     let Some(operations) = patch.as_array() else {
-        let kind = super::check::json_name(patch);
+        let kind = json_name(patch);
         let said = format!("json: cannot unmarshal {kind} into Go value of type []handlers.jsonPatchOp");
         return Err(Refusal::BadRequest(format!("error decoding patch: {said}")));
     };
@@ -70,18 +71,17 @@ fn one(mut object: Value, operation: &Value) -> Option<Value> {
         "remove" => {
             remove(&mut object, path)?;
         }
-        "replace" => *find(&mut object, path)? = value(),
+        "replace" => replace(&mut object, path, value())?,
         "move" => {
             let moved = remove(&mut object, text("from")?)?;
             add(&mut object, path, moved)?;
         }
         "copy" => {
-            let copied = find(&mut object, text("from")?)?.clone();
+            let copied = look(&mut object, text("from")?)?;
             add(&mut object, path, copied)?;
         }
         "test" => {
-            // What is absent is null.
-            let found = find(&mut object, path).cloned().unwrap_or(Value::Null);
+            let found = look(&mut object, path)?;
             same(&found, &value()).then_some(())?;
         }
         _ => return None,
@@ -110,6 +110,35 @@ fn find<'a>(object: &'a mut Value, path: &str) -> Option<&'a mut Value> {
     }
 }
 
+/// What is there. A field that a map does not have is null.
+fn look(object: &mut Value, path: &str) -> Option<Value> {
+    let Some((parent, last)) = split(path) else { return Some(object.clone()) };
+    match find(object, parent)? {
+        Value::Object(fields) => Some(fields.get(&last).cloned().unwrap_or_default()),
+        Value::Array(items) => items.get(index(&last, items.len())?).cloned(),
+        _ => None,
+    }
+}
+
+/// Puts a value in the place of another. The API server does not mind when a map has no other.
+fn replace(object: &mut Value, path: &str, value: Value) -> Option<()> {
+    let Some((parent, last)) = split(path) else {
+        *object = Some(value).filter(Value::is_object)?;
+        return Some(());
+    };
+    match find(object, parent)? {
+        Value::Object(fields) => {
+            fields.insert(last, value);
+        }
+        Value::Array(items) => {
+            let at = index(&last, items.len())?;
+            items[at] = value;
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
 /// One of so many places in a list. Those below zero count from behind.
 fn index(text: &str, places: usize) -> Option<usize> {
     let at: i64 = text.parse().ok()?;
@@ -118,10 +147,6 @@ fn index(text: &str, places: usize) -> Option<usize> {
 }
 
 fn add(object: &mut Value, path: &str, value: Value) -> Option<()> {
-    if path.is_empty() {
-        *object = value;
-        return Some(());
-    }
     let (parent, last) = split(path)?;
     match find(object, parent)? {
         Value::Object(fields) => {
@@ -138,9 +163,6 @@ fn add(object: &mut Value, path: &str, value: Value) -> Option<()> {
 }
 
 fn remove(object: &mut Value, path: &str) -> Option<Value> {
-    if path.is_empty() {
-        return Some(std::mem::replace(object, Value::Object(Map::new())));
-    }
     let (parent, last) = split(path)?;
     match find(object, parent)? {
         Value::Object(fields) => fields.remove(&last),
@@ -177,12 +199,15 @@ mod tests {
             {"op": "move", "from": "/a/x~1y", "path": "/b"},
             {"op": "copy", "from": "/b/0", "path": "/c"},
             {"op": "replace", "path": "/c", "value": 7},
+            {"op": "replace", "path": "/d", "value": 8},
+            {"op": "test", "path": "/e", "value": null},
         ]);
-        assert_eq!(json_patch(&live, &patch).unwrap(), json!({"a": {}, "b": [9, 2, 3], "c": 7}));
+        assert_eq!(json_patch(&live, &patch).unwrap(), json!({"a": {}, "b": [9, 2, 3], "c": 7, "d": 8}));
         for operation in [
             json!({"op": "test", "path": "/a", "value": 1}),
             json!({"op": "remove", "path": "/z"}),
-            json!({"op": "replace", "path": "/z", "value": 1}),
+            json!({"op": "replace", "path": "/z/z", "value": 1}),
+            json!({"op": "test", "path": "/z/z", "value": null}),
             json!({"op": "add", "path": "/z/z", "value": 1}),
             json!({"op": "add", "path": "/a/x~1y/7", "value": 1}),
             json!({"op": "jump", "path": "/a"}),

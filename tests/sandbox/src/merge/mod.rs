@@ -4,10 +4,12 @@
 //!
 //! 1. The new object: [`apply`], or a patch ([`strategic`], [`json_merge`], [`json_patch`]) of the live one, or what the
 //!    client sent.
-//! 2. Defaults and pruning: [`crate::schema`].
-//! 3. Unless it was applied: [`update`], which says whose the changed fields are.
+//! 2. [`crate::schema::decode`] and [`crate::schema::default`].
+//! 3. Unless it was applied: [`update`], which says whose the changed fields are; [`scale`] after a write to the number of
+//!    replicas.
 //! 4. [`keep_times`], so that a write that changes nothing changes nothing.
-//! 5. What the endpoint sets back (`status` on the object itself, all else on `/status`).
+//! 5. What the endpoint sets back (`status` on the object itself, all else on `/status`), and
+//!    [`crate::schema::store`].
 
 mod check;
 mod compare;
@@ -16,6 +18,7 @@ mod managed;
 mod owner;
 mod path;
 mod retype;
+mod scale;
 mod set;
 mod shape;
 mod strategic;
@@ -29,6 +32,7 @@ use path::Path;
 use set::Set;
 
 pub use json::{json_merge, json_patch};
+pub use scale::scale;
 pub use strategic::strategic;
 
 /// The annotation in which client-side apply keeps what it applied.

@@ -52,7 +52,7 @@ fn merge_map(kind: Option<&Ref>, mut live: Object, mut patch: Object) -> Result<
             }
             (Some(Value::Object(old)), Value::Object(new)) => {
                 let field = field(kind, &name)?;
-                let merged = merge_map(field, old, new)?;
+                let merged = if strategy(field).replace { new } else { merge_map(field, old, new)? };
                 live.insert(name, Value::Object(merged));
             }
             (Some(Value::Array(old)), Value::Array(new)) => {

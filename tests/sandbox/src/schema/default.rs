@@ -54,22 +54,13 @@ fn absent(kind: &Ref, value: &Value, custom: bool) -> bool {
 /// An object of the kind before anything is written to it: of a built-in kind, what its decoder starts with.
 pub(crate) fn empty(kind: &Type) -> Value {
     let mut object = Value::Object(Map::new());
-    if kind.custom.is_none() {
-        fill(&kind.root, &mut object, false);
-        nulls(&kind.root, &mut object);
+    if kind.custom.is_none() && !kind.root.is_deduced() {
+        let map = kind.root.node().map.as_ref();
+        let zeros = map
+            .into_iter()
+            .flat_map(|map| &map.fields)
+            .filter_map(|(name, field)| field.zero.as_ref().map(|zero| (name.clone(), zero.clone())));
+        object = Value::Object(zeros.collect());
     }
     object
-}
-
-/// Fields that are always there are null where nothing else is stated.
-fn nulls(kind: &Ref, value: &mut Value) {
-    let (Value::Object(fields), Some(map)) = (value, &kind.node().map) else { return };
-    for name in &kind.node().required {
-        fields.entry(name.clone()).or_insert(Value::Null);
-    }
-    for (name, value) in fields.iter_mut() {
-        if let Some(field) = map.fields.get(name) {
-            nulls(field, value);
-        }
-    }
 }

@@ -2,17 +2,23 @@
 //! resources from their CustomResourceDefinition.
 //!
 //! - [`kind`] and [`Type::of_crd`] give the [`Type`] of an object, which everything in [`crate::merge`] takes.
+//! - [`decode`] and [`default`] make of what a client sends what the API server works with, [`store`] what it keeps.
 //! - [`document`] and [`documents`] give the published documents themselves: discovery and OpenAPI.
 //!
 //! `published/` is written by the program `publish` of the package `tests`, from a control plane that it starts:
 //! `cargo run -p tests --bin publish`.
 
+mod decode;
 mod default;
 mod node;
+mod prune;
 mod published;
+mod quantity;
 
 use serde_json::Value;
 
+pub(crate) use decode::json_name;
+pub use decode::{decode, store};
 pub use default::default;
 pub(crate) use default::empty;
 pub(crate) use node::{List, ListKind, Map, Patch, Ref, Scalar};

@@ -22,8 +22,6 @@ pub(crate) struct Node {
     pub(crate) preserves_unknown: bool,
     /// A whole object stands here, with `apiVersion`, `kind` and `metadata`.
     pub(crate) embedded: bool,
-    /// The fields that are always there.
-    pub(crate) required: Vec<String>,
 }
 
 /// The types of what has no elements.
@@ -45,6 +43,7 @@ pub(crate) enum Format {
     Double,
     Bytes,
     Time,
+    MicroTime,
     IntOrText,
     Quantity,
     /// Any object, kept as it is.
@@ -72,14 +71,18 @@ pub(crate) struct Map {
     pub(crate) fields: BTreeMap<String, Ref>,
     /// What fields without a name of their own are. None if there may be none.
     pub(crate) others: Option<Ref>,
+    /// The schema says what others are. If it does not, a custom resource has none, though merging may know better.
+    pub(crate) names_others: bool,
     /// One value, owned as a whole.
     pub(crate) atomic: bool,
 }
 
-/// The wording of a strategic merge patch for a list.
+/// What a strategic merge patch does with a list or a map.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Patch {
     pub(crate) merge: bool,
+    /// The map of the patch takes the place of the live one.
+    pub(crate) replace: bool,
     pub(crate) key: Option<String>,
 }
 
@@ -92,6 +95,10 @@ pub(crate) struct Ref {
     pub(crate) default: Option<Value>,
     /// Null is a value here.
     pub(crate) nullable: bool,
+    /// What is here in an object of a built-in kind when nothing is sent.
+    pub(crate) zero: Option<Value>,
+    /// An object of a built-in kind has no empty value here.
+    pub(crate) omitted: bool,
     pub(crate) patch: Option<Patch>,
 }
 
@@ -123,14 +130,14 @@ fn any(elements: Ref, atomic: bool) -> Node {
     Node {
         scalar: Some(Scalar::Any),
         list: Some(List { items: Ref::to(Target::Untyped), kind: ListKind::Atomic }),
-        map: Some(Map { fields: BTreeMap::new(), others: Some(elements), atomic }),
+        map: Some(Map { fields: BTreeMap::new(), others: Some(elements), names_others: false, atomic }),
         ..Node::default()
     }
 }
 
 impl Ref {
     fn to(target: Target) -> Self {
-        Self { target, atomic: None, default: None, nullable: false, patch: None }
+        Self { target, atomic: None, default: None, nullable: false, zero: None, omitted: false, patch: None }
     }
 
     pub(crate) fn own(node: Node) -> Self {
@@ -179,6 +186,9 @@ fn named(name: &str) -> Option<Node> {
         "io.k8s.apimachinery.pkg.api.resource.Quantity" => {
             Some(Node { scalar: Some(Scalar::Any), format: Format::Quantity, ..Node::default() })
         }
+        "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime" => {
+            Some(Node { scalar: Some(Scalar::Any), format: Format::MicroTime, ..Node::default() })
+        }
         "io.k8s.apimachinery.pkg.runtime.RawExtension" => {
             Some(Node { format: Format::Raw, ..any(Ref::to(Target::Untyped), true) })
         }
@@ -216,7 +226,6 @@ pub(crate) fn read(schema: &Value, preserves: bool) -> Node {
     };
     node.preserves_unknown = preserves_unknown;
     node.embedded = flag(schema, "x-kubernetes-embedded-resource");
-    node.required = words(schema, "required");
     node
 }
 
@@ -235,7 +244,8 @@ fn map(schema: &Value, preserves: bool) -> Map {
         Some(others) => Some(reference(others, preserves)),
         None => (preserves || fields.is_empty()).then(Ref::deduced),
     };
-    Map { fields, others, atomic: map_type(schema) == Some(true) }
+    let names_others = schema.get("additionalProperties").is_some();
+    Map { fields, others, names_others, atomic: map_type(schema) == Some(true) }
 }
 
 /// `apiVersion`, `kind` and `metadata` are those of every object, whatever a schema says of them.
@@ -280,13 +290,21 @@ fn reference(schema: &Value, preserves: bool) -> Ref {
         Some(name) => Ref { atomic: map_type(schema), ..Ref::shared(name) },
         None => Ref::own(read(schema, preserves)),
     };
-    Ref { default: schema.get("default").cloned(), nullable: flag(schema, "nullable"), patch: patch(schema), ..found }
+    Ref {
+        default: schema.get("default").cloned(),
+        nullable: flag(schema, "nullable"),
+        zero: schema.get("x-zero").cloned(),
+        omitted: flag(schema, "x-omitted"),
+        patch: patch(schema),
+        ..found
+    }
 }
 
 fn patch(schema: &Value) -> Option<Patch> {
     let strategy = text(schema, "x-kubernetes-patch-strategy")?;
     Some(Patch {
         merge: strategy.split(',').any(|word| word == "merge"),
+        replace: strategy.split(',').any(|word| word == "replace"),
         key: text(schema, "x-kubernetes-patch-merge-key").map(Into::into),
     })
 }

@@ -1,0 +1,100 @@
+//! What must be the same.
+
+use anyhow::{Result, bail, ensure};
+use serde_json::{Map, Value};
+
+/// Fields of metadata that only the API server writes.
+const ITS_OWN: [&str; 5] = ["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"];
+
+/// Whether two objects have the same entries. A time that one of them made and the other kept is a difference; a second
+/// between times that both made is none.
+pub fn managed(ours: &Value, real: &Value, live: Option<&Value>) -> Result<()> {
+    let entries = |object: &Value| object.pointer("/metadata/managedFields").cloned().unwrap_or(Value::Null);
+    let (ours, real) = (entries(ours), entries(real));
+    let live = live.map(entries).unwrap_or_default();
+    ensure!(order(&ours) == order(&real), "entries:\n  ours {ours}\n  real {real}\n  live {live}");
+    for (own, their) in list(&ours).zip(list(&real)) {
+        ensure!(own["fieldsV1"] == their["fieldsV1"], "fields:\n  ours {own}\n  real {their}\n  live {live}");
+        ensure!(own["time"] == their["time"], "times:\n  ours {own}\n  real {their}\n  live {live}");
+    }
+    Ok(())
+}
+
+fn list(entries: &Value) -> impl Iterator<Item = &Value> {
+    entries.as_array().into_iter().flatten()
+}
+
+fn owner(entry: &Value) -> Value {
+    let mut owner = entry.clone();
+    for key in ["fieldsV1", "time"] {
+        owner.as_object_mut().map(|fields| fields.remove(key));
+    }
+    owner
+}
+
+fn order(entries: &Value) -> Vec<Value> {
+    list(entries).map(owner).collect()
+}
+
+/// Whether the API server has the fields of `ours`. The result are pointers to what both it and `live` have besides.
+pub fn values(ours: &Value, real: &Value, live: Option<&Value>) -> Result<Vec<String>> {
+    let content = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.retain(|key, _| !ITS_OWN.contains(&key.as_str()));
+        }
+        object.as_object_mut().map(|fields| fields.remove("status"));
+        object
+    };
+    let live = live.map(content);
+    let mut kept = Vec::new();
+    same("", &content(ours), &content(real), live.as_ref(), &mut kept)?;
+    Ok(kept)
+}
+
+fn same(path: &str, ours: &Value, real: &Value, live: Option<&Value>, kept: &mut Vec<String>) -> Result<()> {
+    match (ours, real) {
+        (Value::Object(own), Value::Object(their)) => {
+            let none = Map::new();
+            let before = live.and_then(Value::as_object).unwrap_or(&none);
+            for (key, value) in own {
+                let path = format!("{path}/{}", key.replace('/', "~1"));
+                let Some(their) = their.get(key) else { bail!("{path}: only ours: {value}") };
+                same(&path, value, their, before.get(key), kept)?;
+            }
+            let more = their.keys().filter(|key| !own.contains_key(*key) && before.contains_key(*key));
+            kept.extend(more.map(|key| format!("{path}/{}", key.replace('/', "~1"))));
+            Ok(())
+        }
+        (Value::Array(own), Value::Array(their)) if own.len() == their.len() => own
+            .iter()
+            .zip(their)
+            .enumerate()
+            .try_for_each(|(at, (own, their))| same(&format!("{path}/{at}"), own, their, None, kept)),
+        _ => {
+            // What is empty has a default.
+            let empty = [Value::from(""), Value::from(0), Value::Null].contains(ours);
+            ensure!(ours == real || empty, "{path}:\n  ours {ours}\n  real {real}");
+            Ok(())
+        }
+    }
+}
+
+/// Puts back the empty lists that were sent: they are lost when an object is stored.
+pub fn with_empty_lists(real: &mut Value, sent: &Value) {
+    match (real, sent) {
+        (Value::Object(real), Value::Object(sent)) => {
+            for (key, real) in real {
+                match sent.get(key) {
+                    Some(Value::Array(items)) if items.is_empty() && real.is_null() => *real = Value::Array(Vec::new()),
+                    Some(sent) => with_empty_lists(real, sent),
+                    None => {}
+                }
+            }
+        }
+        (Value::Array(real), Value::Array(sent)) => {
+            real.iter_mut().zip(sent).for_each(|(real, sent)| with_empty_lists(real, sent));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,131 @@
+//! Merging as the API server does it: random writes go to a real one, and [`sandbox::merge`] has to say beforehand what
+//! comes of each.
+//!
+//! A test for each kind, with a seed of its own. `MERGING_SEED` and `MERGING_STEPS` try others. Where the control plane is
+//! not built the tests are ignored, and say so; in CI they fail.
+#![expect(clippy::disallowed_methods, reason = "tests start and watch the world")]
+
+mod compare;
+mod dice;
+mod kinds;
+mod steps;
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Result, ensure};
+use http::Method;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use serde_json::{Value, json};
+use tests::controlplane::ControlPlane;
+use tests::raw::Raw;
+
+use dice::Dice;
+use kinds::Kind;
+
+/// Writes to each kind.
+const STEPS: usize = 120;
+const SEED: u64 = 4;
+const JSON: &str = "application/json";
+
+/// The control plane that all tests share, and the objects that others may have for owners.
+struct Server {
+    raw: Raw,
+    /// Name and uid.
+    owners: Vec<(String, String)>,
+}
+
+static SERVER: Mutex<Option<Arc<Server>>> = Mutex::new(None);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let trials = kinds::all().into_iter().map(|kind| Trial::ignorable_test(kind.name, move || test(&kind))).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    drop(SERVER.lock().unwrap_or_else(PoisonError::into_inner).take());
+    conclusion.exit_code()
+}
+
+fn test(kind: &Kind) -> Result<Completion, Failed> {
+    // A change must not pass because a build was forgotten.
+    let may_be_ignored = std::env::var_os("CI").is_none();
+    if may_be_ignored && ControlPlane::binary().is_none() {
+        return Ok(Completion::ignored_with("the control plane is not built: run `cargo control-plane`"));
+    }
+    match server().and_then(|server| run(&server, kind)) {
+        Ok(()) => Ok(Completion::Completed),
+        Err(error) => Err(format!("{error:#}").into()),
+    }
+}
+
+fn server() -> Result<Arc<Server>> {
+    let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(server) = server.as_ref() {
+        return Ok(server.clone());
+    }
+    let raw = Raw::start()?;
+    let owners = ["owner-1", "owner-2"].map(|name| owner(&raw, name)).into_iter().collect::<Result<_>>()?;
+    Ok(server.insert(Arc::new(Server { raw, owners })).clone())
+}
+
+fn owner(raw: &Raw, name: &str) -> Result<(String, String)> {
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+    let path = "/api/v1/namespaces/default/configmaps";
+    let (status, text) = raw.send(&Method::POST, path, JSON, JSON, serde_json::to_vec(&object)?)?;
+    ensure!(status == 201, "{status} {text}");
+    let made: Value = serde_json::from_str(&text)?;
+    Ok((name.to_owned(), made["metadata"]["uid"].as_str().unwrap_or_default().to_owned()))
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+fn run(server: &Server, kind: &Kind) -> Result<()> {
+    if let Some(schema) = &kind.custom {
+        define(&server.raw, kind, schema)?;
+    }
+    let mut dice = Dice(number("MERGING_SEED").unwrap_or(SEED));
+    let steps = number("MERGING_STEPS").and_then(|steps| steps.try_into().ok()).unwrap_or(STEPS);
+    let mut trial = steps::Trial::new(server, kind)?;
+    let mut told = 0;
+    for step in 0..steps {
+        told += usize::from(trial.step(&mut dice).map_err(|error| error.context(format!("step {step}")))?);
+    }
+    // Nothing is tested by writes that the API server refuses.
+    ensure!(told * 3 > steps, "only {told} of {steps} writes were accepted");
+    Ok(())
+}
+
+/// Makes the kind of a custom resource and waits until it can be used.
+fn define(server: &Raw, kind: &Kind, schema: &Value) -> Result<()> {
+    let (group, version) = kind.api_version.split_once('/').unwrap_or_default();
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{}.{group}", kind.plural)},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"plural": kind.plural, "kind": kind.kind},
+            "versions": [{
+                "name": version,
+                "served": true,
+                "storage": true,
+                "schema": {"openAPIV3Schema": schema},
+                "subresources": {
+                    "status": {},
+                    "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"},
+                },
+            }],
+        },
+    });
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let body = serde_json::to_vec(&definition)?;
+    let (status, text) = server.send(&Method::POST, path, JSON, JSON, body)?;
+    ensure!(status == 201, "{status} {text}");
+    tests::wait::await_condition("the kind is served", || {
+        let (status, text) = server.send(&Method::GET, &kind.collection(), "", JSON, Vec::new())?;
+        ensure!(status == 200, "{status} {text}");
+        Ok(())
+    })
+}
