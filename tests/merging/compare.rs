@@ -8,7 +8,7 @@ const ITS_OWN: [&str; 5] = ["managedFields", "resourceVersion", "generation", "u
 
 /// Whether two objects have the same entries. A time that one of them made and the other kept is a difference; a second
 /// between times that both made is none.
-pub fn managed(ours: &Value, real: &Value, live: Option<&Value>) -> Result<()> {
+pub(crate) fn managed(ours: &Value, real: &Value, live: Option<&Value>) -> Result<()> {
     let entries = |object: &Value| object.pointer("/metadata/managedFields").cloned().unwrap_or(Value::Null);
     let (ours, real) = (entries(ours), entries(real));
     let live = live.map(entries).unwrap_or_default();
@@ -37,7 +37,7 @@ fn order(entries: &Value) -> Vec<Value> {
 }
 
 /// Whether the API server has the fields of `ours`. The result are pointers to what both it and `live` have besides.
-pub fn values(ours: &Value, real: &Value, live: Option<&Value>) -> Result<Vec<String>> {
+pub(crate) fn values(ours: &Value, real: &Value, live: Option<&Value>) -> Result<Vec<String>> {
     let content = |object: &Value| {
         let mut object = object.clone();
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -81,7 +81,7 @@ fn same(path: &str, ours: &Value, real: &Value, live: Option<&Value>, kept: &mut
 }
 
 /// Puts back the empty lists that were sent: they are lost when an object is stored.
-pub fn with_empty_lists(real: &mut Value, sent: &Value) {
+pub(crate) fn with_empty_lists(real: &mut Value, sent: &Value) {
     match (real, sent) {
         (Value::Object(real), Value::Object(sent)) => {
             for (key, real) in real {

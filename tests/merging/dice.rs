@@ -3,10 +3,10 @@
 use serde_json::{Map, Value};
 
 /// A sequence that the seed determines (splitmix64).
-pub struct Dice(pub u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -15,22 +15,22 @@ impl Dice {
     }
 
     /// A number below `sides`, which is not zero.
-    pub fn below(&mut self, sides: usize) -> usize {
+    pub(crate) fn below(&mut self, sides: usize) -> usize {
         let sides = u64::try_from(sides.max(1)).unwrap_or(1);
         usize::try_from(self.next() % sides).unwrap_or(0)
     }
 
-    pub fn one_in(&mut self, sides: usize) -> bool {
+    pub(crate) fn one_in(&mut self, sides: usize) -> bool {
         self.below(sides) == 0
     }
 
-    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.below(of.len())]
     }
 
     /// Content by a template: `?name` is a field that may be absent, `{"$one": […]}` is one of the list,
     /// `{"$some": […]}` is a list of some of them and `{"$least": […]}` one of at least one.
-    pub fn make(&mut self, template: &Value) -> Value {
+    pub(crate) fn make(&mut self, template: &Value) -> Value {
         match template {
             Value::Object(fields) => match fields.iter().next() {
                 Some((key, Value::Array(items))) if key == "$one" => {

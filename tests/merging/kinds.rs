@@ -5,23 +5,23 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 /// A kind, and content for it.
-pub struct Kind {
+pub(crate) struct Kind {
     /// The name of the test.
-    pub name: &'static str,
-    pub api_version: &'static str,
-    pub kind: &'static str,
-    pub plural: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) api_version: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) plural: &'static str,
     /// What a client may write, as [`crate::dice::Dice::make`] reads it.
-    pub template: Value,
+    pub(crate) template: Value,
     /// What a client may write to `/status`, if there is one.
-    pub status: Option<Value>,
-    pub scale: bool,
+    pub(crate) status: Option<Value>,
+    pub(crate) scale: bool,
     /// The schema of a custom resource.
-    pub custom: Option<Value>,
+    pub(crate) custom: Option<Value>,
 }
 
 impl Kind {
-    pub fn collection(&self) -> String {
+    pub(crate) fn collection(&self) -> String {
         let root = if self.api_version.contains('/') { "apis" } else { "api" };
         format!("/{root}/{}/namespaces/default/{}", self.api_version, self.plural)
     }
@@ -111,10 +111,10 @@ fn plain(api_version: &'static str, kind: &'static str, plural: &'static str, co
 }
 
 /// What the API server sets after it has said whose the fields are, and keeps when nobody sends it.
-pub const LATER: [&str; 4] = ["/spec/clusterIP", "/spec/clusterIPs", "/spec/ipFamilies", "/spec/ipFamilyPolicy"];
+pub(crate) const LATER: [&str; 4] = ["/spec/clusterIP", "/spec/clusterIPs", "/spec/ipFamilies", "/spec/ipFamilyPolicy"];
 
 /// Takes back what the API server has set after all.
-pub fn without_later_fields(object: &mut Value, sent: &Value) {
+pub(crate) fn without_later_fields(object: &mut Value, sent: &Value) {
     for path in LATER.iter().filter(|path| sent.pointer(path).is_none()) {
         let Some((above, name)) = path.rsplit_once('/') else { continue };
         object.pointer_mut(above).and_then(Value::as_object_mut).map(|fields| fields.remove(name));
@@ -122,7 +122,7 @@ pub fn without_later_fields(object: &mut Value, sent: &Value) {
 }
 
 /// What kinds do to an object when they read it, beyond what types say.
-pub fn converted(object: &mut Value) {
+pub(crate) fn converted(object: &mut Value) {
     let Some(text) = object.as_object_mut().and_then(|fields| fields.remove("stringData")) else { return };
     if object["kind"] == "Secret" {
         for (name, value) in text.as_object().into_iter().flatten() {
@@ -132,7 +132,7 @@ pub fn converted(object: &mut Value) {
 }
 
 /// All of them.
-pub fn all() -> Vec<Kind> {
+pub(crate) fn all() -> Vec<Kind> {
     let mut kinds = workloads();
     kinds.extend(data());
     kinds.extend(network());
@@ -306,14 +306,16 @@ fn network() -> Vec<Kind> {
         }}),
     );
     ingress.status = Some(json!({"?loadBalancer": {"?ingress": {"$some": [{"ip": "1.2.3.4"}]}}}));
-    let mut budget = plain(
+    vec![service, policy, ingress, budgets()]
+}
+
+fn budgets() -> Kind {
+    plain(
         "policy/v1",
         "PodDisruptionBudget",
         "poddisruptionbudgets",
         &json!({"spec": {"?minAvailable": one(&json!([1, "50%"])), "?selector": {"matchLabels": {"a": one(&json!(["1", "2"]))}}}}),
-    );
-    budget.status = None;
-    vec![service, policy, ingress, budget]
+    )
 }
 
 fn custom() -> Kind {

@@ -18,7 +18,7 @@ const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const OPERATIONS: &str = "application/json-patch+json";
 
 /// The object, and how to write to it.
-pub struct Trial<'a> {
+pub(crate) struct Trial<'a> {
     server: &'a Server,
     kind: &'a Kind,
     ty: Type,
@@ -36,7 +36,7 @@ struct Request {
 }
 
 impl<'a> Trial<'a> {
-    pub fn new(server: &'a Server, kind: &'a Kind) -> Result<Self> {
+    pub(crate) fn new(server: &'a Server, kind: &'a Kind) -> Result<Self> {
         let (group, version) = kind.api_version.split_once('/').unwrap_or(("", kind.api_version));
         let ty = match &kind.custom {
             Some(schema) => Type::of_crd(schema),
@@ -65,7 +65,7 @@ impl<'a> Trial<'a> {
     }
 
     /// Makes a write and returns whether it was accepted.
-    pub fn step(&mut self, dice: &mut Dice) -> Result<bool> {
+    pub(crate) fn step(&mut self, dice: &mut Dice) -> Result<bool> {
         let live = self.live()?;
         if live.is_some() && dice.one_in(25) {
             self.server.raw.send(&Method::DELETE, &self.path, "", JSON, Vec::new())?;

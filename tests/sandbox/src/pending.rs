@@ -5,11 +5,6 @@ use serde_json::Value;
 use crate::failure::Cause;
 use crate::schema::Type;
 
-/// Drops what a type does not know and returns the paths.
-pub fn prune(_: &Type, _: &mut Value) -> Vec<String> {
-    Vec::new()
-}
-
 /// What is wrong with an object by its schema.
 pub fn validate(_: &Type, _: &Value) -> Vec<Cause> {
     Vec::new()

@@ -75,6 +75,7 @@ impl Hand<'_> {
         let resource = self.resource(collection)?;
         object["apiVersion"] = resource.api_version().into();
         object["kind"] = resource.kind.as_str().into();
+        crate::schema::decode(&resource.ty, &mut object).ok()?;
         crate::schema::default(&resource.ty, &mut object);
         crate::kinds::default(&resource, &mut object);
         let key = Key::new(collection, object::namespace(&object), object::name(&object));

@@ -6,7 +6,6 @@ use crate::body::{self, Body};
 use crate::failure::{Cause, Failure};
 use crate::kinds;
 use crate::object;
-use crate::pending;
 use crate::resource::Resource;
 use crate::route::options_about;
 use crate::schema;
@@ -109,10 +108,8 @@ pub(super) fn read(
     let resource = call.resource.clone();
     let strictness = strictness(call, options)?;
     let mut wrong: Vec<String> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
-    wrong.extend(pending::prune(&resource.ty, object).iter().map(|path| format!("unknown field {path:?}")));
-    if resource.custom.is_none() {
-        decodes(&resource, object)?;
-    }
+    let unknown = schema::decode(&resource.ty, object).map_err(|error| unreadable(&resource, &error))?;
+    wrong.extend(unknown.iter().map(|path| format!("unknown field {path:?}")));
     match strictness {
         Strictness::Strict if !wrong.is_empty() => return Err(strict(&resource, &wrong)),
         Strictness::Warn => call.warnings.extend(wrong),
@@ -123,18 +120,10 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Refuses values of another type than a built-in kind has, which cannot even be read.
-fn decodes(resource: &Resource, object: &Value) -> Result<(), Failure> {
-    let wrong = pending::validate(&resource.ty, object);
-    let Some(first) = wrong.iter().find(|cause| cause.reason == "FieldValueTypeInvalid") else { return Ok(()) };
-    Err(Failure::bad_request(format!(
-        "{kind} in version {version:?} cannot be handled as a {kind}: json: cannot unmarshal into Go struct field \
-         {kind}.{field}: {message}",
-        kind = resource.kind,
-        version = resource.version,
-        field = first.field,
-        message = first.message
-    )))
+/// Values of another type than their fields have cannot even be read.
+fn unreadable(resource: &Resource, error: &str) -> Failure {
+    let kind = &resource.kind;
+    Failure::bad_request(format!("{kind} in version {:?} cannot be handled as a {kind}: {error}", resource.version))
 }
 
 fn strict(resource: &Resource, wrong: &[String]) -> Failure {

@@ -79,9 +79,13 @@ fn set(state: &mut State, call: &mut Call<'_>, live: &Arc<Value>, scale_object: 
     let mut new = convert::from_stored(&resource, live);
     object::set(&mut new, "resourceVersion", object::revision(scale_object));
     object::set(&mut new, "uid", object::uid(scale_object));
-    put(&mut new, &places(&resource).replicas, replicas);
+    let place = places(&resource).replicas;
+    put(&mut new, &place, replicas);
     let write = call.write("UpdateOptions")?;
-    let written = write::update(state, &write, live, new, Ownership::ToCompute)?;
+    let steps: Vec<&str> = place.split('/').skip(1).collect();
+    let before = convert::from_stored(&resource, live);
+    let new = write::merging(state, &write, |merging| merge::scale(merging, &before, new, &steps));
+    let written = write::update(state, &write, live, new, Ownership::Computed)?;
     Ok(Answer::ok(scale(&resource, &written.object)?))
 }
 
