@@ -26,6 +26,8 @@ pub struct Published {
     objects: Value,
     /// What `tests/controlplane/types` prints: properties by the names of definitions.
     unpublished: Value,
+    /// What `tests/controlplane/messages` prints: how objects look as protocol buffers.
+    messages: Value,
 }
 
 /// Asks a control plane that has nothing but what it starts with.
@@ -62,16 +64,22 @@ pub fn of_a_new_control_plane() -> Result<Published> {
     for text in documents.values_mut() {
         *text = without_addresses(text)?;
     }
-    Ok(Published { version, documents, objects: fresh::objects(&server)?, unpublished: unpublished()? })
+    Ok(Published {
+        version,
+        documents,
+        objects: fresh::objects(&server)?,
+        unpublished: printed("./types")?,
+        messages: printed("./messages")?,
+    })
 }
 
-/// What Kubernetes' sources say of its types and its documents do not.
-fn unpublished() -> Result<Value> {
+/// What one of the programs in `tests/controlplane` finds out from Kubernetes' sources, since no document says it.
+fn printed(program: &str) -> Result<Value> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane");
     let mut command = Command::new("go");
-    command.args(["run", "-trimpath", "./types"]).env("CGO_ENABLED", "0").current_dir(directory);
+    command.args(["run", "-trimpath", program]).env("CGO_ENABLED", "0").current_dir(directory);
     let output = command.output().context("failed to run go")?;
-    ensure!(output.status.success(), "types: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
@@ -80,7 +88,7 @@ impl Published {
     ///
     /// # Errors
     /// When a document is not what an API server publishes.
-    pub fn files(&self) -> Result<[(&'static str, Vec<u8>); 4]> {
+    pub fn files(&self) -> Result<[(&'static str, Vec<u8>); 5]> {
         let mut archive = Vec::new();
         let mut lines = Vec::new();
         for (path, text) in &self.documents {
@@ -97,6 +105,7 @@ impl Published {
             ("documents.gz", archive),
             ("types.json.gz", types),
             ("objects.json.gz", objects),
+            ("messages.json.gz", gzip(&self.messages.to_string())?),
         ])
     }
 

@@ -13,6 +13,11 @@ impl Time {
         Self(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
     }
 
+    /// A second by its number since 1970.
+    pub fn from_seconds(seconds: u64) -> Self {
+        Self(seconds)
+    }
+
     /// So many seconds later.
     #[must_use]
     pub fn after(self, seconds: u64) -> Self {

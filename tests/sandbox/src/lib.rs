@@ -13,6 +13,7 @@ pub mod merge;
 pub mod log;
 pub mod faults;
 pub mod accept;
+pub mod protobuf;
 pub mod body;
 pub mod route;
 pub mod selector;

@@ -6,6 +6,7 @@ use crate::body::{self, Body};
 use crate::failure::{Cause, Failure};
 use crate::kinds;
 use crate::object;
+use crate::protobuf;
 use crate::resource::Resource;
 use crate::route::options_about;
 use crate::schema;
@@ -37,6 +38,9 @@ pub(super) fn decode(call: &Call<'_>, kind: &str) -> Result<Body, Failure> {
     let decoded = match media_type {
         "" | "application/json" => body::json(&call.incoming.body),
         "application/yaml" => body::yaml(&call.incoming.body),
+        "application/vnd.kubernetes.protobuf" if call.resource.custom.is_none() => {
+            protobuf::read(&call.incoming.body).map(|value| Body { value, duplicates: Vec::new() })
+        }
         _ => {
             let known = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
             return Err(Failure::unsupported_media_type(known));
