@@ -9,6 +9,7 @@ mod commands;
 mod console;
 #[cfg(feature = "cluster")]
 mod contexts;
+mod differences;
 mod kinds;
 mod kustomize;
 mod output;
@@ -17,12 +18,12 @@ mod snippet;
 mod source;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use commands::{explain, hydrate, init, status, version, vet};
+use commands::{completion, explain, hydrate, init, man, status, version, vet};
 pub use console::{Console, Environment, Paint, main};
 
 /// Everything is as it should be.
@@ -34,7 +35,7 @@ pub const FAILED: u8 = 2;
 
 /// Checks repositories and shows the state of clusters.
 #[derive(Parser)]
-#[command(name = "nomos", disable_version_flag = true, max_term_width = 100)]
+#[command(name = "nomos", disable_version_flag = true, args_override_self = true, max_term_width = 100)]
 struct Cli {
     /// Kubeconfig file [default: $KUBECONFIG, then $HOME/.kube/config, then the cluster around this process]
     #[arg(long, global = true, value_name = "FILE")]
@@ -50,9 +51,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Completion(completion::Completion),
     Explain(explain::Explain),
     Hydrate(hydrate::Hydrate),
     Init(init::Init),
+    Man(man::Man),
     Status(status::Status),
     Version(version::Version),
     Vet(vet::Vet),
@@ -60,7 +63,8 @@ enum Command {
 
 /// Runs one command line (the first argument is the program's name) and returns its exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> u8 {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, console),
     };
@@ -70,9 +74,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
     }
     let kubeconfig = cli.kubeconfig.as_deref();
     let result = match &cli.command {
+        Some(Command::Completion(command)) => Ok(completion::run(command, program(&args), console)),
         Some(Command::Explain(command)) => explain::run(command, console),
         Some(Command::Hydrate(command)) => hydrate::run(command, kubeconfig, console),
         Some(Command::Init(command)) => init::run(command, console),
+        Some(Command::Man(command)) => man::run(command),
         Some(Command::Status(command)) => status::run(command, kubeconfig, console),
         Some(Command::Version(command)) => version::run(command, kubeconfig, console),
         Some(Command::Vet(command)) => vet::run(command, kubeconfig, console),
@@ -87,6 +93,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
     })
 }
 
+/// What the program is called on its path.
+fn program(args: &[OsString]) -> &str {
+    let name = args.first().and_then(|first| Path::new(first).file_stem()?.to_str());
+    name.filter(|name| *name == "nomos-lint").unwrap_or("nomos")
+}
+
 /// Help goes to standard output, a mistake to standard error.
 fn usage(error: &clap::Error, console: &mut Console<'_>) -> u8 {
     let text = error.render().to_string();
@@ -96,6 +108,15 @@ fn usage(error: &clap::Error, console: &mut Console<'_>) -> u8 {
     } else {
         console.print(&text);
         FINE
+    }
+}
+
+/// Reads the value of a flag that is on or off, in every spelling that Go takes.
+fn truth(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("neither true nor false".to_owned()),
     }
 }
 

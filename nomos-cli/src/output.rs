@@ -3,8 +3,9 @@
 //! The directory keeps a list of the files that were written, so that the next run removes those it does not write again and
 //! nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use agent::compile::DEFAULT_CLUSTER;
@@ -14,6 +15,8 @@ use agent::yaml;
 use anyhow::{Context as _, bail};
 use serde::Serialize as _;
 use serde_json::{Value, json};
+
+use crate::differences::Difference;
 
 /// List of the files that an earlier run wrote.
 const INDEX: &str = ".nomos-hydrate";
@@ -56,16 +59,51 @@ impl ClusterObjects {
 /// Writes a file for each object, and removes the files of an earlier run that are not written again.
 pub(crate) fn write(args: &OutputArgs, clusters: &[ClusterObjects]) -> anyhow::Result<()> {
     let root = &args.output;
-    let files = layout(clusters, args.format);
+    let files = wanted(args, clusters);
     let earlier = read_index(root)?;
     for stale in earlier.iter().filter(|path| !files.contains_key(*path)) {
         remove(root, stale)?;
     }
-    for (path, text) in &files {
-        write_file(&root.join(path), text)?;
+    files.iter().try_for_each(|(path, text)| write_file(&root.join(path), text))
+}
+
+/// How the files on disk differ from what [`write`] would leave.
+pub(crate) fn check(args: &OutputArgs, clusters: &[ClusterObjects]) -> anyhow::Result<Vec<Difference>> {
+    let root = &args.output;
+    let files = wanted(args, clusters);
+    let earlier = read_index(root)?;
+    let paths: BTreeSet<&PathBuf> = files.keys().chain(&earlier).collect();
+    let mut differences = Vec::new();
+    for path in paths {
+        differences.extend(difference(&root.join(path), files.get(path))?);
     }
-    let names: Vec<String> = files.keys().map(|path| format!("{}\n", path.display())).collect();
-    write_file(&root.join(INDEX), &names.concat())
+    Ok(differences)
+}
+
+/// The same of [`write_flat`].
+pub(crate) fn check_flat(args: &OutputArgs, clusters: &[ClusterObjects]) -> anyhow::Result<Vec<Difference>> {
+    Ok(difference(&args.output, Some(&flat(clusters, args.format)))?.into_iter().collect())
+}
+
+fn difference(path: &Path, wanted: Option<&String>) -> anyhow::Result<Option<Difference>> {
+    let on_disk = match fs::read(path) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
+        Err(error) => return Err(error).with_context(|| format!("failed to read {}", path.display())),
+    };
+    if on_disk.as_deref() == wanted.map(String::as_bytes) {
+        return Ok(None);
+    }
+    let on_disk = on_disk.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok(Some(Difference { path: path.display().to_string(), on_disk, wanted: wanted.cloned() }))
+}
+
+/// Text of each file, the index included.
+fn wanted(args: &OutputArgs, clusters: &[ClusterObjects]) -> BTreeMap<PathBuf, String> {
+    let mut files = layout(clusters, args.format);
+    let index = files.keys().map(|path| format!("{}\n", path.display())).collect();
+    files.insert(PathBuf::from(INDEX), index);
+    files
 }
 
 /// Writes all objects to one file.

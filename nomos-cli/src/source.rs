@@ -14,7 +14,7 @@ use clap::ArgAction;
 
 use crate::output::{self, ClusterObjects};
 use crate::snippet::{self, Lines};
-use crate::{Console, Paint, duration, kinds, kustomize};
+use crate::{Console, Paint, duration, kinds, kustomize, truth};
 
 /// Flags of `vet` and `hydrate`.
 #[derive(clap::Args)]
@@ -33,7 +33,7 @@ pub(crate) struct SourceArgs {
 
     /// Do not ask a cluster about kinds that the source does not define
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_name = "BOOL")]
+          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
     no_api_server_check: bool,
 
     /// How long to wait for the cluster

@@ -322,6 +322,64 @@ fn hydrate_flat_writes_one_file() {
 }
 
 #[test]
+fn hydrate_check_shows_what_is_not_current() {
+    let source = Directory::with(&[("in/a.yaml", &config_map("a", "x: 'y'")), ("in/b.yaml", &config_map("b", ""))]);
+    let words = "hydrate --path DIR/in --source-format=unstructured --output DIR/out";
+    let check = || nomos(&source, &format!("{words} --check"));
+    let missing = check();
+    assert_eq!((missing.status, missing.err.as_str()), (1, "DIR/out: nomos hydrate would change 3 file(s)\n"));
+    assert!(missing.out.contains("--- /dev/null\n+++ DIR/out/default/configmap_a.yaml\n@@ -0,0 +1,8 @@\n+---\n"));
+    assert!(!source.path().join("out").exists());
+
+    assert_eq!(nomos(&source, words), ran(0, "", ""));
+    assert_eq!(check(), ran(0, "", ""));
+    // What is nobody's business stays so.
+    source.write("out/default/mine.yaml", "keep");
+    assert_eq!(check(), ran(0, "", ""));
+
+    source.write("in/a.yaml", &config_map("a", "x: 'z'"));
+    fs::remove_file(source.path().join("in/b.yaml")).expect("there");
+    let expected = "\
+--- DIR/out/.nomos-hydrate
++++ DIR/out/.nomos-hydrate
+@@ -1,2 +1 @@
+ default/configmap_a.yaml
+-default/configmap_b.yaml
+--- DIR/out/default/configmap_a.yaml
++++ DIR/out/default/configmap_a.yaml
+@@ -3,6 +3,6 @@
+ kind: ConfigMap
+ metadata:
+   annotations:
+-    x: \"y\"
++    x: z
+   name: a
+   namespace: default
+--- DIR/out/default/configmap_b.yaml
++++ /dev/null
+@@ -1,6 +0,0 @@
+----
+-apiVersion: v1
+-kind: ConfigMap
+-metadata:
+-  name: b
+-  namespace: default
+";
+    assert_eq!(check(), ran(1, expected, "DIR/out: nomos hydrate would change 3 file(s)\n"));
+    assert_eq!(nomos(&source, words), ran(0, "", ""));
+    assert_eq!(check(), ran(0, "", ""));
+
+    let flat = "hydrate --path DIR/in --source-format=unstructured --flat --output DIR/all.yaml";
+    assert_eq!(nomos(&source, &format!("{flat} --check")).status, 1);
+    assert_eq!(nomos(&source, flat), ran(0, "", ""));
+    assert_eq!(nomos(&source, &format!("{flat} --check")), ran(0, "", ""));
+
+    source.write("in/c.yaml", "kind: [");
+    let broken = check();
+    assert_eq!((broken.status, broken.out.as_str(), broken.err.starts_with("KNV2001: ")), (1, "", true));
+}
+
+#[test]
 fn init_makes_a_valid_source_and_spares_what_is_there() {
     let new = Directory::new();
     assert_eq!(nomos(&new, "init --path DIR"), ran(0, "Done!\n", ""));
@@ -329,8 +387,66 @@ fn init_makes_a_valid_source_and_spares_what_is_there() {
     new.write("README.md", "mine");
     let again = nomos(&new, "init --path DIR");
     assert_eq!((again.status, again.err.starts_with("error: DIR is not empty: it holds ")), (2, true), "{}", again.err);
+    new.write("namespaces/shop/ns.yaml", SHOP);
+    fs::remove_file(new.path().join("namespaces/.gitkeep")).expect("there");
+    fs::rename(new.path().join("system/repo.yaml"), new.path().join("system/mine.yaml")).expect("there");
     assert_eq!(nomos(&new, "init --path DIR --force"), ran(0, "Done!\n", ""));
     assert_eq!(new.read("README.md"), "mine");
+    let files = [
+        "README.md",
+        "cluster/.gitkeep",
+        "clusterregistry/.gitkeep",
+        "namespaces/shop/ns.yaml",
+        "system/README.md",
+        "system/mine.yaml",
+    ];
+    assert_eq!(new.files(""), files);
+    assert_eq!(nomos(&new, "vet --path DIR"), ran(0, "", FINE));
+}
+
+#[test]
+fn init_makes_the_directory_and_leaves_hidden_files() {
+    let parent = Directory::with(&[("new/.git/config", "x")]);
+    assert_eq!(nomos(&parent, "init --path DIR/new --force=false"), ran(0, "Done!\n", ""));
+    assert_eq!(nomos(&parent, "init --path DIR/deep/er"), ran(0, "Done!\n", ""));
+    let repo = parent.read("deep/er/system/repo.yaml");
+    assert!(repo.contains("name: repo\n") && repo.contains("version: \"1.0.0\"\n"), "{repo}");
+    assert_eq!(nomos(&parent, "init --path DIR/new/README.md").status, 2);
+}
+
+#[test]
+fn flags_are_written_as_go_takes_them() {
+    let source = Directory::with(&[("a.yaml", &config_map("a", ""))]);
+    let words = "vet --path nowhere --path=DIR --source-format=unstructured --no-api-server-check=T --keep-output=0";
+    assert_eq!(nomos(&source, words), ran(0, "", FINE));
+    assert_eq!(nomos(&source, "vet --path DIR --keep-output=yes").status, 2);
+}
+
+#[test]
+fn shells_get_scripts_that_know_every_command() {
+    let nowhere = Directory::new();
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let script = nomos(&nowhere, &format!("completion {shell}"));
+        assert_eq!((script.status, script.err.as_str()), (0, ""), "{shell}");
+        for word in ["vet", "explain", "report", "source-format", "unstructured"] {
+            assert!(script.out.contains(word), "{shell}: {word}");
+        }
+    }
+    assert_eq!(nomos(&nowhere, "completion tcsh").status, 2);
+}
+
+#[test]
+fn every_command_has_a_page_of_the_manual() {
+    let directory = Directory::new();
+    assert_eq!(nomos(&directory, "man DIR/man1"), ran(0, "", ""));
+    let commands = ["", "-completion", "-explain", "-hydrate", "-init", "-man", "-status", "-version", "-vet"];
+    let pages: Vec<String> = commands.iter().map(|command| format!("nomos{command}.1")).collect();
+    assert_eq!(
+        directory.files("man1"),
+        pages.iter().map(String::as_str).collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    );
+    let vet = directory.read("man1/nomos-vet.1");
+    assert!(vet.contains("Check a source for mistakes") && vet.contains("\\-\\-report"), "{vet}");
 }
 
 #[test]

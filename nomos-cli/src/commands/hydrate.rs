@@ -6,11 +6,12 @@ use clap::ArgAction;
 
 use crate::output;
 use crate::source::{Limits, SourceArgs, compiled};
-use crate::{Console, FINE, FOUND};
+use crate::{Console, FINE, FOUND, truth};
 
 /// Write what a source declares for each of its clusters
 ///
-/// Exit status: 0 all is written, 1 the source has mistakes, 2 the command could not run.
+/// Exit status: 0 all is written, 1 the source has mistakes or, with --check, what is written is not current, 2 the command
+/// could not run.
 #[derive(clap::Args)]
 pub(crate) struct Hydrate {
     #[command(flatten)]
@@ -18,18 +19,37 @@ pub(crate) struct Hydrate {
 
     /// Write all objects to one file
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_name = "BOOL")]
+          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
     flat: bool,
+
+    /// Write nothing; show how what is on disk differs from what would be written
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
+    check: bool,
 }
 
 /// Writes the clusters that nothing blocks and prints what is wrong with the others.
 pub(crate) fn run(args: &Hydrate, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
     let compiled = compiled(&args.source, &Limits::default(), kubeconfig, console)?;
     let objects = compiled.objects();
-    if !objects.is_empty() {
-        let write = if args.flat { output::write_flat } else { output::write };
-        write(&args.source.output, &objects)?;
+    let output = &args.source.output;
+    let mut differences = Vec::new();
+    match (args.check, args.flat) {
+        // Nothing could be compiled: what is there stays.
+        _ if objects.is_empty() => {}
+        (false, false) => output::write(output, &objects)?,
+        (false, true) => output::write_flat(output, &objects)?,
+        (true, false) => differences = output::check(output, &objects)?,
+        (true, true) => differences = output::check_flat(output, &objects)?,
     }
+    differences.iter().for_each(|it| console.print(&it.text(console.paint)));
     compiled.show(&args.source, console);
-    Ok(if compiled.found() { FOUND } else { FINE })
+    if !differences.is_empty() {
+        console.note(&format!(
+            "{}: nomos hydrate would change {} file(s)\n",
+            output.output.display(),
+            differences.len()
+        ));
+    }
+    Ok(if compiled.found() || !differences.is_empty() { FOUND } else { FINE })
 }

@@ -1,11 +1,16 @@
 //! `nomos init`: a new hierarchical repository.
 
-use std::fs;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
+use agent::io::files;
+use agent::object::Object;
+use agent::parse::{self, SourceFile};
 use anyhow::{Context as _, bail};
+use clap::ArgAction;
 
-use crate::{Console, FINE};
+use crate::{Console, FINE, truth};
 
 /// Make a new hierarchical repository
 #[derive(clap::Args)]
@@ -15,21 +20,19 @@ pub(crate) struct Init {
     path: PathBuf,
 
     /// Write into a directory that is not empty; files that are there already stay as they are
-    #[arg(long)]
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
     force: bool,
 }
 
-const FILES: [(&str, &str); 6] = [
-    ("README.md", README),
-    (
-        "system/README.md",
-        "# System\n\nThe version of this layout (`repo.yaml`) and which kinds are inherited (HierarchyConfig).\n",
-    ),
-    ("system/repo.yaml", REPO),
-    ("cluster/.gitkeep", ""),
-    ("clusterregistry/.gitkeep", ""),
-    ("namespaces/.gitkeep", ""),
-];
+const SYSTEM: &str = "\
+# System
+
+The version of this layout (`repo.yaml`) and which kinds are inherited (HierarchyConfig).
+";
+
+/// Directories that begin empty. Git keeps none of these, so that they get a file.
+const EMPTY: [&str; 3] = ["cluster", "clusterregistry", "namespaces"];
 
 const README: &str = "\
 # Configuration of a cluster
@@ -58,8 +61,17 @@ pub(crate) fn run(args: &Init, console: &mut Console<'_>) -> anyhow::Result<u8> 
     if !args.force {
         check_empty(&args.path)?;
     }
-    for (name, content) in FILES {
-        write(&args.path.join(name), content)?;
+    write(&args.path.join("README.md"), README)?;
+    write(&args.path.join("system/README.md"), SYSTEM)?;
+    if !has_repo(&args.path)? {
+        write(&args.path.join("system/repo.yaml"), REPO)?;
+    }
+    for name in EMPTY {
+        let directory = args.path.join(name);
+        make(&directory)?;
+        if entries(&directory)?.is_empty() {
+            write(&directory.join(".gitkeep"), "")?;
+        }
     }
     console.print("Done!\n");
     Ok(FINE)
@@ -69,24 +81,40 @@ fn check_empty(path: &Path) -> anyhow::Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    for entry in fs::read_dir(path).with_context(|| format!("failed to read {}", path.display()))? {
-        let name = entry.with_context(|| format!("failed to read {}", path.display()))?.file_name();
-        if !name.to_string_lossy().starts_with('.') {
-            bail!(
-                "{} is not empty: it holds {}; choose another directory or say --force",
-                path.display(),
-                name.display()
-            );
-        }
+    if let Some(name) = entries(path)?.into_iter().find(|name| !name.to_string_lossy().starts_with('.')) {
+        let (path, name) = (path.display(), name.display());
+        bail!("{path} is not empty: it holds {name}; choose another directory or say --force");
     }
     Ok(())
+}
+
+/// Whether there is a Repo already, in whatever file: a second one would be a mistake.
+fn has_repo(path: &Path) -> anyhow::Result<bool> {
+    let system = path.join("system");
+    let found = files::read_dir(&system).with_context(|| format!("failed to read {}", system.display()))?;
+    let parsed = found
+        .files
+        .iter()
+        .map(|file| parse::parse(&SourceFile { path: format!("system/{}", file.path), content: file.content.clone() }));
+    let is_repo = |object: &Object| object.is_kind("configmanagement.gke.io", "Repo");
+    Ok(parsed.flat_map(|file| file.manifests).any(|manifest| is_repo(&manifest.object)))
+}
+
+fn entries(directory: &Path) -> anyhow::Result<Vec<OsString>> {
+    let read = || fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
+    let mut names = read().with_context(|| format!("failed to read {}", directory.display()))?;
+    names.sort();
+    Ok(names)
+}
+
+fn make(directory: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(directory).with_context(|| format!("failed to make {}", directory.display()))
 }
 
 fn write(path: &Path, content: &str) -> anyhow::Result<()> {
     if path.exists() {
         return Ok(());
     }
-    let parent = path.parent().unwrap_or(path);
-    fs::create_dir_all(parent).with_context(|| format!("failed to make {}", parent.display()))?;
+    make(path.parent().unwrap_or(path))?;
     fs::write(path, content).with_context(|| format!("failed to write {}", path.display()))
 }

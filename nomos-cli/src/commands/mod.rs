@@ -1,8 +1,10 @@
 //! One file a command.
 
+pub(crate) mod completion;
 pub(crate) mod explain;
 pub(crate) mod hydrate;
 pub(crate) mod init;
+pub(crate) mod man;
 #[cfg(feature = "cluster")]
 pub(crate) mod status;
 #[cfg(not(feature = "cluster"))]

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use clap::ArgAction;
+
 use crate::output;
 use crate::report::{self, Report};
 use crate::source::{Limits, SourceArgs, Wanted, compiled};
-use crate::{Console, FINE, FOUND};
+use crate::{Console, FINE, FOUND, truth};
 
 /// Check a source for mistakes
 ///
@@ -25,7 +27,8 @@ pub(crate) struct Vet {
     threshold: usize,
 
     /// Write the compiled objects to --output, as hydrate does
-    #[arg(long)]
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
     keep_output: bool,
 
     /// Write findings in another form, to FILE or to standard output: text, json, sarif, junit or github (workflow
