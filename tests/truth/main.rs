@@ -24,10 +24,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use sandbox::Sandbox;
 use serde_json::json;
 use tests::controlplane::ControlPlane;
 
-use crate::log::Step;
+use crate::log::{Request, Step};
 use crate::run::{Difference, Pair, perform};
 use crate::side::{PATIENCE, Side, client};
 
@@ -40,7 +41,10 @@ const CONTROLLERS: [&str; 3] = ["namespace-controller", "garbage-collector-contr
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials = vec![Trial::ignorable_test("one_log_has_one_outcome", || tell(one_log_has_one_outcome))];
+    let trials = vec![
+        Trial::ignorable_test("one_log_has_one_outcome", || tell(one_log_has_one_outcome)),
+        Trial::ignorable_test("the_sandbox_answers_as_the_control_plane", || tell(sandbox_answers)),
+    ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -74,6 +78,34 @@ fn one_log_has_one_outcome() -> Result<()> {
         await_kinds(&client).await?;
         agree(&Pair { clients: [client.clone(), client], same: true, patience: PATIENCE }, seeds(0..10)?).await
     })
+}
+
+/// The control plane and the sandbox.
+fn sandbox_answers() -> Result<()> {
+    let plane = control_plane()?;
+    let sandbox = Sandbox::start()?;
+    let dir = tempfile::tempdir()?;
+    let kubeconfig = dir.path().join("kubeconfig");
+    sandbox.kubeconfig(&kubeconfig)?;
+    runtime()?.block_on(async {
+        let clients = [client(plane.kubeconfig()).await?, client(&kubeconfig).await?];
+        define_kinds(&clients[1]).await?;
+        for client in &clients {
+            await_kinds(client).await?;
+        }
+        agree(&Pair { clients, same: false, patience: PATIENCE }, seeds(0..100)?).await
+    })
+}
+
+/// Makes the kinds that all logs share.
+async fn define_kinds(client: &kube::Client) -> Result<()> {
+    let mut side = Side::new(client.clone(), "all".into());
+    for definition in kinds::definitions() {
+        let collection = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        let answer = side.ask(&Request::new("POST", collection).json(definition)).await?;
+        ensure!(answer.status == 201, "{}", answer.body);
+    }
+    Ok(())
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
