@@ -167,7 +167,8 @@ async fn run(
             serve::serve(shared.clone(), listener, wish.clone()).await;
         }
         taken.set(false);
-        if wish.wait_for(|wanted| *wanted).await.is_err() {
+        // A wish that was left behind is nobody's any more.
+        if wish.has_changed().is_err() || wish.wait_for(|wanted| *wanted).await.is_err() {
             break;
         }
     }
@@ -183,5 +184,18 @@ async fn control(shared: Arc<Shared>) {
         if changes.changed().await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sandbox_that_is_dropped_is_gone() {
+        let sandbox = Sandbox::start().unwrap();
+        let address = sandbox.address;
+        drop(sandbox);
+        assert!(std::net::TcpStream::connect(address).is_err());
     }
 }
