@@ -142,7 +142,8 @@ fn stamp(drafts: &[Draft], settings: &Settings, stamped: &mut Stamped) -> Declar
     set
 }
 
-/// Names of the clusters to check a repository for: [`DEFAULT_CLUSTER`], then those that it names, sorted.
+/// Names of the clusters to check a repository for: [`DEFAULT_CLUSTER`], then those that it names, sorted. One of them can be
+/// that name again.
 ///
 /// What cannot be read names no clusters: in a hierarchical repository Cluster objects count unless `clusterregistry/` has a
 /// finding; in an unstructured one, and for annotations, any finding hides all names.
@@ -154,7 +155,6 @@ pub fn clusters(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<String> 
         let selectors = objects.filter_map(|object| object.annotation(annotation::CLUSTER_NAME_SELECTOR));
         names.extend(selectors.flat_map(hydrate::clusters::names).map(str::to_owned));
     }
-    names.remove(DEFAULT_CLUSTER);
     std::iter::once(DEFAULT_CLUSTER.to_owned()).chain(names).collect()
 }
 

@@ -16,7 +16,7 @@ const FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomizat
 
 /// The file because of which a directory is rendered before it is read.
 pub(crate) fn kustomization(root: &Path) -> Option<&'static str> {
-    FILES.into_iter().find(|name| root.join(name).is_file())
+    FILES.into_iter().find(|name| root.join(name).symlink_metadata().is_ok())
 }
 
 /// What `kustomize build` prints for a directory with this kustomization, or what it refuses (KNV1068).

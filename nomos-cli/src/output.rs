@@ -1,25 +1,26 @@
 //! Writes compiled objects to files: what `hydrate` and `vet --keep-output` do.
 //!
-//! The directory keeps a list of the files that were written, so that the next run removes those it does not write again and
-//! nothing else.
+//! A file of an earlier run is known by itself: it has the name and, to the byte, the text that its objects would be written
+//! with. The next run removes such files if it does not write them again, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use agent::compile::DEFAULT_CLUSTER;
 use agent::declared::{DeclaredSet, hydrated};
+use agent::io::files;
 use agent::object::Object;
+use agent::parse::{self, SourceFile};
 use agent::yaml;
 use anyhow::{Context as _, bail};
 use serde::Serialize as _;
 use serde_json::{Value, json};
 
 use crate::differences::Difference;
-
-/// List of the files that an earlier run wrote.
-const INDEX: &str = ".nomos-hydrate";
 
 /// Where and how to write.
 #[derive(clap::Args)]
@@ -44,43 +45,84 @@ pub(crate) enum Format {
 
 /// The objects that are declared for a cluster, as `hydrate` shows them: also those that are not applied.
 pub(crate) struct ClusterObjects {
-    cluster: String,
+    /// Directory of the cluster, if there are several.
+    directory: Option<String>,
     objects: Vec<Object>,
 }
 
 impl ClusterObjects {
-    /// The objects of a set.
-    pub(crate) fn new(cluster: &str, set: &DeclaredSet) -> Self {
+    /// The objects of a set, for one of several clusters if it is named. A cluster without a name shares the directory of the
+    /// default one.
+    pub(crate) fn new(cluster: Option<&str>, set: &DeclaredSet) -> Self {
         let declared = set.objects.values().chain(set.withheld.values());
-        Self { cluster: cluster.to_owned(), objects: declared.map(|declared| hydrated(&declared.written())).collect() }
+        let directory =
+            cluster.map(|name| if name.is_empty() { DEFAULT_CLUSTER.to_owned() } else { name.to_lowercase() });
+        Self { directory, objects: declared.map(|declared| hydrated(&declared.written())).collect() }
+    }
+
+    /// An object that no API server could be sent: its `apiVersion` ends in a slash.
+    pub(crate) fn without_version(&self) -> Option<&Object> {
+        self.objects.iter().find(|object| object.version().is_empty())
     }
 }
 
-/// Writes a file for each object, and removes the files of an earlier run that are not written again.
-pub(crate) fn write(args: &OutputArgs, clusters: &[ClusterObjects]) -> anyhow::Result<()> {
-    let root = &args.output;
-    let files = wanted(args, clusters);
-    let earlier = read_index(root)?;
-    for stale in earlier.iter().filter(|path| !files.contains_key(*path)) {
-        remove(root, stale)?;
-    }
-    files.iter().try_for_each(|(path, text)| write_file(&root.join(path), text))
+/// The files of a directory, with a file for each object.
+pub(crate) struct Tree<'a> {
+    root: &'a Path,
+    files: BTreeMap<PathBuf, String>,
+    /// What an earlier run wrote and this one does not.
+    stale: Vec<PathBuf>,
 }
 
-/// How the files on disk differ from what [`write`] would leave.
-pub(crate) fn check(args: &OutputArgs, clusters: &[ClusterObjects]) -> anyhow::Result<Vec<Difference>> {
-    let root = &args.output;
-    let files = wanted(args, clusters);
-    let earlier = read_index(root)?;
-    let paths: BTreeSet<&PathBuf> = files.keys().chain(&earlier).collect();
-    let mut differences = Vec::new();
-    for path in paths {
-        differences.extend(difference(&root.join(path), files.get(path))?);
+impl<'a> Tree<'a> {
+    /// The files to write.
+    pub(crate) fn new(args: &'a OutputArgs, clusters: &[ClusterObjects]) -> anyhow::Result<Self> {
+        let tree = Self { root: &args.output, files: layout(clusters, args.format), stale: Vec::new() };
+        match tree.files.keys().find(|path| !is_inside(path)) {
+            Some(outside) => {
+                bail!("an object would be written to {}, outside of {}", outside.display(), tree.root.display())
+            }
+            None => Ok(tree),
+        }
     }
-    Ok(differences)
+
+    /// The same without what an earlier run wrote and this one does not. None of that is source, even if the output is
+    /// written over it.
+    pub(crate) fn without_stale(mut self, source: &Path) -> anyhow::Result<Self> {
+        let root = self.root;
+        if !root.exists() {
+            return Ok(self);
+        }
+        let below = || Some(source.canonicalize().ok()?.strip_prefix(root.canonicalize().ok()?).ok()?.to_owned());
+        let source = below();
+        let is_source = |path: &Path| source.as_ref().is_some_and(|source| path.starts_with(source));
+        let found = files::read_dir(root).with_context(|| format!("failed to read {}", root.display()))?;
+        let stale = found.files.into_iter().filter(|file| {
+            let path = Path::new(&file.path);
+            !self.files.contains_key(path) && !is_source(path) && is_written(path, &file.content)
+        });
+        self.stale = stale.map(|file| PathBuf::from(file.path)).collect();
+        Ok(self)
+    }
+
+    /// Writes all files.
+    pub(crate) fn write(&self) -> anyhow::Result<()> {
+        self.stale.iter().try_for_each(|path| remove(self.root, path))?;
+        self.files.iter().try_for_each(|(path, text)| write_file(&self.root.join(path), text))
+    }
+
+    /// How the files on disk differ from what [`Tree::write`] would leave.
+    pub(crate) fn check(&self) -> anyhow::Result<Vec<Difference>> {
+        let paths: BTreeSet<&PathBuf> = self.files.keys().chain(&self.stale).collect();
+        let mut differences = Vec::new();
+        for path in paths {
+            differences.extend(difference(&self.root.join(path), self.files.get(path))?);
+        }
+        Ok(differences)
+    }
 }
 
-/// The same of [`write_flat`].
+/// How the file on disk differs from what [`write_flat`] would leave.
 pub(crate) fn check_flat(args: &OutputArgs, clusters: &[ClusterObjects]) -> anyhow::Result<Vec<Difference>> {
     Ok(difference(&args.output, Some(&flat(clusters, args.format)))?.into_iter().collect())
 }
@@ -98,14 +140,6 @@ fn difference(path: &Path, wanted: Option<&String>) -> anyhow::Result<Option<Dif
     Ok(Some(Difference { path: path.display().to_string(), on_disk, wanted: wanted.cloned() }))
 }
 
-/// Text of each file, the index included.
-fn wanted(args: &OutputArgs, clusters: &[ClusterObjects]) -> BTreeMap<PathBuf, String> {
-    let mut files = layout(clusters, args.format);
-    let index = files.keys().map(|path| format!("{}\n", path.display())).collect();
-    files.insert(PathBuf::from(INDEX), index);
-    files
-}
-
 /// Writes all objects to one file.
 pub(crate) fn write_flat(args: &OutputArgs, clusters: &[ClusterObjects]) -> anyhow::Result<()> {
     if args.output.is_dir() {
@@ -114,20 +148,59 @@ pub(crate) fn write_flat(args: &OutputArgs, clusters: &[ClusterObjects]) -> anyh
     write_file(&args.output, &flat(clusters, args.format))
 }
 
-/// The output directory relative to the source, if it lies in there and was written by an earlier run: it is no source.
-pub(crate) fn own_directory(source: &Path, output: &Path) -> Option<PathBuf> {
-    output.join(INDEX).is_file().then_some(())?;
-    let (source, output) = (source.canonicalize().ok()?, output.canonicalize().ok()?);
-    output.strip_prefix(source).ok().filter(|own| !own.as_os_str().is_empty()).map(Path::to_owned)
+/// What an earlier run wrote below the source: it is no source.
+pub(crate) struct Earlier(Option<PathBuf>);
+
+impl Earlier {
+    /// The output of a source.
+    pub(crate) fn of(source: &Path, output: &Path) -> Self {
+        let below = || {
+            let (source, output) = (source.canonicalize().ok()?, output.canonicalize().ok()?);
+            output.strip_prefix(source).ok().filter(|own| !own.as_os_str().is_empty()).map(Path::to_owned)
+        };
+        Self(below())
+    }
+
+    /// Whether a file of the source is part of it.
+    pub(crate) fn holds(&self, file: &SourceFile) -> bool {
+        let path = self.0.as_ref().and_then(|own| Path::new(&file.path).strip_prefix(own).ok());
+        path.is_some_and(|path| is_written(path, &file.content))
+    }
+}
+
+/// Whether a file is what a run would write for the objects in it.
+fn is_written(path: &Path, content: &Arc<[u8]>) -> bool {
+    let format = match path.extension().and_then(OsStr::to_str) {
+        Some("yaml") => Format::Yaml,
+        Some("json") => Format::Json,
+        _ => return false,
+    };
+    let Some(name) = path.to_str() else { return false };
+    let parsed = parse::parse(&SourceFile { path: name.to_owned(), content: content.clone() });
+    let objects: Vec<Object> = parsed.manifests.iter().map(|manifest| manifest.whole()).collect();
+    let named = |object: &Object| {
+        let short = file_name(object, None);
+        let long = file_name(object, Some(object.group()));
+        let directory = path.parent().and_then(Path::file_name).and_then(OsStr::to_str);
+        let placed = object.namespace().is_empty() || directory == Some(object.namespace());
+        placed && path.file_stem().and_then(OsStr::to_str).is_some_and(|stem| stem == short || stem == long)
+    };
+    !objects.is_empty()
+        && objects.iter().all(named)
+        && text(&objects.iter().collect::<Vec<_>>(), format).as_bytes() == &**content
+}
+
+/// Whether a path does not lead out of where it starts.
+fn is_inside(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// Text of each file, by its path.
 fn layout(clusters: &[ClusterObjects], format: Format) -> BTreeMap<PathBuf, String> {
-    let many = clusters.len() > 1;
     let mut directories: BTreeMap<PathBuf, Vec<&Object>> = BTreeMap::new();
     for cluster in clusters {
         for object in &cluster.objects {
-            let mut directory = if many { PathBuf::from(directory_name(&cluster.cluster)) } else { PathBuf::new() };
+            let mut directory = PathBuf::from(cluster.directory.as_deref().unwrap_or_default());
             directory.push(object.namespace());
             directories.entry(directory).or_default().push(object);
         }
@@ -147,11 +220,6 @@ fn layout(clusters: &[ClusterObjects], format: Format) -> BTreeMap<PathBuf, Stri
         }
     }
     files.into_iter().map(|(path, objects)| (path, text(&objects, format))).collect()
-}
-
-/// A cluster without a name shares the directory of the default one.
-fn directory_name(cluster: &str) -> String {
-    if cluster.is_empty() { DEFAULT_CLUSTER.to_owned() } else { cluster.to_lowercase() }
 }
 
 /// `<kind>_<name>`, or `<kind>.<group>_<name>` where that would not be unique.
@@ -178,12 +246,11 @@ fn flat(clusters: &[ClusterObjects], format: Format) -> String {
     if format == Format::Json {
         return list(&clusters.iter().flat_map(|cluster| &cluster.objects).collect::<Vec<_>>());
     }
-    let many = clusters.len() > 1;
     let mut out = String::new();
     for cluster in clusters {
+        let note = cluster.directory.as_ref().map_or_else(String::new, |name| format!("# cluster: {name}\n"));
         for object in &cluster.objects {
             let document = document(object);
-            let note = if many { format!("# cluster: {}\n", directory_name(&cluster.cluster)) } else { String::new() };
             let body = document.strip_prefix("---\n").unwrap_or(&document);
             out.push_str(&format!("---\n{note}{body}"));
         }
@@ -203,17 +270,6 @@ fn list(objects: &[&Object]) -> String {
     list.serialize(&mut serde_json::Serializer::with_formatter(&mut out, tabs))
         .expect("maps with string keys, into memory");
     String::from_utf8(out).expect("JSON is UTF-8") + "\n"
-}
-
-/// Files of an earlier run. Lines that lead out of the directory are not ours.
-fn read_index(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let path = root.join(INDEX);
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-    let inside = |path: &PathBuf| path.components().all(|part| matches!(part, Component::Normal(_)));
-    Ok(text.lines().map(PathBuf::from).filter(inside).collect())
 }
 
 /// Removes a file and the directories that are empty without it.
@@ -255,7 +311,7 @@ mod tests {
     }
 
     fn cluster(name: &str, objects: Vec<Object>) -> ClusterObjects {
-        ClusterObjects { cluster: name.into(), objects }
+        ClusterObjects { directory: (!name.is_empty()).then(|| name.to_lowercase()), objects }
     }
 
     fn paths(clusters: &[ClusterObjects]) -> Vec<String> {
@@ -276,7 +332,7 @@ mod tests {
             "shop/service._web.yaml",
             "shop/service.serving.knative.dev_web.yaml",
         ];
-        assert_eq!(paths(&[cluster("defaultcluster", objects)]), expected);
+        assert_eq!(paths(&[cluster("", objects)]), expected);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A source on disk, compiled for each of its clusters: what `vet` and `hydrate` share.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use agent::scope::{KindScopes, Scope};
 use anyhow::{Context as _, bail};
 use clap::ArgAction;
 
-use crate::output::{self, ClusterObjects};
+use crate::output::{self, ClusterObjects, Tree};
 use crate::snippet::{self, Lines};
 use crate::{Console, Paint, duration, kinds, kustomize, truth};
 
@@ -48,6 +49,9 @@ pub(crate) struct SourceArgs {
 enum Format {
     Hierarchy,
     Unstructured,
+    /// As without the flag.
+    #[value(name = "", hide = true)]
+    Unsaid,
 }
 
 /// What only one of the commands asks for.
@@ -73,7 +77,10 @@ pub(crate) enum Wanted {
 
 /// The source compiled for every cluster that is asked for.
 pub(crate) struct Compilation {
+    /// Each once.
     pub(crate) clusters: Vec<ForCluster>,
+    /// Whose objects are wanted. A source can name the default cluster once more.
+    names: Vec<String>,
     /// What was compiled instead of the files on disk.
     rendered: Option<SourceFile>,
 }
@@ -107,7 +114,8 @@ pub(crate) fn compiled(
         report_unknown_kinds: !args.no_api_server_check && kinds::CAN_ASK,
         ..Settings::offline(format)
     };
-    let compiled = Compilation { clusters: for_each(&names, &parsed, &settings, limits.result), rendered };
+    let clusters = for_each(&names, &parsed, &settings, limits.result);
+    let compiled = Compilation { clusters, names, rendered };
     let unknown = compiled.clusters.iter().any(|cluster| has(&cluster.compiled.findings, Code::UnknownKind));
     if !unknown {
         return Ok(compiled);
@@ -119,7 +127,7 @@ pub(crate) fn compiled(
         (Some(live), Ok(kinds)) => add(kinds, &live),
         _ => return Ok(compiled),
     }
-    Ok(Compilation { clusters: for_each(&names, &parsed, &settings, limits.result), ..compiled })
+    Ok(Compilation { clusters: for_each(&compiled.names, &parsed, &settings, limits.result), ..compiled })
 }
 
 impl ForCluster {
@@ -130,11 +138,20 @@ impl ForCluster {
 }
 
 impl Compilation {
-    /// The objects of the clusters that nothing blocks.
+    /// The objects of the clusters that nothing blocks. Where they go does not depend on whether another cluster is blocked.
     pub(crate) fn objects(&self) -> Vec<ClusterObjects> {
+        let several = self.names.len() > 1;
+        let clusters = self.names.iter().filter_map(|name| self.clusters.iter().find(|cluster| cluster.name == *name));
         let declared =
-            |cluster: &ForCluster| Some(ClusterObjects::new(&cluster.name, cluster.compiled.declared.as_ref()?));
-        self.clusters.iter().filter_map(declared).collect()
+            clusters.filter_map(|cluster| Some((cluster.name.as_str(), cluster.compiled.declared.as_ref()?)));
+        declared.map(|(name, set)| ClusterObjects::new(several.then_some(name), set)).collect()
+    }
+
+    /// A file for each object. Nothing is removed on the word of a source that is blocked.
+    pub(crate) fn tree<'a>(&self, args: &'a SourceArgs) -> anyhow::Result<Tree<'a>> {
+        let tree = Tree::new(&args.output, &self.objects())?;
+        let complete = !self.names.is_empty() && self.clusters.iter().all(|it| it.compiled.declared.is_some());
+        if complete { tree.without_stale(&args.path) } else { Ok(tree) }
     }
 
     /// Whether anything is wrong.
@@ -186,14 +203,15 @@ fn has(findings: &[Finding], code: Code) -> bool {
 }
 
 fn format(args: &SourceArgs, limits: &Limits<'_>) -> anyhow::Result<SourceFormat> {
-    Ok(match (args.source_format, limits.namespace) {
+    let format = args.source_format.filter(|format| *format != Format::Unsaid);
+    Ok(match (format, limits.namespace) {
         (Some(Format::Hierarchy), Some(_)) => {
             bail!(
                 "--namespace checks the source of a RepoSync, which is unstructured; leave out --source-format=hierarchy"
             )
         }
-        (Some(Format::Unstructured), _) | (None, Some(_)) => SourceFormat::Unstructured,
-        (Some(Format::Hierarchy) | None, None) => SourceFormat::Hierarchy,
+        (Some(Format::Unstructured), _) | (Some(Format::Unsaid) | None, Some(_)) => SourceFormat::Unstructured,
+        (Some(Format::Hierarchy | Format::Unsaid) | None, None) => SourceFormat::Hierarchy,
     })
 }
 
@@ -210,15 +228,9 @@ fn read(args: &SourceArgs, format: SourceFormat) -> anyhow::Result<(Vec<Arc<Pars
         });
     }
     let found = files::read_dir(root).with_context(|| format!("failed to read {}", root.display()))?;
-    let own = output::own_directory(root, &args.output.output);
-    let files: Vec<SourceFile> = found
-        .files
-        .into_iter()
-        .filter(|file| {
-            parse::reads(&file.path) && !own.as_deref().is_some_and(|own| Path::new(&file.path).starts_with(own))
-        })
-        .map(|file| SourceFile { path: file.path, content: file.content })
-        .collect();
+    let output = output::Earlier::of(root, &args.output.output);
+    let files: Vec<SourceFile> =
+        found.files.into_iter().filter(|file| parse::reads(&file.path) && !output.holds(file)).collect();
     let mut parsed = parse_all(&files);
     for finding in found.findings {
         parsed.push(unreadable(finding)?);
@@ -254,13 +266,15 @@ fn names(args: &SourceArgs, parsed: &[Arc<ParsedFile>], format: SourceFormat) ->
 }
 
 fn for_each(names: &[String], parsed: &[Arc<ParsedFile>], settings: &Settings, result: Wanted) -> Vec<ForCluster> {
-    parallel(names, |name| {
-        let settings = Settings { cluster_name: name.clone(), ..settings.clone() };
+    let mut seen = BTreeSet::new();
+    let names: Vec<&String> = names.iter().filter(|name| seen.insert(*name)).collect();
+    parallel(&names, |name| {
+        let settings = Settings { cluster_name: (*name).clone(), ..settings.clone() };
         let compiled = match result {
             Wanted::Objects => compile::compile(parsed, &settings),
             Wanted::Findings => Compiled { declared: None, findings: compile::check(parsed, &settings) },
         };
-        ForCluster { name: name.clone(), compiled }
+        ForCluster { name: (*name).clone(), compiled }
     })
 }
 

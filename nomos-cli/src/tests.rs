@@ -126,6 +126,37 @@ fn vet_is_silent_on_standard_output() {
 }
 
 #[test]
+fn flags_have_the_forms_that_scripts_use() {
+    let source = Directory::with(&[("a.yaml", &config_map("a", "")), ("b.yaml", &config_map("b", ""))]);
+    for flags in [
+        "--threshold",
+        "--threshold=0",
+        "--threshold=-1",
+        "--threshold=1 --threshold=2",
+        "--path=DIR",
+        "--path DIR/none --path DIR",
+        "--clusters=defaultcluster",
+        "--clusters=",
+        "--no-api-server-check",
+        "--no-api-server-check=T",
+        "--no-api-server-check=0",
+        "--keep-output=false",
+        "--namespace=",
+        "--format json",
+        "--api-server-timeout=1m30s",
+        "--source-format= --namespace=shop",
+    ] {
+        let words = format!("vet --source-format unstructured --path DIR {flags}");
+        assert_eq!(nomos(&source, &words), ran(0, "", FINE), "{flags}");
+    }
+    for flags in ["--threshold 5", "--no-api-server-check false", "--format=YAML", "--clusters=prod", "DIR"] {
+        let words = format!("vet --source-format unstructured --path DIR {flags}");
+        assert_eq!(nomos(&source, &words).status, 2, "{flags}");
+    }
+    assert_eq!(nomos(&source, "vet --path DIR --source-format=").status, 1);
+}
+
+#[test]
 fn vet_says_for_which_cluster_something_is_wrong() {
     let annotation = "configsync.gke.io/cluster-name-selector: prod";
     let source =
@@ -293,9 +324,9 @@ metadata:
     fs::remove_file(source.path().join("in/b.yaml")).expect("there");
     // What was written lies below the source and is not read.
     assert_eq!(nomos(&source, words), ran(0, "", ""));
-    assert_eq!(source.files("in/out"), [".nomos-hydrate", "default/configmap_a.yaml", "default/mine.txt"]);
+    assert_eq!(source.files("in/out"), ["default/configmap_a.yaml", "default/mine.txt"]);
     assert_eq!(nomos(&source, &format!("{words} --format=json")), ran(0, "", ""));
-    assert_eq!(source.files("in/out"), [".nomos-hydrate", "default/configmap_a.json", "default/mine.txt"]);
+    assert_eq!(source.files("in/out"), ["default/configmap_a.json", "default/mine.txt"]);
 }
 
 #[test]
@@ -308,7 +339,69 @@ fn hydrate_writes_the_clusters_that_are_fine() {
     ]);
     let hydrate = nomos(&source, "hydrate --path DIR/in --source-format=unstructured --output DIR/out");
     assert_eq!((hydrate.status, hydrate.err.starts_with("errors for cluster \"test\":\nKNV1029: ")), (1, true));
-    assert_eq!(source.files("out"), [".nomos-hydrate", "prod/default/configmap_a.yaml"]);
+    assert_eq!(source.files("out"), ["prod/default/configmap_a.yaml"]);
+}
+
+#[test]
+fn hydrate_removes_nothing_when_something_is_blocked_and_never_its_source() {
+    let source = Directory::with(&[("in/a.yaml", &config_map("a", ""))]);
+    let words = "hydrate --source-format=unstructured --output DIR/out --path DIR/";
+    assert_eq!(nomos(&source, &format!("{words}in")), ran(0, "", ""));
+    source.write("in/a.yaml", "");
+    source.write("in/bad.yaml", "kind");
+    assert_eq!(nomos(&source, &format!("{words}in")).status, 1);
+    assert_eq!(source.files("out"), ["default/configmap_a.yaml"]);
+    source.write("in/bad.yaml", "");
+    assert_eq!(nomos(&source, &format!("{words}in --clusters=")), ran(0, "", ""));
+    assert_eq!(source.files("out"), ["default/configmap_a.yaml"]);
+    // The output of one run is the source of another.
+    let unmanaged = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
+    source.write("out/namespace_shop.yaml", unmanaged);
+    assert_eq!(nomos(&source, &format!("{words}out")), ran(0, "", ""));
+    assert_eq!(source.files("out"), ["default/configmap_a.yaml", "namespace_shop.yaml"]);
+    assert_eq!(nomos(&source, &format!("{words}in")), ran(0, "", ""));
+    assert_eq!(source.files("."), ["in/a.yaml", "in/bad.yaml"]);
+}
+
+#[test]
+fn hydrate_names_directories_after_all_clusters_that_were_asked_for() {
+    let annotation = |cluster: &str| format!("configsync.gke.io/cluster-name-selector: {cluster}");
+    let words = "hydrate --path DIR/in --source-format=unstructured --output DIR/out";
+    let source = Directory::with(&[
+        ("in/a.yaml", &config_map("a", "")),
+        ("in/b.yaml", &config_map("b", &annotation("prod"))),
+        ("in/c.yaml", &config_map("b", &annotation("prod"))),
+    ]);
+    assert_eq!(nomos(&source, words).status, 1);
+    assert_eq!(source.files("out"), ["defaultcluster/default/configmap_a.yaml"]);
+    assert_eq!(nomos(&source, &format!("{words} --clusters=defaultcluster")), ran(0, "", ""));
+    assert_eq!(source.files("out"), ["default/configmap_a.yaml"]);
+
+    let twice = Directory::with(&[("in/a.yaml", &config_map("a", &annotation("defaultcluster")))]);
+    assert_eq!(nomos(&twice, words), ran(0, "", ""));
+    assert_eq!(twice.files("out"), ["defaultcluster/default/configmap._a.yaml"]);
+}
+
+#[test]
+fn hydrate_stays_in_its_directory() {
+    let words = "hydrate --path DIR/in --source-format=unstructured --output DIR/out";
+    let kind = "apiVersion: v1\nkind: ../../x\nmetadata: {name: a}\n";
+    let cluster = config_map("a", "configsync.gke.io/cluster-name-selector: ../../x");
+    for text in [kind, &cluster] {
+        let source = Directory::with(&[("in/a.yaml", text)]);
+        let hydrate = nomos(&source, words);
+        assert_eq!((hydrate.status, hydrate.err.contains("outside of DIR/out")), (2, true), "{}", hydrate.err);
+        assert_eq!(source.files("."), ["in/a.yaml"]);
+    }
+}
+
+#[test]
+fn an_api_version_that_ends_in_a_slash_passes_vet_but_is_not_written() {
+    let source = Directory::with(&[("in/a.yaml", "apiVersion: a/\nkind: X\nmetadata: {name: a}\n")]);
+    let words = "--path DIR/in --source-format=unstructured --no-api-server-check --output DIR/out";
+    assert_eq!(nomos(&source, &format!("vet {words}")), ran(0, "", FINE));
+    let expected = "error: the apiVersion `a/` of x.a/a has no version\n";
+    assert_eq!(nomos(&source, &format!("hydrate {words}")), ran(1, "", expected));
 }
 
 #[test]
@@ -327,7 +420,7 @@ fn hydrate_check_shows_what_is_not_current() {
     let words = "hydrate --path DIR/in --source-format=unstructured --output DIR/out";
     let check = || nomos(&source, &format!("{words} --check"));
     let missing = check();
-    assert_eq!((missing.status, missing.err.as_str()), (1, "DIR/out: nomos hydrate would change 3 file(s)\n"));
+    assert_eq!((missing.status, missing.err.as_str()), (1, "DIR/out: nomos hydrate would change 2 file(s)\n"));
     assert!(missing.out.contains("--- /dev/null\n+++ DIR/out/default/configmap_a.yaml\n@@ -0,0 +1,8 @@\n+---\n"));
     assert!(!source.path().join("out").exists());
 
@@ -340,11 +433,6 @@ fn hydrate_check_shows_what_is_not_current() {
     source.write("in/a.yaml", &config_map("a", "x: 'z'"));
     fs::remove_file(source.path().join("in/b.yaml")).expect("there");
     let expected = "\
---- DIR/out/.nomos-hydrate
-+++ DIR/out/.nomos-hydrate
-@@ -1,2 +1 @@
- default/configmap_a.yaml
--default/configmap_b.yaml
 --- DIR/out/default/configmap_a.yaml
 +++ DIR/out/default/configmap_a.yaml
 @@ -3,6 +3,6 @@
@@ -365,7 +453,7 @@ fn hydrate_check_shows_what_is_not_current() {
 -  name: b
 -  namespace: default
 ";
-    assert_eq!(check(), ran(1, expected, "DIR/out: nomos hydrate would change 3 file(s)\n"));
+    assert_eq!(check(), ran(1, expected, "DIR/out: nomos hydrate would change 2 file(s)\n"));
     assert_eq!(nomos(&source, words), ran(0, "", ""));
     assert_eq!(check(), ran(0, "", ""));
 

@@ -267,9 +267,8 @@ impl Manifest {
         Place { location: Some(location), resource: named.then(|| Resource::of(&self.object)) }
     }
 
-    /// The object in one piece.
-    #[cfg(test)]
-    pub(crate) fn whole(&self) -> Object {
+    /// The object in one piece, without `status`.
+    pub fn whole(&self) -> Object {
         let metadata = self.object.0.get("metadata").cloned().unwrap_or_default();
         crate::declared::DeclaredObject::merged(self.id.clone(), &self.object, &self.payload, &metadata, None).written()
     }

@@ -32,14 +32,18 @@ pub(crate) struct Hydrate {
 pub(crate) fn run(args: &Hydrate, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
     let compiled = compiled(&args.source, &Limits::default(), kubeconfig, console)?;
     let objects = compiled.objects();
+    if let Some(bad) = objects.iter().find_map(|cluster| cluster.without_version()) {
+        console.error(&format!("the apiVersion `{}` of {} has no version", bad.api_version(), bad.id()));
+        return Ok(FOUND);
+    }
     let output = &args.source.output;
     let mut differences = Vec::new();
     match (args.check, args.flat) {
+        (false, false) => compiled.tree(&args.source)?.write()?,
+        (true, false) => differences = compiled.tree(&args.source)?.check()?,
         // Nothing could be compiled: what is there stays.
         _ if objects.is_empty() => {}
-        (false, false) => output::write(output, &objects)?,
         (false, true) => output::write_flat(output, &objects)?,
-        (true, false) => differences = output::check(output, &objects)?,
         (true, true) => differences = output::check_flat(output, &objects)?,
     }
     differences.iter().for_each(|it| console.print(&it.text(console.paint)));

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use clap::ArgAction;
 
-use crate::output;
 use crate::report::{self, Report};
 use crate::source::{Limits, SourceArgs, Wanted, compiled};
 use crate::{Console, FINE, FOUND, truth};
@@ -24,7 +23,7 @@ pub(crate) struct Vet {
     /// Refuse more objects than this; 1000 without a number, 0 for no limit
     #[arg(long, default_value_t = 0, num_args = 0..=1, require_equals = true, default_missing_value = "1000",
           value_name = "N")]
-    threshold: usize,
+    threshold: i64,
 
     /// Write the compiled objects to --output, as hydrate does
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
@@ -41,10 +40,11 @@ pub(crate) struct Vet {
 pub(crate) fn run(args: &Vet, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
     let namespace = args.namespace.as_deref().filter(|namespace| !namespace.is_empty());
     let result = if args.keep_output { Wanted::Objects } else { Wanted::Findings };
-    let limits = Limits { namespace, max_objects: (args.threshold > 0).then_some(args.threshold), result };
+    let max_objects = usize::try_from(args.threshold).ok().filter(|max| *max > 0);
+    let limits = Limits { namespace, max_objects, result };
     let compiled = compiled(&args.source, &limits, kubeconfig, console)?;
     if args.keep_output {
-        output::write(&args.source.output, &compiled.objects())?;
+        compiled.tree(&args.source)?.write()?;
     }
     report::write(&args.report, &args.source, &compiled, console)?;
     if compiled.found() {
