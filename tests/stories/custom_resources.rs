@@ -8,11 +8,12 @@ use tests::cluster::Cluster;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{Sync, shared};
+use crate::world::{Sync, agent, installed, shared};
 
 const TOGETHER: &str = "together";
 const LATER: &str = "later";
 const HIDDEN: &str = "hidden";
+const MISSED: &str = "missed";
 
 pub(crate) fn come_with_their_kind() -> Result<()> {
     let world = shared()?;
@@ -85,14 +86,46 @@ pub(crate) fn are_not_forgotten() -> Result<()> {
     })
 }
 
+/// While no agent runs a commit removes a kind and keeps an object of it: deleting the kind would delete that too.
+pub(crate) fn kind_is_missed() -> Result<()> {
+    let cluster = installed()?;
+    let first = agent(&cluster, &[])?;
+    let group = "missed.example.com";
+    let repository = Repository::go_hello(MISSED)?;
+    repository.write("cluster/crd.yaml", &crd(group))?;
+    repository.write(&format!("namespaces/{MISSED}/widget.yaml"), &widget(group, "wheel", 3))?;
+    let sync = Sync::hierarchical(&cluster, MISSED, repository)?;
+    let in_force = sync.repository.head()?;
+    sync.await_synced(&in_force)?;
+    first.terminate()?;
+
+    sync.repository.remove("cluster/crd.yaml")?;
+    sync.repository.commit()?;
+    let _second = agent(&cluster, &[])?;
+    let object = sync.await_error("1047")?;
+    ensure!(object["status"]["lastSyncedCommit"] == in_force, "{object:#}");
+    ensure!(cluster.exists(&widget_path(group, MISSED, "wheel"))?, "it is gone");
+
+    sync.repository.remove(&format!("namespaces/{MISSED}/widget.yaml"))?;
+    sync.commit()?;
+    await_condition("the kind is gone", || {
+        ensure!(!cluster.exists(&crd_path(group))?, "it is there");
+        Ok(())
+    })
+}
+
 const GROUPS: &str = "/apis/kpt.dev/v1alpha1/namespaces/config-management-system/resourcegroups";
 
 fn serve(cluster: &Cluster, group: &str, served: bool) -> Result<()> {
-    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{group}");
+    let path = crd_path(group);
     let mut crd = cluster.get(&path)?;
     crd["spec"]["versions"][0]["served"] = served.into();
     cluster.patch(&path, &json!({"spec": {"versions": crd["spec"]["versions"]}}))?;
     Ok(())
+}
+
+fn crd_path(group: &str) -> String {
+    format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{group}")
 }
 
 /// A kind Widget in `group`.

@@ -47,6 +47,7 @@ const STORIES: &[(&str, Story)] = &[
     ("an_object_that_fails_delays_no_other", failing_object::delays_no_other),
     ("custom_resources_come_with_their_kind", custom_resources::come_with_their_kind),
     ("a_kind_may_come_later", custom_resources::kind_may_come_later),
+    ("a_removed_kind_is_noticed_after_a_restart", custom_resources::kind_is_missed),
     ("what_cannot_be_seen_is_not_forgotten", custom_resources::are_not_forgotten),
     ("a_foreign_object_is_adopted_and_released", foreign_objects::adopted_and_released),
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata),

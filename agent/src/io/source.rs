@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::cluster::Cluster;
 use super::git::{BlobId, Commit, GitError, Remote, Store, Want, Watcher, watch};
@@ -42,6 +42,9 @@ pub struct Source {
 /// A commit to compile although it is not the newest.
 pub type Restore = String;
 
+/// The kinds whose CRDs the sync has brought so far: nothing is compiled before that is known.
+pub type DefinedKinds = oneshot::Receiver<BTreeSet<GroupKind>>;
+
 /// What is remembered between two commits. Blocks while it works.
 struct Reader {
     source: Source,
@@ -50,6 +53,8 @@ struct Reader {
     repository: Option<Repository>,
     parsed: BTreeMap<String, (BlobId, Arc<ParsedFile>)>,
     previous_crds: BTreeSet<GroupKind>,
+    /// What `previous_crds` is before the first compilation.
+    defined: Option<DefinedKinds>,
     stamped: Stamped,
 }
 
@@ -60,6 +65,7 @@ pub async fn follow(
     repositories: Arc<Repositories>,
     events: mpsc::Sender<Event>,
     mut restore: mpsc::Receiver<Restore>,
+    defined: DefinedKinds,
 ) {
     let period = source.period;
     let changed = Arc::new(Notify::new());
@@ -70,6 +76,7 @@ pub async fn follow(
         repository: None,
         parsed: BTreeMap::new(),
         previous_crds: BTreeSet::new(),
+        defined: Some(defined),
         stamped: Stamped::default(),
     }));
     let mut at: Option<Commit> = None;
@@ -207,6 +214,10 @@ impl Reader {
         mut findings: Vec<Finding>,
         kinds: KindScopes,
     ) -> Event {
+        if let Some(defined) = self.defined.take() {
+            // The sender is gone when the sync ends before it has begun.
+            self.previous_crds = defined.blocking_recv().unwrap_or_default();
+        }
         let settings =
             Settings { kinds: Ok(kinds), previous_crds: self.previous_crds.clone(), ..self.source.settings.clone() };
         let compiled = compile_again(files, &settings, &mut self.stamped);

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
 mod roots;
+mod start;
 mod sync;
 
 use std::net::SocketAddr;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::start::{Known, start};
 use super::{GRACE, Options, Shared};
 use crate::api::{GitSpec, GitStatus};
 use crate::compile::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings as CompileSettings, SourceFormat};
@@ -16,12 +16,11 @@ use crate::engine::{Command, Event, Notice, Outcome, Report, Settings, State};
 use crate::finding::{Code, Finding};
 use crate::io::apply;
 use crate::io::audit::audit;
-use crate::io::cluster::{ApiError, Served, collection};
 use crate::io::git::{Remote, Want, shown};
-use crate::io::report::{Message, Reporter, SyncObject, WrittenGroups, read_groups};
+use crate::io::report::{Message, SyncObject};
 use crate::io::serve::{Operation, OperationLabels, Status, SyncLabels};
 use crate::io::source::{Source, follow};
-use crate::metadata::{SyncId, label};
+use crate::metadata::SyncId;
 use crate::object::{GroupKind, ObjectId};
 use crate::scope::KindScopes;
 use crate::status::About;
@@ -92,9 +91,10 @@ pub(super) async fn run(
     let (cluster, repositories) = (Arc::clone(&shared.cluster), Arc::clone(&shared.repositories));
     // Whatever is in here ends with this function.
     let mut tasks = JoinSet::new();
-    tasks.spawn(follow(source, cluster, repositories, events.clone(), restores));
+    let (defined, defined_kinds) = oneshot::channel();
+    tasks.spawn(follow(source, cluster, repositories, events.clone(), restores, defined_kinds));
     let (sync, mut approved, mut refused) = (task.sync.clone(), task.approved, None);
-    let mut starting = std::pin::pin!(start(&shared, &sync, about, task.object, task.resource_status));
+    let mut starting = std::pin::pin!(start(&shared, &sync, about, task.object, task.resource_status, defined));
     let started = loop {
         tokio::select! {
             started = &mut starting => break started,
@@ -237,65 +237,6 @@ fn git_context(git: &GitSpec) -> String {
         }
     }
     serde_json::Value::Object(context).to_string()
-}
-
-/// What is known of the inventory before anything is listed.
-struct Known {
-    kinds: BTreeSet<GroupKind>,
-    recorded: BTreeSet<ObjectId>,
-}
-
-/// Reads what an earlier run wrote, and so which kinds have to be listed.
-async fn start(
-    shared: &Shared,
-    sync: &SyncId,
-    about: About,
-    object: Option<SyncObject>,
-    resource_status: bool,
-) -> Result<(Reporter, Known), ApiError> {
-    let groups = patiently(|| read_groups(&shared.cluster, sync)).await?;
-    let known = match groups.as_ref().and_then(WrittenGroups::objects) {
-        Some(recorded) => Known { kinds: recorded.iter().map(ObjectId::group_kind).collect(), recorded },
-        None => Known { kinds: patiently(|| kinds_in_use(shared, sync)).await?, recorded: BTreeSet::new() },
-    };
-    Ok((Reporter::new(Arc::clone(&shared.cluster), sync.clone(), about, object, groups, resource_status), known))
-}
-
-/// Asks again while the API server is away or busy.
-async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(mut ask: impl FnMut() -> F) -> Result<T, ApiError> {
-    let mut wait = Duration::from_millis(250);
-    loop {
-        match ask().await {
-            Err(error) if error.is_transient() => {
-                tracing::warn!(%error, "the API server cannot be asked; trying again")
-            }
-            answer => return answer,
-        }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(Duration::from_secs(30));
-    }
-}
-
-/// Kinds of which objects of this sync exist, where no record tells: every kind is listed once.
-async fn kinds_in_use(shared: &Shared, sync: &SyncId) -> Result<BTreeSet<GroupKind>, ApiError> {
-    let kinds = shared.cluster.kinds().into_iter().filter(|(_, served)| served.watchable);
-    let asked = kinds
-        .map(|(kind, served)| async move { is_in_use(shared, sync, &served).await.map(|used| used.then_some(kind)) });
-    let found: Vec<Option<GroupKind>> = futures::stream::iter(asked).buffer_unordered(8).try_collect().await?;
-    Ok(found.into_iter().flatten().collect())
-}
-
-async fn is_in_use(shared: &Shared, sync: &SyncId, served: &Served) -> Result<bool, ApiError> {
-    let selector = format!("{}%3D{}", label::PART_OF.replace('/', "%2F"), sync.part_of());
-    let path = format!("{}?limit=1&labelSelector={selector}", collection(served, "", ""));
-    let list: Result<serde_json::Value, _> =
-        shared.cluster.request(http::Method::GET, &path, "application/json", Vec::new()).await;
-    match list {
-        Ok(list) => Ok(list["items"].as_array().is_some_and(|items| !items.is_empty())),
-        // What cannot be listed is not ours to delete.
-        Err(error) if matches!(error.code(), 403..=405) => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 impl Performer {
