@@ -99,32 +99,35 @@ pub fn is_list_item(missing: &str) -> bool {
 /// Makes list items that somebody put in the place of ours our own, so that the next apply removes them: a Service's port
 /// 80 that was edited to 81 is, to a server-side apply, one item less of ours and one more of theirs.
 ///
-/// `entries` is `metadata.managedFields` as JSON. Only the manager that wrote last is taken from, only items that are
-/// identified by keys and not declared, and only in lists that miss an item of ours. `false` when there is nothing to take.
+/// `entries` is `metadata.managedFields` as JSON. Only items are taken that are identified by keys and not declared, only in
+/// lists that miss an item of ours, and only from the manager that wrote last of those that have such items; from several
+/// if they wrote in the same second, for times are no finer. `false` when there is nothing to take.
 pub fn reclaim(declared: &Object, entries: &mut [Value]) -> bool {
     let parsed: Vec<Option<Entry>> = entries.iter().map(|entry| serde_json::from_value(entry.clone()).ok()).collect();
-    let own = parsed.iter().position(|entry| entry.as_ref().is_some_and(is_ours));
-    let last = parsed
+    let Some(own) = parsed.iter().position(|entry| entry.as_ref().is_some_and(is_ours)) else { return false };
+    let mut others: Vec<(usize, &Entry)> = parsed
         .iter()
         .enumerate()
         .filter_map(|(index, entry)| Some((index, entry.as_ref()?)))
         .filter(|(_, e)| e.manager != FIELD_MANAGER && e.operation == "Update" && e.subresource.is_empty())
-        .max_by(|(_, a), (_, b)| a.time.cmp(&b.time));
-    let (Some(own), Some((theirs, _))) = (own, last) else { return false };
-    let mut taken = false;
+        .collect();
+    others.sort_by(|(_, a), (_, b)| b.time.cmp(&a.time));
+    let declared = Value::Object(declared.0.clone());
     let mut ours = entries[own]["fieldsV1"].take();
-    let mut others = entries[theirs]["fieldsV1"].take();
-    for (key, value) in &declared.0 {
-        let field = format!("f:{key}");
-        if let (Some(ours), Some(others)) = (ours.as_object_mut(), others.get_mut(&field)) {
-            taken |= take_items(value, ours.entry(field).or_insert_with(|| Value::Object(Map::new())), others);
+    let mut taken: Option<&str> = None;
+    for (index, other) in others {
+        if taken.is_some_and(|time| time != other.time) {
+            break;
+        }
+        if take_items(&declared, &mut ours, &mut entries[index]["fieldsV1"]) {
+            taken = Some(&other.time);
         }
     }
     entries[own]["fieldsV1"] = ours;
-    entries[theirs]["fieldsV1"] = others;
-    taken
+    taken.is_some()
 }
 
+/// Moves items from their entry to ours.
 fn take_items(declared: &Value, ours: &mut Value, theirs: &mut Value) -> bool {
     let (Some(ours), Some(theirs)) = (ours.as_object_mut(), theirs.as_object_mut()) else { return false };
     let mut taken = false;
@@ -543,7 +546,11 @@ mod tests {
             "k:{\"port\":54,\"protocol\":\"UDP\"}": {".": {}, "f:port": {}},
             "k:{\"port\":53,\"protocol\":\"TCP\"}": {"f:nodePort": {}},
         }}});
-        let entry = |manager: &str, operation: &str, fields: &Value| json!({"manager": manager, "operation": operation, "time": "2026-01-01T00:00:00Z", "fieldsV1": fields});
+        let at = |second: u32, manager: &str, operation: &str, fields: &Value| {
+            let time = format!("2026-01-01T00:00:0{second}Z");
+            json!({"manager": manager, "operation": operation, "time": time, "fieldsV1": fields})
+        };
+        let entry = |manager: &str, operation: &str, fields: &Value| at(1, manager, operation, fields);
         let mut whole = [entry(FIELD_MANAGER, "Apply", &fields()), entry("kubectl-edit", "Update", &theirs)];
         assert!(!reclaim(&declared, &mut whole), "nothing of ours is missing");
         let mut ours = fields();
@@ -552,8 +559,22 @@ mod tests {
         assert!(reclaim(&declared, &mut entries));
         let moved = "k:{\"port\":54,\"protocol\":\"UDP\"}";
         assert!(entries[0]["fieldsV1"]["f:spec"]["f:ports"].get(moved).is_some());
+        let whole = theirs.clone();
         theirs["f:spec"]["f:ports"].as_object_mut().expect("a map").remove(moved);
         assert_eq!(entries[1]["fieldsV1"], theirs, "the rest stays theirs");
+
+        let label = json!({"f:metadata": {"f:labels": {"f:team": {}}}});
+        let older = json!({"f:spec": {"f:ports": {"k:{\"port\":90,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}}}});
+        let mut entries = [
+            at(1, FIELD_MANAGER, "Apply", &ours),
+            at(2, "older", "Update", &older),
+            at(3, "kubectl-edit", "Update", &whole),
+            at(3, "kubectl-label", "Update", &label),
+            at(4, "kubectl-annotate", "Update", &label),
+        ];
+        assert!(reclaim(&declared, &mut entries), "who wrote last has nothing of the kind");
+        assert!(entries[0]["fieldsV1"]["f:spec"]["f:ports"].get(moved).is_some());
+        assert_eq!(entries[1]["fieldsV1"], older, "what somebody added before stays theirs");
     }
 
     #[test]

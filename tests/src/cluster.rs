@@ -1,5 +1,6 @@
 //! A cluster as stories use it: a control plane, a client that says who it is, and `nomos status`.
 
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -62,6 +63,21 @@ impl Cluster {
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "kubectl {}: {said}", args.join(" "));
         Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Runs `kubectl edit` with an editor that passes the object's YAML through `sed` with this script.
+    ///
+    /// # Errors
+    /// When it fails, with what it said.
+    pub fn edit(&self, args: &[&str], script: &str) -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let editor = dir.path().join("editor");
+        fs::write(&editor, format!("sed -e '{script}' \"$1\" >\"$1.edited\" && mv \"$1.edited\" \"$1\"\n"))?;
+        let mut kubectl = self.plane.kubectl_command(&[&["edit"], args].concat());
+        let output = kubectl.env("KUBE_EDITOR", format!("sh {}", editor.display())).output()?;
+        let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success() && said.contains(" edited"), "kubectl edit {}: {said}", args.join(" "));
+        Ok(())
     }
 
     /// Runs `nomos` and returns its exit status and all that it printed.

@@ -139,19 +139,19 @@ impl ControlPlane {
     /// # Errors
     /// When it cannot be run at all.
     pub fn kubectl(&self, args: &[&str]) -> Result<Output> {
+        self.kubectl_command(args).output().context("failed to run kubectl")
+    }
+
+    /// The same, not run yet.
+    pub fn kubectl_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("KUBE") {
                 command.env_remove(name);
             }
         }
+        command.arg("kubectl").args(args).env("HOME", self.dir.join("home")).env("KUBECONFIG", &self.kubeconfig);
         command
-            .arg("kubectl")
-            .args(args)
-            .env("HOME", self.dir.join("home"))
-            .env("KUBECONFIG", &self.kubeconfig)
-            .output()
-            .context("failed to run kubectl")
     }
 
     /// The requests in the audit log from the byte offset `from` (0, or what

@@ -26,6 +26,13 @@ pub(crate) fn returns() -> Result<()> {
     comes_back(cluster, &service, "/metadata/labels/app", "go-hello")?;
     kubectl(cluster, &["scale", "deployment", "go-hello", "--replicas=5"])?;
     comes_back(cluster, &deployment, "/spec/replicas", 2)?;
+    let edit = |kind: &str, script: &str| cluster.edit(&["-n", NAME, kind, "go-hello"], script);
+    edit("service", "s/port: 80$/port: 81/")?;
+    comes_back(cluster, &service, "/spec/ports/0/port", 80)?;
+    edit("service", "s/^    app: go-hello$/    app: edited/")?;
+    comes_back(cluster, &service, "/metadata/labels/app", "go-hello")?;
+    edit("deployment", "s/replicas: 2$/replicas: 5/")?;
+    comes_back(cluster, &deployment, "/spec/replicas", 2)?;
     kubectl(cluster, &["delete", "deployment", "go-hello"])?;
     comes_back(cluster, &deployment, "/spec/replicas", 2)?;
 
@@ -62,6 +69,9 @@ fn is_told(cluster: &Cluster) -> Result<()> {
         let told = |words: &[&str]| notes.iter().any(|note| words.iter().all(|word| note.contains(word)));
         ensure!(told(&["service/", "kubectl-patch", "port"]), "{notes:#?}");
         ensure!(told(&["service/", "kubectl-label", "app"]), "{notes:#?}");
+        ensure!(told(&["service/", "kubectl-edit", "port"]), "{notes:#?}");
+        ensure!(told(&["service/", "kubectl-edit", "app"]), "{notes:#?}");
+        ensure!(told(&["deployment.apps/", "kubectl-edit", "replicas"]), "{notes:#?}");
         ensure!(told(&["deployment.apps/", "replicas"]), "{notes:#?}");
         ensure!(told(&["deployment.apps/", "deleted"]), "{notes:#?}");
         Ok(())
