@@ -1,13 +1,25 @@
 //! `--once`, by flags, on a cluster that has none of our kinds: the exit code says how it went.
 
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 use tests::agent_process::Agent;
 use tests::cluster::Cluster;
 use tests::repository::Repository;
+use tests::wait::await_condition;
 
 use crate::world::{AGENT, agent};
+
+/// A kubeconfig of a server that is not there.
+const NOBODY: &str = "\
+apiVersion: v1
+kind: Config
+clusters: [{name: nobody, cluster: {server: \"https://127.0.0.1:1\"}}]
+users: [{name: nobody, user: {}}]
+contexts: [{name: nobody, context: {cluster: nobody, user: nobody}}]
+current-context: nobody
+";
 
 pub(crate) fn exit_codes() -> Result<()> {
     let cluster = Cluster::start()?;
@@ -26,6 +38,17 @@ pub(crate) fn exit_codes() -> Result<()> {
     cluster.get("/api/v1/namespaces/once/services/go-hello")?;
     ends_with(&cluster, &repository, &["--approve-prune", &commit], 0)?;
     ensure!(!cluster.exists("/api/v1/namespaces/once/services/go-hello")?, "the approved prune did not happen");
+
+    let kubeconfig = tempfile::NamedTempFile::new()?;
+    fs::write(&kubeconfig, NOBODY)?;
+    let mut alone = Agent::start(Path::new(AGENT), kubeconfig.path(), &[])?;
+    let status = alone.ended()?;
+    ensure!(status.code() == Some(2), "without an API server: {status}");
+    await_condition("it says where it looked", || {
+        let said = alone.log().lines(0).join("\n");
+        ensure!(said.contains("https://127.0.0.1:1/"), "{said}");
+        Ok(())
+    })?;
 
     let mut nowhere = Agent::start(Path::new(AGENT), Path::new("/nonexistent"), &[])?;
     let status = nowhere.ended()?;

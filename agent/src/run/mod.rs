@@ -83,10 +83,10 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         let what = format!("cannot listen on {address}; choose another address with --listen");
         serve(address, Arc::clone(&metrics)).await.context(what)?;
     }
-    let client = client(&options).await?;
-    let url = "cannot ask the API server for its kinds";
+    let (client, address) = client(&options).await?;
+    let what = || format!("cannot ask the API server at {address} for its kinds");
     let cluster = tokio::select! {
-        cluster = Cluster::connect(client) => Arc::new(cluster.context(url)?),
+        cluster = Cluster::connect(client) => Arc::new(cluster.with_context(what)?),
         // A closed channel is a stop too.
         _ = stop.wait_for(|stop| *stop) => return Ok(!options.once),
     };
@@ -99,7 +99,8 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     }
 }
 
-async fn client(options: &Options) -> anyhow::Result<kube::Client> {
+/// A client of the API server and the address of that.
+async fn client(options: &Options) -> anyhow::Result<(kube::Client, String)> {
     let choice = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
     let mut config = match (&options.kubeconfig, &options.context) {
         (None, None) => kube::Config::infer().await.context("no kubeconfig and not in a cluster")?,
@@ -117,7 +118,8 @@ async fn client(options: &Options) -> anyhow::Result<kube::Client> {
     // Retries are decided by the engine, which knows what else there is to do.
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
-    kube::Client::try_from(config).context("cannot make a client of the kubeconfig")
+    let address = config.cluster_url.to_string();
+    Ok((kube::Client::try_from(config).context("cannot make a client of the kubeconfig")?, address))
 }
 
 /// Becomes `true` when the process is asked to stop.
