@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "stories start and watch the world")]
 
 mod broken_commit;
+mod control_plane;
 mod custom_resources;
 mod deleted_namespace;
 mod drift;
@@ -36,6 +37,7 @@ const STORIES: &[(&str, Story)] = &[
     ("a_deleted_namespace_comes_back", deleted_namespace::comes_back),
     ("drift_returns_to_the_declared_values", drift::returns),
     ("a_commit_of_one_file_is_one_apply", small_commits::one_file_is_one_apply),
+    ("a_commit_costs_few_writes_of_our_own", small_commits::few_writes_of_our_own),
     ("a_broken_commit_changes_nothing", broken_commit::changes_nothing),
     ("a_large_prune_waits_for_approval", guard::waits_for_approval),
     ("an_agent_killed_in_its_first_sync_goes_on", killed::goes_on),
@@ -53,6 +55,7 @@ const STORIES: &[(&str, Story)] = &[
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata),
     ("an_object_of_another_sync_is_not_taken_over", foreign_objects::of_another_sync),
     ("a_sync_that_cannot_be_read_hides_no_other", unreadable_sync::hides_no_other),
+    ("the_control_plane_leaves_nothing_behind", control_plane::leaves_nothing),
     ("health_and_metrics_are_served", health::served),
     ("a_stopped_agent_writes_its_status", stopped::writes_status),
     ("once_ends_with_an_exit_code", once::exit_codes),
