@@ -1,42 +1,53 @@
-//! The first minutes: a control plane, the agent and `examples/go-hello`, until Ctrl-D or Ctrl-C.
+//! The first minutes: a cluster in memory, the agent on a copy of `examples/go-hello`, and what it does as it does it, until
+//! Ctrl-D or Ctrl-C.
 //!
-//! `cargo quickstart -- --once` ends when the cluster is in sync, and so does a run without a terminal;
-//! `--build-only` (`cargo control-plane`) ends when the control plane is built.
+//! With `--once`, and without a terminal, it walks through everything by itself and fails unless all of it holds. With
+//! `--control-plane` the cluster is a real control plane, which is built first; `--build-only` does just that.
 #![expect(clippy::disallowed_methods, reason = "a program at the edge")]
 
-use std::fs::File;
-use std::io::{IsTerminal as _, Read as _, Write as _, stdin, stdout};
+mod live;
+mod walk;
+
+use std::io::{IsTerminal as _, Read as _, Write as _, stderr, stdin, stdout};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Mutex, mpsc};
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
-use tests::cluster::Cluster;
+use tests::cluster::{Cluster, Kind};
 use tests::controlplane::ControlPlane;
+use tests::kubectl;
 use tests::repository::Repository;
 use tests::wait::await_condition;
-use tracing_subscriber::EnvFilter;
+use tokio::runtime::Runtime;
 
-const USAGE: &str = "usage: cargo quickstart [--once | --build-only]";
+const USAGE: &str = "usage: cargo quickstart [--once] [--control-plane | --build-only]";
+
+/// The one sync, and the Namespace that its repository declares.
+const NAME: &str = "go-hello";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => quickstart(stdin().is_terminal()),
-        ["--once"] => quickstart(false),
-        ["--build-only"] => build(),
-        _ => Err(anyhow::anyhow!(USAGE)),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
+    let mut once = !(stdin().is_terminal() && stdout().is_terminal());
+    let mut kind = Kind::Sandbox;
+    let mut build_only = false;
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--once" => once = true,
+            "--control-plane" => kind = Kind::ControlPlane,
+            "--build-only" => build_only = true,
+            _ => return failed(&anyhow::anyhow!("unknown argument {argument}\n{USAGE}"), 2),
         }
     }
+    let result = if build_only { build().map(|_| ()) } else { quickstart(kind, once) };
+    result.map_or_else(|error| failed(&error, 1), |()| ExitCode::SUCCESS)
+}
+
+fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
+    let _ = writeln!(stderr(), "error: {error:#}");
+    ExitCode::from(code)
 }
 
 fn say(text: &str) {
@@ -45,97 +56,138 @@ fn say(text: &str) {
 }
 
 fn build() -> Result<()> {
+    say("Building the control plane (the first time takes about five minutes) ...");
     let path = ControlPlane::build()?;
-    say(&format!("The control plane is built: {}", path.canonicalize()?.display()));
+    say(&format!("It is built: {}", path.canonicalize()?.display()));
     Ok(())
 }
 
-fn quickstart(stay: bool) -> Result<()> {
-    say("Building the control plane (only the first time takes minutes) and starting it ...");
-    let program = ControlPlane::build()?.canonicalize()?;
-    let cluster = Cluster::start()?;
-    cluster.install()?;
-    let repository = Repository::go_hello("go-hello")?;
-    let commit = repository.commit()?;
-    cluster.create_root_sync("root-sync", &repository, "hierarchy")?;
+fn quickstart(kind: Kind, once: bool) -> Result<()> {
+    if kind == Kind::ControlPlane {
+        build()?;
+    }
+    let scene = Scene::start(kind)?;
+    say(&format!("A cluster ({kind}) and the agent are up. It follows {}.\n\n$ nomos status", scene.repository.url()));
+    say(&scene.synced()?);
+    if once {
+        walk::through(&scene)?;
+        say("All of it held.");
+    } else {
+        say(&invitation(&scene));
+        scene.until_the_user_leaves()?;
+    }
+    drop(scene);
+    say("Everything is removed.");
+    Ok(())
+}
 
-    let home = tempfile::Builder::new().prefix("nomos-quickstart-").tempdir()?;
-    let (sender, ended) = mpsc::channel();
-    let on_end = sender.clone();
-    let options = options(cluster.kubeconfig(), &home);
-    log(&home)?;
-    std::thread::spawn(move || {
-        // Nobody listens any more when the end was asked for.
-        let _ = on_end.send(run(options));
-    });
-    say(&format!("The agent follows {} at {commit}.\n\n$ nomos status", repository.url()));
-    let status = await_condition("the cluster is in sync", || {
-        if let Ok(result) = ended.try_recv() {
-            bail!("the agent ended: {result:?}");
+/// Everything that there is. Dropping it removes it, the agent first.
+struct Scene {
+    agent: Option<Runtime>,
+    ended: Receiver<Result<()>>,
+    cluster: Cluster,
+    repository: Repository,
+    /// Of the agent: its cache and its log.
+    home: TempDir,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // It must not complain about the loss of the others.
+        if let Some(agent) = self.agent.take() {
+            agent.shutdown_background();
         }
-        let (code, text) = cluster.nomos(&["status"]);
-        ensure!(code == 0, "{text}");
-        Ok(text)
-    })?;
-    say(&status);
-    if stay {
-        say(&invitation(&program, &cluster, &repository, &home));
+    }
+}
+
+impl Scene {
+    fn start(kind: Kind) -> Result<Self> {
+        let cluster = Cluster::start(kind)?;
+        cluster.install()?;
+        let repository = Repository::go_hello(NAME)?;
+        repository.commit()?;
+        cluster.create_root_sync(NAME, &repository, "hierarchy")?;
+        let home = tempfile::Builder::new().prefix("nomos-quickstart-").tempdir()?;
+        live::install(&home.path().join("agent.log"))?;
+        let options = options(cluster.kubeconfig(), home.path());
+        let (sender, ended) = mpsc::channel();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.spawn(async move {
+            // Nobody listens any more when the end was asked for.
+            let _ = sender.send(agent::run::run(options).await.map(|_| ()));
+        });
+        Ok(Self { agent: Some(runtime), ended, cluster, repository, home })
+    }
+
+    /// Waits until the newest commit is applied; returns what `nomos status` says then.
+    fn synced(&self) -> Result<String> {
+        let commit = self.repository.head()?;
+        self.status("the cluster is in sync", |code, text| code == 0 && text.contains(&commit))
+    }
+
+    /// Waits until `nomos status` says what is `wanted`.
+    fn status(&self, what: &str, wanted: impl Fn(u8, &str) -> bool) -> Result<String> {
+        await_condition(what, || {
+            if let Ok(result) = self.ended.try_recv() {
+                bail!("the agent ended: {result:?}");
+            }
+            let (code, text) = self.cluster.nomos(&["status"]);
+            ensure!(wanted(code, &text), "{text}");
+            Ok(text)
+        })
+    }
+
+    /// Ctrl-D ends it here, Ctrl-C through the agent.
+    fn until_the_user_leaves(&self) -> Result<()> {
+        let (sender, left) = mpsc::channel();
         std::thread::spawn(move || {
             let _ = stdin().read_to_end(&mut Vec::new());
-            let _ = sender.send(Ok(()));
+            let _ = sender.send(());
         });
-        // The agent ends at Ctrl-C.
-        ended.recv().context("the agent broke down")??;
-        say("Everything is removed.");
+        loop {
+            if let Ok(result) = self.ended.recv_timeout(Duration::from_millis(100)) {
+                return result.context("the agent ended");
+            }
+            if left.try_recv().is_ok() {
+                return Ok(());
+            }
+        }
     }
-    Ok(())
 }
 
-fn options(kubeconfig: &Path, home: &TempDir) -> agent::run::Options {
+fn options(kubeconfig: &Path, home: &Path) -> agent::run::Options {
     agent::run::Options {
         source: None,
         cluster_name: String::new(),
         kubeconfig: Some(kubeconfig.to_owned()),
         context: None,
-        cache: home.path().join("cache"),
+        cache: home.join("cache"),
         listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         audit_period: Duration::from_secs(3600),
         once: false,
     }
 }
 
-fn run(options: agent::run::Options) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(agent::run::run(options));
-    runtime.shutdown_background();
-    result.map(|_| ())
-}
-
-fn log(home: &TempDir) -> Result<()> {
-    let file = Mutex::new(File::create(home.path().join("agent.log"))?);
-    let filter = EnvFilter::new("info,kube_client=off");
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_target(false).with_writer(file).init();
-    Ok(())
-}
-
-fn invitation(program: &Path, cluster: &Cluster, repository: &Repository, home: &TempDir) -> String {
+fn invitation(scene: &Scene) -> String {
+    let kubectl = kubectl::program().map_or_else(
+        || "kubectl".to_owned(),
+        |program| {
+            let words = std::iter::once(program.get_program()).chain(program.get_args());
+            words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        },
+    );
+    let kubeconfig = scene.cluster.kubeconfig().display();
+    let repository = scene.repository.url();
     format!(
-        "Try, in another terminal:
+        "Try in another terminal, and look here:
 
-  export KUBECONFIG={}
-  alias kubectl='{} kubectl'
-  kubectl -n go-hello scale deployment go-hello --replicas=5
-  kubectl -n go-hello get deployment go-hello          # two again
-  kubectl delete namespace go-hello                    # comes back once it has terminated
-  kubectl get events -A --field-selector reportingComponent=nomos-agent
-  cargo run -q -p nomos-cli -- status
+  export KUBECONFIG={kubeconfig}
+  {kubectl} delete namespace {NAME}
+  {kubectl} -n {NAME} scale deployment go-hello --replicas=5
+  cd {repository} && sed -i 's/replicas: 2/replicas: 3/' namespaces/{NAME}/deployment.yaml && git commit -qam 'three'
 
-The repository is {}: edit, commit, look.
-The agent's log is {}/agent.log.
-Ctrl-D or Ctrl-C ends and removes everything.",
-        cluster.kubeconfig().display(),
-        program.display(),
-        repository.url(),
-        home.path().display(),
+The agent's log is {}. Ctrl-C ends and removes everything.
+",
+        scene.home.path().join("agent.log").display()
     )
 }

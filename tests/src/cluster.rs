@@ -1,41 +1,90 @@
-//! A cluster as stories use it: a control plane, a client that says who it is, and `nomos status`.
+//! A cluster as stories use it: the sandbox or a control plane, a client that says who it is, kubectl and `nomos status`.
 
+use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use http::{HeaderValue, Method, Request as HttpRequest, header};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use sandbox::Sandbox;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::controlplane::{ControlPlane, Request};
+use crate::kubectl::kubectl;
 use crate::repository::Repository;
+use crate::wait::await_condition;
 
 /// Where RootSyncs are.
 const SYNCS: &str = "/apis/configsync.gke.io/v1beta1/namespaces/config-management-system/rootsyncs";
 /// How the requests of [`Cluster::get`] and its like show in the audit log.
 const USER_AGENT: &str = "story";
 
-/// A control plane of its own.
+/// The two clusters on which every story is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The Kubernetes API in memory.
+    Sandbox,
+    /// The real one.
+    ControlPlane,
+}
+
+impl Kind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Sandbox, Self::ControlPlane];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sandbox => "sandbox",
+            Self::ControlPlane => "control_plane",
+        })
+    }
+}
+
+/// What answers.
+enum Server {
+    Sandbox(Sandbox),
+    ControlPlane(ControlPlane),
+}
+
+/// A cluster of its own.
 pub struct Cluster {
-    plane: ControlPlane,
+    server: Server,
+    kubeconfig: PathBuf,
+    home: TempDir,
     runtime: Runtime,
     client: kube::Client,
 }
 
 impl Cluster {
-    /// Starts a control plane that knows nothing of us.
+    /// Starts a cluster that knows nothing of us.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start() -> Result<Self> {
+    pub fn start(kind: Kind) -> Result<Self> {
         // An error says that another cluster of this process has installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let plane = ControlPlane::start()?;
+        let home = tempfile::Builder::new().prefix("nomos-cluster-").tempdir()?;
+        let (server, kubeconfig) = match kind {
+            Kind::Sandbox => {
+                let (sandbox, kubeconfig) = (Sandbox::start()?, home.path().join("kubeconfig"));
+                sandbox.kubeconfig(&kubeconfig)?;
+                (Server::Sandbox(sandbox), kubeconfig)
+            }
+            Kind::ControlPlane => {
+                let plane = ControlPlane::start()?;
+                let kubeconfig = plane.kubeconfig().to_owned();
+                (Server::ControlPlane(plane), kubeconfig)
+            }
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let client = runtime.block_on(client(plane.kubeconfig()))?;
-        Ok(Self { plane, runtime, client })
+        let client = runtime.block_on(client(&kubeconfig))?;
+        Ok(Self { server, kubeconfig, home, runtime, client })
     }
 
     /// Applies our CRDs and makes the namespace of RootSyncs, as an installation does.
@@ -43,15 +92,36 @@ impl Cluster {
     /// # Errors
     /// When the API server refuses.
     pub fn install(&self) -> Result<()> {
-        self.kubectl(&["apply", "--server-side", "-f", &crds()])?;
-        self.kubectl(&["create", "namespace", "config-management-system"])?;
-        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &crds()])?;
+        let crds = crds()?;
+        for crd in &crds {
+            let path = format!("{}?fieldManager=install&force=true", crd_path(crd));
+            self.request(&Method::PATCH, &path, "application/apply-patch+yaml", serde_json::to_vec(crd)?)?;
+        }
+        self.create_namespace("config-management-system")?;
+        for crd in &crds {
+            await_condition("the CRD is established", || {
+                let live = self.get(&crd_path(crd))?;
+                let conditions = live["status"]["conditions"].as_array();
+                let mut of_kind = conditions.into_iter().flatten().filter(|it| it["type"] == "Established");
+                ensure!(of_kind.any(|it| it["status"] == "True"), "{live:#}");
+                Ok(())
+            })?;
+        }
         Ok(())
+    }
+
+    /// Makes a Namespace.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn create_namespace(&self, name: &str) -> Result<()> {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        self.create("/api/v1/namespaces", &namespace).map(|_| ())
     }
 
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> &Path {
-        self.plane.kubeconfig()
+        &self.kubeconfig
     }
 
     /// Runs kubectl and returns what it printed.
@@ -59,10 +129,18 @@ impl Cluster {
     /// # Errors
     /// When it fails, with what it said.
     pub fn kubectl(&self, args: &[&str]) -> Result<String> {
-        let output = self.plane.kubectl(args)?;
+        let output = self.kubectl_command()?.args(args).output().context("failed to run kubectl")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "kubectl {}: {said}", args.join(" "));
         Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// kubectl, yet without arguments.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn kubectl_command(&self) -> Result<Command> {
+        kubectl(&self.kubeconfig, self.home.path()).context("there is no kubectl")
     }
 
     /// Runs `kubectl edit` with an editor that passes the object's YAML through `sed` with this script.
@@ -70,11 +148,10 @@ impl Cluster {
     /// # Errors
     /// When it fails, with what it said.
     pub fn edit(&self, args: &[&str], script: &str) -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        let editor = dir.path().join("editor");
+        let editor = self.home.path().join("editor");
         fs::write(&editor, format!("sed -e '{script}' \"$1\" >\"$1.edited\" && mv \"$1.edited\" \"$1\"\n"))?;
-        let mut kubectl = self.plane.kubectl_command(&[&["edit"], args].concat());
-        let output = kubectl.env("KUBE_EDITOR", format!("sh {}", editor.display())).output()?;
+        let mut kubectl = self.kubectl_command()?;
+        let output = kubectl.arg("edit").args(args).env("KUBE_EDITOR", format!("sh {}", editor.display())).output()?;
         let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.success() && said.contains(" edited"), "kubectl edit {}: {said}", args.join(" "));
         Ok(())
@@ -171,18 +248,30 @@ impl Cluster {
         self.get(&root_sync_path(name))
     }
 
+    /// Approves the large prune of `commit` in the RootSync `name`.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn approve_prune(&self, name: &str, commit: &str) -> Result<()> {
+        let annotations = json!({"configsync.gke.io/approve-prune": commit});
+        self.patch(&root_sync_path(name), &json!({"metadata": {"annotations": annotations}})).map(|_| ())
+    }
+
     /// The requests from the offset `from` on, and the offset after them.
     ///
     /// # Errors
-    /// When the audit log cannot be read.
+    /// When the requests cannot be read.
     pub fn requests(&self, from: u64) -> Result<(Vec<Request>, u64)> {
-        self.plane.requests(from)
+        match &self.server {
+            Server::Sandbox(sandbox) => Ok(since(sandbox, from)),
+            Server::ControlPlane(plane) => plane.requests(from),
+        }
     }
 
     /// The writes of the agent to objects, but not those to its own status, record and Events.
     ///
     /// # Errors
-    /// When the audit log cannot be read.
+    /// When the requests cannot be read.
     pub fn writes(&self, from: u64) -> Result<Vec<Request>> {
         let own = |request: &Request| {
             ["configsync.gke.io", "kpt.dev", "events.k8s.io"].contains(&request.api_group.as_str())
@@ -194,10 +283,10 @@ impl Cluster {
         Ok(requests)
     }
 
-    /// The end of the audit log, to start counting from.
+    /// The end of the requests so far, to start counting from.
     ///
     /// # Errors
-    /// When the audit log cannot be read.
+    /// When the requests cannot be read.
     pub fn now(&self) -> Result<u64> {
         Ok(self.requests(0)?.1)
     }
@@ -208,9 +297,16 @@ pub fn root_sync_path(name: &str) -> String {
     format!("{SYNCS}/{name}")
 }
 
-/// The directory of our CRDs.
-pub fn crds() -> String {
-    format!("{}/../examples/install/crds", env!("CARGO_MANIFEST_DIR"))
+/// Our CRDs, as they are installed.
+fn crds() -> Result<Vec<Value>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/install/crds");
+    let files = std::fs::read_dir(&directory)?.collect::<std::io::Result<Vec<_>>>()?;
+    files.iter().map(|file| Ok(serde_yaml::from_str(&std::fs::read_to_string(file.path())?)?)).collect()
+}
+
+fn crd_path(crd: &Value) -> String {
+    let name = crd["metadata"]["name"].as_str().unwrap_or_default();
+    format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
 }
 
 /// Whether the API server said that there is no such thing.
@@ -223,4 +319,21 @@ async fn client(kubeconfig: &Path) -> Result<kube::Client> {
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
     Ok(kube::Client::try_from(config)?)
+}
+
+/// The requests to the sandbox from the position `from` on, and the position after them.
+fn since(sandbox: &Sandbox, from: u64) -> (Vec<Request>, u64) {
+    let (requests, end) = sandbox.requests(usize::try_from(from).unwrap_or(usize::MAX));
+    let request = |request: sandbox::Request| Request {
+        verb: request.verb,
+        user_agent: request.user_agent,
+        resource: request.resource,
+        subresource: request.subresource,
+        api_group: request.api_group,
+        namespace: request.namespace,
+        name: request.name,
+        code: request.code,
+        uri: request.uri,
+    };
+    (requests.into_iter().map(request).collect(), end as u64)
 }

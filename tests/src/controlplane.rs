@@ -1,10 +1,10 @@
 //! A real Kubernetes control plane for tests: starts the program of
-//! `tests/controlplane`, runs its kubectl and reads its audit log.
+//! `tests/controlplane` and reads its audit log.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
@@ -14,11 +14,9 @@ use serde_json::Value;
 /// A running control plane. Dropping it ends every process of it and removes
 /// its files; so does the end of the test process, however that comes.
 pub struct ControlPlane {
-    program: PathBuf,
     child: Child,
     /// Collects what the child says on standard error.
     complaints: Option<JoinHandle<String>>,
-    dir: PathBuf,
     kubeconfig: PathBuf,
     audit_log: PathBuf,
 }
@@ -102,12 +100,10 @@ impl ControlPlane {
         let stdout = child.stdout.take().expect("stdout is piped");
         // From here on dropping it cleans up.
         let mut started = Self {
-            program,
             child,
             complaints: Some(complaints),
             kubeconfig: dir.join("kubeconfig"),
             audit_log: dir.join("audit.log"),
-            dir,
         };
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
@@ -131,27 +127,6 @@ impl ControlPlane {
     /// before the end of its response.
     pub fn audit_log(&self) -> &Path {
         &self.audit_log
-    }
-
-    /// Runs the embedded kubectl as the administrator, without the user's own
-    /// kubectl settings. A failing kubectl is no error here: see the status.
-    ///
-    /// # Errors
-    /// When it cannot be run at all.
-    pub fn kubectl(&self, args: &[&str]) -> Result<Output> {
-        self.kubectl_command(args).output().context("failed to run kubectl")
-    }
-
-    /// The same, not run yet.
-    pub fn kubectl_command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("KUBE") {
-                command.env_remove(name);
-            }
-        }
-        command.arg("kubectl").args(args).env("HOME", self.dir.join("home")).env("KUBECONFIG", &self.kubeconfig);
-        command
     }
 
     /// The requests in the audit log from the byte offset `from` (0, or what

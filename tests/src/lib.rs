@@ -7,6 +7,7 @@ pub mod controlplane;
 pub mod fresh;
 pub mod published;
 pub mod raw;
+pub mod kubectl;
 pub mod repository;
 #[cfg(test)]
 mod tidy;

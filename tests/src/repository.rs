@@ -32,6 +32,8 @@ impl Repository {
         let repository = Self { dir };
         fs::create_dir(repository.path())?;
         repository.git(&["init", "--quiet", "--initial-branch=main"])?;
+        repository.git(&["config", "user.name", "A Story"])?;
+        repository.git(&["config", "user.email", "story@example.com"])?;
         Ok(repository)
     }
 
@@ -146,8 +148,6 @@ impl Repository {
             .env("HOME", self.dir.path())
             .env("XDG_CONFIG_HOME", self.dir.path())
             .env("GIT_CONFIG_NOSYSTEM", "1")
-            .envs(["AUTHOR", "COMMITTER"].map(|who| (format!("GIT_{who}_NAME"), "A Story")))
-            .envs(["AUTHOR", "COMMITTER"].map(|who| (format!("GIT_{who}_EMAIL"), "story@example.com")))
             .output()
             .context("failed to run git")?;
         if !output.status.success() {

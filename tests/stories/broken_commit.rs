@@ -2,14 +2,15 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
+use tests::cluster::Kind;
 use tests::wait::await_condition;
 
 use crate::world::{Sync, condition, shared};
 
 const NAME: &str = "broken-commit";
 
-pub(crate) fn changes_nothing() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn changes_nothing(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let cluster = &world.cluster;
     let sync = Sync::go_hello(cluster, NAME)?;
     let good = sync.repository.head()?;

@@ -4,10 +4,11 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use tests::cluster::Kind;
 use tests::controlplane::ControlPlane;
 use tests::wait::await_condition;
 
-pub(crate) fn leaves_nothing() -> Result<()> {
+pub(crate) fn leaves_nothing(_: Kind) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let dir = scratch.path().join("asked");
     // What the program sees of a parent that ends or is killed: nobody holds the other end of its standard input.

@@ -1,10 +1,8 @@
 //! Custom resources: in one commit with their kind, or declared before somebody else brings the kind.
 
-use std::fs;
-
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tests::cluster::Cluster;
+use tests::cluster::{Cluster, Kind};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
@@ -15,8 +13,8 @@ const LATER: &str = "later";
 const HIDDEN: &str = "hidden";
 const MISSED: &str = "missed";
 
-pub(crate) fn come_with_their_kind() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn come_with_their_kind(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let cluster = &world.cluster;
     let repository = Repository::go_hello(TOGETHER)?;
     let group = "together.example.com";
@@ -34,8 +32,8 @@ pub(crate) fn come_with_their_kind() -> Result<()> {
     })
 }
 
-pub(crate) fn kind_may_come_later() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn kind_may_come_later(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let cluster = &world.cluster;
     let repository = Repository::go_hello(LATER)?;
     let group = "later.example.com";
@@ -43,22 +41,18 @@ pub(crate) fn kind_may_come_later() -> Result<()> {
     let sync = Sync::hierarchical(cluster, LATER, repository)?;
     sync.await_error("1021")?;
 
-    let file = tempfile::NamedTempFile::new()?;
-    fs::write(&file, crd(group))?;
-    cluster.kubectl(&["create", "-f", &file.path().display().to_string()])?;
+    create_kind(cluster, group)?;
     sync.await_synced(&sync.repository.head()?)?;
     ensure!(cluster.get(&widget_path(group, LATER, "wheel"))?["spec"]["size"] == 3, "not as declared");
     Ok(())
 }
 
 /// A commit that removes an object comes while the kind is not served: the object exists all the same.
-pub(crate) fn are_not_forgotten() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn are_not_forgotten(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let cluster = &world.cluster;
     let group = "hidden.example.com";
-    let file = tempfile::NamedTempFile::new()?;
-    fs::write(&file, crd(group))?;
-    cluster.kubectl(&["create", "-f", &file.path().display().to_string()])?;
+    create_kind(cluster, group)?;
     let repository = Repository::go_hello(HIDDEN)?;
     let manifest = format!("namespaces/{HIDDEN}/widget.yaml");
     repository.write(&manifest, &widget(group, "wheel", 3))?;
@@ -87,8 +81,8 @@ pub(crate) fn are_not_forgotten() -> Result<()> {
 }
 
 /// While no agent runs a commit removes a kind and keeps an object of it: deleting the kind would delete that too.
-pub(crate) fn kind_is_missed() -> Result<()> {
-    let cluster = installed()?;
+pub(crate) fn kind_is_missed(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
     let first = agent(&cluster, &[])?;
     let group = "missed.example.com";
     let repository = Repository::go_hello(MISSED)?;
@@ -126,6 +120,12 @@ fn serve(cluster: &Cluster, group: &str, served: bool) -> Result<()> {
 
 fn crd_path(group: &str) -> String {
     format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{group}")
+}
+
+/// Somebody else brings the kind Widget of `group`.
+fn create_kind(cluster: &Cluster, group: &str) -> Result<()> {
+    let crd = serde_json::from_str(&crd(group))?;
+    cluster.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &crd).map(|_| ())
 }
 
 /// A kind Widget in `group`.

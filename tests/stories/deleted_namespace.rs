@@ -1,14 +1,15 @@
 //! Walkthrough 3: a Namespace that somebody deletes comes back with everything in it, as soon as it has terminated.
 
 use anyhow::{Result, ensure};
+use tests::cluster::Kind;
 use tests::wait::await_condition;
 
 use crate::world::{Sync, shared};
 
 const NAME: &str = "deleted-namespace";
 
-pub(crate) fn comes_back() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn comes_back(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let cluster = &world.cluster;
     let sync = Sync::go_hello(cluster, NAME)?;
     let path = format!("/api/v1/namespaces/{NAME}");

@@ -2,15 +2,15 @@
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use tests::cluster::Cluster;
+use tests::cluster::{Cluster, Kind};
 use tests::wait::await_condition;
 
 use crate::world::{Sync, shared};
 
 const NAME: &str = "drift";
 
-pub(crate) fn returns() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn returns(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let cluster = &world.cluster;
     let _sync = Sync::go_hello(cluster, NAME)?;
     let service = format!("/api/v1/namespaces/{NAME}/services/go-hello");

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::cluster::Cluster;
+use tests::cluster::{Cluster, Kind};
 use tests::wait::await_condition;
 
 use crate::world::{Sync, shared};
@@ -20,8 +20,8 @@ addressType: IPv4
 endpoints: []
 ";
 
-pub(crate) fn are_left_alone() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn are_left_alone(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let cluster = &world.cluster;
     let sync = Sync::go_hello(cluster, NAME)?;
     sync.repository.write(&format!("namespaces/{NAME}/slice.yaml"), DECLARED)?;

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
+use tests::cluster::Kind;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
@@ -9,8 +10,8 @@ use crate::world::{Sync, await_event, config_map, config_map_path, namespace, sh
 
 const NAME: &str = "failing-object";
 
-pub(crate) fn delays_no_other() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn delays_no_other(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let cluster = &world.cluster;
     let repository = Repository::empty()?;
     repository.write("namespace.yaml", &namespace(NAME))?;

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tests::cluster::Cluster;
+use tests::cluster::{Cluster, Kind};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
@@ -13,12 +13,13 @@ const ADOPTED: &str = "adopted";
 const COPIED: &str = "copied";
 const TAKEN: &str = "taken";
 
-pub(crate) fn adopted_and_released() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn adopted_and_released(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let cluster = &world.cluster;
-    cluster.kubectl(&["create", "namespace", ADOPTED])?;
-    let literals = ["--from-literal=key=theirs", "--from-literal=more=stays"];
-    cluster.kubectl(&[&["create", "configmap", "settings", "-n", ADOPTED][..], &literals].concat())?;
+    cluster.create_namespace(ADOPTED)?;
+    let data = json!({"key": "theirs", "more": "stays"});
+    let settings = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": data});
+    cluster.create(&format!("/api/v1/namespaces/{ADOPTED}/configmaps"), &settings)?;
     let repository = Repository::empty()?;
     repository.write("namespace.yaml", &namespace(ADOPTED))?;
     repository.write("settings.yaml", &config_map(ADOPTED, "settings", "ours"))?;
@@ -40,8 +41,8 @@ pub(crate) fn adopted_and_released() -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn copied_metadata() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn copied_metadata(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let cluster = &world.cluster;
     let repository = Repository::empty()?;
     repository.write("namespace.yaml", &namespace(COPIED))?;
@@ -85,10 +86,10 @@ fn copy(cluster: &Cluster, original: &Value, name: &str, forge: bool) -> Result<
 }
 
 /// Without the ApplySet label no watch shows it: what is there is found out by the apply itself, which then writes nothing.
-pub(crate) fn of_another_sync() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn of_another_sync(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let cluster = &world.cluster;
-    cluster.kubectl(&["create", "namespace", TAKEN])?;
+    cluster.create_namespace(TAKEN)?;
     let annotations = json!({
         "configmanagement.gke.io/managed": "enabled",
         "configsync.gke.io/manager": ":root_another",

@@ -1,14 +1,14 @@
 //! Walkthrough 1 and 2: from a cluster that knows nothing of us to SYNCED, and what is there then.
 
 use anyhow::{Result, ensure};
-use tests::cluster::Cluster;
+use tests::cluster::{Cluster, Kind};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
 use crate::world::{Sync, agent};
 
-pub(crate) fn reaches_synced() -> Result<()> {
-    let cluster = Cluster::start()?;
+pub(crate) fn reaches_synced(kind: Kind) -> Result<()> {
+    let cluster = Cluster::start(kind)?;
     shows(&cluster, 1, &["NOT INSTALLED"])?;
     cluster.install()?;
     // For a moment the API server asks for patience with kinds that are new.

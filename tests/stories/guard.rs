@@ -2,15 +2,15 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tests::cluster::Cluster;
+use tests::cluster::{Cluster, Kind};
 use tests::wait::await_condition;
 
 use crate::world::{Sync, agent, installed, shared};
 
 const NAME: &str = "guard";
 
-pub(crate) fn waits_for_approval() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn waits_for_approval(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let cluster = &world.cluster;
     let sync = Sync::go_hello(cluster, NAME)?;
     let from = cluster.now()?;
@@ -56,8 +56,8 @@ fn drift_is_corrected(cluster: &Cluster, namespace: &str) -> Result<()> {
     await_condition("the Service is back", || cluster.get(&service).map(|_| ()))
 }
 
-pub(crate) fn is_remembered() -> Result<()> {
-    let cluster = installed()?;
+pub(crate) fn is_remembered(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
     let first = agent(&cluster, &[])?;
     let sync = Sync::go_hello(&cluster, "root-sync")?;
     empty(&sync)?;

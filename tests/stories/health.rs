@@ -4,13 +4,14 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use anyhow::{Context, Result, ensure};
+use tests::cluster::Kind;
 
 use crate::world::{Sync, shared};
 
 const NAME: &str = "health";
 
-pub(crate) fn served() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn served(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let _sync = Sync::go_hello(&world.cluster, NAME)?;
     ensure!(read(&world.address, "/healthz")? == "ok\n", "/healthz");
     ensure!(read(&world.address, "/readyz")? == "ok\n", "/readyz");

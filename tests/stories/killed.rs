@@ -1,7 +1,7 @@
 //! Walkthrough 8: an agent killed in its first sync goes on when it is started again; started once more it has nothing to do.
 
 use anyhow::{Result, ensure};
-use tests::cluster::Cluster;
+use tests::cluster::{Cluster, Kind};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
@@ -10,8 +10,8 @@ use crate::world::{Sync, agent, config_map, installed, namespace};
 
 const OBJECTS: usize = 500;
 
-pub(crate) fn goes_on() -> Result<()> {
-    let cluster = installed()?;
+pub(crate) fn goes_on(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
     let killed = agent(&cluster, &[])?;
     let sync = Sync::unstructured(&cluster, "root-sync", many(OBJECTS)?)?;
     await_condition("the first sync has begun", || {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use tests::cluster::Cluster;
+use tests::cluster::{Cluster, Kind};
 use tests::repository::Repository;
 
 use crate::custom_resources::{crd, widget, widget_path};
@@ -12,12 +12,12 @@ use crate::world::{Sync, agent, installed};
 const NAME: &str = "lost-cluster";
 const GROUP: &str = "lost.example.com";
 
-pub(crate) fn comes_back() -> Result<()> {
+pub(crate) fn comes_back(kind: Kind) -> Result<()> {
     let repository = Repository::go_hello(NAME)?;
     repository.write("cluster/crd.yaml", &crd(GROUP))?;
     repository.write(&format!("namespaces/{NAME}/widget.yaml"), &widget(GROUP, "wheel", 3))?;
 
-    let first = installed()?;
+    let first = installed(kind)?;
     let first_agent = agent(&first, &[])?;
     let sync = Sync::hierarchical(&first, "root-sync", repository)?;
     let commit = sync.repository.head()?;
@@ -28,7 +28,7 @@ pub(crate) fn comes_back() -> Result<()> {
     drop(sync);
     drop(first);
 
-    let second = installed()?;
+    let second = installed(kind)?;
     let _agent = agent(&second, &[])?;
     let from = second.now()?;
     let sync = Sync::hierarchical(&second, "root-sync", repository)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use tests::agent_process::Agent;
-use tests::cluster::Cluster;
+use tests::cluster::{Cluster, Kind};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
@@ -21,8 +21,8 @@ contexts: [{name: nobody, context: {cluster: nobody, user: nobody}}]
 current-context: nobody
 ";
 
-pub(crate) fn exit_codes() -> Result<()> {
-    let cluster = Cluster::start()?;
+pub(crate) fn exit_codes(kind: Kind) -> Result<()> {
+    let cluster = Cluster::start(kind)?;
     let repository = Repository::go_hello("once")?;
     repository.commit()?;
     ends_with(&cluster, &repository, &[], 0)?;

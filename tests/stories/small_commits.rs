@@ -1,7 +1,7 @@
 //! Walkthrough 5: work is proportional to the change.
 
 use anyhow::{Result, ensure};
-use tests::cluster::Cluster;
+use tests::cluster::{Cluster, Kind};
 use tests::controlplane::Request;
 use tests::wait::await_condition;
 
@@ -10,8 +10,8 @@ use crate::world::{Sync, shared};
 const NAME: &str = "small-commits";
 const OWN: &str = "own-writes";
 
-pub(crate) fn one_file_is_one_apply() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn one_file_is_one_apply(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let cluster = &world.cluster;
     let sync = Sync::go_hello(cluster, NAME)?;
     let directory = format!("namespaces/{NAME}");
@@ -35,8 +35,8 @@ pub(crate) fn one_file_is_one_apply() -> Result<()> {
 }
 
 /// Beside the object itself: status, inventory and an Event, whatever the size of the repository.
-pub(crate) fn few_writes_of_our_own() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn few_writes_of_our_own(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let cluster = &world.cluster;
     let sync = Sync::go_hello(cluster, OWN)?;
     let token = |commit: &str| {

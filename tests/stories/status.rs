@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tests::cluster::Cluster;
+use tests::cluster::{Cluster, Kind};
 use tests::wait::await_condition;
 
 use crate::world::{Sync, await_event, condition, shared};
 
 const NAME: &str = "status";
 
-pub(crate) fn is_written() -> Result<()> {
-    let world = shared()?;
+pub(crate) fn is_written(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
     let cluster = &world.cluster;
     let sync = Sync::go_hello(cluster, NAME)?;
     let commit = sync.repository.head()?;

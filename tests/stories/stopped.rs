@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use tests::cluster::Kind;
 use tests::wait::await_condition;
 
 use crate::killed::{applied, many};
@@ -11,8 +12,8 @@ use crate::world::{Sync, agent, condition, installed};
 
 const OBJECTS: usize = 1000;
 
-pub(crate) fn writes_status() -> Result<()> {
-    let cluster = installed()?;
+pub(crate) fn writes_status(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
     let agent = agent(&cluster, &[])?;
     let sync = Sync::unstructured(&cluster, "root-sync", many(OBJECTS)?)?;
     await_condition("the sync has begun", || {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tests::cluster::{Cluster, root_sync_path};
+use tests::cluster::{Cluster, Kind, root_sync_path};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
@@ -10,8 +10,8 @@ use crate::world::{Sync, agent, await_event, condition, config_map, config_map_p
 
 const CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rootsyncs.configsync.gke.io";
 
-pub(crate) fn hides_no_other() -> Result<()> {
-    let cluster = installed()?;
+pub(crate) fn hides_no_other(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
     take_any_auth(&cluster)?;
     let agent = agent(&cluster, &[])?;
     cluster.create_root_sync("first", &Repository::empty()?, "unstructured")?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::agent_process::{Agent, Log};
-use tests::cluster::{Cluster, root_sync_path};
+use tests::cluster::{Cluster, Kind, root_sync_path};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
@@ -27,7 +27,8 @@ pub(crate) struct World {
     log: Log,
 }
 
-static SHARED: Mutex<Option<Arc<World>>> = Mutex::new(None);
+/// One of each kind, made when a story asks for it.
+static SHARED: [Mutex<Option<Arc<World>>>; Kind::ALL.len()] = [const { Mutex::new(None) }; Kind::ALL.len()];
 
 thread_local! {
     /// Logs of the agents that the story of this thread has seen, each from a line on.
@@ -35,12 +36,12 @@ thread_local! {
 }
 
 /// The cluster that all stories share which need none of their own. Their syncs and Namespaces differ.
-pub(crate) fn shared() -> Result<Arc<World>> {
-    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+pub(crate) fn shared(kind: Kind) -> Result<Arc<World>> {
+    let mut shared = SHARED[kind as usize].lock().unwrap_or_else(PoisonError::into_inner);
     let world = match shared.as_ref() {
         Some(world) => Arc::clone(world),
         None => {
-            let cluster = installed()?;
+            let cluster = installed(kind)?;
             let agent = agent(&cluster, &[])?;
             let (address, log) = (agent.address()?, agent.log().clone());
             Arc::clone(shared.insert(Arc::new(World { _agent: agent, cluster, address, log })))
@@ -50,14 +51,16 @@ pub(crate) fn shared() -> Result<Arc<World>> {
     Ok(world)
 }
 
-/// Ends the shared cluster, which a static would keep for ever.
+/// Ends the shared clusters, which a static would keep for ever.
 pub(crate) fn end() {
-    SHARED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    for shared in &SHARED {
+        shared.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
 }
 
 /// A cluster of its own, with our CRDs.
-pub(crate) fn installed() -> Result<Cluster> {
-    let cluster = Cluster::start()?;
+pub(crate) fn installed(kind: Kind) -> Result<Cluster> {
+    let cluster = Cluster::start(kind)?;
     cluster.install()?;
     Ok(cluster)
 }
@@ -163,10 +166,7 @@ impl<'a> Sync<'a> {
 
     /// Approves a held commit.
     pub(crate) fn approve(&self, commit: &str) -> Result<()> {
-        let annotation = format!("configsync.gke.io/approve-prune={commit}");
-        let sync = ["annotate", "rootsync", &self.name, "-n", "config-management-system", "--overwrite"];
-        self.cluster.kubectl(&[&sync[..], &[&annotation]].concat())?;
-        Ok(())
+        self.cluster.approve_prune(&self.name, commit)
     }
 
     /// The path of the RootSync.

@@ -42,6 +42,10 @@ impl Call<'_> {
 pub(super) fn create(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Failure> {
     let write = call.write("CreateOptions")?;
     let object = input::object(call, "CreateOptions")?;
+    // An apply or an update that creates may have one.
+    if !object::revision(&object).is_empty() {
+        return Err(Failure::new(500, "", "resourceVersion should not be set on objects to be created"));
+    }
     let written = write::create(state, &write, object, Ownership::ToCompute)?;
     Ok(call.answer(written))
 }

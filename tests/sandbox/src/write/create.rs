@@ -18,9 +18,6 @@ use super::{Ownership, Write, Written, metadata, own, update};
 /// When it is invalid, exists, or may not be made now.
 pub fn create(state: &mut State, write: &Write, mut new: Value, ownership: Ownership) -> Result<Written, Failure> {
     let resource = write.resource.clone();
-    if !object::revision(&new).is_empty() {
-        return Err(Failure::new(500, "", "resourceVersion should not be set on objects to be created"));
-    }
     metadata::clean(&mut new);
     let mut new = own(state, write, None, new, ownership);
     update::reset(&resource, "", &mut new, None);
