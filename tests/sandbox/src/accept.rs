@@ -14,7 +14,8 @@ pub enum Form {
 }
 
 /// What clients are told that they may ask for.
-const TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf, application/cbor";
+const TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf, \
+                     application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
 /// The first form in an `Accept` header that can be served.
 ///

@@ -8,6 +8,7 @@ use crate::accept;
 use crate::answer::{Answer, Incoming};
 use crate::clock::Time;
 use crate::discovery;
+use crate::failure::Failure;
 use crate::log::Log;
 use crate::openapi;
 use crate::route::Place;
@@ -21,7 +22,7 @@ pub fn answer(state: &mut State, incoming: &Incoming, log: &Log, now: Time) -> A
         return verbs::answer(state, incoming, &place, now).unwrap_or_else(Answer::from);
     }
     if !["GET", "HEAD"].contains(&incoming.method.as_str()) {
-        return crate::failure::Failure::method_not_allowed().into();
+        return Failure::method_not_allowed().into();
     }
     other(state, incoming, log).unwrap_or_else(Answer::nothing)
 }
@@ -40,15 +41,22 @@ fn other(state: &State, incoming: &Incoming, log: &Log) -> Option<Answer> {
             text: discovery::aggregated(&state.resources, parts[0] == "api").to_string(),
         }),
         ["api"] => Some(Answer::ok(discovery::core())),
-        ["api", version] => discovery::resources(&state.resources, "", version).map(Answer::ok),
+        ["api", version] => Some(found(discovery::resources(&state.resources, "", version))),
         ["apis"] => Some(Answer::ok(discovery::groups(&state.resources))),
         ["apis", group] => discovery::group(&state.resources, group).map(Answer::ok),
-        ["apis", group, version] => discovery::resources(&state.resources, group, version).map(Answer::ok),
+        ["apis", group, version] if state.resources.serves(group, None) => {
+            Some(found(discovery::resources(&state.resources, group, version)))
+        }
         ["openapi", "v2"] => openapi::v2(state, &incoming.accept),
         ["openapi", "v3"] => Some(Answer::ok(openapi::index(state))),
         ["openapi", "v3", rest @ ..] => openapi::v3(state, &rest.join("/")),
         _ => published(path),
     }
+}
+
+/// A document of a group that is served, or that this version of it is not.
+fn found(document: Option<Value>) -> Answer {
+    document.map_or_else(|| Failure::no_resource().into(), Answer::ok)
 }
 
 /// A document that is the same on every cluster.

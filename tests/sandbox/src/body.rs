@@ -23,7 +23,10 @@ pub fn json(bytes: &[u8]) -> Result<Body, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let seed = Seed { path: String::new(), duplicates: &mut duplicates };
     let value = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-    let value = value.map_err(|error| error.to_string())?;
+    let value = value.map_err(|error| match error.is_eof() {
+        true => "unexpected end of JSON input".to_owned(),
+        false => error.to_string(),
+    })?;
     Ok(Body { value, duplicates })
 }
 

@@ -39,6 +39,16 @@ impl About<'_> {
     }
 }
 
+/// Failures whose details are there even when they say nothing.
+const EMPTY_DETAILS: [(u16, &str); 6] = [
+    (404, "NotFound"),
+    (405, "MethodNotAllowed"),
+    (406, "NotAcceptable"),
+    (415, ""),
+    (415, "UnsupportedMediaType"),
+    (422, "Invalid"),
+];
+
 impl fmt::Display for About<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.group {
@@ -158,7 +168,13 @@ impl Failure {
 
     /// The object breaks rules of its kind. `about.resource` is the kind here.
     pub fn invalid(about: About<'_>, causes: &[Cause]) -> Self {
-        let said: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        let mut said: Vec<String> = Vec::new();
+        for cause in causes {
+            let text = format!("{}: {}", cause.field, cause.message);
+            if !said.contains(&text) {
+                said.push(text);
+            }
+        }
         let said = match said.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -174,8 +190,7 @@ impl Failure {
 
     /// No answer can be given in none of the media types that the client takes.
     pub fn not_acceptable(accepted: &str) -> Self {
-        let message = format!("only the following media types are accepted: {accepted}");
-        Self::new(406, "NotAcceptable", message)
+        Self::new(406, "NotAcceptable", format!("406: Not Acceptable\n\nAvailable representations: {accepted}"))
     }
 
     /// The body is in a media type that nobody reads here.
@@ -219,8 +234,7 @@ impl Failure {
         if !self.reason.is_empty() {
             status["reason"] = self.reason.into();
         }
-        // Go's omitempty drops no struct: where the API server makes details at all, they may be empty.
-        if !self.details.is_empty() || ["NotFound", "MethodNotAllowed"].contains(&self.reason) {
+        if !self.details.is_empty() || EMPTY_DETAILS.contains(&(self.code, self.reason)) {
             status["details"] = Value::Object(self.details.clone());
         }
         status

@@ -34,7 +34,8 @@ pub fn list(resource: &Resource, form: Form, query: &Query, metadata: Value, mut
             json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": objects})
         }
         Form::Metadata => {
-            let items: Vec<Value> = objects.iter().map(self::metadata).collect();
+            // As a Go server writes a list that it never made.
+            let items: Option<Vec<Value>> = (!objects.is_empty()).then(|| objects.iter().map(self::metadata).collect());
             json!({
                 "kind": "PartialObjectMetadataList",
                 "apiVersion": "meta.k8s.io/v1",

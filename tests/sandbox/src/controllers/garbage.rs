@@ -50,6 +50,11 @@ impl Garbage {
         }
     }
 
+    /// Where the object of a uid is.
+    pub(super) fn place(&self, uid: &str) -> Option<Key> {
+        self.present.get(uid).cloned()
+    }
+
     fn forget(&mut self, owner: &str, key: &Key) {
         if let Some(dependents) = self.dependents.get_mut(owner) {
             dependents.remove(key);

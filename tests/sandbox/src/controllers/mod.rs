@@ -3,12 +3,20 @@
 
 mod accounts;
 mod definitions;
+mod deployments;
+mod endpoints;
 mod garbage;
 mod hand;
 mod namespaces;
+mod news;
+mod replicasets;
 mod roles;
+mod rollout;
+mod rollout_status;
 
 use std::collections::BTreeSet;
+
+use serde_json::Value;
 
 use crate::clock::Time;
 use crate::object;
@@ -27,6 +35,10 @@ pub struct Controllers {
     definitions: BTreeSet<String>,
     roles: bool,
     garbage: Garbage,
+    deployments: BTreeSet<Key>,
+    sets: BTreeSet<Key>,
+    /// Namespace and name.
+    services: BTreeSet<(String, String)>,
 }
 
 impl Controllers {
@@ -69,13 +81,45 @@ impl Controllers {
             }
             CRDS => self.definitions.extend(definitions::concerned(state, &event.object)),
             "clusterroles.rbac.authorization.k8s.io" => self.roles = true,
-            _ => {}
+            _ => self.note_workload(state, event),
         }
         if event.change == Change::Deleted {
             if !namespace.is_empty() {
                 self.namespaces.insert(namespace.to_owned());
             }
             self.definitions.extend(definitions::of_collection(state, event.key.collection()));
+        }
+    }
+
+    fn note_workload(&mut self, state: &State, event: &Event) {
+        let object = &event.object;
+        let namespace = object::namespace(object).to_owned();
+        match event.key.collection() {
+            deployments::DEPLOYMENTS => {
+                self.deployments.insert(event.key.clone());
+            }
+            replicasets::SETS => {
+                self.sets.insert(event.key.clone());
+                self.deployments.extend(self.garbage.place(replicasets::controller(object)));
+            }
+            "pods" => {
+                self.sets.extend(self.garbage.place(replicasets::controller(object)));
+                let services = state.store.list("services", &namespace);
+                self.services.extend(services.map(|(_, one)| (namespace.clone(), object::name(one).to_owned())));
+            }
+            "services" | "endpoints" => {
+                self.services.insert((namespace, object::name(object).to_owned()));
+            }
+            "endpointslices.discovery.k8s.io" => {
+                let service = object::text(object, "/metadata/labels/kubernetes.io~1service-name");
+                self.services.insert((namespace, service.to_owned()));
+            }
+            "nodes" => {
+                let services = state.store.list("services", "");
+                let place = |one: &Value| (object::namespace(one).to_owned(), object::name(one).to_owned());
+                self.services.extend(services.map(|(_, one)| place(one)));
+            }
+            _ => {}
         }
     }
 
@@ -88,6 +132,12 @@ impl Controllers {
             namespaces::tend(hand, &name);
         } else if std::mem::take(&mut self.roles) {
             roles::tend(hand);
+        } else if let Some(key) = self.deployments.pop_first() {
+            deployments::tend(hand, &key);
+        } else if let Some(key) = self.sets.pop_first() {
+            replicasets::tend(hand, &key);
+        } else if let Some((namespace, name)) = self.services.pop_first() {
+            endpoints::tend(hand, &namespace, &name);
         } else {
             return self.garbage.tend(hand);
         }

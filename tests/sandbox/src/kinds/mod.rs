@@ -4,6 +4,7 @@ mod defaults;
 mod definition;
 mod namespace;
 pub mod names;
+mod pod;
 mod service;
 
 use serde_json::Value;
@@ -15,6 +16,7 @@ use crate::resource::Resource;
 use crate::state::{CRDS, State};
 
 pub use namespace::{is_kept, namespace_takes};
+pub use pod::condition as pod_condition;
 
 /// Kinds that count their generations, and the fields whose change is a new one. Custom resources do so too.
 const GENERATIONS: [(&str, &[&str]); 31] = [
@@ -102,12 +104,12 @@ pub fn default(resource: &Resource, object: &mut Value) {
     defaults::set(resource, object);
 }
 
-/// Changes an object as the admission plugins of a plain cluster do. Nobody owns these changes.
+/// Changes a new object as the admission plugins of a plain cluster do. Nobody owns these changes.
 ///
 /// # Errors
 /// When a plugin refuses the object.
-pub fn admit(_state: &State, _resource: &Resource, _object: &mut Value, _live: Option<&Value>) -> Result<(), Failure> {
-    Ok(())
+pub fn admit(state: &State, resource: &Resource, object: &mut Value) -> Result<(), Failure> {
+    if resource.collection == "pods" { pod::admit(state, object) } else { Ok(()) }
 }
 
 /// Gives an object what the API server finds for it: addresses, a first status. Nobody owns these fields.
@@ -118,6 +120,7 @@ pub fn prepare(state: &State, resource: &Resource, object: &mut Value, live: Opt
     match resource.collection.as_str() {
         "namespaces" => namespace::prepare(object, live),
         "services" => service::prepare(state, object, live)?,
+        "pods" if live.is_none() => pod::prepare(object),
         CRDS => definition::prepare(object, live),
         _ => {}
     }
@@ -192,15 +195,6 @@ pub fn is_created_by_update(resource: &Resource) -> bool {
         "endpoints",
     ];
     created.contains(&resource.collection.as_str())
-}
-
-/// Sets a condition in a pod's status.
-pub fn pod_condition(pod: &mut Value, kind: &str, status: &str, now: Time) {
-    let condition = serde_json::json!({"type": kind, "status": status, "lastProbeTime": null, "lastTransitionTime": now.to_string()});
-    let mut conditions: Vec<Value> = object::list(pod, "/status/conditions").to_vec();
-    conditions.retain(|one| one["type"] != kind);
-    conditions.push(condition);
-    pod["status"]["conditions"] = conditions.into();
 }
 
 /// By which fields objects can be selected.

@@ -65,7 +65,8 @@ fn config(call: &mut Call<'_>) -> Result<Value, Failure> {
         }
     }
     input::identify(&resource, &mut config)?;
-    input::place(call, &mut config)?;
+    // What the path says is no part of what is applied.
+    input::place(call, &mut config.clone())?;
     Ok(config)
 }
 

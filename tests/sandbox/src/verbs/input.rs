@@ -49,7 +49,8 @@ pub(super) fn decode(call: &Call<'_>, kind: &str) -> Result<Body, Failure> {
     decoded.map_err(|error| {
         Failure::bad_request(format!(
             "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: \
-             {error}"
+             {error} ({})",
+            String::from_utf8_lossy(&call.incoming.body)
         ))
     })
 }
@@ -93,8 +94,13 @@ fn mismatch(resource: &Resource, api_version: &str, kind: &str) -> String {
         if api_version.is_empty() { resource.api_version() } else { api_version.to_owned() },
         if kind.is_empty() { resource.kind.as_str() } else { kind },
     );
-    let why =
-        format!("no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\"");
+    let (group, version) = crate::resource::group_version(&api_version);
+    let why = if schema::kind(group, version, kind).is_some() {
+        let internal = resource.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
+        format!("converting ({version}.{kind}) to ({internal}.{}): unknown conversion", resource.kind)
+    } else {
+        format!("no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\"")
+    };
     format!(
         "{kind} in version {:?} cannot be handled as a {}: {why}",
         crate::resource::group_version(&api_version).1,

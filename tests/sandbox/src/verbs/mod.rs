@@ -56,7 +56,8 @@ pub(crate) fn answer(state: &mut State, incoming: &Incoming, place: &Place, now:
     let Some(resource) = resource else {
         let served = state.resources.serves(&place.group, Some(&place.version));
         let in_group = place.group.is_empty() || state.resources.serves(&place.group, None);
-        return if served || (in_group && !is_custom(state, place)) {
+        let known = ["", "apis"].contains(&place.group.as_str());
+        return if known || served || (in_group && !is_custom(state, place)) {
             Err(Failure::no_resource())
         } else {
             Ok(Answer::nothing())
@@ -71,7 +72,8 @@ pub(crate) fn answer(state: &mut State, incoming: &Incoming, place: &Place, now:
     if !place.subresource.is_empty() {
         return below(state, &mut call, verb);
     }
-    if !resource.verbs.iter().any(|one| one == verb) || (verb == "create" && is_misplaced(&call)) {
+    let nameless = place.name.is_empty() && ["update", "patch"].contains(&verb);
+    if nameless || !resource.verbs.iter().any(|one| one == verb) || (verb == "create" && is_misplaced(&call)) {
         return Err(Failure::method_not_allowed());
     }
     match verb {
@@ -113,6 +115,9 @@ fn below(state: &mut State, call: &mut Call<'_>, verb: &str) -> Result<Answer, F
         ("binding", "create") => write::bind(state, call),
         ("eviction", "create") => remove::evict(state, call),
         ("token", "create") => review::token(state, call),
-        _ => Err(Failure::new(501, "NotImplemented", "there is no node that could answer this")),
+        _ => {
+            state.read(&call.resource, &call.place.namespace, &call.place.name)?;
+            Err(Failure::bad_request(format!("pod {} does not have a host assigned", call.place.name)))
+        }
     }
 }

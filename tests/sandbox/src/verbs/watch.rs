@@ -155,10 +155,14 @@ fn initial(query: &Query) -> Result<Option<bool>, Failure> {
     if !query.has("sendInitialEvents") {
         return match matching {
             "" => Ok(None),
-            _ => refuse(
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                "resourceVersionMatch",
-            ),
+            matching => {
+                let detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+                let mut causes = vec![Cause::forbidden("resourceVersionMatch", detail)];
+                if matching != "NotOlderThan" {
+                    causes.push(Cause::unsupported("resourceVersionMatch", &matching.into(), &["NotOlderThan"]));
+                }
+                Err(Failure::invalid(options_about("ListOptions"), &causes))
+            }
         };
     }
     if matching != "NotOlderThan" {

@@ -93,8 +93,9 @@ pub(super) fn patch(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Fa
     let live = live.ok_or_else(|| Failure::not_found(call.resource.about(&write.name)))?;
     let before = convert::from_stored(&call.resource, &live);
     let (mut new, duplicates) = patched(call, &before, &media_type)?;
-    changed_kind(call, &new)?;
-    input::read(call, &mut new, duplicates, "PatchOptions")?;
+    let said = new.clone();
+    let readable = changed_kind(call, &new).and_then(|()| input::read(call, &mut new, duplicates, "PatchOptions"));
+    readable.map_err(|failure| if is_strict(&failure) { failure } else { unreadable(&said, &failure) })?;
     input::place(call, &mut new)?;
     let written = write::update(state, &write, &live, new, Ownership::ToCompute)?;
     Ok(call.answer(written))
@@ -115,8 +116,7 @@ pub(super) fn patched(call: &Call<'_>, live: &Value, media_type: &str) -> Result
     let strategic = call.resource.custom.is_none();
     let known = if strategic { &known[..] } else { &known[..2] };
     if !known.contains(&media_type) {
-        let accepted = [known, &["application/apply-patch+yaml", "application/apply-patch+cbor"]].concat().join(", ");
-        return Err(Failure::unsupported_media_type(&accepted));
+        return Err(Failure::new(415, "UnsupportedMediaType", "415: Unsupported Media Type"));
     }
     let body = body::json(&call.incoming.body)
         .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
@@ -126,6 +126,16 @@ pub(super) fn patched(call: &Call<'_>, live: &Value, media_type: &str) -> Result
         _ => (merge::strategic(&call.resource.ty, live, &body.value), body.duplicates),
     };
     Ok((new.map_err(|refusal| apply::refused(&refusal))?, duplicates))
+}
+
+fn is_strict(failure: &Failure) -> bool {
+    failure.code != 400 || failure.message.contains("strict decoding error")
+}
+
+/// A patch that makes something of an object that cannot even be read.
+fn unreadable(said: &Value, failure: &Failure) -> Failure {
+    let about = crate::failure::About { group: "", resource: "", name: "" };
+    Failure::invalid(about, &[Cause::invalid("patch", &said.to_string().into(), &failure.message)])
 }
 
 /// A patch cannot make another kind of an object.

@@ -7,6 +7,7 @@ use crate::convert;
 use crate::failure::Failure;
 use crate::kinds;
 use crate::object;
+use crate::schema;
 use crate::state::State;
 use crate::store::Key;
 
@@ -21,13 +22,15 @@ pub fn create(state: &mut State, write: &Write, mut new: Value, ownership: Owner
     metadata::clean(&mut new);
     let mut new = own(state, write, None, new, ownership);
     update::reset(&resource, "", &mut new, None);
+    // What has been taken away may leave an empty value behind.
+    let _ = schema::decode(&resource.ty, &mut new);
     if resource.namespaced {
         object::set(&mut new, "namespace", write.namespace.as_str());
         kinds::namespace_takes(state, &resource, &new)?;
     } else {
         object::set(&mut new, "namespace", "");
     }
-    kinds::admit(state, &resource, &mut new, None)?;
+    kinds::admit(state, &resource, &mut new)?;
     name(&mut new);
     object::set(&mut new, "uid", clock::uuid());
     object::set(&mut new, "creationTimestamp", write.now.to_string());

@@ -31,9 +31,6 @@ pub fn update(
     metadata::carry(&mut new, &before);
     let mut new = own(state, write, Some(&before), new, ownership);
     reset(&resource, &write.subresource, &mut new, Some(&before));
-    if write.subresource.is_empty() {
-        kinds::admit(state, &resource, &mut new, Some(&before))?;
-    }
     let mut stored = convert::to_stored(&resource, new);
     if write.subresource.is_empty() {
         kinds::prepare(state, &resource, &mut stored, Some(live))?;
