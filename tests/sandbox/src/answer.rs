@@ -58,6 +58,15 @@ impl Answer {
         Self::Object { code: 200, object, warnings: Vec::new() }
     }
 
+    /// The same with a warning, which only objects carry.
+    #[must_use]
+    pub fn with_warning(mut self, warning: Option<&str>) -> Self {
+        if let Self::Object { warnings, .. } = &mut self {
+            warnings.extend(warning.map(ToOwned::to_owned));
+        }
+        self
+    }
+
     /// A plain text.
     pub fn text(code: u16, text: impl Into<String>) -> Self {
         Self::Text { code, content_type: "text/plain; charset=utf-8", text: text.into() }

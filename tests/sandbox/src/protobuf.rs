@@ -251,7 +251,7 @@ fn time(seconds: u64, nanoseconds: u64, micro: bool) -> Value {
 }
 
 /// Bytes as JSON has them.
-fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {

@@ -148,7 +148,7 @@ fn adopt(hand: &mut Hand<'_>, key: &Key, deployment: &Value, sets: &[Arc<Value>]
             annotations.extend(wanted.as_object().cloned().into_iter().flatten());
         });
     }
-    if deployment["metadata"]["annotations"][REVISION] != revision.to_string() {
+    if text(&deployment["metadata"]["annotations"][REVISION], "") != revision.to_string().as_str() {
         let now = hand.now;
         let told = list(deployment, "/status/conditions").iter().any(|one| one["type"] == "Progressing");
         hand.change(key, "status", MANAGER, |deployment| {

@@ -45,7 +45,7 @@ impl Plan {
         };
         let (new, old): (Vec<Set>, Vec<Set>) = sets.iter().map(set).partition(|set| current == Some(set.uid.as_str()));
         Self {
-            replicas: integer(deployment, "/spec/replicas").unwrap_or(1),
+            replicas: integer(deployment, "/spec/replicas").unwrap_or(1).max(0),
             surge: surge(deployment),
             unavailable: unavailable(deployment),
             recreates: text(deployment, "/spec/strategy/type") == "Recreate",

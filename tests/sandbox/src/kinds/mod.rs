@@ -5,7 +5,9 @@ mod definition;
 mod namespace;
 pub mod names;
 mod pod;
+mod rules;
 mod service;
+mod upkeep;
 
 use serde_json::Value;
 
@@ -19,7 +21,7 @@ pub use namespace::{is_kept, namespace_takes};
 pub use pod::condition as pod_condition;
 
 /// Kinds that count their generations, and the fields whose change is a new one. Custom resources do so too.
-const GENERATIONS: [(&str, &[&str]); 31] = [
+const GENERATIONS: [(&str, &[&str]); 26] = [
     ("customresourcedefinitions.apiextensions.k8s.io", &["spec"]),
     ("daemonsets.apps", &["spec"]),
     ("deployments.apps", &["spec"]),
@@ -29,7 +31,7 @@ const GENERATIONS: [(&str, &[&str]); 31] = [
     ("jobs.batch", &["spec"]),
     ("deviceclasses.resource.k8s.io", &["spec"]),
     ("resourceslices.resource.k8s.io", &["spec"]),
-    ("endpointslices.discovery.k8s.io", &["addressType", "endpoints", "ports"]),
+    ("endpointslices.discovery.k8s.io", &["addressType", "endpoints", "ports", LABELS]),
     ("flowschemas.flowcontrol.apiserver.k8s.io", &["spec"]),
     ("prioritylevelconfigurations.flowcontrol.apiserver.k8s.io", &["spec"]),
     ("ingressclasses.networking.k8s.io", &["spec"]),
@@ -46,12 +48,10 @@ const GENERATIONS: [(&str, &[&str]); 31] = [
     ("podtemplates", &["template"]),
     ("priorityclasses.scheduling.k8s.io", &[]),
     ("replicationcontrollers", &["spec"]),
-    ("horizontalpodautoscalers.autoscaling", &[]),
-    ("services", &[]),
-    ("resourceclaims.resource.k8s.io", &[]),
-    ("csidrivers.storage.k8s.io", &[]),
-    ("apiservices.apiregistration.k8s.io", &[]),
 ];
+
+/// Stands for the labels among the fields of [`GENERATIONS`].
+const LABELS: &str = "metadata.labels";
 
 /// Kinds whose deletion is answered with the object that is gone.
 const RETURNED: [&str; 16] = [
@@ -86,7 +86,10 @@ pub fn has_generation(resource: &Resource) -> bool {
 /// apart, status.
 pub fn is_new_generation(resource: &Resource, new: &Value, live: &Value) -> bool {
     match generation_fields(resource) {
-        Some(fields) => fields.iter().any(|field| new.get(field) != live.get(field)),
+        Some(fields) => fields.iter().any(|field| match *field {
+            LABELS => new["metadata"].get("labels") != live["metadata"].get("labels"),
+            field => new.get(field) != live.get(field),
+        }),
         None => {
             let ignored =
                 |key: &str| key == "metadata" || key == "apiVersion" || (key == "status" && resource.has_status());
@@ -109,7 +112,11 @@ pub fn default(resource: &Resource, object: &mut Value) {
 /// # Errors
 /// When a plugin refuses the object.
 pub fn admit(state: &State, resource: &Resource, object: &mut Value) -> Result<(), Failure> {
-    if resource.collection == "pods" { pod::admit(state, object) } else { Ok(()) }
+    match resource.collection.as_str() {
+        "pods" => pod::admit(state, object)?,
+        collection => upkeep::admit(collection, object),
+    }
+    Ok(())
 }
 
 /// Gives an object what the API server finds for it: addresses, a first status. Nobody owns these fields.
@@ -122,14 +129,21 @@ pub fn prepare(state: &State, resource: &Resource, object: &mut Value, live: Opt
         "services" => service::prepare(state, object, live)?,
         "pods" if live.is_none() => pod::prepare(object),
         CRDS => definition::prepare(object, live),
-        _ => {}
+        collection => upkeep::prepare(collection, object, live),
     }
     Ok(())
 }
 
 /// What is wrong with an object. A live one comes with the subresource by which it is changed.
-pub fn validate(_state: &State, resource: &Resource, object: &Value, _live: Option<(&Value, &str)>) -> Vec<Cause> {
-    if resource.custom.is_some() { crate::pending::validate(&resource.ty, object) } else { Vec::new() }
+pub fn validate(resource: &Resource, object: &Value, live: Option<(&Value, &str)>) -> Vec<Cause> {
+    if resource.custom.is_some() {
+        return crate::pending::validate(&resource.ty, object);
+    }
+    match live {
+        None => rules::check(resource, object, None),
+        Some((live, "")) => rules::check(resource, object, Some(live)),
+        Some(_) => Vec::new(),
+    }
 }
 
 /// Refuses the deletion of what a cluster cannot live without.
@@ -153,6 +167,16 @@ pub fn grace(resource: &Resource, live: &Value, wished: Option<i64>) -> i64 {
     let done = ["Failed", "Succeeded"].contains(&object::text(live, "/status/phase"));
     let unbound = object::text(live, "/spec/nodeName").is_empty();
     if unbound || done { 0 } else { wished.unwrap_or(own).max(0) }
+}
+
+/// Whether objects are marked as being deleted even when they go at once.
+pub fn ends_gracefully(resource: &Resource) -> bool {
+    resource.collection == "pods"
+}
+
+/// Kinds whose dependents stay when nobody says otherwise.
+pub fn leaves_orphans(resource: &Resource) -> bool {
+    ["jobs.batch", "replicationcontrollers"].contains(&resource.collection.as_str())
 }
 
 /// Whether the garbage collector cares for dependents of its objects.

@@ -11,9 +11,6 @@ const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alpha
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
                          and must start and end with an alphanumeric character (e.g. 'example.com', regex used for \
                          validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-const DNS_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an \
-                        alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', \
-                        regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with \
                          an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
                          validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
@@ -27,8 +24,7 @@ const ANNOTATIONS: usize = 256 * 1024;
 pub fn check(resource: &Resource, name: &str) -> Option<String> {
     match resource.group.as_str() {
         "rbac.authorization.k8s.io" => path_segment(name),
-        "" if resource.plural == "namespaces" => label(name),
-        "" if resource.plural == "services" => dns_1035(name),
+        "" if ["namespaces", "services"].contains(&resource.plural.as_str()) => label(name),
         _ => subdomain(name),
     }
 }
@@ -54,12 +50,6 @@ pub fn label(text: &str) -> Option<String> {
 /// A DNS name.
 pub fn subdomain(text: &str) -> Option<String> {
     too_long(text, 253).or_else(|| (!text.split('.').all(is_label)).then(|| SUBDOMAIN.to_owned()))
-}
-
-/// A part of an older DNS name, which begins with a letter.
-pub fn dns_1035(text: &str) -> Option<String> {
-    let good = is_label(text) && text.starts_with(|c: char| c.is_ascii_lowercase());
-    too_long(text, 63).or_else(|| (!good).then(|| DNS_1035.to_owned()))
 }
 
 fn path_segment(name: &str) -> Option<String> {
@@ -148,7 +138,7 @@ mod tests {
         for bad in ["", "-a", "a-", "A", "a..b", "a_b"] {
             assert!(subdomain(bad).is_some(), "{bad}");
         }
-        assert!(label("a.b").is_some() && label("1a").is_none() && dns_1035("1a").is_some());
+        assert!(label("a.b").is_some() && label("1a").is_none());
     }
 
     #[test]

@@ -185,7 +185,7 @@ pub(crate) fn json_name(value: &Value) -> &'static str {
     }
 }
 
-fn is_zero(value: &Value) -> bool {
+pub(super) fn is_zero(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(truth) => !truth,

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::decode::is_zero;
 use super::{Ref, Type};
 
 /// Puts in what `kind` states for fields that are absent, at every depth.
@@ -16,7 +17,9 @@ fn fill(kind: &Ref, value: &mut Value, custom: bool) {
         Value::Object(fields) => {
             let Some(map) = &node.map else { return };
             for (name, field) in &map.fields {
+                // What an object of a built-in kind leaves out when it is empty is left out by default too.
                 if let Some(default) = &field.default
+                    && !(field.omitted && is_zero(default))
                     && fields.get(name).is_none_or(|value| absent(field, value, custom))
                 {
                     fields.insert(name.clone(), default.clone());

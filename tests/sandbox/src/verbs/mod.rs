@@ -63,6 +63,26 @@ pub(crate) fn answer(state: &mut State, incoming: &Incoming, place: &Place, now:
             Ok(Answer::nothing())
         };
     };
+    let answer = of_resource(state, incoming, place, now, resource.clone())?;
+    Ok(answer.with_warning(deprecated(&resource)))
+}
+
+/// What clients are told who use a resource that is on its way out.
+fn deprecated(resource: &Resource) -> Option<&'static str> {
+    match resource.collection.as_str() {
+        "endpoints" => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        "componentstatuses" => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
+    }
+}
+
+fn of_resource(
+    state: &mut State,
+    incoming: &Incoming,
+    place: &Place,
+    now: Time,
+    resource: Arc<Resource>,
+) -> Result<Answer, Failure> {
     let verb = route::verb(&incoming.method, place, &incoming.query);
     if resource.namespaced == place.namespace.is_empty() && (!resource.namespaced || !place.name.is_empty()) {
         return Err(Failure::no_resource());

@@ -16,12 +16,19 @@ use super::{Call, input};
 /// Deletes an object.
 pub(super) fn delete(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Failure> {
     let (options, wish) = wish(call)?;
+    if wish.propagation.is_none() && call.resource.collection == "jobs.batch" {
+        call.warnings.push(JOBS.to_owned());
+    }
     let mut write = call.write("DeleteOptions")?;
     write.dry_run |= !object::list(&options, "/dryRun").is_empty();
     let gone = write::delete(state, &write, &wish)?;
     let object = if gone["kind"] == "Status" { gone } else { view::one(&call.resource, call.form, call.query(), gone) };
-    Ok(Answer::ok(object))
+    Ok(Answer::Object { code: 200, object, warnings: std::mem::take(&mut call.warnings) })
 }
+
+/// What clients are told who delete a Job without a word on its pods.
+const JOBS: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove \
+                    them or set propagationPolicy=Orphan to suppress this warning";
 
 /// What is wished of a deletion: by the body, else by the query.
 fn wish(call: &Call<'_>) -> Result<(Value, Wish), Failure> {

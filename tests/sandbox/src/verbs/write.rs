@@ -95,7 +95,7 @@ pub(super) fn patch(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Fa
     let (mut new, duplicates) = patched(call, &before, &media_type)?;
     let said = new.clone();
     let readable = changed_kind(call, &new).and_then(|()| input::read(call, &mut new, duplicates, "PatchOptions"));
-    readable.map_err(|failure| if is_strict(&failure) { failure } else { unreadable(&said, &failure) })?;
+    readable.map_err(|failure| if failure.code == 400 { unreadable(&said, &failure) } else { failure })?;
     input::place(call, &mut new)?;
     let written = write::update(state, &write, &live, new, Ownership::ToCompute)?;
     Ok(call.answer(written))
@@ -128,14 +128,13 @@ pub(super) fn patched(call: &Call<'_>, live: &Value, media_type: &str) -> Result
     Ok((new.map_err(|refusal| apply::refused(&refusal))?, duplicates))
 }
 
-fn is_strict(failure: &Failure) -> bool {
-    failure.code != 400 || failure.message.contains("strict decoding error")
-}
-
 /// A patch that makes something of an object that cannot even be read.
 fn unreadable(said: &Value, failure: &Failure) -> Failure {
     let about = crate::failure::About { group: "", resource: "", name: "" };
-    Failure::invalid(about, &[Cause::invalid("patch", &said.to_string().into(), &failure.message)])
+    // Without whose fault it is: here it is the patch's.
+    let why = failure.message.split_once(" cannot be handled as a ").and_then(|(_, rest)| rest.split_once(": "));
+    let why = why.map_or(failure.message.as_str(), |(_, why)| why);
+    Failure::invalid(about, &[Cause::invalid("patch", &said.to_string().into(), why)])
 }
 
 /// A patch cannot make another kind of an object.

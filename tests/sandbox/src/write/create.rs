@@ -40,7 +40,7 @@ pub fn create(state: &mut State, write: &Write, mut new: Value, ownership: Owner
         object::set(&mut stored, "generation", 1);
     }
     let mut causes = metadata::validate(&resource, &stored);
-    causes.extend(kinds::validate(state, &resource, &convert::from_stored(&resource, &stored), None));
+    causes.extend(kinds::validate(&resource, &convert::from_stored(&resource, &stored), None));
     let name = object::name(&stored).to_owned();
     if !causes.is_empty() {
         return Err(Failure::invalid(resource.about_kind(&name), &causes));

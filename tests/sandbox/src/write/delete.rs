@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::convert;
 use crate::failure::{Cause, Failure};
 use crate::kinds;
 use crate::object;
@@ -86,7 +87,7 @@ pub fn delete(state: &mut State, write: &Write, wish: &Wish) -> Result<Value, Fa
         return Ok(write.answer(&live)); // It is on its way, and this would not hurry it.
     }
     if !(deleting && left == 0) {
-        object::set(&mut stored, "finalizers", finalizers(&live, wish.propagation, kinds::is_collected(&resource)));
+        object::set(&mut stored, "finalizers", finalizers(&resource, &live, wish.propagation));
     }
     let kept = object::finalizers(&stored).next().is_some() || kinds::ends_slowly(&resource, &stored);
     if grace > 0 || kept {
@@ -94,7 +95,13 @@ pub fn delete(state: &mut State, write: &Write, wish: &Wish) -> Result<Value, Fa
         kinds::deletion_begins(&resource, &mut stored, write.now);
         return Ok(store(state, write, &live, stored));
     }
-    let answer = write.answer(&live);
+    let mut answer = write.answer(&live);
+    if kinds::ends_gracefully(&resource) && !deleting {
+        mark(&mut answer, write, 0);
+        if !write.dry_run {
+            state.put(write.key(), convert::to_stored(&resource, answer.clone()));
+        }
+    }
     if !write.dry_run {
         state.remove(&write.key());
     }
@@ -124,12 +131,13 @@ fn mark(stored: &mut Value, write: &Write, grace: i64) {
 }
 
 /// The finalizers by which the garbage collector learns of a wish.
-fn finalizers(live: &Value, propagation: Option<Propagation>, collected: bool) -> Vec<String> {
+fn finalizers(resource: &Resource, live: &Value, propagation: Option<Propagation>) -> Vec<String> {
     const OWN: [(&str, Propagation); 2] =
         [("orphan", Propagation::Orphan), ("foregroundDeletion", Propagation::Foreground)];
     let there = |name: &str| object::finalizers(live).any(|one| one == name);
     let said = OWN.iter().find(|(name, _)| there(name)).map(|(_, wish)| *wish);
-    let wish = propagation.or(said).filter(|_| collected);
+    let usual = kinds::leaves_orphans(resource).then_some(Propagation::Orphan);
+    let wish = propagation.or(said).or(usual).filter(|_| kinds::is_collected(resource));
     let others = object::finalizers(live).filter(|one| OWN.iter().all(|(name, _)| name != one));
     let added = OWN.iter().filter(|(_, one)| Some(*one) == wish).map(|(name, _)| *name);
     others.chain(added).map(ToOwned::to_owned).collect()

@@ -42,7 +42,7 @@ pub fn update(
     }
     let mut causes = metadata::validate_update(&resource, &stored, live);
     let compared = convert::from_stored(&resource, &stored);
-    causes.extend(kinds::validate(state, &resource, &compared, Some((&before, &write.subresource))));
+    causes.extend(kinds::validate(&resource, &compared, Some((&before, &write.subresource))));
     if !causes.is_empty() {
         return Err(Failure::invalid(resource.about_kind(&write.name), &causes));
     }

@@ -8,6 +8,7 @@ mod tables;
 use serde_json::{Map, Value, json};
 
 use crate::object;
+use crate::protobuf::base64;
 use crate::resource::Resource;
 
 use tables::{CONTAINER, Default, KINDS, POD_SPEC, POD_SPECS, PROBE};
@@ -35,6 +36,18 @@ fn particular(resource: &Resource, object: &mut Value) {
                 labels["kubernetes.io/metadata.name"] = name.into();
             }
         }
+        "secrets" => fold(object),
+        "daemonsets.apps" => {
+            let annotations = object::metadata(object).entry("annotations").or_insert_with(|| json!({}));
+            let generation = "deprecated.daemonset.template.generation";
+            if annotations.get(generation).is_none() {
+                annotations[generation] = "1".into();
+            }
+        }
+        "statefulsets.apps" => visit("spec.volumeClaimTemplates[]", object, &mut |claim| {
+            claim["apiVersion"] = "v1".into();
+            claim["kind"] = "PersistentVolumeClaim".into();
+        }),
         "services" => visit("spec.ports[]", object, &mut |port| {
             let target = port.get("targetPort").cloned().unwrap_or_default();
             if target.is_null() || target == 0 || target == "" {
@@ -63,6 +76,15 @@ fn particular(resource: &Resource, object: &mut Value) {
         }
         "limitranges" => visit("spec.limits[]{type=Container}", object, &mut limits),
         _ => {}
+    }
+}
+
+/// Texts of a Secret become data.
+fn fold(secret: &mut Value) {
+    let Some(texts) = object::remove(secret, "stringData") else { return };
+    for (key, text) in texts.as_object().into_iter().flatten() {
+        let encoded = base64(text.as_str().unwrap_or_default().as_bytes());
+        object::map_at(secret, "data").insert(key.clone(), encoded.into());
     }
 }
 
@@ -162,7 +184,7 @@ fn set_all(defaults: &[Default], object: &mut Value) {
         let (above, key) = path.rsplit_once('.').unwrap_or(("", path));
         visit(above, object, &mut |parent| {
             if let Some(fields) = parent.as_object_mut()
-                && fields.get(key).is_none_or(Value::is_null)
+                && fields.get(key).is_none_or(|value| value.is_null() || value == "")
             {
                 fields.insert(key.to_owned(), serde_json::from_str(json).expect("the JSON of a table"));
             }
@@ -252,7 +274,7 @@ mod tests {
         assert_eq!(service["spec"]["ports"][0]["targetPort"], 80);
         assert_eq!(service["spec"]["externalTrafficPolicy"], "Cluster");
         let set = defaulted("apps", "statefulsets", json!({"spec": {"updateStrategy": {}}}));
-        assert_eq!(set["spec"]["updateStrategy"]["rollingUpdate"], json!({"partition": 0, "maxUnavailable": 1}));
+        assert_eq!(set["spec"]["updateStrategy"]["rollingUpdate"], json!({"partition": 0}));
         let job = defaulted("batch", "jobs", json!({"spec": {"parallelism": 2}}));
         assert!(job["spec"].get("completions").is_none());
         let binding = defaulted(

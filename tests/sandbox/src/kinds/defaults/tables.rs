@@ -37,7 +37,6 @@ pub(super) const KINDS: [(&str, &[Default]); 29] = [
             ("spec.updateStrategy{!type}.rollingUpdate", "{}"),
             ("spec.updateStrategy.type", r#""RollingUpdate""#),
             ("spec.updateStrategy{type=RollingUpdate}.rollingUpdate.partition", "0"),
-            ("spec.updateStrategy{type=RollingUpdate}.rollingUpdate.maxUnavailable", "1"),
             ("spec.persistentVolumeClaimRetentionPolicy", "{}"),
             ("spec.persistentVolumeClaimRetentionPolicy.whenDeleted", r#""Retain""#),
             ("spec.persistentVolumeClaimRetentionPolicy.whenScaled", r#""Retain""#),
