@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 pub use crate::settings::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings, SourceFormat};
 
-use crate::declared::{DeclaredObject, DeclaredSet};
+use crate::declared::{DeclaredObject, DeclaredSet, Provenance};
 use crate::finding::{Apart, Finding, merged};
-use crate::hydrate::stamp::Stamp;
 use crate::hydrate::{self, inherit, namespaces};
 use crate::metadata::annotation;
 use crate::parse::{Manifest, ParsedFile};
 use crate::scope::{self, Draft, Scope};
+use crate::stamp::{Stamp, SyncStamp};
 use crate::{tree, validate};
 
 /// What comes of compiling a repository for one cluster.
@@ -115,14 +115,19 @@ fn walk_tree(drafts: Vec<Draft>, settings: &Settings, gates: &mut Gates) -> Opti
 }
 
 fn stamp(drafts: &[Draft], settings: &Settings, stamped: &mut Stamped) -> DeclaredSet {
-    let stamp = Stamp::new(settings);
+    let with = Arc::new(Stamp {
+        cluster_name: settings.cluster_name.clone(),
+        source_dir: settings.source_dir.clone(),
+        tree: (settings.format == SourceFormat::Hierarchy).then_some(tree::ROOT),
+        sync: settings.sync.as_ref().map(SyncStamp::of),
+    });
     let mut set = DeclaredSet::default();
     let before = std::mem::take(&mut stamped.0);
     for draft in drafts {
         let key = (Arc::as_ptr(&draft.manifest).addr(), draft.placed.clone(), draft.scope == Scope::Unknown);
         let declared = match before.get(&key) {
             Some((_, declared)) => Arc::clone(declared),
-            None => Arc::new(stamp.declared(draft)),
+            None => Arc::new(declared_as(draft, &with)),
         };
         stamped.0.insert(key, (Arc::clone(&draft.manifest), Arc::clone(&declared)));
         let disabled = draft.object().annotation(annotation::MANAGED) == Some("disabled");
@@ -136,10 +141,18 @@ fn stamp(drafts: &[Draft], settings: &Settings, stamped: &mut Stamped) -> Declar
         && settings.format == SourceFormat::Unstructured
         && settings.namespaces == NamespaceStrategy::Implicit;
     if makes_namespaces {
-        let implicit = namespaces::undeclared(drafts).into_iter().map(|name| stamp.implicit_namespace(name));
+        let implicit =
+            namespaces::undeclared(drafts).into_iter().map(|name| DeclaredObject::implicit(name, Arc::clone(&with)));
         set.objects.extend(implicit.map(|it| (it.id.clone(), Arc::new(it))));
     }
     set
+}
+
+fn declared_as(draft: &Draft, stamp: &Arc<Stamp>) -> DeclaredObject {
+    let source = Some(draft.manifest.start());
+    let unknown_scope = draft.scope == Scope::Unknown;
+    let provenance = Provenance { stamp: Arc::clone(stamp), source, unknown_scope };
+    DeclaredObject::stamped(draft.id(), Arc::clone(&draft.manifest.object), provenance)
 }
 
 /// Names of the clusters to check a repository for: [`DEFAULT_CLUSTER`], then those that it names, sorted. One of them can be

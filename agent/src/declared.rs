@@ -2,17 +2,18 @@
 //! was found.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use serde::{Deserialize as _, Serialize, Serializer};
-use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::finding::{Location, Place, Resource};
 use crate::metadata::{DEPTH_SUFFIX, annotation, is_system_key};
 use crate::object::{GroupKind, Object, ObjectId};
+use crate::stamp::Stamp;
+use crate::written::{Added, Written, parsed};
 
 /// Everything one sync declares for one cluster.
 #[derive(Clone, Debug, Default)]
@@ -25,87 +26,134 @@ pub struct DeclaredSet {
     pub withheld: BTreeMap<ObjectId, Arc<DeclaredObject>>,
 }
 
-/// One object to apply, with all metadata the system adds but the annotations `token`, `git-context` and
-/// `declared-hash`: those are set when it is applied.
-#[derive(Clone, Debug, PartialEq)]
+/// One object to apply: what is written, with all metadata the system adds but the annotations `token`, `git-context` and
+/// `declared-hash`, which are set when it is applied. It is put together when somebody looks at it.
+#[derive(Debug)]
 pub struct DeclaredObject {
     /// Identity.
     pub id: ObjectId,
-    /// API version without its group.
-    pub version: String,
-    /// Hash of `body`, 32 hexadecimal digits: equal hashes mean there is nothing to apply.
-    pub hash: String,
-    /// Where the manifest starts; `None` for implicit Namespaces.
-    pub source: Option<Location>,
+    /// Of [`DeclaredObject::body`]: equal hashes mean there is nothing to apply.
+    pub hash: Hash,
     /// A Namespace that is only referenced: made when missing, left alone when it is somebody else's
     /// (repo-format §13.1).
     pub implicit: bool,
-    /// `mutation: ignore`: users may change it once it exists.
-    pub ignores_mutation: bool,
-    /// Value of the annotation `depends-on`.
-    pub depends_on: Option<Box<str>>,
-    /// Whether values are to be copied into it when it is applied.
-    pub mutates_at_apply: bool,
-    /// The object as JSON text: a tenth of the memory of a tree of values.
-    body: Box<str>,
-    /// The same as the user wrote it, where that differs: with nulls and `stringData`.
-    written: Option<Box<str>>,
+    object: Arc<Written>,
+    provenance: Option<Provenance>,
+}
+
+/// What a compilation knows of an object beside what is written.
+#[derive(Debug)]
+pub(crate) struct Provenance {
+    /// What is the same for all objects.
+    pub(crate) stamp: Arc<Stamp>,
+    /// Where the manifest starts; `None` for implicit Namespaces.
+    pub(crate) source: Option<Source>,
+    /// Whether nobody knows if it lives in a namespace.
+    pub(crate) unknown_scope: bool,
+}
+
+/// The start of a manifest.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// Path of the file, relative to the sync directory.
+    pub(crate) path: Arc<str>,
+    /// Line, from 1.
+    pub(crate) line: u32,
+    /// Column, from 1.
+    pub(crate) column: u32,
 }
 
 impl DeclaredObject {
-    /// Seals a compiled object. `status` and nulls are dropped: an apply cannot own them. The `stringData` of a Secret is put
-    /// into its `data`: the API server would do the same, but leave the ownership on `stringData`, so that changes of `data`
-    /// went unnoticed.
-    pub fn new(mut object: Object, source: Option<Location>, implicit: bool) -> Self {
+    /// An object as it is, with nothing added.
+    pub fn new(object: Object) -> Self {
         let id = object.id();
-        let metadata = object.0.get_mut("metadata").map(std::mem::take).unwrap_or_default();
-        let payload = Payload::take(&mut object);
-        Self { implicit, ..Self::merged(id, &object, &payload, &metadata, source) }
+        Self { id, hash: Hash::default(), implicit: false, object: Arc::new(Written::new(object)), provenance: None }
+            .sealed()
     }
 
-    /// The same of an object in parts, with an identity and metadata other than its own, so that nothing need be copied.
-    pub(crate) fn merged(
-        id: ObjectId,
-        object: &Object,
-        payload: &Payload,
-        metadata: &Value,
-        source: Option<Location>,
-    ) -> Self {
-        let as_written = Merged { object, payload, metadata };
-        let rewritten = payload.rewritten || has_nulls(metadata) || object.0.values().any(has_nulls);
-        let (body, written) = if rewritten {
-            let written = text(&as_written);
-            let mut applied = parsed(&written);
-            applied.0.values_mut().for_each(drop_nulls);
-            applied.0.retain(|_, value| !value.is_null());
-            fold_string_data(&mut applied);
-            (text(&applied), Some(written))
-        } else {
-            (text(&as_written), None)
-        };
-        let annotation = |key: &str| metadata.get("annotations")?.get(key)?.as_str();
-        Self {
-            id,
-            version: object.version().to_owned(),
-            hash: hash(&body),
-            source,
-            implicit: false,
-            ignores_mutation: annotation(annotation::MUTATION) == Some("ignore"),
-            depends_on: annotation(annotation::DEPENDS_ON).map(Into::into),
-            mutates_at_apply: annotation(annotation::APPLY_TIME_MUTATION).is_some(),
-            body,
-            written,
-        }
+    /// An object as `id`, which may have another namespace than is written.
+    pub(crate) fn stamped(id: ObjectId, object: Arc<Written>, provenance: Provenance) -> Self {
+        let implicit = provenance.source.is_none();
+        Self { id, hash: Hash::default(), implicit, object, provenance: Some(provenance) }.sealed()
     }
 
-    /// The object itself.
+    /// A Namespace that is only used.
+    pub(crate) fn implicit(name: &str, stamp: Arc<Stamp>) -> Self {
+        let mut object = Object::default();
+        object.0.insert("apiVersion".to_owned(), "v1".into());
+        object.0.insert("kind".to_owned(), "Namespace".into());
+        object.metadata_mut().insert("name".to_owned(), name.into());
+        let provenance = Provenance { stamp, source: None, unknown_scope: false };
+        Self::stamped(object.id(), Arc::new(Written::new(object)), provenance)
+    }
+
+    fn sealed(mut self) -> Self {
+        self.hash = Hash::of(&self.text());
+        self
+    }
+
+    /// API version without its group.
+    pub fn version(&self) -> &str {
+        self.object.version()
+    }
+
+    /// `mutation: ignore`: users may change it once it exists.
+    pub fn ignores_mutation(&self) -> bool {
+        self.object.annotation(annotation::MUTATION) == Some("ignore")
+    }
+
+    /// Value of the annotation `depends-on`.
+    pub fn depends_on(&self) -> Option<&str> {
+        self.object.annotation(annotation::DEPENDS_ON)
+    }
+
+    /// Whether values are to be copied into it when it is applied.
+    pub fn mutates_at_apply(&self) -> bool {
+        self.object.annotation(annotation::APPLY_TIME_MUTATION).is_some()
+    }
+
+    /// The object itself. Nulls are dropped: an apply cannot own them. The `stringData` of a Secret is put into its `data`: the
+    /// API server would do the same, but leave the ownership on `stringData`, so that changes of `data` went unnoticed.
     pub fn body(&self) -> Object {
-        parsed(&self.body)
+        let mut object = self.written();
+        if self.is_rewritten() {
+            object.0.values_mut().for_each(drop_nulls);
+            object.0.retain(|_, value| !value.is_null());
+            fold_string_data(&mut object);
+        }
+        object
     }
 
     /// The object before nulls were dropped and `stringData` was folded: what `nomos hydrate` shows, cleaned by [`hydrated`].
     pub fn written(&self) -> Object {
-        parsed(self.written.as_ref().unwrap_or(&self.body))
+        parsed(&self.written_text())
+    }
+
+    fn is_rewritten(&self) -> bool {
+        self.object.has_nulls() || self.object.is_kind("", "Secret") && self.object.has("stringData")
+    }
+
+    fn text(&self) -> String {
+        if self.is_rewritten() {
+            serde_json::to_string(&self.body()).expect("maps with string keys always serialise")
+        } else {
+            self.written_text()
+        }
+    }
+
+    fn written_text(&self) -> String {
+        let added = match &self.provenance {
+            None => Added::default(),
+            Some(Provenance { stamp, source: None, .. }) => stamp.implicit(&self.id),
+            Some(Provenance { stamp, source: Some(source), unknown_scope }) => {
+                let mut added = stamp.declared(&self.object, &source.path, &self.id);
+                if *unknown_scope {
+                    added.annotation(annotation::UNKNOWN_SCOPE, "true");
+                }
+                added
+            }
+        };
+        self.object.text(self.id.namespace(), &added)
     }
 
     /// The object as it is sent: with the annotations that depend on the commit.
@@ -113,7 +161,7 @@ impl DeclaredObject {
         let mut object = self.body();
         object.set_annotation(annotation::TOKEN, token);
         object.set_annotation(annotation::GIT_CONTEXT, git_context);
-        object.set_annotation(annotation::DECLARED_HASH, &self.hash);
+        object.set_annotation(annotation::DECLARED_HASH, self.hash.to_string());
         object
     }
 
@@ -129,98 +177,39 @@ impl DeclaredObject {
 
     /// Where it is declared and what it is, for findings.
     pub fn place(&self) -> Place {
-        Place { location: self.source.clone(), resource: Some(Resource::named(&self.id, &self.version)) }
+        let source = self.provenance.as_ref().and_then(|provenance| provenance.source.as_ref());
+        let location = source.map(|at| Location { path: at.path.to_string(), line: at.line, column: at.column });
+        Place { location, resource: Some(Resource::named(&self.id, self.version())) }
     }
 }
 
-/// What an object holds beside its type and metadata, as JSON text: compilation does not look into it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Payload {
-    /// Top-level fields in order.
-    fields: Vec<(String, Box<RawValue>)>,
-    /// Whether it has nulls or `stringData`, so that it is applied otherwise than it is written.
-    rewritten: bool,
-}
+/// The first half of a SHA-256.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hash([u8; 16]);
 
-impl Payload {
-    /// Takes the payload out of an object.
-    pub(crate) fn take(object: &mut Object) -> Self {
-        let rewritten = object.0.values().any(has_nulls) || has_string_data(object);
-        let mut fields = Vec::new();
-        object.0.retain(|field, value| {
-            let stays = matches!(field.as_str(), "apiVersion" | "kind" | "metadata" | "status");
-            if !stays {
-                let text = to_raw_value(value).expect("maps with string keys always serialise");
-                fields.push((field.clone(), text));
-            }
-            stays
-        });
-        Self { fields, rewritten }
+impl Hash {
+    fn of(text: &str) -> Self {
+        let mut half = [0; 16];
+        half.copy_from_slice(&Sha256::digest(text.as_bytes())[..16]);
+        Self(half)
     }
-}
 
-/// An object put together again, with other metadata than its own and without `status`.
-struct Merged<'a> {
-    object: &'a Object,
-    payload: &'a Payload,
-    metadata: &'a Value,
-}
-
-/// The value of a top-level field.
-enum Part<'a> {
-    Value(&'a Value),
-    Text(&'a RawValue),
-}
-
-impl Serialize for Part<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Value(value) => value.serialize(serializer),
-            Self::Text(text) => text.serialize(serializer),
+    /// Reads 32 hexadecimal digits, as they are displayed.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut half = [0; 16];
+        if text.len() != 2 * half.len() {
+            return None;
         }
+        for (byte, digits) in half.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(Self(half))
     }
 }
 
-impl Serialize for Merged<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let own = self
-            .object
-            .0
-            .iter()
-            .filter(|(field, _)| *field != "status")
-            .map(|(field, value)| (field, Part::Value(if field == "metadata" { self.metadata } else { value })));
-        let mut fields: Vec<(&String, Part<'_>)> =
-            own.chain(self.payload.fields.iter().map(|(field, text)| (field, Part::Text(text)))).collect();
-        fields.sort_by_key(|(field, _)| *field);
-        serializer.collect_map(fields)
-    }
-}
-
-fn text(object: &impl Serialize) -> Box<str> {
-    serde_json::to_string(object).expect("maps with string keys always serialise").into()
-}
-
-/// Manifests may be nested more deeply than `serde_json` reads by default.
-fn parsed(text: &str) -> Object {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    deserializer.disable_recursion_limit();
-    Object::deserialize(&mut deserializer).expect("made by serialising an object")
-}
-
-/// The first half of a SHA-256, hexadecimal.
-fn hash(body: &str) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digest = Sha256::digest(body.as_bytes());
-    let digits = digest.iter().take(16).flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
-}
-
-fn has_nulls(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(map) => map.values().any(has_nulls),
-        Value::Array(items) => items.iter().any(has_nulls),
-        _ => false,
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -235,13 +224,9 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
-fn has_string_data(object: &Object) -> bool {
-    object.is_kind("", "Secret") && object.0.get("stringData").is_some_and(Value::is_object)
-}
-
 /// Moves text in `stringData` to `data`, which it overrides. What is no text stays, for the API server to refuse.
 fn fold_string_data(object: &mut Object) {
-    if !has_string_data(object) {
+    if !object.is_kind("", "Secret") || !object.0.get("stringData").is_some_and(Value::is_object) {
         return;
     }
     let Some(Value::Object(mut plain)) = object.0.remove("stringData") else { return };
@@ -297,13 +282,26 @@ mod tests {
         let object = |text: &str| serde_json::from_str::<Object>(text).expect("valid JSON");
         let plain = object(r#"{"kind":"X","apiVersion":"v1","spec":{"a":1}}"#);
         let noisy = object(r#"{"kind":"X","apiVersion":"v1","spec":{"a":1,"b":null},"status":{"c":1},"data":null}"#);
-        assert_eq!(DeclaredObject::new(plain, None, false).hash, DeclaredObject::new(noisy, None, false).hash);
+        assert_eq!(DeclaredObject::new(plain).hash, DeclaredObject::new(noisy).hash);
+    }
+
+    #[test]
+    fn what_is_hashed_is_what_is_applied() {
+        for json in [
+            r#"{"kind":"X","apiVersion":"v1","metadata":{"name":"a","labels":{"b":"\u00e9"}},"spec":{"b":[1.5,"\u0001"],"a":{}}}"#,
+            r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"a","uid":null},"stringData":{"a":"y"},"data":null}"#,
+        ] {
+            let declared = DeclaredObject::new(serde_json::from_str(json).expect("valid JSON"));
+            let body = serde_json::to_string(&declared.body()).expect("a map");
+            assert_eq!(declared.hash, Hash::of(&body), "{body}");
+            assert_eq!(Hash::parse(&declared.hash.to_string()), Some(declared.hash));
+        }
     }
 
     #[test]
     fn string_data_is_folded_but_not_in_what_was_written() {
         let json = r#"{"kind":"Secret","apiVersion":"v1","data":{"a":"eA=="},"stringData":{"a":"y","b":"z"}}"#;
-        let secret = DeclaredObject::new(serde_json::from_str(json).expect("valid JSON"), None, false);
+        let secret = DeclaredObject::new(serde_json::from_str(json).expect("valid JSON"));
         assert_eq!(Value::Object(secret.body().0)["data"], serde_json::json!({"a": "eQ==", "b": "eg=="}));
         assert!(!secret.body().0.contains_key("stringData"));
         assert!(secret.written().0.contains_key("stringData"));

@@ -42,6 +42,8 @@ pub mod yaml;
 pub mod metadata;
 pub mod finding;
 pub mod api;
+pub mod written;
+mod stamp;
 pub mod declared;
 pub mod parse;
 pub mod scope;

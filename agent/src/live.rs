@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::declared::DeclaredObject;
+use crate::declared::{DeclaredObject, Hash};
 use crate::health::{self, Health};
 use crate::metadata::{FIELD_MANAGER, SPECIAL_NAMESPACES, SyncId, annotation, label};
 use crate::object::{Object, ObjectId};
@@ -116,7 +116,7 @@ pub struct Live {
     /// When no longer declared.
     pub on_removal: OnRemoval,
     /// The declared-hash annotation.
-    pub hash: Option<Box<str>>,
+    pub hash: Option<Hash>,
     /// First seven characters of the token annotation, for the inventory.
     pub token: Box<str>,
     /// Whether the declared fields are as declared.
@@ -143,7 +143,7 @@ impl Live {
         let entry = ownership::ours(&seen.managed_fields);
         let digest = entry.map_or(0, ownership::digest);
         let others = ownership::digest_of_others(&seen.managed_fields);
-        let hash = seen.annotation(annotation::DECLARED_HASH);
+        let hash = seen.annotation(annotation::DECLARED_HASH).and_then(Hash::parse);
         let standing = match (entry, before, declared) {
             (None, _, _) => Standing::Lost(Box::new([])),
             (Some(_), Some(b), _) if b.entry == digest && b.standing == Standing::Ours => {
@@ -154,7 +154,7 @@ impl Live {
                 }
             }
             // The declared form is about to change anyway: its new fields are not in the entry yet.
-            (Some(entry), before, Some(declared)) if hash != Some(&declared.hash) => match before {
+            (Some(entry), before, Some(declared)) if hash != Some(declared.hash) => match before {
                 Some(b) if b.entry != digest => Standing::Lost(missing(declared, entry)),
                 _ => Standing::Unsure,
             },
@@ -169,7 +169,7 @@ impl Live {
             applied: entry.is_some(),
             terminating: seen.deletion_timestamp.is_some(),
             on_removal: on_removal(seen, id),
-            hash: hash.map(Into::into),
+            hash,
             token: seen.annotation(annotation::TOKEN).unwrap_or_default().chars().take(7).collect::<String>().into(),
             health: before.map_or(Health::Unknown, |b| b.health.clone()),
             changed_by: match &standing {

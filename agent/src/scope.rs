@@ -7,8 +7,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::finding::{Code, Finding, Location, Place};
-use crate::object::{Object, ObjectId};
+use crate::object::ObjectId;
 use crate::parse::{Known, Manifest, shape};
+use crate::written::Written;
 
 /// Where objects of a kind live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,16 +149,16 @@ impl Draft {
         Self { manifest, placed: None, scope: Scope::Unknown }
     }
 
-    pub(crate) fn object(&self) -> &Object {
+    pub(crate) fn object(&self) -> &Written {
         &self.manifest.object
     }
 
     pub(crate) fn namespace(&self) -> &str {
-        self.placed.as_deref().unwrap_or(self.manifest.id.namespace())
+        self.placed.as_deref().unwrap_or(self.manifest.object.id.namespace())
     }
 
     pub(crate) fn id(&self) -> ObjectId {
-        self.manifest.id.in_namespace(self.namespace())
+        self.manifest.object.id.in_namespace(self.namespace())
     }
 }
 
@@ -189,7 +190,7 @@ pub(crate) fn crd(manifest: &Manifest) -> Option<Result<Crd<'_>, Finding>> {
         let hint = "Correct the field: nothing is converted, and one that is malformed makes the whole kind unknown.";
         return malformed(mismatch.message(), hint, &mismatch.steps());
     }
-    let spec = object.0.get("spec").unwrap_or(&Value::Null);
+    let spec = object.field("spec").unwrap_or(&Value::Null);
     let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
     // A version by the older form, `spec.version`, is served. In v1 the first version is read as that.
     let version =
@@ -216,11 +217,11 @@ pub(crate) fn assign(drafts: &mut [Draft], kinds: &KindScopes, report_unknown: b
         }
     }
     for draft in drafts {
-        let (group, kind) = (draft.manifest.id.group(), draft.manifest.id.kind());
+        let (group, kind) = (draft.manifest.object.id.group(), draft.manifest.object.id.kind());
         let own = declared.0.get(group).and_then(|kinds| kinds.get(kind)).copied();
         draft.scope = own.unwrap_or_else(|| kinds.get(group, kind));
         if draft.scope == Scope::Unknown && report_unknown {
-            let kind = draft.manifest.id.group_kind();
+            let kind = draft.manifest.object.id.group_kind();
             let message =
                 format!("The cluster does not know the kind {kind}. The object is left out until its CRD exists.");
             findings.push(

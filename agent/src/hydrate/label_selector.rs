@@ -38,7 +38,7 @@ impl LabelSelector {
         if let Some(finding) = Self::malformed(manifest) {
             return Err(finding);
         }
-        let selector = manifest.object.0.get("spec").and_then(|spec| spec.get("selector")).unwrap_or(&Value::Null);
+        let selector = manifest.object.field("spec").and_then(|spec| spec.get("selector")).unwrap_or(&Value::Null);
         let kind = manifest.object.kind();
         let invalid = |message: String, hint: &str| {
             let place = manifest.at_value(&["spec", "selector"]);

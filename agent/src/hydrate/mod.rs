@@ -5,4 +5,3 @@ pub(crate) mod clusters;
 pub(crate) mod inherit;
 mod label_selector;
 pub(crate) mod namespaces;
-pub(crate) mod stamp;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use super::inherit::Inhabited;
 use super::label_selector::LabelSelector;
-use super::stamp;
 use crate::finding::{Code, Finding};
 use crate::metadata::annotation::NAMESPACE_SELECTOR;
 use crate::metadata::{CONTROLLER_NAMESPACE, label};
 use crate::parse::{Known, Manifest};
 use crate::scope::{Draft, Scope};
 use crate::settings::{DynamicSelectors, RepoScope, Settings, SourceFormat};
+use crate::stamp::depth_labels;
+use crate::tree::ROOT;
 use crate::validate::unknown_selector;
 
 /// Labels by key.
@@ -45,7 +46,7 @@ fn selectors<'a>(
 
 fn selector(manifest: &Manifest, settings: &Settings) -> Result<Selector, Finding> {
     let labels = LabelSelector::of(manifest)?;
-    let mode = manifest.object.0.get("spec").and_then(|spec| spec.get("mode")).and_then(|mode| mode.as_str());
+    let mode = manifest.object.field("spec").and_then(|spec| spec.get("mode")).and_then(|mode| mode.as_str());
     let place = || manifest.at_value(&["spec", "mode"]);
     let invalid = |message: String| Finding::new(Code::InvalidSelector, message);
     match (mode.unwrap_or_default(), settings.format, &settings.dynamic) {
@@ -161,8 +162,9 @@ fn labels(namespace: &Draft, format: SourceFormat) -> Labels {
     let object = namespace.object();
     let own = object.labels().map(|(key, value)| (key.to_owned(), value.to_owned()));
     let version = (label::DECLARED_VERSION.to_owned(), object.version().to_owned());
-    let depths = stamp::depth_labels(&namespace.manifest, format);
-    own.chain([version]).chain(depths).collect()
+    let hierarchical = format == SourceFormat::Hierarchy;
+    let depths = hierarchical.then(|| depth_labels(ROOT, namespace.manifest.path()));
+    own.chain([version]).chain(depths.into_iter().flatten()).collect()
 }
 
 /// Names of Namespaces that are used and not declared.

@@ -41,7 +41,7 @@ async fn try_apply(
     onto: Onto,
 ) -> Result<Outcome, ApiError> {
     let id = &declared.id;
-    let path = cluster.path(id, &declared.version).await?;
+    let path = cluster.path(id, declared.version()).await?;
     let mut body = declared.applied(stamp.token, stamp.git_context);
     if onto == Onto::Intruders {
         reclaim(cluster, &path, &body).await?;
@@ -127,7 +127,7 @@ async fn take_over(cluster: &Cluster, path: &str, whole: &Object) -> Result<Obje
 /// Brings our labels and annotations up to date, and leaves the rest alone.
 pub async fn annotate(cluster: &Cluster, stamp: &Stamp<'_>, declared: &DeclaredObject) -> Outcome {
     let result = async {
-        let path = cluster.path(&declared.id, &declared.version).await?;
+        let path = cluster.path(&declared.id, declared.version()).await?;
         try_annotate(cluster, stamp, declared, &path).await
     };
     outcome("annotate", declared, result.await, cluster)

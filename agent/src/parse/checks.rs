@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Manifest;
+use super::origin::{Origin, place};
 use crate::finding::{Code, Finding};
 use crate::metadata::annotation;
 use crate::object::Object;
@@ -46,15 +46,14 @@ pub(super) fn is_local_config(object: &Object) -> bool {
 }
 
 /// The first reason why the object is not usable.
-pub(super) fn object(manifest: &Manifest) -> Option<Finding> {
-    identity(manifest)
-        .or_else(|| status(manifest))
-        .or_else(|| texts(manifest, "annotations"))
-        .or_else(|| texts(manifest, "labels"))
+pub(super) fn object(object: &Object, origin: &Origin) -> Option<Finding> {
+    identity(object, origin)
+        .or_else(|| status(object, origin))
+        .or_else(|| texts(object, origin, "annotations"))
+        .or_else(|| texts(object, origin, "labels"))
 }
 
-fn identity(manifest: &Manifest) -> Option<Finding> {
-    let object = &manifest.object;
+fn identity(object: &Object, origin: &Origin) -> Option<Finding> {
     let version = object.api_version();
     let missing: Vec<&str> = [("apiVersion", version), ("kind", object.kind()), ("metadata.name", object.name())]
         .into_iter()
@@ -65,43 +64,43 @@ fn identity(manifest: &Manifest) -> Option<Finding> {
         let hint =
             "Every object needs apiVersion, kind and metadata.name, all non-empty text. generateName is no name.";
         let field: &[&str] = if object.name().is_empty() { &["metadata"] } else { &[] };
-        return Some(Finding::new(Code::Resource, message).hint(hint).at(manifest.at_value(field)));
+        return Some(Finding::new(Code::Resource, message).hint(hint).at(place(origin.value(field), object)));
     }
     if version.matches('/').count() > 1 {
         let message = format!("apiVersion `{version}` has more than one slash.");
         let finding = Finding::new(Code::Resource, message).hint(API_VERSION);
-        return Some(finding.at(manifest.at_value(&["apiVersion"])));
+        return Some(finding.at(place(origin.value(&["apiVersion"]), object)));
     }
     None
 }
 
-fn status(manifest: &Manifest) -> Option<Finding> {
-    let harmless = match manifest.object.0.get("status") {
+fn status(object: &Object, origin: &Origin) -> Option<Finding> {
+    let harmless = match object.0.get("status") {
         None | Some(Value::Null) => true,
         Some(Value::Object(status)) => status.is_empty(),
         Some(_) => false,
     };
-    if harmless || manifest.object.group() == "configmanagement.gke.io" {
+    if harmless || object.group() == "configmanagement.gke.io" {
         return None;
     }
     let finding = Finding::new(Code::IllegalFieldsInConfig, "A declared object may not have the field \"status\".");
-    Some(finding.hint("Remove `status`: the cluster writes it.").at(manifest.at_key(&["status"])))
+    Some(finding.hint("Remove `status`: the cluster writes it.").at(place(origin.key(&["status"]), object)))
 }
 
-fn texts(manifest: &Manifest, field: &str) -> Option<Finding> {
-    let map: &Map<String, Value> = match manifest.object.metadata(field) {
+fn texts(object: &Object, origin: &Origin, field: &str) -> Option<Finding> {
+    let map: &Map<String, Value> = match object.metadata(field) {
         None | Some(Value::Null) => return None,
         Some(Value::Object(map)) => map,
         Some(_) => {
             let finding = Finding::new(Code::Resource, format!("metadata.{field} must be a map."));
             let hint = "Write each as `key: value` on a line of its own.";
-            return Some(finding.hint(hint).at(manifest.at_value(&["metadata", field])));
+            return Some(finding.hint(hint).at(place(origin.value(&["metadata", field]), object)));
         }
     };
     let bad: Vec<&String> = map.iter().filter(|(_, value)| !value.is_string()).map(|(key, _)| key).collect();
     let first = bad.first()?;
     let keys: Vec<String> = bad.iter().map(|key| format!("metadata.{field}.{key}")).collect();
     let message = format!("Values of annotations and labels must be text:\n{}", keys.join("\n"));
-    let place = manifest.at_value(&["metadata", field, first]);
-    Some(Finding::new(Code::InvalidAnnotationValue, message).hint("Put the values in quotes.").at(place))
+    let finding = Finding::new(Code::InvalidAnnotationValue, message).hint("Put the values in quotes.");
+    Some(finding.at(place(origin.value(&["metadata", field, first]), object)))
 }

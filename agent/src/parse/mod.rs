@@ -7,21 +7,22 @@ mod checks;
 mod documents;
 mod known;
 mod locate;
+mod origin;
 mod outline;
 mod scalar;
 pub mod shape;
 mod yaml;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::declared::Payload;
+use crate::declared::Source;
 use crate::finding::{Code, Finding, Location, Place, Resource};
-use crate::object::{Object, ObjectId};
-use documents::Document;
+use crate::object::Object;
+use crate::written::Written;
 pub(crate) use known::Known;
-use outline::Outline;
+use origin::Origin;
 
 /// One file of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,21 +46,12 @@ pub struct ParsedFile {
 
 /// One object from one file. It knows where it came from, but not where each of its fields is: that is looked up when a
 /// finding needs it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Manifest {
-    /// The object as declared; of kinds that mean nothing to compilation only type and metadata, the rest is `payload`.
-    pub object: Object,
-    pub(crate) payload: Payload,
-    /// Its identity as declared.
-    pub id: ObjectId,
+    /// The object as written.
+    pub object: Arc<Written>,
     known: Option<(Known, bool)>,
-    path: Arc<str>,
-    content: Arc<[u8]>,
-    document: Document,
-    /// Positions in `items` that lead from the document to this object; empty unless it came in a list.
-    items: Vec<usize>,
-    /// Shared by the objects of a list, so that findings about all of them read the document once.
-    outline: Option<Arc<OnceLock<Outline>>>,
+    origin: Origin,
 }
 
 /// Whether a file can hold manifests at all, by its path: other files need not be opened.
@@ -89,79 +81,59 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
     let mut parsed = ParsedFile { path: file.path.clone(), ..ParsedFile::default() };
     let Some(extension) = extension(&file.path).filter(|_| reads(&file.path)) else { return parsed };
     let path: Arc<str> = Arc::from(file.path.as_str());
-    let manifest = |document: &Document, object: Object| Manifest {
-        id: object.id(),
-        object,
-        payload: Payload::default(),
-        known: None,
-        path: path.clone(),
-        content: file.content.clone(),
-        document: *document,
-        items: Vec::new(),
-        outline: None,
-    };
     let mut readable = Vec::new();
     for document in documents::split(&file.content, extension) {
         // Kubernetes reads a file up to the first document that it cannot read.
         if !parsed.findings.is_empty() {
             break;
         }
+        let origin = Origin::new(&path, &file.content, document);
         let unreadable = |message: &str| Finding::new(Code::Path, format!("This file is not readable: {message}."));
-        let nameless = || manifest(&document, Object::default());
+        let at = |location| Place { location: Some(location), resource: None };
         match documents::decode(&file.content, &document, extension).map(checks::top_level) {
             Ok(Ok(object)) if checks::is_local_config(&object) => {}
-            Ok(Ok(object)) => readable.push(manifest(&document, object)),
+            Ok(Ok(object)) => readable.push((object, origin)),
             Ok(Err(wrong)) => {
                 let finding = unreadable(&wrong.message).hint(wrong.hint);
-                parsed.findings.push(finding.at(nameless().at_value(wrong.field)));
+                parsed.findings.push(finding.at(at(origin.value(wrong.field))));
             }
             Err(problem) => {
                 let finding = unreadable(&problem.message).hint(documents::hint(&file.content, &document));
-                parsed.findings.push(finding.at(nameless().at_byte(problem.at)));
+                parsed.findings.push(finding.at(at(origin.byte(problem.at))));
             }
         }
     }
     if parsed.findings.is_empty() {
-        for manifest in readable {
-            flatten(manifest, &mut parsed);
+        for (object, origin) in readable {
+            flatten(object, origin, &mut parsed);
         }
     }
     parsed
 }
 
 /// Adds the object, or the items if it is a list; `false` when a list cannot be read any further.
-fn flatten(mut manifest: Manifest, parsed: &mut ParsedFile) -> bool {
-    let items = match manifest.object.0.get_mut("items") {
+fn flatten(mut object: Object, origin: Origin, parsed: &mut ParsedFile) -> bool {
+    let items = match object.0.get_mut("items") {
         Some(Value::Array(items)) => std::mem::take(items),
         _ => {
-            manifest.known = known::known(&manifest.object);
-            match checks::object(&manifest) {
-                None => {
-                    if manifest.known.is_none() {
-                        manifest.payload = Payload::take(&mut manifest.object);
-                    }
-                    parsed.manifests.push(Arc::new(manifest));
-                }
+            match checks::object(&object, &origin) {
+                None => parsed.manifests.push(Arc::new(Manifest::new(object, origin))),
                 Some(finding) => parsed.findings.push(finding),
             }
             return true;
         }
     };
-    manifest.outline.get_or_insert_default();
+    let list = origin.list();
     for (i, item) in items.into_iter().enumerate() {
-        let mut path = manifest.items.clone();
-        path.push(i);
-        let mut item_manifest = Manifest { object: Object::default(), items: path, ..manifest.clone_origin() };
+        let origin = list.item(i);
         let Value::Object(map) = item else {
             let message = "An item of this list is no object, and nothing after it is read.";
             let finding = Finding::new(Code::Undocumented, message);
             let finding = finding.hint("Every item needs apiVersion, kind and metadata, or remove it.");
-            parsed.findings.push(finding.at(item_manifest.at_value(&[])));
+            parsed.findings.push(finding.at(Place { location: Some(origin.value(&[])), resource: None }));
             return false;
         };
-        item_manifest.object = Object(map);
-        item_manifest.id = item_manifest.object.id();
-        if !flatten(item_manifest, parsed) {
+        if !flatten(Object(map), origin, parsed) {
             return false;
         }
     }
@@ -169,14 +141,20 @@ fn flatten(mut manifest: Manifest, parsed: &mut ParsedFile) -> bool {
 }
 
 impl Manifest {
+    fn new(object: Object, origin: Origin) -> Self {
+        let known = known::known(&object);
+        let object = if known.is_some() { Written::with_values(object) } else { Written::new(object) };
+        Self { object: Arc::new(object), known, origin }
+    }
+
     /// Path of the file, relative to the sync directory.
     pub fn path(&self) -> &str {
-        &self.path
+        &self.origin.path
     }
 
     /// Directory of the file, empty at the root.
     pub fn directory(&self) -> &str {
-        self.path.rsplit_once('/').map_or("", |(directory, _)| directory)
+        self.path().rsplit_once('/').map_or("", |(directory, _)| directory)
     }
 
     /// Name of the directory that holds the file.
@@ -187,7 +165,7 @@ impl Manifest {
 
     /// First directory of the path, empty at the root.
     pub fn top_directory(&self) -> &str {
-        self.path.split_once('/').map_or("", |(top, _)| top)
+        self.path().split_once('/').map_or("", |(top, _)| top)
     }
 
     /// Whether it is of a known kind, in a version that has a meaning.
@@ -206,19 +184,20 @@ impl Manifest {
     }
 
     /// Where the document that holds the object starts. Cheap.
-    pub fn start(&self) -> Location {
-        self.location(documents::first_text(self.document.bytes(&self.content)))
+    pub(crate) fn start(&self) -> Source {
+        let Location { line, column, .. } = self.origin.start();
+        Source { path: Arc::clone(&self.origin.path), line, column }
     }
 
     /// The object at the value of `field`, or of the nearest field above it that the file states. List positions are
     /// decimal numbers.
     pub fn at_value(&self, field: &[&str]) -> Place {
-        self.place(self.located(field, false))
+        self.place(self.origin.value(field))
     }
 
     /// The object at the key of `field`, or of the nearest field above it that the file states.
     pub fn at_key(&self, field: &[&str]) -> Place {
-        self.place(self.located(field, true))
+        self.place(self.origin.key(field))
     }
 
     /// The object at its name.
@@ -231,60 +210,14 @@ impl Manifest {
         self.at_key(&["metadata", "annotations", key])
     }
 
-    fn located(&self, field: &[&str], key: bool) -> Location {
-        let positions: Vec<String> = self.items.iter().map(usize::to_string).collect();
-        let mut steps: Vec<&str> = positions.iter().flat_map(|position| ["items", position]).collect();
-        steps.extend(field);
-        let once = OnceLock::new();
-        let outline = self.outline.as_deref().unwrap_or(&once).get_or_init(|| self.outline());
-        let at = locate::field(outline, &steps, key && !field.is_empty());
-        match outline.line(at) {
-            (0, _) => self.location(at),
-            (line, start) => {
-                let (line, column) = self.document.on_line(&self.content, line, start, at);
-                Location { path: self.path.to_string(), line, column }
-            }
-        }
-    }
-
-    fn outline(&self) -> Outline {
-        let document = self.document.bytes(&self.content);
-        let text = std::str::from_utf8(document).unwrap_or_default();
-        Outline::of(document, extension(&self.path).is_some_and(|extension| documents::is_json(text, extension)))
-    }
-
-    fn at_byte(&self, at: usize) -> Place {
-        Place { location: Some(self.location(at)), resource: None }
-    }
-
-    fn location(&self, at: usize) -> Location {
-        let (line, column) = self.document.line_and_column(&self.content, at);
-        Location { path: self.path.to_string(), line, column }
-    }
-
     fn place(&self, location: Location) -> Place {
-        let named = !self.object.name().is_empty() || !self.object.kind().is_empty();
-        Place { location: Some(location), resource: named.then(|| Resource::of(&self.object)) }
+        let resource = Resource::named(&self.object.id, self.object.version());
+        Place { location: Some(location), resource: Some(resource) }
     }
 
     /// The object in one piece, without `status`.
     pub fn whole(&self) -> Object {
-        let metadata = self.object.0.get("metadata").cloned().unwrap_or_default();
-        crate::declared::DeclaredObject::merged(self.id.clone(), &self.object, &self.payload, &metadata, None).written()
-    }
-
-    fn clone_origin(&self) -> Self {
-        Self {
-            object: Object::default(),
-            payload: Payload::default(),
-            id: Object::default().id(),
-            known: None,
-            path: self.path.clone(),
-            content: self.content.clone(),
-            document: self.document,
-            items: Vec::new(),
-            outline: self.outline.clone(),
-        }
+        self.object.whole()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::object::Object;
+use crate::written::Written;
 
 /// A type.
 pub(crate) enum Shape {
@@ -41,10 +41,10 @@ impl Mismatch {
 }
 
 /// The first value of `object` that does not fit its metadata or `spec`.
-pub(crate) fn mismatch(object: &Object, spec: &Shape) -> Option<Mismatch> {
+pub(crate) fn mismatch(object: &Written, spec: &Shape) -> Option<Mismatch> {
     let field = |name: &str, shape| {
         let mut path = vec![name.to_owned()];
-        let expected = first(object.0.get(name)?, shape, &mut path)?;
+        let expected = first(object.field(name)?, shape, &mut path)?;
         Some(Mismatch { field: path, expected })
     };
     field("metadata", &METADATA).or_else(|| field("spec", spec))
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     fn message(json: &str, spec: &Shape) -> Option<String> {
-        let object: Object = serde_json::from_str(json).expect("JSON");
+        let object = Written::with_values(serde_json::from_str(json).expect("JSON"));
         mismatch(&object, spec).map(|mismatch| mismatch.message())
     }
 

@@ -79,13 +79,13 @@ pub fn decide(declared: Declared<'_>, live: Option<&Live>, sync: &SyncId) -> Act
 }
 
 fn keep(declared: &DeclaredObject, live: &Live, sync: &SyncId) -> Action {
-    let current = live.hash.as_deref() == Some(declared.hash.as_str());
+    let current = live.hash == Some(declared.hash);
     match &live.owner {
         _ if live.terminating => Action::Wait,
         Owner::Other(_) | Owner::Nobody if declared.implicit => Action::Nothing,
         Owner::Other(manager) if !may_take_over(sync, manager) => Action::Conflict(manager.clone()),
-        Owner::Us if declared.ignores_mutation && current => Action::Nothing,
-        _ if declared.ignores_mutation => Action::Annotate,
+        Owner::Us if declared.ignores_mutation() && current => Action::Nothing,
+        _ if declared.ignores_mutation() => Action::Annotate,
         owner => match &live.standing {
             // Never ours, or let go since.
             Standing::Lost(_) if *owner != Owner::Us && (!live.applied || live.hash.is_none()) => {

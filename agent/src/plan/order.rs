@@ -83,7 +83,7 @@ pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
         } else if let Some(kind) = object.defined_kind() {
             order.crds.insert(kind, object.id.clone());
         }
-        if object.mutates_at_apply {
+        if object.mutates_at_apply() {
             let message = format!("{} of {} is not supported", annotation::APPLY_TIME_MUTATION, object.id);
             findings.push(
                 Finding::new(Code::Applier, message)
@@ -91,7 +91,7 @@ pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
                     .at(object.place()),
             );
         }
-        if let Some(text) = &object.depends_on {
+        if let Some(text) = object.depends_on() {
             match named(object, text, set) {
                 Ok(ids) => {
                     order.depends_on.insert(object.id.clone(), ids);
@@ -211,7 +211,7 @@ mod tests {
             if depends_on.is_empty() {
                 object.remove_annotation(annotation::DEPENDS_ON);
             }
-            let declared = DeclaredObject::new(object, None, false);
+            let declared = DeclaredObject::new(object);
             (declared.id.clone(), Arc::new(declared))
         });
         DeclaredSet { objects: declared.collect(), ..DeclaredSet::default() }

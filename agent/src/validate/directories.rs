@@ -8,7 +8,7 @@ use crate::tree;
 /// KNV1019, KNV1020, KNV1009
 pub(super) fn namespace_directory(manifest: &Manifest, findings: &mut Findings) {
     let directory = manifest.directory_name();
-    let (name, namespace) = (manifest.id.name(), manifest.id.namespace());
+    let (name, namespace) = (manifest.object.id.name(), manifest.object.id.namespace());
     if manifest.is(Known::Namespace) {
         if directory == tree::ROOT {
             let message = format!("The Namespace `{}` lies in `{}/` itself.", name, tree::ROOT);

@@ -40,7 +40,7 @@ pub(super) fn unique(drafts: &[Draft], _: &Settings, findings: &mut Findings) {
 }
 
 fn key(draft: &Draft) -> (&str, &str, &str, &str) {
-    let id = &draft.manifest.id;
+    let id = &draft.manifest.object.id;
     (draft.namespace(), id.name(), id.kind(), id.group())
 }
 

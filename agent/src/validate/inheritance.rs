@@ -36,7 +36,7 @@ struct Entry<'a> {
 }
 
 fn entries(config: &Manifest) -> impl Iterator<Item = Entry<'_>> {
-    let resources = config.object.0.get("spec").and_then(|spec| spec.get("resources")).and_then(Value::as_array);
+    let resources = config.object.field("spec").and_then(|spec| spec.get("resources")).and_then(Value::as_array);
     resources.into_iter().flatten().enumerate().map(|(i, entry)| Entry {
         position: i.to_string(),
         group: entry["group"].as_str().unwrap_or_default(),

@@ -41,10 +41,10 @@ const MOVED: &[(&str, &str)] = &[
 
 /// KNV1050
 pub(super) fn deprecated(manifest: &Manifest, findings: &mut Findings) {
-    if manifest.id.group() != "extensions" {
+    if manifest.object.id.group() != "extensions" {
         return;
     }
-    if let Some((kind, group)) = MOVED.iter().find(|(kind, _)| *kind == manifest.id.kind()) {
+    if let Some((kind, group)) = MOVED.iter().find(|(kind, _)| *kind == manifest.object.id.kind()) {
         let message = format!("The kind {kind}.extensions is no longer served.");
         let finding = Finding::new(Code::DeprecatedGroupKind, message);
         findings.push(finding.hint(format!("Use {kind}.{group}.")).at(manifest.at_value(&["apiVersion"])));

@@ -7,13 +7,13 @@ use crate::parse::{Known, Manifest};
 
 /// KNV1031, KNV1036
 pub(super) fn name(manifest: &Manifest, findings: &mut Findings) {
-    let name = manifest.id.name();
+    let name = manifest.object.id.name();
     if name.is_empty() {
         let finding = Finding::new(Code::MissingObjectName, "The object has no name.");
         findings.push(finding.hint("Set metadata.name.").at(manifest.at_value(&["metadata"])));
         return;
     }
-    let (valid, rule) = if manifest.id.group() == "rbac.authorization.k8s.io" {
+    let (valid, rule) = if manifest.object.id.group() == "rbac.authorization.k8s.io" {
         (is_path_segment(name), "It may be neither `.` nor `..` and contain neither `/` nor `%`.")
     } else {
         (
@@ -29,7 +29,7 @@ pub(super) fn name(manifest: &Manifest, findings: &mut Findings) {
 
 /// KNV1055, KNV1034
 pub(super) fn namespace(manifest: &Manifest, findings: &mut Findings) {
-    let id = &manifest.id;
+    let id = &manifest.object.id;
     let is_namespace = manifest.is_any(Known::Namespace);
     let (name, field) = if is_namespace { (id.name(), "name") } else { (id.namespace(), "namespace") };
     if name.is_empty() {

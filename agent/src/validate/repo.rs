@@ -38,7 +38,7 @@ fn version(repo: &Manifest, findings: &mut Findings) {
         return;
     }
     let version =
-        repo.object.0.get("spec").and_then(|spec| spec.get("version")).and_then(Value::as_str).unwrap_or_default();
+        repo.object.field("spec").and_then(|spec| spec.get("version")).and_then(Value::as_str).unwrap_or_default();
     if !matches!(version, VERSION | "0.1.0") {
         let message = format!("The Repo has the version `{version}`, which is not supported.");
         let hint = format!("Set spec.version to \"{VERSION}\".");

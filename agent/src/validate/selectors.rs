@@ -21,7 +21,7 @@ pub(crate) fn malformed(manifest: &Manifest, versions: &[&str], spec: &Shape) ->
         (mismatch.message(), hint.to_owned(), manifest.at_value(&mismatch.steps()))
     } else {
         let message = format!("there is no version {} of this kind", object.version());
-        let versions = versions.iter().map(|version| format!("`{}/{version}`", object.group())).collect::<Vec<_>>();
+        let versions = versions.iter().map(|version| format!("`{}/{version}`", object.id.group())).collect::<Vec<_>>();
         (message, format!("Set apiVersion to {}.", versions.join(" or ")), manifest.at_value(&["apiVersion"]))
     };
     let message = format!("This {} is malformed: {message}.", object.group_kind());

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use agent::io::files;
-use agent::object::Object;
 use agent::parse::{self, SourceFile};
 use anyhow::{Context as _, bail};
 use clap::ArgAction;
@@ -96,8 +95,8 @@ fn has_repo(path: &Path) -> anyhow::Result<bool> {
         .files
         .iter()
         .map(|file| parse::parse(&SourceFile { path: format!("system/{}", file.path), content: file.content.clone() }));
-    let is_repo = |object: &Object| object.is_kind("configmanagement.gke.io", "Repo");
-    Ok(parsed.flat_map(|file| file.manifests).any(|manifest| is_repo(&manifest.object)))
+    let mut manifests = parsed.flat_map(|file| file.manifests);
+    Ok(manifests.any(|manifest| manifest.object.is_kind("configmanagement.gke.io", "Repo")))
 }
 
 fn entries(directory: &Path) -> anyhow::Result<Vec<OsString>> {

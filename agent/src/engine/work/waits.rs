@@ -43,7 +43,7 @@ impl State {
         if live.owner != Owner::Us && declared.as_ref().is_some_and(|declared| declared.implicit) {
             return true;
         }
-        let as_declared = declared.is_none_or(|d| live.hash.as_deref() == Some(d.hash.as_str()));
+        let as_declared = declared.is_none_or(|d| live.hash == Some(d.hash));
         as_declared && (id.is_namespace() || live.health == Health::Current || is_always_current(id))
     }
 
