@@ -80,21 +80,39 @@ fn same(path: &str, ours: &Value, real: &Value, live: Option<&Value>, kept: &mut
     }
 }
 
-/// Puts back the empty lists that were sent: they are lost when an object is stored.
-pub(crate) fn with_empty_lists(real: &mut Value, sent: &Value) {
+/// Puts back what was sent empty: it is lost when an object is stored.
+pub(crate) fn with_empty(real: &mut Value, sent: &Value) {
     match (real, sent) {
         (Value::Object(real), Value::Object(sent)) => {
-            for (key, real) in real {
-                match sent.get(key) {
-                    Some(Value::Array(items)) if items.is_empty() && real.is_null() => *real = Value::Array(Vec::new()),
-                    Some(sent) => with_empty_lists(real, sent),
+            for (key, sent) in sent {
+                let list = sent.as_array().is_some_and(Vec::is_empty);
+                let empty = list || sent.as_object().is_some_and(Map::is_empty);
+                match real.get_mut(key) {
+                    Some(real) if list && real.is_null() => *real = sent.clone(),
+                    Some(real) => with_empty(real, sent),
+                    None if empty => {
+                        real.insert(key.clone(), sent.clone());
+                    }
                     None => {}
                 }
             }
         }
         (Value::Array(real), Value::Array(sent)) => {
-            real.iter_mut().zip(sent).for_each(|(real, sent)| with_empty_lists(real, sent));
+            real.iter_mut().zip(sent).for_each(|(real, sent)| with_empty(real, sent));
         }
         _ => {}
     }
+}
+
+/// Whether a refusal says the same. Of several fields that do not fit, the API server names some.
+pub(crate) fn messages(ours: &str, real: &str) -> bool {
+    const TYPED: &str = "failed to create typed patch object ";
+    if !real.starts_with(TYPED) {
+        return ours == real;
+    }
+    let parts = |text: &str| -> Vec<String> {
+        let faults = text.split_once("): ").map_or(text, |(_, faults)| faults).trim_start_matches("errors:");
+        faults.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+    };
+    ours.starts_with(TYPED) && parts(real).iter().all(|fault| parts(ours).contains(fault))
 }

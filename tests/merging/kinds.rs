@@ -265,7 +265,7 @@ fn network() -> Vec<Kind> {
                 {"port": 53, "name": "c", "?appProtocol": "x.y/z"},
                 {"port": 53, "name": "d", "protocol": "UDP"},
             ]},
-            "?sessionAffinity": one(&json!(["None", "ClientIP"])),
+            "?sessionAffinity": "None",
             "?publishNotReadyAddresses": one(&json!([true, false])),
         }}),
     );
@@ -318,12 +318,56 @@ fn budgets() -> Kind {
     )
 }
 
-fn custom() -> Kind {
+/// Values that a schema lets pass, and some that it does not.
+fn limited() -> Value {
+    let words = json!({"?a": "1", "?b": "1"});
+    json!({
+        "?text": one(&json!(["ab", "a", "ababa", "xy", 7])),
+        "?number": one(&json!([0.5, 0, -1, 0.3, 2, "1"])),
+        "?small": one(&json!([1, 3_000_000_000_i64, 1.5, "1", true])),
+        "?time": one(&json!(["2026-01-01T00:00:00Z", "now", 1])),
+        "?address": one(&json!(["1.2.3.4", "1.2.3"])),
+        "?list": one(&json!([[], [1], [1, 2, 3], ["1"], {}])),
+        "?one": words,
+        "?any": words,
+        "?not": words,
+        "?all": one(&json!([1, 2, 4, "x"])),
+    })
+}
+
+/// The schema of values that are limited.
+fn limits() -> Value {
     let text = json!({"type": "string"});
-    let spec = json!({
+    json!({
+        "type": "object",
+        "maxProperties": 2,
+        "properties": {
+            "text": {"type": "string", "minLength": 2, "maxLength": 4, "pattern": "^[ab]+$"},
+            "number": {"type": "number", "multipleOf": 0.5, "exclusiveMinimum": true, "minimum": 0},
+            "small": {"type": "integer", "format": "int32"},
+            "time": {"type": "string", "format": "date-time"},
+            "address": {"type": "string", "format": "ipv4"},
+            "list": {"type": "array", "minItems": 1, "maxItems": 2, "items": {"type": "integer"}},
+            "one": {
+                "type": "object",
+                "properties": {"a": text, "b": text},
+                "oneOf": [{"required": ["a"]}, {"required": ["b"]}],
+            },
+            "any": {"type": "object", "properties": {"a": text, "b": text}, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]},
+            "not": {"type": "object", "properties": {"a": text, "b": text}, "not": {"required": ["a"]}},
+            "all": {"type": "integer", "allOf": [{"minimum": 2}, {"maximum": 3}]},
+        },
+    })
+}
+
+/// The schema of the trial's `spec`.
+fn spec() -> Value {
+    let text = json!({"type": "string"});
+    json!({
         "type": "object",
         "properties": {
-            "replicas": {"type": "integer"},
+            "replicas": {"type": "integer", "minimum": 1, "maximum": 3},
+            "limited": limits(),
             "mode": {"type": "string", "default": "slow", "enum": ["slow", "fast"]},
             "rules": {
                 "type": "array",
@@ -349,7 +393,11 @@ fn custom() -> Kind {
             "maybe": {"type": "string", "nullable": true},
             "object": {"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true},
         },
-    });
+    })
+}
+
+fn custom() -> Kind {
+    let text = json!({"type": "string"});
     let status = json!({"type": "object", "properties": {"replicas": {"type": "integer"}, "phase": text}});
     let words = json!({"?a": one(&json!(["1", "2"])), "?b": "1"});
     Kind {
@@ -358,8 +406,10 @@ fn custom() -> Kind {
         kind: "Trial",
         plural: "trials",
         template: json!({"metadata": metadata(), "?spec": {
-            "?replicas": one(&json!([1, 2, 3])),
-            "?mode": one(&json!(["slow", "fast"])),
+            "?replicas": one(&json!([1, 2, 3, 3, 3, 4])),
+            "?mode": one(&json!(["slow", "fast", "fast", "slow", "medium"])),
+            "?limited": one(&json!([{}, {}, {}, {}, limited()])),
+            "?unknown": one(&json!([1, {"a": 1}])),
             "?rules": {"$some": [
                 {"name": "a", "?tags": {"$some": ["x", "y", "z"]}, "?inner": words},
                 {"name": "a", "port": 81, "?inner": words},
@@ -376,6 +426,6 @@ fn custom() -> Kind {
         }}),
         status: Some(json!({"?replicas": one(&json!([1, 2])), "?phase": one(&json!(["a", "b"]))})),
         scale: true,
-        custom: Some(json!({"type": "object", "properties": {"spec": spec, "status": status}})),
+        custom: Some(json!({"type": "object", "properties": {"spec": spec(), "status": status}})),
     }
 }

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use crate::object::{remove, replace};
 use crate::resource::Resource;
-use crate::schema;
 
 /// A stored object in the version of a resource.
 pub fn from_stored(resource: &Resource, stored: &Value) -> Value {
@@ -17,10 +16,6 @@ pub fn from_stored(resource: &Resource, stored: &Value) -> Value {
 /// An object of a resource's version as it is stored.
 pub fn to_stored(resource: &Resource, mut object: Value) -> Value {
     convert(&mut object, &resource.stored_as);
-    // These two are stored as JSON, which knows empty lists.
-    if !["apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&resource.group.as_str()) {
-        schema::store(&resource.ty, &mut object);
-    }
     object
 }
 

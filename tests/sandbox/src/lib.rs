@@ -22,7 +22,6 @@ pub mod resource;
 pub mod convert;
 pub mod state;
 pub mod kinds;
-pub mod pending;
 pub mod write;
 pub mod table;
 pub mod view;

@@ -15,6 +15,7 @@ use crate::clock::Time;
 use crate::failure::{Cause, Failure};
 use crate::object;
 use crate::resource::Resource;
+use crate::schema;
 use crate::state::{CRDS, State};
 
 pub use namespace::{is_kept, namespace_takes};
@@ -136,10 +137,8 @@ pub fn prepare(state: &State, resource: &Resource, object: &mut Value, live: Opt
 
 /// What is wrong with an object. A live one comes with the subresource by which it is changed.
 pub fn validate(resource: &Resource, object: &Value, live: Option<(&Value, &str)>) -> Vec<Cause> {
-    if resource.custom.is_some() {
-        return crate::pending::validate(&resource.ty, object);
-    }
     match live {
+        _ if resource.custom.is_some() => schema::validate(&resource.ty, object, live.map(|(live, _)| live)),
         None => rules::check(resource, object, None),
         Some((live, "")) => rules::check(resource, object, Some(live)),
         Some(_) => Vec::new(),

@@ -8,10 +8,20 @@ use super::path::Step;
 use super::shape::{Shape, field, shape, step};
 use crate::schema::{List, ListKind, Ref, Scalar};
 
+/// What is said of an item that is there more than once.
+const TWICE: &str = "duplicate entries for key";
+
 /// What a field of an applied configuration is not.
 struct Fault {
     path: String,
     said: String,
+}
+
+/// Whether an object is of its type, though items of its lists may be there twice.
+pub(crate) fn fits(kind: &Ref, value: &Value) -> bool {
+    let mut faults = Vec::new();
+    walk(Some(kind), value, "", &mut faults);
+    faults.iter().all(|fault| fault.said.starts_with(TWICE))
 }
 
 /// All that is wrong, as one text.
@@ -40,9 +50,9 @@ fn walk(kind: Option<&Ref>, value: &Value, path: &str, faults: &mut Vec<Fault>) 
             for (name, value) in fields {
                 let path = format!("{path}.{name}");
                 let Some(kind) = field(map, name) else {
-                    // The API server looks no further in this map.
+                    // The API server looks no further in this map, and takes its fields in no order.
                     faults.push(Fault { path, said: "field not declared in schema".into() });
-                    return;
+                    continue;
                 };
                 walk(Some(kind), value, &path, faults);
             }
@@ -74,7 +84,7 @@ fn walk_list(list: &List, items: &[Value], path: &str, faults: &mut Vec<Fault>) 
             }
         };
         if !seen.insert(here.clone()) {
-            faults.push(Fault { path: path.to_owned(), said: format!("duplicate entries for key {here}") });
+            faults.push(Fault { path: path.to_owned(), said: format!("{TWICE} {here}") });
         }
         walk(Some(&list.items), item, &format!("{path}{here}"), faults);
     }

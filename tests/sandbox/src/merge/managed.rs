@@ -1,5 +1,6 @@
 //! The entries of `metadata.managedFields`.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
@@ -14,13 +15,28 @@ pub(crate) enum Operation {
 }
 
 /// Whose an entry is. There is one entry for each.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) manager: String,
     pub(crate) operation: Operation,
     /// Of updates only: who applies has one entry, whatever version it applies.
     pub(crate) api_version: String,
     pub(crate) subresource: String,
+}
+
+impl Ord for Owner {
+    /// In the order in which conflicts name them: the object itself comes after its subresources.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |owner: &Self| (owner.operation, owner.api_version.clone(), owner.subresource.is_empty());
+        let order = self.manager.cmp(&other.manager).then_with(|| key(self).cmp(&key(other)));
+        order.then_with(|| self.subresource.cmp(&other.subresource))
+    }
+}
+
+impl PartialOrd for Owner {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// The rest of an entry.

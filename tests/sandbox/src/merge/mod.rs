@@ -215,19 +215,28 @@ pub fn update(write: &Write<'_>, live: Option<&Value>, mut new: Value) -> Value 
     }
     let mut before = live.cloned().unwrap_or_else(|| schema::empty(write.kind));
     managed::strip(&mut before);
-    let mut managed = write.updated(&before, &new, managed, write.manager);
+    let root = &write.kind.root;
+    if !check::fits(root, &before) || !check::fits(root, &new) {
+        // The API server forgets whose the fields are when it cannot compare them.
+        return new;
+    }
+    let mut managed = write.updated(&before, &schema::compared(root, &new), managed, write.manager);
     managed::cap(&mut managed);
     managed::encode(&mut new, managed);
     new
 }
 
 /// Puts back the times of entries if nothing else differs from `live`, so that nothing differs.
-pub fn keep_times(live: &Value, new: &mut Value) {
+pub fn keep_times(kind: &Type, live: &Value, new: &mut Value) {
     let timeless = |object: &Value| {
         let mut object = object.clone();
         let entries = object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut);
         for entry in entries.into_iter().flatten().filter_map(Value::as_object_mut) {
             entry.remove("time");
+        }
+        // What is empty and what is absent are the same in built-in kinds.
+        if kind.custom.is_none() && schema::store(kind, &mut object).is_err() {
+            return Value::Null;
         }
         object
     };

@@ -123,7 +123,7 @@ fn applying_the_same_again_changes_nothing() {
 #[test]
 fn unknown_fields_and_wrong_types_are_refused() {
     let kind = deployments();
-    let mut config = deployment("a:1", &json!("two"));
+    let mut config = deployment("a:1", &json!(2));
     config["spec"]["colour"] = json!("blue");
     let message = "failed to create typed patch object (/web; apps/v1, Kind=Deployment): ";
     let refused = apply(&write(&kind, "apps/v1", "nomos"), None, &config, false).unwrap_err();

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map as Fields, Value};
 
-use super::node::{Format, Map, Node, Ref, Scalar};
+use super::node::{Format, ListKind, Map, Node, Ref, Scalar};
 use super::{Type, prune, quantity};
 
 /// What the decoder says when a quantity is none.
@@ -21,31 +21,64 @@ pub fn decode(kind: &Type, object: &mut Value) -> Result<Vec<String>, String> {
     if kind.custom.is_some() || kind.root.is_deduced() {
         return prune::custom(kind, object);
     }
-    part(&kind.root, object, "")
+    // An empty list of entries is a wish to forget them.
+    let forgets = object.pointer("/metadata/managedFields").and_then(Value::as_array).is_some_and(Vec::is_empty);
+    let unknown = part(&kind.root, object, "")?;
+    if forgets {
+        object["metadata"]["managedFields"] = Value::Array(Vec::new());
+    }
+    Ok(unknown)
 }
 
-/// Brings an object of a built-in kind into the form in which it is stored: there an empty list is none.
-pub fn store(kind: &Type, object: &mut Value) {
-    if kind.custom.is_none() {
-        without_empty(&kind.root, object);
+/// Brings an object into the form in which it is stored. An empty list of a built-in kind is none there; a custom resource
+/// that was applied may still have nulls and fields that the schema does not name.
+///
+/// # Errors
+/// When a custom resource cannot be read again.
+pub fn store(kind: &Type, object: &mut Value) -> Result<(), String> {
+    if kind.custom.is_some() || kind.root.is_deduced() {
+        return prune::custom(kind, object).map(drop);
     }
+    without_empty(&kind.root, object);
+    Ok(())
 }
 
 fn without_empty(kind: &Ref, value: &mut Value) {
     match (value, kind.node()) {
         (Value::Object(fields), Node { map: Some(map), .. }) => {
+            let kind = |name: &str| map.fields.get(name).or(map.others.as_ref());
+            fields.retain(|name, value| !kind(name).is_some_and(|kind| kind.omitted && is_zero(value)));
             for (name, value) in fields {
-                let Some(kind) = map.fields.get(name).or(map.others.as_ref()) else { continue };
-                match value {
-                    Value::Array(items) if items.is_empty() && kind.zero == Some(Value::Null) => *value = Value::Null,
-                    value => without_empty(kind, value),
+                let Some(kind) = kind(name) else { continue };
+                if kind.zero == Some(Value::Null) && value.as_array().is_some_and(Vec::is_empty) {
+                    *value = Value::Null;
                 }
+                without_empty(kind, value);
             }
         }
         (Value::Array(items), Node { list: Some(list), .. }) => {
             items.iter_mut().for_each(|item| without_empty(&list.items, item));
         }
         _ => {}
+    }
+}
+
+/// An object of a built-in kind as it is compared: without what is empty, but for the inside of lists that are one value.
+pub(crate) fn compared(kind: &Ref, value: &Value) -> Value {
+    match (value, kind.node()) {
+        (Value::Object(fields), Node { map: Some(map), .. }) => {
+            let kind = |name: &str| map.fields.get(name).or(map.others.as_ref());
+            let kept =
+                fields.iter().filter(|(name, value)| !kind(name).is_some_and(|kind| kind.omitted && is_zero(value)));
+            let compared = kept.map(|(name, value)| {
+                (name.clone(), kind(name).map_or_else(|| value.clone(), |kind| compared(kind, value)))
+            });
+            Value::Object(compared.collect())
+        }
+        (Value::Array(items), Node { list: Some(list), .. }) if list.kind != ListKind::Atomic => {
+            Value::Array(items.iter().map(|item| compared(&list.items, item)).collect())
+        }
+        (other, _) => other.clone(),
     }
 }
 
@@ -116,7 +149,7 @@ impl Reader {
                 continue;
             };
             match self.below(&step, |reader| reader.value(kind, value))? {
-                Some(value) if kind.omitted && is_zero(&value) => {}
+                Some(value) if kind.omitted && is_zero(&value) && !self.is_told_apart(&value) => {}
                 Some(value) => {
                     read.insert(name, value);
                 }
@@ -133,6 +166,12 @@ impl Reader {
             }
         }
         Ok(read)
+    }
+
+    /// Whether the decoder's object differs from one without the value: lists are compared by what is in memory, where
+    /// something empty is not nothing.
+    fn is_told_apart(&self, value: &Value) -> bool {
+        self.path.contains('[') && (value.is_array() || value.is_object())
     }
 
     /// What stands in a list or a map where null was sent.
@@ -254,6 +293,7 @@ mod tests {
             }]},
         });
         assert_eq!(decode(&kind, &mut pod), Ok(vec![]));
+        assert_eq!(store(&kind, &mut pod), Ok(()));
         assert_eq!(pod["metadata"]["deletionTimestamp"], "2026-01-01T00:00:00Z");
         let container = json!({
             "name": "a",

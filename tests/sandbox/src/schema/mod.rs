@@ -10,19 +10,22 @@
 
 mod decode;
 mod default;
+mod formats;
 mod node;
 mod prune;
 mod published;
 mod quantity;
+mod validate;
 
 use serde_json::Value;
 
-pub(crate) use decode::json_name;
+pub(crate) use decode::{compared, json_name};
 pub use decode::{decode, store};
 pub use default::default;
 pub(crate) use default::empty;
 pub(crate) use node::{List, ListKind, Map, Patch, Ref, Scalar};
 pub use published::{Document, document, documents, kinds, version};
+pub use validate::validate;
 
 /// The type of an object or of a part of one. Cheap to clone.
 #[derive(Debug, Clone)]

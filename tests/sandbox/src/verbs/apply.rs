@@ -33,7 +33,10 @@ pub(super) fn apply(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Fa
     let force = call.query().is_on("force");
     let applied = write::merging(state, &write, |merging| merge::apply(merging, before.as_ref(), &config, force));
     let mut new = applied.map_err(|refusal| refused(&refusal))?;
-    schema::decode(&resource.ty, &mut new).map_err(|error| Failure::new(500, "", error))?;
+    // Custom resources are looked at as they were merged, and read again when they are stored.
+    if resource.custom.is_none() {
+        schema::decode(&resource.ty, &mut new).map_err(|error| Failure::new(500, "", error))?;
+    }
     schema::default(&resource.ty, &mut new);
     kinds::default(&resource, &mut new);
     let written = match live {

@@ -11,7 +11,7 @@ use crate::schema;
 use crate::state::State;
 use crate::store::Key;
 
-use super::{Ownership, Write, Written, metadata, own, update};
+use super::{Ownership, Write, Written, metadata, own, settle, update};
 
 /// Creates an object that has been read, pruned and defaulted, in the version of the request.
 ///
@@ -45,6 +45,7 @@ pub fn create(state: &mut State, write: &Write, mut new: Value, ownership: Owner
     if !causes.is_empty() {
         return Err(Failure::invalid(resource.about_kind(&name), &causes));
     }
+    settle(&resource, &mut stored)?;
     let key = Key::new(&resource.collection, object::namespace(&stored), &name);
     if state.store.get(&key).is_some() {
         return Err(Failure::already_exists(resource.about(&name)));

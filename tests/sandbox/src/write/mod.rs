@@ -15,8 +15,10 @@ pub use update::update;
 
 use crate::clock::Time;
 use crate::convert;
+use crate::failure::Failure;
 use crate::merge;
 use crate::resource::{Resource, group_version};
+use crate::schema;
 use crate::state::State;
 use crate::store::Key;
 
@@ -76,9 +78,18 @@ fn own(state: &State, write: &Write, live: Option<&Value>, new: Value, ownership
         Ownership::Computed => new,
     };
     if let Some(live) = live {
-        merge::keep_times(live, &mut new);
+        merge::keep_times(&write.resource.ty, live, &mut new);
     }
     new
+}
+
+/// Brings an object that has been found good into the form in which it is stored.
+fn settle(resource: &Resource, stored: &mut Value) -> Result<(), Failure> {
+    // These two are stored as JSON, which knows empty lists.
+    if ["apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&resource.group.as_str()) {
+        return Ok(());
+    }
+    schema::store(&resource.ty, stored).map_err(|error| Failure::new(500, "", error))
 }
 
 /// Calls `act` with a write as [`crate::merge`] sees it.

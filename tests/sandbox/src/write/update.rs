@@ -12,7 +12,7 @@ use crate::resource::Resource;
 use crate::schema;
 use crate::state::State;
 
-use super::{Ownership, Write, Written, metadata, own};
+use super::{Ownership, Write, Written, metadata, own, settle};
 
 /// Puts `new`, which has been read, pruned and defaulted, in the place of `live`, which is as it is stored.
 ///
@@ -46,6 +46,7 @@ pub fn update(
     if !causes.is_empty() {
         return Err(Failure::invalid(resource.about_kind(&write.name), &causes));
     }
+    settle(&resource, &mut stored)?;
     finish(state, write, live, stored)
 }
 

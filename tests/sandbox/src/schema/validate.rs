@@ -1,0 +1,458 @@
+//! What is wrong with a custom resource by the schema of its CustomResourceDefinition, in the words of the API server.
+//!
+//! Rules in CEL (`x-kubernetes-validations`) are not followed.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use serde_json::{Map as Fields, Value, json};
+
+use super::{Type, formats};
+use crate::failure::Cause;
+
+/// What is wrong with `new`. What was wrong with `old` already and has not been touched is let pass.
+#[must_use]
+pub fn validate(kind: &Type, new: &Value, old: Option<&Value>) -> Vec<Cause> {
+    let Some(schema) = &kind.custom else { return Vec::new() };
+    let mut causes = Vec::new();
+    for cause in check(schema, new, old, "").causes {
+        if !causes.contains(&cause) {
+            causes.push(cause);
+        }
+    }
+    embedded(schema, new, "", &mut causes);
+    let mut twice = Vec::new();
+    duplicates(schema, new, "", &mut twice);
+    let mut before = Vec::new();
+    if let Some(old) = old {
+        duplicates(schema, old, "", &mut before);
+    }
+    if before.is_empty() {
+        causes.append(&mut twice);
+    }
+    causes
+}
+
+#[derive(Default)]
+struct Outcome {
+    causes: Vec<Cause>,
+    /// How many checks were made. Of schemas that all fail, the one with the most is told of.
+    checks: usize,
+}
+
+impl Outcome {
+    fn add(&mut self, cause: Cause) {
+        self.causes.push(cause);
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.causes.extend(other.causes);
+        self.checks += other.checks;
+    }
+
+    /// A fault of a value, which the message shows.
+    fn value(&mut self, path: &str, value: &Value, said: &str) {
+        self.add(Cause::invalid(path.trim_start_matches('.'), value, &format!("{path} in body {said}")));
+    }
+
+    /// A fault of nothing in particular.
+    fn general(&mut self, said: &str) {
+        self.add(Cause::invalid("<nil>", &"".into(), said));
+    }
+
+    fn wrong_type(&mut self, path: &str, expected: &str, found: &str) {
+        let said = format!("{path} in body must be of type {expected}: {found:?}");
+        let cause = Cause::invalid(path.trim_start_matches('.'), &found.into(), &said);
+        self.add(Cause { reason: "FieldValueTypeInvalid".into(), ..cause });
+    }
+}
+
+fn check(schema: &Value, value: &Value, old: Option<&Value>, path: &str) -> Outcome {
+    let mut outcome = Outcome::default();
+    if old == Some(value) {
+        return outcome;
+    }
+    types(schema, value, path, &mut outcome);
+    if !value.is_null() {
+        combined(schema, value, path, &mut outcome);
+        match value {
+            Value::String(text) => texts(schema, text, path, &mut outcome),
+            Value::Number(_) => numbers(schema, value, path, &mut outcome),
+            Value::Array(items) => lists(schema, items, old, path, &mut outcome),
+            Value::Object(fields) => maps(schema, fields, old, path, &mut outcome),
+            _ => {}
+        }
+    }
+    if let Some(values) = list(schema, "enum").filter(|values| !values.contains(value)) {
+        let texts: Vec<String> =
+            values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), Into::into)).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        outcome.add(Cause::unsupported(path.trim_start_matches('.'), value, &texts));
+    }
+    outcome.checks += 1;
+    outcome
+}
+
+fn types(schema: &Value, value: &Value, path: &str, outcome: &mut Outcome) {
+    let either = schema.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true));
+    let expected = if either { "integer,string" } else { text(schema, "type") };
+    let format = formats::known(expected, text(schema, "format"));
+    if expected.is_empty() && format.is_empty() {
+        return;
+    }
+    outcome.checks += 1;
+    let found = match value {
+        Value::Null if schema.get("nullable") == Some(&Value::Bool(true)) => return,
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let whole = value.as_f64().is_some_and(|number| number.fract() == 0.0);
+    let fits = expected.split(',').any(|expected| {
+        expected == found
+            || (expected == "number" && found == "integer")
+            || (expected == "integer" && found == "number" && whole)
+    });
+    // The API server minds the format before the type.
+    let numeric = expected.contains("integer") || expected.contains("number");
+    match value {
+        _ if fits => {}
+        Value::String(_) | Value::Array(_) if !format.is_empty() && !numeric => {}
+        Value::String(_) | Value::Array(_) => outcome.wrong_type(path, expected, found),
+        Value::Number(number) if !format.is_empty() => {
+            outcome.wrong_type(path, format, if number.is_f64() { "float64" } else { "int64" });
+        }
+        _ if !format.is_empty() && !value.is_null() => outcome.wrong_type(path, format, ""),
+        _ => outcome.wrong_type(path, expected, found),
+    }
+}
+
+fn combined(schema: &Value, value: &Value, path: &str, outcome: &mut Outcome) {
+    let tried = |key: &str| -> Option<Vec<Outcome>> {
+        Some(list(schema, key)?.iter().map(|schema| check(schema, value, None, path)).collect())
+    };
+    let name = format!("{:?}", path.trim_start_matches('.'));
+    if let Some(tried) = tried("anyOf")
+        && !tried.iter().any(|tried| tried.causes.is_empty())
+    {
+        outcome.general(&format!("{name} must validate at least one schema (anyOf)"));
+        outcome.merge(best(tried));
+    }
+    if let Some(tried) = tried("oneOf") {
+        let valid = tried.iter().filter(|tried| tried.causes.is_empty()).count();
+        let found =
+            if valid == 0 { "Found none valid".to_owned() } else { format!("Found {valid} valid alternatives") };
+        if valid != 1 {
+            outcome.general(&format!("{name} must validate one and only one schema (oneOf). {found}"));
+        }
+        if valid == 0 {
+            outcome.merge(best(tried));
+        }
+    }
+    if let Some(tried) = tried("allOf") {
+        let valid = tried.iter().filter(|tried| tried.causes.is_empty()).count();
+        let (all, none) = (valid == tried.len(), if valid == 0 { ". None validated" } else { "" });
+        tried.into_iter().for_each(|tried| outcome.merge(tried));
+        if !all {
+            outcome.general(&format!("{name} must validate all the schemas (allOf){none}"));
+        }
+    }
+    if let Some(not) = schema.get("not")
+        && check(not, value, None, path).causes.is_empty()
+    {
+        outcome.general(&format!("{name} must not validate the schema (not)"));
+    }
+}
+
+/// The first of those with the most checks.
+fn best(tried: Vec<Outcome>) -> Outcome {
+    tried.into_iter().reduce(|best, next| if next.checks > best.checks { next } else { best }).unwrap_or_default()
+}
+
+fn texts(schema: &Value, value: &str, path: &str, outcome: &mut Outcome) {
+    outcome.checks += 1;
+    let length = value.chars().count() as u64;
+    if let Some(most) = count(schema, "maxLength").filter(|most| length > *most) {
+        let bytes = if most == 1 { "byte" } else { "bytes" };
+        let said = format!("Too long: may not be more than {most} {bytes}");
+        outcome.add(Cause::new("FieldValueTooLong", path.trim_start_matches('.'), said));
+    } else if let Some(least) = count(schema, "minLength").filter(|least| length < *least) {
+        outcome.value(path, &value.into(), &format!("should be at least {least} chars long"));
+    } else if let Some(pattern) = schema.get("pattern").and_then(Value::as_str).filter(|pattern| !pattern.is_empty()) {
+        // The CustomResourceDefinition was refused if it is no pattern.
+        if Regex::new(pattern).is_ok_and(|regex| !regex.is_match(value)) {
+            outcome.value(path, &value.into(), &format!("should match '{pattern}'"));
+        }
+    }
+    let format = formats::known(text(schema, "type"), text(schema, "format"));
+    if !formats::fits(format, value) {
+        outcome.wrong_type(path, format, value);
+    }
+}
+
+fn numbers(schema: &Value, value: &Value, path: &str, outcome: &mut Outcome) {
+    outcome.checks += 1;
+    let Some(number) = value.as_f64() else { return };
+    // The API server compares whole numbers with whole numbers.
+    let whole = |bound: f64| if value.is_f64() { bound } else { bound.trunc() };
+    let bound = |key: &str| schema.get(key).and_then(Value::as_f64).map(whole);
+    let exclusive = |key: &str| schema.get(key) == Some(&Value::Bool(true));
+    if text(schema, "type") == "integer" {
+        let format = formats::known("integer", text(schema, "format"));
+        let most = if format == "int32" { f64::from(i32::MAX) } else { f64::MAX };
+        if number.fract() != 0.0 || number.abs() > most {
+            let format = if format.is_empty() { "(default format)".into() } else { format!("with format {format}") };
+            outcome.general(&format!("Checked value must be of type integer {format} in {path}"));
+        }
+    }
+    if let Some(factor) = bound("multipleOf") {
+        if factor <= 0.0 {
+            let said = format!("factor MultipleOf declared for {path} must be positive: {factor}");
+            outcome.add(Cause::invalid(path.trim_start_matches('.'), &json!(factor as i64), &said));
+        } else if (number / factor).fract() != 0.0 {
+            outcome.value(path, value, &format!("should be a multiple of {factor}"));
+        }
+    }
+    if let Some(most) = bound("maximum") {
+        let open = exclusive("exclusiveMaximum");
+        if number > most || (open && number >= most) {
+            let said = if open { "less than" } else { "less than or equal to" };
+            outcome.value(path, value, &format!("should be {said} {most}"));
+        }
+    }
+    if let Some(least) = bound("minimum") {
+        let open = exclusive("exclusiveMinimum");
+        if number < least || (open && number <= least) {
+            let said = if open { "greater than" } else { "greater than or equal to" };
+            outcome.value(path, value, &format!("should be {said} {least}"));
+        }
+    }
+}
+
+fn lists(schema: &Value, items: &[Value], old: Option<&Value>, path: &str, outcome: &mut Outcome) {
+    outcome.checks += 1;
+    if let Some(of_items) = schema.get("items") {
+        for (at, item) in items.iter().enumerate() {
+            let old = old.and_then(|old| same_item(schema, item, old));
+            outcome.merge(check(of_items, item, old, &format!("{path}[{at}]")));
+        }
+    }
+    let length = items.len() as u64;
+    if let Some(least) = count(schema, "minItems").filter(|least| length < *least) {
+        outcome.value(path, &length.into(), &format!("should have at least {least} items"));
+    }
+    if let Some(most) = count(schema, "maxItems").filter(|most| length > *most) {
+        too_many(path, length, most, outcome);
+    }
+    let twice = |(at, item): (usize, &Value)| items[..at].contains(item);
+    if schema.get("uniqueItems") == Some(&Value::Bool(true)) && items.iter().enumerate().any(twice) {
+        outcome.value(path, &"".into(), "shouldn't contain duplicates");
+    }
+}
+
+fn too_many(path: &str, length: u64, most: u64, outcome: &mut Outcome) {
+    let items = if most == 1 { "item" } else { "items" };
+    let said = format!("Too many: {length}: must have at most {most} {items}");
+    outcome.add(Cause::new("FieldValueTooMany", path.trim_start_matches('.'), said));
+}
+
+/// The item of an older list that has the same key.
+fn same_item<'a>(schema: &Value, item: &Value, old: &'a Value) -> Option<&'a Value> {
+    let keys = list(schema, "x-kubernetes-list-map-keys")?;
+    old.as_array()?.iter().find(|old| keys.iter().filter_map(Value::as_str).all(|key| old.get(key) == item.get(key)))
+}
+
+fn maps(schema: &Value, fields: &Fields<String, Value>, old: Option<&Value>, path: &str, outcome: &mut Outcome) {
+    outcome.checks += 1;
+    let length = fields.len() as u64;
+    if let Some(least) = count(schema, "minProperties").filter(|least| length < *least) {
+        outcome.value(path, &length.into(), &format!("should have at least {least} properties"));
+    }
+    if let Some(most) = count(schema, "maxProperties").filter(|most| length > *most) {
+        too_many(path, length, most, outcome);
+    }
+    let properties = schema.get("properties");
+    let others = schema.get("additionalProperties");
+    for (name, value) in fields {
+        let old = old.and_then(|old| old.get(name));
+        let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        match (properties.and_then(|properties| properties.get(name)), others) {
+            (Some(property), _) => outcome.merge(check(property, value, old, &here)),
+            (None, Some(Value::Bool(false))) => {
+                let said = format!("{path}.{name} in body is a forbidden property");
+                outcome.add(Cause::invalid(path.trim_start_matches('.'), &name.as_str().into(), &said));
+            }
+            (None, Some(others)) => outcome.merge(check(others, value, old, &here)),
+            (None, None) => {}
+        }
+    }
+    let required = list(schema, "required").into_iter().flatten().filter_map(Value::as_str);
+    for name in required.filter(|name| !fields.contains_key(*name)) {
+        outcome.add(Cause::required(format!("{path}.{name}").trim_start_matches('.'), ""));
+    }
+}
+
+/// Items that are there more than once, of lists in which they may not be.
+fn duplicates(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+    match value {
+        Value::Object(fields) => {
+            let others = schema.get("additionalProperties").filter(|others| others.is_object());
+            for (name, value) in fields {
+                let property = schema.get("properties").and_then(|properties| properties.get(name));
+                let (Some(schema), here) = (
+                    property.or(others),
+                    match property {
+                        Some(_) if path.is_empty() => name.clone(),
+                        Some(_) => format!("{path}.{name}"),
+                        None => format!("{path}[{name}]"),
+                    },
+                ) else {
+                    continue;
+                };
+                duplicates(schema, value, &here, causes);
+            }
+        }
+        Value::Array(items) => {
+            let keys = list(schema, "x-kubernetes-list-map-keys").unwrap_or_default();
+            let key = |item: &Value| match text(schema, "x-kubernetes-list-type") {
+                "set" => Some(item.clone()),
+                "map" => Some(
+                    keys.iter()
+                        .filter_map(|key| Some((key.as_str()?.to_owned(), item.get(key.as_str()?)?.clone())))
+                        .collect(),
+                ),
+                _ => None,
+            };
+            let (mut seen, mut told) = (BTreeSet::new(), BTreeSet::new());
+            for (at, item) in items.iter().enumerate() {
+                let Some(key) = key(item) else { break };
+                if !seen.insert(key.to_string()) && told.insert(key.to_string()) {
+                    let said = format!("Duplicate value: {key}");
+                    causes.push(Cause::new("FieldValueDuplicate", format!("{path}[{at}]"), said));
+                }
+            }
+            if let Some(schema) = schema.get("items") {
+                for (at, item) in items.iter().enumerate() {
+                    duplicates(schema, item, &format!("{path}[{at}]"), causes);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Objects within the object say what they are.
+fn embedded(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+    if schema.get("x-kubernetes-embedded-resource") == Some(&Value::Bool(true)) && value.is_object() {
+        for name in ["apiVersion", "kind"] {
+            let here = format!("{path}.{name}");
+            match value.get(name) {
+                None => causes.push(Cause::required(here, "")),
+                Some(Value::String(text)) if text.is_empty() => {
+                    causes.push(Cause::invalid(here, &"".into(), "must not be empty"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    match value {
+        Value::Object(fields) => {
+            let others = schema.get("additionalProperties").filter(|others| others.is_object());
+            for (name, value) in fields {
+                let property = schema.get("properties").and_then(|properties| properties.get(name));
+                let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                if let Some(schema) = property.or(others) {
+                    embedded(schema, value, &here, causes);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(schema) = schema.get("items") else { return };
+            for (at, item) in items.iter().enumerate() {
+                embedded(schema, item, &format!("{path}[{at}]"), causes);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn text<'a>(schema: &'a Value, key: &str) -> &'a str {
+    schema.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn count(schema: &Value, key: &str) -> Option<u64> {
+    schema.get(key).and_then(Value::as_u64)
+}
+
+fn list<'a>(schema: &'a Value, key: &str) -> Option<&'a [Value]> {
+    schema.get(key).and_then(Value::as_array).map(Vec::as_slice).filter(|list| !list.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind() -> Type {
+        let text = json!({"type": "string"});
+        Type::of_crd(&json!({
+            "type": "object",
+            "required": ["spec"],
+            "properties": {"spec": {"type": "object", "required": ["name"], "properties": {
+                "name": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 3},
+                "mode": {"type": "string", "enum": ["slow", "fast"]},
+                "count": {"type": "integer", "minimum": 1, "maximum": 5},
+                "port": {"x-kubernetes-int-or-string": true},
+                "set": {"type": "array", "maxItems": 3, "x-kubernetes-list-type": "set", "items": text},
+                "one": {"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}], "properties": {"a": text, "b": text}},
+            }}},
+        }))
+    }
+
+    fn causes(spec: &Value, old: Option<&Value>) -> Vec<String> {
+        let old = old.map(|spec| json!({"spec": spec}));
+        let causes = validate(&kind(), &json!({"spec": spec}), old.as_ref());
+        causes.into_iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect()
+    }
+
+    #[test]
+    fn faults_are_told_as_the_api_server_tells_them() {
+        assert_eq!(
+            causes(&json!({"name": "abc", "count": 5, "port": "http", "one": {"a": ""}}), None),
+            Vec::<String>::new()
+        );
+        for (spec, cause) in [
+            (json!({}), "spec.name: Required value"),
+            (json!({"name": "abcd"}), "spec.name: Too long: may not be more than 3 bytes"),
+            (json!({"name": "A"}), "spec.name: Invalid value: \"A\": spec.name in body should match '^[a-z]+$'"),
+            (
+                json!({"name": 1}),
+                "spec.name: Invalid value: \"integer\": spec.name in body must be of type string: \"integer\"",
+            ),
+            (
+                json!({"name": "a", "mode": "x"}),
+                "spec.mode: Unsupported value: \"x\": supported values: \"slow\", \"fast\"",
+            ),
+            (
+                json!({"name": "a", "count": 9}),
+                "spec.count: Invalid value: 9: spec.count in body should be less than or equal to 5",
+            ),
+            (json!({"name": "a", "set": ["x", "x"]}), "spec.set[1]: Duplicate value: \"x\""),
+            (json!({"name": "a", "set": [1, 2, 3, 4]}), "spec.set: Too many: 4: must have at most 3 items"),
+        ] {
+            assert!(causes(&spec, None).contains(&cause.to_owned()), "{:?}", causes(&spec, None));
+        }
+        assert_eq!(causes(&json!({"name": "a", "one": {}}), None).len(), 2);
+        assert_eq!(causes(&json!({"name": "a", "port": 1.5}), None).len(), 1);
+    }
+
+    #[test]
+    fn what_was_wrong_before_is_let_pass() {
+        let old = json!({"name": "A", "mode": "slow"});
+        assert_eq!(causes(&json!({"name": "A", "mode": "fast"}), Some(&old)), Vec::<String>::new());
+        assert_eq!(causes(&json!({"name": "B", "mode": "fast"}), Some(&old)).len(), 1);
+    }
+}
