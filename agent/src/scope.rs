@@ -186,7 +186,8 @@ pub(crate) fn crd(manifest: &Manifest) -> Option<Result<Crd<'_>, Finding>> {
         let message = format!("apiextensions.k8s.io has no version {}", object.version());
         return malformed(message, "Set apiVersion to `apiextensions.k8s.io/v1`.", &["apiVersion"]);
     }
-    if let Some(mismatch) = shape::mismatch(object, &shape::CRD) {
+    let parts = if object.version() == "v1" { shape::CRD } else { shape::CRD_V1BETA1 };
+    if let Some(mismatch) = shape::mismatch(object, parts) {
         let hint = "Correct the field: nothing is converted, and one that is malformed makes the whole kind unknown.";
         return malformed(mismatch.message(), hint, &mismatch.steps());
     }

@@ -56,7 +56,7 @@ pub(crate) fn declared<'a>(manifests: impl Iterator<Item = &'a Arc<Manifest>>) -
 
 /// KNV1006: a Cluster that is none.
 pub(crate) fn malformed_cluster(manifest: &Manifest) -> Option<Finding> {
-    manifest.is(Known::Cluster).then(|| malformed(manifest, &["v1alpha1"], &shape::CLUSTER))?
+    manifest.is(Known::Cluster).then(|| malformed(manifest, &["v1alpha1"], shape::CLUSTER))?
 }
 
 /// The names in a `cluster-name-selector` annotation.

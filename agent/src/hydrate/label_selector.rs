@@ -29,7 +29,7 @@ enum Operator {
 impl LabelSelector {
     /// KNV1006: a ClusterSelector or NamespaceSelector that is none.
     pub(super) fn malformed(manifest: &Manifest) -> Option<Finding> {
-        malformed(manifest, &["v1"], &shape::SELECTOR)
+        malformed(manifest, &["v1"], shape::SELECTOR)
     }
 
     /// `spec.selector` of a ClusterSelector or NamespaceSelector. A finding when the object is malformed (KNV1006) or the

@@ -66,7 +66,7 @@ pub(super) fn configs(tree: &Tree, findings: &mut Findings) {
     let cluster_scoped: ClusterScoped<'_> =
         tree.cluster.iter().rev().map(|draft| (draft.object().group_kind(), &*draft.manifest)).collect();
     for config in &tree.configs {
-        if let Some(finding) = malformed(config, &["v1"], &shape::HIERARCHY_CONFIG) {
+        if let Some(finding) = malformed(config, &["v1"], shape::HIERARCHY_CONFIG) {
             findings.push(finding);
             continue;
         }

@@ -33,7 +33,7 @@ pub(super) fn repo(manifests: &[Arc<Manifest>], _: &Settings, findings: &mut Fin
 }
 
 fn version(repo: &Manifest, findings: &mut Findings) {
-    if let Some(finding) = super::selectors::malformed(repo, &["v1"], &shape::REPO) {
+    if let Some(finding) = super::selectors::malformed(repo, &["v1"], shape::REPO) {
         findings.push(finding);
         return;
     }

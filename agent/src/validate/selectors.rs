@@ -6,17 +6,17 @@ use std::sync::Arc;
 use super::Findings;
 use crate::finding::{Code, Finding};
 use crate::metadata::annotation;
-use crate::parse::shape::{Shape, mismatch};
+use crate::parse::shape::{Parts, mismatch};
 use crate::parse::{Known, Manifest};
 use crate::scope::Draft;
 use crate::settings::Settings;
 use crate::tree::Tree;
 
 /// KNV1006: an object of a known kind that does not have its type, or none of `versions`.
-pub(crate) fn malformed(manifest: &Manifest, versions: &[&str], spec: &Shape) -> Option<Finding> {
+pub(crate) fn malformed(manifest: &Manifest, versions: &[&str], parts: &Parts) -> Option<Finding> {
     let object = &manifest.object;
     let (message, hint, place) = if versions.contains(&object.version()) {
-        let mismatch = mismatch(object, spec)?;
+        let mismatch = mismatch(object, parts)?;
         let hint = "Correct the field: nothing is converted here, so text that looks like a number needs quotes.";
         (mismatch.message(), hint.to_owned(), manifest.at_value(&mismatch.steps()))
     } else {
