@@ -61,7 +61,10 @@ impl State {
         self.source = Stage { commit, findings };
         self.held = None;
         self.report.status();
-        self.candidate = candidate;
+        // A good commit that still waits for its lists is the last good one, should this one be broken.
+        if candidate.is_some() || same {
+            self.candidate = candidate;
+        }
         if self.candidate.is_none() && !same {
             self.restore(out);
         }
@@ -180,14 +183,19 @@ impl State {
         if self.settings.approved.as_ref() == Some(&candidate.commit) {
             return None;
         }
-        let deletions: Vec<&ObjectId> = self
+        // What is being made just now is as good as there.
+        let made: Vec<&ObjectId> = self.work.ids_in_flight().filter(|id| !self.live.contains_key(*id)).collect();
+        let not_declared = |id: &&ObjectId| matches!(Declared::of(&candidate.declared, id), Declared::Absent);
+        let mut deletions: Vec<&ObjectId> = self
             .inventory()
             .filter(|(id, live)| {
                 decide(Declared::of(&candidate.declared, id), Some(live), &self.settings.sync) == Action::Delete
             })
             .map(|(id, _)| id)
+            .chain(made.iter().copied().filter(not_declared))
             .collect();
-        let inventory = self.inventory().filter(|(_, live)| !live.terminating).count();
+        deletions.sort();
+        let inventory = self.inventory().filter(|(_, live)| !live.terminating).count() + made.len();
         let namespaces = self.inventory().filter(|(id, live)| id.is_namespace() && !live.terminating).count();
         let prune = Prune { inventory, namespaces, deletions };
         prune.is_large().then(|| {

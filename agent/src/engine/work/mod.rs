@@ -89,6 +89,10 @@ impl Work {
         self.in_flight.len()
     }
 
+    pub(super) fn ids_in_flight(&self) -> impl Iterator<Item = &ObjectId> {
+        self.in_flight.keys()
+    }
+
     pub(super) fn next_retry(&self) -> Option<Instant> {
         self.retries.first().map(|(at, _)| *at)
     }

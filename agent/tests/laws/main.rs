@@ -1,0 +1,164 @@
+//! Laws of the engine, on a simulated API server: whatever happens in whatever order, it comes to rest with the cluster as
+//! the commit in force declares, and nothing that is not its own is ever touched.
+#![expect(clippy::disallowed_methods, reason = "a law needs some instant to begin with")]
+
+mod repository;
+mod world;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use agent::engine::{Event, Retry};
+use proptest::prelude::*;
+use serde_json::json;
+
+use repository::{OBJECTS, Repository, TAKEN, object, widget};
+use world::{World, is_selected};
+
+/// What happens between two looks of the engine.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// A commit, whose large prune is approved.
+    Commit(Repository),
+    /// A commit that declares nothing, which nobody has approved.
+    Wipe,
+    /// Somebody approves the newest commit.
+    Approve,
+    /// The repository cannot be read.
+    Unreadable,
+    /// Somebody deletes an object.
+    Delete(u8),
+    /// Somebody changes a field of an object.
+    Change(u8),
+    /// Somebody takes the part-of label off.
+    Unlabel(u8),
+    /// The kind Widget is not served any more, or again.
+    Serve(bool),
+    /// The oldest command is answered.
+    Answer,
+    /// The oldest command fails.
+    Fail,
+    /// The API server is away for the oldest command.
+    Away,
+    /// A watch delivers.
+    Deliver,
+    /// The watches start over.
+    Relist,
+    /// Whole objects are compared.
+    Audit,
+    /// Time passes.
+    Wait,
+    /// The agent ends, and another one begins.
+    Restart,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        6 => repository().prop_map(Happening::Commit),
+        1 => Just(Happening::Wipe),
+        1 => Just(Happening::Approve),
+        1 => Just(Happening::Unreadable),
+        4 => (0..OBJECTS).prop_map(Happening::Delete),
+        6 => (0..OBJECTS).prop_map(Happening::Change),
+        2 => (0..OBJECTS).prop_map(Happening::Unlabel),
+        2 => any::<bool>().prop_map(Happening::Serve),
+        20 => Just(Happening::Answer),
+        2 => Just(Happening::Fail),
+        2 => Just(Happening::Away),
+        20 => Just(Happening::Deliver),
+        2 => Just(Happening::Relist),
+        2 => Just(Happening::Audit),
+        4 => Just(Happening::Wait),
+        2 => Just(Happening::Restart),
+    ]
+}
+
+fn repository() -> impl Strategy<Value = Repository> {
+    let objects = prop::collection::btree_map(0..OBJECTS, 0..3u8, 1..5);
+    let widgets = prop::collection::btree_map(0..2u8, 0..3u8, 0..2);
+    (objects, widgets, any::<bool>(), prop::bool::weighted(0.15))
+        .prop_map(|(objects, widgets, chained, broken)| Repository { objects, widgets, chained, broken, wiped: false })
+}
+
+fn happen(world: &mut World, happening: Happening) {
+    match happening {
+        Happening::Commit(repository) => world.commit(repository, true),
+        Happening::Wipe => world.commit(Repository::wiped(), false),
+        Happening::Approve => world.approve(),
+        Happening::Unreadable => world.unreadable(),
+        Happening::Delete(index) => world.remove(&object(index)),
+        Happening::Change(index) => world.change(&object(index)),
+        Happening::Unlabel(index) => world.unlabel(&object(index)),
+        Happening::Serve(served) => world.serve(served),
+        Happening::Answer => world.answer(),
+        Happening::Fail => world.fail(Retry::Object),
+        Happening::Away => world.fail(Retry::Server(Duration::ZERO)),
+        Happening::Deliver => world.deliver(),
+        Happening::Relist => world.relist(),
+        Happening::Audit => world.step(Event::AuditDue),
+        Happening::Wait => world.wait(Duration::from_secs(1)),
+        Happening::Restart => world.restart(),
+    }
+}
+
+/// Whether what the commit in force declares is there, and what it does not declare is not.
+fn is_as_in_force(world: &World) -> Result<(), TestCaseError> {
+    let Some((in_force, with_widgets)) = world.in_force() else { return Ok(()) };
+    let ids = (0..OBJECTS).map(|index| (object(index), in_force.objects.get(&index)));
+    let widgets = (0..if with_widgets { 2 } else { 0 }).map(|index| (widget(index), in_force.widgets.get(&index)));
+    for (id, declared) in ids.chain(widgets) {
+        let live = world.live.get(&id);
+        if live.is_some_and(world::is_taken) {
+            continue;
+        }
+        // Without its label an object that is not declared any more is nobody's, and stays.
+        let live = live.filter(|live| declared.is_some() || is_selected(live));
+        let declared = declared.map(|version| json!(version.to_string()));
+        prop_assert_eq!(live.map(|live| live.0["data"]["v"].clone()), declared, "{} of {:?}", id, in_force);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_comes_to_rest_as_declared(happenings in prop::collection::vec(happening(), 1..60)) {
+        let mut world = World::new();
+        let strangers = world.strangers();
+        for happening in happenings {
+            happen(&mut world, happening);
+        }
+        world.serve(true);
+        // Long enough for the last wait of anything that is tried again and again.
+        world.rest_for(Duration::from_secs(3600));
+        is_as_in_force(&world)?;
+
+        world.remove(&object(TAKEN));
+        world.commit(Repository::new([(0, 0), (1, 1), (2, 2), (TAKEN, 0)]), true);
+        world.rest();
+        prop_assert!(world.state.is_synced(), "{:#?}", world.state.last_report());
+        is_as_in_force(&world)?;
+        prop_assert_eq!(world.strangers(), strangers);
+
+        // Once more: there is nothing to do.
+        let writes = world.writes;
+        world.commit(world.newest().clone(), true);
+        world.relist();
+        world.rest();
+        prop_assert_eq!(world.writes, writes);
+    }
+
+    #[test]
+    fn a_restart_writes_nothing(objects in prop::collection::btree_map(0..OBJECTS, 0..3u8, 1..6), chained in any::<bool>()) {
+        let mut world = World::new();
+        world.remove(&object(TAKEN));
+        world.commit(Repository { objects, chained, widgets: BTreeMap::from([(0, 0)]), ..Repository::default() }, true);
+        world.rest();
+        let writes = world.writes;
+        world.restart();
+        world.rest();
+        prop_assert!(world.state.is_synced());
+        prop_assert_eq!(world.writes, writes);
+    }
+}
