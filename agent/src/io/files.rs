@@ -122,6 +122,10 @@ fn walk(root: &Path, limit: usize, findings: &mut Vec<Finding>) -> io::Result<Ve
 }
 
 fn read_manifest(path: String, place: &Path) -> Result<SourceFile, Finding> {
+    if path.contains('\n') {
+        let finding = Finding::new(Code::Path, format!("the name {path:?} has a line break")).hint("Rename the file.");
+        return Err(finding.at_path(path.replace('\n', "\\n")));
+    }
     if place.to_str().is_none() && path.contains(char::REPLACEMENT_CHARACTER) {
         return Err(not_utf8(&path));
     }
@@ -215,6 +219,13 @@ mod tests {
             messages,
             ["huge.json has 16 MiB; files of at most 16 MiB are read", "the name \"bad\u{fffd}.yaml\" is not UTF-8"]
         );
+    }
+
+    #[test]
+    fn a_name_with_a_line_break_is_a_finding() {
+        let found = read_dir(directory(&["a\nb.yaml", "c.yaml"]).path()).unwrap();
+        assert_eq!((paths(&found), found.findings.len()), (vec!["c.yaml"], 1));
+        assert_eq!(found.findings[0].message, "the name \"a\\nb.yaml\" has a line break");
     }
 
     #[test]
