@@ -1,8 +1,8 @@
-//! The objects that a cluster has before anybody makes one, in the form in which `tests/sandbox/published/` has them.
+//! The objects that a cluster has before anybody makes one, and the columns in which people see objects, in the form in which `tests/sandbox/published/` has them.
 
 use anyhow::{Context, Result, ensure};
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::raw::Raw;
 
@@ -17,29 +17,57 @@ const LEFT_OUT: [&str; 3] = ["componentstatuses", "events", "leases"];
 /// When it does not answer.
 pub fn objects(server: &Raw) -> Result<Value> {
     let mut objects = Vec::new();
-    for group in ["/api/v1".to_owned()].into_iter().chain(groups(server)?) {
-        for resource in each(&get(server, &group)?["resources"]) {
-            let name = resource["name"].as_str().unwrap_or_default();
-            let listed = each(&resource["verbs"]).any(|verb| verb == "list") && !name.contains('/');
-            if !listed || LEFT_OUT.contains(&name) {
-                continue;
-            }
-            let list = get(server, &format!("{group}/{name}"))?;
-            for object in each(&list["items"]) {
-                let mut object = object.clone();
-                object["apiVersion"] = list["apiVersion"].clone();
-                object["kind"] = resource["kind"].clone();
-                same_everywhere(&mut object);
-                objects.push(object);
-            }
+    for (path, kind) in listed(server)? {
+        if LEFT_OUT.iter().any(|name| path.ends_with(&format!("/{name}"))) {
+            continue;
+        }
+        let list = get(server, &path, "application/json")?;
+        for object in each(&list["items"]) {
+            let mut object = object.clone();
+            object["apiVersion"] = list["apiVersion"].clone();
+            object["kind"] = kind.as_str().into();
+            same_everywhere(&mut object);
+            objects.push(object);
         }
     }
     Ok(Value::Array(objects))
 }
 
+/// Asks a control plane for the columns of its tables: by plural and group, as in `deployments.apps`.
+///
+/// # Errors
+/// When it does not answer.
+pub fn columns(server: &Raw) -> Result<Value> {
+    let mut columns = Map::new();
+    for (path, _) in listed(server)? {
+        let table = get(server, &format!("{path}?limit=1"), "application/json;as=Table;g=meta.k8s.io;v=v1")?;
+        let parts: Vec<&str> = path.split('/').collect();
+        let key = match parts.as_slice() {
+            [_, "apis", group, _, plural] => format!("{plural}.{group}"),
+            _ => parts.last().copied().unwrap_or_default().to_owned(),
+        };
+        columns.insert(key, table["columnDefinitions"].clone());
+    }
+    Ok(Value::Object(columns))
+}
+
+/// The path and the kind of everything that can be listed.
+fn listed(server: &Raw) -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    for group in ["/api/v1".to_owned()].into_iter().chain(groups(server)?) {
+        for resource in each(&get(server, &group, "application/json")?["resources"]) {
+            let text = |key: &str| resource[key].as_str().unwrap_or_default();
+            if each(&resource["verbs"]).any(|verb| verb == "list") && !text("name").contains('/') {
+                found.push((format!("{group}/{}", text("name")), text("kind").to_owned()));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// The preferred version of each group, without the second name of Events.
 fn groups(server: &Raw) -> Result<Vec<String>> {
-    let groups = get(server, "/apis")?;
+    let groups = get(server, "/apis", "application/json")?;
     let paths = each(&groups["groups"]).filter(|group| group["name"] != "events.k8s.io");
     Ok(paths
         .filter_map(|group| group.pointer("/preferredVersion/groupVersion").and_then(Value::as_str))
@@ -47,8 +75,8 @@ fn groups(server: &Raw) -> Result<Vec<String>> {
         .collect())
 }
 
-fn get(server: &Raw, path: &str) -> Result<Value> {
-    let (status, text) = server.send(&Method::GET, path, "", "application/json", Vec::new())?;
+fn get(server: &Raw, path: &str, accept: &str) -> Result<Value> {
+    let (status, text) = server.send(&Method::GET, path, "", accept, Vec::new())?;
     ensure!(status == 200, "{path}: {status} {text}");
     serde_json::from_str(&text).with_context(|| path.to_owned())
 }

@@ -24,6 +24,8 @@ pub struct Published {
     documents: BTreeMap<String, String>,
     /// What it has before anybody makes an object.
     objects: Value,
+    /// The columns of its tables.
+    columns: Value,
     /// What `tests/controlplane/types` prints: properties by the names of definitions.
     unpublished: Value,
     /// What `tests/controlplane/messages` prints: how objects look as protocol buffers.
@@ -68,6 +70,7 @@ pub fn of_a_new_control_plane() -> Result<Published> {
         version,
         documents,
         objects: fresh::objects(&server)?,
+        columns: fresh::columns(&server)?,
         unpublished: printed("./types")?,
         messages: printed("./messages")?,
     })
@@ -88,7 +91,7 @@ impl Published {
     ///
     /// # Errors
     /// When a document is not what an API server publishes.
-    pub fn files(&self) -> Result<[(&'static str, Vec<u8>); 5]> {
+    pub fn files(&self) -> Result<[(&'static str, Vec<u8>); 6]> {
         let mut archive = Vec::new();
         let mut lines = Vec::new();
         for (path, text) in &self.documents {
@@ -105,6 +108,7 @@ impl Published {
             ("documents.gz", archive),
             ("types.json.gz", types),
             ("objects.json.gz", objects),
+            ("columns.json.gz", gzip(&self.columns.to_string())?),
             ("messages.json.gz", gzip(&self.messages.to_string())?),
         ])
     }
