@@ -225,12 +225,12 @@ impl World {
 
     /// What it depends on was applied before, in the form that is declared with it.
     fn may_be_applied(&self, declared: &DeclaredObject) {
-        let Some(on) = &declared.depends_on else { return };
+        let Some(on) = declared.depends_on() else { return };
         let on = on.rsplit('/').next().expect("a name");
         let form = |set: &Arc<DeclaredSet>| {
             let same = set.objects.get(&declared.id).is_some_and(|object| object.hash == declared.hash);
             let dependency = set.objects.values().find(|object| object.id.name() == on).filter(|_| same)?;
-            Some((dependency.id.clone(), dependency.hash.clone()))
+            Some((dependency.id.clone(), dependency.hash.to_string()))
         };
         let mut forms = self.compiled.values().flatten().filter_map(form);
         assert!(forms.any(|form| self.applied.contains(&form)), "{} before {on}", declared.id);
@@ -417,7 +417,7 @@ impl World {
             self.writes += 1;
             body = self.put(body);
         }
-        self.applied.insert((declared.id.clone(), declared.hash.clone()));
+        self.applied.insert((declared.id.clone(), declared.hash.to_string()));
         Outcome::Applied(Box::new(Live::after_apply(&Observed::of(&body), &body, &declared.id, &sync())), Vec::new())
     }
 
