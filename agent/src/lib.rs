@@ -35,12 +35,19 @@
 //!    each.
 //! 9. One failing object never delays another that does not depend on it; drift is corrected during a sync and while other
 //!    objects fail.
+//!
+//! # Features
+//!
+//! Without any the crate compiles repositories: what the linter is made of. `sync` adds what decides about a cluster, without
+//! touching one; `cluster` adds the edge.
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests read the files they compare with"))]
 
 pub mod object;
 pub mod yaml;
 pub mod metadata;
 pub mod finding;
+pub mod duration;
+#[cfg(feature = "sync")]
 pub mod api;
 pub mod written;
 mod stamp;
@@ -52,13 +59,21 @@ mod tree;
 mod validate;
 mod hydrate;
 pub mod compile;
+#[cfg(feature = "sync")]
 pub mod ownership;
+#[cfg(feature = "sync")]
 pub mod health;
+#[cfg(feature = "sync")]
 pub mod live;
+#[cfg(feature = "sync")]
 pub mod plan;
+#[cfg(feature = "sync")]
 pub mod engine;
+#[cfg(feature = "sync")]
 pub mod inventory;
+#[cfg(feature = "sync")]
 pub mod status;
+#[cfg(feature = "sync")]
 pub mod diff;
 pub mod io;
 #[cfg(feature = "cluster")]

@@ -1,5 +1,6 @@
 //! Text in columns, and data as JSON or YAML: what every listing is printed with.
 
+use agent::yaml;
 use serde::Serialize;
 
 /// How a listing is printed instead of as text.
@@ -16,7 +17,10 @@ impl Data {
     pub(crate) fn text<T: Serialize>(self, value: &T) -> anyhow::Result<String> {
         Ok(match self {
             Self::Json => serde_json::to_string_pretty(value)? + "\n",
-            Self::Yaml => serde_yaml::to_string(value)?,
+            Self::Yaml => {
+                let document = yaml::document(&serde_json::to_value(value)?);
+                document.strip_prefix("---\n").unwrap_or(&document).to_owned()
+            }
         })
     }
 }

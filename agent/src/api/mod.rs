@@ -5,7 +5,6 @@
 
 #[cfg(feature = "cluster")]
 mod crds;
-mod duration;
 mod invalid;
 mod overrides;
 mod repo_sync;
@@ -17,9 +16,9 @@ mod status;
 mod sync;
 mod time;
 
+pub use crate::duration::{format_duration, parse_duration};
 #[cfg(feature = "cluster")]
 pub use crds::{crds, yaml as crd_yaml};
-pub use duration::{format_duration, parse_duration};
 pub use invalid::{invalid, unreadable};
 pub use overrides::{ContainerResources, LogLevel, Overrides, Quantity, RoleRef};
 #[cfg(feature = "cluster")]
