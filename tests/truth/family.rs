@@ -4,6 +4,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::edit::merge;
+use crate::generate::asked;
 use crate::kinds::Kind;
 use crate::log::{Request, Step, Until};
 use crate::shape::pick;
@@ -11,9 +12,9 @@ use crate::shape::pick;
 /// Makes an owner with one to three dependents, deletes it, and waits until nothing more happens.
 pub(crate) fn family(kind: &Kind, rng: &mut Rng) -> Vec<Step> {
     let mut steps = Vec::new();
-    let ask = |steps: &mut Vec<Step>, request| steps.push(Step::Ask(request));
+    let ask = |steps: &mut Vec<Step>, name: &str, request| steps.extend(asked(kind, name, request));
     let owner = kind.path("owner");
-    ask(&mut steps, create(kind, "owner", &json!({}), rng));
+    ask(&mut steps, "owner", create(kind, "owner", &json!({}), rng));
     let dependents = ["one", "two", "three"].into_iter().take(rng.usize(1..4)).collect::<Vec<_>>();
     for name in &dependents {
         let mut reference = json!({
@@ -30,10 +31,10 @@ pub(crate) fn family(kind: &Kind, rng: &mut Rng) -> Vec<Step> {
         if rng.u8(..5) == 0 {
             metadata["finalizers"] = json!(["example.com/hold"]);
         }
-        ask(&mut steps, create(kind, name, &metadata, rng));
+        ask(&mut steps, name, create(kind, name, &metadata, rng));
     }
     let policy = *pick(rng, &["Background", "Foreground", "Orphan"]);
-    ask(&mut steps, Request::new("DELETE", owner.clone()).json(json!({"propagationPolicy": policy})));
+    ask(&mut steps, "owner", Request::new("DELETE", owner.clone()).json(json!({"propagationPolicy": policy})));
     let mut names = dependents.clone();
     names.push("owner");
     // Those with a finalizer hold their owner too, until it is taken away.
@@ -46,14 +47,14 @@ pub(crate) fn family(kind: &Kind, rng: &mut Rng) -> Vec<Step> {
         let mut release = Request::new("PATCH", kind.path(name)).json(patch);
         release.content_type = "application/merge-patch+json";
         if name != "owner" {
-            ask(&mut steps, release);
+            ask(&mut steps, name, release);
         }
     }
     for name in dependents {
         let until = if policy == "Orphan" { Until::Unowned } else { Until::Gone };
         steps.push(Step::Await(until, kind.path(name)));
-        ask(&mut steps, Request::new("GET", kind.path(name)));
-        ask(&mut steps, Request::new("DELETE", kind.path(name)));
+        ask(&mut steps, name, Request::new("GET", kind.path(name)));
+        ask(&mut steps, name, Request::new("DELETE", kind.path(name)));
     }
     steps.push(Step::Await(Until::Gone, owner));
     steps

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::edit::{edit, merge};
 use crate::family::family;
-use crate::kinds::{self, Kind};
+use crate::kinds::{self, Kind, Names};
+use crate::lives;
 use crate::log::{Body, JSON, METADATA, METADATA_LIST, Request, Step, Until, Watch};
 use crate::shape::{Shape, pick};
 
@@ -21,6 +22,13 @@ pub(crate) const MANAGERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
 /// The object by which a watch sees the end of the log; every selector of a watch selects it.
 const LAST: &str = "last";
+
+/// A request about an object, and what the cluster needs to come to rest.
+pub(crate) fn asked(kind: &Kind, name: &str, mut request: Request) -> impl Iterator<Item = Step> + use<> {
+    request.body.name(name);
+    let rest = kind.until.filter(|_| request.method != "GET").map(|until| Step::Await(until, kind.path(name)));
+    std::iter::once(Step::Ask(request)).chain(rest)
+}
 
 /// A log of about `length` steps.
 pub(crate) fn log(seed: u64, length: usize) -> Vec<Step> {
@@ -58,8 +66,9 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn ask(&mut self, request: Request) {
-        self.steps.push(Step::Ask(request));
+    /// Asks something of an object, and lets the cluster come to rest.
+    pub(crate) fn ask(&mut self, kind: &Kind, name: &str, request: Request) {
+        self.steps.extend(asked(kind, name, request));
     }
 
     /// True once in `n` times.
@@ -84,7 +93,11 @@ impl Writer {
             97 => self.delete_collection(kind),
             98 => self.odd(kind, name),
             _ => {
-                let steps = family(kind, &mut self.rng);
+                let steps = match self.rng.u8(..16) {
+                    0 => lives::namespace(),
+                    1..4 => lives::definition(),
+                    _ => family(kind, &mut self.rng),
+                };
                 self.steps.extend(steps);
             }
         }
@@ -112,7 +125,7 @@ impl Writer {
             let odd: [(&str, Value); 7] = [
                 ("/apiVersion", "v7".into()),
                 ("/kind", "Other".into()),
-                ("/metadata/name", "Not_A_Name".into()),
+                ("/metadata/name", "Not_A_Name-<tag>".into()),
                 ("/metadata/namespace", "elsewhere".into()),
                 ("/metadata/labels", json!({"a/b/c": "x"})),
                 ("/metadata/resourceVersion", "7".into()),
@@ -141,7 +154,7 @@ impl Writer {
 
     fn create(&mut self, kind: &Kind, name: &str) {
         let mut manifest = self.manifest(kind, name);
-        let generated = self.seldom(12);
+        let generated = self.seldom(12) && kind.names != Names::Definitions;
         if generated && let Some(metadata) = manifest["metadata"].as_object_mut() {
             metadata.remove("name");
             metadata.insert("generateName".into(), kind.name("made-").into());
@@ -151,7 +164,7 @@ impl Writer {
         if generated && !request.query.contains("dryRun") && !self.generated.insert(kind.plural) {
             request = request.with("dryRun=All");
         }
-        self.ask(request);
+        self.ask(kind, name, request);
     }
 
     pub(crate) fn apply(&mut self, kind: &Kind, name: &str) {
@@ -176,7 +189,7 @@ impl Writer {
         if self.seldom(15) {
             request = request.with("dryRun=All");
         }
-        self.ask(request);
+        self.ask(kind, name, request);
     }
 
     pub(crate) fn update(&mut self, kind: &Kind, name: &str) {
@@ -194,7 +207,7 @@ impl Writer {
         };
         let mut request = self.parameters(Request::new("PUT", kind.path(name)).json(Value::Null));
         request.body = body;
-        self.ask(request);
+        self.ask(kind, name, request);
     }
 
     /// What somebody changes who has read an object.
@@ -227,7 +240,7 @@ impl Writer {
         let body = self.patch_of(&kind.body, content_type, kind.path(name));
         let request = Request::new("PATCH", kind.path(name)).json(body).of_type(content_type);
         let request = self.parameters(request);
-        self.ask(request);
+        self.ask(kind, name, request);
     }
 
     fn patch_of(&mut self, shape: &Shape, content_type: &str, path: String) -> Value {
@@ -287,20 +300,20 @@ impl Writer {
             request = request
                 .with(*pick(&mut self.rng, &["propagationPolicy=Foreground", "gracePeriodSeconds=0", "dryRun=All"]));
         }
-        self.ask(request);
+        self.ask(kind, name, request);
         self.steps.push(Step::Await(Until::Collected, path));
     }
 
     fn delete_collection(&mut self, kind: &Kind) {
         let selector = *pick(&mut self.rng, &["app%3Dweb", "app%3Dweb,tier", "app!%3Dweb"]);
-        let own = if kind.namespaced { "" } else { "run%3D<tag>," };
-        self.ask(Request::new("DELETE", kind.collection()).with(format!("labelSelector={own}{selector}")));
+        let own = if kind.namespaced() { "" } else { "run%3D<tag>," };
+        self.ask(kind, "a", Request::new("DELETE", kind.collection()).with(format!("labelSelector={own}{selector}")));
     }
 
     fn read(&mut self, kind: &Kind, name: &str) {
         let mut request = match self.rng.u8(..6) {
             0..3 => Request::new("GET", kind.path(name)),
-            _ if !kind.namespaced => Request::new("GET", kind.collection()).with("labelSelector=run%3D<tag>"),
+            _ if !kind.namespaced() => Request::new("GET", kind.collection()).with("labelSelector=run%3D<tag>"),
             3 => Request::new("GET", kind.collection()),
             4 => {
                 let selectors = [
@@ -325,14 +338,14 @@ impl Writer {
             request.accept = if request.path == kind.collection() { METADATA_LIST } else { METADATA };
         }
         // A page may be followed by objects of other logs.
-        if self.seldom(4) && request.path == kind.collection() && kind.namespaced {
+        if self.seldom(4) && request.path == kind.collection() && kind.namespaced() {
             request = request.with("limit=1");
         }
         // Not `resourceVersion=0`, which may be answered with something older than what was written.
         if self.seldom(6) && request.path != kind.collection() {
             request = request.with(format!("resourceVersion=<rv {}>", kind.path(name)));
         }
-        self.ask(request);
+        self.ask(kind, name, request);
     }
 
     /// What no client should ask.
@@ -353,12 +366,12 @@ impl Writer {
             8 => Request::new("PATCH", path).text(JSON_PATCH, r#"[{"op":"frob","path":"/spec"}]"#),
             _ => Request::new("GET", format!("{path}/frob")),
         };
-        self.ask(request);
+        self.ask(kind, name, request);
     }
 
     fn watch(&mut self, kind: &Kind) {
         let mut query = vec!["watch=true".to_owned()];
-        if !kind.namespaced {
+        if !kind.namespaced() {
             query.push("labelSelector=run%3D<tag>".into());
         } else if !self.steps.is_empty() {
             query.push(format!(
@@ -371,7 +384,7 @@ impl Writer {
             match self.rng.u8(..6) {
                 0..3 => query.push(format!("resourceVersion=<rv {}>", kind.path("a"))),
                 3 => query.push(format!("resourceVersion=<old rv {}>", kind.path("a"))),
-                4 if kind.namespaced => {
+                4 if kind.namespaced() => {
                     query = vec!["watch=true".into(), format!("fieldSelector=metadata.name%3D{}", kind.name("a"))];
                     last = "a";
                 }
@@ -391,9 +404,9 @@ impl Writer {
             let mut manifest = kind.head(name);
             merge(&mut manifest, kind.body.least());
             merge(&mut manifest["metadata"], json!({"labels": {"app": "web"}}));
-            self.ask(Request::new("POST", kind.collection()).json(manifest));
+            self.ask(kind, name, Request::new("POST", kind.collection()).json(manifest));
             let patch = json!({"metadata": {"annotations": {"end": self.steps.len().to_string()}}});
-            self.ask(Request::new("PATCH", kind.path(name)).json(patch).of_type(MERGE));
+            self.ask(kind, name, Request::new("PATCH", kind.path(name)).json(patch).of_type(MERGE));
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum Step {
     Watch(Watch),
     /// Waits for what the cluster does by itself.
     Await(Until, String),
+    /// Asks until the answer has this status.
+    Probe(Request, u16),
 }
 
 /// What the cluster does by itself to the object at a path.
@@ -27,8 +29,10 @@ pub(crate) enum Until {
     Deleting,
     /// It is gone, or nothing owns it.
     Unowned,
-    /// It is a CRD that serves what it declares.
+    /// It is no CRD, or one that serves what it declares, or one that is going.
     Served,
+    /// It can be read.
+    Readable,
     /// It does not exist.
     Gone,
 }
@@ -108,33 +112,54 @@ impl Request {
     }
 }
 
+impl Body {
+    /// Puts the name of the object in the place of `<name>`.
+    pub(crate) fn name(&mut self, name: &str) {
+        let named = |value: &mut Value| {
+            let text = value.to_string().replace("<name>", name);
+            *value = serde_json::from_str(&text).expect("JSON with another name");
+        };
+        match self {
+            Self::Json(body) => named(body),
+            Self::Text(text) => *text = text.replace("<name>", name),
+            Self::Seen { edits, .. } => edits.iter_mut().filter_map(|(_, value)| value.as_mut()).for_each(named),
+            Self::Nothing => {}
+        }
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.query.is_empty() { "" } else { "?" };
+        write!(f, "{} {}{mark}{}", self.method, self.path, self.query)?;
+        if !self.content_type.is_empty() && self.content_type != JSON {
+            write!(f, " ({})", self.content_type)?;
+        }
+        if self.accept != JSON {
+            write!(f, " as {}", self.accept)?;
+        }
+        match &self.body {
+            Body::Nothing => Ok(()),
+            Body::Json(body) => write!(f, "\n    {body}"),
+            Body::Text(text) => write!(f, "\n    {text:?}"),
+            Body::Seen { path, edits } => {
+                write!(f, "\n    what was seen at {path}")?;
+                edits.iter().try_for_each(|(pointer, value)| match value {
+                    Some(value) => write!(f, "\n      {pointer} = {value}"),
+                    None => write!(f, "\n      without {pointer}"),
+                })
+            }
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ask(request) => {
-                let mark = if request.query.is_empty() { "" } else { "?" };
-                write!(f, "{} {}{mark}{}", request.method, request.path, request.query)?;
-                if !request.content_type.is_empty() && request.content_type != JSON {
-                    write!(f, " ({})", request.content_type)?;
-                }
-                if request.accept != JSON {
-                    write!(f, " as {}", request.accept)?;
-                }
-                match &request.body {
-                    Body::Nothing => Ok(()),
-                    Body::Json(body) => write!(f, "\n    {body}"),
-                    Body::Text(text) => write!(f, "\n    {text:?}"),
-                    Body::Seen { path, edits } => {
-                        write!(f, "\n    what was seen at {path}")?;
-                        edits.iter().try_for_each(|(pointer, value)| match value {
-                            Some(value) => write!(f, "\n      {pointer} = {value}"),
-                            None => write!(f, "\n      without {pointer}"),
-                        })
-                    }
-                }
-            }
+            Self::Ask(request) => request.fmt(f),
             Self::Watch(watch) => write!(f, "WATCH {}?{} as {}", watch.path, watch.query, watch.accept),
             Self::Await(until, path) => write!(f, "AWAIT {until:?} {path}"),
+            Self::Probe(request, status) => write!(f, "UNTIL {status}: {request}"),
         }
     }
 }

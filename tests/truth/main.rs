@@ -8,6 +8,7 @@ mod edit;
 mod family;
 mod generate;
 mod kinds;
+mod lives;
 mod log;
 mod normal;
 mod run;
@@ -124,7 +125,8 @@ fn control_plane() -> Result<ControlPlane> {
 async fn await_kinds(client: &kube::Client) -> Result<()> {
     let mut side = Side::new(client.clone(), "all".into());
     for kind in kinds::all() {
-        side.listable(&kind.collection()).await?;
+        let list = Request::new("GET", kind.collection()).with("resourceVersion=0");
+        side.probe(&list, 200, PATIENCE).await?;
     }
     Ok(())
 }
@@ -148,7 +150,7 @@ async fn agree(pair: &Pair, seeds: Range<u64>) -> Result<()> {
     for (seed, steps, found) in &differing {
         let step = steps[found.step].to_string();
         writeln!(report, "\nseed {seed}, step {}: {}", found.step, step.lines().next().unwrap_or_default())?;
-        for line in found.what.iter().take(4) {
+        for line in found.what.iter().take(6) {
             writeln!(report, "  {}", line.chars().take(400).collect::<String>())?;
         }
     }

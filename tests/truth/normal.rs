@@ -124,13 +124,16 @@ impl Names {
         text
     }
 
-    /// Numbers the versions in parentheses.
+    /// Numbers the versions in a text.
     fn versions(&mut self, text: &str) -> String {
-        let parts = text.split(['(', ')']).map(|part| match part.parse::<u64>() {
-            Ok(_) => self.number("version", part),
-            Err(_) => part.to_owned(),
+        let parts = text.split_inclusive(|letter: char| !letter.is_ascii_digit()).map(|part| {
+            let digits = part.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+            match digits.parse::<u64>() {
+                Ok(_) => self.number("version", digits) + &part[digits.len()..],
+                Err(_) => part.to_owned(),
+            }
         });
-        parts.collect::<Vec<_>>().join("|")
+        parts.collect()
     }
 
     /// Entries in an order that does not depend on the clock, and a word where the cluster's own order was wrong.

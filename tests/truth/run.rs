@@ -67,6 +67,14 @@ pub(crate) async fn perform(pair: &Pair, steps: &[Step]) -> Result<Option<Differ
                 let begun = tokio::try_join!(watching::begin(&sides[0], watch), watching::begin(&sides[1], watch))?;
                 watchings.push((at, watch, begun));
             }
+            Step::Probe(request, status) => {
+                let [a, b] = &mut sides;
+                let (a, b) =
+                    tokio::join!(a.probe(request, *status, pair.patience), b.probe(request, *status, pair.patience));
+                if let Some(difference) = outcome(at, [a.map(|()| "done".into()), b.map(|()| "done".into())]) {
+                    return Ok(Some(difference));
+                }
+            }
             Step::Await(until, path) => {
                 let [a, b] = &mut sides;
                 let (a, b) = tokio::join!(a.wait(*until, path, pair.patience), b.wait(*until, path, pair.patience));
@@ -89,11 +97,16 @@ pub(crate) async fn perform(pair: &Pair, steps: &[Step]) -> Result<Option<Differ
 }
 
 fn compare(step: usize, answers: [Answer; 2], names: &mut [Names; 2]) -> Option<Difference> {
+    let messages = answers.each_ref().map(|answer| answer.body["message"].clone());
     let [a, b] = answers.map(|answer| (answer.status, answer.warnings, answer.body));
     let normal = |(status, warnings, body): (u16, Vec<String>, Value), names: &mut Names| {
         Ok(json!({"status": status, "warnings": warnings, "body": names.normal(&body)}))
     };
-    outcome(step, [normal(a, &mut names[0]), normal(b, &mut names[1])])
+    let mut difference = outcome(step, [normal(a, &mut names[0]), normal(b, &mut names[1])])?;
+    difference
+        .what
+        .extend(messages.iter().filter(|message| message.is_string()).map(|message| format!("said: {message}")));
+    Some(difference)
 }
 
 /// The difference of two outcomes. An error is one too, even if both have it.

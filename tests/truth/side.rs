@@ -169,37 +169,56 @@ impl Side {
         keep(path, whole && part != "/scale");
     }
 
-    /// Waits until the collection at `path` can be listed and watched.
-    pub(crate) async fn listable(&mut self, path: &str) -> Result<()> {
-        let list = Request::new("GET", path).with("resourceVersion=0");
-        let waited = async {
-            while self.ask(&list).await?.status != 200 {
-                tokio::time::sleep(PAUSE).await;
-            }
-            Ok(())
-        };
-        let waited = tokio::time::timeout(PATIENCE, waited).await;
-        waited.unwrap_or_else(|_| Err(anyhow::anyhow!("timed out"))).with_context(|| path.to_owned())
-    }
-
     /// Waits until the cluster has done by itself what it does to the object at `path`.
     pub(crate) async fn wait(&mut self, until: Until, path: &str, patience: Duration) -> Result<()> {
         let path = self.fill(path);
+        let mut last = Value::Null;
         let waited = async {
             loop {
-                let asked = HttpRequest::get(&path).body(HttpBody::empty())?;
-                let answer = self.client.send(asked).await?;
-                let gone = answer.status() == 404;
-                let bytes = answer.into_body().collect_bytes().await?;
-                let object = serde_json::from_slice(&bytes).unwrap_or_default();
-                if if gone { until != Until::Served } else { done(until, &object) } {
+                let (status, object) = self.get(&path).await?;
+                last = object;
+                let done = if status == 404 { until != Until::Readable } else { done(until, &last) };
+                if done && self.lists_all(&served(until, &last)).await? {
                     return Ok(());
                 }
                 tokio::time::sleep(PAUSE).await;
             }
         };
         let waited = tokio::time::timeout(patience, waited).await;
-        waited.unwrap_or_else(|_| Err(anyhow::anyhow!("timed out"))).with_context(|| format!("{until:?} {path}"))
+        waited
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("timed out at {last}")))
+            .with_context(|| format!("{until:?} {path}"))
+    }
+
+    async fn get(&self, path: &str) -> Result<(u16, Value)> {
+        let answer = self.client.send(HttpRequest::get(path).body(HttpBody::empty())?).await?;
+        let status = answer.status().as_u16();
+        let bytes = answer.into_body().collect_bytes().await?;
+        Ok((status, serde_json::from_slice(&bytes).unwrap_or_default()))
+    }
+
+    /// Whether all of these collections can be listed and watched.
+    async fn lists_all(&self, paths: &[String]) -> Result<bool> {
+        for path in paths {
+            if self.get(&format!("{path}?resourceVersion=0")).await?.0 != 200 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Asks until the answer has this status.
+    pub(crate) async fn probe(&mut self, request: &Request, status: u16, patience: Duration) -> Result<()> {
+        let waited = async {
+            while self.ask(request).await?.status != status {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(())
+        };
+        let waited = tokio::time::timeout(patience, waited).await;
+        waited
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("timed out")))
+            .with_context(|| format!("until {status}: {request}"))
     }
 
     /// The frames of the body of an answer, as they come.
@@ -211,12 +230,29 @@ impl Side {
     }
 }
 
+/// The collections that a CRD which is waited for makes.
+fn served(until: Until, object: &Value) -> Vec<String> {
+    let spec = &object["spec"];
+    let (Some(group), Some(plural)) = (spec["group"].as_str(), spec["names"]["plural"].as_str()) else {
+        return Vec::new();
+    };
+    if until != Until::Served || object["metadata"]["deletionTimestamp"].is_string() {
+        return Vec::new();
+    }
+    let versions = spec["versions"].as_array().into_iter().flatten().filter(|version| version["served"] == true);
+    versions.filter_map(|version| Some(format!("/apis/{group}/{}/{plural}", version["name"].as_str()?))).collect()
+}
+
 fn done(until: Until, object: &Value) -> bool {
     let deleting = object["metadata"]["deletionTimestamp"].is_string();
     let holds = |name| object["metadata"]["finalizers"].as_array().is_some_and(|all| all.contains(&Value::from(name)));
     match until {
         Until::Gone => false,
-        Until::Collected => !deleting || !(holds("foregroundDeletion") || holds("orphan")),
+        Until::Readable => object["kind"] != "Status",
+        Until::Collected => {
+            let cleanup = "customresourcecleanup.apiextensions.k8s.io";
+            !deleting || ![cleanup, "foregroundDeletion", "orphan"].into_iter().any(holds)
+        }
         Until::Deleting => deleting && !holds("orphan"),
         Until::Unowned => object["metadata"].get("ownerReferences").is_none(),
         Until::Served => {
@@ -224,7 +260,8 @@ fn done(until: Until, object: &Value) -> bool {
             let holds = |kind: &str| {
                 conditions.is_some_and(|all| all.iter().any(|one| one["type"] == kind && one["status"] == "True"))
             };
-            holds("Established") && holds("NamesAccepted")
+            let accepted = object["status"]["acceptedNames"] == object["spec"]["names"];
+            deleting || (holds("Established") && holds("NamesAccepted") && accepted)
         }
     }
 }

@@ -28,7 +28,7 @@ impl Writer {
                 let manager = format!("fieldManager={}", pick(&mut self.rng, &MANAGERS));
                 let request = request.json(manifest).of_type(APPLY).with(manager);
                 let request = if self.rng.bool() { request.with("force=true") } else { request };
-                return self.ask(request);
+                return self.ask(kind, name, request);
             }
             2..5 => {
                 let (pointer, place) = shape.place("", &mut self.rng);
@@ -45,7 +45,7 @@ impl Writer {
             _ => request.json(shape.merge_patch(&mut self.rng)).of_type(MERGE),
         };
         let request = self.parameters(request);
-        self.ask(request);
+        self.ask(kind, name, request);
     }
 
     /// Reads or writes the scale of an object, if the kind has one.
@@ -64,7 +64,7 @@ impl Writer {
                 Request::new("PATCH", path).json(patch).of_type(JSON_PATCH)
             }
             3 => {
-                self.ask(Request::new("GET", path.clone()));
+                self.ask(kind, name, Request::new("GET", path.clone()));
                 let mut request = Request::new("PUT", path.clone()).json(Value::Null);
                 request.body = Body::Seen { path, edits: vec![("/spec/replicas".into(), Some(replicas.into()))] };
                 request
@@ -75,7 +75,7 @@ impl Writer {
                 merge(&mut scale, patch);
                 let request = Request::new("PATCH", path).json(scale).of_type(APPLY).with("fieldManager=scaler");
                 let request = if self.rng.bool() { request.with("force=true") } else { request };
-                return self.ask(request);
+                return self.ask(kind, name, request);
             }
             _ => {
                 let scale = json!({
@@ -86,6 +86,6 @@ impl Writer {
             }
         };
         let request = if request.method == "GET" { request } else { self.parameters(request) };
-        self.ask(request);
+        self.ask(kind, name, request);
     }
 }

@@ -1,6 +1,6 @@
 //! ConfigMaps, Secrets, Services and their like.
 
-use super::Kind;
+use super::{Kind, Names};
 use crate::shape::{any, list, map, object};
 
 pub(crate) fn kinds() -> Vec<Kind> {
@@ -12,7 +12,7 @@ fn config_map() -> Kind {
         api_version: "v1",
         kind: "ConfigMap",
         plural: "configmaps",
-        namespaced: true,
+        names: Names::Namespaced,
         body: object([
             ("data", 80, map("color size file.txt", any("red blue \"\" 17"))),
             ("binaryData", 20, map("blob more", any("aGVsbG8= AAEC"))),
@@ -21,6 +21,7 @@ fn config_map() -> Kind {
         status: None,
         scale: false,
         strategic: true,
+        until: None,
     }
 }
 
@@ -29,7 +30,7 @@ fn secret() -> Kind {
         api_version: "v1",
         kind: "Secret",
         plural: "secrets",
-        namespaced: true,
+        names: Names::Namespaced,
         body: object([
             ("data", 70, map("user password", any("aGVsbG8= d29ybGQ= \"\""))),
             ("stringData", 20, map("user token", any("hello plain"))),
@@ -39,6 +40,7 @@ fn secret() -> Kind {
         status: None,
         scale: false,
         strategic: true,
+        until: None,
     }
 }
 
@@ -54,7 +56,7 @@ fn service() -> Kind {
         api_version: "v1",
         kind: "Service",
         plural: "services",
-        namespaced: true,
+        names: Names::Namespaced,
         body: object([(
             "spec",
             100,
@@ -80,5 +82,6 @@ fn service() -> Kind {
         )])),
         scale: false,
         strategic: true,
+        until: None,
     }
 }

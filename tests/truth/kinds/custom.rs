@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Kind;
+use super::{Kind, Names};
 use crate::shape::{Shape, any, list, map, object};
 
 /// The schema of Widgets.
@@ -100,11 +100,12 @@ fn widget() -> Kind {
         api_version: "example.com/v1",
         kind: "Widget",
         plural: "widgets",
-        namespaced: true,
+        names: Names::Namespaced,
         body: object([("spec", 100, spec)]),
         status: Some(widget_status()),
         scale: true,
         strategic: false,
+        until: None,
     }
 }
 
@@ -125,7 +126,7 @@ fn blob() -> Kind {
         api_version: "example.com/v1",
         kind: "Blob",
         plural: "blobs",
-        namespaced: false,
+        names: Names::Cluster,
         body: object([
             (
                 "spec",
@@ -138,6 +139,7 @@ fn blob() -> Kind {
         status: None,
         scale: false,
         strategic: false,
+        until: None,
     }
 }
 
@@ -177,10 +179,11 @@ fn gadget(api_version: &'static str, body: Shape) -> Kind {
         api_version,
         kind: "Gadget",
         plural: "gadgets",
-        namespaced: true,
+        names: Names::Namespaced,
         body,
         status: None,
         scale: false,
         strategic: false,
+        until: None,
     }
 }

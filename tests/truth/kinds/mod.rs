@@ -1,12 +1,14 @@
 //! The kinds that logs deal with, and what their objects look like.
 
 mod core;
+mod crds;
 mod custom;
 mod rbac;
 mod workloads;
 
 use serde_json::{Value, json};
 
+use crate::log::Until;
 use crate::shape::{Shape, any, list, map, object};
 
 pub(crate) use custom::definitions;
@@ -16,7 +18,7 @@ pub(crate) struct Kind {
     pub(crate) api_version: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) plural: &'static str,
-    pub(crate) namespaced: bool,
+    pub(crate) names: Names,
     /// What objects have beside `apiVersion`, `kind` and `metadata`.
     pub(crate) body: Shape,
     /// What the status subresource has, if there is one.
@@ -24,19 +26,41 @@ pub(crate) struct Kind {
     pub(crate) scale: bool,
     /// Whether strategic merge patches are understood.
     pub(crate) strategic: bool,
+    /// What to wait for after each write.
+    pub(crate) until: Option<Until>,
+}
+
+/// How objects are called: the names of those without a namespace must not meet those of other logs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// As it is said, in the log's namespace.
+    Namespaced,
+    /// With the log's tag, without a namespace.
+    Cluster,
+    /// With the log's API group, without a namespace.
+    Definitions,
 }
 
 impl Kind {
+    /// Whether objects are in a namespace.
+    pub(crate) fn namespaced(&self) -> bool {
+        self.names == Names::Namespaced
+    }
+
     /// The path of all objects of the kind in the log's namespace.
     pub(crate) fn collection(&self) -> String {
         let root = if self.api_version.contains('/') { "/apis" } else { "/api" };
-        let namespace = if self.namespaced { "/namespaces/t-<tag>" } else { "" };
+        let namespace = if self.namespaced() { "/namespaces/t-<tag>" } else { "" };
         format!("{root}/{}{namespace}/{}", self.api_version, self.plural)
     }
 
-    /// How an object is called: the names of those without a namespace must not meet those of other logs.
+    /// How an object is called in full.
     pub(crate) fn name(&self, name: &str) -> String {
-        if self.namespaced { name.to_owned() } else { format!("t-<tag>-{name}") }
+        match self.names {
+            Names::Namespaced => name.to_owned(),
+            Names::Cluster => format!("t-<tag>-{name}"),
+            Names::Definitions => format!("{name}.t-<tag>.example.org"),
+        }
     }
 
     /// The path of an object.
@@ -47,7 +71,7 @@ impl Kind {
     /// What an object says of itself. Those without a namespace have a label by which the log finds its own.
     pub(crate) fn head(&self, name: &str) -> Value {
         let mut metadata = json!({"name": self.name(name)});
-        if !self.namespaced {
+        if !self.namespaced() {
             metadata["labels"] = json!({"run": "<tag>"});
         }
         json!({"apiVersion": self.api_version, "kind": self.kind, "metadata": metadata})
@@ -63,8 +87,8 @@ pub(crate) fn metadata() -> Shape {
     ])
 }
 
-/// All kinds but CustomResourceDefinitions.
+/// All kinds.
 pub(crate) fn all() -> Vec<Kind> {
     let built_in = [core::kinds(), workloads::kinds(), rbac::kinds()].into_iter().flatten();
-    built_in.chain(custom::kinds()).collect()
+    built_in.chain(custom::kinds()).chain([crds::kind()]).collect()
 }

@@ -1,6 +1,6 @@
 //! Roles and bindings.
 
-use super::Kind;
+use super::{Kind, Names};
 use crate::shape::{Shape, any, list, object};
 
 const API_VERSION: &str = "rbac.authorization.k8s.io/v1";
@@ -16,7 +16,9 @@ pub(crate) fn kinds() -> Vec<Kind> {
 }
 
 fn kind(kind: &'static str, plural: &'static str, namespaced: bool, body: Shape) -> Kind {
-    Kind { api_version: API_VERSION, kind, plural, namespaced, body, status: None, scale: false, strategic: true }
+    let names = if namespaced { Names::Namespaced } else { Names::Cluster };
+    let (status, until) = (None, None);
+    Kind { api_version: API_VERSION, kind, plural, names, body, status, scale: false, strategic: true, until }
 }
 
 fn rule() -> Shape {

@@ -1,6 +1,6 @@
 //! Deployments and what else holds Pods.
 
-use super::Kind;
+use super::{Kind, Names};
 use crate::shape::{Shape, any, list, map, object};
 
 pub(crate) fn kinds() -> Vec<Kind> {
@@ -12,7 +12,7 @@ fn deployment() -> Kind {
         api_version: "apps/v1",
         kind: "Deployment",
         plural: "deployments",
-        namespaced: true,
+        names: Names::Namespaced,
         body: object([(
             "spec",
             100,
@@ -58,6 +58,7 @@ fn deployment() -> Kind {
         ])),
         scale: true,
         strategic: true,
+        until: None,
     }
 }
 
