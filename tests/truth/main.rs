@@ -84,7 +84,7 @@ fn one_log_has_one_outcome() -> Result<()> {
 /// The control plane and the sandbox.
 fn sandbox_answers() -> Result<()> {
     let plane = control_plane()?;
-    let sandbox = Sandbox::start()?;
+    let sandbox = Sandbox::start_without_workloads()?;
     let dir = tempfile::tempdir()?;
     let kubeconfig = dir.path().join("kubeconfig");
     sandbox.kubeconfig(&kubeconfig)?;

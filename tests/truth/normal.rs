@@ -179,7 +179,9 @@ fn failure(status: &Value) -> Value {
         for cause in causes.iter_mut().filter(|_| !words) {
             cause["message"] = Value::Null;
         }
+        // The same is said once by every rule that finds it.
         causes.sort_by_cached_key(ToString::to_string);
+        causes.dedup();
     }
     status
 }

@@ -88,6 +88,6 @@ impl Answer {
 
 impl From<Failure> for Answer {
     fn from(failure: Failure) -> Self {
-        Self::Object { code: failure.code, object: failure.status(), warnings: Vec::new() }
+        Self::Object { code: failure.code, object: failure.status(), warnings: failure.warnings }
     }
 }

@@ -15,6 +15,8 @@ pub struct Failure {
     pub message: String,
     /// Group, kind, name and causes of what the refusal speaks of.
     pub details: Map<String, Value>,
+    /// What the client did that it should not, beside what is refused.
+    pub warnings: Vec<String>,
 }
 
 /// The resource that a refusal speaks of.
@@ -111,11 +113,11 @@ fn shown(value: &Value) -> String {
 impl Failure {
     /// A refusal without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Map::new() }
+        Self { code, reason, message: message.into(), details: Map::new(), warnings: Vec::new() }
     }
 
     fn about(code: u16, reason: &'static str, about: About<'_>, message: String) -> Self {
-        Self { code, reason, message, details: about.details() }
+        Self { details: about.details(), ..Self::new(code, reason, message) }
     }
 
     /// The request makes no sense.
@@ -147,6 +149,12 @@ impl Failure {
     pub fn conflict(about: About<'_>, why: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {about} {:?}: {why}", about.name);
         Self::about(409, "Conflict", about, message)
+    }
+
+    /// An object of that name exists, though not for long.
+    pub fn still_exists(about: About<'_>) -> Self {
+        let failure = Self::already_exists(about);
+        Self { message: format!("object is being deleted: {}", failure.message), ..failure }
     }
 
     /// The resourceVersion of an update is not the live one.

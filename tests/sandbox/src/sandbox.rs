@@ -38,11 +38,24 @@ impl Sandbox {
         Self::start_at(0)
     }
 
-    /// The same on a port of the caller's choice.
+    /// The same without what makes Pods of Deployments and addresses of Services: whoever compares every write can do
+    /// without the writes of others.
+    ///
+    /// # Errors
+    /// When there is no port to listen on.
+    pub fn start_without_workloads() -> io::Result<Self> {
+        Self::start_with(0, Controllers::without_workloads())
+    }
+
+    /// The same as [`Sandbox::start`] on a port of the caller's choice.
     ///
     /// # Errors
     /// When the port is taken.
     pub fn start_at(port: u16) -> io::Result<Self> {
+        Self::start_with(port, Controllers::default())
+    }
+
+    fn start_with(port: u16, controllers: Controllers) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(fresh::state(Time::now())));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
@@ -55,7 +68,7 @@ impl Sandbox {
         let taking = taken.clone();
         let served = shared.clone();
         let thread = std::thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
-            runtime.block_on(run(served, listener, address, wish, taking));
+            runtime.block_on(run(served, controllers, listener, address, wish, taking));
             drop(holder);
         })?;
         Ok(Self { shared, address, wanted: Some(wanted), taken, thread: Some(thread) })
@@ -154,12 +167,13 @@ impl Drop for Sandbox {
 /// Serves whenever that is wanted, and lets controllers react, until nobody can want it any more.
 async fn run(
     shared: Arc<Shared>,
+    controllers: Controllers,
     listener: tokio::net::TcpListener,
     address: SocketAddr,
     mut wish: watch::Receiver<bool>,
     taken: Arc<Taken>,
 ) {
-    let controllers = tokio::spawn(control(shared.clone()));
+    let controllers = tokio::spawn(control(shared.clone(), controllers));
     let mut listener = Some(listener);
     loop {
         if let Some(listener) = listener.take().or_else(|| serve::listen(address).ok()) {
@@ -176,8 +190,7 @@ async fn run(
 }
 
 /// Lets the controllers react to every change.
-async fn control(shared: Arc<Shared>) {
-    let mut controllers = Controllers::default();
+async fn control(shared: Arc<Shared>, mut controllers: Controllers) {
     let mut changes = shared.changes();
     loop {
         shared.with(|state| controllers.react(state, Time::now()));

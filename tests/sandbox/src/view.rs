@@ -21,7 +21,7 @@ pub fn one(resource: &Resource, form: Form, query: &Query, object: Value) -> Val
 }
 
 /// A list. `metadata` is that of the list.
-pub fn list(resource: &Resource, form: Form, query: &Query, metadata: Value, mut objects: Vec<Value>) -> Value {
+pub fn list(resource: &Resource, form: Form, query: &Query, mut metadata: Value, mut objects: Vec<Value>) -> Value {
     match form {
         Form::Whole => {
             if resource.custom.is_none() {
@@ -29,6 +29,9 @@ pub fn list(resource: &Resource, form: Form, query: &Query, metadata: Value, mut
                     remove(object, "apiVersion");
                     remove(object, "kind");
                 }
+            }
+            if resource.custom.is_some() && metadata.get("continue").is_none() {
+                metadata["continue"] = "".into();
             }
             let (kind, api_version) = (resource.list_kind(), resource.api_version());
             json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": objects})

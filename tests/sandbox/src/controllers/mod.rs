@@ -30,6 +30,8 @@ pub(crate) use hand::condition;
 /// How far the controllers have seen the history, and what they still have to look at.
 #[derive(Debug, Default)]
 pub struct Controllers {
+    /// Whether Deployments, ReplicaSets and Services are left alone.
+    without_workloads: bool,
     seen: u64,
     namespaces: BTreeSet<String>,
     definitions: BTreeSet<String>,
@@ -42,6 +44,11 @@ pub struct Controllers {
 }
 
 impl Controllers {
+    /// Those without whom something that clients ask for would not happen. The others write of their own accord.
+    pub fn without_workloads() -> Self {
+        Self { without_workloads: true, ..Self::default() }
+    }
+
     /// Reacts to what has changed, and to what comes of that, until nothing is left to do.
     pub fn react(&mut self, state: &mut State, now: Time) {
         loop {
@@ -81,6 +88,7 @@ impl Controllers {
             }
             CRDS => self.definitions.extend(definitions::concerned(state, &event.object)),
             "clusterroles.rbac.authorization.k8s.io" => self.roles = true,
+            _ if self.without_workloads => {}
             _ => self.note_workload(state, event),
         }
         if event.change == Change::Deleted {

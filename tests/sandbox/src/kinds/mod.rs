@@ -203,6 +203,47 @@ pub fn returns_deleted(resource: &Resource) -> bool {
     RETURNED.contains(&resource.collection.as_str())
 }
 
+/// Whether an update need not name the version that it is made from.
+pub fn is_updated_blindly(resource: &Resource) -> bool {
+    const NEVER: [&str; 19] = [
+        "apiservices.apiregistration.k8s.io",
+        "clustertrustbundles.certificates.k8s.io",
+        "csidrivers.storage.k8s.io",
+        "csinodes.storage.k8s.io",
+        "csistoragecapacities.storage.k8s.io",
+        "customresourcedefinitions.apiextensions.k8s.io",
+        "leasecandidates.coordination.k8s.io",
+        "leases.coordination.k8s.io",
+        "mutatingadmissionpolicies.admissionregistration.k8s.io",
+        "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        "podcertificaterequests.certificates.k8s.io",
+        "poddisruptionbudgets.policy",
+        "runtimeclasses.node.k8s.io",
+        "storageversions.internal.apiserver.k8s.io",
+        "validatingadmissionpolicies.admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "validatingwebhookconfigurations.admissionregistration.k8s.io",
+        "volumeattachments.storage.k8s.io",
+    ];
+    resource.custom.is_none() && !NEVER.contains(&resource.collection.as_str())
+}
+
+/// Where a real cluster stores the objects, as some refusals tell.
+pub fn storage_path(resource: &Resource) -> String {
+    match resource.collection.as_str() {
+        "services" => "services/specs".to_owned(),
+        "endpoints" => "services/endpoints".to_owned(),
+        "nodes" => "minions".to_owned(),
+        "replicationcontrollers" => "controllers".to_owned(),
+        "ingresses.networking.k8s.io" => "ingress".to_owned(),
+        "customresourcedefinitions.apiextensions.k8s.io" | "apiservices.apiregistration.k8s.io" => {
+            format!("{}/{}", resource.group, resource.plural)
+        }
+        _ => resource.plural.clone(),
+    }
+}
+
 /// Whether an update may create the object.
 pub fn is_created_by_update(resource: &Resource) -> bool {
     let created = [

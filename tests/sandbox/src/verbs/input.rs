@@ -160,7 +160,7 @@ fn strictness(call: &Call<'_>, options: &str) -> Result<Strictness, Failure> {
     }
 }
 
-/// Checks name and namespace against the path, which says what the object leaves out.
+/// Checks name and namespace against the path, which says the namespace if the object leaves it out.
 pub(super) fn place(call: &Call<'_>, object: &mut Value) -> Result<(), Failure> {
     let place = call.place;
     let (namespace, name) = (object::namespace(object).to_owned(), object::name(object).to_owned());
@@ -172,15 +172,12 @@ pub(super) fn place(call: &Call<'_>, object: &mut Value) -> Result<(), Failure> 
         }
         object::set(object, "namespace", place.namespace.as_str());
     }
-    if place.name.is_empty() {
+    let url = &place.name;
+    if url.is_empty() || name == *url {
         return Ok(());
     }
-    if name.is_empty() {
-        object::set(object, "name", place.name.as_str());
-    } else if name != place.name {
-        let url = &place.name;
-        let message = format!("the name of the object ({name}) does not match the name on the URL ({url})");
-        return Err(Failure::bad_request(message));
-    }
-    Ok(())
+    Err(Failure::bad_request(match name.as_str() {
+        "" => format!("the name of the object ({url} based on URL) was undeterminable: name must be provided"),
+        name => format!("the name of the object ({name}) does not match the name on the URL ({url})"),
+    }))
 }

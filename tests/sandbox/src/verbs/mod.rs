@@ -89,23 +89,28 @@ fn of_resource(
     }
     let form = if place.subresource.is_empty() { accept::form(&incoming.accept)? } else { Form::Whole };
     let mut call = Call { incoming, place, resource: resource.clone(), form, now, warnings: Vec::new() };
-    if !place.subresource.is_empty() {
-        return below(state, &mut call, verb);
-    }
+    let answer =
+        if place.subresource.is_empty() { whole(state, &mut call, verb) } else { below(state, &mut call, verb) };
+    answer.map_err(|failure| Failure { warnings: std::mem::take(&mut call.warnings), ..failure })
+}
+
+/// Answers a request on objects themselves.
+fn whole(state: &mut State, call: &mut Call<'_>, verb: &str) -> Result<Answer, Failure> {
+    let (place, resource) = (call.place, call.resource.clone());
     let nameless = place.name.is_empty() && ["update", "patch"].contains(&verb);
-    if nameless || !resource.verbs.iter().any(|one| one == verb) || (verb == "create" && is_misplaced(&call)) {
+    if nameless || !resource.verbs.iter().any(|one| one == verb) || (verb == "create" && is_misplaced(call)) {
         return Err(Failure::method_not_allowed());
     }
     match verb {
-        "get" => read::get(state, &call),
-        "list" => list::list(state, &call),
-        "watch" => watch::watch(state, &call),
-        "create" if resource.verbs.len() == 1 => review::review(state, &mut call),
-        "create" => write::create(state, &mut call),
-        "update" => write::update(state, &mut call),
-        "patch" => write::patch(state, &mut call),
-        "delete" => remove::delete(state, &mut call),
-        _ => remove::delete_collection(state, &mut call),
+        "get" => read::get(state, call),
+        "list" => list::list(state, call),
+        "watch" => watch::watch(state, call),
+        "create" if resource.verbs.len() == 1 => review::review(state, call),
+        "create" => write::create(state, call),
+        "update" => write::update(state, call),
+        "patch" => write::patch(state, call),
+        "delete" => remove::delete(state, call),
+        _ => remove::delete_collection(state, call),
     }
 }
 
@@ -123,7 +128,11 @@ fn is_misplaced(call: &Call<'_>) -> bool {
 /// Answers a request on a subresource.
 fn below(state: &mut State, call: &mut Call<'_>, verb: &str) -> Result<Answer, Failure> {
     let name = call.place.subresource.clone();
-    let Some(subresource) = call.resource.subresource(&name).cloned() else { return Err(Failure::no_resource()) };
+    let Some(subresource) = call.resource.subresource(&name).cloned() else {
+        let known = call.resource.custom.is_some() && ["status", "scale"].contains(&name.as_str());
+        let about = call.resource.about(&call.place.name);
+        return Err(if known { Failure::not_found(about) } else { Failure::no_resource() });
+    };
     if !subresource.verbs.iter().any(|one| one == verb) {
         return Err(Failure::method_not_allowed());
     }

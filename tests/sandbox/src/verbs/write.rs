@@ -60,8 +60,7 @@ pub(super) fn update(state: &mut State, call: &mut Call<'_>) -> Result<Answer, F
             return Err(Failure::not_found(about));
         }
         if !object::uid(&object).is_empty() {
-            let why =
-                format!("Precondition failed: UID in precondition: {}, UID in object meta: ", object::uid(&object));
+            let why = write::other_uid(&call.resource, &write.namespace, &write.name, [object::uid(&object), ""]);
             return Err(Failure::conflict(about, &why));
         }
         let written = write::create(state, &write, object, Ownership::ToCompute)?;
@@ -87,6 +86,9 @@ pub(super) fn patch(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Fa
     if ["application/apply-patch+yaml", "application/apply-patch+cbor"].contains(&media_type.as_str()) {
         return apply::apply(state, call);
     }
+    if !known(call).contains(&media_type.as_str()) {
+        return Err(unknown(call));
+    }
     check_options(call)?;
     let write = call.write("PatchOptions")?;
     let live = state.get(&call.resource, &write.namespace, &write.name).cloned();
@@ -109,15 +111,24 @@ fn check_options(call: &Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The types of patches that are taken, but for applies.
+fn known(call: &Call<'_>) -> &'static [&'static str] {
+    let all =
+        &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+    if call.resource.custom.is_some() { &all[..2] } else { all }
+}
+
+/// The refusal of a patch of another type. That of built-in kinds comes from the router.
+fn unknown(call: &Call<'_>) -> Failure {
+    if call.resource.custom.is_none() {
+        return Failure::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+    }
+    let accepted = [known(call), &["application/apply-patch+yaml"]].concat().join(", ");
+    Failure::unsupported_media_type(&accepted)
+}
+
 /// The live object with the patch, and the fields that occur twice in the patch.
 pub(super) fn patched(call: &Call<'_>, live: &Value, media_type: &str) -> Result<(Value, Vec<String>), Failure> {
-    let known =
-        ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
-    let strategic = call.resource.custom.is_none();
-    let known = if strategic { &known[..] } else { &known[..2] };
-    if !known.contains(&media_type) {
-        return Err(Failure::new(415, "UnsupportedMediaType", "415: Unsupported Media Type"));
-    }
     let body = body::json(&call.incoming.body)
         .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
     let (new, duplicates) = match media_type {

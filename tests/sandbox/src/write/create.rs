@@ -47,8 +47,10 @@ pub fn create(state: &mut State, write: &Write, mut new: Value, ownership: Owner
     }
     settle(&resource, &mut stored)?;
     let key = Key::new(&resource.collection, object::namespace(&stored), &name);
-    if state.store.get(&key).is_some() {
-        return Err(Failure::already_exists(resource.about(&name)));
+    if let Some(there) = state.store.get(&key) {
+        let about = resource.about(&name);
+        let deleting = object::is_deleting(there);
+        return Err(if deleting { Failure::still_exists(about) } else { Failure::already_exists(about) });
     }
     if write.dry_run {
         return Ok(Written { object: write.answer(&stored), created: true });

@@ -44,6 +44,14 @@ impl Wish {
     /// # Errors
     /// When they contradict themselves.
     pub fn from_options(options: &Value) -> Result<Self, Failure> {
+        let both = ["propagationPolicy", "orphanDependents"]
+            .iter()
+            .all(|key| options.get(key).is_some_and(|one| !one.is_null()));
+        if both {
+            let detail = "orphanDependents and deletionPropagation cannot be both set";
+            let cause = Cause::invalid("propagationPolicy", &options["propagationPolicy"], detail);
+            return Err(Failure::invalid(options_about("DeleteOptions"), &[cause]));
+        }
         let propagation = match object::text(options, "/propagationPolicy") {
             "" => match options.get("orphanDependents").and_then(Value::as_bool) {
                 None => None,

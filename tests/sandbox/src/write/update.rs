@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::convert;
-use crate::failure::Failure;
+use crate::failure::{Cause, Failure};
 use crate::kinds;
 use crate::object;
 use crate::resource::Resource;
@@ -79,24 +79,28 @@ fn unchanged(resource: &Resource, live: &Value, new: &Value) -> Result<(), Failu
     let (uid, revision) = (object::uid(new), object::revision(new));
     let about = resource.about(object::name(live));
     if !uid.is_empty() && uid != object::uid(live) {
-        let group = if resource.custom.is_some() { format!("{}/", resource.group) } else { String::new() };
-        let mut place = object::namespace(live).to_owned();
-        if !place.is_empty() {
-            place.push('/');
-        }
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: /registry/{group}{}/{place}{}, ResourceVersion: 0, \
-             AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            resource.plural,
-            object::name(live),
-            object::uid(live)
-        );
+        let why = other_uid(resource, object::namespace(live), object::name(live), [uid, object::uid(live)]);
         return Err(Failure::conflict(about, &why));
+    }
+    if revision.is_empty() && !kinds::is_updated_blindly(resource) {
+        let cause = Cause::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
+        return Err(Failure::invalid(about, &[cause]));
     }
     if !revision.is_empty() && revision != object::revision(live) {
         return Err(Failure::modified(about));
     }
     Ok(())
+}
+
+/// What is said when an object has not the uid that was expected: both, the second one empty when there is no object.
+pub fn other_uid(resource: &Resource, namespace: &str, name: &str, [expected, found]: [&str; 2]) -> String {
+    let group = if resource.custom.is_some() { format!("{}/", resource.group) } else { String::new() };
+    let collection = kinds::storage_path(resource);
+    let namespace = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+    format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{group}{collection}/{namespace}{name}, ResourceVersion: 0, \
+         AdditionalErrorMsg: Precondition failed: UID in precondition: {expected}, UID in object meta: {found}"
+    )
 }
 
 /// The fields that a write sets back to what they were.
