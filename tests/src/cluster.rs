@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use http::{HeaderValue, Method, Request as HttpRequest, header};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use sandbox::Sandbox;
@@ -122,6 +122,17 @@ impl Cluster {
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// The sandbox itself, which can be told to fail.
+    ///
+    /// # Errors
+    /// When it is a real cluster, which cannot.
+    pub fn sandbox(&self) -> Result<&Sandbox> {
+        match &self.server {
+            Server::Sandbox(sandbox) => Ok(sandbox),
+            Server::ControlPlane(_) => bail!("a real control plane cannot be told to fail"),
+        }
     }
 
     /// Runs kubectl and returns what it printed.

@@ -11,6 +11,7 @@ mod deleted_namespace;
 mod drift;
 mod endpoints;
 mod failing_object;
+mod faults;
 mod foreign_objects;
 mod fresh_cluster;
 mod guard;
@@ -63,6 +64,10 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_stopped_agent_writes_its_status", stopped::writes_status, &Kind::ALL),
     ("once_ends_with_an_exit_code", once::exit_codes, &Kind::ALL),
     ("kubectl_works", kubectl::works, &Kind::ALL),
+    // What only a cluster that can be told to fail shows.
+    ("faults_are_survived", faults::are_survived, &[Kind::Sandbox]),
+    ("an_outage_is_told_and_waited_for", faults::outage, &[Kind::Sandbox]),
+    ("a_refused_write_is_told_and_tried_rarely", faults::refusal, &[Kind::Sandbox]),
 ];
 
 fn main() -> ExitCode {

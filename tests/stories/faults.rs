@@ -1,0 +1,158 @@
+//! What an API server can do wrong: the agent gets over each, deletes nothing because of it, says how things stand, and does
+//! not hammer.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use sandbox::Sandbox;
+use sandbox::faults::{Fault, Rule};
+use serde_json::json;
+use tests::cluster::{Cluster, Kind};
+use tests::repository::Repository;
+use tests::wait::await_condition;
+
+use crate::world::{Sync, agent, config_map, config_map_path, installed, namespace};
+
+const NAME: &str = "faults";
+/// Only the agent suffers.
+const AGENT: &str = "nomos-agent/";
+/// Writes of one object that a refusal may cost until the story has seen it told: tries come at growing intervals.
+const TRIES: usize = 12;
+
+/// Each with the requests of the agent that it strikes.
+fn faults() -> Vec<(&'static str, Vec<Rule>)> {
+    let status = |code| Rule::new(Fault::status(code));
+    let writes = |code| vec![status(code).verb("patch").path("/configmaps/").times(3)];
+    vec![
+        ("hangup", vec![Rule::new(Fault::Hangup).times(4)]),
+        ("401", writes(401)),
+        ("403", writes(403)),
+        ("404 of a group", writes(404)),
+        ("409", writes(409)),
+        ("429 with Retry-After", writes(429)),
+        ("500", writes(500)),
+        ("503", writes(503)),
+        ("504", writes(504)),
+        ("a list that is refused", vec![Rule::new(Fault::CutWatch).times(2), status(503).verb("list").times(2)]),
+        ("a reply cut in the middle", vec![Rule::new(Fault::CutReply(40)).verb("patch").times(3)]),
+        ("slow replies", vec![Rule::new(Fault::Delay(Duration::from_millis(300))).verb("patch").times(3)]),
+        ("watches cut", vec![Rule::new(Fault::CutWatch).times(4)]),
+        ("watches expired (410)", vec![Rule::new(Fault::ExpireWatch).times(3)]),
+        ("late events", vec![Rule::new(Fault::LateEvent(Duration::from_millis(300))).times(3)]),
+        ("events twice", vec![Rule::new(Fault::EventTwice).times(20)]),
+    ]
+}
+
+/// A sync of some ConfigMaps, by an agent of its own.
+fn repository() -> Result<Repository> {
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace(NAME))?;
+    // Others for each fault: whoever changes one object again and again is told to stop.
+    let each = (0..=faults().len()).flat_map(|number| [format!("drifted-{number}"), format!("deleted-{number}")]);
+    for name in each.chain(["changed", "removed-0"].map(ToOwned::to_owned)) {
+        repository.write(&format!("{name}.yaml"), &config_map(NAME, &name, "value"))?;
+    }
+    Ok(repository)
+}
+
+pub(crate) fn are_survived(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &[])?;
+    let sync = Sync::unstructured(&cluster, "root-sync", repository()?)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    let sandbox = cluster.sandbox()?;
+    for (number, (name, rules)) in faults().into_iter().enumerate() {
+        survived(&cluster, sandbox, &sync, number, rules).with_context(|| format!("fault: {name}"))?;
+    }
+    sandbox.restart();
+    survived(&cluster, sandbox, &sync, faults().len(), Vec::new()).context("fault: restart")
+}
+
+/// A commit that changes, adds and removes, and drift of two kinds, while `rules` strike.
+fn survived(cluster: &Cluster, sandbox: &Sandbox, sync: &Sync<'_>, number: usize, rules: Vec<Rule>) -> Result<()> {
+    let from = cluster.now()?;
+    let expected = !rules.is_empty();
+    for rule in rules {
+        sandbox.faults().add(rule.agent(AGENT));
+    }
+    let value = format!("value-{number}");
+    sync.repository.write("changed.yaml", &config_map(NAME, "changed", &value))?;
+    sync.repository.remove(&format!("removed-{number}.yaml"))?;
+    let next = format!("removed-{}", number + 1);
+    sync.repository.write(&format!("{next}.yaml"), &config_map(NAME, &next, "value"))?;
+    let commit = sync.repository.commit()?;
+    let (drifted, deleted) = (format!("drifted-{number}"), format!("deleted-{number}"));
+    cluster.patch(&config_map_path(NAME, &drifted), &json!({"data": {"key": "other"}}))?;
+    cluster.delete(&config_map_path(NAME, &deleted))?;
+    await_condition("everything is as declared", || {
+        for (name, declared) in [("changed", value.as_str()), (drifted.as_str(), "value"), (deleted.as_str(), "value")]
+        {
+            let live = cluster.get(&config_map_path(NAME, name))?;
+            ensure!(live["data"]["key"] == declared, "{name}: {live:#}");
+        }
+        Ok(())
+    })?;
+    sync.await_synced(&commit)?;
+    ensure!(!expected || sandbox.faults().strikes() > 0, "nothing was struck");
+    sandbox.faults().clear();
+    ensure!(!cluster.exists(&config_map_path(NAME, &format!("removed-{number}")))?, "what was removed is still there");
+
+    let deletions: Vec<String> =
+        cluster.writes(from)?.into_iter().filter(|write| write.verb == "delete").map(|write| write.name).collect();
+    ensure!(!deletions.is_empty(), "nobody deleted what was removed");
+    ensure!(deletions.iter().all(|name| *name == format!("removed-{number}")), "it deleted {deletions:?}");
+    let (requests, _) = cluster.requests(from)?;
+    let ours = requests.iter().filter(|request| request.user_agent.starts_with(AGENT)).count();
+    ensure!(ours < 400, "{ours} requests for one fault");
+    Ok(())
+}
+
+/// Nobody answers: the agent waits, deletes nothing, and goes on when somebody does.
+pub(crate) fn outage(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let agent = agent(&cluster, &[])?;
+    let sync = Sync::unstructured(&cluster, "root-sync", repository()?)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    let (sandbox, from) = (cluster.sandbox()?, cluster.now()?);
+    sandbox.refuse();
+    sync.repository.write("changed.yaml", &config_map(NAME, "changed", "after"))?;
+    let commit = sync.repository.commit()?;
+    await_condition("the log says that the API server is away", || {
+        let lines = agent.log().lines(0).join("\n");
+        ensure!(lines.contains("cannot"), "{lines}");
+        Ok(())
+    })?;
+    let (code, text) = cluster.nomos(&["status", "--timeout", "2s"]);
+    ensure!(code == 1 && text.contains("Failed to connect to cluster"), "nomos status ended with {code}:\n{text}");
+    sandbox.resume();
+    sync.await_synced(&commit)?;
+    ensure!(cluster.get(&config_map_path(NAME, "changed"))?["data"]["key"] == "after", "not as declared");
+    ensure!(cluster.writes(from)?.iter().all(|write| write.verb != "delete"), "{:#?}", cluster.writes(from)?);
+    Ok(())
+}
+
+/// The API server refuses for long: the status says so, and each try is later than the one before.
+pub(crate) fn refusal(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &[])?;
+    let sync = Sync::unstructured(&cluster, "root-sync", repository()?)?;
+    let good = sync.repository.head()?;
+    sync.await_synced(&good)?;
+    let (sandbox, from) = (cluster.sandbox()?, cluster.now()?);
+    sandbox.faults().add(Rule::new(Fault::status(403)).verb("patch").path("/configmaps/changed").agent(AGENT));
+    sync.repository.write("changed.yaml", &config_map(NAME, "changed", "after"))?;
+    let commit = sync.repository.commit()?;
+    let told = sync.await_error("2013")?;
+    ensure!(told["status"]["lastSyncedCommit"] == good, "{told:#}");
+    let (code, text) = cluster.nomos(&["status"]);
+    ensure!(
+        code == 1 && text.contains("KNV2013") && text.contains("changed"),
+        "nomos status ended with {code}:\n{text}"
+    );
+    let (requests, _) = cluster.requests(from)?;
+    let tries = requests.iter().filter(|request| request.verb == "patch" && request.name == "changed").count();
+    ensure!((1..=TRIES).contains(&tries), "{tries} tries");
+    sandbox.faults().clear();
+    sync.await_synced(&commit)?;
+    Ok(())
+}
