@@ -52,7 +52,7 @@ pub(crate) fn few_writes_of_our_own(kind: Kind) -> Result<()> {
     // The Deployment has said all that it has to say about itself.
     await_condition("its readiness is read", || {
         let group = cluster.nomos(&["status", "--name", OWN]).1;
-        ensure!(group.contains("Replicas: 0/2"), "{group}");
+        ensure!(["Replicas: 0/2", "Available: 0/2"].iter().any(|end| group.contains(end)), "{group}");
         Ok(())
     })?;
 

@@ -46,7 +46,7 @@ impl Stream {
         let mut changes = self.shared.changes();
         loop {
             changes.mark_unchanged();
-            let events = self.shared.with(|state| watch.events(state));
+            let (events, served) = self.shared.with(|state| (watch.events(state), watch.is_served(state)));
             let events = match events {
                 Ok(events) => events,
                 Err(last) => {
@@ -58,6 +58,9 @@ impl Stream {
                 if let Err(over) = self.event(event).await {
                     return over;
                 }
+            }
+            if !served {
+                return Over;
             }
             let quiet = tokio::time::timeout(BOOKMARK, changes.changed()).await;
             if quiet.is_err() {

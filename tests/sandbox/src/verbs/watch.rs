@@ -96,6 +96,12 @@ impl Watch {
         })
     }
 
+    /// Whether what it shows is served: watches end with their kind.
+    pub fn is_served(&self, state: &State) -> bool {
+        let resource = &self.selection.resource;
+        state.resources.get(&resource.group, &resource.version, &resource.plural).is_some()
+    }
+
     /// What has happened since it was asked last.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ pub(super) fn validate(resource: &Resource, object: &Value) -> Vec<Cause> {
     causes.extend(names::labels("metadata.labels", object.pointer("/metadata/labels")));
     causes.extend(names::annotations(object.pointer("/metadata/annotations")));
     causes.extend(owners(object));
-    causes.extend(finalizers(object));
+    causes.extend(finalizers(resource, object));
     causes
 }
 
@@ -95,9 +95,11 @@ fn owners(object: &Value) -> Vec<Cause> {
     causes
 }
 
-fn finalizers(object: &Value) -> Vec<Cause> {
+/// Kinds of the API extensions and custom ones are only asked for qualified names, as that of their own clean-up is.
+fn finalizers(resource: &Resource, object: &Value) -> Vec<Cause> {
+    let any = resource.custom.is_some() || resource.group == "apiextensions.k8s.io";
     let check = |name: &str| {
-        let standard = ["orphan", "foregroundDeletion", "kubernetes"].contains(&name);
+        let standard = any || ["orphan", "foregroundDeletion", "kubernetes"].contains(&name);
         let detail = names::qualified(name).or_else(|| {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
             (!standard && !name.contains('/')).then(|| detail.to_owned())
