@@ -1,6 +1,9 @@
 //! Walkthrough 8: an agent killed in its first sync goes on when it is started again; started once more it has nothing to do.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
+use sandbox::faults::{Fault, Rule};
 use tests::cluster::{Cluster, Kind};
 use tests::repository::Repository;
 use tests::wait::await_condition;
@@ -12,6 +15,7 @@ const OBJECTS: usize = 500;
 
 pub(crate) fn goes_on(kind: Kind) -> Result<()> {
     let cluster = installed(kind)?;
+    slow_down(&cluster);
     let killed = agent(&cluster, &[])?;
     let sync = Sync::unstructured(&cluster, "root-sync", many(OBJECTS)?)?;
     await_condition("the first sync has begun", || {
@@ -43,6 +47,14 @@ pub(crate) fn goes_on(kind: Kind) -> Result<()> {
     requests.retain(|request| !["get", "list", "watch"].contains(&request.verb.as_str()));
     ensure!(requests.is_empty(), "it wrote: {requests:#?}; before: {before:#}; after: {:#}", sync.object()?);
     Ok(())
+}
+
+/// Writes of ConfigMaps take a while, as on a busy cluster: the sandbox alone would be done before anybody could look.
+pub(crate) fn slow_down(cluster: &Cluster) {
+    if let Ok(sandbox) = cluster.sandbox() {
+        let delay = Fault::Delay(Duration::from_millis(100));
+        sandbox.faults().add(Rule::new(delay).verb("patch").path("/configmaps/"));
+    }
 }
 
 /// A repository of `count` ConfigMaps in the Namespace `many`.

@@ -7,13 +7,14 @@ use anyhow::{Result, ensure};
 use tests::cluster::Kind;
 use tests::wait::await_condition;
 
-use crate::killed::{applied, many};
+use crate::killed::{applied, many, slow_down};
 use crate::world::{Sync, agent, condition, installed};
 
 const OBJECTS: usize = 1000;
 
 pub(crate) fn writes_status(kind: Kind) -> Result<()> {
     let cluster = installed(kind)?;
+    slow_down(&cluster);
     let agent = agent(&cluster, &[])?;
     let sync = Sync::unstructured(&cluster, "root-sync", many(OBJECTS)?)?;
     await_condition("the sync has begun", || {

@@ -20,7 +20,7 @@ pub struct Request {
     pub api_group: String,
     /// Empty for what is cluster-scoped or asked across namespaces.
     pub namespace: String,
-    /// Empty for collections.
+    /// Empty for collections, unless an object was created there.
     pub name: String,
     /// The HTTP status, 0 when the connection was cut before one was sent.
     pub code: u16,

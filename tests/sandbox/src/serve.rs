@@ -137,6 +137,9 @@ async fn handle(shared: Arc<Shared>, request: HttpRequest<Received>) -> Result<R
         _ => shared.with(|state| api::answer(state, &incoming, &shared.log(), Time::now())),
     };
     entry.code = answer.code();
+    if let (true, Answer::Object { code: 201, object, .. }) = (entry.name.is_empty(), &answer) {
+        entry.name = crate::object::name(object).to_owned();
+    }
     shared.log().add(entry.clone());
     Ok(respond(&shared, entry, answer, fault))
 }
