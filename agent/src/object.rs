@@ -1,6 +1,7 @@
 //! Kubernetes objects as values, and their names.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -49,7 +50,13 @@ struct Names {
 
 impl Ord for ObjectId {
     fn cmp(&self, other: &Self) -> Ordering {
-        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.parts().cmp(&other.parts()) }
+        let (one, two) = (&*self.0, &*other.0);
+        match () {
+            () if std::ptr::eq(one, two) => Ordering::Equal,
+            // Parts of the same lengths compare like the whole.
+            () if one.ends == two.ends => one.text.cmp(&two.text),
+            () => self.parts().cmp(&other.parts()),
+        }
     }
 }
 
@@ -157,6 +164,15 @@ impl fmt::Display for ObjectId {
             write!(f, "/{namespace}")?;
         }
         write!(f, "/{name}")
+    }
+}
+
+/// Looks up in `map` what is asked for in ascending order: one walk instead of many searches.
+pub(crate) fn walk<'a, T>(map: &'a BTreeMap<ObjectId, T>) -> impl FnMut(&ObjectId) -> Option<&'a T> {
+    let mut entries = map.iter().peekable();
+    move |id| {
+        while entries.next_if(|(own, _)| *own < id).is_some() {}
+        entries.peek().filter(|(own, _)| *own == id).map(|(_, found)| *found)
     }
 }
 
@@ -299,6 +315,21 @@ mod tests {
         let deployment = ObjectId::new(&GroupKind::new("apps", "Deployment"), "shop", "web");
         assert_eq!(deployment.resource_id(), "apps_deployment_shop_web");
         assert_eq!(deployment.to_string(), "deployment.apps/shop/web");
+    }
+
+    #[test]
+    fn ids_are_ordered_part_by_part() {
+        let id = |parts| ObjectId::from_parts(parts);
+        let sorted = [
+            ["", "B", "", "z"],
+            ["", "B", "ab", "a"],
+            ["", "B", "ab", "b"],
+            ["", "B", "b", "a"],
+            ["", "BB", "", "a"],
+            ["a", "A", "", "a"],
+            ["ab", "A", "", "a"],
+        ];
+        assert!(sorted.is_sorted_by(|one, other| id(*one) < id(*other)));
     }
 
     #[test]

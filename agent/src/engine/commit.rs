@@ -7,8 +7,9 @@ use std::time::Instant;
 use super::{Command, Notice, Stage, State};
 use crate::declared::{DeclaredObject, DeclaredSet};
 use crate::finding::Finding;
+use crate::health::{Health, is_always_current};
 use crate::live::Owner;
-use crate::object::{GroupKind, ObjectId};
+use crate::object::{GroupKind, ObjectId, walk};
 use crate::plan::guard::Prune;
 use crate::plan::order::{Order, order};
 use crate::plan::{Action, Declared, decide};
@@ -25,7 +26,16 @@ pub(super) struct Candidate {
 impl Candidate {
     fn new(commit: &str, declared: Arc<DeclaredSet>) -> Result<Self, Vec<Finding>> {
         let order = order(&declared)?;
-        let kinds = declared.objects.keys().chain(&declared.disabled).map(ObjectId::group_kind).collect();
+        let mut kinds = BTreeSet::new();
+        let ids = declared.objects.keys().chain(&declared.disabled);
+        // They are sorted by kind.
+        let mut last: Option<&ObjectId> = None;
+        for id in ids {
+            if !last.is_some_and(|last| last.group() == id.group() && last.kind() == id.kind()) {
+                kinds.insert(id.group_kind());
+            }
+            last = Some(id);
+        }
         Ok(Self { commit: commit.to_owned(), declared, order, kinds })
     }
 }
@@ -186,10 +196,12 @@ impl State {
         // What is being made just now is as good as there.
         let made: Vec<&ObjectId> = self.work.ids_in_flight().filter(|id| !self.live.contains_key(*id)).collect();
         let not_declared = |id: &&ObjectId| matches!(Declared::of(&candidate.declared, id), Declared::Absent);
+        let mut declared = walk(&candidate.declared.objects);
         let mut deletions: Vec<&ObjectId> = self
             .inventory()
             .filter(|(id, live)| {
-                decide(Declared::of(&candidate.declared, id), Some(live), &self.settings.sync) == Action::Delete
+                declared(id).is_none()
+                    && decide(Declared::of(&candidate.declared, id), Some(live), &self.settings.sync) == Action::Delete
             })
             .map(|(id, _)| id)
             .chain(made.iter().copied().filter(not_declared))
@@ -204,8 +216,7 @@ impl State {
     }
 
     fn activate(&mut self, candidate: Candidate, now: Instant, out: &mut Vec<Command>) {
-        let grew = candidate.declared.objects.keys().any(|id| self.live.get(id).is_none_or(|l| l.owner != Owner::Us));
-        if grew {
+        if self.grows(&candidate.declared) {
             let mut objects: BTreeSet<ObjectId> = candidate.declared.objects.keys().cloned().collect();
             objects.extend(self.inventory().map(|(id, _)| id).chain(self.unseen.objects()).cloned());
             // A kind that the record does not know yet would be lost by a crash between its first object and the record.
@@ -227,10 +238,27 @@ impl State {
         self.queue.clear();
         self.work.new_commit();
         self.forget_all_unwatched();
-        let declared = self.declared.iter().flat_map(|set| set.objects.keys());
-        let ids: BTreeSet<ObjectId> = self.live.keys().chain(declared).cloned().collect();
-        for id in &ids {
-            self.evaluate(id, now);
+        for id in self.unsettled() {
+            self.evaluate(&id, now);
         }
+    }
+
+    /// Whether something is declared that is not ours yet.
+    fn grows(&self, declared: &DeclaredSet) -> bool {
+        let mut live = walk(&self.live);
+        declared.objects.keys().any(|id| live(id).is_none_or(|live| live.owner != Owner::Us))
+    }
+
+    /// The objects about which there is something to decide, when nothing is queued or noted of any.
+    fn unsettled(&self) -> Vec<ObjectId> {
+        let Some(set) = &self.declared else { return Vec::new() };
+        let (mut declared, mut live) = (walk(&set.objects), walk(&self.live));
+        let known = self.live.iter().filter(|(id, live)| {
+            let declared = declared(id).map_or_else(|| Declared::of(set, id), |object| Declared::Object(object));
+            let unread = live.health == Health::Unknown && !is_always_current(id);
+            unread || decide(declared, Some(live), &self.settings.sync) != Action::Nothing
+        });
+        let missing = set.objects.keys().filter(|id| live(id).is_none());
+        known.map(|(id, _)| id).chain(missing).cloned().collect()
     }
 }

@@ -8,7 +8,7 @@ use crate::declared::DeclaredObject;
 use crate::finding::{Code, Finding, Resource};
 use crate::health::Health;
 use crate::live::Owner;
-use crate::object::ObjectId;
+use crate::object::{ObjectId, walk};
 
 /// Work that takes longer than this is reported as going on.
 const FIRST: Duration = Duration::from_millis(500);
@@ -191,9 +191,10 @@ impl State {
     fn resources(&self) -> Vec<ResourceState> {
         let none = std::collections::BTreeMap::new();
         let declared = self.declared.as_ref().map_or(&none, |set| &set.objects);
+        let (mut live_form, mut declared_form) = (walk(&self.live), walk(declared));
         let state = |id: &ObjectId| {
-            let live = self.live.get(id);
-            let pruning = !declared.contains_key(id);
+            let live = live_form(id);
+            let pruning = declared_form(id).is_none();
             ResourceState {
                 id: id.clone(),
                 health: match live {
@@ -209,12 +210,13 @@ impl State {
                 pruning,
             }
         };
+        let mut there = walk(&self.live);
         let mut ids: Vec<&ObjectId> = self
             .live
             .iter()
             .filter(|(id, live)| live.owner == Owner::Us || declared.contains_key(*id))
             .map(|(id, _)| id)
-            .chain(declared.keys().filter(|id| !self.live.contains_key(*id)))
+            .chain(declared.keys().filter(|id| there(id).is_none()))
             .chain(self.unseen.objects().filter(|id| !declared.contains_key(*id)))
             .collect();
         ids.sort();
