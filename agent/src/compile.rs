@@ -2,7 +2,7 @@
 //! blocking.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use crate::settings::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings, SourceFormat};
@@ -11,6 +11,7 @@ use crate::declared::{DeclaredObject, DeclaredSet, Provenance};
 use crate::finding::{Apart, Finding, merged};
 use crate::hydrate::{self, inherit, namespaces};
 use crate::metadata::annotation;
+use crate::object::{ObjectId, walk};
 use crate::parse::{Manifest, ParsedFile};
 use crate::scope::{self, Draft, Scope};
 use crate::stamp::{Stamp, SyncStamp};
@@ -28,18 +29,9 @@ pub struct Compiled {
 /// Name under which a repository is checked for no cluster in particular.
 pub const DEFAULT_CLUSTER: &str = "defaultcluster";
 
-/// Objects of an earlier compilation with the same settings (but for `kinds` and `previous_crds`), so that a manifest that
-/// did not change is not stamped again.
-#[derive(Default)]
-pub struct Stamped(HashMap<Stamping, (Arc<Manifest>, Arc<DeclaredObject>)>);
-
-/// A manifest, by its place in memory (it is kept, so that the place is not used again), the namespace it is put into and
-/// whether its scope is known.
-type Stamping = (usize, Option<Arc<str>>, bool);
-
 /// Compiles a repository for one cluster. The order of files does not matter.
 pub fn compile(files: &[Arc<ParsedFile>], settings: &Settings) -> Compiled {
-    compile_again(files, settings, &mut Stamped::default())
+    compile_again(files, settings, &DeclaredSet::default())
 }
 
 /// What is wrong with a repository for one cluster: the findings of [`compile`], without what it takes to apply the objects.
@@ -49,11 +41,12 @@ pub fn check(files: &[Arc<ParsedFile>], settings: &Settings) -> Vec<Finding> {
     gates.in_order()
 }
 
-/// The same as [`compile`], after an earlier compilation: what did not change since is taken from `stamped`.
-pub fn compile_again(files: &[Arc<ParsedFile>], settings: &Settings, stamped: &mut Stamped) -> Compiled {
+/// The same as [`compile`], after an earlier compilation with the same settings (but for `kinds` and `previous_crds`): objects
+/// whose manifests did not change are taken from what came of it.
+pub fn compile_again(files: &[Arc<ParsedFile>], settings: &Settings, before: &DeclaredSet) -> Compiled {
     let mut gates = Gates::default();
     let admitted = admit(files, settings, &mut gates);
-    Compiled { declared: admitted.map(|drafts| stamp(&drafts, settings, stamped)), findings: gates.in_order() }
+    Compiled { declared: admitted.map(|drafts| stamp(&drafts, settings, before)), findings: gates.in_order() }
 }
 
 /// The objects that are declared for the cluster, if they pass all gates.
@@ -114,45 +107,44 @@ fn walk_tree(drafts: Vec<Draft>, settings: &Settings, gates: &mut Gates) -> Opti
     Some(drafts)
 }
 
-fn stamp(drafts: &[Draft], settings: &Settings, stamped: &mut Stamped) -> DeclaredSet {
-    let with = Arc::new(Stamp {
+fn stamp(drafts: &[Draft], settings: &Settings, before: &DeclaredSet) -> DeclaredSet {
+    let stamp = Arc::new(Stamp {
         cluster_name: settings.cluster_name.clone(),
         source_dir: settings.source_dir.clone(),
         tree: (settings.format == SourceFormat::Hierarchy).then_some(tree::ROOT),
         sync: settings.sync.as_ref().map(SyncStamp::of),
     });
-    let mut set = DeclaredSet::default();
-    let before = std::mem::take(&mut stamped.0);
-    for draft in drafts {
-        let key = (Arc::as_ptr(&draft.manifest).addr(), draft.placed.clone(), draft.scope == Scope::Unknown);
-        let declared = match before.get(&key) {
-            Some((_, declared)) => Arc::clone(declared),
-            None => Arc::new(declared_as(draft, &with)),
-        };
-        stamped.0.insert(key, (Arc::clone(&draft.manifest), Arc::clone(&declared)));
-        let disabled = draft.object().annotation(annotation::MANAGED) == Some("disabled");
-        if disabled {
-            set.disabled.insert(declared.id.clone());
+    let mut sorted: Vec<(ObjectId, &Draft)> = drafts.iter().map(|draft| (draft.id(), draft)).collect();
+    sorted.sort_by(|one, other| one.0.cmp(&other.0));
+    let (mut applied, mut withheld) = (walk(&before.objects), walk(&before.withheld));
+    let (mut objects, mut others, mut disabled) = (Vec::with_capacity(sorted.len()), Vec::new(), BTreeSet::new());
+    for (id, draft) in sorted {
+        let unknown_scope = draft.scope == Scope::Unknown;
+        let mut earlier = [applied(&id), withheld(&id)].into_iter().flatten();
+        let same = earlier.find(|it| it.is_made_of(&draft.manifest.object, unknown_scope));
+        let declared = same.cloned().unwrap_or_else(|| {
+            let provenance = Provenance { stamp: stamp.clone(), source: Some(draft.manifest.start()), unknown_scope };
+            Arc::new(DeclaredObject::stamped(id, draft.manifest.object.clone(), provenance))
+        });
+        let entry = (declared.id.clone(), declared);
+        if draft.object().annotation(annotation::MANAGED) == Some("disabled") {
+            disabled.insert(entry.0.clone());
+            others.push(entry);
+        } else if unknown_scope {
+            others.push(entry);
+        } else {
+            objects.push(entry);
         }
-        let objects = if disabled || draft.scope == Scope::Unknown { &mut set.withheld } else { &mut set.objects };
-        objects.insert(declared.id.clone(), declared);
     }
     let makes_namespaces = settings.scope == RepoScope::Root
         && settings.format == SourceFormat::Unstructured
         && settings.namespaces == NamespaceStrategy::Implicit;
     if makes_namespaces {
-        let implicit =
-            namespaces::undeclared(drafts).into_iter().map(|name| DeclaredObject::implicit(name, Arc::clone(&with)));
-        set.objects.extend(implicit.map(|it| (it.id.clone(), Arc::new(it))));
+        let implicit = namespaces::undeclared(drafts).into_iter();
+        let implicit = implicit.map(|name| Arc::new(DeclaredObject::implicit(name, Arc::clone(&stamp))));
+        objects.extend(implicit.map(|it| (it.id.clone(), it)));
     }
-    set
-}
-
-fn declared_as(draft: &Draft, stamp: &Arc<Stamp>) -> DeclaredObject {
-    let source = Some(draft.manifest.start());
-    let unknown_scope = draft.scope == Scope::Unknown;
-    let provenance = Provenance { stamp: Arc::clone(stamp), source, unknown_scope };
-    DeclaredObject::stamped(draft.id(), Arc::clone(&draft.manifest.object), provenance)
+    DeclaredSet { objects: objects.into_iter().collect(), disabled, withheld: others.into_iter().collect() }
 }
 
 /// Names of the clusters to check a repository for: [`DEFAULT_CLUSTER`], then those that it names, sorted. One of them can be

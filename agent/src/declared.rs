@@ -92,6 +92,12 @@ impl DeclaredObject {
         self
     }
 
+    /// Whether it was made of this very object and its scope was known or not as now, so that it would be made the same again.
+    pub(crate) fn is_made_of(&self, object: &Arc<Written>, unknown_scope: bool) -> bool {
+        let same = |provenance: &Provenance| provenance.unknown_scope == unknown_scope;
+        Arc::ptr_eq(&self.object, object) && self.provenance.as_ref().is_some_and(same)
+    }
+
     /// API version without its group.
     pub fn version(&self) -> &str {
         self.object.version()

@@ -2,7 +2,7 @@
 //!
 //! A poll whose ref did not move is an ls-refs and nothing else. A commit that changes one file reads and parses one file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::cluster::Cluster;
-use super::git::{BlobId, Commit, GitError, Remote, Store, Want, Watcher, watch};
+use super::git::{BlobId, Commit, GitError, Remote, Store, Tree, Want, Watcher, watch};
 use super::repositories::{Repositories, Repository};
-use crate::compile::{Settings, Stamped, compile_again};
+use crate::compile::{Settings, compile_again};
+use crate::declared::DeclaredSet;
 use crate::engine::Event;
 use crate::finding::{Code, Finding};
 use crate::object::GroupKind;
@@ -51,11 +52,13 @@ struct Reader {
     repositories: Arc<Repositories>,
     changed: Arc<Notify>,
     repository: Option<Repository>,
-    parsed: BTreeMap<String, (BlobId, Arc<ParsedFile>)>,
+    /// The files of the last commit that was read.
+    parsed: Parsed,
     previous_crds: BTreeSet<GroupKind>,
     /// What `previous_crds` is before the first compilation.
     defined: Option<DefinedKinds>,
-    stamped: Stamped,
+    /// What the last commit without mistakes declares.
+    declared: Arc<DeclaredSet>,
 }
 
 /// Follows `source` for as long as the receiver of events lives.
@@ -74,10 +77,10 @@ pub async fn follow(
         repositories,
         changed: Arc::clone(&changed),
         repository: None,
-        parsed: BTreeMap::new(),
+        parsed: Vec::new(),
         previous_crds: BTreeSet::new(),
         defined: Some(defined),
-        stamped: Stamped::default(),
+        declared: Arc::default(),
     }));
     let mut at: Option<Commit> = None;
     let mut failed = false;
@@ -220,11 +223,12 @@ impl Reader {
         }
         let settings =
             Settings { kinds: Ok(kinds), previous_crds: self.previous_crds.clone(), ..self.source.settings.clone() };
-        let compiled = compile_again(files, &settings, &mut self.stamped);
+        let compiled = compile_again(files, &settings, &self.declared);
         let unreadable = findings.iter().any(|finding| finding.code.blocks());
         findings.extend(compiled.findings);
         let declared = compiled.declared.filter(|_| !unreadable).map(Arc::new);
         if let Some(declared) = &declared {
+            self.declared = Arc::clone(declared);
             self.previous_crds = declared.objects.values().filter_map(|object| object.defined_kind()).collect();
         }
         Event::Compiled { commit: commit.to_string(), declared, findings }
@@ -235,42 +239,42 @@ impl Reader {
         let start = Instant::now();
         let dir = self.source.dir.clone();
         let before = std::mem::take(&mut self.parsed);
-        let read = self.repository()?.with(|store| read(store, commit, &dir, before))?;
-        self.parsed = read.parsed;
+        let (parsed, read) = match self.repository()?.with(|store| read(store, commit, &dir, &before)) {
+            Ok((parsed, findings)) => {
+                let files = parsed.iter().map(|(_, file)| Arc::clone(file)).collect();
+                (parsed, Ok((files, findings)))
+            }
+            Err(error) => (before, Err(error)),
+        };
+        self.parsed = parsed;
         tracing::debug!(%commit, milliseconds = start.elapsed().as_millis(), "read");
-        Ok((read.files, read.findings))
+        read
     }
 }
 
-struct Read {
-    files: Vec<Arc<ParsedFile>>,
-    findings: Vec<Finding>,
-    parsed: BTreeMap<String, (BlobId, Arc<ParsedFile>)>,
-}
+/// Parsed files in the order of their paths, with what they were parsed from.
+type Parsed = Vec<(BlobId, Arc<ParsedFile>)>;
 
 fn read(
     store: &mut Store,
     commit: Commit,
     dir: &str,
-    mut before: BTreeMap<String, (BlobId, Arc<ParsedFile>)>,
-) -> Result<Read, GitError> {
+    before: &[(BlobId, Arc<ParsedFile>)],
+) -> Result<(Parsed, Vec<Finding>), GitError> {
     store.fetch(commit)?;
-    let tree = store.tree(commit, dir)?;
-    let mut read =
-        Read { files: Vec::with_capacity(tree.entries.len()), findings: tree.findings, parsed: BTreeMap::new() };
-    for entry in tree.entries {
-        let file = match before.remove(&entry.path) {
-            Some((blob, file)) if blob == entry.blob => file,
-            _ => match store.read(&entry)? {
-                Ok(content) => Arc::new(parse(&SourceFile { path: entry.path.clone(), content })),
-                Err(finding) => {
-                    read.findings.push(finding);
-                    continue;
-                }
-            },
-        };
-        read.files.push(Arc::clone(&file));
-        read.parsed.insert(entry.path, (entry.blob, file));
+    let Tree { entries, mut findings } = store.tree(commit, dir)?;
+    let mut parsed = Vec::with_capacity(entries.len());
+    let mut before = before.iter().peekable();
+    for entry in entries {
+        while before.next_if(|(_, file)| file.path < entry.path).is_some() {}
+        if let Some((blob, file)) = before.next_if(|(blob, file)| file.path == entry.path && *blob == entry.blob) {
+            parsed.push((*blob, Arc::clone(file)));
+            continue;
+        }
+        match store.read(&entry)? {
+            Ok(content) => parsed.push((entry.blob, Arc::new(parse(&SourceFile { path: entry.path, content })))),
+            Err(finding) => findings.push(finding),
+        }
     }
-    Ok(read)
+    Ok((parsed, findings))
 }

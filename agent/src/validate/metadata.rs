@@ -21,21 +21,33 @@ pub(super) fn system_annotations(manifest: &Manifest, findings: &mut Findings) {
 
 /// KNV1011
 pub(super) fn system_labels(manifest: &Manifest, findings: &mut Findings) {
-    let message = format!("Labels that start with `{}` are set by the system", SYSTEM_PREFIXES.join("` or `"));
-    labels(manifest, findings, is_system_key, Code::IllegalLabelDefinition, &message);
+    labels(manifest, findings, is_system_key, Code::IllegalLabelDefinition, || {
+        format!("Labels that start with `{}` are set by the system", SYSTEM_PREFIXES.join("` or `"))
+    });
 }
 
 /// KNV1057
 pub(super) fn depth_labels(manifest: &Manifest, findings: &mut Findings) {
-    let message = format!("Labels that end with `{DEPTH_SUFFIX}` are set by the system");
-    labels(manifest, findings, |key| key.ends_with(DEPTH_SUFFIX), Code::IllegalDepthLabel, &message);
+    labels(
+        manifest,
+        findings,
+        |key| key.ends_with(DEPTH_SUFFIX),
+        Code::IllegalDepthLabel,
+        || format!("Labels that end with `{DEPTH_SUFFIX}` are set by the system"),
+    );
 }
 
-fn labels(manifest: &Manifest, findings: &mut Findings, is_bad: fn(&str) -> bool, code: Code, message: &str) {
+fn labels(
+    manifest: &Manifest,
+    findings: &mut Findings,
+    is_bad: fn(&str) -> bool,
+    code: Code,
+    message: impl FnOnce() -> String,
+) {
     let bad: Vec<&str> = manifest.object.labels().map(|(key, _)| key).filter(|key| is_bad(key)).collect();
     let Some(first) = bad.first() else { return };
     let place = manifest.at_key(&["metadata", "labels", first]);
-    let finding = Finding::new(code, format!("{message}: {}.", quoted(&bad)));
+    let finding = Finding::new(code, format!("{}: {}.", message(), quoted(&bad)));
     findings.push(finding.hint("Remove them, or use another prefix.").at(place));
 }
 
