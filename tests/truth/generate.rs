@@ -382,8 +382,8 @@ impl Writer {
         let mut last = LAST;
         if !self.steps.is_empty() {
             match self.rng.u8(..6) {
-                0..3 => query.push(format!("resourceVersion=<rv {}>", kind.path("a"))),
-                3 => query.push(format!("resourceVersion=<old rv {}>", kind.path("a"))),
+                0..3 => query.push(format!("resourceVersion=<since {}>", kind.path("a"))),
+                3 => query.push(format!("resourceVersion=<long since {}>", kind.path("a"))),
                 4 if kind.namespaced() => {
                     query = vec!["watch=true".into(), format!("fieldSelector=metadata.name%3D{}", kind.name("a"))];
                     last = "a";

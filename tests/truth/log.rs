@@ -1,7 +1,8 @@
 //! A log: what clients ask, one step after the other, without saying which cluster answers.
 //!
 //! Texts of a step may hold places for what only a cluster can tell: `<tag>` (a word of the run, so that runs do not
-//! meet), `<uid PATH>`, `<rv PATH>` and `<old rv PATH>` (what the client last saw of the object at that path).
+//! meet), `<uid PATH>`, `<rv PATH>` and `<old rv PATH>` (what the client last saw of the object at that path, or else anything),
+//! `<since PATH>` and `<long since PATH>` (the same versions, or else nothing).
 
 use std::fmt;
 

@@ -207,23 +207,24 @@ fn compare(path: &str, a: &Value, b: &Value, found: &mut Vec<String>) {
             let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
             for key in keys {
                 let path = format!("{path}/{}", key.replace('~', "~0").replace('/', "~1"));
-                match (a.get(key), b.get(key)) {
-                    (Some(a), Some(b)) => compare(&path, a, b, found),
-                    (Some(a), None) => found.push(format!("{path}: {a} | nothing")),
-                    (None, Some(b)) => found.push(format!("{path}: nothing | {b}")),
-                    (None, None) => {}
-                }
+                either(&path, a.get(key), b.get(key), found);
             }
         }
         (Value::Array(a), Value::Array(b)) => {
-            if a.len() != b.len() {
-                found.push(format!("{path}: {} items | {} items", a.len(), b.len()));
-            }
-            for (at, (a, b)) in a.iter().zip(b).enumerate() {
-                compare(&format!("{path}/{at}"), a, b, found);
+            for at in 0..a.len().max(b.len()) {
+                either(&format!("{path}/{at}"), a.get(at), b.get(at), found);
             }
         }
         _ if a == b => {}
         _ => found.push(format!("{path}: {a} | {b}")),
+    }
+}
+
+fn either(path: &str, a: Option<&Value>, b: Option<&Value>, found: &mut Vec<String>) {
+    match (a, b) {
+        (Some(a), Some(b)) => compare(path, a, b, found),
+        (Some(a), None) => found.push(format!("{path}: {a} | nothing")),
+        (None, Some(b)) => found.push(format!("{path}: nothing | {b}")),
+        (None, None) => {}
     }
 }

@@ -54,12 +54,19 @@ impl Search<'_> {
         if Instant::now() > self.until {
             return Ok(false);
         }
-        let found = perform(self.pair, &steps).await?.filter(|found| !found.stuck);
+        let found = perform(self.pair, &steps).await?;
+        let found = found.filter(|found| !found.stuck && self.is_alike(found));
         let better = found.is_some();
         if let Some(found) = found {
             (self.steps, self.found) = (steps, found);
         }
         Ok(better)
+    }
+
+    /// Whether a difference is in the same place of the answer: others are shown by logs of their own.
+    fn is_alike(&self, found: &Difference) -> bool {
+        let place = |found: &Difference| found.what.first().and_then(|line| Some(line.split_once(':')?.0.to_owned()));
+        place(found) == place(&self.found)
     }
 
     /// Takes out of the body of a step what is not needed.

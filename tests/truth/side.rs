@@ -97,6 +97,8 @@ impl Side {
             "uid" => (&seen.uid, "22222222-2222-3333-4444-555555555555"),
             "rv" => (&seen.version, "1"),
             "old rv" => (&seen.older_version, "1"),
+            "since" => (&seen.version, ""),
+            "long since" => (&seen.older_version, ""),
             _ => return None,
         };
         Some(if value.is_empty() { otherwise } else { value }.to_owned())

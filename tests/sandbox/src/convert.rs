@@ -5,17 +5,39 @@ use serde_json::{Value, json};
 
 use crate::object::{remove, replace};
 use crate::resource::Resource;
+use crate::schema::{self, Type};
 
 /// A stored object in the version of a resource.
 pub fn from_stored(resource: &Resource, stored: &Value) -> Value {
     let mut object = stored.clone();
-    convert(&mut object, &resource.api_version());
+    if resource.custom.is_some() {
+        // The definition may say more or less than when this was stored.
+        custom(&mut object, resource, &resource.stored_as, &resource.stored_ty);
+        schema::default(&resource.stored_ty, &mut object);
+        custom(&mut object, resource, &resource.api_version(), &resource.ty);
+    } else {
+        convert(&mut object, &resource.api_version());
+    }
     object
+}
+
+/// Makes an object one of another version: its fields stay if that knows them.
+fn custom(object: &mut Value, resource: &Resource, api_version: &str, ty: &Type) {
+    object["apiVersion"] = api_version.into();
+    // What was good when it was written can be read.
+    let _ = schema::decode(ty, object);
+    if object["kind"] != resource.kind {
+        object["kind"] = resource.kind.as_str().into();
+    }
 }
 
 /// An object of a resource's version as it is stored.
 pub fn to_stored(resource: &Resource, mut object: Value) -> Value {
-    convert(&mut object, &resource.stored_as);
+    if resource.custom.is_none() {
+        convert(&mut object, &resource.stored_as);
+    } else if resource.api_version() != resource.stored_as {
+        custom(&mut object, resource, &resource.stored_as, &resource.stored_ty);
+    }
     object
 }
 

@@ -34,6 +34,8 @@ pub struct Resource {
     pub custom: Option<Custom>,
     /// The types of its fields.
     pub ty: Type,
+    /// The same in the version in which its objects are stored.
+    pub stored_ty: Type,
 }
 
 /// What is served below an object.
@@ -229,6 +231,13 @@ fn resource(group: &str, version: &str, discovered: &Value, custom: Option<(&Val
         kind: text(one, "/responseKind/kind").to_owned(),
         verbs: list(one, "/verbs").iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect(),
     };
+    let ty = match custom {
+        Some((_, version)) => Type::of_crd(&version["schema"]["openAPIV3Schema"]),
+        None => schema::kind(group, version, kind).unwrap_or_else(Type::deduced),
+    };
+    let stored =
+        custom.and_then(|(crd, _)| list(crd, "/spec/versions").iter().find(|version| version["storage"] == true));
+    let stored_ty = stored.map_or_else(|| ty.clone(), |version| Type::of_crd(&version["schema"]["openAPIV3Schema"]));
     Resource {
         group: group.to_owned(),
         version: version.to_owned(),
@@ -239,10 +248,8 @@ fn resource(group: &str, version: &str, discovered: &Value, custom: Option<(&Val
         subresources: list(discovered, "/subresources").iter().map(subresource).collect(),
         collection,
         stored_as,
-        ty: match custom {
-            Some((_, version)) => Type::of_crd(&version["schema"]["openAPIV3Schema"]),
-            None => schema::kind(group, version, kind).unwrap_or_else(Type::deduced),
-        },
+        ty,
+        stored_ty,
         custom: custom.map(|(crd, version)| Custom {
             version: Arc::new(version.clone()),
             list_kind: text(crd, "/spec/names/listKind").to_owned(),

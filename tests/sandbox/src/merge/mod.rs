@@ -136,15 +136,15 @@ pub fn apply(write: &Write<'_>, live: Option<&Value>, config: &Value, force: boo
     if let (true, Some(_)) = (managed.is_empty(), live) {
         managed = write.updated(&empty, &before, managed, "before-first-apply");
     }
-    let applied = write.applied(&before, config, managed.clone(), force).or_else(|conflicts| {
-        if write.manager != "kubectl" {
-            return Err(conflicts);
+    let applied = write.applied(&before, config, managed.clone(), force).or_else(|refusal| match refusal {
+        Refusal::Conflicts(conflicts) if write.manager == "kubectl" => {
+            let own = of_last_applied(write, &before).unwrap_or_default();
+            let left: Vec<Conflict> = conflicts.into_iter().filter(|conflict| !own.has(&conflict.path)).collect();
+            if left.is_empty() { write.applied(&before, config, managed, true) } else { Err(Refusal::Conflicts(left)) }
         }
-        let own = of_last_applied(write, &before).unwrap_or_default();
-        let left: Vec<Conflict> = conflicts.into_iter().filter(|conflict| !own.has(&conflict.path)).collect();
-        if left.is_empty() { write.applied(&before, config, managed, true) } else { Err(left) }
+        refusal => Err(refusal),
     });
-    let (new, managed) = applied.map_err(Refusal::Conflicts)?;
+    let (new, managed) = applied?;
     let mut new = new.unwrap_or(before);
     if write.manager == "kubectl" {
         set_last_applied(&mut new, config);
@@ -216,7 +216,8 @@ pub fn update(write: &Write<'_>, live: Option<&Value>, mut new: Value) -> Value 
     let mut before = live.cloned().unwrap_or_else(|| schema::empty(write.kind));
     managed::strip(&mut before);
     let root = &write.kind.root;
-    if !check::fits(root, &before) || !check::fits(root, &new) {
+    let fit = |object| check::fits(root, object) && write.fit(&managed, None, object);
+    if !fit(&before) || !fit(&new) {
         // The API server forgets whose the fields are when it cannot compare them.
         return new;
     }

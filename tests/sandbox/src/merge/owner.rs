@@ -1,15 +1,16 @@
 //! Whose the fields of an object are after a write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::check::fits;
 use super::compare::{Comparison, compare, fields};
 use super::managed::{Managed, Operation, Owned, Owner};
 use super::path::Path;
 use super::set::Set;
 use super::values::{merged, removed};
-use super::{Conflict, Write};
+use super::{Conflict, Refusal, Write};
 use crate::schema::{Ref, Type};
 
 /// What no entry holds.
@@ -107,6 +108,13 @@ impl Write<'_> {
         Owned { api_version: self.api_version.to_owned(), time, set }
     }
 
+    /// Whether the versions of all entries but that of `who` have a place for every field of an object.
+    pub(crate) fn fit(&self, managed: &Managed, who: Option<&Owner>, object: &Value) -> bool {
+        let others = managed.iter().filter(|(owner, _)| Some(*owner) != who).map(|(_, owned)| &owned.api_version);
+        let mut versions = others.collect::<BTreeSet<_>>().into_iter().filter_map(|version| self.of_version(version));
+        versions.all(|kind| fits(&kind.root, object))
+    }
+
     /// The object and the entries after `config` is applied. No object if it stays as it is.
     pub(crate) fn applied(
         &self,
@@ -114,20 +122,34 @@ impl Write<'_> {
         config: &Value,
         managed: Managed,
         force: bool,
-    ) -> Result<(Option<Value>, Managed), Vec<Conflict>> {
+    ) -> Result<(Option<Value>, Managed), Refusal> {
         let mut managed = self.known(managed);
         let who = Owner::new(self.manager, Operation::Apply, self.api_version, self.subresource);
+        let unfit = |object| Refusal::Failed(format!("failed to convert {object} object to another version"));
+        if !self.fit(&managed, Some(&who), live) {
+            return Err(unfit("old"));
+        }
         let last = managed.get(&who).cloned();
         let set = fields(&self.kind.root, config).without(&self.reset());
         let time = last.as_ref().and_then(|last| last.time.clone());
         managed.insert(who.clone(), self.owned(set, time));
         let new = merged(&self.kind.root, live, config);
         let new = match &last {
-            Some(last) if !last.set.is_empty() => self.pruned(new, &managed, last),
+            Some(last) if !last.set.is_empty() => {
+                let mut versions = managed.clone();
+                versions.insert(Owner { manager: String::new(), ..who.clone() }, last.clone());
+                if !self.fit(&versions, None, &new) {
+                    return Err(unfit("merged"));
+                }
+                self.pruned(new, &managed, last)
+            }
             _ => new,
         };
+        if !self.fit(&managed, Some(&who), &new) {
+            return Err(unfit("new"));
+        }
         self.take(live, &new, &mut managed, &who, force).map_err(|conflicts| {
-            conflicts.into_iter().map(|(owner, path)| Conflict { owner, path }).collect::<Vec<_>>()
+            Refusal::Conflicts(conflicts.into_iter().map(|(owner, path)| Conflict { owner, path }).collect())
         })?;
         let new = Some(new).filter(|new| !super::path::same(live, new));
         if let Some(owned) = managed.get_mut(&who) {

@@ -33,6 +33,7 @@ pub(super) fn apply(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Fa
     let force = call.query().is_on("force");
     let applied = write::merging(state, &write, |merging| merge::apply(merging, before.as_ref(), &config, force));
     let mut new = applied.map_err(|refusal| refused(&refusal))?;
+    input::place(call, &mut new)?;
     // Custom resources are looked at as they were merged, and read again when they are stored.
     if resource.custom.is_none() {
         schema::decode(&resource.ty, &mut new).map_err(|error| Failure::new(500, "", error))?;
@@ -68,8 +69,6 @@ fn config(call: &mut Call<'_>) -> Result<Value, Failure> {
         }
     }
     input::identify(&resource, &mut config)?;
-    // What the path says is no part of what is applied.
-    input::place(call, &mut config.clone())?;
     Ok(config)
 }
 

@@ -129,9 +129,9 @@ fn is_misplaced(call: &Call<'_>) -> bool {
 fn below(state: &mut State, call: &mut Call<'_>, verb: &str) -> Result<Answer, Failure> {
     let name = call.place.subresource.clone();
     let Some(subresource) = call.resource.subresource(&name).cloned() else {
-        let known = call.resource.custom.is_some() && ["status", "scale"].contains(&name.as_str());
+        let custom = call.resource.custom.is_some();
         let about = call.resource.about(&call.place.name);
-        return Err(if known { Failure::not_found(about) } else { Failure::no_resource() });
+        return Err(if custom { Failure::not_found(about) } else { Failure::no_resource() });
     };
     if !subresource.verbs.iter().any(|one| one == verb) {
         return Err(Failure::method_not_allowed());

@@ -49,6 +49,7 @@ pub(super) fn answer(state: &mut State, call: &mut Call<'_>, verb: &str) -> Resu
         "get" => Ok(Answer::ok(before)),
         "update" => {
             let new = input::decode(call, "Scale")?.value;
+            write::expect_uid(&call.write("UpdateOptions")?, Some(&live), &new)?;
             set(state, call, &live, &new)
         }
         _ => {
@@ -78,7 +79,6 @@ fn set(state: &mut State, call: &mut Call<'_>, live: &Arc<Value>, scale_object: 
     }
     let mut new = convert::from_stored(&resource, live);
     object::set(&mut new, "resourceVersion", object::revision(scale_object));
-    object::set(&mut new, "uid", object::uid(scale_object));
     let place = places(&resource).replicas;
     put(&mut new, &place, replicas);
     let write = call.write("UpdateOptions")?;

@@ -59,13 +59,11 @@ pub(super) fn update(state: &mut State, call: &mut Call<'_>) -> Result<Answer, F
         if !kinds::is_created_by_update(&call.resource) || !write.subresource.is_empty() {
             return Err(Failure::not_found(about));
         }
-        if !object::uid(&object).is_empty() {
-            let why = write::other_uid(&call.resource, &write.namespace, &write.name, [object::uid(&object), ""]);
-            return Err(Failure::conflict(about, &why));
-        }
+        write::expect_uid(&write, None, &object)?;
         let written = write::create(state, &write, object, Ownership::ToCompute)?;
         return Ok(call.answer(written));
     };
+    write::expect_uid(&write, Some(&live), &object)?;
     let object = if write.subresource == "finalize" { finalized(&live, &object) } else { object };
     let written = write::update(state, &write, &live, object, Ownership::ToCompute)?;
     Ok(call.answer(written))

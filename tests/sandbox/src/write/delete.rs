@@ -94,9 +94,7 @@ pub fn delete(state: &mut State, write: &Write, wish: &Wish) -> Result<Value, Fa
     if deleting && left > 0 && wish.grace.is_none_or(|grace| grace >= left) {
         return Ok(write.answer(&live)); // It is on its way, and this would not hurry it.
     }
-    if !(deleting && left == 0) {
-        object::set(&mut stored, "finalizers", finalizers(&resource, &live, wish.propagation));
-    }
+    object::set(&mut stored, "finalizers", finalizers(&resource, &live, wish.propagation));
     let kept = object::finalizers(&stored).next().is_some() || kinds::ends_slowly(&resource, &stored);
     if grace > 0 || kept {
         mark(&mut stored, write, grace);

@@ -17,8 +17,11 @@ pub(super) fn clean(new: &mut Value) {
 
 /// Gives a changed object what only the API server may say.
 pub(super) fn carry(new: &mut Value, live: &Value) {
-    for key in ["uid", "creationTimestamp", "generation", "resourceVersion", "name", "namespace", "generateName"] {
+    for key in ["creationTimestamp", "generation", "resourceVersion", "name", "namespace"] {
         object::set(new, key, live["metadata"].get(key).cloned().unwrap_or_default());
+    }
+    if object::uid(new).is_empty() {
+        object::set(new, "uid", object::uid(live));
     }
     // These are kept when they are left out, and refused when they are changed.
     for key in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
@@ -50,7 +53,7 @@ pub(super) fn validate(resource: &Resource, object: &Value) -> Vec<Cause> {
 /// The same, and what may not have changed.
 pub(super) fn validate_update(resource: &Resource, object: &Value, live: &Value) -> Vec<Cause> {
     let mut causes = validate(resource, object);
-    for key in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for key in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         let (new, old) = (&object["metadata"][key], &live["metadata"][key]);
         if new != old {
             causes.push(Cause::invalid(format!("metadata.{key}"), new, "field is immutable"));

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 pub use create::create;
 pub use delete::{Propagation, Wish, delete};
-pub use update::{other_uid, update};
+pub use update::{expect_uid, update};
 
 use crate::clock::Time;
 use crate::convert;

@@ -74,14 +74,33 @@ fn is_finished(object: &Value) -> bool {
     object::is_deleting(object) && !waits && !kept
 }
 
-/// Checks uid and resourceVersion where the writer names them.
-fn unchanged(resource: &Resource, live: &Value, new: &Value) -> Result<(), Failure> {
-    let (uid, revision) = (object::uid(new), object::revision(new));
-    let about = resource.about(object::name(live));
-    if !uid.is_empty() && uid != object::uid(live) {
-        let why = other_uid(resource, object::namespace(live), object::name(live), [uid, object::uid(live)]);
-        return Err(Failure::conflict(about, &why));
+/// Refuses a replacement for an object with another uid.
+///
+/// # Errors
+/// When there is no object, or one with another uid than the replacement's.
+pub fn expect_uid(write: &Write, live: Option<&Value>, new: &Value) -> Result<(), Failure> {
+    let (expected, found) = (object::uid(new), live.map_or("", object::uid));
+    if expected.is_empty() || expected == found {
+        return Ok(());
     }
+    let resource = &write.resource;
+    let group = if resource.custom.is_some() { format!("{}/", resource.group) } else { String::new() };
+    let namespace = if resource.namespaced { format!("{}/", write.namespace) } else { String::new() };
+    // A dry run does not reach the store, which knows what its keys begin with.
+    let root = if write.dry_run { "" } else { "/registry" };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {root}/{group}{}/{namespace}{}, ResourceVersion: 0, \
+         AdditionalErrorMsg: Precondition failed: UID in precondition: {expected}, UID in object meta: {found}",
+        kinds::storage_path(resource),
+        write.name,
+    );
+    Err(Failure::conflict(resource.about(&write.name), &why))
+}
+
+/// Checks resourceVersion where the writer names it.
+fn unchanged(resource: &Resource, live: &Value, new: &Value) -> Result<(), Failure> {
+    let revision = object::revision(new);
+    let about = resource.about(object::name(live));
     if revision.is_empty() && !kinds::is_updated_blindly(resource) {
         let cause = Cause::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
         return Err(Failure::invalid(about, &[cause]));
@@ -90,17 +109,6 @@ fn unchanged(resource: &Resource, live: &Value, new: &Value) -> Result<(), Failu
         return Err(Failure::modified(about));
     }
     Ok(())
-}
-
-/// What is said when an object has not the uid that was expected: both, the second one empty when there is no object.
-pub fn other_uid(resource: &Resource, namespace: &str, name: &str, [expected, found]: [&str; 2]) -> String {
-    let group = if resource.custom.is_some() { format!("{}/", resource.group) } else { String::new() };
-    let collection = kinds::storage_path(resource);
-    let namespace = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
-    format!(
-        "StorageError: invalid object, Code: 4, Key: /registry/{group}{collection}/{namespace}{name}, ResourceVersion: 0, \
-         AdditionalErrorMsg: Precondition failed: UID in precondition: {expected}, UID in object meta: {found}"
-    )
 }
 
 /// The fields that a write sets back to what they were.
