@@ -18,6 +18,7 @@ use http::Method;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::{Value, json};
 use tests::controlplane::ControlPlane;
+use tests::published;
 use tests::raw::Raw;
 
 use dice::Dice;
@@ -39,22 +40,32 @@ static SERVER: Mutex<Option<Arc<Server>>> = Mutex::new(None);
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials = kinds::all().into_iter().map(|kind| Trial::ignorable_test(kind.name, move || test(&kind))).collect();
+    let kinds = kinds::all().into_iter();
+    let mut trials: Vec<Trial> =
+        kinds.map(|kind| Trial::ignorable_test(kind.name, move || tell(|| run(&*server()?, &kind)))).collect();
+    trials.push(Trial::ignorable_test("what_is_published_is_stored", || tell(stored)));
     let conclusion = libtest_mimic::run(&arguments, trials);
     drop(SERVER.lock().unwrap_or_else(PoisonError::into_inner).take());
     conclusion.exit_code()
 }
 
-fn test(kind: &Kind) -> Result<Completion, Failed> {
+fn tell(test: impl FnOnce() -> Result<()>) -> Result<Completion, Failed> {
     // A change must not pass because a build was forgotten.
     let may_be_ignored = std::env::var_os("CI").is_none();
     if may_be_ignored && ControlPlane::binary().is_none() {
         return Ok(Completion::ignored_with("the control plane is not built: run `cargo control-plane`"));
     }
-    match server().and_then(|server| run(&server, kind)) {
+    match test() {
         Ok(()) => Ok(Completion::Completed),
         Err(error) => Err(format!("{error:#}").into()),
     }
+}
+
+/// Whether types and documents are those of the Kubernetes version in `tests/controlplane/go.mod`.
+fn stored() -> Result<()> {
+    let outdated = published::of_a_new_control_plane()?.outdated()?;
+    ensure!(outdated.is_empty(), "{outdated:?}: run `cargo run -p tests --bin publish`");
+    Ok(())
 }
 
 fn server() -> Result<Arc<Server>> {

@@ -3,13 +3,11 @@
 //! `cargo run -p tests --bin publish`, after a change of the Kubernetes version in `tests/controlplane/go.mod`.
 #![expect(clippy::disallowed_methods, reason = "the files are what this is for")]
 
-use std::path::Path;
-
 use anyhow::Result;
 use tests::published;
 
 fn main() -> Result<()> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("sandbox/published");
+    let directory = published::directory();
     std::fs::create_dir_all(&directory)?;
     for (name, content) in published::of_a_new_control_plane()?.files()? {
         std::fs::write(directory.join(name), content)?;

@@ -1,11 +1,12 @@
 //! The documents that an API server publishes of its types, in the form in which `tests/sandbox/published/` has them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
-use std::path::Path;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use flate2::read::MultiGzDecoder;
 use flate2::{Compression, GzBuilder};
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -113,6 +114,21 @@ impl Published {
         ])
     }
 
+    /// The names of the stored files that say something else. How they are compressed does not count.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn outdated(&self) -> Result<Vec<&'static str>> {
+        let mut outdated = Vec::new();
+        for (name, content) in self.files()? {
+            let stored = std::fs::read(directory().join(name)).with_context(|| name.to_owned())?;
+            if said(name, &stored)? != said(name, &content)? {
+                outdated.push(name);
+            }
+        }
+        Ok(outdated)
+    }
+
     /// Every schema of the OpenAPI documents once, and which kinds they describe.
     fn types(&self) -> Result<Value> {
         let mut definitions = BTreeMap::new();
@@ -136,6 +152,25 @@ impl Published {
         }
         Ok(json!({"definitions": definitions, "kinds": kinds}))
     }
+}
+
+/// Where the files are.
+pub fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("sandbox/published")
+}
+
+/// What a file says, without where the documents are in their archive.
+fn said(name: &str, content: &[u8]) -> Result<String> {
+    if name.ends_with(".gz") {
+        let mut text = String::new();
+        MultiGzDecoder::new(content).read_to_string(&mut text)?;
+        return Ok(text);
+    }
+    let mut index: Value = serde_json::from_slice(content)?;
+    for document in index["documents"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        document.retain(|key, _| key == "path");
+    }
+    Ok(index.to_string())
 }
 
 /// The port of a control plane is another one each time.
