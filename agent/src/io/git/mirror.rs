@@ -7,7 +7,7 @@ use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gix::bstr::{BString, ByteSlice};
 use gix::progress::Discard;
@@ -197,11 +197,21 @@ fn name_of(shown: &str) -> String {
     digest[..8].iter().fold(format!("{readable}-"), |name, byte| format!("{name}{byte:02x}"))
 }
 
+/// How long a lock is waited for. Programs that this process is starting share its open files for a moment, and so the lock
+/// of a mirror that was closed just before.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 fn lock(directory: &Path) -> Result<File, GitError> {
     let fail = |error: io::Error| unusable(directory, &error);
     fs::create_dir_all(directory).map_err(fail)?;
     let file = File::create(directory.join("lock")).map_err(fail)?;
-    match file.try_lock() {
+    let end = Instant::now() + PATIENCE;
+    let mut locked = file.try_lock();
+    while matches!(locked, Err(TryLockError::WouldBlock)) && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             Err(GitError::new(Class::Unreachable, format!("{} is in use by another agent", directory.display()))
