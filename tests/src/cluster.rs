@@ -8,12 +8,12 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use http::{HeaderValue, Method, Request as HttpRequest, header};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use sandbox::Sandbox;
+use sandbox::{Request, Sandbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::controlplane::{ControlPlane, Request};
+use crate::controlplane::ControlPlane;
 use crate::kubectl::kubectl;
 use crate::repository::Repository;
 use crate::wait::await_condition;
@@ -274,7 +274,10 @@ impl Cluster {
     /// When the requests cannot be read.
     pub fn requests(&self, from: u64) -> Result<(Vec<Request>, u64)> {
         match &self.server {
-            Server::Sandbox(sandbox) => Ok(since(sandbox, from)),
+            Server::Sandbox(sandbox) => {
+                let (requests, end) = sandbox.requests(usize::try_from(from)?);
+                Ok((requests, end as u64))
+            }
             Server::ControlPlane(plane) => plane.requests(from),
         }
     }
@@ -330,21 +333,4 @@ async fn client(kubeconfig: &Path) -> Result<kube::Client> {
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
     Ok(kube::Client::try_from(config)?)
-}
-
-/// The requests to the sandbox from the position `from` on, and the position after them.
-fn since(sandbox: &Sandbox, from: u64) -> (Vec<Request>, u64) {
-    let (requests, end) = sandbox.requests(usize::try_from(from).unwrap_or(usize::MAX));
-    let request = |request: sandbox::Request| Request {
-        verb: request.verb,
-        user_agent: request.user_agent,
-        resource: request.resource,
-        subresource: request.subresource,
-        api_group: request.api_group,
-        namespace: request.namespace,
-        name: request.name,
-        code: request.code,
-        uri: request.uri,
-    };
-    (requests.into_iter().map(request).collect(), end as u64)
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, bail};
+use sandbox::Request;
 use serde_json::Value;
 
 /// A running control plane. Dropping it ends every process of it and removes
@@ -29,6 +30,13 @@ impl ControlPlane {
             Some(path) => Some(path.into()),
             None => Some(default_binary()).filter(|path| path.exists()),
         }
+    }
+
+    /// Why what needs the program is left out, if it is. In CI nothing is: a change must not pass because a build was
+    /// forgotten.
+    pub fn excuse() -> Option<&'static str> {
+        let missing = std::env::var_os("CI").is_none() && Self::binary().is_none();
+        missing.then_some("the control plane is not built: run `cargo control-plane`")
     }
 
     /// Builds the program below the target directory, unless what is there is
@@ -165,32 +173,6 @@ impl Drop for ControlPlane {
     }
 }
 
-/// One request that the API server has answered, or a watch that it has
-/// started. What a request does not have is empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    /// As in RBAC: `get`, `list`, `watch`, `create`, `update`, `patch`,
-    /// `delete`, `deletecollection`.
-    pub verb: String,
-    /// The client's own name for itself. `kube-apiserver/…` and
-    /// `kube-controller-manager/…` are the control plane's.
-    pub user_agent: String,
-    /// The plural, as in `configmaps`.
-    pub resource: String,
-    /// As in `status`.
-    pub subresource: String,
-    /// Empty for the core group too.
-    pub api_group: String,
-    /// Empty for what is cluster-scoped or asked across namespaces.
-    pub namespace: String,
-    /// Empty for `list` and `watch`, and for `create` with a generated name.
-    pub name: String,
-    /// The HTTP status of the response.
-    pub code: u16,
-    /// Path and query.
-    pub uri: String,
-}
-
 /// Parses the lines of `bytes` that have their end; `from` is their offset.
 fn complete_lines(bytes: &[u8], from: u64) -> Result<(Vec<Request>, u64)> {
     let end = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
@@ -206,6 +188,7 @@ fn request(line: &[u8]) -> Result<Request> {
     Ok(Request {
         verb: text(&event, "/verb"),
         user_agent: text(&event, "/userAgent"),
+        impersonated: text(&event, "/impersonatedUser/username"),
         resource: text(&event, "/objectRef/resource"),
         subresource: text(&event, "/objectRef/subresource"),
         api_group: text(&event, "/objectRef/apiGroup"),

@@ -1,8 +1,8 @@
 //! Walkthrough 5: work is proportional to the change.
 
 use anyhow::{Result, ensure};
+use sandbox::Request;
 use tests::cluster::{Cluster, Kind};
-use tests::controlplane::Request;
 use tests::wait::await_condition;
 
 use crate::world::{Sync, shared};

@@ -29,8 +29,7 @@ pub(crate) fn writes_status(kind: Kind) -> Result<()> {
     ensure!(applied(&cluster)? < OBJECTS, "the sync had ended before it was stopped");
 
     let (requests, _) = cluster.requests(from)?;
-    let last =
-        |request: &tests::controlplane::Request| request.resource == "rootsyncs" && request.subresource == "status";
+    let last = |request: &sandbox::Request| request.resource == "rootsyncs" && request.subresource == "status";
     ensure!(requests.iter().any(last), "no status was written");
     let object = sync.object()?;
     let commit = sync.repository.head()?;

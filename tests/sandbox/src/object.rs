@@ -91,6 +91,15 @@ pub fn set(object: &mut Value, key: &str, value: impl Into<Value>) {
     }
 }
 
+/// Sets a count in a status, where none is told by its absence.
+pub fn set_count(status: &mut Map<String, Value>, name: &str, count: Value) {
+    if count == 0 {
+        status.remove(name);
+    } else {
+        status.insert(name.to_owned(), count);
+    }
+}
+
 /// Takes a top-level field away.
 pub fn remove(object: &mut Value, key: &str) -> Option<Value> {
     object.as_object_mut().and_then(|fields| fields.remove(key))

@@ -114,11 +114,7 @@ fn report(hand: &mut Hand<'_>, key: &Key, set: &Value, pods: &[Arc<Value>]) {
         let status = object::map_at(set, "status");
         status.insert("replicas".to_owned(), pods.len().into());
         for (name, count) in counts {
-            if count == 0 {
-                status.remove(name);
-            } else {
-                status.insert(name.to_owned(), count.into());
-            }
+            set_count(status, name, count.into());
         }
         status.insert("terminatingReplicas".to_owned(), 0.into());
         status.insert("observedGeneration".to_owned(), generation);

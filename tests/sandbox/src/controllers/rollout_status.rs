@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::clock::Time;
-use crate::object::{self, integer, list, text};
+use crate::object::{self, integer, list, set_count, text};
 use crate::store::Key;
 
 use super::deployments::is_of_template;
@@ -38,11 +38,7 @@ fn count(deployment: &mut Value, sets: &[Arc<Value>], current: Option<&Value>) {
     let generation = deployment["metadata"]["generation"].clone();
     let status = object::map_at(deployment, "status");
     for (name, count) in counts {
-        if count == 0 {
-            status.remove(name);
-        } else {
-            status.insert(name.to_owned(), count.into());
-        }
+        set_count(status, name, count.into());
     }
     status.insert("terminatingReplicas".to_owned(), 0.into());
     status.insert("observedGeneration".to_owned(), generation);
