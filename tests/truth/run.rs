@@ -40,11 +40,11 @@ fn tag(side: usize) -> String {
     format!("q{:06x}{side}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Performs a log.
+/// Performs a log: until the clusters differ in what they store, or to its end.
 ///
 /// # Errors
 /// When a cluster cannot be asked at all, or does not come to rest.
-pub(crate) async fn perform(pair: &Pair, steps: &[Step]) -> Result<Option<Difference>> {
+pub(crate) async fn perform(pair: &Pair, steps: &[Step]) -> Result<Vec<Difference>> {
     let first = tag(0);
     let second = if pair.same { tag(1) } else { first.clone() };
     let mut sides = [Side::new(pair.clients[0].clone(), first), Side::new(pair.clients[1].clone(), second)];
@@ -53,14 +53,17 @@ pub(crate) async fn perform(pair: &Pair, steps: &[Step]) -> Result<Option<Differ
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "t-<tag>"}});
         side.ask(&Request::new("POST", "/api/v1/namespaces").json(namespace)).await?;
     }
-    let mut watchings = Vec::new();
+    let (mut watchings, mut found) = (Vec::new(), Vec::new());
     for (at, step) in steps.iter().enumerate() {
         match step {
             Step::Ask(request) => {
                 let [a, b] = &mut sides;
                 let (a, b) = tokio::try_join!(a.ask(request), b.ask(request)).with_context(|| step.to_string())?;
-                if let Some(difference) = compare(at, [a, b], &mut names) {
-                    return Ok(Some(difference));
+                let difference = compare(at, [a, b], &mut names);
+                let parts = difference.as_ref().is_some_and(|difference| parts(request, difference));
+                found.extend(difference);
+                if parts {
+                    return Ok(found);
                 }
             }
             Step::Watch(watch) => {
@@ -72,14 +75,16 @@ pub(crate) async fn perform(pair: &Pair, steps: &[Step]) -> Result<Option<Differ
                 let (a, b) =
                     tokio::join!(a.probe(request, *status, pair.patience), b.probe(request, *status, pair.patience));
                 if let Some(difference) = outcome(at, [a.map(|()| "done".into()), b.map(|()| "done".into())]) {
-                    return Ok(Some(difference));
+                    found.push(difference);
+                    return Ok(found);
                 }
             }
             Step::Await(until, path) => {
                 let [a, b] = &mut sides;
                 let (a, b) = tokio::join!(a.wait(*until, path, pair.patience), b.wait(*until, path, pair.patience));
                 if let Some(difference) = outcome(at, [a.map(|()| "done".into()), b.map(|()| "done".into())]) {
-                    return Ok(Some(difference));
+                    found.push(difference);
+                    return Ok(found);
                 }
             }
         }
@@ -89,11 +94,17 @@ pub(crate) async fn perform(pair: &Pair, steps: &[Step]) -> Result<Option<Differ
         if !sides.iter().all(|side| side.has_seen(&watch.last)) {
             continue;
         }
-        if let Some(difference) = compare_watches(at, watch, begun, &sides, &mut names).await {
-            return Ok(Some(difference));
-        }
+        found.extend(compare_watches(at, watch, begun, &sides, &mut names).await);
     }
-    Ok(None)
+    Ok(found)
+}
+
+/// Whether the clusters may store different things after they have answered a request differently.
+fn parts(request: &Request, difference: &Difference) -> bool {
+    let [a, b] = &difference.answers;
+    let refused = |answer: &Value| answer["status"].as_u64() >= Some(400);
+    let stores = request.method != "GET" && !request.query.contains("dryRun");
+    stores && !(refused(a) && refused(b)) && a["body"] != b["body"]
 }
 
 fn compare(step: usize, answers: [Answer; 2], names: &mut [Names; 2]) -> Option<Difference> {

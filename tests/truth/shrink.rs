@@ -55,7 +55,7 @@ impl Search<'_> {
             return Ok(false);
         }
         let found = perform(self.pair, &steps).await?;
-        let found = found.filter(|found| !found.stuck && self.is_alike(found));
+        let found = found.into_iter().find(|found| !found.stuck && self.is_alike(found));
         let better = found.is_some();
         if let Some(found) = found {
             (self.steps, self.found) = (steps, found);
