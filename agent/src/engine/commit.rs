@@ -71,8 +71,12 @@ impl State {
         self.source = Stage { commit, findings };
         self.held = None;
         self.report.status();
-        // A good commit that still waits for its lists is the last good one, should this one be broken.
-        if candidate.is_some() || same {
+        // A good commit that still waits for its lists is the last good one, should this one be broken. What is in force
+        // already waits for lists only to be considered once more.
+        if same {
+            let in_force = self.declared.clone();
+            self.candidate.take_if(|waiting| !in_force.is_some_and(|ours| Arc::ptr_eq(&ours, &waiting.declared)));
+        } else if candidate.is_some() {
             self.candidate = candidate;
         }
         if self.candidate.is_none() && !same {
@@ -160,13 +164,15 @@ impl State {
         }
         let Some(candidate) = self.candidate.take() else { return };
         if let Some(finding) = self.too_large(&candidate) {
-            // A state that was in force once and is not any more is not worth an approval.
+            // Of another commit than the newest nobody need decide whether it may delete so much.
             if candidate.commit == self.source.commit {
-                out.push(Command::Notice(Notice::Failed(finding.clone())));
+                if self.held.as_ref().is_none_or(|held| held.finding != finding) {
+                    out.push(Command::Notice(Notice::Failed(finding.clone())));
+                }
                 self.held = Some(Held { candidate, finding });
                 self.report.status();
-                self.restore(out);
             }
+            self.restore(out);
             return;
         }
         self.activate(candidate, now, out);
@@ -193,8 +199,9 @@ impl State {
         if self.settings.approved.as_ref() == Some(&candidate.commit) {
             return None;
         }
-        // What is being made just now is as good as there.
-        let made: Vec<&ObjectId> = self.work.ids_in_flight().filter(|id| !self.live.contains_key(*id)).collect();
+        // What is being made just now is as good as there, unless it is found to be somebody's.
+        let made = self.work.ids_in_flight().filter(|id| !self.live.contains_key(*id));
+        let made: Vec<&ObjectId> = made.filter(|id| !self.work.conflicts.contains_key(*id)).collect();
         let not_declared = |id: &&ObjectId| matches!(Declared::of(&candidate.declared, id), Declared::Absent);
         let mut declared = walk(&candidate.declared.objects);
         let mut deletions: Vec<&ObjectId> = self
@@ -207,11 +214,13 @@ impl State {
             .chain(made.iter().copied().filter(not_declared))
             .collect();
         deletions.sort();
-        let inventory = self.inventory().filter(|(_, live)| !live.terminating).count() + made.len();
-        let namespaces = self.inventory().filter(|(id, live)| id.is_namespace() && !live.terminating).count();
-        let prune = Prune { inventory, namespaces, deletions };
+        let there = self.inventory().filter(|(_, live)| !live.terminating).map(|(id, _)| id);
+        let there: Vec<&ObjectId> = there.chain(made).collect();
+        let namespaces = there.iter().filter(|id| id.is_namespace()).count();
+        let prune = Prune { inventory: there.len(), namespaces, deletions };
         prune.is_large().then(|| {
-            prune.finding(&candidate.commit, &self.settings.how_to_approve.replace("COMMIT", &candidate.commit))
+            let commit = &candidate.commit;
+            prune.finding(commit, *commit == self.commit, &self.settings.how_to_approve.replace("COMMIT", commit))
         })
     }
 
@@ -235,11 +244,15 @@ impl State {
         self.declared = Some(candidate.declared);
         self.order = candidate.order;
         self.blind = self.unserved.iter().chain(self.unlistable.keys()).cloned().collect();
+        let doubtful = self.doubtful();
         self.queue.clear();
         self.work.new_commit();
         self.forget_all_unwatched();
         for id in self.unsettled() {
             self.evaluate(&id, now);
+        }
+        for id in doubtful {
+            self.readiness_may_have_changed(&id, now);
         }
     }
 

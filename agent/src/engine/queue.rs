@@ -82,6 +82,11 @@ impl Queue {
         self.places.clear();
     }
 
+    /// What is to be put back or read.
+    pub(super) fn repairs(&self) -> impl Iterator<Item = &ObjectId> {
+        self.work.iter().take_while(|(place, _)| place.class == Class::Repair).map(|(_, id)| id)
+    }
+
     /// Whether there is work of a commit.
     pub(super) fn has_more_than_repairs(&self) -> bool {
         self.work.last().is_some_and(|(place, _)| place.class > Class::Repair)

@@ -91,16 +91,18 @@ impl Reporter {
     /// Writes what comes in until nobody has anything to tell any more.
     pub async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>, events: mpsc::Sender<Event>) {
         let mut waiting: Option<Box<Report>> = None;
+        // Whether a refusal is to be written before the next report comes.
+        let mut refusal = false;
         let mut retry: Option<Duration> = None;
         loop {
-            let message = match (&waiting, retry) {
-                (Some(_), None) => messages.try_recv().ok(),
-                (Some(_), Some(pause)) => match tokio::time::timeout(pause, messages.recv()).await {
+            let message = match (waiting.is_some() || refusal, retry) {
+                (true, None) => messages.try_recv().ok(),
+                (true, Some(pause)) => match tokio::time::timeout(pause, messages.recv()).await {
                     Ok(None) => return,
                     Ok(message) => message,
                     Err(_) => None,
                 },
-                (None, _) => match messages.recv().await {
+                (false, _) => match messages.recv().await {
                     Some(message) => Some(message),
                     None => return,
                 },
@@ -120,7 +122,10 @@ impl Reporter {
                 }
                 Some(Message::Notice(notice)) => self.notice(notice).await,
                 Some(Message::Refused(finding, generation)) => {
-                    self.refused(*finding, generation).await;
+                    self.publish(Severity::Warning, &finding.code.to_string(), &text(&finding)).await;
+                    self.about.generation = generation;
+                    self.about.refused = Some(*finding);
+                    refusal = true;
                 }
                 Some(Message::Last(report, done)) => {
                     // There is no time to try again.
@@ -129,22 +134,26 @@ impl Reporter {
                     return;
                 }
                 None => {
-                    let Some(report) = waiting.take() else { continue };
-                    retry = match self.report(&report).await {
-                        Err(error) if error.is_transient() => {
-                            tracing::warn!(sync = %self.sync, %error, "cannot write the status; trying again");
-                            waiting = Some(report);
-                            Some(retry.map_or(FIRST_RETRY, |pause| (pause * 2).min(LAST_RETRY)))
-                        }
-                        Err(error) => {
-                            tracing::warn!(sync = %self.sync, %error, "cannot write the status");
-                            None
-                        }
-                        Ok(()) => None,
-                    };
+                    let report = waiting.take();
+                    retry = self.try_to_write(report.as_deref(), retry).await;
+                    waiting = report.filter(|_| retry.is_some());
+                    // Every status says it from now on.
+                    refusal &= retry.is_some();
                 }
             }
         }
+    }
+
+    /// After what pause to try again, if that may help.
+    async fn try_to_write(&mut self, report: Option<&Report>, pause: Option<Duration>) -> Option<Duration> {
+        let written = match report {
+            Some(report) => self.report(report).await,
+            None => self.write_refusal().await,
+        };
+        let error = written.err()?;
+        let again = error.is_transient();
+        tracing::warn!(sync = %self.sync, %error, again, "cannot write the status");
+        again.then(|| pause.map_or(FIRST_RETRY, |pause| (pause * 2).min(LAST_RETRY)))
     }
 
     async fn report(&mut self, report: &Report) -> Result<(), ApiError> {
@@ -156,11 +165,18 @@ impl Reporter {
     }
 
     async fn write_status(&mut self, report: &Report) -> Result<(), ApiError> {
-        let Some(object) = &mut self.object else { return Ok(()) };
-        let next = status(&object.status, report, &self.about, &now());
-        if next == object.status {
-            return Ok(());
-        }
+        let Some(object) = &self.object else { return Ok(()) };
+        self.write(status(&object.status, report, &self.about, &now())).await
+    }
+
+    /// That a newer spec cannot be acted on, where there is nothing else to report.
+    async fn write_refusal(&mut self) -> Result<(), ApiError> {
+        let (Some(object), Some(finding)) = (&self.object, &self.about.refused) else { return Ok(()) };
+        self.write(refused(&object.status, finding, self.about.generation, &now())).await
+    }
+
+    async fn write(&mut self, next: SyncStatus) -> Result<(), ApiError> {
+        let Some(object) = self.object.as_mut().filter(|object| object.status != next) else { return Ok(()) };
         match write_sync_status(&self.cluster, &self.sync, &object.uid, &next).await {
             Ok(()) => object.status = next,
             // It was deleted, or deleted and made again: the watch on syncs sees to that.
@@ -168,28 +184,6 @@ impl Reporter {
             Err(error) => return Err(error),
         }
         Ok(())
-    }
-
-    /// From now on every status says so.
-    async fn refused(&mut self, finding: Finding, generation: i64) {
-        self.publish(Severity::Warning, &finding.code.to_string(), &text(&finding)).await;
-        let mut pause = FIRST_RETRY;
-        while let Some(object) = &mut self.object {
-            let next = refused(&object.status, &finding, generation, &now());
-            match write_sync_status(&self.cluster, &self.sync, &object.uid, &next).await {
-                Err(error) if error.is_transient() => {
-                    tracing::warn!(sync = %self.sync, %error, "cannot write the status; trying again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LAST_RETRY);
-                    continue;
-                }
-                Err(error) => tracing::warn!(sync = %self.sync, %error, "cannot write the status"),
-                Ok(()) => object.status = next,
-            }
-            break;
-        }
-        self.about.generation = generation;
-        self.about.refused = Some(finding);
     }
 
     // ---- ResourceGroups ----

@@ -11,11 +11,14 @@ use super::git::{Commit, GitError, Refs, Remote, Store, Want};
 
 /// Every open repository, by URL.
 #[derive(Default)]
-pub struct Repositories(Mutex<BTreeMap<String, Weak<Mutex<Open>>>>);
+pub struct Repositories(Mutex<BTreeMap<String, Weak<Shared>>>);
+
+/// `None` until it is opened.
+type Shared = Mutex<Option<Open>>;
 
 /// One repository as one sync sees it.
 pub struct Repository {
-    open: Arc<Mutex<Open>>,
+    open: Arc<Shared>,
     want: Want,
     /// Told when another sync's poll may have found something new for this one.
     changed: Arc<Notify>,
@@ -39,25 +42,34 @@ impl Repositories {
         want: Want,
         changed: &Arc<Notify>,
     ) -> Result<Repository, GitError> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = match all.get(&remote.url).and_then(Weak::upgrade) {
+        // Whoever opens or works on one repository keeps nobody from opening another.
+        let shared = self.of(&remote.url);
+        let mut guard = lock(&shared);
+        let open = match &mut *guard {
             Some(open) => open,
-            None => {
-                let store = Store::open(remote, cache)?;
-                let open = Arc::new(Mutex::new(Open { store, followers: Vec::new(), listed: None }));
-                all.insert(remote.url.clone(), Arc::downgrade(&open));
-                open
-            }
+            none => none.insert(Open { store: Store::open(remote, cache)?, followers: Vec::new(), listed: None }),
         };
-        // Whoever works on one repository keeps nobody from opening another.
-        drop(all);
-        lock(&open).followers.push((want.clone(), Arc::downgrade(changed)));
-        Ok(Repository { open, want, changed: Arc::clone(changed) })
+        open.followers.push((want.clone(), Arc::downgrade(changed)));
+        drop(guard);
+        Ok(Repository { open: shared, want, changed: Arc::clone(changed) })
+    }
+
+    fn of(&self, url: &str) -> Arc<Shared> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(url).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let new = Arc::default();
+            all.insert(url.to_owned(), Arc::downgrade(&new));
+            new
+        })
     }
 }
 
-fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
-    open.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(shared: &Shared) -> MutexGuard<'_, Option<Open>> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn opened(open: &mut Option<Open>) -> &mut Open {
+    open.as_mut().expect("a Repository is one that was opened")
 }
 
 impl Repository {
@@ -66,7 +78,8 @@ impl Repository {
     /// # Errors
     /// As [`Store::list`].
     pub fn resolve(&self, age: Duration) -> Result<Commit, GitError> {
-        let mut open = lock(&self.open);
+        let mut guard = lock(&self.open);
+        let open = opened(&mut guard);
         let fresh = |(at, wants, _): &&(Instant, Vec<Want>, Refs)| at.elapsed() < age && wants.contains(&self.want);
         if let Some((_, _, refs)) = open.listed.as_ref().filter(fresh) {
             return refs.commit(&self.want);
@@ -87,6 +100,6 @@ impl Repository {
 
     /// Works on the store, alone.
     pub fn with<T>(&self, work: impl FnOnce(&mut Store) -> T) -> T {
-        work(&mut lock(&self.open).store)
+        work(&mut opened(&mut lock(&self.open)).store)
     }
 }

@@ -118,7 +118,7 @@ async fn unserved(watches: &Watches, kind: GroupKind, subscribers: &[Sender]) {
 fn is_unserved(error: &Error) -> bool {
     match error {
         Error::InitialListFailed(kube::Error::Api(status)) | Error::WatchStartFailed(kube::Error::Api(status)) => {
-            status.code == 404
+            ApiError::Refused(status.clone()).is_unserved()
         }
         _ => false,
     }

@@ -28,15 +28,18 @@ impl Prune<'_> {
         all_namespaces || everything || self.deletions.len() > (self.inventory / 5).max(10)
     }
 
-    /// The finding of a held commit.
-    pub fn finding(&self, commit: &str, how_to_approve: &str) -> Finding {
+    /// The finding of a held commit. One that is in force already would delete what only now can be seen.
+    pub fn finding(&self, commit: &str, in_force: bool, how_to_approve: &str) -> Finding {
         let mut names: Vec<String> = self.deletions.iter().take(NAMED).map(ToString::to_string).collect();
         if self.deletions.len() > NAMED {
             names.push(format!("and {} more", self.deletions.len() - NAMED));
         }
+        let instead = match in_force {
+            true => "None of them is deleted; the rest of it is in force",
+            false => "Nothing of it is applied; the state before it stays in force",
+        };
         let message = format!(
-            "commit {commit} is held: it would delete {} of {} objects: {}. Nothing of it is applied; the state before it \
-             stays in force",
+            "commit {commit} is held: it would delete {} of {} objects: {}. {instead}",
             self.deletions.len(),
             self.inventory,
             names.join(", ")

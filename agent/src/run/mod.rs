@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::api::GitSpec;
 use crate::compile::SourceFormat;
@@ -22,7 +22,7 @@ use crate::io::serve::{Metrics, serve};
 use crate::io::watch::Watches;
 use crate::metadata::{ROOT_SYNC, SyncId};
 
-use sync::{Control, Ended, SyncTask};
+use sync::{Ended, Orders, SyncTask};
 
 /// What the audit log of a cluster shows.
 const USER_AGENT: &str = concat!("nomos-agent/", env!("CARGO_PKG_VERSION"));
@@ -143,7 +143,6 @@ async fn by_flags(shared: Arc<Shared>, flags: Flags, mut stop: watch::Receiver<b
     let task = SyncTask {
         sync: SyncId::root(ROOT_SYNC),
         how_to_approve: "start the agent with --approve-prune COMMIT".to_owned(),
-        approved: flags.approve_prune,
         git: flags.git,
         format: flags.format,
         period: flags.period,
@@ -154,12 +153,12 @@ async fn by_flags(shared: Arc<Shared>, flags: Flags, mut stop: watch::Receiver<b
         implicit_namespaces: true,
     };
     let once = shared.options.once;
-    let (control, mut orders) = mpsc::channel(4);
+    let (control, mut orders) = watch::channel(Orders { approved: flags.approve_prune, ..Orders::default() });
     let sync = tokio::spawn(async move { sync::run(shared, task, &mut orders).await });
     let stopped = async move {
         // A closed channel is a stop too.
         let _ = stop.wait_for(|stop| *stop).await;
-        let _ = control.send(Control::Stop).await;
+        control.send_modify(|orders| orders.stop = true);
         // Orders must stay open until the sync has ended.
         std::future::pending::<()>().await;
     };

@@ -13,11 +13,11 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::watcher::{Config, Event as WatchEvent, watcher};
 use serde::Deserialize as _;
 use serde_json::Value;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Shared;
-use super::sync::{self, Control, Ended, SyncTask};
+use super::sync::{self, Ended, Orders, SyncTask};
 use crate::api::{Auth, GitSpec, RootSync, Source, SyncSpec, SyncStatus, invalid, unreadable};
 use crate::compile::SourceFormat;
 use crate::finding::{Code, Finding, text};
@@ -32,9 +32,9 @@ const CRD: &str = "rootsyncs.configsync.gke.io";
 
 struct Running {
     uid: String,
+    /// Of the spec that it runs with.
     generation: i64,
-    approved: Option<String>,
-    orders: mpsc::Sender<Control>,
+    orders: watch::Sender<Orders>,
     task: JoinHandle<()>,
 }
 
@@ -96,8 +96,7 @@ async fn remove(running: &mut BTreeMap<SyncId, Running>, id: &SyncId) {
 }
 
 async fn end(sync: Running) {
-    // It may have ended by itself.
-    let _ = sync.orders.send(Control::Stop).await;
+    sync.orders.send_modify(|orders| orders.stop = true);
     let _ = sync.task.await;
 }
 
@@ -111,75 +110,92 @@ async fn update(shared: &Arc<Shared>, running: &mut BTreeMap<SyncId, Running>, o
     let generation = object.metadata.generation.unwrap_or(0);
     let annotations = object.metadata.annotations.clone().unwrap_or_default();
     let approved = annotations.get(annotation::APPROVE_PRUNE).cloned();
-    let same = |sync: &&mut Running| sync.uid == uid && !sync.task.is_finished();
-    if let Some(sync) = running.get_mut(&id).filter(same)
-        && sync.generation == generation
-    {
-        if let Some(commit) = approved.clone().filter(|_| sync.approved != approved) {
-            let _ = sync.orders.send(Control::Approve(commit)).await;
-        }
-        sync.approved = approved;
-        return;
-    }
-    let status = SyncStatus::deserialize(&object.data["status"]).unwrap_or_default();
-    let (spec, git) = match usable(&id, &annotations, &object.data) {
-        Ok(usable) => usable,
-        Err(finding) => {
-            tracing::error!(sync = %id, code = %finding.code, "{}", finding.message);
-            match running.get_mut(&id).filter(same) {
-                // With a spec that cannot be acted on the state of the one before stays in force.
-                Some(sync) => {
-                    sync.generation = generation;
-                    let _ = sync.orders.send(Control::Refuse(Box::new(finding), generation)).await;
+    let usable = usable(&id, &annotations, &object.data);
+    let before = running.get(&id).filter(|sync| sync.uid == uid && !sync.task.is_finished());
+    if let Some(sync) = before {
+        let orders = |refused| Orders { approved: approved.clone(), refused, stop: false };
+        let unchanged = sync.generation == generation && sync.orders.borrow().refused.is_none();
+        match &usable {
+            // With a spec that cannot be acted on the state of the one before stays in force.
+            Err(finding) => {
+                if sync.tell(orders(Some((finding.clone(), generation)))) {
+                    tracing::error!(sync = %id, code = %finding.code, "{}", finding.message);
                 }
-                None => refuse(shared, &id, &uid, generation, &status, &finding).await,
+                return;
             }
-            return;
+            Ok(_) if unchanged => {
+                sync.tell(orders(None));
+                return;
+            }
+            Ok(_) => {}
         }
-    };
+    }
     if let Some(before) = running.remove(&id) {
         end(before).await;
     }
+    let status = SyncStatus::deserialize(&object.data["status"]).unwrap_or_default();
+    let mut object = SyncObject { status, uid: uid.clone() };
+    let (spec, git) = match usable {
+        Ok(usable) => usable,
+        Err(finding) => {
+            tracing::error!(sync = %id, code = %finding.code, "{}", finding.message);
+            refuse(shared, &id, &mut object, generation, &finding, &mut Events::default()).await;
+            return;
+        }
+    };
+    let task = task(id.clone(), object, generation, &spec, git);
+    let (orders, told) = watch::channel(Orders { approved, ..Orders::default() });
+    let task = tokio::spawn(keep_running(Arc::clone(shared), id.clone(), task, told));
+    running.insert(id, Running { uid, generation, orders, task });
+}
+
+fn task(id: SyncId, object: SyncObject, generation: i64, spec: &SyncSpec, git: GitSpec) -> SyncTask {
     // Of another repository or directory it would be another state.
+    let last = &object.status.sync;
     let same_source =
-        status.sync.git_status.as_ref().is_some_and(|was| was.repo == shown(&git.repo) && was.dir == git.directory());
-    let last_in_force = Some(status.sync.commit.clone()).filter(|commit| same_source && !commit.is_empty());
+        last.git_status.as_ref().is_some_and(|was| was.repo == shown(&git.repo) && was.dir == git.directory());
+    let last_in_force = Some(last.commit.clone()).filter(|commit| same_source && !commit.is_empty());
     let overrides = spec.overrides();
-    let task = SyncTask {
+    SyncTask {
         how_to_approve: approve_by_annotation(&id.kind.to_string(), &id.namespace, &id.name, "COMMIT"),
         format: if spec.is_unstructured() { SourceFormat::Unstructured } else { SourceFormat::Hierarchy },
         period: git.period(),
         git,
-        object: Some(SyncObject { status, uid: uid.clone() }),
+        object: Some(object),
         generation,
         last_in_force,
-        approved: approved.clone(),
         resource_status: overrides.resource_status(),
         implicit_namespaces: overrides.implicit_namespaces(),
-        sync: id.clone(),
-    };
-    let (orders, inbox) = mpsc::channel(4);
-    let task = tokio::spawn(keep_running(Arc::clone(shared), id.clone(), task, inbox));
-    running.insert(id, Running { uid, generation, approved, orders, task });
+        sync: id,
+    }
+}
+
+impl Running {
+    /// `false` when it has been told so already.
+    fn tell(&self, orders: Orders) -> bool {
+        self.orders.send_if_modified(|before| orders != std::mem::replace(before, orders.clone()))
+    }
 }
 
 /// A sync that cannot run, for want of permissions say, says so and tries again.
-async fn keep_running(shared: Arc<Shared>, id: SyncId, task: SyncTask, mut inbox: mpsc::Receiver<Control>) {
+async fn keep_running(shared: Arc<Shared>, id: SyncId, mut task: SyncTask, mut orders: watch::Receiver<Orders>) {
+    let mut events = Events::default();
     let mut pause = Duration::from_secs(1);
     loop {
-        let error = match sync::run(Arc::clone(&shared), task.clone(), &mut inbox).await {
+        let error = match sync::run(Arc::clone(&shared), task.clone(), &mut orders).await {
             Ok(Ended::Stopped | Ended::Synced | Ended::NotSynced) => return,
             Err(error) => error,
         };
         let finding = Finding::new(Code::ApiServer, format!("the sync cannot run: {error:#}"))
             .hint("the agent tries again by itself; check its permissions if this stays");
         tracing::error!(sync = %id, code = %finding.code, "{}", finding.message);
-        if let Some(object) = &task.object {
-            refuse(&shared, &id, &object.uid, task.generation, &object.status, &finding).await;
+        if let Some(object) = &mut task.object {
+            refuse(&shared, &id, object, task.generation, &finding, &mut events).await;
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            Some(Control::Stop) = inbox.recv() => return,
+            // Who gives no orders any more wants nothing any more.
+            _ = orders.wait_for(|orders| orders.stop) => return,
         }
         pause = (pause * 2).min(Duration::from_secs(60));
     }
@@ -207,18 +223,25 @@ fn usable(id: &SyncId, annotations: &BTreeMap<String, String>, object: &Value) -
     }
 }
 
-/// A sync that does not run says why.
-async fn refuse(shared: &Shared, id: &SyncId, uid: &str, generation: i64, before: &SyncStatus, finding: &Finding) {
-    let status = stalled(before, finding, generation, &now());
-    if status == *before {
+/// A sync that does not run says why, once.
+async fn refuse(
+    shared: &Shared,
+    id: &SyncId,
+    object: &mut SyncObject,
+    generation: i64,
+    finding: &Finding,
+    events: &mut Events,
+) {
+    let status = stalled(&object.status, finding, generation, &now());
+    if status == object.status {
         return;
     }
-    if let Err(error) = write_sync_status(&shared.cluster, id, uid, &status).await {
-        tracing::warn!(sync = %id, %error, "cannot write the status");
+    match write_sync_status(&shared.cluster, id, &object.uid, &status).await {
+        Ok(()) => object.status = status,
+        Err(error) => tracing::warn!(sync = %id, %error, "cannot write the status"),
     }
     let (reason, note) = (finding.code.to_string(), text(finding));
-    let regarding = Regarding::sync(id, uid);
-    let mut events = Events::default();
+    let regarding = Regarding::sync(id, &object.uid);
     if let Err(error) = events.publish(&shared.cluster, &regarding, Severity::Warning, &reason, &note).await {
         tracing::debug!(%error, "cannot publish an Event");
     }

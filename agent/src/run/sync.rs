@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::start::{Known, start};
@@ -40,20 +40,20 @@ pub(super) struct SyncTask {
     pub(super) object: Option<SyncObject>,
     pub(super) generation: i64,
     pub(super) last_in_force: Option<String>,
-    pub(super) approved: Option<String>,
     pub(super) how_to_approve: String,
     pub(super) resource_status: bool,
     pub(super) implicit_namespaces: bool,
 }
 
-/// What a running sync can be told.
-pub(super) enum Control {
-    /// The large prune of this commit is approved.
-    Approve(String),
-    /// The spec of this generation cannot be acted on: go on with the one before, and say so.
-    Refuse(Box<Finding>, i64),
+/// What a running sync is told, as it is now: so nothing of it is lost while the sync starts or waits.
+#[derive(Clone, Default, PartialEq)]
+pub(super) struct Orders {
+    /// The commit whose large prune is approved.
+    pub(super) approved: Option<String>,
+    /// The spec of this generation cannot be acted on, and why: go on with the one before, and say so.
+    pub(super) refused: Option<(Finding, i64)>,
     /// Finish what is in flight, write the status, end.
-    Stop,
+    pub(super) stop: bool,
 }
 
 /// How a sync ended.
@@ -81,7 +81,7 @@ struct Performer {
 pub(super) async fn run(
     shared: Arc<Shared>,
     task: SyncTask,
-    orders: &mut mpsc::Receiver<Control>,
+    orders: &mut watch::Receiver<Orders>,
 ) -> anyhow::Result<Ended> {
     let git = GitStatus { repo: shown(&task.git.repo), ..task.git.status() };
     let about = About { git, generation: task.generation, reconciler: "nomos-agent".to_owned(), refused: None };
@@ -93,25 +93,19 @@ pub(super) async fn run(
     let mut tasks = JoinSet::new();
     let (defined, defined_kinds) = oneshot::channel();
     tasks.spawn(follow(source, cluster, repositories, events.clone(), restores, defined_kinds));
-    let (sync, mut approved, mut refused) = (task.sync.clone(), task.approved, None);
-    let mut starting = std::pin::pin!(start(&shared, &sync, about, task.object, task.resource_status, defined));
-    let started = loop {
-        tokio::select! {
-            started = &mut starting => break started,
-            order = orders.recv() => match order {
-                Some(Control::Approve(commit)) => approved = Some(commit),
-                Some(Control::Refuse(finding, generation)) => refused = Some(Message::Refused(finding, generation)),
-                Some(Control::Stop) | None => return Ok(Ended::Stopped),
-            },
-        }
+    let started = tokio::select! {
+        started = start(&shared, &task.sync, about, task.object, task.resource_status, defined) => started,
+        // Who gives no orders any more wants nothing any more.
+        _ = orders.wait_for(|orders| orders.stop) => return Ok(Ended::Stopped),
     };
     let (reporter, Known { kinds, recorded }) = started.context("cannot read the inventory")?;
     let (reports, messages) = mpsc::unbounded_channel();
     tasks.spawn(reporter.run(messages, events.clone()));
+    let followed = Orders { approved: orders.borrow().approved.clone(), ..Orders::default() };
     let mut state = State::new(Settings {
         sync: task.sync.clone(),
         in_flight: IN_FLIGHT,
-        approved,
+        approved: followed.approved.clone(),
         how_to_approve: task.how_to_approve,
         kinds,
         recorded,
@@ -126,9 +120,9 @@ pub(super) async fn run(
         reports,
         restore,
     };
-    refused.into_iter().for_each(|message| performer.tell(message));
+    orders.mark_changed();
     let ended = tokio::select! {
-        ended = drive(&mut state, &mut performer, &mut inbox, orders) => ended,
+        ended = drive(&mut state, &mut performer, &mut inbox, followed, orders) => ended,
         Some(ended) = tasks.join_next() => {
             ended.context("reading the source or writing the status broke down")?;
             anyhow::bail!("reading the source or writing the status ended too early");
@@ -146,7 +140,8 @@ async fn drive(
     state: &mut State,
     performer: &mut Performer,
     inbox: &mut mpsc::Receiver<Event>,
-    orders: &mut mpsc::Receiver<Control>,
+    mut followed: Orders,
+    orders: &mut watch::Receiver<Orders>,
 ) -> Ended {
     let Options { once, audit_period, .. } = performer.shared.options;
     let mut stop_at: Option<tokio::time::Instant> = None;
@@ -158,18 +153,20 @@ async fn drive(
             () = sleep_until(wake) => Event::Woken,
             () = sleep_until(stop_at) => break Ended::Stopped,
             _ = audits.tick() => Event::AuditDue,
-            Some(order) = orders.recv() => match order {
-                Control::Approve(commit) => Event::Approved(commit),
-                Control::Refuse(finding, generation) => {
-                    performer.tell(Message::Refused(finding, generation));
-                    continue;
-                }
-                Control::Stop => {
+            Ok(()) = orders.changed() => {
+                let before = std::mem::replace(&mut followed, orders.borrow_and_update().clone());
+                if followed.stop && !before.stop {
                     state.stop();
                     stop_at = Some(tokio::time::Instant::now() + GRACE);
-                    Event::Woken
                 }
-            },
+                if let Some((finding, generation)) = followed.refused.clone().filter(|_| followed.refused != before.refused) {
+                    performer.tell(Message::Refused(Box::new(finding), generation));
+                }
+                match followed.approved.clone().filter(|_| followed.approved != before.approved) {
+                    Some(commit) => Event::Approved(commit),
+                    None => Event::Woken,
+                }
+            }
         };
         for command in state.step(event, Instant::now()) {
             performer.perform(command);

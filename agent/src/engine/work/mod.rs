@@ -245,6 +245,10 @@ impl State {
     pub(super) fn wake(&mut self, now: Instant) {
         while let Some((_, id)) = self.work.retries.first().filter(|(at, _)| *at <= now).cloned() {
             self.work.retries.pop_first();
+            // It is left alone for longer than this: its time comes.
+            if self.work.put_off.get(&id).is_some_and(|until| *until > now) {
+                continue;
+            }
             self.work.put_off.remove(&id);
             let unread = self.work.unread.remove(&id);
             self.forget_unwatched(&id);

@@ -1,5 +1,6 @@
 //! What watches say: lists, changes, deletions.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::READINESS;
@@ -28,7 +29,8 @@ impl State {
             if self.unseen.shown(kind) {
                 self.report.resources();
             }
-            if self.blind.remove(kind) {
+            // It stays so until the guard has looked at what would be deleted of it.
+            if self.blind.contains(kind) {
                 self.reconsider();
             }
         }
@@ -110,8 +112,13 @@ impl State {
         self.unblock(id, now);
     }
 
+    /// Objects whose readiness is yet to be read.
+    pub(in crate::engine) fn doubtful(&self) -> BTreeSet<ObjectId> {
+        self.work.unread.iter().chain(self.queue.repairs()).cloned().collect()
+    }
+
     /// Readiness is in the object's status, which metadata does not show.
-    fn readiness_may_have_changed(&mut self, id: &ObjectId, now: Instant) {
+    pub(in crate::engine) fn readiness_may_have_changed(&mut self, id: &ObjectId, now: Instant) {
         if is_always_current(id) || !matches!(self.declared(id), Declared::Object(_)) || !self.live.contains_key(id) {
             return;
         }
