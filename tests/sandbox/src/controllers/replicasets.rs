@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::object::{self, integer, list, text};
+use crate::object::{self, integer, list, set_count, text};
 use crate::selector::Labels;
 use crate::store::Key;
 use crate::write::Wish;
