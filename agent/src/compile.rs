@@ -51,10 +51,15 @@ pub fn compile_again(files: &[Arc<ParsedFile>], settings: &Settings, before: &De
 
 /// The objects that are declared for the cluster, if they pass all gates.
 fn admit(files: &[Arc<ParsedFile>], settings: &Settings, gates: &mut Gates) -> Option<Vec<Draft>> {
-    let files = in_order(files, settings.format);
+    let drafts = admitted(&in_order(files, settings.format), settings, gates);
+    files.iter().for_each(|file| file.forget_places());
+    drafts
+}
+
+fn admitted(files: &[&Arc<ParsedFile>], settings: &Settings, gates: &mut Gates) -> Option<Vec<Draft>> {
     let unreadable = gates.pass(files.iter().flat_map(|file| file.findings.iter().cloned()).collect());
     // The command line tool goes on: without clusters that are malformed, and with no objects at all if one is not readable.
-    let malformed = if settings.sync.is_some() { Vec::new() } else { malformed_clusters(&files, settings.format) };
+    let malformed = if settings.sync.is_some() { Vec::new() } else { malformed_clusters(files, settings.format) };
     let malformed = gates.pass_nameless(malformed);
     if settings.sync.is_some() {
         unreadable?;
@@ -249,6 +254,17 @@ mod tests {
         let declared = compiled.declared.expect("nothing blocks");
         let object = declared.objects.values().next().expect("one object");
         assert_ne!(object.written(), object.body());
+    }
+
+    #[test]
+    fn nothing_is_kept_of_where_fields_are() {
+        let item = |name| format!("- {{apiVersion: v1, kind: ConfigMap, metadata: {{name: {name}}}}}\n");
+        let text = format!("apiVersion: v1\nkind: List\nitems:\n{}{}", item("a"), item("B"));
+        let file = Arc::new(parse(&SourceFile { path: "a.yaml".to_owned(), content: Arc::from(text.as_bytes()) }));
+        file.manifests[0].at_name();
+        assert!(file.manifests[1].keeps_places());
+        let found = check(std::slice::from_ref(&file), &Settings::offline(SourceFormat::Unstructured));
+        assert_eq!((found.len(), file.manifests[1].keeps_places()), (1, false));
     }
 
     #[test]

@@ -108,7 +108,16 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
             flatten(object, origin, &mut parsed);
         }
     }
+    parsed.forget_places();
     parsed
+}
+
+impl ParsedFile {
+    /// Drops what was kept to locate many fields of one list: it is several times as large as the list, and a file is kept
+    /// for as long as it does not change.
+    pub(crate) fn forget_places(&self) {
+        self.manifests.iter().for_each(|manifest| manifest.origin.forget());
+    }
 }
 
 /// Adds the object, or the items if it is a list; `false` when a list cannot be read any further.
@@ -213,6 +222,12 @@ impl Manifest {
     fn place(&self, location: Location) -> Place {
         let resource = Resource::named(&self.object.id, self.object.version());
         Place { location: Some(location), resource: Some(resource) }
+    }
+
+    /// Whether anything is kept to locate more fields.
+    #[cfg(test)]
+    pub(crate) fn keeps_places(&self) -> bool {
+        self.origin.keeps_outline()
     }
 
     /// The object in one piece, without `status`.

@@ -1,6 +1,6 @@
 //! Where an object came from: its file, the document in it, its place in a list; and so where each of its fields is.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::documents::{self, Document};
 use super::outline::Outline;
@@ -23,8 +23,14 @@ pub(super) struct Origin {
 struct InList {
     /// Positions in `items` that lead from the document to the object.
     items: Vec<usize>,
-    /// Shared by the objects of a list, so that findings about all of them read the document once.
-    outline: Arc<OnceLock<Outline>>,
+    /// Shared by the objects of a list, so that findings about all of them read the document once. Until it is forgotten.
+    outline: Arc<Mutex<Option<Arc<Outline>>>>,
+}
+
+impl InList {
+    fn outline(&self) -> MutexGuard<'_, Option<Arc<Outline>>> {
+        self.outline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Origin {
@@ -74,9 +80,11 @@ impl Origin {
         let positions: Vec<String> = items.iter().map(usize::to_string).collect();
         let mut steps: Vec<&str> = positions.iter().flat_map(|position| ["items", position]).collect();
         steps.extend(field);
-        let once = OnceLock::new();
-        let outline = self.list.as_ref().map_or(&once, |list| &list.outline).get_or_init(|| self.outline());
-        let at = locate::field(outline, &steps, key && !field.is_empty());
+        let outline = match &self.list {
+            Some(list) => Arc::clone(list.outline().get_or_insert_with(|| Arc::new(self.outline()))),
+            None => Arc::new(self.outline()),
+        };
+        let at = locate::field(&outline, &steps, key && !field.is_empty());
         match outline.line(at) {
             (0, _) => self.byte(at),
             (line, start) => {
@@ -84,6 +92,18 @@ impl Origin {
                 Location { path: self.path.to_string(), line, column }
             }
         }
+    }
+
+    /// Drops what the objects of the list share.
+    pub(super) fn forget(&self) {
+        if let Some(list) = &self.list {
+            *list.outline() = None;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn keeps_outline(&self) -> bool {
+        self.list.as_ref().is_some_and(|list| list.outline().is_some())
     }
 
     fn outline(&self) -> Outline {

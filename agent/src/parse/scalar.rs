@@ -39,7 +39,7 @@ pub(super) fn plain(text: &str) -> Scalar {
     .unwrap_or_else(|| Scalar::Text(text.to_owned()))
 }
 
-/// Resolves a scalar that has a tag. `Err` says what does not fit.
+/// Resolves a scalar that has a tag. `Err` says what does not fit, without the text: it may be a secret.
 pub(super) fn tagged(tag: &str, text: &str) -> Result<Scalar, String> {
     let resolved = || plain(text);
     let scalar = match tag.strip_prefix(TAG_PREFIX) {
@@ -54,7 +54,10 @@ pub(super) fn tagged(tag: &str, text: &str) -> Result<Scalar, String> {
         Some("binary") => binary(text).map(Scalar::Text),
         _ => Some(Scalar::Text(text.to_owned())),
     };
-    scalar.ok_or_else(|| format!("`{text}` is no {}", tag.strip_prefix(TAG_PREFIX).unwrap_or(tag)))
+    scalar.ok_or_else(|| {
+        let name = tag.strip_prefix(TAG_PREFIX).unwrap_or(tag);
+        format!("a value with the tag !!{name} is no {name}")
+    })
 }
 
 /// The JSON value; `None` for infinities and NaN, which JSON does not have.
@@ -254,6 +257,8 @@ mod tests {
         for (name, text) in [("bool", "1"), ("int", "x"), ("int", "1.5"), ("int", ""), ("null", "x"), ("binary", "%")] {
             assert_eq!(tag(name, text), None, "!!{name} {text}");
         }
+        let message = tagged(&format!("{TAG_PREFIX}int"), "hunter2");
+        assert_eq!(message, Err("a value with the tag !!int is no int".to_owned()));
         assert_eq!(tagged("!x", ""), Ok(Scalar::Text(String::new())));
     }
 }
