@@ -8,8 +8,16 @@ use agent::finding::{Code, Finding};
 use agent::parse::SourceFile;
 use anyhow::{Context as _, bail};
 
-/// Path under which findings show what was rendered.
-const RENDERED: &str = "kustomize-build.yaml";
+/// Path under which a terminal shows lines of what was rendered. There is no such file.
+const SHOWN: &str = "kustomize-build.yaml";
+
+/// What was rendered.
+pub(crate) struct Rendered {
+    /// The kustomization.
+    pub(crate) from: &'static str,
+    /// What came of it, which is not on disk.
+    pub(crate) file: SourceFile,
+}
 
 /// Files that make a directory one to render.
 const FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -24,10 +32,13 @@ pub(crate) fn kustomization(root: &Path) -> Option<&'static str> {
 /// # Errors
 ///
 /// The program is missing.
-pub(crate) fn build(root: &Path, file: &str) -> anyhow::Result<Result<SourceFile, Finding>> {
+pub(crate) fn build(root: &Path, from: &'static str) -> anyhow::Result<Result<Rendered, Finding>> {
     for (program, command) in [("kustomize", "build"), ("kubectl", "kustomize")] {
         match Command::new(program).arg(command).arg(root).output() {
-            Ok(output) => return Ok(rendered(program, command, output).map_err(|finding| finding.at_path(file))),
+            Ok(output) => {
+                let file = rendered(program, command, output);
+                return Ok(file.map(|file| Rendered { from, file }).map_err(|finding| finding.at_path(from)));
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(|| format!("failed to start {program}")),
         }
@@ -37,7 +48,7 @@ pub(crate) fn build(root: &Path, file: &str) -> anyhow::Result<Result<SourceFile
 
 fn rendered(program: &str, command: &str, output: Output) -> Result<SourceFile, Finding> {
     if output.status.success() {
-        return Ok(SourceFile { path: RENDERED.to_owned(), content: output.stdout.into() });
+        return Ok(SourceFile { path: SHOWN.to_owned(), content: output.stdout.into() });
     }
     let words = String::from_utf8_lossy(&output.stderr);
     let message = format!("{program} {command} failed: {}", words.trim());

@@ -78,12 +78,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
         Some(Command::Explain(command)) => explain::run(command, console),
         Some(Command::Hydrate(command)) => hydrate::run(command, kubeconfig, console),
         Some(Command::Init(command)) => init::run(command, console),
-        Some(Command::Man(command)) => man::run(command),
+        Some(Command::Man(command)) => man::run(command, program(&args)),
         Some(Command::Status(command)) => status::run(command, kubeconfig, console),
         Some(Command::Version(command)) => version::run(command, kubeconfig, console),
         Some(Command::Vet(command)) => vet::run(command, kubeconfig, console),
         None => {
-            console.print(&Cli::command().render_help().to_string());
+            console.print(&Cli::command().name(program(&args)).render_help().to_string());
             Ok(FINE)
         }
     };
@@ -94,9 +94,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
 }
 
 /// What the program is called on its path.
-fn program(args: &[OsString]) -> &str {
-    let name = args.first().and_then(|first| Path::new(first).file_stem()?.to_str());
-    name.filter(|name| *name == "nomos-lint").unwrap_or("nomos")
+fn program(args: &[OsString]) -> &'static str {
+    let name = args.first().and_then(|first| Path::new(first).file_stem());
+    if name.is_some_and(|name| name == "nomos-lint") { "nomos-lint" } else { "nomos" }
 }
 
 /// Help goes to standard output, a mistake to standard error.

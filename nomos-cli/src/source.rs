@@ -1,21 +1,23 @@
 //! A source on disk, compiled for each of its clusters: what `vet` and `hydrate` share.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent::compile::{self, Compiled, RepoScope, Settings, SourceFormat};
-use agent::finding::{Code, Finding, numbered};
+use agent::finding::{Code, Finding, Location, numbered};
 use agent::io::files;
 use agent::parse::{self, ParsedFile, SourceFile};
 use agent::scope::{KindScopes, Scope};
 use anyhow::{Context as _, bail};
 use clap::ArgAction;
 
+use crate::kustomize::{self, Rendered};
 use crate::output::{self, ClusterObjects, Tree};
 use crate::snippet::{self, Lines};
-use crate::{Console, Paint, duration, kinds, kustomize, truth};
+use crate::{Console, Paint, duration, kinds, truth};
 
 /// Flags of `vet` and `hydrate`.
 #[derive(clap::Args)]
@@ -82,7 +84,7 @@ pub(crate) struct Compilation {
     /// Whose objects are wanted. A source can name the default cluster once more.
     names: Vec<String>,
     /// What was compiled instead of the files on disk.
-    rendered: Option<SourceFile>,
+    rendered: Option<Rendered>,
 }
 
 /// The source compiled for one cluster.
@@ -159,15 +161,30 @@ impl Compilation {
         self.clusters.iter().any(|cluster| !cluster.compiled.findings.is_empty())
     }
 
+    /// Findings at places that are on disk: what was rendered is at its kustomization.
+    pub(crate) fn on_disk<'a>(&self, findings: &'a [Finding]) -> Cow<'a, [Finding]> {
+        let Some(Rendered { from, file }) = &self.rendered else { return Cow::Borrowed(findings) };
+        let mut findings = findings.to_vec();
+        for finding in &mut findings {
+            let locations = finding.places.iter_mut().filter_map(|place| place.location.as_mut());
+            for location in locations.filter(|location| location.path == file.path) {
+                *location = Location { path: (*from).to_owned(), line: 0, column: 0 };
+            }
+            finding.places.dedup();
+        }
+        Cow::Owned(findings)
+    }
+
     /// The findings of each cluster as plain text.
     pub(crate) fn text(&self) -> String {
-        self.each_cluster(|findings| numbered(findings).trim_end().to_owned() + "\n", Paint { on: false })
+        let text = |findings: &[Finding]| numbered(&self.on_disk(findings)).trim_end().to_owned() + "\n";
+        self.each_cluster(text, Paint { on: false })
     }
 
     /// Shows people what is wrong: on a terminal with the lines of the source.
     pub(crate) fn show(&self, args: &SourceArgs, console: &mut Console<'_>) {
         let text = if console.snippets {
-            let mut lines = Lines::new(&args.path, self.rendered.as_ref());
+            let mut lines = Lines::new(&args.path, self.rendered.as_ref().map(|rendered| &rendered.file));
             self.each_cluster(|findings| with_lines(findings, &mut lines, console.note_paint), console.note_paint)
         } else {
             self.text()
@@ -216,14 +233,14 @@ fn format(args: &SourceArgs, limits: &Limits<'_>) -> anyhow::Result<SourceFormat
 }
 
 /// Every manifest file, parsed; what cannot be read is a parsed file that holds only its finding.
-fn read(args: &SourceArgs, format: SourceFormat) -> anyhow::Result<(Vec<Arc<ParsedFile>>, Option<SourceFile>)> {
+fn read(args: &SourceArgs, format: SourceFormat) -> anyhow::Result<(Vec<Arc<ParsedFile>>, Option<Rendered>)> {
     let root = &args.path;
     if let Some(kustomization) = kustomize::kustomization(root) {
         if format == SourceFormat::Hierarchy {
             bail!("{} holds a kustomization, which needs --source-format=unstructured", root.display());
         }
         return Ok(match kustomize::build(root, kustomization)? {
-            Ok(file) => (parse_all(std::slice::from_ref(&file)), Some(file)),
+            Ok(rendered) => (parse_all(std::slice::from_ref(&rendered.file)), Some(rendered)),
             Err(finding) => (vec![unreadable(finding)?], None),
         });
     }
@@ -313,4 +330,49 @@ fn parallel<T: Sync, R: Send>(items: &[T], function: impl Fn(&T) -> R + Sync) ->
             .flat_map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::report;
+    use crate::tests::Directory;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        source: SourceArgs,
+    }
+
+    #[test]
+    fn what_was_rendered_is_at_its_kustomization() {
+        let twice = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\n---\n".repeat(2);
+        let file = SourceFile { path: "rendered.yaml".to_owned(), content: twice.as_bytes().into() };
+        let names = vec![compile::DEFAULT_CLUSTER.to_owned()];
+        let settings = Settings::offline(SourceFormat::Unstructured);
+        let clusters = for_each(&names, &parse_all(std::slice::from_ref(&file)), &settings, Wanted::Findings);
+        let rendered = Some(Rendered { from: "kustomization.yaml", file });
+        let compilation = Compilation { clusters, names, rendered };
+
+        let directory = Directory::new();
+        let args = Line::parse_from(["vet".as_ref(), "--path".as_ref(), directory.path().as_os_str()]).source;
+        let report = |form: &str| {
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let mut console = Console::new(&mut out, &mut err, crate::Environment::default());
+            report::write(&[report::parse(form).expect("a form")], &args, &compilation, &mut console).expect("printed");
+            String::from_utf8(out).expect("UTF-8")
+        };
+        for (form, place) in [
+            ("text", "\nsource: kustomization.yaml\n"),
+            ("github", "/kustomization.yaml::There are 2"),
+            ("json", "\"path\": \"kustomization.yaml\""),
+            ("junit", "/kustomization.yaml\">"),
+            ("sarif", "/kustomization.yaml\""),
+        ] {
+            let text = report(form);
+            assert!(text.contains(place) && !text.contains("rendered.yaml") && !text.contains("startLine"), "{text}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Whole command lines, run in this process: arguments and files in, text and exit status out.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -82,14 +83,19 @@ pub(crate) fn nomos(directory: &Directory, words: &str) -> Ran {
 }
 
 /// The same on a console that was prepared.
-fn nomos_on(directory: &Directory, words: &str, prepare: impl FnOnce(&mut Console<'_>)) -> Ran {
+pub(crate) fn nomos_on(directory: &Directory, words: &str, prepare: impl FnOnce(&mut Console<'_>)) -> Ran {
+    program_on(directory, &format!("nomos {words}"), prepare)
+}
+
+/// The same of the program that is the first word.
+fn program_on(directory: &Directory, words: &str, prepare: impl FnOnce(&mut Console<'_>)) -> Ran {
     let path = directory.path().display().to_string();
     let words = words.split_whitespace().map(|word| OsString::from(word.replace("DIR", &path)));
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let environment = Environment { directory: Some(directory.path().to_owned()), ..Environment::default() };
     let mut console = Console::new(&mut out, &mut err, environment);
     prepare(&mut console);
-    let status = crate::run(std::iter::once("nomos".into()).chain(words), &mut console);
+    let status = crate::run(words, &mut console);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8").replace(&path, "DIR");
     Ran { status, out: text(out), err: text(err) }
 }
@@ -529,12 +535,15 @@ fn every_command_has_a_page_of_the_manual() {
     assert_eq!(nomos(&directory, "man DIR/man1"), ran(0, "", ""));
     let commands = ["", "-completion", "-explain", "-hydrate", "-init", "-man", "-status", "-version", "-vet"];
     let pages: Vec<String> = commands.iter().map(|command| format!("nomos{command}.1")).collect();
-    assert_eq!(
-        directory.files("man1"),
-        pages.iter().map(String::as_str).collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
-    );
+    assert_eq!(directory.files("man1").into_iter().collect::<BTreeSet<_>>(), pages.iter().cloned().collect());
     let vet = directory.read("man1/nomos-vet.1");
     assert!(vet.contains("Check a source for mistakes") && vet.contains("\\-\\-report"), "{vet}");
+
+    assert_eq!(program_on(&directory, "DIR/nomos-lint man DIR/lint", |_| {}), ran(0, "", ""));
+    let pages: Vec<String> = pages.iter().map(|page| page.replace("nomos", "nomos-lint")).collect();
+    assert_eq!(directory.files("lint").into_iter().collect::<BTreeSet<_>>(), pages.into_iter().collect());
+    let usage = program_on(&directory, "nomos-lint", |_| {}).out;
+    assert!(usage.contains("Usage: nomos-lint [OPTIONS]"), "{usage}");
 }
 
 #[test]

@@ -16,11 +16,11 @@ pub(crate) struct Man {
     directory: PathBuf,
 }
 
-/// Writes the pages.
-pub(crate) fn run(args: &Man) -> anyhow::Result<u8> {
+/// Writes the pages of the program of this name.
+pub(crate) fn run(args: &Man, program: &'static str) -> anyhow::Result<u8> {
     let directory = &args.directory;
     fs::create_dir_all(directory).with_context(|| format!("failed to make {}", directory.display()))?;
-    let command = Cli::command().version(env!("CARGO_PKG_VERSION")).disable_help_subcommand(true);
+    let command = Cli::command().name(program).version(env!("CARGO_PKG_VERSION"));
     clap_mangen::generate_to(command, directory)
         .with_context(|| format!("failed to write to {}", directory.display()))?;
     Ok(FINE)

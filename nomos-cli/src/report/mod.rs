@@ -5,6 +5,7 @@ mod json;
 mod junit;
 mod sarif;
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -57,7 +58,7 @@ pub(crate) fn parse(text: &str) -> Result<Report, String> {
 struct Subject<'a> {
     /// Where the source is: empty or ending with a slash.
     root: String,
-    clusters: Vec<(&'a str, &'a [Finding])>,
+    clusters: Vec<(&'a str, Cow<'a, [Finding]>)>,
 }
 
 impl Subject<'_> {
@@ -102,15 +103,14 @@ fn words(finding: &Finding) -> String {
     format!("{}{hint}", finding.message)
 }
 
-/// Writes the reports that were asked for. People are shown the findings on standard error too, unless something else is
-/// printed.
+/// Writes the reports that were asked for. Unless one is printed, people are shown the findings on standard error.
 pub(crate) fn write(
     reports: &[Report],
     args: &SourceArgs,
     compiled: &Compilation,
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
-    let clusters = compiled.clusters.iter().map(|it| (it.label(), it.compiled.findings.as_slice())).collect();
+    let clusters = compiled.clusters.iter().map(|it| (it.label(), compiled.on_disk(&it.compiled.findings))).collect();
     let subject = Subject { root: root(&args.path, &console.environment), clusters };
     for report in reports {
         let text = match report.form {
@@ -122,12 +122,10 @@ pub(crate) fn write(
         };
         match &report.file {
             Some(file) => fs::write(file, text).with_context(|| format!("failed to write {}", file.display()))?,
-            None if report.form == Form::Text => {}
             None => console.print(&text),
         }
     }
-    let mut printed = reports.iter().filter(|report| report.file.is_none()).peekable();
-    if printed.peek().is_none() || printed.any(|report| report.form == Form::Text) {
+    if reports.iter().all(|report| report.file.is_some()) {
         compiled.show(args, console);
     }
     Ok(())
@@ -136,11 +134,14 @@ pub(crate) fn write(
 /// Where the source is from the root of the git repository around it, else from the current directory: what programs that
 /// show findings beside the code know files by. Empty or ending with a slash.
 fn root(source: &Path, environment: &Environment) -> String {
-    let current = environment.directory.as_deref().unwrap_or(Path::new("/"));
+    let current = plain(environment.directory.as_deref().unwrap_or(Path::new("/")));
     let source = plain(&current.join(source));
-    let repository = source.ancestors().find(|directory| directory.join(".git").exists()).unwrap_or(current);
-    let root = source.strip_prefix(repository).unwrap_or(&source).display().to_string();
-    if root.is_empty() { root } else { root + "/" }
+    let repository = source.ancestors().find(|directory| directory.join(".git").exists()).unwrap_or(&current);
+    let (source_parts, parts): (Vec<_>, Vec<_>) = (source.components().collect(), repository.components().collect());
+    let same = source_parts.iter().zip(&parts).take_while(|(one, other)| one == other).count();
+    let up = parts[same..].iter().map(|_| "..".into());
+    let down = source_parts[same..].iter().map(|part| part.as_os_str().to_string_lossy());
+    up.chain(down).map(|part| part + "/").collect()
 }
 
 /// The path without `.` and `..`.

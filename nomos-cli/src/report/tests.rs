@@ -6,7 +6,7 @@ use std::path::Path;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::tests::{Directory, nomos, ran};
+use crate::tests::{Directory, nomos, nomos_on, ran};
 
 fn repository_file(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).expect("a file of the repository")
@@ -111,11 +111,11 @@ fn what_is_printed_replaces_the_text() {
     let vet = |words: &str| nomos(&source, &format!("vet --path DIR/config --source-format=unstructured {words}"));
     let text = vet("").err;
     assert!(text.starts_with("KNV1029: "), "{text}");
-    assert_eq!(vet("--report text"), ran(1, "", &text));
+    assert_eq!(vet("--report text"), ran(1, &text, ""));
     assert_eq!(vet("--report sarif=DIR/s"), ran(1, "", &text));
     let json = vet("--report json");
     assert_eq!((json.status, json.out.starts_with("{\n"), json.err.as_str()), (1, true, ""));
-    assert_eq!(vet("--report json --report text"), ran(1, &json.out, &text));
+    assert_eq!(vet("--report json --report text"), ran(1, &(json.out.clone() + &text), ""));
     assert_eq!(vet("--report json --report text=DIR/t --report json=DIR/j"), ran(1, &json.out, ""));
     assert_eq!((source.read("t"), source.read("j")), (text.clone(), json.out));
     for wrong in ["--report yaml", "--report", "--report json="] {
@@ -163,6 +163,19 @@ fn files_are_named_from_the_root_of_the_repository() {
     let case = &junit.test_suites[0].test_cases[0];
     assert_eq!(case.name.as_str(), "KNV1029 NameCollision config/a.yaml:4:9");
     assert_eq!(case.classname.as_ref().map(|name| name.as_str()), Some("config/a.yaml"));
+}
+
+#[test]
+fn a_source_outside_of_the_current_directory_is_led_to() {
+    let (source, here) = (twice(), Directory::new());
+    fs::remove_dir(source.path().join(".git")).expect("there");
+    let words = "vet --path DIR/config --source-format=unstructured --report sarif";
+    let directory = here.path().join("deep/er");
+    let vet = nomos_on(&source, words, |console| console.environment.directory = Some(directory));
+    let sarif: Value = serde_json::from_str(&vet.out).expect("JSON");
+    let uri = &sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+    let name = source.path().file_name().expect("a name").to_string_lossy();
+    assert_eq!(uri, &format!("../../../{name}/config/a.yaml"));
 }
 
 #[test]
