@@ -129,10 +129,18 @@ impl Cluster {
             .header(http::header::ACCEPT, "application/json")
             .body(body)
             .map_err(|error| ApiError::Unreachable(error.to_string()))?;
-        match tokio::time::timeout(TIMEOUT, self.client.request(request)).await {
-            Ok(answer) => answer.map_err(ApiError::from),
-            Err(_) => Err(ApiError::Unreachable(format!("no answer within {} seconds", TIMEOUT.as_secs()))),
-        }
+        in_time(self.client.request(request)).await
+    }
+}
+
+/// Waits for an answer, but not for ever.
+///
+/// # Errors
+/// When there is none, or it is a refusal.
+pub async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
+    match tokio::time::timeout(TIMEOUT, answer).await {
+        Ok(answer) => answer.map_err(ApiError::from),
+        Err(_) => Err(ApiError::Unreachable(format!("no answer within {} seconds", TIMEOUT.as_secs()))),
     }
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
+use kube::api::{Api, DynamicObject, ListParams};
 use tokio::sync::oneshot;
 
 use super::Shared;
-use crate::io::cluster::{ApiError, Served, collection};
+use crate::io::cluster::{ApiError, Served, in_time};
 use crate::io::report::{Reporter, SyncObject, WrittenGroups, read_groups};
 use crate::metadata::{SyncId, label};
-use crate::object::{GroupKind, Object, ObjectId};
+use crate::object::{GroupKind, ObjectId};
 use crate::status::About;
 
 /// What is known of the inventory before anything is listed.
@@ -84,8 +85,8 @@ async fn kinds_in_use(shared: &Shared, sync: &SyncId) -> Result<BTreeSet<GroupKi
 }
 
 async fn is_in_use(shared: &Shared, sync: &SyncId, served: &Served) -> Result<bool, ApiError> {
-    match list(shared, sync, served, "limit=1&").await {
-        Ok(items) => Ok(!items.is_empty()),
+    match names(shared, sync, served, Some(1)).await {
+        Ok(names) => Ok(!names.is_empty()),
         // What cannot be listed is not ours to delete.
         Err(error) if matches!(error.code(), 403..=405) => Ok(false),
         Err(error) => Err(error),
@@ -95,18 +96,14 @@ async fn is_in_use(shared: &Shared, sync: &SyncId, served: &Served) -> Result<bo
 /// The cluster-scoped objects of a kind that have this sync's label.
 async fn of_kind(shared: &Shared, sync: &SyncId, kind: &GroupKind) -> Result<BTreeSet<ObjectId>, ApiError> {
     let served = shared.cluster.served(kind).await?;
-    let items = list(shared, sync, &served, "").await?;
-    Ok(items.iter().map(|object| ObjectId::new(kind, "", object.name())).collect())
+    let names = names(shared, sync, &served, None).await?;
+    Ok(names.iter().map(|name| ObjectId::new(kind, "", name)).collect())
 }
 
-async fn list(shared: &Shared, sync: &SyncId, served: &Served, query: &str) -> Result<Vec<Object>, ApiError> {
-    #[derive(serde::Deserialize)]
-    struct List {
-        #[serde(default)]
-        items: Vec<Object>,
-    }
-    let selector = format!("{}%3D{}", label::PART_OF.replace('/', "%2F"), sync.part_of());
-    let path = format!("{}?{query}labelSelector={selector}", collection(served, "", ""));
-    let list: List = shared.cluster.request(http::Method::GET, &path, "application/json", Vec::new()).await?;
-    Ok(list.items)
+/// Names of the objects of a kind that have this sync's label, so many at the most.
+async fn names(shared: &Shared, sync: &SyncId, served: &Served, limit: Option<u32>) -> Result<Vec<String>, ApiError> {
+    let api: Api<DynamicObject> = Api::all_with(shared.cluster.client.clone(), &served.resource);
+    let labels = format!("{}={}", label::PART_OF, sync.part_of());
+    let list = in_time(api.list_metadata(&ListParams { limit, ..ListParams::default().labels(&labels) })).await?;
+    Ok(list.items.into_iter().filter_map(|item| item.metadata.name).collect())
 }
