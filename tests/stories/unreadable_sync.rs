@@ -16,20 +16,30 @@ pub(crate) fn hides_no_other(kind: Kind) -> Result<()> {
     let agent = agent(&cluster, &[])?;
     cluster.create_root_sync("first", &Repository::empty()?, "unstructured")?;
     await_condition("the CRD takes an unknown auth", || set_auth(&cluster, "first", "kerberos"))?;
-    is_stalled(&cluster, "first")?;
+    is_stalled(&cluster, "first", "kerberos")?;
     await_event(&cluster, "first", "Warning", "KNV1061")?;
 
     let second = Sync::unstructured(&cluster, "second", repository("second")?)?;
     second.await_synced(&second.repository.head()?)?;
 
+    // Of an annotation no generation tells.
+    set_deletion(&cluster, "second", json!("Sometimes"))?;
+    is_stalled(&cluster, "second", "Sometimes")?;
+    set_deletion(&cluster, "second", Value::Null)?;
+    await_condition("the sync is served again", || {
+        let object = second.object()?;
+        ensure!(condition(&object, "Stalled")?["status"] == "False", "{object:#}");
+        Ok(())
+    })?;
+
     // One that was served before goes on with what it could read.
     set_auth(&cluster, "second", "kerberos")?;
-    is_stalled(&cluster, "second")?;
+    is_stalled(&cluster, "second", "kerberos")?;
     let path = config_map_path("second", "settings");
     cluster.delete(&path)?;
     await_condition("drift is put back", || cluster.get(&path).map(|_| ()))?;
     agent.terminate()?;
-    is_stalled(&cluster, "second")?;
+    is_stalled(&cluster, "second", "kerberos")?;
 
     // A restart lists both.
     let _agent = crate::world::agent(&cluster, &[])?;
@@ -63,13 +73,19 @@ fn set_auth(cluster: &Cluster, name: &str, auth: &str) -> Result<()> {
     Ok(())
 }
 
-fn is_stalled(cluster: &Cluster, name: &str) -> Result<Value> {
+fn set_deletion(cluster: &Cluster, name: &str, policy: Value) -> Result<()> {
+    let annotations = json!({"configsync.gke.io/deletion-propagation-policy": policy});
+    cluster.patch(&root_sync_path(name), &json!({"metadata": {"annotations": annotations}}))?;
+    Ok(())
+}
+
+fn is_stalled(cluster: &Cluster, name: &str, why: &str) -> Result<Value> {
     await_condition(&format!("the RootSync {name} says that it cannot be read"), || {
         let sync = cluster.root_sync(name)?;
         let stalled = condition(&sync, "Stalled")?;
         let message = stalled["message"].as_str().unwrap_or_default();
         ensure!(stalled["status"] == "True" && stalled["reason"] == "Validation", "{sync:#}");
-        ensure!(message.contains("KNV1061") && message.contains("kerberos"), "{message}");
+        ensure!(message.contains("KNV1061") && message.contains(why), "{message}");
         ensure!(sync["status"]["observedGeneration"] == sync["metadata"]["generation"], "{sync:#}");
         Ok(sync)
     })
