@@ -46,11 +46,6 @@ pub(crate) fn base(directory: &str) -> &str {
     directory.rsplit_once('/').map_or(directory, |(_, base)| base)
 }
 
-/// Whether `path` is the directory or lies in it.
-pub(crate) fn contains(directory: &str, path: &str) -> bool {
-    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 /// The directories above `directory`, nearest first.
 pub(crate) fn ancestors(directory: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(parent(directory), |directory| parent(directory))

@@ -58,6 +58,10 @@ impl Written {
         metadata.retain(|field, value| {
             !(matches!(field.as_str(), "name" | "namespace") && value.as_str().is_some_and(|text| !text.is_empty()))
         });
+        if metadata.is_empty() {
+            // What was removed from a map leaves its memory behind.
+            metadata = Map::new();
+        }
         Self { id, api_version, annotations, labels, metadata, payload: payload.into(), has_nulls, values: None }
     }
 

@@ -1,6 +1,6 @@
 //! Findings as a terminal shows them: the offending lines of the source, with a caret below what is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -13,24 +13,48 @@ use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippe
 /// The files that findings are about, read when they are first asked for.
 pub(crate) struct Lines<'a> {
     root: &'a Path,
-    files: BTreeMap<String, Option<String>>,
+    files: BTreeMap<String, Option<Text>>,
+}
+
+/// A file.
+struct Text {
+    text: String,
+    /// Where each line starts.
+    starts: Vec<usize>,
+    /// Whether a Secret seems to be in it.
+    secret: bool,
+}
+
+impl Text {
+    fn of(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let secret = text.lines().any(|line| line.contains("kind") && line.contains("Secret"));
+        Self { text, starts, secret }
+    }
+
+    /// A line, counted from 1.
+    fn line(&self, line: u32) -> Option<&str> {
+        let start = *self.starts.get(line as usize - 1)?;
+        let end = self.starts.get(line as usize).map_or(self.text.len(), |next| next - 1);
+        Some(self.text[start..end].trim_end_matches('\r'))
+    }
 }
 
 impl<'a> Lines<'a> {
     /// The files below `root`, and one that is not on disk.
     pub(crate) fn new(root: &'a Path, rendered: Option<&SourceFile>) -> Self {
-        let text = |file: &SourceFile| Some(String::from_utf8_lossy(&file.content).into_owned());
-        Self { root, files: rendered.map(|file| (file.path.clone(), text(file))).into_iter().collect() }
+        let rendered = rendered.map(|file| (file.path.clone(), Some(Text::of(&file.content))));
+        Self { root, files: rendered.into_iter().collect() }
     }
 
     /// The line of a place, and what of it is wrong. `None` for a place that is no line, and where it could show a secret.
     fn of(&mut self, place: &Place) -> Option<(String, Range<usize>)> {
         let at = place.location.as_ref().filter(|at| at.line > 0 && at.column > 0)?;
         let root = self.root;
-        let read =
-            |path: &str| fs::read(root.join(path)).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let read = |path: &str| fs::read(root.join(path)).ok().map(|bytes| Text::of(&bytes));
         let text = self.files.entry(at.path.clone()).or_insert_with(|| read(&at.path)).as_ref()?;
-        let line = text.split('\n').nth(at.line as usize - 1)?.trim_end_matches('\r');
+        let line = text.line(at.line)?;
         if shows_secret(place, text, line) {
             return None;
         }
@@ -41,10 +65,10 @@ impl<'a> Lines<'a> {
 
 /// Whether the line of a place can hold a value of a Secret: findings are about names and metadata, but what could not be
 /// read has neither, and flow style has everything on one line.
-fn shows_secret(place: &Place, text: &str, line: &str) -> bool {
+fn shows_secret(place: &Place, text: &Text, line: &str) -> bool {
     match &place.resource {
         Some(resource) => resource.kind == "Secret" && line.contains('{'),
-        None => text.lines().any(|line| line.contains("kind") && line.contains("Secret")),
+        None => text.secret,
     }
 }
 
@@ -97,13 +121,13 @@ pub(crate) fn text(finding: &Finding, lines: &mut Lines<'_>, colours: bool) -> S
 
 fn places(places: &[Place], lines: &mut Lines<'_>) -> Vec<Element<'static>> {
     let mut elements = Vec::new();
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     for place in places {
+        let kind = if seen.is_empty() { AnnotationKind::Primary } else { AnnotationKind::Context };
         // Copies of one manifest are in one place.
-        if seen.contains(&place) {
+        if !seen.insert(place) {
             continue;
         }
-        let kind = if seen.is_empty() { AnnotationKind::Primary } else { AnnotationKind::Context };
         let label = place.resource.as_ref().map(named);
         elements.extend(match (&place.location, lines.of(place)) {
             (Some(at), Some((line, span))) => {
@@ -114,7 +138,6 @@ fn places(places: &[Place], lines: &mut Lines<'_>) -> Vec<Element<'static>> {
             (Some(at), None) => Some(origin(at).into()),
             (None, _) => label.map(|label| Level::NOTE.message(label).into()),
         });
-        seen.push(place);
     }
     elements
 }
@@ -141,6 +164,8 @@ fn named(resource: &Resource) -> String {
 
 #[cfg(test)]
 mod tests {
+    use agent::finding::Code;
+
     use super::*;
 
     #[test]
@@ -162,6 +187,24 @@ mod tests {
         for (line, start, expected) in table {
             let length = length(&line[..start], &line[start..]);
             assert_eq!(&line[start..start + length], expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn any_text_is_shown_without_what_a_terminal_obeys() {
+        let pieces =
+            ["a", "\t", "\u{1b}[31m", "\0", "é", "\u{202e}", "👩‍👧", "\u{feff}", "'", "{", ": ", "\u{300}", "#", "\r"];
+        let line = pieces.concat();
+        for text in [line.clone(), format!("{line}\n{line}\r\n\n"), pieces.join("\n")] {
+            let file = SourceFile { path: "\u{1b}.yaml".to_owned(), content: text.as_bytes().into() };
+            let mut lines = Lines::new(Path::new("/nowhere"), Some(&file));
+            for (line, column) in (0..5).flat_map(|line| (0..40).map(move |column| (line, column))) {
+                let location = Location { path: file.path.clone(), line, column };
+                let place = Place { location: Some(location), resource: None };
+                let finding = Finding::new(Code::Path, "bad").at(place.clone()).at(place);
+                let shown = super::text(&finding, &mut lines, false);
+                assert!(shown.starts_with("error[KNV2001]: bad\n") && !shown.contains('\u{1b}'), "{shown}");
+            }
         }
     }
 }

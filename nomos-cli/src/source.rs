@@ -9,6 +9,7 @@ use std::time::Duration;
 use agent::compile::{self, Compiled, RepoScope, Settings, SourceFormat};
 use agent::finding::{Code, Finding, Location, numbered};
 use agent::io::files;
+use agent::metadata::annotation;
 use agent::parse::{self, ParsedFile, SourceFile};
 use agent::scope::{KindScopes, Scope};
 use anyhow::{Context as _, bail};
@@ -18,6 +19,9 @@ use crate::kustomize::{self, Rendered};
 use crate::output::{self, ClusterObjects, Tree};
 use crate::snippet::{self, Lines};
 use crate::{Console, Paint, duration, kinds, truth};
+
+/// What is compiled at most, by [`work`] for each cluster: about a minute.
+const MAX_WORK: usize = 1 << 34;
 
 /// Flags of `vet` and `hydrate`.
 #[derive(clap::Args)]
@@ -109,6 +113,12 @@ pub(crate) fn compiled(
     let format = format(args, limits)?;
     let (parsed, rendered) = read(args, format)?;
     let names = names(args, &parsed, format)?;
+    if names.len().saturating_mul(work(&parsed)) > MAX_WORK {
+        bail!(
+            "the source names {} clusters, too many to check it for all of them; choose with --clusters",
+            names.len()
+        );
+    }
     let mut settings = Settings {
         scope: limits.namespace.map_or(RepoScope::Root, |namespace| RepoScope::Namespace(namespace.to_owned())),
         max_objects: limits.max_objects,
@@ -253,6 +263,12 @@ fn read(args: &SourceArgs, format: SourceFormat) -> anyhow::Result<(Vec<Arc<Pars
         parsed.push(unreadable(finding)?);
     }
     Ok((parsed, None))
+}
+
+/// What it takes to compile files for one cluster, in bytes of names of clusters that are compared with its name.
+fn work(parsed: &[Arc<ParsedFile>]) -> usize {
+    let objects = parsed.iter().flat_map(|file| &file.manifests).map(|manifest| &manifest.object);
+    objects.map(|object| 100 + object.annotation(annotation::CLUSTER_NAME_SELECTOR).map_or(0, str::len)).sum()
 }
 
 /// A file that holds only a finding; an error if the finding is about no file.

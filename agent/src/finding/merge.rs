@@ -1,7 +1,7 @@
 //! Findings that say the same about objects of one name are one finding with several places.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Code, Finding, Place, Resource};
 
@@ -18,6 +18,7 @@ pub(crate) enum Apart {
 pub(crate) fn merged(findings: Vec<Finding>, apart: Apart) -> Vec<Finding> {
     let mut merged: Vec<Finding> = Vec::with_capacity(findings.len());
     let mut seen: BTreeMap<Key, usize> = BTreeMap::new();
+    let mut grown = BTreeSet::new();
     for finding in findings {
         match seen.entry(key(&finding, apart)) {
             Entry::Vacant(entry) => {
@@ -25,12 +26,14 @@ pub(crate) fn merged(findings: Vec<Finding>, apart: Apart) -> Vec<Finding> {
                 merged.push(finding);
             }
             Entry::Occupied(entry) => {
-                let places = &mut merged[*entry.get()].places;
-                places.extend(finding.places);
-                places.sort();
-                places.dedup();
+                merged[*entry.get()].places.extend(finding.places);
+                grown.insert(*entry.get());
             }
         }
+    }
+    for index in grown {
+        merged[index].places.sort();
+        merged[index].places.dedup();
     }
     merged
 }

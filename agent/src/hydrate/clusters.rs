@@ -107,8 +107,8 @@ impl<'a> Choice<'a> {
                 Ok(!self.cluster.is_empty() && names(value).any(|name| same_name(name, self.cluster)))
             }
             (Some(name), None) => self.selectors.get(name).copied().ok_or_else(|| {
-                let declared = self.selectors.keys().map(String::as_str).collect();
-                unknown_selector(manifest, CLUSTER_SELECTOR, "ClusterSelector", &declared)
+                let declared = self.selectors.keys().map(String::as_str);
+                unknown_selector(manifest, CLUSTER_SELECTOR, "ClusterSelector", declared)
             }),
         }
     }
@@ -120,5 +120,6 @@ fn some_of(findings: impl Iterator<Item = Finding>) -> Result<(), Vec<Finding>> 
 }
 
 fn same_name(one: &str, other: &str) -> bool {
-    one.to_lowercase() == other.to_lowercase()
+    let ascii = one.is_ascii() && other.is_ascii();
+    one.eq_ignore_ascii_case(other) || !ascii && one.to_lowercase() == other.to_lowercase()
 }

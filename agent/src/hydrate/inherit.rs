@@ -7,7 +7,7 @@ use crate::finding::{Code, Finding};
 use crate::parse::Known;
 use crate::scope::Draft;
 use crate::tree::{self, ROOT, Tree, ancestors, base};
-use crate::validate::{Modes, modes};
+use crate::validate::{MAX_COPIES, Modes, modes, too_many_copies};
 
 /// Puts objects into the namespace that their directory names. Only for manifests whose directory has the name of a Namespace
 /// that is declared in a directory of that name: what cluster selection goes by, before the tree is built.
@@ -41,6 +41,7 @@ pub(crate) fn copy_down(tree: &Tree) -> (Vec<Inhabited>, Vec<Finding>) {
     let modes = modes(tree);
     let mut findings = Vec::new();
     let mut inhabited = Vec::new();
+    let mut copies = 0;
     for (directory, node) in &tree.nodes {
         let is_outermost = |parent: &&str| tree.is_namespace(parent) && !tree.is_below_namespace(parent);
         if let Some(parent) = tree::parent(directory).filter(is_outermost) {
@@ -51,8 +52,13 @@ pub(crate) fn copy_down(tree: &Tree) -> (Vec<Inhabited>, Vec<Finding>) {
         }
         match node.namespaces.first() {
             Some(namespace) => {
-                let inherited =
-                    ancestors(directory).filter_map(|above| tree.nodes.get(above)).flat_map(|above| &above.objects);
+                let above: Vec<&[Draft]> =
+                    ancestors(directory).filter_map(|above| Some(&*tree.nodes.get(above)?.objects)).collect();
+                copies += above.iter().map(|objects| objects.len()).sum::<usize>();
+                if copies > MAX_COPIES {
+                    return (Vec::new(), vec![too_many_copies()]);
+                }
+                let inherited = above.into_iter().flatten();
                 let place: Arc<str> = Arc::from(base(directory));
                 let objects = node.objects.iter().chain(inherited);
                 let objects = objects.map(|draft| Draft { placed: Some(place.clone()), ..draft.clone() }).collect();
@@ -70,8 +76,10 @@ fn below_namespace(tree: &Tree, directory: &str, parent: &str) -> Finding {
         .hint("A directory that holds a Namespace may have no directories with objects below it. Move them.")
         .at_path(format!("{directory}/"))
         .at_path(format!("{parent}/"));
-    let nodes = tree.nodes.iter().filter(|(below, _)| tree::contains(directory, below));
-    let first = nodes.flat_map(|(_, node)| node.objects.iter().chain(&node.namespaces)).next();
+    let inside = format!("{directory}/");
+    let below = tree.nodes.range(inside.clone()..).take_while(|(path, _)| path.starts_with(&inside));
+    let nodes = tree.nodes.get(directory).into_iter().chain(below.map(|(_, node)| node));
+    let first = nodes.flat_map(|node| node.objects.iter().chain(&node.namespaces)).next();
     let namespace = tree.nodes.get(parent).and_then(|node| node.namespaces.first());
     for draft in first.into_iter().chain(namespace) {
         finding = finding.at(draft.manifest.at_name());

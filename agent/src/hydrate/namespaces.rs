@@ -13,7 +13,7 @@ use crate::scope::{Draft, Scope};
 use crate::settings::{DynamicSelectors, RepoScope, Settings, SourceFormat};
 use crate::stamp::depth_labels;
 use crate::tree::ROOT;
-use crate::validate::unknown_selector;
+use crate::validate::{MAX_COPIES, too_many_copies, unknown_selector};
 
 /// Labels by key.
 type Labels = BTreeMap<String, String>;
@@ -87,7 +87,6 @@ pub(crate) fn place(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Vec
     if !findings.is_empty() {
         return (Vec::new(), findings);
     }
-    let names: BTreeSet<&str> = selectors.keys().copied().collect();
     let candidates = Candidates::of(&drafts, settings);
     let default: Arc<str> = match &settings.scope {
         RepoScope::Root => Arc::from("default"),
@@ -107,10 +106,14 @@ pub(crate) fn place(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Vec
             Some(Some(Some(selector))) => {
                 let copies = candidates.selected(selector);
                 placed.extend(copies.map(|namespace| Draft { placed: Some(namespace), ..draft.clone() }));
+                if placed.len() > MAX_COPIES {
+                    return (Vec::new(), vec![too_many_copies()]);
+                }
             }
             Some(Some(None)) => {}
             Some(None) => {
-                findings.push(unknown_selector(&draft.manifest, NAMESPACE_SELECTOR, "NamespaceSelector", &names));
+                let names = selectors.keys().copied();
+                findings.push(unknown_selector(&draft.manifest, NAMESPACE_SELECTOR, "NamespaceSelector", names));
             }
         }
     }

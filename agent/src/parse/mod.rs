@@ -106,6 +106,9 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
     if parsed.findings.is_empty() {
         for (object, origin) in readable {
             flatten(object, origin, &mut parsed);
+            if parsed.findings.len() >= MAX_FINDINGS {
+                break;
+            }
         }
     }
     parsed.forget_places();
@@ -113,12 +116,15 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
 }
 
 impl ParsedFile {
-    /// Drops what was kept to locate many fields of one list: it is several times as large as the list, and a file is kept
+    /// Drops what was kept to locate many fields of one document: it is several times as large as that, and a file is kept
     /// for as long as it does not change.
     pub(crate) fn forget_places(&self) {
         self.manifests.iter().for_each(|manifest| manifest.origin.forget());
     }
 }
+
+/// What is wrong in a file is told this often. Nobody reads it to the end.
+const MAX_FINDINGS: usize = 10_000;
 
 /// Adds the object, or the items if it is a list; `false` when a list cannot be read any further.
 fn flatten(mut object: Object, origin: Origin, parsed: &mut ParsedFile) -> bool {
@@ -129,7 +135,7 @@ fn flatten(mut object: Object, origin: Origin, parsed: &mut ParsedFile) -> bool 
                 None => parsed.manifests.push(Arc::new(Manifest::new(object, origin))),
                 Some(finding) => parsed.findings.push(finding),
             }
-            return true;
+            return parsed.findings.len() < MAX_FINDINGS;
         }
     };
     let list = origin.list();

@@ -14,44 +14,48 @@ pub(super) struct Origin {
     pub(super) path: Arc<str>,
     content: Arc<[u8]>,
     document: Document,
-    /// Unless it is the document.
-    list: Option<Box<InList>>,
+    /// Unless it is a small document.
+    part: Option<Box<Part>>,
 }
 
-/// The place of an object in a list, which may be in a list.
-#[derive(Clone, Debug)]
-struct InList {
-    /// Positions in `items` that lead from the document to the object.
+/// The place of an object in a document that many findings can be about.
+#[derive(Clone, Debug, Default)]
+struct Part {
+    /// Positions in `items` that lead from the document to the object, which may be in a list in a list.
     items: Vec<usize>,
-    /// Shared by the objects of a list, so that findings about all of them read the document once. Until it is forgotten.
+    /// Shared by the objects of a list, so that findings about all of them read the document once, until it is forgotten.
     outline: Arc<Mutex<Option<Arc<Outline>>>>,
 }
 
-impl InList {
+impl Part {
     fn outline(&self) -> MutexGuard<'_, Option<Arc<Outline>>> {
         self.outline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// The outline of larger documents is kept once it was needed.
+const SMALL: usize = 4096;
+
 impl Origin {
     /// The origin of what a document holds.
     pub(super) fn new(path: &Arc<str>, content: &Arc<[u8]>, document: Document) -> Self {
-        Self { path: Arc::clone(path), content: Arc::clone(content), document, list: None }
+        let part = (document.bytes(content).len() > SMALL).then(Box::default);
+        Self { path: Arc::clone(path), content: Arc::clone(content), document, part }
     }
 
     /// The same of a list: its items share what they need.
     pub(super) fn list(mut self) -> Self {
-        self.list.get_or_insert_with(|| Box::new(InList { items: Vec::new(), outline: Arc::default() }));
+        self.part.get_or_insert_default();
         self
     }
 
     /// The origin of an item of this list.
     pub(super) fn item(&self, position: usize) -> Self {
-        let mut list = self.list.clone();
-        if let Some(list) = &mut list {
-            list.items.push(position);
+        let mut part = self.part.clone();
+        if let Some(part) = &mut part {
+            part.items.push(position);
         }
-        Self { list, ..Self::new(&self.path, &self.content, self.document) }
+        Self { path: Arc::clone(&self.path), content: Arc::clone(&self.content), document: self.document, part }
     }
 
     /// Where the document starts.
@@ -76,12 +80,12 @@ impl Origin {
     }
 
     fn located(&self, field: &[&str], key: bool) -> Location {
-        let items = self.list.as_ref().map_or(&[][..], |list| &list.items);
+        let items = self.part.as_ref().map_or(&[][..], |part| &part.items);
         let positions: Vec<String> = items.iter().map(usize::to_string).collect();
         let mut steps: Vec<&str> = positions.iter().flat_map(|position| ["items", position]).collect();
         steps.extend(field);
-        let outline = match &self.list {
-            Some(list) => Arc::clone(list.outline().get_or_insert_with(|| Arc::new(self.outline()))),
+        let outline = match &self.part {
+            Some(part) => Arc::clone(part.outline().get_or_insert_with(|| Arc::new(self.outline()))),
             None => Arc::new(self.outline()),
         };
         let at = locate::field(&outline, &steps, key && !field.is_empty());
@@ -94,16 +98,16 @@ impl Origin {
         }
     }
 
-    /// Drops what the objects of the list share.
+    /// Drops what the objects of the document share.
     pub(super) fn forget(&self) {
-        if let Some(list) = &self.list {
-            *list.outline() = None;
+        if let Some(part) = &self.part {
+            *part.outline() = None;
         }
     }
 
     #[cfg(test)]
     pub(super) fn keeps_outline(&self) -> bool {
-        self.list.as_ref().is_some_and(|list| list.outline().is_some())
+        self.part.as_ref().is_some_and(|part| part.outline().is_some())
     }
 
     fn outline(&self) -> Outline {

@@ -2,7 +2,8 @@
 //! in what aliases may expand to; never recursive.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 use libyaml_safer::{Encoding, EventData, Parser, ScalarStyle};
 use serde_json::{Map, Value};
@@ -11,6 +12,9 @@ use super::scalar::{self, Scalar};
 
 /// Deepest nesting of maps and lists. Far above what anybody writes, far below what would exhaust a stack.
 pub(super) const MAX_DEPTH: usize = 500;
+
+/// How many bytes anchors may keep and aliases repeat: more than a document has that is as large as one may be.
+const MAX_COPIES: usize = 256 << 20;
 
 /// Why a text is no YAML, and at which byte of it.
 #[derive(Debug, PartialEq)]
@@ -104,8 +108,9 @@ impl<'a> Armour<'a> {
             escaped_slash: text.contains("\\/"),
             closed,
         };
-        if text.contains('\u{feff}') || text.match_indices('!').any(|(at, _)| tag_before_comma(&text[at..])) {
-            armour.hide(text);
+        let tags = tags_before_commas(text);
+        if text.contains('\u{feff}') || !tags.is_empty() {
+            armour.hide(text, &tags);
         }
         if closed {
             armour.text.to_mut().push('\n');
@@ -113,12 +118,14 @@ impl<'a> Armour<'a> {
         armour
     }
 
-    fn hide(&mut self, text: &str) {
-        let mut unused = ('\u{e000}'..'\u{f8ff}').filter(|c| !text.contains(*c));
+    fn hide(&mut self, text: &str, tags: &[usize]) {
+        let used = private(text);
+        let mut unused = PRIVATE.filter(|c| !used.contains(c));
         let hidden = [0; 2].map(|_| unused.next().unwrap_or('\u{fffd}'));
+        let mut tags = tags.iter().copied().peekable();
         let hide = |(at, c)| match c {
             '\u{feff}' => hidden[0],
-            '!' if tag_before_comma(&text[at..]) => hidden[1],
+            _ if tags.next_if_eq(&at).is_some() => hidden[1],
             c => c,
         };
         let armoured: String = text.char_indices().map(hide).collect();
@@ -159,10 +166,35 @@ fn ends_line(text: &str) -> bool {
     text.is_empty() || text.ends_with(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'])
 }
 
-/// Whether what starts with `!` could be a tag that ends at a comma.
-fn tag_before_comma(text: &str) -> bool {
-    let word = text.split(char::is_whitespace).next().unwrap_or_default();
-    if word.starts_with("!<") { word.contains(">,") } else { word.contains(',') }
+/// Where something starts with `!` that could be a tag that ends at a comma.
+fn tags_before_commas(text: &str) -> Vec<usize> {
+    let (mut tags, mut end, mut ends) = (Vec::new(), 0, [None; 2]);
+    for (at, _) in text.match_indices('!') {
+        if at >= end {
+            let rest = &text[at..];
+            let word = &rest[..rest.find(char::is_whitespace).unwrap_or(rest.len())];
+            ends = [word.rfind(','), word.rfind(">,")].map(|end| end.map(|end| at + end));
+            end = at + word.len();
+        }
+        let verbatim = text[at..].starts_with("!<");
+        if ends[usize::from(verbatim)].is_some_and(|end| end > at) {
+            tags.push(at);
+        }
+    }
+    tags
+}
+
+/// Characters that mean nothing.
+const PRIVATE: RangeInclusive<char> = '\u{e000}'..='\u{f8ff}';
+
+/// Which of them a text has, as they are or as escapes.
+fn private(text: &str) -> HashSet<char> {
+    let escape = |(at, escape): (usize, &str)| {
+        let digits = text.get(at + 2..at + if escape == "\\u" { 6 } else { 10 })?;
+        char::from_u32(u32::from_str_radix(digits, 16).ok()?)
+    };
+    let escaped = ["\\u", "\\U"].into_iter().flat_map(|it| text.match_indices(it)).filter_map(escape);
+    text.chars().chain(escaped).filter(|c| PRIVATE.contains(c)).collect()
 }
 
 fn escapes_slash(quoted: &str) -> bool {
@@ -193,8 +225,41 @@ enum Key {
     Merge,
 }
 
-/// A complete anchored node and how many nodes it expands to.
-type Anchors = HashMap<String, (Value, u64)>;
+/// A complete anchored node.
+struct Anchored {
+    value: Value,
+    /// How many nodes it expands to.
+    nodes: u64,
+    extent: Extent,
+}
+
+/// How much a value is.
+#[derive(Clone, Copy)]
+struct Extent {
+    bytes: usize,
+    /// Maps and lists in each other.
+    depth: usize,
+}
+
+impl Extent {
+    fn of(value: &Value) -> Self {
+        let own = size_of::<Value>();
+        match value {
+            Value::String(text) => Self { bytes: own + text.len(), depth: 0 },
+            Value::Array(items) => Self::around(items.iter().map(Self::of)),
+            Value::Object(map) => Self::around(map.iter().map(|(key, value)| {
+                let value = Self::of(value);
+                Self { bytes: size_of::<String>() + key.len() + value.bytes, ..value }
+            })),
+            Value::Null | Value::Bool(_) | Value::Number(_) => Self { bytes: own, depth: 0 },
+        }
+    }
+
+    fn around(parts: impl Iterator<Item = Self>) -> Self {
+        let own = Self { bytes: size_of::<Value>(), depth: 1 };
+        parts.fold(own, |all, part| Self { bytes: all.bytes + part.bytes, depth: all.depth.max(part.depth + 1) })
+    }
+}
 
 /// Reads the first document of `text`.
 pub(super) fn compose(text: &str) -> Result<Value, Problem> {
@@ -215,11 +280,13 @@ pub(super) fn compose(text: &str) -> Result<Value, Problem> {
 #[derive(Default)]
 struct Composer {
     stack: Vec<Frame>,
-    anchors: Anchors,
+    anchors: HashMap<String, Anchored>,
     /// Nodes read, those of expanded aliases included.
     nodes: u64,
     /// Nodes that aliases brought.
     copied: u64,
+    /// Bytes of what anchors keep and aliases brought.
+    copies: usize,
 }
 
 impl Composer {
@@ -287,7 +354,7 @@ impl Composer {
         let merge = is_merge(&text, tag, plain);
         let scalar = resolve(text, tag, plain, at)?;
         if let (Some(anchor), Some(value)) = (anchor, scalar::value(scalar.clone())) {
-            self.anchors.insert(anchor, (value, 1));
+            self.anchor(anchor, &value, 1, at)?;
         }
         let text = scalar::key(scalar).ok_or_else(|| problem("this is no map key", at))?;
         self.set_key(if merge { Key::Merge } else { Key::Text(text) });
@@ -300,8 +367,29 @@ impl Composer {
         }
     }
 
+    fn anchor(&mut self, anchor: String, value: &Value, nodes: u64, at: usize) -> Result<(), Problem> {
+        let extent = Extent::of(value);
+        self.copy(extent, at)?;
+        self.anchors.insert(anchor, Anchored { value: value.clone(), nodes, extent });
+        Ok(())
+    }
+
+    /// Counts a copy, before it is made.
+    fn copy(&mut self, extent: Extent, at: usize) -> Result<(), Problem> {
+        self.copies += extent.bytes;
+        if self.copies > MAX_COPIES {
+            return Err(problem("anchors and aliases repeat too much", at));
+        }
+        Ok(())
+    }
+
     fn alias(&mut self, anchor: &str, at: usize) -> Result<Value, Problem> {
-        let (value, size) = self.anchors.get(anchor).ok_or_else(|| problem("unknown anchor", at))?;
+        let Anchored { nodes: size, extent, .. } =
+            *self.anchors.get(anchor).ok_or_else(|| problem("unknown anchor", at))?;
+        if self.stack.len() + extent.depth > MAX_DEPTH {
+            return Err(problem("nested too deeply", at));
+        }
+        self.copy(extent, at)?;
         self.nodes += 1 + size;
         self.copied += size;
         // The bound of go-yaml: https://github.com/go-yaml/yaml/blob/v2.4.0/decode.go (allowedAliasRatio).
@@ -314,7 +402,7 @@ impl Composer {
         if self.copied > 100 && self.nodes > 1000 && share > allowed {
             return Err(problem("the aliases expand out of proportion", at));
         }
-        Ok(value.clone())
+        Ok(self.anchors[anchor].value.clone())
     }
 
     /// Puts a complete node where it belongs.
@@ -326,7 +414,7 @@ impl Composer {
         at: usize,
     ) -> Result<Option<Value>, Problem> {
         if let Some(anchor) = anchor {
-            self.anchors.insert(anchor, (value.clone(), self.nodes - nodes_before));
+            self.anchor(anchor, &value, self.nodes - nodes_before, at)?;
         }
         match self.stack.last_mut().map(|frame| &mut frame.content) {
             None => return Ok(Some(value)),
@@ -402,6 +490,7 @@ mod tests {
             ("{a:1}", r#"{"a:1":null}"#),
             ("a:\tb", r#"{"a":"b"}"#),
             ("\u{feff}a: b", "{\"\u{feff}a\":\"b\"}"),
+            ("\u{feff}a: \"\\ue000\"", "{\"\u{feff}a\":\"\u{e000}\"}"),
             ("a: b\n...\n]", r#"{"a":"b"}"#),
             ("a: \"h\"#c", r#"{"a":"h"}"#),
             ("a: |# c\n  x", r#"{"a":"x"}"#),
@@ -458,5 +547,14 @@ mod tests {
             bomb.push_str(&format!("{name}: &{name} [{}]\n", format!("*{above}, ").repeat(10)));
         }
         assert!(compose(&bomb).is_err());
+        let mut deep = "a0: &a0 []\n".to_owned();
+        for level in 1..10 {
+            let (open, close) = ("[".repeat(100), "]".repeat(100));
+            deep.push_str(&format!("a{level}: &a{level} {open}*a{}{close}\n", level - 1));
+        }
+        assert!(compose(&deep).is_err());
+        let long = "x".repeat(1 << 20);
+        assert!(compose(&format!("a: &a {long}\nb: [{}]", "*a, ".repeat(50))).is_ok());
+        assert!(compose(&format!("a: &a {long}\nb: [{}]", "*a, ".repeat(500))).is_err());
     }
 }

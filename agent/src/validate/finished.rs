@@ -75,13 +75,27 @@ pub(super) fn unmanaged_namespaces(drafts: &[Draft], _: &Settings, findings: &mu
     }
 }
 
+/// More objects than this are refused where there is no other limit.
+const MAX_OBJECTS: usize = 1_000_000;
+
+/// More copies in Namespaces than this are not made. Selectors can leave most of them out.
+pub(crate) const MAX_COPIES: usize = 10_000_000;
+
 /// KNV1070
 pub(super) fn count(drafts: &[Draft], settings: &Settings, findings: &mut Findings) {
-    if let Some(max) = settings.max_objects.filter(|max| drafts.len() > *max) {
+    let max = settings.max_objects.unwrap_or(MAX_OBJECTS);
+    if drafts.len() > max {
         let message = format!("The source declares {} objects, more than the limit of {max}.", drafts.len());
         let hint = "Split it into several syncs, or raise the limit.";
         findings.push(Finding::new(Code::MaxObjectCount, message).hint(hint));
     }
+}
+
+/// KNV1070, of more than [`MAX_COPIES`].
+pub(crate) fn too_many_copies() -> Finding {
+    let message = format!("The source puts objects into Namespaces more than {MAX_COPIES} times.");
+    let hint = "Split it into several syncs, or have fewer Namespaces take over fewer objects.";
+    Finding::new(Code::MaxObjectCount, message).hint(hint)
 }
 
 /// KNV1058

@@ -20,6 +20,7 @@ use crate::scope::Draft;
 use crate::settings::{RepoScope, Settings, SourceFormat};
 use crate::tree::Tree;
 
+pub(crate) use finished::{MAX_COPIES, too_many_copies};
 pub(crate) use inheritance::{Modes, modes};
 pub(crate) use names::is_subdomain;
 pub(crate) use selectors::{malformed, unknown as unknown_selector};

@@ -1,6 +1,6 @@
 //! ClusterSelectors, NamespaceSelectors and the annotations that name them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Findings;
@@ -91,12 +91,14 @@ pub(super) fn placement(tree: &Tree, findings: &mut Findings) {
 pub(super) fn use_in_tree(tree: &Tree, findings: &mut Findings) {
     let selectors: BTreeMap<&str, &Arc<Manifest>> =
         tree.selectors.iter().map(|selector| (selector.object.name(), selector)).collect();
-    let names: BTreeSet<&str> = selectors.keys().copied().collect();
     for draft in tree.nodes.values().flat_map(|node| &node.objects) {
         let Some(name) = draft.object().annotation(annotation::NAMESPACE_SELECTOR) else { continue };
         let manifest = &draft.manifest;
         match selectors.get(name) {
-            None => findings.push(unknown(manifest, annotation::NAMESPACE_SELECTOR, "NamespaceSelector", &names)),
+            None => {
+                let names = selectors.keys().copied();
+                findings.push(unknown(manifest, annotation::NAMESPACE_SELECTOR, "NamespaceSelector", names));
+            }
             // Compared as text, not by directory: `namespaces/a` also reaches `namespaces/ab/` and `namespaces/ab.yaml`.
             Some(selector) if !manifest.path().starts_with(selector.directory()) => {
                 let message = format!(
@@ -116,15 +118,28 @@ pub(super) fn use_in_tree(tree: &Tree, findings: &mut Findings) {
     }
 }
 
-/// KNV1013: an annotation that names a selector that is not declared.
-pub(crate) fn unknown(manifest: &Manifest, key: &str, kind: &str, names: &BTreeSet<&str>) -> Finding {
+/// How many names a hint lists.
+const NAMED: usize = 20;
+
+/// KNV1013: an annotation that names a selector that is not declared. Declared are `names`.
+pub(crate) fn unknown<'a>(
+    manifest: &Manifest,
+    key: &str,
+    kind: &str,
+    names: impl ExactSizeIterator<Item = &'a str>,
+) -> Finding {
     let object = &manifest.object;
     let value = object.annotation(key).unwrap_or_default();
     let message = format!("`{}` has the annotation `{key}: {value}`, but no such {kind} is declared.", object.name());
+    let more = names.len().saturating_sub(NAMED);
+    let mut names = names.take(NAMED).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        names.push_str(&format!(" and {more} more"));
+    }
     let hint = if names.is_empty() {
         format!("Declare a {kind} named `{value}`, or remove the annotation.")
     } else {
-        format!("Declared are: {}.", names.iter().copied().collect::<Vec<_>>().join(", "))
+        format!("Declared are: {names}.")
     };
     Finding::new(Code::ObjectHasUnknownSelector, message).hint(hint).at(manifest.at_annotation(key))
 }
