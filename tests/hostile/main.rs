@@ -108,6 +108,16 @@ fn many_of_the_same_are_one_finding() {
 }
 
 #[test]
+fn maps_are_counted() {
+    let maps = |map: &str| format!("[{}]", vec![map; 3_900_000].join(","));
+    let object = r#""apiVersion":"v1","kind":"X","metadata":{"name":"a"}"#;
+    each(&[
+        ("a.yaml", format!("{CONFIG_MAP}data: {}\n", maps("{a}")), "more than a million maps"),
+        ("a.json", format!("{{{object},\"a\":{}}}", maps("{}")), "more than a million maps"),
+    ]);
+}
+
+#[test]
 fn what_scanners_dislike_is_read_once() {
     let data = |text: &str, count| format!("{CONFIG_MAP}data: {}\n", text.repeat(count));
     each(&[

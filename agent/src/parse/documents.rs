@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::yaml::{self, MAX_DEPTH, Problem};
+use super::yaml::{self, MAX_DEPTH, MAX_MAPS, Problem, TOO_MANY_MAPS};
 use super::{Extension, scalar};
 
 /// Largest document that is read. The API server takes 3 MiB for one object, so this is a list of many.
@@ -134,8 +134,8 @@ pub(super) fn hint(content: &[u8], document: &Document) -> &'static str {
 }
 
 fn json(text: &str) -> Result<Value, Problem> {
-    if let Some(at) = too_deep(text.as_bytes()) {
-        return Err(Problem { message: "nested too deeply".to_owned(), at });
+    if let Some((message, at)) = too_much(text.as_bytes()) {
+        return Err(Problem { message: message.to_owned(), at });
     }
     let text = replace_lone_surrogates(text);
     let mut deserializer = serde_json::Deserializer::from_str(&text);
@@ -154,20 +154,26 @@ fn byte_at(text: &str, line: usize, column: usize) -> usize {
     start + column.saturating_sub(1)
 }
 
-/// Where the nesting passes [`MAX_DEPTH`].
-fn too_deep(bytes: &[u8]) -> Option<usize> {
-    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+/// Where the nesting passes [`MAX_DEPTH`], or the maps pass [`MAX_MAPS`].
+fn too_much(bytes: &[u8]) -> Option<(&'static str, usize)> {
+    let (mut depth, mut maps, mut quoted, mut escaped) = (0_usize, 0, false, false);
     for (at, byte) in bytes.iter().enumerate() {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
-            b'{' | b'[' if !quoted => depth += 1,
+            b'{' | b'[' if !quoted => {
+                depth += 1;
+                maps += usize::from(*byte == b'{');
+            }
             b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
             _ => {}
         }
         if depth > MAX_DEPTH {
-            return Some(at);
+            return Some(("nested too deeply", at));
+        }
+        if maps > MAX_MAPS {
+            return Some((TOO_MANY_MAPS, at));
         }
     }
     None

@@ -10,11 +10,18 @@ use serde_json::{Map, Value};
 
 use super::scalar::{self, Scalar};
 
+/// Maps in a document. Each takes hundreds of bytes, however short its text is.
+pub(super) const MAX_MAPS: usize = 1_000_000;
+pub(super) const TOO_MANY_MAPS: &str = "a document may not have more than a million maps";
+
 /// Deepest nesting of maps and lists. Far above what anybody writes, far below what would exhaust a stack.
 pub(super) const MAX_DEPTH: usize = 500;
 
 /// How many bytes anchors may keep and aliases repeat: more than a document has that is as large as one may be.
 const MAX_COPIES: usize = 256 << 20;
+
+/// What an entry of a map takes beside key and value: a map of one has room for eleven.
+const ENTRY: usize = 600;
 
 /// Why a text is no YAML, and at which byte of it.
 #[derive(Debug, PartialEq)]
@@ -249,7 +256,7 @@ impl Extent {
             Value::Array(items) => Self::around(items.iter().map(Self::of)),
             Value::Object(map) => Self::around(map.iter().map(|(key, value)| {
                 let value = Self::of(value);
-                Self { bytes: size_of::<String>() + key.len() + value.bytes, ..value }
+                Self { bytes: ENTRY + key.len() + value.bytes, ..value }
             })),
             Value::Null | Value::Bool(_) | Value::Number(_) => Self { bytes: own, depth: 0 },
         }
@@ -281,6 +288,7 @@ pub(super) fn compose(text: &str) -> Result<Value, Problem> {
 struct Composer {
     stack: Vec<Frame>,
     anchors: HashMap<String, Anchored>,
+    maps: usize,
     /// Nodes read, those of expanded aliases included.
     nodes: u64,
     /// Nodes that aliases brought.
@@ -333,6 +341,10 @@ impl Composer {
         }
         if self.stack.len() == MAX_DEPTH {
             return Err(problem("nested too deeply", at));
+        }
+        self.maps += usize::from(matches!(content, Content::Map { .. }));
+        if self.maps > MAX_MAPS {
+            return Err(problem(TOO_MANY_MAPS, at));
         }
         self.stack.push(Frame { content, anchor, nodes_before: self.nodes });
         self.nodes += 1;
