@@ -101,10 +101,7 @@ fn many_of_the_same_are_one_finding() {
     let item = r#"{"apiVersion":"v1","kind":"X","metadata":{"name":"a"}}"#;
     let items =
         |item: &str, count| format!(r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#, vec![item; count].join(","));
-    each(&[
-        ("a.json", items(item, 250_000), "There are 250000 objects"),
-        ("a.json", items("{}", 1_000_000), "KNV2010"),
-    ]);
+    each(&[("a.json", items(item, 250_000), "There are 250000 objects"), ("a.json", items("{}", 900_000), "KNV2010")]);
 }
 
 #[test]
