@@ -76,6 +76,11 @@ fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// A random number that is not negative and less than `end`.
+pub fn below(end: i64) -> i64 {
+    i64::try_from(random() % end.unsigned_abs().max(1)).unwrap_or_default()
+}
+
 /// A new random UUID.
 pub fn uuid() -> String {
     let (high, low) = (random(), random());

@@ -8,6 +8,7 @@ mod pod;
 mod rules;
 mod service;
 mod upkeep;
+mod warnings;
 
 use serde_json::Value;
 
@@ -25,7 +26,7 @@ pub use pod::condition as pod_condition;
 const GENERATIONS: [(&str, &[&str]); 26] = [
     ("customresourcedefinitions.apiextensions.k8s.io", &["spec"]),
     ("daemonsets.apps", &["spec"]),
-    ("deployments.apps", &["spec"]),
+    ("deployments.apps", &["spec", ANNOTATIONS]),
     ("replicasets.apps", &["spec"]),
     ("statefulsets.apps", &["spec"]),
     ("cronjobs.batch", &["spec"]),
@@ -51,8 +52,9 @@ const GENERATIONS: [(&str, &[&str]); 26] = [
     ("replicationcontrollers", &["spec"]),
 ];
 
-/// Stands for the labels among the fields of [`GENERATIONS`].
-const LABELS: &str = "metadata.labels";
+/// Stand for parts of the metadata among the fields of [`GENERATIONS`].
+const LABELS: &str = "labels";
+const ANNOTATIONS: &str = "annotations";
 
 /// Kinds whose deletion is answered with the object that is gone.
 const RETURNED: [&str; 16] = [
@@ -88,7 +90,7 @@ pub fn has_generation(resource: &Resource) -> bool {
 pub fn is_new_generation(resource: &Resource, new: &Value, live: &Value) -> bool {
     match generation_fields(resource) {
         Some(fields) => fields.iter().any(|field| match *field {
-            LABELS => new["metadata"].get("labels") != live["metadata"].get("labels"),
+            LABELS | ANNOTATIONS => new["metadata"].get(field) != live["metadata"].get(field),
             field => new.get(field) != live.get(field),
         }),
         None => {
@@ -124,10 +126,16 @@ pub fn admit(state: &State, resource: &Resource, object: &mut Value) -> Result<(
 ///
 /// # Errors
 /// When there is nothing left to find.
-pub fn prepare(state: &State, resource: &Resource, object: &mut Value, live: Option<&Value>) -> Result<(), Failure> {
+pub fn prepare(
+    state: &State,
+    resource: &Resource,
+    object: &mut Value,
+    live: Option<&Value>,
+    dry_run: bool,
+) -> Result<(), Failure> {
     match resource.collection.as_str() {
         "namespaces" => namespace::prepare(object, live),
-        "services" => service::prepare(state, object, live)?,
+        "services" => service::prepare(state, object, live, dry_run)?,
         "pods" if live.is_none() => pod::prepare(object),
         CRDS => definition::prepare(object, live),
         collection => upkeep::prepare(collection, object, live),
@@ -141,8 +149,14 @@ pub fn validate(resource: &Resource, object: &Value, live: Option<(&Value, &str)
         _ if resource.custom.is_some() => schema::validate(&resource.ty, object, live.map(|(live, _)| live)),
         None => rules::check(resource, object, None),
         Some((live, "")) => rules::check(resource, object, Some(live)),
+        Some((live, "status")) => rules::check_status(resource, object, live),
         Some(_) => Vec::new(),
     }
+}
+
+/// What clients are told of an object that is good, but hardly meant so.
+pub fn warnings(resource: &Resource, object: &Value, live: Option<&Value>) -> Vec<String> {
+    warnings::of(resource, object, live)
 }
 
 /// Refuses the deletion of what a cluster cannot live without.
@@ -244,8 +258,11 @@ pub fn storage_path(resource: &Resource) -> String {
     }
 }
 
-/// Whether an update may create the object.
-pub fn is_created_by_update(resource: &Resource) -> bool {
+/// Whether an update of the object or of its status may create it.
+pub fn is_created_by_update(resource: &Resource, subresource: &str) -> bool {
+    if !["", "status"].contains(&subresource) {
+        return false;
+    }
     let created = [
         "runtimeclasses.node.k8s.io",
         "rolebindings.rbac.authorization.k8s.io",

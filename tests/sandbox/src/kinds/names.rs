@@ -52,7 +52,8 @@ pub fn subdomain(text: &str) -> Option<String> {
     too_long(text, 253).or_else(|| (!text.split('.').all(is_label)).then(|| SUBDOMAIN.to_owned()))
 }
 
-fn path_segment(name: &str) -> Option<String> {
+/// What can stand between two slashes of a path.
+pub fn path_segment(name: &str) -> Option<String> {
     if name == "." || name == ".." {
         return Some(format!("may not be '{name}'"));
     }
@@ -64,6 +65,23 @@ fn is_word(text: &str) -> bool {
     let ends =
         text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.ends_with(|c: char| c.is_ascii_alphanumeric());
     ends && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+/// The name of a port.
+pub fn port(text: &str) -> Option<String> {
+    let allowed = |c: char| is_lower(c) || c == '-';
+    let why = if text.is_empty() || !text.chars().all(allowed) {
+        "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
+    } else if !text.contains(|c: char| c.is_ascii_lowercase()) {
+        "must contain at least one letter (a-z)"
+    } else if text.contains("--") {
+        "must not contain consecutive hyphens"
+    } else if text.starts_with('-') || text.ends_with('-') {
+        "must not begin or end with a hyphen"
+    } else {
+        return too_long(text, 15);
+    };
+    Some(why.to_owned())
 }
 
 /// A name with or without a domain before it, as keys of labels are.
@@ -106,22 +124,23 @@ pub fn labels(field: &str, labels: Option<&Value>) -> Vec<Cause> {
     causes
 }
 
-fn label_value(text: &str) -> Option<String> {
+/// The value of a label.
+pub fn label_value(text: &str) -> Option<String> {
     too_long(text, 63).or_else(|| (!text.is_empty() && !is_word(text)).then(|| LABEL_VALUE.to_owned()))
 }
 
 /// What is wrong with annotations.
-pub fn annotations(annotations: Option<&Value>) -> Vec<Cause> {
+pub fn annotations(field: &str, annotations: Option<&Value>) -> Vec<Cause> {
     let (mut causes, mut size) = (Vec::new(), 0);
     for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {
         if let Some(detail) = qualified(&key.to_lowercase()) {
-            causes.push(Cause::invalid("metadata.annotations", &key.as_str().into(), &detail));
+            causes.push(Cause::invalid(field, &key.as_str().into(), &detail));
         }
         size += key.len() + value.as_str().map_or(0, str::len);
     }
     if size > ANNOTATIONS {
         let detail = format!("Too long: may not be more than {ANNOTATIONS} bytes");
-        causes.push(Cause::new("FieldValueTooLong", "metadata.annotations", detail));
+        causes.push(Cause::new("FieldValueTooLong", field, detail));
     }
     causes
 }

@@ -32,7 +32,7 @@ use path::Path;
 use set::Set;
 
 pub use json::{json_merge, json_patch};
-pub use scale::scale;
+pub use scale::{apply_scale, scale};
 pub use strategic::strategic;
 
 /// The annotation in which client-side apply keeps what it applied.

@@ -5,10 +5,10 @@
 
 use serde_json::{Value, json};
 
-use super::Write;
 use super::managed::{self, Managed, Operation, Owned, Owner};
 use super::path::{Path, Step};
 use super::set::Set;
+use super::{Refusal, Write};
 use crate::schema;
 
 const VERSION: &str = "autoscaling/v1";
@@ -17,43 +17,89 @@ const VERSION: &str = "autoscaling/v1";
 /// `["spec", "replicas"]`.
 #[must_use]
 pub fn scale(write: &Write<'_>, live: &Value, mut new: Value, replicas: &[&str]) -> Value {
-    let place: Path = replicas.iter().map(|name| Step::Field((*name).to_owned())).collect();
+    let place = place(replicas);
+    let parents = parents(write, live);
+    let before = of_scale(&parents, &place);
+    let of_scale = owners(write, &scale_of(live, replicas), &scale_of(&new, replicas), before);
+    managed::encode(&mut new, of_parent(write, &parents, &of_scale, &place));
+    new
+}
+
+/// Applies `config` to the scale of `live`. The result is the scale and the object with the entries that this leaves.
+///
+/// # Errors
+/// When it is not of its type, or changes what others own and `force` is not set.
+pub fn apply_scale(
+    write: &Write<'_>,
+    live: &Value,
+    scale: &Value,
+    config: &Value,
+    replicas: &[&str],
+    force: bool,
+) -> Result<(Value, Value), Refusal> {
+    let kind = schema::kind("autoscaling", "v1", "Scale");
+    let kind = kind.ok_or_else(|| Refusal::Failed("no type of scales is known".to_owned()))?;
+    let place = place(replicas);
+    let parents = parents(write, live);
+    let mut scale = scale.clone();
+    managed::encode(&mut scale, of_scale(&parents, &place));
+    let of_the_scale =
+        Write { kind: &kind, api_version: VERSION, reset_fields: &[], other_versions: &|_| None, ..*write };
+    let mut scale = super::apply(&of_the_scale, Some(&scale), config, force)?;
+    let after = managed::decode(&scale).unwrap_or_default();
+    managed::strip(&mut scale);
+    let mut new = live.clone();
+    managed::encode(&mut new, of_parent(write, &parents, &after, &place));
+    Ok((scale, new))
+}
+
+fn place(replicas: &[&str]) -> Path {
+    replicas.iter().map(|name| Step::Field((*name).to_owned())).collect()
+}
+
+/// The entries of an object whose versions are known.
+fn parents(write: &Write<'_>, live: &Value) -> Managed {
     let mut parents = managed::decode(live).unwrap_or_default();
     parents.retain(|_, owned| {
         owned.api_version == write.api_version || (write.other_versions)(&owned.api_version).is_some()
     });
-    let of_scale = owners(write, &scale_of(live, replicas), &scale_of(&new, replicas), &parents, &place);
-    let mut all = Managed::new();
-    for (owner, owned) in &parents {
-        let kept = of_scale.contains_key(owner) || !owned.set.has(&place);
-        let mut set = owned.set.clone();
-        if !kept {
-            let mut given = Set::default();
-            given.insert(&place);
-            set = set.difference(&given);
-        }
-        if !set.is_empty() {
-            all.insert(owner.clone(), Owned { set, ..owned.clone() });
-        }
-    }
-    for owner in of_scale.keys().filter(|owner| !parents.contains_key(owner)) {
-        let mut set = Set::default();
-        set.insert(&place);
-        all.insert(owner.clone(), Owned { api_version: write.api_version.to_owned(), time: None, set });
-    }
-    managed::encode(&mut new, all);
-    new
+    parents
 }
 
-/// The owners of the scale's replicas after the write.
-fn owners(write: &Write<'_>, live: &Value, new: &Value, parents: &Managed, place: &[Step]) -> Managed {
+/// The entries of a scale, by those of its object.
+fn of_scale(parents: &Managed, place: &[Step]) -> Managed {
     let owning = parents.iter().filter(|(_, owned)| owned.set.has(place));
-    let before = owning.map(|(owner, owned)| {
+    let of_scale = owning.map(|(owner, owned)| {
         let owned = Owned { api_version: VERSION.to_owned(), set: Set::of(&[&["spec", "replicas"]]), ..owned.clone() };
         let version = if owner.operation == Operation::Apply { "" } else { VERSION };
         (Owner { api_version: version.to_owned(), ..owner.clone() }, owned)
     });
-    let before: Managed = before.collect();
+    of_scale.collect()
+}
+
+/// The entries of an object, by those of its scale.
+fn of_parent(write: &Write<'_>, parents: &Managed, of_scale: &Managed, place: &[Step]) -> Managed {
+    let number = [Step::Field("spec".into()), Step::Field("replicas".into())];
+    let mut all = Managed::new();
+    let mut own = Set::default();
+    own.insert(place);
+    for (owner, owned) in parents {
+        let kept = of_scale.contains_key(owner) || !owned.set.has(place);
+        let set = if kept { owned.set.clone() } else { owned.set.difference(&own) };
+        if !set.is_empty() {
+            all.insert(owner.clone(), Owned { set, ..owned.clone() });
+        }
+    }
+    let new = of_scale.iter().filter(|(owner, owned)| !parents.contains_key(owner) && owned.set.has(&number));
+    for (owner, _) in new {
+        let owned = Owned { api_version: write.api_version.to_owned(), time: None, set: own.clone() };
+        all.insert(owner.clone(), owned);
+    }
+    all
+}
+
+/// The owners of the scale's replicas after an update.
+fn owners(write: &Write<'_>, live: &Value, new: &Value, before: Managed) -> Managed {
     let Some(kind) = schema::kind("autoscaling", "v1", "Scale").filter(|_| !before.is_empty()) else {
         // Where nobody owns it nobody comes to own it.
         return before;
@@ -61,8 +107,6 @@ fn owners(write: &Write<'_>, live: &Value, new: &Value, parents: &Managed, place
     let write = Write { kind: &kind, api_version: VERSION, reset_fields: &[], other_versions: &|_| None, ..*write };
     let mut after = write.updated(live, new, before, write.manager);
     managed::cap(&mut after);
-    let number = [Step::Field("spec".into()), Step::Field("replicas".into())];
-    after.retain(|_, owned| owned.set.has(&number));
     after
 }
 

@@ -160,13 +160,13 @@ fn check_order(items: &[Value], order: &[Value], key: Option<&str>) -> Result<()
 
 fn merge_list(field: Option<&Ref>, old: Vec<Value>, new: Vec<Value>, deletes: bool) -> Result<Vec<Value>, Refusal> {
     let Patch { merge, key, .. } = strategy(field);
-    if deletes {
-        return Ok(old.into_iter().filter(|item| !new.iter().any(|gone| same(item, gone))).collect());
-    }
-    if !merge {
+    if !merge && !deletes {
         return Ok(new);
     }
     let Some(first) = old.first().or_else(|| new.first()) else { return Ok(old) };
+    if !first.is_object() && deletes {
+        return Ok(old.into_iter().filter(|item| !new.iter().any(|gone| same(item, gone))).collect());
+    }
     if !first.is_object() {
         let mut both: Vec<Value> = Vec::new();
         for item in old.iter().chain(&new) {

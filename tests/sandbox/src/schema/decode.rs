@@ -168,10 +168,11 @@ impl Reader {
         Ok(read)
     }
 
-    /// Whether the decoder's object differs from one without the value: lists are compared by what is in memory, where
-    /// something empty is not nothing.
+    /// Whether the decoder's object differs from one without the value: lists, and what never changes, are compared by
+    /// what is in memory, where something empty is not nothing.
     fn is_told_apart(&self, value: &Value) -> bool {
-        self.path.contains('[') && (value.is_array() || value.is_object())
+        let compared = self.path.is_empty() || self.path.contains('[');
+        compared && (value.is_array() || value.is_object())
     }
 
     /// What stands in a list or a map where null was sent.

@@ -19,13 +19,11 @@ use super::{Call, input};
 /// Applies an object or a part of its status.
 pub(super) fn apply(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Failure> {
     let write = call.write("PatchOptions")?;
-    if call.query().get("fieldManager").is_empty() {
-        let cause = Cause::required("fieldManager", "is required for apply patch");
-        return Err(Failure::invalid(options_about("PatchOptions"), &[cause]));
-    }
+    check_manager(call)?;
     let resource = call.resource.clone();
     let live = state.get(&resource, &write.namespace, &write.name).cloned();
-    if live.is_none() && !write.subresource.is_empty() {
+    let made = write.subresource.is_empty() || kinds::is_created_by_update(&resource, &write.subresource);
+    if live.is_none() && !made {
         return Err(Failure::not_found(resource.about(&write.name)));
     }
     let config = config(call)?;
@@ -55,12 +53,26 @@ pub(super) fn apply(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Fa
     Ok(call.answer(written))
 }
 
-/// What is applied: an object of the request's kind, name and namespace, without what cannot be applied this way.
-fn config(call: &mut Call<'_>) -> Result<Value, Failure> {
-    let resource = call.resource.clone();
+/// Whether a patch is an apply.
+pub(super) fn is_apply(call: &Call<'_>) -> bool {
+    let media_type = call.incoming.content_type.split(';').next().unwrap_or_default().trim();
+    ["application/apply-patch+yaml", "application/apply-patch+cbor"].contains(&media_type)
+}
+
+/// Who applies says who that is.
+pub(super) fn check_manager(call: &Call<'_>) -> Result<(), Failure> {
+    if call.query().get("fieldManager").is_empty() {
+        let cause = Cause::required("fieldManager", "is required for apply patch");
+        return Err(Failure::invalid(options_about("PatchOptions"), &[cause]));
+    }
+    Ok(())
+}
+
+/// What is applied, which says its kind.
+pub(super) fn body(call: &Call<'_>) -> Result<Value, Failure> {
     let body = body::yaml(&call.incoming.body)
         .map_err(|error| Failure::bad_request(format!("error decoding YAML: {error}")))?;
-    let mut config = body.value;
+    let config = body.value;
     for (field, pointer) in [("apiVersion", "/apiVersion"), ("kind", "/kind")] {
         if object::text(&config, pointer).is_empty() {
             return Err(Failure::bad_request(format!(
@@ -68,7 +80,13 @@ fn config(call: &mut Call<'_>) -> Result<Value, Failure> {
             )));
         }
     }
-    input::identify(&resource, &mut config)?;
+    Ok(config)
+}
+
+/// What is applied: an object of the request's kind, name and namespace, without what cannot be applied this way.
+fn config(call: &mut Call<'_>) -> Result<Value, Failure> {
+    let mut config = body(call)?;
+    input::identify(&call.resource, &mut config)?;
     Ok(config)
 }
 

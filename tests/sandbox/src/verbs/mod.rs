@@ -91,7 +91,10 @@ fn of_resource(
     let mut call = Call { incoming, place, resource: resource.clone(), form, now, warnings: Vec::new() };
     let answer =
         if place.subresource.is_empty() { whole(state, &mut call, verb) } else { below(state, &mut call, verb) };
-    answer.map_err(|failure| Failure { warnings: std::mem::take(&mut call.warnings), ..failure })
+    answer.map_err(|mut failure| {
+        failure.warnings.splice(..0, std::mem::take(&mut call.warnings));
+        failure
+    })
 }
 
 /// Answers a request on objects themselves.

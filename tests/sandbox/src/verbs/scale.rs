@@ -42,21 +42,57 @@ fn places(resource: &Resource) -> Places {
 /// Reads or writes a scale.
 pub(super) fn answer(state: &mut State, call: &mut Call<'_>, verb: &str) -> Result<Answer, Failure> {
     let resource = call.resource.clone();
+    let sent = (verb == "update").then(|| sent(call)).transpose()?;
     let live = state.get(&resource, &call.place.namespace, &call.place.name).cloned();
     let live = live.ok_or_else(|| Failure::not_found(resource.about(&call.place.name)))?;
     let before = scale(&resource, &convert::from_stored(&resource, &live))?;
-    match verb {
-        "get" => Ok(Answer::ok(before)),
-        "update" => {
-            let new = input::decode(call, "Scale")?.value;
+    match (verb, sent) {
+        ("get", _) => Ok(Answer::ok(before)),
+        (_, Some(new)) => {
             write::expect_uid(&call.write("UpdateOptions")?, Some(&live), &new)?;
             set(state, call, &live, &new)
         }
+        _ if apply::is_apply(call) => applied(state, call, &live, &before),
         _ => {
             let new = patched(call, &before)?;
             set(state, call, &live, &new)
         }
     }
+}
+
+fn applied(state: &mut State, call: &mut Call<'_>, live: &Arc<Value>, before: &Value) -> Result<Answer, Failure> {
+    let resource = call.resource.clone();
+    let write = call.write("PatchOptions")?;
+    apply::check_manager(call)?;
+    let config = apply::body(call)?;
+    let version = object::text(&config, "/apiVersion");
+    if version != "autoscaling/v1" {
+        return Err(Failure::bad_request(format!(
+            "incorrect version specified in apply patch. Specified patch version: {version}, expected: autoscaling/v1"
+        )));
+    }
+    if resource.custom.is_some() {
+        let about = format!("({}/{}; autoscaling/v1, Kind=Scale)", call.place.namespace, call.place.name);
+        let why = format!(
+            "failed to create typed patch object {about}: no corresponding type for autoscaling/v1, Kind=Scale"
+        );
+        return Err(Failure::new(500, "", why));
+    }
+    let place = places(&resource).replicas;
+    let steps: Vec<&str> = place.split('/').skip(1).collect();
+    let parent = convert::from_stored(&resource, live);
+    let force = call.query().is_on("force");
+    let applied =
+        write::merging(state, &write, |merging| merge::apply_scale(merging, &parent, before, &config, &steps, force));
+    let (scale, new) = applied.map_err(|refusal| apply::refused(&refusal))?;
+    finish(state, call, live, &scale, new)
+}
+
+/// The scale in the body of an update.
+fn sent(call: &Call<'_>) -> Result<Value, Failure> {
+    let mut sent = input::decode(call, "Scale")?.value;
+    input::place(call, &mut sent)?;
+    Ok(sent)
 }
 
 fn patched(call: &Call<'_>, before: &Value) -> Result<Value, Failure> {
@@ -71,22 +107,37 @@ fn patched(call: &Call<'_>, before: &Value) -> Result<Value, Failure> {
 
 fn set(state: &mut State, call: &mut Call<'_>, live: &Arc<Value>, scale_object: &Value) -> Result<Answer, Failure> {
     let resource = call.resource.clone();
+    let before = convert::from_stored(&resource, live);
+    let mut new = before.clone();
+    let place = places(&resource).replicas;
+    put(&mut new, &place, object::integer(scale_object, "/spec/replicas").unwrap_or(0));
+    let write = call.write("UpdateOptions")?;
+    let steps: Vec<&str> = place.split('/').skip(1).collect();
+    let new = write::merging(state, &write, |merging| merge::scale(merging, &before, new, &steps));
+    finish(state, call, live, scale_object, new)
+}
+
+/// Stores an object whose entries are those after the write, with the number of a scale.
+fn finish(
+    state: &mut State,
+    call: &mut Call<'_>,
+    live: &Arc<Value>,
+    scale_object: &Value,
+    mut new: Value,
+) -> Result<Answer, Failure> {
+    let resource = call.resource.clone();
     let replicas = object::integer(scale_object, "/spec/replicas").unwrap_or(0);
     if replicas < 0 {
         let about = crate::failure::About { group: "autoscaling", resource: "Scale", name: &call.place.name };
         let cause = Cause::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
         return Err(Failure::invalid(about, &[cause]));
     }
-    let mut new = convert::from_stored(&resource, live);
     object::set(&mut new, "resourceVersion", object::revision(scale_object));
-    let place = places(&resource).replicas;
-    put(&mut new, &place, replicas);
+    put(&mut new, &places(&resource).replicas, replicas);
     let write = call.write("UpdateOptions")?;
-    let steps: Vec<&str> = place.split('/').skip(1).collect();
-    let before = convert::from_stored(&resource, live);
-    let new = write::merging(state, &write, |merging| merge::scale(merging, &before, new, &steps));
     let written = write::update(state, &write, live, new, Ownership::Computed)?;
-    Ok(Answer::ok(scale(&resource, &written.object)?))
+    let object = scale(&resource, &written.object)?;
+    Ok(Answer::Object { code: 200, object, warnings: written.warnings })
 }
 
 /// Sets an integer at a pointer, with the maps above it.

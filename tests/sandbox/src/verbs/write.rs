@@ -34,6 +34,7 @@ impl Call<'_> {
     pub(super) fn answer(&mut self, written: Written) -> Answer {
         let code = if written.created { 201 } else { 200 };
         let object = view::one(&self.resource, self.form, self.query(), written.object);
+        self.warnings.extend(written.warnings);
         Answer::Object { code, object, warnings: std::mem::take(&mut self.warnings) }
     }
 }
@@ -56,7 +57,7 @@ pub(super) fn update(state: &mut State, call: &mut Call<'_>) -> Result<Answer, F
     let object = input::object(call, "UpdateOptions")?;
     let Some(live) = state.get(&call.resource, &write.namespace, &write.name).cloned() else {
         let about = call.resource.about(&write.name);
-        if !kinds::is_created_by_update(&call.resource) || !write.subresource.is_empty() {
+        if !kinds::is_created_by_update(&call.resource, &write.subresource) {
             return Err(Failure::not_found(about));
         }
         write::expect_uid(&write, None, &object)?;
@@ -80,10 +81,10 @@ fn finalized(live: &Value, new: &Value) -> Value {
 
 /// Changes an object or its status by a patch of any type.
 pub(super) fn patch(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Failure> {
-    let media_type = call.incoming.content_type.split(';').next().unwrap_or_default().trim().to_owned();
-    if ["application/apply-patch+yaml", "application/apply-patch+cbor"].contains(&media_type.as_str()) {
+    if apply::is_apply(call) {
         return apply::apply(state, call);
     }
+    let media_type = call.incoming.content_type.split(';').next().unwrap_or_default().trim().to_owned();
     if !known(call).contains(&media_type.as_str()) {
         return Err(unknown(call));
     }

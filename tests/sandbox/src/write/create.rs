@@ -35,28 +35,34 @@ pub fn create(state: &mut State, write: &Write, mut new: Value, ownership: Owner
     object::set(&mut new, "uid", clock::uuid());
     object::set(&mut new, "creationTimestamp", write.now.to_string());
     let mut stored = convert::to_stored(&resource, new);
-    kinds::prepare(state, &resource, &mut stored, None)?;
+    // Who makes an object by its status leaves it without what the cluster gives.
+    if write.subresource.is_empty() {
+        kinds::prepare(state, &resource, &mut stored, None, write.dry_run)?;
+    }
     if kinds::has_generation(&resource) {
         object::set(&mut stored, "generation", 1);
     }
     let mut causes = metadata::validate(&resource, &stored);
-    causes.extend(kinds::validate(&resource, &convert::from_stored(&resource, &stored), None));
+    let compared = convert::from_stored(&resource, &stored);
+    causes.extend(kinds::validate(&resource, &compared, None));
     let name = object::name(&stored).to_owned();
     if !causes.is_empty() {
         return Err(Failure::invalid(resource.about_kind(&name), &causes));
     }
+    let warnings = kinds::warnings(&resource, &compared, None);
     settle(&resource, &mut stored)?;
     let key = Key::new(&resource.collection, object::namespace(&stored), &name);
     if let Some(there) = state.store.get(&key) {
         let about = resource.about(&name);
         let deleting = object::is_deleting(there);
-        return Err(if deleting { Failure::still_exists(about) } else { Failure::already_exists(about) });
+        let failure = if deleting { Failure::still_exists(about) } else { Failure::already_exists(about) };
+        return Err(Failure { warnings, ..failure });
     }
     if write.dry_run {
-        return Ok(Written { object: write.answer(&stored), created: true });
+        return Ok(Written { object: write.answer(&stored), created: true, warnings });
     }
     let stored = state.put(key, stored);
-    Ok(Written { object: write.answer(&stored), created: true })
+    Ok(Written { object: write.answer(&stored), created: true, warnings })
 }
 
 /// Makes up a name where only its beginning is given.

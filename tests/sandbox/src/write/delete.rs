@@ -44,29 +44,27 @@ impl Wish {
     /// # Errors
     /// When they contradict themselves.
     pub fn from_options(options: &Value) -> Result<Self, Failure> {
-        let both = ["propagationPolicy", "orphanDependents"]
-            .iter()
-            .all(|key| options.get(key).is_some_and(|one| !one.is_null()));
-        if both {
+        let policy = object::text(options, "/propagationPolicy");
+        let orphans = options.get("orphanDependents").and_then(Value::as_bool);
+        let mut causes = Vec::new();
+        if !policy.is_empty() && orphans.is_some() {
             let detail = "orphanDependents and deletionPropagation cannot be both set";
-            let cause = Cause::invalid("propagationPolicy", &options["propagationPolicy"], detail);
-            return Err(Failure::invalid(options_about("DeleteOptions"), &[cause]));
+            causes.push(Cause::invalid("propagationPolicy", &policy.into(), detail));
         }
-        let propagation = match object::text(options, "/propagationPolicy") {
-            "" => match options.get("orphanDependents").and_then(Value::as_bool) {
-                None => None,
-                Some(true) => Some(Propagation::Orphan),
-                Some(false) => Some(Propagation::Background),
-            },
+        let propagation = match policy {
+            "" => orphans.map(|orphans| if orphans { Propagation::Orphan } else { Propagation::Background }),
             "Orphan" => Some(Propagation::Orphan),
             "Foreground" => Some(Propagation::Foreground),
             "Background" => Some(Propagation::Background),
             other => {
                 let known = ["Foreground", "Background", "Orphan", "nil"];
-                let cause = Cause::unsupported("propagationPolicy", &other.into(), &known);
-                return Err(Failure::invalid(options_about("DeleteOptions"), &[cause]));
+                causes.push(Cause::unsupported("propagationPolicy", &other.into(), &known));
+                None
             }
         };
+        if !causes.is_empty() {
+            return Err(Failure::invalid(options_about("DeleteOptions"), &causes));
+        }
         let text = |pointer| options.pointer(pointer).and_then(Value::as_str).map(ToOwned::to_owned);
         Ok(Self {
             propagation,
@@ -108,8 +106,10 @@ pub fn delete(state: &mut State, write: &Write, wish: &Wish) -> Result<Value, Fa
             state.put(write.key(), convert::to_stored(&resource, answer.clone()));
         }
     }
-    if !write.dry_run {
-        state.remove(&write.key());
+    if !write.dry_run
+        && let Some(gone) = state.remove(&write.key())
+    {
+        object::set(&mut answer, "resourceVersion", object::revision(&gone));
     }
     Ok(if kinds::returns_deleted(&resource) { answer } else { success(&resource, &answer) })
 }

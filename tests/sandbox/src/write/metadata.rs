@@ -44,7 +44,7 @@ pub(super) fn validate(resource: &Resource, object: &Value) -> Vec<Cause> {
         }
     }
     causes.extend(names::labels("metadata.labels", object.pointer("/metadata/labels")));
-    causes.extend(names::annotations(object.pointer("/metadata/annotations")));
+    causes.extend(names::annotations("metadata.annotations", object.pointer("/metadata/annotations")));
     causes.extend(owners(object));
     causes.extend(finalizers(resource, object));
     causes
@@ -101,13 +101,15 @@ fn owners(object: &Value) -> Vec<Cause> {
 /// Kinds of the API extensions and custom ones are only asked for qualified names, as that of their own clean-up is.
 fn finalizers(resource: &Resource, object: &Value) -> Vec<Cause> {
     let any = resource.custom.is_some() || resource.group == "apiextensions.k8s.io";
-    let check = |name: &str| {
+    let check = |(at, name): (usize, &str)| {
         let standard = any || ["orphan", "foregroundDeletion", "kubernetes"].contains(&name);
-        let detail = names::qualified(name).or_else(|| {
-            let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            (!standard && !name.contains('/')).then(|| detail.to_owned())
-        })?;
-        Some(Cause::invalid("metadata.finalizers", &name.into(), &detail))
+        let own = (!standard && !name.contains('/')).then_some(
+            "name is neither a standard finalizer name nor is it \
+                                                               fully qualified",
+        );
+        let odd = names::qualified(name).map(|detail| Cause::invalid("metadata.finalizers", &name.into(), &detail));
+        let own = own.map(|detail| Cause::invalid(format!("metadata.finalizers[{at}]"), &name.into(), detail));
+        odd.into_iter().chain(own)
     };
-    object::finalizers(object).filter_map(check).collect()
+    object::finalizers(object).enumerate().flat_map(check).collect()
 }

@@ -69,6 +69,8 @@ pub struct Written {
     pub object: Value,
     /// Whether it was not there before.
     pub created: bool,
+    /// What clients are told beside.
+    pub warnings: Vec<String>,
 }
 
 /// Computes the ownership of what was written, unless that has been done.

@@ -10,7 +10,7 @@ use crate::kinds;
 use crate::object;
 use crate::resource::Resource;
 use crate::schema;
-use crate::state::State;
+use crate::state::{CRDS, State};
 
 use super::{Ownership, Write, Written, metadata, own, settle};
 
@@ -33,10 +33,15 @@ pub fn update(
     reset(&resource, &write.subresource, &mut new, Some(&before));
     let mut stored = convert::to_stored(&resource, new);
     if write.subresource.is_empty() {
-        kinds::prepare(state, &resource, &mut stored, Some(live))?;
+        kinds::prepare(state, &resource, &mut stored, Some(live), write.dry_run)?;
     }
     if kinds::has_generation(&resource) {
-        let bump = i64::from(kinds::is_new_generation(&resource, &stored, live));
+        let mut settled = stored.clone();
+        // What is empty and what is absent are the same in built-in kinds.
+        if resource.custom.is_none() {
+            settle(&resource, &mut settled)?;
+        }
+        let bump = i64::from(kinds::is_new_generation(&resource, &settled, live));
         let generation = object::integer(live, "/metadata/generation").unwrap_or(0) + bump;
         object::set(&mut stored, "generation", if generation == 0 { Value::Null } else { generation.into() });
     }
@@ -46,25 +51,27 @@ pub fn update(
     if !causes.is_empty() {
         return Err(Failure::invalid(resource.about_kind(&write.name), &causes));
     }
+    let of_object = ["", "scale"].contains(&write.subresource.as_str());
+    let warnings = if of_object { kinds::warnings(&resource, &compared, Some(&before)) } else { Vec::new() };
     settle(&resource, &mut stored)?;
-    finish(state, write, live, stored)
+    let (object, created) = (finish(state, write, live, stored), false);
+    Ok(Written { object, created, warnings })
 }
 
 /// Stores what has been found good, unless it is what is there; or removes it, if all that kept it is gone.
-fn finish(state: &mut State, write: &Write, live: &Arc<Value>, stored: Value) -> Result<Written, Failure> {
+fn finish(state: &mut State, write: &Write, live: &Arc<Value>, stored: Value) -> Value {
     if **live == stored {
-        return Ok(Written { object: write.answer(live), created: false });
+        return write.answer(live);
     }
     if write.dry_run {
-        return Ok(Written { object: write.answer(&stored), created: false });
+        return write.answer(&stored);
     }
     if is_finished(&stored) {
-        let object = write.answer(&stored);
         state.remove(&write.key());
-        return Ok(Written { object, created: false });
+        return write.answer(&stored);
     }
     let stored = state.put(write.key(), stored);
-    Ok(Written { object: write.answer(&stored), created: false })
+    write.answer(&stored)
 }
 
 /// Whether a deletion was asked for and nothing keeps the object any more.
@@ -132,7 +139,9 @@ pub(super) fn reset(resource: &Resource, subresource: &str, new: &mut Value, liv
         object::set(new, "managedFields", managed.unwrap_or_default());
         return;
     }
-    for path in reset_fields(resource, subresource) {
+    // The controllers of definitions let them go by their status.
+    let kept = |path: &[&str]| resource.collection == CRDS && path == ["metadata"];
+    for path in reset_fields(resource, subresource).iter().filter(|path| !kept(path)) {
         put_back(path, new, live);
     }
 }

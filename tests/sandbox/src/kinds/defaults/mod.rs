@@ -16,10 +16,10 @@ use tables::{CONTAINER, Default, KINDS, POD_SPEC, POD_SPECS, PROBE};
 /// Sets them.
 pub(super) fn set(resource: &Resource, object: &mut Value) {
     let collection = resource.collection.as_str();
-    particular(resource, object);
     for (_, defaults) in KINDS.iter().filter(|(kind, _)| *kind == collection) {
         set_all(defaults, object);
     }
+    particular(resource, object);
     if let Some((_, path)) = POD_SPECS.iter().find(|(kind, _)| *kind == collection) {
         visit(path, object, &mut |spec| pod_spec(spec, collection == "pods"));
     }
@@ -48,12 +48,7 @@ fn particular(resource: &Resource, object: &mut Value) {
             claim["apiVersion"] = "v1".into();
             claim["kind"] = "PersistentVolumeClaim".into();
         }),
-        "services" => visit("spec.ports[]", object, &mut |port| {
-            let target = port.get("targetPort").cloned().unwrap_or_default();
-            if target.is_null() || target == 0 || target == "" {
-                port["targetPort"] = port["port"].clone();
-            }
-        }),
+        "services" => super::service::default(object),
         "replicationcontrollers" => {
             let labels = object.pointer("/spec/template/metadata/labels").cloned();
             if let Some(labels) = labels {

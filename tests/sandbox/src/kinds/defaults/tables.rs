@@ -75,12 +75,8 @@ pub(super) const KINDS: [(&str, &[Default]); 29] = [
         "services",
         &[
             ("spec.sessionAffinity", r#""None""#),
-            ("spec{sessionAffinity=ClientIP}.sessionAffinityConfig", r#"{"clientIP": {"timeoutSeconds": 10800}}"#),
             ("spec.type", r#""ClusterIP""#),
             ("spec.ports[].protocol", r#""TCP""#),
-            ("spec{type=NodePort}.externalTrafficPolicy", r#""Cluster""#),
-            ("spec{type=LoadBalancer}.externalTrafficPolicy", r#""Cluster""#),
-            ("spec{type=ClusterIP}{externalIPs}.externalTrafficPolicy", r#""Cluster""#),
             ("spec{type=NodePort}.internalTrafficPolicy", r#""Cluster""#),
             ("spec{type=LoadBalancer}.internalTrafficPolicy", r#""Cluster""#),
             ("spec{type=ClusterIP}.internalTrafficPolicy", r#""Cluster""#),

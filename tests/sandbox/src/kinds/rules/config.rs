@@ -11,10 +11,10 @@ use super::{not_negative, one_of};
 pub(super) fn config_map(object: &Value, live: Option<&Value>) -> Vec<Cause> {
     let mut causes = keys(object, "data");
     causes.extend(keys(object, "binaryData"));
-    for key in map(object, "/binaryData").into_iter().flatten().map(|(key, _)| key) {
-        if map(object, "/data").is_some_and(|data| data.contains_key(key)) {
-            let detail = "duplicate of key present in data";
-            causes.push(Cause::invalid(format!("binaryData[{key}]"), &key.as_str().into(), detail));
+    for key in map(object, "/data").into_iter().flatten().map(|(key, _)| key) {
+        if map(object, "/binaryData").is_some_and(|data| data.contains_key(key)) {
+            let detail = "duplicate of key present in binaryData";
+            causes.push(Cause::invalid(format!("data[{key}]"), &key.as_str().into(), detail));
         }
     }
     causes.extend(frozen(object, live, &["data", "binaryData"]));
@@ -24,7 +24,9 @@ pub(super) fn config_map(object: &Value, live: Option<&Value>) -> Vec<Cause> {
 /// A Secret: some types need particular keys.
 pub(super) fn secret(object: &Value, live: Option<&Value>) -> Vec<Cause> {
     let mut causes = keys(object, "data");
+    let one = |key: &str| map(object, "/data").is_some_and(|data| data.contains_key(key));
     let needed: &[&str] = match text(object, "/type") {
+        "kubernetes.io/basic-auth" if !one("username") && !one("password") => &["username", "password"],
         "kubernetes.io/tls" => &["tls.crt", "tls.key"],
         "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
         "kubernetes.io/dockercfg" => &[".dockercfg"],
@@ -32,7 +34,7 @@ pub(super) fn secret(object: &Value, live: Option<&Value>) -> Vec<Cause> {
         _ => &[],
     };
     for key in needed {
-        if map(object, "/data").is_none_or(|data| !data.contains_key(*key)) {
+        if !one(key) {
             causes.push(Cause::required(format!("data[{key}]"), ""));
         }
     }
@@ -66,7 +68,8 @@ fn keys(object: &Value, field: &str) -> Vec<Cause> {
     const FORM: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or \
                         'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    let bad = |key: &&String| key.is_empty() || !key.chars().all(allowed);
+    let climbs = |key: &str| key == "." || key.starts_with("..");
+    let bad = |key: &&String| key.is_empty() || key.len() > 253 || !key.chars().all(allowed) || climbs(key);
     let keys = map(object, &format!("/{field}")).into_iter().flatten().map(|(key, _)| key);
     keys.filter(bad).map(|key| Cause::invalid(format!("{field}[{key}]"), &key.as_str().into(), FORM)).collect()
 }

@@ -1,4 +1,4 @@
-//! Pods and what makes them.
+//! What makes pods.
 
 use serde_json::{Value, json};
 
@@ -7,50 +7,17 @@ use crate::kinds::names;
 use crate::object::{self, list, text};
 use crate::selector::Labels;
 
-use super::{not_negative, one_of, port, unique_names};
-
-/// A pod that is there: of its spec little may change.
-pub(super) fn pod(object: &Value, live: Option<&Value>) -> Vec<Cause> {
-    let mut causes = pod_spec(&object["spec"], "spec");
-    if let Some(live) = live {
-        let changeable = |object: &Value| {
-            let mut spec = object["spec"].clone();
-            for key in ["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates"] {
-                object::remove(&mut spec, key);
-            }
-            for containers in ["containers", "initContainers"] {
-                let containers = spec.get_mut(containers).and_then(Value::as_array_mut);
-                containers.into_iter().flatten().for_each(|one| one["image"] = Value::Null);
-            }
-            spec
-        };
-        let (new, old) = (changeable(object), changeable(live));
-        if new != old {
-            causes.push(Cause::forbidden("spec", POD_UPDATE));
-        }
-    }
-    causes
-}
-
-/// What the API server says of it. It goes on with a difference of Go structs.
-const POD_UPDATE: &str = "pod updates may not change fields other than \
-                          `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
-                          `spec.tolerations` (only additions to existing tolerations),\
-                          `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n";
+use super::pod::template;
+use super::{not_negative, one_of};
 
 /// A Deployment or one of its relatives.
 pub(super) fn workload(collection: &str, object: &Value, live: Option<&Value>) -> Vec<Cause> {
     let mut causes = Vec::new();
     let selector = &object["spec"]["selector"];
-    causes.extend(not_negative(object, "/spec/replicas", "spec.replicas"));
-    let empty = object::map(selector, "/matchLabels").is_none_or(serde_json::Map::is_empty)
-        && list(selector, "/matchExpressions").is_empty();
-    if selector.is_null() {
-        causes.push(Cause::required("spec.selector", ""));
-    } else if empty {
-        let detail = "empty selector is invalid for deployment".replace("deployment", singular(collection));
-        causes.push(Cause::invalid("spec.selector", &json!({}), &detail));
+    for key in ["replicas", "minReadySeconds", "revisionHistoryLimit"] {
+        causes.extend(not_negative(object, &format!("/spec/{key}"), &format!("spec.{key}")));
     }
+    causes.extend(self::selector(selector, collection));
     causes.extend(template_matches(
         object,
         !selector.is_null() && Labels::from_object(selector).select(&object["spec"]["template"]),
@@ -59,6 +26,7 @@ pub(super) fn workload(collection: &str, object: &Value, live: Option<&Value>) -
     causes.extend(always(object, "spec.template"));
     if collection == "deployments.apps" {
         causes.extend(strategy(object));
+        causes.extend(deadline(object));
     }
     if let Some(live) = live {
         if collection == "statefulsets.apps" {
@@ -85,15 +53,121 @@ fn template_matches(object: &Value, matches: bool) -> Option<Cause> {
     (!matches).then(|| Cause::invalid("spec.template.metadata.labels", &labels, detail))
 }
 
-fn strategy(object: &Value) -> Option<Cause> {
-    let kind = text(object, "/spec/strategy/type");
-    if ["", "Recreate", "RollingUpdate"].contains(&kind) {
-        let rolling = object.pointer("/spec/strategy/rollingUpdate").is_some();
-        let detail = "may not be specified when strategy `type` is 'Recreate'";
-        return (kind == "Recreate" && rolling).then(|| Cause::forbidden("spec.strategy.rollingUpdate", detail));
+fn selector(selector: &Value, collection: &str) -> Vec<Cause> {
+    if selector.is_null() {
+        return vec![Cause::required("spec.selector", "")];
     }
-    let shown = json!({"Type": kind, "RollingUpdate": null});
-    Some(Cause::unsupported("spec.strategy", &shown, &["Recreate", "RollingUpdate"]))
+    let mut causes = names::labels("spec.selector.matchLabels", selector.get("matchLabels"));
+    for (at, term) in list(selector, "/matchExpressions").iter().enumerate() {
+        let field = |key: &str| format!("spec.selector.matchExpressions[{at}].{key}");
+        let values = list(term, "/values");
+        match text(term, "/operator") {
+            "In" | "NotIn" if values.is_empty() => {
+                causes.push(Cause::required(field("values"), "must be specified when `operator` is 'In' or 'NotIn'"));
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                causes.push(Cause::forbidden(field("values"), detail));
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => causes.push(Cause::invalid(field("operator"), &other.into(), "not a valid selector operator")),
+        }
+        let key = text(term, "/key");
+        causes.extend(names::qualified(key).map(|detail| Cause::invalid(field("key"), &key.into(), &detail)));
+    }
+    let empty = object::map(selector, "/matchLabels").is_none_or(serde_json::Map::is_empty)
+        && list(selector, "/matchExpressions").is_empty();
+    if empty {
+        let detail = format!("empty selector is invalid for {}", singular(collection));
+        causes.push(Cause::invalid("spec.selector", &json!({}), &detail));
+    }
+    causes
+}
+
+fn strategy(object: &Value) -> Vec<Cause> {
+    let field = "spec.strategy.rollingUpdate";
+    let rolling = object.pointer("/spec/strategy/rollingUpdate").filter(|rolling| !rolling.is_null());
+    match (text(object, "/spec/strategy/type"), rolling) {
+        ("Recreate", None) => Vec::new(),
+        ("Recreate", Some(_)) => {
+            vec![Cause::forbidden(field, "may not be specified when strategy `type` is 'Recreate'")]
+        }
+        ("RollingUpdate", None) => vec![Cause::required(field, "this should be defaulted and never be nil")],
+        ("RollingUpdate", Some(rolling)) => self::rolling(rolling, field),
+        (kind, _) => {
+            let shown = json!({"Type": kind, "RollingUpdate": null});
+            vec![Cause::unsupported("spec.strategy", &shown, &["Recreate", "RollingUpdate"])]
+        }
+    }
+}
+
+/// How many pods may be too many or too few meanwhile.
+fn rolling(rolling: &Value, field: &str) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let percent = |value: &Value| {
+        let number = value.as_str()?.strip_suffix('%')?;
+        number.bytes().all(|digit| digit.is_ascii_digit()).then(|| number.parse::<i64>().ok())?
+    };
+    let number = |value: &Value| {
+        let said = || value.as_str().and_then(|text| text.parse().ok());
+        percent(value).or_else(|| value.as_i64()).or_else(said).unwrap_or(0)
+    };
+    let (least, most) = (&rolling["maxUnavailable"], &rolling["maxSurge"]);
+    for (key, value) in [("maxUnavailable", least), ("maxSurge", most)] {
+        let detail = match value {
+            Value::String(_) if percent(value).is_none() => "a valid percent string must be a number and '%'",
+            Value::Number(_) if number(value) < 0 => "must be greater than or equal to 0",
+            _ => continue,
+        };
+        causes.push(Cause::invalid(format!("{field}.{key}"), value, detail));
+    }
+    let field = format!("{field}.maxUnavailable");
+    if number(least) == 0 && number(most) == 0 {
+        causes.push(Cause::invalid(field.as_str(), least, "may not be 0 when `maxSurge` is 0"));
+    }
+    if percent(least).is_some_and(|percent| percent > 100) {
+        causes.push(Cause::invalid(field, least, "must not be greater than 100%"));
+    }
+    causes
+}
+
+fn deadline(object: &Value) -> Vec<Cause> {
+    let field = "spec.progressDeadlineSeconds";
+    let Some(seconds) = object::integer(object, "/spec/progressDeadlineSeconds") else { return Vec::new() };
+    let early = seconds <= object::integer(object, "/spec/minReadySeconds").unwrap_or(0);
+    let early = early.then(|| Cause::invalid(field, &seconds.into(), "must be greater than minReadySeconds"));
+    not_negative(object, "/spec/progressDeadlineSeconds", field).into_iter().chain(early).collect()
+}
+
+/// The counts in the status of a Deployment.
+pub(super) fn deployment_status(object: &Value, live: &Value) -> Vec<Cause> {
+    let count = |object: &Value, key: &str| object::integer(object, &format!("/status/{key}")).unwrap_or(0);
+    let counts = [
+        "observedGeneration",
+        "replicas",
+        "updatedReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "unavailableReplicas",
+        "terminatingReplicas",
+        "collisionCount",
+    ];
+    let negative = |key| not_negative(object, &format!("/status/{key}"), &format!("status.{key}"));
+    let mut causes: Vec<Cause> = counts.into_iter().filter_map(negative).collect();
+    let mut over = |key: &str, most: &str, detail: &str| {
+        if count(object, key) > count(object, most) {
+            causes.push(Cause::invalid(format!("status.{key}"), &count(object, key).into(), detail));
+        }
+    };
+    for key in ["updatedReplicas", "readyReplicas", "availableReplicas"] {
+        over(key, "replicas", "cannot be greater than status.replicas");
+    }
+    over("availableReplicas", "readyReplicas", "cannot be greater than readyReplicas");
+    if count(object, "collisionCount") < count(live, "collisionCount") {
+        let value = count(object, "collisionCount").into();
+        causes.push(Cause::invalid("status.collisionCount", &value, "cannot be decremented"));
+    }
+    causes
 }
 
 fn stateful(object: &Value, live: &Value) -> Option<Cause> {
@@ -177,80 +251,4 @@ fn ends(object: &Value, pointer: &str, field: &str) -> Option<Cause> {
     let known = ["OnFailure", "Never"];
     (!known.contains(&policy))
         .then(|| Cause::unsupported(format!("{field}.spec.restartPolicy"), &policy.into(), &known))
-}
-
-fn template(template: &Value, field: &str) -> Vec<Cause> {
-    let mut causes = names::labels(&format!("{field}.labels"), template.pointer("/metadata/labels"));
-    causes.extend(pod_spec(&template["spec"], &format!("{field}.spec")));
-    causes
-}
-
-fn pod_spec(spec: &Value, field: &str) -> Vec<Cause> {
-    let mut causes = Vec::new();
-    for (at, volume) in list(spec, "/volumes").iter().enumerate() {
-        causes.extend(named(volume, &format!("{field}.volumes[{at}]")));
-    }
-    causes.extend(unique_names(spec, "/volumes", &format!("{field}.volumes")));
-    let volumes: Vec<&str> = list(spec, "/volumes").iter().map(|volume| text(volume, "/name")).collect();
-    if list(spec, "/containers").is_empty() {
-        causes.push(Cause::required(format!("{field}.containers"), ""));
-    }
-    for containers in ["containers", "initContainers"] {
-        for (at, one) in list(spec, &format!("/{containers}")).iter().enumerate() {
-            causes.extend(container(one, &volumes, &format!("{field}.{containers}[{at}]")));
-        }
-        causes.extend(unique_names(spec, &format!("/{containers}"), &format!("{field}.{containers}")));
-    }
-    let policies = ["Always", "OnFailure", "Never"];
-    causes.extend(one_of(spec, "/restartPolicy", &format!("{field}.restartPolicy"), &policies));
-    let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
-    causes.extend(one_of(spec, "/dnsPolicy", &format!("{field}.dnsPolicy"), &policies));
-    causes
-}
-
-fn named(item: &Value, field: &str) -> Option<Cause> {
-    match text(item, "/name") {
-        "" => Some(Cause::required(format!("{field}.name"), "")),
-        name => names::label(name).map(|detail| Cause::invalid(format!("{field}.name"), &name.into(), &detail)),
-    }
-}
-
-fn container(container: &Value, volumes: &[&str], field: &str) -> Vec<Cause> {
-    let mut causes: Vec<Cause> = named(container, field).into_iter().collect();
-    if text(container, "/image").is_empty() {
-        causes.push(Cause::required(format!("{field}.image"), ""));
-    }
-    for (at, one) in list(container, "/ports").iter().enumerate() {
-        let field = format!("{field}.ports[{at}]");
-        match one.get("containerPort").filter(|number| **number != 0) {
-            None => causes.push(Cause::required(format!("{field}.containerPort"), "")),
-            Some(number) => causes.extend(port(number, &format!("{field}.containerPort"))),
-        }
-        causes.extend(one_of(one, "/protocol", &format!("{field}.protocol"), &["SCTP", "TCP", "UDP"]));
-    }
-    for (at, one) in list(container, "/env").iter().enumerate() {
-        if text(one, "/name").is_empty() {
-            causes.push(Cause::required(format!("{field}.env[{at}].name"), ""));
-        }
-        if !text(one, "/value").is_empty() && one.get("valueFrom").is_some() {
-            let detail = "may not be specified when `value` is not empty";
-            let field = format!("{field}.env[{at}].valueFrom");
-            causes.push(Cause::invalid(field, &"".into(), detail));
-        }
-    }
-    for (at, one) in list(container, "/volumeMounts").iter().enumerate() {
-        let (name, field) = (text(one, "/name"), format!("{field}.volumeMounts[{at}]"));
-        if name.is_empty() {
-            causes.push(Cause::required(format!("{field}.name"), ""));
-        } else if !volumes.contains(&name) {
-            let message = format!("Not found: {name:?}");
-            causes.push(Cause::new("FieldValueNotFound", format!("{field}.name"), message));
-        }
-        if text(one, "/mountPath").is_empty() {
-            causes.push(Cause::required(format!("{field}.mountPath"), ""));
-        }
-    }
-    let policies = ["Always", "IfNotPresent", "Never"];
-    causes.extend(one_of(container, "/imagePullPolicy", &format!("{field}.imagePullPolicy"), &policies));
-    causes
 }
