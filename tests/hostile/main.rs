@@ -18,8 +18,12 @@ const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n
 
 /// Exit status of `nomos-lint vet` and the first 300 characters of what it says.
 fn vet(root: &Path) -> (Option<i32>, String) {
+    vet_as("unstructured", root)
+}
+
+fn vet_as(format: &str, root: &Path) -> (Option<i32>, String) {
     let output = Command::new("sh")
-        .args(["-c", LIMITS, "sh", env!("CARGO_BIN_EXE_nomos-lint"), "vet", "--source-format=unstructured", "--path"])
+        .args(["-c", LIMITS, "sh", env!("CARGO_BIN_EXE_nomos-lint"), "vet", "--source-format", format, "--path"])
         .arg(root)
         .stdin(Stdio::null())
         .output()
@@ -157,6 +161,43 @@ fn copies_without_number_are_refused() {
     written(root.path(), "selector.yaml", selector);
     let (status, said) = vet(root.path());
     assert!(status == Some(1) && said.contains("KNV1070"), "{status:?} {said}");
+}
+
+#[test]
+fn many_findings_about_one_document_read_it_once() {
+    let root = directory();
+    let group = "apiVersion: configmanagement.gke.io/v1";
+    written(
+        root.path(),
+        "system/repo.yaml",
+        &format!("{group}\nkind: Repo\nmetadata: {{name: repo}}\nspec: {{version: 1.0.0}}\n"),
+    );
+    let entries = "  - {kinds: [Namespace], hierarchyMode: none}\n".repeat(20_000);
+    let config = format!("{group}\nkind: HierarchyConfig\nmetadata: {{name: c}}\nspec:\n  resources:\n{entries}");
+    written(root.path(), "system/config.yaml", &config);
+    let (status, said) = vet_as("hierarchy", root.path());
+    assert!(status == Some(1) && said.contains("KNV1041"), "{status:?} {said}");
+}
+
+#[test]
+fn findings_do_not_list_everything() {
+    let root = directory();
+    let several = |of: &dyn Fn(usize) -> String| (0..10_000).map(|it| of(it) + "---\n").collect::<String>();
+    let long = "x".repeat(180);
+    let selector = |it: usize| {
+        let spec = "spec: {selector: {matchLabels: {a: b}}}";
+        format!(
+            "apiVersion: configmanagement.gke.io/v1\nkind: ClusterSelector\nmetadata: {{name: {long}{it}}}\n{spec}\n"
+        )
+    };
+    let object = |it: usize| {
+        let selector = "{configmanagement.gke.io/cluster-selector: none}";
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a{it}, annotations: {selector}}}\n")
+    };
+    written(root.path(), "selectors.yaml", &several(&selector));
+    written(root.path(), "objects.yaml", &several(&object));
+    let (status, said) = vet(root.path());
+    assert!(status == Some(1) && said.starts_with("10000 error(s)"), "{status:?} {said}");
 }
 
 #[test]
