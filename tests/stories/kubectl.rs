@@ -54,6 +54,43 @@ spec:
         image: example.com/web:1.0
 ";
 
+const DEFINITION: &str = "\
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: widgets.example.com
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {kind: Widget, plural: widgets, shortNames: [wd]}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    additionalPrinterColumns:
+    - {name: Size, type: integer, jsonPath: .spec.size}
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            required: [size]
+            properties:
+              size: {type: integer, description: How big it is.}
+              port: {x-kubernetes-int-or-string: true}
+";
+
+const WIDGET: &str = "\
+apiVersion: example.com/v1
+kind: Widget
+metadata:
+  name: cog
+  namespace: shop
+spec:
+  size: 3
+";
+
 pub(crate) fn works(kind: Kind) -> Result<()> {
     let cluster = Cluster::start(kind)?;
     let dir = tempfile::tempdir()?;
@@ -62,6 +99,7 @@ pub(crate) fn works(kind: Kind) -> Result<()> {
     changes(&cluster, &dir)?;
     watches(&cluster)?;
     asks(&cluster)?;
+    defines(&cluster, dir.path())?;
     deletes(&cluster)
 }
 
@@ -186,6 +224,28 @@ fn asks(cluster: &Cluster) -> Result<()> {
     says(cluster, "auth can-i delete namespaces", &["yes"])?;
     says(cluster, "version -o json", &["serverVersion"])?;
     says(cluster, "wait ns/shop --for=jsonpath={.status.phase}=Active --timeout=10s", &["condition met"])?;
+    Ok(())
+}
+
+/// Custom resources are explained, checked and shown like all others.
+fn defines(cluster: &Cluster, dir: &Path) -> Result<()> {
+    let (definition, widget) = (dir.join("definition.yaml"), dir.join("widget.yaml"));
+    fs::write(&definition, DEFINITION)?;
+    fs::write(&widget, WIDGET)?;
+    says(cluster, &format!("apply -f {}", definition.display()), &["created"])?;
+    says(cluster, "wait crd/widgets.example.com --for=condition=Established --timeout=30s", &["condition met"])?;
+    await_condition("it is explained", || {
+        says(
+            cluster,
+            "explain widget.spec.size",
+            &["GROUP:      example.com", "FIELD: size <integer>", "How big it is."],
+        )
+    })?;
+    says(cluster, "explain widgets --recursive", &["size\t<integer> -required-", "port\t<", "metadata\t<ObjectMeta>"])?;
+    says(cluster, &format!("apply -f {}", widget.display()), &["widget.example.com/cog created"])?;
+    says(cluster, "get wd -n shop", &["NAME   SIZE\n", "cog    3\n"])?;
+    fs::write(&widget, WIDGET.replace("size: 3", "colour: red"))?;
+    says(cluster, &format!("apply -f {}", widget.display()), &[]).err().context("what nobody knows is refused")?;
     Ok(())
 }
 

@@ -247,15 +247,13 @@ fn served(until: Until, object: &Value) -> Vec<String> {
 
 fn done(until: Until, object: &Value) -> bool {
     let deleting = object["metadata"]["deletionTimestamp"].is_string();
+    let cleanup = "customresourcecleanup.apiextensions.k8s.io";
     let holds = |name| object["metadata"]["finalizers"].as_array().is_some_and(|all| all.contains(&Value::from(name)));
     match until {
         Until::Gone => false,
         Until::Readable => object["kind"] != "Status",
-        Until::Collected => {
-            let cleanup = "customresourcecleanup.apiextensions.k8s.io";
-            !deleting || ![cleanup, "foregroundDeletion", "orphan"].into_iter().any(holds)
-        }
-        Until::Deleting => deleting && !holds("orphan"),
+        Until::Collected => !deleting || ![cleanup, "foregroundDeletion", "orphan"].into_iter().any(holds),
+        Until::Deleting => deleting && ![cleanup, "orphan"].into_iter().any(holds),
         Until::Unowned => object["metadata"].get("ownerReferences").is_none(),
         Until::Served => {
             let conditions = object["status"]["conditions"].as_array();

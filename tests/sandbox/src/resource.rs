@@ -109,10 +109,13 @@ const STORED_ELSEWHERE: [(&str, &str, &str, &str, &str); 2] = [
     ("autoscaling", "v1", "horizontalpodautoscalers", "horizontalpodautoscalers.autoscaling", "autoscaling/v2"),
 ];
 
+/// Resources by group, version and plural.
+type Table = BTreeMap<(String, String, String), Arc<Resource>>;
+
 /// All resources that are served, and the discovery documents that say so.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Resources {
-    table: BTreeMap<(String, String, String), Arc<Resource>>,
+    table: Table,
     /// The groups as aggregated discovery lists them, the core group first.
     pub groups: Vec<Value>,
 }
@@ -120,11 +123,7 @@ pub struct Resources {
 impl Resources {
     /// Those that every cluster serves, and those of CustomResourceDefinitions whose names are accepted.
     pub fn new<'a>(crds: impl Iterator<Item = &'a Value>) -> Self {
-        let mut groups = built_in_groups();
-        let mut table = BTreeMap::new();
-        for group in &groups {
-            add_group(&mut table, group);
-        }
+        let Self { mut table, mut groups } = BUILT_IN.clone();
         let mut custom: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for crd in crds {
             let group = text(crd, "/spec/group").to_owned();
@@ -177,20 +176,21 @@ impl Resources {
     }
 }
 
-/// The groups that every cluster serves, the core group first.
-fn built_in_groups() -> Vec<Value> {
-    static GROUPS: LazyLock<Vec<Value>> = LazyLock::new(|| {
-        let items = |path: &str| {
-            let document = schema::document(&format!("{path};as=APIGroupDiscoveryList"))?;
-            let document: Value = serde_json::from_str(&document.text()).ok()?;
-            Some(list(&document, "/items").to_vec())
-        };
-        ["/api", "/apis"].into_iter().flat_map(|path| items(path).expect("a published document")).collect()
-    });
-    GROUPS.clone()
-}
+/// What every cluster serves, the core group first.
+static BUILT_IN: LazyLock<Resources> = LazyLock::new(|| {
+    let mut built_in = Resources::default();
+    for path in ["/api", "/apis"] {
+        let document = schema::document(&format!("{path};as=APIGroupDiscoveryList")).expect("a published document");
+        let document: Value = serde_json::from_str(&document.text()).expect("it was stored as JSON");
+        for group in list(&document, "/items") {
+            add_group(&mut built_in.table, group);
+            built_in.groups.push(group.clone());
+        }
+    }
+    built_in
+});
 
-fn add_group(table: &mut BTreeMap<(String, String, String), Arc<Resource>>, group: &Value) {
+fn add_group(table: &mut Table, group: &Value) {
     let name = text(group, "/metadata/name");
     for version in list(group, "/versions") {
         let version_name = text(version, "/version");

@@ -7,12 +7,15 @@ use crate::controllers::condition;
 use crate::object::{self, map_at, text};
 use crate::resource::stored_version;
 
+/// What keeps a definition until its objects are gone.
+const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
 /// Names that follow from others, and how versions are converted.
 pub(super) fn default(object: &mut Value) {
     let names = &object["spec"]["names"];
     let (kind, singular, list) = (text(names, "/kind").to_owned(), text(names, "/singular"), text(names, "/listKind"));
     let singular = if singular.is_empty() { kind.to_lowercase() } else { singular.to_owned() };
-    let list = if list.is_empty() { format!("{kind}List") } else { list.to_owned() };
+    let list = if list.is_empty() && !kind.is_empty() { format!("{kind}List") } else { list.to_owned() };
     let spec = map_at(object, "spec");
     spec.entry("conversion").or_insert_with(|| json!({"strategy": "None"}));
     if let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) {
@@ -39,7 +42,9 @@ pub(super) fn prepare(object: &mut Value, live: Option<&Value>) {
 /// A definition that is deleted waits for its objects.
 pub(super) fn deletion_begins(object: &mut Value, now: Time) {
     let mut finalizers: Vec<String> = object::finalizers(object).map(ToOwned::to_owned).collect();
-    finalizers.push("customresourcecleanup.apiextensions.k8s.io".to_owned());
+    if !finalizers.iter().any(|one| one == CLEANUP) {
+        finalizers.push(CLEANUP.to_owned());
+    }
     object::set(object, "finalizers", finalizers);
     let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
     condition(object, now, ["Terminating", "True", "InstanceDeletionPending", message]);

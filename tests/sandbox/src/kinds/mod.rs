@@ -1,5 +1,6 @@
 //! What the API server does for particular kinds: values that no published schema states, rules, and life cycles.
 
+mod custom;
 mod defaults;
 mod definition;
 mod namespace;
@@ -19,6 +20,7 @@ use crate::resource::Resource;
 use crate::schema;
 use crate::state::{CRDS, State};
 
+pub use custom::expect_kind;
 pub use namespace::{is_kept, namespace_takes};
 pub use pod::condition as pod_condition;
 
@@ -94,8 +96,7 @@ pub fn is_new_generation(resource: &Resource, new: &Value, live: &Value) -> bool
             field => new.get(field) != live.get(field),
         }),
         None => {
-            let ignored =
-                |key: &str| key == "metadata" || key == "apiVersion" || (key == "status" && resource.has_status());
+            let ignored = |key: &str| key == "metadata" || (key == "status" && resource.has_status());
             let content = |object: &Value| {
                 let fields = object.as_object().into_iter().flatten().filter(|(key, _)| !ignored(key));
                 fields.map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>()
@@ -146,7 +147,11 @@ pub fn prepare(
 /// What is wrong with an object. A live one comes with the subresource by which it is changed.
 pub fn validate(resource: &Resource, object: &Value, live: Option<(&Value, &str)>) -> Vec<Cause> {
     match live {
-        _ if resource.custom.is_some() => schema::validate(&resource.ty, object, live.map(|(live, _)| live)),
+        _ if resource.custom.is_some() => {
+            let mut causes = schema::validate(&resource.ty, object, live.map(|(live, _)| live));
+            causes.extend(custom::scale(resource, object, live.map_or("", |(_, subresource)| subresource)));
+            causes
+        }
         None => rules::check(resource, object, None),
         Some((live, "")) => rules::check(resource, object, Some(live)),
         Some((live, "status")) => rules::check_status(resource, object, live),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::check::fits;
+use super::check::check;
 use super::compare::{Comparison, compare, fields};
 use super::managed::{Managed, Operation, Owned, Owner};
 use super::path::Path;
@@ -108,11 +108,15 @@ impl Write<'_> {
         Owned { api_version: self.api_version.to_owned(), time, set }
     }
 
-    /// Whether the versions of all entries but that of `who` have a place for every field of an object.
+    /// Whether an object can be brought into the versions of all entries but that of `who`: they have a place for every
+    /// field of it, and it has no item twice.
     pub(crate) fn fit(&self, managed: &Managed, who: Option<&Owner>, object: &Value) -> bool {
         let others = managed.iter().filter(|(owner, _)| Some(*owner) != who).map(|(_, owned)| &owned.api_version);
-        let mut versions = others.collect::<BTreeSet<_>>().into_iter().filter_map(|version| self.of_version(version));
-        versions.all(|kind| fits(&kind.root, object))
+        let versions = others.filter(|version| **version != self.api_version).collect::<BTreeSet<_>>();
+        versions
+            .into_iter()
+            .filter_map(|version| self.of_version(version))
+            .all(|kind| check(&kind.root, object).is_ok())
     }
 
     /// The object and the entries after `config` is applied. No object if it stays as it is.
@@ -126,7 +130,7 @@ impl Write<'_> {
         let mut managed = self.known(managed);
         let who = Owner::new(self.manager, Operation::Apply, self.api_version, self.subresource);
         let unfit = |object| Refusal::Failed(format!("failed to convert {object} object to another version"));
-        if !self.fit(&managed, Some(&who), live) {
+        if !self.fit(&managed, None, live) {
             return Err(unfit("old"));
         }
         let last = managed.get(&who).cloned();

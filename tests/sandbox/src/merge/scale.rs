@@ -41,11 +41,22 @@ pub fn apply_scale(
     let kind = kind.ok_or_else(|| Refusal::Failed("no type of scales is known".to_owned()))?;
     let place = place(replicas);
     let parents = parents(write, live);
-    let mut scale = scale.clone();
-    managed::encode(&mut scale, of_scale(&parents, &place));
+    let of_scale = of_scale(&parents, &place);
+    // What makes another scale is brought into a version of the object, of which a scale of a custom resource has none.
+    let custom = write.kind.custom.is_some();
+    let why = "request to convert CR to an invalid group/version: autoscaling/v1";
+    let lost = || Refusal::Failed(format!("failed to convert object to proper version: {why}"));
+    if custom && of_scale.is_empty() {
+        return Err(lost());
+    }
+    let mut before = scale.clone();
+    managed::encode(&mut before, of_scale);
     let of_the_scale =
         Write { kind: &kind, api_version: VERSION, reset_fields: &[], other_versions: &|_| None, ..*write };
-    let mut scale = super::apply(&of_the_scale, Some(&scale), config, force)?;
+    let mut scale = super::apply(&of_the_scale, Some(&before), config, force)?;
+    if custom && scale["spec"] != before["spec"] {
+        return Err(lost());
+    }
     let after = managed::decode(&scale).unwrap_or_default();
     managed::strip(&mut scale);
     let mut new = live.clone();

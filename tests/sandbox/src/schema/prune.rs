@@ -1,8 +1,8 @@
 //! Custom resources as the API server reads them: without fields that the schema does not name.
 
-use serde_json::{Map as Fields, Number, Value};
+use serde_json::{Number, Value};
 
-use super::node::{Map, Ref};
+use super::node::{Map, Node, Ref};
 use super::{Type, decode};
 
 /// The fields that every object has.
@@ -16,7 +16,7 @@ pub(super) fn custom(kind: &Type, object: &mut Value) -> Result<Vec<String>, Str
     unknown.extend(metadata(object, "")?);
     if kind.custom.is_some() {
         let mut walk = Walk { unknown: Vec::new(), failed: None };
-        walk.value(&kind.root, object, "", true);
+        walk.value(Some(&kind.root), object, "", true);
         if let Some(failed) = walk.failed {
             return Err(failed);
         }
@@ -41,26 +41,12 @@ struct Walk {
 }
 
 impl Walk {
-    /// `whole`: a whole object stands here.
-    fn value(&mut self, kind: &Ref, value: &mut Value, path: &str, whole: bool) {
-        let node = kind.node();
-        let whole = whole || node.embedded;
-        match value {
-            Value::Object(fields) => {
-                // Where there is no map, validation says what was wanted.
-                if let Some(map) = &node.map {
-                    self.fields(map, fields, path, whole, node.preserves_unknown);
-                }
-            }
-            Value::Array(items) => {
-                let Some(list) = &node.list else { return };
-                for (at, item) in items.iter_mut().enumerate() {
-                    self.value(&list.items, item, &format!("{path}[{at}]"), false);
-                }
-            }
-            _ => {}
-        }
-        if node.embedded && !path.is_empty() {
+    /// `kind` is none where the schema has nothing to say: nothing below is known. `whole`: a whole object stands here.
+    fn value(&mut self, kind: Option<&Ref>, value: &mut Value, path: &str, whole: bool) {
+        let node = kind.map(Ref::node);
+        let embedded = node.is_some_and(|node| node.embedded);
+        self.parts(node, value, path, whole || embedded, node.is_some_and(|node| node.preserves_unknown));
+        if embedded && !path.is_empty() {
             match metadata(value, path) {
                 Ok(unknown) => self.unknown.extend(unknown),
                 Err(error) => self.failed = Some(error),
@@ -68,24 +54,44 @@ impl Walk {
         }
     }
 
-    fn fields(&mut self, map: &Map, fields: &mut Fields<String, Value>, path: &str, whole: bool, keeps: bool) {
-        let names: Vec<String> = fields.keys().cloned().collect();
-        for name in names {
-            if whole && OBJECT.contains(&name.as_str()) {
-                continue;
+    /// A value of another sort than its schema wants has no known parts: validation says what was wanted.
+    fn parts(&mut self, node: Option<&Node>, value: &mut Value, path: &str, whole: bool, keeps: bool) {
+        match value {
+            Value::Object(fields) => {
+                let map = node.and_then(|node| node.map.as_ref());
+                fields.retain(|name, value| {
+                    let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    let kind = map.and_then(|map| named(map, name));
+                    match kind {
+                        _ if whole && OBJECT.contains(&name.as_str()) => {}
+                        Some(kind) => self.value(Some(kind), value, &here, false),
+                        None if keeps => {}
+                        None => {
+                            self.unknown.push(here);
+                            return false;
+                        }
+                    }
+                    true
+                });
             }
-            let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            let kind = map.fields.get(&name).or(map.others.as_ref().filter(|_| map.names_others));
-            match (kind, fields.get_mut(&name)) {
-                (Some(kind), Some(value)) => self.value(kind, value, &here, false),
-                (None, _) if !keeps => {
-                    fields.remove(&name);
-                    self.unknown.push(here);
+            Value::Array(items) => {
+                let kind = node.and_then(|node| node.list.as_ref()).map(|list| &list.items);
+                for (at, item) in items.iter_mut().enumerate() {
+                    let here = format!("{path}[{at}]");
+                    match keeps {
+                        true => self.parts(kind.map(Ref::node), item, &here, false, true),
+                        false => self.value(kind, item, &here, false),
+                    }
                 }
-                _ => {}
             }
+            _ => {}
         }
     }
+}
+
+/// What the schema says of a field.
+fn named<'a>(map: &'a Map, name: &str) -> Option<&'a Ref> {
+    map.fields.get(name).or(map.others.as_ref().filter(|_| map.names_others))
 }
 
 /// Null is nothing where the schema has no null and no default.
@@ -94,13 +100,12 @@ fn nulls(kind: &Ref, value: &mut Value) {
     match value {
         Value::Object(fields) => {
             let Some(map) = &node.map else { return };
-            let named = |name: &str| map.fields.get(name).or(map.others.as_ref().filter(|_| map.names_others));
             fields.retain(|name, value| {
                 let nothing = |kind: &Ref| value.is_null() && !kind.nullable && kind.default.is_none();
-                !named(name).is_some_and(nothing)
+                !named(map, name).is_some_and(nothing)
             });
             for (name, value) in fields.iter_mut() {
-                if let Some(kind) = named(name) {
+                if let Some(kind) = named(map, name) {
                     nulls(kind, value);
                 }
             }

@@ -87,6 +87,10 @@ pub(super) fn body(call: &Call<'_>) -> Result<Value, Failure> {
 fn config(call: &mut Call<'_>) -> Result<Value, Failure> {
     let mut config = body(call)?;
     input::identify(&call.resource, &mut config)?;
+    if config["kind"] != call.resource.kind {
+        let (api_version, kind) = (object::text(&config, "/apiVersion"), object::text(&config, "/kind"));
+        return Err(Failure::bad_request(format!("invalid object type: {api_version}, Kind={kind}")));
+    }
     Ok(config)
 }
 

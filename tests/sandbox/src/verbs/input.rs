@@ -67,6 +67,9 @@ pub(super) fn identify(resource: &Resource, object: &mut Value) -> Result<(), Fa
         );
         return Err(Failure::bad_request(message));
     }
+    if resource.custom.is_some() {
+        return identify_custom(object, &expected);
+    }
     if (!api_version.is_empty() && api_version != expected) || (!kind.is_empty() && kind != resource.kind) {
         return Err(Failure::bad_request(mismatch(resource, &api_version, &kind)));
     }
@@ -75,21 +78,21 @@ pub(super) fn identify(resource: &Resource, object: &mut Value) -> Result<(), Fa
     Ok(())
 }
 
-fn mismatch(resource: &Resource, api_version: &str, kind: &str) -> String {
-    if resource.custom.is_some() {
-        let (group, version) = crate::resource::group_version(api_version);
-        return if group == resource.group && version != resource.version && kind == resource.kind {
-            format!(
-                "the API version in the data ({api_version}) does not match the expected API version ({})",
-                resource.api_version()
-            )
-        } else {
-            format!(
-                "no kind {kind:?} is registered for version {api_version:?} in scheme \
-                 \"k8s.io/apiextensions-apiserver/pkg/apiserver/customresource_handler.go\""
-            )
-        };
+/// Any custom resource is read that says its kind. That it is another one than the request's is found when it is validated.
+fn identify_custom(object: &Value, expected: &str) -> Result<(), Failure> {
+    let api_version = object::text(object, "/apiVersion");
+    if object::text(object, "/kind").is_empty() {
+        return Err(Failure::bad_request(format!("Object 'Kind' is missing in '{object}'")));
     }
+    if api_version != expected {
+        let message =
+            format!("the API version in the data ({api_version}) does not match the expected API version ({expected})");
+        return Err(Failure::bad_request(message));
+    }
+    Ok(())
+}
+
+fn mismatch(resource: &Resource, api_version: &str, kind: &str) -> String {
     let (api_version, kind) = (
         if api_version.is_empty() { resource.api_version() } else { api_version.to_owned() },
         if kind.is_empty() { resource.kind.as_str() } else { kind },
@@ -118,14 +121,16 @@ pub(super) fn read(
     let resource = call.resource.clone();
     let strictness = strictness(call, options)?;
     let mut wrong: Vec<String> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
-    let unknown = schema::decode(&resource.ty, object).map_err(|error| unreadable(&resource, &error))?;
+    // Of a custom resource that says that it is something else nothing is known.
+    let ty = if object["kind"] == resource.kind { resource.ty.clone() } else { schema::Type::deduced() };
+    let unknown = schema::decode(&ty, object).map_err(|error| unreadable(&resource, &error))?;
     wrong.extend(unknown.iter().map(|path| format!("unknown field {path:?}")));
     match strictness {
         Strictness::Strict if !wrong.is_empty() => return Err(strict(&resource, &wrong)),
         Strictness::Warn => call.warnings.extend(wrong),
         _ => {}
     }
-    schema::default(&resource.ty, object);
+    schema::default(&ty, object);
     kinds::default(&resource, object);
     Ok(())
 }

@@ -71,13 +71,6 @@ fn applied(state: &mut State, call: &mut Call<'_>, live: &Arc<Value>, before: &V
             "incorrect version specified in apply patch. Specified patch version: {version}, expected: autoscaling/v1"
         )));
     }
-    if resource.custom.is_some() {
-        let about = format!("({}/{}; autoscaling/v1, Kind=Scale)", call.place.namespace, call.place.name);
-        let why = format!(
-            "failed to create typed patch object {about}: no corresponding type for autoscaling/v1, Kind=Scale"
-        );
-        return Err(Failure::new(500, "", why));
-    }
     let place = places(&resource).replicas;
     let steps: Vec<&str> = place.split('/').skip(1).collect();
     let parent = convert::from_stored(&resource, live);
@@ -127,7 +120,8 @@ fn finish(
 ) -> Result<Answer, Failure> {
     let resource = call.resource.clone();
     let replicas = object::integer(scale_object, "/spec/replicas").unwrap_or(0);
-    if replicas < 0 {
+    // That of a custom resource is looked at in the whole.
+    if replicas < 0 && resource.custom.is_none() {
         let about = crate::failure::About { group: "autoscaling", resource: "Scale", name: &call.place.name };
         let cause = Cause::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
         return Err(Failure::invalid(about, &[cause]));

@@ -150,7 +150,10 @@ fn unreadable(said: &Value, failure: &Failure) -> Failure {
 /// A patch cannot make another kind of an object.
 fn changed_kind(call: &Call<'_>, new: &Value) -> Result<(), Failure> {
     let (api_version, kind) = (object::text(new, "/apiVersion"), object::text(new, "/kind"));
-    if api_version == call.resource.api_version() && kind == call.resource.kind {
+    let said = !api_version.is_empty() && !kind.is_empty();
+    if (api_version == call.resource.api_version() && kind == call.resource.kind)
+        || (call.resource.custom.is_some() && said)
+    {
         return Ok(());
     }
     let mut new = new.clone();

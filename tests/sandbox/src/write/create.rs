@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use crate::clock;
-use crate::convert;
 use crate::failure::Failure;
 use crate::kinds;
 use crate::object;
@@ -22,8 +21,10 @@ pub fn create(state: &mut State, write: &Write, mut new: Value, ownership: Owner
     metadata::clean(&mut new);
     let mut new = own(state, write, None, new, ownership);
     update::reset(&resource, "", &mut new, None);
-    // What has been taken away may leave an empty value behind.
-    let _ = schema::decode(&resource.ty, &mut new);
+    if resource.custom.is_none() {
+        // What has been taken away may leave an empty value behind.
+        let _ = schema::decode(&resource.ty, &mut new);
+    }
     if resource.namespaced {
         object::set(&mut new, "namespace", write.namespace.as_str());
         kinds::namespace_takes(state, &resource, &new)?;
@@ -34,23 +35,22 @@ pub fn create(state: &mut State, write: &Write, mut new: Value, ownership: Owner
     name(&mut new);
     object::set(&mut new, "uid", clock::uuid());
     object::set(&mut new, "creationTimestamp", write.now.to_string());
-    let mut stored = convert::to_stored(&resource, new);
     // Who makes an object by its status leaves it without what the cluster gives.
     if write.subresource.is_empty() {
-        kinds::prepare(state, &resource, &mut stored, None, write.dry_run)?;
+        kinds::prepare(state, &resource, &mut new, None, write.dry_run)?;
     }
     if kinds::has_generation(&resource) {
-        object::set(&mut stored, "generation", 1);
+        object::set(&mut new, "generation", 1);
     }
-    let mut causes = metadata::validate(&resource, &stored);
-    let compared = convert::from_stored(&resource, &stored);
-    causes.extend(kinds::validate(&resource, &compared, None));
-    let name = object::name(&stored).to_owned();
+    kinds::expect_kind(&resource, &new)?;
+    let mut causes = metadata::validate(&resource, &new);
+    causes.extend(kinds::validate(&resource, &new, None));
+    let name = object::name(&new).to_owned();
     if !causes.is_empty() {
         return Err(Failure::invalid(resource.about_kind(&name), &causes));
     }
-    let warnings = kinds::warnings(&resource, &compared, None);
-    settle(&resource, &mut stored)?;
+    let warnings = kinds::warnings(&resource, &new, None);
+    let stored = settle(&resource, new)?;
     let key = Key::new(&resource.collection, object::namespace(&stored), &name);
     if let Some(there) = state.store.get(&key) {
         let about = resource.about(&name);

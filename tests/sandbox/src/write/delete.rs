@@ -92,7 +92,10 @@ pub fn delete(state: &mut State, write: &Write, wish: &Wish) -> Result<Value, Fa
     if deleting && left > 0 && wish.grace.is_none_or(|grace| grace >= left) {
         return Ok(write.answer(&live)); // It is on its way, and this would not hurry it.
     }
-    object::set(&mut stored, "finalizers", finalizers(&resource, &live, wish.propagation));
+    // What becomes of the objects that a definition owns is asked when its own ones are gone.
+    if resource.collection != CRDS || deleting {
+        object::set(&mut stored, "finalizers", finalizers(&resource, &live, wish.propagation));
+    }
     let kept = object::finalizers(&stored).next().is_some() || kinds::ends_slowly(&resource, &stored);
     if grace > 0 || kept {
         mark(&mut stored, write, grace);
@@ -151,6 +154,9 @@ fn finalizers(resource: &Resource, live: &Value, propagation: Option<Propagation
 
 fn expected(resource: &Resource, live: &Value, wish: &Wish) -> Result<(), Failure> {
     let about = resource.about_kind(object::name(live));
+    if resource.collection == CRDS {
+        return expected_definition(resource, live, wish);
+    }
     if let Some(uid) = wish.uid.as_deref().filter(|uid| *uid != object::uid(live)) {
         let why = format!(
             "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been \
@@ -166,6 +172,18 @@ fn expected(resource: &Resource, live: &Value, wish: &Wish) -> Result<(), Failur
             object::revision(live)
         );
         return Err(Failure::conflict(about, &why));
+    }
+    Ok(())
+}
+
+/// The same in other words.
+fn expected_definition(resource: &Resource, live: &Value, wish: &Wish) -> Result<(), Failure> {
+    let expected = [("UID", &wish.uid, object::uid(live)), ("ResourceVersion", &wish.revision, object::revision(live))];
+    for (what, wished, found) in expected {
+        if let Some(wished) = wished.as_deref().filter(|wished| *wished != found) {
+            let why = format!("Precondition failed: {what} in precondition: {wished}, {what} in object meta: {found}");
+            return Err(Failure::conflict(resource.about(object::name(live)), &why));
+        }
     }
     Ok(())
 }

@@ -85,13 +85,15 @@ fn own(state: &State, write: &Write, live: Option<&Value>, new: Value, ownership
     new
 }
 
-/// Brings an object that has been found good into the form in which it is stored.
-fn settle(resource: &Resource, stored: &mut Value) -> Result<(), Failure> {
-    // These two are stored as JSON, which knows empty lists.
-    if ["apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&resource.group.as_str()) {
-        return Ok(());
+/// An object that has been found good in the form in which it is stored.
+fn settle(resource: &Resource, new: Value) -> Result<Value, Failure> {
+    let mut stored = convert::to_stored(resource, new);
+    // These are stored as JSON, which knows empty lists. Custom resources are looked at again when they are read.
+    let verbatim = ["apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&resource.group.as_str());
+    if !verbatim && resource.custom.is_none() {
+        schema::store(&resource.ty, &mut stored).map_err(|error| Failure::new(500, "", error))?;
     }
-    schema::store(&resource.ty, stored).map_err(|error| Failure::new(500, "", error))
+    Ok(stored)
 }
 
 /// Calls `act` with a write as [`crate::merge`] sees it.

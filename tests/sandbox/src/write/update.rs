@@ -31,29 +31,27 @@ pub fn update(
     metadata::carry(&mut new, &before);
     let mut new = own(state, write, Some(&before), new, ownership);
     reset(&resource, &write.subresource, &mut new, Some(&before));
-    let mut stored = convert::to_stored(&resource, new);
     if write.subresource.is_empty() {
-        kinds::prepare(state, &resource, &mut stored, Some(live), write.dry_run)?;
+        kinds::prepare(state, &resource, &mut new, Some(&before), write.dry_run)?;
     }
     if kinds::has_generation(&resource) {
-        let mut settled = stored.clone();
         // What is empty and what is absent are the same in built-in kinds.
-        if resource.custom.is_none() {
-            settle(&resource, &mut settled)?;
-        }
-        let bump = i64::from(kinds::is_new_generation(&resource, &settled, live));
-        let generation = object::integer(live, "/metadata/generation").unwrap_or(0) + bump;
-        object::set(&mut stored, "generation", if generation == 0 { Value::Null } else { generation.into() });
+        let is_new = match resource.custom {
+            Some(_) => kinds::is_new_generation(&resource, &new, &before),
+            None => kinds::is_new_generation(&resource, &settle(&resource, new.clone())?, live),
+        };
+        let generation = object::integer(&before, "/metadata/generation").unwrap_or(0) + i64::from(is_new);
+        object::set(&mut new, "generation", if generation == 0 { Value::Null } else { generation.into() });
     }
-    let mut causes = metadata::validate_update(&resource, &stored, live);
-    let compared = convert::from_stored(&resource, &stored);
-    causes.extend(kinds::validate(&resource, &compared, Some((&before, &write.subresource))));
+    kinds::expect_kind(&resource, &new)?;
+    let mut causes = metadata::validate_update(&resource, &new, &before);
+    causes.extend(kinds::validate(&resource, &new, Some((&before, &write.subresource))));
     if !causes.is_empty() {
         return Err(Failure::invalid(resource.about_kind(&write.name), &causes));
     }
     let of_object = ["", "scale"].contains(&write.subresource.as_str());
-    let warnings = if of_object { kinds::warnings(&resource, &compared, Some(&before)) } else { Vec::new() };
-    settle(&resource, &mut stored)?;
+    let warnings = if of_object { kinds::warnings(&resource, &new, Some(&before)) } else { Vec::new() };
+    let stored = settle(&resource, new)?;
     let (object, created) = (finish(state, write, live, stored), false);
     Ok(Written { object, created, warnings })
 }

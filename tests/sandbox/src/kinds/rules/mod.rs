@@ -1,6 +1,7 @@
 //! The rules of built-in kinds that clients run into most: what is refused with 422, and in which words.
 
 mod config;
+mod definition;
 mod pod;
 mod rbac;
 mod service;
@@ -39,7 +40,7 @@ pub(super) fn check(resource: &Resource, object: &Value, live: Option<&Value>) -
         "storageclasses.storage.k8s.io" => {
             immutable(object, live, &["provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"])
         }
-        "customresourcedefinitions.apiextensions.k8s.io" => config::definition(object, live),
+        "customresourcedefinitions.apiextensions.k8s.io" => definition::definition(object, live),
         _ => Vec::new(),
     }
 }
