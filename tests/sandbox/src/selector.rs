@@ -93,6 +93,11 @@ impl Labels {
         Self(labels.iter().map(equal).collect())
     }
 
+    /// Whether no two objects of a namespace can be selected.
+    pub fn name_one(&self) -> bool {
+        self.0.iter().any(|(path, equal, _)| path == "metadata.name" && *equal)
+    }
+
     /// Whether an object is selected.
     pub fn select(&self, object: &Value) -> bool {
         self.select_labels(crate::object::map(object, "/metadata/labels"))

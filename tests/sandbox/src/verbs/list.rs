@@ -104,15 +104,19 @@ pub(super) fn list(state: &State, call: &Call<'_>) -> Result<Answer, Failure> {
     };
     let (found, at) = objects(state, &selection, revision, continuation.is_some())?;
     let after = continuation.map(|continuation| continuation.after).unwrap_or_default();
+    let places = found.iter().map(|(key, _)| key.place().to_owned()).collect::<Vec<_>>();
     let mut selected: Stored =
         found.into_iter().filter(|(key, object)| key.place() > after.as_str() && selection.selects(object)).collect();
     let mut metadata = json!({"resourceVersion": at.to_string()});
     // A page from the cache of a real server would be the whole list.
     let unlimited = query.get("resourceVersion") == "0" && query.get("resourceVersionMatch").is_empty();
-    if limit > 0 && selected.len() > limit && !unlimited {
-        let left = selected.len() - limit;
+    // Whether there are more is asked before they are looked at, but of a name there is no second.
+    let last = selected.get(limit.wrapping_sub(1)).map(|(key, _)| key.place().to_owned());
+    let last =
+        last.filter(|last| !unlimited && !selection.fields.name_one() && places.iter().any(|place| place > last));
+    if let Some(last) = last {
+        let left = places.iter().filter(|place| **place > last).count();
         selected.truncate(limit);
-        let last = selected.last().map(|(key, _)| key.place().to_owned()).unwrap_or_default();
         metadata["continue"] = Continuation { revision: at, after: last }.token().into();
         if query.get("labelSelector").is_empty() && query.get("fieldSelector").is_empty() {
             metadata["remainingItemCount"] = left.into();
