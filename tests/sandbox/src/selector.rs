@@ -93,11 +93,6 @@ impl Labels {
         Self(labels.iter().map(equal).collect())
     }
 
-    /// Whether no two objects of a namespace can be selected.
-    pub fn name_one(&self) -> bool {
-        self.0.iter().any(|(path, equal, _)| path == "metadata.name" && *equal)
-    }
-
     /// Whether an object is selected.
     pub fn select(&self, object: &Value) -> bool {
         self.select_labels(crate::object::map(object, "/metadata/labels"))
@@ -223,6 +218,11 @@ impl Fields {
             requirements.push((path.to_owned(), sign != "!=", value));
         }
         Ok(Self(requirements))
+    }
+
+    /// Whether no two objects of a namespace can be selected.
+    pub fn name_one(&self) -> bool {
+        self.0.iter().any(|(path, equal, _)| path == "metadata.name" && *equal)
     }
 
     /// Whether an object is selected.
