@@ -56,6 +56,7 @@ pub fn reset_fields(group: &str, kind: &str, subresource: &str) -> &'static [&'s
         ("apps", "Deployment", "status") => &[SPEC, &["metadata", "labels"]],
         ("", "Pod", "status") => &[SPEC, &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
         ("" | "apps" | "autoscaling" | "batch" | "policy", _, "status") => &[SPEC],
+        ("apiextensions.k8s.io", "CustomResourceDefinition", "status") => &[SPEC],
         ("networking.k8s.io", "Ingress", "status") => &[SPEC],
         (_, _, "status") => &[METADATA, SPEC],
         _ => &[],

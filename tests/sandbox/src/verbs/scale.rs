@@ -126,7 +126,10 @@ fn finish(
         let cause = Cause::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
         return Err(Failure::invalid(about, &[cause]));
     }
-    object::set(&mut new, "resourceVersion", object::revision(scale_object));
+    // Who names no version means the live one.
+    if !object::revision(scale_object).is_empty() {
+        object::set(&mut new, "resourceVersion", object::revision(scale_object));
+    }
     put(&mut new, &places(&resource).replicas, replicas);
     let write = call.write("UpdateOptions")?;
     let written = write::update(state, &write, live, new, Ownership::Computed)?;

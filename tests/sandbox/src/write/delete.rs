@@ -85,7 +85,11 @@ pub fn delete(state: &mut State, write: &Write, wish: &Wish) -> Result<Value, Fa
     let live = live.ok_or_else(|| Failure::not_found(resource.about(&write.name)))?;
     expected(&resource, &live, wish)?;
     kinds::may_delete(&resource, &write.name)?;
-    let mut stored = Value::clone(&live);
+    // The object is written again in the version of the request, which may not know all fields of a custom resource.
+    let mut stored = match resource.custom {
+        Some(_) => convert::to_stored(&resource, convert::from_stored(&resource, &live)),
+        None => Value::clone(&live),
+    };
     let deleting = object::is_deleting(&live);
     let grace = kinds::grace(&resource, &live, wish.grace);
     let left = object::integer(&live, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);

@@ -10,7 +10,7 @@ use crate::kinds;
 use crate::object;
 use crate::resource::Resource;
 use crate::schema;
-use crate::state::{CRDS, State};
+use crate::state::State;
 
 use super::{Ownership, Write, Written, metadata, own, settle};
 
@@ -137,9 +137,7 @@ pub(super) fn reset(resource: &Resource, subresource: &str, new: &mut Value, liv
         object::set(new, "managedFields", managed.unwrap_or_default());
         return;
     }
-    // The controllers of definitions let them go by their status.
-    let kept = |path: &[&str]| resource.collection == CRDS && path == ["metadata"];
-    for path in reset_fields(resource, subresource).iter().filter(|path| !kept(path)) {
+    for path in reset_fields(resource, subresource) {
         put_back(path, new, live);
     }
 }
