@@ -59,9 +59,9 @@ fn style(text: &str) -> ScalarStyle {
     }
 }
 
-/// Whether a text is written as a literal block: several lines that begin with text, without trailing blank lines, without
+/// Whether [`document`] writes a text as a literal block, a line for each of its lines: several lines that begin with text, without trailing blank lines, without
 /// characters that a block would change.
-fn is_block(text: &str) -> bool {
+pub fn is_block(text: &str) -> bool {
     let exact = |c: char| c == '\n' || !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
     let begins = text.chars().next().is_some_and(|first| !first.is_whitespace());
     let lines = text.strip_suffix('\n').unwrap_or(text);

@@ -1,8 +1,13 @@
 //! What is on disk beside what would be written, as a unified diff. Values of Secrets are not shown.
 
+use agent::object::Object;
+use agent::parse::{self, SourceFile};
+use agent::yaml;
+use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
 use crate::Paint;
+use crate::output::{self, Format};
 
 /// A file that is not as it would be written.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,15 +27,16 @@ impl Difference {
         let head = format!("--- {}\n+++ {}", name(&self.on_disk), name(&self.wanted));
         let mut out = format!("{}\n", paint.bold(&head));
         let [before, after] = [&self.on_disk, &self.wanted].map(|side| side.as_deref().unwrap_or_default());
-        let (secret_before, secret_after) = (secret_lines(before), secret_lines(after));
-        let diff = TextDiff::from_lines(before, after);
+        let (shown_before, shown_after) = (shown(before), shown(after));
+        let [before, after] = [before, after].map(|text| text.split_inclusive('\n').collect::<Vec<_>>());
+        let diff = TextDiff::from_slices(&before, &after);
         for hunk in diff.unified_diff().iter_hunks() {
             out.push_str(&format!("{}\n", hunk.header()));
             for change in hunk.iter_changes() {
-                let at = |index: Option<usize>, secret: &[bool]| index.is_some_and(|index| secret[index]);
-                let secret = at(change.old_index(), &secret_before) || at(change.new_index(), &secret_after);
-                let line = change.value().trim_end_matches(['\n', '\r']);
-                let line = if secret { masked(line) } else { line.to_owned() };
+                // A line of both is as in what would be written.
+                let after = change.new_index().map(|index| &shown_after[index]);
+                let line = after.or_else(|| change.old_index().map(|index| &shown_before[index]));
+                let line = line.map_or("", |line| line.trim_end_matches(['\n', '\r']));
                 out.push_str(&match change.tag() {
                     ChangeTag::Equal => format!(" {line}\n"),
                     ChangeTag::Delete => paint.bad(&format!("-{line}")) + "\n",
@@ -42,46 +48,98 @@ impl Difference {
     }
 }
 
-/// For each line whether it is in a document that can be a Secret.
-fn secret_lines(text: &str) -> Vec<bool> {
-    let mut secret = Vec::new();
-    let mut document = Vec::new();
-    let mut end = |document: &mut Vec<&str>| {
-        let is_secret = document.iter().any(|line| line.contains("kind") && line.contains("Secret"));
-        secret.extend(document.drain(..).map(|_| is_secret));
-    };
+/// What stands for a value of a Secret.
+const MASK: &str = "***";
+
+/// Each line of a text as it may be shown.
+fn shown(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut document = String::new();
     for line in text.split_inclusive('\n') {
         if line.starts_with("---") {
-            end(&mut document);
+            lines.extend(shown_document(&document));
+            document.clear();
         }
-        document.push(line);
+        document.push_str(line);
     }
-    end(&mut document);
-    secret
+    lines.extend(shown_document(&document));
+    lines
 }
 
-/// A line of a Secret without what could be a value: brackets stay, keys, and the values that say which object it is.
-fn masked(line: &str) -> String {
-    const MASK: &str = "***";
-    let content = line.trim_start();
-    let indent = &line[..line.len() - content.len()];
-    if content.chars().all(|c| "{}[],- ".contains(c)) || content.starts_with("# cluster: ") {
-        return line.to_owned();
+/// The same of a document. Of one with a Secret the keys are shown and what says which object it is, if it is as `hydrate`
+/// writes it: then the same with masked values has the same lines. Of any other that can be one, nothing.
+fn shown_document(text: &str) -> Vec<String> {
+    let lines = |text: &str| text.split_inclusive('\n').map(str::to_owned).collect::<Vec<_>>();
+    let is_head = |line: &&str| line.trim_end() == "---" || line.starts_with("# cluster: ");
+    let head: usize = text.split_inclusive('\n').take_while(is_head).map(str::len).sum();
+    let (head, body) = text.split_at(head);
+    let parsed = parse::parse(&SourceFile { path: "document.yaml".to_owned(), content: text.as_bytes().into() });
+    let objects: Vec<Object> = parsed.manifests.iter().map(|manifest| manifest.whole()).collect();
+    let secret = objects.iter().any(is_secret);
+    let written = [Format::Yaml, Format::Json].into_iter().find(|format| written(&objects, *format) == body);
+    let masked = match written {
+        Some(_) if !secret => return lines(text),
+        Some(format) => lines(&written_masked(&objects, format)),
+        None if secret || body.contains("Secret") => Vec::new(),
+        None => return lines(text),
+    };
+    let mut body = lines(body);
+    if masked.len() == body.len() {
+        body = masked;
+    } else {
+        body.iter_mut().filter(|line| !line.trim().is_empty()).for_each(|line| *line = MASK.to_owned());
     }
-    let Some((key, value)) = content.split_once(':') else { return format!("{indent}{MASK}") };
-    let name = key.trim_matches('"');
-    let is_key = name.chars().all(|c| c.is_ascii_alphanumeric() || "-._/".contains(c));
-    // Deeper lines of YAML can be parts of a text.
-    if !is_key || !(key.starts_with('"') || indent.len() <= 2) {
-        return format!("{indent}{MASK}");
+    lines(head).into_iter().chain(body).collect()
+}
+
+fn is_secret(object: &Object) -> bool {
+    object.kind() == "Secret"
+}
+
+/// The objects as `hydrate` writes them, without the line that begins a document.
+fn written(objects: &[Object], format: Format) -> String {
+    let text = output::text(&objects.iter().collect::<Vec<_>>(), format);
+    text.strip_prefix("---\n").map_or(text.clone(), str::to_owned)
+}
+
+fn written_masked(objects: &[Object], format: Format) -> String {
+    let masked = |object: &Object| if is_secret(object) { masked(object) } else { object.clone() };
+    written(&objects.iter().map(masked).collect::<Vec<_>>(), format)
+}
+
+/// A Secret without anything but its keys and what says which object it is.
+fn masked(object: &Object) -> Object {
+    let mut object = object.clone();
+    for (key, value) in &mut object.0 {
+        match (key.as_str(), value) {
+            ("apiVersion" | "kind" | "type", Value::String(_)) => {}
+            ("metadata", Value::Object(metadata)) => {
+                let says_which = |key: &str| matches!(key, "name" | "namespace");
+                metadata.iter_mut().filter(|(key, _)| !says_which(key)).for_each(|(_, value)| mask(value));
+            }
+            (_, value) => mask(value),
+        }
     }
-    let says_which = matches!(name, "apiVersion" | "kind" | "name" | "namespace" | "type");
-    let keep = value.trim().is_empty() || matches!(value.trim(), "{" | "[") || says_which && !value.contains('{');
-    if keep { line.to_owned() } else { format!("{indent}{key}: {MASK}") }
+    object
+}
+
+/// Masks every value in a value, without changing how many lines it takes.
+fn mask(value: &mut Value) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(mask),
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::String(text) if yaml::is_block(text) => {
+            let line = |line: &str| if line.is_empty() { "" } else { MASK };
+            *text = text.split('\n').map(line).collect::<Vec<_>>().join("\n");
+        }
+        other => *other = MASK.into(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn diff(on_disk: Option<&str>, wanted: Option<&str>) -> String {
@@ -98,25 +156,53 @@ mod tests {
         assert_eq!(diff(Some("a: 1\n"), None), "--- a.yaml\n+++ /dev/null\n@@ -1 +0,0 @@\n-a: 1\n");
     }
 
+    /// Which values of a Secret are kept, in a document that is as it is written and in one that is not.
     #[test]
     fn secrets_stay_secret() {
         let secret = |value: &str| {
-            format!(
-                "---\nkind: X\ndata: shown\n---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: web\n  \
-                 annotations: {{a: {value}}}\ndata:\n  a: {value}\nstringData:\n  b: |\n    {value}: x\n    {value}\n{value}\n"
-            )
+            json!({
+                "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+                "metadata": {
+                    "name": "web", "namespace": "shop", "annotations": { "name": value, "kind": value, "lines": "a\nb" },
+                },
+                "data": { "name": value, "namespace": value, "type": value, "kind": value, "apiVersion": value },
+                "stringData": {
+                    "block": format!("kind: {value}\n  name: {value}\n\n\"type\": {value}\n"),
+                    "quoted": format!(" type: {value}"),
+                    "type": value,
+                },
+                "immutable": true, "name": value, "list": [value, { "kind": value }],
+            })
         };
-        let yaml = diff(Some(&secret("hidden")), Some(&secret("unseen")));
-        assert!(
-            yaml.contains("\n-  a: ***\n") && yaml.contains("\n+  a: ***\n") && yaml.contains("kind: Secret"),
-            "{yaml}"
-        );
-        let json =
-            |value: &str| format!("{{\n\t\"kind\": \"Secret\",\n\t\"data\": {{\n\t\t\t\"a\": \"{value}\"\n\t}}\n}}\n");
-        let json = diff(Some(&json("hidden")), Some(&json("unseen")));
-        assert!(json.contains("\n+\t\t\t\"a\": ***\n") && json.contains(" \t\"data\": {\n"), "{json}");
-        for text in [yaml, json, diff(Some(&secret("hidden")), None), diff(None, Some(&secret("unseen")))] {
-            assert!(!text.contains("hidden") && !text.contains("unseen"), "{text}");
+        let shown =
+            json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "c" }, "data": { "a": "b" } });
+        let object = |value: &Value| serde_json::from_value::<Object>(value.clone()).expect("a map");
+        let yaml = |value: &str| format!("{}{}", yaml::document(&shown), yaml::document(&secret(value)));
+        let flat = |value: &str| yaml(value).replace("---\n", "---\n# cluster: prod\n");
+        let json = |value: &str| output::text(&[&object(&shown), &object(&secret(value))], Format::Json);
+        // As people write it.
+        let other = |value: &str| yaml(value).replace("stringData:", "stringData: # mine");
+        let compact = |value: &str| secret(value).to_string() + "\n";
+        let broken = |value: &str| format!("{}}}\n", secret(value));
+
+        let forms: [&dyn Fn(&str) -> String; 6] = [&yaml, &flat, &json, &other, &compact, &broken];
+        for (i, form) in forms.into_iter().enumerate() {
+            let (before, after) = (form("hidden"), form("unseen"));
+            for text in [diff(Some(&before), Some(&after)), diff(Some(&before), None), diff(None, Some(&after))] {
+                assert!(!text.contains("hidden") && !text.contains("unseen") && text.contains("***"), "{text}");
+            }
+            let text = diff(None, Some(&after));
+            let is_written = i < 3;
+            for word in
+                ["kind: Secret", "name: web", "namespace: shop", "type: Opaque", "stringData:", "apiVersion: '***'"]
+            {
+                let text = text.replace(['"', ','], "").replace("apiVersion: ***", "apiVersion: '***'");
+                assert_eq!(text.contains(word), is_written, "{word} in\n{text}");
+            }
+            assert_eq!(text.contains("# cluster: prod"), i == 1);
+            assert_eq!(text.lines().count(), after.lines().count() + 3, "{text}");
+            let beside = text.contains("a: b") || text.contains("\"a\": \"b\"");
+            assert_eq!(beside, i < 4, "{text}");
         }
     }
 }

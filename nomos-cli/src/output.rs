@@ -1,10 +1,10 @@
 //! Writes compiled objects to files: what `hydrate` and `vet --keep-output` do.
 //!
-//! A file of an earlier run is known by itself: it has the name and, to the byte, the text that its objects would be written
-//! with. The next run removes such files if it does not write them again, and nothing else.
+//! A file of an earlier run is known by itself: it is where its objects would be written and has, to the byte, the text that
+//! they would be written with. The next run for the same clusters removes such files if it does not write them again, and
+//! nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -26,6 +26,10 @@ use crate::differences::Difference;
 #[derive(clap::Args)]
 pub(crate) struct OutputArgs {
     /// Directory to write to; with --flat, the file
+    ///
+    /// Removed from the directory is what an earlier run wrote there for the same clusters and this one does not: files whose
+    /// place, name and text are those that their objects would be written with. Everything else stays, and everything if the
+    /// source is in the directory.
     #[arg(long, default_value = "compiled", value_name = "PATH")]
     pub(crate) output: PathBuf,
 
@@ -51,19 +55,24 @@ pub(crate) struct ClusterObjects {
 }
 
 impl ClusterObjects {
-    /// The objects of a set, for one of several clusters if it is named. A cluster without a name shares the directory of the
-    /// default one.
+    /// The objects of a set, for one of several clusters if it is named.
     pub(crate) fn new(cluster: Option<&str>, set: &DeclaredSet) -> Self {
         let declared = set.objects.values().chain(set.withheld.values());
-        let directory =
-            cluster.map(|name| if name.is_empty() { DEFAULT_CLUSTER.to_owned() } else { name.to_lowercase() });
-        Self { directory, objects: declared.map(|declared| hydrated(&declared.written())).collect() }
+        Self {
+            directory: cluster.map(directory),
+            objects: declared.map(|declared| hydrated(&declared.written())).collect(),
+        }
     }
 
     /// An object that no API server could be sent: its `apiVersion` ends in a slash.
     pub(crate) fn without_version(&self) -> Option<&Object> {
         self.objects.iter().find(|object| object.version().is_empty())
     }
+}
+
+/// The directory of a cluster where there are several. One without a name shares that of the default one.
+fn directory(cluster: &str) -> String {
+    if cluster.is_empty() { DEFAULT_CLUSTER.to_owned() } else { cluster.to_lowercase() }
 }
 
 /// The files of a directory, with a file for each object.
@@ -86,20 +95,20 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The same without what an earlier run wrote and this one does not. None of that is source, even if the output is
-    /// written over it.
-    pub(crate) fn without_stale(mut self, source: &Path) -> anyhow::Result<Self> {
+    /// The same without what an earlier run wrote for some of `clusters` and this one does not. A directory that holds the
+    /// source is not only ours: everything stays.
+    pub(crate) fn without_stale(mut self, source: &Path, clusters: &[String]) -> anyhow::Result<Self> {
         let root = self.root;
-        if !root.exists() {
+        let holds_source = || source.canonicalize().ok()?.starts_with(root.canonicalize().ok()?).then_some(());
+        if !root.exists() || holds_source().is_some() {
             return Ok(self);
         }
-        let below = || Some(source.canonicalize().ok()?.strip_prefix(root.canonicalize().ok()?).ok()?.to_owned());
-        let source = below();
-        let is_source = |path: &Path| source.as_ref().is_some_and(|source| path.starts_with(source));
+        let directories: BTreeSet<String> = clusters.iter().map(|name| directory(name)).collect();
         let found = files::read_dir(root).with_context(|| format!("failed to read {}", root.display()))?;
         let stale = found.files.into_iter().filter(|file| {
-            let path = Path::new(&file.path);
-            !self.files.contains_key(path) && !is_source(path) && is_written(path, &file.content)
+            let own = file.path.split_once('/').filter(|(first, _)| directories.contains(*first));
+            let mut paths = [Some(file.path.as_str()), own.map(|(_, path)| path)].into_iter().flatten();
+            !self.files.contains_key(Path::new(&file.path)) && paths.any(|path| is_written(path, &file.content))
         });
         self.stale = stale.map(|file| PathBuf::from(file.path)).collect();
         Ok(self)
@@ -148,7 +157,7 @@ pub(crate) fn write_flat(args: &OutputArgs, clusters: &[ClusterObjects]) -> anyh
     write_file(&args.output, &flat(clusters, args.format))
 }
 
-/// What an earlier run wrote below the source: it is no source.
+/// What an earlier run wrote below the source: it is no source of the next one.
 pub(crate) struct Earlier(Option<PathBuf>);
 
 impl Earlier {
@@ -161,32 +170,29 @@ impl Earlier {
         Self(below())
     }
 
-    /// Whether a file of the source is part of it.
+    /// Whether a file of the source is part of it, for whichever cluster.
     pub(crate) fn holds(&self, file: &SourceFile) -> bool {
-        let path = self.0.as_ref().and_then(|own| Path::new(&file.path).strip_prefix(own).ok());
-        path.is_some_and(|path| is_written(path, &file.content))
+        let path = self.0.as_ref().and_then(|own| Path::new(&file.path).strip_prefix(own).ok()?.to_str());
+        path.is_some_and(|path| {
+            let of_cluster = path.split_once('/').map(|(_, path)| path);
+            [Some(path), of_cluster].into_iter().flatten().any(|path| is_written(path, &file.content))
+        })
     }
 }
 
-/// Whether a file is what a run would write for the objects in it.
-fn is_written(path: &Path, content: &Arc<[u8]>) -> bool {
-    let format = match path.extension().and_then(OsStr::to_str) {
-        Some("yaml") => Format::Yaml,
-        Some("json") => Format::Json,
+/// Whether a file at this path below the directory of a cluster is what a run would write for the objects in it.
+fn is_written(path: &str, content: &Arc<[u8]>) -> bool {
+    let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let (stem, format) = match name.rsplit_once('.') {
+        Some((stem, "yaml")) => (stem, Format::Yaml),
+        Some((stem, "json")) => (stem, Format::Json),
         _ => return false,
     };
-    let Some(name) = path.to_str() else { return false };
-    let parsed = parse::parse(&SourceFile { path: name.to_owned(), content: content.clone() });
+    let parsed = parse::parse(&SourceFile { path: path.to_owned(), content: content.clone() });
     let objects: Vec<Object> = parsed.manifests.iter().map(|manifest| manifest.whole()).collect();
-    let named = |object: &Object| {
-        let short = file_name(object, None);
-        let long = file_name(object, Some(object.group()));
-        let directory = path.parent().and_then(Path::file_name).and_then(OsStr::to_str);
-        let placed = object.namespace().is_empty() || directory == Some(object.namespace());
-        placed && path.file_stem().and_then(OsStr::to_str).is_some_and(|stem| stem == short || stem == long)
-    };
+    let named = |object: &Object| stem == file_name(object, None) || stem == file_name(object, Some(object.group()));
     !objects.is_empty()
-        && objects.iter().all(named)
+        && objects.iter().all(|object| object.namespace() == directory && named(object))
         && text(&objects.iter().collect::<Vec<_>>(), format).as_bytes() == &**content
 }
 
@@ -235,7 +241,8 @@ fn extension(format: Format) -> &'static str {
     }
 }
 
-fn text(objects: &[&Object], format: Format) -> String {
+/// Objects as they are written to one file.
+pub(crate) fn text(objects: &[&Object], format: Format) -> String {
     match format {
         Format::Yaml => objects.iter().map(|object| document(object)).collect(),
         Format::Json => list(objects),

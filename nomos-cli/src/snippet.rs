@@ -21,16 +21,30 @@ struct Text {
     text: String,
     /// Where each line starts.
     starts: Vec<usize>,
-    /// Whether a Secret seems to be in it.
-    secret: bool,
+    /// The first line of each document, counted from 1, and whether a Secret can be in it.
+    documents: Vec<(u32, bool)>,
 }
 
 impl Text {
     fn of(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes).into_owned();
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        let secret = text.lines().any(|line| line.contains("kind") && line.contains("Secret"));
-        Self { text, starts, secret }
+        let mut documents = vec![(1, false)];
+        for (number, line) in (1..).zip(text.split('\n')) {
+            if line.starts_with("---") {
+                documents.push((number, false));
+            }
+            if let Some((_, secret)) = documents.last_mut() {
+                *secret |= line.contains("Secret");
+            }
+        }
+        Self { text, starts, documents }
+    }
+
+    /// Whether a Secret can be in the document of a line.
+    fn says_secret(&self, line: u32) -> bool {
+        let until = self.documents.partition_point(|(first, _)| *first <= line);
+        self.documents[..until].last().is_some_and(|(_, secret)| *secret)
     }
 
     /// A line, counted from 1.
@@ -55,7 +69,7 @@ impl<'a> Lines<'a> {
         let read = |path: &str| fs::read(root.join(path)).ok().map(|bytes| Text::of(&bytes));
         let text = self.files.entry(at.path.clone()).or_insert_with(|| read(&at.path)).as_ref()?;
         let line = text.line(at.line)?;
-        if shows_secret(place, text, line) {
+        if shows_secret(place, text, at.line, line) {
             return None;
         }
         let start = line.char_indices().nth(at.column as usize - 1).map_or(line.len(), |(start, _)| start);
@@ -64,11 +78,11 @@ impl<'a> Lines<'a> {
 }
 
 /// Whether the line of a place can hold a value of a Secret: findings are about names and metadata, but what could not be
-/// read has neither, and flow style has everything on one line.
-fn shows_secret(place: &Place, text: &Text, line: &str) -> bool {
+/// read has neither, and flow style has everything on one line, also of another object of a list.
+fn shows_secret(place: &Place, text: &Text, at: u32, line: &str) -> bool {
     match &place.resource {
-        Some(resource) => resource.kind == "Secret" && line.contains('{'),
-        None => text.secret,
+        Some(resource) => line.contains(['{', '}']) && (resource.kind == "Secret" || text.says_secret(at)),
+        None => text.documents.iter().any(|(_, secret)| *secret),
     }
 }
 

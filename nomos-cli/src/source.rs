@@ -111,7 +111,7 @@ pub(crate) fn compiled(
     console: &Console<'_>,
 ) -> anyhow::Result<Compilation> {
     let format = format(args, limits)?;
-    let (parsed, rendered) = read(args, format)?;
+    let (parsed, rendered) = read(args, format, limits.result)?;
     let names = names(args, &parsed, format)?;
     if names.len().saturating_mul(work(&parsed)) > MAX_WORK {
         bail!(
@@ -163,7 +163,7 @@ impl Compilation {
     pub(crate) fn tree<'a>(&self, args: &'a SourceArgs) -> anyhow::Result<Tree<'a>> {
         let tree = Tree::new(&args.output, &self.objects())?;
         let complete = !self.names.is_empty() && self.clusters.iter().all(|it| it.compiled.declared.is_some());
-        if complete { tree.without_stale(&args.path) } else { Ok(tree) }
+        if complete { tree.without_stale(&args.path, &self.names) } else { Ok(tree) }
     }
 
     /// Whether anything is wrong.
@@ -242,8 +242,13 @@ fn format(args: &SourceArgs, limits: &Limits<'_>) -> anyhow::Result<SourceFormat
     })
 }
 
-/// Every manifest file, parsed; what cannot be read is a parsed file that holds only its finding.
-fn read(args: &SourceArgs, format: SourceFormat) -> anyhow::Result<(Vec<Arc<ParsedFile>>, Option<Rendered>)> {
+/// Every manifest file, parsed; what cannot be read is a parsed file that holds only its finding. Who writes objects does not
+/// read those of the run before; who only looks for mistakes reads what the agent would.
+fn read(
+    args: &SourceArgs,
+    format: SourceFormat,
+    result: Wanted,
+) -> anyhow::Result<(Vec<Arc<ParsedFile>>, Option<Rendered>)> {
     let root = &args.path;
     if let Some(kustomization) = kustomize::kustomization(root) {
         if format == SourceFormat::Hierarchy {
@@ -255,9 +260,10 @@ fn read(args: &SourceArgs, format: SourceFormat) -> anyhow::Result<(Vec<Arc<Pars
         });
     }
     let found = files::read_dir(root).with_context(|| format!("failed to read {}", root.display()))?;
-    let output = output::Earlier::of(root, &args.output.output);
+    let written = (result == Wanted::Objects).then(|| output::Earlier::of(root, &args.output.output));
+    let is_source = |file: &SourceFile| !written.as_ref().is_some_and(|written| written.holds(file));
     let files: Vec<SourceFile> =
-        found.files.into_iter().filter(|file| parse::reads(&file.path) && !output.holds(file)).collect();
+        found.files.into_iter().filter(|file| parse::reads(&file.path) && is_source(file)).collect();
     let mut parsed = parse_all(&files);
     for finding in found.findings {
         parsed.push(unreadable(finding)?);

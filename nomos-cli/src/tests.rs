@@ -259,6 +259,13 @@ fn lines_that_could_show_a_secret_are_not_shown() {
             "{\"apiVersion\": \"v1\", \"kind\": \"Secret\", \"metadata\": {\"name\": \"B\"}, \"data\": {\"a\": \"hidden\"}}",
         ),
         ("c/c.yaml", &secret("stringData: {password: hidden}\n")),
+        (
+            "d/d.json",
+            r#"{"apiVersion": "v1", "kind": "List", "items": [
+{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "D"}}, {"apiVersion": "v1", "data": {"a": "hidden"},
+"kind": "Secret", "metadata": {"name": "d"}}]}"#,
+        ),
+        ("e/e.yaml", &format!("{}---\n{}", secret(""), "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: E}\n")),
     ]);
     let vet = |path: &str| {
         let words = format!("vet --path DIR{path} --source-format=unstructured");
@@ -269,6 +276,9 @@ fn lines_that_could_show_a_secret_are_not_shown() {
     fs::remove_file(source.path().join("a.yaml")).expect("there");
     let wrong = vet("");
     assert!(wrong.contains("--> b.yaml:1:61") && !wrong.contains("hidden"), "{wrong}");
+    let beside = vet("/d");
+    assert!(beside.contains("--> d.json:2:") && !beside.contains("hidden"), "{beside}");
+    assert!(vet("/e").contains("8 | metadata: {name: E}\n"), "{}", vet("/e"));
     assert!(vet("/c").contains("4 |   name: Wrong\n  |         ^^^^^ Secret Wrong\n"), "{}", vet("/c"));
 }
 
@@ -367,6 +377,42 @@ fn hydrate_removes_nothing_when_something_is_blocked_and_never_its_source() {
     assert_eq!(source.files("out"), ["default/configmap_a.yaml", "namespace_shop.yaml"]);
     assert_eq!(nomos(&source, &format!("{words}in")), ran(0, "", ""));
     assert_eq!(source.files("."), ["in/a.yaml", "in/bad.yaml"]);
+}
+
+#[test]
+fn hydrate_removes_only_what_lies_where_it_writes() {
+    let namespace = "---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n";
+    let source = Directory::with(&[("base/a.yaml", &config_map("a", "")), ("prod/a.yaml", &config_map("b", ""))]);
+    source.write("prod/shop.yaml", namespace);
+    let words = "hydrate --source-format=unstructured";
+    let prod = ["prod/default/configmap_b.yaml", "prod/namespace_shop.yaml"];
+    assert_eq!(nomos(&source, &format!("{words} --path DIR/prod --output DIR/rendered/prod")), ran(0, "", ""));
+    source.write("rendered/namespace_shop.yaml", namespace);
+    source.write("rendered/defaultcluster/namespace_shop.yaml", namespace);
+    assert_eq!(nomos(&source, &format!("{words} --path DIR/base --output DIR/rendered")), ran(0, "", ""));
+    assert_eq!(source.files("rendered"), [&["default/configmap_a.yaml"], &prod[..]].concat());
+    // The same beside directories of clusters.
+    source.write("base/b.yaml", &config_map("b", "configsync.gke.io/cluster-name-selector: test"));
+    assert_eq!(nomos(&source, &format!("{words} --path DIR/base --output DIR/rendered")), ran(0, "", ""));
+    let written = ["configmap_a.yaml", "configmap_b.yaml"].map(|name| format!("test/default/{name}"));
+    let written = ["defaultcluster/default/configmap_a.yaml", prod[0], prod[1], &written[0], &written[1]];
+    assert_eq!(source.files("rendered"), written);
+
+    // A directory that holds the source is not only for what is written.
+    let mine = Directory::with(&[("src/a.yaml", &config_map("a", "")), ("namespace_shop.yaml", namespace)]);
+    assert_eq!(nomos(&mine, &format!("{words} --path DIR/src --output DIR")), ran(0, "", ""));
+    assert_eq!(mine.files(""), ["default/configmap_a.yaml", "namespace_shop.yaml", "src/a.yaml"]);
+}
+
+#[test]
+fn vet_reads_what_the_agent_would() {
+    let source = Directory::with(&[("in/a.yaml", &config_map("a", ""))]);
+    let words = "--path DIR/in --source-format=unstructured --output DIR/in/out";
+    for command in ["hydrate", "vet --keep-output", "hydrate --check"] {
+        assert_eq!(nomos(&source, &format!("{command} {words}")).status, 0, "{command}");
+    }
+    let vet = nomos(&source, &format!("vet {words}"));
+    assert_eq!((vet.status, vet.err.contains("KNV1029: ")), (1, true), "{}", vet.err);
 }
 
 #[test]
