@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent::io::cluster::ApiError;
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -99,7 +99,12 @@ fn load(file: Option<&Path>, environment: &Environment) -> anyhow::Result<Option
 }
 
 fn read(file: &Path) -> anyhow::Result<Kubeconfig> {
-    Kubeconfig::read_from(file).with_context(|| format!("failed to read the kubeconfig {}", file.display()))
+    Kubeconfig::read_from(file).map_err(|error| {
+        let cause = chain(&error);
+        // Further lines show the file, which can hold credentials.
+        let cause = cause.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        anyhow!("failed to read the kubeconfig {}: {cause}", file.display())
+    })
 }
 
 impl Cluster {

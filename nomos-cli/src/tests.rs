@@ -619,6 +619,9 @@ Example
     let retired = "error: KNV1030 is retired: it is not reported any more; \
                    did you mean KNV1029 NameCollision, KNV1031 MissingObjectName, KNV1032 IllegalHierarchicalKind?\n";
     assert_eq!(nomos(&nowhere, "explain 1030"), ran(2, "", retired));
+    let unknown =
+        "error: \"collisio\" is no code; `nomos explain` lists them all; did you mean KNV1029 NameCollision?\n";
+    assert_eq!(nomos(&nowhere, "explain collisio"), ran(2, "", unknown));
     let list = nomos(&nowhere, "explain -o json").out;
     let list: Vec<serde_json::Value> = serde_json::from_str(&list).expect("JSON");
     assert_eq!((list.len(), &list[0]["code"]), (agent::finding::Code::ALL.len(), &serde_json::json!("KNV1003")));
@@ -631,6 +634,14 @@ fn status_needs_a_cluster() {
     let message =
         "error: no cluster to connect to: say --kubeconfig FILE, set KUBECONFIG, or write $HOME/.kube/config\n";
     assert_eq!(nomos(&nowhere, "status"), ran(2, "", message));
+    assert_eq!(nomos(&nowhere, "version --contexts=prod"), ran(2, "", message));
+    assert_eq!(nomos(&nowhere, "version --contexts=").status, 0);
+    let missing = "error: failed to read the kubeconfig DIR/none: No such file or directory (os error 2)\n";
+    assert_eq!(nomos(&nowhere, "status --kubeconfig DIR/none"), ran(2, "", missing));
+    nowhere.write("broken", "users:\n- user: {token: hidden\n");
+    let broken = nomos(&nowhere, "status --kubeconfig DIR/broken");
+    let message = "error: failed to read the kubeconfig DIR/broken: ";
+    assert!(broken.err.starts_with(message) && !broken.err.contains("hidden"), "{}", broken.err);
 }
 
 #[cfg(feature = "cluster")]

@@ -94,14 +94,14 @@ fn find(text: &str) -> anyhow::Result<Code> {
         return Ok(*code);
     }
     let Ok(number) = lower.strip_prefix("knv").unwrap_or(&lower).parse::<u16>() else {
-        bail!("{text:?} is no code{}; `nomos explain` lists them all", meant(named_like(&lower)));
+        bail!("{text:?} is no code; `nomos explain` lists them all{}", meant(named_like(&lower)));
     };
     match Code::ALL.iter().find(|code| code.number() == number) {
         Some(code) => Ok(*code),
         None if RETIRED.contains(&number) => {
             bail!("KNV{number} is retired: it is not reported any more{}", meant(nearest(number)))
         }
-        None => bail!("there is no KNV{number}{}; `nomos explain` lists all codes", meant(nearest(number))),
+        None => bail!("there is no KNV{number}; `nomos explain` lists all codes{}", meant(nearest(number))),
     }
 }
 

@@ -67,6 +67,7 @@ mod clusters {
     use std::path::Path;
 
     use agent::metadata::CONTROLLER_NAMESPACE;
+    use anyhow::bail;
     use kube::api::{Api, DynamicObject, ListParams};
     use kube::core::discovery::ApiResource;
     use kube::core::gvk::GroupVersionKind;
@@ -82,8 +83,11 @@ mod clusters {
         kubeconfig: Option<&Path>,
         console: &Console<'_>,
     ) -> anyhow::Result<Vec<Component>> {
-        let clusters =
-            contexts::clusters(kubeconfig, &console.environment, args.contexts.as_deref())?.unwrap_or_default();
+        let clusters = contexts::clusters(kubeconfig, &console.environment, args.contexts.as_deref())?;
+        if clusters.is_none() && args.contexts.iter().flatten().any(|context| !context.is_empty()) {
+            bail!(contexts::NOT_CONFIGURED);
+        }
+        let clusters = clusters.unwrap_or_default();
         let answers = contexts::ask(&clusters, args.timeout, async |client| Ok(deployments(client).await?))?;
         Ok(clusters
             .iter()
