@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub use crate::settings::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings, SourceFormat};
 
 use crate::declared::{DeclaredObject, DeclaredSet, Provenance};
-use crate::finding::{Apart, Finding, merged};
+use crate::finding::{Apart, Finding, Warning, merged};
 use crate::hydrate::{self, inherit, namespaces};
 use crate::metadata::annotation;
 use crate::object::{ObjectId, walk};
@@ -166,6 +166,11 @@ pub fn clusters(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<String> 
         names.extend(selectors.flat_map(hydrate::clusters::names).map(str::to_owned));
     }
     std::iter::once(DEFAULT_CLUSTER.to_owned()).chain(names).collect()
+}
+
+/// What is odd in the files that count, in the order of files.
+pub fn warnings(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<Warning> {
+    in_order(files, format).into_iter().flat_map(|file| file.warnings.iter().cloned()).collect()
 }
 
 /// The manifests that may be Clusters: none if one of their files is not readable.

@@ -26,6 +26,8 @@ pub(crate) fn live(
     environment: &crate::Environment,
     timeout: Duration,
 ) -> anyhow::Result<Option<Live>> {
+    use anyhow::Context as _;
+
     use crate::contexts;
 
     let mut clusters = contexts::clusters(kubeconfig, environment, None)?.unwrap_or_default();
@@ -33,7 +35,8 @@ pub(crate) fn live(
     let answers = contexts::ask(&clusters, timeout, async |client| {
         Ok(agent::io::cluster::Cluster::connect(client).await?.kinds())
     })?;
-    let Some(answer) = answers.into_iter().next() else { return Ok(None) };
+    let (Some(cluster), Some(answer)) = (clusters.first(), answers.into_iter().next()) else { return Ok(None) };
+    let answer = answer.with_context(|| format!("the cluster {} cannot be asked", cluster.context));
     let scope = |namespaced| if namespaced { Scope::Namespaced } else { Scope::Cluster };
     Ok(Some(answer?.into_iter().map(|(kind, served)| (kind, scope(served.namespaced))).collect()))
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::compile::{self, Compiled, RepoScope, Settings, SourceFormat};
-use agent::finding::{Code, Finding, Location, numbered};
+use agent::finding::{self, Code, Finding, Location, Warning, numbered};
 use agent::io::files;
 use agent::metadata::annotation;
+use agent::object::GroupKind;
 use agent::parse::{self, ParsedFile, SourceFile};
 use agent::scope::{KindScopes, Scope};
 use anyhow::{Context as _, bail};
@@ -87,6 +88,8 @@ pub(crate) struct Compilation {
     pub(crate) clusters: Vec<ForCluster>,
     /// Whose objects are wanted. A source can name the default cluster once more.
     names: Vec<String>,
+    /// What is odd in the source.
+    pub(crate) warnings: Vec<Warning>,
     /// What was compiled instead of the files on disk.
     rendered: Option<Rendered>,
 }
@@ -127,14 +130,17 @@ pub(crate) fn compiled(
         ..Settings::offline(format)
     };
     let clusters = for_each(&names, &parsed, &settings, limits.result);
-    let compiled = Compilation { clusters, names, rendered };
-    let unknown = compiled.clusters.iter().any(|cluster| has(&cluster.compiled.findings, Code::UnknownKind));
-    if !unknown {
+    // What a program rendered has no such keys, and nobody could look at them.
+    let warnings = if rendered.is_some() { Vec::new() } else { compile::warnings(&parsed, format) };
+    let compiled = Compilation { clusters, names, warnings, rendered };
+    let unknown = compiled.unknown_kinds();
+    if unknown.is_empty() {
         return Ok(compiled);
     }
-    let live = kinds::live(kubeconfig, &console.environment, args.api_server_timeout).context(
-        "the source has kinds that only a cluster may know, but it did not answer; --no-api-server-check goes without it",
-    )?;
+    let live = kinds::live(kubeconfig, &console.environment, args.api_server_timeout).with_context(|| {
+        let unknown = unknown.iter().map(GroupKind::to_string).collect::<Vec<_>>().join(", ");
+        format!("only a cluster may know {unknown}; --no-api-server-check goes without one")
+    })?;
     match (live, &mut settings.kinds) {
         (Some(live), Ok(kinds)) => add(kinds, &live),
         _ => return Ok(compiled),
@@ -157,6 +163,14 @@ impl Compilation {
         let declared =
             clusters.filter_map(|cluster| Some((cluster.name.as_str(), cluster.compiled.declared.as_ref()?)));
         declared.map(|(name, set)| ClusterObjects::new(several.then_some(name), set)).collect()
+    }
+
+    /// The kinds of which nobody knows the scope.
+    fn unknown_kinds(&self) -> BTreeSet<GroupKind> {
+        let findings = self.clusters.iter().flat_map(|cluster| &cluster.compiled.findings);
+        let places = findings.filter(|it| it.code == Code::UnknownKind).flat_map(|it| &it.places);
+        let resources = places.filter_map(|place| place.resource.as_ref());
+        resources.map(|it| GroupKind { group: it.group.clone(), kind: it.kind.clone() }).collect()
     }
 
     /// A file for each object. Nothing is removed on the word of a source that is blocked.
@@ -191,6 +205,11 @@ impl Compilation {
         self.each_cluster(text, Paint { on: false })
     }
 
+    /// The warnings as plain text.
+    pub(crate) fn warnings(&self) -> String {
+        self.warnings.iter().map(|it| finding::warning(it) + "\n").collect()
+    }
+
     /// Shows people what is wrong: on a terminal with the lines of the source.
     pub(crate) fn show(&self, args: &SourceArgs, console: &mut Console<'_>) {
         let text = if console.snippets {
@@ -223,10 +242,6 @@ fn with_lines(findings: &[Finding], lines: &mut Lines<'_>, paint: Paint) -> Stri
         texts.push(paint.bold(&format!("{} error(s)", texts.len())) + "\n");
     }
     texts.join("\n")
-}
-
-fn has(findings: &[Finding], code: Code) -> bool {
-    findings.iter().any(|finding| finding.code == code)
 }
 
 fn format(args: &SourceArgs, limits: &Limits<'_>) -> anyhow::Result<SourceFormat> {
@@ -281,7 +296,7 @@ fn work(parsed: &[Arc<ParsedFile>]) -> usize {
 fn unreadable(finding: Finding) -> anyhow::Result<Arc<ParsedFile>> {
     let location = finding.places.first().and_then(|place| place.location.as_ref());
     let Some(path) = location.map(|location| location.path.clone()) else { bail!("{}", finding.message) };
-    Ok(Arc::new(ParsedFile { path, manifests: Vec::new(), findings: vec![finding] }))
+    Ok(Arc::new(ParsedFile { path, findings: vec![finding], ..ParsedFile::default() }))
 }
 
 fn parse_all(files: &[SourceFile]) -> Vec<Arc<ParsedFile>> {
@@ -376,7 +391,7 @@ mod tests {
         let settings = Settings::offline(SourceFormat::Unstructured);
         let clusters = for_each(&names, &parse_all(std::slice::from_ref(&file)), &settings, Wanted::Findings);
         let rendered = Some(Rendered { from: "kustomization.yaml", file });
-        let compilation = Compilation { clusters, names, rendered };
+        let compilation = Compilation { clusters, names, warnings: Vec::new(), rendered };
 
         let directory = Directory::new();
         let args = Line::parse_from(["vet".as_ref(), "--path".as_ref(), directory.path().as_os_str()]).source;

@@ -183,6 +183,52 @@ KNV1029: ";
 }
 
 #[test]
+fn vet_warns_of_keys_that_are_set_twice_and_passes() {
+    let twice =
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\nstringData:\n  b: hidden\n  c: d\n  b: hidden too\n";
+    let source = Directory::with(&[("a.yaml", twice), ("system/repo.yaml", REPO), ("namespaces/shop/ns.yaml", SHOP)]);
+    let warning = "\
+warning: The key `b` is set 2 times in one map; the last one counts.
+
+hint: Remove all but one.
+
+path: a.yaml:6:3
+path: a.yaml:8:3
+
+";
+    let unstructured = "vet --path DIR --source-format=unstructured";
+    fs::remove_dir_all(source.path().join("system")).expect("there");
+    assert_eq!(nomos(&source, unstructured), ran(0, "", &format!("{warning}{FINE}")));
+    assert_eq!(nomos_on(&source, unstructured, |it| it.snippets = true).err, format!("{warning}{FINE}"));
+    // What does not count is not warned of, and hydrate says nothing.
+    source.write("system/repo.yaml", REPO);
+    assert_eq!(nomos(&source, "vet --path DIR"), ran(0, "", FINE));
+    assert_eq!(nomos(&source, "hydrate --path DIR --output DIR/out"), ran(0, "", ""));
+    source.write("b.yaml", "kind: [");
+    let both = nomos(&source, unstructured);
+    assert!(both.status == 1 && both.err.starts_with(warning) && both.err.contains("KNV2001: "), "{}", both.err);
+}
+
+/// Every command that the READMEs of examples show for checking one.
+#[test]
+fn examples_are_vetted_as_they_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the repository");
+    let nowhere = Directory::new();
+    let mut examples = 0;
+    for example in fs::read_dir(root.join("examples")).expect("the examples") {
+        let readme = fs::read_to_string(example.expect("readable").path().join("README.md")).unwrap_or_default();
+        let commands = readme.lines().filter_map(|line| line.strip_prefix("$ nomos vet "));
+        let path = format!("--path {}/", root.display());
+        commands.clone().for_each(|words| {
+            let words = format!("vet {}", words.replace("--path ", &path));
+            assert_eq!(nomos(&nowhere, &words), ran(0, "", FINE), "{words}");
+        });
+        examples += usize::from(commands.count() > 0);
+    }
+    assert!(examples > 5, "{examples} examples say how they are vetted");
+}
+
+#[test]
 fn vet_numbers_several_findings() {
     let source = Directory::with(&[("a.yaml", &config_map("A", "")), ("b.yaml", &config_map("B", ""))]);
     let vet = nomos(&source, "vet --path DIR --source-format=unstructured");
@@ -644,13 +690,43 @@ fn status_needs_a_cluster() {
     assert!(broken.err.starts_with(message) && !broken.err.contains("hidden"), "{}", broken.err);
 }
 
+/// The kubeconfig of a cluster at a port of this machine.
+#[cfg(feature = "cluster")]
+fn away(port: u16) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: away\n\
+         clusters: [{{name: away, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n\
+         contexts: [{{name: away, context: {{cluster: away, user: me}}}}]\nusers: [{{name: me, user: {{}}}}]\n"
+    )
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn vet_names_the_cluster_that_does_not_answer() {
+    // Connections are taken, and nothing is ever said.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = silent.local_addr().expect("bound").port();
+    let unknown = "apiVersion: com.me/v1\nkind: Engineer\nmetadata: {name: x}\n";
+    let source =
+        Directory::with(&[("refused", &away(1)), ("silent", &away(port)), ("a/a.yaml", unknown), ("b/b.yaml", SHOP)]);
+    let vet = |words: &str| nomos(&source, &format!("vet --source-format=unstructured --kubeconfig DIR/{words}"));
+    let head = "error: only a cluster may know Engineer.com.me; --no-api-server-check goes without one: \
+                the cluster away cannot be asked: ";
+    let refused = vet("refused --path DIR/a");
+    assert_eq!((refused.status, refused.out.as_str(), refused.err.starts_with(head)), (2, "", true), "{}", refused.err);
+    assert!(refused.err.contains("refused"), "{}", refused.err);
+    let late = vet("silent --path DIR/a --api-server-timeout=300ms");
+    assert_eq!(late, ran(2, "", &format!("{head}no answer within 0.3s\n")));
+    // Nobody is asked without need.
+    for words in ["refused --path DIR/a --no-api-server-check", "refused --path DIR/b", "none --path DIR/b"] {
+        assert_eq!(vet(words), ran(0, "", FINE), "{words}");
+    }
+}
+
 #[cfg(feature = "cluster")]
 #[test]
 fn an_unreachable_cluster_is_shown_as_such() {
-    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: away\n\
-        clusters: [{name: away, cluster: {server: 'http://127.0.0.1:1'}}]\n\
-        contexts: [{name: away, context: {cluster: away, user: me}}]\nusers: [{name: me, user: {}}]\n";
-    let directory = Directory::with(&[("kubeconfig", kubeconfig)]);
+    let directory = Directory::with(&[("kubeconfig", &away(1))]);
     let status = nomos(&directory, "status --kubeconfig DIR/kubeconfig");
     let expected = "\
 Connecting to clusters...

@@ -70,6 +70,15 @@ impl Repository {
         Ok(repository)
     }
 
+    /// Copies a directory below `examples/` into a directory of the work tree.
+    ///
+    /// # Errors
+    /// When something cannot be copied.
+    pub fn copy_example(&self, example: &str, to: &str) -> Result<()> {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+        copy(&examples.join(example), &self.path().join(to)).with_context(|| format!("failed to copy {example}"))
+    }
+
     /// The work tree, which is what a sync is given as `repo`.
     pub fn path(&self) -> std::path::PathBuf {
         self.dir.path().join("repository")
@@ -155,4 +164,18 @@ impl Repository {
         }
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }

@@ -123,7 +123,7 @@ fn crd_path(group: &str) -> String {
 }
 
 /// Somebody else brings the kind Widget of `group`.
-fn create_kind(cluster: &Cluster, group: &str) -> Result<()> {
+pub(crate) fn create_kind(cluster: &Cluster, group: &str) -> Result<()> {
     let crd = serde_json::from_str(&crd(group))?;
     cluster.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &crd).map(|_| ())
 }

@@ -10,6 +10,7 @@ mod custom_resources;
 mod deleted_namespace;
 mod drift;
 mod endpoints;
+mod examples;
 mod failing_object;
 mod faults;
 mod foreign_objects;
@@ -24,6 +25,7 @@ mod small_commits;
 mod stopped;
 mod status;
 mod unreadable_sync;
+mod vet;
 mod world;
 
 use std::process::ExitCode;
@@ -63,6 +65,8 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("health_and_metrics_are_served", health::served, &Kind::ALL),
     ("a_stopped_agent_writes_its_status", stopped::writes_status, &Kind::ALL),
     ("once_ends_with_an_exit_code", once::exit_codes, &Kind::ALL),
+    ("the_examples_are_synced", examples::are_synced, &Kind::ALL),
+    ("vet_asks_the_cluster_for_kinds", vet::asks_the_cluster, &Kind::ALL),
     ("kubectl_works", kubectl::works, &Kind::ALL),
     // What only a cluster that can be told to fail shows.
     ("faults_are_survived", faults::are_survived, &[Kind::Sandbox]),

@@ -7,7 +7,7 @@ mod table;
 
 pub use codes::{Code, Explanation, RETIRED};
 pub(crate) use merge::{Apart, merged};
-pub use render::{numbered, text};
+pub use render::{numbered, text, warning};
 
 use serde::Serialize;
 
@@ -25,6 +25,17 @@ pub struct Finding {
     pub hint: Option<String>,
     /// Where; two when two are to blame.
     pub places: Vec<Place>,
+}
+
+/// What is no mistake by any rule, and yet hardly meant. It changes nothing, no exit status either.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Warning {
+    /// What is odd, in one sentence.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+    /// Where.
+    pub locations: Vec<Location>,
 }
 
 /// A file, an object, or an object in a file.

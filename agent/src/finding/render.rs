@@ -1,6 +1,6 @@
 //! Findings as text: one bare, several as a numbered list. As data they are written by serde.
 
-use super::{Finding, Location, Place, Resource};
+use super::{Finding, Location, Place, Resource, Warning};
 
 /// The full text of one finding, without a trailing newline: the message, a hint, the places, where to read on.
 pub fn text(finding: &Finding) -> String {
@@ -10,6 +10,12 @@ pub fn text(finding: &Finding) -> String {
     parts.extend(resources(&finding.places));
     parts.push(format!("For more information, run: nomos explain {}", finding.code));
     parts.join("\n\n")
+}
+
+/// The full text of a warning, ending with a newline.
+pub fn warning(warning: &Warning) -> String {
+    let paths: Vec<String> = warning.locations.iter().map(|location| format!("path: {}\n", location.point())).collect();
+    format!("warning: {}\n\nhint: {}\n\n{}", warning.message, warning.hint, paths.concat())
 }
 
 /// One finding bare, several as a count and a numbered list; sorted by text and without repeats. Empty if there is none.

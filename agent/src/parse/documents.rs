@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::yaml::{self, MAX_DEPTH, MAX_MAPS, Problem, TOO_MANY_MAPS};
+use super::yaml::{self, MAX_DEPTH, MAX_MAPS, Problem, Read, TOO_MANY_MAPS};
 use super::{Extension, scalar};
 
 /// Largest document that is read. The API server takes 3 MiB for one object, so this is a list of many.
@@ -89,7 +89,7 @@ fn is_blank(bytes: &[u8]) -> bool {
 }
 
 /// The value of a document.
-pub(super) fn decode(content: &[u8], document: &Document, extension: Extension) -> Result<Value, Problem> {
+pub(super) fn decode(content: &[u8], document: &Document, extension: Extension) -> Result<Read, Problem> {
     let bytes = document.bytes(content);
     let problem = |message: &str, at| Problem { message: message.to_owned(), at };
     if bytes.len() > MAX_BYTES {
@@ -133,10 +133,8 @@ pub(super) fn hint(content: &[u8], document: &Document) -> &'static str {
     }
 }
 
-fn json(text: &str) -> Result<Value, Problem> {
-    if let Some((message, at)) = too_much(text.as_bytes()) {
-        return Err(Problem { message: message.to_owned(), at });
-    }
+fn json(text: &str) -> Result<Read, Problem> {
+    let stated = stated(text.as_bytes()).map_err(|(message, at)| Problem { message: message.to_owned(), at })?;
     let text = replace_lone_surrogates(text);
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     deserializer.disable_recursion_limit();
@@ -146,7 +144,7 @@ fn json(text: &str) -> Result<Value, Problem> {
         at: byte_at(&text, error.line(), error.column()),
     })?;
     whole_numbers(&mut value);
-    Ok(value)
+    Ok(Read { repeats: fields(&value) < stated, value })
 }
 
 fn byte_at(text: &str, line: usize, column: usize) -> usize {
@@ -154,9 +152,9 @@ fn byte_at(text: &str, line: usize, column: usize) -> usize {
     start + column.saturating_sub(1)
 }
 
-/// Where the nesting passes [`MAX_DEPTH`], or the maps pass [`MAX_MAPS`].
-fn too_much(bytes: &[u8]) -> Option<(&'static str, usize)> {
-    let (mut depth, mut maps, mut quoted, mut escaped) = (0_usize, 0, false, false);
+/// How many fields a JSON text states, or where its nesting passes [`MAX_DEPTH`] or its maps pass [`MAX_MAPS`].
+fn stated(bytes: &[u8]) -> Result<usize, (&'static str, usize)> {
+    let (mut depth, mut maps, mut quoted, mut escaped, mut colons) = (0_usize, 0, false, false, 0);
     for (at, byte) in bytes.iter().enumerate() {
         match byte {
             _ if escaped => escaped = false,
@@ -167,16 +165,26 @@ fn too_much(bytes: &[u8]) -> Option<(&'static str, usize)> {
                 maps += usize::from(*byte == b'{');
             }
             b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            b':' if !quoted => colons += 1,
             _ => {}
         }
         if depth > MAX_DEPTH {
-            return Some(("nested too deeply", at));
+            return Err(("nested too deeply", at));
         }
         if maps > MAX_MAPS {
-            return Some((TOO_MANY_MAPS, at));
+            return Err((TOO_MANY_MAPS, at));
         }
     }
-    None
+    Ok(colons)
+}
+
+/// How many fields a value has, at every depth.
+fn fields(value: &Value) -> usize {
+    match value {
+        Value::Object(map) => map.len() + map.values().map(fields).sum::<usize>(),
+        Value::Array(items) => items.iter().map(fields).sum(),
+        _ => 0,
+    }
 }
 
 /// Go reads half of a surrogate pair as U+FFFD; `serde_json` refuses it.

@@ -3,6 +3,7 @@
 //! A file fails as a whole when one of its documents is not readable (KNV2001). An object that is readable but not usable
 //! (no name, a status, annotations that are no text) is a finding and no manifest.
 
+mod armour;
 mod checks;
 mod documents;
 mod known;
@@ -11,6 +12,7 @@ mod origin;
 mod outline;
 mod scalar;
 pub mod shape;
+mod timestamp;
 mod yaml;
 
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::declared::Source;
-use crate::finding::{Code, Finding, Location, Place, Resource};
+use crate::finding::{Code, Finding, Location, Place, Resource, Warning};
 use crate::object::Object;
 use crate::written::Written;
 pub(crate) use known::Known;
@@ -42,6 +44,8 @@ pub struct ParsedFile {
     pub manifests: Vec<Arc<Manifest>>,
     /// What is not usable. Any finding here blocks.
     pub findings: Vec<Finding>,
+    /// What is usable, and yet hardly meant.
+    pub warnings: Vec<Warning>,
 }
 
 /// One object from one file. It knows where it came from, but not where each of its fields is: that is looked up when a
@@ -90,10 +94,16 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
         let origin = Origin::new(&path, &file.content, document);
         let unreadable = |message: &str| Finding::new(Code::Path, format!("This file is not readable: {message}."));
         let at = |location| Place { location: Some(location), resource: None };
-        match documents::decode(&file.content, &document, extension).map(checks::top_level) {
-            Ok(Ok(object)) if checks::is_local_config(&object) => {}
-            Ok(Ok(object)) => readable.push((object, origin)),
-            Ok(Err(wrong)) => {
+        let read = documents::decode(&file.content, &document, extension);
+        match read.map(|read| (checks::top_level(read.value), read.repeats)) {
+            Ok((Ok(object), _)) if checks::is_local_config(&object) => {}
+            Ok((Ok(object), repeats)) => {
+                if repeats && parsed.warnings.len() < MAX_WARNINGS {
+                    parsed.warnings.extend(origin.repeated_keys());
+                }
+                readable.push((object, origin));
+            }
+            Ok((Err(wrong), _)) => {
                 let finding = unreadable(&wrong.message).hint(wrong.hint);
                 parsed.findings.push(finding.at(at(origin.value(wrong.field))));
             }
@@ -122,6 +132,9 @@ impl ParsedFile {
         self.manifests.iter().for_each(|manifest| manifest.origin.forget());
     }
 }
+
+/// After so many warnings about a file its documents are not looked at for more.
+const MAX_WARNINGS: usize = 100;
 
 /// What is wrong in a file is told this often. Nobody reads it to the end.
 const MAX_FINDINGS: usize = 10_000;
@@ -318,6 +331,24 @@ mod tests {
         let findings = parsed("a.yaml", &list).findings;
         let last = findings[items - 1].places[0].location.as_ref().map(|at| (at.line, at.column));
         assert_eq!((findings.len(), last), (items, Some((items as u32 + 3, 50))));
+    }
+
+    #[test]
+    fn keys_that_are_set_twice_are_warned_of_where_they_stand() {
+        let yaml = format!("---\n# c\n{CONFIG_MAP}data:\n  x: 1\n  yes: 2\n  x: 3\n  'true': 4\n");
+        let json = r#"{"apiVersion": "v1", "kind": "X", "metadata": {"name": "a:b"}, "x": 1, "d": [{"y": 1}],
+            "x": [{"y": 2, "z": "\":", "y": 3}]}"#;
+        let merged = format!("{CONFIG_MAP}base: &b {{x: 1, y: 2}}\ndata:\n  x: 0\n  <<: *b\n  y: 3\n");
+        let points = |path, text| {
+            let warnings = parsed(path, text).warnings;
+            let points = |it: &Warning| it.locations.iter().map(|at| (at.line, at.column)).collect::<Vec<_>>();
+            warnings.iter().map(points).collect::<Vec<_>>()
+        };
+        assert_eq!(points("a.yaml", &yaml), [[(9, 3), (11, 3)], [(8, 3), (10, 3)]]);
+        assert_eq!(points("a.json", json), [[(1, 64), (2, 13)], [(2, 20), (2, 40)]]);
+        assert_eq!(points("a.yaml", &merged), [[(0, 0); 2]; 0]);
+        let often = format!("{CONFIG_MAP}x: 1\n{}", "x: 1\n".repeat(9));
+        assert_eq!(points("a.yaml", &often), [[(5, 1), (6, 1), (7, 1), (8, 1), (14, 1)]]);
     }
 
     proptest::proptest! {

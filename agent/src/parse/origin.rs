@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::documents::{self, Document};
 use super::outline::Outline;
 use super::{extension, locate};
-use crate::finding::{Location, Place, Resource};
+use crate::finding::{Location, Place, Resource, Warning};
 use crate::object::Object;
 
 /// The origin of one object.
@@ -73,6 +73,25 @@ impl Origin {
         self.located(field, true)
     }
 
+    /// A warning for each of the first keys that a map of the document states several times, with its first places and the
+    /// last.
+    pub(super) fn repeated_keys(&self) -> Vec<Warning> {
+        const KEYS: usize = 20;
+        const PLACES: usize = 5;
+        const LETTERS: usize = 100;
+        let outline = self.outline();
+        let warning = |(key, mut places): (&str, Vec<usize>)| {
+            let (key, times): (String, usize) = (key.chars().take(LETTERS).collect(), places.len());
+            places.drain(times.min(PLACES) - 1..times - 1);
+            Warning {
+                message: format!("The key `{key}` is set {times} times in one map; the last one counts."),
+                hint: "Remove all but one.".to_owned(),
+                locations: places.into_iter().map(|at| self.at(&outline, at)).collect(),
+            }
+        };
+        outline.repeated().into_iter().take(KEYS).map(warning).collect()
+    }
+
     /// A byte of the document.
     pub(super) fn byte(&self, at: usize) -> Location {
         let (line, column) = self.document.line_and_column(&self.content, at);
@@ -88,7 +107,11 @@ impl Origin {
             Some(part) => Arc::clone(part.outline().get_or_insert_with(|| Arc::new(self.outline()))),
             None => Arc::new(self.outline()),
         };
-        let at = locate::field(&outline, &steps, key && !field.is_empty());
+        self.at(&outline, locate::field(&outline, &steps, key && !field.is_empty()))
+    }
+
+    /// A byte of the document whose outline this is.
+    fn at(&self, outline: &Outline, at: usize) -> Location {
         match outline.line(at) {
             (0, _) => self.byte(at),
             (line, start) => {

@@ -1,11 +1,12 @@
 //! The positions of everything in a document: what [`super::locate`] searches. Built from the document's text when a finding
 //! needs it, so that parsing need not keep positions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use libyaml_safer::{EventData, ScalarStyle};
 
-use super::yaml::{self, Armour, Event, Events, MAX_DEPTH, Problem};
+use super::armour::Armour;
+use super::yaml::{self, Event, Events, MAX_DEPTH, Problem};
 use super::{documents, scalar};
 
 /// Larger documents are only located as a whole.
@@ -60,6 +61,24 @@ impl Outline {
             builder.add(documents::first_text(document), Part::Leaf);
         }
         Self { nodes: builder.nodes, lines }
+    }
+
+    /// The keys that a map states several times, each with all its places.
+    pub(super) fn repeated(&self) -> Vec<(&str, Vec<usize>)> {
+        let maps = self.nodes.iter().filter_map(|node| match &node.part {
+            Part::Map(entries) => Some(entries),
+            _ => None,
+        });
+        maps.flat_map(|entries| {
+            let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+            for entry in entries {
+                if let Some(key) = entry.key.as_deref() {
+                    places.entry(key).or_default().push(entry.at);
+                }
+            }
+            places.into_iter().filter(|(_, places)| places.len() > 1)
+        })
+        .collect()
     }
 
     /// The line, counted from 0, and where it starts.

@@ -4,6 +4,8 @@
 use base64::Engine as _;
 use serde_json::{Number, Value};
 
+use super::timestamp::is_timestamp;
+
 /// A resolved scalar, before it becomes JSON: map keys need more than JSON can say.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Scalar {
@@ -51,6 +53,7 @@ pub(super) fn tagged(tag: &str, text: &str) -> Result<Scalar, String> {
             float @ (Scalar::Float(_) | Scalar::Big(_)) => Some(float),
             _ => None,
         },
+        Some("timestamp") => is_timestamp(text).then(|| Scalar::Text(text.to_owned())),
         Some("binary") => binary(text).map(Scalar::Text),
         _ => Some(Scalar::Text(text.to_owned())),
     };
@@ -151,7 +154,13 @@ fn float(text: &str) -> Option<f64> {
 fn binary(text: &str) -> Option<String> {
     let joined: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
     let bytes = base64::engine::general_purpose::STANDARD.decode(joined).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    Some(lossy(&bytes))
+}
+
+/// As Go does it: a replacement character for every byte that is no UTF-8.
+fn lossy(bytes: &[u8]) -> String {
+    let text = |chunk: std::str::Utf8Chunk<'_>| chunk.valid().to_owned() + &"\u{fffd}".repeat(chunk.invalid().len());
+    bytes.utf8_chunks().map(text).collect()
 }
 
 /// Go's `strconv.FormatFloat(f, 'g', -1, 32)`, which is how a float key is written.
@@ -251,6 +260,7 @@ mod tests {
     fn tags_convert_or_refuse() {
         let tag = |name: &str, text| tagged(&format!("{TAG_PREFIX}{name}"), text).ok();
         assert_eq!(tag("binary", "aGVsbG8="), Some(Scalar::Text("hello".to_owned())));
+        assert_eq!(tag("binary", "YeCgYvA="), Some(Scalar::Text("a\u{fffd}\u{fffd}b\u{fffd}".to_owned())));
         assert_eq!(tag("int", "1"), Some(Scalar::Int(1)));
         assert_eq!(tag("bool", "yes"), Some(Scalar::Bool(true)));
         assert_eq!(tag("float", "1"), Some(Scalar::Float(1.0)));

@@ -1,13 +1,12 @@
 //! YAML to JSON values, exactly as Kubernetes reads it: a composer over the events of libyaml's parser. Bounded in depth and
 //! in what aliases may expand to; never recursive.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
-use std::ops::RangeInclusive;
+use std::collections::HashMap;
 
-use libyaml_safer::{Encoding, EventData, Parser, ScalarStyle};
+use libyaml_safer::{Encoding, EventData, MappingStyle, Parser, ScalarStyle, SequenceStyle};
 use serde_json::{Map, Value};
 
+use super::armour::Armour;
 use super::scalar::{self, Scalar};
 
 /// Maps in a document. Each takes hundreds of bytes, however short its text is.
@@ -30,6 +29,13 @@ pub(super) struct Problem {
     pub(super) at: usize,
 }
 
+/// The value of a document.
+pub(super) struct Read {
+    pub(super) value: Value,
+    /// Whether a map may state a key twice: some that do not are taken for one because of merges.
+    pub(super) repeats: bool,
+}
+
 /// An event of libyaml's parser, its scalar as Kubernetes reads it.
 pub(super) struct Event {
     pub(super) data: EventData,
@@ -41,6 +47,8 @@ pub(super) struct Event {
 pub(super) struct Events<'a> {
     parser: Parser<&'a [u8]>,
     armour: &'a Armour<'a>,
+    /// How many braces and brackets are open.
+    flow: u32,
 }
 
 impl<'a> Events<'a> {
@@ -49,8 +57,8 @@ impl<'a> Events<'a> {
         let mut parser = Parser::new();
         // Without this a byte order mark would be taken for one; Kubernetes reads it as a character.
         parser.set_encoding(Encoding::Utf8);
-        parser.set_input(armour.text.as_bytes());
-        let mut events = Self { parser, armour };
+        parser.set_input(armour.text().as_bytes());
+        let mut events = Self { parser, armour, flow: 0 };
         events.next()?;
         let start = events.next()?;
         match start.data {
@@ -69,14 +77,29 @@ impl<'a> Events<'a> {
         })?;
         let (at, end) = (event.start_mark.index as usize, event.end_mark.index as usize);
         let mut data = event.data;
+        self.flow = flow(self.flow, &data);
         if let EventData::Scalar { value, style, .. } = &mut data {
             self.armour.restore(value, *style, at, end)?;
+            if self.flow > 0 && *style == ScalarStyle::Plain && value.contains('?') {
+                let message = "between braces or brackets a text with `?` needs quotes";
+                return Err(problem(message, self.armour.original(at)));
+            }
         }
         Ok(Event { data, at: self.armour.original(at) })
     }
 }
 
-fn problem(message: &str, at: usize) -> Problem {
+/// How many braces and brackets are open after an event. Between them there is nothing else.
+fn flow(open: u32, event: &EventData) -> u32 {
+    match event {
+        EventData::MappingStart { style: MappingStyle::Flow, .. }
+        | EventData::SequenceStart { style: SequenceStyle::Flow, .. } => open + 1,
+        EventData::MappingEnd | EventData::SequenceEnd => open.saturating_sub(1),
+        _ => open,
+    }
+}
+
+pub(super) fn problem(message: &str, at: usize) -> Problem {
     Problem { message: message.to_owned(), at }
 }
 
@@ -85,133 +108,6 @@ fn describe(error: &libyaml_safer::Error) -> String {
         Some(context) => format!("{}, {context}", error.problem()),
         None => error.problem().to_owned(),
     }
-}
-
-/// Text that libyaml's scanner can be given. Two things that it reads differently from Kubernetes, or panics on, are hidden from
-/// it behind private characters that the text does not use, and put back in the scalars: a byte order mark at the start of a
-/// line (an ordinary character for Kubernetes) and a tag directly followed by a comma. It also panics on block scalars and
-/// escapes at the very end, so that the text always ends with a line break.
-pub(super) struct Armour<'a> {
-    text: Cow<'a, str>,
-    hidden: Option<[char; 2]>,
-    /// Where tags are hidden: there the text is two bytes longer than it was.
-    tags: Vec<usize>,
-    escaped_slash: bool,
-    /// The final line break is ours.
-    closed: bool,
-}
-
-const ORIGINAL: [char; 2] = ['\u{feff}', '!'];
-
-impl<'a> Armour<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        let before_spaces = text.trim_end_matches(' ');
-        let text = if ends_line(before_spaces) { before_spaces } else { text };
-        let closed = !ends_line(text);
-        let mut armour = Self {
-            text: Cow::Borrowed(text),
-            hidden: None,
-            tags: Vec::new(),
-            escaped_slash: text.contains("\\/"),
-            closed,
-        };
-        let tags = tags_before_commas(text);
-        if text.contains('\u{feff}') || !tags.is_empty() {
-            armour.hide(text, &tags);
-        }
-        if closed {
-            armour.text.to_mut().push('\n');
-        }
-        armour
-    }
-
-    fn hide(&mut self, text: &str, tags: &[usize]) {
-        let used = private(text);
-        let mut unused = PRIVATE.filter(|c| !used.contains(c));
-        let hidden = [0; 2].map(|_| unused.next().unwrap_or('\u{fffd}'));
-        let mut tags = tags.iter().copied().peekable();
-        let hide = |(at, c)| match c {
-            '\u{feff}' => hidden[0],
-            _ if tags.next_if_eq(&at).is_some() => hidden[1],
-            c => c,
-        };
-        let armoured: String = text.char_indices().map(hide).collect();
-        self.tags = armoured.match_indices(hidden[1]).map(|(at, _)| at).collect();
-        self.text = Cow::Owned(armoured);
-        self.hidden = Some(hidden);
-    }
-
-    /// The byte of the original text that is this byte of the armoured one.
-    fn original(&self, at: usize) -> usize {
-        at - 2 * self.tags.partition_point(|tag| *tag < at)
-    }
-
-    /// Makes a scalar what it would have been without armour.
-    fn restore(&self, value: &mut String, style: ScalarStyle, start: usize, end: usize) -> Result<(), Problem> {
-        if let Some(hidden) = self.hidden {
-            if style == ScalarStyle::Plain && value.starts_with(hidden[1]) {
-                return Err(problem("a tag must be followed by white space", self.original(start)));
-            }
-            if value.contains(hidden) {
-                for (hidden, original) in hidden.into_iter().zip(ORIGINAL) {
-                    *value = value.replace(hidden, original.encode_utf8(&mut [0; 4]));
-                }
-            }
-        }
-        if self.escaped_slash && style == ScalarStyle::DoubleQuoted && escapes_slash(&self.text[start..end]) {
-            return Err(problem("`\\/` is no escape sequence of YAML", self.original(start)));
-        }
-        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
-        if self.closed && block && end == self.text.len() && value.ends_with('\n') {
-            value.pop();
-        }
-        Ok(())
-    }
-}
-
-fn ends_line(text: &str) -> bool {
-    text.is_empty() || text.ends_with(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'])
-}
-
-/// Where something starts with `!` that could be a tag that ends at a comma.
-fn tags_before_commas(text: &str) -> Vec<usize> {
-    let (mut tags, mut end, mut ends) = (Vec::new(), 0, [None; 2]);
-    for (at, _) in text.match_indices('!') {
-        if at >= end {
-            let rest = &text[at..];
-            let word = &rest[..rest.find(char::is_whitespace).unwrap_or(rest.len())];
-            ends = [word.rfind(','), word.rfind(">,")].map(|end| end.map(|end| at + end));
-            end = at + word.len();
-        }
-        let verbatim = text[at..].starts_with("!<");
-        if ends[usize::from(verbatim)].is_some_and(|end| end > at) {
-            tags.push(at);
-        }
-    }
-    tags
-}
-
-/// Characters that mean nothing.
-const PRIVATE: RangeInclusive<char> = '\u{e000}'..='\u{f8ff}';
-
-/// Which of them a text has, as they are or as escapes.
-fn private(text: &str) -> HashSet<char> {
-    let escape = |(at, escape): (usize, &str)| {
-        let digits = text.get(at + 2..at + if escape == "\\u" { 6 } else { 10 })?;
-        char::from_u32(u32::from_str_radix(digits, 16).ok()?)
-    };
-    let escaped = ["\\u", "\\U"].into_iter().flat_map(|it| text.match_indices(it)).filter_map(escape);
-    text.chars().chain(escaped).filter(|c| PRIVATE.contains(c)).collect()
-}
-
-fn escapes_slash(quoted: &str) -> bool {
-    let mut chars = quoted.chars();
-    while let Some(c) = chars.next() {
-        if c == '\\' && chars.next() == Some('/') {
-            return true;
-        }
-    }
-    false
 }
 
 /// One map or list that is being filled.
@@ -232,12 +128,23 @@ enum Key {
     Merge,
 }
 
-/// A complete anchored node.
+/// A complete node.
+struct Node {
+    value: Value,
+    anchor: Option<String>,
+    /// Nodes read before this one.
+    nodes_before: u64,
+}
+
+/// A complete node that aliases can refer to.
+#[derive(Clone)]
 struct Anchored {
     value: Value,
     /// How many nodes it expands to.
     nodes: u64,
     extent: Extent,
+    /// The scalar that it is, which can be a key.
+    scalar: Option<Scalar>,
 }
 
 /// How much a value is.
@@ -269,7 +176,7 @@ impl Extent {
 }
 
 /// Reads the first document of `text`.
-pub(super) fn compose(text: &str) -> Result<Value, Problem> {
+pub(super) fn compose(text: &str) -> Result<Read, Problem> {
     let armour = Armour::new(text);
     let mut events = Events::new(&armour)?;
     let mut composer = Composer::default();
@@ -281,7 +188,7 @@ pub(super) fn compose(text: &str) -> Result<Value, Problem> {
     };
     // The end of the document is where trailing garbage shows.
     events.next()?;
-    Ok(value)
+    Ok(Read { value, repeats: composer.repeats })
 }
 
 #[derive(Default)]
@@ -295,6 +202,8 @@ struct Composer {
     copied: u64,
     /// Bytes of what anchors keep and aliases brought.
     copies: usize,
+    /// Whether a key came into a map that had it.
+    repeats: bool,
 }
 
 impl Composer {
@@ -302,7 +211,7 @@ impl Composer {
     fn take(&mut self, event: Event) -> Result<Option<Value>, Problem> {
         let at = event.at;
         let nodes_before = self.nodes;
-        let (value, anchor) = match event.data {
+        let node = match event.data {
             EventData::MappingStart { anchor, .. } => {
                 self.open(Content::Map { map: Map::new(), key: None }, anchor, at)?;
                 return Ok(None);
@@ -317,9 +226,20 @@ impl Composer {
                     Content::List(items) => Value::Array(items),
                     Content::Map { map, .. } => Value::Object(map),
                 };
-                return self.complete(value, frame.anchor, frame.nodes_before, at);
+                Node { value, anchor: frame.anchor, nodes_before: frame.nodes_before }
             }
-            EventData::Alias { anchor } => (self.alias(&anchor, at)?, None),
+            EventData::Alias { anchor } => {
+                let Anchored { value, scalar, .. } = self.alias(&anchor, at)?;
+                if self.expects_key() {
+                    let key = scalar.and_then(scalar::key).ok_or_else(|| problem("this is no map key", at))?;
+                    self.set_key(Key::Text(key));
+                    return Ok(None);
+                }
+                if self.merges() && !value.is_object() {
+                    return Err(problem("a merge needs a map or a list of maps", at));
+                }
+                Node { value, anchor: None, nodes_before }
+            }
             EventData::Scalar { anchor, tag, value, plain_implicit, style, .. } => {
                 self.nodes += 1;
                 let plain = style == ScalarStyle::Plain && plain_implicit;
@@ -327,12 +247,13 @@ impl Composer {
                     return self.key(value, tag.as_deref(), plain, anchor, at);
                 }
                 let scalar = resolve(value, tag.as_deref(), plain, at)?;
+                self.anchor_scalar(anchor, &scalar, at)?;
                 let value = scalar::value(scalar).ok_or_else(|| problem("JSON has no infinities and no NaN", at))?;
-                (value, anchor)
+                Node { value, anchor: None, nodes_before }
             }
             _ => return Err(problem("the document ends too early", at)),
         };
-        self.complete(value, anchor, nodes_before, at)
+        self.complete(node, at)
     }
 
     fn open(&mut self, content: Content, anchor: Option<String>, at: usize) -> Result<(), Problem> {
@@ -355,6 +276,18 @@ impl Composer {
         matches!(self.stack.last(), Some(Frame { content: Content::Map { key: None, .. }, .. }))
     }
 
+    fn merges(&self) -> bool {
+        matches!(self.stack.last(), Some(Frame { content: Content::Map { key: Some(Key::Merge), .. }, .. }))
+    }
+
+    /// Remembers a scalar for aliases.
+    fn anchor_scalar(&mut self, anchor: Option<String>, scalar: &Scalar, at: usize) -> Result<(), Problem> {
+        match (anchor, scalar::value(scalar.clone())) {
+            (Some(anchor), Some(value)) => self.anchor(anchor, (value, Some(scalar.clone())), 1, at),
+            _ => Ok(()),
+        }
+    }
+
     fn key(
         &mut self,
         text: String,
@@ -365,9 +298,7 @@ impl Composer {
     ) -> Result<Option<Value>, Problem> {
         let merge = is_merge(&text, tag, plain);
         let scalar = resolve(text, tag, plain, at)?;
-        if let (Some(anchor), Some(value)) = (anchor, scalar::value(scalar.clone())) {
-            self.anchor(anchor, &value, 1, at)?;
-        }
+        self.anchor_scalar(anchor, &scalar, at)?;
         let text = scalar::key(scalar).ok_or_else(|| problem("this is no map key", at))?;
         self.set_key(if merge { Key::Merge } else { Key::Text(text) });
         Ok(None)
@@ -379,10 +310,16 @@ impl Composer {
         }
     }
 
-    fn anchor(&mut self, anchor: String, value: &Value, nodes: u64, at: usize) -> Result<(), Problem> {
-        let extent = Extent::of(value);
+    fn anchor(
+        &mut self,
+        anchor: String,
+        (value, scalar): (Value, Option<Scalar>),
+        nodes: u64,
+        at: usize,
+    ) -> Result<(), Problem> {
+        let extent = Extent::of(&value);
         self.copy(extent, at)?;
-        self.anchors.insert(anchor, Anchored { value: value.clone(), nodes, extent });
+        self.anchors.insert(anchor, Anchored { value, nodes, extent, scalar });
         Ok(())
     }
 
@@ -395,7 +332,7 @@ impl Composer {
         Ok(())
     }
 
-    fn alias(&mut self, anchor: &str, at: usize) -> Result<Value, Problem> {
+    fn alias(&mut self, anchor: &str, at: usize) -> Result<Anchored, Problem> {
         let Anchored { nodes: size, extent, .. } =
             *self.anchors.get(anchor).ok_or_else(|| problem("unknown anchor", at))?;
         if self.stack.len() + extent.depth > MAX_DEPTH {
@@ -414,35 +351,24 @@ impl Composer {
         if self.copied > 100 && self.nodes > 1000 && share > allowed {
             return Err(problem("the aliases expand out of proportion", at));
         }
-        Ok(self.anchors[anchor].value.clone())
+        Ok(self.anchors[anchor].clone())
     }
 
     /// Puts a complete node where it belongs.
-    fn complete(
-        &mut self,
-        value: Value,
-        anchor: Option<String>,
-        nodes_before: u64,
-        at: usize,
-    ) -> Result<Option<Value>, Problem> {
+    fn complete(&mut self, node: Node, at: usize) -> Result<Option<Value>, Problem> {
+        let Node { value, anchor, nodes_before } = node;
         if let Some(anchor) = anchor {
-            self.anchor(anchor, &value, self.nodes - nodes_before, at)?;
+            self.anchor(anchor, (value.clone(), None), self.nodes - nodes_before, at)?;
         }
         match self.stack.last_mut().map(|frame| &mut frame.content) {
             None => return Ok(Some(value)),
             Some(Content::List(items)) => items.push(value),
             Some(Content::Map { map, key }) => match key.take() {
-                Some(Key::Text(key)) => {
-                    map.insert(key, value);
-                }
+                Some(Key::Text(key)) => self.repeats |= map.insert(key, value).is_some(),
                 Some(Key::Merge) => {
                     merge(map, value).ok_or_else(|| problem("a merge needs a map or a list of maps", at))?
                 }
-                // An alias as a key.
-                None => {
-                    let Value::String(text) = value else { return Err(problem("this is no map key", at)) };
-                    *key = Some(Key::Text(text));
-                }
+                None => return Err(problem("this is no map key", at)),
             },
         }
         Ok(None)
@@ -483,7 +409,7 @@ mod tests {
     use super::*;
 
     fn json(text: &str) -> String {
-        compose(text).map_or_else(|problem| format!("error: {}", problem.message), |value| value.to_string())
+        compose(text).map_or_else(|problem| format!("error: {}", problem.message), |read| read.value.to_string())
     }
 
     #[test]
@@ -510,6 +436,14 @@ mod tests {
             ("a: x!y,z", r#"{"a":"x!y,z"}"#),
             ("a: b\\", r#"{"a":"b\\"}"#),
             ("a: &x b\n*x : c", r#"{"a":"b","b":"c"}"#),
+            ("a: &x 0x10\n*x : c", r#"{"16":"c","a":16}"#),
+            ("a: &x 1234567.0\n*x : c", r#"{"1.234567e+06":"c","a":1234567}"#),
+            ("{a: 0x:, b: [c:], d: e}", r#"{"a":"0x:","b":["c:"],"d":"e"}"#),
+            ("# c\n{\"a\":[1], 'b':{c: d}}", r#"{"a":[1],"b":{"c":"d"}}"#),
+            ("a: [!x, b]", r#"{"a":["b"]}"#),
+            ("a: !x,[y] b\nc: &c !x, y\nd: {b: c !x, d: e}", r#"{"a":"b","c":"y","d":{"b":"c !x","d":"e"}}"#),
+            ("- &a !!int, 1\n- !!int 1\n- 'a: !x,%01'", r#"["1",1,"a: !x,%01"]"#),
+            ("a: x?y\nb: ?x", r#"{"a":"x?y","b":"?x"}"#),
         ];
         for (text, expected) in table {
             assert_eq!(json(text), expected, "{text}");
@@ -526,8 +460,8 @@ mod tests {
             "%YAML 1.1\n---\na: b",
             "a:\n\tb: c",
             "a: {{ .Values.x }}",
-            "a: [!x, b]",
             "a: [!<x>, b]",
+            "a: [!x]",
             "a: \"\\",
             "a: *b",
             "a: &a [*a]",
@@ -538,6 +472,10 @@ mod tests {
             "a: &x.y 1",
             "a: \u{0007}",
             "a: b\n]",
+            "a: [x?y]",
+            "a: {b: http://c/?d}",
+            "a: &a [{b: c}]\nd: {<<: *a}",
+            "a: !!timestamp 5",
         ];
         for text in table {
             assert!(compose(text).is_err(), "{text}: {}", json(text));

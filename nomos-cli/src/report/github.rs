@@ -1,12 +1,21 @@
 //! Findings as commands to a workflow of GitHub Actions, which shows them beside the lines of a pull request.
 //! <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>
 
-use agent::finding::{Finding, Location};
+use agent::finding::{Finding, Location, Warning};
 
 use super::{Subject, main_place, words};
 
 pub(super) fn text(subject: &Subject<'_>) -> String {
-    subject.distinct().into_iter().map(|(finding, clusters)| command(subject, finding, &clusters)).collect()
+    let findings = subject.distinct().into_iter().map(|(finding, clusters)| command(subject, finding, &clusters));
+    findings.chain(subject.warnings.iter().map(|it| warning(subject, it))).collect()
+}
+
+/// A warning at the last of its places, which is the one that counts.
+fn warning(subject: &Subject<'_>, warning: &Warning) -> String {
+    let Some((at, others)) = warning.locations.split_last() else { return String::new() };
+    let mut message = format!("{}\n\nhint: {}", warning.message, warning.hint);
+    message.extend(others.iter().map(|at| format!("\nsee also: {}", subject.point(at))));
+    format!("::warning file={},line={},col={}::{}\n", property(&subject.file(at)), at.line, at.column, data(&message))
 }
 
 fn command(subject: &Subject<'_>, finding: &Finding, clusters: &[&str]) -> String {

@@ -1,6 +1,6 @@
 //! Findings as JSON. `nomos-cli/report.schema.json` says what may be relied on.
 
-use agent::finding::Finding;
+use agent::finding::{Finding, Warning};
 use serde::Serialize;
 
 use super::Subject;
@@ -13,6 +13,7 @@ struct Document<'a> {
     version: u32,
     root: &'a str,
     clusters: Vec<Cluster<'a>>,
+    warnings: &'a [Warning],
 }
 
 #[derive(Serialize)]
@@ -33,7 +34,12 @@ pub(super) fn text(subject: &Subject<'_>) -> anyhow::Result<String> {
     let clusters = subject.clusters.iter();
     let clusters =
         clusters.map(|(name, findings)| Cluster { name, findings: findings.iter().map(entry).collect() }).collect();
-    Ok(serde_json::to_string_pretty(&Document { version: VERSION, root: &subject.root, clusters })? + "\n")
+    Ok(serde_json::to_string_pretty(&Document {
+        version: VERSION,
+        root: &subject.root,
+        clusters,
+        warnings: subject.warnings,
+    })? + "\n")
 }
 
 fn entry(finding: &Finding) -> Entry<'_> {

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use agent::finding::{Finding, Location, Place};
+use agent::finding::{Finding, Location, Place, Warning};
 use anyhow::Context as _;
 
 use crate::source::{Compilation, SourceArgs};
@@ -59,6 +59,7 @@ struct Subject<'a> {
     /// Where the source is: empty or ending with a slash.
     root: String,
     clusters: Vec<(&'a str, Cow<'a, [Finding]>)>,
+    warnings: &'a [Warning],
 }
 
 impl Subject<'_> {
@@ -111,10 +112,10 @@ pub(crate) fn write(
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
     let clusters = compiled.clusters.iter().map(|it| (it.label(), compiled.on_disk(&it.compiled.findings))).collect();
-    let subject = Subject { root: root(&args.path, &console.environment), clusters };
+    let subject = Subject { root: root(&args.path, &console.environment), clusters, warnings: &compiled.warnings };
     for report in reports {
         let text = match report.form {
-            Form::Text => compiled.text(),
+            Form::Text => compiled.warnings() + &compiled.text(),
             Form::Json => json::text(&subject)?,
             Form::Sarif => sarif::text(&subject)?,
             Form::Junit => junit::text(&subject),
@@ -126,6 +127,7 @@ pub(crate) fn write(
         }
     }
     if reports.iter().all(|report| report.file.is_some()) {
+        console.note(&compiled.warnings());
         compiled.show(args, console);
     }
     Ok(())

@@ -130,12 +130,32 @@ fn a_source_without_findings_is_reported_too() {
     let source = Directory::with(&[("a.yaml", NAMED)]);
     let vet = |form: &str| nomos(&source, &format!("vet --path DIR --source-format=unstructured --report {form}")).out;
     let json: Value = serde_json::from_str(&vet("json")).expect("JSON");
-    assert_eq!(json, json!({"version": 1, "root": "", "clusters": [{"name": "defaultcluster", "findings": []}]}));
+    assert_eq!(
+        json,
+        json!({"version": 1, "root": "", "clusters": [{"name": "defaultcluster", "findings": []}], "warnings": []})
+    );
     let sarif: Value = serde_json::from_str(&vet("sarif")).expect("JSON");
     assert_eq!(sarif["runs"][0]["results"], json!([]));
     let junit = junit(&vet("junit"));
     assert_eq!((junit.tests, junit.failures, junit.test_suites[0].test_cases.len()), (1, 0, 1));
     assert_eq!((vet("github"), vet("text")), (String::new(), String::new()));
+}
+
+#[test]
+fn warnings_are_reported_beside_findings() {
+    let source = Directory::with(&[("config/a.yaml", &format!("{NAMED}data:\n  b: '1'\n  b: '2'\n"))]);
+    fs::create_dir(source.path().join(".git")).expect("writable");
+    let vet = |form: &str| {
+        let ran = nomos(&source, &format!("vet --path DIR/config --source-format=unstructured --report {form}"));
+        assert_eq!(ran.status, 0, "{}", ran.err);
+        ran.out
+    };
+    let github = "::warning file=config/a.yaml,line=7,col=3::The key `b` is set 2 times in one map; the last one counts.\
+                  %0A%0Ahint: Remove all but one.%0Asee also: config/a.yaml:6:3\n";
+    assert_eq!(vet("github"), github);
+    let json: Value = serde_json::from_str(&vet("json")).expect("JSON");
+    valid(&jsonschema::validator_for(&strict(schema("nomos-cli/report.schema.json"))).expect("a schema"), &json);
+    assert_eq!(json["warnings"][0]["locations"][1], json!({"path": "a.yaml", "line": 7, "column": 3}));
 }
 
 #[test]
