@@ -17,7 +17,7 @@ pub(super) fn config_map(object: &Value, live: Option<&Value>) -> Vec<Cause> {
             causes.push(Cause::invalid(format!("data[{key}]"), &key.as_str().into(), detail));
         }
     }
-    causes.extend(frozen(object, live, &["data", "binaryData"]));
+    causes.extend(frozen(object, live, &["data", "binaryData"], "data"));
     causes
 }
 
@@ -48,15 +48,17 @@ pub(super) fn secret(object: &Value, live: Option<&Value>) -> Vec<Cause> {
     {
         causes.push(Cause::invalid("type", &object["type"], "field is immutable"));
     }
-    causes.extend(frozen(object, live, &["data"]));
+    causes.extend(frozen(object, live, &["data"], ""));
     causes
 }
 
-/// What says that it never changes never changes.
-fn frozen(object: &Value, live: Option<&Value>, fields: &[&str]) -> Vec<Cause> {
+/// What says that it never changes never changes. The field `made` is there even when it is left out.
+fn frozen(object: &Value, live: Option<&Value>, fields: &[&str], made: &str) -> Vec<Cause> {
     let Some(live) = live.filter(|live| live["immutable"] == true) else { return Vec::new() };
     let detail = "field is immutable when `immutable` is set";
-    let mut changed: Vec<&str> = fields.iter().filter(|field| object.get(field) != live.get(field)).copied().collect();
+    let empty = |value: &Value| value.as_object().is_some_and(serde_json::Map::is_empty);
+    let of = |object: &Value, field: &str| object.get(field).filter(|value| field != made || !empty(value)).cloned();
+    let mut changed: Vec<&str> = fields.iter().filter(|field| of(object, field) != of(live, field)).copied().collect();
     if object["immutable"] != true {
         changed.insert(0, "immutable");
     }

@@ -182,5 +182,8 @@ mod tests {
         assert_eq!(wrong("", "configmaps", &live, Some(&live)), [""; 0]);
         let emptied = json!({"immutable": true, "data": {"a": "b"}, "binaryData": {}});
         assert_eq!(wrong("", "configmaps", &emptied, Some(&live)), ["binaryData FieldValueForbidden"]);
+        let (live, emptied) = (json!({"immutable": true}), json!({"immutable": true, "data": {}}));
+        assert_eq!(wrong("", "configmaps", &emptied, Some(&live)), [""; 0]);
+        assert_eq!(wrong("", "secrets", &emptied, Some(&live)), ["data FieldValueForbidden"]);
     }
 }
