@@ -254,7 +254,8 @@ fn done(until: Until, object: &Value) -> bool {
         Until::Readable => object["kind"] != "Status",
         Until::Collected => !deleting || ![cleanup, "foregroundDeletion", "orphan"].into_iter().any(holds),
         Until::Deleting => deleting && ![cleanup, "orphan"].into_iter().any(holds),
-        Until::Unowned => object["metadata"].get("ownerReferences").is_none(),
+        // Without an owner to begin with it is deleted, and stays so until it is let go.
+        Until::Unowned => deleting || object["metadata"].get("ownerReferences").is_none(),
         Until::Served => {
             let conditions = object["status"]["conditions"].as_array();
             let holds = |kind: &str| {

@@ -22,6 +22,10 @@ pub(super) fn default(object: &mut Value) {
         names.insert("singular".to_owned(), singular.into());
         names.insert("listKind".to_owned(), list.into());
     }
+    let stored = stored_version(object).to_owned();
+    if object::list(object, "/status/storedVersions").is_empty() && !stored.is_empty() {
+        map_at(object, "status").insert("storedVersions".to_owned(), json!([stored]));
+    }
 }
 
 /// A new definition has no accepted names yet. Every version in which objects are stored is remembered.

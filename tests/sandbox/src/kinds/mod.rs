@@ -212,11 +212,6 @@ pub fn deletion_begins(resource: &Resource, object: &mut Value, now: Time) {
     object::metadata(object).remove("deletionGracePeriodSeconds");
 }
 
-/// Whether a deletion takes more than one step, even where nothing seems to keep the object.
-pub fn ends_slowly(resource: &Resource, object: &Value) -> bool {
-    is_kept(object) || (resource.collection == CRDS && !object::is_deleting(object))
-}
-
 /// Whether a deletion is answered with the object.
 pub fn returns_deleted(resource: &Resource) -> bool {
     RETURNED.contains(&resource.collection.as_str())

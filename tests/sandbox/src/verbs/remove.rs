@@ -22,8 +22,11 @@ pub(super) fn delete(state: &mut State, call: &mut Call<'_>) -> Result<Answer, F
     let mut write = call.write("DeleteOptions")?;
     write.dry_run |= !object::list(&options, "/dryRun").is_empty();
     let gone = write::delete(state, &write, &wish)?;
+    // Who asks in this old way that dependents go is told that it takes a while.
+    let waits = object::is_deleting(&gone) && options["orphanDependents"] == false;
     let object = if gone["kind"] == "Status" { gone } else { view::one(&call.resource, call.form, call.query(), gone) };
-    Ok(Answer::Object { code: 200, object, warnings: std::mem::take(&mut call.warnings) })
+    let code = if waits { 202 } else { 200 };
+    Ok(Answer::Object { code, object, warnings: std::mem::take(&mut call.warnings) })
 }
 
 /// What clients are told who delete a Job without a word on its pods.
@@ -50,7 +53,8 @@ fn wish(call: &Call<'_>) -> Result<(Value, Wish), Failure> {
 
 /// Deletes every object of a collection that is selected.
 pub(super) fn delete_collection(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Failure> {
-    let (options, wish) = wish(call)?;
+    let (options, mut wish) = wish(call)?;
+    wish.of_collection = true;
     let selection = Selection::of(call)?;
     let mut write = call.write("DeleteOptions")?;
     write.dry_run |= !object::list(&options, "/dryRun").is_empty();

@@ -36,6 +36,8 @@ pub struct Wish {
     pub uid: Option<String>,
     /// Which state of it it must be.
     pub revision: Option<String>,
+    /// Whether all of a collection are deleted.
+    pub of_collection: bool,
 }
 
 impl Wish {
@@ -71,6 +73,7 @@ impl Wish {
             grace: object::integer(options, "/gracePeriodSeconds"),
             uid: text("/preconditions/uid"),
             revision: text("/preconditions/resourceVersion"),
+            of_collection: false,
         })
     }
 }
@@ -96,18 +99,26 @@ pub fn delete(state: &mut State, write: &Write, wish: &Wish) -> Result<Value, Fa
     if deleting && left > 0 && wish.grace.is_none_or(|grace| grace >= left) {
         return Ok(write.answer(&live)); // It is on its way, and this would not hurry it.
     }
-    // What becomes of the objects that a definition owns is asked when its own ones are gone.
-    if resource.collection != CRDS || deleting {
+    // At first a definition waits for its objects, unless it goes with others. What becomes of the objects that it owns
+    // is asked afterwards.
+    let waits = resource.collection == CRDS && !deleting && !wish.of_collection;
+    if !waits {
         object::set(&mut stored, "finalizers", finalizers(&resource, &live, wish.propagation));
     }
-    let kept = object::finalizers(&stored).next().is_some() || kinds::ends_slowly(&resource, &stored);
+    let kept = waits || object::finalizers(&stored).next().is_some() || kinds::is_kept(&stored);
     if grace > 0 || kept {
+        if !waits {
+            renew(&mut stored);
+        }
         mark(&mut stored, write, grace);
-        kinds::deletion_begins(&resource, &mut stored, write.now);
+        if waits || resource.collection != CRDS {
+            kinds::deletion_begins(&resource, &mut stored, write.now);
+        }
         return Ok(store(state, write, &live, stored));
     }
     let mut answer = write.answer(&live);
     if kinds::ends_gracefully(&resource) && !deleting {
+        renew(&mut answer);
         mark(&mut answer, write, 0);
         if !write.dry_run {
             state.put(write.key(), convert::to_stored(&resource, answer.clone()));
@@ -129,14 +140,17 @@ fn store(state: &mut State, write: &Write, live: &Arc<Value>, stored: Value) -> 
     write.answer(&stored)
 }
 
-/// Marks an object as being deleted.
-fn mark(stored: &mut Value, write: &Write, grace: i64) {
+/// Counts the deletion among the generations.
+fn renew(stored: &mut Value) {
     if !object::is_deleting(stored)
-        && write.resource.collection != CRDS
         && let Some(generation) = object::integer(stored, "/metadata/generation")
     {
         object::set(stored, "generation", generation + 1);
     }
+}
+
+/// Marks an object as being deleted.
+fn mark(stored: &mut Value, write: &Write, grace: i64) {
     if !object::is_deleting(stored) || grace > 0 {
         object::set(stored, "deletionTimestamp", write.now.after(grace.unsigned_abs()).to_string());
     }
