@@ -37,6 +37,7 @@ pub fn update(
     if kinds::has_generation(&resource) {
         // What is empty and what is absent are the same in built-in kinds.
         let is_new = match resource.custom {
+            _ if write.subresource == "status" => false,
             Some(_) => kinds::is_new_generation(&resource, &new, &before),
             None => kinds::is_new_generation(&resource, &settle(&resource, new.clone())?, live),
         };
