@@ -78,10 +78,11 @@ fn life() -> Value {
 pub(crate) fn namespace() -> Vec<Step> {
     let namespace = "/api/v1/namespaces/n-<tag>";
     let objects = format!("{namespace}/configmaps");
-    let create = |name: &str, finalizers: &Value| {
+    let request = |name: &str, finalizers: &Value| {
         let metadata = json!({"name": name, "finalizers": finalizers});
-        Step::Ask(Request::new("POST", objects.clone()).json(json!({"metadata": metadata, "data": {"a": "b"}})))
+        Request::new("POST", objects.clone()).json(json!({"metadata": metadata, "data": {"a": "b"}}))
     };
+    let create = |name: &str, finalizers: &Value| Step::Ask(request(name, finalizers));
     let release = json!({"metadata": {"finalizers": null}});
     vec![
         Step::Ask(Request::new("POST", "/api/v1/namespaces").json(json!({"metadata": {"name": "n-<tag>"}}))),
@@ -94,6 +95,8 @@ pub(crate) fn namespace() -> Vec<Step> {
         Step::Ask(Request::new("GET", format!("{objects}/holds"))),
         Step::Ask(Request::new("PATCH", format!("{objects}/holds")).json(release).of_type(MERGE)),
         Step::Await(Until::Gone, namespace.to_owned()),
+        // Who lets objects into a Namespace learns a moment later that it is gone.
+        Step::Probe(request("later", &Value::Null), 404),
         create("later", &Value::Null),
     ]
 }
