@@ -21,6 +21,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use commands::{completion, explain, hydrate, init, man, status, version, vet};
@@ -66,7 +67,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
     let args: Vec<OsString> = args.into_iter().collect();
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error, console),
+        Err(error) => return usage(error, &args, console),
     };
     if cli.version {
         console.print(&format!("{}\n", env!("CARGO_PKG_VERSION")));
@@ -100,7 +101,10 @@ fn program(args: &[OsString]) -> &'static str {
 }
 
 /// Help goes to standard output, a mistake to standard error.
-fn usage(error: &clap::Error, console: &mut Console<'_>) -> u8 {
+fn usage(mut error: clap::Error, args: &[OsString], console: &mut Console<'_>) -> u8 {
+    if let Some(meant) = meant(&error, args) {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![meant.into()]));
+    }
     let text = error.render().to_string();
     if error.use_stderr() {
         console.note(&text);
@@ -109,6 +113,22 @@ fn usage(error: &clap::Error, console: &mut Console<'_>) -> u8 {
         console.print(&text);
         FINE
     }
+}
+
+/// What a word that no command takes was meant for: the flag before it, whose value follows `=`, or the source.
+fn meant(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    let word = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if !word.starts_with('-') => word,
+        _ => return None,
+    };
+    let at = args.iter().rposition(|arg| arg == word.as_str())?;
+    let before = args.get(at.checked_sub(1)?)?.to_str()?;
+    let is_value = truth(word).is_ok() || word.parse::<i64>().is_ok();
+    if is_value && before.starts_with("--") && !before.contains('=') {
+        return Some(format!("write {before}={word}"));
+    }
+    let takes_path = args.iter().any(|arg| ["vet", "hydrate", "init"].iter().any(|command| arg == command));
+    takes_path.then(|| format!("write --path {word}"))
 }
 
 /// Reads the value of a flag that is on or off, in every spelling that Go takes.

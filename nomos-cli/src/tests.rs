@@ -121,6 +121,15 @@ fn help_and_version_go_to_standard_output_and_mistakes_to_standard_error() {
         let Ran { status, out, err } = nomos(&nowhere, words);
         assert_eq!((status, out.as_str(), err.is_empty()), (2, "", false), "{words}");
     }
+    for (words, tip) in [
+        ("vet config", "  tip: write --path config\n"),
+        ("hydrate --flat config", "  tip: write --path config\n"),
+        ("vet --threshold 5", "  tip: write --threshold=5\n"),
+        ("hydrate --flat true", "  tip: write --flat=true\n"),
+    ] {
+        let err = nomos(&nowhere, words).err;
+        assert!(err.contains(tip), "{words}: {err}");
+    }
 }
 
 #[test]
