@@ -50,7 +50,7 @@ pub(super) fn tagged(tag: &str, text: &str) -> Result<Scalar, String> {
         Some("null") => Some(resolved()).filter(|it| *it == Scalar::Null),
         Some("float") => match resolved() {
             Scalar::Int(int) => Some(Scalar::Float(int as f64)),
-            float @ (Scalar::Float(_) | Scalar::Big(_)) => Some(float),
+            float @ Scalar::Float(_) => Some(float),
             _ => None,
         },
         Some("timestamp") => is_timestamp(text).then(|| Scalar::Text(text.to_owned())),
@@ -264,7 +264,15 @@ mod tests {
         assert_eq!(tag("int", "1"), Some(Scalar::Int(1)));
         assert_eq!(tag("bool", "yes"), Some(Scalar::Bool(true)));
         assert_eq!(tag("float", "1"), Some(Scalar::Float(1.0)));
-        for (name, text) in [("bool", "1"), ("int", "x"), ("int", "1.5"), ("int", ""), ("null", "x"), ("binary", "%")] {
+        for (name, text) in [
+            ("float", "18446744073709551615"),
+            ("bool", "1"),
+            ("int", "x"),
+            ("int", "1.5"),
+            ("int", ""),
+            ("null", "x"),
+            ("binary", "%"),
+        ] {
             assert_eq!(tag(name, text), None, "!!{name} {text}");
         }
         let message = tagged(&format!("{TAG_PREFIX}int"), "hunter2");

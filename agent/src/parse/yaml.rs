@@ -188,7 +188,23 @@ pub(super) fn compose(text: &str) -> Result<Read, Problem> {
     };
     // The end of the document is where trailing garbage shows.
     events.next()?;
+    if let Some(at) = composer.infinite.then(|| infinite(&value)).flatten() {
+        return Err(problem("JSON has no infinities and no NaN", at));
+    }
     Ok(Read { value, repeats: composer.repeats })
+}
+
+/// What stands for infinities and NaN until it is known whether they stay: a merge can override them. Their place follows.
+const INFINITE: &str = "\0infinite ";
+
+/// Where a value is that JSON does not have.
+fn infinite(value: &Value) -> Option<usize> {
+    match value {
+        Value::String(text) => text.strip_prefix(INFINITE)?.parse().ok(),
+        Value::Array(items) => items.iter().find_map(infinite),
+        Value::Object(map) => map.values().find_map(infinite),
+        _ => None,
+    }
 }
 
 #[derive(Default)]
@@ -204,6 +220,8 @@ struct Composer {
     copies: usize,
     /// Whether a key came into a map that had it.
     repeats: bool,
+    /// Whether there was a value that JSON does not have.
+    infinite: bool,
 }
 
 impl Composer {
@@ -248,8 +266,7 @@ impl Composer {
                 }
                 let scalar = resolve(value, tag.as_deref(), plain, at)?;
                 self.anchor_scalar(anchor, &scalar, at)?;
-                let value = scalar::value(scalar).ok_or_else(|| problem("JSON has no infinities and no NaN", at))?;
-                Node { value, anchor: None, nodes_before }
+                Node { value: self.value(scalar, at), anchor: None, nodes_before }
             }
             _ => return Err(problem("the document ends too early", at)),
         };
@@ -282,10 +299,17 @@ impl Composer {
 
     /// Remembers a scalar for aliases.
     fn anchor_scalar(&mut self, anchor: Option<String>, scalar: &Scalar, at: usize) -> Result<(), Problem> {
-        match (anchor, scalar::value(scalar.clone())) {
-            (Some(anchor), Some(value)) => self.anchor(anchor, (value, Some(scalar.clone())), 1, at),
-            _ => Ok(()),
-        }
+        let Some(anchor) = anchor else { return Ok(()) };
+        let value = self.value(scalar.clone(), at);
+        self.anchor(anchor, (value, Some(scalar.clone())), 1, at)
+    }
+
+    /// The value of a scalar; for one that JSON does not have what stands for it.
+    fn value(&mut self, scalar: Scalar, at: usize) -> Value {
+        scalar::value(scalar).unwrap_or_else(|| {
+            self.infinite = true;
+            Value::String(format!("{INFINITE}{at}"))
+        })
     }
 
     fn key(
@@ -440,6 +464,8 @@ mod tests {
             ("a: &x 1234567.0\n*x : c", r#"{"1.234567e+06":"c","a":1234567}"#),
             ("{a: 0x:, b: [c:], d: e}", r#"{"a":"0x:","b":["c:"],"d":"e"}"#),
             ("# c\n{\"a\":[1], 'b':{c: d}}", r#"{"a":[1],"b":{"c":"d"}}"#),
+            ("x: {a: .inf, <<: {a: 1}}\nz: -.inf\nz: 2", r#"{"x":{"a":1},"z":2}"#),
+            (r#"x: "\0infinite 3""#, r#"{"x":"\u0000infinite 3"}"#),
             ("a: [!x, b]", r#"{"a":["b"]}"#),
             ("a: !x,[y] b\nc: &c !x, y\nd: {b: c !x, d: e}", r#"{"a":"b","c":"y","d":{"b":"c !x","d":"e"}}"#),
             ("- &a !!int, 1\n- !!int 1\n- 'a: !x,%01'", r#"["1",1,"a: !x,%01"]"#),
