@@ -9,8 +9,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::wait::{await_condition, conditions};
-use kube::runtime::watcher::{Config, Event as WatchEvent, watcher};
+use kube::runtime::wait::{Condition as _, conditions};
+use kube::runtime::watcher::{Config, Event as WatchEvent, watch_object, watcher};
 use serde::Deserialize as _;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -52,12 +52,14 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) 
 
 async fn follow(shared: &Arc<Shared>, running: &mut BTreeMap<SyncId, Running>) {
     let crds: Api<CustomResourceDefinition> = Api::all(shared.cluster.client.clone());
-    if crds.get_opt(CRD).await.ok().flatten().is_none() {
-        tracing::info!("waiting for the CRD {CRD}");
-    }
-    while let Err(error) = await_condition(crds.clone(), CRD, conditions::is_crd_established()).await {
-        tracing::warn!(%error, "cannot watch for the CRD {CRD}; trying again");
-        tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut crd = std::pin::pin!(watch_object(crds, CRD).default_backoff());
+    while let Some(crd) = crd.next().await {
+        match crd {
+            Ok(crd) if conditions::is_crd_established().matches_object(crd.as_ref()) => break,
+            Ok(Some(_)) => {}
+            Ok(None) => tracing::info!("waiting for the CRD {CRD}"),
+            Err(error) => tracing::warn!(%error, "the watch on the CRD {CRD} broke off and starts again"),
+        }
     }
     // Read one by one: an object that this agent cannot read shall not hide the others.
     let kind = ApiResource::erase::<RootSync>(&());
