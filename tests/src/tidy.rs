@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use agent::finding::Code;
 
@@ -42,6 +43,9 @@ const NO_CASE: &[(&[u16], &str)] = &[
         "a cluster, a repository or a disk fails",
     ),
 ];
+
+/// Bytes that a file may have. The documents that an API server publishes, compressed, are the largest.
+const BYTES: u64 = 1 << 20;
 
 struct File {
     /// Below the repository's root.
@@ -186,6 +190,15 @@ fn no_file_does_two_things() {
         (lines > LINES).then(|| format!("{}: {lines} lines", file.path))
     });
     none(long);
+}
+
+#[test]
+fn nothing_large_is_committed() {
+    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output().expect("git is there");
+    let paths = String::from_utf8(listed.stdout).expect("names are UTF-8");
+    assert!(paths.contains("Cargo.toml"), "no clone: {}", String::from_utf8_lossy(&listed.stderr));
+    let size = |path: &str| fs::symlink_metadata(root().join(path)).map_or(0, |metadata| metadata.len());
+    none(paths.split_terminator('\0').filter(|path| size(path) > BYTES).map(str::to_owned));
 }
 
 #[test]
