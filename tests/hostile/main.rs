@@ -81,7 +81,7 @@ fn aliases_are_bounded() {
     };
     let tens = |above: u8| format!("[{}]", format!("*a{above}, ").repeat(10));
     let merges = |above: u8| format!("{{<<: [{}]}}", format!("*a{above}, ").repeat(10));
-    let long = "x".repeat(8 << 20);
+    let long = "x".repeat(2 << 20);
     let nested: String = (0..400).map(|level| format!("&a{level} [")).collect();
     each(&[
         ("a.yaml", bomb("[x, x]", tens), "out of proportion"),
@@ -106,12 +106,12 @@ fn many_of_the_same_are_one_finding() {
     let item = r#"{"apiVersion":"v1","kind":"X","metadata":{"name":"a"}}"#;
     let items =
         |item: &str, count| format!(r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#, vec![item; count].join(","));
-    each(&[("a.json", items(item, 250_000), "There are 250000 objects"), ("a.json", items("{}", 900_000), "KNV2010")]);
+    each(&[("a.json", items(item, 40_000), "There are 40000 objects"), ("a.json", items("{}", 100_000), "KNV2010")]);
 }
 
 #[test]
 fn maps_are_counted() {
-    let maps = |map: &str| format!("[{}]", vec![map; 3_900_000].join(","));
+    let maps = |map: &str| format!("[{}]", vec![map; 1_100_000].join(","));
     let object = r#""apiVersion":"v1","kind":"X","metadata":{"name":"a"}"#;
     each(&[
         ("a.yaml", format!("{CONFIG_MAP}data: {}\n", maps("{a}")), "more than a million maps"),
@@ -123,13 +123,13 @@ fn maps_are_counted() {
 fn what_scanners_dislike_is_read_once() {
     let data = |text: &str, count| format!("{CONFIG_MAP}data: {}\n", text.repeat(count));
     each(&[
-        ("a.yaml", data("!", 4_000_000), ""),
-        ("a.yaml", format!("{CONFIG_MAP}data: '{}'\n", "!a".repeat(2_000_000)), ""),
-        ("a.yaml", format!("{CONFIG_MAP}data: [{}]\n", "!a,".repeat(1_000_000)), "KNV2001"),
-        ("a.yaml", format!("{CONFIG_MAP}data: [{}]\n", "a,".repeat(1_000_000)), ""),
-        ("a.yaml", format!("{CONFIG_MAP}data: {{{}", "? ".repeat(2_000_000)), "KNV2001"),
-        ("a.yaml", data(&"9".repeat(1000), 4000), ""),
-        ("a.json", format!("{{\"a\":\"{}", "\\ud800".repeat(1_000_000)), "KNV2001"),
+        ("a.yaml", data("!", 1_000_000), ""),
+        ("a.yaml", format!("{CONFIG_MAP}data: '{}'\n", "!a".repeat(500_000)), ""),
+        ("a.yaml", format!("{CONFIG_MAP}data: [{}]\n", "!a,".repeat(300_000)), "KNV2001"),
+        ("a.yaml", format!("{CONFIG_MAP}data: [{}]\n", "a,".repeat(300_000)), ""),
+        ("a.yaml", format!("{CONFIG_MAP}data: {{{}", "? ".repeat(500_000)), "KNV2001"),
+        ("a.yaml", data(&"9".repeat(1000), 1000), ""),
+        ("a.json", format!("{{\"a\":\"{}", "\\ud800".repeat(300_000)), "KNV2001"),
     ]);
 }
 
@@ -157,8 +157,8 @@ fn copies_without_number_are_refused() {
     };
     let selector = "apiVersion: configmanagement.gke.io/v1\nkind: NamespaceSelector\nmetadata: {name: s}\n\
                     spec: {selector: {matchLabels: {a: b}}}\n";
-    written(root.path(), "namespaces.yaml", &several(10_000, &namespace));
-    written(root.path(), "objects.yaml", &several(10_000, &object));
+    written(root.path(), "namespaces.yaml", &several(3_300, &namespace));
+    written(root.path(), "objects.yaml", &several(3_300, &object));
     written(root.path(), "selector.yaml", selector);
     let (status, said) = vet(root.path());
     assert!(status == Some(1) && said.contains("KNV1070"), "{status:?} {said}");
@@ -183,7 +183,7 @@ fn many_findings_about_one_document_read_it_once() {
 #[test]
 fn findings_do_not_list_everything() {
     let root = directory();
-    let several = |of: &dyn Fn(usize) -> String| (0..10_000).map(|it| of(it) + "---\n").collect::<String>();
+    let several = |of: &dyn Fn(usize) -> String| (0..4_000).map(|it| of(it) + "---\n").collect::<String>();
     let long = "x".repeat(180);
     let selector = |it: usize| {
         let spec = "spec: {selector: {matchLabels: {a: b}}}";
@@ -198,7 +198,7 @@ fn findings_do_not_list_everything() {
     written(root.path(), "selectors.yaml", &several(&selector));
     written(root.path(), "objects.yaml", &several(&object));
     let (status, said) = vet(root.path());
-    assert!(status == Some(1) && said.starts_with("10000 error(s)"), "{status:?} {said}");
+    assert!(status == Some(1) && said.starts_with("4000 error(s)"), "{status:?} {said}");
 }
 
 #[test]

@@ -28,6 +28,7 @@ mod unreadable_sync;
 mod vet;
 mod world;
 
+use std::num::NonZero;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -38,6 +39,10 @@ type Story = fn(Kind) -> anyhow::Result<()>;
 
 /// Each story under the name by which `cargo test --test stories NAME` runs it alone, and the clusters that it is told on.
 const STORIES: &[(&str, Story, &[Kind])] = &[
+    // What only a cluster that can be told to fail shows. The longest come first, so that no other waits for them at the end.
+    ("faults_are_survived", faults::are_survived, &[Kind::Sandbox]),
+    ("an_outage_is_told_and_waited_for", faults::outage, &[Kind::Sandbox]),
+    ("a_refused_write_is_told_and_tried_rarely", faults::refusal, &[Kind::Sandbox]),
     // The walkthrough of README.md.
     ("a_fresh_cluster_reaches_synced", fresh_cluster::reaches_synced, &Kind::ALL),
     ("a_deleted_namespace_comes_back", deleted_namespace::comes_back, &Kind::ALL),
@@ -50,6 +55,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_lost_cluster_comes_back", lost_cluster::comes_back, &Kind::ALL),
     ("inherited_endpoints_are_left_alone", endpoints::are_left_alone, &Kind::ALL),
     // What else is promised.
+    ("kubectl_works", kubectl::works, &Kind::ALL),
     ("a_sync_writes_status_inventory_and_events", status::is_written, &Kind::ALL),
     ("a_held_commit_stays_held_after_a_restart", guard::is_remembered, &Kind::ALL),
     ("an_object_that_fails_delays_no_other", failing_object::delays_no_other, &Kind::ALL),
@@ -67,15 +73,13 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("once_ends_with_an_exit_code", once::exit_codes, &Kind::ALL),
     ("the_examples_are_synced", examples::are_synced, &Kind::ALL),
     ("vet_asks_the_cluster_for_kinds", vet::asks_the_cluster, &Kind::ALL),
-    ("kubectl_works", kubectl::works, &Kind::ALL),
-    // What only a cluster that can be told to fail shows.
-    ("faults_are_survived", faults::are_survived, &[Kind::Sandbox]),
-    ("an_outage_is_told_and_waited_for", faults::outage, &[Kind::Sandbox]),
-    ("a_refused_write_is_told_and_tried_rarely", faults::refusal, &[Kind::Sandbox]),
 ];
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // A story waits as long as it works.
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    arguments.test_threads.get_or_insert(processors + 1);
     let in_ci = std::env::var_os("CI").is_some();
     let trials = STORIES.iter().flat_map(|&(name, story, kinds)| {
         let on = move |&kind: &Kind| {

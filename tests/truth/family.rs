@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::edit::merge;
 use crate::generate::asked;
-use crate::kinds::Kind;
+use crate::kinds::{Kind, Names};
 use crate::log::{Request, Step, Until};
 use crate::shape::pick;
 
@@ -14,7 +14,14 @@ pub(crate) fn family(kind: &Kind, rng: &mut Rng) -> Vec<Step> {
     let mut steps = Vec::new();
     let ask = |steps: &mut Vec<Step>, name: &str, request| steps.extend(asked(kind, name, request));
     let owner = kind.path("owner");
-    ask(&mut steps, "owner", create(kind, "owner", &json!({}), rng));
+    let mut owner_of_all = create(kind, "owner", &json!({}), rng);
+    // Without an owner they are deleted while the cluster is still busy with their names: in any order.
+    if kind.names == Names::Definitions {
+        let mut least = kind.head("owner");
+        merge(&mut least, kind.body.least());
+        owner_of_all = Request::new("POST", kind.collection()).json(least);
+    }
+    ask(&mut steps, "owner", owner_of_all);
     let dependents = ["one", "two", "three"].into_iter().take(rng.usize(1..4)).collect::<Vec<_>>();
     for name in &dependents {
         let mut reference = json!({

@@ -10,6 +10,9 @@ const NODE_PORTS: std::ops::RangeInclusive<u64> = 30_000..=32_767;
 /// What generated names begin with, and then go on for five letters.
 const GENERATED: &str = "made-";
 
+/// The condition of a definition that is deleted, among owned fields.
+const TERMINATING: &str = r#"k:{"type":"Terminating"}"#;
+
 /// What was seen so far in a run of a log.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
@@ -64,6 +67,9 @@ impl Names {
             Value::Object(object) if key == "metadata" => self.metadata(object),
             Value::Object(object) => object
                 .iter()
+                // The server says so when it is asked to delete, and again a moment later: when that is another second,
+                // it becomes the owner of the time.
+                .filter(|(field, _)| key != TERMINATING || *field != "f:lastTransitionTime")
                 .map(|(key, value)| (self.text("", key), self.below(key, value)))
                 .collect::<Map<_, _>>()
                 .into(),

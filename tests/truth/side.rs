@@ -255,14 +255,15 @@ fn done(until: Until, object: &Value) -> bool {
         Until::Collected => !deleting || ![cleanup, "foregroundDeletion", "orphan"].into_iter().any(holds),
         Until::Deleting => deleting && ![cleanup, "orphan"].into_iter().any(holds),
         // Without an owner to begin with it is deleted, and stays so until it is let go.
-        Until::Unowned => deleting || object["metadata"].get("ownerReferences").is_none(),
+        Until::Unowned if deleting => !holds(cleanup),
+        Until::Unowned => object["metadata"].get("ownerReferences").is_none(),
         Until::Served => {
             let conditions = object["status"]["conditions"].as_array();
             let holds = |kind: &str| {
                 conditions.is_some_and(|all| all.iter().any(|one| one["type"] == kind && one["status"] == "True"))
             };
             let accepted = object["status"]["acceptedNames"] == object["spec"]["names"];
-            deleting || (holds("Established") && holds("NamesAccepted") && accepted)
+            accepted && holds("Established") && holds("NamesAccepted")
         }
     }
 }

@@ -29,20 +29,9 @@ impl Document {
         let at = self.start + at.min(self.end - self.start);
         let lines = content[self.start..at].iter().filter(|byte| **byte == b'\n').count();
         let line_start = content[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        (self.line + lines as u32, column(&content[line_start..at]))
+        let column = String::from_utf8_lossy(&content[line_start..at]).chars().count() + 1;
+        (self.line + lines as u32, column as u32)
     }
-
-    /// The same of a byte of which is known on which line of the document it is, counted from 0 and not the first, and where
-    /// that starts.
-    pub(super) fn on_line(&self, content: &[u8], line: usize, start: usize, at: usize) -> (u32, u32) {
-        let bytes = self.bytes(content);
-        (self.line + line as u32, column(&bytes[start..at.min(bytes.len())]))
-    }
-}
-
-/// The column, from 1, of what follows `before` on its line.
-fn column(before: &[u8]) -> u32 {
-    String::from_utf8_lossy(before).chars().count() as u32 + 1
 }
 
 /// The documents of a file. Those of blank lines and comments only are left out.

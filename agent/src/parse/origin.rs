@@ -112,13 +112,12 @@ impl Origin {
 
     /// A byte of the document whose outline this is.
     fn at(&self, outline: &Outline, at: usize) -> Location {
-        match outline.line(at) {
-            (0, _) => self.byte(at),
-            (line, start) => {
-                let (line, column) = self.document.on_line(&self.content, line, start, at);
-                Location { path: self.path.to_string(), line, column }
-            }
-        }
+        let (line, start) = outline.line(at);
+        let document = self.document.bytes(&self.content);
+        let [from, to] = [start, at].map(|at| outline.characters_before(document, at));
+        let (first_line, first_column) = self.document.line_and_column(&self.content, 0);
+        let before = if line == 0 { first_column } else { 1 };
+        Location { path: self.path.to_string(), line: first_line + line as u32, column: before + (to - from) as u32 }
     }
 
     /// Drops what the objects of the document share.

@@ -18,7 +18,12 @@ pub(super) struct Outline {
     pub(super) nodes: Vec<Node>,
     /// Byte position of each line but the first.
     lines: Vec<usize>,
+    /// Characters before each [`PIECE`] of the document: a line may be as long as the document.
+    characters: Vec<usize>,
 }
+
+/// Bytes of the document that are counted again for each column.
+const PIECE: usize = 1024;
 
 /// A map, a list or a scalar.
 #[derive(Debug)]
@@ -60,7 +65,12 @@ impl Outline {
         if builder.nodes.is_empty() {
             builder.add(documents::first_text(document), Part::Leaf);
         }
-        Self { nodes: builder.nodes, lines }
+        let before = document.chunks(PIECE).scan(0, |before, piece| {
+            let here = *before;
+            *before += characters(piece);
+            Some(here)
+        });
+        Self { nodes: builder.nodes, lines, characters: before.collect() }
     }
 
     /// The keys that a map states several times, each with all its places.
@@ -86,6 +96,18 @@ impl Outline {
         let line = self.lines.partition_point(|start| *start <= at);
         (line, line.checked_sub(1).map_or(0, |before| self.lines[before]))
     }
+
+    /// How many characters of the document, whose outline this is, are before a byte.
+    pub(super) fn characters_before(&self, document: &[u8], at: usize) -> usize {
+        let at = at.min(document.len());
+        let piece = (at / PIECE).min(self.characters.len().saturating_sub(1));
+        self.characters.get(piece).copied().unwrap_or(0) + characters(&document[piece * PIECE..at])
+    }
+}
+
+/// How many characters begin in UTF-8.
+fn characters(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte & 0b1100_0000 != 0b1000_0000).count()
 }
 
 #[derive(Default)]

@@ -179,6 +179,13 @@ impl Failure {
         Self::about(403, "Forbidden", about, message)
     }
 
+    /// The server cannot do what it is asked, which is not the request's fault.
+    pub fn internal(why: &str) -> Self {
+        let details = json!({"causes": [{"message": why}]});
+        let details = details.as_object().cloned().unwrap_or_default();
+        Self { details, ..Self::new(500, "InternalError", format!("Internal error occurred: {why}")) }
+    }
+
     /// The object breaks rules of its kind. `about.resource` is the kind here.
     pub fn invalid(about: About<'_>, causes: &[Cause]) -> Self {
         let mut said: Vec<String> = Vec::new();

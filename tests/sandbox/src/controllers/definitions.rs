@@ -35,10 +35,8 @@ pub(super) fn of_collection(state: &State, collection: &str) -> Option<String> {
 pub(super) fn tend(hand: &mut Hand<'_>, name: &str) {
     let Some(crd) = hand.find(CRDS, "", name) else { return };
     let key = Key::new(CRDS, "", name);
-    if object::is_deleting(&crd) {
-        if object::finalizers(&crd).any(|one| one == CLEANUP) {
-            end(hand, &key, &crd);
-        }
+    if object::is_deleting(&crd) && object::finalizers(&crd).any(|one| one == CLEANUP) {
+        end(hand, &key, &crd);
         return;
     }
     let now = hand.now;

@@ -84,6 +84,9 @@ pub fn port(text: &str) -> Option<String> {
     Some(why.to_owned())
 }
 
+/// Finalizers that need no domain.
+pub const STANDARD_FINALIZERS: [&str; 3] = ["orphan", "foregroundDeletion", "kubernetes"];
+
 /// A name with or without a domain before it, as keys of labels are.
 pub fn qualified(text: &str) -> Option<String> {
     let parts: Vec<&str> = text.split('/').collect();

@@ -174,7 +174,7 @@ fn drop_with_type(object: &mut Value, live: &Value) {
 fn address(state: &State, object: &mut Value) -> Result<(), Failure> {
     let wanted = text(object, "/spec/clusterIP").to_owned();
     if wanted.is_empty() {
-        let full = || Failure::new(500, "InternalError", "failed to allocate a serviceIP: range is full");
+        let full = || full(object, "serviceIP");
         object["spec"]["clusterIP"] = free(state).ok_or_else(full)?.to_string().into();
     } else if wanted != "None" {
         let why = match wanted.parse::<Ipv4Addr>() {
@@ -205,6 +205,10 @@ fn families(object: &mut Value) {
 
 fn invalid(object: &Value, cause: Cause) -> Failure {
     Failure::invalid(About { group: "", resource: "Service", name: object::name(object) }, &[cause])
+}
+
+fn full(object: &Value, what: &str) -> Failure {
+    Failure::internal(&format!("failed to allocate a {what} for Service {:?}: range is full", object::name(object)))
 }
 
 fn taken(state: &State) -> BTreeSet<String> {
@@ -243,7 +247,7 @@ impl Giver {
         } else {
             all.find(|number| !self.taken.contains(number) && !self.given.contains(number))
         };
-        let full = || Failure::new(500, "InternalError", "failed to allocate a nodePort: range is full");
+        let full = || Failure::internal("failed to allocate a nodePort: range is full");
         let number = number.ok_or_else(full)?;
         self.given.insert(number);
         Ok(number)

@@ -1,5 +1,7 @@
 //! What clients are told of objects that are good, but hardly meant so.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::object::{self, integer, list, text};
@@ -12,8 +14,28 @@ pub(super) fn of(resource: &Resource, object: &Value, live: Option<&Value>) -> V
     match resource.collection.as_str() {
         "services" => of_service(object),
         "deployments.apps" => of_deployment(object, live),
+        _ if resource.custom.is_some() => of_finalizers(object, live),
         _ => Vec::new(),
     }
+}
+
+/// Finalizers that are new to a custom resource.
+fn of_finalizers(object: &Value, live: Option<&Value>) -> Vec<String> {
+    let known: BTreeSet<&str> = live.into_iter().flat_map(object::finalizers).collect();
+    let new: BTreeSet<&str> = object::finalizers(object).filter(|one| !known.contains(one)).collect();
+    let mut said = Vec::new();
+    for name in new {
+        let field = format!("metadata.finalizers: {name:?}");
+        said.extend(names::qualified(name).map(|detail| format!("{field}: {detail}")));
+        if !name.contains('/') && !names::STANDARD_FINALIZERS.contains(&name) {
+            let how = if name.contains('.') { " including a path (/)" } else { "" };
+            said.push(format!(
+                "{field}: prefer a domain-qualified finalizer name{how} to avoid accidental conflicts with other \
+                 finalizer writers"
+            ));
+        }
+    }
+    said
 }
 
 fn of_service(object: &Value) -> Vec<String> {

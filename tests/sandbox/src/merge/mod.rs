@@ -7,9 +7,9 @@
 //! 2. [`crate::schema::decode`] and [`crate::schema::default`].
 //! 3. Unless it was applied: [`update`], which says whose the changed fields are; [`scale`] after a write to the number of
 //!    replicas.
-//! 4. [`keep_times`], so that a write that changes nothing changes nothing.
-//! 5. What the endpoint sets back (`status` on the object itself, all else on `/status`), and
-//!    [`crate::schema::store`].
+//! 4. What the endpoint sets back: `status` on the object itself, all else on `/status`.
+//! 5. [`keep_times`], so that a write that changes nothing changes nothing.
+//! 6. [`crate::schema::store`].
 
 mod check;
 mod compare;

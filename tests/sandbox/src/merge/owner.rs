@@ -142,10 +142,18 @@ impl Write<'_> {
             Some(last) if !last.set.is_empty() => {
                 let mut versions = managed.clone();
                 versions.insert(Owner { manager: String::new(), ..who.clone() }, last.clone());
-                if !self.fit(&versions, None, &new) {
+                // Once it has been in another version, it comes back to its own in the same way.
+                let elsewhere = |version: &str| version != self.api_version && self.of_version(version).is_some();
+                let comes_back = versions.values().any(|owned| elsewhere(&owned.api_version));
+                let fits = |object: &Value| !comes_back || check(&self.kind.root, object).is_ok();
+                if !self.fit(&versions, None, &new) || (elsewhere(&last.api_version) && !fits(&new)) {
                     return Err(unfit("merged"));
                 }
-                self.pruned(new, &managed, last)
+                let pruned = self.pruned(new, &managed, last);
+                if !fits(&pruned) {
+                    return Err(unfit("pruned"));
+                }
+                pruned
             }
             _ => new,
         };

@@ -142,9 +142,12 @@ fn check_order(items: &[Value], order: &[Value], key: Option<&str>) -> Result<()
     if order.is_empty() {
         return Ok(());
     }
-    let kept: Vec<&Value> = items.iter().filter(|item| item.get(DIRECTIVE).is_none()).collect();
-    let mut rest = order.iter();
-    for item in kept {
+    let mut rest = order.iter().peekable();
+    for item in items.iter().filter(|item| key.is_none() || item.get(DIRECTIVE).is_none_or(|it| it != "delete")) {
+        // Other directives are passed over too, but for those after the last item.
+        if item.get(DIRECTIVE).is_some() && rest.peek().is_some() {
+            continue;
+        }
         if let Some(key) = key.filter(|key| item.get(*key).is_none()) {
             return Err(no_key(item, key));
         }

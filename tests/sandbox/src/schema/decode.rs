@@ -108,6 +108,10 @@ impl Reader {
             (Format::Int32, value) if integer(&value, i64::from(i32::MAX)).is_some() => value,
             (Format::Int64, value) if integer(&value, i64::MAX).is_some() => value,
             (Format::Bytes, Value::String(text)) => bytes(&text)?.into(),
+            (Format::Bytes, Value::Array(items)) => match items.iter().map(byte).collect::<Option<Vec<u8>>>() {
+                Some(bytes) => STANDARD.encode(bytes).into(),
+                None => return Err(self.wrong(node, &Value::Array(items))),
+            },
             (Format::Plain | Format::Double, value) => self.plain(node, value)?,
             (_, value) => return Err(self.wrong(node, &value)),
         };
@@ -248,6 +252,11 @@ fn bytes(text: &str) -> Result<String, String> {
     let text = text.replace(['\r', '\n'], "");
     STANDARD.decode(&text).map_err(|error| format!("illegal base64 data: {error}"))?;
     Ok(text)
+}
+
+/// An item of a list that stands for bytes.
+fn byte(item: &Value) -> Option<u8> {
+    if item.is_null() { Some(0) } else { item.as_u64()?.try_into().ok() }
 }
 
 /// A time in UTC, in whole seconds or in millionths.

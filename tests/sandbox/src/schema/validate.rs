@@ -327,8 +327,14 @@ fn duplicates(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>
                 ),
                 _ => None,
             };
+            let odd = |item: &&Value| !item.is_null() && !item.is_object();
+            let odd = items.iter().position(|item| odd(&item) && text(schema, "x-kubernetes-list-type") == "map");
+            if let Some(at) = odd {
+                let why = "must be an object for an array of list-type map";
+                causes.push(Cause::invalid(format!("{path}[{at}]"), &items[at], why));
+            }
             let (mut seen, mut told) = (BTreeSet::new(), BTreeSet::new());
-            for (at, item) in items.iter().enumerate() {
+            for (at, item) in items.iter().enumerate().filter(|_| odd.is_none()) {
                 let Some(key) = key(item) else { break };
                 if !seen.insert(key.to_string()) && told.insert(key.to_string()) {
                     let said = format!("Duplicate value: {key}");

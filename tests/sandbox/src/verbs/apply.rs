@@ -47,6 +47,9 @@ pub(super) fn apply(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Fa
                     + ", and no existing object was found";
                 return Err(Failure::conflict(resource.about(&write.name), &why));
             }
+            if !write.dry_run {
+                object::set(&mut new, "resourceVersion", "");
+            }
             write::create(state, &write, new, Ownership::Computed)?
         }
     };

@@ -122,7 +122,8 @@ pub(super) fn read(
     let strictness = strictness(call, options)?;
     let mut wrong: Vec<String> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
     // Of a custom resource that says that it is something else nothing is known.
-    let ty = if object["kind"] == resource.kind { resource.ty.clone() } else { schema::Type::deduced() };
+    let other = resource.custom.is_some() && object["kind"] != resource.kind;
+    let ty = if other { schema::Type::deduced() } else { resource.ty.clone() };
     let unknown = schema::decode(&ty, object).map_err(|error| unreadable(&resource, &error))?;
     wrong.extend(unknown.iter().map(|path| format!("unknown field {path:?}")));
     match strictness {

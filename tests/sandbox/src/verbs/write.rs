@@ -43,10 +43,6 @@ impl Call<'_> {
 pub(super) fn create(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Failure> {
     let write = call.write("CreateOptions")?;
     let object = input::object(call, "CreateOptions")?;
-    // An apply or an update that creates may have one.
-    if !object::revision(&object).is_empty() {
-        return Err(Failure::new(500, "", "resourceVersion should not be set on objects to be created"));
-    }
     let written = write::create(state, &write, object, Ownership::ToCompute)?;
     Ok(call.answer(written))
 }
@@ -54,13 +50,16 @@ pub(super) fn create(state: &mut State, call: &mut Call<'_>) -> Result<Answer, F
 /// Replaces an object or its status.
 pub(super) fn update(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Failure> {
     let write = call.write("UpdateOptions")?;
-    let object = input::object(call, "UpdateOptions")?;
+    let mut object = input::object(call, "UpdateOptions")?;
     let Some(live) = state.get(&call.resource, &write.namespace, &write.name).cloned() else {
         let about = call.resource.about(&write.name);
         if !kinds::is_created_by_update(&call.resource, &write.subresource) {
             return Err(Failure::not_found(about));
         }
         write::expect_uid(&write, None, &object)?;
+        if !write.dry_run {
+            object::set(&mut object, "resourceVersion", "");
+        }
         let written = write::create(state, &write, object, Ownership::ToCompute)?;
         return Ok(call.answer(written));
     };

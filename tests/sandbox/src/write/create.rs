@@ -52,6 +52,11 @@ pub fn create(state: &mut State, write: &Write, mut new: Value, ownership: Owner
     let warnings = kinds::warnings(&resource, &new, None);
     let stored = settle(&resource, new)?;
     let key = Key::new(&resource.collection, object::namespace(&stored), &name);
+    // The store's own rule: a dry run does not reach it.
+    if !write.dry_run && !object::revision(&stored).is_empty() {
+        let failure = Failure::new(500, "", "resourceVersion should not be set on objects to be created");
+        return Err(Failure { warnings, ..failure });
+    }
     if let Some(there) = state.store.get(&key) {
         let about = resource.about(&name);
         let deleting = object::is_deleting(there);

@@ -23,13 +23,16 @@ pub(super) fn carry(new: &mut Value, live: &Value) {
     if object::uid(new).is_empty() {
         object::set(new, "uid", object::uid(live));
     }
-    // These are kept when they are left out, and refused when they are changed.
+    metadata(new).remove("selfLink");
+}
+
+/// Keeps what may be left out but not changed. Who leaves it out gives it up.
+pub(super) fn keep(new: &mut Value, live: &Value) {
     for key in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
         if new["metadata"].get(key).is_none_or(Value::is_null) {
             object::set(new, key, live["metadata"].get(key).cloned().unwrap_or_default());
         }
     }
-    metadata(new).remove("selfLink");
 }
 
 /// What is wrong with the metadata of an object.
@@ -102,7 +105,7 @@ fn owners(object: &Value) -> Vec<Cause> {
 fn finalizers(resource: &Resource, object: &Value) -> Vec<Cause> {
     let any = resource.custom.is_some() || resource.group == "apiextensions.k8s.io";
     let check = |(at, name): (usize, &str)| {
-        let standard = any || ["orphan", "foregroundDeletion", "kubernetes"].contains(&name);
+        let standard = any || names::STANDARD_FINALIZERS.contains(&name);
         let own = (!standard && !name.contains('/')).then_some(
             "name is neither a standard finalizer name nor is it \
                                                                fully qualified",

@@ -75,14 +75,10 @@ pub struct Written {
 
 /// Computes the ownership of what was written, unless that has been done.
 fn own(state: &State, write: &Write, live: Option<&Value>, new: Value, ownership: Ownership) -> Value {
-    let mut new = match ownership {
+    match ownership {
         Ownership::ToCompute => merging(state, write, |merging| merge::update(merging, live, new)),
         Ownership::Computed => new,
-    };
-    if let Some(live) = live {
-        merge::keep_times(&write.resource.ty, live, &mut new);
     }
-    new
 }
 
 /// An object that has been found good in the form in which it is stored.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::convert;
 use crate::failure::{Cause, Failure};
 use crate::kinds;
+use crate::merge;
 use crate::object;
 use crate::resource::Resource;
 use crate::schema;
@@ -30,6 +31,7 @@ pub fn update(
     unchanged(&resource, &before, &new)?;
     metadata::carry(&mut new, &before);
     let mut new = own(state, write, Some(&before), new, ownership);
+    metadata::keep(&mut new, &before);
     reset(&resource, &write.subresource, &mut new, Some(&before));
     if write.subresource.is_empty() {
         kinds::prepare(state, &resource, &mut new, Some(&before), write.dry_run)?;
@@ -44,6 +46,7 @@ pub fn update(
         let generation = object::integer(&before, "/metadata/generation").unwrap_or(0) + i64::from(is_new);
         object::set(&mut new, "generation", if generation == 0 { Value::Null } else { generation.into() });
     }
+    merge::keep_times(&resource.ty, &before, &mut new);
     kinds::expect_kind(&resource, &new)?;
     let mut causes = metadata::validate_update(&resource, &new, &before);
     causes.extend(kinds::validate(&resource, &new, Some((&before, &write.subresource))));
@@ -52,21 +55,25 @@ pub fn update(
     }
     let of_object = ["", "scale"].contains(&write.subresource.as_str());
     let warnings = if of_object { kinds::warnings(&resource, &new, Some(&before)) } else { Vec::new() };
-    let stored = settle(&resource, new)?;
-    let (object, created) = (finish(state, write, live, stored), false);
-    Ok(Written { object, created, warnings })
+    let object = if is_finished(&new) {
+        // What is not stored is not read again either.
+        let said = if resource.custom.is_some() { new } else { write.answer(&settle(&resource, new)?) };
+        if !write.dry_run {
+            state.remove(&write.key());
+        }
+        said
+    } else {
+        finish(state, write, live, settle(&resource, new)?)
+    };
+    Ok(Written { object, created: false, warnings })
 }
 
-/// Stores what has been found good, unless it is what is there; or removes it, if all that kept it is gone.
+/// Stores what has been found good, unless it is what is there.
 fn finish(state: &mut State, write: &Write, live: &Arc<Value>, stored: Value) -> Value {
     if **live == stored {
         return write.answer(live);
     }
     if write.dry_run {
-        return write.answer(&stored);
-    }
-    if is_finished(&stored) {
-        state.remove(&write.key());
         return write.answer(&stored);
     }
     let stored = state.put(write.key(), stored);
