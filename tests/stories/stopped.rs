@@ -10,7 +10,7 @@ use tests::wait::await_condition;
 use crate::killed::{applied, many, slow_down};
 use crate::world::{Sync, agent, condition, installed};
 
-const OBJECTS: usize = 1000;
+const OBJECTS: usize = 3000;
 
 pub(crate) fn writes_status(kind: Kind) -> Result<()> {
     let cluster = installed(kind)?;
@@ -29,7 +29,8 @@ pub(crate) fn writes_status(kind: Kind) -> Result<()> {
     ensure!(applied(&cluster)? < OBJECTS, "the sync had ended before it was stopped");
 
     let (requests, _) = cluster.requests(from)?;
-    let last = |request: &sandbox::Request| request.resource == "rootsyncs" && request.subresource == "status";
+    // That of the RootSync may have said before what it says in the end; what was applied since is told by the ResourceGroup.
+    let last = |request: &sandbox::Request| request.resource == "resourcegroups" && request.subresource == "status";
     ensure!(requests.iter().any(last), "no status was written");
     let object = sync.object()?;
     let commit = sync.repository.head()?;

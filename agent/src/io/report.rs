@@ -128,7 +128,8 @@ impl Reporter {
                     refusal = true;
                 }
                 Some(Message::Last(report, done)) => {
-                    // There is no time to try again.
+                    // There is no time to try again, and perhaps none for all of it.
+                    let _ = self.write_status(&report).await;
                     let _ = self.report(&report).await;
                     let _ = done.send(());
                     return;

@@ -26,8 +26,10 @@ use sync::{Ended, Orders, SyncTask};
 
 /// What the audit log of a cluster shows.
 const USER_AGENT: &str = concat!("nomos-agent/", env!("CARGO_PKG_VERSION"));
-/// How long a stopping agent waits for requests in flight and its last status.
+/// How long a stopping agent waits for requests in flight.
 const GRACE: Duration = Duration::from_millis(1500);
+/// How much longer at most for its last status, which has what the requests leave of [`GRACE`] too.
+const LAST_WORD: Duration = Duration::from_millis(400);
 
 /// What the command line says.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::start::{Known, start};
-use super::{GRACE, Options, Shared};
+use super::{GRACE, LAST_WORD, Options, Shared};
 use crate::api::{GitSpec, GitStatus};
 use crate::compile::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings as CompileSettings, SourceFormat};
 use crate::engine::{Command, Event, Notice, Outcome, Report, Settings, State};
@@ -121,8 +121,9 @@ pub(super) async fn run(
         restore,
     };
     orders.mark_changed();
+    let mut stop_at = None;
     let ended = tokio::select! {
-        ended = drive(&mut state, &mut performer, &mut inbox, followed, orders) => ended,
+        ended = drive(&mut state, &mut performer, &mut inbox, followed, orders, &mut stop_at) => ended,
         Some(ended) = tasks.join_next() => {
             ended.context("reading the source or writing the status broke down")?;
             anyhow::bail!("reading the source or writing the status ended too early");
@@ -130,8 +131,8 @@ pub(super) async fn run(
     };
     let (done, told) = oneshot::channel();
     let _ = performer.reports.send(Message::Last(Box::new(state.last_report()), done));
-    let patience = if matches!(ended, Ended::Stopped) { GRACE / 3 } else { Duration::from_secs(15) };
-    let _ = tokio::time::timeout(patience, told).await;
+    let told_at = stop_at.map_or_else(|| tokio::time::Instant::now() + Duration::from_secs(15), |at| at + LAST_WORD);
+    let _ = tokio::time::timeout_at(told_at, told).await;
     Ok(ended)
 }
 
@@ -142,22 +143,22 @@ async fn drive(
     inbox: &mut mpsc::Receiver<Event>,
     mut followed: Orders,
     orders: &mut watch::Receiver<Orders>,
+    stop_at: &mut Option<tokio::time::Instant>,
 ) -> Ended {
     let Options { once, audit_period, .. } = performer.shared.options;
-    let mut stop_at: Option<tokio::time::Instant> = None;
     let mut audits = tokio::time::interval_at(tokio::time::Instant::now() + audit_period, audit_period);
     loop {
         let wake = state.next_wake().map(tokio::time::Instant::from_std);
         let event = tokio::select! {
             Some(event) = inbox.recv() => event,
             () = sleep_until(wake) => Event::Woken,
-            () = sleep_until(stop_at) => break Ended::Stopped,
+            () = sleep_until(*stop_at) => break Ended::Stopped,
             _ = audits.tick() => Event::AuditDue,
             Ok(()) = orders.changed() => {
                 let before = std::mem::replace(&mut followed, orders.borrow_and_update().clone());
                 if followed.stop && !before.stop {
                     state.stop();
-                    stop_at = Some(tokio::time::Instant::now() + GRACE);
+                    *stop_at = Some(tokio::time::Instant::now() + GRACE);
                 }
                 if let Some((finding, generation)) = followed.refused.clone().filter(|_| followed.refused != before.refused) {
                     performer.tell(Message::Refused(Box::new(finding), generation));

@@ -17,8 +17,21 @@ pub fn from_stored(resource: &Resource, stored: &Value) -> Value {
         custom(&mut object, resource, &resource.api_version(), &resource.ty);
     } else {
         convert(&mut object, &resource.api_version());
+        if ["secrets", "configmaps"].contains(&resource.collection.as_str()) {
+            some_bytes(&mut object);
+        }
     }
     object
+}
+
+/// No bytes are stored otherwise than none at all, but read as the same.
+fn some_bytes(object: &mut Value) {
+    for field in ["data", "binaryData"] {
+        let values = object.get_mut(field).and_then(Value::as_object_mut);
+        for value in values.into_iter().flat_map(|values| values.values_mut()).filter(|value| value.is_null()) {
+            *value = "".into();
+        }
+    }
 }
 
 /// Makes an object one of another version: its fields stay if that knows them.

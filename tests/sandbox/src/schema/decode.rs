@@ -183,6 +183,7 @@ impl Reader {
     fn zero(&mut self, kind: &Ref) -> Result<Value, String> {
         let node = kind.node();
         Ok(match (node.scalar, &node.map) {
+            _ if node.format == Format::Bytes => Value::Null,
             (None, Some(map)) if !map.fields.is_empty() => Value::Object(self.fields(map, Fields::new())?),
             (Some(Scalar::Text | Scalar::Any), _) => "".into(),
             (Some(Scalar::Number), _) => 0.into(),
