@@ -31,22 +31,21 @@ pub(super) fn apply(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Fa
     let force = call.query().is_on("force");
     let applied = write::merging(state, &write, |merging| merge::apply(merging, before.as_ref(), &config, force));
     let mut new = applied.map_err(|refusal| refused(&refusal))?;
-    input::place(call, &mut new)?;
     // Custom resources are looked at as they were merged, and read again when they are stored.
     if resource.custom.is_none() {
         schema::decode(&resource.ty, &mut new).map_err(|error| Failure::new(500, "", error))?;
     }
     schema::default(&resource.ty, &mut new);
     kinds::default(&resource, &mut new);
+    let uid = object::uid(&config);
+    if live.is_none() && !uid.is_empty() {
+        let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+        return Err(Failure::conflict(resource.about(&write.name), &why));
+    }
+    input::place(call, &mut new)?;
     let written = match live {
         Some(live) => write::update(state, &write, &live, new, Ownership::Computed)?,
         None => {
-            if !object::uid(&config).is_empty() {
-                let why = "uid mismatch: the provided object specified uid ".to_owned()
-                    + object::uid(&config)
-                    + ", and no existing object was found";
-                return Err(Failure::conflict(resource.about(&write.name), &why));
-            }
             if !write.dry_run {
                 object::set(&mut new, "resourceVersion", "");
             }
