@@ -47,6 +47,10 @@ impl Walk {
         let embedded = node.is_some_and(|node| node.embedded);
         self.parts(node, value, path, whole || embedded, node.is_some_and(|node| node.preserves_unknown));
         if embedded && !path.is_empty() {
+            let mut said = ["apiVersion", "kind"].into_iter().filter_map(|key| Some((key, value.get(key)?)));
+            if let Some((key, odd)) = said.find(|(_, value)| !value.is_string()) {
+                self.failed = Some(format!("{path}.{key}: Invalid value: {odd}: must be a string"));
+            }
             match metadata(value, path) {
                 Ok(unknown) => self.unknown.extend(unknown),
                 Err(error) => self.failed = Some(error),
