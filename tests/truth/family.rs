@@ -14,14 +14,7 @@ pub(crate) fn family(kind: &Kind, rng: &mut Rng) -> Vec<Step> {
     let mut steps = Vec::new();
     let ask = |steps: &mut Vec<Step>, name: &str, request| steps.extend(asked(kind, name, request));
     let owner = kind.path("owner");
-    let mut owner_of_all = create(kind, "owner", &json!({}), rng);
-    // Without an owner they are deleted while the cluster is still busy with their names: in any order.
-    if kind.names == Names::Definitions {
-        let mut least = kind.head("owner");
-        merge(&mut least, kind.body.least());
-        owner_of_all = Request::new("POST", kind.collection()).json(least);
-    }
-    ask(&mut steps, "owner", owner_of_all);
+    ask(&mut steps, "owner", create(kind, "owner", &json!({}), rng));
     let dependents = ["one", "two", "three"].into_iter().take(rng.usize(1..4)).collect::<Vec<_>>();
     for name in &dependents {
         let mut reference = json!({
@@ -69,7 +62,10 @@ pub(crate) fn family(kind: &Kind, rng: &mut Rng) -> Vec<Step> {
 
 fn create(kind: &Kind, name: &str, metadata: &Value, rng: &mut Rng) -> Request {
     let mut manifest = kind.head(name);
-    merge(&mut manifest, if rng.bool() { kind.body.value(rng) } else { kind.body.least() });
+    // Without their owner, definitions are deleted while the cluster is still busy with their names, in any order: it has to
+    // be valid.
+    let least = (kind.names == Names::Definitions && name == "owner") || rng.bool();
+    merge(&mut manifest, if least { kind.body.least() } else { kind.body.value(rng) });
     merge(&mut manifest["metadata"], metadata.clone());
     Request::new("POST", kind.collection()).json(manifest)
 }

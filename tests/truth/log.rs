@@ -30,7 +30,7 @@ pub(crate) enum Until {
     Deleting,
     /// It is gone, or nothing owns it.
     Unowned,
-    /// It is no CRD, or one that serves what it declares, or one that is going.
+    /// It is no CRD, or one whose names are accepted and that serves what it declares, unless it is going, or it is gone.
     Served,
     /// It can be read.
     Readable,

@@ -174,8 +174,9 @@ fn drop_with_type(object: &mut Value, live: &Value) {
 fn address(state: &State, object: &mut Value) -> Result<(), Failure> {
     let wanted = text(object, "/spec/clusterIP").to_owned();
     if wanted.is_empty() {
-        let full = || full(object, "serviceIP");
-        object["spec"]["clusterIP"] = free(state).ok_or_else(full)?.to_string().into();
+        let why = || format!("failed to allocate a serviceIP for Service {:?}: range is full", object::name(object));
+        let free = free(state).ok_or_else(|| Failure::internal(&why()))?;
+        object["spec"]["clusterIP"] = free.to_string().into();
     } else if wanted != "None" {
         let why = match wanted.parse::<Ipv4Addr>() {
             Ok(address) if !(FIRST..FIRST + COUNT).contains(&u32::from(address)) => {
@@ -205,10 +206,6 @@ fn families(object: &mut Value) {
 
 fn invalid(object: &Value, cause: Cause) -> Failure {
     Failure::invalid(About { group: "", resource: "Service", name: object::name(object) }, &[cause])
-}
-
-fn full(object: &Value, what: &str) -> Failure {
-    Failure::internal(&format!("failed to allocate a {what} for Service {:?}: range is full", object::name(object)))
 }
 
 fn taken(state: &State) -> BTreeSet<String> {

@@ -327,8 +327,8 @@ fn duplicates(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>
                 ),
                 _ => None,
             };
-            let odd = |item: &&Value| !item.is_null() && !item.is_object();
-            let odd = items.iter().position(|item| odd(&item) && text(schema, "x-kubernetes-list-type") == "map");
+            let of_maps = text(schema, "x-kubernetes-list-type") == "map";
+            let odd = items.iter().position(|item| of_maps && !item.is_null() && !item.is_object());
             if let Some(at) = odd {
                 let why = "must be an object for an array of list-type map";
                 causes.push(Cause::invalid(format!("{path}[{at}]"), &items[at], why));
