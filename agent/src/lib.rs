@@ -42,39 +42,12 @@
 //! touching one; `cluster` adds the edge.
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests read the files they compare with"))]
 
-pub mod object;
-pub mod yaml;
-pub mod metadata;
-pub mod finding;
-pub mod duration;
-#[cfg(feature = "sync")]
-pub mod api;
-pub mod written;
-mod stamp;
-pub mod declared;
-pub mod parse;
-pub mod scope;
-mod settings;
-mod tree;
-mod validate;
-mod hydrate;
+pub mod model;
 pub mod compile;
 #[cfg(feature = "sync")]
-pub mod ownership;
+pub mod api;
 #[cfg(feature = "sync")]
-pub mod health;
-#[cfg(feature = "sync")]
-pub mod live;
-#[cfg(feature = "sync")]
-pub mod plan;
-#[cfg(feature = "sync")]
-pub mod engine;
-#[cfg(feature = "sync")]
-pub mod inventory;
-#[cfg(feature = "sync")]
-pub mod status;
-#[cfg(feature = "sync")]
-pub mod diff;
+pub mod sync;
 pub mod io;
 #[cfg(feature = "cluster")]
 pub mod run;

@@ -8,13 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use agent::compile::declared::{DeclaredObject, hydrated};
+use agent::compile::parse::{ParsedFile, SourceFile, parse};
+use agent::compile::scope::KindScopes;
 use agent::compile::{Compiled, NamespaceStrategy, RepoScope, Settings, SourceFormat, clusters, compile};
-use agent::declared::{DeclaredObject, hydrated};
-use agent::finding::{Code, Finding, Place};
-use agent::metadata::{SyncId, SyncKind};
-use agent::object::GroupKind;
-use agent::parse::{ParsedFile, SourceFile, parse};
-use agent::scope::KindScopes;
+use agent::model::finding::{Code, Finding, Place};
+use agent::model::metadata::{SyncId, SyncKind};
+use agent::model::object::GroupKind;
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]

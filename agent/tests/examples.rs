@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use agent::compile::declared::DeclaredSet;
+use agent::compile::parse::{ParsedFile, SourceFile, parse};
 use agent::compile::{RepoScope, Settings, SourceFormat, clusters, compile};
-use agent::declared::DeclaredSet;
-use agent::parse::{ParsedFile, SourceFile, parse};
 use serde_json::Value;
 
 const HIERARCHY: SourceFormat = SourceFormat::Hierarchy;

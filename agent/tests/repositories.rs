@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use agent::compile::declared::hydrated;
+use agent::compile::parse::{ParsedFile, SourceFile, parse};
 use agent::compile::{Settings, SourceFormat, check, clusters, compile};
-use agent::declared::hydrated;
-use agent::object::Object;
-use agent::parse::{ParsedFile, SourceFile, parse};
-use agent::yaml;
+use agent::model::object::Object;
+use agent::model::yaml;
 use proptest::prelude::*;
 use serde_json::Value;
 

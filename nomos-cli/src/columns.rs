@@ -1,6 +1,6 @@
 //! Text in columns, and data as JSON or YAML: what every listing is printed with.
 
-use agent::yaml;
+use agent::model::yaml;
 use serde::Serialize;
 
 /// How a listing is printed instead of as text.

@@ -1,8 +1,8 @@
 //! What is on disk beside what would be written, as a unified diff. Values of Secrets are not shown.
 
-use agent::object::Object;
-use agent::parse::{self, SourceFile};
-use agent::yaml;
+use agent::compile::parse::{self, SourceFile};
+use agent::model::object::Object;
+use agent::model::yaml;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 

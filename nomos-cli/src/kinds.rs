@@ -6,8 +6,8 @@ use std::path::Path;
 #[cfg(feature = "cluster")]
 use std::time::Duration;
 
-use agent::object::GroupKind;
-use agent::scope::Scope;
+use agent::compile::scope::Scope;
+use agent::model::object::GroupKind;
 
 /// Scope of each kind of a cluster.
 pub(crate) type Live = BTreeMap<GroupKind, Scope>;
@@ -33,7 +33,7 @@ pub(crate) fn live(
     let mut clusters = contexts::clusters(kubeconfig, environment, None)?.unwrap_or_default();
     clusters.retain(|cluster| cluster.current);
     let answers = contexts::ask(&clusters, timeout, async |client| {
-        Ok(agent::io::cluster::Cluster::connect(client).await?.kinds())
+        Ok(agent::io::kubernetes::client::Cluster::connect(client).await?.kinds())
     })?;
     let (Some(cluster), Some(answer)) = (clusters.first(), answers.into_iter().next()) else { return Ok(None) };
     let answer = answer.with_context(|| format!("the cluster {} cannot be asked", cluster.context));

@@ -4,8 +4,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use agent::finding::{Code, Finding};
-use agent::parse::SourceFile;
+use agent::compile::parse::SourceFile;
+use agent::model::finding::{Code, Finding};
 use anyhow::{Context as _, bail};
 
 /// Path under which a terminal shows lines of what was rendered. There is no such file.

@@ -142,7 +142,7 @@ fn truth(text: &str) -> Result<bool, String> {
 
 /// Reads the value of a flag such as `--timeout 1m30s`.
 fn duration(text: &str) -> Result<Duration, String> {
-    agent::duration::parse_duration(text)
+    agent::model::duration::parse_duration(text)
 }
 
 #[cfg(test)]

@@ -11,11 +11,11 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use agent::compile::DEFAULT_CLUSTER;
-use agent::declared::{DeclaredSet, hydrated};
+use agent::compile::declared::{DeclaredSet, hydrated};
+use agent::compile::parse::{self, SourceFile};
 use agent::io::files;
-use agent::object::Object;
-use agent::parse::{self, SourceFile};
-use agent::yaml;
+use agent::model::object::Object;
+use agent::model::yaml;
 use anyhow::{Context as _, bail};
 use serde::Serialize as _;
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use agent::finding::{Code, RETIRED};
+use agent::model::finding::{Code, RETIRED};
 use clap::CommandFactory as _;
 
 use crate::Cli;

@@ -5,8 +5,8 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use agent::finding::{Finding, Location, Place, Resource};
-use agent::parse::SourceFile;
+use agent::compile::parse::SourceFile;
+use agent::model::finding::{Finding, Location, Place, Resource};
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet};
 
@@ -178,7 +178,7 @@ fn named(resource: &Resource) -> String {
 
 #[cfg(test)]
 mod tests {
-    use agent::finding::Code;
+    use agent::model::finding::Code;
 
     use super::*;
 

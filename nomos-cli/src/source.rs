@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent::compile::parse::{self, ParsedFile, SourceFile};
+use agent::compile::scope::{KindScopes, Scope};
 use agent::compile::{self, Compiled, RepoScope, Settings, SourceFormat};
-use agent::finding::{self, Code, Finding, Location, Warning, numbered};
 use agent::io::files;
-use agent::metadata::annotation;
-use agent::object::GroupKind;
-use agent::parse::{self, ParsedFile, SourceFile};
-use agent::scope::{KindScopes, Scope};
+use agent::model::finding::{self, Code, Finding, Location, Warning, numbered};
+use agent::model::metadata::annotation;
+use agent::model::object::GroupKind;
 use anyhow::{Context as _, bail};
 use clap::ArgAction;
 

@@ -679,7 +679,7 @@ Example
     assert_eq!(nomos(&nowhere, "explain collisio"), ran(2, "", unknown));
     let list = nomos(&nowhere, "explain -o json").out;
     let list: Vec<serde_json::Value> = serde_json::from_str(&list).expect("JSON");
-    assert_eq!((list.len(), &list[0]["code"]), (agent::finding::Code::ALL.len(), &serde_json::json!("KNV1003")));
+    assert_eq!((list.len(), &list[0]["code"]), (agent::model::finding::Code::ALL.len(), &serde_json::json!("KNV1003")));
 }
 
 #[cfg(feature = "cluster")]

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use agent::compile::declared::DeclaredObject;
+use agent::compile::parse::parse;
 use agent::compile::{NamespaceStrategy, Settings, SourceFormat, compile};
-use agent::declared::DeclaredObject;
 use agent::io::files::read_dir;
-use agent::metadata::{ROOT_SYNC, SyncId};
-use agent::parse::parse;
+use agent::model::metadata::{ROOT_SYNC, SyncId};
 use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::Request;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use agent::finding::Code;
+use agent::model::finding::Code;
 
 /// What a file may have in lines, without its tests. Beyond it does two things.
 const LINES: usize = 500;

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use agent::parse::{SourceFile, parse};
+use agent::compile::parse::{SourceFile, parse};
 use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Auth, GitSpec, HelmSpec, OciSpec, Overrides, Source, SourceType, SyncSpec, parse_duration};
-use crate::finding::{Code, Finding, Resource};
-use crate::metadata::{CONTROLLER_NAMESPACE, SyncId, SyncKind, annotation};
+use crate::model::finding::{Code, Finding, Resource};
+use crate::model::metadata::{CONTROLLER_NAMESPACE, SyncId, SyncKind, annotation};
 
 const MAX_ROOT_SYNC_NAME: usize = 38;
 const MAX_REPO_SYNC_NAMES: usize = 45;

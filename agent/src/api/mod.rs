@@ -16,7 +16,7 @@ mod status;
 mod sync;
 mod time;
 
-pub use crate::duration::{format_duration, parse_duration};
+pub use crate::model::duration::{format_duration, parse_duration};
 #[cfg(feature = "cluster")]
 pub use crds::{crds, yaml as crd_yaml};
 pub use invalid::{invalid, unreadable};

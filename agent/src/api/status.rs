@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Time, is_default};
-use crate::finding::{Finding, text};
+use crate::model::finding::{Finding, text};
 
 /// Status of a sync.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -149,7 +149,7 @@ pub struct ErrorResource {
 }
 
 impl ErrorResource {
-    fn of(place: &crate::finding::Place) -> Self {
+    fn of(place: &crate::model::finding::Place) -> Self {
         let source_path = place.location.as_ref().map_or_else(String::new, |location| location.path.clone());
         match &place.resource {
             None => Self { source_path, ..Self::default() },
@@ -246,7 +246,7 @@ impl SyncCondition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::{Code, Location, Place};
+    use crate::model::finding::{Code, Location, Place};
 
     #[test]
     fn an_empty_status_is_written_as_go_writes_it() {

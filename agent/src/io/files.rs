@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::finding::{Code, Finding};
-use crate::parse::SourceFile;
+use crate::compile::parse::SourceFile;
+use crate::model::finding::{Code, Finding};
 
 /// Larger files are findings: no manifest that an API server takes comes near it.
 pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;

@@ -3,22 +3,14 @@
 
 pub mod files;
 #[cfg(feature = "cluster")]
-pub mod apply;
-#[cfg(feature = "cluster")]
-pub mod audit;
-#[cfg(feature = "cluster")]
-pub mod cluster;
-#[cfg(feature = "cluster")]
-pub mod events;
-#[cfg(feature = "cluster")]
 pub mod git;
 #[cfg(feature = "cluster")]
-pub mod report;
+pub mod kubernetes;
 #[cfg(feature = "cluster")]
 pub mod repositories;
 #[cfg(feature = "cluster")]
-pub mod serve;
-#[cfg(feature = "cluster")]
 pub mod source;
 #[cfg(feature = "cluster")]
-pub mod watch;
+pub mod serve;
+#[cfg(feature = "cluster")]
+pub mod report;

@@ -8,16 +8,16 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::cluster::{ApiError, Cluster, collection};
-use super::events::{Events, Regarding, Severity};
+use super::kubernetes::client::{ApiError, Cluster, collection};
+use super::kubernetes::events::{Events, Regarding, Severity};
 use crate::api::{ResourceGroup, ResourceId, SyncStatus, Time};
-use crate::diff;
-use crate::engine::{Event, Notice, Repaired, Report, ResourceState};
-use crate::finding::{Finding, text};
-use crate::inventory::{Groups, group_name, group_status};
-use crate::metadata::{FIELD_MANAGER, MANAGED_BY_VALUE, SyncId, annotation, label};
-use crate::object::{GroupKind, Object, ObjectId};
-use crate::status::{About, refused, status};
+use crate::model::finding::{Finding, text};
+use crate::model::metadata::{FIELD_MANAGER, MANAGED_BY_VALUE, SyncId, annotation, label};
+use crate::model::object::{GroupKind, Object, ObjectId};
+use crate::sync::diff;
+use crate::sync::engine::{Event, Notice, Repaired, Report, ResourceState};
+use crate::sync::inventory::{Groups, group_name, group_status};
+use crate::sync::status::{About, refused, status};
 
 const APPLY: &str = "application/apply-patch+yaml";
 /// Pause before a status that could not be written is written again; doubled each time.

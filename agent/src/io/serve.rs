@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::metadata::SyncId;
+use crate::model::metadata::SyncId;
 
 /// Which sync a number is about.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::cluster::Cluster;
 use super::git::{BlobId, Commit, GitError, Remote, Store, Tree, Want, Watcher, watch};
+use super::kubernetes::client::Cluster;
 use super::repositories::{Repositories, Repository};
+use crate::compile::declared::DeclaredSet;
+use crate::compile::parse::{ParsedFile, SourceFile, parse};
+use crate::compile::scope::{KindScopes, Scope};
 use crate::compile::{Settings, compile_again};
-use crate::declared::DeclaredSet;
-use crate::engine::Event;
-use crate::finding::{Code, Finding};
-use crate::object::GroupKind;
-use crate::parse::{ParsedFile, SourceFile, parse};
-use crate::scope::{KindScopes, Scope};
+use crate::model::finding::{Code, Finding};
+use crate::model::object::GroupKind;
+use crate::sync::engine::Event;
 
 /// Longest wait before a commit with kinds that the cluster does not have is compiled again.
 const KIND_PATIENCE: Duration = Duration::from_secs(60);

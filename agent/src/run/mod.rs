@@ -16,11 +16,11 @@ use tokio::sync::watch;
 
 use crate::api::GitSpec;
 use crate::compile::SourceFormat;
-use crate::io::cluster::Cluster;
+use crate::io::kubernetes::client::Cluster;
+use crate::io::kubernetes::watch::Watches;
 use crate::io::repositories::Repositories;
 use crate::io::serve::{Metrics, serve};
-use crate::io::watch::Watches;
-use crate::metadata::{ROOT_SYNC, SyncId};
+use crate::model::metadata::{ROOT_SYNC, SyncId};
 
 use sync::{Ended, Orders, SyncTask};
 

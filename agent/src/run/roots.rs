@@ -20,13 +20,13 @@ use super::Shared;
 use super::sync::{self, Ended, Orders, SyncTask};
 use crate::api::{Auth, GitSpec, RootSync, Source, SyncSpec, SyncStatus, invalid, unreadable};
 use crate::compile::SourceFormat;
-use crate::finding::{Code, Finding, text};
-use crate::io::events::{Events, Regarding, Severity};
 use crate::io::git::shown;
+use crate::io::kubernetes::events::{Events, Regarding, Severity};
 use crate::io::report::{SyncObject, now, write_sync_status};
-use crate::metadata::{CONTROLLER_NAMESPACE, SyncId, annotation};
-use crate::plan::guard::approve_by_annotation;
-use crate::status::stalled;
+use crate::model::finding::{Code, Finding, text};
+use crate::model::metadata::{CONTROLLER_NAMESPACE, SyncId, annotation};
+use crate::sync::plan::guard::approve_by_annotation;
+use crate::sync::status::stalled;
 
 const CRD: &str = "rootsyncs.configsync.gke.io";
 

@@ -9,11 +9,11 @@ use kube::api::{Api, DynamicObject, ListParams};
 use tokio::sync::oneshot;
 
 use super::Shared;
-use crate::io::cluster::{ApiError, Served, in_time};
+use crate::io::kubernetes::client::{ApiError, Served, in_time};
 use crate::io::report::{Reporter, SyncObject, WrittenGroups, read_groups};
-use crate::metadata::{SyncId, label};
-use crate::object::{GroupKind, ObjectId};
-use crate::status::About;
+use crate::model::metadata::{SyncId, label};
+use crate::model::object::{GroupKind, ObjectId};
+use crate::sync::status::About;
 
 /// What is known of the inventory before anything is listed.
 pub(super) struct Known {

@@ -11,19 +11,19 @@ use tokio::task::JoinSet;
 use super::start::{Known, start};
 use super::{GRACE, LAST_WORD, Options, Shared};
 use crate::api::{GitSpec, GitStatus};
+use crate::compile::scope::KindScopes;
 use crate::compile::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings as CompileSettings, SourceFormat};
-use crate::engine::{Command, Event, Notice, Outcome, Report, Settings, State};
-use crate::finding::{Code, Finding};
-use crate::io::apply;
-use crate::io::audit::audit;
 use crate::io::git::{Remote, Want, shown};
+use crate::io::kubernetes::apply;
+use crate::io::kubernetes::audit::audit;
 use crate::io::report::{Message, SyncObject};
 use crate::io::serve::{Operation, OperationLabels, Status, SyncLabels};
 use crate::io::source::{Source, follow};
-use crate::metadata::SyncId;
-use crate::object::{GroupKind, ObjectId};
-use crate::scope::KindScopes;
-use crate::status::About;
+use crate::model::finding::{Code, Finding};
+use crate::model::metadata::SyncId;
+use crate::model::object::{GroupKind, ObjectId};
+use crate::sync::engine::{Command, Event, Notice, Outcome, Report, Settings, State};
+use crate::sync::status::About;
 
 /// Requests in flight for one sync: more only make the API server slower.
 const IN_FLIGHT: usize = 20;

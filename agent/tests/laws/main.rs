@@ -8,7 +8,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use agent::engine::{Event, Retry};
+use agent::sync::engine::{Event, Retry};
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use agent::compile::declared::DeclaredSet;
+use agent::compile::parse::{SourceFile, parse};
+use agent::compile::scope::Scope;
 use agent::compile::{NamespaceStrategy, Settings, SourceFormat, compile};
-use agent::declared::DeclaredSet;
-use agent::metadata::{ROOT_SYNC, SyncId};
-use agent::object::{GroupKind, ObjectId};
-use agent::parse::{SourceFile, parse};
-use agent::scope::Scope;
+use agent::model::metadata::{ROOT_SYNC, SyncId};
+use agent::model::object::{GroupKind, ObjectId};
 
 /// Objects that something happens to.
 pub(crate) const OBJECTS: u8 = 6;

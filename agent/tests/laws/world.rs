@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent::declared::{DeclaredObject, DeclaredSet};
-use agent::engine::{Command, Event, Failure, Notice, Onto, Outcome, Report, Retry, Settings, State};
-use agent::finding::{Code, Finding};
-use agent::live::{Live, Observed};
-use agent::object::{GroupKind, Object, ObjectId};
+use agent::compile::declared::{DeclaredObject, DeclaredSet};
+use agent::model::finding::{Code, Finding};
+use agent::model::object::{GroupKind, Object, ObjectId};
+use agent::sync::engine::{Command, Event, Failure, Notice, Onto, Outcome, Report, Retry, Settings, State};
+use agent::sync::live::{Live, Observed};
 use serde_json::{Map, Value, json};
 
 use crate::repository::{ADOPTED, Repository, TAKEN, object, sync, widgets};

@@ -1,6 +1,6 @@
 //! `nomos explain`: what a KNV code means.
 
-use agent::finding::{Code, Explanation, RETIRED};
+use agent::model::finding::{Code, Explanation, RETIRED};
 use anyhow::bail;
 use serde::Serialize;
 

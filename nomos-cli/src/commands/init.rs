@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use agent::compile::parse::{self, SourceFile};
 use agent::io::files;
-use agent::parse::{self, SourceFile};
 use anyhow::{Context as _, bail};
 use clap::ArgAction;
 

@@ -66,7 +66,7 @@ mod clusters {
 
     use std::path::Path;
 
-    use agent::metadata::CONTROLLER_NAMESPACE;
+    use agent::model::metadata::CONTROLLER_NAMESPACE;
     use anyhow::bail;
     use kube::api::{Api, DynamicObject, ListParams};
     use kube::core::discovery::ApiResource;

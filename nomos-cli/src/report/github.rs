@@ -1,7 +1,7 @@
 //! Findings as commands to a workflow of GitHub Actions, which shows them beside the lines of a pull request.
 //! <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>
 
-use agent::finding::{Finding, Location, Warning};
+use agent::model::finding::{Finding, Location, Warning};
 
 use super::{Subject, main_place, words};
 

@@ -1,6 +1,6 @@
 //! Findings as JSON. `nomos-cli/report.schema.json` says what may be relied on.
 
-use agent::finding::{Finding, Warning};
+use agent::model::finding::{Finding, Warning};
 use serde::Serialize;
 
 use super::Subject;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use agent::finding::{Finding, text as full_text};
+use agent::model::finding::{Finding, text as full_text};
 
 use super::{Subject, main_place};
 

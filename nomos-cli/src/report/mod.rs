@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use agent::finding::{Finding, Location, Place, Warning};
+use agent::model::finding::{Finding, Location, Place, Warning};
 use anyhow::Context as _;
 
 use crate::source::{Compilation, SourceArgs};

@@ -1,6 +1,6 @@
 //! Findings as SARIF 2.1.0, which code scanning services and editors read.
 
-use agent::finding::{Code, Explanation, Finding, Place};
+use agent::model::finding::{Code, Explanation, Finding, Place};
 use serde_json::{Value, json};
 
 use super::{Subject, main_place, words};

@@ -1,6 +1,6 @@
 //! `api-resources.txt`: every row is read by itself.
 
-use agent::scope::KindScopes;
+use agent::compile::scope::KindScopes;
 
 use crate::places::Files;
 

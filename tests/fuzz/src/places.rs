@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use agent::finding::{Finding, Location, Place, text};
-use agent::parse::ParsedFile;
+use agent::compile::parse::ParsedFile;
+use agent::model::finding::{Finding, Location, Place, text};
 
 /// Length in characters of each line of each file.
 pub(crate) struct Files(BTreeMap<String, Vec<usize>>);

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use agent::compile::declared::{DeclaredSet, hydrated};
+use agent::compile::parse::{ParsedFile, SourceFile, parse};
+use agent::compile::scope::KindScopes;
 use agent::compile::{self, Compiled, NamespaceStrategy, RepoScope, Settings, SourceFormat, clusters};
-use agent::declared::{DeclaredSet, hydrated};
-use agent::finding::Finding;
-use agent::metadata::SyncId;
-use agent::object::Object;
-use agent::parse::{ParsedFile, SourceFile, parse};
-use agent::scope::KindScopes;
-use agent::yaml;
+use agent::model::finding::Finding;
+use agent::model::metadata::SyncId;
+use agent::model::object::Object;
+use agent::model::yaml;
 use serde_json::Value;
 
 use crate::places::Files;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use agent::parse::{self, SourceFile, parse};
+use agent::compile::parse::{self, SourceFile, parse};
 use serde_json::Value;
 
 use crate::repository::FILE;

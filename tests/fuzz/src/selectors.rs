@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use agent::compile::parse::{ParsedFile, SourceFile, parse};
 use agent::compile::{Settings, SourceFormat, clusters, compile};
-use agent::parse::{ParsedFile, SourceFile, parse};
-use agent::yaml;
+use agent::model::yaml;
 use serde_json::{Value, json};
 
 /// Labels of the Namespaces or clusters that can be selected.

@@ -1,8 +1,8 @@
 //! YAML: what is read can be written, and what is written is read as the same.
 
-use agent::object::Object;
-use agent::parse::{ParsedFile, SourceFile, parse};
-use agent::yaml;
+use agent::compile::parse::{ParsedFile, SourceFile, parse};
+use agent::model::object::Object;
+use agent::model::yaml;
 use serde_json::Value;
 
 use crate::places::Files;

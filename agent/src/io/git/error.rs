@@ -1,6 +1,6 @@
 //! What can go wrong between us and a repository, told apart by what helps against it.
 
-use crate::finding::{Code, Finding};
+use crate::model::finding::{Code, Finding};
 
 /// What helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use gix::bstr::ByteSlice;
 
-use crate::finding::Finding;
 use crate::io::files::MAX_FILE_BYTES;
+use crate::model::finding::Finding;
 
 pub use error::{Class, GitError};
 pub use tree::{Entry, Tree};

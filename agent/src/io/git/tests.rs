@@ -119,7 +119,11 @@ fn what_does_not_exist_is_said_with_a_hint() {
         store.fetch(head).unwrap();
         for dir in ["none", "a.yaml", "a.yaml/x", "../x", "x/../../y", "NAMESPACES"] {
             let error = error(store.tree(head, dir));
-            assert_eq!((error.class, error.finding().code), (Class::NotFound, crate::finding::Code::Source), "{error}");
+            assert_eq!(
+                (error.class, error.finding().code),
+                (Class::NotFound, crate::model::finding::Code::Source),
+                "{error}"
+            );
         }
     });
 }

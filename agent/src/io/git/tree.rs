@@ -11,8 +11,8 @@ use gix::{ObjectId, Repository};
 
 use super::error::{Class, GitError, from_gix};
 use super::{BlobId, Commit};
-use crate::finding::{Code, Finding};
 use crate::io::files::{MAX_ENTRIES, MAX_FILE_BYTES, holds_manifests, not_utf8, too_large, too_many};
+use crate::model::finding::{Code, Finding};
 
 /// Longer paths are not read, nor longer targets of links: no file system takes them.
 const MAX_PATH_BYTES: usize = 4096;

@@ -60,7 +60,7 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use agent::api::{SyncSpec, SyncStatus};
-    use agent::metadata::SyncId;
+    use agent::model::metadata::SyncId;
     use serde_json::json;
 
     use super::super::report::{Row, report};

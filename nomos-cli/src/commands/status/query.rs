@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agent::api::{ResourceGroupStatus, ResourceStatus, SyncSpec, SyncStatus};
-use agent::metadata::{CONTROLLER_NAMESPACE, SyncId, SyncKind, label};
+use agent::model::metadata::{CONTROLLER_NAMESPACE, SyncId, SyncKind, label};
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::discovery::ApiResource;
 use kube::core::gvk::GroupVersionKind;

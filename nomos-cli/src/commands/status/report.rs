@@ -1,7 +1,7 @@
 //! The status of clusters as data, derived from what they hold. Nothing here talks to anybody.
 
 use agent::api::{ErrorSummary, ResourceStatus, SyncCondition, SyncError, SyncSpec, SyncStatus, Time};
-use agent::metadata::{SyncId, SyncKind};
+use agent::model::metadata::{SyncId, SyncKind};
 use serde::Serialize;
 
 /// Commit where there is none.

@@ -98,7 +98,7 @@ fn resources(resources: &[ResourceStatus]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use agent::api::{ResourceStatus, SyncSpec, SyncStatus};
-    use agent::metadata::SyncId;
+    use agent::model::metadata::SyncId;
     use serde_json::{Value, json};
 
     use super::super::report::{Row, report};

@@ -1,0 +1,326 @@
+//! The declared set: what a repository says a cluster shall hold, ready to be planned. It exists only if nothing blocking
+//! was found.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::compile::system_metadata::Stamp;
+use crate::model::finding::{Location, Place, Resource};
+use crate::model::manifest_object::{Added, Written, parsed};
+use crate::model::metadata::{DEPTH_SUFFIX, annotation, is_system_key};
+use crate::model::object::{GroupKind, Object, ObjectId};
+
+/// Everything one sync declares for one cluster.
+#[derive(Clone, Debug, Default)]
+pub struct DeclaredSet {
+    /// Objects to apply.
+    pub objects: BTreeMap<ObjectId, Arc<DeclaredObject>>,
+    /// Objects declared `managed: disabled`: released, never applied.
+    pub disabled: BTreeSet<ObjectId>,
+    /// Objects that are declared but not applied: of unknown scope, or `managed: disabled`.
+    pub withheld: BTreeMap<ObjectId, Arc<DeclaredObject>>,
+}
+
+/// One object to apply: what is written, with all metadata the system adds but the annotations `token`, `git-context` and
+/// `declared-hash`, which are set when it is applied. It is put together when somebody looks at it.
+#[derive(Debug)]
+pub struct DeclaredObject {
+    /// Identity.
+    pub id: ObjectId,
+    /// Of [`DeclaredObject::body`]: equal hashes mean there is nothing to apply.
+    pub hash: Hash,
+    /// A Namespace that is only referenced: made when missing, left alone when it is somebody else's
+    /// (repo-format §13.1).
+    pub implicit: bool,
+    object: Arc<Written>,
+    provenance: Option<Provenance>,
+}
+
+/// What a compilation knows of an object beside what is written.
+#[derive(Debug)]
+pub(crate) struct Provenance {
+    /// What is the same for all objects.
+    pub(crate) stamp: Arc<Stamp>,
+    /// Where the manifest starts; `None` for implicit Namespaces.
+    pub(crate) source: Option<Source>,
+    /// Whether nobody knows if it lives in a namespace.
+    pub(crate) unknown_scope: bool,
+}
+
+/// The start of a manifest.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// Path of the file, relative to the sync directory.
+    pub(crate) path: Arc<str>,
+    /// Line, from 1.
+    pub(crate) line: u32,
+    /// Column, from 1.
+    pub(crate) column: u32,
+}
+
+impl DeclaredObject {
+    /// An object as it is, with nothing added.
+    pub fn new(object: Object) -> Self {
+        let id = object.id();
+        Self { id, hash: Hash::default(), implicit: false, object: Arc::new(Written::new(object)), provenance: None }
+            .sealed()
+    }
+
+    /// An object as `id`, which may have another namespace than is written.
+    pub(crate) fn stamped(id: ObjectId, object: Arc<Written>, provenance: Provenance) -> Self {
+        let implicit = provenance.source.is_none();
+        Self { id, hash: Hash::default(), implicit, object, provenance: Some(provenance) }.sealed()
+    }
+
+    /// A Namespace that is only used.
+    pub(crate) fn implicit(name: &str, stamp: Arc<Stamp>) -> Self {
+        let mut object = Object::default();
+        object.0.insert("apiVersion".to_owned(), "v1".into());
+        object.0.insert("kind".to_owned(), "Namespace".into());
+        object.metadata_mut().insert("name".to_owned(), name.into());
+        let provenance = Provenance { stamp, source: None, unknown_scope: false };
+        Self::stamped(object.id(), Arc::new(Written::new(object)), provenance)
+    }
+
+    fn sealed(mut self) -> Self {
+        self.hash = Hash::of(&self.text());
+        self
+    }
+
+    /// Whether it was made of this very object and its scope was known or not as now, so that it would be made the same again.
+    pub(crate) fn is_made_of(&self, object: &Arc<Written>, unknown_scope: bool) -> bool {
+        let same = |provenance: &Provenance| provenance.unknown_scope == unknown_scope;
+        Arc::ptr_eq(&self.object, object) && self.provenance.as_ref().is_some_and(same)
+    }
+
+    /// API version without its group.
+    pub fn version(&self) -> &str {
+        self.object.version()
+    }
+
+    /// `mutation: ignore`: users may change it once it exists.
+    pub fn ignores_mutation(&self) -> bool {
+        self.object.annotation(annotation::MUTATION) == Some("ignore")
+    }
+
+    /// Value of the annotation `depends-on`.
+    pub fn depends_on(&self) -> Option<&str> {
+        self.object.annotation(annotation::DEPENDS_ON)
+    }
+
+    /// Whether values are to be copied into it when it is applied.
+    pub fn mutates_at_apply(&self) -> bool {
+        self.object.annotation(annotation::APPLY_TIME_MUTATION).is_some()
+    }
+
+    /// The object itself. Nulls are dropped: an apply cannot own them. The `stringData` of a Secret is put into its `data`: the
+    /// API server would do the same, but leave the ownership on `stringData`, so that changes of `data` went unnoticed.
+    pub fn body(&self) -> Object {
+        let mut object = self.written();
+        if self.is_rewritten() {
+            object.0.values_mut().for_each(drop_nulls);
+            object.0.retain(|_, value| !value.is_null());
+            fold_string_data(&mut object);
+        }
+        object
+    }
+
+    /// The object before nulls were dropped and `stringData` was folded: what `nomos hydrate` shows, cleaned by [`hydrated`].
+    pub fn written(&self) -> Object {
+        parsed(&self.written_text())
+    }
+
+    fn is_rewritten(&self) -> bool {
+        self.object.has_nulls() || self.object.is_kind("", "Secret") && self.object.has("stringData")
+    }
+
+    fn text(&self) -> String {
+        if self.is_rewritten() {
+            serde_json::to_string(&self.body()).expect("maps with string keys always serialise")
+        } else {
+            self.written_text()
+        }
+    }
+
+    fn written_text(&self) -> String {
+        let added = match &self.provenance {
+            None => Added::default(),
+            Some(Provenance { stamp, source: None, .. }) => stamp.implicit(&self.id),
+            Some(Provenance { stamp, source: Some(source), unknown_scope }) => {
+                let mut added = stamp.declared(&self.object, &source.path, &self.id);
+                if *unknown_scope {
+                    added.annotation(annotation::UNKNOWN_SCOPE, "true");
+                }
+                added
+            }
+        };
+        self.object.text(self.id.namespace(), &added)
+    }
+
+    /// The object as it is sent: with the annotations that depend on the commit.
+    pub fn applied(&self, token: &str, git_context: &str) -> Object {
+        let mut object = self.body();
+        object.set_annotation(annotation::TOKEN, token);
+        object.set_annotation(annotation::GIT_CONTEXT, git_context);
+        object.set_annotation(annotation::DECLARED_HASH, self.hash.to_string());
+        object
+    }
+
+    /// The kind that this object defines, if it is a CRD.
+    pub fn defined_kind(&self) -> Option<GroupKind> {
+        if !self.id.is_crd() {
+            return None;
+        }
+        let body = self.body();
+        let spec = body.0.get("spec")?;
+        Some(GroupKind::new(spec.get("group")?.as_str()?, spec.get("names")?.get("kind")?.as_str()?))
+    }
+
+    /// Where it is declared and what it is, for findings.
+    pub fn place(&self) -> Place {
+        let source = self.provenance.as_ref().and_then(|provenance| provenance.source.as_ref());
+        let location = source.map(|at| Location { path: at.path.to_string(), line: at.line, column: at.column });
+        Place { location, resource: Some(Resource::named(&self.id, self.version())) }
+    }
+}
+
+/// The first half of a SHA-256.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hash([u8; 16]);
+
+impl Hash {
+    fn of(text: &str) -> Self {
+        let mut half = [0; 16];
+        half.copy_from_slice(&Sha256::digest(text.as_bytes())[..16]);
+        Self(half)
+    }
+
+    /// Reads 32 hexadecimal digits, as they are displayed.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut half = [0; 16];
+        if text.len() != 2 * half.len() {
+            return None;
+        }
+        for (byte, digits) in half.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(Self(half))
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// Moves text in `stringData` to `data`, which it overrides. What is no text stays, for the API server to refuse.
+fn fold_string_data(object: &mut Object) {
+    if !object.is_kind("", "Secret") || !object.0.get("stringData").is_some_and(Value::is_object) {
+        return;
+    }
+    let Some(Value::Object(mut plain)) = object.0.remove("stringData") else { return };
+    let data = object.0.entry("data").or_insert_with(|| Value::Object(Map::new()));
+    if let Value::Object(data) = data {
+        plain.retain(|key, value| match value {
+            Value::String(text) => {
+                data.insert(key.clone(), base64::engine::general_purpose::STANDARD.encode(text).into());
+                false
+            }
+            _ => true,
+        });
+    }
+    if !plain.is_empty() {
+        object.0.insert("stringData".to_owned(), Value::Object(plain));
+    }
+}
+
+/// An object without what the system or the cluster added: what `nomos hydrate` writes.
+pub fn hydrated(object: &Object) -> Object {
+    let mut object = object.clone();
+    let is_namespace = object.is_kind("", "Namespace") && object.version() == "v1";
+    let original = object.annotation(annotation::ORIGINAL_HNC_MANAGED_BY).map(str::to_owned);
+    object.0.remove("status");
+    let Some(Value::Object(metadata)) = object.0.get_mut("metadata") else { return object };
+    metadata.remove("creationTimestamp");
+    for field in ["annotations", "labels"] {
+        if let Some(Value::Object(map)) = metadata.get_mut(field) {
+            map.retain(|key, _| !is_system_key(key) || key == annotation::MANAGED);
+            if is_namespace && field == "annotations" {
+                map.remove(annotation::HNC_MANAGED_BY);
+            } else if is_namespace {
+                map.retain(|key, _| !key.ends_with(DEPTH_SUFFIX));
+            }
+        }
+    }
+    if let (true, Some(original)) = (is_namespace, original) {
+        object.set_annotation(annotation::HNC_MANAGED_BY, original);
+    }
+    let is_empty = |value: &Value| value.is_null() || value.as_object().is_some_and(Map::is_empty);
+    object
+        .metadata_mut()
+        .retain(|field, value| !matches!(field.as_str(), "annotations" | "labels") || !is_empty(value));
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_and_nulls_do_not_count() {
+        let object = |text: &str| serde_json::from_str::<Object>(text).expect("valid JSON");
+        let plain = object(r#"{"kind":"X","apiVersion":"v1","spec":{"a":1}}"#);
+        let noisy = object(r#"{"kind":"X","apiVersion":"v1","spec":{"a":1,"b":null},"status":{"c":1},"data":null}"#);
+        assert_eq!(DeclaredObject::new(plain).hash, DeclaredObject::new(noisy).hash);
+    }
+
+    #[test]
+    fn what_is_hashed_is_what_is_applied() {
+        for json in [
+            r#"{"kind":"X","apiVersion":"v1","metadata":{"name":"a","labels":{"b":"\u00e9"}},"spec":{"b":[1.5,"\u0001"],"a":{}}}"#,
+            r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"a","uid":null},"stringData":{"a":"y"},"data":null}"#,
+        ] {
+            let declared = DeclaredObject::new(serde_json::from_str(json).expect("valid JSON"));
+            let body = serde_json::to_string(&declared.body()).expect("a map");
+            assert_eq!(declared.hash, Hash::of(&body), "{body}");
+            assert_eq!(Hash::parse(&declared.hash.to_string()), Some(declared.hash));
+        }
+    }
+
+    #[test]
+    fn string_data_is_folded_but_not_in_what_was_written() {
+        let json = r#"{"kind":"Secret","apiVersion":"v1","data":{"a":"eA=="},"stringData":{"a":"y","b":"z"}}"#;
+        let secret = DeclaredObject::new(serde_json::from_str(json).expect("valid JSON"));
+        assert_eq!(Value::Object(secret.body().0)["data"], serde_json::json!({"a": "eQ==", "b": "eg=="}));
+        assert!(!secret.body().0.contains_key("stringData"));
+        assert!(secret.written().0.contains_key("stringData"));
+    }
+
+    #[test]
+    fn hydrated_objects_are_as_declared() {
+        let json = r#"{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"a","creationTimestamp":null,
+            "annotations":{"configmanagement.gke.io/managed":"disabled","configmanagement.gke.io/source-path":"x",
+                "hnc.x-k8s.io/managed-by":"configmanagement.gke.io","configsync.gke.io/original-hnc-managed-by-value":"me"},
+            "labels":{"a.tree.hnc.x-k8s.io/depth":"0","configsync.gke.io/declared-version":"v1"}}}"#;
+        let clean = hydrated(&serde_json::from_str(json).expect("valid JSON"));
+        let expected = r#"{"annotations":{"configmanagement.gke.io/managed":"disabled","hnc.x-k8s.io/managed-by":"me"},"name":"a"}"#;
+        assert_eq!(clean.0["metadata"].to_string(), expected);
+    }
+}

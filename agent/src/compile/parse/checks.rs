@@ -1,0 +1,106 @@
+//! What an object must be to become a manifest.
+
+use serde_json::{Map, Value};
+
+use super::origin::{Origin, place};
+use crate::model::finding::{Code, Finding};
+use crate::model::metadata::annotation;
+use crate::model::object::Object;
+
+/// Why a document is no object, and of which field.
+pub(super) struct NoObject {
+    pub(super) message: String,
+    pub(super) hint: &'static str,
+    pub(super) field: &'static [&'static str],
+}
+
+/// A document must be an object with a kind, and with an API version of at most two parts.
+pub(super) fn top_level(value: Value) -> Result<Object, NoObject> {
+    const NO_MANIFEST: &str =
+        "Every document is one object. Give the file another extension if it is no Kubernetes manifest.";
+    let wrong = |message: &str, hint, field| NoObject { message: message.to_owned(), hint, field };
+    let Value::Object(map) = value else {
+        return Err(wrong("a document must be an object with apiVersion, kind and metadata", NO_MANIFEST, &[]));
+    };
+    match map.get("kind") {
+        Some(Value::String(kind)) if !kind.is_empty() => {}
+        None | Some(Value::Null | Value::String(_)) => return Err(wrong("`kind` is missing", NO_MANIFEST, &["kind"])),
+        Some(_) => return Err(wrong("`kind` must be a string", "Put it in quotes.", &["kind"])),
+    }
+    match map.get("apiVersion") {
+        Some(Value::String(version)) if version.matches('/').count() > 1 => {
+            Err(wrong(&format!("apiVersion `{version}` has more than one slash"), API_VERSION, &["apiVersion"]))
+        }
+        None | Some(Value::Null | Value::String(_)) => Ok(Object(map)),
+        Some(_) => Err(wrong("`apiVersion` must be a string", "Put it in quotes.", &["apiVersion"])),
+    }
+}
+
+const API_VERSION: &str = "Write it as `group/version`, or `v1` for core kinds.";
+
+/// Whether the object is only for other tools. Nothing is hidden when an annotation is no text: that is a finding.
+pub(super) fn is_local_config(object: &Object) -> bool {
+    let Some(Value::Object(annotations)) = object.metadata("annotations") else { return false };
+    annotations.values().all(|value| value.is_string() || value.is_null())
+        && annotations.get(annotation::LOCAL_CONFIG).is_some_and(|value| value != "false")
+}
+
+/// The first reason why the object is not usable.
+pub(super) fn object(object: &Object, origin: &Origin) -> Option<Finding> {
+    identity(object, origin)
+        .or_else(|| status(object, origin))
+        .or_else(|| texts(object, origin, "annotations"))
+        .or_else(|| texts(object, origin, "labels"))
+}
+
+fn identity(object: &Object, origin: &Origin) -> Option<Finding> {
+    let version = object.api_version();
+    let missing: Vec<&str> = [("apiVersion", version), ("kind", object.kind()), ("metadata.name", object.name())]
+        .into_iter()
+        .filter_map(|(field, value)| value.is_empty().then_some(field))
+        .collect();
+    if !missing.is_empty() {
+        let message = format!("The object lacks {}.", missing.join(" and "));
+        let hint =
+            "Every object needs apiVersion, kind and metadata.name, all non-empty text. generateName is no name.";
+        let field: &[&str] = if object.name().is_empty() { &["metadata"] } else { &[] };
+        return Some(Finding::new(Code::Resource, message).hint(hint).at(place(origin.value(field), object)));
+    }
+    if version.matches('/').count() > 1 {
+        let message = format!("apiVersion `{version}` has more than one slash.");
+        let finding = Finding::new(Code::Resource, message).hint(API_VERSION);
+        return Some(finding.at(place(origin.value(&["apiVersion"]), object)));
+    }
+    None
+}
+
+fn status(object: &Object, origin: &Origin) -> Option<Finding> {
+    let harmless = match object.0.get("status") {
+        None | Some(Value::Null) => true,
+        Some(Value::Object(status)) => status.is_empty(),
+        Some(_) => false,
+    };
+    if harmless || object.group() == "configmanagement.gke.io" {
+        return None;
+    }
+    let finding = Finding::new(Code::IllegalFieldsInConfig, "A declared object may not have the field \"status\".");
+    Some(finding.hint("Remove `status`: the cluster writes it.").at(place(origin.key(&["status"]), object)))
+}
+
+fn texts(object: &Object, origin: &Origin, field: &str) -> Option<Finding> {
+    let map: &Map<String, Value> = match object.metadata(field) {
+        None | Some(Value::Null) => return None,
+        Some(Value::Object(map)) => map,
+        Some(_) => {
+            let finding = Finding::new(Code::Resource, format!("metadata.{field} must be a map."));
+            let hint = "Write each as `key: value` on a line of its own.";
+            return Some(finding.hint(hint).at(place(origin.value(&["metadata", field]), object)));
+        }
+    };
+    let bad: Vec<&String> = map.iter().filter(|(_, value)| !value.is_string()).map(|(key, _)| key).collect();
+    let first = bad.first()?;
+    let keys: Vec<String> = bad.iter().map(|key| format!("metadata.{field}.{key}")).collect();
+    let message = format!("Values of annotations and labels must be text:\n{}", keys.join("\n"));
+    let finding = Finding::new(Code::InvalidAnnotationValue, message).hint("Put the values in quotes.");
+    Some(finding.at(place(origin.value(&["metadata", field, first]), object)))
+}

@@ -1,0 +1,165 @@
+//! Where a field is in a document, also when it came there by an alias or a merge.
+
+use super::spans::{Entry, Node, Outline, Part};
+
+/// Maps that are looked into for one field: merges of merges can be more than anybody wants to follow.
+const MAX_MAPS: usize = 1000;
+
+/// Byte position of the deepest part of `path` that the document states: of its key or of its value. What an alias brought is
+/// where its anchor is.
+pub(super) fn field(outline: &Outline, path: &[&str], key: bool) -> usize {
+    let Some(root) = outline.nodes.first() else { return 0 };
+    let (mut node, mut found, mut depth) = (root, (root.at, root.at), 0);
+    for step in path {
+        let Some((at, value)) = below(outline, target(outline, node), step) else { break };
+        (node, found, depth) = (value, (at, value.at), depth + 1);
+    }
+    // The value of the field that was looked for, else the key of the last one above it.
+    if key || depth < path.len() { found.0 } else { found.1 }
+}
+
+/// The node that an alias stands for.
+fn target<'a>(outline: &'a Outline, mut node: &'a Node) -> &'a Node {
+    // An anchor is complete before its aliases: this goes up only.
+    while let Part::Alias(to) = node.part {
+        node = &outline.nodes[to];
+    }
+    node
+}
+
+/// Where the key is, and the value.
+fn below<'a>(outline: &'a Outline, node: &Node, step: &str) -> Option<(usize, &'a Node)> {
+    match &node.part {
+        Part::Map(entries) => entry(outline, entries, step, &mut 0),
+        Part::List(items) => {
+            let item = &outline.nodes[*items.get(step.parse::<usize>().ok()?)?];
+            Some((item.at, item))
+        }
+        Part::Leaf | Part::Alias(_) => None,
+    }
+}
+
+/// Of several that set the same key, merges included, the last one counts; in a list of merges the first.
+fn entry<'a>(outline: &'a Outline, entries: &[Entry], step: &str, looked: &mut usize) -> Option<(usize, &'a Node)> {
+    *looked += 1;
+    if *looked > MAX_MAPS {
+        return None;
+    }
+    entries.iter().rev().find_map(|entry| match entry.key.as_deref() {
+        Some(key) => (key == step).then(|| (entry.at, &outline.nodes[entry.value])),
+        None => merged(outline, &outline.nodes[entry.value], step, looked),
+    })
+}
+
+fn merged<'a>(outline: &'a Outline, node: &'a Node, step: &str, looked: &mut usize) -> Option<(usize, &'a Node)> {
+    let mut map = |node: &'a Node| match &target(outline, node).part {
+        Part::Map(entries) => entry(outline, entries, step, looked),
+        _ => None,
+    };
+    match &target(outline, node).part {
+        Part::List(items) => items.iter().find_map(|item| map(&outline.nodes[*item])),
+        _ => map(node),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The text of the document from where the field is.
+    fn at<'a>(document: &'a str, path: &str, key: bool) -> &'a str {
+        let outline = Outline::of(document.as_bytes(), document.starts_with('{'));
+        let path: Vec<&str> = path.split('.').filter(|step| !step.is_empty()).collect();
+        &document[field(&outline, &path, key)..]
+    }
+
+    fn starts(document: &str, fields: &[(&str, &str)]) {
+        for (path, expected) in fields {
+            let (path, key) = path.strip_suffix('?').map_or((*path, false), |path| (path, true));
+            let found = at(document, path, key);
+            assert!(found.starts_with(expected), "{path} of\n{document}\nis at\n{found}");
+        }
+    }
+
+    #[test]
+    fn keys_and_values_are_found() {
+        let document = "# c\na: 1\nb:\n  - x: 2\n  - &n !t y: {z: 3}\nb2: !!str 'q'\non: 4\na: 5\n";
+        starts(
+            document,
+            &[
+                ("", "a: 1"),
+                ("a", "5"),
+                ("a?", "a: 5"),
+                ("b.0.x", "2"),
+                ("b.1", "y: {"),
+                ("b.1.y.z", "3}"),
+                ("b.1.y.z?", "z: 3"),
+                ("b2", "'q'"),
+                ("true", "4"),
+                ("b.1.y.none", "y: {"),
+                ("b.7", "b:\n"),
+            ],
+        );
+    }
+
+    #[test]
+    fn aliases_and_merges_lead_to_their_anchors() {
+        let document = "\
+base: &base {a: 1, b: 2}
+other: &other
+  b: 3
+  c: 4
+name: &name web
+alias: *base
+merge: {b: 5, <<: *base}
+late: {<<: *base, b: 6}
+list: {<<: [*other, *base]}
+twice: {<<: {<<: *base, c: 7}}
+scalar: *name
+*name : 8
+";
+        starts(
+            document,
+            &[
+                ("alias", "*base"),
+                ("alias.a?", "a: 1"),
+                ("merge.b", "2}"),
+                ("merge.none", "merge"),
+                ("late.b", "6}"),
+                ("list.b", "3"),
+                ("list.a", "1,"),
+                ("twice.a", "1,"),
+                ("twice.c", "7}"),
+                ("scalar", "*name\n"),
+                ("web", "8"),
+            ],
+        );
+    }
+
+    #[test]
+    fn json_is_located_as_json() {
+        let document =
+            "{\n\t\"a\": {\"b\\u0063\": [1, \"x\\\\\\\"y\\ud83d\\ude00\", true]},\n\t\"d\": \"\\/\", \"e\": null}";
+        starts(
+            document,
+            &[("a.bc?", "\"b\\u0063"), ("a.bc.2", "true"), ("a.bc.1", "\"x"), ("d", "\"\\/"), ("e", "null")],
+        );
+    }
+
+    #[test]
+    fn what_is_broken_is_located_as_far_as_it_goes() {
+        starts("a: {b: 1}\nc: [2\nd: 3\n", &[("a.b", "1}"), ("c.0", "2")]);
+        starts("# c\n\n  %&\n", &[("a", "%&")]);
+        let nested = format!("a: {}", "[".repeat(100_000));
+        starts(&nested, &[("a.0.0", "[[[")]);
+    }
+
+    #[test]
+    fn merges_of_merges_are_bounded() {
+        let mut document = "a0: &a0 {x: 1}\n".to_owned();
+        for level in 1..200 {
+            document.push_str(&format!("a{level}: &a{level} {{<<: [*a{0}, *a{0}]}}\n", level - 1));
+        }
+        starts(&document, &[("a199.y", "a199")]);
+    }
+}

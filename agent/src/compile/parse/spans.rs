@@ -1,0 +1,267 @@
+//! The positions of everything in a document: what [`super::locate`] searches. Built from the document's text when a finding
+//! needs it, so that parsing need not keep positions.
+
+use std::collections::{BTreeMap, HashMap};
+
+use libyaml_safer::{EventData, ScalarStyle};
+
+use super::scanner_workarounds::Armour;
+use super::yaml::{self, Event, Events, MAX_DEPTH, Problem};
+use super::{documents, scalar};
+
+/// Larger documents are only located as a whole.
+const MAX_BYTES: usize = 4 << 20;
+
+/// A document as nodes, the root first. One that cannot be read goes as far as it can be.
+#[derive(Debug, Default)]
+pub(super) struct Outline {
+    pub(super) nodes: Vec<Node>,
+    /// Byte position of each line but the first.
+    lines: Vec<usize>,
+    /// Characters before each [`PIECE`] of the document: a line may be as long as the document.
+    characters: Vec<usize>,
+}
+
+/// Bytes of the document that are counted again for each column.
+const PIECE: usize = 1024;
+
+/// A map, a list or a scalar.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Byte position in the document.
+    pub(super) at: usize,
+    pub(super) part: Part,
+}
+
+#[derive(Debug)]
+pub(super) enum Part {
+    Leaf,
+    Map(Vec<Entry>),
+    /// Indices of nodes.
+    List(Vec<usize>),
+    /// Index of a node above.
+    Alias(usize),
+}
+
+/// A key and the index of its value.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// `None` for a merge.
+    pub(super) key: Option<Box<str>>,
+    pub(super) at: usize,
+    pub(super) value: usize,
+}
+
+impl Outline {
+    pub(super) fn of(document: &[u8], json: bool) -> Self {
+        let lines = document.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
+        let mut builder = Builder::default();
+        match std::str::from_utf8(document) {
+            Ok(text) if text.len() <= MAX_BYTES && json => builder.read_json(text),
+            // A document that failed to parse is outlined as far as it goes.
+            Ok(text) if text.len() <= MAX_BYTES => drop(builder.read_yaml(text)),
+            _ => {}
+        }
+        if builder.nodes.is_empty() {
+            builder.add(documents::first_text(document), Part::Leaf);
+        }
+        let before = document.chunks(PIECE).scan(0, |before, piece| {
+            let here = *before;
+            *before += characters(piece);
+            Some(here)
+        });
+        Self { nodes: builder.nodes, lines, characters: before.collect() }
+    }
+
+    /// The keys that a map states several times, each with all its places.
+    pub(super) fn repeated(&self) -> Vec<(&str, Vec<usize>)> {
+        let maps = self.nodes.iter().filter_map(|node| match &node.part {
+            Part::Map(entries) => Some(entries),
+            _ => None,
+        });
+        maps.flat_map(|entries| {
+            let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+            for entry in entries {
+                if let Some(key) = entry.key.as_deref() {
+                    places.entry(key).or_default().push(entry.at);
+                }
+            }
+            places.into_iter().filter(|(_, places)| places.len() > 1)
+        })
+        .collect()
+    }
+
+    /// The line, counted from 0, and where it starts.
+    pub(super) fn line(&self, at: usize) -> (usize, usize) {
+        let line = self.lines.partition_point(|start| *start <= at);
+        (line, line.checked_sub(1).map_or(0, |before| self.lines[before]))
+    }
+
+    /// How many characters of the document, whose outline this is, are before a byte.
+    pub(super) fn characters_before(&self, document: &[u8], at: usize) -> usize {
+        let at = at.min(document.len());
+        let piece = (at / PIECE).min(self.characters.len().saturating_sub(1));
+        self.characters.get(piece).copied().unwrap_or(0) + characters(&document[piece * PIECE..at])
+    }
+}
+
+/// How many characters begin in UTF-8.
+fn characters(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte & 0b1100_0000 != 0b1000_0000).count()
+}
+
+#[derive(Default)]
+struct Builder {
+    nodes: Vec<Node>,
+    open: Vec<Open>,
+    /// The node of each anchor, and its text if it can be a key.
+    anchors: HashMap<String, (usize, Option<Box<str>>)>,
+}
+
+/// A map or list that is being filled.
+struct Open {
+    node: usize,
+    anchor: Option<String>,
+    /// In a map, between a key and its value.
+    key: Option<(Option<Box<str>>, usize)>,
+}
+
+impl Builder {
+    /// Adds a node to the map or list that is open.
+    fn add(&mut self, at: usize, part: Part) -> usize {
+        let node = self.nodes.len();
+        if let Some(open) = self.open.last_mut() {
+            match (&mut self.nodes[open.node].part, open.key.take()) {
+                (Part::Map(entries), Some((key, at))) => entries.push(Entry { key, at, value: node }),
+                (Part::List(items), _) => items.push(node),
+                _ => {}
+            }
+        }
+        self.nodes.push(Node { at, part });
+        node
+    }
+
+    fn open(&mut self, at: usize, part: Part, anchor: Option<String>) {
+        let node = self.add(at, part);
+        self.open.push(Open { node, anchor, key: None });
+    }
+
+    fn close(&mut self) {
+        if let Some(Open { node, anchor: Some(anchor), .. }) = self.open.pop() {
+            self.anchors.insert(anchor, (node, None));
+        }
+    }
+
+    fn expects_key(&self) -> bool {
+        self.open.last().is_some_and(|open| open.key.is_none() && matches!(self.nodes[open.node].part, Part::Map(_)))
+    }
+
+    fn key(&mut self, key: Option<Box<str>>, at: usize) {
+        if let Some(open) = self.open.last_mut() {
+            open.key = Some((key, at));
+        }
+    }
+
+    fn read_yaml(&mut self, text: &str) -> Result<(), Problem> {
+        let armour = Armour::new(text);
+        let mut events = Events::new(&armour)?;
+        loop {
+            let event = events.next()?;
+            self.take(event, text)?;
+            if self.open.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event, text: &str) -> Result<(), Problem> {
+        let Event { data, at } = event;
+        match data {
+            EventData::MappingEnd | EventData::SequenceEnd => self.close(),
+            EventData::MappingStart { .. } | EventData::SequenceStart { .. }
+                if self.expects_key() || self.open.len() == MAX_DEPTH =>
+            {
+                return Err(Problem { message: "not located any further".to_owned(), at });
+            }
+            EventData::MappingStart { anchor, .. } => self.open(content(text, at), Part::Map(Vec::new()), anchor),
+            EventData::SequenceStart { anchor, .. } => self.open(content(text, at), Part::List(Vec::new()), anchor),
+            EventData::Alias { anchor } => {
+                let Some((node, key)) = self.anchors.get(&anchor).cloned() else { return Ok(()) };
+                if self.expects_key() {
+                    self.key(key, at);
+                } else {
+                    self.add(at, Part::Alias(node));
+                }
+            }
+            EventData::Scalar { anchor, tag, value, plain_implicit, style, .. } => {
+                let plain = style == ScalarStyle::Plain && plain_implicit;
+                let merge = yaml::is_merge(&value, tag.as_deref(), plain);
+                let key = || scalar::key(yaml::resolve(value, tag.as_deref(), plain, at).ok()?).map(Into::into);
+                let at = content(text, at);
+                if self.expects_key() {
+                    let key: Option<Box<str>> = if merge { None } else { key().or_else(|| Some("".into())) };
+                    if let Some(anchor) = anchor {
+                        self.nodes.push(Node { at, part: Part::Leaf });
+                        self.anchors.insert(anchor, (self.nodes.len() - 1, key.clone()));
+                    }
+                    self.key(key, at);
+                } else {
+                    let node = self.add(at, Part::Leaf);
+                    anchor.map(|anchor| self.anchors.insert(anchor, (node, key())));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn read_json(&mut self, text: &str) {
+        let bytes = text.as_bytes();
+        let mut at = 0;
+        while let Some(byte) = bytes.get(at) {
+            match byte {
+                b'{' | b'[' if self.open.len() == MAX_DEPTH => return,
+                b'{' => self.open(at, Part::Map(Vec::new()), None),
+                b'[' => self.open(at, Part::List(Vec::new()), None),
+                b'}' | b']' => self.close(),
+                b',' | b':' | b' ' | b'\t' | b'\n' | b'\r' => {}
+                b'"' => {
+                    let end = closing_quote(bytes, at);
+                    if self.expects_key() {
+                        let key: Option<String> = text.get(at..=end).and_then(|key| serde_json::from_str(key).ok());
+                        self.key(Some(key.unwrap_or_default().into()), at);
+                    } else {
+                        self.add(at, Part::Leaf);
+                    }
+                    at = end;
+                }
+                _ => {
+                    self.add(at, Part::Leaf);
+                    let rest = bytes[at..].iter().position(|byte| b",:]} \t\r\n".contains(byte));
+                    at += rest.map_or(bytes.len(), |length| length.max(1) - 1);
+                }
+            }
+            at += 1;
+        }
+    }
+}
+
+fn closing_quote(bytes: &[u8], open: usize) -> usize {
+    let mut at = open + 1;
+    while at < bytes.len() && bytes[at] != b'"' {
+        at += if bytes[at] == b'\\' { 2 } else { 1 };
+    }
+    at
+}
+
+/// Where the content of a node starts: behind its anchor and its tag.
+fn content(text: &str, start: usize) -> usize {
+    let mut at = start;
+    while text.get(at..).is_some_and(|rest| rest.starts_with(['&', '!'])) {
+        let rest = &text[at..];
+        let property = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        let space = rest[property..].chars().take_while(|c| c.is_whitespace()).map(char::len_utf8).sum::<usize>();
+        at += property + space;
+    }
+    if text.len() == at { start } else { at }
+}

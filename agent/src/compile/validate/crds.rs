@@ -1,0 +1,54 @@
+//! CustomResourceDefinitions, and objects that lost theirs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Findings;
+use crate::compile::options::Settings;
+use crate::compile::parse::Manifest;
+use crate::compile::scope::crd;
+use crate::model::finding::{Code, Finding};
+use crate::model::object::GroupKind;
+
+/// KNV1065, KNV1043, KNV1048
+pub(super) fn definition(manifest: &Manifest, findings: &mut Findings) {
+    let crd = match crd(manifest) {
+        None => return,
+        Some(Err(malformed)) => return findings.push(malformed),
+        Some(Ok(crd)) => crd,
+    };
+    if matches!(crd.group, "configmanagement.gke.io" | "configsync.gke.io") {
+        let message = format!("CustomResourceDefinitions of the group {} belong to the system.", crd.group);
+        let finding = Finding::new(Code::UnsupportedObject, message);
+        findings.push(finding.hint("Remove it from the source.").at(manifest.at_value(&["spec", "group"])));
+    }
+    let name = manifest.object.name();
+    let expected = format!("{}.{}", crd.plural, crd.group);
+    if name != expected {
+        let message = format!("This CustomResourceDefinition must be named `{expected}`, not `{name}`.");
+        let hint = "The name is spec.names.plural, a dot and spec.group.";
+        findings.push(Finding::new(Code::InvalidCRDName, message).hint(hint).at(manifest.at_name()));
+    }
+}
+
+/// KNV1047
+pub(super) fn removed(manifests: &[Arc<Manifest>], settings: &Settings, findings: &mut Findings) {
+    if settings.previous_crds.is_empty() {
+        return;
+    }
+    let declared = manifests.iter().filter_map(|manifest| crd(manifest));
+    let kinds = declared.map(|crd| crd.map(|crd| GroupKind::new(crd.group, crd.kind)));
+    // Which kinds lost theirs is not known while one is malformed.
+    let Ok(declared) = kinds.collect::<Result<BTreeSet<GroupKind>, Finding>>() else { return };
+    for manifest in manifests {
+        let kind = manifest.object.group_kind();
+        if settings.previous_crds.contains(&kind) && !declared.contains(&kind) {
+            let message =
+                format!("The CustomResourceDefinition of {kind} was removed from the source, this object was not.");
+            let hint =
+                "Remove the objects first, or restore the CustomResourceDefinition: deleting it deletes all of them.";
+            findings
+                .push(Finding::new(Code::UnsupportedCRDRemoval, message).hint(hint).at(manifest.at_value(&["kind"])));
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! HierarchyConfigs, and what abstract directories may hold.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Findings, malformed};
+use crate::compile::parse::{Manifest, type_check};
+use crate::compile::tree::{Tree, base};
+use crate::model::finding::{Code, Finding, Place};
+use crate::model::object::GroupKind;
+
+/// What HierarchyConfigs say about kinds.
+pub(crate) type Modes<'a> = BTreeMap<GroupKind, Mode<'a>>;
+
+/// A `hierarchyMode`, and the entry that states it.
+pub(crate) struct Mode<'a> {
+    pub(crate) text: &'a str,
+    config: &'a Manifest,
+    position: String,
+}
+
+impl Mode<'_> {
+    /// Where it is stated.
+    pub(crate) fn place(&self) -> Place {
+        self.config.at_value(&["spec", "resources", &self.position, "hierarchyMode"])
+    }
+}
+
+/// One entry of `spec.resources` of a HierarchyConfig.
+struct Entry<'a> {
+    position: String,
+    group: &'a str,
+    kinds: Vec<&'a str>,
+    mode: &'a str,
+}
+
+fn entries(config: &Manifest) -> impl Iterator<Item = Entry<'_>> {
+    let resources = config.object.field("spec").and_then(|spec| spec.get("resources")).and_then(Value::as_array);
+    resources.into_iter().flatten().enumerate().map(|(i, entry)| Entry {
+        position: i.to_string(),
+        group: entry["group"].as_str().unwrap_or_default(),
+        kinds: entry["kinds"].as_array().into_iter().flatten().map(|kind| kind.as_str().unwrap_or_default()).collect(),
+        mode: entry["hierarchyMode"].as_str().unwrap_or_default(),
+    })
+}
+
+/// The modes of all kinds that any HierarchyConfig names. Later entries override earlier ones.
+pub(crate) fn modes(tree: &Tree) -> Modes<'_> {
+    let mut modes = Modes::new();
+    for (config, entry) in tree.configs.iter().flat_map(|config| entries(config).map(move |entry| (config, entry))) {
+        for kind in &entry.kinds {
+            let mode = Mode { text: entry.mode, config, position: entry.position.clone() };
+            modes.insert(GroupKind::new(entry.group, kind), mode);
+        }
+    }
+    modes
+}
+
+/// An object of each kind under `cluster/`.
+type ClusterScoped<'a> = BTreeMap<GroupKind, &'a Manifest>;
+
+/// KNV1006, KNV1041, KNV1046, KNV1042
+pub(super) fn configs(tree: &Tree, findings: &mut Findings) {
+    // Of each kind the first object.
+    let cluster_scoped: ClusterScoped<'_> =
+        tree.cluster.iter().rev().map(|draft| (draft.object().group_kind(), &*draft.manifest)).collect();
+    for config in &tree.configs {
+        if let Some(finding) = malformed(config, &["v1"], type_check::HIERARCHY_CONFIG) {
+            findings.push(finding);
+            continue;
+        }
+        for entry in entries(config) {
+            check(config, &entry, &cluster_scoped, findings);
+        }
+    }
+}
+
+fn check(config: &Manifest, entry: &Entry<'_>, cluster_scoped: &ClusterScoped<'_>, findings: &mut Findings) {
+    let place = |kind: usize| config.at_value(&["spec", "resources", &entry.position, "kinds", &kind.to_string()]);
+    let kinds = if entry.kinds.is_empty() { vec![""] } else { entry.kinds.clone() };
+    for (i, kind) in kinds.iter().enumerate() {
+        let kind = GroupKind::new(entry.group, kind);
+        if kind.kind.is_empty() || kind.is("", "Namespace") || kind.group == "configmanagement.gke.io" {
+            let message = if kind.kind.is_empty() {
+                format!("An entry for the group `{}` names no kind.", kind.group)
+            } else {
+                format!("The inheritance of {kind} cannot be configured.")
+            };
+            let finding = Finding::new(Code::UnsupportedResourceInHierarchyConfig, message);
+            findings.push(finding.hint("Remove the entry, or name other kinds.").at(place(i)));
+        } else if let Some(object) = cluster_scoped.get(&kind) {
+            let message = format!("{kind} is cluster-scoped and inherited by nobody.");
+            let finding = Finding::new(Code::ClusterScopedResourceInHierarchyConfig, message);
+            let finding = finding.hint("Remove the kind from the entry.").at(place(i));
+            findings.push(finding.at(object.at_value(&["kind"])));
+        }
+    }
+    if !matches!(entry.mode, "" | "inherit" | "none") {
+        let first = GroupKind::new(entry.group, kinds[0]);
+        let message = format!("The hierarchyMode of {first} is `{}`.", entry.mode);
+        let finding = Finding::new(Code::IllegalHierarchyMode, message);
+        let place = config.at_value(&["spec", "resources", &entry.position, "hierarchyMode"]);
+        findings.push(finding.hint("Use `inherit` or `none`.").at(place));
+    }
+}
+
+/// KNV2012, KNV1044
+pub(super) fn structure(tree: &Tree, findings: &mut Findings) {
+    // What lies below a Namespace is wrong in itself (KNV1003).
+    for (directory, node) in tree.nodes.iter().filter(|(directory, _)| !tree.is_below_namespace(directory)) {
+        if node.namespaces.len() > 1 {
+            let message =
+                format!("`{directory}/` holds {} objects of the kind Namespace: keep one.", node.namespaces.len());
+            let finding = Finding::new(Code::MultipleSingletons, message);
+            let finding = finding.hint("Give each Namespace a directory of its own.");
+            findings.push(node.namespaces.iter().fold(finding, |finding, it| finding.at(it.manifest.at_name())));
+        }
+        let abstract_directory = node.namespaces.is_empty() && !node.objects.is_empty();
+        if abstract_directory && !node.has_namespace_below {
+            let name = base(directory);
+            let (message, hint) = if node.has_children {
+                (format!("No directory below `{name}` holds a Namespace: nobody inherits its objects."), "below it")
+            } else {
+                (
+                    format!("`{name}` holds objects, but neither a Namespace nor directories with one."),
+                    "in it or below it",
+                )
+            };
+            let mut finding = Finding::new(Code::UnsyncableResources, message)
+                .hint(format!("Declare a Namespace {hint}, or move the objects."))
+                .at_path(format!("{directory}/"));
+            if let Some(first) = node.objects.first() {
+                finding = finding.at(first.manifest.at_name());
+            }
+            findings.push(finding);
+        }
+    }
+}

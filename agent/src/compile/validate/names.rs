@@ -1,0 +1,71 @@
+//! Names that Kubernetes would refuse.
+
+use super::Findings;
+use crate::compile::parse::{Known, Manifest};
+use crate::model::finding::{Code, Finding};
+use crate::model::metadata::CONTROLLER_NAMESPACES;
+
+/// KNV1031, KNV1036
+pub(super) fn name(manifest: &Manifest, findings: &mut Findings) {
+    let name = manifest.object.id.name();
+    if name.is_empty() {
+        let finding = Finding::new(Code::MissingObjectName, "The object has no name.");
+        findings.push(finding.hint("Set metadata.name.").at(manifest.at_value(&["metadata"])));
+        return;
+    }
+    let (valid, rule) = if manifest.object.id.group() == "rbac.authorization.k8s.io" {
+        (is_path_segment(name), "It may be neither `.` nor `..` and contain neither `/` nor `%`.")
+    } else {
+        (
+            is_subdomain(name),
+            "Use lower case letters, digits, `-` and `.`, at most 253; start and end each part with a letter or digit.",
+        )
+    };
+    if !valid {
+        let finding = Finding::new(Code::InvalidMetadataName, format!("`{name}` is no valid name."));
+        findings.push(finding.hint(rule).at(manifest.at_name()));
+    }
+}
+
+/// KNV1055, KNV1034
+pub(super) fn namespace(manifest: &Manifest, findings: &mut Findings) {
+    let id = &manifest.object.id;
+    let is_namespace = manifest.is_any(Known::Namespace);
+    let (name, field) = if is_namespace { (id.name(), "name") } else { (id.namespace(), "namespace") };
+    if name.is_empty() {
+        return;
+    }
+    let place = || manifest.at_value(&["metadata", field]);
+    if !is_label(name) {
+        let rule = "Use lower case letters, digits and `-`, at most 63; start and end with a letter or digit.";
+        let finding = Finding::new(Code::InvalidNamespace, format!("`{name}` is no valid name of a namespace."));
+        findings.push(finding.hint(rule).at(place()));
+    }
+    if is_namespace && CONTROLLER_NAMESPACES.contains(&name) {
+        let message = format!("The Namespace `{name}` belongs to the system and may not be declared.");
+        let hint = "Remove the Namespace. Objects inside it may be declared.";
+        findings.push(Finding::new(Code::IllegalNamespace, message).hint(hint).at(place()));
+    }
+}
+
+/// DNS-1123 label.
+fn is_label(name: &str) -> bool {
+    name.len() <= 63 && is_label_of_any_length(name)
+}
+
+/// DNS-1123 subdomain.
+pub(crate) fn is_subdomain(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(is_label_of_any_length)
+}
+
+fn is_label_of_any_length(name: &str) -> bool {
+    let letter_or_digit = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = name.as_bytes();
+    bytes.first().is_some_and(letter_or_digit)
+        && bytes.last().is_some_and(letter_or_digit)
+        && bytes.iter().all(|byte| letter_or_digit(byte) || *byte == b'-')
+}
+
+fn is_path_segment(name: &str) -> bool {
+    !matches!(name, "." | "..") && !name.contains(['/', '%'])
+}

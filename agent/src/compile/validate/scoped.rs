@@ -1,0 +1,50 @@
+//! What the scope of an object forbids.
+
+use super::Findings;
+use crate::compile::scope::{Draft, Scope};
+use crate::model::finding::{Code, Finding};
+use crate::model::metadata::annotation;
+
+/// KNV1052, KNV1004
+pub(super) fn cluster_scoped(draft: &Draft, findings: &mut Findings) {
+    if draft.scope != Scope::Cluster {
+        return;
+    }
+    let (manifest, kind) = (&draft.manifest, draft.object().kind());
+    if !draft.namespace().is_empty() {
+        let message = format!("A {kind} is cluster-scoped and has no namespace.");
+        let finding = Finding::new(Code::IllegalNamespaceOnClusterScopedResource, message);
+        let place = manifest.at_value(&["metadata", "namespace"]);
+        findings.push(finding.hint("Remove metadata.namespace.").at(place));
+    } else if draft.object().annotation(annotation::NAMESPACE_SELECTOR).is_some() {
+        let key = annotation::NAMESPACE_SELECTOR;
+        let message = format!("A {kind} is cluster-scoped and may not have the annotation `{key}`.");
+        let finding = Finding::new(Code::IllegalSelectorAnnotation, message);
+        findings.push(finding.hint("Remove the annotation.").at(manifest.at_annotation(key)));
+    }
+}
+
+/// KNV1058
+pub(super) fn not_namespaced(draft: &Draft, findings: &mut Findings) {
+    if draft.scope == Scope::Cluster {
+        let object = draft.object();
+        let message = format!(
+            "{} `{}` is cluster-scoped; a RepoSync may only declare objects in its namespace.",
+            object.group_kind(),
+            object.name()
+        );
+        let finding = Finding::new(Code::BadScope, message);
+        let hint = "Declare it in the source of a RootSync.";
+        findings.push(finding.hint(hint).at(draft.manifest.at_value(&["kind"])));
+    }
+}
+
+/// KNV1053
+pub(super) fn namespace_and_selector(draft: &Draft, findings: &mut Findings) {
+    let key = annotation::NAMESPACE_SELECTOR;
+    if draft.scope == Scope::Namespaced && !draft.namespace().is_empty() && draft.object().annotation(key).is_some() {
+        let message = format!("The object is in the namespace `{}` and has the annotation `{key}`.", draft.namespace());
+        let finding = Finding::new(Code::NamespaceAndSelector, message);
+        findings.push(finding.hint("Keep one of the two.").at(draft.manifest.at_annotation(key)));
+    }
+}

@@ -1,0 +1,145 @@
+//! ClusterSelectors, NamespaceSelectors and the annotations that name them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Findings;
+use crate::compile::options::Settings;
+use crate::compile::parse::type_check::{Parts, mismatch};
+use crate::compile::parse::{Known, Manifest};
+use crate::compile::scope::Draft;
+use crate::compile::tree::Tree;
+use crate::model::finding::{Code, Finding};
+use crate::model::metadata::annotation;
+
+/// KNV1006: an object of a known kind that does not have its type, or none of `versions`.
+pub(crate) fn malformed(manifest: &Manifest, versions: &[&str], parts: &Parts) -> Option<Finding> {
+    let object = &manifest.object;
+    let (message, hint, place) = if versions.contains(&object.version()) {
+        let mismatch = mismatch(object, parts)?;
+        let hint = "Correct the field: nothing is converted here, so text that looks like a number needs quotes.";
+        (mismatch.message(), hint.to_owned(), manifest.at_value(&mismatch.steps()))
+    } else {
+        let message = format!("there is no version {} of this kind", object.version());
+        let versions = versions.iter().map(|version| format!("`{}/{version}`", object.id.group())).collect::<Vec<_>>();
+        (message, format!("Set apiVersion to {}.", versions.join(" or ")), manifest.at_value(&["apiVersion"]))
+    };
+    let message = format!("This {} is malformed: {message}.", object.group_kind());
+    Some(Finding::new(Code::ObjectParse, message).hint(hint).at(place))
+}
+
+/// KNV1004
+pub(super) fn on_selectors(manifest: &Manifest, findings: &mut Findings) {
+    let object = &manifest.object;
+    let kinds = [Known::Cluster, Known::ClusterSelector, Known::NamespaceSelector];
+    if !kinds.into_iter().any(|kind| manifest.is_any(kind)) {
+        return;
+    }
+    let keys = [annotation::CLUSTER_SELECTOR, annotation::CLUSTER_NAME_SELECTOR];
+    if let Some(key) = keys.into_iter().find(|key| object.annotation(key).is_some()) {
+        let message = format!("A {} is for every cluster and may not have the annotation `{key}`.", object.kind());
+        let finding = Finding::new(Code::IllegalSelectorAnnotation, message);
+        findings.push(finding.hint("Remove the annotation.").at(manifest.at_annotation(key)));
+    }
+}
+
+/// KNV1029
+pub(super) fn unique_cluster_selectors(manifests: &[Arc<Manifest>], _: &Settings, findings: &mut Findings) {
+    unique(manifests.iter().filter(|manifest| manifest.is_any(Known::ClusterSelector)), findings);
+}
+
+/// KNV1029
+pub(super) fn unique_namespace_selectors(drafts: &[Draft], findings: &mut Findings) {
+    unique(
+        drafts.iter().map(|draft| &draft.manifest).filter(|manifest| manifest.is_any(Known::NamespaceSelector)),
+        findings,
+    );
+}
+
+fn unique<'a>(selectors: impl Iterator<Item = &'a Arc<Manifest>>, findings: &mut Findings) {
+    let mut by_name: BTreeMap<&str, Vec<&Manifest>> = BTreeMap::new();
+    for selector in selectors {
+        by_name.entry(selector.object.name()).or_default().push(selector);
+    }
+    for (name, same) in by_name.into_iter().filter(|(_, same)| same.len() > 1) {
+        let message =
+            format!("There are {} objects of the kind {} named `{name}`.", same.len(), same[0].object.group_kind());
+        let finding = Finding::new(Code::NameCollision, message).hint("Rename or remove all but one.");
+        findings.push(same.iter().fold(finding, |finding, selector| finding.at(selector.at_name())));
+    }
+}
+
+/// KNV1038
+pub(super) fn placement(tree: &Tree, findings: &mut Findings) {
+    let mut bad: BTreeMap<&str, Vec<&Manifest>> = BTreeMap::new();
+    for selector in &tree.selectors {
+        if tree.is_namespace(selector.directory()) {
+            bad.entry(selector.directory()).or_default().push(selector);
+        }
+    }
+    for (directory, selectors) in bad {
+        let message = format!("`{directory}/` holds a Namespace: NamespaceSelectors are not allowed there.");
+        let finding = Finding::new(Code::IllegalKindInNamespaces, message);
+        let mut finding = finding.hint("Move them to a directory above.");
+        finding.places.extend(selectors.iter().map(|selector| selector.at_value(&["kind"])));
+        finding.places.extend(tree.nodes[directory].namespaces.iter().map(|it| it.manifest.at_value(&["kind"])));
+        findings.push(finding);
+    }
+}
+
+/// KNV1013
+pub(super) fn use_in_tree(tree: &Tree, findings: &mut Findings) {
+    let selectors: BTreeMap<&str, &Arc<Manifest>> =
+        tree.selectors.iter().map(|selector| (selector.object.name(), selector)).collect();
+    for draft in tree.nodes.values().flat_map(|node| &node.objects) {
+        let Some(name) = draft.object().annotation(annotation::NAMESPACE_SELECTOR) else { continue };
+        let manifest = &draft.manifest;
+        match selectors.get(name) {
+            None => {
+                let names = selectors.keys().copied();
+                findings.push(unknown(manifest, annotation::NAMESPACE_SELECTOR, "NamespaceSelector", names));
+            }
+            // Compared as text, not by directory: `namespaces/a` also reaches `namespaces/ab/` and `namespaces/ab.yaml`.
+            Some(selector) if !manifest.path().starts_with(selector.directory()) => {
+                let message = format!(
+                    "The NamespaceSelector `{name}` is in `{}/`, which is not above `{}/`.",
+                    selector.directory(),
+                    manifest.directory()
+                );
+                findings.push(
+                    Finding::new(Code::ObjectHasUnknownSelector, message)
+                        .hint("Move the selector to a directory above the object.")
+                        .at(manifest.at_annotation(annotation::NAMESPACE_SELECTOR))
+                        .at(selector.at_name()),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// How many names a hint lists.
+const NAMED: usize = 20;
+
+/// KNV1013: an annotation that names a selector that is not declared. Declared are `names`.
+pub(crate) fn unknown<'a>(
+    manifest: &Manifest,
+    key: &str,
+    kind: &str,
+    names: impl ExactSizeIterator<Item = &'a str>,
+) -> Finding {
+    let object = &manifest.object;
+    let value = object.annotation(key).unwrap_or_default();
+    let message = format!("`{}` has the annotation `{key}: {value}`, but no such {kind} is declared.", object.name());
+    let more = names.len().saturating_sub(NAMED);
+    let mut names = names.take(NAMED).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        names.push_str(&format!(" and {more} more"));
+    }
+    let hint = if names.is_empty() {
+        format!("Declare a {kind} named `{value}`, or remove the annotation.")
+    } else {
+        format!("Declared are: {names}.")
+    };
+    Finding::new(Code::ObjectHasUnknownSelector, message).hint(hint).at(manifest.at_annotation(key))
+}

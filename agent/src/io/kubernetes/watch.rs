@@ -1,0 +1,202 @@
+//! One metadata watch per kind, shared by every sync.
+//!
+//! Only objects with the ApplySet label are watched, so neither memory nor traffic depends on what else lives in the
+//! cluster. What is watched is `PartialObjectMetadata`: never a spec, never a Secret's data.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt as _;
+use kube::api::{Api, DynamicObject, PartialObjectMeta};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{Config, Error, Event as WatchEvent, watcher};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::client::{ApiError, Cluster};
+use crate::model::metadata::label;
+use crate::model::object::{GroupKind, ObjectId};
+use crate::sync::engine::Event;
+use crate::sync::live::Observed;
+use crate::sync::managed_fields::Entry;
+
+/// Where the events of a sync go.
+pub type Sender = mpsc::Sender<Event>;
+
+/// The running watches.
+pub struct Watches {
+    cluster: Arc<Cluster>,
+    running: Mutex<BTreeMap<GroupKind, Running>>,
+}
+
+struct Running {
+    subscribers: Vec<Sender>,
+    task: AbortHandle,
+}
+
+impl Watches {
+    /// None yet.
+    pub fn new(cluster: Arc<Cluster>) -> Self {
+        Self { cluster, running: Mutex::default() }
+    }
+
+    /// Sends what happens to objects of `kind` to `subscriber`, beginning with a list of them.
+    ///
+    /// A watch that runs already starts over for everybody: that is rare, and keeps no copy of what was seen.
+    pub fn subscribe(self: &Arc<Self>, kind: GroupKind, subscriber: &Sender) {
+        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut subscribers = running.remove(&kind).map_or_else(Vec::new, |before| {
+            before.task.abort();
+            before.subscribers
+        });
+        subscribers.retain(|sender| !sender.is_closed());
+        if !subscribers.iter().any(|sender| sender.same_channel(subscriber)) {
+            subscribers.push(subscriber.clone());
+        }
+        let task = tokio::spawn(watch(Arc::clone(self), kind.clone(), subscribers.clone())).abort_handle();
+        running.insert(kind, Running { subscribers, task });
+    }
+
+    fn ended(&self, kind: &GroupKind) {
+        self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(kind);
+    }
+}
+
+async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>) {
+    let served = loop {
+        match watches.cluster.served(&kind).await {
+            Ok(served) => break served,
+            Err(ApiError::Unserved(_)) => {
+                unserved(&watches, kind, &subscribers).await;
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%kind, %error, "cannot find out where the kind is served; trying again");
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+        }
+    };
+    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(watches.cluster.client.clone(), &served.resource);
+    let config = Config::default().labels(label::PART_OF);
+    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    while let Some(event) = events.next().await {
+        let told = match event {
+            Ok(event) => tell(&kind, served.namespaced, event, &subscribers).await,
+            Err(error) if is_unserved(&error) => {
+                watches.cluster.forget(&kind);
+                unserved(&watches, kind, &subscribers).await;
+                return;
+            }
+            Err(Error::InitialListFailed(error)) => {
+                let finding = ApiError::from(error).finding(&format!("list {kind}"));
+                for subscriber in &subscribers {
+                    // A sync that has ended needs no word.
+                    let _ = subscriber.send(Event::Unlistable(kind.clone(), finding.clone())).await;
+                }
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%kind, %error, "the watch broke off and starts again");
+                true
+            }
+        };
+        if !told {
+            watches.ended(&kind);
+            return;
+        }
+    }
+}
+
+async fn unserved(watches: &Watches, kind: GroupKind, subscribers: &[Sender]) {
+    watches.ended(&kind);
+    for subscriber in subscribers {
+        // A sync that has ended needs no word.
+        let _ = subscriber.send(Event::Unserved(kind.clone())).await;
+    }
+}
+
+fn is_unserved(error: &Error) -> bool {
+    match error {
+        Error::InitialListFailed(kube::Error::Api(status)) | Error::WatchStartFailed(kube::Error::Api(status)) => {
+            ApiError::Refused(status.clone()).is_unserved()
+        }
+        _ => false,
+    }
+}
+
+/// `false` when nobody listens any more.
+async fn tell(
+    kind: &GroupKind,
+    namespaced: bool,
+    event: WatchEvent<PartialObjectMeta<DynamicObject>>,
+    subscribers: &[Sender],
+) -> bool {
+    let mut heard = false;
+    let event = match event {
+        WatchEvent::Init => Told::Listing,
+        WatchEvent::InitDone => Told::Listed,
+        WatchEvent::Delete(object) => Told::Gone(Box::new(observed(object))),
+        WatchEvent::Apply(object) | WatchEvent::InitApply(object) => Told::Seen(Box::new(observed(object))),
+    };
+    let Some((last, others)) = subscribers.split_last() else { return false };
+    for subscriber in others {
+        heard |= subscriber.send(event.clone().event(kind, namespaced)).await.is_ok();
+    }
+    heard | last.send(event.event(kind, namespaced)).await.is_ok()
+}
+
+/// What a watch told, for one subscriber after the other.
+#[derive(Clone)]
+enum Told {
+    Listing,
+    Listed,
+    Seen(Box<Observed>),
+    Gone(Box<Observed>),
+}
+
+impl Told {
+    fn event(self, kind: &GroupKind, namespaced: bool) -> Event {
+        match self {
+            Self::Listing => Event::Listing(kind.clone()),
+            Self::Listed => Event::Listed(kind.clone()),
+            Self::Seen(seen) => Event::Seen(id(kind, namespaced, &seen), seen),
+            Self::Gone(seen) => Event::Gone(id(kind, namespaced, &seen), seen.version()),
+        }
+    }
+}
+
+fn id(kind: &GroupKind, namespaced: bool, seen: &Observed) -> ObjectId {
+    ObjectId::new(kind, if namespaced { &seen.namespace } else { "" }, &seen.name)
+}
+
+fn observed(object: PartialObjectMeta<DynamicObject>) -> Observed {
+    let metadata = object.metadata;
+    let texts = |map: Option<BTreeMap<String, String>>| {
+        map.into_iter().flatten().map(|(key, value)| (key, value.into())).collect()
+    };
+    Observed {
+        name: metadata.name.unwrap_or_default(),
+        namespace: metadata.namespace.unwrap_or_default(),
+        uid: metadata.uid.unwrap_or_default(),
+        resource_version: metadata.resource_version.unwrap_or_default(),
+        deletion_timestamp: metadata.deletion_timestamp.map(|time| time.0.to_string()),
+        labels: texts(metadata.labels),
+        annotations: texts(metadata.annotations),
+        owner_references: metadata.owner_references.into_iter().flatten().map(|owner| owner.uid.into()).collect(),
+        managed_fields: metadata.managed_fields.into_iter().flatten().map(entry).collect(),
+    }
+}
+
+fn entry(entry: k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry) -> Entry {
+    let fields = match entry.fields_v1.map(|fields| fields.0) {
+        Some(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    Entry {
+        manager: entry.manager.unwrap_or_default(),
+        operation: entry.operation.unwrap_or_default(),
+        subresource: entry.subresource.unwrap_or_default(),
+        time: entry.time.map(|time| time.0.to_string()).unwrap_or_default(),
+        fields,
+    }
+}

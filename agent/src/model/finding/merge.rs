@@ -1,0 +1,76 @@
+//! Findings that say the same about objects of one name are one finding with several places.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Code, Finding, Place, Resource};
+
+/// What tells two objects of one name apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Apart {
+    /// Nothing: the same mistake in both is one.
+    Nothing,
+    /// Their files.
+    Files,
+}
+
+/// Puts the places of findings together that differ in nothing else.
+pub(crate) fn merged(findings: Vec<Finding>, apart: Apart) -> Vec<Finding> {
+    let mut merged: Vec<Finding> = Vec::with_capacity(findings.len());
+    let mut seen: BTreeMap<Key, usize> = BTreeMap::new();
+    let mut grown = BTreeSet::new();
+    for finding in findings {
+        match seen.entry(key(&finding, apart)) {
+            Entry::Vacant(entry) => {
+                entry.insert(merged.len());
+                merged.push(finding);
+            }
+            Entry::Occupied(entry) => {
+                merged[*entry.get()].places.extend(finding.places);
+                grown.insert(*entry.get());
+            }
+        }
+    }
+    for index in grown {
+        merged[index].places.sort();
+        merged[index].places.dedup();
+    }
+    merged
+}
+
+type Key = (Code, String, Vec<(Option<Resource>, Option<String>)>);
+
+fn key(finding: &Finding, apart: Apart) -> Key {
+    let subject = |place: &Place| {
+        let path = place.location.as_ref().map(|location| location.path.clone());
+        let nameless = finding.code == Code::Undocumented || apart == Apart::Nothing && place.resource.is_some();
+        (place.resource.clone(), path.filter(|_| !nameless))
+    };
+    let mut subjects: Vec<_> = finding.places.iter().map(subject).collect();
+    subjects.sort();
+    (finding.code, finding.message.clone(), subjects)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::finding::Location;
+
+    fn finding(path: &str, line: u32) -> Finding {
+        let name = |text: &str| text.to_owned();
+        let resource =
+            Resource { group: name(""), version: name("v1"), kind: name("X"), namespace: name(""), name: name("a") };
+        let location = Location { path: path.to_owned(), line, column: 1 };
+        let place = Place { location: Some(location), resource: Some(resource) };
+        Finding::new(Code::IllegalFieldsInConfig, "bad").at(place)
+    }
+
+    #[test]
+    fn one_mistake_in_objects_of_one_name_is_one_finding() {
+        let findings = vec![finding("b", 1), finding("a", 7), finding("a", 2)];
+        let all = merged(findings.clone(), Apart::Nothing);
+        assert_eq!(all.len(), 1);
+        assert_eq!(all[0].places, [finding("a", 2), finding("a", 7), finding("b", 1)].map(|it| it.places[0].clone()));
+        assert_eq!(merged(findings, Apart::Files).len(), 2);
+    }
+}

@@ -1,0 +1,314 @@
+//! Objects as a repository states them, in as little memory as compiling and applying them takes: what the rules look at is
+//! at hand, everything else is JSON text.
+
+use serde::ser::{SerializeMap as _, Serializer};
+use serde::{Deserialize as _, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
+
+use crate::model::object::{GroupKind, Object, ObjectId};
+
+/// Keys and values in order of keys.
+type Texts = Box<[(Box<str>, Box<str>)]>;
+
+/// One object as it is written, without its status.
+#[derive(Debug)]
+pub struct Written {
+    /// Its identity as declared.
+    pub id: ObjectId,
+    api_version: Box<str>,
+    annotations: Texts,
+    labels: Texts,
+    /// The other fields of the metadata, and of those that have a place of their own what is not as usual there: an empty
+    /// namespace, annotations that are null.
+    metadata: Map<String, Value>,
+    /// Every other field, in order.
+    payload: Box<[(Box<str>, Box<RawValue>)]>,
+    has_nulls: bool,
+    values: Option<Box<Object>>,
+}
+
+impl Written {
+    /// Takes an object apart.
+    pub fn new(object: Object) -> Self {
+        let id = object.id();
+        let has_nulls = object.0.values().any(has_nulls);
+        let api_version = object.api_version().into();
+        let mut metadata = Map::new();
+        let mut payload = Vec::with_capacity(object.0.len());
+        for (field, value) in object.0 {
+            match (field.as_str(), value) {
+                ("apiVersion" | "kind", Value::String(_)) | ("status", _) => {}
+                ("metadata", Value::Object(map)) => metadata = map,
+                (_, value) => {
+                    let text = to_raw_value(&value).expect("maps with string keys always serialise");
+                    payload.push((field.into(), text));
+                }
+            }
+        }
+        let mut texts = |field: &str| match metadata.remove(field) {
+            Some(Value::Object(map)) if !map.is_empty() && map.values().all(Value::is_string) => text_values(map),
+            Some(unusual) => {
+                metadata.insert(field.to_owned(), unusual);
+                Texts::default()
+            }
+            None => Texts::default(),
+        };
+        let (annotations, labels) = (texts("annotations"), texts("labels"));
+        metadata.retain(|field, value| {
+            !(matches!(field.as_str(), "name" | "namespace") && value.as_str().is_some_and(|text| !text.is_empty()))
+        });
+        if metadata.is_empty() {
+            // What was removed from a map leaves its memory behind.
+            metadata = Map::new();
+        }
+        Self { id, api_version, annotations, labels, metadata, payload: payload.into(), has_nulls, values: None }
+    }
+
+    /// The same of an object whose other fields mean something to compilation: they can be read with [`Written::field`].
+    pub fn with_values(object: Object) -> Self {
+        Self { values: Some(Box::new(object.clone())), ..Self::new(object) }
+    }
+
+    /// A top-level field; `None` unless values were kept.
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        self.values.as_ref()?.0.get(name)
+    }
+
+    /// `apiVersion`.
+    pub fn api_version(&self) -> &str {
+        &self.api_version
+    }
+
+    /// API version without its group.
+    pub fn version(&self) -> &str {
+        self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
+    }
+
+    /// `kind`.
+    pub fn kind(&self) -> &str {
+        self.id.kind()
+    }
+
+    /// Group and kind.
+    pub fn group_kind(&self) -> GroupKind {
+        self.id.group_kind()
+    }
+
+    /// Whether group and kind are these; the version does not matter.
+    pub fn is_kind(&self, group: &str, kind: &str) -> bool {
+        self.id.kind() == kind && self.id.group() == group
+    }
+
+    /// `metadata.name`.
+    pub fn name(&self) -> &str {
+        self.id.name()
+    }
+
+    /// `metadata.namespace`, empty when missing.
+    pub fn namespace(&self) -> &str {
+        self.id.namespace()
+    }
+
+    /// A field of the metadata but for name, namespace, annotations and labels.
+    pub fn metadata(&self, field: &str) -> Option<&Value> {
+        self.metadata.get(field)
+    }
+
+    /// The value of an annotation.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations().find_map(|(own, value)| (own == key).then_some(value))
+    }
+
+    /// Annotations in order.
+    pub fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.annotations.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// Labels in order.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// Whether anything in it is null.
+    pub(crate) fn has_nulls(&self) -> bool {
+        self.has_nulls
+    }
+
+    /// Whether it has a top-level field beside type and metadata.
+    pub(crate) fn has(&self, field: &str) -> bool {
+        self.payload.iter().any(|(own, _)| **own == *field)
+    }
+
+    /// The object as JSON text, in `namespace` and with more metadata.
+    pub(crate) fn text(&self, namespace: &str, added: &Added) -> String {
+        serde_json::to_string(&Whole { written: self, namespace, added })
+            .expect("maps with string keys always serialise")
+    }
+
+    /// The object in one piece.
+    pub(crate) fn whole(&self) -> Object {
+        parsed(&self.text(self.namespace(), &Added::default()))
+    }
+}
+
+fn text_values(map: Map<String, Value>) -> Texts {
+    let text = |value| if let Value::String(text) = value { text.into() } else { Box::default() };
+    map.into_iter().map(|(key, value)| (key.into(), text(value))).collect()
+}
+
+fn has_nulls(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.values().any(has_nulls),
+        Value::Array(items) => items.iter().any(has_nulls),
+        _ => false,
+    }
+}
+
+/// Reads what [`Written::text`] wrote. Manifests may be nested more deeply than `serde_json` reads by default.
+pub(crate) fn parsed(text: &str) -> Object {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    deserializer.disable_recursion_limit();
+    Object::deserialize(&mut deserializer).expect("made by serialising an object")
+}
+
+/// Annotations and labels to add. They override an object's own.
+#[derive(Debug, Default)]
+pub(crate) struct Added {
+    annotations: Vec<(String, String)>,
+    labels: Vec<(String, String)>,
+}
+
+impl Added {
+    /// Adds an annotation.
+    pub(crate) fn annotation(&mut self, key: &str, value: impl Into<String>) {
+        self.annotations.push((key.to_owned(), value.into()));
+    }
+
+    /// Adds a label.
+    pub(crate) fn label(&mut self, key: &str, value: impl Into<String>) {
+        self.labels.push((key.to_owned(), value.into()));
+    }
+}
+
+/// An object put together again.
+struct Whole<'a> {
+    written: &'a Written,
+    namespace: &'a str,
+    added: &'a Added,
+}
+
+impl Serialize for Whole<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { written, .. } = self;
+        let metadata = Metadata(self);
+        let own = [
+            ("apiVersion", (!written.api_version.is_empty()).then_some(Part::Text(&written.api_version))),
+            ("kind", (!written.kind().is_empty()).then(|| Part::Text(written.kind()))),
+            ("metadata", Some(Part::Metadata(&metadata))),
+        ];
+        let payload = written.payload.iter().map(|(field, text)| (&**field, Part::Raw(text)));
+        let own = own.into_iter().filter_map(|(field, part)| Some((field, part?)));
+        in_order(serializer, own.chain(payload).collect())
+    }
+}
+
+struct Metadata<'a>(&'a Whole<'a>);
+
+impl Serialize for Metadata<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Whole { written, namespace, added } = self.0;
+        let annotations = overridden(written.annotations(), &added.annotations);
+        let labels = overridden(written.labels(), &added.labels);
+        let own = [
+            ("annotations", (!annotations.is_empty()).then_some(Part::Texts(&annotations))),
+            ("labels", (!labels.is_empty()).then_some(Part::Texts(&labels))),
+            ("name", (!written.name().is_empty()).then(|| Part::Text(written.name()))),
+            ("namespace", (!namespace.is_empty()).then_some(Part::Text(namespace))),
+        ];
+        let own: Vec<_> = own.into_iter().filter_map(|(field, part)| Some((field, part?))).collect();
+        let is_own = |field: &str| own.iter().any(|(own, _)| *own == field);
+        let unusual = written.metadata.iter().filter(|(field, _)| !is_own(field));
+        let unusual: Vec<_> = unusual.map(|(field, value)| (field.as_str(), Part::Value(value))).collect();
+        in_order(serializer, own.into_iter().chain(unusual).collect())
+    }
+}
+
+/// The value of a field.
+enum Part<'a> {
+    Text(&'a str),
+    Texts(&'a [(&'a str, &'a str)]),
+    Value(&'a Value),
+    Raw(&'a RawValue),
+    Metadata(&'a Metadata<'a>),
+}
+
+impl Serialize for Part<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Texts(texts) => serializer.collect_map(texts.iter().copied()),
+            Self::Value(value) => value.serialize(serializer),
+            Self::Raw(text) => text.serialize(serializer),
+            Self::Metadata(metadata) => metadata.serialize(serializer),
+        }
+    }
+}
+
+fn in_order<S: Serializer>(serializer: S, mut fields: Vec<(&str, Part<'_>)>) -> Result<S::Ok, S::Error> {
+    fields.sort_by_key(|(field, _)| *field);
+    let mut map = serializer.serialize_map(Some(fields.len()))?;
+    for (field, part) in fields {
+        map.serialize_entry(field, &part)?;
+    }
+    map.end()
+}
+
+/// Own keys and those that are added, in order.
+fn overridden<'a>(
+    own: impl Iterator<Item = (&'a str, &'a str)>,
+    added: &'a [(String, String)],
+) -> Vec<(&'a str, &'a str)> {
+    let added = added.iter().rev().map(|(key, value)| (key.as_str(), value.as_str()));
+    // What is added last stands first, and stays.
+    let mut all: Vec<_> = added.chain(own).collect();
+    all.sort_by_key(|(key, _)| *key);
+    all.dedup_by_key(|(key, _)| *key);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(json: &str) -> Written {
+        Written::new(serde_json::from_str(json).expect("JSON"))
+    }
+
+    #[test]
+    fn nothing_is_lost() {
+        for json in [
+            r#"{"apiVersion":"v1","data":{"a":[1,null]},"kind":"X","metadata":{"name":"a"},"z":1}"#,
+            r#"{"apiVersion":"v1","kind":"X","metadata":{"annotations":{},"labels":null,"name":"a","namespace":""}}"#,
+            r#"{"aa":1,"apiVersion":"g/v1","kind":"X","metadata":{"annotations":{"b":"c"},"finalizers":["x"],"labels":{"d":""},"name":"a","namespace":"n","zone":{}}}"#,
+        ] {
+            let object = written(json);
+            assert_eq!(object.text(object.namespace(), &Added::default()), json);
+        }
+    }
+
+    #[test]
+    fn what_is_added_overrides() {
+        let object = written(
+            r#"{"apiVersion":"v1","kind":"X","metadata":{"annotations":{"a":"1","b":"1"},"labels":{},"name":"a","namespace":""}}"#,
+        );
+        let mut added = Added::default();
+        added.annotation("b", "2");
+        added.annotation("c", "2");
+        added.annotation("c", "3");
+        added.label("d", "4");
+        let expected = r#"{"apiVersion":"v1","kind":"X","metadata":{"annotations":{"a":"1","b":"2","c":"3"},"labels":{"d":"4"},"name":"a","namespace":"n"}}"#;
+        assert_eq!(object.text("n", &added), expected);
+    }
+}

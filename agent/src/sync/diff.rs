@@ -1,0 +1,108 @@
+//! What somebody changed, as a diff that people can read: declared fields only, values of Secrets masked.
+
+use serde_json::Value;
+use similar::TextDiff;
+
+use crate::model::metadata::is_system_key;
+use crate::model::object::Object;
+
+/// Lines of a diff that are shown at the most.
+const LINES: usize = 60;
+
+/// From `live` to `declared`: what the repair undid has a minus, what it brought back a plus. Fields that are not declared
+/// are left out, as are labels and annotations of ours.
+pub fn repair(declared: &Object, live: &Object) -> String {
+    let secret = declared.is_kind("", "Secret");
+    let (mut from, mut to) = (shaped(&Value::Object(live.0.clone()), declared), Value::Object(declared.0.clone()));
+    for side in [&mut from, &mut to] {
+        strip(side);
+        // Lists leave them out of their items.
+        for field in ["apiVersion", "kind"] {
+            side[field] = declared.0.get(field).cloned().unwrap_or_default();
+        }
+    }
+    if secret {
+        mask(&mut from, &mut to);
+    }
+    let text = |value: &Value| serde_yaml::to_string(value).unwrap_or_default();
+    let (from, to) = (text(&from), text(&to));
+    let diff = TextDiff::from_lines(&from, &to);
+    let unified = diff.unified_diff().context_radius(1).to_string();
+    let mut lines: Vec<&str> = unified.lines().take(LINES).collect();
+    if unified.lines().count() > LINES {
+        lines.push("… and more");
+    }
+    lines.join("\n")
+}
+
+/// The part of `live` that `declared` has a word about.
+fn shaped(live: &Value, declared: &Object) -> Value {
+    fn walk(live: &Value, declared: &Value) -> Value {
+        match (live, declared) {
+            (Value::Object(live), Value::Object(declared)) => declared
+                .iter()
+                .filter_map(|(key, value)| Some((key.clone(), walk(live.get(key)?, value))))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+            (Value::Array(live), Value::Array(declared)) if live.len() == declared.len() => {
+                live.iter().zip(declared).map(|(live, declared)| walk(live, declared)).collect()
+            }
+            _ => live.clone(),
+        }
+    }
+    walk(live, &Value::Object(declared.0.clone()))
+}
+
+fn strip(value: &mut Value) {
+    for field in ["labels", "annotations"] {
+        if let Some(map) = value.pointer_mut(&format!("/metadata/{field}")).and_then(Value::as_object_mut) {
+            map.retain(|key, _| !is_system_key(key));
+        }
+    }
+}
+
+/// Values of a Secret never leave: equal ones become `***`, different ones say which side they are on.
+fn mask(from: &mut Value, to: &mut Value) {
+    for field in ["/data", "/stringData"] {
+        let others = [from.pointer(field).cloned(), to.pointer(field).cloned()];
+        for (side, (value, name)) in [(&mut *from, "before"), (&mut *to, "declared")].into_iter().enumerate() {
+            let Some(map) = value.pointer_mut(field).and_then(Value::as_object_mut) else { continue };
+            for (key, value) in map.iter_mut() {
+                let same = others[1 - side].as_ref().and_then(|other| other.get(key)) == Some(value);
+                *value = Value::String(if same { "***".to_owned() } else { format!("*** ({name})") });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: Value) -> Object {
+        serde_json::from_value(value).expect("a map")
+    }
+
+    #[test]
+    fn shows_declared_fields_only() {
+        let declared = object(json!({"kind": "X", "spec": {"a": 1, "b": [1, 2]}, "metadata": {"labels": {"x": "1"}}}));
+        let live = object(
+            json!({"kind": "X", "spec": {"a": 2, "b": [1, 2], "c": 3}, "metadata": {"uid": "u", "labels": {"y": "2"}}}),
+        );
+        let diff = repair(&declared, &live);
+        let changed: Vec<&str> = diff.lines().filter(|l| l.starts_with(['+', '-'])).collect();
+        assert_eq!(changed, ["-  labels: {}", "+  labels:", "+    x: '1'", "-  a: 2", "+  a: 1"]);
+    }
+
+    #[test]
+    fn secrets_stay_secret() {
+        let declared =
+            object(json!({"kind": "Secret", "apiVersion": "v1", "data": {"a": "aGlkZGVu", "b": "c2FtZQ=="}}));
+        let live = object(json!({"kind": "Secret", "apiVersion": "v1", "data": {"a": "c3RvbGVu", "b": "c2FtZQ=="}}));
+        let diff = repair(&declared, &live);
+        assert!(diff.contains("-  a: '*** (before)'") && diff.contains("+  a: '*** (declared)'"), "{diff}");
+        assert!(!diff.contains("aGlkZGVu") && !diff.contains("c3RvbGVu") && !diff.contains("c2FtZQ=="), "{diff}");
+    }
+}

@@ -1,0 +1,10 @@
+//! From a declared set to decisions about a cluster, without touching one.
+
+pub mod managed_fields;
+pub mod health;
+pub mod live;
+pub mod plan;
+pub mod engine;
+pub mod inventory;
+pub mod status;
+pub mod diff;

@@ -1,0 +1,246 @@
+//! In which order: what an object has to wait for, and which kinds come first where nothing has to wait.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::compile::declared::{DeclaredObject, DeclaredSet};
+use crate::model::finding::{Code, Finding};
+use crate::model::metadata::annotation;
+use crate::model::object::{GroupKind, ObjectId};
+
+/// Kinds in the order in which they are applied; the reverse for deletion. Any other kind comes between the last two.
+const RANKS: [(&str, &str); 22] = [
+    ("", "Namespace"),
+    ("", "ResourceQuota"),
+    ("storage.k8s.io", "StorageClass"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
+    ("", "ServiceAccount"),
+    ("policy", "PodSecurityPolicy"),
+    ("rbac.authorization.k8s.io", "Role"),
+    ("rbac.authorization.k8s.io", "ClusterRole"),
+    ("rbac.authorization.k8s.io", "RoleBinding"),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
+    ("", "ConfigMap"),
+    ("", "Secret"),
+    ("", "Service"),
+    ("", "LimitRange"),
+    ("scheduling.k8s.io", "PriorityClass"),
+    ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
+    ("batch", "CronJob"),
+    ("policy", "PodDisruptionBudget"),
+    ("*", "*"),
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+];
+
+/// Place of a kind in the apply order.
+pub fn rank(id: &ObjectId) -> u32 {
+    let at = RANKS
+        .iter()
+        .position(|(group, kind)| *group == id.group() && *kind == id.kind())
+        .or_else(|| RANKS.iter().position(|(group, _)| *group == "*"));
+    at.and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)
+}
+
+/// What has to be ready before what, in one declared set.
+#[derive(Clone, Debug, Default)]
+pub struct Order {
+    /// The CRD that defines a kind.
+    crds: BTreeMap<GroupKind, ObjectId>,
+    namespaces: BTreeSet<String>,
+    depends_on: BTreeMap<ObjectId, Vec<ObjectId>>,
+    /// Of what `depends_on` reaches; everything else waits for its Namespace or CRD at the most.
+    levels: BTreeMap<ObjectId, u32>,
+}
+
+impl Order {
+    /// What an object has to wait for: its CRD, its Namespace and what its `depends-on` annotation names, where the set
+    /// declares them.
+    pub fn after(&self, id: &ObjectId) -> Vec<ObjectId> {
+        let crd = if self.crds.is_empty() { None } else { self.crds.get(&id.group_kind()).cloned() };
+        let namespace = namespace_of(id).filter(|namespace| self.namespaces.contains(namespace.name()));
+        let named = self.depends_on.get(id).into_iter().flatten().cloned();
+        crd.into_iter().chain(namespace).chain(named).collect()
+    }
+
+    /// Length of the longest chain of dependencies below an object; 0 for one that waits for nothing.
+    pub fn level(&self, id: &ObjectId) -> u32 {
+        let waits = |id: &ObjectId| {
+            (!self.crds.is_empty() && self.crds.contains_key(&id.group_kind()))
+                || self.namespaces.contains(id.namespace())
+        };
+        self.levels.get(id).copied().unwrap_or_else(|| u32::from(waits(id)))
+    }
+}
+
+/// The order of a declared set. Cycles, references that lead nowhere and what cannot be waited for are findings.
+pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
+    let mut order = Order::default();
+    let mut findings = Vec::new();
+    for object in set.objects.values() {
+        if object.id.is_namespace() {
+            order.namespaces.insert(object.id.name().to_owned());
+        } else if let Some(kind) = object.defined_kind() {
+            order.crds.insert(kind, object.id.clone());
+        }
+        if object.mutates_at_apply() {
+            let message = format!("{} of {} is not supported", annotation::APPLY_TIME_MUTATION, object.id);
+            findings.push(
+                Finding::new(Code::Applier, message)
+                    .hint("write the value into the manifest; the object is not applied with a placeholder in it")
+                    .at(object.place()),
+            );
+        }
+        if let Some(text) = object.depends_on() {
+            match named(object, text, set) {
+                Ok(ids) => {
+                    order.depends_on.insert(object.id.clone(), ids);
+                }
+                Err(finding) => findings.push(finding),
+            }
+        }
+    }
+    let cycle = order.find_levels();
+    if !cycle.is_empty() {
+        let names: Vec<String> = cycle.iter().map(ToString::to_string).collect();
+        let mut finding = Finding::new(Code::Applier, format!("cyclic dependency: {}", names.join(" -> ")))
+            .hint(format!("remove one {} annotation of the cycle", annotation::DEPENDS_ON));
+        finding.places = cycle.iter().filter_map(|id| Some(set.objects.get(id)?.place())).collect();
+        findings.push(finding);
+    }
+    if findings.is_empty() { Ok(order) } else { Err(findings) }
+}
+
+/// What a `depends-on` annotation names.
+fn named(object: &DeclaredObject, text: &str, set: &DeclaredSet) -> Result<Vec<ObjectId>, Finding> {
+    let finding = |message: String, hint: String| Finding::new(Code::Applier, message).hint(hint).at(object.place());
+    let ids = depends_on(text).map_err(|reason| {
+        let hint = "write group/namespaces/<namespace>/<kind>/<name>, or group/<kind>/<name>, comma separated";
+        finding(format!("{} of {}: {reason}", annotation::DEPENDS_ON, object.id), hint.to_owned())
+    })?;
+    match ids.iter().find(|id| !set.objects.contains_key(*id)) {
+        None => Ok(ids),
+        Some(id) => Err(finding(
+            format!("{} depends on {id}, which is not declared here", object.id),
+            format!("declare it, or remove it from {}", annotation::DEPENDS_ON),
+        )),
+    }
+}
+
+/// The Namespace that an object lives in.
+pub fn namespace_of(id: &ObjectId) -> Option<ObjectId> {
+    (!id.namespace().is_empty()).then(|| ObjectId::new(&GroupKind::new("", "Namespace"), "", id.namespace()))
+}
+
+/// Reads `group/namespaces/<ns>/<kind>/<name>` and `group/<kind>/<name>`, comma separated.
+fn depends_on(text: &str) -> Result<Vec<ObjectId>, String> {
+    let mut ids: Vec<ObjectId> = Vec::new();
+    for reference in text.split(',').map(str::trim) {
+        let parts: Vec<&str> = reference.split('/').collect();
+        let id = match parts.as_slice() {
+            [group, "namespaces", namespace, kind, name] => {
+                ObjectId::new(&GroupKind::new(group, kind), namespace, name)
+            }
+            [group, kind, name] => ObjectId::new(&GroupKind::new(group, kind), "", name),
+            _ => return Err(format!("{reference:?} is no reference to an object")),
+        };
+        if id.kind().is_empty() || id.name().is_empty() {
+            return Err(format!("{reference:?} names no object"));
+        }
+        if ids.contains(&id) {
+            return Err(format!("{reference:?} is there twice"));
+        }
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+impl Order {
+    /// Fills in the levels of everything that `depends_on` reaches, and returns one cycle if there is any.
+    fn find_levels(&mut self) -> Vec<ObjectId> {
+        let starts: Vec<ObjectId> = self.depends_on.keys().cloned().collect();
+        let mut path = Vec::new();
+        for start in starts {
+            // A stack of objects with what is left to look at below each: deep chains are no problem.
+            let mut stack = vec![(start.clone(), self.after(&start))];
+            path.clear();
+            path.push(start);
+            while let Some((id, left)) = stack.last_mut() {
+                match left.pop() {
+                    Some(next) if self.levels.contains_key(&next) => {}
+                    Some(next) => {
+                        if let Some(at) = path.iter().position(|seen| *seen == next) {
+                            return path.split_off(at);
+                        }
+                        path.push(next.clone());
+                        let below = self.after(&next);
+                        stack.push((next, below));
+                    }
+                    None => {
+                        let id = id.clone();
+                        let level = self.after(&id).iter().map(|below| self.level(below) + 1).max().unwrap_or(0);
+                        self.levels.insert(id, level);
+                        stack.pop();
+                        path.pop();
+                    }
+                }
+            }
+        }
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::object::Object;
+
+    fn set(objects: &[(&str, &str, &str)]) -> DeclaredSet {
+        let declared = objects.iter().map(|(kind, name, depends_on)| {
+            let namespace = if *kind == "Namespace" { "" } else { "ns" };
+            let object: Object = serde_json::from_value(json!({
+                "apiVersion": "v1", "kind": kind,
+                "metadata": {"name": name, "namespace": namespace, "annotations": {annotation::DEPENDS_ON: depends_on}},
+            }))
+            .expect("a map");
+            let mut object = object;
+            if depends_on.is_empty() {
+                object.remove_annotation(annotation::DEPENDS_ON);
+            }
+            let declared = DeclaredObject::new(object);
+            (declared.id.clone(), Arc::new(declared))
+        });
+        DeclaredSet { objects: declared.collect(), ..DeclaredSet::default() }
+    }
+
+    fn id(name: &str) -> ObjectId {
+        ObjectId::new(&GroupKind::new("", "ConfigMap"), "ns", name)
+    }
+
+    #[test]
+    fn chains_have_levels() {
+        let set = set(&[
+            ("Namespace", "ns", ""),
+            ("ConfigMap", "a", ""),
+            ("ConfigMap", "b", "/namespaces/ns/ConfigMap/a"),
+            ("ConfigMap", "c", "/namespaces/ns/ConfigMap/b, /namespaces/ns/ConfigMap/a"),
+        ]);
+        let order = order(&set).expect("no findings");
+        assert_eq!(["a", "b", "c"].map(|name| order.level(&id(name))), [1, 2, 3]);
+        assert_eq!(order.after(&id("c")).len(), 3);
+    }
+
+    #[test]
+    fn cycles_and_dangling_references_are_findings() {
+        let cyclic =
+            set(&[("ConfigMap", "a", "/namespaces/ns/ConfigMap/b"), ("ConfigMap", "b", "/namespaces/ns/ConfigMap/a")]);
+        let findings = order(&cyclic).expect_err("a cycle");
+        assert!(findings[0].message.starts_with("cyclic dependency: configmap/ns/a -> configmap/ns/b"), "{findings:?}");
+        let dangling = set(&[("ConfigMap", "a", "/namespaces/ns/ConfigMap/b"), ("ConfigMap", "c", "nonsense")]);
+        assert_eq!(order(&dangling).expect_err("two mistakes").len(), 2);
+    }
+}

@@ -1,0 +1,200 @@
+//! From what a sync reports to the status of its RootSync, with the stages, conditions and reasons that other tools read.
+
+use crate::api::{ErrorSummary, GitStatus, Stage, SyncCondition, SyncError, SyncStatus, Time};
+use crate::model::finding::{Finding, text};
+use crate::sync::engine::{Report, Stage as Reported};
+
+/// Errors beyond this much text are counted, not written: an object may not grow without bound.
+const ERROR_BYTES: usize = 256 * 1024;
+
+/// What a status says beside the report.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Where the source is.
+    pub git: GitStatus,
+    /// Generation of the spec that the sync runs with.
+    pub generation: i64,
+    /// Name of what does the work.
+    pub reconciler: String,
+    /// What is wrong with a newer spec: the sync goes on with the one before.
+    pub refused: Option<Finding>,
+}
+
+/// The status after `before`. Times move only where something else changed.
+pub fn status(before: &SyncStatus, report: &Report, about: &About, now: &Time) -> SyncStatus {
+    let source = stage(&before.source, &report.source, "", about, now);
+    let rendered = Reported { commit: report.source.commit.clone(), findings: Vec::new() };
+    let rendering = stage(&before.rendering, &rendered, "Rendering skipped", about, now);
+    let sync = match report.sync.commit.is_empty() && report.sync.findings.is_empty() {
+        true => before.sync.clone(),
+        false => stage(&before.sync, &report.sync, "", about, now),
+    };
+    let setup = match &about.refused {
+        None => ["Reconciling", "Stalled"].map(|kind| SyncCondition {
+            kind: kind.into(),
+            status: "False".into(),
+            ..SyncCondition::default()
+        }),
+        Some(finding) => refusal(finding),
+    };
+    let conditions =
+        setup.into_iter().chain([syncing(report)]).map(|condition| timed(condition, before, now)).collect();
+    SyncStatus {
+        observed_generation: about.generation,
+        reconciler: about.reconciler.clone(),
+        last_synced_commit: if report.synced { report.sync.commit.clone() } else { before.last_synced_commit.clone() },
+        source,
+        rendering,
+        sync,
+        conditions,
+    }
+}
+
+/// The status of a sync that cannot run because of its spec, or because of what it needs.
+pub fn stalled(before: &SyncStatus, finding: &Finding, generation: i64, now: &Time) -> SyncStatus {
+    SyncStatus {
+        observed_generation: generation,
+        conditions: refusal(finding).into_iter().map(|condition| timed(condition, before, now)).collect(),
+        ..before.clone()
+    }
+}
+
+/// The same of a sync that goes on with the spec before.
+pub fn refused(before: &SyncStatus, finding: &Finding, generation: i64, now: &Time) -> SyncStatus {
+    let mut status = stalled(before, finding, generation, now);
+    status.conditions.extend(before.condition("Syncing").cloned());
+    status
+}
+
+fn refusal(finding: &Finding) -> [SyncCondition; 2] {
+    let condition = |kind: &str, reason: &str, message: String, count| SyncCondition {
+        kind: kind.into(),
+        status: "True".into(),
+        reason: reason.into(),
+        message,
+        error_summary: Some(ErrorSummary::complete(count)),
+        ..SyncCondition::default()
+    };
+    [condition("Reconciling", "Setup", "Setup stalled".into(), 0), condition("Stalled", "Validation", text(finding), 1)]
+}
+
+fn stage(before: &Stage, now_is: &Reported, message: &str, about: &About, now: &Time) -> Stage {
+    let (errors, summary) = errors(&now_is.findings);
+    let mut stage = Stage {
+        git_status: Some(about.git.clone()),
+        commit: now_is.commit.clone(),
+        message: message.to_owned(),
+        error_summary: Some(summary),
+        errors,
+        last_update: before.last_update.clone(),
+        ..Stage::default()
+    };
+    if stage != *before || stage.last_update.is_none() {
+        stage.last_update = Some(now.clone());
+    }
+    stage
+}
+
+fn errors(findings: &[Finding]) -> (Vec<SyncError>, ErrorSummary) {
+    let mut summary = ErrorSummary::complete(findings.len());
+    let mut bytes = 0;
+    let mut errors = Vec::new();
+    for error in findings.iter().map(SyncError::of) {
+        bytes += error.error_message.len();
+        if bytes > ERROR_BYTES {
+            summary.truncated = true;
+            break;
+        }
+        errors.push(error);
+    }
+    summary.error_count_after_truncation = i64::try_from(errors.len()).unwrap_or(i64::MAX);
+    (errors, summary)
+}
+
+fn syncing(report: &Report) -> SyncCondition {
+    let refused = report.source.findings.iter().any(|finding| finding.code.blocks());
+    let condition = |status: &str, reason: &str, message: &str, stage: &Reported| {
+        let sources = [("status.source.errors", &report.source), ("status.sync.errors", &report.sync)];
+        let with_errors: Vec<_> = sources.into_iter().filter(|(_, stage)| !stage.findings.is_empty()).collect();
+        SyncCondition {
+            kind: "Syncing".into(),
+            status: status.into(),
+            reason: reason.into(),
+            message: message.into(),
+            commit: stage.commit.clone(),
+            error_source_refs: with_errors.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            error_summary: Some(ErrorSummary::complete(with_errors.iter().map(|(_, s)| s.findings.len()).sum())),
+            ..SyncCondition::default()
+        }
+    };
+    match (refused, report.syncing) {
+        (true, _) => condition("False", "Source", "Source", &report.source),
+        (false, true) => condition("True", "Sync", "Syncing", &report.sync),
+        (false, false) => condition("False", "Sync", "Sync Completed", &report.sync),
+    }
+}
+
+fn timed(mut condition: SyncCondition, before: &SyncStatus, now: &Time) -> SyncCondition {
+    let old = before.condition(&condition.kind);
+    condition.last_transition_time = match old {
+        Some(old) if old.status == condition.status => old.last_transition_time.clone(),
+        _ => Some(now.clone()),
+    };
+    condition.last_update_time = old.and_then(|old| old.last_update_time.clone());
+    if old != Some(&condition) {
+        condition.last_update_time = Some(now.clone());
+    }
+    condition
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::finding::Code;
+
+    fn about() -> About {
+        About { git: GitStatus::default(), generation: 2, reconciler: "nomos-agent".into(), refused: None }
+    }
+
+    fn report(commit: &str, findings: Vec<Finding>) -> Report {
+        let synced = findings.is_empty();
+        let sync = Reported { commit: commit.into(), findings: Vec::new() };
+        Report { source: Reported { commit: commit.into(), findings }, sync, synced, ..Report::default() }
+    }
+
+    #[test]
+    fn nothing_changes_when_nothing_happened() {
+        let first = status(&SyncStatus::default(), &report("a", vec![]), &about(), &Time::from_unix(1));
+        assert_eq!(first.last_synced_commit, "a");
+        assert_eq!(status(&first, &report("a", vec![]), &about(), &Time::from_unix(9)), first);
+    }
+
+    #[test]
+    fn a_refused_spec_is_told_while_the_one_before_stays_in_force() {
+        let first = status(&SyncStatus::default(), &report("a", vec![]), &about(), &Time::from_unix(1));
+        let refused = Some(Finding::new(Code::InvalidSync, "no such auth"));
+        let about = About { generation: 3, refused, ..about() };
+        let finding = about.refused.as_ref().expect("set above");
+        let at_once = super::refused(&first, finding, 3, &Time::from_unix(2));
+        assert_eq!(status(&at_once, &report("a", vec![]), &about, &Time::from_unix(9)), at_once);
+        let second = status(&first, &report("b", vec![]), &about, &Time::from_unix(2));
+        let stalled = second.condition("Stalled").expect("always there");
+        assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "Validation"));
+        assert_eq!((second.observed_generation, second.last_synced_commit.as_str()), (3, "b"));
+        assert_eq!(status(&second, &report("b", vec![]), &about, &Time::from_unix(9)), second);
+    }
+
+    #[test]
+    fn a_refused_commit_is_a_source_error() {
+        let finding = Finding::new(Code::NameCollision, "twice");
+        let first = status(&SyncStatus::default(), &report("a", vec![]), &about(), &Time::from_unix(1));
+        let mut broken = report("a", vec![finding]);
+        broken.source.commit = "b".into();
+        let second = status(&first, &broken, &about(), &Time::from_unix(2));
+        let syncing = second.condition("Syncing").expect("always there");
+        assert_eq!((syncing.reason.as_str(), syncing.commit.as_str()), ("Source", "b"));
+        assert_eq!(syncing.error_source_refs, ["status.source.errors"]);
+        assert_eq!((second.source.errors.len(), second.last_synced_commit.as_str()), (1, "a"));
+        assert_eq!(second.sync.last_update, first.sync.last_update);
+    }
+}
