@@ -5,4 +5,5 @@ pub mod yaml;
 pub mod metadata;
 pub mod finding;
 pub mod duration;
+pub mod backoff;
 pub mod manifest_object;

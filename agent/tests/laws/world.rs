@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use agent::compile::declared::{DeclaredObject, DeclaredSet};
 use agent::model::finding::{Code, Finding};
 use agent::model::object::{GroupKind, Object, ObjectId};
-use agent::sync::engine::{Command, Event, Failure, Notice, Onto, Outcome, Report, Retry, Settings, State};
+use agent::sync::engine::{ApplyMode, Command, Event, Failure, Notice, Outcome, Report, Retry, Settings, State};
 use agent::sync::live::{Live, Observed};
 use serde_json::{Map, Value, json};
 
@@ -383,12 +383,12 @@ impl World {
         self.served || !id.is_of(&widgets())
     }
 
-    fn apply(&mut self, declared: &DeclaredObject, commit: &str, onto: Onto) -> Outcome {
+    fn apply(&mut self, declared: &DeclaredObject, commit: &str, onto: ApplyMode) -> Outcome {
         if !self.serves(&declared.id) {
             return failure(Retry::Soon);
         }
         let there = self.live.get(&declared.id);
-        if let (Onto::Nothing, Some(there)) = (onto, there) {
+        if let (ApplyMode::Create, Some(there)) = (onto, there) {
             return Outcome::Read(Box::new(there.clone()));
         }
         assert!(!there.is_some_and(is_taken), "another sync's object is never written to");

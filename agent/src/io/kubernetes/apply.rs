@@ -8,7 +8,7 @@ use crate::compile::declared::DeclaredObject;
 use crate::model::finding::Resource;
 use crate::model::metadata::{FIELD_MANAGER, MANAGED_BY_VALUE, SyncId, annotation, is_system_key, label};
 use crate::model::object::{Object, ObjectId};
-use crate::sync::engine::{Failure, Onto, Outcome};
+use crate::sync::engine::{ApplyMode, Failure, Outcome};
 use crate::sync::live::{Live, Observed, Owner};
 use crate::sync::managed_fields;
 
@@ -30,7 +30,7 @@ pub struct Stamp<'a> {
 }
 
 /// Server-side apply. The answer becomes what the object looks like while it is as declared.
-pub async fn apply(cluster: &Cluster, stamp: &Stamp<'_>, declared: &DeclaredObject, onto: Onto) -> Outcome {
+pub async fn apply(cluster: &Cluster, stamp: &Stamp<'_>, declared: &DeclaredObject, onto: ApplyMode) -> Outcome {
     outcome("apply", declared, try_apply(cluster, stamp, declared, onto).await, cluster)
 }
 
@@ -38,19 +38,19 @@ async fn try_apply(
     cluster: &Cluster,
     stamp: &Stamp<'_>,
     declared: &DeclaredObject,
-    onto: Onto,
+    onto: ApplyMode,
 ) -> Result<Outcome, ApiError> {
     let id = &declared.id;
     let path = cluster.path(id, declared.version()).await?;
     let mut body = declared.applied(stamp.token, stamp.git_context);
-    if onto == Onto::Intruders {
+    if onto == ApplyMode::Reclaim {
         reclaim(cluster, &path, &body).await?;
     }
-    if onto == Onto::Nothing {
+    if onto == ApplyMode::Create {
         body.metadata_mut().insert("resourceVersion".to_owned(), NO_VERSION.into());
     }
     let mut answer = forced(cluster, &path, &body).await;
-    if onto == Onto::Nothing {
+    if onto == ApplyMode::Create {
         body.metadata_mut().remove("resourceVersion");
         if answer.as_ref().is_err_and(|error| error.code() == 409) {
             match cluster.request(Method::GET, &path, JSON, Vec::new()).await {

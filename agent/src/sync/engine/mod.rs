@@ -141,7 +141,7 @@ pub enum Command {
     /// Write down that these objects are (about to be) ours; answered with [`Event::Recorded`].
     Record(BTreeSet<ObjectId>),
     /// Server-side apply at this commit.
-    Apply(Arc<DeclaredObject>, String, Onto),
+    Apply(Arc<DeclaredObject>, String, ApplyMode),
     /// Bring our labels and annotations up to date, nothing else.
     Annotate(Arc<DeclaredObject>, String),
     /// Read the whole object.
@@ -161,15 +161,17 @@ pub enum Command {
     Notice(Notice),
 }
 
-/// What an apply is to meet.
+/// What an apply expects to find on the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Onto {
-    /// Nothing, as far as is known: what is there after all is read instead ([`Outcome::Read`]), for it may be somebody's.
-    Nothing,
-    /// What is known.
-    Object,
-    /// What is known, with list items that somebody put in the place of ours: they are removed.
-    Intruders,
+pub enum ApplyMode {
+    /// No object, as far as is known. An object that is there after all is read instead ([`Outcome::Read`]) and decided
+    /// about, because it may belong to another sync.
+    Create,
+    /// The object that is known.
+    Update,
+    /// The object that is known, with list items of another manager in the place of declared ones. The apply removes
+    /// those items.
+    Reclaim,
 }
 
 /// Something worth an event and a line in the log.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::queue::{Class, Place};
-use super::{Command, Event, Onto, State};
+use super::{ApplyMode, Command, Event, State};
 use crate::model::finding::{Code, Finding};
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::health::{Health, is_always_current};
@@ -312,9 +312,9 @@ impl State {
         let command = match (action, self.declared_form(&id), live) {
             (Action::Apply(why), Some(declared), _) => {
                 let onto = match &why {
-                    Cause::Missing => Onto::Nothing,
-                    Cause::Drifted(missing) if missing.iter().any(|path| is_list_item(path)) => Onto::Intruders,
-                    _ => Onto::Object,
+                    Cause::Missing => ApplyMode::Create,
+                    Cause::Drifted(missing) if missing.iter().any(|path| is_list_item(path)) => ApplyMode::Reclaim,
+                    _ => ApplyMode::Update,
                 };
                 cause = repair(place.class, why, live);
                 Command::Apply(declared, self.commit.clone(), onto)
