@@ -18,6 +18,11 @@ impl Backoff {
         Self { first, longest, attempts: 0 }
     }
 
+    /// The pause when `attempts` attempts failed before the last one, for callers that count the attempts themselves.
+    pub fn pause(first: Duration, longest: Duration, attempts: u32) -> Duration {
+        first.saturating_mul(2_u32.saturating_pow(attempts)).min(longest)
+    }
+
     /// Attempts that failed since the beginning or the last [`Backoff::reset`].
     pub const fn attempts(&self) -> u32 {
         self.attempts
@@ -25,7 +30,7 @@ impl Backoff {
 
     /// Counts one more failed attempt and returns the pause after it.
     pub fn next_pause(&mut self) -> Duration {
-        let pause = self.first.saturating_mul(2_u32.saturating_pow(self.attempts)).min(self.longest);
+        let pause = Self::pause(self.first, self.longest, self.attempts);
         self.attempts = self.attempts.saturating_add(1);
         pause
     }

@@ -105,6 +105,7 @@ pub(super) async fn run(
     let mut state = State::new(Settings {
         sync: task.sync.clone(),
         in_flight: IN_FLIGHT,
+        reconcile_timeout: Duration::from_secs(300),
         approved: followed.approved.clone(),
         how_to_approve: task.how_to_approve,
         kinds,

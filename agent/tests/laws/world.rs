@@ -27,6 +27,8 @@ pub(crate) struct World {
     commands: VecDeque<Command>,
     events: VecDeque<Event>,
     watched: BTreeSet<GroupKind>,
+    /// Number of lists that the watches began.
+    session: u64,
     /// Whether Widgets are served.
     served: bool,
     commits: Vec<Repository>,
@@ -51,6 +53,7 @@ fn settings() -> Settings {
     Settings {
         sync: sync(),
         in_flight: 3,
+        reconcile_timeout: Duration::from_secs(300),
         approved: None,
         how_to_approve: String::new(),
         kinds: BTreeSet::new(),
@@ -119,6 +122,7 @@ impl World {
             commands: VecDeque::new(),
             events: VecDeque::new(),
             watched: BTreeSet::new(),
+            session: 0,
             served: true,
             commits: Vec::new(),
             compiled: BTreeMap::new(),
@@ -268,12 +272,13 @@ impl World {
     }
 
     fn list(&mut self, kind: &GroupKind) {
-        self.events.push_back(Event::Listing(kind.clone()));
+        self.session += 1;
+        self.events.push_back(Event::Listing(kind.clone(), self.session));
         let shown = |object: &&Object| object.group_kind() == *kind && is_selected(object);
         for object in self.live.values().filter(shown) {
             self.events.push_back(Event::Seen(object.id(), Box::new(Observed::of(object))));
         }
-        self.events.push_back(Event::Listed(kind.clone()));
+        self.events.push_back(Event::Listed(kind.clone(), self.session));
     }
 
     pub(crate) fn relist(&mut self) {

@@ -4,6 +4,7 @@
 //! cluster. What is watched is `PartialObjectMetadata`: never a spec, never a Secret's data.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt as _;
@@ -27,6 +28,8 @@ pub type Sender = mpsc::Sender<Event>;
 pub struct Watches {
     cluster: Arc<Cluster>,
     running: Mutex<BTreeMap<GroupKind, Running>>,
+    /// Number of watches that were started, for the sessions of their lists.
+    started: AtomicU64,
 }
 
 struct Running {
@@ -37,7 +40,7 @@ struct Running {
 impl Watches {
     /// None yet.
     pub fn new(cluster: Arc<Cluster>) -> Self {
-        Self { cluster, running: Mutex::default() }
+        Self { cluster, running: Mutex::default(), started: AtomicU64::new(0) }
     }
 
     /// Sends what happens to objects of `kind` to `subscriber`, beginning with a list of them.
@@ -53,7 +56,9 @@ impl Watches {
         if !subscribers.iter().any(|sender| sender.same_channel(subscriber)) {
             subscribers.push(subscriber.clone());
         }
-        let task = tokio::spawn(watch(Arc::clone(self), kind.clone(), subscribers.clone())).abort_handle();
+        // Every list of this watch has a higher number than those of its predecessor, which may still be sending.
+        let session = (self.started.fetch_add(1, Ordering::Relaxed) + 1) << 32;
+        let task = tokio::spawn(watch(Arc::clone(self), kind.clone(), subscribers.clone(), session)).abort_handle();
         running.insert(kind, Running { subscribers, task });
     }
 
@@ -62,7 +67,7 @@ impl Watches {
     }
 }
 
-async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>) {
+async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>, mut session: u64) {
     let served = loop {
         match watches.cluster.served(&kind).await {
             Ok(served) => break served,
@@ -81,7 +86,10 @@ async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>)
     let mut events = std::pin::pin!(watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
         let told = match event {
-            Ok(event) => tell(&kind, served.namespaced, event, &subscribers).await,
+            Ok(event) => {
+                session += u64::from(matches!(event, WatchEvent::Init));
+                tell(&kind, served.namespaced, session, event, &subscribers).await
+            }
             Err(error) if is_unserved(&error) => {
                 watches.cluster.forget(&kind);
                 unserved(&watches, kind, &subscribers).await;
@@ -128,13 +136,14 @@ fn is_unserved(error: &Error) -> bool {
 async fn tell(
     kind: &GroupKind,
     namespaced: bool,
+    session: u64,
     event: WatchEvent<PartialObjectMeta<DynamicObject>>,
     subscribers: &[Sender],
 ) -> bool {
     let mut heard = false;
     let event = match event {
-        WatchEvent::Init => Told::Listing,
-        WatchEvent::InitDone => Told::Listed,
+        WatchEvent::Init => Told::Listing(session),
+        WatchEvent::InitDone => Told::Listed(session),
         WatchEvent::Delete(object) => Told::Gone(Box::new(observed(object))),
         WatchEvent::Apply(object) | WatchEvent::InitApply(object) => Told::Seen(Box::new(observed(object))),
     };
@@ -148,8 +157,8 @@ async fn tell(
 /// What a watch told, for one subscriber after the other.
 #[derive(Clone)]
 enum Told {
-    Listing,
-    Listed,
+    Listing(u64),
+    Listed(u64),
     Seen(Box<Observed>),
     Gone(Box<Observed>),
 }
@@ -157,8 +166,8 @@ enum Told {
 impl Told {
     fn event(self, kind: &GroupKind, namespaced: bool) -> Event {
         match self {
-            Self::Listing => Event::Listing(kind.clone()),
-            Self::Listed => Event::Listed(kind.clone()),
+            Self::Listing(session) => Event::Listing(kind.clone(), session),
+            Self::Listed(session) => Event::Listed(kind.clone(), session),
             Self::Seen(seen) => Event::Seen(id(kind, namespaced, &seen), seen),
             Self::Gone(seen) => Event::Gone(id(kind, namespaced, &seen), seen.version()),
         }

@@ -1,11 +1,11 @@
-//! From a compiled commit to the state in force: wait until the inventory is known, hold what would delete too much.
+//! From a compiled commit to the commit in force: it waits until its kinds are listed, and is held when it would delete too
+//! much.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Command, Notice, Stage, State};
-use crate::compile::declared::{DeclaredObject, DeclaredSet};
+use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, ObjectId, walk};
 use crate::sync::health::{Health, is_always_current};
@@ -14,13 +14,16 @@ use crate::sync::plan::guard::Prune;
 use crate::sync::plan::order::{Order, order};
 use crate::sync::plan::{Action, Declared, decide};
 
-/// A compiled commit that waits for the lists of its kinds.
+use super::objects::Mark;
+use super::{Command, InForce, Notice, Stage, State};
+
+/// A compiled commit that waits until its kinds are listed.
 pub(super) struct Candidate {
     commit: String,
     declared: Arc<DeclaredSet>,
     order: Order,
-    /// Kinds of everything that it has a word about.
-    kinds: BTreeSet<GroupKind>,
+    /// Kinds of the objects that it declares or disables.
+    pub(super) kinds: BTreeSet<GroupKind>,
 }
 
 impl Candidate {
@@ -28,7 +31,7 @@ impl Candidate {
         let order = order(&declared)?;
         let mut kinds = BTreeSet::new();
         let ids = declared.objects.keys().chain(&declared.disabled);
-        // They are sorted by kind.
+        // Identities are sorted by kind, so that a kind is made once and not for each object.
         let mut last: Option<&ObjectId> = None;
         for id in ids {
             if !last.is_some_and(|last| last.group() == id.group() && last.kind() == id.kind()) {
@@ -38,64 +41,65 @@ impl Candidate {
         }
         Ok(Self { commit: commit.to_owned(), declared, order, kinds })
     }
+
+    /// The objects that the commit declares.
+    pub(super) fn declared(&self) -> &Arc<DeclaredSet> {
+        &self.declared
+    }
 }
 
-/// A commit that waits for approval.
+/// A commit that waits for the approval of a user.
 pub(super) struct Held {
     candidate: Candidate,
+    /// The finding that names the objects that would be deleted.
     pub(super) finding: Finding,
 }
 
 impl State {
-    pub(super) fn compiled(
-        &mut self,
-        commit: String,
-        declared: Option<Arc<DeclaredSet>>,
-        mut findings: Vec<Finding>,
-        out: &mut Vec<Command>,
-    ) {
-        // An answer to an earlier call for the last good commit would come too late.
+    pub(super) fn compiled(&mut self, commit: String, declared: Option<Arc<DeclaredSet>>, mut findings: Vec<Finding>) {
+        // The answer to an earlier `Restore` is not needed any more.
         self.restoring = false;
         for finding in findings.iter().filter(|f| !self.source.findings.contains(f)) {
-            out.push(Command::Notice(Notice::Failed(finding.clone())));
+            self.commands.push(Command::Notice(Notice::Failed(finding.clone())));
         }
-        let same = self.commit == commit && declared.as_ref().is_some_and(|declared| self.is_in_force(declared));
+        let same = self.in_force.commit == commit && declared.as_ref().is_some_and(|set| self.is_in_force(set));
         let candidate = declared.filter(|_| !same).and_then(|declared| match Candidate::new(&commit, declared) {
             Ok(candidate) => Some(candidate),
             Err(wrong) => {
-                out.extend(wrong.iter().cloned().map(|finding| Command::Notice(Notice::Failed(finding))));
+                self.commands.extend(wrong.iter().cloned().map(|finding| Command::Notice(Notice::Failed(finding))));
                 findings.extend(wrong);
                 None
             }
         });
         self.source = Stage { commit, findings };
         self.held = None;
-        self.report.status();
-        // A good commit that still waits for its lists is the last good one, should this one be broken. What is in force
-        // already waits for lists only to be considered once more.
+        self.report.status_changed();
+        // A candidate without mistakes stays when a commit with mistakes follows: it is the last good one. A candidate that
+        // is the commit in force only waits to be counted once more by the guard, and stays too.
         if same {
-            let in_force = self.declared.clone();
+            let in_force = self.in_force.declared.clone();
             self.candidate.take_if(|waiting| !in_force.is_some_and(|ours| Arc::ptr_eq(&ours, &waiting.declared)));
         } else if candidate.is_some() {
             self.candidate = candidate;
         }
         if self.candidate.is_none() && !same {
-            self.restore(out);
+            self.restore();
         }
-        self.watch(out);
+        self.watch_needed_kinds();
     }
 
-    /// The state before the newest commit, which stays the one that is reported about.
-    pub(super) fn restored(&mut self, commit: String, declared: Option<Arc<DeclaredSet>>, out: &mut Vec<Command>) {
-        if std::mem::take(&mut self.restoring) && self.declared.is_none() && self.candidate.is_none() {
-            self.candidate = declared.and_then(|declared| Candidate::new(&commit, declared).ok());
-            self.watch(out);
+    /// Takes the commit that was in force before as the candidate. The status goes on to tell of the newest commit.
+    pub(super) fn restored(&mut self, commit: &str, declared: Option<Arc<DeclaredSet>>) {
+        if std::mem::take(&mut self.restoring) && self.in_force.declared.is_none() && self.candidate.is_none() {
+            self.candidate = declared.and_then(|declared| Candidate::new(commit, declared).ok());
+            self.watch_needed_kinds();
         }
     }
 
-    /// Whether exactly this is declared already: a commit is compiled again when the kinds of the cluster may have changed.
+    /// `true` when exactly this is declared already. A commit is compiled again when the kinds of the cluster may have
+    /// changed, and most often nothing follows from that.
     fn is_in_force(&self, declared: &DeclaredSet) -> bool {
-        self.declared.as_ref().is_some_and(|ours| {
+        self.in_force.declared.as_ref().is_some_and(|ours| {
             ours.objects.len() == declared.objects.len()
                 && ours.disabled == declared.disabled
                 && ours
@@ -106,105 +110,81 @@ impl State {
         })
     }
 
-    /// Watches what the candidate or the record has a word about.
-    fn watch(&mut self, out: &mut Vec<Command>) {
-        let declared = self.candidate.iter().flat_map(|candidate| &candidate.kinds);
-        let known = |kind: &&GroupKind| self.watched.contains(*kind);
-        let new: BTreeSet<GroupKind> =
-            self.settings.kinds.iter().chain(declared).filter(|kind| !known(kind)).cloned().collect();
-        self.watch_kinds(new, out);
-    }
-
-    /// Until they are listed again, nothing is known of these kinds.
-    pub(super) fn watch_kinds(&mut self, kinds: BTreeSet<GroupKind>, out: &mut Vec<Command>) {
-        if !kinds.is_empty() {
-            self.listed.retain(|kind| !kinds.contains(kind));
-            self.watched.extend(kinds.iter().cloned());
-            out.push(Command::Watch(kinds));
-        }
-    }
-
-    pub(super) fn source_failed(&mut self, finding: Finding, out: &mut Vec<Command>) {
+    pub(super) fn source_failed(&mut self, finding: Finding) {
         if !self.source.findings.contains(&finding) {
-            out.push(Command::Notice(Notice::Failed(finding.clone())));
+            self.commands.push(Command::Notice(Notice::Failed(finding.clone())));
             self.source.findings = vec![finding];
-            self.report.status();
+            self.report.status_changed();
         }
-        self.restore(out);
+        self.restore();
     }
 
-    /// With nothing in force, drift of the last good state would go unseen: get it back.
-    fn restore(&mut self, out: &mut Vec<Command>) {
-        if self.declared.is_none()
+    /// Asks for the commit that was in force when the process before ended. While no commit is in force, drift is not put
+    /// back.
+    fn restore(&mut self) {
+        if self.in_force.declared.is_none()
             && self.candidate.is_none()
             && let Some(commit) = self.settings.last_in_force.take()
             && commit != self.source.commit
         {
             self.restoring = true;
-            out.push(Command::Restore(commit));
+            self.commands.push(Command::Restore(commit));
         }
     }
 
-    /// What an object is declared as, in force or about to be.
-    pub(super) fn declared_form(&self, id: &ObjectId) -> Option<Arc<DeclaredObject>> {
-        let sets = [self.declared.as_ref(), self.candidate.as_ref().map(|c| &c.declared)];
-        sets.into_iter().flatten().find_map(|set| set.objects.get(id)).cloned()
-    }
-
-    /// Puts the candidate in force as soon as everything of ours that exists is known: the kinds that it declares and
-    /// those that are recorded are listed. Of a kind that is not served or cannot be listed nothing is deleted until it is;
-    /// then the commit is considered again.
-    pub(super) fn consider(&mut self, now: Instant, out: &mut Vec<Command>) {
-        let known = |kinds: &BTreeSet<GroupKind>| {
-            kinds.iter().all(|kind| self.listed.contains(kind) || self.unlistable.contains_key(kind))
-        };
-        let ready = self.candidate.as_ref().is_some_and(|c| known(&c.kinds) && known(&self.settings.kinds));
+    /// Puts the candidate in force as soon as every object of the sync is known: the kinds that it declares and those of
+    /// the record are listed. Objects of a kind that is not served or cannot be listed are not deleted until it is listed;
+    /// then the guard counts again.
+    pub(super) fn consider(&mut self, now: Instant) {
+        let ready = self.candidate.as_ref().is_some_and(|candidate| self.kinds.are_known(&candidate.kinds));
         if self.stopping || !ready {
             return;
         }
         let Some(candidate) = self.candidate.take() else { return };
         if let Some(finding) = self.too_large(&candidate) {
-            // Of another commit than the newest nobody need decide whether it may delete so much.
+            // Users approve the newest commit only: a restored one that would delete too much is not put in force.
             if candidate.commit == self.source.commit {
                 if self.held.as_ref().is_none_or(|held| held.finding != finding) {
-                    out.push(Command::Notice(Notice::Failed(finding.clone())));
+                    self.commands.push(Command::Notice(Notice::Failed(finding.clone())));
                 }
                 self.held = Some(Held { candidate, finding });
-                self.report.status();
+                self.report.status_changed();
             }
-            self.restore(out);
+            self.restore();
             return;
         }
-        self.activate(candidate, now, out);
+        self.activate(candidate, now);
     }
 
-    /// A kind that was not listed when the commit was put in force is now: what would be deleted of it counts too.
-    pub(super) fn reconsider(&mut self) {
+    /// A kind is listed that was not when the commit came in force: the guard counts its objects too.
+    pub(super) fn consider_again(&mut self) {
         if self.candidate.is_none()
-            && let Some(declared) = &self.declared
+            && let Some(declared) = &self.in_force.declared
         {
-            self.candidate = Candidate::new(&self.commit, Arc::clone(declared)).ok();
+            self.candidate = Candidate::new(&self.in_force.commit, Arc::clone(declared)).ok();
         }
     }
 
-    pub(super) fn approve(&mut self, commit: String, now: Instant, out: &mut Vec<Command>) {
+    pub(super) fn approve(&mut self, commit: String) {
         if let Some(held) = self.held.take_if(|held| held.candidate.commit == commit) {
             self.candidate = Some(held.candidate);
         }
         self.settings.approved = Some(commit);
-        self.consider(now, out);
     }
 
+    /// The finding of a candidate that would delete too much.
     fn too_large(&self, candidate: &Candidate) -> Option<Finding> {
         if self.settings.approved.as_ref() == Some(&candidate.commit) {
             return None;
         }
-        // What is being made just now is as good as there, unless it is found to be somebody's.
-        let made = self.work.ids_in_flight().filter(|id| !self.live.contains_key(*id));
-        let made: Vec<&ObjectId> = made.filter(|id| !self.work.conflicts.contains_key(*id)).collect();
+        // An object whose apply is in flight counts as one of the sync's, unless another sync manages it.
+        let made = self.objects.marked(Mark::InFlight).filter(|id| self.objects.live(id).is_none());
+        let conflicts = |id: &ObjectId| self.objects.notes(id).is_some_and(|notes| notes.conflict.is_some());
+        let made: Vec<&ObjectId> = made.filter(|id| !conflicts(id)).collect();
         let not_declared = |id: &&ObjectId| matches!(Declared::of(&candidate.declared, id), Declared::Absent);
         let mut declared = walk(&candidate.declared.objects);
         let mut deletions: Vec<&ObjectId> = self
+            .objects
             .inventory()
             .filter(|(id, live)| {
                 declared(id).is_none()
@@ -214,39 +194,39 @@ impl State {
             .chain(made.iter().copied().filter(not_declared))
             .collect();
         deletions.sort();
-        let there = self.inventory().filter(|(_, live)| !live.terminating).map(|(id, _)| id);
+        let there = self.objects.inventory().filter(|(_, live)| !live.terminating).map(|(id, _)| id);
         let there: Vec<&ObjectId> = there.chain(made).collect();
         let namespaces = there.iter().filter(|id| id.is_namespace()).count();
         let prune = Prune { inventory: there.len(), namespaces, deletions };
         prune.is_large().then(|| {
             let commit = &candidate.commit;
-            prune.finding(commit, *commit == self.commit, &self.settings.how_to_approve.replace("COMMIT", commit))
+            let in_force = *commit == self.in_force.commit;
+            prune.finding(commit, in_force, &self.settings.how_to_approve.replace("COMMIT", commit))
         })
     }
 
-    fn activate(&mut self, candidate: Candidate, now: Instant, out: &mut Vec<Command>) {
-        if self.grows(&candidate.declared) {
-            let mut objects: BTreeSet<ObjectId> = candidate.declared.objects.keys().cloned().collect();
-            objects.extend(self.inventory().map(|(id, _)| id).chain(self.unseen.objects()).cloned());
-            // A kind that the record does not know yet would be lost by a crash between its first object and the record.
-            self.recording = !candidate.kinds.is_subset(&self.settings.kinds);
-            out.push(Command::Record(objects));
+    /// Puts the candidate in force and decides about every object that is not as it declares.
+    fn activate(&mut self, candidate: Candidate, now: Instant) {
+        let Candidate { commit, declared, order, kinds } = candidate;
+        let grows = self.grows(&declared);
+        let new_kinds = self.kinds.begin_commit(kinds);
+        if grows {
+            let mut objects: BTreeSet<ObjectId> = declared.objects.keys().cloned().collect();
+            objects.extend(self.objects.inventory().map(|(id, _)| id).chain(self.unlisted()).cloned());
+            // After a crash only the kinds of the record are listed: the first object of a new kind waits for the record.
+            self.recording = new_kinds;
+            self.commands.push(Command::Record(objects));
         }
-        self.settings.kinds.extend(candidate.kinds);
-        self.report.in_force();
-        self.report.status();
-        self.report.resources();
-        if self.commit != candidate.commit {
-            let objects = candidate.declared.objects.len();
-            out.push(Command::Notice(Notice::Syncing { commit: candidate.commit.clone(), objects }));
+        self.report.commit_in_force();
+        if self.in_force.commit != commit {
+            let objects = declared.objects.len();
+            self.commands.push(Command::Notice(Notice::Syncing { commit: commit.clone(), objects }));
         }
-        self.commit = candidate.commit;
-        self.declared = Some(candidate.declared);
-        self.order = candidate.order;
-        self.blind = self.unserved.iter().chain(self.unlistable.keys()).cloned().collect();
-        let doubtful = self.doubtful();
-        self.queue.clear();
-        self.work.new_commit();
+        self.in_force = InForce { commit, declared: Some(declared), order };
+        (self.applied, self.pruned) = (0, 0);
+        let doubtful: BTreeSet<ObjectId> =
+            self.objects.marked(Mark::Unread).chain(self.objects.queued_repairs()).cloned().collect();
+        self.objects.begin_commit();
         self.forget_all_unwatched();
         for id in self.unsettled() {
             self.evaluate(&id, now);
@@ -256,22 +236,24 @@ impl State {
         }
     }
 
-    /// Whether something is declared that is not ours yet.
+    /// `true` when an object is declared that is not the sync's yet.
     fn grows(&self, declared: &DeclaredSet) -> bool {
-        let mut live = walk(&self.live);
-        declared.objects.keys().any(|id| live(id).is_none_or(|live| live.owner != Owner::Us))
+        let mut tracked = walk(self.objects.all());
+        let is_ours =
+            |id: &ObjectId| tracked(id).and_then(|t| t.live.as_ref()).is_some_and(|live| live.owner == Owner::Us);
+        !declared.objects.keys().all(is_ours)
     }
 
-    /// The objects about which there is something to decide, when nothing is queued or noted of any.
+    /// The objects about which there is something to decide when a commit comes in force.
     fn unsettled(&self) -> Vec<ObjectId> {
-        let Some(set) = &self.declared else { return Vec::new() };
-        let (mut declared, mut live) = (walk(&set.objects), walk(&self.live));
-        let known = self.live.iter().filter(|(id, live)| {
+        let Some(set) = &self.in_force.declared else { return Vec::new() };
+        let (mut declared, mut tracked) = (walk(&set.objects), walk(self.objects.all()));
+        let known = self.objects.lives().filter(|(id, live)| {
             let declared = declared(id).map_or_else(|| Declared::of(set, id), |object| Declared::Object(object));
             let unread = live.health == Health::Unknown && !is_always_current(id);
             unread || decide(declared, Some(live), &self.settings.sync) != Action::Nothing
         });
-        let missing = set.objects.keys().filter(|id| live(id).is_none());
+        let missing = set.objects.keys().filter(|id| tracked(id).is_none_or(|tracked| tracked.live.is_none()));
         known.map(|(id, _)| id).chain(missing).cloned().collect()
     }
 }

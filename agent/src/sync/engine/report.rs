@@ -1,26 +1,28 @@
-//! What a sync says about itself, and when: at once when it comes to rest, every few seconds while it is busy, never when
-//! nothing changed.
+//! The reports of a sync: at once when it comes to rest, every few seconds while it is busy, never when nothing changed.
 
 use std::time::{Duration, Instant};
 
-use super::{Command, Notice, State};
-use crate::compile::declared::DeclaredObject;
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::object::{ObjectId, walk};
-use crate::sync::health::Health;
+use crate::sync::health::{Health, is_always_current};
 use crate::sync::live::Owner;
+use crate::sync::plan::Declared;
+
+use super::objects::{Mark, Tracked};
+use super::queue::WorkClass;
+use super::{Command, Notice, State};
 
 /// Work that takes longer than this is reported as going on.
 const FIRST: Duration = Duration::from_millis(500);
-/// Time between two reports of a sync that goes on.
+/// Time between two reports of a sync that is busy.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// A commit and what is wrong with it.
+/// A commit and its findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stage {
-    /// 40 hexadecimal digits; empty when none was read yet.
+    /// 40 hexadecimal digits; empty when no commit was read yet.
     pub commit: String,
-    /// In the order of discovery.
+    /// The findings in the order in which they were found.
     pub findings: Vec<Finding>,
 }
 
@@ -31,68 +33,75 @@ pub struct Report {
     pub source: Stage,
     /// The commit in force.
     pub sync: Stage,
-    /// Whether work on the commit in force is going on.
+    /// `true` while work on the commit in force is going on.
     pub syncing: bool,
-    /// Whether the commit in force is the newest one, applied without errors.
+    /// `true` when the commit in force is the newest one, and applied without errors.
     pub synced: bool,
-    /// The inventory in order, when it may have changed since the last report.
+    /// The inventory in order; `None` when it has not changed since the last report.
     pub resources: Option<Vec<ResourceState>>,
 }
 
 /// One object of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceState {
-    /// Identity.
+    /// The object.
     pub id: ObjectId,
-    /// Readiness.
+    /// Its readiness.
     pub health: Health,
-    /// First seven characters of the commit that last changed it.
+    /// The first seven characters of the commit that last changed it.
     pub token: String,
-    /// Whether the last apply or delete failed.
+    /// `true` when its last command failed.
     pub failed: bool,
-    /// Whether it is to be deleted.
+    /// `true` when it is to be deleted or abandoned.
     pub pruning: bool,
 }
 
-/// What has to be reported, and since when.
+/// Changes that no report has told yet.
 #[derive(Default)]
-pub(super) struct Dirt {
+pub(super) struct PendingReport {
+    /// Errors, commits or the state of the sync changed.
     status: bool,
+    /// The inventory or the readiness of an object changed.
     resources: bool,
-    /// Since when there is something to report.
+    /// The time of the first of these changes.
     since: Option<Instant>,
+    /// The commit of the last [`Notice::Synced`].
     announced: Option<String>,
+    /// The time of the last report.
     last: Option<Instant>,
+    /// When the changes are reported.
     due: Option<Instant>,
 }
 
-impl Dirt {
-    /// Errors, commits or the state changed.
-    pub(super) fn status(&mut self) {
+impl PendingReport {
+    /// Errors, commits or the state of the sync changed.
+    pub(super) fn status_changed(&mut self) {
         self.status = true;
     }
 
     /// The inventory or the readiness of an object changed.
-    pub(super) fn resources(&mut self) {
+    pub(super) fn resources_changed(&mut self) {
         self.resources = true;
     }
 
-    /// A commit is in force from now on: what there is to report about it begins now.
-    pub(super) fn in_force(&mut self) {
+    /// A commit came in force: changes from before are reported together with its own.
+    pub(super) fn commit_in_force(&mut self) {
         self.since = None;
+        (self.status, self.resources) = (true, true);
     }
 
+    /// When the changes are reported.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 }
 
 impl State {
-    /// Reports when it is time to.
-    pub(super) fn settle(&mut self, now: Instant, out: &mut Vec<Command>) {
+    /// Reports the changes when it is time to.
+    pub(super) fn settle(&mut self, now: Instant) {
         let idle = self.is_idle();
         if idle {
-            self.announce(out);
+            self.announce();
         }
         if !self.report.status && !self.report.resources {
             (self.report.due, self.report.since) = (None, None);
@@ -102,124 +111,133 @@ impl State {
         let after_last = |pause: Duration| self.report.last.map_or(since, |last| last + pause);
         let due = match idle {
             true if self.report.status => now,
-            // Readiness trickles in: gather it.
+            // Objects become ready one after the other: their changes are gathered for a second.
             true => after_last(Duration::from_secs(1)),
-            // Before anything is in force the last process's status is right: a restart shall not write it twice.
-            false if self.declared.is_none() => (since + PERIOD).max(after_last(PERIOD)),
+            // While no commit is in force, the status of the process before is right: a restart does not write it twice.
+            false if self.in_force.declared.is_none() => (since + PERIOD).max(after_last(PERIOD)),
             false => (since + FIRST).max(after_last(PERIOD)),
         };
         if due > now {
             self.report.due = Some(due);
             return;
         }
-        // Readiness that is just being read is not written as unknown.
-        let resources = !self.work.is_auditing() && std::mem::take(&mut self.report.resources);
+        // Readiness that is just being read is not reported as unknown.
+        let resources = !self.kinds.is_auditing() && std::mem::take(&mut self.report.resources);
         let resources = resources.then(|| self.resources());
         self.report.status = false;
         (self.report.due, self.report.since) = (None, None);
         self.report.last = Some(now);
-        out.push(Command::Report(Box::new(self.report_now(resources))));
+        let report = self.report_now(resources);
+        self.commands.push(Command::Report(Box::new(report)));
     }
 
-    /// Whether the commit in force is applied without errors.
+    /// `true` when the commit in force is applied without errors.
     pub(super) fn is_clean(&self) -> bool {
-        self.declared.is_some()
+        self.in_force.declared.is_some()
             && self.held.is_none()
             && self.source.findings.is_empty()
             && self.sync_findings().is_empty()
             && !self.is_pending()
     }
 
-    fn announce(&mut self, out: &mut Vec<Command>) {
-        if self.is_synced() && self.report.announced.as_ref() != Some(&self.commit) {
-            self.report.announced = Some(self.commit.clone());
-            self.report.status();
-            let (applied, pruned) = (self.work.applied, self.work.pruned);
-            out.push(Command::Notice(Notice::Synced { commit: self.commit.clone(), applied, pruned }));
+    fn announce(&mut self) {
+        if self.report.announced.as_ref() != Some(&self.in_force.commit) && self.is_synced() {
+            let commit = self.in_force.commit.clone();
+            self.report.announced = Some(commit.clone());
+            self.report.status_changed();
+            let (applied, pruned) = (self.applied, self.pruned);
+            self.commands.push(Command::Notice(Notice::Synced { commit, applied, pruned }));
         }
     }
 
     fn report_now(&self, resources: Option<Vec<ResourceState>>) -> Report {
+        let in_force = self.in_force.declared.is_some();
         Report {
             source: self.source.clone(),
-            sync: Stage { commit: self.commit.clone(), findings: self.sync_findings() },
-            syncing: self.candidate.is_some() || self.restoring || (self.declared.is_some() && self.is_syncing()),
+            sync: Stage { commit: self.in_force.commit.clone(), findings: self.sync_findings() },
+            syncing: self.candidate.is_some() || self.restoring || (in_force && self.is_syncing()),
             synced: self.is_synced(),
             resources,
         }
     }
 
-    /// Whether the commit in force is still being brought in, be it by waiting for something.
+    /// `true` while the commit in force is still being applied, be it by waiting for an object.
     fn is_syncing(&self) -> bool {
-        self.recording || self.queue.has_more_than_repairs() || self.work.is_more_than_repairing() || self.is_pending()
+        self.recording
+            || self.objects.has_commit_work()
+            || self.objects.is_in_flight_for(WorkClass::Sync)
+            || self.objects.is_in_flight_for(WorkClass::Prune)
+            || self.is_pending()
     }
 
-    /// A full report for the last word of a process that stops.
+    /// A full report, for the last status of a process that stops.
     pub fn last_report(&self) -> Report {
         self.report_now(Some(self.resources()))
     }
 
-    /// Conflicts, fights, a held commit, failures, and what waits for them, in this order.
+    /// Conflicts, fights, a held commit, kinds that cannot be listed, failures, and objects that wait in vain, in this
+    /// order.
     fn sync_findings(&self) -> Vec<Finding> {
-        let mut findings: Vec<Finding> = self.work.conflicts.values().cloned().collect();
-        for (id, heat) in self.work.fights() {
-            let message =
-                format!("{id} is changed about {heat:.0} times a minute by somebody else and put back each time");
-            let hint = "stop the other controller, or take the fields it writes out of the repository";
-            findings.push(self.about(Finding::new(Code::Fight, message).hint(hint), id));
-        }
+        let notes = |id| self.objects.notes(id);
+        let conflict = |id| notes(id)?.conflict.clone();
+        let failure = |id| Some(notes(id)?.failure.as_ref()?.finding.clone());
+        let waiting = self.objects.awaited().flat_map(|(_, waiting)| waiting);
+        let mut findings: Vec<Finding> = self.objects.marked(Mark::Conflict).filter_map(conflict).collect();
+        findings.extend(self.objects.marked(Mark::Hot).filter_map(|id| self.fight_finding(id)));
         findings.extend(self.held.as_ref().map(|held| held.finding.clone()));
-        findings.extend(self.unlistable.values().cloned());
-        findings.extend(self.work.failures.values().filter(|t| t.is_told()).map(|t| t.finding.clone()));
-        for (id, dependency) in self.work.blocked() {
-            if self.has_failed(dependency) {
-                let message = format!("skipped apply of {id}: it depends on {dependency}, which failed");
-                findings.push(self.about(Finding::new(Code::Applier, message).hint("mend the other object first"), id));
-            }
-        }
+        findings.extend(self.kinds.failures().cloned());
+        findings.extend(self.objects.marked(Mark::Failed).filter_map(failure));
+        findings.extend(waiting.filter_map(|id| self.waiting_finding(id)));
         findings
     }
 
-    fn about(&self, finding: Finding, id: &ObjectId) -> Finding {
-        match self.declared.as_ref().and_then(|set| set.objects.get(id)) {
-            Some(declared) => finding.at(DeclaredObject::place(declared)),
-            None => finding.about(Resource::named(id, "")),
+    fn fight_finding(&self, id: &ObjectId) -> Option<Finding> {
+        let repairs = self.fight(id)?;
+        let message =
+            format!("{id} is changed about {repairs:.0} times a minute by another client and put back each time");
+        let hint = "stop the other controller, or take the fields it writes out of the repository";
+        Some(self.about(Finding::new(Code::Fight, message).hint(hint), id))
+    }
+
+    /// Adds the object to the finding: its place in the repository, when it is declared.
+    pub(super) fn about(&self, finding: Finding, id: &ObjectId) -> Finding {
+        match self.declared(id) {
+            Declared::Object(declared) => finding.at(declared.place()),
+            _ => finding.about(Resource::named(id, "")),
         }
     }
 
-    /// Declared objects and what of ours is still there.
+    /// The objects that are declared, live and the sync's, or recorded, in order.
     fn resources(&self) -> Vec<ResourceState> {
         let none = std::collections::BTreeMap::new();
-        let declared = self.declared.as_ref().map_or(&none, |set| &set.objects);
-        let (mut live_form, mut declared_form) = (walk(&self.live), walk(declared));
-        let state = |id: &ObjectId| {
-            let live = live_form(id);
-            let pruning = declared_form(id).is_none();
-            ResourceState {
-                id: id.clone(),
-                health: match live {
-                    Some(live) if live.terminating => Health::Terminating,
-                    Some(live) if live.health == Health::Unknown && crate::sync::health::is_always_current(id) => {
-                        Health::Current
-                    }
-                    Some(live) => live.health.clone(),
-                    None => Health::Unknown,
-                },
-                token: live.map(|live| live.token.to_string()).unwrap_or_default(),
-                failed: self.work.failures.contains_key(id),
-                pruning,
-            }
-        };
-        let mut there = walk(&self.live);
-        let mut ids: Vec<&ObjectId> = self
-            .live
-            .iter()
-            .filter(|(id, live)| live.owner == Owner::Us || declared.contains_key(*id))
-            .map(|(id, _)| id)
-            .chain(declared.keys().filter(|id| there(id).is_none()))
-            .chain(self.unseen.objects().filter(|id| !declared.contains_key(*id)))
-            .collect();
+        let declared = self.in_force.declared.as_ref().map_or(&none, |set| &set.objects);
+        let mut is_declared = walk(declared);
+        let mut tracked = walk(self.objects.all());
+        let known = self.objects.all().iter().filter(|(id, tracked)| {
+            let declared = is_declared(id).is_some();
+            let live = tracked.live.as_ref();
+            live.is_some_and(|live| live.owner == Owner::Us || declared) || (tracked.unlisted && !declared)
+        });
+        let shown = |id: &&ObjectId| tracked(id).is_none_or(|tracked| tracked.live.is_none());
+        let mut ids: Vec<&ObjectId> = known.map(|(id, _)| id).chain(declared.keys().filter(shown)).collect();
         ids.sort();
-        ids.into_iter().map(state).collect()
+        let (mut tracked, mut declared) = (walk(self.objects.all()), walk(declared));
+        ids.into_iter().map(|id| resource_state(id, tracked(id), declared(id).is_none())).collect()
+    }
+}
+
+fn resource_state(id: &ObjectId, tracked: Option<&Tracked>, pruning: bool) -> ResourceState {
+    let live = tracked.and_then(|tracked| tracked.live.as_ref());
+    ResourceState {
+        id: id.clone(),
+        health: match live {
+            Some(live) if live.terminating => Health::Terminating,
+            Some(live) if live.health == Health::Unknown && is_always_current(id) => Health::Current,
+            Some(live) => live.health.clone(),
+            None => Health::Unknown,
+        },
+        token: live.map(|live| live.token.to_string()).unwrap_or_default(),
+        failed: tracked.and_then(|t| t.notes.as_deref()).is_some_and(|notes| notes.failure.is_some()),
+        pruning,
     }
 }

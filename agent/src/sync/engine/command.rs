@@ -1,0 +1,99 @@
+//! What a sync wants done: the output of its engine.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::compile::declared::DeclaredObject;
+use crate::model::finding::Finding;
+use crate::model::object::{GroupKind, ObjectId};
+
+use super::Report;
+
+/// One thing to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Watch these kinds, besides those that are watched already. Answered for each kind with
+    /// [`Event::Listing`](super::Event::Listing) and [`Event::Listed`](super::Event::Listed), or with
+    /// [`Event::Unserved`](super::Event::Unserved) or [`Event::Unlistable`](super::Event::Unlistable).
+    Watch(BTreeSet<GroupKind>),
+    /// Write these objects into the inventory's record before the first of them is applied. Answered with
+    /// [`Event::Recorded`](super::Event::Recorded).
+    Record(BTreeSet<ObjectId>),
+    /// Apply the object at this commit (server-side apply). Answered with [`Event::Finished`](super::Event::Finished), as
+    /// are the commands below up to `Abandon`, but for `Audit`.
+    Apply(Arc<DeclaredObject>, String, ApplyMode),
+    /// Bring the sync's labels and annotations on the object up to date at this commit, and no other field.
+    Annotate(Arc<DeclaredObject>, String),
+    /// Read the whole object. Answered with [`Outcome::Read`](super::Outcome::Read) or
+    /// [`Outcome::Absent`](super::Outcome::Absent).
+    Read(ObjectId),
+    /// Read all whole objects of the kind that are this sync's, page by page. Answered with
+    /// [`Event::Audited`](super::Event::Audited) for each and [`Event::AuditEnded`](super::Event::AuditEnded).
+    Audit(GroupKind),
+    /// Delete the object if it still has this uid and resource version.
+    Delete(ObjectId, Box<str>, u64),
+    /// Take the sync's labels and annotations off the object, and leave the rest.
+    Abandon(ObjectId),
+    /// Compile this older commit, because the newest one cannot be applied and none is in force. Answered with
+    /// [`Event::Restored`](super::Event::Restored).
+    Restore(String),
+    /// Write the sync's status and, where the report has resources, its ResourceGroups.
+    Report(Box<Report>),
+    /// Publish an Event and write a line to the log.
+    Notice(Notice),
+}
+
+/// What an apply expects to find on the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApplyMode {
+    /// No object, as far as is known. An object that is there after all is read instead
+    /// ([`Outcome::Read`](super::Outcome::Read)) and decided about, because it may belong to another sync.
+    Create,
+    /// The object that is known.
+    Update,
+    /// The object that is known, with list items of another manager in the place of declared ones. The apply removes
+    /// those items.
+    Reclaim,
+}
+
+/// News for users: an Event and a line in the log.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A commit is fully applied.
+    Synced {
+        /// The commit.
+        commit: String,
+        /// Number of objects that were written for it.
+        applied: usize,
+        /// Number of objects that were deleted or abandoned for it.
+        pruned: usize,
+    },
+    /// A commit came in force and is about to be applied.
+    Syncing {
+        /// The commit.
+        commit: String,
+        /// Number of objects that it declares.
+        objects: usize,
+    },
+    /// The source, a commit or an object has a finding that was not told before.
+    Failed(Finding),
+    /// Drift was put back.
+    Repaired(Repaired),
+    /// The API server or an admission webhook changed these declared fields in the sync's own write.
+    Rewritten(ObjectId, Vec<String>),
+}
+
+/// An object whose drift was put back.
+#[derive(Clone, Debug)]
+pub struct Repaired {
+    /// The declared form, which the object has again.
+    pub declared: Arc<DeclaredObject>,
+    /// The uid that the object has now.
+    pub uid: String,
+    /// Paths of the fields that had changed; empty when the object was deleted or its ownership was wiped.
+    pub fields: Vec<String>,
+    /// The field manager that changed them; `None` when unknown.
+    pub by: Option<String>,
+    /// Resource version before the repair, at which the API server still has the object for a while; 0 when it was deleted.
+    pub version: u64,
+}

@@ -1,0 +1,144 @@
+//! Objects that wait for other objects: those that need them to be ready, and Namespaces and CRDs that are deleted after
+//! the objects in them.
+
+use std::time::Instant;
+
+use crate::model::finding::{Code, Finding, Resource};
+use crate::model::object::ObjectId;
+use crate::sync::health::{Health, is_always_current};
+use crate::sync::live::{Live, Owner};
+use crate::sync::plan::order::namespace_of;
+use crate::sync::plan::{Action, Declared, decide};
+
+use super::objects::{FailureRecord, Mark, Phase};
+use super::{Failure, Retry, State};
+
+impl State {
+    /// `true` while something is on its way by itself: a failure that may pass, an object that is being deleted and will be
+    /// made again, an object that waits for one that has not failed.
+    pub(super) fn is_pending(&self) -> bool {
+        let gave_up = |id: &ObjectId| self.objects.notes(id).is_some_and(|notes| notes.gave_up);
+        self.objects.marked(Mark::Terminating).next().is_some()
+            || self.objects.marked(Mark::FailedUntold).next().is_some()
+            || self
+                .objects
+                .awaited()
+                .any(|(dependency, mut waiting)| !self.has_failed(dependency) && waiting.any(|id| !gave_up(id)))
+    }
+
+    /// `true` when waiting for the object is in vain until a user does something.
+    fn has_failed(&self, id: &ObjectId) -> bool {
+        let Some(tracked) = self.objects.get(id) else { return false };
+        let notes = tracked.notes.as_deref();
+        notes.is_some_and(|n| n.conflict.is_some() || n.failure.as_ref().is_some_and(FailureRecord::is_told))
+            || tracked.live.as_ref().is_some_and(|live| matches!(live.health, Health::Failed(_)))
+    }
+
+    /// The first object that has to be ready before this declared one is applied, and is not.
+    pub(super) fn unready_dependency(&self, id: &ObjectId) -> Option<ObjectId> {
+        if !matches!(self.declared(id), Declared::Object(_)) {
+            return None;
+        }
+        self.in_force.order.after(id).into_iter().find(|dependency| !self.is_ready(dependency))
+    }
+
+    fn is_ready(&self, id: &ObjectId) -> bool {
+        let Some(live) = self.objects.live(id).filter(|live| !live.terminating) else { return false };
+        let declared = self.declared_form(id);
+        if live.owner != Owner::Us && declared.as_ref().is_some_and(|declared| declared.implicit) {
+            return true;
+        }
+        let as_declared = declared.is_none_or(|declared| live.hash == Some(declared.hash));
+        as_declared && (id.is_namespace() || live.health == Health::Current || is_always_current(id))
+    }
+
+    /// The object waits, from now or from an earlier moment on if it waited already.
+    pub(super) fn wait_for(&mut self, id: &ObjectId, dependency: ObjectId, now: Instant) {
+        let give_up_at = now + self.settings.reconcile_timeout;
+        self.objects.change(id, |tracked| {
+            tracked.phase = Phase::Waiting(dependency);
+            tracked.notes_mut().give_up_at.get_or_insert(give_up_at);
+        });
+    }
+
+    /// The objects that wait for `id` are decided about again.
+    pub(super) fn stop_waiting_for(&mut self, id: &ObjectId, now: Instant) {
+        for waiting in self.objects.waiting_for(id) {
+            self.evaluate(&waiting, now);
+        }
+    }
+
+    /// The finding of an object that waits in vain: the object that it waits for failed or took too long.
+    pub(super) fn waiting_finding(&self, id: &ObjectId) -> Option<Finding> {
+        let tracked = self.objects.get(id)?;
+        let Phase::Waiting(dependency) = &tracked.phase else { return None };
+        let gave_up = tracked.notes.as_deref().is_some_and(|notes| notes.gave_up);
+        let timeout = self.settings.reconcile_timeout;
+        let (why, hint) = match (self.has_failed(dependency), gave_up) {
+            (true, _) => ("which failed".to_owned(), "mend the other object first"),
+            (false, true) => (
+                format!("which was not ready within {timeout:?}"),
+                "see why the other object does not become ready; spec.override.reconcileTimeout allows it more time",
+            ),
+            (false, false) => return None,
+        };
+        let message = format!("skipped apply of {id}: it depends on {dependency}, {why}");
+        Some(self.about(Finding::new(Code::Applier, message).hint(hint), id))
+    }
+
+    // ---- Namespaces and CRDs that are not declared any more ----
+
+    /// The Namespace of an object, when it is the sync's and is to be deleted.
+    pub(super) fn doomed_namespace(&self, id: &ObjectId) -> Option<ObjectId> {
+        let namespace = namespace_of(id)?;
+        let live = self.objects.live(&namespace)?;
+        (decide(self.declared(&namespace), Some(live), &self.settings.sync) == Action::Delete).then_some(namespace)
+    }
+
+    /// An object of the sync that would be deleted together with a Namespace or CRD: it goes before, or keeps it.
+    pub(super) fn inhabitant(&self, id: &ObjectId) -> Option<&ObjectId> {
+        if !id.is_namespace() && !id.is_crd() {
+            return None;
+        }
+        let moves = |other: &ObjectId, live: &Live| match decide(self.declared(other), Some(live), &self.settings.sync)
+        {
+            Action::Delete | Action::Abandon | Action::Wait => true,
+            _ => matches!(self.declared(other), Declared::Object(_)),
+        };
+        let inhabits = |(other, live): &(&ObjectId, &Live)| goes_with(other, id) && moves(other, live);
+        self.objects.inventory().find(inhabits).map(|(other, _)| other)
+    }
+
+    /// The deletion of a Namespace or CRD waits for an object in it. A declared one is an error, because it stays.
+    pub(super) fn delete_after(&mut self, id: &ObjectId, inhabitant: ObjectId, now: Instant) {
+        if matches!(self.declared(&inhabitant), Declared::Object(_)) {
+            let message = format!("skipped delete of {id}: {inhabitant} is still declared in it");
+            let finding = Finding::new(Code::Applier, message)
+                .hint("remove the objects in the Namespace too, or declare the Namespace again")
+                .about(Resource::named(id, "v1"));
+            self.failed(id, Failure { finding, retry: Retry::Object }, now);
+        } else {
+            self.objects.set_phase(id, Phase::Waiting(inhabitant));
+        }
+    }
+
+    /// An object that is abandoned keeps its Namespace: deleting that would take the object along. So the Namespace is
+    /// abandoned first.
+    pub(super) fn abandon_after(&mut self, id: &ObjectId, namespace: ObjectId, now: Instant) {
+        self.objects.change(&namespace, |tracked| tracked.notes_mut().keep = true);
+        self.objects.set_phase(id, Phase::Waiting(namespace.clone()));
+        self.evaluate(&namespace, now);
+    }
+}
+
+/// `true` when deleting a Namespace or CRD deletes `other`. Of a CRD only its name is at hand, `<plural>.<group>`; a plural
+/// begins like its kind, but for the last letter.
+fn goes_with(other: &ObjectId, id: &ObjectId) -> bool {
+    if id.is_namespace() {
+        return other.namespace() == id.name();
+    }
+    let Some((plural, group)) = id.name().split_once('.') else { return false };
+    let kind = other.kind().to_lowercase();
+    let stem = kind.get(..kind.len().saturating_sub(1)).unwrap_or(&kind);
+    other.group() == group && plural.starts_with(stem)
+}

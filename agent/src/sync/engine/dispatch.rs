@@ -1,0 +1,182 @@
+//! Sending: as much of the queue as may be in flight, in order, unless the API server is away.
+
+use std::time::{Duration, Instant};
+
+use crate::model::backoff::Backoff;
+use crate::model::object::ObjectId;
+use crate::sync::live::Live;
+use crate::sync::managed_fields::is_list_item;
+use crate::sync::plan::{Action, Cause, decide};
+
+use super::objects::{InFlight, PendingRepair, Phase};
+use super::queue::{QueuePlace, WorkClass};
+use super::{ApplyMode, Command, State};
+
+/// Pause after the API server was away for the first time; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest of these pauses.
+const LONGEST_OUTAGE_PAUSE: Duration = Duration::from_secs(30);
+
+/// Whether the API server answers.
+pub(super) struct Outage {
+    /// Until then nothing is sent.
+    until: Option<Instant>,
+    pause: Duration,
+    pauses: Backoff,
+    /// The last object for which the API server was away. One object alone may be at fault itself: an aggregated API or a
+    /// webhook is away. Two objects are an outage.
+    pub(super) suspect: Option<ObjectId>,
+}
+
+impl Default for Outage {
+    fn default() -> Self {
+        let pauses = Backoff::new(FIRST_PAUSE, LONGEST_OUTAGE_PAUSE);
+        Self { until: None, pause: Duration::ZERO, pauses, suspect: None }
+    }
+}
+
+impl Outage {
+    /// The end of the pause that is going on.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// Begins a pause, or moves the end of the one that is going on. `true` when this is the first since the API server
+    /// answered.
+    pub(super) fn begin_pause(&mut self, at_least: Duration, now: Instant) -> bool {
+        let mut first = false;
+        if self.until.is_none() {
+            self.pause = self.pauses.next_pause();
+            first = self.pauses.attempts() == 1;
+        }
+        self.until = Some(now + self.pause.max(at_least));
+        first
+    }
+
+    pub(super) fn end_pause(&mut self, now: Instant) {
+        self.until.take_if(|until| *until <= now);
+    }
+
+    /// The API server answered.
+    pub(super) fn answered(&mut self) {
+        self.pauses.reset();
+        self.suspect = None;
+    }
+
+    /// `true` between the first pause and the next answer: one request tries whether the API server is back.
+    fn is_going_on(&self) -> bool {
+        self.pauses.attempts() > 0
+    }
+}
+
+impl State {
+    /// Sends commands for the first objects of the queue until enough are in flight.
+    pub(super) fn dispatch(&mut self, now: Instant) {
+        if self.stopping || self.recording || self.outage.until().is_some() {
+            return;
+        }
+        self.commands.extend(self.kinds.begin_audits().into_iter().map(Command::Audit));
+        while let Some((place, id)) = self.objects.first_queued() {
+            let id = id.clone();
+            if self.objects.in_flight() >= self.limit(place.class) || self.must_wait_for_earlier(place) {
+                return;
+            }
+            if let Some(dependency) = self.unready_dependency(&id) {
+                self.wait_for(&id, dependency, now);
+                continue;
+            }
+            self.objects.set_phase(&id, Phase::Settled);
+            self.send(place, &id, now);
+        }
+    }
+
+    /// Number of commands that may be in flight when one of this class is sent.
+    fn limit(&self, class: WorkClass) -> usize {
+        let limit = self.settings.in_flight;
+        match class {
+            _ if self.outage.is_going_on() => 1,
+            WorkClass::Repair => limit + limit / 4,
+            // Repairs do not wait behind the commit's own writes in the API server either.
+            _ if self.objects.is_in_flight_for(WorkClass::Repair) => limit / 4,
+            WorkClass::Sync | WorkClass::Prune => limit,
+        }
+    }
+
+    /// Work of a commit waits for its work at earlier places, and deletions wait for all of it.
+    fn must_wait_for_earlier(&self, place: QueuePlace) -> bool {
+        place.class != WorkClass::Repair && self.objects.is_commit_in_flight_before(place)
+    }
+
+    /// Sends the command that follows from the object as it is now, which may have changed since it was queued.
+    fn send(&mut self, place: QueuePlace, id: &ObjectId, now: Instant) {
+        let live = self.objects.live(id);
+        let action = decide(self.declared(id), live, &self.settings.sync);
+        let mut repair = None;
+        let command = match (action, self.declared_form(id), live) {
+            (Action::Apply(cause), Some(declared), _) => {
+                let mode = apply_mode(&cause);
+                repair = pending_repair(place.class, cause, live);
+                Command::Apply(declared, self.in_force.commit.clone(), mode)
+            }
+            (Action::Annotate, Some(declared), _) => Command::Annotate(declared, self.in_force.commit.clone()),
+            // The guard has not counted the kind's objects.
+            (Action::Delete | Action::Abandon, ..) if !self.kinds.is_deletable(id) => return,
+            (Action::Delete, ..) if self.objects.notes(id).is_some_and(|notes| notes.keep) => {
+                Command::Abandon(id.clone())
+            }
+            (Action::Delete, _, Some(live)) => {
+                let (uid, version) = (live.uid.clone(), live.version);
+                if let Some(inhabitant) = self.inhabitant(id).cloned() {
+                    self.delete_after(id, inhabitant, now);
+                    return;
+                }
+                Command::Delete(id.clone(), uid, version)
+            }
+            (Action::Abandon, ..) => {
+                if let Some(namespace) = self.doomed_namespace(id) {
+                    self.abandon_after(id, namespace, now);
+                    return;
+                }
+                Command::Abandon(id.clone())
+            }
+            // An object that is as declared is queued for a repair when its readiness is to be read.
+            (Action::Read, ..) | (Action::Nothing, Some(_), Some(_)) if place.class == WorkClass::Repair => {
+                Command::Read(id.clone())
+            }
+            _ => {
+                self.evaluate(id, now);
+                return;
+            }
+        };
+        self.objects.change(id, |tracked| {
+            tracked.phase = Phase::InFlight(Box::new(InFlight { place, repair, deferred: None }));
+            if let Some(notes) = &mut tracked.notes {
+                (notes.give_up_at, notes.gave_up) = (None, false);
+            }
+        });
+        self.commands.push(command);
+    }
+}
+
+fn apply_mode(cause: &Cause) -> ApplyMode {
+    match cause {
+        Cause::Missing => ApplyMode::Create,
+        Cause::Drifted(missing) if missing.iter().any(|path| is_list_item(path)) => ApplyMode::Reclaim,
+        Cause::Drifted(_) | Cause::Adopted | Cause::Changed => ApplyMode::Update,
+    }
+}
+
+/// The repair to tell of when the apply works.
+fn pending_repair(class: WorkClass, cause: Cause, live: Option<&Live>) -> Option<PendingRepair> {
+    if class != WorkClass::Repair {
+        return None;
+    }
+    let by = live.and_then(|live| live.changed_by.as_deref().map(str::to_owned));
+    match cause {
+        Cause::Drifted(fields) => {
+            Some(PendingRepair { fields: fields.into(), by, version: live.map_or(0, |live| live.version) })
+        }
+        Cause::Missing => Some(PendingRepair { fields: Vec::new(), by: None, version: 0 }),
+        Cause::Adopted | Cause::Changed => None,
+    }
+}

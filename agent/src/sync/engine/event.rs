@@ -1,0 +1,99 @@
+//! What can happen to a sync: the input of its engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::compile::declared::DeclaredSet;
+use crate::model::finding::Finding;
+use crate::model::object::{GroupKind, Object, ObjectId};
+use crate::sync::live::{Live, Observed};
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The source compiled the newest commit. The source sends it again when the kinds of the cluster may have changed.
+    Compiled {
+        /// 40 hexadecimal digits.
+        commit: String,
+        /// The objects that the commit declares; `None` when a finding blocks the commit.
+        declared: Option<Arc<DeclaredSet>>,
+        /// Every finding about the commit, blocking or not.
+        findings: Vec<Finding>,
+    },
+    /// The source compiled an older commit: the answer to [`Command::Restore`](super::Command::Restore).
+    Restored {
+        /// 40 hexadecimal digits.
+        commit: String,
+        /// The objects that the commit declares; `None` when the repository does not have the commit any more, or when a
+        /// finding blocks it.
+        declared: Option<Arc<DeclaredSet>>,
+    },
+    /// The source cannot be read.
+    SourceFailed(Finding),
+    /// The watch of a kind begins to list its objects. The number is the list's session: a later list of the same kind has
+    /// a higher one.
+    Listing(GroupKind, u64),
+    /// The list of this session is complete. The engine ignores the event when a later session has begun.
+    Listed(GroupKind, u64),
+    /// The API server does not serve the kind. The watch has ended.
+    Unserved(GroupKind),
+    /// The API server refuses to list the kind. The watch goes on trying.
+    Unlistable(GroupKind, Finding),
+    /// A watch shows an object that is new, changed or listed.
+    Seen(ObjectId, Box<Observed>),
+    /// A watch shows that an object was deleted or lost its label, at this resource version.
+    Gone(ObjectId, u64),
+    /// The answer to a command about an object.
+    Finished(ObjectId, Outcome),
+    /// An audit read a whole object: part of the answer to [`Command::Audit`](super::Command::Audit).
+    Audited(Box<Object>),
+    /// The audit of a kind is over, complete or not: the end of the answer to [`Command::Audit`](super::Command::Audit).
+    AuditEnded(GroupKind),
+    /// The audit period is over: all kinds are to be audited.
+    AuditDue,
+    /// The inventory's record is written: the answer to [`Command::Record`](super::Command::Record).
+    Recorded,
+    /// A user approved the large prune of this commit.
+    Approved(String),
+    /// The time that [`State::next_wake`](super::State::next_wake) returned has come.
+    Woken,
+}
+
+/// The answer to a command about an object.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The object was applied, or it was as declared already. The strings are paths of declared fields that the API server
+    /// or an admission webhook changed in this write.
+    Applied(Box<Live>, Vec<String>),
+    /// The whole object as it is now.
+    Read(Box<Object>),
+    /// The object does not exist. The number is the resource version at which that was seen, 0 when unknown.
+    Absent(u64),
+    /// The API server accepted the deletion. Finalizers may keep the object for a while.
+    Deleted,
+    /// The sync's labels and annotations are off the object.
+    Abandoned,
+    /// The command failed.
+    Failed(Failure),
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// The finding for the sync's status.
+    pub finding: Finding,
+    /// When the command may be tried again.
+    pub retry: Retry,
+}
+
+/// When a command that failed may be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// The object is at fault: the pauses grow for this object alone, beginning with a second.
+    Object,
+    /// The cause is likely over in a moment, such as a conflict or a Namespace that is being made. The pauses begin with a
+    /// fifth of a second, and the finding is not told before the fourth attempt.
+    Soon,
+    /// The API server is away or overloaded, and asks for this pause at least.
+    Server(Duration),
+}

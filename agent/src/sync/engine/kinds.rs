@@ -1,0 +1,396 @@
+//! The kinds that a sync watches: each is in one state, which says how much is known of its objects.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::model::backoff::Backoff;
+use crate::model::finding::Finding;
+use crate::model::object::{GroupKind, ObjectId};
+use crate::sync::plan::Declared;
+
+use super::objects::Mark;
+use super::queue::{QueuePlace, WorkClass};
+use super::{Command, Event, Notice, State};
+
+/// Pause before a kind that is not served is looked for again; it doubles.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// The longest of these pauses.
+const LONGEST_LOOK: Duration = Duration::from_secs(300);
+
+/// How much is known of the objects of a kind.
+pub(super) enum KindState {
+    /// No watch was asked for.
+    NotWatched,
+    /// A watch was asked for, or it lists the kind again.
+    Listing(Listing),
+    /// The list is complete, and the watch shows every change.
+    Listed,
+    /// The API server refuses the list. The watch goes on trying.
+    Unlistable(Finding),
+    /// The API server does not serve the kind. With a time, the kind is looked for then, because recorded objects of it may
+    /// exist.
+    Unserved(Option<Instant>),
+}
+
+/// A list that is not complete yet.
+#[derive(Default)]
+pub(super) struct Listing {
+    /// Known objects that the list has not shown so far.
+    missing: BTreeSet<ObjectId>,
+    /// The highest resource version that the list has shown: the list is at least as new.
+    newest: u64,
+    /// `true` when the kind was listed or unlistable before: its state of before is relied on meanwhile.
+    known: bool,
+    /// The finding of the attempt before, which stays reported until the list is complete.
+    failure: Option<Finding>,
+}
+
+/// One kind.
+pub(super) struct Kind {
+    pub(super) state: KindState,
+    /// `false` while the guard has not counted the kind's objects: the kind was not listed when the commit came in force.
+    /// None of its objects is deleted then.
+    pub(super) deletable: bool,
+    /// The kind has objects in the inventory's record.
+    pub(super) recorded: bool,
+    pub(super) audit: Audit,
+    /// Number of the newest list that began. Events of an older list come from a watch that was replaced.
+    session: u64,
+    looks: Backoff,
+}
+
+/// Where the comparison of a kind's whole objects stands.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Audit {
+    /// None is due.
+    #[default]
+    None,
+    /// One is to begin.
+    Due,
+    /// One is going on.
+    Running,
+    /// One is going on, and another one follows.
+    DueAgain,
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self {
+            state: KindState::NotWatched,
+            deletable: true,
+            recorded: false,
+            audit: Audit::None,
+            session: 0,
+            looks: Backoff::new(FIRST_LOOK, LONGEST_LOOK),
+        }
+    }
+}
+
+impl Kind {
+    /// `true` when all objects of the kind that exist are known, or cannot be known.
+    fn is_known(&self) -> bool {
+        match &self.state {
+            KindState::NotWatched => false,
+            KindState::Listing(listing) => listing.known,
+            KindState::Listed | KindState::Unlistable(_) | KindState::Unserved(_) => true,
+        }
+    }
+
+    fn is_watched(&self) -> bool {
+        !matches!(self.state, KindState::NotWatched | KindState::Unserved(_))
+    }
+
+    /// `true` when objects of the kind may exist that nothing shows.
+    fn is_blind(&self) -> bool {
+        match &self.state {
+            KindState::Unserved(_) | KindState::Unlistable(_) => true,
+            KindState::Listing(listing) => listing.failure.is_some(),
+            KindState::NotWatched | KindState::Listed => false,
+        }
+    }
+
+    /// The reason why the API server did not list the kind at the last attempt.
+    fn failure(&self) -> Option<&Finding> {
+        match &self.state {
+            KindState::Unlistable(finding) => Some(finding),
+            KindState::Listing(listing) => listing.failure.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The state in words, for people.
+    pub(super) fn state_name(&self) -> &'static str {
+        match &self.state {
+            KindState::NotWatched => "not watched",
+            KindState::Listing(_) => "listing",
+            KindState::Listed => "listed",
+            KindState::Unlistable(_) => "unlistable",
+            KindState::Unserved(_) => "unserved",
+        }
+    }
+}
+
+/// All kinds that the inventory's record or a commit names.
+#[derive(Default)]
+pub(super) struct Kinds(BTreeMap<GroupKind, Kind>);
+
+impl Kinds {
+    /// The kinds of the inventory's record; none of them is watched yet.
+    pub(super) fn recorded(kinds: BTreeSet<GroupKind>) -> Self {
+        Self(kinds.into_iter().map(|kind| (kind, Kind { recorded: true, ..Kind::default() })).collect())
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (&GroupKind, &Kind)> {
+        self.0.iter()
+    }
+
+    fn of_mut(&mut self, kind: &GroupKind) -> &mut Kind {
+        if !self.0.contains_key(kind) {
+            self.0.insert(kind.clone(), Kind::default());
+        }
+        self.0.get_mut(kind).expect("inserted above")
+    }
+
+    fn is_watched(&self, kind: &GroupKind) -> bool {
+        self.0.get(kind).is_some_and(Kind::is_watched)
+    }
+
+    /// `true` when objects of the kind may be deleted.
+    pub(super) fn is_deletable(&self, id: &ObjectId) -> bool {
+        self.0.get(&id.group_kind()).is_none_or(|kind| kind.deletable)
+    }
+
+    /// `true` when all of `kinds` and all recorded kinds are known.
+    pub(super) fn are_known(&self, kinds: &BTreeSet<GroupKind>) -> bool {
+        self.0.values().filter(|kind| kind.recorded).all(Kind::is_known)
+            && kinds.iter().all(|kind| self.0.get(kind).is_some_and(Kind::is_known))
+    }
+
+    /// Those of `kinds` and of the recorded kinds that have no watch.
+    fn unwatched(&self, kinds: &BTreeSet<GroupKind>) -> BTreeSet<GroupKind> {
+        let recorded = self.0.iter().filter(|(_, kind)| kind.recorded).map(|(name, _)| name);
+        recorded.chain(kinds).filter(|kind| !self.is_watched(kind)).cloned().collect()
+    }
+
+    /// A commit of these kinds comes in force. `true` when the record lacked one of them.
+    pub(super) fn begin_commit(&mut self, kinds: BTreeSet<GroupKind>) -> bool {
+        let mut grows = false;
+        for kind in &kinds {
+            grows |= !std::mem::replace(&mut self.of_mut(kind).recorded, true);
+        }
+        for kind in self.0.values_mut() {
+            kind.deletable = !kind.is_blind();
+        }
+        grows
+    }
+
+    /// The reasons why kinds cannot be listed.
+    pub(super) fn failures(&self) -> impl Iterator<Item = &Finding> {
+        self.0.values().filter_map(Kind::failure)
+    }
+
+    /// Has the whole objects of the kind compared.
+    pub(super) fn audit(&mut self, kind: &GroupKind) {
+        let kind = self.of_mut(kind);
+        kind.audit = match kind.audit {
+            Audit::None | Audit::Due => Audit::Due,
+            Audit::Running | Audit::DueAgain => Audit::DueAgain,
+        };
+    }
+
+    /// Begins the audits that are due, and returns their kinds.
+    pub(super) fn begin_audits(&mut self) -> Vec<GroupKind> {
+        let due = self.0.iter_mut().filter(|(_, kind)| kind.audit == Audit::Due);
+        let begin = |(name, kind): (&GroupKind, &mut Kind)| {
+            kind.audit = Audit::Running;
+            name.clone()
+        };
+        due.map(begin).collect()
+    }
+
+    pub(super) fn audit_ended(&mut self, kind: &GroupKind) {
+        let kind = self.of_mut(kind);
+        kind.audit = if kind.audit == Audit::DueAgain { Audit::Due } else { Audit::None };
+    }
+
+    pub(super) fn is_auditing(&self) -> bool {
+        self.0.values().any(|kind| kind.audit != Audit::None)
+    }
+
+    /// When a kind is looked for that is not served.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        let look = |kind: &Kind| match kind.state {
+            KindState::Unserved(at) => at,
+            _ => None,
+        };
+        self.0.values().filter_map(look).min()
+    }
+
+    /// The list that is going on, if any.
+    fn listing_of(&mut self, id: &ObjectId) -> Option<&mut Listing> {
+        match &mut self.0.get_mut(&id.group_kind())?.state {
+            KindState::Listing(listing) => Some(listing),
+            _ => None,
+        }
+    }
+
+    /// A list or a newer write shows the object.
+    pub(super) fn shown(&mut self, id: &ObjectId, version: Option<u64>) {
+        if let Some(listing) = self.listing_of(id) {
+            listing.missing.remove(id);
+            listing.newest = listing.newest.max(version.unwrap_or(0));
+        }
+    }
+}
+
+impl State {
+    /// Watches the kinds that the candidate or the inventory's record names.
+    pub(super) fn watch_needed_kinds(&mut self) {
+        let kinds = self.candidate.as_ref().map(|candidate| candidate.kinds.clone()).unwrap_or_default();
+        let new = self.kinds.unwatched(&kinds);
+        self.watch_kinds(new);
+    }
+
+    /// Watches a kind of which an object was applied: it may not have been served when the commit came in force.
+    pub(super) fn watch_kind_of(&mut self, id: &ObjectId) {
+        let kind = id.group_kind();
+        if !self.kinds.is_watched(&kind) {
+            self.watch_kinds(BTreeSet::from([kind]));
+        }
+    }
+
+    /// Until they are listed, nothing is known of these kinds.
+    fn watch_kinds(&mut self, kinds: BTreeSet<GroupKind>) {
+        if kinds.is_empty() {
+            return;
+        }
+        for kind in &kinds {
+            self.kinds.of_mut(kind).state = KindState::Listing(Listing::default());
+        }
+        self.commands.push(Command::Watch(kinds));
+    }
+
+    /// Watches kinds again that were not served, when their time has come.
+    pub(super) fn look_for_kinds(&mut self, now: Instant) {
+        if self.stopping {
+            return;
+        }
+        let due = |kind: &Kind| matches!(kind.state, KindState::Unserved(Some(at)) if at <= now);
+        let kinds = self.kinds.all().filter(|(_, kind)| due(kind)).map(|(name, _)| name.clone()).collect();
+        self.watch_kinds(kinds);
+    }
+
+    pub(super) fn listing_starts(&mut self, kind: &GroupKind, session: u64) {
+        let shown = self.objects.of_kind(kind).filter(|(_, tracked)| tracked.live.as_ref().is_some_and(|l| l.watched));
+        let missing = shown.map(|(id, _)| id.clone()).collect();
+        let kind = self.kinds.of_mut(kind);
+        if session < kind.session {
+            return;
+        }
+        kind.session = session;
+        let (known, failure) = match std::mem::replace(&mut kind.state, KindState::NotWatched) {
+            KindState::NotWatched | KindState::Unserved(_) => (false, None),
+            KindState::Listed => (true, None),
+            KindState::Unlistable(finding) => (true, Some(finding)),
+            KindState::Listing(before) => (before.known, before.failure),
+        };
+        kind.state = KindState::Listing(Listing { missing, newest: 0, known, failure });
+    }
+
+    /// The list is complete: objects that it did not show are gone.
+    pub(super) fn list_completed(&mut self, kind: &GroupKind, session: u64, now: Instant) {
+        let entry = self.kinds.of_mut(kind);
+        let Listing { missing, newest, failure, .. } = match &mut entry.state {
+            // A watch that was replaced says the end of its own list: the list of its successor is not complete.
+            KindState::Listing(listing) if session == entry.session => std::mem::take(listing),
+            _ => return,
+        };
+        entry.state = KindState::Listed;
+        entry.looks.reset();
+        let deletable = entry.deletable;
+        if failure.is_some() {
+            self.report.status_changed();
+        }
+        self.is_shown(kind);
+        // The kind's objects stay until the guard has counted those that would be deleted.
+        if !deletable {
+            self.consider_again();
+        }
+        self.not_listed(missing, newest, now);
+    }
+
+    /// The kind is listed: none of its objects is recorded only.
+    fn is_shown(&mut self, kind: &GroupKind) {
+        let unlisted = self.objects.of_kind(kind).filter(|(_, tracked)| tracked.unlisted);
+        let unlisted: Vec<ObjectId> = unlisted.map(|(id, _)| id.clone()).collect();
+        for id in &unlisted {
+            self.objects.change(id, |tracked| tracked.unlisted = false);
+            self.report.resources_changed();
+        }
+    }
+
+    /// Known objects that a complete list did not show; the list is at least as new as `newest`.
+    fn not_listed(&mut self, missing: BTreeSet<ObjectId>, newest: u64, now: Instant) {
+        for id in missing {
+            if self.objects.is_in_flight(&id) {
+                self.objects.change(&id, |tracked| {
+                    // An event that the watch sent later is newer than the list.
+                    let deferred = tracked.in_flight_mut().map(|command| &mut command.deferred);
+                    deferred.map(|deferred| _ = deferred.get_or_insert(Event::Gone(id.clone(), newest)));
+                });
+                continue;
+            }
+            let newer = self.objects.live(&id).is_some_and(|live| live.version > newest);
+            if newer && matches!(self.declared(&id), Declared::Object(_)) {
+                // The sync may have written the object after the list was made.
+                let place = QueuePlace::of(WorkClass::Repair, &id, &self.in_force.order);
+                self.objects.queue(&id, place);
+            } else {
+                self.gone(&id, u64::MAX, now);
+            }
+        }
+    }
+
+    /// The API server refuses to list the kind. Its objects that are not declared stay, because nothing shows them.
+    pub(super) fn unlistable(&mut self, kind: &GroupKind, finding: Finding) {
+        let kind = self.kinds.of_mut(kind);
+        if kind.failure() != Some(&finding) {
+            self.commands.push(Command::Notice(Notice::Failed(finding.clone())));
+            self.report.status_changed();
+        }
+        kind.state = KindState::Unlistable(finding);
+    }
+
+    /// The API server does not serve the kind: no object of it exists now, but recorded ones may exist again.
+    pub(super) fn unserved(&mut self, kind: &GroupKind, now: Instant) {
+        let of_kind: Vec<(ObjectId, bool, bool)> = self
+            .objects
+            .of_kind(kind)
+            .filter_map(|(id, tracked)| {
+                let live = tracked.live.as_ref();
+                let ours = live.is_some_and(|live| live.owner == crate::sync::live::Owner::Us);
+                let watched = live.is_some_and(|live| live.watched);
+                (ours || watched || tracked.unlisted).then(|| (id.clone(), ours || tracked.unlisted, watched))
+            })
+            .collect();
+        for (id, ..) in of_kind.iter().filter(|(_, recorded, _)| *recorded) {
+            self.objects.change(id, |tracked| tracked.unlisted = true);
+        }
+        let recorded = of_kind.iter().any(|(_, recorded, _)| *recorded);
+        let kind = self.kinds.of_mut(kind);
+        if kind.failure().is_some() {
+            self.report.status_changed();
+        }
+        kind.state = KindState::Unserved(recorded.then(|| now + kind.looks.next_pause()));
+        let watched = of_kind.into_iter().filter(|(.., watched)| *watched).map(|(id, ..)| id).collect();
+        self.not_listed(watched, u64::MAX, now);
+    }
+
+    /// Objects in the record that no list has shown yet.
+    pub(super) fn unlisted(&self) -> impl Iterator<Item = &ObjectId> {
+        self.objects.marked(Mark::Unlisted)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Kinds that are not served, and lists of watches that were replaced.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::*;
+use crate::compile::declared::DeclaredSet;
+use crate::model::finding::Code;
+use crate::model::metadata::{FIELD_MANAGER, SyncId, annotation, label};
+use crate::sync::engine::{Event, Notice, Report, Settings};
+
+fn reported(commands: Vec<Command>) -> Option<Report> {
+    commands.into_iter().find_map(|command| match command {
+        Command::Report(report) => Some(*report),
+        _ => None,
+    })
+}
+
+fn widget() -> GroupKind {
+    GroupKind::new("example.com", "Widget")
+}
+
+/// A sync that declares nothing, with these Widgets in its record.
+fn sync_of(recorded: BTreeSet<ObjectId>) -> State {
+    State::new(Settings {
+        sync: SyncId::root("root-sync"),
+        in_flight: 1,
+        reconcile_timeout: Duration::from_secs(300),
+        approved: None,
+        how_to_approve: String::new(),
+        kinds: BTreeSet::from([widget()]),
+        recorded,
+        last_in_force: None,
+    })
+}
+
+fn nothing(commit: &str) -> Event {
+    let declared = Some(Arc::new(DeclaredSet::default()));
+    Event::Compiled { commit: commit.to_owned(), declared, findings: Vec::new() }
+}
+
+fn ours(id: &ObjectId, version: u64) -> Event {
+    let sync = SyncId::root("root-sync");
+    let seen = serde_json::from_value(json!({
+        "name": id.name(),
+        "namespace": id.namespace(),
+        "uid": id.name(),
+        "resourceVersion": version.to_string(),
+        "labels": {label::PART_OF: sync.part_of()},
+        "annotations": {
+            annotation::MANAGED: "enabled",
+            annotation::MANAGER: sync.manager(),
+            annotation::RESOURCE_ID: id.resource_id(),
+        },
+        "managedFields": [{"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {}}],
+    }));
+    Event::Seen(id.clone(), Box::new(seen.expect("metadata")))
+}
+
+#[test]
+fn what_a_kind_that_comes_back_would_lose_is_held() {
+    let ids: Vec<ObjectId> = (0..12).map(|n| ObjectId::new(&widget(), "ns", &n.to_string())).collect();
+    let mut state = sync_of(ids.iter().cloned().collect());
+    let (now, commit) = (Instant::now(), "a".repeat(40));
+    state.step(nothing(&commit), now);
+    state.step(Event::Unserved(widget()), now);
+    let later = state.next_wake().expect("the kind is looked for");
+    let mut commands = state.step(Event::Woken, later);
+    commands.extend(state.step(Event::Listing(widget(), 1), later));
+    for id in &ids {
+        commands.extend(state.step(ours(id, 1), later));
+    }
+    commands.extend(state.step(Event::Listed(widget(), 1), later));
+    for id in &ids {
+        commands.extend(state.step(ours(id, 2), later));
+    }
+    let held = |command: &Command| matches!(command, Command::Notice(Notice::Failed(finding)) if finding.code == Code::EmptySource);
+    assert_eq!(commands.iter().filter(|command| held(command)).count(), 1, "{commands:?}");
+    assert!(!commands.iter().any(|command| matches!(command, Command::Delete(..))), "{commands:?}");
+    let commands = state.step(Event::Approved(commit), later);
+    assert!(commands.iter().any(|command| matches!(command, Command::Delete(..))), "{commands:?}");
+}
+
+#[test]
+fn what_is_recorded_stays_so_until_its_kind_is_listed() {
+    let kind = widget();
+    let id = ObjectId::new(&kind, "ns", "wheel");
+    let mut state = sync_of(BTreeSet::from([id.clone()]));
+    let now = Instant::now();
+    assert!(
+        matches!(state.step(nothing(&"a".repeat(40)), now).as_slice(), [Command::Watch(kinds)] if kinds.contains(&kind))
+    );
+    let report = reported(state.step(Event::Unserved(kind.clone()), now)).expect("it is at rest");
+    let resources = report.resources.expect("they are new");
+    assert!(matches!(resources.as_slice(), [resource] if resource.id == id && resource.pruning), "{resources:?}");
+
+    let later = state.next_wake().expect("the kind is looked for");
+    assert!(matches!(state.step(Event::Woken, later).as_slice(), [Command::Watch(kinds)] if kinds.contains(&kind)));
+    state.step(Event::Listing(kind.clone(), 1), later);
+    let report = reported(state.step(Event::Listed(kind, 1), later + Duration::from_secs(1))).or_else(|| {
+        let due = state.next_wake()?;
+        reported(state.step(Event::Woken, due))
+    });
+    assert_eq!(report.and_then(|report| report.resources), Some(Vec::new()));
+    assert_eq!(state.next_wake(), None);
+}

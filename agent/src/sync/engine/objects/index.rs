@@ -1,0 +1,184 @@
+//! Indices over the objects. They hold nothing of their own: each entry follows from one object.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::model::object::ObjectId;
+use crate::sync::engine::queue::QueuePlace;
+
+use super::tracked::{Heat, Phase, Tracked};
+
+/// Heat below which an object's repairs are forgotten.
+const COLD: f64 = 0.05;
+
+/// The purpose of a timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::sync::engine) enum Timer {
+    /// The object was left alone long enough.
+    Retry,
+    /// The object's readiness is to be read.
+    Readiness,
+    /// The wait for another object is given up and told.
+    GiveUp,
+    /// The object has not been repaired for so long that its repairs are forgotten.
+    Cooled,
+}
+
+/// A property by which objects are found without looking at all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::sync::engine) enum Mark {
+    /// A command about it is unanswered.
+    InFlight,
+    /// It is declared and being deleted by another client.
+    Terminating,
+    /// Another sync manages it.
+    Conflict,
+    /// It was repaired of late.
+    Hot,
+    /// Its last command failed, and users hear of it.
+    Failed,
+    /// Its last command failed, and users do not hear of it yet.
+    FailedUntold,
+    /// It is recorded, and no list has shown whether it exists.
+    Unlisted,
+    /// Its readiness is to be read.
+    Unread,
+    /// It waits for another object, and that is not given up.
+    Waiting,
+}
+
+const MARKS: [Mark; 9] = [
+    Mark::InFlight,
+    Mark::Terminating,
+    Mark::Conflict,
+    Mark::Hot,
+    Mark::Failed,
+    Mark::FailedUntold,
+    Mark::Unlisted,
+    Mark::Unread,
+    Mark::Waiting,
+];
+
+/// The keys under which one object stands in the indices.
+#[derive(Default, PartialEq)]
+pub(super) struct Keys {
+    queued: Option<QueuePlace>,
+    in_flight: Option<QueuePlace>,
+    waits_for: Option<ObjectId>,
+    timers: [Option<Instant>; 4],
+    marks: [bool; MARKS.len()],
+}
+
+impl Keys {
+    /// The keys of an object as it is.
+    pub(super) fn of(tracked: &Tracked) -> Self {
+        let notes = tracked.notes.as_deref();
+        let failure = notes.and_then(|notes| notes.failure.as_ref());
+        let heat = notes.and_then(|notes| notes.heat);
+        let read_at = notes.and_then(|notes| notes.read_at);
+        let gave_up = notes.is_some_and(|notes| notes.gave_up);
+        let (mut queued, mut in_flight, mut waits_for, mut retry, mut give_up) = (None, None, None, None, None);
+        match &tracked.phase {
+            Phase::Settled => {}
+            Phase::Queued(place) => queued = Some(*place),
+            Phase::InFlight(command) => in_flight = Some(command.place),
+            Phase::Waiting(dependency) => {
+                waits_for = Some(dependency.clone());
+                give_up = notes.and_then(|notes| notes.give_up_at).filter(|_| !gave_up);
+            }
+            Phase::BackingOff(until) => retry = Some(*until),
+            Phase::Terminating(look) => retry = *look,
+        }
+        let marked = |mark: Mark| match mark {
+            Mark::InFlight => in_flight.is_some(),
+            Mark::Terminating => matches!(tracked.phase, Phase::Terminating(_)),
+            Mark::Conflict => notes.is_some_and(|notes| notes.conflict.is_some()),
+            Mark::Hot => heat.is_some(),
+            Mark::Failed => failure.is_some_and(|failure| failure.is_told()),
+            Mark::FailedUntold => failure.is_some_and(|failure| !failure.is_told()),
+            Mark::Unlisted => tracked.unlisted,
+            Mark::Unread => read_at.is_some(),
+            Mark::Waiting => waits_for.is_some() && !gave_up,
+        };
+        let marks = MARKS.map(marked);
+        Self { queued, in_flight, waits_for, timers: [retry, read_at, give_up, heat.map(cold_at)], marks }
+    }
+
+    fn timers(&self) -> impl Iterator<Item = (Option<Instant>, Timer)> {
+        self.timers.into_iter().zip([Timer::Retry, Timer::Readiness, Timer::GiveUp, Timer::Cooled])
+    }
+}
+
+/// The time at which the heat has fallen to [`COLD`].
+fn cold_at(heat: Heat) -> Instant {
+    heat.at + Duration::from_secs_f64(60.0 * (heat.repairs / COLD).ln().max(0.0))
+}
+
+/// Where objects are found.
+#[derive(Default)]
+pub(super) struct Indices {
+    /// Queued objects in the order of work.
+    pub(super) queue: BTreeSet<(QueuePlace, ObjectId)>,
+    /// Number of unanswered commands by their place.
+    pub(super) in_flight: BTreeMap<QueuePlace, usize>,
+    /// Objects that wait, by the object that they wait for.
+    pub(super) waiters: BTreeMap<ObjectId, BTreeSet<ObjectId>>,
+    /// Timers in the order of their times.
+    pub(super) timers: BTreeSet<(Instant, ObjectId, Timer)>,
+    marks: [BTreeSet<ObjectId>; MARKS.len()],
+}
+
+impl Indices {
+    /// Moves an object from the keys that it had to those that it has.
+    pub(super) fn replace(&mut self, id: &ObjectId, before: &Keys, after: &Keys) {
+        if before == after {
+            return;
+        }
+        if before.queued != after.queued {
+            before.queued.map(|place| self.queue.remove(&(place, id.clone())));
+            after.queued.map(|place| self.queue.insert((place, id.clone())));
+        }
+        if before.in_flight != after.in_flight {
+            before.in_flight.iter().for_each(|place| self.answered(place));
+            after.in_flight.iter().for_each(|place| *self.in_flight.entry(*place).or_default() += 1);
+        }
+        if before.waits_for != after.waits_for {
+            before.waits_for.iter().for_each(|dependency| self.stop_waiting(dependency, id));
+            let waited = after.waits_for.iter();
+            waited.for_each(|dependency| _ = self.waiters.entry(dependency.clone()).or_default().insert(id.clone()));
+        }
+        for ((was, timer), (is, _)) in before.timers().zip(after.timers()).filter(|(was, is)| was.0 != is.0) {
+            was.map(|at| self.timers.remove(&(at, id.clone(), timer)));
+            is.map(|at| self.timers.insert((at, id.clone(), timer)));
+        }
+        for ((index, was), is) in self.marks.iter_mut().zip(before.marks).zip(after.marks).filter(|((_, a), b)| a != b)
+        {
+            match (was, is) {
+                (true, _) => index.remove(id),
+                (false, _) => index.insert(id.clone()),
+            };
+        }
+    }
+
+    fn answered(&mut self, place: &QueuePlace) {
+        if let Some(number) = self.in_flight.get_mut(place) {
+            *number -= 1;
+            if *number == 0 {
+                self.in_flight.remove(place);
+            }
+        }
+    }
+
+    fn stop_waiting(&mut self, dependency: &ObjectId, id: &ObjectId) {
+        if let Some(waiting) = self.waiters.get_mut(dependency) {
+            waiting.remove(id);
+            if waiting.is_empty() {
+                self.waiters.remove(dependency);
+            }
+        }
+    }
+
+    pub(super) fn marked(&self, mark: Mark) -> impl Iterator<Item = &ObjectId> {
+        self.marks[mark as usize].iter()
+    }
+}

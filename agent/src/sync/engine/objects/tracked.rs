@@ -1,0 +1,183 @@
+//! One object: its live form, its phase, and the rare facts about it.
+
+use std::time::Instant;
+
+use crate::model::finding::Finding;
+use crate::model::object::ObjectId;
+use crate::sync::engine::Event;
+use crate::sync::engine::queue::QueuePlace;
+use crate::sync::live::Live;
+
+/// Everything that is known of one object.
+#[derive(Default)]
+pub(in crate::sync::engine) struct Tracked {
+    /// The live object as last seen; `None` when it does not exist or nothing has shown it.
+    pub(in crate::sync::engine) live: Option<Live>,
+    /// Where its work stands.
+    pub(in crate::sync::engine) phase: Phase,
+    /// The object is in the inventory's record, and no list has shown yet that it exists or not: its kind is not listed,
+    /// not served or cannot be listed. It stays in the record, or it would never be pruned.
+    pub(in crate::sync::engine) unlisted: bool,
+    /// Facts that few objects have. They are apart so that an object takes little memory.
+    pub(in crate::sync::engine) notes: Option<Box<Notes>>,
+}
+
+/// Where the work on an object stands.
+#[derive(Default)]
+pub(in crate::sync::engine) enum Phase {
+    /// There is nothing to do.
+    #[default]
+    Settled,
+    /// The object's turn comes at this place of the queue. What is done then follows from the declared and the live form
+    /// at that moment.
+    Queued(QueuePlace),
+    /// A command about the object is unanswered.
+    InFlight(Box<InFlight>),
+    /// The object waits until this one is ready, or gone.
+    Waiting(ObjectId),
+    /// The object is left alone until then: a command failed, or another client fights over it, or another sync's object
+    /// is in its place.
+    BackingOff(Instant),
+    /// The object is declared and is being deleted by another client. It is applied again as soon as it is gone: the watch
+    /// tells, or for an object that no watch shows, an attempt at this time.
+    Terminating(Option<Instant>),
+}
+
+/// An unanswered command.
+pub(in crate::sync::engine) struct InFlight {
+    /// The place in the queue that the object had.
+    pub(in crate::sync::engine) place: QueuePlace,
+    /// The repair to tell of when the command works; `None` when the command repairs nothing.
+    pub(in crate::sync::engine) repair: Option<PendingRepair>,
+    /// The last event of a watch since the command was sent. It is taken in after the answer.
+    pub(in crate::sync::engine) deferred: Option<Event>,
+}
+
+/// A repair whose command is unanswered: see [`Repaired`](crate::sync::engine::Repaired).
+pub(in crate::sync::engine) struct PendingRepair {
+    pub(in crate::sync::engine) fields: Vec<String>,
+    pub(in crate::sync::engine) by: Option<String>,
+    pub(in crate::sync::engine) version: u64,
+}
+
+/// Facts that few objects have at a time.
+#[derive(Default)]
+pub(in crate::sync::engine) struct Notes {
+    /// The last command failed.
+    pub(in crate::sync::engine) failure: Option<FailureRecord>,
+    /// Another sync manages the object (KNV1060).
+    pub(in crate::sync::engine) conflict: Option<Finding>,
+    /// How often the object was repaired of late.
+    pub(in crate::sync::engine) heat: Option<Heat>,
+    /// Attempts to find out whether an object that no watch shows is still in the way.
+    pub(in crate::sync::engine) looks: u32,
+    /// When the whole object is read because its readiness may have changed.
+    pub(in crate::sync::engine) read_at: Option<Instant>,
+    /// When the wait for another object is given up and told.
+    pub(in crate::sync::engine) give_up_at: Option<Instant>,
+    /// The wait for another object was given up. It goes on, and the object is applied should the other become ready.
+    pub(in crate::sync::engine) gave_up: bool,
+    /// The object is a Namespace or CRD that is not declared any more and holds an object that stays: it is abandoned
+    /// instead of deleted.
+    pub(in crate::sync::engine) keep: bool,
+}
+
+/// The last failure of an object's commands.
+pub(in crate::sync::engine) struct FailureRecord {
+    pub(in crate::sync::engine) finding: Finding,
+    /// Failures in a row.
+    pub(in crate::sync::engine) attempts: u32,
+    /// The failure is likely over in a moment.
+    pub(in crate::sync::engine) passing: bool,
+}
+
+impl FailureRecord {
+    /// `true` when users hear of it: a passing failure is told from the fourth attempt on.
+    pub(in crate::sync::engine) fn is_told(&self) -> bool {
+        !self.passing || self.attempts > 3
+    }
+}
+
+/// How often an object is repaired: each repair adds one, and the value falls to a third within a minute.
+#[derive(Clone, Copy)]
+pub(in crate::sync::engine) struct Heat {
+    /// About the number of repairs a minute, at the last repair.
+    pub(in crate::sync::engine) repairs: f64,
+    /// The time of the last repair.
+    pub(in crate::sync::engine) at: Instant,
+}
+
+impl Phase {
+    /// The phase in one word, for people.
+    pub(in crate::sync::engine) fn name(&self) -> &'static str {
+        match self {
+            Self::Settled => "settled",
+            Self::Queued(_) => "queued",
+            Self::InFlight(_) => "in flight",
+            Self::Waiting(_) => "waiting",
+            Self::BackingOff(_) => "backing off",
+            Self::Terminating(_) => "terminating",
+        }
+    }
+}
+
+impl Tracked {
+    /// The notes, made when there are none.
+    pub(in crate::sync::engine) fn notes_mut(&mut self) -> &mut Notes {
+        self.notes.get_or_insert_default()
+    }
+
+    /// Takes the unanswered command; the object is settled then.
+    pub(in crate::sync::engine) fn take_in_flight(&mut self) -> Option<Box<InFlight>> {
+        match std::mem::take(&mut self.phase) {
+            Phase::InFlight(in_flight) => Some(in_flight),
+            other => {
+                self.phase = other;
+                None
+            }
+        }
+    }
+
+    /// The unanswered command.
+    pub(in crate::sync::engine) fn in_flight_mut(&mut self) -> Option<&mut InFlight> {
+        match &mut self.phase {
+            Phase::InFlight(in_flight) => Some(in_flight),
+            _ => None,
+        }
+    }
+
+    /// Drops notes that say nothing any more.
+    pub(super) fn tidy(&mut self) {
+        self.notes.take_if(|notes| notes.is_blank());
+    }
+
+    /// `true` when nothing is known of the object.
+    pub(super) fn is_blank(&self) -> bool {
+        self.live.is_none() && !self.unlisted && self.notes.is_none() && matches!(self.phase, Phase::Settled)
+    }
+
+    /// Forgets what the commit before left undone.
+    pub(super) fn begin_commit(&mut self) {
+        if !matches!(self.phase, Phase::InFlight(_)) {
+            self.phase = Phase::Settled;
+        }
+        if let Some(notes) = &mut self.notes {
+            **notes = Notes { heat: notes.heat, ..Notes::default() };
+        }
+        self.tidy();
+    }
+}
+
+impl Notes {
+    fn is_blank(&self) -> bool {
+        let Self { failure, conflict, heat, looks, read_at, give_up_at, gave_up, keep } = self;
+        failure.is_none()
+            && conflict.is_none()
+            && heat.is_none()
+            && *looks == 0
+            && read_at.is_none()
+            && give_up_at.is_none()
+            && !gave_up
+            && !keep
+    }
+}

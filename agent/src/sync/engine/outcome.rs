@@ -1,0 +1,155 @@
+//! Answers to commands about objects: what is known then, what is tried again, and which objects need not wait any longer.
+
+use std::time::{Duration, Instant};
+
+use crate::model::backoff::Backoff;
+use crate::model::object::ObjectId;
+use crate::sync::live::Live;
+
+use super::objects::{FailureRecord, Heat, InFlight, PendingRepair, Phase, Tracked};
+use super::queue::{QueuePlace, WorkClass};
+use super::work::{FIGHT, LONGEST_PAUSE};
+use super::{Command, Event, Failure, Notice, Outcome, Repaired, Retry, State};
+
+/// The pause after the first failure of an object that is at fault itself.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The pause after the first failure that is likely over in a moment.
+const FIRST_SHORT_PAUSE: Duration = Duration::from_millis(200);
+
+impl State {
+    pub(super) fn finished(&mut self, id: &ObjectId, outcome: Outcome, now: Instant) {
+        let Some(in_flight) = self.objects.change(id, Tracked::take_in_flight) else { return };
+        let InFlight { place, repair, deferred } = *in_flight;
+        if !matches!(outcome, Outcome::Failed(Failure { retry: Retry::Server(_), .. })) {
+            self.outage.answered();
+        }
+        let failed = matches!(outcome, Outcome::Failed(_));
+        match outcome {
+            Outcome::Applied(live, rewritten) => {
+                self.took_effect(id, *live, rewritten, place.class);
+                self.repaired(id, repair, now);
+            }
+            Outcome::Read(whole) => self.read(id, &whole),
+            Outcome::Absent(version) => self.absent(id, version),
+            Outcome::Deleted => {
+                self.pruned += 1;
+                self.objects.forgive(id);
+                self.objects.change(id, |tracked| {
+                    if let Some(live) = &mut tracked.live {
+                        live.terminating = true;
+                    }
+                });
+            }
+            Outcome::Abandoned => {
+                self.pruned += 1;
+                self.objects.forgive(id);
+                self.objects.set_live(id, None);
+                self.report.resources_changed();
+            }
+            Outcome::Failed(failure) => self.failed_in_flight(id, failure, place.class, now),
+        }
+        match deferred {
+            Some(Event::Seen(id, seen)) => self.seen(id, seen, now),
+            Some(Event::Gone(id, version)) => self.gone(&id, version, now),
+            _ => {}
+        }
+        if !failed {
+            self.evaluate(id, now);
+        }
+        self.stop_waiting_for(id, now);
+    }
+
+    /// An apply or annotate worked.
+    fn took_effect(&mut self, id: &ObjectId, live: Live, rewritten: Vec<String>, class: WorkClass) {
+        if class == WorkClass::Sync {
+            self.applied += 1;
+        }
+        if !rewritten.is_empty() {
+            self.commands.push(Command::Notice(Notice::Rewritten(id.clone(), rewritten)));
+        }
+        if self.objects.live(id).is_none_or(|old| old.token != live.token || old.health != live.health) {
+            self.report.resources_changed();
+        }
+        self.objects.set_live(id, Some(live));
+        if self.objects.forgive(id) {
+            self.report.status_changed();
+        }
+        self.kinds.shown(id, None);
+        self.watch_kind_of(id);
+    }
+
+    /// A repair worked: it is told, and counted in case another client undoes it again and again.
+    fn repaired(&mut self, id: &ObjectId, repair: Option<PendingRepair>, now: Instant) {
+        let Some(PendingRepair { fields, by, version }) = repair else { return };
+        let repairs = self.objects.change(id, |tracked| {
+            let heat = &mut tracked.notes_mut().heat;
+            let repairs = heat.map_or(0.0, |heat| heat.cooled(now)) + 1.0;
+            *heat = Some(Heat { repairs, at: now });
+            repairs
+        });
+        if repairs >= FIGHT {
+            self.report.status_changed();
+        }
+        if let (Some(declared), Some(live)) = (self.declared_form(id), self.objects.live(id)) {
+            let uid = live.uid.to_string();
+            self.commands.push(Command::Notice(Notice::Repaired(Repaired { declared, uid, fields, by, version })));
+        }
+    }
+
+    fn absent(&mut self, id: &ObjectId, version: u64) {
+        if self.objects.live(id).is_some_and(|live| version == 0 || live.version <= version) {
+            self.objects.set_live(id, None);
+            self.report.resources_changed();
+        }
+        self.objects.forgive(id);
+    }
+
+    fn failed_in_flight(&mut self, id: &ObjectId, failure: Failure, class: WorkClass, now: Instant) {
+        if let Retry::Server(at_least) = failure.retry {
+            if self.outage.suspect.as_ref().is_some_and(|other| other != id) {
+                if self.outage.begin_pause(at_least, now) {
+                    self.commands.push(Command::Notice(Notice::Failed(failure.finding)));
+                }
+                self.objects.queue(id, QueuePlace::of(class, id, &self.in_force.order));
+                return;
+            }
+            self.outage.suspect = Some(id.clone());
+        }
+        self.failed(id, failure, now);
+    }
+
+    /// The object is left alone for a while, and then tried again.
+    pub(super) fn failed(&mut self, id: &ObjectId, failure: Failure, now: Instant) {
+        let Failure { finding, retry } = failure;
+        let (passing, first, at_least) = match retry {
+            Retry::Object => (false, FIRST_PAUSE, Duration::ZERO),
+            Retry::Soon => (true, FIRST_SHORT_PAUSE, Duration::ZERO),
+            Retry::Server(at_least) => (true, FIRST_SHORT_PAUSE, at_least),
+        };
+        let news = self.objects.change(id, |tracked| {
+            let before = tracked.notes_mut().failure.take();
+            let attempts = before.as_ref().map_or(0, |before| before.attempts);
+            let pause = Backoff::pause(first, LONGEST_PAUSE, attempts).max(at_least);
+            tracked.phase = Phase::BackingOff(now + pause);
+            let failure = FailureRecord { finding: finding.clone(), attempts: attempts + 1, passing };
+            let told = before.is_some_and(|before| before.finding == failure.finding && before.is_told());
+            let news = failure.is_told() && !told;
+            tracked.notes_mut().failure = Some(failure);
+            news
+        });
+        if news {
+            self.commands.push(Command::Notice(Notice::Failed(finding)));
+            self.report.status_changed();
+        }
+        if passing {
+            self.doubt_namespace(id, now);
+        }
+    }
+}
+
+impl Heat {
+    /// The heat that is left at `now`: it halves roughly every 40 seconds.
+    fn cooled(self, now: Instant) -> f64 {
+        self.repairs * (-now.saturating_duration_since(self.at).as_secs_f64() / 60.0).exp()
+    }
+}

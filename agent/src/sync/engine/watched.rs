@@ -1,0 +1,106 @@
+//! What watches and audits show of objects.
+
+use std::time::{Duration, Instant};
+
+use crate::model::object::{Object, ObjectId};
+use crate::sync::health::is_always_current;
+use crate::sync::live::{Live, Observed};
+use crate::sync::plan::{Action, Declared, decide};
+
+use super::queue::WorkClass;
+use super::{Event, State};
+
+/// Time between a change of an object and the read of its readiness: a status often changes several times in a row.
+const READINESS: Duration = Duration::from_secs(1);
+
+impl State {
+    pub(super) fn seen(&mut self, id: ObjectId, seen: Box<Observed>, now: Instant) {
+        self.kinds.shown(&id, Some(seen.version()));
+        if self.objects.is_in_flight(&id) {
+            self.defer(&id.clone(), Event::Seen(id, seen));
+            return;
+        }
+        let before = self.objects.live(&id);
+        if before.is_some_and(|live| *live.uid == *seen.uid && seen.version() <= live.version) {
+            return;
+        }
+        let live = Live::observe(&seen, &id, &self.settings.sync, self.declared_form(&id).as_deref(), before);
+        self.readiness_may_have_changed(&id, now);
+        // The declared set holds this identity already: its text is kept once.
+        let known = self.in_force.declared.as_ref().and_then(|set| set.objects.get_key_value(&id));
+        let id = known.map_or(id, |(known, _)| known.clone());
+        self.objects.set_live(&id, Some(live));
+        self.evaluate(&id, now);
+    }
+
+    pub(super) fn gone(&mut self, id: &ObjectId, version: u64, now: Instant) {
+        if self.objects.is_in_flight(id) {
+            self.defer(id, Event::Gone(id.clone(), version));
+            return;
+        }
+        // An object that lost its label is gone for a watch, at the version at which a command may have read it meanwhile.
+        let newer = |live: &Live| live.version > version || (!live.watched && live.version == version);
+        if self.objects.live(id).is_none_or(newer) {
+            return;
+        }
+        self.objects.set_live(id, None);
+        self.report.resources_changed();
+        match decide(self.declared(id), None, &self.settings.sync) {
+            Action::Nothing => self.nothing_to_do(id),
+            _ => self.enqueue(WorkClass::Repair, id, now),
+        }
+        self.stop_waiting_for(id, now);
+    }
+
+    /// Keeps an event about an object in flight until the answer to its command is taken in.
+    fn defer(&mut self, id: &ObjectId, event: Event) {
+        self.objects.change(id, |tracked| {
+            if let Some(command) = tracked.in_flight_mut() {
+                command.deferred = Some(event);
+            }
+        });
+    }
+
+    /// An audit read a whole object. Mutating admission can change a declared field without a trace in the metadata, so
+    /// that only whole objects show it.
+    pub(super) fn audited(&mut self, whole: &Object, now: Instant) {
+        let id = whole.id();
+        if !self.objects.is_in_flight(&id) && self.objects.live(&id).is_some() {
+            self.read(&id, whole);
+            self.evaluate(&id, now);
+            self.stop_waiting_for(&id, now);
+        }
+    }
+
+    pub(super) fn audit_everything(&mut self) {
+        let declared = self.in_force.declared.iter().flat_map(|set| set.objects.keys());
+        let kinds: std::collections::BTreeSet<_> = declared.map(ObjectId::group_kind).collect();
+        kinds.iter().for_each(|kind| self.kinds.audit(kind));
+    }
+
+    /// Takes in the whole object: its readiness, and whether its declared fields are as declared.
+    pub(super) fn read(&mut self, id: &ObjectId, whole: &Object) {
+        let Some(declared) = self.declared_form(id) else { return };
+        let seen = Observed::of(whole);
+        let before = self.objects.live(id);
+        if before.is_some_and(|live| *live.uid == *seen.uid && seen.version() < live.version) {
+            return;
+        }
+        let live = Live::after_read(&seen, whole, &self.settings.sync, &declared, before);
+        if before.is_none_or(|before| before.health != live.health) {
+            self.report.resources_changed();
+        }
+        self.objects.set_live(id, Some(live));
+    }
+
+    /// The object changed, and its status may have too, which metadata does not show: it is read in a moment, at once when
+    /// another object waits for it.
+    pub(super) fn readiness_may_have_changed(&mut self, id: &ObjectId, now: Instant) {
+        let declared = matches!(self.declared(id), Declared::Object(_));
+        if is_always_current(id) || !declared || self.objects.live(id).is_none() {
+            return;
+        }
+        let at = if self.objects.is_awaited(id) { now } else { now + READINESS };
+        self.objects.change(id, |tracked| _ = tracked.notes_mut().read_at.get_or_insert(at));
+    }
+}

@@ -1,0 +1,234 @@
+//! Deciding about one object: which phase it is in after something about it changed.
+
+use std::time::{Duration, Instant};
+
+use crate::model::backoff::Backoff;
+use crate::model::finding::{Code, Finding};
+use crate::model::object::ObjectId;
+use crate::sync::health::{Health, is_always_current};
+use crate::sync::plan::order::namespace_of;
+use crate::sync::plan::{Action, Cause, Declared, decide};
+
+use super::objects::{Phase, Timer};
+use super::queue::{QueuePlace, WorkClass};
+use super::{Command, Notice, State};
+
+/// Repairs of one object a minute from which on another client counts as fighting over it.
+pub(super) const FIGHT: f64 = 5.0;
+/// The longest pause between two repairs of an object that another client fights over.
+const LONGEST_CALM: Duration = Duration::from_secs(60);
+/// The longest pause between two attempts at one object.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+impl State {
+    /// Decides about an object and moves it to the phase that follows. An object in flight is decided about when the
+    /// answer to its command comes.
+    pub(super) fn evaluate(&mut self, id: &ObjectId, now: Instant) {
+        if self.in_force.declared.is_none() || self.objects.is_in_flight(id) {
+            return;
+        }
+        let class = match decide(self.declared(id), self.objects.live(id), &self.settings.sync) {
+            Action::Nothing => {
+                self.nothing_to_do(id);
+                if self.is_unread(id) {
+                    self.kinds.audit(&id.group_kind());
+                }
+                return;
+            }
+            Action::Wait => {
+                self.nothing_to_do(id);
+                if matches!(self.declared(id), Declared::Object(_)) {
+                    self.wait_until_gone(id, now);
+                }
+                return;
+            }
+            Action::Conflict(manager) => {
+                self.leave_to_other_sync(id, &manager, now);
+                return;
+            }
+            Action::Apply(Cause::Drifted(_)) | Action::Read => WorkClass::Repair,
+            Action::Apply(_) | Action::Annotate => WorkClass::Sync,
+            Action::Delete | Action::Abandon => WorkClass::Prune,
+        };
+        if class == WorkClass::Prune && !self.kinds.is_deletable(id) {
+            return;
+        }
+        self.enqueue(class, id, now);
+    }
+
+    /// Queues work on an object that is not left alone. Repairs of an object that another client fights over come after
+    /// pauses that grow.
+    pub(super) fn enqueue(&mut self, class: WorkClass, id: &ObjectId, now: Instant) {
+        let backing_off = matches!(self.objects.get(id).map(|tracked| &tracked.phase), Some(Phase::BackingOff(_)));
+        if backing_off || self.objects.is_in_flight(id) {
+            return;
+        }
+        if let Some(repairs) = self.fight(id).filter(|_| class == WorkClass::Repair) {
+            let calm = Backoff::pause(Duration::from_secs(1), LONGEST_CALM, (repairs - FIGHT) as u32);
+            self.objects.set_phase(id, Phase::BackingOff(now + calm));
+            return;
+        }
+        self.objects.queue(id, QueuePlace::of(class, id, &self.in_force.order));
+    }
+
+    /// The object is as it should be. A pause that is going on is not cut short, or a client that undoes each repair would
+    /// begin it anew each time.
+    pub(super) fn nothing_to_do(&mut self, id: &ObjectId) {
+        if self.objects.forgive(id) {
+            self.report.status_changed();
+        }
+        let Some(tracked) = self.objects.get(id) else { return };
+        if matches!(tracked.phase, Phase::Queued(_) | Phase::Waiting(_) | Phase::Terminating(_)) {
+            self.objects.set_phase(id, Phase::Settled);
+        }
+    }
+
+    /// The object is declared and is being deleted: it is applied again when it is gone.
+    fn wait_until_gone(&mut self, id: &ObjectId, now: Instant) {
+        let look_at = self.next_look_at(id, now);
+        self.objects.set_phase(id, Phase::Terminating(look_at));
+    }
+
+    /// The object is declared, and another sync manages it: it is left as it is (KNV1060).
+    fn leave_to_other_sync(&mut self, id: &ObjectId, manager: &str, now: Instant) {
+        let Some(declared) = self.declared_form(id) else { return };
+        let message = format!("{id} is managed by {manager:?}, so {:?} leaves it alone", self.settings.sync.manager());
+        let finding = Finding::new(Code::ManagementConflict, message)
+            .hint("declare the object in one source only; the other sync releases it when it is removed there")
+            .at(declared.place());
+        let look_at = self.next_look_at(id, now);
+        let news = self.objects.change(id, |tracked| {
+            tracked.phase = look_at.map_or(Phase::Settled, Phase::BackingOff);
+            let conflict = &mut tracked.notes_mut().conflict;
+            conflict.replace(finding.clone()).as_ref() != Some(&finding)
+        });
+        if news {
+            self.report.status_changed();
+        }
+    }
+
+    /// When to look again at an object that is in the way and that no watch shows; `None` for an object that a watch shows.
+    /// A look that is due already stays so.
+    fn next_look_at(&mut self, id: &ObjectId, now: Instant) -> Option<Instant> {
+        let tracked = self.objects.get(id)?;
+        match &tracked.phase {
+            Phase::BackingOff(until) => return Some(*until),
+            Phase::Terminating(Some(look_at)) => return Some(*look_at),
+            _ if tracked.live.as_ref().is_none_or(|live| live.watched) => return None,
+            _ => {}
+        }
+        let looks = self.objects.change(id, |tracked| {
+            let looks = &mut tracked.notes_mut().looks;
+            *looks = looks.saturating_add(1);
+            *looks - 1
+        });
+        Some(now + Backoff::pause(Duration::from_secs(1), LONGEST_PAUSE, looks))
+    }
+
+    /// `true` for a declared object of the sync whose readiness was never read, as after a restart.
+    fn is_unread(&self, id: &ObjectId) -> bool {
+        let unknown = self.objects.live(id).is_some_and(|live| live.health == Health::Unknown);
+        unknown && !is_always_current(id) && matches!(self.declared(id), Declared::Object(_))
+    }
+
+    /// About the number of repairs a minute, for an object that another client fights over.
+    pub(super) fn fight(&self, id: &ObjectId) -> Option<f64> {
+        let heat = self.objects.notes(id)?.heat?;
+        (heat.repairs >= FIGHT).then_some(heat.repairs)
+    }
+
+    // ---- timers ----
+
+    /// Decides again about the objects whose time has come, and ends a pause of the whole sync.
+    pub(super) fn fire_timers(&mut self, now: Instant) {
+        while let Some((id, timer)) = self.objects.due(now) {
+            match timer {
+                Timer::Retry => self.try_again(&id, now),
+                Timer::Readiness => self.read_readiness(&id, now),
+                Timer::GiveUp => self.give_up_waiting(&id),
+                Timer::Cooled => {
+                    if self.fight(&id).is_some() {
+                        self.report.status_changed();
+                    }
+                    self.objects.change(&id, |tracked| tracked.notes_mut().heat = None);
+                }
+            }
+        }
+        self.outage.end_pause(now);
+    }
+
+    fn try_again(&mut self, id: &ObjectId, now: Instant) {
+        self.objects.set_phase(id, Phase::Settled);
+        self.forget_unwatched(id);
+        if self.fight(id).is_some() {
+            let place = QueuePlace::of(WorkClass::Repair, id, &self.in_force.order);
+            self.objects.queue(id, place);
+        } else {
+            self.evaluate(id, now);
+        }
+    }
+
+    fn read_readiness(&mut self, id: &ObjectId, now: Instant) {
+        let left_alone = self.objects.change(id, |tracked| {
+            let until = match tracked.phase {
+                Phase::BackingOff(until) if until > now => Some(until),
+                _ => None,
+            };
+            tracked.notes_mut().read_at = until;
+            until.is_some()
+        });
+        if left_alone {
+            return;
+        }
+        self.forget_unwatched(id);
+        if self.objects.live(id).is_some() {
+            let place = QueuePlace::of(WorkClass::Repair, id, &self.in_force.order);
+            self.objects.queue(id, place);
+        } else {
+            self.evaluate(id, now);
+        }
+    }
+
+    /// The wait of an object took longer than the reconcile timeout. It goes on, and users are told.
+    fn give_up_waiting(&mut self, id: &ObjectId) {
+        self.objects.change(id, |tracked| tracked.notes_mut().gave_up = true);
+        self.report.status_changed();
+        if let Some(finding) = self.waiting_finding(id) {
+            self.commands.push(Command::Notice(Notice::Failed(finding)));
+        }
+    }
+
+    // ---- objects that no watch shows ----
+
+    /// Forgets a live object without the ApplySet label, which no watch shows: another client's, or the sync's own whose
+    /// label was taken off. It is known from one read only, and the next apply finds out what is there.
+    pub(super) fn forget_unwatched(&mut self, id: &ObjectId) {
+        if self.objects.live(id).is_some_and(|live| !live.watched) {
+            self.objects.set_live(id, None);
+        }
+    }
+
+    /// Forgets all such objects when a commit comes in force, but for those that it leaves alone anyway, such as Namespaces
+    /// that it only refers to.
+    pub(super) fn forget_all_unwatched(&mut self) {
+        let set = self.in_force.declared.clone();
+        let declared = |id: &ObjectId| set.as_ref().map_or(Declared::Absent, |set| Declared::of(set, id));
+        let sync = &self.settings.sync;
+        self.objects.retain_lives(|id, live| {
+            let declared = declared(id);
+            live.watched
+                || (matches!(declared, Declared::Object(_)) && decide(declared, Some(live), sync) == Action::Nothing)
+        });
+    }
+
+    /// A command about an object failed in a way that may mean that its Namespace is gone. A Namespace that no watch shows
+    /// is looked at again.
+    pub(super) fn doubt_namespace(&mut self, id: &ObjectId, now: Instant) {
+        if let Some(namespace) = namespace_of(id)
+            && self.objects.live(&namespace).is_some_and(|live| !live.watched)
+        {
+            self.objects.set_live(&namespace, None);
+            self.evaluate(&namespace, now);
+        }
+    }
+}
