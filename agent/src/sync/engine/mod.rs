@@ -12,12 +12,14 @@ mod command;
 mod commit;
 mod dependencies;
 mod dispatch;
+mod dump;
 mod event;
 mod kinds;
 mod objects;
 mod outcome;
 mod queue;
 mod report;
+mod trace;
 mod watched;
 mod work;
 
@@ -38,6 +40,7 @@ use objects::Objects;
 use report::PendingReport;
 
 pub use command::{ApplyMode, Command, Notice, Repaired};
+pub use dump::{Dump, WaitingObject};
 pub use event::{Event, Failure, Outcome, Retry};
 pub use report::{Report, ResourceState, Stage};
 

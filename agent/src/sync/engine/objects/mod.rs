@@ -198,13 +198,4 @@ impl Objects {
             self.set_live(&id, None);
         }
     }
-
-    /// Numbers of objects in each phase, and the object that has waited longest, for people.
-    pub(super) fn counts(&self) -> BTreeMap<&'static str, usize> {
-        let mut counts = BTreeMap::new();
-        for tracked in self.tracked.values() {
-            *counts.entry(tracked.phase.name()).or_default() += 1;
-        }
-        counts
-    }
 }

@@ -1,0 +1,113 @@
+//! Events and commands in one line each, for the log at the level `trace`.
+//!
+//! A line has names, identities and commits only. The values, labels and annotations of an object can hold secrets, so they
+//! never appear here.
+
+use super::{Command, Event, Notice, Outcome};
+
+impl Event {
+    /// The name of the event and the kind, object or commit that it is about, as in `Seen service/shop/web`.
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Compiled { commit, declared, .. } => {
+                format!("Compiled {commit} {}", if declared.is_some() { "usable" } else { "blocked" })
+            }
+            Self::Restored { commit, declared } => {
+                format!("Restored {commit} {}", if declared.is_some() { "usable" } else { "unavailable" })
+            }
+            Self::SourceFailed(finding) => format!("SourceFailed {}", finding.code),
+            Self::Listing(kind, session) => format!("Listing {kind} session {session}"),
+            Self::Listed(kind, session) => format!("Listed {kind} session {session}"),
+            Self::Unserved(kind) => format!("Unserved {kind}"),
+            Self::Unlistable(kind, finding) => format!("Unlistable {kind} {}", finding.code),
+            Self::Seen(id, _) => format!("Seen {id}"),
+            Self::Gone(id, _) => format!("Gone {id}"),
+            Self::Finished(id, outcome) => format!("Finished {id} {}", outcome.name()),
+            Self::Audited(object) => format!("Audited {}", object.id()),
+            Self::AuditEnded(kind) => format!("AuditEnded {kind}"),
+            Self::AuditDue => "AuditDue".to_owned(),
+            Self::Recorded => "Recorded".to_owned(),
+            Self::Approved(commit) => format!("Approved {commit}"),
+            Self::Woken => "Woken".to_owned(),
+        }
+    }
+}
+
+impl Outcome {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Applied(..) => "Applied",
+            Self::Read(_) => "Read",
+            Self::Absent(_) => "Absent",
+            Self::Deleted => "Deleted",
+            Self::Abandoned => "Abandoned",
+            Self::Failed(_) => "Failed",
+        }
+    }
+}
+
+impl Command {
+    /// The name of the command and the kinds, object or commit that it is about, as in `Apply service/shop/web Update`.
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Watch(kinds) => {
+                let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+                format!("Watch {}", kinds.join(", "))
+            }
+            Self::Record(objects) => format!("Record {} objects", objects.len()),
+            Self::Apply(declared, _, mode) => format!("Apply {} {mode:?}", declared.id),
+            Self::Annotate(declared, _) => format!("Annotate {}", declared.id),
+            Self::Read(id) => format!("Read {id}"),
+            Self::Audit(kind) => format!("Audit {kind}"),
+            Self::Delete(id, ..) => format!("Delete {id}"),
+            Self::Abandon(id) => format!("Abandon {id}"),
+            Self::Restore(commit) => format!("Restore {commit}"),
+            Self::Report(report) => format!("Report {} {}", report.sync.commit, report.phase()),
+            Self::Notice(notice) => format!("Notice {}", notice.summary()),
+        }
+    }
+}
+
+impl super::Report {
+    fn phase(&self) -> &'static str {
+        match (self.syncing, self.synced) {
+            (true, _) => "syncing",
+            (false, true) => "synced",
+            (false, false) => "not synced",
+        }
+    }
+}
+
+impl Notice {
+    fn summary(&self) -> String {
+        match self {
+            Self::Synced { commit, .. } => format!("Synced {commit}"),
+            Self::Syncing { commit, .. } => format!("Syncing {commit}"),
+            Self::Failed(finding) => format!("Failed {}", finding.code),
+            Self::Repaired(repaired) => format!("Repaired {}", repaired.declared.id),
+            Self::Rewritten(id, _) => format!("Rewritten {id}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::object::{Object, ObjectId};
+
+    #[test]
+    fn a_line_names_the_object_and_none_of_its_values() {
+        let secret: Object = serde_json::from_value(serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "key", "namespace": "shop", "annotations": {"note": "hidden"}},
+            "data": {"password": "hidden"},
+        }))
+        .expect("an object");
+        let id = ObjectId::from_parts(["", "Secret", "shop", "key"]);
+        assert_eq!(Event::Audited(Box::new(secret.clone())).summary(), format!("Audited {id}"));
+        let finished = Event::Finished(id.clone(), Outcome::Read(Box::new(secret)));
+        assert_eq!(finished.summary(), format!("Finished {id} Read"));
+        assert_eq!(Command::Read(id.clone()).summary(), format!("Read {id}"));
+    }
+}
