@@ -142,3 +142,6 @@ fn goes_with(other: &ObjectId, id: &ObjectId) -> bool {
     let stem = kind.get(..kind.len().saturating_sub(1)).unwrap_or(&kind);
     other.group() == group && plural.starts_with(stem)
 }
+
+#[cfg(test)]
+mod tests;

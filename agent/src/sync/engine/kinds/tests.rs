@@ -105,3 +105,20 @@ fn what_is_recorded_stays_so_until_its_kind_is_listed() {
     assert_eq!(report.and_then(|report| report.resources), Some(Vec::new()));
     assert_eq!(state.next_wake(), None);
 }
+
+#[test]
+fn the_end_of_an_older_list_does_not_complete_a_newer_one() {
+    let id = ObjectId::new(&widget(), "ns", "wheel");
+    let mut state = sync_of(BTreeSet::from([id.clone()]));
+    let now = Instant::now();
+    state.step(nothing(&"a".repeat(40)), now);
+    state.step(Event::Listing(widget(), 1), now);
+    state.step(Event::Listing(widget(), 2), now);
+    state.step(Event::Listed(widget(), 1), now);
+    assert!(state.in_force.declared.is_none(), "the first list may be incomplete");
+    state.step(Event::Listing(widget(), 1), now);
+    state.step(ours(&id, 1), now);
+    state.step(Event::Listed(widget(), 2), now);
+    assert!(state.in_force.declared.is_some());
+    assert!(state.objects.live(&id).is_some());
+}

@@ -115,7 +115,7 @@ fn cold_at(heat: Heat) -> Instant {
 }
 
 /// Where objects are found.
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Indices {
     /// Queued objects in the order of work.
     pub(super) queue: BTreeSet<(QueuePlace, ObjectId)>,

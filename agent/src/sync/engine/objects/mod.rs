@@ -199,3 +199,6 @@ impl Objects {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
