@@ -1,6 +1,6 @@
 //! The rules of the code's shape that neither the compiler nor clippy checks. Each test names every place that breaks one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -104,23 +104,34 @@ fn none(broken: impl IntoIterator<Item = String>) {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// The modules of `agent/src/lib.rs`, in order.
-fn listed() -> Vec<String> {
-    let text = read("agent/src/lib.rs");
-    let names = text.lines().filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'));
-    names.map(ToOwned::to_owned).collect()
+/// The modules that a `lib.rs` or `mod.rs` lists, in order.
+fn listed(path: &str) -> Vec<String> {
+    let text = read(path);
+    let after_visibility = |line: &str| line.strip_prefix("mod ").map(str::to_owned);
+    let module = |line: &str| {
+        let line = line.strip_prefix("pub ").or_else(|| line.strip_prefix("pub(crate) ")).unwrap_or(line);
+        after_visibility(line)?.strip_suffix(';').map(str::to_owned)
+    };
+    text.lines().filter_map(module).filter(|name| name != "tests").collect()
 }
 
-/// The modules that `code` names after `crate::`.
-fn used(code: &str) -> BTreeSet<String> {
+/// The modules that `code` names after `prefix`, such as `crate::`.
+fn used(code: &str, prefix: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for after in code.split("crate::").skip(1) {
+    for after in code.split(prefix).skip(1) {
         match after.strip_prefix('{') {
             Some(group) => names.extend(heads(group)),
             None => names.extend(identifier(after)),
         }
     }
     names
+}
+
+/// The stage and the module in it to which a file belongs: `io` and `git` for `agent/src/io/git/mod.rs`.
+fn module_of_stage(path: &str) -> Option<(&str, &str)> {
+    let (stage, below) = path.strip_prefix("agent/src/")?.split_once('/')?;
+    let module = below.split('/').next()?.trim_end_matches(".rs");
+    (module != "mod").then_some((stage, module))
 }
 
 /// What each member of `a::b, c::{d, e}}` begins with.
@@ -144,20 +155,39 @@ fn identifier(text: &str) -> Option<String> {
 }
 
 #[test]
-fn a_module_uses_only_modules_listed_above_it() {
-    let order = listed();
+fn a_stage_uses_only_stages_listed_above_it() {
+    let order = listed("agent/src/lib.rs");
     let rank = |name: &str| order.iter().position(|listed| listed == name);
     none(files("agent/src").iter().flat_map(|file| {
         let own = file.module().and_then(rank);
         let code = if own.is_some() { file.code() } else { String::new() };
-        let below = used(&code).into_iter().filter(move |name| rank(name) > own).collect::<Vec<_>>();
+        let below = used(&code, "crate::").into_iter().filter(move |name| rank(name) > own).collect::<Vec<_>>();
         below.into_iter().map(|name| format!("{} uses `{name}`, which lib.rs lists below it", file.path))
     }));
 }
 
 #[test]
+fn a_module_uses_only_modules_that_its_stage_lists_above_it() {
+    none(files("agent/src").iter().flat_map(|file| {
+        let Some((stage, module)) = module_of_stage(&file.path) else { return Vec::new() };
+        let list = format!("agent/src/{stage}/mod.rs");
+        let order = listed(&list);
+        let rank = |name: &str| order.iter().position(|listed| listed == name);
+        let code = file.code();
+        let mut names = used(&code, &format!("crate::{stage}::"));
+        // One level above the module itself is the stage.
+        let is_face = [format!("{module}.rs"), format!("{module}/mod.rs")];
+        if is_face.iter().any(|face| file.path == format!("agent/src/{stage}/{face}")) {
+            names.extend(used(&code, " super::"));
+        }
+        let below = names.iter().filter(|name| rank(name) > rank(module));
+        below.map(|name| format!("{} uses `{name}`, which {list} lists below it", file.path)).collect()
+    }));
+}
+
+#[test]
 fn the_list_of_modules_is_complete() {
-    let listed: BTreeSet<String> = listed().into_iter().collect();
+    let listed: BTreeSet<String> = listed("agent/src/lib.rs").into_iter().collect();
     let there: BTreeSet<String> = files("agent/src")
         .iter()
         .filter_map(File::module)
@@ -180,6 +210,59 @@ fn effects_stay_at_the_edge() {
 #[test]
 fn every_file_says_what_it_is_for() {
     none(all_files().filter(|file| !file.text.starts_with("//! ")).map(|file| file.path));
+}
+
+/// The name of the type that a line at the beginning of a file's indentation defines.
+fn defined_type(line: &str) -> Option<&str> {
+    let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+    let defines = |word: &str| ["struct", "enum", "trait", "type"].contains(&word);
+    let mut word = words.next()?;
+    while ["pub", "crate", "super", "in", "sync", "engine", "run", "io"].contains(&word) {
+        word = words.next()?;
+    }
+    defines(word).then(|| words.next()).flatten()
+}
+
+#[test]
+fn a_type_name_stands_once() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in ["agent/src", "nomos-cli/src"].into_iter().flat_map(files) {
+        for name in file.code().lines().filter_map(defined_type) {
+            places.entry(name.to_owned()).or_default().push(file.path.clone());
+        }
+    }
+    let twice = places.into_iter().filter(|(_, paths)| paths.len() > 1);
+    none(twice.map(|(name, paths)| format!("{name} is defined in {}", paths.join(" and "))));
+}
+
+/// Beginnings of a comment that leave open which thing the comment is about.
+const RIDDLES: [&str; 9] = ["What ", "Whether ", "Who ", "Whose ", "Whoever ", "Which ", "How ", "Of ", "The same"];
+
+/// Words that name no actor, and references that a reader of the repository cannot follow.
+const VAGUE: [&str; 9] =
+    ["somebody", "Somebody", "nobody", "Nobody", "anybody", "whoever", "repo-format", "quirks ", "Walkthrough "];
+
+#[test]
+fn comments_name_their_subject() {
+    none(["agent/src", "nomos-cli/src"].into_iter().flat_map(files).flat_map(|file| {
+        let mut found = Vec::new();
+        let mut begins = true;
+        for (number, line) in file.text.lines().enumerate() {
+            let line = line.trim_start();
+            let comment = ["///", "//!", "//"].iter().find_map(|mark| line.strip_prefix(mark));
+            if let Some(comment) = comment {
+                let text = comment.trim_start();
+                let riddle = begins && RIDDLES.iter().any(|riddle| text.starts_with(riddle));
+                if riddle || VAGUE.iter().any(|word| text.contains(word)) {
+                    found.push(format!("{}:{}: {text}", file.path, number + 1));
+                }
+                begins = text.is_empty();
+            } else {
+                begins = true;
+            }
+        }
+        found
+    }));
 }
 
 #[test]
@@ -239,5 +322,5 @@ fn every_code_of_a_repository_has_a_case() {
 #[test]
 fn uses_are_found() {
     let code = "use crate::{a::b, c::{d, e}};\nuse crate::f;\nfn g() { crate::h::i(super::j, crate::K) }";
-    assert_eq!(used(code).into_iter().collect::<Vec<_>>(), ["a", "c", "f", "h"]);
+    assert_eq!(used(code, "crate::").into_iter().collect::<Vec<_>>(), ["a", "c", "f", "h"]);
 }
