@@ -54,8 +54,11 @@ struct File {
 }
 
 impl File {
-    /// Without unit tests at the foot and without comments.
+    /// Without unit tests, at the foot or in a file of their own, and without comments.
     fn code(&self) -> String {
+        if self.path.ends_with("/tests.rs") {
+            return String::new();
+        }
         let lines = self.text.lines().take_while(|line| *line != "#[cfg(test)]");
         lines.filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
     }
