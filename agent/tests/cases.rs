@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agent::compile::declared::{DeclaredObject, hydrated};
+use agent::compile::kind_scopes::KindScopes;
 use agent::compile::parse::{ParsedFile, SourceFile, parse};
-use agent::compile::scope::KindScopes;
-use agent::compile::{Compiled, NamespaceStrategy, RepoScope, Settings, SourceFormat, clusters, compile};
+use agent::compile::{CompileOptions, Compiled, NamespaceStrategy, RepoScope, SourceFormat, clusters, compile};
 use agent::model::finding::{Code, Finding, Place};
 use agent::model::metadata::{SyncId, SyncKind};
 use agent::model::object::GroupKind;
@@ -31,13 +31,13 @@ struct Case {
 }
 
 impl Case {
-    fn settings(&self, repo: &Path, cluster: &str) -> Settings {
+    fn settings(&self, repo: &Path, cluster: &str) -> CompileOptions {
         let format = if self.unstructured { SourceFormat::Unstructured } else { SourceFormat::Hierarchy };
         let scope = self.namespace.clone().map_or(RepoScope::Root, RepoScope::Namespace);
         let resources = fs::read_to_string(repo.join("api-resources.txt"));
         let kinds =
             resources.map_or(Ok(KindScopes::default()), |it| KindScopes::from_api_resources("api-resources.txt", &it));
-        Settings {
+        CompileOptions {
             sync: self.sync.as_ref().map(|name| match &self.namespace {
                 None => SyncId::root(name),
                 Some(namespace) => {
@@ -51,7 +51,7 @@ impl Case {
             report_unknown_kinds: self.report_unknown_kinds,
             previous_crds: self.previous_crds.iter().cloned().collect::<BTreeSet<_>>(),
             max_objects: self.max_objects,
-            ..Settings::offline(format)
+            ..CompileOptions::offline(format)
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use agent::compile::declared::DeclaredSet;
 use agent::compile::parse::{ParsedFile, SourceFile, parse};
-use agent::compile::{RepoScope, Settings, SourceFormat, clusters, compile};
+use agent::compile::{CompileOptions, RepoScope, SourceFormat, clusters, compile};
 use serde_json::Value;
 
 const HIERARCHY: SourceFormat = SourceFormat::Hierarchy;
@@ -39,8 +39,12 @@ fn compiled(path: &str) -> BTreeMap<String, DeclaredSet> {
     collect(&root().join(path), "", &mut files);
     let for_cluster = |cluster: String| {
         let scope = namespace.map_or(RepoScope::Root, |it| RepoScope::Namespace(it.to_owned()));
-        let settings =
-            Settings { scope, cluster_name: cluster.clone(), report_unknown_kinds: true, ..Settings::offline(*format) };
+        let settings = CompileOptions {
+            scope,
+            cluster_name: cluster.clone(),
+            report_unknown_kinds: true,
+            ..CompileOptions::offline(*format)
+        };
         let compiled = compile(&files, &settings);
         assert_eq!(compiled.findings, [], "{path} on {cluster}");
         let declared = compiled.declared.expect("nothing blocks");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use agent::compile::declared::hydrated;
 use agent::compile::parse::{ParsedFile, SourceFile, parse};
-use agent::compile::{Settings, SourceFormat, check, clusters, compile};
+use agent::compile::{CompileOptions, SourceFormat, check, clusters, compile};
 use agent::model::object::Object;
 use agent::model::yaml;
 use proptest::prelude::*;
@@ -104,7 +104,7 @@ proptest! {
         let reversed: Vec<_> = files.iter().rev().cloned().collect();
         prop_assert_eq!(clusters(&files, format), clusters(&reversed, format));
         for cluster in clusters(&files, format) {
-            let settings = Settings { cluster_name: cluster, ..Settings::offline(format) };
+            let settings = CompileOptions { cluster_name: cluster, ..CompileOptions::offline(format) };
             let compiled = compile(&files, &settings);
             prop_assert_eq!(&compiled.findings, &compile(&reversed, &settings).findings);
             prop_assert_eq!(&compiled.findings, &check(&files, &settings));
@@ -116,7 +116,7 @@ proptest! {
             let Some(declared) = compiled.declared else { continue };
             let all = || declared.objects.values().chain(declared.withheld.values());
             let text = all().map(|it| yaml::document(&Value::Object(hydrated(&it.written()).0))).collect::<String>();
-            let again = compile(&[file_of("all.yaml".into(), &text)], &Settings::offline(SourceFormat::Unstructured));
+            let again = compile(&[file_of("all.yaml".into(), &text)], &CompileOptions::offline(SourceFormat::Unstructured));
             prop_assert_eq!(&again.findings, &Vec::new());
             let again = again.declared.expect("nothing blocks");
             let again_all = again.objects.values().chain(again.withheld.values());

@@ -6,7 +6,7 @@ use std::path::Path;
 #[cfg(feature = "cluster")]
 use std::time::Duration;
 
-use agent::compile::scope::Scope;
+use agent::compile::kind_scopes::Scope;
 use agent::model::object::GroupKind;
 
 /// Scope of each kind of a cluster.

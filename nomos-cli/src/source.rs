@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent::compile::kind_scopes::{KindScopes, Scope};
 use agent::compile::parse::{self, ParsedFile, SourceFile};
-use agent::compile::scope::{KindScopes, Scope};
-use agent::compile::{self, Compiled, RepoScope, Settings, SourceFormat};
+use agent::compile::{self, CompileOptions, Compiled, RepoScope, SourceFormat};
 use agent::io::files;
 use agent::model::finding::{self, Code, Finding, Location, Warning, numbered};
 use agent::model::metadata::annotation;
@@ -122,12 +122,12 @@ pub(crate) fn compiled(
             names.len()
         );
     }
-    let mut settings = Settings {
+    let mut settings = CompileOptions {
         scope: limits.namespace.map_or(RepoScope::Root, |namespace| RepoScope::Namespace(namespace.to_owned())),
         max_objects: limits.max_objects,
         kinds: api_resources(&args.path),
         report_unknown_kinds: !args.no_api_server_check && kinds::CAN_ASK,
-        ..Settings::offline(format)
+        ..CompileOptions::offline(format)
     };
     let clusters = for_each(&names, &parsed, &settings, limits.result);
     // What a program rendered has no such keys, and nobody could look at them.
@@ -319,11 +319,16 @@ fn names(args: &SourceArgs, parsed: &[Arc<ParsedFile>], format: SourceFormat) ->
     bail!("the source names no cluster {}; it names {}", unknown.join(", "), known.join(", "))
 }
 
-fn for_each(names: &[String], parsed: &[Arc<ParsedFile>], settings: &Settings, result: Wanted) -> Vec<ForCluster> {
+fn for_each(
+    names: &[String],
+    parsed: &[Arc<ParsedFile>],
+    settings: &CompileOptions,
+    result: Wanted,
+) -> Vec<ForCluster> {
     let mut seen = BTreeSet::new();
     let names: Vec<&String> = names.iter().filter(|name| seen.insert(*name)).collect();
     parallel(&names, |name| {
-        let settings = Settings { cluster_name: (*name).clone(), ..settings.clone() };
+        let settings = CompileOptions { cluster_name: (*name).clone(), ..settings.clone() };
         let compiled = match result {
             Wanted::Objects => compile::compile(parsed, &settings),
             Wanted::Findings => Compiled { declared: None, findings: compile::check(parsed, &settings) },
@@ -388,7 +393,7 @@ mod tests {
         let twice = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\n---\n".repeat(2);
         let file = SourceFile { path: "rendered.yaml".to_owned(), content: twice.as_bytes().into() };
         let names = vec![compile::DEFAULT_CLUSTER.to_owned()];
-        let settings = Settings::offline(SourceFormat::Unstructured);
+        let settings = CompileOptions::offline(SourceFormat::Unstructured);
         let clusters = for_each(&names, &parse_all(std::slice::from_ref(&file)), &settings, Wanted::Findings);
         let rendered = Some(Rendered { from: "kustomization.yaml", file });
         let compilation = Compilation { clusters, names, warnings: Vec::new(), rendered };

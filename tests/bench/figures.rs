@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use agent::compile::declared::DeclaredObject;
 use agent::compile::parse::parse;
-use agent::compile::{NamespaceStrategy, Settings, SourceFormat, compile};
+use agent::compile::{CompileOptions, NamespaceStrategy, SourceFormat, compile};
 use agent::io::files::read_dir;
 use agent::model::metadata::{ROOT_SYNC, SyncId};
 use anyhow::{Context as _, Result};
@@ -109,11 +109,11 @@ async fn bare_loop(repository: &Repository) -> Result<f64> {
 
 fn declared(repository: &Repository) -> Result<Vec<Arc<DeclaredObject>>> {
     let files: Vec<_> = read_dir(repository.path())?.files.iter().map(|file| Arc::new(parse(file))).collect();
-    let settings = Settings {
+    let settings = CompileOptions {
         sync: Some(SyncId::root(ROOT_SYNC)),
         namespaces: NamespaceStrategy::Implicit,
         cluster_name: String::new(),
-        ..Settings::offline(SourceFormat::Unstructured)
+        ..CompileOptions::offline(SourceFormat::Unstructured)
     };
     let set = compile(&files, &settings).declared.context("the repository does not compile")?;
     Ok(set.objects.into_values().filter(|object| object.id.kind() == "ConfigMap").collect())

@@ -1,5 +1,5 @@
-//! The declared set: what a repository says a cluster shall hold, ready to be planned. It exists only if nothing blocking
-//! was found.
+//! The declared set: the objects that a repository declares for one cluster, ready to be planned. It exists only if no finding
+//! blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,9 +9,10 @@ use base64::Engine as _;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::compile::system_metadata::Stamp;
+use crate::compile::parse::ManifestSource;
+use crate::compile::system_metadata::SystemMetadata;
 use crate::model::finding::{Location, Place, Resource};
-use crate::model::manifest_object::{Added, Written, parsed};
+use crate::model::manifest_object::{AddedMetadata, ManifestObject, parsed};
 use crate::model::metadata::{DEPTH_SUFFIX, annotation, is_system_key};
 use crate::model::object::{GroupKind, Object, ObjectId};
 
@@ -20,106 +21,99 @@ use crate::model::object::{GroupKind, Object, ObjectId};
 pub struct DeclaredSet {
     /// Objects to apply.
     pub objects: BTreeMap<ObjectId, Arc<DeclaredObject>>,
-    /// Objects declared `managed: disabled`: released, never applied.
+    /// Objects declared `managed: disabled`. The sync stops managing them and leaves them in the cluster.
     pub disabled: BTreeSet<ObjectId>,
-    /// Objects that are declared but not applied: of unknown scope, or `managed: disabled`.
+    /// Declared objects that are not applied: their scope is unknown, or they are declared `managed: disabled`.
     pub withheld: BTreeMap<ObjectId, Arc<DeclaredObject>>,
 }
 
-/// One object to apply: what is written, with all metadata the system adds but the annotations `token`, `git-context` and
-/// `declared-hash`, which are set when it is applied. It is put together when somebody looks at it.
+/// One object to apply: the object of a manifest with the metadata that the system adds. The annotations `token`, `git-context`
+/// and `declared-hash` are added when it is applied. To save memory, the JSON value is made at each call that returns it.
 #[derive(Debug)]
 pub struct DeclaredObject {
-    /// Identity.
+    /// The identity that the object is applied as.
     pub id: ObjectId,
-    /// Of [`DeclaredObject::body`]: equal hashes mean there is nothing to apply.
+    /// The hash of [`DeclaredObject::body`]. A live object whose annotation has the same hash needs no apply.
     pub hash: Hash,
-    /// A Namespace that is only referenced: made when missing, left alone when it is somebody else's
-    /// (repo-format §13.1).
+    /// `true` for a Namespace that objects are in and that is not declared: the sync creates it when it is missing, and does
+    /// not change one that another client made.
     pub implicit: bool,
-    object: Arc<Written>,
+    object: Arc<ManifestObject>,
     provenance: Option<Provenance>,
 }
 
-/// What a compilation knows of an object beside what is written.
+/// The facts about an object that the compilation adds to its manifest.
 #[derive(Debug)]
 pub(crate) struct Provenance {
-    /// What is the same for all objects.
-    pub(crate) stamp: Arc<Stamp>,
-    /// Where the manifest starts; `None` for implicit Namespaces.
-    pub(crate) source: Option<Source>,
-    /// Whether nobody knows if it lives in a namespace.
+    /// The metadata that the system adds, shared by all objects of the compilation.
+    pub(crate) system: Arc<SystemMetadata>,
+    /// The start of the manifest; `None` for implicit Namespaces.
+    pub(crate) source: Option<ManifestSource>,
+    /// `true` if the scope of the object's kind is unknown.
     pub(crate) unknown_scope: bool,
 }
 
-/// The start of a manifest.
-#[derive(Clone, Debug)]
-pub(crate) struct Source {
-    /// Path of the file, relative to the sync directory.
-    pub(crate) path: Arc<str>,
-    /// Line, from 1.
-    pub(crate) line: u32,
-    /// Column, from 1.
-    pub(crate) column: u32,
-}
-
 impl DeclaredObject {
-    /// An object as it is, with nothing added.
+    /// An object without added metadata.
     pub fn new(object: Object) -> Self {
         let id = object.id();
-        Self { id, hash: Hash::default(), implicit: false, object: Arc::new(Written::new(object)), provenance: None }
-            .sealed()
+        let object = Arc::new(ManifestObject::new(object));
+        Self { id, hash: Hash::default(), implicit: false, object, provenance: None }.hashed()
     }
 
-    /// An object as `id`, which may have another namespace than is written.
-    pub(crate) fn stamped(id: ObjectId, object: Arc<Written>, provenance: Provenance) -> Self {
+    /// An object with the metadata that the system adds. It is applied as `id`, which may have another namespace than the
+    /// manifest.
+    pub(crate) fn with_system_metadata(id: ObjectId, object: Arc<ManifestObject>, provenance: Provenance) -> Self {
         let implicit = provenance.source.is_none();
-        Self { id, hash: Hash::default(), implicit, object, provenance: Some(provenance) }.sealed()
+        Self { id, hash: Hash::default(), implicit, object, provenance: Some(provenance) }.hashed()
     }
 
-    /// A Namespace that is only used.
-    pub(crate) fn implicit(name: &str, stamp: Arc<Stamp>) -> Self {
+    /// A Namespace that objects are in and that is not declared.
+    pub(crate) fn implicit(name: &str, system: Arc<SystemMetadata>) -> Self {
         let mut object = Object::default();
         object.0.insert("apiVersion".to_owned(), "v1".into());
         object.0.insert("kind".to_owned(), "Namespace".into());
         object.metadata_mut().insert("name".to_owned(), name.into());
-        let provenance = Provenance { stamp, source: None, unknown_scope: false };
-        Self::stamped(object.id(), Arc::new(Written::new(object)), provenance)
+        let provenance = Provenance { system, source: None, unknown_scope: false };
+        Self::with_system_metadata(object.id(), Arc::new(ManifestObject::new(object)), provenance)
     }
 
-    fn sealed(mut self) -> Self {
+    fn hashed(mut self) -> Self {
         self.hash = Hash::of(&self.text());
         self
     }
 
-    /// Whether it was made of this very object and its scope was known or not as now, so that it would be made the same again.
-    pub(crate) fn is_made_of(&self, object: &Arc<Written>, unknown_scope: bool) -> bool {
+    /// `true` if this was made from the same object in memory, with its scope known or unknown as now: compiling it again gives
+    /// an equal result.
+    pub(crate) fn is_made_from(&self, object: &Arc<ManifestObject>, unknown_scope: bool) -> bool {
         let same = |provenance: &Provenance| provenance.unknown_scope == unknown_scope;
         Arc::ptr_eq(&self.object, object) && self.provenance.as_ref().is_some_and(same)
     }
 
-    /// API version without its group.
+    /// The API version without its group.
     pub fn version(&self) -> &str {
         self.object.version()
     }
 
-    /// `mutation: ignore`: users may change it once it exists.
+    /// `true` with the annotation `mutation: ignore`: the sync creates the object and does not correct later changes.
     pub fn ignores_mutation(&self) -> bool {
         self.object.annotation(annotation::MUTATION) == Some("ignore")
     }
 
-    /// Value of the annotation `depends-on`.
+    /// The value of the annotation `depends-on`.
     pub fn depends_on(&self) -> Option<&str> {
         self.object.annotation(annotation::DEPENDS_ON)
     }
 
-    /// Whether values are to be copied into it when it is applied.
+    /// `true` if the object has the annotation `apply-time-mutation`: values of other objects are copied into it when it is
+    /// applied.
     pub fn mutates_at_apply(&self) -> bool {
         self.object.annotation(annotation::APPLY_TIME_MUTATION).is_some()
     }
 
-    /// The object itself. Nulls are dropped: an apply cannot own them. The `stringData` of a Secret is put into its `data`: the
-    /// API server would do the same, but leave the ownership on `stringData`, so that changes of `data` went unnoticed.
+    /// The object to apply, without the annotations that depend on the commit. Nulls are removed, because an apply cannot own
+    /// them. The `stringData` of a Secret is moved into its `data`: the API server moves it too, but records the ownership of
+    /// `stringData`, so that the sync would not see a change of `data`.
     pub fn body(&self) -> Object {
         let mut object = self.written();
         if self.is_rewritten() {
@@ -130,7 +124,7 @@ impl DeclaredObject {
         object
     }
 
-    /// The object before nulls were dropped and `stringData` was folded: what `nomos hydrate` shows, cleaned by [`hydrated`].
+    /// The object with its nulls and its `stringData`. `nomos hydrate` writes it, after [`hydrated`].
     pub fn written(&self) -> Object {
         parsed(&self.written_text())
     }
@@ -149,10 +143,10 @@ impl DeclaredObject {
 
     fn written_text(&self) -> String {
         let added = match &self.provenance {
-            None => Added::default(),
-            Some(Provenance { stamp, source: None, .. }) => stamp.implicit(&self.id),
-            Some(Provenance { stamp, source: Some(source), unknown_scope }) => {
-                let mut added = stamp.declared(&self.object, &source.path, &self.id);
+            None => AddedMetadata::default(),
+            Some(Provenance { system, source: None, .. }) => system.for_implicit(&self.id),
+            Some(Provenance { system, source: Some(source), unknown_scope }) => {
+                let mut added = system.for_declared(&self.object, &source.path, &self.id);
                 if *unknown_scope {
                     added.annotation(annotation::UNKNOWN_SCOPE, "true");
                 }
@@ -162,7 +156,7 @@ impl DeclaredObject {
         self.object.text(self.id.namespace(), &added)
     }
 
-    /// The object as it is sent: with the annotations that depend on the commit.
+    /// The object that an apply sends: [`DeclaredObject::body`] with the annotations that depend on the commit.
     pub fn applied(&self, token: &str, git_context: &str) -> Object {
         let mut object = self.body();
         object.set_annotation(annotation::TOKEN, token);
@@ -171,7 +165,7 @@ impl DeclaredObject {
         object
     }
 
-    /// The kind that this object defines, if it is a CRD.
+    /// The kind that this object defines; `None` if it is no CRD.
     pub fn defined_kind(&self) -> Option<GroupKind> {
         if !self.id.is_crd() {
             return None;
@@ -181,7 +175,7 @@ impl DeclaredObject {
         Some(GroupKind::new(spec.get("group")?.as_str()?, spec.get("names")?.get("kind")?.as_str()?))
     }
 
-    /// Where it is declared and what it is, for findings.
+    /// The object and the start of its manifest, for findings.
     pub fn place(&self) -> Place {
         let source = self.provenance.as_ref().and_then(|provenance| provenance.source.as_ref());
         let location = source.map(|at| Location { path: at.path.to_string(), line: at.line, column: at.column });
@@ -189,7 +183,7 @@ impl DeclaredObject {
     }
 }
 
-/// The first half of a SHA-256.
+/// The hash of a declared object: the first half of a SHA-256.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hash([u8; 16]);
 
@@ -200,7 +194,7 @@ impl Hash {
         Self(half)
     }
 
-    /// Reads 32 hexadecimal digits, as they are displayed.
+    /// Reads a hash from 32 hexadecimal digits, the form in which it is displayed.
     pub fn parse(text: &str) -> Option<Self> {
         let mut half = [0; 16];
         if text.len() != 2 * half.len() {
@@ -230,7 +224,8 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// Moves text in `stringData` to `data`, which it overrides. What is no text stays, for the API server to refuse.
+/// Moves the texts in a Secret's `stringData` to its `data`, where they override. A value that is no text stays, so that the
+/// API server refuses it.
 fn fold_string_data(object: &mut Object) {
     if !object.is_kind("", "Secret") || !object.0.get("stringData").is_some_and(Value::is_object) {
         return;
@@ -251,7 +246,7 @@ fn fold_string_data(object: &mut Object) {
     }
 }
 
-/// An object without what the system or the cluster added: what `nomos hydrate` writes.
+/// The object without its status and without the metadata that the system or the cluster added: `nomos hydrate` writes it.
 pub fn hydrated(object: &Object) -> Object {
     let mut object = object.clone();
     let is_namespace = object.is_kind("", "Namespace") && object.version() == "v1";
@@ -292,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hashed_is_what_is_applied() {
+    fn the_hash_is_that_of_the_applied_body() {
         for json in [
             r#"{"kind":"X","apiVersion":"v1","metadata":{"name":"a","labels":{"b":"\u00e9"}},"spec":{"b":[1.5,"\u0001"],"a":{}}}"#,
             r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"a","uid":null},"stringData":{"a":"y"},"data":null}"#,
@@ -305,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn string_data_is_folded_but_not_in_what_was_written() {
+    fn string_data_is_folded_in_the_body_alone() {
         let json = r#"{"kind":"Secret","apiVersion":"v1","data":{"a":"eA=="},"stringData":{"a":"y","b":"z"}}"#;
         let secret = DeclaredObject::new(serde_json::from_str(json).expect("valid JSON"));
         assert_eq!(Value::Object(secret.body().0)["data"], serde_json::json!({"a": "eQ==", "b": "eg=="}));

@@ -1,75 +1,90 @@
-//! Files to declared set: the gates, in order. Each gate reports everything it finds; nothing passes one that found something
-//! blocking.
+//! The files of a repository to the declared set of one cluster, or to findings.
+//!
+//! Compilation passes through gates, in the order of [`run_gates`]. A gate runs all its rules, so that the user sees all
+//! findings of one gate together; a gate with a blocking finding stops the compilation. The gates and their order are those of
+//! Config Sync: they decide which findings a user sees at the same time.
 
+pub mod kind_scopes;
 pub mod options;
-pub mod declared;
 pub mod parse;
-pub mod scope;
+mod scope;
 mod tree;
 mod validate;
 mod hydrate;
 mod system_metadata;
+pub mod declared;
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use options::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings, SourceFormat};
+pub use options::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope, SourceFormat};
 
-use crate::model::finding::{Apart, Finding, Warning, merged};
+use crate::model::finding::{Finding, MergeBy, Warning, merged};
 use crate::model::metadata::annotation;
 use crate::model::object::{ObjectId, walk};
 use declared::{DeclaredObject, DeclaredSet, Provenance};
 use hydrate::{inherit, namespaces};
+use kind_scopes::Scope;
 use parse::{Manifest, ParsedFile};
-use scope::{Draft, Scope};
-use system_metadata::{Stamp, SyncStamp};
+use scope::ScopedManifest;
+use system_metadata::{SyncMetadata, SystemMetadata};
 
-/// What comes of compiling a repository for one cluster.
+/// The result of compiling a repository for one cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Compiled {
-    /// What to apply. `None` when a finding blocks.
+    /// The objects to apply. `None` when a finding blocks.
     pub declared: Option<DeclaredSet>,
-    /// What is wrong, in a stable order, without repeats.
+    /// The mistakes in the repository, in a stable order, without repeats.
     pub findings: Vec<Finding>,
 }
 
-/// Name under which a repository is checked for no cluster in particular.
+/// The cluster name for a check of a repository that is for no cluster in particular.
 pub const DEFAULT_CLUSTER: &str = "defaultcluster";
 
-/// Compiles a repository for one cluster. The order of files does not matter.
-pub fn compile(files: &[Arc<ParsedFile>], settings: &Settings) -> Compiled {
-    compile_again(files, settings, &DeclaredSet::default())
+/// Compiles a repository for one cluster. The order of `files` does not matter.
+pub fn compile(files: &[Arc<ParsedFile>], options: &CompileOptions) -> Compiled {
+    compile_again(files, options, &DeclaredSet::default())
 }
 
-/// What is wrong with a repository for one cluster: the findings of [`compile`], without what it takes to apply the objects.
-pub fn check(files: &[Arc<ParsedFile>], settings: &Settings) -> Vec<Finding> {
-    let mut gates = Gates::default();
-    admit(files, settings, &mut gates);
-    gates.in_order()
+/// The findings of [`compile`], without the declared set: cheaper where the objects are not needed.
+pub fn check(files: &[Arc<ParsedFile>], options: &CompileOptions) -> Vec<Finding> {
+    let mut found = FindingsSoFar::default();
+    run_gates(files, options, &mut found);
+    found.in_order()
 }
 
-/// The same as [`compile`], after an earlier compilation with the same settings (but for `kinds` and `previous_crds`): objects
-/// whose manifests did not change are taken from what came of it.
-pub fn compile_again(files: &[Arc<ParsedFile>], settings: &Settings, before: &DeclaredSet) -> Compiled {
-    let mut gates = Gates::default();
-    let admitted = admit(files, settings, &mut gates);
-    Compiled { declared: admitted.map(|drafts| stamp(&drafts, settings, before)), findings: gates.in_order() }
+/// Compiles like [`compile`] and takes the objects whose manifests did not change from `before`, an earlier result. The earlier
+/// compilation had the same options, but for `kinds` and `previous_crds`.
+pub fn compile_again(files: &[Arc<ParsedFile>], options: &CompileOptions, before: &DeclaredSet) -> Compiled {
+    let mut found = FindingsSoFar::default();
+    let manifests = run_gates(files, options, &mut found);
+    Compiled { declared: manifests.map(|it| declared_set(&it, options, before)), findings: found.in_order() }
 }
 
-/// The objects that are declared for the cluster, if they pass all gates.
-fn admit(files: &[Arc<ParsedFile>], settings: &Settings, gates: &mut Gates) -> Option<Vec<Draft>> {
-    let drafts = admitted(&in_order(files, settings.format), settings, gates);
-    files.iter().for_each(|file| file.forget_places());
-    drafts
+/// The manifests that are for the cluster, if they pass all gates.
+fn run_gates(
+    files: &[Arc<ParsedFile>],
+    options: &CompileOptions,
+    found: &mut FindingsSoFar,
+) -> Option<Vec<ScopedManifest>> {
+    let manifests = check_files(&in_order(files, options.format), options, found);
+    files.iter().for_each(|file| file.forget_spans());
+    manifests
 }
 
-fn admitted(files: &[&Arc<ParsedFile>], settings: &Settings, gates: &mut Gates) -> Option<Vec<Draft>> {
-    let unreadable = gates.pass(files.iter().flat_map(|file| file.findings.iter().cloned()).collect());
-    // The command line tool goes on: without clusters that are malformed, and with no objects at all if one is not readable.
-    let malformed = if settings.sync.is_some() { Vec::new() } else { malformed_clusters(files, settings.format) };
-    let malformed = gates.pass_nameless(malformed);
-    if settings.sync.is_some() {
+/// The first gate: the files can be read. Then the gates for the objects in them.
+fn check_files(
+    files: &[&Arc<ParsedFile>],
+    options: &CompileOptions,
+    found: &mut FindingsSoFar,
+) -> Option<Vec<ScopedManifest>> {
+    let unreadable = found.pass(files.iter().flat_map(|file| file.findings.iter().cloned()).collect());
+    // The command line tool reports more at once: it goes on without malformed Clusters, and after an unreadable file it goes
+    // on with no objects at all.
+    let malformed = if options.sync.is_some() { Vec::new() } else { malformed_clusters(files, options.format) };
+    let malformed = found.pass_nameless(malformed);
+    if options.sync.is_some() {
         unreadable?;
     }
     let manifests = if unreadable.is_some() {
@@ -77,70 +92,83 @@ fn admitted(files: &[&Arc<ParsedFile>], settings: &Settings, gates: &mut Gates) 
     } else {
         Vec::new()
     };
-    let drafts = declared(manifests, settings, gates);
+    let manifests = check_objects(manifests, options, found);
     unreadable.and(malformed)?;
-    drafts
+    manifests
 }
 
-/// The objects that a readable repository declares.
-fn declared(manifests: Vec<Arc<Manifest>>, settings: &Settings, gates: &mut Gates) -> Option<Vec<Draft>> {
-    gates.pass_nameless(validate::raw(&manifests, settings))?;
+/// The gates for objects: raw rules, cluster selection, scope, scoped rules, tree and namespace selection, rules for the
+/// declared set.
+fn check_objects(
+    manifests: Vec<Arc<Manifest>>,
+    options: &CompileOptions,
+    found: &mut FindingsSoFar,
+) -> Option<Vec<ScopedManifest>> {
+    found.pass_nameless(validate::raw(&manifests, options))?;
 
-    let mut drafts: Vec<Draft> = manifests.into_iter().map(Draft::new).collect();
-    if settings.format == SourceFormat::Hierarchy {
-        inherit::fill_namespaces(&mut drafts);
+    let mut manifests: Vec<ScopedManifest> = manifests.into_iter().map(ScopedManifest::new).collect();
+    if options.format == SourceFormat::Hierarchy {
+        inherit::fill_namespaces(&mut manifests);
     }
-    let (mut drafts, findings) = hydrate::clusters::select(drafts, settings);
-    gates.pass_nameless(findings)?;
+    let (mut manifests, findings) = hydrate::clusters::select(manifests, options);
+    found.pass_nameless(findings)?;
 
-    let kinds = settings.kinds.as_ref().map_err(|finding| gates.findings.push(finding.clone())).ok()?;
-    gates.pass(scope::assign(&mut drafts, kinds, settings.report_unknown_kinds))?;
-    gates.pass(validate::scoped(&drafts, settings))?;
+    let kinds = options.kinds.as_ref().map_err(|finding| found.findings.push(finding.clone())).ok()?;
+    found.pass(scope::assign(&mut manifests, kinds, options.report_unknown_kinds))?;
+    found.pass(validate::scoped(&manifests, options))?;
 
-    let drafts = match settings.format {
-        SourceFormat::Hierarchy => walk_tree(drafts, settings, gates)?,
-        SourceFormat::Unstructured => gates.through(namespaces::place(drafts, settings))?,
+    let manifests = match options.format {
+        SourceFormat::Hierarchy => check_tree(manifests, options, found)?,
+        SourceFormat::Unstructured => found.through(namespaces::place(manifests, options))?,
     };
-    gates.pass(validate::finished(&drafts, settings))?;
-    gates.pass(validate::own_namespace(&drafts, settings))?;
-    Some(namespaces::own(drafts, settings))
+    found.pass(validate::declared_set(&manifests, options))?;
+    found.pass(validate::own_namespace(&manifests, options))?;
+    Some(namespaces::own(manifests, options))
 }
 
-fn walk_tree(drafts: Vec<Draft>, settings: &Settings, gates: &mut Gates) -> Option<Vec<Draft>> {
-    let tree = gates.through(tree::build(drafts))?;
-    gates.pass(validate::tree(&tree))?;
-    let (mut inhabited, mut findings) = inherit::copy_down(&tree);
-    findings.extend(namespaces::filter(&mut inhabited, &tree.selectors, settings));
-    gates.pass(findings)?;
-    let mut drafts = tree.cluster;
-    for place in inhabited {
-        drafts.push(place.namespace);
-        drafts.extend(place.objects);
+/// The gates of a hierarchical repository: its directories, then inheritance and namespace selection.
+fn check_tree(
+    manifests: Vec<ScopedManifest>,
+    options: &CompileOptions,
+    found: &mut FindingsSoFar,
+) -> Option<Vec<ScopedManifest>> {
+    let tree = found.through(tree::build(manifests))?;
+    found.pass(validate::tree(&tree))?;
+    let (mut namespaces, mut findings) = inherit::copy_down(&tree);
+    findings.extend(namespaces::filter(&mut namespaces, &tree.selectors, options));
+    found.pass(findings)?;
+    let mut manifests = tree.cluster;
+    for contents in namespaces {
+        manifests.push(contents.namespace);
+        manifests.extend(contents.objects);
     }
-    Some(drafts)
+    Some(manifests)
 }
 
-fn stamp(drafts: &[Draft], settings: &Settings, before: &DeclaredSet) -> DeclaredSet {
-    let stamp = Arc::new(Stamp {
-        cluster_name: settings.cluster_name.clone(),
-        source_dir: settings.source_dir.clone(),
-        tree: (settings.format == SourceFormat::Hierarchy).then_some(tree::ROOT),
-        sync: settings.sync.as_ref().map(SyncStamp::of),
+/// The declared set of manifests that passed all gates. Objects that are made from the same manifest as one in `before` are
+/// shared with it.
+fn declared_set(manifests: &[ScopedManifest], options: &CompileOptions, before: &DeclaredSet) -> DeclaredSet {
+    let system = Arc::new(SystemMetadata {
+        cluster_name: options.cluster_name.clone(),
+        source_dir: options.source_dir.clone(),
+        hierarchical: options.format == SourceFormat::Hierarchy,
+        sync: options.sync.as_ref().map(SyncMetadata::of),
     });
-    let mut sorted: Vec<(ObjectId, &Draft)> = drafts.iter().map(|draft| (draft.id(), draft)).collect();
+    let mut sorted: Vec<(ObjectId, &ScopedManifest)> = manifests.iter().map(|scoped| (scoped.id(), scoped)).collect();
     sorted.sort_by(|one, other| one.0.cmp(&other.0));
     let (mut applied, mut withheld) = (walk(&before.objects), walk(&before.withheld));
     let (mut objects, mut others, mut disabled) = (Vec::with_capacity(sorted.len()), Vec::new(), BTreeSet::new());
-    for (id, draft) in sorted {
-        let unknown_scope = draft.scope == Scope::Unknown;
+    for (id, scoped) in sorted {
+        let unknown_scope = scoped.scope == Scope::Unknown;
         let mut earlier = [applied(&id), withheld(&id)].into_iter().flatten();
-        let same = earlier.find(|it| it.is_made_of(&draft.manifest.object, unknown_scope));
+        let same = earlier.find(|it| it.is_made_from(&scoped.manifest.object, unknown_scope));
         let declared = same.cloned().unwrap_or_else(|| {
-            let provenance = Provenance { stamp: stamp.clone(), source: Some(draft.manifest.start()), unknown_scope };
-            Arc::new(DeclaredObject::stamped(id, draft.manifest.object.clone(), provenance))
+            let provenance =
+                Provenance { system: system.clone(), source: Some(scoped.manifest.source()), unknown_scope };
+            Arc::new(DeclaredObject::with_system_metadata(id, scoped.manifest.object.clone(), provenance))
         });
         let entry = (declared.id.clone(), declared);
-        if draft.object().annotation(annotation::MANAGED) == Some("disabled") {
+        if scoped.object().annotation(annotation::MANAGED) == Some("disabled") {
             disabled.insert(entry.0.clone());
             others.push(entry);
         } else if unknown_scope {
@@ -149,22 +177,27 @@ fn stamp(drafts: &[Draft], settings: &Settings, before: &DeclaredSet) -> Declare
             objects.push(entry);
         }
     }
-    let makes_namespaces = settings.scope == RepoScope::Root
-        && settings.format == SourceFormat::Unstructured
-        && settings.namespaces == NamespaceStrategy::Implicit;
-    if makes_namespaces {
-        let implicit = namespaces::undeclared(drafts).into_iter();
-        let implicit = implicit.map(|name| Arc::new(DeclaredObject::implicit(name, Arc::clone(&stamp))));
+    if makes_namespaces(options) {
+        let implicit = namespaces::undeclared(manifests).into_iter();
+        let implicit = implicit.map(|name| Arc::new(DeclaredObject::implicit(name, Arc::clone(&system))));
         objects.extend(implicit.map(|it| (it.id.clone(), it)));
     }
     DeclaredSet { objects: objects.into_iter().collect(), disabled, withheld: others.into_iter().collect() }
 }
 
-/// Names of the clusters to check a repository for: [`DEFAULT_CLUSTER`], then those that it names, sorted. One of them can be
-/// that name again.
+/// `true` if Namespaces that are used and not declared are made.
+fn makes_namespaces(options: &CompileOptions) -> bool {
+    options.scope == RepoScope::Root
+        && options.format == SourceFormat::Unstructured
+        && options.namespaces == NamespaceStrategy::Implicit
+}
+
+/// The names of the clusters to check a repository for: [`DEFAULT_CLUSTER`], then the names in the repository, sorted. The
+/// repository may name that cluster too, so that it is there twice.
 ///
-/// What cannot be read names no clusters: in a hierarchical repository Cluster objects count unless `clusterregistry/` has a
-/// finding; in an unstructured one, and for annotations, any finding hides all names.
+/// Names come from Cluster objects and from cluster-name-selector annotations. A file that cannot be read hides names: in a
+/// hierarchical repository, a finding in `clusterregistry/` hides the Cluster objects; in an unstructured one any finding hides
+/// them. Any finding hides the annotations.
 pub fn clusters(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<String> {
     let files = in_order(files, format);
     let mut names = hydrate::clusters::declared(registry(&files, format));
@@ -176,12 +209,12 @@ pub fn clusters(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<String> 
     std::iter::once(DEFAULT_CLUSTER.to_owned()).chain(names).collect()
 }
 
-/// What is odd in the files that count, in the order of files.
+/// The warnings about the files that are read in this format, in the order of files.
 pub fn warnings(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<Warning> {
     in_order(files, format).into_iter().flat_map(|file| file.warnings.iter().cloned()).collect()
 }
 
-/// The manifests that may be Clusters: none if one of their files is not readable.
+/// The manifests that may be Clusters: none of them if one of their files cannot be read.
 fn registry<'a>(files: &[&'a Arc<ParsedFile>], format: SourceFormat) -> impl Iterator<Item = &'a Arc<Manifest>> {
     let counts = |path: &str| format == SourceFormat::Unstructured || path.starts_with("clusterregistry/");
     let files: Vec<_> = files.iter().copied().filter(|file| counts(&file.path)).collect();
@@ -189,12 +222,12 @@ fn registry<'a>(files: &[&'a Arc<ParsedFile>], format: SourceFormat) -> impl Ite
     files.into_iter().filter(move |_| readable).flat_map(|file| &file.manifests)
 }
 
-/// The findings of Clusters that are none.
+/// A finding (KNV1006) for each malformed Cluster.
 fn malformed_clusters(files: &[&Arc<ParsedFile>], format: SourceFormat) -> Vec<Finding> {
     registry(files, format).filter_map(|manifest| hydrate::clusters::malformed_cluster(manifest)).collect()
 }
 
-/// The files that count, directory by directory.
+/// The files that are read in this format, directory by directory.
 fn in_order(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<&Arc<ParsedFile>> {
     let counts = |path: &str| match format {
         SourceFormat::Unstructured => true,
@@ -205,7 +238,7 @@ fn in_order(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<&Arc<ParsedF
     files
 }
 
-/// As a walk meets them: like `one.split('/').cmp(other.split('/'))`, only faster.
+/// The order in which a walk through the directories meets two paths: that of `one.split('/').cmp(other.split('/'))`, faster.
 fn walk_order(one: &str, other: &str) -> Ordering {
     let rank = |byte: Option<&u8>| byte.map(|byte| if *byte == b'/' { 0 } else { u16::from(*byte) + 1 });
     let (one, other) = (one.as_bytes(), other.as_bytes());
@@ -213,24 +246,25 @@ fn walk_order(one: &str, other: &str) -> Ordering {
     rank(one.get(same)).cmp(&rank(other.get(same)))
 }
 
-/// Directories of a hierarchical repository. Everything else in it is ignored.
+/// The directories of a hierarchical repository. Other directories are ignored.
 const TOP_DIRECTORIES: [&str; 4] = ["system", "cluster", "clusterregistry", "namespaces"];
 
-/// What the gates found so far.
+/// What the found found so far.
 #[derive(Default)]
-struct Gates {
+struct FindingsSoFar {
     findings: Vec<Finding>,
 }
 
-impl Gates {
-    /// Adds what a gate found that does not tell objects of one name apart by their files. `None` if some of it blocks.
+impl FindingsSoFar {
+    /// Adds the findings of a gate that merges the findings about objects of one name, also from several files. `None` if one
+    /// of them blocks.
     fn pass_nameless(&mut self, findings: Vec<Finding>) -> Option<()> {
-        self.add(merged(findings, Apart::Nothing))
+        self.add(merged(findings, MergeBy::Object))
     }
 
-    /// Adds what a gate found. `None` if some of it blocks.
+    /// Adds the findings of a gate. `None` if one of them blocks.
     fn pass(&mut self, findings: Vec<Finding>) -> Option<()> {
-        self.add(merged(findings, Apart::Files))
+        self.add(merged(findings, MergeBy::ObjectAndFile))
     }
 
     fn add(&mut self, findings: Vec<Finding>) -> Option<()> {
@@ -239,12 +273,12 @@ impl Gates {
         (!blocked).then_some(())
     }
 
-    /// The result of a step that can also find something.
+    /// The result of a gate, after its findings are added. `None` if one of them blocks.
     fn through<T>(&mut self, (result, findings): (T, Vec<Finding>)) -> Option<T> {
         self.pass(findings).map(|()| result)
     }
 
-    /// Everything that was found, in a stable order, without repeats.
+    /// All findings, in a stable order, without repeats.
     fn in_order(self) -> Vec<Finding> {
         let mut findings = self.findings;
         findings.sort_by(|one, other| (one.code, &one.places, one).cmp(&(other.code, &other.places, other)));
@@ -263,21 +297,21 @@ mod tests {
         let nested = format!("{}1{}", "{a: ".repeat(400), "}".repeat(400));
         let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {nested}\nextra: ~\n");
         let file = parse(&SourceFile { path: "a.yaml".to_owned(), content: Arc::from(text.as_bytes()) });
-        let compiled = compile(&[Arc::new(file)], &Settings::offline(SourceFormat::Unstructured));
+        let compiled = compile(&[Arc::new(file)], &CompileOptions::offline(SourceFormat::Unstructured));
         let declared = compiled.declared.expect("nothing blocks");
         let object = declared.objects.values().next().expect("one object");
         assert_ne!(object.written(), object.body());
     }
 
     #[test]
-    fn nothing_is_kept_of_where_fields_are() {
+    fn a_compilation_forgets_the_spans_of_fields() {
         let item = |name| format!("- {{apiVersion: v1, kind: ConfigMap, metadata: {{name: {name}}}}}\n");
         let text = format!("apiVersion: v1\nkind: List\nitems:\n{}{}", item("a"), item("B"));
         let file = Arc::new(parse(&SourceFile { path: "a.yaml".to_owned(), content: Arc::from(text.as_bytes()) }));
         file.manifests[0].at_name();
-        assert!(file.manifests[1].keeps_places());
-        let found = check(std::slice::from_ref(&file), &Settings::offline(SourceFormat::Unstructured));
-        assert_eq!((found.len(), file.manifests[1].keeps_places()), (1, false));
+        assert!(file.manifests[1].keeps_spans());
+        let found = check(std::slice::from_ref(&file), &CompileOptions::offline(SourceFormat::Unstructured));
+        assert_eq!((found.len(), file.manifests[1].keeps_spans()), (1, false));
     }
 
     #[test]

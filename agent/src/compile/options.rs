@@ -1,80 +1,80 @@
-//! What a compilation depends on beside the files.
+//! The options of a compilation: everything that it depends on beside the files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::compile::scope::KindScopes;
+use crate::compile::kind_scopes::KindScopes;
 use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
 use crate::model::object::GroupKind;
 
-/// Which rules a repository follows.
+/// The layout of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceFormat {
     /// Directories have a meaning: `system/`, `cluster/`, `clusterregistry/`, `namespaces/`.
     Hierarchy,
-    /// Directories are free.
+    /// Directories have no meaning.
     Unstructured,
 }
 
-/// What a repository may declare.
+/// The part of the cluster that a repository may declare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RepoScope {
-    /// Anything in the cluster.
+    /// The whole cluster: the source of a RootSync.
     Root,
-    /// Only objects in this namespace.
+    /// The objects in this namespace: the source of a RepoSync.
     Namespace(String),
 }
 
-/// What happens to Namespaces that are used and not declared.
+/// The treatment of Namespaces that objects are in and that the repository does not declare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamespaceStrategy {
-    /// They are made. Only in unstructured root repositories.
+    /// The sync creates them. It has no effect in hierarchical and in namespace repositories.
     Implicit,
-    /// Nothing: applying into them fails.
+    /// The sync does not create them: the API server refuses the objects in them.
     Explicit,
 }
 
-/// What NamespaceSelectors with `mode: dynamic` match.
+/// The Namespaces among which a NamespaceSelector with `mode: dynamic` selects.
 #[derive(Clone, Debug)]
 pub enum DynamicSelectors {
-    /// Declared Namespaces only.
+    /// Declared Namespaces only, as with `mode: static`.
     AsStatic,
-    /// They are not supported here; the finding says why. Its place is added.
+    /// None: such a selector gives this finding, with its place.
     Refused(Finding),
-    /// Declared Namespaces and these live ones (name and labels, terminating ones left out).
+    /// Declared Namespaces and these live ones, each with its name and labels. Namespaces that are being deleted are left out.
     Live(Vec<(String, BTreeMap<String, String>)>),
 }
 
-/// What a compilation depends on beside the files.
+/// The options of a compilation.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// Which rules the repository follows.
+pub struct CompileOptions {
+    /// The layout of the repository.
     pub format: SourceFormat,
-    /// What the repository may declare.
+    /// The part of the cluster that the repository may declare.
     pub scope: RepoScope,
-    /// Cluster that it is compiled for. Empty: none, so that `cluster-name-selector` selects nothing.
+    /// The name of the cluster that the objects are for. Empty: no cluster, so that `cluster-name-selector` selects nothing.
     pub cluster_name: String,
-    /// The sync that applies the objects. `None` in the command line tool: nothing of a sync is stamped on the objects.
+    /// The sync that applies the objects. `None` in the command line tool: the objects then get no metadata of a sync.
     pub sync: Option<SyncId>,
-    /// Directory in the source that file paths are relative to, for the annotation `source-path`.
+    /// The directory in the source that file paths are relative to, for the annotation `source-path`.
     pub source_dir: String,
-    /// What happens to Namespaces that are used and not declared.
+    /// The treatment of Namespaces that are used and not declared.
     pub namespaces: NamespaceStrategy,
-    /// Kinds of the cluster, beyond the built-in table. A finding (KNV1064) when they could not be read: it is reported
-    /// only when the objects as such are in order.
+    /// The scopes of the cluster's kinds, over the built-in table. A finding (KNV1064) when they could not be read: it is
+    /// reported after the raw rules and the cluster selection found nothing that blocks.
     pub kinds: Result<KindScopes, Finding>,
-    /// Whether kinds of unknown scope are reported (KNV1021).
+    /// `true` if objects of kinds with unknown scope give a finding (KNV1021).
     pub report_unknown_kinds: bool,
-    /// Custom kinds that the last applied commit declared CRDs for (KNV1047).
+    /// The custom kinds whose CRDs the last applied commit declared (KNV1047).
     pub previous_crds: BTreeSet<GroupKind>,
-    /// More objects than this are refused (KNV1070).
+    /// The largest number of objects that is not refused (KNV1070). `None`: one million.
     pub max_objects: Option<usize>,
-    /// What NamespaceSelectors with `mode: dynamic` match.
+    /// The Namespaces among which a NamespaceSelector with `mode: dynamic` selects.
     pub dynamic: DynamicSelectors,
 }
 
-impl Settings {
-    /// What the command line tool checks by default: a root repository for no cluster in particular.
+impl CompileOptions {
+    /// The defaults of the command line tool: a root repository, checked for no cluster in particular.
     pub fn offline(format: SourceFormat) -> Self {
         Self {
             format,

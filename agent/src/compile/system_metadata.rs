@@ -1,58 +1,60 @@
 //! The metadata that the system adds to declared objects.
 
-use crate::model::manifest_object::{Added, Written};
-use crate::model::metadata::{DEPTH_SUFFIX, MANAGED_BY_VALUE, SPECIAL_NAMESPACES, SyncId, annotation, label};
+use crate::compile::tree::depth_labels;
+use crate::model::manifest_object::{AddedMetadata, ManifestObject};
+use crate::model::metadata::{MANAGED_BY_VALUE, SPECIAL_NAMESPACES, SyncId, annotation, label};
 use crate::model::object::ObjectId;
 
-/// What is the same for all objects of a compilation.
+/// The facts that the added metadata of all objects of one compilation follows from.
 #[derive(Debug, Default)]
-pub(crate) struct Stamp {
-    /// Cluster that it is compiled for; empty: none.
+pub(crate) struct SystemMetadata {
+    /// The cluster that the objects are for; empty: no annotation `cluster-name`.
     pub(crate) cluster_name: String,
-    /// Directory in the source that file paths are relative to.
+    /// The directory in the source that file paths are relative to.
     pub(crate) source_dir: String,
-    /// In a hierarchical repository, the directory of Namespaces: they tell how far below it they are.
-    pub(crate) tree: Option<&'static str>,
-    /// Nothing of a sync is stamped without one.
-    pub(crate) sync: Option<SyncStamp>,
+    /// `true` in a hierarchical repository: labels on a Namespace tell its depth in the directories.
+    pub(crate) hierarchical: bool,
+    /// `None`: the objects get no metadata of a sync.
+    pub(crate) sync: Option<SyncMetadata>,
 }
 
-/// What follows from a sync.
+/// The label and annotation values that name a sync.
 #[derive(Debug)]
-pub(crate) struct SyncStamp {
+pub(crate) struct SyncMetadata {
     part_of: String,
     manager: String,
     inventory: String,
 }
 
-impl SyncStamp {
-    /// The stamp of a sync.
+impl SyncMetadata {
+    /// The values of one sync.
     pub(crate) fn of(sync: &SyncId) -> Self {
         Self { part_of: sync.part_of(), manager: sync.manager(), inventory: sync.inventory_id() }
     }
 }
 
-impl Stamp {
-    /// What is added to an object from the file `path`, as which `id` is applied.
-    pub(crate) fn declared(&self, object: &Written, path: &str, id: &ObjectId) -> Added {
-        let mut added = Added::default();
+impl SystemMetadata {
+    /// The metadata to add to an object from the file `path`, which is applied as `id`.
+    pub(crate) fn for_declared(&self, object: &ManifestObject, path: &str, id: &ObjectId) -> AddedMetadata {
+        let mut added = AddedMetadata::default();
         added.label(label::DECLARED_VERSION, object.version());
         if !self.cluster_name.is_empty() {
             added.annotation(annotation::CLUSTER_NAME, &self.cluster_name);
         }
         added.annotation(annotation::SOURCE_PATH, self.source_path(path));
         if id.is_namespace() && object.version() == "v1" {
-            self.namespace(object, path, &mut added);
+            self.add_for_namespace(object, path, &mut added);
         }
-        self.sync_metadata(id, object.annotation(annotation::MANAGED), &mut added);
+        self.add_for_sync(id, object.annotation(annotation::MANAGED), &mut added);
         added
     }
 
-    /// What is added to a Namespace that is only used. It is left in place when nobody uses it any more.
-    pub(crate) fn implicit(&self, id: &ObjectId) -> Added {
-        let mut added = Added::default();
+    /// The metadata to add to a Namespace that objects are in and that is not declared. The sync leaves it in the cluster when
+    /// no object is in it any more.
+    pub(crate) fn for_implicit(&self, id: &ObjectId) -> AddedMetadata {
+        let mut added = AddedMetadata::default();
         added.annotation(annotation::DELETION, "detach");
-        self.sync_metadata(id, None, &mut added);
+        self.add_for_sync(id, None, &mut added);
         added
     }
 
@@ -63,9 +65,9 @@ impl Stamp {
         }
     }
 
-    fn namespace(&self, object: &Written, path: &str, added: &mut Added) {
-        if let Some(tree) = self.tree {
-            for (key, depth) in depth_labels(tree, path) {
+    fn add_for_namespace(&self, object: &ManifestObject, path: &str, added: &mut AddedMetadata) {
+        if self.hierarchical {
+            for (key, depth) in depth_labels(path) {
                 added.label(&key, depth);
             }
             if let Some(original) = object.annotation(annotation::HNC_MANAGED_BY).filter(|it| !it.is_empty()) {
@@ -78,7 +80,7 @@ impl Stamp {
         }
     }
 
-    fn sync_metadata(&self, id: &ObjectId, managed: Option<&str>, added: &mut Added) {
+    fn add_for_sync(&self, id: &ObjectId, managed: Option<&str>, added: &mut AddedMetadata) {
         let Some(sync) = &self.sync else { return };
         added.label(label::MANAGED_BY, MANAGED_BY_VALUE);
         added.label(label::PART_OF, &sync.part_of);
@@ -89,11 +91,4 @@ impl Stamp {
             added.annotation(annotation::MANAGED, "enabled");
         }
     }
-}
-
-/// Labels that say how far a Namespace in the file `path` is below each of the directories that lead to it from `tree`.
-pub(crate) fn depth_labels(tree: &str, path: &str) -> impl Iterator<Item = (String, String)> {
-    let below = path.rsplit_once('/').and_then(|(directory, _)| directory.strip_prefix(tree)?.strip_prefix('/'));
-    let directories = below.into_iter().flat_map(|below| below.rsplit('/'));
-    directories.enumerate().map(|(depth, name)| (format!("{name}{DEPTH_SUFFIX}"), depth.to_string()))
 }

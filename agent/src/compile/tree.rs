@@ -1,47 +1,49 @@
-//! The directories under `namespaces/` of a hierarchical repository, with what they hold.
+//! A hierarchical repository as a tree: the directories under `namespaces/` with their Namespaces and other objects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::compile::parse::{Known, Manifest};
-use crate::compile::scope::{Draft, Scope};
+use crate::compile::kind_scopes::Scope;
+use crate::compile::parse::{BuiltinKind, Manifest};
+use crate::compile::scope::ScopedManifest;
 use crate::model::finding::{Code, Finding};
+use crate::model::metadata::DEPTH_SUFFIX;
 
-/// The top of the tree.
+/// The directory at the top of the tree.
 pub(crate) const ROOT: &str = "namespaces";
 
-/// A hierarchical repository, sorted out.
+/// The manifests of a hierarchical repository by the directories that they are in.
 #[derive(Default)]
-pub(crate) struct Tree {
-    /// What `cluster/` holds.
-    pub(crate) cluster: Vec<Draft>,
-    /// HierarchyConfigs, in the order of files.
+pub(crate) struct RepoTree {
+    /// The cluster-scoped manifests: those in `cluster/`.
+    pub(crate) cluster: Vec<ScopedManifest>,
+    /// The HierarchyConfigs, in the order of files.
     pub(crate) configs: Vec<Arc<Manifest>>,
-    /// NamespaceSelectors.
+    /// The NamespaceSelectors.
     pub(crate) selectors: Vec<Arc<Manifest>>,
-    /// Directories that hold objects, and those above them, by path.
-    pub(crate) nodes: BTreeMap<String, Node>,
+    /// The directories that hold objects, and the directories above them, by path.
+    pub(crate) nodes: BTreeMap<String, TreeNode>,
 }
 
-/// One directory.
+/// One directory of the tree.
 #[derive(Default)]
-pub(crate) struct Node {
-    /// Its Namespaces: none in an abstract directory, one in a namespace directory.
-    pub(crate) namespaces: Vec<Draft>,
-    /// Everything else in it that is applied.
-    pub(crate) objects: Vec<Draft>,
-    /// Whether there are nodes below.
+pub(crate) struct TreeNode {
+    /// The Namespaces in it: none in an abstract directory, one in a namespace directory.
+    pub(crate) namespaces: Vec<ScopedManifest>,
+    /// The other objects in it that are applied.
+    pub(crate) objects: Vec<ScopedManifest>,
+    /// `true` if there are nodes below.
     pub(crate) has_children: bool,
-    /// Whether there is a Namespace in a node below.
+    /// `true` if a node below holds a Namespace.
     pub(crate) has_namespace_below: bool,
 }
 
-/// The directory above, unless `directory` is the top.
+/// The directory above; `None` for a top-level directory.
 pub(crate) fn parent(directory: &str) -> Option<&str> {
     directory.rsplit_once('/').map(|(parent, _)| parent)
 }
 
-/// The last part of a path.
+/// The name of a directory: the last part of its path.
 pub(crate) fn base(directory: &str) -> &str {
     directory.rsplit_once('/').map_or(directory, |(_, base)| base)
 }
@@ -51,27 +53,35 @@ pub(crate) fn ancestors(directory: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(parent(directory), |directory| parent(directory))
 }
 
-/// Sorts the drafts by what and where they are. Findings: objects in a directory that is not for their kind.
-pub(crate) fn build(drafts: Vec<Draft>) -> (Tree, Vec<Finding>) {
-    let mut tree = Tree::default();
+/// The labels that tell how deep a Namespace in the file `path` is below each directory from [`ROOT`] to its own, with `0` for
+/// its own directory.
+pub(crate) fn depth_labels(path: &str) -> impl Iterator<Item = (String, String)> {
+    let below = path.rsplit_once('/').and_then(|(directory, _)| directory.strip_prefix(ROOT)?.strip_prefix('/'));
+    let directories = below.into_iter().flat_map(|below| below.rsplit('/'));
+    directories.enumerate().map(|(depth, name)| (format!("{name}{DEPTH_SUFFIX}"), depth.to_string()))
+}
+
+/// Builds the tree. Findings: objects in a top-level directory that is not for their kind (KNV1039, KNV9998).
+pub(crate) fn build(manifests: Vec<ScopedManifest>) -> (RepoTree, Vec<Finding>) {
+    let mut tree = RepoTree::default();
     let mut findings = Vec::new();
     let mut unregistered = Vec::new();
-    for draft in drafts {
-        let role = Role::of(&draft);
-        let top = draft.manifest.top_directory();
+    for scoped in manifests {
+        let role = RepoRole::of(&scoped);
+        let top = scoped.manifest.top_directory();
         let expected = role.directory();
         if expected.is_empty() && top == "clusterregistry" {
-            unregistered.push(draft.manifest.at_value(&["kind"]));
+            unregistered.push(scoped.manifest.at_value(&["kind"]));
         } else if expected.is_empty() && top == "system" {
-            findings.push(unknown_system_object(&draft));
+            findings.push(unknown_system_object(&scoped));
         } else if !expected.is_empty() && expected != top {
-            findings.push(misplaced(&draft.manifest, expected));
+            findings.push(misplaced(&scoped.manifest, expected));
         } else {
-            tree.add(draft, role);
+            tree.add(scoped, role);
         }
     }
     if !unregistered.is_empty() {
-        let message = "`clusterregistry/` holds objects of kinds that have no meaning there.";
+        let message = "`clusterregistry/` holds objects that are neither Clusters nor ClusterSelectors.";
         let finding = Finding::new(Code::Internal, message).hint("Move their files to `cluster/` or `namespaces/`.");
         findings.push(Finding { places: unregistered, ..finding });
     }
@@ -79,8 +89,9 @@ pub(crate) fn build(drafts: Vec<Draft>) -> (Tree, Vec<Finding>) {
     (tree, findings)
 }
 
+/// The part of the repository that an object belongs to, by its kind and scope.
 #[derive(Clone, Copy, PartialEq)]
-enum Role {
+enum RepoRole {
     Repo,
     Config,
     Selector,
@@ -90,16 +101,16 @@ enum Role {
     Unknown,
 }
 
-impl Role {
-    fn of(draft: &Draft) -> Self {
+impl RepoRole {
+    fn of(scoped: &ScopedManifest) -> Self {
         let special = [
-            (Known::Repo, Self::Repo),
-            (Known::HierarchyConfig, Self::Config),
-            (Known::NamespaceSelector, Self::Selector),
-            (Known::Namespace, Self::Namespace),
+            (BuiltinKind::Repo, Self::Repo),
+            (BuiltinKind::HierarchyConfig, Self::Config),
+            (BuiltinKind::NamespaceSelector, Self::Selector),
+            (BuiltinKind::Namespace, Self::Namespace),
         ];
-        let special = special.into_iter().find(|(known, _)| draft.manifest.is(*known));
-        special.map_or_else(|| Self::by_scope(draft.scope), |(_, role)| role)
+        let special = special.into_iter().find(|(builtin, _)| scoped.manifest.is(*builtin));
+        special.map_or_else(|| Self::by_scope(scoped.scope), |(_, role)| role)
     }
 
     fn by_scope(scope: Scope) -> Self {
@@ -110,7 +121,7 @@ impl Role {
         }
     }
 
-    /// The directory that it belongs in; empty when it may be in several.
+    /// The top-level directory for these objects; empty when several are allowed.
     fn directory(self) -> &'static str {
         match self {
             Self::Repo | Self::Config => "system",
@@ -121,35 +132,35 @@ impl Role {
     }
 }
 
-impl Tree {
-    /// Whether the directory holds a Namespace.
+impl RepoTree {
+    /// `true` if the directory holds a Namespace.
     pub(crate) fn is_namespace(&self, directory: &str) -> bool {
         self.nodes.get(directory).is_some_and(|node| !node.namespaces.is_empty())
     }
 
-    /// Whether a directory above holds a Namespace.
+    /// `true` if a directory above holds a Namespace.
     pub(crate) fn is_below_namespace(&self, directory: &str) -> bool {
         ancestors(directory).any(|above| self.is_namespace(above))
     }
 
-    fn add(&mut self, draft: Draft, role: Role) {
-        let in_cluster = draft.manifest.top_directory() == "cluster";
+    fn add(&mut self, scoped: ScopedManifest, role: RepoRole) {
+        let in_cluster = scoped.manifest.top_directory() == "cluster";
         match role {
-            Role::Repo => {}
-            Role::Config => self.configs.push(draft.manifest),
-            Role::Selector => self.selectors.push(draft.manifest),
-            Role::Namespace => self.node(&draft.manifest).namespaces.push(draft),
-            Role::ClusterScoped => self.cluster.push(draft),
-            Role::Unknown if in_cluster => self.cluster.push(draft),
-            Role::Namespaced | Role::Unknown => self.node(&draft.manifest).objects.push(draft),
+            RepoRole::Repo => {}
+            RepoRole::Config => self.configs.push(scoped.manifest),
+            RepoRole::Selector => self.selectors.push(scoped.manifest),
+            RepoRole::Namespace => self.node(&scoped.manifest).namespaces.push(scoped),
+            RepoRole::ClusterScoped => self.cluster.push(scoped),
+            RepoRole::Unknown if in_cluster => self.cluster.push(scoped),
+            RepoRole::Namespaced | RepoRole::Unknown => self.node(&scoped.manifest).objects.push(scoped),
         }
     }
 
-    fn node(&mut self, manifest: &Manifest) -> &mut Node {
+    fn node(&mut self, manifest: &Manifest) -> &mut TreeNode {
         self.nodes.entry(manifest.directory().to_owned()).or_default()
     }
 
-    /// Adds the directories above, and what each node knows of those below.
+    /// Adds the directories above each node, and records in each node what is below it.
     fn link(&mut self) {
         let below: Vec<(String, bool)> =
             self.nodes.iter().map(|(directory, node)| (directory.clone(), !node.namespaces.is_empty())).collect();
@@ -163,28 +174,28 @@ impl Tree {
     }
 }
 
-/// An object in a top-level directory that is not for its kind (KNV1039).
+/// The finding (KNV1039) for an object in a top-level directory that is not for its kind.
 pub(crate) fn misplaced(manifest: &Manifest, expected: &str) -> Finding {
     let object = &manifest.object;
     let why = match expected {
-        "cluster" => "it is cluster-scoped",
-        ROOT => "it belongs to a namespace",
-        "clusterregistry" => "it describes clusters",
-        _ => "it describes the repository",
+        "cluster" => "its kind is cluster-scoped",
+        ROOT => "its kind belongs to a namespace",
+        "clusterregistry" => "its kind describes clusters",
+        _ => "its kind describes the repository",
     };
     let message = format!("{} `{}` must be in `{expected}/`: {why}.", object.kind(), object.name());
     let hint = if manifest.is_of_unknown_version() {
-        format!("The version `{}` of this kind has no meaning here: correct apiVersion.", object.api_version())
+        format!("Correct apiVersion: `{}` is not a version of this kind that has a meaning here.", object.api_version())
     } else {
         format!("Move the file from `{}/` to `{expected}/`.", manifest.top_directory())
     };
     Finding::new(Code::IncorrectTopLevelDirectory, message).hint(hint).at(manifest.at_value(&["kind"]))
 }
 
-fn unknown_system_object(draft: &Draft) -> Finding {
+fn unknown_system_object(scoped: &ScopedManifest) -> Finding {
     let message =
-        format!("`system/` holds an object of the kind {}, which has no meaning there.", draft.object().group_kind());
+        format!("`system/` holds an object of the kind {}, which does not belong there.", scoped.object().group_kind());
     Finding::new(Code::Internal, message)
         .hint("Move the file to `cluster/` or `namespaces/`.")
-        .at(draft.manifest.at_value(&["kind"]))
+        .at(scoped.manifest.at_value(&["kind"]))
 }

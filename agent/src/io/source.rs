@@ -13,9 +13,9 @@ use super::git::{BlobId, Commit, GitError, Remote, Store, Tree, Want, Watcher, w
 use super::kubernetes::client::Cluster;
 use super::repositories::{Repositories, Repository};
 use crate::compile::declared::DeclaredSet;
+use crate::compile::kind_scopes::{KindScopes, Scope};
 use crate::compile::parse::{ParsedFile, SourceFile, parse};
-use crate::compile::scope::{KindScopes, Scope};
-use crate::compile::{Settings, compile_again};
+use crate::compile::{CompileOptions, compile_again};
 use crate::model::finding::{Code, Finding};
 use crate::model::object::GroupKind;
 use crate::sync::engine::Event;
@@ -37,7 +37,7 @@ pub struct Source {
     /// Where mirrors of remote repositories are kept.
     pub cache: PathBuf,
     /// How it is compiled; `kinds` and `previous_crds` are filled in.
-    pub settings: Settings,
+    pub settings: CompileOptions,
 }
 
 /// A commit to compile although it is not the newest.
@@ -221,8 +221,11 @@ impl Reader {
             // The sender is gone when the sync ends before it has begun.
             self.previous_crds = defined.blocking_recv().unwrap_or_default();
         }
-        let settings =
-            Settings { kinds: Ok(kinds), previous_crds: self.previous_crds.clone(), ..self.source.settings.clone() };
+        let settings = CompileOptions {
+            kinds: Ok(kinds),
+            previous_crds: self.previous_crds.clone(),
+            ..self.source.settings.clone()
+        };
         let compiled = compile_again(files, &settings, &self.declared);
         let unreadable = findings.iter().any(|finding| finding.code.blocks());
         findings.extend(compiled.findings);

@@ -9,16 +9,16 @@ use serde_json::{Map, Value};
 use crate::model::object::{GroupKind, Object, ObjectId};
 
 /// Keys and values in order of keys.
-type Texts = Box<[(Box<str>, Box<str>)]>;
+type TextPairs = Box<[(Box<str>, Box<str>)]>;
 
-/// One object as it is written, without its status.
+/// One object as it is object, without its status.
 #[derive(Debug)]
-pub struct Written {
+pub struct ManifestObject {
     /// Its identity as declared.
     pub id: ObjectId,
     api_version: Box<str>,
-    annotations: Texts,
-    labels: Texts,
+    annotations: TextPairs,
+    labels: TextPairs,
     /// The other fields of the metadata, and of those that have a place of their own what is not as usual there: an empty
     /// namespace, annotations that are null.
     metadata: Map<String, Value>,
@@ -28,7 +28,7 @@ pub struct Written {
     values: Option<Box<Object>>,
 }
 
-impl Written {
+impl ManifestObject {
     /// Takes an object apart.
     pub fn new(object: Object) -> Self {
         let id = object.id();
@@ -46,15 +46,15 @@ impl Written {
                 }
             }
         }
-        let mut texts = |field: &str| match metadata.remove(field) {
+        let mut pairs_of = |field: &str| match metadata.remove(field) {
             Some(Value::Object(map)) if !map.is_empty() && map.values().all(Value::is_string) => text_values(map),
             Some(unusual) => {
                 metadata.insert(field.to_owned(), unusual);
-                Texts::default()
+                TextPairs::default()
             }
-            None => Texts::default(),
+            None => TextPairs::default(),
         };
-        let (annotations, labels) = (texts("annotations"), texts("labels"));
+        let (annotations, labels) = (pairs_of("annotations"), pairs_of("labels"));
         metadata.retain(|field, value| {
             !(matches!(field.as_str(), "name" | "namespace") && value.as_str().is_some_and(|text| !text.is_empty()))
         });
@@ -65,7 +65,7 @@ impl Written {
         Self { id, api_version, annotations, labels, metadata, payload: payload.into(), has_nulls, values: None }
     }
 
-    /// The same of an object whose other fields mean something to compilation: they can be read with [`Written::field`].
+    /// The same of an object whose other fields mean something to compilation: they can be read with [`ManifestObject::field`].
     pub fn with_values(object: Object) -> Self {
         Self { values: Some(Box::new(object.clone())), ..Self::new(object) }
     }
@@ -141,18 +141,18 @@ impl Written {
     }
 
     /// The object as JSON text, in `namespace` and with more metadata.
-    pub(crate) fn text(&self, namespace: &str, added: &Added) -> String {
-        serde_json::to_string(&Whole { written: self, namespace, added })
+    pub(crate) fn text(&self, namespace: &str, added: &AddedMetadata) -> String {
+        serde_json::to_string(&WholeObject { object: self, namespace, added })
             .expect("maps with string keys always serialise")
     }
 
     /// The object in one piece.
     pub(crate) fn whole(&self) -> Object {
-        parsed(&self.text(self.namespace(), &Added::default()))
+        parsed(&self.text(self.namespace(), &AddedMetadata::default()))
     }
 }
 
-fn text_values(map: Map<String, Value>) -> Texts {
+fn text_values(map: Map<String, Value>) -> TextPairs {
     let text = |value| if let Value::String(text) = value { text.into() } else { Box::default() };
     map.into_iter().map(|(key, value)| (key.into(), text(value))).collect()
 }
@@ -166,7 +166,7 @@ fn has_nulls(value: &Value) -> bool {
     }
 }
 
-/// Reads what [`Written::text`] wrote. Manifests may be nested more deeply than `serde_json` reads by default.
+/// Reads what [`ManifestObject::text`] wrote. Manifests may be nested more deeply than `serde_json` reads by default.
 pub(crate) fn parsed(text: &str) -> Object {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer.disable_recursion_limit();
@@ -175,12 +175,12 @@ pub(crate) fn parsed(text: &str) -> Object {
 
 /// Annotations and labels to add. They override an object's own.
 #[derive(Debug, Default)]
-pub(crate) struct Added {
+pub(crate) struct AddedMetadata {
     annotations: Vec<(String, String)>,
     labels: Vec<(String, String)>,
 }
 
-impl Added {
+impl AddedMetadata {
     /// Adds an annotation.
     pub(crate) fn annotation(&mut self, key: &str, value: impl Into<String>) {
         self.annotations.push((key.to_owned(), value.into()));
@@ -193,70 +193,70 @@ impl Added {
 }
 
 /// An object put together again.
-struct Whole<'a> {
-    written: &'a Written,
+struct WholeObject<'a> {
+    object: &'a ManifestObject,
     namespace: &'a str,
-    added: &'a Added,
+    added: &'a AddedMetadata,
 }
 
-impl Serialize for Whole<'_> {
+impl Serialize for WholeObject<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { written, .. } = self;
-        let metadata = Metadata(self);
+        let Self { object, .. } = self;
+        let metadata = WholeMetadata(self);
         let own = [
-            ("apiVersion", (!written.api_version.is_empty()).then_some(Part::Text(&written.api_version))),
-            ("kind", (!written.kind().is_empty()).then(|| Part::Text(written.kind()))),
-            ("metadata", Some(Part::Metadata(&metadata))),
+            ("apiVersion", (!object.api_version.is_empty()).then_some(FieldValue::Text(&object.api_version))),
+            ("kind", (!object.kind().is_empty()).then(|| FieldValue::Text(object.kind()))),
+            ("metadata", Some(FieldValue::WholeMetadata(&metadata))),
         ];
-        let payload = written.payload.iter().map(|(field, text)| (&**field, Part::Raw(text)));
+        let payload = object.payload.iter().map(|(field, text)| (&**field, FieldValue::Raw(text)));
         let own = own.into_iter().filter_map(|(field, part)| Some((field, part?)));
         in_order(serializer, own.chain(payload).collect())
     }
 }
 
-struct Metadata<'a>(&'a Whole<'a>);
+struct WholeMetadata<'a>(&'a WholeObject<'a>);
 
-impl Serialize for Metadata<'_> {
+impl Serialize for WholeMetadata<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Whole { written, namespace, added } = self.0;
-        let annotations = overridden(written.annotations(), &added.annotations);
-        let labels = overridden(written.labels(), &added.labels);
+        let WholeObject { object, namespace, added } = self.0;
+        let annotations = overridden(object.annotations(), &added.annotations);
+        let labels = overridden(object.labels(), &added.labels);
         let own = [
-            ("annotations", (!annotations.is_empty()).then_some(Part::Texts(&annotations))),
-            ("labels", (!labels.is_empty()).then_some(Part::Texts(&labels))),
-            ("name", (!written.name().is_empty()).then(|| Part::Text(written.name()))),
-            ("namespace", (!namespace.is_empty()).then_some(Part::Text(namespace))),
+            ("annotations", (!annotations.is_empty()).then_some(FieldValue::TextPairs(&annotations))),
+            ("labels", (!labels.is_empty()).then_some(FieldValue::TextPairs(&labels))),
+            ("name", (!object.name().is_empty()).then(|| FieldValue::Text(object.name()))),
+            ("namespace", (!namespace.is_empty()).then_some(FieldValue::Text(namespace))),
         ];
         let own: Vec<_> = own.into_iter().filter_map(|(field, part)| Some((field, part?))).collect();
         let is_own = |field: &str| own.iter().any(|(own, _)| *own == field);
-        let unusual = written.metadata.iter().filter(|(field, _)| !is_own(field));
-        let unusual: Vec<_> = unusual.map(|(field, value)| (field.as_str(), Part::Value(value))).collect();
+        let unusual = object.metadata.iter().filter(|(field, _)| !is_own(field));
+        let unusual: Vec<_> = unusual.map(|(field, value)| (field.as_str(), FieldValue::Value(value))).collect();
         in_order(serializer, own.into_iter().chain(unusual).collect())
     }
 }
 
 /// The value of a field.
-enum Part<'a> {
+enum FieldValue<'a> {
     Text(&'a str),
-    Texts(&'a [(&'a str, &'a str)]),
+    TextPairs(&'a [(&'a str, &'a str)]),
     Value(&'a Value),
     Raw(&'a RawValue),
-    Metadata(&'a Metadata<'a>),
+    WholeMetadata(&'a WholeMetadata<'a>),
 }
 
-impl Serialize for Part<'_> {
+impl Serialize for FieldValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Text(text) => serializer.serialize_str(text),
-            Self::Texts(texts) => serializer.collect_map(texts.iter().copied()),
+            Self::TextPairs(pairs_of) => serializer.collect_map(pairs_of.iter().copied()),
             Self::Value(value) => value.serialize(serializer),
             Self::Raw(text) => text.serialize(serializer),
-            Self::Metadata(metadata) => metadata.serialize(serializer),
+            Self::WholeMetadata(metadata) => metadata.serialize(serializer),
         }
     }
 }
 
-fn in_order<S: Serializer>(serializer: S, mut fields: Vec<(&str, Part<'_>)>) -> Result<S::Ok, S::Error> {
+fn in_order<S: Serializer>(serializer: S, mut fields: Vec<(&str, FieldValue<'_>)>) -> Result<S::Ok, S::Error> {
     fields.sort_by_key(|(field, _)| *field);
     let mut map = serializer.serialize_map(Some(fields.len()))?;
     for (field, part) in fields {
@@ -282,8 +282,8 @@ fn overridden<'a>(
 mod tests {
     use super::*;
 
-    fn written(json: &str) -> Written {
-        Written::new(serde_json::from_str(json).expect("JSON"))
+    fn object(json: &str) -> ManifestObject {
+        ManifestObject::new(serde_json::from_str(json).expect("JSON"))
     }
 
     #[test]
@@ -293,17 +293,17 @@ mod tests {
             r#"{"apiVersion":"v1","kind":"X","metadata":{"annotations":{},"labels":null,"name":"a","namespace":""}}"#,
             r#"{"aa":1,"apiVersion":"g/v1","kind":"X","metadata":{"annotations":{"b":"c"},"finalizers":["x"],"labels":{"d":""},"name":"a","namespace":"n","zone":{}}}"#,
         ] {
-            let object = written(json);
-            assert_eq!(object.text(object.namespace(), &Added::default()), json);
+            let object = object(json);
+            assert_eq!(object.text(object.namespace(), &AddedMetadata::default()), json);
         }
     }
 
     #[test]
     fn what_is_added_overrides() {
-        let object = written(
+        let object = object(
             r#"{"apiVersion":"v1","kind":"X","metadata":{"annotations":{"a":"1","b":"1"},"labels":{},"name":"a","namespace":""}}"#,
         );
-        let mut added = Added::default();
+        let mut added = AddedMetadata::default();
         added.annotation("b", "2");
         added.annotation("c", "2");
         added.annotation("c", "3");

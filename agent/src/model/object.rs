@@ -39,11 +39,11 @@ impl fmt::Display for GroupKind {
 ///
 /// Everything that knows of an object holds its identity, so clones share the text.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ObjectId(Arc<Names>);
+pub struct ObjectId(Arc<IdText>);
 
 /// Group, kind, namespace and name, one after the other, and where the first three end.
 #[derive(PartialEq, Eq, Hash)]
-struct Names {
+struct IdText {
     text: Box<str>,
     ends: [usize; 3],
 }
@@ -82,12 +82,12 @@ impl ObjectId {
     pub(crate) fn from_parts(parts: [&str; 4]) -> Self {
         let [group, kind, namespace, _] = parts.map(str::len);
         let ends = [group, group + kind, group + kind + namespace];
-        Self(Arc::new(Names { text: parts.concat().into(), ends }))
+        Self(Arc::new(IdText { text: parts.concat().into(), ends }))
     }
 
     /// Group, kind, namespace and name.
     fn parts(&self) -> [&str; 4] {
-        let Names { text, ends: [group, kind, namespace] } = &*self.0;
+        let IdText { text, ends: [group, kind, namespace] } = &*self.0;
         [&text[..*group], &text[*group..*kind], &text[*kind..*namespace], &text[*namespace..]]
     }
 

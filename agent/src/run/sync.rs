@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use super::start::{Known, start};
 use super::{GRACE, LAST_WORD, Options, Shared};
 use crate::api::{GitSpec, GitStatus};
-use crate::compile::scope::KindScopes;
-use crate::compile::{DynamicSelectors, NamespaceStrategy, RepoScope, Settings as CompileSettings, SourceFormat};
+use crate::compile::kind_scopes::KindScopes;
+use crate::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope, SourceFormat};
 use crate::io::git::{Remote, Want, shown};
 use crate::io::kubernetes::apply;
 use crate::io::kubernetes::audit::audit;
@@ -210,7 +210,7 @@ fn source(
         dir: git.directory(),
         period,
         cache: shared.options.cache.clone(),
-        settings: CompileSettings {
+        settings: CompileOptions {
             format,
             scope: RepoScope::Root,
             cluster_name: shared.options.cluster_name.clone(),

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agent::compile::declared::DeclaredSet;
+use agent::compile::kind_scopes::Scope;
 use agent::compile::parse::{SourceFile, parse};
-use agent::compile::scope::Scope;
-use agent::compile::{NamespaceStrategy, Settings, SourceFormat, compile};
+use agent::compile::{CompileOptions, NamespaceStrategy, SourceFormat, compile};
 use agent::model::metadata::{ROOT_SYNC, SyncId};
 use agent::model::object::{GroupKind, ObjectId};
 
@@ -50,10 +50,10 @@ impl Repository {
             return None;
         }
         let file = SourceFile { path: "all.yaml".into(), content: self.text().into_bytes().into() };
-        let mut settings = Settings {
+        let mut settings = CompileOptions {
             sync: Some(sync()),
             namespaces: NamespaceStrategy::Explicit,
-            ..Settings::offline(SourceFormat::Unstructured)
+            ..CompileOptions::offline(SourceFormat::Unstructured)
         };
         if let (Ok(kinds), true) = (&mut settings.kinds, widgets_are_known) {
             kinds.insert("example.com", "Widget", Scope::Namespaced);

@@ -1,6 +1,6 @@
 //! `api-resources.txt`: every row is read by itself.
 
-use agent::compile::scope::KindScopes;
+use agent::compile::kind_scopes::KindScopes;
 
 use crate::places::Files;
 

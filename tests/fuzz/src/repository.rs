@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agent::compile::declared::{DeclaredSet, hydrated};
+use agent::compile::kind_scopes::KindScopes;
 use agent::compile::parse::{ParsedFile, SourceFile, parse};
-use agent::compile::scope::KindScopes;
-use agent::compile::{self, Compiled, NamespaceStrategy, RepoScope, Settings, SourceFormat, clusters};
+use agent::compile::{self, CompileOptions, Compiled, NamespaceStrategy, RepoScope, SourceFormat, clusters};
 use agent::model::finding::Finding;
 use agent::model::metadata::SyncId;
 use agent::model::object::Object;
@@ -42,7 +42,7 @@ pub(crate) fn check(input: &[u8]) {
     for settings in settings(&kinds) {
         let names = clusters(&parsed, settings.format);
         for name in names.into_iter().take(CLUSTERS) {
-            check_for(&parsed, &files, &Settings { cluster_name: name, ..settings.clone() });
+            check_for(&parsed, &files, &CompileOptions { cluster_name: name, ..settings.clone() });
         }
     }
 }
@@ -65,15 +65,15 @@ fn sources(input: &[u8]) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// As the linter compiles, and as the agent does.
-fn settings(kinds: &Result<KindScopes, Finding>) -> [Settings; 5] {
-    let offline = |format| Settings { kinds: kinds.clone(), ..Settings::offline(format) };
+fn settings(kinds: &Result<KindScopes, Finding>) -> [CompileOptions; 5] {
+    let offline = |format| CompileOptions { kinds: kinds.clone(), ..CompileOptions::offline(format) };
     let namespace = RepoScope::Namespace("shop".to_owned());
     [
         offline(SourceFormat::Hierarchy),
         offline(SourceFormat::Unstructured),
-        Settings { scope: namespace, ..offline(SourceFormat::Unstructured) },
-        Settings { sync: Some(SyncId::root("a")), ..offline(SourceFormat::Hierarchy) },
-        Settings {
+        CompileOptions { scope: namespace, ..offline(SourceFormat::Unstructured) },
+        CompileOptions { sync: Some(SyncId::root("a")), ..offline(SourceFormat::Hierarchy) },
+        CompileOptions {
             sync: Some(SyncId::root("a")),
             namespaces: NamespaceStrategy::Implicit,
             report_unknown_kinds: true,
@@ -83,7 +83,7 @@ fn settings(kinds: &Result<KindScopes, Finding>) -> [Settings; 5] {
     ]
 }
 
-fn check_for(parsed: &[Arc<ParsedFile>], files: &Files, settings: &Settings) {
+fn check_for(parsed: &[Arc<ParsedFile>], files: &Files, settings: &CompileOptions) {
     let compiled = compile::compile(parsed, settings);
     let reversed: Vec<Arc<ParsedFile>> = parsed.iter().rev().cloned().collect();
     let again = compile::compile(&reversed, settings);
@@ -109,7 +109,7 @@ fn declared(compiled: &Compiled) -> Option<Vec<Object>> {
 fn compiles_again(set: &DeclaredSet) {
     let text = written(set);
     let file = parse(&SourceFile { path: "all.yaml".to_owned(), content: text.as_bytes().into() });
-    let again = compile::compile(&[Arc::new(file)], &Settings::offline(SourceFormat::Unstructured));
+    let again = compile::compile(&[Arc::new(file)], &CompileOptions::offline(SourceFormat::Unstructured));
     assert_eq!(again.findings, [], "of what is hydrated:\n{text}");
     assert_eq!(again.declared.as_ref().map(written), Some(text), "hydrated again");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use agent::compile::parse::{ParsedFile, SourceFile, parse};
-use agent::compile::{Settings, SourceFormat, clusters, compile};
+use agent::compile::{CompileOptions, SourceFormat, clusters, compile};
 use agent::model::yaml;
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ fn selects_the_same(selector: &str) {
 
 /// The namespaces of the ConfigMap that is declared; `None` if something blocks.
 fn selected(files: &[Arc<ParsedFile>], format: SourceFormat, cluster: &str) -> Option<BTreeSet<String>> {
-    let settings = Settings { cluster_name: cluster.to_owned(), ..Settings::offline(format) };
+    let settings = CompileOptions { cluster_name: cluster.to_owned(), ..CompileOptions::offline(format) };
     let declared = compile(files, &settings).declared?;
     let objects = declared.objects.keys().filter(|id| id.kind() == "ConfigMap");
     Some(objects.map(|id| id.namespace().to_owned()).collect())

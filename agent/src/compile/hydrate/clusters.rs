@@ -3,40 +3,40 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::label_selector::LabelSelector;
-use crate::compile::options::Settings;
-use crate::compile::parse::{Known, Manifest, type_check};
-use crate::compile::scope::Draft;
+use super::label_selector::SelectorMatcher;
+use crate::compile::options::CompileOptions;
+use crate::compile::parse::{BuiltinKind, Manifest, builtin_types};
+use crate::compile::scope::ScopedManifest;
 use crate::compile::validate::{malformed, unknown_selector};
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation::{CLUSTER_NAME_SELECTOR, CLUSTER_SELECTOR};
 
-/// Leaves out what is not for the cluster of `settings`, and the objects that only say which cluster is which.
-pub(crate) fn select(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Vec<Finding>) {
-    let choice = match Choice::of(&drafts, settings) {
-        Ok(choice) => choice,
+/// Leaves out what is not for the cluster of `options`, and the objects that only say which cluster is which.
+pub(crate) fn select(manifests: Vec<ScopedManifest>, options: &CompileOptions) -> (Vec<ScopedManifest>, Vec<Finding>) {
+    let selection = match ClusterSelection::of(&manifests, options) {
+        Ok(selection) => selection,
         Err(findings) => return (Vec::new(), findings),
     };
     let mut findings = Vec::new();
-    let mut selected = Vec::with_capacity(drafts.len());
+    let mut selected = Vec::with_capacity(manifests.len());
     // Namespaces first: what is in one follows it. One declaration for this cluster is enough.
     let mut namespaces: BTreeMap<String, bool> = BTreeMap::new();
-    for draft in drafts.iter().filter(|draft| draft.manifest.is(Known::Namespace)) {
-        match choice.active(&draft.manifest) {
-            Ok(active) => *namespaces.entry(draft.object().name().to_owned()).or_default() |= active,
+    for scoped in manifests.iter().filter(|scoped| scoped.manifest.is(BuiltinKind::Namespace)) {
+        match selection.active(&scoped.manifest) {
+            Ok(active) => *namespaces.entry(scoped.object().name().to_owned()).or_default() |= active,
             Err(finding) => findings.push(finding),
         }
     }
-    for draft in drafts {
-        if draft.manifest.is(Known::Cluster) || draft.manifest.is(Known::ClusterSelector) {
+    for scoped in manifests {
+        if scoped.manifest.is(BuiltinKind::Cluster) || scoped.manifest.is(BuiltinKind::ClusterSelector) {
             continue;
         }
-        let is_namespace = draft.manifest.is(Known::Namespace);
-        if !is_namespace && namespaces.get(draft.namespace()) == Some(&false) {
+        let is_namespace = scoped.manifest.is(BuiltinKind::Namespace);
+        if !is_namespace && namespaces.get(scoped.namespace()) == Some(&false) {
             continue;
         }
-        match choice.active(&draft.manifest) {
-            Ok(true) => selected.push(draft),
+        match selection.active(&scoped.manifest) {
+            Ok(true) => selected.push(scoped),
             Ok(false) => {}
             // Findings of Namespaces were collected above.
             Err(_) if is_namespace => {}
@@ -49,14 +49,14 @@ pub(crate) fn select(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Ve
 /// The names of the clusters that are declared, without malformed ones.
 pub(crate) fn declared<'a>(manifests: impl Iterator<Item = &'a Arc<Manifest>>) -> BTreeSet<String> {
     manifests
-        .filter(|manifest| manifest.is(Known::Cluster) && malformed_cluster(manifest).is_none())
+        .filter(|manifest| manifest.is(BuiltinKind::Cluster) && malformed_cluster(manifest).is_none())
         .map(|manifest| manifest.object.name().to_owned())
         .collect()
 }
 
 /// KNV1006: a Cluster that is none.
 pub(crate) fn malformed_cluster(manifest: &Manifest) -> Option<Finding> {
-    manifest.is(Known::Cluster).then(|| malformed(manifest, &["v1alpha1"], type_check::CLUSTER))?
+    manifest.is(BuiltinKind::Cluster).then(|| malformed(manifest, &["v1alpha1"], builtin_types::CLUSTER))?
 }
 
 /// The names in a `cluster-name-selector` annotation.
@@ -65,30 +65,30 @@ pub(crate) fn names(value: &str) -> impl Iterator<Item = &str> {
 }
 
 /// What decides whether an object is for this cluster.
-struct Choice<'a> {
+struct ClusterSelection<'a> {
     cluster: &'a str,
     /// Whether each ClusterSelector selects this cluster.
     selectors: BTreeMap<String, bool>,
 }
 
-impl<'a> Choice<'a> {
+impl<'a> ClusterSelection<'a> {
     /// What the Cluster of this name and all ClusterSelectors say. Malformed ones (KNV1006) hide invalid ones (KNV1014), and
     /// both hide what is wrong with the objects that name them.
-    fn of(drafts: &[Draft], settings: &'a Settings) -> Result<Self, Vec<Finding>> {
-        let of_kind = |kind| drafts.iter().map(|draft| &draft.manifest).filter(move |it| it.is(kind));
-        let own: Vec<_> = of_kind(Known::Cluster).filter(|it| it.object.name() == settings.cluster_name).collect();
-        let selectors: Vec<_> = of_kind(Known::ClusterSelector).collect();
+    fn of(manifests: &[ScopedManifest], options: &'a CompileOptions) -> Result<Self, Vec<Finding>> {
+        let of_kind = |kind| manifests.iter().map(|scoped| &scoped.manifest).filter(move |it| it.is(kind));
+        let own: Vec<_> = of_kind(BuiltinKind::Cluster).filter(|it| it.object.name() == options.cluster_name).collect();
+        let selectors: Vec<_> = of_kind(BuiltinKind::ClusterSelector).collect();
         let malformed = own.iter().filter_map(|it| malformed_cluster(it));
-        some_of(malformed.chain(selectors.iter().filter_map(|it| LabelSelector::malformed(it))))?;
+        some_of(malformed.chain(selectors.iter().filter_map(|it| SelectorMatcher::malformed(it))))?;
         // Of several with one name the last counts.
         let labels = own.last().into_iter().flat_map(|it| it.object.labels());
         let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let selected = selectors.iter().map(|it| LabelSelector::of(it).map(|selector| selector.matches(&labels)));
+        let selected = selectors.iter().map(|it| SelectorMatcher::of(it).map(|selector| selector.matches(&labels)));
         let (selected, invalid): (Vec<_>, Vec<_>) = selected.partition(Result::is_ok);
         some_of(invalid.into_iter().filter_map(Result::err))?;
         let names = selectors.iter().map(|it| it.object.name().to_owned());
         let selectors = names.zip(selected.into_iter().flatten()).collect();
-        Ok(Self { cluster: &settings.cluster_name, selectors })
+        Ok(Self { cluster: &options.cluster_name, selectors })
     }
 
     fn active(&self, manifest: &Manifest) -> Result<bool, Finding> {

@@ -3,41 +3,42 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::compile::parse::Known;
-use crate::compile::scope::Draft;
-use crate::compile::tree::{self, ROOT, Tree, ancestors, base};
-use crate::compile::validate::{MAX_COPIES, Modes, modes, too_many_copies};
+use crate::compile::parse::BuiltinKind;
+use crate::compile::scope::ScopedManifest;
+use crate::compile::tree::{self, ROOT, RepoTree, ancestors, base};
+use crate::compile::validate::{HierarchyModes, MAX_COPIES, modes, too_many_copies};
 use crate::model::finding::{Code, Finding};
 
 /// Puts objects into the namespace that their directory names. Only for manifests whose directory has the name of a Namespace
 /// that is declared in a directory of that name: what cluster selection goes by, before the tree is built.
-pub(crate) fn fill_namespaces(drafts: &mut [Draft]) {
-    let declared: BTreeSet<String> = drafts
+pub(crate) fn fill_namespaces(manifests: &mut [ScopedManifest]) {
+    let declared: BTreeSet<String> = manifests
         .iter()
-        .map(|draft| &draft.manifest)
+        .map(|scoped| &scoped.manifest)
         .filter(|it| {
-            it.is_any(Known::Namespace) && it.top_directory() == ROOT && it.directory_name() == it.object.name()
+            it.is_any(BuiltinKind::Namespace) && it.top_directory() == ROOT && it.directory_name() == it.object.name()
         })
         .map(|it| it.object.name().to_owned())
         .collect();
-    for draft in drafts {
-        let manifest = &draft.manifest;
-        let exempt = manifest.is_any(Known::Namespace) || manifest.is_any(Known::NamespaceSelector);
+    for scoped in manifests {
+        let manifest = &scoped.manifest;
+        let exempt = manifest.is_any(BuiltinKind::Namespace) || manifest.is_any(BuiltinKind::NamespaceSelector);
         let directory = manifest.directory_name();
-        if !exempt && manifest.top_directory() == ROOT && draft.namespace().is_empty() && declared.contains(directory) {
-            draft.placed = Some(Arc::from(directory));
+        if !exempt && manifest.top_directory() == ROOT && scoped.namespace().is_empty() && declared.contains(directory)
+        {
+            scoped.placed = Some(Arc::from(directory));
         }
     }
 }
 
 /// A Namespace with everything that is in it.
-pub(crate) struct Inhabited {
-    pub(crate) namespace: Draft,
-    pub(crate) objects: Vec<Draft>,
+pub(crate) struct NamespaceContents {
+    pub(crate) namespace: ScopedManifest,
+    pub(crate) objects: Vec<ScopedManifest>,
 }
 
 /// Copies objects down. Findings: directories below a Namespace (KNV1003), objects that may not be inherited (KNV1007).
-pub(crate) fn copy_down(tree: &Tree) -> (Vec<Inhabited>, Vec<Finding>) {
+pub(crate) fn copy_down(tree: &RepoTree) -> (Vec<NamespaceContents>, Vec<Finding>) {
     let modes = modes(tree);
     let mut findings = Vec::new();
     let mut inhabited = Vec::new();
@@ -52,7 +53,7 @@ pub(crate) fn copy_down(tree: &Tree) -> (Vec<Inhabited>, Vec<Finding>) {
         }
         match node.namespaces.first() {
             Some(namespace) => {
-                let above: Vec<&[Draft]> =
+                let above: Vec<&[ScopedManifest]> =
                     ancestors(directory).filter_map(|above| Some(&*tree.nodes.get(above)?.objects)).collect();
                 copies += above.iter().map(|objects| objects.len()).sum::<usize>();
                 if copies > MAX_COPIES {
@@ -61,16 +62,17 @@ pub(crate) fn copy_down(tree: &Tree) -> (Vec<Inhabited>, Vec<Finding>) {
                 let inherited = above.into_iter().flatten();
                 let place: Arc<str> = Arc::from(base(directory));
                 let objects = node.objects.iter().chain(inherited);
-                let objects = objects.map(|draft| Draft { placed: Some(place.clone()), ..draft.clone() }).collect();
-                inhabited.push(Inhabited { namespace: namespace.clone(), objects });
+                let objects =
+                    objects.map(|scoped| ScopedManifest { placed: Some(place.clone()), ..scoped.clone() }).collect();
+                inhabited.push(NamespaceContents { namespace: namespace.clone(), objects });
             }
-            None => findings.extend(node.objects.iter().filter_map(|draft| not_inherited(draft, &modes))),
+            None => findings.extend(node.objects.iter().filter_map(|scoped| not_inherited(scoped, &modes))),
         }
     }
     (inhabited, findings)
 }
 
-fn below_namespace(tree: &Tree, directory: &str, parent: &str) -> Finding {
+fn below_namespace(tree: &RepoTree, directory: &str, parent: &str) -> Finding {
     let message = format!("`{}` is a directory below the Namespace `{}`.", base(directory), base(parent));
     let mut finding = Finding::new(Code::IllegalNamespaceSubdirectory, message)
         .hint("A directory that holds a Namespace may have no directories with objects below it. Move them.")
@@ -81,19 +83,19 @@ fn below_namespace(tree: &Tree, directory: &str, parent: &str) -> Finding {
     let nodes = tree.nodes.get(directory).into_iter().chain(below.map(|(_, node)| node));
     let first = nodes.flat_map(|node| node.objects.iter().chain(&node.namespaces)).next();
     let namespace = tree.nodes.get(parent).and_then(|node| node.namespaces.first());
-    for draft in first.into_iter().chain(namespace) {
-        finding = finding.at(draft.manifest.at_name());
+    for scoped in first.into_iter().chain(namespace) {
+        finding = finding.at(scoped.manifest.at_name());
     }
     finding
 }
 
-fn not_inherited(draft: &Draft, modes: &Modes<'_>) -> Option<Finding> {
-    let object = draft.object();
+fn not_inherited(scoped: &ScopedManifest, modes: &HierarchyModes<'_>) -> Option<Finding> {
+    let object = scoped.object();
     let kind = object.group_kind();
     let mode = modes.get(&kind).filter(|mode| mode.text == "none")?;
     let message =
         format!("{kind} `{}` is in an abstract directory, but its kind has `hierarchyMode: none`.", object.name());
     let finding = Finding::new(Code::IllegalAbstractNamespaceObjectKind, message);
     let hint = "Move it to the directory of a Namespace, or change the HierarchyConfig.";
-    Some(finding.hint(hint).at(draft.manifest.at_name()).at(mode.place()))
+    Some(finding.hint(hint).at(scoped.manifest.at_name()).at(mode.place()))
 }

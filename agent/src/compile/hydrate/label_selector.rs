@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::compile::parse::Manifest;
-use crate::compile::parse::type_check;
+use crate::compile::parse::builtin_types;
 use crate::compile::validate::malformed;
 use crate::model::finding::{Code, Finding};
 
 /// A checked selector.
-pub(super) struct LabelSelector(Vec<Requirement>);
+pub(super) struct SelectorMatcher(Vec<Requirement>);
 
 struct Requirement {
     key: String,
@@ -26,10 +26,10 @@ enum Operator {
     DoesNotExist,
 }
 
-impl LabelSelector {
+impl SelectorMatcher {
     /// KNV1006: a ClusterSelector or NamespaceSelector that is none.
     pub(super) fn malformed(manifest: &Manifest) -> Option<Finding> {
-        malformed(manifest, &["v1"], type_check::SELECTOR)
+        malformed(manifest, &["v1"], builtin_types::SELECTOR)
     }
 
     /// `spec.selector` of a ClusterSelector or NamespaceSelector. A finding when the object is malformed (KNV1006) or the
@@ -139,7 +139,7 @@ mod tests {
     fn selects(selector: &str, labels: &[(&str, &str)]) -> Result<bool, String> {
         let selector = serde_json::from_str(selector).expect("JSON");
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        requirements(&selector).map(|requirements| LabelSelector(requirements).matches(&labels))
+        requirements(&selector).map(|requirements| SelectorMatcher(requirements).matches(&labels))
     }
 
     #[test]

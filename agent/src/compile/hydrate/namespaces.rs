@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::inherit::Inhabited;
-use super::label_selector::LabelSelector;
-use crate::compile::options::{DynamicSelectors, RepoScope, Settings, SourceFormat};
-use crate::compile::parse::{Known, Manifest};
-use crate::compile::scope::{Draft, Scope};
-use crate::compile::system_metadata::depth_labels;
-use crate::compile::tree::ROOT;
+use super::inherit::NamespaceContents;
+use super::label_selector::SelectorMatcher;
+use crate::compile::kind_scopes::Scope;
+use crate::compile::options::{CompileOptions, DynamicSelectors, RepoScope, SourceFormat};
+use crate::compile::parse::{BuiltinKind, Manifest};
+use crate::compile::scope::ScopedManifest;
+use crate::compile::tree::depth_labels;
 use crate::compile::validate::{MAX_COPIES, too_many_copies, unknown_selector};
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation::NAMESPACE_SELECTOR;
@@ -19,20 +19,20 @@ use crate::model::metadata::{CONTROLLER_NAMESPACE, label};
 type Labels = BTreeMap<String, String>;
 
 /// A valid NamespaceSelector.
-struct Selector {
-    labels: LabelSelector,
+struct NamespaceSelector {
+    labels: SelectorMatcher,
     dynamic: bool,
 }
 
 /// Reads the selectors. Findings: malformed (KNV1006) and invalid ones (KNV1014).
 fn selectors<'a>(
-    manifests: impl Iterator<Item = &'a Arc<Manifest>>,
-    settings: &Settings,
-) -> (BTreeMap<&'a str, Option<Selector>>, Vec<Finding>) {
+    selector_manifests: impl Iterator<Item = &'a Arc<Manifest>>,
+    options: &CompileOptions,
+) -> (BTreeMap<&'a str, Option<NamespaceSelector>>, Vec<Finding>) {
     let mut selectors = BTreeMap::new();
     let mut findings = Vec::new();
-    for manifest in manifests {
-        let selector = selector(manifest, settings);
+    for manifest in selector_manifests {
+        let selector = selector(manifest, options);
         // A broken selector still has a name: only it is reported, not also what uses it.
         let (selector, finding) = match selector {
             Ok(selector) => (Some(selector), None),
@@ -44,19 +44,19 @@ fn selectors<'a>(
     (selectors, findings)
 }
 
-fn selector(manifest: &Manifest, settings: &Settings) -> Result<Selector, Finding> {
-    let labels = LabelSelector::of(manifest)?;
+fn selector(manifest: &Manifest, options: &CompileOptions) -> Result<NamespaceSelector, Finding> {
+    let labels = SelectorMatcher::of(manifest)?;
     let mode = manifest.object.field("spec").and_then(|spec| spec.get("mode")).and_then(|mode| mode.as_str());
     let place = || manifest.at_value(&["spec", "mode"]);
     let invalid = |message: String| Finding::new(Code::InvalidSelector, message);
-    match (mode.unwrap_or_default(), settings.format, &settings.dynamic) {
-        ("" | "static", ..) => Ok(Selector { labels, dynamic: false }),
+    match (mode.unwrap_or_default(), options.format, &options.dynamic) {
+        ("" | "static", ..) => Ok(NamespaceSelector { labels, dynamic: false }),
         ("dynamic", SourceFormat::Hierarchy, _) => {
             let message = "A hierarchical repository may not have a NamespaceSelector with `mode: dynamic`.";
             Err(invalid(message.to_owned()).hint("Remove the mode.").at(place()))
         }
         ("dynamic", _, DynamicSelectors::Refused(finding)) => Err(finding.clone().at(place())),
-        ("dynamic", ..) => Ok(Selector { labels, dynamic: true }),
+        ("dynamic", ..) => Ok(NamespaceSelector { labels, dynamic: true }),
         (mode, ..) => {
             let message = format!("The mode of this NamespaceSelector is `{mode}`.");
             Err(invalid(message).hint("Use `static` or `dynamic`.").at(place()))
@@ -65,12 +65,16 @@ fn selector(manifest: &Manifest, settings: &Settings) -> Result<Selector, Findin
 }
 
 /// Hierarchical repositories: removes what a selector keeps out of a Namespace.
-pub(crate) fn filter(inhabited: &mut [Inhabited], manifests: &[Arc<Manifest>], settings: &Settings) -> Vec<Finding> {
-    let (selectors, findings) = selectors(manifests.iter(), settings);
-    for Inhabited { namespace, objects } in inhabited {
-        let labels = labels(namespace, settings.format);
-        objects.retain(|draft| {
-            let name = draft.object().annotation(NAMESPACE_SELECTOR);
+pub(crate) fn filter(
+    inhabited: &mut [NamespaceContents],
+    selector_manifests: &[Arc<Manifest>],
+    options: &CompileOptions,
+) -> Vec<Finding> {
+    let (selectors, findings) = selectors(selector_manifests.iter(), options);
+    for NamespaceContents { namespace, objects } in inhabited {
+        let labels = labels(namespace, options.format);
+        objects.retain(|scoped| {
+            let name = scoped.object().annotation(NAMESPACE_SELECTOR);
             let selector = name.and_then(|name| selectors.get(name)?.as_ref());
             selector.is_none_or(|selector| selector.labels.matches(&labels))
         });
@@ -80,32 +84,33 @@ pub(crate) fn filter(inhabited: &mut [Inhabited], manifests: &[Arc<Manifest>], s
 
 /// Unstructured repositories: copies objects with a selector into the Namespaces it selects, and puts those without a
 /// namespace into the default one. NamespaceSelectors themselves are left out.
-pub(crate) fn place(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Vec<Finding>) {
-    let is_selector = |draft: &&Draft| draft.manifest.is(Known::NamespaceSelector);
-    let manifests: Vec<Arc<Manifest>> = drafts.iter().filter(is_selector).map(|it| it.manifest.clone()).collect();
-    let (selectors, mut findings) = selectors(manifests.iter(), settings);
+pub(crate) fn place(manifests: Vec<ScopedManifest>, options: &CompileOptions) -> (Vec<ScopedManifest>, Vec<Finding>) {
+    let is_selector = |scoped: &&ScopedManifest| scoped.manifest.is(BuiltinKind::NamespaceSelector);
+    let selector_manifests: Vec<Arc<Manifest>> =
+        manifests.iter().filter(is_selector).map(|it| it.manifest.clone()).collect();
+    let (selectors, mut findings) = selectors(selector_manifests.iter(), options);
     if !findings.is_empty() {
         return (Vec::new(), findings);
     }
-    let candidates = Candidates::of(&drafts, settings);
-    let default: Arc<str> = match &settings.scope {
+    let selectable = SelectableNamespaces::of(&manifests, options);
+    let default: Arc<str> = match &options.scope {
         RepoScope::Root => Arc::from("default"),
         RepoScope::Namespace(namespace) => Arc::from(namespace.as_str()),
     };
-    let mut placed = Vec::with_capacity(drafts.len());
-    for mut draft in drafts.into_iter().filter(|draft| !is_selector(&draft)) {
-        if draft.scope != Scope::Namespaced || !draft.namespace().is_empty() {
-            placed.push(draft);
+    let mut placed = Vec::with_capacity(manifests.len());
+    for mut scoped in manifests.into_iter().filter(|scoped| !is_selector(&scoped)) {
+        if scoped.scope != Scope::Namespaced || !scoped.namespace().is_empty() {
+            placed.push(scoped);
             continue;
         }
-        match draft.object().annotation(NAMESPACE_SELECTOR).map(|name| selectors.get(name)) {
+        match scoped.object().annotation(NAMESPACE_SELECTOR).map(|name| selectors.get(name)) {
             None => {
-                draft.placed = Some(default.clone());
-                placed.push(draft);
+                scoped.placed = Some(default.clone());
+                placed.push(scoped);
             }
             Some(Some(Some(selector))) => {
-                let copies = candidates.selected(selector);
-                placed.extend(copies.map(|namespace| Draft { placed: Some(namespace), ..draft.clone() }));
+                let copies = selectable.selected(selector);
+                placed.extend(copies.map(|namespace| ScopedManifest { placed: Some(namespace), ..scoped.clone() }));
                 if placed.len() > MAX_COPIES {
                     return (Vec::new(), vec![too_many_copies()]);
                 }
@@ -113,7 +118,7 @@ pub(crate) fn place(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Vec
             Some(Some(None)) => {}
             Some(None) => {
                 let names = selectors.keys().copied();
-                findings.push(unknown_selector(&draft.manifest, NAMESPACE_SELECTOR, "NamespaceSelector", names));
+                findings.push(unknown_selector(&scoped.manifest, NAMESPACE_SELECTOR, "NamespaceSelector", names));
             }
         }
     }
@@ -121,36 +126,36 @@ pub(crate) fn place(drafts: Vec<Draft>, settings: &Settings) -> (Vec<Draft>, Vec
 }
 
 /// Namespace repositories: even what nobody knows to be namespaced is in the namespace.
-pub(crate) fn own(mut drafts: Vec<Draft>, settings: &Settings) -> Vec<Draft> {
-    if let RepoScope::Namespace(namespace) = &settings.scope {
+pub(crate) fn own(mut manifests: Vec<ScopedManifest>, options: &CompileOptions) -> Vec<ScopedManifest> {
+    if let RepoScope::Namespace(namespace) = &options.scope {
         let namespace: Arc<str> = Arc::from(namespace.as_str());
-        drafts.iter_mut().filter(|it| it.namespace().is_empty()).for_each(|it| it.placed = Some(namespace.clone()));
+        manifests.iter_mut().filter(|it| it.namespace().is_empty()).for_each(|it| it.placed = Some(namespace.clone()));
     }
-    drafts
+    manifests
 }
 
 /// The Namespaces that can be selected, with their labels. One that is declared twice is here twice.
-struct Candidates {
+struct SelectableNamespaces {
     declared: Vec<(Arc<str>, Labels)>,
     live: Vec<(Arc<str>, Labels)>,
 }
 
-impl Candidates {
-    fn of(drafts: &[Draft], settings: &Settings) -> Self {
-        let declared = drafts.iter().filter(|draft| draft.manifest.is(Known::Namespace));
-        let live = match &settings.dynamic {
+impl SelectableNamespaces {
+    fn of(manifests: &[ScopedManifest], options: &CompileOptions) -> Self {
+        let declared = manifests.iter().filter(|scoped| scoped.manifest.is(BuiltinKind::Namespace));
+        let live = match &options.dynamic {
             DynamicSelectors::Live(live) => live.as_slice(),
             DynamicSelectors::AsStatic | DynamicSelectors::Refused(_) => &[],
         };
         Self {
-            declared: declared.map(|it| (Arc::from(it.object().name()), labels(it, settings.format))).collect(),
+            declared: declared.map(|it| (Arc::from(it.object().name()), labels(it, options.format))).collect(),
             live: live.iter().map(|(name, labels)| (Arc::from(name.as_str()), labels.clone())).collect(),
         }
     }
 
-    fn selected(&self, selector: &Selector) -> impl Iterator<Item = Arc<str>> {
-        let matching = |candidates: &[(Arc<str>, Labels)]| -> Vec<Arc<str>> {
-            let matching = candidates.iter().filter(|(_, labels)| selector.labels.matches(labels));
+    fn selected(&self, selector: &NamespaceSelector) -> impl Iterator<Item = Arc<str>> {
+        let matching = |selectable: &[(Arc<str>, Labels)]| -> Vec<Arc<str>> {
+            let matching = selectable.iter().filter(|(_, labels)| selector.labels.matches(labels));
             matching.map(|(name, _)| name.clone()).collect()
         };
         let live = if selector.dynamic { matching(&self.live) } else { Vec::new() };
@@ -161,19 +166,20 @@ impl Candidates {
 }
 
 /// The labels of a declared Namespace that selectors see: its own and those that the system adds.
-fn labels(namespace: &Draft, format: SourceFormat) -> Labels {
+fn labels(namespace: &ScopedManifest, format: SourceFormat) -> Labels {
     let object = namespace.object();
     let own = object.labels().map(|(key, value)| (key.to_owned(), value.to_owned()));
     let version = (label::DECLARED_VERSION.to_owned(), object.version().to_owned());
     let hierarchical = format == SourceFormat::Hierarchy;
-    let depths = hierarchical.then(|| depth_labels(ROOT, namespace.manifest.path()));
+    let depths = hierarchical.then(|| depth_labels(namespace.manifest.path()));
     own.chain([version]).chain(depths.into_iter().flatten()).collect()
 }
 
 /// Names of Namespaces that are used and not declared.
-pub(crate) fn undeclared(drafts: &[Draft]) -> BTreeSet<&str> {
-    let declared = drafts.iter().filter(|it| it.manifest.is_any(Known::Namespace)).map(|it| it.object().name());
-    let mut undeclared: BTreeSet<&str> = drafts.iter().map(Draft::namespace).collect();
+pub(crate) fn undeclared(manifests: &[ScopedManifest]) -> BTreeSet<&str> {
+    let declared =
+        manifests.iter().filter(|it| it.manifest.is_any(BuiltinKind::Namespace)).map(|it| it.object().name());
+    let mut undeclared: BTreeSet<&str> = manifests.iter().map(ScopedManifest::namespace).collect();
     for name in declared.chain(["", CONTROLLER_NAMESPACE]) {
         undeclared.remove(name);
     }

@@ -1,10 +1,10 @@
-//! The kinds that mean something to compilation itself.
+//! The kinds that compilation itself reads.
 
 use crate::model::object::Object;
 
-/// A kind that means something to compilation itself.
+/// A kind whose objects change what compilation does with other objects, or that only the system may declare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Known {
+pub(crate) enum BuiltinKind {
     Namespace,
     NamespaceSelector,
     ClusterSelector,
@@ -15,20 +15,20 @@ pub(crate) enum Known {
     CustomResourceDefinition,
 }
 
-/// Kind, group and the versions that have a meaning.
-const TABLE: &[(&str, &str, &[&str], Known)] = &[
-    ("Namespace", "", &["v1"], Known::Namespace),
-    ("NamespaceSelector", "configmanagement.gke.io", &["v1"], Known::NamespaceSelector),
-    ("ClusterSelector", "configmanagement.gke.io", &["v1"], Known::ClusterSelector),
-    ("Cluster", "clusterregistry.k8s.io", &["v1alpha1"], Known::Cluster),
-    ("Repo", "configmanagement.gke.io", &["v1"], Known::Repo),
-    ("HierarchyConfig", "configmanagement.gke.io", &["v1"], Known::HierarchyConfig),
-    ("Sync", "configmanagement.gke.io", &["v1"], Known::Sync),
-    ("CustomResourceDefinition", "apiextensions.k8s.io", &["v1", "v1beta1"], Known::CustomResourceDefinition),
+/// Rows of kind, group and the versions that compilation knows.
+const TABLE: &[(&str, &str, &[&str], BuiltinKind)] = &[
+    ("Namespace", "", &["v1"], BuiltinKind::Namespace),
+    ("NamespaceSelector", "configmanagement.gke.io", &["v1"], BuiltinKind::NamespaceSelector),
+    ("ClusterSelector", "configmanagement.gke.io", &["v1"], BuiltinKind::ClusterSelector),
+    ("Cluster", "clusterregistry.k8s.io", &["v1alpha1"], BuiltinKind::Cluster),
+    ("Repo", "configmanagement.gke.io", &["v1"], BuiltinKind::Repo),
+    ("HierarchyConfig", "configmanagement.gke.io", &["v1"], BuiltinKind::HierarchyConfig),
+    ("Sync", "configmanagement.gke.io", &["v1"], BuiltinKind::Sync),
+    ("CustomResourceDefinition", "apiextensions.k8s.io", &["v1", "v1beta1"], BuiltinKind::CustomResourceDefinition),
 ];
 
-/// The known kind of an object, and whether its version has a meaning.
-pub(super) fn known(object: &Object) -> Option<(Known, bool)> {
-    let (_, _, versions, known) = TABLE.iter().find(|row| row.0 == object.kind() && row.1 == object.group())?;
-    Some((*known, versions.contains(&object.version())))
+/// The built-in kind of an object; and `true` if compilation knows its version.
+pub(super) fn builtin_kind(object: &Object) -> Option<(BuiltinKind, bool)> {
+    let (_, _, versions, builtin) = TABLE.iter().find(|row| row.0 == object.kind() && row.1 == object.group())?;
+    Some((*builtin, versions.contains(&object.version())))
 }

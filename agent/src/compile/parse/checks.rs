@@ -8,17 +8,17 @@ use crate::model::metadata::annotation;
 use crate::model::object::Object;
 
 /// Why a document is no object, and of which field.
-pub(super) struct NoObject {
+pub(super) struct NotAnObject {
     pub(super) message: String,
     pub(super) hint: &'static str,
     pub(super) field: &'static [&'static str],
 }
 
 /// A document must be an object with a kind, and with an API version of at most two parts.
-pub(super) fn top_level(value: Value) -> Result<Object, NoObject> {
+pub(super) fn top_level(value: Value) -> Result<Object, NotAnObject> {
     const NO_MANIFEST: &str =
         "Every document is one object. Give the file another extension if it is no Kubernetes manifest.";
-    let wrong = |message: &str, hint, field| NoObject { message: message.to_owned(), hint, field };
+    let wrong = |message: &str, hint, field| NotAnObject { message: message.to_owned(), hint, field };
     let Value::Object(map) = value else {
         return Err(wrong("a document must be an object with apiVersion, kind and metadata", NO_MANIFEST, &[]));
     };

@@ -5,21 +5,39 @@ use std::borrow::Cow;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::yaml::{self, MAX_DEPTH, MAX_MAPS, Problem, Read, TOO_MANY_MAPS};
-use super::{Extension, scalar};
+use super::problem::ParseProblem;
+use super::scalar;
+use super::yaml::{self, DecodedDocument, MAX_DEPTH, MAX_MAPS, TOO_MANY_MAPS};
 
 /// Largest document that is read. The API server takes 3 MiB for one object, so this is a list of many.
 const MAX_BYTES: usize = 16 << 20;
 
+/// The format of a file, by its extension.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Extension {
+    Yaml,
+    Json,
+}
+
+/// The format of the file `path`; `None` if a file of this name holds no manifests.
+pub(super) fn extension(path: &str) -> Option<Extension> {
+    let name = path.rsplit('/').next()?;
+    match name.rsplit_once('.')?.1 {
+        "yaml" | "yml" => Some(Extension::Yaml),
+        "json" => Some(Extension::Json),
+        _ => None,
+    }
+}
+
 /// A piece of a file: bytes from `start` to `end`, on line `line` and the following.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Document {
+pub(super) struct DocumentRange {
     start: usize,
     end: usize,
     line: u32,
 }
 
-impl Document {
+impl DocumentRange {
     pub(super) fn bytes<'a>(&self, content: &'a [u8]) -> &'a [u8] {
         &content[self.start..self.end]
     }
@@ -38,8 +56,8 @@ impl Document {
 ///
 /// A document ends *before* the line break that precedes `---`, as in Kubernetes: a block scalar at its end loses its final
 /// newline.
-pub(super) fn split(content: &[u8], extension: Extension) -> Vec<Document> {
-    let whole = Document { start: 0, end: content.len(), line: 1 };
+pub(super) fn split(content: &[u8], extension: Extension) -> Vec<DocumentRange> {
+    let whole = DocumentRange { start: 0, end: content.len(), line: 1 };
     if extension == Extension::Json {
         return if content.is_empty() { Vec::new() } else { vec![whole] };
     }
@@ -53,7 +71,7 @@ pub(super) fn split(content: &[u8], extension: Extension) -> Vec<Document> {
             if line_start > 0 {
                 documents.push(document);
             }
-            document = Document { start: line_start + 3, end: content.len(), line };
+            document = DocumentRange { start: line_start + 3, end: content.len(), line };
         }
         match content[line_start..].iter().position(|byte| *byte == b'\n') {
             Some(length) => line_start += length + 1,
@@ -78,9 +96,13 @@ fn is_blank(bytes: &[u8]) -> bool {
 }
 
 /// The value of a document.
-pub(super) fn decode(content: &[u8], document: &Document, extension: Extension) -> Result<Read, Problem> {
+pub(super) fn decode(
+    content: &[u8],
+    document: &DocumentRange,
+    extension: Extension,
+) -> Result<DecodedDocument, ParseProblem> {
     let bytes = document.bytes(content);
-    let problem = |message: &str, at| Problem { message: message.to_owned(), at };
+    let problem = |message: &str, at| ParseProblem { message: message.to_owned(), at };
     if bytes.len() > MAX_BYTES {
         return Err(problem("a document may not be longer than 16 MiB", 0));
     }
@@ -107,7 +129,7 @@ pub(super) fn first_text(document: &[u8]) -> usize {
 }
 
 /// What to do about a document that is not readable, by what it looks like.
-pub(super) fn hint(content: &[u8], document: &Document) -> &'static str {
+pub(super) fn hint(content: &[u8], document: &DocumentRange) -> &'static str {
     let text = String::from_utf8_lossy(document.bytes(content));
     if text.contains("{{") {
         "This looks like a template. Render it first, or rename the file so that it does not end in .yaml."
@@ -122,18 +144,18 @@ pub(super) fn hint(content: &[u8], document: &Document) -> &'static str {
     }
 }
 
-fn json(text: &str) -> Result<Read, Problem> {
-    let stated = stated(text.as_bytes()).map_err(|(message, at)| Problem { message: message.to_owned(), at })?;
+fn json(text: &str) -> Result<DecodedDocument, ParseProblem> {
+    let stated = stated(text.as_bytes()).map_err(|(message, at)| ParseProblem { message: message.to_owned(), at })?;
     let text = replace_lone_surrogates(text);
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     deserializer.disable_recursion_limit();
     let value = Value::deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-    let mut value = value.map_err(|error| Problem {
+    let mut value = value.map_err(|error| ParseProblem {
         message: error.to_string().split(" at line").next().unwrap_or_default().to_owned(),
         at: byte_at(&text, error.line(), error.column()),
     })?;
     whole_numbers(&mut value);
-    Ok(Read { repeats: fields(&value) < stated, value })
+    Ok(DecodedDocument { repeats: fields(&value) < stated, value })
 }
 
 fn byte_at(text: &str, line: usize, column: usize) -> usize {

@@ -1,17 +1,17 @@
 //! Where a field is in a document, also when it came there by an alias or a merge.
 
-use super::spans::{Entry, Node, Outline, Part};
+use super::spans::{DocumentSpans, SpanContent, SpanEntry, SpanNode};
 
 /// Maps that are looked into for one field: merges of merges can be more than anybody wants to follow.
 const MAX_MAPS: usize = 1000;
 
-/// Byte position of the deepest part of `path` that the document states: of its key or of its value. What an alias brought is
+/// Byte position of the deepest content of `path` that the document states: of its key or of its value. What an alias brought is
 /// where its anchor is.
-pub(super) fn field(outline: &Outline, path: &[&str], key: bool) -> usize {
-    let Some(root) = outline.nodes.first() else { return 0 };
+pub(super) fn field(spans: &DocumentSpans, path: &[&str], key: bool) -> usize {
+    let Some(root) = spans.nodes.first() else { return 0 };
     let (mut node, mut found, mut depth) = (root, (root.at, root.at), 0);
     for step in path {
-        let Some((at, value)) = below(outline, target(outline, node), step) else { break };
+        let Some((at, value)) = below(spans, target(spans, node), step) else { break };
         (node, found, depth) = (value, (at, value.at), depth + 1);
     }
     // The value of the field that was looked for, else the key of the last one above it.
@@ -19,45 +19,55 @@ pub(super) fn field(outline: &Outline, path: &[&str], key: bool) -> usize {
 }
 
 /// The node that an alias stands for.
-fn target<'a>(outline: &'a Outline, mut node: &'a Node) -> &'a Node {
+fn target<'a>(spans: &'a DocumentSpans, mut node: &'a SpanNode) -> &'a SpanNode {
     // An anchor is complete before its aliases: this goes up only.
-    while let Part::Alias(to) = node.part {
-        node = &outline.nodes[to];
+    while let SpanContent::Alias(to) = node.content {
+        node = &spans.nodes[to];
     }
     node
 }
 
 /// Where the key is, and the value.
-fn below<'a>(outline: &'a Outline, node: &Node, step: &str) -> Option<(usize, &'a Node)> {
-    match &node.part {
-        Part::Map(entries) => entry(outline, entries, step, &mut 0),
-        Part::List(items) => {
-            let item = &outline.nodes[*items.get(step.parse::<usize>().ok()?)?];
+fn below<'a>(spans: &'a DocumentSpans, node: &SpanNode, step: &str) -> Option<(usize, &'a SpanNode)> {
+    match &node.content {
+        SpanContent::Map(entries) => entry(spans, entries, step, &mut 0),
+        SpanContent::List(items) => {
+            let item = &spans.nodes[*items.get(step.parse::<usize>().ok()?)?];
             Some((item.at, item))
         }
-        Part::Leaf | Part::Alias(_) => None,
+        SpanContent::Leaf | SpanContent::Alias(_) => None,
     }
 }
 
 /// Of several that set the same key, merges included, the last one counts; in a list of merges the first.
-fn entry<'a>(outline: &'a Outline, entries: &[Entry], step: &str, looked: &mut usize) -> Option<(usize, &'a Node)> {
+fn entry<'a>(
+    spans: &'a DocumentSpans,
+    entries: &[SpanEntry],
+    step: &str,
+    looked: &mut usize,
+) -> Option<(usize, &'a SpanNode)> {
     *looked += 1;
     if *looked > MAX_MAPS {
         return None;
     }
     entries.iter().rev().find_map(|entry| match entry.key.as_deref() {
-        Some(key) => (key == step).then(|| (entry.at, &outline.nodes[entry.value])),
-        None => merged(outline, &outline.nodes[entry.value], step, looked),
+        Some(key) => (key == step).then(|| (entry.at, &spans.nodes[entry.value])),
+        None => merged(spans, &spans.nodes[entry.value], step, looked),
     })
 }
 
-fn merged<'a>(outline: &'a Outline, node: &'a Node, step: &str, looked: &mut usize) -> Option<(usize, &'a Node)> {
-    let mut map = |node: &'a Node| match &target(outline, node).part {
-        Part::Map(entries) => entry(outline, entries, step, looked),
+fn merged<'a>(
+    spans: &'a DocumentSpans,
+    node: &'a SpanNode,
+    step: &str,
+    looked: &mut usize,
+) -> Option<(usize, &'a SpanNode)> {
+    let mut map = |node: &'a SpanNode| match &target(spans, node).content {
+        SpanContent::Map(entries) => entry(spans, entries, step, looked),
         _ => None,
     };
-    match &target(outline, node).part {
-        Part::List(items) => items.iter().find_map(|item| map(&outline.nodes[*item])),
+    match &target(spans, node).content {
+        SpanContent::List(items) => items.iter().find_map(|item| map(&spans.nodes[*item])),
         _ => map(node),
     }
 }
@@ -68,9 +78,9 @@ mod tests {
 
     /// The text of the document from where the field is.
     fn at<'a>(document: &'a str, path: &str, key: bool) -> &'a str {
-        let outline = Outline::of(document.as_bytes(), document.starts_with('{'));
+        let spans = DocumentSpans::of(document.as_bytes(), document.starts_with('{'));
         let path: Vec<&str> = path.split('.').filter(|step| !step.is_empty()).collect();
-        &document[field(&outline, &path, key)..]
+        &document[field(&spans, &path, key)..]
     }
 
     fn starts(document: &str, fields: &[(&str, &str)]) {

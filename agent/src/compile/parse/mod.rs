@@ -1,98 +1,98 @@
-//! Files to manifests: a pure function of path and content, so that the result can be kept by content.
+//! Files to manifests. [`parse`] is a pure function of path and content, so that the agent can keep its result for as long as
+//! the content is the same.
 //!
-//! A file fails as a whole when one of its documents is not readable (KNV2001). An object that is readable but not usable
-//! (no name, a status, annotations that are no text) is a finding and no manifest.
+//! A file gives no manifests if one of its documents cannot be read (KNV2001). An object that can be read and not used (it has
+//! no name, it has a status, an annotation is no text) gives a finding and no manifest.
 
+mod timestamp;
+mod scalar;
+mod problem;
 mod scanner_workarounds;
-mod checks;
+mod events;
+mod yaml;
 mod documents;
-mod builtin_kinds;
+mod spans;
 mod locate;
 mod origin;
-mod spans;
-mod scalar;
-pub mod type_check;
-mod timestamp;
-mod yaml;
+mod checks;
+mod builtin_kinds;
+pub(crate) mod type_check;
+pub(crate) mod builtin_types;
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::compile::declared::Source;
 use crate::model::finding::{Code, Finding, Location, Place, Resource, Warning};
-use crate::model::manifest_object::Written;
+use crate::model::manifest_object::ManifestObject;
 use crate::model::object::Object;
-pub(crate) use builtin_kinds::Known;
+pub(crate) use builtin_kinds::BuiltinKind;
+use documents::extension;
 use origin::Origin;
 
 /// One file of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
-    /// Path relative to the sync directory, slash separated.
+    /// The path relative to the sync directory, separated by slashes.
     pub path: String,
-    /// The bytes.
+    /// The bytes of the file.
     pub content: Arc<[u8]>,
 }
 
-/// What one file holds.
+/// The contents of one file.
 #[derive(Clone, Debug, Default)]
 pub struct ParsedFile {
-    /// Path relative to the sync directory, slash separated.
+    /// The path relative to the sync directory, separated by slashes.
     pub path: String,
-    /// The usable objects, in the order of the file, lists flattened.
+    /// The objects that can be used, in the order of the file. The items of a list are here one by one.
     pub manifests: Vec<Arc<Manifest>>,
-    /// What is not usable. Any finding here blocks.
+    /// The documents that cannot be read and the objects that cannot be used. Each of these findings blocks.
     pub findings: Vec<Finding>,
-    /// What is usable, and yet hardly meant.
+    /// Probable mistakes that do not keep the objects from being used.
     pub warnings: Vec<Warning>,
 }
 
-/// One object from one file. It knows where it came from, but not where each of its fields is: that is looked up when a
-/// finding needs it.
+/// One object from one file. It keeps the place of its document, and not the places of its fields: a finding that needs one
+/// reads the document again.
 #[derive(Debug)]
 pub struct Manifest {
-    /// The object as written.
-    pub object: Arc<Written>,
-    known: Option<(Known, bool)>,
+    /// The object in the file.
+    pub object: Arc<ManifestObject>,
+    /// The built-in kind; and `true` if compilation knows the version.
+    builtin: Option<(BuiltinKind, bool)>,
     origin: Origin,
 }
 
-/// Whether a file can hold manifests at all, by its path: other files need not be opened.
+/// The file of a manifest and the start of its document.
+#[derive(Clone, Debug)]
+pub(crate) struct ManifestSource {
+    /// The path relative to the sync directory.
+    pub(crate) path: Arc<str>,
+    /// The line, from 1.
+    pub(crate) line: u32,
+    /// The column, from 1.
+    pub(crate) column: u32,
+}
+
+/// `true` if a file of this path can hold manifests. Other files need not be opened.
 pub fn reads(path: &str) -> bool {
     let ignored = |part: &str| matches!(part, ".git" | ".github" | ".gitlab" | ".gitlab-ci.yml");
     extension(path).is_some() && !path.split('/').any(ignored)
 }
 
-/// How the contents of a file are written.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Extension {
-    Yaml,
-    Json,
-}
-
-fn extension(path: &str) -> Option<Extension> {
-    let name = path.rsplit('/').next()?;
-    match name.rsplit_once('.')?.1 {
-        "yaml" | "yml" => Some(Extension::Yaml),
-        "json" => Some(Extension::Json),
-        _ => None,
-    }
-}
-
-/// Reads one file.
+/// Reads one file. A file whose path cannot hold manifests gives an empty result.
 pub fn parse(file: &SourceFile) -> ParsedFile {
     let mut parsed = ParsedFile { path: file.path.clone(), ..ParsedFile::default() };
     let Some(extension) = extension(&file.path).filter(|_| reads(&file.path)) else { return parsed };
     let path: Arc<str> = Arc::from(file.path.as_str());
     let mut readable = Vec::new();
     for document in documents::split(&file.content, extension) {
-        // Kubernetes reads a file up to the first document that it cannot read.
+        // kubectl and Config Sync read a file up to the first document that they cannot read.
         if !parsed.findings.is_empty() {
             break;
         }
         let origin = Origin::new(&path, &file.content, document);
-        let unreadable = |message: &str| Finding::new(Code::Path, format!("This file is not readable: {message}."));
+        let unreadable = |message: &str| Finding::new(Code::Path, format!("This file cannot be read: {message}."));
         let at = |location| Place { location: Some(location), resource: None };
         let read = documents::decode(&file.content, &document, extension);
         match read.map(|read| (checks::top_level(read.value), read.repeats)) {
@@ -121,25 +121,25 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
             }
         }
     }
-    parsed.forget_places();
+    parsed.forget_spans();
     parsed
 }
 
 impl ParsedFile {
-    /// Drops what was kept to locate many fields of one document: it is several times as large as that, and a file is kept
-    /// for as long as it does not change.
-    pub(crate) fn forget_places(&self) {
+    /// Drops the spans of documents. They are several times as large as the documents, and the agent keeps a parsed file for as
+    /// long as the file does not change.
+    pub(crate) fn forget_spans(&self) {
         self.manifests.iter().for_each(|manifest| manifest.origin.forget());
     }
 }
 
-/// After so many warnings about a file its documents are not looked at for more.
+/// The number of warnings about a file after which its other documents are not checked for repeated keys.
 const MAX_WARNINGS: usize = 100;
 
-/// What is wrong in a file is told this often. Nobody reads it to the end.
+/// The largest number of findings about one file.
 const MAX_FINDINGS: usize = 10_000;
 
-/// Adds the object, or the items if it is a list; `false` when a list cannot be read any further.
+/// Adds the object, or the items of a list. `false` if the rest of the file is not to be read.
 fn flatten(mut object: Object, origin: Origin, parsed: &mut ParsedFile) -> bool {
     let items = match object.0.get_mut("items") {
         Some(Value::Array(items)) => std::mem::take(items),
@@ -155,9 +155,9 @@ fn flatten(mut object: Object, origin: Origin, parsed: &mut ParsedFile) -> bool 
     for (i, item) in items.into_iter().enumerate() {
         let origin = list.item(i);
         let Value::Object(map) = item else {
-            let message = "An item of this list is no object, and nothing after it is read.";
+            let message = "An item of this list is not an object. The items after it are not read.";
             let finding = Finding::new(Code::Undocumented, message);
-            let finding = finding.hint("Every item needs apiVersion, kind and metadata, or remove it.");
+            let finding = finding.hint("Give the item apiVersion, kind and metadata, or remove it.");
             parsed.findings.push(finding.at(Place { location: Some(origin.value(&[])), resource: None }));
             return false;
         };
@@ -170,70 +170,70 @@ fn flatten(mut object: Object, origin: Origin, parsed: &mut ParsedFile) -> bool 
 
 impl Manifest {
     fn new(object: Object, origin: Origin) -> Self {
-        let known = builtin_kinds::known(&object);
-        let object = if known.is_some() { Written::with_values(object) } else { Written::new(object) };
-        Self { object: Arc::new(object), known, origin }
+        let builtin = builtin_kinds::builtin_kind(&object);
+        let object = if builtin.is_some() { ManifestObject::with_values(object) } else { ManifestObject::new(object) };
+        Self { object: Arc::new(object), builtin, origin }
     }
 
-    /// Path of the file, relative to the sync directory.
+    /// The path of the file, relative to the sync directory.
     pub fn path(&self) -> &str {
         &self.origin.path
     }
 
-    /// Directory of the file, empty at the root.
+    /// The path of the file's directory, empty at the root.
     pub fn directory(&self) -> &str {
         self.path().rsplit_once('/').map_or("", |(directory, _)| directory)
     }
 
-    /// Name of the directory that holds the file.
+    /// The name of the file's directory, empty at the root.
     pub fn directory_name(&self) -> &str {
         let directory = self.directory();
         directory.rsplit_once('/').map_or(directory, |(_, name)| name)
     }
 
-    /// First directory of the path, empty at the root.
+    /// The first directory of the path, empty at the root.
     pub fn top_directory(&self) -> &str {
         self.path().split_once('/').map_or("", |(top, _)| top)
     }
 
-    /// Whether it is of a known kind, in a version that has a meaning.
-    pub(crate) fn is(&self, known: Known) -> bool {
-        self.known == Some((known, true))
+    /// `true` if the object is of this built-in kind, in a version that compilation knows.
+    pub(crate) fn is(&self, builtin: BuiltinKind) -> bool {
+        self.builtin == Some((builtin, true))
     }
 
-    /// Whether it is of a known kind, but in a version that has no meaning.
+    /// `true` if the object is of a built-in kind, in a version that compilation does not know.
     pub(crate) fn is_of_unknown_version(&self) -> bool {
-        self.known.is_some_and(|(_, current)| !current)
+        self.builtin.is_some_and(|(_, current)| !current)
     }
 
-    /// Whether it is of a known kind, in any version.
-    pub(crate) fn is_any(&self, known: Known) -> bool {
-        self.known.is_some_and(|(own, _)| own == known)
+    /// `true` if the object is of this built-in kind, in any version.
+    pub(crate) fn is_any(&self, builtin: BuiltinKind) -> bool {
+        self.builtin.is_some_and(|(own, _)| own == builtin)
     }
 
-    /// Where the document that holds the object starts. Cheap.
-    pub(crate) fn start(&self) -> Source {
+    /// The start of the document that holds the object. It is found without reading the document.
+    pub(crate) fn source(&self) -> ManifestSource {
         let Location { line, column, .. } = self.origin.start();
-        Source { path: Arc::clone(&self.origin.path), line, column }
+        ManifestSource { path: Arc::clone(&self.origin.path), line, column }
     }
 
-    /// The object at the value of `field`, or of the nearest field above it that the file states. List positions are
-    /// decimal numbers.
+    /// The place of the value of `field`, or of the nearest field above it that the file has. A position in a list is a decimal
+    /// number, from 0.
     pub fn at_value(&self, field: &[&str]) -> Place {
         self.place(self.origin.value(field))
     }
 
-    /// The object at the key of `field`, or of the nearest field above it that the file states.
+    /// The place of the key of `field`, or of the nearest field above it that the file has.
     pub fn at_key(&self, field: &[&str]) -> Place {
         self.place(self.origin.key(field))
     }
 
-    /// The object at its name.
+    /// The place of the object's name.
     pub fn at_name(&self) -> Place {
         self.at_value(&["metadata", "name"])
     }
 
-    /// The object at one of its annotations.
+    /// The place of the key of an annotation.
     pub fn at_annotation(&self, key: &str) -> Place {
         self.at_key(&["metadata", "annotations", key])
     }
@@ -243,13 +243,13 @@ impl Manifest {
         Place { location: Some(location), resource: Some(resource) }
     }
 
-    /// Whether anything is kept to locate more fields.
+    /// `true` if the spans of the document are kept.
     #[cfg(test)]
-    pub(crate) fn keeps_places(&self) -> bool {
-        self.origin.keeps_outline()
+    pub(crate) fn keeps_spans(&self) -> bool {
+        self.origin.keeps_spans()
     }
 
-    /// The object in one piece, without `status`.
+    /// The object as one JSON value, without `status`.
     pub fn whole(&self) -> Object {
         self.object.whole()
     }
@@ -270,7 +270,7 @@ mod tests {
     const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n";
 
     #[test]
-    fn streams_are_split_at_column_zero_and_comments_skipped() {
+    fn streams_are_split_at_column_zero_and_comments_are_skipped() {
         let stream =
             format!("# c\n---\n\n--- # c\n{CONFIG_MAP}---kind: ConfigMap\napiVersion: v1\nmetadata: {{name: b}}\n");
         let names: Vec<String> =
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(at(manifest.at_name()), (8, 11));
         assert_eq!(at(manifest.at_annotation("b")), (9, 19));
         assert_eq!(at(manifest.at_value(&["metadata", "nope"])), (7, 3));
-        assert_eq!(manifest.start().line, 2);
+        assert_eq!(manifest.source().line, 2);
         assert_eq!(at(manifest.at_value(&[])), (5, 3));
     }
 
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_set_twice_are_warned_of_where_they_stand() {
+    fn a_key_that_is_set_twice_gives_a_warning_with_its_places() {
         let yaml = format!("---\n# c\n{CONFIG_MAP}data:\n  x: 1\n  yes: 2\n  x: 3\n  'true': 4\n");
         let json = r#"{"apiVersion": "v1", "kind": "X", "metadata": {"name": "a:b"}, "x": 1, "d": [{"y": 1}],
             "x": [{"y": 2, "z": "\":", "y": 3}]}"#;

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::documents::{self, Document};
-use super::spans::Outline;
-use super::{extension, locate};
+use super::documents::{self, DocumentRange, extension};
+use super::locate;
+use super::spans::DocumentSpans;
 use crate::model::finding::{Location, Place, Resource, Warning};
 use crate::model::object::Object;
 
@@ -13,49 +13,49 @@ use crate::model::object::Object;
 pub(super) struct Origin {
     pub(super) path: Arc<str>,
     content: Arc<[u8]>,
-    document: Document,
+    document: DocumentRange,
     /// Unless it is a small document.
-    part: Option<Box<Part>>,
+    shared: Option<Box<SharedSpans>>,
 }
 
 /// The place of an object in a document that many findings can be about.
 #[derive(Clone, Debug, Default)]
-struct Part {
+struct SharedSpans {
     /// Positions in `items` that lead from the document to the object, which may be in a list in a list.
     items: Vec<usize>,
     /// Shared by the objects of a list, so that findings about all of them read the document once, until it is forgotten.
-    outline: Arc<Mutex<Option<Arc<Outline>>>>,
+    spans: Arc<Mutex<Option<Arc<DocumentSpans>>>>,
 }
 
-impl Part {
-    fn outline(&self) -> MutexGuard<'_, Option<Arc<Outline>>> {
-        self.outline.lock().unwrap_or_else(PoisonError::into_inner)
+impl SharedSpans {
+    fn spans(&self) -> MutexGuard<'_, Option<Arc<DocumentSpans>>> {
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The outline of larger documents is kept once it was needed.
+/// The spans of larger documents is kept once it was needed.
 const SMALL: usize = 4096;
 
 impl Origin {
     /// The origin of what a document holds.
-    pub(super) fn new(path: &Arc<str>, content: &Arc<[u8]>, document: Document) -> Self {
-        let part = (document.bytes(content).len() > SMALL).then(Box::default);
-        Self { path: Arc::clone(path), content: Arc::clone(content), document, part }
+    pub(super) fn new(path: &Arc<str>, content: &Arc<[u8]>, document: DocumentRange) -> Self {
+        let shared = (document.bytes(content).len() > SMALL).then(Box::default);
+        Self { path: Arc::clone(path), content: Arc::clone(content), document, shared }
     }
 
     /// The same of a list: its items share what they need.
     pub(super) fn list(mut self) -> Self {
-        self.part.get_or_insert_default();
+        self.shared.get_or_insert_default();
         self
     }
 
     /// The origin of an item of this list.
     pub(super) fn item(&self, position: usize) -> Self {
-        let mut part = self.part.clone();
-        if let Some(part) = &mut part {
-            part.items.push(position);
+        let mut shared = self.shared.clone();
+        if let Some(shared) = &mut shared {
+            shared.items.push(position);
         }
-        Self { path: Arc::clone(&self.path), content: Arc::clone(&self.content), document: self.document, part }
+        Self { path: Arc::clone(&self.path), content: Arc::clone(&self.content), document: self.document, shared }
     }
 
     /// Where the document starts.
@@ -79,17 +79,17 @@ impl Origin {
         const KEYS: usize = 20;
         const PLACES: usize = 5;
         const LETTERS: usize = 100;
-        let outline = self.outline();
+        let spans = self.spans();
         let warning = |(key, mut places): (&str, Vec<usize>)| {
             let (key, times): (String, usize) = (key.chars().take(LETTERS).collect(), places.len());
             places.drain(times.min(PLACES) - 1..times - 1);
             Warning {
                 message: format!("The key `{key}` is set {times} times in one map; the last one counts."),
                 hint: "Remove all but one.".to_owned(),
-                locations: places.into_iter().map(|at| self.at(&outline, at)).collect(),
+                locations: places.into_iter().map(|at| self.at(&spans, at)).collect(),
             }
         };
-        outline.repeated().into_iter().take(KEYS).map(warning).collect()
+        spans.repeated().into_iter().take(KEYS).map(warning).collect()
     }
 
     /// A byte of the document.
@@ -99,22 +99,22 @@ impl Origin {
     }
 
     fn located(&self, field: &[&str], key: bool) -> Location {
-        let items = self.part.as_ref().map_or(&[][..], |part| &part.items);
+        let items = self.shared.as_ref().map_or(&[][..], |shared| &shared.items);
         let positions: Vec<String> = items.iter().map(usize::to_string).collect();
         let mut steps: Vec<&str> = positions.iter().flat_map(|position| ["items", position]).collect();
         steps.extend(field);
-        let outline = match &self.part {
-            Some(part) => Arc::clone(part.outline().get_or_insert_with(|| Arc::new(self.outline()))),
-            None => Arc::new(self.outline()),
+        let spans = match &self.shared {
+            Some(shared) => Arc::clone(shared.spans().get_or_insert_with(|| Arc::new(self.spans()))),
+            None => Arc::new(self.spans()),
         };
-        self.at(&outline, locate::field(&outline, &steps, key && !field.is_empty()))
+        self.at(&spans, locate::field(&spans, &steps, key && !field.is_empty()))
     }
 
-    /// A byte of the document whose outline this is.
-    fn at(&self, outline: &Outline, at: usize) -> Location {
-        let (line, start) = outline.line(at);
+    /// A byte of the document whose spans this is.
+    fn at(&self, spans: &DocumentSpans, at: usize) -> Location {
+        let (line, start) = spans.line(at);
         let document = self.document.bytes(&self.content);
-        let [from, to] = [start, at].map(|at| outline.characters_before(document, at));
+        let [from, to] = [start, at].map(|at| spans.characters_before(document, at));
         let (first_line, first_column) = self.document.line_and_column(&self.content, 0);
         let before = if line == 0 { first_column } else { 1 };
         Location { path: self.path.to_string(), line: first_line + line as u32, column: before + (to - from) as u32 }
@@ -122,20 +122,20 @@ impl Origin {
 
     /// Drops what the objects of the document share.
     pub(super) fn forget(&self) {
-        if let Some(part) = &self.part {
-            *part.outline() = None;
+        if let Some(shared) = &self.shared {
+            *shared.spans() = None;
         }
     }
 
     #[cfg(test)]
-    pub(super) fn keeps_outline(&self) -> bool {
-        self.part.as_ref().is_some_and(|part| part.outline().is_some())
+    pub(super) fn keeps_spans(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.spans().is_some())
     }
 
-    fn outline(&self) -> Outline {
+    fn spans(&self) -> DocumentSpans {
         let document = self.document.bytes(&self.content);
         let text = std::str::from_utf8(document).unwrap_or_default();
-        Outline::of(document, extension(&self.path).is_some_and(|extension| documents::is_json(text, extension)))
+        DocumentSpans::of(document, extension(&self.path).is_some_and(|extension| documents::is_json(text, extension)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Text that libyaml's scanner can be given, without what it reads differently from Kubernetes or panics on.
 //!
-//! That is hidden behind private characters or escapes that the text does not use, and put back in the scalars: a byte order
+//! That is substitutes behind private characters or escapes that the text does not use, and put back in the scalars: a byte order
 //! mark at the start of a line (an ordinary character for Kubernetes), a colon that ends a plain word before a comma, brace or
 //! bracket (a part of the word), commas and brackets in a tag (parts of the tag), and `!` where that can be no tag. It also
 //! panics on block scalars and escapes at the very end, so that the text always ends with a line break.
@@ -11,54 +11,54 @@ use std::ops::RangeInclusive;
 
 use libyaml_safer::ScalarStyle;
 
-use super::yaml::{Problem, problem};
+use super::problem::{ParseProblem, problem};
 
-/// A text in armour.
-pub(super) struct Armour<'a> {
+/// A text in input.
+pub(super) struct ScannerInput<'a> {
     text: Cow<'a, str>,
-    hidden: Vec<Hidden>,
-    /// Where the text is two bytes longer than it was.
-    longer: Vec<usize>,
+    substitutes: Vec<Substitute>,
+    /// Where the text is two bytes lengthened than it was.
+    lengthened: Vec<usize>,
     escaped_slash: bool,
     /// The final line break is ours.
-    closed: bool,
+    adds_line_break: bool,
 }
 
 /// What stands for a character.
-struct Hidden {
+struct Substitute {
     original: char,
-    cover: String,
+    replacement: String,
     /// Whether it stands for it inside of tags, otherwise outside.
     in_tag: bool,
 }
 
-/// What can be hidden, and whether in tags.
+/// What can be substitutes, and whether in tags.
 const HIDDEN: [(char, bool); 6] =
     [('\u{feff}', false), ('!', false), (':', false), (',', true), ('[', true), (']', true)];
 
 /// Characters that mean nothing.
 const PRIVATE: RangeInclusive<char> = '\u{e000}'..='\u{f8ff}';
 
-impl<'a> Armour<'a> {
+impl<'a> ScannerInput<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let before_spaces = text.trim_end_matches(' ');
         let text = if ends_line(before_spaces) { before_spaces } else { text };
-        let closed = !ends_line(text);
-        let mut armour = Self {
+        let adds_line_break = !ends_line(text);
+        let mut input = Self {
             text: Cow::Borrowed(text),
-            hidden: Vec::new(),
-            longer: Vec::new(),
+            substitutes: Vec::new(),
+            lengthened: Vec::new(),
             escaped_slash: text.contains("\\/"),
-            closed,
+            adds_line_break,
         };
-        let odd = odd(text);
-        if text.contains('\u{feff}') || !odd.is_empty() {
-            armour.hide(text, &odd);
+        let misread = misread(text);
+        if text.contains('\u{feff}') || !misread.is_empty() {
+            input.substitute(text, &misread);
         }
-        if closed {
-            armour.text.to_mut().push('\n');
+        if adds_line_break {
+            input.text.to_mut().push('\n');
         }
-        armour
+        input
     }
 
     /// The text to parse.
@@ -66,54 +66,58 @@ impl<'a> Armour<'a> {
         &self.text
     }
 
-    /// Hides the byte order marks, and the characters at `odd`.
-    fn hide(&mut self, text: &str, odd: &[Odd]) {
-        self.hidden = covers(text);
-        let mut armoured = String::with_capacity(text.len() + 2 * odd.len());
-        let mut odd = odd.iter().peekable();
+    /// Hides the byte order marks, and the characters at `misread`.
+    fn substitute(&mut self, text: &str, misread: &[Misread]) {
+        self.substitutes = substitutes_for(text);
+        let mut substituted = String::with_capacity(text.len() + 2 * misread.len());
+        let mut misread = misread.iter().peekable();
         for (at, c) in text.char_indices() {
-            let place = odd.next_if(|odd| odd.at == at);
-            let in_tag = place.is_some_and(|odd| odd.in_tag);
-            let hide = place.is_some() || c == '\u{feff}';
-            match self.hidden.iter().find(|hidden| hide && (hidden.original, hidden.in_tag) == (c, in_tag)) {
-                Some(hidden) => {
-                    if hidden.cover.len() > c.len_utf8() {
-                        self.longer.push(armoured.len());
+            let place = misread.next_if(|misread| misread.at == at);
+            let in_tag = place.is_some_and(|misread| misread.in_tag);
+            let substitute = place.is_some() || c == '\u{feff}';
+            match self
+                .substitutes
+                .iter()
+                .find(|substitutes| substitute && (substitutes.original, substitutes.in_tag) == (c, in_tag))
+            {
+                Some(substitutes) => {
+                    if substitutes.replacement.len() > c.len_utf8() {
+                        self.lengthened.push(substituted.len());
                     }
-                    armoured.push_str(&hidden.cover);
+                    substituted.push_str(&substitutes.replacement);
                 }
-                None => armoured.push(c),
+                None => substituted.push(c),
             }
         }
-        self.text = Cow::Owned(armoured);
+        self.text = Cow::Owned(substituted);
     }
 
-    /// The byte of the original text that is this byte of the armoured one.
+    /// The byte of the original text that is this byte of the substituted one.
     pub(super) fn original(&self, at: usize) -> usize {
-        at - 2 * self.longer.partition_point(|longer| *longer < at)
+        at - 2 * self.lengthened.partition_point(|lengthened| *lengthened < at)
     }
 
-    /// Makes a scalar what it would have been without armour.
+    /// Makes a scalar what it would have been without input.
     pub(super) fn restore(
         &self,
         value: &mut String,
         style: ScalarStyle,
         start: usize,
         end: usize,
-    ) -> Result<(), Problem> {
-        for Hidden { original, cover, in_tag } in &self.hidden {
-            if *original == '!' && !in_tag && style == ScalarStyle::Plain && value.starts_with(cover) {
+    ) -> Result<(), ParseProblem> {
+        for Substitute { original, replacement, in_tag } in &self.substitutes {
+            if *original == '!' && !in_tag && style == ScalarStyle::Plain && value.starts_with(replacement) {
                 return Err(problem("a tag must be followed by white space", self.original(start)));
             }
-            if value.contains(cover) {
-                *value = value.replace(cover, original.encode_utf8(&mut [0; 4]));
+            if value.contains(replacement) {
+                *value = value.replace(replacement, original.encode_utf8(&mut [0; 4]));
             }
         }
         if self.escaped_slash && style == ScalarStyle::DoubleQuoted && escapes_slash(&self.text[start..end]) {
             return Err(problem("`\\/` is no escape sequence of YAML", self.original(start)));
         }
         let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
-        if self.closed && block && end == self.text.len() && value.ends_with('\n') {
+        if self.adds_line_break && block && end == self.text.len() && value.ends_with('\n') {
             value.pop();
         }
         Ok(())
@@ -125,15 +129,15 @@ fn ends_line(text: &str) -> bool {
 }
 
 /// What may stand for each: what the text does not have, three bytes long.
-fn covers(text: &str) -> Vec<Hidden> {
+fn substitutes_for(text: &str) -> Vec<Substitute> {
     let used = private(text);
     let mut characters = PRIVATE.filter(|c| !used.contains(c)).map(String::from);
     let mut escapes = (1..32).map(|byte| format!("%{byte:02x}")).filter(|escape| !text.contains(escape));
-    let cover = |(original, in_tag): (char, bool)| {
-        let cover = if in_tag { escapes.next() } else { characters.next() };
-        cover.map(|cover| Hidden { original, cover, in_tag })
+    let replacement = |(original, in_tag): (char, bool)| {
+        let replacement = if in_tag { escapes.next() } else { characters.next() };
+        replacement.map(|replacement| Substitute { original, replacement, in_tag })
     };
-    HIDDEN.into_iter().filter_map(cover).collect()
+    HIDDEN.into_iter().filter_map(replacement).collect()
 }
 
 /// The private characters that a text has, as they are or as escapes.
@@ -146,14 +150,14 @@ fn private(text: &str) -> HashSet<char> {
     text.chars().chain(escaped).filter(|c| PRIVATE.contains(c)).collect()
 }
 
-/// A character to hide.
-struct Odd {
+/// A character to substitute.
+struct Misread {
     at: usize,
     in_tag: bool,
 }
 
-/// The characters to hide, in order.
-fn odd(text: &str) -> Vec<Odd> {
+/// The characters to substitute, in order.
+fn misread(text: &str) -> Vec<Misread> {
     let (mut found, mut tag_end) = (Vec::new(), 0);
     // The end of the word that the last `!` was in, and its last comma and `>,`.
     let (mut word_end, mut commas) = (0, [None; 2]);
@@ -163,7 +167,7 @@ fn odd(text: &str) -> Vec<Odd> {
         }
         if c == ":" {
             if colon_in_word(text, at) {
-                found.push(Odd { at, in_tag: false });
+                found.push(Misread { at, in_tag: false });
             }
             continue;
         }
@@ -176,10 +180,10 @@ fn odd(text: &str) -> Vec<Odd> {
         let verbatim = rest.starts_with("!<");
         if !verbatim && starts_node(&text[..at]) {
             let parts = text[at..word_end].match_indices([',', '[', ']']);
-            found.extend(parts.map(|(part, _)| Odd { at: at + part, in_tag: true }));
+            found.extend(parts.map(|(part, _)| Misread { at: at + part, in_tag: true }));
             tag_end = word_end;
         } else if commas[usize::from(verbatim)].is_some_and(|comma| comma > at) {
-            found.push(Odd { at, in_tag: false });
+            found.push(Misread { at, in_tag: false });
         }
     }
     found

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use libyaml_safer::{EventData, ScalarStyle};
 
-use super::scanner_workarounds::Armour;
-use super::yaml::{self, Event, Events, MAX_DEPTH, Problem};
+use super::events::{YamlEvent, YamlEvents, is_merge, resolve};
+use super::problem::ParseProblem;
+use super::scanner_workarounds::ScannerInput;
+use super::yaml::MAX_DEPTH;
 use super::{documents, scalar};
 
 /// Larger documents are only located as a whole.
@@ -14,8 +16,8 @@ const MAX_BYTES: usize = 4 << 20;
 
 /// A document as nodes, the root first. One that cannot be read goes as far as it can be.
 #[derive(Debug, Default)]
-pub(super) struct Outline {
-    pub(super) nodes: Vec<Node>,
+pub(super) struct DocumentSpans {
+    pub(super) nodes: Vec<SpanNode>,
     /// Byte position of each line but the first.
     lines: Vec<usize>,
     /// Characters before each [`PIECE`] of the document: a line may be as long as the document.
@@ -27,16 +29,16 @@ const PIECE: usize = 1024;
 
 /// A map, a list or a scalar.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(super) struct SpanNode {
     /// Byte position in the document.
     pub(super) at: usize,
-    pub(super) part: Part,
+    pub(super) content: SpanContent,
 }
 
 #[derive(Debug)]
-pub(super) enum Part {
+pub(super) enum SpanContent {
     Leaf,
-    Map(Vec<Entry>),
+    Map(Vec<SpanEntry>),
     /// Indices of nodes.
     List(Vec<usize>),
     /// Index of a node above.
@@ -45,17 +47,17 @@ pub(super) enum Part {
 
 /// A key and the index of its value.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct SpanEntry {
     /// `None` for a merge.
     pub(super) key: Option<Box<str>>,
     pub(super) at: usize,
     pub(super) value: usize,
 }
 
-impl Outline {
+impl DocumentSpans {
     pub(super) fn of(document: &[u8], json: bool) -> Self {
         let lines = document.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
-        let mut builder = Builder::default();
+        let mut builder = SpanBuilder::default();
         match std::str::from_utf8(document) {
             Ok(text) if text.len() <= MAX_BYTES && json => builder.read_json(text),
             // A document that failed to parse is outlined as far as it goes.
@@ -63,7 +65,7 @@ impl Outline {
             _ => {}
         }
         if builder.nodes.is_empty() {
-            builder.add(documents::first_text(document), Part::Leaf);
+            builder.add(documents::first_text(document), SpanContent::Leaf);
         }
         let before = document.chunks(PIECE).scan(0, |before, piece| {
             let here = *before;
@@ -75,8 +77,8 @@ impl Outline {
 
     /// The keys that a map states several times, each with all its places.
     pub(super) fn repeated(&self) -> Vec<(&str, Vec<usize>)> {
-        let maps = self.nodes.iter().filter_map(|node| match &node.part {
-            Part::Map(entries) => Some(entries),
+        let maps = self.nodes.iter().filter_map(|node| match &node.content {
+            SpanContent::Map(entries) => Some(entries),
             _ => None,
         });
         maps.flat_map(|entries| {
@@ -97,7 +99,7 @@ impl Outline {
         (line, line.checked_sub(1).map_or(0, |before| self.lines[before]))
     }
 
-    /// How many characters of the document, whose outline this is, are before a byte.
+    /// How many characters of the document, whose spans this is, are before a byte.
     pub(super) fn characters_before(&self, document: &[u8], at: usize) -> usize {
         let at = at.min(document.len());
         let piece = (at / PIECE).min(self.characters.len().saturating_sub(1));
@@ -111,49 +113,51 @@ fn characters(text: &[u8]) -> usize {
 }
 
 #[derive(Default)]
-struct Builder {
-    nodes: Vec<Node>,
-    open: Vec<Open>,
+struct SpanBuilder {
+    nodes: Vec<SpanNode>,
+    open: Vec<OpenSpan>,
     /// The node of each anchor, and its text if it can be a key.
     anchors: HashMap<String, (usize, Option<Box<str>>)>,
 }
 
 /// A map or list that is being filled.
-struct Open {
+struct OpenSpan {
     node: usize,
     anchor: Option<String>,
     /// In a map, between a key and its value.
     key: Option<(Option<Box<str>>, usize)>,
 }
 
-impl Builder {
+impl SpanBuilder {
     /// Adds a node to the map or list that is open.
-    fn add(&mut self, at: usize, part: Part) -> usize {
+    fn add(&mut self, at: usize, content: SpanContent) -> usize {
         let node = self.nodes.len();
         if let Some(open) = self.open.last_mut() {
-            match (&mut self.nodes[open.node].part, open.key.take()) {
-                (Part::Map(entries), Some((key, at))) => entries.push(Entry { key, at, value: node }),
-                (Part::List(items), _) => items.push(node),
+            match (&mut self.nodes[open.node].content, open.key.take()) {
+                (SpanContent::Map(entries), Some((key, at))) => entries.push(SpanEntry { key, at, value: node }),
+                (SpanContent::List(items), _) => items.push(node),
                 _ => {}
             }
         }
-        self.nodes.push(Node { at, part });
+        self.nodes.push(SpanNode { at, content });
         node
     }
 
-    fn open(&mut self, at: usize, part: Part, anchor: Option<String>) {
-        let node = self.add(at, part);
-        self.open.push(Open { node, anchor, key: None });
+    fn open(&mut self, at: usize, content: SpanContent, anchor: Option<String>) {
+        let node = self.add(at, content);
+        self.open.push(OpenSpan { node, anchor, key: None });
     }
 
     fn close(&mut self) {
-        if let Some(Open { node, anchor: Some(anchor), .. }) = self.open.pop() {
+        if let Some(OpenSpan { node, anchor: Some(anchor), .. }) = self.open.pop() {
             self.anchors.insert(anchor, (node, None));
         }
     }
 
     fn expects_key(&self) -> bool {
-        self.open.last().is_some_and(|open| open.key.is_none() && matches!(self.nodes[open.node].part, Part::Map(_)))
+        self.open
+            .last()
+            .is_some_and(|open| open.key.is_none() && matches!(self.nodes[open.node].content, SpanContent::Map(_)))
     }
 
     fn key(&mut self, key: Option<Box<str>>, at: usize) {
@@ -162,9 +166,9 @@ impl Builder {
         }
     }
 
-    fn read_yaml(&mut self, text: &str) -> Result<(), Problem> {
-        let armour = Armour::new(text);
-        let mut events = Events::new(&armour)?;
+    fn read_yaml(&mut self, text: &str) -> Result<(), ParseProblem> {
+        let input = ScannerInput::new(text);
+        let mut events = YamlEvents::new(&input)?;
         loop {
             let event = events.next()?;
             self.take(event, text)?;
@@ -174,39 +178,43 @@ impl Builder {
         }
     }
 
-    fn take(&mut self, event: Event, text: &str) -> Result<(), Problem> {
-        let Event { data, at } = event;
+    fn take(&mut self, event: YamlEvent, text: &str) -> Result<(), ParseProblem> {
+        let YamlEvent { data, at } = event;
         match data {
             EventData::MappingEnd | EventData::SequenceEnd => self.close(),
             EventData::MappingStart { .. } | EventData::SequenceStart { .. }
                 if self.expects_key() || self.open.len() == MAX_DEPTH =>
             {
-                return Err(Problem { message: "not located any further".to_owned(), at });
+                return Err(ParseProblem { message: "not located any further".to_owned(), at });
             }
-            EventData::MappingStart { anchor, .. } => self.open(content(text, at), Part::Map(Vec::new()), anchor),
-            EventData::SequenceStart { anchor, .. } => self.open(content(text, at), Part::List(Vec::new()), anchor),
+            EventData::MappingStart { anchor, .. } => {
+                self.open(content(text, at), SpanContent::Map(Vec::new()), anchor)
+            }
+            EventData::SequenceStart { anchor, .. } => {
+                self.open(content(text, at), SpanContent::List(Vec::new()), anchor)
+            }
             EventData::Alias { anchor } => {
                 let Some((node, key)) = self.anchors.get(&anchor).cloned() else { return Ok(()) };
                 if self.expects_key() {
                     self.key(key, at);
                 } else {
-                    self.add(at, Part::Alias(node));
+                    self.add(at, SpanContent::Alias(node));
                 }
             }
             EventData::Scalar { anchor, tag, value, plain_implicit, style, .. } => {
                 let plain = style == ScalarStyle::Plain && plain_implicit;
-                let merge = yaml::is_merge(&value, tag.as_deref(), plain);
-                let key = || scalar::key(yaml::resolve(value, tag.as_deref(), plain, at).ok()?).map(Into::into);
+                let merge = is_merge(&value, tag.as_deref(), plain);
+                let key = || scalar::key(resolve(value, tag.as_deref(), plain, at).ok()?).map(Into::into);
                 let at = content(text, at);
                 if self.expects_key() {
                     let key: Option<Box<str>> = if merge { None } else { key().or_else(|| Some("".into())) };
                     if let Some(anchor) = anchor {
-                        self.nodes.push(Node { at, part: Part::Leaf });
+                        self.nodes.push(SpanNode { at, content: SpanContent::Leaf });
                         self.anchors.insert(anchor, (self.nodes.len() - 1, key.clone()));
                     }
                     self.key(key, at);
                 } else {
-                    let node = self.add(at, Part::Leaf);
+                    let node = self.add(at, SpanContent::Leaf);
                     anchor.map(|anchor| self.anchors.insert(anchor, (node, key())));
                 }
             }
@@ -221,8 +229,8 @@ impl Builder {
         while let Some(byte) = bytes.get(at) {
             match byte {
                 b'{' | b'[' if self.open.len() == MAX_DEPTH => return,
-                b'{' => self.open(at, Part::Map(Vec::new()), None),
-                b'[' => self.open(at, Part::List(Vec::new()), None),
+                b'{' => self.open(at, SpanContent::Map(Vec::new()), None),
+                b'[' => self.open(at, SpanContent::List(Vec::new()), None),
                 b'}' | b']' => self.close(),
                 b',' | b':' | b' ' | b'\t' | b'\n' | b'\r' => {}
                 b'"' => {
@@ -231,12 +239,12 @@ impl Builder {
                         let key: Option<String> = text.get(at..=end).and_then(|key| serde_json::from_str(key).ok());
                         self.key(Some(key.unwrap_or_default().into()), at);
                     } else {
-                        self.add(at, Part::Leaf);
+                        self.add(at, SpanContent::Leaf);
                     }
                     at = end;
                 }
                 _ => {
-                    self.add(at, Part::Leaf);
+                    self.add(at, SpanContent::Leaf);
                     let rest = bytes[at..].iter().position(|byte| b",:]} \t\r\n".contains(byte));
                     at += rest.map_or(bytes.len(), |length| length.max(1) - 1);
                 }

@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 
-use libyaml_safer::{Encoding, EventData, MappingStyle, Parser, ScalarStyle, SequenceStyle};
+use libyaml_safer::{EventData, ScalarStyle};
 use serde_json::{Map, Value};
 
+use super::events::{YamlEvent, YamlEvents, is_merge, resolve};
+use super::problem::{ParseProblem, problem};
 use super::scalar::{self, Scalar};
-use super::scanner_workarounds::Armour;
+use super::scanner_workarounds::ScannerInput;
 
 /// Maps in a document. Each takes hundreds of bytes, however short its text is.
 pub(super) const MAX_MAPS: usize = 1_000_000;
@@ -22,114 +24,33 @@ const MAX_COPIES: usize = 256 << 20;
 /// What an entry of a map takes beside key and value: a map of one has room for eleven.
 const ENTRY: usize = 600;
 
-/// Why a text is no YAML, and at which byte of it.
-#[derive(Debug, PartialEq)]
-pub(super) struct Problem {
-    pub(super) message: String,
-    pub(super) at: usize,
-}
-
 /// The value of a document.
-pub(super) struct Read {
+pub(super) struct DecodedDocument {
     pub(super) value: Value,
     /// Whether a map may state a key twice: some that do not are taken for one because of merges.
     pub(super) repeats: bool,
 }
 
-/// An event of libyaml's parser, its scalar as Kubernetes reads it.
-pub(super) struct Event {
-    pub(super) data: EventData,
-    /// Byte where it starts.
-    pub(super) at: usize,
-}
-
-/// The events of one document, from libyaml's parser.
-pub(super) struct Events<'a> {
-    parser: Parser<&'a [u8]>,
-    armour: &'a Armour<'a>,
-    /// How many braces and brackets are open.
-    flow: u32,
-}
-
-impl<'a> Events<'a> {
-    /// The events of the first document.
-    pub(super) fn new(armour: &'a Armour<'a>) -> Result<Self, Problem> {
-        let mut parser = Parser::new();
-        // Without this a byte order mark would be taken for one; Kubernetes reads it as a character.
-        parser.set_encoding(Encoding::Utf8);
-        parser.set_input(armour.text().as_bytes());
-        let mut events = Self { parser, armour, flow: 0 };
-        events.next()?;
-        let start = events.next()?;
-        match start.data {
-            EventData::DocumentStart { version_directive: None, tag_directives, .. } if tag_directives.is_empty() => {
-                Ok(events)
-            }
-            EventData::DocumentStart { .. } => Err(problem("YAML directives are not supported", start.at)),
-            _ => Err(problem("the document is empty", start.at)),
-        }
-    }
-
-    pub(super) fn next(&mut self) -> Result<Event, Problem> {
-        let event = self.parser.parse().map_err(|error| {
-            let at = error.problem_mark().map_or(0, |mark| mark.index as usize);
-            problem(&describe(&error), self.armour.original(at))
-        })?;
-        let (at, end) = (event.start_mark.index as usize, event.end_mark.index as usize);
-        let mut data = event.data;
-        self.flow = flow(self.flow, &data);
-        if let EventData::Scalar { value, style, .. } = &mut data {
-            self.armour.restore(value, *style, at, end)?;
-            if self.flow > 0 && *style == ScalarStyle::Plain && value.contains('?') {
-                let message = "between braces or brackets a text with `?` needs quotes";
-                return Err(problem(message, self.armour.original(at)));
-            }
-        }
-        Ok(Event { data, at: self.armour.original(at) })
-    }
-}
-
-/// How many braces and brackets are open after an event. Between them there is nothing else.
-fn flow(open: u32, event: &EventData) -> u32 {
-    match event {
-        EventData::MappingStart { style: MappingStyle::Flow, .. }
-        | EventData::SequenceStart { style: SequenceStyle::Flow, .. } => open + 1,
-        EventData::MappingEnd | EventData::SequenceEnd => open.saturating_sub(1),
-        _ => open,
-    }
-}
-
-pub(super) fn problem(message: &str, at: usize) -> Problem {
-    Problem { message: message.to_owned(), at }
-}
-
-fn describe(error: &libyaml_safer::Error) -> String {
-    match error.context() {
-        Some(context) => format!("{}, {context}", error.problem()),
-        None => error.problem().to_owned(),
-    }
-}
-
 /// One map or list that is being filled.
-struct Frame {
-    content: Content,
+struct OpenNode {
+    content: OpenContent,
     anchor: Option<String>,
     /// Nodes read before this one.
     nodes_before: u64,
 }
 
-enum Content {
+enum OpenContent {
     List(Vec<Value>),
-    Map { map: Map<String, Value>, key: Option<Key> },
+    Map { map: Map<String, Value>, key: Option<MapKey> },
 }
 
-enum Key {
+enum MapKey {
     Text(String),
     Merge,
 }
 
 /// A complete node.
-struct Node {
+struct YamlNode {
     value: Value,
     anchor: Option<String>,
     /// Nodes read before this one.
@@ -176,9 +97,9 @@ impl Extent {
 }
 
 /// Reads the first document of `text`.
-pub(super) fn compose(text: &str) -> Result<Read, Problem> {
-    let armour = Armour::new(text);
-    let mut events = Events::new(&armour)?;
+pub(super) fn compose(text: &str) -> Result<DecodedDocument, ParseProblem> {
+    let input = ScannerInput::new(text);
+    let mut events = YamlEvents::new(&input)?;
     let mut composer = Composer::default();
     let value = loop {
         let event = events.next()?;
@@ -191,10 +112,10 @@ pub(super) fn compose(text: &str) -> Result<Read, Problem> {
     if let Some(at) = composer.infinite.then(|| infinite(&value)).flatten() {
         return Err(problem("JSON has no infinities and no NaN", at));
     }
-    Ok(Read { value, repeats: composer.repeats })
+    Ok(DecodedDocument { value, repeats: composer.repeats })
 }
 
-/// What stands for infinities and NaN until it is known whether they stay: a merge can override them. Their place follows.
+/// What stands for infinities and NaN until it is builtin whether they stay: a merge can override them. Their place follows.
 const INFINITE: &str = "\0infinite ";
 
 /// Where a value is that JSON does not have.
@@ -209,7 +130,7 @@ fn infinite(value: &Value) -> Option<usize> {
 
 #[derive(Default)]
 struct Composer {
-    stack: Vec<Frame>,
+    stack: Vec<OpenNode>,
     anchors: HashMap<String, Anchored>,
     maps: usize,
     /// Nodes read, those of expanded aliases included.
@@ -226,37 +147,37 @@ struct Composer {
 
 impl Composer {
     /// Takes one event; the value when it completes the document.
-    fn take(&mut self, event: Event) -> Result<Option<Value>, Problem> {
+    fn take(&mut self, event: YamlEvent) -> Result<Option<Value>, ParseProblem> {
         let at = event.at;
         let nodes_before = self.nodes;
         let node = match event.data {
             EventData::MappingStart { anchor, .. } => {
-                self.open(Content::Map { map: Map::new(), key: None }, anchor, at)?;
+                self.open(OpenContent::Map { map: Map::new(), key: None }, anchor, at)?;
                 return Ok(None);
             }
             EventData::SequenceStart { anchor, .. } => {
-                self.open(Content::List(Vec::new()), anchor, at)?;
+                self.open(OpenContent::List(Vec::new()), anchor, at)?;
                 return Ok(None);
             }
             EventData::MappingEnd | EventData::SequenceEnd => {
                 let frame = self.stack.pop().expect("the parser closes only what it opened");
                 let value = match frame.content {
-                    Content::List(items) => Value::Array(items),
-                    Content::Map { map, .. } => Value::Object(map),
+                    OpenContent::List(items) => Value::Array(items),
+                    OpenContent::Map { map, .. } => Value::Object(map),
                 };
-                Node { value, anchor: frame.anchor, nodes_before: frame.nodes_before }
+                YamlNode { value, anchor: frame.anchor, nodes_before: frame.nodes_before }
             }
             EventData::Alias { anchor } => {
                 let Anchored { value, scalar, .. } = self.alias(&anchor, at)?;
                 if self.expects_key() {
                     let key = scalar.and_then(scalar::key).ok_or_else(|| problem("this is no map key", at))?;
-                    self.set_key(Key::Text(key));
+                    self.set_key(MapKey::Text(key));
                     return Ok(None);
                 }
                 if self.merges() && !value.is_object() {
                     return Err(problem("a merge needs a map or a list of maps", at));
                 }
-                Node { value, anchor: None, nodes_before }
+                YamlNode { value, anchor: None, nodes_before }
             }
             EventData::Scalar { anchor, tag, value, plain_implicit, style, .. } => {
                 self.nodes += 1;
@@ -266,39 +187,39 @@ impl Composer {
                 }
                 let scalar = resolve(value, tag.as_deref(), plain, at)?;
                 self.anchor_scalar(anchor, &scalar, at)?;
-                Node { value: self.value(scalar, at), anchor: None, nodes_before }
+                YamlNode { value: self.value(scalar, at), anchor: None, nodes_before }
             }
             _ => return Err(problem("the document ends too early", at)),
         };
         self.complete(node, at)
     }
 
-    fn open(&mut self, content: Content, anchor: Option<String>, at: usize) -> Result<(), Problem> {
+    fn open(&mut self, content: OpenContent, anchor: Option<String>, at: usize) -> Result<(), ParseProblem> {
         if self.expects_key() {
             return Err(problem("a map key must be a scalar", at));
         }
         if self.stack.len() == MAX_DEPTH {
             return Err(problem("nested too deeply", at));
         }
-        self.maps += usize::from(matches!(content, Content::Map { .. }));
+        self.maps += usize::from(matches!(content, OpenContent::Map { .. }));
         if self.maps > MAX_MAPS {
             return Err(problem(TOO_MANY_MAPS, at));
         }
-        self.stack.push(Frame { content, anchor, nodes_before: self.nodes });
+        self.stack.push(OpenNode { content, anchor, nodes_before: self.nodes });
         self.nodes += 1;
         Ok(())
     }
 
     fn expects_key(&self) -> bool {
-        matches!(self.stack.last(), Some(Frame { content: Content::Map { key: None, .. }, .. }))
+        matches!(self.stack.last(), Some(OpenNode { content: OpenContent::Map { key: None, .. }, .. }))
     }
 
     fn merges(&self) -> bool {
-        matches!(self.stack.last(), Some(Frame { content: Content::Map { key: Some(Key::Merge), .. }, .. }))
+        matches!(self.stack.last(), Some(OpenNode { content: OpenContent::Map { key: Some(MapKey::Merge), .. }, .. }))
     }
 
     /// Remembers a scalar for aliases.
-    fn anchor_scalar(&mut self, anchor: Option<String>, scalar: &Scalar, at: usize) -> Result<(), Problem> {
+    fn anchor_scalar(&mut self, anchor: Option<String>, scalar: &Scalar, at: usize) -> Result<(), ParseProblem> {
         let Some(anchor) = anchor else { return Ok(()) };
         let value = self.value(scalar.clone(), at);
         self.anchor(anchor, (value, Some(scalar.clone())), 1, at)
@@ -319,17 +240,17 @@ impl Composer {
         plain: bool,
         anchor: Option<String>,
         at: usize,
-    ) -> Result<Option<Value>, Problem> {
+    ) -> Result<Option<Value>, ParseProblem> {
         let merge = is_merge(&text, tag, plain);
         let scalar = resolve(text, tag, plain, at)?;
         self.anchor_scalar(anchor, &scalar, at)?;
         let text = scalar::key(scalar).ok_or_else(|| problem("this is no map key", at))?;
-        self.set_key(if merge { Key::Merge } else { Key::Text(text) });
+        self.set_key(if merge { MapKey::Merge } else { MapKey::Text(text) });
         Ok(None)
     }
 
-    fn set_key(&mut self, new: Key) {
-        if let Some(Frame { content: Content::Map { key, .. }, .. }) = self.stack.last_mut() {
+    fn set_key(&mut self, new: MapKey) {
+        if let Some(OpenNode { content: OpenContent::Map { key, .. }, .. }) = self.stack.last_mut() {
             *key = Some(new);
         }
     }
@@ -340,7 +261,7 @@ impl Composer {
         (value, scalar): (Value, Option<Scalar>),
         nodes: u64,
         at: usize,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), ParseProblem> {
         let extent = Extent::of(&value);
         self.copy(extent, at)?;
         self.anchors.insert(anchor, Anchored { value, nodes, extent, scalar });
@@ -348,7 +269,7 @@ impl Composer {
     }
 
     /// Counts a copy, before it is made.
-    fn copy(&mut self, extent: Extent, at: usize) -> Result<(), Problem> {
+    fn copy(&mut self, extent: Extent, at: usize) -> Result<(), ParseProblem> {
         self.copies += extent.bytes;
         if self.copies > MAX_COPIES {
             return Err(problem("anchors and aliases repeat too much", at));
@@ -356,7 +277,7 @@ impl Composer {
         Ok(())
     }
 
-    fn alias(&mut self, anchor: &str, at: usize) -> Result<Anchored, Problem> {
+    fn alias(&mut self, anchor: &str, at: usize) -> Result<Anchored, ParseProblem> {
         let Anchored { nodes: size, extent, .. } =
             *self.anchors.get(anchor).ok_or_else(|| problem("unknown anchor", at))?;
         if self.stack.len() + extent.depth > MAX_DEPTH {
@@ -379,37 +300,23 @@ impl Composer {
     }
 
     /// Puts a complete node where it belongs.
-    fn complete(&mut self, node: Node, at: usize) -> Result<Option<Value>, Problem> {
-        let Node { value, anchor, nodes_before } = node;
+    fn complete(&mut self, node: YamlNode, at: usize) -> Result<Option<Value>, ParseProblem> {
+        let YamlNode { value, anchor, nodes_before } = node;
         if let Some(anchor) = anchor {
             self.anchor(anchor, (value.clone(), None), self.nodes - nodes_before, at)?;
         }
         match self.stack.last_mut().map(|frame| &mut frame.content) {
             None => return Ok(Some(value)),
-            Some(Content::List(items)) => items.push(value),
-            Some(Content::Map { map, key }) => match key.take() {
-                Some(Key::Text(key)) => self.repeats |= map.insert(key, value).is_some(),
-                Some(Key::Merge) => {
+            Some(OpenContent::List(items)) => items.push(value),
+            Some(OpenContent::Map { map, key }) => match key.take() {
+                Some(MapKey::Text(key)) => self.repeats |= map.insert(key, value).is_some(),
+                Some(MapKey::Merge) => {
                     merge(map, value).ok_or_else(|| problem("a merge needs a map or a list of maps", at))?
                 }
                 None => return Err(problem("this is no map key", at)),
             },
         }
         Ok(None)
-    }
-}
-
-/// Whether a key merges what follows it into its map.
-pub(super) fn is_merge(text: &str, tag: Option<&str>, plain: bool) -> bool {
-    text == "<<" && (plain || tag == Some("tag:yaml.org,2002:merge"))
-}
-
-/// What a scalar means.
-pub(super) fn resolve(text: String, tag: Option<&str>, plain: bool, at: usize) -> Result<Scalar, Problem> {
-    match tag {
-        Some(tag) if tag != "!" => scalar::tagged(tag, &text).map_err(|message| problem(&message, at)),
-        None if plain => Ok(scalar::plain(&text)),
-        _ => Ok(Scalar::Text(text)),
     }
 }
 

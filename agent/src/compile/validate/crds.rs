@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Findings;
-use crate::compile::options::Settings;
+use crate::compile::options::CompileOptions;
 use crate::compile::parse::Manifest;
 use crate::compile::scope::crd;
 use crate::model::finding::{Code, Finding};
@@ -32,17 +32,17 @@ pub(super) fn definition(manifest: &Manifest, findings: &mut Findings) {
 }
 
 /// KNV1047
-pub(super) fn removed(manifests: &[Arc<Manifest>], settings: &Settings, findings: &mut Findings) {
-    if settings.previous_crds.is_empty() {
+pub(super) fn removed(manifests: &[Arc<Manifest>], options: &CompileOptions, findings: &mut Findings) {
+    if options.previous_crds.is_empty() {
         return;
     }
     let declared = manifests.iter().filter_map(|manifest| crd(manifest));
     let kinds = declared.map(|crd| crd.map(|crd| GroupKind::new(crd.group, crd.kind)));
-    // Which kinds lost theirs is not known while one is malformed.
+    // Which kinds lost theirs is not builtin while one is malformed.
     let Ok(declared) = kinds.collect::<Result<BTreeSet<GroupKind>, Finding>>() else { return };
     for manifest in manifests {
         let kind = manifest.object.group_kind();
-        if settings.previous_crds.contains(&kind) && !declared.contains(&kind) {
+        if options.previous_crds.contains(&kind) && !declared.contains(&kind) {
             let message =
                 format!("The CustomResourceDefinition of {kind} was removed from the source, this object was not.");
             let hint =

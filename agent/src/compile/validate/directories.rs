@@ -1,7 +1,7 @@
 //! What the directory of a file says about the objects in it, in hierarchical repositories.
 
 use super::Findings;
-use crate::compile::parse::{Known, Manifest};
+use crate::compile::parse::{BuiltinKind, Manifest};
 use crate::compile::tree;
 use crate::model::finding::{Code, Finding};
 
@@ -9,7 +9,7 @@ use crate::model::finding::{Code, Finding};
 pub(super) fn namespace_directory(manifest: &Manifest, findings: &mut Findings) {
     let directory = manifest.directory_name();
     let (name, namespace) = (manifest.object.id.name(), manifest.object.id.namespace());
-    if manifest.is(Known::Namespace) {
+    if manifest.is(BuiltinKind::Namespace) {
         if directory == tree::ROOT {
             let message = format!("The Namespace `{}` lies in `{}/` itself.", name, tree::ROOT);
             let finding = Finding::new(Code::IllegalTopLevelNamespace, message);
@@ -33,7 +33,7 @@ pub(super) fn namespace_directory(manifest: &Manifest, findings: &mut Findings) 
 
 /// KNV1039
 pub(super) fn cluster_registry(manifest: &Manifest, findings: &mut Findings) {
-    let describes_clusters = manifest.is_any(Known::Cluster) || manifest.is_any(Known::ClusterSelector);
+    let describes_clusters = manifest.is_any(BuiltinKind::Cluster) || manifest.is_any(BuiltinKind::ClusterSelector);
     if describes_clusters && manifest.top_directory() != "clusterregistry" {
         findings.push(tree::misplaced(manifest, "clusterregistry"));
     }

@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Findings, malformed};
-use crate::compile::parse::{Manifest, type_check};
-use crate::compile::tree::{Tree, base};
+use crate::compile::parse::{Manifest, builtin_types};
+use crate::compile::tree::{RepoTree, base};
 use crate::model::finding::{Code, Finding, Place};
 use crate::model::object::GroupKind;
 
 /// What HierarchyConfigs say about kinds.
-pub(crate) type Modes<'a> = BTreeMap<GroupKind, Mode<'a>>;
+pub(crate) type HierarchyModes<'a> = BTreeMap<GroupKind, HierarchyMode<'a>>;
 
 /// A `hierarchyMode`, and the entry that states it.
-pub(crate) struct Mode<'a> {
+pub(crate) struct HierarchyMode<'a> {
     pub(crate) text: &'a str,
     config: &'a Manifest,
     position: String,
 }
 
-impl Mode<'_> {
+impl HierarchyMode<'_> {
     /// Where it is stated.
     pub(crate) fn place(&self) -> Place {
         self.config.at_value(&["spec", "resources", &self.position, "hierarchyMode"])
@@ -28,16 +28,16 @@ impl Mode<'_> {
 }
 
 /// One entry of `spec.resources` of a HierarchyConfig.
-struct Entry<'a> {
+struct HierarchyConfigEntry<'a> {
     position: String,
     group: &'a str,
     kinds: Vec<&'a str>,
     mode: &'a str,
 }
 
-fn entries(config: &Manifest) -> impl Iterator<Item = Entry<'_>> {
+fn entries(config: &Manifest) -> impl Iterator<Item = HierarchyConfigEntry<'_>> {
     let resources = config.object.field("spec").and_then(|spec| spec.get("resources")).and_then(Value::as_array);
-    resources.into_iter().flatten().enumerate().map(|(i, entry)| Entry {
+    resources.into_iter().flatten().enumerate().map(|(i, entry)| HierarchyConfigEntry {
         position: i.to_string(),
         group: entry["group"].as_str().unwrap_or_default(),
         kinds: entry["kinds"].as_array().into_iter().flatten().map(|kind| kind.as_str().unwrap_or_default()).collect(),
@@ -46,11 +46,11 @@ fn entries(config: &Manifest) -> impl Iterator<Item = Entry<'_>> {
 }
 
 /// The modes of all kinds that any HierarchyConfig names. Later entries override earlier ones.
-pub(crate) fn modes(tree: &Tree) -> Modes<'_> {
-    let mut modes = Modes::new();
+pub(crate) fn modes(tree: &RepoTree) -> HierarchyModes<'_> {
+    let mut modes = HierarchyModes::new();
     for (config, entry) in tree.configs.iter().flat_map(|config| entries(config).map(move |entry| (config, entry))) {
         for kind in &entry.kinds {
-            let mode = Mode { text: entry.mode, config, position: entry.position.clone() };
+            let mode = HierarchyMode { text: entry.mode, config, position: entry.position.clone() };
             modes.insert(GroupKind::new(entry.group, kind), mode);
         }
     }
@@ -61,12 +61,12 @@ pub(crate) fn modes(tree: &Tree) -> Modes<'_> {
 type ClusterScoped<'a> = BTreeMap<GroupKind, &'a Manifest>;
 
 /// KNV1006, KNV1041, KNV1046, KNV1042
-pub(super) fn configs(tree: &Tree, findings: &mut Findings) {
+pub(super) fn configs(tree: &RepoTree, findings: &mut Findings) {
     // Of each kind the first object.
     let cluster_scoped: ClusterScoped<'_> =
-        tree.cluster.iter().rev().map(|draft| (draft.object().group_kind(), &*draft.manifest)).collect();
+        tree.cluster.iter().rev().map(|scoped| (scoped.object().group_kind(), &*scoped.manifest)).collect();
     for config in &tree.configs {
-        if let Some(finding) = malformed(config, &["v1"], type_check::HIERARCHY_CONFIG) {
+        if let Some(finding) = malformed(config, &["v1"], builtin_types::HIERARCHY_CONFIG) {
             findings.push(finding);
             continue;
         }
@@ -76,7 +76,12 @@ pub(super) fn configs(tree: &Tree, findings: &mut Findings) {
     }
 }
 
-fn check(config: &Manifest, entry: &Entry<'_>, cluster_scoped: &ClusterScoped<'_>, findings: &mut Findings) {
+fn check(
+    config: &Manifest,
+    entry: &HierarchyConfigEntry<'_>,
+    cluster_scoped: &ClusterScoped<'_>,
+    findings: &mut Findings,
+) {
     let place = |kind: usize| config.at_value(&["spec", "resources", &entry.position, "kinds", &kind.to_string()]);
     let kinds = if entry.kinds.is_empty() { vec![""] } else { entry.kinds.clone() };
     for (i, kind) in kinds.iter().enumerate() {
@@ -106,7 +111,7 @@ fn check(config: &Manifest, entry: &Entry<'_>, cluster_scoped: &ClusterScoped<'_
 }
 
 /// KNV2012, KNV1044
-pub(super) fn structure(tree: &Tree, findings: &mut Findings) {
+pub(super) fn structure(tree: &RepoTree, findings: &mut Findings) {
     // What lies below a Namespace is wrong in itself (KNV1003).
     for (directory, node) in tree.nodes.iter().filter(|(directory, _)| !tree.is_below_namespace(directory)) {
         if node.namespaces.len() > 1 {

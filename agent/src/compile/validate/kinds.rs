@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::Findings;
-use crate::compile::options::Settings;
-use crate::compile::parse::{Known, Manifest};
+use crate::compile::options::CompileOptions;
+use crate::compile::parse::{BuiltinKind, Manifest};
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncKind;
 
 /// KNV1043
 pub(super) fn unsupported(manifest: &Manifest, findings: &mut Findings) {
-    if manifest.is_any(Known::Sync) {
+    if manifest.is_any(BuiltinKind::Sync) {
         let message = "The kind Sync.configmanagement.gke.io is not supported in a source.";
         let finding = Finding::new(Code::UnsupportedObject, message);
         findings.push(finding.hint("Remove the object: every kind is synced.").at(manifest.at_value(&["kind"])));
@@ -19,7 +19,7 @@ pub(super) fn unsupported(manifest: &Manifest, findings: &mut Findings) {
 
 /// KNV1032
 pub(super) fn hierarchical(manifest: &Manifest, findings: &mut Findings) {
-    if manifest.is_any(Known::Repo) || manifest.is_any(Known::HierarchyConfig) {
+    if manifest.is_any(BuiltinKind::Repo) || manifest.is_any(BuiltinKind::HierarchyConfig) {
         let message =
             format!("The kind {} has no meaning in an unstructured repository.", manifest.object.group_kind());
         let finding = Finding::new(Code::IllegalHierarchicalKind, message);
@@ -52,8 +52,8 @@ pub(super) fn deprecated(manifest: &Manifest, findings: &mut Findings) {
 }
 
 /// KNV1069
-pub(super) fn own_sync(manifests: &[Arc<Manifest>], settings: &Settings, findings: &mut Findings) {
-    let Some(sync) = &settings.sync else { return };
+pub(super) fn own_sync(manifests: &[Arc<Manifest>], options: &CompileOptions, findings: &mut Findings) {
+    let Some(sync) = &options.sync else { return };
     let kind = sync.kind.to_string();
     for manifest in manifests {
         let object = &manifest.object;

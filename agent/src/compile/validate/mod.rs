@@ -3,7 +3,7 @@
 
 mod crds;
 mod directories;
-mod finished;
+mod declared_set;
 mod inheritance;
 mod kinds;
 mod metadata;
@@ -14,137 +14,138 @@ mod selectors;
 
 use std::sync::Arc;
 
-use crate::compile::options::{RepoScope, Settings, SourceFormat};
+use crate::compile::options::{CompileOptions, RepoScope, SourceFormat};
 use crate::compile::parse::Manifest;
-use crate::compile::scope::Draft;
-use crate::compile::tree::Tree;
+use crate::compile::scope::ScopedManifest;
+use crate::compile::tree::RepoTree;
 use crate::model::finding::Finding;
 
-pub(crate) use finished::{MAX_COPIES, too_many_copies};
-pub(crate) use inheritance::{Modes, modes};
+pub(crate) use declared_set::{MAX_COPIES, too_many_copies};
+pub(crate) use inheritance::{HierarchyModes, modes};
 pub(crate) use names::is_subdomain;
 pub(crate) use selectors::{malformed, unknown as unknown_selector};
 
-/// When a rule applies.
+/// AppliesTo a rule applies.
 #[derive(Clone, Copy, PartialEq)]
-enum When {
+enum AppliesTo {
     Always,
     Hierarchy,
     Unstructured,
     RootRepo,
     NamespaceRepo,
 }
-use When::{Always, Hierarchy, NamespaceRepo, RootRepo, Unstructured};
+use AppliesTo::{Always, Hierarchy, NamespaceRepo, RootRepo, Unstructured};
 
-impl When {
-    fn applies(self, settings: &Settings) -> bool {
+impl AppliesTo {
+    fn applies(self, options: &CompileOptions) -> bool {
         match self {
             Always => true,
-            Hierarchy => settings.format == SourceFormat::Hierarchy,
-            Unstructured => settings.format == SourceFormat::Unstructured,
-            RootRepo => settings.scope == RepoScope::Root,
-            NamespaceRepo => settings.scope != RepoScope::Root,
+            Hierarchy => options.format == SourceFormat::Hierarchy,
+            Unstructured => options.format == SourceFormat::Unstructured,
+            RootRepo => options.scope == RepoScope::Root,
+            NamespaceRepo => options.scope != RepoScope::Root,
         }
     }
 }
 
 type Findings = Vec<Finding>;
 
-enum Raw {
+enum RawRule {
     Each(fn(&Manifest, &mut Findings)),
-    All(fn(&[Arc<Manifest>], &Settings, &mut Findings)),
+    All(fn(&[Arc<Manifest>], &CompileOptions, &mut Findings)),
 }
 
 /// Objects as they were read.
-const RAW: &[(When, Raw)] = &[
-    (Always, Raw::Each(metadata::system_annotations)),
-    (Always, Raw::Each(metadata::system_labels)),
-    (Always, Raw::Each(kinds::unsupported)),
-    (Unstructured, Raw::Each(kinds::hierarchical)),
-    (Always, Raw::Each(kinds::deprecated)),
-    (Always, Raw::Each(names::name)),
-    (Always, Raw::Each(names::namespace)),
-    (Hierarchy, Raw::Each(directories::namespace_directory)),
-    (Hierarchy, Raw::Each(metadata::depth_labels)),
-    (Always, Raw::Each(metadata::managed)),
-    (Always, Raw::Each(crds::definition)),
-    (Always, Raw::All(kinds::own_sync)),
-    (Always, Raw::Each(metadata::fields)),
-    (Always, Raw::All(crds::removed)),
-    (Always, Raw::Each(selectors::on_selectors)),
-    (Hierarchy, Raw::Each(directories::cluster_registry)),
-    (Always, Raw::All(selectors::unique_cluster_selectors)),
-    (Hierarchy, Raw::All(repo::repo)),
+const RAW: &[(AppliesTo, RawRule)] = &[
+    (Always, RawRule::Each(metadata::system_annotations)),
+    (Always, RawRule::Each(metadata::system_labels)),
+    (Always, RawRule::Each(kinds::unsupported)),
+    (Unstructured, RawRule::Each(kinds::hierarchical)),
+    (Always, RawRule::Each(kinds::deprecated)),
+    (Always, RawRule::Each(names::name)),
+    (Always, RawRule::Each(names::namespace)),
+    (Hierarchy, RawRule::Each(directories::namespace_directory)),
+    (Hierarchy, RawRule::Each(metadata::depth_labels)),
+    (Always, RawRule::Each(metadata::managed)),
+    (Always, RawRule::Each(crds::definition)),
+    (Always, RawRule::All(kinds::own_sync)),
+    (Always, RawRule::Each(metadata::fields)),
+    (Always, RawRule::All(crds::removed)),
+    (Always, RawRule::Each(selectors::on_selectors)),
+    (Hierarchy, RawRule::Each(directories::cluster_registry)),
+    (Always, RawRule::All(selectors::unique_cluster_selectors)),
+    (Hierarchy, RawRule::All(repo::repo)),
 ];
 
-enum Scoped {
-    Each(fn(&Draft, &mut Findings)),
-    All(fn(&[Draft], &mut Findings)),
+enum ScopedRule {
+    Each(fn(&ScopedManifest, &mut Findings)),
+    All(fn(&[ScopedManifest], &mut Findings)),
 }
 
 /// Objects of this cluster, with their scope.
-const SCOPED: &[(When, Scoped)] = &[
-    (RootRepo, Scoped::Each(scoped::cluster_scoped)),
-    (NamespaceRepo, Scoped::Each(scoped::not_namespaced)),
-    (Always, Scoped::Each(scoped::namespace_and_selector)),
-    (Always, Scoped::All(selectors::unique_namespace_selectors)),
+const SCOPED: &[(AppliesTo, ScopedRule)] = &[
+    (RootRepo, ScopedRule::Each(scoped::cluster_scoped)),
+    (NamespaceRepo, ScopedRule::Each(scoped::not_namespaced)),
+    (Always, ScopedRule::Each(scoped::namespace_and_selector)),
+    (Always, ScopedRule::All(selectors::unique_namespace_selectors)),
 ];
 
 /// The directories of a hierarchical repository.
-const TREE: &[fn(&Tree, &mut Findings)] =
+const TREE: &[fn(&RepoTree, &mut Findings)] =
     &[inheritance::configs, inheritance::structure, selectors::placement, selectors::use_in_tree];
 
 /// Everything that is applied.
-const FINAL: &[fn(&[Draft], &Settings, &mut Findings)] =
-    &[finished::unique, finished::unmanaged_namespaces, finished::count];
+const DECLARED_SET: &[fn(&[ScopedManifest], &CompileOptions, &mut Findings)] =
+    &[declared_set::unique, declared_set::unmanaged_namespaces, declared_set::count];
 
 /// Checks objects as they were read.
-pub(crate) fn raw(manifests: &[Arc<Manifest>], settings: &Settings) -> Vec<Finding> {
+pub(crate) fn raw(manifests: &[Arc<Manifest>], options: &CompileOptions) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let rules = || RAW.iter().filter(|(when, _)| when.applies(settings)).map(|(_, rule)| rule);
-    let each: Vec<_> = rules().filter_map(|rule| if let Raw::Each(rule) = rule { Some(rule) } else { None }).collect();
+    let rules = || RAW.iter().filter(|(when, _)| when.applies(options)).map(|(_, rule)| rule);
+    let each: Vec<_> =
+        rules().filter_map(|rule| if let RawRule::Each(rule) = rule { Some(rule) } else { None }).collect();
     // Object by object: it stays in the processor's cache.
     for manifest in manifests {
         each.iter().for_each(|rule| rule(manifest, &mut findings));
     }
     for rule in rules() {
-        if let Raw::All(rule) = rule {
-            rule(manifests, settings, &mut findings);
+        if let RawRule::All(rule) = rule {
+            rule(manifests, options, &mut findings);
         }
     }
     findings
 }
 
 /// Checks objects that have a scope.
-pub(crate) fn scoped(drafts: &[Draft], settings: &Settings) -> Vec<Finding> {
+pub(crate) fn scoped(manifests: &[ScopedManifest], options: &CompileOptions) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (_, rule) in SCOPED.iter().filter(|(when, _)| when.applies(settings)) {
+    for (_, rule) in SCOPED.iter().filter(|(when, _)| when.applies(options)) {
         match rule {
-            Scoped::Each(rule) => drafts.iter().for_each(|draft| rule(draft, &mut findings)),
-            Scoped::All(rule) => rule(drafts, &mut findings),
+            ScopedRule::Each(rule) => manifests.iter().for_each(|scoped| rule(scoped, &mut findings)),
+            ScopedRule::All(rule) => rule(manifests, &mut findings),
         }
     }
     findings
 }
 
 /// Checks the directories of a hierarchical repository.
-pub(crate) fn tree(tree: &Tree) -> Vec<Finding> {
+pub(crate) fn tree(tree: &RepoTree) -> Vec<Finding> {
     let mut findings = Vec::new();
     TREE.iter().for_each(|rule| rule(tree, &mut findings));
     findings
 }
 
 /// Checks everything that is applied.
-pub(crate) fn finished(drafts: &[Draft], settings: &Settings) -> Vec<Finding> {
+pub(crate) fn declared_set(manifests: &[ScopedManifest], options: &CompileOptions) -> Vec<Finding> {
     let mut findings = Vec::new();
-    FINAL.iter().for_each(|rule| rule(drafts, settings, &mut findings));
+    DECLARED_SET.iter().for_each(|rule| rule(manifests, options, &mut findings));
     findings
 }
 
 /// Checks that everything is in the namespace of a namespace repository, which is only done when all else is in order.
-pub(crate) fn own_namespace(drafts: &[Draft], settings: &Settings) -> Vec<Finding> {
-    match &settings.scope {
+pub(crate) fn own_namespace(manifests: &[ScopedManifest], options: &CompileOptions) -> Vec<Finding> {
+    match &options.scope {
         RepoScope::Root => Vec::new(),
-        RepoScope::Namespace(namespace) => finished::in_namespace(drafts, namespace),
+        RepoScope::Namespace(namespace) => declared_set::in_namespace(manifests, namespace),
     }
 }

@@ -1,7 +1,7 @@
 //! Names that Kubernetes would refuse.
 
 use super::Findings;
-use crate::compile::parse::{Known, Manifest};
+use crate::compile::parse::{BuiltinKind, Manifest};
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::CONTROLLER_NAMESPACES;
 
@@ -30,7 +30,7 @@ pub(super) fn name(manifest: &Manifest, findings: &mut Findings) {
 /// KNV1055, KNV1034
 pub(super) fn namespace(manifest: &Manifest, findings: &mut Findings) {
     let id = &manifest.object.id;
-    let is_namespace = manifest.is_any(Known::Namespace);
+    let is_namespace = manifest.is_any(BuiltinKind::Namespace);
     let (name, field) = if is_namespace { (id.name(), "name") } else { (id.namespace(), "namespace") };
     if name.is_empty() {
         return;

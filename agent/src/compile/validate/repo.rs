@@ -5,15 +5,15 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Findings;
-use crate::compile::options::Settings;
-use crate::compile::parse::{Known, Manifest, type_check};
+use crate::compile::options::CompileOptions;
+use crate::compile::parse::{BuiltinKind, Manifest, builtin_types};
 use crate::model::finding::{Code, Finding};
 
 const VERSION: &str = "1.0.0";
 
 /// KNV1017, KNV2012, KNV1006, KNV1027
-pub(super) fn repo(manifests: &[Arc<Manifest>], _: &Settings, findings: &mut Findings) {
-    let is_repo = |manifest: &&Arc<Manifest>| manifest.is_any(Known::Repo);
+pub(super) fn repo(manifests: &[Arc<Manifest>], _: &CompileOptions, findings: &mut Findings) {
+    let is_repo = |manifest: &&Arc<Manifest>| manifest.is_any(BuiltinKind::Repo);
     let repos: Vec<&Arc<Manifest>> = manifests.iter().filter(is_repo).collect();
     match repos.as_slice() {
         [] => {
@@ -33,7 +33,7 @@ pub(super) fn repo(manifests: &[Arc<Manifest>], _: &Settings, findings: &mut Fin
 }
 
 fn version(repo: &Manifest, findings: &mut Findings) {
-    if let Some(finding) = super::selectors::malformed(repo, &["v1"], type_check::REPO) {
+    if let Some(finding) = super::selectors::malformed(repo, &["v1"], builtin_types::REPO) {
         findings.push(finding);
         return;
     }

@@ -1,22 +1,23 @@
 //! What the scope of an object forbids.
 
 use super::Findings;
-use crate::compile::scope::{Draft, Scope};
+use crate::compile::kind_scopes::Scope;
+use crate::compile::scope::ScopedManifest;
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation;
 
 /// KNV1052, KNV1004
-pub(super) fn cluster_scoped(draft: &Draft, findings: &mut Findings) {
-    if draft.scope != Scope::Cluster {
+pub(super) fn cluster_scoped(scoped: &ScopedManifest, findings: &mut Findings) {
+    if scoped.scope != Scope::Cluster {
         return;
     }
-    let (manifest, kind) = (&draft.manifest, draft.object().kind());
-    if !draft.namespace().is_empty() {
+    let (manifest, kind) = (&scoped.manifest, scoped.object().kind());
+    if !scoped.namespace().is_empty() {
         let message = format!("A {kind} is cluster-scoped and has no namespace.");
         let finding = Finding::new(Code::IllegalNamespaceOnClusterScopedResource, message);
         let place = manifest.at_value(&["metadata", "namespace"]);
         findings.push(finding.hint("Remove metadata.namespace.").at(place));
-    } else if draft.object().annotation(annotation::NAMESPACE_SELECTOR).is_some() {
+    } else if scoped.object().annotation(annotation::NAMESPACE_SELECTOR).is_some() {
         let key = annotation::NAMESPACE_SELECTOR;
         let message = format!("A {kind} is cluster-scoped and may not have the annotation `{key}`.");
         let finding = Finding::new(Code::IllegalSelectorAnnotation, message);
@@ -25,9 +26,9 @@ pub(super) fn cluster_scoped(draft: &Draft, findings: &mut Findings) {
 }
 
 /// KNV1058
-pub(super) fn not_namespaced(draft: &Draft, findings: &mut Findings) {
-    if draft.scope == Scope::Cluster {
-        let object = draft.object();
+pub(super) fn not_namespaced(scoped: &ScopedManifest, findings: &mut Findings) {
+    if scoped.scope == Scope::Cluster {
+        let object = scoped.object();
         let message = format!(
             "{} `{}` is cluster-scoped; a RepoSync may only declare objects in its namespace.",
             object.group_kind(),
@@ -35,16 +36,18 @@ pub(super) fn not_namespaced(draft: &Draft, findings: &mut Findings) {
         );
         let finding = Finding::new(Code::BadScope, message);
         let hint = "Declare it in the source of a RootSync.";
-        findings.push(finding.hint(hint).at(draft.manifest.at_value(&["kind"])));
+        findings.push(finding.hint(hint).at(scoped.manifest.at_value(&["kind"])));
     }
 }
 
 /// KNV1053
-pub(super) fn namespace_and_selector(draft: &Draft, findings: &mut Findings) {
+pub(super) fn namespace_and_selector(scoped: &ScopedManifest, findings: &mut Findings) {
     let key = annotation::NAMESPACE_SELECTOR;
-    if draft.scope == Scope::Namespaced && !draft.namespace().is_empty() && draft.object().annotation(key).is_some() {
-        let message = format!("The object is in the namespace `{}` and has the annotation `{key}`.", draft.namespace());
+    if scoped.scope == Scope::Namespaced && !scoped.namespace().is_empty() && scoped.object().annotation(key).is_some()
+    {
+        let message =
+            format!("The object is in the namespace `{}` and has the annotation `{key}`.", scoped.namespace());
         let finding = Finding::new(Code::NamespaceAndSelector, message);
-        findings.push(finding.hint("Keep one of the two.").at(draft.manifest.at_annotation(key)));
+        findings.push(finding.hint("Keep one of the two.").at(scoped.manifest.at_annotation(key)));
     }
 }

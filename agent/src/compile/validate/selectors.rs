@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Findings;
-use crate::compile::options::Settings;
-use crate::compile::parse::type_check::{Parts, mismatch};
-use crate::compile::parse::{Known, Manifest};
-use crate::compile::scope::Draft;
-use crate::compile::tree::Tree;
+use crate::compile::options::CompileOptions;
+use crate::compile::parse::builtin_types::{TypedFields, mismatch};
+use crate::compile::parse::{BuiltinKind, Manifest};
+use crate::compile::scope::ScopedManifest;
+use crate::compile::tree::RepoTree;
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation;
 
-/// KNV1006: an object of a known kind that does not have its type, or none of `versions`.
-pub(crate) fn malformed(manifest: &Manifest, versions: &[&str], parts: &Parts) -> Option<Finding> {
+/// KNV1006: an object of a builtin kind that does not have its type, or none of `versions`.
+pub(crate) fn malformed(manifest: &Manifest, versions: &[&str], parts: &TypedFields) -> Option<Finding> {
     let object = &manifest.object;
     let (message, hint, place) = if versions.contains(&object.version()) {
         let mismatch = mismatch(object, parts)?;
@@ -31,7 +31,7 @@ pub(crate) fn malformed(manifest: &Manifest, versions: &[&str], parts: &Parts) -
 /// KNV1004
 pub(super) fn on_selectors(manifest: &Manifest, findings: &mut Findings) {
     let object = &manifest.object;
-    let kinds = [Known::Cluster, Known::ClusterSelector, Known::NamespaceSelector];
+    let kinds = [BuiltinKind::Cluster, BuiltinKind::ClusterSelector, BuiltinKind::NamespaceSelector];
     if !kinds.into_iter().any(|kind| manifest.is_any(kind)) {
         return;
     }
@@ -44,14 +44,17 @@ pub(super) fn on_selectors(manifest: &Manifest, findings: &mut Findings) {
 }
 
 /// KNV1029
-pub(super) fn unique_cluster_selectors(manifests: &[Arc<Manifest>], _: &Settings, findings: &mut Findings) {
-    unique(manifests.iter().filter(|manifest| manifest.is_any(Known::ClusterSelector)), findings);
+pub(super) fn unique_cluster_selectors(manifests: &[Arc<Manifest>], _: &CompileOptions, findings: &mut Findings) {
+    unique(manifests.iter().filter(|manifest| manifest.is_any(BuiltinKind::ClusterSelector)), findings);
 }
 
 /// KNV1029
-pub(super) fn unique_namespace_selectors(drafts: &[Draft], findings: &mut Findings) {
+pub(super) fn unique_namespace_selectors(manifests: &[ScopedManifest], findings: &mut Findings) {
     unique(
-        drafts.iter().map(|draft| &draft.manifest).filter(|manifest| manifest.is_any(Known::NamespaceSelector)),
+        manifests
+            .iter()
+            .map(|scoped| &scoped.manifest)
+            .filter(|manifest| manifest.is_any(BuiltinKind::NamespaceSelector)),
         findings,
     );
 }
@@ -70,7 +73,7 @@ fn unique<'a>(selectors: impl Iterator<Item = &'a Arc<Manifest>>, findings: &mut
 }
 
 /// KNV1038
-pub(super) fn placement(tree: &Tree, findings: &mut Findings) {
+pub(super) fn placement(tree: &RepoTree, findings: &mut Findings) {
     let mut bad: BTreeMap<&str, Vec<&Manifest>> = BTreeMap::new();
     for selector in &tree.selectors {
         if tree.is_namespace(selector.directory()) {
@@ -88,12 +91,12 @@ pub(super) fn placement(tree: &Tree, findings: &mut Findings) {
 }
 
 /// KNV1013
-pub(super) fn use_in_tree(tree: &Tree, findings: &mut Findings) {
+pub(super) fn use_in_tree(tree: &RepoTree, findings: &mut Findings) {
     let selectors: BTreeMap<&str, &Arc<Manifest>> =
         tree.selectors.iter().map(|selector| (selector.object.name(), selector)).collect();
-    for draft in tree.nodes.values().flat_map(|node| &node.objects) {
-        let Some(name) = draft.object().annotation(annotation::NAMESPACE_SELECTOR) else { continue };
-        let manifest = &draft.manifest;
+    for scoped in tree.nodes.values().flat_map(|node| &node.objects) {
+        let Some(name) = scoped.object().annotation(annotation::NAMESPACE_SELECTOR) else { continue };
+        let manifest = &scoped.manifest;
         match selectors.get(name) {
             None => {
                 let names = selectors.keys().copied();

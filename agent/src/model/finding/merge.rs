@@ -7,17 +7,17 @@ use super::{Code, Finding, Place, Resource};
 
 /// What tells two objects of one name apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Apart {
+pub(crate) enum MergeBy {
     /// Nothing: the same mistake in both is one.
-    Nothing,
+    Object,
     /// Their files.
-    Files,
+    ObjectAndFile,
 }
 
 /// Puts the places of findings together that differ in nothing else.
-pub(crate) fn merged(findings: Vec<Finding>, apart: Apart) -> Vec<Finding> {
+pub(crate) fn merged(findings: Vec<Finding>, apart: MergeBy) -> Vec<Finding> {
     let mut merged: Vec<Finding> = Vec::with_capacity(findings.len());
-    let mut seen: BTreeMap<Key, usize> = BTreeMap::new();
+    let mut seen: BTreeMap<MergeKey, usize> = BTreeMap::new();
     let mut grown = BTreeSet::new();
     for finding in findings {
         match seen.entry(key(&finding, apart)) {
@@ -38,12 +38,12 @@ pub(crate) fn merged(findings: Vec<Finding>, apart: Apart) -> Vec<Finding> {
     merged
 }
 
-type Key = (Code, String, Vec<(Option<Resource>, Option<String>)>);
+type MergeKey = (Code, String, Vec<(Option<Resource>, Option<String>)>);
 
-fn key(finding: &Finding, apart: Apart) -> Key {
+fn key(finding: &Finding, apart: MergeBy) -> MergeKey {
     let subject = |place: &Place| {
         let path = place.location.as_ref().map(|location| location.path.clone());
-        let nameless = finding.code == Code::Undocumented || apart == Apart::Nothing && place.resource.is_some();
+        let nameless = finding.code == Code::Undocumented || apart == MergeBy::Object && place.resource.is_some();
         (place.resource.clone(), path.filter(|_| !nameless))
     };
     let mut subjects: Vec<_> = finding.places.iter().map(subject).collect();
@@ -68,9 +68,9 @@ mod tests {
     #[test]
     fn one_mistake_in_objects_of_one_name_is_one_finding() {
         let findings = vec![finding("b", 1), finding("a", 7), finding("a", 2)];
-        let all = merged(findings.clone(), Apart::Nothing);
+        let all = merged(findings.clone(), MergeBy::Object);
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].places, [finding("a", 2), finding("a", 7), finding("b", 1)].map(|it| it.places[0].clone()));
-        assert_eq!(merged(findings, Apart::Files).len(), 2);
+        assert_eq!(merged(findings, MergeBy::ObjectAndFile).len(), 2);
     }
 }

@@ -6,7 +6,7 @@ mod render;
 mod table;
 
 pub use codes::{Code, Explanation, RETIRED};
-pub(crate) use merge::{Apart, merged};
+pub(crate) use merge::{MergeBy, merged};
 pub use render::{numbered, text, warning};
 
 use serde::Serialize;

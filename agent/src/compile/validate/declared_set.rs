@@ -3,26 +3,28 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Findings;
-use crate::compile::options::Settings;
-use crate::compile::parse::Known;
-use crate::compile::scope::{Draft, Scope};
+use crate::compile::kind_scopes::Scope;
+use crate::compile::options::CompileOptions;
+use crate::compile::parse::BuiltinKind;
+use crate::compile::scope::ScopedManifest;
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation;
 use crate::model::object::ObjectId;
 
 /// KNV1029
-pub(super) fn unique(drafts: &[Draft], _: &Settings, findings: &mut Findings) {
-    let mut seen = HashSet::with_capacity(drafts.len());
-    let repeated: BTreeSet<ObjectId> = drafts.iter().filter(|draft| !seen.insert(key(draft))).map(Draft::id).collect();
+pub(super) fn unique(manifests: &[ScopedManifest], _: &CompileOptions, findings: &mut Findings) {
+    let mut seen = HashSet::with_capacity(manifests.len());
+    let repeated: BTreeSet<ObjectId> =
+        manifests.iter().filter(|scoped| !seen.insert(key(scoped))).map(ScopedManifest::id).collect();
     if repeated.is_empty() {
         return;
     }
-    let mut same: BTreeMap<ObjectId, Vec<&Draft>> = BTreeMap::new();
-    for (id, draft) in drafts.iter().map(|draft| (draft.id(), draft)).filter(|(id, _)| repeated.contains(id)) {
-        same.entry(id).or_default().push(draft);
+    let mut same: BTreeMap<ObjectId, Vec<&ScopedManifest>> = BTreeMap::new();
+    for (id, scoped) in manifests.iter().map(|scoped| (scoped.id(), scoped)).filter(|(id, _)| repeated.contains(id)) {
+        same.entry(id).or_default().push(scoped);
     }
-    for (id, drafts) in same {
-        let (kind, count) = (id.group_kind(), drafts.len());
+    for (id, manifests) in same {
+        let (kind, count) = (id.group_kind(), manifests.len());
         let message = if id.is_namespace() {
             format!("There are {count} Namespaces named `{}`.", id.name())
         } else if id.namespace().is_empty() {
@@ -35,34 +37,34 @@ pub(super) fn unique(drafts: &[Draft], _: &Settings, findings: &mut Findings) {
             )
         };
         let finding = Finding::new(Code::NameCollision, message).hint("Rename or remove all but one.");
-        findings.push(drafts.iter().fold(finding, |finding, draft| finding.at(draft.manifest.at_name())));
+        findings.push(manifests.iter().fold(finding, |finding, scoped| finding.at(scoped.manifest.at_name())));
     }
 }
 
-fn key(draft: &Draft) -> (&str, &str, &str, &str) {
-    let id = &draft.manifest.object.id;
-    (draft.namespace(), id.name(), id.kind(), id.group())
+fn key(scoped: &ScopedManifest) -> (&str, &str, &str, &str) {
+    let id = &scoped.manifest.object.id;
+    (scoped.namespace(), id.name(), id.kind(), id.group())
 }
 
 /// Whether the object is declared `managed: disabled`.
-fn disabled(draft: &Draft) -> bool {
-    draft.object().annotation(annotation::MANAGED) == Some("disabled")
+fn disabled(scoped: &ScopedManifest) -> bool {
+    scoped.object().annotation(annotation::MANAGED) == Some("disabled")
 }
 
 /// KNV1056
-pub(super) fn unmanaged_namespaces(drafts: &[Draft], _: &Settings, findings: &mut Findings) {
-    let unmanaged: BTreeMap<&str, &Draft> = drafts
+pub(super) fn unmanaged_namespaces(manifests: &[ScopedManifest], _: &CompileOptions, findings: &mut Findings) {
+    let unmanaged: BTreeMap<&str, &ScopedManifest> = manifests
         .iter()
-        .filter(|draft| draft.manifest.is(Known::Namespace) && disabled(draft))
-        .map(|draft| (draft.object().name(), draft))
+        .filter(|scoped| scoped.manifest.is(BuiltinKind::Namespace) && disabled(scoped))
+        .map(|scoped| (scoped.object().name(), scoped))
         .collect();
     if unmanaged.is_empty() {
         return;
     }
-    let mut managed: BTreeMap<&str, Vec<&Draft>> = BTreeMap::new();
-    for draft in drafts.iter().filter(|draft| draft.scope != Scope::Cluster && !disabled(draft)) {
-        if unmanaged.contains_key(draft.namespace()) {
-            managed.entry(draft.namespace()).or_default().push(draft);
+    let mut managed: BTreeMap<&str, Vec<&ScopedManifest>> = BTreeMap::new();
+    for scoped in manifests.iter().filter(|scoped| scoped.scope != Scope::Cluster && !disabled(scoped)) {
+        if unmanaged.contains_key(scoped.namespace()) {
+            managed.entry(scoped.namespace()).or_default().push(scoped);
         }
     }
     for (namespace, objects) in managed {
@@ -71,7 +73,7 @@ pub(super) fn unmanaged_namespaces(drafts: &[Draft], _: &Settings, findings: &mu
             format!("Add the annotation `{}: disabled` to them, or remove it from the Namespace.", annotation::MANAGED);
         let finding = Finding::new(Code::ManagedResourceInUnmanagedNamespace, message).hint(hint);
         let finding = finding.at(unmanaged[namespace].manifest.at_annotation(annotation::MANAGED));
-        findings.push(objects.iter().fold(finding, |finding, draft| finding.at(draft.manifest.at_name())));
+        findings.push(objects.iter().fold(finding, |finding, scoped| finding.at(scoped.manifest.at_name())));
     }
 }
 
@@ -82,10 +84,10 @@ const MAX_OBJECTS: usize = 1_000_000;
 pub(crate) const MAX_COPIES: usize = 10_000_000;
 
 /// KNV1070
-pub(super) fn count(drafts: &[Draft], settings: &Settings, findings: &mut Findings) {
-    let max = settings.max_objects.unwrap_or(MAX_OBJECTS);
-    if drafts.len() > max {
-        let message = format!("The source declares {} objects, more than the limit of {max}.", drafts.len());
+pub(super) fn count(manifests: &[ScopedManifest], options: &CompileOptions, findings: &mut Findings) {
+    let max = options.max_objects.unwrap_or(MAX_OBJECTS);
+    if manifests.len() > max {
+        let message = format!("The source declares {} objects, more than the limit of {max}.", manifests.len());
         let hint = "Split it into several syncs, or raise the limit.";
         findings.push(Finding::new(Code::MaxObjectCount, message).hint(hint));
     }
@@ -99,16 +101,16 @@ pub(crate) fn too_many_copies() -> Finding {
 }
 
 /// KNV1058
-pub(super) fn in_namespace(drafts: &[Draft], namespace: &str) -> Vec<Finding> {
-    let elsewhere = drafts.iter().filter(|draft| !draft.namespace().is_empty() && draft.namespace() != namespace);
+pub(super) fn in_namespace(manifests: &[ScopedManifest], namespace: &str) -> Vec<Finding> {
+    let elsewhere = manifests.iter().filter(|scoped| !scoped.namespace().is_empty() && scoped.namespace() != namespace);
     elsewhere
-        .map(|draft| {
+        .map(|scoped| {
             let message = format!(
                 "The object is in the namespace `{}`; this source may only declare objects in `{namespace}`.",
-                draft.namespace()
+                scoped.namespace()
             );
             let hint = format!("Remove metadata.namespace or set it to `{namespace}`.");
-            let place = draft.manifest.at_value(&["metadata", "namespace"]);
+            let place = scoped.manifest.at_value(&["metadata", "namespace"]);
             Finding::new(Code::BadScope, message).hint(hint).at(place)
         })
         .collect()
