@@ -51,7 +51,7 @@ pub fn compile(files: &[Arc<ParsedFile>], options: &CompileOptions) -> Compiled 
 pub fn check(files: &[Arc<ParsedFile>], options: &CompileOptions) -> Vec<Finding> {
     let mut found = FindingsSoFar::default();
     run_gates(files, options, &mut found);
-    found.in_order()
+    found.sorted()
 }
 
 /// Compiles like [`compile`] and takes the objects whose manifests did not change from `before`, an earlier result. The earlier
@@ -59,7 +59,7 @@ pub fn check(files: &[Arc<ParsedFile>], options: &CompileOptions) -> Vec<Finding
 pub fn compile_again(files: &[Arc<ParsedFile>], options: &CompileOptions, before: &DeclaredSet) -> Compiled {
     let mut found = FindingsSoFar::default();
     let manifests = run_gates(files, options, &mut found);
-    Compiled { declared: manifests.map(|it| declared_set(&it, options, before)), findings: found.in_order() }
+    Compiled { declared: manifests.map(|it| declared_set(&it, options, before)), findings: found.sorted() }
 }
 
 /// The manifests that are for the cluster, if they pass all gates.
@@ -83,7 +83,7 @@ fn check_files(
     // The command line tool reports more at once: it goes on without malformed Clusters, and after an unreadable file it goes
     // on with no objects at all.
     let malformed = if options.sync.is_some() { Vec::new() } else { malformed_clusters(files, options.format) };
-    let malformed = found.pass_nameless(malformed);
+    let malformed = found.pass_by_object(malformed);
     if options.sync.is_some() {
         unreadable?;
     }
@@ -104,14 +104,14 @@ fn check_objects(
     options: &CompileOptions,
     found: &mut FindingsSoFar,
 ) -> Option<Vec<ScopedManifest>> {
-    found.pass_nameless(validate::raw(&manifests, options))?;
+    found.pass_by_object(validate::raw(&manifests, options))?;
 
     let mut manifests: Vec<ScopedManifest> = manifests.into_iter().map(ScopedManifest::new).collect();
     if options.format == SourceFormat::Hierarchy {
         inherit::fill_namespaces(&mut manifests);
     }
     let (mut manifests, findings) = hydrate::clusters::select(manifests, options);
-    found.pass_nameless(findings)?;
+    found.pass_by_object(findings)?;
 
     let kinds = options.kinds.as_ref().map_err(|finding| found.findings.push(finding.clone())).ok()?;
     found.pass(scope::assign(&mut manifests, kinds, options.report_unknown_kinds))?;
@@ -119,7 +119,7 @@ fn check_objects(
 
     let manifests = match options.format {
         SourceFormat::Hierarchy => check_tree(manifests, options, found)?,
-        SourceFormat::Unstructured => found.through(namespaces::place(manifests, options))?,
+        SourceFormat::Unstructured => found.pass_result(namespaces::place(manifests, options))?,
     };
     found.pass(validate::declared_set(&manifests, options))?;
     found.pass(validate::own_namespace(&manifests, options))?;
@@ -132,7 +132,7 @@ fn check_tree(
     options: &CompileOptions,
     found: &mut FindingsSoFar,
 ) -> Option<Vec<ScopedManifest>> {
-    let tree = found.through(tree::build(manifests))?;
+    let tree = found.pass_result(tree::build(manifests))?;
     found.pass(validate::tree(&tree))?;
     let (mut namespaces, mut findings) = inherit::copy_down(&tree);
     findings.extend(namespaces::filter(&mut namespaces, &tree.selectors, options));
@@ -249,20 +249,21 @@ fn walk_order(one: &str, other: &str) -> Ordering {
 /// The directories of a hierarchical repository. Other directories are ignored.
 const TOP_DIRECTORIES: [&str; 4] = ["system", "cluster", "clusterregistry", "namespaces"];
 
-/// What the found found so far.
+/// The findings of the gates that ran so far.
 #[derive(Default)]
 struct FindingsSoFar {
     findings: Vec<Finding>,
 }
 
 impl FindingsSoFar {
-    /// Adds the findings of a gate that merges the findings about objects of one name, also from several files. `None` if one
+    /// Adds the findings of a gate. Equal findings about objects of one name become one, also from several files. `None` if one
     /// of them blocks.
-    fn pass_nameless(&mut self, findings: Vec<Finding>) -> Option<()> {
+    fn pass_by_object(&mut self, findings: Vec<Finding>) -> Option<()> {
         self.add(merged(findings, MergeBy::Object))
     }
 
-    /// Adds the findings of a gate. `None` if one of them blocks.
+    /// Adds the findings of a gate. Equal findings about objects of one name and one file become one. `None` if one of them
+    /// blocks.
     fn pass(&mut self, findings: Vec<Finding>) -> Option<()> {
         self.add(merged(findings, MergeBy::ObjectAndFile))
     }
@@ -274,12 +275,12 @@ impl FindingsSoFar {
     }
 
     /// The result of a gate, after its findings are added. `None` if one of them blocks.
-    fn through<T>(&mut self, (result, findings): (T, Vec<Finding>)) -> Option<T> {
+    fn pass_result<T>(&mut self, (result, findings): (T, Vec<Finding>)) -> Option<T> {
         self.pass(findings).map(|()| result)
     }
 
     /// All findings, in a stable order, without repeats.
-    fn in_order(self) -> Vec<Finding> {
+    fn sorted(self) -> Vec<Finding> {
         let mut findings = self.findings;
         findings.sort_by(|one, other| (one.code, &one.places, one).cmp(&(other.code, &other.places, other)));
         findings.dedup();

@@ -1,5 +1,4 @@
-//! Objects as a repository states them, in as little memory as compiling and applying them takes: what the rules look at is
-//! at hand, everything else is JSON text.
+//! The objects of manifests in little memory: the fields that the rules read are values, all others are JSON text.
 
 use serde::ser::{SerializeMap as _, Serializer};
 use serde::{Deserialize as _, Serialize};
@@ -8,28 +7,28 @@ use serde_json::{Map, Value};
 
 use crate::model::object::{GroupKind, Object, ObjectId};
 
-/// Keys and values in order of keys.
+/// Keys and values in the order of keys.
 type TextPairs = Box<[(Box<str>, Box<str>)]>;
 
-/// One object as it is object, without its status.
+/// The object of a manifest, without its status.
 #[derive(Debug)]
 pub struct ManifestObject {
-    /// Its identity as declared.
+    /// Its identity in the manifest.
     pub id: ObjectId,
     api_version: Box<str>,
     annotations: TextPairs,
     labels: TextPairs,
-    /// The other fields of the metadata, and of those that have a place of their own what is not as usual there: an empty
-    /// namespace, annotations that are null.
+    /// The metadata that has no field here. Unusual values of those that have one are here too, such as an empty namespace or
+    /// annotations that are null.
     metadata: Map<String, Value>,
-    /// Every other field, in order.
+    /// All other top-level fields, in order.
     payload: Box<[(Box<str>, Box<RawValue>)]>,
     has_nulls: bool,
     values: Option<Box<Object>>,
 }
 
 impl ManifestObject {
-    /// Takes an object apart.
+    /// The object in this form.
     pub fn new(object: Object) -> Self {
         let id = object.id();
         let has_nulls = object.0.values().any(has_nulls);
@@ -59,18 +58,19 @@ impl ManifestObject {
             !(matches!(field.as_str(), "name" | "namespace") && value.as_str().is_some_and(|text| !text.is_empty()))
         });
         if metadata.is_empty() {
-            // What was removed from a map leaves its memory behind.
+            // The removed entries left their memory in the map.
             metadata = Map::new();
         }
         Self { id, api_version, annotations, labels, metadata, payload: payload.into(), has_nulls, values: None }
     }
 
-    /// The same of an object whose other fields mean something to compilation: they can be read with [`ManifestObject::field`].
+    /// The object in this form, with its fields as values too, for kinds that compilation reads. [`ManifestObject::field`] returns
+    /// them.
     pub fn with_values(object: Object) -> Self {
         Self { values: Some(Box::new(object.clone())), ..Self::new(object) }
     }
 
-    /// A top-level field; `None` unless values were kept.
+    /// A top-level field; `None` if it is missing or the values were not kept.
     pub fn field(&self, name: &str) -> Option<&Value> {
         self.values.as_ref()?.0.get(name)
     }
@@ -80,7 +80,7 @@ impl ManifestObject {
         &self.api_version
     }
 
-    /// API version without its group.
+    /// The API version without its group.
     pub fn version(&self) -> &str {
         self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
     }
@@ -90,12 +90,12 @@ impl ManifestObject {
         self.id.kind()
     }
 
-    /// Group and kind.
+    /// The group and kind.
     pub fn group_kind(&self) -> GroupKind {
         self.id.group_kind()
     }
 
-    /// Whether group and kind are these; the version does not matter.
+    /// `true` if the object has this group and kind, in any version.
     pub fn is_kind(&self, group: &str, kind: &str) -> bool {
         self.id.kind() == kind && self.id.group() == group
     }
@@ -110,7 +110,7 @@ impl ManifestObject {
         self.id.namespace()
     }
 
-    /// A field of the metadata but for name, namespace, annotations and labels.
+    /// A field of the metadata other than name, namespace, annotations and labels.
     pub fn metadata(&self, field: &str) -> Option<&Value> {
         self.metadata.get(field)
     }
@@ -120,33 +120,33 @@ impl ManifestObject {
         self.annotations().find_map(|(own, value)| (own == key).then_some(value))
     }
 
-    /// Annotations in order.
+    /// The annotations, in the order of keys.
     pub fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
         self.annotations.iter().map(|(key, value)| (&**key, &**value))
     }
 
-    /// Labels in order.
+    /// The labels, in the order of keys.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         self.labels.iter().map(|(key, value)| (&**key, &**value))
     }
 
-    /// Whether anything in it is null.
+    /// `true` if a value at any depth is null.
     pub(crate) fn has_nulls(&self) -> bool {
         self.has_nulls
     }
 
-    /// Whether it has a top-level field beside type and metadata.
+    /// `true` if the object has the top-level field, other than apiVersion, kind and metadata.
     pub(crate) fn has(&self, field: &str) -> bool {
         self.payload.iter().any(|(own, _)| **own == *field)
     }
 
-    /// The object as JSON text, in `namespace` and with more metadata.
+    /// The object as JSON text, with `namespace` and with added metadata.
     pub(crate) fn text(&self, namespace: &str, added: &AddedMetadata) -> String {
         serde_json::to_string(&WholeObject { object: self, namespace, added })
             .expect("maps with string keys always serialise")
     }
 
-    /// The object in one piece.
+    /// The object as one JSON value.
     pub(crate) fn whole(&self) -> Object {
         parsed(&self.text(self.namespace(), &AddedMetadata::default()))
     }
@@ -166,14 +166,14 @@ fn has_nulls(value: &Value) -> bool {
     }
 }
 
-/// Reads what [`ManifestObject::text`] wrote. Manifests may be nested more deeply than `serde_json` reads by default.
+/// Reads a text of [`ManifestObject::text`]. Manifests may be nested more deeply than `serde_json` reads by default.
 pub(crate) fn parsed(text: &str) -> Object {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer.disable_recursion_limit();
     Object::deserialize(&mut deserializer).expect("made by serialising an object")
 }
 
-/// Annotations and labels to add. They override an object's own.
+/// Annotations and labels to add to an object. They override those of the object.
 #[derive(Debug, Default)]
 pub(crate) struct AddedMetadata {
     annotations: Vec<(String, String)>,
@@ -192,7 +192,7 @@ impl AddedMetadata {
     }
 }
 
-/// An object put together again.
+/// An object with its added metadata, to serialise.
 struct WholeObject<'a> {
     object: &'a ManifestObject,
     namespace: &'a str,
@@ -206,7 +206,7 @@ impl Serialize for WholeObject<'_> {
         let own = [
             ("apiVersion", (!object.api_version.is_empty()).then_some(FieldValue::Text(&object.api_version))),
             ("kind", (!object.kind().is_empty()).then(|| FieldValue::Text(object.kind()))),
-            ("metadata", Some(FieldValue::WholeMetadata(&metadata))),
+            ("metadata", Some(FieldValue::Metadata(&metadata))),
         ];
         let payload = object.payload.iter().map(|(field, text)| (&**field, FieldValue::Raw(text)));
         let own = own.into_iter().filter_map(|(field, part)| Some((field, part?)));
@@ -241,7 +241,7 @@ enum FieldValue<'a> {
     TextPairs(&'a [(&'a str, &'a str)]),
     Value(&'a Value),
     Raw(&'a RawValue),
-    WholeMetadata(&'a WholeMetadata<'a>),
+    Metadata(&'a WholeMetadata<'a>),
 }
 
 impl Serialize for FieldValue<'_> {
@@ -251,7 +251,7 @@ impl Serialize for FieldValue<'_> {
             Self::TextPairs(pairs_of) => serializer.collect_map(pairs_of.iter().copied()),
             Self::Value(value) => value.serialize(serializer),
             Self::Raw(text) => text.serialize(serializer),
-            Self::WholeMetadata(metadata) => metadata.serialize(serializer),
+            Self::Metadata(metadata) => metadata.serialize(serializer),
         }
     }
 }
@@ -265,13 +265,13 @@ fn in_order<S: Serializer>(serializer: S, mut fields: Vec<(&str, FieldValue<'_>)
     map.end()
 }
 
-/// Own keys and those that are added, in order.
+/// The keys of the object and the added ones, in order. Added ones override.
 fn overridden<'a>(
     own: impl Iterator<Item = (&'a str, &'a str)>,
     added: &'a [(String, String)],
 ) -> Vec<(&'a str, &'a str)> {
     let added = added.iter().rev().map(|(key, value)| (key.as_str(), value.as_str()));
-    // What is added last stands first, and stays.
+    // Of equal keys the first one stays: the one that was added last.
     let mut all: Vec<_> = added.chain(own).collect();
     all.sort_by_key(|(key, _)| *key);
     all.dedup_by_key(|(key, _)| *key);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost() {
+    fn all_fields_are_kept() {
         for json in [
             r#"{"apiVersion":"v1","data":{"a":[1,null]},"kind":"X","metadata":{"name":"a"},"z":1}"#,
             r#"{"apiVersion":"v1","kind":"X","metadata":{"annotations":{},"labels":null,"name":"a","namespace":""}}"#,
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_overrides() {
+    fn added_metadata_overrides() {
         let object = object(
             r#"{"apiVersion":"v1","kind":"X","metadata":{"annotations":{"a":"1","b":"1"},"labels":{},"name":"a","namespace":""}}"#,
         );

@@ -1,6 +1,6 @@
-//! Every annotation, label, prefix and reserved name that is a contract with users and other tools, in one place.
-//!
-//! Meanings: the project's `README.md` and the Config Sync documentation; keys and values must never change.
+//! All annotation keys, label keys, prefixes and reserved names that users and other tools rely on. Keys and values must never
+//! change. Most are those of Config Sync:
+//! <https://docs.cloud.google.com/kubernetes-engine/config-sync/docs/reference/labels-and-annotations>.
 
 use std::fmt;
 
@@ -8,76 +8,78 @@ use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Field manager of every server-side apply.
+/// The field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "configsync.gke.io";
-/// Prefixes whose keys belong to the system.
+/// The prefixes of annotation and label keys that belong to the system.
 pub const SYSTEM_PREFIXES: [&str; 2] = ["configmanagement.gke.io/", "configsync.gke.io/"];
-/// Suffix of the labels that say how far above a Namespace a directory is.
+/// The suffix of the labels that tell how far above a Namespace a directory is.
 pub const DEPTH_SUFFIX: &str = ".tree.hnc.x-k8s.io/depth";
 
-/// Namespace of the controllers, RootSyncs and their inventories.
+/// The Namespace of the agent, the RootSyncs and their inventories.
 pub const CONTROLLER_NAMESPACE: &str = "config-management-system";
-/// Namespaces that no repository may declare (KNV1034).
+/// The Namespaces that no repository may declare (KNV1034).
 pub const CONTROLLER_NAMESPACES: [&str; 3] =
     [CONTROLLER_NAMESPACE, "resource-group-system", "config-management-monitoring"];
-/// Namespaces that are only ever abandoned, never deleted.
+/// The Namespaces that are never deleted. When a repository removes one, the sync stops managing it and leaves it in the
+/// cluster.
 pub const SPECIAL_NAMESPACES: [&str; 5] =
     ["default", "kube-system", "kube-public", "kube-node-lease", "gatekeeper-system"];
 
-/// Name of the default RootSync.
+/// The name of the default RootSync.
 pub const ROOT_SYNC: &str = "root-sync";
-/// Name of the default RepoSync.
+/// The name of the default RepoSync.
 pub const REPO_SYNC: &str = "repo-sync";
 
-/// Annotation keys.
+/// Annotation keys. `User` means that users set the annotation, `System` that the agent does.
 pub mod annotation {
-    /// User: `disabled`; system: `enabled`.
+    /// User: `disabled` stops the management of the object. System: `enabled` on managed objects.
     pub const MANAGED: &str = "configmanagement.gke.io/managed";
-    /// User: a ClusterSelector's name.
+    /// User: the name of the ClusterSelector that selects the clusters for the object.
     pub const CLUSTER_SELECTOR: &str = "configmanagement.gke.io/cluster-selector";
-    /// User: cluster names, comma separated.
+    /// User: the names of the clusters for the object, separated by commas.
     pub const CLUSTER_NAME_SELECTOR: &str = "configsync.gke.io/cluster-name-selector";
-    /// User: a NamespaceSelector's name.
+    /// User: the name of the NamespaceSelector that selects the Namespaces for the object.
     pub const NAMESPACE_SELECTOR: &str = "configmanagement.gke.io/namespace-selector";
-    /// User, on a sync: `Foreground` or `Orphan`.
+    /// User, on a RootSync or RepoSync: `Foreground` or `Orphan`, for the managed objects of a sync that is deleted.
     pub const DELETION_PROPAGATION: &str = "configsync.gke.io/deletion-propagation-policy";
-    /// User, on a sync: the commit whose large prune is approved.
+    /// User, on a RootSync or RepoSync: the commit and the digest of the deletions that the user approves.
     pub const APPROVE_PRUNE: &str = "configsync.gke.io/approve-prune";
-    /// User: `detach` abandons the object instead of deleting it. System: on special and implicit Namespaces.
+    /// User: `detach` leaves the object in the cluster when its manifest is removed. System: `detach` on special and on implicit
+    /// Namespaces.
     pub const DELETION: &str = "client.lifecycle.config.k8s.io/deletion";
-    /// User: `ignore` creates the object and leaves later changes alone.
+    /// User: `ignore` lets the sync create the object and not correct later changes.
     pub const MUTATION: &str = "client.lifecycle.config.k8s.io/mutation";
-    /// User: `keep`, the older form of [`DELETION`]`: detach`.
+    /// User: `keep`, the older form of `detach` in [`DELETION`].
     pub const ON_REMOVE: &str = "cli-utils.sigs.k8s.io/on-remove";
-    /// User: objects that must be applied and ready before this one.
+    /// User: the objects that must be applied and ready before this one.
     pub const DEPENDS_ON: &str = "config.kubernetes.io/depends-on";
-    /// User: values copied from other objects at apply time.
+    /// User: the values that are copied from other objects when the object is applied.
     pub const APPLY_TIME_MUTATION: &str = "config.kubernetes.io/apply-time-mutation";
-    /// User: hides a document of the source.
+    /// User: leaves a document of the source out, because it is for other tools.
     pub const LOCAL_CONFIG: &str = "config.kubernetes.io/local-config";
-    /// System: which cluster the object was compiled for.
+    /// System: the name of the cluster that the object was compiled for.
     pub const CLUSTER_NAME: &str = "configmanagement.gke.io/cluster-name";
-    /// System: path of the source file.
+    /// System: the path of the source file.
     pub const SOURCE_PATH: &str = "configmanagement.gke.io/source-path";
     /// System: the commit that last changed the object.
     pub const TOKEN: &str = "configmanagement.gke.io/token";
-    /// System: repository, branch and revision as JSON.
+    /// System: the repository, branch and revision as JSON.
     pub const GIT_CONTEXT: &str = "configsync.gke.io/git-context";
-    /// System: which sync manages the object.
+    /// System: the sync that manages the object.
     pub const MANAGER: &str = "configsync.gke.io/manager";
-    /// System: the object this annotation was written for; a copied annotation names another.
+    /// System: the identity of the object. On an object that copied the annotation from another it does not match.
     pub const RESOURCE_ID: &str = "configsync.gke.io/resource-id";
-    /// System: hash of the declared object without token, git-context and itself.
+    /// System: the hash of the declared object without the annotations `token`, `git-context` and `declared-hash`.
     pub const DECLARED_HASH: &str = "configsync.gke.io/declared-hash";
-    /// System: kinds of unknown scope.
+    /// System: `true` on an object whose scope was unknown.
     pub const UNKNOWN_SCOPE: &str = "configsync.gke.io/unknown-scope";
-    /// System: inventory of the sync, `<namespace>_<name>`.
+    /// System: the inventory of the sync, `<namespace>_<name>`.
     pub const OWNING_INVENTORY: &str = "config.k8s.io/owning-inventory";
-    /// System, on Namespaces of hierarchical repositories.
+    /// System, on Namespaces of hierarchical repositories: [`super::MANAGED_BY_VALUE`].
     pub const HNC_MANAGED_BY: &str = "hnc.x-k8s.io/managed-by";
     /// System: the user's value of [`HNC_MANAGED_BY`].
     pub const ORIGINAL_HNC_MANAGED_BY: &str = "configsync.gke.io/original-hnc-managed-by-value";
-    /// System, on ResourceGroups: whether resource status is written.
+    /// System, on ResourceGroups: `enabled` or `disabled`, for the status of the resources.
     pub const STATUS: &str = "configsync.gke.io/status";
 }
 
@@ -87,19 +89,19 @@ pub mod label {
     pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
     /// System: the ApplySet the object belongs to.
     pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
-    /// System: API version the object was declared with.
+    /// System: the API version of the object's manifest.
     pub const DECLARED_VERSION: &str = "configsync.gke.io/declared-version";
-    /// System, on ResourceGroups: `<namespace>_<name>` of the sync.
+    /// System, on ResourceGroups: the sync, `<namespace>_<name>`.
     pub const INVENTORY_ID: &str = "cli-utils.sigs.k8s.io/inventory-id";
-    /// System, on objects that belong to a sync.
+    /// System, on ResourceGroups: the namespace of the sync.
     pub const SYNC_NAMESPACE: &str = "configsync.gke.io/sync-namespace";
-    /// System, on objects that belong to a sync.
+    /// System, on ResourceGroups: the name of the sync.
     pub const SYNC_NAME: &str = "configsync.gke.io/sync-name";
-    /// System, on objects that belong to a sync.
+    /// System, on ResourceGroups: RootSync or RepoSync.
     pub const SYNC_KIND: &str = "configsync.gke.io/sync-kind";
 }
 
-/// Annotations under [`SYSTEM_PREFIXES`] that users may set (KNV1010 for every other).
+/// The annotations with one of the [`SYSTEM_PREFIXES`] that users may set. Others give KNV1010.
 pub const USER_ANNOTATIONS: [&str; 5] = [
     annotation::NAMESPACE_SELECTOR,
     annotation::CLUSTER_SELECTOR,
@@ -108,20 +110,20 @@ pub const USER_ANNOTATIONS: [&str; 5] = [
     annotation::DELETION_PROPAGATION,
 ];
 
-/// Value of [`label::MANAGED_BY`] and [`annotation::HNC_MANAGED_BY`].
+/// The value of [`label::MANAGED_BY`] and [`annotation::HNC_MANAGED_BY`].
 pub const MANAGED_BY_VALUE: &str = "configmanagement.gke.io";
 
-/// Whether `key` lies under one of the [`SYSTEM_PREFIXES`].
+/// `true` if `key` has one of the [`SYSTEM_PREFIXES`].
 pub fn is_system_key(key: &str) -> bool {
     SYSTEM_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
-/// RootSync or RepoSync.
+/// The kind of a sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SyncKind {
-    /// Syncs a whole cluster.
+    /// A sync that may declare objects in the whole cluster.
     RootSync,
-    /// Syncs one namespace.
+    /// A sync that may declare objects in its own namespace.
     RepoSync,
 }
 
@@ -134,31 +136,32 @@ impl fmt::Display for SyncKind {
     }
 }
 
-/// Which sync: everything that is stamped on its objects follows from this.
+/// The identity of a sync. The labels and annotations that name the sync on its objects follow from it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SyncId {
     /// RootSync or RepoSync.
     pub kind: SyncKind,
-    /// Namespace of the sync object.
+    /// The namespace of the sync object.
     pub namespace: String,
-    /// Name of the sync object.
+    /// The name of the sync object.
     pub name: String,
 }
 
 impl SyncId {
-    /// The RootSync `name` in the controllers' namespace.
+    /// The RootSync `name` in [`CONTROLLER_NAMESPACE`].
     pub fn root(name: &str) -> Self {
         Self { kind: SyncKind::RootSync, namespace: CONTROLLER_NAMESPACE.to_owned(), name: name.to_owned() }
     }
 
-    /// Value of the label [`label::PART_OF`]: an ApplySet id (KEP-3659) over the sync's name, namespace and kind.
+    /// The value of the label [`label::PART_OF`]: the id of an ApplySet with the sync as its parent, see
+    /// <https://github.com/kubernetes/enhancements/tree/master/keps/sig-cli/3659-kubectl-apply-prune>.
     pub fn part_of(&self) -> String {
         let digest =
             Sha256::digest(format!("{}.{}.{}.configsync.gke.io", self.name, self.namespace, self.kind).as_bytes());
         format!("applyset-{}-v1", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest))
     }
 
-    /// Value of the annotation [`annotation::MANAGER`].
+    /// The value of the annotation [`annotation::MANAGER`].
     pub fn manager(&self) -> String {
         let (scope, default) = match self.kind {
             SyncKind::RootSync => (":root", ROOT_SYNC),
@@ -167,7 +170,7 @@ impl SyncId {
         if self.name == default { scope.to_owned() } else { format!("{scope}_{}", self.name) }
     }
 
-    /// Value of [`annotation::OWNING_INVENTORY`] and [`label::INVENTORY_ID`].
+    /// The value of [`annotation::OWNING_INVENTORY`] and [`label::INVENTORY_ID`].
     pub fn inventory_id(&self) -> String {
         format!("{}_{}", self.namespace, self.name)
     }
@@ -185,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn default_names_are_left_out_of_the_manager() {
+    fn the_manager_of_a_default_sync_has_no_name() {
         assert_eq!(SyncId::root("root-sync").manager(), ":root");
         assert_eq!(SyncId::root("x").manager(), ":root_x");
         let shop = |name: &str| SyncId { kind: SyncKind::RepoSync, namespace: "shop".into(), name: name.into() };

@@ -1,4 +1,5 @@
-//! The words that every other stage uses: objects and their identity, metadata keys, findings, YAML text.
+//! The types that every other stage uses: objects and their identity, the objects of manifests, metadata keys, findings, YAML
+//! text, durations.
 
 pub mod object;
 pub mod yaml;

@@ -1,4 +1,4 @@
-//! Kubernetes objects as values, and their names.
+//! Kubernetes objects as JSON values, their kinds and their identities.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -8,22 +8,22 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// A kind without its version: what scope, order and identity depend on.
+/// A kind without its version. Scope, order and identity of an object do not depend on the version.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupKind {
-    /// API group, empty for the core group.
+    /// The API group, empty for the core group.
     pub group: String,
-    /// Kind in its singular, capitalised form.
+    /// The kind in its singular, capitalised form.
     pub kind: String,
 }
 
 impl GroupKind {
-    /// A kind of a group; the core group is the empty string.
+    /// The kind `kind` of `group`. The core group is the empty string.
     pub fn new(group: &str, kind: &str) -> Self {
         Self { group: group.to_owned(), kind: kind.to_owned() }
     }
 
-    /// Whether this is `kind` of `group`.
+    /// `true` if this is `kind` of `group`.
     pub fn is(&self, group: &str, kind: &str) -> bool {
         self.group == group && self.kind == kind
     }
@@ -35,13 +35,14 @@ impl fmt::Display for GroupKind {
     }
 }
 
-/// What makes two manifests the same object: group, kind, namespace and name. The version does not.
+/// The identity of an object: group, kind, namespace and name. Two manifests with one identity and different versions declare the
+/// same object.
 ///
-/// Everything that knows of an object holds its identity, so clones share the text.
+/// Clones share the text, because many parts of the agent keep the identity of an object.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ObjectId(Arc<IdText>);
 
-/// Group, kind, namespace and name, one after the other, and where the first three end.
+/// Group, kind, namespace and name as one text, and the ends of the first three in it.
 #[derive(PartialEq, Eq, Hash)]
 struct IdText {
     text: Box<str>,
@@ -53,7 +54,7 @@ impl Ord for ObjectId {
         let (one, two) = (&*self.0, &*other.0);
         match () {
             () if std::ptr::eq(one, two) => Ordering::Equal,
-            // Parts of the same lengths compare like the whole.
+            // If all parts have equal lengths, the order of the texts is the order of the parts.
             () if one.ends == two.ends => one.text.cmp(&two.text),
             () => self.parts().cmp(&other.parts()),
         }
@@ -78,7 +79,7 @@ impl ObjectId {
         Self::from_parts([&kind.group, &kind.kind, namespace, name])
     }
 
-    /// The same of group, kind, namespace and name.
+    /// The identity of group, kind, namespace and name.
     pub(crate) fn from_parts(parts: [&str; 4]) -> Self {
         let [group, kind, namespace, _] = parts.map(str::len);
         let ends = [group, group + kind, group + kind + namespace];
@@ -91,17 +92,17 @@ impl ObjectId {
         [&text[..*group], &text[*group..*kind], &text[*kind..*namespace], &text[*namespace..]]
     }
 
-    /// API group, empty for the core group.
+    /// The API group, empty for the core group.
     pub fn group(&self) -> &str {
         &self.0.text[..self.0.ends[0]]
     }
 
-    /// Kind in its singular, capitalised form.
+    /// The kind in its singular, capitalised form.
     pub fn kind(&self) -> &str {
         &self.0.text[self.0.ends[0]..self.0.ends[1]]
     }
 
-    /// Namespace, empty for cluster-scoped objects.
+    /// The namespace, empty for cluster-scoped objects.
     pub fn namespace(&self) -> &str {
         &self.0.text[self.0.ends[1]..self.0.ends[2]]
     }
@@ -111,7 +112,7 @@ impl ObjectId {
         &self.0.text[self.0.ends[2]..]
     }
 
-    /// The same object in another namespace.
+    /// The identity with another namespace.
     #[must_use]
     pub fn in_namespace(&self, namespace: &str) -> Self {
         if self.namespace() == namespace {
@@ -120,27 +121,27 @@ impl ObjectId {
         Self::from_parts([self.group(), self.kind(), namespace, self.name()])
     }
 
-    /// The kind alone.
+    /// The group and kind.
     pub fn group_kind(&self) -> GroupKind {
         GroupKind::new(self.group(), self.kind())
     }
 
-    /// Whether this names an object of `kind`.
+    /// `true` if this is the identity of an object of `kind`.
     pub fn is_of(&self, kind: &GroupKind) -> bool {
         kind.is(self.group(), self.kind())
     }
 
-    /// Whether this names a core `Namespace`.
+    /// `true` if this is the identity of a Namespace.
     pub fn is_namespace(&self) -> bool {
         self.group().is_empty() && self.kind() == "Namespace"
     }
 
-    /// Whether this names a `CustomResourceDefinition`.
+    /// `true` if this is the identity of a CustomResourceDefinition.
     pub fn is_crd(&self) -> bool {
         self.group() == "apiextensions.k8s.io" && self.kind() == "CustomResourceDefinition"
     }
 
-    /// Value of the annotation `configsync.gke.io/resource-id` (repo-format §12).
+    /// The value of the annotation `configsync.gke.io/resource-id`, such as `apps_deployment_shop_web`.
     pub fn resource_id(&self) -> String {
         let [group, kind, namespace, name] = self.parts();
         let kind = kind.to_lowercase();
@@ -152,7 +153,8 @@ impl ObjectId {
     }
 }
 
-/// `deployment.apps/web` or `deployment.apps/shop/web`, lower case kind as kubectl prints it.
+/// `deployment.apps/shop/web`, or `clusterrole.rbac.authorization.k8s.io/web` without a namespace. The kind is in lower case, as
+/// kubectl prints it.
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [group, kind, namespace, name] = self.parts();
@@ -167,7 +169,8 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// Looks up in `map` what is asked for in ascending order: one walk instead of many searches.
+/// A function that looks up identities in `map`. The caller asks in ascending order, so that all calls together walk through the
+/// map once.
 pub(crate) fn walk<'a, T>(map: &'a BTreeMap<ObjectId, T>) -> impl FnMut(&ObjectId) -> Option<&'a T> {
     let mut entries = map.iter().peekable();
     move |id| {
@@ -178,7 +181,8 @@ pub(crate) fn walk<'a, T>(map: &'a BTreeMap<ObjectId, T>) -> impl FnMut(&ObjectI
 
 /// One Kubernetes object: a JSON map with sorted keys.
 ///
-/// Accessors read wrong types as absent (quirks 13); the read checks of `parse` have refused what must not be absent.
+/// Accessors return a field of the wrong type as missing. An object that was parsed has all fields that an object must have:
+/// `parse` checks them.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Object(pub Map<String, Value>);
@@ -189,12 +193,12 @@ impl Object {
         self.0.get("apiVersion").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// API group, empty for the core group.
+    /// The API group, empty for the core group.
     pub fn group(&self) -> &str {
         self.api_version().split_once('/').map_or("", |(group, _)| group)
     }
 
-    /// API version without its group.
+    /// The API version without its group.
     pub fn version(&self) -> &str {
         let api_version = self.api_version();
         api_version.split_once('/').map_or(api_version, |(_, version)| version)
@@ -210,7 +214,7 @@ impl Object {
         GroupKind::new(self.group(), self.kind())
     }
 
-    /// Whether group and kind are these; the version does not matter.
+    /// `true` if the object has this group and kind, in any version.
     pub fn is_kind(&self, group: &str, kind: &str) -> bool {
         self.kind() == kind && self.group() == group
     }
@@ -263,17 +267,17 @@ impl Object {
             .filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
     }
 
-    /// Sets an annotation, making the maps above it when they are missing or no maps.
+    /// Sets an annotation. A map above it that is missing or not a map is replaced by a new one.
     pub fn set_annotation(&mut self, key: &str, value: impl Into<String>) {
         self.metadata_map("annotations").insert(key.to_owned(), Value::String(value.into()));
     }
 
-    /// Sets a label, making the maps above it when they are missing or no maps.
+    /// Sets a label. A map above it that is missing or not a map is replaced by a new one.
     pub fn set_label(&mut self, key: &str, value: impl Into<String>) {
         self.metadata_map("labels").insert(key.to_owned(), Value::String(value.into()));
     }
 
-    /// Removes an annotation; `true` if it was there.
+    /// Removes an annotation. `true` if the object had it.
     pub fn remove_annotation(&mut self, key: &str) -> bool {
         self.metadata_map("annotations").remove(key).is_some()
     }
@@ -283,7 +287,7 @@ impl Object {
         self.metadata_mut().insert("namespace".to_owned(), Value::String(namespace.to_owned()));
     }
 
-    /// The `metadata` map, made when missing.
+    /// The `metadata` map. If it is missing or not a map, it is replaced by a new one.
     pub fn metadata_mut(&mut self) -> &mut Map<String, Value> {
         as_map(self.0.entry("metadata").or_insert(Value::Null))
     }
@@ -293,7 +297,7 @@ impl Object {
     }
 }
 
-/// The map in `value`, which becomes an empty map if it is none.
+/// The map in `value`. A value that is not a map is replaced by an empty one.
 fn as_map(value: &mut Value) -> &mut Map<String, Value> {
     if !value.is_object() {
         *value = Value::Object(Map::new());
@@ -333,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn setters_make_the_maps_they_need() {
+    fn setters_create_missing_maps() {
         let mut object = Object::default();
         object.set_annotation("a", "1");
         object.set_namespace("x");

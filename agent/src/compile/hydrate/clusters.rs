@@ -1,4 +1,4 @@
-//! Which objects are for this cluster.
+//! Cluster selection: the objects that are for the cluster of the compilation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use crate::compile::validate::{malformed, unknown_selector};
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation::{CLUSTER_NAME_SELECTOR, CLUSTER_SELECTOR};
 
-/// Leaves out what is not for the cluster of `options`, and the objects that only say which cluster is which.
+/// Leaves out the objects that are not for the cluster of `options`, and all Clusters and ClusterSelectors. Objects in a
+/// Namespace that is left out are left out too. Findings: KNV1006, KNV1013, KNV1014, KNV1066.
 pub(crate) fn select(manifests: Vec<ScopedManifest>, options: &CompileOptions) -> (Vec<ScopedManifest>, Vec<Finding>) {
     let selection = match ClusterSelection::of(&manifests, options) {
         Ok(selection) => selection,
@@ -19,7 +20,8 @@ pub(crate) fn select(manifests: Vec<ScopedManifest>, options: &CompileOptions) -
     };
     let mut findings = Vec::new();
     let mut selected = Vec::with_capacity(manifests.len());
-    // Namespaces first: what is in one follows it. One declaration for this cluster is enough.
+    // Namespaces first, because objects in a Namespace depend on it. A Namespace that is declared several times is for this
+    // cluster if one of its declarations is.
     let mut namespaces: BTreeMap<String, bool> = BTreeMap::new();
     for scoped in manifests.iter().filter(|scoped| scoped.manifest.is(BuiltinKind::Namespace)) {
         match selection.active(&scoped.manifest) {
@@ -38,7 +40,7 @@ pub(crate) fn select(manifests: Vec<ScopedManifest>, options: &CompileOptions) -
         match selection.active(&scoped.manifest) {
             Ok(true) => selected.push(scoped),
             Ok(false) => {}
-            // Findings of Namespaces were collected above.
+            // The loop above added the findings of Namespaces.
             Err(_) if is_namespace => {}
             Err(finding) => findings.push(finding),
         }
@@ -46,7 +48,7 @@ pub(crate) fn select(manifests: Vec<ScopedManifest>, options: &CompileOptions) -
     (selected, findings)
 }
 
-/// The names of the clusters that are declared, without malformed ones.
+/// The names of the declared Clusters, without malformed ones.
 pub(crate) fn declared<'a>(manifests: impl Iterator<Item = &'a Arc<Manifest>>) -> BTreeSet<String> {
     manifests
         .filter(|manifest| manifest.is(BuiltinKind::Cluster) && malformed_cluster(manifest).is_none())
@@ -54,7 +56,7 @@ pub(crate) fn declared<'a>(manifests: impl Iterator<Item = &'a Arc<Manifest>>) -
         .collect()
 }
 
-/// KNV1006: a Cluster that is none.
+/// The finding (KNV1006) about a Cluster that does not have the fields of its type.
 pub(crate) fn malformed_cluster(manifest: &Manifest) -> Option<Finding> {
     manifest.is(BuiltinKind::Cluster).then(|| malformed(manifest, &["v1alpha1"], builtin_types::CLUSTER))?
 }
@@ -64,23 +66,26 @@ pub(crate) fn names(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(str::trim)
 }
 
-/// What decides whether an object is for this cluster.
+/// The facts that decide if an object is for the cluster of the compilation.
 struct ClusterSelection<'a> {
     cluster: &'a str,
-    /// Whether each ClusterSelector selects this cluster.
+    /// `true` for each ClusterSelector that selects the cluster.
     selectors: BTreeMap<String, bool>,
 }
 
 impl<'a> ClusterSelection<'a> {
-    /// What the Cluster of this name and all ClusterSelectors say. Malformed ones (KNV1006) hide invalid ones (KNV1014), and
-    /// both hide what is wrong with the objects that name them.
+    /// Reads the Cluster of this name and all ClusterSelectors.
+    ///
+    /// # Errors
+    ///
+    /// The findings about malformed ones (KNV1006); if there are none, the findings about invalid ClusterSelectors (KNV1014).
     fn of(manifests: &[ScopedManifest], options: &'a CompileOptions) -> Result<Self, Vec<Finding>> {
         let of_kind = |kind| manifests.iter().map(|scoped| &scoped.manifest).filter(move |it| it.is(kind));
         let own: Vec<_> = of_kind(BuiltinKind::Cluster).filter(|it| it.object.name() == options.cluster_name).collect();
         let selectors: Vec<_> = of_kind(BuiltinKind::ClusterSelector).collect();
         let malformed = own.iter().filter_map(|it| malformed_cluster(it));
         some_of(malformed.chain(selectors.iter().filter_map(|it| SelectorMatcher::malformed(it))))?;
-        // Of several with one name the last counts.
+        // If several Clusters have this name, the last one has the labels.
         let labels = own.last().into_iter().flat_map(|it| it.object.labels());
         let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let selected = selectors.iter().map(|it| SelectorMatcher::of(it).map(|selector| selector.matches(&labels)));
@@ -91,6 +96,7 @@ impl<'a> ClusterSelection<'a> {
         Ok(Self { cluster: &options.cluster_name, selectors })
     }
 
+    /// `true` if the object is for the cluster.
     fn active(&self, manifest: &Manifest) -> Result<bool, Finding> {
         let object = &manifest.object;
         match (object.annotation(CLUSTER_SELECTOR), object.annotation(CLUSTER_NAME_SELECTOR)) {
@@ -101,7 +107,9 @@ impl<'a> ClusterSelection<'a> {
                     object.name()
                 );
                 let finding = Finding::new(Code::ClusterSelectorAnnotationConflict, message);
-                Err(finding.hint("Keep one of the two.").at(manifest.at_annotation(CLUSTER_SELECTOR)))
+                Err(finding
+                    .hint("Keep one of them, and remove the other.")
+                    .at(manifest.at_annotation(CLUSTER_SELECTOR)))
             }
             (None, Some(value)) => {
                 Ok(!self.cluster.is_empty() && names(value).any(|name| same_name(name, self.cluster)))

@@ -1,4 +1,4 @@
-//! Hierarchical repositories: objects of abstract directories are copied to all Namespaces below.
+//! Inheritance in hierarchical repositories: objects in abstract directories are copied to all Namespaces below.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use crate::compile::tree::{self, ROOT, RepoTree, ancestors, base};
 use crate::compile::validate::{HierarchyModes, MAX_COPIES, modes, too_many_copies};
 use crate::model::finding::{Code, Finding};
 
-/// Puts objects into the namespace that their directory names. Only for manifests whose directory has the name of a Namespace
-/// that is declared in a directory of that name: what cluster selection goes by, before the tree is built.
+/// Puts objects without a namespace into the Namespace of their directory, if that Namespace is declared in a directory of its
+/// name. Cluster selection needs this before the tree is built.
 pub(crate) fn fill_namespaces(manifests: &mut [ScopedManifest]) {
     let declared: BTreeSet<String> = manifests
         .iter()
@@ -31,17 +31,18 @@ pub(crate) fn fill_namespaces(manifests: &mut [ScopedManifest]) {
     }
 }
 
-/// A Namespace with everything that is in it.
+/// A Namespace and all objects in it.
 pub(crate) struct NamespaceContents {
     pub(crate) namespace: ScopedManifest,
     pub(crate) objects: Vec<ScopedManifest>,
 }
 
-/// Copies objects down. Findings: directories below a Namespace (KNV1003), objects that may not be inherited (KNV1007).
+/// Copies objects into the Namespaces below them. Findings: directories below a Namespace (KNV1003), objects in an abstract
+/// directory whose kind is not inherited (KNV1007), too many copies (KNV1070).
 pub(crate) fn copy_down(tree: &RepoTree) -> (Vec<NamespaceContents>, Vec<Finding>) {
     let modes = modes(tree);
     let mut findings = Vec::new();
-    let mut inhabited = Vec::new();
+    let mut namespaces = Vec::new();
     let mut copies = 0;
     for (directory, node) in &tree.nodes {
         let is_outermost = |parent: &&str| tree.is_namespace(parent) && !tree.is_below_namespace(parent);
@@ -64,18 +65,22 @@ pub(crate) fn copy_down(tree: &RepoTree) -> (Vec<NamespaceContents>, Vec<Finding
                 let objects = node.objects.iter().chain(inherited);
                 let objects =
                     objects.map(|scoped| ScopedManifest { placed: Some(place.clone()), ..scoped.clone() }).collect();
-                inhabited.push(NamespaceContents { namespace: namespace.clone(), objects });
+                namespaces.push(NamespaceContents { namespace: namespace.clone(), objects });
             }
             None => findings.extend(node.objects.iter().filter_map(|scoped| not_inherited(scoped, &modes))),
         }
     }
-    (inhabited, findings)
+    (namespaces, findings)
 }
 
 fn below_namespace(tree: &RepoTree, directory: &str, parent: &str) -> Finding {
-    let message = format!("`{}` is a directory below the Namespace `{}`.", base(directory), base(parent));
+    let message = format!(
+        "The directory `{}` with objects is below the directory of the Namespace `{}`.",
+        base(directory),
+        base(parent)
+    );
     let mut finding = Finding::new(Code::IllegalNamespaceSubdirectory, message)
-        .hint("A directory that holds a Namespace may have no directories with objects below it. Move them.")
+        .hint("A directory with a Namespace must not have directories with objects below it. Move these objects.")
         .at_path(format!("{directory}/"))
         .at_path(format!("{parent}/"));
     let inside = format!("{directory}/");
@@ -93,9 +98,11 @@ fn not_inherited(scoped: &ScopedManifest, modes: &HierarchyModes<'_>) -> Option<
     let object = scoped.object();
     let kind = object.group_kind();
     let mode = modes.get(&kind).filter(|mode| mode.text == "none")?;
-    let message =
-        format!("{kind} `{}` is in an abstract directory, but its kind has `hierarchyMode: none`.", object.name());
+    let message = format!(
+        "{kind} `{}` is in a directory without a Namespace, but its kind has `hierarchyMode: none`.",
+        object.name()
+    );
     let finding = Finding::new(Code::IllegalAbstractNamespaceObjectKind, message);
-    let hint = "Move it to the directory of a Namespace, or change the HierarchyConfig.";
+    let hint = "Move the object to the directory of a Namespace, or set the mode to `inherit` in the HierarchyConfig.";
     Some(finding.hint(hint).at(scoped.manifest.at_name()).at(mode.place()))
 }

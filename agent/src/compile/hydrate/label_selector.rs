@@ -9,7 +9,7 @@ use crate::compile::parse::builtin_types;
 use crate::compile::validate::malformed;
 use crate::model::finding::{Code, Finding};
 
-/// A checked selector.
+/// A valid label selector: all its requirements must be fulfilled.
 pub(super) struct SelectorMatcher(Vec<Requirement>);
 
 struct Requirement {
@@ -27,13 +27,16 @@ enum Operator {
 }
 
 impl SelectorMatcher {
-    /// KNV1006: a ClusterSelector or NamespaceSelector that is none.
+    /// The finding (KNV1006) about a ClusterSelector or NamespaceSelector that does not have the fields of its type.
     pub(super) fn malformed(manifest: &Manifest) -> Option<Finding> {
         malformed(manifest, &["v1"], builtin_types::SELECTOR)
     }
 
-    /// `spec.selector` of a ClusterSelector or NamespaceSelector. A finding when the object is malformed (KNV1006) or the
-    /// selector invalid or empty (KNV1014).
+    /// Reads `spec.selector` of a ClusterSelector or NamespaceSelector.
+    ///
+    /// # Errors
+    ///
+    /// A finding if the object is malformed (KNV1006), or if the selector is invalid or empty (KNV1014).
     pub(super) fn of(manifest: &Manifest) -> Result<Self, Finding> {
         if let Some(finding) = Self::malformed(manifest) {
             return Err(finding);
@@ -47,16 +50,16 @@ impl SelectorMatcher {
         let requirements = requirements(selector)
             .map_err(|problem| invalid(format!("This {kind} is invalid: {problem}."), "Correct spec.selector."))?;
         if requirements.is_empty() {
-            let message = format!("This {kind} selects nothing: spec.selector is empty.");
+            let message = format!("This {kind} is invalid: spec.selector is empty.");
             return Err(invalid(
                 message,
-                "Add matchLabels or matchExpressions. Remove the annotation from objects that are for all.",
+                "Add matchLabels or matchExpressions. An object that is for all needs no selector annotation: remove it there.",
             ));
         }
         Ok(Self(requirements))
     }
 
-    /// Whether it selects what has these labels.
+    /// `true` if it selects an object with these labels.
     pub(super) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|requirement| {
             let value = labels.get(&requirement.key);
@@ -94,7 +97,7 @@ fn operator(text: &str) -> Result<Operator, String> {
         "NotIn" => Ok(Operator::NotIn),
         "Exists" => Ok(Operator::Exists),
         "DoesNotExist" => Ok(Operator::DoesNotExist),
-        _ => Err(format!("`{text}` is none of the operators In, NotIn, Exists, DoesNotExist")),
+        _ => Err(format!("the operator `{text}` is not In, NotIn, Exists or DoesNotExist")),
     }
 }
 
@@ -105,13 +108,13 @@ fn check(requirement: &Requirement) -> Result<(), String> {
         return Err(format!("the expression for `{key}` needs values"));
     }
     if !needs_values && !values.is_empty() {
-        return Err(format!("the expression for `{key}` may not have values"));
+        return Err(format!("the expression for `{key}` must not have values"));
     }
     if !is_label_key(key) {
-        return Err(format!("`{key}` is no valid label key"));
+        return Err(format!("`{key}` is not a valid label key"));
     }
     match values.iter().find(|value| !value.is_empty() && !is_name(value)) {
-        Some(value) => Err(format!("`{value}` is no valid label value")),
+        Some(value) => Err(format!("`{value}` is not a valid label value")),
         None => Ok(()),
     }
 }
@@ -123,7 +126,7 @@ fn is_label_key(key: &str) -> bool {
     }
 }
 
-/// At most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends.
+/// `true` for at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends.
 fn is_name(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() <= 63
@@ -152,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kubernetes_refuses_is_refused() {
+    fn selectors_that_kubernetes_refuses_are_refused() {
         for selector in [
             r#"{"matchExpressions":[{"key":"a","operator":"In"}]}"#,
             r#"{"matchExpressions":[{"key":"a","operator":"Exists","values":["x"]}]}"#,

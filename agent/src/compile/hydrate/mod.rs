@@ -1,5 +1,5 @@
-//! From what is written in the repository to what is applied: which objects are for this cluster, which Namespaces they are
-//! copied to, and the metadata that the system adds.
+//! The steps from the manifests of a repository to the objects of one cluster: cluster selection, inheritance, and namespace
+//! selection.
 
 pub(crate) mod clusters;
 pub(crate) mod inherit;

@@ -1,4 +1,5 @@
-//! Which Namespaces an object is for: NamespaceSelectors, the default namespace, and Namespaces that are only used.
+//! Namespace selection: the Namespaces that an object is for, by NamespaceSelectors or by default; and Namespaces that objects
+//! are in and that are not declared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +25,8 @@ struct NamespaceSelector {
     dynamic: bool,
 }
 
-/// Reads the selectors. Findings: malformed (KNV1006) and invalid ones (KNV1014).
+/// Reads the NamespaceSelectors, by name; `None` for one with a finding. Findings: malformed (KNV1006) and invalid ones
+/// (KNV1014).
 fn selectors<'a>(
     selector_manifests: impl Iterator<Item = &'a Arc<Manifest>>,
     options: &CompileOptions,
@@ -33,7 +35,7 @@ fn selectors<'a>(
     let mut findings = Vec::new();
     for manifest in selector_manifests {
         let selector = selector(manifest, options);
-        // A broken selector still has a name: only it is reported, not also what uses it.
+        // A selector with a finding keeps its name, so that the objects that name it have no finding of their own.
         let (selector, finding) = match selector {
             Ok(selector) => (Some(selector), None),
             Err(finding) => (None, Some(finding)),
@@ -52,26 +54,29 @@ fn selector(manifest: &Manifest, options: &CompileOptions) -> Result<NamespaceSe
     match (mode.unwrap_or_default(), options.format, &options.dynamic) {
         ("" | "static", ..) => Ok(NamespaceSelector { labels, dynamic: false }),
         ("dynamic", SourceFormat::Hierarchy, _) => {
-            let message = "A hierarchical repository may not have a NamespaceSelector with `mode: dynamic`.";
-            Err(invalid(message.to_owned()).hint("Remove the mode.").at(place()))
+            let message = "A hierarchical repository must not have a NamespaceSelector with `mode: dynamic`.";
+            Err(invalid(message.to_owned())
+                .hint("Remove the mode, or use the source format `unstructured`.")
+                .at(place()))
         }
         ("dynamic", _, DynamicSelectors::Refused(finding)) => Err(finding.clone().at(place())),
         ("dynamic", ..) => Ok(NamespaceSelector { labels, dynamic: true }),
         (mode, ..) => {
-            let message = format!("The mode of this NamespaceSelector is `{mode}`.");
+            let message = format!("The mode of this NamespaceSelector is `{mode}`, which does not exist.");
             Err(invalid(message).hint("Use `static` or `dynamic`.").at(place()))
         }
     }
 }
 
-/// Hierarchical repositories: removes what a selector keeps out of a Namespace.
+/// Hierarchical repositories: removes from each Namespace the objects whose selector does not select it. Findings: KNV1006,
+/// KNV1014.
 pub(crate) fn filter(
-    inhabited: &mut [NamespaceContents],
+    namespaces: &mut [NamespaceContents],
     selector_manifests: &[Arc<Manifest>],
     options: &CompileOptions,
 ) -> Vec<Finding> {
     let (selectors, findings) = selectors(selector_manifests.iter(), options);
-    for NamespaceContents { namespace, objects } in inhabited {
+    for NamespaceContents { namespace, objects } in namespaces {
         let labels = labels(namespace, options.format);
         objects.retain(|scoped| {
             let name = scoped.object().annotation(NAMESPACE_SELECTOR);
@@ -82,8 +87,8 @@ pub(crate) fn filter(
     findings
 }
 
-/// Unstructured repositories: copies objects with a selector into the Namespaces it selects, and puts those without a
-/// namespace into the default one. NamespaceSelectors themselves are left out.
+/// Unstructured repositories: copies objects with a selector into the Namespaces that it selects, and puts other objects without
+/// a namespace into the default Namespace. Leaves out the NamespaceSelectors. Findings: KNV1006, KNV1013, KNV1014, KNV1070.
 pub(crate) fn place(manifests: Vec<ScopedManifest>, options: &CompileOptions) -> (Vec<ScopedManifest>, Vec<Finding>) {
     let is_selector = |scoped: &&ScopedManifest| scoped.manifest.is(BuiltinKind::NamespaceSelector);
     let selector_manifests: Vec<Arc<Manifest>> =
@@ -125,7 +130,7 @@ pub(crate) fn place(manifests: Vec<ScopedManifest>, options: &CompileOptions) ->
     (placed, findings)
 }
 
-/// Namespace repositories: even what nobody knows to be namespaced is in the namespace.
+/// Namespace repositories: puts all objects without a namespace into the repository's, also those of unknown scope.
 pub(crate) fn own(mut manifests: Vec<ScopedManifest>, options: &CompileOptions) -> Vec<ScopedManifest> {
     if let RepoScope::Namespace(namespace) = &options.scope {
         let namespace: Arc<str> = Arc::from(namespace.as_str());
@@ -134,7 +139,7 @@ pub(crate) fn own(mut manifests: Vec<ScopedManifest>, options: &CompileOptions) 
     manifests
 }
 
-/// The Namespaces that can be selected, with their labels. One that is declared twice is here twice.
+/// The Namespaces that a NamespaceSelector can select, with their labels. One that is declared twice is here twice.
 struct SelectableNamespaces {
     declared: Vec<(Arc<str>, Labels)>,
     live: Vec<(Arc<str>, Labels)>,
@@ -165,7 +170,7 @@ impl SelectableNamespaces {
     }
 }
 
-/// The labels of a declared Namespace that selectors see: its own and those that the system adds.
+/// The labels of a declared Namespace for selectors: its own and those that the system adds.
 fn labels(namespace: &ScopedManifest, format: SourceFormat) -> Labels {
     let object = namespace.object();
     let own = object.labels().map(|(key, value)| (key.to_owned(), value.to_owned()));
@@ -175,7 +180,7 @@ fn labels(namespace: &ScopedManifest, format: SourceFormat) -> Labels {
     own.chain([version]).chain(depths.into_iter().flatten()).collect()
 }
 
-/// Names of Namespaces that are used and not declared.
+/// The names of Namespaces that objects are in and that are not declared.
 pub(crate) fn undeclared(manifests: &[ScopedManifest]) -> BTreeSet<&str> {
     let declared =
         manifests.iter().filter(|it| it.manifest.is_any(BuiltinKind::Namespace)).map(|it| it.object().name());

@@ -1,4 +1,4 @@
-//! What an object must be to become a manifest.
+//! The checks that an object must pass to become a manifest.
 
 use serde_json::{Map, Value};
 
@@ -7,17 +7,17 @@ use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation;
 use crate::model::object::Object;
 
-/// Why a document is no object, and of which field.
+/// The reason why a document is not an object, and the field in question.
 pub(super) struct NotAnObject {
     pub(super) message: String,
     pub(super) hint: &'static str,
     pub(super) field: &'static [&'static str],
 }
 
-/// A document must be an object with a kind, and with an API version of at most two parts.
+/// Checks that a document is an object with a kind, and with an API version of at most two parts.
 pub(super) fn top_level(value: Value) -> Result<Object, NotAnObject> {
     const NO_MANIFEST: &str =
-        "Every document is one object. Give the file another extension if it is no Kubernetes manifest.";
+        "Write one Kubernetes object in each document. If the file is not a manifest, give it another extension.";
     let wrong = |message: &str, hint, field| NotAnObject { message: message.to_owned(), hint, field };
     let Value::Object(map) = value else {
         return Err(wrong("a document must be an object with apiVersion, kind and metadata", NO_MANIFEST, &[]));
@@ -25,27 +25,28 @@ pub(super) fn top_level(value: Value) -> Result<Object, NotAnObject> {
     match map.get("kind") {
         Some(Value::String(kind)) if !kind.is_empty() => {}
         None | Some(Value::Null | Value::String(_)) => return Err(wrong("`kind` is missing", NO_MANIFEST, &["kind"])),
-        Some(_) => return Err(wrong("`kind` must be a string", "Put it in quotes.", &["kind"])),
+        Some(_) => return Err(wrong("`kind` must be a string", "Put the value in quotes.", &["kind"])),
     }
     match map.get("apiVersion") {
         Some(Value::String(version)) if version.matches('/').count() > 1 => {
             Err(wrong(&format!("apiVersion `{version}` has more than one slash"), API_VERSION, &["apiVersion"]))
         }
         None | Some(Value::Null | Value::String(_)) => Ok(Object(map)),
-        Some(_) => Err(wrong("`apiVersion` must be a string", "Put it in quotes.", &["apiVersion"])),
+        Some(_) => Err(wrong("`apiVersion` must be a string", "Put the value in quotes.", &["apiVersion"])),
     }
 }
 
 const API_VERSION: &str = "Write it as `group/version`, or `v1` for core kinds.";
 
-/// Whether the object is only for other tools. Nothing is hidden when an annotation is no text: that is a finding.
+/// `true` if the annotation `local-config` says that the object is for other tools. `false` if an annotation is not text,
+/// because that is a finding.
 pub(super) fn is_local_config(object: &Object) -> bool {
     let Some(Value::Object(annotations)) = object.metadata("annotations") else { return false };
     annotations.values().all(|value| value.is_string() || value.is_null())
         && annotations.get(annotation::LOCAL_CONFIG).is_some_and(|value| value != "false")
 }
 
-/// The first reason why the object is not usable.
+/// A finding about the first reason why the object cannot be used; `None` if it can.
 pub(super) fn object(object: &Object, origin: &Origin) -> Option<Finding> {
     identity(object, origin)
         .or_else(|| status(object, origin))
@@ -60,9 +61,9 @@ fn identity(object: &Object, origin: &Origin) -> Option<Finding> {
         .filter_map(|(field, value)| value.is_empty().then_some(field))
         .collect();
     if !missing.is_empty() {
-        let message = format!("The object lacks {}.", missing.join(" and "));
+        let message = format!("The object has no {}.", missing.join(" and no "));
         let hint =
-            "Every object needs apiVersion, kind and metadata.name, all non-empty text. generateName is no name.";
+            "Set apiVersion, kind and metadata.name, each to non-empty text. generateName does not replace the name.";
         let field: &[&str] = if object.name().is_empty() { &["metadata"] } else { &[] };
         return Some(Finding::new(Code::Resource, message).hint(hint).at(place(origin.value(field), object)));
     }
@@ -83,8 +84,8 @@ fn status(object: &Object, origin: &Origin) -> Option<Finding> {
     if harmless || object.group() == "configmanagement.gke.io" {
         return None;
     }
-    let finding = Finding::new(Code::IllegalFieldsInConfig, "A declared object may not have the field \"status\".");
-    Some(finding.hint("Remove `status`: the cluster writes it.").at(place(origin.key(&["status"]), object)))
+    let finding = Finding::new(Code::IllegalFieldsInConfig, "A declared object must not have the field \"status\".");
+    Some(finding.hint("Remove `status`: the cluster sets it.").at(place(origin.key(&["status"]), object)))
 }
 
 fn texts(object: &Object, origin: &Origin, field: &str) -> Option<Finding> {
@@ -93,14 +94,14 @@ fn texts(object: &Object, origin: &Origin, field: &str) -> Option<Finding> {
         Some(Value::Object(map)) => map,
         Some(_) => {
             let finding = Finding::new(Code::Resource, format!("metadata.{field} must be a map."));
-            let hint = "Write each as `key: value` on a line of its own.";
+            let hint = "Write each entry as `key: value` on a line of its own.";
             return Some(finding.hint(hint).at(place(origin.value(&["metadata", field]), object)));
         }
     };
     let bad: Vec<&String> = map.iter().filter(|(_, value)| !value.is_string()).map(|(key, _)| key).collect();
     let first = bad.first()?;
     let keys: Vec<String> = bad.iter().map(|key| format!("metadata.{field}.{key}")).collect();
-    let message = format!("Values of annotations and labels must be text:\n{}", keys.join("\n"));
+    let message = format!("Values of annotations and labels must be text. These are not:\n{}", keys.join("\n"));
     let finding = Finding::new(Code::InvalidAnnotationValue, message).hint("Put the values in quotes.");
     Some(finding.at(place(origin.value(&["metadata", field, first]), object)))
 }

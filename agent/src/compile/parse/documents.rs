@@ -9,7 +9,7 @@ use super::problem::ParseProblem;
 use super::scalar;
 use super::yaml::{self, DecodedDocument, MAX_DEPTH, MAX_MAPS, TOO_MANY_MAPS};
 
-/// Largest document that is read. The API server takes 3 MiB for one object, so this is a list of many.
+/// The largest document that is read. The API server accepts 3 MiB for one object, so a larger document is a list.
 const MAX_BYTES: usize = 16 << 20;
 
 /// The format of a file, by its extension.
@@ -29,7 +29,7 @@ pub(super) fn extension(path: &str) -> Option<Extension> {
     }
 }
 
-/// A piece of a file: bytes from `start` to `end`, on line `line` and the following.
+/// The part of a file that holds one document: the bytes from `start` to `end`, beginning on line `line`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DocumentRange {
     start: usize,
@@ -42,7 +42,7 @@ impl DocumentRange {
         &content[self.start..self.end]
     }
 
-    /// Line and column, from 1, of a byte of the document.
+    /// The line and column, from 1, of a byte of the document.
     pub(super) fn line_and_column(&self, content: &[u8], at: usize) -> (u32, u32) {
         let at = self.start + at.min(self.end - self.start);
         let lines = content[self.start..at].iter().filter(|byte| **byte == b'\n').count();
@@ -52,7 +52,7 @@ impl DocumentRange {
     }
 }
 
-/// The documents of a file. Those of blank lines and comments only are left out.
+/// The documents of a file, without those that have only blank lines and comments.
 ///
 /// A document ends *before* the line break that precedes `---`, as in Kubernetes: a block scalar at its end loses its final
 /// newline.
@@ -86,7 +86,7 @@ pub(super) fn split(content: &[u8], extension: Extension) -> Vec<DocumentRange> 
 
 fn is_blank(bytes: &[u8]) -> bool {
     let blank = |line: &[u8]| {
-        // Most lines start with plain text: no need to decode them.
+        // Most lines start with plain text, so that decoding them is not needed.
         if line.first().is_some_and(u8::is_ascii_alphanumeric) {
             return false;
         }
@@ -95,7 +95,7 @@ fn is_blank(bytes: &[u8]) -> bool {
     bytes.split(|byte| *byte == b'\n').all(blank)
 }
 
-/// The value of a document.
+/// Reads the value of a document.
 pub(super) fn decode(
     content: &[u8],
     document: &DocumentRange,
@@ -104,18 +104,18 @@ pub(super) fn decode(
     let bytes = document.bytes(content);
     let problem = |message: &str, at| ParseProblem { message: message.to_owned(), at };
     if bytes.len() > MAX_BYTES {
-        return Err(problem("a document may not be longer than 16 MiB", 0));
+        return Err(problem("a document must not be longer than 16 MiB", 0));
     }
-    let text = std::str::from_utf8(bytes).map_err(|error| problem("it is not UTF-8", error.valid_up_to()))?;
+    let text = std::str::from_utf8(bytes).map_err(|error| problem("the text is not UTF-8", error.valid_up_to()))?;
     if is_json(text, extension) { json(text) } else { yaml::compose(text) }
 }
 
-/// Whether a document is read as JSON, not as YAML.
+/// `true` if a document is read as JSON and not as YAML.
 pub(super) fn is_json(text: &str, extension: Extension) -> bool {
     extension == Extension::Json || text.trim_start().starts_with('{')
 }
 
-/// Byte position of the first line that is neither blank nor a comment.
+/// The byte position of the first text that is neither blank nor a comment; 0 if there is none.
 pub(super) fn first_text(document: &[u8]) -> usize {
     let mut at = 0;
     for line in document.split_inclusive(|byte| *byte == b'\n') {
@@ -128,19 +128,19 @@ pub(super) fn first_text(document: &[u8]) -> usize {
     0
 }
 
-/// What to do about a document that is not readable, by what it looks like.
+/// The hint for a document that cannot be read, by the mistake that its text suggests.
 pub(super) fn hint(content: &[u8], document: &DocumentRange) -> &'static str {
     let text = String::from_utf8_lossy(document.bytes(content));
     if text.contains("{{") {
-        "This looks like a template. Render it first, or rename the file so that it does not end in .yaml."
+        "The text has `{{`, so it seems to be a template. Render it first, or give the file another extension than .yaml."
     } else if text.contains("<<<<<<<") {
-        "This looks like an unresolved merge conflict."
+        "The text has `<<<<<<<`, so it seems to have an unresolved merge conflict. Resolve the conflict."
     } else if text.trim_start().starts_with('{') {
-        "A document that starts with `{` is read as JSON, not as YAML."
+        "A document that starts with `{` is read as JSON and not as YAML. Correct it, or write it as YAML without the braces."
     } else if text.contains("\n\t") || text.starts_with('\t') {
-        "YAML is indented with spaces, not with tabs."
+        "YAML does not allow tabs as indentation. Use spaces."
     } else {
-        "Reading stopped at this place; the mistake can also be on the lines before it."
+        "Correct the text at this place. The mistake can also be on the lines before it."
     }
 }
 
@@ -163,7 +163,8 @@ fn byte_at(text: &str, line: usize, column: usize) -> usize {
     start + column.saturating_sub(1)
 }
 
-/// How many fields a JSON text states, or where its nesting passes [`MAX_DEPTH`] or its maps pass [`MAX_MAPS`].
+/// The number of fields in a JSON text. A message and a position where the nesting passes [`MAX_DEPTH`] or the number of maps
+/// passes [`MAX_MAPS`].
 fn stated(bytes: &[u8]) -> Result<usize, (&'static str, usize)> {
     let (mut depth, mut maps, mut quoted, mut escaped, mut colons) = (0_usize, 0, false, false, 0);
     for (at, byte) in bytes.iter().enumerate() {
@@ -180,7 +181,7 @@ fn stated(bytes: &[u8]) -> Result<usize, (&'static str, usize)> {
             _ => {}
         }
         if depth > MAX_DEPTH {
-            return Err(("nested too deeply", at));
+            return Err(("maps and lists are nested too deeply", at));
         }
         if maps > MAX_MAPS {
             return Err((TOO_MANY_MAPS, at));
@@ -189,7 +190,7 @@ fn stated(bytes: &[u8]) -> Result<usize, (&'static str, usize)> {
     Ok(colons)
 }
 
-/// How many fields a value has, at every depth.
+/// The number of fields in a value, at every depth.
 fn fields(value: &Value) -> usize {
     match value {
         Value::Object(map) => map.len() + map.values().map(fields).sum::<usize>(),
@@ -198,7 +199,7 @@ fn fields(value: &Value) -> usize {
     }
 }
 
-/// Go reads half of a surrogate pair as U+FFFD; `serde_json` refuses it.
+/// Replaces each half of a surrogate pair by U+FFFD, as Go does: `serde_json` refuses it.
 fn replace_lone_surrogates(text: &str) -> Cow<'_, str> {
     if !text.contains("\\ud") && !text.contains("\\uD") {
         return Cow::Borrowed(text);

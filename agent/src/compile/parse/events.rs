@@ -1,4 +1,4 @@
-//! The events of libyaml's parser, with scalars that are what Kubernetes reads.
+//! The events of libyaml's parser, with the scalars that Kubernetes reads.
 
 use libyaml_safer::{Encoding, EventData, MappingStyle, Parser, ScalarStyle, SequenceStyle};
 
@@ -6,26 +6,26 @@ use super::problem::{ParseProblem, problem};
 use super::scalar::{self, Scalar};
 use super::scanner_workarounds::ScannerInput;
 
-/// An event of libyaml's parser, its scalar as Kubernetes reads it.
+/// An event of libyaml's parser. Its scalar has the text that Kubernetes reads.
 pub(super) struct YamlEvent {
     pub(super) data: EventData,
-    /// Byte where it starts.
+    /// The byte of the document where the event starts.
     pub(super) at: usize,
 }
 
-/// The events of one document, from libyaml's parser.
+/// The events of one document.
 pub(super) struct YamlEvents<'a> {
     parser: Parser<&'a [u8]>,
     input: &'a ScannerInput<'a>,
-    /// How many braces and brackets are open.
+    /// The number of open braces and brackets.
     flow: u32,
 }
 
 impl<'a> YamlEvents<'a> {
-    /// The events of the first document.
+    /// The events after the start of the first document.
     pub(super) fn new(input: &'a ScannerInput<'a>) -> Result<Self, ParseProblem> {
         let mut parser = Parser::new();
-        // Without this a byte order mark would be taken for one; Kubernetes reads it as a character.
+        // With a set encoding libyaml does not remove a byte order mark: Kubernetes reads it as a character.
         parser.set_encoding(Encoding::Utf8);
         parser.set_input(input.text().as_bytes());
         let mut events = Self { parser, input, flow: 0 };
@@ -40,10 +40,11 @@ impl<'a> YamlEvents<'a> {
         }
     }
 
+    /// The next event.
     pub(super) fn next(&mut self) -> Result<YamlEvent, ParseProblem> {
         let event = self.parser.parse().map_err(|error| {
             let at = error.problem_mark().map_or(0, |mark| mark.index as usize);
-            problem(&describe(&error), self.input.original(at))
+            problem(&describe(&error), self.input.original_position(at))
         })?;
         let (at, end) = (event.start_mark.index as usize, event.end_mark.index as usize);
         let mut data = event.data;
@@ -52,14 +53,15 @@ impl<'a> YamlEvents<'a> {
             self.input.restore(value, *style, at, end)?;
             if self.flow > 0 && *style == ScalarStyle::Plain && value.contains('?') {
                 let message = "between braces or brackets a text with `?` needs quotes";
-                return Err(problem(message, self.input.original(at)));
+                return Err(problem(message, self.input.original_position(at)));
             }
         }
-        Ok(YamlEvent { data, at: self.input.original(at) })
+        Ok(YamlEvent { data, at: self.input.original_position(at) })
     }
 }
 
-/// How many braces and brackets are open after an event. Between them there is nothing else.
+/// The number of open braces and brackets after an event. Inside of them there are no block maps and lists, so each end event
+/// closes one of them.
 fn flow(open: u32, event: &EventData) -> u32 {
     match event {
         EventData::MappingStart { style: MappingStyle::Flow, .. }
@@ -76,12 +78,12 @@ fn describe(error: &libyaml_safer::Error) -> String {
     }
 }
 
-/// Whether a key merges what follows it into its map.
+/// `true` for the key `<<`, which merges the map after it into the map that has the key.
 pub(super) fn is_merge(text: &str, tag: Option<&str>, plain: bool) -> bool {
     text == "<<" && (plain || tag == Some("tag:yaml.org,2002:merge"))
 }
 
-/// What a scalar means.
+/// The value of a scalar: by its tag, by its text if it is plain, else the text itself.
 pub(super) fn resolve(text: String, tag: Option<&str>, plain: bool, at: usize) -> Result<Scalar, ParseProblem> {
     match tag {
         Some(tag) if tag != "!" => scalar::tagged(tag, &text).map_err(|message| problem(&message, at)),

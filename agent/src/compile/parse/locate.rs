@@ -1,12 +1,12 @@
-//! Where a field is in a document, also when it came there by an alias or a merge.
+//! The position of a field in a document, also of a field that an alias or a merge brings.
 
 use super::spans::{DocumentSpans, SpanContent, SpanEntry, SpanNode};
 
-/// Maps that are looked into for one field: merges of merges can be more than anybody wants to follow.
+/// The largest number of maps that are searched for one field. Merges of merges can be exponentially many.
 const MAX_MAPS: usize = 1000;
 
-/// Byte position of the deepest content of `path` that the document states: of its key or of its value. What an alias brought is
-/// where its anchor is.
+/// The byte position of the deepest field of `path` that the document has: of its key if `key` is `true`, else of its value. The
+/// position of a field that an alias brings is at the anchor.
 pub(super) fn field(spans: &DocumentSpans, path: &[&str], key: bool) -> usize {
     let Some(root) = spans.nodes.first() else { return 0 };
     let (mut node, mut found, mut depth) = (root, (root.at, root.at), 0);
@@ -14,20 +14,20 @@ pub(super) fn field(spans: &DocumentSpans, path: &[&str], key: bool) -> usize {
         let Some((at, value)) = below(spans, target(spans, node), step) else { break };
         (node, found, depth) = (value, (at, value.at), depth + 1);
     }
-    // The value of the field that was looked for, else the key of the last one above it.
+    // If the field itself is missing, the key of the last field above it.
     if key || depth < path.len() { found.0 } else { found.1 }
 }
 
-/// The node that an alias stands for.
+/// The node that an alias repeats; every other node itself.
 fn target<'a>(spans: &'a DocumentSpans, mut node: &'a SpanNode) -> &'a SpanNode {
-    // An anchor is complete before its aliases: this goes up only.
+    // This loop ends: an anchored node is before its aliases.
     while let SpanContent::Alias(to) = node.content {
         node = &spans.nodes[to];
     }
     node
 }
 
-/// Where the key is, and the value.
+/// The position of the key `step` in a node, and its value.
 fn below<'a>(spans: &'a DocumentSpans, node: &SpanNode, step: &str) -> Option<(usize, &'a SpanNode)> {
     match &node.content {
         SpanContent::Map(entries) => entry(spans, entries, step, &mut 0),
@@ -39,7 +39,7 @@ fn below<'a>(spans: &'a DocumentSpans, node: &SpanNode, step: &str) -> Option<(u
     }
 }
 
-/// Of several that set the same key, merges included, the last one counts; in a list of merges the first.
+/// The entry that decides about a key: the last of those that set it, merges included; in a list of merges the first.
 fn entry<'a>(
     spans: &'a DocumentSpans,
     entries: &[SpanEntry],
@@ -76,7 +76,7 @@ fn merged<'a>(
 mod tests {
     use super::*;
 
-    /// The text of the document from where the field is.
+    /// The text of the document from the position of the field.
     fn at<'a>(document: &'a str, path: &str, key: bool) -> &'a str {
         let spans = DocumentSpans::of(document.as_bytes(), document.starts_with('{'));
         let path: Vec<&str> = path.split('.').filter(|step| !step.is_empty()).collect();
@@ -157,7 +157,7 @@ scalar: *name
     }
 
     #[test]
-    fn what_is_broken_is_located_as_far_as_it_goes() {
+    fn fields_before_a_mistake_are_located() {
         starts("a: {b: 1}\nc: [2\nd: 3\n", &[("a.b", "1}"), ("c.0", "2")]);
         starts("# c\n\n  %&\n", &[("a", "%&")]);
         let nested = format!("a: {}", "[".repeat(100_000));

@@ -1,4 +1,5 @@
-//! Where an object came from: its file, the document in it, its place in a list; and so where each of its fields is.
+//! The origin of an object: its file, the document in the file and its position in a list. The places of its fields follow from
+//! that.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,16 +15,16 @@ pub(super) struct Origin {
     pub(super) path: Arc<str>,
     content: Arc<[u8]>,
     document: DocumentRange,
-    /// Unless it is a small document.
+    /// `None` for an object that is alone in a small document.
     shared: Option<Box<SharedSpans>>,
 }
 
-/// The place of an object in a document that many findings can be about.
+/// The position of an object in a document that many findings can be about, and the spans of that document.
 #[derive(Clone, Debug, Default)]
 struct SharedSpans {
-    /// Positions in `items` that lead from the document to the object, which may be in a list in a list.
+    /// The positions in `items` from the document to the object, which may be in a list in a list.
     items: Vec<usize>,
-    /// Shared by the objects of a list, so that findings about all of them read the document once, until it is forgotten.
+    /// The spans of the document. The objects of a list share them, so that all findings about them read the document once.
     spans: Arc<Mutex<Option<Arc<DocumentSpans>>>>,
 }
 
@@ -33,17 +34,17 @@ impl SharedSpans {
     }
 }
 
-/// The spans of larger documents is kept once it was needed.
+/// The size of a document above which its spans are kept once a finding needed them.
 const SMALL: usize = 4096;
 
 impl Origin {
-    /// The origin of what a document holds.
+    /// The origin of the object in a document.
     pub(super) fn new(path: &Arc<str>, content: &Arc<[u8]>, document: DocumentRange) -> Self {
         let shared = (document.bytes(content).len() > SMALL).then(Box::default);
         Self { path: Arc::clone(path), content: Arc::clone(content), document, shared }
     }
 
-    /// The same of a list: its items share what they need.
+    /// The origin of a list. Its items share the spans of the document.
     pub(super) fn list(mut self) -> Self {
         self.shared.get_or_insert_default();
         self
@@ -58,23 +59,23 @@ impl Origin {
         Self { path: Arc::clone(&self.path), content: Arc::clone(&self.content), document: self.document, shared }
     }
 
-    /// Where the document starts.
+    /// The start of the document.
     pub(super) fn start(&self) -> Location {
         self.byte(documents::first_text(self.document.bytes(&self.content)))
     }
 
-    /// The value of `field`, or of the nearest field above it that the file states.
+    /// The place of the value of `field`, or of the nearest field above it that the file has.
     pub(super) fn value(&self, field: &[&str]) -> Location {
         self.located(field, false)
     }
 
-    /// The key of `field`, or of the nearest field above it that the file states.
+    /// The place of the key of `field`, or of the nearest field above it that the file has.
     pub(super) fn key(&self, field: &[&str]) -> Location {
         self.located(field, true)
     }
 
-    /// A warning for each of the first keys that a map of the document states several times, with its first places and the
-    /// last.
+    /// A warning for each key that a map of the document has several times, with the first places and the last. A document gives
+    /// at most 20 warnings.
     pub(super) fn repeated_keys(&self) -> Vec<Warning> {
         const KEYS: usize = 20;
         const PLACES: usize = 5;
@@ -84,15 +85,15 @@ impl Origin {
             let (key, times): (String, usize) = (key.chars().take(LETTERS).collect(), places.len());
             places.drain(times.min(PLACES) - 1..times - 1);
             Warning {
-                message: format!("The key `{key}` is set {times} times in one map; the last one counts."),
-                hint: "Remove all but one.".to_owned(),
+                message: format!("The key `{key}` is in one map {times} times. The last value is used."),
+                hint: "Remove the key in all places but one.".to_owned(),
                 locations: places.into_iter().map(|at| self.at(&spans, at)).collect(),
             }
         };
         spans.repeated().into_iter().take(KEYS).map(warning).collect()
     }
 
-    /// A byte of the document.
+    /// The place of a byte of the document.
     pub(super) fn byte(&self, at: usize) -> Location {
         let (line, column) = self.document.line_and_column(&self.content, at);
         Location { path: self.path.to_string(), line, column }
@@ -110,7 +111,7 @@ impl Origin {
         self.at(&spans, locate::field(&spans, &steps, key && !field.is_empty()))
     }
 
-    /// A byte of the document whose spans this is.
+    /// The place of a byte of the document that has these spans.
     fn at(&self, spans: &DocumentSpans, at: usize) -> Location {
         let (line, start) = spans.line(at);
         let document = self.document.bytes(&self.content);
@@ -120,7 +121,7 @@ impl Origin {
         Location { path: self.path.to_string(), line: first_line + line as u32, column: before + (to - from) as u32 }
     }
 
-    /// Drops what the objects of the document share.
+    /// Drops the spans that the objects of the document share.
     pub(super) fn forget(&self) {
         if let Some(shared) = &self.shared {
             *shared.spans() = None;
@@ -139,7 +140,7 @@ impl Origin {
     }
 }
 
-/// A point in the file of an object that may have no identity.
+/// The place of a finding about an object, which may have neither name nor kind.
 pub(super) fn place(location: Location, object: &Object) -> Place {
     let named = !object.name().is_empty() || !object.kind().is_empty();
     Place { location: Some(location), resource: named.then(|| Resource::of(object)) }

@@ -1,18 +1,18 @@
-//! What a YAML scalar means: the rules of go-yaml v2, which every Kubernetes tool has followed, so `on` is true, `0644` is 420
-//! and `1e3` is 1000. <https://github.com/go-yaml/yaml/blob/v2.4.0/resolve.go>
+//! The values of YAML scalars, by the rules of go-yaml v2, which Kubernetes tools follow: `on` is true, `0644` is 420 and `1e3`
+//! is 1000. <https://github.com/go-yaml/yaml/blob/v2.4.0/resolve.go>
 
 use base64::Engine as _;
 use serde_json::{Number, Value};
 
 use super::timestamp::is_timestamp;
 
-/// A resolved scalar, before it becomes JSON: map keys need more than JSON can say.
+/// A resolved scalar. It keeps differences that JSON does not have and that map keys depend on.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Scalar {
     Null,
     Bool(bool),
     Int(i64),
-    /// Integers between `i64::MAX` and `u64::MAX`: a double as a value, no map key.
+    /// An integer between `i64::MAX` and `u64::MAX`. As a value it is a float; as a map key it is refused.
     Big(f64),
     Float(f64),
     Text(String),
@@ -41,7 +41,11 @@ pub(super) fn plain(text: &str) -> Scalar {
     .unwrap_or_else(|| Scalar::Text(text.to_owned()))
 }
 
-/// Resolves a scalar that has a tag. `Err` says what does not fit, without the text: it may be a secret.
+/// Resolves a scalar that has a tag.
+///
+/// # Errors
+///
+/// A message if the text does not fit the tag. The message does not have the text, which may be a secret.
 pub(super) fn tagged(tag: &str, text: &str) -> Result<Scalar, String> {
     let resolved = || plain(text);
     let scalar = match tag.strip_prefix(TAG_PREFIX) {
@@ -59,7 +63,7 @@ pub(super) fn tagged(tag: &str, text: &str) -> Result<Scalar, String> {
     };
     scalar.ok_or_else(|| {
         let name = tag.strip_prefix(TAG_PREFIX).unwrap_or(tag);
-        format!("a value with the tag !!{name} is no {name}")
+        format!("a value with the tag !!{name} is not of that type")
     })
 }
 
@@ -74,16 +78,16 @@ pub(super) fn value(scalar: Scalar) -> Option<Value> {
     })
 }
 
-/// A float as Kubernetes stores it: a whole one is an integer.
+/// The JSON number of a float. Kubernetes stores a float without fraction as an integer. `None` for infinities and NaN.
 pub(super) fn whole_or_float(float: f64) -> Option<Number> {
-    // 2^63 itself does not fit.
+    // 2^63 itself does not fit into an i64.
     if float.fract() == 0.0 && float.abs() < 9_223_372_036_854_775_808.0 {
         return Some(Number::from(float as i64));
     }
     Number::from_f64(float)
 }
 
-/// The text of a map key; `None` where Kubernetes refuses one.
+/// The text of a map key; `None` if Kubernetes refuses the key.
 pub(super) fn key(scalar: Scalar) -> Option<String> {
     Some(match scalar {
         Scalar::Text(text) => text,
@@ -94,7 +98,7 @@ pub(super) fn key(scalar: Scalar) -> Option<String> {
     })
 }
 
-/// Underscores are ignored; a leading 0 means octal unless a digit says otherwise.
+/// Resolves an integer or a float. Underscores are ignored; a leading 0 means octal if all digits are octal.
 fn number(text: &str) -> Option<Scalar> {
     let plain = text.replace('_', "");
     integer(&plain).or_else(|| float(&plain).map(Scalar::Float))
@@ -116,13 +120,13 @@ fn integer(plain: &str) -> Option<Scalar> {
     let signed = if plain.starts_with('-') { -magnitude } else { magnitude };
     match i64::try_from(signed) {
         Ok(int) => Some(Scalar::Int(int)),
-        // Only an unsigned literal may use the upper half.
+        // go-yaml reads numbers above `i64::MAX` only without a sign.
         Err(_) if unsigned.len() == plain.len() => Some(Scalar::Big(magnitude as f64)),
         Err(_) => None,
     }
 }
 
-/// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`, if finite.
+/// A finite float of the form `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`.
 fn float(text: &str) -> Option<f64> {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -157,13 +161,13 @@ fn binary(text: &str) -> Option<String> {
     Some(lossy(&bytes))
 }
 
-/// As Go does it: a replacement character for every byte that is no UTF-8.
+/// The text of bytes, with a replacement character for every byte that is not UTF-8, as in Go.
 fn lossy(bytes: &[u8]) -> String {
     let text = |chunk: std::str::Utf8Chunk<'_>| chunk.valid().to_owned() + &"\u{fffd}".repeat(chunk.invalid().len());
     bytes.utf8_chunks().map(text).collect()
 }
 
-/// Go's `strconv.FormatFloat(f, 'g', -1, 32)`, which is how a float key is written.
+/// The text of a float as a map key: that of Go's `strconv.FormatFloat(f, 'g', -1, 32)`.
 fn float_key(float: f64) -> String {
     if float.is_nan() {
         return ".nan".to_owned();
@@ -276,7 +280,7 @@ mod tests {
             assert_eq!(tag(name, text), None, "!!{name} {text}");
         }
         let message = tagged(&format!("{TAG_PREFIX}int"), "hunter2");
-        assert_eq!(message, Err("a value with the tag !!int is no int".to_owned()));
+        assert_eq!(message, Err("a value with the tag !!int is not of that type".to_owned()));
         assert_eq!(tagged("!x", ""), Ok(Scalar::Text(String::new())));
     }
 }

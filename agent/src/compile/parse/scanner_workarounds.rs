@@ -1,9 +1,10 @@
-//! Text that libyaml's scanner can be given, without what it reads differently from Kubernetes or panics on.
+//! Workarounds for libyaml's scanner, which reads some text differently from Kubernetes and panics on some.
 //!
-//! That is substitutes behind private characters or escapes that the text does not use, and put back in the scalars: a byte order
-//! mark at the start of a line (an ordinary character for Kubernetes), a colon that ends a plain word before a comma, brace or
-//! bracket (a part of the word), commas and brackets in a tag (parts of the tag), and `!` where that can be no tag. It also
-//! panics on block scalars and escapes at the very end, so that the text always ends with a line break.
+//! [`ScannerInput`] replaces the characters in question by private characters or escapes that the text does not have, and puts
+//! the originals back into the scalars that the scanner returns. The characters are: a byte order mark at the start of a line
+//! (an ordinary character for Kubernetes); a colon at the end of a plain word before a comma, brace or bracket (a part of the
+//! word); commas and brackets in a tag (parts of the tag); and `!` at a position where no tag is possible. The scanner also
+//! panics on a block scalar or an escape at the very end, so that the input always ends with a line break.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,33 +14,33 @@ use libyaml_safer::ScalarStyle;
 
 use super::problem::{ParseProblem, problem};
 
-/// A text in input.
+/// A text in the form that the scanner reads as Kubernetes reads the original.
 pub(super) struct ScannerInput<'a> {
     text: Cow<'a, str>,
     substitutes: Vec<Substitute>,
-    /// Where the text is two bytes lengthened than it was.
+    /// The positions in the input after which it is two bytes longer than the original.
     lengthened: Vec<usize>,
     escaped_slash: bool,
-    /// The final line break is ours.
+    /// `true` if the original does not end with a line break.
     adds_line_break: bool,
 }
 
-/// What stands for a character.
+/// The replacement of a character, inside or outside of tags.
 struct Substitute {
     original: char,
     replacement: String,
-    /// Whether it stands for it inside of tags, otherwise outside.
     in_tag: bool,
 }
 
-/// What can be substitutes, and whether in tags.
-const HIDDEN: [(char, bool); 6] =
+/// The characters that can be replaced; `true` for those inside of tags.
+const REPLACEABLE: [(char, bool); 6] =
     [('\u{feff}', false), ('!', false), (':', false), (',', true), ('[', true), (']', true)];
 
-/// Characters that mean nothing.
+/// The private characters of Unicode: they have no meaning in YAML.
 const PRIVATE: RangeInclusive<char> = '\u{e000}'..='\u{f8ff}';
 
 impl<'a> ScannerInput<'a> {
+    /// The input for `text`.
     pub(super) fn new(text: &'a str) -> Self {
         let before_spaces = text.trim_end_matches(' ');
         let text = if ends_line(before_spaces) { before_spaces } else { text };
@@ -61,12 +62,12 @@ impl<'a> ScannerInput<'a> {
         input
     }
 
-    /// The text to parse.
+    /// The text for the scanner.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Hides the byte order marks, and the characters at `misread`.
+    /// Replaces the byte order marks and the characters at `misread`.
     fn substitute(&mut self, text: &str, misread: &[Misread]) {
         self.substitutes = substitutes_for(text);
         let mut substituted = String::with_capacity(text.len() + 2 * misread.len());
@@ -75,16 +76,13 @@ impl<'a> ScannerInput<'a> {
             let place = misread.next_if(|misread| misread.at == at);
             let in_tag = place.is_some_and(|misread| misread.in_tag);
             let substitute = place.is_some() || c == '\u{feff}';
-            match self
-                .substitutes
-                .iter()
-                .find(|substitutes| substitute && (substitutes.original, substitutes.in_tag) == (c, in_tag))
-            {
-                Some(substitutes) => {
-                    if substitutes.replacement.len() > c.len_utf8() {
+            let mut substitutes = self.substitutes.iter().filter(|_| substitute);
+            match substitutes.find(|it| (it.original, it.in_tag) == (c, in_tag)) {
+                Some(Substitute { replacement, .. }) => {
+                    if replacement.len() > c.len_utf8() {
                         self.lengthened.push(substituted.len());
                     }
-                    substituted.push_str(&substitutes.replacement);
+                    substituted.push_str(replacement);
                 }
                 None => substituted.push(c),
             }
@@ -92,12 +90,12 @@ impl<'a> ScannerInput<'a> {
         self.text = Cow::Owned(substituted);
     }
 
-    /// The byte of the original text that is this byte of the substituted one.
-    pub(super) fn original(&self, at: usize) -> usize {
+    /// The position in the original of a position in the input.
+    pub(super) fn original_position(&self, at: usize) -> usize {
         at - 2 * self.lengthened.partition_point(|lengthened| *lengthened < at)
     }
 
-    /// Makes a scalar what it would have been without input.
+    /// Puts the original characters back into a scalar. A problem if Kubernetes refuses the scalar.
     pub(super) fn restore(
         &self,
         value: &mut String,
@@ -107,14 +105,14 @@ impl<'a> ScannerInput<'a> {
     ) -> Result<(), ParseProblem> {
         for Substitute { original, replacement, in_tag } in &self.substitutes {
             if *original == '!' && !in_tag && style == ScalarStyle::Plain && value.starts_with(replacement) {
-                return Err(problem("a tag must be followed by white space", self.original(start)));
+                return Err(problem("a tag must be followed by white space", self.original_position(start)));
             }
             if value.contains(replacement) {
                 *value = value.replace(replacement, original.encode_utf8(&mut [0; 4]));
             }
         }
         if self.escaped_slash && style == ScalarStyle::DoubleQuoted && escapes_slash(&self.text[start..end]) {
-            return Err(problem("`\\/` is no escape sequence of YAML", self.original(start)));
+            return Err(problem("`\\/` is not an escape sequence of YAML", self.original_position(start)));
         }
         let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
         if self.adds_line_break && block && end == self.text.len() && value.ends_with('\n') {
@@ -128,7 +126,7 @@ fn ends_line(text: &str) -> bool {
     text.is_empty() || text.ends_with(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'])
 }
 
-/// What may stand for each: what the text does not have, three bytes long.
+/// A replacement for each character that can be misread: three bytes long and not in the text.
 fn substitutes_for(text: &str) -> Vec<Substitute> {
     let used = private(text);
     let mut characters = PRIVATE.filter(|c| !used.contains(c)).map(String::from);
@@ -137,10 +135,10 @@ fn substitutes_for(text: &str) -> Vec<Substitute> {
         let replacement = if in_tag { escapes.next() } else { characters.next() };
         replacement.map(|replacement| Substitute { original, replacement, in_tag })
     };
-    HIDDEN.into_iter().filter_map(replacement).collect()
+    REPLACEABLE.into_iter().filter_map(replacement).collect()
 }
 
-/// The private characters that a text has, as they are or as escapes.
+/// The private characters in a text, plain or as escapes.
 fn private(text: &str) -> HashSet<char> {
     let escape = |(at, escape): (usize, &str)| {
         let digits = text.get(at + 2..at + if escape == "\\u" { 6 } else { 10 })?;
@@ -150,16 +148,16 @@ fn private(text: &str) -> HashSet<char> {
     text.chars().chain(escaped).filter(|c| PRIVATE.contains(c)).collect()
 }
 
-/// A character to substitute.
+/// A character to replace.
 struct Misread {
     at: usize,
     in_tag: bool,
 }
 
-/// The characters to substitute, in order.
+/// The characters to replace, in order.
 fn misread(text: &str) -> Vec<Misread> {
     let (mut found, mut tag_end) = (Vec::new(), 0);
-    // The end of the word that the last `!` was in, and its last comma and `>,`.
+    // The end of the word with the last `!`, and the last comma and `>,` in that word.
     let (mut word_end, mut commas) = (0, [None; 2]);
     for (at, c) in text.match_indices(['!', ':']) {
         if at < tag_end {
@@ -189,14 +187,14 @@ fn misread(text: &str) -> Vec<Misread> {
     found
 }
 
-/// Whether what follows can begin a node, and not go on in a plain scalar.
+/// `true` if a node can start after this text. Otherwise the text goes on in a plain scalar.
 fn starts_node(before: &str) -> bool {
     let end = before.trim_end();
     let apart = end.len() < before.len();
     match end.chars().next_back() {
         None | Some('[' | '{' | ',') => true,
         Some(':' | '?') => apart,
-        // Between braces it would be a part of a text.
+        // Inside braces a dash is a part of a plain scalar.
         Some('-') => {
             let mut back = end.chars().rev();
             apart && matches!(back.find(|c| !matches!(c, ' ' | '-' | '?' | ':')), None | Some('\n' | '\r'))
@@ -211,7 +209,7 @@ fn starts_node(before: &str) -> bool {
     }
 }
 
-/// Whether a colon ends a plain word before a comma, brace or bracket.
+/// `true` if the colon is the last character of a plain word before a comma, brace or bracket.
 fn colon_in_word(text: &str, at: usize) -> bool {
     let ends = |c: char| c.is_whitespace() || ",[]{}".contains(c);
     if !text[at + 1..].starts_with([',', '[', ']', '{', '}']) {

@@ -1,5 +1,5 @@
-//! The positions of everything in a document: what [`super::locate`] searches. Built from the document's text when a finding
-//! needs it, so that parsing need not keep positions.
+//! The positions of all keys and values in a document, for [`super::locate`]. They are read from the text when a finding needs
+//! them, so that parsed files do not keep them in memory.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,26 +11,27 @@ use super::scanner_workarounds::ScannerInput;
 use super::yaml::MAX_DEPTH;
 use super::{documents, scalar};
 
-/// Larger documents are only located as a whole.
+/// The size of a document above which findings have the position of the document instead of the field's.
 const MAX_BYTES: usize = 4 << 20;
 
-/// A document as nodes, the root first. One that cannot be read goes as far as it can be.
+/// The positions in one document, as a tree of nodes with the root first. In a document that cannot be read it ends where
+/// reading ends.
 #[derive(Debug, Default)]
 pub(super) struct DocumentSpans {
     pub(super) nodes: Vec<SpanNode>,
-    /// Byte position of each line but the first.
+    /// The byte position of each line but the first.
     lines: Vec<usize>,
-    /// Characters before each [`PIECE`] of the document: a line may be as long as the document.
+    /// The number of characters before each [`PIECE`] of the document, because a line may be as long as the document.
     characters: Vec<usize>,
 }
 
-/// Bytes of the document that are counted again for each column.
+/// The number of bytes that are counted again for each column.
 const PIECE: usize = 1024;
 
 /// A map, a list or a scalar.
 #[derive(Debug)]
 pub(super) struct SpanNode {
-    /// Byte position in the document.
+    /// The byte position in the document.
     pub(super) at: usize,
     pub(super) content: SpanContent,
 }
@@ -39,28 +40,29 @@ pub(super) struct SpanNode {
 pub(super) enum SpanContent {
     Leaf,
     Map(Vec<SpanEntry>),
-    /// Indices of nodes.
+    /// The indices of the items' nodes.
     List(Vec<usize>),
-    /// Index of a node above.
+    /// The index of the anchored node, which is before this one.
     Alias(usize),
 }
 
 /// A key and the index of its value.
 #[derive(Debug)]
 pub(super) struct SpanEntry {
-    /// `None` for a merge.
+    /// The key; `None` for a merge.
     pub(super) key: Option<Box<str>>,
     pub(super) at: usize,
     pub(super) value: usize,
 }
 
 impl DocumentSpans {
+    /// Reads the positions in a document.
     pub(super) fn of(document: &[u8], json: bool) -> Self {
         let lines = document.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
         let mut builder = SpanBuilder::default();
         match std::str::from_utf8(document) {
             Ok(text) if text.len() <= MAX_BYTES && json => builder.read_json(text),
-            // A document that failed to parse is outlined as far as it goes.
+            // The nodes before a mistake in the document are kept.
             Ok(text) if text.len() <= MAX_BYTES => drop(builder.read_yaml(text)),
             _ => {}
         }
@@ -75,7 +77,7 @@ impl DocumentSpans {
         Self { nodes: builder.nodes, lines, characters: before.collect() }
     }
 
-    /// The keys that a map states several times, each with all its places.
+    /// The keys that a map has several times, each with all its positions.
     pub(super) fn repeated(&self) -> Vec<(&str, Vec<usize>)> {
         let maps = self.nodes.iter().filter_map(|node| match &node.content {
             SpanContent::Map(entries) => Some(entries),
@@ -93,13 +95,13 @@ impl DocumentSpans {
         .collect()
     }
 
-    /// The line, counted from 0, and where it starts.
+    /// The line of a byte, counted from 0, and the byte where that line starts.
     pub(super) fn line(&self, at: usize) -> (usize, usize) {
         let line = self.lines.partition_point(|start| *start <= at);
         (line, line.checked_sub(1).map_or(0, |before| self.lines[before]))
     }
 
-    /// How many characters of the document, whose spans this is, are before a byte.
+    /// The number of characters before a byte. `document` is the text that these spans were read from.
     pub(super) fn characters_before(&self, document: &[u8], at: usize) -> usize {
         let at = at.min(document.len());
         let piece = (at / PIECE).min(self.characters.len().saturating_sub(1));
@@ -107,7 +109,7 @@ impl DocumentSpans {
     }
 }
 
-/// How many characters begin in UTF-8.
+/// The number of characters that begin in a piece of UTF-8.
 fn characters(text: &[u8]) -> usize {
     text.iter().filter(|byte| **byte & 0b1100_0000 != 0b1000_0000).count()
 }
@@ -116,20 +118,20 @@ fn characters(text: &[u8]) -> usize {
 struct SpanBuilder {
     nodes: Vec<SpanNode>,
     open: Vec<OpenSpan>,
-    /// The node of each anchor, and its text if it can be a key.
+    /// The node of each anchor, and its text if the node can be a key.
     anchors: HashMap<String, (usize, Option<Box<str>>)>,
 }
 
-/// A map or list that is being filled.
+/// A map or list whose end was not read yet.
 struct OpenSpan {
     node: usize,
     anchor: Option<String>,
-    /// In a map, between a key and its value.
+    /// In a map after a key was read: the key and its position.
     key: Option<(Option<Box<str>>, usize)>,
 }
 
 impl SpanBuilder {
-    /// Adds a node to the map or list that is open.
+    /// Adds a node to the innermost open map or list.
     fn add(&mut self, at: usize, content: SpanContent) -> usize {
         let node = self.nodes.len();
         if let Some(open) = self.open.last_mut() {
@@ -262,7 +264,7 @@ fn closing_quote(bytes: &[u8], open: usize) -> usize {
     at
 }
 
-/// Where the content of a node starts: behind its anchor and its tag.
+/// The position of a node's content, after its anchor and its tag.
 fn content(text: &str, start: usize) -> usize {
     let mut at = start;
     while text.get(at..).is_some_and(|rest| rest.starts_with(['&', '!'])) {

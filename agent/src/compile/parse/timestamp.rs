@@ -1,7 +1,7 @@
-//! What go-yaml takes for a timestamp, which only matters where a scalar says that it is one.
+//! The timestamps that go-yaml accepts. They matter for scalars with the tag `!!timestamp`.
 //! <https://github.com/go-yaml/yaml/blob/v2.4.0/resolve.go> (`parseTimestamp`)
 
-/// Whether a text is a date, or a date and a time: after `T` with a time zone, after a space without one.
+/// `true` for a date, or a date and a time. A time after `T` has a time zone, a time after a space has none.
 pub(super) fn is_timestamp(text: &str) -> bool {
     date(text).is_some_and(|rest| {
         let after = |marker: &[char]| rest.strip_prefix(marker);
@@ -11,7 +11,7 @@ pub(super) fn is_timestamp(text: &str) -> bool {
     })
 }
 
-/// What follows a date such as `2024-1-02`.
+/// The text after a date such as `2024-1-02`; `None` if there is no date.
 fn date(text: &str) -> Option<&str> {
     let (year, rest) = text.split_once('-').filter(|(year, _)| year.len() == 4)?;
     let year: u32 = digits(year).parse().ok().filter(|_| digits(year).len() == 4)?;
@@ -28,7 +28,7 @@ fn date(text: &str) -> Option<&str> {
     (1..=days).contains(&day).then_some(rest)
 }
 
-/// What follows a time such as `3:04:05.6`.
+/// The text after a time such as `3:04:05.6`; `None` if there is no time.
 fn time(text: &str) -> Option<&str> {
     let (hour, rest) = number(text)?;
     let (minute, rest) = number(rest.strip_prefix(':')?)?;
@@ -38,7 +38,7 @@ fn time(text: &str) -> Option<&str> {
     (hour < 24 && minute < 60 && second < 60).then_some(rest)
 }
 
-/// `Z` or `+01:00`.
+/// `true` for a time zone, `Z` or such as `+01:00`.
 fn is_zone(text: &str) -> bool {
     let offset = || {
         let (hours, minutes) = text.strip_prefix(['+', '-'])?.split_once(':')?;
@@ -48,7 +48,7 @@ fn is_zone(text: &str) -> bool {
     text == "Z" || offset() == Some(true)
 }
 
-/// A number of one or two digits, and what follows it.
+/// A number of one or two digits, and the text after it.
 fn number(text: &str) -> Option<(u32, &str)> {
     let length = digits(text).len().min(2);
     Some((text[..length].parse().ok()?, &text[length..]))

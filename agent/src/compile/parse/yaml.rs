@@ -1,5 +1,5 @@
-//! YAML to JSON values, exactly as Kubernetes reads it: a composer over the events of libyaml's parser. Bounded in depth and
-//! in what aliases may expand to; never recursive.
+//! YAML to JSON values, as Kubernetes reads it: a composer over the events of libyaml's parser. It is not recursive, and it
+//! limits the depth, the number of maps and the size that aliases expand to.
 
 use std::collections::HashMap;
 
@@ -11,31 +11,31 @@ use super::problem::{ParseProblem, problem};
 use super::scalar::{self, Scalar};
 use super::scanner_workarounds::ScannerInput;
 
-/// Maps in a document. Each takes hundreds of bytes, however short its text is.
+/// The largest number of maps in a document. Each map takes hundreds of bytes of memory, also if its text is short.
 pub(super) const MAX_MAPS: usize = 1_000_000;
-pub(super) const TOO_MANY_MAPS: &str = "a document may not have more than a million maps";
+pub(super) const TOO_MANY_MAPS: &str = "a document must not have more than a million maps";
 
-/// Deepest nesting of maps and lists. Far above what anybody writes, far below what would exhaust a stack.
+/// The deepest nesting of maps and lists: far above real manifests, and far below a depth that exhausts the stack.
 pub(super) const MAX_DEPTH: usize = 500;
 
-/// How many bytes anchors may keep and aliases repeat: more than a document has that is as large as one may be.
+/// The largest number of bytes that anchors may keep and aliases may repeat: many times the largest document.
 const MAX_COPIES: usize = 256 << 20;
 
-/// What an entry of a map takes beside key and value: a map of one has room for eleven.
+/// The bytes that a map entry takes beside key and value. A map with one entry has room for eleven.
 const ENTRY: usize = 600;
 
 /// The value of a document.
 pub(super) struct DecodedDocument {
     pub(super) value: Value,
-    /// Whether a map may state a key twice: some that do not are taken for one because of merges.
+    /// `true` if a map may have a key twice. A merge can make it `true` for a map that has each key once.
     pub(super) repeats: bool,
 }
 
-/// One map or list that is being filled.
+/// A map or list whose end was not read yet.
 struct OpenNode {
     content: OpenContent,
     anchor: Option<String>,
-    /// Nodes read before this one.
+    /// The number of nodes that were read before this one.
     nodes_before: u64,
 }
 
@@ -53,26 +53,26 @@ enum MapKey {
 struct YamlNode {
     value: Value,
     anchor: Option<String>,
-    /// Nodes read before this one.
+    /// The number of nodes that were read before this one.
     nodes_before: u64,
 }
 
-/// A complete node that aliases can refer to.
+/// A complete node with an anchor, which aliases can repeat.
 #[derive(Clone)]
 struct Anchored {
     value: Value,
-    /// How many nodes it expands to.
+    /// The number of nodes in it, with its aliases expanded.
     nodes: u64,
     extent: Extent,
-    /// The scalar that it is, which can be a key.
+    /// The node's scalar, which can be a key; `None` for maps and lists.
     scalar: Option<Scalar>,
 }
 
-/// How much a value is.
+/// The size of a value.
 #[derive(Clone, Copy)]
 struct Extent {
     bytes: usize,
-    /// Maps and lists in each other.
+    /// The nesting of maps and lists.
     depth: usize,
 }
 
@@ -96,7 +96,7 @@ impl Extent {
     }
 }
 
-/// Reads the first document of `text`.
+/// Reads the first document of `text`. A problem if Kubernetes does not read it.
 pub(super) fn compose(text: &str) -> Result<DecodedDocument, ParseProblem> {
     let input = ScannerInput::new(text);
     let mut events = YamlEvents::new(&input)?;
@@ -107,18 +107,19 @@ pub(super) fn compose(text: &str) -> Result<DecodedDocument, ParseProblem> {
             break value;
         }
     };
-    // The end of the document is where trailing garbage shows.
+    // The parser reports garbage after the value when it reads the end of the document.
     events.next()?;
     if let Some(at) = composer.infinite.then(|| infinite(&value)).flatten() {
-        return Err(problem("JSON has no infinities and no NaN", at));
+        return Err(problem("infinities and NaN are not allowed: JSON does not have them", at));
     }
     Ok(DecodedDocument { value, repeats: composer.repeats })
 }
 
-/// What stands for infinities and NaN until it is builtin whether they stay: a merge can override them. Their place follows.
+/// The prefix of a text in place of an infinity or NaN, followed by its position. JSON does not have these numbers; they are a
+/// problem only if no later key or merge overrides them.
 const INFINITE: &str = "\0infinite ";
 
-/// Where a value is that JSON does not have.
+/// The position of the first infinity or NaN in a value.
 fn infinite(value: &Value) -> Option<usize> {
     match value {
         Value::String(text) => text.strip_prefix(INFINITE)?.parse().ok(),
@@ -133,20 +134,20 @@ struct Composer {
     stack: Vec<OpenNode>,
     anchors: HashMap<String, Anchored>,
     maps: usize,
-    /// Nodes read, those of expanded aliases included.
+    /// The number of nodes, with aliases expanded.
     nodes: u64,
-    /// Nodes that aliases brought.
+    /// The number of nodes that aliases repeated.
     copied: u64,
-    /// Bytes of what anchors keep and aliases brought.
+    /// The number of bytes that anchors keep and aliases repeated.
     copies: usize,
-    /// Whether a key came into a map that had it.
+    /// `true` if a map got a key that it already had.
     repeats: bool,
-    /// Whether there was a value that JSON does not have.
+    /// `true` if there was an infinity or NaN.
     infinite: bool,
 }
 
 impl Composer {
-    /// Takes one event; the value when it completes the document.
+    /// Takes one event. The value of the document if the event completes it.
     fn take(&mut self, event: YamlEvent) -> Result<Option<Value>, ParseProblem> {
         let at = event.at;
         let nodes_before = self.nodes;
@@ -170,7 +171,8 @@ impl Composer {
             EventData::Alias { anchor } => {
                 let Anchored { value, scalar, .. } = self.alias(&anchor, at)?;
                 if self.expects_key() {
-                    let key = scalar.and_then(scalar::key).ok_or_else(|| problem("this is no map key", at))?;
+                    let key =
+                        scalar.and_then(scalar::key).ok_or_else(|| problem("this value cannot be a map key", at))?;
                     self.set_key(MapKey::Text(key));
                     return Ok(None);
                 }
@@ -199,7 +201,7 @@ impl Composer {
             return Err(problem("a map key must be a scalar", at));
         }
         if self.stack.len() == MAX_DEPTH {
-            return Err(problem("nested too deeply", at));
+            return Err(problem("maps and lists are nested too deeply", at));
         }
         self.maps += usize::from(matches!(content, OpenContent::Map { .. }));
         if self.maps > MAX_MAPS {
@@ -218,14 +220,14 @@ impl Composer {
         matches!(self.stack.last(), Some(OpenNode { content: OpenContent::Map { key: Some(MapKey::Merge), .. }, .. }))
     }
 
-    /// Remembers a scalar for aliases.
+    /// Keeps a scalar that has an anchor, for aliases.
     fn anchor_scalar(&mut self, anchor: Option<String>, scalar: &Scalar, at: usize) -> Result<(), ParseProblem> {
         let Some(anchor) = anchor else { return Ok(()) };
         let value = self.value(scalar.clone(), at);
         self.anchor(anchor, (value, Some(scalar.clone())), 1, at)
     }
 
-    /// The value of a scalar; for one that JSON does not have what stands for it.
+    /// The value of a scalar; for an infinity or NaN a text in its place.
     fn value(&mut self, scalar: Scalar, at: usize) -> Value {
         scalar::value(scalar).unwrap_or_else(|| {
             self.infinite = true;
@@ -244,7 +246,7 @@ impl Composer {
         let merge = is_merge(&text, tag, plain);
         let scalar = resolve(text, tag, plain, at)?;
         self.anchor_scalar(anchor, &scalar, at)?;
-        let text = scalar::key(scalar).ok_or_else(|| problem("this is no map key", at))?;
+        let text = scalar::key(scalar).ok_or_else(|| problem("this value cannot be a map key", at))?;
         self.set_key(if merge { MapKey::Merge } else { MapKey::Text(text) });
         Ok(None)
     }
@@ -268,20 +270,20 @@ impl Composer {
         Ok(())
     }
 
-    /// Counts a copy, before it is made.
+    /// Counts the bytes of a copy before it is made. A problem if there are too many.
     fn copy(&mut self, extent: Extent, at: usize) -> Result<(), ParseProblem> {
         self.copies += extent.bytes;
         if self.copies > MAX_COPIES {
-            return Err(problem("anchors and aliases repeat too much", at));
+            return Err(problem("anchors and aliases repeat too much text", at));
         }
         Ok(())
     }
 
     fn alias(&mut self, anchor: &str, at: usize) -> Result<Anchored, ParseProblem> {
         let Anchored { nodes: size, extent, .. } =
-            *self.anchors.get(anchor).ok_or_else(|| problem("unknown anchor", at))?;
+            *self.anchors.get(anchor).ok_or_else(|| problem("the alias names an anchor that is not before it", at))?;
         if self.stack.len() + extent.depth > MAX_DEPTH {
-            return Err(problem("nested too deeply", at));
+            return Err(problem("maps and lists are nested too deeply", at));
         }
         self.copy(extent, at)?;
         self.nodes += 1 + size;
@@ -294,12 +296,12 @@ impl Composer {
             nodes => 0.99 - 0.89 * (nodes - 400_000) as f64 / 3_600_000.0,
         };
         if self.copied > 100 && self.nodes > 1000 && share > allowed {
-            return Err(problem("the aliases expand out of proportion", at));
+            return Err(problem("the aliases expand to much more than the document itself", at));
         }
         Ok(self.anchors[anchor].clone())
     }
 
-    /// Puts a complete node where it belongs.
+    /// Adds a complete node to the map or list around it. The value of the document if there is none around it.
     fn complete(&mut self, node: YamlNode, at: usize) -> Result<Option<Value>, ParseProblem> {
         let YamlNode { value, anchor, nodes_before } = node;
         if let Some(anchor) = anchor {
@@ -313,14 +315,15 @@ impl Composer {
                 Some(MapKey::Merge) => {
                     merge(map, value).ok_or_else(|| problem("a merge needs a map or a list of maps", at))?
                 }
-                None => return Err(problem("this is no map key", at)),
+                None => return Err(problem("this value cannot be a map key", at)),
             },
         }
         Ok(None)
     }
 }
 
-/// Merged keys override what stands before them in the map; in a list the first map wins.
+/// Merges a map, or a list of maps, into `map`. Merged keys override earlier keys of `map`; in a list the first map wins. `None`
+/// if `value` is neither.
 fn merge(map: &mut Map<String, Value>, value: Value) -> Option<()> {
     match value {
         Value::Object(other) => map.extend(other),
@@ -384,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kubernetes_refuses_is_refused() {
+    fn documents_that_kubernetes_refuses_are_refused() {
         let table = [
             "a: .inf",
             "a: \"\\/\"",

@@ -1,4 +1,4 @@
-//! What the set of all objects that are applied must fulfil.
+//! Rules for the set of all objects that are applied.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -11,7 +11,7 @@ use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation;
 use crate::model::object::ObjectId;
 
-/// KNV1029
+/// Each object is declared once (KNV1029).
 pub(super) fn unique(manifests: &[ScopedManifest], _: &CompileOptions, findings: &mut Findings) {
     let mut seen = HashSet::with_capacity(manifests.len());
     let repeated: BTreeSet<ObjectId> =
@@ -36,7 +36,8 @@ pub(super) fn unique(manifests: &[ScopedManifest], _: &CompileOptions, findings:
                 id.namespace()
             )
         };
-        let finding = Finding::new(Code::NameCollision, message).hint("Rename or remove all but one.");
+        let finding =
+            Finding::new(Code::NameCollision, message).hint("Keep one of them, and rename or remove the others.");
         findings.push(manifests.iter().fold(finding, |finding, scoped| finding.at(scoped.manifest.at_name())));
     }
 }
@@ -46,12 +47,12 @@ fn key(scoped: &ScopedManifest) -> (&str, &str, &str, &str) {
     (scoped.namespace(), id.name(), id.kind(), id.group())
 }
 
-/// Whether the object is declared `managed: disabled`.
+/// `true` if the object is declared `managed: disabled`.
 fn disabled(scoped: &ScopedManifest) -> bool {
     scoped.object().annotation(annotation::MANAGED) == Some("disabled")
 }
 
-/// KNV1056
+/// A Namespace that is declared `managed: disabled` has no managed objects in it (KNV1056).
 pub(super) fn unmanaged_namespaces(manifests: &[ScopedManifest], _: &CompileOptions, findings: &mut Findings) {
     let unmanaged: BTreeMap<&str, &ScopedManifest> = manifests
         .iter()
@@ -68,45 +69,48 @@ pub(super) fn unmanaged_namespaces(manifests: &[ScopedManifest], _: &CompileOpti
         }
     }
     for (namespace, objects) in managed {
-        let message = format!("The Namespace `{namespace}` is not managed, but objects in it are.");
-        let hint =
-            format!("Add the annotation `{}: disabled` to them, or remove it from the Namespace.", annotation::MANAGED);
+        let message =
+            format!("The Namespace `{namespace}` is declared `managed: disabled`, but objects in it are managed.");
+        let hint = format!(
+            "Add the annotation `{}: disabled` to the objects, or remove it from the Namespace.",
+            annotation::MANAGED
+        );
         let finding = Finding::new(Code::ManagedResourceInUnmanagedNamespace, message).hint(hint);
         let finding = finding.at(unmanaged[namespace].manifest.at_annotation(annotation::MANAGED));
         findings.push(objects.iter().fold(finding, |finding, scoped| finding.at(scoped.manifest.at_name())));
     }
 }
 
-/// More objects than this are refused where there is no other limit.
+/// The largest number of objects if the options set no limit.
 const MAX_OBJECTS: usize = 1_000_000;
 
-/// More copies in Namespaces than this are not made. Selectors can leave most of them out.
+/// The largest number of copies of objects into Namespaces, before selectors leave some out.
 pub(crate) const MAX_COPIES: usize = 10_000_000;
 
-/// KNV1070
+/// There are no more objects than the limit (KNV1070).
 pub(super) fn count(manifests: &[ScopedManifest], options: &CompileOptions, findings: &mut Findings) {
     let max = options.max_objects.unwrap_or(MAX_OBJECTS);
     if manifests.len() > max {
-        let message = format!("The source declares {} objects, more than the limit of {max}.", manifests.len());
-        let hint = "Split it into several syncs, or raise the limit.";
+        let message = format!("The source declares {} objects. The limit is {max}.", manifests.len());
+        let hint = "Split the source into several syncs, or raise the limit.";
         findings.push(Finding::new(Code::MaxObjectCount, message).hint(hint));
     }
 }
 
-/// KNV1070, of more than [`MAX_COPIES`].
+/// The finding (KNV1070) about more copies than [`MAX_COPIES`].
 pub(crate) fn too_many_copies() -> Finding {
-    let message = format!("The source puts objects into Namespaces more than {MAX_COPIES} times.");
-    let hint = "Split it into several syncs, or have fewer Namespaces take over fewer objects.";
+    let message = format!("The source copies objects into Namespaces more than {MAX_COPIES} times.");
+    let hint = "Split the source into several syncs, or inherit fewer objects in fewer Namespaces.";
     Finding::new(Code::MaxObjectCount, message).hint(hint)
 }
 
-/// KNV1058
+/// All objects are in `namespace` (KNV1058).
 pub(super) fn in_namespace(manifests: &[ScopedManifest], namespace: &str) -> Vec<Finding> {
     let elsewhere = manifests.iter().filter(|scoped| !scoped.namespace().is_empty() && scoped.namespace() != namespace);
     elsewhere
         .map(|scoped| {
             let message = format!(
-                "The object is in the namespace `{}`; this source may only declare objects in `{namespace}`.",
+                "The object is in the namespace `{}`, but this source can only declare objects in `{namespace}`.",
                 scoped.namespace()
             );
             let hint = format!("Remove metadata.namespace or set it to `{namespace}`.");

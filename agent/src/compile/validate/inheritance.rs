@@ -1,4 +1,4 @@
-//! HierarchyConfigs, and what abstract directories may hold.
+//! Rules for HierarchyConfigs and for the objects in abstract directories.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::compile::tree::{RepoTree, base};
 use crate::model::finding::{Code, Finding, Place};
 use crate::model::object::GroupKind;
 
-/// What HierarchyConfigs say about kinds.
+/// The `hierarchyMode` of each kind that a HierarchyConfig names.
 pub(crate) type HierarchyModes<'a> = BTreeMap<GroupKind, HierarchyMode<'a>>;
 
-/// A `hierarchyMode`, and the entry that states it.
+/// A `hierarchyMode`, and the entry of a HierarchyConfig that sets it.
 pub(crate) struct HierarchyMode<'a> {
     pub(crate) text: &'a str,
     config: &'a Manifest,
@@ -21,7 +21,7 @@ pub(crate) struct HierarchyMode<'a> {
 }
 
 impl HierarchyMode<'_> {
-    /// Where it is stated.
+    /// The place of the mode in its HierarchyConfig.
     pub(crate) fn place(&self) -> Place {
         self.config.at_value(&["spec", "resources", &self.position, "hierarchyMode"])
     }
@@ -57,12 +57,13 @@ pub(crate) fn modes(tree: &RepoTree) -> HierarchyModes<'_> {
     modes
 }
 
-/// An object of each kind under `cluster/`.
+/// The first object of each kind in `cluster/`.
 type ClusterScoped<'a> = BTreeMap<GroupKind, &'a Manifest>;
 
-/// KNV1006, KNV1041, KNV1046, KNV1042
+/// A HierarchyConfig has the fields of its type (KNV1006), names kinds whose inheritance can be configured (KNV1041) and that are
+/// not cluster-scoped (KNV1046), and its modes exist (KNV1042).
 pub(super) fn configs(tree: &RepoTree, findings: &mut Findings) {
-    // Of each kind the first object.
+    // In reverse order, so that the first object of each kind stays in the map.
     let cluster_scoped: ClusterScoped<'_> =
         tree.cluster.iter().rev().map(|scoped| (scoped.object().group_kind(), &*scoped.manifest)).collect();
     for config in &tree.configs {
@@ -88,14 +89,14 @@ fn check(
         let kind = GroupKind::new(entry.group, kind);
         if kind.kind.is_empty() || kind.is("", "Namespace") || kind.group == "configmanagement.gke.io" {
             let message = if kind.kind.is_empty() {
-                format!("An entry for the group `{}` names no kind.", kind.group)
+                format!("An entry of this HierarchyConfig for the group `{}` names no kind.", kind.group)
             } else {
-                format!("The inheritance of {kind} cannot be configured.")
+                format!("The inheritance of the kind {kind} cannot be configured.")
             };
             let finding = Finding::new(Code::UnsupportedResourceInHierarchyConfig, message);
-            findings.push(finding.hint("Remove the entry, or name other kinds.").at(place(i)));
+            findings.push(finding.hint("Remove the entry, or name other kinds in it.").at(place(i)));
         } else if let Some(object) = cluster_scoped.get(&kind) {
-            let message = format!("{kind} is cluster-scoped and inherited by nobody.");
+            let message = format!("The kind {kind} is cluster-scoped, so that no Namespace can inherit its objects.");
             let finding = Finding::new(Code::ClusterScopedResourceInHierarchyConfig, message);
             let finding = finding.hint("Remove the kind from the entry.").at(place(i));
             findings.push(finding.at(object.at_value(&["kind"])));
@@ -103,32 +104,37 @@ fn check(
     }
     if !matches!(entry.mode, "" | "inherit" | "none") {
         let first = GroupKind::new(entry.group, kinds[0]);
-        let message = format!("The hierarchyMode of {first} is `{}`.", entry.mode);
+        let message = format!("The hierarchyMode of {first} is `{}`, which does not exist.", entry.mode);
         let finding = Finding::new(Code::IllegalHierarchyMode, message);
         let place = config.at_value(&["spec", "resources", &entry.position, "hierarchyMode"]);
         findings.push(finding.hint("Use `inherit` or `none`.").at(place));
     }
 }
 
-/// KNV2012, KNV1044
+/// A directory holds at most one Namespace (KNV2012). A directory with objects has a Namespace in it or below it (KNV1044).
 pub(super) fn structure(tree: &RepoTree, findings: &mut Findings) {
-    // What lies below a Namespace is wrong in itself (KNV1003).
+    // Directories below a Namespace are left out: they have a finding of their own (KNV1003).
     for (directory, node) in tree.nodes.iter().filter(|(directory, _)| !tree.is_below_namespace(directory)) {
         if node.namespaces.len() > 1 {
             let message =
-                format!("`{directory}/` holds {} objects of the kind Namespace: keep one.", node.namespaces.len());
+                format!("`{directory}/` holds {} Namespaces. A directory can hold one.", node.namespaces.len());
             let finding = Finding::new(Code::MultipleSingletons, message);
-            let finding = finding.hint("Give each Namespace a directory of its own.");
+            let finding = finding.hint("Move each Namespace to a directory of its own name.");
             findings.push(node.namespaces.iter().fold(finding, |finding, it| finding.at(it.manifest.at_name())));
         }
         let abstract_directory = node.namespaces.is_empty() && !node.objects.is_empty();
         if abstract_directory && !node.has_namespace_below {
             let name = base(directory);
             let (message, hint) = if node.has_children {
-                (format!("No directory below `{name}` holds a Namespace: nobody inherits its objects."), "below it")
+                (
+                    format!("`{name}` holds objects, but no directory below it holds a Namespace that inherits them."),
+                    "below it",
+                )
             } else {
                 (
-                    format!("`{name}` holds objects, but neither a Namespace nor directories with one."),
+                    format!(
+                        "`{name}` holds objects, but it has no Namespace and no directory below it that could have one."
+                    ),
                     "in it or below it",
                 )
             };

@@ -1,4 +1,4 @@
-//! Annotations, labels and fields of `metadata` that belong to the system or the cluster.
+//! Rules for annotations, labels and fields of `metadata` that the system or the cluster sets.
 
 use serde_json::Value;
 
@@ -7,33 +7,34 @@ use crate::compile::parse::{Manifest, type_check};
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::{DEPTH_SUFFIX, SYSTEM_PREFIXES, USER_ANNOTATIONS, annotation, is_system_key};
 
-/// KNV1010
+/// An annotation with a prefix of the system is one that users may set (KNV1010).
 pub(super) fn system_annotations(manifest: &Manifest, findings: &mut Findings) {
     let keys = manifest.object.annotations().map(|(key, _)| key);
     let bad: Vec<&str> = keys.filter(|key| is_system_key(key) && !USER_ANNOTATIONS.contains(key)).collect();
     let Some(first) = bad.first() else { return };
     let [one, other] = SYSTEM_PREFIXES;
-    let message = format!("Annotations that start with `{one}` or `{other}` are set by the system: {}.", quoted(&bad));
-    let hint = format!("Remove them. Only these may be declared: {}.", USER_ANNOTATIONS.join(", "));
+    let message =
+        format!("Only the system may set annotations that start with `{one}` or `{other}`: {}.", quoted(&bad));
+    let hint = format!("Remove them. A manifest may only set these: {}.", USER_ANNOTATIONS.join(", "));
     let place = manifest.at_annotation(first);
     findings.push(Finding::new(Code::IllegalAnnotationDefinition, message).hint(hint).at(place));
 }
 
-/// KNV1011
+/// No label has a prefix of the system (KNV1011).
 pub(super) fn system_labels(manifest: &Manifest, findings: &mut Findings) {
     labels(manifest, findings, is_system_key, Code::IllegalLabelDefinition, || {
-        format!("Labels that start with `{}` are set by the system", SYSTEM_PREFIXES.join("` or `"))
+        format!("Only the system may set labels that start with `{}`", SYSTEM_PREFIXES.join("` or `"))
     });
 }
 
-/// KNV1057
+/// No label has the suffix of the depth labels (KNV1057).
 pub(super) fn depth_labels(manifest: &Manifest, findings: &mut Findings) {
     labels(
         manifest,
         findings,
         |key| key.ends_with(DEPTH_SUFFIX),
         Code::IllegalDepthLabel,
-        || format!("Labels that end with `{DEPTH_SUFFIX}` are set by the system"),
+        || format!("Only the system may set labels that end with `{DEPTH_SUFFIX}`"),
     );
 }
 
@@ -48,23 +49,28 @@ fn labels(
     let Some(first) = bad.first() else { return };
     let place = manifest.at_key(&["metadata", "labels", first]);
     let finding = Finding::new(code, format!("{}: {}.", message(), quoted(&bad)));
-    findings.push(finding.hint("Remove them, or use another prefix.").at(place));
+    findings.push(finding.hint("Remove the labels, or use other keys.").at(place));
 }
 
 fn quoted(keys: &[&str]) -> String {
     keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// KNV1005
+/// The annotation `managed` has the value `disabled` (KNV1005).
 pub(super) fn managed(manifest: &Manifest, findings: &mut Findings) {
     let key = annotation::MANAGED;
     let Some(value) = manifest.object.annotation(key).filter(|value| *value != "disabled") else { return };
-    let message = format!("The annotation `{key}: {value}` is not allowed: the only value is `disabled`.");
+    let message = format!("The annotation `{key}: {value}` is not allowed. The only allowed value is `disabled`.");
     let finding = Finding::new(Code::IllegalManagementAnnotation, message);
-    findings.push(finding.hint("Remove it to have the object managed.").at(manifest.at_annotation(key)));
+    findings.push(
+        finding
+            .hint("Remove the annotation if the object is to be managed, or set it to `disabled`.")
+            .at(manifest.at_annotation(key)),
+    );
 }
 
-/// A field of `metadata`, and which of its values count: for Kubernetes, what has the wrong type is no such field.
+/// A field of `metadata`, and a function that is `true` for the values that are a mistake. Config Sync ignores a value of the
+/// wrong type.
 type SystemField = (&'static str, fn(&Value) -> bool);
 
 const FIELDS: &[SystemField] = &[
@@ -90,13 +96,14 @@ fn time(value: &Value) -> bool {
     value.as_str().is_some_and(|text| type_check::is_rfc3339(text) && !text.starts_with("0001-01-01T00:00:00"))
 }
 
-/// KNV1045
+/// No field of `metadata` is set that only the cluster sets (KNV1045).
 pub(super) fn fields(manifest: &Manifest, findings: &mut Findings) {
     for (field, counts) in FIELDS {
         if manifest.object.metadata(field).is_some_and(counts) {
-            let message = format!("A declared object may not have the field \"metadata.{field}\".");
+            let message = format!("A declared object must not have the field \"metadata.{field}\".");
             let finding = Finding::new(Code::IllegalFieldsInConfig, message);
-            findings.push(finding.hint("Remove it: the cluster sets it.").at(manifest.at_key(&["metadata", field])));
+            findings
+                .push(finding.hint("Remove the field: the cluster sets it.").at(manifest.at_key(&["metadata", field])));
         }
     }
 }

@@ -1,5 +1,6 @@
-//! The rules that a repository must follow, as tables in reporting order. All rules of one table run; compilation stops after
-//! a table that found something blocking.
+//! The rules that a repository must follow, in one table for each gate. The order in a table is the order of the findings. All
+//! rules of a table run; compilation stops after a table with a blocking finding. A new rule is a function in one of the modules
+//! here and a row in a table.
 
 mod crds;
 mod directories;
@@ -25,19 +26,21 @@ pub(crate) use inheritance::{HierarchyModes, modes};
 pub(crate) use names::is_subdomain;
 pub(crate) use selectors::{malformed, unknown as unknown_selector};
 
-/// AppliesTo a rule applies.
+/// The repositories that a rule is for.
 #[derive(Clone, Copy, PartialEq)]
 enum AppliesTo {
     Always,
     Hierarchy,
     Unstructured,
+    /// The source of a RootSync.
     RootRepo,
+    /// The source of a RepoSync.
     NamespaceRepo,
 }
 use AppliesTo::{Always, Hierarchy, NamespaceRepo, RootRepo, Unstructured};
 
 impl AppliesTo {
-    fn applies(self, options: &CompileOptions) -> bool {
+    fn matches(self, options: &CompileOptions) -> bool {
         match self {
             Always => true,
             Hierarchy => options.format == SourceFormat::Hierarchy,
@@ -50,12 +53,13 @@ impl AppliesTo {
 
 type Findings = Vec<Finding>;
 
+/// A rule for manifests as they are in the files: for each alone, or for all together.
 enum RawRule {
     Each(fn(&Manifest, &mut Findings)),
     All(fn(&[Arc<Manifest>], &CompileOptions, &mut Findings)),
 }
 
-/// Objects as they were read.
+/// The rules for manifests as they are in the files.
 const RAW: &[(AppliesTo, RawRule)] = &[
     (Always, RawRule::Each(metadata::system_annotations)),
     (Always, RawRule::Each(metadata::system_labels)),
@@ -77,12 +81,13 @@ const RAW: &[(AppliesTo, RawRule)] = &[
     (Hierarchy, RawRule::All(repo::repo)),
 ];
 
+/// A rule for manifests with a scope: for each alone, or for all together.
 enum ScopedRule {
     Each(fn(&ScopedManifest, &mut Findings)),
     All(fn(&[ScopedManifest], &mut Findings)),
 }
 
-/// Objects of this cluster, with their scope.
+/// The rules for the manifests of one cluster, with their scope.
 const SCOPED: &[(AppliesTo, ScopedRule)] = &[
     (RootRepo, ScopedRule::Each(scoped::cluster_scoped)),
     (NamespaceRepo, ScopedRule::Each(scoped::not_namespaced)),
@@ -90,21 +95,21 @@ const SCOPED: &[(AppliesTo, ScopedRule)] = &[
     (Always, ScopedRule::All(selectors::unique_namespace_selectors)),
 ];
 
-/// The directories of a hierarchical repository.
+/// The rules for the directories of a hierarchical repository.
 const TREE: &[fn(&RepoTree, &mut Findings)] =
     &[inheritance::configs, inheritance::structure, selectors::placement, selectors::use_in_tree];
 
-/// Everything that is applied.
+/// The rules for all objects that are applied.
 const DECLARED_SET: &[fn(&[ScopedManifest], &CompileOptions, &mut Findings)] =
     &[declared_set::unique, declared_set::unmanaged_namespaces, declared_set::count];
 
-/// Checks objects as they were read.
+/// Checks manifests as they are in the files.
 pub(crate) fn raw(manifests: &[Arc<Manifest>], options: &CompileOptions) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let rules = || RAW.iter().filter(|(when, _)| when.applies(options)).map(|(_, rule)| rule);
+    let rules = || RAW.iter().filter(|(when, _)| when.matches(options)).map(|(_, rule)| rule);
     let each: Vec<_> =
         rules().filter_map(|rule| if let RawRule::Each(rule) = rule { Some(rule) } else { None }).collect();
-    // Object by object: it stays in the processor's cache.
+    // All rules for one manifest before the next one, because the manifest is then in the processor's cache.
     for manifest in manifests {
         each.iter().for_each(|rule| rule(manifest, &mut findings));
     }
@@ -116,10 +121,10 @@ pub(crate) fn raw(manifests: &[Arc<Manifest>], options: &CompileOptions) -> Vec<
     findings
 }
 
-/// Checks objects that have a scope.
+/// Checks the manifests of one cluster, with their scope.
 pub(crate) fn scoped(manifests: &[ScopedManifest], options: &CompileOptions) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (_, rule) in SCOPED.iter().filter(|(when, _)| when.applies(options)) {
+    for (_, rule) in SCOPED.iter().filter(|(when, _)| when.matches(options)) {
         match rule {
             ScopedRule::Each(rule) => manifests.iter().for_each(|scoped| rule(scoped, &mut findings)),
             ScopedRule::All(rule) => rule(manifests, &mut findings),
@@ -135,14 +140,14 @@ pub(crate) fn tree(tree: &RepoTree) -> Vec<Finding> {
     findings
 }
 
-/// Checks everything that is applied.
+/// Checks all objects that are applied.
 pub(crate) fn declared_set(manifests: &[ScopedManifest], options: &CompileOptions) -> Vec<Finding> {
     let mut findings = Vec::new();
     DECLARED_SET.iter().for_each(|rule| rule(manifests, options, &mut findings));
     findings
 }
 
-/// Checks that everything is in the namespace of a namespace repository, which is only done when all else is in order.
+/// Checks that all objects of a namespace repository are in its namespace. This runs after all other rules, as in Config Sync.
 pub(crate) fn own_namespace(manifests: &[ScopedManifest], options: &CompileOptions) -> Vec<Finding> {
     match &options.scope {
         RepoScope::Root => Vec::new(),

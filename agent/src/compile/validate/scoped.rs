@@ -1,4 +1,4 @@
-//! What the scope of an object forbids.
+//! Rules that depend on the scope of an object.
 
 use super::Findings;
 use crate::compile::kind_scopes::Scope;
@@ -6,31 +6,31 @@ use crate::compile::scope::ScopedManifest;
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation;
 
-/// KNV1052, KNV1004
+/// A cluster-scoped object has no namespace (KNV1052) and no namespace selector (KNV1004).
 pub(super) fn cluster_scoped(scoped: &ScopedManifest, findings: &mut Findings) {
     if scoped.scope != Scope::Cluster {
         return;
     }
     let (manifest, kind) = (&scoped.manifest, scoped.object().kind());
     if !scoped.namespace().is_empty() {
-        let message = format!("A {kind} is cluster-scoped and has no namespace.");
+        let message = format!("A {kind} is cluster-scoped and must not have metadata.namespace.");
         let finding = Finding::new(Code::IllegalNamespaceOnClusterScopedResource, message);
         let place = manifest.at_value(&["metadata", "namespace"]);
         findings.push(finding.hint("Remove metadata.namespace.").at(place));
     } else if scoped.object().annotation(annotation::NAMESPACE_SELECTOR).is_some() {
         let key = annotation::NAMESPACE_SELECTOR;
-        let message = format!("A {kind} is cluster-scoped and may not have the annotation `{key}`.");
+        let message = format!("A {kind} is cluster-scoped and must not have the annotation `{key}`.");
         let finding = Finding::new(Code::IllegalSelectorAnnotation, message);
         findings.push(finding.hint("Remove the annotation.").at(manifest.at_annotation(key)));
     }
 }
 
-/// KNV1058
+/// A namespace repository declares no cluster-scoped object (KNV1058).
 pub(super) fn not_namespaced(scoped: &ScopedManifest, findings: &mut Findings) {
     if scoped.scope == Scope::Cluster {
         let object = scoped.object();
         let message = format!(
-            "{} `{}` is cluster-scoped; a RepoSync may only declare objects in its namespace.",
+            "{} `{}` is cluster-scoped, but a RepoSync can only declare objects in its namespace.",
             object.group_kind(),
             object.name()
         );
@@ -40,14 +40,13 @@ pub(super) fn not_namespaced(scoped: &ScopedManifest, findings: &mut Findings) {
     }
 }
 
-/// KNV1053
+/// An object has a namespace or a namespace selector, not both (KNV1053).
 pub(super) fn namespace_and_selector(scoped: &ScopedManifest, findings: &mut Findings) {
     let key = annotation::NAMESPACE_SELECTOR;
     if scoped.scope == Scope::Namespaced && !scoped.namespace().is_empty() && scoped.object().annotation(key).is_some()
     {
-        let message =
-            format!("The object is in the namespace `{}` and has the annotation `{key}`.", scoped.namespace());
+        let message = format!("The object has both the namespace `{}` and the annotation `{key}`.", scoped.namespace());
         let finding = Finding::new(Code::NamespaceAndSelector, message);
-        findings.push(finding.hint("Keep one of the two.").at(scoped.manifest.at_annotation(key)));
+        findings.push(finding.hint("Keep one of them, and remove the other.").at(scoped.manifest.at_annotation(key)));
     }
 }

@@ -1,4 +1,4 @@
-//! The KNV table: one code, one entry. `nomos explain` and the reference page are made from it.
+//! The KNV codes and their explanations. `nomos explain` and the reference page are made from them.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use serde::{Serialize, Serializer};
 
 use super::table::table;
 
-/// The text of a code.
+/// The explanation of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// What it means, in a sentence.
+    /// The mistake or failure, in a sentence.
     pub meaning: &'static str,
-    /// Why it is so.
+    /// The reason why it is a mistake, or the cause of the failure.
     pub why: &'static str,
-    /// How to fix it.
+    /// The way to correct it.
     pub fix: &'static str,
-    /// Something short that gives this code.
+    /// A short example that gives this code.
     pub example: &'static str,
 }
 
 macro_rules! codes {
     ($($number:literal $name:ident [$meaning:literal $why:literal $fix:literal $example:literal];)*) => {
-        /// A KNV code. Numbers are a contract and never reused.
+        /// A KNV code. The number of a code never changes and is never used again.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
             $(#[doc = $meaning] $name = $number,)*
@@ -36,7 +36,7 @@ macro_rules! codes {
                 match self { $(Self::$name => stringify!($name)),* }
             }
 
-            /// What it means, why, and how to fix it.
+            /// The explanation for users.
             pub fn explanation(self) -> Explanation {
                 match self {
                     $(Self::$name => Explanation { meaning: $meaning, why: $why, fix: $fix, example: $example },)*
@@ -48,13 +48,13 @@ macro_rules! codes {
 
 table!(codes);
 
-/// Numbers that were used once and are never used again.
+/// The numbers of codes that Config Sync or this project had and that are never used again.
 pub const RETIRED: &[u16] = &[
     1000, 1001, 1002, 1008, 1012, 1015, 1016, 1018, 1022, 1023, 1024, 1025, 1026, 1028, 1030, 1033, 1035, 1037, 1040,
     1049, 1051, 1059, 1062, 1063, 2007, 2011,
 ];
 
-// A table with numbers out of order, twice, or retired does not compile.
+// The table does not compile if a number is out of order, repeated or retired.
 const _: () = {
     let mut i = 0;
     while i < Code::ALL.len() {
@@ -74,7 +74,7 @@ impl Code {
         self as u16
     }
 
-    /// Whether a finding of this code keeps the whole set from being applied (errors §1.5).
+    /// `true` if a finding of this code keeps the whole declared set from being applied.
     pub const fn blocks(self) -> bool {
         !matches!(self, Self::UnknownKind | Self::EncodeDeclaredField)
     }

@@ -1,26 +1,26 @@
-//! Findings that say the same about objects of one name are one finding with several places.
+//! Equal findings about objects of one name become one finding with several places.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Code, Finding, Place, Resource};
 
-/// What tells two objects of one name apart.
+/// The rule for merging two findings with equal code and message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MergeBy {
-    /// Nothing: the same mistake in both is one.
+    /// They are merged if they are about objects of one name.
     Object,
-    /// Their files.
+    /// They are merged if they are about objects of one name in one file.
     ObjectAndFile,
 }
 
-/// Puts the places of findings together that differ in nothing else.
-pub(crate) fn merged(findings: Vec<Finding>, apart: MergeBy) -> Vec<Finding> {
+/// Merges findings: the first one gets the places of all.
+pub(crate) fn merged(findings: Vec<Finding>, by: MergeBy) -> Vec<Finding> {
     let mut merged: Vec<Finding> = Vec::with_capacity(findings.len());
     let mut seen: BTreeMap<MergeKey, usize> = BTreeMap::new();
     let mut grown = BTreeSet::new();
     for finding in findings {
-        match seen.entry(key(&finding, apart)) {
+        match seen.entry(key(&finding, by)) {
             Entry::Vacant(entry) => {
                 entry.insert(merged.len());
                 merged.push(finding);
@@ -40,10 +40,10 @@ pub(crate) fn merged(findings: Vec<Finding>, apart: MergeBy) -> Vec<Finding> {
 
 type MergeKey = (Code, String, Vec<(Option<Resource>, Option<String>)>);
 
-fn key(finding: &Finding, apart: MergeBy) -> MergeKey {
+fn key(finding: &Finding, by: MergeBy) -> MergeKey {
     let subject = |place: &Place| {
         let path = place.location.as_ref().map(|location| location.path.clone());
-        let nameless = finding.code == Code::Undocumented || apart == MergeBy::Object && place.resource.is_some();
+        let nameless = finding.code == Code::Undocumented || by == MergeBy::Object && place.resource.is_some();
         (place.resource.clone(), path.filter(|_| !nameless))
     };
     let mut subjects: Vec<_> = finding.places.iter().map(subject).collect();

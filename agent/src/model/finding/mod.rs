@@ -1,4 +1,4 @@
-//! Findings: mistakes of users as values, each with a code, the places it is about and a hint.
+//! Findings: mistakes of users as values. A finding has a code, a message, a hint and the places that it is about.
 
 mod codes;
 mod merge;
@@ -13,35 +13,35 @@ use serde::Serialize;
 
 use crate::model::object::{Object, ObjectId};
 
-/// One mistake.
+/// One mistake, or one failure that a user must know about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     /// The KNV code.
     pub code: Code,
-    /// What is wrong, in one or a few sentences, without the code.
+    /// The mistake, in one or a few sentences, without the code. It never has values of Secrets.
     pub message: String,
-    /// What to do about it.
+    /// The way to correct the mistake.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Where; two when two are to blame.
+    /// The places of the mistake: several if objects or files contradict each other.
     pub places: Vec<Place>,
 }
 
-/// What is no mistake by any rule, and yet hardly meant. It changes nothing, no exit status either.
+/// A probable mistake that no rule forbids. It does not block and does not change the exit status.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Warning {
-    /// What is odd, in one sentence.
+    /// The probable mistake, in one or two sentences.
     pub message: String,
-    /// What to do about it.
+    /// The way to correct it.
     pub hint: String,
-    /// Where.
+    /// The places of the probable mistake.
     pub locations: Vec<Location>,
 }
 
 /// A file, an object, or an object in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Place {
-    /// The file and the offending key or value in it.
+    /// The file, and the position of the key or value in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
     /// The object.
@@ -52,16 +52,16 @@ pub struct Place {
 /// A point in a source file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Location {
-    /// Path relative to the sync directory, slash separated. A directory ends with a slash.
+    /// The path relative to the sync directory, separated by slashes. The path of a directory ends with a slash.
     pub path: String,
-    /// Line, from 1; 0 when the whole file is meant.
+    /// The line, from 1; 0 for the whole file.
     pub line: u32,
-    /// Column in characters, from 1; 0 when the whole line or file is meant.
+    /// The column in characters, from 1; 0 for the whole line or file.
     pub column: u32,
 }
 
 impl Location {
-    /// `path`, `path:line` or `path:line:column`: what editors and terminals make clickable.
+    /// `path`, `path:line` or `path:line:column`: editors and terminals turn this form into a link.
     pub fn point(&self) -> String {
         match (self.line, self.column) {
             (0, _) => self.path.clone(),
@@ -71,23 +71,23 @@ impl Location {
     }
 }
 
-/// Identity of an object, with the version that it was declared with.
+/// The identity of an object, with the version in its manifest or in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Resource {
-    /// API group, empty for the core group.
+    /// The API group, empty for the core group.
     pub group: String,
-    /// API version without its group.
+    /// The API version without its group.
     pub version: String,
-    /// Kind.
+    /// The kind.
     pub kind: String,
-    /// Namespace, empty for cluster-scoped objects.
+    /// The namespace, empty for cluster-scoped objects.
     pub namespace: String,
-    /// Name.
+    /// The name.
     pub name: String,
 }
 
 impl Resource {
-    /// The identity of a declared or live object.
+    /// The resource of a declared or live object.
     pub fn of(object: &Object) -> Self {
         Self {
             group: object.group().to_owned(),
@@ -98,7 +98,7 @@ impl Resource {
         }
     }
 
-    /// The identity of an object of which only that is known.
+    /// The resource of an identity and a version.
     pub fn named(id: &ObjectId, version: &str) -> Self {
         Self {
             group: id.group().to_owned(),
@@ -116,27 +116,27 @@ impl Finding {
         Self { code, message: message.into(), hint: None, places: Vec::new() }
     }
 
-    /// The same with a hint.
+    /// Adds a hint, or replaces it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The same with one more place.
+    /// Adds a place.
     #[must_use]
     pub fn at(mut self, place: Place) -> Self {
         self.places.push(place);
         self
     }
 
-    /// The same about a file or (ending in a slash) a directory as a whole.
+    /// Adds a file as a place, or a directory if `path` ends with a slash.
     #[must_use]
     pub fn at_path(self, path: impl Into<String>) -> Self {
         self.at(Place { location: Some(Location { path: path.into(), line: 0, column: 0 }), resource: None })
     }
 
-    /// The same about an object that is in no file.
+    /// Adds an object that is in no file as a place.
     #[must_use]
     pub fn about(self, resource: Resource) -> Self {
         self.at(Place { location: None, resource: Some(resource) })

@@ -1,8 +1,9 @@
-//! Findings as text: one bare, several as a numbered list. As data they are written by serde.
+//! Findings as text: one alone, or several as a numbered list. `serde` writes them as data.
 
 use super::{Finding, Location, Place, Resource, Warning};
 
-/// The full text of one finding, without a trailing newline: the message, a hint, the places, where to read on.
+/// The full text of one finding, without a newline at the end: the code and message, the hint, the places, and the command that
+/// explains the code.
 pub fn text(finding: &Finding) -> String {
     let mut parts = vec![format!("{}: {}", finding.code, finding.message)];
     parts.extend(finding.hint.as_ref().map(|hint| format!("hint: {hint}")));
@@ -12,13 +13,13 @@ pub fn text(finding: &Finding) -> String {
     parts.join("\n\n")
 }
 
-/// The full text of a warning, ending with a newline.
+/// The full text of a warning, with a newline at the end.
 pub fn warning(warning: &Warning) -> String {
     let paths: Vec<String> = warning.locations.iter().map(|location| format!("path: {}\n", location.point())).collect();
     format!("warning: {}\n\nhint: {}\n\n{}", warning.message, warning.hint, paths.concat())
 }
 
-/// One finding bare, several as a count and a numbered list; sorted by text and without repeats. Empty if there is none.
+/// One finding alone, or several as a count and a numbered list, sorted by text and without repeats. Empty if there is none.
 pub fn numbered(findings: &[Finding]) -> String {
     let mut texts: Vec<String> = findings.iter().map(text).collect();
     texts.sort();
@@ -34,7 +35,7 @@ pub fn numbered(findings: &[Finding]) -> String {
     }
 }
 
-/// One block with a line for each file or directory that is to blame as a whole.
+/// One block with a line for each place that is a file or directory.
 fn paths(places: &[Place]) -> Option<String> {
     let mut lines: Vec<String> = places
         .iter()
@@ -46,7 +47,7 @@ fn paths(places: &[Place]) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-/// A block for each object, sorted.
+/// A block for each place that is an object, sorted.
 fn resources(places: &[Place]) -> Vec<String> {
     let mut blocks: Vec<String> =
         places.iter().filter_map(|place| Some(block(place.location.as_ref(), place.resource.as_ref()?))).collect();
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_bare() {
+    fn one_finding_has_no_number() {
         let expected = "\
 KNV1029: declared twice
 
@@ -116,7 +117,7 @@ For more information, run: nomos explain KNV1029";
     }
 
     #[test]
-    fn several_are_numbered() {
+    fn several_findings_are_numbered() {
         let path = |code| Finding::new(code, "bad").at_path("b/").at_path("a.yaml");
         let expected = "\
 2 error(s)
