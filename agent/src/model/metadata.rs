@@ -42,7 +42,7 @@ pub mod annotation {
     pub const NAMESPACE_SELECTOR: &str = "configmanagement.gke.io/namespace-selector";
     /// User, on a RootSync or RepoSync: `Foreground` or `Orphan`, for the managed objects of a sync that is deleted.
     pub const DELETION_PROPAGATION: &str = "configsync.gke.io/deletion-propagation-policy";
-    /// User, on a RootSync or RepoSync: the commit and the digest of the deletions that the user approves.
+    /// User, on a RootSync or RepoSync: the commit whose large prune the user approves.
     pub const APPROVE_PRUNE: &str = "configsync.gke.io/approve-prune";
     /// User: `detach` leaves the object in the cluster when its manifest is removed. System: `detach` on special and on implicit
     /// Namespaces.

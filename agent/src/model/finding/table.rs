@@ -364,8 +364,8 @@ macro_rules! table {
                 "A commit would delete a large part of the objects that the sync manages, or all its Namespaces."
                 "The usual cause is a wrong directory or branch, a bad merge, or a generator that failed. Nothing of \
          the commit is applied."
-                "Revert the commit. If you want the deletions, approve them: set the annotation \
-         configsync.gke.io/approve-prune on the sync, with the value from the message."
+                "Revert the commit. If you want the deletions, approve them with the command in the message: it sets the \
+                 annotation configsync.gke.io/approve-prune on the sync."
                 "a commit that removes the directory of every team"
             ];
             2008 ResourceConflict [
@@ -397,8 +397,8 @@ macro_rules! table {
                 "system/repo.yaml and system/repo-copy.yaml"
             ];
             2013 InsufficientPermission [
-                "The API server refused a request because the sync does not have the permission."
-                "A RepoSync acts as its own service account, a RootSync with the roles in spec.override.roleRefs."
+                "The API server refused a request because the agent does not have the permission."
+                "The agent acts with its own service account, and no role grants this account the permission."
                 "Grant the permission that the message names with a RoleBinding or ClusterRoleBinding."
                 "configmaps is forbidden: User … cannot patch resource configmaps in the namespace shop"
             ];
