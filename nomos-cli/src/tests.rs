@@ -197,9 +197,9 @@ fn vet_warns_of_keys_that_are_set_twice_and_passes() {
         "apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\nstringData:\n  b: hidden\n  c: d\n  b: hidden too\n";
     let source = Directory::with(&[("a.yaml", twice), ("system/repo.yaml", REPO), ("namespaces/shop/ns.yaml", SHOP)]);
     let warning = "\
-warning: The key `b` is set 2 times in one map; the last one counts.
+warning: The key `b` is in one map 2 times. The last value is used.
 
-hint: Remove all but one.
+hint: Remove the key in all places but one.
 
 path: a.yaml:6:3
 path: a.yaml:8:3
@@ -265,18 +265,18 @@ fn a_terminal_shows_the_offending_lines() {
         })
     };
     let expected = "\
-error[KNV1017]: A hierarchical repository needs a Repo object in `system/`.
+error[KNV1017]: A hierarchical repository must have a Repo object in `system/`, and this one has none.
 --> system/
- = help: Make one with `nomos init`, or use the source format `unstructured`.
+ = help: Create it with `nomos init`, or use the source format `unstructured`.
  = note: for more information, run: nomos explain KNV1017
 
-error[KNV2001]: This file is not readable: did not find expected ',' or ']', while parsing a flow sequence.
+error[KNV2001]: This file cannot be read: did not find expected ',' or ']', while parsing a flow sequence.
  --> cluster/broken.yaml:2:2
   |
 2 | b: 2
   |  ^
   |
-  = help: Reading stopped at this place; the mistake can also be on the lines before it.
+  = help: Correct the text at this place. The mistake can also be on the lines before it.
   = note: for more information, run: nomos explain KNV2001
 
 2 error(s)
@@ -296,7 +296,7 @@ error[KNV1029]: There are 2 objects of the kind ConfigMap named `web` in the nam
 4 |   name: web
   |         --- ConfigMap web
   |
-  = help: Rename or remove all but one.
+  = help: Keep one of them, and rename or remove the others.
   = note: for more information, run: nomos explain KNV1029
 ";
     assert_eq!(vet(false), ran(1, "", expected));
@@ -655,14 +655,14 @@ fn explain_finds_codes_however_they_are_written() {
 KNV1029 NameCollision
 
 What
-  Two or more manifests declare the same object: same group, kind, namespace and name.
+  Two or more manifests declare the same object: group, kind, namespace and name are equal.
 
 Why
-  Each apply would undo the other. The API version does not make them different, and an object that
-  is inherited from a directory above counts too: nothing overrides anything.
+  Each apply would undo the other one. Another API version does not make another object. An object
+  that a Namespace inherits from a directory above counts too: no object overrides another.
 
 How to fix
-  Remove or rename all but one of them.
+  Keep one of the manifests, and remove or rename the others.
 
 Example
   namespaces/quota.yaml and namespaces/shop/quota.yaml both declare ResourceQuota q

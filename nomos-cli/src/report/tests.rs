@@ -150,8 +150,8 @@ fn warnings_are_reported_beside_findings() {
         assert_eq!(ran.status, 0, "{}", ran.err);
         ran.out
     };
-    let github = "::warning file=config/a.yaml,line=7,col=3::The key `b` is set 2 times in one map; the last one counts.\
-                  %0A%0Ahint: Remove all but one.%0Asee also: config/a.yaml:6:3\n";
+    let github = "::warning file=config/a.yaml,line=7,col=3::The key `b` is in one map 2 times. The last value is used.\
+                  %0A%0Ahint: Remove the key in all places but one.%0Asee also: config/a.yaml:6:3\n";
     assert_eq!(vet("github"), github);
     let json: Value = serde_json::from_str(&vet("json")).expect("JSON");
     valid(&jsonschema::validator_for(&strict(schema("nomos-cli/report.schema.json"))).expect("a schema"), &json);
@@ -165,7 +165,7 @@ fn files_are_named_from_the_root_of_the_repository() {
         nomos(&source, &format!("vet --path DIR/config/. --source-format=unstructured --report {form}")).out
     };
     let github = "::error title=KNV1029 NameCollision,file=config/a.yaml,line=4,col=9::There are 2 objects of the kind \
-                  ConfigMap named `web` in the namespace `default`.%0A%0Ahint: Rename or remove all but one.%0A\
+                  ConfigMap named `web` in the namespace `default`.%0A%0Ahint: Keep one of them, and rename or remove the others.%0A\
                   see also: config/b.yaml:4:9\n";
     assert_eq!(vet("github"), github);
     let json: Value = serde_json::from_str(&vet("json")).expect("JSON");
