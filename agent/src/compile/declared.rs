@@ -16,7 +16,7 @@ use crate::model::manifest_object::{AddedMetadata, ManifestObject, parsed};
 use crate::model::metadata::{DEPTH_SUFFIX, annotation, is_system_key};
 use crate::model::object::{GroupKind, Object, ObjectId};
 
-/// Everything one sync declares for one cluster.
+/// The objects that the source of one sync declares for one cluster.
 #[derive(Clone, Debug, Default)]
 pub struct DeclaredSet {
     /// Objects to apply.

@@ -1,8 +1,8 @@
-//! The files of a repository to the declared set of one cluster, or to findings.
+//! Compilation: from the files of a repository to the declared set of one cluster, or to findings.
 //!
-//! Compilation passes through gates, in the order of [`run_gates`]. A gate runs all its rules, so that the user sees all
-//! findings of one gate together; a gate with a blocking finding stops the compilation. The gates and their order are those of
-//! Config Sync: they decide which findings a user sees at the same time.
+//! Compilation passes through gates, in the order of `check_files`, `check_objects` and `check_tree` below. A gate runs all its
+//! rules, so that the user sees all findings of one gate together; a gate with a blocking finding stops the compilation. The
+//! gates and their order are those of Config Sync: they decide which findings a user sees at the same time.
 
 pub mod kind_scopes;
 pub mod options;

@@ -2,9 +2,9 @@
 //! text, durations.
 
 pub mod object;
+pub mod manifest_object;
 pub mod yaml;
 pub mod metadata;
 pub mod finding;
 pub mod duration;
 pub mod backoff;
-pub mod manifest_object;

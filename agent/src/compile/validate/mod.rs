@@ -2,16 +2,16 @@
 //! rules of a table run; compilation stops after a table with a blocking finding. A new rule is a function in one of the modules
 //! here and a row in a table.
 
-mod crds;
-mod directories;
-mod declared_set;
-mod inheritance;
-mod kinds;
-mod metadata;
 mod names;
+mod metadata;
+mod kinds;
+mod directories;
+mod crds;
+mod selectors;
 mod repo;
 mod scoped;
-mod selectors;
+mod inheritance;
+mod declared_set;
 
 use std::sync::Arc;
 

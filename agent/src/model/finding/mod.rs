@@ -1,9 +1,9 @@
 //! Findings: mistakes of users as values. A finding has a code, a message, a hint and the places that it is about.
 
+mod table;
 mod codes;
 mod merge;
 mod render;
-mod table;
 
 pub use codes::{Code, Explanation, RETIRED};
 pub(crate) use merge::{MergeBy, merged};
