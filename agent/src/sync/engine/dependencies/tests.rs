@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::compile::declared::DeclaredSet;
 use crate::compile::parse::{SourceFile, parse};
-use crate::compile::{Settings as CompileSettings, SourceFormat, compile};
+use crate::compile::{CompileOptions, SourceFormat, compile};
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, Object};
 use crate::sync::engine::{Command, Event, Notice, Outcome, Report, Settings};
@@ -37,7 +37,7 @@ fn sync() -> SyncId {
 
 fn declared() -> Arc<DeclaredSet> {
     let file = SourceFile { path: "all.yaml".into(), content: MANIFESTS.as_bytes().into() };
-    let settings = CompileSettings { sync: Some(sync()), ..CompileSettings::offline(SourceFormat::Unstructured) };
+    let settings = CompileOptions { sync: Some(sync()), ..CompileOptions::offline(SourceFormat::Unstructured) };
     Arc::new(compile(&[Arc::new(parse(&file))], &settings).declared.expect("manifests without mistakes"))
 }
 
