@@ -167,6 +167,8 @@ fn task(id: SyncId, object: SyncObject, generation: i64, spec: SupportedSpec) ->
         last_in_force,
         resource_status,
         implicit_namespaces,
+        reconcile_timeout,
+        api_server_timeout,
         sync: id,
     }
 }
