@@ -19,7 +19,7 @@ const PROXY_AUTH: [Auth; 4] = [Auth::None, Auth::CookieFile, Auth::Token, Auth::
 pub(super) type Fault = (String, &'static str);
 
 /// The first broken rule: of the name, then of the annotations, the source and the overrides. `None` if the object meets all.
-pub fn invalid(id: &SyncId, annotations: &BTreeMap<String, String>, spec: &SyncSpec) -> Option<Finding> {
+pub(super) fn invalid(id: &SyncId, annotations: &BTreeMap<String, String>, spec: &SyncSpec) -> Option<Finding> {
     let fault = name(id)
         .and_then(|()| deletion(annotations))
         .and_then(|()| source(spec))
@@ -34,7 +34,7 @@ pub(super) fn finding(id: &SyncId, (message, hint): Fault) -> Finding {
 }
 
 /// The finding about a spec that does not have the form of [`SyncSpec`], because the CRD in the cluster is of another version.
-pub fn unreadable(id: &SyncId, reason: &serde_json::Error) -> Finding {
+pub(super) fn unreadable(id: &SyncId, reason: &serde_json::Error) -> Finding {
     Finding::new(Code::InvalidSync, format!("The spec cannot be read: {reason}."))
         .hint("Correct it, or install the CRDs and the agent of one version.")
         .about(resource(id))

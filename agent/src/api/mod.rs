@@ -20,7 +20,6 @@ mod crds;
 pub use crate::model::duration::{format_duration, parse_duration};
 #[cfg(feature = "cluster")]
 pub use crds::{crds, yaml as crd_yaml};
-pub use invalid::{invalid, unreadable};
 pub use overrides::{
     API_SERVER_TIMEOUT, ContainerResources, LogLevel, Overrides, Quantity, RECONCILE_TIMEOUT, RoleRef,
 };

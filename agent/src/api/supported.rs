@@ -10,11 +10,8 @@ use std::time::Duration;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::invalid::{Fault, finding};
-use super::{
-    API_SERVER_TIMEOUT, Auth, GitSpec, Overrides, RECONCILE_TIMEOUT, SourceType, SyncSpec, invalid, parse_duration,
-    unreadable,
-};
+use super::invalid::{Fault, finding, invalid, unreadable};
+use super::{API_SERVER_TIMEOUT, Auth, GitSpec, Overrides, RECONCILE_TIMEOUT, SourceType, SyncSpec, parse_duration};
 use crate::compile::SourceFormat;
 use crate::model::finding::Finding;
 use crate::model::metadata::{SyncId, SyncKind, annotation};
@@ -45,8 +42,8 @@ pub const NO_EFFECT: [(&str, &str); 11] = [
 
 /// The instructions of a sync object that have an effect, with defaults filled in.
 ///
-/// The annotation `configsync.gke.io/approve-prune` is read apart from it: it is obeyed while the sync runs, also when a newer
-/// spec is refused.
+/// The annotation `configsync.gke.io/approve-prune` is read apart from it: the agent obeys it
+/// while the sync runs, and also when it refuses a newer spec.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SupportedSpec {
     /// The repository. Only the repository, the branch, the revision, the directory and the period are set.
@@ -66,7 +63,7 @@ pub struct SupportedSpec {
 /// Reads the instructions of a sync object with these annotations and this `spec`.
 ///
 /// # Errors
-/// KNV1061 if the spec cannot be read, breaks a rule of [`invalid()`], or asks for something that this agent does not do.
+/// KNV1061 if the spec cannot be read, breaks a rule of Config Sync, or asks for something that this agent does not do.
 pub fn supported(id: &SyncId, annotations: &BTreeMap<String, String>, spec: &Value) -> Result<SupportedSpec, Finding> {
     let spec = SyncSpec::deserialize(spec).map_err(|error| unreadable(id, &error))?;
     match invalid(id, annotations, &spec) {
@@ -154,7 +151,7 @@ fn git_instructions(git: GitSpec) -> Result<GitSpec, Fault> {
     Ok(GitSpec { repo, branch, revision, dir, period, ..GitSpec::default() })
 }
 
-/// Empty and zero stand for the default. [`invalid()`] has refused what is no duration.
+/// Empty and zero stand for the default. A text that is no duration was refused before.
 fn timeout(text: &str, default: Duration) -> Duration {
     parse_duration(text).ok().filter(|timeout| !timeout.is_zero()).unwrap_or(default)
 }
