@@ -42,8 +42,8 @@ pub const NO_EFFECT: [(&str, &str); 11] = [
 
 /// The instructions of a sync object that have an effect, with defaults filled in.
 ///
-/// The annotation `configsync.gke.io/approve-prune` is read apart from it: the agent obeys it
-/// while the sync runs, and also when it refuses a newer spec.
+/// The annotation `configsync.gke.io/approve-prune` is not part of it: an approval takes effect while the sync runs, and also
+/// while the agent refuses a newer spec.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SupportedSpec {
     /// The repository. Only the repository, the branch, the revision, the directory and the period are set.
