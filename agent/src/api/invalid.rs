@@ -18,7 +18,7 @@ const PROXY_AUTH: [Auth; 4] = [Auth::None, Auth::CookieFile, Auth::Token, Auth::
 /// A message without its full stop, and a hint.
 pub(super) type Fault = (String, &'static str);
 
-/// The first broken rule: of the name, then of the annotations, the source and the overrides. `None` if the object meets all.
+/// The first broken rule: of the name, then of the annotations, the source and the overrides. `None` if all are met.
 pub(super) fn invalid(id: &SyncId, annotations: &BTreeMap<String, String>, spec: &SyncSpec) -> Option<Finding> {
     let fault = name(id)
         .and_then(|()| deletion(annotations))
@@ -33,7 +33,7 @@ pub(super) fn finding(id: &SyncId, (message, hint): Fault) -> Finding {
     Finding::new(Code::InvalidSync, format!("{message}.")).hint(hint).about(resource(id))
 }
 
-/// The finding about a spec that does not have the form of [`SyncSpec`], because the CRD in the cluster is of another version.
+/// The finding about a spec without the form of [`SyncSpec`]: the CRD in the cluster is of another version.
 pub(super) fn unreadable(id: &SyncId, reason: &serde_json::Error) -> Finding {
     Finding::new(Code::InvalidSync, format!("The spec cannot be read: {reason}."))
         .hint("Correct it, or install the CRDs and the agent of one version.")
