@@ -240,13 +240,30 @@ impl Cluster {
     /// # Errors
     /// When the API server refuses.
     pub fn create_root_sync(&self, name: &str, repository: &Repository, format: &str) -> Result<()> {
+        self.create_root_sync_with(name, repository, format, &Value::Null)
+    }
+
+    /// Makes the RootSync `name` as [`Cluster::create_root_sync`] does, with this `spec.override`.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn create_root_sync_with(
+        &self,
+        name: &str,
+        repository: &Repository,
+        format: &str,
+        overrides: &Value,
+    ) -> Result<()> {
         let git = json!({"repo": repository.url(), "branch": "main", "auth": "none"});
-        let object = json!({
+        let mut object = json!({
             "apiVersion": "configsync.gke.io/v1beta1",
             "kind": "RootSync",
             "metadata": {"name": name},
             "spec": {"sourceFormat": format, "git": git},
         });
+        if !overrides.is_null() {
+            object["spec"]["override"] = overrides.clone();
+        }
         self.create(SYNCS, &object)?;
         Ok(())
     }

@@ -24,7 +24,9 @@ mod once;
 mod small_commits;
 mod stopped;
 mod status;
+mod timeouts;
 mod unreadable_sync;
+mod unsupported_fields;
 mod vet;
 mod world;
 
@@ -43,6 +45,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("faults_are_survived", faults::are_survived, &[Kind::Sandbox]),
     ("an_outage_is_told_and_waited_for", faults::outage, &[Kind::Sandbox]),
     ("a_refused_write_is_told_and_tried_rarely", faults::refusal, &[Kind::Sandbox]),
+    ("a_slow_request_is_given_up_in_time", timeouts::slow_request, &[Kind::Sandbox]),
     // The walkthrough of README.md.
     ("a_fresh_cluster_reaches_synced", fresh_cluster::reaches_synced, &Kind::ALL),
     ("a_deleted_namespace_comes_back", deleted_namespace::comes_back, &Kind::ALL),
@@ -67,6 +70,9 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata, &Kind::ALL),
     ("an_object_of_another_sync_is_not_taken_over", foreign_objects::of_another_sync, &Kind::ALL),
     ("a_sync_that_cannot_be_read_hides_no_other", unreadable_sync::hides_no_other, &Kind::ALL),
+    ("a_wait_ends_after_the_reconcile_timeout", timeouts::reconcile, &Kind::ALL),
+    ("a_sync_with_role_refs_is_refused", unsupported_fields::role_refs_are_refused, &Kind::ALL),
+    ("a_sync_with_harmless_overrides_is_synced", unsupported_fields::harmless_overrides, &Kind::ALL),
     ("the_control_plane_leaves_nothing_behind", control_plane::leaves_nothing, &[Kind::ControlPlane]),
     ("health_and_metrics_are_served", health::served, &Kind::ALL),
     ("a_stopped_agent_writes_its_status", stopped::writes_status, &Kind::ALL),

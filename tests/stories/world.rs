@@ -105,7 +105,7 @@ impl<'a> Sync<'a> {
         name: &str,
         repository: impl Into<Arc<Repository>>,
     ) -> Result<Self> {
-        Self::create(cluster, name, repository.into(), "hierarchy")
+        Self::create(cluster, name, repository.into(), "hierarchy", &Value::Null)
     }
 
     /// Commits an unstructured repository and makes the RootSync `name` for it.
@@ -114,12 +114,28 @@ impl<'a> Sync<'a> {
         name: &str,
         repository: impl Into<Arc<Repository>>,
     ) -> Result<Self> {
-        Self::create(cluster, name, repository.into(), "unstructured")
+        Self::create(cluster, name, repository.into(), "unstructured", &Value::Null)
     }
 
-    fn create(cluster: &'a Cluster, name: &str, repository: Arc<Repository>, format: &str) -> Result<Self> {
+    /// Commits an unstructured repository and makes the RootSync `name` for it with this `spec.override`.
+    pub(crate) fn with_override(
+        cluster: &'a Cluster,
+        name: &str,
+        repository: impl Into<Arc<Repository>>,
+        overrides: &Value,
+    ) -> Result<Self> {
+        Self::create(cluster, name, repository.into(), "unstructured", overrides)
+    }
+
+    fn create(
+        cluster: &'a Cluster,
+        name: &str,
+        repository: Arc<Repository>,
+        format: &str,
+        overrides: &Value,
+    ) -> Result<Self> {
         repository.commit()?;
-        cluster.create_root_sync(name, &repository, format)?;
+        cluster.create_root_sync_with(name, &repository, format, overrides)?;
         Ok(Self { cluster, name: name.to_owned(), repository })
     }
 

@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions, made from the types.
+//! The CustomResourceDefinitions, generated from the Rust types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition, JSONSchemaProps,
@@ -7,7 +7,7 @@ use kube::CustomResourceExt as _;
 
 use super::{Cluster, ClusterSelector, HierarchyConfig, NamespaceSelector, RepoSync, ResourceGroup, RootSync};
 
-/// Every CRD that an installation applies, by name.
+/// The CRDs that an installation applies, sorted by name.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![
         sync(RootSync::crd()),
@@ -28,12 +28,12 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     crds
 }
 
-/// A CRD as the file that is installed.
+/// The content of the file that installs a CRD.
 pub fn yaml(crd: &CustomResourceDefinition) -> String {
     serde_yaml::to_string(crd).expect("a CRD is plain data")
 }
 
-/// A kind of sync: with the columns that `kubectl get` shows, and served as `v1alpha1` too, without conversion.
+/// Adds the columns that `kubectl get` prints, and serves the kind as `v1alpha1` too, without conversion.
 fn sync(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd.spec.versions[0].additional_printer_columns = Some(
         [("Rendering", "rendering"), ("Source", "source"), ("Sync", "sync")]
@@ -57,7 +57,7 @@ fn sync(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd
 }
 
-/// ResourceGroup with the columns that `kubectl get` shows.
+/// Adds the columns that `kubectl get` prints.
 fn group(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd.spec.versions[0].additional_printer_columns = Some(vec![
         column("Reconciling", "string", ".status.conditions[0].status"),
@@ -76,7 +76,7 @@ fn column(name: &str, type_: &str, json_path: &str) -> CustomResourceColumnDefin
     }
 }
 
-/// Takes out what the API server would not accept or would fill in though it means nothing.
+/// Removes every default that is not a string: the API server refuses null, and an empty object or list has no meaning.
 fn complete(schema: &mut JSONSchemaProps) {
     if schema.default.as_ref().is_some_and(|default| !default.0.is_string()) {
         schema.default = None;
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_current() {
+    fn the_files_in_the_examples_are_current() {
         let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/install/crds");
         for crd in crds() {
             let path = directory.join(format!("{}.yaml", crd.metadata.name.as_deref().expect("named")));

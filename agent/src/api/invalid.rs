@@ -1,8 +1,8 @@
-//! What is wrong with a RootSync or RepoSync, as far as the object alone tells (KNV1061).
+//! The rules that a RootSync or RepoSync has to meet, as far as they can be checked on the object alone (KNV1061).
 
 use std::collections::BTreeMap;
 
-use super::{Auth, GitSpec, HelmSpec, OciSpec, Overrides, Source, SourceType, SyncSpec, parse_duration};
+use super::{Auth, GitSpec, HelmSpec, OciSpec, Overrides, SourceType, SyncSource, SyncSpec, parse_duration};
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::metadata::{CONTROLLER_NAMESPACE, SyncId, SyncKind, annotation};
 
@@ -15,21 +15,26 @@ const OCI_AUTH: [Auth; 4] = [Auth::GceNode, Auth::GcpServiceAccount, Auth::K8sSe
 const HELM_AUTH: [Auth; 5] = [Auth::GceNode, Auth::GcpServiceAccount, Auth::K8sServiceAccount, Auth::None, Auth::Token];
 const PROXY_AUTH: [Auth; 4] = [Auth::None, Auth::CookieFile, Auth::Token, Auth::GithubApp];
 
-/// What is wrong and what to do about it.
-type Fault = (String, &'static str);
+/// A message without its full stop, and a hint.
+pub(super) type Fault = (String, &'static str);
 
-/// The first mistake: of the object's name and annotations, then of its source, then of its overrides.
-pub fn invalid(id: &SyncId, annotations: &BTreeMap<String, String>, spec: &SyncSpec) -> Option<Finding> {
-    let (message, hint) = name(id)
+/// The first broken rule: of the name, then of the annotations, the source and the overrides. `None` if all are met.
+pub(super) fn invalid(id: &SyncId, annotations: &BTreeMap<String, String>, spec: &SyncSpec) -> Option<Finding> {
+    let fault = name(id)
         .and_then(|()| deletion(annotations))
         .and_then(|()| source(spec))
-        .and_then(|()| overrides(&spec.overrides()))
+        .and_then(|()| spec.overrides.as_ref().map_or(Ok(()), overrides))
         .err()?;
-    Some(Finding::new(Code::InvalidSync, format!("{message}.")).hint(hint).about(resource(id)))
+    Some(finding(id, fault))
 }
 
-/// A spec that cannot be read at all: the CRD in the cluster takes what this agent does not know.
-pub fn unreadable(id: &SyncId, reason: &serde_json::Error) -> Finding {
+/// The finding KNV1061 about a sync object.
+pub(super) fn finding(id: &SyncId, (message, hint): Fault) -> Finding {
+    Finding::new(Code::InvalidSync, format!("{message}.")).hint(hint).about(resource(id))
+}
+
+/// The finding about a spec without the form of [`SyncSpec`]: the CRD in the cluster is of another version.
+pub(super) fn unreadable(id: &SyncId, reason: &serde_json::Error) -> Finding {
     Finding::new(Code::InvalidSync, format!("The spec cannot be read: {reason}."))
         .hint("Correct it, or install the CRDs and the agent of one version.")
         .about(resource(id))
@@ -92,16 +97,16 @@ fn deletion(annotations: &BTreeMap<String, String>) -> Result<(), Fault> {
         None | Some("Foreground" | "Orphan") => Ok(()),
         Some(other) => fault(
             format!("The annotation {} is {other:?}", annotation::DELETION_PROPAGATION),
-            "Set it to Foreground (objects are deleted with the sync) or Orphan (they stay).",
+            "Remove it or set it to Orphan; the objects stay on the cluster when the sync is deleted.",
         ),
     }
 }
 
 fn source(spec: &SyncSpec) -> Result<(), Fault> {
     match spec.source() {
-        Some(Source::Git(git)) => self::git(git),
-        Some(Source::Oci(oci)) => self::oci(oci),
-        Some(Source::Helm(helm)) => self::helm(helm),
+        Some(SyncSource::Git(git)) => self::git(git),
+        Some(SyncSource::Oci(oci)) => self::oci(oci),
+        Some(SyncSource::Helm(helm)) => self::helm(helm),
         None => {
             let block = match spec.source_type {
                 SourceType::Git => "git",
@@ -225,7 +230,9 @@ fn secret(block: &str, auth: Auth, name: Option<&str>) -> Result<(), Fault> {
 
 fn period(field: &str, text: &str) -> Result<(), Fault> {
     match parse_duration(text) {
-        Err(why) if !text.is_empty() => fault(format!("{field}: {why}"), "Leave it out for the default."),
+        Err(why) if !text.is_empty() => {
+            fault(format!("{field}: {why}"), "Correct the duration, or remove the field for the default.")
+        }
         _ => Ok(()),
     }
 }

@@ -1,26 +1,28 @@
-//! The API types that users and other tools know: RootSync, RepoSync, ResourceGroup and the source-only kinds.
+//! The API types that users and other tools know: RootSync, RepoSync, ResourceGroup and the kinds that only repositories use.
 //!
-//! Field names, defaults and what is left out when empty are contracts. The `kube` derives exist only with the feature
-//! `cluster`; without it the same structs are plain data.
+//! Field names, defaults and the fields that are left out when empty are contracts. The `kube` derives exist only with the
+//! feature `cluster`; without it the same structs are plain data.
 
-#[cfg(feature = "cluster")]
-mod crds;
-mod invalid;
+mod time;
+mod status;
+mod source;
 mod overrides;
+mod sync;
+mod root_sync;
 mod repo_sync;
 mod resource_group;
-mod root_sync;
-mod source;
 mod source_only;
-mod status;
-mod sync;
-mod time;
+mod invalid;
+mod supported;
+#[cfg(feature = "cluster")]
+mod crds;
 
 pub use crate::model::duration::{format_duration, parse_duration};
 #[cfg(feature = "cluster")]
 pub use crds::{crds, yaml as crd_yaml};
-pub use invalid::{invalid, unreadable};
-pub use overrides::{ContainerResources, LogLevel, Overrides, Quantity, RoleRef};
+pub use overrides::{
+    API_SERVER_TIMEOUT, ContainerResources, LogLevel, Overrides, Quantity, RECONCILE_TIMEOUT, RoleRef,
+};
 #[cfg(feature = "cluster")]
 pub use repo_sync::RepoSync;
 pub use repo_sync::RepoSyncSpec;
@@ -41,12 +43,14 @@ pub use source_only::{
     SelectorRequirement,
 };
 pub use status::{
-    ErrorResource, ErrorSummary, GitStatus, Gvk, HelmStatus, OciStatus, Stage, SyncCondition, SyncError, SyncStatus,
+    ErrorResource, ErrorSummary, GitStatus, Gvk, HelmStatus, OciStatus, StageStatus, SyncCondition, SyncError,
+    SyncStatus,
 };
-pub use sync::{Source, SourceType, SyncSpec};
+pub use supported::{NO_EFFECT, SupportedSpec, supported};
+pub use sync::{SourceType, SyncSource, SyncSpec};
 pub use time::Time;
 
-/// Whether a field holds nothing and is left out when written, as Go's `omitempty` does.
+/// `true` if the value is its type's default. Such a field is left out when written, as by Go's `omitempty`.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

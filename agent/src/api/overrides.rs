@@ -1,4 +1,4 @@
-//! `spec.override`: settings of the agent for one sync.
+//! The settings of one sync that differ from the defaults: `spec.override`.
 
 use std::time::Duration;
 
@@ -6,72 +6,52 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{is_default, parse_duration};
+use super::is_default;
 
-const RECONCILE_TIMEOUT: Duration = Duration::from_secs(300);
-const API_SERVER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Default of `reconcileTimeout`.
+pub const RECONCILE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Default of `apiServerTimeout`.
+pub const API_SERVER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Settings for one sync.
+/// Settings of one sync that differ from the defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Overrides {
-    /// Resources of reconciler containers. One agent serves every sync, so they have no effect.
+    /// Resources of reconciler containers. They have no effect: one agent serves every sync.
     #[serde(default, skip_serializing_if = "is_default")]
     pub resources: Vec<ContainerResources>,
-    /// Number of commits to fetch; 0 fetches all. Default: as many as are needed.
+    /// Number of commits to fetch; 0 stands for all. It has no effect: the agent fetches the one commit that it syncs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub git_sync_depth: Option<i64>,
-    /// Whether the ResourceGroup carries the status of every object: enabled (default) or disabled.
+    /// Status of every object in the ResourceGroup: enabled, or disabled to leave it out. Default: enabled.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(regex(pattern = "^(enabled|disabled|)$"))]
     pub status_mode: String,
-    /// How long to wait for objects that others depend on, as in 30s or 5m. Default: 5m.
+    /// Time that an object may take to become ready before the objects that depend on it are skipped with an error, such
+    /// as 30s or 5m; 0s stands for the default. Default: 5m.
     #[serde(default, skip_serializing_if = "is_default")]
     pub reconcile_timeout: String,
-    /// How long a request to the API server may take. Default: 15s.
+    /// Time that one request to the API server for an object of the sync may take, such as 15s or 1m; 0s stands for the
+    /// default. A request that takes longer is an error, and the agent tries again. Default: 15s.
     #[serde(default, skip_serializing_if = "is_default")]
     pub api_server_timeout: String,
-    /// Whether rendering may start a shell and fetch remote bases.
+    /// True to let rendering start a shell and fetch remote bases. It has no effect: the agent does not render.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_shell_in_rendering: Option<bool>,
-    /// Log levels of reconciler containers. One agent serves every sync, so they have no effect.
+    /// Log levels of reconciler containers. They have no effect: one agent serves every sync.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["containerName"]))]
     pub log_levels: Vec<LogLevel>,
-    /// Whether missing Namespaces are created: implicit (default) or explicit. Unstructured repositories only.
+    /// Namespaces that the source uses and does not declare: implicit to create them, or explicit to leave them to the
+    /// user. It has no effect on a hierarchical source. Default: implicit.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("enum" = ["implicit", "explicit"]))]
     pub namespace_strategy: String,
-    /// Roles the sync acts with. Default: cluster-admin.
+    /// Roles that the sync acts with instead of cluster-admin. Not supported: the agent refuses a sync that sets any
+    /// (KNV1061), because it would act with more rights than they give.
     #[serde(default, skip_serializing_if = "is_default")]
     pub role_refs: Vec<RoleRef>,
-}
-
-impl Overrides {
-    /// How long to wait for objects that others depend on. Zero or unreadable counts as the default.
-    pub fn reconcile_timeout(&self) -> Duration {
-        timeout(&self.reconcile_timeout, RECONCILE_TIMEOUT)
-    }
-
-    /// How long a request to the API server may take. Zero or unreadable counts as the default.
-    pub fn api_server_timeout(&self) -> Duration {
-        timeout(&self.api_server_timeout, API_SERVER_TIMEOUT)
-    }
-
-    /// Whether the ResourceGroup carries the status of every object.
-    pub fn resource_status(&self) -> bool {
-        self.status_mode != "disabled"
-    }
-
-    /// Whether Namespaces that are referenced but not declared are created.
-    pub fn implicit_namespaces(&self) -> bool {
-        self.namespace_strategy != "explicit"
-    }
-}
-
-fn timeout(text: &str, default: Duration) -> Duration {
-    parse_duration(text).ok().filter(|timeout| !timeout.is_zero()).unwrap_or(default)
 }
 
 /// Resources of one container.
@@ -84,16 +64,16 @@ pub struct ContainerResources {
         pattern = "^(reconciler|git-sync|hydration-controller|oci-sync|helm-sync|gcenode-askpass-sidecar|otel-agent)$"
     ))]
     pub container_name: String,
-    /// CPU it asks for.
+    /// CPU request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_request: Option<Quantity>,
-    /// CPU it may use.
+    /// CPU limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_limit: Option<Quantity>,
-    /// Memory it asks for.
+    /// Memory request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_request: Option<Quantity>,
-    /// Memory it may use.
+    /// Memory limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<Quantity>,
 }
@@ -107,7 +87,7 @@ pub struct LogLevel {
         pattern = "^(reconciler|git-sync|hydration-controller|oci-sync|helm-sync|gcenode-askpass-sidecar|otel-agent)$"
     ))]
     pub container_name: String,
-    /// From 0, the least, to 10.
+    /// Log level from 0, the fewest lines, to 10.
     #[schemars(range(min = 0, max = 10))]
     pub log_level: i32,
 }
@@ -118,21 +98,21 @@ pub struct RoleRef {
     /// Role or ClusterRole.
     #[schemars(extend("enum" = ["Role", "ClusterRole"]))]
     pub kind: String,
-    /// Its name.
+    /// Name of the Role or ClusterRole.
     #[schemars(length(min = 1))]
     pub name: String,
-    /// Where it is bound: one Namespace, or, for a ClusterRole without one, the whole cluster.
+    /// Namespace in which the role is bound. A ClusterRole without one is bound in the whole cluster.
     #[serde(default, skip_serializing_if = "is_default")]
     pub namespace: String,
 }
 
-/// An amount, as in `100m`, `1Gi` or `2`.
+/// A Kubernetes quantity such as `100m`, `1Gi` or `2`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Quantity(pub Value);
 
 impl Quantity {
-    /// Whether it is below zero.
+    /// `true` if the quantity is below zero.
     pub fn is_negative(&self) -> bool {
         match &self.0 {
             Value::String(text) => text.trim_start().starts_with('-'),

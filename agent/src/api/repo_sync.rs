@@ -1,4 +1,4 @@
-//! RepoSync: syncs one namespace.
+//! RepoSync: the sync of one namespace.
 
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use super::SyncSpec;
 #[cfg(feature = "cluster")]
 use super::SyncStatus;
 
-/// What to sync from where.
+/// The source of a RepoSync, and how its objects are applied.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "cluster", derive(kube::CustomResource))]
 #[cfg_attr(
@@ -26,7 +26,7 @@ use super::SyncStatus;
 #[schemars(transform = without_root_fields)]
 pub struct RepoSyncSpec(pub SyncSpec);
 
-/// Takes out what only a RootSync may say: roles and namespaces of its own, hierarchical sources.
+/// Removes the fields that only a RootSync has.
 fn without_root_fields(schema: &mut Schema) {
     for (block, field) in [
         ("helm", "namespace"),
@@ -40,6 +40,6 @@ fn without_root_fields(schema: &mut Schema) {
     }
     if let Some(format) = schema.pointer_mut("/properties/sourceFormat") {
         format["pattern"] = "^(unstructured|)$".into();
-        format["description"] = "How the source is laid out: unstructured.".into();
+        format["description"] = "Layout of the source: unstructured, the only one and the default.".into();
     }
 }

@@ -1,4 +1,4 @@
-//! ResourceGroup: the inventory of a sync and the status of each of its objects.
+//! ResourceGroup: the inventory of a sync, with the status of each object.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Time, is_default};
 use crate::model::object::ObjectId;
 
-/// The objects that belong together.
+/// The objects of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "cluster", derive(kube::CustomResource))]
 #[cfg_attr(
@@ -25,16 +25,16 @@ pub struct ResourceGroupSpec {
     /// The objects.
     #[serde(default, skip_serializing_if = "is_default")]
     pub resources: Vec<ResourceId>,
-    /// Further groups; not used by syncs.
+    /// Further groups. A sync writes none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub subgroups: Vec<GroupRef>,
-    /// What the group is; not used by syncs.
+    /// Description of the group. A sync writes none.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(with = "Option<Descriptor>")]
     pub descriptor: Descriptor,
 }
 
-/// An object without its version. Every field is written, empty or not.
+/// The identity of an object without its API version. An empty field is written too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ResourceId {
     /// API group, empty for the core group.
@@ -69,7 +69,7 @@ pub struct GroupRef {
     pub name: String,
 }
 
-/// What a group is, for people.
+/// Description of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Descriptor {
     /// Kind of application.
@@ -78,18 +78,18 @@ pub struct Descriptor {
     /// Revision of the group.
     #[serde(default, skip_serializing_if = "is_default")]
     pub revision: String,
-    /// What it is.
+    /// Text.
     #[serde(default, skip_serializing_if = "is_default")]
     pub description: String,
-    /// Further reading.
+    /// Links.
     #[serde(default, skip_serializing_if = "is_default")]
     pub links: Vec<Link>,
 }
 
-/// Further reading.
+/// A link.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Link {
-    /// What it leads to.
+    /// Title of the link.
     pub description: String,
     /// URL.
     pub url: String,
@@ -99,7 +99,7 @@ pub struct Link {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceGroupStatus {
-    /// Generation of the spec that this status is about.
+    /// Generation of the spec that the status describes.
     #[serde(default)]
     pub observed_generation: i64,
     /// Status of each object.
@@ -108,7 +108,7 @@ pub struct ResourceGroupStatus {
     /// Status of each further group.
     #[serde(default, skip_serializing_if = "is_default")]
     pub subgroup_statuses: Vec<GroupStatus>,
-    /// Reconciling first, Stalled second, others sorted.
+    /// Conditions of the group: Reconciling first, Stalled second, others by type.
     #[serde(default, skip_serializing_if = "is_default")]
     pub conditions: Vec<GroupCondition>,
 }
@@ -117,7 +117,7 @@ pub struct ResourceGroupStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceStatus {
-    /// Which object.
+    /// The object.
     #[serde(flatten)]
     pub id: ResourceId,
     /// InProgress, Failed, Current, Terminating, NotFound or Unknown.
@@ -126,16 +126,16 @@ pub struct ResourceStatus {
     /// First seven characters of the commit that last changed the object.
     #[serde(default, skip_serializing_if = "is_default")]
     pub source_hash: String,
-    /// What is to be said about the object.
+    /// Conditions of the object.
     #[serde(default, skip_serializing_if = "is_default")]
     pub conditions: Vec<GroupCondition>,
-    /// Apply or Delete.
+    /// Last action on the object: Apply or Delete.
     #[serde(default, skip_serializing_if = "is_default")]
     pub strategy: String,
-    /// Pending, Succeeded, Skipped or Failed.
+    /// Result of the action: Pending, Succeeded, Skipped or Failed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub actuation: String,
-    /// Pending, Succeeded, Skipped, Timeout or Failed.
+    /// Result of waiting until the object is ready: Pending, Succeeded, Skipped, Timeout or Failed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub reconcile: String,
 }
@@ -143,17 +143,17 @@ pub struct ResourceStatus {
 /// Status of a further group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupStatus {
-    /// Which group.
+    /// The group.
     #[serde(flatten)]
     pub group: GroupRef,
-    /// Like the status of an object.
+    /// InProgress, Failed, Current, Terminating, NotFound or Unknown.
     pub status: String,
-    /// What is to be said about the group.
+    /// Conditions of the group.
     #[serde(default, skip_serializing_if = "is_default")]
     pub conditions: Vec<GroupCondition>,
 }
 
-/// One observation about a group or an object.
+/// A condition of a group or an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupCondition {
@@ -162,13 +162,13 @@ pub struct GroupCondition {
     pub kind: String,
     /// True, False or Unknown.
     pub status: String,
-    /// Why, in one word.
+    /// Reason in one word.
     #[serde(default, skip_serializing_if = "is_default")]
     pub reason: String,
-    /// Why, for people.
+    /// Reason as text.
     #[serde(default, skip_serializing_if = "is_default")]
     pub message: String,
-    /// When the status last changed.
+    /// Time of the last change of the status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_transition_time: Option<Time>,
 }

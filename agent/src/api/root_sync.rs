@@ -1,4 +1,4 @@
-//! RootSync: syncs a whole cluster.
+//! RootSync: the sync of a whole cluster.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use super::SyncSpec;
 #[cfg(feature = "cluster")]
 use super::SyncStatus;
 
-/// What to sync from where.
+/// The source of a RootSync, and how its objects are applied.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "cluster", derive(kube::CustomResource))]
 #[cfg_attr(

@@ -1,4 +1,4 @@
-//! Where a sync reads from: `spec.git`, `spec.oci`, `spec.helm`.
+//! The sources that a sync can read: `spec.git`, `spec.oci`, `spec.helm`.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use super::{GitStatus, HelmStatus, OciStatus, is_default, parse_duration};
 
-/// How often a source is polled unless the spec says otherwise.
+/// Default time between two polls of a git repository or an OCI registry.
 const PERIOD: Duration = Duration::from_secs(15);
-/// The same for Helm charts, whose versions change seldom.
+/// Default time between two polls of a Helm repository, which seldom has a new version.
 const HELM_PERIOD: Duration = Duration::from_secs(3600);
 
-/// How to log in to a source.
+/// The login to a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
@@ -51,7 +51,7 @@ impl Auth {
         }
     }
 
-    /// Whether it reads a Secret.
+    /// `true` if the login reads a Secret, which `secretRef` must name.
     pub fn needs_secret(self) -> bool {
         matches!(self, Self::Ssh | Self::CookieFile | Self::Token | Self::GithubApp)
     }
@@ -69,42 +69,45 @@ pub struct SecretRef {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GitSpec {
-    /// URL of the repository.
+    /// URL of the git repository. Required.
     pub repo: String,
-    /// Branch to follow. Default: master.
+    /// Branch to sync. It has no effect if revision is set and is not HEAD. Default: master.
     #[serde(default, skip_serializing_if = "is_default")]
     pub branch: String,
-    /// Branch, tag, ref or full commit; unless it is HEAD it wins over the branch. Default: HEAD.
+    /// Branch, tag, ref or full commit to sync. HEAD stands for the branch. Default: HEAD.
     #[serde(default, skip_serializing_if = "is_default")]
     pub revision: String,
-    /// Directory in the repository to sync. Default: its root.
+    /// Directory of the repository to sync. Default: its root.
     #[serde(default, skip_serializing_if = "is_default")]
     pub dir: String,
-    /// Time between two looks at the repository, as in 15s or 1m30s. Default: 15s.
+    /// Time between two polls of the repository, such as 15s or 1m30s; 0s stands for the default. Default: 15s.
     #[serde(default, skip_serializing_if = "is_default")]
     pub period: String,
-    /// How to log in.
+    /// Login to the repository. Required. The agent supports none; it refuses a sync with another login (KNV1061).
     #[schemars(with = "String", extend("enum" = ["ssh", "cookiefile", "gcenode", "gcpserviceaccount", "token", "githubapp", "none"]))]
     pub auth: Auth,
-    /// Google service account, for auth gcpserviceaccount.
+    /// Google service account for auth gcpserviceaccount. It has no effect with another auth.
     #[serde(default, rename = "gcpServiceAccountEmail", skip_serializing_if = "is_default")]
     pub gcp_service_account_email: String,
-    /// HTTPS proxy, for auth none, cookiefile, token and githubapp.
+    /// Proxy for HTTPS. Not supported: the agent refuses a sync that sets it (KNV1061).
     #[serde(default, skip_serializing_if = "is_default")]
     pub proxy: String,
-    /// Secret that holds the credentials, for auth ssh, cookiefile, token and githubapp.
+    /// Secret with the credentials for auth ssh, cookiefile, token and githubapp. A sync that sets it with another auth is
+    /// refused (KNV1061).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
-    /// Whether the server's certificate is left unchecked.
+    /// True to accept any certificate of the git server. Not supported: the agent refuses a sync that sets it to true
+    /// (KNV1061). Default: false.
     #[serde(default, rename = "noSSLVerify", skip_serializing_if = "is_default")]
     pub no_ssl_verify: bool,
-    /// Secret whose key cert holds the certificate authority of the server.
+    /// Secret whose key cert holds the certificate authority of the git server. Not supported: the agent refuses a sync
+    /// that sets it (KNV1061).
     #[serde(default, rename = "caCertSecretRef", skip_serializing_if = "Option::is_none")]
     pub ca_cert_secret_ref: Option<SecretRef>,
 }
 
 impl GitSpec {
-    /// What is fetched: the revision unless it is empty or `HEAD`, else the branch, else `master`.
+    /// The ref or commit to fetch: the revision unless it is empty or `HEAD`, else the branch, else `master`.
     pub fn reference(&self) -> &str {
         match (self.revision.as_str(), self.branch.as_str()) {
             ("" | "HEAD", "") => "master",
@@ -113,17 +116,17 @@ impl GitSpec {
         }
     }
 
-    /// The directory to sync, clean and relative; `.` for the root of the repository.
+    /// The directory to sync as a clean path relative to the root of the repository, which is `.`.
     pub fn directory(&self) -> String {
         clean(&self.dir)
     }
 
-    /// Time between two polls. A period that cannot be read or is zero counts as the default.
+    /// Time between two polls. The default stands in for a period that is zero or is no duration.
     pub fn period(&self) -> Duration {
         period(&self.period, PERIOD)
     }
 
-    /// The source as the status names it, with defaults filled in.
+    /// The source as the status of a sync shows it, with defaults filled in.
     pub fn status(&self) -> GitStatus {
         GitStatus {
             repo: self.repo.clone(),
@@ -138,18 +141,18 @@ impl GitSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OciSpec {
-    /// Image, with a tag or digest. Default tag: latest.
+    /// Image with a tag or digest. Required. Default tag: latest.
     pub image: String,
-    /// Directory in the image to sync. Default: its root.
+    /// Directory of the image to sync. Default: its root.
     #[serde(default, skip_serializing_if = "is_default")]
     pub dir: String,
-    /// Time between two looks at the registry. Default: 15s.
+    /// Time between two polls of the registry, such as 15s or 1m30s. Default: 15s.
     #[serde(default, skip_serializing_if = "is_default")]
     pub period: String,
-    /// How to log in.
+    /// Login to the registry. Required.
     #[schemars(with = "String", extend("enum" = ["gcenode", "gcpserviceaccount", "k8sserviceaccount", "none"]))]
     pub auth: Auth,
-    /// Google service account, for auth gcpserviceaccount.
+    /// Google service account for auth gcpserviceaccount.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gcp_service_account_email: String,
     /// Secret whose key cert holds the certificate authority of the registry.
@@ -158,17 +161,17 @@ pub struct OciSpec {
 }
 
 impl OciSpec {
-    /// The directory to sync, clean and relative; `.` for the root of the image.
+    /// The directory to sync as a clean path relative to the root of the image, which is `.`.
     pub fn directory(&self) -> String {
         clean(&self.dir)
     }
 
-    /// Time between two polls. A period that cannot be read or is zero counts as the default.
+    /// Time between two polls. The default stands in for a period that is zero or is no duration.
     pub fn period(&self) -> Duration {
         period(&self.period, PERIOD)
     }
 
-    /// The source as the status names it.
+    /// The source as the status of a sync shows it.
     pub fn status(&self) -> OciStatus {
         OciStatus { image: self.image.clone(), dir: self.directory() }
     }
@@ -178,74 +181,74 @@ impl OciSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HelmSpec {
-    /// URL of the chart repository.
+    /// URL of the Helm repository. Required.
     pub repo: String,
-    /// Name of the chart.
+    /// Name of the chart. Required.
     pub chart: String,
-    /// Version, a range of versions, or latest. Default: latest.
+    /// Version of the chart, a range of versions, or latest. Default: latest.
     #[serde(default, skip_serializing_if = "is_default")]
     pub version: String,
-    /// Name of the release. Default: the chart's name.
+    /// Name of the Helm release. Default: the name of the chart.
     #[serde(default, skip_serializing_if = "is_default")]
     pub release_name: String,
-    /// Values; they win over those of valuesFileRefs.
+    /// Values for the chart. They take precedence over the values of valuesFileRefs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub values: Option<Value>,
-    /// ConfigMaps that hold values; later ones win.
+    /// ConfigMaps with values for the chart. A later one takes precedence over an earlier one.
     #[serde(default, skip_serializing_if = "is_default")]
     pub values_file_refs: Vec<ValuesFileRef>,
-    /// Whether the chart's CRDs are applied too.
+    /// True to apply the CRDs of the chart too. Default: false.
     #[serde(default, rename = "includeCRDs", skip_serializing_if = "is_default")]
     pub include_crds: bool,
-    /// Time between two looks for a new version. Default: 1h.
+    /// Time between two polls for a new version, such as 30m. Default: 1h.
     #[serde(default, skip_serializing_if = "is_default")]
     pub period: String,
-    /// How to log in.
+    /// Login to the Helm repository. Required.
     #[schemars(with = "String", extend("enum" = ["none", "gcpserviceaccount", "k8sserviceaccount", "token", "gcenode"]))]
     pub auth: Auth,
-    /// Google service account, for auth gcpserviceaccount.
+    /// Google service account for auth gcpserviceaccount.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gcp_service_account_email: String,
-    /// Secret that holds the credentials, for auth token.
+    /// Secret with the credentials for auth token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
-    /// Secret whose key cert holds the certificate authority of the repository.
+    /// Secret whose key cert holds the certificate authority of the Helm repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_cert_secret_ref: Option<SecretRef>,
-    /// Namespace of the release, as templates see it. Default: default.
+    /// Namespace of the Helm release, which templates can read. Default: default.
     #[serde(default, skip_serializing_if = "is_default")]
     pub namespace: String,
-    /// Namespace of every object of the chart that names none; not together with namespace.
+    /// Namespace of every object of the chart that sets none. It cannot be set together with namespace.
     #[serde(default, skip_serializing_if = "is_default")]
     pub deploy_namespace: String,
 }
 
 impl HelmSpec {
-    /// Time between two looks for a new version. A period that cannot be read or is zero counts as the default.
+    /// Time between two polls. The default stands in for a period that is zero or is no duration.
     pub fn period(&self) -> Duration {
         period(&self.period, HELM_PERIOD)
     }
 
-    /// The source as the status names it.
+    /// The source as the status of a sync shows it.
     pub fn status(&self) -> HelmStatus {
         HelmStatus { repo: self.repo.clone(), version: or(&self.version, "latest"), chart: self.chart.clone() }
     }
 }
 
-/// An immutable ConfigMap in the namespace of the sync that holds Helm values.
+/// An immutable ConfigMap in the namespace of the sync, with Helm values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ValuesFileRef {
     /// Name of the ConfigMap.
     #[serde(default, skip_serializing_if = "is_default")]
     pub name: String,
-    /// Key in its data. Default: values.yaml.
+    /// Key in the data of the ConfigMap. Default: values.yaml.
     #[serde(default, skip_serializing_if = "is_default")]
     pub data_key: String,
 }
 
-/// The path without empty and `.` elements; `..` goes up, but never above the root.
+/// The path without empty and `.` elements. An element `..` removes the one before it and never leaves the root.
 fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -266,7 +269,7 @@ fn or(text: &str, default: &str) -> String {
     if text.is_empty() { default.to_owned() } else { text.to_owned() }
 }
 
-/// Schema of a map whose content is free.
+/// Schema of a map with any content.
 pub(super) fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true, "nullable": true })
 }

@@ -1,4 +1,5 @@
-//! Kinds that a repository declares and no cluster acts on. Their CRDs exist so that `kubectl` accepts them.
+//! Kinds that only a repository uses: the agent reads them from its files and applies none. The CRDs exist so that `kubectl`
+//! accepts them too.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use serde_json::Value;
 
 use super::is_default;
 
-/// Which clusters: those whose Cluster object has fitting labels.
+/// The labels that choose clusters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "cluster", derive(kube::CustomResource))]
 #[cfg_attr(
@@ -21,11 +22,11 @@ use super::is_default;
     )
 )]
 pub struct ClusterSelectorSpec {
-    /// Labels of the clusters.
+    /// Labels that the Cluster object of a chosen cluster has.
     pub selector: LabelSelector,
 }
 
-/// Which Namespaces: those with fitting labels.
+/// The labels that choose Namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "cluster", derive(kube::CustomResource))]
 #[cfg_attr(
@@ -38,9 +39,10 @@ pub struct ClusterSelectorSpec {
     )
 )]
 pub struct NamespaceSelectorSpec {
-    /// Labels of the Namespaces.
+    /// Labels that a chosen Namespace has.
     pub selector: LabelSelector,
-    /// static: Namespaces of the source. dynamic: those of the cluster too.
+    /// Namespaces to choose from: static for those of the source, dynamic for those of the cluster too. The agent refuses
+    /// dynamic. Default: static.
     #[serde(default = "static_mode")]
     #[schemars(regex(pattern = "^(static|dynamic)$"))]
     pub mode: String,
@@ -50,7 +52,7 @@ fn static_mode() -> String {
     "static".to_owned()
 }
 
-/// How kinds are inherited in a hierarchical repository.
+/// The kinds that Namespaces inherit in a hierarchical repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "cluster", derive(kube::CustomResource))]
 #[cfg_attr(
@@ -63,11 +65,11 @@ fn static_mode() -> String {
     )
 )]
 pub struct HierarchyConfigSpec {
-    /// Kinds and how each is inherited.
+    /// The kinds, each with a mode of inheritance.
     pub resources: Vec<HierarchyResource>,
 }
 
-/// Kinds of one group and how they are inherited.
+/// Kinds of one API group with their mode of inheritance.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HierarchyResource {
@@ -77,7 +79,7 @@ pub struct HierarchyResource {
     /// Kinds.
     #[serde(default, skip_serializing_if = "is_default")]
     pub kinds: Vec<String>,
-    /// inherit (default) or none.
+    /// Mode of inheritance: inherit or none. Default: inherit.
     #[serde(default, skip_serializing_if = "is_default")]
     pub hierarchy_mode: String,
 }
@@ -86,27 +88,27 @@ pub struct HierarchyResource {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LabelSelector {
-    /// Labels that must be there with these values.
+    /// Labels that a chosen object has with exactly these values.
     #[serde(default, skip_serializing_if = "is_default")]
     pub match_labels: BTreeMap<String, String>,
-    /// Further requirements, all of which must hold.
+    /// Further requirements. A chosen object meets all of them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub match_expressions: Vec<SelectorRequirement>,
 }
 
-/// One requirement of a selector.
+/// One requirement on a label.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SelectorRequirement {
     /// Label key.
     pub key: String,
     /// In, NotIn, Exists or DoesNotExist.
     pub operator: String,
-    /// Values, for In and NotIn.
+    /// Values for In and NotIn.
     #[serde(default, skip_serializing_if = "is_default")]
     pub values: Vec<String>,
 }
 
-/// A cluster of the registry. Only its name and labels matter.
+/// A cluster of the cluster registry. The agent reads its name and labels only.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "cluster", derive(kube::CustomResource))]
 #[cfg_attr(
@@ -122,11 +124,11 @@ pub struct SelectorRequirement {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterSpec {
-    /// How to log in; not used.
+    /// Login to the cluster. It has no effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::source::any_object")]
     pub auth_info: Option<Value>,
-    /// Where the API server is; not used.
+    /// Addresses of the API server. They have no effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::source::any_object")]
     pub kubernetes_api_endpoints: Option<Value>,

@@ -1,4 +1,4 @@
-//! The status of RootSync and RepoSync: what other tools and dashboards read.
+//! The status of RootSync and RepoSync, which other tools and dashboards read.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,43 +10,43 @@ use crate::model::finding::{Finding, text};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncStatus {
-    /// Generation of the spec that this status is about.
+    /// Generation of the spec that the status describes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub observed_generation: i64,
     /// Name of the process that serves the sync.
     #[serde(default, skip_serializing_if = "is_default")]
     pub reconciler: String,
-    /// Last commit that was synced without any error.
+    /// Last commit that was synced without an error.
     #[serde(default, skip_serializing_if = "is_default")]
     pub last_synced_commit: String,
-    /// Reading the source.
+    /// Status of reading the source.
     #[serde(default)]
-    #[schemars(with = "Option<Stage>")]
-    pub source: Stage,
-    /// Rendering the source.
+    #[schemars(with = "Option<StageStatus>")]
+    pub source: StageStatus,
+    /// Status of rendering the source.
     #[serde(default)]
-    #[schemars(with = "Option<Stage>")]
-    pub rendering: Stage,
-    /// Applying it to the cluster.
+    #[schemars(with = "Option<StageStatus>")]
+    pub rendering: StageStatus,
+    /// Status of applying the commit to the cluster.
     #[serde(default)]
-    #[schemars(with = "Option<Stage>")]
-    pub sync: Stage,
-    /// Latest observations.
+    #[schemars(with = "Option<StageStatus>")]
+    pub sync: StageStatus,
+    /// Conditions of the sync.
     #[serde(default, skip_serializing_if = "is_default")]
     pub conditions: Vec<SyncCondition>,
 }
 
 impl SyncStatus {
-    /// The condition of a type.
+    /// The condition of the type `kind`.
     pub fn condition(&self, kind: &str) -> Option<&SyncCondition> {
         self.conditions.iter().find(|condition| condition.kind == kind)
     }
 }
 
-/// Status of one of the stages source, rendering and sync.
+/// Status of one stage of a sync: source, rendering or sync.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Stage {
+pub struct StageStatus {
     /// The git repository, for git sources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git_status: Option<GitStatus>,
@@ -59,21 +59,21 @@ pub struct Stage {
     /// Commit, image digest or chart version.
     #[serde(default, skip_serializing_if = "is_default")]
     pub commit: String,
-    /// When this was last written.
+    /// Time of the last change of this status.
     #[serde(default)]
     pub last_update: Option<Time>,
-    /// How rendering went; rendering only.
+    /// Result of rendering. The other stages leave it out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub message: String,
     /// Errors of this stage.
     #[serde(default, skip_serializing_if = "is_default")]
     pub errors: Vec<SyncError>,
-    /// How many errors there are.
+    /// Number of errors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_summary: Option<ErrorSummary>,
 }
 
-/// A git source, with defaults filled in.
+/// A git source with defaults filled in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GitStatus {
     /// URL.
@@ -82,7 +82,7 @@ pub struct GitStatus {
     pub revision: String,
     /// Branch.
     pub branch: String,
-    /// Directory, relative to the root of the repository; `.` for the root.
+    /// Directory relative to the root of the repository, which is `.`.
     pub dir: String,
 }
 
@@ -91,7 +91,7 @@ pub struct GitStatus {
 pub struct OciStatus {
     /// Image.
     pub image: String,
-    /// Directory, relative to the root of the image; `.` for the root.
+    /// Directory relative to the root of the image, which is `.`.
     pub dir: String,
 }
 
@@ -110,17 +110,17 @@ pub struct HelmStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncError {
-    /// Digits of the KNV code.
+    /// KNV code without its letters, such as 1061.
     pub code: String,
-    /// The whole text.
+    /// Message, hint and places as text.
     pub error_message: String,
-    /// What it is about.
+    /// Files and objects that the error names.
     #[serde(default, skip_serializing_if = "is_default")]
     pub error_resources: Vec<ErrorResource>,
 }
 
 impl SyncError {
-    /// A finding as a status shows it.
+    /// The error that shows a finding.
     pub fn of(finding: &Finding) -> Self {
         Self {
             code: finding.code.number().to_string(),
@@ -130,11 +130,11 @@ impl SyncError {
     }
 }
 
-/// A file or an object that an error is about.
+/// A file or an object that an error names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorResource {
-    /// Path of the file, relative to the sync directory.
+    /// Path of the file relative to the sync directory.
     #[serde(default, skip_serializing_if = "is_default")]
     pub source_path: String,
     /// Name of the object.
@@ -178,30 +178,30 @@ pub struct Gvk {
     pub kind: String,
 }
 
-/// How many errors there are, and how many of them are listed.
+/// Number of errors, in all and in the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorSummary {
-    /// All errors.
+    /// Number of errors.
     #[serde(default, skip_serializing_if = "is_default")]
     pub total_count: i64,
-    /// Whether some are left out of the list.
+    /// True if the list leaves errors out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub truncated: bool,
-    /// Errors in the list.
+    /// Number of errors in the list.
     #[serde(default, skip_serializing_if = "is_default")]
     pub error_count_after_truncation: i64,
 }
 
 impl ErrorSummary {
-    /// The summary of a list that holds all errors.
+    /// The summary of a list that holds all `count` errors.
     pub fn complete(count: usize) -> Self {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         Self { total_count: count, truncated: false, error_count_after_truncation: count }
     }
 }
 
-/// One observation about a sync.
+/// A condition of a sync.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncCondition {
@@ -210,34 +210,34 @@ pub struct SyncCondition {
     pub kind: String,
     /// True, False or Unknown.
     pub status: String,
-    /// When any field last changed.
+    /// Time of the last change of any field.
     #[serde(default)]
     pub last_update_time: Option<Time>,
-    /// When the status last changed.
+    /// Time of the last change of the status.
     #[serde(default)]
     pub last_transition_time: Option<Time>,
-    /// Why, in one word.
+    /// Reason in one word.
     #[serde(default, skip_serializing_if = "is_default")]
     pub reason: String,
-    /// Why, for people.
+    /// Reason as text.
     #[serde(default, skip_serializing_if = "is_default")]
     pub message: String,
-    /// Commit, image digest or chart version that it is about.
+    /// Commit, image digest or chart version that the condition describes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub commit: String,
-    /// Errors, where errorSourceRefs does not name them.
+    /// Errors that are in no list which errorSourceRefs names.
     #[serde(default, skip_serializing_if = "is_default")]
     pub errors: Vec<SyncError>,
-    /// Where the errors are listed: status.source.errors and the like.
+    /// Fields that list the errors, such as status.source.errors.
     #[serde(default, skip_serializing_if = "is_default")]
     pub error_source_refs: Vec<String>,
-    /// How many errors there are.
+    /// Number of errors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_summary: Option<ErrorSummary>,
 }
 
 impl SyncCondition {
-    /// Whether the status is `True`.
+    /// `true` if the status is `True`.
     pub fn is_true(&self) -> bool {
         self.status == "True"
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{GitSpec, HelmSpec, OciSpec, Overrides, is_default};
 
-/// Kind of source of truth.
+/// The kind of source that a sync reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceType {
@@ -18,35 +18,36 @@ pub enum SourceType {
     Helm,
 }
 
-/// What to sync from where. The fields that only a RootSync has are said to be so; the schema of RepoSync lacks them.
+/// The source of a sync, and how its objects are applied.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncSpec {
-    /// How the source is laid out: hierarchy (default) or unstructured.
+    /// Layout of the source: hierarchy, where directories have a meaning, or unstructured. Default: hierarchy.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(regex(pattern = "^(hierarchy|unstructured|)$"))]
     pub source_format: String,
-    /// Kind of source: git (default), oci or helm.
+    /// Kind of the source: git, oci or helm. Default: git. The agent supports git; it refuses a sync of another kind
+    /// (KNV1061).
     #[serde(default)]
     #[schemars(with = "String", regex(pattern = "^(git|oci|helm)$"))]
     pub source_type: SourceType,
-    /// A git repository.
+    /// The git repository to sync from. Required for sourceType git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<GitSpec>,
-    /// An OCI image.
+    /// The OCI image to sync from. It has no effect unless sourceType is oci.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oci: Option<OciSpec>,
-    /// A Helm chart.
+    /// The Helm chart to sync from. It has no effect unless sourceType is helm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub helm: Option<HelmSpec>,
-    /// Settings of the agent for this sync.
+    /// Settings of this sync that differ from the defaults.
     #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
     pub overrides: Option<Overrides>,
 }
 
-/// The one source that a spec's `sourceType` selects.
+/// The source block that `sourceType` names.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Source<'a> {
+pub enum SyncSource<'a> {
     /// A git repository.
     Git(&'a GitSpec),
     /// An OCI image.
@@ -56,28 +57,18 @@ pub enum Source<'a> {
 }
 
 impl SyncSpec {
-    /// The source that counts; `None` if its block is missing (KNV1061).
-    pub fn source(&self) -> Option<Source<'_>> {
+    /// The source block that `sourceType` names; `None` if the spec does not have it (KNV1061).
+    pub fn source(&self) -> Option<SyncSource<'_>> {
         match self.source_type {
-            SourceType::Git => self.git.as_ref().map(Source::Git),
-            SourceType::Oci => self.oci.as_ref().map(Source::Oci),
-            SourceType::Helm => self.helm.as_ref().map(Source::Helm),
+            SourceType::Git => self.git.as_ref().map(SyncSource::Git),
+            SourceType::Oci => self.oci.as_ref().map(SyncSource::Oci),
+            SourceType::Helm => self.helm.as_ref().map(SyncSource::Helm),
         }
-    }
-
-    /// Whether a RootSync's source is unstructured; a RepoSync's always is.
-    pub fn is_unstructured(&self) -> bool {
-        self.source_format == "unstructured"
-    }
-
-    /// The overrides, or those of an empty block.
-    pub fn overrides(&self) -> Overrides {
-        self.overrides.clone().unwrap_or_default()
     }
 }
 
-impl Source<'_> {
-    /// Repository, directory and version in one line, as `nomos status` shows it.
+impl SyncSource<'_> {
+    /// Repository, directory and version in one line, as `nomos status` prints them.
     pub fn line(&self) -> String {
         match self {
             Self::Git(git) => format!("{}@{}", with_directory(&git.repo, &git.directory()), git.reference()),
@@ -102,9 +93,9 @@ mod tests {
     #[test]
     fn the_source_in_one_line() {
         let git = GitSpec { repo: "https://git.example/x/".into(), dir: "/a/".into(), ..GitSpec::default() };
-        assert_eq!(Source::Git(&git).line(), "https://git.example/x/a@master");
+        assert_eq!(SyncSource::Git(&git).line(), "https://git.example/x/a@master");
         let helm = HelmSpec { repo: "https://charts.example".into(), chart: "web".into(), ..HelmSpec::default() };
-        assert_eq!(Source::Helm(&helm).line(), "https://charts.example/web:latest");
+        assert_eq!(SyncSource::Helm(&helm).line(), "https://charts.example/web:latest");
     }
 
     #[test]

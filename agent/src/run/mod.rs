@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::sync::watch;
 
-use crate::api::GitSpec;
+use crate::api::{API_SERVER_TIMEOUT, GitSpec, RECONCILE_TIMEOUT};
 use crate::compile::SourceFormat;
 use crate::io::kubernetes::client::Cluster;
 use crate::io::kubernetes::watch::Watches;
@@ -153,6 +153,8 @@ async fn by_flags(shared: Arc<Shared>, flags: Flags, mut stop: watch::Receiver<b
         last_in_force: None,
         resource_status: true,
         implicit_namespaces: true,
+        reconcile_timeout: RECONCILE_TIMEOUT,
+        api_server_timeout: API_SERVER_TIMEOUT,
     };
     let once = shared.options.once;
     let (control, mut orders) = watch::channel(Orders { approved: flags.approve_prune, ..Orders::default() });

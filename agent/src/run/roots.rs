@@ -12,14 +12,12 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::wait::{Condition as _, conditions};
 use kube::runtime::watcher::{Config, Event as WatchEvent, watch_object, watcher};
 use serde::Deserialize as _;
-use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Shared;
 use super::sync::{self, Ended, Orders, SyncTask};
-use crate::api::{Auth, GitSpec, RootSync, Source, SyncSpec, SyncStatus, invalid, unreadable};
-use crate::compile::SourceFormat;
+use crate::api::{RootSync, SupportedSpec, SyncStatus, supported};
 use crate::io::git::shown;
 use crate::io::kubernetes::events::{Events, Regarding, Severity};
 use crate::io::report::{SyncObject, now, write_sync_status};
@@ -112,12 +110,12 @@ async fn update(shared: &Arc<Shared>, running: &mut BTreeMap<SyncId, Running>, o
     let generation = object.metadata.generation.unwrap_or(0);
     let annotations = object.metadata.annotations.clone().unwrap_or_default();
     let approved = annotations.get(annotation::APPROVE_PRUNE).cloned();
-    let usable = usable(&id, &annotations, &object.data);
+    let supported = supported(&id, &annotations, &object.data["spec"]);
     let before = running.get(&id).filter(|sync| sync.uid == uid && !sync.task.is_finished());
     if let Some(sync) = before {
         let orders = |refused| Orders { approved: approved.clone(), refused, stop: false };
         let unchanged = sync.generation == generation && sync.orders.borrow().refused.is_none();
-        match &usable {
+        match &supported {
             // With a spec that cannot be acted on the state of the one before stays in force.
             Err(finding) => {
                 if sync.tell(orders(Some((finding.clone(), generation)))) {
@@ -137,37 +135,40 @@ async fn update(shared: &Arc<Shared>, running: &mut BTreeMap<SyncId, Running>, o
     }
     let status = SyncStatus::deserialize(&object.data["status"]).unwrap_or_default();
     let mut object = SyncObject { status, uid: uid.clone() };
-    let (spec, git) = match usable {
-        Ok(usable) => usable,
+    let spec = match supported {
+        Ok(spec) => spec,
         Err(finding) => {
             tracing::error!(sync = %id, code = %finding.code, "{}", finding.message);
             refuse(shared, &id, &mut object, generation, &finding, &mut Events::default()).await;
             return;
         }
     };
-    let task = task(id.clone(), object, generation, &spec, git);
+    let task = task(id.clone(), object, generation, spec);
     let (orders, told) = watch::channel(Orders { approved, ..Orders::default() });
     let task = tokio::spawn(keep_running(Arc::clone(shared), id.clone(), task, told));
     running.insert(id, Running { uid, generation, orders, task });
 }
 
-fn task(id: SyncId, object: SyncObject, generation: i64, spec: &SyncSpec, git: GitSpec) -> SyncTask {
+fn task(id: SyncId, object: SyncObject, generation: i64, spec: SupportedSpec) -> SyncTask {
+    let SupportedSpec { git, format, resource_status, implicit_namespaces, reconcile_timeout, api_server_timeout } =
+        spec;
     // Of another repository or directory it would be another state.
     let last = &object.status.sync;
     let same_source =
         last.git_status.as_ref().is_some_and(|was| was.repo == shown(&git.repo) && was.dir == git.directory());
     let last_in_force = Some(last.commit.clone()).filter(|commit| same_source && !commit.is_empty());
-    let overrides = spec.overrides();
     SyncTask {
         how_to_approve: approve_by_annotation(&id.kind.to_string(), &id.namespace, &id.name, "COMMIT"),
-        format: if spec.is_unstructured() { SourceFormat::Unstructured } else { SourceFormat::Hierarchy },
+        format,
         period: git.period(),
         git,
         object: Some(object),
         generation,
         last_in_force,
-        resource_status: overrides.resource_status(),
-        implicit_namespaces: overrides.implicit_namespaces(),
+        resource_status,
+        implicit_namespaces,
+        reconcile_timeout,
+        api_server_timeout,
         sync: id,
     }
 }
@@ -200,28 +201,6 @@ async fn keep_running(shared: Arc<Shared>, id: SyncId, mut task: SyncTask, mut o
             _ = orders.wait_for(|orders| orders.stop) => return,
         }
         pause = (pause * 2).min(Duration::from_secs(60));
-    }
-}
-
-/// What a sync is to do, if this agent can do it: what it cannot is refused, never ignored.
-fn usable(id: &SyncId, annotations: &BTreeMap<String, String>, object: &Value) -> Result<(SyncSpec, GitSpec), Finding> {
-    let spec = SyncSpec::deserialize(&object["spec"]).map_err(|error| unreadable(id, &error))?;
-    if let Some(finding) = invalid(id, annotations, &spec) {
-        return Err(finding);
-    }
-    let refuse = |what: &str| {
-        Err(Finding::new(Code::InvalidSync, format!("{what} is not supported by this agent"))
-            .hint("sync from a git repository that needs no credentials (sourceType: git, auth: none)"))
-    };
-    match spec.source() {
-        Some(Source::Git(git)) if git.auth == Auth::None => {
-            let git = git.clone();
-            Ok((spec, git))
-        }
-        Some(Source::Git(git)) => refuse(&format!("spec.git.auth: {}", git.auth.name())),
-        Some(Source::Oci(_)) => refuse("spec.sourceType: oci"),
-        Some(Source::Helm(_)) => refuse("spec.sourceType: helm"),
-        None => Err(Finding::new(Code::InvalidSync, "the sync has no source")),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoSc
 use crate::io::git::{Remote, Want, shown};
 use crate::io::kubernetes::apply;
 use crate::io::kubernetes::audit::audit;
+use crate::io::kubernetes::client::Cluster;
 use crate::io::report::{Message, SyncObject};
 use crate::io::serve::{Operation, OperationLabels, Status, SyncLabels};
 use crate::io::source::{Source, follow};
@@ -43,6 +44,10 @@ pub(super) struct SyncTask {
     pub(super) how_to_approve: String,
     pub(super) resource_status: bool,
     pub(super) implicit_namespaces: bool,
+    /// How long an object may take to become ready before those that depend on it are skipped.
+    pub(super) reconcile_timeout: Duration,
+    /// How long one request for an object may take.
+    pub(super) api_server_timeout: Duration,
 }
 
 /// What a running sync is told, as it is now: so nothing of it is lost while the sync starts or waits.
@@ -69,6 +74,8 @@ pub(super) enum Ended {
 /// Everything a command needs.
 struct Performer {
     shared: Arc<Shared>,
+    /// The API server with the time limit of this sync.
+    cluster: Arc<Cluster>,
     sync: SyncId,
     labels: SyncLabels,
     git_context: Arc<str>,
@@ -105,15 +112,16 @@ pub(super) async fn run(
     let mut state = State::new(Settings {
         sync: task.sync.clone(),
         in_flight: IN_FLIGHT,
-        reconcile_timeout: Duration::from_secs(300),
         approved: followed.approved.clone(),
         how_to_approve: task.how_to_approve,
         kinds,
         recorded,
         last_in_force: task.last_in_force,
+        reconcile_timeout: task.reconcile_timeout,
     });
     let mut performer = Performer {
         git_context: git_context(&task.git).into(),
+        cluster: Arc::new(shared.cluster.with_time_limit(task.api_server_timeout)),
         shared: Arc::clone(&shared),
         labels: SyncLabels::of(&task.sync),
         sync: task.sync,
@@ -254,37 +262,37 @@ impl Performer {
                 let _ = self.restore.try_send(commit);
             }
             Command::Apply(declared, commit, items) => {
-                let (shared, sync, context) =
-                    (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
+                let (cluster, sync, context) =
+                    (Arc::clone(&self.cluster), self.sync.clone(), Arc::clone(&self.git_context));
                 self.spawn(Operation::apply, declared.id.clone(), async move {
                     let stamp = apply::Stamp { sync: &sync, token: &commit, git_context: &context };
-                    apply::apply(&shared.cluster, &stamp, &declared, items).await
+                    apply::apply(&cluster, &stamp, &declared, items).await
                 });
             }
             Command::Annotate(declared, commit) => {
-                let (shared, sync, context) =
-                    (Arc::clone(&self.shared), self.sync.clone(), Arc::clone(&self.git_context));
+                let (cluster, sync, context) =
+                    (Arc::clone(&self.cluster), self.sync.clone(), Arc::clone(&self.git_context));
                 self.spawn(Operation::annotate, declared.id.clone(), async move {
                     let stamp = apply::Stamp { sync: &sync, token: &commit, git_context: &context };
-                    apply::annotate(&shared.cluster, &stamp, &declared).await
+                    apply::annotate(&cluster, &stamp, &declared).await
                 });
             }
             Command::Read(id) => {
-                let shared = Arc::clone(&self.shared);
-                self.spawn(Operation::read, id.clone(), async move { apply::read(&shared.cluster, &id).await });
+                let cluster = Arc::clone(&self.cluster);
+                self.spawn(Operation::read, id.clone(), async move { apply::read(&cluster, &id).await });
             }
             Command::Audit(kind) => self.audit(kind),
             Command::Delete(id, uid, version) => {
-                let shared = Arc::clone(&self.shared);
-                self.spawn(Operation::delete, id.clone(), async move {
-                    apply::delete(&shared.cluster, &id, &uid, version).await
-                });
+                let cluster = Arc::clone(&self.cluster);
+                self.spawn(
+                    Operation::delete,
+                    id.clone(),
+                    async move { apply::delete(&cluster, &id, &uid, version).await },
+                );
             }
             Command::Abandon(id) => {
-                let (shared, sync) = (Arc::clone(&self.shared), self.sync.clone());
-                self.spawn(Operation::unmanage, id.clone(), async move {
-                    apply::abandon(&shared.cluster, &sync, &id).await
-                });
+                let (cluster, sync) = (Arc::clone(&self.cluster), self.sync.clone());
+                self.spawn(Operation::unmanage, id.clone(), async move { apply::abandon(&cluster, &sync, &id).await });
             }
         }
     }
@@ -302,10 +310,10 @@ impl Performer {
     }
 
     fn audit(&self, kind: GroupKind) {
-        let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
+        let (cluster, events) = (Arc::clone(&self.cluster), self.events.clone());
         let part_of = self.sync.part_of();
         tokio::spawn(async move {
-            if let Err(error) = audit(&shared.cluster, &kind, &part_of, &events).await {
+            if let Err(error) = audit(&cluster, &kind, &part_of, &events).await {
                 tracing::warn!(%kind, %error, "cannot compare whole objects");
             }
             // A sync that has ended needs no word.

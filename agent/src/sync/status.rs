@@ -1,6 +1,6 @@
 //! From what a sync reports to the status of its RootSync, with the stages, conditions and reasons that other tools read.
 
-use crate::api::{ErrorSummary, GitStatus, Stage, SyncCondition, SyncError, SyncStatus, Time};
+use crate::api::{ErrorSummary, GitStatus, StageStatus, SyncCondition, SyncError, SyncStatus, Time};
 use crate::model::finding::{Finding, text};
 use crate::sync::engine::{Report, Stage as Reported};
 
@@ -78,16 +78,16 @@ fn refusal(finding: &Finding) -> [SyncCondition; 2] {
     [condition("Reconciling", "Setup", "Setup stalled".into(), 0), condition("Stalled", "Validation", text(finding), 1)]
 }
 
-fn stage(before: &Stage, now_is: &Reported, message: &str, about: &About, now: &Time) -> Stage {
+fn stage(before: &StageStatus, now_is: &Reported, message: &str, about: &About, now: &Time) -> StageStatus {
     let (errors, summary) = errors(&now_is.findings);
-    let mut stage = Stage {
+    let mut stage = StageStatus {
         git_status: Some(about.git.clone()),
         commit: now_is.commit.clone(),
         message: message.to_owned(),
         error_summary: Some(summary),
         errors,
         last_update: before.last_update.clone(),
-        ..Stage::default()
+        ..StageStatus::default()
     };
     if stage != *before || stage.last_update.is_none() {
         stage.last_update = Some(now.clone());

@@ -1,7 +1,7 @@
 //! The API server: which kinds it serves, where they are, and requests whose errors say what they mean for us.
 
 use std::collections::BTreeMap;
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
@@ -10,6 +10,7 @@ use kube::core::Status;
 use kube::discovery::{ApiResource, Discovery, Scope};
 use serde::de::DeserializeOwned;
 
+use crate::model::duration::format_duration;
 use crate::model::finding::{Code, Finding};
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::engine::{Failure, Retry};
@@ -26,14 +27,19 @@ pub struct Served {
     versions: Vec<String>,
 }
 
-/// Longest time that a request may take: longer than the API server's own limit for webhooks, so that its answer is heard.
+/// Time limit of a request of the agent's own: longer than the API server's own limit for a request with webhooks, so that
+/// its answer is heard.
 const TIMEOUT: Duration = Duration::from_secs(40);
+/// Time in which an API server that works answers a request that costs it nothing.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client with the kinds it knows.
 pub struct Cluster {
     /// For requests that need nothing of ours.
     pub client: Client,
-    kinds: RwLock<BTreeMap<GroupKind, Served>>,
+    kinds: Arc<RwLock<BTreeMap<GroupKind, Served>>>,
+    /// Time that one request may take.
+    time_limit: Duration,
 }
 
 /// Why a request failed.
@@ -45,6 +51,9 @@ pub enum ApiError {
     /// The server does not serve this kind (any more, yet).
     #[error("the API server does not serve {0}")]
     Unserved(GroupKind),
+    /// The server answers, but has not answered this request in time.
+    #[error("no answer within {}", format_duration(*.0))]
+    Slow(Duration),
     /// There was no answer, or none that could be read.
     #[error("{0}")]
     Unreachable(String),
@@ -53,9 +62,14 @@ pub enum ApiError {
 impl Cluster {
     /// Asks the server for its kinds.
     pub async fn connect(client: Client) -> Result<Self, ApiError> {
-        let cluster = Self { client, kinds: RwLock::default() };
+        let cluster = Self { client, kinds: Arc::default(), time_limit: TIMEOUT };
         cluster.discover().await?;
         Ok(cluster)
+    }
+
+    /// The same client with another time limit for each request.
+    pub fn with_time_limit(&self, time_limit: Duration) -> Self {
+        Self { client: self.client.clone(), kinds: Arc::clone(&self.kinds), time_limit }
     }
 
     /// Asks the server for its kinds again: two requests.
@@ -129,18 +143,33 @@ impl Cluster {
             .header(http::header::ACCEPT, "application/json")
             .body(body)
             .map_err(|error| ApiError::Unreachable(error.to_string()))?;
-        in_time(self.client.request(request)).await
+        match tokio::time::timeout(self.time_limit, self.client.request(request)).await {
+            Ok(answer) => answer.map_err(ApiError::from),
+            Err(_) if self.answers().await => Err(ApiError::Slow(self.time_limit)),
+            Err(_) => Err(no_answer(self.time_limit)),
+        }
+    }
+
+    /// `true` if the server answers a request that costs it nothing, be it with a refusal. One slow request, held up by an
+    /// admission webhook for example, is then no sign that the server is away.
+    async fn answers(&self) -> bool {
+        let asked = async { self.client.apiserver_version().await };
+        matches!(tokio::time::timeout(PROBE_TIMEOUT, asked).await, Ok(Ok(_) | Err(kube::Error::Api(_))))
     }
 }
 
-/// Waits for an answer, but not for ever.
+fn no_answer(time_limit: Duration) -> ApiError {
+    ApiError::Unreachable(format!("no answer within {}", format_duration(time_limit)))
+}
+
+/// Waits for the answer to a request of the agent's own.
 ///
 /// # Errors
-/// When there is none, or it is a refusal.
+/// When there is none in time, or it is a refusal.
 pub async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
     match tokio::time::timeout(TIMEOUT, answer).await {
         Ok(answer) => answer.map_err(ApiError::from),
-        Err(_) => Err(ApiError::Unreachable(format!("no answer within {} seconds", TIMEOUT.as_secs()))),
+        Err(_) => Err(no_answer(TIMEOUT)),
     }
 }
 
@@ -181,13 +210,13 @@ impl ApiError {
         match self {
             Self::Refused(status) => status.code,
             Self::Unserved(_) => 404,
-            Self::Unreachable(_) => 0,
+            Self::Slow(_) | Self::Unreachable(_) => 0,
         }
     }
 
     /// Whether it is likely to work a while later, without anybody doing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self.meaning().1, Retry::Server(_))
+        matches!(self, Self::Slow(_)) || matches!(self.meaning().1, Retry::Server(_))
     }
 
     /// Whether the object is not there, although its kind is: where that is not served, objects may exist unseen.
@@ -202,7 +231,7 @@ impl ApiError {
                 status.code == 404 && status.details.as_ref().is_none_or(|details| details.name.is_empty())
             }
             Self::Unserved(_) => true,
-            Self::Unreachable(_) => false,
+            Self::Slow(_) | Self::Unreachable(_) => false,
         }
     }
 
@@ -230,6 +259,8 @@ impl ApiError {
 
     fn meaning(&self) -> (Code, Retry, &'static str) {
         const AWAY: &str = "the agent tries again by itself until the API server answers";
+        const SLOW: &str = "find out what holds the request up, such as an admission webhook, or raise \
+                            spec.override.apiServerTimeout; the agent tries again by itself";
         let status = match self {
             Self::Unserved(_) => {
                 return (
@@ -238,6 +269,7 @@ impl ApiError {
                     "install the CRD of this kind, or declare it in the repository",
                 );
             }
+            Self::Slow(_) => return (Code::ApiServer, Retry::Object, SLOW),
             Self::Unreachable(_) => return (Code::ApiServer, Retry::Server(Duration::ZERO), AWAY),
             Self::Refused(status) => status,
         };
