@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::kubernetes::client::ApiError;
 use crate::api::Time;
-use crate::sync::reporting::{Answer, Moment};
+use crate::sync::reporting::{Moment, ReportAnswer};
 
 pub use resource_groups::read_inventory;
 pub use retries::Reporter;
@@ -26,8 +26,8 @@ pub fn now() -> Moment {
 }
 
 /// The answer to a request for a document that failed.
-fn failed(what: &str, error: &ApiError) -> Answer {
+fn failed(what: &str, error: &ApiError) -> ReportAnswer {
     let again = error.is_transient();
     tracing::warn!(%error, again, "cannot write {what}");
-    if again { Answer::Unavailable } else { Answer::Refused }
+    if again { ReportAnswer::Unavailable } else { ReportAnswer::Refused }
 }

@@ -10,7 +10,7 @@ use crate::io::kubernetes::client::{ApiError, Cluster, collection};
 use crate::model::metadata::{FIELD_MANAGER, SyncId, label};
 use crate::model::object::GroupKind;
 use crate::sync::inventory::{GroupDocument, Inventory, WrittenGroup};
-use crate::sync::reporting::Answer;
+use crate::sync::reporting::ReportAnswer;
 
 /// Reads the ResourceGroups of a sync; `None` where the API server does not serve the kind.
 ///
@@ -36,12 +36,17 @@ pub async fn read_inventory(cluster: &Cluster, sync: &SyncId) -> Result<Option<I
 }
 
 /// Applies the spec of a ResourceGroup, or its status where `subresource` is `/status`.
-pub(super) async fn write(cluster: &Cluster, sync: &SyncId, document: GroupDocument, subresource: &str) -> Answer {
+pub(super) async fn write(
+    cluster: &Cluster,
+    sync: &SyncId,
+    document: GroupDocument,
+    subresource: &str,
+) -> ReportAnswer {
     let GroupDocument { name, body } = document;
     let collection = format!("/apis/kpt.dev/v1alpha1/namespaces/{}/resourcegroups", sync.namespace);
     let path = format!("{collection}/{name}{subresource}?fieldManager={FIELD_MANAGER}&force=true");
     match cluster.request(Method::PATCH, &path, APPLY, body.to_string().into_bytes()).await {
-        Ok(group) => Answer::Group(Box::new(written(group))),
+        Ok(group) => ReportAnswer::Group(Box::new(written(group))),
         Err(error) => failed(&format!("the ResourceGroup {name}{subresource}"), &error),
     }
 }

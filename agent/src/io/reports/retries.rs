@@ -10,7 +10,7 @@ use super::{now, resource_groups, status};
 use crate::io::kubernetes::client::Cluster;
 use crate::model::metadata::SyncId;
 use crate::sync::engine::Event;
-use crate::sync::reporting::{Answer, ReportEffect, ReportEvent, ReportMessage, ReportRequest, Reporting};
+use crate::sync::reporting::{ReportAnswer, ReportEffect, ReportEvent, ReportMessage, ReportRequest, Reporting};
 
 /// Sends the requests of one sync's [`Reporting`].
 pub struct Reporter {
@@ -61,7 +61,7 @@ impl Reporter {
         }
     }
 
-    async fn send(&mut self, request: ReportRequest) -> Answer {
+    async fn send(&mut self, request: ReportRequest) -> ReportAnswer {
         match (request, &self.uid) {
             (ReportRequest::GroupSpec(document), _) => {
                 resource_groups::write(&self.cluster, &self.sync, document, "").await
@@ -70,10 +70,10 @@ impl Reporter {
                 resource_groups::write(&self.cluster, &self.sync, document, "/status").await
             }
             (ReportRequest::SyncStatus(next), Some(uid)) => status::write(&self.cluster, &self.sync, uid, &next).await,
-            (ReportRequest::SyncStatus(_), None) => Answer::Gone,
+            (ReportRequest::SyncStatus(_), None) => ReportAnswer::Gone,
             (ReportRequest::Announce(notice), _) => {
                 self.announcer.announce(notice).await;
-                Answer::Done
+                ReportAnswer::Done
             }
         }
     }

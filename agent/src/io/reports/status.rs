@@ -8,7 +8,7 @@ use crate::api::SyncStatus;
 use crate::io::kubernetes::client::{ApiError, Cluster};
 use crate::model::metadata::{FIELD_MANAGER, SyncId};
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::reporting::Answer;
+use crate::sync::reporting::ReportAnswer;
 use crate::sync::status::status_document;
 
 /// The sync object, as far as it is written to.
@@ -39,10 +39,10 @@ pub async fn write_sync_status(
 }
 
 /// Writes a status for the reporter.
-pub(super) async fn write(cluster: &Cluster, sync: &SyncId, uid: &str, status: &SyncStatus) -> Answer {
+pub(super) async fn write(cluster: &Cluster, sync: &SyncId, uid: &str, status: &SyncStatus) -> ReportAnswer {
     match write_sync_status(cluster, sync, uid, status).await {
-        Ok(()) => Answer::Done,
-        Err(error) if matches!(error.code(), 404 | 409) => Answer::Gone,
+        Ok(()) => ReportAnswer::Done,
+        Err(error) if matches!(error.code(), 404 | 409) => ReportAnswer::Gone,
         Err(error) => failed("the status of the sync", &error),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Answer;
+use super::ReportAnswer;
 use crate::model::backoff::Backoff;
 use crate::sync::engine::Report;
 
@@ -17,7 +17,7 @@ pub(super) enum Verdict {
     Unavailable,
 }
 
-impl Answer {
+impl ReportAnswer {
     pub(super) fn verdict(&self) -> Verdict {
         match self {
             Self::Group(_) | Self::Done | Self::Gone => Verdict::Written,
@@ -54,7 +54,7 @@ impl Retries {
 pub(super) struct RecordJob {
     /// Groups before this one are written.
     pub(super) at: usize,
-    /// How many [`ReportMessage::Record`] this is the answer to.
+    /// Messages [`super::ReportMessage::Record`] that wait for the end of this.
     pub(super) answers: usize,
     pub(super) retry: Retries,
 }

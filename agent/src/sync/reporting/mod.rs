@@ -48,7 +48,7 @@ pub enum ReportEvent {
     /// The sync has a message.
     Told(ReportMessage),
     /// The request that was out is answered.
-    Answered(Answer),
+    Answered(ReportAnswer),
     /// Time has passed.
     Woken,
 }
@@ -67,19 +67,19 @@ pub enum ReportEffect {
 /// A request to the API server, or more than one for an announcement.
 #[derive(Debug)]
 pub enum ReportRequest {
-    /// Apply the spec of a ResourceGroup. The answer is [`Answer::Group`].
+    /// Apply the spec of a ResourceGroup. The answer is [`ReportAnswer::Group`].
     GroupSpec(GroupDocument),
-    /// Apply the status of a ResourceGroup. The answer is [`Answer::Group`].
+    /// Apply the status of a ResourceGroup. The answer is [`ReportAnswer::Group`].
     GroupStatus(GroupDocument),
     /// Write the status of the sync object.
     SyncStatus(Box<SyncStatus>),
-    /// Log an event and publish it as a Kubernetes Event. This is tried once; the answer is always [`Answer::Done`].
+    /// Log an event and publish it as a Kubernetes Event. This is tried once; the answer is always [`ReportAnswer::Done`].
     Announce(Notice),
 }
 
 /// The answer to a [`ReportRequest`].
 #[derive(Debug)]
-pub enum Answer {
+pub enum ReportAnswer {
     /// The ResourceGroup after the request.
     Group(Box<WrittenGroup>),
     /// The status is written, or the announcement made.
@@ -368,7 +368,7 @@ impl Reporting {
         }
     }
 
-    fn answered(&mut self, answer: Answer, now: Instant) {
+    fn answered(&mut self, answer: ReportAnswer, now: Instant) {
         let Activity::Awaiting(target) = std::mem::replace(&mut self.activity, Activity::Idle) else { return };
         let verdict = answer.verdict();
         match (&target, answer) {
@@ -377,13 +377,13 @@ impl Reporting {
                 | Target::ReportedSpec(index)
                 | Target::GroupStatus(index)
                 | Target::Superseded(index),
-                Answer::Group(group),
+                ReportAnswer::Group(group),
             ) => {
                 if let Some(inventory) = &mut self.inventory {
                     inventory.written(*index, *group);
                 }
             }
-            (Target::SyncStatus(next), Answer::Done) => self.status = Some((**next).clone()),
+            (Target::SyncStatus(next), ReportAnswer::Done) => self.status = Some((**next).clone()),
             _ => {}
         }
         match (target, &mut self.record, &mut self.writing) {

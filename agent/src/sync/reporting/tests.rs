@@ -20,7 +20,7 @@ struct World {
     /// Requests in the order in which they came.
     requests: Vec<&'static str>,
     /// Answers to the next requests of these names, instead of success.
-    failures: Vec<(&'static str, Answer)>,
+    failures: Vec<(&'static str, ReportAnswer)>,
     recorded: usize,
     ended: bool,
     /// The request that is out.
@@ -83,7 +83,7 @@ impl World {
         pause
     }
 
-    fn answer(&mut self, request: ReportRequest) -> Answer {
+    fn answer(&mut self, request: ReportRequest) -> ReportAnswer {
         let name = match &request {
             ReportRequest::GroupSpec(_) => "spec",
             ReportRequest::GroupStatus(_) => "group status",
@@ -99,18 +99,18 @@ impl World {
                 let group = self.groups.entry(document.name).or_default();
                 group.resources = serde_json::from_value(document.body["spec"]["resources"].clone()).unwrap();
                 group.generation += 1;
-                Answer::Group(Box::new(group.clone()))
+                ReportAnswer::Group(Box::new(group.clone()))
             }
             ReportRequest::GroupStatus(document) => {
                 let group = self.groups.get_mut(&document.name).unwrap();
                 group.status = serde_json::from_value(document.body["status"].clone()).unwrap();
-                Answer::Group(Box::new(group.clone()))
+                ReportAnswer::Group(Box::new(group.clone()))
             }
             ReportRequest::SyncStatus(status) => {
                 self.status = Some(*status);
-                Answer::Done
+                ReportAnswer::Done
             }
-            ReportRequest::Announce(_) => Answer::Done,
+            ReportRequest::Announce(_) => ReportAnswer::Done,
         }
     }
 
@@ -177,7 +177,7 @@ fn a_newer_report_replaces_an_older_one_but_for_the_resources_that_only_the_olde
 #[test]
 fn a_record_is_tried_until_it_is_written_and_answered_then() {
     let mut world = World::new();
-    world.failures = vec![("spec", Answer::Unavailable), ("spec", Answer::Unavailable)];
+    world.failures = vec![("spec", ReportAnswer::Unavailable), ("spec", ReportAnswer::Unavailable)];
     world.tell(record(&["one"]));
     assert_eq!(world.recorded, 0);
     // Its retries keep nothing else from being written.
@@ -193,7 +193,7 @@ fn a_record_is_tried_until_it_is_written_and_answered_then() {
 #[test]
 fn a_record_that_is_refused_is_answered_too() {
     let mut world = World::new();
-    world.failures = vec![("spec", Answer::Refused)];
+    world.failures = vec![("spec", ReportAnswer::Refused)];
     world.tell(record(&["one"]));
     assert_eq!((world.recorded, world.reporting.next_wake()), (1, None));
 }
@@ -210,7 +210,7 @@ fn a_record_that_comes_while_one_is_written_is_written_in_full() {
 #[test]
 fn an_older_report_takes_nothing_out_of_a_newer_record() {
     let mut world = World::new();
-    world.failures = vec![("status", Answer::Unavailable)];
+    world.failures = vec![("status", ReportAnswer::Unavailable)];
     world.tell(ReportMessage::Report(report("a", Some(&["one"]))));
     world.tell(record(&["one", "two"]));
     world.wake();
@@ -222,7 +222,7 @@ fn an_older_report_takes_nothing_out_of_a_newer_record() {
 #[test]
 fn the_status_is_written_while_groups_cannot_be_and_these_are_tried_again() {
     let mut world = World::new();
-    world.failures = vec![("spec", Answer::Unavailable)];
+    world.failures = vec![("spec", ReportAnswer::Unavailable)];
     world.tell(ReportMessage::Report(report("a", Some(&["one"]))));
     assert_eq!(world.take_requests(), ["spec", "status"]);
     assert_eq!(world.wake(), Duration::from_secs(1));
@@ -233,19 +233,19 @@ fn the_status_is_written_while_groups_cannot_be_and_these_are_tried_again() {
 #[test]
 fn pauses_double_and_begin_anew_after_a_success() {
     let mut world = World::new();
-    world.failures = std::iter::repeat_with(|| ("status", Answer::Unavailable)).take(7).collect();
+    world.failures = std::iter::repeat_with(|| ("status", ReportAnswer::Unavailable)).take(7).collect();
     world.tell(ReportMessage::Report(report("a", None)));
     let pauses: Vec<u64> = (0..7).map(|_| world.wake().as_secs()).collect();
     assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
     assert_eq!(world.synced_commit(), "a");
-    world.failures = vec![("status", Answer::Unavailable)];
+    world.failures = vec![("status", ReportAnswer::Unavailable)];
     world.tell(ReportMessage::Report(report("b", None)));
     assert_eq!(world.wake(), Duration::from_secs(1));
 }
 
 #[test]
 fn a_refused_status_and_a_deleted_sync_object_are_not_tried_again() {
-    for answer in [Answer::Refused, Answer::Gone] {
+    for answer in [ReportAnswer::Refused, ReportAnswer::Gone] {
         let mut world = World::new();
         world.failures = vec![("status", answer)];
         world.tell(ReportMessage::Report(report("a", None)));
@@ -256,7 +256,7 @@ fn a_refused_status_and_a_deleted_sync_object_are_not_tried_again() {
 #[test]
 fn a_refused_spec_is_told_and_written_even_without_a_report() {
     let mut world = World::new();
-    world.failures = vec![("status", Answer::Unavailable)];
+    world.failures = vec![("status", ReportAnswer::Unavailable)];
     world.tell(refusal());
     world.wake();
     assert_eq!(world.take_requests(), ["announcement", "status", "status"]);
@@ -280,7 +280,7 @@ fn a_spec_that_is_refused_while_a_status_is_being_written_is_in_the_next_one() {
 #[test]
 fn the_last_report_begins_with_its_status_whatever_waits() {
     let mut world = World::new();
-    world.failures = vec![("spec", Answer::Unavailable)];
+    world.failures = vec![("spec", ReportAnswer::Unavailable)];
     world.tell(record(&["one"]));
     world.hear(ReportMessage::Notice(Notice::Syncing { commit: "a".into(), objects: 1 }));
     world.hear(ReportMessage::Report(report("a", None)));
@@ -295,7 +295,7 @@ fn the_last_report_begins_with_its_status_whatever_waits() {
 #[test]
 fn the_last_report_tries_its_status_twice_and_ends_in_any_case() {
     let mut world = World::new();
-    world.failures = vec![("status", Answer::Unavailable), ("status", Answer::Unavailable)];
+    world.failures = vec![("status", ReportAnswer::Unavailable), ("status", ReportAnswer::Unavailable)];
     world.tell(ReportMessage::Last(report("a", Some(&["one"]))));
     assert_eq!(world.take_requests(), ["status", "spec", "group status", "status"]);
     assert!(world.ended);
