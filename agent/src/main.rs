@@ -1,4 +1,4 @@
-//! The agent's command line.
+//! The command line of `nomos-agent`: flags, log and exit status.
 #![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
 use std::io::IsTerminal as _;
@@ -31,16 +31,16 @@ struct Args {
     /// Directory of the repository to sync
     #[arg(long, requires = "repo", default_value = "")]
     dir: String,
-    /// How the repository is laid out
-    #[arg(long, requires = "repo", value_enum, default_value_t = Format::Hierarchy)]
-    source_format: Format,
+    /// Layout of the repository
+    #[arg(long, requires = "repo", value_enum, default_value_t = SourceFormatFlag::Hierarchy)]
+    source_format: SourceFormatFlag,
     /// Time between two polls of the repository
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     poll_period: Duration,
     /// Time between two comparisons of whole objects, for changes that leave no trace in metadata
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     audit_period: Duration,
-    /// Approve that this commit deletes much (see the error that asks for it)
+    /// Approve the large prune of this commit; the error KNV2006 asks for it
     #[arg(long, requires = "repo", value_name = "COMMIT")]
     approve_prune: Option<String>,
     /// Name of this cluster, for cluster selectors
@@ -55,7 +55,7 @@ struct Args {
     /// Directory for mirrors of repositories [default: nomos-agent below the system's directory for temporary files]
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
-    /// Address of /healthz, /readyz and /metrics; port 0 lets the system choose
+    /// Address of /healthz, /readyz, /metrics and /debug/syncs (the state of every sync); port 0 lets the system choose
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8675")]
     listen: SocketAddr,
     /// End when the newest commit is applied (exit code 0) or cannot be (1)
@@ -63,11 +63,11 @@ struct Args {
     once: bool,
 }
 
-/// What is logged without `RUST_LOG`: not each refused request, for we say what it means.
+/// The log filter without `RUST_LOG`. The client library would log each refused request; the agent says what it means.
 const LOGGED: &str = "info,kube_client=off";
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Format {
+enum SourceFormatFlag {
     Hierarchy,
     Unstructured,
 }
@@ -93,7 +93,7 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(agent::run::run(options(args)));
-    // A git request that nobody waits for any more must not hold the process.
+    // A git request whose sync has ended must not hold the process.
     runtime.shutdown_background();
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -115,8 +115,8 @@ fn options(args: Args) -> Options {
             ..GitSpec::default()
         },
         format: match args.source_format {
-            Format::Hierarchy => SourceFormat::Hierarchy,
-            Format::Unstructured => SourceFormat::Unstructured,
+            SourceFormatFlag::Hierarchy => SourceFormat::Hierarchy,
+            SourceFormatFlag::Unstructured => SourceFormat::Unstructured,
         },
         period: args.poll_period,
         approve_prune: args.approve_prune,
@@ -133,7 +133,7 @@ fn options(args: Args) -> Options {
     }
 }
 
-/// Lines for people on a terminal, JSON otherwise; `RUST_LOG` chooses what is logged.
+/// Logs plain lines on a terminal and JSON elsewhere. The variable `RUST_LOG` replaces [`LOGGED`].
 fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

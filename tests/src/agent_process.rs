@@ -73,7 +73,7 @@ impl Agent {
         &self.log
     }
 
-    /// Where it serves `/healthz`, `/readyz` and `/metrics`.
+    /// Where it serves `/healthz`, `/readyz`, `/metrics` and `/debug/syncs`.
     ///
     /// # Errors
     /// When it does not say so.

@@ -13,4 +13,4 @@ pub mod source;
 #[cfg(feature = "cluster")]
 pub mod serve;
 #[cfg(feature = "cluster")]
-pub mod report;
+pub mod reports;

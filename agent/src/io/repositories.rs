@@ -1,4 +1,5 @@
-//! The repositories that syncs follow, each opened once and asked once per period, whatever the number of syncs.
+//! The repositories that syncs follow. Each is opened once and asked for its refs once in a period, whatever the number of
+//! its syncs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,27 +12,28 @@ use super::git::{Commit, GitError, Refs, Remote, Store, Want};
 
 /// Every open repository, by URL.
 #[derive(Default)]
-pub struct Repositories(Mutex<BTreeMap<String, Weak<Shared>>>);
+pub struct Repositories(Mutex<BTreeMap<String, Weak<RepositorySlot>>>);
 
-/// `None` until it is opened.
-type Shared = Mutex<Option<Open>>;
+/// A place for one repository; `None` until it is opened.
+type RepositorySlot = Mutex<Option<OpenRepository>>;
 
-/// One repository as one sync sees it.
+/// A repository that one sync follows at one ref.
 pub struct Repository {
-    open: Arc<Shared>,
+    slot: Arc<RepositorySlot>,
     want: Want,
-    /// Told when another sync's poll may have found something new for this one.
+    /// Notified when the poll of another sync finds another commit at the ref of this one.
     changed: Arc<Notify>,
 }
 
-struct Open {
+struct OpenRepository {
     store: Store,
     followers: Vec<(Want, Weak<Notify>)>,
+    /// The last answer: its time, the refs that were asked for, and their commits.
     listed: Option<(Instant, Vec<Want>, Refs)>,
 }
 
 impl Repositories {
-    /// Opens a repository, or joins those who have it open.
+    /// Opens a repository, or joins the syncs that have it open.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -42,19 +44,21 @@ impl Repositories {
         want: Want,
         changed: &Arc<Notify>,
     ) -> Result<Repository, GitError> {
-        // Whoever opens or works on one repository keeps nobody from opening another.
-        let shared = self.of(&remote.url);
-        let mut guard = lock(&shared);
+        // The lock on all repositories is released before one is opened, which may take long.
+        let slot = self.of(&remote.url);
+        let mut guard = lock(&slot);
         let open = match &mut *guard {
             Some(open) => open,
-            none => none.insert(Open { store: Store::open(remote, cache)?, followers: Vec::new(), listed: None }),
+            none => {
+                none.insert(OpenRepository { store: Store::open(remote, cache)?, followers: Vec::new(), listed: None })
+            }
         };
         open.followers.push((want.clone(), Arc::downgrade(changed)));
         drop(guard);
-        Ok(Repository { open: shared, want, changed: Arc::clone(changed) })
+        Ok(Repository { slot, want, changed: Arc::clone(changed) })
     }
 
-    fn of(&self, url: &str) -> Arc<Shared> {
+    fn of(&self, url: &str) -> Arc<RepositorySlot> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(url).and_then(Weak::upgrade).unwrap_or_else(|| {
             let new = Arc::default();
@@ -64,21 +68,21 @@ impl Repositories {
     }
 }
 
-fn lock(shared: &Shared) -> MutexGuard<'_, Option<Open>> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(slot: &RepositorySlot) -> MutexGuard<'_, Option<OpenRepository>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn opened(open: &mut Option<Open>) -> &mut Open {
+fn opened(open: &mut Option<OpenRepository>) -> &mut OpenRepository {
     open.as_mut().expect("a Repository is one that was opened")
 }
 
 impl Repository {
-    /// The commit that is wanted. What another sync was told less than `age` ago is good enough.
+    /// The commit at the ref. An answer that another sync got less than `age` ago is used again.
     ///
     /// # Errors
     /// As [`Store::list`].
     pub fn resolve(&self, age: Duration) -> Result<Commit, GitError> {
-        let mut guard = lock(&self.open);
+        let mut guard = lock(&self.slot);
         let open = opened(&mut guard);
         let fresh = |(at, wants, _): &&(Instant, Vec<Want>, Refs)| at.elapsed() < age && wants.contains(&self.want);
         if let Some((_, _, refs)) = open.listed.as_ref().filter(fresh) {
@@ -98,8 +102,8 @@ impl Repository {
         commit
     }
 
-    /// Works on the store, alone.
+    /// Runs `work` on the store; the other syncs of the repository wait meanwhile.
     pub fn with<T>(&self, work: impl FnOnce(&mut Store) -> T) -> T {
-        work(&mut opened(&mut lock(&self.open)).store)
+        work(&mut opened(&mut lock(&self.slot)).store)
     }
 }

@@ -1,9 +1,12 @@
-//! Runs syncs: each is a task that feeds its engine with events and carries out its commands.
+//! Runs syncs: each is a task that feeds its engine with events and carries out the commands of the engine.
 #![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
-mod roots;
 mod start;
+mod commands;
 mod sync;
+mod lifecycle;
+mod syncs;
+mod roots;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,28 +16,29 @@ use std::time::Duration;
 use anyhow::Context as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use crate::api::{API_SERVER_TIMEOUT, GitSpec, RECONCILE_TIMEOUT};
 use crate::compile::SourceFormat;
 use crate::io::kubernetes::client::Cluster;
 use crate::io::kubernetes::watch::Watches;
 use crate::io::repositories::Repositories;
-use crate::io::serve::{Metrics, serve};
+use crate::io::serve::{Metrics, ServedSyncs, serve};
 use crate::model::metadata::{ROOT_SYNC, SyncId};
 
-use sync::{Ended, Orders, SyncTask};
+use sync::{ExitReason, Instructions, SyncTask};
 
-/// What the audit log of a cluster shows.
+/// The name of the agent in the audit log of a cluster.
 const USER_AGENT: &str = concat!("nomos-agent/", env!("CARGO_PKG_VERSION"));
-/// How long a stopping agent waits for requests in flight.
+/// The longest time that a stopping sync waits for requests in flight.
 const GRACE: Duration = Duration::from_millis(1500);
-/// How much longer at most for its last status, which has what the requests leave of [`GRACE`] too.
+/// The additional time for its last status, which has the rest of [`GRACE`] too.
 const LAST_WORD: Duration = Duration::from_millis(400);
 
-/// What the command line says.
+/// The settings of the command line.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// One sync without a RootSync object; `None` serves every RootSync.
+    /// The source of one sync without a RootSync object; `None` serves every RootSync.
     pub source: Option<Flags>,
     /// Name of this cluster, for cluster selectors.
     pub cluster_name: String,
@@ -42,9 +46,9 @@ pub struct Options {
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig instead of its current one.
     pub context: Option<String>,
-    /// Where mirrors of repositories are kept.
+    /// Directory for mirrors of repositories.
     pub cache: PathBuf,
-    /// Where `/healthz`, `/readyz` and `/metrics` are served.
+    /// Address of `/healthz`, `/readyz`, `/metrics` and `/debug/syncs`; `None` serves none of them.
     pub listen: Option<SocketAddr>,
     /// Time between two comparisons of whole objects.
     pub audit_period: Duration,
@@ -57,7 +61,7 @@ pub struct Options {
 pub struct Flags {
     /// The repository, the ref in it and the directory.
     pub git: GitSpec,
-    /// How it is laid out.
+    /// The layout of the repository.
     pub format: SourceFormat,
     /// Time between two polls.
     pub period: Duration,
@@ -65,25 +69,26 @@ pub struct Flags {
     pub approve_prune: Option<String>,
 }
 
-/// What all syncs share.
-pub(crate) struct Shared {
+/// The cluster and everything else that all syncs of an agent use.
+pub(crate) struct AgentContext {
     cluster: Arc<Cluster>,
     watches: Arc<Watches>,
     repositories: Arc<Repositories>,
     metrics: Arc<Metrics>,
+    syncs: Arc<ServedSyncs>,
     options: Options,
 }
 
-/// Runs until told to stop; with `once`, until the newest commit is applied (`true`) or refused (`false`).
+/// Runs until the process is told to stop; with `once`, until the newest commit is applied (`true`) or refused (`false`).
 ///
 /// # Errors
 /// When the API server cannot be reached at the start, or an address cannot be bound.
 pub async fn run(options: Options) -> anyhow::Result<bool> {
     let mut stop = stop_signal()?;
-    let metrics = Arc::new(Metrics::default());
+    let (metrics, syncs) = (Arc::new(Metrics::default()), Arc::new(ServedSyncs::default()));
     if let Some(address) = options.listen {
         let what = format!("cannot listen on {address}; choose another address with --listen");
-        serve(address, Arc::clone(&metrics)).await.context(what)?;
+        serve(address, Arc::clone(&metrics), Arc::clone(&syncs)).await.context(what)?;
     }
     let (client, address) = client(&options).await?;
     let what = || format!("cannot ask the API server at {address} for its kinds");
@@ -94,14 +99,17 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     };
     metrics.ready();
     let watches = Arc::new(Watches::new(Arc::clone(&cluster)));
-    let shared = Arc::new(Shared { cluster, watches, repositories: Arc::default(), metrics, options });
-    match shared.options.source.clone() {
-        Some(flags) => by_flags(shared, flags, stop).await,
-        None => roots::serve(shared, stop).await.map(|()| true),
+    let context = Arc::new(AgentContext { cluster, watches, repositories: Arc::default(), metrics, syncs, options });
+    match context.options.source.clone() {
+        Some(flags) => by_flags(context, flags, stop).await,
+        None => {
+            roots::serve(context, stop).await;
+            Ok(true)
+        }
     }
 }
 
-/// A client of the API server and the address of that.
+/// A client of the API server, and the address of the API server.
 async fn client(options: &Options) -> anyhow::Result<(kube::Client, String)> {
     let choice = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
     let mut config = match (&options.kubeconfig, &options.context) {
@@ -117,7 +125,7 @@ async fn client(options: &Options) -> anyhow::Result<(kube::Client, String)> {
             kube::Config::from_custom_kubeconfig(kubeconfig, &choice).await.context(what)?
         }
     };
-    // Retries are decided by the engine, which knows what else there is to do.
+    // The engine decides about retries, because it knows the other work.
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
     let address = config.cluster_url.to_string();
@@ -140,8 +148,8 @@ fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
     Ok(receiver)
 }
 
-/// The sync `root-sync`, whether or not there is such an object.
-async fn by_flags(shared: Arc<Shared>, flags: Flags, mut stop: watch::Receiver<bool>) -> anyhow::Result<bool> {
+/// Runs the sync `root-sync` on the source of the flags. No RootSync object is read or written.
+async fn by_flags(context: Arc<AgentContext>, flags: Flags, mut stop: watch::Receiver<bool>) -> anyhow::Result<bool> {
     let task = SyncTask {
         sync: SyncId::root(ROOT_SYNC),
         how_to_approve: "start the agent with --approve-prune COMMIT".to_owned(),
@@ -156,22 +164,23 @@ async fn by_flags(shared: Arc<Shared>, flags: Flags, mut stop: watch::Receiver<b
         reconcile_timeout: RECONCILE_TIMEOUT,
         api_server_timeout: API_SERVER_TIMEOUT,
     };
-    let once = shared.options.once;
-    let (control, mut orders) = watch::channel(Orders { approved: flags.approve_prune, ..Orders::default() });
-    let sync = tokio::spawn(async move { sync::run(shared, task, &mut orders).await });
+    let (once, span) = (context.options.once, sync::span(&task.sync));
+    let (sender, mut instructions) =
+        watch::channel(Instructions { approved: flags.approve_prune, ..Instructions::default() });
+    let sync = tokio::spawn(async move { sync::run(context, task, &mut instructions).await }.instrument(span));
     let stopped = async move {
         // A closed channel is a stop too.
         let _ = stop.wait_for(|stop| *stop).await;
-        control.send_modify(|orders| orders.stop = true);
-        // Orders must stay open until the sync has ended.
+        sender.send_modify(|instructions| instructions.stop = true);
+        // The channel must stay open until the sync has ended.
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        ended = sync => Ok(match ended.context("the sync broke down")?? {
-            Ended::Synced => true,
-            Ended::NotSynced => false,
-            // Told to stop before it was done is not done.
-            Ended::Stopped => !once,
+        exit = sync => Ok(match exit.context("the sync broke down")?? {
+            ExitReason::Synced => true,
+            ExitReason::NotSynced => false,
+            // With `once`, a stop before the end is no success.
+            ExitReason::Stopped => !once,
         }),
         () = stopped => unreachable!("it never ends"),
     }

@@ -1,27 +1,31 @@
-//! The record of what a sync manages, in ResourceGroups: what other tools read, and the kinds to list after a restart.
+//! The record of what a sync manages, in ResourceGroups: other tools read it, and it names the kinds to list after a restart.
 //!
-//! The truth is on the objects (their labels); the record may lag. It has no size limit: an object stays in the
-//! ResourceGroup that it was first put into, and further ResourceGroups are added when one is full, so that one commit
-//! rewrites only the groups whose objects it changes.
+//! The labels of the objects decide what belongs to a sync; the record may lag behind them. The record has no size limit: an
+//! object stays in the ResourceGroup that it was first put into, and a further ResourceGroup is added when the others are
+//! full. So a commit rewrites only the ResourceGroups whose objects it changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
 
 use crate::api::{GroupCondition, ResourceGroupStatus, ResourceId, ResourceStatus, Time};
-use crate::model::metadata::SyncId;
+use crate::model::metadata::{MANAGED_BY_VALUE, SyncId, annotation, label};
 use crate::model::object::ObjectId;
 use crate::sync::engine::ResourceState;
 use crate::sync::health::Health;
 
-/// Room for identity and status in one ResourceGroup, well below what the API server takes.
+/// Room for identities and statuses in one ResourceGroup, well below the limit of etcd.
+/// <https://etcd.io/docs/v3.5/dev-guide/limit/>
 const BYTES: usize = 256 * 1024;
+const API_VERSION: &str = "kpt.dev/v1alpha1";
 
-/// Which objects are in which ResourceGroup.
+/// The objects of each ResourceGroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Groups(pub Vec<BTreeSet<ObjectId>>);
+struct Groups(Vec<BTreeSet<ObjectId>>);
 
 impl Groups {
-    /// Takes out what is not wanted any more and finds a place for what is new.
-    pub fn assign(&mut self, wanted: &BTreeSet<ObjectId>) {
+    /// Takes out the objects that are not wanted any more and finds a place for the new ones.
+    fn assign(&mut self, wanted: &BTreeSet<ObjectId>) {
         let mut placed = BTreeSet::new();
         for group in &mut self.0 {
             group.retain(|id| wanted.contains(id) && placed.insert(id.clone()));
@@ -45,20 +49,151 @@ impl Groups {
     }
 }
 
-/// An object's part of a ResourceGroup: its identity in spec and status, and its state.
+/// A ResourceGroup as the API server last returned it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WrittenGroup {
+    /// The objects in its spec.
+    pub resources: Vec<ResourceId>,
+    /// Its status.
+    pub status: ResourceGroupStatus,
+    /// Its generation, which the status names.
+    pub generation: i64,
+}
+
+/// A ResourceGroup to be applied: its spec and metadata, or its status alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupDocument {
+    /// Name of the ResourceGroup; its namespace is that of the sync.
+    pub name: String,
+    /// The whole body of the server-side apply.
+    pub body: Value,
+}
+
+/// The ResourceGroups of a sync, each as it should be and as it was last read or written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    groups: Groups,
+    /// One place for each group; `None` where it was not written yet.
+    written: Vec<Option<WrittenGroup>>,
+}
+
+impl Inventory {
+    /// The inventory that these ResourceGroups, by name, make up. A user may have deleted one of them, so there may be gaps.
+    pub fn new(sync: &SyncId, mut found: BTreeMap<String, WrittenGroup>) -> Self {
+        let mut written: Vec<Option<WrittenGroup>> =
+            (0..2 * found.len()).map(|index| found.remove(&group_name(sync, index))).collect();
+        while written.pop_if(|last| last.is_none()).is_some() {}
+        let ids = |group: &WrittenGroup| group.resources.iter().cloned().map(ObjectId::from).collect();
+        let groups = written.iter().map(|group| group.as_ref().map(ids).unwrap_or_default()).collect();
+        Self { groups: Groups(groups), written }
+    }
+
+    /// The recorded objects; `None` when there is no record.
+    pub fn objects(&self) -> Option<BTreeSet<ObjectId>> {
+        (!self.written.is_empty()).then(|| self.groups.0.iter().flatten().cloned().collect())
+    }
+
+    /// From now on the record should have exactly these objects.
+    pub fn assign(&mut self, wanted: &BTreeSet<ObjectId>) {
+        self.groups.assign(wanted);
+        self.written.resize(self.groups.0.len(), None);
+    }
+
+    /// Takes in the group at `index` as the API server returned it.
+    pub fn written(&mut self, index: usize, group: WrittenGroup) {
+        if let Some(place) = self.written.get_mut(index) {
+            *place = Some(group);
+        }
+    }
+
+    /// The first group from `from` on whose spec has to be written. A group that has become empty is written and stays: the
+    /// next objects go into it.
+    pub fn next_spec(&self, from: usize, sync: &SyncId, resource_status: bool) -> Option<(usize, GroupDocument)> {
+        let differs = |index: &usize| match &self.written[*index] {
+            Some(group) => !is_list_of(&group.resources, &self.groups.0[*index]),
+            None => *index == 0 || !self.groups.0[*index].is_empty(),
+        };
+        let index = (from..self.groups.0.len()).find(differs)?;
+        let ids: Vec<ResourceId> = self.groups.0[index].iter().map(ResourceId::from).collect();
+        Some((index, spec_document(sync, index, &ids, resource_status)))
+    }
+
+    /// The first group from `from` on whose status has to be written. `resources` are sorted by identity.
+    pub fn next_status(
+        &self,
+        from: usize,
+        sync: &SyncId,
+        resources: &[ResourceState],
+        now: &Time,
+    ) -> Option<(usize, GroupDocument)> {
+        let state = |id| resources.binary_search_by(|state| state.id.cmp(id)).ok().map(|at| &resources[at]);
+        (from..self.groups.0.len()).find_map(|index| {
+            let group = self.written[index].as_ref()?;
+            let own: Vec<&ResourceState> = self.groups.0[index].iter().filter_map(state).collect();
+            let next = group_status(&group.status, &own, group.generation, now);
+            (next != group.status).then(|| (index, status_document(sync, index, &next)))
+        })
+    }
+}
+
+fn is_list_of(resources: &[ResourceId], ids: &BTreeSet<ObjectId>) -> bool {
+    let is_same = |(one, id): (&ResourceId, &ObjectId)| {
+        [&*one.group, &*one.kind, &*one.namespace, &*one.name] == [id.group(), id.kind(), id.namespace(), id.name()]
+    };
+    resources.len() == ids.len() && resources.iter().zip(ids).all(is_same)
+}
+
+fn spec_document(sync: &SyncId, index: usize, ids: &[ResourceId], resource_status: bool) -> GroupDocument {
+    let name = group_name(sync, index);
+    let body = json!({
+        "apiVersion": API_VERSION,
+        "kind": "ResourceGroup",
+        "metadata": {
+            "name": name,
+            "namespace": sync.namespace,
+            "labels": {
+                label::INVENTORY_ID: sync.inventory_id(),
+                label::MANAGED_BY: MANAGED_BY_VALUE,
+                label::SYNC_NAMESPACE: sync.namespace,
+                label::SYNC_NAME: sync.name,
+                label::SYNC_KIND: sync.kind.to_string(),
+            },
+            "annotations": {
+                annotation::MANAGED: "enabled",
+                annotation::STATUS: if resource_status { "enabled" } else { "disabled" },
+            },
+        },
+        "spec": {"resources": ids},
+    });
+    GroupDocument { name, body }
+}
+
+fn status_document(sync: &SyncId, index: usize, status: &ResourceGroupStatus) -> GroupDocument {
+    let name = group_name(sync, index);
+    let body = json!({
+        "apiVersion": API_VERSION,
+        "kind": "ResourceGroup",
+        "metadata": {"name": name, "namespace": sync.namespace},
+        "status": status,
+    });
+    GroupDocument { name, body }
+}
+
+/// The bytes that an object takes in a ResourceGroup: its identity in spec and status, and its state.
 fn bytes(id: &ObjectId) -> usize {
     2 * (id.group().len() + id.kind().len() + id.namespace().len() + id.name().len() + 50) + 150
 }
 
-/// Name of the ResourceGroup at a place: the sync's own, then with a part that no other sync's name has.
-pub fn group_name(sync: &SyncId, index: usize) -> String {
+/// Name of the ResourceGroup at `index`. The first has the sync's own name; the names of the others have a part that no other
+/// sync's name has.
+fn group_name(sync: &SyncId, index: usize) -> String {
     let hash: String =
         sync.part_of().to_lowercase().chars().filter(char::is_ascii_alphanumeric).skip(8).take(8).collect();
     if index == 0 { sync.name.clone() } else { format!("{}-{hash}-{}", sync.name, index + 1) }
 }
 
-/// The status of one ResourceGroup.
-pub fn group_status(
+/// The status of one ResourceGroup after `before`.
+fn group_status(
     before: &ResourceGroupStatus,
     resources: &[&ResourceState],
     generation: i64,
@@ -66,8 +201,8 @@ pub fn group_status(
 ) -> ResourceGroupStatus {
     let failed: Vec<String> = resources
         .iter()
-        .filter(|r| matches!(r.health, Health::Failed(_)))
-        .map(|r| format!("{}/{}/{}/{}", r.id.group(), r.id.kind(), r.id.namespace(), r.id.name()))
+        .filter(|state| matches!(state.health, Health::Failed(_)))
+        .map(|ResourceState { id, .. }| format!("{}/{}/{}/{}", id.group(), id.kind(), id.namespace(), id.name()))
         .collect();
     let condition = |kind: &str, status: &str, reason: &str, message: String| {
         let old = before.conditions.iter().find(|c| c.kind == kind && c.status == status);
@@ -120,7 +255,7 @@ fn resource_status(resource: &ResourceState, before: &ResourceGroupStatus, now: 
         .into(),
         id,
     };
-    // A message that stays keeps its time.
+    // A condition whose message is unchanged keeps its time.
     let old = (!status.conditions.is_empty())
         .then(|| before.resource_statuses.iter().find(|old| old.id == status.id))
         .flatten();
@@ -144,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn fifty_thousand_objects_fit_and_stay_where_they_are() {
+    fn fifty_thousand_objects_fit_and_stay_in_their_groups() {
         let mut groups = Groups::default();
         groups.assign(&ids(0..50_000));
         assert!(groups.0.iter().all(|group| group.iter().map(bytes).sum::<usize>() <= BYTES));
@@ -156,9 +291,39 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_one_empty_group() {
+    fn an_inventory_without_objects_is_one_empty_group() {
         let mut groups = Groups::default();
         groups.assign(&BTreeSet::new());
         assert_eq!(groups.0, [BTreeSet::new()]);
+    }
+
+    #[test]
+    fn a_group_is_written_when_its_objects_change_and_not_otherwise() {
+        let sync = SyncId::root("root-sync");
+        let mut inventory = Inventory::new(&sync, BTreeMap::new());
+        assert_eq!(inventory.objects(), None);
+        inventory.assign(&ids(0..2));
+        let (index, document) = inventory.next_spec(0, &sync, true).expect("the group is new");
+        assert_eq!((index, document.name.as_str()), (0, "root-sync"));
+        let resources = serde_json::from_value(document.body["spec"]["resources"].clone()).expect("identities");
+        inventory.written(index, WrittenGroup { resources, generation: 1, ..WrittenGroup::default() });
+        assert_eq!(inventory.next_spec(0, &sync, true), None);
+        inventory.assign(&ids(0..1));
+        assert_eq!(inventory.next_spec(0, &sync, true).map(|(index, _)| index), Some(0));
+        assert_eq!(inventory.next_spec(1, &sync, true), None);
+    }
+
+    #[test]
+    fn a_group_that_a_user_deleted_is_a_gap_and_is_written_again() {
+        let sync = SyncId::root("root-sync");
+        let group = |range| WrittenGroup {
+            resources: ids(range).iter().map(ResourceId::from).collect(),
+            ..WrittenGroup::default()
+        };
+        let found = BTreeMap::from([(group_name(&sync, 0), group(0..1)), (group_name(&sync, 2), group(1..2))]);
+        let mut inventory = Inventory::new(&sync, found);
+        assert_eq!(inventory.objects(), Some(ids(0..2)));
+        inventory.assign(&ids(0..2));
+        assert_eq!(inventory.next_spec(0, &sync, true), None);
     }
 }

@@ -7,4 +7,5 @@ pub mod plan;
 pub mod engine;
 pub mod inventory;
 pub mod status;
+pub mod reporting;
 pub mod diff;

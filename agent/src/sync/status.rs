@@ -1,29 +1,35 @@
-//! From what a sync reports to the status of its RootSync, with the stages, conditions and reasons that other tools read.
+//! Turns the report of a sync into the status of its RootSync or RepoSync.
+//!
+//! Stages, conditions and reasons are those of Config Sync, because dashboards and other tools read them.
+
+use serde_json::{Value, json};
 
 use crate::api::{ErrorSummary, GitStatus, StageStatus, SyncCondition, SyncError, SyncStatus, Time};
 use crate::model::finding::{Finding, text};
-use crate::sync::engine::{Report, Stage as Reported};
+use crate::model::metadata::SyncId;
+use crate::sync::engine::{Report, Stage};
 
-/// Errors beyond this much text are counted, not written: an object may not grow without bound.
+/// Bytes of error messages in one stage. Further errors are counted and not written, so that the object stays small.
 const ERROR_BYTES: usize = 256 * 1024;
 
-/// What a status says beside the report.
+/// Facts about a sync that its status has besides the report.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// Where the source is.
+    /// The source.
     pub git: GitStatus,
     /// Generation of the spec that the sync runs with.
     pub generation: i64,
-    /// Name of what does the work.
+    /// Name of the program that serves the sync.
     pub reconciler: String,
-    /// What is wrong with a newer spec: the sync goes on with the one before.
+    /// The error of a newer spec that cannot be used; the sync goes on with the spec before it.
     pub refused: Option<Finding>,
 }
 
-/// The status after `before`. Times move only where something else changed.
+/// The status that follows `before` when the sync reports `report`. A time changes only where something else changed, so an
+/// unchanged sync has an unchanged status.
 pub fn status(before: &SyncStatus, report: &Report, about: &About, now: &Time) -> SyncStatus {
     let source = stage(&before.source, &report.source, "", about, now);
-    let rendered = Reported { commit: report.source.commit.clone(), findings: Vec::new() };
+    let rendered = Stage { commit: report.source.commit.clone(), findings: Vec::new() };
     let rendering = stage(&before.rendering, &rendered, "Rendering skipped", about, now);
     let sync = match report.sync.commit.is_empty() && report.sync.findings.is_empty() {
         true => before.sync.clone(),
@@ -50,7 +56,7 @@ pub fn status(before: &SyncStatus, report: &Report, about: &About, now: &Time) -
     }
 }
 
-/// The status of a sync that cannot run because of its spec, or because of what it needs.
+/// The status of a sync that does not run: its spec is invalid, or the API server refuses something that it needs.
 pub fn stalled(before: &SyncStatus, finding: &Finding, generation: i64, now: &Time) -> SyncStatus {
     SyncStatus {
         observed_generation: generation,
@@ -59,11 +65,22 @@ pub fn stalled(before: &SyncStatus, finding: &Finding, generation: i64, now: &Ti
     }
 }
 
-/// The same of a sync that goes on with the spec before.
+/// The status of a sync whose newer spec is invalid and that goes on with the spec before it.
 pub fn refused(before: &SyncStatus, finding: &Finding, generation: i64, now: &Time) -> SyncStatus {
     let mut status = stalled(before, finding, generation, now);
     status.conditions.extend(before.condition("Syncing").cloned());
     status
+}
+
+/// The document that writes `status` to the sync object with this uid. The API server refuses it (HTTP 409) when another
+/// object has the name now.
+pub fn status_document(sync: &SyncId, uid: &str, status: &SyncStatus) -> Value {
+    json!({
+        "apiVersion": "configsync.gke.io/v1beta1",
+        "kind": sync.kind.to_string(),
+        "metadata": {"name": sync.name, "namespace": sync.namespace, "uid": uid},
+        "status": status,
+    })
 }
 
 fn refusal(finding: &Finding) -> [SyncCondition; 2] {
@@ -78,11 +95,11 @@ fn refusal(finding: &Finding) -> [SyncCondition; 2] {
     [condition("Reconciling", "Setup", "Setup stalled".into(), 0), condition("Stalled", "Validation", text(finding), 1)]
 }
 
-fn stage(before: &StageStatus, now_is: &Reported, message: &str, about: &About, now: &Time) -> StageStatus {
-    let (errors, summary) = errors(&now_is.findings);
+fn stage(before: &StageStatus, reported: &Stage, message: &str, about: &About, now: &Time) -> StageStatus {
+    let (errors, summary) = errors(&reported.findings);
     let mut stage = StageStatus {
         git_status: Some(about.git.clone()),
-        commit: now_is.commit.clone(),
+        commit: reported.commit.clone(),
         message: message.to_owned(),
         error_summary: Some(summary),
         errors,
@@ -113,7 +130,7 @@ fn errors(findings: &[Finding]) -> (Vec<SyncError>, ErrorSummary) {
 
 fn syncing(report: &Report) -> SyncCondition {
     let refused = report.source.findings.iter().any(|finding| finding.code.blocks());
-    let condition = |status: &str, reason: &str, message: &str, stage: &Reported| {
+    let condition = |status: &str, reason: &str, message: &str, stage: &Stage| {
         let sources = [("status.source.errors", &report.source), ("status.sync.errors", &report.sync)];
         let with_errors: Vec<_> = sources.into_iter().filter(|(_, stage)| !stage.findings.is_empty()).collect();
         SyncCondition {
@@ -158,19 +175,19 @@ mod tests {
 
     fn report(commit: &str, findings: Vec<Finding>) -> Report {
         let synced = findings.is_empty();
-        let sync = Reported { commit: commit.into(), findings: Vec::new() };
-        Report { source: Reported { commit: commit.into(), findings }, sync, synced, ..Report::default() }
+        let sync = Stage { commit: commit.into(), findings: Vec::new() };
+        Report { source: Stage { commit: commit.into(), findings }, sync, synced, ..Report::default() }
     }
 
     #[test]
-    fn nothing_changes_when_nothing_happened() {
+    fn an_unchanged_report_changes_no_status() {
         let first = status(&SyncStatus::default(), &report("a", vec![]), &about(), &Time::from_unix(1));
         assert_eq!(first.last_synced_commit, "a");
         assert_eq!(status(&first, &report("a", vec![]), &about(), &Time::from_unix(9)), first);
     }
 
     #[test]
-    fn a_refused_spec_is_told_while_the_one_before_stays_in_force() {
+    fn the_status_says_that_a_spec_is_refused_while_the_one_before_stays_in_force() {
         let first = status(&SyncStatus::default(), &report("a", vec![]), &about(), &Time::from_unix(1));
         let refused = Some(Finding::new(Code::InvalidSync, "no such auth"));
         let about = About { generation: 3, refused, ..about() };

@@ -1,13 +1,7 @@
-//! `/healthz`, `/readyz` and `/metrics`.
+//! The numbers of `/metrics`. Names of metrics and values of labels are a contract with dashboards.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -18,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::model::metadata::SyncId;
 
-/// Which sync a number is about.
+/// The sync that a number is about.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct SyncLabels {
     /// RootSync or RepoSync.
@@ -30,26 +24,26 @@ pub struct SyncLabels {
 }
 
 impl SyncLabels {
-    /// Those of one sync.
+    /// The labels of one sync.
     pub fn of(sync: &SyncId) -> Self {
         Self { kind: sync.kind.to_string(), namespace: sync.namespace.clone(), name: sync.name.clone() }
     }
 }
 
-/// Which commands a number counts.
+/// The commands that a number counts.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct OperationLabels {
-    /// What was done.
-    pub operation: Operation,
-    /// How it ended.
-    pub status: Status,
+    /// The command.
+    pub operation: OperationLabel,
+    /// Its outcome.
+    pub status: OutcomeLabel,
 }
 
-/// What is done to an object.
+/// A command about an object.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
 #[expect(missing_docs, reason = "the words say it")]
 #[expect(non_camel_case_types, reason = "the words are label values")]
-pub enum Operation {
+pub enum OperationLabel {
     apply,
     annotate,
     read,
@@ -57,30 +51,30 @@ pub enum Operation {
     unmanage,
 }
 
-/// How a command ended.
+/// The outcome of a command.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
 #[expect(missing_docs, reason = "the words say it")]
 #[expect(non_camel_case_types, reason = "the words are label values")]
-pub enum Status {
+pub enum OutcomeLabel {
     success,
     error,
 }
 
-/// Everything that is counted.
+/// All metrics, and the answer of `/readyz`.
 pub struct Metrics {
     registry: Registry,
     ready: AtomicBool,
     /// Commands about objects.
     pub operations: Family<OperationLabels, Counter>,
-    /// Drift put back.
+    /// Drift corrections.
     pub repairs: Family<SyncLabels, Counter>,
-    /// Seconds from the moment a command is sent until its answer.
+    /// Seconds from a command to its answer.
     pub seconds: Histogram,
-    /// Objects declared.
+    /// Objects that the commit in force declares.
     pub declared: Family<SyncLabels, Gauge>,
     /// Findings of the newest commit and the sync.
     pub errors: Family<SyncLabels, Gauge>,
-    /// When a sync last came to rest without errors, in seconds since 1970.
+    /// The time at which a sync last came to rest without errors, in seconds since 1970.
     pub synced: Family<SyncLabels, Gauge<i64, AtomicI64>>,
 }
 
@@ -90,7 +84,7 @@ impl Default for Metrics {
         let operations = Family::default();
         registry.register("apply_operations", "Commands about objects", operations.clone());
         let repairs = Family::default();
-        registry.register("drift_corrections", "Objects put back after somebody changed them", repairs.clone());
+        registry.register("drift_corrections", "Objects put back after another client changed them", repairs.clone());
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 14));
         registry.register("apply_duration_seconds", "Time from a command to its answer", seconds.clone());
         let declared = Family::default();
@@ -105,37 +99,19 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// From now on `/readyz` says yes.
+    /// From now on `/readyz` answers with success.
     pub fn ready(&self) {
         self.ready.store(true, Ordering::Relaxed);
     }
-}
 
-/// Serves until the process ends.
-///
-/// # Errors
-/// When the address cannot be bound.
-pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> std::io::Result<()> {
-    let app = Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(text))
-        .with_state(metrics);
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    tracing::info!(address = %listener.local_addr()?, "serving /healthz, /readyz and /metrics");
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    Ok(())
-}
-
-async fn readyz(State(metrics): State<Arc<Metrics>>) -> (StatusCode, &'static str) {
-    match metrics.ready.load(Ordering::Relaxed) {
-        true => (StatusCode::OK, "ok\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not connected to the API server yet\n"),
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
     }
-}
 
-async fn text(State(metrics): State<Arc<Metrics>>) -> ([(header::HeaderName, &'static str); 1], String) {
-    let mut text = String::new();
-    encode(&mut text, &metrics.registry).expect("writing to a string does not fail");
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+    /// All metrics in the text format of OpenMetrics.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string does not fail");
+        text
+    }
 }

@@ -1,0 +1,33 @@
+//! Writes what a sync reports: the status of its RootSync, its ResourceGroups and Kubernetes Events.
+//!
+//! [`crate::sync::reporting`] decides what is written and when; the files here send its requests and return the answers.
+
+mod notices;
+mod resource_groups;
+mod retries;
+mod status;
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::kubernetes::client::ApiError;
+use crate::api::Time;
+use crate::sync::reporting::{Moment, ReportAnswer};
+
+pub use resource_groups::read_inventory;
+pub use retries::Reporter;
+pub use status::{SyncObject, write_sync_status};
+
+const APPLY: &str = "application/apply-patch+yaml";
+
+/// This moment.
+pub fn now() -> Moment {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Moment { instant: Instant::now(), time: Time::from_unix(since) }
+}
+
+/// The answer to a request for a document that failed.
+fn failed(what: &str, error: &ApiError) -> ReportAnswer {
+    let again = error.is_transient();
+    tracing::warn!(%error, again, "cannot write {what}");
+    if again { ReportAnswer::Unavailable } else { ReportAnswer::Refused }
+}

@@ -1,0 +1,117 @@
+//! Events of a sync for users: lines in the log and Kubernetes Events.
+
+use std::sync::Arc;
+
+use http::Method;
+use serde_json::Value;
+
+use crate::io::kubernetes::client::{Cluster, collection};
+use crate::io::kubernetes::events::{Events, Regarding, Severity};
+use crate::model::finding::{Finding, text};
+use crate::model::metadata::SyncId;
+use crate::model::object::{Object, ObjectId};
+use crate::sync::diff;
+use crate::sync::engine::{Notice, Repaired};
+
+/// Announces the events of one sync.
+pub(super) struct Announcer {
+    cluster: Arc<Cluster>,
+    /// The subject of Events about the sync itself; `None` without a sync object.
+    sync: Option<Regarding>,
+    events: Events,
+}
+
+impl Announcer {
+    /// `uid` is that of the sync object, if there is one.
+    pub(super) fn new(cluster: Arc<Cluster>, sync: &SyncId, uid: Option<&str>) -> Self {
+        Self { cluster, sync: uid.map(|uid| Regarding::sync(sync, uid)), events: Events::default() }
+    }
+
+    /// Logs an event and publishes it. A Kubernetes Event that cannot be published is left out.
+    pub(super) async fn announce(&mut self, notice: Notice) {
+        match notice {
+            Notice::Syncing { commit, objects } => tracing::info!(commit, objects, "syncing"),
+            Notice::Synced { commit, applied, pruned } => {
+                tracing::info!(commit, applied, pruned, "synced");
+                if applied + pruned > 0 {
+                    let note = format!("Synced {commit}: {applied} applied, {pruned} pruned");
+                    self.publish(Severity::Normal, "Synced", &note).await;
+                }
+            }
+            Notice::Failed(finding) => {
+                tracing::error!(code = %finding.code, "{}", text(&finding));
+                self.warn(&finding).await;
+            }
+            Notice::Rewritten(id, fields) => {
+                let fields = fields.join(", ");
+                tracing::warn!(object = %id, fields, "came back different from our apply: the server or an admission webhook changed it");
+            }
+            Notice::Repaired(repair) => self.repaired(&repair).await,
+        }
+    }
+
+    async fn repaired(&mut self, repair: &Repaired) {
+        let Repaired { declared, uid, version, .. } = repair;
+        let id = &declared.id;
+        let what = change(repair);
+        let body = declared.body();
+        let before = if *version > 0 { self.at(id, *version).await } else { None };
+        let diff = before.map(|live| format!("\n{}", diff::repair(&body, &live))).unwrap_or_default();
+        tracing::info!(object = %id, "drift corrected: {what}{diff}");
+        let note = format!("Drift corrected: {id}: {what}");
+        let regarding = Regarding {
+            api_version: body.api_version().to_owned(),
+            kind: id.kind().to_owned(),
+            namespace: id.namespace().to_owned(),
+            name: id.name().to_owned(),
+            uid: uid.clone(),
+        };
+        publish(&mut self.events, &self.cluster, &regarding, Severity::Normal, "DriftCorrected", &note).await;
+    }
+
+    /// The object as it was at `version`, where the API server still has it. The repair is done by now: drift is put back
+    /// before anything is read for the log.
+    async fn at(&self, id: &ObjectId, version: u64) -> Option<Object> {
+        let served = self.cluster.served(&id.group_kind()).await.ok()?;
+        let path = format!(
+            "{}?fieldSelector=metadata.name%3D{}&resourceVersion={version}&resourceVersionMatch=Exact",
+            collection(&served, "", id.namespace()),
+            id.name()
+        );
+        let list: Value = self.cluster.request(Method::GET, &path, "application/json", Vec::new()).await.ok()?;
+        serde_json::from_value(list["items"].as_array()?.first()?.clone()).ok()
+    }
+
+    async fn warn(&mut self, finding: &Finding) {
+        self.publish(Severity::Warning, &finding.code.to_string(), &text(finding)).await;
+    }
+
+    /// Publishes an Event about the sync itself.
+    async fn publish(&mut self, severity: Severity, reason: &str, note: &str) {
+        let Some(sync) = &self.sync else { return };
+        publish(&mut self.events, &self.cluster, sync, severity, reason, note).await;
+    }
+}
+
+async fn publish(
+    events: &mut Events,
+    cluster: &Cluster,
+    regarding: &Regarding,
+    severity: Severity,
+    reason: &str,
+    note: &str,
+) {
+    if let Err(error) = events.publish(cluster, regarding, severity, reason, note).await {
+        tracing::debug!(%error, "cannot publish an Event");
+    }
+}
+
+/// The change that was put back, in words, as in `kubectl changed .spec.replicas`.
+fn change(repair: &Repaired) -> String {
+    let by = repair.by.as_deref().unwrap_or("another client");
+    match (repair.version, repair.fields.as_slice()) {
+        (0, _) => "it was deleted".to_owned(),
+        (_, []) => format!("{by} took its field ownership away"),
+        (_, fields) => format!("{by} changed {}", fields.join(", ")),
+    }
+}

@@ -1,0 +1,94 @@
+//! The task that writes the reports of one sync: it sends one request after the other and waits before another attempt.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::notices::Announcer;
+use super::{now, resource_groups, status};
+use crate::io::kubernetes::client::Cluster;
+use crate::model::metadata::SyncId;
+use crate::sync::engine::Event;
+use crate::sync::reporting::{ReportAnswer, ReportEffect, ReportEvent, ReportMessage, ReportRequest, Reporting};
+
+/// Sends the requests of one sync's [`Reporting`].
+pub struct Reporter {
+    cluster: Arc<Cluster>,
+    sync: SyncId,
+    /// The uid of the sync object; `None` without one.
+    uid: Option<String>,
+    announcer: Announcer,
+}
+
+impl Reporter {
+    /// A reporter of `sync`. `uid` is that of the sync object, if there is one.
+    pub fn new(cluster: Arc<Cluster>, sync: SyncId, uid: Option<String>) -> Self {
+        let announcer = Announcer::new(Arc::clone(&cluster), &sync, uid.as_deref());
+        Self { cluster, sync, uid, announcer }
+    }
+
+    /// Writes what the sync tells, until its last report is written or the sender of `messages` is gone.
+    pub async fn run(
+        mut self,
+        mut reporting: Reporting,
+        mut messages: mpsc::UnboundedReceiver<ReportMessage>,
+        events: mpsc::Sender<Event>,
+    ) {
+        let mut effects = VecDeque::new();
+        loop {
+            let event = match effects.pop_front() {
+                Some(ReportEffect::End) => return,
+                Some(ReportEffect::Recorded) => {
+                    // It fails when the sync has ended, which then needs no answer.
+                    let _ = events.send(Event::Recorded).await;
+                    continue;
+                }
+                Some(ReportEffect::Send(request)) => {
+                    let answer = self.send(request).await;
+                    // Newer reports come before the next request, so that they replace older ones.
+                    while let Ok(message) = messages.try_recv() {
+                        effects.extend(reporting.step(ReportEvent::Told(message), &now()));
+                    }
+                    ReportEvent::Answered(answer)
+                }
+                None => match next(&mut messages, &reporting).await {
+                    Some(event) => event,
+                    None => return,
+                },
+            };
+            effects.extend(reporting.step(event, &now()));
+        }
+    }
+
+    async fn send(&mut self, request: ReportRequest) -> ReportAnswer {
+        match (request, &self.uid) {
+            (ReportRequest::GroupSpec(document), _) => {
+                resource_groups::write(&self.cluster, &self.sync, document, "").await
+            }
+            (ReportRequest::GroupStatus(document), _) => {
+                resource_groups::write(&self.cluster, &self.sync, document, "/status").await
+            }
+            (ReportRequest::SyncStatus(next), Some(uid)) => status::write(&self.cluster, &self.sync, uid, &next).await,
+            (ReportRequest::SyncStatus(_), None) => ReportAnswer::Gone,
+            (ReportRequest::Announce(notice), _) => {
+                self.announcer.announce(notice).await;
+                ReportAnswer::Done
+            }
+        }
+    }
+}
+
+/// The next message, or the end of a pause; `None` when there are no more messages.
+async fn next(messages: &mut mpsc::UnboundedReceiver<ReportMessage>, reporting: &Reporting) -> Option<ReportEvent> {
+    let pause = async {
+        match reporting.next_wake() {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        message = messages.recv() => message.map(ReportEvent::Told),
+        () = pause => Some(ReportEvent::Woken),
+    }
+}

@@ -1,0 +1,48 @@
+//! The status of RootSync and RepoSync objects.
+
+use http::Method;
+use serde_json::Value;
+
+use super::{APPLY, failed};
+use crate::api::SyncStatus;
+use crate::io::kubernetes::client::{ApiError, Cluster};
+use crate::model::metadata::{FIELD_MANAGER, SyncId};
+use crate::model::object::{GroupKind, ObjectId};
+use crate::sync::reporting::ReportAnswer;
+use crate::sync::status::status_document;
+
+/// The sync object, as far as it is written to.
+#[derive(Clone)]
+pub struct SyncObject {
+    /// Its status as last read or written.
+    pub status: SyncStatus,
+    /// Its uid, which Events about it name.
+    pub uid: String,
+}
+
+/// Writes the status of the sync object that has the uid `uid`.
+///
+/// # Errors
+/// When the API server refuses it or cannot be reached. The code is 404 or 409 when there is no such object any more.
+pub async fn write_sync_status(
+    cluster: &Cluster,
+    sync: &SyncId,
+    uid: &str,
+    status: &SyncStatus,
+) -> Result<(), ApiError> {
+    let kind = GroupKind::new("configsync.gke.io", &sync.kind.to_string());
+    let path = cluster.path(&ObjectId::new(&kind, &sync.namespace, &sync.name), "v1beta1").await?;
+    let path = format!("{path}/status?fieldManager={FIELD_MANAGER}&force=true");
+    let body = status_document(sync, uid, status).to_string().into_bytes();
+    cluster.request::<Value>(Method::PATCH, &path, APPLY, body).await?;
+    Ok(())
+}
+
+/// Writes a status for the reporter.
+pub(super) async fn write(cluster: &Cluster, sync: &SyncId, uid: &str, status: &SyncStatus) -> ReportAnswer {
+    match write_sync_status(cluster, sync, uid, status).await {
+        Ok(()) => ReportAnswer::Done,
+        Err(error) if matches!(error.code(), 404 | 409) => ReportAnswer::Gone,
+        Err(error) => failed("the status of the sync", &error),
+    }
+}

@@ -1,0 +1,160 @@
+//! `/debug/syncs`: the state of every sync, as text or as JSON (`?o=json`, or `Accept: application/json`).
+//!
+//! The state belongs to the task that drives the engine, so each task is asked for it through a channel.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::header;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::model::metadata::SyncId;
+use crate::sync::engine::Dump;
+
+/// The longest time that a sync may take to answer. A sync that is starting does not answer yet.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Requests for the state of one sync: the task of the sync sends it into each of them.
+pub type DumpRequests = mpsc::Receiver<oneshot::Sender<Dump>>;
+
+type DumpRequester = mpsc::Sender<oneshot::Sender<Dump>>;
+
+/// The syncs whose state can be asked for.
+#[derive(Default)]
+pub struct ServedSyncs(Mutex<BTreeMap<SyncId, DumpRequester>>);
+
+/// The place of one sync in [`ServedSyncs`]. The sync is shown for as long as this lives.
+pub struct Registration {
+    syncs: Arc<ServedSyncs>,
+    sync: SyncId,
+    requester: DumpRequester,
+}
+
+/// One sync in the answer.
+#[derive(Serialize)]
+struct DumpedSync {
+    kind: String,
+    namespace: String,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<Dump>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+}
+
+impl ServedSyncs {
+    /// Shows `sync` from now on. The requests must be answered within a second.
+    pub fn register(self: &Arc<Self>, sync: &SyncId) -> (Registration, DumpRequests) {
+        let (requester, requests) = mpsc::channel(1);
+        self.all().insert(sync.clone(), requester.clone());
+        (Registration { syncs: Arc::clone(self), sync: sync.clone(), requester }, requests)
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<SyncId, DumpRequester>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks every sync at the same time.
+    async fn dump(&self) -> Vec<DumpedSync> {
+        let syncs = self.all().clone();
+        futures::future::join_all(syncs.into_iter().map(|(sync, requester)| dump(sync, requester))).await
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut all = self.syncs.all();
+        // Its successor may have taken the place.
+        if all.get(&self.sync).is_some_and(|requester| requester.same_channel(&self.requester)) {
+            all.remove(&self.sync);
+        }
+    }
+}
+
+async fn dump(sync: SyncId, requester: DumpRequester) -> DumpedSync {
+    let answer = async {
+        let (answer, state) = oneshot::channel();
+        requester.send(answer).await.ok()?;
+        state.await.ok()
+    };
+    let state = tokio::time::timeout(PATIENCE, answer).await.ok().flatten();
+    let error = state.is_none().then_some("no answer within a second: the sync is starting, ending or busy");
+    DumpedSync { kind: sync.kind.to_string(), namespace: sync.namespace, name: sync.name, state, error }
+}
+
+/// The handler of `/debug/syncs`.
+pub(super) async fn syncs(
+    State(syncs): State<Arc<ServedSyncs>>,
+    request: Request,
+) -> ([(header::HeaderName, &'static str); 1], String) {
+    let dumps = syncs.dump().await;
+    let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let in_query = request.uri().query().unwrap_or_default().split('&').any(|pair| pair == "o=json");
+    if in_query || accepts.contains("application/json") {
+        let json = serde_json::json!({ "syncs": dumps }).to_string();
+        return ([(header::CONTENT_TYPE, "application/json")], json + "\n");
+    }
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text(&dumps))
+}
+
+fn text(dumps: &[DumpedSync]) -> String {
+    if dumps.is_empty() {
+        return "no syncs\n".to_owned();
+    }
+    let one = |DumpedSync { kind, namespace, name, state, error }: &DumpedSync| {
+        let state = state.as_ref().map(ToString::to_string).unwrap_or_default();
+        let lines: String = state.lines().chain(*error).map(|line| format!("  {line}\n")).collect();
+        format!("{kind} {namespace}/{name}\n{lines}")
+    };
+    dumps.iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(uri: &str, accept: &str) -> Request {
+        let request = axum::http::Request::builder().uri(uri).header(header::ACCEPT, accept);
+        request.body(axum::body::Body::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_sync_that_does_not_answer_is_shown_as_such_beside_the_others() {
+        let syncs = Arc::new(ServedSyncs::default());
+        let (_silent, unanswered) = syncs.register(&SyncId::root("silent"));
+        let (answering, mut requests) = syncs.register(&SyncId::root("talks"));
+        tokio::spawn(async move {
+            while let Some(request) = requests.recv().await {
+                request.send(Dump { newest_commit: "abc".to_owned(), ..Dump::default() }).unwrap();
+            }
+        });
+        let (_, text) = super::syncs(State(Arc::clone(&syncs)), request("/debug/syncs", "*/*")).await;
+        let (silent, talks) = text.split_once("\n\n").unwrap();
+        assert!(silent.starts_with("RootSync config-management-system/silent\n  no answer within a second"), "{text}");
+        assert!(talks.contains("config-management-system/talks\n") && talks.contains("newest commit:   abc"), "{text}");
+
+        // A sync that has ended is not waited for.
+        drop((answering, unanswered));
+        for (uri, accept) in [("/debug/syncs?o=json", "*/*"), ("/debug/syncs", "application/json")] {
+            let (_, json) = super::syncs(State(Arc::clone(&syncs)), request(uri, accept)).await;
+            let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+            assert_eq!(json["syncs"].as_array().unwrap().len(), 1, "{json}");
+            assert_eq!(json["syncs"][0]["name"], "silent");
+            assert!(json["syncs"][0]["error"].is_string() && json["syncs"][0]["state"].is_null(), "{json}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_successor_of_a_sync_keeps_its_place() {
+        let syncs = Arc::new(ServedSyncs::default());
+        let (first, _) = syncs.register(&SyncId::root("a"));
+        let (second, _requests) = syncs.register(&SyncId::root("a"));
+        drop(first);
+        assert_eq!(syncs.all().len(), 1);
+        drop(second);
+        assert_eq!(syncs.all().len(), 0);
+    }
+}

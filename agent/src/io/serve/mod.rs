@@ -1,0 +1,43 @@
+//! The agent's own HTTP server: `/healthz`, `/readyz`, `/metrics` and `/debug/syncs`.
+
+mod debug;
+mod metrics;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::routing::get;
+
+pub use debug::{DumpRequests, Registration, ServedSyncs};
+pub use metrics::{Metrics, OperationLabel, OperationLabels, OutcomeLabel, SyncLabels};
+
+/// Serves until the process ends.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, syncs: Arc<ServedSyncs>) -> std::io::Result<()> {
+    let app = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(text))
+        .with_state(metrics)
+        .merge(Router::new().route("/debug/syncs", get(debug::syncs)).with_state(syncs));
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    tracing::info!(address = %listener.local_addr()?, "serving /healthz, /readyz, /metrics and /debug/syncs");
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    Ok(())
+}
+
+async fn readyz(State(metrics): State<Arc<Metrics>>) -> (StatusCode, &'static str) {
+    match metrics.is_ready() {
+        true => (StatusCode::OK, "ok\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not connected to the API server yet\n"),
+    }
+}
+
+async fn text(State(metrics): State<Arc<Metrics>>) -> ([(header::HeaderName, &'static str); 1], String) {
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.text())
+}

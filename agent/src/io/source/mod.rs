@@ -1,0 +1,166 @@
+//! Follows one source: polls its ref, reads and compiles new commits, and hands the result to the sync.
+//!
+//! A poll whose ref did not move is an ls-refs and nothing else. [`polling`] decides what is done next; this file does it.
+
+mod polling;
+mod reader;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::git::{Remote, Want, Watcher, watch};
+use super::kubernetes::client::Cluster;
+use super::repositories::Repositories;
+use crate::compile::CompileOptions;
+use crate::compile::kind_scopes::{KindScopes, Scope};
+use crate::model::finding::Code;
+use crate::model::object::GroupKind;
+use crate::sync::engine::Event;
+
+use polling::{Polling, PollingAction, PollingEvent};
+use reader::Reader;
+
+/// A source and how it is compiled.
+#[derive(Clone)]
+pub struct Source {
+    /// The repository.
+    pub remote: Remote,
+    /// Branch, tag or commit.
+    pub want: Want,
+    /// Directory in the repository; `.` is its root.
+    pub dir: String,
+    /// Time between two polls.
+    pub period: Duration,
+    /// Directory for mirrors of remote repositories.
+    pub cache: PathBuf,
+    /// Settings of the compiler. The kinds of the cluster and the CRDs of the commit before are filled in here.
+    pub settings: CompileOptions,
+}
+
+/// The kinds that the sync's CRDs define so far. The first commit is compiled as soon as they are known.
+pub type DefinedKinds = oneshot::Receiver<BTreeSet<GroupKind>>;
+
+/// One source that is being followed.
+struct Follower {
+    reader: Arc<Mutex<Reader>>,
+    cluster: Arc<Cluster>,
+    events: mpsc::Sender<Event>,
+    /// Commits that the sync wants to be compiled although they are not the newest.
+    restores: mpsc::Receiver<String>,
+    /// A local repository, or another sync of the same repository, has news.
+    changed: Arc<Notify>,
+    /// Tells of commits in a local repository at once.
+    watcher: Option<Watcher>,
+}
+
+/// The receiver of events is gone: the sync has ended.
+struct SyncEnded;
+
+/// Follows `source` until the receiver of `events` is gone.
+pub async fn follow(
+    source: Source,
+    cluster: Arc<Cluster>,
+    repositories: Arc<Repositories>,
+    events: mpsc::Sender<Event>,
+    restores: mpsc::Receiver<String>,
+    defined: DefinedKinds,
+) {
+    let (mut polling, mut action) = Polling::new(source.period);
+    let changed = Arc::new(Notify::new());
+    let reader = Reader::new(source, repositories, Arc::clone(&changed), defined);
+    let reader = Arc::new(Mutex::new(reader));
+    let mut follower = Follower { reader, cluster, events, restores, changed, watcher: None };
+    while let Ok(event) = follower.perform(action).await {
+        action = polling.step(event, Instant::now());
+    }
+}
+
+impl Follower {
+    async fn perform(&mut self, action: PollingAction) -> Result<PollingEvent, SyncEnded> {
+        match action {
+            PollingAction::Ask => match self.blocking(Reader::resolve).await {
+                Ok((commit, local)) => {
+                    if self.watcher.is_none() {
+                        self.watcher = local.and_then(|path| self.watch_commits(&path));
+                    }
+                    Ok(PollingEvent::Resolved(commit))
+                }
+                Err(error) => {
+                    self.send(Event::SourceFailed(error.finding())).await?;
+                    Ok(PollingEvent::Failed)
+                }
+            },
+            PollingAction::Compile(commit) => {
+                let kinds = scopes(&self.cluster);
+                let event = self.blocking(move |reader| reader.compile(commit, kinds)).await;
+                let outcome = outcome(&event);
+                self.send(event).await?;
+                Ok(outcome)
+            }
+            PollingAction::Restore(commit) => {
+                let kinds = scopes(&self.cluster);
+                let event = self.blocking(move |reader| reader.restore(commit, kinds)).await;
+                self.send(event).await?;
+                Ok(PollingEvent::Restored)
+            }
+            PollingAction::Discover => {
+                if let Err(error) = self.cluster.discover().await {
+                    tracing::debug!(%error, "cannot ask for the kinds of the cluster");
+                }
+                Ok(PollingEvent::Discovered)
+            }
+            PollingAction::Rest(until) => self.rest(until).await,
+        }
+    }
+
+    async fn rest(&mut self, until: Instant) -> Result<PollingEvent, SyncEnded> {
+        tokio::select! {
+            () = tokio::time::sleep_until(until.into()) => Ok(PollingEvent::Woken),
+            () = self.changed.notified() => Ok(PollingEvent::Woken),
+            Some(commit) = self.restores.recv() => Ok(PollingEvent::RestoreWanted(commit)),
+            () = self.events.closed() => Err(SyncEnded),
+        }
+    }
+
+    async fn send(&self, event: Event) -> Result<(), SyncEnded> {
+        self.events.send(event).await.map_err(|_| SyncEnded)
+    }
+
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&mut Reader) -> T + Send + 'static) -> T {
+        let (reader, span) = (Arc::clone(&self.reader), tracing::Span::current());
+        let task = tokio::task::spawn_blocking(move || {
+            span.in_scope(|| work(&mut reader.lock().unwrap_or_else(PoisonError::into_inner)))
+        });
+        task.await.expect("reading a source does not panic")
+    }
+
+    fn watch_commits(&self, path: &Path) -> Option<Watcher> {
+        let changed = Arc::clone(&self.changed);
+        watch(path, move || changed.notify_one())
+            .inspect_err(|error| tracing::warn!(%error, "local commits are seen at the next poll only"))
+            .ok()
+    }
+}
+
+fn outcome(compiled: &Event) -> PollingEvent {
+    match compiled {
+        Event::Compiled { findings, .. } => {
+            let kinds_missing = findings.iter().any(|finding| finding.code == Code::UnknownKind);
+            PollingEvent::Compiled { kinds_missing }
+        }
+        _ => PollingEvent::Failed,
+    }
+}
+
+fn scopes(cluster: &Cluster) -> KindScopes {
+    let mut scopes = KindScopes::default();
+    for (kind, served) in cluster.kinds() {
+        let scope = if served.namespaced { Scope::Namespaced } else { Scope::Cluster };
+        scopes.insert(&kind.group, &kind.kind, scope);
+    }
+    scopes
+}

@@ -1,0 +1,154 @@
+//! Carries out the commands of one sync's engine: each request is a task of its own and its outcome comes back as an event.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tracing::Instrument as _;
+
+use super::AgentContext;
+use crate::io::kubernetes::apply;
+use crate::io::kubernetes::audit::audit;
+use crate::io::kubernetes::client::Cluster;
+use crate::io::serve::{OperationLabel, OperationLabels, OutcomeLabel, SyncLabels};
+use crate::model::metadata::SyncId;
+use crate::model::object::{GroupKind, ObjectId};
+use crate::sync::engine::{Command, Event, Notice, Outcome, Report};
+use crate::sync::reporting::ReportMessage;
+
+/// Everything that the commands of one sync need.
+pub(super) struct CommandRunner {
+    pub(super) context: Arc<AgentContext>,
+    /// The API server, with the time limit of this sync.
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) sync: SyncId,
+    pub(super) labels: SyncLabels,
+    /// The value of the annotation `git-context`.
+    pub(super) git_context: Arc<str>,
+    /// To the engine.
+    pub(super) events: mpsc::Sender<Event>,
+    /// To the reporter.
+    pub(super) reports: mpsc::UnboundedSender<ReportMessage>,
+    /// To the source.
+    pub(super) restores: mpsc::Sender<String>,
+}
+
+impl CommandRunner {
+    /// Begins to carry out a command. The engine hears of the outcome by an event.
+    pub(super) fn run(&mut self, command: Command) {
+        match command {
+            Command::Watch(kinds) => {
+                for kind in kinds {
+                    self.context.watches.subscribe(kind, &self.events);
+                }
+            }
+            Command::Record(ids) => self.tell(ReportMessage::Record(ids)),
+            Command::Report(report) => self.report(report),
+            Command::Notice(notice) => self.notice(notice),
+            Command::Restore(commit) => {
+                // It fails when the source has ended, and this sync ends with it.
+                let _ = self.restores.try_send(commit);
+            }
+            Command::Apply(declared, commit, mode) => {
+                let (cluster, sync, git_context) = self.stamped();
+                self.spawn(OperationLabel::apply, declared.id.clone(), async move {
+                    let stamp = apply::Stamp { sync: &sync, token: &commit, git_context: &git_context };
+                    apply::apply(&cluster, &stamp, &declared, mode).await
+                });
+            }
+            Command::Annotate(declared, commit) => {
+                let (cluster, sync, git_context) = self.stamped();
+                self.spawn(OperationLabel::annotate, declared.id.clone(), async move {
+                    let stamp = apply::Stamp { sync: &sync, token: &commit, git_context: &git_context };
+                    apply::annotate(&cluster, &stamp, &declared).await
+                });
+            }
+            Command::Read(id) => {
+                let cluster = Arc::clone(&self.cluster);
+                self.spawn(OperationLabel::read, id.clone(), async move { apply::read(&cluster, &id).await });
+            }
+            Command::Audit(kind) => self.audit(kind),
+            Command::Delete(id, uid, version) => {
+                let cluster = Arc::clone(&self.cluster);
+                self.spawn(OperationLabel::delete, id.clone(), async move {
+                    apply::delete(&cluster, &id, &uid, version).await
+                });
+            }
+            Command::Abandon(id) => {
+                let (cluster, sync, _) = self.stamped();
+                self.spawn(
+                    OperationLabel::unmanage,
+                    id.clone(),
+                    async move { apply::abandon(&cluster, &sync, &id).await },
+                );
+            }
+        }
+    }
+
+    /// Sends something to be written.
+    pub(super) fn tell(&self, message: ReportMessage) {
+        // The reporter ends after the sync.
+        let _ = self.reports.send(message);
+    }
+
+    fn stamped(&self) -> (Arc<Cluster>, SyncId, Arc<str>) {
+        (Arc::clone(&self.cluster), self.sync.clone(), Arc::clone(&self.git_context))
+    }
+
+    fn spawn(&self, operation: OperationLabel, id: ObjectId, work: impl Future<Output = Outcome> + Send + 'static) {
+        let (events, metrics) = (self.events.clone(), Arc::clone(&self.context.metrics));
+        let task = async move {
+            let start = Instant::now();
+            let outcome = work.await;
+            metrics.seconds.observe(start.elapsed().as_secs_f64());
+            let status = match outcome {
+                Outcome::Failed(_) => OutcomeLabel::error,
+                _ => OutcomeLabel::success,
+            };
+            metrics.operations.get_or_create(&OperationLabels { operation, status }).inc();
+            // It fails when the sync has ended, which then needs no outcome.
+            let _ = events.send(Event::Finished(id, outcome)).await;
+        };
+        tokio::spawn(task.in_current_span());
+    }
+
+    fn audit(&self, kind: GroupKind) {
+        let (cluster, events) = (Arc::clone(&self.cluster), self.events.clone());
+        let part_of = self.sync.part_of();
+        let task = async move {
+            if let Err(error) = audit(&cluster, &kind, &part_of, &events).await {
+                tracing::warn!(%kind, %error, "cannot compare whole objects");
+            }
+            // It fails when the sync has ended, which then needs no answer.
+            let _ = events.send(Event::AuditEnded(kind)).await;
+        };
+        tokio::spawn(task.in_current_span());
+    }
+
+    fn report(&self, report: Box<Report>) {
+        let errors = report.source.findings.len() + report.sync.findings.len();
+        let metrics = &self.context.metrics;
+        metrics.errors.get_or_create(&self.labels).set(i64::try_from(errors).unwrap_or(i64::MAX));
+        if report.synced {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            let now = now.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+            metrics.synced.get_or_create(&self.labels).set(now);
+        }
+        self.tell(ReportMessage::Report(report));
+    }
+
+    fn notice(&self, notice: Notice) {
+        let metrics = &self.context.metrics;
+        match &notice {
+            Notice::Repaired(_) => {
+                metrics.repairs.get_or_create(&self.labels).inc();
+            }
+            Notice::Syncing { objects, .. } => {
+                let objects = i64::try_from(*objects).unwrap_or(i64::MAX);
+                metrics.declared.get_or_create(&self.labels).set(objects);
+            }
+            _ => {}
+        }
+        self.tell(ReportMessage::Notice(notice));
+    }
+}

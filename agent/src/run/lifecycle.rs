@@ -1,0 +1,201 @@
+//! Decides when the task of one sync object is started, told something, stopped and replaced, as the object changes.
+//!
+//! [`step`] is a function without I/O. Each sync object has a state of its own, so a task that takes long to end delays only
+//! its own successor.
+
+use super::sync::{Instructions, SyncTask};
+use crate::io::reports::SyncObject;
+use crate::model::finding::Finding;
+
+/// A sync object as it is now.
+pub(super) struct SyncVersion {
+    pub(super) uid: String,
+    pub(super) generation: i64,
+    /// The commit whose large prune is approved.
+    pub(super) approved: Option<String>,
+    /// The task that serves the object, if its spec can be used.
+    pub(super) task: Result<SyncTask, Refusal>,
+}
+
+/// A sync object whose spec cannot be used.
+pub(super) struct Refusal {
+    pub(super) object: SyncObject,
+    pub(super) generation: i64,
+    pub(super) finding: Finding,
+}
+
+/// The state of a sync object that has a task. A sync object without a task has no state.
+pub(super) enum SyncState {
+    /// A task serves the object.
+    Running(RunningSync),
+    /// A task was told to stop, or writes a refusal. It will end, and `next` follows it.
+    Ending {
+        /// The newest version of the object; `None` when the object was removed or has no other version.
+        next: Option<Box<SyncVersion>>,
+    },
+}
+
+/// The version of a sync object that is served, and the last instructions to its task.
+pub(super) struct RunningSync {
+    uid: String,
+    generation: i64,
+    instructions: Instructions,
+}
+
+/// A change of a sync object or of its task.
+pub(super) enum SyncChange {
+    /// The object is there in this version.
+    Declared(Box<SyncVersion>),
+    /// The object is gone or being deleted.
+    Removed,
+    /// The task ended, by itself or because it was told to.
+    Ended,
+}
+
+/// The next thing to do for a sync object.
+pub(super) enum SyncAction {
+    /// Start a task with these instructions.
+    Start(Box<SyncTask>, Instructions),
+    /// Give these instructions to the task that runs.
+    Tell(Instructions),
+    /// Start a task that writes the refusal into the status of the object.
+    Refuse(Box<Refusal>),
+}
+
+/// The state after a change, and what follows from the change.
+pub(super) fn step(state: Option<SyncState>, change: SyncChange) -> (Option<SyncState>, Option<SyncAction>) {
+    match (state, change) {
+        (None, SyncChange::Declared(version)) => begin(*version),
+        (None, SyncChange::Removed | SyncChange::Ended) => (None, None),
+        (Some(SyncState::Running(running)), SyncChange::Declared(version)) => running.update(version),
+        (Some(SyncState::Running(running)), SyncChange::Removed) => running.end(None),
+        // The object is served again as soon as it changes.
+        (Some(SyncState::Running(_)), SyncChange::Ended) => (None, None),
+        (Some(SyncState::Ending { .. }), SyncChange::Declared(version)) => {
+            (Some(SyncState::Ending { next: Some(version) }), None)
+        }
+        (Some(SyncState::Ending { .. }), SyncChange::Removed) => (Some(SyncState::Ending { next: None }), None),
+        (Some(SyncState::Ending { next }), SyncChange::Ended) => match next {
+            Some(version) => begin(*version),
+            None => (None, None),
+        },
+    }
+}
+
+fn begin(version: SyncVersion) -> (Option<SyncState>, Option<SyncAction>) {
+    let SyncVersion { uid, generation, approved, task } = version;
+    match task {
+        Ok(task) => {
+            let instructions = Instructions { approved, ..Instructions::default() };
+            let running = RunningSync { uid, generation, instructions: instructions.clone() };
+            (Some(SyncState::Running(running)), Some(SyncAction::Start(Box::new(task), instructions)))
+        }
+        Err(refusal) => (Some(SyncState::Ending { next: None }), Some(SyncAction::Refuse(Box::new(refusal)))),
+    }
+}
+
+impl RunningSync {
+    fn update(mut self, version: Box<SyncVersion>) -> (Option<SyncState>, Option<SyncAction>) {
+        let refused = match &version.task {
+            _ if version.uid != self.uid => return self.end(Some(version)),
+            // The version before stays in force.
+            Err(refusal) => Some((refusal.finding.clone(), refusal.generation)),
+            Ok(_) if version.generation == self.generation && self.instructions.refused.is_none() => None,
+            Ok(_) => return self.end(Some(version)),
+        };
+        let before = self.instructions.clone();
+        self.instructions = Instructions { approved: version.approved, refused, stop: false };
+        let told = (self.instructions != before).then(|| SyncAction::Tell(self.instructions.clone()));
+        (Some(SyncState::Running(self)), told)
+    }
+
+    fn end(self, next: Option<Box<SyncVersion>>) -> (Option<SyncState>, Option<SyncAction>) {
+        let stop = Instructions { stop: true, ..self.instructions };
+        (Some(SyncState::Ending { next }), Some(SyncAction::Tell(stop)))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::model::finding::Code;
+
+    pub(in crate::run) fn version(generation: i64) -> Box<SyncVersion> {
+        let task = SyncTask::for_tests(generation);
+        Box::new(SyncVersion { uid: "uid".to_owned(), generation, approved: None, task: Ok(task) })
+    }
+
+    fn refused(generation: i64) -> Box<SyncVersion> {
+        let finding = Finding::new(Code::InvalidSync, "no such auth");
+        let object = SyncObject { status: Default::default(), uid: "uid".to_owned() };
+        Box::new(SyncVersion { task: Err(Refusal { object, generation, finding }), ..*version(generation) })
+    }
+
+    fn running(generation: i64) -> Option<SyncState> {
+        let (state, action) = step(None, SyncChange::Declared(version(generation)));
+        assert!(matches!(action, Some(SyncAction::Start(task, _)) if task.generation == generation));
+        state
+    }
+
+    #[test]
+    fn an_unchanged_object_changes_nothing() {
+        let (state, action) = step(running(1), SyncChange::Declared(version(1)));
+        assert!(matches!(state, Some(SyncState::Running(_))) && action.is_none());
+    }
+
+    #[test]
+    fn an_approval_is_told_to_the_task_that_runs() {
+        let approved = SyncVersion { approved: Some("abc".to_owned()), ..*version(1) };
+        let (state, action) = step(running(1), SyncChange::Declared(Box::new(approved)));
+        assert!(
+            matches!(action, Some(SyncAction::Tell(told)) if told.approved.as_deref() == Some("abc") && !told.stop)
+        );
+        assert!(matches!(state, Some(SyncState::Running(_))));
+    }
+
+    #[test]
+    fn a_new_version_waits_for_the_end_of_the_task_before_it_and_the_newest_wins() {
+        let (state, action) = step(running(1), SyncChange::Declared(version(2)));
+        assert!(matches!(action, Some(SyncAction::Tell(told)) if told.stop));
+        let (state, action) = step(state, SyncChange::Declared(version(3)));
+        assert!(action.is_none());
+        let (state, action) = step(state, SyncChange::Ended);
+        assert!(matches!(action, Some(SyncAction::Start(task, _)) if task.generation == 3));
+        assert!(matches!(state, Some(SyncState::Running(_))));
+    }
+
+    #[test]
+    fn an_object_of_the_same_name_and_another_uid_replaces_the_one_before() {
+        let anew = SyncVersion { uid: "other".to_owned(), ..*version(1) };
+        let (_, action) = step(running(1), SyncChange::Declared(Box::new(anew)));
+        assert!(matches!(action, Some(SyncAction::Tell(told)) if told.stop));
+    }
+
+    #[test]
+    fn a_removed_object_is_not_started_again() {
+        let (state, _) = step(running(1), SyncChange::Declared(version(2)));
+        let (state, action) = step(state, SyncChange::Removed);
+        assert!(action.is_none());
+        assert!(matches!(step(state, SyncChange::Ended), (None, None)));
+    }
+
+    #[test]
+    fn a_refused_version_is_told_once_and_the_one_before_goes_on() {
+        let (state, action) = step(running(1), SyncChange::Declared(refused(2)));
+        assert!(matches!(action, Some(SyncAction::Tell(told)) if !told.stop && told.refused.is_some()));
+        let (state, action) = step(state, SyncChange::Declared(refused(2)));
+        assert!(action.is_none());
+        // A usable version replaces the task even where only an annotation was wrong, which no generation shows.
+        let (_, action) = step(state, SyncChange::Declared(version(1)));
+        assert!(matches!(action, Some(SyncAction::Tell(told)) if told.stop));
+    }
+
+    #[test]
+    fn a_refused_object_without_a_task_says_so_and_is_served_when_it_is_mended() {
+        let (state, action) = step(None, SyncChange::Declared(refused(1)));
+        assert!(matches!(action, Some(SyncAction::Refuse(_))));
+        let (state, action) = step(state, SyncChange::Declared(version(2)));
+        assert!(action.is_none());
+        assert!(matches!(step(state, SyncChange::Ended).1, Some(SyncAction::Start(..))));
+    }
+}

@@ -1,0 +1,405 @@
+//! Decides what is written about a sync, and when: its status, its ResourceGroups, Events, and another attempt after a failure.
+//!
+//! [`Reporting::step`] takes one event and returns what follows from it. At most one request is out at any time: the next one
+//! follows its answer. The requests themselves are in `io/reports`, so everything here is tested without a network.
+
+mod jobs;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
+
+use crate::api::{SyncStatus, Time};
+use crate::model::finding::Finding;
+use crate::model::metadata::SyncId;
+use crate::model::object::ObjectId;
+use crate::sync::engine::{Notice, Report};
+use crate::sync::inventory::{GroupDocument, Inventory, WrittenGroup};
+use crate::sync::status::{About, refused, status};
+
+use jobs::{RecordJob, Retries, UnwrittenReport, Verdict, WritingJob, WritingStage};
+
+/// A moment on two clocks.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// For pauses; it never goes back.
+    pub instant: Instant,
+    /// For the times in documents.
+    pub time: Time,
+}
+
+/// Something that a sync wants to be written.
+#[derive(Debug)]
+pub enum ReportMessage {
+    /// The state of the sync. A newer report replaces an older one that is not written yet.
+    Report(Box<Report>),
+    /// The record must have exactly these objects. [`ReportEffect::Recorded`] follows as soon as it is written or refused.
+    Record(BTreeSet<ObjectId>),
+    /// An event for users and the log.
+    Notice(Notice),
+    /// A newer spec, of this generation, cannot be used.
+    Refused(Box<Finding>, i64),
+    /// The state of a sync that stops. The status is written first, then what else is left; nothing is tried twice.
+    Last(Box<Report>),
+}
+
+/// An input of [`Reporting::step`].
+#[derive(Debug)]
+pub enum ReportEvent {
+    /// The sync has a message.
+    Told(ReportMessage),
+    /// The request that was out is answered.
+    Answered(ReportAnswer),
+    /// Time has passed.
+    Woken,
+}
+
+/// An output of [`Reporting::step`].
+#[derive(Debug)]
+pub enum ReportEffect {
+    /// Send this request and step with its answer.
+    Send(ReportRequest),
+    /// Tell the engine that a record was written.
+    Recorded,
+    /// The last report was dealt with: nothing follows any more.
+    End,
+}
+
+/// A request to the API server, or more than one for an announcement.
+#[derive(Debug)]
+pub enum ReportRequest {
+    /// Apply the spec of a ResourceGroup. The answer is [`ReportAnswer::Group`].
+    GroupSpec(GroupDocument),
+    /// Apply the status of a ResourceGroup. The answer is [`ReportAnswer::Group`].
+    GroupStatus(GroupDocument),
+    /// Write the status of the sync object.
+    SyncStatus(Box<SyncStatus>),
+    /// Log an event and publish it as a Kubernetes Event. This is tried once; the answer is always [`ReportAnswer::Done`].
+    Announce(Notice),
+}
+
+/// The answer to a [`ReportRequest`].
+#[derive(Debug)]
+pub enum ReportAnswer {
+    /// The ResourceGroup after the request.
+    Group(Box<WrittenGroup>),
+    /// The status is written, or the announcement made.
+    Done,
+    /// The sync object was deleted, or deleted and made anew. This is no error: the watch on sync objects acts on it.
+    Gone,
+    /// The API server refuses the request; another attempt would not help.
+    Refused,
+    /// The API server is away or busy; another attempt may work.
+    Unavailable,
+}
+
+/// Everything that is written about one sync, and what is left to write.
+pub struct Reporting {
+    sync: SyncId,
+    about: About,
+    /// The status as last read or written; `None` without a sync object.
+    status: Option<SyncStatus>,
+    /// `None` where the API server does not serve ResourceGroups.
+    inventory: Option<Inventory>,
+    resource_status: bool,
+    record: Option<RecordJob>,
+    announcements: VecDeque<Notice>,
+    /// The report that is being written.
+    writing: Option<WritingJob>,
+    /// The newest report that is not being written yet.
+    pending: Option<UnwrittenReport>,
+    /// A refusal has to be written, by the next report or without one.
+    refusal: bool,
+    retry: Retries,
+    activity: Activity,
+}
+
+/// The state of the one request that may be out.
+enum Activity {
+    /// No request is out.
+    Idle,
+    /// The answer to this request is awaited.
+    Awaiting(Target),
+    /// The sync has stopped and its last report was dealt with.
+    Ended,
+}
+
+/// The document that the request is about.
+enum Target {
+    /// The spec of the group at this index, for the record.
+    RecordedSpec(usize),
+    /// The spec of the group at this index, for a report.
+    ReportedSpec(usize),
+    /// The status of the group at this index.
+    GroupStatus(usize),
+    /// The status of the sync object.
+    SyncStatus(Box<SyncStatus>),
+    /// The group at this index, for a job that was given up meanwhile.
+    Superseded(usize),
+    /// An announcement, whose answer changes nothing.
+    Announcement,
+}
+
+enum Job {
+    Record,
+    Announcement,
+    Report,
+}
+
+impl Reporting {
+    /// Goes on where `inventory` and the `status` of the sync object end. Without a sync object, `status` is `None`.
+    pub fn new(
+        sync: SyncId,
+        about: About,
+        status: Option<SyncStatus>,
+        inventory: Option<Inventory>,
+        resource_status: bool,
+    ) -> Self {
+        Self {
+            sync,
+            about,
+            status,
+            inventory,
+            resource_status,
+            record: None,
+            announcements: VecDeque::new(),
+            writing: None,
+            pending: None,
+            refusal: false,
+            retry: Retries::default(),
+            activity: Activity::Idle,
+        }
+    }
+
+    /// Takes one event and returns what follows from it.
+    pub fn step(&mut self, event: ReportEvent, now: &Moment) -> Vec<ReportEffect> {
+        let mut effects = Vec::new();
+        match event {
+            ReportEvent::Told(message) => self.hear(message),
+            ReportEvent::Answered(answer) => self.answered(answer, now.instant),
+            ReportEvent::Woken => {}
+        }
+        while matches!(self.activity, Activity::Idle)
+            && let Some(job) = self.next_job(now.instant)
+        {
+            let request = match job {
+                Job::Record => self.next_of_record(&mut effects),
+                Job::Announcement => self
+                    .announcements
+                    .pop_front()
+                    .map(|announcement| (Target::Announcement, ReportRequest::Announce(announcement))),
+                Job::Report => self.next_of_report(now, &mut effects),
+            };
+            if let Some((target, request)) = request {
+                self.activity = Activity::Awaiting(target);
+                effects.push(ReportEffect::Send(request));
+            }
+        }
+        effects
+    }
+
+    /// The time to step with [`ReportEvent::Woken`], if nothing else happens before.
+    pub fn next_wake(&self) -> Option<Instant> {
+        let record = self.record.as_ref().and_then(|record| record.retry.not_before);
+        let report = self.retry.not_before.filter(|_| self.pending.is_some() || self.refusal);
+        record.into_iter().chain(report).min()
+    }
+
+    fn hear(&mut self, message: ReportMessage) {
+        match message {
+            ReportMessage::Report(report) => {
+                let older = self.pending.take();
+                self.pending = Some(UnwrittenReport { report, assigns: true }.after(older));
+            }
+            ReportMessage::Record(objects) => self.record(&objects),
+            ReportMessage::Notice(notice) => self.announcements.push_back(notice),
+            ReportMessage::Refused(finding, generation) => {
+                self.about.generation = generation;
+                self.about.refused = Some((*finding).clone());
+                self.announcements.push_back(Notice::Failed(*finding));
+                self.refusal = true;
+            }
+            ReportMessage::Last(report) => {
+                (self.record, self.pending, self.refusal) = (None, None, false);
+                self.supersede(|target| !matches!(target, Target::SyncStatus(_) | Target::Announcement));
+                let report = Some(UnwrittenReport { report, assigns: true });
+                self.write(report, true);
+            }
+        }
+    }
+
+    fn record(&mut self, objects: &BTreeSet<ObjectId>) {
+        if let Some(inventory) = &mut self.inventory {
+            inventory.assign(objects);
+        }
+        self.supersede(|target| matches!(target, Target::RecordedSpec(_)));
+        let answers = self.record.as_ref().map_or(0, |record| record.answers) + 1;
+        self.record = Some(RecordJob { at: 0, answers, retry: Retries::default() });
+        // Older reports lack the new objects: they must not take them out of the record again.
+        let writing = self.writing.as_mut().and_then(|writing| writing.report.as_mut());
+        for older in writing.into_iter().chain(&mut self.pending) {
+            older.assigns = false;
+        }
+    }
+
+    /// The answer to a request about a group is still taken in, but no job goes on with it.
+    fn supersede(&mut self, is_given_up: impl Fn(&Target) -> bool) {
+        if let Activity::Awaiting(target) = &mut self.activity
+            && let Target::RecordedSpec(index) | Target::ReportedSpec(index) | Target::GroupStatus(index) = *target
+            && is_given_up(target)
+        {
+            *target = Target::Superseded(index);
+        }
+    }
+
+    fn write(&mut self, report: Option<UnwrittenReport>, last: bool) {
+        let resources =
+            report.as_ref().and_then(|pending| pending.report.resources.as_ref().filter(|_| pending.assigns));
+        if let (Some(inventory), Some(resources)) = (&mut self.inventory, resources) {
+            inventory.assign(&resources.iter().map(|resource| resource.id.clone()).collect());
+        }
+        let stage = if last { WritingStage::StatusFirst } else { WritingStage::Specs(0) };
+        self.writing = Some(WritingJob { report, stage, again: false, spec_refused: false, last });
+    }
+
+    /// The record goes before everything, because nothing is applied before it is written; only a sync that stops writes its
+    /// status first.
+    fn next_job(&mut self, now: Instant) -> Option<Job> {
+        if self.writing.as_ref().is_some_and(|writing| writing.stage == WritingStage::StatusFirst) {
+            return Some(Job::Report);
+        }
+        if self.record.as_ref().is_some_and(|record| record.retry.is_due(now)) {
+            return Some(Job::Record);
+        }
+        if !self.announcements.is_empty() {
+            return Some(Job::Announcement);
+        }
+        if self.writing.is_none() && (self.pending.is_some() || self.refusal) && self.retry.is_due(now) {
+            let pending = self.pending.take();
+            self.write(pending, false);
+        }
+        self.writing.is_some().then_some(Job::Report)
+    }
+
+    fn next_of_record(&mut self, effects: &mut Vec<ReportEffect>) -> Option<(Target, ReportRequest)> {
+        let record = self.record.as_ref()?;
+        let next = self.inventory.as_ref().and_then(|i| i.next_spec(record.at, &self.sync, self.resource_status));
+        if let Some((index, document)) = next {
+            return Some((Target::RecordedSpec(index), ReportRequest::GroupSpec(document)));
+        }
+        effects.extend((0..record.answers).map(|_| ReportEffect::Recorded));
+        self.record = None;
+        None
+    }
+
+    /// The next document of the report that is being written; `None` when the report came to its end.
+    fn next_of_report(&mut self, now: &Moment, effects: &mut Vec<ReportEffect>) -> Option<(Target, ReportRequest)> {
+        loop {
+            let writing = self.writing.as_mut()?;
+            let resources = writing.report.as_ref().and_then(|pending| pending.report.resources.as_deref());
+            let inventory = self.inventory.as_ref().zip(resources);
+            match writing.stage {
+                WritingStage::StatusFirst => {
+                    writing.stage = WritingStage::Specs(0);
+                    if let Some(request) = self.sync_status(now) {
+                        return Some(request);
+                    }
+                }
+                WritingStage::Specs(at) => {
+                    let next =
+                        inventory.and_then(|(inventory, _)| inventory.next_spec(at, &self.sync, self.resource_status));
+                    if let Some((index, document)) = next {
+                        return Some((Target::ReportedSpec(index), ReportRequest::GroupSpec(document)));
+                    }
+                    let statuses = self.resource_status && !writing.spec_refused;
+                    writing.stage = if statuses { WritingStage::GroupStatuses(0) } else { WritingStage::SyncStatus };
+                }
+                WritingStage::GroupStatuses(at) => {
+                    let next = inventory
+                        .and_then(|(inventory, resources)| inventory.next_status(at, &self.sync, resources, &now.time));
+                    if let Some((index, document)) = next {
+                        return Some((Target::GroupStatus(index), ReportRequest::GroupStatus(document)));
+                    }
+                    writing.stage = WritingStage::SyncStatus;
+                }
+                WritingStage::SyncStatus => {
+                    writing.stage = WritingStage::Finished;
+                    if let Some(request) = self.sync_status(now) {
+                        return Some(request);
+                    }
+                }
+                WritingStage::Finished => {
+                    self.finish(now.instant, effects);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// The status of the sync object, where there is one and it changes.
+    fn sync_status(&mut self, now: &Moment) -> Option<(Target, ReportRequest)> {
+        // Every status from now on has it.
+        self.refusal = false;
+        let before = self.status.as_ref()?;
+        let report = self.writing.as_ref().and_then(|writing| writing.report.as_ref());
+        let next = match (report, &self.about.refused) {
+            (Some(pending), _) => status(before, &pending.report, &self.about, &now.time),
+            (None, Some(finding)) => refused(before, finding, self.about.generation, &now.time),
+            (None, None) => return None,
+        };
+        let next = Box::new(next);
+        (*next != *before).then(|| (Target::SyncStatus(next.clone()), ReportRequest::SyncStatus(next)))
+    }
+
+    /// A report that failed is written again after a pause, unless a newer one has come.
+    fn finish(&mut self, now: Instant, effects: &mut Vec<ReportEffect>) {
+        let Some(writing) = self.writing.take() else { return };
+        if writing.last {
+            self.activity = Activity::Ended;
+            effects.push(ReportEffect::End);
+        } else if writing.again {
+            self.refusal |= writing.report.is_none();
+            self.pending = match self.pending.take() {
+                Some(newer) => Some(newer.after(writing.report)),
+                None => writing.report,
+            };
+            self.retry.failed(now);
+        } else {
+            self.retry = Retries::default();
+        }
+    }
+
+    fn answered(&mut self, answer: ReportAnswer, now: Instant) {
+        let Activity::Awaiting(target) = std::mem::replace(&mut self.activity, Activity::Idle) else { return };
+        let verdict = answer.verdict();
+        match (&target, answer) {
+            (
+                Target::RecordedSpec(index)
+                | Target::ReportedSpec(index)
+                | Target::GroupStatus(index)
+                | Target::Superseded(index),
+                ReportAnswer::Group(group),
+            ) => {
+                if let Some(inventory) = &mut self.inventory {
+                    inventory.written(*index, *group);
+                }
+            }
+            (Target::SyncStatus(next), ReportAnswer::Done) => self.status = Some((**next).clone()),
+            _ => {}
+        }
+        match (target, &mut self.record, &mut self.writing) {
+            (Target::RecordedSpec(index), Some(record), _) => record.answered(index, verdict, now),
+            (Target::ReportedSpec(index), _, Some(writing)) => {
+                writing.spec_refused |= verdict == Verdict::Refused;
+                writing.answered(WritingStage::Specs(index + 1), verdict);
+            }
+            (Target::GroupStatus(index), _, Some(writing)) => {
+                writing.answered(WritingStage::GroupStatuses(index + 1), verdict);
+            }
+            (Target::SyncStatus(_), _, Some(writing)) => writing.again |= verdict == Verdict::Unavailable,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,325 @@
+//! Reports, records, refusals and last reports on an API server that fails as each test says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::api::GitStatus;
+use crate::model::finding::Code;
+use crate::sync::engine::{ResourceState, Stage};
+use crate::sync::health::Health;
+
+/// A reporter and the API server that it writes to.
+struct World {
+    reporting: Reporting,
+    now: Moment,
+    /// The ResourceGroups of the API server.
+    groups: BTreeMap<String, WrittenGroup>,
+    /// The status of the RootSync on the API server.
+    status: Option<SyncStatus>,
+    /// Requests in the order in which they came.
+    requests: Vec<&'static str>,
+    /// Answers to the next requests of these names, instead of success.
+    failures: Vec<(&'static str, ReportAnswer)>,
+    recorded: usize,
+    ended: bool,
+    /// The request that is out.
+    out: Option<ReportRequest>,
+}
+
+impl World {
+    fn new() -> Self {
+        let sync = SyncId::root("root-sync");
+        let about = About { git: GitStatus::default(), generation: 1, reconciler: "nomos-agent".into(), refused: None };
+        let inventory = Inventory::new(&sync, BTreeMap::new());
+        Self {
+            reporting: Reporting::new(sync, about, Some(SyncStatus::default()), Some(inventory), true),
+            now: Moment { instant: Instant::now(), time: Time::from_unix(1) },
+            groups: BTreeMap::new(),
+            status: None,
+            requests: Vec::new(),
+            failures: Vec::new(),
+            recorded: 0,
+            ended: false,
+            out: None,
+        }
+    }
+
+    /// One step, without an answer to the request that may follow.
+    fn hear(&mut self, message: ReportMessage) {
+        self.step(ReportEvent::Told(message));
+    }
+
+    fn step(&mut self, event: ReportEvent) {
+        for effect in self.reporting.step(event, &self.now) {
+            match effect {
+                ReportEffect::Send(request) => assert!(self.out.replace(request).is_none(), "two requests at a time"),
+                ReportEffect::Recorded => self.recorded += 1,
+                ReportEffect::End => self.ended = true,
+            }
+        }
+    }
+
+    /// Answers requests until none is out.
+    fn answer_all(&mut self) {
+        while let Some(request) = self.out.take() {
+            let answer = self.answer(request);
+            self.step(ReportEvent::Answered(answer));
+        }
+    }
+
+    fn tell(&mut self, message: ReportMessage) {
+        self.hear(message);
+        self.answer_all();
+    }
+
+    /// Lets time pass until the reporter wants to be woken, and returns how long that takes.
+    fn wake(&mut self) -> Duration {
+        let at = self.reporting.next_wake().expect("another attempt");
+        let pause = at - self.now.instant;
+        self.now.instant = at;
+        self.step(ReportEvent::Woken);
+        self.answer_all();
+        pause
+    }
+
+    fn answer(&mut self, request: ReportRequest) -> ReportAnswer {
+        let name = match &request {
+            ReportRequest::GroupSpec(_) => "spec",
+            ReportRequest::GroupStatus(_) => "group status",
+            ReportRequest::SyncStatus(_) => "status",
+            ReportRequest::Announce(_) => "announcement",
+        };
+        self.requests.push(name);
+        if let Some(at) = self.failures.iter().position(|(failing, _)| *failing == name) {
+            return self.failures.remove(at).1;
+        }
+        match request {
+            ReportRequest::GroupSpec(document) => {
+                let group = self.groups.entry(document.name).or_default();
+                group.resources = serde_json::from_value(document.body["spec"]["resources"].clone()).unwrap();
+                group.generation += 1;
+                ReportAnswer::Group(Box::new(group.clone()))
+            }
+            ReportRequest::GroupStatus(document) => {
+                let group = self.groups.get_mut(&document.name).unwrap();
+                group.status = serde_json::from_value(document.body["status"].clone()).unwrap();
+                ReportAnswer::Group(Box::new(group.clone()))
+            }
+            ReportRequest::SyncStatus(status) => {
+                self.status = Some(*status);
+                ReportAnswer::Done
+            }
+            ReportRequest::Announce(_) => ReportAnswer::Done,
+        }
+    }
+
+    fn take_requests(&mut self) -> Vec<&'static str> {
+        std::mem::take(&mut self.requests)
+    }
+
+    fn synced_commit(&self) -> &str {
+        self.status.as_ref().map_or("", |status| &status.last_synced_commit)
+    }
+
+    fn recorded_names(&self) -> Vec<&str> {
+        self.groups["root-sync"].resources.iter().map(|id| id.name.as_str()).collect()
+    }
+}
+
+fn id(name: &str) -> ObjectId {
+    ObjectId::from_parts(["", "ConfigMap", "shop", name])
+}
+
+fn report(commit: &str, resources: Option<&[&str]>) -> Box<Report> {
+    let stage = Stage { commit: commit.into(), findings: Vec::new() };
+    let state = |name: &&str| ResourceState {
+        id: id(name),
+        health: Health::Current,
+        token: "abc".into(),
+        failed: false,
+        pruning: false,
+    };
+    let resources = resources.map(|names| names.iter().map(state).collect());
+    Box::new(Report { source: stage.clone(), sync: stage, syncing: false, synced: true, resources })
+}
+
+fn record(names: &[&str]) -> ReportMessage {
+    ReportMessage::Record(names.iter().map(|name| id(name)).collect::<BTreeSet<_>>())
+}
+
+fn refusal() -> ReportMessage {
+    ReportMessage::Refused(Box::new(Finding::new(Code::InvalidSync, "no such auth")), 2)
+}
+
+#[test]
+fn a_report_is_written_as_groups_and_status_and_an_unchanged_one_is_not() {
+    let mut world = World::new();
+    world.tell(ReportMessage::Report(report("a", Some(&["one"]))));
+    assert_eq!(world.take_requests(), ["spec", "group status", "status"]);
+    assert_eq!(world.synced_commit(), "a");
+    world.tell(ReportMessage::Report(report("a", Some(&["one"]))));
+    assert_eq!(world.take_requests(), [""; 0]);
+    assert_eq!(world.reporting.next_wake(), None);
+}
+
+#[test]
+fn a_newer_report_replaces_an_older_one_but_for_the_resources_that_only_the_older_has() {
+    let mut world = World::new();
+    world.hear(ReportMessage::Report(report("a", None)));
+    world.hear(ReportMessage::Report(report("b", Some(&["one"]))));
+    world.hear(ReportMessage::Report(report("c", None)));
+    world.answer_all();
+    assert_eq!(world.take_requests(), ["status", "spec", "group status", "status"]);
+    assert_eq!((world.synced_commit(), world.recorded_names()), ("c", vec!["one"]));
+}
+
+#[test]
+fn a_record_is_tried_until_it_is_written_and_answered_then() {
+    let mut world = World::new();
+    world.failures = vec![("spec", ReportAnswer::Unavailable), ("spec", ReportAnswer::Unavailable)];
+    world.tell(record(&["one"]));
+    assert_eq!(world.recorded, 0);
+    // Its retries keep nothing else from being written.
+    world.tell(ReportMessage::Report(report("a", None)));
+    assert_eq!((world.synced_commit(), world.recorded), ("a", 0));
+    assert_eq!(world.wake(), Duration::from_secs(1));
+    assert_eq!(world.recorded, 0);
+    assert_eq!(world.wake(), Duration::from_secs(2));
+    assert_eq!((world.recorded, world.recorded_names()), (1, vec!["one"]));
+    assert_eq!(world.reporting.next_wake(), None);
+}
+
+#[test]
+fn a_record_that_is_refused_is_answered_too() {
+    let mut world = World::new();
+    world.failures = vec![("spec", ReportAnswer::Refused)];
+    world.tell(record(&["one"]));
+    assert_eq!((world.recorded, world.reporting.next_wake()), (1, None));
+}
+
+#[test]
+fn a_record_that_comes_while_one_is_written_is_written_in_full() {
+    let mut world = World::new();
+    world.hear(record(&["one"]));
+    world.hear(record(&["one", "two"]));
+    world.answer_all();
+    assert_eq!((world.recorded, world.recorded_names()), (2, vec!["one", "two"]));
+}
+
+#[test]
+fn an_older_report_takes_nothing_out_of_a_newer_record() {
+    let mut world = World::new();
+    world.failures = vec![("status", ReportAnswer::Unavailable)];
+    world.tell(ReportMessage::Report(report("a", Some(&["one"]))));
+    world.tell(record(&["one", "two"]));
+    world.wake();
+    assert_eq!((world.synced_commit(), world.recorded_names()), ("a", vec!["one", "two"]));
+    world.tell(ReportMessage::Report(report("a", Some(&["two"]))));
+    assert_eq!(world.recorded_names(), ["two"]);
+}
+
+#[test]
+fn the_status_is_written_while_groups_cannot_be_and_these_are_tried_again() {
+    let mut world = World::new();
+    world.failures = vec![("spec", ReportAnswer::Unavailable)];
+    world.tell(ReportMessage::Report(report("a", Some(&["one"]))));
+    assert_eq!(world.take_requests(), ["spec", "status"]);
+    assert_eq!(world.wake(), Duration::from_secs(1));
+    assert_eq!(world.take_requests(), ["spec", "group status"]);
+    assert_eq!(world.reporting.next_wake(), None);
+}
+
+#[test]
+fn pauses_double_and_begin_anew_after_a_success() {
+    let mut world = World::new();
+    world.failures = std::iter::repeat_with(|| ("status", ReportAnswer::Unavailable)).take(7).collect();
+    world.tell(ReportMessage::Report(report("a", None)));
+    let pauses: Vec<u64> = (0..7).map(|_| world.wake().as_secs()).collect();
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+    assert_eq!(world.synced_commit(), "a");
+    world.failures = vec![("status", ReportAnswer::Unavailable)];
+    world.tell(ReportMessage::Report(report("b", None)));
+    assert_eq!(world.wake(), Duration::from_secs(1));
+}
+
+#[test]
+fn a_refused_status_and_a_deleted_sync_object_are_not_tried_again() {
+    for answer in [ReportAnswer::Refused, ReportAnswer::Gone] {
+        let mut world = World::new();
+        world.failures = vec![("status", answer)];
+        world.tell(ReportMessage::Report(report("a", None)));
+        assert_eq!((world.take_requests(), world.reporting.next_wake()), (vec!["status"], None));
+    }
+}
+
+#[test]
+fn a_refused_spec_is_told_and_written_even_without_a_report() {
+    let mut world = World::new();
+    world.failures = vec![("status", ReportAnswer::Unavailable)];
+    world.tell(refusal());
+    world.wake();
+    assert_eq!(world.take_requests(), ["announcement", "status", "status"]);
+    let status = world.status.as_ref().unwrap();
+    assert!(status.condition("Stalled").unwrap().is_true());
+    assert_eq!(status.observed_generation, 2);
+    assert_eq!(world.reporting.next_wake(), None);
+}
+
+#[test]
+fn a_spec_that_is_refused_while_a_status_is_being_written_is_in_the_next_one() {
+    let mut world = World::new();
+    world.hear(ReportMessage::Report(report("a", None)));
+    world.hear(refusal());
+    world.answer_all();
+    assert_eq!(world.take_requests(), ["status", "announcement", "status"]);
+    assert!(world.status.as_ref().unwrap().condition("Stalled").unwrap().is_true());
+    assert_eq!(world.synced_commit(), "a");
+}
+
+#[test]
+fn the_last_report_begins_with_its_status_whatever_waits() {
+    let mut world = World::new();
+    world.failures = vec![("spec", ReportAnswer::Unavailable)];
+    world.tell(record(&["one"]));
+    world.hear(ReportMessage::Notice(Notice::Syncing { commit: "a".into(), objects: 1 }));
+    world.hear(ReportMessage::Report(report("a", None)));
+    world.hear(ReportMessage::Notice(Notice::Syncing { commit: "b".into(), objects: 1 }));
+    world.take_requests();
+    world.tell(ReportMessage::Last(report("b", Some(&["one"]))));
+    assert_eq!(world.take_requests(), ["announcement", "status", "announcement", "spec", "group status"]);
+    assert_eq!((world.synced_commit(), world.recorded_names(), world.ended), ("b", vec!["one"], true));
+    assert_eq!(world.recorded, 0);
+}
+
+#[test]
+fn the_last_report_tries_its_status_twice_and_ends_in_any_case() {
+    let mut world = World::new();
+    world.failures = vec![("status", ReportAnswer::Unavailable), ("status", ReportAnswer::Unavailable)];
+    world.tell(ReportMessage::Last(report("a", Some(&["one"]))));
+    assert_eq!(world.take_requests(), ["status", "spec", "group status", "status"]);
+    assert!(world.ended);
+    world.tell(ReportMessage::Report(report("b", None)));
+    assert_eq!(world.take_requests(), [""; 0]);
+}
+
+#[test]
+fn the_answer_for_a_group_of_an_older_report_does_not_move_the_last_one_on() {
+    let mut world = World::new();
+    world.hear(ReportMessage::Report(report("a", Some(&["one"]))));
+    world.hear(ReportMessage::Last(report("b", Some(&["two"]))));
+    world.answer_all();
+    assert_eq!(world.take_requests(), ["spec", "status", "spec", "group status"]);
+    assert_eq!((world.synced_commit(), world.recorded_names(), world.ended), ("b", vec!["two"], true));
+}
+
+#[test]
+fn without_a_sync_object_and_groups_everything_is_answered_and_nothing_written() {
+    let mut world = World::new();
+    let about = world.reporting.about.clone();
+    world.reporting = Reporting::new(SyncId::root("root-sync"), about, None, None, true);
+    world.tell(record(&["one"]));
+    world.tell(ReportMessage::Report(report("a", Some(&["one"]))));
+    world.tell(ReportMessage::Last(report("a", Some(&["one"]))));
+    assert_eq!((world.requests.len(), world.recorded, world.ended), (0, 1, true));
+}
