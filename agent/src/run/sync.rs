@@ -44,9 +44,9 @@ pub(super) struct SyncTask {
     pub(super) how_to_approve: String,
     pub(super) resource_status: bool,
     pub(super) implicit_namespaces: bool,
-    /// How long an object may take to become ready before those that depend on it are skipped.
+    /// Time that an object may take to become ready before the objects that depend on it are skipped.
     pub(super) reconcile_timeout: Duration,
-    /// How long one request for an object may take.
+    /// Time that one request for an object may take.
     pub(super) api_server_timeout: Duration,
 }
 
