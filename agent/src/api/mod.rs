@@ -12,10 +12,10 @@ mod root_sync;
 mod repo_sync;
 mod resource_group;
 mod source_only;
-mod invalid;
-mod supported;
 #[cfg(feature = "cluster")]
 mod crds;
+mod invalid;
+mod supported;
 
 pub use crate::model::duration::{format_duration, parse_duration};
 #[cfg(feature = "cluster")]

@@ -67,7 +67,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The same client with another time limit for each request.
+    /// A client of this API server with another time limit for each request.
     pub fn with_time_limit(&self, time_limit: Duration) -> Self {
         Self { client: self.client.clone(), kinds: Arc::clone(&self.kinds), time_limit }
     }

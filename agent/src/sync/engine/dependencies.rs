@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use crate::model::duration::format_duration;
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::object::ObjectId;
 use crate::sync::health::{Health, is_always_current};
@@ -73,11 +74,11 @@ impl State {
         let tracked = self.objects.get(id)?;
         let Phase::Waiting(dependency) = &tracked.phase else { return None };
         let gave_up = tracked.notes.as_deref().is_some_and(|notes| notes.gave_up);
-        let timeout = self.settings.reconcile_timeout;
+        let timeout = format_duration(self.settings.reconcile_timeout);
         let (why, hint) = match (self.has_failed(dependency), gave_up) {
             (true, _) => ("which failed".to_owned(), "mend the other object first"),
             (false, true) => (
-                format!("which was not ready within {timeout:?}"),
+                format!("which was not ready within {timeout}"),
                 "see why the other object does not become ready; spec.override.reconcileTimeout allows it more time",
             ),
             (false, false) => return None,

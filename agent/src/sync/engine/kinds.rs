@@ -335,8 +335,9 @@ impl State {
             if self.objects.is_in_flight(&id) {
                 self.objects.change(&id, |tracked| {
                     // An event that the watch sent later is newer than the list.
-                    let deferred = tracked.in_flight_mut().map(|command| &mut command.deferred);
-                    deferred.map(|deferred| _ = deferred.get_or_insert(Event::Gone(id.clone(), newest)));
+                    if let Some(command) = tracked.in_flight_mut() {
+                        command.deferred.get_or_insert(Event::Gone(id.clone(), newest));
+                    }
                 });
                 continue;
             }

@@ -1,6 +1,6 @@
 //! One sync as a state machine: events in, commands out, time passed in.
 //!
-//! Every object is in one [phase](objects): settled, queued, in flight, waiting, backing off or terminating. There are no
+//! Every object is in one phase (`objects`): settled, queued, in flight, waiting, backing off or terminating. There are no
 //! phases of the whole sync: an object whose declared and live form differ is queued, repairs of drift first, and an object
 //! that has to wait for another one gives its turn away. So a commit that is being applied, an object that keeps failing or
 //! a Namespace that takes long to terminate delay nothing but the objects that depend on them.

@@ -103,7 +103,7 @@ fn an_object_that_waits_too_long_is_told_and_applied_when_its_dependency_is_read
 
     let late = begin + TIMEOUT;
     let commands = state.step(Event::Woken, late);
-    let told = |command: &&Command| matches!(command, Command::Notice(Notice::Failed(finding)) if finding.message.contains("not ready within 60s"));
+    let told = |command: &&Command| matches!(command, Command::Notice(Notice::Failed(finding)) if finding.message.contains("not ready within 1m0s"));
     assert_eq!(commands.iter().filter(told).count(), 1, "{commands:?}");
     let report = last_report(&commands).expect("the error is reported at once");
     assert!(!report.syncing && !report.synced && report.sync.findings.len() == 1, "{report:?}");

@@ -135,8 +135,8 @@ impl Indices {
             return;
         }
         if before.queued != after.queued {
-            before.queued.map(|place| self.queue.remove(&(place, id.clone())));
-            after.queued.map(|place| self.queue.insert((place, id.clone())));
+            before.queued.iter().for_each(|place| _ = self.queue.remove(&(*place, id.clone())));
+            self.queue.extend(after.queued.map(|place| (place, id.clone())));
         }
         if before.in_flight != after.in_flight {
             before.in_flight.iter().for_each(|place| self.answered(place));
@@ -148,8 +148,8 @@ impl Indices {
             waited.for_each(|dependency| _ = self.waiters.entry(dependency.clone()).or_default().insert(id.clone()));
         }
         for ((was, timer), (is, _)) in before.timers().zip(after.timers()).filter(|(was, is)| was.0 != is.0) {
-            was.map(|at| self.timers.remove(&(at, id.clone(), timer)));
-            is.map(|at| self.timers.insert((at, id.clone(), timer)));
+            was.iter().for_each(|at| _ = self.timers.remove(&(*at, id.clone(), timer)));
+            self.timers.extend(is.map(|at| (at, id.clone(), timer)));
         }
         for ((index, was), is) in self.marks.iter_mut().zip(before.marks).zip(after.marks).filter(|((_, a), b)| a != b)
         {
