@@ -54,9 +54,9 @@ pub(super) struct SyncTask {
     pub(super) resource_status: bool,
     /// `true` if Namespaces that are only referred to are created.
     pub(super) implicit_namespaces: bool,
-    /// How long an object may take to become ready before those that wait for it are told.
+    /// Time in which an object may become ready before the wait of other objects for it is told as an error.
     pub(super) reconcile_timeout: Duration,
-    /// How long one request about an object may take.
+    /// Time that one request about an object may take.
     pub(super) api_server_timeout: Duration,
 }
 

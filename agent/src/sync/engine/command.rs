@@ -1,4 +1,4 @@
-//! What a sync wants done: the output of its engine.
+//! Commands: the output of the engine of a sync.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub enum Command {
     Notice(Notice),
 }
 
-/// What an apply expects to find on the cluster.
+/// The object that an apply expects on the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplyMode {
     /// No object, as far as is known. An object that is there after all is read instead

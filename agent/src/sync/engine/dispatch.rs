@@ -17,7 +17,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest of these pauses.
 const LONGEST_OUTAGE_PAUSE: Duration = Duration::from_secs(30);
 
-/// Whether the API server answers.
+/// Outages of the API server: while one goes on, nothing is sent but one request that tries.
 pub(super) struct Outage {
     /// Until then nothing is sent.
     until: Option<Instant>,

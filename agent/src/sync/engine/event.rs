@@ -1,4 +1,4 @@
-//! What can happen to a sync: the input of its engine.
+//! Events: the input of the engine of a sync.
 
 use std::sync::Arc;
 use std::time::Duration;

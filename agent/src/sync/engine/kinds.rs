@@ -17,7 +17,7 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// The longest of these pauses.
 const LONGEST_LOOK: Duration = Duration::from_secs(300);
 
-/// How much is known of the objects of a kind.
+/// The knowledge about the objects of a kind.
 pub(super) enum KindState {
     /// No watch was asked for.
     NotWatched,

@@ -44,14 +44,14 @@ pub use dump::{Dump, WaitingObject};
 pub use event::{Event, Failure, Outcome, Retry};
 pub use report::{Report, ResourceState, Stage};
 
-/// What a sync is told when it begins.
+/// The settings with which a sync begins.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The sync, whose name is on its objects.
     pub sync: SyncId,
     /// Number of requests that may be in flight. Repairs of drift may exceed it by a quarter.
     pub in_flight: usize,
-    /// How long an object may wait for another one to become ready before that is told as an error. The wait goes on.
+    /// Time for which an object may wait for another one to become ready. After it the wait is told as an error, and goes on.
     pub reconcile_timeout: Duration,
     /// The commit whose large prune a user approved, if any.
     pub approved: Option<String>,
@@ -99,7 +99,7 @@ pub struct State {
     recording: bool,
     stopping: bool,
     report: PendingReport,
-    /// What this step wants done, in order.
+    /// Commands of the step that is going on, in order.
     commands: Vec<Command>,
 }
 

@@ -1,4 +1,4 @@
-//! What watches and audits show of objects.
+//! Objects as watches and audits show them.
 
 use std::time::{Duration, Instant};
 

@@ -67,7 +67,7 @@ pub(in crate::sync::engine) struct Notes {
     pub(in crate::sync::engine) failure: Option<FailureRecord>,
     /// Another sync manages the object (KNV1060).
     pub(in crate::sync::engine) conflict: Option<Finding>,
-    /// How often the object was repaired of late.
+    /// The frequency of the object's repairs; `None` when it was not repaired of late.
     pub(in crate::sync::engine) heat: Option<Heat>,
     /// Attempts to find out whether an object that no watch shows is still in the way.
     pub(in crate::sync::engine) looks: u32,
@@ -98,7 +98,7 @@ impl FailureRecord {
     }
 }
 
-/// How often an object is repaired: each repair adds one, and the value falls to a third within a minute.
+/// The frequency of repairs of an object: each repair adds one, and the value falls to a third within a minute.
 #[derive(Clone, Copy)]
 pub(in crate::sync::engine) struct Heat {
     /// About the number of repairs a minute, at the last repair.
