@@ -271,7 +271,7 @@ fn overridden<'a>(
     added: &'a [(String, String)],
 ) -> Vec<(&'a str, &'a str)> {
     let added = added.iter().rev().map(|(key, value)| (key.as_str(), value.as_str()));
-    // Of equal keys the first one stays: the one that was added last.
+    // The first of equal keys stays: the one that was added last.
     let mut all: Vec<_> = added.chain(own).collect();
     all.sort_by_key(|(key, _)| *key);
     all.dedup_by_key(|(key, _)| *key);

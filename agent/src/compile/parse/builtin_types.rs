@@ -178,6 +178,7 @@ static CLIENT_CONFIG: FieldType = Fields(&[
 type NamedField = (&'static str, &'static FieldType);
 
 const NAME: NamedField = ("name", &Text);
+const TYPE: NamedField = ("type", &Text);
 const SERVED: NamedField = ("served", &Bool);
 const STORAGE: NamedField = ("storage", &Bool);
 const DEPRECATED: NamedField = ("deprecated", &Bool);
@@ -193,25 +194,11 @@ const SUBRESOURCES: NamedField = (
 );
 const COLUMNS: NamedField = (
     "additionalPrinterColumns",
-    &List(&Fields(&[
-        NAME,
-        ("type", &Text),
-        ("format", &Text),
-        ("description", &Text),
-        ("priority", &Int),
-        ("jsonPath", &Text),
-    ])),
+    &List(&Fields(&[NAME, TYPE, ("format", &Text), ("description", &Text), ("priority", &Int), ("jsonPath", &Text)])),
 );
 const COLUMNS_V1BETA1: NamedField = (
     "additionalPrinterColumns",
-    &List(&Fields(&[
-        NAME,
-        ("type", &Text),
-        ("format", &Text),
-        ("description", &Text),
-        ("priority", &Int),
-        ("JSONPath", &Text),
-    ])),
+    &List(&Fields(&[NAME, TYPE, ("format", &Text), ("description", &Text), ("priority", &Int), ("JSONPath", &Text)])),
 );
 
 static SCHEMAS: FieldType = List(&SCHEMA);
@@ -223,7 +210,7 @@ static SCHEMA: FieldType = Fields(&[
     ("$schema", &Text),
     ("$ref", &Text),
     ("description", &Text),
-    ("type", &Text),
+    TYPE,
     ("format", &Text),
     ("title", &Text),
     ("maximum", &Number),
@@ -317,7 +304,7 @@ mod tests {
         ] {
             assert_eq!(schema(misfit).as_deref(), Some(expected), "{misfit}");
         }
-        // The same field has different types in the two versions, or none.
+        // A field has different types in the two versions, or no type.
         let columns = |name: &str| {
             format!(r#"{{"spec":{{"version":1,"versions":[{{"additionalPrinterColumns":[{{"{name}":1}}]}}]}}}}"#)
         };

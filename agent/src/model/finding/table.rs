@@ -2,20 +2,22 @@
 //!
 //! `table!(m)` passes the whole table to the macro `m`, so that the codes and their texts are in one list.
 
+// rustfmt would move the second lines of texts to the left at each run.
+#[rustfmt::skip]
 macro_rules! table {
     ($take:ident) => {
         $take! {
             1003 IllegalNamespaceSubdirectory [
                 "A directory that holds a Namespace has a subdirectory that holds objects too."
                 "In a hierarchical repository a directory with a Namespace is the last level: no other directory \
-inherits from it, so none with objects may be below it."
+                 inherits from it, so none with objects may be below it."
                 "Move the subdirectory beside the directory of the Namespace, or move its files into that directory."
                 "namespaces/shop/namespace.yaml declares Namespace shop, and namespaces/shop/web/role.yaml a Role"
             ];
             1004 IllegalSelectorAnnotation [
                 "An object has a selector annotation that can have no effect on it."
                 "Cluster, ClusterSelector and NamespaceSelector define the selection, so no selector can select them. \
-A cluster-scoped object is in no Namespace that a selector could select."
+                 A cluster-scoped object is in no Namespace that a selector could select."
                 "Remove the annotation. To apply a cluster-scoped object in some clusters only, use a cluster selector."
                 "a ClusterRole with the annotation configmanagement.gke.io/namespace-selector: sre"
             ];
@@ -23,13 +25,13 @@ A cluster-scoped object is in no Namespace that a selector could select."
                 "The annotation configmanagement.gke.io/managed has a value other than disabled."
                 "A manifest can only set the value disabled. Every object without the annotation is managed."
                 "Set the value to disabled to stop the management of the object, or remove the annotation to manage \
-the object."
+                 the object."
                 "configmanagement.gke.io/managed: enabled"
             ];
             1006 ObjectParse [
                 "An object of a kind that compilation itself reads does not have the fields of that kind."
                 "Repo, HierarchyConfig, Cluster and the selectors change the meaning of other files, so a mistake in \
-them could change many objects."
+                 them could change many objects."
                 "Correct the field that the message names. Types are not converted, and field names are case-sensitive."
                 "a HierarchyConfig with spec.resources: \"x\" instead of a list"
             ];
@@ -42,13 +44,13 @@ them could change many objects."
             1009 IllegalMetadataNamespaceDeclaration [
                 "The metadata.namespace of an object is not the name of the directory that holds its file."
                 "In a hierarchical repository the directory decides the Namespace, so metadata.namespace must not \
-contradict it."
+                 contradict it."
                 "Remove metadata.namespace, or move the file into the directory of that Namespace."
                 "namespaces/shop/role.yaml with metadata.namespace: bank"
             ];
             1010 IllegalAnnotationDefinition [
                 "An annotation with the prefix configmanagement.gke.io/ or configsync.gke.io/ is not one that a \
-manifest may set."
+                 manifest may set."
                 "The system writes the other annotations with these prefixes and relies on their values."
                 "Remove the annotation, or correct the spelling of its key."
                 "metadata.annotations: {configmanagement.gke.io/token: abc}"
@@ -61,32 +63,32 @@ manifest may set."
             ];
             1013 ObjectHasUnknownSelector [
                 "An object names a ClusterSelector or NamespaceSelector that is not declared, or that does not apply \
-to its directory."
+                 to its directory."
                 "Without the selector the clusters or Namespaces for the object are unknown, and applying the object \
-in all of them could do harm."
+                 in all of them could do harm."
                 "Declare the selector, or correct its name. In a hierarchical repository a NamespaceSelector must be \
-in the directory of the object or in a directory above."
+                 in the directory of the object or in a directory above."
                 "configmanagement.gke.io/cluster-selector: prod, and no ClusterSelector prod"
             ];
             1014 InvalidSelector [
                 "A selector is empty, its label selector is invalid, or its mode is not allowed here."
                 "An empty selector would select everything, which is usually a mistake."
                 "Add at least one entry to matchLabels or matchExpressions in spec.selector. The mode is static or, in \
-an unstructured repository only, dynamic."
+                 an unstructured repository only, dynamic."
                 "a NamespaceSelector with spec: {selector: {}}"
             ];
             1017 MissingRepo [
                 "A hierarchical repository has no Repo object in system/."
                 "The Repo object tells the version of the repository layout. A missing one often means that the sync \
-directory is wrong."
+                 directory is wrong."
                 "Add system/repo.yaml (nomos init writes it), correct the sync directory, or use the unstructured \
-format."
+                 format."
                 "apiVersion: configmanagement.gke.io/v1, kind: Repo, metadata: {name: repo}, spec: {version: 1.0.0}"
             ];
             1019 IllegalTopLevelNamespace [
                 "A Namespace is declared directly in namespaces/."
                 "The file of a Namespace must be in a directory with the name of the Namespace. The directory \
-namespaces/ itself is above all Namespaces."
+                 namespaces/ itself is above all Namespaces."
                 "Create a directory with the name of the Namespace in namespaces/, and move the file there."
                 "namespaces/ns.yaml should be namespaces/shop/ns.yaml"
             ];
@@ -99,11 +101,11 @@ namespaces/ itself is above all Namespaces."
             1021 UnknownKind [
                 "The scope of a kind is unknown: its objects could belong to a Namespace or to the cluster."
                 "The kind is not built in, no CustomResourceDefinition for it is declared, and the cluster does not \
-serve it. The object is not applied until the cluster serves the kind. All other objects are \
-applied."
+                 serve it. The object is not applied until the cluster serves the kind. All other objects are \
+                 applied."
                 "Check apiVersion and kind. Declare the CustomResourceDefinition, or install it. For a check without a \
-cluster, write the output of kubectl api-resources to api-resources.txt at the root of the source, or \
-use --no-api-server-check."
+                 cluster, write the output of kubectl api-resources to api-resources.txt at the root of the source, or \
+                 use --no-api-server-check."
                 "apiVersion: example.com/v1, kind: Engineer"
             ];
             1027 UnsupportedRepoSpecVersion [
@@ -115,14 +117,14 @@ use --no-api-server-check."
             1029 NameCollision [
                 "Two or more manifests declare the same object: group, kind, namespace and name are equal."
                 "Each apply would undo the other one. Another API version does not make another object. An object that \
-a Namespace inherits from a directory above counts too: no object overrides another."
+                 a Namespace inherits from a directory above counts too: no object overrides another."
                 "Keep one of the manifests, and remove or rename the others."
                 "namespaces/quota.yaml and namespaces/shop/quota.yaml both declare ResourceQuota q"
             ];
             1031 MissingObjectName [
                 "An object has no metadata.name."
                 "The sync finds an object by its name to update or delete it. generateName gives a new name at each \
-apply, so it cannot replace the name."
+                 apply, so it cannot replace the name."
                 "Set metadata.name."
                 "metadata: {generateName: job-}"
             ];
@@ -135,30 +137,30 @@ apply, so it cannot replace the name."
             1034 IllegalNamespace [
                 "The source declares a Namespace that belongs to the system."
                 "The installation has config-management-system, resource-group-system and \
-config-management-monitoring. A commit that removed one of them would remove the agent. Objects in \
-these Namespaces may be declared."
+                 config-management-monitoring. A commit that removed one of them would remove the agent. Objects in \
+                 these Namespaces may be declared."
                 "Remove the manifest of the Namespace."
                 "kind: Namespace, metadata: {name: config-management-system}"
             ];
             1036 InvalidMetadataName [
                 "metadata.name is not a valid name."
                 "Kubernetes allows at most 253 lower case letters, digits, '-' and '.', with a letter or digit at both \
-ends. The name of an RBAC object may have all characters but '/' and '%'."
+                 ends. The name of an RBAC object may have all characters but '/' and '%'."
                 "Rename the object."
                 "kind: ConfigMap, metadata: {name: Web_Config}"
             ];
             1038 IllegalKindInNamespaces [
                 "A NamespaceSelector is in the same directory as a Namespace."
                 "A NamespaceSelector selects among the Namespaces in the directories below it, and a directory with a \
-Namespace has none below it."
+                 Namespace has none below it."
                 "Move the NamespaceSelector to a directory above."
                 "namespaces/shop/ns.yaml and namespaces/shop/selector.yaml"
             ];
             1039 IncorrectTopLevelDirectory [
                 "An object is in the wrong top-level directory of a hierarchical repository."
                 "system/ is for Repo and HierarchyConfig, clusterregistry/ for Cluster and ClusterSelector, cluster/ \
-for cluster-scoped objects, and namespaces/ for Namespaces, NamespaceSelectors and all objects that \
-belong to a Namespace."
+                 for cluster-scoped objects, and namespaces/ for Namespaces, NamespaceSelectors and all objects that \
+                 belong to a Namespace."
                 "Move the file to the directory that the message names."
                 "namespaces/clusterrole.yaml should be cluster/clusterrole.yaml"
             ];
@@ -177,21 +179,21 @@ belong to a Namespace."
             1043 UnsupportedObject [
                 "The source declares an object that only the system may have."
                 "The installation has the Sync objects and the CustomResourceDefinitions of configmanagement.gke.io \
-and configsync.gke.io."
+                 and configsync.gke.io."
                 "Remove the manifest."
                 "a CustomResourceDefinition with spec.group: configsync.gke.io"
             ];
             1044 UnsyncableResources [
                 "A directory holds objects, but no Namespace in it or below it inherits them."
                 "No Namespace would get the objects. A Namespace that a selector leaves out on this cluster does not \
-count."
+                 count."
                 "Add a manifest for the Namespace, or remove the objects."
                 "namespaces/eng/quota.yaml and nothing else under namespaces/eng"
             ];
             1045 IllegalFieldsInConfig [
                 "A manifest sets a field that only the cluster sets."
                 "uid, resourceVersion, timestamps, owner references and status describe one live object and not a \
-declared one. They are often in a manifest because it was copied from kubectl get -o yaml."
+                 declared one. They are often in a manifest because it was copied from kubectl get -o yaml."
                 "Remove the field that the message names."
                 "metadata: {name: web, uid: 5f0c…}"
             ];
@@ -204,7 +206,7 @@ declared one. They are often in a manifest because it was copied from kubectl ge
             1047 UnsupportedCRDRemoval [
                 "The CustomResourceDefinition of a kind was removed, but objects of the kind are still declared."
                 "If the CustomResourceDefinition is deleted, the API server deletes all its objects, and the declared \
-ones can no longer be applied."
+                 ones can no longer be applied."
                 "Remove the objects too, or restore the CustomResourceDefinition."
                 "a commit that deletes anvil-crd.yaml and keeps anvil.yaml"
             ];
@@ -235,7 +237,7 @@ ones can no longer be applied."
             1054 InvalidAnnotationValue [
                 "The value of an annotation or label is not a string."
                 "Kubernetes accepts strings only. Without quotes, YAML reads numbers, some dates and words such as \
-yes, on and true as values that are not strings."
+                 yes, on and true as values that are not strings."
                 "Put the value in quotes."
                 "annotations: {retries: 3} should be {retries: \"3\"}"
             ];
@@ -249,7 +251,7 @@ yes, on and true as values that are not strings."
                 "A Namespace is declared with managed: disabled, but objects in it are managed."
                 "An object in a Namespace can only be kept if the Namespace is kept too."
                 "Remove configmanagement.gke.io/managed: disabled from the Namespace, or set it on all objects in the \
-Namespace."
+                 Namespace."
                 "Namespace shop with managed: disabled, and a Role in shop without"
             ];
             1057 IllegalDepthLabel [
@@ -267,21 +269,21 @@ Namespace."
             1060 ManagementConflict [
                 "Two syncs manage the same object."
                 "Each sync would undo the changes of the other. A RootSync takes the object from a RepoSync. Of two \
-syncs of one kind, the first one keeps the object."
+                 syncs of one kind, the first one keeps the object."
                 "Remove the object from one of the two sources."
                 "ConfigMap web in the sources of two RootSyncs"
             ];
             1061 InvalidSync [
                 "A RootSync or RepoSync has a spec that the agent cannot use."
                 "A field is missing, contradicts another field, is not supported, or names a Secret or ConfigMap that \
-does not fit. Until it is corrected, the objects in the cluster stay as they are."
+                 does not fit. Until it is corrected, the objects in the cluster stay as they are."
                 "Correct the field that the message names, with kubectl edit or in the manifest of the sync."
                 "spec.git.auth: ssh without spec.git.secretRef"
             ];
             1064 InvalidAPIResources [
                 "The file api-resources.txt at the root of the source is not an output of kubectl api-resources."
                 "The file tells which kinds belong to a Namespace. With a wrong answer objects could get to the wrong \
-place."
+                 place."
                 "Write the file again: kubectl api-resources > api-resources.txt (without -o wide)."
                 "a file whose first line has no column APIVERSION"
             ];
@@ -295,7 +297,7 @@ place."
                 "An object has both cluster selector annotations."
                 "The two annotations could select different clusters."
                 "Keep one of them: configsync.gke.io/cluster-name-selector selects by name, \
-configmanagement.gke.io/cluster-selector by label."
+                 configmanagement.gke.io/cluster-selector by label."
                 "both annotations on one ConfigMap"
             ];
             1067 EncodeDeclaredField [
@@ -307,7 +309,7 @@ configmanagement.gke.io/cluster-selector by label."
             1068 ActionableHydration [
                 "Rendering the source with kustomize or Helm failed."
                 "The source has a kustomization or chart that the program refuses, or a kustomization in \
-subdirectories only. The last rendered commit stays in force."
+                 subdirectories only. The last rendered commit stays in force."
                 "Run kustomize build in the sync directory, and correct the mistake that it reports."
                 "kustomization.yaml that lists a file which does not exist"
             ];
@@ -315,20 +317,20 @@ subdirectories only. The last rendered commit stays in force."
                 "The source of a RootSync or RepoSync declares the same RootSync or RepoSync."
                 "After a mistake in that manifest, the sync could not read the commit that corrects it."
                 "Remove the manifest from this source. Declare the sync in the source of another RootSync, or apply it \
-with kubectl."
+                 with kubectl."
                 "the source of root-sync contains RootSync root-sync"
             ];
             1070 MaxObjectCount [
                 "The source declares more objects than the limit."
                 "nomos vet --threshold sets a limit, so that a source stays at the size that you want. Without it the \
-limit is one million objects."
+                 limit is one million objects."
                 "Split the source into several syncs, or raise the limit."
                 "nomos vet --threshold=1000 on 1,200 objects"
             ];
             2001 Path [
                 "A file cannot be read, or it is not valid YAML or JSON."
                 "A part of a file could have another meaning than the whole file, so that nothing of the commit is \
-applied."
+                 applied."
                 "Correct the file at the line that the message names."
                 "a tab as indentation, a template such as {{ .Values.name }}, or an unclosed bracket"
             ];
@@ -336,7 +338,7 @@ applied."
                 "A request to the API server failed."
                 "The API server cannot be reached, is too slow or refused the request. The agent tries again."
                 "Check that the cluster answers: kubectl get --raw /readyz. The message has the answer of the API \
-server."
+                 server."
                 "connection refused while the control plane restarts"
             ];
             2003 Os [
@@ -348,39 +350,39 @@ server."
             2004 Source [
                 "The source cannot be read: the repository, image, chart or directory."
                 "The address, the credentials or the reference are wrong, or the server cannot be reached. The last \
-synced commit stays in force."
+                 synced commit stays in force."
                 "Check spec.git (repo, branch or revision, dir) and the Secret. The message has the answer of the \
-server."
+                 server."
                 "spec.git.dir names a directory that the branch does not have"
             ];
             2005 Fight [
                 "Another client or controller changes a declared object again and again."
                 "The sync corrects each change, and the other client makes it again. Both load the API server."
                 "Find the other client in metadata.managedFields. Then remove the field from the source, stop the \
-other client, or set client.lifecycle.config.k8s.io/mutation: ignore."
+                 other client, or set client.lifecycle.config.k8s.io/mutation: ignore."
                 "a HorizontalPodAutoscaler scales a Deployment whose replicas are declared"
             ];
             2006 EmptySource [
                 "A commit would delete a large part of the objects that the sync manages, or all its Namespaces."
                 "The usual cause is a wrong directory or branch, a bad merge, or a generator that failed. Nothing of \
-the commit is applied."
+                 the commit is applied."
                 "Revert the commit. If you want the deletions, approve them with the command in the message: it sets \
-the annotation configsync.gke.io/approve-prune on the sync."
+                 the annotation configsync.gke.io/approve-prune on the sync."
                 "a commit that removes the directory of every team"
             ];
             2008 ResourceConflict [
                 "A live object changed between the moment when the agent read it and the moment when it wrote it."
                 "Another client changed the object, or its kind was removed. The agent tries again."
                 "Do nothing at first. If the finding stays, look for another client that writes the object, or for a \
-missing CustomResourceDefinition."
+                 missing CustomResourceDefinition."
                 "the object has been modified; please apply your changes to the latest version"
             ];
             2009 Applier [
                 "The agent could not apply or delete an object, or the object did not become ready."
                 "The API server or an admission webhook refused the request, or an object that this one depends on \
-failed."
+                 failed."
                 "Read the answer of the API server in the message. Correct the manifest, or the webhook that refuses \
-it."
+                 it."
                 "Deployment web: spec.selector: field is immutable"
             ];
             2010 Resource [
@@ -391,7 +393,7 @@ it."
             ];
             2012 MultipleSingletons [
                 "The repository has several objects where there can be one: several Repo objects, or several \
-Namespaces in one directory."
+                 Namespaces in one directory."
                 "It is not clear which of them decides."
                 "Keep one, and move or remove the others."
                 "system/repo.yaml and system/repo-copy.yaml"
@@ -411,14 +413,14 @@ Namespaces in one directory."
             2015 InternalHydration [
                 "The rendering of the source could not run."
                 "The cause is not the source but the place where it is rendered: its disk, its programs or its time \
-limit."
+                 limit."
                 "Check the log, the disk and the memory of the agent."
                 "kustomize is not installed where the agent runs"
             ];
             2016 Transient [
                 "The source is not ready yet."
                 "The rendering is still running, or the commit changed while the agent read it. The agent tries again \
-at once."
+                 at once."
                 "Do nothing. If the finding stays for minutes, read the log of the agent."
                 "the source commit changed while the files were read"
             ];
