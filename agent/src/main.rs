@@ -140,6 +140,6 @@ fn log() {
     if std::io::stderr().is_terminal() {
         subscriber.with_target(false).with_ansi(std::env::var_os("NO_COLOR").is_none()).init();
     } else {
-        subscriber.json().flatten_event(true).init();
+        subscriber.json().flatten_event(true).with_span_list(false).init();
     }
 }
