@@ -1,4 +1,4 @@
-//! Laws of compilation, on generated repositories: the order of files does not matter, every finding names a file that is
+//! Properties of compilation, on generated repositories: the order of files does not matter, every finding names a file that is
 //! there, and what is hydrated compiles again to the same objects.
 
 use std::collections::BTreeSet;

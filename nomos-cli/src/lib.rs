@@ -123,7 +123,7 @@ fn meant(error: &clap::Error, args: &[OsString]) -> Option<String> {
     };
     let at = args.iter().rposition(|arg| arg == word.as_str())?;
     let before = args.get(at.checked_sub(1)?)?.to_str()?;
-    let is_value = truth(word).is_ok() || word.parse::<i64>().is_ok();
+    let is_value = boolean(word).is_ok() || word.parse::<i64>().is_ok();
     if is_value && before.starts_with("--") && !before.contains('=') {
         return Some(format!("write {before}={word}"));
     }
@@ -132,7 +132,7 @@ fn meant(error: &clap::Error, args: &[OsString]) -> Option<String> {
 }
 
 /// Reads the value of a flag that is on or off, in every spelling that Go takes.
-fn truth(text: &str) -> Result<bool, String> {
+fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

@@ -19,7 +19,7 @@ use clap::ArgAction;
 use crate::kustomize::{self, Rendered};
 use crate::output::{self, ClusterObjects, Tree};
 use crate::snippet::{self, Lines};
-use crate::{Console, Paint, duration, kinds, truth};
+use crate::{Console, Paint, boolean, duration, kinds};
 
 /// What is compiled at most, by [`work`] for each cluster: about a minute.
 const MAX_WORK: usize = 1 << 34;
@@ -41,7 +41,7 @@ pub(crate) struct SourceArgs {
 
     /// Do not ask a cluster about kinds that the source does not define
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
+          default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     no_api_server_check: bool,
 
     /// How long to wait for the cluster

@@ -6,7 +6,7 @@ use clap::ArgAction;
 
 use crate::output;
 use crate::source::{Limits, SourceArgs, compiled};
-use crate::{Console, FINE, FOUND, truth};
+use crate::{Console, FINE, FOUND, boolean};
 
 /// Write what a source declares for each of its clusters
 ///
@@ -19,12 +19,12 @@ pub(crate) struct Hydrate {
 
     /// Write all objects to one file
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
+          default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     flat: bool,
 
     /// Write nothing; show how what is on disk differs from what would be written
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
+          default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     check: bool,
 }
 

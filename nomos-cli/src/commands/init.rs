@@ -9,7 +9,7 @@ use agent::io::files;
 use anyhow::{Context as _, bail};
 use clap::ArgAction;
 
-use crate::{Console, FINE, truth};
+use crate::{Console, FINE, boolean};
 
 /// Make a new hierarchical repository
 #[derive(clap::Args)]
@@ -20,7 +20,7 @@ pub(crate) struct Init {
 
     /// Write into a directory that is not empty; files that are there already stay as they are
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
+          default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     force: bool,
 }
 

@@ -6,7 +6,7 @@ use clap::ArgAction;
 
 use crate::report::{self, Report};
 use crate::source::{Limits, SourceArgs, Wanted, compiled};
-use crate::{Console, FINE, FOUND, truth};
+use crate::{Console, FINE, FOUND, boolean};
 
 /// Check a source for mistakes
 ///
@@ -27,7 +27,7 @@ pub(crate) struct Vet {
 
     /// Write the compiled objects to --output, as hydrate does
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
+          default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     keep_output: bool,
 
     /// Write findings in another form, to FILE or to standard output: text, json, sarif, junit or github (workflow

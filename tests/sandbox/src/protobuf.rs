@@ -184,7 +184,7 @@ fn structure(name: &str, found: &[(u64, Wire<'_>)]) -> Result<Value, String> {
 fn is_empty(form: &str, value: &Value) -> bool {
     match value {
         _ if form.starts_with('*') => false,
-        Value::Bool(truth) => !truth,
+        Value::Bool(value) => !value,
         Value::Number(number) => number.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),

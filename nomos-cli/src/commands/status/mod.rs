@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::columns::Data;
 use crate::contexts::{self, Cluster};
-use crate::{Console, FINE, FOUND, duration, truth};
+use crate::{Console, FINE, FOUND, boolean, duration};
 use report::ClusterStatus;
 
 /// Show what the syncs of clusters are doing
@@ -36,7 +36,7 @@ pub(crate) struct Status {
 
     /// Show the managed resources of each sync
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
+          default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     resources: bool,
 
     /// Show again after each such time, until interrupted

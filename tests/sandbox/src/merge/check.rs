@@ -92,13 +92,15 @@ fn walk_list(list: &List, items: &[Value], path: &str, faults: &mut Vec<Fault>) 
 
 fn scalar_fault(scalar: Scalar, value: &Value) -> Option<String> {
     match (scalar, value) {
-        (Scalar::Number, Value::Number(_)) | (Scalar::Text, Value::String(_)) | (Scalar::Truth, Value::Bool(_)) => None,
+        (Scalar::Number, Value::Number(_)) | (Scalar::Text, Value::String(_)) | (Scalar::Boolean, Value::Bool(_)) => {
+            None
+        }
         (Scalar::Any, Value::Number(_) | Value::String(_) | Value::Bool(_)) => None,
         (Scalar::Number, other) => Some(format!("expected numeric (int or float), got {}", type_name(other))),
         (Scalar::Text, other) => {
             Some(format!("expected string, got &value.valueUnstructured{{Value:{}}}", literal(other)))
         }
-        (Scalar::Truth, other) => Some(format!("expected boolean, got {}", shown(other))),
+        (Scalar::Boolean, other) => Some(format!("expected boolean, got {}", shown(other))),
         (Scalar::Any, other) => Some(format!("expected any scalar, got {}", shown(other))),
     }
 }

@@ -138,7 +138,7 @@ impl Reader {
             }
             (value @ Value::String(_), Node { scalar: Some(Scalar::Text | Scalar::Any), .. })
             | (value @ Value::Number(_), Node { scalar: Some(Scalar::Number), .. })
-            | (value @ Value::Bool(_), Node { scalar: Some(Scalar::Truth), .. }) => Ok(value),
+            | (value @ Value::Bool(_), Node { scalar: Some(Scalar::Boolean), .. }) => Ok(value),
             (value, node) => Err(self.wrong(node, &value)),
         }
     }
@@ -187,7 +187,7 @@ impl Reader {
             (None, Some(map)) if !map.fields.is_empty() => Value::Object(self.fields(map, Fields::new())?),
             (Some(Scalar::Text | Scalar::Any), _) => "".into(),
             (Some(Scalar::Number), _) => 0.into(),
-            (Some(Scalar::Truth), _) => false.into(),
+            (Some(Scalar::Boolean), _) => false.into(),
             _ => Value::Null,
         })
     }
@@ -207,7 +207,7 @@ impl Reader {
             (_, Node { map: Some(_), .. }) => "map",
             (_, Node { list: Some(_), .. }) => "slice",
             (_, Node { scalar: Some(Scalar::Number), .. }) => "float64",
-            (_, Node { scalar: Some(Scalar::Truth), .. }) => "bool",
+            (_, Node { scalar: Some(Scalar::Boolean), .. }) => "bool",
             _ => "string",
         };
         let found = match value {
@@ -233,7 +233,7 @@ pub(crate) fn json_name(value: &Value) -> &'static str {
 pub(super) fn is_zero(value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::Bool(truth) => !truth,
+        Value::Bool(value) => !value,
         Value::Number(number) => number.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),

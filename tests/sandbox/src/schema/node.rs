@@ -29,7 +29,7 @@ pub(crate) struct Node {
 pub(crate) enum Scalar {
     Number,
     Text,
-    Truth,
+    Boolean,
     Any,
 }
 
@@ -205,7 +205,7 @@ pub(crate) fn read(schema: &Value, preserves: bool) -> Node {
         "object" => Node { map: Some(map(schema, preserves)), ..Node::default() },
         "array" => Node { list: Some(list(schema, preserves)), ..Node::default() },
         "integer" | "number" => Node { scalar: Some(Scalar::Number), ..Node::default() },
-        "boolean" => Node { scalar: Some(Scalar::Truth), ..Node::default() },
+        "boolean" => Node { scalar: Some(Scalar::Boolean), ..Node::default() },
         "string" if ["", "byte"].contains(&format) => Node { scalar: Some(Scalar::Text), ..Node::default() },
         "string" => Node { scalar: Some(Scalar::Any), ..Node::default() },
         _ => Node {

@@ -112,7 +112,7 @@ fn custom_cell(column: &Value, one: &Value, now: Time) -> Value {
         (_, None | Some(Value::Null)) => Value::Null,
         ("integer", Some(number)) => number.as_i64().or(number.as_f64().map(|number| number as i64)).into(),
         ("number", Some(number)) => number.as_f64().into(),
-        ("boolean", Some(truth)) => truth.as_bool().into(),
+        ("boolean", Some(value)) => value.as_bool().into(),
         (_, Some(Value::String(text))) => text.as_str().into(),
         (_, Some(other)) => other.to_string().into(),
     }

@@ -35,7 +35,7 @@ pub(crate) async fn client(kubeconfig: &Path) -> Result<kube::Client> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.default_retry = false;
-    config.headers.push((header::USER_AGENT, HeaderValue::from_static("truth/1.0")));
+    config.headers.push((header::USER_AGENT, HeaderValue::from_static("conformance/1.0")));
     Ok(kube::Client::try_from(config)?)
 }
 

@@ -1,4 +1,4 @@
-//! What the commits of a law declare: a few objects, some that depend on others, some of a kind that is not always served,
+//! What the commits of a property declare: a few objects, some that depend on others, some of a kind that is not always served,
 //! and enough besides that declaring nothing is a large prune.
 
 use std::collections::BTreeMap;

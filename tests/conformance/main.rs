@@ -1,7 +1,7 @@
 //! The sandbox against the real control plane: both are asked the same, at random, and must answer the same.
 //!
-//! A seed stands for a log of a hundred steps. `NOMOS_TRUTH_SEEDS=7` or `NOMOS_TRUTH_SEEDS=7..20` performs those alone.
-//! The first log that differs is shrunk, which takes a minute; with `NOMOS_TRUTH_WHOLE=1` it is not.
+//! A seed stands for a log of a hundred steps. `NOMOS_CONFORMANCE_SEEDS=7` or `NOMOS_CONFORMANCE_SEEDS=7..20` performs those alone.
+//! The first log that differs is shrunk, which takes a minute; with `NOMOS_CONFORMANCE_WHOLE=1` it is not.
 //! It takes minutes, so all is ignored but in CI or with `-- --include-ignored`. New seeds are tried with that alone: in CI a
 //! change does not fail for a corner that it has nothing to do with.
 #![expect(clippy::disallowed_methods, reason = "this test starts and watches the world")]
@@ -66,8 +66,9 @@ fn tell(test: fn() -> Result<()>) -> Result<Completion, Failed> {
 
 /// What is asked for in the environment, or else `otherwise`.
 fn seeds(otherwise: Range<u64>) -> Result<Range<u64>> {
-    let Ok(text) = std::env::var("NOMOS_TRUTH_SEEDS") else { return Ok(otherwise) };
-    let number = |text: &str| text.parse::<u64>().with_context(|| format!("NOMOS_TRUTH_SEEDS: {text:?} is no number"));
+    let Ok(text) = std::env::var("NOMOS_CONFORMANCE_SEEDS") else { return Ok(otherwise) };
+    let number =
+        |text: &str| text.parse::<u64>().with_context(|| format!("NOMOS_CONFORMANCE_SEEDS: {text:?} is no number"));
     match text.split_once("..") {
         Some((from, to)) => Ok(number(from)?..number(to)?),
         None => Ok(number(&text)?..number(&text)? + 1),
@@ -94,7 +95,7 @@ fn sandbox_answers() -> Result<()> {
 fn sandbox_answers_afresh() -> Result<()> {
     let first = fastrand::u64(1 << 32..1 << 48);
     let seeds = first..first + 100;
-    eprintln!("NOMOS_TRUTH_SEEDS={}..{}", seeds.start, seeds.end);
+    eprintln!("NOMOS_CONFORMANCE_SEEDS={}..{}", seeds.start, seeds.end);
     with_both(|clients| async move { agree(&Pair { clients, same: false, patience: PATIENCE }, seeds).await })
 }
 
@@ -177,7 +178,7 @@ async fn agree(pair: &Pair, seeds: Range<u64>) -> Result<()> {
             writeln!(report, "  {}", line.chars().take(400).collect::<String>())?;
         }
     }
-    if std::env::var_os("NOMOS_TRUTH_WHOLE").is_some() {
+    if std::env::var_os("NOMOS_CONFORMANCE_WHOLE").is_some() {
         anyhow::bail!(report);
     }
     let (seed, steps, mut found) = differing.remove(0);
@@ -188,7 +189,7 @@ async fn agree(pair: &Pair, seeds: Range<u64>) -> Result<()> {
 
 fn tell_of(seed: u64, steps: &[Step], found: &Difference) -> Result<String> {
     let mut report =
-        format!("\nThe shortest log found from seed {seed} (repeat it with NOMOS_TRUTH_SEEDS={seed}):\n\n");
+        format!("\nThe shortest log found from seed {seed} (repeat it with NOMOS_CONFORMANCE_SEEDS={seed}):\n\n");
     for (at, step) in steps.iter().enumerate() {
         writeln!(report, "{at:3}  {step}")?;
     }

@@ -1,6 +1,6 @@
-//! Laws of the engine, on a simulated API server: whatever happens in whatever order, it comes to rest with the cluster as
+//! Properties of the engine, on a simulated API server: whatever happens in whatever order, it comes to rest with the cluster as
 //! the commit in force declares, and nothing that is not its own is ever touched.
-#![expect(clippy::disallowed_methods, reason = "a law needs some instant to begin with")]
+#![expect(clippy::disallowed_methods, reason = "a property test needs some instant to begin with")]
 
 mod repository;
 mod world;
@@ -13,7 +13,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use repository::{OBJECTS, Repository, TAKEN, object, widget};
-use world::{World, is_selected};
+use world::World;
+use world::api_server::{is_selected, is_taken};
 
 /// What happens between two looks of the engine.
 #[derive(Clone, Debug)]
@@ -108,7 +109,7 @@ fn is_as_in_force(world: &World) -> Result<(), TestCaseError> {
     let widgets = (0..if with_widgets { 2 } else { 0 }).map(|index| (widget(index), in_force.widgets.get(&index)));
     for (id, declared) in ids.chain(widgets) {
         let live = world.live.get(&id);
-        if live.is_some_and(world::is_taken) {
+        if live.is_some_and(is_taken) {
             continue;
         }
         // Without its label an object that is not declared any more is nobody's, and stays.

@@ -1,0 +1,118 @@
+//! `nomos vet` as text.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Directory, FINE, REPO, SHOP, config_map, nomos, nomos_on, ran};
+
+#[test]
+fn vet_is_silent_on_standard_output() {
+    let source = Directory::with(&[("system/repo.yaml", REPO), ("namespaces/shop/ns.yaml", SHOP)]);
+    assert_eq!(nomos(&source, "vet --path DIR"), ran(0, "", FINE));
+    assert_eq!(nomos(&source, "vet --path DIR --threshold"), ran(0, "", FINE));
+    assert_eq!(nomos(&source, "vet --path DIR --no-api-server-check=false --clusters="), ran(0, "", FINE));
+}
+
+#[test]
+fn vet_says_for_which_cluster_something_is_wrong() {
+    let annotation = "configsync.gke.io/cluster-name-selector: prod";
+    let source =
+        Directory::with(&[("a.yaml", &config_map("web", annotation)), ("b.yaml", &config_map("web", annotation))]);
+    let expected = "\
+errors for cluster \"prod\":
+KNV1029: ";
+    let vet = nomos(&source, "vet --path DIR --source-format=unstructured");
+    assert_eq!((vet.status, vet.out.as_str(), vet.err.starts_with(expected)), (1, "", true), "{}", vet.err);
+    assert_eq!(
+        nomos(&source, "vet --path DIR --source-format=unstructured --clusters=defaultcluster"),
+        ran(0, "", FINE)
+    );
+    assert_eq!(
+        nomos(&source, "vet --path DIR --source-format=unstructured --clusters=test"),
+        ran(2, "", "error: the source names no cluster test; it names defaultcluster, prod\n")
+    );
+}
+
+#[test]
+fn vet_warns_of_keys_that_are_set_twice_and_passes() {
+    let twice =
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\nstringData:\n  b: hidden\n  c: d\n  b: hidden too\n";
+    let source = Directory::with(&[("a.yaml", twice), ("system/repo.yaml", REPO), ("namespaces/shop/ns.yaml", SHOP)]);
+    let warning = "\
+warning: The key `b` is set 2 times in one map; the last one counts.
+
+hint: Remove all but one.
+
+path: a.yaml:6:3
+path: a.yaml:8:3
+
+";
+    let unstructured = "vet --path DIR --source-format=unstructured";
+    fs::remove_dir_all(source.path().join("system")).expect("there");
+    assert_eq!(nomos(&source, unstructured), ran(0, "", &format!("{warning}{FINE}")));
+    assert_eq!(nomos_on(&source, unstructured, |it| it.snippets = true).err, format!("{warning}{FINE}"));
+    // What does not count is not warned of, and hydrate says nothing.
+    source.write("system/repo.yaml", REPO);
+    assert_eq!(nomos(&source, "vet --path DIR"), ran(0, "", FINE));
+    assert_eq!(nomos(&source, "hydrate --path DIR --output DIR/out"), ran(0, "", ""));
+    source.write("b.yaml", "kind: [");
+    let both = nomos(&source, unstructured);
+    assert!(both.status == 1 && both.err.starts_with(warning) && both.err.contains("KNV2001: "), "{}", both.err);
+}
+
+/// Every command that the READMEs of examples show for checking one.
+#[test]
+fn examples_are_vetted_as_they_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the repository");
+    let nowhere = Directory::new();
+    let mut examples = 0;
+    for example in fs::read_dir(root.join("examples")).expect("the examples") {
+        let readme = fs::read_to_string(example.expect("readable").path().join("README.md")).unwrap_or_default();
+        let commands = readme.lines().filter_map(|line| line.strip_prefix("$ nomos vet "));
+        let path = format!("--path {}/", root.display());
+        commands.clone().for_each(|words| {
+            let words = format!("vet {}", words.replace("--path ", &path));
+            assert_eq!(nomos(&nowhere, &words), ran(0, "", FINE), "{words}");
+        });
+        examples += usize::from(commands.count() > 0);
+    }
+    assert!(examples > 5, "{examples} examples say how they are vetted");
+}
+
+#[test]
+fn vet_numbers_several_findings() {
+    let source = Directory::with(&[("a.yaml", &config_map("A", "")), ("b.yaml", &config_map("B", ""))]);
+    let vet = nomos(&source, "vet --path DIR --source-format=unstructured");
+    assert!(
+        vet.err.starts_with("2 error(s)\n\n\n[1] KNV1036: ") && vet.err.contains("\n\n\n[2] KNV1036: "),
+        "{}",
+        vet.err
+    );
+}
+
+#[test]
+fn a_namespace_repository_may_not_leave_its_namespace() {
+    let elsewhere = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web, namespace: bank}\n";
+    let source = Directory::with(&[("web.yaml", elsewhere)]);
+    let vet = nomos(&source, "vet --path DIR --namespace=shop");
+    assert_eq!((vet.status, vet.err.starts_with("KNV1058: ")), (1, true), "{}", vet.err);
+    assert_eq!(nomos(&source, "vet --path DIR --namespace=bank"), ran(0, "", FINE));
+}
+
+#[test]
+fn more_objects_than_the_threshold_are_refused() {
+    let source = Directory::with(&[("a.yaml", &config_map("a", "")), ("b.yaml", &config_map("b", ""))]);
+    let vet = nomos(&source, "vet --path DIR --source-format=unstructured --threshold=1");
+    assert_eq!((vet.status, vet.err.starts_with("KNV1070: ")), (1, true), "{}", vet.err);
+}
+
+#[test]
+fn kinds_that_nobody_knows_are_findings_unless_the_check_is_off() {
+    let source = Directory::with(&[("a.yaml", "apiVersion: com.me/v1\nkind: Engineer\nmetadata: {name: x}\n")]);
+    let words = "vet --path DIR --source-format=unstructured";
+    assert_eq!(nomos(&source, &format!("{words} --no-api-server-check")), ran(0, "", FINE));
+    if crate::kinds::CAN_ASK {
+        let vet = nomos(&source, words);
+        assert_eq!((vet.status, vet.err.starts_with("KNV1021: ")), (1, true), "{}", vet.err);
+    }
+}
