@@ -118,7 +118,7 @@ pub(crate) fn write(
             Form::Text => compiled.warnings() + &compiled.text(),
             Form::Json => json::text(&subject)?,
             Form::Sarif => sarif::text(&subject)?,
-            Form::Junit => junit::text(&subject),
+            Form::Junit => junit::text(&subject)?,
             Form::Github => github::text(&subject),
         };
         match &report.file {

@@ -56,6 +56,7 @@ fn flags(case: &Path) -> String {
 }
 
 fn junit(text: &str) -> quick_junit::Report {
+    roxmltree::Document::parse(text).expect("XML");
     quick_junit::Report::deserialize_from_str(text).expect("JUnit")
 }
 
@@ -226,4 +227,17 @@ fn odd_names_of_files_break_no_form() {
     let junit = junit(&vet("junit"));
     let class = junit.test_suites[0].test_cases[0].classname.as_ref().map(|name| name.as_str().to_owned());
     assert_eq!(class.as_deref(), Some("a b:%,é\u{fffd}<\"&.yaml"));
+}
+
+#[test]
+fn control_characters_in_a_finding_break_no_xml() {
+    let name = r#""\0\x01\b\t\n\v\f\r\e\x1f\x7f\x85\uFFFE\uFFFF]]>&amp;<a b=''>""#;
+    let source = Directory::with(&[("a.yaml", &NAMED.replace("web", name))]);
+    let xml = nomos(&source, "vet --path DIR --source-format=unstructured --report junit").out;
+    let document = roxmltree::Document::parse(&xml).expect("XML");
+    let failure = document.descendants().find(|node| node.has_tag_name("failure")).expect("a finding");
+    let replaced = |kept: &str| format!("\u{fffd}\u{fffd}\u{fffd}{kept}\u{7f}\u{85}\u{fffd}\u{fffd}]]>&amp;<a b=''>");
+    let message = replaced("\t\n\u{fffd}\u{fffd}\r\u{fffd}\u{fffd}");
+    assert!(failure.attribute("message").is_some_and(|it| it.contains(&message)), "{xml}");
+    assert!(failure.text().is_some_and(|it| it.contains(&replaced("\t\n\u{fffd}\u{fffd}\u{fffd}\u{fffd}"))), "{xml}");
 }
