@@ -6,7 +6,7 @@ use std::path::Path;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::tests::{Directory, nomos, nomos_on, ran};
+use crate::tests::{TestDirectory, nomos, nomos_on, ran};
 
 fn repository_file(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).expect("a file of the repository")
@@ -65,7 +65,7 @@ fn every_case_is_valid_in_every_form() {
     let json_schema = jsonschema::validator_for(&strict(schema("nomos-cli/report.schema.json"))).expect("a schema");
     let sarif_schema = sarif_schema();
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases").canonicalize().expect("the cases");
-    let out = Directory::new();
+    let out = TestDirectory::new();
     let mut seen = 0;
     for case in fs::read_dir(cases).expect("the cases") {
         let reports = "--report json=DIR/j --report sarif=DIR/s --report junit=DIR/x --report=github=DIR/g";
@@ -100,8 +100,8 @@ fn schemas_refuse_what_is_wrong() {
 
 const NAMED: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\n";
 
-fn twice() -> Directory {
-    let directory = Directory::with(&[("config/a.yaml", NAMED), ("config/b.yaml", NAMED)]);
+fn twice() -> TestDirectory {
+    let directory = TestDirectory::with(&[("config/a.yaml", NAMED), ("config/b.yaml", NAMED)]);
     fs::create_dir(directory.path().join(".git")).expect("writable");
     directory
 }
@@ -128,7 +128,7 @@ fn what_is_printed_replaces_the_text() {
 
 #[test]
 fn a_source_without_findings_is_reported_too() {
-    let source = Directory::with(&[("a.yaml", NAMED)]);
+    let source = TestDirectory::with(&[("a.yaml", NAMED)]);
     let vet = |form: &str| nomos(&source, &format!("vet --path DIR --source-format=unstructured --report {form}")).out;
     let json: Value = serde_json::from_str(&vet("json")).expect("JSON");
     assert_eq!(
@@ -144,7 +144,7 @@ fn a_source_without_findings_is_reported_too() {
 
 #[test]
 fn warnings_are_reported_beside_findings() {
-    let source = Directory::with(&[("config/a.yaml", &format!("{NAMED}data:\n  b: '1'\n  b: '2'\n"))]);
+    let source = TestDirectory::with(&[("config/a.yaml", &format!("{NAMED}data:\n  b: '1'\n  b: '2'\n"))]);
     fs::create_dir(source.path().join(".git")).expect("writable");
     let vet = |form: &str| {
         let ran = nomos(&source, &format!("vet --path DIR/config --source-format=unstructured --report {form}"));
@@ -188,7 +188,7 @@ fn files_are_named_from_the_root_of_the_repository() {
 
 #[test]
 fn a_source_outside_of_the_current_directory_is_led_to() {
-    let (source, here) = (twice(), Directory::new());
+    let (source, here) = (twice(), TestDirectory::new());
     fs::remove_dir(source.path().join(".git")).expect("there");
     let words = "vet --path DIR/config --source-format=unstructured --report sarif";
     let directory = here.path().join("deep/er");
@@ -204,7 +204,7 @@ fn a_finding_of_some_clusters_is_told_once() {
     let annotations = "  annotations: {configsync.gke.io/cluster-name-selector: 'prod,test'}\n";
     let both = format!("{NAMED}{annotations}");
     let other = format!("{NAMED}{}", annotations.replace("prod,test", "other"));
-    let source = Directory::with(&[("a.yaml", &both), ("b.yaml", &both), ("c.yaml", &other)]);
+    let source = TestDirectory::with(&[("a.yaml", &both), ("b.yaml", &both), ("c.yaml", &other)]);
     let vet = |form: &str| nomos(&source, &format!("vet --path DIR --source-format=unstructured --report {form}")).out;
     let github = vet("github");
     assert!(github.lines().count() == 1 && github.ends_with("%0Aclusters: prod, test\n"), "{github}");
@@ -216,7 +216,7 @@ fn a_finding_of_some_clusters_is_told_once() {
 
 #[test]
 fn odd_names_of_files_break_no_form() {
-    let source = Directory::with(&[("a b:%,é\u{1b}<\"&.yaml", "kind: [\n")]);
+    let source = TestDirectory::with(&[("a b:%,é\u{1b}<\"&.yaml", "kind: [\n")]);
     let vet = |form: &str| nomos(&source, &format!("vet --path DIR --source-format=unstructured --report {form}")).out;
     let github = vet("github");
     let file = "file=a b%3A%25%2Cé\u{1b}<\"&.yaml,line=2,col=1::";
@@ -232,7 +232,7 @@ fn odd_names_of_files_break_no_form() {
 #[test]
 fn control_characters_in_a_finding_break_no_xml() {
     let name = r#""\0\x01\b\t\n\v\f\r\e\x1f\x7f\x85\uFFFE\uFFFF]]>&amp;<a b=''>""#;
-    let source = Directory::with(&[("a.yaml", &NAMED.replace("web", name))]);
+    let source = TestDirectory::with(&[("a.yaml", &NAMED.replace("web", name))]);
     let xml = nomos(&source, "vet --path DIR --source-format=unstructured --report junit").out;
     let document = roxmltree::Document::parse(&xml).expect("XML");
     let failure = document.descendants().find(|node| node.has_tag_name("failure")).expect("a finding");

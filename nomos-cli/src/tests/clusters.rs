@@ -1,12 +1,12 @@
 //! Commands that need a cluster which is not there or does not answer.
 
-use super::{Directory, FINE, SHOP, nomos, ran};
+use super::{FINE, SHOP, TestDirectory, nomos, ran};
 
 #[test]
 fn status_needs_a_cluster() {
-    let nowhere = Directory::new();
+    let nowhere = TestDirectory::new();
     let message =
-        "error: no cluster to connect to: say --kubeconfig FILE, set KUBECONFIG, or write $HOME/.kube/config\n";
+        "error: no cluster is configured; use --kubeconfig FILE, set KUBECONFIG, or create $HOME/.kube/config\n";
     assert_eq!(nomos(&nowhere, "status"), ran(2, "", message));
     assert_eq!(nomos(&nowhere, "version --contexts=prod"), ran(2, "", message));
     assert_eq!(nomos(&nowhere, "version --contexts=").status, 0);
@@ -18,7 +18,7 @@ fn status_needs_a_cluster() {
     assert!(broken.err.starts_with(message) && !broken.err.contains("hidden"), "{}", broken.err);
 }
 
-/// The kubeconfig of a cluster at a port of this machine.
+/// A kubeconfig whose cluster `away` is a port of this machine.
 fn away(port: u16) -> String {
     format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: away\n\
@@ -29,21 +29,25 @@ fn away(port: u16) -> String {
 
 #[test]
 fn vet_names_the_cluster_that_does_not_answer() {
-    // Connections are taken, and nothing is ever said.
+    // This listener accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = silent.local_addr().expect("bound").port();
     let unknown = "apiVersion: com.me/v1\nkind: Engineer\nmetadata: {name: x}\n";
-    let source =
-        Directory::with(&[("refused", &away(1)), ("silent", &away(port)), ("a/a.yaml", unknown), ("b/b.yaml", SHOP)]);
+    let source = TestDirectory::with(&[
+        ("refused", &away(1)),
+        ("silent", &away(port)),
+        ("a/a.yaml", unknown),
+        ("b/b.yaml", SHOP),
+    ]);
     let vet = |words: &str| nomos(&source, &format!("vet --source-format=unstructured --kubeconfig DIR/{words}"));
-    let head = "error: only a cluster may know Engineer.com.me; --no-api-server-check goes without one: \
-                the cluster away cannot be asked: ";
+    let head = "error: the source does not define Engineer.com.me, so a cluster must be asked (not with --no-api-server-check): \
+                failed to get the kinds of the cluster away: ";
     let refused = vet("refused --path DIR/a");
     assert_eq!((refused.status, refused.out.as_str(), refused.err.starts_with(head)), (2, "", true), "{}", refused.err);
     assert!(refused.err.contains("refused"), "{}", refused.err);
     let late = vet("silent --path DIR/a --api-server-timeout=300ms");
     assert_eq!(late, ran(2, "", &format!("{head}no answer within 0.3s\n")));
-    // Nobody is asked without need.
+    // No cluster is asked if the source needs none.
     for words in ["refused --path DIR/a --no-api-server-check", "refused --path DIR/b", "none --path DIR/b"] {
         assert_eq!(vet(words), ran(0, "", FINE), "{words}");
     }
@@ -51,7 +55,7 @@ fn vet_names_the_cluster_that_does_not_answer() {
 
 #[test]
 fn an_unreachable_cluster_is_shown_as_such() {
-    let directory = Directory::with(&[("kubeconfig", &away(1))]);
+    let directory = TestDirectory::with(&[("kubeconfig", &away(1))]);
     let status = nomos(&directory, "status --kubeconfig DIR/kubeconfig");
     let expected = "\
 Connecting to clusters...
@@ -62,7 +66,7 @@ Connecting to clusters...
   Error:   ";
     assert_eq!((status.status, status.out.starts_with(expected)), (1, true), "{}", status.out);
     let unknown = nomos(&directory, "status --kubeconfig DIR/kubeconfig --contexts=near");
-    assert_eq!(unknown, ran(2, "", "error: no context near in the kubeconfig; it has away\n"));
+    assert_eq!(unknown, ran(2, "", "error: the kubeconfig has no context near; it has away\n"));
     let none = nomos(&directory, "status --kubeconfig DIR/kubeconfig --contexts=");
     assert_eq!(none, ran(0, "Connecting to clusters...\n", ""));
 }

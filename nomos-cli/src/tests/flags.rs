@@ -1,10 +1,10 @@
 //! The forms of flags, help, and command lines that are wrong.
 
-use super::{Directory, FINE, Ran, config_map, nomos, ran};
+use super::{FINE, Ran, TestDirectory, config_map, nomos, ran};
 
 #[test]
 fn help_and_version_go_to_standard_output_and_mistakes_to_standard_error() {
-    let nowhere = Directory::new();
+    let nowhere = TestDirectory::new();
     assert_eq!(nomos(&nowhere, "--version"), ran(0, concat!(env!("CARGO_PKG_VERSION"), "\n"), ""));
     for words in ["", "--help", "vet --help"] {
         let Ran { status, out, err } = nomos(&nowhere, words);
@@ -27,7 +27,7 @@ fn help_and_version_go_to_standard_output_and_mistakes_to_standard_error() {
 
 #[test]
 fn flags_have_the_forms_that_scripts_use() {
-    let source = Directory::with(&[("a.yaml", &config_map("a", "")), ("b.yaml", &config_map("b", ""))]);
+    let source = TestDirectory::with(&[("a.yaml", &config_map("a", "")), ("b.yaml", &config_map("b", ""))]);
     for flags in [
         "--threshold",
         "--threshold=0",
@@ -58,18 +58,18 @@ fn flags_have_the_forms_that_scripts_use() {
 
 #[test]
 fn flags_that_do_not_fit_are_refused() {
-    let source = Directory::with(&[("kustomization.yaml", "resources: []\n")]);
+    let source = TestDirectory::with(&[("kustomization.yaml", "resources: []\n")]);
     let both = nomos(&source, "vet --path DIR --namespace=shop --source-format=hierarchy");
-    assert_eq!((both.status, both.err.contains("leave out --source-format=hierarchy")), (2, true));
+    assert_eq!((both.status, both.err.contains("remove --source-format=hierarchy")), (2, true));
     let rendered = nomos(&source, "vet --path DIR");
-    let message = "error: DIR holds a kustomization, which needs --source-format=unstructured\n";
+    let message = "error: DIR holds a kustomization; such a source needs --source-format=unstructured\n";
     assert_eq!(rendered, ran(2, "", message));
     assert_eq!(nomos(&source, "vet --path DIR/none").status, 2);
 }
 
 #[test]
 fn flags_are_written_as_go_takes_them() {
-    let source = Directory::with(&[("a.yaml", &config_map("a", ""))]);
+    let source = TestDirectory::with(&[("a.yaml", &config_map("a", ""))]);
     let words = "vet --path nowhere --path=DIR --source-format=unstructured --no-api-server-check=T --keep-output=0";
     assert_eq!(nomos(&source, words), ran(0, "", FINE));
     assert_eq!(nomos(&source, "vet --path DIR --keep-output=yes").status, 2);

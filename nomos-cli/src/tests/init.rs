@@ -2,16 +2,21 @@
 
 use std::fs;
 
-use super::{Directory, FINE, SHOP, nomos, ran};
+use super::{FINE, SHOP, TestDirectory, nomos, ran};
 
 #[test]
-fn init_makes_a_valid_source_and_spares_what_is_there() {
-    let new = Directory::new();
+fn init_creates_a_valid_source_and_keeps_existing_files() {
+    let new = TestDirectory::new();
     assert_eq!(nomos(&new, "init --path DIR"), ran(0, "Done!\n", ""));
     assert_eq!(nomos(&new, "vet --path DIR"), ran(0, "", FINE));
     new.write("README.md", "mine");
     let again = nomos(&new, "init --path DIR");
-    assert_eq!((again.status, again.err.starts_with("error: DIR is not empty: it holds ")), (2, true), "{}", again.err);
+    assert_eq!(
+        (again.status, again.err.starts_with("error: DIR is not empty: it contains ")),
+        (2, true),
+        "{}",
+        again.err
+    );
     new.write("namespaces/shop/ns.yaml", SHOP);
     fs::remove_file(new.path().join("namespaces/.gitkeep")).expect("there");
     fs::rename(new.path().join("system/repo.yaml"), new.path().join("system/mine.yaml")).expect("there");
@@ -30,8 +35,8 @@ fn init_makes_a_valid_source_and_spares_what_is_there() {
 }
 
 #[test]
-fn init_makes_the_directory_and_leaves_hidden_files() {
-    let parent = Directory::with(&[("new/.git/config", "x")]);
+fn init_creates_the_directory_and_accepts_hidden_files() {
+    let parent = TestDirectory::with(&[("new/.git/config", "x")]);
     assert_eq!(nomos(&parent, "init --path DIR/new --force=false"), ran(0, "Done!\n", ""));
     assert_eq!(nomos(&parent, "init --path DIR/deep/er"), ran(0, "Done!\n", ""));
     let repo = parent.read("deep/er/system/repo.yaml");

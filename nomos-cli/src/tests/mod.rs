@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::{Console, Environment};
 
 /// A directory of one test, removed at its end.
-pub(crate) struct Directory(PathBuf);
+pub(crate) struct TestDirectory(PathBuf);
 
-impl Directory {
+impl TestDirectory {
     /// An empty one.
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -67,7 +67,7 @@ fn collect(directory: &Path, prefix: &str, found: &mut Vec<String>) {
     }
 }
 
-impl Drop for Directory {
+impl Drop for TestDirectory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -86,17 +86,17 @@ pub(crate) fn ran(status: u8, out: &str, err: &str) -> Ran {
 }
 
 /// Runs `nomos` with these words, of which `DIR` stands for the directory, in it, and without any other environment.
-pub(crate) fn nomos(directory: &Directory, words: &str) -> Ran {
+pub(crate) fn nomos(directory: &TestDirectory, words: &str) -> Ran {
     nomos_on(directory, words, |_| {})
 }
 
 /// The same on a console that was prepared.
-pub(crate) fn nomos_on(directory: &Directory, words: &str, prepare: impl FnOnce(&mut Console<'_>)) -> Ran {
+pub(crate) fn nomos_on(directory: &TestDirectory, words: &str, prepare: impl FnOnce(&mut Console<'_>)) -> Ran {
     program_on(directory, &format!("nomos {words}"), prepare)
 }
 
 /// The same of the program that is the first word.
-fn program_on(directory: &Directory, words: &str, prepare: impl FnOnce(&mut Console<'_>)) -> Ran {
+fn program_on(directory: &TestDirectory, words: &str, prepare: impl FnOnce(&mut Console<'_>)) -> Ran {
     let path = directory.path().display().to_string();
     let words = words.split_whitespace().map(|word| OsString::from(word.replace("DIR", &path)));
     let (mut out, mut err) = (Vec::new(), Vec::new());

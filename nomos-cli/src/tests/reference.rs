@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Directory, nomos, program_on, ran};
+use super::{TestDirectory, nomos, program_on, ran};
 
 #[test]
 fn shells_get_scripts_that_know_every_command() {
-    let nowhere = Directory::new();
+    let nowhere = TestDirectory::new();
     for shell in ["bash", "zsh", "fish", "powershell"] {
         let script = nomos(&nowhere, &format!("completion {shell}"));
         assert_eq!((script.status, script.err.as_str()), (0, ""), "{shell}");
@@ -19,7 +19,7 @@ fn shells_get_scripts_that_know_every_command() {
 
 #[test]
 fn every_command_has_a_page_of_the_manual() {
-    let directory = Directory::new();
+    let directory = TestDirectory::new();
     assert_eq!(nomos(&directory, "man DIR/man1"), ran(0, "", ""));
     let commands = ["", "-completion", "-explain", "-hydrate", "-init", "-man", "-status", "-version", "-vet"];
     let pages: Vec<String> = commands.iter().map(|command| format!("nomos{command}.1")).collect();
@@ -35,16 +35,16 @@ fn every_command_has_a_page_of_the_manual() {
 }
 
 #[test]
-fn explain_finds_codes_however_they_are_written() {
-    let nowhere = Directory::new();
+fn explain_accepts_every_spelling_of_a_code() {
+    let nowhere = TestDirectory::new();
     let entry = nomos(&nowhere, "explain KNV1029");
     let expected = "\
 KNV1029 NameCollision
 
-What
+Meaning
   Two or more manifests declare the same object: same group, kind, namespace and name.
 
-Why
+Reason
   Each apply would undo the other. The API version does not make them different, and an object that
   is inherited from a directory above counts too: nothing overrides anything.
 
@@ -58,11 +58,11 @@ Example
     for words in ["explain 1029", "explain knv1029", "explain namecollision"] {
         assert_eq!(nomos(&nowhere, words), entry, "{words}");
     }
-    let retired = "error: KNV1030 is retired: it is not reported any more; \
+    let retired = "error: KNV1030 is retired: nomos does not report it any more; \
                    did you mean KNV1029 NameCollision, KNV1031 MissingObjectName, KNV1032 IllegalHierarchicalKind?\n";
     assert_eq!(nomos(&nowhere, "explain 1030"), ran(2, "", retired));
     let unknown =
-        "error: \"collisio\" is no code; `nomos explain` lists them all; did you mean KNV1029 NameCollision?\n";
+        "error: there is no code \"collisio\"; `nomos explain` lists all codes; did you mean KNV1029 NameCollision?\n";
     assert_eq!(nomos(&nowhere, "explain collisio"), ran(2, "", unknown));
     let list = nomos(&nowhere, "explain -o json").out;
     let list: Vec<serde_json::Value> = serde_json::from_str(&list).expect("JSON");

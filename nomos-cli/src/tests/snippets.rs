@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use super::{Directory, REPO, SHOP, config_map, nomos_on, ran};
+use super::{REPO, SHOP, TestDirectory, config_map, nomos_on, ran};
 
 #[test]
 fn a_terminal_shows_the_offending_lines() {
     let annotation = "configsync.gke.io/cluster-name-selector: prod";
-    let source = Directory::with(&[
+    let source = TestDirectory::with(&[
         ("system/repo.yaml", REPO),
         ("namespaces/shop/ns.yaml", SHOP),
         ("namespaces/shop/a.yaml", &config_map("web", annotation)),
@@ -63,7 +63,7 @@ error[KNV1029]: There are 2 objects of the kind ConfigMap named `web` in the nam
 #[test]
 fn lines_that_could_show_a_secret_are_not_shown() {
     let secret = |rest: &str| format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: Wrong\n{rest}");
-    let source = Directory::with(&[
+    let source = TestDirectory::with(&[
         ("a.yaml", &secret("stringData: {password: hidden, x: [}\n")),
         (
             "b.yaml",

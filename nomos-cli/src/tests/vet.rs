@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Directory, FINE, REPO, SHOP, config_map, nomos, nomos_on, ran};
+use super::{FINE, REPO, SHOP, TestDirectory, config_map, nomos, nomos_on, ran};
 
 #[test]
 fn vet_is_silent_on_standard_output() {
-    let source = Directory::with(&[("system/repo.yaml", REPO), ("namespaces/shop/ns.yaml", SHOP)]);
+    let source = TestDirectory::with(&[("system/repo.yaml", REPO), ("namespaces/shop/ns.yaml", SHOP)]);
     assert_eq!(nomos(&source, "vet --path DIR"), ran(0, "", FINE));
     assert_eq!(nomos(&source, "vet --path DIR --threshold"), ran(0, "", FINE));
     assert_eq!(nomos(&source, "vet --path DIR --no-api-server-check=false --clusters="), ran(0, "", FINE));
@@ -17,7 +17,7 @@ fn vet_is_silent_on_standard_output() {
 fn vet_says_for_which_cluster_something_is_wrong() {
     let annotation = "configsync.gke.io/cluster-name-selector: prod";
     let source =
-        Directory::with(&[("a.yaml", &config_map("web", annotation)), ("b.yaml", &config_map("web", annotation))]);
+        TestDirectory::with(&[("a.yaml", &config_map("web", annotation)), ("b.yaml", &config_map("web", annotation))]);
     let expected = "\
 errors for cluster \"prod\":
 KNV1029: ";
@@ -29,7 +29,7 @@ KNV1029: ";
     );
     assert_eq!(
         nomos(&source, "vet --path DIR --source-format=unstructured --clusters=test"),
-        ran(2, "", "error: the source names no cluster test; it names defaultcluster, prod\n")
+        ran(2, "", "error: the source does not name the cluster test; it names defaultcluster, prod\n")
     );
 }
 
@@ -37,7 +37,8 @@ KNV1029: ";
 fn vet_warns_of_keys_that_are_set_twice_and_passes() {
     let twice =
         "apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\nstringData:\n  b: hidden\n  c: d\n  b: hidden too\n";
-    let source = Directory::with(&[("a.yaml", twice), ("system/repo.yaml", REPO), ("namespaces/shop/ns.yaml", SHOP)]);
+    let source =
+        TestDirectory::with(&[("a.yaml", twice), ("system/repo.yaml", REPO), ("namespaces/shop/ns.yaml", SHOP)]);
     let warning = "\
 warning: The key `b` is set 2 times in one map; the last one counts.
 
@@ -64,7 +65,7 @@ path: a.yaml:8:3
 #[test]
 fn examples_are_vetted_as_they_say() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the repository");
-    let nowhere = Directory::new();
+    let nowhere = TestDirectory::new();
     let mut examples = 0;
     for example in fs::read_dir(root.join("examples")).expect("the examples") {
         let readme = fs::read_to_string(example.expect("readable").path().join("README.md")).unwrap_or_default();
@@ -81,7 +82,7 @@ fn examples_are_vetted_as_they_say() {
 
 #[test]
 fn vet_numbers_several_findings() {
-    let source = Directory::with(&[("a.yaml", &config_map("A", "")), ("b.yaml", &config_map("B", ""))]);
+    let source = TestDirectory::with(&[("a.yaml", &config_map("A", "")), ("b.yaml", &config_map("B", ""))]);
     let vet = nomos(&source, "vet --path DIR --source-format=unstructured");
     assert!(
         vet.err.starts_with("2 error(s)\n\n\n[1] KNV1036: ") && vet.err.contains("\n\n\n[2] KNV1036: "),
@@ -93,7 +94,7 @@ fn vet_numbers_several_findings() {
 #[test]
 fn a_namespace_repository_may_not_leave_its_namespace() {
     let elsewhere = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web, namespace: bank}\n";
-    let source = Directory::with(&[("web.yaml", elsewhere)]);
+    let source = TestDirectory::with(&[("web.yaml", elsewhere)]);
     let vet = nomos(&source, "vet --path DIR --namespace=shop");
     assert_eq!((vet.status, vet.err.starts_with("KNV1058: ")), (1, true), "{}", vet.err);
     assert_eq!(nomos(&source, "vet --path DIR --namespace=bank"), ran(0, "", FINE));
@@ -101,14 +102,14 @@ fn a_namespace_repository_may_not_leave_its_namespace() {
 
 #[test]
 fn more_objects_than_the_threshold_are_refused() {
-    let source = Directory::with(&[("a.yaml", &config_map("a", "")), ("b.yaml", &config_map("b", ""))]);
+    let source = TestDirectory::with(&[("a.yaml", &config_map("a", "")), ("b.yaml", &config_map("b", ""))]);
     let vet = nomos(&source, "vet --path DIR --source-format=unstructured --threshold=1");
     assert_eq!((vet.status, vet.err.starts_with("KNV1070: ")), (1, true), "{}", vet.err);
 }
 
 #[test]
 fn kinds_that_nobody_knows_are_findings_unless_the_check_is_off() {
-    let source = Directory::with(&[("a.yaml", "apiVersion: com.me/v1\nkind: Engineer\nmetadata: {name: x}\n")]);
+    let source = TestDirectory::with(&[("a.yaml", "apiVersion: com.me/v1\nkind: Engineer\nmetadata: {name: x}\n")]);
     let words = "vet --path DIR --source-format=unstructured";
     assert_eq!(nomos(&source, &format!("{words} --no-api-server-check")), ran(0, "", FINE));
     if crate::kinds::CAN_ASK {
