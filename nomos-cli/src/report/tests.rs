@@ -1,4 +1,4 @@
-//! Every form of report, read as programs read them: by schema, by another reader, and as written.
+//! Tests of every form of report: against its schema, with another reader, or as text.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn schema(path: &str) -> Value {
     serde_json::from_str(&repository_file(path)).expect("JSON")
 }
 
-/// The published schema, but for one pattern that is no regular expression.
+/// The published schema. One of its patterns is no valid regular expression, and is corrected here.
 fn sarif_schema() -> Validator {
     let mut schema = schema("tests/schemas/sarif-2.1.0.json");
     for definition in ["run", "toolComponent"] {
@@ -27,7 +27,7 @@ fn sarif_schema() -> Validator {
     jsonschema::validator_for(&schema).expect("a schema")
 }
 
-/// The same schema that takes no field which it does not name.
+/// A copy of the schema that refuses every field that it does not name.
 fn strict(mut schema: Value) -> Value {
     match &mut schema {
         Value::Object(map) => {
@@ -48,7 +48,7 @@ fn valid(validator: &Validator, document: &Value) {
     assert!(errors.is_empty(), "{}\n{document:#}", errors.join("\n"));
 }
 
-/// Flags with which a case of `tests/cases` is checked.
+/// The flags of `nomos vet` for a case of `tests/cases`.
 fn flags(case: &Path) -> String {
     let settings = fs::read_to_string(case.join("case.yaml")).unwrap_or_default();
     let unstructured = if settings.contains("unstructured: true") { "--source-format=unstructured" } else { "" };
@@ -86,7 +86,7 @@ fn every_case_is_valid_in_every_form() {
 }
 
 #[test]
-fn schemas_refuse_what_is_wrong() {
+fn schemas_refuse_wrong_documents() {
     let json_schema = jsonschema::validator_for(&schema("nomos-cli/report.schema.json")).expect("a schema");
     let finding = |code: &str| json!({"code": code, "name": "X", "blocks": true, "message": "x", "places": [{}]});
     let document = |findings| json!({"version": 1, "root": "", "clusters": [{"name": "a", "findings": findings}]});
@@ -107,7 +107,7 @@ fn twice() -> TestDirectory {
 }
 
 #[test]
-fn what_is_printed_replaces_the_text() {
+fn a_report_on_standard_output_replaces_the_text() {
     let source = twice();
     let vet = |words: &str| nomos(&source, &format!("vet --path DIR/config --source-format=unstructured {words}"));
     let text = vet("").err;
@@ -187,7 +187,7 @@ fn files_are_named_from_the_root_of_the_repository() {
 }
 
 #[test]
-fn a_source_outside_of_the_current_directory_is_led_to() {
+fn a_source_outside_of_the_current_directory_has_a_path_with_dots() {
     let (source, here) = (twice(), TestDirectory::new());
     fs::remove_dir(source.path().join(".git")).expect("there");
     let words = "vet --path DIR/config --source-format=unstructured --report sarif";
@@ -200,7 +200,7 @@ fn a_source_outside_of_the_current_directory_is_led_to() {
 }
 
 #[test]
-fn a_finding_of_some_clusters_is_told_once() {
+fn a_finding_of_several_clusters_is_reported_once() {
     let annotations = "  annotations: {configsync.gke.io/cluster-name-selector: 'prod,test'}\n";
     let both = format!("{NAMED}{annotations}");
     let other = format!("{NAMED}{}", annotations.replace("prod,test", "other"));

@@ -1,4 +1,4 @@
-//! The forms of flags, help, and command lines that are wrong.
+//! The forms of flags, help, and mistakes in command lines.
 
 use super::{FINE, Ran, TestDirectory, config_map, nomos, ran};
 
@@ -68,7 +68,7 @@ fn flags_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn flags_are_written_as_go_takes_them() {
+fn flags_have_the_spellings_that_go_accepts() {
     let source = TestDirectory::with(&[("a.yaml", &config_map("a", ""))]);
     let words = "vet --path nowhere --path=DIR --source-format=unstructured --no-api-server-check=T --keep-output=0";
     assert_eq!(nomos(&source, words), ran(0, "", FINE));

@@ -1,4 +1,4 @@
-//! Whole command lines, run in this process: arguments and files in, text and exit status out.
+//! Tests of whole command lines, which run in this process: they compare the output and the exit status.
 
 #[cfg(feature = "cluster")]
 mod clusters;
@@ -16,11 +16,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::{Console, Environment};
 
-/// A directory of one test, removed at its end.
+/// A temporary directory of one test. It is removed at the end of the test.
 pub(crate) struct TestDirectory(PathBuf);
 
 impl TestDirectory {
-    /// An empty one.
+    /// An empty directory.
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("nomos-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -29,7 +29,7 @@ impl TestDirectory {
         Self(path.canonicalize().expect("just made"))
     }
 
-    /// One with these files.
+    /// A directory with these files.
     pub(crate) fn with(files: &[(&str, &str)]) -> Self {
         let directory = Self::new();
         files.iter().for_each(|(path, text)| directory.write(path, text));
@@ -50,7 +50,7 @@ impl TestDirectory {
         fs::read_to_string(self.0.join(path)).expect("there")
     }
 
-    /// Every file below a directory, sorted.
+    /// The paths of all files in a directory and below it, sorted.
     fn files(&self, directory: &str) -> Vec<String> {
         let mut found = Vec::new();
         collect(&self.0.join(directory), "", &mut found);
@@ -73,7 +73,7 @@ impl Drop for TestDirectory {
     }
 }
 
-/// What a run came to.
+/// The exit status and the output of a command.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Ran {
     pub(crate) status: u8,
@@ -85,17 +85,17 @@ pub(crate) fn ran(status: u8, out: &str, err: &str) -> Ran {
     Ran { status, out: out.to_owned(), err: err.to_owned() }
 }
 
-/// Runs `nomos` with these words, of which `DIR` stands for the directory, in it, and without any other environment.
+/// Runs `nomos` in a directory, without any environment variable. In `words` and in the output, `DIR` stands for the directory.
 pub(crate) fn nomos(directory: &TestDirectory, words: &str) -> Ran {
     nomos_on(directory, words, |_| {})
 }
 
-/// The same on a console that was prepared.
+/// Runs `nomos` like [`nomos`], after `prepare` has changed the console.
 pub(crate) fn nomos_on(directory: &TestDirectory, words: &str, prepare: impl FnOnce(&mut Console<'_>)) -> Ran {
     program_on(directory, &format!("nomos {words}"), prepare)
 }
 
-/// The same of the program that is the first word.
+/// Runs the program whose name is the first word.
 fn program_on(directory: &TestDirectory, words: &str, prepare: impl FnOnce(&mut Console<'_>)) -> Ran {
     let path = directory.path().display().to_string();
     let words = words.split_whitespace().map(|word| OsString::from(word.replace("DIR", &path)));

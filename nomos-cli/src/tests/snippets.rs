@@ -1,4 +1,4 @@
-//! Findings on a terminal: the lines of the source that are shown, and those that are not.
+//! The lines of the source that findings on a terminal show, and those that they must not show.
 
 use std::fs;
 

@@ -14,7 +14,7 @@ fn vet_is_silent_on_standard_output() {
 }
 
 #[test]
-fn vet_says_for_which_cluster_something_is_wrong() {
+fn vet_names_the_cluster_of_a_finding() {
     let annotation = "configsync.gke.io/cluster-name-selector: prod";
     let source =
         TestDirectory::with(&[("a.yaml", &config_map("web", annotation)), ("b.yaml", &config_map("web", annotation))]);
@@ -34,7 +34,7 @@ KNV1029: ";
 }
 
 #[test]
-fn vet_warns_of_keys_that_are_set_twice_and_passes() {
+fn vet_warns_of_duplicate_keys_and_passes() {
     let twice =
         "apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\nstringData:\n  b: hidden\n  c: d\n  b: hidden too\n";
     let source =
@@ -52,7 +52,7 @@ path: a.yaml:8:3
     fs::remove_dir_all(source.path().join("system")).expect("there");
     assert_eq!(nomos(&source, unstructured), ran(0, "", &format!("{warning}{FINE}")));
     assert_eq!(nomos_on(&source, unstructured, |it| it.snippets = true).err, format!("{warning}{FINE}"));
-    // What does not count is not warned of, and hydrate says nothing.
+    // There are no warnings about a file that is not part of the source, and hydrate prints none.
     source.write("system/repo.yaml", REPO);
     assert_eq!(nomos(&source, "vet --path DIR"), ran(0, "", FINE));
     assert_eq!(nomos(&source, "hydrate --path DIR --output DIR/out"), ran(0, "", ""));
@@ -61,9 +61,9 @@ path: a.yaml:8:3
     assert!(both.status == 1 && both.err.starts_with(warning) && both.err.contains("KNV2001: "), "{}", both.err);
 }
 
-/// Every command that the READMEs of examples show for checking one.
+/// Runs every `nomos vet` command of the READMEs of the examples.
 #[test]
-fn examples_are_vetted_as_they_say() {
+fn vet_commands_in_readmes_of_examples_pass() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the repository");
     let nowhere = TestDirectory::new();
     let mut examples = 0;
@@ -108,7 +108,7 @@ fn more_objects_than_the_threshold_are_refused() {
 }
 
 #[test]
-fn kinds_that_nobody_knows_are_findings_unless_the_check_is_off() {
+fn unknown_kinds_are_findings_unless_the_check_is_off() {
     let source = TestDirectory::with(&[("a.yaml", "apiVersion: com.me/v1\nkind: Engineer\nmetadata: {name: x}\n")]);
     let words = "vet --path DIR --source-format=unstructured";
     assert_eq!(nomos(&source, &format!("{words} --no-api-server-check")), ran(0, "", FINE));
