@@ -1,4 +1,4 @@
-//! The sandbox against the real control plane: both are asked the same, at random, and must answer the same.
+//! Compares the sandbox with the real control plane: both get the same random requests and must give the same answers.
 //!
 //! A seed stands for a log of a hundred steps. `NOMOS_CONFORMANCE_SEEDS=7` or `NOMOS_CONFORMANCE_SEEDS=7..20` performs those alone.
 //! The first log that differs is shrunk, which takes a minute; with `NOMOS_CONFORMANCE_WHOLE=1` it is not.
@@ -64,7 +64,7 @@ fn tell(test: fn() -> Result<()>) -> Result<Completion, Failed> {
     test().map(|()| Completion::Completed).map_err(|error| format!("{error:#}").into())
 }
 
-/// What is asked for in the environment, or else `otherwise`.
+/// The seeds in the environment variable, or `otherwise` if it is not set.
 fn seeds(otherwise: Range<u64>) -> Result<Range<u64>> {
     let Ok(text) = std::env::var("NOMOS_CONFORMANCE_SEEDS") else { return Ok(otherwise) };
     let number =
@@ -75,7 +75,7 @@ fn seeds(otherwise: Range<u64>) -> Result<Range<u64>> {
     }
 }
 
-/// The control plane twice: nothing but the answers' own randomness differs, and that is taken out.
+/// Compares two runs on the control plane: only random parts of the answers differ, and those are normalised.
 fn one_log_has_one_outcome() -> Result<()> {
     let plane = control_plane()?;
     runtime()?.block_on(async {
@@ -85,13 +85,13 @@ fn one_log_has_one_outcome() -> Result<()> {
     })
 }
 
-/// The control plane and the sandbox.
+/// Compares the control plane and the sandbox with the usual seeds.
 fn sandbox_answers() -> Result<()> {
     with_both(|clients| async move { agree(&Pair { clients, same: false, patience: PATIENCE }, seeds(0..100)?).await })
 }
 
-/// The same from seeds that nobody has tried.
-#[expect(clippy::print_stderr, reason = "nobody knows the seeds otherwise")]
+/// Compares the control plane and the sandbox with new random seeds, and prints them so that they can be tried again.
+#[expect(clippy::print_stderr, reason = "the seeds are not known otherwise")]
 fn sandbox_answers_afresh() -> Result<()> {
     let first = fastrand::u64(1 << 32..1 << 48);
     let seeds = first..first + 100;
@@ -99,7 +99,7 @@ fn sandbox_answers_afresh() -> Result<()> {
     with_both(|clients| async move { agree(&Pair { clients, same: false, patience: PATIENCE }, seeds).await })
 }
 
-/// The same, in what they publish of custom resources.
+/// Compares the documents that the control plane and the sandbox publish about custom resources.
 fn documents_agree() -> Result<()> {
     with_both(|clients| async move { documents::agree(&clients).await })
 }

@@ -1,4 +1,4 @@
-//! Stories: the real agent on two clusters, told from the outside.
+//! Stories: tests of the real agent on two clusters, seen from outside.
 //!
 //! On the sandbox they always run. On the real control plane they run in CI and with `-- --include-ignored`; where it is not
 //! built they are ignored even then, and say so, but in CI they fail.
@@ -39,11 +39,11 @@ type Story = fn(Kind) -> anyhow::Result<()>;
 
 /// Each story under the name by which `cargo test --test stories NAME` runs it alone, and the clusters that it is told on.
 const STORIES: &[(&str, Story, &[Kind])] = &[
-    // What only a cluster that can be told to fail shows. The longest come first, so that no other waits for them at the end.
+    // Stories that need a cluster with faults. The longest run first, so that no other waits for them at the end.
     ("faults_are_survived", faults::are_survived, &[Kind::Sandbox]),
     ("an_outage_is_told_and_waited_for", faults::outage, &[Kind::Sandbox]),
     ("a_refused_write_is_told_and_tried_rarely", faults::refusal, &[Kind::Sandbox]),
-    // The walkthrough of README.md.
+    // The walk through nomos in README.md.
     ("a_fresh_cluster_reaches_synced", fresh_cluster::reaches_synced, &Kind::ALL),
     ("a_deleted_namespace_comes_back", deleted_namespace::comes_back, &Kind::ALL),
     ("drift_returns_to_the_declared_values", drift::returns, &Kind::ALL),
@@ -54,7 +54,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("an_agent_killed_in_its_first_sync_goes_on", killed::goes_on, &Kind::ALL),
     ("a_lost_cluster_comes_back", lost_cluster::comes_back, &Kind::ALL),
     ("inherited_endpoints_are_left_alone", endpoints::are_left_alone, &Kind::ALL),
-    // What else is promised.
+    // Other promises.
     ("kubectl_works", kubectl::works, &Kind::ALL),
     ("a_sync_writes_status_inventory_and_events", status::is_written, &Kind::ALL),
     ("a_held_commit_stays_held_after_a_restart", guard::is_remembered, &Kind::ALL),

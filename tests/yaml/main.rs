@@ -74,7 +74,7 @@ fn seeds() -> Result<Vec<u64>> {
 /// The objects of each file, or what is wrong with it.
 type Read = Vec<Result<Vec<Value>, String>>;
 
-/// What kubectl reads from files, each by itself.
+/// The objects that kubectl reads from each file.
 fn by_kubectl(cluster: &Cluster, files: &[String]) -> Result<Read> {
     let directory = tempfile::tempdir()?;
     for (number, text) in files.iter().enumerate() {
@@ -114,7 +114,7 @@ fn number(name: &str) -> Option<usize> {
     name.strip_prefix('f')?.parse().ok()
 }
 
-/// What we read from a file.
+/// The objects that nomos reads from a file.
 fn by_us(text: &str) -> Result<Vec<Value>, String> {
     let parsed = parse(&SourceFile { path: "x.yaml".to_owned(), content: Arc::from(text.as_bytes()) });
     match parsed.findings.first() {
@@ -123,7 +123,7 @@ fn by_us(text: &str) -> Result<Vec<Value>, String> {
     }
 }
 
-/// The same with every number beyond `i64` as a double, which JSON writes in several ways.
+/// Converts every number outside of `i64` to a double, which JSON writes in several ways.
 fn doubles(value: &mut Value) {
     match value {
         Value::Number(number) if !number.is_i64() => *value = number.as_f64().into(),
@@ -133,7 +133,7 @@ fn doubles(value: &mut Value) {
     }
 }
 
-/// Whether both took a file for the same.
+/// `true` if both read the same objects from a file, or both refuse it.
 fn same(ours: &Result<Vec<Value>, String>, theirs: &Result<Vec<Value>, String>) -> bool {
     match (ours, theirs) {
         (Ok(ours), Ok(theirs)) => ours == theirs,

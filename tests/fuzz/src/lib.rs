@@ -1,5 +1,5 @@
-//! What must hold for every input: each target takes bytes and panics when it does not. Nothing here knows of libFuzzer, so
-//! that ordinary tests run the same functions on the seeds.
+//! Properties of every input. Each target takes bytes and panics if its property does not hold. Nothing here depends on libFuzzer,
+//! so that ordinary tests can run the same functions on the seeds.
 #![expect(clippy::disallowed_methods, reason = "seeds are files, and the target is named by the environment")]
 
 mod api_resources;
@@ -16,9 +16,9 @@ use std::sync::OnceLock;
 /// One kind of input.
 struct Target {
     name: &'static str,
-    /// Panics when something does not hold.
+    /// Panics if the property does not hold for an input.
     check: fn(&[u8]),
-    /// What the search begins with.
+    /// The first inputs of the search.
     seeds: fn() -> Vec<Vec<u8>>,
 }
 

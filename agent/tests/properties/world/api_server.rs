@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{SMALL, World, number};
 use crate::repository::{ADOPTED, TAKEN, object, sync, widgets};
 
-const STRANGER: &str = "somebody-elses";
+const STRANGER: &str = "foreign";
 const PART_OF: &str = "applyset.kubernetes.io/part-of";
 const ANOTHER: &str = ":root_another";
 
@@ -35,7 +35,7 @@ fn owned(body: &Object) -> Value {
     fields(&all)
 }
 
-/// Objects that were there before us.
+/// The objects that exist before the sync starts.
 pub(super) fn before_us() -> Vec<Object> {
     let object = |name: &str, labels: Value, annotations: Value| {
         let metadata = json!({"name": name, "namespace": "ns", "uid": name, "resourceVersion": "1",
@@ -52,9 +52,9 @@ pub(super) fn before_us() -> Vec<Object> {
     };
     let taken = object_name(TAKEN);
     vec![
-        // Copied from an object of ours, as `kubectl get -o yaml | sed | kubectl apply` does.
+        // A copy of an object of the sync, as `kubectl get -o yaml | sed | kubectl apply` makes it.
         object(STRANGER, json!({PART_OF: sync().part_of()}), managed(":root", "object-0")),
-        // Another sync's that no watch shows.
+        // An object of another sync. The watch does not show it.
         object(&taken, json!({}), managed(ANOTHER, &taken)),
         object(&object_name(ADOPTED), json!({}), json!({})),
     ]
@@ -65,12 +65,12 @@ fn object_name(index: u8) -> String {
 }
 
 impl World {
-    /// What is nobody's business but its owners'.
+    /// The object with copied labels that belongs to no sync. The engine must never change it.
     pub(crate) fn strangers(&self) -> Vec<Object> {
         self.live.values().filter(|object| object.name() == STRANGER).cloned().collect()
     }
 
-    /// Writes an object and tells the watch.
+    /// Writes an object and sends its event to the watch.
     fn put(&mut self, mut object: Object) -> Object {
         self.version += 1;
         object.metadata_mut().insert("resourceVersion".into(), self.version.to_string().into());
@@ -205,13 +205,13 @@ impl World {
         Outcome::Deleted
     }
 
-    /// Without approval only a little is deleted.
+    /// Checks that a commit without approval deletes only a few objects.
     fn count_deletion(&mut self) {
         let Some(commit) = self.syncing.clone().filter(|commit| Some(commit) != self.approved.as_ref()) else { return };
         if self.commits[number(&commit)].wiped {
             let deleted = self.deleted.entry(commit).or_default();
             *deleted += 1;
-            assert!(*deleted <= SMALL, "a commit that nobody approved deletes everything");
+            assert!(*deleted <= SMALL, "a commit without approval deletes everything");
         }
     }
 
@@ -230,7 +230,7 @@ pub(crate) fn is_selected(object: &Object) -> bool {
     object.label(PART_OF).is_some()
 }
 
-/// Whether another sync manages it.
+/// `true` if another sync manages the object.
 pub(crate) fn is_taken(object: &Object) -> bool {
     object.annotation("configsync.gke.io/manager") == Some(ANOTHER)
 }

@@ -1,4 +1,5 @@
-//! The world around the engine: an API server, watches, a repository, and the agent's edge that carries out commands.
+//! The simulated world around the engine: an API server, its watches, a repository, and the part of the agent that performs
+//! commands.
 
 pub(crate) mod api_server;
 mod watches;
@@ -15,7 +16,7 @@ use agent::sync::engine::{Command, Event, Notice, Report, Settings, State};
 use self::api_server::{before_us, is_selected};
 use crate::repository::{Repository, sync, widgets};
 
-/// What may be deleted without approval, and Widgets that are seen only later.
+/// The number of objects that a commit may delete without approval: ten, and two Widgets that can appear later.
 const SMALL: usize = 10 + 2;
 
 pub(crate) struct World {
@@ -26,21 +27,21 @@ pub(crate) struct World {
     commands: VecDeque<Command>,
     events: VecDeque<Event>,
     watched: BTreeSet<GroupKind>,
-    /// Whether Widgets are served.
+    /// `true` if the API server serves Widgets.
     served: bool,
     commits: Vec<Repository>,
     compiled: BTreeMap<(usize, bool), Option<Arc<DeclaredSet>>>,
-    /// Commits that were compiled last when Widgets were not served: theirs are left out.
+    /// Commits whose last compilation was without Widgets, because they were not served.
     without_widgets: BTreeSet<usize>,
     approved: Option<String>,
-    /// What ResourceGroups and status say.
+    /// The objects in the inventory that the agent has recorded.
     record: BTreeSet<ObjectId>,
     reported: Option<String>,
     /// The commit in force.
     syncing: Option<String>,
-    /// How much was deleted for commits that nobody approved.
+    /// The number of objects deleted for each commit without approval.
     deleted: BTreeMap<String, usize>,
-    /// Everything that was ever applied, with its hash.
+    /// Every object that was ever applied, with its hash.
     applied: BTreeSet<(ObjectId, String)>,
     /// Writes to declared objects.
     pub(crate) writes: usize,
@@ -123,7 +124,7 @@ impl World {
         self.compiled.entry((number, served)).or_insert_with(|| repository.compile(served)).clone()
     }
 
-    /// What the commit in force declares, and whether it was compiled when Widgets were served.
+    /// The commit in force, and `true` if it was compiled when Widgets were served.
     pub(crate) fn in_force(&self) -> Option<(&Repository, bool)> {
         let commit = self.state.last_report().sync.commit;
         let number = (!commit.is_empty()).then(|| number(&commit))?;
@@ -167,7 +168,7 @@ impl World {
         }
     }
 
-    /// What it depends on was applied before, in the form that is declared with it.
+    /// Checks that the object that this one depends on was applied before, in the version that is declared with this one.
     fn may_be_applied(&self, declared: &DeclaredObject) {
         let Some(on) = declared.depends_on() else { return };
         let on = on.rsplit('/').next().expect("a name");
@@ -207,12 +208,12 @@ impl World {
         self.step(Event::Woken);
     }
 
-    /// Lets everything come to its end without anything new happening.
+    /// Answers commands, delivers events and lets time pass until the engine has nothing to do.
     pub(crate) fn rest(&mut self) {
         assert!(self.rested(None), "it does not come to rest: {:#?}", self.state.last_report());
     }
 
-    /// The same, but at most for so long: what is in the way is looked at for ever.
+    /// Lets everything come to its end, but lets at most so much time pass: the engine retries a blocked object for ever.
     pub(crate) fn rest_for(&mut self, time: Duration) {
         assert!(self.rested(Some(self.now + time)), "it does not come to rest: {:#?}", self.state.last_report());
     }

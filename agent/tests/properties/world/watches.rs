@@ -1,4 +1,4 @@
-//! The watches of the simulated world: what they deliver, and the kind that is not always served.
+//! The watches of the simulated API server, and the kind Widget, which it does not always serve.
 
 use agent::model::object::{GroupKind, Object};
 use agent::sync::engine::Event;
