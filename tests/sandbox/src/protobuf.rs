@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::clock::Time;
 
 const MESSAGES: &[u8] = include_bytes!("../published/messages.json.gz");
-/// What every object begins with.
+/// The first bytes of every object.
 const MAGIC: &[u8] = b"k8s\0";
 
 #[derive(Deserialize)]
@@ -29,10 +29,10 @@ struct Field {
     name: String,
     /// As in Go: `*int32`, `[]core/v1.Container`, `map[string]string`.
     form: String,
-    /// Whether it is left out when it is empty.
+    /// `true` if it is left out when it is empty.
     #[serde(default)]
     omitted: bool,
-    /// Whether its fields are those of what it is in.
+    /// `true` if its fields are those of what it is in.
     #[serde(default)]
     inline: bool,
 }
@@ -180,7 +180,7 @@ fn structure(name: &str, found: &[(u64, Wire<'_>)]) -> Result<Value, String> {
     Ok(Value::Object(object))
 }
 
-/// Whether Go leaves a value out of JSON. What a pointer leads to is never empty.
+/// `true` if Go leaves a value out of JSON. The target of a pointer is never empty.
 fn is_empty(form: &str, value: &Value) -> bool {
     match value {
         _ if form.starts_with('*') => false,

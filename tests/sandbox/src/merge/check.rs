@@ -1,4 +1,4 @@
-//! Whether an applied configuration is of its type, in the words of the API server.
+//! Checks an applied configuration against its type, with the messages of the API server.
 
 use std::collections::BTreeSet;
 
@@ -8,16 +8,16 @@ use super::path::Step;
 use super::shape::{Shape, field, shape, step};
 use crate::schema::{List, ListKind, Ref, Scalar};
 
-/// What is said of an item that is there more than once.
+/// The message about an item that occurs more than once.
 const TWICE: &str = "duplicate entries for key";
 
-/// What a field of an applied configuration is not.
+/// A field of an applied configuration that does not fit its type.
 struct Fault {
     path: String,
     said: String,
 }
 
-/// Whether an object is of its type, though items of its lists may be there twice.
+/// `true` if an object fits its type. Items of its lists may occur twice.
 pub(crate) fn fits(kind: &Ref, value: &Value) -> bool {
     let mut faults = Vec::new();
     walk(Some(kind), value, "", &mut faults);

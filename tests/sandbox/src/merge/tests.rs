@@ -1,4 +1,4 @@
-//! What writes make of objects, one rule each. That the rules are the API server's is tested against one.
+//! Tests of merging, one for each rule. Other tests compare the rules with those of a real API server.
 
 use serde_json::{Value, json};
 

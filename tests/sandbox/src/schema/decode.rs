@@ -9,7 +9,7 @@ use serde_json::{Map as Fields, Value};
 use super::node::{Format, ListKind, Map, Node, Ref, Scalar};
 use super::{Type, prune, quantity};
 
-/// What the decoder says when a quantity is none.
+/// The message about text that is no quantity.
 const NO_QUANTITY: &str = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 
 /// Brings an object into the form that the API server gives it, and returns the paths of the fields that it does not know
@@ -172,14 +172,14 @@ impl Reader {
         Ok(read)
     }
 
-    /// Whether the decoder's object differs from one without the value: lists, and what never changes, are compared by
-    /// what is in memory, where something empty is not nothing.
+    /// `true` if the decoded object differs from one without the value. Lists and immutable values are compared in memory, where an
+    /// empty value differs from an absent one.
     fn is_told_apart(&self, value: &Value) -> bool {
         let compared = self.path.is_empty() || self.path.contains('[');
         compared && (value.is_array() || value.is_object())
     }
 
-    /// What stands in a list or a map where null was sent.
+    /// The value of an item of a list or map for which the client sent null.
     fn zero(&mut self, kind: &Ref) -> Result<Value, String> {
         let node = kind.node();
         Ok(match (node.scalar, &node.map) {

@@ -1,6 +1,6 @@
-//! What is wrong with a custom resource by the schema of its CustomResourceDefinition, in the words of the API server.
+//! Checks a custom resource against the schema of its CustomResourceDefinition, with the messages of the API server.
 //!
-//! Rules in CEL (`x-kubernetes-validations`) are not followed.
+//! Rules in CEL (`x-kubernetes-validations`) are not evaluated.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use serde_json::{Map as Fields, Value, json};
 use super::{Type, formats};
 use crate::failure::Cause;
 
-/// What is wrong with `new`. What was wrong with `old` already and has not been touched is let pass.
+/// Checks `new`. A wrong value of `old` that has not changed is accepted.
 #[must_use]
 pub fn validate(kind: &Type, new: &Value, old: Option<&Value>) -> Vec<Cause> {
     let Some(schema) = &kind.custom else { return Vec::new() };
@@ -36,7 +36,7 @@ pub fn validate(kind: &Type, new: &Value, old: Option<&Value>) -> Vec<Cause> {
 #[derive(Default)]
 struct Outcome {
     causes: Vec<Cause>,
-    /// How many checks were made. Of schemas that all fail, the one with the most is told of.
+    /// The number of checks. If several alternative schemas fail, the one with the most checks is reported.
     checks: usize,
 }
 

@@ -44,7 +44,7 @@ pub fn table(resource: &Resource, query: &Query, metadata: Value, objects: &[Val
     table
 }
 
-/// What comes with a row.
+/// The object that comes with a row, as the client wants it.
 fn included(query: &Query, one: &Value) -> Value {
     match query.get("includeObject") {
         "None" => Value::Null,
