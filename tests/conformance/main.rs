@@ -52,7 +52,8 @@ fn main() -> ExitCode {
         Trial::ignorable_test("the_sandbox_answers_as_the_control_plane", || tell(sandbox_answers)),
     ];
     let mut trials: Vec<Trial> = trials.into_iter().map(|trial| trial.with_ignored_flag(!in_ci)).collect();
-    let afresh = Trial::ignorable_test("afresh_it_answers_as_the_control_plane", || tell(sandbox_answers_afresh));
+    let afresh =
+        Trial::ignorable_test("the_sandbox_answers_new_seeds_as_the_control_plane", || tell(sandbox_answers_afresh));
     trials.push(afresh.with_ignored_flag(true));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_is_left_out() {
+    fn values_that_differ_between_clusters_are_left_out() {
         let mut object = json!({"metadata": {
             "uid": "1", "resourceVersion": "2", "name": "x", "creationTimestamp": "2026-01-02T03:04:05Z",
         }});

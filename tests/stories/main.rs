@@ -41,8 +41,8 @@ type Story = fn(Kind) -> anyhow::Result<()>;
 const STORIES: &[(&str, Story, &[Kind])] = &[
     // Stories that need a cluster with faults. The longest run first, so that no other waits for them at the end.
     ("faults_are_survived", faults::are_survived, &[Kind::Sandbox]),
-    ("an_outage_is_told_and_waited_for", faults::outage, &[Kind::Sandbox]),
-    ("a_refused_write_is_told_and_tried_rarely", faults::refusal, &[Kind::Sandbox]),
+    ("an_outage_is_reported_and_waited_for", faults::outage, &[Kind::Sandbox]),
+    ("a_refused_write_is_reported_and_retried_rarely", faults::refusal, &[Kind::Sandbox]),
     // The walk through nomos in README.md.
     ("a_fresh_cluster_reaches_synced", fresh_cluster::reaches_synced, &Kind::ALL),
     ("a_deleted_namespace_comes_back", deleted_namespace::comes_back, &Kind::ALL),
@@ -62,11 +62,11 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("custom_resources_come_with_their_kind", custom_resources::come_with_their_kind, &Kind::ALL),
     ("a_kind_may_come_later", custom_resources::kind_may_come_later, &Kind::ALL),
     ("a_removed_kind_is_noticed_after_a_restart", custom_resources::kind_is_missed, &Kind::ALL),
-    ("what_cannot_be_seen_is_not_forgotten", custom_resources::are_not_forgotten, &Kind::ALL),
+    ("objects_of_an_unlisted_kind_are_not_forgotten", custom_resources::are_not_forgotten, &Kind::ALL),
     ("a_foreign_object_is_adopted_and_released", foreign_objects::adopted_and_released, &Kind::ALL),
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata, &Kind::ALL),
     ("an_object_of_another_sync_is_not_taken_over", foreign_objects::of_another_sync, &Kind::ALL),
-    ("a_sync_that_cannot_be_read_hides_no_other", unreadable_sync::hides_no_other, &Kind::ALL),
+    ("an_unreadable_sync_hides_no_other", unreadable_sync::hides_no_other, &Kind::ALL),
     ("the_control_plane_leaves_nothing_behind", control_plane::leaves_nothing, &[Kind::ControlPlane]),
     ("health_and_metrics_are_served", health::served, &Kind::ALL),
     ("a_stopped_agent_writes_its_status", stopped::writes_status, &Kind::ALL),

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seeds_hold() {
+    fn properties_hold_for_all_seeds() {
         for Target { name, check, seeds } in TARGETS {
             let seeds = seeds();
             assert!(seeds.len() > 3, "{name} has hardly any seeds");
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     #[ignore = "tries one input again: FUZZ_TARGET=yaml FUZZ_INPUT=FILE"]
-    fn one_input() {
+    fn the_property_holds_for_one_input() {
         prepare();
         let file = std::env::var_os("FUZZ_INPUT").expect("FUZZ_INPUT is a file");
         check(&std::fs::read(file).expect("FUZZ_INPUT can be read"));

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_strike_where_and_as_often_as_they_say() {
+    fn rules_apply_to_their_requests_and_as_often_as_they_say() {
         let faults = Faults::default();
         faults.add(Rule::new(Fault::Hangup).verb("list").path("/secrets").agent("nomos-agent").skip(1).times(1));
         let list = || faults.on_request(&request("list", "/api/v1/secrets?limit=1"));

@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn pointers_to_nothing_are_kept_and_embedded_fields_are_lifted() {
+    fn null_pointers_are_kept_and_embedded_fields_are_lifted() {
         // Replicas of zero behind a pointer, seconds of zero that are left out.
         let spec = [vec![1 << 3, 0, 5 << 3, 0], Vec::new()].concat();
         let deployment = read(&object("apps/v1", "Deployment", &field(2, &spec))).unwrap();
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn bytes_that_are_no_object_are_refused() {
         assert!(read(b"{}").is_err());
         assert!(read(&object("v1", "Nothing", &[])).is_err());
         assert!(read(&object("v1", "Secret", &[10, 200])).is_err());

@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_label_selector_is_refused() {
+    fn text_that_is_no_label_selector_is_refused() {
         let said = |text| Labels::parse(text).unwrap_err().message;
         assert_eq!(said("a b"), "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt");
         assert_eq!(said("a in (x"), "unable to parse requirement: found '', expected: ',' or ')'");

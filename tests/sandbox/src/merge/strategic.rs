@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn primitive_lists_lose_what_is_listed() {
+    fn primitive_lists_lose_the_listed_values() {
         let kind = schema::kind("", "v1", "Pod").unwrap();
         let live = json!({"metadata": {"finalizers": ["a", "b"]}});
         let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"]}});

@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_told_and_wrong_types_refused() {
+    fn unknown_fields_are_reported_and_wrong_types_refused() {
         let kind = schema::kind("apps", "v1", "Deployment").unwrap();
         let mut object = json!({"spec": {"colour": 1, "template": {"spec": {"containers": [{"shape": {}}]}}}});
         let unknown = decode(&kind, &mut object).unwrap();

@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_told_as_the_api_server_tells_them() {
+    fn mistakes_have_the_messages_of_the_api_server() {
         assert_eq!(
             causes(&json!({"name": "abc", "count": 5, "port": "http", "one": {"a": ""}}), None),
             Vec::<String>::new()
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_wrong_before_is_let_pass() {
+    fn an_unchanged_wrong_value_is_accepted() {
         let old = json!({"name": "A", "mode": "slow"});
         assert_eq!(causes(&json!({"name": "A", "mode": "fast"}), Some(&old)), Vec::<String>::new());
         assert_eq!(causes(&json!({"name": "B", "mode": "fast"}), Some(&old)).len(), 1);

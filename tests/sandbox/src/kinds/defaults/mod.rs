@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deployment_gets_what_it_leaves_out_and_keeps_what_it_says() {
+    fn a_deployment_gets_defaults_and_keeps_its_own_values() {
         let containers = json!([{"name": "a", "image": "nginx:1", "livenessProbe": {"httpGet": {"port": 1}}}]);
         let deployment = defaulted(
             "apps",

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_changes_is_not_even_emptied() {
+    fn immutable_values_are_not_even_emptied() {
         let live = json!({"immutable": true, "data": {"a": "b"}});
         assert_eq!(wrong("", "configmaps", &live, Some(&live)), [""; 0]);
         let emptied = json!({"immutable": true, "data": {"a": "b"}, "binaryData": {}});
