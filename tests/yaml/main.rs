@@ -30,16 +30,19 @@ const STRINGS: usize = 20;
 /// Seeds that are tried every time.
 const USUAL: Range<u64> = 1..3;
 
-fn main() -> ExitCode {
+/// Two tests for each seed, and one of the exceptions.
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::from_args();
-    let trials = vec![
-        Trial::ignorable_test("kubectl_reads_the_same", || tell(|cluster| for_each_seed(|seed| reads(cluster, seed)))),
-        Trial::ignorable_test("exceptions_are_as_listed", || tell(exceptions::as_listed)),
-        Trial::ignorable_test("kubectl_reads_what_is_written", || {
-            tell(|cluster| for_each_seed(|seed| written(cluster, seed)))
-        }),
-    ];
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let mut trials = vec![Trial::ignorable_test("exceptions_are_as_listed", || tell(exceptions::as_listed))];
+    for seed in seeds()? {
+        let tests: [(&str, fn(&Cluster, u64) -> Result<()>); 2] =
+            [("kubectl_reads_the_same", reads), ("kubectl_reads_the_output_of_hydrate", written)];
+        trials.extend(tests.map(|(name, test)| {
+            let test = move |cluster: &Cluster| test(cluster, seed).with_context(|| format!("NOMOS_YAML_SEEDS={seed}"));
+            Trial::ignorable_test(format!("{name}::seed_{seed}"), move || tell(test))
+        }));
+    }
+    Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
 
 fn tell(test: impl FnOnce(&Cluster) -> Result<()>) -> Result<Completion, Failed> {
@@ -51,13 +54,6 @@ fn tell(test: impl FnOnce(&Cluster) -> Result<()>) -> Result<Completion, Failed>
         Ok(()) => Ok(Completion::Completed),
         Err(error) => Err(format!("{error:#}").into()),
     }
-}
-
-fn for_each_seed(test: impl Fn(u64) -> Result<()>) -> Result<()> {
-    for seed in seeds()? {
-        test(seed).with_context(|| format!("NOMOS_YAML_SEEDS={seed}"))?;
-    }
-    Ok(())
 }
 
 fn seeds() -> Result<Vec<u64>> {
