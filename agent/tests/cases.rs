@@ -1,11 +1,12 @@
-//! Repositories and what must come of them: each directory below `tests/cases` holds a repository `repo/`, perhaps settings
-//! `case.yaml`, and beside it what is expected: `expected.txt` (findings for each cluster, with their places) and
-//! `hydrated.yaml` (the objects, where nothing blocks). `BLESS=1` writes the expectations anew.
+//! Repositories and the findings and objects that must come of them. Each directory below `tests/cases` is a test of its own
+//! name. It holds a repository `repo/`, perhaps settings `case.yaml`, and two expectations: `expected.txt` (findings for each
+//! cluster, with their places) and `hydrated.yaml` (the objects, where no finding blocks). `BLESS=1` writes both anew.
 #![expect(clippy::disallowed_methods, reason = "the cases are files")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use agent::compile::declared::{DeclaredObject, hydrated};
@@ -15,6 +16,7 @@ use agent::compile::{CompileOptions, Compiled, NamespaceStrategy, RepoScope, Sou
 use agent::model::finding::{Code, Finding, Place};
 use agent::model::metadata::{SyncId, SyncKind};
 use agent::model::object::GroupKind;
+use libtest_mimic::{Arguments, Failed, Trial};
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
@@ -56,14 +58,17 @@ impl Case {
     }
 }
 
-#[test]
-fn cases() {
+/// A test for each directory, under its name: `cargo test -p agent --test cases 1029` runs those with 1029 in their name.
+fn main() -> ExitCode {
     let bless = std::env::var_os("BLESS").is_some();
     let mut cases = directories(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases"));
     cases.sort();
     assert!(!cases.is_empty(), "there are no cases");
-    let different: Vec<String> = cases.iter().filter_map(|case| check(case, bless)).collect();
-    assert!(different.is_empty(), "{}", different.join("\n"));
+    let trial = |case: PathBuf| {
+        let name = case.file_name().expect("a directory").to_string_lossy().into_owned();
+        Trial::test(name, move || check(&case, bless).map_err(Failed::from))
+    };
+    libtest_mimic::run(&Arguments::from_args(), cases.into_iter().map(trial).collect()).exit_code()
 }
 
 fn directories(directory: &Path) -> Vec<PathBuf> {
@@ -71,8 +76,8 @@ fn directories(directory: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.expect("readable").path()).filter(|path| path.is_dir()).collect()
 }
 
-/// What is different from what is expected.
-fn check(directory: &Path, bless: bool) -> Option<String> {
+/// Compiles the repository of a case for each of its clusters and compares the result with the expectations of the case.
+fn check(directory: &Path, bless: bool) -> Result<(), String> {
     let case: Case = fs::read_to_string(directory.join("case.yaml"))
         .map_or_else(|_| Case::default(), |text| serde_yaml::from_str(&text).expect("case.yaml holds settings"));
     let repo = directory.join("repo");
@@ -87,20 +92,21 @@ fn check(directory: &Path, bless: bool) -> Option<String> {
         let reversed: Vec<Arc<ParsedFile>> = files.iter().rev().cloned().collect();
         let again = compile(&reversed, &case.settings(&repo, &cluster));
         assert_eq!(compiled.findings, again.findings, "the order of files matters in {}", directory.display());
-        compiled.findings.iter().for_each(complete);
+        compiled.findings.iter().for_each(assert_is_complete);
         findings.push_str(&format!("{cluster}:\n{}", listed(&compiled.findings)));
         objects.push_str(&show(&compiled, &cluster, &case));
     }
     let expectations = [("expected.txt", findings), ("hydrated.yaml", objects)];
     let different = expectations.iter().filter_map(|(name, is)| compare(&directory.join(name), is, bless));
-    Some(different.collect::<String>()).filter(|different| !different.is_empty())
+    let different: String = different.collect();
+    if different.is_empty() { Ok(()) } else { Err(different) }
 }
 
-/// What every finding must tell: what to do, and where the offending text is.
-fn complete(finding: &Finding) {
+/// Every finding says what to do, and where in a file the offending text is.
+fn assert_is_complete(finding: &Finding) {
     let hint = finding.hint.as_deref().unwrap_or_default();
     assert!(hint.ends_with(['.', '`']) || hint.contains(": "), "no hint: {finding:?}");
-    // What is missing is nowhere, and what is too much is everywhere.
+    // A missing Repo object has no place in a file, and neither has a number of objects.
     let nowhere = [Code::MissingRepo, Code::MaxObjectCount].contains(&finding.code);
     let mut locations = finding.places.iter().filter_map(|place| place.location.as_ref());
     assert!(nowhere || locations.any(|at| at.line > 0 && at.column > 0), "no place: {finding:?}");

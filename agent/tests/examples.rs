@@ -1,20 +1,22 @@
-//! The repositories of `examples/`: nothing is wrong with them, and each of their clusters gets what is meant for it.
+//! The repositories of `examples/`: they have no findings, and each of their clusters gets the objects meant for it.
 #![expect(clippy::disallowed_methods, reason = "the examples are files")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use agent::compile::declared::DeclaredSet;
 use agent::compile::parse::{ParsedFile, SourceFile, parse};
 use agent::compile::{CompileOptions, RepoScope, SourceFormat, clusters, compile};
+use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 
 const HIERARCHY: SourceFormat = SourceFormat::Hierarchy;
 const UNSTRUCTURED: SourceFormat = SourceFormat::Unstructured;
 
-/// Every repository: where it is, how it is laid out, and of which Namespace it is if not of a cluster.
+/// Every repository: its path, its layout, and its Namespace if it belongs to one and not to a cluster.
 const REPOSITORIES: &[(&str, SourceFormat, Option<&str>)] = &[
     ("go-hello", HIERARCHY, None),
     ("hierarchy", HIERARCHY, None),
@@ -32,7 +34,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
 }
 
-/// What each cluster gets, if nothing is wrong.
+/// The objects of each cluster. There must be no finding.
 fn compiled(path: &str) -> BTreeMap<String, DeclaredSet> {
     let (_, format, namespace) = REPOSITORIES.iter().find(|it| it.0 == path).expect("a repository of the table");
     let mut files = Vec::new();
@@ -84,22 +86,43 @@ fn field(declared: &DeclaredSet, object: &str, pointer: &str) -> Value {
     body.pointer(pointer).cloned().unwrap_or_default()
 }
 
-#[test]
-fn every_example_has_a_readme_and_is_compiled() {
-    let below = |path: &str| REPOSITORIES.iter().any(|it| it.0.split('/').next() == Some(path));
-    for entry in fs::read_dir(root()).expect("the examples") {
-        let name = entry.expect("readable").file_name();
-        let name = name.to_str().expect("UTF-8");
-        assert!(below(name) || name == MANIFESTS, "{name} is not in the table");
-        let readme = fs::read_to_string(root().join(name).join("README.md")).unwrap_or_default();
-        assert!(name == MANIFESTS || readme.starts_with(&format!("# {name}\n")), "{name} has no README");
-    }
-    for (path, ..) in REPOSITORIES {
-        assert!(compiled(path).values().all(|declared| !declared.objects.is_empty()), "{path} declares nothing");
-    }
+const TESTS: &[(&str, fn())] = &[
+    ("a_hierarchy_gives_each_cluster_what_is_meant_for_it", a_hierarchy_gives_each_cluster_what_is_meant_for_it),
+    ("selected_namespaces_get_a_copy_each", selected_namespaces_get_a_copy_each),
+    ("a_namespace_repository_stays_in_its_namespace", a_namespace_repository_stays_in_its_namespace),
+    ("custom_resources_have_the_scope_that_their_crd_says", custom_resources_have_the_scope_that_their_crd_says),
+    ("tenants_get_the_network_teams_defaults", tenants_get_the_network_teams_defaults),
+];
+
+/// A test for each directory and each repository, and those of the table.
+fn main() -> ExitCode {
+    let directories = fs::read_dir(root()).expect("the examples").map(|entry| {
+        let name = entry.expect("readable").file_name().into_string().expect("UTF-8");
+        trial(format!("is_described::{name}"), move || is_described(&name))
+    });
+    let repositories = REPOSITORIES.iter().map(|(path, ..)| trial(format!("compiles::{path}"), || compiles(path)));
+    let table = TESTS.iter().map(|(name, test)| trial((*name).to_owned(), test));
+    libtest_mimic::run(&Arguments::from_args(), directories.chain(repositories).chain(table).collect()).exit_code()
 }
 
-#[test]
+fn trial(name: String, test: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, || {
+        test();
+        Ok(())
+    })
+}
+
+fn is_described(directory: &str) {
+    let listed = REPOSITORIES.iter().any(|it| it.0.split('/').next() == Some(directory));
+    assert!(listed || directory == MANIFESTS, "{directory} is not in the table");
+    let readme = fs::read_to_string(root().join(directory).join("README.md")).unwrap_or_default();
+    assert!(directory == MANIFESTS || readme.starts_with(&format!("# {directory}\n")), "{directory} has no README");
+}
+
+fn compiles(path: &str) {
+    assert!(compiled(path).values().all(|declared| !declared.objects.is_empty()), "{path} declares nothing");
+}
+
 fn a_hierarchy_gives_each_cluster_what_is_meant_for_it() {
     let clusters = compiled("hierarchy");
     let placed = placed(&clusters);
@@ -146,7 +169,6 @@ fn listed(path: &str) -> Vec<String> {
     placed(&clusters).into_keys().collect()
 }
 
-#[test]
 fn selected_namespaces_get_a_copy_each() {
     let objects = listed("unstructured");
     let bindings: Vec<&String> = objects.iter().filter(|it| it.ends_with("/observability-team")).collect();
@@ -159,7 +181,6 @@ fn selected_namespaces_get_a_copy_each() {
     assert_eq!(objects.len(), 14, "{objects:#?}");
 }
 
-#[test]
 fn a_namespace_repository_stays_in_its_namespace() {
     let expected = [
         "configmap/billing/invoices",
@@ -180,7 +201,6 @@ fn a_namespace_repository_stays_in_its_namespace() {
     assert_eq!(field(billing, "configmap/billing/invoices", "/data/file-mode"), "0644");
 }
 
-#[test]
 fn custom_resources_have_the_scope_that_their_crd_says() {
     let expected = [
         "clusterrole.rbac.authorization.k8s.io/databases-edit",
@@ -196,7 +216,6 @@ fn custom_resources_have_the_scope_that_their_crd_says() {
     assert_eq!(listed("custom-resources"), expected);
 }
 
-#[test]
 fn tenants_get_the_network_teams_defaults() {
     let objects = listed("networking");
     let of = |namespace: &str| {

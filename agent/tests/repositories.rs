@@ -1,5 +1,5 @@
-//! Laws of compilation, on generated repositories: the order of files does not matter, every finding names a file that is
-//! there, and what is hydrated compiles again to the same objects.
+//! Properties of compilation, tried on generated repositories: the order of files does not matter, every finding names a file of
+//! the repository, and the hydrated objects compile again to the same objects.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn compilation_depends_on_what_is_declared_only(files in repository(), format in formats()) {
+    fn compilation_does_not_depend_on_the_order_of_files(files in repository(), format in formats()) {
         let paths: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
         let reversed: Vec<_> = files.iter().rev().cloned().collect();
         prop_assert_eq!(clusters(&files, format), clusters(&reversed, format));

@@ -1,4 +1,4 @@
-//! The program `nomos-lint`: nomos without a cluster.
+//! The program `nomos-lint`: nomos without the commands that connect to clusters.
 
 fn main() -> std::process::ExitCode {
     nomos_cli::main()

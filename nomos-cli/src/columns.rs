@@ -1,9 +1,9 @@
-//! Text in columns, and data as JSON or YAML: what every listing is printed with.
+//! Text in columns, and data as JSON or YAML, for all commands that print a list.
 
 use agent::model::yaml;
 use serde::Serialize;
 
-/// How a listing is printed instead of as text.
+/// The format of a list that is printed as data instead of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Data {
     /// One JSON document.
@@ -13,7 +13,7 @@ pub(crate) enum Data {
 }
 
 impl Data {
-    /// The value as text that ends with a newline.
+    /// The value in this format. It ends with a newline.
     pub(crate) fn text<T: Serialize>(self, value: &T) -> anyhow::Result<String> {
         Ok(match self {
             Self::Json => serde_json::to_string_pretty(value)? + "\n",
@@ -25,10 +25,10 @@ impl Data {
     }
 }
 
-/// Space between two columns.
+/// Spaces between two columns.
 const GAP: usize = 3;
 
-/// The width of each column: its longest cell, the gap not included.
+/// The width of each column in characters: that of its longest cell, without the gap.
 pub(crate) fn widths<S: AsRef<str>>(rows: &[Vec<S>]) -> Vec<usize> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     (0..columns)
@@ -36,7 +36,7 @@ pub(crate) fn widths<S: AsRef<str>>(rows: &[Vec<S>]) -> Vec<usize> {
         .collect()
 }
 
-/// One line of cells, each padded to its column's width, without trailing space or newline.
+/// One line of cells, each padded to the width of its column. It has no trailing space and no newline.
 pub(crate) fn line<S: AsRef<str>>(cells: &[S], widths: &[usize]) -> String {
     let mut out = String::new();
     for (cell, width) in cells.iter().zip(widths) {
@@ -49,7 +49,7 @@ pub(crate) fn line<S: AsRef<str>>(cells: &[S], widths: &[usize]) -> String {
     out
 }
 
-/// Rows as lines, each with a newline.
+/// Rows as lines of aligned columns, each with a newline.
 pub(crate) fn table<S: AsRef<str>>(rows: &[Vec<S>]) -> String {
     let widths = widths(rows);
     rows.iter().map(|row| line(row, &widths) + "\n").collect()

@@ -1,35 +1,35 @@
-//! The terminal: the only place that prints, and the only one that reads the environment.
+//! The terminal: only this module prints and reads the environment.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 
-/// What the process was started with that commands depend on.
+/// The parts of the process environment that commands depend on.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
-    /// `$HOME` (`%USERPROFILE%` where there is none): where `.kube/config` is looked for.
+    /// `$HOME`, or `%USERPROFILE%` if it is not set: the directory in which commands look for `.kube/config`.
     pub home: Option<PathBuf>,
-    /// `$KUBECONFIG`: a list of files that are merged.
+    /// `$KUBECONFIG`: a list of kubeconfig files, which are merged.
     pub kubeconfig: Option<OsString>,
-    /// The current directory, which the paths of reports are relative to.
+    /// The current directory. Paths in reports are relative to it if the source is in no git repository.
     pub directory: Option<PathBuf>,
-    /// Whether this runs in a Pod, so that the cluster around it can be used.
+    /// `true` if the process runs in a Pod, so that it can use the cluster of the Pod.
     pub in_cluster: bool,
 }
 
-/// Where a run writes to, and how.
+/// The two outputs of a run, and how it writes to them.
 pub struct Console<'a> {
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
-    /// Colours of standard output, or none.
+    /// Colours on standard output.
     pub paint: Paint,
-    /// Colours of standard error, or none.
+    /// Colours on standard error.
     pub note_paint: Paint,
-    /// Whether a new frame replaces the last one on standard output.
+    /// `true` if `nomos status --poll` clears the terminal before it prints the status again.
     pub redraw: bool,
-    /// Whether findings are shown with the lines of the source that they are about.
+    /// `true` if findings are shown with the lines of the source that they are about.
     pub snippets: bool,
-    /// The environment of the run.
+    /// The environment of the process.
     pub environment: Environment,
 }
 
@@ -40,49 +40,47 @@ impl<'a> Console<'a> {
         Self { out, err, paint: plain, note_paint: plain, redraw: false, snippets: false, environment }
     }
 
-    /// Writes to standard output as it is.
-    ///
-    /// A reader that has gone away (`nomos status | head`) is no failure.
+    /// Writes text to standard output without changes. Ignores errors: in `nomos status | head`, `head` may end first.
     pub fn print(&mut self, text: &str) {
         let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
     }
 
-    /// Writes to standard error as it is.
+    /// Writes text to standard error without changes. Ignores errors.
     pub fn note(&mut self, text: &str) {
         let _ = self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush());
     }
 
-    /// Writes a message about a failure to standard error.
+    /// Writes `error:` and a message to standard error.
     pub fn error(&mut self, text: &str) {
         let word = self.note_paint.bad("error:");
         self.note(&format!("{word} {}\n", text.trim_end()));
     }
 }
 
-/// Colours on a terminal, nothing elsewhere.
+/// Colours text for a terminal, or leaves it as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Paint {
-    /// Whether colours are used.
+    /// `true` if colours are used.
     pub on: bool,
 }
 
 impl Paint {
-    /// Something good.
+    /// Text about a good state, in green.
     pub fn good(self, text: &str) -> String {
         self.wrap("32", text)
     }
 
-    /// Something under way.
+    /// Text about a state that will change, in yellow.
     pub fn busy(self, text: &str) -> String {
         self.wrap("33", text)
     }
 
-    /// Something bad.
+    /// Text about a problem, in red.
     pub fn bad(self, text: &str) -> String {
         self.wrap("31", text)
     }
 
-    /// A heading.
+    /// A heading, in bold.
     pub fn bold(self, text: &str) -> String {
         self.wrap("1", text)
     }
@@ -92,7 +90,7 @@ impl Paint {
     }
 }
 
-/// Runs `nomos` for this process: its arguments, environment, standard output and standard error.
+/// Runs `nomos` with the arguments, the environment and the outputs of this process.
 pub fn main() -> std::process::ExitCode {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let environment = Environment {

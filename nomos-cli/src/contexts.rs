@@ -1,4 +1,4 @@
-//! Clusters: contexts of the kubeconfig, clients for them, and asking many at once.
+//! Clusters: the contexts of the kubeconfig, clients for them, and requests to many clusters at the same time.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,42 +11,42 @@ use kube::{Client, Config};
 
 use crate::Environment;
 
-/// Deployments that serve syncs: ours, and that of the project whose API this is.
+/// Names of Deployments that serve syncs: this project's agent, and the manager of Config Sync.
 pub(crate) const AGENTS: [&str; 2] = ["nomos-agent", "reconciler-manager"];
 
-/// Name of the only context where the cluster around this process is used.
+/// Name of the context that stands for the cluster of the Pod in which this process runs.
 const IN_CLUSTER: &str = "in-cluster";
 
-/// A cluster to ask.
+/// A context of the kubeconfig: a cluster, and the user for it.
 #[derive(Clone, Debug)]
-pub(crate) struct Cluster {
+pub(crate) struct ClusterContext {
     /// Name of the context.
     pub(crate) context: String,
-    /// Whether it is the current context.
+    /// `true` for the current context.
     pub(crate) current: bool,
-    /// Its kubeconfig; `None` for the cluster around this process.
+    /// The kubeconfig with this context; `None` for the cluster of the Pod in which this process runs.
     kubeconfig: Option<Kubeconfig>,
 }
 
-/// What to say where [`clusters`] finds no configuration.
+/// The error of a command that needs a cluster if [`clusters`] finds no configuration.
 pub(crate) const NOT_CONFIGURED: &str =
-    "no cluster to connect to: say --kubeconfig FILE, set KUBECONFIG, or write $HOME/.kube/config";
+    "no cluster is configured; use --kubeconfig FILE, set KUBECONFIG, or create $HOME/.kube/config";
 
-/// The clusters of the named contexts (`None`: all; an empty name is none), by name; `None` if there is no kubeconfig and no
-/// cluster around this process.
+/// The named contexts, sorted by name. `contexts` is `None` for all of them; an empty name in it is ignored. The result is
+/// `None` if there is no kubeconfig and this process does not run in a Pod.
 ///
 /// # Errors
 ///
-/// A kubeconfig is not readable, or a context that is asked for does not exist.
+/// If a kubeconfig cannot be read, or a named context does not exist.
 pub(crate) fn clusters(
     file: Option<&Path>,
     environment: &Environment,
     contexts: Option<&[String]>,
-) -> anyhow::Result<Option<Vec<Cluster>>> {
-    let all: BTreeMap<String, Cluster> = match load(file, environment)? {
+) -> anyhow::Result<Option<Vec<ClusterContext>>> {
+    let all: BTreeMap<String, ClusterContext> = match load(file, environment)? {
         Some(kubeconfig) => in_kubeconfig(&kubeconfig),
         None if environment.in_cluster => {
-            let cluster = Cluster { context: IN_CLUSTER.to_owned(), current: true, kubeconfig: None };
+            let cluster = ClusterContext { context: IN_CLUSTER.to_owned(), current: true, kubeconfig: None };
             BTreeMap::from([(IN_CLUSTER.to_owned(), cluster)])
         }
         None => return Ok(None),
@@ -56,28 +56,30 @@ pub(crate) fn clusters(
         names.iter().map(String::as_str).filter(|name| !name.is_empty() && !all.contains_key(*name)).collect();
     if !unknown.is_empty() {
         let known: Vec<&str> = all.keys().map(String::as_str).collect();
-        bail!("no context {} in the kubeconfig; it has {}", unknown.join(", "), list(&known));
+        bail!("the kubeconfig has no context {}; it has {}", unknown.join(", "), list(&known));
     }
     Ok(Some(all.into_values().filter(|cluster| names.contains(&cluster.context)).collect()))
 }
 
 fn list(names: &[&str]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() { "no context".to_owned() } else { names.join(", ") }
 }
 
-fn in_kubeconfig(kubeconfig: &Kubeconfig) -> BTreeMap<String, Cluster> {
+fn in_kubeconfig(kubeconfig: &Kubeconfig) -> BTreeMap<String, ClusterContext> {
     kubeconfig
         .contexts
         .iter()
         .map(|context| {
             let current = kubeconfig.current_context.as_ref() == Some(&context.name);
-            let cluster = Cluster { context: context.name.clone(), current, kubeconfig: Some(kubeconfig.clone()) };
+            let cluster =
+                ClusterContext { context: context.name.clone(), current, kubeconfig: Some(kubeconfig.clone()) };
             (context.name.clone(), cluster)
         })
         .collect()
 }
 
-/// The kubeconfig as kubectl finds it: the flag's file, or those of `$KUBECONFIG` merged, or the one in the home directory.
+/// The kubeconfig, found as kubectl finds it: the file of the flag, or the merged files of `$KUBECONFIG`, or
+/// `.kube/config` in the home directory. `None` if there is none.
 fn load(file: Option<&Path>, environment: &Environment) -> anyhow::Result<Option<Kubeconfig>> {
     if let Some(file) = file {
         return read(file).map(Some);
@@ -91,7 +93,7 @@ fn load(file: Option<&Path>, environment: &Environment) -> anyhow::Result<Option
     for file in files.iter().filter(|file| file.exists()) {
         let next = read(file)?;
         merged = Some(match merged {
-            Some(first) => first.merge(next).context("the files of KUBECONFIG do not fit together")?,
+            Some(first) => first.merge(next).context("failed to merge the files in KUBECONFIG")?,
             None => next,
         });
     }
@@ -101,14 +103,14 @@ fn load(file: Option<&Path>, environment: &Environment) -> anyhow::Result<Option
 fn read(file: &Path) -> anyhow::Result<Kubeconfig> {
     Kubeconfig::read_from(file).map_err(|error| {
         let cause = chain(&error);
-        // Further lines show the file, which can hold credentials.
+        // Further lines of the message quote the file, which can hold credentials.
         let cause = cause.lines().next().unwrap_or_default().trim_start_matches("error: ");
         anyhow!("failed to read the kubeconfig {}: {cause}", file.display())
     })
 }
 
-impl Cluster {
-    /// A client without retries, whose connection may take `timeout`.
+impl ClusterContext {
+    /// A client that does not retry. It waits at most `timeout` for a connection.
     async fn client(&self, timeout: Duration) -> anyhow::Result<Client> {
         let mut config = match &self.kubeconfig {
             None => Config::incluster()?,
@@ -122,12 +124,12 @@ impl Cluster {
         }
         config.connect_timeout = Some(timeout);
         config.default_retry = false;
-        // A login program of the kubeconfig runs in here, so that it delays nobody else.
+        // This runs the login program of the kubeconfig, if there is one; on a thread of its own it blocks no other cluster.
         Ok(tokio::task::spawn_blocking(move || Client::try_from(config)).await??)
     }
 }
 
-/// Reads the token of a `tokenFile` without the line break that editors put at its end, which servers would refuse.
+/// Reads the token of a `tokenFile` without the line break that editors put at its end: API servers would refuse it.
 fn trim_token(config: &mut Config) -> anyhow::Result<()> {
     if let Some(file) = config.auth_info.token_file.take() {
         let token = std::fs::read_to_string(&file).with_context(|| format!("failed to read the token file {file}"))?;
@@ -136,46 +138,54 @@ fn trim_token(config: &mut Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What asking a cluster came to.
-pub(crate) type Answer<T> = Result<T, Failure>;
+/// The answer of one cluster.
+pub(crate) type ClusterAnswer<T> = Result<T, ClusterError>;
 
-/// Why a cluster gave no answer.
+/// The reason why a cluster gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    /// It could not be reached in time.
+pub(crate) enum ClusterError {
+    /// The cluster did not answer in time, or the connection failed.
     #[error("{0}")]
     Unreachable(String),
-    /// It was reached and refused.
+    /// The cluster refused the request, or its answer could not be read.
     #[error("{0}")]
     Refused(String),
 }
 
-/// Asks every cluster the same thing at the same time; none takes longer than `timeout`. Answers are in the order of clusters.
-pub(crate) fn ask<T, F>(clusters: &[Cluster], timeout: Duration, question: F) -> anyhow::Result<Vec<Answer<T>>>
+/// Sends the same request to every cluster at the same time and waits at most `timeout` for each. The answers have the order of
+/// `clusters`.
+pub(crate) fn ask<T, F>(
+    clusters: &[ClusterContext],
+    timeout: Duration,
+    question: F,
+) -> anyhow::Result<Vec<ClusterAnswer<T>>>
 where
     T: Send + 'static,
-    F: AsyncFn(Client) -> Answer<T>,
+    F: AsyncFn(Client) -> ClusterAnswer<T>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the tokio runtime")?;
     let answers = runtime.block_on(futures::future::join_all(clusters.iter().map(|cluster| {
         let question = &question;
         async move {
             let answer = async {
                 let client =
-                    cluster.client(timeout).await.map_err(|error| Failure::Unreachable(format!("{error:#}")))?;
+                    cluster.client(timeout).await.map_err(|error| ClusterError::Unreachable(format!("{error:#}")))?;
                 question(client).await
             };
             let late =
-                || Err(Failure::Unreachable(format!("no answer within {}", agent::api::format_duration(timeout))));
+                || Err(ClusterError::Unreachable(format!("no answer within {}", agent::api::format_duration(timeout))));
             tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| late())
         }
     })));
-    // A login program or name lookup that hangs is left behind.
+    // Does not wait for a login program or a DNS lookup that hangs.
     runtime.shutdown_background();
     Ok(answers)
 }
 
-impl From<kube::Error> for Failure {
+impl From<kube::Error> for ClusterError {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::Refused(status.message.clone()),
@@ -185,7 +195,7 @@ impl From<kube::Error> for Failure {
     }
 }
 
-impl From<ApiError> for Failure {
+impl From<ApiError> for ClusterError {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Unreachable(cause) => Self::Unreachable(cause),
@@ -194,7 +204,7 @@ impl From<ApiError> for Failure {
     }
 }
 
-/// The innermost cause, which says what happened: `Connection refused`, not `client error (Connect)`.
+/// The message of the innermost cause, which says what happened: `Connection refused`, not `client error (Connect)`.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -206,7 +216,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::Directory;
+    use crate::tests::TestDirectory;
 
     fn kubeconfig(name: &str) -> String {
         format!(
@@ -217,7 +227,7 @@ mod tests {
 
     #[test]
     fn files_of_the_list_are_merged_and_unknown_contexts_named() {
-        let directory = Directory::with(&[("b", &kubeconfig("b")), ("a", &kubeconfig("a"))]);
+        let directory = TestDirectory::with(&[("b", &kubeconfig("b")), ("a", &kubeconfig("a"))]);
         let files = ["b", "missing", "a"].map(|name| directory.path().join(name));
         let environment = Environment {
             kubeconfig: Some(std::env::join_paths(files).expect("no separators")),
@@ -227,6 +237,6 @@ mod tests {
         let names: Vec<_> = found.iter().map(|cluster| (cluster.context.as_str(), cluster.current)).collect();
         assert_eq!(names, [("a", false), ("b", true)]);
         let error = clusters(None, &environment, Some(&["x".to_owned()])).expect_err("unknown").to_string();
-        assert_eq!(error, "no context x in the kubeconfig; it has a, b");
+        assert_eq!(error, "the kubeconfig has no context x; it has a, b");
     }
 }

@@ -1,4 +1,4 @@
-//! What is on disk beside what would be written, as a unified diff. Values of Secrets are not shown.
+//! Unified diffs between files on disk and the files that `nomos hydrate` would write. They show no value of a Secret.
 
 use agent::compile::parse::{self, SourceFile};
 use agent::model::object::Object;
@@ -7,21 +7,21 @@ use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
 use crate::Paint;
-use crate::output::{self, Format};
+use crate::output::{self, ObjectFormat};
 
-/// A file that is not as it would be written.
+/// A file on disk that differs from the file that `nomos hydrate` would write.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Difference {
-    /// Where the file is.
+    /// The path of the file.
     pub(crate) path: String,
-    /// Its text; `None` if there is no such file.
+    /// The text on disk; `None` if there is no such file.
     pub(crate) on_disk: Option<String>,
-    /// What would be written; `None` if the file would be removed.
+    /// The text that would be written; `None` if the file would be removed.
     pub(crate) wanted: Option<String>,
 }
 
 impl Difference {
-    /// The diff, from what is on disk to what is wanted.
+    /// The diff from the text on disk to the text that would be written.
     pub(crate) fn text(&self, paint: Paint) -> String {
         let name = |side: &Option<String>| if side.is_some() { self.path.as_str() } else { "/dev/null" };
         let head = format!("--- {}\n+++ {}", name(&self.on_disk), name(&self.wanted));
@@ -33,7 +33,7 @@ impl Difference {
         for hunk in diff.unified_diff().iter_hunks() {
             out.push_str(&format!("{}\n", hunk.header()));
             for change in hunk.iter_changes() {
-                // A line of both is as in what would be written.
+                // A line that is in both texts is shown as in the text that would be written.
                 let after = change.new_index().map(|index| &shown_after[index]);
                 let line = after.or_else(|| change.old_index().map(|index| &shown_before[index]));
                 let line = line.map_or("", |line| line.trim_end_matches(['\n', '\r']));
@@ -48,10 +48,10 @@ impl Difference {
     }
 }
 
-/// What stands for a value of a Secret.
+/// Replaces a value of a Secret.
 const MASK: &str = "***";
 
-/// Each line of a text as it may be shown.
+/// Each line of a text, with the values of Secrets masked.
 fn shown(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut document = String::new();
@@ -66,8 +66,10 @@ fn shown(text: &str) -> Vec<String> {
     lines
 }
 
-/// The same of a document. Of one with a Secret the keys are shown and what says which object it is, if it is as `hydrate`
-/// writes it: then the same with masked values has the same lines. Of any other that can be one, nothing.
+/// The lines of one YAML document, with the values of Secrets masked.
+///
+/// If a document with a Secret has the form that `hydrate` writes, its keys, kind, namespace and name are shown: the document
+/// with masked values has the same number of lines. Of any other document that can hold a Secret, each line is masked.
 fn shown_document(text: &str) -> Vec<String> {
     let lines = |text: &str| text.split_inclusive('\n').map(str::to_owned).collect::<Vec<_>>();
     let is_head = |line: &&str| line.trim_end() == "---" || line.starts_with("# cluster: ");
@@ -76,7 +78,8 @@ fn shown_document(text: &str) -> Vec<String> {
     let parsed = parse::parse(&SourceFile { path: "document.yaml".to_owned(), content: text.as_bytes().into() });
     let objects: Vec<Object> = parsed.manifests.iter().map(|manifest| manifest.whole()).collect();
     let secret = objects.iter().any(is_secret);
-    let written = [Format::Yaml, Format::Json].into_iter().find(|format| written(&objects, *format) == body);
+    let written =
+        [ObjectFormat::Yaml, ObjectFormat::Json].into_iter().find(|format| written(&objects, *format) == body);
     let masked = match written {
         Some(_) if !secret => return lines(text),
         Some(format) => lines(&written_masked(&objects, format)),
@@ -96,18 +99,18 @@ fn is_secret(object: &Object) -> bool {
     object.kind() == "Secret"
 }
 
-/// The objects as `hydrate` writes them, without the line that begins a document.
-fn written(objects: &[Object], format: Format) -> String {
+/// The text that `hydrate` writes for the objects, without the first `---`.
+fn written(objects: &[Object], format: ObjectFormat) -> String {
     let text = output::text(&objects.iter().collect::<Vec<_>>(), format);
     text.strip_prefix("---\n").map_or(text.clone(), str::to_owned)
 }
 
-fn written_masked(objects: &[Object], format: Format) -> String {
+fn written_masked(objects: &[Object], format: ObjectFormat) -> String {
     let masked = |object: &Object| if is_secret(object) { masked(object) } else { object.clone() };
     written(&objects.iter().map(masked).collect::<Vec<_>>(), format)
 }
 
-/// A Secret without anything but its keys and what says which object it is.
+/// A copy of a Secret in which all values are masked but `apiVersion`, `kind`, `type`, name and namespace.
 fn masked(object: &Object) -> Object {
     let mut object = object.clone();
     for (key, value) in &mut object.0 {
@@ -123,7 +126,7 @@ fn masked(object: &Object) -> Object {
     object
 }
 
-/// Masks every value in a value, without changing how many lines it takes.
+/// Masks every string, number and boolean in a value. The written value keeps its number of lines.
 fn mask(value: &mut Value) {
     match value {
         Value::Object(map) => map.values_mut().for_each(mask),
@@ -149,16 +152,16 @@ mod tests {
     }
 
     #[test]
-    fn lines_and_files_are_told() {
+    fn changed_new_and_removed_files_have_a_diff() {
         let changed = "--- a.yaml\n+++ a.yaml\n@@ -1,2 +1,2 @@\n a: 1\n-b: 2\n+b: 3\n";
         assert_eq!(diff(Some("a: 1\nb: 2\n"), Some("a: 1\nb: 3\n")), changed);
         assert_eq!(diff(None, Some("a: 1\n")), "--- /dev/null\n+++ a.yaml\n@@ -0,0 +1 @@\n+a: 1\n");
         assert_eq!(diff(Some("a: 1\n"), None), "--- a.yaml\n+++ /dev/null\n@@ -1 +0,0 @@\n-a: 1\n");
     }
 
-    /// Which values of a Secret are kept, in a document that is as it is written and in one that is not.
+    /// A Secret in the three forms that `hydrate` writes, and in three others.
     #[test]
-    fn secrets_stay_secret() {
+    fn values_of_secrets_are_masked() {
         let secret = |value: &str| {
             json!({
                 "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
@@ -179,8 +182,8 @@ mod tests {
         let object = |value: &Value| serde_json::from_value::<Object>(value.clone()).expect("a map");
         let yaml = |value: &str| format!("{}{}", yaml::document(&shown), yaml::document(&secret(value)));
         let flat = |value: &str| yaml(value).replace("---\n", "---\n# cluster: prod\n");
-        let json = |value: &str| output::text(&[&object(&shown), &object(&secret(value))], Format::Json);
-        // As people write it.
+        let json = |value: &str| output::text(&[&object(&shown), &object(&secret(value))], ObjectFormat::Json);
+        // Forms that `hydrate` does not write.
         let other = |value: &str| yaml(value).replace("stringData:", "stringData: # mine");
         let compact = |value: &str| secret(value).to_string() + "\n";
         let broken = |value: &str| format!("{}}}\n", secret(value));

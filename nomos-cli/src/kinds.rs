@@ -1,4 +1,4 @@
-//! The kinds that a live cluster knows, for manifests whose kinds are not built in.
+//! The kinds that a cluster serves, for manifests of kinds that are neither built in nor defined in the source.
 
 use std::collections::BTreeMap;
 #[cfg(feature = "cluster")]
@@ -9,23 +9,23 @@ use std::time::Duration;
 use agent::compile::kind_scopes::Scope;
 use agent::model::object::GroupKind;
 
-/// Scope of each kind of a cluster.
-pub(crate) type Live = BTreeMap<GroupKind, Scope>;
+/// The scope of each kind that a cluster serves.
+pub(crate) type ClusterKinds = BTreeMap<GroupKind, Scope>;
 
-/// Whether this build can ask a cluster at all.
+/// `true` if this build can connect to clusters.
 pub(crate) const CAN_ASK: bool = cfg!(feature = "cluster");
 
-/// The kinds of the current context's cluster; `None` if no cluster is configured.
+/// The kinds that the cluster of the current context serves; `None` if no cluster is configured.
 ///
 /// # Errors
 ///
-/// It does not answer.
+/// If a kubeconfig cannot be read, or the cluster does not answer within `timeout`.
 #[cfg(feature = "cluster")]
 pub(crate) fn live(
     kubeconfig: Option<&Path>,
     environment: &crate::Environment,
     timeout: Duration,
-) -> anyhow::Result<Option<Live>> {
+) -> anyhow::Result<Option<ClusterKinds>> {
     use anyhow::Context as _;
 
     use crate::contexts;
@@ -36,17 +36,17 @@ pub(crate) fn live(
         Ok(agent::io::kubernetes::client::Cluster::connect(client).await?.kinds())
     })?;
     let (Some(cluster), Some(answer)) = (clusters.first(), answers.into_iter().next()) else { return Ok(None) };
-    let answer = answer.with_context(|| format!("the cluster {} cannot be asked", cluster.context));
+    let answer = answer.with_context(|| format!("failed to get the kinds of the cluster {}", cluster.context));
     let scope = |namespaced| if namespaced { Scope::Namespaced } else { Scope::Cluster };
     Ok(Some(answer?.into_iter().map(|(kind, served)| (kind, scope(served.namespaced))).collect()))
 }
 
-/// No cluster.
+/// Always `None`: this build cannot connect to clusters.
 #[cfg(not(feature = "cluster"))]
 pub(crate) fn live(
     _: Option<&std::path::Path>,
     _: &crate::Environment,
     _: std::time::Duration,
-) -> anyhow::Result<Option<Live>> {
+) -> anyhow::Result<Option<ClusterKinds>> {
     Ok(None)
 }

@@ -1,4 +1,4 @@
-//! Rendering with the external program `kustomize`, or `kubectl kustomize` where there is none.
+//! Rendering with the program `kustomize`, or with `kubectl kustomize` if `kustomize` is not installed.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -8,30 +8,31 @@ use agent::compile::parse::SourceFile;
 use agent::model::finding::{Code, Finding};
 use anyhow::{Context as _, bail};
 
-/// Path under which a terminal shows lines of what was rendered. There is no such file.
+/// The path that findings on a terminal give for rendered lines. There is no such file.
 const SHOWN: &str = "kustomize-build.yaml";
 
-/// What was rendered.
+/// The output of kustomize.
 pub(crate) struct Rendered {
-    /// The kustomization.
+    /// The name of the kustomization file.
     pub(crate) from: &'static str,
-    /// What came of it, which is not on disk.
+    /// The rendered manifests. They are not on disk.
     pub(crate) file: SourceFile,
 }
 
-/// Files that make a directory one to render.
+/// A directory with one of these files is rendered before it is read.
 const FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
-/// The file because of which a directory is rendered before it is read.
+/// The name of the kustomization file in a directory; `None` if there is none.
 pub(crate) fn kustomization(root: &Path) -> Option<&'static str> {
     FILES.into_iter().find(|name| root.join(name).symlink_metadata().is_ok())
 }
 
-/// What `kustomize build` prints for a directory with this kustomization, or what it refuses (KNV1068).
+/// Runs `kustomize build` on a directory with the kustomization file `from`. If kustomize fails, the result is a finding
+/// (KNV1068).
 ///
 /// # Errors
 ///
-/// The program is missing.
+/// If neither program is installed, or it cannot be started.
 pub(crate) fn build(root: &Path, from: &'static str) -> anyhow::Result<Result<Rendered, Finding>> {
     for (program, command) in [("kustomize", "build"), ("kubectl", "kustomize")] {
         match Command::new(program).arg(command).arg(root).output() {
@@ -43,7 +44,10 @@ pub(crate) fn build(root: &Path, from: &'static str) -> anyhow::Result<Result<Re
             Err(error) => return Err(error).with_context(|| format!("failed to start {program}")),
         }
     }
-    bail!("{} holds a kustomization, but neither kustomize nor kubectl is installed to render it", root.display())
+    bail!(
+        "{} holds a kustomization, but neither kustomize nor kubectl is installed; install one of them",
+        root.display()
+    )
 }
 
 fn rendered(program: &str, command: &str, output: Output) -> Result<SourceFile, Finding> {
@@ -52,6 +56,6 @@ fn rendered(program: &str, command: &str, output: Output) -> Result<SourceFile, 
     }
     let words = String::from_utf8_lossy(&output.stderr);
     let message = format!("{program} {command} failed: {}", words.trim());
-    let hint = format!("Run {program} {command} in that directory and correct what it says.");
+    let hint = format!("Run `{program} {command}` in that directory and correct the errors that it prints.");
     Err(Finding::new(Code::ActionableHydration, message).hint(hint))
 }

@@ -1,7 +1,7 @@
-//! The `nomos` command line: checks repositories, shows the state of clusters.
+//! The `nomos` command line: it checks repositories and shows the state of clusters.
 //!
-//! [`run`] is the whole program as a function of its arguments and a [`Console`], so that tests call it in their own process.
-//! Exit status: 0 fine, 1 something was found, 2 it could not run.
+//! [`run`] is the whole program as a function of its arguments and a [`Console`], so that tests can call it in their own
+//! process. Exit status: 0 no problem, 1 the command found a problem, 2 the command could not run.
 #![expect(clippy::disallowed_methods, reason = "a command line is all edge")]
 
 mod columns;
@@ -22,23 +22,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser};
 
 use commands::{completion, explain, hydrate, init, man, status, version, vet};
 pub use console::{Console, Environment, Paint, main};
 
-/// Everything is as it should be.
+/// Exit status of a command that found no problem.
 pub const FINE: u8 = 0;
-/// The command ran and found something: mistakes, or a cluster that is not in sync.
+/// Exit status of a command that found a problem: a mistake in a source, or a cluster that is not in sync.
 pub const FOUND: u8 = 1;
-/// The command could not run.
+/// Exit status of a command that could not run.
 pub const FAILED: u8 = 2;
 
-/// Checks repositories and shows the state of clusters.
+/// Check repositories of Kubernetes manifests and show the state of clusters
 #[derive(Parser)]
 #[command(name = "nomos", disable_version_flag = true, args_override_self = true, max_term_width = 100)]
 struct Cli {
-    /// Kubeconfig file [default: $KUBECONFIG, then $HOME/.kube/config, then the cluster around this process]
+    /// Kubeconfig file [default: $KUBECONFIG, then $HOME/.kube/config; in a Pod without either, the Pod's cluster]
     #[arg(long, global = true, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 
@@ -47,22 +47,22 @@ struct Cli {
     version: bool,
 
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<Subcommand>,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    Completion(completion::Completion),
-    Explain(explain::Explain),
-    Hydrate(hydrate::Hydrate),
-    Init(init::Init),
-    Man(man::Man),
-    Status(status::Status),
-    Version(version::Version),
-    Vet(vet::Vet),
+#[derive(clap::Subcommand)]
+enum Subcommand {
+    Completion(completion::CompletionArgs),
+    Explain(explain::ExplainArgs),
+    Hydrate(hydrate::HydrateArgs),
+    Init(init::InitArgs),
+    Man(man::ManArgs),
+    Status(status::StatusArgs),
+    Version(version::VersionArgs),
+    Vet(vet::VetArgs),
 }
 
-/// Runs one command line (the first argument is the program's name) and returns its exit status.
+/// Runs one command line, whose first argument is the program's name, and returns its exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     let cli = match Cli::try_parse_from(&args) {
@@ -75,14 +75,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
     }
     let kubeconfig = cli.kubeconfig.as_deref();
     let result = match &cli.command {
-        Some(Command::Completion(command)) => Ok(completion::run(command, program(&args), console)),
-        Some(Command::Explain(command)) => explain::run(command, console),
-        Some(Command::Hydrate(command)) => hydrate::run(command, kubeconfig, console),
-        Some(Command::Init(command)) => init::run(command, console),
-        Some(Command::Man(command)) => man::run(command, program(&args)),
-        Some(Command::Status(command)) => status::run(command, kubeconfig, console),
-        Some(Command::Version(command)) => version::run(command, kubeconfig, console),
-        Some(Command::Vet(command)) => vet::run(command, kubeconfig, console),
+        Some(Subcommand::Completion(command)) => Ok(completion::run(command, program(&args), console)),
+        Some(Subcommand::Explain(command)) => explain::run(command, console),
+        Some(Subcommand::Hydrate(command)) => hydrate::run(command, kubeconfig, console),
+        Some(Subcommand::Init(command)) => init::run(command, console),
+        Some(Subcommand::Man(command)) => man::run(command, program(&args)),
+        Some(Subcommand::Status(command)) => status::run(command, kubeconfig, console),
+        Some(Subcommand::Version(command)) => version::run(command, kubeconfig, console),
+        Some(Subcommand::Vet(command)) => vet::run(command, kubeconfig, console),
         None => {
             console.print(&Cli::command().name(program(&args)).render_help().to_string());
             Ok(FINE)
@@ -94,13 +94,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
     })
 }
 
-/// What the program is called on its path.
+/// The name of the program that was called: `nomos-lint` or `nomos`.
 fn program(args: &[OsString]) -> &'static str {
     let name = args.first().and_then(|first| Path::new(first).file_stem());
     if name.is_some_and(|name| name == "nomos-lint") { "nomos-lint" } else { "nomos" }
 }
 
-/// Help goes to standard output, a mistake to standard error.
+/// Prints help to standard output, and a mistake in the command line to standard error.
 fn usage(mut error: clap::Error, args: &[OsString], console: &mut Console<'_>) -> u8 {
     if let Some(meant) = meant(&error, args) {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![meant.into()]));
@@ -115,7 +115,8 @@ fn usage(mut error: clap::Error, args: &[OsString], console: &mut Console<'_>) -
     }
 }
 
-/// What a word that no command takes was meant for: the flag before it, whose value follows `=`, or the source.
+/// A tip for a word that the command does not take: probably it is the value of the flag before it, which must follow `=`, or
+/// the path of the source.
 fn meant(error: &clap::Error, args: &[OsString]) -> Option<String> {
     let word = match (error.kind(), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if !word.starts_with('-') => word,
@@ -123,7 +124,7 @@ fn meant(error: &clap::Error, args: &[OsString]) -> Option<String> {
     };
     let at = args.iter().rposition(|arg| arg == word.as_str())?;
     let before = args.get(at.checked_sub(1)?)?.to_str()?;
-    let is_value = truth(word).is_ok() || word.parse::<i64>().is_ok();
+    let is_value = boolean(word).is_ok() || word.parse::<i64>().is_ok();
     if is_value && before.starts_with("--") && !before.contains('=') {
         return Some(format!("write {before}={word}"));
     }
@@ -131,12 +132,12 @@ fn meant(error: &clap::Error, args: &[OsString]) -> Option<String> {
     takes_path.then(|| format!("write --path {word}"))
 }
 
-/// Reads the value of a flag that is on or off, in every spelling that Go takes.
-fn truth(text: &str) -> Result<bool, String> {
+/// Reads the value of a flag that is on or off, in every spelling that [Go reads](https://pkg.go.dev/strconv#ParseBool).
+fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("neither true nor false".to_owned()),
+        _ => Err("must be true or false".to_owned()),
     }
 }
 

@@ -1,8 +1,8 @@
-//! Writes compiled objects to files: what `hydrate` and `vet --keep-output` do.
+//! Writes compiled objects to files, for `hydrate` and `vet --keep-output`.
 //!
-//! A file of an earlier run is known by itself: it is where its objects would be written and has, to the byte, the text that
-//! they would be written with. The next run for the same clusters removes such files if it does not write them again, and
-//! nothing else.
+//! A file of an earlier run is recognised without a record: its path and every byte of its text are those that `hydrate` would
+//! write for the objects in it. The next run for the same clusters removes such a file if it does not write it again. It
+//! removes no other file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,40 +22,41 @@ use serde_json::{Value, json};
 
 use crate::differences::Difference;
 
-/// Where and how to write.
+/// Flags of `vet` and `hydrate` that say where and how to write.
 #[derive(clap::Args)]
 pub(crate) struct OutputArgs {
-    /// Directory to write to; with --flat, the file
+    /// Directory to write to; with --flat, file to write to
     ///
-    /// Removed from the directory is what an earlier run wrote there for the same clusters and this one does not: files whose
-    /// place, name and text are those that their objects would be written with. Everything else stays, and everything if the
-    /// source is in the directory.
+    /// From the directory, nomos also removes each file that an earlier run wrote for the same clusters and this run does not
+    /// write. It recognises these files by their path and text, which must be exactly what nomos writes for the objects in
+    /// them. It removes no other files, and none at all if the directory contains the source.
     #[arg(long, default_value = "compiled", value_name = "PATH")]
     pub(crate) output: PathBuf,
 
-    /// How to write objects
-    #[arg(long, value_enum, default_value_t = Format::Yaml, value_name = "FORMAT")]
-    pub(crate) format: Format,
+    /// Format of the files
+    #[arg(long, value_enum, default_value_t = ObjectFormat::Yaml, value_name = "FORMAT")]
+    pub(crate) format: ObjectFormat,
 }
 
-/// How objects are written.
+/// The format in which objects are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// YAML documents.
+pub(crate) enum ObjectFormat {
+    /// YAML documents
     Yaml,
-    /// A `List` of JSON.
+    /// A JSON object of kind List
     Json,
 }
 
-/// The objects that are declared for a cluster, as `hydrate` shows them: also those that are not applied.
+/// The objects that a source declares for a cluster, as `hydrate` writes them. Objects that the agent would not apply, such
+/// as those with management disabled, are among them.
 pub(crate) struct ClusterObjects {
-    /// Directory of the cluster, if there are several.
+    /// The directory of the cluster, if several clusters are written.
     directory: Option<String>,
     objects: Vec<Object>,
 }
 
 impl ClusterObjects {
-    /// The objects of a set, for one of several clusters if it is named.
+    /// The objects of a declared set. `cluster` is the name of the cluster if several clusters are written, else `None`.
     pub(crate) fn new(cluster: Option<&str>, set: &DeclaredSet) -> Self {
         let declared = set.objects.values().chain(set.withheld.values());
         Self {
@@ -64,27 +65,31 @@ impl ClusterObjects {
         }
     }
 
-    /// An object that no API server could be sent: its `apiVersion` ends in a slash.
+    /// An object whose `apiVersion` ends in a slash, if there is one. No API server would accept it.
     pub(crate) fn without_version(&self) -> Option<&Object> {
         self.objects.iter().find(|object| object.version().is_empty())
     }
 }
 
-/// The directory of a cluster where there are several. One without a name shares that of the default one.
+/// The name of the directory of a cluster. A cluster without a name uses that of the default cluster.
 fn directory(cluster: &str) -> String {
     if cluster.is_empty() { DEFAULT_CLUSTER.to_owned() } else { cluster.to_lowercase() }
 }
 
-/// The files of a directory, with a file for each object.
-pub(crate) struct Tree<'a> {
+/// The content that the output directory must have: a file for each object.
+pub(crate) struct OutputDirectory<'a> {
     root: &'a Path,
     files: BTreeMap<PathBuf, String>,
-    /// What an earlier run wrote and this one does not.
+    /// Files that an earlier run wrote and this run does not.
     stale: Vec<PathBuf>,
 }
 
-impl<'a> Tree<'a> {
-    /// The files to write.
+impl<'a> OutputDirectory<'a> {
+    /// The files for the objects of these clusters.
+    ///
+    /// # Errors
+    ///
+    /// If a kind or a name would lead out of the directory.
     pub(crate) fn new(args: &'a OutputArgs, clusters: &[ClusterObjects]) -> anyhow::Result<Self> {
         let tree = Self { root: &args.output, files: layout(clusters, args.format), stale: Vec::new() };
         match tree.files.keys().find(|path| !is_inside(path)) {
@@ -95,8 +100,8 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The same without what an earlier run wrote for some of `clusters` and this one does not. A directory that holds the
-    /// source is not only ours: everything stays.
+    /// Also removes the files that an earlier run wrote for any of `clusters` and this run does not write. A directory that
+    /// contains the source is not only for the output: nothing is removed from it.
     pub(crate) fn without_stale(mut self, source: &Path, clusters: &[String]) -> anyhow::Result<Self> {
         let root = self.root;
         let holds_source = || source.canonicalize().ok()?.starts_with(root.canonicalize().ok()?).then_some(());
@@ -114,13 +119,13 @@ impl<'a> Tree<'a> {
         Ok(self)
     }
 
-    /// Writes all files.
+    /// Removes the files of an earlier run and writes all files.
     pub(crate) fn write(&self) -> anyhow::Result<()> {
         self.stale.iter().try_for_each(|path| remove(self.root, path))?;
         self.files.iter().try_for_each(|(path, text)| write_file(&self.root.join(path), text))
     }
 
-    /// How the files on disk differ from what [`Tree::write`] would leave.
+    /// The differences between the files on disk and those that [`OutputDirectory::write`] would leave.
     pub(crate) fn check(&self) -> anyhow::Result<Vec<Difference>> {
         let paths: BTreeSet<&PathBuf> = self.files.keys().chain(&self.stale).collect();
         let mut differences = Vec::new();
@@ -131,7 +136,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// How the file on disk differs from what [`write_flat`] would leave.
+/// The difference between the file on disk and the one that [`write_flat`] would write.
 pub(crate) fn check_flat(args: &OutputArgs, clusters: &[ClusterObjects]) -> anyhow::Result<Vec<Difference>> {
     Ok(difference(&args.output, Some(&flat(clusters, args.format)))?.into_iter().collect())
 }
@@ -152,16 +157,17 @@ fn difference(path: &Path, wanted: Option<&String>) -> anyhow::Result<Option<Dif
 /// Writes all objects to one file.
 pub(crate) fn write_flat(args: &OutputArgs, clusters: &[ClusterObjects]) -> anyhow::Result<()> {
     if args.output.is_dir() {
-        bail!("{} is a directory; with --flat, --output names a file", args.output.display());
+        bail!("{} is a directory; with --flat, --output must be a file", args.output.display());
     }
     write_file(&args.output, &flat(clusters, args.format))
 }
 
-/// What an earlier run wrote below the source: it is no source of the next one.
+/// The output of an earlier run inside the source directory. It is not part of the source. Holds the path of the output from
+/// the source, or `None` if the output is not inside.
 pub(crate) struct Earlier(Option<PathBuf>);
 
 impl Earlier {
-    /// The output of a source.
+    /// Compares the two directories.
     pub(crate) fn of(source: &Path, output: &Path) -> Self {
         let below = || {
             let (source, output) = (source.canonicalize().ok()?, output.canonicalize().ok()?);
@@ -170,7 +176,7 @@ impl Earlier {
         Self(below())
     }
 
-    /// Whether a file of the source is part of it, for whichever cluster.
+    /// `true` if a file of the source is part of the output, for any cluster.
     pub(crate) fn holds(&self, file: &SourceFile) -> bool {
         let path = self.0.as_ref().and_then(|own| Path::new(&file.path).strip_prefix(own).ok()?.to_str());
         path.is_some_and(|path| {
@@ -180,12 +186,12 @@ impl Earlier {
     }
 }
 
-/// Whether a file at this path below the directory of a cluster is what a run would write for the objects in it.
+/// `true` if a run would write exactly this file for the objects in it. `path` is relative to the directory of a cluster.
 fn is_written(path: &str, content: &Arc<[u8]>) -> bool {
     let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
     let (stem, format) = match name.rsplit_once('.') {
-        Some((stem, "yaml")) => (stem, Format::Yaml),
-        Some((stem, "json")) => (stem, Format::Json),
+        Some((stem, "yaml")) => (stem, ObjectFormat::Yaml),
+        Some((stem, "json")) => (stem, ObjectFormat::Json),
         _ => return false,
     };
     let parsed = parse::parse(&SourceFile { path: path.to_owned(), content: content.clone() });
@@ -196,13 +202,13 @@ fn is_written(path: &str, content: &Arc<[u8]>) -> bool {
         && text(&objects.iter().collect::<Vec<_>>(), format).as_bytes() == &**content
 }
 
-/// Whether a path does not lead out of where it starts.
+/// `true` if a relative path does not lead out of the directory that it is relative to.
 fn is_inside(path: &Path) -> bool {
     path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// Text of each file, by its path.
-fn layout(clusters: &[ClusterObjects], format: Format) -> BTreeMap<PathBuf, String> {
+/// The text of each file, by its path in the output directory.
+fn layout(clusters: &[ClusterObjects], format: ObjectFormat) -> BTreeMap<PathBuf, String> {
     let mut directories: BTreeMap<PathBuf, Vec<&Object>> = BTreeMap::new();
     for cluster in clusters {
         for object in &cluster.objects {
@@ -228,29 +234,29 @@ fn layout(clusters: &[ClusterObjects], format: Format) -> BTreeMap<PathBuf, Stri
     files.into_iter().map(|(path, objects)| (path, text(&objects, format))).collect()
 }
 
-/// `<kind>_<name>`, or `<kind>.<group>_<name>` where that would not be unique.
+/// `<kind>_<name>`, or `<kind>.<group>_<name>` with a group, for objects whose kind and name are the same.
 fn file_name(object: &Object, group: Option<&str>) -> String {
     let group = group.map_or_else(String::new, |group| format!(".{group}"));
     format!("{}{group}_{}", object.kind(), object.name()).to_lowercase()
 }
 
-fn extension(format: Format) -> &'static str {
+fn extension(format: ObjectFormat) -> &'static str {
     match format {
-        Format::Yaml => "yaml",
-        Format::Json => "json",
+        ObjectFormat::Yaml => "yaml",
+        ObjectFormat::Json => "json",
     }
 }
 
-/// Objects as they are written to one file.
-pub(crate) fn text(objects: &[&Object], format: Format) -> String {
+/// The text of one file with these objects.
+pub(crate) fn text(objects: &[&Object], format: ObjectFormat) -> String {
     match format {
-        Format::Yaml => objects.iter().map(|object| document(object)).collect(),
-        Format::Json => list(objects),
+        ObjectFormat::Yaml => objects.iter().map(|object| document(object)).collect(),
+        ObjectFormat::Json => list(objects),
     }
 }
 
-fn flat(clusters: &[ClusterObjects], format: Format) -> String {
-    if format == Format::Json {
+fn flat(clusters: &[ClusterObjects], format: ObjectFormat) -> String {
+    if format == ObjectFormat::Json {
         return list(&clusters.iter().flat_map(|cluster| &cluster.objects).collect::<Vec<_>>());
     }
     let mut out = String::new();
@@ -279,7 +285,7 @@ fn list(objects: &[&Object]) -> String {
     String::from_utf8(out).expect("JSON is UTF-8") + "\n"
 }
 
-/// Removes a file and the directories that are empty without it.
+/// Removes a file, and then each parent directory that is empty.
 fn remove(root: &Path, path: &Path) -> anyhow::Result<()> {
     let file = root.join(path);
     if !file.exists() {
@@ -287,7 +293,7 @@ fn remove(root: &Path, path: &Path) -> anyhow::Result<()> {
     }
     fs::remove_file(&file).with_context(|| format!("failed to remove {}", file.display()))?;
     for parent in path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
-        // A directory that holds something stays.
+        // The directory is not empty.
         if fs::remove_dir(root.join(parent)).is_err() {
             break;
         }
@@ -297,7 +303,7 @@ fn remove(root: &Path, path: &Path) -> anyhow::Result<()> {
 
 fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).with_context(|| format!("failed to make {}", parent.display()))?;
+        fs::create_dir_all(parent).with_context(|| format!("failed to create {}", parent.display()))?;
     }
     fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))
 }
@@ -322,7 +328,7 @@ mod tests {
     }
 
     fn paths(clusters: &[ClusterObjects]) -> Vec<String> {
-        layout(clusters, Format::Yaml).keys().map(|path| path.display().to_string().replace('\\', "/")).collect()
+        layout(clusters, ObjectFormat::Yaml).keys().map(|path| path.display().to_string().replace('\\', "/")).collect()
     }
 
     #[test]
@@ -361,7 +367,7 @@ kind: Namespace
 metadata:
   name: shop
 ";
-        assert_eq!(flat(&clusters, Format::Yaml), expected);
+        assert_eq!(flat(&clusters, ObjectFormat::Yaml), expected);
     }
 
     #[test]

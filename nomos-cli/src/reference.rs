@@ -1,4 +1,5 @@
-//! The reference pages, made from the same definitions as `--help` and `nomos explain`. `BLESS=1 cargo test` writes them.
+//! COMMANDS.md and ERRORS.md, made from the same definitions as `--help` and `nomos explain`.
+//! `BLESS=1 cargo test -p nomos-cli --lib reference` writes them again.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,12 +13,13 @@ use crate::commands::explain;
 
 #[test]
 fn commands_are_current() {
-    let mut page = "# nomos\n\nMade from `nomos --help`.\n".to_owned();
+    let mut page =
+        "# Commands of nomos\n\nThis page is generated from the texts of `nomos COMMAND --help`.\n".to_owned();
     let mut nomos = Cli::command().term_width(100);
     nomos.build();
     let names: Vec<String> = nomos.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     for name in names.iter().filter(|name| *name != "help") {
-        let command = nomos.find_subcommand_mut(name).expect("it is one of them");
+        let command = nomos.find_subcommand_mut(name).expect("a name of a subcommand");
         let help = command.render_long_help().to_string();
         let help: Vec<&str> = help.lines().map(str::trim_end).collect();
         let _ = write!(page, "\n## nomos {name}\n\n```text\n{}\n```\n", help.join("\n").trim_end());
@@ -27,7 +29,7 @@ fn commands_are_current() {
 
 #[test]
 fn errors_are_current() {
-    let mut page = "# KNV errors\n\nMade from `nomos explain`.\n".to_owned();
+    let mut page = "# KNV errors\n\nThis page is generated from the texts of `nomos explain`.\n".to_owned();
     for code in Code::ALL {
         let _ = write!(page, "\n## {code} {}\n", code.name());
         for (head, part) in explain::parts(code.explanation()) {
@@ -41,7 +43,7 @@ fn errors_are_current() {
     let retired: Vec<String> = RETIRED.iter().map(|number| format!("KNV{number}")).collect();
     let _ = write!(
         page,
-        "\n## Retired\n\nNot reported any more, and never used for anything else: {}.\n",
+        "\n## Retired\n\nThese codes are not reported any more, and they will not be used again: {}.\n",
         retired.join(", ")
     );
     check("ERRORS.md", &page);
@@ -53,5 +55,9 @@ fn check(name: &str, text: &str) {
         fs::write(&path, text).expect("writable");
     }
     let there = fs::read_to_string(&path).unwrap_or_default();
-    assert!(there == text, "{} is not current: write it with BLESS=1 cargo test -p nomos-cli", path.display());
+    assert!(
+        there == text,
+        "{} is not current; write it again with: BLESS=1 cargo test -p nomos-cli --lib reference",
+        path.display()
+    );
 }

@@ -1,4 +1,4 @@
-//! Findings as a terminal shows them: the offending lines of the source, with a caret below what is wrong.
+//! Findings on a terminal: each with its lines of the source, and carets below the key or value that it is about.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,18 +10,18 @@ use agent::model::finding::{Finding, Location, Place, Resource};
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet};
 
-/// The files that findings are about, read when they are first asked for.
+/// The files that findings are about. Each is read when a line of it is first needed.
 pub(crate) struct Lines<'a> {
     root: &'a Path,
     files: BTreeMap<String, Option<Text>>,
 }
 
-/// A file.
+/// A file as text.
 struct Text {
     text: String,
-    /// Where each line starts.
+    /// The byte at which each line starts.
     starts: Vec<usize>,
-    /// The first line of each document, counted from 1, and whether a Secret can be in it.
+    /// The first line of each YAML document, counted from 1, and `true` if the document can hold a Secret.
     documents: Vec<(u32, bool)>,
 }
 
@@ -41,13 +41,13 @@ impl Text {
         Self { text, starts, documents }
     }
 
-    /// Whether a Secret can be in the document of a line.
+    /// `true` if the document with this line can hold a Secret.
     fn says_secret(&self, line: u32) -> bool {
         let until = self.documents.partition_point(|(first, _)| *first <= line);
         self.documents[..until].last().is_some_and(|(_, secret)| *secret)
     }
 
-    /// A line, counted from 1.
+    /// The line with this number, counted from 1.
     fn line(&self, line: u32) -> Option<&str> {
         let start = *self.starts.get(line as usize - 1)?;
         let end = self.starts.get(line as usize).map_or(self.text.len(), |next| next - 1);
@@ -56,13 +56,14 @@ impl Text {
 }
 
 impl<'a> Lines<'a> {
-    /// The files below `root`, and one that is not on disk.
+    /// The files below `root`, and the output of kustomize if there is one.
     pub(crate) fn new(root: &'a Path, rendered: Option<&SourceFile>) -> Self {
         let rendered = rendered.map(|file| (file.path.clone(), Some(Text::of(&file.content))));
         Self { root, files: rendered.into_iter().collect() }
     }
 
-    /// The line of a place, and what of it is wrong. `None` for a place that is no line, and where it could show a secret.
+    /// The line of a place, and the range of bytes that the place is about. `None` for a place without a line, and if the line
+    /// could show a value of a Secret.
     fn of(&mut self, place: &Place) -> Option<(String, Range<usize>)> {
         let at = place.location.as_ref().filter(|at| at.line > 0 && at.column > 0)?;
         let root = self.root;
@@ -77,8 +78,10 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Whether the line of a place can hold a value of a Secret: findings are about names and metadata, but what could not be
-/// read has neither, and flow style has everything on one line, also of another object of a list.
+/// `true` if the line of a place can hold a value of a Secret.
+///
+/// A finding about an object is at a name or at metadata. But in flow style the same line can hold the data of the object, or of
+/// another object of a list. A finding without an object is about a file that could not be parsed, and can be at any line.
 fn shows_secret(place: &Place, text: &Text, at: u32, line: &str) -> bool {
     match &place.resource {
         Some(resource) => line.contains(['{', '}']) && (resource.kind == "Secret" || text.says_secret(at)),
@@ -86,7 +89,7 @@ fn shows_secret(place: &Place, text: &Text, at: u32, line: &str) -> bool {
     }
 }
 
-/// How long the key or value is that `rest` starts with. `before` is what is before it on its line.
+/// The length of the key or value at the start of `rest`, in bytes. `before` is the text before it on its line.
 fn length(before: &str, rest: &str) -> usize {
     let trimmed = rest.trim_end().len();
     match rest.chars().next() {
@@ -106,7 +109,7 @@ fn length(before: &str, rest: &str) -> usize {
     }
 }
 
-/// Where the quote that `text` starts with is closed.
+/// The byte of the quote that closes the one at the start of `text`; `None` if it is not closed on this line.
 fn closing(text: &str, quote: char) -> Option<usize> {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -120,7 +123,7 @@ fn closing(text: &str, quote: char) -> Option<usize> {
     None
 }
 
-/// One finding, ending with a newline.
+/// The text of one finding. It ends with a newline.
 pub(crate) fn text(finding: &Finding, lines: &mut Lines<'_>, colours: bool) -> String {
     let level = if finding.code.blocks() { Level::ERROR } else { Level::WARNING };
     let code = finding.code.to_string();
@@ -138,7 +141,7 @@ fn places(places: &[Place], lines: &mut Lines<'_>) -> Vec<Element<'static>> {
     let mut seen = BTreeSet::new();
     for place in places {
         let kind = if seen.is_empty() { AnnotationKind::Primary } else { AnnotationKind::Context };
-        // Copies of one manifest are in one place.
+        // Copies of one manifest have the same place.
         if !seen.insert(place) {
             continue;
         }
@@ -165,7 +168,7 @@ fn origin(at: &Location) -> Origin<'static> {
     }
 }
 
-/// Names of files can hold what a terminal would obey.
+/// The path with its control characters escaped, which a terminal could take for commands.
 fn visible(path: &str) -> String {
     path.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn any_text_is_shown_without_what_a_terminal_obeys() {
+    fn control_characters_of_a_source_do_not_reach_the_terminal() {
         let pieces =
             ["a", "\t", "\u{1b}[31m", "\0", "é", "\u{202e}", "👩‍👧", "\u{feff}", "'", "{", ": ", "\u{300}", "#", "\r"];
         let line = pieces.concat();

@@ -1,4 +1,4 @@
-//! A source on disk, compiled for each of its clusters: what `vet` and `hydrate` share.
+//! Reads a source on disk and compiles it for each of its clusters, for `vet` and `hydrate`.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -17,11 +17,11 @@ use anyhow::{Context as _, bail};
 use clap::ArgAction;
 
 use crate::kustomize::{self, Rendered};
-use crate::output::{self, ClusterObjects, Tree};
+use crate::output::{self, ClusterObjects, OutputDirectory};
 use crate::snippet::{self, Lines};
-use crate::{Console, Paint, duration, kinds, truth};
+use crate::{Console, Paint, boolean, duration, kinds};
 
-/// What is compiled at most, by [`work`] for each cluster: about a minute.
+/// The limit of [`work`] for all clusters together. It takes about a minute.
 const MAX_WORK: usize = 1 << 34;
 
 /// Flags of `vet` and `hydrate`.
@@ -31,20 +31,20 @@ pub(crate) struct SourceArgs {
     #[arg(long, default_value = ".", value_name = "DIR")]
     pub(crate) path: PathBuf,
 
-    /// How the source is laid out [default: hierarchy; unstructured with --namespace]
+    /// Layout of the source [default: hierarchy; unstructured with --namespace]
     #[arg(long, value_enum, value_name = "FORMAT")]
-    source_format: Option<Format>,
+    source_format: Option<SourceFormatFlag>,
 
-    /// Clusters to check, separated by commas [default: all that the source names; "" for none]
+    /// Names of the clusters to compile for, separated by commas [default: all clusters that the source names; "" for none]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     clusters: Option<Vec<String>>,
 
-    /// Do not ask a cluster about kinds that the source does not define
+    /// Do not connect to a cluster to look up kinds that the source does not define
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
+          default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     no_api_server_check: bool,
 
-    /// How long to wait for the cluster
+    /// Longest time to wait for the cluster
     #[arg(long, default_value = "15s", value_parser = duration, value_name = "DURATION")]
     api_server_timeout: Duration,
 
@@ -53,63 +53,63 @@ pub(crate) struct SourceArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+enum SourceFormatFlag {
     Hierarchy,
     Unstructured,
-    /// As without the flag.
+    /// An empty value: the default.
     #[value(name = "", hide = true)]
-    Unsaid,
+    Default,
 }
 
-/// What only one of the commands asks for.
+/// The wishes of one command about the source.
 #[derive(Default)]
-pub(crate) struct Limits<'a> {
-    /// Check as the source of a RepoSync of this namespace.
+pub(crate) struct SourceRequest<'a> {
+    /// The source belongs to a RepoSync in this namespace; `None` for a RootSync.
     pub(crate) namespace: Option<&'a str>,
-    /// More objects than this are refused.
+    /// The source may declare at most so many objects; `None` for no limit.
     pub(crate) max_objects: Option<usize>,
-    /// What is asked for.
+    /// The results that the command needs.
     pub(crate) result: Wanted,
 }
 
-/// What a command makes of a source.
+/// The results of compiling that a command needs.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// Findings, and the objects where nothing blocks.
+    /// The findings, and the objects of each cluster for which no finding blocks.
     #[default]
     Objects,
-    /// Findings only.
+    /// Only the findings, which takes less time.
     Findings,
 }
 
-/// The source compiled for every cluster that is asked for.
+/// The source, compiled for each requested cluster.
 pub(crate) struct Compilation {
-    /// Each once.
+    /// The clusters, each once.
     pub(crate) clusters: Vec<ForCluster>,
-    /// Whose objects are wanted. A source can name the default cluster once more.
+    /// The names of the requested clusters. The default cluster is in it twice if the source names it too.
     names: Vec<String>,
-    /// What is odd in the source.
+    /// Probable mistakes in the source that are no findings.
     pub(crate) warnings: Vec<Warning>,
-    /// What was compiled instead of the files on disk.
+    /// The output of kustomize, if it was compiled instead of the files on disk.
     rendered: Option<Rendered>,
 }
 
 /// The source compiled for one cluster.
 pub(crate) struct ForCluster {
-    /// Name of the cluster.
+    /// The name of the cluster.
     pub(crate) name: String,
-    /// What to apply, and what is wrong.
+    /// The declared objects and the findings.
     pub(crate) compiled: Compiled,
 }
 
-/// Reads the source and compiles it for every cluster that is asked for.
+/// Reads the source and compiles it for each requested cluster.
 ///
 /// # Errors
 ///
-/// The source cannot be read at all, the flags do not fit it, or the cluster does not answer.
+/// If the source directory cannot be read, the flags do not fit the source, or the cluster that knows its kinds does not answer.
 pub(crate) fn compiled(
     args: &SourceArgs,
-    limits: &Limits<'_>,
+    limits: &SourceRequest<'_>,
     kubeconfig: Option<&Path>,
     console: &Console<'_>,
 ) -> anyhow::Result<Compilation> {
@@ -118,7 +118,7 @@ pub(crate) fn compiled(
     let names = names(args, &parsed, format)?;
     if names.len().saturating_mul(work(&parsed)) > MAX_WORK {
         bail!(
-            "the source names {} clusters, too many to check it for all of them; choose with --clusters",
+            "the source names {} clusters, and to compile it for all of them takes too long; choose some with --clusters",
             names.len()
         );
     }
@@ -130,7 +130,7 @@ pub(crate) fn compiled(
         ..CompileOptions::offline(format)
     };
     let clusters = for_each(&names, &parsed, &settings, limits.result);
-    // What a program rendered has no such keys, and nobody could look at them.
+    // The output of kustomize has no duplicate keys.
     let warnings = if rendered.is_some() { Vec::new() } else { compile::warnings(&parsed, format) };
     let compiled = Compilation { clusters, names, warnings, rendered };
     let unknown = compiled.unknown_kinds();
@@ -139,7 +139,7 @@ pub(crate) fn compiled(
     }
     let live = kinds::live(kubeconfig, &console.environment, args.api_server_timeout).with_context(|| {
         let unknown = unknown.iter().map(GroupKind::to_string).collect::<Vec<_>>().join(", ");
-        format!("only a cluster may know {unknown}; --no-api-server-check goes without one")
+        format!("the source does not define {unknown}, so a cluster must be asked (not with --no-api-server-check)")
     })?;
     match (live, &mut settings.kinds) {
         (Some(live), Ok(kinds)) => add(kinds, &live),
@@ -149,14 +149,14 @@ pub(crate) fn compiled(
 }
 
 impl ForCluster {
-    /// What the cluster is called where a name is needed.
+    /// The name of the cluster for a user; `unregistered_cluster` if it has none.
     pub(crate) fn label(&self) -> &str {
         if self.name.is_empty() { "unregistered_cluster" } else { &self.name }
     }
 }
 
 impl Compilation {
-    /// The objects of the clusters that nothing blocks. Where they go does not depend on whether another cluster is blocked.
+    /// The objects of each cluster for which no finding blocks. Their paths are the same if another cluster is blocked.
     pub(crate) fn objects(&self) -> Vec<ClusterObjects> {
         let several = self.names.len() > 1;
         let clusters = self.names.iter().filter_map(|name| self.clusters.iter().find(|cluster| cluster.name == *name));
@@ -165,7 +165,7 @@ impl Compilation {
         declared.map(|(name, set)| ClusterObjects::new(several.then_some(name), set)).collect()
     }
 
-    /// The kinds of which nobody knows the scope.
+    /// The kinds whose scope is unknown, from the findings.
     fn unknown_kinds(&self) -> BTreeSet<GroupKind> {
         let findings = self.clusters.iter().flat_map(|cluster| &cluster.compiled.findings);
         let places = findings.filter(|it| it.code == Code::UnknownKind).flat_map(|it| &it.places);
@@ -173,19 +173,19 @@ impl Compilation {
         resources.map(|it| GroupKind { group: it.group.clone(), kind: it.kind.clone() }).collect()
     }
 
-    /// A file for each object. Nothing is removed on the word of a source that is blocked.
-    pub(crate) fn tree<'a>(&self, args: &'a SourceArgs) -> anyhow::Result<Tree<'a>> {
-        let tree = Tree::new(&args.output, &self.objects())?;
+    /// The output directory. If a finding blocks any cluster, no file of an earlier run will be removed.
+    pub(crate) fn tree<'a>(&self, args: &'a SourceArgs) -> anyhow::Result<OutputDirectory<'a>> {
+        let tree = OutputDirectory::new(&args.output, &self.objects())?;
         let complete = !self.names.is_empty() && self.clusters.iter().all(|it| it.compiled.declared.is_some());
         if complete { tree.without_stale(&args.path, &self.names) } else { Ok(tree) }
     }
 
-    /// Whether anything is wrong.
+    /// `true` if there is any finding.
     pub(crate) fn found(&self) -> bool {
         self.clusters.iter().any(|cluster| !cluster.compiled.findings.is_empty())
     }
 
-    /// Findings at places that are on disk: what was rendered is at its kustomization.
+    /// The findings with places that are on disk: those in the output of kustomize are moved to the kustomization file.
     pub(crate) fn on_disk<'a>(&self, findings: &'a [Finding]) -> Cow<'a, [Finding]> {
         let Some(Rendered { from, file }) = &self.rendered else { return Cow::Borrowed(findings) };
         let mut findings = findings.to_vec();
@@ -210,7 +210,7 @@ impl Compilation {
         self.warnings.iter().map(|it| finding::warning(it) + "\n").collect()
     }
 
-    /// Shows people what is wrong: on a terminal with the lines of the source.
+    /// Prints the findings for people to standard error, on a terminal with the lines of the source.
     pub(crate) fn show(&self, args: &SourceArgs, console: &mut Console<'_>) {
         let text = if console.snippets {
             let mut lines = Lines::new(&args.path, self.rendered.as_ref().map(|rendered| &rendered.file));
@@ -221,7 +221,7 @@ impl Compilation {
         console.note(&text);
     }
 
-    /// Text of the findings of each cluster below a line with its name; the default cluster has no such line.
+    /// The text of the findings of each cluster, after a line with the name of the cluster. The default cluster has no such line.
     fn each_cluster(&self, mut text: impl FnMut(&[Finding]) -> String, paint: Paint) -> String {
         let wrong = self.clusters.iter().filter(|cluster| !cluster.compiled.findings.is_empty());
         let of_cluster = |cluster: &ForCluster| {
@@ -234,7 +234,7 @@ impl Compilation {
     }
 }
 
-/// Each finding with its lines, and how many there are if several.
+/// The text of each finding with its lines, then the number of findings if there are several.
 fn with_lines(findings: &[Finding], lines: &mut Lines<'_>, paint: Paint) -> String {
     let mut texts: Vec<String> = findings.iter().map(|finding| snippet::text(finding, lines, paint.on)).collect();
     texts.dedup();
@@ -244,21 +244,25 @@ fn with_lines(findings: &[Finding], lines: &mut Lines<'_>, paint: Paint) -> Stri
     texts.join("\n")
 }
 
-fn format(args: &SourceArgs, limits: &Limits<'_>) -> anyhow::Result<SourceFormat> {
-    let format = args.source_format.filter(|format| *format != Format::Unsaid);
+fn format(args: &SourceArgs, limits: &SourceRequest<'_>) -> anyhow::Result<SourceFormat> {
+    let format = args.source_format.filter(|format| *format != SourceFormatFlag::Default);
     Ok(match (format, limits.namespace) {
-        (Some(Format::Hierarchy), Some(_)) => {
+        (Some(SourceFormatFlag::Hierarchy), Some(_)) => {
             bail!(
-                "--namespace checks the source of a RepoSync, which is unstructured; leave out --source-format=hierarchy"
+                "--namespace is for the source of a RepoSync, which is always unstructured; remove --source-format=hierarchy"
             )
         }
-        (Some(Format::Unstructured), _) | (Some(Format::Unsaid) | None, Some(_)) => SourceFormat::Unstructured,
-        (Some(Format::Hierarchy | Format::Unsaid) | None, None) => SourceFormat::Hierarchy,
+        (Some(SourceFormatFlag::Unstructured), _) | (Some(SourceFormatFlag::Default) | None, Some(_)) => {
+            SourceFormat::Unstructured
+        }
+        (Some(SourceFormatFlag::Hierarchy | SourceFormatFlag::Default) | None, None) => SourceFormat::Hierarchy,
     })
 }
 
-/// Every manifest file, parsed; what cannot be read is a parsed file that holds only its finding. Who writes objects does not
-/// read those of the run before; who only looks for mistakes reads what the agent would.
+/// Parses every manifest file. A file that cannot be read becomes a parsed file with one finding.
+///
+/// A command that writes objects does not read those that an earlier run wrote. A command that only needs findings reads the
+/// same files as the agent.
 fn read(
     args: &SourceArgs,
     format: SourceFormat,
@@ -267,7 +271,7 @@ fn read(
     let root = &args.path;
     if let Some(kustomization) = kustomize::kustomization(root) {
         if format == SourceFormat::Hierarchy {
-            bail!("{} holds a kustomization, which needs --source-format=unstructured", root.display());
+            bail!("{} holds a kustomization; such a source needs --source-format=unstructured", root.display());
         }
         return Ok(match kustomize::build(root, kustomization)? {
             Ok(rendered) => (parse_all(std::slice::from_ref(&rendered.file)), Some(rendered)),
@@ -286,13 +290,18 @@ fn read(
     Ok((parsed, None))
 }
 
-/// What it takes to compile files for one cluster, in bytes of names of clusters that are compared with its name.
+/// The cost of compiling files for one cluster, in compared bytes: the name of the cluster is compared with every name in
+/// every cluster-name-selector annotation.
 fn work(parsed: &[Arc<ParsedFile>]) -> usize {
     let objects = parsed.iter().flat_map(|file| &file.manifests).map(|manifest| &manifest.object);
     objects.map(|object| 100 + object.annotation(annotation::CLUSTER_NAME_SELECTOR).map_or(0, str::len)).sum()
 }
 
-/// A file that holds only a finding; an error if the finding is about no file.
+/// A parsed file that holds only a finding.
+///
+/// # Errors
+///
+/// If the finding is about no file.
 fn unreadable(finding: Finding) -> anyhow::Result<Arc<ParsedFile>> {
     let location = finding.places.first().and_then(|place| place.location.as_ref());
     let Some(path) = location.map(|location| location.path.clone()) else { bail!("{}", finding.message) };
@@ -303,8 +312,10 @@ fn parse_all(files: &[SourceFile]) -> Vec<Arc<ParsedFile>> {
     parallel(files, |file| Arc::new(parse::parse(file)))
 }
 
-/// The clusters that are asked for. Where something cannot be read, clusters may be hidden: then an unknown name is none of
-/// the user's mistakes, and the default cluster stands for it.
+/// The names of the requested clusters.
+///
+/// A file that cannot be read may be the only one that names a cluster. If there is such a file, an unknown name is no error:
+/// the source is compiled for the default cluster, and the finding about the file is shown.
 fn names(args: &SourceArgs, parsed: &[Arc<ParsedFile>], format: SourceFormat) -> anyhow::Result<Vec<String>> {
     let known = compile::clusters(parsed, format);
     let Some(wanted) = &args.clusters else { return Ok(known) };
@@ -316,7 +327,7 @@ fn names(args: &SourceArgs, parsed: &[Arc<ParsedFile>], format: SourceFormat) ->
     if parsed.iter().any(|file| !file.findings.is_empty()) {
         return Ok(vec![compile::DEFAULT_CLUSTER.to_owned()]);
     }
-    bail!("the source names no cluster {}; it names {}", unknown.join(", "), known.join(", "))
+    bail!("the source does not name the cluster {}; it names {}", unknown.join(", "), known.join(", "))
 }
 
 fn for_each(
@@ -342,15 +353,15 @@ fn api_resources(root: &Path) -> Result<KindScopes, Finding> {
         Ok(None) => Ok(KindScopes::default()),
         Ok(Some(file)) => KindScopes::from_api_resources(&file.path, &String::from_utf8_lossy(&file.content)),
         Err(error) => {
-            let message = format!("api-resources.txt cannot be read: {error}");
+            let message = format!("The file api-resources.txt cannot be read: {error}.");
             let hint = "Write it again with: kubectl api-resources > api-resources.txt";
             Err(Finding::new(Code::InvalidAPIResources, message).hint(hint).at_path("api-resources.txt"))
         }
     }
 }
 
-/// Adds what a cluster knows to what is known without it.
-fn add(kinds: &mut KindScopes, live: &kinds::Live) {
+/// Adds the kinds of a cluster to those that are known without it.
+fn add(kinds: &mut KindScopes, live: &kinds::ClusterKinds) {
     for (kind, scope) in live {
         if kinds.get(&kind.group, &kind.kind) == Scope::Unknown {
             kinds.insert(&kind.group, &kind.kind, *scope);
@@ -358,7 +369,7 @@ fn add(kinds: &mut KindScopes, live: &kinds::Live) {
     }
 }
 
-/// The function of every item, in their order, worked out on all processors.
+/// Calls a function with every item, on all processors. The results have the order of the items.
 fn parallel<T: Sync, R: Send>(items: &[T], function: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let function = &function;
@@ -380,7 +391,7 @@ mod tests {
 
     use super::*;
     use crate::report;
-    use crate::tests::Directory;
+    use crate::tests::TestDirectory;
 
     #[derive(clap::Parser)]
     struct Line {
@@ -389,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_rendered_is_at_its_kustomization() {
+    fn findings_in_rendered_manifests_are_at_the_kustomization() {
         let twice = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\n---\n".repeat(2);
         let file = SourceFile { path: "rendered.yaml".to_owned(), content: twice.as_bytes().into() };
         let names = vec![compile::DEFAULT_CLUSTER.to_owned()];
@@ -398,7 +409,7 @@ mod tests {
         let rendered = Some(Rendered { from: "kustomization.yaml", file });
         let compilation = Compilation { clusters, names, warnings: Vec::new(), rendered };
 
-        let directory = Directory::new();
+        let directory = TestDirectory::new();
         let args = Line::parse_from(["vet".as_ref(), "--path".as_ref(), directory.path().as_os_str()]).source;
         let report = |form: &str| {
             let (mut out, mut err) = (Vec::new(), Vec::new());

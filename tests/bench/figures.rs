@@ -134,7 +134,8 @@ async fn first_and_last(
     Ok((first, last))
 }
 
-/// Somebody changes one object after the other; each time from the answer to that until the watch shows it put back.
+/// Another client changes one object after the other. Measures the time from the answer to each change until the watch shows that
+/// the agent has put it back.
 async fn drifts(
     client: &Client,
     events: &mut tokio::sync::mpsc::UnboundedReceiver<Shown>,

@@ -12,7 +12,7 @@ use crate::row;
 /// Runs of each case; the one that used the least CPU counts, for it was disturbed the least.
 const RUNS: usize = 3;
 
-/// How a repository is laid out.
+/// The layout of a repository.
 #[derive(Clone, Copy)]
 enum Shape {
     /// A Namespace with ten objects, each in its own file, per directory.

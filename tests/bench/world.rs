@@ -1,5 +1,5 @@
-//! What the figures are taken of: a repository of ConfigMaps, the agent's process, the objects as a watch sees them, and
-//! the API server's own count of requests.
+//! The measured world: a repository of ConfigMaps, the process of the agent, the objects that a watch shows, and the API
+//! server's own count of requests.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -207,7 +207,7 @@ pub(super) async fn requests(client: &Client) -> Result<BTreeMap<String, u64>> {
     Ok(counts)
 }
 
-/// What came between two counts, as text.
+/// The requests between two counts, as text.
 pub(super) fn between(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> String {
     let more: Vec<String> = after
         .iter()

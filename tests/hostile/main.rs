@@ -102,7 +102,7 @@ fn a_million_documents_are_read_one_by_one() {
 }
 
 #[test]
-fn many_of_the_same_are_one_finding() {
+fn many_equal_findings_are_one_finding() {
     let item = r#"{"apiVersion":"v1","kind":"X","metadata":{"name":"a"}}"#;
     let items =
         |item: &str, count| format!(r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#, vec![item; count].join(","));
@@ -120,7 +120,7 @@ fn maps_are_counted() {
 }
 
 #[test]
-fn what_scanners_dislike_is_read_once() {
+fn characters_that_slow_scanners_are_read_once() {
     let data = |text: &str, count| format!("{CONFIG_MAP}data: {}\n", text.repeat(count));
     each(&[
         ("a.yaml", data("!", 1_000_000), ""),
@@ -134,7 +134,7 @@ fn what_scanners_dislike_is_read_once() {
 }
 
 #[test]
-fn clusters_without_number_are_refused() {
+fn too_many_clusters_are_refused() {
     let names: Vec<String> = (0..300_000).map(|number| format!("c{number}")).collect();
     let annotations = format!("{{configsync.gke.io/cluster-name-selector: '{}'}}", names.join(","));
     let root = directory();
@@ -145,7 +145,7 @@ fn clusters_without_number_are_refused() {
 }
 
 #[test]
-fn copies_without_number_are_refused() {
+fn too_many_copies_are_refused() {
     let root = directory();
     let several =
         |count: usize, of: &dyn Fn(usize) -> String| (0..count).map(|it| of(it) + "---\n").collect::<String>();
@@ -212,7 +212,7 @@ fn large_files_are_not_read() {
 }
 
 #[test]
-fn names_and_links_lead_nowhere_else() {
+fn names_and_links_do_not_lead_out_of_the_source() {
     let (root, outside) = (directory(), directory());
     let root = root.path();
     written(outside.path(), "outside.yaml", "not: read\n");

@@ -1,4 +1,4 @@
-//! What must be the same.
+//! Comparisons of computed objects, managed fields and errors with those of the API server.
 
 use anyhow::{Result, bail, ensure};
 use serde_json::{Map, Value};
@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 /// Fields of metadata that only the API server writes.
 const ITS_OWN: [&str; 5] = ["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"];
 
-/// Whether two objects have the same entries. A time that one of them made and the other kept is a difference; a second
-/// between times that both made is none.
+/// Checks that two objects have the same entries of managed fields. A time that one of them made and the other kept is a
+/// difference; times that both made may differ by a second.
 pub(crate) fn managed(ours: &Value, real: &Value, live: Option<&Value>) -> Result<()> {
     let entries = |object: &Value| object.pointer("/metadata/managedFields").cloned().unwrap_or(Value::Null);
     let (ours, real) = (entries(ours), entries(real));
@@ -38,7 +38,8 @@ fn order(entries: &Value) -> Vec<Value> {
     list(entries).map(owner).collect()
 }
 
-/// Whether the API server has the fields of `ours`. The result are pointers to what both it and `live` have besides.
+/// Checks that the object of the API server has the fields of `ours`. Returns pointers to further fields that both it and `live`
+/// have.
 pub(crate) fn values(ours: &Value, real: &Value, live: Option<&Value>) -> Result<Vec<String>> {
     let content = |object: &Value| {
         let mut object = object.clone();
@@ -74,7 +75,7 @@ fn same(path: &str, ours: &Value, real: &Value, live: Option<&Value>, kept: &mut
             .enumerate()
             .try_for_each(|(at, (own, their))| same(&format!("{path}/{at}"), own, their, None, kept)),
         _ => {
-            // What is empty has a default.
+            // The API server sets a default for an empty value.
             let empty = [Value::from(""), Value::from(0), Value::Null].contains(ours);
             ensure!(ours == real || empty, "{path}:\n  ours {ours}\n  real {real}");
             Ok(())
@@ -106,7 +107,7 @@ pub(crate) fn with_empty(real: &mut Value, sent: &Value) {
     }
 }
 
-/// Whether a refusal says the same. Of several fields that do not fit, the API server names some.
+/// `true` if two errors have the same message. The API server names only some of several wrong fields.
 pub(crate) fn messages(ours: &str, real: &str) -> bool {
     const TYPED: &str = "failed to create typed patch object ";
     if !real.starts_with(TYPED) {

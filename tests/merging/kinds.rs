@@ -11,9 +11,9 @@ pub(crate) struct Kind {
     pub(crate) api_version: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) plural: &'static str,
-    /// What a client may write, as [`crate::dice::Dice::make`] reads it.
+    /// The objects that a client may write, as [`crate::dice::Dice::make`] reads them.
     pub(crate) template: Value,
-    /// What a client may write to `/status`, if there is one.
+    /// The values that a client may write to `/status`, if there is one.
     pub(crate) status: Option<Value>,
     pub(crate) scale: bool,
     /// The schema of a custom resource.
@@ -110,7 +110,7 @@ fn plain(api_version: &'static str, kind: &'static str, plural: &'static str, co
     Kind { name: plural, api_version, kind, plural, template, status: None, scale: false, custom: None }
 }
 
-/// What the API server sets after it has said whose the fields are, and keeps when nobody sends it.
+/// Fields that the API server sets after it has computed managed fields, and keeps if no client sends them.
 pub(crate) const LATER: [&str; 4] = ["/spec/clusterIP", "/spec/clusterIPs", "/spec/ipFamilies", "/spec/ipFamilyPolicy"];
 
 /// Takes back what the API server has set after all.
@@ -121,7 +121,7 @@ pub(crate) fn without_later_fields(object: &mut Value, sent: &Value) {
     }
 }
 
-/// What kinds do to an object when they read it, beyond what types say.
+/// The conversions of an object that the API server makes when it reads one, beyond those of its type.
 pub(crate) fn converted(object: &mut Value) {
     let Some(text) = object.as_object_mut().and_then(|fields| fields.remove("stringData")) else { return };
     if object["kind"] == "Secret" {

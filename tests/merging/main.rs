@@ -1,5 +1,5 @@
-//! Merging as the API server does it: random writes go to a real one, and [`sandbox::merge`] has to say beforehand what
-//! comes of each.
+//! Merging as the API server does it: random writes go to a real API server, and [`sandbox::merge`] must compute the result of
+//! each.
 //!
 //! A test for each kind, with a seed of its own. `MERGING_SEED` and `MERGING_STEPS` try others. They are ignored but in CI or
 //! with `-- --include-ignored`; in CI they fail where the control plane is not built.
@@ -58,7 +58,7 @@ fn tell(test: impl FnOnce() -> Result<()>) -> Result<Completion, Failed> {
     test().map(|()| Completion::Completed).map_err(|error| format!("{error:#}").into())
 }
 
-/// Whether types and documents are those of the Kubernetes version in `tests/controlplane/go.mod`.
+/// Checks that the stored types and documents are those of the Kubernetes version in `tests/controlplane/go.mod`.
 fn stored() -> Result<()> {
     let outdated = published::of_a_new_control_plane()?.outdated()?;
     ensure!(outdated.is_empty(), "{outdated:?}: run `cargo run -p tests --bin publish`");

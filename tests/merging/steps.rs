@@ -53,7 +53,7 @@ impl<'a> Trial<'a> {
         Ok((status, serde_json::from_str(&text).with_context(|| text.clone())?))
     }
 
-    /// What the API server makes of an object before it looks at it.
+    /// Converts an object as the API server does when it reads one.
     fn read(&self, object: &mut Value) -> Result<()> {
         schema::decode(&self.ty, object).map_err(anyhow::Error::msg)?;
         schema::default(&self.ty, object);
@@ -154,7 +154,7 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    /// Whether the API server finds the same faults in a custom resource. Of other kinds it has rules that no type states.
+    /// Checks that the API server finds the same mistakes in a custom resource. For other kinds it has rules that no type states.
     fn check_causes(&self, ours: &Value, live: Option<&Value>, status: u16, answer: &Value) -> Result<()> {
         ensure!(status == 422 || status < 300, "real {answer}");
         let causes = answer.pointer("/details/causes").and_then(Value::as_array);
@@ -170,7 +170,7 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    /// Whether the API server has what we say. What it has beyond that has to be its default.
+    /// Checks that the API server has the computed object. Each further field that it has must be a default.
     fn check_values(&self, ours: &Value, real: &Value, live: Option<&Value>) -> Result<()> {
         let mut kept = compare::values(ours, real, live)?;
         kept.retain(|path| !kinds::LATER.contains(&path.as_str()));
@@ -232,7 +232,7 @@ impl<'a> Trial<'a> {
             }
             let entries = ours["metadata"]["managedFields"].take();
             if self.kind.custom.is_some() {
-                // Nobody but schemas sets values of these.
+                // Only schemas set values of custom resources.
                 new = ours;
             }
             new["metadata"]["managedFields"] = entries;
@@ -250,7 +250,7 @@ impl<'a> Trial<'a> {
         compare::managed(&ours, &real, live)
     }
 
-    /// What the request makes of the live object.
+    /// The live object after the request.
     fn patched(&self, request: &Request, live: Option<&Value>) -> Result<Value, Refusal> {
         match (request.media_type, live) {
             (MERGE, Some(live)) => merge::json_merge(live, &request.body),
@@ -276,7 +276,7 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// What is written next, as an object.
+    /// The next random object to write.
     fn content(&self, dice: &mut Dice, live: Option<&Value>) -> Value {
         let mut content = dice.make(&self.kind.template);
         for owner in

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tests::repository::REPO;
 use wait4::Wait4 as _;
 
-/// What building the hooks may cost, in seconds of processor time.
+/// The limit for building the hooks, in seconds of processor time.
 const BUDGET: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
@@ -109,7 +109,7 @@ impl World {
         Ok(self.git("nomos", &["rev-parse", "HEAD"])?.trim().to_owned())
     }
 
-    /// A program that knows nothing of whoever runs this test.
+    /// A command whose environment has nothing of the user who runs this test.
     fn program(&self, name: &str, directory: &str) -> Command {
         let mut command = Command::new(name);
         for (variable, _) in std::env::vars_os() {
@@ -181,7 +181,7 @@ fn home() -> Option<PathBuf> {
     std::env::var_os("HOME").map(PathBuf::from)
 }
 
-/// What a program printed, or as an error all that it said.
+/// The standard output of a program; if it failed, an error with all of its output.
 fn text(output: Output) -> Result<String> {
     let printed = String::from_utf8(output.stdout)?;
     ensure!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));

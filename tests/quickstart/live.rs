@@ -1,5 +1,5 @@
-//! What the agent does, a line each as it happens: commits, drift with its diff, errors. Everything that it logs goes into a
-//! file.
+//! Prints a line for each thing that the agent does: commits, drift with its diff, errors. The whole log of the agent goes into
+//! a file.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;

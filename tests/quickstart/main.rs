@@ -1,7 +1,7 @@
-//! The first minutes: a cluster in memory, the agent on a copy of `examples/go-hello`, and what it does as it does it, until
-//! Ctrl-D or Ctrl-C.
+//! The first minutes with nomos: a cluster in memory, and the agent, which follows a copy of `examples/go-hello` and shows what it
+//! does. Ctrl-D or Ctrl-C ends it.
 //!
-//! With `--once`, and without a terminal, it walks through everything by itself and fails unless all of it holds. With
+//! With `--once`, or without a terminal, it goes through all steps by itself and fails if one of them does. With
 //! `--control-plane` the cluster is a real control plane, which is built first; `--build-only` does just that.
 #![expect(clippy::disallowed_methods, reason = "a program at the edge")]
 
@@ -87,7 +87,7 @@ struct Scene {
     ended: Receiver<Result<()>>,
     cluster: Cluster,
     repository: Repository,
-    /// Of the agent: its cache and its log.
+    /// The directory of the cache and the log of the agent.
     home: TempDir,
 }
 
@@ -113,7 +113,7 @@ impl Scene {
         let (sender, ended) = mpsc::channel();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.spawn(async move {
-            // Nobody listens any more when the end was asked for.
+            // The receiver is gone if the user has ended the program.
             let _ = sender.send(agent::run::run(options).await.map(|_| ()));
         });
         Ok(Self { agent: Some(runtime), ended, cluster, repository, home })

@@ -8,10 +8,10 @@ use crate::{NAME, Scene, say};
 
 type Step = fn(&Scene) -> Result<()>;
 
-/// What is tried, in order.
+/// The steps, in order.
 const STEPS: &[(&str, Step)] = &[
-    ("somebody scales the Deployment to five", drift),
-    ("somebody deletes the Namespace", deleted_namespace),
+    ("a user scales the Deployment to five", drift),
+    ("a user deletes the Namespace", deleted_namespace),
     ("a commit changes one file", one_file),
     ("a commit declares a Service twice", broken_commit),
     ("a commit removes everything", large_prune),
@@ -52,7 +52,7 @@ fn drift(scene: &Scene) -> Result<()> {
     ensure!(scaled["spec"]["replicas"] == 5, "{scaled:#}");
     await_replicas(scene, 2)?;
     let back = scene.cluster.get(&deployment())?;
-    ensure!(generation(&back) > generation(&scaled), "nobody wrote it: {back:#}");
+    ensure!(generation(&back) > generation(&scaled), "the Deployment was not written again: {back:#}");
     say("The Deployment has two replicas again.");
     Ok(())
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::wait::await_condition;
 
-/// What the agent said on standard error, line by line.
+/// The lines that the agent has written to standard error.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -68,7 +68,7 @@ impl Agent {
         Ok(Self { child, guardian, log, _home: home })
     }
 
-    /// What it has said so far.
+    /// The log of the agent so far.
     pub fn log(&self) -> &Log {
         &self.log
     }
@@ -123,7 +123,7 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // Before the agent is reaped, so that its id cannot be somebody else's.
+        // Before the agent is reaped: after that, another process can get its id.
         let _ = self.guardian.kill();
         let _ = self.guardian.wait();
         let _ = self.child.kill();

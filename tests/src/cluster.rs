@@ -20,7 +20,7 @@ use crate::wait::await_condition;
 
 /// Where RootSyncs are.
 const SYNCS: &str = "/apis/configsync.gke.io/v1beta1/namespaces/config-management-system/rootsyncs";
-/// How the requests of [`Cluster::get`] and its like show in the audit log.
+/// The user agent of requests of [`Cluster::get`] and similar functions in the audit log.
 const USER_AGENT: &str = "story";
 
 /// The two clusters on which every story is told.
@@ -28,12 +28,12 @@ const USER_AGENT: &str = "story";
 pub enum Kind {
     /// The Kubernetes API in memory.
     Sandbox,
-    /// The real one.
+    /// The real control plane.
     ControlPlane,
 }
 
 impl Kind {
-    /// Both.
+    /// Both clusters.
     pub const ALL: [Self; 2] = [Self::Sandbox, Self::ControlPlane];
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What answers.
+/// The server of the cluster.
 enum Server {
     Sandbox(Sandbox),
     ControlPlane(ControlPlane),
@@ -190,7 +190,7 @@ impl Cluster {
         self.request(&Method::GET, path, "", Vec::new())
     }
 
-    /// Whether something is at `path`.
+    /// `true` if there is an object at `path`.
     ///
     /// # Errors
     /// When the API server does not answer.
@@ -340,7 +340,7 @@ fn crd_path(crd: &Value) -> String {
     format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
 }
 
-/// Whether the API server said that there is no such thing.
+/// `true` if the API server answered 404 Not Found.
 pub fn is_not_found(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<kube::Error>(), Some(kube::Error::Api(status)) if status.code == 404)
 }

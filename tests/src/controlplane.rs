@@ -67,7 +67,7 @@ impl ControlPlane {
         Self::start_with(&[])
     }
 
-    /// The same without an audit log, which costs the API server time.
+    /// Starts a control plane without an audit log, which would cost the API server time.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -75,8 +75,8 @@ impl ControlPlane {
         Self::start_with(&["--audit=false"])
     }
 
-    /// The same with these controllers alone, which know the objects of `file` from the beginning: a test that compares
-    /// every write can do without the others' writes. The controller for ServiceAccounts has to be among them.
+    /// Starts a control plane with only these controllers, for a test that compares every write. They know the objects of `file`
+    /// from the beginning. The controller for ServiceAccounts must be among them.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -101,7 +101,7 @@ impl ControlPlane {
         let mut stderr = child.stderr.take().expect("stderr is piped");
         let complaints = std::thread::spawn(move || {
             let mut text = Vec::new();
-            // What was read before an error is all there is to show.
+            // After a read error, the text up to it is shown.
             let _ = stderr.read_to_end(&mut text);
             String::from_utf8_lossy(&text).into_owned()
         });

@@ -1,4 +1,5 @@
-//! The objects that a cluster has before anybody makes one, and the columns in which people see objects, in the form in which `tests/sandbox/published/` has them.
+//! The objects that a new cluster has, and the columns of the tables that it sends to kubectl, in the form of
+//! `tests/sandbox/published/`.
 
 use anyhow::{Context, Result, ensure};
 use http::Method;
@@ -6,9 +7,9 @@ use serde_json::{Map, Value, json};
 
 use crate::raw::Raw;
 
-/// What stands for the time of the start.
+/// Replaces the time of the start of the cluster.
 const START: &str = "1970-01-01T00:00:00Z";
-/// What says more of one control plane than of all, or comes and goes.
+/// Resources that differ between control planes, or that come and go.
 const LEFT_OUT: [&str; 3] = ["componentstatuses", "events", "leases"];
 
 /// Asks a control plane for all its objects and leaves out what differs from one to the next.
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_is_left_out() {
+    fn values_that_differ_between_clusters_are_left_out() {
         let mut object = json!({"metadata": {
             "uid": "1", "resourceVersion": "2", "name": "x", "creationTimestamp": "2026-01-02T03:04:05Z",
         }});

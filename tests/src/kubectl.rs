@@ -18,7 +18,7 @@ pub fn kubectl(kubeconfig: &Path, home: &Path) -> Option<Command> {
     Some(command)
 }
 
-/// How to call it, as in `kubectl get pods`.
+/// A command that runs kubectl, to which arguments such as `get pods` are added.
 pub fn program() -> Option<Command> {
     match ControlPlane::binary() {
         Some(program) => {

@@ -18,18 +18,18 @@ const JSON: &str = "application/json";
 /// The form of discovery that kubectl asks for.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// What one version of Kubernetes publishes.
+/// The documents that one version of Kubernetes publishes.
 pub struct Published {
     version: String,
-    /// By path, as `sandbox::schema::Document` tells of.
+    /// The documents by path, as in `sandbox::schema::Document`.
     documents: BTreeMap<String, String>,
-    /// What it has before anybody makes an object.
+    /// The objects of a new cluster.
     objects: Value,
     /// The columns of its tables.
     columns: Value,
-    /// What `tests/controlplane/types` prints: properties by the names of definitions.
+    /// The output of `tests/controlplane/types`: properties by the names of definitions.
     unpublished: Value,
-    /// What `tests/controlplane/messages` prints: how objects look as protocol buffers.
+    /// The output of `tests/controlplane/messages`: the protocol buffer form of objects.
     messages: Value,
 }
 
@@ -77,7 +77,7 @@ pub fn of_a_new_control_plane() -> Result<Published> {
     })
 }
 
-/// What one of the programs in `tests/controlplane` finds out from Kubernetes' sources, since no document says it.
+/// The output of one of the programs in `tests/controlplane`: facts from Kubernetes' sources that no document has.
 fn printed(program: &str) -> Result<Value> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane");
     let mut command = Command::new("go");
@@ -159,7 +159,7 @@ pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("sandbox/published")
 }
 
-/// What a file says, without where the documents are in their archive.
+/// The content of a file, without the positions of the documents in their archive.
 fn said(name: &str, content: &[u8]) -> Result<String> {
     if name.ends_with(".gz") {
         let mut text = String::new();

@@ -1,15 +1,15 @@
-//! Waiting for something to become true: the only way in which stories wait.
+//! Waiting for a condition. Stories wait in no other way.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// What a slow machine with other work may need.
+/// The longest time to wait: enough for a slow machine with other work.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// Between two looks.
+/// Time between two calls of the condition.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// Asks `condition` again and again until it is no error any more.
+/// Calls `condition` again and again until it returns no error.
 ///
 /// # Errors
 /// The last error of `condition`, if it still has one when time is up.

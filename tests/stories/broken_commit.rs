@@ -1,4 +1,4 @@
-//! Walkthrough 6: a commit that breaks the rules is an error with code, file and line; the state before it stays in force.
+//! A commit that breaks a rule leads to an error with code, file and line. The commit before it stays in force.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -17,7 +17,7 @@ pub(crate) fn changes_nothing(kind: Kind) -> Result<()> {
     let service = format!("/api/v1/namespaces/{NAME}/services/go-hello");
     let before = cluster.get(&service)?;
 
-    // The same Service twice, and a Service less.
+    // The commit declares one Service twice and removes another.
     let twice = format!("namespaces/{NAME}/twice.yaml");
     sync.repository.write(&twice, "apiVersion: v1\nkind: Service\nmetadata:\n  name: go-hello\n")?;
     sync.repository.remove(&format!("namespaces/{NAME}/service-admin.yaml"))?;

@@ -11,7 +11,7 @@ use tests::wait::await_condition;
 pub(crate) fn leaves_nothing(_: Kind) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let dir = scratch.path().join("asked");
-    // What the program sees of a parent that ends or is killed: nobody holds the other end of its standard input.
+    // A parent that ends or is killed closes the standard input of the program.
     let mut asked = start(&dir)?;
     let children = descendants(asked.id())?;
     ensure!(children.len() > 1, "its parts are no processes of their own: {children:?}");

@@ -1,4 +1,4 @@
-//! Custom resources: in one commit with their kind, or declared before somebody else brings the kind.
+//! Custom resources that are declared in one commit with their kind, or before another client creates the kind.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -122,7 +122,7 @@ fn crd_path(group: &str) -> String {
     format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{group}")
 }
 
-/// Somebody else brings the kind Widget of `group`.
+/// Another client creates the CRD of the kind Widget in `group`.
 pub(crate) fn create_kind(cluster: &Cluster, group: &str) -> Result<()> {
     let crd = serde_json::from_str(&crd(group))?;
     cluster.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &crd).map(|_| ())

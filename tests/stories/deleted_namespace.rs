@@ -1,4 +1,4 @@
-//! Walkthrough 3: a Namespace that somebody deletes comes back with everything in it, as soon as it has terminated.
+//! A user deletes a Namespace. It comes back with all declared objects as soon as it has terminated.
 
 use anyhow::{Result, ensure};
 use tests::cluster::Kind;

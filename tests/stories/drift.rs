@@ -1,4 +1,4 @@
-//! Walkthrough 4: what people change returns to what is declared; what they add stays.
+//! Drift: fields that a user changes return to their declared values, and fields that a user adds stay.
 
 use anyhow::{Result, ensure};
 use serde_json::Value;

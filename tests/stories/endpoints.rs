@@ -1,4 +1,4 @@
-//! Walkthrough 10: Endpoints and EndpointSlices take over their Service's labels, and are nobody's to prune.
+//! Endpoints and EndpointSlices get the labels of their Service from a controller, and the agent must not prune them.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! What an API server can do wrong: the agent gets over each, deletes nothing because of it, says how things stand, and does
-//! not hammer.
+//! Faults of an API server. The agent survives each, deletes no object because of it, reports it, and does not send too many
+//! requests.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn faults() -> Vec<(&'static str, Vec<Rule>)> {
 fn repository() -> Result<Repository> {
     let repository = Repository::empty()?;
     repository.write("namespace.yaml", &namespace(NAME))?;
-    // Others for each fault: whoever changes one object again and again is told to stop.
+    // Each fault has objects of its own: the agent reports a client that changes one object again and again.
     let each = (0..=faults().len()).flat_map(|number| [format!("drifted-{number}"), format!("deleted-{number}")]);
     for name in each.chain(["changed", "removed-0"].map(ToOwned::to_owned)) {
         repository.write(&format!("{name}.yaml"), &config_map(NAME, &name, "value"))?;
@@ -99,7 +99,7 @@ fn survived(cluster: &Cluster, sandbox: &Sandbox, sync: &Sync<'_>, number: usize
 
     let deletions: Vec<String> =
         cluster.writes(from)?.into_iter().filter(|write| write.verb == "delete").map(|write| write.name).collect();
-    ensure!(!deletions.is_empty(), "nobody deleted what was removed");
+    ensure!(!deletions.is_empty(), "the removed object was not deleted");
     ensure!(deletions.iter().all(|name| *name == format!("removed-{number}")), "it deleted {deletions:?}");
     let (requests, _) = cluster.requests(from)?;
     let ours = requests.iter().filter(|request| request.user_agent.starts_with(AGENT)).count();
@@ -107,7 +107,7 @@ fn survived(cluster: &Cluster, sandbox: &Sandbox, sync: &Sync<'_>, number: usize
     Ok(())
 }
 
-/// Nobody answers: the agent waits, deletes nothing, and goes on when somebody does.
+/// The API server does not answer: the agent waits, deletes nothing, and continues when it answers again.
 pub(crate) fn outage(kind: Kind) -> Result<()> {
     let cluster = installed(kind)?;
     let agent = agent(&cluster, &[])?;

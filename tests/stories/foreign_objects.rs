@@ -37,7 +37,7 @@ pub(crate) fn adopted_and_released(kind: Kind) -> Result<()> {
     ensure!(!metadata.contains("configsync.gke.io/manager\"") && !metadata.contains("applyset"), "{released:#}");
     sync.repository.remove("settings.yaml")?;
     sync.commit()?;
-    ensure!(cluster.exists(&path)?, "what was released is somebody else's");
+    ensure!(cluster.exists(&path)?, "a released object stays");
     Ok(())
 }
 
@@ -106,7 +106,9 @@ pub(crate) fn of_another_sync(kind: Kind) -> Result<()> {
     let status = sync.await_error("1060")?;
     let message = status["status"]["sync"]["errors"][0]["errorMessage"].as_str().unwrap_or_default();
     ensure!(message.contains(":root_another") && message.contains("settings.yaml"), "{message}");
-    await_condition("what is nobody's is applied", || cluster.get(&config_map_path(TAKEN, "other")).map(|_| ()))?;
+    await_condition("an object without an owner is applied", || {
+        cluster.get(&config_map_path(TAKEN, "other")).map(|_| ())
+    })?;
     let path = config_map_path(TAKEN, "settings");
     ensure!(cluster.get(&path)? == theirs, "it was changed: {:#}", cluster.get(&path)?);
 

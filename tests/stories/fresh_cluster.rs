@@ -1,4 +1,4 @@
-//! Walkthrough 1 and 2: from a cluster that knows nothing of us to SYNCED, and what is there then.
+//! A new cluster reaches SYNCED, and has the declared objects with their metadata.
 
 use anyhow::{Result, ensure};
 use tests::cluster::{Cluster, Kind};

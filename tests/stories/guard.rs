@@ -1,4 +1,4 @@
-//! Walkthrough 7: a commit that would delete everything is held until it is approved, also across a restart.
+//! A commit that would delete everything is held until it is approved, also across a restart.
 
 use anyhow::{Result, ensure};
 use serde_json::json;

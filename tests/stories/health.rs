@@ -1,4 +1,4 @@
-//! What the agent serves about itself.
+//! The health checks and metrics of the agent.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

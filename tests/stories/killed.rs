@@ -1,4 +1,4 @@
-//! Walkthrough 8: an agent killed in its first sync goes on when it is started again; started once more it has nothing to do.
+//! An agent that is killed in its first sync continues when it is started again. Started once more, it writes nothing.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub(crate) fn goes_on(kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// Writes of ConfigMaps take a while, as on a busy cluster: the sandbox alone would be done before anybody could look.
+/// Makes writes of ConfigMaps slow, as on a busy cluster: the sandbox would finish before the story can kill the agent.
 pub(crate) fn slow_down(cluster: &Cluster) {
     if let Ok(sandbox) = cluster.sandbox() {
         let delay = Fault::Delay(Duration::from_millis(100));
@@ -67,7 +67,7 @@ pub(crate) fn many(count: usize) -> Result<Repository> {
     Ok(repository)
 }
 
-/// How many of the ConfigMaps exist.
+/// The number of ConfigMaps that exist.
 pub(crate) fn applied(cluster: &Cluster) -> Result<usize> {
     let list = cluster.get("/api/v1/namespaces/many/configmaps")?;
     Ok(list["items"].as_array().map_or(0, Vec::len))

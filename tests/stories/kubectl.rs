@@ -245,7 +245,7 @@ fn defines(cluster: &Cluster, dir: &Path) -> Result<()> {
     says(cluster, &format!("apply -f {}", widget.display()), &["widget.example.com/cog created"])?;
     says(cluster, "get wd -n shop", &["NAME   SIZE\n", "cog    3\n"])?;
     fs::write(&widget, WIDGET.replace("size: 3", "colour: red"))?;
-    says(cluster, &format!("apply -f {}", widget.display()), &[]).err().context("what nobody knows is refused")?;
+    says(cluster, &format!("apply -f {}", widget.display()), &[]).err().context("an unknown kind is refused")?;
     Ok(())
 }
 

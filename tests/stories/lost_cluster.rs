@@ -1,4 +1,4 @@
-//! Walkthrough 9: a second, empty cluster with the same RootSync gets everything, kinds before their objects.
+//! A second, empty cluster with the same RootSync gets all objects, and each kind before its objects.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Stories: the real agent on two clusters, told from the outside.
+//! Stories: tests of the real agent on two clusters, seen from outside.
 //!
 //! On the sandbox they always run. On the real control plane they run in CI and with `-- --include-ignored`; where it is not
 //! built they are ignored even then, and say so, but in CI they fail.
@@ -41,12 +41,12 @@ type Story = fn(Kind) -> anyhow::Result<()>;
 
 /// Each story under the name by which `cargo test --test stories NAME` runs it alone, and the clusters that it is told on.
 const STORIES: &[(&str, Story, &[Kind])] = &[
-    // What only a cluster that can be told to fail shows. The longest come first, so that no other waits for them at the end.
+    // Stories that need a cluster with faults. The longest run first, so that no other waits for them at the end.
     ("faults_are_survived", faults::are_survived, &[Kind::Sandbox]),
-    ("an_outage_is_told_and_waited_for", faults::outage, &[Kind::Sandbox]),
-    ("a_refused_write_is_told_and_tried_rarely", faults::refusal, &[Kind::Sandbox]),
+    ("an_outage_is_reported_and_waited_for", faults::outage, &[Kind::Sandbox]),
+    ("a_refused_write_is_reported_and_retried_rarely", faults::refusal, &[Kind::Sandbox]),
     ("a_slow_request_is_given_up_in_time", timeouts::slow_request, &[Kind::Sandbox]),
-    // The walkthrough of README.md.
+    // The walk through nomos in README.md.
     ("a_fresh_cluster_reaches_synced", fresh_cluster::reaches_synced, &Kind::ALL),
     ("a_deleted_namespace_comes_back", deleted_namespace::comes_back, &Kind::ALL),
     ("drift_returns_to_the_declared_values", drift::returns, &Kind::ALL),
@@ -57,7 +57,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("an_agent_killed_in_its_first_sync_goes_on", killed::goes_on, &Kind::ALL),
     ("a_lost_cluster_comes_back", lost_cluster::comes_back, &Kind::ALL),
     ("inherited_endpoints_are_left_alone", endpoints::are_left_alone, &Kind::ALL),
-    // What else is promised.
+    // Other promises.
     ("kubectl_works", kubectl::works, &Kind::ALL),
     ("a_sync_writes_status_inventory_and_events", status::is_written, &Kind::ALL),
     ("a_held_commit_stays_held_after_a_restart", guard::is_remembered, &Kind::ALL),
@@ -65,11 +65,11 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("custom_resources_come_with_their_kind", custom_resources::come_with_their_kind, &Kind::ALL),
     ("a_kind_may_come_later", custom_resources::kind_may_come_later, &Kind::ALL),
     ("a_removed_kind_is_noticed_after_a_restart", custom_resources::kind_is_missed, &Kind::ALL),
-    ("what_cannot_be_seen_is_not_forgotten", custom_resources::are_not_forgotten, &Kind::ALL),
+    ("objects_of_an_unlisted_kind_are_not_forgotten", custom_resources::are_not_forgotten, &Kind::ALL),
     ("a_foreign_object_is_adopted_and_released", foreign_objects::adopted_and_released, &Kind::ALL),
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata, &Kind::ALL),
     ("an_object_of_another_sync_is_not_taken_over", foreign_objects::of_another_sync, &Kind::ALL),
-    ("a_sync_that_cannot_be_read_hides_no_other", unreadable_sync::hides_no_other, &Kind::ALL),
+    ("an_unreadable_sync_hides_no_other", unreadable_sync::hides_no_other, &Kind::ALL),
     ("a_wait_ends_after_the_reconcile_timeout", timeouts::reconcile, &Kind::ALL),
     ("a_sync_with_role_refs_is_refused", unsupported_fields::role_refs_are_refused, &Kind::ALL),
     ("a_sync_with_harmless_overrides_is_synced", unsupported_fields::harmless_overrides, &Kind::ALL),

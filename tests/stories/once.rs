@@ -15,10 +15,10 @@ use crate::world::{AGENT, agent};
 const NOBODY: &str = "\
 apiVersion: v1
 kind: Config
-clusters: [{name: nobody, cluster: {server: \"https://127.0.0.1:1\"}}]
-users: [{name: nobody, user: {}}]
-contexts: [{name: nobody, context: {cluster: nobody, user: nobody}}]
-current-context: nobody
+clusters: [{name: away, cluster: {server: \"https://127.0.0.1:1\"}}]
+users: [{name: away, user: {}}]
+contexts: [{name: away, context: {cluster: away, user: away}}]
+current-context: away
 ";
 
 pub(crate) fn exit_codes(kind: Kind) -> Result<()> {

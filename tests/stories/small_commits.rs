@@ -1,4 +1,4 @@
-//! Walkthrough 5: work is proportional to the change.
+//! A small commit needs few writes: the work is proportional to the change.
 
 use anyhow::{Result, ensure};
 use sandbox::Request;
@@ -75,7 +75,7 @@ pub(crate) fn few_writes_of_our_own(kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// What the agent wrote in this story's Namespace.
+/// The writes of the agent in the Namespace of this story.
 fn writes(cluster: &Cluster, from: u64) -> Result<Vec<String>> {
     let writes = cluster.writes(from)?;
     let here = writes.iter().filter(|request| request.namespace == NAME);

@@ -1,4 +1,4 @@
-//! What a sync writes about itself: the status of the RootSync, the inventory, Kubernetes Events.
+//! The agent reports about a sync in the status of the RootSync, the inventory and Kubernetes Events.
 
 use std::collections::BTreeSet;
 

@@ -22,7 +22,7 @@ pub(crate) fn hides_no_other(kind: Kind) -> Result<()> {
     let second = Sync::unstructured(&cluster, "second", repository("second")?)?;
     second.await_synced(&second.repository.head()?)?;
 
-    // Of an annotation no generation tells.
+    // A change of an annotation does not change the generation.
     set_deletion(&cluster, "second", json!("Sometimes"))?;
     is_stalled(&cluster, "second", "Sometimes")?;
     set_deletion(&cluster, "second", Value::Null)?;
@@ -57,7 +57,7 @@ fn repository(name: &str) -> Result<Repository> {
     Ok(repository)
 }
 
-/// What a newer version of the CRD might do.
+/// Changes the CRD as a newer version of it could.
 fn take_any_auth(cluster: &Cluster) -> Result<()> {
     let mut crd = cluster.get(CRD)?;
     for version in crd["spec"]["versions"].as_array_mut().into_iter().flatten() {

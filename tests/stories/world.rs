@@ -1,4 +1,4 @@
-//! What stories start: clusters, agents, syncs.
+//! Starts the clusters, agents and syncs of stories.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -82,7 +82,7 @@ pub(crate) fn forget_logs() {
     LOGS.with_borrow_mut(Vec::clear);
 }
 
-/// What the agents of this thread's story said last.
+/// The last log lines of the agents of this thread's story.
 pub(crate) fn logs() -> String {
     let last = |(log, from): &(Log, usize)| {
         let lines = log.lines(*from);

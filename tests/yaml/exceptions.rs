@@ -7,8 +7,8 @@ use tests::cluster::Cluster;
 use crate::generate::HEAD;
 use crate::{by_kubectl, by_us, name};
 
-/// What makes the difference, what a file has beside its head, and the fields `x` of the objects that we and that kubectl
-/// read; `error` where the file is refused.
+/// The cause of a difference, the text of a file after its head, and the field `x` of the objects that nomos and that kubectl read;
+/// `error` if one refuses the file.
 type Row = (&'static str, &'static str, &'static str, &'static str);
 
 /// Files that differ in what is after their head.
@@ -28,7 +28,7 @@ const EXCEPTIONS: &[Row] = &[
 /// Files that differ in what is before their head.
 const BEFORE: &[Row] = &[("a byte order mark is an ordinary character", "\u{feff}", "error", "[null]")];
 
-/// Whether each exception is one.
+/// Checks that nomos and kubectl differ in each exception as the table says.
 pub(crate) fn as_listed(cluster: &Cluster) -> Result<()> {
     let after = EXCEPTIONS.iter().map(|row| (row, format!("{HEAD}{}", row.1)));
     let before = BEFORE.iter().map(|row| (row, format!("{}{HEAD}", row.1)));

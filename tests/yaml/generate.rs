@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use fastrand::Rng;
 
-/// What every document begins with. `NAME` stands for the name of its file.
+/// The start of every document. `NAME` stands for the name of its file.
 pub(crate) const HEAD: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: NAME\n";
 
-/// What scalars are made of that mean something as a whole.
+/// Parts of scalars that have a meaning as a whole.
 const WORDS: &[&str] = &[
     "y",
     "yes",
@@ -87,7 +87,7 @@ const WORDS: &[&str] = &[
     "http://a/b?c=d#e",
 ];
 
-/// What numbers and what looks like them are made of.
+/// Parts of numbers and of text that looks like numbers.
 const DIGITS: &[&str] = &[
     "0", "1", "7", "8", "9", "12", "345", "00", "e", "E", "e+", "e-", ".", "_", "+", "-", "x", "o", "b", "X", "a", "F",
     ":", "p",
@@ -147,7 +147,7 @@ const ESCAPES: &[&str] = &[
 /// Lines of block scalars.
 const LINES: &[&str] = &["a", "b c", "", " d", "  e", "# f", "g: h", "- i", "j\\", "'k", "\tl", "m\t", "n ", "é"];
 
-/// What rubble is made of.
+/// Parts of random text that is hardly YAML.
 const RUBBLE: &[&str] = &[
     "a", "b: ", "c", ": ", ":", "- ", "? ", "  ", "    ", "\n", "\n  ", "\n    ", "\n- ", "\n  - ", "\t", "\"", "'",
     "\\", "{", "}", "[", "]", ",", ", ", "|", ">", "|+", ">-", "|2", "&a ", "*a", "*a : ", "!x ", "!!int ", "!", "#",
@@ -236,7 +236,7 @@ fn key(rng: &mut Rng) -> String {
     }
 }
 
-/// What follows the colon of a key or the dash of an item at this depth.
+/// The text after the colon of a key or the dash of an item at this depth.
 fn node(rng: &mut Rng, depth: usize, most: usize) -> String {
     let indent = "  ".repeat(depth);
     match rng.u8(0..6) {
@@ -321,7 +321,7 @@ fn stream(rng: &mut Rng) -> String {
     if rng.u8(0..4) == 0 { text.replace('\n', "\r\n") } else { text }
 }
 
-/// A string as people and programs put it into manifests, and as nobody does.
+/// A string of a manifest, usual or unusual.
 pub(crate) fn text(rng: &mut Rng) -> String {
     match rng.u8(0..12) {
         0..=2 => plain(rng),
@@ -336,7 +336,7 @@ pub(crate) fn text(rng: &mut Rng) -> String {
     }
 }
 
-/// What makes a difference at the start or the end.
+/// Text that has a meaning at the start or the end of a string.
 const EDGES: &[&str] = &[
     "",
     " ",

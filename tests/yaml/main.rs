@@ -30,16 +30,19 @@ const STRINGS: usize = 20;
 /// Seeds that are tried every time.
 const USUAL: Range<u64> = 1..3;
 
-fn main() -> ExitCode {
+/// Two tests for each seed, and one of the exceptions.
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::from_args();
-    let trials = vec![
-        Trial::ignorable_test("kubectl_reads_the_same", || tell(|cluster| for_each_seed(|seed| reads(cluster, seed)))),
-        Trial::ignorable_test("exceptions_are_as_listed", || tell(exceptions::as_listed)),
-        Trial::ignorable_test("kubectl_reads_what_is_written", || {
-            tell(|cluster| for_each_seed(|seed| written(cluster, seed)))
-        }),
-    ];
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let mut trials = vec![Trial::ignorable_test("exceptions_are_as_listed", || tell(exceptions::as_listed))];
+    for seed in seeds()? {
+        let tests: [(&str, fn(&Cluster, u64) -> Result<()>); 2] =
+            [("kubectl_reads_the_same", reads), ("kubectl_reads_the_output_of_hydrate", written)];
+        trials.extend(tests.map(|(name, test)| {
+            let test = move |cluster: &Cluster| test(cluster, seed).with_context(|| format!("NOMOS_YAML_SEEDS={seed}"));
+            Trial::ignorable_test(format!("{name}::seed_{seed}"), move || tell(test))
+        }));
+    }
+    Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
 
 fn tell(test: impl FnOnce(&Cluster) -> Result<()>) -> Result<Completion, Failed> {
@@ -51,13 +54,6 @@ fn tell(test: impl FnOnce(&Cluster) -> Result<()>) -> Result<Completion, Failed>
         Ok(()) => Ok(Completion::Completed),
         Err(error) => Err(format!("{error:#}").into()),
     }
-}
-
-fn for_each_seed(test: impl Fn(u64) -> Result<()>) -> Result<()> {
-    for seed in seeds()? {
-        test(seed).with_context(|| format!("NOMOS_YAML_SEEDS={seed}"))?;
-    }
-    Ok(())
 }
 
 fn seeds() -> Result<Vec<u64>> {
@@ -74,7 +70,7 @@ fn seeds() -> Result<Vec<u64>> {
 /// The objects of each file, or what is wrong with it.
 type Read = Vec<Result<Vec<Value>, String>>;
 
-/// What kubectl reads from files, each by itself.
+/// The objects that kubectl reads from each file.
 fn by_kubectl(cluster: &Cluster, files: &[String]) -> Result<Read> {
     let directory = tempfile::tempdir()?;
     for (number, text) in files.iter().enumerate() {
@@ -114,7 +110,7 @@ fn number(name: &str) -> Option<usize> {
     name.strip_prefix('f')?.parse().ok()
 }
 
-/// What we read from a file.
+/// The objects that nomos reads from a file.
 fn by_us(text: &str) -> Result<Vec<Value>, String> {
     let parsed = parse(&SourceFile { path: "x.yaml".to_owned(), content: Arc::from(text.as_bytes()) });
     match parsed.findings.first() {
@@ -123,7 +119,7 @@ fn by_us(text: &str) -> Result<Vec<Value>, String> {
     }
 }
 
-/// The same with every number beyond `i64` as a double, which JSON writes in several ways.
+/// Converts every number outside of `i64` to a double, which JSON writes in several ways.
 fn doubles(value: &mut Value) {
     match value {
         Value::Number(number) if !number.is_i64() => *value = number.as_f64().into(),
@@ -133,7 +129,7 @@ fn doubles(value: &mut Value) {
     }
 }
 
-/// Whether both took a file for the same.
+/// `true` if both read the same objects from a file, or both refuse it.
 fn same(ours: &Result<Vec<Value>, String>, theirs: &Result<Vec<Value>, String>) -> bool {
     match (ours, theirs) {
         (Ok(ours), Ok(theirs)) => ours == theirs,

@@ -1,4 +1,4 @@
-//! `nomos explain`: what a KNV code means.
+//! `nomos explain`: the meaning of KNV codes.
 
 use agent::model::finding::{Code, Explanation, RETIRED};
 use anyhow::bail;
@@ -7,29 +7,29 @@ use serde::Serialize;
 use crate::columns::{Data, table};
 use crate::{Console, FINE};
 
-/// Explain a KNV code, or list all of them
+/// Explain a KNV error code, or list all codes
 #[derive(clap::Args)]
-pub(crate) struct Explain {
-    /// Code or name, such as KNV1029, 1029 or NameCollision
+pub(crate) struct ExplainArgs {
+    /// Code or name of an error, such as KNV1029, 1029 or NameCollision [default: list all codes]
     code: Option<String>,
 
-    /// Print data instead of text
+    /// Print in this data format instead of as text
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     output: Option<Data>,
 }
 
 #[derive(Serialize)]
-struct Entry {
+struct ExplainedCode {
     code: Code,
     name: &'static str,
-    /// Whether a finding of this code keeps the source from being applied.
+    /// `true` if the agent applies nothing of a source with this finding.
     blocks: bool,
     #[serde(flatten)]
     explanation: Explanation,
 }
 
-/// Prints one entry or the whole table.
-pub(crate) fn run(args: &Explain, console: &mut Console<'_>) -> anyhow::Result<u8> {
+/// Prints the explanation of one code or the list of all.
+pub(crate) fn run(args: &ExplainArgs, console: &mut Console<'_>) -> anyhow::Result<u8> {
     let text = match (&args.code, args.output) {
         (Some(code), None) => entry_text(&entry(find(code)?)),
         (Some(code), Some(data)) => data.text(&entry(find(code)?))?,
@@ -40,8 +40,8 @@ pub(crate) fn run(args: &Explain, console: &mut Console<'_>) -> anyhow::Result<u
     Ok(FINE)
 }
 
-fn entry(code: Code) -> Entry {
-    Entry { code, name: code.name(), blocks: code.blocks(), explanation: code.explanation() }
+fn entry(code: Code) -> ExplainedCode {
+    ExplainedCode { code, name: code.name(), blocks: code.blocks(), explanation: code.explanation() }
 }
 
 fn list() -> String {
@@ -54,7 +54,7 @@ fn list() -> String {
     table(&rows)
 }
 
-fn entry_text(entry: &Entry) -> String {
+fn entry_text(entry: &ExplainedCode) -> String {
     let mut text = format!("{} {}\n", entry.code, entry.name);
     for (head, part) in parts(entry.explanation) {
         text.push_str(&format!("\n{head}\n{}\n", wrapped(part)));
@@ -65,13 +65,13 @@ fn entry_text(entry: &Entry) -> String {
     text
 }
 
-/// What is said of codes that do not block.
-pub(crate) const NO_BLOCK: &str = "The rest of the source is applied all the same.";
+/// The note about codes that do not block.
+pub(crate) const NO_BLOCK: &str = "This error does not block the source: the agent applies the other objects.";
 
-/// The parts of an explanation under their heads.
+/// The parts of an explanation, each with its heading.
 pub(crate) fn parts(explanation: Explanation) -> [(&'static str, &'static str); 4] {
     let Explanation { meaning, why, fix, example } = explanation;
-    [("What", meaning), ("Why", why), ("How to fix", fix), ("Example", example)]
+    [("Meaning", meaning), ("Reason", why), ("How to fix", fix), ("Example", example)]
 }
 
 /// Indented lines of at most 100 characters.
@@ -87,21 +87,21 @@ fn wrapped(text: &str) -> String {
     lines.iter().map(|line| format!(" {line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// The code that a user means.
+/// The code with this number or name.
 fn find(text: &str) -> anyhow::Result<Code> {
     let lower = text.trim().to_lowercase();
     if let Some(code) = Code::ALL.iter().find(|code| code.name().to_lowercase() == lower) {
         return Ok(*code);
     }
     let Ok(number) = lower.strip_prefix("knv").unwrap_or(&lower).parse::<u16>() else {
-        bail!("{text:?} is no code; `nomos explain` lists them all{}", meant(named_like(&lower)));
+        bail!("there is no code {text:?}; `nomos explain` lists all codes{}", meant(named_like(&lower)));
     };
     match Code::ALL.iter().find(|code| code.number() == number) {
         Some(code) => Ok(*code),
         None if RETIRED.contains(&number) => {
-            bail!("KNV{number} is retired: it is not reported any more{}", meant(nearest(number)))
+            bail!("KNV{number} is retired: nomos does not report it any more{}", meant(nearest(number)))
         }
-        None => bail!("there is no KNV{number}; `nomos explain` lists all codes{}", meant(nearest(number))),
+        None => bail!("there is no code KNV{number}; `nomos explain` lists all codes{}", meant(nearest(number))),
     }
 }
 
@@ -110,7 +110,7 @@ fn meant(codes: Vec<Code>) -> String {
     if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(", ")) }
 }
 
-/// The three codes whose numbers are closest.
+/// The three codes whose numbers are closest to this number.
 fn nearest(number: u16) -> Vec<Code> {
     let mut codes = Code::ALL.to_vec();
     codes.sort_by_key(|code| (code.number().abs_diff(number), code.number()));

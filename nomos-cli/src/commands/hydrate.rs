@@ -1,39 +1,43 @@
-//! `nomos hydrate`: what a source declares for each cluster, as files.
+//! `nomos hydrate`: writes the objects that a source declares for each cluster to files.
 
 use std::path::Path;
 
 use clap::ArgAction;
 
 use crate::output;
-use crate::source::{Limits, SourceArgs, compiled};
-use crate::{Console, FINE, FOUND, truth};
+use crate::source::{SourceArgs, SourceRequest, compiled};
+use crate::{Console, FINE, FOUND, boolean};
 
-/// Write what a source declares for each of its clusters
+/// Write the objects that a source declares for each of its clusters
 ///
-/// Exit status: 0 all is written, 1 the source has mistakes or, with --check, what is written is not current, 2 the command
-/// could not run.
+/// Exit status: 0 all objects are written, 1 the source has mistakes or, with --check, the files on disk are not current, 2 the
+/// command could not run.
 #[derive(clap::Args)]
-pub(crate) struct Hydrate {
+pub(crate) struct HydrateArgs {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// Write all objects to one file
+    /// Write all objects to one file, which --output names
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
+          default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     flat: bool,
 
-    /// Write nothing; show how what is on disk differs from what would be written
+    /// Write no files; show the differences between the files on disk and those that would be written
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
+          default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     check: bool,
 }
 
-/// Writes the clusters that nothing blocks and prints what is wrong with the others.
-pub(crate) fn run(args: &Hydrate, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
-    let compiled = compiled(&args.source, &Limits::default(), kubeconfig, console)?;
+/// Writes the objects of each cluster for which no finding blocks, and prints all findings.
+pub(crate) fn run(args: &HydrateArgs, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
+    let compiled = compiled(&args.source, &SourceRequest::default(), kubeconfig, console)?;
     let objects = compiled.objects();
     if let Some(bad) = objects.iter().find_map(|cluster| cluster.without_version()) {
-        console.error(&format!("the apiVersion `{}` of {} has no version", bad.api_version(), bad.id()));
+        console.error(&format!(
+            "the apiVersion `{}` of {} ends without a version; write it as GROUP/VERSION",
+            bad.api_version(),
+            bad.id()
+        ));
         return Ok(FOUND);
     }
     let output = &args.source.output;
@@ -41,7 +45,7 @@ pub(crate) fn run(args: &Hydrate, kubeconfig: Option<&Path>, console: &mut Conso
     match (args.check, args.flat) {
         (false, false) => compiled.tree(&args.source)?.write()?,
         (true, false) => differences = compiled.tree(&args.source)?.check()?,
-        // Nothing could be compiled: what is there stays.
+        // A finding blocks every cluster: the file stays as it is.
         _ if objects.is_empty() => {}
         (false, true) => output::write_flat(output, &objects)?,
         (true, true) => differences = output::check_flat(output, &objects)?,

@@ -1,4 +1,4 @@
-//! `nomos init`: a new hierarchical repository.
+//! `nomos init`: creates a hierarchical repository.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,28 +9,28 @@ use agent::io::files;
 use anyhow::{Context as _, bail};
 use clap::ArgAction;
 
-use crate::{Console, FINE, truth};
+use crate::{Console, FINE, boolean};
 
-/// Make a new hierarchical repository
+/// Create a hierarchical repository
 #[derive(clap::Args)]
-pub(crate) struct Init {
-    /// Directory to make it in
+pub(crate) struct InitArgs {
+    /// Directory of the repository; it is created if it does not exist
     #[arg(long, default_value = ".", value_name = "DIR")]
     path: PathBuf,
 
-    /// Write into a directory that is not empty; files that are there already stay as they are
+    /// Also write into a directory that is not empty; files that exist stay as they are
     #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
+          default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     force: bool,
 }
 
 const SYSTEM: &str = "\
 # System
 
-The version of this layout (`repo.yaml`) and which kinds are inherited (HierarchyConfig).
+`repo.yaml` says the version of this layout. HierarchyConfigs say which kinds are inherited.
 ";
 
-/// Directories that begin empty. Git keeps none of these, so that they get a file.
+/// Directories without manifests at first. Git does not store empty directories, so each gets a `.gitkeep`.
 const EMPTY: [&str; 3] = ["cluster", "clusterregistry", "namespaces"];
 
 const README: &str = "\
@@ -38,12 +38,12 @@ const README: &str = "\
 
 | directory | holds |
 |---|---|
-| `system/` | the version of this layout, rules of inheritance |
+| `system/` | the version of this layout, and rules of inheritance |
 | `cluster/` | cluster-scoped objects |
 | `clusterregistry/` | Clusters and ClusterSelectors |
-| `namespaces/` | Namespaces, each in a directory of its name, and what belongs into them |
+| `namespaces/` | Namespaces, each in a directory of its name, and the objects in them |
 
-Objects in a directory above Namespaces are copied into each of them. Check with `nomos vet` before you commit.
+An object in a directory above Namespaces is copied into each of them. Run `nomos vet` before you commit.
 ";
 
 const REPO: &str = "\
@@ -55,8 +55,8 @@ spec:
   version: \"1.0.0\"
 ";
 
-/// Writes the files, unless the directory holds something that is not hidden.
-pub(crate) fn run(args: &Init, console: &mut Console<'_>) -> anyhow::Result<u8> {
+/// Writes the files. Without `--force`, the directory may hold only hidden files, such as `.git`.
+pub(crate) fn run(args: &InitArgs, console: &mut Console<'_>) -> anyhow::Result<u8> {
     if !args.force {
         check_empty(&args.path)?;
     }
@@ -82,12 +82,12 @@ fn check_empty(path: &Path) -> anyhow::Result<()> {
     }
     if let Some(name) = entries(path)?.into_iter().find(|name| !name.to_string_lossy().starts_with('.')) {
         let (path, name) = (path.display(), name.display());
-        bail!("{path} is not empty: it holds {name}; choose another directory or say --force");
+        bail!("{path} is not empty: it contains {name}; choose another directory or add --force");
     }
     Ok(())
 }
 
-/// Whether there is a Repo already, in whatever file: a second one would be a mistake.
+/// `true` if any file in `system/` declares a Repo. A second one would be a mistake.
 fn has_repo(path: &Path) -> anyhow::Result<bool> {
     let system = path.join("system");
     let found = files::read_dir(&system).with_context(|| format!("failed to read {}", system.display()))?;
@@ -107,7 +107,7 @@ fn entries(directory: &Path) -> anyhow::Result<Vec<OsString>> {
 }
 
 fn make(directory: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(directory).with_context(|| format!("failed to make {}", directory.display()))
+    fs::create_dir_all(directory).with_context(|| format!("failed to create {}", directory.display()))
 }
 
 fn write(path: &Path, content: &str) -> anyhow::Result<()> {

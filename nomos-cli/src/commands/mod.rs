@@ -1,4 +1,4 @@
-//! One file a command.
+//! The commands of nomos, one file for each.
 
 pub(crate) mod completion;
 pub(crate) mod explain;
@@ -8,7 +8,7 @@ pub(crate) mod man;
 #[cfg(feature = "cluster")]
 pub(crate) mod status;
 #[cfg(not(feature = "cluster"))]
-#[path = "left_out.rs"]
+#[path = "without_cluster.rs"]
 pub(crate) mod status;
 pub(crate) mod version;
 pub(crate) mod vet;

@@ -1,4 +1,4 @@
-//! `nomos version`: of this program and of the agents on clusters.
+//! `nomos version`: the versions of this program and of the agents on clusters.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,32 +10,32 @@ use crate::{Console, FINE, duration};
 
 /// Show the versions of nomos and of the agents on clusters
 #[derive(clap::Args)]
-pub(crate) struct Version {
+pub(crate) struct VersionArgs {
     /// Contexts of the kubeconfig to show, separated by commas [default: all; "" for none]
     #[arg(long, value_delimiter = ',', value_name = "CONTEXTS")]
     contexts: Option<Vec<String>>,
 
-    /// How long to wait for a cluster
+    /// Longest time to wait for each cluster
     #[arg(long, default_value = "15s", value_parser = duration, value_name = "DURATION")]
     timeout: Duration,
 
-    /// Print data instead of text
+    /// Print in this data format instead of as text
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     output: Option<Data>,
 }
 
-/// A program, and where it runs.
+/// A program, and the cluster on which it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Component {
     current: bool,
-    /// Context of the cluster; empty for this program.
+    /// The context of the cluster; empty for this program.
     context: String,
     component: String,
     version: String,
 }
 
 /// Prints the versions.
-pub(crate) fn run(args: &Version, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &VersionArgs, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
     let mut components = vec![Component {
         current: false,
         context: String::new(),
@@ -73,13 +73,14 @@ mod clusters {
     use kube::core::gvk::GroupVersionKind;
     use kube::{Client, ResourceExt as _};
 
-    use super::{Component, Version};
+    use super::{Component, VersionArgs};
     use crate::Console;
-    use crate::contexts::{self, AGENTS, Failure};
+    use crate::contexts::{self, AGENTS, ClusterError};
 
-    /// One row a component, or one that says why there is none. Without a kubeconfig there are no clusters.
+    /// The agents of each cluster. A cluster without one has a component that says why. Without a kubeconfig there are no
+    /// clusters.
     pub(super) fn components(
-        args: &Version,
+        args: &VersionArgs,
         kubeconfig: Option<&Path>,
         console: &Console<'_>,
     ) -> anyhow::Result<Vec<Component>> {
@@ -96,10 +97,10 @@ mod clusters {
                 let found = match answer {
                     Ok(found) if found.is_empty() => vec![(AGENTS[0].to_owned(), "NOT INSTALLED".to_owned())],
                     Ok(found) => found,
-                    Err(Failure::Unreachable(cause)) => {
+                    Err(ClusterError::Unreachable(cause)) => {
                         vec![(String::new(), format!("Failed to connect to cluster: {cause}"))]
                     }
-                    Err(Failure::Refused(message)) => vec![(String::new(), message)],
+                    Err(ClusterError::Refused(message)) => vec![(String::new(), message)],
                 };
                 found.into_iter().map(|(component, version)| Component {
                     current: cluster.current,
@@ -122,7 +123,7 @@ mod clusters {
             .collect())
     }
 
-    /// The version label, else the tag of the first container's image.
+    /// The version label, or the tag of the image of the first container.
     fn version(deployment: &DynamicObject) -> String {
         if let Some(version) = deployment.labels().get("app.kubernetes.io/version") {
             return version.clone();
@@ -135,15 +136,15 @@ mod clusters {
 
 #[cfg(not(feature = "cluster"))]
 mod clusters {
-    //! A build that talks to no cluster.
+    //! A build that cannot connect to clusters.
 
     use std::path::Path;
 
-    use super::{Component, Version};
+    use super::{Component, VersionArgs};
     use crate::Console;
 
-    /// Nothing.
-    pub(super) fn components(_: &Version, _: Option<&Path>, _: &Console<'_>) -> anyhow::Result<Vec<Component>> {
+    /// Always empty.
+    pub(super) fn components(_: &VersionArgs, _: Option<&Path>, _: &Console<'_>) -> anyhow::Result<Vec<Component>> {
         Ok(Vec::new())
     }
 }
@@ -153,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_each() {
+    fn each_component_has_a_row() {
         let row = |current, context: &str, component: &str, version: &str| Component {
             current,
             context: context.into(),

@@ -1,5 +1,5 @@
-//! Findings as commands to a workflow of GitHub Actions, which shows them beside the lines of a pull request.
-//! <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>
+//! Findings as [workflow commands](https://docs.github.com/actions/reference/workflow-commands-for-github-actions): GitHub Actions
+//! shows them beside the lines of a pull request.
 
 use agent::model::finding::{Finding, Location, Warning};
 
@@ -10,7 +10,7 @@ pub(super) fn text(subject: &Subject<'_>) -> String {
     findings.chain(subject.warnings.iter().map(|it| warning(subject, it))).collect()
 }
 
-/// A warning at the last of its places, which is the one that counts.
+/// A warning, shown at the last of its places: of a key that is set twice, that value is in effect.
 fn warning(subject: &Subject<'_>, warning: &Warning) -> String {
     let Some((at, others)) = warning.locations.split_last() else { return String::new() };
     let mut message = format!("{}\n\nhint: {}", warning.message, warning.hint);

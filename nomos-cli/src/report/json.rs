@@ -1,29 +1,29 @@
-//! Findings as JSON. `nomos-cli/report.schema.json` says what may be relied on.
+//! Findings as JSON, as `nomos-cli/report.schema.json` describes them.
 
 use agent::model::finding::{Finding, Warning};
 use serde::Serialize;
 
 use super::Subject;
 
-/// Grows when something that was there is no more. New fields do not count.
+/// The version of the form. It grows when a field is removed or changes its meaning, not when a field is added.
 const VERSION: u32 = 1;
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct JsonReport<'a> {
     version: u32,
     root: &'a str,
-    clusters: Vec<Cluster<'a>>,
+    clusters: Vec<ClusterFindings<'a>>,
     warnings: &'a [Warning],
 }
 
 #[derive(Serialize)]
-struct Cluster<'a> {
+struct ClusterFindings<'a> {
     name: &'a str,
-    findings: Vec<Entry<'a>>,
+    findings: Vec<ReportedFinding<'a>>,
 }
 
 #[derive(Serialize)]
-struct Entry<'a> {
+struct ReportedFinding<'a> {
     name: &'static str,
     blocks: bool,
     #[serde(flatten)]
@@ -32,9 +32,10 @@ struct Entry<'a> {
 
 pub(super) fn text(subject: &Subject<'_>) -> anyhow::Result<String> {
     let clusters = subject.clusters.iter();
-    let clusters =
-        clusters.map(|(name, findings)| Cluster { name, findings: findings.iter().map(entry).collect() }).collect();
-    Ok(serde_json::to_string_pretty(&Document {
+    let clusters = clusters
+        .map(|(name, findings)| ClusterFindings { name, findings: findings.iter().map(entry).collect() })
+        .collect();
+    Ok(serde_json::to_string_pretty(&JsonReport {
         version: VERSION,
         root: &subject.root,
         clusters,
@@ -42,6 +43,6 @@ pub(super) fn text(subject: &Subject<'_>) -> anyhow::Result<String> {
     })? + "\n")
 }
 
-fn entry(finding: &Finding) -> Entry<'_> {
-    Entry { name: finding.code.name(), blocks: finding.code.blocks(), finding }
+fn entry(finding: &Finding) -> ReportedFinding<'_> {
+    ReportedFinding { name: finding.code.name(), blocks: finding.code.blocks(), finding }
 }

@@ -1,75 +1,88 @@
-//! Findings as failed tests, in the XML that CI systems read: a suite for each cluster, a test for each finding.
+//! Findings as failed tests, in the [JUnit XML](https://github.com/testmoapp/junitxml) that CI systems read: a suite for each
+//! cluster, a test for each finding.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
+use std::io;
 
 use agent::model::finding::{Finding, text as full_text};
+use quick_xml::Writer;
+use quick_xml::escape::escape;
+use quick_xml::events::attributes::Attribute;
+use quick_xml::events::{BytesDecl, BytesText, Event};
+use quick_xml::name::QName;
 
 use super::{Subject, main_place};
 
-pub(super) fn text(subject: &Subject<'_>) -> String {
-    let suites: String = subject.clusters.iter().map(|(name, findings)| suite(subject, name, findings)).collect();
-    let failures: usize = subject.clusters.iter().map(|(_, findings)| findings.len()).sum();
-    let tests: usize = subject.clusters.iter().map(|(_, findings)| findings.len().max(1)).sum();
-    let counts = counts(tests, failures);
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"nomos vet\" {counts}>\n{suites}</testsuites>\n"
-    )
+type Xml = Writer<Vec<u8>>;
+
+pub(super) fn text(subject: &Subject<'_>) -> anyhow::Result<String> {
+    let failures = subject.clusters.iter().map(|(_, findings)| findings.len()).sum();
+    let tests = subject.clusters.iter().map(|(_, findings)| findings.len().max(1)).sum();
+    let mut xml = Writer::new_with_indent(Vec::new(), b' ', 2);
+    xml.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
+    xml.create_element("testsuites")
+        .with_attribute(attribute("name", "nomos vet"))
+        .with_attributes(counts(tests, failures))
+        .write_inner_content(|xml| {
+            subject.clusters.iter().try_for_each(|(name, findings)| suite(xml, subject, name, findings))
+        })?;
+    Ok(String::from_utf8(xml.into_inner())? + "\n")
 }
 
-fn suite(subject: &Subject<'_>, name: &str, findings: &[Finding]) -> String {
-    let name = escaped(name);
-    let counts = counts(findings.len().max(1), findings.len());
-    let mut out = format!("  <testsuite name=\"{name}\" {counts} skipped=\"0\">\n");
-    if findings.is_empty() {
-        // Some readers take a suite without tests for a broken one.
-        let _ = writeln!(out, "    <testcase name=\"no findings\" classname=\"{name}\"/>");
-    }
-    out.extend(findings.iter().map(|finding| case(subject, finding)));
-    out + "  </testsuite>\n"
+fn suite(xml: &mut Xml, subject: &Subject<'_>, name: &str, findings: &[Finding]) -> io::Result<()> {
+    let suite = xml
+        .create_element("testsuite")
+        .with_attribute(attribute("name", name))
+        .with_attributes(counts(findings.len().max(1), findings.len()))
+        .with_attribute(attribute("skipped", "0"));
+    suite.write_inner_content(|xml| {
+        if findings.is_empty() {
+            // Some readers reject a suite without tests.
+            let case = xml.create_element("testcase").with_attribute(attribute("name", "no findings"));
+            case.with_attribute(attribute("classname", name)).write_empty()?;
+        }
+        findings.iter().try_for_each(|finding| case(xml, subject, finding))
+    })?;
+    Ok(())
 }
 
-fn counts(tests: usize, failures: usize) -> String {
-    format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"0\"")
+fn counts(tests: usize, failures: usize) -> [Attribute<'static>; 3] {
+    [attribute("tests", &tests.to_string()), attribute("failures", &failures.to_string()), attribute("errors", "0")]
 }
 
-fn case(subject: &Subject<'_>, finding: &Finding) -> String {
+fn case(xml: &mut Xml, subject: &Subject<'_>, finding: &Finding) -> io::Result<()> {
     let (code, name) = (finding.code, finding.code.name());
     let at = main_place(finding).0.and_then(|place| place.location.as_ref());
     let (file, point) = at.map_or_else(Default::default, |at| (subject.file(at), subject.point(at)));
-    let class = escaped(if file.is_empty() { "nomos" } else { &file });
-    let mut place = String::new();
+    let class = if file.is_empty() { "nomos" } else { &file };
+    let mut case = xml
+        .create_element("testcase")
+        .with_attribute(attribute("name", format!("{code} {name} {point}").trim_end()))
+        .with_attribute(attribute("classname", class));
     if let Some(at) = at.filter(|at| at.line > 0) {
-        let _ = write!(place, " file=\"{}\" line=\"{}\"", escaped(&file), at.line);
+        case = case.with_attributes([attribute("file", &file), attribute("line", &at.line.to_string())]);
     }
-    format!(
-        "    <testcase name=\"{}\" classname=\"{class}\"{place}>\n      \
-         <failure type=\"{code}\" message=\"{}\">{}</failure>\n    </testcase>\n",
-        escaped(format!("{code} {name} {point}").trim_end()),
-        escaped(&finding.message),
-        element(&full_text(finding)),
-    )
+    case.write_inner_content(|xml| {
+        let failure = xml.create_element("failure").with_attribute(attribute("type", &code.to_string()));
+        let full_text = full_text(finding).replace('\r', "");
+        failure
+            .with_attribute(attribute("message", &finding.message))
+            .write_text_content(BytesText::new(&valid(&full_text)))?;
+        Ok(())
+    })?;
+    Ok(())
 }
 
-/// Text between tags, where white space may stand as it is and not every reader understands it otherwise.
-fn element(text: &str) -> String {
-    escaped(text).replace("&#10;", "\n").replace("&#9;", "\t").replace("&#13;", "")
+/// An attribute whose value keeps its line breaks and tabs: a reader takes those that are not escaped for
+/// [spaces](https://www.w3.org/TR/xml/#AVNormalize).
+fn attribute(key: &'static str, value: &str) -> Attribute<'static> {
+    let value = escape(valid(value)).replace('\n', "&#10;").replace('\t', "&#9;").replace('\r', "&#13;");
+    Attribute { key: QName(key.as_bytes()), value: Cow::Owned(value.into_bytes()) }
 }
 
-/// Text of an attribute. Characters that XML cannot say become U+FFFD.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\n' => out.push_str("&#10;"),
-            '\r' => out.push_str("&#13;"),
-            '\t' => out.push_str("&#9;"),
-            '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push(char::REPLACEMENT_CHARACTER),
-            c => out.push(c),
-        }
-    }
-    out
+/// The text with U+FFFD instead of the control characters that [no XML document may contain](https://www.w3.org/TR/xml/#charsets).
+fn valid(text: &str) -> String {
+    let is_valid =
+        |c: char| !matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}');
+    text.chars().map(|c| if is_valid(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }

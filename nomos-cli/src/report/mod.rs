@@ -1,4 +1,4 @@
-//! What `nomos vet --report` writes: findings for programs, each form in a file.
+//! `nomos vet --report`: findings in forms that other programs read. Each form has a file here.
 
 mod github;
 mod json;
@@ -15,11 +15,11 @@ use anyhow::Context as _;
 use crate::source::{Compilation, SourceArgs};
 use crate::{Console, Environment};
 
-/// A form, and where it goes.
+/// A value of `--report`: a form, and the file for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct ReportFlag {
     form: Form,
-    /// `None`: printed.
+    /// `None` for standard output.
     file: Option<PathBuf>,
 }
 
@@ -32,7 +32,7 @@ enum Form {
     Github,
 }
 
-/// The forms, by the names that `--report` takes.
+/// The forms, with their names in `--report`.
 const FORMS: [(&str, Form); 5] = [
     ("text", Form::Text),
     ("json", Form::Json),
@@ -42,28 +42,29 @@ const FORMS: [(&str, Form); 5] = [
 ];
 
 /// Reads `FORM` or `FORM=FILE`.
-pub(crate) fn parse(text: &str) -> Result<Report, String> {
+pub(crate) fn parse(text: &str) -> Result<ReportFlag, String> {
     let (name, file) = text.split_once('=').map_or((text, None), |(name, file)| (name, Some(file)));
     let Some((_, form)) = FORMS.iter().find(|(known, _)| *known == name) else {
         let known = FORMS.map(|(name, _)| name).join(", ");
-        return Err(format!("{name:?} is none of {known}"));
+        return Err(format!("{name:?} is not one of {known}"));
     };
     match file {
-        Some("") => Err(format!("{name}= names no file")),
-        file => Ok(Report { form: *form, file: file.map(PathBuf::from) }),
+        Some("") => Err(format!("a file name must follow {name}=")),
+        file => Ok(ReportFlag { form: *form, file: file.map(PathBuf::from) }),
     }
 }
 
-/// What a report is about.
+/// The content of a report, the same for every form.
 struct Subject<'a> {
-    /// Where the source is: empty or ending with a slash.
+    /// The directory of the source, as in [`root`]: empty, or ending with a slash.
     root: String,
+    /// The name of each cluster and its findings.
     clusters: Vec<(&'a str, Cow<'a, [Finding]>)>,
     warnings: &'a [Warning],
 }
 
 impl Subject<'_> {
-    /// Every finding once, with the clusters it was found for.
+    /// Every finding once, with the names of the clusters that have it.
     fn distinct(&self) -> Vec<(&Finding, Vec<&str>)> {
         let mut distinct: Vec<(&Finding, Vec<&str>)> = Vec::new();
         let mut all: Vec<(&Finding, usize)> =
@@ -90,7 +91,8 @@ impl Subject<'_> {
     }
 }
 
-/// The place that a program shows a finding at, and the others: one with a line if there is any.
+/// The place at which a program shows a finding, and its other places. The first is the first place with a line, if any has
+/// one.
 fn main_place(finding: &Finding) -> (Option<&Place>, Vec<&Place>) {
     let has_line = |place: &&Place| place.location.as_ref().is_some_and(|at| at.line > 0);
     let main = finding.places.iter().find(has_line).or(finding.places.first());
@@ -98,15 +100,16 @@ fn main_place(finding: &Finding) -> (Option<&Place>, Vec<&Place>) {
     (main, others.collect())
 }
 
-/// The message and the hint.
+/// The message and the hint of a finding.
 fn words(finding: &Finding) -> String {
     let hint = finding.hint.as_ref().map_or_else(String::new, |hint| format!("\n\nhint: {hint}"));
     format!("{}{hint}", finding.message)
 }
 
-/// Writes the reports that were asked for. Unless one is printed, people are shown the findings on standard error.
+/// Writes each report to its file or to standard output. If none goes to standard output, the findings also go to standard
+/// error as text for people.
 pub(crate) fn write(
-    reports: &[Report],
+    reports: &[ReportFlag],
     args: &SourceArgs,
     compiled: &Compilation,
     console: &mut Console<'_>,
@@ -118,7 +121,7 @@ pub(crate) fn write(
             Form::Text => compiled.warnings() + &compiled.text(),
             Form::Json => json::text(&subject)?,
             Form::Sarif => sarif::text(&subject)?,
-            Form::Junit => junit::text(&subject),
+            Form::Junit => junit::text(&subject)?,
             Form::Github => github::text(&subject),
         };
         match &report.file {
@@ -133,8 +136,8 @@ pub(crate) fn write(
     Ok(())
 }
 
-/// Where the source is from the root of the git repository around it, else from the current directory: what programs that
-/// show findings beside the code know files by. Empty or ending with a slash.
+/// The path of the source from the root of its git repository, or from the current directory if it is in none. Programs that
+/// show findings beside the code look files up by such paths. It is empty or ends with a slash.
 fn root(source: &Path, environment: &Environment) -> String {
     let current = plain(environment.directory.as_deref().unwrap_or(Path::new("/")));
     let source = plain(&current.join(source));
@@ -146,7 +149,7 @@ fn root(source: &Path, environment: &Environment) -> String {
     up.chain(down).map(|part| part + "/").collect()
 }
 
-/// The path without `.` and `..`.
+/// The path without `.` and `..`. Symbolic links are not followed.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {

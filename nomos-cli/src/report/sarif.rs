@@ -1,4 +1,5 @@
-//! Findings as SARIF 2.1.0, which code scanning services and editors read.
+//! Findings as [SARIF 2.1.0](https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html), which code scanning services and
+//! editors read.
 
 use agent::model::finding::{Code, Explanation, Finding, Place};
 use serde_json::{Value, json};
@@ -53,7 +54,7 @@ fn rule(code: Code) -> Value {
 
 fn result(subject: &Subject<'_>, finding: &Finding, rule: Option<usize>, clusters: &[&str]) -> Value {
     let (main, others) = main_place(finding);
-    // A service that shows results beside the code refuses those that are nowhere.
+    // A code scanning service can refuse a result without a location: a finding without a place is at the root of the source.
     let main = main.map_or_else(|| json!({ "physicalLocation": file(subject, "") }), |place| location(subject, place));
     let others = others.iter().filter(|place| place.location.is_some());
     json!({
@@ -94,7 +95,7 @@ fn file(subject: &Subject<'_>, path: &str) -> Value {
     json!({ "artifactLocation": { "uri": uri } })
 }
 
-/// A path as a relative reference.
+/// A path as a relative URI reference, percent-encoded.
 fn encoded(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {

@@ -1,4 +1,4 @@
-//! Every form of report, read as programs read them: by schema, by another reader, and as written.
+//! Tests of every form of report: against its schema, with another reader, or as text.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::tests::{Directory, nomos, nomos_on, ran};
+use crate::tests::{TestDirectory, nomos, nomos_on, ran};
 
 fn repository_file(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).expect("a file of the repository")
@@ -16,7 +16,7 @@ fn schema(path: &str) -> Value {
     serde_json::from_str(&repository_file(path)).expect("JSON")
 }
 
-/// The published schema, but for one pattern that is no regular expression.
+/// The published schema. One of its patterns is no valid regular expression, and is corrected here.
 fn sarif_schema() -> Validator {
     let mut schema = schema("tests/schemas/sarif-2.1.0.json");
     for definition in ["run", "toolComponent"] {
@@ -27,7 +27,7 @@ fn sarif_schema() -> Validator {
     jsonschema::validator_for(&schema).expect("a schema")
 }
 
-/// The same schema that takes no field which it does not name.
+/// A copy of the schema that refuses every field that it does not name.
 fn strict(mut schema: Value) -> Value {
     match &mut schema {
         Value::Object(map) => {
@@ -48,7 +48,7 @@ fn valid(validator: &Validator, document: &Value) {
     assert!(errors.is_empty(), "{}\n{document:#}", errors.join("\n"));
 }
 
-/// Flags with which a case of `tests/cases` is checked.
+/// The flags of `nomos vet` for a case of `tests/cases`.
 fn flags(case: &Path) -> String {
     let settings = fs::read_to_string(case.join("case.yaml")).unwrap_or_default();
     let unstructured = if settings.contains("unstructured: true") { "--source-format=unstructured" } else { "" };
@@ -56,6 +56,7 @@ fn flags(case: &Path) -> String {
 }
 
 fn junit(text: &str) -> quick_junit::Report {
+    roxmltree::Document::parse(text).expect("XML");
     quick_junit::Report::deserialize_from_str(text).expect("JUnit")
 }
 
@@ -64,7 +65,7 @@ fn every_case_is_valid_in_every_form() {
     let json_schema = jsonschema::validator_for(&strict(schema("nomos-cli/report.schema.json"))).expect("a schema");
     let sarif_schema = sarif_schema();
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases").canonicalize().expect("the cases");
-    let out = Directory::new();
+    let out = TestDirectory::new();
     let mut seen = 0;
     for case in fs::read_dir(cases).expect("the cases") {
         let reports = "--report json=DIR/j --report sarif=DIR/s --report junit=DIR/x --report=github=DIR/g";
@@ -85,7 +86,7 @@ fn every_case_is_valid_in_every_form() {
 }
 
 #[test]
-fn schemas_refuse_what_is_wrong() {
+fn schemas_refuse_wrong_documents() {
     let json_schema = jsonschema::validator_for(&schema("nomos-cli/report.schema.json")).expect("a schema");
     let finding = |code: &str| json!({"code": code, "name": "X", "blocks": true, "message": "x", "places": [{}]});
     let document = |findings| json!({"version": 1, "root": "", "clusters": [{"name": "a", "findings": findings}]});
@@ -99,14 +100,14 @@ fn schemas_refuse_what_is_wrong() {
 
 const NAMED: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\n";
 
-fn twice() -> Directory {
-    let directory = Directory::with(&[("config/a.yaml", NAMED), ("config/b.yaml", NAMED)]);
+fn twice() -> TestDirectory {
+    let directory = TestDirectory::with(&[("config/a.yaml", NAMED), ("config/b.yaml", NAMED)]);
     fs::create_dir(directory.path().join(".git")).expect("writable");
     directory
 }
 
 #[test]
-fn what_is_printed_replaces_the_text() {
+fn a_report_on_standard_output_replaces_the_text() {
     let source = twice();
     let vet = |words: &str| nomos(&source, &format!("vet --path DIR/config --source-format=unstructured {words}"));
     let text = vet("").err;
@@ -127,7 +128,7 @@ fn what_is_printed_replaces_the_text() {
 
 #[test]
 fn a_source_without_findings_is_reported_too() {
-    let source = Directory::with(&[("a.yaml", NAMED)]);
+    let source = TestDirectory::with(&[("a.yaml", NAMED)]);
     let vet = |form: &str| nomos(&source, &format!("vet --path DIR --source-format=unstructured --report {form}")).out;
     let json: Value = serde_json::from_str(&vet("json")).expect("JSON");
     assert_eq!(
@@ -143,7 +144,7 @@ fn a_source_without_findings_is_reported_too() {
 
 #[test]
 fn warnings_are_reported_beside_findings() {
-    let source = Directory::with(&[("config/a.yaml", &format!("{NAMED}data:\n  b: '1'\n  b: '2'\n"))]);
+    let source = TestDirectory::with(&[("config/a.yaml", &format!("{NAMED}data:\n  b: '1'\n  b: '2'\n"))]);
     fs::create_dir(source.path().join(".git")).expect("writable");
     let vet = |form: &str| {
         let ran = nomos(&source, &format!("vet --path DIR/config --source-format=unstructured --report {form}"));
@@ -186,8 +187,8 @@ fn files_are_named_from_the_root_of_the_repository() {
 }
 
 #[test]
-fn a_source_outside_of_the_current_directory_is_led_to() {
-    let (source, here) = (twice(), Directory::new());
+fn a_source_outside_of_the_current_directory_has_a_path_with_dots() {
+    let (source, here) = (twice(), TestDirectory::new());
     fs::remove_dir(source.path().join(".git")).expect("there");
     let words = "vet --path DIR/config --source-format=unstructured --report sarif";
     let directory = here.path().join("deep/er");
@@ -199,11 +200,11 @@ fn a_source_outside_of_the_current_directory_is_led_to() {
 }
 
 #[test]
-fn a_finding_of_some_clusters_is_told_once() {
+fn a_finding_of_several_clusters_is_reported_once() {
     let annotations = "  annotations: {configsync.gke.io/cluster-name-selector: 'prod,test'}\n";
     let both = format!("{NAMED}{annotations}");
     let other = format!("{NAMED}{}", annotations.replace("prod,test", "other"));
-    let source = Directory::with(&[("a.yaml", &both), ("b.yaml", &both), ("c.yaml", &other)]);
+    let source = TestDirectory::with(&[("a.yaml", &both), ("b.yaml", &both), ("c.yaml", &other)]);
     let vet = |form: &str| nomos(&source, &format!("vet --path DIR --source-format=unstructured --report {form}")).out;
     let github = vet("github");
     assert!(github.lines().count() == 1 && github.ends_with("%0Aclusters: prod, test\n"), "{github}");
@@ -215,7 +216,7 @@ fn a_finding_of_some_clusters_is_told_once() {
 
 #[test]
 fn odd_names_of_files_break_no_form() {
-    let source = Directory::with(&[("a b:%,é\u{1b}<\"&.yaml", "kind: [\n")]);
+    let source = TestDirectory::with(&[("a b:%,é\u{1b}<\"&.yaml", "kind: [\n")]);
     let vet = |form: &str| nomos(&source, &format!("vet --path DIR --source-format=unstructured --report {form}")).out;
     let github = vet("github");
     let file = "file=a b%3A%25%2Cé\u{1b}<\"&.yaml,line=2,col=1::";
@@ -226,4 +227,17 @@ fn odd_names_of_files_break_no_form() {
     let junit = junit(&vet("junit"));
     let class = junit.test_suites[0].test_cases[0].classname.as_ref().map(|name| name.as_str().to_owned());
     assert_eq!(class.as_deref(), Some("a b:%,é\u{fffd}<\"&.yaml"));
+}
+
+#[test]
+fn control_characters_in_a_finding_break_no_xml() {
+    let name = r#""\0\x01\b\t\n\v\f\r\e\x1f\x7f\x85\uFFFE\uFFFF]]>&amp;<a b=''>""#;
+    let source = TestDirectory::with(&[("a.yaml", &NAMED.replace("web", name))]);
+    let xml = nomos(&source, "vet --path DIR --source-format=unstructured --report junit").out;
+    let document = roxmltree::Document::parse(&xml).expect("XML");
+    let failure = document.descendants().find(|node| node.has_tag_name("failure")).expect("a finding");
+    let replaced = |kept: &str| format!("\u{fffd}\u{fffd}\u{fffd}{kept}\u{7f}\u{85}\u{fffd}\u{fffd}]]>&amp;<a b=''>");
+    let message = replaced("\t\n\u{fffd}\u{fffd}\r\u{fffd}\u{fffd}");
+    assert!(failure.attribute("message").is_some_and(|it| it.contains(&message)), "{xml}");
+    assert!(failure.text().is_some_and(|it| it.contains(&replaced("\t\n\u{fffd}\u{fffd}\u{fffd}\u{fffd}"))), "{xml}");
 }

@@ -15,7 +15,7 @@ pub(crate) fn check(input: &[u8]) {
     deserializer.disable_recursion_limit();
     let other = Value::deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     match other {
-        // What follows the specification can be anything, by which the object is another one.
+        // The text that follows can change the head of the object, so that it is another object.
         Ok(value) if value["apiVersion"] != "v1" || value["kind"] != "X" || value["metadata"]["name"] != "a" => {}
         Ok(value) if value.get("items").is_some() || value.get("status").is_some() => {}
         Ok(_) if file.manifests.is_empty() => {
@@ -28,7 +28,7 @@ pub(crate) fn check(input: &[u8]) {
     }
 }
 
-/// Whether two values are the same, numbers as they are counted: 1.0 is 1.
+/// `true` if two values are the same. Numbers are compared by value: 1.0 is 1.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Array(one), Value::Array(other)) => {

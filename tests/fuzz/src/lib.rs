@@ -1,5 +1,5 @@
-//! What must hold for every input: each target takes bytes and panics when it does not. Nothing here knows of libFuzzer, so
-//! that ordinary tests run the same functions on the seeds.
+//! Properties of every input. Each target takes bytes and panics if its property does not hold. Nothing here depends on libFuzzer,
+//! so that ordinary tests can run the same functions on the seeds.
 #![expect(clippy::disallowed_methods, reason = "seeds are files, and the target is named by the environment")]
 
 mod api_resources;
@@ -16,9 +16,9 @@ use std::sync::OnceLock;
 /// One kind of input.
 struct Target {
     name: &'static str,
-    /// Panics when something does not hold.
+    /// Panics if the property does not hold for an input.
     check: fn(&[u8]),
-    /// What the search begins with.
+    /// The first inputs of the search.
     seeds: fn() -> Vec<Vec<u8>>,
 }
 
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seeds_hold() {
+    fn properties_hold_for_all_seeds() {
         for Target { name, check, seeds } in TARGETS {
             let seeds = seeds();
             assert!(seeds.len() > 3, "{name} has hardly any seeds");
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     #[ignore = "tries one input again: FUZZ_TARGET=yaml FUZZ_INPUT=FILE"]
-    fn one_input() {
+    fn the_property_holds_for_one_input() {
         prepare();
         let file = std::env::var_os("FUZZ_INPUT").expect("FUZZ_INPUT is a file");
         check(&std::fs::read(file).expect("FUZZ_INPUT can be read"));

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::places::Files;
 
-/// What stands before the path of a file on a line of its own. The content follows.
+/// Begins a line with the path of a file. The content of the file follows.
 pub(crate) const FILE: &str = ">>> ";
 
 const RESOURCES: &str = "api-resources.txt";
@@ -105,7 +105,7 @@ fn declared(compiled: &Compiled) -> Option<Vec<Object>> {
     Some(set.objects.values().chain(set.withheld.values()).map(|object| object.body()).collect())
 }
 
-/// What `nomos hydrate` writes is a repository with the same objects.
+/// Checks that the output of `nomos hydrate` is a repository with the same objects.
 fn compiles_again(set: &DeclaredSet) {
     let text = written(set);
     let file = parse(&SourceFile { path: "all.yaml".to_owned(), content: text.as_bytes().into() });
@@ -114,7 +114,7 @@ fn compiles_again(set: &DeclaredSet) {
     assert_eq!(again.declared.as_ref().map(written), Some(text), "hydrated again");
 }
 
-/// What `nomos hydrate` writes.
+/// The output of `nomos hydrate`.
 fn written(set: &DeclaredSet) -> String {
     let objects: BTreeMap<_, _> = set.objects.iter().chain(&set.withheld).collect();
     objects.values().map(|object| yaml::document(&Value::Object(hydrated(&object.written()).0))).collect()

@@ -1,4 +1,4 @@
-//! What the search begins with: the cases and the examples of this repository, and texts with what they do not have.
+//! The first inputs of the search: the cases and examples of this repository, and texts with forms that these do not have.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -121,7 +121,7 @@ fn files() -> Vec<(PathBuf, String, Vec<u8>)> {
     files
 }
 
-/// What a directory holds, in order.
+/// The entries of a directory, sorted.
 fn below(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).expect("a directory of this repository");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be read").path()).collect();

@@ -1,4 +1,4 @@
-//! Which representation of an object or list a client takes: whole, metadata only, or as a table.
+//! The representation of an object or list that a client accepts: whole, metadata only, or a table.
 
 use crate::failure::Failure;
 
@@ -13,7 +13,7 @@ pub enum Form {
     Table,
 }
 
-/// What clients are told that they may ask for.
+/// The media types in the error for a client that accepts none of them.
 const TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf, \
                      application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
@@ -44,7 +44,7 @@ fn one(range: &str) -> Option<Form> {
     }
 }
 
-/// Whether the first range with a version of aggregated discovery that is served asks for it.
+/// `true` if the client prefers aggregated discovery: it is the first accepted media range that is served.
 pub fn is_aggregated_discovery(accept: &str) -> bool {
     let ranges = accept.split(',').map(|range| range.split(';').map(str::trim).collect::<Vec<_>>());
     ranges.into_iter().find_map(|parts| {

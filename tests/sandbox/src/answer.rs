@@ -1,4 +1,4 @@
-//! What a request is, and what is answered.
+//! Requests and their answers.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ pub struct Incoming {
     pub method: String,
     /// Without the query, as it was sent.
     pub path: String,
-    /// What follows the question mark.
+    /// The query, which follows the question mark of the URL.
     pub query: Query,
     /// The header of that name; empty when it is not there. So are the others.
     pub accept: String,
@@ -34,9 +34,9 @@ pub enum Answer {
     Object {
         /// The HTTP status.
         code: u16,
-        /// What is sent as JSON.
+        /// The object, which is sent as JSON.
         object: Value,
-        /// What the client did that it should not.
+        /// Warnings about things that the client should not do.
         warnings: Vec<String>,
     },
     /// Anything else.
@@ -58,7 +58,7 @@ impl Answer {
         Self::Object { code: 200, object, warnings: Vec::new() }
     }
 
-    /// The same with a warning, which only objects carry.
+    /// The answer with a warning, if it is an object. Other answers carry none.
     #[must_use]
     pub fn with_warning(mut self, warning: Option<&str>) -> Self {
         if let Self::Object { warnings, .. } = &mut self {
@@ -72,7 +72,7 @@ impl Answer {
         Self::Text { code, content_type: "text/plain; charset=utf-8", text: text.into() }
     }
 
-    /// What is answered where nothing is.
+    /// The answer for a path that does not exist.
     pub fn nothing() -> Self {
         Self::text(404, "404 page not found\n")
     }

@@ -72,7 +72,7 @@ fn health(incoming: &Incoming) -> Answer {
     Answer::text(200, text)
 }
 
-/// What `/` lists.
+/// The paths that `/` lists.
 fn paths(state: &State) -> Value {
     let mut paths: BTreeMap<String, ()> = [
         "/api",

@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 /// A body, and the paths of fields that occur more than once in it, the last of which counts.
 #[derive(Debug, PartialEq)]
 pub struct Body {
-    /// What it says.
+    /// The content of the body.
     pub value: Value,
     /// As in `spec.replicas`.
     pub duplicates: Vec<String>,

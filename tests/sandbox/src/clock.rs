@@ -24,7 +24,7 @@ impl Time {
         Self(self.0.saturating_add(seconds))
     }
 
-    /// How long it is until then; nothing when that is past.
+    /// The time until `then`; zero if that is past.
     pub fn until(self, then: Self) -> Duration {
         Duration::from_secs(then.0.saturating_sub(self.0))
     }
@@ -71,7 +71,7 @@ fn days_before(year: u64, month: u64, day: u64) -> Option<u64> {
     (era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year).checked_sub(719_468)
 }
 
-/// A number that nobody can foretell.
+/// A random number.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

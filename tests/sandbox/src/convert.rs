@@ -37,7 +37,7 @@ fn some_bytes(object: &mut Value) {
 /// Makes an object one of another version: its fields stay if that knows them.
 fn custom(object: &mut Value, resource: &Resource, api_version: &str, ty: &Type) {
     object["apiVersion"] = api_version.into();
-    // What was good when it was written can be read.
+    // An object that was valid when it was written can be read.
     let _ = schema::decode(ty, object);
     if object["kind"] != resource.kind {
         object["kind"] = resource.kind.as_str().into();

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_say_the_same() {
+    fn both_forms_of_discovery_agree() {
         let all = Resources::new(std::iter::empty());
         let apps = resources(&all, "apps", "v1").unwrap();
         let names: Vec<&str> = list(&apps, "/resources").iter().map(|one| text(one, "/name")).collect();

@@ -1,10 +1,10 @@
-//! What the API answers when it refuses: HTTP code, reason, message and details, as a `Status` object.
+//! Errors of the API: HTTP code, reason, message and details, as a `Status` object.
 
 use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-/// A refusal, or a failure of the sandbox that somebody asked for.
+/// An error that the API server answers, or one that a test asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     /// The HTTP status.
@@ -15,7 +15,7 @@ pub struct Failure {
     pub message: String,
     /// Group, kind, name and causes of what the refusal speaks of.
     pub details: Map<String, Value>,
-    /// What the client did that it should not, beside what is refused.
+    /// Warnings beside the error.
     pub warnings: Vec<String>,
 }
 
@@ -26,7 +26,7 @@ pub struct About<'a> {
     pub group: &'a str,
     /// The plural; for invalid objects the kind.
     pub resource: &'a str,
-    /// Of the object.
+    /// The name of the object.
     pub name: &'a str,
 }
 
@@ -203,7 +203,7 @@ impl Failure {
         Self::about(422, "Invalid", about, message).with_causes(causes)
     }
 
-    /// What a watch or list asks for is not remembered any more.
+    /// The revision of a watch or list is forgotten.
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
     }
@@ -213,14 +213,14 @@ impl Failure {
         Self::new(406, "NotAcceptable", format!("406: Not Acceptable\n\nAvailable representations: {accepted}"))
     }
 
-    /// The body is in a media type that nobody reads here.
+    /// The media type of the body is not supported.
     pub fn unsupported_media_type(accepted: &str) -> Self {
         let message =
             format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
         Self::new(415, "UnsupportedMediaType", message)
     }
 
-    /// The same with causes.
+    /// The error with causes.
     #[must_use]
     pub fn with_causes(mut self, causes: &[Cause]) -> Self {
         let causes = causes.iter().map(|cause| {
@@ -234,7 +234,7 @@ impl Failure {
         self
     }
 
-    /// The same with the seconds after which a client may try again.
+    /// The error with the number of seconds after which a client may try again.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.details.insert("retryAfterSeconds".to_owned(), seconds.into());

@@ -1,4 +1,4 @@
-//! What a sandbox does wrong on request: rules that say on which requests or watch events, and what.
+//! Faults that a test asks for: rules that name requests or watch events, and the fault for each.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::failure::Failure;
 use crate::log::Request;
 
-/// What goes wrong.
+/// A fault.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
     /// The connection is closed without an answer.
@@ -54,7 +54,7 @@ impl Fault {
     }
 }
 
-/// On which requests, or events of which watches, something goes wrong. A new rule applies to all, for ever.
+/// A rule: a fault, and the requests or watch events that it applies to. A new rule applies to all of them, for ever.
 #[derive(Debug, Clone)]
 pub struct Rule {
     verb: String,
@@ -63,7 +63,7 @@ pub struct Rule {
     skip: usize,
     times: usize,
     fault: Fault,
-    /// How often it has matched.
+    /// The number of matches so far.
     matched: usize,
 }
 
@@ -139,7 +139,7 @@ impl Faults {
         self.with(Vec::clear);
     }
 
-    /// How many requests and events all rules together have spoiled.
+    /// The number of requests and events that all rules together have changed.
     pub fn strikes(&self) -> usize {
         let struck = |rule: &Rule| rule.matched.saturating_sub(rule.skip).min(rule.times);
         self.with(|rules| rules.iter().map(struck).sum())
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_strike_where_and_as_often_as_they_say() {
+    fn rules_apply_to_their_requests_and_as_often_as_they_say() {
         let faults = Faults::default();
         faults.add(Rule::new(Fault::Hangup).verb("list").path("/secrets").agent("nomos-agent").skip(1).times(1));
         let list = || faults.on_request(&request("list", "/api/v1/secrets?limit=1"));

@@ -1,4 +1,4 @@
-//! A cluster before anybody has made an object: with those that the control plane makes of itself.
+//! A new cluster, with the objects that a control plane creates by itself.
 
 use std::io::Read;
 
@@ -11,7 +11,7 @@ use crate::state::State;
 use crate::store::Key;
 
 const OBJECTS: &[u8] = include_bytes!("../published/objects.json.gz");
-/// What stands for the time of the start, and for its day.
+/// Stands for the time of the start, and for its day, in the stored objects.
 const START: (&str, &str) = ("1970-01-01T00:00:00Z", "1970-01-01");
 
 /// Such a cluster, started at that time.

@@ -1,4 +1,4 @@
-//! Which requests were answered, and how.
+//! The log of answered requests.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

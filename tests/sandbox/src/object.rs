@@ -32,7 +32,7 @@ pub fn field<'a>(object: &'a Value, key: &str) -> &'a str {
     object.get("metadata").and_then(|metadata| metadata.get(key)).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Whether a deletion has been asked for.
+/// `true` if a deletion has been asked for.
 pub fn is_deleting(object: &Value) -> bool {
     !field(object, "deletionTimestamp").is_empty()
 }

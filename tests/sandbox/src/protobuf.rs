@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::clock::Time;
 
 const MESSAGES: &[u8] = include_bytes!("../published/messages.json.gz");
-/// What every object begins with.
+/// The first bytes of every object.
 const MAGIC: &[u8] = b"k8s\0";
 
 #[derive(Deserialize)]
@@ -29,10 +29,10 @@ struct Field {
     name: String,
     /// As in Go: `*int32`, `[]core/v1.Container`, `map[string]string`.
     form: String,
-    /// Whether it is left out when it is empty.
+    /// `true` if it is left out when it is empty.
     #[serde(default)]
     omitted: bool,
-    /// Whether its fields are those of what it is in.
+    /// `true` if its fields are those of what it is in.
     #[serde(default)]
     inline: bool,
 }
@@ -180,11 +180,11 @@ fn structure(name: &str, found: &[(u64, Wire<'_>)]) -> Result<Value, String> {
     Ok(Value::Object(object))
 }
 
-/// Whether Go leaves a value out of JSON. What a pointer leads to is never empty.
+/// `true` if Go leaves a value out of JSON. The target of a pointer is never empty.
 fn is_empty(form: &str, value: &Value) -> bool {
     match value {
         _ if form.starts_with('*') => false,
-        Value::Bool(truth) => !truth,
+        Value::Bool(value) => !value,
         Value::Number(number) => number.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn pointers_to_nothing_are_kept_and_embedded_fields_are_lifted() {
+    fn null_pointers_are_kept_and_embedded_fields_are_lifted() {
         // Replicas of zero behind a pointer, seconds of zero that are left out.
         let spec = [vec![1 << 3, 0, 5 << 3, 0], Vec::new()].concat();
         let deployment = read(&object("apps/v1", "Deployment", &field(2, &spec))).unwrap();
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn bytes_that_are_no_object_are_refused() {
         assert!(read(b"{}").is_err());
         assert!(read(&object("v1", "Nothing", &[])).is_err());
         assert!(read(&object("v1", "Secret", &[10, 200])).is_err());

@@ -1,4 +1,4 @@
-//! Which resources are served: those of the published discovery documents, and those of CustomResourceDefinitions.
+//! The served resources: those of the published discovery documents, and those of CustomResourceDefinitions.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -20,7 +20,7 @@ pub struct Resource {
     pub plural: String,
     /// As in `ConfigMap`.
     pub kind: String,
-    /// Whether its objects live in namespaces.
+    /// `true` if its objects live in namespaces.
     pub namespaced: bool,
     /// As in RBAC.
     pub verbs: Vec<String>,
@@ -30,15 +30,15 @@ pub struct Resource {
     pub collection: String,
     /// The version in which its objects are stored.
     pub stored_as: String,
-    /// What its CustomResourceDefinition says.
+    /// The content of its CustomResourceDefinition, if it has one.
     pub custom: Option<Custom>,
     /// The types of its fields.
     pub ty: Type,
-    /// The same in the version in which its objects are stored.
+    /// The type in the version in which its objects are stored.
     pub stored_ty: Type,
 }
 
-/// What is served below an object.
+/// A subresource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subresource {
     /// As in `status`.
@@ -51,7 +51,7 @@ pub struct Subresource {
     pub verbs: Vec<String>,
 }
 
-/// What makes a resource that a user has defined.
+/// The properties of a resource that a CustomResourceDefinition defines.
 #[derive(Debug, Clone)]
 pub struct Custom {
     /// The entry of `spec.versions`.
@@ -86,7 +86,7 @@ impl Resource {
         self.subresources.iter().find(|one| one.name == name)
     }
 
-    /// Whether status is written apart from the rest.
+    /// `true` if status is written apart from the rest.
     pub fn has_status(&self) -> bool {
         self.subresource("status").is_some()
     }
@@ -102,8 +102,8 @@ pub fn group_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
 }
 
-/// What is stored as another resource or in another version than it is asked for: group, version and plural; collection
-/// and stored version.
+/// Resources that are stored as another resource or in another version: group, version and plural of the request; collection and
+/// version in the store.
 const STORED_ELSEWHERE: [(&str, &str, &str, &str, &str); 2] = [
     ("events.k8s.io", "v1", "events", "events", "v1"),
     ("autoscaling", "v1", "horizontalpodautoscalers", "horizontalpodautoscalers.autoscaling", "autoscaling/v2"),
@@ -170,13 +170,13 @@ impl Resources {
         stored.or_else(|| versions.next())
     }
 
-    /// Whether anything is served in a group, in one version or at all.
+    /// `true` if anything is served in a group, in one version or at all.
     pub fn serves(&self, group: &str, version: Option<&str>) -> bool {
         self.iter().any(|one| one.group == group && version.is_none_or(|version| one.version == version))
     }
 }
 
-/// What every cluster serves, the core group first.
+/// The resources that every cluster serves, the core group first.
 static BUILT_IN: LazyLock<Resources> = LazyLock::new(|| {
     let mut built_in = Resources::default();
     for path in ["/api", "/apis"] {

@@ -1,4 +1,4 @@
-//! What a method, a path and a query ask for.
+//! The parts of a request: method, path and query.
 
 use crate::failure::About;
 use crate::failure::{Cause, Failure};
@@ -31,12 +31,12 @@ impl Query {
         self.0.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    /// Whether a parameter is there.
+    /// `true` if a parameter is there.
     pub fn has(&self, key: &str) -> bool {
         self.0.iter().any(|(name, _)| name == key)
     }
 
-    /// Whether a parameter is set to anything but `0` and `false`, as the API server reads switches.
+    /// `true` if a parameter is set to anything but `0` and `false`, as the API server reads switches.
     pub fn is_on(&self, key: &str) -> bool {
         self.has(key) && !["0", "false"].contains(&self.get(key).to_lowercase().as_str())
     }
@@ -54,7 +54,7 @@ impl Query {
         }
     }
 
-    /// Whether nothing shall be stored.
+    /// `true` if nothing may be stored.
     ///
     /// # Errors
     /// When the parameter has another value than `All`.

@@ -1,4 +1,4 @@
-//! A sandbox that runs: its thread, its address, and the handles that tests have on it.
+//! A running sandbox: its thread, its address, and the functions with which tests control it.
 
 use std::fs;
 use std::io;
@@ -22,9 +22,9 @@ use crate::shared::Shared;
 pub struct Sandbox {
     shared: Arc<Shared>,
     address: SocketAddr,
-    /// Whether connections are wanted; nobody is left to want them when this is dropped.
+    /// `true` while the sandbox shall accept connections. Dropping it ends the sandbox.
     wanted: Option<watch::Sender<bool>>,
-    /// Whether they are taken.
+    /// `true` while it accepts connections.
     taken: Arc<Taken>,
     thread: Option<JoinHandle<()>>,
 }
@@ -38,8 +38,8 @@ impl Sandbox {
         Self::start_at(0)
     }
 
-    /// The same without what makes Pods of Deployments and addresses of Services: whoever compares every write can do
-    /// without the writes of others.
+    /// Starts a new cluster without the controllers for Deployments, ReplicaSets and Services, for a test that compares every
+    /// write.
     ///
     /// # Errors
     /// When there is no port to listen on.
@@ -47,7 +47,7 @@ impl Sandbox {
         Self::start_with(0, Controllers::without_workloads())
     }
 
-    /// The same as [`Sandbox::start`] on a port of the caller's choice.
+    /// Starts a new cluster on the given port; 0 lets the system choose one.
     ///
     /// # Errors
     /// When the port is taken.
@@ -102,7 +102,7 @@ impl Sandbox {
         (log.since(from).to_vec(), log.end())
     }
 
-    /// What it shall do wrong.
+    /// The faults that a test asks for.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
     }
@@ -136,7 +136,7 @@ impl Sandbox {
     }
 }
 
-/// Whether connections are taken, for threads that wait for it.
+/// `true` while the sandbox accepts connections, for threads that wait for it.
 #[derive(Debug, Default)]
 struct Taken {
     now: Mutex<bool>,
@@ -164,7 +164,7 @@ impl Drop for Sandbox {
     }
 }
 
-/// Serves whenever that is wanted, and lets controllers react, until nobody can want it any more.
+/// Serves while connections are wanted, and lets controllers react, until the sandbox is dropped.
 async fn run(
     shared: Arc<Shared>,
     controllers: Controllers,
@@ -181,7 +181,7 @@ async fn run(
             serve::serve(shared.clone(), listener, wish.clone()).await;
         }
         taken.set(false);
-        // A wish that was left behind is nobody's any more.
+        // An error means that the sandbox is dropped.
         if wish.has_changed().is_err() || wish.wait_for(|wanted| *wanted).await.is_err() {
             break;
         }

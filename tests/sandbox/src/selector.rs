@@ -93,17 +93,17 @@ impl Labels {
         Self(labels.iter().map(equal).collect())
     }
 
-    /// Whether an object is selected.
+    /// `true` if an object is selected.
     pub fn select(&self, object: &Value) -> bool {
         self.select_labels(crate::object::map(object, "/metadata/labels"))
     }
 
-    /// Whether something with these labels is selected.
+    /// `true` if something with these labels is selected.
     pub fn select_labels(&self, labels: Option<&Map<String, Value>>) -> bool {
         self.0.iter().all(|requirement| requirement.holds(labels))
     }
 
-    /// Whether everything is selected.
+    /// `true` if everything is selected.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -220,12 +220,12 @@ impl Fields {
         Ok(Self(requirements))
     }
 
-    /// Whether no two objects of a namespace can be selected.
+    /// `true` if no two objects of a namespace can be selected.
     pub fn name_one(&self) -> bool {
         self.0.iter().any(|(path, equal, _)| path == "metadata.name" && *equal)
     }
 
-    /// Whether an object is selected.
+    /// `true` if an object is selected.
     pub fn select(&self, object: &Value) -> bool {
         self.0.iter().all(|(path, equal, value)| (shown(object, path) == *value) == *equal)
     }
@@ -254,7 +254,7 @@ fn shown(object: &Value, path: &str) -> String {
     }
 }
 
-/// What a field that is not there is compared as.
+/// The value that stands for a missing field.
 fn default(path: &str) -> &'static str {
     match path {
         "spec.unschedulable" | "spec.hostNetwork" => "false",
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_label_selector_is_refused() {
+    fn text_that_is_no_label_selector_is_refused() {
         let said = |text| Labels::parse(text).unwrap_err().message;
         assert_eq!(said("a b"), "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt");
         assert_eq!(said("a in (x"), "unable to parse requirement: found '', expected: ',' or ')'");

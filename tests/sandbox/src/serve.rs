@@ -57,12 +57,12 @@ impl Body for Pieces {
 /// A socket that takes connections.
 ///
 /// # Errors
-/// When the port is taken by somebody else.
+/// When another process uses the port.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     bind(address)?.listen(1024)
 }
 
-/// A socket that holds a port, so that nobody takes it while the sandbox refuses connections.
+/// A socket that holds a port, so that no other process gets it while the sandbox refuses connections.
 ///
 /// # Errors
 /// As [`listen`].
@@ -96,7 +96,7 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
     // Small answers go at once.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| handle(shared.clone(), request));
-    // It ends with an error when a client leaves or a fault cuts it: nobody wants to know.
+    // It ends with an error when a client leaves or a fault cuts it. That is expected.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 

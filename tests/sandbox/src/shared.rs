@@ -1,4 +1,4 @@
-//! What the threads of a sandbox share.
+//! The state that the threads of a sandbox share.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

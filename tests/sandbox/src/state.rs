@@ -18,7 +18,7 @@ pub const CRDS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 pub struct State {
     /// Objects and their history.
     pub store: Store,
-    /// What is served.
+    /// The served resources.
     pub resources: Arc<Resources>,
 }
 
@@ -58,7 +58,7 @@ impl State {
         self.store.get(&Key::new(&resource.collection, namespace, name))
     }
 
-    /// The same in the resource's version.
+    /// An object, converted to the version of the resource.
     ///
     /// # Errors
     /// When there is none.
@@ -73,7 +73,7 @@ impl State {
     }
 }
 
-/// Whether the names of a CustomResourceDefinition are accepted, so that its objects can be read and written.
+/// `true` if the names of a CustomResourceDefinition are accepted, so that its objects can be read and written.
 fn is_served(crd: &Value) -> bool {
     object::list(crd, "/status/conditions")
         .iter()

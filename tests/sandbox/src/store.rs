@@ -1,4 +1,4 @@
-//! All objects in one ordered map with one global revision, and what happened to them lately.
+//! All objects in one ordered map with one global revision, and their last events.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::object;
 
-/// How many events are remembered. A watch that wants older ones has to list again.
+/// The number of events that are kept. A watch that needs older ones must list again.
 const REMEMBERED: usize = 20_000;
 
-/// What happened to an object.
+/// The change of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// It was not there before.
@@ -27,9 +27,9 @@ pub enum Change {
 pub struct Event {
     /// The store's revision after it. No two events share one.
     pub revision: u64,
-    /// What happened.
+    /// The change.
     pub change: Change,
-    /// Which object.
+    /// The object.
     pub key: Key,
     /// The object after it; what is deleted as it was, with the revision of its deletion.
     pub object: Arc<Value>,
@@ -50,7 +50,7 @@ impl Key {
         }
     }
 
-    /// Whether it lies in this collection, and in this namespace if one is given.
+    /// `true` if it lies in this collection, and in this namespace if one is given.
     pub fn is_in(&self, collection: &str, namespace: &str) -> bool {
         let within = |text: &str, part: &str| text.strip_prefix(part)?.strip_prefix('/').map(str::len);
         match within(&self.0, collection) {

@@ -14,7 +14,7 @@ use crate::log::Request;
 use crate::shared::Shared;
 use crate::verbs::Watch;
 
-/// How long after a change that a watch does not show it is told of the revision.
+/// Time until a watch sends a bookmark for the revision of a change that it does not show.
 const BOOKMARK: Duration = Duration::from_secs(1);
 
 /// The watch is over: the client has left, or a fault wants it.
@@ -69,7 +69,7 @@ impl Stream {
                 {
                     return over;
                 }
-                // Without a sender there are no changes any more, and nobody to tell of them.
+                // The sender is gone with the sandbox.
                 if changes.changed().await.is_err() {
                     return Over;
                 }

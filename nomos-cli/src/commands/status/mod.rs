@@ -1,4 +1,4 @@
-//! `nomos status`: what every sync of every cluster is doing.
+//! `nomos status`: the state of the syncs of clusters.
 
 mod older;
 mod query;
@@ -13,20 +13,20 @@ use clap::ArgAction;
 use serde::Serialize;
 
 use crate::columns::Data;
-use crate::contexts::{self, Cluster};
-use crate::{Console, FINE, FOUND, duration, truth};
+use crate::contexts::{self, ClusterContext};
+use crate::{Console, FINE, FOUND, boolean, duration};
 use report::ClusterStatus;
 
-/// Show what the syncs of clusters are doing
+/// Show the state of the syncs of clusters
 ///
-/// Exit status: 0 everything is synced, 1 something is not, 2 the command could not run.
+/// Exit status: 0 every sync is synced, 1 a sync is not synced or a cluster does not answer, 2 the command could not run.
 #[derive(clap::Args)]
-pub(crate) struct Status {
+pub(crate) struct StatusArgs {
     /// Contexts of the kubeconfig to show, separated by commas [default: all; "" for none]
     #[arg(long, value_delimiter = ',', value_name = "CONTEXTS")]
     contexts: Option<Vec<String>>,
 
-    /// Show only syncs in this namespace
+    /// Show only syncs in this namespace; needs no right to read other namespaces
     #[arg(long, value_name = "NAMESPACE")]
     namespace: Option<String>,
 
@@ -34,24 +34,24 @@ pub(crate) struct Status {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// Show the managed resources of each sync
+    /// Also show the managed objects of each sync
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = truth, value_name = "BOOL")]
+          default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     resources: bool,
 
-    /// Show again after each such time, until interrupted
+    /// Show the state again and again, after waiting so long each time [default: show it once]
     #[arg(long, value_parser = duration, value_name = "DURATION")]
     poll: Option<Duration>,
 
-    /// How long to wait for a cluster
+    /// Longest time to wait for each cluster
     #[arg(long, default_value = "15s", value_parser = duration, value_name = "DURATION")]
     timeout: Duration,
 
-    /// How to lay out the text: blocks, or the table of earlier versions
+    /// Layout of the text: blocks, or the table of older versions of nomos
     #[arg(long, value_enum, default_value_t = Layout::Blocks, value_name = "LAYOUT")]
     format: Layout,
 
-    /// Print data instead of text
+    /// Print in this data format instead of as text
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     output: Option<Data>,
 }
@@ -63,12 +63,12 @@ enum Layout {
 }
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct StatusDocument<'a> {
     clusters: &'a [ClusterStatus],
 }
 
-/// Shows the status once, or again and again.
-pub(crate) fn run(args: &Status, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
+/// Shows the status once, or again and again with `--poll`.
+pub(crate) fn run(args: &StatusArgs, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
     let clusters = contexts::clusters(kubeconfig, &console.environment, args.contexts.as_deref())?
         .context(contexts::NOT_CONFIGURED)?;
     if args.output.is_none() {
@@ -83,14 +83,14 @@ pub(crate) fn run(args: &Status, kubeconfig: Option<&Path>, console: &mut Consol
     }
 }
 
-fn show(args: &Status, clusters: &[Cluster], console: &mut Console<'_>) -> anyhow::Result<u8> {
-    let scope = query::Scope { namespace: args.namespace.as_deref(), resources: args.resources };
+fn show(args: &StatusArgs, clusters: &[ClusterContext], console: &mut Console<'_>) -> anyhow::Result<u8> {
+    let scope = query::QueryScope { namespace: args.namespace.as_deref(), resources: args.resources };
     let mut statuses = query::statuses(clusters, args.timeout, scope)?;
     for status in &mut statuses {
         status.retain(args.name.as_deref());
     }
     let text = match (args.output, args.format) {
-        (Some(data), _) => data.text(&Document { clusters: &statuses })?,
+        (Some(data), _) => data.text(&StatusDocument { clusters: &statuses })?,
         (None, Layout::Blocks) => text::blocks(&statuses, console.paint),
         (None, Layout::Table) => older::table(&statuses),
     };
@@ -105,10 +105,10 @@ fn show(args: &Status, clusters: &[Cluster], console: &mut Console<'_>) -> anyho
     Ok(if statuses.iter().all(ClusterStatus::is_synced) { FINE } else { FOUND })
 }
 
-/// What to say when the filters leave nothing of clusters that have syncs.
-fn nothing_shown(args: &Status, statuses: &[ClusterStatus]) -> Option<String> {
+/// A message for the case that no sync matches the filters.
+fn nothing_shown(args: &StatusArgs, statuses: &[ClusterStatus]) -> Option<String> {
     let filtered = args.namespace.is_some() || args.name.is_some();
     let empty = statuses.iter().all(|status| status.row.is_none() && status.syncs.is_empty());
     (filtered && empty && !statuses.is_empty())
-        .then(|| "No sync matches --namespace and --name. Without them all syncs are shown.\n".to_owned())
+        .then(|| "No sync matches --namespace and --name. Remove them to see all syncs.\n".to_owned())
 }

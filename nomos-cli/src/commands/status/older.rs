@@ -1,12 +1,12 @@
-//! The table of earlier versions: one line a cluster, errors below.
+//! The table that older versions of nomos printed: one line for each sync, and the errors below.
 
 use super::report::{ClusterStatus, NO_COMMIT, SyncReport};
 use crate::columns;
 
-/// Characters of a commit.
+/// Number of characters of a commit that are shown.
 const TOKEN: usize = 8;
 
-/// One line for each sync, or for a cluster without any, and the errors of each context.
+/// One line for each sync and for each cluster without syncs, then the errors of each context.
 pub(crate) fn table(clusters: &[ClusterStatus]) -> String {
     let head = ["Current", "Context", "Status", "Last Synced Token", "Sync Branch"];
     let mut rows = vec![head.map(str::to_owned).to_vec(), head.map(|title| "-".repeat(title.len())).to_vec()];
@@ -36,7 +36,7 @@ fn lines(cluster: &ClusterStatus) -> Vec<Vec<String>> {
     row.chain(syncs).collect()
 }
 
-/// What follows the last `@` of a source.
+/// The text after the last `@` of a source.
 fn branch(sync: &SyncReport) -> &str {
     sync.source.rsplit_once('@').map_or("", |(_, branch)| branch)
 }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_each_and_errors_below() {
+    fn each_sync_has_a_line_and_errors_are_below() {
         let spec: SyncSpec =
             serde_json::from_value(json!({ "git": { "repo": "git@x:y", "branch": "main", "auth": "none" } }))
                 .expect("a spec");

@@ -1,4 +1,4 @@
-//! What clusters hold that tells their status.
+//! Reads from clusters the objects that tell their status.
 
 use std::time::Duration;
 
@@ -11,47 +11,47 @@ use kube::{Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::report::{ClusterStatus, Row, State, SyncReport, report};
-use crate::contexts::{self, AGENTS, Answer, Cluster, Failure};
+use super::report::{ClusterStatus, Row, SyncReport, SyncReportState, report};
+use crate::contexts::{self, AGENTS, ClusterAnswer, ClusterContext, ClusterError};
 
-/// Wait before a server that has too much to do is asked again.
+/// Time to wait before a request is repeated that the API server refused with 429 Too Many Requests.
 const BUSY: Duration = Duration::from_millis(200);
 
-/// What was found on one cluster.
+/// The objects that were found on one cluster.
 #[derive(Debug, Default)]
 struct Found {
-    /// RootSyncs; `None` if the kind is not there.
+    /// RootSyncs; `None` if the cluster does not have the kind.
     root_syncs: Option<Vec<DynamicObject>>,
     repo_syncs: Vec<DynamicObject>,
     groups: Vec<DynamicObject>,
-    /// Objects of the kind ConfigManagement.
+    /// The number of ConfigManagement objects.
     config_managements: usize,
-    /// Whether a Deployment that serves syncs is there.
+    /// `true` if there is a Deployment that serves syncs.
     agent: bool,
-    /// Whether only one namespace was looked at.
+    /// `true` if only one namespace was read.
     filtered: bool,
 }
 
-/// What to look at.
+/// The objects to read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scope<'a> {
-    /// Only this namespace, so that who may see no other is served too.
+pub(crate) struct QueryScope<'a> {
+    /// Only this namespace: a user who may read no other can use `--namespace`.
     pub(crate) namespace: Option<&'a str>,
-    /// Whether the managed resources are asked for.
+    /// `true` if ResourceGroups are read, for the managed objects.
     pub(crate) resources: bool,
 }
 
-/// The status of every cluster, asked for at the same time.
+/// The status of every cluster. All clusters are read at the same time.
 pub(crate) fn statuses(
-    clusters: &[Cluster],
+    clusters: &[ClusterContext],
     timeout: Duration,
-    scope: Scope<'_>,
+    scope: QueryScope<'_>,
 ) -> anyhow::Result<Vec<ClusterStatus>> {
     let answers = contexts::ask(clusters, timeout, async move |client| Ok(look(client, scope).await?))?;
     Ok(clusters.iter().zip(answers).map(|(cluster, answer)| status(cluster, answer)).collect())
 }
 
-async fn look(client: Client, scope: Scope<'_>) -> kube::Result<Found> {
+async fn look(client: Client, scope: QueryScope<'_>) -> kube::Result<Found> {
     let list = |group, version, kind| list(&client, scope.namespace, GroupVersionKind::gvk(group, version, kind));
     let groups = async { if scope.resources { list("kpt.dev", "v1alpha1", "ResourceGroup").await } else { Ok(None) } };
     let (root_syncs, repo_syncs, groups, config_managements, agent) = futures::try_join!(
@@ -90,21 +90,21 @@ async fn list(
         match api.list(&ListParams::default()).await {
             Ok(list) => return Ok(Some(list.items)),
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
-            // A kind whose definition was just created is being set up; the time-out of the cluster ends the wait.
+            // An API server answers so while it sets up a new kind. The time-out of the cluster ends the loop.
             Err(kube::Error::Api(status)) if status.code == 429 => tokio::time::sleep(BUSY).await,
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Whether the kind RootSync is defined, though it is not served yet.
+/// `true` if the CRD of RootSync exists. A new CRD is not served at once.
 async fn is_defined(client: &Client) -> bool {
     let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::from_gvk(&kind));
     api.get_metadata("rootsyncs.configsync.gke.io").await.is_ok()
 }
 
-/// Number of ConfigManagements; none for who may not look.
+/// The number of ConfigManagement objects; 0 if the user may not list them.
 async fn config_managements(client: &Client) -> kube::Result<usize> {
     let kind = GroupVersionKind::gvk("configmanagement.gke.io", "v1", "ConfigManagement");
     match list(client, None, kind).await {
@@ -114,7 +114,7 @@ async fn config_managements(client: &Client) -> kube::Result<usize> {
     }
 }
 
-/// Whether one of the [`AGENTS`] is there. Who may not look is told that it is.
+/// `true` if one of the [`AGENTS`] exists, and also if the user may not list Deployments: then the syncs are shown.
 async fn has_agent(client: &Client) -> kube::Result<bool> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"));
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), CONTROLLER_NAMESPACE, &resource);
@@ -125,11 +125,11 @@ async fn has_agent(client: &Client) -> kube::Result<bool> {
     }
 }
 
-fn status(cluster: &Cluster, answer: Answer<Found>) -> ClusterStatus {
+fn status(cluster: &ClusterContext, answer: ClusterAnswer<Found>) -> ClusterStatus {
     let (row, syncs) = match answer {
         Ok(found) => state(&found),
-        Err(Failure::Unreachable(cause)) => (Some(row("N/A", "Failed to connect to cluster", cause)), Vec::new()),
-        Err(Failure::Refused(message)) => (Some(row("ERROR", &message, String::new())), Vec::new()),
+        Err(ClusterError::Unreachable(cause)) => (Some(row("N/A", "Failed to connect to cluster", cause)), Vec::new()),
+        Err(ClusterError::Refused(message)) => (Some(row("ERROR", &message, String::new())), Vec::new()),
     };
     ClusterStatus { context: cluster.context.clone(), current: cluster.current, row, syncs }
 }
@@ -138,7 +138,7 @@ fn row(state: &'static str, message: &str, cause: String) -> Row {
     Row { state, message: message.to_owned(), cause }
 }
 
-/// The state of a cluster as a whole, or its syncs.
+/// The syncs of a cluster, or a row with its state if there is no sync to show.
 fn state(found: &Found) -> (Option<Row>, Vec<SyncReport>) {
     let Some(root_syncs) = &found.root_syncs else {
         return (Some(row("NOT INSTALLED", "", String::new())), Vec::new());
@@ -154,11 +154,11 @@ fn state(found: &Found) -> (Option<Row>, Vec<SyncReport>) {
         }
         let unconfigured = found.config_managements == 0;
         let word = if unconfigured { "NOT CONFIGURED" } else { "UNKNOWN" };
-        let message = if unconfigured { "" } else { "it has a ConfigManagement, but no RootSync" };
+        let message = if unconfigured { "" } else { "the cluster has a ConfigManagement, but no RootSync" };
         return (Some(row(word, message, String::new())), Vec::new());
     }
     if !served {
-        let message = "it has syncs, but no nomos-agent that serves them";
+        let message = "the cluster has syncs, but no nomos-agent that serves them";
         return (Some(row("NOT RUNNING", message, String::new())), Vec::new());
     }
     let mut syncs: Vec<SyncReport> = objects().map(|(kind, object)| sync(kind, object, &found.groups)).collect();
@@ -175,12 +175,12 @@ fn sync(kind: SyncKind, object: &DynamicObject, groups: &[DynamicObject]) -> Syn
         (Ok(spec), Ok(status)) => report(id, &spec, &status, resources),
         (Err(error), _) | (_, Err(error)) => {
             let known = report(id, &SyncSpec::default(), &SyncStatus::default(), resources);
-            SyncReport { state: State::Unknown, errors: vec![error.to_string()], ..known }
+            SyncReport { state: SyncReportState::Unknown, errors: vec![error.to_string()], ..known }
         }
     }
 }
 
-/// A field of an object; missing is empty.
+/// A field of an object; the default value if it is missing or null.
 fn field<T: DeserializeOwned + Default>(object: &DynamicObject, name: &str) -> serde_json::Result<T> {
     match object.data.get(name) {
         None | Some(Value::Null) => Ok(T::default()),
@@ -188,7 +188,7 @@ fn field<T: DeserializeOwned + Default>(object: &DynamicObject, name: &str) -> s
     }
 }
 
-/// Whether a ResourceGroup is the inventory of a sync or continues it.
+/// `true` if a ResourceGroup is the inventory of a sync or a further part of it.
 fn belongs(group: &DynamicObject, id: &SyncId) -> bool {
     let label = |key: &str| group.labels().get(key).map(String::as_str);
     group.namespace().as_deref() == Some(id.namespace.as_str())
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn from_a_fresh_cluster_to_a_sync() {
+    fn the_state_follows_the_objects_of_the_cluster() {
         let mut found = Found::default();
         assert_eq!(word(&found), "NOT INSTALLED");
         found.root_syncs = Some(Vec::new());

@@ -1,40 +1,40 @@
-//! The status of clusters as data, derived from what they hold. Nothing here talks to anybody.
+//! The status of clusters as data, computed from their objects without any request.
 
 use agent::api::{ErrorSummary, ResourceStatus, SyncCondition, SyncError, SyncSpec, SyncStatus, Time};
 use agent::model::metadata::{SyncId, SyncKind};
 use serde::Serialize;
 
-/// Commit where there is none.
+/// Stands for a commit that is not known.
 pub(crate) const NO_COMMIT: &str = "N/A";
 
-/// One cluster.
+/// The status of one cluster.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ClusterStatus {
-    /// Name of the context.
+    /// The name of the context.
     pub(crate) context: String,
-    /// Whether it is the current context.
+    /// `true` for the current context.
     pub(crate) current: bool,
-    /// What there is to say instead of syncs.
+    /// The state of the cluster, if it has no syncs to show.
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub(crate) row: Option<Row>,
-    /// Its syncs: RootSyncs first, by namespace and name.
+    /// The syncs: RootSyncs first, sorted by namespace and name.
     pub(crate) syncs: Vec<SyncReport>,
 }
 
-/// The state of a cluster as a whole.
+/// The state of a cluster without syncs to show.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Row {
     /// `NOT INSTALLED`, `NOT CONFIGURED`, `NOT RUNNING`, `UNKNOWN`, `N/A` or `ERROR`.
     pub(crate) state: &'static str,
-    /// What happened, in short.
+    /// One sentence about the state; can be empty.
     pub(crate) message: String,
-    /// What happened, as far as is known.
+    /// The error that caused the state, if there is one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) cause: String,
 }
 
-/// One sync.
+/// The status of one sync.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SyncReport {
@@ -44,46 +44,46 @@ pub(crate) struct SyncReport {
     pub(crate) namespace: String,
     /// Name of the sync object.
     pub(crate) name: String,
-    /// Repository, directory and reference.
+    /// The repository, directory and git reference in one line.
     pub(crate) source: String,
-    /// State.
-    pub(crate) state: State,
+    /// The state in one word.
+    pub(crate) state: SyncReportState,
     /// Commit, image digest or chart version; `N/A` where there is none.
     pub(crate) commit: String,
-    /// When it was last synced; only when it is.
+    /// The time of the last change of the status; only for a sync that is synced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) last_update: Option<Time>,
-    /// How many errors there are.
+    /// The number of errors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error_summary: Option<ErrorSummary>,
-    /// The errors that the status lists, in full.
+    /// The full text of each error in the status.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) errors: Vec<String>,
-    /// The managed objects by namespace, kind and name.
+    /// The managed objects, sorted by namespace, kind and name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) resources: Vec<ResourceStatus>,
 }
 
-/// State of a sync.
+/// The state of a sync, as `nomos status` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub(crate) enum State {
-    /// It cannot go on.
+pub(crate) enum SyncReportState {
+    /// The sync cannot continue until a user changes it.
     Stalled,
-    /// Its agent is being set up.
+    /// The reconciler of the sync is being set up. Only Config Sync reports this.
     Reconciling,
-    /// A commit is being read or applied.
+    /// The agent is reading or applying a commit.
     Pending,
     /// The commit is applied.
     Synced,
     /// The commit has errors.
     Error,
-    /// The object cannot be understood.
+    /// The spec or the status of the sync cannot be parsed.
     Unknown,
 }
 
-impl State {
-    /// The word that is shown.
+impl SyncReportState {
+    /// The word for it in the text.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Stalled => "STALLED",
@@ -97,19 +97,19 @@ impl State {
 }
 
 impl ClusterStatus {
-    /// Whether there is at least one sync and all are synced; a cluster of which filters left nothing is, too.
+    /// `true` if all shown syncs are synced. A cluster without syncs counts as synced only if the filters removed them.
     pub(crate) fn is_synced(&self) -> bool {
-        self.row.is_none() && self.syncs.iter().all(|sync| sync.state == State::Synced)
+        self.row.is_none() && self.syncs.iter().all(|sync| sync.state == SyncReportState::Synced)
     }
 
-    /// Keeps the syncs of a name.
+    /// Removes the syncs with another name; none if `name` is `None`.
     pub(crate) fn retain(&mut self, name: Option<&str>) {
         self.syncs.retain(|sync| name.is_none_or(|name| name == sync.name));
     }
 }
 
 impl SyncReport {
-    /// `<root>` or the namespace that is synced, as in `<root>:root-sync`.
+    /// `<root>` for a RootSync, the namespace for a RepoSync. It is shown before the name, as in `<root>:root-sync`.
     pub(crate) fn scope(&self) -> &str {
         match self.kind {
             SyncKind::RootSync => "<root>",
@@ -118,7 +118,7 @@ impl SyncReport {
     }
 }
 
-/// The report about one sync.
+/// Makes the report about one sync. The status of an object that another sync declares too is `Conflict`.
 pub(crate) fn report(
     id: SyncId,
     spec: &SyncSpec,
@@ -143,7 +143,7 @@ pub(crate) fn report(
         source: spec.source().map_or_else(|| NO_COMMIT.to_owned(), |source| source.line()),
         state,
         commit: if commit.is_empty() { NO_COMMIT.to_owned() } else { commit.to_owned() },
-        last_update: status.sync.last_update.clone().filter(|_| state == State::Synced),
+        last_update: status.sync.last_update.clone().filter(|_| state == SyncReportState::Synced),
         error_summary,
         errors,
         resources,
@@ -157,14 +157,14 @@ pub(crate) fn resource_name(resource: &ResourceStatus) -> String {
     format!("{kind}{dot}{}/{}", resource.id.group, resource.id.name)
 }
 
-/// State, commit and errors: the first that holds of stalled, reconciling, not yet known, under way, done.
-fn state(status: &SyncStatus) -> (State, &str, Option<ErrorSummary>, Vec<String>) {
+/// The state, the commit and the errors. The first condition that is true decides: Stalled, Reconciling, Syncing.
+fn state(status: &SyncStatus) -> (SyncReportState, &str, Option<ErrorSummary>, Vec<String>) {
     if let Some(stalled) = status.condition("Stalled").filter(|condition| condition.is_true()) {
         let summary = stalled.error_summary.clone().unwrap_or_else(|| ErrorSummary::complete(1));
-        return (State::Stalled, "", Some(summary), vec![stalled.message.clone()]);
+        return (SyncReportState::Stalled, "", Some(summary), vec![stalled.message.clone()]);
     }
     if status.condition("Reconciling").is_some_and(SyncCondition::is_true) {
-        return (State::Reconciling, "", None, Vec::new());
+        return (SyncReportState::Reconciling, "", None, Vec::new());
     }
     let Some(syncing) = status.condition("Syncing") else { return without_condition(status) };
     let listed = if syncing.error_source_refs.is_empty() {
@@ -174,24 +174,24 @@ fn state(status: &SyncStatus) -> (State, &str, Option<ErrorSummary>, Vec<String>
     };
     let summary = syncing.error_summary.clone().or_else(|| complete(&listed)).filter(|summary| summary.total_count > 0);
     let state = match (syncing.is_true(), &summary) {
-        (true, _) => State::Pending,
-        (false, None) if listed.is_empty() => State::Synced,
-        (false, _) => State::Error,
+        (true, _) => SyncReportState::Pending,
+        (false, None) if listed.is_empty() => SyncReportState::Synced,
+        (false, _) => SyncReportState::Error,
     };
     (state, &syncing.commit, summary, listed)
 }
 
-/// Before the first `Syncing` condition: what commits and errors of the stages tell.
-fn without_condition(status: &SyncStatus) -> (State, &str, Option<ErrorSummary>, Vec<String>) {
+/// The state of a status without a `Syncing` condition, from the commits and errors of its stages.
+fn without_condition(status: &SyncStatus) -> (SyncReportState, &str, Option<ErrorSummary>, Vec<String>) {
     let stages = [&status.source, &status.rendering, &status.sync];
     let errors: Vec<String> = stages.iter().flat_map(|stage| texts(&stage.errors)).collect();
     let commit = status.sync.commit.as_str();
     let state = if !errors.is_empty() {
-        State::Error
+        SyncReportState::Error
     } else if commit.is_empty() || commit != status.source.commit {
-        State::Pending
+        SyncReportState::Pending
     } else {
-        State::Synced
+        SyncReportState::Synced
     };
     (state, commit, complete(&errors), errors)
 }
@@ -219,26 +219,29 @@ mod tests {
 
     use super::*;
 
-    fn of(status: Value) -> (State, String, Vec<String>) {
+    fn of(status: Value) -> (SyncReportState, String, Vec<String>) {
         let status: SyncStatus = serde_json::from_value(status).expect("a status");
         let report = report(SyncId::root("root-sync"), &SyncSpec::default(), &status, Vec::new());
         (report.state, report.commit, report.errors)
     }
 
     #[test]
-    fn the_first_condition_that_holds_decides() {
+    fn the_first_true_condition_decides() {
         let condition =
             |kind: &str, status: &str| json!({ "type": kind, "status": status, "commit": "abc", "message": "m" });
         let all = ["Stalled", "Reconciling", "Syncing"].map(|kind| condition(kind, "True"));
-        assert_eq!(of(json!({ "conditions": all })), (State::Stalled, "N/A".into(), vec!["m".into()]));
-        assert_eq!(of(json!({ "conditions": all[1..] })), (State::Reconciling, "N/A".into(), vec![]));
-        assert_eq!(of(json!({ "conditions": all[2..] })), (State::Pending, "abc".into(), vec![]));
-        assert_eq!(of(json!({ "conditions": [condition("Syncing", "False")] })), (State::Synced, "abc".into(), vec![]));
-        assert_eq!(of(json!({})), (State::Pending, "N/A".into(), vec![]));
+        assert_eq!(of(json!({ "conditions": all })), (SyncReportState::Stalled, "N/A".into(), vec!["m".into()]));
+        assert_eq!(of(json!({ "conditions": all[1..] })), (SyncReportState::Reconciling, "N/A".into(), vec![]));
+        assert_eq!(of(json!({ "conditions": all[2..] })), (SyncReportState::Pending, "abc".into(), vec![]));
+        assert_eq!(
+            of(json!({ "conditions": [condition("Syncing", "False")] })),
+            (SyncReportState::Synced, "abc".into(), vec![])
+        );
+        assert_eq!(of(json!({})), (SyncReportState::Pending, "N/A".into(), vec![]));
     }
 
     #[test]
-    fn errors_are_those_that_the_condition_refers_to() {
+    fn only_errors_that_the_condition_refers_to_are_shown() {
         let error = |text: &str| json!({ "code": "2009", "errorMessage": text });
         let status = json!({
             "source": { "commit": "abc", "errors": [error("old")] },
@@ -248,12 +251,12 @@ mod tests {
                 "errorSourceRefs": ["status.sync.errors"], "errorSummary": { "totalCount": 1 },
             }],
         });
-        assert_eq!(of(status), (State::Error, "abc".into(), vec!["new".into()]));
+        assert_eq!(of(status), (SyncReportState::Error, "abc".into(), vec!["new".into()]));
     }
 
     #[test]
     fn without_conditions_the_commits_decide() {
-        assert_eq!(of(json!({ "source": { "commit": "a" }, "sync": { "commit": "a" } })).0, State::Synced);
-        assert_eq!(of(json!({ "source": { "commit": "b" }, "sync": { "commit": "a" } })).0, State::Pending);
+        assert_eq!(of(json!({ "source": { "commit": "a" }, "sync": { "commit": "a" } })).0, SyncReportState::Synced);
+        assert_eq!(of(json!({ "source": { "commit": "b" }, "sync": { "commit": "a" } })).0, SyncReportState::Pending);
     }
 }

@@ -1,15 +1,15 @@
-//! The status of clusters as blocks of text.
+//! The status of clusters as text: a block for each cluster.
 
 use agent::api::ResourceStatus;
 
-use super::report::{ClusterStatus, Row, State, SyncReport, resource_name};
+use super::report::{ClusterStatus, Row, SyncReport, SyncReportState, resource_name};
 use crate::Paint;
 use crate::columns::{line, widths};
 
 const INDENT: &str = "  ";
 const SEPARATOR: &str = "--------------------";
 
-/// A block for each cluster, an empty line before each.
+/// A block for each cluster, with an empty line before it.
 pub(crate) fn blocks(clusters: &[ClusterStatus], paint: Paint) -> String {
     let mut lines = Vec::new();
     for cluster in clusters {
@@ -41,7 +41,7 @@ fn sync(sync: &SyncReport, paint: Paint) -> Vec<String> {
     };
     let head = [vec![name.as_str(), &sync.source], vec![state.as_str(), &sync.commit]];
     let width = widths(&head);
-    // Coloured after it is aligned: escapes have no width.
+    // Coloured after the columns are aligned: escape sequences have no width on the terminal.
     let coloured = line(&head[1], &width).replacen(sync.state.word(), &colour(sync.state, paint), 1);
     let mut lines = vec![line(&head[0], &width), coloured];
     if let Some(summary) = &sync.error_summary {
@@ -57,15 +57,15 @@ fn sync(sync: &SyncReport, paint: Paint) -> Vec<String> {
     lines
 }
 
-fn colour(state: State, paint: Paint) -> String {
+fn colour(state: SyncReportState, paint: Paint) -> String {
     match state {
-        State::Synced => paint.good(state.word()),
-        State::Pending | State::Reconciling => paint.busy(state.word()),
-        State::Stalled | State::Error | State::Unknown => paint.bad(state.word()),
+        SyncReportState::Synced => paint.good(state.word()),
+        SyncReportState::Pending | SyncReportState::Reconciling => paint.busy(state.word()),
+        SyncReportState::Stalled | SyncReportState::Error | SyncReportState::Unknown => paint.bad(state.word()),
     }
 }
 
-/// `Error:` and the message, whose further lines stand below its first.
+/// `Error:` and the message. Its further lines are indented to its first.
 fn error(text: &str) -> Vec<String> {
     let lines = text.trim_end().lines().enumerate();
     lines.map(|(i, text)| format!("{}{text}", if i == 0 { "Error:   " } else { "         " })).collect()

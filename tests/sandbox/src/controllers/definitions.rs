@@ -15,7 +15,7 @@ use super::places;
 
 /// As which the API server writes.
 const MANAGER: &str = "kube-apiserver";
-/// What keeps a definition until its objects are gone.
+/// The finalizer that keeps a definition until its objects are gone.
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// The definitions that a change of one concerns: it may have freed names that others of its group want.
@@ -64,7 +64,7 @@ pub(super) fn tend(hand: &mut Hand<'_>, name: &str) {
     }
 }
 
-/// Whether a condition of a definition is true.
+/// `true` if a condition of a definition is true.
 pub(super) fn is_true(crd: &Value, kind: &str) -> bool {
     list(crd, "/status/conditions").iter().any(|one| one["type"] == kind && one["status"] == "True")
 }

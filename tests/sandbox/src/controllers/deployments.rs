@@ -73,7 +73,7 @@ pub(super) fn revision(set: &Value) -> u64 {
     text(&set["metadata"]["annotations"][REVISION], "").parse().unwrap_or(0)
 }
 
-/// Whether a ReplicaSet's pods are as the Deployment wants them.
+/// `true` if a ReplicaSet's pods are as the Deployment wants them.
 pub(super) fn is_of_template(set: &Value, deployment: &Value) -> bool {
     let mut template = set["spec"]["template"].clone();
     if let Some(labels) = template["metadata"].get_mut("labels").and_then(Value::as_object_mut) {
@@ -162,7 +162,7 @@ fn adopt(hand: &mut Hand<'_>, key: &Key, deployment: &Value, sets: &[Arc<Value>]
     hand.state.store.get(&place).cloned().unwrap_or_else(|| set.clone())
 }
 
-/// Whether an annotation is missing or has another value. Scaling brings the counts up to date itself.
+/// `true` if an annotation is missing or has another value. Scaling brings the counts up to date itself.
 fn is_behind(live: &Value, wanted: &Value) -> bool {
     let wanted = wanted.as_object().into_iter().flatten();
     wanted.filter(|(key, _)| ![WANTED, MOST].contains(&key.as_str())).any(|(key, value)| live.get(key) != Some(value))
@@ -194,7 +194,7 @@ fn scale(hand: &mut Hand<'_>, deployment: &Value, set: &Value, replicas: i64) {
     }
 }
 
-/// Deletes the oldest ReplicaSets that nobody needs, once the rollout is over.
+/// Deletes the oldest ReplicaSets beyond the history limit, once the rollout is over.
 fn clean_up(hand: &mut Hand<'_>, deployment: &Value, sets: &[Arc<Value>], current: Option<&Value>) {
     let Ok(limit) = usize::try_from(integer(deployment, "/spec/revisionHistoryLimit").unwrap_or(10)) else { return };
     if !rollout_status::is_complete(deployment) {
@@ -213,7 +213,7 @@ fn clean_up(hand: &mut Hand<'_>, deployment: &Value, sets: &[Arc<Value>], curren
     }
 }
 
-/// What tells the pods of one template from those of others: some letters that make no words.
+/// The hash that tells the pods of one template from those of others. Its letters make no words.
 fn hash(template: &Value) -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut hasher = DefaultHasher::new();

@@ -11,7 +11,7 @@ use crate::write::{Propagation, Wish};
 
 use super::hand::{Hand, MANAGER};
 
-/// Who owns whom, and whom to look at.
+/// The owners of objects, and the objects to look at.
 #[derive(Debug, Default)]
 pub(super) struct Garbage {
     /// The objects that are there, by uid.

@@ -1,4 +1,4 @@
-//! How controllers write: as clients of the API that are never refused for want of rights.
+//! Requests of controllers. They are handled like those of clients, and no right is missing for them.
 
 use std::sync::Arc;
 

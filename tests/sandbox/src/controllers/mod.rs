@@ -1,5 +1,5 @@
-//! What controllers do about changes: the API server's own ones for CustomResourceDefinitions, and those that every
-//! cluster runs. They see the history as watches do, and act at once.
+//! The controllers: the API server's own ones for CustomResourceDefinitions, and those that every cluster runs. They see the
+//! history as watches do, and act at once.
 
 mod accounts;
 mod definitions;
@@ -27,10 +27,10 @@ use garbage::Garbage;
 use hand::Hand;
 pub(crate) use hand::condition;
 
-/// How far the controllers have seen the history, and what they still have to look at.
+/// The revision up to which the controllers have seen the history, and the objects that they still have to look at.
 #[derive(Debug, Default)]
 pub struct Controllers {
-    /// Whether Deployments, ReplicaSets and Services are left alone.
+    /// `true` if Deployments, ReplicaSets and Services are left alone.
     without_workloads: bool,
     seen: u64,
     namespaces: BTreeSet<String>,
@@ -44,7 +44,7 @@ pub struct Controllers {
 }
 
 impl Controllers {
-    /// Those without whom something that clients ask for would not happen. The others write of their own accord.
+    /// Only the controllers that complete requests of clients. The others write without a request.
     pub fn without_workloads() -> Self {
         Self { without_workloads: true, ..Self::default() }
     }
@@ -69,7 +69,7 @@ impl Controllers {
         self.seen = state.store.revision();
     }
 
-    /// What has been forgotten may have been anything.
+    /// Looks at all objects, because events that it has not seen are forgotten.
     fn look_at_everything(&mut self, state: &State) {
         self.garbage = Garbage::default();
         for (key, object) in state.store.all() {

@@ -42,7 +42,7 @@ fn collections(state: &State) -> BTreeSet<String> {
     state.resources.iter().filter(|one| one.namespaced).map(|one| one.collection.clone()).collect()
 }
 
-/// What is left in a namespace: for each collection the finalizers of each object.
+/// The objects left in a namespace: for each collection, the finalizers of each object.
 fn left(state: &State, namespace: &str) -> BTreeMap<String, Vec<Vec<String>>> {
     let of = |collection: String| {
         let objects = state.store.list(&collection, namespace);

@@ -39,7 +39,7 @@ fn pods(hand: &Hand<'_>, set: &Value) -> Vec<Arc<Value>> {
     pods.filter(|pod| is_active(pod) && controller(pod) == object::uid(set) && selector.select(pod)).cloned().collect()
 }
 
-/// Whether a pod counts.
+/// `true` if a pod counts.
 pub(super) fn is_active(pod: &Value) -> bool {
     !object::is_deleting(pod) && !["Failed", "Succeeded"].contains(&text(pod, "/status/phase"))
 }
@@ -95,7 +95,7 @@ fn delete(hand: &mut Hand<'_>, set: &Value, pod: &Value) {
     news::tell(hand, COMPONENT, set, "SuccessfulDelete", &format!("Deleted pod: {}", object::name(pod)));
 }
 
-/// Whether a pod is ready.
+/// `true` if a pod is ready.
 pub(super) fn is_ready(pod: &Value) -> bool {
     list(pod, "/status/conditions").iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
 }

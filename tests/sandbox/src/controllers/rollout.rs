@@ -1,4 +1,4 @@
-//! How many replicas each ReplicaSet of a Deployment has next: arithmetic only.
+//! Computes the next number of replicas of each ReplicaSet of a Deployment, from numbers alone.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ impl Plan {
     }
 }
 
-/// How many pods there may be beyond those that are wanted.
+/// The number of pods that may exist beyond the wanted number.
 pub(super) fn surge(deployment: &Value) -> i64 {
     if text(deployment, "/spec/strategy/type") == "Recreate" {
         return 0;
@@ -67,7 +67,7 @@ pub(super) fn surge(deployment: &Value) -> i64 {
     part(deployment, "maxSurge", true)
 }
 
-/// How many of those that are wanted may be missing.
+/// The number of wanted pods that may be missing.
 pub(super) fn unavailable(deployment: &Value) -> i64 {
     let replicas = integer(deployment, "/spec/replicas").unwrap_or(1);
     if text(deployment, "/spec/strategy/type") == "Recreate" || replicas == 0 {
@@ -91,7 +91,7 @@ fn part(deployment: &Value, key: &str, up: bool) -> i64 {
     }
 }
 
-/// How many replicas a new ReplicaSet begins with.
+/// The first number of replicas of a new ReplicaSet.
 pub(super) fn first(plan: &Plan) -> i64 {
     if plan.recreates {
         return if plan.old.iter().all(|set| set.wanted == 0 && set.there == 0) { plan.replicas } else { 0 };

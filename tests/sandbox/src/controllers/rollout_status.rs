@@ -1,4 +1,4 @@
-//! What a Deployment tells of its rollout.
+//! The status of a Deployment during its rollout.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ fn available(deployment: &mut Value, now: Time) {
     condition(deployment, now, said);
 }
 
-/// Whether all replicas are of the present template and serve.
+/// `true` if all replicas are of the present template and serve.
 pub(super) fn is_complete(deployment: &Value) -> bool {
     let replicas = integer(deployment, "/spec/replicas").unwrap_or(1);
     let count = |name: &str| integer(deployment, &format!("/status/{name}")).unwrap_or(0);

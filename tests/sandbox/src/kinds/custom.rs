@@ -1,4 +1,4 @@
-//! What the API server asks of custom resources beside their schema.
+//! Rules for custom resources beside those of their schema.
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ pub fn expect_kind(resource: &Resource, object: &Value) -> Result<(), Failure> {
     Err(Failure::invalid(about, &causes))
 }
 
-/// What is wrong with the fields that a scale is made of.
+/// Checks the fields of an object that its scale subresource reads.
 pub(super) fn scale(resource: &Resource, object: &Value, subresource: &str) -> Vec<Cause> {
     let version = resource.custom.as_ref().map(|custom| &custom.version["subresources"]["scale"]);
     let Some(scale) = version.filter(|scale| scale.is_object()) else { return Vec::new() };
@@ -53,7 +53,7 @@ pub(super) fn scale(resource: &Resource, object: &Value, subresource: &str) -> V
     causes
 }
 
-/// What is at a path of names with a dot before each. `Err` is what stands in the way.
+/// The value at a path of names with a dot before each. `Err` is a value on the way that is no map.
 fn at<'a>(object: &'a Value, path: &str) -> Result<Option<&'a Value>, &'a Value> {
     let mut found = object;
     for name in path.trim_start_matches('.').split('.') {

@@ -7,7 +7,7 @@ use crate::controllers::condition;
 use crate::object::{self, map_at, text};
 use crate::resource::stored_version;
 
-/// What keeps a definition until its objects are gone.
+/// The finalizer that keeps a definition until its objects are gone.
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// Names that follow from others, and how versions are converted.

@@ -1,4 +1,4 @@
-//! What the API server does for particular kinds: values that no published schema states, rules, and life cycles.
+//! Particular kinds: default values that no published schema states, rules, and life cycles.
 
 mod custom;
 mod defaults;
@@ -82,13 +82,13 @@ fn generation_fields(resource: &Resource) -> Option<&'static [&'static str]> {
     GENERATIONS.iter().find(|(collection, _)| *collection == resource.collection).map(|(_, fields)| *fields)
 }
 
-/// Whether objects count their generations.
+/// `true` if objects count their generations.
 pub fn has_generation(resource: &Resource) -> bool {
     resource.custom.is_some() || generation_fields(resource).is_some()
 }
 
-/// Whether a change makes a new generation. For custom resources everything does but metadata and, where it is written
-/// apart, status.
+/// `true` if a change makes a new generation. For custom resources every change does but that of metadata and, if it is a
+/// subresource, status.
 pub fn is_new_generation(resource: &Resource, new: &Value, live: &Value) -> bool {
     match generation_fields(resource) {
         Some(fields) => fields.iter().any(|field| match *field {
@@ -106,12 +106,12 @@ pub fn is_new_generation(resource: &Resource, new: &Value, live: &Value) -> bool
     }
 }
 
-/// Gives an object what its kind sets when nobody says otherwise. It is as if the client had sent it.
+/// Sets the default values of the kind in an object. They count as if the client had sent them.
 pub fn default(resource: &Resource, object: &mut Value) {
     defaults::set(resource, object);
 }
 
-/// Changes a new object as the admission plugins of a plain cluster do. Nobody owns these changes.
+/// Changes a new object as the admission plugins of a plain cluster do. These changes have no field manager.
 ///
 /// # Errors
 /// When a plugin refuses the object.
@@ -123,7 +123,7 @@ pub fn admit(state: &State, resource: &Resource, object: &mut Value) -> Result<(
     Ok(())
 }
 
-/// Gives an object what the API server finds for it: addresses, a first status. Nobody owns these fields.
+/// Sets the fields that the API server chooses: addresses, a first status. These fields have no field manager.
 ///
 /// # Errors
 /// When there is nothing left to find.
@@ -144,7 +144,7 @@ pub fn prepare(
     Ok(())
 }
 
-/// What is wrong with an object. A live one comes with the subresource by which it is changed.
+/// Checks an object. `live` is the stored object and the subresource of the request.
 pub fn validate(resource: &Resource, object: &Value, live: Option<(&Value, &str)>) -> Vec<Cause> {
     match live {
         _ if resource.custom.is_some() => {
@@ -159,7 +159,7 @@ pub fn validate(resource: &Resource, object: &Value, live: Option<(&Value, &str)
     }
 }
 
-/// What clients are told of an object that is good, but hardly meant so.
+/// The warnings about an object that is valid, but probably a mistake.
 pub fn warnings(resource: &Resource, object: &Value, live: Option<&Value>) -> Vec<String> {
     warnings::of(resource, object, live)
 }
@@ -187,22 +187,22 @@ pub fn grace(resource: &Resource, live: &Value, wished: Option<i64>) -> i64 {
     if unbound || done { 0 } else { wished.unwrap_or(own).max(0) }
 }
 
-/// Whether objects are marked as being deleted even when they go at once.
+/// `true` if objects are marked as being deleted even when they go at once.
 pub fn ends_gracefully(resource: &Resource) -> bool {
     resource.collection == "pods"
 }
 
-/// Kinds whose dependents stay when nobody says otherwise.
+/// `true` for kinds whose dependents stay by default.
 pub fn leaves_orphans(resource: &Resource) -> bool {
     ["jobs.batch", "replicationcontrollers"].contains(&resource.collection.as_str())
 }
 
-/// Whether the garbage collector cares for dependents of its objects.
+/// `true` if the garbage collector cares for dependents of its objects.
 pub fn is_collected(resource: &Resource) -> bool {
     resource.collection != "events"
 }
 
-/// What else changes when a deletion has been asked for and cannot be done at once.
+/// Further changes of an object whose deletion has been requested and must wait.
 pub fn deletion_begins(resource: &Resource, object: &mut Value, now: Time) {
     match resource.collection.as_str() {
         "namespaces" => object["status"]["phase"] = "Terminating".into(),
@@ -212,12 +212,12 @@ pub fn deletion_begins(resource: &Resource, object: &mut Value, now: Time) {
     object::metadata(object).remove("deletionGracePeriodSeconds");
 }
 
-/// Whether a deletion is answered with the object.
+/// `true` if a deletion is answered with the object.
 pub fn returns_deleted(resource: &Resource) -> bool {
     RETURNED.contains(&resource.collection.as_str())
 }
 
-/// Whether an update need not name the version that it is made from.
+/// `true` if an update need not name the version that it is made from.
 pub fn is_updated_blindly(resource: &Resource) -> bool {
     const NEVER: [&str; 19] = [
         "apiservices.apiregistration.k8s.io",
@@ -258,7 +258,7 @@ pub fn storage_path(resource: &Resource) -> String {
     }
 }
 
-/// Whether an update of the object or of its status may create it.
+/// `true` if an update of the object or of its status may create it.
 pub fn is_created_by_update(resource: &Resource, subresource: &str) -> bool {
     if !["", "status"].contains(&subresource) {
         return false;

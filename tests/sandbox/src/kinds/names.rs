@@ -1,4 +1,4 @@
-//! What names, labels and their like may look like.
+//! The rules for names, labels and annotations.
 
 use serde_json::Value;
 
@@ -17,10 +17,10 @@ const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-',
 const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', \
                            and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or \
                            '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
-/// How long all annotations together may be.
+/// The maximum size of all annotations together, in bytes.
 const ANNOTATIONS: usize = 256 * 1024;
 
-/// What is wrong with the name of an object.
+/// Checks the name of an object.
 pub fn check(resource: &Resource, name: &str) -> Option<String> {
     match resource.group.as_str() {
         "rbac.authorization.k8s.io" => path_segment(name),
@@ -52,7 +52,7 @@ pub fn subdomain(text: &str) -> Option<String> {
     too_long(text, 253).or_else(|| (!text.split('.').all(is_label)).then(|| SUBDOMAIN.to_owned()))
 }
 
-/// What can stand between two slashes of a path.
+/// Checks text that must be able to stand between two slashes of a path.
 pub fn path_segment(name: &str) -> Option<String> {
     if name == "." || name == ".." {
         return Some(format!("may not be '{name}'"));
@@ -113,7 +113,7 @@ pub fn qualified(text: &str) -> Option<String> {
         .or_else(|| (!is_word(name)).then(|| QUALIFIED.to_owned()))
 }
 
-/// What is wrong with labels.
+/// Checks labels.
 pub fn labels(field: &str, labels: Option<&Value>) -> Vec<Cause> {
     let mut causes = Vec::new();
     for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
@@ -132,7 +132,7 @@ pub fn label_value(text: &str) -> Option<String> {
     too_long(text, 63).or_else(|| (!text.is_empty() && !is_word(text)).then(|| LABEL_VALUE.to_owned()))
 }
 
-/// What is wrong with annotations.
+/// Checks annotations.
 pub fn annotations(field: &str, annotations: Option<&Value>) -> Vec<Cause> {
     let (mut causes, mut size) = (Vec::new(), 0);
     for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {

@@ -24,7 +24,7 @@ pub fn namespace_takes(state: &State, resource: &Resource, new: &Value) -> Resul
     Err(Failure::forbidden(resource.about(object::name(new)), &why).with_causes(&[cause]))
 }
 
-/// Whether finalizers in the spec keep an object, as they do with namespaces.
+/// `true` if finalizers in the spec keep an object, as they do with namespaces.
 pub fn is_kept(object: &Value) -> bool {
     !object::list(object, "/spec/finalizers").is_empty()
 }

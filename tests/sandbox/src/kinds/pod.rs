@@ -1,4 +1,4 @@
-//! What admission and the API server add to pods.
+//! The fields that admission and the API server add to pods.
 
 use serde_json::{Value, json};
 
@@ -120,7 +120,7 @@ pub(super) fn prepare(pod: &mut Value) {
     pod["status"] = json!({"phase": "Pending", "qosClass": class});
 }
 
-/// How well a pod is served when there is not enough for all.
+/// The quality-of-service class of a pod.
 fn quality(pod: &Value) -> &'static str {
     let containers = list(pod, "/spec/containers").iter().chain(list(pod, "/spec/initContainers"));
     let (mut any, mut all) = (false, true);

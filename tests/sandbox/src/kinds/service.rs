@@ -76,12 +76,12 @@ pub(super) fn prepare(state: &State, object: &mut Value, live: Option<&Value>, d
     Ok(())
 }
 
-/// Whether a type is one that has ports on the nodes.
+/// `true` if a type is one that has ports on the nodes.
 pub(super) fn has_ports(service: &Value) -> bool {
     ["NodePort", "LoadBalancer"].contains(&text(service, "/spec/type"))
 }
 
-/// Whether a Service has ports on the nodes, unless it says that it needs none.
+/// `true` if a Service has ports on the nodes, unless it says that it needs none.
 fn gets_ports(service: &Value) -> bool {
     has_ports(service) && (text(service, "/spec/type") == "NodePort" || balances(service))
 }
@@ -90,13 +90,13 @@ fn balances(service: &Value) -> bool {
     service["spec"]["allocateLoadBalancerNodePorts"] != false
 }
 
-/// Whether a Service can be reached from outside.
+/// `true` if a Service can be reached from outside.
 pub(super) fn is_external(service: &Value) -> bool {
     let inner = text(service, "/spec/type") == "ClusterIP" && !list(service, "/spec/externalIPs").is_empty();
     has_ports(service) || inner
 }
 
-/// Whether a Service has no address by its own wish.
+/// `true` if a Service asks for no address.
 pub(super) fn is_headless(service: &Value) -> bool {
     text(service, "/spec/clusterIP") == "None"
 }
@@ -114,7 +114,7 @@ fn node_ports(service: &Value) -> BTreeSet<i64> {
     list(service, "/spec/ports").iter().map(node_port).filter(|number| *number != 0).collect()
 }
 
-/// What was given once stays when it is left out.
+/// Keeps the addresses and ports of the live Service if the client leaves them out.
 fn keep(object: &mut Value, live: &Value) {
     if has_address(live) && has_address(object) {
         for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {

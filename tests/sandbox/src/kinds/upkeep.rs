@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::object::{self, list};
 
-/// What admission adds to a new object.
+/// Adds what admission adds to a new object.
 pub(super) fn admit(collection: &str, object: &mut Value) {
     match collection {
         "persistentvolumeclaims" => finalize(object, "kubernetes.io/pvc-protection"),
@@ -29,7 +29,7 @@ fn finalize(object: &mut Value, name: &str) {
     }
 }
 
-/// What a new object gets before it is stored.
+/// Sets the fields that a new object gets before it is stored.
 pub(super) fn prepare(collection: &str, object: &mut Value, live: Option<&Value>) {
     if live.is_some() {
         return;

@@ -1,4 +1,4 @@
-//! What clients are told of objects that are good, but hardly meant so.
+//! Warnings about objects that are valid, but probably a mistake.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::resource::Resource;
 
 use super::{names, service};
 
-/// What a client is told who creates an object, or changes `live` into it.
+/// The warnings for a client that creates an object, or changes `live` into it.
 pub(super) fn of(resource: &Resource, object: &Value, live: Option<&Value>) -> Vec<String> {
     match resource.collection.as_str() {
         "services" => of_service(object),

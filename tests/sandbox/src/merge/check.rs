@@ -1,4 +1,4 @@
-//! Whether an applied configuration is of its type, in the words of the API server.
+//! Checks an applied configuration against its type, with the messages of the API server.
 
 use std::collections::BTreeSet;
 
@@ -8,16 +8,16 @@ use super::path::Step;
 use super::shape::{Shape, field, shape, step};
 use crate::schema::{List, ListKind, Ref, Scalar};
 
-/// What is said of an item that is there more than once.
+/// The message about an item that occurs more than once.
 const TWICE: &str = "duplicate entries for key";
 
-/// What a field of an applied configuration is not.
+/// A field of an applied configuration that does not fit its type.
 struct Fault {
     path: String,
     said: String,
 }
 
-/// Whether an object is of its type, though items of its lists may be there twice.
+/// `true` if an object fits its type. Items of its lists may occur twice.
 pub(crate) fn fits(kind: &Ref, value: &Value) -> bool {
     let mut faults = Vec::new();
     walk(Some(kind), value, "", &mut faults);
@@ -92,13 +92,15 @@ fn walk_list(list: &List, items: &[Value], path: &str, faults: &mut Vec<Fault>) 
 
 fn scalar_fault(scalar: Scalar, value: &Value) -> Option<String> {
     match (scalar, value) {
-        (Scalar::Number, Value::Number(_)) | (Scalar::Text, Value::String(_)) | (Scalar::Truth, Value::Bool(_)) => None,
+        (Scalar::Number, Value::Number(_)) | (Scalar::Text, Value::String(_)) | (Scalar::Boolean, Value::Bool(_)) => {
+            None
+        }
         (Scalar::Any, Value::Number(_) | Value::String(_) | Value::Bool(_)) => None,
         (Scalar::Number, other) => Some(format!("expected numeric (int or float), got {}", type_name(other))),
         (Scalar::Text, other) => {
             Some(format!("expected string, got &value.valueUnstructured{{Value:{}}}", literal(other)))
         }
-        (Scalar::Truth, other) => Some(format!("expected boolean, got {}", shown(other))),
+        (Scalar::Boolean, other) => Some(format!("expected boolean, got {}", shown(other))),
         (Scalar::Any, other) => Some(format!("expected any scalar, got {}", shown(other))),
     }
 }

@@ -1,4 +1,4 @@
-//! Which fields differ between two objects, and which fields an object has.
+//! The fields that differ between two objects, and the fields of an object.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::set::Set;
 use super::shape::{Shape, Shapes, field, shape, step};
 use crate::schema::{List, ListKind, Map, Ref};
 
-/// Which fields a write changes. No field is in two of them.
+/// The fields that a write changes. The sets have no field in common.
 #[derive(Debug, Default)]
 pub(crate) struct Comparison {
     pub(crate) removed: Set,
@@ -27,7 +27,7 @@ impl Comparison {
     }
 }
 
-/// What makes `after` of `before`.
+/// The changes from `before` to `after`.
 pub(crate) fn compare(kind: &Ref, before: &Value, after: &Value) -> Comparison {
     let mut walk = Walk { path: Path::new(), found: Comparison::default() };
     walk.value(Some(kind), Some(before), Some(after));

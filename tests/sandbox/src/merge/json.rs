@@ -58,7 +58,7 @@ pub fn json_patch(live: &Value, patch: &Value) -> Result<Value, Refusal> {
         return Err(Refusal::BadRequest(format!("error decoding patch: {said}")));
     };
     let done = operations.iter().try_fold(live.clone(), one);
-    // What cannot be done is not told.
+    // The API server does not say which operation failed.
     done.ok_or_else(|| Refusal::Unprocessable("the server rejected our request due to an error in our request".into()))
 }
 
@@ -110,7 +110,7 @@ fn find<'a>(object: &'a mut Value, path: &str) -> Option<&'a mut Value> {
     }
 }
 
-/// What is there. A field that a map does not have is null.
+/// The value at a path. A field that a map does not have is null.
 fn look(object: &mut Value, path: &str) -> Option<Value> {
     let Some((parent, last)) = split(path) else { return Some(object.clone()) };
     match find(object, parent)? {

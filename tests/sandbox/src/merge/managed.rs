@@ -7,19 +7,19 @@ use serde_json::{Map, Value, json};
 
 use super::set::Set;
 
-/// How an entry came to be. In the order of entries.
+/// The operation of an entry. Entries are sorted by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Operation {
     Apply,
     Update,
 }
 
-/// Whose an entry is. There is one entry for each.
+/// The owner of an entry. Each owner has one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) manager: String,
     pub(crate) operation: Operation,
-    /// Of updates only: who applies has one entry, whatever version it applies.
+    /// The version of updates. Applies of all versions share one entry, so it is empty for them.
     pub(crate) api_version: String,
     pub(crate) subresource: String,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Owned {
 /// All entries.
 pub(crate) type Managed = BTreeMap<Owner, Owned>;
 
-/// How many entries of updates an object keeps; the oldest are put together.
+/// The maximum number of entries of updates. Further ones are merged into the oldest.
 const UPDATES: usize = 10;
 
 impl Owner {
@@ -109,7 +109,7 @@ pub(crate) fn decode(object: &Value) -> Result<Managed, String> {
     decoded.collect()
 }
 
-/// Whether a client asks to forget all entries: an empty list, or a list of one empty entry.
+/// `true` if a client asks to forget all entries: an empty list, or a list of one empty entry.
 pub(crate) fn is_reset(object: &Value) -> bool {
     match object.pointer("/metadata/managedFields").and_then(Value::as_array).map(Vec::as_slice) {
         Some([]) => true,

@@ -1,13 +1,13 @@
-//! What a write makes of an object and of its `metadata.managedFields`.
+//! The result of a write: the object and its `metadata.managedFields`.
 //!
 //! The steps of a write that stores an object, in the order of the API server:
 //!
 //! 1. The new object: [`apply`], or a patch ([`strategic`], [`json_merge`], [`json_patch`]) of the live one, or what the
 //!    client sent.
 //! 2. [`crate::schema::decode`] and [`crate::schema::default`].
-//! 3. Unless it was applied: [`update`], which says whose the changed fields are; [`scale`] after a write to the number of
+//! 3. Unless it was applied: [`update`], which sets the owner of the changed fields; [`scale`] after a write to the number of
 //!    replicas.
-//! 4. What the endpoint sets back: `status` on the object itself, all else on `/status`.
+//! 4. The endpoint resets fields: `status` on the object itself, all other fields on `/status`.
 //! 5. [`keep_times`], so that a write that changes nothing changes nothing.
 //! 6. [`crate::schema::store`].
 
@@ -43,15 +43,15 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub struct Write<'a> {
     /// The type of the object in `api_version`.
     pub kind: &'a Type,
-    /// Of the request, as in `apps/v1`. Live objects and new ones are in this version.
+    /// The version of the request, as in `apps/v1`. The live and the new object are in this version.
     pub api_version: &'a str,
-    /// Who writes: the query parameter `fieldManager`, else the first word of the user agent.
+    /// The field manager: the query parameter `fieldManager`, or the first word of the user agent.
     pub manager: &'a str,
     /// As in `status`; empty for the object itself.
     pub subresource: &'a str,
     /// In the form `2026-01-02T15:04:05Z`.
     pub now: &'a str,
-    /// What the endpoint sets back, and nobody owns by writing there: [`schema::reset_fields`].
+    /// The fields that the endpoint resets, and of which a write does not make the writer the owner: [`schema::reset_fields`].
     pub reset_fields: &'a [&'a [&'a str]],
     /// The types of the kind's other versions, by `apiVersion`. Entries of versions that it does not know end.
     pub other_versions: &'a dyn Fn(&str) -> Option<Type>,
@@ -65,7 +65,7 @@ pub struct Conflict {
 }
 
 impl Conflict {
-    /// Whose the field is, as in `conflict with "kubectl" using v1`: the message of a cause.
+    /// The message of a cause, which names the owner of the field, as in `conflict with "kubectl" using v1`.
     #[must_use]
     pub fn message(&self) -> String {
         format!("conflict with {}", self.owner.shown())
@@ -92,7 +92,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What the status says.
+    /// The message of the status.
     #[must_use]
     pub fn message(&self) -> String {
         match self {
@@ -168,7 +168,7 @@ fn checked(write: &Write<'_>, config: &Value) -> Result<(), Refusal> {
     })
 }
 
-/// What client-side apply has written and the object still has: `kubectl` takes it over without a conflict.
+/// The fields that client-side apply has written and the object still has: `kubectl` becomes their owner without a conflict.
 fn of_last_applied(write: &Write<'_>, live: &Value) -> Option<Set> {
     let last: Value = serde_json::from_str(last_applied(live)?).ok()?;
     if last.get("apiVersion").and_then(Value::as_str) != Some(write.api_version) {
@@ -210,7 +210,7 @@ pub fn update(write: &Write<'_>, live: Option<&Value>, mut new: Value) -> Value 
     };
     managed::strip(&mut new);
     if managed.is_empty() && live.is_some() {
-        // Nobody has ever been told of: that starts with the first apply.
+        // The object has no entries yet; they start with the first apply.
         return new;
     }
     let mut before = live.cloned().unwrap_or_else(|| schema::empty(write.kind));
@@ -235,7 +235,7 @@ pub fn keep_times(kind: &Type, live: &Value, new: &mut Value) {
         for entry in entries.into_iter().flatten().filter_map(Value::as_object_mut) {
             entry.remove("time");
         }
-        // What is empty and what is absent are the same in built-in kinds.
+        // Empty and absent values are the same in built-in kinds.
         if kind.custom.is_none() && schema::store(kind, &mut object).is_err() {
             return Value::Null;
         }

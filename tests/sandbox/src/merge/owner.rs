@@ -1,4 +1,4 @@
-//! Whose the fields of an object are after a write.
+//! The owners of the fields of an object after a write.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,8 +13,8 @@ use super::values::{merged, removed};
 use super::{Conflict, Refusal, Write};
 use crate::schema::{Ref, Type};
 
-/// What no entry holds.
-const NOBODYS: [&[&str]; 12] = [
+/// Fields that no entry holds.
+const UNOWNED: [&[&str]; 12] = [
     &["apiVersion"],
     &["kind"],
     &["metadata"],
@@ -92,9 +92,9 @@ impl Write<'_> {
     pub(crate) fn updated(&self, live: &Value, new: &Value, managed: Managed, manager: &str) -> Managed {
         let mut managed = self.known(managed);
         // Another name than any entry has: what a manager changes it loses first, like all others.
-        let nobody = Owner { manager: String::new(), ..Owner::new("", Operation::Update, "", "") };
-        let found = self.take(live, new, &mut managed, &nobody, true).unwrap_or_default();
-        let changed = found.modified.union(&found.added).without(&self.reset()).difference(&Set::of(&NOBODYS));
+        let none = Owner { manager: String::new(), ..Owner::new("", Operation::Update, "", "") };
+        let found = self.take(live, new, &mut managed, &none, true).unwrap_or_default();
+        let changed = found.modified.union(&found.added).without(&self.reset()).difference(&Set::of(&UNOWNED));
         if !changed.is_empty() {
             let who = Owner::new(manager, Operation::Update, self.api_version, self.subresource);
             let before = managed.get(&who).map(|owned| owned.set.clone()).unwrap_or_default();
@@ -108,8 +108,8 @@ impl Write<'_> {
         Owned { api_version: self.api_version.to_owned(), time, set }
     }
 
-    /// Whether an object can be brought into the versions of all entries but that of `who`: they have a place for every
-    /// field of it, and it has no item twice.
+    /// `true` if an object can be converted to the versions of all entries but that of `who`: each has every field of the
+    /// object, and no item occurs twice.
     pub(crate) fn fit(&self, managed: &Managed, who: Option<&Owner>, object: &Value) -> bool {
         let others = managed.iter().filter(|(owner, _)| Some(*owner) != who).map(|(_, owned)| &owned.api_version);
         let versions = others.filter(|version| **version != self.api_version).collect::<BTreeSet<_>>();
@@ -165,7 +165,7 @@ impl Write<'_> {
         })?;
         let new = Some(new).filter(|new| !super::path::same(live, new));
         if let Some(owned) = managed.get_mut(&who) {
-            owned.set = owned.set.difference(&Set::of(&NOBODYS));
+            owned.set = owned.set.difference(&Set::of(&UNOWNED));
             if new.is_some() {
                 owned.time = Some(self.now.to_owned());
             }
@@ -174,7 +174,7 @@ impl Write<'_> {
         Ok((new, managed))
     }
 
-    /// Without what the applier has applied `last`, applies no more and nobody else owns.
+    /// The merged object without the fields that the applier has applied `last`, does not apply now, and owns alone.
     fn pruned(&self, merged: Value, managed: &Managed, last: &Owned) -> Value {
         let Some(kind) = self.of_version(&last.api_version) else { return merged };
         let kind = &kind.root;
@@ -194,7 +194,7 @@ impl Write<'_> {
                 pruned = with_owned(&kind.root, &merged, &pruned, &set);
             }
         }
-        // What it never applied is not taken away with what it did.
+        // Fields that the applier never applied stay.
         let left = fields(kind, &pruned).with_named(Some(kind));
         let all = fields(kind, &merged).with_named(Some(kind));
         removed(Some(kind), &merged, &all.difference(&left).intersection(&last_set))

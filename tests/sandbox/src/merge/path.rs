@@ -80,7 +80,7 @@ fn number_order(a: &Number, b: &Number) -> Ordering {
     }
 }
 
-/// Whether two values are the same to a reader: numbers by their value, and an absent number of nothing by nothing.
+/// `true` if two values are the same for a reader: numbers are compared by value.
 pub(crate) fn same(a: &Value, b: &Value) -> bool {
     order(a, b) == Ordering::Equal
 }

@@ -1,4 +1,4 @@
-//! Who owns the number of replicas after a write to `scale`.
+//! The owners of the number of replicas after a write to `scale`.
 //!
 //! The API server tells the owners of a scale from those of the object by their version, `autoscaling/v1`, and brings the
 //! two together again. On the way entries of updates lose their times, and one manager may get two entries.
@@ -42,7 +42,7 @@ pub fn apply_scale(
     let place = place(replicas);
     let parents = parents(write, live);
     let of_scale = of_scale(&parents, &place);
-    // What makes another scale is brought into a version of the object, of which a scale of a custom resource has none.
+    // A change of the scale is converted to a version of the object. The scale of a custom resource has no such version.
     let custom = write.kind.custom.is_some();
     let why = "request to convert CR to an invalid group/version: autoscaling/v1";
     let lost = || Refusal::Failed(format!("failed to convert object to proper version: {why}"));
@@ -112,7 +112,7 @@ fn of_parent(write: &Write<'_>, parents: &Managed, of_scale: &Managed, place: &[
 /// The owners of the scale's replicas after an update.
 fn owners(write: &Write<'_>, live: &Value, new: &Value, before: Managed) -> Managed {
     let Some(kind) = schema::kind("autoscaling", "v1", "Scale").filter(|_| !before.is_empty()) else {
-        // Where nobody owns it nobody comes to own it.
+        // A number of replicas without an owner gets none.
         return before;
     };
     let write = Write { kind: &kind, api_version: VERSION, reset_fields: &[], other_versions: &|_| None, ..*write };

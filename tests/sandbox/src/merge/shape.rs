@@ -1,4 +1,4 @@
-//! What a value is by its type, and which step leads to an item of a list.
+//! The shape of a value by its type, and the path step to an item of a list.
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ pub(crate) struct Shapes<'a> {
     atomic: bool,
 }
 
-/// What a value is handled as.
+/// The shape of a value.
 #[derive(Clone, Copy)]
 pub(crate) enum Shape<'a> {
     Map {
@@ -63,7 +63,7 @@ impl<'a> Shapes<'a> {
     }
 }
 
-/// What a value is handled as.
+/// The shape of a value of this type.
 pub(crate) fn shape<'a>(kind: Option<&'a Ref>, value: &Value) -> Shape<'a> {
     Shapes::of(kind, Some(value)).shape()
 }

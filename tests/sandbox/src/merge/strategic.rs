@@ -137,7 +137,7 @@ fn order_lists(kind: Option<&Ref>, live: &mut Object, patch: &mut Object) -> Res
     Ok(())
 }
 
-/// What the patch puts into a list comes in the order that it states.
+/// Checks that the items of the patch have the order that `$setElementOrder` states.
 fn check_order(items: &[Value], order: &[Value], key: Option<&str>) -> Result<(), Refusal> {
     if order.is_empty() {
         return Ok(());
@@ -247,7 +247,7 @@ fn sorted(items: Vec<Value>, order: &[Value], before: &[Value], key: Option<&str
     Ok(all)
 }
 
-/// Whether two items are the same one.
+/// `true` if two items are the same one.
 fn equal(a: &Value, b: &Value, key: Option<&str>) -> bool {
     match key {
         Some(key) => matches!((a.get(key), b.get(key)), (Some(a), Some(b)) if same(a, b)),
@@ -266,7 +266,7 @@ fn without_nulls(value: &mut Value) {
     }
 }
 
-/// What is not there yet has nothing that a directive could change.
+/// A new value without its directives: there is nothing yet that they could change.
 fn without_directives(value: Value) -> Option<Value> {
     match value {
         Value::Object(fields) if fields.contains_key(DIRECTIVE) => None,
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn primitive_lists_lose_what_is_listed() {
+    fn primitive_lists_lose_the_listed_values() {
         let kind = schema::kind("", "v1", "Pod").unwrap();
         let live = json!({"metadata": {"finalizers": ["a", "b"]}});
         let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"]}});

@@ -1,4 +1,4 @@
-//! What writes make of objects, one rule each. That the rules are the API server's is tested against one.
+//! Tests of merging, one for each rule. Other tests compare the rules with those of a real API server.
 
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ fn an_applied_object_is_owned_field_by_field() {
 }
 
 #[test]
-fn who_changes_a_field_owns_it() {
+fn an_update_owns_the_fields_that_it_changes() {
     let kind = deployments();
     let live = apply(&write(&kind, "apps/v1", "nomos"), None, &deployment("a:1", &json!(2)), false).unwrap();
     let mut new = live.clone();
@@ -79,7 +79,7 @@ fn who_changes_a_field_owns_it() {
 }
 
 #[test]
-fn what_is_applied_no_more_goes_unless_another_owns_it() {
+fn a_field_that_is_not_applied_any_more_is_removed_unless_another_manager_owns_it() {
     let kind = deployments();
     let mut config = deployment("a:1", &json!(2));
     config["metadata"]["labels"]["tier"] = json!("front");

@@ -56,7 +56,7 @@ fn merge_lists(list: &List, live: &[Value], applied: &[Value]) -> Option<Value> 
     let (live, applied) = (named(live), named(applied));
     let mut of_live: BTreeMap<&Step, Value> = BTreeMap::new();
     for (step, item) in &live {
-        // What is there more than once is not merged with anything.
+        // An item that occurs more than once is not merged.
         of_live.entry(step).and_modify(|found| *found = Value::Null).or_insert_with(|| item.clone());
     }
     let of_applied: BTreeMap<&Step, &Value> = applied.iter().map(|(step, item)| (step, item)).collect();

@@ -1,4 +1,4 @@
-//! What OpenAPI documents say of a custom resource.
+//! The parts of OpenAPI documents about a custom resource.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 const REFERRED: &str = "/openapi/v3/apis/apps/v1";
 
 const CONVENTIONS: &str = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
-/// What is said of these fields of an object within an object.
+/// The descriptions of these fields of an embedded object.
 const EMBEDDED: [(&str, &str); 2] = [
     ("apiVersion", "apiVersion defines the versioned schema of this representation of an object."),
     ("kind", "kind is a string value representing the type of this object. In CamelCase."),
@@ -81,7 +81,7 @@ fn model(custom: &Custom, root: &str) -> Value {
     schema
 }
 
-/// Whether schemas are those of version 2.
+/// `true` if schemas are those of version 2.
 fn is_old(root: &str) -> bool {
     root == super::SCHEMAS[1]
 }
@@ -194,7 +194,7 @@ fn embed(schema: &mut Value, root: &str) {
     });
 }
 
-/// What is done at a path: method, action and the verb in the name of the operation.
+/// The operations of a path: method, action and the verb in the name of the operation.
 type Operations = &'static [(&'static str, &'static str, &'static str)];
 
 const ON_ALL: Operations =

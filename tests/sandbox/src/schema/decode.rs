@@ -9,7 +9,7 @@ use serde_json::{Map as Fields, Value};
 use super::node::{Format, ListKind, Map, Node, Ref, Scalar};
 use super::{Type, prune, quantity};
 
-/// What the decoder says when a quantity is none.
+/// The message about text that is no quantity.
 const NO_QUANTITY: &str = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 
 /// Brings an object into the form that the API server gives it, and returns the paths of the fields that it does not know
@@ -138,7 +138,7 @@ impl Reader {
             }
             (value @ Value::String(_), Node { scalar: Some(Scalar::Text | Scalar::Any), .. })
             | (value @ Value::Number(_), Node { scalar: Some(Scalar::Number), .. })
-            | (value @ Value::Bool(_), Node { scalar: Some(Scalar::Truth), .. }) => Ok(value),
+            | (value @ Value::Bool(_), Node { scalar: Some(Scalar::Boolean), .. }) => Ok(value),
             (value, node) => Err(self.wrong(node, &value)),
         }
     }
@@ -172,14 +172,14 @@ impl Reader {
         Ok(read)
     }
 
-    /// Whether the decoder's object differs from one without the value: lists, and what never changes, are compared by
-    /// what is in memory, where something empty is not nothing.
+    /// `true` if the decoded object differs from one without the value. Lists and immutable values are compared in memory, where an
+    /// empty value differs from an absent one.
     fn is_told_apart(&self, value: &Value) -> bool {
         let compared = self.path.is_empty() || self.path.contains('[');
         compared && (value.is_array() || value.is_object())
     }
 
-    /// What stands in a list or a map where null was sent.
+    /// The value of an item of a list or map for which the client sent null.
     fn zero(&mut self, kind: &Ref) -> Result<Value, String> {
         let node = kind.node();
         Ok(match (node.scalar, &node.map) {
@@ -187,7 +187,7 @@ impl Reader {
             (None, Some(map)) if !map.fields.is_empty() => Value::Object(self.fields(map, Fields::new())?),
             (Some(Scalar::Text | Scalar::Any), _) => "".into(),
             (Some(Scalar::Number), _) => 0.into(),
-            (Some(Scalar::Truth), _) => false.into(),
+            (Some(Scalar::Boolean), _) => false.into(),
             _ => Value::Null,
         })
     }
@@ -207,7 +207,7 @@ impl Reader {
             (_, Node { map: Some(_), .. }) => "map",
             (_, Node { list: Some(_), .. }) => "slice",
             (_, Node { scalar: Some(Scalar::Number), .. }) => "float64",
-            (_, Node { scalar: Some(Scalar::Truth), .. }) => "bool",
+            (_, Node { scalar: Some(Scalar::Boolean), .. }) => "bool",
             _ => "string",
         };
         let found = match value {
@@ -233,7 +233,7 @@ pub(crate) fn json_name(value: &Value) -> &'static str {
 pub(super) fn is_zero(value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::Bool(truth) => !truth,
+        Value::Bool(value) => !value,
         Value::Number(number) => number.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_told_and_wrong_types_refused() {
+    fn unknown_fields_are_reported_and_wrong_types_refused() {
         let kind = schema::kind("apps", "v1", "Deployment").unwrap();
         let mut object = json!({"spec": {"colour": 1, "template": {"spec": {"containers": [{"shape": {}}]}}}});
         let unknown = decode(&kind, &mut object).unwrap();

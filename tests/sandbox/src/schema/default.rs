@@ -17,7 +17,7 @@ fn fill(kind: &Ref, value: &mut Value, custom: bool) {
         Value::Object(fields) => {
             let Some(map) = &node.map else { return };
             for (name, field) in &map.fields {
-                // What an object of a built-in kind leaves out when it is empty is left out by default too.
+                // A field of a built-in kind that is left out when it is empty has no empty default.
                 if let Some(default) = &field.default
                     && !(field.omitted && is_zero(default))
                     && fields.get(name).is_none_or(|value| absent(field, value, custom))

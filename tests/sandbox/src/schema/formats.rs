@@ -31,7 +31,7 @@ static REGEXES: LazyLock<Vec<(&str, Regex)>> = LazyLock::new(|| {
     PATTERNS.iter().map(|(name, pattern)| (*name, Regex::new(pattern).expect("a pattern of the table"))).collect()
 });
 
-/// Formats that have code of their own, or none because nobody uses them.
+/// Formats that have code of their own, or none because no known schema uses them.
 const OTHERS: [&str; 12] = [
     "datetime",
     "date",
@@ -61,7 +61,7 @@ pub(super) fn known<'a>(kind: &str, format: &'a str) -> &'a str {
     if is_known { format } else { "" }
 }
 
-/// Whether a text has a format. Formats that nobody knows fit everything.
+/// `true` if a text has a format. Every text has an unknown format.
 pub(super) fn fits(format: &str, text: &str) -> bool {
     match format.replace('-', "").as_str() {
         "" => true,

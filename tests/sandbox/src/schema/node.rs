@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::published;
 
-/// What a value may be. A node with several of the three takes any of them.
+/// The type of a value. A node with several of the three accepts each of them.
 #[derive(Debug, Default)]
 pub(crate) struct Node {
     pub(crate) scalar: Option<Scalar>,
@@ -29,11 +29,11 @@ pub(crate) struct Node {
 pub(crate) enum Scalar {
     Number,
     Text,
-    Truth,
+    Boolean,
     Any,
 }
 
-/// What a built-in kind's decoder makes of a scalar.
+/// The Go type to which a built-in kind decodes a scalar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Format {
     #[default]
@@ -69,7 +69,7 @@ pub(crate) enum ListKind {
 #[derive(Debug)]
 pub(crate) struct Map {
     pub(crate) fields: BTreeMap<String, Ref>,
-    /// What fields without a name of their own are. None if there may be none.
+    /// The type of fields that have no node of their own; `None` if there may be no such fields.
     pub(crate) others: Option<Ref>,
     /// The schema says what others are. If it does not, a custom resource has none, though merging may know better.
     pub(crate) names_others: bool,
@@ -77,7 +77,7 @@ pub(crate) struct Map {
     pub(crate) atomic: bool,
 }
 
-/// What a strategic merge patch does with a list or a map.
+/// The strategy of a strategic merge patch for a list or map.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Patch {
     pub(crate) merge: bool,
@@ -90,12 +90,12 @@ pub(crate) struct Patch {
 #[derive(Debug, Clone)]
 pub(crate) struct Ref {
     target: Target,
-    /// Whether the map there is one value, where the way says so.
+    /// `true` if the map is one value; `None` if the reference does not say.
     pub(crate) atomic: Option<bool>,
     pub(crate) default: Option<Value>,
     /// Null is a value here.
     pub(crate) nullable: bool,
-    /// What is here in an object of a built-in kind when nothing is sent.
+    /// The value in an object of a built-in kind if the client sends none.
     pub(crate) zero: Option<Value>,
     /// An object of a built-in kind has no empty value here.
     pub(crate) omitted: bool,
@@ -123,7 +123,7 @@ pub(crate) struct Definition {
 static DEDUCED: LazyLock<Node> = LazyLock::new(|| any(Ref::to(Target::Deduced), false));
 /// Any value, which is one value whatever it is.
 static UNTYPED: LazyLock<Node> = LazyLock::new(|| any(Ref::to(Target::Untyped), true));
-/// What a reference to nothing leads to: no value fits.
+/// The target of a reference to a missing type: no value fits it.
 static NOTHING: LazyLock<Node> = LazyLock::new(Node::default);
 
 fn any(elements: Ref, atomic: bool) -> Node {
@@ -205,7 +205,7 @@ pub(crate) fn read(schema: &Value, preserves: bool) -> Node {
         "object" => Node { map: Some(map(schema, preserves)), ..Node::default() },
         "array" => Node { list: Some(list(schema, preserves)), ..Node::default() },
         "integer" | "number" => Node { scalar: Some(Scalar::Number), ..Node::default() },
-        "boolean" => Node { scalar: Some(Scalar::Truth), ..Node::default() },
+        "boolean" => Node { scalar: Some(Scalar::Boolean), ..Node::default() },
         "string" if ["", "byte"].contains(&format) => Node { scalar: Some(Scalar::Text), ..Node::default() },
         "string" => Node { scalar: Some(Scalar::Any), ..Node::default() },
         _ => Node {

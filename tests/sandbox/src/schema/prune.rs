@@ -93,7 +93,7 @@ impl Walk {
     }
 }
 
-/// What the schema says of a field.
+/// The schema of a field.
 fn named<'a>(map: &'a Map, name: &str) -> Option<&'a Ref> {
     map.fields.get(name).or(map.others.as_ref().filter(|_| map.names_others))
 }

@@ -21,8 +21,8 @@ const TYPES: &[u8] = include_bytes!("../../published/types.json.gz");
 /// One published document.
 #[derive(Debug, Deserialize)]
 pub struct Document {
-    /// Of the request that was answered with it, as in `/openapi/v3/apis/apps/v1`. Discovery in its aggregated form has
-    /// `;as=APIGroupDiscoveryList` behind it.
+    /// The path of the request, as in `/openapi/v3/apis/apps/v1`. That of aggregated discovery ends in
+    /// `;as=APIGroupDiscoveryList`.
     pub path: String,
     start: usize,
     length: usize,

@@ -1,6 +1,6 @@
-//! What is wrong with a custom resource by the schema of its CustomResourceDefinition, in the words of the API server.
+//! Checks a custom resource against the schema of its CustomResourceDefinition, with the messages of the API server.
 //!
-//! Rules in CEL (`x-kubernetes-validations`) are not followed.
+//! Rules in CEL (`x-kubernetes-validations`) are not evaluated.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use serde_json::{Map as Fields, Value, json};
 use super::{Type, formats};
 use crate::failure::Cause;
 
-/// What is wrong with `new`. What was wrong with `old` already and has not been touched is let pass.
+/// Checks `new`. A wrong value of `old` that has not changed is accepted.
 #[must_use]
 pub fn validate(kind: &Type, new: &Value, old: Option<&Value>) -> Vec<Cause> {
     let Some(schema) = &kind.custom else { return Vec::new() };
@@ -36,7 +36,7 @@ pub fn validate(kind: &Type, new: &Value, old: Option<&Value>) -> Vec<Cause> {
 #[derive(Default)]
 struct Outcome {
     causes: Vec<Cause>,
-    /// How many checks were made. Of schemas that all fail, the one with the most is told of.
+    /// The number of checks. If several alternative schemas fail, the one with the most checks is reported.
     checks: usize,
 }
 
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_told_as_the_api_server_tells_them() {
+    fn mistakes_have_the_messages_of_the_api_server() {
         assert_eq!(
             causes(&json!({"name": "abc", "count": 5, "port": "http", "one": {"a": ""}}), None),
             Vec::<String>::new()
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_wrong_before_is_let_pass() {
+    fn an_unchanged_wrong_value_is_accepted() {
         let old = json!({"name": "A", "mode": "slow"});
         assert_eq!(causes(&json!({"name": "A", "mode": "fast"}), Some(&old)), Vec::<String>::new());
         assert_eq!(causes(&json!({"name": "B", "mode": "fast"}), Some(&old)).len(), 1);

@@ -1,11 +1,11 @@
-//! What several kinds show in the same way: ages, containers, selectors, addresses.
+//! Cells that several kinds share: ages, containers, selectors, addresses.
 
 use serde_json::Value;
 
 use crate::clock::Time;
 use crate::object::{self, list, map, text};
 
-/// What is shown where nothing is.
+/// Stands for a missing value.
 pub(super) const NONE: &str = "<none>";
 
 /// The time since then, in one or two units.
@@ -52,7 +52,7 @@ pub(super) fn number(object: &Value, pointer: &str) -> Value {
     object::integer(object, pointer).unwrap_or(0).into()
 }
 
-/// How many items or entries there are.
+/// The number of items or entries.
 pub(super) fn count(object: &Value, pointer: &str) -> usize {
     list(object, pointer).len() + map(object, pointer).map_or(0, serde_json::Map::len)
 }

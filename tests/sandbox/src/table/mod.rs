@@ -44,7 +44,7 @@ pub fn table(resource: &Resource, query: &Query, metadata: Value, objects: &[Val
     table
 }
 
-/// What comes with a row.
+/// The object that comes with a row, as the client wants it.
 fn included(query: &Query, one: &Value) -> Value {
     match query.get("includeObject") {
         "None" => Value::Null,
@@ -112,7 +112,7 @@ fn custom_cell(column: &Value, one: &Value, now: Time) -> Value {
         (_, None | Some(Value::Null)) => Value::Null,
         ("integer", Some(number)) => number.as_i64().or(number.as_f64().map(|number| number as i64)).into(),
         ("number", Some(number)) => number.as_f64().into(),
-        ("boolean", Some(truth)) => truth.as_bool().into(),
+        ("boolean", Some(value)) => value.as_bool().into(),
         (_, Some(Value::String(text))) => text.as_str().into(),
         (_, Some(other)) => other.to_string().into(),
     }

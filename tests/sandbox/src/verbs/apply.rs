@@ -55,13 +55,13 @@ pub(super) fn apply(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Fa
     Ok(call.answer(written))
 }
 
-/// Whether a patch is an apply.
+/// `true` if a patch is an apply.
 pub(super) fn is_apply(call: &Call<'_>) -> bool {
     let media_type = call.incoming.content_type.split(';').next().unwrap_or_default().trim();
     ["application/apply-patch+yaml", "application/apply-patch+cbor"].contains(&media_type)
 }
 
-/// Who applies says who that is.
+/// Checks that the request names its field manager.
 pub(super) fn check_manager(call: &Call<'_>) -> Result<(), Failure> {
     if call.query().get("fieldManager").is_empty() {
         let cause = Cause::required("fieldManager", "is required for apply patch");
@@ -70,7 +70,7 @@ pub(super) fn check_manager(call: &Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is applied, which says its kind.
+/// The applied configuration. It must have a kind.
 pub(super) fn body(call: &Call<'_>) -> Result<Value, Failure> {
     let body = body::yaml(&call.incoming.body)
         .map_err(|error| Failure::bad_request(format!("error decoding YAML: {error}")))?;
@@ -85,7 +85,7 @@ pub(super) fn body(call: &Call<'_>) -> Result<Value, Failure> {
     Ok(config)
 }
 
-/// What is applied: an object of the request's kind, name and namespace, without what cannot be applied this way.
+/// The applied configuration with the kind, name and namespace of the request, without fields that cannot be applied.
 fn config(call: &mut Call<'_>) -> Result<Value, Failure> {
     let mut config = body(call)?;
     input::identify(&call.resource, &mut config)?;

@@ -1,4 +1,4 @@
-//! Objects as clients send them: decoded, checked against the request, without fields that nobody knows, with defaults.
+//! Objects in requests: decodes them, checks them against the request, drops unknown fields and sets defaults.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use crate::schema;
 
 use super::Call;
 
-/// What is done about fields that are unknown or occur twice.
+/// The treatment of fields that are unknown or occur twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Strictness {
     Ignore,
@@ -111,7 +111,7 @@ fn mismatch(resource: &Resource, api_version: &str, kind: &str) -> String {
     )
 }
 
-/// Drops what nobody knows, as strictly as the client wants it, and sets what it leaves out.
+/// Drops unknown fields, as strictly as the client asks for, and sets defaults.
 pub(super) fn read(
     call: &mut Call<'_>,
     object: &mut Value,
@@ -121,7 +121,7 @@ pub(super) fn read(
     let resource = call.resource.clone();
     let strictness = strictness(call, options)?;
     let mut wrong: Vec<String> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
-    // Of a custom resource that says that it is something else nothing is known.
+    // The type of a custom resource with another kind is unknown.
     let other = resource.custom.is_some() && object["kind"] != resource.kind;
     let ty = if other { schema::Type::deduced() } else { resource.ty.clone() };
     let unknown = schema::decode(&ty, object).map_err(|error| unreadable(&resource, &error))?;

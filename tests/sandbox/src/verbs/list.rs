@@ -17,7 +17,7 @@ use crate::view;
 
 use super::Call;
 
-/// Which objects of a collection are asked for.
+/// The requested objects of a collection.
 #[derive(Debug, Clone)]
 pub(super) struct Selection {
     pub(super) resource: Arc<Resource>,
@@ -36,12 +36,12 @@ impl Selection {
         })
     }
 
-    /// Whether an object is in it, as it is stored.
+    /// `true` if an object is in it, as it is stored.
     pub(super) fn selects(&self, object: &Value) -> bool {
         self.labels.select(object) && self.fields.select(object)
     }
 
-    /// Whether a place is in it.
+    /// `true` if a place is in it.
     pub(super) fn covers(&self, key: &Key) -> bool {
         key.is_in(&self.resource.collection, &self.namespace)
     }
@@ -110,7 +110,7 @@ pub(super) fn list(state: &State, call: &Call<'_>) -> Result<Answer, Failure> {
     let mut metadata = json!({"resourceVersion": at.to_string()});
     // A page from the cache of a real server would be the whole list.
     let unlimited = query.get("resourceVersion") == "0" && query.get("resourceVersionMatch").is_empty();
-    // Whether there are more is asked before they are looked at, but of a name there is no second.
+    // The end of the page is known before the objects are filtered. A list of one name has no second page.
     let last = selected.get(limit.wrapping_sub(1)).map(|(key, _)| key.place().to_owned());
     let last =
         last.filter(|last| !unlimited && !selection.fields.name_one() && places.iter().any(|place| place > last));
@@ -159,7 +159,7 @@ fn objects(
     }
 }
 
-/// Which revision a list is to be of.
+/// The revision of a list.
 fn revision(state: &State, query: &Query, limit: usize) -> Result<Revision, Failure> {
     let (text, matching) = (query.get("resourceVersion"), query.get("resourceVersionMatch"));
     check_match(query)?;

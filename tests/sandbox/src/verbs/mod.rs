@@ -1,4 +1,4 @@
-//! What each verb does with a resource.
+//! The verbs of resources, a file for each.
 
 mod apply;
 mod input;
@@ -38,7 +38,7 @@ impl Call<'_> {
         &self.incoming.query
     }
 
-    /// Who owns what is written: the field manager, or the client by its name.
+    /// The owner of written fields: the field manager, or the name of the client.
     fn manager(&self) -> String {
         let named = self.query().get("fieldManager");
         let agent = self.incoming.user_agent.split('/').next().unwrap_or_default();
@@ -67,7 +67,7 @@ pub(crate) fn answer(state: &mut State, incoming: &Incoming, place: &Place, now:
     Ok(answer.with_warning(deprecated(&resource)))
 }
 
-/// What clients are told who use a resource that is on its way out.
+/// The warning for clients of a deprecated resource.
 fn deprecated(resource: &Resource) -> Option<&'static str> {
     match resource.collection.as_str() {
         "endpoints" => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
@@ -117,7 +117,7 @@ fn whole(state: &mut State, call: &mut Call<'_>, verb: &str) -> Result<Answer, F
     }
 }
 
-/// Whether a place belongs to a group that only CustomResourceDefinitions have.
+/// `true` if a place belongs to a group that only CustomResourceDefinitions have.
 fn is_custom(state: &State, place: &Place) -> bool {
     let mut of_group = state.resources.iter().filter(|one| one.group == place.group);
     of_group.all(|one| one.custom.is_some())

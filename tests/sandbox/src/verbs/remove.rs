@@ -22,18 +22,18 @@ pub(super) fn delete(state: &mut State, call: &mut Call<'_>) -> Result<Answer, F
     let mut write = call.write("DeleteOptions")?;
     write.dry_run |= !object::list(&options, "/dryRun").is_empty();
     let gone = write::delete(state, &write, &wish)?;
-    // Who asks in this old way that dependents go is told that it takes a while.
+    // The answer to this old form of the request says that the deletion of dependents takes time.
     let waits = object::is_deleting(&gone) && options["orphanDependents"] == false;
     let object = if gone["kind"] == "Status" { gone } else { view::one(&call.resource, call.form, call.query(), gone) };
     let code = if waits { 202 } else { 200 };
     Ok(Answer::Object { code, object, warnings: std::mem::take(&mut call.warnings) })
 }
 
-/// What clients are told who delete a Job without a word on its pods.
+/// The warning for clients that delete a Job and do not say what happens to its pods.
 const JOBS: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove \
                     them or set propagationPolicy=Orphan to suppress this warning";
 
-/// What is wished of a deletion: by the body, else by the query.
+/// The options of a deletion: from the body, or from the query.
 fn wish(call: &Call<'_>) -> Result<(Value, Wish), Failure> {
     let query = call.query();
     let mut options = json!({});

@@ -1,4 +1,4 @@
-//! Questions that are answered and not stored: whether somebody may do something (always), who somebody is, tokens.
+//! Reviews, which are answered and not stored: of access (always allowed), of users, and tokens.
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ pub(super) fn review(_state: &State, call: &mut Call<'_>) -> Result<Answer, Fail
         "SelfSubjectReview" => json!({"userInfo": user}),
         "TokenReview" => token_review(&review, &user),
         "Binding" => return Err(Failure::new(501, "NotImplemented", "bind through the subresource of the pod")),
-        _ => json!({"allowed": true, "reason": "everybody may do everything here"}),
+        _ => json!({"allowed": true, "reason": "every request is allowed here"}),
     };
     review["status"] = status;
     Ok(Answer::Object { code: 201, object: review, warnings: Vec::new() })

@@ -126,7 +126,7 @@ fn finish(
         let cause = Cause::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
         return Err(Failure::invalid(about, &[cause]));
     }
-    // Who names no version means the live one.
+    // A request without a version is about the live object.
     if !object::revision(scale_object).is_empty() {
         object::set(&mut new, "resourceVersion", object::revision(scale_object));
     }

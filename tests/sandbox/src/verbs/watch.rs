@@ -13,7 +13,7 @@ use crate::view;
 use super::Call;
 use super::list::Selection;
 
-/// A watch that somebody keeps open. It takes its events from the state's history when asked to.
+/// A watch of a client. It takes its events from the history of the state.
 #[derive(Debug)]
 pub struct Watch {
     selection: Selection,
@@ -21,7 +21,7 @@ pub struct Watch {
     query: Query,
     /// Events up to this revision have been sent.
     sent: u64,
-    /// What is sent before any event.
+    /// The events that are sent first.
     first: Vec<Value>,
     bookmarks: bool,
     /// The revision of the last bookmark or event.
@@ -96,13 +96,13 @@ impl Watch {
         })
     }
 
-    /// Whether what it shows is served: watches end with their kind.
+    /// `true` if its resource is still served: watches end with their kind.
     pub fn is_served(&self, state: &State) -> bool {
         let resource = &self.selection.resource;
         state.resources.get(&resource.group, &resource.version, &resource.plural).is_some()
     }
 
-    /// What has happened since it was asked last.
+    /// The events since the last call.
     ///
     /// # Errors
     /// When that has been forgotten: the watch ends with this as its last event.
@@ -124,7 +124,7 @@ impl Watch {
         Ok(told)
     }
 
-    /// How an event looks to those who see only the selected objects.
+    /// The event for a client that sees only the selected objects.
     fn seen(&self, event: &Event) -> Option<(&'static str, Value)> {
         let before = event.before.as_ref().filter(|object| self.selection.selects(object));
         let now = self.selection.selects(&event.object) && event.change != Change::Deleted;
@@ -152,7 +152,7 @@ impl Watch {
     }
 }
 
-/// Whether the objects that are there are to be told: as the client says, or nothing.
+/// `true` if the watch starts with the existing objects; `None` if the client does not say.
 fn initial(query: &Query) -> Result<Option<bool>, Failure> {
     let refuse = |detail: &str, field: &str| {
         Err(Failure::invalid(options_about("ListOptions"), &[Cause::forbidden(field, detail)]))

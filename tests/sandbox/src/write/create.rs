@@ -22,7 +22,7 @@ pub fn create(state: &mut State, write: &Write, mut new: Value, ownership: Owner
     let mut new = own(state, write, None, new, ownership);
     update::reset(&resource, "", &mut new, None);
     if resource.custom.is_none() {
-        // What has been taken away may leave an empty value behind.
+        // A removed field can leave an empty value.
         let _ = schema::decode(&resource.ty, &mut new);
     }
     if resource.namespaced {
@@ -35,7 +35,7 @@ pub fn create(state: &mut State, write: &Write, mut new: Value, ownership: Owner
     name(&mut new);
     object::set(&mut new, "uid", clock::uuid());
     object::set(&mut new, "creationTimestamp", write.now.to_string());
-    // Who makes an object by its status leaves it without what the cluster gives.
+    // An object that is created through its status does not get the fields that the cluster sets.
     if write.subresource.is_empty() {
         kinds::prepare(state, &resource, &mut new, None, write.dry_run)?;
     }

@@ -14,7 +14,7 @@ use crate::state::{CRDS, State};
 
 use super::Write;
 
-/// What becomes of the objects that the deleted one owns.
+/// The treatment of the objects that the deleted one owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Propagation {
     /// They stay.
@@ -25,18 +25,18 @@ pub enum Propagation {
     Background,
 }
 
-/// What a deletion asks for.
+/// The options of a deletion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wish {
-    /// Of dependents, when it is said.
+    /// The treatment of dependents, if the client says it.
     pub propagation: Option<Propagation>,
     /// Seconds until the object goes.
     pub grace: Option<i64>,
-    /// Which object it must be.
+    /// The uid that the object must have.
     pub uid: Option<String>,
-    /// Which state of it it must be.
+    /// The revision that the object must have.
     pub revision: Option<String>,
-    /// Whether all of a collection are deleted.
+    /// `true` if all of a collection are deleted.
     pub of_collection: bool,
 }
 
@@ -194,7 +194,7 @@ fn expected(resource: &Resource, live: &Value, wish: &Wish) -> Result<(), Failur
     Ok(())
 }
 
-/// The same in other words.
+/// Checks the same for a CustomResourceDefinition, with other messages.
 fn expected_definition(resource: &Resource, live: &Value, wish: &Wish) -> Result<(), Failure> {
     let expected = [("UID", &wish.uid, object::uid(live)), ("ResourceVersion", &wish.revision, object::revision(live))];
     for (what, wished, found) in expected {
@@ -206,7 +206,7 @@ fn expected_definition(resource: &Resource, live: &Value, wish: &Wish) -> Result
     Ok(())
 }
 
-/// What a client gets that deleted an object at once.
+/// The answer for a client that deleted an object at once.
 fn success(resource: &Resource, object: &Value) -> Value {
     let mut details = json!({"name": object::name(object), "kind": resource.plural, "uid": object::uid(object)});
     if !resource.group.is_empty() {

@@ -35,7 +35,7 @@ pub(super) fn keep(new: &mut Value, live: &Value) {
     }
 }
 
-/// What is wrong with the metadata of an object.
+/// Checks the metadata of an object.
 pub(super) fn validate(resource: &Resource, object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     match object::name(object) {
@@ -53,7 +53,7 @@ pub(super) fn validate(resource: &Resource, object: &Value) -> Vec<Cause> {
     causes
 }
 
-/// The same, and what may not have changed.
+/// Checks the metadata of an object, and that immutable metadata has not changed.
 pub(super) fn validate_update(resource: &Resource, object: &Value, live: &Value) -> Vec<Cause> {
     let mut causes = validate(resource, object);
     for key in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {

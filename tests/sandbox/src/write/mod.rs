@@ -22,7 +22,7 @@ use crate::schema;
 use crate::state::State;
 use crate::store::Key;
 
-/// Who writes what, and how.
+/// A write: the object, the client, and the options.
 #[derive(Debug, Clone)]
 pub struct Write {
     /// In the version of the request.
@@ -35,7 +35,7 @@ pub struct Write {
     pub subresource: String,
     /// The field manager.
     pub manager: String,
-    /// Whether nothing is stored.
+    /// `true` if nothing is stored.
     pub dry_run: bool,
     /// The time of the request.
     pub now: Time,
@@ -53,7 +53,7 @@ impl Write {
     }
 }
 
-/// Whether the fields of an object are all owned already, or are to be owned by the writer where they changed.
+/// The ownership of the fields of a new object: already set, or to be set for the fields that the writer changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ownership {
     /// An apply has computed it.
@@ -62,14 +62,14 @@ pub enum Ownership {
     ToCompute,
 }
 
-/// What a write came to.
+/// The result of a write.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Written {
     /// The object in the version of the request.
     pub object: Value,
-    /// Whether it was not there before.
+    /// `true` if the object is new.
     pub created: bool,
-    /// What clients are told beside.
+    /// Warnings for the client.
     pub warnings: Vec<String>,
 }
 

@@ -37,7 +37,7 @@ pub fn update(
         kinds::prepare(state, &resource, &mut new, Some(&before), write.dry_run)?;
     }
     if kinds::has_generation(&resource) {
-        // What is empty and what is absent are the same in built-in kinds.
+        // Empty and absent values are the same in built-in kinds.
         let is_new = match resource.custom {
             _ if write.subresource == "status" => false,
             Some(_) => kinds::is_new_generation(&resource, &new, &before),
@@ -56,7 +56,7 @@ pub fn update(
     let of_object = ["", "scale"].contains(&write.subresource.as_str());
     let warnings = if of_object { kinds::warnings(&resource, &new, Some(&before)) } else { Vec::new() };
     let object = if is_finished(&new) {
-        // What is not stored is not read again either.
+        // An object that is not stored is not read again.
         let said = if resource.custom.is_some() { new } else { write.answer(&settle(&resource, new)?) };
         if !write.dry_run {
             state.remove(&write.key());
@@ -82,7 +82,7 @@ fn finish(state: &mut State, write: &Write, live: &Arc<Value>, stored: Value) ->
     write.answer(&stored)
 }
 
-/// Whether a deletion was asked for and nothing keeps the object any more.
+/// `true` if a deletion was asked for and nothing keeps the object any more.
 fn is_finished(object: &Value) -> bool {
     let waits = object::integer(object, "/metadata/deletionGracePeriodSeconds").unwrap_or(0) > 0;
     let kept = object::finalizers(object).next().is_some() || kinds::is_kept(object);

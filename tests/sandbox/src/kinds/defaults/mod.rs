@@ -1,4 +1,4 @@
-//! Values that the API server sets where nobody says otherwise and no published schema tells so, as tables of paths.
+//! Default values that the API server sets and no published schema states, as tables of paths.
 //!
 //! A path leads through fields; `[]` is every item of a list or map. A value is set where the last field is missing and
 //! all before it are there. `{field=value}` and `{!field}` go on only where the object has, or lacks, such a field.
@@ -25,7 +25,7 @@ pub(super) fn set(resource: &Resource, object: &mut Value) {
     }
 }
 
-/// What no table can say.
+/// Default values that no table can describe.
 fn particular(resource: &Resource, object: &mut Value) {
     match resource.collection.as_str() {
         crate::state::CRDS => super::definition::default(object),
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deployment_gets_what_it_leaves_out_and_keeps_what_it_says() {
+    fn a_deployment_gets_defaults_and_keeps_its_own_values() {
         let containers = json!([{"name": "a", "image": "nginx:1", "livenessProbe": {"httpGet": {"port": 1}}}]);
         let deployment = defaulted(
             "apps",

@@ -1,4 +1,4 @@
-//! The values that particular kinds get where nobody says otherwise. [`super`] explains the paths.
+//! The default values of particular kinds. [`super`] explains the paths.
 
 /// A path and the JSON of its value.
 pub(super) type Default = (&'static str, &'static str);
@@ -179,7 +179,7 @@ pub(super) const POD_SPECS: [(&str, &str); 9] = [
     ("cronjobs.batch", "spec.jobTemplate.spec.template.spec"),
 ];
 
-/// What every spec of a pod has.
+/// The default values of the spec of a pod.
 pub(super) const POD_SPEC: &[Default] = &[
     ("dnsPolicy", r#""ClusterFirst""#),
     ("restartPolicy", r#""Always""#),
@@ -198,7 +198,7 @@ pub(super) const POD_SPEC: &[Default] = &[
     ("volumes[].ephemeral.volumeClaimTemplate.spec.volumeMode", r#""Filesystem""#),
 ];
 
-/// What every container has.
+/// The default values of a container.
 pub(super) const CONTAINER: &[Default] = &[
     ("terminationMessagePath", r#""/dev/termination-log""#),
     ("terminationMessagePolicy", r#""File""#),
@@ -208,7 +208,7 @@ pub(super) const CONTAINER: &[Default] = &[
     ("lifecycle[].httpGet.scheme", r#""HTTP""#),
 ];
 
-/// What every probe has.
+/// The default values of a probe.
 pub(super) const PROBE: &[Default] = &[
     ("timeoutSeconds", "1"),
     ("periodSeconds", "10"),

@@ -52,7 +52,7 @@ pub(super) fn secret(object: &Value, live: Option<&Value>) -> Vec<Cause> {
     causes
 }
 
-/// What says that it never changes never changes. The field `made` is there even when it is left out.
+/// Checks that an immutable object does not change. The field `made` counts as set even if the client leaves it out.
 fn frozen(object: &Value, live: Option<&Value>, fields: &[&str], made: &str) -> Vec<Cause> {
     let Some(live) = live.filter(|live| live["immutable"] == true) else { return Vec::new() };
     let detail = "field is immutable when `immutable` is set";

@@ -12,7 +12,7 @@ const LABEL: &str = "a DNS-1035 label must consist of lower case alphanumeric ch
                      character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for \
                      validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 
-/// What is wrong with a CustomResourceDefinition.
+/// Checks a CustomResourceDefinition.
 pub(super) fn definition(object: &Value, live: Option<&Value>) -> Vec<Cause> {
     let spec = &object["spec"];
     let (plural, group) = (text(spec, "/names/plural"), text(spec, "/group"));
@@ -89,7 +89,7 @@ fn versions(spec: &Value) -> Vec<Cause> {
     if names.iter().enumerate().any(|(at, name)| names[..at].contains(name)) {
         causes.push(Cause::invalid("spec.versions", &versions.into(), "must contain unique version names"));
     }
-    // What all versions say alike is spoken of as if it were said once.
+    // A value that is the same in all versions is reported as if it were stated once.
     let schema = |version: &Value| version.get("schema").filter(|schema| !schema.is_null()).cloned();
     let alike = versions.iter().all(|version| schema(version) == schema(&versions[0]));
     for (at, version) in versions.iter().enumerate() {
@@ -165,7 +165,7 @@ enum Level {
     Field,
 }
 
-/// Whether every value has a type, and every rule belongs to it.
+/// Checks that every value has a type, and that every rule belongs to the type.
 fn structural(schema: &Value, level: Level, path: &str, causes: &mut Vec<Cause>) {
     let flag = |key: &str| schema.get(key) == Some(&Value::Bool(true));
     let others = schema.get("additionalProperties").filter(|others| !others.is_null());
@@ -233,7 +233,7 @@ fn below(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
     }
 }
 
-/// What is said of values, which may not say of what type they are again.
+/// Checks a schema in `allOf` and its like, which must not state a type again.
 fn rules(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
     let pattern = text(schema, "/pattern");
     if Regex::new(pattern).is_err() {
@@ -284,7 +284,7 @@ fn nested_rules(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
     }
 }
 
-/// How the items of lists are told apart, and whether maps are one value.
+/// Checks the keys of list items, and `x-kubernetes-map-type`.
 fn lists(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
     let kind = text(schema, "/type");
     for (key, expected, known) in [

@@ -1,4 +1,4 @@
-//! The rules of built-in kinds that clients run into most: what is refused with 422, and in which words.
+//! The rules of built-in kinds that clients meet most, with the messages of the 422 errors.
 
 mod config;
 mod definition;
@@ -14,7 +14,7 @@ use crate::kinds::names;
 use crate::object::{self, list, text};
 use crate::resource::Resource;
 
-/// What is wrong with an object of a built-in kind.
+/// Checks an object of a built-in kind.
 pub(super) fn check(resource: &Resource, object: &Value, live: Option<&Value>) -> Vec<Cause> {
     match resource.collection.as_str() {
         "configmaps" => config::config_map(object, live),
@@ -45,7 +45,7 @@ pub(super) fn check(resource: &Resource, object: &Value, live: Option<&Value>) -
     }
 }
 
-/// What is wrong with the status of an object.
+/// Checks the status of an object.
 pub(super) fn check_status(resource: &Resource, object: &Value, live: &Value) -> Vec<Cause> {
     match resource.collection.as_str() {
         "services" => service::status(object),
@@ -54,7 +54,7 @@ pub(super) fn check_status(resource: &Resource, object: &Value, live: &Value) ->
     }
 }
 
-/// Fields that nobody may change.
+/// Checks that immutable fields have not changed.
 fn immutable(object: &Value, live: Option<&Value>, fields: &[&str]) -> Vec<Cause> {
     let Some(live) = live else { return Vec::new() };
     let changed = fields.iter().filter(|field| object.get(field) != live.get(field));
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_changes_is_not_even_emptied() {
+    fn immutable_values_are_not_even_emptied() {
         let live = json!({"immutable": true, "data": {"a": "b"}});
         assert_eq!(wrong("", "configmaps", &live, Some(&live)), [""; 0]);
         let emptied = json!({"immutable": true, "data": {"a": "b"}, "binaryData": {}});

@@ -33,7 +33,7 @@ pub(super) fn pod(object: &Value, live: Option<&Value>) -> Vec<Cause> {
     causes
 }
 
-/// What the API server says of it. It goes on with a difference of Go structs.
+/// The start of the message of the API server. A difference of Go structs follows it.
 const POD_UPDATE: &str = "pod updates may not change fields other than \
                           `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
                           `spec.tolerations` (only additions to existing tolerations),\

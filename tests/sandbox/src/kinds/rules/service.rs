@@ -94,7 +94,7 @@ fn ports(ports: &[Value], kind: &str) -> Vec<Cause> {
     causes
 }
 
-/// The same port of the same protocol may be there once, on the nodes too.
+/// Checks that no port of a protocol occurs twice, also not on the nodes.
 fn twice(ports: &[Value]) -> Vec<Cause> {
     let mut causes = Vec::new();
     for (at, one) in ports.iter().enumerate() {
@@ -139,7 +139,7 @@ fn addresses(object: &Value) -> Vec<Cause> {
     causes
 }
 
-/// What only Services of the type LoadBalancer have.
+/// Checks fields that only Services of the type LoadBalancer may have.
 fn of_load_balancers(object: &Value, live: Option<&Value>) -> Vec<Cause> {
     let is_one = |object: &Value| text(object, "/spec/type") == "LoadBalancer";
     let class = object["spec"].get("loadBalancerClass").filter(|class| !class.is_null());

@@ -1,4 +1,4 @@
-//! What makes pods.
+//! Rules for kinds that create pods.
 
 use serde_json::{Value, json};
 
@@ -101,7 +101,7 @@ fn strategy(object: &Value) -> Vec<Cause> {
     }
 }
 
-/// How many pods may be too many or too few meanwhile.
+/// Checks `maxSurge` and `maxUnavailable`.
 fn rolling(rolling: &Value, field: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
     let percent = |value: &Value| {
@@ -234,7 +234,7 @@ pub(super) fn job(object: &Value, live: Option<&Value>) -> Vec<Cause> {
     causes
 }
 
-/// What makes Jobs.
+/// Checks a CronJob.
 pub(super) fn cron_job(object: &Value) -> Vec<Cause> {
     let field = "spec.jobTemplate.spec.template";
     let mut causes = template(&object["spec"]["jobTemplate"]["spec"]["template"], field);

@@ -17,7 +17,7 @@ pub(super) fn cells(collection: &str, one: &Value, now: Time) -> Vec<Value> {
     }
     let kinds = [workloads::cells, network::cells, storage::cells, others::cells];
     let own = kinds.into_iter().find_map(|kind| kind(collection, one, now));
-    // Kinds that nobody has thought about show when they were made.
+    // Kinds without cells of their own show the time of creation.
     let own = own.unwrap_or_else(|| vec![one["metadata"]["creationTimestamp"].clone()]);
     std::iter::once(object::name(one).into()).chain(own).collect()
 }

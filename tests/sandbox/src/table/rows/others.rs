@@ -154,7 +154,7 @@ fn node(one: &Value, age: Value) -> Vec<Value> {
     ]
 }
 
-/// The targets of an autoscaler, without what it sees of them: nobody measures here.
+/// The targets of an autoscaler, without current values: nothing measures them here.
 fn targets(one: &Value) -> String {
     let metric = |metric: &Value| {
         let target = metric.pointer("/resource/target").unwrap_or(&Value::Null);

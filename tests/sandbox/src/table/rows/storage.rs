@@ -21,7 +21,7 @@ fn modes(one: &Value) -> String {
 pub(super) fn cells(collection: &str, one: &Value, now: Time) -> Option<Vec<Value>> {
     let age = age(one, now);
     let shown = |pointer: &str| Value::from(text(one, pointer));
-    let truth = |pointer: &str| one.pointer(pointer).cloned().unwrap_or(false.into());
+    let boolean = |pointer: &str| one.pointer(pointer).cloned().unwrap_or(false.into());
     let phase = if object::is_deleting(one) { "Terminating".into() } else { shown("/status/phase") };
     let class = match text(one, "/spec/volumeAttributesClassName") {
         "" => "<unset>",
@@ -55,13 +55,13 @@ pub(super) fn cells(collection: &str, one: &Value, now: Time) -> Option<Vec<Valu
             let tokens = if tokens.is_empty() { "<unset>".to_owned() } else { tokens.join(",") };
             let modes: Vec<&str> = list(one, "/spec/volumeLifecycleModes").iter().filter_map(Value::as_str).collect();
             let (attach, pod, capacity) =
-                (truth("/spec/attachRequired"), truth("/spec/podInfoOnMount"), truth("/spec/storageCapacity"));
-            vec![attach, pod, capacity, tokens.into(), truth("/spec/requiresRepublish"), modes.join(",").into(), age]
+                (boolean("/spec/attachRequired"), boolean("/spec/podInfoOnMount"), boolean("/spec/storageCapacity"));
+            vec![attach, pod, capacity, tokens.into(), boolean("/spec/requiresRepublish"), modes.join(",").into(), age]
         }
         "csinodes.storage.k8s.io" => vec![count(one, "/spec/drivers").into(), age],
         "volumeattachments.storage.k8s.io" => {
             let volume = shown("/spec/source/persistentVolumeName");
-            vec![shown("/spec/attacher"), volume, shown("/spec/nodeName"), truth("/status/attached"), age]
+            vec![shown("/spec/attacher"), volume, shown("/spec/nodeName"), boolean("/status/attached"), age]
         }
         "volumeattributesclasses.storage.k8s.io" => vec![shown("/driverName"), age],
         _ => return None,

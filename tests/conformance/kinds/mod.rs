@@ -19,18 +19,18 @@ pub(crate) struct Kind {
     pub(crate) kind: &'static str,
     pub(crate) plural: &'static str,
     pub(crate) names: Names,
-    /// What objects have beside `apiVersion`, `kind` and `metadata`.
+    /// The fields of objects beside `apiVersion`, `kind` and `metadata`.
     pub(crate) body: Shape,
-    /// What the status subresource has, if there is one.
+    /// The fields of the status subresource, if there is one.
     pub(crate) status: Option<Shape>,
     pub(crate) scale: bool,
-    /// Whether strategic merge patches are understood.
+    /// `true` if the kind accepts strategic merge patches.
     pub(crate) strategic: bool,
-    /// What to wait for after each write.
+    /// The state to wait for after each write, if there is one.
     pub(crate) until: Option<Until>,
 }
 
-/// How objects are called: the names of those without a namespace must not meet those of other logs.
+/// The form of names. Names of cluster-scoped objects must differ from those of other logs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Names {
     /// As it is said, in the log's namespace.
@@ -42,7 +42,7 @@ pub(crate) enum Names {
 }
 
 impl Kind {
-    /// Whether objects are in a namespace.
+    /// `true` if objects are in a namespace.
     pub(crate) fn namespaced(&self) -> bool {
         self.names == Names::Namespaced
     }
@@ -54,7 +54,7 @@ impl Kind {
         format!("{root}/{}{namespace}/{}", self.api_version, self.plural)
     }
 
-    /// How an object is called in full.
+    /// The full name of an object.
     pub(crate) fn name(&self, name: &str) -> String {
         match self.names {
             Names::Namespaced => name.to_owned(),
@@ -68,7 +68,7 @@ impl Kind {
         format!("{}/{}", self.collection(), self.name(name))
     }
 
-    /// What an object says of itself. Those without a namespace have a label by which the log finds its own.
+    /// The `apiVersion`, `kind` and `metadata` of an object. Cluster-scoped objects have a label by which the log finds its own.
     pub(crate) fn head(&self, name: &str) -> Value {
         let mut metadata = json!({"name": self.name(name)});
         if !self.namespaced() {

@@ -95,7 +95,7 @@ pub(crate) fn namespace() -> Vec<Step> {
         Step::Ask(Request::new("GET", format!("{objects}/holds"))),
         Step::Ask(Request::new("PATCH", format!("{objects}/holds")).json(release).of_type(MERGE)),
         Step::Await(Until::Gone, namespace.to_owned()),
-        // Who lets objects into a Namespace learns a moment later that it is gone.
+        // The admission of objects into a Namespace learns a moment later that the Namespace is gone.
         Step::Probe(request("later", &Value::Null), 404),
         create("later", &Value::Null),
     ]

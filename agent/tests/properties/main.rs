@@ -1,6 +1,6 @@
-//! Laws of the engine, on a simulated API server: whatever happens in whatever order, it comes to rest with the cluster as
-//! the commit in force declares, and nothing that is not its own is ever touched.
-#![expect(clippy::disallowed_methods, reason = "a law needs some instant to begin with")]
+//! Properties of the engine, tried with random events on a simulated API server: after any events in any order the cluster is as
+//! the commit in force declares, and the engine never writes to an object that is not its own.
+#![expect(clippy::disallowed_methods, reason = "a property test needs some instant to begin with")]
 
 mod repository;
 mod world;
@@ -13,42 +13,43 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use repository::{OBJECTS, Repository, TAKEN, object, widget};
-use world::{World, is_selected};
+use world::World;
+use world::api_server::{is_selected, is_taken};
 
-/// What happens between two looks of the engine.
+/// An event that the simulated world causes.
 #[derive(Clone, Debug)]
 enum Happening {
-    /// A commit, whose large prune is approved.
+    /// A commit. If it deletes many objects, the user has approved that.
     Commit(Repository),
-    /// A commit that declares nothing, which nobody has approved.
+    /// A commit that declares no object but a Namespace, without approval.
     Wipe,
-    /// Somebody approves the newest commit.
+    /// The user approves the newest commit.
     Approve,
     /// The repository cannot be read.
     Unreadable,
-    /// Somebody deletes an object.
+    /// Another client deletes an object.
     Delete(u8),
-    /// Somebody changes a field of an object.
+    /// Another client changes a field of an object.
     Change(u8),
-    /// Somebody takes the part-of label off.
+    /// Another client removes the part-of label of an object.
     Unlabel(u8),
-    /// The kind Widget is not served any more, or again.
+    /// The API server stops serving the kind Widget, or serves it again.
     Serve(bool),
     /// The oldest command is answered.
     Answer,
     /// The oldest command fails.
     Fail,
-    /// The API server is away for the oldest command.
+    /// The API server does not answer the oldest command.
     Away,
-    /// A watch delivers.
+    /// The watches deliver their oldest event.
     Deliver,
-    /// The watches start over.
+    /// Every watch breaks and lists its kind again.
     Relist,
-    /// Whole objects are compared.
+    /// The audit is due: the engine compares whole objects.
     Audit,
-    /// Time passes.
+    /// A second passes.
     Wait,
-    /// The agent ends, and another one begins.
+    /// The agent ends, and a new one starts.
     Restart,
 }
 
@@ -101,17 +102,17 @@ fn happen(world: &mut World, happening: Happening) {
     }
 }
 
-/// Whether what the commit in force declares is there, and what it does not declare is not.
+/// Checks that the cluster has every object that the commit in force declares, and no other object of the sync.
 fn is_as_in_force(world: &World) -> Result<(), TestCaseError> {
     let Some((in_force, with_widgets)) = world.in_force() else { return Ok(()) };
     let ids = (0..OBJECTS).map(|index| (object(index), in_force.objects.get(&index)));
     let widgets = (0..if with_widgets { 2 } else { 0 }).map(|index| (widget(index), in_force.widgets.get(&index)));
     for (id, declared) in ids.chain(widgets) {
         let live = world.live.get(&id);
-        if live.is_some_and(world::is_taken) {
+        if live.is_some_and(is_taken) {
             continue;
         }
-        // Without its label an object that is not declared any more is nobody's, and stays.
+        // An object without the part-of label does not belong to the sync: it stays when it is not declared any more.
         let live = live.filter(|live| declared.is_some() || is_selected(live));
         let declared = declared.map(|version| json!(version.to_string()));
         prop_assert_eq!(live.map(|live| live.0["data"]["v"].clone()), declared, "{} of {:?}", id, in_force);
@@ -119,7 +120,7 @@ fn is_as_in_force(world: &World) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A sequence takes some milliseconds; in CI there is time for more of them.
+/// The number of random sequences. One takes some milliseconds, and CI has time for more of them.
 fn cases() -> u32 {
     if std::env::var_os("CI").is_some() { 2000 } else { 250 }
 }
@@ -146,7 +147,7 @@ proptest! {
         is_as_in_force(&world)?;
         prop_assert_eq!(world.strangers(), strangers);
 
-        // Once more: there is nothing to do.
+        // The same commit again needs no write.
         let writes = world.writes;
         world.commit(world.newest().clone(), true);
         world.relist();

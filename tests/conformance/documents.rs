@@ -1,4 +1,4 @@
-//! What OpenAPI documents say of custom resources: their schemas in full, and what can be done at which path.
+//! Compares the OpenAPI documents about custom resources: whole schemas, and the operations at each path.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::side::{PATIENCE, Side};
 
 /// The group whose documents are compared.
 const GROUP: &str = "com.example.";
-/// How often a document is asked for until it is there.
+/// Time between two requests for a document that is not published yet.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Fails unless both clusters publish the same of the kinds that all logs share.
@@ -32,7 +32,7 @@ pub(crate) async fn agree(clients: &[Client; 2]) -> Result<()> {
     Ok(())
 }
 
-/// What a document says of the group, when the cluster has made it.
+/// The part of a document about the group. Waits until the cluster has published it.
 async fn document(client: &Client, path: &str, schemas: &str) -> Result<Value> {
     let mut side = Side::new(client.clone(), "all".into());
     let waited = async {
@@ -59,7 +59,7 @@ fn of_group(document: &Value, schemas: &str) -> Value {
     json!({"schemas": schemas.collect::<Map<_, _>>(), "paths": paths.collect::<Map<_, _>>()})
 }
 
-/// What is done at a path, and to what.
+/// The operations at a path, each with the kind it is for.
 fn done(operations: &Value) -> Value {
     let methods = operations.as_object().into_iter().flatten().filter(|(_, operation)| operation.is_object());
     let of =

@@ -1,4 +1,4 @@
-//! What bodies of a kind can look like, as data, and bodies drawn from it.
+//! The possible bodies of a kind as data, and random bodies drawn from it.
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 /// The percentage from which on a field is one that objects need.
 const NEEDED: u8 = 90;
 
-/// What may stand somewhere in an object.
+/// The possible values at one place of an object.
 #[derive(Debug, Clone)]
 pub(crate) enum Shape {
     /// One of these.
@@ -74,7 +74,7 @@ impl Shape {
         }
     }
 
-    /// What a merge patch may say: a part, and null for what shall go.
+    /// A random merge patch: some fields, and null for fields that it removes.
     pub(crate) fn merge_patch(&self, rng: &mut Rng) -> Value {
         match self {
             Self::Object(fields) => {
@@ -104,7 +104,7 @@ impl Shape {
         }
     }
 
-    /// What a strategic merge patch may say: a merge patch with its directives.
+    /// A random strategic merge patch: a merge patch with directives.
     pub(crate) fn strategic_patch(&self, rng: &mut Rng) -> Value {
         match self {
             Self::Object(fields) => {
@@ -164,7 +164,7 @@ impl Shape {
         }
     }
 
-    /// The smallest value that nobody refuses.
+    /// The smallest valid value.
     pub(crate) fn least(&self) -> Value {
         match self {
             Self::Any(values) => values[0].clone(),
@@ -231,7 +231,7 @@ impl Shape {
     }
 }
 
-/// How much of what can be left out is stated.
+/// The share of optional fields that a body has.
 #[derive(Clone, Copy)]
 enum Share {
     Whole,

@@ -15,12 +15,12 @@ use serde_json::Value;
 use crate::edit::edit;
 use crate::log::{Body, Request, Until};
 
-/// How long the cluster may take for what it does by itself. The garbage collector learns of new kinds in 30 seconds.
+/// The longest time to wait for changes that the cluster makes by itself. The garbage collector learns of new kinds in 30 seconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// How often it is asked meanwhile.
+/// Time between two requests while the test waits.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What came back.
+/// The answer to a request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -35,11 +35,11 @@ pub(crate) async fn client(kubeconfig: &Path) -> Result<kube::Client> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.default_retry = false;
-    config.headers.push((header::USER_AGENT, HeaderValue::from_static("truth/1.0")));
+    config.headers.push((header::USER_AGENT, HeaderValue::from_static("conformance/1.0")));
     Ok(kube::Client::try_from(config)?)
 }
 
-/// What the client last saw of an object.
+/// The object that the client last saw at a path.
 #[derive(Debug, Default)]
 struct Seen {
     uid: String,
@@ -51,7 +51,7 @@ struct Seen {
 /// A cluster during a log.
 pub(crate) struct Side {
     pub(crate) client: kube::Client,
-    /// What `<tag>` stands for.
+    /// The text that `<tag>` stands for.
     pub(crate) tag: String,
     seen: BTreeMap<String, Seen>,
 }
@@ -61,7 +61,7 @@ impl Side {
         Self { client, tag, seen: BTreeMap::new() }
     }
 
-    /// Whether there was an object at `path`.
+    /// `true` if the client has seen an object at `path`.
     pub(crate) fn has_seen(&self, path: &str) -> bool {
         self.seen.contains_key(&self.fill(path))
     }
@@ -199,7 +199,7 @@ impl Side {
         Ok((status, serde_json::from_slice(&bytes).unwrap_or_default()))
     }
 
-    /// Whether all of these collections can be listed and watched.
+    /// `true` if all of these collections can be listed and watched.
     async fn lists_all(&self, paths: &[String]) -> Result<bool> {
         for path in paths {
             if self.get(&format!("{path}?resourceVersion=0")).await?.0 != 200 {

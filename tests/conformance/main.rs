@@ -1,7 +1,7 @@
-//! The sandbox against the real control plane: both are asked the same, at random, and must answer the same.
+//! Compares the sandbox with the real control plane: both get the same random requests and must give the same answers.
 //!
-//! A seed stands for a log of a hundred steps. `NOMOS_TRUTH_SEEDS=7` or `NOMOS_TRUTH_SEEDS=7..20` performs those alone.
-//! The first log that differs is shrunk, which takes a minute; with `NOMOS_TRUTH_WHOLE=1` it is not.
+//! A seed stands for a log of a hundred steps. `NOMOS_CONFORMANCE_SEEDS=7` or `NOMOS_CONFORMANCE_SEEDS=7..20` performs those alone.
+//! The first log that differs is shrunk, which takes a minute; with `NOMOS_CONFORMANCE_WHOLE=1` it is not.
 //! It takes minutes, so all is ignored but in CI or with `-- --include-ignored`. New seeds are tried with that alone: in CI a
 //! change does not fail for a corner that it has nothing to do with.
 #![expect(clippy::disallowed_methods, reason = "this test starts and watches the world")]
@@ -52,7 +52,8 @@ fn main() -> ExitCode {
         Trial::ignorable_test("the_sandbox_answers_as_the_control_plane", || tell(sandbox_answers)),
     ];
     let mut trials: Vec<Trial> = trials.into_iter().map(|trial| trial.with_ignored_flag(!in_ci)).collect();
-    let afresh = Trial::ignorable_test("afresh_it_answers_as_the_control_plane", || tell(sandbox_answers_afresh));
+    let afresh =
+        Trial::ignorable_test("the_sandbox_answers_new_seeds_as_the_control_plane", || tell(sandbox_answers_afresh));
     trials.push(afresh.with_ignored_flag(true));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -64,17 +65,18 @@ fn tell(test: fn() -> Result<()>) -> Result<Completion, Failed> {
     test().map(|()| Completion::Completed).map_err(|error| format!("{error:#}").into())
 }
 
-/// What is asked for in the environment, or else `otherwise`.
+/// The seeds in the environment variable, or `otherwise` if it is not set.
 fn seeds(otherwise: Range<u64>) -> Result<Range<u64>> {
-    let Ok(text) = std::env::var("NOMOS_TRUTH_SEEDS") else { return Ok(otherwise) };
-    let number = |text: &str| text.parse::<u64>().with_context(|| format!("NOMOS_TRUTH_SEEDS: {text:?} is no number"));
+    let Ok(text) = std::env::var("NOMOS_CONFORMANCE_SEEDS") else { return Ok(otherwise) };
+    let number =
+        |text: &str| text.parse::<u64>().with_context(|| format!("NOMOS_CONFORMANCE_SEEDS: {text:?} is no number"));
     match text.split_once("..") {
         Some((from, to)) => Ok(number(from)?..number(to)?),
         None => Ok(number(&text)?..number(&text)? + 1),
     }
 }
 
-/// The control plane twice: nothing but the answers' own randomness differs, and that is taken out.
+/// Compares two runs on the control plane: only random parts of the answers differ, and those are normalised.
 fn one_log_has_one_outcome() -> Result<()> {
     let plane = control_plane()?;
     runtime()?.block_on(async {
@@ -84,21 +86,21 @@ fn one_log_has_one_outcome() -> Result<()> {
     })
 }
 
-/// The control plane and the sandbox.
+/// Compares the control plane and the sandbox with the usual seeds.
 fn sandbox_answers() -> Result<()> {
     with_both(|clients| async move { agree(&Pair { clients, same: false, patience: PATIENCE }, seeds(0..100)?).await })
 }
 
-/// The same from seeds that nobody has tried.
-#[expect(clippy::print_stderr, reason = "nobody knows the seeds otherwise")]
+/// Compares the control plane and the sandbox with new random seeds, and prints them so that they can be tried again.
+#[expect(clippy::print_stderr, reason = "the seeds are not known otherwise")]
 fn sandbox_answers_afresh() -> Result<()> {
     let first = fastrand::u64(1 << 32..1 << 48);
     let seeds = first..first + 100;
-    eprintln!("NOMOS_TRUTH_SEEDS={}..{}", seeds.start, seeds.end);
+    eprintln!("NOMOS_CONFORMANCE_SEEDS={}..{}", seeds.start, seeds.end);
     with_both(|clients| async move { agree(&Pair { clients, same: false, patience: PATIENCE }, seeds).await })
 }
 
-/// The same, in what they publish of custom resources.
+/// Compares the documents that the control plane and the sandbox publish about custom resources.
 fn documents_agree() -> Result<()> {
     with_both(|clients| async move { documents::agree(&clients).await })
 }
@@ -177,7 +179,7 @@ async fn agree(pair: &Pair, seeds: Range<u64>) -> Result<()> {
             writeln!(report, "  {}", line.chars().take(400).collect::<String>())?;
         }
     }
-    if std::env::var_os("NOMOS_TRUTH_WHOLE").is_some() {
+    if std::env::var_os("NOMOS_CONFORMANCE_WHOLE").is_some() {
         anyhow::bail!(report);
     }
     let (seed, steps, mut found) = differing.remove(0);
@@ -188,7 +190,7 @@ async fn agree(pair: &Pair, seeds: Range<u64>) -> Result<()> {
 
 fn tell_of(seed: u64, steps: &[Step], found: &Difference) -> Result<String> {
     let mut report =
-        format!("\nThe shortest log found from seed {seed} (repeat it with NOMOS_TRUTH_SEEDS={seed}):\n\n");
+        format!("\nThe shortest log found from seed {seed} (repeat it with NOMOS_CONFORMANCE_SEEDS={seed}):\n\n");
     for (at, step) in steps.iter().enumerate() {
         writeln!(report, "{at:3}  {step}")?;
     }

@@ -21,7 +21,7 @@ pub(crate) enum Step {
     Probe(Request, u16),
 }
 
-/// What the cluster does by itself to the object at a path.
+/// A change that the cluster makes by itself to the object at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
     /// It is gone, or nothing waits for the garbage collector.
@@ -51,13 +51,13 @@ pub(crate) struct Request {
     pub(crate) body: Body,
 }
 
-/// What a request carries.
+/// The body of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Body {
     Nothing,
     Json(Value),
     Text(String),
-    /// What the client last saw at `path`, with something else at some JSON pointers: `None` takes away.
+    /// The object that the client last saw at `path`, with other values at some JSON pointers; `None` removes the value.
     Seen {
         path: String,
         edits: Vec<(String, Option<Value>)>,

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use crate::log::Watch;
 use crate::side::{Side, next_piece};
 
-/// How long the last event may take.
+/// The longest time to wait for the last event.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A watch that is under way.
@@ -18,7 +18,7 @@ pub(crate) struct Watching {
     end: tokio::sync::watch::Sender<Option<String>>,
 }
 
-/// What a watch has shown.
+/// The events of a watch.
 pub(crate) struct Watched {
     pub(crate) status: u16,
     pub(crate) events: Vec<Value>,
@@ -61,7 +61,7 @@ fn parsed(line: &[u8]) -> Value {
     serde_json::from_slice(line).unwrap_or_else(|_| String::from_utf8_lossy(line).into())
 }
 
-/// Whether the events have reached the version at which the log ends.
+/// `true` if the events have reached the version at which the log ends.
 fn reached(events: &[Value], last: &str) -> bool {
     let number = |text: &str| text.parse::<u64>().unwrap_or_default();
     let version = |event: &Value| event["object"]["metadata"]["resourceVersion"].as_str().map(number);

@@ -1,5 +1,5 @@
-//! What the commits of a law declare: a few objects, some that depend on others, some of a kind that is not always served,
-//! and enough besides that declaring nothing is a large prune.
+//! The commits of the simulated repository. They declare a few objects, which can depend on each other, objects of a kind that is
+//! not always served, and so many further objects that a commit without them needs approval.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,27 +11,27 @@ use agent::compile::{CompileOptions, NamespaceStrategy, SourceFormat, compile};
 use agent::model::metadata::{ROOT_SYNC, SyncId};
 use agent::model::object::{GroupKind, ObjectId};
 
-/// Objects that something happens to.
+/// The number of objects that other clients change and delete.
 pub(crate) const OBJECTS: u8 = 6;
-/// The one that another sync has from the beginning.
+/// The object that another sync manages from the beginning.
 pub(crate) const TAKEN: u8 = 5;
-/// The one that somebody has made by hand before.
+/// The object that a user has created by hand before the sync starts.
 pub(crate) const ADOPTED: u8 = 4;
-/// Objects that nothing happens to but commits: more than may be deleted without approval.
+/// The number of objects that only commits change: more than a commit may delete without approval.
 const ANCHORS: u8 = 12;
 
-/// What a commit declares.
+/// The content of a commit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Repository {
-    /// The versions of objects.
+    /// The version of each declared object.
     pub(crate) objects: BTreeMap<u8, u8>,
-    /// The versions of Widgets.
+    /// The version of each declared Widget.
     pub(crate) widgets: BTreeMap<u8, u8>,
-    /// Whether each object depends on the one before it.
+    /// `true` if each object depends on the one before it.
     pub(crate) chained: bool,
-    /// Whether something in it blocks.
+    /// `true` if a finding blocks the commit.
     pub(crate) broken: bool,
-    /// Whether nothing else is declared either.
+    /// `true` if the commit does not declare the further objects.
     pub(crate) wiped: bool,
 }
 

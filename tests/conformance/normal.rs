@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 
 /// Ports that Services are given.
 const NODE_PORTS: std::ops::RangeInclusive<u64> = 30_000..=32_767;
-/// What generated names begin with, and then go on for five letters.
+/// The prefix of generated names. Five random letters follow it.
 const GENERATED: &str = "made-";
 
 /// The condition of a definition that is deleted, among owned fields.
 const TERMINATING: &str = r#"k:{"type":"Terminating"}"#;
 
-/// What was seen so far in a run of a log.
+/// The random values that a run of a log has shown so far.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     tag: String,
@@ -28,7 +28,7 @@ impl Names {
         Self { tag: tag.to_owned(), ..Self::default() }
     }
 
-    /// The same for the same text, whichever run it is.
+    /// The number of a text among those of its sort. It is the same in each run.
     fn number(&mut self, sort: &'static str, text: &str) -> String {
         if let Some(known) = self.numbers.get(text) {
             return known.clone();
@@ -162,7 +162,7 @@ impl Names {
     }
 }
 
-/// How a uid looks: a digit for anything hexadecimal.
+/// The form of a uid: 0 stands for any hexadecimal digit.
 const UID: &str = "00000000-0000-0000-0000-000000000000";
 
 fn is_uid(text: &[u8]) -> bool {
@@ -185,14 +185,14 @@ fn failure(status: &Value) -> Value {
         for cause in causes.iter_mut().filter(|_| !words) {
             cause["message"] = Value::Null;
         }
-        // The same is said once by every rule that finds it.
+        // Several rules can report the same cause.
         causes.sort_by_cached_key(ToString::to_string);
         causes.dedup();
     }
     status
 }
 
-/// Whether this is a time of a run. The times that logs write themselves are of this century's beginning.
+/// `true` for a time of the run itself. The times that logs write are from the beginning of this century.
 fn is_time(text: &str) -> bool {
     let like = "2020-00-00T00:00:00Z";
     let digits =

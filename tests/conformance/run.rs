@@ -17,20 +17,20 @@ use crate::watching::{self, Watched, Watching};
 pub(crate) struct Difference {
     /// The index of the step.
     pub(crate) step: usize,
-    /// What is different, a line each: the first cluster's, then the second's.
+    /// A line for each difference: the value of the first cluster, then that of the second.
     pub(crate) what: Vec<String>,
     /// The whole answers, or all events of a watch.
     pub(crate) answers: [Value; 2],
-    /// Whether they do not differ, but both wait for ever.
+    /// `true` if the clusters do not differ, but both wait for ever.
     pub(crate) stuck: bool,
 }
 
 /// The two clusters.
 pub(crate) struct Pair {
     pub(crate) clients: [kube::Client; 2],
-    /// Whether both are the same cluster, so that the names have to differ.
+    /// `true` if both are the same cluster, so that names must differ.
     pub(crate) same: bool,
-    /// How long they may take for what they do by themselves.
+    /// The longest time to wait for changes that the clusters make by themselves.
     pub(crate) patience: Duration,
 }
 
@@ -99,7 +99,7 @@ pub(crate) async fn perform(pair: &Pair, steps: &[Step]) -> Result<Vec<Differenc
     Ok(found)
 }
 
-/// Whether the clusters may store different things after they have answered a request differently.
+/// `true` if the clusters can hold different objects after different answers to a request.
 fn parts(request: &Request, difference: &Difference) -> bool {
     let [a, b] = &difference.answers;
     let refused = |answer: &Value| answer["status"].as_u64() >= Some(400);

@@ -210,7 +210,7 @@ impl Writer {
         self.ask(kind, name, request);
     }
 
-    /// What somebody changes who has read an object.
+    /// The changes that a client makes to an object that it has read.
     pub(crate) fn edits(&mut self, kind: &Kind) -> Vec<(String, Option<Value>)> {
         let mut edits = Vec::new();
         for _ in 0..self.rng.usize(1..4) {
@@ -341,15 +341,15 @@ impl Writer {
         if self.seldom(4) && request.path == kind.collection() && kind.namespaced() {
             request = request.with("limit=1");
         }
-        // Not `resourceVersion=0`, which may be answered with something older than what was written.
-        // What was seen in one version of a kind may be older than what was written in another.
+        // With `resourceVersion=0` the answer may be older than the last write, so that is left out. What a client has seen in one
+        // version of a kind may be older than a write in another version.
         if self.seldom(6) && request.path != kind.collection() && kind.kind != "Gadget" {
             request = request.with(format!("resourceVersion=<rv {}>", kind.path(name)));
         }
         self.ask(kind, name, request);
     }
 
-    /// What no client should ask.
+    /// A request that no client should send.
     fn odd(&mut self, kind: &Kind, name: &str) {
         let manifest = self.manifest(kind, name);
         let text = manifest.to_string();

@@ -8,10 +8,10 @@ use serde_json::Value;
 use crate::log::{Body, Step};
 use crate::run::{Difference, Pair, perform};
 
-/// How long to wait for what both clusters do by themselves, when they have done so before.
+/// The longest time to wait for changes that the clusters make by themselves, if they made them in the first run.
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long to try.
+/// The longest time to look for a shorter log.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The shortest log found that still shows a difference, and that.
@@ -63,7 +63,7 @@ impl Search<'_> {
         Ok(better)
     }
 
-    /// Whether a difference is in the same place of the answer: others are shown by logs of their own.
+    /// `true` if a difference is at the same place of the answer. Other differences have shorter logs of their own.
     fn is_alike(&self, found: &Difference) -> bool {
         let place = |found: &Difference| found.what.first().and_then(|line| Some(line.split_once(':')?.0.to_owned()));
         place(found) == place(&self.found)

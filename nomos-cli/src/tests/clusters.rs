@@ -1,0 +1,72 @@
+//! Commands that need a cluster which is not there or does not answer.
+
+use super::{FINE, SHOP, TestDirectory, nomos, ran};
+
+#[test]
+fn status_needs_a_cluster() {
+    let nowhere = TestDirectory::new();
+    let message =
+        "error: no cluster is configured; use --kubeconfig FILE, set KUBECONFIG, or create $HOME/.kube/config\n";
+    assert_eq!(nomos(&nowhere, "status"), ran(2, "", message));
+    assert_eq!(nomos(&nowhere, "version --contexts=prod"), ran(2, "", message));
+    assert_eq!(nomos(&nowhere, "version --contexts=").status, 0);
+    let missing = "error: failed to read the kubeconfig DIR/none: No such file or directory (os error 2)\n";
+    assert_eq!(nomos(&nowhere, "status --kubeconfig DIR/none"), ran(2, "", missing));
+    nowhere.write("broken", "users:\n- user: {token: hidden\n");
+    let broken = nomos(&nowhere, "status --kubeconfig DIR/broken");
+    let message = "error: failed to read the kubeconfig DIR/broken: ";
+    assert!(broken.err.starts_with(message) && !broken.err.contains("hidden"), "{}", broken.err);
+}
+
+/// A kubeconfig whose cluster `away` is a port of this machine.
+fn away(port: u16) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: away\n\
+         clusters: [{{name: away, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n\
+         contexts: [{{name: away, context: {{cluster: away, user: me}}}}]\nusers: [{{name: me, user: {{}}}}]\n"
+    )
+}
+
+#[test]
+fn vet_names_the_cluster_that_does_not_answer() {
+    // This listener accepts connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = silent.local_addr().expect("bound").port();
+    let unknown = "apiVersion: com.me/v1\nkind: Engineer\nmetadata: {name: x}\n";
+    let source = TestDirectory::with(&[
+        ("refused", &away(1)),
+        ("silent", &away(port)),
+        ("a/a.yaml", unknown),
+        ("b/b.yaml", SHOP),
+    ]);
+    let vet = |words: &str| nomos(&source, &format!("vet --source-format=unstructured --kubeconfig DIR/{words}"));
+    let head = "error: the source does not define Engineer.com.me, so a cluster must be asked (not with --no-api-server-check): \
+                failed to get the kinds of the cluster away: ";
+    let refused = vet("refused --path DIR/a");
+    assert_eq!((refused.status, refused.out.as_str(), refused.err.starts_with(head)), (2, "", true), "{}", refused.err);
+    assert!(refused.err.contains("refused"), "{}", refused.err);
+    let late = vet("silent --path DIR/a --api-server-timeout=300ms");
+    assert_eq!(late, ran(2, "", &format!("{head}no answer within 0.3s\n")));
+    // No cluster is asked if the source needs none.
+    for words in ["refused --path DIR/a --no-api-server-check", "refused --path DIR/b", "none --path DIR/b"] {
+        assert_eq!(vet(words), ran(0, "", FINE), "{words}");
+    }
+}
+
+#[test]
+fn an_unreachable_cluster_is_shown_as_such() {
+    let directory = TestDirectory::with(&[("kubeconfig", &away(1))]);
+    let status = nomos(&directory, "status --kubeconfig DIR/kubeconfig");
+    let expected = "\
+Connecting to clusters...
+
+*away
+  --------------------
+  N/A   Failed to connect to cluster
+  Error:   ";
+    assert_eq!((status.status, status.out.starts_with(expected)), (1, true), "{}", status.out);
+    let unknown = nomos(&directory, "status --kubeconfig DIR/kubeconfig --contexts=near");
+    assert_eq!(unknown, ran(2, "", "error: the kubeconfig has no context near; it has away\n"));
+    let none = nomos(&directory, "status --kubeconfig DIR/kubeconfig --contexts=");
+    assert_eq!(none, ran(0, "Connecting to clusters...\n", ""));
+}
