@@ -32,8 +32,8 @@ struct Args {
     #[arg(long, requires = "repo", default_value = "")]
     dir: String,
     /// Layout of the repository
-    #[arg(long, requires = "repo", value_enum, default_value_t = SourceFormatFlag::Hierarchy)]
-    source_format: SourceFormatFlag,
+    #[arg(long, requires = "repo", value_enum, default_value_t = FormatFlag::Hierarchy)]
+    source_format: FormatFlag,
     /// Time between two polls of the repository
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     poll_period: Duration,
@@ -67,7 +67,7 @@ struct Args {
 const LOGGED: &str = "info,kube_client=off";
 
 #[derive(Clone, Copy, ValueEnum)]
-enum SourceFormatFlag {
+enum FormatFlag {
     Hierarchy,
     Unstructured,
 }
@@ -115,8 +115,8 @@ fn options(args: Args) -> Options {
             ..GitSpec::default()
         },
         format: match args.source_format {
-            SourceFormatFlag::Hierarchy => SourceFormat::Hierarchy,
-            SourceFormatFlag::Unstructured => SourceFormat::Unstructured,
+            FormatFlag::Hierarchy => SourceFormat::Hierarchy,
+            FormatFlag::Unstructured => SourceFormat::Unstructured,
         },
         period: args.poll_period,
         approve_prune: args.approve_prune,

@@ -215,8 +215,11 @@ fn every_file_says_what_it_is_for() {
     none(all_files().filter(|file| !file.text.starts_with("//! ")).map(|file| file.path));
 }
 
-/// The name of the type that a line at the beginning of a file's indentation defines.
+/// The name of the type that a line defines. Associated types are indented and do not count.
 fn defined_type(line: &str) -> Option<&str> {
+    if line.starts_with(' ') {
+        return None;
+    }
     let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty());
     let defines = |word: &str| ["struct", "enum", "trait", "type"].contains(&word);
     let mut word = words.next()?;
