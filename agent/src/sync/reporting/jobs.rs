@@ -99,6 +99,7 @@ pub(super) struct WritingJob {
     pub(super) again: bool,
     /// A spec was refused, so that no status of a group is written.
     pub(super) spec_refused: bool,
+    /// The sync stops: nothing is tried again, and nothing follows.
     pub(super) last: bool,
 }
 

@@ -222,7 +222,7 @@ impl Reporting {
                 (self.record, self.pending, self.refusal) = (None, None, false);
                 self.supersede(|target| !matches!(target, Target::SyncStatus(_) | Target::Announcement));
                 let report = Some(UnwrittenReport { report, assigns: true });
-                self.write(report, true);
+                self.write(report, WritingStage::StatusFirst);
             }
         }
     }
@@ -251,13 +251,13 @@ impl Reporting {
         }
     }
 
-    fn write(&mut self, report: Option<UnwrittenReport>, last: bool) {
+    fn write(&mut self, report: Option<UnwrittenReport>, stage: WritingStage) {
         let resources =
             report.as_ref().and_then(|pending| pending.report.resources.as_ref().filter(|_| pending.assigns));
         if let (Some(inventory), Some(resources)) = (&mut self.inventory, resources) {
             inventory.assign(&resources.iter().map(|resource| resource.id.clone()).collect());
         }
-        let stage = if last { WritingStage::StatusFirst } else { WritingStage::Specs(0) };
+        let last = stage == WritingStage::StatusFirst;
         self.writing = Some(WritingJob { report, stage, again: false, spec_refused: false, last });
     }
 
@@ -275,7 +275,7 @@ impl Reporting {
         }
         if self.writing.is_none() && (self.pending.is_some() || self.refusal) && self.retry.is_due(now) {
             let pending = self.pending.take();
-            self.write(pending, false);
+            self.write(pending, WritingStage::Specs(0));
         }
         self.writing.is_some().then_some(Job::Report)
     }
