@@ -115,13 +115,8 @@ impl DeclaredObject {
     /// them. The `stringData` of a Secret is moved into its `data`: the API server moves it too, but records the ownership of
     /// `stringData`, so that the sync would not see a change of `data`.
     pub fn body(&self) -> Object {
-        let mut object = self.written();
-        if self.is_rewritten() {
-            object.0.values_mut().for_each(drop_nulls);
-            object.0.retain(|_, value| !value.is_null());
-            fold_string_data(&mut object);
-        }
-        object
+        let object = self.written();
+        if self.is_rewritten() { rewritten(object) } else { object }
     }
 
     /// The object with its nulls and its `stringData`. `nomos hydrate` writes it, after [`hydrated`].
@@ -129,7 +124,13 @@ impl DeclaredObject {
         parsed(&self.written_text())
     }
 
-    fn is_rewritten(&self) -> bool {
+    /// The object as it is stored, without what the system adds.
+    pub(crate) fn stored(&self) -> &ManifestObject {
+        &self.object
+    }
+
+    /// `true` if [`DeclaredObject::body`] differs from what is written by more than the added metadata.
+    pub(crate) fn is_rewritten(&self) -> bool {
         self.object.has_nulls() || self.object.is_kind("", "Secret") && self.object.has("stringData")
     }
 
@@ -142,7 +143,12 @@ impl DeclaredObject {
     }
 
     fn written_text(&self) -> String {
-        let added = match &self.provenance {
+        self.object.text(self.id.namespace(), &self.added())
+    }
+
+    /// The labels and annotations that the system adds, without those that depend on the commit.
+    pub(crate) fn added(&self) -> AddedMetadata {
+        match &self.provenance {
             None => AddedMetadata::default(),
             Some(Provenance { system, source: None, .. }) => system.for_implicit(&self.id),
             Some(Provenance { system, source: Some(source), unknown_scope }) => {
@@ -152,8 +158,7 @@ impl DeclaredObject {
                 }
                 added
             }
-        };
-        self.object.text(self.id.namespace(), &added)
+        }
     }
 
     /// The object that an apply sends: [`DeclaredObject::body`] with the annotations that depend on the commit.
@@ -211,6 +216,14 @@ impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
+}
+
+/// Drops nulls, and moves the text of a Secret.
+pub(crate) fn rewritten(mut object: Object) -> Object {
+    object.0.values_mut().for_each(drop_nulls);
+    object.0.retain(|_, value| !value.is_null());
+    fold_string_data(&mut object);
+    object
 }
 
 fn drop_nulls(value: &mut Value) {

@@ -13,6 +13,7 @@ mod validate;
 mod hydrate;
 mod system_metadata;
 pub mod declared;
+pub mod applied_fields;
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;

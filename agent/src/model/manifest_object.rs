@@ -1,7 +1,8 @@
 //! The objects of manifests in little memory: the fields that the rules read are values, all others are JSON text.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde::ser::{SerializeMap as _, Serializer};
-use serde::{Deserialize as _, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
@@ -140,6 +141,26 @@ impl ManifestObject {
         self.payload.iter().any(|(own, _)| **own == *field)
     }
 
+    /// The metadata other than name, namespace, annotations and labels.
+    pub(crate) fn other_metadata(&self) -> &Map<String, Value> {
+        &self.metadata
+    }
+
+    /// The top-level fields other than apiVersion, kind, metadata and status, each as JSON text without white space.
+    pub(crate) fn payload(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.payload.iter().map(|(field, text)| (&**field, text.get()))
+    }
+
+    /// The object as a JSON value, without name, namespace, annotations and labels.
+    pub(crate) fn without_texts(&self) -> Object {
+        let mut object: Map<String, Value> =
+            self.payload().map(|(field, text)| (field.to_owned(), decoded(text))).collect();
+        object.insert("apiVersion".to_owned(), self.api_version().into());
+        object.insert("kind".to_owned(), self.kind().into());
+        object.insert("metadata".to_owned(), self.metadata.clone().into());
+        Object(object)
+    }
+
     /// The object as JSON text, with `namespace` and with added metadata.
     pub(crate) fn text(&self, namespace: &str, added: &AddedMetadata) -> String {
         serde_json::to_string(&WholeObject { object: self, namespace, added })
@@ -168,16 +189,21 @@ fn has_nulls(value: &Value) -> bool {
 
 /// Reads a text of [`ManifestObject::text`]. Manifests may be nested more deeply than `serde_json` reads by default.
 pub(crate) fn parsed(text: &str) -> Object {
+    decoded(text)
+}
+
+/// Reads a part of such a text.
+pub(crate) fn decoded<T: DeserializeOwned>(text: &str) -> T {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer.disable_recursion_limit();
-    Object::deserialize(&mut deserializer).expect("made by serialising an object")
+    T::deserialize(&mut deserializer).expect("made by serialising an object")
 }
 
 /// Annotations and labels to add to an object. They override those of the object.
 #[derive(Debug, Default)]
 pub(crate) struct AddedMetadata {
-    annotations: Vec<(String, String)>,
-    labels: Vec<(String, String)>,
+    pub(crate) annotations: Vec<(String, String)>,
+    pub(crate) labels: Vec<(String, String)>,
 }
 
 impl AddedMetadata {
@@ -266,7 +292,7 @@ fn in_order<S: Serializer>(serializer: S, mut fields: Vec<(&str, FieldValue<'_>)
 }
 
 /// The keys of the object and the added ones, in order. Added ones override.
-fn overridden<'a>(
+pub(crate) fn overridden<'a>(
     own: impl Iterator<Item = (&'a str, &'a str)>,
     added: &'a [(String, String)],
 ) -> Vec<(&'a str, &'a str)> {

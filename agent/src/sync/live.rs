@@ -7,7 +7,7 @@ use crate::compile::declared::{DeclaredObject, Hash};
 use crate::model::metadata::{FIELD_MANAGER, SPECIAL_NAMESPACES, SyncId, annotation, label};
 use crate::model::object::{Object, ObjectId};
 use crate::sync::health::{self, Health};
-use crate::sync::managed_fields::{self, Entry};
+use crate::sync::managed_fields::{self, ManagedFieldsEntry};
 
 /// The metadata of a live object, as a watch or an answer brings it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -30,7 +30,7 @@ pub struct Observed {
     /// Owners, by which the garbage collector decides.
     pub owner_references: Vec<Value>,
     /// Who owns which field.
-    pub managed_fields: Vec<Entry>,
+    pub managed_fields: Vec<ManagedFieldsEntry>,
 }
 
 impl Observed {
@@ -54,8 +54,8 @@ impl Observed {
     }
 
     /// Everybody else's entries, newest first.
-    fn others(&self) -> Vec<&Entry> {
-        let mut entries: Vec<&Entry> = self
+    fn others(&self) -> Vec<&ManagedFieldsEntry> {
+        let mut entries: Vec<&ManagedFieldsEntry> = self
             .managed_fields
             .iter()
             .filter(|e| e.subresource != "status" && (e.manager != FIELD_MANAGER || e.operation != "Apply"))
@@ -140,8 +140,8 @@ impl Live {
         before: Option<&Self>,
     ) -> Self {
         let before = before.filter(|b| *b.uid == *seen.uid);
-        let entry = managed_fields::ours(&seen.managed_fields);
-        let digest = entry.map_or(0, managed_fields::digest);
+        let entry = managed_fields::our_entry(&seen.managed_fields);
+        let digest = entry.map_or(0, ManagedFieldsEntry::digest);
         let others = managed_fields::digest_of_others(&seen.managed_fields);
         let hash = seen.annotation(annotation::DECLARED_HASH).and_then(Hash::parse);
         let standing = match (entry, before, declared) {
@@ -221,8 +221,8 @@ impl Live {
     }
 }
 
-fn standing(declared: &DeclaredObject, entry: &Entry) -> Standing {
-    let coverage = managed_fields::coverage(&declared.applied("-", "-"), &entry.fields);
+fn standing(declared: &DeclaredObject, entry: &ManagedFieldsEntry) -> Standing {
+    let coverage = managed_fields::coverage(declared, &entry.fields);
     if !coverage.missing.is_empty() {
         Standing::Lost(coverage.missing.into())
     } else if !coverage.unsure.is_empty() {
@@ -232,13 +232,13 @@ fn standing(declared: &DeclaredObject, entry: &Entry) -> Standing {
     }
 }
 
-fn missing(declared: &DeclaredObject, entry: &Entry) -> Box<[String]> {
-    managed_fields::coverage(&declared.applied("-", "-"), &entry.fields).missing.into()
+fn missing(declared: &DeclaredObject, entry: &ManagedFieldsEntry) -> Box<[String]> {
+    managed_fields::coverage(declared, &entry.fields).missing.into()
 }
 
 fn baseline(seen: &Observed, whole: &Object) -> Option<u64> {
-    let entry = managed_fields::ours(&seen.managed_fields)?;
-    Some(managed_fields::digest_of_value(&managed_fields::project_fields(&whole.0, &entry.fields)))
+    let entry = managed_fields::our_entry(&seen.managed_fields)?;
+    Some(managed_fields::digest_of_value(&managed_fields::projection(whole, &entry.fields)))
 }
 
 /// Who drifted it: whoever owns now what we lost, else whoever wrote last, for what was removed is nobody's. Times alone

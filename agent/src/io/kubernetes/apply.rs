@@ -109,7 +109,7 @@ fn client_side_applied(seen: &Observed) -> bool {
     seen.managed_fields.iter().any(is_client_side)
 }
 
-fn is_client_side(entry: &managed_fields::Entry) -> bool {
+fn is_client_side(entry: &managed_fields::ManagedFieldsEntry) -> bool {
     entry.operation == "Update" && entry.subresource.is_empty() && entry.manager == "kubectl-client-side-apply"
 }
 

@@ -19,7 +19,7 @@ use crate::model::metadata::label;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::engine::Event;
 use crate::sync::live::Observed;
-use crate::sync::managed_fields::Entry;
+use crate::sync::managed_fields::ManagedFieldsEntry;
 
 /// Where the events of a sync go.
 pub type Sender = mpsc::Sender<Event>;
@@ -196,12 +196,12 @@ fn observed(object: PartialObjectMeta<DynamicObject>) -> Observed {
     }
 }
 
-fn entry(entry: k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry) -> Entry {
+fn entry(entry: k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry) -> ManagedFieldsEntry {
     let fields = match entry.fields_v1.map(|fields| fields.0) {
         Some(serde_json::Value::Object(fields)) => fields,
         _ => serde_json::Map::new(),
     };
-    Entry {
+    ManagedFieldsEntry {
         manager: entry.manager.unwrap_or_default(),
         operation: entry.operation.unwrap_or_default(),
         subresource: entry.subresource.unwrap_or_default(),

@@ -1,0 +1,125 @@
+//! One entry of `metadata.managedFields`, digests that tell when entries change, and the list items that an entry names.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::model::metadata::FIELD_MANAGER;
+
+/// One entry of `metadata.managedFields`: the fields that one manager owns by one operation.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ManagedFieldsEntry {
+    /// The field manager: the name that a client gives with its writes.
+    #[serde(default)]
+    pub manager: String,
+    /// `Apply` or `Update`.
+    #[serde(default)]
+    pub operation: String,
+    /// `status`, `scale`, or empty for the object itself.
+    #[serde(default)]
+    pub subresource: String,
+    /// When the manager last changed what it owns, RFC 3339, in whole seconds.
+    #[serde(default)]
+    pub time: String,
+    /// The fields, in [FieldsV1](super) form.
+    #[serde(default, rename = "fieldsV1")]
+    pub fields: Map<String, Value>,
+}
+
+impl ManagedFieldsEntry {
+    /// `true` if this is the `Apply` entry of the agent's field manager.
+    pub fn is_ours(&self) -> bool {
+        self.manager == FIELD_MANAGER && self.operation == "Apply" && self.subresource.is_empty()
+    }
+
+    /// Digest of the entry: two equal digests of our entry mean that no field of ours changed hands in between. A digest is
+    /// good for comparisons within one process only.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.time.hash(&mut hasher);
+        hash_map(&self.fields, &mut hasher);
+        hasher.finish()
+    }
+}
+
+/// The `Apply` entry of the agent's field manager.
+pub fn our_entry(entries: &[ManagedFieldsEntry]) -> Option<&ManagedFieldsEntry> {
+    entries.iter().find(|entry| entry.is_ours())
+}
+
+/// Digest of the entries of all other managers outside `status`: when it changes, an admission webhook may have changed a
+/// value of ours in the same write, which our entry does not show.
+pub fn digest_of_others(entries: &[ManagedFieldsEntry]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for entry in entries.iter().filter(|e| !e.is_ours() && e.subresource != "status") {
+        (&entry.manager, &entry.operation, &entry.time).hash(&mut hasher);
+        hash_map(&entry.fields, &mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Digest of a value, good for comparisons within one process only.
+pub fn digest_of_value(value: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hash_value(value, &mut hasher);
+    hasher.finish()
+}
+
+fn hash_map(map: &Map<String, Value>, hasher: &mut DefaultHasher) {
+    map.len().hash(hasher);
+    for (key, value) in map {
+        key.hash(hasher);
+        hash_value(value, hasher);
+    }
+}
+
+fn hash_value(value: &Value, hasher: &mut DefaultHasher) {
+    std::mem::discriminant(value).hash(hasher);
+    match value {
+        Value::Null => {}
+        Value::Bool(value) => value.hash(hasher),
+        Value::Number(value) => value.hash(hasher),
+        Value::String(value) => value.hash(hasher),
+        Value::Array(items) => {
+            items.len().hash(hasher);
+            items.iter().for_each(|item| hash_value(item, hasher));
+        }
+        Value::Object(map) => hash_map(map, hasher),
+    }
+}
+
+/// The `k:` and `v:` nodes of a list that can mean `item`, each with a label for paths such as `[{"port":80}]`.
+pub(super) fn item_nodes<'a>(
+    item: &'a Value,
+    list: &'a Map<String, Value>,
+) -> impl Iterator<Item = (String, &'a Map<String, Value>)> {
+    list.iter().filter_map(move |(element, node)| {
+        let node = node.as_object()?;
+        let matches = match element.split_once(':')? {
+            ("k", keys) => keys_match(&serde_json::from_str(keys).ok()?, item),
+            ("v", value) => serde_json::from_str::<Value>(value).ok()? == *item,
+            _ => false,
+        };
+        matches.then(|| (format!("[{}]", element.split_once(':').map_or("", |(_, rest)| rest)), node))
+    })
+}
+
+/// `true` if an item can have these keys: every key that the item states is equal, and those that it leaves out may have
+/// been filled in by defaults.
+fn keys_match(keys: &Map<String, Value>, item: &Value) -> bool {
+    let Value::Object(item) = item else { return false };
+    keys.iter().any(|(key, _)| item.contains_key(key))
+        && keys.iter().all(|(key, value)| item.get(key).is_none_or(|stated| stated == value))
+}
+
+/// `true` for null and for a map or list without content: applying one leaves no trace in an entry.
+pub(super) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Null => true,
+        _ => false,
+    }
+}
