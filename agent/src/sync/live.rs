@@ -1,4 +1,7 @@
-//! What is known of a live object, from its metadata alone: a few dozen bytes each.
+//! The record that the engine keeps of a live object: a few dozen bytes, judged from its metadata.
+//!
+//! A watch brings metadata only, and `metadata.managedFields` tells if the declared fields are still ours. Where it cannot
+//! tell, the engine reads the whole object once and keeps a digest of it.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -17,19 +20,19 @@ pub struct Observed {
     pub name: String,
     /// Namespace, empty for cluster-scoped objects.
     pub namespace: String,
-    /// Which incarnation this is.
+    /// `metadata.uid`: it differs when an object was deleted and made again under the same name.
     pub uid: String,
-    /// Version of the object in the store; see [`Observed::version`].
+    /// `metadata.resourceVersion`; see [`Observed::version`].
     pub resource_version: String,
-    /// Set once deletion was asked for.
+    /// Set when a client has asked for the deletion.
     pub deletion_timestamp: Option<String>,
     /// Labels.
     pub labels: Map<String, Value>,
     /// Annotations.
     pub annotations: Map<String, Value>,
-    /// Owners, by which the garbage collector decides.
+    /// The owners: the garbage collector deletes the object when they are gone.
     pub owner_references: Vec<Value>,
-    /// Who owns which field.
+    /// The fields that each manager owns.
     pub managed_fields: Vec<ManagedFieldsEntry>,
 }
 
@@ -39,8 +42,8 @@ impl Observed {
         object.0.get("metadata").and_then(|metadata| Self::deserialize(metadata).ok()).unwrap_or_default()
     }
 
-    /// `resourceVersion` as the ever-growing number that it is since Kubernetes 1.35 says so
-    /// ([KEP-5504](https://kep.k8s.io/5504)) and etcd made it.
+    /// `resourceVersion` as a number, by which the newer of two observations is known: etcd counts it up with every write,
+    /// and since Kubernetes 1.35 the API promises so ([KEP-5504](https://kep.k8s.io/5504)). 0 when it is no number.
     pub fn version(&self) -> u64 {
         self.resource_version.parse().unwrap_or(0)
     }
@@ -53,7 +56,7 @@ impl Observed {
         self.labels.get(key).and_then(Value::as_str)
     }
 
-    /// Everybody else's entries, newest first.
+    /// The entries of all other managers outside `status`, newest first.
     fn others(&self) -> Vec<&ManagedFieldsEntry> {
         let mut entries: Vec<&ManagedFieldsEntry> = self
             .managed_fields
@@ -65,73 +68,77 @@ impl Observed {
     }
 }
 
-/// Whose object it is, by its labels and annotations.
+/// The sync that manages an object, by its labels and annotations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// This sync's: label, manager and resource-id agree.
+    /// This sync: label, manager annotation and resource-id annotation agree.
     Us,
-    /// Another sync's, by its manager annotation.
+    /// Another sync: its manager annotation.
     Other(Box<str>),
-    /// No sync's.
+    /// No sync.
     Nobody,
 }
 
-/// What happens to the object when it is not declared any more.
+/// The end of an object that is not declared any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnRemoval {
     /// It is deleted.
     Delete,
-    /// It stays, without our metadata.
+    /// It stays, and the labels and annotations of the sync are taken off.
     Abandon,
-    /// It is its owner's to delete.
+    /// It stays as it is: it has owners, and the garbage collector deletes it with them.
     Leave,
 }
 
-/// Whether the declared fields of an object are known to be as declared.
+/// The ownership of an object's declared fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// All of them are ours and unchanged.
+pub enum FieldOwnership {
+    /// All declared fields are ours and unchanged.
     Ours,
-    /// These are not ours any more.
+    /// These fields are not ours any more: their paths. None when the object has no `Apply` entry of ours.
     Lost(Box<[String]>),
-    /// Only the whole object can tell.
+    /// The metadata does not say enough: the whole object has to be read.
     Unsure,
 }
 
-/// What is kept of a live object.
+/// The record of one live object.
 #[derive(Clone, Debug)]
 pub struct Live {
-    /// Which incarnation.
+    /// `metadata.uid`.
     pub uid: Box<str>,
-    /// `resourceVersion`.
+    /// `resourceVersion`, see [`Observed::version`].
     pub version: u64,
-    /// Whether it has the ApplySet label: without it no watch shows what becomes of it.
+    /// `true` if it has the ApplySet label. Watches select by that label, so without it no event tells of a change.
     pub watched: bool,
-    /// Whose it is.
+    /// The sync that manages it.
     pub owner: Owner,
-    /// Whether our `Apply` entry is on it.
+    /// `true` if our `Apply` entry is on it.
     pub applied: bool,
-    /// Deletion was asked for and waits for finalizers.
+    /// `true` if a client has asked for its deletion, which waits for finalizers.
     pub terminating: bool,
-    /// When no longer declared.
+    /// What is done when it is not declared any more.
     pub on_removal: OnRemoval,
-    /// The declared-hash annotation.
+    /// The annotation `declared-hash`: which declared form was applied last.
     pub hash: Option<Hash>,
-    /// First seven characters of the token annotation, for the inventory.
+    /// First seven characters of the annotation `token`, the commit that was applied last.
     pub token: Box<str>,
-    /// Whether the declared fields are as declared.
-    pub standing: Standing,
-    /// Readiness as last read.
+    /// Ownership of the declared fields.
+    pub fields: FieldOwnership,
+    /// Health when it was last read as a whole.
     pub health: Health,
-    /// The last manager but us to write the object: who drifted it.
+    /// The field manager that took fields of ours, or else the last other manager that wrote the object; `None` unless fields
+    /// are lost.
     pub changed_by: Option<Box<str>>,
+    /// Digest of our entry.
     entry: u64,
+    /// Digest of the other managers' entries.
     others: u64,
+    /// Digest of our fields in the answer to our last apply, or as they were last read; `None` when there was none.
     baseline: Option<u64>,
 }
 
 impl Live {
-    /// Judges an observation. `declared` is what the object should be, `before` what was known of it.
+    /// The record that follows from an observation. `declared` is the object as it shall be, `before` the record so far.
     pub fn observe(
         seen: &Observed,
         id: &ObjectId,
@@ -144,23 +151,20 @@ impl Live {
         let digest = entry.map_or(0, ManagedFieldsEntry::digest);
         let others = managed_fields::digest_of_others(&seen.managed_fields);
         let hash = seen.annotation(annotation::DECLARED_HASH).and_then(Hash::parse);
-        let standing = match (entry, before, declared) {
-            (None, _, _) => Standing::Lost(Box::new([])),
-            (Some(_), Some(b), _) if b.entry == digest && b.standing == Standing::Ours => {
-                if b.others == others {
-                    Standing::Ours
-                } else {
-                    Standing::Unsure
+        let fields =
+            match (entry, before, declared) {
+                (None, _, _) => FieldOwnership::Lost(Box::new([])),
+                (Some(_), Some(b), _) if b.entry == digest && b.fields == FieldOwnership::Ours => {
+                    if b.others == others { FieldOwnership::Ours } else { FieldOwnership::Unsure }
                 }
-            }
-            // The declared form is about to change anyway: its new fields are not in the entry yet.
-            (Some(entry), before, Some(declared)) if hash != Some(declared.hash) => match before {
-                Some(b) if b.entry != digest => Standing::Lost(missing(declared, entry)),
-                _ => Standing::Unsure,
-            },
-            (Some(entry), _, Some(declared)) => standing(declared, entry),
-            (Some(_), _, None) => Standing::Unsure,
-        };
+                // The declared form is about to change anyway: its new fields are not in the entry yet.
+                (Some(entry), before, Some(declared)) if hash != Some(declared.hash) => match before {
+                    Some(b) if b.entry != digest => FieldOwnership::Lost(missing(declared, entry)),
+                    _ => FieldOwnership::Unsure,
+                },
+                (Some(entry), _, Some(declared)) => ownership(declared, entry),
+                (Some(_), _, None) => FieldOwnership::Unsure,
+            };
         Self {
             uid: seen.uid.as_str().into(),
             version: seen.version(),
@@ -172,29 +176,29 @@ impl Live {
             hash,
             token: seen.annotation(annotation::TOKEN).unwrap_or_default().chars().take(7).collect::<String>().into(),
             health: before.map_or(Health::Unknown, |b| b.health.clone()),
-            changed_by: match &standing {
-                Standing::Lost(lost) => changed_by(seen, declared, lost),
+            changed_by: match &fields {
+                FieldOwnership::Lost(lost) => changed_by(seen, declared, lost),
                 _ => None,
             },
-            standing,
+            fields,
             entry: digest,
             others,
             baseline: before.and_then(|b| b.baseline),
         }
     }
 
-    /// Takes over the answer to our own apply: so the object looks while it is as declared, whatever the server and
-    /// admission made of it.
+    /// The record that follows from the answer to our own apply. The answer is how the object looks while it is as declared,
+    /// also where the API server or admission changed a value.
     pub fn after_apply(seen: &Observed, whole: &Object, id: &ObjectId, sync: &SyncId) -> Self {
         let mut live = Self::observe(seen, id, sync, None, None);
-        live.standing = Standing::Ours;
+        live.fields = FieldOwnership::Ours;
         live.baseline = baseline(seen, whole);
         live.health = health::of(whole);
         live
     }
 
-    /// Settles [`Standing::Unsure`] with the whole object: compared with the answer to our last apply, or when that is
-    /// not known with what is declared.
+    /// The record that follows from reading the whole object, which settles [`FieldOwnership::Unsure`]: the object is
+    /// compared with the answer to our last apply, or with the declared form when there is no such answer (after a restart).
     pub fn after_read(
         seen: &Observed,
         whole: &Object,
@@ -204,31 +208,31 @@ impl Live {
     ) -> Self {
         let mut live = Self::observe(seen, &declared.id, sync, Some(declared), before);
         live.health = health::of(whole);
-        if live.applied && !matches!(live.standing, Standing::Lost(_)) {
+        if live.applied && !matches!(live.fields, FieldOwnership::Lost(_)) {
             let now = baseline(seen, whole);
             let changed = match live.baseline {
                 Some(then) if now == Some(then) => Vec::new(),
                 _ => managed_fields::differences(&declared.body(), whole),
             };
             if changed.is_empty() {
-                live.standing = Standing::Ours;
+                live.fields = FieldOwnership::Ours;
                 live.baseline = now;
             } else {
-                live.standing = Standing::Lost(changed.into());
+                live.fields = FieldOwnership::Lost(changed.into());
             }
         }
         live
     }
 }
 
-fn standing(declared: &DeclaredObject, entry: &ManagedFieldsEntry) -> Standing {
+fn ownership(declared: &DeclaredObject, entry: &ManagedFieldsEntry) -> FieldOwnership {
     let coverage = managed_fields::coverage(declared, &entry.fields);
     if !coverage.missing.is_empty() {
-        Standing::Lost(coverage.missing.into())
+        FieldOwnership::Lost(coverage.missing.into())
     } else if !coverage.unsure.is_empty() {
-        Standing::Unsure
+        FieldOwnership::Unsure
     } else {
-        Standing::Ours
+        FieldOwnership::Ours
     }
 }
 
@@ -241,8 +245,8 @@ fn baseline(seen: &Observed, whole: &Object) -> Option<u64> {
     Some(managed_fields::digest_of_value(&managed_fields::projection(whole, &entry.fields)))
 }
 
-/// Who drifted it: whoever owns now what we lost, else whoever wrote last, for what was removed is nobody's. Times alone
-/// would not do: they are whole seconds.
+/// The manager that owns now a field that we lost, else the other manager that wrote last: a field that was removed has no
+/// owner. Times alone do not tell, because they are whole seconds.
 fn changed_by(seen: &Observed, declared: Option<&DeclaredObject>, lost: &[String]) -> Option<Box<str>> {
     let others = seen.others();
     let taker = declared.and_then(|declared| {
@@ -254,7 +258,7 @@ fn changed_by(seen: &Observed, declared: Option<&DeclaredObject>, lost: &[String
     taker.or(others.first()).map(|entry| entry.manager.as_str().into())
 }
 
-/// Labels and annotations travel to objects that controllers make, so all of them have to agree.
+/// All of the label and the annotations have to agree, because controllers copy them to objects that they make.
 fn owner(seen: &Observed, id: &ObjectId, sync: &SyncId) -> Owner {
     let managed = seen.annotation(annotation::MANAGED) == Some("enabled")
         && seen.annotation(annotation::RESOURCE_ID) == Some(&id.resource_id());

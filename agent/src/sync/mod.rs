@@ -1,4 +1,4 @@
-//! From a declared set to decisions about a cluster, without touching one.
+//! From a declared set to decisions about a cluster, without touching one. A module uses only modules listed above it.
 
 pub mod managed_fields;
 pub mod health;

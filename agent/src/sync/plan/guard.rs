@@ -1,13 +1,13 @@
-//! Holds a commit that would delete too much until somebody approves it.
+//! The guard against large prunes: a commit that would delete too much is held until a user approves it.
 
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::metadata::annotation;
 use crate::model::object::ObjectId;
 
-/// How many names a held commit lists.
+/// Number of objects that the finding of a held commit names.
 const NAMED: usize = 20;
 
-/// What a commit would delete.
+/// The objects that a commit would delete.
 #[derive(Clone, Debug, Default)]
 pub struct Prune<'a> {
     /// Objects in the inventory.
@@ -19,8 +19,8 @@ pub struct Prune<'a> {
 }
 
 impl Prune<'_> {
-    /// Whether it is all of two or more Namespaces, the whole inventory of two or more objects, or more of it than
-    /// max(10, 20 %).
+    /// `true` if it is all of two or more Namespaces, the whole inventory of two or more objects, or more objects than
+    /// 10 and than 20 % of the inventory.
     pub fn is_large(&self) -> bool {
         let namespaces = self.deletions.iter().filter(|id| id.is_namespace()).count();
         let all_namespaces = self.namespaces >= 2 && namespaces == self.namespaces;
@@ -28,7 +28,8 @@ impl Prune<'_> {
         all_namespaces || everything || self.deletions.len() > (self.inventory / 5).max(10)
     }
 
-    /// The finding of a held commit. One that is in force already would delete what only now can be seen.
+    /// The finding of a held commit. A commit that is in force already (`in_force`) is held when a kind is served again
+    /// whose objects it would delete.
     pub fn finding(&self, commit: &str, in_force: bool, how_to_approve: &str) -> Finding {
         let mut names: Vec<String> = self.deletions.iter().take(NAMED).map(ToString::to_string).collect();
         if self.deletions.len() > NAMED {
@@ -53,7 +54,7 @@ impl Prune<'_> {
     }
 }
 
-/// How a held commit is approved where the sync is an object.
+/// The command that approves a held commit of a RootSync or RepoSync, by an annotation on it.
 pub fn approve_by_annotation(kind: &str, namespace: &str, name: &str, commit: &str) -> String {
     format!(
         "kubectl annotate {} {name} -n {namespace} --overwrite {}={commit}",

@@ -1,4 +1,4 @@
-//! In which order: what an object has to wait for, and which kinds come first where nothing has to wait.
+//! The order of work: what an object has to wait for, and which kinds come first where nothing has to wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ const RANKS: [(&str, &str); 22] = [
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
 ];
 
-/// Place of a kind in the apply order.
+/// The place of an object's kind in the apply order, from 0.
 pub fn rank(id: &ObjectId) -> u32 {
     let at = RANKS
         .iter()
@@ -42,20 +42,22 @@ pub fn rank(id: &ObjectId) -> u32 {
     at.and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)
 }
 
-/// What has to be ready before what, in one declared set.
+/// The dependencies within one declared set.
 #[derive(Clone, Debug, Default)]
 pub struct Order {
-    /// The CRD that defines a kind.
+    /// The declared CRD that defines a kind.
     crds: BTreeMap<GroupKind, ObjectId>,
+    /// Names of the declared Namespaces.
     namespaces: BTreeSet<String>,
+    /// The objects that the annotation `depends-on` of an object names.
     depends_on: BTreeMap<ObjectId, Vec<ObjectId>>,
-    /// Of what `depends_on` reaches; everything else waits for its Namespace or CRD at the most.
+    /// [`Order::level`] of the objects that `depends_on` reaches; the others wait for their Namespace or CRD at the most.
     levels: BTreeMap<ObjectId, u32>,
 }
 
 impl Order {
-    /// What an object has to wait for: its CRD, its Namespace and what its `depends-on` annotation names, where the set
-    /// declares them.
+    /// The objects that an object has to wait for: its CRD, its Namespace and those that its annotation `depends-on` names,
+    /// where the set declares them.
     pub fn after(&self, id: &ObjectId) -> Vec<ObjectId> {
         let crd = if self.crds.is_empty() { None } else { self.crds.get(&id.group_kind()).cloned() };
         let namespace = namespace_of(id).filter(|namespace| self.namespaces.contains(namespace.name()));
@@ -73,7 +75,11 @@ impl Order {
     }
 }
 
-/// The order of a declared set. Cycles, references that lead nowhere and what cannot be waited for are findings.
+/// The order of a declared set.
+///
+/// # Errors
+/// The findings: cycles, references to objects that are not declared, and values to copy at apply time, which is not
+/// supported.
 pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
     let mut order = Order::default();
     let mut findings = Vec::new();
@@ -111,7 +117,7 @@ pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
     if findings.is_empty() { Ok(order) } else { Err(findings) }
 }
 
-/// What a `depends-on` annotation names.
+/// The objects that the annotation `depends-on` of an object names.
 fn named(object: &DeclaredObject, text: &str, set: &DeclaredSet) -> Result<Vec<ObjectId>, Finding> {
     let finding = |message: String, hint: String| Finding::new(Code::Applier, message).hint(hint).at(object.place());
     let ids = depends_on(text).map_err(|reason| {
@@ -130,6 +136,22 @@ fn named(object: &DeclaredObject, text: &str, set: &DeclaredSet) -> Result<Vec<O
 /// The Namespace that an object lives in.
 pub fn namespace_of(id: &ObjectId) -> Option<ObjectId> {
     (!id.namespace().is_empty()).then(|| ObjectId::new(&GroupKind::new("", "Namespace"), "", id.namespace()))
+}
+
+/// `true` if the API server deletes `object` together with `container`, a Namespace or a CRD: the object lives in the
+/// Namespace, or its kind is the one that the CRD defines.
+///
+/// A CRD is named `<plural>.<group>`. `plural` is that of the object's kind, from discovery; it cannot be told from the kind
+/// (Vertex, vertices). While it is `None` a CRD of the same group counts as the one of the kind: it is safer to delete the
+/// object first than to lose it with its kind.
+pub fn is_deleted_with(object: &ObjectId, plural: Option<&str>, container: &ObjectId) -> bool {
+    if container.is_namespace() {
+        return object.namespace() == container.name();
+    }
+    let Some((crd_plural, group)) = container.name().split_once('.').filter(|_| container.is_crd()) else {
+        return false;
+    };
+    object.group() == group && plural.is_none_or(|plural| plural == crd_plural)
 }
 
 /// Reads `group/namespaces/<ns>/<kind>/<name>` and `group/<kind>/<name>`, comma separated.
@@ -156,7 +178,7 @@ fn depends_on(text: &str) -> Result<Vec<ObjectId>, String> {
 }
 
 impl Order {
-    /// Fills in the levels of everything that `depends_on` reaches, and returns one cycle if there is any.
+    /// Fills in the levels of all objects that `depends_on` reaches. Returns the objects of one cycle if there is any.
     fn find_levels(&mut self) -> Vec<ObjectId> {
         let starts: Vec<ObjectId> = self.depends_on.keys().cloned().collect();
         let mut path = Vec::new();
@@ -232,6 +254,28 @@ mod tests {
         let order = order(&set).expect("no findings");
         assert_eq!(["a", "b", "c"].map(|name| order.level(&id(name))), [1, 2, 3]);
         assert_eq!(order.after(&id("c")).len(), 3);
+    }
+
+    #[test]
+    fn a_crd_takes_the_objects_of_its_kind_along_and_no_others() {
+        let object = |kind: &str| ObjectId::new(&GroupKind::new("graph.example.com", kind), "ns", "a");
+        let crd =
+            |name: &str| ObjectId::new(&GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition"), "", name);
+        let vertices = crd("vertices.graph.example.com");
+        assert!(is_deleted_with(&object("Vertex"), Some("vertices"), &vertices));
+        assert!(!is_deleted_with(&object("Vert"), Some("verts"), &vertices), "another kind of the group");
+        assert!(!is_deleted_with(&object("Vertex"), Some("vertices"), &crd("vertices.example.com")), "another group");
+        assert!(is_deleted_with(&object("Person"), Some("people"), &crd("people.graph.example.com")));
+        assert!(is_deleted_with(&object("Vertex"), None, &vertices), "the plural is not known yet");
+        assert!(!is_deleted_with(&id("a"), Some("configmaps"), &vertices));
+    }
+
+    #[test]
+    fn a_namespace_takes_the_objects_in_it_along() {
+        let namespace = |name: &str| ObjectId::new(&GroupKind::new("", "Namespace"), "", name);
+        assert!(is_deleted_with(&id("a"), None, &namespace("ns")));
+        assert!(!is_deleted_with(&id("a"), None, &namespace("other")));
+        assert!(!is_deleted_with(&id("a"), None, &id("b")), "a ConfigMap holds nothing");
     }
 
     #[test]
