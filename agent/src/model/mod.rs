@@ -8,3 +8,4 @@ pub mod metadata;
 pub mod finding;
 pub mod duration;
 pub mod backoff;
+pub mod error_chain;

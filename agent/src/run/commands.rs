@@ -52,14 +52,14 @@ impl CommandRunner {
             Command::Apply(declared, commit, mode) => {
                 let (cluster, sync, git_context) = self.stamped();
                 self.spawn(OperationLabel::apply, declared.id.clone(), async move {
-                    let stamp = apply::Stamp { sync: &sync, token: &commit, git_context: &git_context };
+                    let stamp = apply::CommitStamp { sync: &sync, token: &commit, git_context: &git_context };
                     apply::apply(&cluster, &stamp, &declared, mode).await
                 });
             }
             Command::Annotate(declared, commit) => {
                 let (cluster, sync, git_context) = self.stamped();
                 self.spawn(OperationLabel::annotate, declared.id.clone(), async move {
-                    let stamp = apply::Stamp { sync: &sync, token: &commit, git_context: &git_context };
+                    let stamp = apply::CommitStamp { sync: &sync, token: &commit, git_context: &git_context };
                     apply::annotate(&cluster, &stamp, &declared).await
                 });
             }

@@ -20,7 +20,7 @@ use super::sync::{self, ExitReason, Instructions, SyncTask};
 use super::syncs::{SyncWork, Syncs};
 use crate::api::{RootSync, SupportedSpec, SyncStatus, supported};
 use crate::io::git::shown;
-use crate::io::kubernetes::events::{Events, Regarding, Severity};
+use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
 use crate::io::reports::{SyncObject, now, write_sync_status};
 use crate::model::backoff::Backoff;
 use crate::model::finding::{Code, Finding, text};
@@ -54,7 +54,7 @@ async fn perform(context: Arc<AgentContext>, id: SyncId, work: SyncWork) {
         SyncWork::Refuse(refusal) => {
             let Refusal { mut object, generation, finding } = *refusal;
             tracing::error!(code = %finding.code, "{}", finding.message);
-            refuse(&context, &id, &mut object, generation, &finding, &mut Events::default()).await;
+            refuse(&context, &id, &mut object, generation, &finding, &mut EventPublisher::default()).await;
         }
     }
 }
@@ -166,7 +166,7 @@ async fn keep_running(
     mut task: SyncTask,
     mut instructions: watch::Receiver<Instructions>,
 ) {
-    let mut events = Events::default();
+    let mut events = EventPublisher::default();
     let mut backoff = RETRY;
     loop {
         let error = match sync::run(Arc::clone(&context), task.clone(), &mut instructions).await {
@@ -194,7 +194,7 @@ async fn refuse(
     object: &mut SyncObject,
     generation: i64,
     finding: &Finding,
-    events: &mut Events,
+    events: &mut EventPublisher,
 ) {
     let status = stalled(&object.status, finding, generation, &now().time);
     if status == object.status {

@@ -65,7 +65,7 @@ pub fn of(object: &Object) -> Health {
     if object.metadata("deletionTimestamp").is_some() {
         return Health::Terminating;
     }
-    let status = Status(object);
+    let status = StatusFields(object);
     let generation = object.metadata("generation").and_then(Value::as_i64);
     if let (Some(observed), Some(generation)) = (status.number("observedGeneration"), generation)
         && observed != generation
@@ -103,9 +103,9 @@ fn failed(message: impl Into<Box<str>>) -> Health {
 }
 
 /// Reads below `.status`.
-struct Status<'a>(&'a Object);
+struct StatusFields<'a>(&'a Object);
 
-impl Status<'_> {
+impl StatusFields<'_> {
     fn field(&self, name: &str) -> Option<&Value> {
         self.0.0.get("status")?.get(name)
     }
@@ -144,7 +144,7 @@ fn service(object: &Object) -> Health {
     }
 }
 
-fn pod(status: &Status<'_>) -> Health {
+fn pod(status: &StatusFields<'_>) -> Health {
     match status.text("phase") {
         "Succeeded" => Health::Current,
         "Failed" => failed("Pod has failed"),
@@ -154,7 +154,7 @@ fn pod(status: &Status<'_>) -> Health {
     }
 }
 
-fn phase(status: &Status<'_>, wanted: &str) -> Health {
+fn phase(status: &StatusFields<'_>, wanted: &str) -> Health {
     match status.text("phase") {
         phase if phase == wanted => Health::Current,
         phase => progress(format!("phase is {phase:?}, not {wanted:?}")),
@@ -170,7 +170,7 @@ fn short_of(wanted: i64, counts: &[(&str, i64)]) -> Option<Health> {
     counts.iter().find(|(_, count)| *count < wanted).map(|(name, count)| progress(format!("{name}: {count}/{wanted}")))
 }
 
-fn deployment(object: &Object, status: &Status<'_>) -> Health {
+fn deployment(object: &Object, status: &StatusFields<'_>) -> Health {
     if let Some(condition) = status.condition("Progressing")
         && condition["reason"] == "ProgressDeadlineExceeded"
     {
@@ -194,7 +194,7 @@ fn deployment(object: &Object, status: &Status<'_>) -> Health {
     Health::Current
 }
 
-fn stateful_set(object: &Object, status: &Status<'_>) -> Health {
+fn stateful_set(object: &Object, status: &StatusFields<'_>) -> Health {
     let spec = |pointer: &str| object.0.get("spec").and_then(|s| s.pointer(pointer));
     if spec("/updateStrategy/type").is_some_and(|kind| kind == "OnDelete") {
         return Health::Current;
@@ -221,7 +221,7 @@ fn stateful_set(object: &Object, status: &Status<'_>) -> Health {
     Health::Current
 }
 
-fn daemon_set(status: &Status<'_>, generation: Option<i64>) -> Health {
+fn daemon_set(status: &StatusFields<'_>, generation: Option<i64>) -> Health {
     if generation.is_some() && status.number("observedGeneration").is_none() {
         return progress("no observed generation yet");
     }
@@ -237,7 +237,7 @@ fn daemon_set(status: &Status<'_>, generation: Option<i64>) -> Health {
     short_of(wanted, &counts).unwrap_or(Health::Current)
 }
 
-fn replica_set(object: &Object, status: &Status<'_>) -> Health {
+fn replica_set(object: &Object, status: &StatusFields<'_>) -> Health {
     let wanted = replicas(object);
     let counts = [
         ("Labelled", status.count("fullyLabeledReplicas")),
@@ -256,7 +256,7 @@ fn replica_set(object: &Object, status: &Status<'_>) -> Health {
     Health::Current
 }
 
-fn observed(status: &Status<'_>, generation: Option<i64>) -> Health {
+fn observed(status: &StatusFields<'_>, generation: Option<i64>) -> Health {
     if status.number("observedGeneration") == generation {
         Health::Current
     } else {
@@ -264,7 +264,7 @@ fn observed(status: &Status<'_>, generation: Option<i64>) -> Health {
     }
 }
 
-fn job(status: &Status<'_>) -> Health {
+fn job(status: &StatusFields<'_>) -> Health {
     if let Some(message) = status.condition_is("Failed", "True") {
         return failed(message);
     }
@@ -274,7 +274,7 @@ fn job(status: &Status<'_>) -> Health {
     progress("Job has not started")
 }
 
-fn crd(status: &Status<'_>) -> Health {
+fn crd(status: &StatusFields<'_>) -> Health {
     if let Some(message) = status.condition_is("NamesAccepted", "False") {
         return failed(message);
     }
@@ -289,7 +289,7 @@ fn crd(status: &Status<'_>) -> Health {
     }
 }
 
-fn ready(status: &Status<'_>) -> Health {
+fn ready(status: &StatusFields<'_>) -> Health {
     match status.condition("Ready") {
         Some(condition) if condition["status"] != "True" => {
             progress(status.condition_is("Ready", "False").unwrap_or_else(|| "Ready is unknown".to_owned()))

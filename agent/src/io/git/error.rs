@@ -1,17 +1,18 @@
-//! What can go wrong between us and a repository, told apart by what helps against it.
+//! Failures to read a repository, told apart by what a user can do about them.
 
+use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding};
 
-/// What helps.
+/// The remedy for a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum FailureClass {
     /// Other credentials.
     Unauthenticated,
     /// Another name: of the repository, the branch, tag or commit, or the directory.
     NotFound,
-    /// Waiting: nobody answered, or not to the end.
+    /// Waiting: the server did not answer, or not to the end.
     Unreachable,
-    /// Repairing what is there.
+    /// A repair: of the configuration, the repository or the cache.
     Broken,
 }
 
@@ -19,16 +20,16 @@ pub enum Class {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct GitError {
-    /// What helps.
-    pub class: Class,
-    /// What happened, and where.
+    /// The remedy.
+    pub class: FailureClass,
+    /// The failure, with the repository.
     pub message: String,
-    /// What to do about it.
+    /// What the user can do about it.
     pub hint: Option<String>,
 }
 
 impl GitError {
-    pub(super) fn new(class: Class, message: impl Into<String>) -> Self {
+    pub(super) fn new(class: FailureClass, message: impl Into<String>) -> Self {
         Self { class, message: message.into(), hint: None }
     }
 
@@ -37,7 +38,7 @@ impl GitError {
         self
     }
 
-    /// The same as a finding that users see (KNV2004).
+    /// The failure as a finding (KNV2004).
     pub fn finding(&self) -> Finding {
         let finding = Finding::new(Code::Source, &self.message);
         match &self.hint {
@@ -47,42 +48,22 @@ impl GitError {
     }
 }
 
-/// What an error says, with what it says about its causes.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !more.is_empty() && !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
-}
-
-/// What is at the bottom of an error.
-pub(super) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error).to_string()
-}
-
-/// An error of the git library about the repository `shown`, `doing` something.
+/// The failure that an error of gix means. `shown` is the repository, `doing` a verb as in "fetch from".
 ///
-/// A fetched pack and the store are not told apart: both are read again from the remote.
+/// Damage to a fetched pack and damage to the mirror are one class, because the remedy is one: a new mirror.
 pub(super) fn from_gix(error: &gix::Error, shown: &str, doing: &str) -> GitError {
-    let text = chain(error);
+    let text = error_chain(error);
     if text.contains("not our ref") {
-        return GitError::new(Class::NotFound, format!("{shown} does not have that commit (any more)"))
+        return GitError::new(FailureClass::NotFound, format!("{shown} does not have that commit (any more)"))
             .hint("Check the commit; after a force-push the server may have dropped it.");
     }
     let failed = |class| GitError::new(class, format!("failed to {doing} {shown}: {text}"));
     let error = match error.dominant_class() {
-        Some(gix::error::Class::Retryable) => failed(Class::Unreachable),
+        Some(gix::error::Class::Retryable) => failed(FailureClass::Unreachable),
         Some(gix::error::Class::ResourceExhaustion(_)) => {
-            failed(Class::Broken).hint("It holds a file or directory of an uncommon size; take that out.")
+            failed(FailureClass::Broken).hint("It holds a file or directory of an uncommon size; take that out.")
         }
-        _ => failed(Class::Broken),
+        _ => failed(FailureClass::Broken),
     };
     if text.contains("object format") || text.contains("sha256") {
         return error.hint("Only SHA-1 repositories are supported.");

@@ -1,5 +1,13 @@
-//! Git's two requests over HTTP: one client for all polls and fetches of a remote, so that connections stay open; a deadline
-//! for each operation; and failures as what a user can do about them.
+//! Git's two requests over HTTP, for the protocol code of gix: it calls the trait [`Http`](git::Http) that [`Wire`]
+//! implements.
+//!
+//! gix has a transport over `reqwest` of its own (`gix-transport`, `http/reqwest/remote.rs`). It does not do here:
+//! - every transport starts a thread and a client, so no connection stays open from one poll to the next;
+//! - there is a limit to each read and write but none to an operation: a server that sends a byte now and then holds it up
+//!   without end, and may send any number of bytes;
+//! - of its options it heeds neither proxy nor certificates, and it takes the proxy of the environment;
+//! - `reqwest` drops the credentials when a server redirects from `http` to `https`, which many do;
+//! - a failure is a text with the URL in it. Here it is a [`GitError`] by what helps against it, without credentials.
 
 use std::any::Any;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
@@ -15,17 +23,18 @@ use reqwest::Url;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 
-use super::error::{Class, GitError, chain, root_cause};
+use super::error::{FailureClass, GitError};
 use super::{Credentials, Remote};
+use crate::model::error_chain::{error_chain, root_cause};
 
-/// How long a server may take to accept a connection.
+/// Longest time until a server accepts a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
 const MAX_REDIRECTS: usize = 10;
 
 const NO_ANSWER: &str = "no answer from";
 
-/// What gix drives for one operation.
+/// The transport that gix uses for one operation.
 pub(super) type Transport = git::Transport<Wire>;
 
 /// A client of one remote.
@@ -36,40 +45,46 @@ pub(super) struct Http {
     authorization: Option<HeaderValue>,
 }
 
-/// What one operation may cost, whatever the server does.
+/// The limits of one operation, whatever the server does.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct OperationLimits {
+    /// Time from the first request to the end of the last answer.
     pub(super) time: Duration,
-    /// Of all answers together.
+    /// Bytes of all answers together.
     pub(super) bytes: u64,
 }
 
-/// One operation: what it may still cost, and why it failed.
-pub(super) struct Operation {
+/// One operation, such as reading the refs: what is left of its limits, and why it failed.
+pub(super) struct HttpOperation {
     shown: String,
     deadline: Instant,
     max_bytes: u64,
     received: AtomicU64,
+    /// The first failure.
     failure: Mutex<Option<GitError>>,
 }
 
 /// The connection that gix asks for requests.
 pub(super) struct Wire {
     client: Client,
+    /// The URL of the repository: the credentials are for its server.
     origin: Url,
     authorization: Option<HeaderValue>,
-    /// Where a redirect led, without the tail that a request adds.
+    /// The repository's URL after a redirect, without the tail that a request adds.
     redirected: Option<String>,
-    operation: Arc<Operation>,
+    operation: Arc<HttpOperation>,
 }
 
 impl Http {
     /// A client for `url`, which holds no credentials.
+    ///
+    /// # Errors
+    /// When the certificates or the proxy's URL of `remote` cannot be used.
     pub(super) fn new(remote: &Remote, url: Url) -> Result<Self, GitError> {
         // Does nothing when the program chose a provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let invalid = |what: &str, error: &reqwest::Error| {
-            GitError::new(Class::Broken, format!("the {what} for {url} cannot be used: {}", chain(error)))
+            GitError::new(FailureClass::Broken, format!("the {what} for {url} cannot be used: {}", error_chain(error)))
         };
         let mut builder = Client::builder()
             .connect_timeout(CONNECT)
@@ -84,15 +99,16 @@ impl Http {
         }
         if let Some(proxy) = &remote.proxy {
             // The proxy's URL may hold a password, and so may what the library says about it.
-            let proxy = reqwest::Proxy::all(proxy)
-                .map_err(|_| GitError::new(Class::Broken, format!("the URL of the proxy for {url} is not valid")))?;
+            let proxy = reqwest::Proxy::all(proxy).map_err(|_| {
+                GitError::new(FailureClass::Broken, format!("the URL of the proxy for {url} is not valid"))
+            })?;
             builder = builder.proxy(proxy);
         }
         let client = builder.build().map_err(|error| invalid("HTTP client", &error))?;
         Ok(Self { client, url, authorization: None })
     }
 
-    /// What is sent from the next request on.
+    /// Sets the credentials that are sent from the next request on.
     pub(super) fn set_credentials(&mut self, credentials: Option<&Credentials>) {
         self.authorization = credentials.map(|Credentials { user, password }| {
             let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
@@ -103,8 +119,8 @@ impl Http {
     }
 
     /// A transport for one operation.
-    pub(super) fn begin(&self, limits: Limits) -> (Transport, Arc<Operation>) {
-        let operation = Arc::new(Operation {
+    pub(super) fn begin(&self, limits: OperationLimits) -> (Transport, Arc<HttpOperation>) {
+        let operation = Arc::new(HttpOperation {
             shown: self.url.to_string(),
             deadline: Instant::now() + limits.time,
             max_bytes: limits.bytes,
@@ -123,13 +139,13 @@ impl Http {
     }
 }
 
-impl Operation {
-    /// Why it failed, if that was between us and the server.
+impl HttpOperation {
+    /// The failure of a request, if one failed. `None` when gix failed with what it received.
     pub(super) fn failure(&self) -> Option<GitError> {
         lock(&self.failure).clone()
     }
 
-    /// Remembers why it failed; what gix makes of it says less.
+    /// Keeps a failure, because the error that gix makes of it says less.
     fn fail(&self, error: GitError) -> io::Error {
         let reported = io::Error::other(error.message.clone());
         lock(&self.failure).get_or_insert(error);
@@ -138,21 +154,22 @@ impl Operation {
 
     fn unreachable(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> io::Error {
         let cause = root_cause(error);
-        let failure = GitError::new(Class::Unreachable, format!("{what} {}: {cause}", self.shown));
+        let failure = GitError::new(FailureClass::Unreachable, format!("{what} {}: {cause}", self.shown));
         let certificate = cause.contains("certificate");
         self.fail(if certificate { failure.hint("Give the server's CA in spec.git.caCertSecretRef.") } else { failure })
     }
 
-    /// Counts what was received.
+    /// Counts received bytes.
     fn charge(&self, bytes: usize) -> io::Result<usize> {
         let received = self.received.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         if received <= self.max_bytes {
             return Ok(bytes);
         }
         let message = format!("{} sends more than {} MiB", self.shown, self.max_bytes >> 20);
-        Err(self.fail(GitError::new(Class::Broken, message).hint("Use a smaller repository.")))
+        Err(self.fail(GitError::new(FailureClass::Broken, message).hint("Use a smaller repository.")))
     }
 
+    /// The time that is left.
     fn left(&self) -> io::Result<Duration> {
         match self.deadline.saturating_duration_since(Instant::now()) {
             Duration::ZERO => Err(self.unreachable(NO_ANSWER, &io::Error::from(io::ErrorKind::TimedOut))),
@@ -165,7 +182,7 @@ impl Operation {
         sent.map_err(|error| self.unreachable(NO_ANSWER, &error.without_url()))
     }
 
-    /// Takes only what a git server answers.
+    /// Refuses a response that is not that of a git server.
     fn accept(&self, response: Response) -> io::Result<Response> {
         if !response.status().is_success() {
             return Err(self.fail(refusal(response.status(), &self.shown)));
@@ -192,7 +209,7 @@ impl Wire {
         headers
     }
 
-    /// The answer at the end of all redirects, and where that is. Each hop is sent the credentials only if it may see them.
+    /// The response at the end of all redirects, and its URL. A server is sent the credentials only if it may see them.
     fn follow(&self, url: &str, lines: &[String]) -> io::Result<(Url, Response)> {
         let mut url = Url::parse(url).map_err(io::Error::other)?;
         for _ in 0..=MAX_REDIRECTS {
@@ -262,20 +279,24 @@ impl git::Http for Wire {
     }
 }
 
-/// A request whose body is still written, or its response.
+/// One POST: a request whose body is still written, then its response.
 struct Exchange {
-    operation: Arc<Operation>,
+    operation: Arc<HttpOperation>,
     request: Option<RequestBuilder>,
     sent: Vec<u8>,
     response: Option<Response>,
 }
 
 impl Exchange {
-    fn new(operation: Arc<Operation>, request: Option<RequestBuilder>, response: Option<Response>) -> Arc<Mutex<Self>> {
+    fn new(
+        operation: Arc<HttpOperation>,
+        request: Option<RequestBuilder>,
+        response: Option<Response>,
+    ) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self { operation, request, sent: Vec::new(), response }))
     }
 
-    /// Sends the request at the first look at its response.
+    /// The response. The first call sends the request.
     fn response(&mut self) -> io::Result<&mut Response> {
         if let Some(request) = self.request.take() {
             let response = self.operation.send(request.body(std::mem::take(&mut self.sent)))?;
@@ -285,7 +306,7 @@ impl Exchange {
     }
 }
 
-/// What is posted; sent when the response is read.
+/// The body of a request, which is sent when the response is read.
 pub(super) struct PostBody(Arc<Mutex<Exchange>>);
 
 impl Write for PostBody {
@@ -299,7 +320,7 @@ impl Write for PostBody {
     }
 }
 
-/// The one header of a response that gix looks at.
+/// The one header of a response that gix reads: the content type.
 pub(super) struct Headers {
     exchange: Arc<Mutex<Exchange>>,
     lines: Option<Cursor<Vec<u8>>>,
@@ -339,7 +360,7 @@ impl BufRead for Headers {
     }
 }
 
-/// What a response holds.
+/// The body of a response.
 pub(super) struct Body(Arc<Mutex<Exchange>>);
 
 impl Read for Body {
@@ -361,13 +382,13 @@ fn owned(lines: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {
     lines.into_iter().map(|line| line.as_ref().to_owned()).collect()
 }
 
-/// Where a response sends us.
+/// The URL that a response redirects to.
 fn redirect(from: &Url, response: &Response) -> Option<Url> {
     let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection())?;
     from.join(location.to_str().ok()?).ok()
 }
 
-/// Whether the credentials for `origin` may be sent to `url`: the same server, or the same host now with TLS.
+/// `true` if the credentials for `origin` may be sent to `url`: to the same server, or to the same host, now with TLS.
 fn may_see_credentials(origin: &Url, url: &Url) -> bool {
     origin.origin() == url.origin()
         || (origin.host() == url.host() && origin.scheme() == "http" && url.scheme() == "https")
@@ -376,33 +397,37 @@ fn may_see_credentials(origin: &Url, url: &Url) -> bool {
 fn refusal(status: StatusCode, shown: &str) -> GitError {
     let (class, what, hint) = match status {
         StatusCode::UNAUTHORIZED => (
-            Class::Unauthenticated,
+            FailureClass::Unauthenticated,
             "asks for other credentials",
             "Check spec.git.auth and the Secret in spec.git.secretRef.",
         ),
         StatusCode::FORBIDDEN => (
-            Class::Unauthenticated,
+            FailureClass::Unauthenticated,
             "refuses access",
             "Give the account of the Secret in spec.git.secretRef read access to the repository.",
         ),
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            (Class::Unauthenticated, "is behind a proxy that asks for credentials", "Put them into spec.git.proxy.")
-        }
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => (
+            FailureClass::Unauthenticated,
+            "is behind a proxy that asks for credentials",
+            "Put them into spec.git.proxy.",
+        ),
         StatusCode::NOT_FOUND | StatusCode::GONE => (
-            Class::NotFound,
+            FailureClass::NotFound,
             "is not there",
             "Check spec.git.repo; many servers say so too when the credentials do not allow to see a repository.",
         ),
         StatusCode::TOO_MANY_REQUESTS => {
-            (Class::Unreachable, "asks for fewer requests", "A longer spec.git.period helps.")
+            (FailureClass::Unreachable, "asks for fewer requests", "A longer spec.git.period helps.")
         }
-        status if status.is_server_error() => (Class::Unreachable, "has an error of its own", "It is tried again."),
-        _ => (Class::Broken, "does not answer like a git server", "Check spec.git.repo."),
+        status if status.is_server_error() => {
+            (FailureClass::Unreachable, "has an error of its own", "It is tried again.")
+        }
+        _ => (FailureClass::Broken, "does not answer like a git server", "Check spec.git.repo."),
     };
     GitError::new(class, format!("{shown} {what} (HTTP {})", status.as_u16())).hint(hint)
 }
 
 fn not_git(shown: &str, what: &str) -> GitError {
-    GitError::new(Class::Broken, format!("{shown} {what}"))
+    GitError::new(FailureClass::Broken, format!("{shown} {what}"))
         .hint("Check spec.git.repo: is it the URL to clone from, and does the server need credentials?")
 }

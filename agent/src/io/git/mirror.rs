@@ -1,4 +1,4 @@
-//! The bare copy of a remote repository: only the commits that were wanted, without history.
+//! The mirror of a remote repository: a bare repository that holds only the commits that were wanted, without history.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -17,36 +17,36 @@ use gix::protocol::{LsRefsCommand, transport};
 use gix::remote::{Direction, fetch};
 use sha2::{Digest, Sha256};
 
-use super::error::{Class, GitError, from_gix};
-use super::http::{Http, Limits, Operation};
+use super::error::{FailureClass, GitError, from_gix};
+use super::http::{Http, HttpOperation, OperationLimits};
 use super::{Commit, limited, options};
 
-/// For the refs of a repository.
-const LIST: Limits = Limits { time: Duration::from_secs(30), bytes: 64 << 20 };
+/// Limits for reading the refs of a repository.
+const LIST: OperationLimits = OperationLimits { time: Duration::from_secs(30), bytes: 64 << 20 };
 
-/// For a commit.
-const FETCH: Limits = Limits { time: Duration::from_secs(600), bytes: 2 << 30 };
+/// Limits for fetching a commit.
+const FETCH: OperationLimits = OperationLimits { time: Duration::from_secs(600), bytes: 2 << 30 };
 
-/// Larger objects are not fetched.
+/// Size of the largest object that is fetched.
 const MAX_OBJECT_BYTES: u64 = 256 << 20;
 
-/// Every fetch adds a pack; with more than these the mirror is made anew.
+/// Every fetch adds a pack. A mirror with this number of packs is replaced by a new one.
 pub(super) const MAX_PACKS: usize = 50;
 
-/// The refs that keep what was fetched. One exists only when its commit is complete.
+/// Where the refs of fetched commits are. A ref exists only when its commit is complete.
 const FETCHED: &str = "refs/nomos/";
 
-/// A mirror in its directory.
+/// An open mirror. No other process can open it meanwhile.
 pub(super) struct Mirror {
     pub(super) http: Http,
     shown: String,
     directory: PathBuf,
     repo: gix::Repository,
-    /// An object could not be read.
+    /// `true` after an object could not be read: the next fetch replaces the mirror.
     suspect: Cell<bool>,
-    /// What the mirror was last replaced for: doing it again for the same commit would not help.
+    /// The commit that the mirror was last replaced for. Replacing it again for the same commit would not help.
     replaced: Option<Commit>,
-    /// Held as long as the mirror is open.
+    /// The lock, held as long as the mirror is open.
     _lock: File,
 }
 
@@ -74,7 +74,7 @@ impl Mirror {
         self.suspect.set(true);
     }
 
-    /// Where those of `names` are that exist, and the default branch.
+    /// The objects that the refs `names` are at, as far as they exist, and the name of the default branch.
     pub(super) fn list(&self, names: &[String]) -> Result<(BTreeMap<String, gix::ObjectId>, Option<String>), GitError> {
         let (mut transport, operation) = self.http.begin(LIST);
         let refs =
@@ -82,7 +82,7 @@ impl Mirror {
         let mut default_branch = None;
         let mut at = BTreeMap::new();
         for found in refs {
-            // The object of an annotated tag is what it is about.
+            // For an annotated tag it is the tagged commit.
             let (name, object) = match found {
                 Ref::Peeled { full_ref_name, object, .. } | Ref::Direct { full_ref_name, object } => {
                     (full_ref_name, object)
@@ -100,8 +100,8 @@ impl Mirror {
         Ok((at, default_branch))
     }
 
-    /// Fetches a commit that is not there. A mirror that is damaged or has grown too much is replaced, if a new one can be
-    /// fetched.
+    /// Fetches a commit unless the mirror has it. A mirror that is damaged or has too many packs is replaced, if a new one
+    /// can be fetched.
     pub(super) fn fetch(&mut self, commit: Commit) -> Result<(), GitError> {
         if self.suspect.take() && self.replaced != Some(commit) {
             return self.replace(commit);
@@ -111,7 +111,7 @@ impl Mirror {
         }
         if packs(&self.repo) < MAX_PACKS {
             match self.fetch_into(self.repo.git_dir(), commit) {
-                Err(error) if error.class == Class::Broken => {}
+                Err(error) if error.class == FailureClass::Broken => {}
                 result => return result,
             }
         }
@@ -138,7 +138,7 @@ impl Mirror {
             .map_err(|error| self.failure(&operation, &error, "fetch from"))
     }
 
-    fn failure(&self, operation: &Operation, error: &gix::Error, doing: &str) -> GitError {
+    fn failure(&self, operation: &HttpOperation, error: &gix::Error, doing: &str) -> GitError {
         operation.failure().unwrap_or_else(|| from_gix(error, &self.shown, doing))
     }
 }
@@ -176,7 +176,7 @@ fn receive(repo: &gix::Repository, transport: super::http::Transport, commit: Co
     Ok(())
 }
 
-/// Whether a commit was fetched completely.
+/// `true` if a commit was fetched completely.
 fn has(repo: &gix::Repository, commit: Commit) -> bool {
     let fetched = repo.try_find_reference(format!("{FETCHED}{commit}").as_str());
     matches!(fetched, Ok(Some(_))) && repo.has_object(commit.0)
@@ -189,7 +189,7 @@ fn packs(repo: &gix::Repository) -> usize {
     fs::read_dir(repo.git_dir().join("objects/pack")).map_or(0, count)
 }
 
-/// A name that is safe in a file system, and tells people which repository it is.
+/// The name of a mirror's directory: safe in a file system, and readable for users.
 fn name_of(shown: &str) -> String {
     let digest = Sha256::digest(shown.as_bytes());
     let last = shown.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
@@ -197,8 +197,8 @@ fn name_of(shown: &str) -> String {
     digest[..8].iter().fold(format!("{readable}-"), |name, byte| format!("{name}{byte:02x}"))
 }
 
-/// How long a lock is waited for. Programs that this process is starting share its open files for a moment, and so the lock
-/// of a mirror that was closed just before.
+/// Longest wait for a lock. Programs that this process starts share its open files for a moment, and so keep the lock of a
+/// mirror that was closed just before.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 fn lock(directory: &Path) -> Result<File, GitError> {
@@ -214,7 +214,7 @@ fn lock(directory: &Path) -> Result<File, GitError> {
     match locked {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            Err(GitError::new(Class::Unreachable, format!("{} is in use by another agent", directory.display()))
+            Err(GitError::new(FailureClass::Unreachable, format!("{} is in use by another agent", directory.display()))
                 .hint("Give each agent a cache directory of its own."))
         }
         Err(TryLockError::Error(error)) => Err(fail(error)),
@@ -236,7 +236,8 @@ fn remove(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes what a process left that was killed: locks, half a pack, half a new mirror. Nobody else uses the directory.
+/// Removes the leftovers of a killed process: locks, half a pack, half a new mirror. The lock of the mirror is held, so no
+/// other process uses them.
 fn swept(directory: &Path) -> io::Result<()> {
     remove(&directory.join("repo.new"))?;
     let mut directories = vec![directory.join("repo")];
@@ -264,6 +265,6 @@ fn swept(directory: &Path) -> io::Result<()> {
 }
 
 fn unusable(directory: &Path, error: &io::Error) -> GitError {
-    GitError::new(Class::Broken, format!("the cache {} cannot be used: {error}", directory.display()))
+    GitError::new(FailureClass::Broken, format!("the cache {} cannot be used: {error}", directory.display()))
         .hint("Check its permissions and the free space; it may be deleted when the agent is stopped.")
 }

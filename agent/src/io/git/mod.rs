@@ -1,8 +1,8 @@
-//! Git repositories as sources: which commit a branch, tag or `HEAD` is at, the files of a commit, and when that changes.
+//! Git repositories as sources: the commit that a branch, tag or `HEAD` is at, the files of a commit, and a watch on changes.
 //!
 //! Objects are read straight from an object store: there is no work tree, no git binary, no hook and no checkout. A remote
 //! repository has a bare mirror in a cache directory; a local one (a path, a `file:` URL) is opened where it is.
-//! Everything here blocks.
+//! All functions block.
 
 mod error;
 mod http;
@@ -20,31 +20,31 @@ use gix::bstr::ByteSlice;
 use crate::io::files::MAX_FILE_BYTES;
 use crate::model::finding::Finding;
 
-pub use error::{Class, GitError};
-pub use tree::{Entry, Tree};
+pub use error::{FailureClass, GitError};
+pub use tree::{CommitTree, TreeEntry};
 pub use watch::{Watcher, watch};
 
 use mirror::Mirror;
 
-/// Where a repository is, and how to get to it.
+/// The URL of a repository, and what it takes to read it.
 #[derive(Clone, Default)]
 pub struct Remote {
     /// `https:`, `http:` or `file:` URL, or a path. Credentials in it are used and never shown.
     pub url: String,
-    /// Instead of credentials in the URL.
+    /// Credentials, which replace those in the URL.
     pub credentials: Option<Credentials>,
-    /// Certificates in PEM that are trusted beside the system's.
+    /// CA certificates in PEM that are trusted beside the system's.
     pub ca: Option<Vec<u8>>,
-    /// URL of an HTTP proxy, credentials included. The environment's is not used.
+    /// URL of an HTTP proxy, credentials included. Default: none; the environment's is not used.
     pub proxy: Option<String>,
-    /// Takes any certificate of the server.
+    /// Accepts any certificate of the server. Default: `false`.
     pub skip_tls_verification: bool,
 }
 
-/// User and password, or whatever the server takes for them.
+/// User and password, or what the server takes for them, such as a token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// User.
+    /// The user's name.
     pub user: String,
     /// Password or token.
     pub password: String,
@@ -57,7 +57,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What to follow.
+/// The branch or revision that a sync follows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Want {
     /// A branch, without `refs/heads/`.
@@ -76,7 +76,7 @@ impl fmt::Display for Want {
 }
 
 impl Want {
-    /// The full hash that is wanted, which needs no looking up.
+    /// The commit, if its full hash is given, which needs no request.
     fn commit(&self) -> Option<Commit> {
         match self {
             Self::Revision(name) => gix::ObjectId::from_hex(name.as_bytes()).ok().map(Commit),
@@ -84,7 +84,7 @@ impl Want {
         }
     }
 
-    /// The refs that can be meant, the first that exists is.
+    /// The refs that can be meant. The first that exists is the one.
     fn candidates(&self) -> Vec<String> {
         let names = match self {
             Self::Branch(name) => vec![format!("refs/heads/{name}")],
@@ -123,7 +123,7 @@ impl fmt::Display for BlobId {
     }
 }
 
-/// The commits that a repository's refs were at, at one moment.
+/// The refs of a repository and their commits, at one moment.
 #[derive(Clone, Debug)]
 pub struct Refs {
     shown: String,
@@ -132,10 +132,10 @@ pub struct Refs {
 }
 
 impl Refs {
-    /// The commit of `want`, which must be one of those that were listed.
+    /// The commit of `want`, which must be one of the wants that were listed.
     ///
     /// # Errors
-    /// When there is none.
+    /// When the repository has no such ref.
     pub fn commit(&self, want: &Want) -> Result<Commit, GitError> {
         if let Some(commit) = want.commit() {
             return Ok(commit);
@@ -147,7 +147,7 @@ impl Refs {
     }
 
     fn missing(&self, want: &Want) -> GitError {
-        let error = GitError::new(Class::NotFound, format!("{} does not have {want}", self.shown));
+        let error = GitError::new(FailureClass::NotFound, format!("{} does not have {want}", self.shown));
         let short = |name: &str| (4..40).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit());
         match (want, &self.default_branch) {
             (Want::Revision(name), _) if short(name) => error.hint("Give all 40 digits of a commit."),
@@ -157,23 +157,24 @@ impl Refs {
     }
 }
 
-/// A URL as it may be shown: without credentials, or a hint that it is of no use.
+/// A URL as it may be shown: without credentials. Of a URL that cannot be used, only that is said.
 pub fn shown(url: &str) -> String {
-    match Place::of(url) {
-        Ok(Place::Local(path)) => path.display().to_string(),
-        Ok(Place::Remote(url, _)) => url.to_string(),
+    match RepositoryLocation::of(url) {
+        Ok(RepositoryLocation::Local(path)) => path.display().to_string(),
+        Ok(RepositoryLocation::Remote(url, _)) => url.to_string(),
         Err(error) => error.message,
     }
 }
 
-/// The objects of one repository.
+/// The git objects of one repository.
 pub struct Store {
     /// The URL without credentials.
     shown: String,
-    source: Source,
+    backend: StoreBackend,
 }
 
-enum Source {
+/// Where the objects are kept.
+enum StoreBackend {
     Local { path: PathBuf, repo: Box<gix::Repository> },
     Mirror(Box<Mirror>),
 }
@@ -181,57 +182,57 @@ enum Source {
 impl Store {
     /// Opens a local repository, or the mirror of a remote one in a directory of its own under `cache`. Asks no server.
     ///
-    /// Nobody else may have that mirror open. Whoever shares a `cache` can read what the others fetched of the same URL:
-    /// give those who may not different ones.
+    /// Only one store can have the same mirror open. Stores that share a `cache` share the mirror of a URL, so a sync could
+    /// read what another sync fetched with its credentials: give each owner of credentials a `cache` of its own.
     ///
     /// # Errors
-    /// When the URL is of no use, the local repository cannot be opened, or the cache cannot be written.
+    /// When the URL cannot be used, the local repository cannot be opened, or the cache cannot be written.
     pub fn open(remote: &Remote, cache: &Path) -> Result<Self, GitError> {
-        match Place::of(&remote.url)? {
-            Place::Local(path) => {
+        match RepositoryLocation::of(&remote.url)? {
+            RepositoryLocation::Local(path) => {
                 let shown = path.display().to_string();
                 let repo = Box::new(open_local(&path, &shown)?);
-                Ok(Self { shown, source: Source::Local { path, repo } })
+                Ok(Self { shown, backend: StoreBackend::Local { path, repo } })
             }
-            Place::Remote(url, credentials) => {
+            RepositoryLocation::Remote(url, credentials) => {
                 let shown = url.to_string();
                 let mut http = http::Http::new(remote, url)?;
                 http.set_credentials(remote.credentials.as_ref().or(credentials.as_ref()));
-                Ok(Self { source: Source::Mirror(Box::new(Mirror::open(shown.clone(), http, cache)?)), shown })
+                Ok(Self { backend: StoreBackend::Mirror(Box::new(Mirror::open(shown.clone(), http, cache)?)), shown })
             }
         }
     }
 
     /// The directory of a repository that is not reached over the network, for [`watch`].
     pub fn local_path(&self) -> Option<&Path> {
-        match &self.source {
-            Source::Local { path, .. } => Some(path),
-            Source::Mirror(_) => None,
+        match &self.backend {
+            StoreBackend::Local { path, .. } => Some(path),
+            StoreBackend::Mirror(_) => None,
         }
     }
 
     /// Replaces credentials that changed or ran out.
     pub fn set_credentials(&mut self, credentials: &Credentials) {
-        if let Source::Mirror(mirror) = &mut self.source {
+        if let StoreBackend::Mirror(mirror) = &mut self.backend {
             mirror.http.set_credentials(Some(credentials));
         }
     }
 
-    /// Where the refs of all `wants` are now: two requests, whatever their number, and none for full hashes alone.
+    /// Asks for the refs of all `wants`: two requests, whatever their number, and none if all are full hashes.
     ///
     /// # Errors
     /// When the repository cannot be asked.
     pub fn list(&mut self, wants: &[Want]) -> Result<Refs, GitError> {
         let named = || wants.iter().filter(|want| want.commit().is_none());
         let names: Vec<String> = named().flat_map(Want::candidates).collect();
-        let (at, default_branch) = match &mut self.source {
-            Source::Local { path, repo } => {
-                // Opened again, because somebody may have made it anew.
+        let (at, default_branch) = match &mut self.backend {
+            StoreBackend::Local { path, repo } => {
+                // Opened again, because a user may have made it anew.
                 **repo = open_local(path, &self.shown)?;
                 (local_refs(repo, &names, &self.shown)?, default_branch(repo))
             }
-            Source::Mirror(_) if named().next().is_none() => (BTreeMap::new(), None),
-            Source::Mirror(mirror) => mirror.list(&names)?,
+            StoreBackend::Mirror(_) if named().next().is_none() => (BTreeMap::new(), None),
+            StoreBackend::Mirror(mirror) => mirror.list(&names)?,
         };
         Ok(Refs { shown: self.shown.clone(), at, default_branch })
     }
@@ -244,64 +245,66 @@ impl Store {
         self.list(std::slice::from_ref(want))?.commit(want)
     }
 
-    /// Makes the files of a commit readable. Asks nobody when they are already.
+    /// Makes the files of a commit readable. Sends no request when they are readable already.
     ///
     /// # Errors
     /// When the repository does not have the commit, or it cannot be fetched.
     pub fn fetch(&mut self, commit: Commit) -> Result<(), GitError> {
-        match &mut self.source {
-            Source::Mirror(mirror) => mirror.fetch(commit),
-            Source::Local { repo, .. } if repo.has_object(commit.0) => Ok(()),
-            Source::Local { .. } => {
-                Err(GitError::new(Class::NotFound, format!("{} does not have the commit {commit}", self.shown)))
+        match &mut self.backend {
+            StoreBackend::Mirror(mirror) => mirror.fetch(commit),
+            StoreBackend::Local { repo, .. } if repo.has_object(commit.0) => Ok(()),
+            StoreBackend::Local { .. } => {
+                Err(GitError::new(FailureClass::NotFound, format!("{} does not have the commit {commit}", self.shown)))
             }
         }
     }
 
     /// The files below `dir` of a fetched commit that may hold manifests, by path.
     ///
-    /// Nothing of the files is read: only what the caller does not have of the same path and blob needs [`Store::read`].
+    /// No file is read: the caller reads with [`Store::read`] those that it does not have with the same path and blob.
     ///
     /// # Errors
     /// When there is no such directory, it leaves the repository, or objects are missing or damaged.
-    pub fn tree(&self, commit: Commit, dir: &str) -> Result<Tree, GitError> {
+    pub fn tree(&self, commit: Commit, dir: &str) -> Result<CommitTree, GitError> {
         self.checked(tree::list(self.repo(), commit, dir, &self.shown))
     }
 
-    /// What is in a file, or the finding that it is too large.
+    /// The content of a file, or the finding that it is too large.
     ///
     /// # Errors
     /// When the object is missing or damaged.
-    pub fn read(&self, entry: &Entry) -> Result<Result<Arc<[u8]>, Finding>, GitError> {
+    pub fn read(&self, entry: &TreeEntry) -> Result<Result<Arc<[u8]>, Finding>, GitError> {
         self.checked(tree::read(self.repo(), entry, &self.shown))
     }
 
     fn repo(&self) -> &gix::Repository {
-        match &self.source {
-            Source::Local { repo, .. } => repo,
-            Source::Mirror(mirror) => mirror.repo(),
+        match &self.backend {
+            StoreBackend::Local { repo, .. } => repo,
+            StoreBackend::Mirror(mirror) => mirror.repo(),
         }
     }
 
-    /// A mirror with a damaged object is replaced by the next fetch.
+    /// Passes a result on. If the mirror has a damaged object, the next fetch replaces it.
     fn checked<T>(&self, result: Result<T, GitError>) -> Result<T, GitError> {
-        if let (Err(GitError { class: Class::Broken, .. }), Source::Mirror(mirror)) = (&result, &self.source) {
+        if let (Err(GitError { class: FailureClass::Broken, .. }), StoreBackend::Mirror(mirror)) =
+            (&result, &self.backend)
+        {
             mirror.suspect();
         }
         result
     }
 }
 
-/// A URL that was understood.
-enum Place {
+/// A URL that can be used.
+enum RepositoryLocation {
     Local(PathBuf),
     Remote(reqwest::Url, Option<Credentials>),
 }
 
-impl Place {
+impl RepositoryLocation {
     fn of(url: &str) -> Result<Self, GitError> {
-        // What does not parse is not shown: it may hold a password.
-        let invalid = |what: &str| GitError::new(Class::Broken, what).hint("Check spec.git.repo.");
+        // A URL that does not parse is not shown: it may hold a password.
+        let invalid = |what: &str| GitError::new(FailureClass::Broken, what).hint("Check spec.git.repo.");
         let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
             None if url.split('/').next().is_some_and(|host| host.contains(':')) => {
@@ -337,12 +340,13 @@ impl Place {
     }
 }
 
-/// For reading: never the user's configuration or the environment, and no object that is too large for a file.
+/// Options to open a repository for reading: without the user's configuration and the environment, and without objects that
+/// are larger than a file may be.
 fn options() -> gix::open::Options {
     limited(MAX_FILE_BYTES)
 }
 
-/// With a limit in bytes to each object that is unpacked: a small pack can hold a huge one.
+/// The same with a limit in bytes to each object that is unpacked: a small pack can hold a huge object.
 fn limited(object: u64) -> gix::open::Options {
     gix::open::Options::isolated().config_overrides([format!("gitoxide.objects.allocLimit={object}")])
 }
@@ -354,7 +358,7 @@ fn open_local(path: &Path, shown: &str) -> Result<gix::Repository, GitError> {
             (true, false) => "is not a git repository",
             (false, _) => "is not there",
         };
-        GitError::new(Class::NotFound, format!("{shown} {what}")).hint("Check spec.git.repo.")
+        GitError::new(FailureClass::NotFound, format!("{shown} {what}")).hint("Check spec.git.repo.")
     })
 }
 
@@ -367,7 +371,8 @@ fn local_refs(
     for name in names {
         let failed = |error| error::from_gix(&error, shown, "read the refs of");
         let Some(mut found) = repo.try_find_reference(name.as_str()).map_err(failed)? else { continue };
-        // The lookup is a search; and a symbolic ref may lead to a branch without commits.
+        // The lookup also finds refs of which this is only the end of the name. A symbolic ref may lead to a branch without
+        // commits.
         if found.name().as_bstr() != name.as_str() {
             continue;
         }

@@ -16,7 +16,7 @@ fn files(store: &mut Store, want: &Want, dir: &str) -> Result<Vec<(String, Strin
     store.fetch(commit)?;
     let tree = store.tree(commit, dir)?;
     assert_eq!(tree.findings, []);
-    let content = |entry: &Entry| {
+    let content = |entry: &TreeEntry| {
         let bytes = store.read(entry)?.unwrap();
         Ok((entry.path.clone(), String::from_utf8_lossy(&bytes).into_owned()))
     };
@@ -108,20 +108,20 @@ fn what_does_not_exist_is_said_with_a_hint() {
             revision(""),
         ] {
             let error = error(store.resolve(&want));
-            assert_eq!(error.class, Class::NotFound, "{error}");
+            assert_eq!(error.class, FailureClass::NotFound, "{error}");
             assert!(error.hint.as_ref().unwrap().contains("its default branch is \"main\""), "{error:?}");
         }
         let short = error(store.resolve(&revision(&repo.git("rev-parse --short HEAD"))));
         assert_eq!(short.hint.as_deref(), Some("Give all 40 digits of a commit."));
         let commit = store.resolve(&revision(unknown)).unwrap();
-        assert_eq!(error(store.fetch(commit)).class, Class::NotFound);
+        assert_eq!(error(store.fetch(commit)).class, FailureClass::NotFound);
         let head = store.resolve(&revision("HEAD")).unwrap();
         store.fetch(head).unwrap();
         for dir in ["none", "a.yaml", "a.yaml/x", "../x", "x/../../y", "NAMESPACES"] {
             let error = error(store.tree(head, dir));
             assert_eq!(
                 (error.class, error.finding().code),
-                (Class::NotFound, crate::model::finding::Code::Source),
+                (FailureClass::NotFound, crate::model::finding::Code::Source),
                 "{error}"
             );
         }
@@ -135,7 +135,7 @@ fn an_empty_repository_is_not_broken() {
     repo.git("branch -D main");
     everywhere(&repo, |store| {
         let error = error(store.resolve(&revision("HEAD")));
-        assert_eq!(error.class, Class::NotFound);
+        assert_eq!(error.class, FailureClass::NotFound);
         assert!(error.hint.unwrap().contains("may be empty"));
     });
 }
@@ -146,9 +146,9 @@ fn a_place_without_a_repository_is_not_found() {
     repo.write("plain/a.yaml", "");
     repo.git("init --quiet --object-format=sha256 new");
     for (name, class, text) in [
-        ("plain", Class::NotFound, "is not a git repository"),
-        ("none", Class::NotFound, "is not there"),
-        ("new", Class::Broken, "sha256"),
+        ("plain", FailureClass::NotFound, "is not a git repository"),
+        ("none", FailureClass::NotFound, "is not there"),
+        ("new", FailureClass::Broken, "sha256"),
     ] {
         let path = repo.path().join(name);
         let error = error(Store::open(&fixture::remote(path.to_str().unwrap()), &repo.cache()));
@@ -257,7 +257,7 @@ fn links_that_lead_nowhere_are_findings() {
                 "the link through.yaml leads to nothing",
             ]
         );
-        assert_eq!(error(store.tree(commit, "gone")).class, Class::NotFound);
+        assert_eq!(error(store.tree(commit, "gone")).class, FailureClass::NotFound);
     });
 }
 

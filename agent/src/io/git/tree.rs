@@ -1,4 +1,5 @@
-//! The files of a commit, from its trees. Links are followed inside the repository by names alone, never by a file system.
+//! The files of a commit, read from its git trees. Symbolic links are followed inside the repository by names alone, never by
+//! a file system.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
@@ -9,46 +10,46 @@ use gix::objs::tree::{EntryKind, EntryMode};
 use gix::objs::{FindExt, TreeRefIter};
 use gix::{ObjectId, Repository};
 
-use super::error::{Class, GitError, from_gix};
+use super::error::{FailureClass, GitError, from_gix};
 use super::{BlobId, Commit};
 use crate::io::files::{MAX_ENTRIES, MAX_FILE_BYTES, holds_manifests, not_utf8, too_large, too_many};
 use crate::model::finding::{Code, Finding};
 
-/// Longer paths are not read, nor longer targets of links: no file system takes them.
+/// Longest path of a file, and longest target of a link: no file system takes longer ones.
 const MAX_PATH_BYTES: usize = 4096;
 
-/// How many links may lead to one file.
+/// Number of links that may lead to one file.
 const MAX_LINKS: usize = 40;
 
-/// More findings than these help nobody.
+/// Number of findings that are kept; more would not help a user.
 const MAX_FINDINGS: usize = 1000;
 
 /// A file that may hold manifests.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
+pub struct TreeEntry {
     /// Path relative to the sync directory, slash separated. It starts with `../` when a link leads out of that directory.
     pub path: String,
-    /// What is in it.
+    /// Hash of its content.
     pub blob: BlobId,
 }
 
 /// The files of a directory of a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tree {
-    /// By path, each once.
-    pub entries: Vec<Entry>,
-    /// Links that lead nowhere, names that cannot be read (KNV2001).
+pub struct CommitTree {
+    /// In order of paths, each once.
+    pub entries: Vec<TreeEntry>,
+    /// Links that lead to no file, and names that cannot be read (KNV2001).
     pub findings: Vec<Finding>,
 }
 
 /// The files below `dir` that may hold manifests. A link to a file counts as its target; a link to a directory is not
 /// followed, but `dir` itself may be or go through one.
-pub(super) fn list(repo: &Repository, commit: Commit, dir: &str, shown: &str) -> Result<Tree, GitError> {
+pub(super) fn list(repo: &Repository, commit: Commit, dir: &str, shown: &str) -> Result<CommitTree, GitError> {
     bounded(repo, commit, dir, shown, MAX_ENTRIES)
 }
 
 /// The content of a file, unless it is too large.
-pub(super) fn read(repo: &Repository, entry: &Entry, shown: &str) -> Result<Result<Arc<[u8]>, Finding>, GitError> {
+pub(super) fn read(repo: &Repository, entry: &TreeEntry, shown: &str) -> Result<Result<Arc<[u8]>, Finding>, GitError> {
     let failed = |error| from_gix(&error, shown, &format!("read {} of", entry.path));
     let error = match repo.find_object(entry.blob.0) {
         Ok(object) => return Ok(Ok(object.data.as_slice().into())),
@@ -60,14 +61,14 @@ pub(super) fn read(repo: &Repository, entry: &Entry, shown: &str) -> Result<Resu
     }
 }
 
-/// The same with another bound.
+/// [`list`] with at most `limit` files and directories.
 pub(super) fn bounded(
     repo: &Repository,
     commit: Commit,
     dir: &str,
     shown: &str,
     limit: usize,
-) -> Result<Tree, GitError> {
+) -> Result<CommitTree, GitError> {
     let failed = |error| from_gix(&error, shown, &format!("read the files of commit {commit} of"));
     let root = repo.find_object(commit.0).and_then(|object| object.peel_to_tree()).map_err(failed)?.id;
     let mut trees = Trees { repo, root, directories: HashMap::new() };
@@ -77,7 +78,7 @@ pub(super) fn bounded(
         Located::Nothing => return Err(no_directory(dir, commit, shown, "does not exist")),
         Located::Outside => return Err(no_directory(dir, commit, shown, "leads out of the repository")),
     };
-    let mut walk = Walk { trees, dir: path, found: Tree::default(), seen: 0, limit };
+    let mut walk = TreeWalk { trees, dir: path, found: CommitTree::default(), seen: 0, limit };
     walk.descend(tree).map_err(failed)?;
     let mut found = walk.found;
     found.entries.sort_unstable();
@@ -87,20 +88,21 @@ pub(super) fn bounded(
 }
 
 fn no_directory(dir: &str, commit: Commit, shown: &str, what: &str) -> GitError {
-    GitError::new(Class::NotFound, format!("the directory {dir:?} {what} at commit {commit} of {shown}"))
+    GitError::new(FailureClass::NotFound, format!("the directory {dir:?} {what} at commit {commit} of {shown}"))
         .hint("Check spec.git.dir: it is relative to the root of the repository, and the case counts.")
 }
 
-struct Walk<'repo> {
+/// A walk through the directories below the sync directory.
+struct TreeWalk<'repo> {
     trees: Trees<'repo>,
-    /// Where the walk starts, from the root of the repository.
+    /// The sync directory, from the root of the repository.
     dir: Vec<BString>,
-    found: Tree,
+    found: CommitTree,
     seen: usize,
     limit: usize,
 }
 
-impl Walk<'_> {
+impl TreeWalk<'_> {
     fn descend(&mut self, tree: ObjectId) -> gix::Result<()> {
         let mut buffer = Vec::new();
         let mut pending = vec![(BString::default(), tree)];
@@ -142,7 +144,7 @@ impl Walk<'_> {
             return;
         }
         match String::from_utf8(path.into()) {
-            Ok(path) => self.found.entries.push(Entry { path, blob: BlobId(blob) }),
+            Ok(path) => self.found.entries.push(TreeEntry { path, blob: BlobId(blob) }),
             Err(error) => self.finding(|| not_utf8(&String::from_utf8_lossy(error.as_bytes()))),
         }
     }
@@ -182,15 +184,15 @@ fn relative(dir: &[BString], target: &[BString]) -> BString {
 
 type Directory = BTreeMap<BString, (EntryMode, ObjectId)>;
 
-/// Finding entries by path, as a file system would.
+/// Looks entries up by path, as a file system would.
 struct Trees<'repo> {
     repo: &'repo Repository,
     root: ObjectId,
-    /// Those that were looked into, so that many links in a large directory stay cheap.
+    /// Directories that were read, so that many links into a large directory stay cheap.
     directories: HashMap<ObjectId, Rc<Directory>>,
 }
 
-/// Where a path leads, from the root of the repository, links resolved.
+/// The entry that a path leads to, as a path from the root of the repository without links.
 enum Located {
     File(Vec<BString>, ObjectId),
     Directory(Vec<BString>, ObjectId),
@@ -259,7 +261,7 @@ impl Trees<'_> {
         Ok(directory)
     }
 
-    /// What a link says, if it can be a path.
+    /// The target of a link; `None` if it is longer than a path can be.
     fn target(&self, link: ObjectId) -> gix::Result<Option<Vec<u8>>> {
         if self.repo.find_header(link)?.size() > MAX_PATH_BYTES as u64 {
             return Ok(None);

@@ -1,14 +1,15 @@
-//! Tells when the refs of a local repository may have changed, within milliseconds. Polling remains what is relied on.
+//! A watch on the refs of a local repository, by the file system's notifications: a commit is seen within milliseconds. It
+//! may miss a change, so the repository is polled too.
 
 use std::path::{Path, PathBuf};
 
 use notify::event::{EventKind, ModifyKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use super::error::{Class, GitError};
+use super::error::{FailureClass, GitError};
 use super::open_local;
 
-/// Watches as long as it lives.
+/// A watch that ends when it is dropped.
 pub struct Watcher(#[expect(dead_code, reason = "it watches as long as it lives")] RecommendedWatcher);
 
 /// Calls `on_change` from a thread of its own when `HEAD`, `packed-refs` or something under `refs/` was written, maybe more
@@ -31,7 +32,7 @@ pub fn watch(path: &Path, on_change: impl Fn() + Send + 'static) -> Result<Watch
         }
     };
     let failed = |error: notify::Error| {
-        GitError::new(Class::Broken, format!("failed to watch {shown}: {error}"))
+        GitError::new(FailureClass::Broken, format!("failed to watch {shown}: {error}"))
             .hint("Raise fs.inotify.max_user_watches; until then it is polled.")
     };
     let mut watcher = notify::recommended_watcher(handler).map_err(failed)?;
@@ -42,7 +43,8 @@ pub fn watch(path: &Path, on_change: impl Fn() + Send + 'static) -> Result<Watch
     Ok(Watcher(watcher))
 }
 
-/// Opening and reading, which we do ourselves, the second report of a renaming, and locks are no changes.
+/// `true` if refs may have changed. Opening and reading, which the agent does itself, locks, and the second report of a
+/// renaming are no changes.
 fn concerns_refs(event: &Event, refs: &Path, directories: &[PathBuf]) -> bool {
     let writes = !matches!(event.kind, EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::Both)));
     writes

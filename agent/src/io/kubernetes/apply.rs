@@ -1,93 +1,88 @@
-//! Carries out commands about single objects: apply, annotate, read, delete, abandon.
+//! Carries out the engine's commands about single objects: apply, annotate, read, delete, abandon.
 
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::client::{ApiError, Cluster};
+use super::client::{ApiError, Cluster, JSON, MERGE};
 use crate::compile::declared::DeclaredObject;
 use crate::model::finding::Resource;
-use crate::model::metadata::{FIELD_MANAGER, MANAGED_BY_VALUE, SyncId, annotation, is_system_key, label};
+use crate::model::metadata::{MANAGED_BY_VALUE, SyncId, annotation, is_system_key, label};
 use crate::model::object::{Object, ObjectId};
 use crate::sync::engine::{ApplyMode, Failure, Outcome};
 use crate::sync::live::{Live, Observed, Owner};
-use crate::sync::managed_fields;
+use crate::sync::managed_fields::{self, ManagedFieldsEntry};
 
-const APPLY: &str = "application/apply-patch+yaml";
-const MERGE: &str = "application/merge-patch+json";
-const JSON: &str = "application/json";
 /// A `resourceVersion` that no object has. An apply with it makes an object that does not exist, and is refused with 409
-/// where one does, whoever manages it: a look before the apply that costs no request.
+/// where one does, whichever sync manages it: a check before the apply that costs no request.
 const NO_VERSION: &str = "1";
 
-/// What is written on an object beside what is declared.
-pub struct Stamp<'a> {
-    /// Whose object it is.
+/// The metadata that an apply adds beside the declared object, which depends on the commit.
+pub struct CommitStamp<'a> {
+    /// The sync that manages the object.
     pub sync: &'a SyncId,
-    /// The commit.
+    /// The commit: 40 hexadecimal digits.
     pub token: &'a str,
     /// Repository, branch and revision as JSON.
     pub git_context: &'a str,
 }
 
-/// Server-side apply. The answer becomes what the object looks like while it is as declared.
-pub async fn apply(cluster: &Cluster, stamp: &Stamp<'_>, declared: &DeclaredObject, onto: ApplyMode) -> Outcome {
-    outcome("apply", declared, try_apply(cluster, stamp, declared, onto).await, cluster)
+/// Server-side apply. The record that the engine keeps is made from the answer: so the object looks while it is as declared.
+pub async fn apply(cluster: &Cluster, stamp: &CommitStamp<'_>, declared: &DeclaredObject, mode: ApplyMode) -> Outcome {
+    outcome("apply", declared, try_apply(cluster, stamp, declared, mode).await, cluster)
 }
 
 async fn try_apply(
     cluster: &Cluster,
-    stamp: &Stamp<'_>,
+    stamp: &CommitStamp<'_>,
     declared: &DeclaredObject,
-    onto: ApplyMode,
+    mode: ApplyMode,
 ) -> Result<Outcome, ApiError> {
     let id = &declared.id;
     let path = cluster.path(id, declared.version()).await?;
     let mut body = declared.applied(stamp.token, stamp.git_context);
-    if onto == ApplyMode::Reclaim {
+    if mode == ApplyMode::Reclaim {
         reclaim(cluster, &path, &body).await?;
     }
-    if onto == ApplyMode::Create {
+    if mode == ApplyMode::Create {
         body.metadata_mut().insert("resourceVersion".to_owned(), NO_VERSION.into());
     }
-    let mut answer = forced(cluster, &path, &body).await;
-    if onto == ApplyMode::Create {
+    let mut answer = send(cluster, &path, &body).await;
+    if mode == ApplyMode::Create {
         body.metadata_mut().remove("resourceVersion");
         if answer.as_ref().is_err_and(|error| error.code() == 409) {
-            match cluster.request(Method::GET, &path, JSON, Vec::new()).await {
-                Ok(there) => return Ok(Outcome::Read(Box::new(there))),
-                Err(error) if error.is_not_found() => answer = forced(cluster, &path, &body).await,
+            match cluster.get(&path).await {
+                Ok(existing) => return Ok(Outcome::Read(Box::new(existing))),
+                Err(error) if error.is_not_found() => answer = send(cluster, &path, &body).await,
                 Err(error) => return Err(error),
             }
         }
     }
     let mut whole = answer?;
     let mut seen = Observed::of(&whole);
-    if client_side_applied(&seen) {
-        whole = take_over(cluster, &path, &whole).await?;
+    if seen.managed_fields.iter().any(is_client_side) {
+        whole = remove_client_side_entry(cluster, &path, &whole).await?;
         seen = Observed::of(&whole);
     }
     let different = managed_fields::differences(&body, &whole);
     Ok(Outcome::Applied(Box::new(Live::after_apply(&seen, &whole, id, stamp.sync)), different))
 }
 
-async fn forced(cluster: &Cluster, path: &str, body: &Object) -> Result<Object, ApiError> {
-    let bytes = serde_json::to_vec(body).expect("maps with string keys always serialise");
-    let path = format!("{path}?fieldManager={FIELD_MANAGER}&force=true");
-    cluster.request(Method::PATCH, &path, APPLY, bytes).await
+async fn send(cluster: &Cluster, path: &str, body: &Object) -> Result<Object, ApiError> {
+    cluster.apply(path, serde_json::to_vec(body).expect("maps with string keys always serialise")).await
 }
 
-/// Takes list items over that stand in the place of ours, so that the apply that follows removes them.
+/// Takes list items over that another client put in the place of ours, so that the apply that follows removes them.
 async fn reclaim(cluster: &Cluster, path: &str, body: &Object) -> Result<(), ApiError> {
-    let whole: Object = cluster.request(Method::GET, path, JSON, Vec::new()).await?;
+    let whole: Object = cluster.get(path).await?;
     let mut entries = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
     if managed_fields::reclaim(body, &mut entries) {
-        own(cluster, path, &whole, entries, Map::new()).await?;
+        write_managed_fields(cluster, path, &whole, entries, Map::new()).await?;
     }
     Ok(())
 }
 
-/// Writes who owns which field, provided that the object is still the one that was read.
-async fn own(
+/// Writes `metadata.managedFields`. The API server refuses it with 409 if the object has changed since `whole` was read.
+async fn write_managed_fields(
     cluster: &Cluster,
     path: &str,
     whole: &Object,
@@ -99,33 +94,29 @@ async fn own(
         "resourceVersion": whole.metadata("resourceVersion"),
         "annotations": annotations,
     }});
-    let path = format!("{path}?fieldManager={FIELD_MANAGER}");
-    cluster.request(Method::PATCH, &path, MERGE, patch.to_string().into_bytes()).await
+    cluster.merge_patch(path, &patch).await
 }
 
-/// Whether `kubectl apply` without `--server-side` wrote the object: it would go on owning every field that we apply, and
-/// a field removed from the repository would stay in the cluster.
-fn client_side_applied(seen: &Observed) -> bool {
-    seen.managed_fields.iter().any(is_client_side)
-}
-
-fn is_client_side(entry: &managed_fields::ManagedFieldsEntry) -> bool {
+/// `true` for the entry of `kubectl apply` without `--server-side`. While it is there kubectl goes on owning every field that
+/// the agent applies, and a field that a commit removes would stay in the cluster.
+fn is_client_side(entry: &ManagedFieldsEntry) -> bool {
     entry.operation == "Update" && entry.subresource.is_empty() && entry.manager == "kubectl-client-side-apply"
 }
 
-/// Gives what kubectl's client-side apply owns besides us to us alone: its entry is removed, once.
-async fn take_over(cluster: &Cluster, path: &str, whole: &Object) -> Result<Object, ApiError> {
+/// Removes the entry of kubectl's client-side apply, so that the agent alone owns the fields. This happens once for an
+/// object.
+async fn remove_client_side_entry(cluster: &Cluster, path: &str, whole: &Object) -> Result<Object, ApiError> {
     let entries = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
-    let ours: Vec<Value> = entries
+    let others: Vec<Value> = entries
         .into_iter()
         .filter(|entry| serde_json::from_value(entry.clone()).is_ok_and(|entry| !is_client_side(&entry)))
         .collect();
     let last_applied = Map::from_iter([("kubectl.kubernetes.io/last-applied-configuration".to_owned(), Value::Null)]);
-    own(cluster, path, whole, ours, last_applied).await
+    write_managed_fields(cluster, path, whole, others, last_applied).await
 }
 
-/// Brings our labels and annotations up to date, and leaves the rest alone.
-pub async fn annotate(cluster: &Cluster, stamp: &Stamp<'_>, declared: &DeclaredObject) -> Outcome {
+/// Brings the sync's labels and annotations up to date, and leaves the rest of the object alone.
+pub async fn annotate(cluster: &Cluster, stamp: &CommitStamp<'_>, declared: &DeclaredObject) -> Outcome {
     let result = async {
         let path = cluster.path(&declared.id, declared.version()).await?;
         try_annotate(cluster, stamp, declared, &path).await
@@ -135,7 +126,7 @@ pub async fn annotate(cluster: &Cluster, stamp: &Stamp<'_>, declared: &DeclaredO
 
 async fn try_annotate(
     cluster: &Cluster,
-    stamp: &Stamp<'_>,
+    stamp: &CommitStamp<'_>,
     declared: &DeclaredObject,
     path: &str,
 ) -> Result<Outcome, ApiError> {
@@ -145,13 +136,12 @@ async fn try_annotate(
         map.into_iter().filter(|(key, _)| is_ours(key)).collect()
     };
     let patch = json!({"metadata": {"labels": ours("labels"), "annotations": ours("annotations")}});
-    let path = format!("{path}?fieldManager={FIELD_MANAGER}");
-    let whole: Object = cluster.request(Method::PATCH, &path, MERGE, patch.to_string().into_bytes()).await?;
+    let whole: Object = cluster.merge_patch(path, &patch).await?;
     let live = Live::after_apply(&Observed::of(&whole), &whole, &declared.id, stamp.sync);
     Ok(Outcome::Applied(Box::new(live), Vec::new()))
 }
 
-/// The whole object.
+/// Reads the whole object.
 pub async fn read(cluster: &Cluster, id: &ObjectId) -> Outcome {
     match get(cluster, id).await {
         Ok(whole) => Outcome::Read(Box::new(whole)),
@@ -162,10 +152,11 @@ pub async fn read(cluster: &Cluster, id: &ObjectId) -> Outcome {
 
 async fn get(cluster: &Cluster, id: &ObjectId) -> Result<Object, ApiError> {
     let path = cluster.path(id, "").await?;
-    cluster.request(Method::GET, &path, JSON, Vec::new()).await
+    cluster.get(&path).await
 }
 
-/// Deletes exactly this incarnation and version.
+/// Deletes the object. The API server refuses it with 409 if the object was made anew (another `uid`) or changed since
+/// `version`.
 pub async fn delete(cluster: &Cluster, id: &ObjectId, uid: &str, version: u64) -> Outcome {
     let body = json!({
         "apiVersion": "v1",
@@ -184,7 +175,8 @@ pub async fn delete(cluster: &Cluster, id: &ObjectId, uid: &str, version: u64) -
     }
 }
 
-/// Takes our labels and annotations off, provided that the object is still the one that was read.
+/// Takes the sync's labels and annotations off, if it still manages the object. The API server refuses it with 409 if the
+/// object changed in between.
 pub async fn abandon(cluster: &Cluster, sync: &SyncId, id: &ObjectId) -> Outcome {
     let result = async {
         let whole = get(cluster, id).await?;
@@ -192,6 +184,7 @@ pub async fn abandon(cluster: &Cluster, sync: &SyncId, id: &ObjectId) -> Outcome
             return Ok(());
         }
         let path = cluster.path(id, "").await?;
+        // Not as our field manager: the object shall keep no trace of it.
         cluster.request::<Value>(Method::PATCH, &path, MERGE, released(&whole).to_string().into_bytes()).await?;
         Ok(())
     };
@@ -202,11 +195,11 @@ pub async fn abandon(cluster: &Cluster, sync: &SyncId, id: &ObjectId) -> Outcome
     }
 }
 
-/// The merge patch that takes our metadata off.
+/// The merge patch that takes the sync's labels and annotations off.
 fn released(whole: &Object) -> Value {
     let gone = |field: &'static str| -> Map<String, Value> {
         let keys = whole.metadata(field).and_then(Value::as_object).into_iter().flatten();
-        keys.filter(|(key, value)| is_ours_alone(key, value)).map(|(key, _)| (key.clone(), Value::Null)).collect()
+        keys.filter(|(key, value)| is_removable(key, value)).map(|(key, _)| (key.clone(), Value::Null)).collect()
     };
     json!({"metadata": {
         "labels": gone("labels"),
@@ -215,17 +208,19 @@ fn released(whole: &Object) -> Value {
     }})
 }
 
-fn is_ours_alone(key: &str, value: &Value) -> bool {
+/// `true` unless another tool may have set the label or annotation for itself.
+fn is_removable(key: &str, value: &Value) -> bool {
     let shared = [label::MANAGED_BY, annotation::HNC_MANAGED_BY].contains(&key);
     if shared { value == MANAGED_BY_VALUE } else { is_ours(key) }
 }
 
-/// Keys that only the system writes.
+/// `true` for the key of a label or annotation that a sync writes.
 fn is_ours(key: &str) -> bool {
     is_system_key(key)
         || [label::PART_OF, label::MANAGED_BY, annotation::OWNING_INVENTORY, annotation::HNC_MANAGED_BY].contains(&key)
 }
 
+/// The outcome of a command about a declared object; a failure is a finding at its manifest.
 fn outcome(doing: &str, declared: &DeclaredObject, result: Result<Outcome, ApiError>, cluster: &Cluster) -> Outcome {
     let id = &declared.id;
     result.unwrap_or_else(|error| {
@@ -234,13 +229,14 @@ fn outcome(doing: &str, declared: &DeclaredObject, result: Result<Outcome, ApiEr
     })
 }
 
+/// The failure of a command about an object that has no manifest.
 fn failed(doing: &str, id: &ObjectId, error: &ApiError, cluster: &Cluster) -> Outcome {
     forget_lost_kind(id, error, cluster);
     let failure: Failure = error.failure(doing, |finding| finding.about(Resource::named(id, "")), id);
     Outcome::Failed(failure)
 }
 
-/// It may be served again, in another version say.
+/// Makes the next command ask discovery again: the kind may be served in another version, for example.
 fn forget_lost_kind(id: &ObjectId, error: &ApiError, cluster: &Cluster) {
     if error.is_unserved() {
         cluster.forget(&id.group_kind());

@@ -1,4 +1,4 @@
-//! The API server: which kinds it serves, where they are, and requests whose errors say what they mean for us.
+//! The client of the API server: discovery of the kinds that it serves, and requests whose errors say what follows from them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
@@ -9,33 +9,45 @@ use kube::Client;
 use kube::core::Status;
 use kube::discovery::{ApiResource, Discovery, Scope};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+use super::path;
 use crate::model::duration::format_duration;
+use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding};
+use crate::model::metadata::FIELD_MANAGER;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::engine::{Failure, Retry};
 
-/// A kind as the server serves it.
-#[derive(Clone, Debug)]
-pub struct Served {
-    /// Group, version, kind and plural.
-    pub resource: ApiResource,
-    /// Whether its objects live in Namespaces.
-    pub namespaced: bool,
-    /// Whether objects of it can be listed and watched.
-    pub watchable: bool,
-    versions: Vec<String>,
-}
+/// Content type of a body that is an object.
+pub const JSON: &str = "application/json";
+/// Content type of a server-side apply.
+const APPLY: &str = "application/apply-patch+yaml";
+/// Content type of a [merge patch](https://www.rfc-editor.org/rfc/rfc7386).
+pub const MERGE: &str = "application/merge-patch+json";
 
-/// Time limit of a request of the agent's own: longer than the API server's own limit for a request with webhooks, so that
-/// its answer is heard.
+/// Time limit of a request of the agent's own: longer than the API server's own limit for a request with admission webhooks,
+/// so that its answer is heard.
 const TIMEOUT: Duration = Duration::from_secs(40);
 /// Time in which an API server that works answers a request that costs it nothing.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A client with the kinds it knows.
+/// A kind as the API server serves it.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// Group, version, kind and plural, in the version that the API server prefers.
+    pub resource: ApiResource,
+    /// `true` if its objects live in Namespaces.
+    pub namespaced: bool,
+    /// `true` if its objects can be listed and watched.
+    pub watchable: bool,
+    /// All served versions.
+    versions: Vec<String>,
+}
+
+/// A client with the kinds that discovery has found so far.
 pub struct Cluster {
-    /// For requests that need nothing of ours.
+    /// For requests that kube's own methods make.
     pub client: Client,
     kinds: Arc<RwLock<BTreeMap<GroupKind, Served>>>,
     /// Time that one request may take.
@@ -45,34 +57,44 @@ pub struct Cluster {
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// The server refused it.
+    /// The API server refused it.
     #[error("{}", .0.message)]
     Refused(Box<Status>),
-    /// The server does not serve this kind (any more, yet).
+    /// The API server does not serve this kind (any more, or not yet).
     #[error("the API server does not serve {0}")]
     Unserved(GroupKind),
-    /// The server answers, but has not answered this request in time.
+    /// The API server answers, but has not answered this request in time.
     #[error("no answer within {}", format_duration(*.0))]
     Slow(Duration),
     /// There was no answer, or none that could be read.
     #[error("{0}")]
     Unreachable(String),
+    /// The request could not be made, because of a name in it: nothing was sent.
+    #[error("the request cannot be made: {0}")]
+    Unsendable(String),
 }
 
 impl Cluster {
-    /// Asks the server for its kinds.
+    /// A client that has asked the API server for its kinds.
+    ///
+    /// # Errors
+    /// When the API server refuses it or cannot be reached.
     pub async fn connect(client: Client) -> Result<Self, ApiError> {
         let cluster = Self { client, kinds: Arc::default(), time_limit: TIMEOUT };
         cluster.discover().await?;
         Ok(cluster)
     }
 
-    /// A client of this API server with another time limit for each request.
+    /// A client of this API server with another time limit for each request. Default: 40 seconds.
     pub fn with_time_limit(&self, time_limit: Duration) -> Self {
         Self { client: self.client.clone(), kinds: Arc::clone(&self.kinds), time_limit }
     }
 
-    /// Asks the server for its kinds again: two requests.
+    /// Asks the API server for its kinds again: two requests, or two for each group where the server does not know
+    /// aggregated discovery.
+    ///
+    /// # Errors
+    /// When the API server refuses it or cannot be reached. The kinds stay as they were.
     pub async fn discover(&self) -> Result<(), ApiError> {
         let discovery = match Discovery::new(self.client.clone()).run_aggregated().await {
             Err(kube::Error::Api(_) | kube::Error::SerdeError(_)) => Discovery::new(self.client.clone()).run().await,
@@ -108,7 +130,10 @@ impl Cluster {
         self.kinds.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(kind).cloned()
     }
 
-    /// Where a kind is served; the server is asked again when it is not known.
+    /// How a kind is served. Discovery is asked again when the kind is not known.
+    ///
+    /// # Errors
+    /// [`ApiError::Unserved`] when the API server does not serve it; others when it cannot be asked.
     pub async fn served(&self, kind: &GroupKind) -> Result<Served, ApiError> {
         if let Some(served) = self.known(kind) {
             return Ok(served);
@@ -117,18 +142,54 @@ impl Cluster {
         self.known(kind).ok_or_else(|| ApiError::Unserved(kind.clone()))
     }
 
-    /// Drops a kind that turned out not to be there any more.
+    /// Drops a kind that turned out not to be served any more, so that the next use of it asks discovery.
     pub fn forget(&self, kind: &GroupKind) {
         self.kinds.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(kind);
     }
 
-    /// Path of an object. `version` is used if it is served.
+    /// The path of an object, encoded. `version` is used if it is served, else the preferred one.
+    ///
+    /// # Errors
+    /// As [`Cluster::served`]; and [`ApiError::Unsendable`] when the object has a name that no path can have.
     pub async fn path(&self, id: &ObjectId, version: &str) -> Result<String, ApiError> {
         let served = self.served(&id.group_kind()).await?;
-        Ok(format!("{}/{}", collection(&served, version, id.namespace()), id.name()))
+        if !id.namespace().is_empty() {
+            path::checked(id.namespace()).map_err(ApiError::Unsendable)?;
+        }
+        path::object(&collection(&served, version, id.namespace()), id.name()).map_err(ApiError::Unsendable)
     }
 
-    /// One request with a JSON body, `{}`-less when empty.
+    /// Reads what is at `path`.
+    ///
+    /// # Errors
+    /// As [`Cluster::request`].
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        self.request(Method::GET, path, JSON, Vec::new()).await
+    }
+
+    /// Server-side apply with the agent's field manager, which takes fields over from other managers. `body` is an object as
+    /// JSON.
+    ///
+    /// # Errors
+    /// As [`Cluster::request`].
+    pub async fn apply<T: DeserializeOwned>(&self, path: &str, body: Vec<u8>) -> Result<T, ApiError> {
+        let path = path::with_query(path, &[("fieldManager", FIELD_MANAGER), ("force", "true")]);
+        self.request(Method::PATCH, &path, APPLY, body).await
+    }
+
+    /// Merge patch with the agent's field manager.
+    ///
+    /// # Errors
+    /// As [`Cluster::request`].
+    pub async fn merge_patch<T: DeserializeOwned>(&self, path: &str, patch: &Value) -> Result<T, ApiError> {
+        let path = path::with_query(path, &[("fieldManager", FIELD_MANAGER)]);
+        self.request(Method::PATCH, &path, MERGE, patch.to_string().into_bytes()).await
+    }
+
+    /// One request. `path` is encoded already and may have a query; an empty `body` is none.
+    ///
+    /// # Errors
+    /// When the API server refuses it, cannot be reached or takes longer than the time limit, or `path` is not valid.
     pub async fn request<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -140,9 +201,9 @@ impl Cluster {
             .method(method)
             .uri(path)
             .header(http::header::CONTENT_TYPE, content_type)
-            .header(http::header::ACCEPT, "application/json")
+            .header(http::header::ACCEPT, JSON)
             .body(body)
-            .map_err(|error| ApiError::Unreachable(error.to_string()))?;
+            .map_err(|error| ApiError::Unsendable(error.to_string()))?;
         match tokio::time::timeout(self.time_limit, self.client.request(request)).await {
             Ok(answer) => answer.map_err(ApiError::from),
             Err(_) if self.answers().await => Err(ApiError::Slow(self.time_limit)),
@@ -150,8 +211,8 @@ impl Cluster {
         }
     }
 
-    /// `true` if the server answers a request that costs it nothing, be it with a refusal. One slow request, held up by an
-    /// admission webhook for example, is then no sign that the server is away.
+    /// `true` if the API server answers a request that costs it nothing, be it with a refusal. One slow request, held up by
+    /// an admission webhook for example, is then no sign that the API server is away.
     async fn answers(&self) -> bool {
         let asked = async { self.client.apiserver_version().await };
         matches!(tokio::time::timeout(PROBE_TIMEOUT, asked).await, Ok(Ok(_) | Err(kube::Error::Api(_))))
@@ -162,7 +223,7 @@ fn no_answer(time_limit: Duration) -> ApiError {
     ApiError::Unreachable(format!("no answer within {}", format_duration(time_limit)))
 }
 
-/// Waits for the answer to a request of the agent's own.
+/// Waits for the answer to a request of the agent's own, for 40 seconds at the most.
 ///
 /// # Errors
 /// When there is none in time, or it is a refusal.
@@ -173,72 +234,61 @@ pub async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result
     }
 }
 
-/// Path of the collection of a kind in a Namespace (empty: all of it).
+/// The path of the objects of a kind in a Namespace (empty: all of them), encoded. `version` is used if it is served, else
+/// the preferred one.
 pub fn collection(served: &Served, version: &str, namespace: &str) -> String {
-    let resource = &served.resource;
-    let version = if served.versions.iter().any(|v| v == version) { version } else { &resource.version };
-    let root = if resource.group.is_empty() { "/api/".to_owned() } else { format!("/apis/{}/", resource.group) };
-    let namespace =
-        if served.namespaced && !namespace.is_empty() { format!("/namespaces/{namespace}") } else { String::new() };
-    format!("{root}{version}{namespace}/{}", resource.plural)
+    let version = if served.versions.iter().any(|v| v == version) { version } else { &served.resource.version };
+    path::collection(&served.resource, version, if served.namespaced { namespace } else { "" })
 }
 
 impl From<kube::Error> for ApiError {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::Refused(status),
-            error => {
-                // The outermost words of a connection error say the least.
-                let mut text = error.to_string();
-                let mut source = std::error::Error::source(&error);
-                while let Some(cause) = source {
-                    let cause_text = cause.to_string();
-                    if !text.contains(&cause_text) {
-                        text = format!("{text}: {cause_text}");
-                    }
-                    source = cause.source();
-                }
-                Self::Unreachable(text)
-            }
+            kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => Self::Unsendable(error_chain(&error)),
+            // The outermost words of a connection error say the least.
+            error => Self::Unreachable(error_chain(&error)),
         }
     }
 }
 
 impl ApiError {
-    /// The HTTP status, 0 without an answer.
+    /// The HTTP status; 0 without an answer.
     pub fn code(&self) -> u16 {
         match self {
             Self::Refused(status) => status.code,
             Self::Unserved(_) => 404,
-            Self::Slow(_) | Self::Unreachable(_) => 0,
+            Self::Slow(_) | Self::Unreachable(_) | Self::Unsendable(_) => 0,
         }
     }
 
-    /// Whether it is likely to work a while later, without anybody doing anything.
+    /// `true` if the same request is likely to work a while later, without a change by a user.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Slow(_)) || matches!(self.meaning().1, Retry::Server(_))
     }
 
-    /// Whether the object is not there, although its kind is: where that is not served, objects may exist unseen.
+    /// `true` if the object does not exist although its kind is served. Where the kind is not served, the object may exist
+    /// unseen.
     pub fn is_not_found(&self) -> bool {
         self.code() == 404 && !self.is_unserved()
     }
 
-    /// Whether the kind is not served: the answer for such a path is a 404 without details.
+    /// `true` if the kind is not served: the API server's answer is then a 404 that names no object.
     pub fn is_unserved(&self) -> bool {
         match self {
             Self::Refused(status) => {
                 status.code == 404 && status.details.as_ref().is_none_or(|details| details.name.is_empty())
             }
             Self::Unserved(_) => true,
-            Self::Slow(_) | Self::Unreachable(_) => false,
+            Self::Slow(_) | Self::Unreachable(_) | Self::Unsendable(_) => false,
         }
     }
 
-    /// What the failure of `doing` something to an object means. `doing` is a verb: apply, delete.
+    /// The failure of a command about an object. `doing` is its verb: apply, delete. `finding` adds the manifest to the
+    /// finding.
     pub fn failure(&self, doing: &str, finding: impl FnOnce(Finding) -> Finding, id: &ObjectId) -> Failure {
         let (code, retry, hint) = self.meaning();
-        // A message may quote what it refuses.
+        // A message may quote the value that it refuses.
         let secret = id.group().is_empty() && id.kind() == "Secret";
         let found = match self {
             Self::Refused(status) if secret => {
@@ -251,59 +301,80 @@ impl ApiError {
         Failure { finding: finding(found), retry }
     }
 
-    /// The failure of `doing` something, as in "list ConfigMap".
+    /// The finding about a request that is about no single object. `doing` is as in "list ConfigMap".
     pub fn finding(&self, doing: &str) -> Finding {
         let (code, _, hint) = self.meaning();
         Finding::new(code, format!("failed to {doing}: {self}")).hint(hint)
     }
 
+    /// The code of the finding, when to try again, and the hint.
     fn meaning(&self) -> (Code, Retry, &'static str) {
-        const AWAY: &str = "the agent tries again by itself until the API server answers";
-        const SLOW: &str = "find out what holds the request up, such as an admission webhook, or raise \
-                            spec.override.apiServerTimeout; the agent tries again by itself";
-        let status = match self {
+        match self {
+            Self::Refused(status) => meaning_of(status),
             Self::Unserved(_) => {
-                return (
-                    Code::UnknownKind,
-                    Retry::Soon,
-                    "install the CRD of this kind, or declare it in the repository",
-                );
+                (Code::UnknownKind, Retry::Soon, "install the CRD of this kind, or declare it in the repository")
             }
-            Self::Slow(_) => return (Code::ApiServer, Retry::Object, SLOW),
-            Self::Unreachable(_) => return (Code::ApiServer, Retry::Server(Duration::ZERO), AWAY),
-            Self::Refused(status) => status,
-        };
-        let asked = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-        let terminating = status
-            .details
-            .as_ref()
-            .is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"));
-        match StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR) {
-            StatusCode::FORBIDDEN if terminating => (Code::Applier, Retry::Soon, "wait until the Namespace is gone"),
-            StatusCode::UNAUTHORIZED => {
-                (Code::ApiServer, Retry::Server(Duration::from_secs(5)), "check the agent's credentials")
-            }
-            StatusCode::FORBIDDEN => (
-                Code::InsufficientPermission,
-                Retry::Object,
-                "grant the agent this permission, or correct what an admission policy refuses",
-            ),
-            StatusCode::CONFLICT => {
-                (Code::ResourceConflict, Retry::Soon, "the agent decides again on the newest version")
-            }
-            StatusCode::NOT_FOUND => (Code::Applier, Retry::Soon, "the Namespace or the kind does not exist yet"),
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                (Code::ApiServer, Retry::Server(Duration::from_secs(u64::from(asked))), AWAY)
-            }
-            StatusCode::INTERNAL_SERVER_ERROR if status.message.contains("failed to create typed patch object") => (
-                Code::Applier,
-                Retry::Object,
-                "correct the field in the manifest: the kind's schema does not have it so",
-            ),
-            StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => {
-                (Code::Applier, Retry::Object, "correct the manifest as the message says")
-            }
-            _ => (Code::Applier, Retry::Object, "the agent tries again by itself"),
+            Self::Slow(_) => (Code::ApiServer, Retry::Object, SLOW),
+            Self::Unreachable(_) => (Code::ApiServer, Retry::Server(Duration::ZERO), AWAY),
+            Self::Unsendable(_) => (Code::Applier, Retry::Object, "correct the name and the Namespace in the manifest"),
         }
+    }
+}
+
+const AWAY: &str = "the agent tries again by itself until the API server answers";
+const SLOW: &str = "find out what holds the request up, such as an admission webhook, or raise \
+                    spec.override.apiServerTimeout; the agent tries again by itself";
+
+/// What a refusal means, by its HTTP status.
+fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
+    let details = status.details.as_ref();
+    let asked = details.map_or(0, |details| details.retry_after_seconds);
+    let terminating = details.is_some_and(|details| details.causes.iter().any(|c| c.reason == "NamespaceTerminating"));
+    match StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR) {
+        StatusCode::FORBIDDEN if terminating => (Code::Applier, Retry::Soon, "wait until the Namespace is gone"),
+        StatusCode::UNAUTHORIZED => {
+            (Code::ApiServer, Retry::Server(Duration::from_secs(5)), "check the agent's credentials")
+        }
+        StatusCode::FORBIDDEN => (
+            Code::InsufficientPermission,
+            Retry::Object,
+            "grant the agent this permission, or correct what an admission policy refuses",
+        ),
+        StatusCode::CONFLICT => (Code::ResourceConflict, Retry::Soon, "the agent decides again on the newest version"),
+        StatusCode::NOT_FOUND => (Code::Applier, Retry::Soon, "the Namespace or the kind does not exist yet"),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            (Code::ApiServer, Retry::Server(Duration::from_secs(u64::from(asked))), AWAY)
+        }
+        StatusCode::INTERNAL_SERVER_ERROR if status.message.contains("failed to create typed patch object") => {
+            (Code::Applier, Retry::Object, "correct the field in the manifest: the kind's schema does not have it so")
+        }
+        StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => {
+            (Code::Applier, Retry::Object, "correct the manifest as the message says")
+        }
+        _ => (Code::Applier, Retry::Object, "the agent tries again by itself"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_cannot_be_made_is_the_failure_of_its_object() {
+        let id = ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", "..");
+        let error =
+            ApiError::Unsendable(path::object("/api/v1/namespaces/shop/configmaps", id.name()).expect_err("no name"));
+        assert!(!error.is_transient() && !error.is_not_found() && !error.is_unserved());
+        let failure = error.failure("apply", |finding| finding, &id);
+        assert_eq!((failure.finding.code, failure.retry), (Code::Applier, Retry::Object));
+        let text = "failed to apply configmap/shop/..: the request cannot be made: \"..\" cannot be a name";
+        assert_eq!(failure.finding.message, text);
+    }
+
+    #[test]
+    fn a_url_that_is_not_valid_says_nothing_about_the_api_server() {
+        let error = http::Uri::try_from("/a b").expect_err("a space");
+        let error = ApiError::from(kube::Error::HttpError(error.into()));
+        assert!(matches!(error, ApiError::Unsendable(_)) && !error.is_transient(), "{error}");
     }
 }

@@ -1,24 +1,26 @@
-//! Kubernetes Events of the agent: what happened to a sync or to one of its objects, for `kubectl describe` and
-//! `kubectl get events`.
+//! Kubernetes Events about a sync or one of its objects, for `kubectl describe` and `kubectl get events`.
 //!
-//! Each is an object of its own. The recorder of the client library counts up an Event whose reason and object are the
-//! same, and drops the newer text: two different drifts of one object would read as the first one twice.
+//! Each is an object of its own. The recorder of kube counts up an Event whose reason and object are the same, and drops the
+//! newer text: two different drifts of one object would read as the first one twice.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use http::Method;
+use k8s_openapi::api::events::v1::Event;
+use kube::discovery::ApiResource;
 use serde_json::{Value, json};
 
-use super::client::{ApiError, Cluster};
+use super::client::{ApiError, Cluster, JSON};
+use super::path;
 use crate::api::Time;
 use crate::model::metadata::SyncId;
 
-/// Events a sync may publish at once; one more a second after that.
+/// Number of Events that a sync may publish at once; after that it is one a second.
 const BURST: f64 = 25.0;
-/// Longest text of an Event.
+/// Longest text of an Event, in characters: the API server takes 1024 bytes at the most.
 const NOTE: usize = 1000;
 
-/// What an Event is about.
+/// The object that an Event is about.
 pub struct Regarding {
     /// Group and version.
     pub api_version: String,
@@ -28,12 +30,12 @@ pub struct Regarding {
     pub namespace: String,
     /// Name.
     pub name: String,
-    /// The incarnation; `kubectl describe` looks for it.
+    /// `metadata.uid`, by which `kubectl describe` finds the Event.
     pub uid: String,
 }
 
 impl Regarding {
-    /// An Event about a sync itself.
+    /// The RootSync or RepoSync itself.
     pub fn sync(sync: &SyncId, uid: &str) -> Self {
         Self {
             api_version: "configsync.gke.io/v1beta1".to_owned(),
@@ -45,29 +47,30 @@ impl Regarding {
     }
 }
 
-/// How good the news is.
+/// The type of an Event.
 #[derive(Clone, Copy, Debug)]
 pub enum Severity {
-    /// As it should be.
+    /// The sync works as it should.
     Normal,
-    /// Somebody should look.
+    /// A user should look at it.
     Warning,
 }
 
-/// Publishes Events, within limits.
-pub struct Events {
+/// Publishes the Events of one sync, within limits.
+pub struct EventPublisher {
+    /// Events that may be published now.
     left: f64,
     last: Instant,
 }
 
-impl Default for Events {
+impl Default for EventPublisher {
     fn default() -> Self {
         Self { left: BURST, last: Instant::now() }
     }
 }
 
-impl Events {
-    /// Publishes one, unless there were too many lately.
+impl EventPublisher {
+    /// Publishes an Event. If there were too many lately it is dropped, which is no error.
     ///
     /// # Errors
     /// When the API server refuses it, as in a Namespace that is being deleted, or cannot be reached.
@@ -97,7 +100,7 @@ impl Events {
         let event = json!({
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": format!("{}.{:x}", regarding.name, now.as_nanos()), "namespace": namespace},
+            "metadata": {"name": event_name(&regarding.name, now.as_nanos()), "namespace": namespace},
             "eventTime": format!("{}.{:06}Z", seconds.trim_end_matches('Z'), now.subsec_micros()),
             "reportingController": "nomos-agent",
             "reportingInstance": "nomos-agent",
@@ -110,8 +113,8 @@ impl Events {
                 Severity::Warning => "Warning",
             },
         });
-        let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
-        cluster.request::<Value>(Method::POST, &path, "application/json", event.to_string().into_bytes()).await?;
+        let path = path::collection(&ApiResource::erase::<Event>(&()), "v1", namespace);
+        cluster.request::<Value>(Method::POST, &path, JSON, event.to_string().into_bytes()).await?;
         Ok(())
     }
 
@@ -124,5 +127,27 @@ impl Events {
             self.left -= 1.0;
         }
         allowed
+    }
+}
+
+/// The name of an Event: unique, and a valid DNS name also where the object's is none, such as that of a ClusterRole.
+fn event_name(object: &str, nanoseconds: u128) -> String {
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    let is_dns_name =
+        object.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
+            && object.chars().all(valid);
+    format!("{}.{nanoseconds:x}", if is_dns_name { object } else { "object" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_have_valid_names() {
+        for (object, name) in [("web-1.example", "web-1.example.ff"), ("ops#1", "object.ff"), ("system:x", "object.ff")]
+        {
+            assert_eq!(event_name(object, 255), name);
+        }
     }
 }

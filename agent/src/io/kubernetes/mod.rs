@@ -1,5 +1,6 @@
-//! The Kubernetes API as the agent uses it.
+//! The Kubernetes API as the agent uses it. A module uses only modules listed above it.
 
+pub mod path;
 pub mod client;
 pub mod apply;
 pub mod audit;

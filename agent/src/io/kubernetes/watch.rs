@@ -1,7 +1,7 @@
-//! One metadata watch per kind, shared by every sync.
+//! One metadata watch for each kind, shared by all syncs.
 //!
-//! Only objects with the ApplySet label are watched, so neither memory nor traffic depends on what else lives in the
-//! cluster. What is watched is `PartialObjectMetadata`: never a spec, never a Secret's data.
+//! A watch selects the objects with the ApplySet label, so neither memory nor traffic depends on the other objects in the
+//! cluster. It asks for `PartialObjectMetadata`: it never receives a spec or the data of a Secret.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,38 +14,40 @@ use kube::runtime::watcher::{Config, Error, Event as WatchEvent, watcher};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::client::{ApiError, Cluster};
+use super::client::{ApiError, Cluster, Served};
 use crate::model::metadata::label;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::engine::Event;
 use crate::sync::live::Observed;
 use crate::sync::managed_fields::ManagedFieldsEntry;
 
-/// Where the events of a sync go.
+/// The queue of events of one sync.
 pub type Sender = mpsc::Sender<Event>;
 
 /// The running watches.
 pub struct Watches {
     cluster: Arc<Cluster>,
-    running: Mutex<BTreeMap<GroupKind, Running>>,
+    running: Mutex<BTreeMap<GroupKind, KindWatch>>,
     /// Number of watches that were started, for the sessions of their lists.
     started: AtomicU64,
 }
 
-struct Running {
+/// The watch of one kind.
+struct KindWatch {
     subscribers: Vec<Sender>,
     task: AbortHandle,
 }
 
 impl Watches {
-    /// None yet.
+    /// No watch runs yet.
     pub fn new(cluster: Arc<Cluster>) -> Self {
         Self { cluster, running: Mutex::default(), started: AtomicU64::new(0) }
     }
 
-    /// Sends what happens to objects of `kind` to `subscriber`, beginning with a list of them.
+    /// Sends the events of the objects of `kind` to `subscriber`: [`Event::Listing`], the existing objects,
+    /// [`Event::Listed`], then every change. [`Event::Unserved`] ends it, if the API server does not serve the kind.
     ///
-    /// A watch that runs already starts over for everybody: that is rare, and keeps no copy of what was seen.
+    /// A watch that runs already starts over for all its subscribers: that is rare, and so no copy of the objects is kept.
     pub fn subscribe(self: &Arc<Self>, kind: GroupKind, subscriber: &Sender) {
         let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut subscribers = running.remove(&kind).map_or_else(Vec::new, |before| {
@@ -59,7 +61,7 @@ impl Watches {
         // Every list of this watch has a higher number than those of its predecessor, which may still be sending.
         let session = (self.started.fetch_add(1, Ordering::Relaxed) + 1) << 32;
         let task = tokio::spawn(watch(Arc::clone(self), kind.clone(), subscribers.clone(), session)).abort_handle();
-        running.insert(kind, Running { subscribers, task });
+        running.insert(kind, KindWatch { subscribers, task });
     }
 
     fn ended(&self, kind: &GroupKind) {
@@ -85,10 +87,10 @@ async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>,
     let config = Config::default().labels(label::PART_OF);
     let mut events = std::pin::pin!(watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
-        let told = match event {
+        let received = match event {
             Ok(event) => {
                 session += u64::from(matches!(event, WatchEvent::Init));
-                tell(&kind, served.namespaced, session, event, &subscribers).await
+                send(&kind, &served, session, event, &subscribers).await
             }
             Err(error) if is_unserved(&error) => {
                 watches.cluster.forget(&kind);
@@ -98,7 +100,7 @@ async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>,
             Err(Error::InitialListFailed(error)) => {
                 let finding = ApiError::from(error).finding(&format!("list {kind}"));
                 for subscriber in &subscribers {
-                    // A sync that has ended needs no word.
+                    // A sync that has ended takes no events.
                     let _ = subscriber.send(Event::Unlistable(kind.clone(), finding.clone())).await;
                 }
                 true
@@ -108,7 +110,7 @@ async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>,
                 true
             }
         };
-        if !told {
+        if !received {
             watches.ended(&kind);
             return;
         }
@@ -118,7 +120,7 @@ async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>,
 async fn unserved(watches: &Watches, kind: GroupKind, subscribers: &[Sender]) {
     watches.ended(&kind);
     for subscriber in subscribers {
-        // A sync that has ended needs no word.
+        // A sync that has ended takes no events.
         let _ = subscriber.send(Event::Unserved(kind.clone())).await;
     }
 }
@@ -132,50 +134,50 @@ fn is_unserved(error: &Error) -> bool {
     }
 }
 
-/// `false` when nobody listens any more.
-async fn tell(
+/// Sends an event to all subscribers; `false` when none of them takes it any more.
+async fn send(
     kind: &GroupKind,
-    namespaced: bool,
+    served: &Served,
     session: u64,
     event: WatchEvent<PartialObjectMeta<DynamicObject>>,
     subscribers: &[Sender],
 ) -> bool {
-    let mut heard = false;
+    let mut received = false;
     let event = match event {
-        WatchEvent::Init => Told::Listing(session),
-        WatchEvent::InitDone => Told::Listed(session),
-        WatchEvent::Delete(object) => Told::Gone(Box::new(observed(object))),
-        WatchEvent::Apply(object) | WatchEvent::InitApply(object) => Told::Seen(Box::new(observed(object))),
+        WatchEvent::Init => KindEvent::Listing(session),
+        WatchEvent::InitDone => KindEvent::Listed(session),
+        WatchEvent::Delete(object) => KindEvent::Gone(Box::new(observed(object))),
+        WatchEvent::Apply(object) | WatchEvent::InitApply(object) => KindEvent::Seen(Box::new(observed(object))),
     };
     let Some((last, others)) = subscribers.split_last() else { return false };
     for subscriber in others {
-        heard |= subscriber.send(event.clone().event(kind, namespaced)).await.is_ok();
+        received |= subscriber.send(event.clone().of(kind, served)).await.is_ok();
     }
-    heard | last.send(event.event(kind, namespaced)).await.is_ok()
+    received | last.send(event.of(kind, served)).await.is_ok()
 }
 
-/// What a watch told, for one subscriber after the other.
+/// An event of a watch, to be copied for each subscriber.
 #[derive(Clone)]
-enum Told {
+enum KindEvent {
     Listing(u64),
     Listed(u64),
     Seen(Box<Observed>),
     Gone(Box<Observed>),
 }
 
-impl Told {
-    fn event(self, kind: &GroupKind, namespaced: bool) -> Event {
+impl KindEvent {
+    fn of(self, kind: &GroupKind, served: &Served) -> Event {
         match self {
             Self::Listing(session) => Event::Listing(kind.clone(), session),
             Self::Listed(session) => Event::Listed(kind.clone(), session),
-            Self::Seen(seen) => Event::Seen(id(kind, namespaced, &seen), seen),
-            Self::Gone(seen) => Event::Gone(id(kind, namespaced, &seen), seen.version()),
+            Self::Seen(seen) => Event::Seen(id(kind, served, &seen), seen),
+            Self::Gone(seen) => Event::Gone(id(kind, served, &seen), seen.version()),
         }
     }
 }
 
-fn id(kind: &GroupKind, namespaced: bool, seen: &Observed) -> ObjectId {
-    ObjectId::new(kind, if namespaced { &seen.namespace } else { "" }, &seen.name)
+fn id(kind: &GroupKind, served: &Served, seen: &Observed) -> ObjectId {
+    ObjectId::new(kind, if served.namespaced { &seen.namespace } else { "" }, &seen.name)
 }
 
 fn observed(object: PartialObjectMeta<DynamicObject>) -> Observed {

@@ -17,8 +17,6 @@ pub use resource_groups::read_inventory;
 pub use retries::Reporter;
 pub use status::{SyncObject, write_sync_status};
 
-const APPLY: &str = "application/apply-patch+yaml";
-
 /// This moment.
 pub fn now() -> Moment {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use http::Method;
 use serde_json::Value;
 
 use crate::io::kubernetes::client::{Cluster, collection};
-use crate::io::kubernetes::events::{Events, Regarding, Severity};
+use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
+use crate::io::kubernetes::path::{name_selector, with_query};
 use crate::model::finding::{Finding, text};
 use crate::model::metadata::SyncId;
 use crate::model::object::{Object, ObjectId};
@@ -18,13 +18,13 @@ pub(super) struct Announcer {
     cluster: Arc<Cluster>,
     /// The subject of Events about the sync itself; `None` without a sync object.
     sync: Option<Regarding>,
-    events: Events,
+    events: EventPublisher,
 }
 
 impl Announcer {
     /// `uid` is that of the sync object, if there is one.
     pub(super) fn new(cluster: Arc<Cluster>, sync: &SyncId, uid: Option<&str>) -> Self {
-        Self { cluster, sync: uid.map(|uid| Regarding::sync(sync, uid)), events: Events::default() }
+        Self { cluster, sync: uid.map(|uid| Regarding::sync(sync, uid)), events: EventPublisher::default() }
     }
 
     /// Logs an event and publishes it. A Kubernetes Event that cannot be published is left out.
@@ -73,12 +73,10 @@ impl Announcer {
     /// before anything is read for the log.
     async fn at(&self, id: &ObjectId, version: u64) -> Option<Object> {
         let served = self.cluster.served(&id.group_kind()).await.ok()?;
-        let path = format!(
-            "{}?fieldSelector=metadata.name%3D{}&resourceVersion={version}&resourceVersionMatch=Exact",
-            collection(&served, "", id.namespace()),
-            id.name()
-        );
-        let list: Value = self.cluster.request(Method::GET, &path, "application/json", Vec::new()).await.ok()?;
+        let (selector, version) = (name_selector(id.name()), version.to_string());
+        let query = [("fieldSelector", &*selector), ("resourceVersion", &version), ("resourceVersionMatch", "Exact")];
+        let path = with_query(&collection(&served, "", id.namespace()), &query);
+        let list: Value = self.cluster.get(&path).await.ok()?;
         serde_json::from_value(list["items"].as_array()?.first()?.clone()).ok()
     }
 
@@ -94,7 +92,7 @@ impl Announcer {
 }
 
 async fn publish(
-    events: &mut Events,
+    events: &mut EventPublisher,
     cluster: &Cluster,
     regarding: &Regarding,
     severity: Severity,

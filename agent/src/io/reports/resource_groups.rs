@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use http::Method;
+use kube::discovery::ApiResource;
 
-use super::{APPLY, failed};
+use super::failed;
 use crate::api::ResourceGroup;
 use crate::io::kubernetes::client::{ApiError, Cluster, collection};
-use crate::model::metadata::{FIELD_MANAGER, SyncId, label};
+use crate::io::kubernetes::path::{self, with_query};
+use crate::model::metadata::{SyncId, label};
 use crate::model::object::GroupKind;
 use crate::sync::inventory::{GroupDocument, Inventory, WrittenGroup};
 use crate::sync::reporting::ReportAnswer;
@@ -22,14 +23,9 @@ pub async fn read_inventory(cluster: &Cluster, sync: &SyncId) -> Result<Option<I
         Err(ApiError::Unserved(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let path = format!(
-        "{}?labelSelector={}%3D{}",
-        collection(&served, "v1alpha1", &sync.namespace),
-        label::INVENTORY_ID.replace('/', "%2F"),
-        sync.inventory_id()
-    );
-    let list: kube::core::ObjectList<ResourceGroup> =
-        cluster.request(Method::GET, &path, "application/json", Vec::new()).await?;
+    let selector = format!("{}={}", label::INVENTORY_ID, sync.inventory_id());
+    let path = with_query(&collection(&served, "v1alpha1", &sync.namespace), &[("labelSelector", &selector)]);
+    let list: kube::core::ObjectList<ResourceGroup> = cluster.get(&path).await?;
     let named = |group: ResourceGroup| Some((group.metadata.name.clone()?, written(group)));
     let groups: BTreeMap<String, WrittenGroup> = list.items.into_iter().filter_map(named).collect();
     Ok(Some(Inventory::new(sync, groups)))
@@ -43,9 +39,8 @@ pub(super) async fn write(
     subresource: &str,
 ) -> ReportAnswer {
     let GroupDocument { name, body } = document;
-    let collection = format!("/apis/kpt.dev/v1alpha1/namespaces/{}/resourcegroups", sync.namespace);
-    let path = format!("{collection}/{name}{subresource}?fieldManager={FIELD_MANAGER}&force=true");
-    match cluster.request(Method::PATCH, &path, APPLY, body.to_string().into_bytes()).await {
+    let groups = path::collection(&ApiResource::erase::<ResourceGroup>(&()), "v1alpha1", &sync.namespace);
+    match cluster.apply(&format!("{groups}/{name}{subresource}"), body.to_string().into_bytes()).await {
         Ok(group) => ReportAnswer::Group(Box::new(written(group))),
         Err(error) => failed(&format!("the ResourceGroup {name}{subresource}"), &error),
     }

@@ -1,12 +1,11 @@
 //! The status of RootSync and RepoSync objects.
 
-use http::Method;
 use serde_json::Value;
 
-use super::{APPLY, failed};
+use super::failed;
 use crate::api::SyncStatus;
 use crate::io::kubernetes::client::{ApiError, Cluster};
-use crate::model::metadata::{FIELD_MANAGER, SyncId};
+use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::reporting::ReportAnswer;
 use crate::sync::status::status_document;
@@ -32,9 +31,8 @@ pub async fn write_sync_status(
 ) -> Result<(), ApiError> {
     let kind = GroupKind::new("configsync.gke.io", &sync.kind.to_string());
     let path = cluster.path(&ObjectId::new(&kind, &sync.namespace, &sync.name), "v1beta1").await?;
-    let path = format!("{path}/status?fieldManager={FIELD_MANAGER}&force=true");
     let body = status_document(sync, uid, status).to_string().into_bytes();
-    cluster.request::<Value>(Method::PATCH, &path, APPLY, body).await?;
+    cluster.apply::<Value>(&format!("{path}/status"), body).await?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::compile::declared::DeclaredSet;
 use crate::compile::kind_scopes::KindScopes;
 use crate::compile::parse::{ParsedFile, SourceFile, parse};
 use crate::compile::{CompileOptions, compile_again};
-use crate::io::git::{BlobId, Commit, GitError, Store, Tree};
+use crate::io::git::{BlobId, Commit, CommitTree, GitError, Store};
 use crate::io::repositories::{Repositories, Repository};
 use crate::model::finding::Finding;
 use crate::model::object::GroupKind;
@@ -150,7 +150,7 @@ fn read(
     before: &[(BlobId, Arc<ParsedFile>)],
 ) -> Result<(Parsed, Vec<Finding>), GitError> {
     store.fetch(commit)?;
-    let Tree { entries, mut findings } = store.tree(commit, dir)?;
+    let CommitTree { entries, mut findings } = store.tree(commit, dir)?;
     let mut parsed = Vec::with_capacity(entries.len());
     let mut before = before.iter().peekable();
     for entry in entries {

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use super::super::http::{Http, Limits};
+use super::super::http::{Http, OperationLimits};
 use super::super::*;
 use super::fixture::{Manner, Repo, Server, branch, remote, revision};
 use super::{error, file, files};
@@ -58,14 +58,14 @@ fn servers_that_refuse_are_told_apart() {
     let server = Server::of(&repo);
     let mut store = repo.open(&server.url());
     for (manner, class, hint) in [
-        (Manner::Ask, Class::Unauthenticated, "secretRef"),
-        (Manner::Status(403), Class::Unauthenticated, "read access"),
-        (Manner::Status(407), Class::Unauthenticated, "proxy"),
-        (Manner::Status(404), Class::NotFound, "spec.git.repo"),
-        (Manner::Status(429), Class::Unreachable, "period"),
-        (Manner::Status(503), Class::Unreachable, "again"),
-        (Manner::Status(418), Class::Broken, "spec.git.repo"),
-        (Manner::LoginPage, Class::Broken, "clone"),
+        (Manner::Ask, FailureClass::Unauthenticated, "secretRef"),
+        (Manner::Status(403), FailureClass::Unauthenticated, "read access"),
+        (Manner::Status(407), FailureClass::Unauthenticated, "proxy"),
+        (Manner::Status(404), FailureClass::NotFound, "spec.git.repo"),
+        (Manner::Status(429), FailureClass::Unreachable, "period"),
+        (Manner::Status(503), FailureClass::Unreachable, "again"),
+        (Manner::Status(418), FailureClass::Broken, "spec.git.repo"),
+        (Manner::LoginPage, FailureClass::Broken, "clone"),
     ] {
         server.be(manner.clone());
         let error = error(store.resolve(&branch("main")));
@@ -74,9 +74,9 @@ fn servers_that_refuse_are_told_apart() {
         assert!(error.hint.as_ref().unwrap().contains(hint), "{error:?}");
     }
     let missing = error(repo.open(&server.url_of("none")).resolve(&branch("main")));
-    assert_eq!(missing.class, Class::Broken);
+    assert_eq!(missing.class, FailureClass::Broken);
     server.be(Manner::Serve);
-    assert_eq!(error(repo.open(&server.url_of("none")).resolve(&branch("main"))).class, Class::NotFound);
+    assert_eq!(error(repo.open(&server.url_of("none")).resolve(&branch("main"))).class, FailureClass::NotFound);
     assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
 }
 
@@ -85,7 +85,7 @@ fn nobody_there_is_retryable() {
     let repo = Repo::new();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = error(repo.open(&format!("http://user:secret@{closed}/repo")).resolve(&branch("main")));
-    assert_eq!(error.class, Class::Unreachable);
+    assert_eq!(error.class, FailureClass::Unreachable);
     assert_eq!(error.message, format!("no answer from http://{closed}/repo: Connection refused (os error 111)"));
 }
 
@@ -95,12 +95,13 @@ fn a_server_that_says_nothing_or_too_much_is_given_up() {
     let (talking, silent) = (Server::of(&repo), TcpListener::bind("127.0.0.1:0").unwrap());
     let nothing = format!("http://{}/repo", silent.local_addr().unwrap());
     for (url, milliseconds, bytes, class, text) in [
-        (&nothing, 0, 1 << 20, Class::Unreachable, "timed out"),
-        (&nothing, 50, 1 << 20, Class::Unreachable, "timed out"),
-        (&talking.url(), 10_000, 10, Class::Broken, "sends more than 0 MiB"),
+        (&nothing, 0, 1 << 20, FailureClass::Unreachable, "timed out"),
+        (&nothing, 50, 1 << 20, FailureClass::Unreachable, "timed out"),
+        (&talking.url(), 10_000, 10, FailureClass::Broken, "sends more than 0 MiB"),
     ] {
         let http = Http::new(&Remote::default(), reqwest::Url::parse(url).unwrap()).unwrap();
-        let (mut transport, operation) = http.begin(Limits { time: Duration::from_millis(milliseconds), bytes });
+        let (mut transport, operation) =
+            http.begin(OperationLimits { time: Duration::from_millis(milliseconds), bytes });
         mirror::ls_refs(&mut transport, &[]).unwrap_err();
         let failure = operation.failure().unwrap();
         assert_eq!(failure.class, class);
@@ -124,7 +125,7 @@ fn only_trusted_servers_are_talked_to() {
         assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
     }
     let garbage = Remote { ca: Some(b"-----BEGIN CERTIFICATE-----\nx".to_vec()), ..remote(&url) };
-    assert_eq!(Store::open(&garbage, &repo.cache()).err().unwrap().class, Class::Broken);
+    assert_eq!(Store::open(&garbage, &repo.cache()).err().unwrap().class, FailureClass::Broken);
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn credentials_are_sent_at_once_and_never_shown() {
     for url in ["http://user:hunter2@[::1/x", "ssh://git:hunter2@host/x", "git@hunter2:x", "ftp://u:hunter2@host/", ""]
     {
         let error = error(Store::open(&remote(url), &repo.cache()));
-        assert_eq!(error.class, Class::Broken);
+        assert_eq!(error.class, FailureClass::Broken);
         assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
     }
     let credentials = Credentials { user: "user".into(), password: "hunter2".into() };
@@ -186,10 +187,10 @@ fn redirects_are_followed_but_not_with_credentials_to_another_server() {
     server.be(Manner::Redirect(other.url_of("")));
     assert_eq!(files(&mut open(), &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
     other.be(Manner::Ask);
-    assert_eq!(error(open().resolve(&branch("main"))).class, Class::Unauthenticated);
+    assert_eq!(error(open().resolve(&branch("main"))).class, FailureClass::Unauthenticated);
     server.be(Manner::Redirect(server.url_of("old/")));
     let endless = error(open().resolve(&branch("main")));
-    assert_eq!((endless.class, endless.message.contains("without end")), (Class::Broken, true), "{endless}");
+    assert_eq!((endless.class, endless.message.contains("without end")), (FailureClass::Broken, true), "{endless}");
 }
 
 #[test]
@@ -201,7 +202,7 @@ fn a_fetch_that_breaks_off_leaves_what_was_there() {
     store.fetch(first).unwrap();
     repo.write("b.yaml", &"x".repeat(10_000));
     let second = Commit::from_hex(&repo.commit()).unwrap();
-    for (manner, class) in [(Manner::HangUp, Class::Unreachable), (Manner::Truncate, Class::Broken)] {
+    for (manner, class) in [(Manner::HangUp, FailureClass::Unreachable), (Manner::Truncate, FailureClass::Broken)] {
         server.be(manner.clone());
         let error = error(store.fetch(second));
         assert_eq!(error.class, class, "{manner:?} {error}");
