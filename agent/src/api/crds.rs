@@ -5,6 +5,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt as _;
 
+use crate::model::yaml;
+
 use super::{Cluster, ClusterSelector, HierarchyConfig, NamespaceSelector, RepoSync, ResourceGroup, RootSync};
 
 /// The CRDs that an installation applies, sorted by name.
@@ -30,7 +32,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 
 /// The content of the file that installs a CRD.
 pub fn yaml(crd: &CustomResourceDefinition) -> String {
-    serde_yaml::to_string(crd).expect("a CRD is plain data")
+    yaml::text(&serde_json::to_value(crd).expect("a CRD is plain data"))
 }
 
 /// Adds the columns that `kubectl get` prints, and serves the kind as `v1alpha1` too, without conversion.

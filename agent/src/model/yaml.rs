@@ -1,11 +1,20 @@
-//! Writes values as YAML that every reader understands alike: a string that some reader could take for a boolean, number,
-//! null, date or merge key is quoted. Reading manifests is the business of the parser.
+//! The writer of all YAML: of `nomos hydrate`, `-o yaml`, the CRDs and diffs.
+//!
+//! Every YAML reader reads it alike: a string that some reader could take for a boolean, number, null, date or merge key is
+//! quoted. Manifests are read by `compile::parse`.
 
 use libyaml_safer::{Emitter, Encoding, Event, MappingStyle, ScalarStyle, SequenceStyle};
 use serde_json::Value;
 
-/// One document after a line `---`: keys in the order of the map, sequences at the indentation of their parent.
+/// A document of a file: a line `---`, then the [`text`].
 pub fn document(value: &Value) -> String {
+    // Kubernetes splits a file at "\n---" before it parses, which would cost a block scalar its last line break.
+    let blank = if ends_in_block(value) { "\n" } else { "" };
+    format!("---\n{}{blank}", text(value))
+}
+
+/// A value as YAML: keys in the order of the map, sequences at the indentation of their parent.
+pub fn text(value: &Value) -> String {
     let mut text = Vec::new();
     {
         let mut emitter = Emitter::new();
@@ -19,10 +28,7 @@ pub fn document(value: &Value) -> String {
         emit(Event::document_end(true));
         emit(Event::stream_end());
     }
-    let text = String::from_utf8(text).expect("the emitter writes UTF-8");
-    // Kubernetes splits a file at "\n---" before it parses, which would cost a block scalar its last line break.
-    let blank = if ends_in_block(value) { "\n" } else { "" };
-    format!("---\n{text}{blank}")
+    String::from_utf8(text).expect("the emitter writes UTF-8")
 }
 
 fn write(value: &Value, emit: &mut impl FnMut(Event)) {
@@ -59,8 +65,8 @@ fn style(text: &str) -> ScalarStyle {
     }
 }
 
-/// Whether [`document`] writes a text as a literal block, a line for each of its lines: several lines that begin with text, without trailing blank lines, without
-/// characters that a block would change.
+/// `true` if a string is written as a literal block, a line for each of its lines: several lines that begin with text, without
+/// trailing blank lines, and without characters that a block would change.
 pub fn is_block(text: &str) -> bool {
     let exact = |c: char| c == '\n' || !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
     let begins = text.chars().next().is_some_and(|first| !first.is_whitespace());
@@ -68,12 +74,12 @@ pub fn is_block(text: &str) -> bool {
     begins && text.contains('\n') && !lines.ends_with('\n') && text.chars().all(exact) && !lines.split('\n').any(trails)
 }
 
-/// A line that ends in a space, which nobody sees in a block.
+/// `true` for a line that ends in a space, which a reader of a block would not see.
 fn trails(line: &str) -> bool {
     line.ends_with(' ')
 }
 
-/// Whether no reader takes the bare text for anything but this string. The emitter quotes what the syntax would not allow.
+/// `true` if every reader takes the text without quotes for this string. The emitter quotes what the syntax does not allow.
 fn is_plain(text: &str) -> bool {
     const WORDS: [&str; 14] =
         ["~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "<<", "=", ".inf", ".nan"];
@@ -88,7 +94,7 @@ fn is_plain(text: &str) -> bool {
     !number && !WORDS.contains(&word.as_str()) && !text.chars().any(char::is_control)
 }
 
-/// Whether the last scalar of a document is written as a block.
+/// `true` if the last scalar of a value is written as a block.
 fn ends_in_block(value: &Value) -> bool {
     match value {
         Value::Object(map) => map.values().next_back().is_some_and(ends_in_block),

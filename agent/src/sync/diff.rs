@@ -1,22 +1,23 @@
-//! What somebody changed, as a diff that people can read: declared fields only, values of Secrets masked.
+//! The diff of a drift, for the log: only declared fields, with the values of Secrets masked.
 
 use serde_json::Value;
 use similar::TextDiff;
 
 use crate::model::metadata::is_system_key;
 use crate::model::object::Object;
+use crate::model::yaml;
 
-/// Lines of a diff that are shown at the most.
+/// Number of lines of a diff that are shown.
 const LINES: usize = 60;
 
-/// From `live` to `declared`: what the repair undid has a minus, what it brought back a plus. Fields that are not declared
-/// are left out, as are labels and annotations of ours.
+/// The unified diff from `live` to `declared`: the repair removed lines with a minus and brought back lines with a plus.
+/// Fields that are not declared are left out, and so are the labels and annotations of the sync.
 pub fn repair(declared: &Object, live: &Object) -> String {
     let secret = declared.is_kind("", "Secret");
     let (mut from, mut to) = (shaped(&Value::Object(live.0.clone()), declared), Value::Object(declared.0.clone()));
     for side in [&mut from, &mut to] {
         strip(side);
-        // Lists leave them out of their items.
+        // The API server leaves these out of the items of a list.
         for field in ["apiVersion", "kind"] {
             side[field] = declared.0.get(field).cloned().unwrap_or_default();
         }
@@ -24,8 +25,7 @@ pub fn repair(declared: &Object, live: &Object) -> String {
     if secret {
         mask(&mut from, &mut to);
     }
-    let text = |value: &Value| serde_yaml::to_string(value).unwrap_or_default();
-    let (from, to) = (text(&from), text(&to));
+    let (from, to) = (yaml::text(&from), yaml::text(&to));
     let diff = TextDiff::from_lines(&from, &to);
     let unified = diff.unified_diff().context_radius(1).to_string();
     let mut lines: Vec<&str> = unified.lines().take(LINES).collect();
@@ -35,7 +35,7 @@ pub fn repair(declared: &Object, live: &Object) -> String {
     lines.join("\n")
 }
 
-/// The part of `live` that `declared` has a word about.
+/// The fields of `live` that are declared.
 fn shaped(live: &Value, declared: &Object) -> Value {
     fn walk(live: &Value, declared: &Value) -> Value {
         match (live, declared) {
@@ -53,6 +53,7 @@ fn shaped(live: &Value, declared: &Object) -> Value {
     walk(live, &Value::Object(declared.0.clone()))
 }
 
+/// Removes the labels and annotations of the sync.
 fn strip(value: &mut Value) {
     for field in ["labels", "annotations"] {
         if let Some(map) = value.pointer_mut(&format!("/metadata/{field}")).and_then(Value::as_object_mut) {
@@ -61,7 +62,7 @@ fn strip(value: &mut Value) {
     }
 }
 
-/// Values of a Secret never leave: equal ones become `***`, different ones say which side they are on.
+/// Masks the values of a Secret: an equal value becomes `***`, a different one also says on which side it is.
 fn mask(from: &mut Value, to: &mut Value) {
     for field in ["/data", "/stringData"] {
         let others = [from.pointer(field).cloned(), to.pointer(field).cloned()];
@@ -93,7 +94,7 @@ mod tests {
         );
         let diff = repair(&declared, &live);
         let changed: Vec<&str> = diff.lines().filter(|l| l.starts_with(['+', '-'])).collect();
-        assert_eq!(changed, ["-  labels: {}", "+  labels:", "+    x: '1'", "-  a: 2", "+  a: 1"]);
+        assert_eq!(changed, ["-  labels: {}", "+  labels:", "+    x: \"1\"", "-  a: 2", "+  a: 1"]);
     }
 
     #[test]

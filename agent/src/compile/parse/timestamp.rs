@@ -1,6 +1,8 @@
 //! The timestamps that go-yaml accepts. They matter for scalars with the tag `!!timestamp`.
 //! <https://github.com/go-yaml/yaml/blob/v2.4.0/resolve.go> (`parseTimestamp`)
 
+use jiff_core::civil::Date;
+
 /// `true` for a date, or a date and a time. A time after `T` has a time zone, a time after a space has none.
 pub(super) fn is_timestamp(text: &str) -> bool {
     date(text).is_some_and(|rest| {
@@ -17,15 +19,13 @@ fn date(text: &str) -> Option<&str> {
     let year: u32 = digits(year).parse().ok().filter(|_| digits(year).len() == 4)?;
     let (month, rest) = number(rest)?;
     let (day, rest) = number(rest.strip_prefix('-')?)?;
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let days = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 if leap => 29,
-        2 => 28,
-        _ => return None,
-    };
-    (1..=days).contains(&day).then_some(rest)
+    is_date(year, month, day).then_some(rest)
+}
+
+/// `true` if the calendar has this date.
+pub(super) fn is_date(year: u32, month: u32, day: u32) -> bool {
+    let date = || Some(Date::new(year.try_into().ok()?, month.try_into().ok()?, day.try_into().ok()?));
+    date().is_some_and(|date| date.is_ok())
 }
 
 /// The text after a time such as `3:04:05.6`; `None` if there is no time.

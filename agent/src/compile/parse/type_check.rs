@@ -4,6 +4,8 @@
 use base64::Engine as _;
 use serde_json::Value;
 
+use super::timestamp::is_date;
+
 /// The Go type of a field.
 pub(crate) enum FieldType {
     Any,
@@ -113,14 +115,7 @@ pub(crate) fn is_rfc3339(text: &str) -> bool {
     let (Some(year), Some(month), Some(day)) = (number(0..4, 9999), number(5..7, 12), number(8..10, 31)) else {
         return false;
     };
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    };
-    separated && time.is_some() && month > 0 && day > 0 && day <= days && is_zone(&text[clock + 6..])
+    separated && time.is_some() && is_date(year, month, day) && is_zone(&text[clock + 6..])
 }
 
 /// `true` if Go reads `text` as Base64. Line breaks in it are ignored.
