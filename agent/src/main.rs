@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use agent::api::{GitSpec, parse_duration};
 use agent::compile::SourceFormat;
+use agent::model::error_chain::error_chain;
 use agent::run::{Flags, Options};
 use clap::{Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
@@ -99,7 +100,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!("{}", error_chain(error.as_ref()));
             ExitCode::from(2)
         }
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent::io::kubernetes::client::ApiError;
+use agent::model::error_chain::{error_chain, root_cause};
 use anyhow::{Context as _, anyhow, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -102,7 +103,7 @@ fn load(file: Option<&Path>, environment: &Environment) -> anyhow::Result<Option
 
 fn read(file: &Path) -> anyhow::Result<Kubeconfig> {
     Kubeconfig::read_from(file).map_err(|error| {
-        let cause = chain(&error);
+        let cause = root_cause(&error);
         // Further lines of the message quote the file, which can hold credentials.
         let cause = cause.lines().next().unwrap_or_default().trim_start_matches("error: ");
         anyhow!("failed to read the kubeconfig {}: {cause}", file.display())
@@ -171,8 +172,8 @@ where
         let question = &question;
         async move {
             let answer = async {
-                let client =
-                    cluster.client(timeout).await.map_err(|error| ClusterError::Unreachable(format!("{error:#}")))?;
+                let unreachable = |error: anyhow::Error| ClusterError::Unreachable(error_chain(error.as_ref()));
+                let client = cluster.client(timeout).await.map_err(unreachable)?;
                 question(client).await
             };
             let late =
@@ -190,7 +191,7 @@ impl From<kube::Error> for ClusterError {
         match error {
             kube::Error::Api(status) => Self::Refused(status.message.clone()),
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self::Refused(error.to_string()),
-            other => Self::Unreachable(chain(&other)),
+            other => Self::Unreachable(root_cause(&other)),
         }
     }
 }
@@ -202,15 +203,6 @@ impl From<ApiError> for ClusterError {
             refused => Self::Refused(refused.to_string()),
         }
     }
-}
-
-/// The message of the innermost cause, which says what happened: `Connection refused`, not `client error (Connect)`.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 #[cfg(test)]

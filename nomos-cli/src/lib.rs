@@ -21,6 +21,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agent::model::error_chain::error_chain;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser};
 
@@ -89,7 +90,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
         }
     };
     result.unwrap_or_else(|error| {
-        console.error(&format!("{error:#}"));
+        console.error(&error_chain(error.as_ref()));
         FAILED
     })
 }

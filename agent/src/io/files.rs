@@ -1,4 +1,4 @@
-//! Manifests from a directory, as `nomos vet` and `nomos hydrate` read them. What a git repository holds is read by `git`.
+//! Manifests from a directory, for `nomos vet` and `nomos hydrate`. Those of a commit are read by the module `git`.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -8,25 +8,25 @@ use std::sync::Arc;
 use crate::compile::parse::SourceFile;
 use crate::model::finding::{Code, Finding};
 
-/// Larger files are findings: no manifest that an API server takes comes near it.
+/// Size of the largest file that is read, 16 MiB; a larger one is a finding. An API server takes only far smaller objects.
 pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// More files and directories than this are not walked.
+/// Number of files and directories that are walked; more of them are a finding.
 pub(super) const MAX_ENTRIES: usize = 1_000_000;
 
-/// What a directory holds.
+/// The manifest files of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files {
     /// Every manifest file, by path.
     pub files: Vec<SourceFile>,
-    /// What could not be read.
+    /// Files that could not be read.
     pub findings: Vec<Finding>,
 }
 
 /// Every `.yaml`, `.yml` and `.json` file under `root`, sorted by path.
 ///
-/// Only regular files count: links are not followed, but `root` may be one. Directories named `.git` are skipped. What
-/// cannot be read, is too large or has a name that is not UTF-8 becomes a finding (KNV2001).
+/// Only regular files count: symbolic links are not followed, but `root` may be one. Directories named `.git` are skipped. A
+/// file that cannot be read, is too large or has a name that is not UTF-8 becomes a finding (KNV2001).
 ///
 /// # Errors
 /// When `root` is not a directory that can be listed.
@@ -48,7 +48,7 @@ pub fn read_api_resources(root: &Path) -> io::Result<Option<SourceFile>> {
     }
 }
 
-/// Whether a file of this name is read. The case counts, and `.yaml` alone is a name with that extension.
+/// `true` if a file of this name is read. The case counts, and `.yaml` alone is a name with that extension.
 pub(super) fn holds_manifests(name: &[u8]) -> bool {
     [".yaml", ".yml", ".json"].iter().any(|extension| name.ends_with(extension.as_bytes()))
 }
@@ -59,7 +59,7 @@ pub(super) fn too_large(path: &str, bytes: u64) -> Finding {
     Finding::new(Code::Path, message).hint("Split it, or give it another extension if it is no manifest.").at_path(path)
 }
 
-/// The finding for a name that is not UTF-8. The path in it has replacement characters.
+/// The finding for a name that is not UTF-8. In `path` replacement characters stand for other bytes.
 pub(super) fn not_utf8(path: &str) -> Finding {
     Finding::new(Code::Path, format!("the name {path:?} is not UTF-8")).hint("Rename the file.").at_path(path)
 }
@@ -83,7 +83,7 @@ fn read_dir_bounded(root: &Path, limit: usize) -> io::Result<Files> {
     Ok(Files { files, findings })
 }
 
-/// The manifest files under `root`, sorted: the path of each from there, and where it is.
+/// The manifest files under `root`, sorted: the path of each as seen from `root`, and its path in the file system.
 fn walk(root: &Path, limit: usize, findings: &mut Vec<Finding>) -> io::Result<Vec<(String, PathBuf)>> {
     let mut files = Vec::new();
     let mut seen = 0;
@@ -136,7 +136,7 @@ fn read_manifest(path: String, place: &Path) -> Result<SourceFile, Finding> {
     }
 }
 
-/// The content, or how many bytes it has when those are too many. Five system calls.
+/// The content of a file, or its size in bytes when it is too large.
 fn read_bounded(path: &Path) -> io::Result<Result<Arc<[u8]>, u64>> {
     let file = File::open(path)?;
     let bytes = file.metadata()?.len();

@@ -1,8 +1,11 @@
-//! Durations in Go's syntax (`15s`, `1m30s`, `1.5h`): what specs and flags are written in.
+//! Durations in Go's syntax (`15s`, `1m30s`, `1.5h`), which specs and flags use.
 
 use std::time::Duration;
 
-/// Reads a duration. `0` needs no unit; a negative one is refused. The error says what is wrong, without naming the field.
+/// Reads a duration. `0` needs no unit.
+///
+/// # Errors
+/// A text for the user, without the name of the field, when it is no duration or is negative.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration; write it like 15s, 1m30s or 2h");
     let mut rest = text.strip_prefix('+').unwrap_or(text);
@@ -43,7 +46,7 @@ pub fn format_duration(duration: Duration) -> String {
     out
 }
 
-/// `number` (digits with at most one point) times `unit` nanoseconds.
+/// `number` (digits with at most one point) times `unit` nanoseconds; `None` if it is no number or too large.
 fn scaled(number: &str, unit: u64) -> Option<Duration> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
@@ -75,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_and_writes_like_go() {
+    fn durations_are_read_and_written_like_in_go() {
         for (text, written) in [
             ("15s", "15s"),
             ("1m30s", "1m30s"),
@@ -92,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_the_rest() {
+    fn other_texts_are_refused() {
         for text in ["", "15", "s", "-1s", "1x", "1 s", "1..5s", ".s", "9999999999999h"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }

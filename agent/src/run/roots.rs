@@ -23,6 +23,7 @@ use crate::io::git::shown;
 use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
 use crate::io::reports::{SyncObject, now, write_sync_status};
 use crate::model::backoff::Backoff;
+use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding, text};
 use crate::model::metadata::{CONTROLLER_NAMESPACE, SyncId, annotation};
 use crate::sync::plan::guard::approve_by_annotation;
@@ -173,7 +174,7 @@ async fn keep_running(
             Ok(ExitReason::Stopped | ExitReason::Synced | ExitReason::NotSynced) => return,
             Err(error) => error,
         };
-        let finding = Finding::new(Code::ApiServer, format!("the sync cannot run: {error:#}"))
+        let finding = Finding::new(Code::ApiServer, format!("the sync cannot run: {}", error_chain(error.as_ref())))
             .hint("the agent tries again by itself; check its permissions if this stays");
         tracing::error!(code = %finding.code, "{}", finding.message);
         if let Some(object) = &mut task.object {

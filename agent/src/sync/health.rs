@@ -1,28 +1,28 @@
-//! Readiness of an object from its own fields, by the rules that kubectl and other tools share
+//! Health of an object from its own fields, by the rules that kubectl and other tools share
 //! ([kstatus](https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus)).
 
 use serde_json::Value;
 
 use crate::model::object::{Object, ObjectId};
 
-/// How far an object has come.
+/// The state of an object on its way to what it declares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Health {
-    /// Not read yet.
+    /// The agent has not read the object yet.
     #[default]
     Unknown,
-    /// As it should be.
+    /// The object is what it declares.
     Current,
-    /// On its way; why not there yet.
+    /// A controller still works on it, for this reason.
     InProgress(Box<str>),
-    /// It will not get there by itself; why.
+    /// It will not become current without a change, for this reason.
     Failed(Box<str>),
-    /// Being deleted.
+    /// It is being deleted.
     Terminating,
 }
 
 impl Health {
-    /// The word that ResourceGroups use.
+    /// The word for it in the status of a ResourceGroup.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Unknown => "Unknown",
@@ -33,7 +33,7 @@ impl Health {
         }
     }
 
-    /// Why the object is not current.
+    /// The reason why the object is not current.
     pub fn message(&self) -> Option<&str> {
         match self {
             Self::InProgress(message) | Self::Failed(message) => Some(message),
@@ -42,7 +42,7 @@ impl Health {
     }
 }
 
-/// Kinds that are current as soon as they exist and stay so: nothing about them needs to be read again.
+/// `true` if objects of this kind are current as soon as they exist and stay so: they need not be read for their health.
 pub fn is_always_current(id: &ObjectId) -> bool {
     matches!(
         (id.group(), id.kind()),
@@ -60,7 +60,7 @@ pub fn is_always_current(id: &ObjectId) -> bool {
     )
 }
 
-/// The readiness of a whole object.
+/// The health of a whole object.
 pub fn of(object: &Object) -> Health {
     if object.metadata("deletionTimestamp").is_some() {
         return Health::Terminating;
@@ -102,7 +102,7 @@ fn failed(message: impl Into<Box<str>>) -> Health {
     Health::Failed(message.into())
 }
 
-/// Reads below `.status`.
+/// Reads fields below `.status`.
 struct StatusFields<'a>(&'a Object);
 
 impl StatusFields<'_> {
@@ -165,7 +165,7 @@ fn replicas(object: &Object) -> i64 {
     object.0.get("spec").and_then(|s| s.get("replicas")).and_then(Value::as_i64).unwrap_or(1)
 }
 
-/// The first count that falls short.
+/// The first count that is less than `wanted`.
 fn short_of(wanted: i64, counts: &[(&str, i64)]) -> Option<Health> {
     counts.iter().find(|(_, count)| *count < wanted).map(|(name, count)| progress(format!("{name}: {count}/{wanted}")))
 }
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_by_their_rules() {
+    fn each_kind_has_its_rules() {
         check(json!({"kind": "ConfigMap", "apiVersion": "v1"}), "Current", None);
         check(
             json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"deletionTimestamp": "x"}}),
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn deployments_become_current() {
+    fn a_deployment_becomes_current_with_its_replicas() {
         let with = |status: Value| json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"generation": 1}, "spec": {"replicas": 2}, "status": status});
         check(with(json!({})), "InProgress", Some("Replicas: 0/2"));
         let mut status = json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 1, "availableReplicas": 1});

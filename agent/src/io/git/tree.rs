@@ -182,14 +182,14 @@ fn relative(dir: &[BString], target: &[BString]) -> BString {
     gix::bstr::join("/", parts).into()
 }
 
-type Directory = BTreeMap<BString, (EntryMode, ObjectId)>;
+type DirectoryEntries = BTreeMap<BString, (EntryMode, ObjectId)>;
 
 /// Looks entries up by path, as a file system would.
 struct Trees<'repo> {
     repo: &'repo Repository,
     root: ObjectId,
     /// Directories that were read, so that many links into a large directory stay cheap.
-    directories: HashMap<ObjectId, Rc<Directory>>,
+    directories: HashMap<ObjectId, Rc<DirectoryEntries>>,
 }
 
 /// The entry that a path leads to, as a path from the root of the repository without links.
@@ -245,13 +245,13 @@ impl Trees<'_> {
         Ok(Located::Directory(names, trees.last().copied().unwrap_or(self.root)))
     }
 
-    fn directory(&mut self, tree: ObjectId) -> gix::Result<Rc<Directory>> {
+    fn directory(&mut self, tree: ObjectId) -> gix::Result<Rc<DirectoryEntries>> {
         if let Some(directory) = self.directories.get(&tree) {
             return Ok(Rc::clone(directory));
         }
         let mut buffer = Vec::new();
         let entries: TreeRefIter<'_> = self.repo.objects.find_tree_iter(&tree, &mut buffer)?;
-        let mut directory = Directory::new();
+        let mut directory = DirectoryEntries::new();
         for entry in entries {
             let entry = entry?;
             directory.insert(entry.filename.to_owned(), (entry.mode, entry.oid.to_owned()));
