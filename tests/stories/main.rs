@@ -20,6 +20,7 @@ mod health;
 mod killed;
 mod kubectl;
 mod lost_cluster;
+mod names;
 mod once;
 mod small_commits;
 mod stopped;
@@ -67,6 +68,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_removed_kind_is_noticed_after_a_restart", custom_resources::kind_is_missed, &Kind::ALL),
     ("objects_of_an_unlisted_kind_are_not_forgotten", custom_resources::are_not_forgotten, &Kind::ALL),
     ("a_foreign_object_is_adopted_and_released", foreign_objects::adopted_and_released, &Kind::ALL),
+    ("names_of_any_signs_are_synced", names::are_encoded, &Kind::ALL),
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata, &Kind::ALL),
     ("an_object_of_another_sync_is_not_taken_over", foreign_objects::of_another_sync, &Kind::ALL),
     ("an_unreadable_sync_hides_no_other", unreadable_sync::hides_no_other, &Kind::ALL),
