@@ -44,8 +44,8 @@ impl Watches {
         Self { cluster, running: Mutex::default(), started: AtomicU64::new(0) }
     }
 
-    /// Sends the events of the objects of `kind` to `subscriber`: [`Event::Listing`], the existing objects,
-    /// [`Event::Listed`], then every change. [`Event::Unserved`] ends it, if the API server does not serve the kind.
+    /// Sends the events of the objects of `kind` to `subscriber`: [`Event::Served`], [`Event::Listing`], the existing
+    /// objects, [`Event::Listed`], then every change. [`Event::Unserved`] ends it, if the API server does not serve the kind.
     ///
     /// A watch that runs already starts over for all its subscribers: that is rare, and so no copy of the objects is kept.
     pub fn subscribe(self: &Arc<Self>, kind: GroupKind, subscriber: &Sender) {
@@ -83,6 +83,7 @@ async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>,
             }
         }
     };
+    send_to_all(&subscribers, || Event::Served(kind.clone(), served.resource.plural.as_str().into())).await;
     let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(watches.cluster.client.clone(), &served.resource);
     let config = Config::default().labels(label::PART_OF);
     let mut events = std::pin::pin!(watcher(api, config).default_backoff());
@@ -99,10 +100,7 @@ async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>,
             }
             Err(Error::InitialListFailed(error)) => {
                 let finding = ApiError::from(error).finding(&format!("list {kind}"));
-                for subscriber in &subscribers {
-                    // A sync that has ended takes no events.
-                    let _ = subscriber.send(Event::Unlistable(kind.clone(), finding.clone())).await;
-                }
+                send_to_all(&subscribers, || Event::Unlistable(kind.clone(), finding.clone())).await;
                 true
             }
             Err(error) => {
@@ -119,9 +117,13 @@ async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>,
 
 async fn unserved(watches: &Watches, kind: GroupKind, subscribers: &[Sender]) {
     watches.ended(&kind);
+    send_to_all(subscribers, || Event::Unserved(kind.clone())).await;
+}
+
+async fn send_to_all(subscribers: &[Sender], event: impl Fn() -> Event) {
     for subscriber in subscribers {
         // A sync that has ended takes no events.
-        let _ = subscriber.send(Event::Unserved(kind.clone())).await;
+        let _ = subscriber.send(event()).await;
     }
 }
 

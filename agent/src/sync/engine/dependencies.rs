@@ -8,7 +8,7 @@ use crate::model::finding::{Code, Finding, Resource};
 use crate::model::object::ObjectId;
 use crate::sync::health::{Health, is_always_current};
 use crate::sync::live::{Live, Owner};
-use crate::sync::plan::order::namespace_of;
+use crate::sync::plan::order::{is_deleted_with, namespace_of};
 use crate::sync::plan::{Action, Declared, decide};
 
 use super::objects::{FailureRecord, Mark, Phase};
@@ -106,7 +106,11 @@ impl State {
             Action::Delete | Action::Abandon | Action::Wait => true,
             _ => matches!(self.declared(other), Declared::Object(_)),
         };
-        let inhabits = |(other, live): &(&ObjectId, &Live)| goes_with(other, id) && moves(other, live);
+        let goes_with = |other: &ObjectId| {
+            let plural = if id.is_crd() { self.kinds.plural(other) } else { None };
+            is_deleted_with(other, plural, id)
+        };
+        let inhabits = |(other, live): &(&ObjectId, &Live)| goes_with(other) && moves(other, live);
         self.objects.inventory().find(inhabits).map(|(other, _)| other)
     }
 
@@ -130,18 +134,6 @@ impl State {
         self.objects.set_phase(id, Phase::Waiting(namespace.clone()));
         self.evaluate(&namespace, now);
     }
-}
-
-/// `true` when deleting a Namespace or CRD deletes `other`. Of a CRD only its name is at hand, `<plural>.<group>`; a plural
-/// begins like its kind, but for the last letter.
-fn goes_with(other: &ObjectId, id: &ObjectId) -> bool {
-    if id.is_namespace() {
-        return other.namespace() == id.name();
-    }
-    let Some((plural, group)) = id.name().split_once('.') else { return false };
-    let kind = other.kind().to_lowercase();
-    let stem = kind.get(..kind.len().saturating_sub(1)).unwrap_or(&kind);
-    other.group() == group && plural.starts_with(stem)
 }
 
 #[cfg(test)]

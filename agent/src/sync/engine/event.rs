@@ -30,6 +30,8 @@ pub enum Event {
     },
     /// The source cannot be read.
     SourceFailed(Finding),
+    /// The API server serves the kind, under this plural. A watch sends it before it lists.
+    Served(GroupKind, Box<str>),
     /// The watch of a kind begins to list its objects. The number is the list's session: a later list of the same kind has
     /// a higher one.
     Listing(GroupKind, u64),

@@ -54,6 +54,9 @@ pub(super) struct Kind {
     /// The kind has objects in the inventory's record.
     pub(super) recorded: bool,
     pub(super) audit: Audit,
+    /// The plural under which the API server serves the kind: its CRD is named `<plural>.<group>`. `None` until a watch
+    /// begins.
+    plural: Option<Box<str>>,
     /// Number of the newest list that began. Events of an older list come from a watch that was replaced.
     session: u64,
     looks: Backoff,
@@ -80,6 +83,7 @@ impl Default for Kind {
             deletable: true,
             recorded: false,
             audit: Audit::None,
+            plural: None,
             session: 0,
             looks: Backoff::new(FIRST_LOOK, LONGEST_LOOK),
         }
@@ -149,6 +153,15 @@ impl Kinds {
             self.0.insert(kind.clone(), Kind::default());
         }
         self.0.get_mut(kind).expect("inserted above")
+    }
+
+    pub(super) fn served(&mut self, kind: &GroupKind, plural: Box<str>) {
+        self.of_mut(kind).plural = Some(plural);
+    }
+
+    /// The plural of an object's kind, if it is known.
+    pub(super) fn plural(&self, id: &ObjectId) -> Option<&str> {
+        self.0.get(&id.group_kind())?.plural.as_deref()
     }
 
     fn is_watched(&self, kind: &GroupKind) -> bool {

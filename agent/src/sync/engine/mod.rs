@@ -135,6 +135,7 @@ impl State {
             Event::Compiled { commit, declared, findings } => self.compiled(commit, declared, findings),
             Event::Restored { commit, declared } => self.restored(&commit, declared),
             Event::SourceFailed(finding) => self.source_failed(finding),
+            Event::Served(kind, plural) => self.kinds.served(&kind, plural),
             Event::Listing(kind, session) => self.listing_starts(&kind, session),
             Event::Listed(kind, session) => self.list_completed(&kind, session, now),
             Event::Unserved(kind) => self.unserved(&kind, now),

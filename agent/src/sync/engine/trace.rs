@@ -16,6 +16,7 @@ impl Event {
                 format!("Restored {commit} {}", if declared.is_some() { "usable" } else { "unavailable" })
             }
             Self::SourceFailed(finding) => format!("SourceFailed {}", finding.code),
+            Self::Served(kind, plural) => format!("Served {kind} as {plural}"),
             Self::Listing(kind, session) => format!("Listing {kind} session {session}"),
             Self::Listed(kind, session) => format!("Listed {kind} session {session}"),
             Self::Unserved(kind) => format!("Unserved {kind}"),

@@ -23,13 +23,17 @@ fn widget() -> GroupKind {
 
 /// A sync that declares nothing, with these Widgets in its record.
 fn sync_of(recorded: BTreeSet<ObjectId>) -> State {
+    sync_of_kinds(BTreeSet::from([widget()]), recorded)
+}
+
+fn sync_of_kinds(kinds: BTreeSet<GroupKind>, recorded: BTreeSet<ObjectId>) -> State {
     State::new(Settings {
         sync: SyncId::root("root-sync"),
         in_flight: 1,
         reconcile_timeout: Duration::from_secs(300),
         approved: None,
         how_to_approve: String::new(),
-        kinds: BTreeSet::from([widget()]),
+        kinds,
         recorded,
         last_in_force: None,
     })
@@ -121,4 +125,39 @@ fn the_end_of_an_older_list_does_not_complete_a_newer_one() {
     state.step(Event::Listed(widget(), 2), now);
     assert!(state.in_force.declared.is_some());
     assert!(state.objects.live(&id).is_some());
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_crd_is_deleted_after_the_objects_of_its_kind_whatever_the_plural() {
+    let (vertex, definition) =
+        (GroupKind::new("example.com", "Vertex"), GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition"));
+    let object = ObjectId::new(&vertex, "ns", "a");
+    let crd = ObjectId::new(&definition, "", "vertices.example.com");
+    let kinds = BTreeSet::from([definition.clone(), vertex.clone()]);
+    let mut state = sync_of_kinds(kinds, BTreeSet::from([object.clone(), crd.clone()]));
+    let (now, commit) = (Instant::now(), "a".repeat(40));
+    state.step(nothing(&commit), now);
+    state.step(Event::Approved(commit), now);
+    let mut commands = Vec::new();
+    for (kind, plural, id) in [(&definition, "customresourcedefinitions", &crd), (&vertex, "vertices", &object)] {
+        commands.extend(state.step(Event::Served(kind.clone(), plural.into()), now));
+        commands.extend(state.step(Event::Listing(kind.clone(), 1), now));
+        commands.extend(state.step(ours(id, 1), now));
+    }
+    for kind in [&definition, &vertex] {
+        commands.extend(state.step(Event::Listed(kind.clone(), 1), now));
+    }
+    commands.extend(state.step(Event::Recorded, now));
+    let deleted = |commands: &[Command]| -> Vec<ObjectId> {
+        let ids = commands.iter().filter_map(|command| match command {
+            Command::Delete(id, ..) => Some(id.clone()),
+            _ => None,
+        });
+        ids.collect()
+    };
+    assert_eq!(deleted(&commands), [object.clone()], "{commands:?}");
+    let mut commands = state.step(Event::Finished(object.clone(), crate::sync::engine::Outcome::Deleted), now);
+    commands.extend(state.step(Event::Gone(object, 2), now));
+    assert_eq!(deleted(&commands), [crd], "{commands:?}");
 }
