@@ -75,7 +75,7 @@ impl<'a> AppliedValue<'a> {
 }
 
 /// Calls `visit` with every field that an apply of `declared` owns, in order of their paths.
-pub fn applied_fields<'a>(declared: &'a DeclaredObject, mut visit: impl FnMut(AppliedField<'_>)) {
+pub fn applied_fields(declared: &DeclaredObject, mut visit: impl FnMut(AppliedField<'_>)) {
     let (object, added) = (declared.stored(), declared.added());
     // Nulls are dropped and the text of a Secret is moved, as in the body.
     let own: Option<Object> = declared.is_rewritten().then(|| rewritten(object.without_texts()));

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_a_finding() {
+    fn a_file_that_cannot_be_read_is_a_finding() {
         let root = directory(&["good.yaml"]);
         let bad = std::ffi::OsStr::from_bytes(b"bad\xff.yaml");
         fs::write(root.path().join(bad), "").unwrap();

@@ -116,7 +116,7 @@ pub struct Live {
     pub applied: bool,
     /// `true` if a client has asked for its deletion, which waits for finalizers.
     pub terminating: bool,
-    /// What is done when it is not declared any more.
+    /// The end of the object when it is not declared any more.
     pub on_removal: OnRemoval,
     /// The annotation `declared-hash`: which declared form was applied last.
     pub hash: Option<Hash>,

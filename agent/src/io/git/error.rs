@@ -24,7 +24,7 @@ pub struct GitError {
     pub class: FailureClass,
     /// The failure, with the repository.
     pub message: String,
-    /// What the user can do about it.
+    /// Advice to the user.
     pub hint: Option<String>,
 }
 

@@ -346,7 +346,7 @@ fn options() -> gix::open::Options {
     limited(MAX_FILE_BYTES)
 }
 
-/// The same with a limit in bytes to each object that is unpacked: a small pack can hold a huge object.
+/// [`options`] with a limit in bytes to each object that is unpacked: a small pack can hold a huge object.
 fn limited(object: u64) -> gix::open::Options {
     gix::open::Options::isolated().config_overrides([format!("gitoxide.objects.allocLimit={object}")])
 }

@@ -27,7 +27,7 @@ fn file(path: &str, content: &str) -> (String, String) {
     (path.to_owned(), content.to_owned())
 }
 
-/// The same over a path, a `file:` URL and HTTP.
+/// Runs `check` over a path, a `file:` URL and HTTP.
 fn everywhere(repo: &Repo, check: impl Fn(&mut Store)) {
     let server = Server::of(repo);
     for url in [repo.path().display().to_string(), format!("file://{}", repo.path().display()), server.url()] {
@@ -94,7 +94,7 @@ fn packed_refs_count_and_loose_ones_win() {
 }
 
 #[test]
-fn what_does_not_exist_is_said_with_a_hint() {
+fn a_missing_ref_is_an_error_with_a_hint() {
     let repo = Repo::new();
     let unknown = "0123456789012345678901234567890123456789";
     everywhere(&repo, |store| {
@@ -141,7 +141,7 @@ fn an_empty_repository_is_not_broken() {
 }
 
 #[test]
-fn a_place_without_a_repository_is_not_found() {
+fn a_directory_without_a_repository_is_not_found() {
     let repo = Repo::new();
     repo.write("plain/a.yaml", "");
     repo.git("init --quiet --object-format=sha256 new");

@@ -130,7 +130,7 @@ impl Cluster {
         self.kinds.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(kind).cloned()
     }
 
-    /// How a kind is served. Discovery is asked again when the kind is not known.
+    /// The kind as it is served. Discovery is asked again when the kind is not known.
     ///
     /// # Errors
     /// [`ApiError::Unserved`] when the API server does not serve it; others when it cannot be asked.
@@ -325,7 +325,7 @@ const AWAY: &str = "the agent tries again by itself until the API server answers
 const SLOW: &str = "find out what holds the request up, such as an admission webhook, or raise \
                     spec.override.apiServerTimeout; the agent tries again by itself";
 
-/// What a refusal means, by its HTTP status.
+/// The code, the retry and the hint of a refusal, by its HTTP status.
 fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
     let details = status.details.as_ref();
     let asked = details.map_or(0, |details| details.retry_after_seconds);

@@ -6,7 +6,7 @@ use super::entry::{is_empty, item_nodes};
 use crate::compile::applied_fields::{AppliedField, AppliedValue, applied_fields};
 use crate::compile::declared::DeclaredObject;
 
-/// What an entry says about a declared object.
+/// The comparison of an entry with a declared object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
     /// Paths of declared fields that are not in the entry: another client changed or removed them. A path that ends in `]`

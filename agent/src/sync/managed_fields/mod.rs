@@ -58,7 +58,7 @@ mod fixture {
         })
     }
 
-    /// The same fields with the annotations that every apply adds.
+    /// These fields with the annotations that every apply adds.
     pub(super) fn applied(mut fields: Value) -> Map<String, Value> {
         let added = json!({
             "f:configmanagement.gke.io/token": {},

@@ -61,7 +61,7 @@ fn take_fields(declared: &Map<String, Value>, ours: &mut Value, theirs: &mut Val
     taken
 }
 
-/// The same for a declared list.
+/// Moves items of a declared list; `true` if there were any.
 fn take_items(declared: &[Value], ours: &mut Value, theirs: &mut Value) -> bool {
     let (Some(ours), Some(theirs)) = (ours.as_object_mut(), theirs.as_object_mut()) else { return false };
     if declared.iter().all(|item| item_nodes(item, ours).next().is_some()) {

@@ -94,7 +94,7 @@ fn isolate(command: &mut Command, home: &Path) {
     }
 }
 
-/// How the server treats the next requests.
+/// The behaviour of the server at the next requests.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Manner {
     Serve,
@@ -177,7 +177,7 @@ impl Server {
         *self.manner.lock().unwrap() = manner;
     }
 
-    /// What was asked since the last call: `connect`, `refs`, `ls-refs`, `fetch`.
+    /// The requests since the last call: `connect`, `refs`, `ls-refs`, `fetch`.
     pub(super) fn seen(&self) -> Vec<String> {
         std::mem::take(&mut *self.seen.lock().unwrap())
     }

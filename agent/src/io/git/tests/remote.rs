@@ -81,7 +81,7 @@ fn servers_that_refuse_are_told_apart() {
 }
 
 #[test]
-fn nobody_there_is_retryable() {
+fn a_server_that_does_not_answer_is_unreachable() {
     let repo = Repo::new();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = error(repo.open(&format!("http://user:secret@{closed}/repo")).resolve(&branch("main")));

@@ -156,7 +156,7 @@ fn a_crd_is_deleted_after_the_objects_of_its_kind_whatever_the_plural() {
         });
         ids.collect()
     };
-    assert_eq!(deleted(&commands), [object.clone()], "{commands:?}");
+    assert_eq!(deleted(&commands), std::slice::from_ref(&object), "{commands:?}");
     let mut commands = state.step(Event::Finished(object.clone(), crate::sync::engine::Outcome::Deleted), now);
     commands.extend(state.step(Event::Gone(object, 2), now));
     assert_eq!(deleted(&commands), [crd], "{commands:?}");
