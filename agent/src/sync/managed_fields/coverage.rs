@@ -1,4 +1,4 @@
-//! Which declared fields an entry of `metadata.managedFields` covers.
+//! Coverage: the declared fields that an entry of `metadata.managedFields` has, and those that it lacks.
 
 use serde_json::{Map, Value};
 
