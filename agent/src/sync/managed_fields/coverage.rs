@@ -1,4 +1,4 @@
-//! Coverage: the declared fields that an entry of `metadata.managedFields` owns, and those that it lacks.
+//! Coverage: the declared fields that an entry of `metadata.managedFields` has, and those that it lacks.
 
 use serde_json::{Map, Value};
 
