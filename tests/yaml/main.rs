@@ -30,12 +30,15 @@ const STRINGS: usize = 20;
 /// Seeds that are tried every time.
 const USUAL: Range<u64> = 1..3;
 
+/// A test of one seed.
+type SeedTest = fn(&Cluster, u64) -> Result<()>;
+
 /// Two tests for each seed, and one of the exceptions.
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::from_args();
     let mut trials = vec![Trial::ignorable_test("exceptions_are_as_listed", || tell(exceptions::as_listed))];
     for seed in seeds()? {
-        let tests: [(&str, fn(&Cluster, u64) -> Result<()>); 2] =
+        let tests: [(&str, SeedTest); 2] =
             [("kubectl_reads_the_same", reads), ("kubectl_reads_the_output_of_hydrate", written)];
         trials.extend(tests.map(|(name, test)| {
             let test = move |cluster: &Cluster| test(cluster, seed).with_context(|| format!("NOMOS_YAML_SEEDS={seed}"));
