@@ -33,7 +33,7 @@ pub(crate) struct SourceArgs {
 
     /// Layout of the source [default: hierarchy; unstructured with --namespace]
     #[arg(long, value_enum, value_name = "FORMAT")]
-    source_format: Option<SourceFormatFlag>,
+    source_format: Option<SourceFormatChoice>,
 
     /// Names of the clusters to compile for, separated by commas [default: all clusters that the source names; "" for none]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
@@ -53,7 +53,7 @@ pub(crate) struct SourceArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum SourceFormatFlag {
+enum SourceFormatChoice {
     Hierarchy,
     Unstructured,
     /// An empty value: the default.
@@ -245,17 +245,17 @@ fn with_lines(findings: &[Finding], lines: &mut Lines<'_>, paint: Paint) -> Stri
 }
 
 fn format(args: &SourceArgs, limits: &SourceRequest<'_>) -> anyhow::Result<SourceFormat> {
-    let format = args.source_format.filter(|format| *format != SourceFormatFlag::Default);
+    let format = args.source_format.filter(|format| *format != SourceFormatChoice::Default);
     Ok(match (format, limits.namespace) {
-        (Some(SourceFormatFlag::Hierarchy), Some(_)) => {
+        (Some(SourceFormatChoice::Hierarchy), Some(_)) => {
             bail!(
                 "--namespace is for the source of a RepoSync, which is always unstructured; remove --source-format=hierarchy"
             )
         }
-        (Some(SourceFormatFlag::Unstructured), _) | (Some(SourceFormatFlag::Default) | None, Some(_)) => {
+        (Some(SourceFormatChoice::Unstructured), _) | (Some(SourceFormatChoice::Default) | None, Some(_)) => {
             SourceFormat::Unstructured
         }
-        (Some(SourceFormatFlag::Hierarchy | SourceFormatFlag::Default) | None, None) => SourceFormat::Hierarchy,
+        (Some(SourceFormatChoice::Hierarchy | SourceFormatChoice::Default) | None, None) => SourceFormat::Hierarchy,
     })
 }
 

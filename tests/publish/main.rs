@@ -1,7 +1,7 @@
-//! Stores what an API server publishes of its types: starts the control plane and writes `tests/sandbox/published/`.
-//!
-//! `cargo run -p tests --bin publish`, after a change of the Kubernetes version in `tests/controlplane/go.mod`.
-#![expect(clippy::disallowed_methods, reason = "the files are what this is for")]
+//! Stores the documents that an API server publishes about its types: starts the control plane and writes
+//! `tests/sandbox/published/`. Run `cargo run -p tests --bin publish` after a change of the Kubernetes version in
+//! `tests/controlplane/go.mod`.
+#![expect(clippy::disallowed_methods, reason = "the program writes files")]
 
 use anyhow::Result;
 use tests::published;

@@ -30,7 +30,7 @@ const STRINGS: usize = 20;
 /// Seeds that are tried every time.
 const USUAL: Range<u64> = 1..3;
 
-/// A test of the files or objects that follow from a seed.
+/// A test of one seed.
 type SeedTest = fn(&Cluster, u64) -> Result<()>;
 
 /// Two tests for each seed, and one of the exceptions.

@@ -1,6 +1,6 @@
 //! Follows one source: polls its ref, reads and compiles new commits, and hands the result to the sync.
 //!
-//! A poll whose ref did not move is an ls-refs and nothing else. [`polling`] decides what is done next; this file does it.
+//! A poll whose ref did not move is an ls-refs and nothing else. `polling` decides what is done next; this file does it.
 
 mod polling;
 mod reader;
