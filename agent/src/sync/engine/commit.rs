@@ -72,7 +72,9 @@ impl State {
             }
         });
         self.source = Stage { commit, findings };
-        self.held = None;
+        // The commit in force itself is held when a kind came back that it would delete too much of: it still is.
+        let in_force = &self.in_force.commit;
+        self.held.take_if(|held| !same || held.candidate.commit != *in_force);
         self.report.status_changed();
         // A candidate without mistakes stays when a commit with mistakes follows: it is the last good one. A candidate that
         // is the commit in force only waits to be counted once more by the guard, and stays too.

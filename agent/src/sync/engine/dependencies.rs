@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::model::duration::format_duration;
 use crate::model::finding::{Code, Finding, Resource};
-use crate::model::object::ObjectId;
+use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::health::{Health, is_always_current};
 use crate::sync::live::{Live, Owner};
 use crate::sync::plan::order::{is_deleted_with, namespace_of};
@@ -89,11 +89,16 @@ impl State {
 
     // ---- Namespaces and CRDs that are not declared any more ----
 
-    /// The Namespace of an object, when it is the sync's and is to be deleted.
-    pub(super) fn doomed_namespace(&self, id: &ObjectId) -> Option<ObjectId> {
-        let namespace = namespace_of(id)?;
-        let live = self.objects.live(&namespace)?;
-        (decide(self.declared(&namespace), Some(live), &self.settings.sync) == Action::Delete).then_some(namespace)
+    /// The Namespace or the CRD of an object, when it is the sync's and is to be deleted.
+    pub(super) fn doomed_container(&self, id: &ObjectId) -> Option<ObjectId> {
+        let crds = GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition");
+        let plural = self.kinds.plural(id);
+        let crds = self.objects.of_kind(&crds).map(|(crd, _)| crd).filter(|crd| is_deleted_with(id, plural, crd));
+        let is_doomed = |container: &ObjectId| {
+            let live = self.objects.live(container);
+            live.is_some() && decide(self.declared(container), live, &self.settings.sync) == Action::Delete
+        };
+        namespace_of(id).into_iter().chain(crds.cloned()).find(is_doomed)
     }
 
     /// An object of the sync that would be deleted together with a Namespace or CRD: it goes before, or keeps it.
@@ -127,12 +132,12 @@ impl State {
         }
     }
 
-    /// An object that is abandoned keeps its Namespace: deleting that would take the object along. So the Namespace is
+    /// An object that is abandoned keeps its Namespace and its CRD: deleting those would take the object along. So they are
     /// abandoned first.
-    pub(super) fn abandon_after(&mut self, id: &ObjectId, namespace: ObjectId, now: Instant) {
-        self.objects.change(&namespace, |tracked| tracked.notes_mut().keep = true);
-        self.objects.set_phase(id, Phase::Waiting(namespace.clone()));
-        self.evaluate(&namespace, now);
+    pub(super) fn abandon_after(&mut self, id: &ObjectId, container: ObjectId, now: Instant) {
+        self.objects.change(&container, |tracked| tracked.notes_mut().keep = true);
+        self.objects.set_phase(id, Phase::Waiting(container.clone()));
+        self.evaluate(&container, now);
     }
 }
 

@@ -15,7 +15,7 @@ use super::{ApplyMode, Command, State};
 /// Pause after the API server was away for the first time; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest of these pauses.
-const LONGEST_OUTAGE_PAUSE: Duration = Duration::from_secs(30);
+pub(super) const LONGEST_OUTAGE_PAUSE: Duration = Duration::from_secs(30);
 
 /// Outages of the API server: while one goes on, nothing is sent but one request that tries.
 pub(super) struct Outage {
@@ -23,8 +23,7 @@ pub(super) struct Outage {
     until: Option<Instant>,
     pause: Duration,
     pauses: Backoff,
-    /// The last object for which the API server was away. One object alone may be at fault itself: an aggregated API or a
-    /// webhook is away. Two objects are an outage.
+    /// The last object for which the API server was away.
     pub(super) suspect: Option<ObjectId>,
 }
 
@@ -36,6 +35,14 @@ impl Default for Outage {
 }
 
 impl Outage {
+    /// `true` when a failure of this object too means that the API server is away. One object alone may be at fault
+    /// itself, because a webhook is away, and all objects of one API group, because the server of an aggregated API is.
+    pub(super) fn is_confirmed_by(&self, id: &ObjectId) -> bool {
+        let built_in = |group: &str| !group.contains('.') || group.ends_with(".k8s.io");
+        let confirms = |other: &ObjectId| other != id && (other.group() != id.group() || built_in(id.group()));
+        self.suspect.as_ref().is_some_and(confirms)
+    }
+
     /// The end of the pause that is going on.
     pub(super) fn until(&self) -> Option<Instant> {
         self.until
@@ -133,8 +140,8 @@ impl State {
                 Command::Delete(id.clone(), uid, version)
             }
             (Action::Abandon, ..) => {
-                if let Some(namespace) = self.doomed_namespace(id) {
-                    self.abandon_after(id, namespace, now);
+                if let Some(container) = self.doomed_container(id) {
+                    self.abandon_after(id, container, now);
                     return;
                 }
                 Command::Abandon(id.clone())

@@ -206,3 +206,6 @@ impl State {
         sets.into_iter().flatten().find_map(|set| set.objects.get(id)).cloned()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,10 @@ use crate::model::backoff::Backoff;
 use crate::model::object::ObjectId;
 use crate::sync::live::Live;
 
+use super::dispatch::LONGEST_OUTAGE_PAUSE;
 use super::objects::{FailureRecord, Heat, InFlight, PendingRepair, Phase, Tracked};
 use super::queue::{QueuePlace, WorkClass};
-use super::work::{FIGHT, LONGEST_PAUSE};
+use super::work::LONGEST_PAUSE;
 use super::{Command, Event, Failure, Notice, Outcome, Repaired, Retry, State};
 
 /// The pause after the first failure of an object that is at fault itself.
@@ -81,13 +82,11 @@ impl State {
     /// A repair worked: it is told, and counted in case another client undoes it again and again.
     fn repaired(&mut self, id: &ObjectId, repair: Option<PendingRepair>, now: Instant) {
         let Some(PendingRepair { fields, by, version }) = repair else { return };
-        let repairs = self.objects.change(id, |tracked| {
+        let heat = self.objects.change(id, |tracked| {
             let heat = &mut tracked.notes_mut().heat;
-            let repairs = heat.map_or(0.0, |heat| heat.cooled(now)) + 1.0;
-            *heat = Some(Heat { repairs, at: now });
-            repairs
+            *heat.insert(Heat::after_repair(*heat, now))
         });
-        if repairs >= FIGHT {
+        if heat.is_fight() {
             self.report.status_changed();
         }
         if let (Some(declared), Some(live)) = (self.declared_form(id), self.objects.live(id)) {
@@ -106,7 +105,7 @@ impl State {
 
     fn failed_in_flight(&mut self, id: &ObjectId, failure: Failure, class: WorkClass, now: Instant) {
         if let Retry::Server(at_least) = failure.retry {
-            if self.outage.suspect.as_ref().is_some_and(|other| other != id) {
+            if self.outage.is_confirmed_by(id) {
                 if self.outage.begin_pause(at_least, now) {
                     self.commands.push(Command::Notice(Notice::Failed(failure.finding)));
                 }
@@ -121,15 +120,15 @@ impl State {
     /// The object is left alone for a while, and then tried again.
     pub(super) fn failed(&mut self, id: &ObjectId, failure: Failure, now: Instant) {
         let Failure { finding, retry } = failure;
-        let (passing, first, at_least) = match retry {
-            Retry::Object => (false, FIRST_PAUSE, Duration::ZERO),
-            Retry::Soon => (true, FIRST_SHORT_PAUSE, Duration::ZERO),
-            Retry::Server(at_least) => (true, FIRST_SHORT_PAUSE, at_least),
+        let (passing, first, longest, at_least) = match retry {
+            Retry::Object => (false, FIRST_PAUSE, LONGEST_PAUSE, Duration::ZERO),
+            Retry::Soon => (true, FIRST_SHORT_PAUSE, LONGEST_PAUSE, Duration::ZERO),
+            Retry::Server(at_least) => (true, FIRST_SHORT_PAUSE, LONGEST_OUTAGE_PAUSE, at_least),
         };
         let news = self.objects.change(id, |tracked| {
             let before = tracked.notes_mut().failure.take();
             let attempts = before.as_ref().map_or(0, |before| before.attempts);
-            let pause = Backoff::pause(first, LONGEST_PAUSE, attempts).max(at_least);
+            let pause = Backoff::pause(first, longest, attempts).max(at_least);
             tracked.phase = Phase::BackingOff(now + pause);
             let failure = FailureRecord { finding: finding.clone(), attempts: attempts + 1, passing };
             let told = before.is_some_and(|before| before.finding == failure.finding && before.is_told());
@@ -144,12 +143,5 @@ impl State {
         if passing {
             self.doubt_namespace(id, now);
         }
-    }
-}
-
-impl Heat {
-    /// The heat that is left at `now`: it halves roughly every 40 seconds.
-    fn cooled(self, now: Instant) -> f64 {
-        self.repairs * (-now.saturating_duration_since(self.at).as_secs_f64() / 60.0).exp()
     }
 }

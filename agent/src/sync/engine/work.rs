@@ -9,12 +9,10 @@ use crate::sync::health::{Health, is_always_current};
 use crate::sync::plan::order::namespace_of;
 use crate::sync::plan::{Action, Cause, Declared, decide};
 
-use super::objects::{Phase, Timer};
+use super::objects::{FIGHT, Heat, Phase, Timer};
 use super::queue::{QueuePlace, WorkClass};
 use super::{Command, Notice, State};
 
-/// Repairs of one object a minute from which on another client counts as fighting over it.
-pub(super) const FIGHT: f64 = 5.0;
 /// The longest pause between two repairs of an object that another client fights over.
 const LONGEST_CALM: Duration = Duration::from_secs(60);
 /// The longest pause between two attempts at one object.
@@ -134,7 +132,7 @@ impl State {
     /// About the number of repairs a minute, for an object that another client fights over.
     pub(super) fn fight(&self, id: &ObjectId) -> Option<f64> {
         let heat = self.objects.notes(id)?.heat?;
-        (heat.repairs >= FIGHT).then_some(heat.repairs)
+        heat.is_fight().then_some(heat.repairs)
     }
 
     // ---- timers ----
@@ -150,7 +148,10 @@ impl State {
                     if self.fight(&id).is_some() {
                         self.report.status_changed();
                     }
-                    self.objects.change(&id, |tracked| tracked.notes_mut().heat = None);
+                    self.objects.change(&id, |tracked| {
+                        let notes = tracked.notes_mut();
+                        notes.heat = notes.heat.and_then(|heat| Heat::cooled(heat, now));
+                    });
                 }
             }
         }

@@ -1,17 +1,13 @@
 //! A wait that takes too long is told, and does not end.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
-use crate::compile::declared::DeclaredSet;
-use crate::compile::parse::{SourceFile, parse};
-use crate::compile::{CompileOptions, SourceFormat, compile};
-use crate::model::metadata::SyncId;
-use crate::model::object::{GroupKind, Object};
-use crate::sync::engine::{Command, Event, Notice, Outcome, Report, Settings};
+use crate::model::object::GroupKind;
+use crate::sync::engine::tests::{applied, applies, begin_sync, declared, live};
+use crate::sync::engine::{Command, Event, Notice, Outcome, Report};
 use crate::sync::live::Observed;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,35 +27,8 @@ metadata:
   annotations: {config.kubernetes.io/depends-on: apps/namespaces/default/Deployment/db}
 ";
 
-fn sync() -> SyncId {
-    SyncId::root("root-sync")
-}
-
-fn declared() -> Arc<DeclaredSet> {
-    let file = SourceFile { path: "all.yaml".into(), content: MANIFESTS.as_bytes().into() };
-    let settings = CompileOptions { sync: Some(sync()), ..CompileOptions::offline(SourceFormat::Unstructured) };
-    Arc::new(compile(&[Arc::new(parse(&file))], &settings).declared.expect("manifests without mistakes"))
-}
-
 fn deployment() -> ObjectId {
     ObjectId::new(&GroupKind::new("apps", "Deployment"), "default", "db")
-}
-
-/// The declared object as the API server has it, with this status.
-fn live(declared: &DeclaredSet, id: &ObjectId, version: u64, status: Value) -> Object {
-    let mut object = declared.objects[id].applied("token", "{}");
-    let metadata = object.metadata_mut();
-    metadata.insert("uid".into(), "uid".into());
-    metadata.insert("generation".into(), 1.into());
-    metadata.insert("resourceVersion".into(), version.to_string().into());
-    let entry = json!([{"manager": crate::model::metadata::FIELD_MANAGER, "operation": "Apply", "fieldsV1": {}}]);
-    metadata.insert("managedFields".into(), entry);
-    object.0.insert("status".into(), status);
-    object
-}
-
-fn applied(object: &Object) -> Outcome {
-    Outcome::Applied(Box::new(Live::after_apply(&Observed::of(object), object, &object.id(), &sync())), Vec::new())
 }
 
 fn last_report(commands: &[Command]) -> Option<&Report> {
@@ -69,31 +38,11 @@ fn last_report(commands: &[Command]) -> Option<&Report> {
     })
 }
 
-fn applies(commands: &[Command], name: &str) -> bool {
-    commands.iter().any(|command| matches!(command, Command::Apply(object, ..) if object.id.name() == name))
-}
-
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn an_object_that_waits_too_long_is_told_and_applied_when_its_dependency_is_ready() {
-    let (set, begin) = (declared(), Instant::now());
-    let mut state = State::new(Settings {
-        sync: sync(),
-        in_flight: 4,
-        reconcile_timeout: TIMEOUT,
-        approved: None,
-        how_to_approve: String::new(),
-        kinds: Default::default(),
-        recorded: Default::default(),
-        last_in_force: None,
-    });
-    let compiled = Event::Compiled { commit: "a".repeat(40), declared: Some(Arc::clone(&set)), findings: Vec::new() };
-    state.step(compiled, begin);
-    for kind in [GroupKind::new("apps", "Deployment"), GroupKind::new("", "ConfigMap")] {
-        state.step(Event::Listing(kind.clone(), 1), begin);
-        state.step(Event::Listed(kind, 1), begin);
-    }
-    let commands = state.step(Event::Recorded, begin);
+    let (set, begin) = (declared(MANIFESTS), Instant::now());
+    let (mut state, commands) = begin_sync(&set, TIMEOUT, begin);
     assert!(applies(&commands, "db") && !applies(&commands, "web"), "{commands:?}");
     let not_ready = live(&set, &deployment(), 2, json!({}));
     let commands = state.step(Event::Finished(deployment(), applied(&not_ready)), begin);

@@ -161,3 +161,57 @@ fn a_crd_is_deleted_after_the_objects_of_its_kind_whatever_the_plural() {
     commands.extend(state.step(Event::Gone(object, 2), now));
     assert_eq!(deleted(&commands), [crd], "{commands:?}");
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_commit_in_force_that_is_held_stays_so_when_the_source_fails_and_comes_back() {
+    let ids: Vec<ObjectId> = (0..12).map(|n| ObjectId::new(&widget(), "ns", &n.to_string())).collect();
+    let mut state = sync_of(ids.iter().cloned().collect());
+    let (now, commit) = (Instant::now(), "a".repeat(40));
+    state.step(nothing(&commit), now);
+    state.step(Event::Unserved(widget()), now);
+    let later = state.next_wake().expect("the kind is looked for");
+    state.step(Event::Woken, later);
+    state.step(Event::Listing(widget(), 1), later);
+    for id in &ids {
+        state.step(ours(id, 1), later);
+    }
+    state.step(Event::Listed(widget(), 1), later);
+    state.step(Event::SourceFailed(crate::model::finding::Finding::new(Code::Source, "not there")), later);
+    state.step(nothing(&commit), later);
+    assert!(!state.is_synced(), "the commit is still held");
+    let commands = state.step(Event::Approved(commit), later);
+    assert!(commands.iter().any(|command| matches!(command, Command::Delete(..))), "{commands:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_crd_is_kept_for_an_object_that_is_kept() {
+    let definition = GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition");
+    let object = ObjectId::new(&widget(), "ns", "wheel");
+    let crd = ObjectId::new(&definition, "", "widgets.example.com");
+    let mut state =
+        sync_of_kinds(BTreeSet::from([definition.clone(), widget()]), BTreeSet::from([object.clone(), crd.clone()]));
+    let (now, commit) = (Instant::now(), "a".repeat(40));
+    state.step(nothing(&commit), now);
+    state.step(Event::Approved(commit), now);
+    let mut commands = Vec::new();
+    for (kind, plural) in [(&definition, "customresourcedefinitions"), (&widget(), "widgets")] {
+        commands.extend(state.step(Event::Served(kind.clone(), plural.into()), now));
+        commands.extend(state.step(Event::Listing(kind.clone(), 1), now));
+    }
+    commands.extend(state.step(ours(&crd, 1), now));
+    let Event::Seen(id, mut seen) = ours(&object, 1) else { return };
+    seen.annotations.insert(annotation::DELETION.into(), "detach".into());
+    commands.extend(state.step(Event::Seen(id, seen), now));
+    for kind in [&definition, &widget()] {
+        commands.extend(state.step(Event::Listed(kind.clone(), 1), now));
+    }
+    commands.extend(state.step(Event::Recorded, now));
+    for id in [crd, object] {
+        let abandoned = commands.iter().any(|command| matches!(command, Command::Abandon(other) if *other == id));
+        let deleted = commands.iter().any(|command| matches!(command, Command::Delete(..)));
+        assert!(abandoned && !deleted, "{id}: {commands:?}");
+        commands = state.step(Event::Finished(id, crate::sync::engine::Outcome::Abandoned), now);
+    }
+}

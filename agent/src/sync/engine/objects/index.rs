@@ -1,15 +1,12 @@
 //! Indices over the objects. They hold nothing of their own: each entry follows from one object.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::model::object::ObjectId;
 use crate::sync::engine::queue::QueuePlace;
 
 use super::tracked::{Heat, Phase, Tracked};
-
-/// Heat below which an object's repairs are forgotten.
-const COLD: f64 = 0.05;
 
 /// The purpose of a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +17,7 @@ pub(in crate::sync::engine) enum Timer {
     Readiness,
     /// The wait for another object is given up and told.
     GiveUp,
-    /// The object has not been repaired for so long that its repairs are forgotten.
+    /// The object has not been repaired for so long that a fight is over, or its repairs are forgotten.
     Cooled,
 }
 
@@ -101,17 +98,12 @@ impl Keys {
             Mark::Waiting => waits_for.is_some() && !gave_up,
         };
         let marks = MARKS.map(marked);
-        Self { queued, in_flight, waits_for, timers: [retry, read_at, give_up, heat.map(cold_at)], marks }
+        Self { queued, in_flight, waits_for, timers: [retry, read_at, give_up, heat.map(Heat::cools_at)], marks }
     }
 
     fn timers(&self) -> impl Iterator<Item = (Option<Instant>, Timer)> {
         self.timers.into_iter().zip([Timer::Retry, Timer::Readiness, Timer::GiveUp, Timer::Cooled])
     }
-}
-
-/// The time at which the heat has fallen to [`COLD`].
-fn cold_at(heat: Heat) -> Instant {
-    heat.at + Duration::from_secs_f64(60.0 * (heat.repairs / COLD).ln().max(0.0))
 }
 
 /// Where objects are found.

@@ -1,6 +1,6 @@
 //! One object: its live form, its phase, and the rare facts about it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::model::finding::Finding;
 use crate::model::object::ObjectId;
@@ -98,6 +98,11 @@ impl FailureRecord {
     }
 }
 
+/// Repairs of one object a minute from which on another client counts as fighting over it.
+pub(in crate::sync::engine) const FIGHT: f64 = 5.0;
+/// Heat below which an object's repairs are forgotten.
+const COLD: f64 = 0.05;
+
 /// The frequency of repairs of an object: each repair adds one, and the value falls to a third within a minute.
 #[derive(Clone, Copy)]
 pub(in crate::sync::engine) struct Heat {
@@ -105,6 +110,34 @@ pub(in crate::sync::engine) struct Heat {
     pub(in crate::sync::engine) repairs: f64,
     /// The time of the last repair.
     pub(in crate::sync::engine) at: Instant,
+}
+
+impl Heat {
+    /// The heat of an object that is repaired now, when this was its heat before.
+    pub(in crate::sync::engine) fn after_repair(before: Option<Self>, now: Instant) -> Self {
+        Self { repairs: before.map_or(0.0, |heat| heat.left(now)) + 1.0, at: now }
+    }
+
+    /// The heat that is left at `now`: it halves roughly every 40 seconds.
+    fn left(self, now: Instant) -> f64 {
+        self.repairs * (-now.saturating_duration_since(self.at).as_secs_f64() / 60.0).exp()
+    }
+
+    /// `true` when another client fights over the object.
+    pub(in crate::sync::engine) fn is_fight(self) -> bool {
+        self.repairs >= FIGHT
+    }
+
+    /// The time at which a fight is over, or else the repairs are forgotten.
+    pub(super) fn cools_at(self) -> Instant {
+        let below = if self.is_fight() { FIGHT } else { COLD };
+        self.at + Duration::from_secs_f64(60.0 * (self.repairs / below).ln().max(0.0))
+    }
+
+    /// The heat after [`Heat::cools_at`]; `None` when the repairs are forgotten.
+    pub(in crate::sync::engine) fn cooled(self, now: Instant) -> Option<Self> {
+        self.is_fight().then(|| Self { repairs: self.left(now).min(0.99 * FIGHT), at: now })
+    }
 }
 
 impl Phase {
