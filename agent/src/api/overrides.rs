@@ -28,8 +28,8 @@ pub struct Overrides {
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(regex(pattern = "^(enabled|disabled|)$"))]
     pub status_mode: String,
-    /// Time that an object may take to become ready before the objects that depend on it are skipped with an error, such
-    /// as 30s or 5m; 0s stands for the default. Default: 5m.
+    /// Time that an object waits for another one to become ready before this is reported as an error, such as 30s or 5m;
+    /// 0s stands for the default. The wait goes on after the error. Default: 5m.
     #[serde(default, skip_serializing_if = "is_default")]
     pub reconcile_timeout: String,
     /// Time that one request to the API server for an object of the sync may take, such as 15s or 1m; 0s stands for the

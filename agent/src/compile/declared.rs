@@ -23,7 +23,7 @@ pub struct DeclaredSet {
     pub objects: BTreeMap<ObjectId, Arc<DeclaredObject>>,
     /// Objects declared `managed: disabled`. The sync stops managing them and leaves them in the cluster.
     pub disabled: BTreeSet<ObjectId>,
-    /// Declared objects that are not applied: their scope is unknown, or they are declared `managed: disabled`.
+    /// Declared objects that are not applied, with their content: those of unknown scope, and those in `disabled`.
     pub withheld: BTreeMap<ObjectId, Arc<DeclaredObject>>,
 }
 
@@ -119,7 +119,8 @@ impl DeclaredObject {
         if self.is_rewritten() { rewritten(object) } else { object }
     }
 
-    /// The object with its nulls and its `stringData`. `nomos hydrate` writes it, after [`hydrated`].
+    /// The declared object with the added metadata, its nulls and its `stringData`. `nomos hydrate` passes it through
+    /// [`hydrated`] and writes the result.
     pub fn written(&self) -> Object {
         parsed(&self.written_text())
     }
@@ -129,7 +130,8 @@ impl DeclaredObject {
         &self.object
     }
 
-    /// `true` if [`DeclaredObject::body`] differs from what is written by more than the added metadata.
+    /// `true` if [`DeclaredObject::body`] differs from [`DeclaredObject::written`]: the object has nulls, or is a Secret with
+    /// `stringData`.
     pub(crate) fn is_rewritten(&self) -> bool {
         self.object.has_nulls() || self.object.is_kind("", "Secret") && self.object.has("stringData")
     }

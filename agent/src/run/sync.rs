@@ -54,7 +54,7 @@ pub(super) struct SyncTask {
     pub(super) resource_status: bool,
     /// `true` if Namespaces that are only referred to are created.
     pub(super) implicit_namespaces: bool,
-    /// Time in which an object may become ready before the wait of other objects for it is told as an error.
+    /// Time that an object waits for another one to become ready before this is reported as an error.
     pub(super) reconcile_timeout: Duration,
     /// Time that one request about an object may take.
     pub(super) api_server_timeout: Duration,

@@ -43,7 +43,7 @@ impl Syncs {
         self.states.keys()
     }
 
-    /// The sync object whose task ended; `None` when there is no task.
+    /// Waits until a task ends, and returns its sync object; `None` when no task runs.
     pub(super) async fn ended(&mut self) -> Option<SyncId> {
         // A task ends by its future, whose panics are caught, or is aborted together with this set.
         self.tasks.join_next().await?.ok()

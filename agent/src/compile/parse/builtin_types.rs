@@ -6,7 +6,7 @@ use super::type_check::FieldType::{
 use super::type_check::TypeMismatch;
 use crate::model::manifest_object::ManifestObject;
 
-/// The fields of a kind that have a type, beside `metadata`.
+/// The top-level fields of a kind whose types are checked. The types of `metadata` are always checked.
 pub(crate) type TypedFields = [(&'static str, &'static FieldType)];
 
 /// The first value in the metadata of `object` or in one of `fields` that does not fit its type.

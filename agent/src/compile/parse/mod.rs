@@ -58,7 +58,7 @@ pub struct ParsedFile {
 pub struct Manifest {
     /// The object in the file.
     pub object: Arc<ManifestObject>,
-    /// The built-in kind; and `true` if compilation knows the version.
+    /// The built-in kind, and `true` if its version is one that compilation knows. `None` for other kinds.
     builtin: Option<(BuiltinKind, bool)>,
     origin: Origin,
 }

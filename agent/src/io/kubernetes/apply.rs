@@ -12,8 +12,8 @@ use crate::sync::engine::{ApplyMode, Failure, Outcome};
 use crate::sync::live::{Live, Observed, Owner};
 use crate::sync::managed_fields::{self, ManagedFieldsEntry};
 
-/// A `resourceVersion` that no object has. An apply with it makes an object that does not exist, and is refused with 409
-/// where one does, whichever sync manages it: a check before the apply that costs no request.
+/// A `resourceVersion` that no object has. An apply with it only creates: if the object exists, whichever sync manages it,
+/// the API server answers 409. So no read is needed before.
 const NO_VERSION: &str = "1";
 
 /// The metadata that an apply adds beside the declared object, which depends on the commit.
@@ -26,7 +26,7 @@ pub struct CommitStamp<'a> {
     pub git_context: &'a str,
 }
 
-/// Server-side apply. The record that the engine keeps is made from the answer: so the object looks while it is as declared.
+/// Server-side apply. The engine keeps a [`Live`] made from the answer, which shows the object without drift.
 pub async fn apply(cluster: &Cluster, stamp: &CommitStamp<'_>, declared: &DeclaredObject, mode: ApplyMode) -> Outcome {
     outcome("apply", declared, try_apply(cluster, stamp, declared, mode).await, cluster)
 }
@@ -236,7 +236,8 @@ fn failed(doing: &str, id: &ObjectId, error: &ApiError, cluster: &Cluster) -> Ou
     Outcome::Failed(failure)
 }
 
-/// Makes the next command ask discovery again: the kind may be served in another version, for example.
+/// If the error says that the kind is not served, forgets what discovery said about it, so that the next command asks again:
+/// the kind may be served in another version now.
 fn forget_lost_kind(id: &ObjectId, error: &ApiError, cluster: &Cluster) {
     if error.is_unserved() {
         cluster.forget(&id.group_kind());

@@ -12,7 +12,7 @@ use kube::api::{Api, DynamicObject, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Config, Error, Event as WatchEvent, watcher};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use super::client::{ApiError, Cluster, Served};
 use crate::model::metadata::label;
@@ -35,7 +35,9 @@ pub struct Watches {
 /// The watch of one kind.
 struct KindWatch {
     subscribers: Vec<Sender>,
-    task: AbortHandle,
+    task: JoinHandle<()>,
+    /// The sessions of its lists begin above this number.
+    number: u64,
 }
 
 impl Watches {
@@ -50,31 +52,45 @@ impl Watches {
     /// A watch that runs already starts over for all its subscribers: that is rare, and so no copy of the objects is kept.
     pub fn subscribe(self: &Arc<Self>, kind: GroupKind, subscriber: &Sender) {
         let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut subscribers = running.remove(&kind).map_or_else(Vec::new, |before| {
-            before.task.abort();
-            before.subscribers
-        });
+        let (mut subscribers, predecessor) = running.remove(&kind).map_or_else(
+            || (Vec::new(), None),
+            |before| {
+                before.task.abort();
+                (before.subscribers, Some(before.task))
+            },
+        );
         subscribers.retain(|sender| !sender.is_closed());
         if !subscribers.iter().any(|sender| sender.same_channel(subscriber)) {
             subscribers.push(subscriber.clone());
         }
-        // Every list of this watch has a higher number than those of its predecessor, which may still be sending.
-        let session = (self.started.fetch_add(1, Ordering::Relaxed) + 1) << 32;
-        let task = tokio::spawn(watch(Arc::clone(self), kind.clone(), subscribers.clone(), session)).abort_handle();
-        running.insert(kind, KindWatch { subscribers, task });
+        let number = (self.started.fetch_add(1, Ordering::Relaxed) + 1) << 32;
+        let watch = watch(Arc::clone(self), kind.clone(), subscribers.clone(), number);
+        let task = tokio::spawn(async move {
+            // An object that the predecessor shows late must not count as shown by the list of this watch.
+            if let Some(predecessor) = predecessor {
+                let _ = predecessor.await;
+            }
+            watch.await;
+        });
+        running.insert(kind, KindWatch { subscribers, task, number });
     }
 
-    fn ended(&self, kind: &GroupKind) {
-        self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(kind);
+    /// Forgets the watch of this number, unless another one has replaced it.
+    fn ended(&self, kind: &GroupKind, number: u64) {
+        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if running.get(kind).is_some_and(|watch| watch.number == number) {
+            running.remove(kind);
+        }
     }
 }
 
-async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>, mut session: u64) {
+async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>, number: u64) {
+    let mut session = number;
     let served = loop {
         match watches.cluster.served(&kind).await {
             Ok(served) => break served,
             Err(ApiError::Unserved(_)) => {
-                unserved(&watches, kind, &subscribers).await;
+                unserved(&watches, kind, number, &subscribers).await;
                 return;
             }
             Err(error) => {
@@ -95,7 +111,7 @@ async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>,
             }
             Err(error) if is_unserved(&error) => {
                 watches.cluster.forget(&kind);
-                unserved(&watches, kind, &subscribers).await;
+                unserved(&watches, kind, number, &subscribers).await;
                 return;
             }
             Err(Error::InitialListFailed(error)) => {
@@ -109,14 +125,14 @@ async fn watch(watches: Arc<Watches>, kind: GroupKind, subscribers: Vec<Sender>,
             }
         };
         if !received {
-            watches.ended(&kind);
+            watches.ended(&kind, number);
             return;
         }
     }
 }
 
-async fn unserved(watches: &Watches, kind: GroupKind, subscribers: &[Sender]) {
-    watches.ended(&kind);
+async fn unserved(watches: &Watches, kind: GroupKind, number: u64, subscribers: &[Sender]) {
+    watches.ended(&kind, number);
     send_to_all(subscribers, || Event::Unserved(kind.clone())).await;
 }
 

@@ -380,9 +380,9 @@ macro_rules! table {
             2009 Applier [
                 "The agent could not apply or delete an object, or the object did not become ready."
                 "The API server or an admission webhook refused the request, or an object that this one depends on \
-                 failed."
-                "Read the answer of the API server in the message. Correct the manifest, or the webhook that refuses \
-                 it."
+                 failed or is not ready in time."
+                "Read the reason in the message. Correct the manifest, or the webhook that refuses it; or find out why the \
+                 other object does not become ready. The agent tries again by itself."
                 "Deployment web: spec.selector: field is immutable"
             ];
             2010 Resource [

@@ -16,23 +16,29 @@ pub enum Command {
     /// [`Event::Listing`](super::Event::Listing) and [`Event::Listed`](super::Event::Listed), or with
     /// [`Event::Unserved`](super::Event::Unserved) or [`Event::Unlistable`](super::Event::Unlistable).
     Watch(BTreeSet<GroupKind>),
-    /// Write these objects into the inventory's record before the first of them is applied. Answered with
-    /// [`Event::Recorded`](super::Event::Recorded).
+    /// Write these objects into the inventory's record. Answered with [`Event::Recorded`](super::Event::Recorded). If the
+    /// commit has a new kind, no object is written before the answer.
     Record(BTreeSet<ObjectId>),
-    /// Apply the object at this commit (server-side apply). Answered with [`Event::Finished`](super::Event::Finished), as
-    /// are the commands below up to `Abandon`, but for `Audit`.
+    /// Apply the object at this commit (server-side apply). Answered with [`Event::Finished`](super::Event::Finished) and
+    /// [`Outcome::Applied`](super::Outcome::Applied) or, as each command about an object,
+    /// [`Outcome::Failed`](super::Outcome::Failed).
     Apply(Arc<DeclaredObject>, String, ApplyMode),
-    /// Bring the sync's labels and annotations on the object up to date at this commit, and no other field.
+    /// Bring the sync's labels and annotations on the object up to date at this commit, and no other field. Answered with
+    /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Applied`](super::Outcome::Applied).
     Annotate(Arc<DeclaredObject>, String),
-    /// Read the whole object. Answered with [`Outcome::Read`](super::Outcome::Read) or
-    /// [`Outcome::Absent`](super::Outcome::Absent).
+    /// Read the whole object. Answered with [`Event::Finished`](super::Event::Finished) and
+    /// [`Outcome::Read`](super::Outcome::Read) or [`Outcome::Absent`](super::Outcome::Absent).
     Read(ObjectId),
     /// Read all whole objects of the kind that are this sync's, page by page. Answered with
     /// [`Event::Audited`](super::Event::Audited) for each and [`Event::AuditEnded`](super::Event::AuditEnded).
     Audit(GroupKind),
-    /// Delete the object if it still has this uid and resource version.
+    /// Delete the object if it still has this uid and resource version. Answered with
+    /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Deleted`](super::Outcome::Deleted) or
+    /// [`Outcome::Absent`](super::Outcome::Absent).
     Delete(ObjectId, Box<str>, u64),
-    /// Take the sync's labels and annotations off the object, and leave the rest.
+    /// Take the sync's labels and annotations off the object, and leave the rest. Answered with
+    /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Abandoned`](super::Outcome::Abandoned) or
+    /// [`Outcome::Absent`](super::Outcome::Absent).
     Abandon(ObjectId),
     /// Compile this older commit, because the newest one cannot be applied and none is in force. Answered with
     /// [`Event::Restored`](super::Event::Restored).

@@ -18,13 +18,13 @@ impl State {
     /// `true` while something is on its way by itself: a failure that may pass, an object that is being deleted and will be
     /// made again, an object that waits for one that has not failed.
     pub(super) fn is_pending(&self) -> bool {
-        let gave_up = |id: &ObjectId| self.objects.notes(id).is_some_and(|notes| notes.gave_up);
+        let overdue = |id: &ObjectId| self.objects.notes(id).is_some_and(|notes| notes.overdue);
         self.objects.marked(Mark::Terminating).next().is_some()
             || self.objects.marked(Mark::FailedUntold).next().is_some()
             || self
                 .objects
                 .awaited()
-                .any(|(dependency, mut waiting)| !self.has_failed(dependency) && waiting.any(|id| !gave_up(id)))
+                .any(|(dependency, mut waiting)| !self.has_failed(dependency) && waiting.any(|id| !overdue(id)))
     }
 
     /// `true` when waiting for the object is in vain until a user does something.
@@ -55,10 +55,10 @@ impl State {
 
     /// The object waits, from now or from an earlier moment on if it waited already.
     pub(super) fn wait_for(&mut self, id: &ObjectId, dependency: ObjectId, now: Instant) {
-        let give_up_at = now + self.settings.reconcile_timeout;
+        let overdue_at = now + self.settings.reconcile_timeout;
         self.objects.change(id, |tracked| {
             tracked.phase = Phase::Waiting(dependency);
-            tracked.notes_mut().give_up_at.get_or_insert(give_up_at);
+            tracked.notes_mut().overdue_at.get_or_insert(overdue_at);
         });
     }
 
@@ -73,9 +73,9 @@ impl State {
     pub(super) fn waiting_finding(&self, id: &ObjectId) -> Option<Finding> {
         let tracked = self.objects.get(id)?;
         let Phase::Waiting(dependency) = &tracked.phase else { return None };
-        let gave_up = tracked.notes.as_deref().is_some_and(|notes| notes.gave_up);
+        let overdue = tracked.notes.as_deref().is_some_and(|notes| notes.overdue);
         let timeout = format_duration(self.settings.reconcile_timeout);
-        let (why, hint) = match (self.has_failed(dependency), gave_up) {
+        let (why, hint) = match (self.has_failed(dependency), overdue) {
             (true, _) => ("which failed".to_owned(), "mend the other object first"),
             (false, true) => (
                 format!("which was not ready within {timeout}"),

@@ -158,7 +158,7 @@ impl State {
         self.objects.change(id, |tracked| {
             tracked.phase = Phase::InFlight(Box::new(InFlight { place, repair, deferred: None }));
             if let Some(notes) = &mut tracked.notes {
-                (notes.give_up_at, notes.gave_up) = (None, false);
+                (notes.overdue_at, notes.overdue) = (None, false);
             }
         });
         self.commands.push(command);

@@ -47,8 +47,8 @@ impl State {
             *phases.entry(tracked.phase.name()).or_default() += 1;
             let (since, waits_for) = match &tracked.phase {
                 Phase::Waiting(dependency) => {
-                    let give_up_at = tracked.notes.as_deref().and_then(|notes| notes.give_up_at);
-                    let since = give_up_at.and_then(|at| at.checked_sub(self.settings.reconcile_timeout));
+                    let overdue_at = tracked.notes.as_deref().and_then(|notes| notes.overdue_at);
+                    let since = overdue_at.and_then(|at| at.checked_sub(self.settings.reconcile_timeout));
                     (since, dependency.to_string())
                 }
                 Phase::Terminating(_) => (None, "the end of its deletion".to_owned()),

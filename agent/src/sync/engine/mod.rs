@@ -52,6 +52,7 @@ pub struct Settings {
     /// Number of requests that may be in flight. Repairs of drift may exceed it by a quarter.
     pub in_flight: usize,
     /// Time for which an object may wait for another one to become ready. After it the wait is told as an error, and goes on.
+    /// A new commit begins the wait anew.
     pub reconcile_timeout: Duration,
     /// The commit whose large prune a user approved, if any.
     pub approved: Option<String>,

@@ -143,7 +143,7 @@ impl State {
             match timer {
                 Timer::Retry => self.try_again(&id, now),
                 Timer::Readiness => self.read_readiness(&id, now),
-                Timer::GiveUp => self.give_up_waiting(&id),
+                Timer::Overdue => self.tell_overdue_wait(&id),
                 Timer::Cooled => {
                     if self.fight(&id).is_some() {
                         self.report.status_changed();
@@ -191,8 +191,8 @@ impl State {
     }
 
     /// The wait of an object took longer than the reconcile timeout. It goes on, and users are told.
-    fn give_up_waiting(&mut self, id: &ObjectId) {
-        self.objects.change(id, |tracked| tracked.notes_mut().gave_up = true);
+    fn tell_overdue_wait(&mut self, id: &ObjectId) {
+        self.objects.change(id, |tracked| tracked.notes_mut().overdue = true);
         self.report.status_changed();
         if let Some(finding) = self.waiting_finding(id) {
             self.commands.push(Command::Notice(Notice::Failed(finding)));

@@ -15,8 +15,8 @@ pub(in crate::sync::engine) enum Timer {
     Retry,
     /// The object's readiness is to be read.
     Readiness,
-    /// The wait for another object is given up and told.
-    GiveUp,
+    /// The wait for another object is told as an error.
+    Overdue,
     /// The object has not been repaired for so long that a fight is over, or its repairs are forgotten.
     Cooled,
 }
@@ -40,11 +40,9 @@ pub(in crate::sync::engine) enum Mark {
     Unlisted,
     /// Its readiness is to be read.
     Unread,
-    /// It waits for another object, and that is not given up.
-    Waiting,
 }
 
-const MARKS: [Mark; 9] = [
+const MARKS: [Mark; 8] = [
     Mark::InFlight,
     Mark::Terminating,
     Mark::Conflict,
@@ -53,7 +51,6 @@ const MARKS: [Mark; 9] = [
     Mark::FailedUntold,
     Mark::Unlisted,
     Mark::Unread,
-    Mark::Waiting,
 ];
 
 /// The keys under which one object stands in the indices.
@@ -73,15 +70,15 @@ impl Keys {
         let failure = notes.and_then(|notes| notes.failure.as_ref());
         let heat = notes.and_then(|notes| notes.heat);
         let read_at = notes.and_then(|notes| notes.read_at);
-        let gave_up = notes.is_some_and(|notes| notes.gave_up);
-        let (mut queued, mut in_flight, mut waits_for, mut retry, mut give_up) = (None, None, None, None, None);
+        let overdue = notes.is_some_and(|notes| notes.overdue);
+        let (mut queued, mut in_flight, mut waits_for, mut retry, mut overdue_timer) = (None, None, None, None, None);
         match &tracked.phase {
             Phase::Settled => {}
             Phase::Queued(place) => queued = Some(*place),
             Phase::InFlight(command) => in_flight = Some(command.place),
             Phase::Waiting(dependency) => {
                 waits_for = Some(dependency.clone());
-                give_up = notes.and_then(|notes| notes.give_up_at).filter(|_| !gave_up);
+                overdue_timer = notes.and_then(|notes| notes.overdue_at).filter(|_| !overdue);
             }
             Phase::BackingOff(until) => retry = Some(*until),
             Phase::Terminating(look) => retry = *look,
@@ -95,14 +92,13 @@ impl Keys {
             Mark::FailedUntold => failure.is_some_and(|failure| !failure.is_told()),
             Mark::Unlisted => tracked.unlisted,
             Mark::Unread => read_at.is_some(),
-            Mark::Waiting => waits_for.is_some() && !gave_up,
         };
         let marks = MARKS.map(marked);
-        Self { queued, in_flight, waits_for, timers: [retry, read_at, give_up, heat.map(Heat::cools_at)], marks }
+        Self { queued, in_flight, waits_for, timers: [retry, read_at, overdue_timer, heat.map(Heat::cools_at)], marks }
     }
 
     fn timers(&self) -> impl Iterator<Item = (Option<Instant>, Timer)> {
-        self.timers.into_iter().zip([Timer::Retry, Timer::Readiness, Timer::GiveUp, Timer::Cooled])
+        self.timers.into_iter().zip([Timer::Retry, Timer::Readiness, Timer::Overdue, Timer::Cooled])
     }
 }
 

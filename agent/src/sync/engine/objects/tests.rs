@@ -24,7 +24,7 @@ enum Change {
     Forgive,
     Heat,
     ReadAt,
-    GiveUp,
+    Overdue,
     Unlist(bool),
     BeginCommit,
 }
@@ -42,7 +42,7 @@ fn change() -> impl Strategy<Value = Change> {
         Just(Change::Forgive),
         Just(Change::Heat),
         Just(Change::ReadAt),
-        Just(Change::GiveUp),
+        Just(Change::Overdue),
         any::<bool>().prop_map(Change::Unlist),
         Just(Change::BeginCommit),
     ]
@@ -68,9 +68,9 @@ fn make(objects: &mut Objects, id: &ObjectId, change: Change, at: Instant) {
         Change::Forgive => _ = objects.forgive(id),
         Change::Heat => objects.change(id, |tracked| tracked.notes_mut().heat = Some(Heat { repairs: 6.0, at })),
         Change::ReadAt => objects.change(id, |tracked| tracked.notes_mut().read_at = Some(at)),
-        Change::GiveUp => objects.change(id, |tracked| {
+        Change::Overdue => objects.change(id, |tracked| {
             let notes = tracked.notes_mut();
-            notes.gave_up = notes.give_up_at.replace(at).is_some();
+            notes.overdue = notes.overdue_at.replace(at).is_some();
         }),
         Change::Unlist(unlisted) => objects.change(id, |tracked| tracked.unlisted = unlisted),
         Change::BeginCommit => objects.begin_commit(),

@@ -73,10 +73,10 @@ pub(in crate::sync::engine) struct Notes {
     pub(in crate::sync::engine) looks: u32,
     /// When the whole object is read because its readiness may have changed.
     pub(in crate::sync::engine) read_at: Option<Instant>,
-    /// When the wait for another object is given up and told.
-    pub(in crate::sync::engine) give_up_at: Option<Instant>,
-    /// The wait for another object was given up. It goes on, and the object is applied should the other become ready.
-    pub(in crate::sync::engine) gave_up: bool,
+    /// When the wait for another object is told as an error.
+    pub(in crate::sync::engine) overdue_at: Option<Instant>,
+    /// The wait for another object was told as an error. It goes on, and the object is applied when the other is ready.
+    pub(in crate::sync::engine) overdue: bool,
     /// The object is a Namespace or CRD that is not declared any more and holds an object that stays: it is abandoned
     /// instead of deleted.
     pub(in crate::sync::engine) keep: bool,
@@ -203,14 +203,14 @@ impl Tracked {
 
 impl Notes {
     fn is_blank(&self) -> bool {
-        let Self { failure, conflict, heat, looks, read_at, give_up_at, gave_up, keep } = self;
+        let Self { failure, conflict, heat, looks, read_at, overdue_at, overdue, keep } = self;
         failure.is_none()
             && conflict.is_none()
             && heat.is_none()
             && *looks == 0
             && read_at.is_none()
-            && give_up_at.is_none()
-            && !gave_up
+            && overdue_at.is_none()
+            && !overdue
             && !keep
     }
 }
