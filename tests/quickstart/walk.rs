@@ -106,7 +106,7 @@ fn large_prune(scene: &Scene) -> Result<()> {
     let commit = scene.repository.commit()?;
     scene.status("the commit is held", |code, text| code == 1 && text.contains("KNV2006"))?;
     ensure!(scene.cluster.writes(from)?.is_empty(), "it wrote: {:#?}", scene.cluster.writes(from)?);
-    say("It is held. Somebody approves exactly this commit.");
+    say("It is held. A user approves exactly this commit.");
     scene.cluster.approve_prune(NAME, &commit)?;
     scene.synced()?;
     await_condition("the Namespace is gone", || {

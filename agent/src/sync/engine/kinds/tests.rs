@@ -62,12 +62,14 @@ fn ours(id: &ObjectId, version: u64) -> Event {
     Event::Seen(id.clone(), Box::new(seen.expect("metadata")))
 }
 
-#[test]
-fn what_a_kind_that_comes_back_would_lose_is_held() {
+/// A sync that declares nothing, with twelve recorded Widgets whose kind was not served when the commit came in force and is
+/// served now: the time, the Widgets and the commands since then.
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn widgets_that_came_back(commit: &str) -> (State, Instant, Vec<ObjectId>, Vec<Command>) {
     let ids: Vec<ObjectId> = (0..12).map(|n| ObjectId::new(&widget(), "ns", &n.to_string())).collect();
     let mut state = sync_of(ids.iter().cloned().collect());
-    let (now, commit) = (Instant::now(), "a".repeat(40));
-    state.step(nothing(&commit), now);
+    let now = Instant::now();
+    state.step(nothing(commit), now);
     state.step(Event::Unserved(widget()), now);
     let later = state.next_wake().expect("the kind is looked for");
     let mut commands = state.step(Event::Woken, later);
@@ -76,6 +78,13 @@ fn what_a_kind_that_comes_back_would_lose_is_held() {
         commands.extend(state.step(ours(id, 1), later));
     }
     commands.extend(state.step(Event::Listed(widget(), 1), later));
+    (state, later, ids, commands)
+}
+
+#[test]
+fn deletions_of_a_kind_that_comes_back_are_held() {
+    let commit = "a".repeat(40);
+    let (mut state, later, ids, mut commands) = widgets_that_came_back(&commit);
     for id in &ids {
         commands.extend(state.step(ours(id, 2), later));
     }
@@ -163,20 +172,9 @@ fn a_crd_is_deleted_after_the_objects_of_its_kind_whatever_the_plural() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn a_commit_in_force_that_is_held_stays_so_when_the_source_fails_and_comes_back() {
-    let ids: Vec<ObjectId> = (0..12).map(|n| ObjectId::new(&widget(), "ns", &n.to_string())).collect();
-    let mut state = sync_of(ids.iter().cloned().collect());
-    let (now, commit) = (Instant::now(), "a".repeat(40));
-    state.step(nothing(&commit), now);
-    state.step(Event::Unserved(widget()), now);
-    let later = state.next_wake().expect("the kind is looked for");
-    state.step(Event::Woken, later);
-    state.step(Event::Listing(widget(), 1), later);
-    for id in &ids {
-        state.step(ours(id, 1), later);
-    }
-    state.step(Event::Listed(widget(), 1), later);
+    let commit = "a".repeat(40);
+    let (mut state, later, ..) = widgets_that_came_back(&commit);
     state.step(Event::SourceFailed(crate::model::finding::Finding::new(Code::Source, "not there")), later);
     state.step(nothing(&commit), later);
     assert!(!state.is_synced(), "the commit is still held");
