@@ -54,7 +54,7 @@ pub struct SupportedSpec {
     pub resource_status: bool,
     /// `true` if Namespaces that the source uses and does not declare are created.
     pub implicit_namespaces: bool,
-    /// Time that an object may take to become ready before the objects that depend on it are skipped.
+    /// Time that an object waits for another one to become ready before this is reported. The wait goes on.
     pub reconcile_timeout: Duration,
     /// Time that one request to the API server for an object of the sync may take.
     pub api_server_timeout: Duration,

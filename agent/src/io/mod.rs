@@ -1,4 +1,4 @@
-//! The edge: the only modules that touch files, the network, processes or the clock.
+//! The edge: with `run` and `main`, the only modules that touch files, the network, processes or the clock.
 #![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
 pub mod files;

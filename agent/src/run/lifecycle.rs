@@ -28,7 +28,8 @@ pub(super) struct Refusal {
 pub(super) enum SyncState {
     /// A task serves the object.
     Running(RunningSync),
-    /// A task was told to stop, or writes a refusal. It will end, and `next` follows it.
+    /// A task was told to stop, or it only writes a refusal into the status. It ends by itself, nothing more is told to it,
+    /// and `next` follows it.
     Ending {
         /// The newest version of the object; `None` when the object was removed or has no other version.
         next: Option<Box<SyncVersion>>,

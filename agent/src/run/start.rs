@@ -13,7 +13,7 @@ use crate::io::reports::read_inventory;
 use crate::model::backoff::Backoff;
 use crate::model::metadata::{SyncId, label};
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::inventory::Inventory;
+use crate::sync::inventory::InventoryRecord;
 
 /// The pause before the API server is asked again, and the longest one.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
@@ -21,7 +21,7 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_s
 /// The inventory as far as it is known before anything is listed.
 pub(super) struct RecordedInventory {
     /// The ResourceGroups, to be written further; `None` where the API server does not serve the kind.
-    pub(super) groups: Option<Inventory>,
+    pub(super) groups: Option<InventoryRecord>,
     /// Kinds of which the sync may have objects.
     pub(super) kinds: BTreeSet<GroupKind>,
     /// The recorded objects. Without a record these are the CRDs of the sync alone.
@@ -35,7 +35,7 @@ pub(super) async fn start(
     defined: oneshot::Sender<BTreeSet<GroupKind>>,
 ) -> Result<RecordedInventory, ApiError> {
     let groups = patiently(|| read_inventory(&context.cluster, sync)).await?;
-    let (kinds, objects) = match groups.as_ref().and_then(Inventory::objects) {
+    let (kinds, objects) = match groups.as_ref().and_then(InventoryRecord::objects) {
         Some(recorded) => (recorded.iter().map(ObjectId::group_kind).collect(), recorded),
         None => {
             let kinds = patiently(|| kinds_in_use(context, sync)).await?;

@@ -23,7 +23,7 @@ use crate::io::source::{Source, follow};
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncId;
 use crate::sync::engine::{Event, Settings, State};
-use crate::sync::inventory::Inventory;
+use crate::sync::inventory::InventoryRecord;
 use crate::sync::reporting::{ReportMessage, Reporting};
 use crate::sync::status::About;
 
@@ -151,7 +151,7 @@ fn uid(task: &SyncTask) -> Option<String> {
     task.object.as_ref().map(|object| object.uid.clone())
 }
 
-fn reporting(task: &SyncTask, groups: Option<Inventory>) -> Reporting {
+fn reporting(task: &SyncTask, groups: Option<InventoryRecord>) -> Reporting {
     let git = GitStatus { repo: shown(&task.git.repo), ..task.git.status() };
     let about = About { git, generation: task.generation, reconciler: "nomos-agent".to_owned(), refused: None };
     let status = task.object.as_ref().map(|object| object.status.clone());

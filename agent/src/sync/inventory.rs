@@ -71,13 +71,13 @@ pub struct GroupDocument {
 
 /// The ResourceGroups of a sync, each as it should be and as it was last read or written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Inventory {
+pub struct InventoryRecord {
     groups: Groups,
     /// One place for each group; `None` where it was not written yet.
     written: Vec<Option<WrittenGroup>>,
 }
 
-impl Inventory {
+impl InventoryRecord {
     /// The inventory that these ResourceGroups, by name, make up. A user may have deleted one of them, so there may be gaps.
     pub fn new(sync: &SyncId, mut found: BTreeMap<String, WrittenGroup>) -> Self {
         let mut written: Vec<Option<WrittenGroup>> =
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn a_group_is_written_when_its_objects_change_and_not_otherwise() {
         let sync = SyncId::root("root-sync");
-        let mut inventory = Inventory::new(&sync, BTreeMap::new());
+        let mut inventory = InventoryRecord::new(&sync, BTreeMap::new());
         assert_eq!(inventory.objects(), None);
         inventory.assign(&ids(0..2));
         let (index, document) = inventory.next_spec(0, &sync, true).expect("the group is new");
@@ -321,7 +321,7 @@ mod tests {
             ..WrittenGroup::default()
         };
         let found = BTreeMap::from([(group_name(&sync, 0), group(0..1)), (group_name(&sync, 2), group(1..2))]);
-        let mut inventory = Inventory::new(&sync, found);
+        let mut inventory = InventoryRecord::new(&sync, found);
         assert_eq!(inventory.objects(), Some(ids(0..2)));
         inventory.assign(&ids(0..2));
         assert_eq!(inventory.next_spec(0, &sync, true), None);

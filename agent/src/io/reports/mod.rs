@@ -4,7 +4,7 @@
 
 mod notices;
 mod resource_groups;
-mod retries;
+mod reporter;
 mod status;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -13,8 +13,8 @@ use super::kubernetes::client::ApiError;
 use crate::api::Time;
 use crate::sync::reporting::{Moment, ReportAnswer};
 
+pub use reporter::Reporter;
 pub use resource_groups::read_inventory;
-pub use retries::Reporter;
 pub use status::{SyncObject, write_sync_status};
 
 /// This moment.

@@ -10,14 +10,14 @@ use crate::io::kubernetes::client::{ApiError, Cluster, collection};
 use crate::io::kubernetes::path::{self, with_query};
 use crate::model::metadata::{SyncId, label};
 use crate::model::object::GroupKind;
-use crate::sync::inventory::{GroupDocument, Inventory, WrittenGroup};
+use crate::sync::inventory::{GroupDocument, InventoryRecord, WrittenGroup};
 use crate::sync::reporting::ReportAnswer;
 
 /// Reads the ResourceGroups of a sync; `None` where the API server does not serve the kind.
 ///
 /// # Errors
 /// When the API server refuses the list or cannot be reached.
-pub async fn read_inventory(cluster: &Cluster, sync: &SyncId) -> Result<Option<Inventory>, ApiError> {
+pub async fn read_inventory(cluster: &Cluster, sync: &SyncId) -> Result<Option<InventoryRecord>, ApiError> {
     let served = match cluster.served(&GroupKind::new("kpt.dev", "ResourceGroup")).await {
         Ok(served) => served,
         Err(ApiError::Unserved(_)) => return Ok(None),
@@ -28,7 +28,7 @@ pub async fn read_inventory(cluster: &Cluster, sync: &SyncId) -> Result<Option<I
     let list: kube::core::ObjectList<ResourceGroup> = cluster.get(&path).await?;
     let named = |group: ResourceGroup| Some((group.metadata.name.clone()?, written(group)));
     let groups: BTreeMap<String, WrittenGroup> = list.items.into_iter().filter_map(named).collect();
-    Ok(Some(Inventory::new(sync, groups)))
+    Ok(Some(InventoryRecord::new(sync, groups)))
 }
 
 /// Applies the spec of a ResourceGroup, or its status where `subresource` is `/status`.

@@ -9,7 +9,8 @@ use crate::model::object::{GroupKind, ObjectId};
 
 use super::Report;
 
-/// One thing to do.
+/// One thing to do. A command about one object is answered with [`Event::Finished`](super::Event::Finished), and with
+/// [`Outcome::Failed`](super::Outcome::Failed) when it does not work.
 #[derive(Debug)]
 pub enum Command {
     /// Watch these kinds, besides those that are watched already. Answered for each kind with
@@ -20,8 +21,7 @@ pub enum Command {
     /// commit has a new kind, no object is written before the answer.
     Record(BTreeSet<ObjectId>),
     /// Apply the object at this commit (server-side apply). Answered with [`Event::Finished`](super::Event::Finished) and
-    /// [`Outcome::Applied`](super::Outcome::Applied) or, as each command about an object,
-    /// [`Outcome::Failed`](super::Outcome::Failed).
+    /// [`Outcome::Applied`](super::Outcome::Applied).
     Apply(Arc<DeclaredObject>, String, ApplyMode),
     /// Bring the sync's labels and annotations on the object up to date at this commit, and no other field. Answered with
     /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Applied`](super::Outcome::Applied).

@@ -39,7 +39,7 @@ pub enum Event {
     Listed(GroupKind, u64),
     /// The API server does not serve the kind. The watch has ended.
     Unserved(GroupKind),
-    /// The API server refuses to list the kind. The watch goes on trying.
+    /// The kind could not be listed: the API server refused, or did not answer. The watch goes on trying.
     Unlistable(GroupKind, Finding),
     /// A watch shows an object that is new, changed or listed.
     Seen(ObjectId, Box<Observed>),

@@ -25,7 +25,7 @@ pub(super) enum KindState {
     Listing(Listing),
     /// The list is complete, and the watch shows every change.
     Listed,
-    /// The API server refuses the list. The watch goes on trying.
+    /// The list failed: the API server refused it, or did not answer. The watch goes on trying.
     Unlistable(Finding),
     /// The API server does not serve the kind. With a time, the kind is looked for then, because recorded objects of it may
     /// exist.
@@ -365,7 +365,7 @@ impl State {
         }
     }
 
-    /// The API server refuses to list the kind. Its objects that are not declared stay, because nothing shows them.
+    /// The list of the kind failed. Its objects that are not declared stay, because nothing shows them.
     pub(super) fn unlistable(&mut self, kind: &GroupKind, finding: Finding) {
         let kind = self.kinds.of_mut(kind);
         if kind.failure() != Some(&finding) {

@@ -13,7 +13,7 @@ use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
 use crate::model::object::ObjectId;
 use crate::sync::engine::{Notice, Report};
-use crate::sync::inventory::{GroupDocument, Inventory, WrittenGroup};
+use crate::sync::inventory::{GroupDocument, InventoryRecord, WrittenGroup};
 use crate::sync::status::{About, refused, status};
 
 use jobs::{RecordJob, Retries, UnwrittenReport, Verdict, WritingJob, WritingStage};
@@ -99,7 +99,7 @@ pub struct Reporting {
     /// The status as last read or written; `None` without a sync object.
     status: Option<SyncStatus>,
     /// `None` where the API server does not serve ResourceGroups.
-    inventory: Option<Inventory>,
+    inventory: Option<InventoryRecord>,
     resource_status: bool,
     record: Option<RecordJob>,
     announcements: VecDeque<Notice>,
@@ -151,7 +151,7 @@ impl Reporting {
         sync: SyncId,
         about: About,
         status: Option<SyncStatus>,
-        inventory: Option<Inventory>,
+        inventory: Option<InventoryRecord>,
         resource_status: bool,
     ) -> Self {
         Self {

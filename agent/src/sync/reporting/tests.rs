@@ -31,7 +31,7 @@ impl World {
     fn new() -> Self {
         let sync = SyncId::root("root-sync");
         let about = About { git: GitStatus::default(), generation: 1, reconciler: "nomos-agent".into(), refused: None };
-        let inventory = Inventory::new(&sync, BTreeMap::new());
+        let inventory = InventoryRecord::new(&sync, BTreeMap::new());
         Self {
             reporting: Reporting::new(sync, about, Some(SyncStatus::default()), Some(inventory), true),
             now: Moment { instant: Instant::now(), time: Time::from_unix(1) },
