@@ -13,9 +13,9 @@ use super::queue::{QueuePlace, WorkClass};
 use super::{Command, Event, Notice, State};
 
 /// Pause before a kind that is not served is looked for again; it doubles.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
+const FIRST_SEARCH: Duration = Duration::from_secs(1);
 /// The longest of these pauses.
-const LONGEST_LOOK: Duration = Duration::from_secs(300);
+const LONGEST_SEARCH: Duration = Duration::from_secs(300);
 
 /// The knowledge about the objects of a kind.
 pub(super) enum KindState {
@@ -59,7 +59,7 @@ pub(super) struct Kind {
     plural: Option<Box<str>>,
     /// Number of the newest list that began. Events of an older list come from a watch that was replaced.
     session: u64,
-    looks: Backoff,
+    searches: Backoff,
 }
 
 /// Where the comparison of a kind's whole objects stands.
@@ -85,7 +85,7 @@ impl Default for Kind {
             audit: Audit::None,
             plural: None,
             session: 0,
-            looks: Backoff::new(FIRST_LOOK, LONGEST_LOOK),
+            searches: Backoff::new(FIRST_SEARCH, LONGEST_SEARCH),
         }
     }
 }
@@ -231,12 +231,12 @@ impl Kinds {
     }
 
     /// When a kind is looked for that is not served.
-    pub(super) fn next_look(&self) -> Option<Instant> {
-        let look = |kind: &Kind| match kind.state {
+    pub(super) fn next_search(&self) -> Option<Instant> {
+        let search_at = |kind: &Kind| match kind.state {
             KindState::Unserved(at) => at,
             _ => None,
         };
-        self.0.values().filter_map(look).min()
+        self.0.values().filter_map(search_at).min()
     }
 
     /// The list that is going on, if any.
@@ -284,7 +284,7 @@ impl State {
     }
 
     /// Watches kinds again that were not served, when their time has come.
-    pub(super) fn look_for_kinds(&mut self, now: Instant) {
+    pub(super) fn search_kinds(&mut self, now: Instant) {
         if self.stopping {
             return;
         }
@@ -319,7 +319,7 @@ impl State {
             _ => return,
         };
         entry.state = KindState::Listed;
-        entry.looks.reset();
+        entry.searches.reset();
         let deletable = entry.deletable;
         if failure.is_some() {
             self.report.status_changed();
@@ -395,7 +395,7 @@ impl State {
         if kind.failure().is_some() {
             self.report.status_changed();
         }
-        kind.state = KindState::Unserved(recorded.then(|| now + kind.looks.next_pause()));
+        kind.state = KindState::Unserved(recorded.then(|| now + kind.searches.next_pause()));
         let watched = of_kind.into_iter().filter(|(.., watched)| *watched).map(|(id, ..)| id).collect();
         self.not_listed(watched, u64::MAX, now);
     }

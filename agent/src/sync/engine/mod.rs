@@ -153,7 +153,7 @@ impl State {
         }
         self.consider(now);
         self.fire_timers(now);
-        self.look_for_kinds(now);
+        self.search_kinds(now);
         self.dispatch(now);
         self.settle(now);
         std::mem::take(&mut self.commands)
@@ -162,7 +162,7 @@ impl State {
     /// The time at which to step with [`Event::Woken`] when nothing else happens before; `None` when only an event can
     /// change anything.
     pub fn next_wake(&self) -> Option<Instant> {
-        let times = [self.objects.next_timer(), self.report.due(), self.outage.until(), self.kinds.next_look()];
+        let times = [self.objects.next_timer(), self.report.due(), self.outage.until(), self.kinds.next_search()];
         times.into_iter().flatten().min()
     }
 

@@ -83,8 +83,8 @@ impl State {
 
     /// The object is declared and is being deleted: it is applied again when it is gone.
     fn wait_until_gone(&mut self, id: &ObjectId, now: Instant) {
-        let look_at = self.next_look_at(id, now);
-        self.objects.set_phase(id, Phase::Terminating(look_at));
+        let check_at = self.next_check_at(id, now);
+        self.objects.set_phase(id, Phase::Terminating(check_at));
     }
 
     /// The object is declared, and another sync manages it: it is left as it is (KNV1060).
@@ -94,9 +94,9 @@ impl State {
         let finding = Finding::new(Code::ManagementConflict, message)
             .hint("declare the object in one source only; the other sync releases it when it is removed there")
             .at(declared.place());
-        let look_at = self.next_look_at(id, now);
+        let check_at = self.next_check_at(id, now);
         let news = self.objects.change(id, |tracked| {
-            tracked.phase = look_at.map_or(Phase::Settled, Phase::BackingOff);
+            tracked.phase = check_at.map_or(Phase::Settled, Phase::BackingOff);
             let conflict = &mut tracked.notes_mut().conflict;
             conflict.replace(finding.clone()).as_ref() != Some(&finding)
         });
@@ -105,22 +105,22 @@ impl State {
         }
     }
 
-    /// When to look again at an object that is in the way and that no watch shows; `None` for an object that a watch shows.
-    /// A look that is due already stays so.
-    fn next_look_at(&mut self, id: &ObjectId, now: Instant) -> Option<Instant> {
+    /// When to check again an object that is in the way and that no watch shows; `None` for an object that a watch shows.
+    /// A check that is due already stays so.
+    fn next_check_at(&mut self, id: &ObjectId, now: Instant) -> Option<Instant> {
         let tracked = self.objects.get(id)?;
         match &tracked.phase {
             Phase::BackingOff(until) => return Some(*until),
-            Phase::Terminating(Some(look_at)) => return Some(*look_at),
+            Phase::Terminating(Some(check_at)) => return Some(*check_at),
             _ if tracked.live.as_ref().is_none_or(|live| live.watched) => return None,
             _ => {}
         }
-        let looks = self.objects.change(id, |tracked| {
-            let looks = &mut tracked.notes_mut().looks;
-            *looks = looks.saturating_add(1);
-            *looks - 1
+        let checks = self.objects.change(id, |tracked| {
+            let checks = &mut tracked.notes_mut().checks;
+            *checks = checks.saturating_add(1);
+            *checks - 1
         });
-        Some(now + Backoff::pause(Duration::from_secs(1), LONGEST_PAUSE, looks))
+        Some(now + Backoff::pause(Duration::from_secs(1), LONGEST_PAUSE, checks))
     }
 
     /// `true` for a declared object of the sync whose readiness was never read, as after a restart.

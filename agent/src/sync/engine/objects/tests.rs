@@ -58,7 +58,7 @@ fn make(objects: &mut Objects, id: &ObjectId, change: Change, at: Instant) {
         }
         Change::WaitFor(other) => objects.set_phase(id, Phase::Waiting(super::tests::id(other))),
         Change::BackOff => objects.set_phase(id, Phase::BackingOff(at)),
-        Change::Terminate(look) => objects.set_phase(id, Phase::Terminating(look.then_some(at))),
+        Change::Terminate(look) => objects.set_phase(id, Phase::Terminating(check_at.then_some(at))),
         Change::Settle => objects.set_phase(id, Phase::Settled),
         Change::Fail { attempts, passing } => {
             let finding = crate::model::finding::Finding::new(crate::model::finding::Code::Applier, "no");

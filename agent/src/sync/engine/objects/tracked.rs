@@ -70,7 +70,7 @@ pub(in crate::sync::engine) struct Notes {
     /// The frequency of the object's repairs; `None` when it was not repaired of late.
     pub(in crate::sync::engine) heat: Option<Heat>,
     /// Attempts to find out whether an object that no watch shows is still in the way.
-    pub(in crate::sync::engine) looks: u32,
+    pub(in crate::sync::engine) checks: u32,
     /// When the whole object is read because its readiness may have changed.
     pub(in crate::sync::engine) read_at: Option<Instant>,
     /// When the wait for another object is told as an error.
@@ -203,11 +203,11 @@ impl Tracked {
 
 impl Notes {
     fn is_blank(&self) -> bool {
-        let Self { failure, conflict, heat, looks, read_at, overdue_at, overdue, keep } = self;
+        let Self { failure, conflict, heat, checks, read_at, overdue_at, overdue, keep } = self;
         failure.is_none()
             && conflict.is_none()
             && heat.is_none()
-            && *looks == 0
+            && *checks == 0
             && read_at.is_none()
             && overdue_at.is_none()
             && !overdue
