@@ -52,11 +52,11 @@ struct Args {
     /// Context of the kubeconfig [default: its current one]
     #[arg(long)]
     context: Option<String>,
-    /// Directory for mirrors of repositories; nobody else may own it or write to it [default: nomos-agent in $XDG_CACHE_HOME
+    /// Directory for mirrors of repositories, which no other user may own or write to [default: nomos-agent in $XDG_CACHE_HOME
     /// or $HOME/.cache, else a new directory that is removed at the end]
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
-    /// Let RootSyncs name repositories by a path or a file URL: whoever writes them can then read the disk of the agent
+    /// Let RootSyncs name repositories by a path or a file URL: their authors can then read the disk of the agent
     #[arg(long)]
     allow_local_repositories: bool,
     /// Address of /healthz, /readyz, /metrics and /debug/syncs (the state of every sync); port 0 lets the system choose

@@ -107,7 +107,7 @@ impl Paint {
     }
 }
 
-/// The beginning of a colour in a text that was not printed yet. Nobody else knows it, so that no name or message can hold one.
+/// The beginning of a colour in a text that was not printed yet. It is random, so that no name or message can hold one.
 static MARK: LazyLock<String> = LazyLock::new(|| format!("\x1b[{:016x};", RandomState::new().hash_one("mark")));
 
 /// The text as a terminal may get it: with the escape sequences of [`Paint`], and no others.

@@ -61,8 +61,8 @@ pub struct SupportedSpec {
     pub api_server_timeout: Duration,
 }
 
-/// The answer to a sync object that names a path or a `file:` URL. The agent would read its own disk, and what it finds there
-/// need not be for whoever writes sync objects.
+/// The answer to a sync object that names a path or a `file:` URL. The agent would read its own disk, which
+/// the authors of sync objects need not be allowed to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LocalRepositories {
     /// The sync is refused.

@@ -1,4 +1,4 @@
-//! The directory for mirrors of repositories. What stands in it ends on the cluster, so that nobody else may write to it.
+//! The directory for mirrors of repositories. Its content is applied to clusters, so that no other user may write to it.
 
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::hash::{BuildHasher as _, RandomState};
@@ -17,7 +17,7 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// All permissions of its group and of everybody.
 const OF_OTHERS: u32 = 0o077;
 
-/// A directory that is owned by this process's user, and to which nobody else may write.
+/// A directory that is owned by this process's user, and to which no other user may write.
 #[derive(Debug)]
 pub struct CacheDirectory {
     path: PathBuf,
@@ -69,7 +69,7 @@ impl CacheDirectory {
 impl Drop for CacheDirectory {
     fn drop(&mut self) {
         if self.temporary {
-            // At the end there is nobody to tell.
+            // A failure at the end of the process has no reader.
             let _ = fs::remove_dir_all(&self.path);
         }
     }

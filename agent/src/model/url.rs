@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// A URL without the user and the password in it, which may be a token. The user of an ssh URL stays when it has no password.
 ///
-/// What is no URL comes back as it is.
+/// A text that is no URL comes back as it is.
 pub fn shown(url: &str) -> Cow<'_, str> {
     match url.split_once("://") {
         Some((scheme, rest)) => match hidden(scheme, rest) {
@@ -19,7 +19,7 @@ pub fn shown(url: &str) -> Cow<'_, str> {
     }
 }
 
-/// `true` for a path or a `file:` URL: whoever opens it reads its own disk.
+/// `true` for a path or a `file:` URL, which leads to the disk of the program that opens it.
 pub fn is_local(url: &str) -> bool {
     match url.split_once("://") {
         Some((scheme, _)) => scheme.eq_ignore_ascii_case("file"),

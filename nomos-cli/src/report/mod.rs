@@ -127,8 +127,8 @@ pub(crate) fn write(
         match &report.file {
             Some(file) => fs::write(file, text).with_context(|| format!("failed to write {}", file.display()))?,
             None => match report.form {
-                Form::Text | Form::Github => console.print(&text),
-                Form::Json | Form::Sarif | Form::Junit => console.print_data(&text),
+                Form::Text => console.print(&text),
+                Form::Json | Form::Sarif | Form::Junit | Form::Github => console.print_data(&text),
             },
         }
     }
