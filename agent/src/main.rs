@@ -96,7 +96,7 @@ fn main() -> ExitCode {
     let cache = match cache(args.cache_dir.as_deref()) {
         Ok(cache) => cache,
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!("{}", error_chain(error.as_ref()));
             return ExitCode::from(2);
         }
     };
