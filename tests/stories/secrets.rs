@@ -14,6 +14,8 @@ const NAME: &str = "secrets";
 const SECRETS: &str = "/api/v1/namespaces/secrets/secrets";
 /// Values that stand in no place of their own: declared, changed by another client, and in the manifest of another client.
 const VALUES: [&str; 4] = ["declared-7f3a91", "written-as-text-c4d2", "changed-by-other-55e8", "applied-before-e19b"];
+/// A key that is none. The API server's answer quotes it, as it may quote values; its words about Secrets are withheld.
+const REFUSED: &str = "no key 3c9e";
 const TOKEN: &str = "t0ken-of-the-repository-8c6d";
 
 const EVERYTHING: [(&str, &str); 1] = [("RUST_LOG", "trace,kube_client=trace,hyper=trace,h2=trace")];
@@ -41,7 +43,7 @@ pub(crate) fn stay_secret(kind: Kind) -> Result<()> {
     }
     let user = encoded(&format!("somebody:{TOKEN}"));
     let values = VALUES.iter().map(|value| (*value).to_owned()).chain(VALUES.map(encoded));
-    for needle in values.chain([TOKEN.to_owned(), user]) {
+    for needle in values.chain([TOKEN.to_owned(), user, REFUSED.to_owned()]) {
         for (place, text) in &shown {
             let line = text.lines().find(|line| line.contains(&needle));
             ensure!(line.is_none(), "{needle} is in {place}: {line:?}");
@@ -79,7 +81,7 @@ fn repaired_and_refused(cluster: &Cluster) -> Result<Sync<'_>> {
         ensure!(cluster.get(&login)?["data"]["key"] == encoded(declared).as_str(), "it is not");
         Ok(())
     })?;
-    let refused = format!("data: {{\"no key\": {}}}", encoded(declared));
+    let refused = format!("data: {{{REFUSED:?}: {}}}", encoded(declared));
     sync.repository.write("refused.yaml", &manifest("refused", &refused))?;
     sync.repository.commit()?;
     await_condition("the newest commit has an error", || {
