@@ -1,18 +1,17 @@
-//! The command line of `nomos-agent`: flags, log and exit status.
+//! The command line of `nomos-agent`: flags and exit status.
 #![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
-use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use agent::api::{GitSpec, parse_duration};
+use agent::api::{GitSpec, LocalRepositories, parse_duration};
 use agent::compile::SourceFormat;
+use agent::io::cache::CacheDirectory;
 use agent::model::error_chain::error_chain;
-use agent::run::{Flags, Options};
+use agent::run::{Flags, Options, start_log};
 use clap::{Parser, ValueEnum};
-use tracing_subscriber::EnvFilter;
 
 /// Keeps a cluster as a git repository declares it.
 ///
@@ -53,9 +52,13 @@ struct Args {
     /// Context of the kubeconfig [default: its current one]
     #[arg(long)]
     context: Option<String>,
-    /// Directory for mirrors of repositories [default: nomos-agent below the system's directory for temporary files]
+    /// Directory for mirrors of repositories, which no other user may own or write to [default: nomos-agent in $XDG_CACHE_HOME
+    /// or $HOME/.cache, else a new directory that is removed at the end]
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
+    /// Let RootSyncs name repositories by a path or a file URL: their authors can then read the disk of the agent
+    #[arg(long)]
+    allow_local_repositories: bool,
     /// Address of /healthz, /readyz, /metrics and /debug/syncs (the state of every sync); port 0 lets the system choose
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8675")]
     listen: SocketAddr,
@@ -63,9 +66,6 @@ struct Args {
     #[arg(long, requires = "repo")]
     once: bool,
 }
-
-/// The log filter without `RUST_LOG`. The client library would log each refused request; the agent says what it means.
-const LOGGED: &str = "info,kube_client=off";
 
 #[derive(Clone, Copy, ValueEnum)]
 enum FormatFlag {
@@ -83,7 +83,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    log();
+    start_log();
     // kube and the git client share one TLS provider, which needs no C library.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -93,7 +93,14 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let result = runtime.block_on(agent::run::run(options(args)));
+    let cache = match cache(args.cache_dir.as_deref()) {
+        Ok(cache) => cache,
+        Err(error) => {
+            tracing::error!("{}", error_chain(error.as_ref()));
+            return ExitCode::from(2);
+        }
+    };
+    let result = runtime.block_on(agent::run::run(options(args, cache.path())));
     // A git request whose sync has ended must not hold the process.
     runtime.shutdown_background();
     match result {
@@ -106,7 +113,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn options(args: Args) -> Options {
+fn cache(asked: Option<&Path>) -> anyhow::Result<CacheDirectory> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    match asked {
+        Some(asked) => CacheDirectory::open(asked),
+        None => CacheDirectory::private(
+            variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache"))).as_deref(),
+        ),
+    }
+}
+
+fn options(args: Args, cache: &Path) -> Options {
     let source = args.repo.map(|repo| Flags {
         git: GitSpec {
             repo,
@@ -127,20 +144,13 @@ fn options(args: Args) -> Options {
         cluster_name: args.cluster_name,
         kubeconfig: args.kubeconfig,
         context: args.context,
-        cache: args.cache_dir.unwrap_or_else(|| std::env::temp_dir().join("nomos-agent")),
+        cache: cache.to_owned(),
+        local_repositories: match args.allow_local_repositories {
+            true => LocalRepositories::Allowed,
+            false => LocalRepositories::Refused,
+        },
         listen: Some(args.listen),
         audit_period: args.audit_period,
         once: args.once,
-    }
-}
-
-/// Logs plain lines on a terminal and JSON elsewhere. The variable `RUST_LOG` replaces [`LOGGED`].
-fn log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        subscriber.with_target(false).with_ansi(std::env::var_os("NO_COLOR").is_none()).init();
-    } else {
-        subscriber.json().flatten_event(true).with_span_list(false).init();
     }
 }

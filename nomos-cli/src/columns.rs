@@ -1,5 +1,6 @@
 //! Text in columns, and data as JSON or YAML, for all commands that print a list.
 
+use agent::model::visible::visible_json;
 use agent::model::yaml;
 use serde::Serialize;
 
@@ -16,7 +17,7 @@ impl Data {
     /// The value in this format. It ends with a newline.
     pub(crate) fn text<T: Serialize>(self, value: &T) -> anyhow::Result<String> {
         Ok(match self {
-            Self::Json => serde_json::to_string_pretty(value)? + "\n",
+            Self::Json => visible_json(&serde_json::to_string_pretty(value)?).into_owned() + "\n",
             Self::Yaml => {
                 let document = yaml::document(&serde_json::to_value(value)?);
                 document.strip_prefix("---\n").unwrap_or(&document).to_owned()

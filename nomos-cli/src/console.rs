@@ -1,8 +1,12 @@
 //! The terminal: only this module prints and reads the environment.
 
 use std::ffi::OsString;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use agent::model::visible::visible;
 
 /// The parts of the process environment that commands depend on.
 #[derive(Clone, Debug, Default)]
@@ -40,13 +44,25 @@ impl<'a> Console<'a> {
         Self { out, err, paint: plain, note_paint: plain, redraw: false, snippets: false, environment }
     }
 
-    /// Writes text to standard output without changes. Ignores errors: in `nomos status | head`, `head` may end first.
+    /// Writes text to standard output, with control characters made visible: names and messages come from repositories and
+    /// clusters. Ignores errors: in `nomos status | head`, `head` may end first.
     pub fn print(&mut self, text: &str) {
+        self.print_data(&for_terminal(text));
+    }
+
+    /// Writes data for other programs to standard output without changes. Ignores errors.
+    pub fn print_data(&mut self, text: &str) {
         let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
     }
 
-    /// Writes text to standard error without changes. Ignores errors.
+    /// Removes everything from the terminal.
+    pub fn clear(&mut self) {
+        self.print_data("\x1b[H\x1b[2J");
+    }
+
+    /// Writes text to standard error, with control characters made visible. Ignores errors.
     pub fn note(&mut self, text: &str) {
+        let text = for_terminal(text);
         let _ = self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush());
     }
 
@@ -86,8 +102,23 @@ impl Paint {
     }
 
     fn wrap(self, code: &str, text: &str) -> String {
-        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        let mark = MARK.as_str();
+        if self.on { format!("{mark}{code}m{text}{mark}0m") } else { text.to_owned() }
     }
+}
+
+/// The beginning of a colour in a text that was not printed yet. It is random, so that no name or message can hold one.
+static MARK: LazyLock<String> = LazyLock::new(|| format!("\x1b[{:016x};", RandomState::new().hash_one("mark")));
+
+/// The text as a terminal may get it: with the escape sequences of [`Paint`], and no others.
+fn for_terminal(text: &str) -> String {
+    let mut parts = text.split(MARK.as_str());
+    let mut out = visible(parts.next().unwrap_or_default()).into_owned();
+    for part in parts {
+        let (code, text) = part.split_once('m').unwrap_or(("0", part));
+        out.push_str(&format!("\x1b[{code}m{}", visible(text)));
+    }
+    out
 }
 
 /// Runs `nomos` with the arguments, the environment and the outputs of this process.
@@ -108,4 +139,19 @@ pub fn main() -> std::process::ExitCode {
     console.redraw = out_terminal;
     console.snippets = err_terminal;
     crate::run(std::env::args_os(), &mut console).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_colours_of_our_own_reach_the_terminal() {
+        let paint = Paint { on: true };
+        let foreign = "\x1b[31mred\x1b[0m\u{9b}2J\u{202e}";
+        let shown = r"\u{1b}[31mred\u{1b}[0m\u{9b}2J\u{202e}";
+        let text = format!("{foreign}{} {foreign}\n", paint.good(&format!("{foreign}{}", paint.bold("bold"))));
+        let expected = format!("{shown}\x1b[32m{shown}\x1b[1mbold\x1b[0m\x1b[0m {shown}\n");
+        assert_eq!(for_terminal(&text), expected);
+    }
 }

@@ -162,6 +162,7 @@ fn options(kubeconfig: &Path, home: &Path) -> agent::run::Options {
         kubeconfig: Some(kubeconfig.to_owned()),
         context: None,
         cache: home.join("cache"),
+        local_repositories: agent::api::LocalRepositories::Allowed,
         listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         audit_period: Duration::from_secs(3600),
         once: false,

@@ -47,6 +47,16 @@ impl Agent {
     /// # Errors
     /// When it cannot be started.
     pub fn start(program: &Path, kubeconfig: &Path, args: &[&str]) -> Result<Self> {
+        // Stories make their repositories on this disk.
+        let args: Vec<&str> = args.iter().copied().chain(["--allow-local-repositories"]).collect();
+        Self::start_with(program, kubeconfig, &args, &[])
+    }
+
+    /// Starts `program` on the cluster of `kubeconfig` with these arguments and environment variables alone.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_with(program: &Path, kubeconfig: &Path, args: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("nomos-agent-").tempdir()?;
         let mut child = Command::new(program)
             .arg("--kubeconfig")
@@ -57,6 +67,7 @@ impl Agent {
             .args(args)
             .env_clear()
             .env("HOME", home.path())
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

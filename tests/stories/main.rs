@@ -19,9 +19,11 @@ mod guard;
 mod health;
 mod killed;
 mod kubectl;
+mod local_repositories;
 mod lost_cluster;
 mod names;
 mod once;
+mod secrets;
 mod small_commits;
 mod stopped;
 mod status;
@@ -78,6 +80,8 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("the_control_plane_leaves_nothing_behind", control_plane::leaves_nothing, &[Kind::ControlPlane]),
     ("health_and_metrics_are_served", health::served, &Kind::ALL),
     ("a_stopped_agent_writes_its_status", stopped::writes_status, &Kind::ALL),
+    ("secrets_stay_secret", secrets::stay_secret, &Kind::ALL),
+    ("a_repository_on_the_agents_disk_is_refused", local_repositories::are_refused, &Kind::ALL),
     ("once_ends_with_an_exit_code", once::exit_codes, &Kind::ALL),
     ("the_examples_are_synced", examples::are_synced, &Kind::ALL),
     ("vet_asks_the_cluster_for_kinds", vet::asks_the_cluster, &Kind::ALL),

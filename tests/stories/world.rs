@@ -72,6 +72,13 @@ pub(crate) fn agent(cluster: &Cluster, args: &[&str]) -> Result<Agent> {
     Ok(agent)
 }
 
+/// An agent of its own with these arguments and environment variables alone.
+pub(crate) fn agent_with(cluster: &Cluster, args: &[&str], environment: &[(&str, &str)]) -> Result<Agent> {
+    let agent = Agent::start_with(Path::new(AGENT), cluster.kubeconfig(), args, environment)?;
+    remember(agent.log());
+    Ok(agent)
+}
+
 fn remember(log: &Log) {
     let from = log.lines(0).len();
     LOGS.with_borrow_mut(|logs| logs.push((log.clone(), from)));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Auth, GitSpec, HelmSpec, OciSpec, Overrides, SourceType, SyncSource, SyncSpec, parse_duration};
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::metadata::{CONTROLLER_NAMESPACE, SyncId, SyncKind, annotation};
+use crate::model::url::shown_in;
 
 const MAX_ROOT_SYNC_NAME: usize = 38;
 const MAX_REPO_SYNC_NAMES: usize = 45;
@@ -35,7 +36,9 @@ pub(super) fn finding(id: &SyncId, (message, hint): Fault) -> Finding {
 
 /// The finding about a spec without the form of [`SyncSpec`]: the CRD in the cluster is of another version.
 pub(super) fn unreadable(id: &SyncId, reason: &serde_json::Error) -> Finding {
-    Finding::new(Code::InvalidSync, format!("The spec cannot be read: {reason}."))
+    // It may quote a URL that stands in the place of another field.
+    let reason = reason.to_string();
+    Finding::new(Code::InvalidSync, format!("The spec cannot be read: {}.", shown_in(&reason)))
         .hint("Correct it, or install the CRDs and the agent of one version.")
         .about(resource(id))
 }

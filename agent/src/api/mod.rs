@@ -35,7 +35,7 @@ pub use resource_group::{
 #[cfg(feature = "cluster")]
 pub use root_sync::RootSync;
 pub use root_sync::RootSyncSpec;
-pub use source::{Auth, GitSpec, HelmSpec, OciSpec, SecretRef, ValuesFileRef};
+pub use source::{Auth, GitSpec, HelmSpec, OciSpec, SHORTEST_PERIOD, SecretRef, ValuesFileRef};
 #[cfg(feature = "cluster")]
 pub use source_only::{Cluster, ClusterSelector, HierarchyConfig, NamespaceSelector};
 pub use source_only::{
@@ -46,7 +46,7 @@ pub use status::{
     ErrorResource, ErrorSummary, GitStatus, Gvk, HelmStatus, OciStatus, StageStatus, SyncCondition, SyncError,
     SyncStatus,
 };
-pub use supported::{NO_EFFECT, SupportedSpec, supported};
+pub use supported::{LocalRepositories, NO_EFFECT, SupportedSpec, supported};
 pub use sync::{SourceType, SyncSource, SyncSpec};
 pub use time::Time;
 

@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{GitStatus, HelmStatus, OciStatus, is_default, parse_duration};
+use crate::model::url::shown;
 
 /// Default time between two polls of a git repository or an OCI registry.
 const PERIOD: Duration = Duration::from_secs(15);
+/// Shortest time between two polls.
+pub const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
 /// Default time between two polls of a Helm repository, which seldom has a new version.
 const HELM_PERIOD: Duration = Duration::from_secs(3600);
 
@@ -80,7 +83,8 @@ pub struct GitSpec {
     /// Directory of the repository to sync. Default: its root.
     #[serde(default, skip_serializing_if = "is_default")]
     pub dir: String,
-    /// Time between two polls of the repository, such as 15s or 1m30s; 0s stands for the default. Default: 15s.
+    /// Time between two polls of the repository, such as 15s or 1m30s; 0s stands for the default, and less than 1s for 1s.
+    /// Default: 15s.
     #[serde(default, skip_serializing_if = "is_default")]
     pub period: String,
     /// Login to the repository. Required. The agent supports none; it refuses a sync with another login (KNV1061).
@@ -121,15 +125,21 @@ impl GitSpec {
         clean(&self.dir)
     }
 
-    /// Time between two polls. The default stands in for a period that is zero or is no duration.
+    /// Time between two polls. The default stands in for a period that is zero or is no duration; a shorter one than
+    /// [`SHORTEST_PERIOD`] is raised.
     pub fn period(&self) -> Duration {
         period(&self.period, PERIOD)
     }
 
-    /// The source as the status of a sync shows it, with defaults filled in.
+    /// `true` if the period is shorter than [`SHORTEST_PERIOD`].
+    pub fn period_is_raised(&self) -> bool {
+        parse_duration(&self.period).is_ok_and(|period| !period.is_zero() && period < SHORTEST_PERIOD)
+    }
+
+    /// The source as the status of a sync shows it: with defaults filled in, and without credentials.
     pub fn status(&self) -> GitStatus {
         GitStatus {
-            repo: self.repo.clone(),
+            repo: shown(&self.repo).into_owned(),
             revision: or(&self.revision, "HEAD"),
             branch: or(&self.branch, "master"),
             dir: self.directory(),
@@ -230,9 +240,10 @@ impl HelmSpec {
         period(&self.period, HELM_PERIOD)
     }
 
-    /// The source as the status of a sync shows it.
+    /// The source as the status of a sync shows it: without credentials.
     pub fn status(&self) -> HelmStatus {
-        HelmStatus { repo: self.repo.clone(), version: or(&self.version, "latest"), chart: self.chart.clone() }
+        let repo = shown(&self.repo).into_owned();
+        HelmStatus { repo, version: or(&self.version, "latest"), chart: self.chart.clone() }
     }
 }
 
@@ -262,7 +273,8 @@ fn clean(path: &str) -> String {
 }
 
 fn period(text: &str, default: Duration) -> Duration {
-    parse_duration(text).ok().filter(|period| !period.is_zero()).unwrap_or(default)
+    let asked = parse_duration(text).ok().filter(|period| !period.is_zero());
+    asked.unwrap_or(default).max(SHORTEST_PERIOD)
 }
 
 fn or(text: &str, default: &str) -> String {
@@ -300,5 +312,8 @@ mod tests {
         let every = |period: &str| GitSpec { period: period.into(), ..GitSpec::default() }.period().as_secs();
         assert_eq!((every(""), every("0s"), every("soon"), every("1m30s")), (15, 15, 15, 90));
         assert_eq!(HelmSpec::default().period().as_secs(), 3600);
+        let spec = |period: &str| GitSpec { period: period.into(), ..GitSpec::default() };
+        assert_eq!((every("1ns"), spec("999ms").period_is_raised()), (1, true));
+        assert_eq!(["", "0", "soon", "1s", "15s"].map(|period| spec(period).period_is_raised()), [false; 5]);
     }
 }

@@ -15,6 +15,7 @@ use super::{API_SERVER_TIMEOUT, Auth, GitSpec, Overrides, RECONCILE_TIMEOUT, Sou
 use crate::compile::SourceFormat;
 use crate::model::finding::Finding;
 use crate::model::metadata::{SyncId, SyncKind, annotation};
+use crate::model::url::is_local;
 
 const OTHER_SOURCE: &str =
     "The agent reads only the block that spec.sourceType names, and it refuses a sourceType other than git.";
@@ -60,15 +61,34 @@ pub struct SupportedSpec {
     pub api_server_timeout: Duration,
 }
 
+/// The answer to a sync object that names a path or a `file:` URL. The agent would read its own disk, which
+/// the authors of sync objects need not be allowed to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LocalRepositories {
+    /// The sync is refused.
+    #[default]
+    Refused,
+    /// The repository is read.
+    Allowed,
+}
+
 /// Reads the instructions of a sync object with these annotations and this `spec`.
 ///
 /// # Errors
 /// KNV1061 if the spec cannot be read, breaks a rule of Config Sync, or asks for something that this agent does not do.
-pub fn supported(id: &SyncId, annotations: &BTreeMap<String, String>, spec: &Value) -> Result<SupportedSpec, Finding> {
+pub fn supported(
+    id: &SyncId,
+    annotations: &BTreeMap<String, String>,
+    spec: &Value,
+    local: LocalRepositories,
+) -> Result<SupportedSpec, Finding> {
     let spec = SyncSpec::deserialize(spec).map_err(|error| unreadable(id, &error))?;
     match invalid(id, annotations, &spec) {
         Some(finding) => Err(finding),
-        None => deletion(annotations).and_then(|()| instructions(id.kind, spec)).map_err(|fault| finding(id, fault)),
+        None => deletion(annotations)
+            .and_then(|()| instructions(id.kind, spec))
+            .and_then(|spec| repository(&spec.git.repo, local).map(|()| spec))
+            .map_err(|fault| finding(id, fault)),
     }
 }
 
@@ -149,6 +169,18 @@ fn git_instructions(git: GitSpec) -> Result<GitSpec, Fault> {
         "Remove it; the git server needs a certificate that the system of the agent trusts.",
     )?;
     Ok(GitSpec { repo, branch, revision, dir, period, ..GitSpec::default() })
+}
+
+fn repository(url: &str, local: LocalRepositories) -> Result<(), Fault> {
+    if local == LocalRepositories::Allowed || !is_local(url) {
+        return Ok(());
+    }
+    let message = "spec.git.repo is a path or a file URL, which would be read from the disk of the agent";
+    Err((
+        message.to_owned(),
+        "Use the https URL of the repository. If everybody who writes sync objects may read the disk of the agent, start it \
+         with --allow-local-repositories.",
+    ))
 }
 
 /// Empty and zero stand for the default. A text that is no duration was refused before.
@@ -289,7 +321,7 @@ mod tests {
 
     fn read(spec: &Value, annotations: &[(&str, &str)]) -> Result<SupportedSpec, Finding> {
         let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        supported(&SyncId::root("root-sync"), &annotations, spec)
+        supported(&SyncId::root("root-sync"), &annotations, spec, LocalRepositories::Allowed)
     }
 
     fn effect(leaf: &Leaf, value: &Value) -> Effect {
@@ -321,6 +353,21 @@ mod tests {
 
     fn covers(entry: &str, path: &str) -> bool {
         path.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    }
+
+    #[test]
+    fn a_repository_on_the_disk_of_the_agent_needs_a_flag() {
+        let read = |repo: &str, local| {
+            let spec = json!({ "git": { "repo": repo, "auth": "none" } });
+            supported(&SyncId::root("root-sync"), &BTreeMap::new(), &spec, local)
+        };
+        for repo in ["/srv/x", "x", "../x", "file:///srv/x", "FILE:///srv/x"] {
+            let finding = read(repo, LocalRepositories::Refused).expect_err(repo);
+            assert_eq!(finding.code, Code::InvalidSync);
+            assert!(finding.hint.is_some_and(|hint| hint.contains("--allow-local-repositories")));
+            assert!(read(repo, LocalRepositories::Allowed).is_ok(), "{repo}");
+        }
+        assert!(read("https://git.example/x", LocalRepositories::Refused).is_ok());
     }
 
     #[test]
@@ -422,7 +469,7 @@ mod tests {
     #[test]
     fn a_repo_sync_is_unstructured() {
         let id = SyncId { kind: SyncKind::RepoSync, namespace: "shop".into(), name: "repo-sync".into() };
-        let spec = supported(&id, &BTreeMap::new(), &plain()).expect("a plain sync");
+        let spec = supported(&id, &BTreeMap::new(), &plain(), LocalRepositories::Refused).expect("a plain sync");
         assert_eq!(spec.format, SourceFormat::Unstructured);
     }
 }

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{GitSpec, HelmSpec, OciSpec, Overrides, is_default};
+use crate::model::url::shown;
 
 /// The kind of source that a sync reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,10 +69,10 @@ impl SyncSpec {
 }
 
 impl SyncSource<'_> {
-    /// Repository, directory and version in one line, as `nomos status` prints them.
+    /// Repository, directory and version in one line, as `nomos status` prints them: without credentials.
     pub fn line(&self) -> String {
         match self {
-            Self::Git(git) => format!("{}@{}", with_directory(&git.repo, &git.directory()), git.reference()),
+            Self::Git(git) => format!("{}@{}", with_directory(&shown(&git.repo), &git.directory()), git.reference()),
             Self::Oci(oci) => with_directory(&oci.image, &oci.directory()),
             Self::Helm(helm) => {
                 let status = helm.status();
@@ -94,7 +95,10 @@ mod tests {
     fn the_source_in_one_line() {
         let git = GitSpec { repo: "https://git.example/x/".into(), dir: "/a/".into(), ..GitSpec::default() };
         assert_eq!(SyncSource::Git(&git).line(), "https://git.example/x/a@master");
-        let helm = HelmSpec { repo: "https://charts.example".into(), chart: "web".into(), ..HelmSpec::default() };
+        let git = GitSpec { repo: "https://t0ken@git.example/x".into(), ..GitSpec::default() };
+        assert_eq!(SyncSource::Git(&git).line(), "https://git.example/x@master");
+        let helm =
+            HelmSpec { repo: "https://user:t0ken@charts.example".into(), chart: "web".into(), ..HelmSpec::default() };
         assert_eq!(SyncSource::Helm(&helm).line(), "https://charts.example/web:latest");
     }
 

@@ -3,6 +3,8 @@
 
 pub mod files;
 #[cfg(feature = "cluster")]
+pub mod cache;
+#[cfg(feature = "cluster")]
 pub mod git;
 #[cfg(feature = "cluster")]
 pub mod kubernetes;

@@ -57,6 +57,8 @@ pub mod annotation {
     pub const APPLY_TIME_MUTATION: &str = "config.kubernetes.io/apply-time-mutation";
     /// User: leaves a document of the source out, because it is for other tools.
     pub const LOCAL_CONFIG: &str = "config.kubernetes.io/local-config";
+    /// Other tools: the manifest of the last `kubectl apply`, the values of a Secret included.
+    pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
     /// System: the name of the cluster that the object was compiled for.
     pub const CLUSTER_NAME: &str = "configmanagement.gke.io/cluster-name";
     /// System: the path of the source file.

@@ -1,5 +1,5 @@
 //! The types that every other stage uses: objects and their identity, the objects of manifests, metadata keys, findings, YAML
-//! text, durations.
+//! text, durations, and text and URLs as they may be shown.
 
 pub mod object;
 pub mod manifest_object;
@@ -7,5 +7,7 @@ pub mod yaml;
 pub mod metadata;
 pub mod finding;
 pub mod duration;
+pub mod url;
+pub mod visible;
 pub mod backoff;
 pub mod error_chain;

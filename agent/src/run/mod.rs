@@ -1,6 +1,7 @@
 //! Runs syncs: each is a task that feeds its engine with events and carries out the commands of the engine.
 #![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
+mod log;
 mod start;
 mod commands;
 mod sync;
@@ -18,13 +19,15 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
-use crate::api::{API_SERVER_TIMEOUT, GitSpec, RECONCILE_TIMEOUT};
+use crate::api::{API_SERVER_TIMEOUT, GitSpec, LocalRepositories, RECONCILE_TIMEOUT};
 use crate::compile::SourceFormat;
 use crate::io::kubernetes::client::Cluster;
 use crate::io::kubernetes::watch::Watches;
 use crate::io::repositories::Repositories;
 use crate::io::serve::{Metrics, ServedSyncs, serve};
 use crate::model::metadata::{ROOT_SYNC, SyncId};
+
+pub use log::start_log;
 
 use sync::{ExitReason, Instructions, SyncTask};
 
@@ -48,6 +51,8 @@ pub struct Options {
     pub context: Option<String>,
     /// Directory for mirrors of repositories.
     pub cache: PathBuf,
+    /// The answer to RootSyncs whose repository is a path or a `file:` URL.
+    pub local_repositories: LocalRepositories,
     /// Address of `/healthz`, `/readyz`, `/metrics` and `/debug/syncs`; `None` serves none of them.
     pub listen: Option<SocketAddr>,
     /// Time between two comparisons of whole objects.

@@ -18,11 +18,11 @@ use super::AgentContext;
 use super::lifecycle::{Refusal, SyncChange, SyncVersion};
 use super::sync::{self, ExitReason, Instructions, SyncTask};
 use super::syncs::{SyncWork, Syncs};
-use crate::api::{RootSync, SupportedSpec, SyncStatus, supported};
-use crate::io::git::shown;
+use crate::api::{LocalRepositories, RootSync, SHORTEST_PERIOD, SupportedSpec, SyncStatus, supported};
 use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
 use crate::io::reports::{SyncObject, now, write_sync_status};
 use crate::model::backoff::Backoff;
+use crate::model::duration::format_duration;
 use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding, text};
 use crate::model::metadata::{CONTROLLER_NAMESPACE, SyncId, annotation};
@@ -35,13 +35,13 @@ const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(
 
 /// Serves RootSyncs until the process is told to stop, then lets each sync finish its requests in flight.
 pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<bool>) {
-    let client = context.cluster.client.clone();
+    let (client, local) = (context.cluster.client.clone(), context.options.local_repositories);
     let mut syncs = Syncs::new(move |id, work| {
         let (context, span) = (Arc::clone(&context), sync::span(&id));
         perform(context, id, work).instrument(span).boxed()
     });
     tokio::select! {
-        () = follow(client, &mut syncs) => {}
+        () = follow(client, local, &mut syncs) => {}
         // A closed channel is a stop too.
         _ = stop.wait_for(|stop| *stop) => {}
     }
@@ -61,7 +61,7 @@ async fn perform(context: Arc<AgentContext>, id: SyncId, work: SyncWork) {
 }
 
 /// Follows the RootSyncs of the cluster.
-async fn follow(client: kube::Client, syncs: &mut Syncs) {
+async fn follow(client: kube::Client, local: LocalRepositories, syncs: &mut Syncs) {
     crd_is_established(client.clone()).await;
     // Each object is read on its own: an object that this agent cannot read hides no other.
     let kind = ApiResource::erase::<RootSync>(&());
@@ -78,13 +78,13 @@ async fn follow(client: kube::Client, syncs: &mut Syncs) {
         };
         match event {
             Some(Ok(WatchEvent::Init)) => listed.clear(),
-            Some(Ok(WatchEvent::InitApply(object))) => listed.push(update(syncs, object)),
+            Some(Ok(WatchEvent::InitApply(object))) => listed.push(update(syncs, local, object)),
             Some(Ok(WatchEvent::InitDone)) => {
                 let gone: Vec<SyncId> = syncs.ids().filter(|id| !listed.contains(id)).cloned().collect();
                 gone.iter().for_each(|id| syncs.remove(id));
             }
             Some(Ok(WatchEvent::Apply(object))) => {
-                update(syncs, object);
+                update(syncs, local, object);
             }
             Some(Ok(WatchEvent::Delete(object))) => syncs.remove(&id(&object)),
             Some(Err(error)) => tracing::warn!(%error, "the watch on RootSyncs broke off and starts again"),
@@ -112,24 +112,24 @@ fn id(object: &DynamicObject) -> SyncId {
 }
 
 /// Takes in a sync object as it is now.
-fn update(syncs: &mut Syncs, object: DynamicObject) -> SyncId {
+fn update(syncs: &mut Syncs, local: LocalRepositories, object: DynamicObject) -> SyncId {
     let id = id(&object);
     if object.metadata.deletion_timestamp.is_some() {
         syncs.remove(&id);
     } else {
-        syncs.change(&id, SyncChange::Declared(Box::new(version(&id, object))));
+        syncs.change(&id, SyncChange::Declared(Box::new(version(&id, local, object))));
     }
     id
 }
 
-fn version(id: &SyncId, object: DynamicObject) -> SyncVersion {
+fn version(id: &SyncId, local: LocalRepositories, object: DynamicObject) -> SyncVersion {
     let uid = object.metadata.uid.unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or(0);
     let annotations = object.metadata.annotations.unwrap_or_default();
     let approved = annotations.get(annotation::APPROVE_PRUNE).cloned();
     let status = SyncStatus::deserialize(&object.data["status"]).unwrap_or_default();
     let written = SyncObject { status, uid: uid.clone() };
-    let task = match supported(id, &annotations, &object.data["spec"]) {
+    let task = match supported(id, &annotations, &object.data["spec"], local) {
         Ok(spec) => Ok(task(id.clone(), written, generation, spec)),
         Err(finding) => Err(Refusal { object: written, generation, finding }),
     };
@@ -142,7 +142,7 @@ fn task(id: SyncId, object: SyncObject, generation: i64, spec: SupportedSpec) ->
     // A commit of another repository or directory would be another state.
     let last = &object.status.sync;
     let same_source =
-        last.git_status.as_ref().is_some_and(|was| was.repo == shown(&git.repo) && was.dir == git.directory());
+        last.git_status.as_ref().is_some_and(|was| was.repo == git.status().repo && was.dir == git.directory());
     let last_in_force = Some(last.commit.clone()).filter(|commit| same_source && !commit.is_empty());
     SyncTask {
         how_to_approve: approve_by_annotation(&id.kind.to_string(), &id.namespace, &id.name, "COMMIT"),
@@ -168,6 +168,12 @@ async fn keep_running(
     mut instructions: watch::Receiver<Instructions>,
 ) {
     let mut events = EventPublisher::default();
+    if task.git.period_is_raised() {
+        let (asked, period) = (&task.git.period, format_duration(SHORTEST_PERIOD));
+        tracing::warn!(
+            "spec.git.period is {asked}; the repository is polled every {period}, which is the shortest period"
+        );
+    }
     let mut backoff = RETRY;
     loop {
         let error = match sync::run(Arc::clone(&context), task.clone(), &mut instructions).await {

@@ -13,10 +13,10 @@ use tracing::{Instrument as _, Level};
 use super::commands::CommandRunner;
 use super::start::{RecordedInventory, start};
 use super::{AgentContext, GRACE, LAST_WORD};
-use crate::api::{GitSpec, GitStatus};
+use crate::api::GitSpec;
 use crate::compile::kind_scopes::KindScopes;
 use crate::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope, SourceFormat};
-use crate::io::git::{Remote, Want, shown};
+use crate::io::git::{Remote, Want};
 use crate::io::reports::{Reporter, SyncObject};
 use crate::io::serve::{DumpRequests, SyncLabels};
 use crate::io::source::{Source, follow};
@@ -152,7 +152,7 @@ fn uid(task: &SyncTask) -> Option<String> {
 }
 
 fn reporting(task: &SyncTask, groups: Option<InventoryRecord>) -> Reporting {
-    let git = GitStatus { repo: shown(&task.git.repo), ..task.git.status() };
+    let git = task.git.status();
     let about = About { git, generation: task.generation, reconciler: "nomos-agent".to_owned(), refused: None };
     let status = task.object.as_ref().map(|object| object.status.clone());
     Reporting::new(task.sync.clone(), about, status, groups, task.resource_status)
@@ -283,7 +283,7 @@ fn source(context: &AgentContext, task: &SyncTask) -> Source {
 /// The value of the annotation `git-context`.
 fn git_context(git: &GitSpec) -> String {
     let mut context = serde_json::Map::new();
-    context.insert("repo".to_owned(), shown(&git.repo).into());
+    context.insert("repo".to_owned(), git.status().repo.into());
     for (key, value) in [("branch", &git.branch), ("rev", &git.revision)] {
         if !value.is_empty() {
             context.insert(key.to_owned(), value.as_str().into());

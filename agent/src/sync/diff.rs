@@ -3,7 +3,7 @@
 use serde_json::Value;
 use similar::TextDiff;
 
-use crate::model::metadata::is_system_key;
+use crate::model::metadata::{annotation, is_system_key};
 use crate::model::object::Object;
 use crate::model::yaml;
 
@@ -64,6 +64,11 @@ fn strip(value: &mut Value) {
 
 /// Masks the values of a Secret: an equal value becomes `***`, a different one also says on which side it is.
 fn mask(from: &mut Value, to: &mut Value) {
+    for side in [&mut *from, &mut *to] {
+        if let Some(annotations) = side.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+            annotations.remove(annotation::LAST_APPLIED);
+        }
+    }
     for field in ["/data", "/stringData"] {
         let others = [from.pointer(field).cloned(), to.pointer(field).cloned()];
         for (side, (value, name)) in [(&mut *from, "before"), (&mut *to, "declared")].into_iter().enumerate() {
@@ -102,6 +107,10 @@ mod tests {
         let declared =
             object(json!({"kind": "Secret", "apiVersion": "v1", "data": {"a": "aGlkZGVu", "b": "c2FtZQ=="}}));
         let live = object(json!({"kind": "Secret", "apiVersion": "v1", "data": {"a": "c3RvbGVu", "b": "c2FtZQ=="}}));
+        let manifest = |data: &str| json!({"annotations": {annotation::LAST_APPLIED: data, "x": data.len()}});
+        let (mut declared, mut live) = (declared, live);
+        declared.0.insert("metadata".to_owned(), manifest("aGlkZGVu"));
+        live.0.insert("metadata".to_owned(), manifest("{c3RvbGVu"));
         let diff = repair(&declared, &live);
         assert!(diff.contains("-  a: '*** (before)'") && diff.contains("+  a: '*** (declared)'"), "{diff}");
         assert!(!diff.contains("aGlkZGVu") && !diff.contains("c3RvbGVu") && !diff.contains("c2FtZQ=="), "{diff}");

@@ -39,7 +39,11 @@ pub struct Observed {
 impl Observed {
     /// The metadata of a whole object.
     pub fn of(object: &Object) -> Self {
-        object.0.get("metadata").and_then(|metadata| Self::deserialize(metadata).ok()).unwrap_or_default()
+        let metadata = object.0.get("metadata").and_then(|metadata| Self::deserialize(metadata).ok());
+        let mut observed = metadata.unwrap_or_default();
+        // The manifest of a Secret is not kept; the owner of the annotation still shows.
+        observed.annotations.remove(annotation::LAST_APPLIED);
+        observed
     }
 
     /// `resourceVersion` as a number, by which the newer of two observations is known: etcd counts it up with every write,

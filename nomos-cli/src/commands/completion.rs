@@ -19,6 +19,6 @@ pub(crate) struct CompletionArgs {
 pub(crate) fn run(args: &CompletionArgs, program: &str, console: &mut Console<'_>) -> u8 {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), program, &mut script);
-    console.print(&String::from_utf8_lossy(&script));
+    console.print_data(&String::from_utf8_lossy(&script));
     FINE
 }

@@ -36,7 +36,10 @@ pub(crate) fn run(args: &ExplainArgs, console: &mut Console<'_>) -> anyhow::Resu
         (None, None) => list(),
         (None, Some(data)) => data.text(&Code::ALL.iter().map(|code| entry(*code)).collect::<Vec<_>>())?,
     };
-    console.print(&text);
+    match args.output {
+        Some(_) => console.print_data(&text),
+        None => console.print(&text),
+    }
     Ok(FINE)
 }
 

@@ -47,7 +47,10 @@ pub(crate) fn run(args: &VersionArgs, kubeconfig: Option<&Path>, console: &mut C
         Some(data) => data.text(&components)?,
         None => text(&components),
     };
-    console.print(&text);
+    match args.output {
+        Some(_) => console.print_data(&text),
+        None => console.print(&text),
+    }
     Ok(FINE)
 }
 

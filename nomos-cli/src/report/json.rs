@@ -1,6 +1,7 @@
 //! Findings as JSON, as `nomos-cli/report.schema.json` describes them.
 
 use agent::model::finding::{Finding, Warning};
+use agent::model::visible::visible_json;
 use serde::Serialize;
 
 use super::Subject;
@@ -35,12 +36,8 @@ pub(super) fn text(subject: &Subject<'_>) -> anyhow::Result<String> {
     let clusters = clusters
         .map(|(name, findings)| ClusterFindings { name, findings: findings.iter().map(entry).collect() })
         .collect();
-    Ok(serde_json::to_string_pretty(&JsonReport {
-        version: VERSION,
-        root: &subject.root,
-        clusters,
-        warnings: subject.warnings,
-    })? + "\n")
+    let report = JsonReport { version: VERSION, root: &subject.root, clusters, warnings: subject.warnings };
+    Ok(visible_json(&serde_json::to_string_pretty(&report)?).into_owned() + "\n")
 }
 
 fn entry(finding: &Finding) -> ReportedFinding<'_> {

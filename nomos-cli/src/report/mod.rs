@@ -126,7 +126,10 @@ pub(crate) fn write(
         };
         match &report.file {
             Some(file) => fs::write(file, text).with_context(|| format!("failed to write {}", file.display()))?,
-            None => console.print(&text),
+            None => match report.form {
+                Form::Text => console.print(&text),
+                Form::Json | Form::Sarif | Form::Junit | Form::Github => console.print_data(&text),
+            },
         }
     }
     if reports.iter().all(|report| report.file.is_some()) {

@@ -7,6 +7,7 @@ mod hydrate;
 mod init;
 mod reference;
 mod snippets;
+pub(crate) mod terminal;
 mod vet;
 
 use std::ffi::OsString;

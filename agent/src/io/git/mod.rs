@@ -19,6 +19,7 @@ use gix::bstr::ByteSlice;
 
 use crate::io::files::MAX_FILE_BYTES;
 use crate::model::finding::Finding;
+use crate::model::url::is_local;
 
 pub use error::{FailureClass, GitError};
 pub use tree::{CommitTree, TreeEntry};
@@ -154,15 +155,6 @@ impl Refs {
             (_, Some(branch)) => error.hint(format!("Check spec.git; its default branch is {branch:?}.")),
             (_, None) => error.hint("Check spec.git; the repository has no default branch, it may be empty."),
         }
-    }
-}
-
-/// A URL as it may be shown: without credentials. Of a URL that cannot be used, only that is said.
-pub fn shown(url: &str) -> String {
-    match RepositoryLocation::of(url) {
-        Ok(RepositoryLocation::Local(path)) => path.display().to_string(),
-        Ok(RepositoryLocation::Remote(url, _)) => url.to_string(),
-        Err(error) => error.message,
     }
 }
 
@@ -307,7 +299,7 @@ impl RepositoryLocation {
         let invalid = |what: &str| GitError::new(FailureClass::Broken, what).hint("Check spec.git.repo.");
         let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
-            None if url.split('/').next().is_some_and(|host| host.contains(':')) => {
+            None if !is_local(url) => {
                 Err(invalid("repositories over ssh are not supported").hint("Use the https URL of the repository."))
             }
             None if url.is_empty() => Err(invalid("the URL of the repository is empty")),

@@ -111,7 +111,7 @@ async fn remove_client_side_entry(cluster: &Cluster, path: &str, whole: &Object)
         .into_iter()
         .filter(|entry| serde_json::from_value(entry.clone()).is_ok_and(|entry| !is_client_side(&entry)))
         .collect();
-    let last_applied = Map::from_iter([("kubectl.kubernetes.io/last-applied-configuration".to_owned(), Value::Null)]);
+    let last_applied = Map::from_iter([(annotation::LAST_APPLIED.to_owned(), Value::Null)]);
     write_managed_fields(cluster, path, whole, others, last_applied).await
 }
 

@@ -32,6 +32,9 @@ const TIMEOUT: Duration = Duration::from_secs(40);
 /// Time in which an API server that works answers a request that costs it nothing.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The longest pause that the API server can ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
 /// A kind as the API server serves it.
 #[derive(Clone, Debug)]
 pub struct Served {
@@ -329,6 +332,7 @@ const SLOW: &str = "find out what holds the request up, such as an admission web
 fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
     let details = status.details.as_ref();
     let asked = details.map_or(0, |details| details.retry_after_seconds);
+    let asked = Duration::from_secs(u64::from(asked)).min(MAX_RETRY_AFTER);
     let terminating = details.is_some_and(|details| details.causes.iter().any(|c| c.reason == "NamespaceTerminating"));
     match StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR) {
         StatusCode::FORBIDDEN if terminating => (Code::Applier, Retry::Soon, "wait until the Namespace is gone"),
@@ -343,7 +347,7 @@ fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
         StatusCode::CONFLICT => (Code::ResourceConflict, Retry::Soon, "the agent decides again on the newest version"),
         StatusCode::NOT_FOUND => (Code::Applier, Retry::Soon, "the Namespace or the kind does not exist yet"),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-            (Code::ApiServer, Retry::Server(Duration::from_secs(u64::from(asked))), AWAY)
+            (Code::ApiServer, Retry::Server(asked), AWAY)
         }
         StatusCode::INTERNAL_SERVER_ERROR if status.message.contains("failed to create typed patch object") => {
             (Code::Applier, Retry::Object, "correct the field in the manifest: the kind's schema does not have it so")
@@ -376,5 +380,18 @@ mod tests {
         let error = http::Uri::try_from("/a b").expect_err("a space");
         let error = ApiError::from(kube::Error::HttpError(error.into()));
         assert!(matches!(error, ApiError::Unsendable(_)) && !error.is_transient(), "{error}");
+    }
+
+    #[test]
+    fn the_api_server_cannot_ask_for_a_pause_of_years() {
+        for (asked, seconds) in [(0, 0), (1, 1), (60, 60), (61, 60), (u32::MAX, 60)] {
+            for code in [429, 503, 504] {
+                let status = serde_json::json!({ "code": code, "details": { "retryAfterSeconds": asked } });
+                let status: Status = serde_json::from_value(status).expect("a Status");
+                let (_, retry, _) = ApiError::Refused(Box::new(status)).meaning();
+                let Retry::Server(pause) = retry else { panic!("{code} is about the API server") };
+                assert_eq!(pause.as_secs(), seconds, "{code}: {asked}");
+            }
+        }
     }
 }

@@ -11,11 +11,12 @@ use futures::StreamExt as _;
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Config, Error, Event as WatchEvent, watcher};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::client::{ApiError, Cluster, Served};
-use crate::model::metadata::label;
+use crate::model::metadata::{annotation, label};
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::engine::Event;
 use crate::sync::live::Observed;
@@ -203,6 +204,9 @@ fn observed(object: PartialObjectMeta<DynamicObject>) -> Observed {
     let texts = |map: Option<BTreeMap<String, String>>| {
         map.into_iter().flatten().map(|(key, value)| (key, value.into())).collect()
     };
+    // The manifest of a Secret is not kept; the owner of the annotation still shows.
+    let mut annotations: Map<String, Value> = texts(metadata.annotations);
+    annotations.remove(annotation::LAST_APPLIED);
     Observed {
         name: metadata.name.unwrap_or_default(),
         namespace: metadata.namespace.unwrap_or_default(),
@@ -210,7 +214,7 @@ fn observed(object: PartialObjectMeta<DynamicObject>) -> Observed {
         resource_version: metadata.resource_version.unwrap_or_default(),
         deletion_timestamp: metadata.deletion_timestamp.map(|time| time.0.to_string()),
         labels: texts(metadata.labels),
-        annotations: texts(metadata.annotations),
+        annotations,
         owner_references: metadata.owner_references.into_iter().flatten().map(|owner| owner.uid.into()).collect(),
         managed_fields: metadata.managed_fields.into_iter().flatten().map(entry).collect(),
     }

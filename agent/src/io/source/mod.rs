@@ -17,7 +17,8 @@ use super::kubernetes::client::Cluster;
 use super::repositories::Repositories;
 use crate::compile::CompileOptions;
 use crate::compile::kind_scopes::{KindScopes, Scope};
-use crate::model::finding::Code;
+use crate::model::duration::format_duration;
+use crate::model::finding::{Code, Finding};
 use crate::model::object::GroupKind;
 use crate::sync::engine::Event;
 
@@ -74,13 +75,14 @@ pub async fn follow(
     let reader = Reader::new(source, repositories, Arc::clone(&changed), defined);
     let reader = Arc::new(Mutex::new(reader));
     let mut follower = Follower { reader, cluster, events, restores, changed, watcher: None };
-    while let Ok(event) = follower.perform(action).await {
+    while let Ok(event) = follower.perform(action, polling.pause_after_failure()).await {
         action = polling.step(event, Instant::now());
     }
 }
 
 impl Follower {
-    async fn perform(&mut self, action: PollingAction) -> Result<PollingEvent, SyncEnded> {
+    /// Does the next thing. `pause` is the pause that follows if it fails, of which the sync is told.
+    async fn perform(&mut self, action: PollingAction, pause: Duration) -> Result<PollingEvent, SyncEnded> {
         match action {
             PollingAction::Ask => match self.blocking(Reader::resolve).await {
                 Ok((commit, local)) => {
@@ -90,13 +92,16 @@ impl Follower {
                     Ok(PollingEvent::Resolved(commit))
                 }
                 Err(error) => {
-                    self.send(Event::SourceFailed(error.finding())).await?;
+                    self.send(Event::SourceFailed(with_pause(error.finding(), pause))).await?;
                     Ok(PollingEvent::Failed)
                 }
             },
             PollingAction::Compile(commit) => {
                 let kinds = scopes(&self.cluster);
-                let event = self.blocking(move |reader| reader.compile(commit, kinds)).await;
+                let event = match self.blocking(move |reader| reader.compile(commit, kinds)).await {
+                    Event::SourceFailed(finding) => Event::SourceFailed(with_pause(finding, pause)),
+                    event => event,
+                };
                 let outcome = outcome(&event);
                 self.send(event).await?;
                 Ok(outcome)
@@ -144,6 +149,16 @@ impl Follower {
             .inspect_err(|error| tracing::warn!(%error, "local commits are seen at the next poll only"))
             .ok()
     }
+}
+
+/// The finding about a source that failed, with the time at which it is tried again.
+fn with_pause(mut finding: Finding, pause: Duration) -> Finding {
+    let again = format!("It is tried again within {}.", format_duration(pause));
+    finding.hint = Some(match finding.hint {
+        Some(hint) => format!("{hint} {again}"),
+        None => again,
+    });
+    finding
 }
 
 fn outcome(compiled: &Event) -> PollingEvent {

@@ -10,14 +10,20 @@ use crate::model::backoff::Backoff;
 /// The pause before a commit with kinds that the cluster does not have is compiled again, and the longest one.
 const KIND_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
+/// The longest pause before a source that cannot be read is tried again, unless its period is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
 /// The polling of one source.
 pub(super) struct Polling {
     period: Duration,
     state: PollingState,
     /// The commit that was compiled last.
     compiled: Option<Commit>,
-    /// The source could not be read lately, and the sync was told so.
-    failed: bool,
+    /// Attempts to ask or read the source that failed since it was last compiled; the sync was told so.
+    failures: Backoff,
+    /// The time before which the commit that could not be read is not read again. The source is asked meanwhile: a newer commit
+    /// may be readable.
+    read_again: Option<Instant>,
     /// Compilations of a commit with kinds that the cluster does not have; `None` when it has all of them.
     kinds: Option<Backoff>,
 }
@@ -75,34 +81,48 @@ pub(super) enum PollingAction {
 impl Polling {
     /// A source that was never asked, and the first thing to do.
     pub(super) fn new(period: Duration) -> (Self, PollingAction) {
-        let polling = Self { period, state: PollingState::Asking, compiled: None, failed: false, kinds: None };
+        let failures = Backoff::new(period, LONGEST_PAUSE.max(period));
+        let state = PollingState::Asking;
+        let polling = Self { period, state, compiled: None, failures, read_again: None, kinds: None };
         (polling, PollingAction::Ask)
+    }
+
+    /// The pause that follows if the next attempt fails.
+    pub(super) fn pause_after_failure(&self) -> Duration {
+        let mut failures = self.failures;
+        failures.next_pause()
     }
 
     /// Takes the outcome of the last action and returns the next action.
     pub(super) fn step(&mut self, event: PollingEvent, now: Instant) -> PollingAction {
         match (&self.state, event) {
             (_, PollingEvent::Resolved(commit)) => {
-                if self.compiled == Some(commit) && !self.failed && self.kinds.is_none() {
-                    return self.rest(now + self.period);
+                let is_read = self.failures.attempts() == 0 && self.kinds.is_none();
+                let read_again = self.read_again.filter(|at| *at > now);
+                if self.compiled == Some(commit) && (is_read || read_again.is_some()) {
+                    let poll = now + self.period;
+                    return self.rest(read_again.map_or(poll, |at| at.min(poll)));
                 }
                 self.state = PollingState::Compiling(commit);
                 PollingAction::Compile(commit)
             }
             (PollingState::Compiling(commit), PollingEvent::Compiled { kinds_missing }) => {
                 self.compiled = Some(*commit);
-                self.failed = false;
+                self.failures.reset();
+                self.read_again = None;
                 self.kinds = kinds_missing.then(|| self.kinds.unwrap_or(KIND_RETRY));
                 let pause = self.kinds.as_mut().map_or(self.period, |kinds| kinds.next_pause().min(self.period));
                 self.rest(now + pause)
             }
             (PollingState::Compiling(commit), PollingEvent::Failed) => {
-                (self.compiled, self.failed, self.kinds) = (Some(*commit), true, None);
+                (self.compiled, self.kinds) = (Some(*commit), None);
+                self.read_again = Some(now + self.failures.next_pause());
                 self.rest(now + self.period)
             }
             (_, PollingEvent::Failed) => {
-                self.failed = true;
-                self.rest(now + self.period)
+                self.read_again = None;
+                let pause = self.failures.next_pause();
+                self.rest(now + pause)
             }
             (_, PollingEvent::RestoreWanted(commit)) => {
                 self.state = PollingState::Restoring;
@@ -164,8 +184,49 @@ mod tests {
         polling.step(PollingEvent::Woken, now);
         assert_eq!(polling.step(PollingEvent::Resolved(commit("a")), now), PollingAction::Compile(commit("a")));
         assert_eq!(polling.step(PollingEvent::Failed, now), PollingAction::Rest(now + PERIOD));
+        let now = now + 2 * PERIOD;
         polling.step(PollingEvent::Woken, now);
         assert_eq!(polling.step(PollingEvent::Resolved(commit("a")), now), PollingAction::Compile(commit("a")));
+    }
+
+    #[test]
+    fn a_source_that_cannot_be_asked_is_asked_less_and_less_often() {
+        let now = Instant::now();
+        let (mut polling, _) = compiled(now, false);
+        for seconds in [15, 30, 60, 120, 240, 300, 300] {
+            let pause = Duration::from_secs(seconds);
+            assert_eq!(polling.step(PollingEvent::Woken, now), PollingAction::Ask);
+            assert_eq!(polling.pause_after_failure(), pause);
+            assert_eq!(polling.step(PollingEvent::Failed, now), PollingAction::Rest(now + pause));
+        }
+        polling.step(PollingEvent::Woken, now);
+        polling.step(PollingEvent::Resolved(commit("a")), now);
+        polling.step(PollingEvent::Compiled { kinds_missing: false }, now);
+        assert_eq!(polling.pause_after_failure(), PERIOD);
+    }
+
+    #[test]
+    fn a_period_longer_than_the_longest_pause_stays() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(Polling::new(hour).0.pause_after_failure(), hour);
+    }
+
+    #[test]
+    fn a_commit_that_cannot_be_read_is_read_less_often_and_a_newer_one_at_once() {
+        let start = Instant::now();
+        let (mut polling, _) = Polling::new(PERIOD);
+        let mut reads = Vec::new();
+        for poll in 0..30 {
+            let now = start + poll * PERIOD;
+            if polling.step(PollingEvent::Resolved(commit("a")), now) == PollingAction::Compile(commit("a")) {
+                reads.push(poll);
+                assert_eq!(polling.step(PollingEvent::Failed, now), PollingAction::Rest(now + PERIOD));
+            }
+            polling.step(PollingEvent::Woken, now);
+        }
+        assert_eq!(reads, [0, 1, 3, 7, 15]);
+        let now = start + 30 * PERIOD;
+        assert_eq!(polling.step(PollingEvent::Resolved(commit("b")), now), PollingAction::Compile(commit("b")));
     }
 
     #[test]

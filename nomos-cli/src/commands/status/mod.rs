@@ -95,9 +95,12 @@ fn show(args: &StatusArgs, clusters: &[ClusterContext], console: &mut Console<'_
         (None, Layout::Table) => older::table(&statuses),
     };
     if args.poll.is_some() && console.redraw {
-        console.print("\x1b[H\x1b[2J");
+        console.clear();
     }
-    console.print(&text);
+    match args.output {
+        Some(_) => console.print_data(&text),
+        None => console.print(&text),
+    }
     if let Some(hint) = nothing_shown(args, &statuses) {
         console.note(&hint);
         return Ok(FOUND);

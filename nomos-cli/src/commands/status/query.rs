@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use agent::api::{ResourceGroupStatus, ResourceStatus, SyncSpec, SyncStatus};
 use agent::model::metadata::{CONTROLLER_NAMESPACE, SyncId, SyncKind, label};
+use agent::model::url::shown_in;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::discovery::ApiResource;
 use kube::core::gvk::GroupVersionKind;
@@ -175,7 +176,11 @@ fn sync(kind: SyncKind, object: &DynamicObject, groups: &[DynamicObject]) -> Syn
         (Ok(spec), Ok(status)) => report(id, &spec, &status, resources),
         (Err(error), _) | (_, Err(error)) => {
             let known = report(id, &SyncSpec::default(), &SyncStatus::default(), resources);
-            SyncReport { state: SyncReportState::Unknown, errors: vec![error.to_string()], ..known }
+            SyncReport {
+                state: SyncReportState::Unknown,
+                errors: vec![shown_in(&error.to_string()).into_owned()],
+                ..known
+            }
         }
     }
 }
@@ -204,7 +209,10 @@ fn resources(group: &DynamicObject) -> Vec<ResourceStatus> {
 mod tests {
     use serde_json::json;
 
+    use super::super::{older, text};
     use super::*;
+    use crate::columns::Data;
+    use crate::tests::terminal;
 
     fn object(value: Value) -> DynamicObject {
         serde_json::from_value(value).expect("an object")
@@ -267,5 +275,111 @@ mod tests {
         let (_, syncs) = state(&found);
         let names: Vec<_> = syncs[0].resources.iter().map(|resource| resource.id.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
+    }
+
+    /// Everything that `nomos status` prints of these objects: the text in both layouts, and the data.
+    fn printed(found: &Found) -> (String, String) {
+        let (row, syncs) = state(found);
+        let clusters = [ClusterStatus { context: "dev".into(), current: true, row, syncs }];
+        let text = terminal::printed(|console| {
+            console.print(&text::blocks(&clusters, console.paint));
+            console.print(&older::table(&clusters));
+        });
+        let data = [Data::Json, Data::Yaml].map(|data| data.text(&clusters).expect("data"));
+        (text, data.concat())
+    }
+
+    /// A sync and its inventory with a value in every field that is shown.
+    fn full() -> [Value; 2] {
+        let place = json!({
+            "sourcePath": "p", "resourceName": "n", "resourceNamespace": "s",
+            "resourceGVK": { "group": "g", "version": "v", "kind": "k" },
+        });
+        let errors = json!([{ "code": "1029", "errorMessage": "e", "resources": [place] }]);
+        let stage = json!({ "commit": "c", "lastUpdate": "2026-01-02T03:04:05Z", "errors": errors,
+            "gitStatus": { "repo": "r", "revision": "v", "branch": "b", "dir": "d" } });
+        let condition = |kind: &str, status: &str| {
+            json!({ "type": kind, "status": status, "reason": "r", "message": "m", "commit": "c",
+                "errorSourceRefs": ["status.source.errors", "status.rendering.errors", "status.sync.errors"],
+                "errors": errors, "lastUpdateTime": "2026-01-02T03:04:05Z" })
+        };
+        let sync = json!({
+            "apiVersion": "configsync.gke.io/v1beta1", "kind": "RootSync",
+            "metadata": { "name": "root-sync", "namespace": CONTROLLER_NAMESPACE },
+            "spec": { "sourceFormat": "unstructured", "git": {
+                "repo": "https://git.example/x", "auth": "none", "branch": "b", "revision": "v", "dir": "d" } },
+            "status": { "source": stage, "rendering": stage, "sync": stage,
+                "conditions": [condition("Stalled", "False"), condition("Syncing", "False")] },
+        });
+        let group = json!({
+            "apiVersion": "kpt.dev/v1alpha1", "kind": "ResourceGroup",
+            "metadata": { "name": "root-sync", "namespace": CONTROLLER_NAMESPACE },
+            "status": { "observedGeneration": 1, "resourceStatuses": [{
+                "group": "g", "kind": "K", "namespace": "s", "name": "n", "status": "Current", "sourceHash": "h",
+                "conditions": [{ "type": "t", "status": "True", "reason": "r", "message": "m" }],
+            }] },
+        });
+        [sync, group]
+    }
+
+    /// The texts in a value, each with its path.
+    fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
+        match value {
+            Value::String(_) => found.push(path.to_owned()),
+            Value::Array(items) => {
+                items.iter().enumerate().for_each(|(i, item)| leaves(item, &format!("{path}/{i}"), found));
+            }
+            Value::Object(fields) => {
+                fields.iter().for_each(|(key, field)| leaves(field, &format!("{path}/{key}"), found));
+            }
+            _ => {}
+        }
+    }
+
+    /// `nomos status` with `change` made to one text after the other, and the path of that text.
+    fn with_each_text(change: impl Fn(&str) -> String, check: impl Fn(&str, String, String)) {
+        let whole = full();
+        for side in 0..whole.len() {
+            let mut paths = Vec::new();
+            leaves(&whole[side], "", &mut paths);
+            assert!(paths.len() > 10, "{paths:?}");
+            for path in paths {
+                let mut changed = whole.clone();
+                let leaf = changed[side].pointer_mut(&path).expect("a leaf");
+                *leaf = change(leaf.as_str().unwrap_or_default()).into();
+                let [sync, group] = changed.map(object);
+                let found =
+                    Found { root_syncs: Some(vec![sync]), groups: vec![group], agent: true, ..Found::default() };
+                let (text, data) = printed(&found);
+                check(&path, text, data);
+            }
+        }
+    }
+
+    #[test]
+    fn no_field_reaches_a_terminal_raw() {
+        let shown = std::cell::Cell::new(0);
+        with_each_text(
+            |text| format!("{text}{}", terminal::HOSTILE),
+            |path, text, data| {
+                terminal::assert_harmless(&text);
+                shown.set(shown.get() + usize::from(text.contains(r"\u{1b}]0;x")));
+                assert!(!data.contains(|c: char| c.is_control() && c != '\n'), "{path}: {data:?}");
+            },
+        );
+        assert!(shown.get() > 12, "{} fields are shown", shown.get());
+    }
+
+    #[test]
+    fn no_field_shows_a_token() {
+        with_each_text(
+            |_| "https://somebody:t0ken@git.example/x".to_owned(),
+            |path, text, data| {
+                // The other fields hold no URL.
+                if ["repo", "message", "errorMessage"].iter().any(|field| path.ends_with(&format!("/{field}"))) {
+                    assert!(!text.contains("t0ken") && !data.contains("t0ken"), "{path}: {text}{data}");
+                }
+            },
+        );
     }
 }

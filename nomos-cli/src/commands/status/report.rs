@@ -2,6 +2,7 @@
 
 use agent::api::{ErrorSummary, ResourceStatus, SyncCondition, SyncError, SyncSpec, SyncStatus, Time};
 use agent::model::metadata::{SyncId, SyncKind};
+use agent::model::url::shown_in;
 use serde::Serialize;
 
 /// Stands for a commit that is not known.
@@ -126,6 +127,9 @@ pub(crate) fn report(
     mut resources: Vec<ResourceStatus>,
 ) -> SyncReport {
     for resource in &mut resources {
+        for condition in &mut resource.conditions {
+            condition.message = shown_in(&condition.message).into_owned();
+        }
         if resource
             .conditions
             .iter()
@@ -136,6 +140,8 @@ pub(crate) fn report(
     }
     resources.sort_by_cached_key(|resource| (resource.id.namespace.clone(), resource_name(resource)));
     let (state, commit, error_summary, errors) = state(status);
+    // Other agents may quote the repository with credentials.
+    let errors = errors.iter().map(|error| shown_in(error).into_owned()).collect();
     SyncReport {
         kind: id.kind,
         namespace: id.namespace,

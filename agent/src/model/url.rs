@@ -1,0 +1,117 @@
+//! URLs as they may be shown: without credentials.
+
+use std::borrow::Cow;
+
+/// A URL without the user and the password in it, which may be a token. The user of an ssh URL stays when it has no password.
+///
+/// A text that is no URL comes back as it is.
+pub fn shown(url: &str) -> Cow<'_, str> {
+    match url.split_once("://") {
+        Some((scheme, rest)) => match hidden(scheme, rest) {
+            0 => Cow::Borrowed(url),
+            hidden => Cow::Owned(format!("{scheme}://{}", &rest[hidden..])),
+        },
+        // As in `user@host:path`.
+        None => match url.split('/').next().and_then(|host| host.rsplit_once('@')) {
+            Some((user, _)) if user.contains(':') => Cow::Owned(url[user.len() + 1..].to_owned()),
+            _ => Cow::Borrowed(url),
+        },
+    }
+}
+
+/// `true` for a path or a `file:` URL, which leads to the disk of the program that opens it.
+pub fn is_local(url: &str) -> bool {
+    match url.split_once("://") {
+        Some((scheme, _)) => scheme.eq_ignore_ascii_case("file"),
+        // As in `user@host:path`.
+        None => !url.split('/').next().is_some_and(|host| host.contains(':')),
+    }
+}
+
+/// A message with each URL in it as [`shown`] shows it.
+pub fn shown_in(text: &str) -> Cow<'_, str> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let start = rest[..at]
+            .rfind(|c: char| !c.is_ascii_alphanumeric() && !"+-.".contains(c))
+            .map_or(0, |i| i + rest[i..].chars().next().map_or(1, char::len_utf8));
+        let after = at + "://".len();
+        let end =
+            rest[after..].find(|c: char| c.is_whitespace() || "\"'`<>".contains(c)).map_or(rest.len(), |i| after + i);
+        out.push_str(&rest[..start]);
+        out.push_str(&shown(&rest[start..end]));
+        rest = &rest[end..];
+    }
+    if out.is_empty() && rest.len() == text.len() {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// The number of bytes after `://` that are credentials, with the `@` that ends them.
+fn hidden(scheme: &str, rest: &str) -> usize {
+    let authority = rest.find(['/', '?', '#']).map_or(rest, |end| &rest[..end]);
+    if let Some((user, _)) = authority.rsplit_once('@') {
+        let ssh = scheme.to_ascii_lowercase().contains("ssh");
+        return if ssh && !user.contains(':') { 0 } else { user.len() + 1 };
+    }
+    // A password with a slash that is not encoded: what follows the colon is no port.
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) || port.ends_with(']');
+    match authority.rsplit_once(':') {
+        Some((_, port)) if !is_port(port) => rest.rfind('@').map_or(0, |at| at + 1),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_not_shown() {
+        for (url, without) in [
+            ("https://git.example/x", "https://git.example/x"),
+            ("https://git.example:8443/x@v1?a=b@c", "https://git.example:8443/x@v1?a=b@c"),
+            ("https://t0ken@git.example/x", "https://git.example/x"),
+            ("HTTPS://user:t0ken@git.example/x", "HTTPS://git.example/x"),
+            ("https://user:t@0ken@git.example/x", "https://git.example/x"),
+            ("https://user:t/0ken@git.example/x", "https://git.example/x"),
+            ("https://user:t#0k?en@git.example/x", "https://git.example/x"),
+            ("https://user:t 0ken@git.example/x", "https://git.example/x"),
+            ("http://[::1]:80/x", "http://[::1]:80/x"),
+            ("http://[::1]/x@y", "http://[::1]/x@y"),
+            ("ssh://git@git.example/x", "ssh://git@git.example/x"),
+            ("ssh://git:t0ken@git.example/x", "ssh://git.example/x"),
+            ("git@git.example:x/y", "git@git.example:x/y"),
+            ("user:t0ken@git.example:x/y", "git.example:x/y"),
+            ("/tmp/a@b:c/d", "/tmp/a@b:c/d"),
+            ("", ""),
+        ] {
+            assert_eq!(shown(url), without, "{url}");
+        }
+    }
+
+    #[test]
+    fn paths_and_file_urls_are_local() {
+        for url in ["/srv/x", "x", "../x", "file:///srv/x", "FILE:///srv/x", ""] {
+            assert!(is_local(url), "{url}");
+        }
+        for url in ["https://git.example/x", "git@git.example:x", "ssh://git.example/x", "file:/srv/x"] {
+            assert!(!is_local(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn urls_in_messages_lose_their_credentials_too() {
+        for (text, without) in [
+            ("nothing here", "nothing here"),
+            ("failed: \"https://u:t0ken@git.example/x\": 403", "failed: \"https://git.example/x\": 403"),
+            ("ü→https://t0ken@a/b and http://t0ken@c\nmail a@b", "ü→https://a/b and http://c\nmail a@b"),
+            ("https://a/b ://@x", "https://a/b ://x"),
+        ] {
+            assert_eq!(shown_in(text), without);
+        }
+    }
+}
