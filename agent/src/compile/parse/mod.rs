@@ -11,6 +11,7 @@ mod scanner_workarounds;
 mod events;
 mod yaml;
 mod file_names;
+mod encoding;
 mod documents;
 mod spans;
 mod locate;
@@ -95,6 +96,11 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
     }
     let Some(extension) = extension(&file.path) else { return parsed };
     if file_names::is_of_another_tool(&file.path, &file.content) {
+        return parsed;
+    }
+    if let Some((message, hint)) = encoding::no_text(&file.content) {
+        let start = Location { path: file.path.clone(), line: 1, column: 1 };
+        parsed.findings.push(unreadable(&message).hint(hint).at(Place { location: Some(start), resource: None }));
         return parsed;
     }
     read_documents(file, extension, &mut parsed);
