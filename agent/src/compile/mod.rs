@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use options::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope, SourceFormat};
+pub(crate) use validate::not_base64;
 
 use crate::model::finding::{Finding, MergeBy, Warning, merged};
 use crate::model::metadata::annotation;
