@@ -4,9 +4,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use agent::compile::parse::SourceFile;
+use agent::compile::parse::{KUSTOMIZATIONS, SourceFile};
 use agent::model::finding::{Code, Finding};
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 /// The path that findings on a terminal give for rendered lines. There is no such file.
 const SHOWN: &str = "kustomize-build.yaml";
@@ -19,35 +19,30 @@ pub(crate) struct Rendered {
     pub(crate) file: SourceFile,
 }
 
-/// A directory with one of these files is rendered before it is read.
-const FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
-
-/// The name of the kustomization file in a directory; `None` if there is none.
+/// The name of the kustomization file in a directory, which is then rendered before it is read; `None` if there is none.
 pub(crate) fn kustomization(root: &Path) -> Option<&'static str> {
-    FILES.into_iter().find(|name| root.join(name).symlink_metadata().is_ok())
+    let is_file = |name: &&str| root.join(name).symlink_metadata().is_ok_and(|found| !found.is_dir());
+    KUSTOMIZATIONS.into_iter().find(is_file)
 }
 
 /// Runs `kustomize build` on a directory with the kustomization file `from`. If kustomize fails, the result is a finding
-/// (KNV1068).
+/// (KNV1068). `None` if neither program is installed.
 ///
 /// # Errors
 ///
-/// If neither program is installed, or it cannot be started.
-pub(crate) fn build(root: &Path, from: &'static str) -> anyhow::Result<Result<Rendered, Finding>> {
+/// If the program cannot be started.
+pub(crate) fn build(root: &Path, from: &'static str) -> anyhow::Result<Option<Result<Rendered, Finding>>> {
     for (program, command) in [("kustomize", "build"), ("kubectl", "kustomize")] {
         match Command::new(program).arg(command).arg(root).output() {
             Ok(output) => {
                 let file = rendered(program, command, output);
-                return Ok(file.map(|file| Rendered { from, file }).map_err(|finding| finding.at_path(from)));
+                return Ok(Some(file.map(|file| Rendered { from, file }).map_err(|finding| finding.at_path(from))));
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(|| format!("failed to start {program}")),
         }
     }
-    bail!(
-        "{} holds a kustomization, but neither kustomize nor kubectl is installed; install one of them",
-        root.display()
-    )
+    Ok(None)
 }
 
 fn rendered(program: &str, command: &str, output: Output) -> Result<SourceFile, Finding> {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use agent::compile::parse::SourceFile;
-use agent::model::finding::{Finding, Location, Place, Resource};
+use agent::model::finding::{Code, Finding, Location, Place, Resource};
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet};
 
@@ -51,7 +51,9 @@ impl Text {
     fn line(&self, line: u32) -> Option<&str> {
         let start = *self.starts.get(line as usize - 1)?;
         let end = self.starts.get(line as usize).map_or(self.text.len(), |next| next - 1);
-        Some(self.text[start..end].trim_end_matches('\r'))
+        // A byte order mark has no column.
+        let line = &self.text[start..end];
+        Some(line.strip_prefix('\u{feff}').unwrap_or(line).trim_end_matches('\r'))
     }
 }
 
@@ -64,13 +66,13 @@ impl<'a> Lines<'a> {
 
     /// The line of a place, and the range of bytes that the place is about. `None` for a place without a line, and if the line
     /// could show a value of a Secret.
-    fn of(&mut self, place: &Place) -> Option<(String, Range<usize>)> {
+    fn of(&mut self, code: Code, place: &Place) -> Option<(String, Range<usize>)> {
         let at = place.location.as_ref().filter(|at| at.line > 0 && at.column > 0)?;
         let root = self.root;
         let read = |path: &str| fs::read(root.join(path)).ok().map(|bytes| Text::of(&bytes));
         let text = self.files.entry(at.path.clone()).or_insert_with(|| read(&at.path)).as_ref()?;
         let line = text.line(at.line)?;
-        if shows_secret(place, text, at.line, line) {
+        if shows_secret(code, place, text, at.line, line) {
             return None;
         }
         let start = line.char_indices().nth(at.column as usize - 1).map_or(line.len(), |(start, _)| start);
@@ -80,10 +82,11 @@ impl<'a> Lines<'a> {
 
 /// `true` if the line of a place can hold a value of a Secret.
 ///
-/// A finding about an object is at a name or at metadata. But in flow style the same line can hold the data of the object, or of
+/// A finding about an object is at a name or at metadata, but for one about an incomplete object, which can be at a value. In flow style the same line can hold the data of the object, or of
 /// another object of a list. A finding without an object is about a file that could not be parsed, and can be at any line.
-fn shows_secret(place: &Place, text: &Text, at: u32, line: &str) -> bool {
+fn shows_secret(code: Code, place: &Place, text: &Text, at: u32, line: &str) -> bool {
     match &place.resource {
+        Some(resource) if code == Code::Resource && matches!(resource.kind.as_str(), "Secret" | "ConfigMap") => true,
         Some(resource) => line.contains(['{', '}']) && (resource.kind == "Secret" || text.says_secret(at)),
         None => text.documents.iter().any(|(_, secret)| *secret),
     }
@@ -127,7 +130,7 @@ fn closing(text: &str, quote: char) -> Option<usize> {
 pub(crate) fn text(finding: &Finding, lines: &mut Lines<'_>, colours: bool) -> String {
     let level = if finding.code.blocks() { Level::ERROR } else { Level::WARNING };
     let code = finding.code.to_string();
-    let mut group = level.primary_title(&finding.message).id(&code).elements(places(&finding.places, lines));
+    let mut group = level.primary_title(&finding.message).id(&code).elements(places(finding, lines));
     if let Some(hint) = &finding.hint {
         group = group.element(Level::HELP.message(hint));
     }
@@ -136,17 +139,17 @@ pub(crate) fn text(finding: &Finding, lines: &mut Lines<'_>, colours: bool) -> S
     renderer.decor_style(DecorStyle::Ascii).render(&[group]) + "\n"
 }
 
-fn places(places: &[Place], lines: &mut Lines<'_>) -> Vec<Element<'static>> {
+fn places(finding: &Finding, lines: &mut Lines<'_>) -> Vec<Element<'static>> {
     let mut elements = Vec::new();
     let mut seen = BTreeSet::new();
-    for place in places {
+    for place in &finding.places {
         let kind = if seen.is_empty() { AnnotationKind::Primary } else { AnnotationKind::Context };
         // Copies of one manifest have the same place.
         if !seen.insert(place) {
             continue;
         }
         let label = place.resource.as_ref().map(named);
-        elements.extend(match (&place.location, lines.of(place)) {
+        elements.extend(match (&place.location, lines.of(finding.code, place)) {
             (Some(at), Some((line, span))) => {
                 let annotation = kind.span(span).label(label);
                 let snippet = Snippet::source(line).path(visible(&at.path)).line_start(at.line as usize);

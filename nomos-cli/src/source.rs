@@ -273,10 +273,12 @@ fn read(
         if format == SourceFormat::Hierarchy {
             bail!("{} holds a kustomization; such a source needs --source-format=unstructured", root.display());
         }
-        return Ok(match kustomize::build(root, kustomization)? {
-            Ok(rendered) => (parse_all(std::slice::from_ref(&rendered.file)), Some(rendered)),
-            Err(finding) => (vec![unreadable(finding)?], None),
-        });
+        // Without the program the files are read as the agent reads them: compilation finds the kustomization.
+        match kustomize::build(root, kustomization)? {
+            Some(Ok(rendered)) => return Ok((parse_all(std::slice::from_ref(&rendered.file)), Some(rendered))),
+            Some(Err(finding)) => return Ok((vec![unreadable(finding)?], None)),
+            None => {}
+        }
     }
     let found = files::read_dir(root).with_context(|| format!("failed to read {}", root.display()))?;
     let written = (result == Wanted::Objects).then(|| output::Earlier::of(root, &args.output.output));

@@ -25,6 +25,7 @@ mod names;
 mod once;
 mod secrets;
 mod small_commits;
+mod sources;
 mod stopped;
 mod status;
 mod timeouts;
@@ -69,6 +70,9 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_kind_may_come_later", custom_resources::kind_may_come_later, &Kind::ALL),
     ("a_removed_kind_is_noticed_after_a_restart", custom_resources::kind_is_missed, &Kind::ALL),
     ("objects_of_an_unlisted_kind_are_not_forgotten", custom_resources::are_not_forgotten, &Kind::ALL),
+    ("sources_for_kustomize_are_refused", sources::for_kustomize_are_refused, &Kind::ALL),
+    ("values_that_are_not_encoded_fail_alone", sources::values_not_encoded_fail_alone, &Kind::ALL),
+    ("an_exported_annotation_is_no_drift", sources::exported_annotation_is_no_drift, &Kind::ALL),
     ("a_foreign_object_is_adopted_and_released", foreign_objects::adopted_and_released, &Kind::ALL),
     ("names_of_any_signs_are_synced", names::are_encoded, &Kind::ALL),
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata, &Kind::ALL),

@@ -155,8 +155,13 @@ const RUBBLE: &[&str] = &[
     "\u{feff}", "\u{a0}",
 ];
 
-/// One file: its text, with `NAME` for its name.
+/// One file: its text, with `NAME` for its name, perhaps after a byte order mark.
 pub(crate) fn file(rng: &mut Rng) -> String {
+    let mark = pick(rng, &["", "", "", "", "\u{feff}"]);
+    format!("{mark}{}", content(rng))
+}
+
+fn content(rng: &mut Rng) -> String {
     match rng.u8(0..20) {
         0..=5 => format!("{HEAD}x: {}\n", scalar(rng)),
         6..=8 => format!("{HEAD}x:\n  {}: 1\n", key(rng)),
@@ -309,13 +314,14 @@ fn anchored(rng: &mut Rng) -> String {
 /// Several documents.
 fn stream(rng: &mut Rng) -> String {
     let mut text = pick(rng, &["", "---\n", "--- # c\n", "# c\n", "\n\n", "# c\n---\n# d\n---\n"]).to_owned();
+    let mut mark = "";
     for _ in 0..rng.u8(1..4) {
-        text.push_str(HEAD);
-        let _ = write!(text, "x: {}", inline(rng));
-        text.push_str(pick(
-            rng,
-            &["\n---\n", "\n---\n---\n", "\n--- # c\n", "\r\n---\r\n", "\n...\n---\n", "\n---\n# c\n---\n"],
-        ));
+        let _ = write!(text, "{mark}{HEAD}x: {}", inline(rng));
+        let separators = ["\n---\n", "\n---\n---\n", "\n--- # c\n", "\r\n---\r\n", "\n...\n---\n", "\n---\n# c\n---\n"];
+        let separator = pick(rng, &separators);
+        text.push_str(separator);
+        // As `cat` joins the files of an editor that writes byte order marks.
+        mark = if separator.matches("---").count() == 1 { pick(rng, &["", "", "\u{feff}"]) } else { "" };
     }
     text.push_str(pick(rng, &["", "\n", "# c", "\n\n"]));
     if rng.u8(0..4) == 0 { text.replace('\n', "\r\n") } else { text }

@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use options::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope, SourceFormat};
+pub(crate) use validate::not_base64;
 
 use crate::model::finding::{Finding, MergeBy, Warning, merged};
 use crate::model::metadata::annotation;
@@ -69,9 +70,19 @@ fn run_gates(
     options: &CompileOptions,
     found: &mut FindingsSoFar,
 ) -> Option<Vec<ScopedManifest>> {
+    check_rendering(files, found)?;
     let manifests = check_files(&in_order(files, options.format), options, found);
     files.iter().for_each(|file| file.forget_spans());
     manifests
+}
+
+/// The gate before all others: nothing has to be rendered first. It counts kustomizations in all directories, in either format:
+/// what lies beside them is no manifest yet.
+fn check_rendering(files: &[Arc<ParsedFile>], found: &mut FindingsSoFar) -> Option<()> {
+    let mut paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    paths.retain(|path| parse::reads(path) && parse::is_kustomization(path));
+    paths.sort_unstable_by(|one, other| walk_order(one, other));
+    found.pass(if paths.is_empty() { Vec::new() } else { vec![parse::not_rendered(&paths)] })
 }
 
 /// The first gate: the files can be read. Then the gates for the objects in them.

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::compile::parse::SourceFile;
+use crate::compile::parse::{self, SourceFile};
 use crate::model::finding::{Code, Finding};
 
 /// Size of the largest file that is read, 16 MiB; a larger one is a finding. An API server takes only far smaller objects.
@@ -23,9 +23,10 @@ pub struct Files {
     pub findings: Vec<Finding>,
 }
 
-/// Every `.yaml`, `.yml` and `.json` file under `root`, sorted by path.
+/// Every `.yaml`, `.yml` and `.json` file under `root`, and every kustomization, sorted by path.
 ///
-/// Only regular files count: symbolic links are not followed, but `root` may be one. Directories named `.git` are skipped. A
+/// Only regular files count: symbolic links are not followed, but `root` may be one, and one with the name of a kustomization
+/// counts as a kustomization. Directories named `.git` are skipped. A
 /// file that cannot be read, is too large or has a name that is not UTF-8 becomes a finding (KNV2001).
 ///
 /// # Errors
@@ -48,9 +49,15 @@ pub fn read_api_resources(root: &Path) -> io::Result<Option<SourceFile>> {
     }
 }
 
-/// `true` if a file of this name is read. The case counts, and `.yaml` alone is a name with that extension.
-pub(super) fn holds_manifests(name: &[u8]) -> bool {
-    [".yaml", ".yml", ".json"].iter().any(|extension| name.ends_with(extension.as_bytes()))
+/// `true` if a file of this path is read. The case counts, and `.yaml` alone is a name with that extension.
+pub(super) fn holds_manifests(path: &[u8]) -> bool {
+    [".yaml", ".yml", ".json"].iter().any(|extension| path.ends_with(extension.as_bytes())) || is_kustomization(path)
+}
+
+/// `true` if a file of this path is a kustomization. Its name alone decides.
+pub(super) fn is_kustomization(path: &[u8]) -> bool {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    std::str::from_utf8(name).is_ok_and(parse::is_kustomization)
 }
 
 /// The finding for a file beyond [`MAX_FILE_BYTES`].
@@ -109,7 +116,7 @@ fn walk(root: &Path, limit: usize, findings: &mut Vec<Finding>) -> io::Result<Ve
                     let path = format!("{prefix}{}", name.to_string_lossy());
                     if kind.is_dir() && name != ".git" {
                         directories.push((path + "/", entry.path()));
-                    } else if kind.is_file() && holds_manifests(name.as_encoded_bytes()) {
+                    } else if is_read(kind, name.as_encoded_bytes()) {
                         files.push((path, entry.path()));
                     }
                 }
@@ -121,6 +128,10 @@ fn walk(root: &Path, limit: usize, findings: &mut Vec<Finding>) -> io::Result<Ve
     Ok(files)
 }
 
+fn is_read(kind: fs::FileType, name: &[u8]) -> bool {
+    kind.is_file() && holds_manifests(name) || kind.is_symlink() && is_kustomization(name)
+}
+
 fn read_manifest(path: String, place: &Path) -> Result<SourceFile, Finding> {
     if path.contains('\n') {
         let finding = Finding::new(Code::Path, format!("the name {path:?} has a line break")).hint("Rename the file.");
@@ -128,6 +139,9 @@ fn read_manifest(path: String, place: &Path) -> Result<SourceFile, Finding> {
     }
     if place.to_str().is_none() && path.contains(char::REPLACEMENT_CHARACTER) {
         return Err(not_utf8(&path));
+    }
+    if is_kustomization(path.as_bytes()) {
+        return Ok(SourceFile { path, content: Arc::default() });
     }
     match read_bounded(place) {
         Ok(Ok(content)) => Ok(SourceFile { path, content }),
@@ -188,21 +202,25 @@ mod tests {
             ".git/config.yaml",
             "sub/.git/x.yaml",
             ".github/w.yaml",
+            "z/Kustomization",
+            "kustomization",
             "api-resources.txt",
         ]);
         let found = read_dir(root.path()).unwrap();
-        assert_eq!(paths(&found), [".github/w.yaml", ".yaml", "a.yaml", "a/b/c.json", "a/z.yml", "b.yaml"]);
+        let read = [".github/w.yaml", ".yaml", "a.yaml", "a/b/c.json", "a/z.yml", "b.yaml", "z/Kustomization"];
+        assert_eq!(paths(&found), read);
         assert_eq!(&*found.files[3].content, b"a/b/c.json");
         assert_eq!(found.findings, []);
     }
 
     #[test]
-    fn links_are_ignored_but_for_the_root() {
+    fn links_are_ignored_but_for_the_root_and_kustomizations() {
         let root = directory(&["real/a.yaml"]);
         symlink("a.yaml", root.path().join("real/link.yaml")).unwrap();
         symlink("../real", root.path().join("real/again")).unwrap();
+        symlink("nothing", root.path().join("real/Kustomization")).unwrap();
         symlink("real", root.path().join("root")).unwrap();
-        assert_eq!(paths(&read_dir(&root.path().join("root")).unwrap()), ["a.yaml"]);
+        assert_eq!(paths(&read_dir(&root.path().join("root")).unwrap()), ["Kustomization", "a.yaml"]);
     }
 
     #[test]

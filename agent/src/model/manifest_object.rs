@@ -55,6 +55,10 @@ impl ManifestObject {
             None => TextPairs::default(),
         };
         let (annotations, labels) = (pairs_of("annotations"), pairs_of("labels"));
+        // An empty list of owners states nothing, and the API server refuses it.
+        if metadata.get("managedFields").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+            metadata.remove("managedFields");
+        }
         metadata.retain(|field, value| {
             !(matches!(field.as_str(), "name" | "namespace") && value.as_str().is_some_and(|text| !text.is_empty()))
         });

@@ -77,6 +77,7 @@ fn lines_that_could_show_a_secret_are_not_shown() {
 "kind": "Secret", "metadata": {"name": "d"}}]}"#,
         ),
         ("e/e.yaml", &format!("{}---\n{}", secret(""), "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: E}\n")),
+        ("f/f.yaml", &secret("data:\n  password: hidden\n")),
     ]);
     let vet = |path: &str| {
         let words = format!("vet --path DIR{path} --source-format=unstructured");
@@ -89,6 +90,8 @@ fn lines_that_could_show_a_secret_are_not_shown() {
     assert!(wrong.contains("--> b.yaml:1:61") && !wrong.contains("hidden"), "{wrong}");
     let beside = vet("/d");
     assert!(beside.contains("--> d.json:2:") && !beside.contains("hidden"), "{beside}");
+    let value = vet("/f");
+    assert!(value.contains("--> f.yaml:6:3") && !value.contains("hidden"), "{value}");
     assert!(vet("/e").contains("8 | metadata: {name: E}\n"), "{}", vet("/e"));
     assert!(vet("/c").contains("4 |   name: Wrong\n  |         ^^^^^ Secret Wrong\n"), "{}", vet("/c"));
 }

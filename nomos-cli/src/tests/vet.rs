@@ -81,6 +81,23 @@ fn vet_commands_in_readmes_of_examples_pass() {
 }
 
 #[test]
+fn kustomizations_below_the_root_are_found() {
+    let source = TestDirectory::with(&[("base/Kustomization", ""), ("base/web.yaml", &config_map("web", ""))]);
+    for words in [
+        "vet --path DIR --source-format=unstructured",
+        "hydrate --path DIR --source-format=unstructured --output DIR/out",
+    ] {
+        let ran = nomos(&source, words);
+        assert!(
+            ran.status == 1 && ran.err.starts_with("KNV1068: The source has the kustomization base/"),
+            "{}",
+            ran.err
+        );
+    }
+    assert!(!source.path().join("out").exists());
+}
+
+#[test]
 fn vet_numbers_several_findings() {
     let source = TestDirectory::with(&[("a.yaml", &config_map("A", "")), ("b.yaml", &config_map("B", ""))]);
     let vet = nomos(&source, "vet --path DIR --source-format=unstructured");

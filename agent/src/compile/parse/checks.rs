@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::encoding::MARK_HINT;
 use super::origin::{Origin, place};
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation;
@@ -16,15 +17,18 @@ pub(super) struct NotAnObject {
 
 /// Checks that a document is an object with a kind, and with an API version of at most two parts.
 pub(super) fn top_level(value: Value) -> Result<Object, NotAnObject> {
-    const NO_MANIFEST: &str =
-        "Write one Kubernetes object in each document. If the file is not a manifest, give it another extension.";
+    const NO_MANIFEST: &str = "Write one Kubernetes object in each document. If the file is for another tool, give it another \
+         extension, or keep the manifests in a directory of their own and sync that directory.";
     let wrong = |message: &str, hint, field| NotAnObject { message: message.to_owned(), hint, field };
     let Value::Object(map) = value else {
         return Err(wrong("a document must be an object with apiVersion, kind and metadata", NO_MANIFEST, &[]));
     };
     match map.get("kind") {
         Some(Value::String(kind)) if !kind.is_empty() => {}
-        None | Some(Value::Null | Value::String(_)) => return Err(wrong("`kind` is missing", NO_MANIFEST, &["kind"])),
+        None | Some(Value::Null | Value::String(_)) => {
+            let hint = if has_mark(&map) { MARK_HINT } else { NO_MANIFEST };
+            return Err(wrong("`kind` is missing", hint, &["kind"]));
+        }
         Some(_) => return Err(wrong("`kind` must be a string", "Put the value in quotes.", &["kind"])),
     }
     match map.get("apiVersion") {
@@ -34,6 +38,11 @@ pub(super) fn top_level(value: Value) -> Result<Object, NotAnObject> {
         None | Some(Value::Null | Value::String(_)) => Ok(Object(map)),
         Some(_) => Err(wrong("`apiVersion` must be a string", "Put the value in quotes.", &["apiVersion"])),
     }
+}
+
+/// `true` if a key starts with a byte order mark, so that it only looks like the field of that name.
+fn has_mark(map: &Map<String, Value>) -> bool {
+    map.keys().any(|key| key.starts_with('\u{feff}'))
 }
 
 const API_VERSION: &str = "Write it as `group/version`, or `v1` for core kinds.";
@@ -64,6 +73,7 @@ fn identity(object: &Object, origin: &Origin) -> Option<Finding> {
         let message = format!("The object has no {}.", missing.join(" and no "));
         let hint =
             "Set apiVersion, kind and metadata.name, each to non-empty text. generateName does not replace the name.";
+        let hint = if has_mark(&object.0) { MARK_HINT } else { hint };
         let field: &[&str] = if object.name().is_empty() { &["metadata"] } else { &[] };
         return Some(Finding::new(Code::Resource, message).hint(hint).at(place(origin.value(field), object)));
     }

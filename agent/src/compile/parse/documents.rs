@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use super::encoding::{BYTE_ORDER_MARK, MARK_HINT};
 use super::problem::ParseProblem;
 use super::scalar;
 use super::yaml::{self, DecodedDocument, MAX_DEPTH, MAX_MAPS, TOO_MANY_MAPS};
@@ -42,12 +43,25 @@ impl DocumentRange {
         &content[self.start..self.end]
     }
 
+    /// Begins the document after a byte order mark at the start of the line after its `---`.
+    fn skip_mark(&mut self, content: &[u8]) {
+        let bytes = self.bytes(content);
+        let separator = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        if is_blank(&bytes[..separator]) && bytes[separator..].starts_with(BYTE_ORDER_MARK) {
+            self.line += u32::from(separator > 0);
+            self.start += separator + BYTE_ORDER_MARK.len();
+        }
+    }
+
     /// The line and column, from 1, of a byte of the document.
     pub(super) fn line_and_column(&self, content: &[u8], at: usize) -> (u32, u32) {
         let at = self.start + at.min(self.end - self.start);
         let lines = content[self.start..at].iter().filter(|byte| **byte == b'\n').count();
         let line_start = content[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        let column = String::from_utf8_lossy(&content[line_start..at]).chars().count() + 1;
+        let before = &content[line_start..at];
+        // A byte order mark at the start of a line has no width.
+        let before = before.strip_prefix(BYTE_ORDER_MARK).unwrap_or(before);
+        let column = String::from_utf8_lossy(before).chars().count() + 1;
         (self.line + lines as u32, column as u32)
     }
 }
@@ -55,23 +69,25 @@ impl DocumentRange {
 /// The documents of a file, without those that have only blank lines and comments.
 ///
 /// A document ends *before* the line break that precedes `---`, as in Kubernetes: a block scalar at its end loses its final
-/// newline.
+/// newline. A byte order mark at the start of a document is no part of it.
 pub(super) fn split(content: &[u8], extension: Extension) -> Vec<DocumentRange> {
-    let whole = DocumentRange { start: 0, end: content.len(), line: 1 };
+    let start = if content.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+    let whole = DocumentRange { start, end: content.len(), line: 1 };
     if extension == Extension::Json {
-        return if content.is_empty() { Vec::new() } else { vec![whole] };
+        return if whole.bytes(content).is_empty() { Vec::new() } else { vec![whole] };
     }
     let mut documents = Vec::new();
     let mut document = whole;
     let mut line = 1;
-    let mut line_start = 0;
+    let mut line_start = start;
     loop {
         if content[line_start..].starts_with(b"---") {
-            document.end = line_start.saturating_sub(1);
-            if line_start > 0 {
+            if line_start > start {
+                document.end = line_start - 1;
                 documents.push(document);
             }
             document = DocumentRange { start: line_start + 3, end: content.len(), line };
+            document.skip_mark(content);
         }
         match content[line_start..].iter().position(|byte| *byte == b'\n') {
             Some(length) => line_start += length + 1,
@@ -133,6 +149,8 @@ pub(super) fn hint(content: &[u8], document: &DocumentRange) -> &'static str {
     let text = String::from_utf8_lossy(document.bytes(content));
     if text.contains("{{") {
         "The text has `{{`, so it seems to be a template. Render it first, or give the file another extension than .yaml."
+    } else if text.contains('\u{feff}') {
+        MARK_HINT
     } else if text.contains("<<<<<<<") {
         "The text has `<<<<<<<`, so it seems to have an unresolved merge conflict. Resolve the conflict."
     } else if text.trim_start().starts_with('{') {

@@ -10,6 +10,8 @@ mod problem;
 mod scanner_workarounds;
 mod events;
 mod yaml;
+mod file_names;
+mod encoding;
 mod documents;
 mod spans;
 mod locate;
@@ -28,6 +30,8 @@ use crate::model::manifest_object::ManifestObject;
 use crate::model::object::Object;
 pub(crate) use builtin_kinds::BuiltinKind;
 use documents::extension;
+pub(crate) use file_names::not_rendered;
+pub use file_names::{KUSTOMIZATIONS, is_kustomization};
 use origin::Origin;
 
 /// One file of a repository.
@@ -77,13 +81,38 @@ pub(crate) struct ManifestSource {
 /// `true` if a file of this path can hold manifests. Other files need not be opened.
 pub fn reads(path: &str) -> bool {
     let ignored = |part: &str| matches!(part, ".git" | ".github" | ".gitlab" | ".gitlab-ci.yml");
-    extension(path).is_some() && !path.split('/').any(ignored)
+    (extension(path).is_some() || is_kustomization(path)) && !path.split('/').any(ignored)
 }
 
 /// Reads one file. A file whose path cannot hold manifests gives an empty result.
 pub fn parse(file: &SourceFile) -> ParsedFile {
     let mut parsed = ParsedFile { path: file.path.clone(), ..ParsedFile::default() };
-    let Some(extension) = extension(&file.path).filter(|_| reads(&file.path)) else { return parsed };
+    if !reads(&file.path) {
+        return parsed;
+    }
+    if is_kustomization(&file.path) {
+        parsed.findings.push(not_rendered(&[&file.path]));
+        return parsed;
+    }
+    let Some(extension) = extension(&file.path) else { return parsed };
+    if file_names::is_of_another_tool(&file.path, &file.content) {
+        return parsed;
+    }
+    if let Some((message, hint)) = encoding::no_text(&file.content) {
+        let start = Location { path: file.path.clone(), line: 1, column: 1 };
+        parsed.findings.push(unreadable(&message).hint(hint).at(Place { location: Some(start), resource: None }));
+        return parsed;
+    }
+    read_documents(file, extension, &mut parsed);
+    parsed.forget_spans();
+    parsed
+}
+
+fn unreadable(message: &str) -> Finding {
+    Finding::new(Code::Path, format!("This file cannot be read: {message}."))
+}
+
+fn read_documents(file: &SourceFile, extension: documents::Extension, parsed: &mut ParsedFile) {
     let path: Arc<str> = Arc::from(file.path.as_str());
     let mut readable = Vec::new();
     for document in documents::split(&file.content, extension) {
@@ -92,7 +121,6 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
             break;
         }
         let origin = Origin::new(&path, &file.content, document);
-        let unreadable = |message: &str| Finding::new(Code::Path, format!("This file cannot be read: {message}."));
         let at = |location| Place { location: Some(location), resource: None };
         let read = documents::decode(&file.content, &document, extension);
         match read.map(|read| (checks::top_level(read.value), read.repeats)) {
@@ -115,14 +143,12 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
     }
     if parsed.findings.is_empty() {
         for (object, origin) in readable {
-            flatten(object, origin, &mut parsed);
+            flatten(object, origin, parsed);
             if parsed.findings.len() >= MAX_FINDINGS {
                 break;
             }
         }
     }
-    parsed.forget_spans();
-    parsed
 }
 
 impl ParsedFile {

@@ -35,7 +35,7 @@ pub(super) fn plain(text: &str) -> Scalar {
     }
     match text.as_bytes()[0] {
         b'0'..=b'9' | b'+' | b'-' => number(text),
-        b'.' => float(text).map(Scalar::Float),
+        b'.' => without_separators(text).and_then(|plain| float(&plain)).map(Scalar::Float),
         _ => None,
     }
     .unwrap_or_else(|| Scalar::Text(text.to_owned()))
@@ -102,6 +102,13 @@ pub(super) fn key(scalar: Scalar) -> Option<String> {
 fn number(text: &str) -> Option<Scalar> {
     let plain = text.replace('_', "");
     integer(&plain).or_else(|| float(&plain).map(Scalar::Float))
+}
+
+/// The text without its underscores; `None` if one is not between two digits, where Go does not allow it.
+fn without_separators(text: &str) -> Option<String> {
+    let is_digit = |at: Option<usize>| at.and_then(|at| text.as_bytes().get(at)).is_some_and(u8::is_ascii_digit);
+    let mut underscores = text.match_indices('_').map(|(at, _)| at);
+    underscores.all(|at| is_digit(at.checked_sub(1)) && is_digit(Some(at + 1))).then(|| text.replace('_', ""))
 }
 
 fn integer(plain: &str) -> Option<Scalar> {
@@ -218,6 +225,10 @@ mod tests {
             ("1.0", "1"),
             ("1.", "1"),
             (".5", "0.5"),
+            (".5_0", "0.5"),
+            (".5_", r#"".5_""#),
+            ("._5", r#""._5""#),
+            (".5__0", r#"".5__0""#),
             ("+.5", "0.5"),
             ("12e03", "12000"),
             ("1234567e10", "12345670000000000"),

@@ -119,7 +119,7 @@ pub(crate) fn is_rfc3339(text: &str) -> bool {
 }
 
 /// `true` if Go reads `text` as Base64. Line breaks in it are ignored.
-fn is_base64(text: &str) -> bool {
+pub(crate) fn is_base64(text: &str) -> bool {
     let joined: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
     base64::engine::general_purpose::STANDARD.decode(joined).is_ok()
 }

@@ -82,6 +82,8 @@ const FIELDS: &[SystemField] = &[
     ("creationTimestamp", time),
     ("deletionTimestamp", time),
     ("deletionGracePeriodSeconds", Value::is_i64),
+    // Config Sync lets this one pass, and then the API server refuses to apply the object.
+    ("managedFields", |value| value.as_array().is_some_and(|entries| !entries.is_empty())),
 ];
 
 fn owners(value: &Value) -> bool {

@@ -4,6 +4,7 @@
 
 mod names;
 mod metadata;
+mod base64;
 mod kinds;
 mod directories;
 mod crds;
@@ -21,6 +22,7 @@ use crate::compile::scope::ScopedManifest;
 use crate::compile::tree::RepoTree;
 use crate::model::finding::Finding;
 
+pub(crate) use base64::not_base64;
 pub(crate) use declared_set::{MAX_COPIES, too_many_copies};
 pub(crate) use inheritance::{HierarchyModes, modes};
 pub(crate) use names::is_subdomain;
@@ -36,8 +38,10 @@ enum AppliesTo {
     RootRepo,
     /// The source of a RepoSync.
     NamespaceRepo,
+    /// All, but only for the command line tool: the agent applies the other objects, and the API server refuses this one.
+    CommandLine,
 }
-use AppliesTo::{Always, Hierarchy, NamespaceRepo, RootRepo, Unstructured};
+use AppliesTo::{Always, CommandLine, Hierarchy, NamespaceRepo, RootRepo, Unstructured};
 
 impl AppliesTo {
     fn matches(self, options: &CompileOptions) -> bool {
@@ -47,6 +51,7 @@ impl AppliesTo {
             Unstructured => options.format == SourceFormat::Unstructured,
             RootRepo => options.scope == RepoScope::Root,
             NamespaceRepo => options.scope != RepoScope::Root,
+            CommandLine => options.sync.is_none(),
         }
     }
 }
@@ -74,6 +79,7 @@ const RAW: &[(AppliesTo, RawRule)] = &[
     (Always, RawRule::Each(crds::definition)),
     (Always, RawRule::All(kinds::own_sync)),
     (Always, RawRule::Each(metadata::fields)),
+    (CommandLine, RawRule::Each(base64::values)),
     (Always, RawRule::All(crds::removed)),
     (Always, RawRule::Each(selectors::on_selectors)),
     (Hierarchy, RawRule::Each(directories::cluster_registry)),

@@ -232,6 +232,21 @@ fn links_to_files_are_read_at_their_target() {
 }
 
 #[test]
+fn kustomizations_of_every_spelling_are_listed() {
+    let repo = Repo::new();
+    for path in ["sync/Kustomization", "sync/x/kustomization.yml", "sync/kustomization", "sync/kustomization.json/a"] {
+        repo.write(path, "");
+    }
+    repo.link("sync/y/Kustomization", "../../a.yaml");
+    repo.commit();
+    everywhere(&repo, |store| {
+        let files = files(store, &branch("main"), "sync").unwrap();
+        let paths: Vec<_> = files.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["Kustomization", "x/kustomization.yml", "y/Kustomization"]);
+    });
+}
+
+#[test]
 fn links_that_lead_nowhere_are_findings() {
     let repo = Repo::new();
     repo.link("sync/dangling", "none.yaml");

@@ -12,7 +12,7 @@ use gix::{ObjectId, Repository};
 
 use super::error::{FailureClass, GitError, from_gix};
 use super::{BlobId, Commit};
-use crate::io::files::{MAX_ENTRIES, MAX_FILE_BYTES, holds_manifests, not_utf8, too_large, too_many};
+use crate::io::files::{MAX_ENTRIES, MAX_FILE_BYTES, holds_manifests, is_kustomization, not_utf8, too_large, too_many};
 use crate::model::finding::{Code, Finding};
 
 /// Longest path of a file, and longest target of a link: no file system takes longer ones.
@@ -153,6 +153,8 @@ impl TreeWalk<'_> {
         let mut from = self.dir.clone();
         from.extend(prefix.split_str("/").filter(|part| !part.is_empty()).map(BString::from));
         match self.trees.locate(from, name)? {
+            // The name of a kustomization counts, and not that of its content.
+            Located::File(_, blob) if is_kustomization(name) => self.file(path.to_owned(), blob),
             Located::File(target, blob) => self.file(relative(&self.dir, &target), blob),
             Located::Directory(..) => {}
             Located::Nothing => self.finding(|| dangling(path, "to nothing")),

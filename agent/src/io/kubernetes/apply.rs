@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::client::{ApiError, Cluster, JSON, MERGE};
 use crate::compile::declared::DeclaredObject;
-use crate::model::finding::Resource;
+use crate::compile::not_base64;
+use crate::model::finding::{Finding, Resource};
 use crate::model::metadata::{MANAGED_BY_VALUE, SyncId, annotation, is_system_key, label};
 use crate::model::object::{Object, ObjectId};
 use crate::sync::engine::{ApplyMode, Failure, Outcome};
@@ -60,7 +61,7 @@ async fn try_apply(
     let mut whole = answer?;
     let mut seen = Observed::of(&whole);
     if seen.managed_fields.iter().any(is_client_side) {
-        whole = remove_client_side_entry(cluster, &path, &whole).await?;
+        whole = remove_client_side_entry(cluster, &path, &whole, &body).await?;
         seen = Observed::of(&whole);
     }
     let different = managed_fields::differences(&body, &whole);
@@ -105,14 +106,23 @@ fn is_client_side(entry: &ManagedFieldsEntry) -> bool {
 
 /// Removes the entry of kubectl's client-side apply, so that the agent alone owns the fields. This happens once for an
 /// object.
-async fn remove_client_side_entry(cluster: &Cluster, path: &str, whole: &Object) -> Result<Object, ApiError> {
+async fn remove_client_side_entry(
+    cluster: &Cluster,
+    path: &str,
+    whole: &Object,
+    declared: &Object,
+) -> Result<Object, ApiError> {
     let entries = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
     let others: Vec<Value> = entries
         .into_iter()
         .filter(|entry| serde_json::from_value(entry.clone()).is_ok_and(|entry| !is_client_side(&entry)))
         .collect();
-    let last_applied = Map::from_iter([(annotation::LAST_APPLIED.to_owned(), Value::Null)]);
-    write_managed_fields(cluster, path, whole, others, last_applied).await
+    // kubectl compares with this annotation at its next apply. A declared one stays as it is declared.
+    let removed = declared
+        .annotation(annotation::LAST_APPLIED)
+        .is_none()
+        .then(|| (annotation::LAST_APPLIED.to_owned(), Value::Null));
+    write_managed_fields(cluster, path, whole, others, removed.into_iter().collect()).await
 }
 
 /// Brings the sync's labels and annotations up to date, and leaves the rest of the object alone.
@@ -225,8 +235,21 @@ fn outcome(doing: &str, declared: &DeclaredObject, result: Result<Outcome, ApiEr
     let id = &declared.id;
     result.unwrap_or_else(|error| {
         forget_lost_kind(id, &error, cluster);
-        Outcome::Failed(error.failure(doing, |finding| finding.at(declared.place()), id))
+        let explained = |finding| if error.code() == 0 { finding } else { not_base64_told(finding, declared) };
+        Outcome::Failed(error.failure(doing, |finding| explained(finding).at(declared.place()), id))
     })
+}
+
+/// The finding with the keys of the values that had to be base64, never with a value: the API server's words name no key, and those
+/// about a Secret are withheld.
+fn not_base64_told(finding: Finding, declared: &DeclaredObject) -> Finding {
+    let body = declared.body();
+    match not_base64(&declared.id.group_kind(), |field| body.0.get(field).cloned()) {
+        Some(wrong) => {
+            Finding { message: format!("{}; {}", finding.message, wrong.message()), ..finding.hint(wrong.hint) }
+        }
+        None => finding,
+    }
 }
 
 /// The failure of a command about an object that has no manifest.

@@ -192,7 +192,7 @@ macro_rules! table {
             ];
             1045 IllegalFieldsInConfig [
                 "A manifest sets a field that only the cluster sets."
-                "uid, resourceVersion, timestamps, owner references and status describe one live object and not a \
+                "uid, resourceVersion, managedFields, timestamps, owner references and status describe one live object and not a \
                  declared one. They are often in a manifest because it was copied from kubectl get -o yaml."
                 "Remove the field that the message names."
                 "metadata: {name: web, uid: 5f0c…}"
@@ -307,10 +307,11 @@ macro_rules! table {
                 "kind: Service, spec: {ports: [{port: \"80\"}]}: a port is a number"
             ];
             1068 ActionableHydration [
-                "Rendering the source with kustomize or Helm failed."
-                "The source has a kustomization or chart that the program refuses, or a kustomization in \
-                 subdirectories only. The last rendered commit stays in force."
-                "Run kustomize build in the sync directory, and correct the mistake that it reports."
+                "The source must be rendered with kustomize, and that failed or is not possible."
+                "nomos vet renders a kustomization at the root with the program kustomize; nomos-agent does not render. \
+                 The files beside a kustomization are not applied as they are. The last good commit stays in force."
+                "Run kustomize build, and correct the mistake that it reports. For nomos-agent, commit the output to a \
+                 directory without a kustomization, and sync that directory."
                 "kustomization.yaml that lists a file which does not exist"
             ];
             1069 SelfReconcile [
@@ -328,11 +329,11 @@ macro_rules! table {
                 "nomos vet --threshold=1000 on 1,200 objects"
             ];
             2001 Path [
-                "A file cannot be read, or it is not valid YAML or JSON."
+                "A file cannot be read, or it is not valid YAML or JSON in UTF-8."
                 "A part of a file could have another meaning than the whole file, so that nothing of the commit is \
                  applied."
                 "Correct the file at the line that the message names."
-                "a tab as indentation, a template such as {{ .Values.name }}, or an unclosed bracket"
+                "a tab as indentation, a template such as {{ .Values.name }}, an unclosed bracket, or a pointer of Git LFS"
             ];
             2002 ApiServer [
                 "A request to the API server failed."
@@ -386,8 +387,9 @@ macro_rules! table {
                 "Deployment web: spec.selector: field is immutable"
             ];
             2010 Resource [
-                "A manifest is not a complete Kubernetes object."
-                "apiVersion, kind and metadata.name identify an object. metadata, labels and annotations must be maps."
+                "A manifest is not a Kubernetes object that the API server can take."
+                "apiVersion, kind and metadata.name identify an object. metadata, labels and annotations must be maps. The \
+                 data of a Secret and the binaryData of a ConfigMap must be base64."
                 "Add or correct the fields that the message names."
                 "a document without metadata.name"
             ];

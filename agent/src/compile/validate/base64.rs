@@ -1,0 +1,106 @@
+//! The rule for values that the API server takes as base64 only. Config Sync lets them pass; the object then never reaches the
+//! cluster.
+
+use serde_json::Value;
+
+use super::Findings;
+use crate::compile::parse::{Manifest, type_check};
+use crate::model::finding::{Code, Finding};
+use crate::model::manifest_object::decoded;
+use crate::model::object::GroupKind;
+
+/// The largest number of keys that a finding names.
+const MAX_KEYS: usize = 10;
+
+/// The values of an object that had to be base64.
+pub(crate) struct NotBase64 {
+    field: &'static str,
+    /// Their keys in the field.
+    keys: Vec<String>,
+    /// The way to correct them.
+    pub(crate) hint: &'static str,
+}
+
+impl NotBase64 {
+    /// The mistake, with the keys and without the values, which may be secret. It has neither capital letter nor full stop.
+    pub(crate) fn message(&self) -> String {
+        let shown: Vec<String> = self.keys.iter().take(MAX_KEYS).map(|key| format!("`{}.{key}`", self.field)).collect();
+        let others = match self.keys.len().saturating_sub(MAX_KEYS) {
+            0 => String::new(),
+            others => format!(" and {others} others"),
+        };
+        match self.keys.len() {
+            1 => format!("the value of {} is not base64", shown.join(", ")),
+            _ => format!("the values of {}{others} are not base64", shown.join(", ")),
+        }
+    }
+}
+
+/// The values of an object that must be base64 and are not; `None` if there are none. `field` returns a top-level field of the
+/// object.
+pub(crate) fn not_base64(kind: &GroupKind, field: impl FnOnce(&str) -> Option<Value>) -> Option<NotBase64> {
+    let (name, hint) = if kind.is("", "Secret") {
+        ("data", "Encode it, such as with `base64 -w0`, or write the text itself into `stringData`.")
+    } else if kind.is("", "ConfigMap") {
+        ("binaryData", "Encode it, such as with `base64 -w0`, or write a text into `data`.")
+    } else {
+        return None;
+    };
+    let Some(Value::Object(values)) = field(name) else { return None };
+    let is_fine = |value: &Value| match value {
+        Value::String(text) => type_check::is_base64(text),
+        other => other.is_null(),
+    };
+    let keys: Vec<String> = values.into_iter().filter(|(_, value)| !is_fine(value)).map(|(key, _)| key).collect();
+    (!keys.is_empty()).then_some(NotBase64 { field: name, keys, hint })
+}
+
+/// The data of a Secret and the binary data of a ConfigMap are base64 (KNV2010).
+pub(super) fn values(manifest: &Manifest, findings: &mut Findings) {
+    let object = &manifest.object;
+    let field = |name: &str| object.payload().find(|(own, _)| *own == name).map(|(_, text)| decoded(text));
+    let Some(wrong) = not_base64(&object.group_kind(), field) else { return };
+    let message = format!("The object cannot be applied: {}.", wrong.message());
+    let finding = Finding::new(Code::Resource, message).hint(wrong.hint);
+    let places = wrong.keys.iter().take(MAX_KEYS).map(|key| manifest.at_key(&[wrong.field, key]));
+    findings.push(places.fold(finding, Finding::at));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn message(kind: &str, field: &str, values: Value) -> Option<String> {
+        let found = not_base64(&GroupKind::new("", kind), |own| (own == field).then_some(values));
+        found.map(|wrong| wrong.message())
+    }
+
+    #[test]
+    fn base64_is_what_the_api_server_decodes() {
+        for fine in [json!("eA=="), json!("eHl6\neHl6\r\n"), json!(""), json!(null)] {
+            assert_eq!(message("Secret", "data", json!({"a": fine})), None, "{fine}");
+        }
+        for wrong in
+            [json!("eA"), json!("eA= ="), json!("hunter2!"), json!("-_=="), json!(12345678), json!(true), json!([1])]
+        {
+            let expected = Some("the value of `data.a` is not base64".to_owned());
+            assert_eq!(message("Secret", "data", json!({"a": wrong, "b": "eA=="})), expected, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_some_fields_are_base64() {
+        assert_eq!(message("Secret", "stringData", json!({"a": "!"})), None);
+        assert_eq!(message("ConfigMap", "data", json!({"a": "!"})), None);
+        assert_eq!(message("Deployment", "data", json!({"a": "!"})), None);
+        let expected = "the values of `binaryData.a`, `binaryData.b` are not base64";
+        assert_eq!(message("ConfigMap", "binaryData", json!({"a": "!", "b": "!"})).as_deref(), Some(expected));
+        let many: serde_json::Map<String, Value> = (10..25).map(|i| (i.to_string(), json!("!"))).collect();
+        assert!(
+            message("Secret", "data", many.into())
+                .is_some_and(|it| it.ends_with("`data.19` and 5 others are not base64"))
+        );
+    }
+}
