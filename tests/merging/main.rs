@@ -7,6 +7,7 @@
 
 mod compare;
 mod dice;
+mod judge;
 mod kinds;
 mod steps;
 
@@ -43,6 +44,10 @@ fn main() -> ExitCode {
     let kinds = kinds::all().into_iter();
     let mut trials: Vec<Trial> =
         kinds.map(|kind| Trial::ignorable_test(kind.name, move || tell(|| run(&*server()?, &kind)))).collect();
+    let judged = kinds::all().into_iter();
+    trials.extend(judged.map(|kind| {
+        Trial::ignorable_test(format!("drift_of_{}", kind.name), move || tell(|| judge::run(&*server()?, &kind)))
+    }));
     trials.push(Trial::ignorable_test("the_stored_documents_are_current", || tell(stored)));
     let in_ci = std::env::var_os("CI").is_some();
     let trials = trials.into_iter().map(|trial| trial.with_ignored_flag(!in_ci)).collect();
@@ -94,7 +99,7 @@ fn run(server: &Server, kind: &Kind) -> Result<()> {
     }
     let mut dice = Dice(number("MERGING_SEED").unwrap_or(SEED));
     let steps = number("MERGING_STEPS").and_then(|steps| steps.try_into().ok()).unwrap_or(STEPS);
-    let mut trial = steps::Trial::new(server, kind)?;
+    let mut trial = steps::Trial::new(server, kind, "x")?;
     let mut told = 0;
     for step in 0..steps {
         told += usize::from(trial.step(&mut dice).map_err(|error| error.context(format!("step {step}")))?);
@@ -130,7 +135,7 @@ fn define(server: &Raw, kind: &Kind, schema: &Value) -> Result<()> {
     let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     let body = serde_json::to_vec(&definition)?;
     let (status, text) = server.send(&Method::POST, path, JSON, JSON, body)?;
-    ensure!(status == 201, "{status} {text}");
+    ensure!(status == 201 || status == 409, "{status} {text}");
     tests::wait::await_condition("the kind is served", || {
         let (status, text) = server.send(&Method::GET, &kind.collection(), "", JSON, Vec::new())?;
         ensure!(status == 200, "{status} {text}");

@@ -14,7 +14,7 @@ use crate::dice::Dice;
 use crate::kinds::{self, Kind};
 
 const JSON: &str = "application/json";
-const APPLY: &str = "application/apply-patch+yaml";
+pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const OPERATIONS: &str = "application/json-patch+json";
@@ -24,30 +24,32 @@ pub(crate) struct Trial<'a> {
     server: &'a Server,
     kind: &'a Kind,
     ty: Type,
-    path: String,
+    /// The object's name.
+    name: &'static str,
+    pub(crate) path: String,
 }
 
 /// A request.
-struct Request {
-    method: Method,
-    path: String,
-    media_type: &'static str,
-    body: Value,
-    manager: String,
-    subresource: &'static str,
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) media_type: &'static str,
+    pub(crate) body: Value,
+    pub(crate) manager: String,
+    pub(crate) subresource: &'static str,
 }
 
 impl<'a> Trial<'a> {
-    pub(crate) fn new(server: &'a Server, kind: &'a Kind) -> Result<Self> {
+    pub(crate) fn new(server: &'a Server, kind: &'a Kind, name: &'static str) -> Result<Self> {
         let (group, version) = kind.api_version.split_once('/').unwrap_or(("", kind.api_version));
         let ty = match &kind.custom {
             Some(schema) => Type::of_crd(schema),
             None => schema::kind(group, version, kind.kind).context("a published kind")?,
         };
-        Ok(Self { server, kind, ty, path: format!("{}/x", kind.collection()) })
+        Ok(Self { server, kind, ty, name, path: format!("{}/{name}", kind.collection()) })
     }
 
-    fn send(&self, request: &Request) -> Result<(u16, Value)> {
+    pub(crate) fn send(&self, request: &Request) -> Result<(u16, Value)> {
         let body = if request.body.is_null() { Vec::new() } else { serde_json::to_vec(&request.body)? };
         let (status, text) = self.server.raw.send(&request.method, &request.path, request.media_type, JSON, body)?;
         Ok((status, serde_json::from_str(&text).with_context(|| text.clone())?))
@@ -61,7 +63,7 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    fn live(&self) -> Result<Option<Value>> {
+    pub(crate) fn live(&self) -> Result<Option<Value>> {
         let (status, text) = self.server.raw.send(&Method::GET, &self.path, "", JSON, Vec::new())?;
         Ok(if status == 200 { Some(serde_json::from_str(&text)?) } else { None })
     }
@@ -260,7 +262,7 @@ impl<'a> Trial<'a> {
         }
     }
 
-    fn request(&self, dice: &mut Dice, live: Option<&Value>) -> Request {
+    pub(crate) fn request(&self, dice: &mut Dice, live: Option<&Value>) -> Request {
         let content = self.content(dice, live);
         let Some(live) = live else {
             return if dice.one_in(2) { self.create(dice, content) } else { self.apply(dice, content, "") };
@@ -277,7 +279,7 @@ impl<'a> Trial<'a> {
     }
 
     /// The next random object to write.
-    fn content(&self, dice: &mut Dice, live: Option<&Value>) -> Value {
+    pub(crate) fn content(&self, dice: &mut Dice, live: Option<&Value>) -> Value {
         let mut content = dice.make(&self.kind.template);
         for owner in
             content.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut).into_iter().flatten()
@@ -287,7 +289,7 @@ impl<'a> Trial<'a> {
         }
         content["apiVersion"] = self.kind.api_version.into();
         content["kind"] = self.kind.kind.into();
-        content["metadata"]["name"] = "x".into();
+        content["metadata"]["name"] = self.name.into();
         content["metadata"]["namespace"] = "default".into();
         if let Some(live) = live {
             content["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();

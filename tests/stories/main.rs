@@ -9,6 +9,7 @@ mod control_plane;
 mod custom_resources;
 mod deleted_namespace;
 mod drift;
+mod empty_values;
 mod endpoints;
 mod examples;
 mod failing_object;
@@ -54,6 +55,8 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_fresh_cluster_reaches_synced", fresh_cluster::reaches_synced, &Kind::ALL),
     ("a_deleted_namespace_comes_back", deleted_namespace::comes_back, &Kind::ALL),
     ("drift_returns_to_the_declared_values", drift::returns, &Kind::ALL),
+    ("drift_of_what_is_declared_empty_is_put_back", empty_values::are_put_back, &Kind::ALL),
+    ("drift_is_no_value_that_is_not_stored", empty_values::cause_no_drift, &Kind::ALL),
     ("a_commit_of_one_file_is_one_apply", small_commits::one_file_is_one_apply, &Kind::ALL),
     ("a_commit_costs_few_writes_of_our_own", small_commits::few_writes_of_our_own, &Kind::ALL),
     ("a_broken_commit_changes_nothing", broken_commit::changes_nothing, &Kind::ALL),

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use base64::Engine as _;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::compile::parse::ManifestSource;
+use crate::compile::stored_form::{bring_into_stored_form, is_in_stored_form};
 use crate::compile::system_metadata::SystemMetadata;
 use crate::model::finding::{Location, Place, Resource};
 use crate::model::manifest_object::{AddedMetadata, ManifestObject, parsed};
@@ -112,8 +112,7 @@ impl DeclaredObject {
     }
 
     /// The object to apply, without the annotations that depend on the commit. Nulls are removed, because an apply cannot own
-    /// them. The `stringData` of a Secret is moved into its `data`: the API server moves it too, but records the ownership of
-    /// `stringData`, so that the sync would not see a change of `data`.
+    /// them. Values are in the form in which the API server stores them; a Secret's texts are base64, for example.
     pub fn body(&self) -> Object {
         let object = self.written();
         if self.is_rewritten() { rewritten(object) } else { object }
@@ -133,7 +132,7 @@ impl DeclaredObject {
     /// `true` if [`DeclaredObject::body`] differs from [`DeclaredObject::written`]: the object has nulls, or is a Secret with
     /// `stringData`.
     pub(crate) fn is_rewritten(&self) -> bool {
-        self.object.has_nulls() || self.object.is_kind("", "Secret") && self.object.has("stringData")
+        self.object.has_nulls() || !is_in_stored_form(&self.object)
     }
 
     fn text(&self) -> String {
@@ -220,11 +219,11 @@ impl fmt::Display for Hash {
     }
 }
 
-/// Drops nulls, and moves the text of a Secret.
+/// Drops nulls, and brings values into the form in which they are stored.
 pub(crate) fn rewritten(mut object: Object) -> Object {
     object.0.values_mut().for_each(drop_nulls);
     object.0.retain(|_, value| !value.is_null());
-    fold_string_data(&mut object);
+    bring_into_stored_form(&mut object);
     object
 }
 
@@ -236,28 +235,6 @@ fn drop_nulls(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(drop_nulls),
         _ => {}
-    }
-}
-
-/// Moves the texts in a Secret's `stringData` to its `data`, where they override. A value that is no text stays, so that the
-/// API server refuses it.
-fn fold_string_data(object: &mut Object) {
-    if !object.is_kind("", "Secret") || !object.0.get("stringData").is_some_and(Value::is_object) {
-        return;
-    }
-    let Some(Value::Object(mut plain)) = object.0.remove("stringData") else { return };
-    let data = object.0.entry("data").or_insert_with(|| Value::Object(Map::new()));
-    if let Value::Object(data) = data {
-        plain.retain(|key, value| match value {
-            Value::String(text) => {
-                data.insert(key.clone(), base64::engine::general_purpose::STANDARD.encode(text).into());
-                false
-            }
-            _ => true,
-        });
-    }
-    if !plain.is_empty() {
-        object.0.insert("stringData".to_owned(), Value::Object(plain));
     }
 }
 
@@ -312,15 +289,6 @@ mod tests {
             assert_eq!(declared.hash, Hash::of(&body), "{body}");
             assert_eq!(Hash::parse(&declared.hash.to_string()), Some(declared.hash));
         }
-    }
-
-    #[test]
-    fn string_data_is_folded_in_the_body_alone() {
-        let json = r#"{"kind":"Secret","apiVersion":"v1","data":{"a":"eA=="},"stringData":{"a":"y","b":"z"}}"#;
-        let secret = DeclaredObject::new(serde_json::from_str(json).expect("valid JSON"));
-        assert_eq!(Value::Object(secret.body().0)["data"], serde_json::json!({"a": "eQ==", "b": "eg=="}));
-        assert!(!secret.body().0.contains_key("stringData"));
-        assert!(secret.written().0.contains_key("stringData"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod tree;
 mod validate;
 mod hydrate;
 mod system_metadata;
+mod stored_form;
 pub mod declared;
 pub mod applied_fields;
 

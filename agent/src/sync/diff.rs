@@ -35,11 +35,26 @@ pub fn repair(declared: &Object, live: &Object) -> String {
     lines.join("\n")
 }
 
+/// `true` if no declared field has another value after a repair than before it: then the repair took back nothing but the
+/// ownership of fields, and is not told.
+pub fn is_same(declared: &Object, before: &Object, after: &Object) -> bool {
+    let fields = |live: &Object| {
+        let mut object = Object::default();
+        object.0.extend(
+            live.0.iter().filter(|(name, _)| *name != "status").map(|(name, value)| (name.clone(), value.clone())),
+        );
+        // The API server leaves these out of the items of a list.
+        ["apiVersion", "kind"].iter().for_each(|name| _ = object.0.remove(*name));
+        shaped(&Value::Object(object.0), declared)
+    };
+    fields(before) == fields(after)
+}
+
 /// The fields of `live` that are declared.
 fn shaped(live: &Value, declared: &Object) -> Value {
     fn walk(live: &Value, declared: &Value) -> Value {
         match (live, declared) {
-            (Value::Object(live), Value::Object(declared)) => declared
+            (Value::Object(live), Value::Object(declared)) if !declared.is_empty() => declared
                 .iter()
                 .filter_map(|(key, value)| Some((key.clone(), walk(live.get(key)?, value))))
                 .collect::<serde_json::Map<_, _>>()
@@ -100,6 +115,22 @@ mod tests {
         let diff = repair(&declared, &live);
         let changed: Vec<&str> = diff.lines().filter(|l| l.starts_with(['+', '-'])).collect();
         assert_eq!(changed, ["-  labels: {}", "+  labels:", "+    x: \"1\"", "-  a: 2", "+  a: 1"]);
+    }
+
+    #[test]
+    fn shows_the_content_of_what_is_declared_empty() {
+        let declared = object(json!({"kind": "X", "spec": {"podSelector": {}}}));
+        let live = object(json!({"kind": "X", "spec": {"podSelector": {"matchLabels": {"a": "b"}}}}));
+        assert!(repair(&declared, &live).contains("-    matchLabels:"), "{}", repair(&declared, &live));
+    }
+
+    #[test]
+    fn ownership_alone_changes_no_declared_field() {
+        let declared = object(json!({"kind": "X", "spec": {"a": "", "b": 1}}));
+        let before = object(json!({"spec": {"b": 1, "c": 1}, "status": {"d": 1}}));
+        let after = |b: i32| object(json!({"kind": "X", "spec": {"b": b, "c": 2}}));
+        assert!(is_same(&declared, &before, &after(1)));
+        assert!(!is_same(&declared, &before, &after(2)));
     }
 
     #[test]

@@ -163,10 +163,10 @@ impl Live {
                 }
                 // The declared form is about to change anyway: its new fields are not in the entry yet.
                 (Some(entry), before, Some(declared)) if hash != Some(declared.hash) => match before {
-                    Some(b) if b.entry != digest => FieldOwnership::Lost(missing(declared, entry)),
+                    Some(b) if b.entry != digest => FieldOwnership::Lost(missing(declared, entry, seen)),
                     _ => FieldOwnership::Unsure,
                 },
-                (Some(entry), _, Some(declared)) => ownership(declared, entry),
+                (Some(entry), _, Some(declared)) => ownership(declared, entry, seen),
                 (Some(_), _, None) => FieldOwnership::Unsure,
             };
         Self {
@@ -216,7 +216,7 @@ impl Live {
             let now = baseline(seen, whole);
             let changed = match live.baseline {
                 Some(then) if now == Some(then) => Vec::new(),
-                _ => managed_fields::differences(&declared.body(), whole),
+                _ => managed_fields::differences(&declared.body(), whole, &seen.managed_fields),
             };
             if changed.is_empty() {
                 live.fields = FieldOwnership::Ours;
@@ -229,8 +229,8 @@ impl Live {
     }
 }
 
-fn ownership(declared: &DeclaredObject, entry: &ManagedFieldsEntry) -> FieldOwnership {
-    let coverage = managed_fields::coverage(declared, &entry.fields);
+fn ownership(declared: &DeclaredObject, entry: &ManagedFieldsEntry, seen: &Observed) -> FieldOwnership {
+    let coverage = managed_fields::coverage(declared, &entry.fields, &seen.managed_fields);
     if !coverage.missing.is_empty() {
         FieldOwnership::Lost(coverage.missing.into())
     } else if !coverage.unsure.is_empty() {
@@ -240,8 +240,8 @@ fn ownership(declared: &DeclaredObject, entry: &ManagedFieldsEntry) -> FieldOwne
     }
 }
 
-fn missing(declared: &DeclaredObject, entry: &ManagedFieldsEntry) -> Box<[String]> {
-    managed_fields::coverage(declared, &entry.fields).missing.into()
+fn missing(declared: &DeclaredObject, entry: &ManagedFieldsEntry, seen: &Observed) -> Box<[String]> {
+    managed_fields::coverage(declared, &entry.fields, &seen.managed_fields).missing.into()
 }
 
 fn baseline(seen: &Observed, whole: &Object) -> Option<u64> {
@@ -255,7 +255,7 @@ fn changed_by(seen: &Observed, declared: Option<&DeclaredObject>, lost: &[String
     let others = seen.others();
     let taker = declared.and_then(|declared| {
         others.iter().find(|entry| {
-            let not_theirs = missing(declared, entry);
+            let not_theirs = missing(declared, entry, seen);
             lost.iter().any(|path| !not_theirs.iter().any(|other| path.starts_with(other.trim_end_matches("[]"))))
         })
     });

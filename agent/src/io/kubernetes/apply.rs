@@ -64,7 +64,7 @@ async fn try_apply(
         whole = remove_client_side_entry(cluster, &path, &whole, &body).await?;
         seen = Observed::of(&whole);
     }
-    let different = managed_fields::differences(&body, &whole);
+    let different = managed_fields::differences(&body, &whole, &seen.managed_fields);
     Ok(Outcome::Applied(Box::new(Live::after_apply(&seen, &whole, id, stamp.sync)), different))
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::compile::declared::DeclaredObject;
 use crate::io::kubernetes::client::{Cluster, collection};
 use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
 use crate::io::kubernetes::path::{name_selector, with_query};
@@ -56,6 +57,13 @@ impl Announcer {
         let what = change(repair);
         let body = declared.body();
         let before = if *version > 0 { self.at(id, *version).await } else { None };
+        let now = if before.is_some() { self.now(declared).await } else { None };
+        if let (Some(before), Some(now)) = (&before, &now)
+            && diff::is_same(&declared.applied("", ""), before, now)
+        {
+            tracing::debug!(object = %id, "field ownership taken back: {what}");
+            return;
+        }
         let diff = before.map(|live| format!("\n{}", diff::repair(&body, &live))).unwrap_or_default();
         tracing::info!(object = %id, "drift corrected: {what}{diff}");
         let note = format!("Drift corrected: {id}: {what}");
@@ -78,6 +86,12 @@ impl Announcer {
         let path = with_query(&collection(&served, "", id.namespace()), &query);
         let list: Value = self.cluster.get(&path).await.ok()?;
         serde_json::from_value(list["items"].as_array()?.first()?.clone()).ok()
+    }
+
+    /// The object as it is after a repair.
+    async fn now(&self, declared: &DeclaredObject) -> Option<Object> {
+        let path = self.cluster.path(&declared.id, declared.version()).await.ok()?;
+        self.cluster.get(&path).await.ok()
     }
 
     async fn warn(&mut self, finding: &Finding) {

@@ -3,7 +3,9 @@
 
 use serde_json::{Map, Value};
 
-use super::entry::{is_empty, item_nodes};
+use super::coverage::is_closed;
+use super::entry::{ManagedFieldsEntry, Position, item_nodes, node_of, our_entry};
+use super::quantity::same_quantity;
 use crate::model::object::Object;
 
 /// The part of a live object that our entry covers: two equal projections mean that no field of ours has changed its value.
@@ -34,40 +36,230 @@ fn project(live: &Value, fields: &Map<String, Value>) -> Value {
 }
 
 /// The paths of declared fields whose live value is another: the API server or admission changed it in our own apply, or
-/// another client changed it without taking the ownership. Fields that only the live object has do not count, nor do other
-/// spellings of a quantity.
-pub fn differences(declared: &Object, live: &Object) -> Vec<String> {
-    let mut found = Vec::new();
+/// another client changed it without taking the ownership. `entries` is the live object's `metadata.managedFields`.
+///
+/// Fields that only the live object has do not count, nor do other spellings of a quantity. Empty values do not count either
+/// where the API server makes of them what is live: it does not store some, and fills others.
+pub fn differences(declared: &Object, live: &Object, entries: &[ManagedFieldsEntry]) -> Vec<String> {
+    let ours = our_entry(entries).map(|entry| &entry.fields);
+    let group = declared.group();
+    let mut comparison = Comparison {
+        closed: is_closed(group),
+        typed: is_built_in(group),
+        wiped: ours.is_none(),
+        entries,
+        at: Position::default(),
+        found: Vec::new(),
+    };
     for (key, value) in &declared.0 {
         match key.as_str() {
             "apiVersion" | "kind" | "status" => {}
-            _ => compare(value, live.0.get(key), &format!(".{key}"), &mut found),
+            _ => comparison.field(key, value, live.0.get(key), ours.map_or(Ownership::Unknown, Ownership::Node)),
         }
     }
-    found
+    comparison.found
 }
 
-fn compare(declared: &Value, live: Option<&Value>, path: &str, found: &mut Vec<String>) {
-    if is_empty(declared) {
-        return;
+/// The claim that our entry has on a value.
+#[derive(Clone, Copy)]
+enum Ownership<'a> {
+    /// It has this node of it.
+    Node(&'a Map<String, Value>),
+    /// The value is in something that is ours as a whole.
+    Whole,
+    /// None, or it cannot be told.
+    Unknown,
+}
+
+impl<'a> Ownership<'a> {
+    fn is_ours(self) -> bool {
+        !matches!(self, Self::Unknown)
     }
-    match (declared, live) {
-        (Value::Object(map), Some(Value::Object(live))) => {
-            for (key, value) in map {
-                compare(value, live.get(key), &format!("{path}.{key}"), found);
-            }
+
+    fn of_child(
+        self,
+        child: impl FnOnce(&'a Map<String, Value>) -> Option<&'a Map<String, Value>>,
+        closed: bool,
+    ) -> Self {
+        match self {
+            Self::Node(node) if node.is_empty() && closed => Self::Whole,
+            Self::Node(node) => child(node).map_or(Self::Unknown, Self::Node),
+            other => other,
         }
-        (Value::Array(items), Some(Value::Array(live))) => {
-            for (index, item) in items.iter().enumerate() {
-                match live_item(item, index, live) {
-                    Some(live) => compare(item, Some(live), &format!("{path}[{index}]"), found),
-                    None => found.push(format!("{path}[{index}]")),
-                }
-            }
-        }
-        (declared, Some(live)) if declared == live || same_quantity(declared, live) => {}
-        _ => found.push(path.to_owned()),
     }
+}
+
+struct Comparison<'a> {
+    /// See [`is_closed`].
+    closed: bool,
+    /// See [`is_built_in`].
+    typed: bool,
+    /// Nothing tells what was ours.
+    wiped: bool,
+    entries: &'a [ManagedFieldsEntry],
+    at: Position,
+    found: Vec<String>,
+}
+
+impl Comparison<'_> {
+    fn field(&mut self, name: &str, declared: &Value, live: Option<&Value>, parent: Ownership<'_>) {
+        let was = self.at.enter(name);
+        let ours = parent.of_child(|node| node_of(name, node), self.closed || self.at.is_in_metadata());
+        self.value(declared, live.filter(|live| !live.is_null()), ours);
+        self.at.leave(was);
+    }
+
+    fn value(&mut self, declared: &Value, live: Option<&Value>, ours: Ownership<'_>) {
+        let same = match (declared, live) {
+            (Value::Null, _) => true,
+            (_, None) => self.is_not_stored(declared, ours),
+            (Value::Object(map), Some(live)) if map.is_empty() => self.is_still_empty(live, ours, &EMPTY_SELECTORS),
+            (Value::Array(items), Some(live)) if items.is_empty() => self.is_still_empty(live, ours, &[]),
+            (Value::Object(map), Some(Value::Object(live))) => {
+                map.iter().for_each(|(key, value)| self.field(key, value, live.get(key), ours));
+                true
+            }
+            (Value::Array(items), Some(Value::Array(live))) if self.is_another_whole(items, live, ours) => false,
+            (Value::Array(items), Some(Value::Array(live))) => {
+                items.iter().enumerate().for_each(|(index, item)| self.item(item, index, live, ours));
+                true
+            }
+            (declared, Some(live)) => {
+                declared == live || same_quantity(declared, live) || self.is_filled(declared, ours)
+            }
+        };
+        if !same {
+            self.found.push(self.at.path.clone());
+        }
+    }
+
+    fn item(&mut self, item: &Value, index: usize, live: &[Value], list: Ownership<'_>) {
+        let mut element = "";
+        let ours = list.of_child(
+            |node| {
+                let (key, node) = item_nodes(item, node).next()?;
+                element = key;
+                Some(node)
+            },
+            self.closed || self.at.is_in_metadata(),
+        );
+        let was = self.at.enter_item(&index.to_string(), element);
+        match live_item(item, index, live) {
+            Some(live) => self.value(item, Some(live), ours),
+            None => self.found.push(self.at.path.clone()),
+        }
+        self.at.leave(was);
+    }
+
+    /// `true` if a list that is ours as a whole has got more items.
+    fn is_another_whole(&self, declared: &[Value], live: &[Value], ours: Ownership<'_>) -> bool {
+        let whole = match ours {
+            Ownership::Whole => true,
+            Ownership::Node(node) => node.is_empty() && self.closed,
+            Ownership::Unknown => false,
+        };
+        whole && declared.len() < live.len() && !FILLED_LISTS.contains(&self.at.names().0)
+    }
+
+    /// `true` if the live object lacks a field because the API server does not store its value. Had another client removed the
+    /// field, it would not be ours any more.
+    fn is_not_stored(&self, declared: &Value, ours: Ownership<'_>) -> bool {
+        let untold = self.typed && (self.wiped || !self.closed);
+        let is_text = declared.is_string() && MAPS_OF_TEXTS.contains(&self.at.names().1);
+        is_empty_list(declared) || is_zero(declared) && !is_text && (ours.is_ours() || untold)
+    }
+
+    /// `false` if a map or list that is declared empty has content in its place, and not beside it: the API server's own, or
+    /// fields and items of other managers. Our claim on a map does not tell which, but for `selectors`, which nothing fills.
+    fn is_still_empty(&self, live: &Value, ours: Ownership<'_>, selectors: &[&str]) -> bool {
+        let name = self.at.names().0;
+        match live {
+            Value::Object(map) if map.is_empty() => true,
+            Value::Array(items) if items.is_empty() => true,
+            Value::Object(_) if ours.is_ours() => !(self.typed && selectors.contains(&name)),
+            Value::Array(_) if ours.is_ours() => self.typed && FILLED_LISTS.contains(&name),
+            Value::Object(_) | Value::Array(_) => !self.at.is_owned_whole(self.entries),
+            _ => false,
+        }
+    }
+
+    /// `true` if the API server gives a field that is declared empty a value: to all texts that are no contents of a map, and to
+    /// some numbers.
+    fn is_filled(&self, declared: &Value, ours: Ownership<'_>) -> bool {
+        let (name, parent) = self.at.names();
+        let by_name = match declared {
+            Value::String(text) => text.is_empty() && !KEPT_TEXTS.contains(&name) && !MAPS_OF_TEXTS.contains(&parent),
+            Value::Number(number) => number.as_f64() == Some(0.0) && FILLED_NUMBERS.contains(&name),
+            _ => false,
+        };
+        by_name && self.typed && (ours.is_ours() || self.wiped)
+    }
+}
+
+/// `true` for an API group whose types are structs of the API server: it does not store empty values of most of their fields.
+fn is_built_in(group: &str) -> bool {
+    const OPEN_GROUPS: [&str; 4] =
+        ["apiextensions.k8s.io", "internal.apiserver.k8s.io", "resource.k8s.io", "storagemigration.k8s.io"];
+    is_closed(group) || OPEN_GROUPS.contains(&group)
+}
+
+/// Selectors of built-in kinds: empty, they mean everything, and the API server leaves them so.
+const EMPTY_SELECTORS: [&str; 7] = [
+    "labelSelector",
+    "matchLabels",
+    "namespaceSelector",
+    "nodeSelector",
+    "objectSelector",
+    "podSelector",
+    "resourceSelector",
+];
+
+/// Lists of built-in kinds that the API server fills when they are empty.
+const FILLED_LISTS: [&str; 5] = ["clusterIPs", "ipFamilies", "metrics", "policyTypes", "volumeLifecycleModes"];
+
+/// Numbers of built-in kinds that the API server replaces when they are 0.
+const FILLED_NUMBERS: [&str; 8] = [
+    "failureThreshold",
+    "healthCheckNodePort",
+    "hostPort",
+    "nodePort",
+    "periodSeconds",
+    "successThreshold",
+    "targetPort",
+    "timeoutSeconds",
+];
+
+/// Fields whose empty text is a value.
+const KEPT_TEXTS: [&str; 3] = ["default", "storageClassName", "value"];
+
+/// Maps of texts, which the API server stores as they are.
+const MAPS_OF_TEXTS: [&str; 10] = [
+    "annotations",
+    "data",
+    "labels",
+    "matchLabels",
+    "nodeSelector",
+    "options",
+    "parameters",
+    "selector",
+    "volumeAttributes",
+    "binaryData",
+];
+
+/// `true` for the values that a field of a struct has when nothing is written to it.
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.values().all(is_zero),
+    }
+}
+
+fn is_empty_list(value: &Value) -> bool {
+    value.as_array().is_some_and(Vec::is_empty)
 }
 
 /// The live item that a declared list item became: the one with the same keys if there is exactly one, else the one at the
@@ -98,57 +290,13 @@ fn live_item<'a>(item: &Value, index: usize, live: &'a [Value]) -> Option<&'a Va
     live.get(index)
 }
 
-/// `1000m` and `1`, `1024Mi` and `1Gi`, `0.5` and `500m`: the API server writes quantities in its own way.
-fn same_quantity(a: &Value, b: &Value) -> bool {
-    match (quantity(a), quantity(b)) {
-        (Some(a), Some(b)) => a == b,
-        _ => false,
-    }
-}
-
-/// The value of a [quantity](https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/) in
-/// billionths; `None` when it is no quantity.
-fn quantity(value: &Value) -> Option<i128> {
-    const SUFFIXES: [(&str, i128, i128); 16] = [
-        ("Ki", 1 << 10, 1),
-        ("Mi", 1 << 20, 1),
-        ("Gi", 1 << 30, 1),
-        ("Ti", 1 << 40, 1),
-        ("Pi", 1 << 50, 1),
-        ("Ei", 1 << 60, 1),
-        ("n", 1, 1_000_000_000),
-        ("u", 1, 1_000_000),
-        ("m", 1, 1000),
-        ("k", 1000, 1),
-        ("M", 1_000_000, 1),
-        ("G", 1_000_000_000, 1),
-        ("T", 1_000_000_000_000, 1),
-        ("P", 1_000_000_000_000_000, 1),
-        ("E", 1_000_000_000_000_000_000, 1),
-        ("", 1, 1),
-    ];
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    let (number, multiply, divide) =
-        SUFFIXES.iter().find_map(|(suffix, m, d)| Some((text.strip_suffix(suffix)?, *m, *d)))?;
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if fraction.len() > 9 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let scale = 10_i128.pow(u32::try_from(fraction.len()).ok()?);
-    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
-    digits.checked_mul(multiply)?.checked_mul(1_000_000_000)?.checked_div(scale.checked_mul(divide)?)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::super::fixture::{fields, object};
     use super::*;
+    use crate::model::metadata::FIELD_MANAGER;
 
     #[test]
     fn a_projection_keeps_our_fields_only() {
@@ -175,6 +323,73 @@ mod tests {
             "ports": [{"port": 90, "protocol": "UDP", "nodePort": 1}, {"port": 80, "protocol": "TCP"}],
             "cpu": "1", "mem": "1Gi", "n": 2, "extra": true,
         }}));
-        assert_eq!(differences(&declared, &live), [".spec.gone", ".spec.n"]);
+        assert_eq!(differences(&declared, &live, &[]), [".spec.gone", ".spec.n"]);
+    }
+
+    /// The differences of objects in which our entry has `ours` and another has `theirs`.
+    fn compared(declared: Value, live: Value, ours: Value, theirs: Value) -> Vec<String> {
+        let entry = |manager: &str, operation: &str, fields: Value| {
+            serde_json::from_value(json!({"manager": manager, "operation": operation, "fieldsV1": fields}))
+                .expect("an entry")
+        };
+        let entries = [entry(FIELD_MANAGER, "Apply", ours), entry("kubectl-edit", "Update", theirs)];
+        differences(&object(declared), &object(live), &entries)
+    }
+
+    fn pod(spec: Value) -> Value {
+        json!({"apiVersion": "v1", "kind": "Pod", "spec": spec})
+    }
+
+    #[test]
+    fn values_that_are_not_stored_or_are_filled_are_no_differences() {
+        let check = |declared: Value, live: Value, different: &[&str]| {
+            let all = json!({"f:spec": {"f:x": {}, "f:data": {"f:k": {}}, "f:nodePort": {}}});
+            assert_eq!(compared(pod(declared), pod(live), all, json!({})), different);
+        };
+        for zero in [json!(""), json!(0), json!(false), json!({}), json!([])] {
+            check(json!({"x": zero}), json!({}), &[]);
+        }
+        check(json!({"x": ""}), json!({"x": "10.0.0.1"}), &[]);
+        check(json!({"nodePort": 0}), json!({"nodePort": 30000}), &[]);
+        check(json!({"x": 0}), json!({"x": 1}), &[".spec.x"]);
+        check(json!({"x": false}), json!({"x": true}), &[".spec.x"]);
+        check(json!({"data": {"k": ""}}), json!({"data": {"k": "v"}}), &[".spec.data.k"]);
+        check(json!({"data": {"k": ""}}), json!({"data": {}}), &[".spec.data.k"]);
+        check(json!({"x": "a"}), json!({}), &[".spec.x"]);
+        let others = json!({"f:metadata": {"f:labels": {}}});
+        let lost = compared(pod(json!({"x": "", "y": false})), pod(json!({"x": "a"})), others, json!({}));
+        assert_eq!(lost, [".spec.x", ".spec.y"], "another client has taken them");
+    }
+
+    #[test]
+    fn a_whole_list_has_no_further_items() {
+        let more =
+            |ours: Value| compared(pod(json!({"args": ["a"]})), pod(json!({"args": ["a", "b"]})), ours, json!({}));
+        assert_eq!(more(json!({"f:spec": {"f:args": {}}})), [".spec.args"]);
+        assert_eq!(more(json!({"f:spec": {"f:args": {"v:\"a\"": {}}}})), [""; 0]);
+    }
+
+    #[test]
+    fn custom_resources_keep_empty_values() {
+        let widget = |spec: Value| json!({"apiVersion": "a.b/v1", "kind": "Widget", "spec": spec});
+        let ours = json!({"f:spec": {"f:m": {"f:k": {}}, "f:x": {}}});
+        let declared = widget(json!({"m": {"k": {"v": ""}}, "x": ""}));
+        let different = compared(declared.clone(), widget(json!({"m": {"k": {}}})), ours.clone(), json!({}));
+        assert_eq!(different, [".spec.m.k.v"], "its parent may be another client's");
+        assert_eq!(compared(declared, widget(json!({"m": {"k": {"v": ""}}, "x": "1"})), ours, json!({})), [".spec.x"]);
+    }
+
+    #[test]
+    fn content_of_what_is_declared_empty_is_a_difference_where_it_takes_its_place() {
+        let declared = || pod(json!({"list": [], "map": {}, "podSelector": {}, "policyTypes": []}));
+        let full = || pod(json!({"list": [1], "map": {"a": 1}, "podSelector": {"a": 1}, "policyTypes": ["Ingress"]}));
+        let whole = json!({"f:spec": {"f:list": {}, "f:map": {}, "f:podSelector": {}, "f:policyTypes": {}}});
+        let parts = json!({"f:spec": {"f:list": {"v:1": {}}, "f:map": {"f:a": {}}}});
+        let all = [".spec.list", ".spec.map", ".spec.podSelector", ".spec.policyTypes"];
+        assert_eq!(compared(declared(), full(), json!({"f:spec": {"f:x": {}}}), whole.clone()), all);
+        assert_eq!(compared(declared(), full(), json!({"f:spec": {"f:x": {}}}), parts.clone()), [""; 0]);
+        // An audit finds what has no trace in entries, but for what the API server may have filled.
+        assert_eq!(compared(declared(), full(), whole.clone(), parts), [".spec.list", ".spec.podSelector"]);
+        assert_eq!(compared(declared(), pod(json!({"podSelector": {}})), whole, json!({})), [""; 0]);
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::entry::{is_empty, item_nodes};
-use crate::compile::applied_fields::{AppliedField, AppliedValue, applied_fields};
+use super::entry::{ManagedFieldsEntry, Position, item_nodes, node_of};
+use crate::compile::applied_fields::{AppliedField, applied_fields};
 use crate::compile::declared::DeclaredObject;
 
 /// The comparison of an entry with a declared object.
@@ -53,112 +53,135 @@ const CLOSED_GROUPS: [&str; 17] = [
     "storage.k8s.io",
 ];
 
-/// Compares the fields that an apply of `declared` owns with the fields of an entry, in FieldsV1 form.
-pub fn coverage(declared: &DeclaredObject, fields: &Map<String, Value>) -> Coverage {
-    let free_form = !CLOSED_GROUPS.contains(&declared.id.group());
-    let mut walk = CoverageWalk { free_form, path: String::new(), found: Coverage::default() };
+/// `true` for an API group in which an empty node always means "owned as a whole".
+pub(super) fn is_closed(group: &str) -> bool {
+    CLOSED_GROUPS.contains(&group)
+}
+
+/// Compares the fields that an apply of `declared` owns with the fields of an entry, in FieldsV1 form. `entries` are the
+/// entries of all managers.
+pub fn coverage(declared: &DeclaredObject, fields: &Map<String, Value>, entries: &[ManagedFieldsEntry]) -> Coverage {
+    let free_form = !is_closed(declared.id.group());
+    let mut walk = CoverageWalk { free_form, entries, at: Position::default(), found: Coverage::default() };
     let empty = Map::new();
-    let metadata = fields.get("f:metadata").and_then(Value::as_object).unwrap_or(&empty);
+    let metadata = node_of("metadata", fields).unwrap_or(&empty);
     applied_fields(declared, |field| match field {
-        AppliedField::Texts(name, keys) => walk.below(".metadata", |walk| walk.texts(name, &keys, metadata)),
-        AppliedField::Metadata(name, value) => walk.below(".metadata", |walk| walk.field(name, value, metadata)),
-        AppliedField::Other(name, value) => walk.top(name, value, fields),
+        AppliedField::Texts(name, keys) => walk.below("metadata", |walk| walk.texts(name, &keys, metadata)),
+        AppliedField::Metadata(name, value) => walk.below("metadata", |walk| walk.field(name, value, metadata)),
+        AppliedField::Other(name, value) => walk.field(name, &value.decoded(), fields),
     });
+    // The API server moves the `stringData` of another client into `data`, and takes nothing out of our entry.
+    let moved = |entry: &ManagedFieldsEntry| entry.fields.contains_key("f:stringData");
+    if declared.id.kind() == "Secret" && declared.id.group().is_empty() && entries.iter().any(moved) {
+        walk.found.unsure.push(".data".to_owned());
+    }
     walk.found
 }
 
-struct CoverageWalk {
+struct CoverageWalk<'a> {
     /// An empty node says too little; see [`CLOSED_GROUPS`].
     free_form: bool,
-    path: String,
+    entries: &'a [ManagedFieldsEntry],
+    at: Position,
     found: Coverage,
 }
 
-impl CoverageWalk {
-    fn below(&mut self, path: &str, walk: impl FnOnce(&mut Self)) {
-        let length = self.path.len();
-        self.path.push_str(path);
+impl CoverageWalk<'_> {
+    fn below(&mut self, name: &str, walk: impl FnOnce(&mut Self)) {
+        let was = self.at.enter(name);
         walk(self);
-        self.path.truncate(length);
-    }
-
-    /// A top-level field, which is decoded only where the entry has something of it.
-    fn top(&mut self, name: &str, value: AppliedValue<'_>, fields: &Map<String, Value>) {
-        if value.is_empty() {
-            return;
-        }
-        let node = node_of(name, fields);
-        self.below(&format!(".{name}"), |walk| match node {
-            None => walk.missing(value.is_list()),
-            Some(node) => walk.value(&value.decoded(), Some(node)),
-        });
+        self.at.leave(was);
     }
 
     /// Labels or annotations. Kubernetes owns them key by key, so an empty node has none of them.
     fn texts(&mut self, name: &str, keys: &[&str], metadata: &Map<String, Value>) {
-        self.below(&format!(".{name}"), |walk| match node_of(name, metadata) {
+        self.below(name, |walk| match node_of(name, metadata) {
             None => walk.missing(false),
             Some(node) if node.is_empty() => walk.missing(false),
             Some(node) => {
                 for key in keys.iter().filter(|key| node_of(key, node).is_none()) {
-                    walk.below(&format!(".{key}"), |walk| walk.missing(false));
+                    walk.below(key, |walk| walk.missing(false));
                 }
             }
         });
     }
 
     fn field(&mut self, name: &str, value: &Value, parent: &Map<String, Value>) {
-        self.below(&format!(".{name}"), |walk| walk.value(value, node_of(name, parent)));
+        self.below(name, |walk| walk.value(value, node_of(name, parent)));
     }
 
     fn value(&mut self, value: &Value, node: Option<&Map<String, Value>>) {
-        // An empty list or map with granular ownership leaves no trace in an entry.
-        if is_empty(value) {
-            return;
+        match (value, node) {
+            _ if leaves_no_trace(value) && node.is_none() => self.traceless(value),
+            (_, None) => self.missing(value.is_array()),
+            // An empty node is an empty map or list that is ours, or something owned as a whole.
+            (Value::Object(map), Some(node)) if map.is_empty() || node.is_empty() => self.whole(map.is_empty()),
+            (Value::Array(items), Some(node)) if items.is_empty() || node.is_empty() => self.whole(items.is_empty()),
+            (Value::Object(map), Some(node)) => map.iter().for_each(|(key, value)| self.field(key, value, node)),
+            (Value::Array(items), Some(node)) => items.iter().for_each(|item| self.item(item, node)),
+            _ => {}
         }
-        let Some(node) = node else { return self.missing(value.is_array()) };
+    }
+
+    fn whole(&mut self, is_empty: bool) {
+        if !is_empty && self.free_form && !self.at.is_in_metadata() {
+            self.found.unsure.push(self.at.path.clone());
+        }
+    }
+
+    /// Empty lists that the entry lacks. An apply owns those that are owned as a whole, and another client that fills one takes
+    /// it; its entry tells. It owns nothing of the others.
+    fn traceless(&mut self, value: &Value) {
         match value {
-            Value::Object(_) | Value::Array(_) if node.is_empty() && self.free_form => {
-                self.found.unsure.push(self.path.clone());
-            }
-            _ if node.is_empty() => {}
-            Value::Object(map) => map.iter().for_each(|(key, value)| self.field(key, value, node)),
-            Value::Array(items) => items.iter().for_each(|item| self.item(item, node)),
+            Value::Object(map) => map.iter().for_each(|(key, value)| self.below(key, |walk| walk.traceless(value))),
+            Value::Array(_) if self.at.is_owned_whole(self.entries) => self.missing(false),
             _ => {}
         }
     }
 
     /// A list item is covered when one of the nodes that can mean it covers it.
     fn item(&mut self, item: &Value, list: &Map<String, Value>) {
+        let outside = std::mem::take(&mut self.found);
         let mut best: Option<Coverage> = None;
-        for (label, node) in item_nodes(item, list) {
-            let path = format!("{}{label}", self.path);
-            let mut inner = Self { free_form: self.free_form, path, found: Coverage::default() };
-            // The keys of an item are fields of it: without any of them only its presence is owned.
-            if let Value::Object(map) = item {
-                map.iter().for_each(|(key, value)| inner.field(key, value, node));
+        for (element, node) in item_nodes(item, list) {
+            let was = self.at.enter_item(element.split_once(':').map_or("", |(_, label)| label), element);
+            match item {
+                // An item is never without its keys, so it is owned as a whole.
+                Value::Object(_) if node.is_empty() => self.whole(false),
+                Value::Object(map) => map.iter().for_each(|(key, value)| self.field(key, value, node)),
+                _ => {}
             }
-            if best.as_ref().is_none_or(|best| inner.found.missing.len() < best.missing.len()) {
-                best = Some(inner.found);
+            self.at.leave(was);
+            let found = std::mem::take(&mut self.found);
+            if best.as_ref().is_none_or(|best| found.missing.len() < best.missing.len()) {
+                best = Some(found);
             }
         }
+        self.found = outside;
         match best {
             Some(found) => {
                 self.found.missing.extend(found.missing);
                 self.found.unsure.extend(found.unsure);
             }
-            None => self.found.missing.push(format!("{}[{}]", self.path, short(item))),
+            None => self.found.missing.push(format!("{}[{}]", self.at.path, short(item))),
         }
     }
 
     fn missing(&mut self, is_list: bool) {
         let list = if is_list { "[]" } else { "" };
-        self.found.missing.push(format!("{}{list}", self.path));
+        self.found.missing.push(format!("{}{list}", self.at.path));
     }
 }
 
-fn node_of<'a>(name: &str, fields: &'a Map<String, Value>) -> Option<&'a Map<String, Value>> {
-    fields.get(&format!("f:{name}")).and_then(Value::as_object)
+/// `true` if an apply may leave no trace of a value in an entry: nulls, empty lists, and maps of nothing else. Of an empty map it
+/// leaves an empty node.
+fn leaves_no_trace(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => !map.is_empty() && map.values().all(leaves_no_trace),
+        _ => false,
+    }
 }
 
 fn short(value: &Value) -> String {
@@ -179,7 +202,7 @@ mod tests {
 
     #[test]
     fn an_untouched_entry_covers_every_field() {
-        assert!(coverage(&declared(service()), &applied(fields())).is_full());
+        assert!(coverage(&declared(service()), &applied(fields()), &[]).is_full());
     }
 
     #[test]
@@ -188,7 +211,7 @@ mod tests {
             let mut fields = Value::Object(applied(fields()));
             fields.pointer_mut(pointer).and_then(Value::as_object_mut).expect("there").remove(key);
             let fields = fields.as_object().expect("a map");
-            assert_eq!(coverage(&declared(service()), fields).missing, missing, "{pointer}/{key}");
+            assert_eq!(coverage(&declared(service()), fields, &[]).missing, missing, "{pointer}/{key}");
         };
         check("/f:metadata/f:labels", "f:x", &[".metadata.labels"]);
         check("/f:metadata", "f:labels", &[".metadata.labels"]);
@@ -216,29 +239,79 @@ mod tests {
     fn whole_maps_of_custom_resources_are_unsure() {
         let declared = declared(json!({"apiVersion": "a.b/v1", "kind": "X", "spec": {"m": {"k": {"v": 1}}, "n": 1}}));
         let fields = applied(json!({"f:spec": {"f:m": {"f:k": {}}, "f:n": {}}}));
-        assert_eq!(coverage(&declared, &fields), Coverage { missing: vec![], unsure: vec![".spec.m.k".into()] });
+        assert_eq!(coverage(&declared, &fields, &[]), Coverage { missing: vec![], unsure: vec![".spec.m.k".into()] });
     }
 
     #[test]
     fn set_members_match_by_value() {
         let declared = declared(json!({"kind": "X", "metadata": {"finalizers": ["a/b", "c/d"]}}));
         let fields = applied(json!({"f:metadata": {"f:finalizers": {".": {}, "v:\"a/b\"": {}}}}));
-        assert_eq!(coverage(&declared, &fields).missing, [".metadata.finalizers[\"c/d\"]"]);
+        assert_eq!(coverage(&declared, &fields, &[]).missing, [".metadata.finalizers[\"c/d\"]"]);
     }
 
     #[test]
-    fn nulls_and_empty_values_leave_no_trace() {
+    fn items_can_be_owned_whole() {
+        let of = |group: &str, item: Value| {
+            let declared = declared(json!({
+                "apiVersion": group, "kind": "X", "metadata": {"ownerReferences": [{"uid": "u", "name": "a"}]}, "secrets": [item],
+            }));
+            let fields = json!({
+                "f:metadata": {"f:ownerReferences": {"k:{\"uid\":\"u\"}": {}}},
+                "f:secrets": {"k:{\"name\":\"a\"}": {}},
+            });
+            coverage(&declared, &applied(fields), &[])
+        };
+        assert!(of("v1", json!({"name": "a"})).is_full());
+        let unsure = of("a.b/v1", json!({"name": "a"}));
+        assert_eq!(unsure, Coverage { missing: vec![], unsure: vec![".secrets[{\"name\":\"a\"}]".into()] });
+    }
+
+    #[test]
+    fn nulls_and_empty_lists_leave_no_trace() {
         let declared = declared(json!({
             "kind": "X", "metadata": {"labels": {}, "finalizers": null}, "spec": null, "data": {}, "rules": [],
-            "more": {"only": null},
+            "more": {"only": null}, "deep": {"list": [], "nothing": null},
         }));
-        assert!(coverage(&declared, &applied(json!({}))).is_full());
+        let fields = json!({"f:metadata": {"f:labels": {}}, "f:data": {}, "f:more": {}});
+        assert!(coverage(&declared, &applied(fields), &[]).is_full());
+    }
+
+    #[test]
+    fn what_is_declared_empty_is_missing_once_it_is_taken() {
+        let declared = declared(json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "spec": {"podSelector": {}, "ingress": [], "egress": [], "policyTypes": ["Ingress"]},
+        }));
+        let check = |ours: Value, theirs: Value, missing: &[&str]| {
+            let other: ManagedFieldsEntry =
+                serde_json::from_value(json!({"manager": "kubectl-edit", "operation": "Update", "fieldsV1": theirs}))
+                    .expect("an entry");
+            let fields = applied(json!({"f:spec": ours}));
+            assert_eq!(coverage(&declared, &fields, &[other]).missing, missing);
+        };
+        let all = json!({"f:podSelector": {}, "f:ingress": {}, "f:egress": {}, "f:policyTypes": {}});
+        check(all, json!({}), &[]);
+        let less = json!({"f:egress": {}, "f:policyTypes": {}});
+        let whole = json!({"f:spec": {"f:podSelector": {}, "f:ingress": {}}});
+        check(less.clone(), whole, &[".spec.ingress", ".spec.podSelector"]);
+        // Another client's items stay beside what is declared.
+        let items = json!({"f:spec": {"f:ingress": {".": {}, "k:{\"a\":1}": {}}}});
+        check(less, items, &[".spec.podSelector"]);
+    }
+
+    #[test]
+    fn string_data_of_another_client_makes_a_secret_unsure() {
+        let secret = declared(json!({"apiVersion": "v1", "kind": "Secret", "data": {"a": "eA=="}}));
+        let other = json!({"manager": "a", "operation": "Apply", "fieldsV1": {"f:stringData": {"f:a": {}}}});
+        let other: ManagedFieldsEntry = serde_json::from_value(other).expect("an entry");
+        let found = coverage(&secret, &applied(json!({"f:data": {"f:a": {}}})), &[other]);
+        assert_eq!(found, Coverage { missing: vec![], unsure: vec![".data".into()] });
     }
 
     #[test]
     fn the_text_of_a_secret_is_owned_in_its_data() {
         let secret = declared(json!({"apiVersion": "v1", "kind": "Secret", "stringData": {"a": "x"}}));
-        assert_eq!(coverage(&secret, &applied(json!({}))).missing, [".data"]);
-        assert!(coverage(&secret, &applied(json!({"f:data": {"f:a": {}}}))).is_full());
+        assert_eq!(coverage(&secret, &applied(json!({})), &[]).missing, [".data"]);
+        assert!(coverage(&secret, &applied(json!({"f:data": {"f:a": {}}})), &[]).is_full());
     }
 }

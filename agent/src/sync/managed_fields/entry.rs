@@ -90,11 +90,11 @@ fn hash_value(value: &Value, hasher: &mut DefaultHasher) {
     }
 }
 
-/// The `k:` and `v:` nodes of a list that can mean `item`, each with a label for paths such as `[{"port":80}]`.
+/// The `k:` and `v:` nodes of a list that can mean `item`, with their keys.
 pub(super) fn item_nodes<'a>(
     item: &'a Value,
     list: &'a Map<String, Value>,
-) -> impl Iterator<Item = (String, &'a Map<String, Value>)> {
+) -> impl Iterator<Item = (&'a str, &'a Map<String, Value>)> {
     list.iter().filter_map(move |(element, node)| {
         let node = node.as_object()?;
         let matches = match element.split_once(':')? {
@@ -102,7 +102,7 @@ pub(super) fn item_nodes<'a>(
             ("v", value) => serde_json::from_str::<Value>(value).ok()? == *item,
             _ => false,
         };
-        matches.then(|| (format!("[{}]", element.split_once(':').map_or("", |(_, rest)| rest)), node))
+        matches.then_some((element.as_str(), node))
     })
 }
 
@@ -114,12 +114,66 @@ fn keys_match(keys: &Map<String, Value>, item: &Value) -> bool {
         && keys.iter().all(|(key, value)| item.get(key).is_none_or(|stated| stated == value))
 }
 
-/// `true` for null and for a map or list without content: applying one leaves no trace in an entry.
-pub(super) fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Object(map) => map.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Null => true,
-        _ => false,
+/// The node of a field.
+pub(super) fn node_of<'a>(name: &str, fields: &'a Map<String, Value>) -> Option<&'a Map<String, Value>> {
+    fields.get(&format!("f:{name}")).and_then(Value::as_object)
+}
+
+/// A place in an object, both as users read it and by its keys in entries.
+#[derive(Default)]
+pub(super) struct Position {
+    /// As in `.spec.ports[{"port":80}].name`.
+    pub(super) path: String,
+    /// The keys of the nodes on the way, each with a NUL behind it.
+    keys: String,
+}
+
+impl Position {
+    /// Moves to a field, and returns where it was.
+    pub(super) fn enter(&mut self, name: &str) -> (usize, usize) {
+        let was = (self.path.len(), self.keys.len());
+        self.path.push('.');
+        self.path.push_str(name);
+        self.keys.push_str("f:");
+        self.keys.push_str(name);
+        self.keys.push('\0');
+        was
+    }
+
+    /// Moves to a list item with this label and, where an entry has a node of it, this key; returns where it was.
+    pub(super) fn enter_item(&mut self, label: &str, element: &str) -> (usize, usize) {
+        let was = (self.path.len(), self.keys.len());
+        self.path.push_str(&format!("[{label}]"));
+        self.keys.push_str(element);
+        self.keys.push('\0');
+        was
+    }
+
+    /// Moves back.
+    pub(super) fn leave(&mut self, was: (usize, usize)) {
+        self.path.truncate(was.0);
+        self.keys.truncate(was.1);
+    }
+
+    /// `true` for the metadata and what is in it, which have the same types in all kinds.
+    pub(super) fn is_in_metadata(&self) -> bool {
+        self.keys.starts_with("f:metadata\0")
+    }
+
+    /// The names of the field and of the field or item that it is in.
+    pub(super) fn names(&self) -> (&str, &str) {
+        let mut keys = self.keys.trim_end_matches('\0').rsplit('\0').map(|key| key.strip_prefix("f:").unwrap_or(""));
+        (keys.next().unwrap_or(""), keys.next().unwrap_or(""))
+    }
+
+    /// `true` if a manager owns what is here as a whole: what another client puts into an empty map or list takes the place of
+    /// what was declared. `false` if managers own single fields or items of it, or nothing: then the declared and the added
+    /// ones are there side by side.
+    pub(super) fn is_owned_whole(&self, entries: &[ManagedFieldsEntry]) -> bool {
+        let node = |entry: &'_ ManagedFieldsEntry| {
+            let mut keys = self.keys.split_terminator('\0');
+            keys.try_fold(&entry.fields, |node, key| node.get(key)?.as_object()).is_some_and(Map::is_empty)
+        };
+        entries.iter().any(node)
     }
 }

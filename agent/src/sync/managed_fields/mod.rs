@@ -14,6 +14,7 @@
 mod entry;
 mod coverage;
 mod reclaim;
+mod quantity;
 mod compare;
 
 pub use compare::{differences, projection};

@@ -1,0 +1,61 @@
+//! Quantities of Kubernetes, such as `500m` and `1Gi`.
+
+use serde_json::Value;
+
+/// `1000m` and `1`, `1024Mi` and `1Gi`, `0.5` and `500m`: the API server writes quantities in its own way.
+pub(super) fn same_quantity(a: &Value, b: &Value) -> bool {
+    match (quantity(a), quantity(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// The value of a [quantity](https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/) in
+/// billionths; `None` when it is no quantity.
+fn quantity(value: &Value) -> Option<i128> {
+    const SUFFIXES: [(&str, i128, i128); 16] = [
+        ("Ki", 1 << 10, 1),
+        ("Mi", 1 << 20, 1),
+        ("Gi", 1 << 30, 1),
+        ("Ti", 1 << 40, 1),
+        ("Pi", 1 << 50, 1),
+        ("Ei", 1 << 60, 1),
+        ("n", 1, 1_000_000_000),
+        ("u", 1, 1_000_000),
+        ("m", 1, 1000),
+        ("k", 1000, 1),
+        ("M", 1_000_000, 1),
+        ("G", 1_000_000_000, 1),
+        ("T", 1_000_000_000_000, 1),
+        ("P", 1_000_000_000_000_000, 1),
+        ("E", 1_000_000_000_000_000_000, 1),
+        ("", 1, 1),
+    ];
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    let (number, multiply, divide) =
+        SUFFIXES.iter().find_map(|(suffix, m, d)| Some((text.strip_suffix(suffix)?, *m, *d)))?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if fraction.len() > 9 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let scale = 10_i128.pow(u32::try_from(fraction.len()).ok()?);
+    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
+    digits.checked_mul(multiply)?.checked_mul(1_000_000_000)?.checked_div(scale.checked_mul(divide)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_quantity_are_equal() {
+        for (a, b) in [("1000m", "1"), ("1024Mi", "1Gi"), ("0.5", "500m"), ("1e", "1e")] {
+            assert_eq!(same_quantity(&a.into(), &b.into()), a != b, "{a} and {b}");
+        }
+        assert!(!same_quantity(&"1".into(), &"2".into()));
+    }
+}
