@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use options::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope, SourceFormat};
+#[cfg(feature = "cluster")]
 pub(crate) use validate::not_base64;
 
 use crate::model::finding::{Finding, MergeBy, Warning, merged};

@@ -17,7 +17,8 @@ use crate::model::visible::visible;
 /// The filter without `RUST_LOG`.
 const LOGGED: &str = "info";
 
-/// Starts the log on standard error. The variable `RUST_LOG` replaces [`LOGGED`], within the limits of [`may_be_logged`].
+/// Starts the log on standard error. The variable `RUST_LOG` replaces the default level `info`, within the limits of the levels
+/// that libraries may log at.
 pub fn start_log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let filter = filter.and(filter_fn(|metadata| may_be_logged(metadata.target(), *metadata.level())));

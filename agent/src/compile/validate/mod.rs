@@ -22,6 +22,7 @@ use crate::compile::scope::ScopedManifest;
 use crate::compile::tree::RepoTree;
 use crate::model::finding::Finding;
 
+#[cfg(feature = "cluster")]
 pub(crate) use base64::not_base64;
 pub(crate) use declared_set::{MAX_COPIES, too_many_copies};
 pub(crate) use inheritance::{HierarchyModes, modes};
