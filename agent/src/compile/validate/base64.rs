@@ -12,6 +12,10 @@ use crate::model::object::GroupKind;
 /// The largest number of keys that a finding names.
 const MAX_KEYS: usize = 10;
 
+/// The hint about values that [SOPS](https://getsops.io) encrypted: to encode the ciphertext would not help.
+const SEALED: &str = "SOPS encrypted the value, and nomos does not decrypt. Take the Secret out of the source, and bring it \
+                      to the cluster by another way.";
+
 /// The values of an object that had to be base64.
 pub(crate) struct NotBase64 {
     field: &'static str,
@@ -51,6 +55,8 @@ pub(crate) fn not_base64(kind: &GroupKind, field: impl FnOnce(&str) -> Option<Va
         Value::String(text) => type_check::is_base64(text),
         other => other.is_null(),
     };
+    let is_sealed = |value: &Value| value.as_str().is_some_and(|text| text.starts_with("ENC["));
+    let hint = if values.values().any(is_sealed) { SEALED } else { hint };
     let keys: Vec<String> = values.into_iter().filter(|(_, value)| !is_fine(value)).map(|(key, _)| key).collect();
     (!keys.is_empty()).then_some(NotBase64 { field: name, keys, hint })
 }
@@ -88,6 +94,16 @@ mod tests {
             let expected = Some("the value of `data.a` is not base64".to_owned());
             assert_eq!(message("Secret", "data", json!({"a": wrong, "b": "eA=="})), expected, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_value_that_sops_encrypted_is_not_to_be_encoded() {
+        let hint = |text: &str| {
+            let values = json!({"a": text, "b": "eA=="});
+            not_base64(&GroupKind::new("", "Secret"), |own| (own == "data").then_some(values)).map(|wrong| wrong.hint)
+        };
+        assert_eq!(hint("ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]"), Some(SEALED));
+        assert_ne!(hint("hunter2!"), Some(SEALED));
     }
 
     #[test]
