@@ -40,8 +40,8 @@ struct Args {
     /// Time between two comparisons of whole objects, for changes that leave no trace in metadata
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     audit_period: Duration,
-    /// Approve the large prune of this commit; the error KNV2006 asks for it
-    #[arg(long, requires = "repo", value_name = "COMMIT")]
+    /// Approve held deletions; the error KNV2006 names the approval
+    #[arg(long, requires = "repo", value_name = "COMMIT.DIGEST")]
     approve_prune: Option<String>,
     /// Name of this cluster, for cluster selectors
     #[arg(long, env = "CLUSTER_NAME", default_value = "")]

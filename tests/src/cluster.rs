@@ -276,12 +276,22 @@ impl Cluster {
         self.get(&root_sync_path(name))
     }
 
-    /// Approves the large prune of `commit` in the RootSync `name`.
+    /// Approves the deletions that the RootSync `name` holds, as its status says.
+    ///
+    /// # Errors
+    /// When it holds none, or the API server refuses.
+    pub fn approve_prune(&self, name: &str) -> Result<()> {
+        let status = self.root_sync(name)?["status"].to_string();
+        let approval = approval(&status).with_context(|| format!("{name} holds no deletions: {status}"))?;
+        self.annotate_approval(name, approval)
+    }
+
+    /// Sets the annotation that approves deletions on the RootSync `name`.
     ///
     /// # Errors
     /// When the API server refuses.
-    pub fn approve_prune(&self, name: &str, commit: &str) -> Result<()> {
-        let annotations = json!({"configsync.gke.io/approve-prune": commit});
+    pub fn annotate_approval(&self, name: &str, approval: &str) -> Result<()> {
+        let annotations = json!({"configsync.gke.io/approve-prune": approval});
         self.patch(&root_sync_path(name), &json!({"metadata": {"annotations": annotations}})).map(|_| ())
     }
 
@@ -350,4 +360,10 @@ async fn client(kubeconfig: &Path) -> Result<kube::Client> {
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
     Ok(kube::Client::try_from(config)?)
+}
+
+/// The approval that a finding about held deletions asks for.
+pub fn approval(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("approve-prune=").or_else(|| text.split_once("--approve-prune "))?;
+    rest.split(|c: char| !c.is_ascii_hexdigit() && c != '.').next()
 }

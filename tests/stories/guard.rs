@@ -31,7 +31,13 @@ pub(crate) fn waits_for_approval(kind: Kind) -> Result<()> {
     drift_is_corrected(cluster, NAME)?;
 
     let commit = sync.repository.head()?;
-    sync.approve(&commit)?;
+    cluster.annotate_approval(NAME, &commit)?;
+    await_condition("the commit alone is refused", || {
+        let status = sync.object()?["status"].to_string();
+        ensure!(status.contains("is not for these deletions"), "{status}");
+        Ok(())
+    })?;
+    sync.approve()?;
     sync.await_synced(&commit)?;
     await_condition("the Namespace is gone", || {
         ensure!(!cluster.exists(&format!("/api/v1/namespaces/{NAME}"))?, "it is still there");
@@ -78,7 +84,7 @@ pub(crate) fn is_remembered(kind: Kind) -> Result<()> {
     ensure!(now["metadata"]["deletionTimestamp"].is_null(), "the Namespace is being deleted");
 
     let commit = sync.repository.head()?;
-    sync.approve(&commit)?;
+    sync.approve()?;
     sync.await_synced(&commit)?;
     Ok(())
 }

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tests::agent_process::Agent;
-use tests::cluster::{Cluster, Kind};
+use tests::cluster::{Cluster, Kind, approval};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
@@ -33,10 +33,11 @@ pub(crate) fn exit_codes(kind: Kind) -> Result<()> {
     ends_with(&cluster, &repository, &[], 1)?;
 
     repository.remove("namespaces")?;
-    let commit = repository.commit()?;
-    ends_with(&cluster, &repository, &[], 1)?;
+    repository.commit()?;
+    let said = ends_with(&cluster, &repository, &[], 1)?;
+    let approval = approval(&said).with_context(|| format!("nothing is held: {said}"))?;
     cluster.get("/api/v1/namespaces/once/services/go-hello")?;
-    ends_with(&cluster, &repository, &["--approve-prune", &commit], 0)?;
+    ends_with(&cluster, &repository, &["--approve-prune", approval], 0)?;
     ensure!(!cluster.exists("/api/v1/namespaces/once/services/go-hello")?, "the approved prune did not happen");
 
     let kubeconfig = tempfile::NamedTempFile::new()?;
@@ -56,10 +57,12 @@ pub(crate) fn exit_codes(kind: Kind) -> Result<()> {
     Ok(())
 }
 
-fn ends_with(cluster: &Cluster, repository: &Repository, args: &[&str], code: i32) -> Result<()> {
+/// Returns what the agent said.
+fn ends_with(cluster: &Cluster, repository: &Repository, args: &[&str], code: i32) -> Result<String> {
     let url = repository.url();
     let flags = ["--repo", &url, "--branch", "main", "--once"];
-    let status = agent(cluster, &[&flags, args].concat())?.ended()?;
+    let mut agent = agent(cluster, &[&flags, args].concat())?;
+    let status = agent.ended()?;
     ensure!(status.code() == Some(code), "expected exit code {code}: {status}");
-    Ok(())
+    Ok(agent.log().lines(0).join("\n"))
 }

@@ -187,9 +187,9 @@ impl<'a> Sync<'a> {
         })
     }
 
-    /// Approves a held commit.
-    pub(crate) fn approve(&self, commit: &str) -> Result<()> {
-        self.cluster.approve_prune(&self.name, commit)
+    /// Approves the deletions that are held.
+    pub(crate) fn approve(&self) -> Result<()> {
+        self.cluster.approve_prune(&self.name)
     }
 
     /// The path of the RootSync.

@@ -20,6 +20,11 @@ impl Time {
         Self(Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX).strftime("%FT%TZ").to_string())
     }
 
+    /// Seconds since 1970-01-01T00:00:00Z; `None` for an earlier time, and for a text that is no time.
+    pub fn unix(&self) -> Option<u64> {
+        self.0.parse::<Timestamp>().ok().and_then(|time| u64::try_from(time.as_second()).ok())
+    }
+
     /// `2026-01-02 03:04:05 +0000 UTC`, the form in which Go prints a time. A text of another form is returned as it is.
     pub fn long(&self) -> String {
         match self.0.strip_suffix('Z').and_then(|text| text.split_once('T')) {
@@ -56,6 +61,8 @@ mod tests {
     #[test]
     fn days_months_and_leap_years() {
         assert_eq!(Time::from_unix(0).0, "1970-01-01T00:00:00Z");
+        assert_eq!(Time::from_unix(951_782_400).unix(), Some(951_782_400));
+        assert_eq!(Time("yesterday".to_owned()).unix(), None);
         assert_eq!(Time::from_unix(951_782_400).0, "2000-02-29T00:00:00Z");
         assert_eq!(Time::from_unix(1_767_323_045).0, "2026-01-02T03:04:05Z");
         assert_eq!(Time::from_unix(4_107_542_399).0, "2100-02-28T23:59:59Z");

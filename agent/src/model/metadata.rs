@@ -42,8 +42,11 @@ pub mod annotation {
     pub const NAMESPACE_SELECTOR: &str = "configmanagement.gke.io/namespace-selector";
     /// User, on a RootSync or RepoSync: `Foreground` or `Orphan`, for the managed objects of a sync that is deleted.
     pub const DELETION_PROPAGATION: &str = "configsync.gke.io/deletion-propagation-policy";
-    /// User, on a RootSync or RepoSync: the commit whose large prune the user approves.
+    /// User, on a RootSync or RepoSync: the held deletions that the user approves, as `<commit>.<digest>`.
     pub const APPROVE_PRUNE: &str = "configsync.gke.io/approve-prune";
+    /// Agent, on the first ResourceGroup of a sync: deletions of the last hour, as in `2026-01-02T03:04:05Z=12`, with spaces
+    /// between them.
+    pub const RECENT_PRUNES: &str = "configsync.gke.io/recent-prunes";
     /// User: `detach` leaves the object in the cluster when its manifest is removed. System: `detach` on special and on implicit
     /// Namespaces.
     pub const DELETION: &str = "client.lifecycle.config.k8s.io/deletion";

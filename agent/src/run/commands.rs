@@ -7,9 +7,11 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use super::AgentContext;
+use super::start::patiently;
 use crate::io::kubernetes::apply;
 use crate::io::kubernetes::audit::audit;
 use crate::io::kubernetes::client::Cluster;
+use crate::io::kubernetes::count::count;
 use crate::io::serve::{OperationLabel, OperationLabels, OutcomeLabel, SyncLabels};
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
@@ -42,7 +44,8 @@ impl CommandRunner {
                     self.context.watches.subscribe(kind, &self.events);
                 }
             }
-            Command::Record(ids) => self.tell(ReportMessage::Record(ids)),
+            Command::Record(record) => self.tell(ReportMessage::Record(record)),
+            Command::Count(crd) => self.count(crd),
             Command::Report(report) => self.report(report),
             Command::Notice(notice) => self.notice(notice),
             Command::Restore(commit) => {
@@ -121,6 +124,17 @@ impl CommandRunner {
             }
             // It fails when the sync has ended, which then needs no answer.
             let _ = events.send(Event::AuditEnded(kind)).await;
+        };
+        tokio::spawn(task.in_current_span());
+    }
+
+    /// Counts the objects of a CRD's kind, for as long as the API server is away or busy.
+    fn count(&self, crd: ObjectId) {
+        let (cluster, events) = (Arc::clone(&self.cluster), self.events.clone());
+        let task = async move {
+            let objects = patiently(|| count(&cluster, &crd)).await.ok().flatten();
+            // It fails when the sync has ended, which then needs no answer.
+            let _ = events.send(Event::Counted(crd, objects)).await;
         };
         tokio::spawn(task.in_current_span());
     }

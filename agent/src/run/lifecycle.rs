@@ -11,8 +11,8 @@ use crate::model::finding::Finding;
 pub(super) struct SyncVersion {
     pub(super) uid: String,
     pub(super) generation: i64,
-    /// The commit whose large prune is approved.
-    pub(super) approved: Option<String>,
+    /// The approval of held deletions: `<commit>.<digest>`.
+    pub(super) approval: Option<String>,
     /// The task that serves the object, if its spec can be used.
     pub(super) task: Result<SyncTask, Refusal>,
 }
@@ -84,10 +84,10 @@ pub(super) fn step(state: Option<SyncState>, change: SyncChange) -> (Option<Sync
 }
 
 fn begin(version: SyncVersion) -> (Option<SyncState>, Option<SyncAction>) {
-    let SyncVersion { uid, generation, approved, task } = version;
+    let SyncVersion { uid, generation, approval, task } = version;
     match task {
         Ok(task) => {
-            let instructions = Instructions { approved, ..Instructions::default() };
+            let instructions = Instructions { approval, ..Instructions::default() };
             let running = RunningSync { uid, generation, instructions: instructions.clone() };
             (Some(SyncState::Running(running)), Some(SyncAction::Start(Box::new(task), instructions)))
         }
@@ -105,7 +105,7 @@ impl RunningSync {
             Ok(_) => return self.end(Some(version)),
         };
         let before = self.instructions.clone();
-        self.instructions = Instructions { approved: version.approved, refused, stop: false };
+        self.instructions = Instructions { approval: version.approval, refused, stop: false };
         let told = (self.instructions != before).then(|| SyncAction::Tell(self.instructions.clone()));
         (Some(SyncState::Running(self)), told)
     }
@@ -123,7 +123,7 @@ pub(super) mod tests {
 
     pub(in crate::run) fn version(generation: i64) -> Box<SyncVersion> {
         let task = SyncTask::for_tests(generation);
-        Box::new(SyncVersion { uid: "uid".to_owned(), generation, approved: None, task: Ok(task) })
+        Box::new(SyncVersion { uid: "uid".to_owned(), generation, approval: None, task: Ok(task) })
     }
 
     fn refused(generation: i64) -> Box<SyncVersion> {
@@ -146,10 +146,10 @@ pub(super) mod tests {
 
     #[test]
     fn an_approval_is_told_to_the_task_that_runs() {
-        let approved = SyncVersion { approved: Some("abc".to_owned()), ..*version(1) };
+        let approved = SyncVersion { approval: Some("abc".to_owned()), ..*version(1) };
         let (state, action) = step(running(1), SyncChange::Declared(Box::new(approved)));
         assert!(
-            matches!(action, Some(SyncAction::Tell(told)) if told.approved.as_deref() == Some("abc") && !told.stop)
+            matches!(action, Some(SyncAction::Tell(told)) if told.approval.as_deref() == Some("abc") && !told.stop)
         );
         assert!(matches!(state, Some(SyncState::Running(_))));
     }

@@ -26,6 +26,7 @@ use crate::io::kubernetes::watch::Watches;
 use crate::io::repositories::Repositories;
 use crate::io::serve::{Metrics, ServedSyncs, serve};
 use crate::model::metadata::{ROOT_SYNC, SyncId};
+use crate::sync::plan::guard::APPROVAL;
 
 pub use log::start_log;
 
@@ -70,7 +71,7 @@ pub struct Flags {
     pub format: SourceFormat,
     /// Time between two polls.
     pub period: Duration,
-    /// The commit whose large prune is approved.
+    /// The approval of held deletions: `<commit>.<digest>`.
     pub approve_prune: Option<String>,
 }
 
@@ -157,7 +158,7 @@ fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
 async fn by_flags(context: Arc<AgentContext>, flags: Flags, mut stop: watch::Receiver<bool>) -> anyhow::Result<bool> {
     let task = SyncTask {
         sync: SyncId::root(ROOT_SYNC),
-        how_to_approve: "start the agent with --approve-prune COMMIT".to_owned(),
+        how_to_approve: format!("start the agent with --approve-prune {APPROVAL}"),
         git: flags.git,
         format: flags.format,
         period: flags.period,
@@ -171,7 +172,7 @@ async fn by_flags(context: Arc<AgentContext>, flags: Flags, mut stop: watch::Rec
     };
     let (once, span) = (context.options.once, sync::span(&task.sync));
     let (sender, mut instructions) =
-        watch::channel(Instructions { approved: flags.approve_prune, ..Instructions::default() });
+        watch::channel(Instructions { approval: flags.approve_prune, ..Instructions::default() });
     let sync = tokio::spawn(async move { sync::run(context, task, &mut instructions).await }.instrument(span));
     let stopped = async move {
         // A closed channel is a stop too.

@@ -126,14 +126,14 @@ fn version(id: &SyncId, local: LocalRepositories, object: DynamicObject) -> Sync
     let uid = object.metadata.uid.unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or(0);
     let annotations = object.metadata.annotations.unwrap_or_default();
-    let approved = annotations.get(annotation::APPROVE_PRUNE).cloned();
+    let approval = annotations.get(annotation::APPROVE_PRUNE).cloned();
     let status = SyncStatus::deserialize(&object.data["status"]).unwrap_or_default();
     let written = SyncObject { status, uid: uid.clone() };
     let task = match supported(id, &annotations, &object.data["spec"], local) {
         Ok(spec) => Ok(task(id.clone(), written, generation, spec)),
         Err(finding) => Err(Refusal { object: written, generation, finding }),
     };
-    SyncVersion { uid, generation, approved, task }
+    SyncVersion { uid, generation, approval, task }
 }
 
 fn task(id: SyncId, object: SyncObject, generation: i64, spec: SupportedSpec) -> SyncTask {
@@ -145,7 +145,7 @@ fn task(id: SyncId, object: SyncObject, generation: i64, spec: SupportedSpec) ->
         last.git_status.as_ref().is_some_and(|was| was.repo == git.status().repo && was.dir == git.directory());
     let last_in_force = Some(last.commit.clone()).filter(|commit| same_source && !commit.is_empty());
     SyncTask {
-        how_to_approve: approve_by_annotation(&id.kind.to_string(), &id.namespace, &id.name, "COMMIT"),
+        how_to_approve: approve_by_annotation(&id.kind.to_string(), &id.namespace, &id.name),
         format,
         period: git.period(),
         git,

@@ -65,7 +65,9 @@ fn defined_kinds(context: &AgentContext, recorded: &BTreeSet<ObjectId>) -> BTree
 }
 
 /// Asks again while the API server is away or busy.
-async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(mut ask: impl FnMut() -> F) -> Result<T, ApiError> {
+pub(super) async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(
+    mut ask: impl FnMut() -> F,
+) -> Result<T, ApiError> {
     let mut backoff = RETRY;
     loop {
         match ask().await {

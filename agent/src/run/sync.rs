@@ -17,7 +17,7 @@ use crate::api::GitSpec;
 use crate::compile::kind_scopes::KindScopes;
 use crate::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope, SourceFormat};
 use crate::io::git::{Remote, Want};
-use crate::io::reports::{Reporter, SyncObject};
+use crate::io::reports::{Reporter, SyncObject, now};
 use crate::io::serve::{DumpRequests, SyncLabels};
 use crate::io::source::{Source, follow};
 use crate::model::finding::{Code, Finding};
@@ -48,7 +48,8 @@ pub(super) struct SyncTask {
     pub(super) generation: i64,
     /// The commit that was in force when an earlier run ended.
     pub(super) last_in_force: Option<String>,
-    /// A command line that approves a large prune, in which `COMMIT` stands for the commit.
+    /// A command line that approves held deletions, in which [`APPROVAL`](crate::sync::plan::guard::APPROVAL) stands for the
+    /// approval.
     pub(super) how_to_approve: String,
     /// `true` if the status of each object is written to the ResourceGroups.
     pub(super) resource_status: bool,
@@ -63,8 +64,8 @@ pub(super) struct SyncTask {
 /// The instructions to a running sync. The newest ones are kept until the sync reads them, so none is lost while it starts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Instructions {
-    /// The commit whose large prune is approved.
-    pub(super) approved: Option<String>,
+    /// The approval of held deletions: `<commit>.<digest>`.
+    pub(super) approval: Option<String>,
     /// The error of a newer spec, and its generation: the sync goes on with the spec before and reports the error.
     pub(super) refused: Option<(Finding, i64)>,
     /// Finish what is in flight, write the status, end.
@@ -120,20 +121,22 @@ pub(super) async fn run(
         context,
     };
     let RecordedInventory { groups, kinds, objects } = inventory;
+    let recent_prunes = groups.as_ref().map(|groups| groups.recent_prunes(&now())).unwrap_or_default();
     let reporter = Reporter::new(Arc::clone(&runner.context.cluster), task.sync.clone(), uid(&task));
     tasks.spawn(reporter.run(reporting(&task, groups), messages, events).in_current_span());
-    let approved = instructions.borrow().approved.clone();
+    let approval = instructions.borrow().approval.clone();
     let state = State::new(Settings {
         sync: task.sync,
         in_flight: IN_FLIGHT,
         reconcile_timeout: task.reconcile_timeout,
-        approved: approved.clone(),
+        approval: approval.clone(),
         how_to_approve: task.how_to_approve,
         kinds,
         recorded: objects,
+        recent_prunes,
         last_in_force: task.last_in_force,
     });
-    let followed = Instructions { approved, ..Instructions::default() };
+    let followed = Instructions { approval, ..Instructions::default() };
     instructions.mark_changed();
     let mut driver = Driver { state, runner, inbox, dumps, instructions, followed, stop_at: None };
     let exit = tokio::select! {
@@ -224,10 +227,7 @@ impl Driver<'_> {
         if let Some((finding, generation)) = next.refused.filter(|refused| before.refused.as_ref() != Some(refused)) {
             self.runner.tell(ReportMessage::Refused(Box::new(finding), generation));
         }
-        match next.approved.filter(|commit| before.approved.as_ref() != Some(commit)) {
-            Some(commit) => Event::Approved(commit),
-            None => Event::Woken,
-        }
+        Event::Approved(next.approval)
     }
 
     /// Writes the state in which the sync ends.

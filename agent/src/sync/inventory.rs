@@ -13,6 +13,8 @@ use crate::model::metadata::{MANAGED_BY_VALUE, SyncId, annotation, label};
 use crate::model::object::ObjectId;
 use crate::sync::engine::ResourceState;
 use crate::sync::health::Health;
+use crate::sync::moment::Moment;
+use crate::sync::plan::recent::RecentPrunes;
 
 /// Room for identities and statuses in one ResourceGroup, well below the limit of etcd.
 /// <https://etcd.io/docs/v3.5/dev-guide/limit/>
@@ -58,6 +60,8 @@ pub struct WrittenGroup {
     pub status: ResourceGroupStatus,
     /// Its generation, which the status names.
     pub generation: i64,
+    /// Its annotation `recent-prunes`; empty where there is none.
+    pub prunes: String,
 }
 
 /// A ResourceGroup to be applied: its spec and metadata, or its status alone.
@@ -75,6 +79,8 @@ pub struct InventoryRecord {
     groups: Groups,
     /// One place for each group; `None` where it was not written yet.
     written: Vec<Option<WrittenGroup>>,
+    /// The annotation `recent-prunes` of the first group.
+    prunes: String,
 }
 
 impl InventoryRecord {
@@ -85,7 +91,8 @@ impl InventoryRecord {
         while written.pop_if(|last| last.is_none()).is_some() {}
         let ids = |group: &WrittenGroup| group.resources.iter().cloned().map(ObjectId::from).collect();
         let groups = written.iter().map(|group| group.as_ref().map(ids).unwrap_or_default()).collect();
-        Self { groups: Groups(groups), written }
+        let prunes = written.first().and_then(|first| Some(first.as_ref()?.prunes.clone())).unwrap_or_default();
+        Self { groups: Groups(groups), written, prunes }
     }
 
     /// The recorded objects; `None` when there is no record.
@@ -99,6 +106,16 @@ impl InventoryRecord {
         self.written.resize(self.groups.0.len(), None);
     }
 
+    /// From now on the record should have these deletions.
+    pub fn prunes(&mut self, prunes: &RecentPrunes, now: &Moment) {
+        self.prunes = prunes.text(now);
+    }
+
+    /// The recorded deletions of the last hour.
+    pub fn recent_prunes(&self, now: &Moment) -> RecentPrunes {
+        RecentPrunes::parse(&self.prunes, now)
+    }
+
     /// Takes in the group at `index` as the API server returned it.
     pub fn written(&mut self, index: usize, group: WrittenGroup) {
         if let Some(place) = self.written.get_mut(index) {
@@ -110,12 +127,15 @@ impl InventoryRecord {
     /// next objects go into it.
     pub fn next_spec(&self, from: usize, sync: &SyncId, resource_status: bool) -> Option<(usize, GroupDocument)> {
         let differs = |index: &usize| match &self.written[*index] {
-            Some(group) => !is_list_of(&group.resources, &self.groups.0[*index]),
+            Some(group) => {
+                !is_list_of(&group.resources, &self.groups.0[*index]) || (*index == 0 && group.prunes != self.prunes)
+            }
             None => *index == 0 || !self.groups.0[*index].is_empty(),
         };
         let index = (from..self.groups.0.len()).find(differs)?;
         let ids: Vec<ResourceId> = self.groups.0[index].iter().map(ResourceId::from).collect();
-        Some((index, spec_document(sync, index, &ids, resource_status)))
+        let prunes = if index == 0 { &*self.prunes } else { "" };
+        Some((index, spec_document(sync, index, &ids, resource_status, prunes)))
     }
 
     /// The first group from `from` on whose status has to be written. `resources` are sorted by identity.
@@ -143,9 +163,15 @@ fn is_list_of(resources: &[ResourceId], ids: &BTreeSet<ObjectId>) -> bool {
     resources.len() == ids.len() && resources.iter().zip(ids).all(is_same)
 }
 
-fn spec_document(sync: &SyncId, index: usize, ids: &[ResourceId], resource_status: bool) -> GroupDocument {
+fn spec_document(
+    sync: &SyncId,
+    index: usize,
+    ids: &[ResourceId],
+    resource_status: bool,
+    prunes: &str,
+) -> GroupDocument {
     let name = group_name(sync, index);
-    let body = json!({
+    let mut body = json!({
         "apiVersion": API_VERSION,
         "kind": "ResourceGroup",
         "metadata": {
@@ -165,6 +191,9 @@ fn spec_document(sync: &SyncId, index: usize, ids: &[ResourceId], resource_statu
         },
         "spec": {"resources": ids},
     });
+    if !prunes.is_empty() {
+        body["metadata"]["annotations"][annotation::RECENT_PRUNES] = prunes.into();
+    }
     GroupDocument { name, body }
 }
 

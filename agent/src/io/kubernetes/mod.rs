@@ -4,5 +4,6 @@ pub mod path;
 pub mod client;
 pub mod apply;
 pub mod audit;
+pub mod count;
 pub mod watch;
 pub mod events;

@@ -11,7 +11,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::kubernetes::client::ApiError;
 use crate::api::Time;
-use crate::sync::reporting::{Moment, ReportAnswer};
+use crate::sync::moment::Moment;
+use crate::sync::reporting::ReportAnswer;
 
 pub use reporter::Reporter;
 pub use resource_groups::read_inventory;
@@ -27,5 +28,6 @@ pub fn now() -> Moment {
 fn failed(what: &str, error: &ApiError) -> ReportAnswer {
     let again = error.is_transient();
     tracing::warn!(%error, again, "cannot write {what}");
-    if again { ReportAnswer::Unavailable } else { ReportAnswer::Refused }
+    let why = format!("cannot write {what}: {error}");
+    if again { ReportAnswer::Unavailable(why) } else { ReportAnswer::Refused(why) }
 }

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::notices::Announcer;
 use super::{now, resource_groups, status};
 use crate::io::kubernetes::client::Cluster;
+use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncId;
 use crate::sync::engine::Event;
 use crate::sync::reporting::{ReportAnswer, ReportEffect, ReportEvent, ReportMessage, ReportRequest, Reporting};
@@ -39,9 +40,13 @@ impl Reporter {
         loop {
             let event = match effects.pop_front() {
                 Some(ReportEffect::End) => return,
-                Some(ReportEffect::Recorded) => {
+                Some(ReportEffect::Recorded(number)) => {
                     // It fails when the sync has ended, which then needs no answer.
-                    let _ = events.send(Event::Recorded).await;
+                    let _ = events.send(Event::Recorded(number)).await;
+                    continue;
+                }
+                Some(ReportEffect::Unrecorded(why)) => {
+                    let _ = events.send(Event::Unrecorded(not_recorded(&why))).await;
                     continue;
                 }
                 Some(ReportEffect::Send(request)) => {
@@ -77,6 +82,11 @@ impl Reporter {
             }
         }
     }
+}
+
+fn not_recorded(why: &str) -> Finding {
+    Finding::new(Code::ApiServer, format!("{why}. Nothing new is applied and nothing is deleted before it is written"))
+        .hint("the agent tries again by itself; if this stays, see why the API server refuses the ResourceGroup")
 }
 
 /// The next message, or the end of a pause; `None` when there are no more messages.

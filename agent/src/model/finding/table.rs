@@ -367,8 +367,9 @@ macro_rules! table {
                 "A commit would delete a large part of the objects that the sync manages, or all its Namespaces."
                 "The usual cause is a wrong directory or branch, a bad merge, or a generator that failed. Nothing of \
                  the commit is applied."
-                "Revert the commit. If you want the deletions, approve them with the command in the message: it sets \
-                 the annotation configsync.gke.io/approve-prune on the sync."
+                "Revert the commit. If you want the deletions, approve exactly these with the command in the message: it \
+                 sets the annotation configsync.gke.io/approve-prune on the sync to the commit and a digest of the objects. \
+                 Deletions of the last hour count; removing the annotation stops what is not deleted yet."
                 "a commit that removes the directory of every team"
             ];
             2008 ResourceConflict [

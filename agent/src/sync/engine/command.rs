@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::compile::declared::DeclaredObject;
 use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, ObjectId};
+use crate::sync::plan::recent::RecentPrunes;
 
 use super::Report;
 
@@ -17,9 +18,9 @@ pub enum Command {
     /// [`Event::Listing`](super::Event::Listing) and [`Event::Listed`](super::Event::Listed), or with
     /// [`Event::Unserved`](super::Event::Unserved) or [`Event::Unlistable`](super::Event::Unlistable).
     Watch(BTreeSet<GroupKind>),
-    /// Write these objects into the inventory's record. Answered with [`Event::Recorded`](super::Event::Recorded). If the
-    /// commit has a new kind, no object is written before the answer.
-    Record(BTreeSet<ObjectId>),
+    /// Write the inventory's record. Answered with [`Event::Recorded`](super::Event::Recorded); a newer one makes an older one
+    /// needless. Of a commit's own work nothing is sent before the answer.
+    Record(Box<NewRecord>),
     /// Apply the object at this commit (server-side apply). Answered with [`Event::Finished`](super::Event::Finished) and
     /// [`Outcome::Applied`](super::Outcome::Applied).
     Apply(Arc<DeclaredObject>, String, ApplyMode),
@@ -32,6 +33,8 @@ pub enum Command {
     /// Read all whole objects of the kind that are this sync's, page by page. Answered with
     /// [`Event::Audited`](super::Event::Audited) for each and [`Event::AuditEnded`](super::Event::AuditEnded).
     Audit(GroupKind),
+    /// Count the objects of the kind that this CRD defines. Answered with [`Event::Counted`](super::Event::Counted).
+    Count(ObjectId),
     /// Delete the object if it still has this uid and resource version. Answered with
     /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Deleted`](super::Outcome::Deleted) or
     /// [`Outcome::Absent`](super::Outcome::Absent).
@@ -47,6 +50,17 @@ pub enum Command {
     Report(Box<Report>),
     /// Publish an Event and write a line to the log.
     Notice(Notice),
+}
+
+/// The record of an inventory.
+#[derive(Debug)]
+pub struct NewRecord {
+    /// A later record has a higher number.
+    pub number: u64,
+    /// Every object that the sync manages or is about to make.
+    pub objects: BTreeSet<ObjectId>,
+    /// The deletions of the last hour.
+    pub prunes: RecentPrunes,
 }
 
 /// The object that an apply expects on the cluster.

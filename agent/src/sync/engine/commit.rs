@@ -10,11 +10,11 @@ use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, ObjectId, walk};
 use crate::sync::health::{Health, is_always_current};
 use crate::sync::live::Owner;
-use crate::sync::plan::guard::Prune;
 use crate::sync::plan::order::{Order, order};
 use crate::sync::plan::{Action, Declared, decide};
 
-use super::objects::Mark;
+use super::objects::{Mark, Objects};
+use super::prune::Judgement;
 use super::{Command, InForce, Notice, Stage, State};
 
 /// A compiled commit that waits until its kinds are listed.
@@ -48,11 +48,14 @@ impl Candidate {
     }
 }
 
-/// A commit that waits for the approval of a user.
+/// Deletions that wait for the approval of a user.
 pub(super) struct Held {
-    candidate: Candidate,
+    /// The commit that waits with them; `None` when it is in force without its deletions.
+    pub(super) candidate: Option<Candidate>,
     /// The finding that names the objects that would be deleted.
     pub(super) finding: Finding,
+    /// When fewer deletions count for the last hour, so that these may pass.
+    pub(super) judged_again_at: Option<Instant>,
 }
 
 impl State {
@@ -72,17 +75,15 @@ impl State {
             }
         });
         self.source = Stage { commit, findings };
-        // The commit in force itself is held when a kind came back that it would delete too much of: it still is.
-        let in_force = &self.in_force.commit;
-        self.held.take_if(|held| !same || held.candidate.commit != *in_force);
+        // The deletions of the commit in force are still held when it is compiled again.
+        self.held.take_if(|held| !same || held.candidate.is_some());
         self.report.status_changed();
-        // A candidate without mistakes stays when a commit with mistakes follows: it is the last good one. A candidate that
-        // is the commit in force only waits to be counted once more by the guard, and stays too.
+        // A candidate without mistakes stays when a commit with mistakes follows: it is the last good one.
         if same {
-            let in_force = self.in_force.declared.clone();
-            self.candidate.take_if(|waiting| !in_force.is_some_and(|ours| Arc::ptr_eq(&ours, &waiting.declared)));
+            self.candidate = None;
         } else if candidate.is_some() {
             self.candidate = candidate;
+            self.prunes.forget_counts();
         }
         if self.candidate.is_none() && !same {
             self.restore();
@@ -126,105 +127,69 @@ impl State {
     fn restore(&mut self) {
         if self.in_force.declared.is_none()
             && self.candidate.is_none()
-            && let Some(commit) = self.settings.last_in_force.take()
+            && !self.restored
+            && let Some(commit) = self.settings.last_in_force.clone()
             && commit != self.source.commit
         {
-            self.restoring = true;
+            (self.restoring, self.restored) = (true, true);
             self.commands.push(Command::Restore(commit));
         }
     }
 
     /// Puts the candidate in force as soon as every object of the sync is known: the kinds that it declares and those of
-    /// the record are listed. Objects of a kind that is not served or cannot be listed are not deleted until it is listed;
-    /// then the guard counts again.
+    /// the record are listed, and no object is just being made that it does not declare. Objects of a kind that is not
+    /// served or cannot be listed are not deleted until it is listed and the guard has judged their deletions.
     pub(super) fn consider(&mut self, now: Instant) {
-        let ready = self.candidate.as_ref().is_some_and(|candidate| self.kinds.are_known(&candidate.kinds));
-        if self.stopping || !ready {
+        if self.stopping || !self.is_next_known() {
             return;
         }
-        let Some(candidate) = self.candidate.take() else { return };
-        if let Some(finding) = self.too_large(&candidate) {
-            // Users approve the newest commit only: a restored one that would delete too much is not put in force.
-            if candidate.commit == self.source.commit {
-                if self.held.as_ref().is_none_or(|held| held.finding != finding) {
-                    self.commands.push(Command::Notice(Notice::Failed(finding.clone())));
-                }
-                self.held = Some(Held { candidate, finding });
-                self.report.status_changed();
+        let Some(candidate) = self.candidate.take_if(|candidate| !makes_others(&self.objects, candidate)) else {
+            return;
+        };
+        match self.judge(&candidate.declared, &candidate.commit, false, now) {
+            Judgement::Passed => self.activate(candidate, now),
+            Judgement::Counting => self.candidate = Some(candidate),
+            // It was in force before a restart: everything but its deletions is done.
+            Judgement::Held(finding, offer) if self.was_in_force(&candidate) => {
+                self.activate(candidate, now);
+                self.hold_in_force(finding, offer, now);
             }
-            self.restore();
-            return;
-        }
-        self.activate(candidate, now);
-    }
-
-    /// A kind is listed that was not when the commit came in force: the guard counts its objects too.
-    pub(super) fn consider_again(&mut self) {
-        if self.candidate.is_none()
-            && let Some(declared) = &self.in_force.declared
-        {
-            self.candidate = Candidate::new(&self.in_force.commit, Arc::clone(declared)).ok();
+            // Users approve the newest commit only: a restored one that would delete too much is not put in force.
+            Judgement::Held(finding, offer) => {
+                if candidate.commit == self.source.commit {
+                    self.hold(Some(candidate), finding, offer, now);
+                }
+                self.restore();
+            }
         }
     }
 
-    pub(super) fn approve(&mut self, commit: String) {
-        if let Some(held) = self.held.take_if(|held| held.candidate.commit == commit) {
-            self.candidate = Some(held.candidate);
-        }
-        self.settings.approved = Some(commit);
+    /// `true` when a candidate waits no more for lists.
+    pub(super) fn is_next_known(&self) -> bool {
+        self.candidate.as_ref().is_some_and(|candidate| self.kinds.are_known(&candidate.kinds))
     }
 
-    /// The finding of a candidate that would delete too much.
-    fn too_large(&self, candidate: &Candidate) -> Option<Finding> {
-        if self.settings.approved.as_ref() == Some(&candidate.commit) {
-            return None;
-        }
-        // An object whose apply is in flight counts as one of the sync's, unless another sync manages it.
-        let made = self.objects.marked(Mark::InFlight).filter(|id| self.objects.live(id).is_none());
-        let conflicts = |id: &ObjectId| self.objects.notes(id).is_some_and(|notes| notes.conflict.is_some());
-        let made: Vec<&ObjectId> = made.filter(|id| !conflicts(id)).collect();
-        let not_declared = |id: &&ObjectId| matches!(Declared::of(&candidate.declared, id), Declared::Absent);
-        let mut declared = walk(&candidate.declared.objects);
-        let mut deletions: Vec<&ObjectId> = self
-            .objects
-            .inventory()
-            .filter(|(id, live)| {
-                declared(id).is_none()
-                    && decide(Declared::of(&candidate.declared, id), Some(live), &self.settings.sync) == Action::Delete
-            })
-            .map(|(id, _)| id)
-            .chain(made.iter().copied().filter(not_declared))
-            .collect();
-        deletions.sort();
-        let there = self.objects.inventory().filter(|(_, live)| !live.terminating).map(|(id, _)| id);
-        let there: Vec<&ObjectId> = there.chain(made).collect();
-        let namespaces = there.iter().filter(|id| id.is_namespace()).count();
-        let prune = Prune { inventory: there.len(), namespaces, deletions };
-        prune.is_large().then(|| {
-            let commit = &candidate.commit;
-            let in_force = *commit == self.in_force.commit;
-            prune.finding(commit, in_force, &self.settings.how_to_approve.replace("COMMIT", commit))
-        })
+    fn was_in_force(&self, candidate: &Candidate) -> bool {
+        self.in_force.declared.is_none() && self.settings.last_in_force.as_ref() == Some(&candidate.commit)
     }
 
     /// Puts the candidate in force and decides about every object that is not as it declares.
     fn activate(&mut self, candidate: Candidate, now: Instant) {
         let Candidate { commit, declared, order, kinds } = candidate;
+        let prunes = self.prunes.recent().clone();
         let grows = self.grows(&declared);
-        let new_kinds = self.kinds.begin_commit(kinds);
-        if grows {
-            let mut objects: BTreeSet<ObjectId> = declared.objects.keys().cloned().collect();
-            objects.extend(self.objects.inventory().map(|(id, _)| id).chain(self.unlisted()).cloned());
-            // After a crash only the kinds of the record are listed: the first object of a new kind waits for the record.
-            self.recording = new_kinds;
-            self.commands.push(Command::Record(objects));
-        }
+        self.kinds.begin_commit(kinds);
         self.report.commit_in_force();
         if self.in_force.commit != commit {
             let objects = declared.objects.len();
             self.commands.push(Command::Notice(Notice::Syncing { commit: commit.clone(), objects }));
         }
         self.in_force = InForce { commit, declared: Some(declared), order };
+        self.held.take_if(|held| held.candidate.is_none());
+        self.prunes.judged();
+        if grows || prunes != self.recorded_prunes {
+            self.record();
+        }
         (self.applied, self.pruned) = (0, 0);
         let doubtful: BTreeSet<ObjectId> =
             self.objects.marked(Mark::Unread).chain(self.objects.queued_repairs()).cloned().collect();
@@ -258,4 +223,10 @@ impl State {
         let missing = set.objects.keys().filter(|id| tracked(id).is_none_or(|tracked| tracked.live.is_none()));
         known.map(|(id, _)| id).chain(missing).cloned().collect()
     }
+}
+
+/// `true` when an object is just being made that the candidate does not declare: it would have to be deleted.
+fn makes_others(objects: &Objects, candidate: &Candidate) -> bool {
+    let mut made = objects.marked(Mark::InFlight).filter(|id| objects.live(id).is_none());
+    made.any(|id| matches!(Declared::of(&candidate.declared, id), Declared::Absent))
 }

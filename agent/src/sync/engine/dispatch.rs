@@ -79,13 +79,13 @@ impl Outage {
 impl State {
     /// Sends commands for the first objects of the queue until enough are in flight.
     pub(super) fn dispatch(&mut self, now: Instant) {
-        if self.stopping || self.recording || self.outage.until().is_some() {
+        if self.stopping || self.outage.until().is_some() {
             return;
         }
         self.commands.extend(self.kinds.begin_audits().into_iter().map(Command::Audit));
         while let Some((place, id)) = self.objects.first_queued() {
             let id = id.clone();
-            if self.objects.in_flight() >= self.limit(place.class) || self.must_wait_for_earlier(place) {
+            if self.objects.in_flight() >= self.limit(place.class) || self.must_wait(place) {
                 return;
             }
             if let Some(dependency) = self.unready_dependency(&id) {
@@ -109,9 +109,12 @@ impl State {
         }
     }
 
-    /// Work of a commit waits for its work at earlier places, and deletions wait for all of it.
-    fn must_wait_for_earlier(&self, place: QueuePlace) -> bool {
-        place.class != WorkClass::Repair && self.objects.is_commit_in_flight_before(place)
+    /// Work of a commit waits for its work at earlier places, and deletions wait for all of it. It also waits for the record,
+    /// and gives way to a commit that follows as soon as the answers are in.
+    fn must_wait(&self, place: QueuePlace) -> bool {
+        let waits =
+            self.recording.is_going_on() || self.is_next_known() || self.objects.is_commit_in_flight_before(place);
+        place.class != WorkClass::Repair && waits
     }
 
     /// Sends the command that follows from the object as it is now, which may have changed since it was queued.
@@ -126,10 +129,12 @@ impl State {
                 Command::Apply(declared, self.in_force.commit.clone(), mode)
             }
             (Action::Annotate, Some(declared), _) => Command::Annotate(declared, self.in_force.commit.clone()),
-            // The guard has not counted the kind's objects.
-            (Action::Delete | Action::Abandon, ..) if !self.kinds.is_deletable(id) => return,
             (Action::Delete, ..) if self.objects.notes(id).is_some_and(|notes| notes.keep) => {
                 Command::Abandon(id.clone())
+            }
+            (Action::Delete, ..) if !self.may_delete(id) => {
+                self.prunes.found();
+                return;
             }
             (Action::Delete, _, Some(live)) => {
                 let (uid, version) = (live.uid.clone(), live.version);

@@ -121,10 +121,11 @@ mod tests {
             sync: SyncId::root("root-sync"),
             in_flight: 1,
             reconcile_timeout: std::time::Duration::from_secs(300),
-            approved: None,
+            approval: None,
             how_to_approve: String::new(),
             kinds: BTreeSet::from([kind.clone()]),
             recorded: BTreeSet::new(),
+            recent_prunes: Default::default(),
             last_in_force: None,
         });
         let now = Instant::now();

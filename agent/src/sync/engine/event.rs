@@ -53,10 +53,15 @@ pub enum Event {
     AuditEnded(GroupKind),
     /// The audit period is over: all kinds are to be audited.
     AuditDue,
-    /// The inventory's record is written: the answer to [`Command::Record`](super::Command::Record).
-    Recorded,
-    /// A user approved the large prune of this commit.
-    Approved(String),
+    /// The inventory's record of this number is written: the answer to [`Command::Record`](super::Command::Record).
+    Recorded(u64),
+    /// The inventory's record cannot be written for now, for this reason. The answer follows when it is written.
+    Unrecorded(Finding),
+    /// The number of objects of the kind that this CRD defines, `None` when the API server refuses to list them: the answer
+    /// to [`Command::Count`](super::Command::Count).
+    Counted(ObjectId, Option<usize>),
+    /// A user set the approval of held deletions to this, or removed it.
+    Approved(Option<String>),
     /// The time that [`State::next_wake`](super::State::next_wake) returned has come.
     Woken,
 }

@@ -48,9 +48,6 @@ pub(super) struct Listing {
 /// One kind.
 pub(super) struct Kind {
     pub(super) state: KindState,
-    /// `false` while the guard has not counted the kind's objects: the kind was not listed when the commit came in force.
-    /// None of its objects is deleted then.
-    pub(super) deletable: bool,
     /// The kind has objects in the inventory's record.
     pub(super) recorded: bool,
     pub(super) audit: Audit,
@@ -80,7 +77,6 @@ impl Default for Kind {
     fn default() -> Self {
         Self {
             state: KindState::NotWatched,
-            deletable: true,
             recorded: false,
             audit: Audit::None,
             plural: None,
@@ -168,9 +164,9 @@ impl Kinds {
         self.0.get(kind).is_some_and(Kind::is_watched)
     }
 
-    /// `true` when objects of the kind may be deleted.
-    pub(super) fn is_deletable(&self, id: &ObjectId) -> bool {
-        self.0.get(&id.group_kind()).is_none_or(|kind| kind.deletable)
+    /// `true` when all objects of the kind are known, so that the guard can judge deletions of them.
+    pub(super) fn is_countable(&self, id: &ObjectId) -> bool {
+        self.0.get(&id.group_kind()).is_none_or(|kind| kind.is_known() && !kind.is_blind())
     }
 
     /// `true` when all of `kinds` and all recorded kinds are known.
@@ -185,16 +181,11 @@ impl Kinds {
         recorded.chain(kinds).filter(|kind| !self.is_watched(kind)).cloned().collect()
     }
 
-    /// A commit of these kinds comes in force. `true` when the record lacked one of them.
-    pub(super) fn begin_commit(&mut self, kinds: BTreeSet<GroupKind>) -> bool {
-        let mut grows = false;
+    /// A commit of these kinds comes in force.
+    pub(super) fn begin_commit(&mut self, kinds: BTreeSet<GroupKind>) {
         for kind in &kinds {
-            grows |= !std::mem::replace(&mut self.of_mut(kind).recorded, true);
+            self.of_mut(kind).recorded = true;
         }
-        for kind in self.0.values_mut() {
-            kind.deletable = !kind.is_blind();
-        }
-        grows
     }
 
     /// The reasons why kinds cannot be listed.
@@ -320,15 +311,11 @@ impl State {
         };
         entry.state = KindState::Listed;
         entry.searches.reset();
-        let deletable = entry.deletable;
         if failure.is_some() {
             self.report.status_changed();
         }
         self.is_shown(kind);
-        // The kind's objects stay until the guard has counted those that would be deleted.
-        if !deletable {
-            self.consider_again();
-        }
+        self.prunes.found();
         self.not_listed(missing, newest, now);
     }
 

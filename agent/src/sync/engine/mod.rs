@@ -17,7 +17,9 @@ mod event;
 mod kinds;
 mod objects;
 mod outcome;
+mod prune;
 mod queue;
+mod recording;
 mod report;
 mod trace;
 mod watched;
@@ -32,14 +34,17 @@ use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::plan::Declared;
 use crate::sync::plan::order::Order;
+use crate::sync::plan::recent::RecentPrunes;
 
 use commit::{Candidate, Held};
 use dispatch::Outage;
 use kinds::Kinds;
 use objects::Objects;
+use prune::Prunes;
+use recording::Recording;
 use report::PendingReport;
 
-pub use command::{ApplyMode, Command, Notice, Repaired};
+pub use command::{ApplyMode, Command, NewRecord, Notice, Repaired};
 pub use dump::{Dump, WaitingObject};
 pub use event::{Event, Failure, Outcome, Retry};
 pub use report::{Report, ResourceState, Stage};
@@ -54,15 +59,18 @@ pub struct Settings {
     /// Time for which an object may wait for another one to become ready. After it the wait is told as an error, and goes on.
     /// A new commit begins the wait anew.
     pub reconcile_timeout: Duration,
-    /// The commit whose large prune a user approved, if any.
-    pub approved: Option<String>,
-    /// A command line that approves a held commit; `COMMIT` in it stands for the commit.
+    /// The approval of held deletions that a user set, if any: `<commit>.<digest>`.
+    pub approval: Option<String>,
+    /// A command line that approves held deletions;
+    /// [`APPROVAL`](crate::sync::plan::guard::APPROVAL) in it stands for the approval.
     pub how_to_approve: String,
     /// Kinds of which the sync may have objects: those of the inventory's record, or those that a search found where there
     /// is no record.
     pub kinds: BTreeSet<GroupKind>,
     /// The objects of the inventory's record.
     pub recorded: BTreeSet<ObjectId>,
+    /// The deletions of the last hour, from the inventory's record.
+    pub recent_prunes: RecentPrunes,
     /// The commit that was in force when the process before ended, from the sync's status.
     pub last_in_force: Option<String>,
 }
@@ -84,10 +92,13 @@ pub struct State {
     source: Stage,
     /// A compiled commit that waits until the kinds that it declares are listed.
     candidate: Option<Candidate>,
-    /// A commit that waits for the approval of a user.
+    /// Deletions that wait for the approval of a user.
     held: Option<Held>,
+    prunes: Prunes,
     /// [`Command::Restore`] is unanswered.
     restoring: bool,
+    /// [`Command::Restore`] was sent.
+    restored: bool,
     in_force: InForce,
     kinds: Kinds,
     objects: Objects,
@@ -96,8 +107,9 @@ pub struct State {
     applied: usize,
     /// Objects that were deleted or abandoned for the commit in force.
     pruned: usize,
-    /// [`Command::Record`] is unanswered, and no object may be written before the answer.
-    recording: bool,
+    recording: Recording,
+    /// The deletions in the last [`Command::Record`].
+    recorded_prunes: RecentPrunes,
     stopping: bool,
     report: PendingReport,
     /// Commands of the step that is going on, in order.
@@ -113,20 +125,23 @@ impl State {
         }
         Self {
             kinds: Kinds::recorded(std::mem::take(&mut settings.kinds)),
-            settings,
             source: Stage::default(),
             candidate: None,
             held: None,
+            prunes: Prunes::after(settings.recent_prunes.clone()),
             restoring: false,
+            restored: false,
             in_force: InForce::default(),
             objects,
             outage: Outage::default(),
             applied: 0,
             pruned: 0,
-            recording: false,
+            recording: Recording::default(),
+            recorded_prunes: std::mem::take(&mut settings.recent_prunes),
             stopping: false,
             report: PendingReport::default(),
             commands: Vec::new(),
+            settings,
         }
     }
 
@@ -147,11 +162,15 @@ impl State {
             Event::Audited(whole) => self.audited(&whole, now),
             Event::AuditEnded(kind) => self.kinds.audit_ended(&kind),
             Event::AuditDue => self.audit_everything(),
-            Event::Recorded => self.recording = false,
-            Event::Approved(commit) => self.approve(commit),
+            Event::Recorded(number) => self.recorded(number),
+            Event::Unrecorded(finding) => self.unrecorded(finding),
+            Event::Approved(approval) => self.approve(approval),
+            Event::Counted(crd, objects) => self.counted(&crd, objects),
             Event::Woken => {}
         }
+        self.judge_after_the_hour(now);
         self.consider(now);
+        self.judge_found(now);
         self.fire_timers(now);
         self.search_kinds(now);
         self.dispatch(now);
@@ -162,7 +181,13 @@ impl State {
     /// The time at which to step with [`Event::Woken`] when nothing else happens before; `None` when only an event can
     /// change anything.
     pub fn next_wake(&self) -> Option<Instant> {
-        let times = [self.objects.next_timer(), self.report.due(), self.outage.until(), self.kinds.next_search()];
+        let times = [
+            self.objects.next_timer(),
+            self.report.due(),
+            self.outage.until(),
+            self.kinds.next_search(),
+            self.next_judgement(),
+        ];
         times.into_iter().flatten().min()
     }
 
@@ -173,7 +198,7 @@ impl State {
 
     /// `true` while a command about an object or the record is unanswered.
     pub fn is_busy(&self) -> bool {
-        self.objects.in_flight() > 0 || self.recording
+        self.objects.in_flight() > 0 || self.recording.is_going_on()
     }
 
     /// `true` when the newest commit is applied without errors and nothing is left to do.
@@ -186,6 +211,7 @@ impl State {
         (!self.source.commit.is_empty() || !self.source.findings.is_empty())
             && self.candidate.is_none()
             && !self.restoring
+            && !self.prunes.is_judging()
             && self.objects.first_queued().is_none()
             && !self.kinds.is_auditing()
             && !self.is_busy()

@@ -163,7 +163,7 @@ impl State {
 
     /// `true` while the commit in force is still being applied, be it by waiting for an object.
     fn is_syncing(&self) -> bool {
-        self.recording
+        self.recording.is_going_on()
             || self.objects.has_commit_work()
             || self.objects.is_in_flight_for(WorkClass::Sync)
             || self.objects.is_in_flight_for(WorkClass::Prune)
@@ -175,7 +175,7 @@ impl State {
         self.report_now(Some(self.resources()))
     }
 
-    /// Conflicts, fights, a held commit, kinds that cannot be listed, failures, and objects that wait in vain, in this
+    /// Conflicts, fights, held deletions, a record that cannot be written, kinds that cannot be listed, failures, and objects that wait in vain, in this
     /// order.
     fn sync_findings(&self) -> Vec<Finding> {
         let notes = |id| self.objects.notes(id);
@@ -185,6 +185,7 @@ impl State {
         let mut findings: Vec<Finding> = self.objects.marked(Mark::Conflict).filter_map(conflict).collect();
         findings.extend(self.objects.marked(Mark::Hot).filter_map(|id| self.fight_finding(id)));
         findings.extend(self.held.as_ref().map(|held| held.finding.clone()));
+        findings.extend(self.recording.failure().cloned());
         findings.extend(self.kinds.failures().cloned());
         findings.extend(self.objects.marked(Mark::Failed).filter_map(failure));
         findings.extend(waiting.filter_map(|id| self.waiting_finding(id)));

@@ -15,6 +15,7 @@ use crate::model::finding::{Code, Finding};
 use crate::model::metadata::FIELD_MANAGER;
 use crate::model::object::Object;
 use crate::sync::live::{Live, Observed};
+use crate::sync::plan::guard::APPROVAL;
 
 const COMMIT: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -61,10 +62,11 @@ pub(super) fn begin_sync(set: &Arc<DeclaredSet>, reconcile_timeout: Duration, no
         sync: sync(),
         in_flight: 20,
         reconcile_timeout,
-        approved: None,
-        how_to_approve: String::new(),
+        approval: None,
+        how_to_approve: APPROVAL.to_owned(),
         kinds: BTreeSet::new(),
         recorded: BTreeSet::new(),
+        recent_prunes: Default::default(),
         last_in_force: None,
     });
     state.step(compiled(set), now);
@@ -73,8 +75,32 @@ pub(super) fn begin_sync(set: &Arc<DeclaredSet>, reconcile_timeout: Duration, no
         state.step(Event::Listing(kind.clone(), 1), now);
         state.step(Event::Listed(kind, 1), now);
     }
-    let commands = state.step(Event::Recorded, now);
+    let commands = recorded(&mut state, now);
     (state, commands)
+}
+
+/// The newest record is written.
+pub(super) fn recorded(state: &mut State, now: Instant) -> Vec<Command> {
+    let number = state.recording.number();
+    state.step(Event::Recorded(number), now)
+}
+
+/// The approval that the last finding about held deletions asks for.
+pub(super) fn offered(commands: &[Command]) -> String {
+    let hints = commands.iter().filter_map(|command| match command {
+        Command::Notice(Notice::Failed(finding)) if finding.code == Code::EmptySource => finding.hint.as_deref(),
+        _ => None,
+    });
+    hints.last().and_then(|hint| hint.rsplit(' ').next()).expect("deletions are held").to_owned()
+}
+
+/// Objects that are deleted.
+pub(super) fn deleted(commands: &[Command]) -> Vec<ObjectId> {
+    let ids = commands.iter().filter_map(|command| match command {
+        Command::Delete(id, ..) => Some(id.clone()),
+        _ => None,
+    });
+    ids.collect()
 }
 
 fn compiled(set: &Arc<DeclaredSet>) -> Event {

@@ -27,8 +27,10 @@ impl Event {
             Self::Audited(object) => format!("Audited {}", object.id()),
             Self::AuditEnded(kind) => format!("AuditEnded {kind}"),
             Self::AuditDue => "AuditDue".to_owned(),
-            Self::Recorded => "Recorded".to_owned(),
-            Self::Approved(commit) => format!("Approved {commit}"),
+            Self::Recorded(number) => format!("Recorded {number}"),
+            Self::Unrecorded(finding) => format!("Unrecorded {}", finding.code),
+            Self::Counted(crd, _) => format!("Counted {crd}"),
+            Self::Approved(approval) => format!("Approved {}", approval.as_deref().unwrap_or("nothing")),
             Self::Woken => "Woken".to_owned(),
         }
     }
@@ -55,11 +57,12 @@ impl Command {
                 let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
                 format!("Watch {}", kinds.join(", "))
             }
-            Self::Record(objects) => format!("Record {} objects", objects.len()),
+            Self::Record(record) => format!("Record {} with {} objects", record.number, record.objects.len()),
             Self::Apply(declared, _, mode) => format!("Apply {} {mode:?}", declared.id),
             Self::Annotate(declared, _) => format!("Annotate {}", declared.id),
             Self::Read(id) => format!("Read {id}"),
             Self::Audit(kind) => format!("Audit {kind}"),
+            Self::Count(crd) => format!("Count {crd}"),
             Self::Delete(id, ..) => format!("Delete {id}"),
             Self::Abandon(id) => format!("Abandon {id}"),
             Self::Restore(commit) => format!("Restore {commit}"),

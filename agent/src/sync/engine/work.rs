@@ -46,11 +46,12 @@ impl State {
             }
             Action::Apply(Cause::Drifted(_)) | Action::Read => WorkClass::Repair,
             Action::Apply(_) | Action::Annotate => WorkClass::Sync,
+            Action::Delete if !self.may_delete(id) && !self.objects.notes(id).is_some_and(|notes| notes.keep) => {
+                self.prunes.found();
+                return;
+            }
             Action::Delete | Action::Abandon => WorkClass::Prune,
         };
-        if class == WorkClass::Prune && !self.kinds.is_deletable(id) {
-            return;
-        }
         self.enqueue(class, id, now);
     }
 

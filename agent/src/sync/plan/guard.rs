@@ -1,37 +1,70 @@
-//! The guard against large prunes: a commit that would delete too much is held until a user approves it.
+//! The guard against large prunes: deletions that are too many are held until a user approves them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256};
 
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::metadata::annotation;
 use crate::model::object::ObjectId;
 
-/// Number of objects that the finding of a held commit names.
+/// Number of objects that the finding of held deletions names.
 const NAMED: usize = 20;
+/// Deletions that are always within the budget of an hour.
+const SMALL: usize = 10;
 
-/// The objects that a commit would delete.
+/// Objects that would be deleted, each with its uid: an object that was made anew under a name is another one.
+pub type Deletions = BTreeSet<(ObjectId, Box<str>)>;
+
+/// Deletions that follow from a commit.
 #[derive(Clone, Debug, Default)]
-pub struct Prune<'a> {
+pub struct Prune {
     /// Objects in the inventory.
     pub inventory: usize,
     /// Namespaces in the inventory.
     pub namespaces: usize,
-    /// Objects that would be deleted, in order.
-    pub deletions: Vec<&'a ObjectId>,
+    /// Objects of the inventory that would be deleted.
+    pub deletions: Deletions,
+    /// CRDs that would be deleted and take objects along that are not in the inventory, with the number of these objects;
+    /// `None` when they cannot be counted.
+    pub definitions: Vec<(ObjectId, Option<usize>)>,
 }
 
-impl Prune<'_> {
-    /// `true` if it is all of two or more Namespaces, the whole inventory of two or more objects, or more objects than
-    /// 10 and than 20 % of the inventory.
-    pub fn is_large(&self) -> bool {
-        let namespaces = self.deletions.iter().filter(|id| id.is_namespace()).count();
+impl Prune {
+    /// `true` if it is all of two or more Namespaces, the whole inventory of two or more objects, objects that cannot be
+    /// counted, or more than is left of the budget: 10 objects or 20 % of the inventory in an hour.
+    pub fn is_large(&self, recent: usize) -> bool {
+        let namespaces = self.deletions.iter().filter(|(id, _)| id.is_namespace()).count();
         let all_namespaces = self.namespaces >= 2 && namespaces == self.namespaces;
         let everything = self.inventory >= 2 && self.deletions.len() == self.inventory;
-        all_namespaces || everything || self.deletions.len() > (self.inventory / 5).max(10)
+        let Some(along) = self.definitions.iter().map(|(_, objects)| *objects).sum::<Option<usize>>() else {
+            return true;
+        };
+        let budget = ((self.inventory + recent) / 5).max(SMALL);
+        let total = recent + self.deletions.len() + along;
+        all_namespaces || everything || (total > budget && total > recent)
     }
 
-    /// The finding of a held commit. A commit that is in force already (`in_force`) is held when a kind is served again
-    /// whose objects it would delete.
-    pub fn finding(&self, commit: &str, in_force: bool, how_to_approve: &str) -> Finding {
-        let mut names: Vec<String> = self.deletions.iter().take(NAMED).map(ToString::to_string).collect();
+    /// The approval of exactly these deletions by this commit: `<commit>.<digest>`. A later deletion of objects with the same
+    /// names has another digest, so that no approval works twice.
+    pub fn approval(&self, commit: &str) -> String {
+        let mut text = String::new();
+        for (id, uid) in &self.deletions {
+            let _ = writeln!(text, "{}\n{}\n{}\n{}\n{uid}", id.group(), id.kind(), id.namespace(), id.name());
+        }
+        for (id, objects) in &self.definitions {
+            let _ = writeln!(text, "{} {objects:?}", id.name());
+        }
+        let digest = Sha256::digest(text.as_bytes());
+        let digest = digest.iter().take(4).fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        format!("{commit}.{digest}")
+    }
+
+    /// The finding of held deletions.
+    pub fn finding(&self, held: &HeldPrune<'_>) -> Finding {
+        let HeldPrune { commit, in_force, recent, approval, refused, how_to_approve } = *held;
+        let mut names: Vec<String> = self.deletions.iter().take(NAMED).map(|(id, _)| self.named(id)).collect();
         if self.deletions.len() > NAMED {
             names.push(format!("and {} more", self.deletions.len() - NAMED));
         }
@@ -39,25 +72,61 @@ impl Prune<'_> {
             true => "None of them is deleted; the rest of it is in force",
             false => "Nothing of it is applied; the state before it stays in force",
         };
-        let message = format!(
-            "commit {commit} is held: it would delete {} of {} objects: {}. {instead}",
+        let before = match recent {
+            0 => String::new(),
+            recent => format!(", after {recent} in the last hour"),
+        };
+        let mut message = format!(
+            "commit {commit} is held: it would delete {} of {} objects{before}: {}. {instead}",
             self.deletions.len(),
             self.inventory,
             names.join(", ")
         );
+        if let Some(refused) = refused {
+            let _ = write!(message, ". The approval {refused:?} is not for these deletions");
+        }
+        let command = how_to_approve.replace(APPROVAL, approval);
         let mut finding = Finding::new(Code::EmptySource, message)
-            .hint(format!("restore the manifests in a new commit, or approve this one: {how_to_approve}"));
-        for id in self.deletions.iter().take(NAMED) {
+            .hint(format!("restore the manifests in a new commit, or approve these deletions: {command}"));
+        for (id, _) in self.deletions.iter().take(NAMED) {
             finding = finding.about(Resource::named(id, ""));
         }
         finding
     }
+
+    fn named(&self, id: &ObjectId) -> String {
+        match self.definitions.iter().find(|(definition, _)| definition == id) {
+            None | Some((_, Some(0))) => id.to_string(),
+            Some((_, Some(objects))) => format!("{id} (with {objects} objects of its kind that are not of this sync)"),
+            Some((_, None)) => format!("{id} (the objects of its kind cannot be counted)"),
+        }
+    }
 }
 
-/// The command that approves a held commit of a RootSync or RepoSync, by an annotation on it.
-pub fn approve_by_annotation(kind: &str, namespace: &str, name: &str, commit: &str) -> String {
+/// The circumstances in which deletions are held.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldPrune<'a> {
+    /// The commit that declares the objects no more.
+    pub commit: &'a str,
+    /// The commit is in force already, and the deletions were found later.
+    pub in_force: bool,
+    /// Number of objects deleted in the last hour, see [`RecentPrunes::number`].
+    pub recent: usize,
+    /// The approval of exactly these deletions.
+    pub approval: &'a str,
+    /// An approval that is set on the sync, and is not for these deletions.
+    pub refused: Option<&'a str>,
+    /// A command line that approves, in which [`APPROVAL`] stands for the approval.
+    pub how_to_approve: &'a str,
+}
+
+/// The place of the approval in a command line.
+pub const APPROVAL: &str = "APPROVAL";
+
+/// The command that approves held deletions of a RootSync or RepoSync, by an annotation on it.
+pub fn approve_by_annotation(kind: &str, namespace: &str, name: &str) -> String {
     format!(
-        "kubectl annotate {} {name} -n {namespace} --overwrite {}={commit}",
+        "kubectl annotate {} {name} -n {namespace} --overwrite {}={APPROVAL}",
         kind.to_lowercase(),
         annotation::APPROVE_PRUNE
     )
@@ -68,13 +137,16 @@ mod tests {
     use super::*;
     use crate::model::object::GroupKind;
 
+    fn prune(inventory: usize, namespaces: usize, kinds: &[&str]) -> Prune {
+        let deletion = |(i, kind): (usize, &&str)| {
+            (ObjectId::new(&GroupKind::new("", kind), "", &i.to_string()), format!("uid-{i}").into())
+        };
+        let deletions = kinds.iter().enumerate().map(deletion).collect();
+        Prune { inventory, namespaces, deletions, definitions: Vec::new() }
+    }
+
     fn large(inventory: usize, namespaces: usize, kinds: &[&str]) -> bool {
-        let ids: Vec<ObjectId> = kinds
-            .iter()
-            .enumerate()
-            .map(|(i, kind)| ObjectId::new(&GroupKind::new("", kind), "", &i.to_string()))
-            .collect();
-        Prune { inventory, namespaces, deletions: ids.iter().collect() }.is_large()
+        prune(inventory, namespaces, kinds).is_large(0)
     }
 
     #[test]
@@ -88,5 +160,46 @@ mod tests {
         assert!(large(12, 0, &["A"; 11]), "eleven of twelve");
         assert!(!large(100, 0, &["A"; 20]), "a fifth");
         assert!(large(100, 0, &["A"; 21]), "more than a fifth");
+    }
+
+    #[test]
+    fn what_was_deleted_within_the_hour_counts() {
+        assert!(!prune(85, 0, &["A"; 5]).is_large(15), "a fifth of the hundred that were there an hour ago");
+        assert!(prune(85, 0, &["A"; 6]).is_large(15));
+        assert!(!prune(80, 0, &[]).is_large(50), "nothing is never too much");
+    }
+
+    #[test]
+    fn objects_that_go_with_a_definition_count() {
+        let with = |objects| Prune {
+            definitions: vec![(ObjectId::new(&GroupKind::new("", "A"), "", "0"), objects)],
+            ..prune(20, 0, &["A"])
+        };
+        assert!(!with(Some(9)).is_large(0));
+        assert!(with(Some(10)).is_large(0));
+        assert!(with(None).is_large(0), "nobody knows how many");
+    }
+
+    #[test]
+    fn an_approval_is_for_these_objects_alone() {
+        let (one, commit) = (prune(5, 0, &["A"; 3]), "c".repeat(40));
+        assert_eq!(one.approval(&commit), prune(9, 0, &["A"; 3]).approval(&commit));
+        assert_ne!(one.approval(&commit), prune(5, 0, &["A"; 2]).approval(&commit));
+        let anew = one.deletions.iter().map(|(id, _)| (id.clone(), "another".into())).collect();
+        assert_ne!(one.approval(&commit), Prune { deletions: anew, ..one.clone() }.approval(&commit));
+        let approval = one.approval(&commit);
+        assert_eq!(approval.len(), 49);
+        let held = HeldPrune {
+            commit: &commit,
+            in_force: false,
+            recent: 0,
+            approval: &approval,
+            refused: Some(&commit),
+            how_to_approve: &approve_by_annotation("RootSync", "config-management-system", "root"),
+        };
+        let finding = one.finding(&held);
+        assert!(finding.message.contains("is not for these deletions"), "{}", finding.message);
+        let hint = finding.hint.unwrap_or_default();
+        assert!(hint.contains(&format!("approve-prune={approval}")), "{hint}");
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! - `decide`: the one decision about one object, which the first sync, a new commit, a drift event and a restart share;
 //! - [`order`]: what an object waits for, and which kinds come first where nothing waits;
-//! - [`guard`]: the guard against commits that would delete too much.
+//! - [`recent`]: the deletions of the last hour;
+//! - [`guard`]: the guard against deletions that are too many.
 //!
 //! All of it is pure: the engine carries the decisions out.
 
 mod decide;
 pub mod order;
+pub mod recent;
 pub mod guard;
 
 pub use decide::{Action, Cause, Declared, decide};

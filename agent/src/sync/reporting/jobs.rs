@@ -21,8 +21,8 @@ impl ReportAnswer {
     pub(super) fn verdict(&self) -> Verdict {
         match self {
             Self::Group(_) | Self::Done | Self::Gone => Verdict::Written,
-            Self::Refused => Verdict::Refused,
-            Self::Unavailable => Verdict::Unavailable,
+            Self::Refused(_) => Verdict::Refused,
+            Self::Unavailable(_) => Verdict::Unavailable,
         }
     }
 }
@@ -54,17 +54,17 @@ impl Retries {
 pub(super) struct RecordJob {
     /// Groups before this one are written.
     pub(super) at: usize,
-    /// Messages [`super::ReportMessage::Record`] that wait for the end of this.
-    pub(super) answers: usize,
+    /// Number of the record, which the answer names.
+    pub(super) number: u64,
     pub(super) retry: Retries,
 }
 
 impl RecordJob {
-    /// A refused group keeps the others from nothing.
+    /// A record that is not written, be it refused, is written again after a pause: nothing is made before.
     pub(super) fn answered(&mut self, index: usize, verdict: Verdict, now: Instant) {
         match verdict {
-            Verdict::Written | Verdict::Refused => self.at = index + 1,
-            Verdict::Unavailable => {
+            Verdict::Written => self.at = index + 1,
+            Verdict::Refused | Verdict::Unavailable => {
                 self.at = 0;
                 self.retry.failed(now);
             }
@@ -95,7 +95,7 @@ pub(super) struct WritingJob {
     /// `None` when there is only a refusal to write.
     pub(super) report: Option<UnwrittenReport>,
     pub(super) stage: WritingStage,
-    /// A request failed in a way that another attempt may mend.
+    /// A request failed: the report is written again after a pause, unless a newer one has come.
     pub(super) again: bool,
     /// A spec was refused, so that no status of a group is written.
     pub(super) spec_refused: bool,
@@ -118,6 +118,6 @@ impl WritingJob {
     /// Goes on with `next`. Where the API server is away, the status of the sync is all that is still tried.
     pub(super) fn answered(&mut self, next: WritingStage, verdict: Verdict) {
         self.stage = if verdict == Verdict::Unavailable { WritingStage::SyncStatus } else { next };
-        self.again |= verdict == Verdict::Unavailable;
+        self.again |= verdict != Verdict::Written;
     }
 }

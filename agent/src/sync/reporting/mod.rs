@@ -5,35 +5,26 @@
 
 mod jobs;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::api::{SyncStatus, Time};
+use crate::api::SyncStatus;
 use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
-use crate::model::object::ObjectId;
-use crate::sync::engine::{Notice, Report};
+use crate::sync::engine::{NewRecord, Notice, Report};
 use crate::sync::inventory::{GroupDocument, InventoryRecord, WrittenGroup};
+use crate::sync::moment::Moment;
 use crate::sync::status::{About, refused, status};
 
 use jobs::{RecordJob, Retries, UnwrittenReport, Verdict, WritingJob, WritingStage};
-
-/// A moment on two clocks.
-#[derive(Clone, Debug)]
-pub struct Moment {
-    /// For pauses; it never goes back.
-    pub instant: Instant,
-    /// For the times in documents.
-    pub time: Time,
-}
 
 /// Something that a sync wants to be written.
 #[derive(Debug)]
 pub enum ReportMessage {
     /// The state of the sync. A newer report replaces an older one that is not written yet.
     Report(Box<Report>),
-    /// The record must have exactly these objects. [`ReportEffect::Recorded`] follows as soon as it is written or refused.
-    Record(BTreeSet<ObjectId>),
+    /// The record is to be so. [`ReportEffect::Recorded`] follows as soon as it is written, unless a newer one replaces it.
+    Record(Box<NewRecord>),
     /// An event for users and the log.
     Notice(Notice),
     /// A newer spec, of this generation, cannot be used.
@@ -58,8 +49,10 @@ pub enum ReportEvent {
 pub enum ReportEffect {
     /// Send this request and step with its answer.
     Send(ReportRequest),
-    /// Tell the engine that a record was written.
-    Recorded,
+    /// Tell the engine that the record of this number is written.
+    Recorded(u64),
+    /// Tell the engine that the record cannot be written for now, for this reason.
+    Unrecorded(String),
     /// The last report was dealt with: nothing follows any more.
     End,
 }
@@ -86,10 +79,10 @@ pub enum ReportAnswer {
     Done,
     /// The sync object was deleted, or deleted and made anew. This is no error: the watch on sync objects acts on it.
     Gone,
-    /// The API server refuses the request; another attempt would not help.
-    Refused,
-    /// The API server is away or busy; another attempt may work.
-    Unavailable,
+    /// The API server refuses the request, for this reason. Another attempt helps when a user has done something.
+    Refused(String),
+    /// The API server is away or busy, as this reason says; another attempt may work.
+    Unavailable(String),
 }
 
 /// Everything that is written about one sync, and what is left to write.
@@ -174,8 +167,8 @@ impl Reporting {
     pub fn step(&mut self, event: ReportEvent, now: &Moment) -> Vec<ReportEffect> {
         let mut effects = Vec::new();
         match event {
-            ReportEvent::Told(message) => self.hear(message),
-            ReportEvent::Answered(answer) => self.answered(answer, now.instant),
+            ReportEvent::Told(message) => self.hear(message, now),
+            ReportEvent::Answered(answer) => self.answered(answer, now.instant, &mut effects),
             ReportEvent::Woken => {}
         }
         while matches!(self.activity, Activity::Idle)
@@ -204,13 +197,13 @@ impl Reporting {
         record.into_iter().chain(report).min()
     }
 
-    fn hear(&mut self, message: ReportMessage) {
+    fn hear(&mut self, message: ReportMessage, now: &Moment) {
         match message {
             ReportMessage::Report(report) => {
                 let older = self.pending.take();
                 self.pending = Some(UnwrittenReport { report, assigns: true }.after(older));
             }
-            ReportMessage::Record(objects) => self.record(&objects),
+            ReportMessage::Record(record) => self.record(&record, now),
             ReportMessage::Notice(notice) => self.announcements.push_back(notice),
             ReportMessage::Refused(finding, generation) => {
                 self.about.generation = generation;
@@ -227,13 +220,13 @@ impl Reporting {
         }
     }
 
-    fn record(&mut self, objects: &BTreeSet<ObjectId>) {
+    fn record(&mut self, record: &NewRecord, now: &Moment) {
         if let Some(inventory) = &mut self.inventory {
-            inventory.assign(objects);
+            inventory.assign(&record.objects);
+            inventory.prunes(&record.prunes, now);
         }
         self.supersede(|target| matches!(target, Target::RecordedSpec(_)));
-        let answers = self.record.as_ref().map_or(0, |record| record.answers) + 1;
-        self.record = Some(RecordJob { at: 0, answers, retry: Retries::default() });
+        self.record = Some(RecordJob { at: 0, number: record.number, retry: Retries::default() });
         // Older reports lack the new objects: they must not take them out of the record again.
         let writing = self.writing.as_mut().and_then(|writing| writing.report.as_mut());
         for older in writing.into_iter().chain(&mut self.pending) {
@@ -286,7 +279,7 @@ impl Reporting {
         if let Some((index, document)) = next {
             return Some((Target::RecordedSpec(index), ReportRequest::GroupSpec(document)));
         }
-        effects.extend((0..record.answers).map(|_| ReportEffect::Recorded));
+        effects.push(ReportEffect::Recorded(record.number));
         self.record = None;
         None
     }
@@ -368,9 +361,14 @@ impl Reporting {
         }
     }
 
-    fn answered(&mut self, answer: ReportAnswer, now: Instant) {
+    fn answered(&mut self, answer: ReportAnswer, now: Instant, effects: &mut Vec<ReportEffect>) {
         let Activity::Awaiting(target) = std::mem::replace(&mut self.activity, Activity::Idle) else { return };
         let verdict = answer.verdict();
+        if let (Target::RecordedSpec(_), ReportAnswer::Refused(why) | ReportAnswer::Unavailable(why)) =
+            (&target, &answer)
+        {
+            effects.push(ReportEffect::Unrecorded(why.clone()));
+        }
         match (&target, answer) {
             (
                 Target::RecordedSpec(index)
@@ -395,7 +393,7 @@ impl Reporting {
             (Target::GroupStatus(index), _, Some(writing)) => {
                 writing.answered(WritingStage::GroupStatuses(index + 1), verdict);
             }
-            (Target::SyncStatus(_), _, Some(writing)) => writing.again |= verdict == Verdict::Unavailable,
+            (Target::SyncStatus(_), _, Some(writing)) => writing.again |= verdict != Verdict::Written,
             _ => {}
         }
     }

@@ -1,13 +1,16 @@
 //! Reports, records, refusals and last reports on an API server that fails as each test says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::api::GitStatus;
+use crate::api::{GitStatus, Time};
 use crate::model::finding::Code;
+use crate::model::metadata::annotation;
+use crate::model::object::ObjectId;
 use crate::sync::engine::{ResourceState, Stage};
 use crate::sync::health::Health;
+use crate::sync::plan::recent::RecentPrunes;
 
 /// A reporter and the API server that it writes to.
 struct World {
@@ -21,7 +24,10 @@ struct World {
     requests: Vec<&'static str>,
     /// Answers to the next requests of these names, instead of success.
     failures: Vec<(&'static str, ReportAnswer)>,
-    recorded: usize,
+    /// Numbers of the records that are written.
+    recorded: Vec<u64>,
+    /// Reasons why a record cannot be written.
+    unrecorded: Vec<String>,
     ended: bool,
     /// The request that is out.
     out: Option<ReportRequest>,
@@ -39,7 +45,8 @@ impl World {
             status: None,
             requests: Vec::new(),
             failures: Vec::new(),
-            recorded: 0,
+            recorded: Vec::new(),
+            unrecorded: Vec::new(),
             ended: false,
             out: None,
         }
@@ -54,7 +61,8 @@ impl World {
         for effect in self.reporting.step(event, &self.now) {
             match effect {
                 ReportEffect::Send(request) => assert!(self.out.replace(request).is_none(), "two requests at a time"),
-                ReportEffect::Recorded => self.recorded += 1,
+                ReportEffect::Recorded(number) => self.recorded.push(number),
+                ReportEffect::Unrecorded(why) => self.unrecorded.push(why),
                 ReportEffect::End => self.ended = true,
             }
         }
@@ -99,6 +107,8 @@ impl World {
                 let group = self.groups.entry(document.name).or_default();
                 group.resources = serde_json::from_value(document.body["spec"]["resources"].clone()).unwrap();
                 group.generation += 1;
+                let prunes = &document.body["metadata"]["annotations"][annotation::RECENT_PRUNES];
+                group.prunes = prunes.as_str().unwrap_or_default().to_owned();
                 ReportAnswer::Group(Box::new(group.clone()))
             }
             ReportRequest::GroupStatus(document) => {
@@ -144,8 +154,17 @@ fn report(commit: &str, resources: Option<&[&str]>) -> Box<Report> {
     Box::new(Report { source: stage.clone(), sync: stage, syncing: false, synced: true, resources })
 }
 
-fn record(names: &[&str]) -> ReportMessage {
-    ReportMessage::Record(names.iter().map(|name| id(name)).collect::<BTreeSet<_>>())
+fn record(number: u64, names: &[&str]) -> ReportMessage {
+    let objects = names.iter().map(|name| id(name)).collect();
+    ReportMessage::Record(Box::new(NewRecord { number, objects, prunes: RecentPrunes::default() }))
+}
+
+fn unavailable() -> ReportAnswer {
+    ReportAnswer::Unavailable("503".into())
+}
+
+fn refused_answer() -> ReportAnswer {
+    ReportAnswer::Refused("413".into())
 }
 
 fn refusal() -> ReportMessage {
@@ -177,42 +196,60 @@ fn a_newer_report_replaces_an_older_one_but_for_the_resources_that_only_the_olde
 #[test]
 fn a_record_is_tried_until_it_is_written_and_answered_then() {
     let mut world = World::new();
-    world.failures = vec![("spec", ReportAnswer::Unavailable), ("spec", ReportAnswer::Unavailable)];
-    world.tell(record(&["one"]));
-    assert_eq!(world.recorded, 0);
+    world.failures = vec![("spec", unavailable()), ("spec", unavailable())];
+    world.tell(record(1, &["one"]));
+    assert!(world.recorded.is_empty());
     // Its retries keep nothing else from being written.
     world.tell(ReportMessage::Report(report("a", None)));
-    assert_eq!((world.synced_commit(), world.recorded), ("a", 0));
+    assert_eq!((world.synced_commit(), world.recorded.len()), ("a", 0));
     assert_eq!(world.wake(), Duration::from_secs(1));
-    assert_eq!(world.recorded, 0);
+    assert!(world.recorded.is_empty());
     assert_eq!(world.wake(), Duration::from_secs(2));
-    assert_eq!((world.recorded, world.recorded_names()), (1, vec!["one"]));
+    assert_eq!((&*world.recorded, world.recorded_names()), (&[1][..], vec!["one"]));
+    assert_eq!(world.unrecorded, ["503", "503"]);
     assert_eq!(world.reporting.next_wake(), None);
 }
 
 #[test]
-fn a_record_that_is_refused_is_answered_too() {
+fn a_record_that_is_refused_is_told_and_tried_again() {
     let mut world = World::new();
-    world.failures = vec![("spec", ReportAnswer::Refused)];
-    world.tell(record(&["one"]));
-    assert_eq!((world.recorded, world.reporting.next_wake()), (1, None));
+    world.failures = vec![("spec", refused_answer())];
+    world.tell(record(1, &["one"]));
+    assert_eq!((&*world.unrecorded, world.recorded.len()), (&["413".to_owned()][..], 0));
+    world.wake();
+    assert_eq!((&*world.recorded, world.reporting.next_wake()), (&[1][..], None));
+}
+
+#[test]
+fn deletions_of_the_last_hour_are_in_the_record_and_are_read_again() {
+    let mut world = World::new();
+    let prunes = RecentPrunes(vec![(world.now.instant, 12)]);
+    let record = NewRecord { number: 1, objects: [id("one")].into(), prunes: prunes.clone() };
+    world.tell(ReportMessage::Record(Box::new(record)));
+    assert_eq!(world.groups["root-sync"].prunes, "1970-01-01T00:00:01Z=12");
+    let read = InventoryRecord::new(&SyncId::root("root-sync"), world.groups.clone());
+    assert_eq!(read.recent_prunes(&world.now), prunes);
+    // The report that follows leaves them there.
+    world.take_requests();
+    world.tell(ReportMessage::Report(report("a", Some(&["one"]))));
+    assert_eq!(world.take_requests(), ["group status", "status"]);
 }
 
 #[test]
 fn a_record_that_comes_while_one_is_written_is_written_in_full() {
     let mut world = World::new();
-    world.hear(record(&["one"]));
-    world.hear(record(&["one", "two"]));
+    world.hear(record(1, &["one"]));
+    world.hear(record(2, &["one", "two"]));
     world.answer_all();
-    assert_eq!((world.recorded, world.recorded_names()), (2, vec!["one", "two"]));
+    assert_eq!((&*world.recorded, world.recorded_names()), (&[2][..], vec!["one", "two"]));
 }
 
 #[test]
 fn an_older_report_takes_nothing_out_of_a_newer_record() {
     let mut world = World::new();
-    world.failures = vec![("status", ReportAnswer::Unavailable)];
+    world.failures = vec![("status", unavailable())];
     world.tell(ReportMessage::Report(report("a", Some(&["one"]))));
-    world.tell(record(&["one", "two"]));
+    world.tell(record(2, &["one", "two"]));
     world.wake();
     assert_eq!((world.synced_commit(), world.recorded_names()), ("a", vec!["one", "two"]));
     world.tell(ReportMessage::Report(report("a", Some(&["two"]))));
@@ -222,7 +259,7 @@ fn an_older_report_takes_nothing_out_of_a_newer_record() {
 #[test]
 fn the_status_is_written_while_groups_cannot_be_and_these_are_tried_again() {
     let mut world = World::new();
-    world.failures = vec![("spec", ReportAnswer::Unavailable)];
+    world.failures = vec![("spec", unavailable())];
     world.tell(ReportMessage::Report(report("a", Some(&["one"]))));
     assert_eq!(world.take_requests(), ["spec", "status"]);
     assert_eq!(world.wake(), Duration::from_secs(1));
@@ -233,30 +270,39 @@ fn the_status_is_written_while_groups_cannot_be_and_these_are_tried_again() {
 #[test]
 fn pauses_double_and_begin_anew_after_a_success() {
     let mut world = World::new();
-    world.failures = std::iter::repeat_with(|| ("status", ReportAnswer::Unavailable)).take(7).collect();
+    world.failures = std::iter::repeat_with(|| ("status", unavailable())).take(7).collect();
     world.tell(ReportMessage::Report(report("a", None)));
     let pauses: Vec<u64> = (0..7).map(|_| world.wake().as_secs()).collect();
     assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
     assert_eq!(world.synced_commit(), "a");
-    world.failures = vec![("status", ReportAnswer::Unavailable)];
+    world.failures = vec![("status", unavailable())];
     world.tell(ReportMessage::Report(report("b", None)));
     assert_eq!(world.wake(), Duration::from_secs(1));
 }
 
 #[test]
-fn a_refused_status_and_a_deleted_sync_object_are_not_tried_again() {
-    for answer in [ReportAnswer::Refused, ReportAnswer::Gone] {
-        let mut world = World::new();
-        world.failures = vec![("status", answer)];
-        world.tell(ReportMessage::Report(report("a", None)));
-        assert_eq!((world.take_requests(), world.reporting.next_wake()), (vec!["status"], None));
-    }
+fn a_refused_status_is_tried_again_and_that_of_a_deleted_sync_object_is_not() {
+    let mut world = World::new();
+    world.failures = vec![("status", refused_answer()), ("status", ReportAnswer::Gone)];
+    world.tell(ReportMessage::Report(report("a", None)));
+    world.wake();
+    assert_eq!((world.take_requests(), world.reporting.next_wake()), (vec!["status", "status"], None));
+}
+
+#[test]
+fn a_refused_group_is_tried_again_and_keeps_the_status_of_the_sync_from_nothing() {
+    let mut world = World::new();
+    world.failures = vec![("spec", refused_answer())];
+    world.tell(ReportMessage::Report(report("a", Some(&["one"]))));
+    assert_eq!(world.take_requests(), ["spec", "status"]);
+    world.wake();
+    assert_eq!(world.take_requests(), ["spec", "group status"]);
 }
 
 #[test]
 fn a_refused_spec_is_told_and_written_even_without_a_report() {
     let mut world = World::new();
-    world.failures = vec![("status", ReportAnswer::Unavailable)];
+    world.failures = vec![("status", unavailable())];
     world.tell(refusal());
     world.wake();
     assert_eq!(world.take_requests(), ["announcement", "status", "status"]);
@@ -280,8 +326,8 @@ fn a_spec_that_is_refused_while_a_status_is_being_written_is_in_the_next_one() {
 #[test]
 fn the_last_report_begins_with_its_status_whatever_waits() {
     let mut world = World::new();
-    world.failures = vec![("spec", ReportAnswer::Unavailable)];
-    world.tell(record(&["one"]));
+    world.failures = vec![("spec", unavailable())];
+    world.tell(record(1, &["one"]));
     world.hear(ReportMessage::Notice(Notice::Syncing { commit: "a".into(), objects: 1 }));
     world.hear(ReportMessage::Report(report("a", None)));
     world.hear(ReportMessage::Notice(Notice::Syncing { commit: "b".into(), objects: 1 }));
@@ -289,13 +335,13 @@ fn the_last_report_begins_with_its_status_whatever_waits() {
     world.tell(ReportMessage::Last(report("b", Some(&["one"]))));
     assert_eq!(world.take_requests(), ["announcement", "status", "announcement", "spec", "group status"]);
     assert_eq!((world.synced_commit(), world.recorded_names(), world.ended), ("b", vec!["one"], true));
-    assert_eq!(world.recorded, 0);
+    assert!(world.recorded.is_empty());
 }
 
 #[test]
 fn the_last_report_tries_its_status_twice_and_ends_in_any_case() {
     let mut world = World::new();
-    world.failures = vec![("status", ReportAnswer::Unavailable), ("status", ReportAnswer::Unavailable)];
+    world.failures = vec![("status", unavailable()), ("status", unavailable())];
     world.tell(ReportMessage::Last(report("a", Some(&["one"]))));
     assert_eq!(world.take_requests(), ["status", "spec", "group status", "status"]);
     assert!(world.ended);
@@ -318,8 +364,8 @@ fn without_a_sync_object_and_groups_everything_is_answered_and_nothing_written()
     let mut world = World::new();
     let about = world.reporting.about.clone();
     world.reporting = Reporting::new(SyncId::root("root-sync"), about, None, None, true);
-    world.tell(record(&["one"]));
+    world.tell(record(1, &["one"]));
     world.tell(ReportMessage::Report(report("a", Some(&["one"]))));
     world.tell(ReportMessage::Last(report("a", Some(&["one"]))));
-    assert_eq!((world.requests.len(), world.recorded, world.ended), (0, 1, true));
+    assert_eq!((world.requests.len(), &*world.recorded, world.ended), (0, &[1][..], true));
 }

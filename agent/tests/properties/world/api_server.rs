@@ -1,5 +1,7 @@
 //! The simulated API server: it answers commands, and others write to its objects.
 
+use std::time::Duration;
+
 use agent::compile::declared::DeclaredObject;
 use agent::model::finding::{Code, Finding};
 use agent::model::object::{GroupKind, Object, ObjectId};
@@ -127,9 +129,13 @@ impl World {
     pub(crate) fn answer(&mut self) {
         let Some(command) = self.commands.pop_front() else { return };
         let (id, outcome) = match command {
-            Command::Record(ids) => {
-                self.record = ids;
-                self.step(Event::Recorded);
+            Command::Record(record) => {
+                (self.record, self.recent_prunes) = (record.objects, record.prunes);
+                self.step(Event::Recorded(record.number));
+                return;
+            }
+            Command::Count(crd) => {
+                self.step(Event::Counted(crd, Some(0)));
                 return;
             }
             Command::Apply(declared, commit, onto) => (declared.id.clone(), self.apply(&declared, &commit, onto)),
@@ -205,18 +211,23 @@ impl World {
         Outcome::Deleted
     }
 
-    /// Checks that a commit without approval deletes only a few objects.
+    /// Checks that commits without approval delete only a few objects in an hour.
     fn count_deletion(&mut self) {
-        let Some(commit) = self.syncing.clone().filter(|commit| Some(commit) != self.approved.as_ref()) else { return };
-        if self.commits[number(&commit)].wiped {
-            let deleted = self.deleted.entry(commit).or_default();
-            *deleted += 1;
-            assert!(*deleted <= SMALL, "a commit without approval deletes everything");
+        if self.syncing.as_ref().is_none_or(|commit| self.approved.contains(&number(commit))) {
+            return;
         }
+        let now = self.now;
+        self.deleted.retain(|at| now - *at < Duration::from_secs(3600));
+        self.deleted.push(now);
+        assert!(self.deleted.len() <= SMALL, "too much is deleted in an hour without approval");
     }
 
     pub(crate) fn fail(&mut self, retry: Retry) {
-        let Some(at) = self.commands.iter().position(|command| !matches!(command, Command::Record(_))) else { return };
+        let Some(at) =
+            self.commands.iter().position(|command| !matches!(command, Command::Record(_) | Command::Count(_)))
+        else {
+            return;
+        };
         let id = match self.commands.remove(at) {
             Some(Command::Apply(declared, ..)) => declared.id.clone(),
             Some(Command::Read(id) | Command::Delete(id, ..)) => id,

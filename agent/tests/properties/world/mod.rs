@@ -12,12 +12,14 @@ use agent::compile::declared::{DeclaredObject, DeclaredSet};
 use agent::model::finding::{Code, Finding};
 use agent::model::object::{GroupKind, Object, ObjectId};
 use agent::sync::engine::{Command, Event, Notice, Report, Settings, State};
+use agent::sync::plan::guard::APPROVAL;
+use agent::sync::plan::recent::RecentPrunes;
 
 use self::api_server::{before_us, is_selected};
 use crate::repository::{Repository, sync, widgets};
 
-/// The number of objects that a commit may delete without approval: ten, and two Widgets that can appear later.
-const SMALL: usize = 10 + 2;
+/// The number of objects that may be deleted in an hour without approval. Those of the hour before may be late.
+const SMALL: usize = 10 + 10;
 
 pub(crate) struct World {
     pub(crate) state: State,
@@ -35,14 +37,18 @@ pub(crate) struct World {
     compiled: BTreeMap<(usize, bool), Option<Arc<DeclaredSet>>>,
     /// Commits whose last compilation was without Widgets, because they were not served.
     without_widgets: BTreeSet<usize>,
-    approved: Option<String>,
+    approval: Option<String>,
+    /// Numbers of the commits for which every approval is given that the engine asks for.
+    approved: BTreeSet<usize>,
+    /// The deletions of the last hour, in the record.
+    recent_prunes: RecentPrunes,
     /// The objects in the inventory that the agent has recorded.
     record: BTreeSet<ObjectId>,
     reported: Option<String>,
     /// The commit in force.
     syncing: Option<String>,
-    /// The number of objects deleted for each commit without approval.
-    deleted: BTreeMap<String, usize>,
+    /// The times of deletions for commits without approval.
+    deleted: Vec<Instant>,
     /// Every object that was ever applied, with its hash.
     applied: BTreeSet<(ObjectId, String)>,
     /// Writes to declared objects.
@@ -54,10 +60,11 @@ fn settings() -> Settings {
         sync: sync(),
         in_flight: 3,
         reconcile_timeout: Duration::from_secs(300),
-        approved: None,
-        how_to_approve: String::new(),
+        approval: None,
+        how_to_approve: APPROVAL.to_owned(),
         kinds: BTreeSet::new(),
         recorded: BTreeSet::new(),
+        recent_prunes: RecentPrunes::default(),
         last_in_force: None,
     }
 }
@@ -77,11 +84,13 @@ impl World {
             commits: Vec::new(),
             compiled: BTreeMap::new(),
             without_widgets: BTreeSet::new(),
-            approved: None,
+            approval: None,
+            approved: BTreeSet::new(),
+            recent_prunes: RecentPrunes::default(),
             record: BTreeSet::new(),
             reported: None,
             syncing: None,
-            deleted: BTreeMap::new(),
+            deleted: Vec::new(),
             applied: BTreeSet::new(),
             writes: 0,
         }
@@ -103,8 +112,20 @@ impl World {
 
     pub(crate) fn approve(&mut self) {
         let Some(newest) = self.commits.len().checked_sub(1) else { return };
-        self.approved = Some(name(newest));
-        self.step(Event::Approved(name(newest)));
+        self.approved.insert(newest);
+        let findings = self.state.last_report().sync.findings;
+        findings.iter().for_each(|finding| self.approve_if_asked(finding));
+    }
+
+    /// Gives the approval that the finding asks for, when its commit is an approved one.
+    fn approve_if_asked(&mut self, finding: &Finding) {
+        let Some(hint) = finding.hint.as_ref().filter(|_| finding.code == Code::EmptySource) else { return };
+        let approval = hint.rsplit(' ').next().expect("the approval");
+        let commit = approval.split('.').next().expect("the commit");
+        if self.approved.contains(&number(commit)) {
+            self.approval = Some(approval.to_owned());
+            self.step(Event::Approved(self.approval.clone()));
+        }
     }
 
     pub(crate) fn unreadable(&mut self) {
@@ -138,6 +159,7 @@ impl World {
     // ---- the agent ----
 
     pub(crate) fn step(&mut self, event: Event) {
+        let mut asked = Vec::new();
         for command in self.state.step(event, self.now) {
             match command {
                 Command::Watch(kinds) => kinds.iter().for_each(|kind| self.watch(kind)),
@@ -149,6 +171,7 @@ impl World {
                 }
                 Command::Report(report) => self.report(*report),
                 Command::Notice(Notice::Syncing { commit, .. }) => self.syncing = Some(commit),
+                Command::Notice(Notice::Failed(finding)) => asked.push(finding),
                 Command::Notice(_) => {}
                 Command::Restore(commit) => {
                     let declared = self.compiled(number(&commit));
@@ -161,6 +184,7 @@ impl World {
                 command => self.commands.push_back(command),
             }
         }
+        asked.iter().for_each(|finding| self.approve_if_asked(finding));
     }
 
     fn report(&mut self, report: Report) {
@@ -196,7 +220,8 @@ impl World {
             false => self.record.iter().map(ObjectId::group_kind).collect(),
         };
         self.state = State::new(Settings {
-            approved: self.approved.clone(),
+            approval: self.approval.clone(),
+            recent_prunes: self.recent_prunes.clone(),
             kinds,
             recorded: self.record.clone(),
             last_in_force: self.reported.clone(),

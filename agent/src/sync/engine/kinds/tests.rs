@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::super::tests::{deleted, offered, recorded};
 use super::*;
 use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Code;
 use crate::model::metadata::{FIELD_MANAGER, SyncId, annotation, label};
 use crate::sync::engine::{Event, Notice, Report, Settings};
+use crate::sync::plan::guard::APPROVAL;
 
 fn reported(commands: Vec<Command>) -> Option<Report> {
     commands.into_iter().find_map(|command| match command {
@@ -31,10 +33,11 @@ fn sync_of_kinds(kinds: BTreeSet<GroupKind>, recorded: BTreeSet<ObjectId>) -> St
         sync: SyncId::root("root-sync"),
         in_flight: 1,
         reconcile_timeout: Duration::from_secs(300),
-        approved: None,
-        how_to_approve: String::new(),
+        approval: None,
+        how_to_approve: APPROVAL.to_owned(),
         kinds,
         recorded,
+        recent_prunes: Default::default(),
         last_in_force: None,
     })
 }
@@ -91,8 +94,8 @@ fn deletions_of_a_kind_that_comes_back_are_held() {
     let held = |command: &Command| matches!(command, Command::Notice(Notice::Failed(finding)) if finding.code == Code::EmptySource);
     assert_eq!(commands.iter().filter(|command| held(command)).count(), 1, "{commands:?}");
     assert!(!commands.iter().any(|command| matches!(command, Command::Delete(..))), "{commands:?}");
-    let commands = state.step(Event::Approved(commit), later);
-    assert!(commands.iter().any(|command| matches!(command, Command::Delete(..))), "{commands:?}");
+    let commands = state.step(Event::Approved(Some(offered(&commands))), later);
+    assert!(!deleted(&commands).is_empty(), "{commands:?}");
 }
 
 #[test]
@@ -145,9 +148,8 @@ fn a_crd_is_deleted_after_the_objects_of_its_kind_whatever_the_plural() {
     let crd = ObjectId::new(&definition, "", "vertices.example.com");
     let kinds = BTreeSet::from([definition.clone(), vertex.clone()]);
     let mut state = sync_of_kinds(kinds, BTreeSet::from([object.clone(), crd.clone()]));
-    let (now, commit) = (Instant::now(), "a".repeat(40));
-    state.step(nothing(&commit), now);
-    state.step(Event::Approved(commit), now);
+    let now = Instant::now();
+    state.step(nothing(&"a".repeat(40)), now);
     let mut commands = Vec::new();
     for (kind, plural, id) in [(&definition, "customresourcedefinitions", &crd), (&vertex, "vertices", &object)] {
         commands.extend(state.step(Event::Served(kind.clone(), plural.into()), now));
@@ -157,14 +159,9 @@ fn a_crd_is_deleted_after_the_objects_of_its_kind_whatever_the_plural() {
     for kind in [&definition, &vertex] {
         commands.extend(state.step(Event::Listed(kind.clone(), 1), now));
     }
-    commands.extend(state.step(Event::Recorded, now));
-    let deleted = |commands: &[Command]| -> Vec<ObjectId> {
-        let ids = commands.iter().filter_map(|command| match command {
-            Command::Delete(id, ..) => Some(id.clone()),
-            _ => None,
-        });
-        ids.collect()
-    };
+    commands.extend(state.step(Event::Counted(crd.clone(), Some(1)), now));
+    commands.extend(state.step(Event::Approved(Some(offered(&commands))), now));
+    commands.extend(recorded(&mut state, now));
     assert_eq!(deleted(&commands), std::slice::from_ref(&object), "{commands:?}");
     let mut commands = state.step(Event::Finished(object.clone(), crate::sync::engine::Outcome::Deleted), now);
     commands.extend(state.step(Event::Gone(object, 2), now));
@@ -174,12 +171,12 @@ fn a_crd_is_deleted_after_the_objects_of_its_kind_whatever_the_plural() {
 #[test]
 fn a_commit_in_force_that_is_held_stays_so_when_the_source_fails_and_comes_back() {
     let commit = "a".repeat(40);
-    let (mut state, later, ..) = widgets_that_came_back(&commit);
+    let (mut state, later, _, held) = widgets_that_came_back(&commit);
     state.step(Event::SourceFailed(crate::model::finding::Finding::new(Code::Source, "not there")), later);
     state.step(nothing(&commit), later);
     assert!(!state.is_synced(), "the commit is still held");
-    let commands = state.step(Event::Approved(commit), later);
-    assert!(commands.iter().any(|command| matches!(command, Command::Delete(..))), "{commands:?}");
+    let commands = state.step(Event::Approved(Some(offered(&held))), later);
+    assert!(!deleted(&commands).is_empty(), "{commands:?}");
 }
 
 #[test]
@@ -190,9 +187,8 @@ fn a_crd_is_kept_for_an_object_that_is_kept() {
     let crd = ObjectId::new(&definition, "", "widgets.example.com");
     let mut state =
         sync_of_kinds(BTreeSet::from([definition.clone(), widget()]), BTreeSet::from([object.clone(), crd.clone()]));
-    let (now, commit) = (Instant::now(), "a".repeat(40));
-    state.step(nothing(&commit), now);
-    state.step(Event::Approved(commit), now);
+    let now = Instant::now();
+    state.step(nothing(&"a".repeat(40)), now);
     let mut commands = Vec::new();
     for (kind, plural) in [(&definition, "customresourcedefinitions"), (&widget(), "widgets")] {
         commands.extend(state.step(Event::Served(kind.clone(), plural.into()), now));
@@ -205,7 +201,8 @@ fn a_crd_is_kept_for_an_object_that_is_kept() {
     for kind in [&definition, &widget()] {
         commands.extend(state.step(Event::Listed(kind.clone(), 1), now));
     }
-    commands.extend(state.step(Event::Recorded, now));
+    commands.extend(state.step(Event::Counted(crd.clone(), Some(1)), now));
+    commands.extend(recorded(&mut state, now));
     for id in [crd, object] {
         let abandoned = commands.iter().any(|command| matches!(command, Command::Abandon(other) if *other == id));
         let deleted = commands.iter().any(|command| matches!(command, Command::Delete(..)));

@@ -1,0 +1,286 @@
+//! Deletions: each is counted before it is sent, and deletions that are too many are held until a user approves them.
+//!
+//! The guard ([`Prune`]) judges all deletions that follow from a commit when the commit comes in force, and again when more
+//! are found later, because a kind is served again or an object appears. Only what it let pass is deleted.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::compile::declared::DeclaredSet;
+use crate::model::finding::Finding;
+use crate::model::object::{ObjectId, walk};
+use crate::sync::plan::guard::{Deletions, HeldPrune, Prune};
+use crate::sync::plan::order::is_deleted_with;
+use crate::sync::plan::recent::RecentPrunes;
+use crate::sync::plan::{Action, Declared, decide};
+
+use super::commit::{Candidate, Held};
+use super::{Command, Notice, State};
+
+/// The deletions of a sync.
+#[derive(Default)]
+pub(super) struct Prunes {
+    /// Deletions within the budget that are not carried out yet.
+    within_budget: Deletions,
+    /// The approval in use.
+    granted: Option<Offer>,
+    /// The approval that the last finding asked for.
+    offered: Option<Offer>,
+    /// The deletions of the last hour, with those that are within the budget and not carried out yet.
+    recent: RecentPrunes,
+    /// Deletions were found that the guard has not judged.
+    found: bool,
+    /// Number of objects of the kinds that these CRDs define; `None` while they are being counted.
+    counts: BTreeMap<ObjectId, Option<ObjectCount>>,
+}
+
+/// The answer to [`Command::Count`]: `None` when the API server refuses it.
+type ObjectCount = Option<usize>;
+
+/// Deletions, and the approval that lets them pass.
+pub(super) struct Offer {
+    approval: String,
+    deletions: Deletions,
+}
+
+/// The guard's answer about deletions.
+pub(super) enum Judgement {
+    /// They may be sent.
+    Passed,
+    /// They are too many, as this finding says.
+    Held(Finding, Offer),
+    /// Objects that go with a CRD are being counted.
+    Counting,
+}
+
+impl Prunes {
+    /// A sync that made these deletions in the last hour.
+    pub(super) fn after(recent: RecentPrunes) -> Self {
+        Self { recent, ..Self::default() }
+    }
+
+    /// The deletions of the last hour.
+    pub(super) fn recent(&self) -> &RecentPrunes {
+        &self.recent
+    }
+
+    /// `true` while deletions are to be judged.
+    pub(super) fn is_judging(&self) -> bool {
+        self.found
+    }
+
+    /// More deletions may follow than the guard has judged.
+    pub(super) fn found(&mut self) {
+        self.found = true;
+    }
+
+    /// Everything that was found is judged.
+    pub(super) fn judged(&mut self) {
+        self.found = false;
+    }
+
+    /// The object is gone.
+    pub(super) fn carried_out(&mut self, id: &ObjectId) {
+        self.within_budget.retain(|(other, _)| other != id);
+    }
+
+    /// The objects of another commit are counted anew.
+    pub(super) fn forget_counts(&mut self) {
+        self.counts.clear();
+    }
+
+    fn allows(&self, deletion: &(ObjectId, Box<str>)) -> bool {
+        let granted = self.granted.as_ref().is_some_and(|granted| granted.deletions.contains(deletion));
+        granted || self.within_budget.contains(deletion)
+    }
+}
+
+impl State {
+    /// `true` when the guard let the deletion of the object pass.
+    pub(super) fn may_delete(&self, id: &ObjectId) -> bool {
+        let Some(live) = self.objects.live(id) else { return false };
+        self.prunes.allows(&(id.clone(), live.uid.clone()))
+    }
+
+    /// A user sets or removes the approval of deletions. Deletions of an approval that is taken back are judged again, but
+    /// for those that are sent already.
+    pub(super) fn approve(&mut self, approval: Option<String>) {
+        if self.settings.approval == approval {
+            return;
+        }
+        self.settings.approval = approval;
+        self.prunes.granted.take_if(|granted| self.settings.approval.as_ref() != Some(&granted.approval));
+        self.judge_again();
+    }
+
+    /// Held deletions are judged again.
+    fn judge_again(&mut self) {
+        if let Some(candidate) = self.held.as_mut().and_then(|held| held.candidate.take()) {
+            self.candidate = Some(candidate);
+        }
+        self.prunes.found();
+    }
+
+    /// When some deletions of the last hour count no more, what is held is judged again.
+    pub(super) fn next_judgement(&self) -> Option<Instant> {
+        self.held.as_ref()?.judged_again_at
+    }
+
+    pub(super) fn judge_after_the_hour(&mut self, now: Instant) {
+        if self.next_judgement().is_some_and(|at| at <= now) {
+            self.judge_again();
+        }
+    }
+
+    /// Judges deletions that follow from the commit in force and were found after it came in force.
+    pub(super) fn judge_found(&mut self, now: Instant) {
+        if !self.prunes.found || self.candidate.is_some() || self.stopping {
+            return;
+        }
+        let Some(declared) = self.in_force.declared.clone() else { return };
+        let commit = self.in_force.commit.clone();
+        self.prunes.judged();
+        match self.judge(&declared, &commit, true, now) {
+            Judgement::Counting => self.prunes.found(),
+            Judgement::Held(finding, offer) => self.hold_in_force(finding, offer, now),
+            Judgement::Passed => {
+                if self.held.take_if(|held| held.candidate.is_none()).is_some() {
+                    self.report.status_changed();
+                }
+                let passed: Vec<ObjectId> = self.prune_of(&declared).deletions.into_iter().map(|(id, _)| id).collect();
+                if self.prunes.recent != self.recorded_prunes {
+                    self.record();
+                }
+                for id in passed {
+                    self.evaluate(&id, now);
+                }
+            }
+        }
+    }
+
+    /// The commit in force stays so, without its deletions. Another commit that is held is told of instead.
+    pub(super) fn hold_in_force(&mut self, finding: Finding, offer: Offer, now: Instant) {
+        if self.held.as_ref().is_none_or(|held| held.candidate.is_none()) {
+            self.hold(None, finding, offer, now);
+        }
+    }
+
+    /// Tells users that deletions are held; without a candidate they follow from the commit in force.
+    pub(super) fn hold(&mut self, candidate: Option<Candidate>, finding: Finding, offer: Offer, now: Instant) {
+        let told = self.prunes.offered.as_ref().is_some_and(|before| before.approval == offer.approval);
+        if !told || self.held.as_ref().is_some_and(|before| before.finding != finding) {
+            self.commands.push(Command::Notice(Notice::Failed(finding.clone())));
+        }
+        self.report.status_changed();
+        self.prunes.offered = Some(offer);
+        let judged_again_at = self.prunes.recent.next_change(now);
+        self.held = Some(Held { candidate, finding, judged_again_at });
+    }
+
+    /// Judges the deletions that follow from this declared set, and remembers those that pass.
+    pub(super) fn judge(&mut self, declared: &DeclaredSet, commit: &str, in_force: bool, now: Instant) -> Judgement {
+        let mut prune = self.prune_of(declared);
+        match self.definitions(&prune.deletions) {
+            Some(definitions) => prune.definitions = definitions,
+            None => return Judgement::Counting,
+        }
+        let (sent, waiting): (Deletions, Deletions) = std::mem::take(&mut self.prunes.within_budget)
+            .into_iter()
+            .partition(|(id, _)| self.objects.is_in_flight(id));
+        self.prunes.recent.take_back(waiting.len());
+        prune.deletions.retain(|deletion| !sent.contains(deletion));
+        self.prunes.within_budget = sent;
+        let approval = prune.approval(commit);
+        if self.is_approved(&approval, &prune) {
+            return Judgement::Passed;
+        }
+        let recent = self.prunes.recent.number(now);
+        if prune.is_large(recent) {
+            let held = HeldPrune {
+                commit,
+                in_force,
+                recent,
+                approval: &approval,
+                refused: self.settings.approval.as_deref().filter(|approval| approval.starts_with(commit)),
+                how_to_approve: &self.settings.how_to_approve,
+            };
+            let finding = prune.finding(&held);
+            return Judgement::Held(finding, Offer { approval, deletions: prune.deletions });
+        }
+        let along: usize = prune.definitions.iter().filter_map(|(_, objects)| *objects).sum();
+        if !prune.deletions.is_empty() {
+            self.prunes.recent.add(prune.deletions.len() + along, now);
+        }
+        self.prunes.within_budget.append(&mut prune.deletions);
+        Judgement::Passed
+    }
+
+    /// `true` when the approval on the sync is for these deletions, or for more than these that it was offered for.
+    fn is_approved(&mut self, approval: &str, prune: &Prune) -> bool {
+        let Some(given) = &self.settings.approval else { return false };
+        let covers = |offer: &Offer| offer.approval == *given && offer.deletions.is_superset(&prune.deletions);
+        if self.prunes.granted.as_ref().is_some_and(covers) {
+            return true;
+        }
+        if given == approval {
+            let deletions = prune.deletions.clone();
+            self.prunes.granted = Some(Offer { approval: approval.to_owned(), deletions });
+            return true;
+        }
+        let offered = self.prunes.offered.take_if(|offer| covers(offer));
+        let is_offered = offered.is_some();
+        self.prunes.granted = offered.or_else(|| self.prunes.granted.take());
+        is_offered
+    }
+
+    /// The deletions that follow from a declared set, of kinds whose objects are all known.
+    fn prune_of(&self, declared: &DeclaredSet) -> Prune {
+        let mut declared_form = walk(&declared.objects);
+        let deletions: Deletions = self
+            .objects
+            .inventory()
+            .filter(|(id, live)| {
+                let keep = self.objects.notes(id).is_some_and(|notes| notes.keep);
+                declared_form(id).is_none()
+                    && !keep
+                    && self.kinds.is_countable(id)
+                    && decide(Declared::of(declared, id), Some(live), &self.settings.sync) == Action::Delete
+            })
+            .map(|(id, live)| (id.clone(), live.uid.clone()))
+            .collect();
+        let there = || self.objects.inventory().filter(|(_, live)| !live.terminating);
+        let namespaces = there().filter(|(id, _)| id.is_namespace()).count();
+        Prune { inventory: there().count(), namespaces, deletions, definitions: Vec::new() }
+    }
+
+    /// The CRDs among these deletions, with the number of objects that go with each and are no deletions themselves; `None`
+    /// while objects are being counted.
+    fn definitions(&mut self, deletions: &Deletions) -> Option<Vec<(ObjectId, ObjectCount)>> {
+        let mut counted = Some(Vec::new());
+        for (crd, _) in deletions.iter().filter(|(id, _)| id.is_crd()) {
+            let Some(count) = self.prunes.counts.get(crd) else {
+                self.prunes.counts.insert(crd.clone(), None);
+                self.commands.push(Command::Count(crd.clone()));
+                counted = None;
+                continue;
+            };
+            let of_sync = |(id, _): &&(ObjectId, Box<str>)| is_deleted_with(id, self.kinds.plural(id), crd);
+            let others = count.map(|count| count.map(|n| n.saturating_sub(deletions.iter().filter(of_sync).count())));
+            counted = counted.zip(others).map(|(mut counted, others)| {
+                counted.push((crd.clone(), others));
+                counted
+            });
+        }
+        counted
+    }
+
+    /// The objects of a CRD's kind were counted.
+    pub(super) fn counted(&mut self, crd: &ObjectId, objects: Option<usize>) {
+        if let Some(count) = self.prunes.counts.get_mut(crd) {
+            *count = Some(objects);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! Approvals that are set, replayed and taken back, and deletions of several commits within an hour.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::tests::{applied, declared, deleted, live, offered, recorded};
+use super::*;
+use crate::model::finding::Code;
+use crate::model::metadata::SyncId;
+use crate::model::object::GroupKind;
+use crate::sync::engine::{Event, Outcome, Settings};
+use crate::sync::plan::guard::APPROVAL;
+
+/// A sync with ConfigMaps that are applied and deleted at once.
+struct Scene {
+    state: State,
+    now: Instant,
+    commands: Vec<Command>,
+    version: u64,
+    /// The record that was written last.
+    record: RecentPrunes,
+    deletions: usize,
+}
+
+fn config_maps(names: std::ops::Range<usize>) -> Arc<DeclaredSet> {
+    let manifest =
+        |n| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{n}, namespace: default}}\ndata: {{}}\n");
+    let kept = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kept, namespace: default}\n";
+    declared(&(kept.to_owned() + &names.map(manifest).collect::<String>()))
+}
+
+fn commit(name: char) -> String {
+    name.to_string().repeat(40)
+}
+
+impl Scene {
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+    fn new() -> Self {
+        let state = State::new(Settings {
+            sync: SyncId::root("root-sync"),
+            in_flight: 100,
+            reconcile_timeout: Duration::from_secs(300),
+            approval: None,
+            how_to_approve: APPROVAL.to_owned(),
+            kinds: Default::default(),
+            recorded: Default::default(),
+            recent_prunes: Default::default(),
+            last_in_force: None,
+        });
+        let (commands, record) = (Vec::new(), RecentPrunes::default());
+        let mut scene = Self { state, now: Instant::now(), commands, version: 1, record, deletions: 0 };
+        scene.commit('a', &config_maps(0..20));
+        let kinds = [GroupKind::new("", "ConfigMap"), GroupKind::new("", "Namespace")];
+        for kind in kinds {
+            scene.step(Event::Listing(kind.clone(), 1));
+            scene.step(Event::Listed(kind, 1));
+        }
+        scene.settle();
+        assert!(scene.state.is_synced(), "{:#?}", scene.state.last_report());
+        scene
+    }
+
+    fn step(&mut self, event: Event) {
+        let commands = self.state.step(event, self.now);
+        self.commands.extend(commands);
+    }
+
+    fn commit(&mut self, name: char, set: &Arc<DeclaredSet>) {
+        let declared = Some(Arc::clone(set));
+        self.step(Event::Compiled { commit: commit(name), declared, findings: Vec::new() });
+    }
+
+    /// Answers all commands but deletions.
+    fn answer(&mut self) {
+        let mut at = 0;
+        while at < self.commands.len() {
+            let answer = match &self.commands[at] {
+                Command::Apply(object, ..) => {
+                    self.version += 1;
+                    let set = self.state.in_force.declared.clone().expect("a commit is in force");
+                    let mut object = live(&set, &object.id, self.version, json!({}));
+                    object.metadata_mut().insert("uid".into(), format!("uid-{}", self.version).into());
+                    Event::Finished(object.id(), applied(&object))
+                }
+                Command::Record(record) => {
+                    self.record = record.prunes.clone();
+                    Event::Recorded(record.number)
+                }
+                _ => {
+                    at += 1;
+                    continue;
+                }
+            };
+            self.commands.remove(at);
+            self.step(answer);
+        }
+    }
+
+    /// Answers everything.
+    fn settle(&mut self) {
+        self.answer();
+        while let Some(id) = deleted(&self.commands).first().cloned() {
+            self.commands.retain(|command| !matches!(command, Command::Delete(other, ..) if *other == id));
+            self.deletions += 1;
+            self.version += 1;
+            self.step(Event::Finished(id.clone(), Outcome::Deleted));
+            self.step(Event::Gone(id, self.version));
+            self.answer();
+        }
+    }
+
+    fn approve(&mut self, approval: &str) {
+        self.step(Event::Approved(Some(approval.to_owned())));
+        self.settle();
+    }
+
+    fn deletions(&mut self) -> usize {
+        self.settle();
+        std::mem::take(&mut self.deletions)
+    }
+
+    fn held(&self) -> Vec<String> {
+        let findings = self.state.last_report().sync.findings;
+        findings.into_iter().filter(|f| f.code == Code::EmptySource).map(|f| f.message).collect()
+    }
+}
+
+#[test]
+fn an_approval_names_what_goes_and_works_once() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(0..5));
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    let approval = offered(&scene.commands);
+    scene.approve(&commit('b'));
+    assert_eq!(scene.deletions(), 0, "the commit alone is no approval");
+    assert!(scene.held()[0].contains("is not for these deletions"), "{:?}", scene.held());
+    scene.approve(&format!("{}.00000000", commit('b')));
+    assert_eq!(scene.deletions(), 0);
+    scene.approve(&approval);
+    assert_eq!((scene.deletions(), scene.held().len()), (15, 0));
+    assert!(scene.state.is_synced());
+
+    // The branch is rewound, and comes back: the objects are others now.
+    scene.commit('a', &config_maps(0..20));
+    scene.settle();
+    scene.commit('b', &config_maps(0..5));
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+}
+
+#[test]
+fn an_approved_commit_of_another_directory_is_held() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(0..5));
+    let approval = offered(&scene.commands);
+    scene.approve(&approval);
+    assert_eq!(scene.deletions(), 15);
+    scene.commit('b', &config_maps(30..31));
+    scene.commit('b', &declared(""));
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+}
+
+#[test]
+fn a_smaller_set_needs_no_new_approval() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(0..5));
+    let approval = offered(&scene.commands);
+    scene.version += 1;
+    let id = ObjectId::new(&GroupKind::new("", "ConfigMap"), "default", "c7");
+    let mut going = live(&config_maps(0..20), &id, scene.version, json!({}));
+    going.metadata_mut().insert("deletionTimestamp".into(), "2026-01-01T00:00:00Z".into());
+    scene.step(Event::Seen(id, Box::new(crate::sync::live::Observed::of(&going))));
+    scene.approve(&approval);
+    assert_eq!((scene.deletions(), scene.held().len()), (14, 0));
+}
+
+#[test]
+fn an_approval_that_is_taken_back_stops_what_is_not_sent() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(0..5));
+    let approval = offered(&scene.commands);
+    scene.state.settings.in_flight = 2;
+    scene.step(Event::Approved(Some(approval)));
+    scene.answer();
+    assert_eq!(deleted(&scene.commands).len(), 2);
+    scene.step(Event::Approved(None));
+    assert_eq!((scene.deletions(), scene.held().len()), (2, 1));
+    scene.approve(&offered(&scene.commands));
+    assert_eq!((scene.deletions(), scene.held().len()), (13, 0));
+}
+
+#[test]
+fn deletions_of_an_hour_count_together_and_over_restarts() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(6..20));
+    assert_eq!(scene.deletions(), 6);
+    assert_eq!(scene.record.number(scene.now), 6, "they are recorded before they are sent");
+    scene.commit('c', &config_maps(12..20));
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    assert!(scene.held()[0].contains("after 6 in the last hour"), "{:?}", scene.held());
+    let begin = scene.now;
+    while scene.deletions() == 0 {
+        let wake = scene.state.next_wake().expect("what is held is judged again");
+        assert!(wake <= begin + Duration::from_secs(3600));
+        scene.now = scene.now.max(wake);
+        scene.step(Event::Woken);
+        scene.settle();
+    }
+    assert_eq!(scene.now, begin + Duration::from_secs(3600));
+    assert!(scene.held().is_empty());
+}
+
+#[test]
+fn a_commit_that_was_in_force_before_a_restart_is_so_without_its_deletions() {
+    let mut scene = Scene::new();
+    let objects: Vec<_> = scene.state.objects.lives().map(|(id, _)| id.clone()).collect();
+    let set = config_maps(0..20);
+    let lives: Vec<_> = objects.iter().map(|id| live(&set, id, 100, json!({}))).collect();
+    let settings = Settings {
+        recorded: objects.into_iter().collect(),
+        kinds: [GroupKind::new("", "ConfigMap")].into(),
+        last_in_force: Some(commit('b')),
+        recent_prunes: Default::default(),
+        ..scene.state.settings
+    };
+    scene.state = State::new(settings);
+    scene.commit('b', &config_maps(0..5));
+    for kind in [GroupKind::new("", "ConfigMap"), GroupKind::new("", "Namespace")] {
+        scene.step(Event::Listing(kind.clone(), 1));
+        for object in lives.iter().filter(|object| object.group_kind() == kind) {
+            scene.step(Event::Seen(object.id(), Box::new(crate::sync::live::Observed::of(object))));
+        }
+        scene.step(Event::Listed(kind, 1));
+    }
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    assert!(scene.held()[0].contains("the rest of it is in force"), "{:?}", scene.held());
+    assert!(scene.state.in_force.declared.is_some(), "drift is put back");
+}
+
+#[test]
+fn nothing_is_sent_before_the_record_is_written() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(6..21));
+    let sent = |commands: &[Command]| {
+        commands.iter().filter(|command| matches!(command, Command::Apply(..) | Command::Delete(..))).count()
+    };
+    assert_eq!(sent(&scene.commands), 0);
+    let refused = Finding::new(Code::ApiServer, "413");
+    scene.step(Event::Unrecorded(refused.clone()));
+    assert!(scene.state.last_report().sync.findings.contains(&refused));
+    assert_eq!(sent(&scene.commands), 0);
+    // Drift is put back meanwhile.
+    scene.version += 1;
+    let kept = ObjectId::new(&GroupKind::new("", "ConfigMap"), "default", "kept");
+    scene.step(Event::Gone(kept, scene.version));
+    assert_eq!(sent(&scene.commands), 1);
+    let commands = recorded(&mut scene.state, scene.now);
+    assert!(scene.state.last_report().sync.findings.is_empty());
+    assert!(sent(&commands) > 0);
+}
