@@ -72,7 +72,11 @@ impl State {
         if self.objects.live(id).is_none_or(|old| old.token != live.token || old.health != live.health) {
             self.report.resources_changed();
         }
+        let anew = self.objects.live(id).is_none_or(|old| old.uid != live.uid);
         self.objects.set_live(id, Some(live));
+        if anew {
+            self.made_anew(id);
+        }
         if self.objects.forgive(id) {
             self.report.status_changed();
         }

@@ -121,6 +121,14 @@ impl State {
         self.prunes.found();
     }
 
+    /// An object was made anew: an approval that a finding asks for would not be for this one.
+    pub(super) fn made_anew(&mut self, id: &ObjectId) {
+        let is_offered = |offer: &Offer| offer.deletions.iter().any(|(other, _)| other == id);
+        if self.held.is_some() && self.prunes.offered.as_ref().is_some_and(is_offered) {
+            self.judge_again();
+        }
+    }
+
     /// When some deletions of the last hour count no more, what is held is judged again.
     pub(super) fn next_judgement(&self) -> Option<Instant> {
         self.held.as_ref()?.judged_again_at
@@ -137,9 +145,9 @@ impl State {
         if !self.prunes.found || self.candidate.is_some() || self.stopping {
             return;
         }
+        self.prunes.judged();
         let Some(declared) = self.in_force.declared.clone() else { return };
         let commit = self.in_force.commit.clone();
-        self.prunes.judged();
         match self.judge(&declared, &commit, true, now) {
             Judgement::Counting => self.prunes.found(),
             Judgement::Held(finding, offer) => self.hold_in_force(finding, offer, now),

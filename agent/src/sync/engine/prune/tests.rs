@@ -176,6 +176,19 @@ fn a_smaller_set_needs_no_new_approval() {
 }
 
 #[test]
+fn the_finding_asks_for_an_approval_of_the_objects_that_are_there() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(0..5));
+    let before = offered(&scene.commands);
+    scene.version += 1;
+    scene.step(Event::Gone(ObjectId::new(&GroupKind::new("", "ConfigMap"), "default", "c7"), scene.version));
+    scene.settle();
+    assert_ne!(offered(&scene.commands), before, "c7 was made anew");
+    scene.approve(&offered(&scene.commands));
+    assert_eq!((scene.deletions(), scene.held().len()), (15, 0));
+}
+
+#[test]
 fn an_approval_that_is_taken_back_stops_what_is_not_sent() {
     let mut scene = Scene::new();
     scene.commit('b', &config_maps(0..5));
