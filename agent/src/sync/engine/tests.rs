@@ -87,11 +87,11 @@ pub(super) fn recorded(state: &mut State, now: Instant) -> Vec<Command> {
 
 /// The approval that the last finding about held deletions asks for.
 pub(super) fn offered(commands: &[Command]) -> String {
-    let hints = commands.iter().filter_map(|command| match command {
+    let mut hints = commands.iter().filter_map(|command| match command {
         Command::Notice(Notice::Failed(finding)) if finding.code == Code::EmptySource => finding.hint.as_deref(),
         _ => None,
     });
-    hints.last().and_then(|hint| hint.rsplit(' ').next()).expect("deletions are held").to_owned()
+    hints.next_back().and_then(|hint| hint.rsplit(' ').next()).expect("deletions are held").to_owned()
 }
 
 /// Objects that are deleted.
