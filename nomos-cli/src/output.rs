@@ -13,6 +13,7 @@ use std::sync::Arc;
 use agent::compile::DEFAULT_CLUSTER;
 use agent::compile::declared::{DeclaredSet, hydrated};
 use agent::compile::parse::{self, SourceFile};
+use agent::io::budget::ReadBudget;
 use agent::io::files;
 use agent::model::object::Object;
 use agent::model::yaml;
@@ -109,7 +110,8 @@ impl<'a> OutputDirectory<'a> {
             return Ok(self);
         }
         let directories: BTreeSet<String> = clusters.iter().map(|name| directory(name)).collect();
-        let found = files::read_dir(root).with_context(|| format!("failed to read {}", root.display()))?;
+        let what = || format!("failed to read {}", root.display());
+        let found = files::read_dir(root, &mut ReadBudget::new()).with_context(what)?;
         let stale = found.files.into_iter().filter(|file| {
             let own = file.path.split_once('/').filter(|(first, _)| directories.contains(*first));
             let mut paths = [Some(file.path.as_str()), own.map(|(_, path)| path)].into_iter().flatten();

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent::compile::kind_scopes::{KindScopes, Scope};
 use agent::compile::parse::{self, ParsedFile, SourceFile};
 use agent::compile::{self, CompileOptions, Compiled, RepoScope, SourceFormat};
+use agent::io::budget::ReadBudget;
 use agent::io::files;
 use agent::model::finding::{self, Code, Finding, Location, Warning, numbered};
 use agent::model::metadata::annotation;
@@ -275,17 +276,24 @@ fn read(
         }
         // Without the program the files are read as the agent reads them: compilation finds the kustomization.
         match kustomize::build(root, kustomization)? {
-            Some(Ok(rendered)) => return Ok((parse_all(std::slice::from_ref(&rendered.file)), Some(rendered))),
+            Some(Ok(rendered)) => {
+                let parsed = parse_all(std::slice::from_ref(&rendered.file), ReadBudget::new())?;
+                return Ok((parsed, Some(rendered)));
+            }
             Some(Err(finding)) => return Ok((vec![unreadable(finding)?], None)),
             None => {}
         }
     }
-    let found = files::read_dir(root).with_context(|| format!("failed to read {}", root.display()))?;
+    let mut budget = ReadBudget::new();
+    let found = files::read_dir(root, &mut budget).with_context(|| format!("failed to read {}", root.display()))?;
+    if let Some(over) = found.over_limit {
+        return Err(over_limit(&over));
+    }
     let written = (result == Wanted::Objects).then(|| output::Earlier::of(root, &args.output.output));
     let is_source = |file: &SourceFile| !written.as_ref().is_some_and(|written| written.holds(file));
     let files: Vec<SourceFile> =
         found.files.into_iter().filter(|file| parse::reads(&file.path) && is_source(file)).collect();
-    let mut parsed = parse_all(&files);
+    let mut parsed = parse_all(&files, budget)?;
     for finding in found.findings {
         parsed.push(unreadable(finding)?);
     }
@@ -310,8 +318,31 @@ fn unreadable(finding: Finding) -> anyhow::Result<Arc<ParsedFile>> {
     Ok(Arc::new(ParsedFile { path, findings: vec![finding], ..ParsedFile::default() }))
 }
 
-fn parse_all(files: &[SourceFile]) -> Vec<Arc<ParsedFile>> {
-    parallel(files, |file| Arc::new(parse::parse(file)))
+/// Parses all files.
+///
+/// # Errors
+///
+/// If they pass a limit together.
+fn parse_all(files: &[SourceFile], budget: ReadBudget) -> anyhow::Result<Vec<Arc<ParsedFile>>> {
+    let state = Mutex::new((budget, None));
+    let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
+    let parsed = parallel(files, |file| {
+        // Nothing more is needed once a limit is passed.
+        if lock().1.is_some() {
+            return Arc::default();
+        }
+        let parsed = Arc::new(parse::parse(file));
+        let (budget, over) = &mut *lock();
+        *over = over.take().or_else(|| budget.objects(&parsed, false).err());
+        parsed
+    });
+    let over = lock().1.take();
+    over.map_or(Ok(parsed), |over| Err(over_limit(&over)))
+}
+
+/// A source that passes a limit. No file of it is checked.
+fn over_limit(finding: &Finding) -> anyhow::Error {
+    anyhow::Error::msg(finding::text(finding))
 }
 
 /// The names of the requested clusters.
@@ -407,7 +438,12 @@ mod tests {
         let file = SourceFile { path: "rendered.yaml".to_owned(), content: twice.as_bytes().into() };
         let names = vec![compile::DEFAULT_CLUSTER.to_owned()];
         let settings = CompileOptions::offline(SourceFormat::Unstructured);
-        let clusters = for_each(&names, &parse_all(std::slice::from_ref(&file)), &settings, Wanted::Findings);
+        let clusters = for_each(
+            &names,
+            &parse_all(std::slice::from_ref(&file), ReadBudget::new()).expect("small"),
+            &settings,
+            Wanted::Findings,
+        );
         let rendered = Some(Rendered { from: "kustomization.yaml", file });
         let compilation = Compilation { clusters, names, warnings: Vec::new(), rendered };
 

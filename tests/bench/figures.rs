@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use agent::compile::declared::DeclaredObject;
 use agent::compile::parse::parse;
 use agent::compile::{CompileOptions, NamespaceStrategy, SourceFormat, compile};
+use agent::io::budget::ReadBudget;
 use agent::io::files::read_dir;
 use agent::model::metadata::{ROOT_SYNC, SyncId};
 use anyhow::{Context as _, Result};
@@ -108,7 +109,8 @@ async fn bare_loop(repository: &Repository) -> Result<f64> {
 }
 
 fn declared(repository: &Repository) -> Result<Vec<Arc<DeclaredObject>>> {
-    let files: Vec<_> = read_dir(repository.path())?.files.iter().map(|file| Arc::new(parse(file))).collect();
+    let files: Vec<_> =
+        read_dir(repository.path(), &mut ReadBudget::new())?.files.iter().map(|file| Arc::new(parse(file))).collect();
     let settings = CompileOptions {
         sync: Some(SyncId::root(ROOT_SYNC)),
         namespaces: NamespaceStrategy::Implicit,

@@ -239,3 +239,31 @@ fn names_and_links_do_not_lead_out_of_the_source() {
     let (status, said) = vet(root);
     assert!(status == Some(1) && said.starts_with("4 error(s)"), "{status:?} {said}");
 }
+
+#[test]
+fn a_directory_that_passes_a_limit_is_not_checked() {
+    let refused = |root: &Path, expected: &str| {
+        let (status, said) = vet(root);
+        assert!(
+            status == Some(2) && said.contains("not read to its end") && said.contains(expected),
+            "{status:?} {said}"
+        );
+    };
+    let root = directory();
+    let large = format!("{CONFIG_MAP}# {}\n", "x".repeat(16_000_000));
+    (0..18).for_each(|n| written(root.path(), format!("{n}.yaml"), &large));
+    refused(root.path(), "more than 256 MiB together");
+
+    let root = directory();
+    let item = r#"{"apiVersion":"v1","kind":"X","metadata":{"name":"a"}}"#;
+    let objects = format!(r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#, vec![item; 126_000].join(","));
+    ["a.json", "b.json"].into_iter().for_each(|path| written(root.path(), path, &objects));
+    refused(root.path(), "more than 250000 objects");
+}
+
+#[test]
+fn the_documents_of_a_file_do_not_multiply_its_size() {
+    let document = format!("{CONFIG_MAP}a: &a {}\nb: [{}]\n---\n", "x".repeat(1_000_000), "*a, ".repeat(100));
+    let maps = format!("---\n{CONFIG_MAP}data: [{}]\n", "{a},".repeat(400_000));
+    each(&[("a.yaml", document.repeat(10), "repeat too much"), ("a.yaml", maps.repeat(3), "more than a million maps")]);
+}

@@ -5,14 +5,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::budget::ReadBudget;
 use crate::compile::parse::{self, SourceFile};
 use crate::model::finding::{Code, Finding};
-
-/// Size of the largest file that is read, 16 MiB; a larger one is a finding. An API server takes only far smaller objects.
-pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
-
-/// Number of files and directories that are walked; more of them are a finding.
-pub(super) const MAX_ENTRIES: usize = 1_000_000;
+use crate::model::limits::FILE_BYTES;
 
 /// The manifest files of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +17,8 @@ pub struct Files {
     pub files: Vec<SourceFile>,
     /// Files that could not be read.
     pub findings: Vec<Finding>,
+    /// The limit that the directory passes. Then there are no files.
+    pub over_limit: Option<Finding>,
 }
 
 /// Every `.yaml`, `.yml` and `.json` file under `root`, and every kustomization, sorted by path.
@@ -31,8 +29,26 @@ pub struct Files {
 ///
 /// # Errors
 /// When `root` is not a directory that can be listed.
-pub fn read_dir(root: &Path) -> io::Result<Files> {
-    read_dir_bounded(root, MAX_ENTRIES)
+pub fn read_dir(root: &Path, budget: &mut ReadBudget) -> io::Result<Files> {
+    let mut findings = Vec::new();
+    let files = walk(root, budget, &mut findings)?.and_then(|places| {
+        let mut files = Vec::new();
+        for (path, place) in places {
+            match read_manifest(path, &place) {
+                Ok(file) => {
+                    budget.content(&file.path, file.content.len() as u64)?;
+                    files.push(file);
+                }
+                Err(finding) => findings.push(finding),
+            }
+        }
+        Ok(files)
+    });
+    findings.sort_unstable();
+    Ok(match files {
+        Ok(files) => Files { files, findings, over_limit: None },
+        Err(over) => Files { files: Vec::new(), findings, over_limit: Some(over) },
+    })
 }
 
 /// The scopes of kinds that `kubectl api-resources` printed, which may lie at the root of a repository.
@@ -60,9 +76,9 @@ pub(super) fn is_kustomization(path: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(parse::is_kustomization)
 }
 
-/// The finding for a file beyond [`MAX_FILE_BYTES`].
+/// The finding for a file beyond [`FILE_BYTES`].
 pub(super) fn too_large(path: &str, bytes: u64) -> Finding {
-    let message = format!("{path} has {} MiB; files of at most {} MiB are read", bytes >> 20, MAX_FILE_BYTES >> 20);
+    let message = format!("{path} has {} MiB; files of at most {} MiB are read", bytes >> 20, FILE_BYTES >> 20);
     Finding::new(Code::Path, message).hint("Split it, or give it another extension if it is no manifest.").at_path(path)
 }
 
@@ -71,29 +87,12 @@ pub(super) fn not_utf8(path: &str) -> Finding {
     Finding::new(Code::Path, format!("the name {path:?} is not UTF-8")).hint("Rename the file.").at_path(path)
 }
 
-/// The finding for a tree of more than `limit` entries.
-pub(super) fn too_many(limit: usize) -> Finding {
-    Finding::new(Code::Path, format!("there are more than {limit} files and directories"))
-        .hint("Sync a subdirectory, or split the repository.")
-}
+/// Manifest files: the path of each as seen from the root, and its path in the file system.
+type Places = Vec<(String, PathBuf)>;
 
-fn read_dir_bounded(root: &Path, limit: usize) -> io::Result<Files> {
-    let mut findings = Vec::new();
+/// The manifest files under `root`, sorted; or the limit that `root` passes.
+fn walk(root: &Path, budget: &mut ReadBudget, findings: &mut Vec<Finding>) -> io::Result<Result<Places, Finding>> {
     let mut files = Vec::new();
-    for (path, place) in walk(root, limit, &mut findings)? {
-        match read_manifest(path, &place) {
-            Ok(file) => files.push(file),
-            Err(finding) => findings.push(finding),
-        }
-    }
-    findings.sort_unstable();
-    Ok(Files { files, findings })
-}
-
-/// The manifest files under `root`, sorted: the path of each as seen from `root`, and its path in the file system.
-fn walk(root: &Path, limit: usize, findings: &mut Vec<Finding>) -> io::Result<Vec<(String, PathBuf)>> {
-    let mut files = Vec::new();
-    let mut seen = 0;
     let mut directories = vec![(String::new(), root.to_owned())];
     while let Some((prefix, directory)) = directories.pop() {
         let entries = match fs::read_dir(&directory) {
@@ -105,15 +104,13 @@ fn walk(root: &Path, limit: usize, findings: &mut Vec<Finding>) -> io::Result<Ve
             }
         };
         for entry in entries {
-            seen += 1;
-            if seen > limit {
-                findings.push(too_many(limit));
-                return Ok(Vec::new());
-            }
             match entry.and_then(|entry| Ok((entry.file_type()?, entry))) {
                 Ok((kind, entry)) => {
                     let name = entry.file_name();
                     let path = format!("{prefix}{}", name.to_string_lossy());
+                    if let Err(over) = budget.entry(path.as_bytes()) {
+                        return Ok(Err(over));
+                    }
                     if kind.is_dir() && name != ".git" {
                         directories.push((path + "/", entry.path()));
                     } else if is_read(kind, name.as_encoded_bytes()) {
@@ -125,7 +122,7 @@ fn walk(root: &Path, limit: usize, findings: &mut Vec<Finding>) -> io::Result<Ve
         }
     }
     files.sort_unstable();
-    Ok(files)
+    Ok(Ok(files))
 }
 
 fn is_read(kind: fs::FileType, name: &[u8]) -> bool {
@@ -154,12 +151,12 @@ fn read_manifest(path: String, place: &Path) -> Result<SourceFile, Finding> {
 fn read_bounded(path: &Path) -> io::Result<Result<Arc<[u8]>, u64>> {
     let file = File::open(path)?;
     let bytes = file.metadata()?.len();
-    if bytes > MAX_FILE_BYTES {
+    if bytes > FILE_BYTES {
         return Ok(Err(bytes));
     }
     let mut content = Vec::with_capacity(usize::try_from(bytes).expect("a file of 16 MiB fits into memory") + 1);
-    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content)? as u64;
-    Ok(if read > MAX_FILE_BYTES { Err(read) } else { Ok(content.into()) })
+    let read = file.take(FILE_BYTES + 1).read_to_end(&mut content)? as u64;
+    Ok(if read > FILE_BYTES { Err(read) } else { Ok(content.into()) })
 }
 
 fn unreadable(path: &str, error: &io::Error) -> Finding {
@@ -172,6 +169,11 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+    use crate::model::limits::{READ, ReadLimits};
+
+    fn read_dir(root: &Path) -> io::Result<Files> {
+        super::read_dir(root, &mut ReadBudget::new())
+    }
 
     fn directory(files: &[&str]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
@@ -228,8 +230,8 @@ mod tests {
         let root = directory(&["good.yaml"]);
         let bad = std::ffi::OsStr::from_bytes(b"bad\xff.yaml");
         fs::write(root.path().join(bad), "").unwrap();
-        File::create(root.path().join("huge.json")).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
-        File::create(root.path().join("limit.yml")).unwrap().set_len(MAX_FILE_BYTES).unwrap();
+        File::create(root.path().join("huge.json")).unwrap().set_len(FILE_BYTES + 1).unwrap();
+        File::create(root.path().join("limit.yml")).unwrap().set_len(FILE_BYTES).unwrap();
         let found = read_dir(root.path()).unwrap();
         assert_eq!(paths(&found), ["good.yaml", "limit.yml"]);
         let messages: Vec<_> = found.findings.iter().map(|finding| finding.message.as_str()).collect();
@@ -258,12 +260,20 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_root_is_an_error_and_a_huge_one_a_finding() {
+    fn a_missing_root_is_an_error_and_a_huge_one_passes_a_limit() {
         let root = directory(&["a.yaml", "b.yaml", "c.yaml"]);
         assert_eq!(read_dir(&root.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(read_dir(&root.path().join("a.yaml")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
-        let found = read_dir_bounded(root.path(), 2).unwrap();
-        assert_eq!((found.files.len(), found.findings.len()), (0, 1));
+        for limits in [
+            ReadLimits { entries: 2, ..READ },
+            ReadLimits { path_bytes: 17, ..READ },
+            ReadLimits { content_bytes: 17, ..READ },
+        ] {
+            let found = super::read_dir(root.path(), &mut ReadBudget::of(limits)).unwrap();
+            assert_eq!((found.files.len(), found.over_limit.is_some()), (0, true), "{limits:?}");
+        }
+        let enough = ReadLimits { entries: 3, path_bytes: 18, content_bytes: 18, ..READ };
+        assert_eq!(super::read_dir(root.path(), &mut ReadBudget::of(enough)).unwrap().files.len(), 3);
     }
 
     #[test]

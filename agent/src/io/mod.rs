@@ -1,11 +1,16 @@
 //! The edge: with `run` and `main`, the only modules that touch files, the network, processes or the clock.
 #![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
+pub mod budget;
 pub mod files;
 #[cfg(feature = "cluster")]
 pub mod cache;
 #[cfg(feature = "cluster")]
 pub mod git;
+#[cfg(feature = "cluster")]
+pub mod memory;
+#[cfg(feature = "cluster")]
+pub mod quarantine;
 #[cfg(feature = "cluster")]
 pub mod kubernetes;
 #[cfg(feature = "cluster")]

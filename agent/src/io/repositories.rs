@@ -9,10 +9,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::git::{Commit, GitError, Refs, Remote, Store, Want};
+use super::memory::SharedMemory;
+use super::quarantine::{Quarantine, ReadAttempt, ReadSubject};
 
-/// Every open repository, by URL.
+/// Every open repository, by URL, and what their readings share.
 #[derive(Default)]
-pub struct Repositories(Mutex<BTreeMap<String, Weak<RepositorySlot>>>);
+pub struct Repositories {
+    slots: Mutex<BTreeMap<String, Weak<RepositorySlot>>>,
+    memory: Arc<SharedMemory>,
+    quarantine: Quarantine,
+}
 
 /// A place for one repository; `None` until it is opened.
 type RepositorySlot = Mutex<Option<OpenRepository>>;
@@ -58,8 +64,26 @@ impl Repositories {
         Ok(Repository { slot, want, changed: Arc::clone(changed) })
     }
 
+    /// The memory for all readings.
+    pub fn memory(&self) -> &Arc<SharedMemory> {
+        &self.memory
+    }
+
+    /// The next reading of a commit.
+    ///
+    /// # Errors
+    /// As [`Quarantine::attempt`].
+    pub fn attempt(&self, cache: &Path, subject: &ReadSubject) -> Result<ReadAttempt<'_>, GitError> {
+        self.quarantine.attempt(cache, subject, &self.memory)
+    }
+
+    /// The process ends because it was told so: readings that it cuts off are no deaths.
+    pub fn end(&self) {
+        self.quarantine.end();
+    }
+
     fn of(&self, url: &str) -> Arc<RepositorySlot> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(url).and_then(Weak::upgrade).unwrap_or_else(|| {
             let new = Arc::default();
             all.insert(url.to_owned(), Arc::downgrade(&new));

@@ -135,6 +135,14 @@ impl ManifestObject {
         self.labels.iter().map(|(key, value)| (&**key, &**value))
     }
 
+    /// The memory that the object takes, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = self.annotations().chain(self.labels()).chain(self.payload());
+        let texts: usize = texts.map(|(key, text)| 2 * size_of::<Box<str>>() + key.len() + text.len()).sum();
+        let values = self.values.as_ref().map_or(0, |object| bytes_of_map(&object.0));
+        size_of::<Self>() + self.id.name().len() + texts + bytes_of_map(&self.metadata) + values
+    }
+
     /// `true` if a value at any depth is null.
     pub(crate) fn has_nulls(&self) -> bool {
         self.has_nulls
@@ -180,6 +188,24 @@ impl ManifestObject {
 fn text_values(map: Map<String, Value>) -> TextPairs {
     let text = |value| if let Value::String(text) = value { text.into() } else { Box::default() };
     map.into_iter().map(|(key, value)| (key.into(), text(value))).collect()
+}
+
+/// The memory that a value takes, about.
+fn bytes_of(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(bytes_of).sum(),
+            Value::Object(map) => bytes_of_map(map),
+            _ => 0,
+        }
+}
+
+fn bytes_of_map(map: &Map<String, Value>) -> usize {
+    /// A node of a map has room for so many entries.
+    const ROOM: usize = 11;
+    let entries: usize = map.iter().map(|(key, value)| key.len() + bytes_of(value) - size_of::<Value>()).sum();
+    entries + map.len().next_multiple_of(ROOM) * size_of::<(String, Value)>()
 }
 
 fn has_nulls(value: &Value) -> bool {

@@ -1,5 +1,5 @@
 //! The types that every other stage uses: objects and their identity, the objects of manifests, metadata keys, findings, YAML
-//! text, durations, and text and URLs as they may be shown.
+//! text, durations, text and URLs as they may be shown, and the limits of what is read.
 
 pub mod object;
 pub mod manifest_object;
@@ -10,4 +10,5 @@ pub mod duration;
 pub mod url;
 pub mod visible;
 pub mod backoff;
+pub mod limits;
 pub mod error_chain;

@@ -2,15 +2,21 @@
 
 use std::borrow::Cow;
 
-/// A URL without the user and the password in it, which may be a token. The user of an ssh URL stays when it has no password.
+/// A URL without the parts that may hold a token: the user and the password, and what follows a question mark or a number sign.
+/// The user of an ssh URL stays when it has no password.
 ///
 /// A text that is no URL comes back as it is.
 pub fn shown(url: &str) -> Cow<'_, str> {
     match url.split_once("://") {
-        Some((scheme, rest)) => match hidden(scheme, rest) {
-            0 => Cow::Borrowed(url),
-            hidden => Cow::Owned(format!("{scheme}://{}", &rest[hidden..])),
-        },
+        Some((scheme, rest)) => {
+            let hidden = hidden(scheme, rest);
+            let open = rest[hidden..].find(['?', '#']).map(|end| hidden + end + 1).filter(|end| *end < rest.len());
+            match (hidden, open) {
+                (0, None) => Cow::Borrowed(url),
+                (_, None) => Cow::Owned(format!("{scheme}://{}", &rest[hidden..])),
+                (_, Some(end)) => Cow::Owned(format!("{scheme}://{}{WITHHELD}", &rest[hidden..end])),
+            }
+        }
         // As in `user@host:path`.
         None => match url.split('/').next().and_then(|host| host.rsplit_once('@')) {
             Some((user, _)) if user.contains(':') => Cow::Owned(url[user.len() + 1..].to_owned()),
@@ -18,6 +24,9 @@ pub fn shown(url: &str) -> Cow<'_, str> {
         },
     }
 }
+
+/// Stands for the query and the fragment of a URL.
+const WITHHELD: &str = "...";
 
 /// `true` for a path or a `file:` URL, which leads to the disk of the program that opens it.
 pub fn is_local(url: &str) -> bool {
@@ -73,7 +82,11 @@ mod tests {
     fn credentials_are_not_shown() {
         for (url, without) in [
             ("https://git.example/x", "https://git.example/x"),
-            ("https://git.example:8443/x@v1?a=b@c", "https://git.example:8443/x@v1?a=b@c"),
+            ("https://git.example:8443/x@v1?a=b@c", "https://git.example:8443/x@v1?..."),
+            ("https://git.example/x?private_token=t0ken", "https://git.example/x?..."),
+            ("https://user:pass@git.example/x?private_token=t0ken#t0ken", "https://git.example/x?..."),
+            ("https://git.example#t0ken", "https://git.example#..."),
+            ("https://git.example/x?", "https://git.example/x?"),
             ("https://t0ken@git.example/x", "https://git.example/x"),
             ("HTTPS://user:t0ken@git.example/x", "HTTPS://git.example/x"),
             ("https://user:t@0ken@git.example/x", "https://git.example/x"),
@@ -110,6 +123,7 @@ mod tests {
             ("failed: \"https://u:t0ken@git.example/x\": 403", "failed: \"https://git.example/x\": 403"),
             ("ü→https://t0ken@a/b and http://t0ken@c\nmail a@b", "ü→https://a/b and http://c\nmail a@b"),
             ("https://a/b ://@x", "https://a/b ://x"),
+            ("no answer from \"https://a/b?key=t0ken\": 403", "no answer from \"https://a/b?...\": 403"),
         ] {
             assert_eq!(shown_in(text), without);
         }

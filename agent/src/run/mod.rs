@@ -105,14 +105,18 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     };
     metrics.ready();
     let watches = Arc::new(Watches::new(Arc::clone(&cluster)));
-    let context = Arc::new(AgentContext { cluster, watches, repositories: Arc::default(), metrics, syncs, options });
-    match context.options.source.clone() {
+    let repositories: Arc<Repositories> = Arc::default();
+    let context = AgentContext { cluster, watches, repositories: Arc::clone(&repositories), metrics, syncs, options };
+    let context = Arc::new(context);
+    let ended = match context.options.source.clone() {
         Some(flags) => by_flags(context, flags, stop).await,
         None => {
             roots::serve(context, stop).await;
             Ok(true)
         }
-    }
+    };
+    repositories.end();
+    ended
 }
 
 /// A client of the API server, and the address of the API server.

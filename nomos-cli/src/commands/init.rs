@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use agent::compile::parse::{self, SourceFile};
+use agent::io::budget::ReadBudget;
 use agent::io::files;
 use anyhow::{Context as _, bail};
 use clap::ArgAction;
@@ -90,7 +91,8 @@ fn check_empty(path: &Path) -> anyhow::Result<()> {
 /// `true` if any file in `system/` declares a Repo. A second one would be a mistake.
 fn has_repo(path: &Path) -> anyhow::Result<bool> {
     let system = path.join("system");
-    let found = files::read_dir(&system).with_context(|| format!("failed to read {}", system.display()))?;
+    let found = files::read_dir(&system, &mut ReadBudget::new())
+        .with_context(|| format!("failed to read {}", system.display()))?;
     let parsed = found
         .files
         .iter()

@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::encoding::{BYTE_ORDER_MARK, MARK_HINT};
 use super::problem::ParseProblem;
 use super::scalar;
-use super::yaml::{self, DecodedDocument, MAX_DEPTH, MAX_MAPS, TOO_MANY_MAPS};
+use super::yaml::{self, DecodedDocument, FileExtent, MAX_DEPTH, MAX_MAPS, TOO_MANY_MAPS};
 
 /// The largest document that is read. The API server accepts 3 MiB for one object, so a larger document is a list.
 const MAX_BYTES: usize = 16 << 20;
 
 /// The format of a file, by its extension.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Extension {
     Yaml,
     Json,
@@ -111,11 +111,12 @@ fn is_blank(bytes: &[u8]) -> bool {
     bytes.split(|byte| *byte == b'\n').all(blank)
 }
 
-/// Reads the value of a document.
+/// Reads the value of a document, and adds its size to that of its file.
 pub(super) fn decode(
     content: &[u8],
     document: &DocumentRange,
     extension: Extension,
+    file: &mut FileExtent,
 ) -> Result<DecodedDocument, ParseProblem> {
     let bytes = document.bytes(content);
     let problem = |message: &str, at| ParseProblem { message: message.to_owned(), at };
@@ -123,7 +124,7 @@ pub(super) fn decode(
         return Err(problem("a document must not be longer than 16 MiB", 0));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| problem("the text is not UTF-8", error.valid_up_to()))?;
-    if is_json(text, extension) { json(text) } else { yaml::compose(text) }
+    if is_json(text, extension) { json(text, file) } else { yaml::compose(text, file) }
 }
 
 /// `true` if a document is read as JSON and not as YAML.
@@ -162,8 +163,9 @@ pub(super) fn hint(content: &[u8], document: &DocumentRange) -> &'static str {
     }
 }
 
-fn json(text: &str) -> Result<DecodedDocument, ParseProblem> {
-    let stated = stated(text.as_bytes()).map_err(|(message, at)| ParseProblem { message: message.to_owned(), at })?;
+fn json(text: &str, file: &mut FileExtent) -> Result<DecodedDocument, ParseProblem> {
+    let stated = stated(text.as_bytes(), &mut file.maps)
+        .map_err(|(message, at)| ParseProblem { message: message.to_owned(), at })?;
     let text = replace_lone_surrogates(text);
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     deserializer.disable_recursion_limit();
@@ -182,9 +184,9 @@ fn byte_at(text: &str, line: usize, column: usize) -> usize {
 }
 
 /// The number of fields in a JSON text. A message and a position where the nesting passes [`MAX_DEPTH`] or the number of maps
-/// passes [`MAX_MAPS`].
-fn stated(bytes: &[u8]) -> Result<usize, (&'static str, usize)> {
-    let (mut depth, mut maps, mut quoted, mut escaped, mut colons) = (0_usize, 0, false, false, 0);
+/// in the file passes [`MAX_MAPS`].
+fn stated(bytes: &[u8], maps: &mut usize) -> Result<usize, (&'static str, usize)> {
+    let (mut depth, mut quoted, mut escaped, mut colons) = (0_usize, false, false, 0);
     for (at, byte) in bytes.iter().enumerate() {
         match byte {
             _ if escaped => escaped = false,
@@ -192,7 +194,7 @@ fn stated(bytes: &[u8]) -> Result<usize, (&'static str, usize)> {
             b'"' => quoted = !quoted,
             b'{' | b'[' if !quoted => {
                 depth += 1;
-                maps += usize::from(*byte == b'{');
+                *maps += usize::from(*byte == b'{');
             }
             b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
             b':' if !quoted => colons += 1,
@@ -201,7 +203,7 @@ fn stated(bytes: &[u8]) -> Result<usize, (&'static str, usize)> {
         if depth > MAX_DEPTH {
             return Err(("maps and lists are nested too deeply", at));
         }
-        if maps > MAX_MAPS {
+        if *maps > MAX_MAPS {
             return Err((TOO_MANY_MAPS, at));
         }
     }

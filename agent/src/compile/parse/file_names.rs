@@ -50,8 +50,13 @@ pub fn is_kustomization(path: &str) -> bool {
 /// `true` if a file of this path belongs to another tool. A file that states a kind of object is read all the same: no object is
 /// lost because of the name of its file.
 pub(super) fn is_of_another_tool(path: &str, content: &[u8]) -> bool {
+    has_name_of_a_tool(path) && !states_kind(content)
+}
+
+/// `true` if another tool looks for a file of this name.
+pub(super) fn has_name_of_a_tool(path: &str) -> bool {
     let named = |name: &&str| path.strip_suffix(*name).is_some_and(|before| before.is_empty() || before.ends_with('/'));
-    OF_TOOLS.iter().flat_map(|(_, names)| names.iter()).any(named) && !states_kind(content)
+    OF_TOOLS.iter().flat_map(|(_, names)| names.iter()).any(named)
 }
 
 /// `true` if a text has a key `kind`, at any depth.

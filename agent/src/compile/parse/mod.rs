@@ -19,6 +19,7 @@ mod origin;
 mod checks;
 mod builtin_kinds;
 pub(crate) mod type_check;
+mod same_content;
 pub(crate) mod builtin_types;
 
 use std::sync::Arc;
@@ -29,10 +30,12 @@ use crate::model::finding::{Code, Finding, Location, Place, Resource, Warning};
 use crate::model::manifest_object::ManifestObject;
 use crate::model::object::Object;
 pub(crate) use builtin_kinds::BuiltinKind;
-use documents::extension;
+use documents::{Extension, extension};
 pub(crate) use file_names::not_rendered;
 pub use file_names::{KUSTOMIZATIONS, is_kustomization};
 use origin::Origin;
+pub use same_content::{Reading, reading};
+use yaml::FileExtent;
 
 /// One file of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +57,12 @@ pub struct ParsedFile {
     pub findings: Vec<Finding>,
     /// Probable mistakes that do not keep the objects from being used.
     pub warnings: Vec<Warning>,
+    /// The memory that the text of the file and the objects take, about.
+    pub bytes: u64,
 }
+
+/// The memory that a manifest takes beside its object, about.
+const MANIFEST: u64 = 200;
 
 /// One object from one file. It keeps the place of its document, and not the places of its fields: a finding that needs one
 /// reads the document again.
@@ -105,6 +113,8 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
     }
     read_documents(file, extension, &mut parsed);
     parsed.forget_spans();
+    let objects: u64 = parsed.manifests.iter().map(|manifest| MANIFEST + manifest.object.bytes() as u64).sum();
+    parsed.bytes = file.content.len() as u64 + objects;
     parsed
 }
 
@@ -112,9 +122,9 @@ fn unreadable(message: &str) -> Finding {
     Finding::new(Code::Path, format!("This file cannot be read: {message}."))
 }
 
-fn read_documents(file: &SourceFile, extension: documents::Extension, parsed: &mut ParsedFile) {
+fn read_documents(file: &SourceFile, extension: Extension, parsed: &mut ParsedFile) {
     let path: Arc<str> = Arc::from(file.path.as_str());
-    let mut readable = Vec::new();
+    let (mut readable, mut extent) = (Vec::new(), FileExtent::default());
     for document in documents::split(&file.content, extension) {
         // kubectl and Config Sync read a file up to the first document that they cannot read.
         if !parsed.findings.is_empty() {
@@ -122,7 +132,7 @@ fn read_documents(file: &SourceFile, extension: documents::Extension, parsed: &m
         }
         let origin = Origin::new(&path, &file.content, document);
         let at = |location| Place { location: Some(location), resource: None };
-        let read = documents::decode(&file.content, &document, extension);
+        let read = documents::decode(&file.content, &document, extension, &mut extent);
         match read.map(|read| (checks::top_level(read.value), read.repeats)) {
             Ok((Ok(object), _)) if checks::is_local_config(&object) => {}
             Ok((Ok(object), repeats)) => {

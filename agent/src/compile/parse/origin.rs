@@ -59,6 +59,12 @@ impl Origin {
         Self { path: Arc::clone(&self.path), content: Arc::clone(&self.content), document: self.document, shared }
     }
 
+    /// This origin in another file that has the same content.
+    pub(super) fn in_file(&self, path: &Arc<str>) -> Self {
+        let (content, shared) = (Arc::clone(&self.content), self.shared.clone());
+        Self { path: Arc::clone(path), content, document: self.document, shared }
+    }
+
     /// The start of the document.
     pub(super) fn start(&self) -> Location {
         self.byte(documents::first_text(self.document.bytes(&self.content)))

@@ -11,18 +11,26 @@ use super::problem::{ParseProblem, problem};
 use super::scalar::{self, Scalar};
 use super::scanner_workarounds::ScannerInput;
 
-/// The largest number of maps in a document. Each map takes hundreds of bytes of memory, also if its text is short.
+/// The largest number of maps in a file. Each map takes hundreds of bytes of memory, also if its text is short.
 pub(super) const MAX_MAPS: usize = 1_000_000;
-pub(super) const TOO_MANY_MAPS: &str = "a document must not have more than a million maps";
+pub(super) const TOO_MANY_MAPS: &str = "a file must not have more than a million maps";
 
 /// The deepest nesting of maps and lists: far above real manifests, and far below a depth that exhausts the stack.
 pub(super) const MAX_DEPTH: usize = 500;
 
-/// The largest number of bytes that anchors may keep and aliases may repeat: many times the largest document.
+/// The largest number of bytes that anchors may keep and aliases may repeat in a file: many times the largest file.
 const MAX_COPIES: usize = 256 << 20;
 
 /// The bytes that a map entry takes beside key and value. A map with one entry has room for eleven.
 const ENTRY: usize = 600;
+
+/// The size of the documents of a file that were read so far. Their values are in memory together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FileExtent {
+    pub(super) maps: usize,
+    /// The number of bytes that anchors keep and aliases repeated.
+    copies: usize,
+}
 
 /// The value of a document.
 pub(super) struct DecodedDocument {
@@ -96,11 +104,11 @@ impl Extent {
     }
 }
 
-/// Reads the first document of `text`. A problem if Kubernetes does not read it.
-pub(super) fn compose(text: &str) -> Result<DecodedDocument, ParseProblem> {
+/// Reads the first document of `text` and adds its size to that of its file. A problem if Kubernetes does not read it.
+pub(super) fn compose(text: &str, file: &mut FileExtent) -> Result<DecodedDocument, ParseProblem> {
     let input = ScannerInput::new(text);
     let mut events = YamlEvents::new(&input)?;
-    let mut composer = Composer::default();
+    let mut composer = Composer { file: *file, ..Composer::default() };
     let value = loop {
         let event = events.next()?;
         if let Some(value) = composer.take(event)? {
@@ -112,6 +120,7 @@ pub(super) fn compose(text: &str) -> Result<DecodedDocument, ParseProblem> {
     if let Some(at) = composer.infinite.then(|| infinite(&value)).flatten() {
         return Err(problem("infinities and NaN are not allowed: JSON does not have them", at));
     }
+    *file = composer.file;
     Ok(DecodedDocument { value, repeats: composer.repeats })
 }
 
@@ -133,13 +142,12 @@ fn infinite(value: &Value) -> Option<usize> {
 struct Composer {
     stack: Vec<OpenNode>,
     anchors: HashMap<String, Anchored>,
-    maps: usize,
+    /// The size of the file up to here.
+    file: FileExtent,
     /// The number of nodes, with aliases expanded.
     nodes: u64,
     /// The number of nodes that aliases repeated.
     copied: u64,
-    /// The number of bytes that anchors keep and aliases repeated.
-    copies: usize,
     /// `true` if a map got a key that it already had.
     repeats: bool,
     /// `true` if there was an infinity or NaN.
@@ -203,8 +211,8 @@ impl Composer {
         if self.stack.len() == MAX_DEPTH {
             return Err(problem("maps and lists are nested too deeply", at));
         }
-        self.maps += usize::from(matches!(content, OpenContent::Map { .. }));
-        if self.maps > MAX_MAPS {
+        self.file.maps += usize::from(matches!(content, OpenContent::Map { .. }));
+        if self.file.maps > MAX_MAPS {
             return Err(problem(TOO_MANY_MAPS, at));
         }
         self.stack.push(OpenNode { content, anchor, nodes_before: self.nodes });
@@ -272,8 +280,8 @@ impl Composer {
 
     /// Counts the bytes of a copy before it is made. A problem if there are too many.
     fn copy(&mut self, extent: Extent, at: usize) -> Result<(), ParseProblem> {
-        self.copies += extent.bytes;
-        if self.copies > MAX_COPIES {
+        self.file.copies += extent.bytes;
+        if self.file.copies > MAX_COPIES {
             return Err(problem("anchors and aliases repeat too much text", at));
         }
         Ok(())
@@ -341,6 +349,10 @@ fn merge(map: &mut Map<String, Value>, value: Value) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn compose(text: &str) -> Result<DecodedDocument, ParseProblem> {
+        super::compose(text, &mut FileExtent::default())
+    }
 
     fn json(text: &str) -> String {
         compose(text).map_or_else(|problem| format!("error: {}", problem.message), |read| read.value.to_string())
@@ -442,5 +454,16 @@ mod tests {
         let long = "x".repeat(1 << 20);
         assert!(compose(&format!("a: &a {long}\nb: [{}]", "*a, ".repeat(50))).is_ok());
         assert!(compose(&format!("a: &a {long}\nb: [{}]", "*a, ".repeat(500))).is_err());
+    }
+
+    #[test]
+    fn the_documents_of_a_file_are_bounded_together() {
+        let long = format!("a: &a {}\nb: [{}]", "x".repeat(1 << 20), "*a, ".repeat(100));
+        let maps = format!("a: [{}]", "{},".repeat(MAX_MAPS / 2));
+        for (text, documents) in [(long, 2), (maps, 2)] {
+            let mut file = FileExtent::default();
+            let read = (0..4).take_while(|_| super::compose(&text, &mut file).is_ok()).count();
+            assert!(read <= documents, "{read}");
+        }
     }
 }

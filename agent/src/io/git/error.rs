@@ -14,6 +14,10 @@ pub enum FailureClass {
     Unreachable,
     /// A repair: of the configuration, the repository or the cache.
     Broken,
+    /// A smaller repository: it passes a limit.
+    OverLimit,
+    /// Another commit: the process died while it read this one.
+    Quarantined,
 }
 
 /// A repository that could not be read. Neither text nor hint ever holds a password.
@@ -29,11 +33,11 @@ pub struct GitError {
 }
 
 impl GitError {
-    pub(super) fn new(class: FailureClass, message: impl Into<String>) -> Self {
+    pub(in crate::io) fn new(class: FailureClass, message: impl Into<String>) -> Self {
         Self { class, message: message.into(), hint: None }
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(in crate::io) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }

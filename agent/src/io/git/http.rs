@@ -26,6 +26,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, Header
 use super::error::{FailureClass, GitError};
 use super::{Credentials, Remote};
 use crate::model::error_chain::{error_chain, root_cause};
+use crate::model::url::shown;
 
 /// Longest time until a server accepts a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -84,6 +85,7 @@ impl Http {
         // Does nothing when the program chose a provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let invalid = |what: &str, error: &reqwest::Error| {
+            let url = shown(url.as_str());
             GitError::new(FailureClass::Broken, format!("the {what} for {url} cannot be used: {}", error_chain(error)))
         };
         let mut builder = Client::builder()
@@ -100,6 +102,7 @@ impl Http {
         if let Some(proxy) = &remote.proxy {
             // The proxy's URL may hold a password, and so may what the library says about it.
             let proxy = reqwest::Proxy::all(proxy).map_err(|_| {
+                let url = shown(url.as_str());
                 GitError::new(FailureClass::Broken, format!("the URL of the proxy for {url} is not valid"))
             })?;
             builder = builder.proxy(proxy);
@@ -121,7 +124,7 @@ impl Http {
     /// A transport for one operation.
     pub(super) fn begin(&self, limits: OperationLimits) -> (Transport, Arc<HttpOperation>) {
         let operation = Arc::new(HttpOperation {
-            shown: self.url.to_string(),
+            shown: shown(self.url.as_str()).into_owned(),
             deadline: Instant::now() + limits.time,
             max_bytes: limits.bytes,
             received: AtomicU64::new(0),
@@ -166,7 +169,7 @@ impl HttpOperation {
             return Ok(bytes);
         }
         let message = format!("{} sends more than {} MiB", self.shown, self.max_bytes >> 20);
-        Err(self.fail(GitError::new(FailureClass::Broken, message).hint("Use a smaller repository.")))
+        Err(self.fail(GitError::new(FailureClass::OverLimit, message).hint("Use a smaller repository.")))
     }
 
     /// The time that is left.

@@ -9,26 +9,28 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use gix::DynNestedProgress;
 use gix::bstr::{BString, ByteSlice};
 use gix::progress::Discard;
+use gix::protocol::fetch::negotiate::{Action, Round, one_round};
+use gix::protocol::fetch::{Arguments, Context, Negotiate, Options, Response, Shallow, Tags};
 use gix::protocol::handshake::Ref;
 use gix::protocol::ls_refs::RefPrefixes;
-use gix::protocol::{LsRefsCommand, transport};
-use gix::remote::{Direction, fetch};
+use gix::protocol::{Handshake, LsRefsCommand, transport};
+use gix::refs::transaction::PreviousValue;
 use sha2::{Digest, Sha256};
 
 use super::error::{FailureClass, GitError, from_gix};
 use super::http::{Http, HttpOperation, OperationLimits};
+use super::pack::{self, PackFailure};
 use super::{Commit, limited, options};
+use crate::model::limits::PACK;
 
 /// Limits for reading the refs of a repository.
 const LIST: OperationLimits = OperationLimits { time: Duration::from_secs(30), bytes: 64 << 20 };
 
 /// Limits for fetching a commit.
 const FETCH: OperationLimits = OperationLimits { time: Duration::from_secs(600), bytes: 2 << 30 };
-
-/// Size of the largest object that is fetched.
-const MAX_OBJECT_BYTES: u64 = 256 << 20;
 
 /// Every fetch adds a pack. A mirror with this number of packs is replaced by a new one.
 pub(super) const MAX_PACKS: usize = 50;
@@ -51,9 +53,8 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
-    /// Opens the mirror of `shown` under `cache`, or makes an empty one.
-    pub(super) fn open(shown: String, http: Http, cache: &Path) -> Result<Self, GitError> {
-        let directory = cache.join(name_of(&shown));
+    /// Opens the mirror in a directory, or makes an empty one.
+    pub(super) fn open(shown: String, http: Http, directory: PathBuf) -> Result<Self, GitError> {
         let lock = lock(&directory)?;
         let repo = swept(&directory)
             .and_then(|()| match gix::open_opts(directory.join("repo"), options()) {
@@ -101,29 +102,29 @@ impl Mirror {
     }
 
     /// Fetches a commit unless the mirror has it. A mirror that is damaged or has too many packs is replaced, if a new one
-    /// can be fetched.
-    pub(super) fn fetch(&mut self, commit: Commit) -> Result<(), GitError> {
+    /// can be fetched. `received` is called before what was received is unpacked.
+    pub(super) fn fetch(&mut self, commit: Commit, received: &mut dyn FnMut()) -> Result<(), GitError> {
         if self.suspect.take() && self.replaced != Some(commit) {
-            return self.replace(commit);
+            return self.replace(commit, received);
         }
         if has(&self.repo, commit) {
             return Ok(());
         }
         if packs(&self.repo) < MAX_PACKS {
-            match self.fetch_into(self.repo.git_dir(), commit) {
+            match self.fetch_into(self.repo.git_dir(), commit, received) {
                 Err(error) if error.class == FailureClass::Broken => {}
                 result => return result,
             }
         }
-        self.replace(commit)
+        self.replace(commit, received)
     }
 
-    fn replace(&mut self, commit: Commit) -> Result<(), GitError> {
+    fn replace(&mut self, commit: Commit, received: &mut dyn FnMut()) -> Result<(), GitError> {
         let (old, new) = (self.directory.join("repo"), self.directory.join("repo.new"));
         let fail = |error: io::Error| unusable(&self.directory, &error);
         remove(&new).map_err(fail)?;
         create(&new).map_err(fail)?;
-        self.fetch_into(&new, commit)?;
+        self.fetch_into(&new, commit, received)?;
         remove(&old).and_then(|()| fs::rename(&new, &old)).map_err(fail)?;
         self.repo =
             gix::open_opts(&old, options()).map_err(|error| from_gix(&error, &self.shown, "open the copy of"))?;
@@ -131,11 +132,19 @@ impl Mirror {
         Ok(())
     }
 
-    fn fetch_into(&self, directory: &Path, commit: Commit) -> Result<(), GitError> {
+    fn fetch_into(&self, directory: &Path, commit: Commit, received: &mut dyn FnMut()) -> Result<(), GitError> {
         let (transport, operation) = self.http.begin(FETCH);
-        gix::open_opts(directory, limited(MAX_OBJECT_BYTES))
-            .and_then(|repo| receive(&repo, transport, commit))
-            .map_err(|error| self.failure(&operation, &error, "fetch from"))
+        let mut refused = None;
+        let fetched = gix::open_opts(directory, limited(PACK.object_bytes)).and_then(|repo| {
+            receive(&repo, transport, commit, |pack| match pack::add(pack, &repo, &self.shown, &PACK, received) {
+                Ok(keep) => Ok(keep),
+                Err(PackFailure::Failed(error)) => Err(error),
+                Err(PackFailure::Refused(error)) => {
+                    Err(gix::Error::from_error(io::Error::other(refused.insert(error).message.clone())))
+                }
+            })
+        });
+        fetched.map_err(|error| refused.unwrap_or_else(|| self.failure(&operation, &error, "fetch from")))
     }
 
     fn failure(&self, operation: &HttpOperation, error: &gix::Error, doing: &str) -> GitError {
@@ -145,35 +154,97 @@ impl Mirror {
 
 /// The refs that start with one of `names`, and `HEAD` for the name of the default branch.
 pub(super) fn ls_refs(transport: &mut super::http::Transport, names: &[String]) -> gix::Result<Vec<Ref>> {
-    let no_credentials = |_| Ok(None);
-    let upload_pack = transport::Service::UploadPack;
-    let handshake = gix::protocol::handshake(&mut *transport, upload_pack, no_credentials, Vec::new(), &mut Discard)?;
+    let handshake = handshake(transport)?;
     if let Some(refs) = handshake.refs {
         return Ok(refs);
     }
     let mut prefixes = RefPrefixes::new();
     prefixes.extend(names.iter().map(|name| BString::from(name.as_str())).chain(["HEAD".into()]));
-    let agent = ("agent", Some(concat!("git/nomos-", env!("CARGO_PKG_VERSION")).into()));
-    LsRefsCommand::new(Some(prefixes), &handshake.capabilities, agent).invoke_blocking(transport, &mut Discard, false)
+    LsRefsCommand::new(Some(prefixes), &handshake.capabilities, agent_feature()).invoke_blocking(
+        transport,
+        &mut Discard,
+        false,
+    )
 }
 
-/// Fetches a commit without its history.
-fn receive(repo: &gix::Repository, transport: super::http::Transport, commit: Commit) -> gix::Result<()> {
-    // The second, which matches nothing, keeps the server from listing every ref.
-    let wanted = [format!("+{commit}:{FETCHED}{commit}"), format!("{FETCHED}none")];
-    let url = transport::client::TransportWithoutIO::to_url(&transport).into_owned();
-    let remote = repo
-        .remote_at_without_url_rewrite(url.as_bstr())?
-        .with_refspecs(wanted.iter().map(|spec| spec.as_bytes().as_bstr()), Direction::Fetch)?
-        .with_fetch_tags(fetch::Tags::None);
-    let never = AtomicBool::new(false);
-    remote
-        .to_connection_with_transport(transport)
-        .with_credentials(|_| Ok(None))
-        .prepare_fetch(Discard, gix::remote::ref_map::Options::default())?
-        .with_shallow(fetch::Shallow::DepthAtRemote(NonZeroU32::MIN))
-        .receive(Discard, &never)?;
+/// The name of the agent, for servers.
+fn agent_feature() -> gix::protocol::command::Feature {
+    ("agent", Some(concat!("git/nomos-", env!("CARGO_PKG_VERSION")).to_owned()))
+}
+
+fn handshake(transport: &mut super::http::Transport) -> gix::Result<Handshake> {
+    let upload_pack = transport::Service::UploadPack;
+    gix::protocol::handshake(transport, upload_pack, |_| Ok(None), Vec::new(), &mut Discard)
+}
+
+/// Fetches a commit without its history. `take` adds the pack to the repository.
+fn receive(
+    repo: &gix::Repository,
+    mut transport: super::http::Transport,
+    commit: Commit,
+    take: impl FnOnce(&mut dyn io::BufRead) -> gix::Result<Option<PathBuf>>,
+) -> gix::Result<()> {
+    let mut handshake = handshake(&mut transport)?;
+    let context = Context {
+        handshake: &mut handshake,
+        transport: &mut transport,
+        user_agent: agent_feature(),
+        trace_packetlines: false,
+    };
+    let options = Options {
+        shallow_file: repo.shallow_file()?,
+        shallow: &Shallow::DepthAtRemote(NonZeroU32::MIN),
+        tags: Tags::None,
+        reject_shallow_remote: false,
+    };
+    let (mut wanted, mut keep) = (OneCommit { commit, known: fetched(repo)? }, None);
+    let take = |pack: &mut dyn io::BufRead, _: &mut dyn DynNestedProgress, _: &AtomicBool| {
+        keep = take(pack)?;
+        Ok(true)
+    };
+    gix::protocol::fetch(&mut wanted, take, Discard, &AtomicBool::new(false), context, options)?;
+    repo.reference(format!("{FETCHED}{commit}"), commit.0, PreviousValue::Any, "fetched")?;
+    if let Some(keep) = keep {
+        fs::remove_file(keep).map_err(gix::Error::from_error)?;
+    }
     Ok(())
+}
+
+/// The commits that were fetched.
+fn fetched(repo: &gix::Repository) -> gix::Result<Vec<gix::ObjectId>> {
+    let references = repo.references()?;
+    let fetched = references.prefixed(FETCHED)?.filter_map(Result::ok);
+    Ok(fetched.filter_map(|reference| reference.try_id().map(gix::Id::detach)).collect())
+}
+
+/// The negotiation about one commit: one request, whatever the server answers.
+struct OneCommit {
+    commit: Commit,
+    known: Vec<gix::ObjectId>,
+}
+
+impl Negotiate for OneCommit {
+    fn mark_complete_and_common_ref(&mut self) -> gix::Result<Action> {
+        Ok(Action::MustNegotiate { remote_ref_target_known: Vec::new() })
+    }
+
+    fn add_wants(&mut self, arguments: &mut Arguments, _: &[bool]) -> bool {
+        arguments.want(self.commit.0);
+        true
+    }
+
+    fn one_round(
+        &mut self,
+        _: &mut one_round::State,
+        arguments: &mut Arguments,
+        _: Option<&Response>,
+    ) -> gix::Result<(Round, bool)> {
+        self.known.iter().for_each(|id| arguments.have(id));
+        let haves_sent = self.known.len();
+        let round =
+            Round { haves_sent, in_vain: 0, haves_to_send: 0, previous_response_had_at_least_one_in_common: false };
+        Ok((round, true))
+    }
 }
 
 /// `true` if a commit was fetched completely.
@@ -189,10 +260,10 @@ fn packs(repo: &gix::Repository) -> usize {
     fs::read_dir(repo.git_dir().join("objects/pack")).map_or(0, count)
 }
 
-/// The name of a mirror's directory: safe in a file system, and readable for users.
-fn name_of(shown: &str) -> String {
-    let digest = Sha256::digest(shown.as_bytes());
-    let last = shown.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+/// The name of a mirror's directory: safe in a file system, readable for users, and without tokens.
+pub(super) fn name_of(url: &reqwest::Url) -> String {
+    let digest = Sha256::digest(url.as_str().as_bytes());
+    let last = url.path().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let readable: String = last.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
     digest[..8].iter().fold(format!("{readable}-"), |name, byte| format!("{name}{byte:02x}"))
 }

@@ -6,6 +6,7 @@
 
 mod error;
 mod http;
+mod pack;
 mod mirror;
 mod tree;
 mod watch;
@@ -17,12 +18,13 @@ use std::sync::Arc;
 
 use gix::bstr::ByteSlice;
 
-use crate::io::files::MAX_FILE_BYTES;
+use crate::io::budget::ReadBudget;
 use crate::model::finding::Finding;
-use crate::model::url::is_local;
+use crate::model::limits::FILE_BYTES;
+use crate::model::url::{is_local, shown};
 
 pub use error::{FailureClass, GitError};
-pub use tree::{CommitTree, TreeEntry};
+pub use tree::{BoundedTree, CommitTree, TreeEntry};
 pub use watch::{Watcher, watch};
 
 use mirror::Mirror;
@@ -160,7 +162,7 @@ impl Refs {
 
 /// The git objects of one repository.
 pub struct Store {
-    /// The URL without credentials.
+    /// The URL without tokens.
     shown: String,
     backend: StoreBackend,
 }
@@ -187,10 +189,12 @@ impl Store {
                 Ok(Self { shown, backend: StoreBackend::Local { path, repo } })
             }
             RepositoryLocation::Remote(url, credentials) => {
-                let shown = url.to_string();
+                let shown = shown(url.as_str()).into_owned();
+                let directory = cache.join(mirror::name_of(&url));
                 let mut http = http::Http::new(remote, url)?;
                 http.set_credentials(remote.credentials.as_ref().or(credentials.as_ref()));
-                Ok(Self { backend: StoreBackend::Mirror(Box::new(Mirror::open(shown.clone(), http, cache)?)), shown })
+                let mirror = Mirror::open(shown.clone(), http, directory)?;
+                Ok(Self { backend: StoreBackend::Mirror(Box::new(mirror)), shown })
             }
         }
     }
@@ -237,13 +241,14 @@ impl Store {
         self.list(std::slice::from_ref(want))?.commit(want)
     }
 
-    /// Makes the files of a commit readable. Sends no request when they are readable already.
+    /// Makes the files of a commit readable. Sends no request when they are readable already. `received` is called when a
+    /// server has sent them, before they are unpacked.
     ///
     /// # Errors
     /// When the repository does not have the commit, or it cannot be fetched.
-    pub fn fetch(&mut self, commit: Commit) -> Result<(), GitError> {
+    pub fn fetch(&mut self, commit: Commit, received: &mut dyn FnMut()) -> Result<(), GitError> {
         match &mut self.backend {
-            StoreBackend::Mirror(mirror) => mirror.fetch(commit),
+            StoreBackend::Mirror(mirror) => mirror.fetch(commit, received),
             StoreBackend::Local { repo, .. } if repo.has_object(commit.0) => Ok(()),
             StoreBackend::Local { .. } => {
                 Err(GitError::new(FailureClass::NotFound, format!("{} does not have the commit {commit}", self.shown)))
@@ -251,14 +256,22 @@ impl Store {
         }
     }
 
-    /// The files below `dir` of a fetched commit that may hold manifests, by path.
+    /// The files below `dir` of a fetched commit that may hold manifests, by path; or the limit that they pass.
     ///
     /// No file is read: the caller reads with [`Store::read`] those that it does not have with the same path and blob.
     ///
     /// # Errors
     /// When there is no such directory, it leaves the repository, or objects are missing or damaged.
-    pub fn tree(&self, commit: Commit, dir: &str) -> Result<CommitTree, GitError> {
-        self.checked(tree::list(self.repo(), commit, dir, &self.shown))
+    pub fn tree(&self, commit: Commit, dir: &str, budget: &mut ReadBudget) -> Result<BoundedTree, GitError> {
+        self.checked(tree::list(self.repo(), commit, dir, &self.shown, budget))
+    }
+
+    /// The size of a file, without reading it.
+    ///
+    /// # Errors
+    /// When the object is missing or damaged.
+    pub fn size(&self, entry: &TreeEntry) -> Result<u64, GitError> {
+        self.checked(tree::size(self.repo(), entry, &self.shown))
     }
 
     /// The content of a file, or the finding that it is too large.
@@ -335,7 +348,7 @@ impl RepositoryLocation {
 /// Options to open a repository for reading: without the user's configuration and the environment, and without objects that
 /// are larger than a file may be.
 fn options() -> gix::open::Options {
-    limited(MAX_FILE_BYTES)
+    limited(FILE_BYTES)
 }
 
 /// [`options`] with a limit in bytes to each object that is unpacked: a small pack can hold a huge object.
@@ -383,4 +396,4 @@ fn default_branch(repo: &gix::Repository) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

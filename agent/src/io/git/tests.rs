@@ -1,6 +1,7 @@
 //! Against repositories that `git` makes, on disk and behind HTTP.
 
-mod fixture;
+pub(in crate::io) mod fixture;
+mod hostile;
 mod remote;
 
 use std::fs;
@@ -13,14 +14,19 @@ use fixture::{Repo, Server, branch, revision};
 /// Resolves, fetches and reads: path and content of each file below `dir`.
 fn files(store: &mut Store, want: &Want, dir: &str) -> Result<Vec<(String, String)>, GitError> {
     let commit = store.resolve(want)?;
-    store.fetch(commit)?;
-    let tree = store.tree(commit, dir)?;
+    store.fetch(commit, &mut || ())?;
+    let tree = tree_of(store, commit, dir)?;
     assert_eq!(tree.findings, []);
     let content = |entry: &TreeEntry| {
         let bytes = store.read(entry)?.unwrap();
         Ok((entry.path.clone(), String::from_utf8_lossy(&bytes).into_owned()))
     };
     tree.entries.iter().map(content).collect()
+}
+
+/// The files below a directory, which pass no limit.
+fn tree_of(store: &Store, commit: Commit, dir: &str) -> Result<CommitTree, GitError> {
+    store.tree(commit, dir, &mut ReadBudget::new()).map(|tree| tree.expect("small"))
 }
 
 fn file(path: &str, content: &str) -> (String, String) {
@@ -114,11 +120,11 @@ fn a_missing_ref_is_an_error_with_a_hint() {
         let short = error(store.resolve(&revision(&repo.git("rev-parse --short HEAD"))));
         assert_eq!(short.hint.as_deref(), Some("Give all 40 digits of a commit."));
         let commit = store.resolve(&revision(unknown)).unwrap();
-        assert_eq!(error(store.fetch(commit)).class, FailureClass::NotFound);
+        assert_eq!(error(store.fetch(commit, &mut || ())).class, FailureClass::NotFound);
         let head = store.resolve(&revision("HEAD")).unwrap();
-        store.fetch(head).unwrap();
+        store.fetch(head, &mut || ()).unwrap();
         for dir in ["none", "a.yaml", "a.yaml/x", "../x", "x/../../y", "NAMESPACES"] {
-            let error = error(store.tree(head, dir));
+            let error = error(tree_of(store, head, dir));
             assert_eq!(
                 (error.class, error.finding().code),
                 (FailureClass::NotFound, crate::model::finding::Code::Source),
@@ -155,18 +161,6 @@ fn a_directory_without_a_repository_is_not_found() {
         assert_eq!(error.class, class, "{error:?}");
         assert!(error.message.contains(text) && error.hint.is_some(), "{error:?}");
     }
-}
-
-#[test]
-fn a_huge_tree_is_a_finding() {
-    let repo = Repo::new();
-    (0..20).for_each(|n| repo.write(&format!("{n}/b.yaml"), ""));
-    let commit = Commit::from_hex(&repo.commit()).unwrap();
-    let store = repo.open(repo.path().to_str().unwrap());
-    let all = tree::bounded(store.repo(), commit, "", "here", 41).unwrap();
-    assert_eq!((all.entries.len(), all.findings.len()), (21, 0));
-    let some = tree::bounded(store.repo(), commit, "", "here", 40).unwrap();
-    assert_eq!(some.findings[0].message, "there are more than 40 files and directories");
 }
 
 #[test]
@@ -258,8 +252,8 @@ fn links_that_lead_nowhere_are_findings() {
     let commit = repo.commit();
     everywhere(&repo, |store| {
         let commit = Commit::from_hex(&commit).unwrap();
-        store.fetch(commit).unwrap();
-        let tree = store.tree(commit, "sync").unwrap();
+        store.fetch(commit, &mut || ()).unwrap();
+        let tree = tree_of(store, commit, "sync").unwrap();
         let messages: Vec<_> = tree.findings.iter().map(|finding| finding.message.as_str()).collect();
         assert_eq!(tree.entries, []);
         assert_eq!(
@@ -272,7 +266,7 @@ fn links_that_lead_nowhere_are_findings() {
                 "the link through.yaml leads to nothing",
             ]
         );
-        assert_eq!(error(store.tree(commit, "gone")).class, FailureClass::NotFound);
+        assert_eq!(error(tree_of(store, commit, "gone")).class, FailureClass::NotFound);
     });
 }
 
@@ -282,8 +276,8 @@ fn a_huge_file_is_a_finding() {
     fs::File::create(repo.path().join("huge.yaml")).unwrap().set_len((16 << 20) + 1).unwrap();
     let commit = Commit::from_hex(&repo.commit()).unwrap();
     everywhere(&repo, |store| {
-        store.fetch(commit).unwrap();
-        let entry = store.tree(commit, "").unwrap().entries.remove(1);
+        store.fetch(commit, &mut || ()).unwrap();
+        let entry = tree_of(store, commit, "").unwrap().entries.remove(1);
         assert_eq!(store.read(&entry).unwrap().unwrap_err().places[0].location.as_ref().unwrap().path, "huge.yaml");
     });
 }
@@ -345,9 +339,9 @@ fn ten_thousand_files_are_read_in_a_tenth_of_a_second() {
     repo.git("repack -a -d --quiet");
     everywhere(&repo, |store| {
         let commit = store.resolve(&branch("main")).unwrap();
-        store.fetch(commit).unwrap();
+        store.fetch(commit, &mut || ()).unwrap();
         let start = std::time::Instant::now();
-        let tree = store.tree(commit, "").unwrap();
+        let tree = tree_of(store, commit, "").unwrap();
         let walked = start.elapsed();
         let bytes: usize = tree.entries.iter().map(|entry| store.read(entry).unwrap().unwrap().len()).sum();
         let took = start.elapsed();

@@ -12,17 +12,16 @@ use gix::{ObjectId, Repository};
 
 use super::error::{FailureClass, GitError, from_gix};
 use super::{BlobId, Commit};
-use crate::io::files::{MAX_ENTRIES, MAX_FILE_BYTES, holds_manifests, is_kustomization, not_utf8, too_large, too_many};
+use crate::io::budget::ReadBudget;
+use crate::io::files::{holds_manifests, is_kustomization, not_utf8, too_large};
 use crate::model::finding::{Code, Finding};
+use crate::model::limits::{FILE_BYTES, MAX_FINDINGS};
 
 /// Longest path of a file, and longest target of a link: no file system takes longer ones.
 const MAX_PATH_BYTES: usize = 4096;
 
 /// Number of links that may lead to one file.
 const MAX_LINKS: usize = 40;
-
-/// Number of findings that are kept; more would not help a user.
-const MAX_FINDINGS: usize = 1000;
 
 /// A file that may hold manifests.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,11 +41,8 @@ pub struct CommitTree {
     pub findings: Vec<Finding>,
 }
 
-/// The files below `dir` that may hold manifests. A link to a file counts as its target; a link to a directory is not
-/// followed, but `dir` itself may be or go through one.
-pub(super) fn list(repo: &Repository, commit: Commit, dir: &str, shown: &str) -> Result<CommitTree, GitError> {
-    bounded(repo, commit, dir, shown, MAX_ENTRIES)
-}
+/// The files of a directory, or the limit that it passes.
+pub type BoundedTree = Result<CommitTree, Finding>;
 
 /// The content of a file, unless it is too large.
 pub(super) fn read(repo: &Repository, entry: &TreeEntry, shown: &str) -> Result<Result<Arc<[u8]>, Finding>, GitError> {
@@ -55,36 +51,72 @@ pub(super) fn read(repo: &Repository, entry: &TreeEntry, shown: &str) -> Result<
         Ok(object) => return Ok(Ok(object.data.as_slice().into())),
         Err(error) => error,
     };
-    match repo.find_header(entry.blob.0) {
-        Ok(header) if header.size() > MAX_FILE_BYTES => Ok(Err(too_large(&entry.path, header.size()))),
+    match size(repo, entry, shown)? {
+        bytes if bytes > FILE_BYTES => Ok(Err(too_large(&entry.path, bytes))),
         _ => Err(failed(error)),
     }
 }
 
-/// [`list`] with at most `limit` files and directories.
-pub(super) fn bounded(
+/// The size of a file in bytes. Its content is not read.
+pub(super) fn size(repo: &Repository, entry: &TreeEntry, shown: &str) -> Result<u64, GitError> {
+    let header = repo.find_header(entry.blob.0);
+    header.map(|header| header.size()).map_err(|error| from_gix(&error, shown, &format!("read {} of", entry.path)))
+}
+
+/// The files below `dir` that may hold manifests. A link to a file counts as its target; a link to a directory is not
+/// followed, but `dir` itself may be or go through one.
+pub(super) fn list(
     repo: &Repository,
     commit: Commit,
     dir: &str,
     shown: &str,
-    limit: usize,
-) -> Result<CommitTree, GitError> {
+    budget: &mut ReadBudget,
+) -> Result<BoundedTree, GitError> {
     let failed = |error| from_gix(&error, shown, &format!("read the files of commit {commit} of"));
     let root = repo.find_object(commit.0).and_then(|object| object.peel_to_tree()).map_err(failed)?.id;
-    let mut trees = Trees { repo, root, directories: HashMap::new() };
-    let (path, tree) = match trees.locate(Vec::new(), dir.as_bytes()).map_err(failed)? {
+    let mut trees = Trees { repo, root, directories: HashMap::new(), budget };
+    let located = match trees.locate(Vec::new(), dir.as_bytes()) {
+        Err(Stopped::OverLimit(finding)) => return Ok(Err(finding)),
+        Err(Stopped::Failed(error)) => return Err(failed(error)),
+        Ok(located) => located,
+    };
+    let (path, tree) = match located {
         Located::Directory(path, tree) => (path, tree),
         Located::File(..) => return Err(no_directory(dir, commit, shown, "is a file, not a directory")),
         Located::Nothing => return Err(no_directory(dir, commit, shown, "does not exist")),
         Located::Outside => return Err(no_directory(dir, commit, shown, "leads out of the repository")),
     };
-    let mut walk = TreeWalk { trees, dir: path, found: CommitTree::default(), seen: 0, limit };
-    walk.descend(tree).map_err(failed)?;
+    let mut walk = TreeWalk { trees, dir: path, found: CommitTree::default() };
+    match walk.descend(tree) {
+        Err(Stopped::OverLimit(finding)) => return Ok(Err(finding)),
+        Err(Stopped::Failed(error)) => return Err(failed(error)),
+        Ok(()) => {}
+    }
     let mut found = walk.found;
     found.entries.sort_unstable();
     found.entries.dedup();
     found.findings.sort_unstable();
-    Ok(found)
+    Ok(Ok(found))
+}
+
+/// The reason why a walk ended early.
+enum Stopped {
+    /// A limit is passed.
+    OverLimit(Finding),
+    /// An object cannot be read.
+    Failed(gix::Error),
+}
+
+impl From<Finding> for Stopped {
+    fn from(finding: Finding) -> Self {
+        Self::OverLimit(finding)
+    }
+}
+
+impl From<gix::Error> for Stopped {
+    fn from(error: gix::Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 fn no_directory(dir: &str, commit: Commit, shown: &str, what: &str) -> GitError {
@@ -93,36 +125,31 @@ fn no_directory(dir: &str, commit: Commit, shown: &str, what: &str) -> GitError 
 }
 
 /// A walk through the directories below the sync directory.
-struct TreeWalk<'repo> {
-    trees: Trees<'repo>,
+struct TreeWalk<'read> {
+    trees: Trees<'read>,
     /// The sync directory, from the root of the repository.
     dir: Vec<BString>,
     found: CommitTree,
-    seen: usize,
-    limit: usize,
 }
 
 impl TreeWalk<'_> {
-    fn descend(&mut self, tree: ObjectId) -> gix::Result<()> {
+    fn descend(&mut self, tree: ObjectId) -> Result<(), Stopped> {
         let mut buffer = Vec::new();
         let mut pending = vec![(BString::default(), tree)];
         while let Some((prefix, tree)) = pending.pop() {
             for entry in self.trees.repo.objects.find_tree_iter(&tree, &mut buffer)? {
                 let entry = entry?;
-                self.seen += 1;
-                if self.seen > self.limit {
-                    self.found.findings.push(too_many(self.limit));
-                    return Ok(());
-                }
-                let mut path = prefix.clone();
-                path.extend_from_slice(entry.filename);
-                if [".", "..", ".git"].iter().any(|name| entry.filename == name) || entry.filename.contains(&b'/') {
-                    continue;
-                }
-                if path.len() > MAX_PATH_BYTES {
+                if prefix.len() + entry.filename.len() > MAX_PATH_BYTES {
+                    self.trees.budget.entry(&prefix)?;
                     self.finding(|| {
                         Finding::new(Code::Path, format!("there is a path of more than {MAX_PATH_BYTES} bytes"))
                     });
+                    continue;
+                }
+                let mut path = prefix.clone();
+                path.extend_from_slice(entry.filename);
+                self.trees.budget.entry(&path)?;
+                if [".", "..", ".git"].iter().any(|name| entry.filename == name) || entry.filename.contains(&b'/') {
                     continue;
                 }
                 match entry.mode.kind() {
@@ -149,7 +176,7 @@ impl TreeWalk<'_> {
         }
     }
 
-    fn link(&mut self, prefix: &BStr, path: &BStr, name: &BStr) -> gix::Result<()> {
+    fn link(&mut self, prefix: &BStr, path: &BStr, name: &BStr) -> Result<(), Stopped> {
         let mut from = self.dir.clone();
         from.extend(prefix.split_str("/").filter(|part| !part.is_empty()).map(BString::from));
         match self.trees.locate(from, name)? {
@@ -187,11 +214,12 @@ fn relative(dir: &[BString], target: &[BString]) -> BString {
 type DirectoryEntries = BTreeMap<BString, (EntryMode, ObjectId)>;
 
 /// Looks entries up by path, as a file system would.
-struct Trees<'repo> {
-    repo: &'repo Repository,
+struct Trees<'read> {
+    repo: &'read Repository,
     root: ObjectId,
     /// Directories that were read, so that many links into a large directory stay cheap.
     directories: HashMap<ObjectId, Rc<DirectoryEntries>>,
+    budget: &'read mut ReadBudget,
 }
 
 /// The entry that a path leads to, as a path from the root of the repository without links.
@@ -204,7 +232,7 @@ enum Located {
 
 impl Trees<'_> {
     /// Follows `path` from the directory `from`, which holds no links.
-    fn locate(&mut self, from: Vec<BString>, path: &[u8]) -> gix::Result<Located> {
+    fn locate(&mut self, from: Vec<BString>, path: &[u8]) -> Result<Located, Stopped> {
         let mut ahead: VecDeque<BString> = from.into();
         ahead.extend(parts(path));
         let mut links = MAX_LINKS;
@@ -218,6 +246,7 @@ impl Trees<'_> {
                 }
                 continue;
             }
+            self.budget.in_time(path)?;
             let here = trees.last().copied().unwrap_or(self.root);
             let Some((mode, id)) = self.directory(here)?.get(&name).copied() else { return Ok(Located::Nothing) };
             match mode.kind() {
@@ -247,7 +276,7 @@ impl Trees<'_> {
         Ok(Located::Directory(names, trees.last().copied().unwrap_or(self.root)))
     }
 
-    fn directory(&mut self, tree: ObjectId) -> gix::Result<Rc<DirectoryEntries>> {
+    fn directory(&mut self, tree: ObjectId) -> Result<Rc<DirectoryEntries>, Stopped> {
         if let Some(directory) = self.directories.get(&tree) {
             return Ok(Rc::clone(directory));
         }
@@ -256,6 +285,7 @@ impl Trees<'_> {
         let mut directory = DirectoryEntries::new();
         for entry in entries {
             let entry = entry?;
+            self.budget.entry(entry.filename)?;
             directory.insert(entry.filename.to_owned(), (entry.mode, entry.oid.to_owned()));
         }
         let directory = Rc::new(directory);

@@ -3,6 +3,7 @@
 //! A poll whose ref did not move is an ls-refs and nothing else. `polling` decides what is done next; this file does it.
 
 mod polling;
+mod contents;
 mod reader;
 
 use std::collections::BTreeSet;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::git::{Remote, Want, Watcher, watch};
+use super::git::{FailureClass, GitError, Remote, Want, Watcher, watch};
 use super::kubernetes::client::Cluster;
 use super::repositories::Repositories;
 use crate::compile::CompileOptions;
@@ -22,7 +23,7 @@ use crate::model::finding::{Code, Finding};
 use crate::model::object::GroupKind;
 use crate::sync::engine::Event;
 
-use polling::{Polling, PollingAction, PollingEvent};
+use polling::{Pauses, Polling, PollingAction, PollingEvent};
 use reader::Reader;
 
 /// A source and how it is compiled.
@@ -75,14 +76,14 @@ pub async fn follow(
     let reader = Reader::new(source, repositories, Arc::clone(&changed), defined);
     let reader = Arc::new(Mutex::new(reader));
     let mut follower = Follower { reader, cluster, events, restores, changed, watcher: None };
-    while let Ok(event) = follower.perform(action, polling.pause_after_failure()).await {
+    while let Ok(event) = follower.perform(action, polling.pauses()).await {
         action = polling.step(event, Instant::now());
     }
 }
 
 impl Follower {
-    /// Does the next thing. `pause` is the pause that follows if it fails, of which the sync is told.
-    async fn perform(&mut self, action: PollingAction, pause: Duration) -> Result<PollingEvent, SyncEnded> {
+    /// Does the next thing. The sync is told of a failure, and which of the `pauses` follows.
+    async fn perform(&mut self, action: PollingAction, pauses: Pauses) -> Result<PollingEvent, SyncEnded> {
         match action {
             PollingAction::Ask => match self.blocking(Reader::resolve).await {
                 Ok((commit, local)) => {
@@ -92,17 +93,19 @@ impl Follower {
                     Ok(PollingEvent::Resolved(commit))
                 }
                 Err(error) => {
-                    self.send(Event::SourceFailed(with_pause(error.finding(), pause))).await?;
+                    self.send(Event::SourceFailed(with_pause(error.finding(), pauses.failed))).await?;
                     Ok(PollingEvent::Failed)
                 }
             },
             PollingAction::Compile(commit) => {
                 let kinds = scopes(&self.cluster);
-                let event = match self.blocking(move |reader| reader.compile(commit, kinds)).await {
-                    Event::SourceFailed(finding) => Event::SourceFailed(with_pause(finding, pause)),
-                    event => event,
+                let (event, outcome) = match self.blocking(move |reader| reader.compile(commit, kinds)).await {
+                    Ok(event) => {
+                        let outcome = PollingEvent::Compiled { kinds_missing: lacks_kinds(&event) };
+                        (event, outcome)
+                    }
+                    Err(error) => failed(&error, pauses),
                 };
-                let outcome = outcome(&event);
                 self.send(event).await?;
                 Ok(outcome)
             }
@@ -161,14 +164,20 @@ fn with_pause(mut finding: Finding, pause: Duration) -> Finding {
     finding
 }
 
-fn outcome(compiled: &Event) -> PollingEvent {
-    match compiled {
-        Event::Compiled { findings, .. } => {
-            let kinds_missing = findings.iter().any(|finding| finding.code == Code::UnknownKind);
-            PollingEvent::Compiled { kinds_missing }
-        }
-        _ => PollingEvent::Failed,
-    }
+/// The event and the outcome of a commit that could not be read. A server that does not send it is asked again less often;
+/// where the commit is to blame, the next one is waited for.
+fn failed(error: &GitError, pauses: Pauses) -> (Event, PollingEvent) {
+    let (pause, outcome) = match error.class {
+        FailureClass::Unreachable => (pauses.failed, PollingEvent::Failed),
+        _ => (pauses.unreadable, PollingEvent::Unreadable),
+    };
+    (Event::SourceFailed(with_pause(error.finding(), pause)), outcome)
+}
+
+/// `true` if the cluster does not have the kinds of some objects.
+fn lacks_kinds(compiled: &Event) -> bool {
+    let Event::Compiled { findings, .. } = compiled else { return false };
+    findings.iter().any(|finding| finding.code == Code::UnknownKind)
 }
 
 fn scopes(cluster: &Cluster) -> KindScopes {

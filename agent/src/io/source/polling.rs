@@ -10,8 +10,14 @@ use crate::model::backoff::Backoff;
 /// The pause before a commit with kinds that the cluster does not have is compiled again, and the longest one.
 const KIND_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
-/// The longest pause before a source that cannot be read is tried again, unless its period is longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// The longest pause before a source that does not answer is asked again, unless its period is longer: so long after a server
+/// works again, its syncs go on at the latest. For a short period it is this number of periods.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PERIODS: u32 = 4;
+
+/// The longest pause before a commit that cannot be read is read again, unless the period is longer. It was received, and is no
+/// better the next time but for a repair on the server.
+const LONGEST_UNREADABLE: Duration = Duration::from_secs(300);
 
 /// The polling of one source.
 pub(super) struct Polling {
@@ -19,8 +25,10 @@ pub(super) struct Polling {
     state: PollingState,
     /// The commit that was compiled last.
     compiled: Option<Commit>,
-    /// Attempts to ask or read the source that failed since it was last compiled; the sync was told so.
+    /// Attempts to ask the source that failed since it was last compiled; the sync was told so.
     failures: Backoff,
+    /// Attempts to read a commit that failed since then.
+    unreadable: Backoff,
     /// The time before which the commit that could not be read is not read again. The source is asked meanwhile: a newer commit
     /// may be readable.
     read_again: Option<Instant>,
@@ -51,8 +59,10 @@ pub(super) enum PollingEvent {
         /// The cluster does not have the kinds of some objects.
         kinds_missing: bool,
     },
-    /// The source cannot be asked or read.
+    /// The source cannot be asked, or does not send its commit.
     Failed,
+    /// The commit cannot be read.
+    Unreadable,
     /// The sync wants this commit back.
     RestoreWanted(String),
     /// The commit that the sync wanted back was compiled, or cannot be read any more.
@@ -68,7 +78,7 @@ pub(super) enum PollingEvent {
 pub(super) enum PollingAction {
     /// Ask the source for its commit: [`PollingEvent::Resolved`] or [`PollingEvent::Failed`].
     Ask,
-    /// Read and compile this commit: [`PollingEvent::Compiled`] or [`PollingEvent::Failed`].
+    /// Read and compile this commit: [`PollingEvent::Compiled`], [`PollingEvent::Failed`] or [`PollingEvent::Unreadable`].
     Compile(Commit),
     /// Compile this older commit: [`PollingEvent::Restored`].
     Restore(String),
@@ -78,26 +88,37 @@ pub(super) enum PollingAction {
     Rest(Instant),
 }
 
+/// The pauses before the next attempt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Pauses {
+    /// After [`PollingEvent::Failed`].
+    pub(super) failed: Duration,
+    /// After [`PollingEvent::Unreadable`].
+    pub(super) unreadable: Duration,
+}
+
 impl Polling {
     /// A source that was never asked, and the first thing to do.
     pub(super) fn new(period: Duration) -> (Self, PollingAction) {
-        let failures = Backoff::new(period, LONGEST_PAUSE.max(period));
+        let failures = Backoff::new(period, LONGEST_PAUSE.min(period.saturating_mul(LONGEST_PERIODS)).max(period));
+        let unreadable = Backoff::new(period, LONGEST_UNREADABLE.max(period));
         let state = PollingState::Asking;
-        let polling = Self { period, state, compiled: None, failures, read_again: None, kinds: None };
+        let polling = Self { period, state, compiled: None, failures, unreadable, read_again: None, kinds: None };
         (polling, PollingAction::Ask)
     }
 
-    /// The pause that follows if the next attempt fails.
-    pub(super) fn pause_after_failure(&self) -> Duration {
-        let mut failures = self.failures;
-        failures.next_pause()
+    /// The pauses that follow if the next attempt fails.
+    pub(super) fn pauses(&self) -> Pauses {
+        let (mut failures, mut unreadable) = (self.failures, self.unreadable);
+        Pauses { failed: failures.next_pause(), unreadable: unreadable.next_pause() }
     }
 
     /// Takes the outcome of the last action and returns the next action.
     pub(super) fn step(&mut self, event: PollingEvent, now: Instant) -> PollingAction {
         match (&self.state, event) {
             (_, PollingEvent::Resolved(commit)) => {
-                let is_read = self.failures.attempts() == 0 && self.kinds.is_none();
+                let failed = self.failures.attempts() + self.unreadable.attempts() > 0;
+                let is_read = !failed && self.kinds.is_none();
                 let read_again = self.read_again.filter(|at| *at > now);
                 if self.compiled == Some(commit) && (is_read || read_again.is_some()) {
                     let poll = now + self.period;
@@ -109,17 +130,18 @@ impl Polling {
             (PollingState::Compiling(commit), PollingEvent::Compiled { kinds_missing }) => {
                 self.compiled = Some(*commit);
                 self.failures.reset();
+                self.unreadable.reset();
                 self.read_again = None;
                 self.kinds = kinds_missing.then(|| self.kinds.unwrap_or(KIND_RETRY));
                 let pause = self.kinds.as_mut().map_or(self.period, |kinds| kinds.next_pause().min(self.period));
                 self.rest(now + pause)
             }
-            (PollingState::Compiling(commit), PollingEvent::Failed) => {
+            (PollingState::Compiling(commit), PollingEvent::Unreadable) => {
                 (self.compiled, self.kinds) = (Some(*commit), None);
-                self.read_again = Some(now + self.failures.next_pause());
+                self.read_again = Some(now + self.unreadable.next_pause());
                 self.rest(now + self.period)
             }
-            (_, PollingEvent::Failed) => {
+            (_, PollingEvent::Failed | PollingEvent::Unreadable) => {
                 self.read_again = None;
                 let pause = self.failures.next_pause();
                 self.rest(now + pause)
@@ -183,7 +205,7 @@ mod tests {
         assert_eq!(polling.step(PollingEvent::Failed, now), PollingAction::Rest(now + PERIOD));
         polling.step(PollingEvent::Woken, now);
         assert_eq!(polling.step(PollingEvent::Resolved(commit("a")), now), PollingAction::Compile(commit("a")));
-        assert_eq!(polling.step(PollingEvent::Failed, now), PollingAction::Rest(now + PERIOD));
+        assert_eq!(polling.step(PollingEvent::Failed, now), PollingAction::Rest(now + 2 * PERIOD));
         let now = now + 2 * PERIOD;
         polling.step(PollingEvent::Woken, now);
         assert_eq!(polling.step(PollingEvent::Resolved(commit("a")), now), PollingAction::Compile(commit("a")));
@@ -193,22 +215,40 @@ mod tests {
     fn a_source_that_cannot_be_asked_is_asked_less_and_less_often() {
         let now = Instant::now();
         let (mut polling, _) = compiled(now, false);
-        for seconds in [15, 30, 60, 120, 240, 300, 300] {
+        for seconds in [15, 30, 60, 60, 60] {
             let pause = Duration::from_secs(seconds);
             assert_eq!(polling.step(PollingEvent::Woken, now), PollingAction::Ask);
-            assert_eq!(polling.pause_after_failure(), pause);
+            assert_eq!(polling.pauses().failed, pause);
             assert_eq!(polling.step(PollingEvent::Failed, now), PollingAction::Rest(now + pause));
         }
         polling.step(PollingEvent::Woken, now);
         polling.step(PollingEvent::Resolved(commit("a")), now);
         polling.step(PollingEvent::Compiled { kinds_missing: false }, now);
-        assert_eq!(polling.pause_after_failure(), PERIOD);
+        assert_eq!(polling.pauses(), Pauses { failed: PERIOD, unreadable: PERIOD });
     }
 
     #[test]
-    fn a_period_longer_than_the_longest_pause_stays() {
-        let hour = Duration::from_secs(3600);
-        assert_eq!(Polling::new(hour).0.pause_after_failure(), hour);
+    fn a_server_that_works_again_is_noticed_within_a_minute_or_a_few_periods() {
+        for (period, longest) in [(1, 4), (5, 20), (15, 60), (60, 60), (3600, 3600)] {
+            let (mut polling, _) = Polling::new(Duration::from_secs(period));
+            let now = Instant::now();
+            let rests: Vec<PollingAction> = (0..20)
+                .map(|attempt| {
+                    // Some attempts fail when the server is asked, others when it sends the commit.
+                    if attempt % 2 == 0 {
+                        polling.step(PollingEvent::Resolved(commit("a")), now);
+                    }
+                    let rest = polling.step(PollingEvent::Failed, now);
+                    assert_eq!(polling.step(PollingEvent::Woken, now), PollingAction::Ask);
+                    rest
+                })
+                .collect();
+            let longest = PollingAction::Rest(now + Duration::from_secs(longest));
+            assert_eq!(
+                (rests.last(), rests.iter().filter(|rest| **rest == longest).count() > 10),
+                (Some(&longest), true)
+            );
+        }
     }
 
     #[test]
@@ -220,7 +260,7 @@ mod tests {
             let now = start + poll * PERIOD;
             if polling.step(PollingEvent::Resolved(commit("a")), now) == PollingAction::Compile(commit("a")) {
                 reads.push(poll);
-                assert_eq!(polling.step(PollingEvent::Failed, now), PollingAction::Rest(now + PERIOD));
+                assert_eq!(polling.step(PollingEvent::Unreadable, now), PollingAction::Rest(now + PERIOD));
             }
             polling.step(PollingEvent::Woken, now);
         }

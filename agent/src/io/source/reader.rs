@@ -7,14 +7,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::contents::{Contents, Parsed, read};
 use super::{DefinedKinds, Source};
 use crate::compile::declared::DeclaredSet;
 use crate::compile::kind_scopes::KindScopes;
-use crate::compile::parse::{ParsedFile, SourceFile, parse};
 use crate::compile::{CompileOptions, compile_again};
-use crate::io::git::{BlobId, Commit, CommitTree, GitError, Store};
+use crate::io::budget::ReadBudget;
+use crate::io::git::{Commit, GitError};
+use crate::io::memory::KeptMemory;
+use crate::io::quarantine::{ReadAttempt, ReadSubject};
 use crate::io::repositories::{Repositories, Repository};
 use crate::model::finding::Finding;
+use crate::model::limits::{READ, ReadLimits};
 use crate::model::object::GroupKind;
 use crate::sync::engine::Event;
 
@@ -26,6 +30,9 @@ pub(super) struct Reader {
     repository: Option<Repository>,
     /// The files of the commit that was read last.
     parsed: Parsed,
+    /// The memory that they take, among the sources of all syncs.
+    kept: KeptMemory,
+    limits: ReadLimits,
     /// Kinds that the CRDs of the commit before define.
     previous_crds: BTreeSet<GroupKind>,
     /// Brings the first `previous_crds`; taken by the first compilation.
@@ -43,6 +50,8 @@ impl Reader {
         defined: DefinedKinds,
     ) -> Self {
         Self {
+            kept: repositories.memory().account(),
+            limits: READ,
             source,
             repositories,
             changed,
@@ -72,46 +81,50 @@ impl Reader {
         Ok((repository.resolve(age)?, local))
     }
 
-    /// [`Event::Compiled`], or [`Event::SourceFailed`] when the commit cannot be read.
-    pub(super) fn compile(&mut self, commit: Commit, kinds: KindScopes) -> Event {
-        match self.read(commit) {
-            Ok((files, findings)) => {
-                let start = Instant::now();
-                let event = self.compiled(commit, &files, findings, kinds);
-                tracing::debug!(%commit, files = files.len(), milliseconds = start.elapsed().as_millis(), "compiled");
-                event
-            }
-            Err(error) => Event::SourceFailed(error.finding()),
+    /// The commit compiled, or with the limit that it passes as a finding.
+    ///
+    /// # Errors
+    /// When the commit cannot be read, or is not read because the process died twice while it read it.
+    pub(super) fn compile(&mut self, commit: Commit, kinds: KindScopes) -> Result<Event, GitError> {
+        if let Some(defined) = self.defined.take() {
+            // The sender is gone when the sync ends before its inventory is read.
+            self.previous_crds = defined.blocking_recv().unwrap_or_default();
         }
+        let subject = ReadSubject::new(&self.source.remote.url, &self.source.dir, commit);
+        let repositories = Arc::clone(&self.repositories);
+        let mut attempt = repositories.attempt(&self.source.cache, &subject)?;
+        let start = Instant::now();
+        let findings = match self.read(commit, &mut attempt)? {
+            Ok(findings) => findings,
+            Err(over) => {
+                return Ok(Event::Compiled { commit: commit.to_string(), declared: None, findings: vec![over] });
+            }
+        };
+        let read = start.elapsed();
+        let event = self.compiled(commit, findings, kinds);
+        let (milliseconds, files) = (start.elapsed().as_millis(), self.parsed.len());
+        tracing::debug!(%commit, files, milliseconds, read_milliseconds = read.as_millis(), "read and compiled");
+        Ok(event)
     }
 
     /// [`Event::Restored`], without a declared set when the commit cannot be read any more or has errors.
     pub(super) fn restore(&mut self, commit: String, kinds: KindScopes) -> Event {
         let compiled = Commit::from_hex(&commit).map(|commit| self.compile(commit, kinds));
         let declared = match compiled {
-            Some(Event::Compiled { declared, .. }) => declared,
+            Some(Ok(Event::Compiled { declared, .. })) => declared,
             _ => None,
         };
         Event::Restored { commit, declared }
     }
 
-    fn compiled(
-        &mut self,
-        commit: Commit,
-        files: &[Arc<ParsedFile>],
-        mut findings: Vec<Finding>,
-        kinds: KindScopes,
-    ) -> Event {
-        if let Some(defined) = self.defined.take() {
-            // The sender is gone when the sync ends before its inventory is read.
-            self.previous_crds = defined.blocking_recv().unwrap_or_default();
-        }
+    fn compiled(&mut self, commit: Commit, mut findings: Vec<Finding>, kinds: KindScopes) -> Event {
+        let files: Vec<_> = self.parsed.iter().map(|(_, file)| Arc::clone(file)).collect();
         let settings = CompileOptions {
             kinds: Ok(kinds),
             previous_crds: self.previous_crds.clone(),
             ..self.source.settings.clone()
         };
-        let compiled = compile_again(files, &settings, &self.declared);
+        let compiled = compile_again(&files, &settings, &self.declared);
         let unreadable = findings.iter().any(|finding| finding.code.blocks());
         findings.extend(compiled.findings);
         let declared = compiled.declared.filter(|_| !unreadable).map(Arc::new);
@@ -122,47 +135,38 @@ impl Reader {
         Event::Compiled { commit: commit.to_string(), declared, findings }
     }
 
-    /// The files of a commit. A file that is unchanged since the commit before is not read again.
-    fn read(&mut self, commit: Commit) -> Result<(Vec<Arc<ParsedFile>>, Vec<Finding>), GitError> {
-        let start = Instant::now();
-        let dir = self.source.dir.clone();
+    /// Reads the files of a commit into `parsed`, or returns the limit that they pass. The findings are about files that cannot be
+    /// read.
+    fn read(
+        &mut self,
+        commit: Commit,
+        attempt: &mut ReadAttempt<'_>,
+    ) -> Result<Result<Vec<Finding>, Finding>, GitError> {
+        let (dir, mut budget) = (self.source.dir.clone(), ReadBudget::of(self.limits));
         let before = std::mem::take(&mut self.parsed);
-        let (parsed, read) = match self.repository()?.with(|store| read(store, commit, &dir, &before)) {
-            Ok((parsed, findings)) => {
-                let files = parsed.iter().map(|(_, file)| Arc::clone(file)).collect();
-                (parsed, Ok((files, findings)))
+        let read = self.repository().and_then(|repository| {
+            repository.with(|store| read(store, (commit, &dir), &before, (&mut budget, attempt)))
+        });
+        let kept = read.and_then(|read| match read {
+            Ok(contents) => self.kept.set(contents.bytes).map(|()| Ok(contents)),
+            over => Ok(over),
+        });
+        match kept {
+            Ok(Ok(Contents { parsed, findings, .. })) => {
+                self.parsed = parsed;
+                Ok(Ok(findings))
             }
-            Err(error) => (before, Err(error)),
-        };
-        self.parsed = parsed;
-        tracing::debug!(%commit, milliseconds = start.elapsed().as_millis(), "read");
-        read
+            Ok(Err(over)) => {
+                self.parsed = before;
+                Ok(Err(over))
+            }
+            Err(error) => {
+                self.parsed = before;
+                Err(error)
+            }
+        }
     }
 }
 
-/// Parsed files in the order of their paths, each with the blob that it was parsed from.
-type Parsed = Vec<(BlobId, Arc<ParsedFile>)>;
-
-fn read(
-    store: &mut Store,
-    commit: Commit,
-    dir: &str,
-    before: &[(BlobId, Arc<ParsedFile>)],
-) -> Result<(Parsed, Vec<Finding>), GitError> {
-    store.fetch(commit)?;
-    let CommitTree { entries, mut findings } = store.tree(commit, dir)?;
-    let mut parsed = Vec::with_capacity(entries.len());
-    let mut before = before.iter().peekable();
-    for entry in entries {
-        while before.next_if(|(_, file)| file.path < entry.path).is_some() {}
-        if let Some((blob, file)) = before.next_if(|(blob, file)| file.path == entry.path && *blob == entry.blob) {
-            parsed.push((*blob, Arc::clone(file)));
-            continue;
-        }
-        match store.read(&entry)? {
-            Ok(content) => parsed.push((entry.blob, Arc::new(parse(&SourceFile { path: entry.path, content })))),
-            Err(finding) => findings.push(finding),
-        }
-    }
-    Ok((parsed, findings))
-}
+#[cfg(test)]
+mod tests;

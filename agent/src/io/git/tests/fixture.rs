@@ -12,13 +12,13 @@ use std::thread;
 use super::super::{Remote, Store, Want};
 
 /// A work tree and a cache, gone when dropped.
-pub(super) struct Repo {
+pub(in crate::io) struct Repo {
     root: tempfile::TempDir,
 }
 
 impl Repo {
     /// With one commit on `main` that holds `a.yaml`.
-    pub(super) fn new() -> Self {
+    pub(in crate::io) fn new() -> Self {
         let repo = Self { root: tempfile::tempdir().unwrap() };
         fs::create_dir(repo.path()).unwrap();
         repo.git("init --quiet --initial-branch=main");
@@ -27,52 +27,52 @@ impl Repo {
         repo
     }
 
-    pub(super) fn path(&self) -> PathBuf {
+    pub(in crate::io) fn path(&self) -> PathBuf {
         self.root.path().join("repo")
     }
 
-    pub(super) fn cache(&self) -> PathBuf {
+    pub(in crate::io) fn cache(&self) -> PathBuf {
         self.root.path().join("cache")
     }
 
-    pub(super) fn write(&self, path: &str, content: &str) {
+    pub(in crate::io) fn write(&self, path: &str, content: &str) {
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
 
-    pub(super) fn link(&self, path: &str, target: &str) {
+    pub(in crate::io) fn link(&self, path: &str, target: &str) {
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         symlink(target, path).unwrap();
     }
 
     /// Commits everything and returns the hash.
-    pub(super) fn commit(&self) -> String {
+    pub(in crate::io) fn commit(&self) -> String {
         self.git("add --all");
         self.git("commit --quiet --allow-empty --message=change");
         self.git("rev-parse HEAD")
     }
 
     /// Runs git with words that hold no spaces, and returns what it prints.
-    pub(super) fn git(&self, arguments: &str) -> String {
+    pub(in crate::io) fn git(&self, arguments: &str) -> String {
         git(&self.path(), arguments)
     }
 
-    pub(super) fn open(&self, url: &str) -> Store {
+    pub(in crate::io) fn open(&self, url: &str) -> Store {
         Store::open(&remote(url), &self.cache()).unwrap()
     }
 }
 
-pub(super) fn remote(url: &str) -> Remote {
+pub(in crate::io) fn remote(url: &str) -> Remote {
     Remote { url: url.to_owned(), ..Remote::default() }
 }
 
-pub(super) fn branch(name: &str) -> Want {
+pub(in crate::io) fn branch(name: &str) -> Want {
     Want::Branch(name.to_owned())
 }
 
-pub(super) fn revision(name: &str) -> Want {
+pub(in crate::io) fn revision(name: &str) -> Want {
     Want::Revision(name.to_owned())
 }
 
@@ -108,6 +108,8 @@ pub(super) enum Manner {
     HangUp,
     /// Sends a whole answer with half a pack.
     Truncate,
+    /// Resets the connection before it reads a request.
+    Reset,
 }
 
 /// A server of the repositories in a directory.
@@ -237,6 +239,11 @@ impl Request {
 
 /// Answers one request; `None` closes the connection.
 fn answer(stream: &mut dyn Stream, root: &Path, manner: &Mutex<Manner>, seen: &Mutex<Vec<String>>) -> Option<()> {
+    if *manner.lock().unwrap() == Manner::Reset {
+        // A connection that is closed with unread bytes is reset.
+        let _ = stream.read(&mut [0]).ok()?;
+        return None;
+    }
     let request = Request::read(&mut *stream)?;
     seen.lock().unwrap().push(request.kind().to_owned());
     let manner = manner.lock().unwrap().clone();

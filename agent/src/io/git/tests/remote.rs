@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::http::{Http, OperationLimits};
 use super::super::*;
 use super::fixture::{Manner, Repo, Server, branch, remote, revision};
-use super::{error, file, files};
+use super::{error, file, files, tree_of};
 
 #[test]
 fn a_poll_is_two_requests_on_one_connection_and_only_a_new_commit_is_fetched() {
@@ -16,14 +16,14 @@ fn a_poll_is_two_requests_on_one_connection_and_only_a_new_commit_is_fetched() {
     let mut store = repo.open(&server.url());
     let poll = |store: &mut Store| files(store, &branch("main"), "").unwrap();
     poll(&mut store);
-    assert_eq!(server.seen(), ["connect", "refs", "ls-refs", "refs", "ls-refs", "fetch"]);
+    assert_eq!(server.seen(), ["connect", "refs", "ls-refs", "refs", "fetch"]);
     poll(&mut store);
     poll(&mut store);
     assert_eq!(server.seen(), ["refs", "ls-refs", "refs", "ls-refs"]);
     repo.write("a.yaml", "two");
     repo.commit();
     assert_eq!(poll(&mut store), [file("a.yaml", "two")]);
-    assert_eq!(server.seen(), ["refs", "ls-refs", "refs", "ls-refs", "fetch"]);
+    assert_eq!(server.seen(), ["refs", "ls-refs", "refs", "fetch"]);
     drop(store);
     let mut store = repo.open(&server.url());
     assert_eq!(poll(&mut store), [file("a.yaml", "two")]);
@@ -90,6 +90,42 @@ fn a_server_that_does_not_answer_is_unreachable() {
 }
 
 #[test]
+fn a_server_that_resets_connections_is_unreachable_until_it_works_again() {
+    let repo = Repo::new();
+    let server = Server::of(&repo);
+    for known in [false, true] {
+        let mut store = repo.open(&server.url());
+        if known {
+            files(&mut store, &branch("main"), "").unwrap();
+        }
+        server.be(Manner::Reset);
+        for _ in 0..2 {
+            let error = error(store.resolve(&branch("main")));
+            assert_eq!(error.class, FailureClass::Unreachable, "{error}");
+        }
+        let commit = Commit::from_hex(&repo.commit()).unwrap();
+        assert_eq!(error(store.fetch(commit, &mut || ())).class, FailureClass::Unreachable);
+        server.be(Manner::Serve);
+        assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
+    }
+}
+
+#[test]
+fn a_token_in_the_query_is_not_shown() {
+    let repo = Repo::new();
+    let server = Server::of(&repo);
+    let url = server.url() + "?private_token=hunter2";
+    let mut store = repo.open(&url);
+    for manner in [Manner::Status(403), Manner::Status(503), Manner::Reset, Manner::LoginPage] {
+        server.be(manner.clone());
+        let said = format!("{:?}", error(store.resolve(&branch("main"))));
+        assert!(said.contains("/repo?...") && !said.contains("hunter2"), "{manner:?}: {said}");
+    }
+    let names = fs::read_dir(repo.cache()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(names.collect::<Vec<_>>().iter().all(|name| name.starts_with("repo-") && !name.contains("hunter2")));
+}
+
+#[test]
 fn a_server_that_says_nothing_or_too_much_is_given_up() {
     let repo = Repo::new();
     let (talking, silent) = (Server::of(&repo), TcpListener::bind("127.0.0.1:0").unwrap());
@@ -97,7 +133,7 @@ fn a_server_that_says_nothing_or_too_much_is_given_up() {
     for (url, milliseconds, bytes, class, text) in [
         (&nothing, 0, 1 << 20, FailureClass::Unreachable, "timed out"),
         (&nothing, 50, 1 << 20, FailureClass::Unreachable, "timed out"),
-        (&talking.url(), 10_000, 10, FailureClass::Broken, "sends more than 0 MiB"),
+        (&talking.url(), 10_000, 10, FailureClass::OverLimit, "sends more than 0 MiB"),
     ] {
         let http = Http::new(&Remote::default(), reqwest::Url::parse(url).unwrap()).unwrap();
         let (mut transport, operation) =
@@ -149,7 +185,7 @@ fn credentials_are_sent_at_once_and_never_shown() {
     let with = |user: &str| server.url().replace("http://", &format!("http://{user}@"));
     let mut store = repo.open(&with("user:secret"));
     assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
-    assert_eq!(server.seen(), ["connect", "refs", "ls-refs", "refs", "ls-refs", "fetch"]);
+    assert_eq!(server.seen(), ["connect", "refs", "ls-refs", "refs", "fetch"]);
     drop(store);
     for url in [with("user:s%65cret"), with("user:old")] {
         let mut store = repo.open(&url);
@@ -199,18 +235,18 @@ fn a_fetch_that_breaks_off_leaves_what_was_there() {
     let server = Server::of(&repo);
     let mut store = repo.open(&server.url());
     let first = store.resolve(&branch("main")).unwrap();
-    store.fetch(first).unwrap();
+    store.fetch(first, &mut || ()).unwrap();
     repo.write("b.yaml", &"x".repeat(10_000));
     let second = Commit::from_hex(&repo.commit()).unwrap();
     for (manner, class) in [(Manner::HangUp, FailureClass::Unreachable), (Manner::Truncate, FailureClass::Broken)] {
         server.be(manner.clone());
-        let error = error(store.fetch(second));
+        let error = error(store.fetch(second, &mut || ()));
         assert_eq!(error.class, class, "{manner:?} {error}");
-        assert_eq!(store.tree(first, "").unwrap().entries.len(), 1);
+        assert_eq!(tree_of(&store, first, "").unwrap().entries.len(), 1);
     }
     server.be(Manner::Serve);
-    store.fetch(second).unwrap();
-    assert_eq!(store.tree(second, "").unwrap().entries.len(), 2);
+    store.fetch(second, &mut || ()).unwrap();
+    assert_eq!(tree_of(&store, second, "").unwrap().entries.len(), 2);
 }
 
 #[test]

@@ -1,0 +1,133 @@
+//! The files of a commit, each content parsed once: however many paths name it, and whether or not the commit before had it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::compile::parse::{ParsedFile, Reading, SourceFile, parse, reading};
+use crate::io::budget::ReadBudget;
+use crate::io::git::{BlobId, Commit, CommitTree, GitError, Store, TreeEntry};
+use crate::io::memory::Turn;
+use crate::io::quarantine::ReadAttempt;
+use crate::model::finding::Finding;
+use crate::model::limits::{FILE_BYTES, LISTED, MAX_FINDINGS};
+
+/// Parsed files in the order of their paths, each with the blob that it was parsed from.
+pub(super) type Parsed = Vec<(BlobId, Arc<ParsedFile>)>;
+
+/// The files of a commit.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub(super) parsed: Parsed,
+    /// Files that cannot be read.
+    pub(super) findings: Vec<Finding>,
+    /// The memory that they take.
+    pub(super) bytes: u64,
+}
+
+/// The result of parsing depends on this alone. A file whose name counts has its path here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ContentKey {
+    blob: BlobId,
+    reading: Result<Reading, String>,
+}
+
+impl ContentKey {
+    fn of(path: &str, blob: BlobId) -> Self {
+        Self { blob, reading: reading(path).ok_or_else(|| path.to_owned()) }
+    }
+}
+
+/// Fetches and reads the files below `dir` of a commit; or returns the limit that they pass. `before` are those of the commit
+/// before.
+pub(super) fn read(
+    store: &mut Store,
+    (commit, dir): (Commit, &str),
+    before: &Parsed,
+    (budget, attempt): (&mut ReadBudget, &mut ReadAttempt<'_>),
+) -> Result<Result<Contents, Finding>, GitError> {
+    let mut turn = None;
+    store.fetch(commit, &mut || turn = attempt.begin(LISTED))?;
+    let turn = turn.or_else(|| attempt.begin(LISTED));
+    budget.restart_clock();
+    let tree = match store.tree(commit, dir, budget)? {
+        Ok(tree) => tree,
+        Err(over) => return Ok(Err(over)),
+    };
+    drop(turn);
+    parse_all(store, tree, before, (budget, attempt))
+}
+
+fn parse_all(
+    store: &Store,
+    CommitTree { entries, mut findings }: CommitTree,
+    before: &Parsed,
+    (budget, attempt): (&mut ReadBudget, &mut ReadAttempt<'_>),
+) -> Result<Result<Contents, Finding>, GitError> {
+    let mut known: HashMap<ContentKey, Arc<ParsedFile>> =
+        before.iter().map(|(blob, file)| (ContentKey::of(&file.path, *blob), Arc::clone(file))).collect();
+    let _turn = match charge(store, &entries, &known, (budget, attempt))? {
+        Ok(turn) => turn,
+        Err(over) => return Ok(Err(over)),
+    };
+    budget.restart_clock();
+    let mut in_memory = HashSet::new();
+    let mut parsed = Parsed::with_capacity(entries.len());
+    let mut before = before.iter().peekable();
+    for TreeEntry { path, blob } in entries {
+        let key = ContentKey::of(&path, blob);
+        while before.next_if(|(_, file)| file.path < path).is_some() {}
+        let unchanged = before.next_if(|(of, file)| file.path == path && *of == blob).map(|(_, file)| Arc::clone(file));
+        let file = match unchanged.or_else(|| known.get(&key).map(|file| placed(file, &path))) {
+            Some(file) => file,
+            None => match store.read(&TreeEntry { path: path.clone(), blob })? {
+                Ok(content) => {
+                    let file = Arc::new(parse(&SourceFile { path, content }));
+                    known.insert(key.clone(), Arc::clone(&file));
+                    file
+                }
+                Err(finding) => {
+                    if findings.len() < MAX_FINDINGS {
+                        findings.push(finding);
+                    }
+                    continue;
+                }
+            },
+        };
+        if let Err(over) = budget.objects(&file, !in_memory.insert(key)) {
+            return Ok(Err(over));
+        }
+        parsed.push((blob, file));
+    }
+    Ok(Ok(Contents { parsed, findings, bytes: budget.bytes() }))
+}
+
+/// The file at a path, by a file of the same content.
+fn placed(file: &Arc<ParsedFile>, path: &str) -> Arc<ParsedFile> {
+    if file.path == path { Arc::clone(file) } else { Arc::new(file.in_file(path)) }
+}
+
+/// Takes the contents that are to be parsed from the budget, and waits for the memory to parse them.
+fn charge(
+    store: &Store,
+    entries: &[TreeEntry],
+    known: &HashMap<ContentKey, Arc<ParsedFile>>,
+    (budget, attempt): (&mut ReadBudget, &mut ReadAttempt<'_>),
+) -> Result<Result<Option<Turn>, Finding>, GitError> {
+    let (mut seen, mut all) = (HashSet::new(), 0);
+    for entry in entries {
+        let key = ContentKey::of(&entry.path, entry.blob);
+        if known.contains_key(&key) || !seen.insert(key) {
+            continue;
+        }
+        let bytes = store.size(entry)?;
+        // A file that is too large is not read.
+        if bytes > FILE_BYTES {
+            continue;
+        }
+        all += bytes;
+        if let Err(over) = budget.content(&entry.path, bytes) {
+            return Ok(Err(over));
+        }
+    }
+    Ok(Ok(if all > 0 { attempt.begin(all) } else { None }))
+}

@@ -1,0 +1,138 @@
+//! Readings of local repositories, with small limits.
+
+use std::fs;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::compile::parse::ParsedFile;
+use crate::compile::{CompileOptions, SourceFormat};
+use crate::io::git::tests::fixture::Repo;
+use crate::io::git::{FailureClass, Remote, Want};
+use crate::model::finding::Code;
+use crate::model::limits::PARSED_AT_ONCE;
+
+const OBJECT: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\n";
+
+fn reader_of(repo: &Repo, repositories: &Arc<Repositories>, limits: ReadLimits) -> Reader {
+    let source = Source {
+        remote: Remote { url: repo.path().to_str().unwrap().to_owned(), ..Remote::default() },
+        want: Want::Branch("main".to_owned()),
+        dir: String::new(),
+        period: Duration::from_secs(15),
+        cache: repo.cache(),
+        settings: CompileOptions::offline(SourceFormat::Unstructured),
+    };
+    let (defined, kinds) = oneshot::channel();
+    drop(defined);
+    let mut reader = Reader::new(source, Arc::clone(repositories), Arc::default(), kinds);
+    reader.limits = limits;
+    reader
+}
+
+/// Compiles the newest commit: the number of its objects, or its findings.
+fn compile(repo: &Repo, reader: &mut Reader) -> Result<usize, Vec<Finding>> {
+    let commit = Commit::from_hex(&repo.commit()).unwrap();
+    let Event::Compiled { declared, findings, .. } = reader.compile(commit, KindScopes::default()).unwrap() else {
+        panic!("compiled")
+    };
+    let objects = |declared: Arc<DeclaredSet>| declared.objects.len() + declared.withheld.len();
+    declared.map(objects).ok_or(findings)
+}
+
+fn objects(file: &ParsedFile) -> Vec<*const crate::model::manifest_object::ManifestObject> {
+    file.manifests.iter().map(|manifest| Arc::as_ptr(&manifest.object)).collect()
+}
+
+#[test]
+fn a_content_is_parsed_once_however_many_paths_name_it() {
+    let repo = Repo::new();
+    let content = format!("{OBJECT}data: {{a: {}}}\n", "x".repeat(100_000));
+    fs::remove_file(repo.path().join("a.yaml")).unwrap();
+    (0..100).for_each(|n| repo.write(&format!("{n}.yaml"), &content));
+    repo.write("a.json", "{}");
+    let limits = ReadLimits { content_bytes: 150_000, object_bytes: 300_000, ..READ };
+    let mut reader = reader_of(&repo, &Arc::default(), limits);
+    let findings = compile(&repo, &mut reader).unwrap_err();
+    assert_eq!(reader.parsed.len(), 101);
+    let first = objects(&reader.parsed[0].1);
+    assert_eq!(first.len(), 1);
+    assert_eq!(reader.parsed.iter().filter(|(_, file)| objects(file) == first).count(), 100);
+    let paths: BTreeSet<&str> = reader.parsed.iter().map(|(_, file)| file.path.as_str()).collect();
+    assert_eq!(paths.len(), 101);
+    // One object in a hundred files, and a file that cannot be read.
+    let places: usize = findings.iter().map(|finding| finding.places.len()).sum();
+    assert!(places > 0, "{findings:?}");
+    fs::remove_file(repo.path().join("a.json")).unwrap();
+    repo.write("moved/b.yaml", &content);
+    let found = compile(&repo, &mut reader).unwrap_err();
+    assert!(found.iter().any(|finding| finding.places.len() == 101), "each path is a place: {found:?}");
+    assert_eq!(reader.parsed.iter().filter(|(_, file)| objects(file) == first).count(), 101, "kept from before");
+}
+
+#[test]
+fn a_commit_that_passes_a_limit_is_a_finding_and_the_files_before_are_kept() {
+    let repo = Repo::new();
+    repo.write("a.yaml", OBJECT);
+    let limits = ReadLimits { entries: 10, objects: 3, content_bytes: 2000, object_bytes: 4000, ..READ };
+    let mut reader = reader_of(&repo, &Arc::default(), limits);
+    assert_eq!(compile(&repo, &mut reader), Ok(1));
+    let before = objects(&reader.parsed[0].1);
+    let other = |name: &str| OBJECT.replace("name: a", &format!("name: {name}"));
+    let several = |count: usize| (0..count).map(|n| other(&format!("n{n}")) + "---\n").collect::<String>();
+    let aliases = format!("{}x: &a {}\ndata: [{}]\n", other("b"), "x".repeat(300), "*a, ".repeat(20));
+    for (content, said) in [
+        (several(3), "more than 3 objects"),
+        (format!("{OBJECT}# {}\n", "x".repeat(2000)), "more than 2000 bytes"),
+        (aliases, "more than 4000 bytes of memory"),
+    ] {
+        repo.write("b.yaml", &content);
+        let findings = compile(&repo, &mut reader).unwrap_err();
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].message.contains(said), "{findings:?}");
+        assert_eq!(findings[0].code, Code::Path);
+        assert_eq!(findings[0].places[0].location.as_ref().unwrap().path, "b.yaml");
+        assert_eq!(objects(&reader.parsed[0].1), before);
+    }
+    repo.write("b.yaml", &several(2));
+    assert_eq!(compile(&repo, &mut reader), Ok(3));
+    assert_eq!(objects(&reader.parsed[0].1), before, "the file that did not change is not parsed again");
+}
+
+#[test]
+fn a_commit_in_quarantine_is_not_read_and_the_next_one_is() {
+    let repo = Repo::new();
+    repo.write("a.yaml", OBJECT);
+    let hostile = Commit::from_hex(&repo.commit()).unwrap();
+    for _ in 0..2 {
+        let repositories: Arc<Repositories> = Arc::default();
+        let subject = ReadSubject::new(repo.path().to_str().unwrap(), "", hostile);
+        let mut attempt = repositories.attempt(&repo.cache(), &subject).unwrap();
+        drop(attempt.begin(1));
+        attempt.die();
+    }
+    let mut reader = reader_of(&repo, &Arc::default(), READ);
+    let error = reader.compile(hostile, KindScopes::default()).unwrap_err();
+    assert_eq!(error.class, FailureClass::Quarantined);
+    repo.write("b.yaml", &OBJECT.replace("name: a", "name: b"));
+    assert_eq!(compile(&repo, &mut reader), Ok(2));
+}
+
+#[test]
+fn a_reading_waits_for_its_turn() {
+    let repo = Repo::new();
+    repo.write("a.yaml", OBJECT);
+    let repositories: Arc<Repositories> = Arc::default();
+    let mut reader = reader_of(&repo, &repositories, READ);
+    let turn = repositories.memory().turn(PARSED_AT_ONCE);
+    std::thread::scope(|scope| {
+        let read = scope.spawn(|| compile(&repo, &mut reader));
+        while repositories.memory().waiting() == 0 {
+            std::thread::yield_now();
+        }
+        assert!(!read.is_finished());
+        drop(turn);
+        assert_eq!(read.join().unwrap(), Ok(1));
+    });
+}

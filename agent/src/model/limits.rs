@@ -1,0 +1,76 @@
+//! The limits of what is read of repositories, each with its reason. A repository of 50,000 objects stays far below all of them;
+//! they are for sources that were made to exhaust memory or time, or are so by mistake. Passing one is a finding, and nothing of
+//! that commit is applied. The limits of one YAML document are in [`compile::parse`](crate::compile::parse).
+
+use std::time::Duration;
+
+/// The limits of one reading of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// Files and directories that are walked. The walk of a million takes seconds, and their names have a limit of their own.
+    pub entries: usize,
+    /// Bytes of all paths together: 50,000 paths of 100 bytes are 5 MB. A path may have 4,096 bytes, and a tree of a few
+    /// kilobytes can name a million of them.
+    pub path_bytes: u64,
+    /// Bytes of all files that are parsed anew. 50,000 objects of 2 kB are 100 MB. A content that several files have counts once.
+    pub content_bytes: u64,
+    /// Objects of all files. The design is for 50,000 in one sync; each takes about a kilobyte of memory beside its text.
+    pub objects: usize,
+    /// Bytes of memory that the files and their objects take. Aliases can make objects larger than their text.
+    pub object_bytes: u64,
+    /// Time for walking and parsing, without waiting for a server or for other syncs. It is seconds for 50,000 objects.
+    pub time: Duration,
+}
+
+/// The limits of one reading of a source, by the agent and by `nomos`.
+pub const READ: ReadLimits = ReadLimits {
+    entries: 1_000_000,
+    path_bytes: 64 << 20,
+    content_bytes: 256 << 20,
+    objects: 250_000,
+    object_bytes: 512 << 20,
+    time: Duration::from_secs(300),
+};
+
+/// Bytes of one file. The API server takes 3 MiB for one object, so that a larger file is a list or no manifest.
+pub const FILE_BYTES: u64 = 16 << 20;
+
+/// Findings about files that cannot be read. More would not help a user.
+pub const MAX_FINDINGS: usize = 1000;
+
+/// Bytes of contents that all syncs together parse at one time. What a parser needs meanwhile is a multiple of it. A sync with
+/// more than that reads alone.
+pub const PARSED_AT_ONCE: u64 = 64 << 20;
+
+/// Bytes of memory that the files and objects of all syncs together take, as counted for [`ReadLimits::object_bytes`].
+pub const KEPT: u64 = 1 << 30;
+
+/// The limits of one pack that a git server sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackLimits {
+    /// Objects: files, directories and the commit. A repository of 50,000 files has some 60,000.
+    pub objects: u32,
+    /// Bytes of one object, manifest or not. GitHub takes files of 100 MB.
+    pub object_bytes: u64,
+    /// Bytes of all objects. They are hashed one by one, a second or two for each gigabyte.
+    pub bytes: u64,
+    /// Bytes of an object and all those that it is a difference of: they are in memory together.
+    pub chain_bytes: u64,
+    /// Length of such a chain. It is the limit of git.
+    pub chain: u32,
+    /// Time for unpacking, without the time for receiving.
+    pub time: Duration,
+}
+
+/// The limits of one pack.
+pub const PACK: PackLimits = PackLimits {
+    objects: 1_000_000,
+    object_bytes: 128 << 20,
+    bytes: 4 << 30,
+    chain_bytes: 256 << 20,
+    chain: 4095,
+    time: Duration::from_secs(300),
+};
+
+/// Bytes of memory that a reading is counted with in [`PARSED_AT_ONCE`] while its pack is unpacked or its files are listed.
+pub const LISTED: u64 = PARSED_AT_ONCE / 8;
