@@ -46,7 +46,7 @@ async fn figures(dir: &std::path::Path, objects: usize) -> Result<()> {
     let (plane, client) = start().await?;
     create_namespace(&client).await?;
     let mut events = watch(&client).await?;
-    let agent = Agent::start(&plane, &repository)?;
+    let agent = Agent::start(plane.kubeconfig(), &repository.flags())?;
     let (first, last) = first_and_last(&mut events, objects, "1").await?;
     let rate = (objects - 1) as f64 / (last - first).as_secs_f64();
     row("first sync, objects a second (share of the loop)", &format!("{rate:.0} ({:.2})", rate / bare));
@@ -260,7 +260,7 @@ async fn restart(
     wait(events, |shown| shown.name == object && shown.value == "drifted").await?;
     let before = requests(client).await?;
     let started = Instant::now();
-    let agent = Agent::start(plane, repository)?;
+    let agent = Agent::start(plane.kubeconfig(), &repository.flags())?;
     let restored = wait(events, |shown| shown.name == object && shown.value == "declared").await?;
     row("restart, offline drift put back after ms", &format!("{:.0}", (restored - started).as_secs_f64() * 1000.0));
     row("restart, requests", &between(&before, &rested(client).await?));

@@ -1,12 +1,14 @@
-//! Figures of the agent against the real control plane, beside a bare loop on the same machine and day; with `lint`, of
-//! the linter.
+//! Figures of the agent against the real control plane, beside a bare loop on the same machine and day; with `many`, of many
+//! syncs beside one of as many objects; with `lint`, of the linter.
 //!
 //! `cargo build --release -p agent --bin nomos-agent && cargo run --release -p tests --bin bench -- [OBJECTS …]`
+//! `… -- many [SYNCS OBJECTS [FOREIGN]]`
 //! `cargo build --release -p nomos-lint && cargo run --release -p tests --bin bench -- lint`
 #![expect(clippy::disallowed_methods, reason = "a program at the edge")]
 
 mod figures;
 mod lint;
+mod many;
 mod world;
 
 use std::io::Write as _;
@@ -14,13 +16,23 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match if args == ["lint"] { lint::all() } else { agent(&args) } {
+    let result = match args.first().map(String::as_str) {
+        Some("lint") => lint::all(),
+        Some("many") => many(&args[1..]),
+        _ => agent(&args),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn many(args: &[String]) -> anyhow::Result<()> {
+    let number = |index: usize, default| args.get(index).map_or(Ok(default), |arg| arg.parse());
+    many::all(number(0, 100)?, number(1, 100)?, number(2, 0)?)
 }
 
 fn agent(args: &[String]) -> anyhow::Result<()> {

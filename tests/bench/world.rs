@@ -2,6 +2,7 @@
 //! server's own count of requests.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +12,6 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::{Api, WatchEvent, WatchParams};
-use tests::controlplane::ControlPlane;
 use tokio::sync::mpsc;
 
 pub(super) const NAMESPACE: &str = "bench";
@@ -29,6 +29,13 @@ impl Repository {
         repository.write(0..objects, 1)?;
         repository.commit("first")?;
         Ok(repository)
+    }
+
+    /// The arguments of an agent that syncs it.
+    pub(super) fn flags(&self) -> [&OsStr; 6] {
+        let fixed = ["--source-format", "unstructured", "--branch", "main", "--repo"].map(AsRef::as_ref);
+        let [format, unstructured, branch, main, repo] = fixed;
+        [format, unstructured, branch, main, repo, self.0.as_os_str()]
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -65,7 +72,7 @@ pub(super) fn name(index: usize) -> String {
     format!("object-{index:06}")
 }
 
-fn manifest(index: usize, version: u32) -> String {
+pub(super) fn manifest(index: usize, version: u32) -> String {
     let filler = "x".repeat(140);
     format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {}\n  namespace: {NAMESPACE}\ndata:\n  value: declared\n  \
@@ -78,14 +85,13 @@ fn manifest(index: usize, version: u32) -> String {
 pub(super) struct Agent(Child);
 
 impl Agent {
-    pub(super) fn start(plane: &ControlPlane, repository: &Repository) -> Result<Self> {
+    pub(super) fn start(kubeconfig: &Path, args: &[&OsStr]) -> Result<Self> {
         let program = std::env::current_exe()?.with_file_name("nomos-agent");
         let child = Command::new(&program)
-            .args(["--source-format", "unstructured", "--branch", "main", "--listen", "127.0.0.1:0"])
-            .arg("--repo")
-            .arg(repository.path())
+            .args(["--listen", "127.0.0.1:0"])
             .arg("--kubeconfig")
-            .arg(plane.kubeconfig())
+            .arg(kubeconfig)
+            .args(args)
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
             .spawn()

@@ -22,6 +22,8 @@ mod killed;
 mod kubectl;
 mod local_repositories;
 mod lost_cluster;
+mod lost_watch;
+mod many_syncs;
 mod names;
 mod once;
 mod secrets;
@@ -51,6 +53,8 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("an_outage_is_reported_and_waited_for", faults::outage, &[Kind::Sandbox]),
     ("a_refused_write_is_reported_and_retried_rarely", faults::refusal, &[Kind::Sandbox]),
     ("a_slow_request_is_given_up_in_time", timeouts::slow_request, &[Kind::Sandbox]),
+    ("a_lost_watch_is_reported", lost_watch::is_reported, &[Kind::Sandbox]),
+    ("many_syncs_cost_what_their_objects_cost", many_syncs::cost_what_their_objects_cost, &Kind::ALL),
     // The walk through nomos in README.md.
     ("a_fresh_cluster_reaches_synced", fresh_cluster::reaches_synced, &Kind::ALL),
     ("a_deleted_namespace_comes_back", deleted_namespace::comes_back, &Kind::ALL),

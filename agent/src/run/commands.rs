@@ -12,6 +12,7 @@ use crate::io::kubernetes::apply;
 use crate::io::kubernetes::audit::audit;
 use crate::io::kubernetes::client::Cluster;
 use crate::io::kubernetes::count::count;
+use crate::io::kubernetes::watch::Subscription;
 use crate::io::serve::{OperationLabel, OperationLabels, OutcomeLabel, SyncLabels};
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
@@ -29,6 +30,9 @@ pub(super) struct CommandRunner {
     pub(super) git_context: Arc<str>,
     /// To the engine.
     pub(super) events: mpsc::Sender<Event>,
+    /// To the engine too: whole objects that audits read. Few of them wait, because they can be large.
+    pub(super) audited: mpsc::Sender<Event>,
+    pub(super) subscription: Subscription,
     /// To the reporter.
     pub(super) reports: mpsc::UnboundedSender<ReportMessage>,
     /// To the source.
@@ -41,7 +45,7 @@ impl CommandRunner {
         match command {
             Command::Watch(kinds) => {
                 for kind in kinds {
-                    self.context.watches.subscribe(kind, &self.events);
+                    self.subscription.watch(kind);
                 }
             }
             Command::Record(record) => self.tell(ReportMessage::Record(record)),
@@ -116,7 +120,7 @@ impl CommandRunner {
     }
 
     fn audit(&self, kind: GroupKind) {
-        let (cluster, events) = (Arc::clone(&self.cluster), self.events.clone());
+        let (cluster, events) = (Arc::clone(&self.cluster), self.audited.clone());
         let part_of = self.sync.part_of();
         let task = async move {
             if let Err(error) = audit(&cluster, &kind, &part_of, &events).await {

@@ -22,6 +22,7 @@ use tracing::Instrument as _;
 use crate::api::{API_SERVER_TIMEOUT, GitSpec, LocalRepositories, RECONCILE_TIMEOUT};
 use crate::compile::SourceFormat;
 use crate::io::kubernetes::client::Cluster;
+use crate::io::kubernetes::search::Search;
 use crate::io::kubernetes::watch::Watches;
 use crate::io::repositories::Repositories;
 use crate::io::serve::{Metrics, ServedSyncs, serve};
@@ -79,6 +80,7 @@ pub struct Flags {
 pub(crate) struct AgentContext {
     cluster: Arc<Cluster>,
     watches: Arc<Watches>,
+    search: Search,
     repositories: Arc<Repositories>,
     metrics: Arc<Metrics>,
     syncs: Arc<ServedSyncs>,
@@ -103,10 +105,12 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         // A closed channel is a stop too.
         _ = stop.wait_for(|stop| *stop) => return Ok(!options.once),
     };
-    metrics.ready();
     let watches = Arc::new(Watches::new(Arc::clone(&cluster)));
+    metrics.ready(&watches);
+    let search = Search::new(Arc::clone(&cluster));
     let repositories: Arc<Repositories> = Arc::default();
-    let context = AgentContext { cluster, watches, repositories: Arc::clone(&repositories), metrics, syncs, options };
+    let context =
+        AgentContext { cluster, watches, search, repositories: Arc::clone(&repositories), metrics, syncs, options };
     let context = Arc::new(context);
     let ended = match context.options.source.clone() {
         Some(flags) => by_flags(context, flags, stop).await,

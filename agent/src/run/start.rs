@@ -3,15 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _};
-use kube::api::{Api, DynamicObject, ListParams};
 use tokio::sync::oneshot;
 
 use super::AgentContext;
-use crate::io::kubernetes::client::{ApiError, Served, in_time};
+use crate::io::kubernetes::client::{ApiError, Served};
 use crate::io::reports::read_inventory;
 use crate::model::backoff::Backoff;
-use crate::model::metadata::{SyncId, label};
+use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::inventory::InventoryRecord;
 
@@ -38,13 +36,9 @@ pub(super) async fn start(
     let (kinds, objects) = match groups.as_ref().and_then(InventoryRecord::objects) {
         Some(recorded) => (recorded.iter().map(ObjectId::group_kind).collect(), recorded),
         None => {
-            let kinds = patiently(|| kinds_in_use(context, sync)).await?;
-            let crd = GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition");
-            let crds = match kinds.contains(&crd) {
-                true => patiently(|| of_kind(context, sync, &crd)).await?,
-                false => BTreeSet::new(),
-            };
-            (kinds, crds)
+            let part_of = sync.part_of();
+            let found = patiently(|| context.search.find(&part_of)).await?;
+            (found.kinds, found.crds)
         }
     };
     // It fails when the source has ended, and this sync ends with it.
@@ -78,42 +72,4 @@ pub(super) async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(
         }
         tokio::time::sleep(backoff.next_pause()).await;
     }
-}
-
-/// The kinds of which objects of this sync exist. Every kind is listed once, because there is no record.
-async fn kinds_in_use(context: &AgentContext, sync: &SyncId) -> Result<BTreeSet<GroupKind>, ApiError> {
-    let kinds = context.cluster.kinds().into_iter().filter(|(_, served)| served.watchable);
-    let asked = kinds
-        .map(|(kind, served)| async move { is_in_use(context, sync, &served).await.map(|used| used.then_some(kind)) });
-    let found: Vec<Option<GroupKind>> = futures::stream::iter(asked).buffer_unordered(8).try_collect().await?;
-    Ok(found.into_iter().flatten().collect())
-}
-
-async fn is_in_use(context: &AgentContext, sync: &SyncId, served: &Served) -> Result<bool, ApiError> {
-    match names(context, sync, served, Some(1)).await {
-        Ok(names) => Ok(!names.is_empty()),
-        // The agent deletes nothing of a kind that it may not list.
-        Err(error) if matches!(error.code(), 403..=405) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// The cluster-scoped objects of a kind that have this sync's label.
-async fn of_kind(context: &AgentContext, sync: &SyncId, kind: &GroupKind) -> Result<BTreeSet<ObjectId>, ApiError> {
-    let served = context.cluster.served(kind).await?;
-    let names = names(context, sync, &served, None).await?;
-    Ok(names.iter().map(|name| ObjectId::new(kind, "", name)).collect())
-}
-
-/// Names of the objects of a kind that have this sync's label, `limit` at the most.
-async fn names(
-    context: &AgentContext,
-    sync: &SyncId,
-    served: &Served,
-    limit: Option<u32>,
-) -> Result<Vec<String>, ApiError> {
-    let api: Api<DynamicObject> = Api::all_with(context.cluster.client.clone(), &served.resource);
-    let labels = format!("{}={}", label::PART_OF, sync.part_of());
-    let list = in_time(api.list_metadata(&ListParams { limit, ..ListParams::default().labels(&labels) })).await?;
-    Ok(list.items.into_iter().filter_map(|item| item.metadata.name).collect())
 }

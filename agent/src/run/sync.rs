@@ -31,6 +31,8 @@ use crate::sync::status::About;
 const IN_FLIGHT: usize = 20;
 /// Events that may wait for the engine.
 const BACKLOG: usize = 1024;
+/// Whole objects that may wait for the engine.
+const AUDIT_BACKLOG: usize = 4;
 /// The longest time for the last report of a sync that ends by itself.
 const LAST_REPORT: Duration = Duration::from_secs(15);
 
@@ -109,12 +111,15 @@ pub(super) async fn run(
         _ = instructions.wait_for(|instructions| instructions.stop) => return Ok(ExitReason::Stopped),
     };
     let inventory = started.context("cannot read the inventory")?;
+    let (audited, audits) = mpsc::channel(AUDIT_BACKLOG);
     let (reports, messages) = mpsc::unbounded_channel();
     let runner = CommandRunner {
         git_context: git_context(&task.git).into(),
         labels: SyncLabels::of(&task.sync),
         sync: task.sync.clone(),
         events: events.clone(),
+        audited,
+        subscription: context.watches.subscribe(&task.sync.part_of(), events.clone()),
         reports,
         restores,
         cluster: Arc::new(context.cluster.with_time_limit(task.api_server_timeout)),
@@ -138,7 +143,7 @@ pub(super) async fn run(
     });
     let followed = Instructions { approval, ..Instructions::default() };
     instructions.mark_changed();
-    let mut driver = Driver { state, runner, inbox, dumps, instructions, followed, stop_at: None };
+    let mut driver = Driver { state, runner, inbox, audits, dumps, instructions, followed, stop_at: None };
     let exit = tokio::select! {
         exit = driver.drive() => exit,
         Some(ended) = tasks.join_next() => {
@@ -166,6 +171,7 @@ struct Driver<'a> {
     state: State,
     runner: CommandRunner,
     inbox: mpsc::Receiver<Event>,
+    audits: mpsc::Receiver<Event>,
     dumps: DumpRequests,
     instructions: &'a mut watch::Receiver<Instructions>,
     /// The instructions that were followed last.
@@ -183,6 +189,7 @@ impl Driver<'_> {
             let wake = self.state.next_wake().map(Deadline::from_std);
             let event = tokio::select! {
                 Some(event) = self.inbox.recv() => event,
+                Some(event) = self.audits.recv() => event,
                 () = sleep_until(wake) => Event::Woken,
                 () = sleep_until(self.stop_at) => return ExitReason::Stopped,
                 _ = audits.tick() => Event::AuditDue,
@@ -208,7 +215,16 @@ impl Driver<'_> {
         if traced {
             tracing::trace!(event = event.summary());
         }
-        for command in self.state.step(event, Instant::now()) {
+        let compiled = match &event {
+            Event::Compiled { declared, .. } | Event::Restored { declared, .. } => declared.clone(),
+            _ => None,
+        };
+        let commands = self.state.step(event, Instant::now());
+        // Before its kinds are watched: the sync has to hear of every change of what it declares.
+        if compiled.is_some() {
+            self.runner.subscription.declares(self.state.in_force().into_iter().chain(&compiled));
+        }
+        for command in commands {
             if traced {
                 tracing::trace!(command = command.summary());
             }

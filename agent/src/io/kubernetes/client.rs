@@ -1,9 +1,11 @@
 //! The client of the API server: discovery of the kinds that it serves, and requests whose errors say what follows from them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures::AsyncReadExt as _;
 use http::{Method, Request, StatusCode};
 use kube::Client;
 use kube::core::Status;
@@ -52,13 +54,23 @@ pub struct Served {
 pub struct Cluster {
     /// For requests that kube's own methods make.
     pub client: Client,
-    kinds: Arc<RwLock<BTreeMap<GroupKind, Served>>>,
+    kinds: Arc<DiscoveredKinds>,
     /// Time that one request may take.
     time_limit: Duration,
 }
 
+/// The kinds that discovery has found so far.
+#[derive(Default)]
+struct DiscoveredKinds {
+    served: RwLock<BTreeMap<GroupKind, Served>>,
+    /// Number of discoveries that have begun.
+    begun: AtomicU64,
+    /// The number of the last discovery that is over, and its failure.
+    ended: tokio::sync::Mutex<(u64, Option<ApiError>)>,
+}
+
 /// Why a request failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ApiError {
     /// The API server refused it.
     #[error("{}", .0.message)]
@@ -94,11 +106,21 @@ impl Cluster {
     }
 
     /// Asks the API server for its kinds again: two requests, or two for each group where the server does not know
-    /// aggregated discovery.
+    /// aggregated discovery. All that ask while a discovery is going on share the next one.
     ///
     /// # Errors
     /// When the API server refuses it or cannot be reached. The kinds stay as they were.
     pub async fn discover(&self) -> Result<(), ApiError> {
+        let begun = self.kinds.begun.load(Ordering::Acquire);
+        let mut ended = self.kinds.ended.lock().await;
+        if ended.0 <= begun {
+            let number = self.kinds.begun.fetch_add(1, Ordering::AcqRel) + 1;
+            *ended = (number, self.discover_now().await.err());
+        }
+        ended.1.clone().map_or(Ok(()), Err)
+    }
+
+    async fn discover_now(&self) -> Result<(), ApiError> {
         let discovery = match Discovery::new(self.client.clone()).run_aggregated().await {
             Err(kube::Error::Api(_) | kube::Error::SerdeError(_)) => Discovery::new(self.client.clone()).run().await,
             answer => answer,
@@ -120,17 +142,17 @@ impl Cluster {
                 }
             }
         }
-        *self.kinds.write().unwrap_or_else(std::sync::PoisonError::into_inner) = kinds;
+        *self.kinds.served.write().unwrap_or_else(PoisonError::into_inner) = kinds;
         Ok(())
     }
 
     /// The kinds known so far.
     pub fn kinds(&self) -> BTreeMap<GroupKind, Served> {
-        self.kinds.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.kinds.served.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn known(&self, kind: &GroupKind) -> Option<Served> {
-        self.kinds.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(kind).cloned()
+        self.kinds.served.read().unwrap_or_else(PoisonError::into_inner).get(kind).cloned()
     }
 
     /// The kind as it is served. Discovery is asked again when the kind is not known.
@@ -147,7 +169,7 @@ impl Cluster {
 
     /// Drops a kind that turned out not to be served any more, so that the next use of it asks discovery.
     pub fn forget(&self, kind: &GroupKind) {
-        self.kinds.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(kind);
+        self.kinds.served.write().unwrap_or_else(PoisonError::into_inner).remove(kind);
     }
 
     /// The path of an object, encoded. `version` is used if it is served, else the preferred one.
@@ -212,6 +234,25 @@ impl Cluster {
             Err(_) if self.answers().await => Err(ApiError::Slow(self.time_limit)),
             Err(_) => Err(no_answer(self.time_limit)),
         }
+    }
+
+    /// Reads the body of what is at `path`, in the form `accept`; `None` if it is larger than `largest` bytes.
+    ///
+    /// # Errors
+    /// When the API server refuses it, cannot be reached or takes longer than 40 seconds.
+    pub async fn read(&self, path: &str, accept: &str, largest: usize) -> Result<Option<Vec<u8>>, ApiError> {
+        let request = Request::get(path)
+            .header(http::header::ACCEPT, accept)
+            .body(Vec::new())
+            .map_err(|error| ApiError::Unsendable(error.to_string()))?;
+        let read = async {
+            let mut body = Box::pin(self.client.request_stream(request).await?).take(largest as u64 + 1);
+            let mut bytes = Vec::new();
+            let read = body.read_to_end(&mut bytes).await;
+            read.map_err(|error| ApiError::Unreachable(format!("the answer broke off: {error}")))?;
+            Ok(Some(bytes).filter(|bytes| bytes.len() <= largest))
+        };
+        tokio::time::timeout(TIMEOUT, read).await.unwrap_or_else(|_| Err(no_answer(TIMEOUT)))
     }
 
     /// `true` if the API server answers a request that costs it nothing, be it with a refusal. One slow request, held up by

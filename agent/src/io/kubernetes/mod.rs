@@ -3,7 +3,9 @@
 pub mod path;
 pub mod client;
 pub mod apply;
+pub mod pages;
 pub mod audit;
 pub mod count;
+pub mod search;
 pub mod watch;
 pub mod events;

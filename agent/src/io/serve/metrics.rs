@@ -1,15 +1,20 @@
 //! The numbers of `/metrics`. Names of metrics and values of labels are a contract with dashboards.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
+use crate::io::kubernetes::watch::Watches;
 use crate::model::metadata::SyncId;
 
 /// The sync that a number is about.
@@ -60,9 +65,40 @@ pub enum OutcomeLabel {
     error,
 }
 
+/// The kind that a number is about.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabels {
+    /// As in `Deployment.apps`.
+    kind: String,
+}
+
+/// The ages of the watches, as they are when they are asked for.
+#[derive(Clone, Default)]
+struct WatchAges(Arc<OnceLock<Arc<Watches>>>);
+
+impl fmt::Debug for WatchAges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WatchAges")
+    }
+}
+
+impl Collector for WatchAges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Time since a watch was last seen to work: an event, or a bookmark every minute.";
+        let unit = Unit::Seconds;
+        let mut metric = encoder.encode_descriptor("watch_age", help, Some(&unit), MetricType::Gauge)?;
+        for (kind, age) in self.0.get().map(|watches| watches.ages()).unwrap_or_default() {
+            let labels = KindLabels { kind: kind.to_string() };
+            ConstGauge::new(age.as_secs_f64()).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
 /// All metrics, and the answer of `/readyz`.
 pub struct Metrics {
     registry: Registry,
+    watches: WatchAges,
     ready: AtomicBool,
     /// Commands about objects.
     pub operations: Family<OperationLabels, Counter>,
@@ -93,14 +129,18 @@ impl Default for Metrics {
         registry.register("reconciler_errors", "Findings of the newest commit and the sync", errors.clone());
         let synced = Family::default();
         registry.register("last_sync_timestamp", "When a sync last came to rest without errors", synced.clone());
+        let watches = WatchAges::default();
+        registry.register_collector(Box::new(watches.clone()));
         let ready = AtomicBool::new(false);
-        Self { registry, ready, operations, repairs, seconds, declared, errors, synced }
+        Self { registry, watches, ready, operations, repairs, seconds, declared, errors, synced }
     }
 }
 
 impl Metrics {
-    /// From now on `/readyz` answers with success.
-    pub fn ready(&self) {
+    /// From now on `/readyz` answers with success, and the ages of these watches are shown.
+    pub fn ready(&self, watches: &Arc<Watches>) {
+        // It is called once.
+        let _ = self.watches.0.set(Arc::clone(watches));
         self.ready.store(true, Ordering::Relaxed);
     }
 

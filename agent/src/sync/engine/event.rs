@@ -41,6 +41,11 @@ pub enum Event {
     Unserved(GroupKind),
     /// The kind could not be listed: the API server refused, or did not answer. The watch goes on trying.
     Unlistable(GroupKind, Finding),
+    /// The API server does not let the kind be watched, or has not answered for long: only lists show what changes. The watch
+    /// goes on trying.
+    Unwatched(GroupKind, Finding),
+    /// The kind is watched again.
+    Watched(GroupKind),
     /// A watch shows an object that is new, changed or listed.
     Seen(ObjectId, Box<Observed>),
     /// A watch shows that an object was deleted or lost its label, at this resource version.

@@ -51,6 +51,8 @@ pub(super) struct Kind {
     /// The kind has objects in the inventory's record.
     pub(super) recorded: bool,
     pub(super) audit: Audit,
+    /// The reason why no watch shows changes, only lists.
+    unwatched: Option<Finding>,
     /// The plural under which the API server serves the kind: its CRD is named `<plural>.<group>`. `None` until a watch
     /// begins.
     plural: Option<Box<str>>,
@@ -79,6 +81,7 @@ impl Default for Kind {
             state: KindState::NotWatched,
             recorded: false,
             audit: Audit::None,
+            unwatched: None,
             plural: None,
             session: 0,
             searches: Backoff::new(FIRST_SEARCH, LONGEST_SEARCH),
@@ -188,9 +191,9 @@ impl Kinds {
         }
     }
 
-    /// The reasons why kinds cannot be listed.
+    /// The reasons why kinds cannot be listed or watched.
     pub(super) fn failures(&self) -> impl Iterator<Item = &Finding> {
-        self.0.values().filter_map(Kind::failure)
+        self.0.values().filter_map(|kind| kind.failure().or(kind.unwatched.as_ref()))
     }
 
     /// Has the whole objects of the kind compared.
@@ -362,6 +365,22 @@ impl State {
         kind.state = KindState::Unlistable(finding);
     }
 
+    /// The kind cannot be watched. Lists go on to show its objects.
+    pub(super) fn unwatched(&mut self, kind: &GroupKind, finding: Finding) {
+        let unwatched = &mut self.kinds.of_mut(kind).unwatched;
+        if unwatched.as_ref() != Some(&finding) {
+            *unwatched = Some(finding.clone());
+            self.commands.push(Command::Notice(Notice::Failed(finding)));
+            self.report.status_changed();
+        }
+    }
+
+    pub(super) fn watched(&mut self, kind: &GroupKind) {
+        if self.kinds.of_mut(kind).unwatched.take().is_some() {
+            self.report.status_changed();
+        }
+    }
+
     /// The API server does not serve the kind: no object of it exists now, but recorded ones may exist again.
     pub(super) fn unserved(&mut self, kind: &GroupKind, now: Instant) {
         let of_kind: Vec<(ObjectId, bool, bool)> = self
@@ -379,7 +398,7 @@ impl State {
         }
         let recorded = of_kind.iter().any(|(_, recorded, _)| *recorded);
         let kind = self.kinds.of_mut(kind);
-        if kind.failure().is_some() {
+        if kind.failure().is_some() || kind.unwatched.take().is_some() {
             self.report.status_changed();
         }
         kind.state = KindState::Unserved(recorded.then(|| now + kind.searches.next_pause()));

@@ -156,6 +156,8 @@ impl State {
             Event::Listed(kind, session) => self.list_completed(&kind, session, now),
             Event::Unserved(kind) => self.unserved(&kind, now),
             Event::Unlistable(kind, finding) => self.unlistable(&kind, finding),
+            Event::Unwatched(kind, finding) => self.unwatched(&kind, finding),
+            Event::Watched(kind) => self.watched(&kind),
             Event::Seen(id, seen) => self.seen(id, seen, now),
             Event::Gone(id, version) => self.gone(&id, version, now),
             Event::Finished(id, outcome) => self.finished(&id, outcome, now),
@@ -220,6 +222,11 @@ impl State {
     /// `true` when nothing is on its way any more, not even an object that waits or a failure that may pass.
     pub fn is_at_rest(&self) -> bool {
         self.is_idle() && !self.is_pending()
+    }
+
+    /// The objects that the commit in force declares.
+    pub fn in_force(&self) -> Option<&Arc<DeclaredSet>> {
+        self.in_force.declared.as_ref()
     }
 
     /// The form that the commit in force declares of an object.

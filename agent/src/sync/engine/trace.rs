@@ -21,6 +21,8 @@ impl Event {
             Self::Listed(kind, session) => format!("Listed {kind} session {session}"),
             Self::Unserved(kind) => format!("Unserved {kind}"),
             Self::Unlistable(kind, finding) => format!("Unlistable {kind} {}", finding.code),
+            Self::Unwatched(kind, finding) => format!("Unwatched {kind} {}", finding.code),
+            Self::Watched(kind) => format!("Watched {kind}"),
             Self::Seen(id, _) => format!("Seen {id}"),
             Self::Gone(id, _) => format!("Gone {id}"),
             Self::Finished(id, outcome) => format!("Finished {id} {}", outcome.name()),

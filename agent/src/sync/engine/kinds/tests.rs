@@ -210,3 +210,23 @@ fn a_crd_is_kept_for_an_object_that_is_kept() {
         commands = state.step(Event::Finished(id, crate::sync::engine::Outcome::Abandoned), now);
     }
 }
+
+#[test]
+fn a_watch_that_is_away_is_told_until_it_is_back() {
+    let (mut state, later, ..) = widgets_that_came_back(&"a".repeat(40));
+    let finding = crate::model::finding::Finding::new(Code::InsufficientPermission, "failed to watch Widget");
+    let told = |commands: &[Command]| {
+        let is_it = |command: &&Command| matches!(command, Command::Notice(Notice::Failed(told)) if *told == finding);
+        commands.iter().filter(is_it).count()
+    };
+    let commands = state.step(Event::Unwatched(widget(), finding.clone()), later);
+    assert_eq!(told(&commands), 1);
+    assert_eq!(told(&state.step(Event::Unwatched(widget(), finding.clone()), later)), 0, "it is news once");
+    assert!(state.last_report().sync.findings.contains(&finding));
+    // A list that works does not make up for the watch.
+    state.step(Event::Listing(widget(), 2), later);
+    state.step(Event::Listed(widget(), 2), later);
+    assert!(state.last_report().sync.findings.contains(&finding));
+    state.step(Event::Watched(widget()), later);
+    assert!(!state.last_report().sync.findings.contains(&finding));
+}

@@ -1,0 +1,416 @@
+//! The task of one kind: it lists for the syncs that follow the kind, watches, and tells each of what concerns it.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use super::audience::{Audience, FollowerId, News};
+use super::frames::{Frame, Frames, observed};
+use super::{Sender, Watches};
+use crate::io::kubernetes::client::{ApiError, Served};
+use crate::io::kubernetes::pages::{ListForm, Page, Pages};
+use crate::model::backoff::Backoff;
+use crate::model::finding::Finding;
+use crate::model::metadata::label;
+use crate::model::object::{GroupKind, ObjectId};
+use crate::sync::engine::Event;
+use crate::sync::live::Observed;
+
+/// The pause before another attempt, and the longest one.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+/// Time in which the API server accepts a watch.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// A watch that has shown nothing for this long, not even a bookmark, is opened anew: its connection may be dead.
+const SILENCE: Duration = Duration::from_secs(150);
+/// A watch that is away for this long is told of. A refusal that will not pass by itself is told of at once.
+const LOST: Duration = Duration::from_secs(60);
+
+/// Something that a sync wants of the task.
+pub(super) enum Message {
+    /// It follows the kind from now on.
+    Join(FollowerId, Arc<str>, Sender),
+    /// It has ended.
+    Leave(FollowerId),
+}
+
+/// The reason why the task ends.
+pub(super) enum End {
+    /// The API server does not serve the kind.
+    Unserved,
+    /// No sync follows the kind any more.
+    Deserted,
+}
+
+/// The reason why a watch ended.
+enum Closed {
+    /// It goes on from its position.
+    Ended,
+    /// The API server does not have the position any more: the kind is listed anew.
+    Expired,
+    Failed(ApiError),
+}
+
+/// A list for those that joined, which is read beside the watch.
+type Joining = Pin<Box<dyn Future<Output = (Pages, Result<Option<Page>, ApiError>)> + Send>>;
+
+pub(super) struct Feed {
+    pub(super) watches: Arc<Watches>,
+    pub(super) kind: GroupKind,
+    messages: mpsc::UnboundedReceiver<Message>,
+    audience: Audience,
+    senders: BTreeMap<FollowerId, Sender>,
+    /// The kind as it is served; `None` until that is known.
+    served: Option<Served>,
+    /// The session of the newest list.
+    session: u64,
+    retry: Backoff,
+    /// When the watch was last open.
+    open_at: Instant,
+    /// The followers were told that the watch is away.
+    lost: Option<Finding>,
+}
+
+impl Feed {
+    pub(super) fn new(watches: Arc<Watches>, kind: GroupKind, messages: mpsc::UnboundedReceiver<Message>) -> Self {
+        Self {
+            watches,
+            kind,
+            messages,
+            audience: Audience::default(),
+            senders: BTreeMap::new(),
+            served: None,
+            session: 0,
+            retry: RETRY,
+            open_at: Instant::now(),
+            lost: None,
+        }
+    }
+
+    /// Follows the kind until it is not served any more or no sync follows it.
+    pub(super) async fn run(mut self) {
+        loop {
+            let end = match self.follow().await {
+                Ok(never) => match never {},
+                Err(end) => end,
+            };
+            let Some(late) = self.watches.close(&self.kind, &mut self.messages, &end) else {
+                // A sync has joined meanwhile.
+                continue;
+            };
+            for message in late {
+                self.hear(message).await;
+            }
+            self.tell_all(|kind| Event::Unserved(kind.clone())).await;
+            return;
+        }
+    }
+
+    async fn follow(&mut self) -> Result<std::convert::Infallible, End> {
+        self.hear_all().await?;
+        let served = self.find().await?;
+        self.served = Some(served.clone());
+        self.tell_all(|kind| Event::Served(kind.clone(), served.resource.plural.as_str().into())).await;
+        let mut position = None;
+        loop {
+            self.hear_all().await?;
+            let mut from = match position.take() {
+                Some(position) => position,
+                None => match self.list_whole(&served).await {
+                    Ok(version) => version,
+                    Err(error) => {
+                        self.ends_with(&error)?;
+                        let members = self.audience.members();
+                        self.unlistable(members, &error).await;
+                        self.pause().await?;
+                        continue;
+                    }
+                },
+            };
+            let opened = Instant::now();
+            let closed = self.watch(&served, &mut from).await?;
+            self.audience.give_list_up();
+            match closed {
+                Closed::Expired => {}
+                Closed::Ended if opened.elapsed() >= Duration::from_secs(1) => position = Some(from),
+                Closed::Ended => {
+                    position = Some(from);
+                    self.pause().await?;
+                }
+                Closed::Failed(error) => {
+                    self.ends_with(&error)?;
+                    tracing::debug!(kind = %self.kind, %error, "the watch broke off and starts again");
+                    self.away(&error).await;
+                    // While the watch is away, lists show what changes.
+                    position = Some(from).filter(|_| self.lost.is_none());
+                    self.pause().await?;
+                }
+            }
+        }
+    }
+
+    /// The kind as it is served.
+    async fn find(&mut self) -> Result<Served, End> {
+        loop {
+            match self.watches.cluster.served(&self.kind).await {
+                Ok(served) => return Ok(served),
+                Err(ApiError::Unserved(_)) => return Err(End::Unserved),
+                Err(error) => {
+                    tracing::warn!(kind = %self.kind, %error, "cannot find out where the kind is served; trying again");
+                    self.pause().await?;
+                }
+            }
+        }
+    }
+
+    fn ends_with(&self, error: &ApiError) -> Result<(), End> {
+        if error.is_unserved() {
+            self.watches.cluster.forget(&self.kind);
+            return Err(End::Unserved);
+        }
+        Ok(())
+    }
+
+    /// Lists the kind for all followers, and returns the version of the list.
+    async fn list_whole(&mut self, served: &Served) -> Result<String, ApiError> {
+        let Some(mut pages) = self.begin_list(served, true).await else { return Ok(String::new()) };
+        let mut version = String::new();
+        let cluster = Arc::clone(&self.watches.cluster);
+        while let Some(page) = pages.next(&cluster).await? {
+            version.clone_from(&page.version);
+            self.show(page).await;
+        }
+        self.end_list().await;
+        Ok(version)
+    }
+
+    /// Begins a list; `None` if it would be for no follower.
+    async fn begin_list(&mut self, served: &Served, whole: bool) -> Option<Pages> {
+        let selector = self.audience.begin_list(whole)?;
+        self.session = self.watches.next_session();
+        for member in self.audience.members() {
+            self.tell(member, Event::Listing(self.kind.clone(), self.session)).await;
+        }
+        Some(Pages::new(served, selector, ListForm::Metadata))
+    }
+
+    async fn end_list(&mut self) {
+        self.retry.reset();
+        for member in self.audience.end_list() {
+            self.tell(member, Event::Listed(self.kind.clone(), self.session)).await;
+            if let Some(finding) = &self.lost {
+                let lost = Event::Unwatched(self.kind.clone(), finding.clone());
+                self.tell(member, lost).await;
+            }
+        }
+    }
+
+    /// Tells of the objects of a page, one after the other.
+    async fn show(&mut self, page: Page) {
+        for item in page.items {
+            let seen = observed(&item);
+            drop(item);
+            let (id, declaring) = self.identify(&seen);
+            let followers = self.audience.listed(&id, part_of(&seen).unwrap_or_default(), &declaring);
+            self.tell_of(followers, &id, seen).await;
+        }
+    }
+
+    /// The identity of an object, and the followers that declare it.
+    fn identify(&self, seen: &Observed) -> (ObjectId, Vec<FollowerId>) {
+        let namespaced = self.served.as_ref().is_some_and(|served| served.namespaced);
+        let id = ObjectId::new(&self.kind, if namespaced { &seen.namespace } else { "" }, &seen.name);
+        self.watches.declared(id)
+    }
+
+    async fn unlistable(&mut self, members: Vec<FollowerId>, error: &ApiError) {
+        self.audience.give_list_up();
+        let finding = error.finding(&format!("list {}", self.kind));
+        for member in members {
+            self.tell(member, Event::Unlistable(self.kind.clone(), finding.clone())).await;
+        }
+    }
+
+    /// Watches from a version on, which moves on, and lists beside that for those that join.
+    async fn watch(&mut self, served: &Served, from: &mut String) -> Result<Closed, End> {
+        let cluster = Arc::clone(&self.watches.cluster);
+        let mut frames = match timeout(PATIENCE, Frames::open(&cluster, served, from)).await {
+            Ok(Ok(frames)) => frames,
+            Ok(Err(error)) if error.code() == 410 => return Ok(Closed::Expired),
+            Ok(Err(error)) => return Ok(Closed::Failed(error)),
+            Err(_) => return Ok(Closed::Failed(ApiError::Unreachable("the watch is not answered".to_owned()))),
+        };
+        self.opened().await;
+        let mut joining: Option<Joining> = None;
+        let mut join_at = Instant::now();
+        loop {
+            if joining.is_none()
+                && join_at <= Instant::now()
+                && let Some(pages) = self.begin_list(served, false).await
+            {
+                joining = Some(next_page(Arc::clone(&cluster), pages));
+            }
+            let waiting = joining.is_none() && join_at > Instant::now();
+            tokio::select! {
+                frame = timeout_at(self.open_at + SILENCE, frames.next()) => match frame {
+                    Ok(Ok(Some(frame))) => if let Some(closed) = self.take(frame, from).await { return Ok(closed) },
+                    Ok(Ok(None)) | Err(_) => return Ok(Closed::Ended),
+                    Ok(Err(error)) => return Ok(Closed::Failed(error)),
+                },
+                message = self.messages.recv() => {
+                    if let Some(message) = message {
+                        self.hear(message).await;
+                    }
+                    self.hear_all().await?;
+                }
+                (pages, page) = async { joining.as_mut().expect("checked below").await }, if joining.is_some() => {
+                    joining = match page {
+                        Ok(Some(page)) => {
+                            self.show(page).await;
+                            Some(next_page(Arc::clone(&cluster), pages))
+                        }
+                        Ok(None) => {
+                            self.end_list().await;
+                            None
+                        }
+                        Err(error) => {
+                            self.ends_with(&error)?;
+                            let members = self.audience.members();
+                            self.unlistable(members, &error).await;
+                            join_at = Instant::now() + self.retry.next_pause();
+                            None
+                        }
+                    };
+                }
+                () = sleep_until(join_at), if waiting => {}
+            }
+        }
+    }
+
+    /// The API server has accepted the watch.
+    async fn opened(&mut self) {
+        self.alive();
+        if self.lost.take().is_some() {
+            self.tell_all(|kind| Event::Watched(kind.clone())).await;
+        }
+    }
+
+    fn alive(&mut self) {
+        self.open_at = Instant::now();
+        self.watches.alive(&self.kind, self.open_at);
+    }
+
+    /// Takes in an event of the watch. Returns the reason if the watch is over.
+    async fn take(&mut self, frame: Frame, from: &mut String) -> Option<Closed> {
+        self.alive();
+        self.retry.reset();
+        match frame {
+            Frame::Refused(status) if status.code == 410 => return Some(Closed::Expired),
+            Frame::Refused(status) => return Some(Closed::Failed(ApiError::Refused(status))),
+            Frame::Bookmark(version) => *from = version,
+            Frame::Shown(seen) => {
+                from.clone_from(&seen.resource_version);
+                self.changed(*seen, false).await;
+            }
+            Frame::Gone(seen) => {
+                from.clone_from(&seen.resource_version);
+                self.changed(*seen, true).await;
+            }
+        }
+        None
+    }
+
+    async fn changed(&mut self, seen: Observed, gone: bool) {
+        let (id, declaring) = self.identify(&seen);
+        let version = seen.version();
+        let news = self.audience.changed(&id, part_of(&seen).filter(|_| !gone), &declaring);
+        let mut shown = Vec::new();
+        for (follower, news) in news {
+            match news {
+                News::Shown => shown.push(follower),
+                News::Gone => self.tell(follower, Event::Gone(id.clone(), version)).await,
+            }
+        }
+        self.tell_of(shown, &id, seen).await;
+    }
+
+    /// The watch failed. The followers hear of it if it is away for long, or will not come back by itself.
+    async fn away(&mut self, error: &ApiError) {
+        if error.is_transient() && self.open_at.elapsed() < LOST {
+            return;
+        }
+        let finding = error.finding(&format!("watch {}", self.kind));
+        if self.lost.as_ref() != Some(&finding) {
+            self.lost = Some(finding.clone());
+            self.tell_all(|kind| Event::Unwatched(kind.clone(), finding.clone())).await;
+        }
+    }
+
+    /// Waits before another attempt, or until a sync joins.
+    async fn pause(&mut self) -> Result<(), End> {
+        let until = Instant::now() + self.retry.next_pause();
+        if let Ok(Some(message)) = timeout_at(until, self.messages.recv()).await {
+            self.hear(message).await;
+        }
+        self.hear_all().await
+    }
+
+    async fn hear_all(&mut self) -> Result<(), End> {
+        while let Ok(message) = self.messages.try_recv() {
+            self.hear(message).await;
+        }
+        if self.audience.is_empty() { Err(End::Deserted) } else { Ok(()) }
+    }
+
+    async fn hear(&mut self, message: Message) {
+        match message {
+            Message::Join(id, part_of, sender) => {
+                self.senders.insert(id, sender);
+                self.audience.join(id, part_of);
+                if let Some(served) = &self.served {
+                    let plural = served.resource.plural.as_str().into();
+                    self.tell(id, Event::Served(self.kind.clone(), plural)).await;
+                }
+            }
+            Message::Leave(id) => {
+                self.senders.remove(&id);
+                self.audience.leave(id);
+            }
+        }
+    }
+
+    async fn tell_of(&self, followers: Vec<FollowerId>, id: &ObjectId, seen: Observed) {
+        let Some((last, others)) = followers.split_last() else { return };
+        for follower in others {
+            self.tell(*follower, Event::Seen(id.clone(), Box::new(seen.clone()))).await;
+        }
+        self.tell(*last, Event::Seen(id.clone(), Box::new(seen))).await;
+    }
+
+    async fn tell_all(&self, event: impl Fn(&GroupKind) -> Event) {
+        for follower in self.audience.followers() {
+            self.tell(follower, event(&self.kind)).await;
+        }
+    }
+
+    async fn tell(&self, follower: FollowerId, event: Event) {
+        if let Some(sender) = self.senders.get(&follower) {
+            // A sync that has ended takes no events, and leaves.
+            let _ = sender.send(event).await;
+        }
+    }
+}
+
+fn next_page(cluster: Arc<super::Cluster>, mut pages: Pages) -> Joining {
+    Box::pin(async move {
+        let page = pages.next(&cluster).await;
+        (pages, page)
+    })
+}
+
+fn part_of(seen: &Observed) -> Option<&str> {
+    seen.labels.get(label::PART_OF).and_then(serde_json::Value::as_str)
+}

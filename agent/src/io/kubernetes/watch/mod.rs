@@ -1,0 +1,163 @@
+//! One metadata watch for each kind, whatever the number of syncs.
+//!
+//! A watch selects the objects with the ApplySet label, so neither memory nor traffic depends on the other objects in the
+//! cluster. It asks for `PartialObjectMetadata`: it never receives a spec or the data of a Secret. What it shows goes to the
+//! sync whose label the object has and to those that declare it, not to all (`audience`), so that events and memory are those
+//! of the objects and not of syncs × objects.
+//!
+//! A sync that comes to a kind that is watched already joins the watch (`feed`): the objects with its own label are listed,
+//! beside the watch and for all that join at that moment, and no other sync is told anything. No copy of the objects is kept
+//! for that. The list is a consistent read that begins after the sync was put on the watch, so it is at least as new as all that
+//! the watch has told before, and the watch tells of all that comes after. What the watch tells of an object meanwhile counts: the
+//! list may be older.
+//!
+//! If the API server does not have the version any more at which a watch broke off, the kind is listed anew for all of its
+//! syncs, with every object that has the ApplySet label, because they may know of objects of other labels. Each list has a
+//! session: an object that a sync knows and that the list did not show is gone.
+
+mod audience;
+mod frames;
+mod feed;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::client::Cluster;
+use crate::compile::declared::DeclaredSet;
+use crate::model::object::{GroupKind, ObjectId};
+use crate::sync::engine::Event;
+
+use audience::FollowerId;
+use feed::{End, Feed, Message};
+
+/// The queue of events of one sync.
+pub type Sender = mpsc::Sender<Event>;
+
+/// The running watches.
+pub struct Watches {
+    cluster: Arc<Cluster>,
+    running: Mutex<BTreeMap<GroupKind, mpsc::UnboundedSender<Message>>>,
+    declared: Mutex<BTreeSet<(ObjectId, FollowerId)>>,
+    /// When each watch was last seen to work.
+    alive: Mutex<BTreeMap<GroupKind, Instant>>,
+    followers: AtomicU64,
+    sessions: AtomicU64,
+}
+
+/// The watches of one sync, until it is dropped.
+pub struct Subscription {
+    watches: Arc<Watches>,
+    id: FollowerId,
+    part_of: Arc<str>,
+    events: Sender,
+}
+
+impl Watches {
+    /// No watch runs yet.
+    pub fn new(cluster: Arc<Cluster>) -> Self {
+        Self {
+            cluster,
+            running: Mutex::default(),
+            declared: Mutex::default(),
+            alive: Mutex::default(),
+            followers: AtomicU64::default(),
+            sessions: AtomicU64::default(),
+        }
+    }
+
+    /// A place for the watches of the sync whose objects have this value of the label `part-of`.
+    pub fn subscribe(self: &Arc<Self>, part_of: &str, events: Sender) -> Subscription {
+        let id = self.followers.fetch_add(1, Ordering::Relaxed);
+        Subscription { watches: Arc::clone(self), id, part_of: part_of.into(), events }
+    }
+
+    /// The time since each watch was last seen to work: since it was accepted, or has shown an event or a bookmark.
+    pub fn ages(&self) -> Vec<(GroupKind, Duration)> {
+        lock(&self.alive).iter().map(|(kind, at)| (kind.clone(), at.elapsed())).collect()
+    }
+
+    fn alive(&self, kind: &GroupKind, at: Instant) {
+        let mut alive = lock(&self.alive);
+        match alive.get_mut(kind) {
+            Some(before) => *before = at,
+            None => _ = alive.insert(kind.clone(), at),
+        }
+    }
+
+    /// The number of a new list: higher than those before.
+    fn next_session(&self) -> u64 {
+        self.sessions.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The identity of an object, with the text that the declared sets share, and the followers that declare it.
+    fn declared(&self, id: ObjectId) -> (ObjectId, Vec<FollowerId>) {
+        let declared = lock(&self.declared);
+        let mut same = declared.range((id.clone(), 0)..=(id.clone(), FollowerId::MAX)).peekable();
+        let id = same.peek().map_or(id, |(known, _)| known.clone());
+        (id, same.map(|(_, follower)| *follower).collect())
+    }
+
+    /// Forgets the watch of a kind. Returns what was said to it too late; `None` if it has to go on, because a sync has joined.
+    fn close(
+        &self,
+        kind: &GroupKind,
+        messages: &mut mpsc::UnboundedReceiver<Message>,
+        end: &End,
+    ) -> Option<Vec<Message>> {
+        let mut running = lock(&self.running);
+        if matches!(end, End::Deserted) && !messages.is_empty() {
+            return None;
+        }
+        running.remove(kind);
+        lock(&self.alive).remove(kind);
+        messages.close();
+        Some(std::iter::from_fn(|| messages.try_recv().ok()).collect())
+    }
+}
+
+impl Subscription {
+    /// Has the events of `kind` sent to the sync: [`Event::Served`], [`Event::Listing`], the objects, [`Event::Listed`], then
+    /// every change. [`Event::Unserved`] ends it, if the API server does not serve the kind.
+    pub fn watch(&self, kind: GroupKind) {
+        let mut running = lock(&self.watches.running);
+        let mut message = Message::Join(self.id, Arc::clone(&self.part_of), self.events.clone());
+        if let Some(sender) = running.get(&kind) {
+            match sender.send(message) {
+                Ok(()) => return,
+                Err(ended) => message = ended.0,
+            }
+        }
+        let (sender, messages) = mpsc::unbounded_channel();
+        let _ = sender.send(message);
+        running.insert(kind.clone(), sender);
+        tokio::spawn(Feed::new(Arc::clone(&self.watches), kind, messages).run());
+    }
+
+    /// Has the sync told of these objects whatever label they have, in place of those of the call before.
+    pub fn declares<'a>(&self, sets: impl IntoIterator<Item = &'a Arc<DeclaredSet>>) {
+        let sets = sets.into_iter().flat_map(|set| set.objects.keys().chain(&set.disabled));
+        let ids: BTreeSet<&ObjectId> = sets.collect();
+        let mut declared = lock(&self.watches.declared);
+        declared.retain(|(id, follower)| *follower != self.id || ids.contains(id));
+        declared.extend(ids.into_iter().map(|id| (id.clone(), self.id)));
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        lock(&self.watches.declared).retain(|(_, follower)| *follower != self.id);
+        for sender in lock(&self.watches.running).values() {
+            // A watch that has ended has forgotten its followers.
+            let _ = sender.send(Message::Leave(self.id));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
