@@ -13,6 +13,10 @@ use agent::model::error_chain::error_chain;
 use agent::run::{Flags, Options, start_log};
 use clap::{Parser, ValueEnum};
 
+/// Threads for reading and compiling sources, over all syncs. Git servers that do not answer hold some for a while; the sources
+/// that find none free take their turn.
+const BLOCKING_THREADS: usize = 32;
+
 /// Keeps a cluster as a git repository declares it.
 ///
 /// Without --repo it serves every RootSync in the namespace config-management-system.
@@ -86,7 +90,8 @@ fn main() -> ExitCode {
     start_log();
     // kube and the git client share one TLS provider, which needs no C library.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot start the runtime");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use agent::model::metadata::SyncId;
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 use tests::cluster::{Cluster, Kind};
@@ -83,7 +84,11 @@ fn directory(sync: usize) -> String {
 
 fn foreigner(index: usize) -> Value {
     let name = format!("foreign-{index:06}");
-    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": "x".repeat(1000)}})
+    // Every other one claims to be of the first sync.
+    let part_of = SyncId::root(&directory(0)).part_of();
+    let labels = if index.is_multiple_of(2) { json!({}) } else { json!({"applyset.kubernetes.io/part-of": part_of}) };
+    let metadata = json!({"name": name, "labels": labels});
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"value": "x".repeat(20_000)}})
 }
 
 fn create_sync(cluster: &Cluster, repository: &Repository, sync: usize) -> Result<()> {

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use super::AgentContext;
+use super::budget::Purpose;
 use super::start::patiently;
 use crate::io::kubernetes::apply;
 use crate::io::kubernetes::audit::audit;
@@ -16,7 +17,7 @@ use crate::io::kubernetes::watch::Subscription;
 use crate::io::serve::{OperationLabel, OperationLabels, OutcomeLabel, SyncLabels};
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::engine::{Command, Event, Notice, Outcome, Report};
+use crate::sync::engine::{Command, Event, Notice, Outcome, Report, State};
 use crate::sync::reporting::ReportMessage;
 
 /// Everything that the commands of one sync need.
@@ -40,8 +41,9 @@ pub(super) struct CommandRunner {
 }
 
 impl CommandRunner {
-    /// Begins to carry out a command. The engine hears of the outcome by an event.
-    pub(super) fn run(&mut self, command: Command) {
+    /// Begins to carry out a command of this engine, which hears of the outcome by an event.
+    pub(super) fn run(&mut self, command: Command, engine: &State) {
+        let purpose = |id: &ObjectId| if engine.is_repaired(id) { Purpose::Repair } else { Purpose::Commit };
         match command {
             Command::Watch(kinds) => {
                 for kind in kinds {
@@ -58,36 +60,39 @@ impl CommandRunner {
             }
             Command::Apply(declared, commit, mode) => {
                 let (cluster, sync, git_context) = self.stamped();
-                self.spawn(OperationLabel::apply, declared.id.clone(), async move {
+                self.spawn(OperationLabel::apply, declared.id.clone(), purpose(&declared.id), async move {
                     let stamp = apply::CommitStamp { sync: &sync, token: &commit, git_context: &git_context };
                     apply::apply(&cluster, &stamp, &declared, mode).await
                 });
             }
             Command::Annotate(declared, commit) => {
                 let (cluster, sync, git_context) = self.stamped();
-                self.spawn(OperationLabel::annotate, declared.id.clone(), async move {
+                self.spawn(OperationLabel::annotate, declared.id.clone(), Purpose::Commit, async move {
                     let stamp = apply::CommitStamp { sync: &sync, token: &commit, git_context: &git_context };
                     apply::annotate(&cluster, &stamp, &declared).await
                 });
             }
             Command::Read(id) => {
                 let cluster = Arc::clone(&self.cluster);
-                self.spawn(OperationLabel::read, id.clone(), async move { apply::read(&cluster, &id).await });
+                self.spawn(
+                    OperationLabel::read,
+                    id.clone(),
+                    purpose(&id),
+                    async move { apply::read(&cluster, &id).await },
+                );
             }
             Command::Audit(kind) => self.audit(kind),
             Command::Delete(id, uid, version) => {
                 let cluster = Arc::clone(&self.cluster);
-                self.spawn(OperationLabel::delete, id.clone(), async move {
+                self.spawn(OperationLabel::delete, id.clone(), Purpose::Commit, async move {
                     apply::delete(&cluster, &id, &uid, version).await
                 });
             }
             Command::Abandon(id) => {
                 let (cluster, sync, _) = self.stamped();
-                self.spawn(
-                    OperationLabel::unmanage,
-                    id.clone(),
-                    async move { apply::abandon(&cluster, &sync, &id).await },
-                );
+                self.spawn(OperationLabel::unmanage, id.clone(), Purpose::Commit, async move {
+                    apply::abandon(&cluster, &sync, &id).await
+                });
             }
         }
     }
@@ -102,11 +107,24 @@ impl CommandRunner {
         (Arc::clone(&self.cluster), self.sync.clone(), Arc::clone(&self.git_context))
     }
 
-    fn spawn(&self, operation: OperationLabel, id: ObjectId, work: impl Future<Output = Outcome> + Send + 'static) {
-        let (events, metrics) = (self.events.clone(), Arc::clone(&self.context.metrics));
+    fn spawn(
+        &self,
+        operation: OperationLabel,
+        id: ObjectId,
+        purpose: Purpose,
+        work: impl Future<Output = Outcome> + Send + 'static,
+    ) {
+        let (events, context) = (self.events.clone(), Arc::clone(&self.context));
         let task = async move {
             let start = Instant::now();
+            let turn = context.budget.request(purpose).await;
+            // The sync has ended while the request waited: it must not come after those of the sync's successor.
+            if events.is_closed() {
+                return;
+            }
             let outcome = work.await;
+            drop(turn);
+            let metrics = &context.metrics;
             metrics.seconds.observe(start.elapsed().as_secs_f64());
             let status = match outcome {
                 Outcome::Failed(_) => OutcomeLabel::error,
@@ -121,8 +139,9 @@ impl CommandRunner {
 
     fn audit(&self, kind: GroupKind) {
         let (cluster, events) = (Arc::clone(&self.cluster), self.audited.clone());
-        let part_of = self.sync.part_of();
+        let (context, part_of) = (Arc::clone(&self.context), self.sync.part_of());
         let task = async move {
+            let _turn = context.budget.audit().await;
             if let Err(error) = audit(&cluster, &kind, &part_of, &events).await {
                 tracing::warn!(%kind, %error, "cannot compare whole objects");
             }

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
 mod log;
+mod budget;
 mod start;
 mod commands;
 mod sync;
@@ -31,6 +32,7 @@ use crate::sync::plan::guard::APPROVAL;
 
 pub use log::start_log;
 
+use budget::Budget;
 use sync::{ExitReason, Instructions, SyncTask};
 
 /// The name of the agent in the audit log of a cluster.
@@ -81,6 +83,7 @@ pub(crate) struct AgentContext {
     cluster: Arc<Cluster>,
     watches: Arc<Watches>,
     search: Search,
+    budget: Budget,
     repositories: Arc<Repositories>,
     metrics: Arc<Metrics>,
     syncs: Arc<ServedSyncs>,
@@ -109,8 +112,16 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     metrics.ready(&watches);
     let search = Search::new(Arc::clone(&cluster));
     let repositories: Arc<Repositories> = Arc::default();
-    let context =
-        AgentContext { cluster, watches, search, repositories: Arc::clone(&repositories), metrics, syncs, options };
+    let context = AgentContext {
+        cluster,
+        watches,
+        search,
+        budget: Budget::default(),
+        repositories: Arc::clone(&repositories),
+        metrics,
+        syncs,
+        options,
+    };
     let context = Arc::new(context);
     let ended = match context.options.source.clone() {
         Some(flags) => by_flags(context, flags, stop).await,

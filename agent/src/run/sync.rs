@@ -228,7 +228,7 @@ impl Driver<'_> {
             if traced {
                 tracing::trace!(command = command.summary());
             }
-            self.runner.run(command);
+            self.runner.run(command, &self.state);
         }
     }
 

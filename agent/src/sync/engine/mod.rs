@@ -229,6 +229,11 @@ impl State {
         self.in_force.declared.as_ref()
     }
 
+    /// `true` if a command about the object is unanswered that repairs drift, or reads the object to decide about that.
+    pub fn is_repaired(&self, id: &ObjectId) -> bool {
+        self.objects.is_in_flight_for_repair(id)
+    }
+
     /// The form that the commit in force declares of an object.
     fn declared(&self, id: &ObjectId) -> Declared<'_> {
         self.in_force.declared.as_ref().map_or(Declared::Absent, |set| Declared::of(set, id))

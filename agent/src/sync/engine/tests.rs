@@ -56,6 +56,29 @@ pub(super) fn applies(commands: &[Command], name: &str) -> bool {
     commands.iter().any(|command| matches!(command, Command::Apply(object, ..) if object.id.name() == name))
 }
 
+/// Nothing is kept of an object that is neither the sync's nor declared, however many there are.
+#[test]
+fn a_stranger_with_the_label_is_not_kept() {
+    let now = Instant::now();
+    let set = declared("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: ns}\n");
+    let (mut state, _) = begin_sync(&set, Duration::from_secs(300), now);
+    let id = ObjectId::new(&GroupKind::new("", "ConfigMap"), "ns", "stranger");
+    let ours = live(&set, set.objects.keys().next().expect("one"), 5, Value::Null);
+    let stranger = |version: u64, resource_id: &str| {
+        let mut seen = Observed::of(&ours);
+        id.name().clone_into(&mut seen.name);
+        seen.resource_version = version.to_string();
+        seen.annotations.insert("configsync.gke.io/resource-id".to_owned(), resource_id.into());
+        Event::Seen(id.clone(), Box::new(seen))
+    };
+    state.step(stranger(5, "copied"), now);
+    assert!(state.objects.get(&id).is_none());
+    state.step(stranger(6, &id.resource_id()), now);
+    assert!(state.objects.live(&id).is_some(), "it is the sync's own");
+    state.step(stranger(7, "changed"), now);
+    assert!(state.objects.live(&id).is_none());
+}
+
 /// A sync with this declared set in force, on a cluster that has none of its objects; and the commands that follow.
 pub(super) fn begin_sync(set: &Arc<DeclaredSet>, reconcile_timeout: Duration, now: Instant) -> (State, Vec<Command>) {
     let mut state = State::new(Settings {

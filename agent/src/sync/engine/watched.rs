@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::object::{Object, ObjectId};
 use crate::sync::health::is_always_current;
-use crate::sync::live::{Live, Observed};
+use crate::sync::live::{Live, Observed, Owner};
 use crate::sync::plan::{Action, Declared, decide};
 
 use super::queue::WorkClass;
@@ -25,12 +25,21 @@ impl State {
             return;
         }
         let live = Live::observe(&seen, &id, &self.settings.sync, self.declared_form(&id).as_deref(), before);
+        if live.owner != Owner::Us && self.is_foreign(&id) {
+            self.gone(&id, u64::MAX, now);
+            return;
+        }
         self.readiness_may_have_changed(&id, now);
         // The declared set holds this identity already: its text is kept once.
         let known = self.in_force.declared.as_ref().and_then(|set| set.objects.get_key_value(&id));
         let id = known.map_or(id, |(known, _)| known.clone());
         self.objects.set_live(&id, Some(live));
         self.evaluate(&id, now);
+    }
+
+    /// `true` if no commit says anything about the object. Anybody can give an object the sync's label: nothing is kept of it.
+    fn is_foreign(&self, id: &ObjectId) -> bool {
+        matches!(self.declared(id), Declared::Absent) && self.declared_form(id).is_none()
     }
 
     pub(super) fn gone(&mut self, id: &ObjectId, version: u64, now: Instant) {

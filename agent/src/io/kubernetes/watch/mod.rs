@@ -140,7 +140,7 @@ impl Subscription {
 
     /// Has the sync told of these objects whatever label they have, in place of those of the call before.
     pub fn declares<'a>(&self, sets: impl IntoIterator<Item = &'a Arc<DeclaredSet>>) {
-        let sets = sets.into_iter().flat_map(|set| set.objects.keys().chain(&set.disabled));
+        let sets = sets.into_iter().flat_map(|set| set.objects.keys().chain(&set.disabled).chain(set.withheld.keys()));
         let ids: BTreeSet<&ObjectId> = sets.collect();
         let mut declared = lock(&self.watches.declared);
         declared.retain(|(id, follower)| *follower != self.id || ids.contains(id));

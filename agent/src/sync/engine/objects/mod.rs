@@ -46,6 +46,11 @@ impl Objects {
         self.get(id).is_some_and(|tracked| matches!(tracked.phase, Phase::InFlight(_)))
     }
 
+    pub(super) fn is_in_flight_for_repair(&self, id: &ObjectId) -> bool {
+        let repairs = |phase: &Phase| matches!(phase, Phase::InFlight(sent) if sent.place.class == WorkClass::Repair);
+        self.get(id).is_some_and(|tracked| repairs(&tracked.phase))
+    }
+
     /// The only way to change an object: the indices follow from what `edit` leaves behind, and an object of which nothing
     /// is known any more is dropped.
     pub(super) fn change<T>(&mut self, id: &ObjectId, edit: impl FnOnce(&mut Tracked) -> T) -> T {
