@@ -38,7 +38,7 @@ pub struct Agent {
     child: Child,
     guardian: Child,
     log: Log,
-    _home: TempDir,
+    _home: Option<TempDir>,
 }
 
 impl Agent {
@@ -58,21 +58,30 @@ impl Agent {
     /// When it cannot be started.
     pub fn start_with(program: &Path, kubeconfig: &Path, args: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("nomos-agent-").tempdir()?;
-        let mut child = Command::new(program)
-            .arg("--kubeconfig")
-            .arg(kubeconfig)
-            .arg("--cache-dir")
-            .arg(home.path().join("cache"))
-            .args(["--listen", "127.0.0.1:0"])
-            .args(args)
-            .env_clear()
-            .env("HOME", home.path())
-            .envs(environment.iter().copied())
+        let mut command = Command::new(program);
+        arguments(&mut command, kubeconfig, home.path()).args(args).envs(environment.iter().copied());
+        Self::run(command, Some(home))
+    }
+
+    /// Starts `program` on the cluster of `kubeconfig` with its cache in `home` and with so many KiB of address space.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_limited(program: &Path, kubeconfig: &Path, home: &Path, address_space: u64) -> Result<Self> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("ulimit -c 0 && ulimit -v {address_space} && exec \"$@\""), "sh"]).arg(program);
+        // Each arena of the allocator takes address space that nothing is in.
+        arguments(&mut command, kubeconfig, home).arg("--allow-local-repositories").env("MALLOC_ARENA_MAX", "1");
+        Self::run(command, None)
+    }
+
+    fn run(mut command: Command, home: Option<TempDir>) -> Result<Self> {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("failed to run {}", program.display()))?;
+            .with_context(|| format!("failed to run {}", command.get_program().display()))?;
         let log = Log::default();
         log.follow(child.stderr.take().context("stderr is piped")?);
         let guardian = guardian(child.id())?;
@@ -140,6 +149,12 @@ impl Drop for Agent {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The arguments of every agent, and its environment.
+fn arguments<'a>(command: &'a mut Command, kubeconfig: &Path, home: &Path) -> &'a mut Command {
+    command.arg("--kubeconfig").arg(kubeconfig).arg("--cache-dir").arg(home.join("cache"));
+    command.args(["--listen", "127.0.0.1:0"]).env_clear().env("HOME", home)
 }
 
 /// Kills the process `id` when its own standard input closes, which is what happens when this process dies.

@@ -9,6 +9,7 @@ pub mod published;
 pub mod raw;
 pub mod kubectl;
 pub mod repository;
+pub mod git_server;
 #[cfg(test)]
 mod tidy;
 pub mod wait;

@@ -18,6 +18,7 @@ mod foreign_objects;
 mod fresh_cluster;
 mod guard;
 mod health;
+mod hostile_source;
 mod killed;
 mod kubectl;
 mod local_repositories;
@@ -77,6 +78,8 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_kind_may_come_later", custom_resources::kind_may_come_later, &Kind::ALL),
     ("a_removed_kind_is_noticed_after_a_restart", custom_resources::kind_is_missed, &Kind::ALL),
     ("objects_of_an_unlisted_kind_are_not_forgotten", custom_resources::are_not_forgotten, &Kind::ALL),
+    ("a_git_server_that_resets_connections_is_told_and_waited_for", hostile_source::server_that_resets, &Kind::ALL),
+    ("a_commit_that_the_agent_dies_at_is_not_read_again", hostile_source::commit_that_kills, &Kind::ALL),
     ("sources_for_kustomize_are_refused", sources::for_kustomize_are_refused, &Kind::ALL),
     ("values_that_are_not_encoded_fail_alone", sources::values_not_encoded_fail_alone, &Kind::ALL),
     ("an_exported_annotation_is_no_drift", sources::exported_annotation_is_no_drift, &Kind::ALL),

@@ -79,7 +79,8 @@ pub(crate) fn agent_with(cluster: &Cluster, args: &[&str], environment: &[(&str,
     Ok(agent)
 }
 
-fn remember(log: &Log) {
+/// Shows the last lines of this log when the story fails.
+pub(crate) fn remember(log: &Log) {
     let from = log.lines(0).len();
     LOGS.with_borrow_mut(|logs| logs.push((log.clone(), from)));
 }

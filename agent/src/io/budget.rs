@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::compile::parse::ParsedFile;
+use crate::compile::parse::{MANIFEST, ParsedFile};
 use crate::model::duration::format_duration;
 use crate::model::finding::{Code, Finding};
 use crate::model::limits::{READ, ReadLimits};
@@ -15,7 +15,6 @@ pub struct ReadBudget {
     entries: usize,
     path_bytes: u64,
     content_bytes: u64,
-    objects: usize,
     object_bytes: u64,
 }
 
@@ -28,7 +27,7 @@ impl ReadBudget {
     /// The budget of a reading with other limits.
     pub(super) fn of(limits: ReadLimits) -> Self {
         let deadline = Instant::now() + limits.time;
-        Self { limits, deadline, entries: 0, path_bytes: 0, content_bytes: 0, objects: 0, object_bytes: 0 }
+        Self { limits, deadline, entries: 0, path_bytes: 0, content_bytes: 0, object_bytes: 0 }
     }
 
     /// Begins the time of the reading again, after waiting for something else.
@@ -63,11 +62,7 @@ impl ReadBudget {
 
     /// The objects of a file. Those of a file of the same content as one before are in memory already.
     pub fn objects(&mut self, file: &ParsedFile, in_memory: bool) -> Result<(), Finding> {
-        self.objects += file.manifests.len();
-        self.object_bytes += if in_memory { 0 } else { file.bytes };
-        if self.objects > self.limits.objects {
-            return Err(passed(format!("there are more than {} objects", self.limits.objects), file.path.clone()));
-        }
+        self.object_bytes += if in_memory { MANIFEST * file.manifests.len() as u64 } else { file.bytes };
         if self.object_bytes > self.limits.object_bytes {
             let limit = in_words(self.limits.object_bytes);
             return Err(passed(
@@ -132,12 +127,12 @@ mod tests {
 
     #[test]
     fn each_limit_is_a_finding_of_its_own() {
-        let limits =
-            ReadLimits { entries: 1, path_bytes: 10, content_bytes: 10, objects: 1, object_bytes: 1000, ..READ };
+        let limits = ReadLimits { entries: 1, path_bytes: 10, content_bytes: 10, object_bytes: 500, ..READ };
         let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
         let parsed =
             |content: String| parse(&SourceFile { path: "a.yaml".to_owned(), content: content.as_bytes().into() });
         let (one, two) = (parsed(text.to_owned()), parsed(format!("{text}---\n{text}")));
+        assert!(one.bytes < 500 && two.bytes > 500, "{} {}", one.bytes, two.bytes);
         let large = parsed(format!("{text}data: {{a: {}}}\n", "x".repeat(1000)));
         let mut budget = ReadBudget::of(limits);
         assert_eq!(
@@ -146,12 +141,16 @@ mod tests {
         );
         assert!(said(budget.entry(b"a.yaml")).contains("more than 1 files and directories"));
         assert!(said(budget.content("a.yaml", 1)).contains("more than 10 bytes"));
-        assert!(said(budget.objects(&two, false)).contains("more than 1 objects"));
+        assert!(said(budget.objects(&two, false)).contains("of memory"));
         let mut budget = ReadBudget::of(ReadLimits { entries: 2, ..limits });
         assert_eq!(budget.entry(b"b.yaml"), Ok(()));
         assert!(said(budget.entry(b"a.yaml")).contains("the paths of all files"));
-        assert_eq!(ReadBudget::of(limits).objects(&large, true), Ok(()));
-        assert!(said(ReadBudget::of(limits).objects(&large, false)).contains("of memory"));
+        let mut budget = ReadBudget::of(ReadLimits { object_bytes: 10 * MANIFEST, ..limits });
+        assert!(
+            (0..10).all(|_| budget.objects(&large, true).is_ok()),
+            "they are in memory already, but for their places"
+        );
+        assert!(said(budget.objects(&large, true)).contains("of memory"));
         let mut budget = ReadBudget::of(ReadLimits { time: Duration::ZERO, ..limits });
         assert!(said(budget.entry(b"a.yaml")).contains("longer than"));
     }

@@ -14,9 +14,8 @@ pub struct ReadLimits {
     pub path_bytes: u64,
     /// Bytes of all files that are parsed anew. 50,000 objects of 2 kB are 100 MB. A content that several files have counts once.
     pub content_bytes: u64,
-    /// Objects of all files. The design is for 50,000 in one sync; each takes about a kilobyte of memory beside its text.
-    pub objects: usize,
-    /// Bytes of memory that the files and their objects take. Aliases can make objects larger than their text.
+    /// Bytes of memory that the files and their objects take: about a kilobyte for each object beside its text. Aliases can
+    /// make objects larger than their text.
     pub object_bytes: u64,
     /// Time for walking and parsing, without waiting for a server or for other syncs. It is seconds for 50,000 objects.
     pub time: Duration,
@@ -27,7 +26,6 @@ pub const READ: ReadLimits = ReadLimits {
     entries: 1_000_000,
     path_bytes: 64 << 20,
     content_bytes: 256 << 20,
-    objects: 250_000,
     object_bytes: 512 << 20,
     time: Duration::from_secs(300),
 };
@@ -72,5 +70,8 @@ pub const PACK: PackLimits = PackLimits {
     time: Duration::from_secs(300),
 };
 
-/// Bytes of memory that a reading is counted with in [`PARSED_AT_ONCE`] while its pack is unpacked or its files are listed.
+/// Bytes that a reading is counted with in [`PARSED_AT_ONCE`] while its pack is unpacked, which takes the memory of a chain.
+pub const UNPACKED: u64 = PARSED_AT_ONCE / 2;
+
+/// Bytes that a reading is counted with while its files are listed, which takes the memory of their paths.
 pub const LISTED: u64 = PARSED_AT_ONCE / 8;

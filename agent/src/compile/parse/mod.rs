@@ -61,8 +61,8 @@ pub struct ParsedFile {
     pub bytes: u64,
 }
 
-/// The memory that a manifest takes beside its object, about.
-const MANIFEST: u64 = 200;
+/// The bytes of memory that a manifest takes beside its object, about.
+pub const MANIFEST: u64 = 200;
 
 /// One object from one file. It keeps the place of its document, and not the places of its fields: a finding that needs one
 /// reads the document again.

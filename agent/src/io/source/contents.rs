@@ -9,7 +9,7 @@ use crate::io::git::{BlobId, Commit, CommitTree, GitError, Store, TreeEntry};
 use crate::io::memory::Turn;
 use crate::io::quarantine::ReadAttempt;
 use crate::model::finding::Finding;
-use crate::model::limits::{FILE_BYTES, LISTED, MAX_FINDINGS};
+use crate::model::limits::{FILE_BYTES, LISTED, MAX_FINDINGS, UNPACKED};
 
 /// Parsed files in the order of their paths, each with the blob that it was parsed from.
 pub(super) type Parsed = Vec<(BlobId, Arc<ParsedFile>)>;
@@ -46,8 +46,9 @@ pub(super) fn read(
     (budget, attempt): (&mut ReadBudget, &mut ReadAttempt<'_>),
 ) -> Result<Result<Contents, Finding>, GitError> {
     let mut turn = None;
-    store.fetch(commit, &mut || turn = attempt.begin(LISTED))?;
-    let turn = turn.or_else(|| attempt.begin(LISTED));
+    store.fetch(commit, &mut || turn = attempt.begin(UNPACKED))?;
+    drop(turn);
+    let turn = attempt.begin(LISTED);
     budget.restart_clock();
     let tree = match store.tree(commit, dir, budget)? {
         Ok(tree) => tree,
@@ -70,7 +71,7 @@ fn parse_all(
         Err(over) => return Ok(Err(over)),
     };
     budget.restart_clock();
-    let mut in_memory = HashSet::new();
+    let mut counted = HashSet::new();
     let mut parsed = Parsed::with_capacity(entries.len());
     let mut before = before.iter().peekable();
     for TreeEntry { path, blob } in entries {
@@ -93,7 +94,7 @@ fn parse_all(
                 }
             },
         };
-        if let Err(over) = budget.objects(&file, !in_memory.insert(key)) {
+        if let Err(over) = budget.objects(&file, !counted.insert(key)) {
             return Ok(Err(over));
         }
         parsed.push((blob, file));

@@ -22,12 +22,17 @@ use crate::model::limits::{READ, ReadLimits};
 use crate::model::object::GroupKind;
 use crate::sync::engine::Event;
 
+/// The age of an answer that a sync takes when it starts.
+const FIRST_AGE: Duration = Duration::from_secs(1);
+
 /// A source with what is kept of its last commit. Its methods block.
 pub(super) struct Reader {
     source: Source,
     repositories: Arc<Repositories>,
     changed: Arc<Notify>,
     repository: Option<Repository>,
+    /// `true` once the source was asked for its commit.
+    asked: bool,
     /// The files of the commit that was read last.
     parsed: Parsed,
     /// The memory that they take, among the sources of all syncs.
@@ -56,6 +61,7 @@ impl Reader {
             repositories,
             changed,
             repository: None,
+            asked: false,
             parsed: Vec::new(),
             previous_crds: BTreeSet::new(),
             defined: Some(defined),
@@ -73,12 +79,19 @@ impl Reader {
 
     /// The commit that the source is at, and the path of a local repository.
     pub(super) fn resolve(&mut self) -> Result<(Commit, Option<PathBuf>), GitError> {
-        let period = self.source.period;
+        let (period, asked) = (self.source.period, self.asked);
         let repository = self.repository()?;
         let local = repository.with(|store| store.local_path().map(ToOwned::to_owned));
-        // Asking a local repository costs nothing, and its watcher tells of changes.
-        let age = if local.is_some() { Duration::ZERO } else { period.mul_f64(0.9) };
-        Ok((repository.resolve(age)?, local))
+        let age = match (&local, asked) {
+            // Asking a local repository costs nothing, and its watcher tells of changes.
+            (Some(_), _) => Duration::ZERO,
+            // A new spec is for what is there now. Syncs that start together share an answer.
+            (None, false) => FIRST_AGE,
+            (None, true) => period.mul_f64(0.9),
+        };
+        let commit = repository.resolve(age)?;
+        self.asked = true;
+        Ok((commit, local))
     }
 
     /// The commit compiled, or with the limit that it passes as a finding.

@@ -333,7 +333,8 @@ macro_rules! table {
                 "A part of a file could have another meaning than the whole file, so that nothing of the commit is \
                  applied."
                 "Correct the file at the line that the message names."
-                "a tab as indentation, a template such as {{ .Values.name }}, an unclosed bracket, or a pointer of Git LFS"
+                "a tab as indentation, a template such as {{ .Values.name }}, an unclosed bracket, a pointer of Git LFS, or a \
+                 source of hundreds of megabytes, which is not read to its end"
             ];
             2002 ApiServer [
                 "A request to the API server failed."
@@ -350,8 +351,8 @@ macro_rules! table {
             ];
             2004 Source [
                 "The source cannot be read: the repository, image, chart or directory."
-                "The address, the credentials or the reference are wrong, or the server cannot be reached. The last \
-                 synced commit stays in force."
+                "The address, the credentials or the reference are wrong, the server cannot be reached or sends too much, or \
+                 the agent died twice while it read the commit. The last synced commit stays in force."
                 "Check spec.git (repo, branch or revision, dir) and the Secret. The message has the answer of the \
                  server."
                 "spec.git.dir names a directory that the branch does not have"

@@ -75,7 +75,7 @@ fn a_content_is_parsed_once_however_many_paths_name_it() {
 fn a_commit_that_passes_a_limit_is_a_finding_and_the_files_before_are_kept() {
     let repo = Repo::new();
     repo.write("a.yaml", OBJECT);
-    let limits = ReadLimits { entries: 10, objects: 3, content_bytes: 2000, object_bytes: 4000, ..READ };
+    let limits = ReadLimits { entries: 10, content_bytes: 2000, object_bytes: 4000, ..READ };
     let mut reader = reader_of(&repo, &Arc::default(), limits);
     assert_eq!(compile(&repo, &mut reader), Ok(1));
     let before = objects(&reader.parsed[0].1);
@@ -83,7 +83,7 @@ fn a_commit_that_passes_a_limit_is_a_finding_and_the_files_before_are_kept() {
     let several = |count: usize| (0..count).map(|n| other(&format!("n{n}")) + "---\n").collect::<String>();
     let aliases = format!("{}x: &a {}\ndata: [{}]\n", other("b"), "x".repeat(300), "*a, ".repeat(20));
     for (content, said) in [
-        (several(3), "more than 3 objects"),
+        (several(16), "more than 4000 bytes of memory"),
         (format!("{OBJECT}# {}\n", "x".repeat(2000)), "more than 2000 bytes"),
         (aliases, "more than 4000 bytes of memory"),
     ] {
