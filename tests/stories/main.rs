@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "stories start and watch the world")]
 
 mod broken_commit;
+mod changed_spec;
 mod control_plane;
 mod custom_resources;
 mod deleted_namespace;
@@ -87,6 +88,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("names_of_any_signs_are_synced", names::are_encoded, &Kind::ALL),
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata, &Kind::ALL),
     ("an_object_of_another_sync_is_not_taken_over", foreign_objects::of_another_sync, &Kind::ALL),
+    ("a_changed_spec_keeps_the_state_before", changed_spec::keeps_the_state_before, &Kind::ALL),
     ("an_unreadable_sync_hides_no_other", unreadable_sync::hides_no_other, &Kind::ALL),
     ("a_wait_ends_after_the_reconcile_timeout", timeouts::reconcile, &Kind::ALL),
     ("a_sync_with_role_refs_is_refused", unsupported_fields::role_refs_are_refused, &Kind::ALL),

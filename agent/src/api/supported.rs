@@ -72,6 +72,13 @@ pub enum LocalRepositories {
     Allowed,
 }
 
+impl LocalRepositories {
+    /// `true` when a sync object may name this repository.
+    pub fn allow(self, url: &str) -> bool {
+        self == Self::Allowed || !is_local(url)
+    }
+}
+
 /// Reads the instructions of a sync object with these annotations and this `spec`.
 ///
 /// # Errors
@@ -172,7 +179,7 @@ fn git_instructions(git: GitSpec) -> Result<GitSpec, Fault> {
 }
 
 fn repository(url: &str, local: LocalRepositories) -> Result<(), Fault> {
-    if local == LocalRepositories::Allowed || !is_local(url) {
+    if local.allow(url) {
         return Ok(());
     }
     let message = "spec.git.repo is a path or a file URL, which would be read from the disk of the agent";

@@ -17,7 +17,7 @@ use crate::io::kubernetes::watch::Subscription;
 use crate::io::serve::{OperationLabel, OperationLabels, OutcomeLabel, SyncLabels};
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::engine::{Command, Event, Notice, Outcome, Report, State};
+use crate::sync::engine::{Command, Event, Notice, Outcome, Report, SourceCommit, State};
 use crate::sync::reporting::ReportMessage;
 
 /// Everything that the commands of one sync need.
@@ -27,8 +27,10 @@ pub(super) struct CommandRunner {
     pub(super) cluster: Arc<Cluster>,
     pub(super) sync: SyncId,
     pub(super) labels: SyncLabels,
-    /// The value of the annotation `git-context`.
+    /// The value of the annotation `git-context` for the commit in force.
     pub(super) git_context: Arc<str>,
+    /// The value for the commit that comes in force next: a changed spec may name another source.
+    pub(super) next_git_context: Arc<str>,
     /// To the engine.
     pub(super) events: mpsc::Sender<Event>,
     /// To the engine too: whole objects that audits read. Few of them wait, because they can be large.
@@ -37,7 +39,7 @@ pub(super) struct CommandRunner {
     /// To the reporter.
     pub(super) reports: mpsc::UnboundedSender<ReportMessage>,
     /// To the source.
-    pub(super) restores: mpsc::Sender<String>,
+    pub(super) restores: mpsc::Sender<SourceCommit>,
 }
 
 impl CommandRunner {
@@ -174,13 +176,14 @@ impl CommandRunner {
         self.tell(ReportMessage::Report(report));
     }
 
-    fn notice(&self, notice: Notice) {
+    fn notice(&mut self, notice: Notice) {
         let metrics = &self.context.metrics;
         match &notice {
             Notice::Repaired(_) => {
                 metrics.repairs.get_or_create(&self.labels).inc();
             }
             Notice::Syncing { objects, .. } => {
+                self.git_context = Arc::clone(&self.next_git_context);
                 let objects = i64::try_from(*objects).unwrap_or(i64::MAX);
                 metrics.declared.get_or_create(&self.labels).set(objects);
             }

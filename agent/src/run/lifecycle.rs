@@ -3,7 +3,10 @@
 //! [`step`] is a function without I/O. Each sync object has a state of its own, so a task that takes long to end delays only
 //! its own successor.
 
-use super::sync::{Instructions, SyncTask};
+use std::sync::Arc;
+
+use super::sync::Instructions;
+use super::task::SyncTask;
 use crate::io::reports::SyncObject;
 use crate::model::finding::Finding;
 
@@ -56,7 +59,7 @@ pub(super) enum SyncChange {
 /// The next thing to do for a sync object.
 pub(super) enum SyncAction {
     /// Start a task with these instructions.
-    Start(Box<SyncTask>, Instructions),
+    Start(Instructions),
     /// Give these instructions to the task that runs.
     Tell(Instructions),
     /// Start a task that writes the refusal into the status of the object.
@@ -87,9 +90,9 @@ fn begin(version: SyncVersion) -> (Option<SyncState>, Option<SyncAction>) {
     let SyncVersion { uid, generation, approval, task } = version;
     match task {
         Ok(task) => {
-            let instructions = Instructions { approval, ..Instructions::default() };
+            let instructions = Instructions { task: Arc::new(task), approval, refused: None, stop: false };
             let running = RunningSync { uid, generation, instructions: instructions.clone() };
-            (Some(SyncState::Running(running)), Some(SyncAction::Start(Box::new(task), instructions)))
+            (Some(SyncState::Running(running)), Some(SyncAction::Start(instructions)))
         }
         Err(refusal) => (Some(SyncState::Ending { next: None }), Some(SyncAction::Refuse(Box::new(refusal)))),
     }
@@ -97,15 +100,21 @@ fn begin(version: SyncVersion) -> (Option<SyncState>, Option<SyncAction>) {
 
 impl RunningSync {
     fn update(mut self, version: Box<SyncVersion>) -> (Option<SyncState>, Option<SyncAction>) {
-        let refused = match &version.task {
-            _ if version.uid != self.uid => return self.end(Some(version)),
-            // The version before stays in force.
-            Err(refusal) => Some((refusal.finding.clone(), refusal.generation)),
-            Ok(_) if version.generation == self.generation && self.instructions.refused.is_none() => None,
-            Ok(_) => return self.end(Some(version)),
-        };
+        if version.uid != self.uid {
+            return self.end(Some(version));
+        }
+        let SyncVersion { generation, approval, task, .. } = *version;
         let before = self.instructions.clone();
-        self.instructions = Instructions { approval: version.approval, refused, stop: false };
+        self.instructions.approval = approval;
+        match task {
+            // The version before stays in force.
+            Err(refusal) => self.instructions.refused = Some((refusal.finding, refusal.generation)),
+            Ok(_) if generation == self.generation && self.instructions.refused.is_none() => {}
+            Ok(task) => {
+                self.generation = generation;
+                (self.instructions.task, self.instructions.refused) = (Arc::new(task), None);
+            }
+        }
         let told = (self.instructions != before).then(|| SyncAction::Tell(self.instructions.clone()));
         (Some(SyncState::Running(self)), told)
     }
@@ -134,7 +143,7 @@ pub(super) mod tests {
 
     fn running(generation: i64) -> Option<SyncState> {
         let (state, action) = step(None, SyncChange::Declared(version(generation)));
-        assert!(matches!(action, Some(SyncAction::Start(task, _)) if task.generation == generation));
+        assert!(matches!(action, Some(SyncAction::Start(told)) if told.task.generation == generation));
         state
     }
 
@@ -154,27 +163,31 @@ pub(super) mod tests {
         assert!(matches!(state, Some(SyncState::Running(_))));
     }
 
+    fn anew(generation: i64) -> Box<SyncVersion> {
+        Box::new(SyncVersion { uid: "other".to_owned(), ..*version(generation) })
+    }
+
     #[test]
-    fn a_new_version_waits_for_the_end_of_the_task_before_it_and_the_newest_wins() {
+    fn a_new_version_is_told_to_the_task_that_runs() {
         let (state, action) = step(running(1), SyncChange::Declared(version(2)));
-        assert!(matches!(action, Some(SyncAction::Tell(told)) if told.stop));
-        let (state, action) = step(state, SyncChange::Declared(version(3)));
-        assert!(action.is_none());
-        let (state, action) = step(state, SyncChange::Ended);
-        assert!(matches!(action, Some(SyncAction::Start(task, _)) if task.generation == 3));
+        assert!(matches!(action, Some(SyncAction::Tell(told)) if !told.stop && told.task.generation == 2));
         assert!(matches!(state, Some(SyncState::Running(_))));
     }
 
     #[test]
-    fn an_object_of_the_same_name_and_another_uid_replaces_the_one_before() {
-        let anew = SyncVersion { uid: "other".to_owned(), ..*version(1) };
-        let (_, action) = step(running(1), SyncChange::Declared(Box::new(anew)));
+    fn a_new_object_waits_for_the_end_of_the_task_before_it_and_the_newest_wins() {
+        let (state, action) = step(running(1), SyncChange::Declared(anew(2)));
         assert!(matches!(action, Some(SyncAction::Tell(told)) if told.stop));
+        let (state, action) = step(state, SyncChange::Declared(anew(3)));
+        assert!(action.is_none());
+        let (state, action) = step(state, SyncChange::Ended);
+        assert!(matches!(action, Some(SyncAction::Start(told)) if told.task.generation == 3));
+        assert!(matches!(state, Some(SyncState::Running(_))));
     }
 
     #[test]
     fn a_removed_object_is_not_started_again() {
-        let (state, _) = step(running(1), SyncChange::Declared(version(2)));
+        let (state, _) = step(running(1), SyncChange::Declared(anew(2)));
         let (state, action) = step(state, SyncChange::Removed);
         assert!(action.is_none());
         assert!(matches!(step(state, SyncChange::Ended), (None, None)));
@@ -186,9 +199,9 @@ pub(super) mod tests {
         assert!(matches!(action, Some(SyncAction::Tell(told)) if !told.stop && told.refused.is_some()));
         let (state, action) = step(state, SyncChange::Declared(refused(2)));
         assert!(action.is_none());
-        // A usable version replaces the task even where only an annotation was wrong, which no generation shows.
+        // A usable version is told even where only an annotation was wrong, which no generation shows.
         let (_, action) = step(state, SyncChange::Declared(version(1)));
-        assert!(matches!(action, Some(SyncAction::Tell(told)) if told.stop));
+        assert!(matches!(action, Some(SyncAction::Tell(told)) if !told.stop && told.refused.is_none()));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 mod log;
 mod budget;
 mod start;
+mod task;
+mod source;
 mod commands;
 mod sync;
 mod lifecycle;
@@ -33,7 +35,8 @@ use crate::sync::plan::guard::APPROVAL;
 pub use log::start_log;
 
 use budget::Budget;
-use sync::{ExitReason, Instructions, SyncTask};
+use sync::{ExitReason, Instructions};
+use task::SyncTask;
 
 /// The name of the agent in the audit log of a cluster.
 const USER_AGENT: &str = concat!("nomos-agent/", env!("CARGO_PKG_VERSION"));
@@ -190,9 +193,10 @@ async fn by_flags(context: Arc<AgentContext>, flags: Flags, mut stop: watch::Rec
         api_server_timeout: API_SERVER_TIMEOUT,
     };
     let (once, span) = (context.options.once, sync::span(&task.sync));
+    let task = Arc::new(task);
     let (sender, mut instructions) =
-        watch::channel(Instructions { approval: flags.approve_prune, ..Instructions::default() });
-    let sync = tokio::spawn(async move { sync::run(context, task, &mut instructions).await }.instrument(span));
+        watch::channel(Instructions { task, approval: flags.approve_prune, refused: None, stop: false });
+    let sync = tokio::spawn(async move { sync::run(context, None, &mut instructions).await }.instrument(span));
     let stopped = async move {
         // A closed channel is a stop too.
         let _ = stop.wait_for(|stop| *stop).await;

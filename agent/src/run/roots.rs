@@ -16,16 +16,17 @@ use tracing::Instrument as _;
 
 use super::AgentContext;
 use super::lifecycle::{Refusal, SyncChange, SyncVersion};
-use super::sync::{self, ExitReason, Instructions, SyncTask};
+use super::sync::{self, ExitReason, Instructions};
 use super::syncs::{SyncWork, Syncs};
-use crate::api::{LocalRepositories, RootSync, SHORTEST_PERIOD, SupportedSpec, SyncStatus, supported};
+use super::task::SyncTask;
+use crate::api::{LocalRepositories, RootSync, SupportedSpec, SyncStatus, supported};
 use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
 use crate::io::reports::{SyncObject, now, write_sync_status};
 use crate::model::backoff::Backoff;
-use crate::model::duration::format_duration;
 use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding, text};
 use crate::model::metadata::{CONTROLLER_NAMESPACE, SyncId, annotation};
+use crate::sync::engine::SourceCommit;
 use crate::sync::plan::guard::approve_by_annotation;
 use crate::sync::status::stalled;
 
@@ -51,7 +52,7 @@ pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<
 /// Does the work of one task.
 async fn perform(context: Arc<AgentContext>, id: SyncId, work: SyncWork) {
     match work {
-        SyncWork::Serve(task, instructions) => keep_running(context, id, *task, instructions).await,
+        SyncWork::Serve(instructions) => keep_running(context, id, instructions).await,
         SyncWork::Refuse(refusal) => {
             let Refusal { mut object, generation, finding } = *refusal;
             tracing::error!(code = %finding.code, "{}", finding.message);
@@ -130,20 +131,18 @@ fn version(id: &SyncId, local: LocalRepositories, object: DynamicObject) -> Sync
     let status = SyncStatus::deserialize(&object.data["status"]).unwrap_or_default();
     let written = SyncObject { status, uid: uid.clone() };
     let task = match supported(id, &annotations, &object.data["spec"], local) {
-        Ok(spec) => Ok(task(id.clone(), written, generation, spec)),
+        Ok(spec) => Ok(task(id.clone(), local, written, generation, spec)),
         Err(finding) => Err(Refusal { object: written, generation, finding }),
     };
     SyncVersion { uid, generation, approval, task }
 }
 
-fn task(id: SyncId, object: SyncObject, generation: i64, spec: SupportedSpec) -> SyncTask {
+fn task(id: SyncId, local: LocalRepositories, object: SyncObject, generation: i64, spec: SupportedSpec) -> SyncTask {
     let SupportedSpec { git, format, resource_status, implicit_namespaces, reconcile_timeout, api_server_timeout } =
         spec;
-    // A commit of another repository or directory would be another state.
     let last = &object.status.sync;
-    let same_source =
-        last.git_status.as_ref().is_some_and(|was| was.repo == git.status().repo && was.dir == git.directory());
-    let last_in_force = Some(last.commit.clone()).filter(|commit| same_source && !commit.is_empty());
+    let last_in_force = last.git_status.clone().filter(|git| !last.commit.is_empty() && local.allow(&git.repo));
+    let last_in_force = last_in_force.map(|git| SourceCommit { commit: last.commit.clone(), git: Arc::new(git) });
     SyncTask {
         how_to_approve: approve_by_annotation(&id.kind.to_string(), &id.namespace, &id.name),
         format,
@@ -161,30 +160,21 @@ fn task(id: SyncId, object: SyncObject, generation: i64, spec: SupportedSpec) ->
 }
 
 /// Runs a sync. When it cannot run, for want of permissions for example, its status says so and it is tried again.
-async fn keep_running(
-    context: Arc<AgentContext>,
-    id: SyncId,
-    mut task: SyncTask,
-    mut instructions: watch::Receiver<Instructions>,
-) {
+async fn keep_running(context: Arc<AgentContext>, id: SyncId, mut instructions: watch::Receiver<Instructions>) {
     let mut events = EventPublisher::default();
-    if task.git.period_is_raised() {
-        let (asked, period) = (&task.git.period, format_duration(SHORTEST_PERIOD));
-        tracing::warn!(
-            "spec.git.period is {asked}; the repository is polled every {period}, which is the shortest period"
-        );
-    }
     let mut backoff = RETRY;
+    let mut object = instructions.borrow().task.object.clone();
     loop {
-        let error = match sync::run(Arc::clone(&context), task.clone(), &mut instructions).await {
+        let error = match sync::run(Arc::clone(&context), object.clone(), &mut instructions).await {
             Ok(ExitReason::Stopped | ExitReason::Synced | ExitReason::NotSynced) => return,
             Err(error) => error,
         };
         let finding = Finding::new(Code::ApiServer, format!("the sync cannot run: {}", error_chain(error.as_ref())))
             .hint("the agent tries again by itself; check its permissions if this stays");
         tracing::error!(code = %finding.code, "{}", finding.message);
-        if let Some(object) = &mut task.object {
-            refuse(&context, &id, object, task.generation, &finding, &mut events).await;
+        let generation = instructions.borrow().task.generation;
+        if let Some(object) = &mut object {
+            refuse(&context, &id, object, generation, &finding, &mut events).await;
         }
         tokio::select! {
             () = tokio::time::sleep(backoff.next_pause()) => {}

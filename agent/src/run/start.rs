@@ -47,7 +47,7 @@ pub(super) async fn start(
 }
 
 /// The kinds whose CRDs are in the inventory. A kind that the cluster does not serve any more has no objects either.
-fn defined_kinds(context: &AgentContext, recorded: &BTreeSet<ObjectId>) -> BTreeSet<GroupKind> {
+pub(super) fn defined_kinds(context: &AgentContext, recorded: &BTreeSet<ObjectId>) -> BTreeSet<GroupKind> {
     let crds: BTreeSet<&str> = recorded.iter().filter(|id| id.is_crd()).map(ObjectId::name).collect();
     if crds.is_empty() {
         return BTreeSet::new();

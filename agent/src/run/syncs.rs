@@ -9,13 +9,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::lifecycle::{Refusal, SyncAction, SyncChange, SyncState, step};
-use super::sync::{Instructions, SyncTask};
+use super::sync::Instructions;
 use crate::model::metadata::SyncId;
 
 /// The work of a task.
 pub(super) enum SyncWork {
     /// Serve the sync until it is told to stop.
-    Serve(Box<SyncTask>, watch::Receiver<Instructions>),
+    Serve(watch::Receiver<Instructions>),
     /// Write into the status that the spec cannot be used.
     Refuse(Box<Refusal>),
 }
@@ -65,10 +65,10 @@ impl Syncs {
         let (state, action) = step(self.states.remove(id), change);
         self.states.extend(state.map(|state| (id.clone(), state)));
         match action {
-            Some(SyncAction::Start(task, instructions)) => {
+            Some(SyncAction::Start(instructions)) => {
                 let (sender, receiver) = watch::channel(instructions);
                 self.instructions.insert(id.clone(), sender);
-                self.spawn(id, SyncWork::Serve(task, receiver));
+                self.spawn(id, SyncWork::Serve(receiver));
             }
             Some(SyncAction::Refuse(refusal)) => self.spawn(id, SyncWork::Refuse(refusal)),
             Some(SyncAction::Tell(instructions)) => self.tell(id, instructions),
@@ -112,6 +112,7 @@ mod tests {
 
     use tokio::sync::{Notify, mpsc};
 
+    use super::super::lifecycle::SyncVersion;
     use super::super::lifecycle::tests::version;
     use super::*;
 
@@ -120,8 +121,9 @@ mod tests {
         Syncs::new(move |id, work| {
             let (started, release) = (started.clone(), Arc::clone(&release));
             async move {
-                let SyncWork::Serve(task, mut instructions) = work else { return };
-                started.send((id, task.generation)).unwrap();
+                let SyncWork::Serve(mut instructions) = work else { return };
+                let generation = instructions.borrow().task.generation;
+                started.send((id, generation)).unwrap();
                 let _ = instructions.wait_for(|instructions| instructions.stop).await;
                 release.notified().await;
             }
@@ -138,7 +140,8 @@ mod tests {
         syncs.change(&slow, SyncChange::Declared(version(1)));
         assert_eq!(started.recv().await, Some((slow.clone(), 1)));
 
-        syncs.change(&slow, SyncChange::Declared(version(2)));
+        let anew = SyncVersion { uid: "other".to_owned(), ..*version(2) };
+        syncs.change(&slow, SyncChange::Declared(Box::new(anew)));
         syncs.change(&other, SyncChange::Declared(version(1)));
         assert_eq!(started.recv().await, Some((other.clone(), 1)));
         assert!(started.try_recv().is_err());

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::{ErrorSummary, GitStatus, StageStatus, SyncCondition, SyncError, SyncStatus, Time};
+use crate::api::{ErrorSummary, StageStatus, SyncCondition, SyncError, SyncStatus, Time};
 use crate::model::finding::{Finding, text};
 use crate::model::metadata::SyncId;
 use crate::sync::engine::{Report, Stage};
@@ -15,8 +15,6 @@ const ERROR_BYTES: usize = 256 * 1024;
 /// Facts about a sync that its status has besides the report.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// The source.
-    pub git: GitStatus,
     /// Generation of the spec that the sync runs with.
     pub generation: i64,
     /// Name of the program that serves the sync.
@@ -28,12 +26,12 @@ pub struct About {
 /// The status that follows `before` when the sync reports `report`. A time changes only where something else changed, so an
 /// unchanged sync has an unchanged status.
 pub fn status(before: &SyncStatus, report: &Report, about: &About, now: &Time) -> SyncStatus {
-    let source = stage(&before.source, &report.source, "", about, now);
-    let rendered = Stage { commit: report.source.commit.clone(), findings: Vec::new() };
-    let rendering = stage(&before.rendering, &rendered, "Rendering skipped", about, now);
+    let source = stage(&before.source, &report.source, "", now);
+    let rendered = Stage { findings: Vec::new(), ..report.source.clone() };
+    let rendering = stage(&before.rendering, &rendered, "Rendering skipped", now);
     let sync = match report.sync.commit.is_empty() && report.sync.findings.is_empty() {
         true => before.sync.clone(),
-        false => stage(&before.sync, &report.sync, "", about, now),
+        false => stage(&before.sync, &report.sync, "", now),
     };
     let setup = match &about.refused {
         None => ["Reconciling", "Stalled"].map(|kind| SyncCondition {
@@ -95,10 +93,10 @@ fn refusal(finding: &Finding) -> [SyncCondition; 2] {
     [condition("Reconciling", "Setup", "Setup stalled".into(), 0), condition("Stalled", "Validation", text(finding), 1)]
 }
 
-fn stage(before: &StageStatus, reported: &Stage, message: &str, about: &About, now: &Time) -> StageStatus {
+fn stage(before: &StageStatus, reported: &Stage, message: &str, now: &Time) -> StageStatus {
     let (errors, summary) = errors(&reported.findings);
     let mut stage = StageStatus {
-        git_status: Some(about.git.clone()),
+        git_status: Some((*reported.git).clone()),
         commit: reported.commit.clone(),
         message: message.to_owned(),
         error_summary: Some(summary),
@@ -170,13 +168,18 @@ mod tests {
     use crate::model::finding::Code;
 
     fn about() -> About {
-        About { git: GitStatus::default(), generation: 2, reconciler: "nomos-agent".into(), refused: None }
+        About { generation: 2, reconciler: "nomos-agent".into(), refused: None }
     }
 
     fn report(commit: &str, findings: Vec<Finding>) -> Report {
         let synced = findings.is_empty();
-        let sync = Stage { commit: commit.into(), findings: Vec::new() };
-        Report { source: Stage { commit: commit.into(), findings }, sync, synced, ..Report::default() }
+        let sync = Stage { commit: commit.into(), ..Stage::default() };
+        Report {
+            source: Stage { commit: commit.into(), findings, ..Stage::default() },
+            sync,
+            synced,
+            ..Report::default()
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::compile::kind_scopes::{KindScopes, Scope};
 use crate::model::duration::format_duration;
 use crate::model::finding::{Code, Finding};
 use crate::model::object::GroupKind;
-use crate::sync::engine::Event;
+use crate::sync::engine::{Event, SourceCommit};
 
 use polling::{Pauses, Polling, PollingAction, PollingEvent};
 use reader::Reader;
@@ -52,7 +52,7 @@ struct Follower {
     cluster: Arc<Cluster>,
     events: mpsc::Sender<Event>,
     /// Commits that the sync wants to be compiled although they are not the newest.
-    restores: mpsc::Receiver<String>,
+    restores: mpsc::Receiver<SourceCommit>,
     /// A local repository, or another sync of the same repository, has news.
     changed: Arc<Notify>,
     /// Tells of commits in a local repository at once.
@@ -68,7 +68,7 @@ pub async fn follow(
     cluster: Arc<Cluster>,
     repositories: Arc<Repositories>,
     events: mpsc::Sender<Event>,
-    restores: mpsc::Receiver<String>,
+    restores: mpsc::Receiver<SourceCommit>,
     defined: DefinedKinds,
 ) {
     let (mut polling, mut action) = Polling::new(source.period);

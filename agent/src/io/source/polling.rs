@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::io::git::Commit;
 use crate::model::backoff::Backoff;
+use crate::sync::engine::SourceCommit;
 
 /// The pause before a commit with kinds that the cluster does not have is compiled again, and the longest one.
 const KIND_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
@@ -64,7 +65,7 @@ pub(super) enum PollingEvent {
     /// The commit cannot be read.
     Unreadable,
     /// The sync wants this commit back.
-    RestoreWanted(String),
+    RestoreWanted(SourceCommit),
     /// The commit that the sync wanted back was compiled, or cannot be read any more.
     Restored,
     /// The API server was asked for its kinds.
@@ -81,7 +82,7 @@ pub(super) enum PollingAction {
     /// Read and compile this commit: [`PollingEvent::Compiled`], [`PollingEvent::Failed`] or [`PollingEvent::Unreadable`].
     Compile(Commit),
     /// Compile this older commit: [`PollingEvent::Restored`].
-    Restore(String),
+    Restore(SourceCommit),
     /// Ask the API server for its kinds, since a CRD may have come: [`PollingEvent::Discovered`].
     Discover,
     /// Wait: [`PollingEvent::RestoreWanted`] or [`PollingEvent::Woken`], at this time at the latest.
@@ -292,8 +293,9 @@ mod tests {
     fn the_source_is_asked_after_an_older_commit_was_compiled() {
         let now = Instant::now();
         let (mut polling, _) = compiled(now, false);
-        let wanted = PollingEvent::RestoreWanted("b".repeat(40));
-        assert_eq!(polling.step(wanted, now), PollingAction::Restore("b".repeat(40)));
+        let before = SourceCommit { commit: "b".repeat(40), git: Default::default() };
+        let wanted = PollingEvent::RestoreWanted(before.clone());
+        assert_eq!(polling.step(wanted, now), PollingAction::Restore(before));
         assert_eq!(polling.step(PollingEvent::Restored, now), PollingAction::Ask);
     }
 }

@@ -5,22 +5,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::contents::{Contents, Parsed, read};
 use super::{DefinedKinds, Source};
+use crate::api::GitStatus;
 use crate::compile::declared::DeclaredSet;
 use crate::compile::kind_scopes::KindScopes;
 use crate::compile::{CompileOptions, compile_again};
 use crate::io::budget::ReadBudget;
-use crate::io::git::{Commit, GitError};
+use crate::io::git::{Commit, GitError, Want};
 use crate::io::memory::KeptMemory;
 use crate::io::quarantine::{ReadAttempt, ReadSubject};
 use crate::io::repositories::{Repositories, Repository};
 use crate::model::finding::Finding;
 use crate::model::limits::{READ, ReadLimits};
 use crate::model::object::GroupKind;
-use crate::sync::engine::Event;
+use crate::model::url::shown;
+use crate::sync::engine::{Event, SourceCommit};
 
 /// The age of an answer that a sync takes when it starts.
 const FIRST_AGE: Duration = Duration::from_secs(1);
@@ -99,10 +101,7 @@ impl Reader {
     /// # Errors
     /// When the commit cannot be read, or is not read because the process died twice while it read it.
     pub(super) fn compile(&mut self, commit: Commit, kinds: KindScopes) -> Result<Event, GitError> {
-        if let Some(defined) = self.defined.take() {
-            // The sender is gone when the sync ends before its inventory is read.
-            self.previous_crds = defined.blocking_recv().unwrap_or_default();
-        }
+        self.await_defined_kinds();
         let subject = ReadSubject::new(&self.source.remote.url, &self.source.dir, commit);
         let repositories = Arc::clone(&self.repositories);
         let mut attempt = repositories.attempt(&self.source.cache, &subject)?;
@@ -121,13 +120,41 @@ impl Reader {
     }
 
     /// [`Event::Restored`], without a declared set when the commit cannot be read any more or has errors.
-    pub(super) fn restore(&mut self, commit: String, kinds: KindScopes) -> Event {
-        let compiled = Commit::from_hex(&commit).map(|commit| self.compile(commit, kinds));
+    ///
+    /// A commit of another source is read from there, with the credentials and the layout of this one: those of the other are
+    /// not known any more.
+    pub(super) fn restore(&mut self, last: SourceCommit, kinds: KindScopes) -> Event {
+        let SourceCommit { commit: name, git } = last;
+        let is_this = git.repo == shown(&self.source.remote.url) && git.dir == self.source.dir;
+        let compiled = Commit::from_hex(&name).map(|commit| match is_this {
+            true => self.compile(commit, kinds),
+            false => self.of(&git, &name).compile(commit, kinds),
+        });
         let declared = match compiled {
             Some(Ok(Event::Compiled { declared, .. })) => declared,
             _ => None,
         };
-        Event::Restored { commit, declared }
+        Event::Restored { commit: name, declared }
+    }
+
+    fn await_defined_kinds(&mut self) {
+        if let Some(defined) = self.defined.take() {
+            // The sender is gone when the sync ends before its inventory is read.
+            self.previous_crds = defined.blocking_recv().unwrap_or_default();
+        }
+    }
+
+    /// A reader of a commit of another source.
+    fn of(&mut self, git: &GitStatus, commit: &str) -> Self {
+        self.await_defined_kinds();
+        let mut source = self.source.clone();
+        source.remote.url.clone_from(&git.repo);
+        source.want = Want::Revision(commit.to_owned());
+        source.dir.clone_from(&git.dir);
+        source.settings.source_dir.clone_from(&git.dir);
+        let previous_crds = self.previous_crds.clone();
+        let (repositories, changed) = (Arc::clone(&self.repositories), Arc::clone(&self.changed));
+        Self { previous_crds, defined: None, ..Self::new(source, repositories, changed, oneshot::channel().1) }
     }
 
     fn compiled(&mut self, commit: Commit, mut findings: Vec<Finding>, kinds: KindScopes) -> Event {

@@ -8,7 +8,7 @@ use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::plan::recent::RecentPrunes;
 
-use super::Report;
+use super::{Report, SourceCommit};
 
 /// One thing to do. A command about one object is answered with [`Event::Finished`](super::Event::Finished), and with
 /// [`Outcome::Failed`](super::Outcome::Failed) when it does not work.
@@ -43,9 +43,9 @@ pub enum Command {
     /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Abandoned`](super::Outcome::Abandoned) or
     /// [`Outcome::Absent`](super::Outcome::Absent).
     Abandon(ObjectId),
-    /// Compile this older commit, because the newest one cannot be applied and none is in force. Answered with
-    /// [`Event::Restored`](super::Event::Restored).
-    Restore(String),
+    /// Compile this older commit, maybe of the source of a spec before, because the newest one cannot be applied and none is
+    /// in force. Answered with [`Event::Restored`](super::Event::Restored).
+    Restore(SourceCommit),
     /// Write the sync's status and, where the report has resources, its ResourceGroups.
     Report(Box<Report>),
     /// Publish an Event and write a line to the log.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::api::GitStatus;
 use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, ObjectId, walk};
@@ -15,11 +16,13 @@ use crate::sync::plan::{Action, Declared, decide};
 
 use super::objects::{Mark, Objects};
 use super::prune::Judgement;
-use super::{Command, InForce, Notice, Stage, State};
+use super::{Command, InForce, Notice, SourceCommit, SpecChange, Stage, State};
 
 /// A compiled commit that waits until its kinds are listed.
 pub(super) struct Candidate {
     commit: String,
+    /// The source that the commit is of.
+    git: Arc<GitStatus>,
     declared: Arc<DeclaredSet>,
     order: Order,
     /// Kinds of the objects that it declares or disables.
@@ -27,7 +30,7 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    fn new(commit: &str, declared: Arc<DeclaredSet>) -> Result<Self, Vec<Finding>> {
+    fn new(commit: &str, git: &Arc<GitStatus>, declared: Arc<DeclaredSet>) -> Result<Self, Vec<Finding>> {
         let order = order(&declared)?;
         let mut kinds = BTreeSet::new();
         let ids = declared.objects.keys().chain(&declared.disabled);
@@ -39,7 +42,7 @@ impl Candidate {
             }
             last = Some(id);
         }
-        Ok(Self { commit: commit.to_owned(), declared, order, kinds })
+        Ok(Self { commit: commit.to_owned(), git: Arc::clone(git), declared, order, kinds })
     }
 
     /// The objects that the commit declares.
@@ -66,20 +69,23 @@ impl State {
             self.commands.push(Command::Notice(Notice::Failed(finding.clone())));
         }
         let same = self.in_force.commit == commit && declared.as_ref().is_some_and(|set| self.is_in_force(set));
-        let candidate = declared.filter(|_| !same).and_then(|declared| match Candidate::new(&commit, declared) {
-            Ok(candidate) => Some(candidate),
-            Err(wrong) => {
-                self.commands.extend(wrong.iter().cloned().map(|finding| Command::Notice(Notice::Failed(finding))));
-                findings.extend(wrong);
-                None
+        let candidate = declared.filter(|_| !same).and_then(|declared| {
+            match Candidate::new(&commit, &self.settings.git, declared) {
+                Ok(candidate) => Some(candidate),
+                Err(wrong) => {
+                    self.commands.extend(wrong.iter().cloned().map(|finding| Command::Notice(Notice::Failed(finding))));
+                    findings.extend(wrong);
+                    None
+                }
             }
         });
-        self.source = Stage { commit, findings };
+        self.source = Stage { commit, findings, git: Arc::clone(&self.settings.git) };
         // The deletions of the commit in force are still held when it is compiled again.
         self.held.take_if(|held| !same || held.candidate.is_some());
         self.report.status_changed();
         // A candidate without mistakes stays when a commit with mistakes follows: it is the last good one.
         if same {
+            self.in_force.git = Arc::clone(&self.settings.git);
             self.candidate = None;
         } else if candidate.is_some() {
             self.candidate = candidate;
@@ -91,10 +97,23 @@ impl State {
         self.watch_needed_kinds();
     }
 
+    /// Another spec is to be followed. Candidates of the source before are dropped, and what is in force stays so.
+    pub(super) fn spec_changed(&mut self, spec: SpecChange) {
+        let SpecChange { git, reconcile_timeout } = spec;
+        self.settings.git = git;
+        self.settings.reconcile_timeout = reconcile_timeout;
+        self.source = Stage { git: Arc::clone(&self.settings.git), ..Stage::default() };
+        self.candidate = None;
+        self.held.take_if(|held| held.candidate.is_some());
+        (self.restoring, self.restored) = (false, false);
+        self.report.status_changed();
+    }
+
     /// Takes the commit that was in force before as the candidate. The status goes on to tell of the newest commit.
     pub(super) fn restored(&mut self, commit: &str, declared: Option<Arc<DeclaredSet>>) {
         if std::mem::take(&mut self.restoring) && self.in_force.declared.is_none() && self.candidate.is_none() {
-            self.candidate = declared.and_then(|declared| Candidate::new(commit, declared).ok());
+            let git = self.settings.last_in_force.as_ref().map_or(&self.settings.git, |last| &last.git);
+            self.candidate = declared.and_then(|declared| Candidate::new(commit, git, declared).ok());
             self.watch_needed_kinds();
         }
     }
@@ -128,11 +147,11 @@ impl State {
         if self.in_force.declared.is_none()
             && self.candidate.is_none()
             && !self.restored
-            && let Some(commit) = self.settings.last_in_force.clone()
-            && commit != self.source.commit
+            && let Some(last) = self.settings.last_in_force.clone()
+            && (last.commit != self.source.commit || last.git != self.settings.git)
         {
             (self.restoring, self.restored) = (true, true);
-            self.commands.push(Command::Restore(commit));
+            self.commands.push(Command::Restore(last));
         }
     }
 
@@ -156,7 +175,7 @@ impl State {
             }
             // Users approve the newest commit only: a restored one that would delete too much is not put in force.
             Judgement::Held(finding, offer) => {
-                if candidate.commit == self.source.commit {
+                if candidate.commit == self.source.commit && candidate.git == self.settings.git {
                     self.hold(Some(candidate), finding, offer, now);
                 }
                 self.restore();
@@ -170,21 +189,22 @@ impl State {
     }
 
     fn was_in_force(&self, candidate: &Candidate) -> bool {
-        self.in_force.declared.is_none() && self.settings.last_in_force.as_ref() == Some(&candidate.commit)
+        let is_last = |last: &SourceCommit| last.commit == candidate.commit && last.git == candidate.git;
+        self.in_force.declared.is_none() && self.settings.last_in_force.as_ref().is_some_and(is_last)
     }
 
     /// Puts the candidate in force and decides about every object that is not as it declares.
     fn activate(&mut self, candidate: Candidate, now: Instant) {
-        let Candidate { commit, declared, order, kinds } = candidate;
+        let Candidate { commit, git, declared, order, kinds } = candidate;
         let prunes = self.prunes.recent().clone();
         let grows = self.grows(&declared);
         self.kinds.begin_commit(kinds);
         self.report.commit_in_force();
-        if self.in_force.commit != commit {
+        if self.in_force.commit != commit || self.in_force.git != git {
             let objects = declared.objects.len();
             self.commands.push(Command::Notice(Notice::Syncing { commit: commit.clone(), objects }));
         }
-        self.in_force = InForce { commit, declared: Some(declared), order };
+        self.in_force = InForce { git, commit, declared: Some(declared), order };
         self.held.take_if(|held| held.candidate.is_none());
         self.prunes.judged();
         if grows || prunes != self.recorded_prunes {

@@ -126,6 +126,7 @@ mod tests {
             kinds: BTreeSet::from([kind.clone()]),
             recorded: BTreeSet::new(),
             recent_prunes: Default::default(),
+            git: Default::default(),
             last_in_force: None,
         });
         let now = Instant::now();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::GitStatus;
 use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, Object, ObjectId};
@@ -30,6 +31,8 @@ pub enum Event {
     },
     /// The source cannot be read.
     SourceFailed(Finding),
+    /// The spec of the sync object changed. The commit in force stays so until one of the new source takes its place.
+    SpecChanged(Box<SpecChange>),
     /// The API server serves the kind, under this plural. A watch sends it before it lists.
     Served(GroupKind, Box<str>),
     /// The watch of a kind begins to list its objects. The number is the list's session: a later list of the same kind has
@@ -69,6 +72,15 @@ pub enum Event {
     Approved(Option<String>),
     /// The time that [`State::next_wake`](super::State::next_wake) returned has come.
     Woken,
+}
+
+/// The parts of the [`Settings`](super::Settings) that another spec changes.
+#[derive(Debug)]
+pub struct SpecChange {
+    /// The source.
+    pub git: Arc<GitStatus>,
+    /// Time for which an object may wait for another one to become ready.
+    pub reconcile_timeout: Duration,
 }
 
 /// The answer to a command about an object.

@@ -29,6 +29,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::api::GitStatus;
 use crate::compile::declared::{DeclaredObject, DeclaredSet};
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
@@ -46,7 +47,7 @@ use report::PendingReport;
 
 pub use command::{ApplyMode, Command, NewRecord, Notice, Repaired};
 pub use dump::{Dump, WaitingObject};
-pub use event::{Event, Failure, Outcome, Retry};
+pub use event::{Event, Failure, Outcome, Retry, SpecChange};
 pub use report::{Report, ResourceState, Stage};
 
 /// The settings with which a sync begins.
@@ -71,13 +72,26 @@ pub struct Settings {
     pub recorded: BTreeSet<ObjectId>,
     /// The deletions of the last hour, from the inventory's record.
     pub recent_prunes: RecentPrunes,
+    /// The source, as the status names it.
+    pub git: Arc<GitStatus>,
     /// The commit that was in force when the process before ended, from the sync's status.
-    pub last_in_force: Option<String>,
+    pub last_in_force: Option<SourceCommit>,
+}
+
+/// A commit, and the source that it is of: the same commit of another directory declares other objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceCommit {
+    /// 40 hexadecimal digits.
+    pub commit: String,
+    /// The source.
+    pub git: Arc<GitStatus>,
 }
 
 /// The commit that the cluster is kept at.
 #[derive(Default)]
 struct InForce {
+    /// The source that the commit is of. It stays the source before until a commit of the next one comes in force.
+    git: Arc<GitStatus>,
     /// 40 hexadecimal digits; empty while no commit is in force.
     commit: String,
     /// The objects that it declares; `None` while no commit is in force.
@@ -120,12 +134,13 @@ impl State {
     /// A sync that has seen nothing yet.
     pub fn new(mut settings: Settings) -> Self {
         let mut objects = Objects::default();
+        let recording = Recording::of(&settings.recorded);
         for id in std::mem::take(&mut settings.recorded) {
             objects.change(&id, |tracked| tracked.unlisted = true);
         }
         Self {
             kinds: Kinds::recorded(std::mem::take(&mut settings.kinds)),
-            source: Stage::default(),
+            source: Stage { git: Arc::clone(&settings.git), ..Stage::default() },
             candidate: None,
             held: None,
             prunes: Prunes::after(settings.recent_prunes.clone()),
@@ -136,7 +151,7 @@ impl State {
             outage: Outage::default(),
             applied: 0,
             pruned: 0,
-            recording: Recording::default(),
+            recording,
             recorded_prunes: std::mem::take(&mut settings.recent_prunes),
             stopping: false,
             report: PendingReport::default(),
@@ -151,6 +166,7 @@ impl State {
             Event::Compiled { commit, declared, findings } => self.compiled(commit, declared, findings),
             Event::Restored { commit, declared } => self.restored(&commit, declared),
             Event::SourceFailed(finding) => self.source_failed(finding),
+            Event::SpecChanged(spec) => self.spec_changed(*spec),
             Event::Served(kind, plural) => self.kinds.served(&kind, plural),
             Event::Listing(kind, session) => self.listing_starts(&kind, session),
             Event::Listed(kind, session) => self.list_completed(&kind, session, now),

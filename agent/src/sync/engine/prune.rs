@@ -188,7 +188,7 @@ impl State {
     /// Judges the deletions that follow from this declared set, and remembers those that pass.
     pub(super) fn judge(&mut self, declared: &DeclaredSet, commit: &str, in_force: bool, now: Instant) -> Judgement {
         let mut prune = self.prune_of(declared);
-        match self.definitions(&prune.deletions) {
+        match self.counted_definitions(&prune.deletions) {
             Some(definitions) => prune.definitions = definitions,
             None => return Judgement::Counting,
         }
@@ -258,12 +258,13 @@ impl State {
             .collect();
         let there = || self.objects.inventory().filter(|(_, live)| !live.terminating);
         let namespaces = there().filter(|(id, _)| id.is_namespace()).count();
-        Prune { inventory: there().count(), namespaces, deletions, definitions: Vec::new() }
+        let recorded = self.recording.size();
+        Prune { inventory: there().count(), namespaces, recorded, deletions, definitions: Vec::new() }
     }
 
     /// The CRDs among these deletions, with the number of objects that go with each and are no deletions themselves; `None`
     /// while objects are being counted.
-    fn definitions(&mut self, deletions: &Deletions) -> Option<Vec<(ObjectId, ObjectCount)>> {
+    fn counted_definitions(&mut self, deletions: &Deletions) -> Option<Vec<(ObjectId, ObjectCount)>> {
         let mut counted = Some(Vec::new());
         for (crd, _) in deletions.iter().filter(|(id, _)| id.is_crd()) {
             let Some(count) = self.prunes.counts.get(crd) else {

@@ -1,6 +1,9 @@
 //! The inventory's record: an object is in it before it is made, and a deletion before it is sent.
 
+use std::collections::BTreeSet;
+
 use crate::model::finding::Finding;
+use crate::model::object::ObjectId;
 
 use super::{Command, NewRecord, Notice, State};
 
@@ -13,9 +16,30 @@ pub(super) struct Recording {
     going_on: bool,
     /// The reason why the last one cannot be written so far.
     failure: Option<Finding>,
+    /// Numbers of objects and of Namespaces in the record.
+    size: (usize, usize),
 }
 
 impl Recording {
+    /// A record that has these objects.
+    pub(super) fn of<'a>(objects: impl IntoIterator<Item = &'a ObjectId>) -> Self {
+        let mut recording = Self::default();
+        recording.resize(objects);
+        recording
+    }
+
+    /// The record is to have these objects.
+    pub(super) fn resize<'a>(&mut self, objects: impl IntoIterator<Item = &'a ObjectId>) {
+        self.size = objects
+            .into_iter()
+            .fold((0, 0), |(all, namespaces), id| (all + 1, namespaces + usize::from(id.is_namespace())));
+    }
+
+    /// Numbers of objects and of Namespaces in the record.
+    pub(super) fn size(&self) -> (usize, usize) {
+        self.size
+    }
+
     /// `true` while a record is unanswered.
     pub(super) fn is_going_on(&self) -> bool {
         self.going_on
@@ -39,7 +63,8 @@ impl State {
     pub(super) fn record(&mut self) {
         let declared = self.in_force.declared.iter().flat_map(|declared| declared.objects.keys());
         let there = self.objects.inventory().map(|(id, _)| id).chain(self.unlisted());
-        let objects = declared.chain(there).cloned().collect();
+        let objects: BTreeSet<ObjectId> = declared.chain(there).cloned().collect();
+        self.recording.resize(&objects);
         self.recorded_prunes = self.prunes.recent().clone();
         let prunes = self.recorded_prunes.clone();
         self.recording.number += 1;

@@ -1,9 +1,12 @@
 //! The reports of a sync: at once when it comes to rest, every few seconds while it is busy, never when nothing changed.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::api::GitStatus;
 use crate::model::finding::{Code, Finding, Resource};
-use crate::model::object::{ObjectId, walk};
+use crate::model::object::{GroupKind, ObjectId, walk};
 use crate::sync::health::{Health, is_always_current};
 use crate::sync::live::Owner;
 use crate::sync::plan::Declared;
@@ -24,6 +27,8 @@ pub struct Stage {
     pub commit: String,
     /// The findings in the order in which they were found.
     pub findings: Vec<Finding>,
+    /// The source that the commit is of.
+    pub git: Arc<GitStatus>,
 }
 
 /// The state of a sync.
@@ -124,6 +129,9 @@ impl State {
         // Readiness that is just being read is not reported as unknown.
         let resources = !self.kinds.is_auditing() && std::mem::take(&mut self.report.resources);
         let resources = resources.then(|| self.resources());
+        if let Some(resources) = &resources {
+            self.recording.resize(resources.iter().map(|resource| &resource.id));
+        }
         self.report.status = false;
         (self.report.due, self.report.since) = (None, None);
         self.report.last = Some(now);
@@ -154,7 +162,11 @@ impl State {
         let in_force = self.in_force.declared.is_some();
         Report {
             source: self.source.clone(),
-            sync: Stage { commit: self.in_force.commit.clone(), findings: self.sync_findings() },
+            sync: Stage {
+                commit: self.in_force.commit.clone(),
+                findings: self.sync_findings(),
+                git: Arc::clone(if in_force { &self.in_force.git } else { &self.settings.git }),
+            },
             syncing: self.candidate.is_some() || self.restoring || (in_force && self.is_syncing()),
             synced: self.is_synced(),
             resources,
@@ -168,6 +180,14 @@ impl State {
             || self.objects.is_in_flight_for(WorkClass::Sync)
             || self.objects.is_in_flight_for(WorkClass::Prune)
             || self.is_pending()
+    }
+
+    /// The CRDs of the inventory.
+    pub fn definitions(&self) -> BTreeSet<ObjectId> {
+        let crds = GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition");
+        let ours =
+            |tracked: &Tracked| tracked.unlisted || tracked.live.as_ref().is_some_and(|live| live.owner == Owner::Us);
+        self.objects.of_kind(&crds).filter(|(_, tracked)| ours(tracked)).map(|(id, _)| id.clone()).collect()
     }
 
     /// A full report, for the last status of a process that stops.

@@ -90,6 +90,7 @@ pub(super) fn begin_sync(set: &Arc<DeclaredSet>, reconcile_timeout: Duration, no
         kinds: BTreeSet::new(),
         recorded: BTreeSet::new(),
         recent_prunes: Default::default(),
+        git: Default::default(),
         last_in_force: None,
     });
     state.step(compiled(set), now);

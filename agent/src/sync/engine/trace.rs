@@ -3,7 +3,7 @@
 //! A line has names, identities and commits only. The values, labels and annotations of an object can hold secrets, so they
 //! never appear here.
 
-use super::{Command, Event, Notice, Outcome};
+use super::{Command, Event, Notice, Outcome, SourceCommit};
 
 impl Event {
     /// The name of the event and the kind, object or commit that it is about, as in `Seen service/shop/web`.
@@ -16,6 +16,7 @@ impl Event {
                 format!("Restored {commit} {}", if declared.is_some() { "usable" } else { "unavailable" })
             }
             Self::SourceFailed(finding) => format!("SourceFailed {}", finding.code),
+            Self::SpecChanged(_) => "SpecChanged".to_owned(),
             Self::Served(kind, plural) => format!("Served {kind} as {plural}"),
             Self::Listing(kind, session) => format!("Listing {kind} session {session}"),
             Self::Listed(kind, session) => format!("Listed {kind} session {session}"),
@@ -67,7 +68,7 @@ impl Command {
             Self::Count(crd) => format!("Count {crd}"),
             Self::Delete(id, ..) => format!("Delete {id}"),
             Self::Abandon(id) => format!("Abandon {id}"),
-            Self::Restore(commit) => format!("Restore {commit}"),
+            Self::Restore(SourceCommit { commit, .. }) => format!("Restore {commit}"),
             Self::Report(report) => format!("Report {} {}", report.sync.commit, report.phase()),
             Self::Notice(notice) => format!("Notice {}", notice.summary()),
         }

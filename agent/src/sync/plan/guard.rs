@@ -20,10 +20,12 @@ pub type Deletions = BTreeSet<(ObjectId, Box<str>)>;
 /// Deletions that follow from a commit.
 #[derive(Clone, Debug, Default)]
 pub struct Prune {
-    /// Objects in the inventory.
+    /// Objects of the sync that exist.
     pub inventory: usize,
-    /// Namespaces in the inventory.
+    /// Namespaces among them.
     pub namespaces: usize,
+    /// Objects and Namespaces in the inventory's record. Some may be gone, by another client or while no agent ran.
+    pub recorded: (usize, usize),
     /// Objects of the inventory that would be deleted.
     pub deletions: Deletions,
     /// CRDs that would be deleted and take objects along that are not in the inventory, with the number of these objects;
@@ -32,12 +34,15 @@ pub struct Prune {
 }
 
 impl Prune {
-    /// `true` if it is all of two or more Namespaces, the whole inventory of two or more objects, objects that cannot be
+    /// `true` if it is all that is left of two or more Namespaces, or of an inventory of two or more objects, objects that cannot be
     /// counted, or more than is left of the budget: 10 objects or 20 % of the inventory in an hour.
     pub fn is_large(&self, recent: usize) -> bool {
         let namespaces = self.deletions.iter().filter(|(id, _)| id.is_namespace()).count();
-        let all_namespaces = self.namespaces >= 2 && namespaces == self.namespaces;
-        let everything = self.inventory >= 2 && self.deletions.len() == self.inventory;
+        let all_namespaces =
+            self.namespaces.max(self.recorded.1) >= 2 && namespaces > 0 && namespaces == self.namespaces;
+        let everything = self.inventory.max(self.recorded.0) >= 2
+            && !self.deletions.is_empty()
+            && self.deletions.len() == self.inventory;
         let Some(along) = self.definitions.iter().map(|(_, objects)| *objects).sum::<Option<usize>>() else {
             return true;
         };
@@ -142,7 +147,7 @@ mod tests {
             (ObjectId::new(&GroupKind::new("", kind), "", &i.to_string()), format!("uid-{i}").into())
         };
         let deletions = kinds.iter().enumerate().map(deletion).collect();
-        Prune { inventory, namespaces, deletions, definitions: Vec::new() }
+        Prune { inventory, namespaces, deletions, ..Prune::default() }
     }
 
     fn large(inventory: usize, namespaces: usize, kinds: &[&str]) -> bool {
@@ -156,6 +161,8 @@ mod tests {
         assert!(!large(5, 3, &["Namespace", "Namespace"]), "two of three Namespaces");
         assert!(large(2, 0, &["A", "A"]), "everything");
         assert!(!large(1, 0, &["A"]), "one of one");
+        assert!(Prune { recorded: (2, 0), ..prune(1, 0, &["A"]) }.is_large(0), "the one that is left of two");
+        assert!(!Prune { recorded: (2, 0), ..prune(0, 0, &[]) }.is_large(0), "both are gone");
         assert!(!large(12, 0, &["A"; 10]), "ten may always go");
         assert!(large(12, 0, &["A"; 11]), "eleven of twelve");
         assert!(!large(100, 0, &["A"; 20]), "a fifth");

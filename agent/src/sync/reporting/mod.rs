@@ -29,8 +29,19 @@ pub enum ReportMessage {
     Notice(Notice),
     /// A newer spec, of this generation, cannot be used.
     Refused(Box<Finding>, i64),
+    /// A newer spec is followed.
+    Spec(SpecFacts),
     /// The state of a sync that stops. The status is written first, then what else is left; nothing is tried twice.
     Last(Box<Report>),
+}
+
+/// The part of a spec that reports depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct SpecFacts {
+    /// Its generation.
+    pub generation: i64,
+    /// The status of each object is written to the ResourceGroups.
+    pub resource_status: bool,
 }
 
 /// An input of [`Reporting::step`].
@@ -210,6 +221,10 @@ impl Reporting {
                 self.about.refused = Some((*finding).clone());
                 self.announcements.push_back(Notice::Failed(*finding));
                 self.refusal = true;
+            }
+            ReportMessage::Spec(SpecFacts { generation, resource_status }) => {
+                (self.about.generation, self.about.refused) = (generation, None);
+                self.resource_status = resource_status;
             }
             ReportMessage::Last(report) => {
                 (self.record, self.pending, self.refusal) = (None, None, false);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::api::{GitStatus, Time};
+use crate::api::Time;
 use crate::model::finding::Code;
 use crate::model::metadata::annotation;
 use crate::model::object::ObjectId;
@@ -36,7 +36,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let sync = SyncId::root("root-sync");
-        let about = About { git: GitStatus::default(), generation: 1, reconciler: "nomos-agent".into(), refused: None };
+        let about = About { generation: 1, reconciler: "nomos-agent".into(), refused: None };
         let inventory = InventoryRecord::new(&sync, BTreeMap::new());
         Self {
             reporting: Reporting::new(sync, about, Some(SyncStatus::default()), Some(inventory), true),
@@ -142,7 +142,7 @@ fn id(name: &str) -> ObjectId {
 }
 
 fn report(commit: &str, resources: Option<&[&str]>) -> Box<Report> {
-    let stage = Stage { commit: commit.into(), findings: Vec::new() };
+    let stage = Stage { commit: commit.into(), ..Stage::default() };
     let state = |name: &&str| ResourceState {
         id: id(name),
         health: Health::Current,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use agent::compile::declared::{DeclaredObject, DeclaredSet};
 use agent::model::finding::{Code, Finding};
 use agent::model::object::{GroupKind, Object, ObjectId};
-use agent::sync::engine::{Command, Event, Notice, Report, Settings, State};
+use agent::sync::engine::{Command, Event, Notice, Report, Settings, SourceCommit, State};
 use agent::sync::plan::guard::APPROVAL;
 use agent::sync::plan::recent::RecentPrunes;
 
@@ -65,6 +65,7 @@ fn settings() -> Settings {
         kinds: BTreeSet::new(),
         recorded: BTreeSet::new(),
         recent_prunes: RecentPrunes::default(),
+        git: Arc::default(),
         last_in_force: None,
     }
 }
@@ -173,7 +174,7 @@ impl World {
                 Command::Notice(Notice::Syncing { commit, .. }) => self.syncing = Some(commit),
                 Command::Notice(Notice::Failed(finding)) => asked.push(finding),
                 Command::Notice(_) => {}
-                Command::Restore(commit) => {
+                Command::Restore(SourceCommit { commit, .. }) => {
                     let declared = self.compiled(number(&commit));
                     self.events.push_back(Event::Restored { commit, declared });
                 }
@@ -224,7 +225,7 @@ impl World {
             recent_prunes: self.recent_prunes.clone(),
             kinds,
             recorded: self.record.clone(),
-            last_in_force: self.reported.clone(),
+            last_in_force: self.reported.clone().map(|commit| SourceCommit { commit, git: Arc::default() }),
             ..settings()
         });
         self.compile_newest();

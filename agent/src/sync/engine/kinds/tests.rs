@@ -38,6 +38,7 @@ fn sync_of_kinds(kinds: BTreeSet<GroupKind>, recorded: BTreeSet<ObjectId>) -> St
         kinds,
         recorded,
         recent_prunes: Default::default(),
+        git: Default::default(),
         last_in_force: None,
     })
 }

@@ -7,10 +7,11 @@ use serde_json::json;
 
 use super::super::tests::{applied, declared, deleted, live, offered, recorded};
 use super::*;
+use crate::api::GitStatus;
 use crate::model::finding::Code;
 use crate::model::metadata::SyncId;
 use crate::model::object::GroupKind;
-use crate::sync::engine::{Event, Outcome, Settings};
+use crate::sync::engine::{Event, Outcome, Settings, SourceCommit, SpecChange};
 use crate::sync::plan::guard::APPROVAL;
 
 /// A sync with ConfigMaps that are applied and deleted at once.
@@ -47,6 +48,7 @@ impl Scene {
             kinds: Default::default(),
             recorded: Default::default(),
             recent_prunes: Default::default(),
+            git: Default::default(),
             last_in_force: None,
         });
         let (commands, record) = (Vec::new(), RecentPrunes::default());
@@ -150,15 +152,25 @@ fn an_approval_names_what_goes_and_works_once() {
 }
 
 #[test]
-fn an_approved_commit_of_another_directory_is_held() {
+fn an_approved_commit_of_another_directory_is_held_and_the_state_before_stays() {
     let mut scene = Scene::new();
     scene.commit('b', &config_maps(0..5));
     let approval = offered(&scene.commands);
     scene.approve(&approval);
     assert_eq!(scene.deletions(), 15);
-    scene.commit('b', &config_maps(30..31));
+    let before = Arc::clone(&scene.state.last_report().sync.git);
+    let git = Arc::new(GitStatus { dir: "mistyped".to_owned(), ..GitStatus::default() });
+    let reconcile_timeout = Duration::from_secs(300);
+    scene.step(Event::SpecChanged(Box::new(SpecChange { git: Arc::clone(&git), reconcile_timeout })));
     scene.commit('b', &declared(""));
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    let report = scene.state.last_report();
+    assert_eq!((&report.source.git, &report.sync.git), (&git, &before));
+    scene.version += 1;
+    let kept = ObjectId::new(&GroupKind::new("", "ConfigMap"), "default", "kept");
+    scene.step(Event::Gone(kept.clone(), scene.version));
+    scene.settle();
+    assert!(scene.state.objects.live(&kept).is_some(), "drift of the state before is put back");
 }
 
 #[test]
@@ -233,7 +245,7 @@ fn a_commit_that_was_in_force_before_a_restart_is_so_without_its_deletions() {
     let settings = Settings {
         recorded: objects.into_iter().collect(),
         kinds: [GroupKind::new("", "ConfigMap")].into(),
-        last_in_force: Some(commit('b')),
+        last_in_force: Some(SourceCommit { commit: commit('b'), git: Default::default() }),
         recent_prunes: Default::default(),
         ..scene.state.settings
     };

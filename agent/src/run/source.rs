@@ -1,0 +1,104 @@
+//! The source that a sync follows: the task that reads it. Another spec replaces it, and what it had on its way is dropped.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tracing::Instrument as _;
+
+use super::AgentContext;
+use super::task::SyncTask;
+use crate::api::{GitSpec, SHORTEST_PERIOD};
+use crate::compile::kind_scopes::KindScopes;
+use crate::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope};
+use crate::io::git::{Remote, Want};
+use crate::io::source::{DefinedKinds, Source, follow};
+use crate::model::duration::format_duration;
+use crate::model::finding::{Code, Finding};
+use crate::sync::engine::{Event, SourceCommit};
+
+/// Events of the source that may wait for the engine.
+const BACKLOG: usize = 4;
+
+/// A source that is being followed, until this is dropped.
+pub(super) struct FollowedSource {
+    /// Its events; closed when the task broke down.
+    pub(super) events: mpsc::Receiver<Event>,
+    /// Commits that are to be compiled although they are not the newest.
+    pub(super) restores: mpsc::Sender<SourceCommit>,
+    _task: JoinSet<()>,
+}
+
+impl FollowedSource {
+    /// Begins to follow the source of the spec. To be called in the span of the sync.
+    pub(super) fn new(context: &AgentContext, task: &SyncTask, defined: DefinedKinds) -> Self {
+        if task.git.period_is_raised() {
+            let (asked, period) = (&task.git.period, format_duration(SHORTEST_PERIOD));
+            tracing::warn!(
+                "spec.git.period is {asked}; the repository is polled every {period}, which is the shortest period"
+            );
+        }
+        let (sender, events) = mpsc::channel(BACKLOG);
+        let (restores, wanted) = mpsc::channel(1);
+        let (cluster, repositories) = (Arc::clone(&context.cluster), Arc::clone(&context.repositories));
+        let mut tasks = JoinSet::new();
+        let follower = follow(source(context, task), cluster, repositories, sender, wanted, defined);
+        tasks.spawn(follower.in_current_span());
+        Self { events, restores, _task: tasks }
+    }
+}
+
+/// Kinds that are known already, for a source that follows another one.
+pub(super) fn known(kinds: BTreeSet<crate::model::object::GroupKind>) -> DefinedKinds {
+    let (sender, receiver) = oneshot::channel();
+    // It cannot fail: the receiver is there.
+    let _ = sender.send(kinds);
+    receiver
+}
+
+fn source(context: &AgentContext, task: &SyncTask) -> Source {
+    let SyncTask { sync, git, format, .. } = task;
+    let want = match git.revision.as_str() {
+        "" | "HEAD" => Want::Branch(git.reference().to_owned()),
+        revision => Want::Revision(revision.to_owned()),
+    };
+    let dynamic =
+        Finding::new(Code::InvalidSelector, "NamespaceSelectors with mode dynamic are not supported by the agent")
+            .hint("use mode static");
+    Source {
+        remote: Remote { url: git.repo.clone(), ..Remote::default() },
+        want,
+        dir: git.directory(),
+        period: task.period,
+        cache: context.options.cache.clone(),
+        settings: CompileOptions {
+            format: *format,
+            scope: RepoScope::Root,
+            cluster_name: context.options.cluster_name.clone(),
+            sync: Some(sync.clone()),
+            source_dir: git.directory(),
+            namespaces: match task.implicit_namespaces {
+                true => NamespaceStrategy::Implicit,
+                false => NamespaceStrategy::Explicit,
+            },
+            kinds: Ok(KindScopes::default()),
+            report_unknown_kinds: true,
+            previous_crds: BTreeSet::new(),
+            max_objects: None,
+            dynamic: DynamicSelectors::Refused(dynamic),
+        },
+    }
+}
+
+/// The value of the annotation `git-context`.
+pub(super) fn git_context(git: &GitSpec) -> String {
+    let mut context = serde_json::Map::new();
+    context.insert("repo".to_owned(), git.status().repo.into());
+    for (key, value) in [("branch", &git.branch), ("rev", &git.revision)] {
+        if !value.is_empty() {
+            context.insert(key.to_owned(), value.as_str().into());
+        }
+    }
+    serde_json::Value::Object(context).to_string()
+}

@@ -1,0 +1,57 @@
+//! The facts of one sync object, or of the flags, by which a sync is served.
+
+use std::time::Duration;
+
+use crate::api::GitSpec;
+use crate::compile::SourceFormat;
+use crate::io::reports::SyncObject;
+use crate::model::metadata::SyncId;
+use crate::sync::engine::SourceCommit;
+
+/// The facts from which a sync is started.
+#[derive(Clone)]
+pub(super) struct SyncTask {
+    pub(super) sync: SyncId,
+    pub(super) git: GitSpec,
+    pub(super) format: SourceFormat,
+    /// Time between two polls of the repository.
+    pub(super) period: Duration,
+    /// The sync object; `None` where flags give the source.
+    pub(super) object: Option<SyncObject>,
+    /// The generation of the spec; 0 without an object.
+    pub(super) generation: i64,
+    /// The commit that was in force when an earlier run ended.
+    pub(super) last_in_force: Option<SourceCommit>,
+    /// A command line that approves held deletions, in which [`APPROVAL`](crate::sync::plan::guard::APPROVAL) stands for the
+    /// approval.
+    pub(super) how_to_approve: String,
+    /// `true` if the status of each object is written to the ResourceGroups.
+    pub(super) resource_status: bool,
+    /// `true` if Namespaces that are only referred to are created.
+    pub(super) implicit_namespaces: bool,
+    /// Time that an object waits for another one to become ready before this is reported as an error.
+    pub(super) reconcile_timeout: Duration,
+    /// Time that one request about an object may take.
+    pub(super) api_server_timeout: Duration,
+}
+
+#[cfg(test)]
+impl SyncTask {
+    /// A task that is only told apart by its generation.
+    pub(super) fn for_tests(generation: i64) -> Self {
+        Self {
+            sync: SyncId::root("root-sync"),
+            git: GitSpec::default(),
+            format: SourceFormat::Unstructured,
+            period: Duration::from_secs(15),
+            object: None,
+            generation,
+            last_in_force: None,
+            how_to_approve: String::new(),
+            resource_status: true,
+            implicit_namespaces: true,
+            reconcile_timeout: crate::api::RECONCILE_TIMEOUT,
+            api_server_timeout: crate::api::API_SERVER_TIMEOUT,
+        }
+    }
+}
