@@ -90,11 +90,8 @@ pub(super) async fn run(
     let recent_prunes = groups.as_ref().map(|groups| groups.recent_prunes(&now())).unwrap_or_default();
     let (audited, audits) = mpsc::channel(AUDIT_BACKLOG);
     let (reports, messages) = mpsc::unbounded_channel();
-    let reporter = Reporter::new(
-        Arc::clone(&context.cluster),
-        task.sync.clone(),
-        object.as_ref().map(|object| object.uid.clone()),
-    );
+    let uid = object.as_ref().map(|object| object.uid.clone());
+    let reporter = Reporter::new(Arc::clone(&context.cluster), task.sync.clone(), uid);
     let reporting = reporting(&task, object, groups);
     let state = State::new(Settings {
         sync: task.sync.clone(),
