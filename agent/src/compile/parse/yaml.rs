@@ -11,9 +11,10 @@ use super::problem::{ParseProblem, problem};
 use super::scalar::{self, Scalar};
 use super::scanner_workarounds::ScannerInput;
 
-/// The largest number of maps in a file. Each map takes hundreds of bytes of memory, also if its text is short.
-pub(super) const MAX_MAPS: usize = 1_000_000;
-pub(super) const TOO_MANY_MAPS: &str = "a file must not have more than a million maps";
+/// The largest number of maps in a file. Each map takes hundreds of bytes of memory, also if its text is short. A file of 50,000
+/// small objects has some 200,000.
+pub(super) const MAX_MAPS: usize = 500_000;
+pub(super) const TOO_MANY_MAPS: &str = "a file must not have more than 500,000 maps";
 
 /// The deepest nesting of maps and lists: far above real manifests, and far below a depth that exhausts the stack.
 pub(super) const MAX_DEPTH: usize = 500;
