@@ -1,7 +1,7 @@
 //! The status of RootSync and RepoSync, which other tools and dashboards read.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Time, is_default};
 use crate::model::finding::{Finding, text};
@@ -69,8 +69,13 @@ pub struct StageStatus {
     #[serde(default, skip_serializing_if = "is_default")]
     pub errors: Vec<SyncError>,
     /// Number of errors.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub error_summary: Option<ErrorSummary>,
+}
+
+/// The summary of a stage. Server-side apply leaves `null` where it takes the last count out of the map: that is no error too.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<ErrorSummary>, D::Error> {
+    Ok(Some(Option::deserialize(value)?.unwrap_or_default()))
 }
 
 /// A git source with defaults filled in.
@@ -247,6 +252,12 @@ impl SyncCondition {
 mod tests {
     use super::*;
     use crate::model::finding::{Code, Location, Place};
+
+    #[test]
+    fn a_summary_that_an_apply_emptied_counts_no_errors() {
+        let stage: StageStatus = serde_json::from_str(r#"{"errorSummary": null}"#).expect("a stage");
+        assert_eq!(stage.error_summary, Some(ErrorSummary::complete(0)));
+    }
 
     #[test]
     fn an_empty_status_is_written_as_go_writes_it() {

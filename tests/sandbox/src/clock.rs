@@ -1,5 +1,6 @@
 //! The time and what is random: all that the sandbox takes from the world but requests.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -71,9 +72,25 @@ fn days_before(year: u64, month: u64, day: u64) -> Option<u64> {
     (era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year).checked_sub(719_468)
 }
 
+thread_local! {
+    /// The state of the generator of this thread, if it was seeded.
+    static SEEDED: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// From now on all that is random on this thread follows from `seed`, so that a test can be repeated.
+pub fn seed(seed: u64) {
+    SEEDED.set(Some(seed));
+}
+
 /// A random number.
 fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
+    let Some(state) = SEEDED.get() else { return RandomState::new().build_hasher().finish() };
+    // SplitMix64, <https://prng.di.unimi.it/splitmix64.c>
+    let state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    SEEDED.set(Some(state));
+    let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
 }
 
 /// A random number that is not negative and less than `end`.

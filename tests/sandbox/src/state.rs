@@ -14,7 +14,7 @@ use crate::store::{Key, Store};
 pub const CRDS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 
 /// The state of a cluster.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct State {
     /// Objects and their history.
     pub store: Store,
@@ -31,9 +31,9 @@ impl Default for State {
 impl State {
     /// Stores an object and serves what it defines.
     pub fn put(&mut self, key: Key, object: Value) -> Arc<Value> {
-        let defines = key.collection() == CRDS;
+        let defined = (key.collection() == CRDS).then(|| self.store.get(&key).cloned());
         let stored = self.store.put(key, object);
-        if defines {
+        if defined.is_some_and(|before| !before.is_some_and(|before| serve_the_same(&before, &stored))) {
             self.serve();
         }
         stored
@@ -71,6 +71,12 @@ impl State {
     pub fn find(&self, collection: &str, namespace: &str, name: &str) -> Option<&Arc<Value>> {
         self.store.get(&Key::new(collection, namespace, name))
     }
+}
+
+/// `true` if two versions of a CustomResourceDefinition define the same resources.
+fn serve_the_same(one: &Value, other: &Value) -> bool {
+    let defining = |crd: &Value| (is_served(crd), crd["status"]["acceptedNames"].clone());
+    one["spec"] == other["spec"] && defining(one) == defining(other)
 }
 
 /// `true` if the names of a CustomResourceDefinition are accepted, so that its objects can be read and written.

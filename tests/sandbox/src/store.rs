@@ -72,7 +72,7 @@ impl Key {
 }
 
 /// The objects and their recent history.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Store {
     objects: BTreeMap<Key, Arc<Value>>,
     revision: u64,

@@ -67,19 +67,12 @@ impl Reporter {
     }
 
     async fn send(&mut self, request: ReportRequest) -> ReportAnswer {
-        match (request, &self.uid) {
-            (ReportRequest::GroupSpec(document), _) => {
-                resource_groups::write(&self.cluster, &self.sync, document, "").await
-            }
-            (ReportRequest::GroupStatus(document), _) => {
-                resource_groups::write(&self.cluster, &self.sync, document, "/status").await
-            }
-            (ReportRequest::SyncStatus(next), Some(uid)) => status::write(&self.cluster, &self.sync, uid, &next).await,
-            (ReportRequest::SyncStatus(_), None) => ReportAnswer::Gone,
-            (ReportRequest::Announce(notice), _) => {
+        match request {
+            ReportRequest::Announce(notice) => {
                 self.announcer.announce(notice).await;
                 ReportAnswer::Done
             }
+            document => write(&self.cluster, &self.sync, self.uid.as_deref(), document).await,
         }
     }
 }
@@ -87,6 +80,17 @@ impl Reporter {
 fn not_recorded(why: &str) -> Finding {
     Finding::new(Code::ApiServer, format!("{why}. Nothing new is applied and nothing is deleted before it is written"))
         .hint("the agent tries again by itself; if this stays, see why the API server refuses the ResourceGroup")
+}
+
+/// Writes a document of the sync whose object has this uid. An announcement is no document: nothing is written.
+pub async fn write(cluster: &Cluster, sync: &SyncId, uid: Option<&str>, request: ReportRequest) -> ReportAnswer {
+    match (request, uid) {
+        (ReportRequest::GroupSpec(document), _) => resource_groups::write(cluster, sync, document, "").await,
+        (ReportRequest::GroupStatus(document), _) => resource_groups::write(cluster, sync, document, "/status").await,
+        (ReportRequest::SyncStatus(next), Some(uid)) => status::write(cluster, sync, uid, &next).await,
+        (ReportRequest::SyncStatus(_), None) => ReportAnswer::Gone,
+        (ReportRequest::Announce(_), _) => ReportAnswer::Done,
+    }
 }
 
 /// The next message, or the end of a pause; `None` when there are no more messages.

@@ -12,7 +12,7 @@ use crate::write::{Propagation, Wish};
 use super::hand::{Hand, MANAGER};
 
 /// The owners of objects, and the objects to look at.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Garbage {
     /// The objects that are there, by uid.
     present: BTreeMap<String, Key>,

@@ -28,7 +28,7 @@ use hand::Hand;
 pub(crate) use hand::condition;
 
 /// The revision up to which the controllers have seen the history, and the objects that they still have to look at.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Controllers {
     /// `true` if Deployments, ReplicaSets and Services are left alone.
     without_workloads: bool,

@@ -1,0 +1,275 @@
+//! One sync of the agent: its engine and its reports, and the tasks that carry out its commands with the agent's own requests.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use agent::api::{SyncStatus, Time};
+use agent::io::kubernetes::apply::{self, CommitStamp};
+use agent::io::kubernetes::audit::audit;
+use agent::io::kubernetes::client::Cluster;
+use agent::io::kubernetes::count::count;
+use agent::io::reports;
+use agent::model::finding::{Code, Finding};
+use agent::model::metadata::SyncId;
+use agent::model::object::{GroupKind, ObjectId};
+use agent::sync::engine::{Command, Event, Outcome, Report, Settings, State};
+use agent::sync::inventory::InventoryRecord;
+use agent::sync::moment::Moment;
+use agent::sync::reporting::{ReportAnswer, ReportEffect, ReportEvent, ReportMessage, ReportRequest, Reporting};
+use agent::sync::status::About;
+use tokio::task::JoinSet;
+
+use crate::wire::Wire;
+
+/// The value of the annotation `git-context`.
+pub(crate) const GIT_CONTEXT: &str = "{}";
+
+/// Something that a task has found out.
+enum Found {
+    Event(Event),
+    Written(ReportAnswer),
+    /// Objects of this CRD's kind could not be counted; it is tried again then.
+    Uncounted(ObjectId, Instant),
+}
+
+type Findings = Arc<Mutex<VecDeque<Found>>>;
+
+/// A running sync.
+pub(crate) struct Client {
+    pub(crate) id: SyncId,
+    uid: String,
+    pub(crate) state: State,
+    reporting: Reporting,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) wire: Wire,
+    tasks: JoinSet<()>,
+    findings: Findings,
+    /// Events that the engine has not taken in.
+    pub(crate) inbox: VecDeque<Event>,
+    /// Messages for the reports while a request of theirs is out.
+    messages: VecDeque<ReportMessage>,
+    writing: bool,
+    /// CRDs whose objects are to be counted again.
+    uncounted: Vec<(Instant, ObjectId)>,
+}
+
+/// What a step of a sync asks of the world around it.
+pub(crate) enum Wish {
+    Watch(GroupKind),
+    Restore(String),
+    Reported(Box<Report>),
+    /// A commit came in force.
+    InForce(String),
+}
+
+impl Client {
+    pub(crate) fn new(
+        settings: Settings,
+        uid: &str,
+        status: SyncStatus,
+        groups: Option<InventoryRecord>,
+        wire: Wire,
+        cluster: Arc<Cluster>,
+    ) -> Self {
+        let about = About { generation: 1, reconciler: "nomos-agent".to_owned(), refused: None };
+        let id = settings.sync.clone();
+        Self {
+            reporting: Reporting::new(id.clone(), about, Some(status), groups, true),
+            id,
+            uid: uid.to_owned(),
+            state: State::new(settings),
+            cluster,
+            wire,
+            tasks: JoinSet::new(),
+            findings: Findings::default(),
+            inbox: VecDeque::new(),
+            messages: VecDeque::new(),
+            writing: false,
+            uncounted: Vec::new(),
+        }
+    }
+
+    /// The next time at which it has something to do by itself.
+    pub(crate) fn next_wake(&self) -> Option<Instant> {
+        let report = self.reporting.next_wake().filter(|_| !self.writing);
+        let count = self.uncounted.iter().map(|(at, _)| *at).min();
+        self.state.next_wake().into_iter().chain(report).chain(count).min()
+    }
+
+    /// Takes in what its tasks have found out since.
+    pub(crate) fn collect(&mut self, now: &Moment) {
+        let found = std::mem::take(&mut *self.findings.lock().unwrap_or_else(PoisonError::into_inner));
+        for finding in found {
+            match finding {
+                Found::Event(event) => self.inbox.push_back(event),
+                Found::Uncounted(crd, again) => self.uncounted.push((again, crd)),
+                Found::Written(answer) => {
+                    self.writing = false;
+                    // Newer reports come before the next request, so that they replace older ones.
+                    let mut effects: VecDeque<ReportEffect> = VecDeque::new();
+                    for message in std::mem::take(&mut self.messages) {
+                        effects.extend(self.reporting.step(ReportEvent::Told(message), now));
+                    }
+                    effects.extend(self.reporting.step(ReportEvent::Answered(answer), now));
+                    self.follow(effects, now);
+                }
+            }
+        }
+    }
+
+    /// Steps the engine.
+    pub(crate) fn step(&mut self, event: Event, now: &Moment) -> Vec<Wish> {
+        let commands = self.state.step(event, now.instant);
+        commands.into_iter().flat_map(|command| self.carry_out(command, now)).collect()
+    }
+
+    /// Lets everything but the engine see that time has passed.
+    pub(crate) fn wake(&mut self, now: &Moment) {
+        let due = self.uncounted.extract_if(.., |(at, _)| *at <= now.instant).collect::<Vec<_>>();
+        due.into_iter().for_each(|(_, crd)| self.count(crd, now));
+        if !self.writing && self.reporting.next_wake().is_some_and(|at| at <= now.instant) {
+            let effects = self.reporting.step(ReportEvent::Woken, now);
+            self.follow(effects.into(), now);
+        }
+    }
+
+    fn carry_out(&mut self, command: Command, now: &Moment) -> Vec<Wish> {
+        match command {
+            Command::Watch(kinds) => return kinds.into_iter().map(Wish::Watch).collect(),
+            Command::Restore(commit) => return vec![Wish::Restore(commit.commit)],
+            Command::Record(record) => self.tell(ReportMessage::Record(record), now),
+            Command::Count(crd) => self.count(crd, now),
+            Command::Report(report) => {
+                self.tell(ReportMessage::Report(report.clone()), now);
+                return vec![Wish::Reported(report)];
+            }
+            Command::Notice(notice) => {
+                let in_force = match &notice {
+                    agent::sync::engine::Notice::Syncing { commit, .. } => Some(Wish::InForce(commit.clone())),
+                    _ => None,
+                };
+                self.tell(ReportMessage::Notice(notice), now);
+                return in_force.into_iter().collect();
+            }
+            Command::Audit(kind) => self.audit(kind),
+            Command::Apply(declared, commit, mode) => {
+                let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
+                self.spawn(declared.id.clone(), async move {
+                    let stamp = CommitStamp { sync: &sync, token: &commit, git_context: GIT_CONTEXT };
+                    apply::apply(&cluster, &stamp, &declared, mode).await
+                });
+            }
+            Command::Annotate(declared, commit) => {
+                let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
+                self.spawn(declared.id.clone(), async move {
+                    let stamp = CommitStamp { sync: &sync, token: &commit, git_context: GIT_CONTEXT };
+                    apply::annotate(&cluster, &stamp, &declared).await
+                });
+            }
+            Command::Read(id) => {
+                let cluster = Arc::clone(&self.cluster);
+                self.spawn(id.clone(), async move { apply::read(&cluster, &id).await });
+            }
+            Command::Delete(id, uid, version) => {
+                let cluster = Arc::clone(&self.cluster);
+                self.spawn(id.clone(), async move { apply::delete(&cluster, &id, &uid, version).await });
+            }
+            Command::Abandon(id) => {
+                let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
+                self.spawn(id.clone(), async move { apply::abandon(&cluster, &sync, &id).await });
+            }
+        }
+        Vec::new()
+    }
+
+    fn spawn(&mut self, id: ObjectId, work: impl Future<Output = Outcome> + Send + 'static) {
+        let (findings, task) = (Arc::clone(&self.findings), self.wire.begin_task());
+        self.tasks.spawn(async move {
+            let outcome = work.await;
+            push(&findings, Found::Event(Event::Finished(id, outcome)));
+            drop(task);
+        });
+    }
+
+    fn audit(&mut self, kind: GroupKind) {
+        let (findings, task) = (Arc::clone(&self.findings), self.wire.begin_task());
+        let (cluster, part_of) = (Arc::clone(&self.cluster), self.id.part_of());
+        self.tasks.spawn(async move {
+            let (events, mut received) = tokio::sync::mpsc::channel(1024);
+            let _ = audit(&cluster, &kind, &part_of, &events).await;
+            while let Ok(event) = received.try_recv() {
+                push(&findings, Found::Event(event));
+            }
+            push(&findings, Found::Event(Event::AuditEnded(kind)));
+            drop(task);
+        });
+    }
+
+    fn count(&mut self, crd: ObjectId, now: &Moment) {
+        let (findings, task) = (Arc::clone(&self.findings), self.wire.begin_task());
+        let (cluster, again) = (Arc::clone(&self.cluster), now.instant + Duration::from_secs(1));
+        self.tasks.spawn(async move {
+            push(
+                &findings,
+                match count(&cluster, &crd).await {
+                    Ok(objects) => Found::Event(Event::Counted(crd, objects)),
+                    Err(_) => Found::Uncounted(crd, again),
+                },
+            );
+            drop(task);
+        });
+    }
+
+    // ---- reports ----
+
+    fn tell(&mut self, message: ReportMessage, now: &Moment) {
+        if self.writing {
+            self.messages.push_back(message);
+        } else {
+            let effects = self.reporting.step(ReportEvent::Told(message), now);
+            self.follow(effects.into(), now);
+        }
+    }
+
+    fn follow(&mut self, mut effects: VecDeque<ReportEffect>, now: &Moment) {
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                ReportEffect::End => {}
+                ReportEffect::Recorded(number) => self.inbox.push_back(Event::Recorded(number)),
+                ReportEffect::Unrecorded(why) => {
+                    self.inbox.push_back(Event::Unrecorded(Finding::new(Code::ApiServer, why)));
+                }
+                ReportEffect::Send(ReportRequest::Announce(_)) => {
+                    effects.extend(self.reporting.step(ReportEvent::Answered(ReportAnswer::Done), now));
+                }
+                ReportEffect::Send(request) => self.write(request),
+            }
+        }
+    }
+
+    fn write(&mut self, request: ReportRequest) {
+        self.writing = true;
+        let (findings, task) = (Arc::clone(&self.findings), self.wire.begin_task());
+        let (cluster, sync, uid) = (Arc::clone(&self.cluster), self.id.clone(), self.uid.clone());
+        self.tasks.spawn(async move {
+            let answer = reports::write(&cluster, &sync, Some(&uid), request).await;
+            push(&findings, Found::Written(answer));
+            drop(task);
+        });
+    }
+
+    /// `true` while a document is being written or waits to be.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writing || !self.messages.is_empty()
+    }
+}
+
+fn push(findings: &Findings, finding: Found) {
+    findings.lock().unwrap_or_else(PoisonError::into_inner).push_back(finding);
+}
+
+/// The moment that is `time` after the world began.
+pub(crate) fn moment(begin: Instant, time: Duration) -> Moment {
+    Moment { instant: begin + time, time: Time::from_unix(1_800_000_000 + time.as_secs()) }
+}

@@ -1,0 +1,218 @@
+//! The laws that hold after every step, whatever happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use agent::compile::declared::{DeclaredObject, DeclaredSet};
+use agent::model::metadata::{FIELD_MANAGER, SyncId, annotation, label};
+use agent::model::object::ObjectId;
+use sandbox::answer::Incoming;
+use sandbox::object;
+use serde_json::Value;
+
+use crate::server::{APPLY, MERGE, Server, about, id};
+use crate::source::OBJECTS;
+
+/// What the laws need to remember.
+#[derive(Default)]
+pub(crate) struct Laws {
+    pub(crate) syncs: Vec<SyncId>,
+    /// The sync that applied an object last, by the object's uid.
+    pub(crate) owners: BTreeMap<String, usize>,
+    activations: BTreeMap<usize, Activation>,
+    /// Approved commits.
+    pub(crate) approved: BTreeSet<String>,
+    /// Objects that were compared, with their revision and declared hash.
+    compared: BTreeMap<(usize, ObjectId), (String, String)>,
+    /// Requests that could have changed something.
+    pub(crate) writes: Vec<String>,
+    /// The first law that was broken.
+    pub(crate) broken: Option<String>,
+}
+
+/// The time since a commit came in force.
+struct Activation {
+    commit: String,
+    /// The objects that were the sync's then.
+    ours: BTreeSet<String>,
+    /// Those of them that the sync has deleted since.
+    deleted: BTreeSet<String>,
+}
+
+/// A request of a sync, with its object before and after.
+pub(crate) struct Written<'a> {
+    pub(crate) sync: usize,
+    pub(crate) incoming: &'a Incoming,
+    pub(crate) before: Option<Arc<Value>>,
+    pub(crate) after: Option<Arc<Value>>,
+    /// It comes from a process that has ended.
+    pub(crate) late: bool,
+}
+
+impl Laws {
+    pub(crate) fn new(syncs: Vec<SyncId>) -> Self {
+        Self { syncs, ..Self::default() }
+    }
+
+    pub(crate) fn breaks(&mut self, law: impl Into<String>) {
+        self.broken.get_or_insert(law.into());
+    }
+
+    /// A request was performed.
+    pub(crate) fn written(&mut self, written: &Written<'_>) {
+        let Written { sync, incoming, before, after, .. } = written;
+        if incoming.method == "GET" {
+            return;
+        }
+        self.writes.push(format!("{} {} by {sync}", incoming.method, incoming.path));
+        let place = about(incoming);
+        if ["resourcegroups", "rootsyncs"].contains(&place.resource.as_str()) {
+            let own = &self.syncs[*sync].name;
+            if place.name != *own && !place.name.starts_with(&format!("{own}-")) {
+                self.breaks(format!("sync {sync} writes {}", incoming.path));
+            }
+            return;
+        }
+        let changed = match (before, after) {
+            (Some(before), Some(after)) => object::revision(before) != object::revision(after),
+            (before, after) => before.is_some() != after.is_some(),
+        };
+        if !changed {
+            return;
+        }
+        if let Some(before) = before
+            && let Some(other) = self.owners.get(object::uid(before)).copied()
+            && other != *sync
+            && is_stamped(before, &self.syncs[other])
+        {
+            self.breaks(format!("sync {sync} writes to {}, which is sync {other}'s", incoming.path));
+        }
+        match (incoming.method.as_str(), incoming.content_type.as_str()) {
+            ("DELETE", _) => self.deleted(written),
+            ("PATCH", APPLY) => {
+                let uid = after.as_ref().map(|after| object::uid(after).to_owned()).unwrap_or_default();
+                self.owners.insert(uid, *sync);
+            }
+            ("PATCH", MERGE) => {
+                let after =
+                    after.as_ref().map(|after| (object::uid(after).to_owned(), is_stamped(after, &self.syncs[*sync])));
+                match after {
+                    Some((uid, true)) => _ = self.owners.insert(uid, *sync),
+                    Some((uid, false)) => _ = self.owners.remove(&uid),
+                    None => {}
+                }
+            }
+            _ => self.breaks(format!("no such request: {} {}", incoming.method, incoming.path)),
+        }
+    }
+
+    fn deleted(&mut self, written: &Written<'_>) {
+        let (sync, path) = (written.sync, &written.incoming.path);
+        let Some(before) = &written.before else { return };
+        let uid = object::uid(before).to_owned();
+        if self.owners.get(&uid) != Some(&sync) {
+            self.breaks(format!("sync {sync} deletes {path}, which was never its own"));
+        }
+        let Some(activation) = self.activations.get_mut(&sync).filter(|_| !written.late) else { return };
+        if activation.ours.contains(&uid) {
+            activation.deleted.insert(uid);
+        }
+        let everything = activation.ours.len() >= 2 && activation.deleted == activation.ours;
+        if everything && !self.approved.contains(&activation.commit) {
+            let law = format!("commit {} deletes all objects of sync {sync} without approval", activation.commit);
+            self.breaks(law);
+        }
+    }
+
+    /// A commit came in force. `leaving` are the uids that deletions on their way name.
+    pub(crate) fn in_force(&mut self, sync: usize, commit: String, server: &Server, leaving: &BTreeSet<String>) {
+        let all = server.state.store.all().map(|(_, object)| object);
+        let ours = all.filter(|one| self.owners.get(object::uid(one)) == Some(&sync));
+        let ours = ours.filter(|one| is_stamped(one, &self.syncs[sync]) && !object::is_deleting(one));
+        let ours = ours.map(|one| object::uid(one).to_owned()).filter(|uid| !leaving.contains(uid)).collect();
+        self.activations.insert(sync, Activation { commit, ours, deleted: BTreeSet::new() });
+    }
+
+    /// A sync says that it is synced. `is_told` is `true` for objects about which the sync has heard everything.
+    pub(crate) fn synced(
+        &mut self,
+        sync: usize,
+        set: &DeclaredSet,
+        server: &mut Server,
+        is_told: impl Fn(&Server, &ObjectId) -> bool,
+    ) {
+        for (id, declared) in &set.objects {
+            if is_told(server, id)
+                && let Err(wrong) = self.is_as_declared(sync, declared, server)
+            {
+                self.breaks(format!("sync {sync} says that it is synced, but {id} {wrong}"));
+            }
+        }
+        let left: Vec<ObjectId> = OBJECTS
+            .iter()
+            .map(crate::source::Template::id)
+            .filter(|id| !set.objects.contains_key(id) && is_told(server, id))
+            .filter(|id| server.find(id).is_some_and(|live| self.is_left(sync, live)))
+            .collect();
+        if let Some(id) = left.first() {
+            self.breaks(format!(
+                "sync {sync} says that it is synced, but {id} is there, is its own and is not declared"
+            ));
+        }
+    }
+
+    /// `true` for an object of the sync that nothing has taken from it.
+    fn is_left(&self, sync: usize, live: &Value) -> bool {
+        self.owners.get(object::uid(live)) == Some(&sync) && is_stamped(live, &self.syncs[sync])
+    }
+
+    fn is_as_declared(&mut self, sync: usize, declared: &DeclaredObject, server: &mut Server) -> Result<(), String> {
+        let Some(live) = server.find(&declared.id).cloned() else { return Err("is not there".to_owned()) };
+        if object::is_deleting(&live) {
+            return Err("is being deleted".to_owned());
+        }
+        if declared.ignores_mutation() {
+            return Ok(());
+        }
+        let compared = (object::revision(&live).to_owned(), declared.hash.to_string());
+        let place = (sync, declared.id.clone());
+        if self.compared.get(&place) == Some(&compared) {
+            return Ok(());
+        }
+        if !is_stamped(&live, &self.syncs[sync]) {
+            return Err("has not its stamp".to_owned());
+        }
+        let annotation = |key: &str| live["metadata"]["annotations"][key].as_str().unwrap_or_default().to_owned();
+        let body = declared.applied(&annotation(annotation::TOKEN), &annotation(annotation::GIT_CONTEXT));
+        let body = serde_json::to_value(body).expect("an object");
+        let path =
+            OBJECTS.iter().find(|one| one.id() == declared.id).map(crate::source::Template::path).unwrap_or_default();
+        let path = format!("{path}?fieldManager={FIELD_MANAGER}&force=true&dryRun=All");
+        let applied =
+            server.ask("PATCH", &path, APPLY, &body).map_err(|(code, why)| format!("is refused: {code} {why}"))?;
+        let (applied, live) = (comparable(&applied), comparable(&live));
+        if applied != live {
+            return Err(format!("is {live} and an apply makes it {applied}"));
+        }
+        self.compared.insert(place, compared);
+        Ok(())
+    }
+}
+
+/// `true` if the object has all that a sync puts on its own.
+pub(crate) fn is_stamped(live: &Value, sync: &SyncId) -> bool {
+    let (metadata, id) = (&live["metadata"], id(live));
+    metadata["labels"][label::PART_OF] == sync.part_of().as_str()
+        && metadata["annotations"][annotation::MANAGER] == sync.manager().as_str()
+        && metadata["annotations"][annotation::MANAGED] == "enabled"
+        && metadata["annotations"][annotation::RESOURCE_ID] == id.resource_id().as_str()
+}
+
+/// The object without what every write changes.
+fn comparable(whole: &Value) -> Value {
+    let mut whole = whole.clone();
+    for key in ["managedFields", "resourceVersion", "generation"] {
+        object::remove(&mut whole, key);
+    }
+    whole
+}

@@ -1,0 +1,108 @@
+//! A deterministic simulation: syncs of the agent, with the agent's own requests, on the sandbox's API server, beside other
+//! clients, faults and crashes. Each seed is one schedule. `NOMOS_SIMULATION_SEEDS=7..20` tries others.
+#![expect(clippy::disallowed_methods, reason = "a test is made of effects")]
+#![expect(clippy::print_stdout, reason = "the schedule of a failure is printed")]
+
+mod actors;
+mod client;
+mod faults;
+mod laws;
+mod run;
+mod schedule;
+mod server;
+mod shrink;
+mod source;
+mod watches;
+mod wire;
+mod world;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use schedule::{Schedule, Scope, generate};
+use tokio::runtime::{Builder, Runtime};
+
+/// The seeds to try: those that are asked for, else a fixed set, which is larger in CI.
+fn seeds() -> Range<u64> {
+    if let Ok(text) = std::env::var("NOMOS_SIMULATION_SEEDS") {
+        let (from, to) = text.split_once("..").expect("a range of seeds, as in 7..20");
+        return from.parse().expect("a seed")..to.parse().expect("a seed");
+    }
+    0..if std::env::var_os("CI").is_some() { 150 } else { 24 }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().build().expect("a runtime")
+}
+
+fn outcome(runtime: &Runtime, schedule: &Schedule, trace: bool) -> Result<(), String> {
+    let run = || run::run(runtime, schedule, trace);
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(format!("panic: {}", text.unwrap_or_default()))
+    })
+}
+
+/// The law that was broken, without the details of the case.
+fn law(broken: &str) -> String {
+    let words =
+        broken.split_whitespace().take(9).map(|word| word.trim_matches(|c: char| c.is_ascii_digit() || c == ','));
+    words.filter(|word| !word.contains('/')).collect::<Vec<_>>().join(" ")
+}
+
+/// Tries all seeds on all cores. A failure is shrunk and printed.
+fn try_all(scope: Scope) {
+    let seeds = seeds();
+    // A panic is a failure of its schedule, which is printed in the end.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| ()));
+    let (next, failures) = (AtomicU64::new(seeds.start), Mutex::new(BTreeMap::new()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|threads_of| {
+        for _ in 0..threads {
+            threads_of.spawn(|| {
+                let runtime = runtime();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    if let Err(broken) = outcome(&runtime, &generate(seed, scope), false) {
+                        failures.lock().expect("no panic while it is held").insert(seed, broken);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("no panic while it is held");
+    let mut laws: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    failures.iter().for_each(|(seed, broken)| laws.entry(law(broken)).or_default().push(*seed));
+    for (law, of) in &laws {
+        println!("{}x {law}: seeds {:?}: {}", of.len(), &of[..of.len().min(20)], failures[&of[0]]);
+    }
+    if std::env::var_os("NOMOS_SIMULATION_BRIEF").is_none() {
+        laws.values().for_each(|of| tell(of[0], scope));
+    }
+    std::panic::set_hook(hook);
+    assert!(failures.is_empty(), "{} of {} schedules broke a law", failures.len(), seeds.end - seeds.start);
+}
+
+/// Prints the shortest schedule that breaks the same law as a seed.
+fn tell(seed: u64, scope: Scope) {
+    let runtime = runtime();
+    let schedule = generate(seed, scope);
+    let Err(broken) = outcome(&runtime, &schedule, false) else { return };
+    let same = |tried: &Schedule| outcome(&runtime, tried, false).is_err_and(|other| law(&other) == law(&broken));
+    let shortest = shrink::shrink(&schedule, same);
+    println!("seed {seed}: the shortest schedule of {} steps:", shortest.steps.len());
+    let broken = outcome(&runtime, &shortest, true);
+    println!("{shortest:?}\n=> {}\n", broken.err().unwrap_or_default());
+}
+
+#[test]
+fn the_laws_hold_without_faults() {
+    try_all(Scope { syncs: 1, faults: false, acts: 0, restores: false });
+}

@@ -1,0 +1,273 @@
+//! Runs a schedule: its steps one after the other, and then everything to its end.
+
+use std::time::Duration;
+
+use agent::model::finding::Code;
+use agent::model::metadata::annotation;
+use agent::sync::engine::Event;
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use crate::actors;
+use crate::client::moment;
+use crate::schedule::{Schedule, Step};
+use crate::server::MERGE;
+use crate::source::Content;
+use crate::world::{World, name};
+
+/// The longest time in which everything that can come to its end does: the longest pause of anything that is tried again
+/// and again, some times over.
+const END: Duration = Duration::from_secs(3600);
+
+/// Runs a schedule. `Err` tells which law was broken.
+pub(crate) fn run(runtime: &Runtime, schedule: &Schedule, trace: bool) -> Result<(), String> {
+    sandbox::clock::seed(1);
+    let _entered = runtime.enter();
+    let mut world = World::new(runtime, schedule.syncs, trace);
+    for step in &schedule.steps {
+        if trace {
+            println!("{step:?}");
+        }
+        world.happen(step);
+        world.upheld()?;
+    }
+    world.end_well()
+}
+
+impl World<'_> {
+    fn upheld(&mut self) -> Result<(), String> {
+        self.laws.broken.take().map_or(Ok(()), Err)
+    }
+
+    fn pick(&self, pick: u8) -> usize {
+        usize::from(pick) % self.clients.len()
+    }
+
+    fn happen(&mut self, step: &Step) {
+        match step {
+            Step::Answer(pick) | Step::Perform(pick) => self.answer_one(*pick, matches!(step, Step::Answer(_))),
+            Step::Deliver(pick, times) => (0..*times).for_each(|_| self.deliver(self.pick(*pick))),
+            Step::Pump(pick) => {
+                let behind = self.watches.behind(&self.server);
+                if let Some(kind) = behind.get(usize::from(*pick) % behind.len().max(1)) {
+                    self.pump(kind);
+                }
+            }
+            Step::React => self.server.react(),
+            Step::Run => self.rest(Duration::ZERO),
+            Step::Wait(millis) => self.pass(Duration::from_millis(u64::from(*millis))),
+            Step::Commit(pick, content) => self.commit(self.pick(*pick), content.clone()),
+            Step::Rewind(pick, by) => {
+                let repository = &mut self.repositories[usize::from(*pick) % self.clients.len()];
+                repository.head = repository.head.map(|head| head.saturating_sub(usize::from(*by)));
+            }
+            Step::Unreadable(pick) => {
+                let sync = self.pick(*pick);
+                (self.repositories[sync].unreadable, self.repositories[sync].compiled) = (true, None);
+            }
+            Step::Poll(pick) => self.poll(self.pick(*pick)),
+            Step::Approve(pick) => self.approve(self.pick(*pick)),
+            Step::Expire(pick) => self.watches.expire(usize::from(*pick)),
+            Step::Twice(_) => match self.last.take() {
+                Some((sync, event)) if matches!(event, Event::Seen(..) | Event::Gone(..)) => {
+                    self.clients[sync].inbox.push_front(event);
+                }
+                _ => {}
+            },
+            Step::Audit(pick) => {
+                let sync = self.pick(*pick);
+                self.clients[sync].inbox.push_back(Event::AuditDue);
+            }
+            Step::Crash => {
+                self.end();
+                self.start();
+            }
+            Step::Act(act, index) => {
+                let sync = self.laws.syncs[usize::from(*index) % self.laws.syncs.len()].clone();
+                actors::act(&mut self.server, *act, *index, &sync);
+            }
+            Step::Fault(fault) => self.server.faults.push(*fault),
+            Step::Mend => self.mend(),
+            Step::Backup => self.backup = Some((self.server.state.clone(), self.laws.owners.clone())),
+            Step::Restore => self.restore(),
+        }
+    }
+
+    fn answer_one(&mut self, pick: u8, arrives: bool) {
+        let (waiting, ghosts) = (self.waiting(), self.ghosts.len());
+        let all = waiting.len() + ghosts;
+        if all == 0 {
+            return;
+        }
+        let at = usize::from(pick) % all;
+        match waiting.get(at) {
+            Some((sync, place)) => self.answer(*sync, *place, arrives),
+            None => {
+                let (sync, pending) = self.ghosts.remove(at - waiting.len());
+                let _ = self.perform(sync, &pending.incoming, true);
+            }
+        }
+    }
+
+    pub(crate) fn commit(&mut self, sync: usize, content: Content) {
+        let repository = &mut self.repositories[sync];
+        repository.commits.push(content);
+        repository.head = Some(repository.commits.len() - 1);
+        if repository.unreadable {
+            (repository.unreadable, repository.compiled) = (false, None);
+        }
+    }
+
+    /// An operator follows the hint of held deletions, or sets an approval that nothing asked for.
+    fn approve(&mut self, sync: usize) {
+        let findings = self.clients[sync].state.last_report().sync.findings;
+        let offered = findings.iter().find(|finding| finding.code == Code::EmptySource);
+        let hint = offered.and_then(|finding| finding.hint.as_deref()).unwrap_or_default();
+        let approval = hint.rsplit_once(' ').map_or_else(|| name(0), |(_, approval)| approval.to_owned());
+        let id = &self.laws.syncs[sync];
+        let path = format!("/apis/configsync.gke.io/v1beta1/namespaces/{}/rootsyncs/{}", id.namespace, id.name);
+        let patch = json!({"metadata": {"annotations": {annotation::APPROVE_PRUNE: approval}}});
+        self.server.ask("PATCH", &path, MERGE, &patch).expect("a RootSync can be annotated");
+        self.laws.approved.extend(approval.split_once('.').map(|(commit, _)| commit.to_owned()));
+        self.clients[sync].inbox.push_back(Event::Approved(Some(approval)));
+    }
+
+    fn mend(&mut self) {
+        self.server.faults.clear();
+        for repository in &mut self.repositories {
+            if std::mem::take(&mut repository.unreadable) {
+                repository.compiled = None;
+            }
+        }
+    }
+
+    fn restore(&mut self) {
+        let Some((state, owners)) = &self.backup else { return };
+        self.server.restore(&state.clone());
+        self.laws.owners.clone_from(owners);
+        self.watches.expire_all();
+    }
+
+    // ---- time ----
+
+    fn pass(&mut self, time: Duration) {
+        self.server.time += time;
+        self.wake();
+    }
+
+    /// Whatever waits for this time happens.
+    fn wake(&mut self) {
+        let now = moment(self.begin, self.server.time);
+        for sync in 0..self.clients.len() {
+            self.clients[sync].wake(&now);
+            if self.clients[sync].state.next_wake().is_some_and(|at| at <= now.instant) {
+                self.step(sync, Event::Woken);
+            }
+            if self.next_poll(sync).is_some_and(|at| at <= self.server.time) {
+                self.poll(sync);
+            }
+        }
+        self.idle();
+    }
+
+    /// Lets everything come to its end, while at most so much time passes.
+    pub(crate) fn rest(&mut self, time: Duration) {
+        let until = self.server.time + time;
+        for round in 0.. {
+            self.wake();
+            let busy = self.busy();
+            if self.laws.broken.is_some() {
+                return;
+            }
+            if !busy {
+                let next = self.next_time().filter(|at| *at <= until);
+                match next {
+                    Some(at) => self.server.time = self.server.time.max(at),
+                    None => break,
+                }
+            }
+            if round > 3_000 {
+                self.laws.breaks("it does not come to rest");
+                return;
+            }
+        }
+        self.server.time = until;
+    }
+
+    /// Does everything that can be done at this time once. `true` if there was anything.
+    fn busy(&mut self) -> bool {
+        let mut busy = false;
+        while let Some((sync, pending)) = self.ghosts.pop() {
+            let _ = self.perform(sync, &pending.incoming, true);
+        }
+        for (sync, _) in self.waiting() {
+            if self.clients[sync].wire.waiting() > 0 {
+                self.answer(sync, 0, true);
+                busy = true;
+            }
+        }
+        self.server.react();
+        for kind in self.watches.behind(&self.server) {
+            self.pump(&kind);
+        }
+        for sync in 0..self.clients.len() {
+            while !self.clients[sync].inbox.is_empty() && self.laws.broken.is_none() {
+                self.deliver(sync);
+                busy = true;
+            }
+        }
+        busy
+    }
+
+    /// The next time at which something happens.
+    fn next_time(&self) -> Option<Duration> {
+        let wakes = self.clients.iter().filter_map(|client| client.next_wake());
+        let wakes = wakes.map(|at| at.saturating_duration_since(self.begin));
+        let polls = (0..self.clients.len()).filter_map(|sync| self.next_poll(sync));
+        wakes.chain(polls).min()
+    }
+
+    // ---- the end ----
+
+    /// Faults end, and what is in the way is taken away: everything must come to its end, and stay so.
+    fn end_well(&mut self) -> Result<(), String> {
+        self.mend();
+        self.rest(END);
+        self.upheld()?;
+        actors::clean(&mut self.server);
+        let last: [&[u8]; 3] = [&[0, 1, 2, 3, 4, 5, 6], &[7, 8], &[9]];
+        for (sync, objects) in last.iter().enumerate().take(self.clients.len()) {
+            self.commit(sync, Content::plain(objects));
+        }
+        // Approvals are asked for one after the other, as more deletions are found.
+        for _ in 0..3 {
+            self.rest(END);
+            (0..self.clients.len())
+                .filter(|sync| !self.clients[*sync].state.is_synced())
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|sync| self.approve(sync));
+        }
+        self.rest(END);
+        self.upheld()?;
+        for (sync, client) in self.clients.iter().enumerate() {
+            if !client.state.is_synced() {
+                let report = client.state.last_report();
+                return Err(format!("sync {sync} does not come to its end: {:#?} {:#?}", report.source, report.sync));
+            }
+            if client.is_writing() {
+                return Err(format!("sync {sync} never ends to write"));
+            }
+        }
+        self.laws.writes.clear();
+        self.rest(END);
+        self.end();
+        self.start();
+        self.rest(END);
+        self.upheld()?;
+        match self.laws.writes.first() {
+            Some(write) => Err(format!("a write at rest, or after a restart: {write}")),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! A schedule: everything that happens in a world, as data, so that it can be generated from a seed and shrunk.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+
+use crate::faults::{Fault, Kind, Requests, Target};
+use crate::source::{Content, Form, OBJECTS, Special};
+
+/// A whole schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Schedule {
+    /// Number of syncs.
+    pub(crate) syncs: u8,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// One thing that happens. Numbers pick one of what there is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// A request is performed and answered, or the answer of a performed one arrives.
+    Answer(u8),
+    /// A request is performed, and its answer is on its way.
+    Perform(u8),
+    /// A sync takes in so many of its events.
+    Deliver(u8, u8),
+    /// A watch takes what is new.
+    Pump(u8),
+    /// The controllers of the cluster act.
+    React,
+    /// Everything comes to its end, as far as it can without time.
+    Run,
+    /// So many milliseconds pass.
+    Wait(u32),
+    /// The repository of a sync has a new commit.
+    Commit(u8, Content),
+    /// The branch of a sync's repository goes back by so many commits.
+    Rewind(u8, u8),
+    /// A sync's repository cannot be read.
+    Unreadable(u8),
+    /// A sync looks at its repository.
+    Poll(u8),
+    /// An operator approves the newest commit of a sync.
+    Approve(u8),
+    /// The watch of a kind lists again.
+    Expire(u8),
+    /// A watch tells the last event of a sync twice.
+    Twice(u8),
+    /// All objects are audited.
+    Audit(u8),
+    /// The agent ends and starts again. Requests on their way may still be performed.
+    Crash,
+    /// Something other than the agent writes.
+    Act(Act, u8),
+    /// From now on requests go wrong.
+    Fault(Fault),
+    /// No more faults.
+    Mend,
+    /// A backup of etcd is taken.
+    Backup,
+    /// The last backup of etcd is restored.
+    Restore,
+}
+
+/// Writes of people and controllers to one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Create it without a sync's stamp, if it is not there.
+    Create,
+    /// Change a declared field.
+    Edit,
+    /// Take a field over with a forced apply.
+    Seize,
+    /// Delete it.
+    Delete,
+    /// Take the part-of label off.
+    Unlabel,
+    /// Take all of the sync's labels and annotations off.
+    Unstamp,
+    /// Empty `managedFields`.
+    Disown,
+    /// Add or take off a finalizer.
+    Finalizer,
+    /// Add an owner that is not there.
+    Owner,
+    /// Make a copy of it with all of its labels and annotations, under another name.
+    Copy,
+    /// Make an object with the stamp of a sync in its place or over it.
+    Forge,
+    /// Name another sync as its manager.
+    Steal,
+    /// Write an entry with the agent's manager and operation Update, or apply under its name.
+    Impersonate,
+}
+
+/// All of them.
+pub(crate) const ACTS: [Act; 13] = [
+    Act::Create,
+    Act::Edit,
+    Act::Seize,
+    Act::Delete,
+    Act::Unlabel,
+    Act::Unstamp,
+    Act::Disown,
+    Act::Finalizer,
+    Act::Owner,
+    Act::Copy,
+    Act::Forge,
+    Act::Steal,
+    Act::Impersonate,
+];
+
+/// Which sorts of steps a schedule has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope {
+    pub(crate) syncs: u8,
+    pub(crate) faults: bool,
+    /// How many of [`ACTS`].
+    pub(crate) acts: usize,
+    pub(crate) restores: bool,
+}
+
+/// The schedule of a seed.
+pub(crate) fn generate(seed: u64, scope: Scope) -> Schedule {
+    let mut rng = Rng::with_seed(seed);
+    let syncs = rng.u8(1..=scope.syncs);
+    // Some worlds are calm, so that there are long runs without a fault.
+    let calm = rng.u8(0..4);
+    let length = rng.usize(10..=200);
+    let mut steps = vec![Step::Commit(0, content(&mut rng)), Step::Run];
+    while steps.len() < length {
+        steps.push(step(&mut rng, scope, calm));
+    }
+    Schedule { syncs, steps }
+}
+
+fn step(rng: &mut Rng, scope: Scope, calm: u8) -> Step {
+    match rng.u8(0..100) {
+        0..24 => Step::Answer(rng.u8(..)),
+        24..28 => Step::Perform(rng.u8(..)),
+        28..42 => Step::Deliver(rng.u8(..), 1 + rng.u8(0..4)),
+        42..52 => Step::Pump(rng.u8(..)),
+        52..57 => Step::React,
+        57..62 => Step::Run,
+        62..68 => Step::Wait(wait(rng)),
+        68..74 => Step::Commit(rng.u8(..), content(rng)),
+        74 => Step::Rewind(rng.u8(..), rng.u8(1..4)),
+        75 => Step::Unreadable(rng.u8(..)),
+        76..78 => Step::Poll(rng.u8(..)),
+        78 => Step::Approve(rng.u8(..)),
+        79 => Step::Expire(rng.u8(..)),
+        80 => Step::Twice(rng.u8(..)),
+        81 => Step::Audit(rng.u8(..)),
+        82 => Step::Crash,
+        83..91 if scope.acts > 0 && calm != 0 => {
+            Step::Act(ACTS[rng.usize(0..scope.acts.min(ACTS.len()))], rng.u8(0..OBJECTS.len() as u8))
+        }
+        91..95 if scope.faults && calm != 1 => Step::Fault(fault(rng)),
+        95 if scope.faults => Step::Mend,
+        96 if scope.restores => Step::Backup,
+        97 if scope.restores => Step::Restore,
+        _ => Step::Run,
+    }
+}
+
+fn wait(rng: &mut Rng) -> u32 {
+    match rng.u8(0..4) {
+        0 => rng.u32(1..300),
+        1 => rng.u32(300..5_000),
+        2 => rng.u32(5_000..60_000),
+        _ => rng.u32(60_000..900_000),
+    }
+}
+
+fn content(rng: &mut Rng) -> Content {
+    let mut objects = BTreeMap::new();
+    let density = rng.u8(1..6);
+    for index in 0..OBJECTS.len() as u8 {
+        if rng.u8(0..6) < density {
+            let special = match rng.u8(0..30) {
+                0 => Special::IgnoreMutation,
+                1 => Special::Detach,
+                // A Namespace that is given up may have no managed objects.
+                2 if ![0, 7].contains(&index) => Special::Disabled,
+                _ => Special::None,
+            };
+            objects.insert(index, Form { version: rng.u8(0..3), chained: rng.u8(0..6) == 0, special });
+        }
+    }
+    Content { objects, broken: rng.u8(0..12) == 0 }
+}
+
+fn fault(rng: &mut Rng) -> Fault {
+    let codes = [400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 503, 504];
+    let kind = match rng.u8(0..8) {
+        0 => Kind::Hangup,
+        1 => Kind::Lost,
+        2 => Kind::Cut,
+        3 => Kind::Undecodable,
+        _ => Kind::Refuse(codes[rng.usize(0..codes.len())], [0, 1, 30, u32::MAX][rng.usize(0..4)]),
+    };
+    let target = match rng.u8(0..8) {
+        0 => Target::All,
+        1 => Target::Records,
+        2 => Target::Statuses,
+        3 => Target::Lists(rng.u8(..)),
+        _ => Target::Objects(rng.u16(..) & rng.u16(..)),
+    };
+    let requests = match rng.u8(0..6) {
+        0 => Requests::Reads,
+        1 => Requests::Deletions,
+        2 | 3 => Requests::Patches,
+        _ => Requests::All,
+    };
+    Fault { requests, target, kind, times: if rng.u8(0..3) == 0 { 0 } else { rng.u8(1..4) } }
+}

@@ -1,0 +1,254 @@
+//! The API server of the simulation: the sandbox's store, verbs and controllers, with time passed in and faults on request.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use agent::model::metadata::SyncId;
+use agent::model::object::{GroupKind, ObjectId};
+use sandbox::answer::{Answer, Incoming};
+use sandbox::clock::Time;
+use sandbox::controllers::Controllers;
+use sandbox::log::Log;
+use sandbox::route::{Place, Query};
+use sandbox::state::State;
+use sandbox::{api, fresh, object};
+use serde_json::{Value, json};
+
+use crate::faults::{Fault, Kind};
+use crate::wire::Reply;
+
+/// The second at which every world begins.
+const BEGIN: u64 = 1_800_000_000;
+
+/// The content types of patches.
+pub(crate) const APPLY: &str = "application/apply-patch+yaml";
+pub(crate) const MERGE: &str = "application/merge-patch+json";
+pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
+
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) state: State,
+    pub(crate) controllers: Controllers,
+    /// The time since the world began.
+    pub(crate) time: Duration,
+    pub(crate) faults: Vec<Fault>,
+    /// The revision of the last change of each object.
+    pub(crate) touched: BTreeMap<ObjectId, u64>,
+    noted: u64,
+}
+
+impl Server {
+    /// A new cluster with the agent's CRDs and an object for each of these syncs.
+    pub(crate) fn new(syncs: &[SyncId]) -> Self {
+        static PREPARED: OnceLock<Server> = OnceLock::new();
+        let mut server = PREPARED.get_or_init(Self::prepare).clone();
+        for sync in syncs {
+            let path = format!("/apis/configsync.gke.io/v1beta1/namespaces/{}/rootsyncs", sync.namespace);
+            let body = json!({
+                "apiVersion": "configsync.gke.io/v1beta1", "kind": "RootSync", "metadata": {"name": sync.name},
+                "spec": {"sourceFormat": "unstructured", "git": {"repo": "https://example.com/repo", "auth": "none"}},
+            });
+            server.ask("POST", &path, "application/json", &body).expect("a RootSync");
+        }
+        server.note();
+        server
+    }
+
+    fn prepare() -> Self {
+        let mut server = Self {
+            state: fresh::state(Time::from_seconds(BEGIN)),
+            controllers: Controllers::default(),
+            time: Duration::ZERO,
+            faults: Vec::new(),
+            touched: BTreeMap::new(),
+            noted: 0,
+        };
+        for crd in agent::api::crds() {
+            let body = serde_json::to_value(crd).expect("a CRD");
+            if ["RootSync", "ResourceGroup"].contains(&object::text(&body, "/spec/names/kind")) {
+                let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+                server.ask("POST", path, "application/json", &body).expect("a CRD");
+            }
+        }
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "config-management-system"}});
+        server.ask("POST", "/api/v1/namespaces", "application/json", &namespace).expect("a Namespace");
+        server.react();
+        server.state.store.forget();
+        server
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        Time::from_seconds(BEGIN + self.time.as_secs())
+    }
+
+    /// Lets the controllers do everything that is to be done.
+    pub(crate) fn react(&mut self) {
+        let now = self.now();
+        self.controllers.react(&mut self.state, now);
+        self.note();
+    }
+
+    /// A request of somebody else than the agent.
+    ///
+    /// # Errors
+    /// The code and the body of a refusal.
+    pub(crate) fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &Value,
+    ) -> Result<Value, (u16, Value)> {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let incoming = Incoming {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: Query::parse(query),
+            content_type: content_type.to_owned(),
+            user_agent: "people".to_owned(),
+            body: if body.is_null() { Vec::new() } else { body.to_string().into_bytes() },
+            ..Incoming::default()
+        };
+        match self.answer(&incoming) {
+            Answer::Object { code: 200..=299, object, .. } => Ok(object),
+            Answer::Object { code, object, .. } => Err((code, object)),
+            other => Err((other.code(), Value::Null)),
+        }
+    }
+
+    pub(crate) fn answer(&mut self, incoming: &Incoming) -> Answer {
+        let now = self.now();
+        let answer = api::answer(&mut self.state, incoming, &Log::default(), now);
+        self.note();
+        answer
+    }
+
+    /// Answers a request without a fault.
+    pub(crate) fn plain(&mut self, incoming: &Incoming) -> (u16, Vec<u8>) {
+        bytes(self.answer(incoming))
+    }
+
+    /// Performs a request of the agent, unless a fault is in its way. `true` if it was performed.
+    pub(crate) fn perform(&mut self, incoming: &Incoming) -> (bool, Reply) {
+        let fault = self.fault(incoming);
+        match fault {
+            Some(Kind::Refuse(code, after)) => (false, Ok(refusal(code, after))),
+            Some(Kind::Hangup) => (false, Err(io::Error::new(io::ErrorKind::ConnectionReset, "hung up"))),
+            Some(Kind::Undecodable) => (false, Ok((200, b"<html>".to_vec()))),
+            Some(Kind::Lost) => {
+                self.answer(incoming);
+                (true, Err(io::Error::new(io::ErrorKind::ConnectionReset, "lost")))
+            }
+            Some(Kind::Cut) => {
+                let (code, mut body) = bytes(self.answer(incoming));
+                body.truncate(body.len() / 2);
+                (true, Ok((code, body)))
+            }
+            None => (true, Ok(bytes(self.answer(incoming)))),
+        }
+    }
+
+    fn fault(&mut self, incoming: &Incoming) -> Option<Kind> {
+        let at = self.faults.iter().position(|fault| fault.matches(incoming))?;
+        let kind = self.faults[at].kind;
+        if self.faults[at].strike() {
+            self.faults.remove(at);
+        }
+        Some(kind)
+    }
+
+    /// The refusal of a list or watch of a kind, if a fault wants one.
+    pub(crate) fn refused_list(&mut self, path: &str) -> Option<u16> {
+        let incoming = Incoming { method: "GET".to_owned(), path: path.to_owned(), ..Incoming::default() };
+        match self.fault(&incoming)? {
+            Kind::Refuse(code, _) => Some(code),
+            _ => Some(500),
+        }
+    }
+
+    /// Notes which objects have changed.
+    pub(crate) fn note(&mut self) {
+        let Some(events) = self.state.store.events_after(self.noted) else {
+            self.noted = self.state.store.revision();
+            return;
+        };
+        for event in events {
+            self.touched.insert(id(&event.object), event.revision);
+        }
+        self.noted = self.state.store.revision();
+    }
+
+    /// An object as it is stored.
+    pub(crate) fn find(&self, id: &ObjectId) -> Option<&Arc<Value>> {
+        let collection = match id.group() {
+            "" => plural(id),
+            group => format!("{}.{group}", plural(id)),
+        };
+        self.state.find(&collection, id.namespace(), id.name())
+    }
+
+    /// `true` if the kind is served.
+    pub(crate) fn serves(&self, kind: &GroupKind) -> bool {
+        self.state.resources.iter().any(|resource| *resource.kind == *kind.kind && *resource.group == *kind.group)
+    }
+
+    /// The state as it was at an earlier time, with lower revisions: a restored backup of etcd.
+    pub(crate) fn restore(&mut self, backup: &State) {
+        self.state = backup.clone();
+        self.controllers = Controllers::default();
+        self.noted = self.state.store.revision();
+        let revision = self.noted;
+        self.touched.values_mut().for_each(|touched| *touched = revision);
+    }
+}
+
+/// The identity of an object.
+pub(crate) fn id(whole: &Value) -> ObjectId {
+    let (api, kind) = (object::text(whole, "/apiVersion"), object::text(whole, "/kind"));
+    let group = api.split_once('/').map_or("", |(group, _)| group);
+    ObjectId::new(&GroupKind::new(group, kind), object::namespace(whole), object::name(whole))
+}
+
+fn plural(id: &ObjectId) -> String {
+    format!("{}s", id.kind().to_lowercase())
+}
+
+/// The object that a request is about, as in `ConfigMap a/one`; the name is empty for collections.
+pub(crate) fn about(incoming: &Incoming) -> Place {
+    Place::parse(&incoming.path).unwrap_or_default()
+}
+
+fn bytes(answer: Answer) -> (u16, Vec<u8>) {
+    match answer {
+        Answer::Object { code, object, .. } => (code, object.to_string().into_bytes()),
+        Answer::Text { code, text, .. } => (code, text.into_bytes()),
+        Answer::Watch(_) => (500, Vec::new()),
+    }
+}
+
+fn refusal(code: u16, after: u32) -> (u16, Vec<u8>) {
+    let reason = match code {
+        400 => "BadRequest",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "NotFound",
+        409 => "Conflict",
+        410 => "Expired",
+        413 => "RequestEntityTooLarge",
+        422 => "Invalid",
+        429 => "TooManyRequests",
+        503 => "ServiceUnavailable",
+        504 => "Timeout",
+        _ => "InternalError",
+    };
+    // A 404 that names an object says that the object is not there.
+    let details = if code == 404 { json!({"name": "x"}) } else { json!({"retryAfterSeconds": after}) };
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "asked to fail", "reason": reason, "details": details, "code": code,
+    });
+    (code, status.to_string().into_bytes())
+}
