@@ -1,5 +1,7 @@
 //! A watch that is away although lists work.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use sandbox::faults::{Fault, Rule};
 use serde_json::json;
@@ -11,6 +13,9 @@ use crate::health::read;
 use crate::world::{Sync, agent, codes, config_map, config_map_path, installed, namespace};
 
 const NAME: &str = "lost-watch";
+/// The API server is asked so many times in this time at the least: the pauses grow.
+const TRIES: usize = 6;
+const LEAST: Duration = Duration::from_secs(5);
 
 /// The API server lets ConfigMaps be listed and no longer watched: the status says so until that is mended, and drift is put back
 /// meanwhile, because the lists show it.
@@ -27,7 +32,7 @@ pub(crate) fn is_reported(kind: Kind) -> Result<()> {
     let metrics = read(&agent.address()?, "/metrics")?;
     ensure!(metrics.contains(age), "no {age} in\n{metrics}");
 
-    let sandbox = cluster.sandbox()?;
+    let (sandbox, from, began) = (cluster.sandbox()?, cluster.now()?, Instant::now());
     let of_agent = |fault| Rule::new(fault).verb("watch").path("/configmaps").agent("nomos-agent/");
     sandbox.faults().add(of_agent(Fault::status(403)));
     sandbox.faults().add(of_agent(Fault::CutWatch));
@@ -41,6 +46,13 @@ pub(crate) fn is_reported(kind: Kind) -> Result<()> {
         ensure!(cluster.get(&config_map_path(NAME, "a"))?["data"]["key"] == "value", "still other");
         Ok(())
     })?;
+    await_condition("the watch was tried again some times", || {
+        let (requests, _) = cluster.requests(from)?;
+        let tries = requests.iter().filter(|request| request.verb == "watch" && request.code == 403).count();
+        ensure!(tries >= TRIES, "{tries} tries");
+        Ok(())
+    })?;
+    ensure!(began.elapsed() >= LEAST, "{TRIES} tries within {:?}", began.elapsed());
     ensure!(codes(&sync.object()?) == ["2013"], "{:#}", sync.object()?["status"]);
 
     sandbox.faults().clear();

@@ -50,7 +50,7 @@ pub(crate) fn cost_what_their_objects_cost(kind: Kind) -> Result<()> {
     let searches = lists(&cluster, from, "roles")?.len();
     ensure!((1..=4).contains(&searches), "{searches} searches for {SYNCS} syncs");
     let listed = lists(&cluster, from, "configmaps")?.len();
-    ensure!(listed <= searches + 4, "{listed} lists of ConfigMaps for {SYNCS} syncs and {searches} searches");
+    ensure!(listed <= searches + SYNCS / 2, "{listed} lists of ConfigMaps for {SYNCS} syncs and {searches} searches");
 
     let before = cluster.now()?;
     let late = Sync::unstructured(&cluster, &format!("{NAME}-late"), repository("late")?)?;

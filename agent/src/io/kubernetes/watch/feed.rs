@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::core::Status;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -24,6 +25,10 @@ use crate::sync::live::Observed;
 const RETRY: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
 /// Time in which the API server accepts a watch.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// After a watch that was open for a shorter time there is a pause, which grows.
+const LASTING: Duration = Duration::from_secs(5);
+/// Syncs that join a watch within this time share a list.
+const GATHERING: Duration = Duration::from_millis(50);
 /// A watch that has shown nothing for this long, not even a bookmark, is opened anew: its connection may be dead.
 const SILENCE: Duration = Duration::from_secs(150);
 /// A watch that is away for this long is told of. A refusal that will not pass by itself is told of at once.
@@ -52,6 +57,20 @@ enum Closed {
     /// The API server does not have the position any more: the kind is listed anew.
     Expired,
     Failed(ApiError),
+}
+
+impl Closed {
+    fn by(error: ApiError) -> Self {
+        // After a restore of etcd, a position may be ahead of all that there is.
+        let ahead = |status: &Status| {
+            let causes = status.details.iter().flat_map(|details| &details.causes);
+            causes.into_iter().any(|cause| cause.reason == "ResourceVersionTooLarge")
+        };
+        match &error {
+            ApiError::Refused(status) if status.code == 410 || ahead(status) => Self::Expired,
+            _ => Self::Failed(error),
+        }
+    }
 }
 
 /// A list for those that joined, which is read beside the watch.
@@ -122,9 +141,7 @@ impl Feed {
                 None => match self.list_whole(&served).await {
                     Ok(version) => version,
                     Err(error) => {
-                        self.ends_with(&error)?;
-                        let members = self.audience.members();
-                        self.unlistable(members, &error).await;
+                        self.list_failed(&error).await?;
                         self.pause().await?;
                         continue;
                     }
@@ -135,19 +152,18 @@ impl Feed {
             self.audience.give_list_up();
             match closed {
                 Closed::Expired => {}
-                Closed::Ended if opened.elapsed() >= Duration::from_secs(1) => position = Some(from),
-                Closed::Ended => {
-                    position = Some(from);
-                    self.pause().await?;
-                }
+                Closed::Ended => position = Some(from),
                 Closed::Failed(error) => {
                     self.ends_with(&error)?;
                     tracing::debug!(kind = %self.kind, %error, "the watch broke off and starts again");
                     self.away(&error).await;
                     // While the watch is away, lists show what changes.
                     position = Some(from).filter(|_| self.lost.is_none());
-                    self.pause().await?;
                 }
+            }
+            match opened.elapsed() {
+                short if short < LASTING => self.pause().await?,
+                _ => self.retry.reset(),
             }
         }
     }
@@ -198,7 +214,6 @@ impl Feed {
     }
 
     async fn end_list(&mut self) {
-        self.retry.reset();
         for member in self.audience.end_list() {
             self.tell(member, Event::Listed(self.kind.clone(), self.session)).await;
             if let Some(finding) = &self.lost {
@@ -226,12 +241,20 @@ impl Feed {
         self.watches.declared(id)
     }
 
-    async fn unlistable(&mut self, members: Vec<FollowerId>, error: &ApiError) {
+    /// The list that is going on failed. It is begun anew after a pause.
+    async fn list_failed(&mut self, error: &ApiError) -> Result<(), End> {
+        self.ends_with(error)?;
+        let members = self.audience.members();
         self.audience.give_list_up();
+        // A list that took too long for its pages to fit together is no failure.
+        if error.code() == 410 {
+            return Ok(());
+        }
         let finding = error.finding(&format!("list {}", self.kind));
         for member in members {
             self.tell(member, Event::Unlistable(self.kind.clone(), finding.clone())).await;
         }
+        Ok(())
     }
 
     /// Watches from a version on, which moves on, and lists beside that for those that join.
@@ -239,8 +262,7 @@ impl Feed {
         let cluster = Arc::clone(&self.watches.cluster);
         let mut frames = match timeout(PATIENCE, Frames::open(&cluster, served, from)).await {
             Ok(Ok(frames)) => frames,
-            Ok(Err(error)) if error.code() == 410 => return Ok(Closed::Expired),
-            Ok(Err(error)) => return Ok(Closed::Failed(error)),
+            Ok(Err(error)) => return Ok(Closed::by(error)),
             Err(_) => return Ok(Closed::Failed(ApiError::Unreachable("the watch is not answered".to_owned()))),
         };
         self.opened().await;
@@ -265,6 +287,7 @@ impl Feed {
                         self.hear(message).await;
                     }
                     self.hear_all().await?;
+                    join_at = join_at.max(Instant::now() + GATHERING);
                 }
                 (pages, page) = async { joining.as_mut().expect("checked below").await }, if joining.is_some() => {
                     joining = match page {
@@ -277,9 +300,7 @@ impl Feed {
                             None
                         }
                         Err(error) => {
-                            self.ends_with(&error)?;
-                            let members = self.audience.members();
-                            self.unlistable(members, &error).await;
+                            self.list_failed(&error).await?;
                             join_at = Instant::now() + self.retry.next_pause();
                             None
                         }
@@ -306,10 +327,8 @@ impl Feed {
     /// Takes in an event of the watch. Returns the reason if the watch is over.
     async fn take(&mut self, frame: Frame, from: &mut String) -> Option<Closed> {
         self.alive();
-        self.retry.reset();
         match frame {
-            Frame::Refused(status) if status.code == 410 => return Some(Closed::Expired),
-            Frame::Refused(status) => return Some(Closed::Failed(ApiError::Refused(status))),
+            Frame::Refused(status) => return Some(Closed::by(ApiError::Refused(status))),
             Frame::Bookmark(version) => *from = version,
             Frame::Shown(seen) => {
                 from.clone_from(&seen.resource_version);
