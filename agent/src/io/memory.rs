@@ -85,6 +85,11 @@ impl SharedMemory {
         let state = self.lock();
         state.next_ticket - state.served
     }
+
+    /// The bytes that no reading has.
+    pub(super) fn free(&self) -> u64 {
+        self.lock().free
+    }
 }
 
 impl Drop for Turn {
@@ -158,7 +163,7 @@ mod tests {
             drop(small);
             assert_eq!(order.iter().collect::<Vec<_>>(), ["large", "late"]);
         });
-        assert_eq!(memory.lock().free, PARSED_AT_ONCE);
+        assert_eq!(memory.free(), PARSED_AT_ONCE);
     }
 
     #[test]

@@ -90,8 +90,8 @@ pub struct ReadAttempt<'a> {
     memory: &'a Arc<SharedMemory>,
     path: PathBuf,
     mark: ReadingMark,
-    /// All of the memory, for a commit that a process died at: no other one is blamed for its next death.
-    alone: Option<Turn>,
+    /// The memory that it has. For a commit that a process died at that is all of it: no other one is blamed for its next death.
+    turn: Option<Turn>,
     /// The marked file. Its lock ends with this process, however that ends.
     file: Option<File>,
 }
@@ -113,7 +113,7 @@ impl Quarantine {
         if mark.deaths >= DEATHS {
             return Err(refusal(&mark, &path));
         }
-        Ok(ReadAttempt { quarantine: self, memory, path, mark, alone: None, file: None })
+        Ok(ReadAttempt { quarantine: self, memory, path, mark, turn: None, file: None })
     }
 
     /// Takes back all marks: the process ends because it was told so.
@@ -135,12 +135,12 @@ impl Quarantine {
 }
 
 impl ReadAttempt<'_> {
-    /// Waits for memory and marks the commit as being read, unless it is marked already.
-    pub fn begin(&mut self, bytes: u64) -> Option<Turn> {
-        if self.mark.deaths > 0 && self.alone.is_none() {
-            self.alone = Some(self.memory.turn(u64::MAX));
-        }
-        let turn = self.alone.is_none().then(|| self.memory.turn(bytes));
+    /// Waits for memory, instead of that which it has, and marks the commit as being read unless it is marked already.
+    pub fn begin(&mut self, bytes: u64) {
+        // Two readings that kept what they have would wait for each other.
+        self.rest();
+        let bytes = if self.mark.deaths > 0 { u64::MAX } else { bytes };
+        self.turn.get_or_insert_with(|| self.memory.turn(bytes));
         if self.file.is_none() {
             let mut active = self.quarantine.lock();
             if !active.ending {
@@ -157,7 +157,13 @@ impl ReadAttempt<'_> {
                 }
             }
         }
-        turn
+    }
+
+    /// Gives the memory back until the next step. A commit that a process died at keeps it to the end.
+    pub fn rest(&mut self) {
+        if self.mark.deaths == 0 {
+            self.turn = None;
+        }
     }
 }
 
@@ -234,6 +240,7 @@ fn refusal(mark: &ReadingMark, path: &Path) -> GitError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::limits::PARSED_AT_ONCE;
 
     fn subject(digit: &str) -> ReadSubject {
         let commit = Commit::from_hex(&digit.repeat(40)).expect("a hash");
@@ -254,7 +261,7 @@ mod tests {
         fn die(&self, subject: &ReadSubject) -> Result<(), GitError> {
             let (quarantine, memory) = (Quarantine::default(), Arc::default());
             let mut attempt = quarantine.attempt(self.cache.path(), subject, &memory)?;
-            drop(attempt.begin(1));
+            attempt.begin(1);
             attempt.die();
             Ok(())
         }
@@ -262,7 +269,7 @@ mod tests {
         fn read(&self, subject: &ReadSubject) -> Result<(), GitError> {
             let (quarantine, memory) = (Quarantine::default(), Arc::default());
             let mut attempt = quarantine.attempt(self.cache.path(), subject, &memory)?;
-            drop(attempt.begin(1));
+            attempt.begin(1);
             Ok(())
         }
 
@@ -322,7 +329,7 @@ mod tests {
         for _ in 0..3 {
             let (quarantine, memory) = (Quarantine::default(), Arc::default());
             let mut attempt = quarantine.attempt(agents.cache.path(), &subject("a"), &memory).expect("no quarantine");
-            drop(attempt.begin(1));
+            attempt.begin(1);
             quarantine.end();
             attempt.die();
         }
@@ -330,7 +337,7 @@ mod tests {
         assert_eq!(agents.die(&subject("a")), Ok(()));
         let (quarantine, memory) = (Quarantine::default(), Arc::default());
         let mut attempt = quarantine.attempt(agents.cache.path(), &subject("a"), &memory).expect("one death");
-        drop(attempt.begin(1));
+        attempt.begin(1);
         quarantine.end();
         drop(attempt);
         assert_eq!(agents.die(&subject("a")), Ok(()), "the one death before is remembered, and no other one was added");
@@ -343,12 +350,29 @@ mod tests {
         assert_eq!((agents.die(&subject("a")), agents.die(&subject("b"))), (Ok(()), Ok(())));
         let (quarantine, memory) = (Quarantine::default(), Arc::new(SharedMemory::default()));
         let mut blamed = quarantine.attempt(agents.cache.path(), &subject("a"), &memory).expect("one death");
-        assert!(blamed.begin(1).is_none() && blamed.alone.is_some());
-        assert!(blamed.begin(1 << 30).is_none(), "it has all of the memory already");
+        for bytes in [1, 1 << 30] {
+            blamed.begin(bytes);
+            blamed.rest();
+            assert_eq!(memory.free(), 0, "it has all of the memory");
+        }
         let other = quarantine.attempt(agents.cache.path(), &subject("b"), &memory).expect("one death");
         assert_eq!(other.mark.deaths, 1);
         drop((blamed, other));
         assert_eq!(agents.read(&subject("b")), Ok(()));
+    }
+
+    #[test]
+    fn a_reading_does_not_keep_memory_while_it_waits_for_more() {
+        let agents = Agents::new();
+        let (quarantine, memory) = (Quarantine::default(), Arc::new(SharedMemory::default()));
+        let _other = memory.turn(PARSED_AT_ONCE / 2);
+        let mut attempt = quarantine.attempt(agents.cache.path(), &subject("a"), &memory).expect("no death");
+        for _ in 0..3 {
+            attempt.begin(PARSED_AT_ONCE / 2);
+            assert_eq!(memory.free(), 0);
+        }
+        attempt.rest();
+        assert_eq!(memory.free(), PARSED_AT_ONCE / 2);
     }
 
     #[test]
@@ -358,7 +382,8 @@ mod tests {
         for _ in 0..3 {
             let attempt = || quarantine.attempt(agents.cache.path(), &subject("a"), &memory).expect("no death");
             let (mut one, mut other) = (attempt(), attempt());
-            drop((one.begin(1), other.begin(1)));
+            one.begin(1);
+            other.begin(1);
             assert_eq!((other.mark.deaths, attempt().mark.deaths), (0, 0));
             drop(one);
             drop(other);
@@ -376,7 +401,7 @@ mod tests {
             for _ in 0..3 {
                 let (quarantine, memory) = (Quarantine::default(), Arc::default());
                 let mut attempt = quarantine.attempt(cache, &subject("a"), &memory).expect("no quarantine");
-                drop(attempt.begin(1));
+                attempt.begin(1);
                 std::mem::forget(attempt);
             }
         }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::compile::parse::{ParsedFile, Reading, SourceFile, parse, reading};
 use crate::io::budget::ReadBudget;
 use crate::io::git::{BlobId, Commit, CommitTree, GitError, Store, TreeEntry};
-use crate::io::memory::Turn;
 use crate::io::quarantine::ReadAttempt;
 use crate::model::finding::Finding;
 use crate::model::limits::{FILE_BYTES, LISTED, MAX_FINDINGS, UNPACKED};
@@ -45,17 +44,17 @@ pub(super) fn read(
     before: &Parsed,
     (budget, attempt): (&mut ReadBudget, &mut ReadAttempt<'_>),
 ) -> Result<Result<Contents, Finding>, GitError> {
-    let mut turn = None;
-    store.fetch(commit, &mut || turn = attempt.begin(UNPACKED))?;
-    drop(turn);
-    let turn = attempt.begin(LISTED);
+    store.fetch(commit, &mut || attempt.begin(UNPACKED))?;
+    attempt.begin(LISTED);
     budget.restart_clock();
     let tree = match store.tree(commit, dir, budget)? {
         Ok(tree) => tree,
         Err(over) => return Ok(Err(over)),
     };
-    drop(turn);
-    parse_all(store, tree, before, (budget, attempt))
+    attempt.rest();
+    let contents = parse_all(store, tree, before, (budget, attempt));
+    attempt.rest();
+    contents
 }
 
 fn parse_all(
@@ -66,10 +65,9 @@ fn parse_all(
 ) -> Result<Result<Contents, Finding>, GitError> {
     let mut known: HashMap<ContentKey, Arc<ParsedFile>> =
         before.iter().map(|(blob, file)| (ContentKey::of(&file.path, *blob), Arc::clone(file))).collect();
-    let _turn = match charge(store, &entries, &known, (budget, attempt))? {
-        Ok(turn) => turn,
-        Err(over) => return Ok(Err(over)),
-    };
+    if let Err(over) = charge(store, &entries, &known, (budget, attempt))? {
+        return Ok(Err(over));
+    }
     budget.restart_clock();
     let mut counted = HashSet::new();
     let mut parsed = Parsed::with_capacity(entries.len());
@@ -113,7 +111,7 @@ fn charge(
     entries: &[TreeEntry],
     known: &HashMap<ContentKey, Arc<ParsedFile>>,
     (budget, attempt): (&mut ReadBudget, &mut ReadAttempt<'_>),
-) -> Result<Result<Option<Turn>, Finding>, GitError> {
+) -> Result<Result<(), Finding>, GitError> {
     let (mut seen, mut all) = (HashSet::new(), 0);
     for entry in entries {
         let key = ContentKey::of(&entry.path, entry.blob);
@@ -130,5 +128,8 @@ fn charge(
             return Ok(Err(over));
         }
     }
-    Ok(Ok(if all > 0 { attempt.begin(all) } else { None }))
+    if all > 0 {
+        attempt.begin(all);
+    }
+    Ok(Ok(()))
 }

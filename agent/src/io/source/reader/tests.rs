@@ -109,7 +109,7 @@ fn a_commit_in_quarantine_is_not_read_and_the_next_one_is() {
         let repositories: Arc<Repositories> = Arc::default();
         let subject = ReadSubject::new(repo.path().to_str().unwrap(), "", hostile);
         let mut attempt = repositories.attempt(&repo.cache(), &subject).unwrap();
-        drop(attempt.begin(1));
+        attempt.begin(1);
         attempt.die();
     }
     let mut reader = reader_of(&repo, &Arc::default(), READ);
