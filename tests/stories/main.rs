@@ -55,6 +55,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("an_outage_is_reported_and_waited_for", faults::outage, &[Kind::Sandbox]),
     ("a_refused_write_is_reported_and_retried_rarely", faults::refusal, &[Kind::Sandbox]),
     ("a_slow_request_is_given_up_in_time", timeouts::slow_request, &[Kind::Sandbox]),
+    ("slow_events_delay_no_status", timeouts::slow_events, &[Kind::Sandbox]),
     ("a_lost_watch_is_reported", lost_watch::is_reported, &[Kind::Sandbox]),
     ("many_syncs_cost_what_their_objects_cost", many_syncs::cost_what_their_objects_cost, &Kind::ALL),
     // The walk through nomos in README.md.

@@ -107,3 +107,24 @@ fn await_told(sync: &Sync<'_>, code: &str, texts: &[&str]) -> Result<()> {
         Ok(())
     })
 }
+
+pub(crate) fn slow_events(kind: Kind) -> Result<()> {
+    const NAME: &str = "slow-events";
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &[])?;
+    cluster
+        .sandbox()?
+        .faults()
+        .add(Rule::new(Fault::Delay(HELD_UP)).verb("create").path("/events").agent("nomos-agent/"));
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace(NAME))?;
+    repository.write("settings.yaml", &config_map(NAME, "settings", "value"))?;
+    let sync = Sync::unstructured(&cluster, NAME, repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    let path = config_map_path(NAME, "settings");
+    cluster.delete(&path)?;
+    await_condition("drift is put back", || cluster.get(&path).map(|_| ()))?;
+    sync.repository.write("settings.yaml", &config_map(NAME, "settings", "newer"))?;
+    sync.commit()?;
+    Ok(())
+}

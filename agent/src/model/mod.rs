@@ -8,6 +8,7 @@ pub mod metadata;
 pub mod finding;
 pub mod duration;
 pub mod url;
+pub mod shortened;
 pub mod visible;
 pub mod backoff;
 pub mod limits;

@@ -9,15 +9,17 @@ use tracing::Instrument as _;
 use super::AgentContext;
 use super::budget::Purpose;
 use super::start::patiently;
+use super::supervision::supervised;
 use crate::io::kubernetes::apply;
 use crate::io::kubernetes::audit::audit;
 use crate::io::kubernetes::client::Cluster;
 use crate::io::kubernetes::count::count;
 use crate::io::kubernetes::watch::Subscription;
 use crate::io::serve::{OperationLabel, OperationLabels, OutcomeLabel, SyncLabels};
+use crate::model::finding::{Code, Finding, Resource};
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::engine::{Command, Event, Notice, Outcome, Report, SourceCommit, State};
+use crate::sync::engine::{Command, Event, Failure, Notice, Outcome, Report, Retry, SourceCommit, State};
 use crate::sync::reporting::ReportMessage;
 
 /// Everything that the commands of one sync need.
@@ -38,6 +40,8 @@ pub(super) struct CommandRunner {
     pub(super) subscription: Subscription,
     /// To the reporter.
     pub(super) reports: mpsc::UnboundedSender<ReportMessage>,
+    /// To the announcer.
+    pub(super) notices: mpsc::Sender<Notice>,
     /// To the source.
     pub(super) restores: mpsc::Sender<SourceCommit>,
 }
@@ -124,7 +128,7 @@ impl CommandRunner {
             if events.is_closed() {
                 return;
             }
-            let outcome = work.await;
+            let outcome = supervised(work).await.unwrap_or_else(|| Outcome::Failed(broke_down(&id)));
             drop(turn);
             let metrics = &context.metrics;
             metrics.seconds.observe(start.elapsed().as_secs_f64());
@@ -144,7 +148,8 @@ impl CommandRunner {
         let (context, part_of) = (Arc::clone(&self.context), self.sync.part_of());
         let task = async move {
             let _turn = context.budget.audit().await;
-            if let Err(error) = audit(&cluster, &kind, &part_of, &events).await {
+            let audit = audit(&cluster, &kind, &part_of, &events);
+            if let Some(Err(error)) = supervised(audit).await {
                 tracing::warn!(%kind, %error, "cannot compare whole objects");
             }
             // It fails when the sync has ended, which then needs no answer.
@@ -157,7 +162,7 @@ impl CommandRunner {
     fn count(&self, crd: ObjectId) {
         let (cluster, events) = (Arc::clone(&self.cluster), self.events.clone());
         let task = async move {
-            let objects = patiently(|| count(&cluster, &crd)).await.ok().flatten();
+            let objects = supervised(patiently(|| count(&cluster, &crd))).await.and_then(Result::ok).flatten();
             // It fails when the sync has ended, which then needs no answer.
             let _ = events.send(Event::Counted(crd, objects)).await;
         };
@@ -176,7 +181,8 @@ impl CommandRunner {
         self.tell(ReportMessage::Report(report));
     }
 
-    fn notice(&mut self, notice: Notice) {
+    /// Announces an event. While the API server takes long for Events, further ones are counted and left out.
+    pub(super) fn notice(&mut self, notice: Notice) {
         let metrics = &self.context.metrics;
         match &notice {
             Notice::Repaired(_) => {
@@ -189,6 +195,16 @@ impl CommandRunner {
             }
             _ => {}
         }
-        self.tell(ReportMessage::Notice(notice));
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.notices.try_send(notice) {
+            metrics.dropped.get_or_create(&self.labels).inc();
+        }
     }
+}
+
+fn broke_down(id: &ObjectId) -> Failure {
+    let finding =
+        Finding::new(Code::Internal, format!("the request about {id} broke down; the log of the agent says where"))
+            .hint("the agent tries again by itself; please report what the log says")
+            .about(Resource::named(id, ""));
+    Failure { finding, retry: Retry::Object }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
 mod log;
+mod supervision;
 mod budget;
 mod start;
 mod task;
@@ -100,6 +101,7 @@ pub(crate) struct AgentContext {
 pub async fn run(options: Options) -> anyhow::Result<bool> {
     let mut stop = stop_signal()?;
     let (metrics, syncs) = (Arc::new(Metrics::default()), Arc::new(ServedSyncs::default()));
+    supervision::watch_panics(Arc::clone(&metrics));
     if let Some(address) = options.listen {
         let what = format!("cannot listen on {address}; choose another address with --listen");
         serve(address, Arc::clone(&metrics), Arc::clone(&syncs)).await.context(what)?;

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use super::AgentContext;
 use super::lifecycle::{Refusal, SyncChange, SyncVersion};
+use super::supervision::supervised;
 use super::sync::{self, ExitReason, Instructions};
 use super::syncs::{SyncWork, Syncs};
 use super::task::SyncTask;
@@ -165,9 +166,11 @@ async fn keep_running(context: Arc<AgentContext>, id: SyncId, mut instructions: 
     let mut backoff = RETRY;
     let mut object = instructions.borrow().task.object.clone();
     loop {
-        let error = match sync::run(Arc::clone(&context), object.clone(), &mut instructions).await {
-            Ok(ExitReason::Stopped | ExitReason::Synced | ExitReason::NotSynced) => return,
-            Err(error) => error,
+        let run = sync::run(Arc::clone(&context), object.clone(), &mut instructions);
+        let error = match supervised(run).await {
+            Some(Ok(ExitReason::Stopped | ExitReason::Synced | ExitReason::NotSynced)) => return,
+            Some(Err(error)) => error,
+            None => anyhow::anyhow!("it broke down; the log of the agent says where"),
         };
         let finding = Finding::new(Code::ApiServer, format!("the sync cannot run: {}", error_chain(error.as_ref())))
             .hint("the agent tries again by itself; check its permissions if this stays");

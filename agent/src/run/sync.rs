@@ -1,5 +1,6 @@
 //! One sync: the task that feeds its engine with events, and the tasks of its source and its reports.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,17 +15,21 @@ use super::source::{FollowedSource, git_context, known};
 use super::start::{RecordedInventory, defined_kinds, start};
 use super::task::SyncTask;
 use super::{AgentContext, GRACE, LAST_WORD};
-use crate::io::reports::{Reporter, SyncObject, now};
+use crate::io::reports::{Announcer, Reporter, SyncObject, now};
 use crate::io::serve::{DumpRequests, SyncLabels};
 use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
-use crate::sync::engine::{Event, Settings, SpecChange, State};
+use crate::model::object::{GroupKind, ObjectId};
+use crate::sync::engine::{Event, Notice, Settings, SpecChange, State};
 use crate::sync::inventory::InventoryRecord;
+use crate::sync::plan::recent::RecentPrunes;
 use crate::sync::reporting::{ReportMessage, Reporting, SpecFacts};
 use crate::sync::status::About;
 
 /// Requests in flight for one sync: more only make the API server slower.
 const IN_FLIGHT: usize = 20;
+/// Announcements that may wait, while the API server takes long for Events. Further ones are counted and left out.
+const NOTICES: usize = 256;
 /// Events that may wait for the engine.
 const BACKLOG: usize = 1024;
 /// Whole objects that may wait for the engine.
@@ -91,20 +96,11 @@ pub(super) async fn run(
     let (audited, audits) = mpsc::channel(AUDIT_BACKLOG);
     let (reports, messages) = mpsc::unbounded_channel();
     let uid = object.as_ref().map(|object| object.uid.clone());
+    let announcer = Announcer::new(Arc::clone(&context.cluster), &task.sync, uid.as_deref());
     let reporter = Reporter::new(Arc::clone(&context.cluster), task.sync.clone(), uid);
+    let (notices, announced) = mpsc::channel(NOTICES);
     let reporting = reporting(&task, object, groups);
-    let state = State::new(Settings {
-        sync: task.sync.clone(),
-        in_flight: IN_FLIGHT,
-        reconcile_timeout: task.reconcile_timeout,
-        approval: followed.approval.clone(),
-        how_to_approve: task.how_to_approve.clone(),
-        kinds,
-        recorded: objects,
-        recent_prunes,
-        git: Arc::new(task.git.status()),
-        last_in_force: task.last_in_force.clone(),
-    });
+    let state = State::new(settings(&followed, kinds, objects, recent_prunes));
     let git_context: Arc<str> = git_context(&task.git).into();
     let runner = CommandRunner {
         cluster: Arc::new(context.cluster.with_time_limit(task.api_server_timeout)),
@@ -116,24 +112,50 @@ pub(super) async fn run(
         audited,
         subscription: context.watches.subscribe(&task.sync.part_of(), events.clone()),
         reports,
+        notices,
         restores: source.restores.clone(),
         context,
     };
-    // This task ends with this function.
+    // These tasks end with this function.
     let mut tasks = JoinSet::new();
     tasks.spawn(reporter.run(reporting, messages, events).in_current_span());
+    tasks.spawn(announcer.run(announced).in_current_span());
     // A spec that changed meanwhile is followed at once.
     instructions.mark_changed();
     let mut driver = Driver { state, runner, source, inbox, audits, dumps, instructions, followed, stop_at: None };
     let exit = tokio::select! {
         exit = driver.drive() => exit?,
         Some(ended) = tasks.join_next() => {
-            ended.context("writing the status broke down")?;
-            anyhow::bail!("writing the status ended too early");
+            ended.context("writing the status or Events broke down")?;
+            anyhow::bail!("writing the status or Events ended too early");
         }
     };
-    driver.report_last().await;
+    let until = driver.report_last().await;
+    // The announcer ends when it has told what it was sent.
+    drop(driver);
+    let _ = tokio::time::timeout_at(until, async { while tasks.join_next().await.is_some() {} }).await;
     Ok(exit)
+}
+
+fn settings(
+    followed: &Instructions,
+    kinds: BTreeSet<GroupKind>,
+    recorded: BTreeSet<ObjectId>,
+    recent_prunes: RecentPrunes,
+) -> Settings {
+    let task = &followed.task;
+    Settings {
+        sync: task.sync.clone(),
+        in_flight: IN_FLIGHT,
+        reconcile_timeout: task.reconcile_timeout,
+        approval: followed.approval.clone(),
+        how_to_approve: task.how_to_approve.clone(),
+        kinds,
+        recorded,
+        recent_prunes,
+        git: Arc::new(task.git.status()),
+        last_in_force: task.last_in_force.clone(),
+    }
 }
 
 fn reporting(task: &SyncTask, object: Option<SyncObject>, groups: Option<InventoryRecord>) -> Reporting {
@@ -224,6 +246,7 @@ impl Driver<'_> {
             self.follow_spec(&next.task);
         }
         if let Some((finding, generation)) = next.refused.filter(|refused| before.refused.as_ref() != Some(refused)) {
+            self.runner.notice(Notice::Failed(finding.clone()));
             self.runner.tell(ReportMessage::Refused(Box::new(finding), generation));
         }
         Event::Approved(next.approval)
@@ -243,12 +266,13 @@ impl Driver<'_> {
         self.step(Event::SpecChanged(Box::new(SpecChange { git, reconcile_timeout })));
     }
 
-    /// Writes the state in which the sync ends.
-    async fn report_last(&self) {
+    /// Writes the state in which the sync ends. Returns the time at which it has to have ended.
+    async fn report_last(&self) -> Deadline {
         self.runner.tell(ReportMessage::Last(Box::new(self.state.last_report())));
         let until = self.stop_at.map_or_else(|| Deadline::now() + LAST_REPORT, |at| at + LAST_WORD);
         // The reporter ends when it has written the report.
         let _ = tokio::time::timeout_at(until, self.runner.reports.closed()).await;
+        until
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::api::{GroupCondition, ResourceGroupStatus, ResourceId, ResourceStatus, Time};
 use crate::model::metadata::{MANAGED_BY_VALUE, SyncId, annotation, label};
 use crate::model::object::ObjectId;
+use crate::model::shortened::shortened;
 use crate::sync::engine::ResourceState;
 use crate::sync::health::Health;
 use crate::sync::moment::Moment;
@@ -19,6 +20,9 @@ use crate::sync::plan::recent::RecentPrunes;
 /// Room for identities and statuses in one ResourceGroup, well below the limit of etcd.
 /// <https://etcd.io/docs/v3.5/dev-guide/limit/>
 const BYTES: usize = 256 * 1024;
+/// Bytes of the message of one object, and of the list of failed objects: other clients write messages of any length.
+const MESSAGE_BYTES: usize = 512;
+const FAILED_BYTES: usize = 4 * 1024;
 const API_VERSION: &str = "kpt.dev/v1alpha1";
 
 /// The objects of each ResourceGroup.
@@ -245,7 +249,7 @@ fn group_status(
     };
     let stalled = match failed.is_empty() {
         true => condition("Stalled", "False", "FinishReconciling", String::new()),
-        false => condition("Stalled", "True", "ComponentFailed", failed.join(", ")),
+        false => condition("Stalled", "True", "ComponentFailed", shortened(failed.join(", "), FAILED_BYTES)),
     };
     ResourceGroupStatus {
         observed_generation: generation,
@@ -261,7 +265,7 @@ fn resource_status(resource: &ResourceState, before: &ResourceGroupStatus, now: 
         kind: if matches!(resource.health, Health::Failed(_)) { "Stalled" } else { "Reconciling" }.into(),
         status: "True".into(),
         reason: resource.health.word().into(),
-        message: message.to_owned(),
+        message: shortened(message.to_owned(), MESSAGE_BYTES),
         last_transition_time: Some(now.clone()),
     });
     let mut status = ResourceStatus {

@@ -7,10 +7,13 @@ use serde_json::{Value, json};
 use crate::api::{ErrorSummary, StageStatus, SyncCondition, SyncError, SyncStatus, Time};
 use crate::model::finding::{Finding, text};
 use crate::model::metadata::SyncId;
+use crate::model::shortened::shortened;
 use crate::sync::engine::{Report, Stage};
 
-/// Bytes of error messages in one stage. Further errors are counted and not written, so that the object stays small.
+/// Bytes of the errors in one stage, as JSON. Further errors are counted and not written, so that the object stays small.
 const ERROR_BYTES: usize = 256 * 1024;
+/// Bytes of one error message. The rest is cut off, so that a large one does not take the place of all others.
+const MESSAGE_BYTES: usize = 16 * 1024;
 
 /// Facts about a sync that its status has besides the report.
 #[derive(Clone, Debug)]
@@ -114,8 +117,9 @@ fn errors(findings: &[Finding]) -> (Vec<SyncError>, ErrorSummary) {
     let mut summary = ErrorSummary::complete(findings.len());
     let mut bytes = 0;
     let mut errors = Vec::new();
-    for error in findings.iter().map(SyncError::of) {
-        bytes += error.error_message.len();
+    for mut error in findings.iter().map(SyncError::of) {
+        error.error_message = shortened(error.error_message, MESSAGE_BYTES);
+        bytes += serde_json::to_string(&error).map_or(0, |text| text.len());
         if bytes > ERROR_BYTES {
             summary.truncated = true;
             break;
@@ -202,6 +206,19 @@ mod tests {
         assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "Validation"));
         assert_eq!((second.observed_generation, second.last_synced_commit.as_str()), (3, "b"));
         assert_eq!(status(&second, &report("b", vec![]), &about, &Time::from_unix(9)), second);
+    }
+
+    #[test]
+    fn a_large_error_leaves_room_for_the_others() {
+        let large = Finding::new(Code::Applier, "\"".repeat(ERROR_BYTES));
+        let small = Finding::new(Code::Applier, "small");
+        let found = errors(&[large.clone(), small]);
+        assert_eq!((found.0.len(), found.1.truncated), (2, false));
+        assert!(found.0[0].error_message.ends_with("bytes more)"));
+        let many = vec![large; 20];
+        let (written, summary) = errors(&many);
+        assert!(serde_json::to_string(&written).expect("plain data").len() <= ERROR_BYTES + 100);
+        assert_eq!((summary.total_count, summary.truncated), (20, true));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::api::Time;
 use crate::sync::moment::Moment;
 use crate::sync::reporting::ReportAnswer;
 
+pub use notices::Announcer;
 pub use reporter::{Reporter, write};
 pub use resource_groups::read_inventory;
 pub use status::{SyncObject, write_sync_status};

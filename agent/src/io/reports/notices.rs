@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::compile::declared::DeclaredObject;
 use crate::io::kubernetes::client::{Cluster, collection};
@@ -14,8 +15,8 @@ use crate::model::object::{Object, ObjectId};
 use crate::sync::diff;
 use crate::sync::engine::{Notice, Repaired};
 
-/// Announces the events of one sync.
-pub(super) struct Announcer {
+/// Announces the events of one sync, one after the other. Status and record do not wait for it.
+pub struct Announcer {
     cluster: Arc<Cluster>,
     /// The subject of Events about the sync itself; `None` without a sync object.
     sync: Option<Regarding>,
@@ -24,12 +25,19 @@ pub(super) struct Announcer {
 
 impl Announcer {
     /// `uid` is that of the sync object, if there is one.
-    pub(super) fn new(cluster: Arc<Cluster>, sync: &SyncId, uid: Option<&str>) -> Self {
+    pub fn new(cluster: Arc<Cluster>, sync: &SyncId, uid: Option<&str>) -> Self {
         Self { cluster, sync: uid.map(|uid| Regarding::sync(sync, uid)), events: EventPublisher::default() }
     }
 
+    /// Announces what comes, until the sender is gone.
+    pub async fn run(mut self, mut notices: mpsc::Receiver<Notice>) {
+        while let Some(notice) = notices.recv().await {
+            self.announce(notice).await;
+        }
+    }
+
     /// Logs an event and publishes it. A Kubernetes Event that cannot be published is left out.
-    pub(super) async fn announce(&mut self, notice: Notice) {
+    async fn announce(&mut self, notice: Notice) {
         match notice {
             Notice::Syncing { commit, objects } => tracing::info!(commit, objects, "syncing"),
             Notice::Synced { commit, applied, pruned } => {

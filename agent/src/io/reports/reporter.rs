@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::notices::Announcer;
 use super::{now, resource_groups, status};
 use crate::io::kubernetes::client::Cluster;
 use crate::model::finding::{Code, Finding};
@@ -19,19 +18,17 @@ pub struct Reporter {
     sync: SyncId,
     /// The uid of the sync object; `None` without one.
     uid: Option<String>,
-    announcer: Announcer,
 }
 
 impl Reporter {
     /// A reporter of `sync`. `uid` is that of the sync object, if there is one.
     pub fn new(cluster: Arc<Cluster>, sync: SyncId, uid: Option<String>) -> Self {
-        let announcer = Announcer::new(Arc::clone(&cluster), &sync, uid.as_deref());
-        Self { cluster, sync, uid, announcer }
+        Self { cluster, sync, uid }
     }
 
     /// Writes what the sync tells, until its last report is written or the sender of `messages` is gone.
     pub async fn run(
-        mut self,
+        self,
         mut reporting: Reporting,
         mut messages: mpsc::UnboundedReceiver<ReportMessage>,
         events: mpsc::Sender<Event>,
@@ -50,7 +47,7 @@ impl Reporter {
                     continue;
                 }
                 Some(ReportEffect::Send(request)) => {
-                    let answer = self.send(request).await;
+                    let answer = write(&self.cluster, &self.sync, self.uid.as_deref(), request).await;
                     // Newer reports come before the next request, so that they replace older ones.
                     while let Ok(message) = messages.try_recv() {
                         effects.extend(reporting.step(ReportEvent::Told(message), &now()));
@@ -65,16 +62,6 @@ impl Reporter {
             effects.extend(reporting.step(event, &now()));
         }
     }
-
-    async fn send(&mut self, request: ReportRequest) -> ReportAnswer {
-        match request {
-            ReportRequest::Announce(notice) => {
-                self.announcer.announce(notice).await;
-                ReportAnswer::Done
-            }
-            document => write(&self.cluster, &self.sync, self.uid.as_deref(), document).await,
-        }
-    }
 }
 
 fn not_recorded(why: &str) -> Finding {
@@ -82,14 +69,13 @@ fn not_recorded(why: &str) -> Finding {
         .hint("the agent tries again by itself; if this stays, see why the API server refuses the ResourceGroup")
 }
 
-/// Writes a document of the sync whose object has this uid. An announcement is no document: nothing is written.
+/// Writes a document of the sync whose object has this uid.
 pub async fn write(cluster: &Cluster, sync: &SyncId, uid: Option<&str>, request: ReportRequest) -> ReportAnswer {
     match (request, uid) {
         (ReportRequest::GroupSpec(document), _) => resource_groups::write(cluster, sync, document, "").await,
         (ReportRequest::GroupStatus(document), _) => resource_groups::write(cluster, sync, document, "/status").await,
         (ReportRequest::SyncStatus(next), Some(uid)) => status::write(cluster, sync, uid, &next).await,
         (ReportRequest::SyncStatus(_), None) => ReportAnswer::Gone,
-        (ReportRequest::Announce(_), _) => ReportAnswer::Done,
     }
 }
 

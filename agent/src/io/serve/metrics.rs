@@ -104,6 +104,10 @@ pub struct Metrics {
     pub operations: Family<OperationLabels, Counter>,
     /// Drift corrections.
     pub repairs: Family<SyncLabels, Counter>,
+    /// Events that were left out, because earlier ones took too long to publish.
+    pub dropped: Family<SyncLabels, Counter>,
+    /// Tasks that broke down.
+    pub panics: Counter,
     /// Seconds from a command to its answer.
     pub seconds: Histogram,
     /// Objects that the commit in force declares.
@@ -121,6 +125,10 @@ impl Default for Metrics {
         registry.register("apply_operations", "Commands about objects", operations.clone());
         let repairs = Family::default();
         registry.register("drift_corrections", "Objects put back after another client changed them", repairs.clone());
+        let dropped = Family::default();
+        registry.register("events_dropped", "Events left out because earlier ones took too long", dropped.clone());
+        let panics = Counter::default();
+        registry.register("panics", "Tasks that broke down and were tried again", panics.clone());
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 14));
         registry.register("apply_duration_seconds", "Time from a command to its answer", seconds.clone());
         let declared = Family::default();
@@ -132,7 +140,7 @@ impl Default for Metrics {
         let watches = WatchAges::default();
         registry.register_collector(Box::new(watches.clone()));
         let ready = AtomicBool::new(false);
-        Self { registry, watches, ready, operations, repairs, seconds, declared, errors, synced }
+        Self { registry, watches, ready, operations, repairs, dropped, panics, seconds, declared, errors, synced }
     }
 }
 

@@ -20,7 +20,7 @@ pub use metrics::{Metrics, OperationLabel, OperationLabels, OutcomeLabel, SyncLa
 /// When the address cannot be bound.
 pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, syncs: Arc<ServedSyncs>) -> std::io::Result<()> {
     let app = Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(text))
         .with_state(metrics)
@@ -29,6 +29,14 @@ pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, syncs: Arc<Served
     tracing::info!(address = %listener.local_addr()?, "serving /healthz, /readyz, /metrics and /debug/syncs");
     tokio::spawn(async move { axum::serve(listener, app).await });
     Ok(())
+}
+
+/// The process answers. Tasks that broke down are started again, so they are only told.
+async fn healthz(State(metrics): State<Arc<Metrics>>) -> String {
+    match metrics.panics.get() {
+        0 => "ok\n".to_owned(),
+        panics => format!("ok; {panics} tasks broke down and were tried again, see the log\n"),
+    }
 }
 
 async fn readyz(State(metrics): State<Arc<Metrics>>) -> (StatusCode, &'static str) {

@@ -111,8 +111,9 @@ impl Follower {
             }
             PollingAction::Restore(commit) => {
                 let kinds = scopes(&self.cluster);
-                let event = self.blocking(move |reader| reader.restore(commit, kinds)).await;
-                self.send(event).await?;
+                let nothing = Event::Restored { commit: commit.commit.clone(), declared: None };
+                let event = self.blocking(move |reader| Ok(reader.restore(commit, kinds))).await;
+                self.send(event.unwrap_or(nothing)).await?;
                 Ok(PollingEvent::Restored)
             }
             PollingAction::Discover => {
@@ -138,12 +139,20 @@ impl Follower {
         self.events.send(event).await.map_err(|_| SyncEnded)
     }
 
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&mut Reader) -> T + Send + 'static) -> T {
+    /// Does `work` on a thread of its own. A panic in it is a failure of the source, whose last good commit stays in force.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Reader) -> Result<T, GitError> + Send + 'static,
+    ) -> Result<T, GitError> {
         let (reader, span) = (Arc::clone(&self.reader), tracing::Span::current());
         let task = tokio::task::spawn_blocking(move || {
             span.in_scope(|| work(&mut reader.lock().unwrap_or_else(PoisonError::into_inner)))
         });
-        task.await.expect("reading a source does not panic")
+        let broke_down = |_| {
+            let message = "reading the source broke down; the log of the agent says where";
+            Err(GitError::new(FailureClass::Broken, message).hint("Please report what the log says."))
+        };
+        task.await.unwrap_or_else(broke_down)
     }
 
     fn watch_commits(&self, path: &Path) -> Option<Watcher> {

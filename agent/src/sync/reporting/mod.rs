@@ -5,13 +5,12 @@
 
 mod jobs;
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::api::SyncStatus;
 use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
-use crate::sync::engine::{NewRecord, Notice, Report};
+use crate::sync::engine::{NewRecord, Report};
 use crate::sync::inventory::{GroupDocument, InventoryRecord, WrittenGroup};
 use crate::sync::moment::Moment;
 use crate::sync::status::{About, refused, status};
@@ -25,8 +24,6 @@ pub enum ReportMessage {
     Report(Box<Report>),
     /// The record is to be so. [`ReportEffect::Recorded`] follows as soon as it is written, unless a newer one replaces it.
     Record(Box<NewRecord>),
-    /// An event for users and the log.
-    Notice(Notice),
     /// A newer spec, of this generation, cannot be used.
     Refused(Box<Finding>, i64),
     /// A newer spec is followed.
@@ -68,7 +65,7 @@ pub enum ReportEffect {
     End,
 }
 
-/// A request to the API server, or more than one for an announcement.
+/// A request to the API server.
 #[derive(Debug)]
 pub enum ReportRequest {
     /// Apply the spec of a ResourceGroup. The answer is [`ReportAnswer::Group`].
@@ -77,8 +74,6 @@ pub enum ReportRequest {
     GroupStatus(GroupDocument),
     /// Write the status of the sync object.
     SyncStatus(Box<SyncStatus>),
-    /// Log an event and publish it as a Kubernetes Event. This is tried once; the answer is always [`ReportAnswer::Done`].
-    Announce(Notice),
 }
 
 /// The answer to a [`ReportRequest`].
@@ -86,7 +81,7 @@ pub enum ReportRequest {
 pub enum ReportAnswer {
     /// The ResourceGroup after the request.
     Group(Box<WrittenGroup>),
-    /// The status is written, or the announcement made.
+    /// The status is written.
     Done,
     /// The sync object was deleted, or deleted and made anew. This is no error: the watch on sync objects acts on it.
     Gone,
@@ -106,7 +101,6 @@ pub struct Reporting {
     inventory: Option<InventoryRecord>,
     resource_status: bool,
     record: Option<RecordJob>,
-    announcements: VecDeque<Notice>,
     /// The report that is being written.
     writing: Option<WritingJob>,
     /// The newest report that is not being written yet.
@@ -139,13 +133,10 @@ enum Target {
     SyncStatus(Box<SyncStatus>),
     /// The group at this index, for a job that was given up meanwhile.
     Superseded(usize),
-    /// An announcement, whose answer changes nothing.
-    Announcement,
 }
 
 enum Job {
     Record,
-    Announcement,
     Report,
 }
 
@@ -165,7 +156,6 @@ impl Reporting {
             inventory,
             resource_status,
             record: None,
-            announcements: VecDeque::new(),
             writing: None,
             pending: None,
             refusal: false,
@@ -187,10 +177,6 @@ impl Reporting {
         {
             let request = match job {
                 Job::Record => self.next_of_record(&mut effects),
-                Job::Announcement => self
-                    .announcements
-                    .pop_front()
-                    .map(|announcement| (Target::Announcement, ReportRequest::Announce(announcement))),
                 Job::Report => self.next_of_report(now, &mut effects),
             };
             if let Some((target, request)) = request {
@@ -215,11 +201,9 @@ impl Reporting {
                 self.pending = Some(UnwrittenReport { report, assigns: true }.after(older));
             }
             ReportMessage::Record(record) => self.record(&record, now),
-            ReportMessage::Notice(notice) => self.announcements.push_back(notice),
             ReportMessage::Refused(finding, generation) => {
                 self.about.generation = generation;
-                self.about.refused = Some((*finding).clone());
-                self.announcements.push_back(Notice::Failed(*finding));
+                self.about.refused = Some(*finding);
                 self.refusal = true;
             }
             ReportMessage::Spec(SpecFacts { generation, resource_status }) => {
@@ -228,7 +212,7 @@ impl Reporting {
             }
             ReportMessage::Last(report) => {
                 (self.record, self.pending, self.refusal) = (None, None, false);
-                self.supersede(|target| !matches!(target, Target::SyncStatus(_) | Target::Announcement));
+                self.supersede(|target| !matches!(target, Target::SyncStatus(_)));
                 let report = Some(UnwrittenReport { report, assigns: true });
                 self.write(report, WritingStage::StatusFirst);
             }
@@ -277,9 +261,6 @@ impl Reporting {
         }
         if self.record.as_ref().is_some_and(|record| record.retry.is_due(now)) {
             return Some(Job::Record);
-        }
-        if !self.announcements.is_empty() {
-            return Some(Job::Announcement);
         }
         if self.writing.is_none() && (self.pending.is_some() || self.refusal) && self.retry.is_due(now) {
             let pending = self.pending.take();

@@ -96,7 +96,6 @@ impl World {
             ReportRequest::GroupSpec(_) => "spec",
             ReportRequest::GroupStatus(_) => "group status",
             ReportRequest::SyncStatus(_) => "status",
-            ReportRequest::Announce(_) => "announcement",
         };
         self.requests.push(name);
         if let Some(at) = self.failures.iter().position(|(failing, _)| *failing == name) {
@@ -120,7 +119,6 @@ impl World {
                 self.status = Some(*status);
                 ReportAnswer::Done
             }
-            ReportRequest::Announce(_) => ReportAnswer::Done,
         }
     }
 
@@ -305,7 +303,7 @@ fn a_refused_spec_is_told_and_written_even_without_a_report() {
     world.failures = vec![("status", unavailable())];
     world.tell(refusal());
     world.wake();
-    assert_eq!(world.take_requests(), ["announcement", "status", "status"]);
+    assert_eq!(world.take_requests(), ["status", "status"]);
     let status = world.status.as_ref().unwrap();
     assert!(status.condition("Stalled").unwrap().is_true());
     assert_eq!(status.observed_generation, 2);
@@ -318,7 +316,7 @@ fn a_spec_that_is_refused_while_a_status_is_being_written_is_in_the_next_one() {
     world.hear(ReportMessage::Report(report("a", None)));
     world.hear(refusal());
     world.answer_all();
-    assert_eq!(world.take_requests(), ["status", "announcement", "status"]);
+    assert_eq!(world.take_requests(), ["status", "status"]);
     assert!(world.status.as_ref().unwrap().condition("Stalled").unwrap().is_true());
     assert_eq!(world.synced_commit(), "a");
 }
@@ -328,12 +326,10 @@ fn the_last_report_begins_with_its_status_whatever_waits() {
     let mut world = World::new();
     world.failures = vec![("spec", unavailable())];
     world.tell(record(1, &["one"]));
-    world.hear(ReportMessage::Notice(Notice::Syncing { commit: "a".into(), objects: 1 }));
     world.hear(ReportMessage::Report(report("a", None)));
-    world.hear(ReportMessage::Notice(Notice::Syncing { commit: "b".into(), objects: 1 }));
     world.take_requests();
     world.tell(ReportMessage::Last(report("b", Some(&["one"]))));
-    assert_eq!(world.take_requests(), ["announcement", "status", "announcement", "spec", "group status"]);
+    assert_eq!(world.take_requests(), ["status", "status", "spec", "group status"]);
     assert_eq!((world.synced_commit(), world.recorded_names(), world.ended), ("b", vec!["one"], true));
     assert!(world.recorded.is_empty());
 }
