@@ -112,7 +112,7 @@ impl Client {
                         effects.extend(self.reporting.step(ReportEvent::Told(message), now));
                     }
                     effects.extend(self.reporting.step(ReportEvent::Answered(answer), now));
-                    self.follow(effects, now);
+                    self.follow(effects);
                 }
             }
         }
@@ -130,7 +130,7 @@ impl Client {
         due.into_iter().for_each(|(_, crd)| self.count(crd, now));
         if !self.writing && self.reporting.next_wake().is_some_and(|at| at <= now.instant) {
             let effects = self.reporting.step(ReportEvent::Woken, now);
-            self.follow(effects.into(), now);
+            self.follow(effects.into());
         }
     }
 
@@ -149,7 +149,6 @@ impl Client {
                     agent::sync::engine::Notice::Syncing { commit, .. } => Some(Wish::InForce(commit.clone())),
                     _ => None,
                 };
-                self.tell(ReportMessage::Notice(notice), now);
                 return in_force.into_iter().collect();
             }
             Command::Audit(kind) => self.audit(kind),
@@ -228,20 +227,17 @@ impl Client {
             self.messages.push_back(message);
         } else {
             let effects = self.reporting.step(ReportEvent::Told(message), now);
-            self.follow(effects.into(), now);
+            self.follow(effects.into());
         }
     }
 
-    fn follow(&mut self, mut effects: VecDeque<ReportEffect>, now: &Moment) {
+    fn follow(&mut self, mut effects: VecDeque<ReportEffect>) {
         while let Some(effect) = effects.pop_front() {
             match effect {
                 ReportEffect::End => {}
                 ReportEffect::Recorded(number) => self.inbox.push_back(Event::Recorded(number)),
                 ReportEffect::Unrecorded(why) => {
                     self.inbox.push_back(Event::Unrecorded(Finding::new(Code::ApiServer, why)));
-                }
-                ReportEffect::Send(ReportRequest::Announce(_)) => {
-                    effects.extend(self.reporting.step(ReportEvent::Answered(ReportAnswer::Done), now));
                 }
                 ReportEffect::Send(request) => self.write(request),
             }
