@@ -166,14 +166,20 @@ impl Live {
                     Some(b) if b.entry != digest => FieldOwnership::Lost(missing(declared, entry, seen)),
                     _ => FieldOwnership::Unsure,
                 },
-                (Some(entry), _, Some(declared)) => ownership(declared, entry, seen),
+                (Some(entry), before, Some(declared)) => match ownership(declared, entry, seen) {
+                    // It is another entry than our last apply left: a client may have applied other values under our name.
+                    FieldOwnership::Ours if before.is_some_and(|b| b.entry != 0 && b.entry != digest) => {
+                        FieldOwnership::Unsure
+                    }
+                    fields => fields,
+                },
                 (Some(_), _, None) => FieldOwnership::Unsure,
             };
         Self {
             uid: seen.uid.as_str().into(),
             version: seen.version(),
             watched: seen.label(label::PART_OF).is_some(),
-            owner: owner(seen, id, sync),
+            owner: owner(seen, id, sync, before),
             applied: entry.is_some(),
             terminating: seen.deletion_timestamp.is_some(),
             on_removal: on_removal(seen, id),
@@ -263,13 +269,30 @@ fn changed_by(seen: &Observed, declared: Option<&DeclaredObject>, lost: &[String
 }
 
 /// All of the label and the annotations have to agree, because controllers copy them to objects that they make.
-fn owner(seen: &Observed, id: &ObjectId, sync: &SyncId) -> Owner {
+fn owner(seen: &Observed, id: &ObjectId, sync: &SyncId, before: Option<&Live>) -> Owner {
     let managed = seen.annotation(annotation::MANAGED) == Some("enabled")
         && seen.annotation(annotation::RESOURCE_ID) == Some(&id.resource_id());
     match seen.annotation(annotation::MANAGER) {
-        Some(manager) if managed && manager != sync.manager() => Owner::Other(manager.into()),
-        Some(_) if managed && seen.label(label::PART_OF) == Some(&sync.part_of()) => Owner::Us,
+        Some(manager) if managed && manager == sync.manager() => match seen.label(label::PART_OF) {
+            Some(part_of) if part_of == sync.part_of() => Owner::Us,
+            _ => Owner::Nobody,
+        },
+        Some(manager) if managed && is_named_by_a_sync(seen, before) => Owner::Other(manager.into()),
         _ => Owner::Nobody,
+    }
+}
+
+/// `true` if a sync may have named another manager. Every client can write the annotation: on an object that a sync has applied
+/// it is believed only while that apply owns it, and an object that was ours needs such an apply.
+fn is_named_by_a_sync(seen: &Observed, before: Option<&Live>) -> bool {
+    let manager = format!("f:{}", annotation::MANAGER);
+    let owns = |entry: &ManagedFieldsEntry| {
+        let annotations = entry.fields.get("f:metadata").and_then(|metadata| metadata.get("f:annotations"));
+        annotations.is_some_and(|annotations| annotations.get(&manager).is_some())
+    };
+    match managed_fields::our_entry(&seen.managed_fields) {
+        Some(entry) => owns(entry),
+        None => before.is_none_or(|before| before.owner != Owner::Us),
     }
 }
 

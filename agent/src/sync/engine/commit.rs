@@ -238,7 +238,8 @@ impl State {
         let known = self.objects.lives().filter(|(id, live)| {
             let declared = declared(id).map_or_else(|| Declared::of(set, id), |object| Declared::Object(object));
             let unread = live.health == Health::Unknown && !is_always_current(id);
-            unread || decide(declared, Some(live), &self.settings.sync) != Action::Nothing
+            let left = live.owner == Owner::Us && matches!(declared, Declared::Absent);
+            unread || left || decide(declared, Some(live), &self.settings.sync) != Action::Nothing
         });
         let missing = set.objects.keys().filter(|id| tracked(id).is_none_or(|tracked| tracked.live.is_none()));
         known.map(|(id, _)| id).chain(missing).cloned().collect()

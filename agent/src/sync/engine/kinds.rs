@@ -241,6 +241,11 @@ impl Kinds {
         }
     }
 
+    /// `true` while the object's kind is being listed.
+    pub(super) fn is_listing(&self, id: &ObjectId) -> bool {
+        matches!(self.0.get(&id.group_kind()), Some(Kind { state: KindState::Listing(_), .. }))
+    }
+
     /// A list or a newer write shows the object.
     pub(super) fn shown(&mut self, id: &ObjectId, version: Option<u64>) {
         if let Some(listing) = self.listing_of(id) {

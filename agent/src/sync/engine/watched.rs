@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::object::{Object, ObjectId};
 use crate::sync::health::is_always_current;
-use crate::sync::live::{Live, Observed, Owner};
+use crate::sync::live::{FieldOwnership, Live, Observed, Owner};
 use crate::sync::plan::{Action, Declared, decide};
 
 use super::queue::WorkClass;
@@ -21,10 +21,17 @@ impl State {
             return;
         }
         let before = self.objects.live(&id);
-        if before.is_some_and(|live| *live.uid == *seen.uid && seen.version() <= live.version) {
+        let known = before.filter(|live| *live.uid == *seen.uid).map_or(0, |live| live.version);
+        let older = seen.version() < known;
+        if seen.version() == known || (older && !self.kinds.is_listing(&id)) {
             return;
         }
-        let live = Live::observe(&seen, &id, &self.settings.sync, self.declared_form(&id).as_deref(), before);
+        let mut live = Live::observe(&seen, &id, &self.settings.sync, self.declared_form(&id).as_deref(), before);
+        // The list was made before our last write, or the cluster was restored from a backup and counts its versions from
+        // there: the object is read.
+        if older {
+            live.fields = FieldOwnership::Unsure;
+        }
         if live.owner != Owner::Us && self.is_foreign(&id) {
             self.gone(&id, u64::MAX, now);
             return;
@@ -75,11 +82,20 @@ impl State {
     /// that only whole objects show it.
     pub(super) fn audited(&mut self, whole: &Object, now: Instant) {
         let id = whole.id();
-        if !self.objects.is_in_flight(&id) && self.objects.live(&id).is_some() {
+        let Some(live) = self.objects.live(&id).filter(|_| !self.objects.is_in_flight(&id)) else { return };
+        let seen = Observed::of(whole);
+        // As in a list, an older version than is known says only that the object has to be read.
+        if *live.uid == *seen.uid && seen.version() < live.version {
+            self.objects.change(&id, |tracked| {
+                if let Some(live) = &mut tracked.live {
+                    live.fields = FieldOwnership::Unsure;
+                }
+            });
+        } else {
             self.read(&id, whole);
-            self.evaluate(&id, now);
-            self.stop_waiting_for(&id, now);
         }
+        self.evaluate(&id, now);
+        self.stop_waiting_for(&id, now);
     }
 
     pub(super) fn audit_everything(&mut self) {
@@ -88,14 +104,12 @@ impl State {
         kinds.iter().for_each(|kind| self.kinds.audit(kind));
     }
 
-    /// Takes in the whole object: its readiness, and whether its declared fields are as declared.
+    /// Takes in the whole object: its readiness, and whether its declared fields are as declared. The answer to a command is
+    /// the newest that there is, whatever its version: nothing else was sent about the object meanwhile.
     pub(super) fn read(&mut self, id: &ObjectId, whole: &Object) {
         let Some(declared) = self.declared_form(id) else { return };
         let seen = Observed::of(whole);
         let before = self.objects.live(id);
-        if before.is_some_and(|live| *live.uid == *seen.uid && seen.version() < live.version) {
-            return;
-        }
         let live = Live::after_read(&seen, whole, &self.settings.sync, &declared, before);
         if before.is_none_or(|before| before.health != live.health) {
             self.report.resources_changed();
@@ -114,3 +128,6 @@ impl State {
         self.objects.change(id, |tracked| _ = tracked.notes_mut().read_at.get_or_insert(at));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::model::backoff::Backoff;
-use crate::model::finding::{Code, Finding};
+use crate::model::finding::{Code, Finding, Resource};
 use crate::model::object::ObjectId;
 use crate::sync::health::{Health, is_always_current};
+use crate::sync::live::{OnRemoval, Owner};
 use crate::sync::plan::order::namespace_of;
 use crate::sync::plan::{Action, Cause, Declared, decide};
 
@@ -27,7 +28,10 @@ impl State {
         }
         let class = match decide(self.declared(id), self.objects.live(id), &self.settings.sync) {
             Action::Nothing => {
-                self.nothing_to_do(id);
+                match self.left_behind(id) {
+                    Some(finding) => self.tell_obstacle(id, finding, None),
+                    None => self.nothing_to_do(id),
+                }
                 if self.is_unread(id) {
                     self.kinds.audit(&id.group_kind());
                 }
@@ -96,6 +100,11 @@ impl State {
             .hint("declare the object in one source only; the other sync releases it when it is removed there")
             .at(declared.place());
         let check_at = self.next_check_at(id, now);
+        self.tell_obstacle(id, finding, check_at);
+    }
+
+    /// Users are told why the object is left as it is. It is looked at again at this time, or when it changes.
+    fn tell_obstacle(&mut self, id: &ObjectId, finding: Finding, check_at: Option<Instant>) {
         let news = self.objects.change(id, |tracked| {
             tracked.phase = check_at.map_or(Phase::Settled, Phase::BackingOff);
             let conflict = &mut tracked.notes_mut().conflict;
@@ -104,6 +113,24 @@ impl State {
         if news {
             self.report.status_changed();
         }
+    }
+
+    /// The finding about an object of the sync that is not declared any more and that it may not delete.
+    pub(super) fn left_behind(&self, id: &ObjectId) -> Option<Finding> {
+        let live = self.objects.live(id).filter(|live| live.owner == Owner::Us && !live.terminating)?;
+        if !matches!(self.declared(id), Declared::Absent) {
+            return None;
+        }
+        let why = match live.on_removal {
+            OnRemoval::Leave => "it has owners (`metadata.ownerReferences`), and is deleted with them",
+            _ if !live.applied => {
+                "another client took away the proof that the sync has applied it (`metadata.managedFields`)"
+            }
+            _ => return None,
+        };
+        let message = format!("{id} is managed and not declared any more, and it is not deleted: {why}");
+        let hint = "delete it by hand, or take the annotation configsync.gke.io/manager off to keep it";
+        Some(Finding::new(Code::Applier, message).hint(hint).about(Resource::named(id, "")))
     }
 
     /// When to check again an object that is in the way and that no watch shows; `None` for an object that a watch shows.

@@ -28,7 +28,7 @@ pub(in crate::sync::engine) enum Mark {
     InFlight,
     /// It is declared and being deleted by another client.
     Terminating,
-    /// Another sync manages it.
+    /// Another sync manages it, or it cannot be deleted.
     Conflict,
     /// It was repaired of late.
     Hot,

@@ -65,7 +65,7 @@ pub(in crate::sync::engine) struct PendingRepair {
 pub(in crate::sync::engine) struct Notes {
     /// The last command failed.
     pub(in crate::sync::engine) failure: Option<FailureRecord>,
-    /// Another sync manages the object (KNV1060).
+    /// Another sync manages the object (KNV1060), or it is not declared any more and cannot be deleted.
     pub(in crate::sync::engine) conflict: Option<Finding>,
     /// The frequency of the object's repairs; `None` when it was not repaired of late.
     pub(in crate::sync::engine) heat: Option<Heat>,

@@ -1,0 +1,124 @@
+//! Restored backups, forged metadata, and objects that cannot be deleted.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+use crate::compile::declared::DeclaredSet;
+use crate::model::object::{Object, ObjectId};
+use crate::sync::engine::tests::{applied, applies, begin_sync, declared, live};
+use crate::sync::engine::{Command, Event, Outcome, State};
+use crate::sync::live::Observed;
+
+const MANAGER: &str = "configsync.gke.io/manager";
+
+/// The fields of a value in the form of managedFields.
+fn fields(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| (format!("f:{key}"), fields(value))).collect::<Map<_, _>>().into()
+        }
+        _ => json!({}),
+    }
+}
+
+/// The ConfigMap `a` as our apply leaves it.
+fn ours(set: &DeclaredSet, version: u64) -> Object {
+    let id = set.objects.keys().next().expect("one object");
+    let mut object = live(set, id, version, Value::Null);
+    let metadata =
+        json!({"labels": object.0["metadata"]["labels"], "annotations": object.0["metadata"]["annotations"]});
+    let owned = fields(&json!({"metadata": metadata, "data": object.0["data"]}));
+    let entry = json!([{"manager": "configsync.gke.io", "operation": "Apply", "time": "then", "fieldsV1": owned}]);
+    object.metadata_mut().insert("managedFields".into(), entry);
+    object
+}
+
+/// A sync of this one object, which it has applied at version 10; and the object.
+fn synced(now: Instant) -> (State, Arc<DeclaredSet>, Object) {
+    let set = declared("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: ns}\ndata: {v: \"1\"}\n");
+    let (mut state, _) = begin_sync(&set, Duration::from_secs(300), now);
+    let object = ours(&set, 10);
+    state.step(Event::Finished(object.id(), applied(&object)), now);
+    assert!(state.is_synced());
+    (state, set, object)
+}
+
+fn seen(object: &Object) -> Event {
+    Event::Seen(object.id(), Box::new(Observed::of(object)))
+}
+
+fn reads(commands: &[Command], id: &ObjectId) -> bool {
+    commands.iter().any(|command| matches!(command, Command::Read(read) if read == id))
+}
+
+fn edited(object: &Object, version: u64, edit: impl FnOnce(&mut Object)) -> Object {
+    let mut object = object.clone();
+    object.metadata_mut().insert("resourceVersion".into(), version.to_string().into());
+    edit(&mut object);
+    object
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn after_a_restore_an_older_version_in_a_list_is_read_and_believed() {
+    let now = Instant::now();
+    let (mut state, _, object) = synced(now);
+    let (id, kind) = (object.id(), object.group_kind());
+    let restored = edited(&object, 5, |object| object.0["data"]["v"] = "0".into());
+    assert!(!reads(&state.step(seen(&restored), now), &id), "a late event of a watch");
+    state.step(Event::Listing(kind.clone(), 2), now);
+    let commands = state.step(seen(&restored), now);
+    assert!(reads(&commands, &id), "{commands:?}");
+    state.step(Event::Listed(kind, 2), now);
+    let commands = state.step(Event::Finished(id.clone(), Outcome::Read(Box::new(restored))), now);
+    assert!(applies(&commands, "a"), "{commands:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_manager_that_no_sync_has_named_is_put_back() {
+    let now = Instant::now();
+    let (mut state, _, object) = synced(now);
+    let forged = edited(&object, 11, |object| {
+        object.0["metadata"]["annotations"][MANAGER] = ":root_x".into();
+        let entry = &mut object.0["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"]["f:annotations"];
+        entry.as_object_mut().expect("a map").remove(&format!("f:{MANAGER}"));
+    });
+    let commands = state.step(seen(&forged), now);
+    assert!(applies(&commands, "a"), "{commands:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_apply_in_our_name_is_looked_at() {
+    let now = Instant::now();
+    let (mut state, _, object) = synced(now);
+    let forged = edited(&object, 11, |object| {
+        object.0["data"]["v"] = "theirs".into();
+        object.0["metadata"]["managedFields"][0]["time"] = "later".into();
+    });
+    let commands = state.step(seen(&forged), now);
+    assert!(reads(&commands, &object.id()), "{commands:?}");
+    let commands = state.step(Event::Finished(object.id(), Outcome::Read(Box::new(forged))), now);
+    assert!(applies(&commands, "a"), "{commands:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_that_cannot_be_deleted_is_told() {
+    let now = Instant::now();
+    let (mut state, _, object) = synced(now);
+    let other = declared("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, namespace: ns}\ndata: {v: \"1\"}\n");
+    let owned = edited(&object, 11, |object| {
+        object.metadata_mut().insert("ownerReferences".into(), json!([{"uid": "x"}]));
+    });
+    state.step(seen(&owned), now);
+    let commit = "b".repeat(40);
+    state.step(Event::Compiled { commit, declared: Some(other), findings: Vec::new() }, now);
+    let findings = state.last_report().sync.findings;
+    assert!(findings.iter().any(|finding| finding.message.contains("ownerReferences")), "{findings:?}");
+    state.step(Event::Gone(object.id(), 12), now);
+    assert_eq!(state.last_report().sync.findings, []);
+}
