@@ -224,7 +224,7 @@ impl World<'_> {
         let wakes = self.clients.iter().filter_map(|client| client.next_wake());
         let wakes = wakes.map(|at| at.saturating_duration_since(self.begin));
         let polls = (0..self.clients.len()).filter_map(|sync| self.next_poll(sync));
-        wakes.chain(polls).min()
+        wakes.chain(polls).chain(self.watches.next_wake()).min()
     }
 
     // ---- the end ----

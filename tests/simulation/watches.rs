@@ -1,6 +1,7 @@
 //! The watches of the agent: one for each kind, shared by all syncs. They take their events from the sandbox's own watches.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use agent::io::kubernetes::client::ApiError;
 use agent::model::metadata::label;
@@ -13,6 +14,9 @@ use sandbox::verbs::Watch;
 use serde_json::Value;
 
 use crate::server::Server;
+
+/// The pause after a list that was refused.
+const PAUSE: Duration = Duration::from_secs(30);
 
 /// The running watches.
 #[derive(Default)]
@@ -31,6 +35,8 @@ pub(crate) struct KindWatch {
     stream: Option<Box<Watch>>,
     /// The revision up to which it has told.
     pub(crate) told: u64,
+    /// A list that was refused is not tried again before this time.
+    again_at: Option<Duration>,
 }
 
 /// An event for one sync.
@@ -65,8 +71,16 @@ impl Watches {
     /// The kinds that have something to tell.
     pub(crate) fn behind(&self, server: &Server) -> Vec<GroupKind> {
         let revision = server.state.store.revision();
-        let behind = |watch: &KindWatch| watch.stream.is_none() || watch.told < revision;
+        let behind = |watch: &KindWatch| match &watch.stream {
+            None => watch.again_at.is_none_or(|at| at <= server.time),
+            Some(_) => watch.told < revision,
+        };
         self.kinds.iter().filter(|(_, watch)| behind(watch)).map(|(kind, _)| kind.clone()).collect()
+    }
+
+    /// When the next list is tried again.
+    pub(crate) fn next_wake(&self) -> Option<Duration> {
+        self.kinds.values().filter_map(|watch| watch.again_at).min()
     }
 
     /// Takes what is new of a kind from the server.
@@ -100,8 +114,10 @@ impl Watches {
 impl KindWatch {
     fn list(&mut self, kind: &GroupKind, path: &str, namespaced: bool, server: &mut Server, events: &mut Vec<Event>) {
         self.session += 1;
+        self.again_at = None;
         events.push(Event::Listing(kind.clone(), self.session));
         if let Some(code) = server.refused_list(path) {
+            self.again_at = Some(server.time + PAUSE);
             let error = ApiError::Unreachable(format!("refused with {code}"));
             events.push(Event::Unlistable(kind.clone(), error.finding(&format!("list {kind}"))));
             return;
