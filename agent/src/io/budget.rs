@@ -83,8 +83,13 @@ impl ReadBudget {
         self.object_bytes
     }
 
+    /// `true` if the time is over. Another reading may be faster; the other limits depend on the source alone.
+    pub fn is_late(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
     fn time(&self, path: impl FnOnce() -> String) -> Result<(), Finding> {
-        if Instant::now() < self.deadline {
+        if !self.is_late() {
             return Ok(());
         }
         Err(passed(format!("reading takes longer than {}", format_duration(self.limits.time)), path()))

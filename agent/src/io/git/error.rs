@@ -37,6 +37,11 @@ impl GitError {
         Self { class, message: message.into(), hint: None }
     }
 
+    /// The failure that a finding tells, without its places.
+    pub(in crate::io) fn of(class: FailureClass, finding: Finding) -> Self {
+        Self { class, message: finding.message, hint: finding.hint }
+    }
+
     pub(in crate::io) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

@@ -14,7 +14,7 @@ use crate::compile::declared::DeclaredSet;
 use crate::compile::kind_scopes::KindScopes;
 use crate::compile::{CompileOptions, compile_again};
 use crate::io::budget::ReadBudget;
-use crate::io::git::{Commit, GitError, Want};
+use crate::io::git::{Commit, FailureClass, GitError, Want};
 use crate::io::memory::KeptMemory;
 use crate::io::quarantine::{ReadAttempt, ReadSubject};
 use crate::io::repositories::{Repositories, Repository};
@@ -189,6 +189,8 @@ impl Reader {
         });
         let kept = read.and_then(|read| match read {
             Ok(contents) => self.kept.set(contents.bytes).map(|()| Ok(contents)),
+            // It is tried again: the machine may have been busy.
+            Err(over) if budget.is_late() => Err(GitError::of(FailureClass::OverLimit, over)),
             over => Ok(over),
         });
         match kept {

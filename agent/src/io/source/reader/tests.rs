@@ -9,7 +9,7 @@ use super::*;
 use crate::compile::parse::ParsedFile;
 use crate::compile::{CompileOptions, SourceFormat};
 use crate::io::git::tests::fixture::Repo;
-use crate::io::git::{FailureClass, Remote, Want};
+use crate::io::git::{Remote, Want};
 use crate::model::finding::Code;
 use crate::model::limits::PARSED_AT_ONCE;
 
@@ -98,6 +98,19 @@ fn a_commit_that_passes_a_limit_is_a_finding_and_the_files_before_are_kept() {
     repo.write("b.yaml", &several(2));
     assert_eq!(compile(&repo, &mut reader), Ok(3));
     assert_eq!(objects(&reader.parsed[0].1), before, "the file that did not change is not parsed again");
+}
+
+#[test]
+fn a_commit_that_takes_too_long_is_tried_again() {
+    let repo = Repo::new();
+    repo.write("a.yaml", OBJECT);
+    let commit = Commit::from_hex(&repo.commit()).unwrap();
+    let mut reader = reader_of(&repo, &Arc::default(), ReadLimits { time: Duration::ZERO, ..READ });
+    let error = reader.compile(commit, KindScopes::default()).unwrap_err();
+    assert_eq!(error.class, FailureClass::OverLimit);
+    assert!(error.message.contains("takes longer than") && error.hint.is_some(), "{error:?}");
+    reader.limits = READ;
+    assert_eq!(compile(&repo, &mut reader), Ok(1));
 }
 
 #[test]
