@@ -20,6 +20,9 @@ const FIRST: Duration = Duration::from_millis(500);
 /// Time between two reports of a sync that is busy.
 const PERIOD: Duration = Duration::from_secs(5);
 
+/// Time between two reports of a busy sync that have its resources: each is a large write for every few hundred objects.
+const RESOURCES: Duration = Duration::from_secs(30);
+
 /// A commit and its findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stage {
@@ -74,6 +77,8 @@ pub(super) struct PendingReport {
     announced: Option<String>,
     /// The time of the last report.
     last: Option<Instant>,
+    /// The time of the last report with resources, or of the beginning of the work on a commit.
+    last_resources: Option<Instant>,
     /// When the changes are reported.
     due: Option<Instant>,
 }
@@ -91,7 +96,7 @@ impl PendingReport {
 
     /// A commit came in force: changes from before are reported together with its own.
     pub(super) fn commit_in_force(&mut self) {
-        self.since = None;
+        (self.since, self.last_resources) = (None, None);
         (self.status, self.resources) = (true, true);
     }
 
@@ -114,6 +119,8 @@ impl State {
         }
         let since = *self.report.since.get_or_insert(now);
         let after_last = |pause: Duration| self.report.last.map_or(since, |last| last + pause);
+        // While a commit is applied, the record has all of its objects already, and their states change all the time.
+        let resources_at = if idle { now } else { *self.report.last_resources.get_or_insert(now) + RESOURCES };
         let due = match idle {
             true if self.report.status => now,
             // Objects become ready one after the other: their changes are gathered for a second.
@@ -122,19 +129,24 @@ impl State {
             false if self.in_force.declared.is_none() => (since + PERIOD).max(after_last(PERIOD)),
             false => (since + FIRST).max(after_last(PERIOD)),
         };
+        let due = if self.report.status { due } else { due.max(resources_at) };
         if due > now {
             self.report.due = Some(due);
             return;
         }
         // Readiness that is just being read is not reported as unknown.
-        let resources = !self.kinds.is_auditing() && std::mem::take(&mut self.report.resources);
+        let resources = resources_at <= now && !self.kinds.is_auditing() && std::mem::take(&mut self.report.resources);
         let resources = resources.then(|| self.resources());
         if let Some(resources) = &resources {
             self.recording.resize(resources.iter().map(|resource| &resource.id));
         }
         self.report.status = false;
-        (self.report.due, self.report.since) = (None, None);
+        self.report.due = Some(resources_at).filter(|at| self.report.resources && *at > now);
+        self.report.since = None;
         self.report.last = Some(now);
+        if resources.is_some() {
+            self.report.last_resources = Some(now);
+        }
         let report = self.report_now(resources);
         self.commands.push(Command::Report(Box::new(report)));
     }

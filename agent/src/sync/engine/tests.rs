@@ -56,6 +56,33 @@ pub(super) fn applies(commands: &[Command], name: &str) -> bool {
     commands.iter().any(|command| matches!(command, Command::Apply(object, ..) if object.id.name() == name))
 }
 
+/// Each report with resources is a large write: many syncs that are busy at the same time would keep the API server busy with them.
+#[test]
+fn a_busy_sync_reports_its_objects_rarely() {
+    let began = Instant::now();
+    let set = declared("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: ns}\n");
+    let (mut state, commands) = begin_sync(&set, Duration::from_secs(300), began);
+    assert!(applies(&commands, "a"));
+    let with_resources = |commands: Vec<Command>| -> Vec<bool> {
+        let reports = commands.into_iter().filter_map(|command| match command {
+            Command::Report(report) => Some(report.resources.is_some()),
+            _ => None,
+        });
+        reports.collect()
+    };
+    let mut now = began;
+    let mut reports = Vec::new();
+    while reports.iter().filter(|with| **with).count() < 1 {
+        now = state.next_wake().expect("a change is not reported yet");
+        reports.extend(with_resources(state.step(Event::Woken, now)));
+    }
+    assert_eq!(reports, [false, true]);
+    assert!(now >= began + Duration::from_secs(30), "{:?}", now - began);
+    let (id, _) = set.objects.iter().next().expect("one");
+    let commands = state.step(Event::Finished(id.clone(), applied(&live(&set, id, 5, Value::Null))), now);
+    assert_eq!(with_resources(commands), [true], "at rest it is told at once");
+}
+
 /// Nothing is kept of an object that is neither the sync's nor declared, however many there are.
 #[test]
 fn a_stranger_with_the_label_is_not_kept() {
