@@ -119,7 +119,7 @@ fn the_laws_hold_beside_other_clients() {
 }
 
 #[test]
-#[ignore = "two syncs that adopt an object at one time both write to it"]
+#[ignore = "the stamp of a sync on an object without an apply of any sync is believed"]
 fn the_laws_hold_for_several_syncs() {
     try_all(Scope { syncs: 3, faults: true, acts: 13, restores: false });
 }

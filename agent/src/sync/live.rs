@@ -197,6 +197,11 @@ impl Live {
         }
     }
 
+    /// `true` if the sync is known to have applied the object: its entry is on it, or was when the object was last read.
+    pub fn was_applied(&self) -> bool {
+        self.applied || self.baseline.is_some()
+    }
+
     /// The record that follows from the answer to our own apply. The answer is how the object looks while it is as declared,
     /// also where the API server or admission changed a value.
     pub fn after_apply(seen: &Observed, whole: &Object, id: &ObjectId, sync: &SyncId) -> Self {
@@ -274,7 +279,11 @@ fn owner(seen: &Observed, id: &ObjectId, sync: &SyncId, before: Option<&Live>) -
         && seen.annotation(annotation::RESOURCE_ID) == Some(&id.resource_id());
     match seen.annotation(annotation::MANAGER) {
         Some(manager) if managed && manager == sync.manager() => match seen.label(label::PART_OF) {
-            Some(part_of) if part_of == sync.part_of() => Owner::Us,
+            Some(part_of) if part_of == sync.part_of() => match before.map(|before| &before.owner) {
+                // Another client gave us what is another sync's.
+                Some(Owner::Other(other)) if !is_named_by_a_sync(seen, before) => Owner::Other(other.clone()),
+                _ => Owner::Us,
+            },
             _ => Owner::Nobody,
         },
         Some(manager) if managed && is_named_by_a_sync(seen, before) => Owner::Other(manager.into()),

@@ -115,9 +115,11 @@ impl State {
         }
     }
 
-    /// The finding about an object of the sync that is not declared any more and that it may not delete.
+    /// The finding about an object that the sync has applied, that is not declared any more and that it may not delete. An
+    /// object that only has the sync's labels and annotations is none of it: every client can write those.
     pub(super) fn left_behind(&self, id: &ObjectId) -> Option<Finding> {
-        let live = self.objects.live(id).filter(|live| live.owner == Owner::Us && !live.terminating)?;
+        let live =
+            self.objects.live(id).filter(|live| live.owner == Owner::Us && live.was_applied() && !live.terminating)?;
         if !matches!(self.declared(id), Declared::Absent) {
             return None;
         }

@@ -122,3 +122,39 @@ fn an_object_that_cannot_be_deleted_is_told() {
     state.step(Event::Gone(object.id(), 12), now);
     assert_eq!(state.last_report().sync.findings, []);
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_of_another_sync_that_is_given_to_us_stays_its_own() {
+    let now = Instant::now();
+    let (mut state, _, object) = synced(now);
+    let another = edited(&object, 11, |object| {
+        object.metadata_mut().insert("uid".into(), "another".into());
+        object.0["metadata"]["annotations"][MANAGER] = ":root_x".into();
+    });
+    state.step(seen(&another), now);
+    assert!(!state.is_synced(), "it is a conflict");
+    let given = edited(&object, 12, |object| {
+        object.metadata_mut().insert("uid".into(), "another".into());
+        let entry = &mut object.0["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"]["f:annotations"];
+        entry.as_object_mut().expect("a map").remove(&format!("f:{MANAGER}"));
+    });
+    let commands = state.step(seen(&given), now);
+    assert!(!applies(&commands, "a") && !reads(&commands, &object.id()), "{commands:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_with_our_labels_alone_is_no_error() {
+    let now = Instant::now();
+    let (mut state, _, object) = synced(now);
+    let id = ObjectId::new(&object.group_kind(), "ns", "forged");
+    let forged = edited(&object, 11, |object| {
+        let metadata = object.metadata_mut();
+        metadata.insert("name".into(), "forged".into());
+        metadata.remove("managedFields");
+        object.0["metadata"]["annotations"]["configsync.gke.io/resource-id"] = id.resource_id().into();
+    });
+    state.step(seen(&forged), now);
+    assert!(state.is_synced(), "{:?}", state.last_report().sync.findings);
+}
