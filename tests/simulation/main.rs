@@ -25,13 +25,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use schedule::{Schedule, Scope, generate};
 use tokio::runtime::{Builder, Runtime};
 
-/// The seeds to try: those that are asked for, else a fixed set, which is larger in CI.
+/// The seeds to try: those that are asked for, else a fixed set.
 fn seeds() -> Range<u64> {
     if let Ok(text) = std::env::var("NOMOS_SIMULATION_SEEDS") {
         let (from, to) = text.split_once("..").expect("a range of seeds, as in 7..20");
         return from.parse().expect("a seed")..to.parse().expect("a seed");
     }
-    0..if std::env::var_os("CI").is_some() { 150 } else { 24 }
+    0..24
 }
 
 fn runtime() -> Runtime {
