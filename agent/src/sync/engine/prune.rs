@@ -22,6 +22,8 @@ use super::{Command, Notice, State};
 pub(super) struct Prunes {
     /// Deletions within the budget that are not carried out yet.
     within_budget: Deletions,
+    /// Objects that go along with the CRDs among these deletions, and count too.
+    along: BTreeMap<ObjectId, usize>,
     /// The approval in use.
     granted: Option<Offer>,
     /// The approval that the last finding asked for.
@@ -135,7 +137,8 @@ impl State {
     }
 
     pub(super) fn judge_after_the_hour(&mut self, now: Instant) {
-        if self.next_judgement().is_some_and(|at| at <= now) {
+        let due = |held: &mut Held| held.judged_again_at.take_if(|at| *at <= now).is_some();
+        if self.held.as_mut().is_some_and(due) {
             self.judge_again();
         }
     }
@@ -195,7 +198,11 @@ impl State {
         let (sent, waiting): (Deletions, Deletions) = std::mem::take(&mut self.prunes.within_budget)
             .into_iter()
             .partition(|(id, _)| self.objects.is_in_flight(id));
-        self.prunes.recent.take_back(waiting.len());
+        let along = |prunes: &Prunes, deletions: &Deletions| -> usize {
+            deletions.iter().filter_map(|(id, _)| prunes.along.get(id)).sum()
+        };
+        let counted = waiting.len() + along(&self.prunes, &waiting);
+        self.prunes.recent.take_back(counted);
         prune.deletions.retain(|deletion| !sent.contains(deletion));
         self.prunes.within_budget = sent;
         let approval = prune.approval(commit);
@@ -215,9 +222,12 @@ impl State {
             let finding = prune.finding(&held);
             return Judgement::Held(finding, Offer { approval, deletions: prune.deletions });
         }
-        let along: usize = prune.definitions.iter().filter_map(|(_, objects)| *objects).sum();
+        self.prunes
+            .along
+            .extend(prune.definitions.iter().filter_map(|(crd, objects)| Some((crd.clone(), (*objects)?))));
         if !prune.deletions.is_empty() {
-            self.prunes.recent.add(prune.deletions.len() + along, now);
+            let counted = prune.deletions.len() + along(&self.prunes, &prune.deletions);
+            self.prunes.recent.add(counted, now);
         }
         self.prunes.within_budget.append(&mut prune.deletions);
         Judgement::Passed

@@ -284,3 +284,49 @@ fn nothing_is_sent_before_the_record_is_written() {
     assert!(scene.state.last_report().sync.findings.is_empty());
     assert!(sent(&commands) > 0);
 }
+
+#[test]
+fn an_hour_that_ends_while_a_candidate_waits_wakes_the_sync_once() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(6..20));
+    assert_eq!(scene.deletions(), 6);
+    scene.commit('c', &config_maps(12..20));
+    assert_eq!(scene.held().len(), 1);
+    let wake = scene.state.next_wake().expect("what is held is judged again");
+    // An object that is just being made keeps the commit waiting.
+    scene.version += 1;
+    scene.step(Event::Gone(ObjectId::new(&GroupKind::new("", "ConfigMap"), "default", "c7"), scene.version));
+    scene.now = scene.now.max(wake);
+    scene.step(Event::Woken);
+    assert!(scene.state.next_wake().is_none_or(|next| next > scene.now));
+}
+
+#[test]
+fn the_objects_of_a_crd_count_once_however_often_it_is_judged() {
+    let mut scene = Scene::new();
+    let crd =
+        ObjectId::new(&GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition"), "", "gears.example.com");
+    let manifest = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: gears.example.com}\nspec:\n  \
+        group: example.com\n  scope: Namespaced\n  names: {kind: Gear, plural: gears}\n  versions:\n  - {name: v1, served: true, \
+        storage: true, schema: {openAPIV3Schema: {type: object}}}\n---\n";
+    let maps: String = (0..20)
+        .map(|n| {
+            format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{n}, namespace: default}}\ndata: {{}}\n")
+        })
+        .collect();
+    scene.commit('b', &declared(&(manifest.to_owned() + &maps)));
+    scene.step(Event::Listing(crd.group_kind(), 1));
+    scene.step(Event::Listed(crd.group_kind(), 1));
+    scene.settle();
+    scene.state.settings.in_flight = 0;
+    scene.commit('c', &declared(&maps));
+    scene.step(Event::Counted(crd.clone(), Some(4)));
+    scene.answer();
+    assert_eq!(scene.record.number(scene.now), 5 + 1, "the CRD, its four objects, and `kept`");
+    for other in ["one", "two", "three"] {
+        scene.step(Event::Approved(Some(other.to_owned())));
+        scene.answer();
+    }
+    assert!(scene.held().is_empty() && !scene.state.prunes.within_budget.is_empty());
+    assert_eq!(scene.state.prunes.recent().number(scene.now), 5 + 1);
+}
