@@ -188,7 +188,6 @@ async fn by_flags(context: Arc<AgentContext>, flags: Flags, mut stop: watch::Rec
         period: flags.period,
         object: None,
         generation: 0,
-        last_in_force: None,
         resource_status: true,
         implicit_namespaces: true,
         reconcile_timeout: RECONCILE_TIMEOUT,

@@ -22,12 +22,11 @@ use super::syncs::{SyncWork, Syncs};
 use super::task::SyncTask;
 use crate::api::{LocalRepositories, RootSync, SupportedSpec, SyncStatus, supported};
 use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
-use crate::io::reports::{SyncObject, now, write_sync_status};
+use crate::io::reports::{SyncObject, now, read_sync_status, write_sync_status};
 use crate::model::backoff::Backoff;
 use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding, text};
 use crate::model::metadata::{CONTROLLER_NAMESPACE, SyncId, annotation};
-use crate::sync::engine::SourceCommit;
 use crate::sync::plan::guard::approve_by_annotation;
 use crate::sync::status::stalled;
 
@@ -132,18 +131,15 @@ fn version(id: &SyncId, local: LocalRepositories, object: DynamicObject) -> Sync
     let status = SyncStatus::deserialize(&object.data["status"]).unwrap_or_default();
     let written = SyncObject { status, uid: uid.clone() };
     let task = match supported(id, &annotations, &object.data["spec"], local) {
-        Ok(spec) => Ok(task(id.clone(), local, written, generation, spec)),
+        Ok(spec) => Ok(task(id.clone(), written, generation, spec)),
         Err(finding) => Err(Refusal { object: written, generation, finding }),
     };
     SyncVersion { uid, generation, approval, task }
 }
 
-fn task(id: SyncId, local: LocalRepositories, object: SyncObject, generation: i64, spec: SupportedSpec) -> SyncTask {
+fn task(id: SyncId, object: SyncObject, generation: i64, spec: SupportedSpec) -> SyncTask {
     let SupportedSpec { git, format, resource_status, implicit_namespaces, reconcile_timeout, api_server_timeout } =
         spec;
-    let last = &object.status.sync;
-    let last_in_force = last.git_status.clone().filter(|git| !last.commit.is_empty() && local.allow(&git.repo));
-    let last_in_force = last_in_force.map(|git| SourceCommit { commit: last.commit.clone(), git: Arc::new(git) });
     SyncTask {
         how_to_approve: approve_by_annotation(&id.kind.to_string(), &id.namespace, &id.name),
         format,
@@ -151,7 +147,6 @@ fn task(id: SyncId, local: LocalRepositories, object: SyncObject, generation: i6
         git,
         object: Some(object),
         generation,
-        last_in_force,
         resource_status,
         implicit_namespaces,
         reconcile_timeout,
@@ -183,6 +178,16 @@ async fn keep_running(context: Arc<AgentContext>, id: SyncId, mut instructions: 
             () = tokio::time::sleep(backoff.next_pause()) => {}
             // A closed channel is a stop too.
             _ = instructions.wait_for(|instructions| instructions.stop) => return,
+        }
+        if let Some(object) = &mut object {
+            // The run that ended may have put other commits in force.
+            match read_sync_status(&context.cluster, &id).await {
+                Ok(status) => object.status = status,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read the status");
+                    object.status = SyncStatus::default();
+                }
+            }
         }
     }
 }

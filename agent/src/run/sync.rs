@@ -20,7 +20,7 @@ use crate::io::serve::{DumpRequests, SyncLabels};
 use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::engine::{Event, Notice, Settings, SpecChange, State};
+use crate::sync::engine::{Event, Notice, Settings, SourceCommit, SpecChange, State};
 use crate::sync::inventory::InventoryRecord;
 use crate::sync::plan::recent::RecentPrunes;
 use crate::sync::reporting::{ReportMessage, Reporting, SpecFacts};
@@ -99,8 +99,9 @@ pub(super) async fn run(
     let announcer = Announcer::new(Arc::clone(&context.cluster), &task.sync, uid.as_deref());
     let reporter = Reporter::new(Arc::clone(&context.cluster), task.sync.clone(), uid);
     let (notices, announced) = mpsc::channel(NOTICES);
+    let last_in_force = object.as_ref().and_then(|object| last_in_force(&context, object));
     let reporting = reporting(&task, object, groups);
-    let state = State::new(settings(&followed, kinds, objects, recent_prunes));
+    let state = State::new(settings(&followed, kinds, objects, recent_prunes, last_in_force));
     let git_context: Arc<str> = git_context(&task.git).into();
     let runner = CommandRunner {
         cluster: Arc::new(context.cluster.with_time_limit(task.api_server_timeout)),
@@ -137,11 +138,22 @@ pub(super) async fn run(
     Ok(exit)
 }
 
+/// The commit that was in force when an earlier run ended. A source that a sync object may not name is not read.
+fn last_in_force(context: &AgentContext, object: &SyncObject) -> Option<SourceCommit> {
+    let last = &object.status.sync;
+    let git = last
+        .git_status
+        .clone()
+        .filter(|git| !last.commit.is_empty() && context.options.local_repositories.allow(&git.repo))?;
+    Some(SourceCommit { commit: last.commit.clone(), git: Arc::new(git) })
+}
+
 fn settings(
     followed: &Instructions,
     kinds: BTreeSet<GroupKind>,
     recorded: BTreeSet<ObjectId>,
     recent_prunes: RecentPrunes,
+    last_in_force: Option<SourceCommit>,
 ) -> Settings {
     let task = &followed.task;
     Settings {
@@ -154,7 +166,7 @@ fn settings(
         recorded,
         recent_prunes,
         git: Arc::new(task.git.status()),
-        last_in_force: task.last_in_force.clone(),
+        last_in_force,
     }
 }
 

@@ -6,7 +6,6 @@ use crate::api::GitSpec;
 use crate::compile::SourceFormat;
 use crate::io::reports::SyncObject;
 use crate::model::metadata::SyncId;
-use crate::sync::engine::SourceCommit;
 
 /// The facts from which a sync is started.
 #[derive(Clone)]
@@ -20,8 +19,6 @@ pub(super) struct SyncTask {
     pub(super) object: Option<SyncObject>,
     /// The generation of the spec; 0 without an object.
     pub(super) generation: i64,
-    /// The commit that was in force when an earlier run ended.
-    pub(super) last_in_force: Option<SourceCommit>,
     /// A command line that approves held deletions, in which [`APPROVAL`](crate::sync::plan::guard::APPROVAL) stands for the
     /// approval.
     pub(super) how_to_approve: String,
@@ -46,7 +43,6 @@ impl SyncTask {
             period: Duration::from_secs(15),
             object: None,
             generation,
-            last_in_force: None,
             how_to_approve: String::new(),
             resource_status: true,
             implicit_namespaces: true,

@@ -17,7 +17,7 @@ use crate::sync::reporting::ReportAnswer;
 pub use notices::Announcer;
 pub use reporter::{Reporter, write};
 pub use resource_groups::read_inventory;
-pub use status::{SyncObject, write_sync_status};
+pub use status::{SyncObject, read_sync_status, write_sync_status};
 
 /// This moment.
 pub fn now() -> Moment {

@@ -1,5 +1,6 @@
 //! The status of RootSync and RepoSync objects.
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::failed;
@@ -34,6 +35,17 @@ pub async fn write_sync_status(
     let body = status_document(sync, uid, status).to_string().into_bytes();
     cluster.apply::<Value>(&format!("{path}/status"), body).await?;
     Ok(())
+}
+
+/// Reads the status of a sync object.
+///
+/// # Errors
+/// When the API server refuses it or cannot be reached.
+pub async fn read_sync_status(cluster: &Cluster, sync: &SyncId) -> Result<SyncStatus, ApiError> {
+    let kind = GroupKind::new("configsync.gke.io", &sync.kind.to_string());
+    let path = cluster.path(&ObjectId::new(&kind, &sync.namespace, &sync.name), "v1beta1").await?;
+    let object: Value = cluster.get(&path).await?;
+    Ok(SyncStatus::deserialize(&object["status"]).unwrap_or_default())
 }
 
 /// Writes a status for the reporter.

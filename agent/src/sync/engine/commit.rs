@@ -64,7 +64,7 @@ pub(super) struct Held {
 impl State {
     pub(super) fn compiled(&mut self, commit: String, declared: Option<Arc<DeclaredSet>>, mut findings: Vec<Finding>) {
         // The answer to an earlier `Restore` is not needed any more.
-        self.restoring = false;
+        (self.restoring, self.restored) = (false, false);
         for finding in findings.iter().filter(|f| !self.source.findings.contains(f)) {
             self.commands.push(Command::Notice(Notice::Failed(finding.clone())));
         }
@@ -81,7 +81,9 @@ impl State {
         });
         self.source = Stage { commit, findings, git: Arc::clone(&self.settings.git) };
         // The deletions of the commit in force are still held when it is compiled again.
-        self.held.take_if(|held| !same || held.candidate.is_some());
+        if self.held.take_if(|held| !same || held.candidate.is_some()).is_some() {
+            self.prunes.found();
+        }
         self.report.status_changed();
         // A candidate without mistakes stays when a commit with mistakes follows: it is the last good one.
         if same {
@@ -100,11 +102,15 @@ impl State {
     /// Another spec is to be followed. Candidates of the source before are dropped, and what is in force stays so.
     pub(super) fn spec_changed(&mut self, spec: SpecChange) {
         let SpecChange { git, reconcile_timeout } = spec;
+        if git != self.settings.git {
+            self.prunes.forget_approvals();
+        }
         self.settings.git = git;
         self.settings.reconcile_timeout = reconcile_timeout;
         self.source = Stage { git: Arc::clone(&self.settings.git), ..Stage::default() };
         self.candidate = None;
-        self.held.take_if(|held| held.candidate.is_some());
+        self.held = None;
+        self.prunes.found();
         (self.restoring, self.restored) = (false, false);
         self.report.status_changed();
     }
@@ -204,9 +210,9 @@ impl State {
             let objects = declared.objects.len();
             self.commands.push(Command::Notice(Notice::Syncing { commit: commit.clone(), objects }));
         }
+        self.prunes.begin_commit(&commit);
         self.in_force = InForce { git, commit, declared: Some(declared), order };
         self.held.take_if(|held| held.candidate.is_none());
-        self.prunes.judged();
         if grows || prunes != self.recorded_prunes {
             self.record();
         }

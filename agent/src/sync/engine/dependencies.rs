@@ -101,6 +101,19 @@ impl State {
         namespace_of(id).into_iter().chain(crds.cloned()).find(is_doomed)
     }
 
+    /// A recorded object in a Namespace or CRD that no list has shown yet, because its kind cannot be listed: until it is
+    /// shown, nothing says that it may go.
+    pub(super) fn unlisted_in(&self, id: &ObjectId) -> Option<&ObjectId> {
+        if !id.is_namespace() && !id.is_crd() {
+            return None;
+        }
+        let goes_with = |other: &&ObjectId| {
+            let plural = if id.is_crd() { self.kinds.plural(other) } else { None };
+            self.kinds.may_exist(other) && is_deleted_with(other, plural, id)
+        };
+        self.unlisted().find(goes_with)
+    }
+
     /// An object of the sync that would be deleted together with a Namespace or CRD: it goes before, or keeps it.
     pub(super) fn inhabitant(&self, id: &ObjectId) -> Option<&ObjectId> {
         if !id.is_namespace() && !id.is_crd() {

@@ -172,6 +172,11 @@ impl Kinds {
         self.0.get(&id.group_kind()).is_none_or(|kind| kind.is_known() && !kind.is_blind())
     }
 
+    /// `true` when objects of the kind may exist that nothing has shown. A kind that is not served has none.
+    pub(super) fn may_exist(&self, id: &ObjectId) -> bool {
+        self.0.get(&id.group_kind()).is_none_or(|kind| !matches!(kind.state, KindState::Unserved(_)))
+    }
+
     /// `true` when all of `kinds` and all recorded kinds are known.
     pub(super) fn are_known(&self, kinds: &BTreeSet<GroupKind>) -> bool {
         self.0.values().filter(|kind| kind.recorded).all(Kind::is_known)

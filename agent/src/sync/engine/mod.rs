@@ -188,10 +188,15 @@ impl State {
         }
         self.judge_after_the_hour(now);
         self.consider(now);
-        self.judge_found(now);
         self.fire_timers(now);
+        self.judge_found(now);
         self.search_kinds(now);
         self.dispatch(now);
+        if self.prunes.is_judging() {
+            // Deletions that turned out at their turn not to be judged.
+            self.judge_found(now);
+            self.dispatch(now);
+        }
         self.settle(now);
         std::mem::take(&mut self.commands)
     }

@@ -33,7 +33,7 @@ impl State {
             Outcome::Read(whole) => self.read(id, &whole),
             Outcome::Absent(version) => self.absent(id, version),
             Outcome::Deleted => {
-                self.prunes.carried_out(id);
+                self.carried_out(id);
                 self.pruned += 1;
                 self.objects.forgive(id);
                 self.objects.change(id, |tracked| {
@@ -43,6 +43,7 @@ impl State {
                 });
             }
             Outcome::Abandoned => {
+                self.carried_out(id);
                 self.pruned += 1;
                 self.objects.forgive(id);
                 self.objects.set_live(id, None);
@@ -102,7 +103,7 @@ impl State {
 
     fn absent(&mut self, id: &ObjectId, version: u64) {
         if self.objects.live(id).is_some_and(|live| version == 0 || live.version <= version) {
-            self.prunes.carried_out(id);
+            self.carried_out(id);
             self.objects.set_live(id, None);
             self.report.resources_changed();
         }

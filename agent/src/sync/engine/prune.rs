@@ -43,6 +43,19 @@ type ObjectCount = Option<usize>;
 pub(super) struct Offer {
     approval: String,
     deletions: Deletions,
+    definitions: Vec<(ObjectId, ObjectCount)>,
+}
+
+impl Offer {
+    /// `true` when the approval is for these deletions of this commit, or for more than these.
+    fn covers(&self, commit: &str, prune: &Prune) -> bool {
+        let fewer = |(crd, objects): &(ObjectId, ObjectCount)| {
+            self.definitions.iter().any(|(other, offered)| other == crd && (offered.is_none() || objects <= offered))
+        };
+        self.approval.starts_with(commit)
+            && self.deletions.is_superset(&prune.deletions)
+            && prune.definitions.iter().all(fewer)
+    }
 }
 
 /// The guard's answer about deletions.
@@ -91,6 +104,18 @@ impl Prunes {
         self.counts.clear();
     }
 
+    /// A commit comes in force: approvals of another one are for nothing any more.
+    pub(super) fn begin_commit(&mut self, commit: &str) {
+        self.found = false;
+        self.granted.take_if(|granted| !granted.approval.starts_with(commit));
+    }
+
+    /// Another source is followed: approvals are for nothing any more.
+    pub(super) fn forget_approvals(&mut self) {
+        (self.granted, self.offered) = (None, None);
+        self.found = true;
+    }
+
     fn allows(&self, deletion: &(ObjectId, Box<str>)) -> bool {
         let granted = self.granted.as_ref().is_some_and(|granted| granted.deletions.contains(deletion));
         granted || self.within_budget.contains(deletion)
@@ -120,7 +145,16 @@ impl State {
         if let Some(candidate) = self.held.as_mut().and_then(|held| held.candidate.take()) {
             self.candidate = Some(candidate);
         }
+        self.prunes.forget_counts();
         self.prunes.found();
+    }
+
+    /// An object of the commit in force is gone: there may be nothing left to hold.
+    pub(super) fn carried_out(&mut self, id: &ObjectId) {
+        self.prunes.carried_out(id);
+        if self.held.as_ref().is_some_and(|held| held.candidate.is_none()) {
+            self.prunes.found();
+        }
     }
 
     /// An object was made anew: an approval that a finding asks for would not be for this one.
@@ -204,9 +238,13 @@ impl State {
         let counted = waiting.len() + along(&self.prunes, &waiting);
         self.prunes.recent.take_back(counted);
         prune.deletions.retain(|deletion| !sent.contains(deletion));
+        prune.definitions.retain(|(crd, _)| !sent.iter().any(|(id, _)| id == crd));
         self.prunes.within_budget = sent;
+        if prune.deletions.is_empty() {
+            return Judgement::Passed;
+        }
         let approval = prune.approval(commit);
-        if self.is_approved(&approval, &prune) {
+        if self.is_approved(commit, &approval, &prune) {
             return Judgement::Passed;
         }
         let recent = self.prunes.recent.number(now);
@@ -220,35 +258,30 @@ impl State {
                 how_to_approve: &self.settings.how_to_approve,
             };
             let finding = prune.finding(&held);
-            return Judgement::Held(finding, Offer { approval, deletions: prune.deletions });
+            let Prune { deletions, definitions, .. } = prune;
+            return Judgement::Held(finding, Offer { approval, deletions, definitions });
         }
         self.prunes
             .along
             .extend(prune.definitions.iter().filter_map(|(crd, objects)| Some((crd.clone(), (*objects)?))));
-        if !prune.deletions.is_empty() {
-            let counted = prune.deletions.len() + along(&self.prunes, &prune.deletions);
-            self.prunes.recent.add(counted, now);
-        }
+        let counted = prune.deletions.len() + along(&self.prunes, &prune.deletions);
+        self.prunes.recent.add(counted, now);
         self.prunes.within_budget.append(&mut prune.deletions);
         Judgement::Passed
     }
 
-    /// `true` when the approval on the sync is for these deletions, or for more than these that it was offered for.
-    fn is_approved(&mut self, approval: &str, prune: &Prune) -> bool {
+    /// `true` when the approval on the sync is for these deletions, or for more than these that it was offered for. It is for
+    /// nothing else from then on.
+    fn is_approved(&mut self, commit: &str, approval: &str, prune: &Prune) -> bool {
         let Some(given) = &self.settings.approval else { return false };
-        let covers = |offer: &Offer| offer.approval == *given && offer.deletions.is_superset(&prune.deletions);
-        if self.prunes.granted.as_ref().is_some_and(covers) {
-            return true;
+        let offers = [&self.prunes.granted, &self.prunes.offered];
+        let covered = offers.into_iter().flatten().any(|o| o.approval == *given && o.covers(commit, prune));
+        if !covered && given != approval {
+            return false;
         }
-        if given == approval {
-            let deletions = prune.deletions.clone();
-            self.prunes.granted = Some(Offer { approval: approval.to_owned(), deletions });
-            return true;
-        }
-        let offered = self.prunes.offered.take_if(|offer| covers(offer));
-        let is_offered = offered.is_some();
-        self.prunes.granted = offered.or_else(|| self.prunes.granted.take());
-        is_offered
+        let (deletions, definitions) = (prune.deletions.clone(), prune.definitions.clone());
+        self.prunes.granted = Some(Offer { approval: given.clone(), deletions, definitions });
+        true
     }
 
     /// The deletions that follow from a declared set, of kinds whose objects are all known.
@@ -262,14 +295,18 @@ impl State {
                 declared_form(id).is_none()
                     && !keep
                     && self.kinds.is_countable(id)
+                    && self.unlisted_in(id).is_none()
                     && decide(Declared::of(declared, id), Some(live), &self.settings.sync) == Action::Delete
             })
             .map(|(id, live)| (id.clone(), live.uid.clone()))
             .collect();
-        let there = || self.objects.inventory().filter(|(_, live)| !live.terminating);
-        let namespaces = there().filter(|(id, _)| id.is_namespace()).count();
-        let recorded = self.recording.size();
-        Prune { inventory: there().count(), namespaces, recorded, deletions, definitions: Vec::new() }
+        let there = || self.objects.inventory().filter(|(_, live)| !live.terminating && live.applied);
+        let count = |objects: &mut dyn Iterator<Item = &ObjectId>| {
+            objects.fold((0, 0), |(all, namespaces), id| (all + 1, namespaces + usize::from(id.is_namespace())))
+        };
+        let inventory = count(&mut there().map(|(id, _)| id));
+        let kept = count(&mut there().map(|(id, _)| id).filter(|id| declared.objects.contains_key(id)));
+        Prune { inventory, kept, recorded: self.recording.size(), deletions, definitions: Vec::new() }
     }
 
     /// The CRDs among these deletions, with the number of objects that go with each and are no deletions themselves; `None`

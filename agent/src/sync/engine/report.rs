@@ -13,7 +13,7 @@ use crate::sync::plan::Declared;
 
 use super::objects::{Mark, Tracked};
 use super::queue::WorkClass;
-use super::{Command, Notice, State};
+use super::{Command, InForce, Notice, SourceCommit, State};
 
 /// Work that takes longer than this is reported as going on.
 const FIRST: Duration = Duration::from_millis(500);
@@ -74,7 +74,7 @@ pub(super) struct PendingReport {
     /// The time of the first of these changes.
     since: Option<Instant>,
     /// The commit of the last [`Notice::Synced`].
-    announced: Option<String>,
+    announced: Option<SourceCommit>,
     /// The time of the last report.
     last: Option<Instant>,
     /// The time of the last report with resources, or of the beginning of the work on a commit.
@@ -161,9 +161,11 @@ impl State {
     }
 
     fn announce(&mut self) {
-        if self.report.announced.as_ref() != Some(&self.in_force.commit) && self.is_synced() {
-            let commit = self.in_force.commit.clone();
-            self.report.announced = Some(commit.clone());
+        let InForce { commit, git, .. } = &self.in_force;
+        let announced = |last: &SourceCommit| last.commit == *commit && last.git == *git;
+        if !self.report.announced.as_ref().is_some_and(announced) && self.is_synced() {
+            let commit = commit.clone();
+            self.report.announced = Some(SourceCommit { commit: commit.clone(), git: Arc::clone(git) });
             self.report.status_changed();
             let (applied, pruned) = (self.applied, self.pruned);
             self.commands.push(Command::Notice(Notice::Synced { commit, applied, pruned }));
@@ -172,6 +174,8 @@ impl State {
 
     fn report_now(&self, resources: Option<Vec<ResourceState>>) -> Report {
         let in_force = self.in_force.declared.is_some();
+        // Another source is to be followed, and nothing is known of it yet.
+        let unread = self.source.commit.is_empty() && self.source.findings.is_empty();
         Report {
             source: self.source.clone(),
             sync: Stage {
@@ -179,7 +183,7 @@ impl State {
                 findings: self.sync_findings(),
                 git: Arc::clone(if in_force { &self.in_force.git } else { &self.settings.git }),
             },
-            syncing: self.candidate.is_some() || self.restoring || (in_force && self.is_syncing()),
+            syncing: self.candidate.is_some() || self.restoring || (in_force && (unread || self.is_syncing())),
             synced: self.is_synced(),
             resources,
         }

@@ -60,7 +60,7 @@ impl State {
             return;
         }
         self.objects.set_live(id, None);
-        self.prunes.carried_out(id);
+        self.carried_out(id);
         self.report.resources_changed();
         match decide(self.declared(id), None, &self.settings.sync) {
             Action::Nothing => self.nothing_to_do(id),

@@ -20,10 +20,10 @@ pub type Deletions = BTreeSet<(ObjectId, Box<str>)>;
 /// Deletions that follow from a commit.
 #[derive(Clone, Debug, Default)]
 pub struct Prune {
-    /// Objects of the sync that exist.
-    pub inventory: usize,
-    /// Namespaces among them.
-    pub namespaces: usize,
+    /// Objects of the sync that exist, and Namespaces among them.
+    pub inventory: (usize, usize),
+    /// Those of them that stay declared.
+    pub kept: (usize, usize),
     /// Objects and Namespaces in the inventory's record. Some may be gone, by another client or while no agent ran.
     pub recorded: (usize, usize),
     /// Objects of the inventory that would be deleted.
@@ -38,15 +38,12 @@ impl Prune {
     /// counted, or more than is left of the budget: 10 objects or 20 % of the inventory in an hour.
     pub fn is_large(&self, recent: usize) -> bool {
         let namespaces = self.deletions.iter().filter(|(id, _)| id.is_namespace()).count();
-        let all_namespaces =
-            self.namespaces.max(self.recorded.1) >= 2 && namespaces > 0 && namespaces == self.namespaces;
-        let everything = self.inventory.max(self.recorded.0) >= 2
-            && !self.deletions.is_empty()
-            && self.deletions.len() == self.inventory;
+        let all_namespaces = self.inventory.1.max(self.recorded.1) >= 2 && namespaces > 0 && self.kept.1 == 0;
+        let everything = self.inventory.0.max(self.recorded.0) >= 2 && !self.deletions.is_empty() && self.kept.0 == 0;
         let Some(along) = self.definitions.iter().map(|(_, objects)| *objects).sum::<Option<usize>>() else {
             return true;
         };
-        let budget = ((self.inventory + recent) / 5).max(SMALL);
+        let budget = ((self.inventory.0 + recent) / 5).max(SMALL);
         let total = recent + self.deletions.len() + along;
         all_namespaces || everything || (total > budget && total > recent)
     }
@@ -84,7 +81,7 @@ impl Prune {
         let mut message = format!(
             "commit {commit} is held: it would delete {} of {} objects{before}: {}. {instead}",
             self.deletions.len(),
-            self.inventory,
+            self.inventory.0,
             names.join(", ")
         );
         if let Some(refused) = refused {
@@ -146,8 +143,10 @@ mod tests {
         let deletion = |(i, kind): (usize, &&str)| {
             (ObjectId::new(&GroupKind::new("", kind), "", &i.to_string()), format!("uid-{i}").into())
         };
-        let deletions = kinds.iter().enumerate().map(deletion).collect();
-        Prune { inventory, namespaces, deletions, ..Prune::default() }
+        let deletions: Deletions = kinds.iter().enumerate().map(deletion).collect();
+        let gone = kinds.iter().filter(|kind| **kind == "Namespace").count();
+        let kept = (inventory.saturating_sub(kinds.len()), namespaces.saturating_sub(gone));
+        Prune { inventory: (inventory, namespaces), kept, deletions, ..Prune::default() }
     }
 
     fn large(inventory: usize, namespaces: usize, kinds: &[&str]) -> bool {
@@ -162,6 +161,7 @@ mod tests {
         assert!(large(2, 0, &["A", "A"]), "everything");
         assert!(!large(1, 0, &["A"]), "one of one");
         assert!(Prune { recorded: (2, 0), ..prune(1, 0, &["A"]) }.is_large(0), "the one that is left of two");
+        assert!(Prune { kept: (0, 0), ..prune(9, 0, &["A"; 8]) }.is_large(0), "the ninth is given up");
         assert!(!Prune { recorded: (2, 0), ..prune(0, 0, &[]) }.is_large(0), "both are gone");
         assert!(!large(12, 0, &["A"; 10]), "ten may always go");
         assert!(large(12, 0, &["A"; 11]), "eleven of twelve");

@@ -162,6 +162,7 @@ fn a_crd_is_deleted_after_the_objects_of_its_kind_whatever_the_plural() {
     }
     commands.extend(state.step(Event::Counted(crd.clone(), Some(1)), now));
     commands.extend(state.step(Event::Approved(Some(offered(&commands))), now));
+    commands.extend(state.step(Event::Counted(crd.clone(), Some(1)), now));
     commands.extend(recorded(&mut state, now));
     assert_eq!(deleted(&commands), std::slice::from_ref(&object), "{commands:?}");
     let mut commands = state.step(Event::Finished(object.clone(), crate::sync::engine::Outcome::Deleted), now);
@@ -202,6 +203,8 @@ fn a_crd_is_kept_for_an_object_that_is_kept() {
     for kind in [&definition, &widget()] {
         commands.extend(state.step(Event::Listed(kind.clone(), 1), now));
     }
+    commands.extend(state.step(Event::Counted(crd.clone(), Some(1)), now));
+    commands.extend(state.step(Event::Approved(Some(offered(&commands))), now));
     commands.extend(state.step(Event::Counted(crd.clone(), Some(1)), now));
     commands.extend(recorded(&mut state, now));
     for id in [crd, object] {

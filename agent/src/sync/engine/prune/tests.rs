@@ -325,8 +325,75 @@ fn the_objects_of_a_crd_count_once_however_often_it_is_judged() {
     assert_eq!(scene.record.number(scene.now), 5 + 1, "the CRD, its four objects, and `kept`");
     for other in ["one", "two", "three"] {
         scene.step(Event::Approved(Some(other.to_owned())));
+        scene.step(Event::Counted(crd.clone(), Some(4)));
         scene.answer();
     }
     assert!(scene.held().is_empty() && !scene.state.prunes.within_budget.is_empty());
     assert_eq!(scene.state.prunes.recent().number(scene.now), 5 + 1);
+}
+
+#[test]
+fn an_approval_is_for_no_later_commit() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(0..5));
+    scene.state.settings.in_flight = 2;
+    scene.step(Event::Approved(Some(offered(&scene.commands))));
+    scene.answer();
+    assert_eq!(deleted(&scene.commands).len(), 2);
+    // The commit is taken back in the middle, and a later one loses some of the objects by mistake.
+    scene.commit('a', &config_maps(0..20));
+    scene.settle();
+    scene.commit('c', &config_maps(0..7));
+    assert_eq!((scene.deletions(), scene.held().len()), (2, 1));
+}
+
+#[test]
+fn a_hold_of_the_commit_in_force_outlives_another_commit() {
+    let mut scene = Scene::new();
+    let set = config_maps(0..20);
+    scene.commit('b', &config_maps(0..5));
+    scene.approve(&offered(&scene.commands));
+    scene.deletions();
+    // Objects of the sync appear that the commit in force does not declare.
+    for n in 5..17 {
+        let id = ObjectId::new(&GroupKind::new("", "ConfigMap"), "default", &format!("c{n}"));
+        scene.version += 1;
+        let object = live(&set, &id, scene.version, json!({}));
+        scene.step(Event::Seen(id, Box::new(crate::sync::live::Observed::of(&object))));
+    }
+    let before = scene.deletions();
+    assert_eq!((before, scene.held().len()), (10, 1));
+    let findings = vec![Finding::new(Code::NameCollision, "twice")];
+    scene.step(Event::Compiled { commit: commit('c'), declared: None, findings });
+    scene.commit('b', &config_maps(0..5));
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    assert!(!scene.state.is_synced());
+}
+
+#[test]
+fn a_namespace_waits_for_recorded_objects_in_it_that_no_list_shows() {
+    let mut scene = Scene::new();
+    let namespaces = "apiVersion: v1\nkind: Namespace\nmetadata: {name: one}\n---\n\
+        apiVersion: v1\nkind: Namespace\nmetadata: {name: two}\n";
+    let set = declared(namespaces);
+    let (one, kind) = (ObjectId::new(&GroupKind::new("", "Namespace"), "", "one"), GroupKind::new("", "ConfigMap"));
+    let inside = ObjectId::new(&kind, "one", "inside");
+    let lives: Vec<_> = set.objects.keys().map(|id| live(&set, id, 100, json!({}))).collect();
+    scene.state = State::new(Settings {
+        recorded: set.objects.keys().cloned().chain([inside.clone()]).collect(),
+        kinds: [kind.clone(), one.group_kind()].into(),
+        recent_prunes: Default::default(),
+        ..scene.state.settings
+    });
+    scene.commit('b', &declared("apiVersion: v1\nkind: Namespace\nmetadata: {name: two}\n"));
+    scene.step(Event::Listing(one.group_kind(), 1));
+    for object in &lives {
+        scene.step(Event::Seen(object.id(), Box::new(crate::sync::live::Observed::of(object))));
+    }
+    scene.step(Event::Listed(one.group_kind(), 1));
+    scene.step(Event::Unlistable(kind.clone(), Finding::new(Code::ApiServer, "no answer")));
+    assert_eq!(scene.deletions(), 0, "the ConfigMap in it may stay for a reason");
+    scene.step(Event::Listing(kind.clone(), 2));
+    scene.step(Event::Listed(kind, 2));
+    assert_eq!(scene.deletions(), 1);
 }
