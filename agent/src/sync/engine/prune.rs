@@ -96,7 +96,10 @@ impl Prunes {
 
     /// The object is gone.
     pub(super) fn carried_out(&mut self, id: &ObjectId) {
-        self.within_budget.retain(|(other, _)| other != id);
+        let mut of_object = self.within_budget.range((id.clone(), "".into())..).take_while(|(other, _)| other == id);
+        if let Some(deletion) = of_object.next().cloned() {
+            self.within_budget.remove(&deletion);
+        }
     }
 
     /// The objects of another commit are counted anew.
