@@ -112,7 +112,7 @@ pub struct HeldPrune<'a> {
     pub commit: &'a str,
     /// The commit is in force already, and the deletions were found later.
     pub in_force: bool,
-    /// Number of objects deleted in the last hour, see [`RecentPrunes::number`].
+    /// Number of objects deleted in the last hour.
     pub recent: usize,
     /// The approval of exactly these deletions.
     pub approval: &'a str,
