@@ -7,16 +7,12 @@
 //!   take all permissions away until it fills them again.
 
 use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use crate::compile::parse::type_check::decoded_base64;
 use crate::model::manifest_object::ManifestObject;
 use crate::model::object::Object;
-
-/// base64 as Go reads it: bits that do not fill a byte are ignored.
-const LENIENT: GeneralPurpose =
-    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// The field of a kind whose values are base64.
 fn base64_field(group: &str, kind: &str) -> Option<&'static str> {
@@ -67,8 +63,7 @@ pub(super) fn bring_into_stored_form(object: &mut Object) {
 
 fn encode_anew(value: &mut Value) {
     let Value::String(text) = value else { return };
-    let joined: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
-    if let Ok(bytes) = LENIENT.decode(joined) {
+    if let Some(bytes) = decoded_base64(text) {
         *text = STANDARD.encode(bytes);
     }
 }

@@ -158,7 +158,7 @@ impl CommandRunner {
         tokio::spawn(task.in_current_span());
     }
 
-    /// Counts the objects of a CRD's kind, for as long as the API server is away or busy.
+    /// Counts the objects of a CRD's kind. It is tried again while the API server is away or busy.
     fn count(&self, crd: ObjectId) {
         let (cluster, events) = (Arc::clone(&self.cluster), self.events.clone());
         let task = async move {

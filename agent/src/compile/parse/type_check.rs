@@ -2,6 +2,8 @@
 //! zero value of every type, and no type is converted into another. The types themselves are in [`super::builtin_types`].
 
 use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde_json::Value;
 
 use super::timestamp::is_date;
@@ -62,7 +64,7 @@ fn first_mismatch(value: &Value, field_type: &FieldType, path: &mut Vec<String>)
         (Number, Value::Number(_)) => return None,
         (Int, Value::Number(number)) if number.is_i64() => return None,
         (Time, Value::String(text)) if is_rfc3339(text) => return None,
-        (Base64, Value::String(text)) if is_base64(text) => return None,
+        (Base64, Value::String(text)) if decoded_base64(text).is_some() => return None,
         (Base64, Value::Array(_)) => return first_mismatch(value, &List(&Int), path),
         (List(field_type), Value::Array(items)) => {
             return items.iter().enumerate().find_map(|(i, item)| below(&i.to_string(), item, field_type, path));
@@ -118,10 +120,14 @@ pub(crate) fn is_rfc3339(text: &str) -> bool {
     separated && time.is_some() && is_date(year, month, day) && is_zone(&text[clock + 6..])
 }
 
-/// `true` if Go reads `text` as Base64. Line breaks in it are ignored.
-pub(crate) fn is_base64(text: &str) -> bool {
+/// base64 as Go reads it: bits that do not fill a byte are ignored.
+const LENIENT: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+
+/// The bytes that Go reads from `text` as base64; `None` if it is none. Line breaks in it are ignored.
+pub(crate) fn decoded_base64(text: &str) -> Option<Vec<u8>> {
     let joined: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
-    base64::engine::general_purpose::STANDARD.decode(joined).is_ok()
+    LENIENT.decode(joined).ok()
 }
 
 /// `true` for the end of a time after the seconds: an optional fraction, then `Z` or an offset.

@@ -227,6 +227,10 @@ impl State {
 
     /// Judges the deletions that follow from this declared set, and remembers those that pass.
     pub(super) fn judge(&mut self, declared: &DeclaredSet, commit: &str, in_force: bool, now: Instant) -> Judgement {
+        // Nothing is looked at again before the answer, however many events come meanwhile.
+        if self.prunes.counts.values().any(Option::is_none) {
+            return Judgement::Counting;
+        }
         let mut prune = self.prune_of(declared);
         match self.counted_definitions(&prune.deletions) {
             Some(definitions) => prune.definitions = definitions,
