@@ -1,15 +1,18 @@
 //! The command line of `nomos-agent`: flags and exit status.
 #![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use agent::api::{GitSpec, LocalRepositories, parse_duration};
+use agent::api::{Auth, GitSpec, LocalRepositories, SecretRef, parse_duration, supported};
 use agent::compile::SourceFormat;
 use agent::io::cache::CacheDirectory;
 use agent::model::error_chain::error_chain;
+use agent::model::finding::text;
+use agent::model::metadata::{ROOT_SYNC, SyncId};
 use agent::run::{Flags, Options, start_log};
 use clap::{Parser, ValueEnum};
 
@@ -35,6 +38,18 @@ struct Args {
     /// Directory of the repository to sync
     #[arg(long, requires = "repo", default_value = "")]
     dir: String,
+    /// Login to the repository: none, token or cookiefile, with the keys of a RootSync's Secret
+    #[arg(long, requires = "repo", default_value = "none", value_parser = auth)]
+    auth: Auth,
+    /// Secret in the namespace config-management-system with the credentials of --auth
+    #[arg(long, requires = "repo", value_name = "NAME")]
+    secret: Option<String>,
+    /// Secret in the namespace config-management-system whose key cert holds certificate authorities for the git server
+    #[arg(long, requires = "repo", value_name = "NAME")]
+    ca_cert_secret: Option<String>,
+    /// URL of a proxy for the repository
+    #[arg(long, requires = "repo", value_name = "URL", default_value = "")]
+    proxy: String,
     /// Layout of the repository
     #[arg(long, requires = "repo", value_enum, default_value_t = FormatFlag::Hierarchy)]
     source_format: FormatFlag,
@@ -85,6 +100,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn auth(name: &str) -> Result<Auth, String> {
+    serde_json::from_value(name.into()).map_err(|_| "must be a login of a RootSync".to_owned())
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     start_log();
@@ -105,7 +124,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let result = runtime.block_on(agent::run::run(options(args, cache.path())));
+    let options = options(args, cache.path());
+    let result = runtime.block_on(async { agent::run::run(options?).await });
     // A git request whose sync has ended must not hold the process.
     runtime.shutdown_background();
     match result {
@@ -128,23 +148,40 @@ fn cache(asked: Option<&Path>) -> anyhow::Result<CacheDirectory> {
     }
 }
 
-fn options(args: Args, cache: &Path) -> Options {
-    let source = args.repo.map(|repo| Flags {
-        git: GitSpec {
-            repo,
-            branch: if args.revision.is_some() { String::new() } else { args.branch },
-            revision: args.revision.unwrap_or_default(),
-            dir: args.dir,
-            ..GitSpec::default()
-        },
+/// The source that the flags give.
+///
+/// # Errors
+/// When the agent would refuse a RootSync with it.
+fn flags(args: &Args, repo: &str) -> anyhow::Result<Flags> {
+    let named = |name: &Option<String>| name.clone().map(|name| SecretRef { name });
+    let git = GitSpec {
+        repo: repo.to_owned(),
+        branch: if args.revision.is_some() { String::new() } else { args.branch.clone() },
+        revision: args.revision.clone().unwrap_or_default(),
+        dir: args.dir.clone(),
+        auth: args.auth,
+        proxy: args.proxy.clone(),
+        secret_ref: named(&args.secret),
+        ca_cert_secret_ref: named(&args.ca_cert_secret),
+        ..GitSpec::default()
+    };
+    let spec = serde_json::json!({ "git": git });
+    let supported = supported(&SyncId::root(ROOT_SYNC), &BTreeMap::new(), &spec, LocalRepositories::Allowed);
+    let git = supported.map_err(|finding| anyhow::anyhow!("{}", text(&finding)))?.git;
+    Ok(Flags {
+        git,
         format: match args.source_format {
             FormatFlag::Hierarchy => SourceFormat::Hierarchy,
             FormatFlag::Unstructured => SourceFormat::Unstructured,
         },
         period: args.poll_period,
-        approve_prune: args.approve_prune,
-    });
-    Options {
+        approve_prune: args.approve_prune.clone(),
+    })
+}
+
+fn options(args: Args, cache: &Path) -> anyhow::Result<Options> {
+    let source = args.repo.as_deref().map(|repo| flags(&args, repo)).transpose()?;
+    Ok(Options {
         source,
         cluster_name: args.cluster_name,
         kubeconfig: args.kubeconfig,
@@ -157,5 +194,5 @@ fn options(args: Args, cache: &Path) -> Options {
         listen: Some(args.listen),
         audit_period: args.audit_period,
         once: args.once,
-    }
+    })
 }

@@ -1,21 +1,30 @@
-//! A git server on loopback, which can reset its connections. It hands requests to `git http-backend`.
+//! A git server on loopback, which can reset its connections and ask for credentials. It hands requests to `git http-backend`.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context as _, Result};
+use base64::Engine as _;
 
 use crate::repository::Repository;
 
 /// A server of one repository. It ends with the test process.
 pub struct GitServer {
     url: String,
-    resets: Arc<AtomicBool>,
+    manner: Arc<Manner>,
+}
+
+/// The answers to requests from now on.
+#[derive(Default)]
+struct Manner {
+    resets: AtomicBool,
+    /// The header `Authorization` that a request needs.
+    needed: Mutex<Option<String>>,
 }
 
 impl GitServer {
@@ -26,16 +35,16 @@ impl GitServer {
     pub fn of(repository: &Repository) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let url = format!("http://{}/repository", listener.local_addr()?);
-        let resets = Arc::new(AtomicBool::new(false));
+        let manner = Arc::new(Manner::default());
         let root = repository.path().parent().context("in a directory of its own")?.to_owned();
-        let asked = Arc::clone(&resets);
+        let asked = Arc::clone(&manner);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (root, resets) = (root.clone(), Arc::clone(&asked));
-                thread::spawn(move || while answer(&stream, &root, &resets).is_some() {});
+                let (root, manner) = (root.clone(), Arc::clone(&asked));
+                thread::spawn(move || while answer(&stream, &root, &manner).is_some() {});
             }
         });
-        Ok(Self { url, resets })
+        Ok(Self { url, manner })
     }
 
     /// The URL of the repository.
@@ -45,14 +54,20 @@ impl GitServer {
 
     /// From now on every connection is reset when it sends a request; or none is.
     pub fn reset_connections(&self, resets: bool) {
-        self.resets.store(resets, Ordering::Relaxed);
+        self.manner.resets.store(resets, Ordering::Relaxed);
+    }
+
+    /// From now on a request is answered only for this user and password, and with HTTP 401 without.
+    pub fn require(&self, user: &str, password: &str) {
+        let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        *self.manner.needed.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("Basic {encoded}"));
     }
 }
 
 /// Answers one request; `None` closes the connection.
-fn answer(mut stream: &TcpStream, root: &Path, resets: &AtomicBool) -> Option<()> {
+fn answer(mut stream: &TcpStream, root: &Path, manner: &Manner) -> Option<()> {
     let mut reader = BufReader::with_capacity(1, stream);
-    if reader.fill_buf().ok()?.is_empty() || resets.load(Ordering::Relaxed) {
+    if reader.fill_buf().ok()?.is_empty() || manner.resets.load(Ordering::Relaxed) {
         // A connection that is closed with unread bytes is reset.
         return None;
     }
@@ -71,6 +86,10 @@ fn answer(mut stream: &TcpStream, root: &Path, resets: &AtomicBool) -> Option<()
     };
     let mut body = vec![0; header("content-length").parse().unwrap_or(0)];
     reader.read_exact(&mut body).ok()?;
+    let needed = manner.needed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if needed.is_some_and(|needed| header("authorization") != needed) {
+        return write!(stream, "HTTP/1.1 401 X\r\nContent-Length: 0\r\n\r\n").ok();
+    }
     let mut words = lines.first()?.split(' ');
     let (method, target) = (words.next()?, words.next()?);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));

@@ -31,7 +31,7 @@ pub(super) fn invalid(id: &SyncId, annotations: &BTreeMap<String, String>, spec:
 
 /// The finding KNV1061 about a sync object.
 pub(super) fn finding(id: &SyncId, (message, hint): Fault) -> Finding {
-    Finding::new(Code::InvalidSync, format!("{message}.")).hint(hint).about(resource(id))
+    Finding::new(Code::InvalidSync, format!("{message}.")).hint(hint).about(sync_resource(id))
 }
 
 /// The finding about a spec without the form of [`SyncSpec`]: the CRD in the cluster is of another version.
@@ -40,10 +40,11 @@ pub(super) fn unreadable(id: &SyncId, reason: &serde_json::Error) -> Finding {
     let reason = reason.to_string();
     Finding::new(Code::InvalidSync, format!("The spec cannot be read: {}.", shown_in(&reason)))
         .hint("Correct it, or install the CRDs and the agent of one version.")
-        .about(resource(id))
+        .about(sync_resource(id))
 }
 
-fn resource(id: &SyncId) -> Resource {
+/// The resource of a sync object.
+pub(crate) fn sync_resource(id: &SyncId) -> Resource {
     Resource {
         group: "configsync.gke.io".to_owned(),
         version: "v1beta1".to_owned(),

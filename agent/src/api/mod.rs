@@ -20,6 +20,8 @@ mod supported;
 pub use crate::model::duration::{format_duration, parse_duration};
 #[cfg(feature = "cluster")]
 pub use crds::{crds, yaml as crd_yaml};
+#[cfg(feature = "cluster")]
+pub(crate) use invalid::sync_resource;
 pub use overrides::{
     API_SERVER_TIMEOUT, ContainerResources, LogLevel, Overrides, Quantity, RECONCILE_TIMEOUT, RoleRef,
 };

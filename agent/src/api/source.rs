@@ -87,25 +87,27 @@ pub struct GitSpec {
     /// Default: 15s.
     #[serde(default, skip_serializing_if = "is_default")]
     pub period: String,
-    /// Login to the repository. Required. The agent supports none; it refuses a sync with another login (KNV1061).
+    /// Login to the repository. Required. The agent supports none, token and cookiefile; it refuses a sync with another login
+    /// (KNV1061).
     #[schemars(with = "String", extend("enum" = ["ssh", "cookiefile", "gcenode", "gcpserviceaccount", "token", "githubapp", "none"]))]
     pub auth: Auth,
     /// Google service account for auth gcpserviceaccount. It has no effect with another auth.
     #[serde(default, rename = "gcpServiceAccountEmail", skip_serializing_if = "is_default")]
     pub gcp_service_account_email: String,
-    /// Proxy for HTTPS. Not supported: the agent refuses a sync that sets it (KNV1061).
+    /// URL of a proxy for auth none, cookiefile, token and githubapp. The key https_proxy of the Secret in secretRef takes
+    /// precedence; a proxy with a password belongs there. Default: none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub proxy: String,
-    /// Secret with the credentials for auth ssh, cookiefile, token and githubapp. A sync that sets it with another auth is
-    /// refused (KNV1061).
+    /// Secret in the namespace of the sync, with the credentials for auth ssh (key ssh, and known_hosts), cookiefile (key
+    /// cookie_file), token (keys username and token) and githubapp. A sync that sets it with another auth is refused (KNV1061).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
-    /// True to accept any certificate of the git server. Not supported: the agent refuses a sync that sets it to true
-    /// (KNV1061). Default: false.
+    /// True to accept any certificate of the git server, so that others may read the credentials and change the commits. Default:
+    /// false.
     #[serde(default, rename = "noSSLVerify", skip_serializing_if = "is_default")]
     pub no_ssl_verify: bool,
-    /// Secret whose key cert holds the certificate authority of the git server. Not supported: the agent refuses a sync
-    /// that sets it (KNV1061).
+    /// Secret in the namespace of the sync whose key cert holds certificate authorities for the git server, in PEM. They are
+    /// trusted beside those of the system.
     #[serde(default, rename = "caCertSecretRef", skip_serializing_if = "Option::is_none")]
     pub ca_cert_secret_ref: Option<SecretRef>,
 }

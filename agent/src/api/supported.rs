@@ -11,7 +11,9 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::invalid::{Fault, finding, invalid, unreadable};
-use super::{API_SERVER_TIMEOUT, Auth, GitSpec, Overrides, RECONCILE_TIMEOUT, SourceType, SyncSpec, parse_duration};
+use super::{
+    API_SERVER_TIMEOUT, Auth, GitSpec, Overrides, RECONCILE_TIMEOUT, SecretRef, SourceType, SyncSpec, parse_duration,
+};
 use crate::compile::SourceFormat;
 use crate::model::finding::Finding;
 use crate::model::metadata::{SyncId, SyncKind, annotation};
@@ -41,13 +43,16 @@ pub const NO_EFFECT: [(&str, &str); 11] = [
     ("applyset.kubernetes.io/tooling", OF_CONFIG_SYNC),
 ];
 
+/// The logins that the agent has.
+const SUPPORTED_AUTH: [Auth; 3] = [Auth::None, Auth::Token, Auth::CookieFile];
+
 /// The instructions of a sync object that have an effect, with defaults filled in.
 ///
 /// The annotation `configsync.gke.io/approve-prune` is not part of it: an approval takes effect while the sync runs, and also
 /// while the agent refuses a newer spec.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SupportedSpec {
-    /// The repository. Only the repository, the branch, the revision, the directory and the period are set.
+    /// The repository, without the fields that have no effect.
     pub git: GitSpec,
     /// Layout of the repository. A RepoSync is always unstructured.
     pub format: SourceFormat,
@@ -159,23 +164,30 @@ fn git_instructions(git: GitSpec) -> Result<GitSpec, Fault> {
         auth,
         gcp_service_account_email: _,
         proxy,
-        secret_ref: _,
+        secret_ref,
         no_ssl_verify,
         ca_cert_secret_ref,
     } = git;
     refuse_if(
-        auth != Auth::None,
+        !SUPPORTED_AUTH.contains(&auth),
         &format!("spec.git.auth: {}", auth.name()),
-        "Sync from a repository that needs no credentials: auth: none.",
+        "Use a token or a cookie file: auth: token, auth: cookiefile.",
     )?;
-    refuse_if(!proxy.is_empty(), "spec.git.proxy", "Remove it; the agent connects to the git server directly.")?;
-    refuse_if(no_ssl_verify, "spec.git.noSSLVerify: true", "Remove it; the git server needs a valid certificate.")?;
-    refuse_if(
-        ca_cert_secret_ref.is_some_and(|secret| !secret.name.is_empty()),
-        "spec.git.caCertSecretRef",
-        "Remove it; the git server needs a certificate that the system of the agent trusts.",
-    )?;
-    Ok(GitSpec { repo, branch, revision, dir, period, ..GitSpec::default() })
+    let named = |secret: Option<SecretRef>| secret.filter(|secret| !secret.name.is_empty());
+    let (secret_ref, ca_cert_secret_ref) = (named(secret_ref), named(ca_cert_secret_ref));
+    Ok(GitSpec {
+        repo,
+        branch,
+        revision,
+        dir,
+        period,
+        auth,
+        proxy,
+        secret_ref,
+        no_ssl_verify,
+        ca_cert_secret_ref,
+        ..GitSpec::default()
+    })
 }
 
 fn repository(url: &str, local: LocalRepositories) -> Result<(), Fault> {
@@ -200,283 +212,4 @@ fn refuse_if(asked_for: bool, what: &str, hint: &'static str) -> Result<(), Faul
 }
 
 #[cfg(all(test, feature = "cluster"))]
-mod tests {
-    use std::sync::LazyLock;
-
-    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrArray};
-    use serde_json::json;
-
-    use super::*;
-    use crate::api::crds;
-    use crate::model::finding::Code;
-
-    /// Values that say the same as a field that is left out.
-    const DEFAULTS: [(&str, &[&str]); 5] = [
-        ("spec.sourceFormat", &["hierarchy", ""]),
-        ("spec.sourceType", &["git"]),
-        ("spec.git.auth", &["none"]),
-        ("spec.override.statusMode", &["enabled", ""]),
-        ("spec.override.namespaceStrategy", &["implicit"]),
-    ];
-
-    #[derive(Clone, Copy, Debug, PartialEq)]
-    enum Effect {
-        Used,
-        None,
-        Refused,
-    }
-
-    /// A field of the schema without fields of its own. Lists are marked in its path, as in `spec.override.roleRefs[].name`.
-    struct Leaf {
-        path: String,
-        schema: JSONSchemaProps,
-        /// The descriptions of the fields above it and its own.
-        descriptions: String,
-    }
-
-    impl Leaf {
-        /// The path without lists, and without the name of a Secret: the reference as a whole is read or not.
-        fn field(&self) -> &str {
-            let path = self.path.split("[]").next().unwrap_or_default();
-            path.strip_suffix("Ref.name").map_or(path, |parent| &self.path[..parent.len() + "Ref".len()])
-        }
-
-        /// Every kind of value that the schema allows, but not the default.
-        fn values(&self) -> Vec<Value> {
-            let defaults =
-                DEFAULTS.iter().find(|(path, _)| *path == self.path).map_or(&[] as &[&str], |(_, them)| them);
-            values(&self.schema).into_iter().filter(|value| !defaults.iter().any(|default| value == default)).collect()
-        }
-    }
-
-    static SPEC: LazyLock<JSONSchemaProps> = LazyLock::new(|| {
-        let crd = crds().into_iter().find(|crd| crd.spec.names.kind == "RootSync").expect("the CRD of RootSyncs");
-        let schema = crd.spec.versions[0].schema.clone().and_then(|schema| schema.open_api_v3_schema);
-        schema.and_then(|schema| schema.properties?.remove("spec")).expect("the schema of the spec")
-    });
-
-    fn leaves() -> Vec<Leaf> {
-        let mut found = Vec::new();
-        collect("spec", &SPEC, "", &mut found);
-        assert!(found.len() > 40, "{} leaves", found.len());
-        found
-    }
-
-    fn collect(path: &str, schema: &JSONSchemaProps, above: &str, found: &mut Vec<Leaf>) {
-        let descriptions = format!("{above}\n{}", schema.description.as_deref().unwrap_or_default());
-        match (&schema.properties, &schema.items) {
-            (Some(properties), _) => {
-                for (name, schema) in properties {
-                    collect(&format!("{path}.{name}"), schema, &descriptions, found);
-                }
-            }
-            (None, Some(JSONSchemaPropsOrArray::Schema(items))) => {
-                collect(&format!("{path}[]"), items, &descriptions, found);
-            }
-            _ => found.push(Leaf { path: path.to_owned(), schema: schema.clone(), descriptions }),
-        }
-    }
-
-    fn values(schema: &JSONSchemaProps) -> Vec<Value> {
-        if let Some(allowed) = &schema.enum_ {
-            return allowed.iter().map(|value| value.0.clone()).collect();
-        }
-        if let Some(pattern) = &schema.pattern {
-            let allowed = pattern.strip_prefix("^(").and_then(|rest| rest.strip_suffix(")$")).expect("alternatives");
-            return allowed.split('|').map(Value::from).collect();
-        }
-        match schema.type_.as_deref() {
-            Some("boolean") => vec![true.into()],
-            Some("integer") => vec![7.into()],
-            Some("object") => vec![json!({ "key": "value" })],
-            None if schema.x_kubernetes_int_or_string == Some(true) => vec!["7".into()],
-            Some("string") => vec!["7m7s".into()],
-            other => panic!("a leaf of the type {other:?}"),
-        }
-    }
-
-    /// Sets the field at `path` below `target`, with the fields that the schema requires beside it.
-    fn set(target: &mut Value, schema: &JSONSchemaProps, path: &[&str], value: &Value) {
-        let Some((first, rest)) = path.split_first() else {
-            *target = value.clone();
-            return;
-        };
-        let properties = schema.properties.as_ref().expect("fields");
-        for required in schema.required.iter().flatten() {
-            if target.get(required).is_none() {
-                target[required] = values(&properties[required])[0].clone();
-            }
-        }
-        match (first.strip_suffix("[]"), first) {
-            (Some(name), _) => {
-                let Some(JSONSchemaPropsOrArray::Schema(items)) = &properties[name].items else { panic!("no list") };
-                target[name] = json!([{}]);
-                set(&mut target[name][0], items, rest, value);
-            }
-            (None, name) => {
-                if target.get(name).is_none() {
-                    target[name] = json!({});
-                }
-                set(&mut target[name], &properties[*name], rest, value);
-            }
-        }
-    }
-
-    fn plain() -> Value {
-        json!({ "git": { "repo": "https://git.example/x", "auth": "none" } })
-    }
-
-    fn read(spec: &Value, annotations: &[(&str, &str)]) -> Result<SupportedSpec, Finding> {
-        let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        supported(&SyncId::root("root-sync"), &annotations, spec, LocalRepositories::Allowed)
-    }
-
-    fn effect(leaf: &Leaf, value: &Value) -> Effect {
-        let mut spec = plain();
-        let path: Vec<&str> = leaf.path.split('.').skip(1).collect();
-        set(&mut spec, &SPEC, &path, value);
-        match read(&spec, &[]) {
-            Ok(supported) if supported == read(&plain(), &[]).expect("a plain sync") => Effect::None,
-            Ok(_) => Effect::Used,
-            Err(finding) => {
-                assert_eq!(finding.code, Code::InvalidSync, "{spec}");
-                assert!(finding.message.contains(leaf.field()), "{spec}: {}", finding.message);
-                assert!(finding.hint.is_some(), "{spec}: {}", finding.message);
-                Effect::Refused
-            }
-        }
-    }
-
-    /// The effect that every value but the default has.
-    fn effect_of(leaf: &Leaf) -> Effect {
-        let effects: Vec<Effect> = leaf.values().iter().map(|value| effect(leaf, value)).collect();
-        assert!(
-            !effects.is_empty() && effects.iter().all(|effect| *effect == effects[0]),
-            "{}: {effects:?}",
-            leaf.path
-        );
-        effects[0]
-    }
-
-    fn covers(entry: &str, path: &str) -> bool {
-        path.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    }
-
-    #[test]
-    fn a_repository_on_the_disk_of_the_agent_needs_a_flag() {
-        let read = |repo: &str, local| {
-            let spec = json!({ "git": { "repo": repo, "auth": "none" } });
-            supported(&SyncId::root("root-sync"), &BTreeMap::new(), &spec, local)
-        };
-        for repo in ["/srv/x", "x", "../x", "file:///srv/x", "FILE:///srv/x"] {
-            let finding = read(repo, LocalRepositories::Refused).expect_err(repo);
-            assert_eq!(finding.code, Code::InvalidSync);
-            assert!(finding.hint.is_some_and(|hint| hint.contains("--allow-local-repositories")));
-            assert!(read(repo, LocalRepositories::Allowed).is_ok(), "{repo}");
-        }
-        assert!(read("https://git.example/x", LocalRepositories::Refused).is_ok());
-    }
-
-    #[test]
-    fn every_field_is_used_or_has_no_effect_or_is_refused() {
-        let leaves = leaves();
-        for leaf in &leaves {
-            let listed = NO_EFFECT.iter().any(|(entry, _)| covers(entry, &leaf.path));
-            assert_eq!(listed, effect_of(leaf) == Effect::None, "NO_EFFECT is wrong about {}", leaf.path);
-        }
-        for (entry, reason) in NO_EFFECT {
-            let there = !entry.starts_with("spec.") || leaves.iter().any(|leaf| covers(entry, &leaf.path));
-            assert!(there && !reason.is_empty(), "{entry}");
-        }
-    }
-
-    #[test]
-    fn the_description_of_a_field_says_when_it_has_no_effect_or_is_refused() {
-        for leaf in leaves() {
-            let expected = match effect_of(&leaf) {
-                Effect::Used => continue,
-                Effect::None => "no effect",
-                Effect::Refused => "refuse",
-            };
-            assert!(leaf.descriptions.contains(expected), "{}:{}", leaf.path, leaf.descriptions);
-        }
-    }
-
-    #[test]
-    fn the_readme_names_every_field() {
-        let readme = include_str!("../../../README.md");
-        for leaf in leaves() {
-            let (row, field) = match effect_of(&leaf) {
-                Effect::Used => ("| used |", leaf.field()),
-                Effect::Refused => ("| refused |", leaf.field()),
-                Effect::None => {
-                    let listed = NO_EFFECT.into_iter().find(|(entry, _)| covers(entry, &leaf.path));
-                    ("| no effect |", listed.expect("in the table").0)
-                }
-            };
-            let row = readme.lines().find(|line| line.starts_with(row)).expect("the row");
-            let name = format!("`{}`", field.trim_start_matches("spec."));
-            assert!(row.contains(&name), "README.md does not name {name} in: {row}");
-        }
-    }
-
-    #[test]
-    fn a_field_that_is_set_to_its_default_changes_nothing() {
-        let mut spec = plain();
-        spec["sourceFormat"] = "hierarchy".into();
-        for (field, default) in [
-            ("proxy", json!("")),
-            ("noSSLVerify", json!(false)),
-            ("caCertSecretRef", Value::Null),
-            ("secretRef", json!({ "name": "" })),
-        ] {
-            spec["git"][field] = default;
-        }
-        spec["override"] = json!({ "reconcileTimeout": "0s", "apiServerTimeout": "15s", "roleRefs": [] });
-        assert_eq!(read(&spec, &[]), read(&plain(), &[]));
-    }
-
-    #[test]
-    fn timeouts_are_read() {
-        let timeouts = |overrides: Value| {
-            let mut spec = plain();
-            spec["override"] = overrides;
-            let spec = read(&spec, &[]).map_err(|finding| finding.message)?;
-            Ok((spec.reconcile_timeout.as_secs(), spec.api_server_timeout.as_secs()))
-        };
-        assert_eq!(timeouts(json!({})), Ok((300, 15)));
-        assert_eq!(timeouts(json!({ "reconcileTimeout": "1m30s", "apiServerTimeout": "3s" })), Ok((90, 3)));
-        for field in ["reconcileTimeout", "apiServerTimeout"] {
-            for wrong in ["-1s", "15", "soon"] {
-                let expected =
-                    format!("spec.override.{field}: {wrong:?} is no duration; write it like 15s, 1m30s or 2h.");
-                assert_eq!(timeouts(json!({ field: wrong })), Err(expected));
-            }
-        }
-    }
-
-    #[test]
-    fn other_sources_are_refused() {
-        let oci = json!({ "sourceType": "oci", "oci": { "image": "registry.example/x", "auth": "none" } });
-        let message = read(&oci, &[]).map_err(|finding| finding.message);
-        assert_eq!(message, Err("spec.sourceType: oci is not supported by this agent.".to_owned()));
-    }
-
-    #[test]
-    fn annotations_of_config_sync_have_no_effect_but_for_foreground_deletion() {
-        let plain = plain();
-        for (key, _) in NO_EFFECT.into_iter().filter(|(entry, _)| !entry.starts_with("spec.")) {
-            assert_eq!(read(&plain, &[(key, "true")]), read(&plain, &[]), "{key}");
-        }
-        assert_eq!(read(&plain, &[(annotation::DELETION_PROPAGATION, "Orphan")]), read(&plain, &[]));
-        let refused = read(&plain, &[(annotation::DELETION_PROPAGATION, "Foreground")]).expect_err("refused");
-        assert!(refused.code == Code::InvalidSync && refused.message.contains("Foreground"), "{}", refused.message);
-    }
-
-    #[test]
-    fn a_repo_sync_is_unstructured() {
-        let id = SyncId { kind: SyncKind::RepoSync, namespace: "shop".into(), name: "repo-sync".into() };
-        let spec = supported(&id, &BTreeMap::new(), &plain(), LocalRepositories::Refused).expect("a plain sync");
-        assert_eq!(spec.format, SourceFormat::Unstructured);
-    }
-}
+mod tests;

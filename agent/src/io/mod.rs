@@ -16,6 +16,8 @@ pub mod kubernetes;
 #[cfg(feature = "cluster")]
 pub mod repositories;
 #[cfg(feature = "cluster")]
+pub mod credentials;
+#[cfg(feature = "cluster")]
 pub mod source;
 #[cfg(feature = "cluster")]
 pub mod serve;

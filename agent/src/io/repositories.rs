@@ -12,10 +12,10 @@ use super::git::{Commit, GitError, Refs, Remote, Store, Want};
 use super::memory::SharedMemory;
 use super::quarantine::{Quarantine, ReadAttempt, ReadSubject};
 
-/// Every open repository, by URL, and what their readings share.
+/// Every open repository, and what their readings share.
 #[derive(Default)]
 pub struct Repositories {
-    slots: Mutex<BTreeMap<String, Weak<RepositorySlot>>>,
+    slots: Mutex<BTreeMap<Remote, Weak<RepositorySlot>>>,
     memory: Arc<SharedMemory>,
     quarantine: Quarantine,
 }
@@ -51,12 +51,13 @@ impl Repositories {
         changed: &Arc<Notify>,
     ) -> Result<Repository, GitError> {
         // The lock on all repositories is released before one is opened, which may take long.
-        let slot = self.of(&remote.url);
+        let remote = remote.clone().normalised();
+        let slot = self.of(&remote);
         let mut guard = lock(&slot);
         let open = match &mut *guard {
             Some(open) => open,
             none => {
-                none.insert(OpenRepository { store: Store::open(remote, cache)?, followers: Vec::new(), listed: None })
+                none.insert(OpenRepository { store: Store::open(&remote, cache)?, followers: Vec::new(), listed: None })
             }
         };
         open.followers.push((want.clone(), Arc::downgrade(changed)));
@@ -82,11 +83,13 @@ impl Repositories {
         self.quarantine.end();
     }
 
-    fn of(&self, url: &str) -> Arc<RepositorySlot> {
+    fn of(&self, remote: &Remote) -> Arc<RepositorySlot> {
         let mut all = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(url).and_then(Weak::upgrade).unwrap_or_else(|| {
+        // Credentials that no sync uses any more are forgotten.
+        all.retain(|_, slot| slot.strong_count() > 0);
+        all.get(remote).and_then(Weak::upgrade).unwrap_or_else(|| {
             let new = Arc::default();
-            all.insert(url.to_owned(), Arc::downgrade(&new));
+            all.insert(remote.clone(), Arc::downgrade(&new));
             new
         })
     }

@@ -12,7 +12,7 @@ use super::task::SyncTask;
 use crate::api::{GitSpec, SHORTEST_PERIOD};
 use crate::compile::kind_scopes::KindScopes;
 use crate::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope};
-use crate::io::git::{Remote, Want};
+use crate::io::git::Want;
 use crate::io::source::{DefinedKinds, Source, follow};
 use crate::model::duration::format_duration;
 use crate::model::finding::{Code, Finding};
@@ -67,7 +67,8 @@ fn source(context: &AgentContext, task: &SyncTask) -> Source {
         Finding::new(Code::InvalidSelector, "NamespaceSelectors with mode dynamic are not supported by the agent")
             .hint("use mode static");
     Source {
-        remote: Remote { url: git.repo.clone(), ..Remote::default() },
+        sync: sync.clone(),
+        git: git.clone(),
         want,
         dir: git.directory(),
         period: task.period,

@@ -17,13 +17,13 @@ use super::task::SyncTask;
 use super::{AgentContext, GRACE, LAST_WORD};
 use crate::io::reports::{Announcer, Reporter, SyncObject, now};
 use crate::io::serve::{DumpRequests, SyncLabels};
-use crate::model::finding::Finding;
+use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::engine::{Event, Notice, Settings, SourceCommit, SpecChange, State};
 use crate::sync::inventory::InventoryRecord;
 use crate::sync::plan::recent::RecentPrunes;
-use crate::sync::reporting::{ReportMessage, Reporting, SpecFacts};
+use crate::sync::reporting::{ReportMessage, Reporting};
 use crate::sync::status::About;
 
 /// Requests in flight for one sync: more only make the API server slower.
@@ -123,7 +123,8 @@ pub(super) async fn run(
     tasks.spawn(announcer.run(announced).in_current_span());
     // A spec that changed meanwhile is followed at once.
     instructions.mark_changed();
-    let mut driver = Driver { state, runner, source, inbox, audits, dumps, instructions, followed, stop_at: None };
+    let mut driver =
+        Driver { state, runner, source, inbox, audits, dumps, instructions, followed, stop_at: None, stalled: None };
     let exit = tokio::select! {
         exit = driver.drive() => exit?,
         Some(ended) = tasks.join_next() => {
@@ -188,6 +189,8 @@ struct Driver<'a> {
     followed: Instructions,
     /// The time at which a sync that was told to stop ends, with requests in flight or without.
     stop_at: Option<Deadline>,
+    /// The reason why the source cannot be read with the Secrets of the spec.
+    stalled: Option<Finding>,
 }
 
 impl Driver<'_> {
@@ -203,7 +206,11 @@ impl Driver<'_> {
             let event = tokio::select! {
                 Some(event) = self.inbox.recv() => event,
                 Some(event) = self.audits.recv() => event,
-                event = self.source.events.recv() => event.context("reading the source broke down")?,
+                event = self.source.events.recv() => {
+                    let event = event.context("reading the source broke down")?;
+                    self.heed_login(&event);
+                    event
+                }
                 () = sleep_until(wake) => Event::Woken,
                 () = sleep_until(self.stop_at) => return Ok(ExitReason::Stopped),
                 _ = audits.tick() => Event::AuditDue,
@@ -246,6 +253,25 @@ impl Driver<'_> {
         }
     }
 
+    /// Reports that the sync is stalled while its Secrets do not give a login, and that it is not any more. Only a login fails with
+    /// another code than KNV2004.
+    fn heed_login(&mut self, event: &Event) {
+        let stalled = match event {
+            Event::SourceFailed(finding) if finding.code != Code::Source => Some(finding),
+            Event::SourceFailed(_) | Event::Compiled { .. } => None,
+            _ => return,
+        };
+        if self.stalled.as_ref() == stalled {
+            return;
+        }
+        self.stalled = stalled.cloned();
+        let refused = self.stalled.clone().map(|finding| (finding, self.followed.task.generation));
+        match refused.or_else(|| self.followed.refused.clone()) {
+            Some((finding, generation)) => self.runner.tell(ReportMessage::Refused(Box::new(finding), generation)),
+            None => self.runner.tell(ReportMessage::Spec(self.followed.task.facts())),
+        }
+    }
+
     /// Follows the instructions that changed; the event tells the engine about them.
     fn follow_instructions(&mut self) -> Event {
         let next = self.instructions.borrow_and_update().clone();
@@ -272,8 +298,8 @@ impl Driver<'_> {
         self.runner.restores = self.source.restores.clone();
         self.runner.cluster = Arc::new(context.cluster.with_time_limit(task.api_server_timeout));
         self.runner.next_git_context = git_context(&task.git).into();
-        let (generation, resource_status) = (task.generation, task.resource_status);
-        self.runner.tell(ReportMessage::Spec(SpecFacts { generation, resource_status }));
+        self.stalled = None;
+        self.runner.tell(ReportMessage::Spec(task.facts()));
         let (git, reconcile_timeout) = (Arc::new(task.git.status()), task.reconcile_timeout);
         self.step(Event::SpecChanged(Box::new(SpecChange { git, reconcile_timeout })));
     }

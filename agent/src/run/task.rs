@@ -6,6 +6,7 @@ use crate::api::GitSpec;
 use crate::compile::SourceFormat;
 use crate::io::reports::SyncObject;
 use crate::model::metadata::SyncId;
+use crate::sync::reporting::SpecFacts;
 
 /// The facts from which a sync is started.
 #[derive(Clone)]
@@ -30,6 +31,13 @@ pub(super) struct SyncTask {
     pub(super) reconcile_timeout: Duration,
     /// Time that one request about an object may take.
     pub(super) api_server_timeout: Duration,
+}
+
+impl SyncTask {
+    /// The part of the spec that reports depend on.
+    pub(super) fn facts(&self) -> SpecFacts {
+        SpecFacts { generation: self.generation, resource_status: self.resource_status }
+    }
 }
 
 #[cfg(test)]

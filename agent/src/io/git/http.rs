@@ -15,16 +15,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine;
 use gix::protocol::transport::Protocol;
 use gix::protocol::transport::client::blocking_io::http as git;
 use reqwest::StatusCode;
 use reqwest::Url;
 use reqwest::blocking::{Client, RequestBuilder, Response};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 
+use super::authorization::Authorization;
 use super::error::{FailureClass, GitError};
-use super::{Credentials, Remote};
+use super::remote::{Credentials, Remote};
 use crate::model::error_chain::{error_chain, root_cause};
 use crate::model::url::shown;
 
@@ -43,7 +43,7 @@ pub(super) struct Http {
     client: Client,
     /// Without credentials.
     url: Url,
-    authorization: Option<HeaderValue>,
+    authorization: Arc<Authorization>,
 }
 
 /// The limits of one operation, whatever the server does.
@@ -68,20 +68,18 @@ pub(super) struct HttpOperation {
 /// The connection that gix asks for requests.
 pub(super) struct Wire {
     client: Client,
-    /// The URL of the repository: the credentials are for its server.
-    origin: Url,
-    authorization: Option<HeaderValue>,
+    authorization: Arc<Authorization>,
     /// The repository's URL after a redirect, without the tail that a request adds.
     redirected: Option<String>,
     operation: Arc<HttpOperation>,
 }
 
 impl Http {
-    /// A client for `url`, which holds no credentials.
+    /// A client for `url`, which holds no credentials; `in_url` are those that it held.
     ///
     /// # Errors
     /// When the certificates or the proxy's URL of `remote` cannot be used.
-    pub(super) fn new(remote: &Remote, url: Url) -> Result<Self, GitError> {
+    pub(super) fn new(remote: &Remote, url: Url, in_url: Option<Credentials>) -> Result<Self, GitError> {
         // Does nothing when the program chose a provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let invalid = |what: &str, error: &reqwest::Error| {
@@ -108,17 +106,8 @@ impl Http {
             builder = builder.proxy(proxy);
         }
         let client = builder.build().map_err(|error| invalid("HTTP client", &error))?;
-        Ok(Self { client, url, authorization: None })
-    }
-
-    /// Sets the credentials that are sent from the next request on.
-    pub(super) fn set_credentials(&mut self, credentials: Option<&Credentials>) {
-        self.authorization = credentials.map(|Credentials { user, password }| {
-            let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-            let mut value = HeaderValue::try_from(format!("Basic {encoded}")).expect("base64 is valid in a header");
-            value.set_sensitive(true);
-            value
-        });
+        let authorization = Arc::new(Authorization::new(url.clone(), &remote.login, in_url.as_ref()));
+        Ok(Self { client, url, authorization })
     }
 
     /// A transport for one operation.
@@ -132,8 +121,7 @@ impl Http {
         });
         let wire = Wire {
             client: self.client.clone(),
-            origin: self.url.clone(),
-            authorization: self.authorization.clone(),
+            authorization: Arc::clone(&self.authorization),
             redirected: None,
             operation: Arc::clone(&operation),
         };
@@ -158,8 +146,10 @@ impl HttpOperation {
     fn unreachable(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> io::Error {
         let cause = root_cause(error);
         let failure = GitError::new(FailureClass::Unreachable, format!("{what} {}: {cause}", self.shown));
-        let certificate = cause.contains("certificate");
-        self.fail(if certificate { failure.hint("Give the server's CA in spec.git.caCertSecretRef.") } else { failure })
+        self.fail(match certificate_hint(&cause) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        })
     }
 
     /// Counts received bytes.
@@ -206,9 +196,7 @@ impl Wire {
             Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value.trim()).ok()?))
         }));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("git/nomos-", env!("CARGO_PKG_VERSION"))));
-        if let Some(authorization) = self.authorization.as_ref().filter(|_| may_see_credentials(&self.origin, url)) {
-            headers.insert(AUTHORIZATION, authorization.clone());
-        }
+        headers.extend(self.authorization.header(url));
         headers
     }
 
@@ -391,10 +379,17 @@ fn redirect(from: &Url, response: &Response) -> Option<Url> {
     from.join(location.to_str().ok()?).ok()
 }
 
-/// `true` if the credentials for `origin` may be sent to `url`: to the same server, or to the same host, now with TLS.
-fn may_see_credentials(origin: &Url, url: &Url) -> bool {
-    origin.origin() == url.origin()
-        || (origin.host() == url.host() && origin.scheme() == "http" && url.scheme() == "https")
+/// The remedy for a certificate of the server that is refused for `cause`.
+fn certificate_hint(cause: &str) -> Option<&'static str> {
+    let about = |words: &[&str]| words.iter().any(|word| cause.contains(word));
+    match () {
+        () if !about(&["certificate"]) => None,
+        () if about(&["expired", "Expired"]) => Some("Renew the certificate of the git server."),
+        () if about(&["not valid for", "NotValidForName"]) => {
+            Some("Use the host in spec.git.repo that the certificate of the git server names.")
+        }
+        () => Some("Give the server's CA in spec.git.caCertSecretRef."),
+    }
 }
 
 fn refusal(status: StatusCode, shown: &str) -> GitError {
@@ -412,7 +407,7 @@ fn refusal(status: StatusCode, shown: &str) -> GitError {
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => (
             FailureClass::Unauthenticated,
             "is behind a proxy that asks for credentials",
-            "Put them into spec.git.proxy.",
+            "Put them into the URL of the proxy, best in the key https_proxy of the Secret in spec.git.secretRef.",
         ),
         StatusCode::NOT_FOUND | StatusCode::GONE => (
             FailureClass::NotFound,

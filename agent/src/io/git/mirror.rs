@@ -18,11 +18,11 @@ use gix::protocol::handshake::Ref;
 use gix::protocol::ls_refs::RefPrefixes;
 use gix::protocol::{Handshake, LsRefsCommand, transport};
 use gix::refs::transaction::PreviousValue;
-use sha2::{Digest, Sha256};
 
 use super::error::{FailureClass, GitError, from_gix};
 use super::http::{Http, HttpOperation, OperationLimits};
 use super::pack::{self, PackFailure};
+use super::remote::Remote;
 use super::{Commit, limited, options};
 use crate::model::limits::PACK;
 
@@ -260,12 +260,37 @@ fn packs(repo: &gix::Repository) -> usize {
     fs::read_dir(repo.git_dir().join("objects/pack")).map_or(0, count)
 }
 
-/// The name of a mirror's directory: safe in a file system, readable for users, and without tokens.
-pub(super) fn name_of(url: &reqwest::Url) -> String {
-    let digest = Sha256::digest(url.as_str().as_bytes());
+/// The directory of the mirror of a remote: safe in a file system, readable for users, and of this remote alone. Its name tells
+/// nothing of credentials.
+pub(super) fn directory(cache: &Path, remote: &Remote, url: &reqwest::Url) -> Result<PathBuf, GitError> {
+    let salt = salt(cache).map_err(|error| unusable(cache, &error))?;
     let last = url.path().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let readable: String = last.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
-    digest[..8].iter().fold(format!("{readable}-"), |name, byte| format!("{name}{byte:02x}"))
+    let digest = remote.digest(&salt);
+    Ok(cache.join(digest[..8].iter().fold(format!("{readable}-"), |name, byte| format!("{name}{byte:02x}"))))
+}
+
+/// Random bytes of this cache. Without them, a name cannot be tried against guesses of a password.
+fn salt(cache: &Path) -> io::Result<Vec<u8>> {
+    let path = cache.join("salt");
+    match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        salt => return salt,
+    }
+    fs::create_dir_all(cache)?;
+    let mut random = [0; 40];
+    let filled = rustls::crypto::ring::default_provider().secure_random.fill(&mut random);
+    filled.map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    let (name, salt) = random.split_at(8);
+    // Whole, or not at all: another thread may do the same.
+    let new = cache.join(name.iter().fold("salt-".to_owned(), |name, byte| format!("{name}{byte:02x}")));
+    fs::write(&new, salt)?;
+    let linked = fs::hard_link(&new, &path);
+    fs::remove_file(&new)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => fs::read(&path),
+    }
 }
 
 /// Longest wait for a lock. Programs that this process starts share its open files for a moment, and so keep the lock of a

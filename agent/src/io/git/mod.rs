@@ -5,6 +5,9 @@
 //! All functions block.
 
 mod error;
+mod cookies;
+mod remote;
+mod authorization;
 mod http;
 mod pack;
 mod mirror;
@@ -21,49 +24,21 @@ use gix::bstr::ByteSlice;
 use crate::io::budget::ReadBudget;
 use crate::model::finding::Finding;
 use crate::model::limits::FILE_BYTES;
-use crate::model::url::{is_local, shown};
+use crate::model::url::shown;
 
+pub use cookies::{Cookie, cookies};
 pub use error::{FailureClass, GitError};
+pub use remote::{Credentials, Login, Remote};
 pub use tree::{BoundedTree, CommitTree, TreeEntry};
 pub use watch::{Watcher, watch};
 
 use mirror::Mirror;
-
-/// The URL of a repository, and what it takes to read it.
-#[derive(Clone, Default)]
-pub struct Remote {
-    /// `https:`, `http:` or `file:` URL, or a path. Credentials in it are used and never shown.
-    pub url: String,
-    /// Credentials, which replace those in the URL.
-    pub credentials: Option<Credentials>,
-    /// CA certificates in PEM that are trusted beside the system's.
-    pub ca: Option<Vec<u8>>,
-    /// URL of an HTTP proxy, credentials included. Default: none; the environment's is not used.
-    pub proxy: Option<String>,
-    /// Accepts any certificate of the server. Default: `false`.
-    pub skip_tls_verification: bool,
-}
-
-/// User and password, or what the server takes for them, such as a token.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The user's name.
-    pub user: String,
-    /// Password or token.
-    pub password: String,
-}
-
-/// Hides the password.
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
-    }
-}
+use remote::RepositoryLocation;
 
 /// The branch or revision that a sync follows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Want {
-    /// A branch, without `refs/heads/`.
+    /// A branch, without `refs/heads/`, or the tag of this name where there is no such branch.
     Branch(String),
     /// A tag, a branch, a full ref or the full hash of a commit, looked for in this order; `HEAD` is the default branch.
     Revision(String),
@@ -90,7 +65,7 @@ impl Want {
     /// The refs that can be meant. The first that exists is the one.
     fn candidates(&self) -> Vec<String> {
         let names = match self {
-            Self::Branch(name) => vec![format!("refs/heads/{name}")],
+            Self::Branch(name) => ["refs/heads/", "refs/tags/"].map(|under| format!("{under}{name}")).into(),
             Self::Revision(name) if name == "HEAD" || name.starts_with("refs/") => vec![name.clone()],
             Self::Revision(name) => ["refs/tags/", "refs/heads/", "refs/"].map(|under| format!("{under}{name}")).into(),
         };
@@ -176,8 +151,8 @@ enum StoreBackend {
 impl Store {
     /// Opens a local repository, or the mirror of a remote one in a directory of its own under `cache`. Asks no server.
     ///
-    /// Only one store can have the same mirror open. Stores that share a `cache` share the mirror of a URL, so a sync could
-    /// read what another sync fetched with its credentials: give each owner of credentials a `cache` of its own.
+    /// Only one store can have the same mirror open. Remotes that differ in anything, such as their credentials, have mirrors of
+    /// their own.
     ///
     /// # Errors
     /// When the URL cannot be used, the local repository cannot be opened, or the cache cannot be written.
@@ -190,9 +165,8 @@ impl Store {
             }
             RepositoryLocation::Remote(url, credentials) => {
                 let shown = shown(url.as_str()).into_owned();
-                let directory = cache.join(mirror::name_of(&url));
-                let mut http = http::Http::new(remote, url)?;
-                http.set_credentials(remote.credentials.as_ref().or(credentials.as_ref()));
+                let directory = mirror::directory(cache, remote, &url)?;
+                let http = http::Http::new(remote, url, credentials)?;
                 let mirror = Mirror::open(shown.clone(), http, directory)?;
                 Ok(Self { backend: StoreBackend::Mirror(Box::new(mirror)), shown })
             }
@@ -204,13 +178,6 @@ impl Store {
         match &self.backend {
             StoreBackend::Local { path, .. } => Some(path),
             StoreBackend::Mirror(_) => None,
-        }
-    }
-
-    /// Replaces credentials that changed or ran out.
-    pub fn set_credentials(&mut self, credentials: &Credentials) {
-        if let StoreBackend::Mirror(mirror) = &mut self.backend {
-            mirror.http.set_credentials(Some(credentials));
         }
     }
 
@@ -297,51 +264,6 @@ impl Store {
             mirror.suspect();
         }
         result
-    }
-}
-
-/// A URL that can be used.
-enum RepositoryLocation {
-    Local(PathBuf),
-    Remote(reqwest::Url, Option<Credentials>),
-}
-
-impl RepositoryLocation {
-    fn of(url: &str) -> Result<Self, GitError> {
-        // A URL that does not parse is not shown: it may hold a password.
-        let invalid = |what: &str| GitError::new(FailureClass::Broken, what).hint("Check spec.git.repo.");
-        let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-        match scheme.as_deref() {
-            None if !is_local(url) => {
-                Err(invalid("repositories over ssh are not supported").hint("Use the https URL of the repository."))
-            }
-            None if url.is_empty() => Err(invalid("the URL of the repository is empty")),
-            None => Ok(Self::Local(url.into())),
-            Some("http" | "https") => {
-                Self::remote(url).ok_or_else(|| invalid("the URL of the repository is not valid"))
-            }
-            Some("file") => reqwest::Url::parse(url)
-                .ok()
-                .and_then(|url| url.to_file_path().ok())
-                .map(Self::Local)
-                .ok_or_else(|| invalid("the file URL of the repository is not valid")),
-            Some(scheme) => Err(invalid(&format!("repositories over {scheme:?} are not supported"))
-                .hint("Use the https URL of the repository.")),
-        }
-    }
-
-    /// Takes the credentials out of a URL.
-    fn remote(url: &str) -> Option<Self> {
-        let decoded = gix::url::parse(url).ok()?;
-        let credentials = decoded.user().map(|user| Credentials {
-            user: user.to_owned(),
-            password: decoded.password().unwrap_or_default().to_owned(),
-        });
-        let mut url = reqwest::Url::parse(url).ok()?;
-        url.set_username("").ok()?;
-        url.set_password(None).ok()?;
-        url.set_fragment(None);
-        Some(Self::Remote(url, credentials))
     }
 }
 

@@ -61,6 +61,8 @@ fn branches_tags_hashes_and_head_resolve_alike_everywhere() {
         let at = [
             (branch("main"), &second),
             (branch("both"), &first),
+            (branch("light"), &first),
+            (branch("annotated"), &first),
             (revision("main"), &second),
             (revision("heads/main"), &second),
             (revision("refs/heads/main"), &second),
@@ -187,7 +189,7 @@ fn only_manifests_below_the_directory_are_listed_by_path() {
     for path in ["x/b.yaml", "x/a/z.yml", "x/a.json", "x/README.md", "x/UP.YAML", "x/.yaml", "xy/c.yaml"] {
         repo.write(path, path);
     }
-    repo.git("-c protocol.file.allow=always submodule --quiet add ./ x/module");
+    repo.git("-c protocol.file.allow=always submodule --quiet add ./ xy/module");
     repo.commit();
     everywhere(&repo, |store| {
         for dir in ["x", "/x/", "./x/.", "x//", "xy/../x"] {
@@ -195,6 +197,22 @@ fn only_manifests_below_the_directory_are_listed_by_path() {
             let paths: Vec<_> = files.iter().map(|(path, _)| path.as_str()).collect();
             assert_eq!(paths, [".yaml", "a.json", "a/z.yml", "b.yaml"], "{dir}");
         }
+    });
+}
+
+#[test]
+fn a_submodule_is_named_and_not_passed_over() {
+    let repo = Repo::new();
+    repo.write("x/a.yaml", "one");
+    repo.git("-c protocol.file.allow=always submodule --quiet add ./ x/charts/module");
+    repo.commit();
+    everywhere(&repo, |store| {
+        let commit = store.resolve(&branch("main")).unwrap();
+        store.fetch(commit, &mut || ()).unwrap();
+        let findings = tree_of(store, commit, "x").unwrap().findings;
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!(findings[0].message, "charts/module is a submodule, which the agent does not read");
+        assert!(findings[0].code.blocks());
     });
 }
 

@@ -159,7 +159,7 @@ impl TreeWalk<'_> {
                     }
                     EntryKind::Blob | EntryKind::BlobExecutable => self.file(path, entry.oid.to_owned()),
                     EntryKind::Link => self.link(prefix.as_ref(), path.as_ref(), entry.filename)?,
-                    EntryKind::Commit => {}
+                    EntryKind::Commit => self.finding(|| submodule(path.as_ref())),
                 }
             }
         }
@@ -195,6 +195,13 @@ impl TreeWalk<'_> {
             self.found.findings.push(finding());
         }
     }
+}
+
+/// The objects of a submodule are those of another repository, so without them the commit is not what its author sees.
+fn submodule(path: &BStr) -> Finding {
+    Finding::new(Code::Path, format!("{path} is a submodule, which the agent does not read"))
+        .hint("Put its files into this repository, or sync its repository by a RootSync of its own.")
+        .at_path(path.to_str_lossy())
 }
 
 fn dangling(path: &BStr, whither: &str) -> Finding {

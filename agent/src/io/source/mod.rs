@@ -11,15 +11,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{self, Notify, mpsc, oneshot};
 
+use super::credentials::{RemoteState, follow_remote};
 use super::git::{FailureClass, GitError, Remote, Want, Watcher, watch};
 use super::kubernetes::client::Cluster;
 use super::repositories::Repositories;
+use crate::api::GitSpec;
 use crate::compile::CompileOptions;
 use crate::compile::kind_scopes::{KindScopes, Scope};
 use crate::model::duration::format_duration;
 use crate::model::finding::{Code, Finding};
+use crate::model::metadata::SyncId;
 use crate::model::object::GroupKind;
 use crate::sync::engine::{Event, SourceCommit};
 
@@ -29,8 +32,10 @@ use reader::Reader;
 /// A source and how it is compiled.
 #[derive(Clone)]
 pub struct Source {
-    /// The repository.
-    pub remote: Remote,
+    /// The sync that reads it.
+    pub sync: SyncId,
+    /// The repository, the login and the Secrets for it.
+    pub git: GitSpec,
     /// Branch, tag or commit.
     pub want: Want,
     /// Directory in the repository; `.` is its root.
@@ -57,6 +62,8 @@ struct Follower {
     changed: Arc<Notify>,
     /// Tells of commits in a local repository at once.
     watcher: Option<Watcher>,
+    /// The repository with the credentials for it.
+    remote: sync::watch::Receiver<RemoteState>,
 }
 
 /// The receiver of events is gone: the sync has ended.
@@ -71,13 +78,21 @@ pub async fn follow(
     restores: mpsc::Receiver<SourceCommit>,
     defined: DefinedKinds,
 ) {
-    let (mut polling, mut action) = Polling::new(source.period);
-    let changed = Arc::new(Notify::new());
-    let reader = Reader::new(source, repositories, Arc::clone(&changed), defined);
-    let reader = Arc::new(Mutex::new(reader));
-    let mut follower = Follower { reader, cluster, events, restores, changed, watcher: None };
-    while let Ok(event) = follower.perform(action, polling.pauses()).await {
-        action = polling.step(event, Instant::now());
+    let (told, remote) = sync::watch::channel(None);
+    let (sync, git, client) = (source.sync.clone(), source.git.clone(), cluster.client.clone());
+    let work = async move {
+        let (mut polling, mut action) = Polling::new(source.period);
+        let changed = Arc::new(Notify::new());
+        let reader = Reader::new(source, repositories, Arc::clone(&changed), defined);
+        let reader = Arc::new(Mutex::new(reader));
+        let mut follower = Follower { reader, cluster, events, restores, changed, watcher: None, remote };
+        while let Ok(event) = follower.perform(action, polling.pauses()).await {
+            action = polling.step(event, Instant::now());
+        }
+    };
+    tokio::select! {
+        never = follow_remote(client, &sync, &git, &told) => match never {},
+        () = work => {}
     }
 }
 
@@ -85,18 +100,22 @@ impl Follower {
     /// Does the next thing. The sync is told of a failure, and which of the `pauses` follows.
     async fn perform(&mut self, action: PollingAction, pauses: Pauses) -> Result<PollingEvent, SyncEnded> {
         match action {
-            PollingAction::Ask => match self.blocking(Reader::resolve).await {
-                Ok((commit, local)) => {
-                    if self.watcher.is_none() {
-                        self.watcher = local.and_then(|path| self.watch_commits(&path));
-                    }
-                    Ok(PollingEvent::Resolved(commit))
-                }
-                Err(error) => {
-                    self.send(Event::SourceFailed(with_pause(error.finding(), pauses.failed))).await?;
-                    Ok(PollingEvent::Failed)
-                }
-            },
+            PollingAction::Ask => {
+                let failure = match self.remote().await? {
+                    Ok(remote) => match self.blocking(|reader| reader.resolve(remote)).await {
+                        Ok((commit, local)) => {
+                            if self.watcher.is_none() {
+                                self.watcher = local.and_then(|path| self.watch_commits(&path));
+                            }
+                            return Ok(PollingEvent::Resolved(commit));
+                        }
+                        Err(error) => with_pause(error.finding(), pauses.failed),
+                    },
+                    Err(finding) => finding,
+                };
+                self.send(Event::SourceFailed(failure)).await?;
+                Ok(PollingEvent::Failed)
+            }
             PollingAction::Compile(commit) => {
                 let kinds = scopes(&self.cluster);
                 let (event, outcome) = match self.blocking(move |reader| reader.compile(commit, kinds)).await {
@@ -112,8 +131,15 @@ impl Follower {
             PollingAction::Restore(commit) => {
                 let kinds = scopes(&self.cluster);
                 let nothing = Event::Restored { commit: commit.commit.clone(), declared: None };
-                let event = self.blocking(move |reader| Ok(reader.restore(commit, kinds))).await;
-                self.send(event.unwrap_or(nothing)).await?;
+                let event = match *self.remote.borrow() {
+                    Some(Ok(_)) => Some(self.blocking(move |reader| Ok(reader.restore(commit, kinds)))),
+                    _ => None,
+                };
+                let event = match event {
+                    Some(event) => event.await.unwrap_or(nothing),
+                    None => nothing,
+                };
+                self.send(event).await?;
                 Ok(PollingEvent::Restored)
             }
             PollingAction::Discover => {
@@ -126,10 +152,20 @@ impl Follower {
         }
     }
 
+    /// The repository with the credentials for it, or the reason why there are none. Waits until the Secrets were read.
+    async fn remote(&mut self) -> Result<Result<Remote, Finding>, SyncEnded> {
+        tokio::select! {
+            known = self.remote.wait_for(Option::is_some) => known.map(drop).map_err(|_| SyncEnded)?,
+            () = self.events.closed() => return Err(SyncEnded),
+        }
+        self.remote.borrow_and_update().clone().ok_or(SyncEnded)
+    }
+
     async fn rest(&mut self, until: Instant) -> Result<PollingEvent, SyncEnded> {
         tokio::select! {
             () = tokio::time::sleep_until(until.into()) => Ok(PollingEvent::Woken),
             () = self.changed.notified() => Ok(PollingEvent::Woken),
+            Ok(()) = self.remote.changed() => Ok(PollingEvent::Woken),
             Some(commit) = self.restores.recv() => Ok(PollingEvent::RestoreWanted(commit)),
             () = self.events.closed() => Err(SyncEnded),
         }

@@ -14,7 +14,7 @@ use crate::compile::declared::DeclaredSet;
 use crate::compile::kind_scopes::KindScopes;
 use crate::compile::{CompileOptions, compile_again};
 use crate::io::budget::ReadBudget;
-use crate::io::git::{Commit, FailureClass, GitError, Want};
+use crate::io::git::{Commit, FailureClass, GitError, Remote, Want};
 use crate::io::memory::KeptMemory;
 use crate::io::quarantine::{ReadAttempt, ReadSubject};
 use crate::io::repositories::{Repositories, Repository};
@@ -30,6 +30,8 @@ const FIRST_AGE: Duration = Duration::from_secs(1);
 /// A source with what is kept of its last commit. Its methods block.
 pub(super) struct Reader {
     source: Source,
+    /// The repository with the credentials for it.
+    remote: Remote,
     repositories: Arc<Repositories>,
     changed: Arc<Notify>,
     repository: Option<Repository>,
@@ -59,6 +61,7 @@ impl Reader {
         Self {
             kept: repositories.memory().account(),
             limits: READ,
+            remote: Remote { url: source.git.repo.clone(), ..Remote::default() },
             source,
             repositories,
             changed,
@@ -73,14 +76,18 @@ impl Reader {
 
     fn repository(&mut self) -> Result<&Repository, GitError> {
         if self.repository.is_none() {
-            let Source { remote, cache, want, .. } = &self.source;
-            self.repository = Some(self.repositories.open(remote, cache, want.clone(), &self.changed)?);
+            let Source { cache, want, .. } = &self.source;
+            self.repository = Some(self.repositories.open(&self.remote, cache, want.clone(), &self.changed)?);
         }
         Ok(self.repository.as_ref().expect("opened above"))
     }
 
-    /// The commit that the source is at, and the path of a local repository.
-    pub(super) fn resolve(&mut self) -> Result<(Commit, Option<PathBuf>), GitError> {
+    /// The commit that the source is at, and the path of a local repository. The source is read with the credentials of `remote`
+    /// from now on.
+    pub(super) fn resolve(&mut self, remote: Remote) -> Result<(Commit, Option<PathBuf>), GitError> {
+        if self.remote != remote {
+            (self.remote, self.repository, self.asked) = (remote, None, false);
+        }
         let (period, asked) = (self.source.period, self.asked);
         let repository = self.repository()?;
         let local = repository.with(|store| store.local_path().map(ToOwned::to_owned));
@@ -102,7 +109,7 @@ impl Reader {
     /// When the commit cannot be read, or is not read because the process died twice while it read it.
     pub(super) fn compile(&mut self, commit: Commit, kinds: KindScopes) -> Result<Event, GitError> {
         self.await_defined_kinds();
-        let subject = ReadSubject::new(&self.source.remote.url, &self.source.dir, commit);
+        let subject = ReadSubject::new(&self.source.git.repo, &self.source.dir, commit);
         let repositories = Arc::clone(&self.repositories);
         let mut attempt = repositories.attempt(&self.source.cache, &subject)?;
         let start = Instant::now();
@@ -121,11 +128,11 @@ impl Reader {
 
     /// [`Event::Restored`], without a declared set when the commit cannot be read any more or has errors.
     ///
-    /// A commit of another source is read from there, with the credentials and the layout of this one: those of the other are
-    /// not known any more.
+    /// A commit of another source is read from there, with the layout of this one, and with its credentials if both are on one
+    /// server: those of the other are not known any more.
     pub(super) fn restore(&mut self, last: SourceCommit, kinds: KindScopes) -> Event {
         let SourceCommit { commit: name, git } = last;
-        let is_this = git.repo == shown(&self.source.remote.url) && git.dir == self.source.dir;
+        let is_this = git.repo == shown(&self.source.git.repo) && git.dir == self.source.dir;
         let compiled = Commit::from_hex(&name).map(|commit| match is_this {
             true => self.compile(commit, kinds),
             false => self.of(&git, &name).compile(commit, kinds),
@@ -148,13 +155,14 @@ impl Reader {
     fn of(&mut self, git: &GitStatus, commit: &str) -> Self {
         self.await_defined_kinds();
         let mut source = self.source.clone();
-        source.remote.url.clone_from(&git.repo);
+        source.git.repo.clone_from(&git.repo);
         source.want = Want::Revision(commit.to_owned());
         source.dir.clone_from(&git.dir);
         source.settings.source_dir.clone_from(&git.dir);
         let previous_crds = self.previous_crds.clone();
         let (repositories, changed) = (Arc::clone(&self.repositories), Arc::clone(&self.changed));
-        Self { previous_crds, defined: None, ..Self::new(source, repositories, changed, oneshot::channel().1) }
+        let new = Self::new(source, repositories, changed, oneshot::channel().1);
+        Self { previous_crds, defined: None, remote: self.remote.elsewhere(&git.repo), ..new }
     }
 
     fn compiled(&mut self, commit: Commit, mut findings: Vec<Finding>, kinds: KindScopes) -> Event {

@@ -100,6 +100,8 @@ pub(super) enum Manner {
     Serve,
     /// Only for `user:secret`.
     Ask,
+    /// Only with this header `Cookie`.
+    AskCookie(&'static str),
     Status(u16),
     /// From below `/old/` to this URL.
     Redirect(String),
@@ -124,10 +126,12 @@ impl Server {
         Self::start(repo, |stream, answer| while answer(stream).is_some() {})
     }
 
-    /// With a certificate, which is returned in PEM.
-    pub(super) fn with_tls(repo: &Repo) -> (Self, String) {
-        let rcgen::CertifiedKey { cert, signing_key } =
-            rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    /// With a certificate for these hosts, which ends in this year and is returned in PEM.
+    pub(super) fn with_tls(repo: &Repo, host: &str, until: i32) -> (Self, String) {
+        let mut params = rcgen::CertificateParams::new([host.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let signing_key = rcgen::KeyPair::generate().unwrap();
+        let cert = params.self_signed(&signing_key).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let versions = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -253,6 +257,7 @@ fn answer(stream: &mut dyn Stream, root: &Path, manner: &Mutex<Manner>, seen: &M
         Manner::Ask if request.header("authorization") != "Basic dXNlcjpzZWNyZXQ=" => {
             (401, "WWW-Authenticate: Basic realm=\"git\"\r\n".to_owned(), Vec::new())
         }
+        Manner::AskCookie(cookie) if request.header("cookie") != cookie => (403, String::new(), Vec::new()),
         Manner::LoginPage => (200, "Content-Type: text/html\r\n".to_owned(), b"<html>".to_vec()),
         Manner::Redirect(ref to) if request.path.starts_with("/old/") => {
             (301, format!("Location: {to}{}?{}\r\n", &request.path[5..], request.query), Vec::new())

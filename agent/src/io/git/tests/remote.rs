@@ -9,6 +9,10 @@ use super::super::*;
 use super::fixture::{Manner, Repo, Server, branch, remote, revision};
 use super::{error, file, files, tree_of};
 
+fn password(password: &str) -> Login {
+    Login::Password(Credentials { user: "user".to_owned(), password: password.to_owned() })
+}
+
 #[test]
 fn a_poll_is_two_requests_on_one_connection_and_only_a_new_commit_is_fetched() {
     let repo = Repo::new();
@@ -122,7 +126,8 @@ fn a_token_in_the_query_is_not_shown() {
         assert!(said.contains("/repo?...") && !said.contains("hunter2"), "{manner:?}: {said}");
     }
     let names = fs::read_dir(repo.cache()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert!(names.collect::<Vec<_>>().iter().all(|name| name.starts_with("repo-") && !name.contains("hunter2")));
+    let named = |name: &String| (name == "salt" || name.starts_with("repo-")) && !name.contains("hunter2");
+    assert!(names.collect::<Vec<_>>().iter().all(named));
 }
 
 #[test]
@@ -135,7 +140,7 @@ fn a_server_that_says_nothing_or_too_much_is_given_up() {
         (&nothing, 50, 1 << 20, FailureClass::Unreachable, "timed out"),
         (&talking.url(), 10_000, 10, FailureClass::OverLimit, "sends more than 0 MiB"),
     ] {
-        let http = Http::new(&Remote::default(), reqwest::Url::parse(url).unwrap()).unwrap();
+        let http = Http::new(&Remote::default(), reqwest::Url::parse(url).unwrap(), None).unwrap();
         let (mut transport, operation) =
             http.begin(OperationLimits { time: Duration::from_millis(milliseconds), bytes });
         mirror::ls_refs(&mut transport, &[]).unwrap_err();
@@ -148,7 +153,7 @@ fn a_server_that_says_nothing_or_too_much_is_given_up() {
 #[test]
 fn only_trusted_servers_are_talked_to() {
     let repo = Repo::new();
-    let (server, certificate) = Server::with_tls(&repo);
+    let (server, certificate) = Server::with_tls(&repo, "127.0.0.1", 4096);
     let url = server.url().replace("http:", "https:");
     let untrusted = error(repo.open(&url).resolve(&branch("main")));
     assert_eq!(untrusted.message, format!("no answer from {url}: invalid peer certificate: UnknownIssuer"));
@@ -162,6 +167,71 @@ fn only_trusted_servers_are_talked_to() {
     }
     let garbage = Remote { ca: Some(b"-----BEGIN CERTIFICATE-----\nx".to_vec()), ..remote(&url) };
     assert_eq!(Store::open(&garbage, &repo.cache()).err().unwrap().class, FailureClass::Broken);
+}
+
+#[test]
+fn a_certificate_that_is_refused_has_a_remedy() {
+    let repo = Repo::new();
+    for (host, until, hint) in [
+        ("127.0.0.1", 2001, "Renew the certificate of the git server."),
+        ("git.example", 4096, "Use the host in spec.git.repo that the certificate of the git server names."),
+    ] {
+        let (server, certificate) = Server::with_tls(&repo, host, until);
+        let url = server.url().replace("http:", "https:");
+        let trusting = Remote { ca: Some(certificate.into_bytes()), login: password("secret"), ..remote(&url) };
+        let refused = error(Store::open(&trusting, &repo.cache()).unwrap().resolve(&branch("main")));
+        assert_eq!((refused.class, refused.hint.as_deref()), (FailureClass::Unreachable, Some(hint)), "{refused}");
+        assert_eq!(server.seen(), ["connect"], "no request is sent");
+    }
+}
+
+#[test]
+fn cookies_are_sent_to_their_server_alone() {
+    let repo = Repo::new();
+    let (server, other) = (Server::of(&repo), Server::of(&repo));
+    let text = "127.0.0.1\tFALSE\t/\tFALSE\t0\to\thunter2\n.example\tTRUE\t/\tFALSE\t0\tp\thunter3";
+    let login = Login::Cookies(cookies(text).ok().unwrap());
+    let open =
+        || Store::open(&Remote { login: login.clone(), ..remote(&server.url_of("old/repo")) }, &repo.cache()).unwrap();
+    server.be(Manner::Redirect(server.url_of("")));
+    assert_eq!(files(&mut open(), &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
+    server.be(Manner::AskCookie("o=hunter2"));
+    let direct = Remote { login: login.clone(), ..remote(&server.url()) };
+    assert_eq!(
+        files(&mut Store::open(&direct, &repo.cache()).unwrap(), &branch("main"), "").unwrap(),
+        [file("a.yaml", "one")]
+    );
+    other.be(Manner::AskCookie(""));
+    server.be(Manner::Redirect(other.url_of("")));
+    assert_eq!(
+        files(&mut open(), &branch("main"), "").unwrap(),
+        [file("a.yaml", "one")],
+        "the other server gets no cookie"
+    );
+    server.be(Manner::AskCookie("o=hunter2"));
+    let without = error(repo.open(&server.url()).resolve(&branch("main")));
+    assert!(!format!("{without:?}").contains("hunter"));
+}
+
+#[test]
+fn remotes_that_differ_in_their_credentials_share_nothing() {
+    let repo = Repo::new();
+    let server = Server::of(&repo);
+    let with = |secret: &str| Remote { login: password(secret), ..remote(&server.url()) };
+    let mut own = Store::open(&with("secret"), &repo.cache()).unwrap();
+    files(&mut own, &branch("main"), "").unwrap();
+    let commit = own.resolve(&branch("main")).unwrap();
+    server.be(Manner::Ask);
+    let mut other = Store::open(&with("wrong"), &repo.cache()).unwrap();
+    assert_eq!(error(other.fetch(commit, &mut || ())).class, FailureClass::Unauthenticated);
+    assert!(!other.repo().has_object(commit.0));
+    let names = || fs::read_dir(repo.cache()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    assert_eq!(names().len(), 3, "{:?}", names());
+    drop(own);
+    let mut again = Store::open(&with("secret"), &repo.cache()).unwrap();
+    server.seen();
+    again.fetch(commit, &mut || ()).unwrap();
+    assert_eq!(server.seen(), Vec::<String>::new(), "the mirror is found again");
 }
 
 #[test]
@@ -187,14 +257,14 @@ fn credentials_are_sent_at_once_and_never_shown() {
     assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
     assert_eq!(server.seen(), ["connect", "refs", "ls-refs", "refs", "fetch"]);
     drop(store);
-    for url in [with("user:s%65cret"), with("user:old")] {
-        let mut store = repo.open(&url);
-        store.set_credentials(&Credentials { user: "user".into(), password: "secret".into() });
+    for (url, login) in [(with("user:s%65cret"), Login::Url), (with("user:old"), password("secret"))] {
+        let mut store = Store::open(&Remote { login, ..remote(&url) }, &repo.cache()).unwrap();
         store.resolve(&branch("main")).unwrap();
-        store.set_credentials(&Credentials { user: "user".into(), password: "wrong".into() });
-        let error = format!("{:?}", error(store.resolve(&branch("main"))));
-        assert!(!error.contains("wrong") && !error.contains("old") && !error.contains("user"), "{error}");
     }
+    let mut store =
+        Store::open(&Remote { login: password("wrong"), ..remote(&with("user:old")) }, &repo.cache()).unwrap();
+    let said = format!("{:?}", error(store.resolve(&branch("main"))));
+    assert!(!said.contains("wrong") && !said.contains("old") && !said.contains("user"), "{said}");
     for url in ["http://user:hunter2@[::1/x", "ssh://git:hunter2@host/x", "git@hunter2:x", "ftp://u:hunter2@host/", ""]
     {
         let error = error(Store::open(&remote(url), &repo.cache()));
@@ -202,16 +272,15 @@ fn credentials_are_sent_at_once_and_never_shown() {
         assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
     }
     let credentials = Credentials { user: "user".into(), password: "hunter2".into() };
-    assert_eq!(format!("{credentials:?}"), "Credentials { user: \"user\", .. }");
+    assert_eq!(format!("{credentials:?}"), "Credentials { .. }");
 }
 
 #[test]
 fn redirects_are_followed_but_not_with_credentials_to_another_server() {
     let repo = Repo::new();
     let (server, other) = (Server::of(&repo), Server::of(&repo));
-    let credentials = Credentials { user: "user".into(), password: "secret".into() };
     let open = || {
-        let remote = Remote { credentials: Some(credentials.clone()), ..remote(&server.url_of("old/repo")) };
+        let remote = Remote { login: password("secret"), ..remote(&server.url_of("old/repo")) };
         Store::open(&remote, &repo.cache()).unwrap()
     };
     server.be(Manner::Redirect(server.url_of("")));

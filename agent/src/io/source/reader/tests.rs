@@ -6,18 +6,21 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::api::GitSpec;
 use crate::compile::parse::ParsedFile;
 use crate::compile::{CompileOptions, SourceFormat};
+use crate::io::git::Want;
 use crate::io::git::tests::fixture::Repo;
-use crate::io::git::{Remote, Want};
 use crate::model::finding::Code;
 use crate::model::limits::PARSED_AT_ONCE;
+use crate::model::metadata::SyncId;
 
 const OBJECT: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\n";
 
 fn reader_of(repo: &Repo, repositories: &Arc<Repositories>, limits: ReadLimits) -> Reader {
     let source = Source {
-        remote: Remote { url: repo.path().to_str().unwrap().to_owned(), ..Remote::default() },
+        sync: SyncId::root("root-sync"),
+        git: GitSpec { repo: repo.path().to_str().unwrap().to_owned(), ..GitSpec::default() },
         want: Want::Branch("main".to_owned()),
         dir: String::new(),
         period: Duration::from_secs(15),

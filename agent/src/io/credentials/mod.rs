@@ -1,0 +1,76 @@
+//! The credentials of a sync, from the Secrets that its spec names. Each is watched by its name, so that a new value is used
+//! without a restart. No other Secret is read.
+
+mod secret;
+mod login;
+
+use futures::StreamExt as _;
+use futures::stream::select_all;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{Error as WatchFailure, watch_object};
+use tokio::sync::watch;
+
+use super::git::Remote;
+use crate::api::GitSpec;
+use crate::model::finding::Finding;
+use crate::model::metadata::SyncId;
+
+use secret::{SecretState, Secrets};
+
+/// The remote that a sync reads from now on, or the reason why it cannot; `None` until its Secrets were read.
+pub type RemoteState = Option<Result<Remote, Finding>>;
+
+/// Tells of the remote of a sync, at first and whenever it changes. It does not end.
+pub async fn follow_remote(
+    client: kube::Client,
+    sync: &SyncId,
+    git: &GitSpec,
+    told: &watch::Sender<RemoteState>,
+) -> std::convert::Infallible {
+    let secrets: Api<Secret> = Api::namespaced(client, &sync.namespace);
+    let names = secret::names(git);
+    let watches = names.iter().map(|name| {
+        let seen = watch_object(secrets.clone(), name).default_backoff();
+        seen.map(|seen| ((*name).to_owned(), seen)).boxed()
+    });
+    let mut watches = select_all(watches);
+    let mut secrets = Secrets::new(sync.clone());
+    loop {
+        if names.iter().all(|name| secrets.has_seen(name)) {
+            let remote = Some(login::remote(git, &secrets));
+            told.send_if_modified(|before| {
+                let differs = *before != remote;
+                *before = remote;
+                differs
+            });
+        }
+        let Some((name, seen)) = watches.next().await else { return std::future::pending().await };
+        match seen {
+            Ok(secret) => secrets.saw(&name, SecretState::of(secret)),
+            Err(error) => {
+                let why = reason(&error);
+                tracing::warn!(secret = name, why, "the watch on a Secret broke off and starts again");
+                // A value that was seen is used on.
+                if let Some(why) = why.filter(|_| !secrets.has_seen(&name)) {
+                    secrets.saw(&name, SecretState::Refused(why));
+                }
+            }
+        }
+    }
+}
+
+/// The words of an API server that refuses. Other errors may quote what they cannot read.
+fn reason(error: &WatchFailure) -> Option<String> {
+    let status = match error {
+        WatchFailure::InitialListFailed(kube::Error::Api(status))
+        | WatchFailure::WatchStartFailed(kube::Error::Api(status))
+        | WatchFailure::WatchError(status) => status,
+        _ => return None,
+    };
+    (status.code == 403).then(|| status.message.clone())
+}
+
+#[cfg(test)]
+mod tests;

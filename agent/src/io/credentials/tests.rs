@@ -1,0 +1,169 @@
+//! Remotes from specs and Secrets.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::io::git::{Credentials, Login};
+use crate::model::finding::{Code, text};
+
+const URL: &str = "https://git.example/x";
+const COOKIES: &str = "# Netscape\r\n.git.example\tTRUE\t/\tTRUE\t0\to\thunter2\r\n";
+
+fn git(fields: Value) -> GitSpec {
+    let mut git = json!({ "repo": URL, "auth": "none" });
+    git.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    serde_json::from_value(git).unwrap()
+}
+
+fn with(auth: &str) -> GitSpec {
+    git(json!({ "auth": auth, "secretRef": { "name": "login" } }))
+}
+
+/// The Secrets `login` and `ca`, each with this data.
+fn secrets(data: &[(&str, &[u8])]) -> Secrets {
+    let data = data.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.to_vec())));
+    let secret = Secret { data: Some(data.collect::<BTreeMap<_, _>>()), ..Secret::default() };
+    let mut secrets = Secrets::new(SyncId::root("root-sync"));
+    secrets.saw("login", SecretState::of(Some(secret.clone())));
+    secrets.saw("ca", SecretState::of(Some(secret)));
+    secrets
+}
+
+/// Keys and values.
+type Data<'a> = &'a [(&'a str, &'a [u8])];
+
+fn remote(git: &GitSpec, data: Data<'_>) -> Result<Remote, Finding> {
+    login::remote(git, &secrets(data))
+}
+
+fn ca() -> String {
+    rcgen::generate_simple_self_signed(["git.example".to_owned()]).unwrap().cert.pem()
+}
+
+#[test]
+fn only_the_secrets_that_a_spec_names_are_watched() {
+    for (fields, expected) in [
+        (json!({}), &[][..]),
+        (json!({ "auth": "token", "secretRef": { "name": "login" } }), &["login"]),
+        (json!({ "secretRef": { "name": "needless" }, "caCertSecretRef": { "name": "ca" } }), &["ca"]),
+        (
+            json!({ "auth": "token", "secretRef": { "name": "login" }, "caCertSecretRef": { "name": "ca" } }),
+            &["ca", "login"],
+        ),
+        (json!({ "auth": "token", "secretRef": { "name": "one" }, "caCertSecretRef": { "name": "one" } }), &["one"]),
+    ] {
+        assert_eq!(secret::names(&git(fields)), expected);
+    }
+}
+
+#[test]
+fn line_ends_around_values_are_no_obstacle() {
+    let login = Login::Password(Credentials { user: "user".into(), password: "hunter2".into() });
+    for (user, token) in [("user", "hunter2"), ("user\n", "hunter2\r\n"), (" user\r\n", "\thunter2\n\n")] {
+        let data = [("username", user.as_bytes()), ("token", token.as_bytes())];
+        assert!(remote(&with("token"), &data).unwrap().login == login, "{user:?} {token:?}");
+    }
+    let crlf = ca().replace('\n', "\r\n");
+    let spec = git(json!({ "caCertSecretRef": { "name": "ca" } }));
+    assert!(remote(&spec, &[("cert", crlf.as_bytes())]).unwrap().ca.is_some());
+    let Login::Cookies(cookies) = remote(&with("cookiefile"), &[("cookie_file", COOKIES.as_bytes())]).unwrap().login
+    else {
+        panic!("cookies")
+    };
+    assert_eq!(cookies.len(), 1);
+}
+
+#[test]
+fn the_proxy_of_the_secret_takes_precedence() {
+    let login: [(&str, &[u8]); 2] = [("username", b"user"), ("token", b"hunter2")];
+    let mut spec = with("token");
+    assert_eq!(remote(&spec, &login).unwrap().proxy, None);
+    spec.proxy = "http://proxy.example:3128".to_owned();
+    assert_eq!(remote(&spec, &login).unwrap().proxy.as_deref(), Some("http://proxy.example:3128"));
+    let with_proxy = [login[0], login[1], ("https_proxy", b"http://u:hunter2@other.example\n")];
+    assert_eq!(remote(&spec, &with_proxy).unwrap().proxy.as_deref(), Some("http://u:hunter2@other.example"));
+    let spec = git(json!({ "proxy": "proxy.example:3128", "noSSLVerify": true }));
+    let both = remote(&spec, &[]).unwrap();
+    assert_eq!((both.proxy.as_deref(), both.skip_tls_verification), (Some("proxy.example:3128"), true));
+}
+
+#[test]
+fn mistakes_name_the_secret_and_the_key_and_no_value() {
+    let ca = git(json!({ "caCertSecretRef": { "name": "ca" } }));
+    let proxy = git(json!({ "proxy": "http://u:hunter2@[" }));
+    let other = "other.example\tTRUE\t/\tTRUE\t0\to\thunter2";
+    let plain = "git.example TRUE / TRUE 0 o hunter2";
+    let pem = b"-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----\n";
+    let name = "The Secret config-management-system/login";
+    let mistakes: [(GitSpec, Data<'_>, String); 11] = [
+        (with("token"), &[], format!("{name} has no key \"username\"; spec.git.auth: token needs it.")),
+        (
+            with("token"),
+            &[("username", b"hunter2"), ("token", b" \r\n")],
+            format!("{name} has nothing in its key \"token\"; spec.git.auth: token needs it."),
+        ),
+        (
+            with("token"),
+            &[("username", b"hunter2"), ("token", b"hunter2\xff")],
+            "The key \"token\" of the Secret config-management-system/login is no text.".to_owned(),
+        ),
+        (
+            with("token"),
+            &[("username", b"hunter2"), ("token", b"hunter2"), ("https_proxy", b"http://u:hunter2@[")],
+            "The key \"https_proxy\" of the Secret config-management-system/login is not the URL of a proxy.".to_owned(),
+        ),
+        (proxy, &[], "spec.git.proxy is not the URL of a proxy.".to_owned()),
+        (with("cookiefile"), &[], format!("{name} has no key \"cookie_file\"; spec.git.auth: cookiefile needs it.")),
+        (
+            with("cookiefile"),
+            &[("cookie_file", plain.as_bytes())],
+            "The key \"cookie_file\" of the Secret config-management-system/login is no cookie file: line 1 does not have \
+             seven fields between tabs."
+                .to_owned(),
+        ),
+        (
+            with("cookiefile"),
+            &[("cookie_file", other.as_bytes())],
+            "The key \"cookie_file\" of the Secret config-management-system/login has no cookie for https://git.example."
+                .to_owned(),
+        ),
+        (
+            ca.clone(),
+            &[("tls.crt", b"hunter2")],
+            "The Secret config-management-system/ca has no key \"cert\"; spec.git.caCertSecretRef needs it.".to_owned(),
+        ),
+        (
+            ca.clone(),
+            &[("cert", b"hunter2")],
+            "The key \"cert\" of the Secret config-management-system/ca holds no certificate in PEM.".to_owned(),
+        ),
+        (
+            ca,
+            &[("cert", pem)],
+            "The key \"cert\" of the Secret config-management-system/ca holds no certificate in PEM.".to_owned(),
+        ),
+    ];
+    for (spec, data, expected) in mistakes {
+        let finding = remote(&spec, data).err().unwrap();
+        assert_eq!((finding.code, finding.message.as_str()), (Code::InvalidSync, expected.as_str()));
+        assert!(finding.hint.is_some() && !text(&finding).contains("hunter2"), "{}", text(&finding));
+    }
+}
+
+#[test]
+fn a_secret_that_is_not_there_or_may_not_be_read_is_told() {
+    let mut secrets = Secrets::new(SyncId::root("root-sync"));
+    secrets.saw("login", SecretState::of(None));
+    let missing = login::remote(&with("token"), &secrets).err().unwrap();
+    assert_eq!(
+        (missing.code, missing.message.as_str()),
+        (Code::InvalidSync, "The Secret config-management-system/login does not exist; spec.git.secretRef names it.")
+    );
+    secrets.saw("login", SecretState::Refused("secrets \"login\" is forbidden".to_owned()));
+    let refused = login::remote(&with("token"), &secrets).err().unwrap();
+    assert_eq!(refused.code, Code::InsufficientPermission);
+    assert!(refused.message.ends_with("cannot be read: secrets \"login\" is forbidden"), "{}", refused.message);
+}

@@ -1,0 +1,64 @@
+//! Repositories that need credentials.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tests::cluster::Kind;
+use tests::git_server::GitServer;
+use tests::repository::Repository;
+use tests::wait::await_condition;
+
+use crate::world::{Sync, condition, config_map, config_map_path, namespace, shared};
+
+const SECRETS: &str = "/api/v1/namespaces/config-management-system/secrets";
+
+pub(crate) fn secret_as_it_is(kind: Kind) -> Result<()> {
+    let (world, name, login) = (shared(kind)?, "private", "private-login");
+    let cluster = &world.cluster;
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace(name))?;
+    repository.write("settings.yaml", &config_map(name, "settings", "one"))?;
+    let server = GitServer::of(&repository)?;
+    server.require("reader", "first-b01d");
+    let sync = Sync::unstructured(cluster, name, repository)?;
+    let git = json!({"repo": server.url(), "auth": "token", "secretRef": {"name": login}, "period": "1s"});
+    cluster.patch(&sync.path(), &json!({"spec": {"git": git}}))?;
+    await_stalled(&sync, &format!("The Secret config-management-system/{login} does not exist"))?;
+
+    let secret = json!({"metadata": {"name": login}, "stringData": {"username": "reader"}});
+    cluster.create(SECRETS, &secret)?;
+    await_stalled(&sync, "has no key \"token\"")?;
+
+    let path = format!("{SECRETS}/{login}");
+    cluster.patch(&path, &json!({"stringData": {"token": "first-b01d\r\n"}}))?;
+    sync.await_synced(&sync.repository.head()?)?;
+    let object = sync.object()?;
+    ensure!(condition(&object, "Stalled")?["status"] == "False", "{object:#}");
+
+    server.require("reader", "second-77ce");
+    sync.await_error("2004")?;
+    sync.repository.write("settings.yaml", &config_map(name, "settings", "two"))?;
+    let commit = sync.repository.commit()?;
+    cluster.patch(&path, &json!({"stringData": {"token": "second-77ce"}}))?;
+    sync.await_synced(&commit)?;
+
+    cluster.delete(&path)?;
+    await_stalled(&sync, "does not exist")?;
+    let settings = config_map_path(name, "settings");
+    cluster.patch(&settings, &json!({"data": {"key": "other"}}))?;
+    await_condition("drift is put back meanwhile", || {
+        ensure!(cluster.get(&settings)?["data"]["key"] == "two", "not yet");
+        Ok(())
+    })
+}
+
+fn await_stalled(sync: &Sync<'_>, text: &str) -> Result<Value> {
+    await_condition(&format!("the sync is stalled: {text}"), || {
+        let object = sync.object()?;
+        let stalled = condition(&object, "Stalled")?;
+        let message = stalled["message"].as_str().unwrap_or_default();
+        ensure!(stalled["status"] == "True" && stalled["reason"] == "Validation", "{object:#}");
+        ensure!(message.contains("KNV1061") && message.contains(text), "{message}");
+        ensure!(object["status"]["observedGeneration"] == object["metadata"]["generation"], "{object:#}");
+        Ok(object)
+    })
+}
