@@ -45,12 +45,16 @@ func newAuthority() (*authority, error) {
 	return &authority{cert: cert, certPEM: encode("CERTIFICATE", der), key: key}, nil
 }
 
-// servingPair is for the API server.
-func (a *authority) servingPair() (pair, error) {
+// servingPair is for the API server at these addresses.
+func (a *authority) servingPair(addresses ...string) (pair, error) {
 	template := template(pkix.Name{CommonName: "kube-apiserver"})
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	template.DNSNames = []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
-	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+	template.DNSNames = []string{
+		"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+	}
+	for _, address := range addresses {
+		template.IPAddresses = append(template.IPAddresses, net.ParseIP(address))
+	}
 	return a.sign(template)
 }
 

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,9 +16,20 @@ import (
 // tailLines is how much of a child's log an error shows.
 const tailLines = 20
 
+// restartPause is how long a supervised child that ended stays away.
+const restartPause = 500 * time.Millisecond
+
+// program is what a child runs. It appears under name in the process list and,
+// through its user agent, in the audit log.
+type program struct {
+	name, path string
+	args       []string
+}
+
 type child struct {
-	name    string
-	log     string
+	name string
+	log  string
+	// process is nil for a supervised child, of which there are many in turn.
 	process *os.Process
 	ended   chan struct{}
 }
@@ -29,39 +42,72 @@ type children struct {
 	all []*child
 }
 
-// spawn runs this program again with a hidden sub-command. It appears under
-// name in the process list and, through its user agent, in the audit log.
-func (c *children) spawn(dir, name, command string, args []string) error {
-	program, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	log, err := os.Create(filepath.Join(dir, name+".log"))
+// component is this program again with a hidden sub-command.
+func component(name, command string, args []string) (program, error) {
+	path, err := os.Executable()
+	return program{name, path, append([]string{command}, args...)}, err
+}
+
+// spawn starts a child that shall not end.
+func (c *children) spawn(dir string, program program) error {
+	log, err := os.Create(filepath.Join(dir, program.name+".log"))
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(program, append([]string{command}, args...)...)
-	cmd.Args[0] = name
+	cmd, err := program.start(dir, log)
+	if err != nil {
+		return err
+	}
+	started := &child{name: program.name, log: log.Name(), process: cmd.Process, ended: make(chan struct{})}
+	c.all = append(c.all, started)
+	go func() {
+		err := cmd.Wait()
+		c.end(fmt.Errorf("%s ended: %v; its log ends with\n%s", program.name, err, tail(started.log)))
+		close(started.ended)
+	}()
+	return nil
+}
+
+// supervise keeps a child running, whatever ends it. It is for children that
+// cannot outlive this process, as in a process namespace.
+func (c *children) supervise(dir string, program program) error {
+	log, err := os.Create(filepath.Join(dir, program.name+".log"))
+	if err != nil {
+		return err
+	}
+	c.all = append(c.all, &child{name: program.name, log: log.Name()})
+	go func() {
+		runtime.LockOSThread()
+		for {
+			cmd, err := program.start(dir, log)
+			if err != nil {
+				c.end(err)
+				return
+			}
+			fmt.Fprintf(log, "%s ended: %v\n", program.name, cmd.Wait())
+			time.Sleep(restartPause)
+		}
+	}()
+	return nil
+}
+
+// start runs the program as a child of this thread.
+func (p program) start(dir string, log *os.File) (*exec.Cmd, error) {
+	cmd := exec.Command(p.path, p.args...)
+	cmd.Args[0] = p.name
 	cmd.Dir = dir
 	cmd.Env = environment()
 	cmd.Stdout, cmd.Stderr = log, log
 	// Nothing is written into the pipe: it closes with this process.
 	if _, err := cmd.StdinPipe(); err != nil {
-		return err
+		return nil, err
 	}
 	dieWithParent(cmd)
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
-	started := &child{name: name, log: log.Name(), process: cmd.Process, ended: make(chan struct{})}
-	c.all = append(c.all, started)
-	go func() {
-		err := cmd.Wait()
-		c.end(fmt.Errorf("%s ended: %v; its log ends with\n%s", name, err, tail(started.log)))
-		close(started.ended)
-	}()
-	return nil
+	return cmd, nil
 }
 
 // environment leaves out what would change how a component behaves.
@@ -78,10 +124,11 @@ func environment() []string {
 // killAll returns when no child is left. A graceful stop would wait for every
 // open watch.
 func (c *children) killAll() {
-	for _, child := range c.all {
+	running := slices.DeleteFunc(slices.Clone(c.all), func(child *child) bool { return child.process == nil })
+	for _, child := range running {
 		_ = child.process.Kill()
 	}
-	for _, child := range c.all {
+	for _, child := range running {
 		select {
 		case <-child.ended:
 		case <-time.After(5 * time.Second):

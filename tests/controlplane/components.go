@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/embed"
@@ -22,10 +23,24 @@ const (
 	etcdCommand              = "etcd"
 	apiServerCommand         = "apiserver"
 	controllerManagerCommand = "controller-manager"
+	schedulerCommand         = "scheduler"
+	kubeletCommand           = "kubelet"
+	proxyCommand             = "proxy"
+	guardCommand             = "guard"
+	firstCommand             = "first"
 )
 
-// controllers are those that a test can notice. There is no kubelet and no
-// scheduler, so the ones that deal with nodes and volumes would have no work.
+// nodeName is the name of the Node, if there is one.
+const nodeName = "node"
+
+// The first address of the range is that of the Service `kubernetes`.
+const (
+	serviceRange   = "10.0.0.0/24"
+	serviceAddress = "10.0.0.1"
+)
+
+// controllers are those that a test can notice. Without a kubelet and a
+// scheduler, the ones that deal with nodes and volumes would have no work.
 // Readiness waits for a ServiceAccount: no shorter list goes without its controller.
 var controllers = []string{
 	names.NamespaceController,
@@ -38,20 +53,33 @@ var controllers = []string{
 	names.EndpointSliceController,
 }
 
+// nodeControllers are the further ones of a cluster with a node.
+var nodeControllers = []string{
+	names.ServiceAccountTokenController,
+	names.RootCACertificatePublisherController,
+	names.NodeLifecycleController,
+	names.TaintEvictionController,
+	names.PodGarbageCollectorController,
+	names.DisruptionController,
+	names.ResourceQuotaController,
+	names.StatefulSetController,
+	names.DaemonSetController,
+	names.JobController,
+}
+
 func etcdArgs(f files) []string {
 	return []string{f.etcdData, f.etcdSocket}
 }
 
-func apiServerArgs(f files, port int, audit bool) []string {
+func apiServerArgs(f files, place place, audit bool) []string {
 	args := []string{
 		"--etcd-servers=unix://" + f.etcdSocket,
-		"--bind-address=127.0.0.1",
-		"--advertise-address=127.0.0.1",
-		fmt.Sprintf("--secure-port=%d", port),
+		"--bind-address=" + place.bind,
+		"--advertise-address=" + place.advertise,
+		fmt.Sprintf("--secure-port=%d", place.port),
 		// `start` holds the port with a socket that does not listen.
 		"--permit-port-sharing=true",
-		"--endpoint-reconciler-type=none",
-		"--service-cluster-ip-range=10.0.0.0/24",
+		"--service-cluster-ip-range=" + serviceRange,
 		"--allow-privileged=true",
 
 		"--cert-dir=" + f.dir,
@@ -72,6 +100,17 @@ func apiServerArgs(f files, port int, audit bool) []string {
 		"--etcd-count-metric-poll-period=0",
 		"--etcd-db-metric-poll-interval=0",
 	}
+	if place.process != 0 {
+		args = append(args,
+			"--kubelet-client-certificate="+f.kubeletClientCert,
+			"--kubelet-client-key="+f.kubeletClientKey,
+			// No DNS server knows the name of the node.
+			"--kubelet-preferred-address-types=InternalIP",
+		)
+	} else {
+		// Only Pods would look for the Endpoints of the Service `kubernetes`.
+		args = append(args, "--endpoint-reconciler-type=none")
+	}
 	if audit {
 		args = append(args,
 			"--audit-policy-file="+f.auditPolicy,
@@ -86,10 +125,12 @@ func apiServerArgs(f files, port int, audit bool) []string {
 	return args
 }
 
-func controllerManagerArgs(f files, running string) []string {
+func controllerManagerArgs(f files, running []string) []string {
 	return []string{
 		"--kubeconfig=" + f.controllerManagerKubeconfig,
-		"--controllers=" + running,
+		"--controllers=" + strings.Join(running, ","),
+		"--root-ca-file=" + f.ca,
+		"--service-account-private-key-file=" + f.serviceAccountKey,
 		"--leader-elect=false",
 		"--secure-port=0",
 		"--profiling=false",
@@ -109,6 +150,8 @@ func runComponent(command string, args []string) {
 		runCobra(apiserver.NewAPIServerCommand(), args)
 	case controllerManagerCommand:
 		runCobra(controllermanager.NewControllerManagerCommand(), args)
+	default:
+		runNodeComponent(command, args)
 	}
 }
 

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -19,7 +20,10 @@ type files struct {
 	ca                          string
 	servingCert, servingKey     string
 	serviceAccountKey           string
+	kubeletClientCert           string
+	kubeletClientKey            string
 	kubeconfig                  string
+	nodeKubeconfig              string
 	controllerManagerKubeconfig string
 	auditPolicy, auditLog       string
 }
@@ -34,7 +38,10 @@ func filesIn(dir string) files {
 		servingCert:                 in("serving.crt"),
 		servingKey:                  in("serving.key"),
 		serviceAccountKey:           in("service-account.key"),
+		kubeletClientCert:           in("kubelet-client.crt"),
+		kubeletClientKey:            in("kubelet-client.key"),
 		kubeconfig:                  in("kubeconfig"),
+		nodeKubeconfig:              in("node.kubeconfig"),
 		controllerManagerKubeconfig: in("controller-manager.kubeconfig"),
 		auditPolicy:                 in("audit-policy.yaml"),
 		auditLog:                    in("audit.log"),
@@ -63,12 +70,16 @@ rules:
 `
 
 // writeFiles writes all that has to be there before the first child starts.
-func writeFiles(f files, server string) error {
+func writeFiles(f files, place place) error {
 	authority, err := newAuthority()
 	if err != nil {
 		return err
 	}
-	serving, err := authority.servingPair()
+	serving, err := authority.servingPair("127.0.0.1", place.advertise, serviceAddress)
+	if err != nil {
+		return err
+	}
+	kubeletClient, err := authority.clientPair("kube-apiserver-kubelet-client")
 	if err != nil {
 		return err
 	}
@@ -81,25 +92,36 @@ func writeFiles(f files, server string) error {
 		f.servingCert:       serving.cert,
 		f.servingKey:        serving.key,
 		f.serviceAccountKey: serviceAccountKey,
+		f.kubeletClientCert: kubeletClient.cert,
+		f.kubeletClientKey:  kubeletClient.key,
 		f.auditPolicy:       []byte(auditPolicy),
 	} {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			return err
 		}
 	}
-	for path, user := range map[string]string{
-		f.kubeconfig:                  "admin",
-		f.controllerManagerKubeconfig: "system:kube-controller-manager",
+	for _, config := range []struct {
+		path, user string
+		port       int
+	}{
+		{f.kubeconfig, "admin", place.outside},
+		{f.controllerManagerKubeconfig, "system:kube-controller-manager", place.port},
+		{f.nodeKubeconfig, "system:node:" + nodeName, place.port},
 	} {
-		client, err := authority.clientPair(user)
+		client, err := authority.clientPair(config.user)
 		if err != nil {
 			return err
 		}
-		if err := writeKubeconfig(path, server, authority.certPEM, user, client); err != nil {
+		if err := writeKubeconfig(config.path, server(config.port), authority.certPEM, config.user, client); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// server is the URL of an API server that listens on loopback.
+func server(port int) string {
+	return fmt.Sprintf("https://127.0.0.1:%d", port)
 }
 
 func writeKubeconfig(path, server string, ca []byte, user string, client pair) error {

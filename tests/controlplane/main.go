@@ -3,17 +3,32 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
 	"k8s.io/component-base/version"
 )
 
+// cannotRun is the exit status where this machine cannot run a node.
+const cannotRun = 2
+
+// excuseError says why this machine cannot run a node.
+type excuseError struct{ reason string }
+
+func (e excuseError) Error() string { return "this machine cannot run a node: " + e.reason }
+
+// statusError is the exit status of a process that has said why.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
 const usage = `Usage:
-  controlplane start --dir DIR [--audit=false] [--controllers=LIST] [--install=FILE] [--keep]
+  controlplane start --dir DIR [--audit=false] [--controllers=LIST] [--install=FILE] [--keep] [--node=PROGRAMS]
         Start a control plane with its state in DIR, with these controllers
         and these objects. Prints one line of JSON when it is ready and runs
-        until its standard input closes.
+        until its standard input closes. With --node it has a node, on which
+        Pods run; exit status 2 means that this machine cannot run one.
   controlplane kubectl ...
         Run kubectl.
   controlplane version
@@ -28,18 +43,32 @@ func main() {
 	command, args := os.Args[1], os.Args[2:]
 	switch command {
 	case "start":
-		if err := start(args); err != nil {
-			fmt.Fprintln(os.Stderr, "controlplane:", err)
-			os.Exit(1)
-		}
+		end(start(args))
 	case "kubectl":
 		runKubectl(args)
 	case "version":
 		fmt.Println(version.Get().GitVersion)
-	case etcdCommand, apiServerCommand, controllerManagerCommand:
+	case guardCommand, firstCommand:
+		end(runApart(command, args[0]))
+	case etcdCommand, apiServerCommand, controllerManagerCommand, schedulerCommand, kubeletCommand, proxyCommand:
 		runComponent(command, args)
 	default:
 		fmt.Fprintf(os.Stderr, "controlplane: unknown command %q\n%s", command, usage)
 		os.Exit(2)
 	}
+}
+
+// end ends this process as err asks.
+func end(err error) {
+	if err == nil {
+		os.Exit(0)
+	}
+	if status, ok := errors.AsType[statusError](err); ok {
+		os.Exit(int(status))
+	}
+	fmt.Fprintln(os.Stderr, "controlplane:", err)
+	if _, ok := errors.AsType[excuseError](err); ok {
+		os.Exit(cannotRun)
+	}
+	os.Exit(1)
 }

@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -33,9 +34,9 @@ func connect(kubeconfig string) (*api, error) {
 	return &api{client: client, server: config.Host}, err
 }
 
-// await returns when path is answered with 200, or with the cause of ctx's end.
-func (a *api) await(ctx context.Context, path string) error {
-	for !a.answers(ctx, path) {
+// await returns when path is answered with 200 and a body that suffices, or with the cause of ctx's end.
+func (a *api) await(ctx context.Context, path string, suffices func(body []byte) bool) error {
+	for !a.answers(ctx, path, suffices) {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -45,7 +46,10 @@ func (a *api) await(ctx context.Context, path string) error {
 	return nil
 }
 
-func (a *api) answers(ctx context.Context, path string) bool {
+// answered takes any body.
+func answered([]byte) bool { return true }
+
+func (a *api) answers(ctx context.Context, path string, suffices func([]byte) bool) bool {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.server+path, nil)
 	if err != nil {
 		return false
@@ -54,6 +58,7 @@ func (a *api) answers(ctx context.Context, path string) bool {
 	if err != nil {
 		return false
 	}
-	_ = response.Body.Close()
-	return response.StatusCode == http.StatusOK
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return err == nil && response.StatusCode == http.StatusOK && suffices(body)
 }

@@ -13,7 +13,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -32,43 +34,104 @@ type ready struct {
 	Server     string `json:"server"`
 	AuditLog   string `json:"audit_log"`
 	Version    string `json:"version"`
+	// Process is the first one in the namespaces of the node, for nsenter.
+	Process int `json:"process,omitempty"`
 }
 
-// options are what a control plane can do without, or gets beyond.
+// options are what `start` is told.
 type options struct {
-	controllers string
-	install     string
-	audit       bool
+	Dir         string
+	Controllers string
+	Install     string
+	Audit, Keep bool
+	// Node is the directory of the node's programs, if the cluster shall have a node.
+	Node string
+}
+
+// running names the controllers.
+func (o options) running() []string {
+	switch {
+	case o.Controllers != "":
+		return strings.Split(o.Controllers, ",")
+	case o.Node != "":
+		return slices.Concat(controllers, nodeControllers)
+	default:
+		return controllers
+	}
+}
+
+func parse(args []string) (options, error) {
+	var options options
+	flags := flag.NewFlagSet("start", flag.ExitOnError)
+	flags.StringVar(&options.Dir, "dir", "", "`directory` for all state, to be created or empty (required)")
+	flags.BoolVar(&options.Audit, "audit", true, "write audit.log")
+	flags.StringVar(&options.Controllers, "controllers", "", "the controllers to run, a `list` with commas")
+	flags.StringVar(&options.Install, "install", "", "`file` of objects to create before any controller runs")
+	flags.BoolVar(&options.Keep, "keep", false, "leave the directory behind even if start created it")
+	flags.StringVar(&options.Node, "node", "", "`directory` of the programs that ../node/build makes, for a cluster with a node")
+	_ = flags.Parse(args)
+	if options.Dir == "" || flags.NArg() > 0 {
+		return options, errors.New("start needs --dir DIR and takes no arguments")
+	}
+	return options, nil
 }
 
 func start(args []string) (err error) {
-	flags := flag.NewFlagSet("start", flag.ExitOnError)
-	dir := flags.String("dir", "", "`directory` for all state, to be created or empty (required)")
-	audit := flags.Bool("audit", true, "write audit.log")
-	running := flags.String("controllers", strings.Join(controllers, ","), "the controllers to run, a `list` with commas")
-	install := flags.String("install", "", "`file` of objects to create before any controller runs")
-	keep := flags.Bool("keep", false, "leave the directory behind even if start created it")
-	_ = flags.Parse(args)
-	if *dir == "" || flags.NArg() > 0 {
-		return errors.New("start needs --dir DIR and takes no arguments")
-	}
-
-	ctx, end := context.WithCancelCause(context.Background())
-	endWhenAsked(end)
-
-	path, created, err := makeDir(*dir)
+	options, err := parse(args)
 	if err != nil {
 		return err
 	}
+	if options.Node != "" {
+		if options.Node, err = filepath.Abs(options.Node); err != nil {
+			return err
+		}
+		if err := canRunNode(options.Node); err != nil {
+			return err
+		}
+	}
+	path, created, err := makeDir(options.Dir)
+	if err != nil {
+		return err
+	}
+	options.Dir = path
+	options.Keep = options.Keep || !created
 	// A later defer runs earlier: the children are dead before their files go.
-	if created && !*keep {
+	if !options.Keep {
 		defer func() { err = errors.Join(err, os.RemoveAll(path)) }()
 	}
+	if options.Node != "" {
+		return startApart(options)
+	}
+	port, err := holdPort()
+	if err != nil {
+		return err
+	}
+	return run(options, place{bind: "127.0.0.1", advertise: "127.0.0.1", port: port, outside: port})
+}
+
+// place is where a cluster is.
+type place struct {
+	// bind is the address at which the API server listens, advertise the one under which others know it.
+	bind, advertise string
+	port            int
+	// outside is the port of 127.0.0.1 at which tests reach it.
+	outside int
+	// process is the first one of the node's namespaces, as the machine numbers it; 0 without a node.
+	process int
+}
+
+// run keeps a cluster up until it is asked to end.
+func run(options options, place place) error {
+	ctx, end := context.WithCancelCause(context.Background())
+	go func() {
+		<-asked()
+		end(errAsked)
+	}()
 	runtime.LockOSThread()
 	children := &children{end: end}
 	defer children.killAll()
 
-	line, err := bringUp(ctx, children, path, options{*running, *install, *audit})
+	line, err := bringUp(ctx, children, place, options)
 	if err == nil {
 		err = json.NewEncoder(os.Stdout).Encode(line)
 	}
@@ -82,18 +145,21 @@ func start(args []string) (err error) {
 	return err
 }
 
-// endWhenAsked watches for a signal and for the end of standard input.
-func endWhenAsked(end context.CancelCauseFunc) {
+// asked returns a channel that closes with a signal or with the end of standard input.
+func asked() <-chan struct{} {
+	asked := make(chan struct{})
+	var once sync.Once
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		<-signals
-		end(errAsked)
+		once.Do(func() { close(asked) })
 	}()
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
-		end(errAsked)
+		once.Do(func() { close(asked) })
 	}()
+	return asked
 }
 
 // makeDir returns the absolute path of dir and whether it had to be created.
@@ -113,44 +179,55 @@ func makeDir(dir string) (path string, created bool, err error) {
 	}
 }
 
-// bringUp returns when the control plane can be used. The controller manager
+// bringUp returns when the cluster can be used. The controller manager
 // starts last because it looks for the API server only once a second.
-func bringUp(ctx context.Context, children *children, dir string, options options) (ready, error) {
-	f := filesIn(dir)
+func bringUp(ctx context.Context, children *children, place place, options options) (ready, error) {
+	f := filesIn(options.Dir)
 	if len(f.etcdSocket) > longestSocketPath {
 		return ready{}, fmt.Errorf("%s is too long a path for a socket", f.etcdSocket)
 	}
-	port, err := holdPort()
-	if err != nil {
+	if err := writeFiles(f, place); err != nil {
 		return ready{}, err
 	}
-	server := fmt.Sprintf("https://127.0.0.1:%d", port)
-	if err := writeFiles(f, server); err != nil {
+	spawn := func(name, command string, args []string) error {
+		program, err := component(name, command, args)
+		if err != nil {
+			return err
+		}
+		return children.spawn(options.Dir, program)
+	}
+	if err := spawn("etcd", etcdCommand, etcdArgs(f)); err != nil {
 		return ready{}, err
 	}
-	if err := children.spawn(dir, "etcd", etcdCommand, etcdArgs(f)); err != nil {
-		return ready{}, err
-	}
-	if err := children.spawn(dir, "kube-apiserver", apiServerCommand, apiServerArgs(f, port, options.audit)); err != nil {
+	if err := spawn("kube-apiserver", apiServerCommand, apiServerArgs(f, place, options.Audit)); err != nil {
 		return ready{}, err
 	}
 
 	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, errNotReady)
 	defer cancel()
-	api, err := connect(f.kubeconfig)
+	api, err := connect(f.nodeKubeconfig)
 	if err != nil {
 		return ready{}, err
 	}
-	err = api.await(ctx, "/readyz")
-	if err == nil && options.install != "" {
-		err = create(ctx, f.kubeconfig, options.install)
+	if place.process != 0 {
+		err = startRuntime(children, f, options.Node)
 	}
 	if err == nil {
-		err = children.spawn(dir, "kube-controller-manager", controllerManagerCommand, controllerManagerArgs(f, options.controllers))
+		err = api.await(ctx, "/readyz", answered)
+	}
+	if err == nil && options.Install != "" {
+		err = create(ctx, f.nodeKubeconfig, options.Install)
+	}
+	if err == nil {
+		args := controllerManagerArgs(f, options.running())
+		err = spawn("kube-controller-manager", controllerManagerCommand, args)
+	}
+	if err == nil && place.process != 0 {
+		err = startNode(ctx, children, api, f, options.Node)
 	}
 	if err == nil {
 		// The controllers work: one of them made this, and without it there are no Pods.
-		err = api.await(ctx, "/api/v1/namespaces/default/serviceaccounts/default")
+		err = api.await(ctx, "/api/v1/namespaces/default/serviceaccounts/default", answered)
 	}
 	if errors.Is(err, errNotReady) {
 		err = fmt.Errorf("%w\n%s", err, children.tails())
@@ -158,8 +235,13 @@ func bringUp(ctx context.Context, children *children, dir string, options option
 	if err != nil {
 		return ready{}, err
 	}
-	line := ready{Kubeconfig: f.kubeconfig, Server: server, Version: version.Get().GitVersion}
-	if options.audit {
+	line := ready{
+		Kubeconfig: f.kubeconfig,
+		Server:     server(place.outside),
+		Version:    version.Get().GitVersion,
+		Process:    place.process,
+	}
+	if options.Audit {
 		line.AuditLog = f.auditLog
 	}
 	return line, nil

@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::controlplane::ControlPlane;
 use crate::kubectl::kubectl;
+use crate::node::Node;
 use crate::repository::Repository;
 use crate::wait::await_condition;
 
@@ -23,17 +24,19 @@ const SYNCS: &str = "/apis/configsync.gke.io/v1beta1/namespaces/config-managemen
 /// The user agent of requests of [`Cluster::get`] and similar functions in the audit log.
 const USER_AGENT: &str = "story";
 
-/// The two clusters on which every story is told.
+/// The clusters on which stories are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The Kubernetes API in memory.
     Sandbox,
     /// The real control plane.
     ControlPlane,
+    /// The real control plane with a node, on which Pods run.
+    Node,
 }
 
 impl Kind {
-    /// Both clusters.
+    /// The clusters without Pods, for the stories that need none.
     pub const ALL: [Self; 2] = [Self::Sandbox, Self::ControlPlane];
 }
 
@@ -42,6 +45,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Sandbox => "sandbox",
             Self::ControlPlane => "control_plane",
+            Self::Node => "node",
         })
     }
 }
@@ -76,8 +80,8 @@ impl Cluster {
                 sandbox.kubeconfig(&kubeconfig)?;
                 (Server::Sandbox(sandbox), kubeconfig)
             }
-            Kind::ControlPlane => {
-                let plane = ControlPlane::start()?;
+            Kind::ControlPlane | Kind::Node => {
+                let plane = if kind == Kind::Node { Node::start()? } else { ControlPlane::start()? };
                 let kubeconfig = plane.kubeconfig().to_owned();
                 (Server::ControlPlane(plane), kubeconfig)
             }
@@ -132,6 +136,17 @@ impl Cluster {
         match &self.server {
             Server::Sandbox(sandbox) => Ok(sandbox),
             Server::ControlPlane(_) => bail!("a real control plane cannot be told to fail"),
+        }
+    }
+
+    /// The node, which only a cluster of that kind has.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn node(&self) -> Result<Node<'_>> {
+        match &self.server {
+            Server::Sandbox(_) => bail!("the sandbox has no node"),
+            Server::ControlPlane(plane) => Node::of(plane),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A real Kubernetes control plane for tests: starts the program of
 //! `tests/controlplane` and reads its audit log.
 
+use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -18,9 +19,27 @@ pub struct ControlPlane {
     child: Child,
     /// Collects what the child says on standard error.
     complaints: Option<JoinHandle<String>>,
+    dir: PathBuf,
     kubeconfig: PathBuf,
     audit_log: PathBuf,
+    /// The first process in the namespaces of the node, if there is one.
+    process: Option<u64>,
 }
+
+/// This machine cannot run a cluster with a node, and why.
+#[derive(Debug)]
+pub struct CannotRun(pub String);
+
+impl fmt::Display for CannotRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CannotRun {}
+
+/// The exit status of the program that goes with [`CannotRun`].
+const CANNOT_RUN: i32 = 2;
 
 impl ControlPlane {
     /// Where the program is, or `None` if it has not been built:
@@ -85,6 +104,15 @@ impl ControlPlane {
         Self::start_with(&["--audit=false", &controllers, &format!("--install={}", file.display())])
     }
 
+    /// Starts a control plane and a node whose programs are in this directory, in namespaces of their own. Usually takes six
+    /// seconds.
+    ///
+    /// # Errors
+    /// As [`Self::start`]; [`CannotRun`] where this machine cannot run a node.
+    pub fn start_with_node(programs: &Path) -> Result<Self> {
+        Self::start_with(&[&format!("--node={}", programs.display())])
+    }
+
     fn start_with(options: &[&str]) -> Result<Self> {
         let program = Self::binary().context("the control plane has not been built: run `tests/controlplane/build`")?;
         let dir = unused_dir();
@@ -112,23 +140,42 @@ impl ControlPlane {
             complaints: Some(complaints),
             kubeconfig: dir.join("kubeconfig"),
             audit_log: dir.join("audit.log"),
+            dir,
+            process: None,
         };
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         if line.is_empty() {
             let (status, complaints) = started.stop()?;
+            if status.code() == Some(CANNOT_RUN) {
+                bail!(CannotRun(complaints.trim().to_owned()));
+            }
             bail!("the control plane did not start ({status}): {complaints}");
         }
         let ready: Value =
             serde_json::from_str(&line).with_context(|| format!("the control plane printed {line:?}"))?;
         started.kubeconfig = text(&ready, "/kubeconfig").into();
         started.audit_log = text(&ready, "/audit_log").into();
+        started.process = ready["process"].as_u64();
         Ok(started)
     }
 
     /// A kubeconfig whose only context, `control-plane`, is the administrator's.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// Where its state is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The first process in the namespaces of the node.
+    ///
+    /// # Errors
+    /// When there is no node.
+    pub fn process(&self) -> Result<u64> {
+        self.process.context("this control plane has no node")
     }
 
     /// The API server's audit log: a line of JSON for each request, written
@@ -208,9 +255,14 @@ fn text(value: &Value, pointer: &str) -> String {
 }
 
 fn default_binary() -> PathBuf {
+    built("controlplane/controlplane")
+}
+
+/// A path below the target directory.
+pub(crate) fn built(path: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    root.join(target).join("controlplane/controlplane")
+    root.join(target).join(path)
 }
 
 /// A path that does not exist yet. The program creates and removes it.

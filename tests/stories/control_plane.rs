@@ -1,6 +1,7 @@
 //! The control plane of these stories leaves nothing behind, whether it is asked to end or killed.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +13,7 @@ pub(crate) fn leaves_nothing(_: Kind) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let dir = scratch.path().join("asked");
     // A parent that ends or is killed closes the standard input of the program.
-    let mut asked = start(&dir)?;
+    let mut asked = start(&dir, &[])?;
     let children = descendants(asked.id())?;
     ensure!(children.len() > 1, "its parts are no processes of their own: {children:?}");
     drop(asked.stdin.take());
@@ -21,7 +22,7 @@ pub(crate) fn leaves_nothing(_: Kind) -> Result<()> {
     are_gone(&children)?;
     ensure!(!dir.exists(), "its files are left");
 
-    let mut killed = start(&scratch.path().join("killed"))?;
+    let mut killed = start(&scratch.path().join("killed"), &[])?;
     let children = descendants(killed.id())?;
     killed.kill()?;
     killed.wait()?;
@@ -29,10 +30,17 @@ pub(crate) fn leaves_nothing(_: Kind) -> Result<()> {
 }
 
 /// Returns when it is ready.
-fn start(dir: &std::path::Path) -> Result<Child> {
+pub(crate) fn start(dir: &Path, options: &[&str]) -> Result<Child> {
     let program = ControlPlane::binary().context("the control plane is not built")?;
     let mut command = Command::new(program);
-    command.arg("start").arg("--dir").arg(dir).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .arg("start")
+        .arg("--dir")
+        .arg(dir)
+        .args(options)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let mut child = command.spawn()?;
     let mut line = String::new();
     BufReader::new(child.stdout.take().context("it is piped")?).read_line(&mut line)?;
@@ -53,7 +61,7 @@ fn processes() -> Result<Vec<(u32, u32)>> {
     Ok(text.lines().filter_map(read).collect())
 }
 
-fn descendants(of: u32) -> Result<Vec<u32>> {
+pub(crate) fn descendants(of: u32) -> Result<Vec<u32>> {
     let processes = processes()?;
     let mut found = vec![of];
     let mut at = 0;
@@ -64,7 +72,7 @@ fn descendants(of: u32) -> Result<Vec<u32>> {
     Ok(found.split_off(1))
 }
 
-fn are_gone(ids: &[u32]) -> Result<()> {
+pub(crate) fn are_gone(ids: &[u32]) -> Result<()> {
     await_condition("its processes are gone", || {
         let left: Vec<u32> = processes()?.into_iter().map(|(id, _)| id).filter(|id| ids.contains(id)).collect();
         ensure!(left.is_empty(), "{left:?}");

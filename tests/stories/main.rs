@@ -1,7 +1,7 @@
-//! Stories: tests of the real agent on two clusters, seen from outside.
+//! Stories: tests of the real agent on clusters, seen from outside.
 //!
-//! On the sandbox they always run. On the real control plane they run in CI and with `-- --include-ignored`; where it is not
-//! built they are ignored even then, and say so, but in CI they fail.
+//! On the sandbox they always run. On the real control plane, and on the one with a node, they run in CI and with
+//! `-- --include-ignored`; where it is not built or cannot run they are ignored even then, and say so, but in CI they fail.
 #![expect(clippy::disallowed_methods, reason = "stories start and watch the world")]
 
 mod broken_commit;
@@ -27,6 +27,7 @@ mod lost_cluster;
 mod lost_watch;
 mod many_syncs;
 mod names;
+mod node;
 mod once;
 mod private_repositories;
 mod secrets;
@@ -45,12 +46,18 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tests::cluster::Kind;
-use tests::controlplane::ControlPlane;
+use tests::controlplane::{CannotRun, ControlPlane};
+use tests::node::Node;
 
 type Story = fn(Kind) -> anyhow::Result<()>;
 
 /// Each story under the name by which `cargo test --test stories NAME` runs it alone, and the clusters that it is told on.
 const STORIES: &[(&str, Story, &[Kind])] = &[
+    // Pods, on a node.
+    ("pods_run_on_the_node", node::runs_pods, &[Kind::Node]),
+    ("pods_outlive_a_kubelet", node::pods_outlive_a_kubelet, &[Kind::Node]),
+    ("a_drain_keeps_to_the_budget", node::is_drained, &[Kind::Node]),
+    ("the_node_leaves_nothing_behind", node::leaves_nothing, &[Kind::Node]),
     // Stories that need a cluster with faults. The longest run first, so that no other waits for them at the end.
     ("faults_are_survived", faults::are_survived, &[Kind::Sandbox]),
     ("an_outage_is_reported_and_waited_for", faults::outage, &[Kind::Sandbox]),
@@ -115,7 +122,7 @@ fn main() -> ExitCode {
     let trials = STORIES.iter().flat_map(|&(name, story, kinds)| {
         let on = move |&kind: &Kind| {
             let trial = Trial::ignorable_test(format!("{kind}::{name}"), move || tell(story, kind));
-            trial.with_ignored_flag(kind == Kind::ControlPlane && !in_ci)
+            trial.with_ignored_flag(kind != Kind::Sandbox && !in_ci)
         };
         kinds.iter().map(on)
     });
@@ -125,12 +132,22 @@ fn main() -> ExitCode {
 }
 
 fn tell(story: Story, kind: Kind) -> Result<Completion, Failed> {
-    if let Some(excuse) = ControlPlane::excuse().filter(|_| kind == Kind::ControlPlane) {
+    let excuse = match kind {
+        Kind::Sandbox => None,
+        Kind::ControlPlane => ControlPlane::excuse(),
+        Kind::Node => Node::excuse(),
+    };
+    if let Some(excuse) = excuse {
         return Ok(Completion::ignored_with(excuse));
     }
     world::forget_logs();
     match story(kind) {
         Ok(()) => Ok(Completion::Completed),
-        Err(error) => Err(format!("{error:#}\n\n{}", world::logs()).into()),
+        Err(error) => match error.downcast_ref::<CannotRun>() {
+            Some(CannotRun(reason)) if std::env::var_os("CI").is_none() => {
+                Ok(Completion::ignored_with(reason.as_str()))
+            }
+            _ => Err(format!("{error:#}\n\n{}", world::logs()).into()),
+        },
     }
 }
