@@ -72,6 +72,7 @@ func etcdArgs(f files) []string {
 }
 
 func apiServerArgs(f files, place place, audit bool) []string {
+func apiServerArgs(f files, port int, options options) []string {
 	args := []string{
 		"--etcd-servers=unix://" + f.etcdSocket,
 		"--bind-address=" + place.bind,
@@ -112,6 +113,10 @@ func apiServerArgs(f files, place place, audit bool) []string {
 		args = append(args, "--endpoint-reconciler-type=none")
 	}
 	if audit {
+	if options.all {
+		args = append(args, "--runtime-config=api/all=true")
+	}
+	if options.audit {
 		args = append(args,
 			"--audit-policy-file="+f.auditPolicy,
 			"--audit-log-path="+f.auditLog,

@@ -1,6 +1,6 @@
 //! One sync of the agent: its engine and its reports, and the tasks that carry out its commands with the agent's own requests.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -151,7 +151,7 @@ impl Client {
                 };
                 return in_force.into_iter().collect();
             }
-            Command::Audit(kind) => self.audit(kind),
+            Command::Audit(kind, versions) => self.audit(kind, versions),
             Command::Apply(declared, commit, mode) => {
                 let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
                 self.spawn(declared.id.clone(), async move {
@@ -166,9 +166,9 @@ impl Client {
                     apply::annotate(&cluster, &stamp, &declared).await
                 });
             }
-            Command::Read(id) => {
+            Command::Read(declared) => {
                 let cluster = Arc::clone(&self.cluster);
-                self.spawn(id.clone(), async move { apply::read(&cluster, &id).await });
+                self.spawn(declared.id.clone(), async move { apply::read(&cluster, &declared).await });
             }
             Command::Delete(id, uid, version) => {
                 let cluster = Arc::clone(&self.cluster);
@@ -191,12 +191,14 @@ impl Client {
         });
     }
 
-    fn audit(&mut self, kind: GroupKind) {
+    fn audit(&mut self, kind: GroupKind, versions: BTreeSet<String>) {
         let (findings, task) = (Arc::clone(&self.findings), self.wire.begin_task());
         let (cluster, part_of) = (Arc::clone(&self.cluster), self.id.part_of());
         self.tasks.spawn(async move {
             let (events, mut received) = tokio::sync::mpsc::channel(1024);
-            let _ = audit(&cluster, &kind, &part_of, &events).await;
+            for version in &versions {
+                let _ = audit(&cluster, &kind, version, &part_of, &events).await;
+            }
             while let Ok(event) = received.try_recv() {
                 push(&findings, Found::Event(event));
             }

@@ -370,7 +370,11 @@ pub fn is_not_found(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<kube::Error>(), Some(kube::Error::Api(status)) if status.code == 404)
 }
 
-async fn client(kubeconfig: &Path) -> Result<kube::Client> {
+/// The client of a kubeconfig that says who it is.
+///
+/// # Errors
+/// When the kubeconfig cannot be used.
+pub async fn client(kubeconfig: &Path) -> Result<kube::Client> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));

@@ -94,6 +94,14 @@ impl ControlPlane {
         Self::start_with(&["--audit=false"])
     }
 
+    /// Starts a control plane without an audit log that serves every version of every kind, those too that are off by default.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_all_versions() -> Result<Self> {
+        Self::start_with(&["--audit=false", "--all-versions"])
+    }
+
     /// Starts a control plane with only these controllers, for a test that compares every write. They know the objects of `file`
     /// from the beginning. The controller for ServiceAccounts must be among them.
     ///

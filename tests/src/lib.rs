@@ -5,6 +5,7 @@ pub mod agent_process;
 pub mod cluster;
 pub mod controlplane;
 pub mod node;
+pub mod conversion;
 pub mod fresh;
 pub mod published;
 pub mod raw;

@@ -11,6 +11,7 @@ use tests::cluster::{Cluster, Kind};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
+use crate::custom_resources::{create_kind, widget};
 use crate::world::{Sync, agent, config_map, config_map_path, installed, namespace};
 
 const NAME: &str = "faults";
@@ -154,6 +155,46 @@ pub(crate) fn refusal(kind: Kind) -> Result<()> {
     let (requests, _) = cluster.requests(from)?;
     let tries = requests.iter().filter(|request| request.verb == "patch" && request.name == "changed").count();
     ensure!((1..=TRIES).contains(&tries), "{tries} tries");
+    sandbox.faults().clear();
+    sync.await_synced(&commit)?;
+    Ok(())
+}
+
+/// The server of an aggregated API answers 503 for every object of its group: nothing else waits for them.
+pub(crate) fn absent_group(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &[])?;
+    let group = "away.example.com";
+    create_kind(&cluster, group)?;
+    let repository = Repository::empty()?;
+    let placed = format!("metadata:\n  namespace: {NAME}\n");
+    let manifest = |n: u32, size| widget(group, &format!("w{n}"), size).replace("metadata:\n", &placed);
+    let widgets = |size: u32| (0..40).map(|n| manifest(n, size)).collect::<Vec<_>>().join("---\n");
+    repository.write("namespace.yaml", &namespace(NAME))?;
+    repository.write("widgets.yaml", &widgets(1))?;
+    for name in ["one", "two", "three"] {
+        repository.write(&format!("{name}.yaml"), &config_map(NAME, name, "value"))?;
+    }
+    let sync = Sync::unstructured(&cluster, "root-sync", repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    let sandbox = cluster.sandbox()?;
+    for verb in ["patch", "get", "list", "watch"] {
+        sandbox.faults().add(Rule::new(Fault::status(503)).verb(verb).path("/widgets").agent(AGENT));
+    }
+    sync.repository.write("widgets.yaml", &widgets(2))?;
+    sync.repository.write("one.yaml", &config_map(NAME, "one", "after"))?;
+    let commit = sync.repository.commit()?;
+    let value = |name: &str, value: &str| {
+        await_condition(&format!("{name} is {value}"), || {
+            ensure!(cluster.get(&config_map_path(NAME, name))?["data"]["key"] == value, "it is not");
+            Ok(())
+        })
+    };
+    value("one", "after")?;
+    for name in ["two", "three", "two"] {
+        cluster.patch(&config_map_path(NAME, name), &json!({"data": {"key": "drift"}}))?;
+        value(name, "value")?;
+    }
     sandbox.faults().clear();
     sync.await_synced(&commit)?;
     Ok(())

@@ -38,6 +38,7 @@ mod status;
 mod timeouts;
 mod unreadable_sync;
 mod unsupported_fields;
+mod versions;
 mod vet;
 mod world;
 
@@ -60,6 +61,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("the_node_leaves_nothing_behind", node::leaves_nothing, &[Kind::Node]),
     // Stories that need a cluster with faults. The longest run first, so that no other waits for them at the end.
     ("faults_are_survived", faults::are_survived, &[Kind::Sandbox]),
+    ("an_api_that_is_away_delays_no_other", faults::absent_group, &[Kind::Sandbox]),
     ("an_outage_is_reported_and_waited_for", faults::outage, &[Kind::Sandbox]),
     ("a_refused_write_is_reported_and_retried_rarely", faults::refusal, &[Kind::Sandbox]),
     ("a_slow_request_is_given_up_in_time", timeouts::slow_request, &[Kind::Sandbox]),
@@ -85,6 +87,8 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_held_commit_stays_held_after_a_restart", guard::is_remembered, &Kind::ALL),
     ("an_object_that_fails_delays_no_other", failing_object::delays_no_other, &Kind::ALL),
     ("custom_resources_come_with_their_kind", custom_resources::come_with_their_kind, &Kind::ALL),
+    ("an_older_version_is_no_drift", versions::older_ones_are_no_drift, &Kind::ALL),
+    ("a_newer_version_is_applied_at_once", versions::new_ones_are_applied_at_once, &Kind::ALL),
     ("a_kind_may_come_later", custom_resources::kind_may_come_later, &Kind::ALL),
     ("a_removed_kind_is_noticed_after_a_restart", custom_resources::kind_is_missed, &Kind::ALL),
     ("objects_of_an_unlisted_kind_are_not_forgotten", custom_resources::are_not_forgotten, &Kind::ALL),

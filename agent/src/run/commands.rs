@@ -1,5 +1,6 @@
 //! Carries out the commands of one sync's engine: each request is a task of its own and its outcome comes back as an event.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -78,16 +79,13 @@ impl CommandRunner {
                     apply::annotate(&cluster, &stamp, &declared).await
                 });
             }
-            Command::Read(id) => {
+            Command::Read(declared) => {
                 let cluster = Arc::clone(&self.cluster);
-                self.spawn(
-                    OperationLabel::read,
-                    id.clone(),
-                    purpose(&id),
-                    async move { apply::read(&cluster, &id).await },
-                );
+                self.spawn(OperationLabel::read, declared.id.clone(), purpose(&declared.id), async move {
+                    apply::read(&cluster, &declared).await
+                });
             }
-            Command::Audit(kind) => self.audit(kind),
+            Command::Audit(kind, versions) => self.audit(kind, versions),
             Command::Delete(id, uid, version) => {
                 let cluster = Arc::clone(&self.cluster);
                 self.spawn(OperationLabel::delete, id.clone(), Purpose::Commit, async move {
@@ -143,14 +141,16 @@ impl CommandRunner {
         tokio::spawn(task.in_current_span());
     }
 
-    fn audit(&self, kind: GroupKind) {
+    fn audit(&self, kind: GroupKind, versions: BTreeSet<String>) {
         let (cluster, events) = (Arc::clone(&self.cluster), self.audited.clone());
         let (context, part_of) = (Arc::clone(&self.context), self.sync.part_of());
         let task = async move {
             let _turn = context.budget.audit().await;
-            let audit = audit(&cluster, &kind, &part_of, &events);
-            if let Some(Err(error)) = supervised(audit).await {
-                tracing::warn!(%kind, %error, "cannot compare whole objects");
+            for version in &versions {
+                let audit = audit(&cluster, &kind, version, &part_of, &events);
+                if let Some(Err(error)) = supervised(audit).await {
+                    tracing::warn!(%kind, version, %error, "cannot compare whole objects");
+                }
             }
             // It fails when the sync has ended, which then needs no answer.
             let _ = events.send(Event::AuditEnded(kind)).await;

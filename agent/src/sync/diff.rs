@@ -6,6 +6,8 @@ use similar::TextDiff;
 use crate::model::metadata::{annotation, is_system_key};
 use crate::model::object::Object;
 use crate::model::yaml;
+use crate::sync::live::Observed;
+use crate::sync::managed_fields::{ManagedFieldsEntry, projection};
 
 /// Number of lines of a diff that are shown.
 const LINES: usize = 60;
@@ -35,19 +37,13 @@ pub fn repair(declared: &Object, live: &Object) -> String {
     lines.join("\n")
 }
 
-/// `true` if no declared field has another value after a repair than before it: then the repair took back nothing but the
-/// ownership of fields, and is not told.
-pub fn is_same(declared: &Object, before: &Object, after: &Object) -> bool {
-    let fields = |live: &Object| {
-        let mut object = Object::default();
-        object.0.extend(
-            live.0.iter().filter(|(name, _)| *name != "status").map(|(name, value)| (name.clone(), value.clone())),
-        );
-        // The API server leaves these out of the items of a list.
-        ["apiVersion", "kind"].iter().for_each(|name| _ = object.0.remove(*name));
-        shaped(&Value::Object(object.0), declared)
+/// `true` if no field that the sync owns after a repair had another value before it: then the repair took back nothing but the
+/// ownership of fields, and is not told. What is owned as a whole is compared as a whole.
+pub fn is_same(before: &Object, after: &Object) -> bool {
+    let Some(entry) = Observed::of(after).managed_fields.into_iter().find(ManagedFieldsEntry::is_ours) else {
+        return false;
     };
-    fields(before) == fields(after)
+    projection(before, &entry.fields) == projection(after, &entry.fields)
 }
 
 /// The fields of `live` that are declared.
@@ -101,6 +97,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::metadata::FIELD_MANAGER;
 
     fn object(value: Value) -> Object {
         serde_json::from_value(value).expect("a map")
@@ -126,11 +123,25 @@ mod tests {
 
     #[test]
     fn ownership_alone_changes_no_declared_field() {
-        let declared = object(json!({"kind": "X", "spec": {"a": "", "b": 1}}));
-        let before = object(json!({"spec": {"b": 1, "c": 1}, "status": {"d": 1}}));
-        let after = |b: i32| object(json!({"kind": "X", "spec": {"b": b, "c": 2}}));
-        assert!(is_same(&declared, &before, &after(1)));
-        assert!(!is_same(&declared, &before, &after(2)));
+        let owned = json!({"f:spec": {
+            "f:a": {}, "f:b": {}, "f:whole": {},
+            "f:items": {"k:{\"n\":1}": {".": {}, "f:n": {}}, "k:{\"n\":2}": {".": {}, "f:n": {}}},
+        }});
+        let entry = json!({"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": owned});
+        let before = |whole: Value| {
+            object(
+                json!({"spec": {"b": 1, "c": 1, "whole": [whole], "items": [{"n": 1}, {"n": 2}]}, "status": {"d": 1}}),
+            )
+        };
+        let after = |b: i32| {
+            object(json!({
+                "kind": "X", "metadata": {"managedFields": [entry]},
+                "spec": {"b": b, "c": 2, "whole": [{"x": 1}], "items": [{"n": 2}, {"n": 1}, {"n": 3}]},
+            }))
+        };
+        assert!(is_same(&before(json!({"x": 1})), &after(1)), "the order of items is nobody's");
+        assert!(!is_same(&before(json!({"x": 1})), &after(2)));
+        assert!(!is_same(&before(json!({"x": 1, "more": 1})), &after(1)), "an item that is owned as a whole had more");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::compile::declared::{DeclaredObject, Hash};
 use crate::model::metadata::{FIELD_MANAGER, SPECIAL_NAMESPACES, SyncId, annotation, label};
 use crate::model::object::{Object, ObjectId};
 use crate::sync::health::{self, Health};
-use crate::sync::managed_fields::{self, ManagedFieldsEntry};
+use crate::sync::managed_fields::{self, Basis, ManagedFieldsEntry};
 
 /// The metadata of a live object, as a watch or an answer brings it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -99,7 +99,8 @@ pub enum OnRemoval {
 pub enum FieldOwnership {
     /// All declared fields are ours and unchanged.
     Ours,
-    /// These fields are not ours any more: their paths. None when the object has no `Apply` entry of ours.
+    /// These fields are not ours any more, or are ours and not declared: their paths. None when the object has no `Apply` entry
+    /// of ours.
     Lost(Box<[String]>),
     /// The metadata does not say enough: the whole object has to be read.
     Unsure,
@@ -202,6 +203,11 @@ impl Live {
         self.applied || self.baseline.is_some()
     }
 
+    /// `true` if our entry is the same as in another record.
+    pub fn has_entry_of(&self, other: &Self) -> bool {
+        self.entry == other.entry
+    }
+
     /// The record that follows from the answer to our own apply. The answer is how the object looks while it is as declared,
     /// also where the API server or admission changed a value.
     pub fn after_apply(seen: &Observed, whole: &Object, id: &ObjectId, sync: &SyncId) -> Self {
@@ -225,9 +231,11 @@ impl Live {
         live.health = health::of(whole);
         if live.applied && !matches!(live.fields, FieldOwnership::Lost(_)) {
             let now = baseline(seen, whole);
+            let compared = |basis| managed_fields::differences(&declared.body(), whole, &seen.managed_fields, basis);
             let changed = match live.baseline {
                 Some(then) if now == Some(then) => Vec::new(),
-                _ => managed_fields::differences(&declared.body(), whole, &seen.managed_fields),
+                Some(_) => compared(Basis::Changed),
+                None => compared(Basis::Unknown),
             };
             if changed.is_empty() {
                 live.fields = FieldOwnership::Ours;
@@ -242,8 +250,8 @@ impl Live {
 
 fn ownership(declared: &DeclaredObject, entry: &ManagedFieldsEntry, seen: &Observed) -> FieldOwnership {
     let coverage = managed_fields::coverage(declared, &entry.fields, &seen.managed_fields);
-    if !coverage.missing.is_empty() {
-        FieldOwnership::Lost(coverage.missing.into())
+    if !coverage.missing.is_empty() || !coverage.surplus.is_empty() {
+        FieldOwnership::Lost(coverage.missing.into_iter().chain(coverage.surplus).collect())
     } else if !coverage.unsure.is_empty() {
         FieldOwnership::Unsure
     } else {

@@ -11,7 +11,7 @@ use crate::model::metadata::{MANAGED_BY_VALUE, SyncId, annotation, is_system_key
 use crate::model::object::{Object, ObjectId};
 use crate::sync::engine::{ApplyMode, Failure, Outcome};
 use crate::sync::live::{Live, Observed, Owner};
-use crate::sync::managed_fields::{self, ManagedFieldsEntry};
+use crate::sync::managed_fields::{self, Basis, ManagedFieldsEntry};
 
 /// A `resourceVersion` that no object has. An apply with it only creates: if the object exists, whichever sync manages it,
 /// the API server answers 409. So no read is needed before.
@@ -64,7 +64,7 @@ async fn try_apply(
         whole = remove_client_side_entry(cluster, &path, &whole, &body).await?;
         seen = Observed::of(&whole);
     }
-    let different = managed_fields::differences(&body, &whole, &seen.managed_fields);
+    let different = managed_fields::differences(&body, &whole, &seen.managed_fields, Basis::Answer);
     Ok(Outcome::Applied(Box::new(Live::after_apply(&seen, &whole, id, stamp.sync)), different))
 }
 
@@ -151,17 +151,17 @@ async fn try_annotate(
     Ok(Outcome::Applied(Box::new(live), Vec::new()))
 }
 
-/// Reads the whole object.
-pub async fn read(cluster: &Cluster, id: &ObjectId) -> Outcome {
-    match get(cluster, id).await {
+/// Reads the whole object in the version in which it is declared: in another one its fields can have other names and values.
+pub async fn read(cluster: &Cluster, declared: &DeclaredObject) -> Outcome {
+    match get(cluster, &declared.id, declared.version()).await {
         Ok(whole) => Outcome::Read(Box::new(whole)),
         Err(error) if error.is_not_found() => Outcome::Absent(0),
-        Err(error) => failed("read", id, &error, cluster),
+        Err(error) => outcome("read", declared, Err(error), cluster),
     }
 }
 
-async fn get(cluster: &Cluster, id: &ObjectId) -> Result<Object, ApiError> {
-    let path = cluster.path(id, "").await?;
+async fn get(cluster: &Cluster, id: &ObjectId, version: &str) -> Result<Object, ApiError> {
+    let path = cluster.path(id, version).await?;
     cluster.get(&path).await
 }
 
@@ -189,7 +189,7 @@ pub async fn delete(cluster: &Cluster, id: &ObjectId, uid: &str, version: u64) -
 /// object changed in between.
 pub async fn abandon(cluster: &Cluster, sync: &SyncId, id: &ObjectId) -> Outcome {
     let result = async {
-        let whole = get(cluster, id).await?;
+        let whole = get(cluster, id, "").await?;
         if Live::observe(&Observed::of(&whole), id, sync, None, None).owner != Owner::Us {
             return Ok(());
         }

@@ -7,17 +7,18 @@ use super::pages::{ListForm, Pages, part_of_one};
 use crate::model::object::{GroupKind, Object};
 use crate::sync::engine::Event;
 
-/// Sends every object of `kind` whose label `part-of` is `part_of` to `events`, as [`Event::Audited`].
+/// Sends every object of `kind` whose label `part-of` is `part_of` to `events`, as [`Event::Audited`], in this version.
 ///
 /// # Errors
 /// When the API server refuses a page or cannot be reached. The objects before it have been sent.
 pub async fn audit(
     cluster: &Cluster,
     kind: &GroupKind,
+    version: &str,
     part_of: &str,
     events: &mpsc::Sender<Event>,
 ) -> Result<(), ApiError> {
-    let served = cluster.served(kind).await?;
+    let served = cluster.served_in(kind, version).await?;
     let mut pages = Pages::new(&served, part_of_one(&[part_of]), ListForm::Whole);
     while let Some(page) = pages.next(cluster).await? {
         for item in page.items {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::AsyncReadExt as _;
 use http::{Method, Request, StatusCode};
 use kube::Client;
-use kube::core::Status;
+use kube::core::{GroupVersionKind, Status};
 use kube::discovery::{ApiResource, Discovery, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -40,7 +40,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// A kind as the API server serves it.
 #[derive(Clone, Debug)]
 pub struct Served {
-    /// Group, version, kind and plural, in the version that the API server prefers.
+    /// Group, version, kind and plural: in the version that was asked for, or else in the one that the API server prefers.
     pub resource: ApiResource,
     /// `true` if its objects live in Namespaces.
     pub namespaced: bool,
@@ -78,6 +78,9 @@ pub enum ApiError {
     /// The API server does not serve this kind (any more, or not yet).
     #[error("the API server does not serve {0}")]
     Unserved(GroupKind),
+    /// The API server does not serve this kind in this version (any more, or not yet).
+    #[error("the API server does not serve {0} in version {1}")]
+    UnservedVersion(GroupKind, String),
     /// The API server answers, but has not answered this request in time.
     #[error("no answer within {}", format_duration(*.0))]
     Slow(Duration),
@@ -167,21 +170,35 @@ impl Cluster {
         self.known(kind).ok_or_else(|| ApiError::Unserved(kind.clone()))
     }
 
+    /// The kind as it is served in this version, or in the preferred one if it is empty. Discovery is asked again when the
+    /// version is not known.
+    ///
+    /// # Errors
+    /// As [`Cluster::served`], and [`ApiError::UnservedVersion`].
+    pub async fn served_in(&self, kind: &GroupKind, version: &str) -> Result<Served, ApiError> {
+        if let Some(served) = self.served(kind).await?.in_version(version) {
+            return Ok(served);
+        }
+        self.discover().await?;
+        let served = self.known(kind).ok_or_else(|| ApiError::Unserved(kind.clone()))?;
+        served.in_version(version).ok_or_else(|| ApiError::UnservedVersion(kind.clone(), version.to_owned()))
+    }
+
     /// Drops a kind that turned out not to be served any more, so that the next use of it asks discovery.
     pub fn forget(&self, kind: &GroupKind) {
         self.kinds.served.write().unwrap_or_else(PoisonError::into_inner).remove(kind);
     }
 
-    /// The path of an object, encoded. `version` is used if it is served, else the preferred one.
+    /// The path of an object in this version, or in the preferred one if it is empty, encoded.
     ///
     /// # Errors
-    /// As [`Cluster::served`]; and [`ApiError::Unsendable`] when the object has a name that no path can have.
+    /// As [`Cluster::served_in`]; and [`ApiError::Unsendable`] when the object has a name that no path can have.
     pub async fn path(&self, id: &ObjectId, version: &str) -> Result<String, ApiError> {
-        let served = self.served(&id.group_kind()).await?;
+        let served = self.served_in(&id.group_kind(), version).await?;
         if !id.namespace().is_empty() {
             path::checked(id.namespace()).map_err(ApiError::Unsendable)?;
         }
-        path::object(&collection(&served, version, id.namespace()), id.name()).map_err(ApiError::Unsendable)
+        path::object(&collection(&served, id.namespace()), id.name()).map_err(ApiError::Unsendable)
     }
 
     /// Reads what is at `path`.
@@ -278,11 +295,23 @@ pub async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result
     }
 }
 
-/// The path of the objects of a kind in a Namespace (empty: all of them), encoded. `version` is used if it is served, else
-/// the preferred one.
-pub fn collection(served: &Served, version: &str, namespace: &str) -> String {
-    let version = if served.versions.iter().any(|v| v == version) { version } else { &served.resource.version };
-    path::collection(&served.resource, version, if served.namespaced { namespace } else { "" })
+/// The path of the objects of a kind in a Namespace (empty: all of them), encoded.
+pub fn collection(served: &Served, namespace: &str) -> String {
+    let namespace = if served.namespaced { namespace } else { "" };
+    path::collection(&served.resource, &served.resource.version, namespace)
+}
+
+impl Served {
+    /// This kind in a version, or as it is if that is empty; `None` if it is not served so.
+    fn in_version(mut self, version: &str) -> Option<Self> {
+        if version.is_empty() || version == self.resource.version {
+            return Some(self);
+        }
+        let (group, kind) = (&self.resource.group, &self.resource.kind);
+        let resource = GroupVersionKind::gvk(group, version, kind);
+        self.resource = ApiResource::from_gvk_with_plural(&resource, &self.resource.plural);
+        self.versions.iter().any(|served| served == version).then_some(self)
+    }
 }
 
 impl From<kube::Error> for ApiError {
@@ -301,7 +330,7 @@ impl ApiError {
     pub fn code(&self) -> u16 {
         match self {
             Self::Refused(status) => status.code,
-            Self::Unserved(_) => 404,
+            Self::Unserved(_) | Self::UnservedVersion(..) => 404,
             Self::Slow(_) | Self::Unreachable(_) | Self::Unsendable(_) => 0,
         }
     }
@@ -323,7 +352,7 @@ impl ApiError {
             Self::Refused(status) => {
                 status.code == 404 && status.details.as_ref().is_none_or(|details| details.name.is_empty())
             }
-            Self::Unserved(_) => true,
+            Self::Unserved(_) | Self::UnservedVersion(..) => true,
             Self::Slow(_) | Self::Unreachable(_) | Self::Unsendable(_) => false,
         }
     }
@@ -358,6 +387,11 @@ impl ApiError {
             Self::Unserved(_) => {
                 (Code::UnknownKind, Retry::Soon, "install the CRD of this kind, or declare it in the repository")
             }
+            Self::UnservedVersion(..) => (
+                Code::UnknownKind,
+                Retry::Soon,
+                "declare the object in a version that `kubectl api-versions` lists, or add the version to the CRD of the kind",
+            ),
             Self::Slow(_) => (Code::ApiServer, Retry::Object, SLOW),
             Self::Unreachable(_) => (Code::ApiServer, Retry::Server(Duration::ZERO), AWAY),
             Self::Unsendable(_) => (Code::Applier, Retry::Object, "correct the name and the Namespace in the manifest"),

@@ -89,7 +89,7 @@ struct PageMetadata {
 impl Pages {
     /// The list of all objects of a kind that `selector` takes, a label selector.
     pub fn new(served: &Served, selector: String, form: ListForm) -> Self {
-        let path = collection(served, "", "");
+        let path = collection(served, "");
         Self { path, selector, form, limit: PageLimit(FIRST), next: Some(String::new()) }
     }
 

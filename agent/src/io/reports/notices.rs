@@ -11,7 +11,7 @@ use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
 use crate::io::kubernetes::path::{name_selector, with_query};
 use crate::model::finding::{Finding, text};
 use crate::model::metadata::SyncId;
-use crate::model::object::{Object, ObjectId};
+use crate::model::object::Object;
 use crate::sync::diff;
 use crate::sync::engine::{Notice, Repaired};
 
@@ -64,10 +64,10 @@ impl Announcer {
         let id = &declared.id;
         let what = change(repair);
         let body = declared.body();
-        let before = if *version > 0 { self.at(id, *version).await } else { None };
+        let before = if *version > 0 { self.at(declared, *version).await } else { None };
         let now = if before.is_some() { self.now(declared).await } else { None };
         if let (Some(before), Some(now)) = (&before, &now)
-            && diff::is_same(&declared.applied("", ""), before, now)
+            && diff::is_same(before, now)
         {
             tracing::debug!(object = %id, "field ownership taken back: {what}");
             return;
@@ -85,13 +85,14 @@ impl Announcer {
         publish(&mut self.events, &self.cluster, &regarding, Severity::Normal, "DriftCorrected", &note).await;
     }
 
-    /// The object as it was at `version`, where the API server still has it. The repair is done by now: drift is put back
+    /// The object as it was at resource version `version`, where the API server still has it. The repair is done by now: drift is put back
     /// before anything is read for the log.
-    async fn at(&self, id: &ObjectId, version: u64) -> Option<Object> {
-        let served = self.cluster.served(&id.group_kind()).await.ok()?;
+    async fn at(&self, declared: &DeclaredObject, version: u64) -> Option<Object> {
+        let id = &declared.id;
+        let served = self.cluster.served_in(&id.group_kind(), declared.version()).await.ok()?;
         let (selector, version) = (name_selector(id.name()), version.to_string());
         let query = [("fieldSelector", &*selector), ("resourceVersion", &version), ("resourceVersionMatch", "Exact")];
-        let path = with_query(&collection(&served, "", id.namespace()), &query);
+        let path = with_query(&collection(&served, id.namespace()), &query);
         let list: Value = self.cluster.get(&path).await.ok()?;
         serde_json::from_value(list["items"].as_array()?.first()?.clone()).ok()
     }

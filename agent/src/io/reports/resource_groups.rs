@@ -18,13 +18,13 @@ use crate::sync::reporting::ReportAnswer;
 /// # Errors
 /// When the API server refuses the list or cannot be reached.
 pub async fn read_inventory(cluster: &Cluster, sync: &SyncId) -> Result<Option<InventoryRecord>, ApiError> {
-    let served = match cluster.served(&GroupKind::new("kpt.dev", "ResourceGroup")).await {
+    let served = match cluster.served_in(&GroupKind::new("kpt.dev", "ResourceGroup"), "v1alpha1").await {
         Ok(served) => served,
         Err(ApiError::Unserved(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
     let selector = format!("{}={}", label::INVENTORY_ID, sync.inventory_id());
-    let path = with_query(&collection(&served, "v1alpha1", &sync.namespace), &[("labelSelector", &selector)]);
+    let path = with_query(&collection(&served, &sync.namespace), &[("labelSelector", &selector)]);
     let list: kube::core::ObjectList<ResourceGroup> = cluster.get(&path).await?;
     let named = |group: ResourceGroup| Some((group.metadata.name.clone()?, written(group)));
     let groups: BTreeMap<String, WrittenGroup> = list.items.into_iter().filter_map(named).collect();

@@ -27,12 +27,12 @@ pub enum Command {
     /// Bring the sync's labels and annotations on the object up to date at this commit, and no other field. Answered with
     /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Applied`](super::Outcome::Applied).
     Annotate(Arc<DeclaredObject>, String),
-    /// Read the whole object. Answered with [`Event::Finished`](super::Event::Finished) and
+    /// Read the whole object in the version in which it is declared. Answered with [`Event::Finished`](super::Event::Finished) and
     /// [`Outcome::Read`](super::Outcome::Read) or [`Outcome::Absent`](super::Outcome::Absent).
-    Read(ObjectId),
-    /// Read all whole objects of the kind that are this sync's, page by page. Answered with
+    Read(Arc<DeclaredObject>),
+    /// Read all whole objects of the kind that are this sync's, page by page, in each of these versions. Answered with
     /// [`Event::Audited`](super::Event::Audited) for each and [`Event::AuditEnded`](super::Event::AuditEnded).
-    Audit(GroupKind),
+    Audit(GroupKind, BTreeSet<String>),
     /// Count the objects of the kind that this CRD defines. Answered with [`Event::Counted`](super::Event::Counted).
     Count(ObjectId),
     /// Delete the object if it still has this uid and resource version. Answered with

@@ -82,7 +82,10 @@ impl State {
         if self.stopping || self.outage.until().is_some() {
             return;
         }
-        self.commands.extend(self.kinds.begin_audits().into_iter().map(Command::Audit));
+        for kind in self.kinds.begin_audits() {
+            let versions = self.declared_versions(&kind);
+            self.commands.push(Command::Audit(kind, versions));
+        }
         while let Some((place, id)) = self.objects.first_queued() {
             let id = id.clone();
             if self.objects.in_flight() >= self.limit(place.class) || self.must_wait(place) {
@@ -152,8 +155,10 @@ impl State {
                 Command::Abandon(id.clone())
             }
             // An object that is as declared is queued for a repair when its readiness is to be read.
-            (Action::Read, ..) | (Action::Nothing, Some(_), Some(_)) if place.class == WorkClass::Repair => {
-                Command::Read(id.clone())
+            (Action::Read, Some(declared), _) | (Action::Nothing, Some(declared), Some(_))
+                if place.class == WorkClass::Repair =>
+            {
+                Command::Read(declared)
             }
             _ => {
                 self.evaluate(id, now);

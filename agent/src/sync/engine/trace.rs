@@ -63,8 +63,8 @@ impl Command {
             Self::Record(record) => format!("Record {} with {} objects", record.number, record.objects.len()),
             Self::Apply(declared, _, mode) => format!("Apply {} {mode:?}", declared.id),
             Self::Annotate(declared, _) => format!("Annotate {}", declared.id),
-            Self::Read(id) => format!("Read {id}"),
-            Self::Audit(kind) => format!("Audit {kind}"),
+            Self::Read(declared) => format!("Read {}", declared.id),
+            Self::Audit(kind, _) => format!("Audit {kind}"),
             Self::Count(crd) => format!("Count {crd}"),
             Self::Delete(id, ..) => format!("Delete {id}"),
             Self::Abandon(id) => format!("Abandon {id}"),
@@ -99,7 +99,10 @@ impl Notice {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::compile::declared::DeclaredObject;
     use crate::model::object::{Object, ObjectId};
 
     #[test]
@@ -112,9 +115,10 @@ mod tests {
         }))
         .expect("an object");
         let id = ObjectId::from_parts(["", "Secret", "shop", "key"]);
+        let declared = Arc::new(DeclaredObject::new(secret.clone()));
         assert_eq!(Event::Audited(Box::new(secret.clone())).summary(), format!("Audited {id}"));
         let finished = Event::Finished(id.clone(), Outcome::Read(Box::new(secret)));
         assert_eq!(finished.summary(), format!("Finished {id} Read"));
-        assert_eq!(Command::Read(id.clone()).summary(), format!("Read {id}"));
+        assert_eq!(Command::Read(declared).summary(), format!("Read {id}"));
     }
 }

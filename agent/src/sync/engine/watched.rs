@@ -1,8 +1,9 @@
 //! Objects as watches and audits show them.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::model::object::{Object, ObjectId};
+use crate::model::object::{GroupKind, Object, ObjectId};
 use crate::sync::health::is_always_current;
 use crate::sync::live::{FieldOwnership, Live, Observed, Owner};
 use crate::sync::plan::{Action, Declared, decide};
@@ -83,6 +84,10 @@ impl State {
     pub(super) fn audited(&mut self, whole: &Object, now: Instant) {
         let id = whole.id();
         let Some(live) = self.objects.live(&id).filter(|_| !self.objects.is_in_flight(&id)) else { return };
+        // Objects of one kind can be declared in several versions; each is compared in its own.
+        if self.declared_form(&id).is_some_and(|declared| declared.version() != whole.version()) {
+            return;
+        }
         let seen = Observed::of(whole);
         // As in a list, an older version than is known says only that the object has to be read.
         if *live.uid == *seen.uid && seen.version() < live.version {
@@ -98,9 +103,16 @@ impl State {
         self.stop_waiting_for(&id, now);
     }
 
+    /// The versions in which objects of the kind are declared.
+    pub(super) fn declared_versions(&self, kind: &GroupKind) -> BTreeSet<String> {
+        let objects = self.in_force.declared.iter().flat_map(|set| &set.objects);
+        let of_kind = objects.filter(|(id, _)| id.group() == kind.group && id.kind() == kind.kind);
+        of_kind.map(|(_, declared)| declared.version().to_owned()).collect()
+    }
+
     pub(super) fn audit_everything(&mut self) {
         let declared = self.in_force.declared.iter().flat_map(|set| set.objects.keys());
-        let kinds: std::collections::BTreeSet<_> = declared.map(ObjectId::group_kind).collect();
+        let kinds: BTreeSet<_> = declared.map(ObjectId::group_kind).collect();
         kinds.iter().for_each(|kind| self.kinds.audit(kind));
     }
 

@@ -3,12 +3,13 @@
 
 use serde_json::{Map, Value};
 
-use super::coverage::is_closed;
+use super::coverage::{is_closed, leaves_no_trace};
 use super::entry::{ManagedFieldsEntry, Position, item_nodes, node_of, our_entry};
-use super::quantity::same_quantity;
+use super::spelling::{same_quantity, same_time};
 use crate::model::object::Object;
 
-/// The part of a live object that our entry covers: two equal projections mean that no field of ours has changed its value.
+/// The part of a live object that our entry covers: two equal projections mean that no field of ours has changed its value. The order
+/// of items does not count in lists that are owned item by item.
 pub fn projection(live: &Object, fields: &Map<String, Value>) -> Value {
     project_map(&live.0, fields)
 }
@@ -27,10 +28,12 @@ fn project(live: &Value, fields: &Map<String, Value>) -> Value {
     match live {
         _ if fields.is_empty() => live.clone(),
         Value::Object(map) => project_map(map, fields),
-        Value::Array(items) => items
-            .iter()
-            .filter_map(|item| item_nodes(item, fields).next().map(|(_, node)| project(item, node)))
-            .collect(),
+        Value::Array(items) => {
+            let ours = items.iter().filter_map(|item| Some(project(item, item_nodes(item, fields).next()?.1)));
+            let mut ours: Vec<Value> = ours.collect();
+            ours.sort_by_cached_key(Value::to_string);
+            ours.into()
+        }
         _ => live.clone(),
     }
 }
@@ -40,13 +43,43 @@ fn project(live: &Value, fields: &Map<String, Value>) -> Value {
 ///
 /// Fields that only the live object has do not count, nor do other spellings of a quantity. Empty values do not count either
 /// where the API server makes of them what is live: it does not store some, and fills others.
-pub fn differences(declared: &Object, live: &Object, entries: &[ManagedFieldsEntry]) -> Vec<String> {
+pub fn differences(declared: &Object, live: &Object, entries: &[ManagedFieldsEntry], basis: Basis) -> Vec<String> {
+    let mut found = compared(declared, live, entries, basis, false);
+    if basis == Basis::Answer && stays_headless(declared, live) {
+        found.push(".spec.clusterIP".to_owned());
+    }
+    if found.is_empty() && basis == Basis::Changed { compared(declared, live, entries, basis, true) } else { found }
+}
+
+/// `true` if a Service goes on without an address although `clusterIP: None` is not declared any more: the API server keeps it, and
+/// says nothing.
+fn stays_headless(declared: &Object, live: &Object) -> bool {
+    let field = |object: &'_ Object, name: &str| {
+        let value = object.0.get("spec").and_then(|spec| spec.get(name)).and_then(Value::as_str);
+        value.unwrap_or_default().to_owned()
+    };
+    declared.is_kind("", "Service")
+        && field(declared, "type") != "ExternalName"
+        && field(declared, "clusterIP").is_empty()
+        && field(live, "clusterIP") == "None"
+}
+
+/// `strictly`, differences that the API server itself can make count too.
+fn compared(
+    declared: &Object,
+    live: &Object,
+    entries: &[ManagedFieldsEntry],
+    basis: Basis,
+    strictly: bool,
+) -> Vec<String> {
     let ours = our_entry(entries).map(|entry| &entry.fields);
     let group = declared.group();
     let mut comparison = Comparison {
         closed: is_closed(group),
         typed: is_built_in(group),
         wiped: ours.is_none(),
+        basis,
+        strictly,
         entries,
         at: Position::default(),
         found: Vec::new(),
@@ -58,6 +91,19 @@ pub fn differences(declared: &Object, live: &Object, entries: &[ManagedFieldsEnt
         }
     }
     comparison.found
+}
+
+/// The knowledge about the object from before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The object is the answer to our apply.
+    Answer,
+    /// A field of ours has another value than in the answer to our last apply: every difference counts, if there is no other
+    /// also those that the API server itself can make.
+    Changed,
+    /// None, as after a restart. What our entry has and the object lacks is taken for something that the API server does not
+    /// store, such as a field of a feature that is off.
+    Unknown,
 }
 
 /// The claim that our entry has on a value.
@@ -96,6 +142,8 @@ struct Comparison<'a> {
     typed: bool,
     /// Nothing tells what was ours.
     wiped: bool,
+    basis: Basis,
+    strictly: bool,
     entries: &'a [ManagedFieldsEntry],
     at: Position,
     found: Vec<String>,
@@ -112,6 +160,7 @@ impl Comparison<'_> {
     fn value(&mut self, declared: &Value, live: Option<&Value>, ours: Ownership<'_>) {
         let same = match (declared, live) {
             (Value::Null, _) => true,
+            (declared, None) if self.strictly => is_empty_list(declared),
             (_, None) => self.is_not_stored(declared, ours),
             (Value::Object(map), Some(live)) if map.is_empty() => self.is_still_empty(live, ours, &EMPTY_SELECTORS),
             (Value::Array(items), Some(live)) if items.is_empty() => self.is_still_empty(live, ours, &[]),
@@ -125,7 +174,10 @@ impl Comparison<'_> {
                 true
             }
             (declared, Some(live)) => {
-                declared == live || same_quantity(declared, live) || self.is_filled(declared, ours)
+                declared == live
+                    || same_quantity(declared, live)
+                    || self.typed && same_time(declared, live)
+                    || self.is_filled(declared, ours)
             }
         };
         if !same {
@@ -144,7 +196,7 @@ impl Comparison<'_> {
             self.closed || self.at.is_in_metadata(),
         );
         let was = self.at.enter_item(&index.to_string(), element);
-        match live_item(item, index, live) {
+        match live_item(item, index, element, live) {
             Some(live) => self.value(item, Some(live), ours),
             None => self.found.push(self.at.path.clone()),
         }
@@ -158,7 +210,8 @@ impl Comparison<'_> {
             Ownership::Node(node) => node.is_empty() && self.closed,
             Ownership::Unknown => false,
         };
-        whole && declared.len() < live.len() && !FILLED_LISTS.contains(&self.at.names().0)
+        let is_filled = FILLED_LISTS.contains(&self.at.names().0) || self.at.path == TOLERATIONS_OF_PODS;
+        whole && declared.len() < live.len() && !is_filled
     }
 
     /// `true` if the live object lacks a field because the API server does not store its value. Had another client removed the
@@ -166,6 +219,10 @@ impl Comparison<'_> {
     fn is_not_stored(&self, declared: &Value, ours: Ownership<'_>) -> bool {
         let untold = self.typed && (self.wiped || !self.closed);
         let is_text = declared.is_string() && MAPS_OF_TEXTS.contains(&self.at.names().1);
+        if self.basis == Basis::Unknown && ours.is_ours() {
+            // Their removal leaves no trace in an entry, and the map that they are in is stored.
+            return !(declared.is_object() && !is_empty_map(declared) && leaves_no_trace(declared));
+        }
         is_empty_list(declared) || is_zero(declared) && !is_text && (ours.is_ours() || untold)
     }
 
@@ -192,7 +249,7 @@ impl Comparison<'_> {
             Value::Number(number) => number.as_f64() == Some(0.0) && FILLED_NUMBERS.contains(&name),
             _ => false,
         };
-        by_name && self.typed && (ours.is_ours() || self.wiped)
+        by_name && self.typed && (ours.is_ours() || self.wiped) && !self.strictly
     }
 }
 
@@ -216,6 +273,9 @@ const EMPTY_SELECTORS: [&str; 7] = [
 
 /// Lists of built-in kinds that the API server fills when they are empty.
 const FILLED_LISTS: [&str; 5] = ["clusterIPs", "ipFamilies", "metrics", "policyTypes", "volumeLifecycleModes"];
+
+/// Admission adds to the tolerations of Pods.
+const TOLERATIONS_OF_PODS: &str = ".spec.tolerations";
 
 /// Numbers of built-in kinds that the API server replaces when they are 0.
 const FILLED_NUMBERS: [&str; 8] = [
@@ -258,13 +318,25 @@ fn is_zero(value: &Value) -> bool {
     }
 }
 
+fn is_empty_map(value: &Value) -> bool {
+    value.as_object().is_some_and(Map::is_empty)
+}
+
 fn is_empty_list(value: &Value) -> bool {
     value.as_array().is_some_and(Vec::is_empty)
 }
 
-/// The live item that a declared list item became: the one with the same keys if there is exactly one, else the one at the
-/// same position.
-fn live_item<'a>(item: &Value, index: usize, live: &'a [Value]) -> Option<&'a Value> {
+/// The live item that a declared list item became: the one of the entry's node, or with the same keys if there is exactly one,
+/// else the one at the same position.
+fn live_item<'a>(item: &Value, index: usize, element: &str, live: &'a [Value]) -> Option<&'a Value> {
+    match element.split_once(':') {
+        Some(("v", _)) => return live.iter().find(|other| *other == item),
+        Some(("k", _)) => {
+            let one = Map::from_iter([(element.to_owned(), Value::Object(Map::new()))]);
+            return live.iter().find(|other| item_nodes(other, &one).next().is_some());
+        }
+        _ => {}
+    }
     const KEYS: [&[&str]; 7] = [
         &["name"],
         &["containerPort", "protocol"],
@@ -323,7 +395,7 @@ mod tests {
             "ports": [{"port": 90, "protocol": "UDP", "nodePort": 1}, {"port": 80, "protocol": "TCP"}],
             "cpu": "1", "mem": "1Gi", "n": 2, "extra": true,
         }}));
-        assert_eq!(differences(&declared, &live, &[]), [".spec.gone", ".spec.n"]);
+        assert_eq!(differences(&declared, &live, &[], Basis::Answer), [".spec.gone", ".spec.n"]);
     }
 
     /// The differences of objects in which our entry has `ours` and another has `theirs`.
@@ -333,7 +405,30 @@ mod tests {
                 .expect("an entry")
         };
         let entries = [entry(FIELD_MANAGER, "Apply", ours), entry("kubectl-edit", "Update", theirs)];
-        differences(&object(declared), &object(live), &entries)
+        differences(&object(declared), &object(live), &entries, Basis::Answer)
+    }
+
+    #[test]
+    fn what_is_not_stored_is_no_difference_if_nothing_else_is_known() {
+        let entry =
+            json!({"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:x": {}, "f:y": {}}}});
+        let entries: [ManagedFieldsEntry; 1] = [serde_json::from_value(entry).expect("an entry")];
+        let declared = object(pod(json!({"x": {"feature": "on"}, "y": 1, "z": 1})));
+        let compared = |basis| differences(&declared, &object(pod(json!({"y": 2}))), &entries, basis);
+        assert_eq!(compared(Basis::Answer), [".spec.x", ".spec.y", ".spec.z"]);
+        assert_eq!(compared(Basis::Unknown), [".spec.y", ".spec.z"]);
+    }
+
+    #[test]
+    fn a_service_that_stays_headless_is_a_difference() {
+        let service = |spec: Value| object(json!({"apiVersion": "v1", "kind": "Service", "spec": spec}));
+        let different =
+            |declared: Value, live: Value| differences(&service(declared), &service(live), &[], Basis::Answer);
+        let headless = || json!({"clusterIP": "None", "clusterIPs": ["None"]});
+        assert_eq!(different(json!({}), headless()), [".spec.clusterIP"]);
+        assert_eq!(different(headless(), headless()), [""; 0]);
+        assert_eq!(different(json!({}), json!({"clusterIP": "10.0.0.1"})), [""; 0]);
+        assert_eq!(different(json!({"type": "ExternalName"}), json!({"type": "ExternalName"})), [""; 0]);
     }
 
     fn pod(spec: Value) -> Value {

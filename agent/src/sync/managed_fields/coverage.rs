@@ -1,5 +1,7 @@
 //! Coverage: the declared fields that an entry of `metadata.managedFields` has, and those that it lacks.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::entry::{ManagedFieldsEntry, Position, item_nodes, node_of};
@@ -12,15 +14,17 @@ pub struct Coverage {
     /// Paths of declared fields that are not in the entry: another client changed or removed them. A path that ends in `]`
     /// is an item of a list, or all items.
     pub missing: Vec<String>,
+    /// Paths of fields that are in the entry and not declared: another client has applied them under the agent's name.
+    pub surplus: Vec<String>,
     /// Paths of declared maps and lists that are owned as a whole, where the entry cannot show if the content is still ours.
     /// Only the live object can tell; see [`differences`](super::differences).
     pub unsure: Vec<String>,
 }
 
 impl Coverage {
-    /// `true` if every declared field is surely still ours.
+    /// `true` if every declared field is surely still ours, and no other.
     pub fn is_full(&self) -> bool {
-        self.missing.is_empty() && self.unsure.is_empty()
+        self.missing.is_empty() && self.surplus.is_empty() && self.unsure.is_empty()
     }
 }
 
@@ -65,11 +69,23 @@ pub fn coverage(declared: &DeclaredObject, fields: &Map<String, Value>, entries:
     let mut walk = CoverageWalk { free_form, entries, at: Position::default(), found: Coverage::default() };
     let empty = Map::new();
     let metadata = node_of("metadata", fields).unwrap_or(&empty);
+    let (mut names, mut names_of_metadata) = (vec!["metadata".to_owned(), "status".to_owned()], Vec::new());
     applied_fields(declared, |field| match field {
-        AppliedField::Texts(name, keys) => walk.below("metadata", |walk| walk.texts(name, &keys, metadata)),
-        AppliedField::Metadata(name, value) => walk.below("metadata", |walk| walk.field(name, value, metadata)),
-        AppliedField::Other(name, value) => walk.field(name, &value.decoded(), fields),
+        AppliedField::Texts(name, keys) => {
+            names_of_metadata.push(name.to_owned());
+            walk.below("metadata", |walk| walk.texts(name, &keys, metadata));
+        }
+        AppliedField::Metadata(name, value) => {
+            names_of_metadata.push(name.to_owned());
+            walk.below("metadata", |walk| walk.field(name, value, metadata));
+        }
+        AppliedField::Other(name, value) => {
+            names.push(name.to_owned());
+            walk.field(name, &value.decoded(), fields);
+        }
     });
+    walk.surplus(fields, |name| names.iter().any(|one| one == name));
+    walk.below("metadata", |walk| walk.surplus(metadata, |name| names_of_metadata.iter().any(|one| one == name)));
     // The API server moves the `stringData` of another client into `data`, and takes nothing out of our entry.
     let moved = |entry: &ManagedFieldsEntry| entry.fields.contains_key("f:stringData");
     if declared.id.kind() == "Secret" && declared.id.group().is_empty() && entries.iter().any(moved) {
@@ -102,6 +118,7 @@ impl CoverageWalk<'_> {
                 for key in keys.iter().filter(|key| node_of(key, node).is_none()) {
                     walk.below(key, |walk| walk.missing(false));
                 }
+                walk.surplus(node, |name| keys.contains(&name));
             }
         });
     }
@@ -115,11 +132,27 @@ impl CoverageWalk<'_> {
             _ if leaves_no_trace(value) && node.is_none() => self.traceless(value),
             (_, None) => self.missing(value.is_array()),
             // An empty node is an empty map or list that is ours, or something owned as a whole.
-            (Value::Object(map), Some(node)) if map.is_empty() || node.is_empty() => self.whole(map.is_empty()),
-            (Value::Array(items), Some(node)) if items.is_empty() || node.is_empty() => self.whole(items.is_empty()),
-            (Value::Object(map), Some(node)) => map.iter().for_each(|(key, value)| self.field(key, value, node)),
-            (Value::Array(items), Some(node)) => items.iter().for_each(|item| self.item(item, node)),
+            (Value::Object(map), Some(node)) if node.is_empty() => self.whole(map.is_empty()),
+            (Value::Array(items), Some(node)) if node.is_empty() => self.whole(items.is_empty()),
+            (Value::Object(map), Some(node)) => {
+                map.iter().for_each(|(key, value)| self.field(key, value, node));
+                self.surplus(node, |name| map.contains_key(name));
+            }
+            (Value::Array(items), Some(node)) => {
+                let found: BTreeSet<&str> = items.iter().filter_map(|item| self.item(item, node)).collect();
+                let others = node.keys().filter(|element| *element != "." && !found.contains(element.as_str()));
+                for element in others.filter_map(|element| Some(element.split_once(':')?.1)) {
+                    self.found.surplus.push(format!("{}[{element}]", self.at.path));
+                }
+            }
             _ => {}
+        }
+    }
+
+    /// Fields of a node that are not declared.
+    fn surplus(&mut self, node: &Map<String, Value>, is_declared: impl Fn(&str) -> bool) {
+        for name in node.keys().filter_map(|key| key.strip_prefix("f:")).filter(|name| !is_declared(name)) {
+            self.found.surplus.push(format!("{}.{name}", self.at.path));
         }
     }
 
@@ -139,32 +172,37 @@ impl CoverageWalk<'_> {
         }
     }
 
-    /// A list item is covered when one of the nodes that can mean it covers it.
-    fn item(&mut self, item: &Value, list: &Map<String, Value>) {
+    /// A list item is covered when one of the nodes that can mean it covers it. Returns the key of that node.
+    fn item<'n>(&mut self, item: &'n Value, list: &'n Map<String, Value>) -> Option<&'n str> {
         let outside = std::mem::take(&mut self.found);
-        let mut best: Option<Coverage> = None;
+        let faults = |found: &Coverage| found.missing.len() + found.surplus.len();
+        let mut best: Option<(Coverage, &str)> = None;
         for (element, node) in item_nodes(item, list) {
             let was = self.at.enter_item(element.split_once(':').map_or("", |(_, label)| label), element);
             match item {
                 // An item is never without its keys, so it is owned as a whole.
                 Value::Object(_) if node.is_empty() => self.whole(false),
-                Value::Object(map) => map.iter().for_each(|(key, value)| self.field(key, value, node)),
+                Value::Object(map) => {
+                    map.iter().for_each(|(key, value)| self.field(key, value, node));
+                    self.surplus(node, |name| map.contains_key(name));
+                }
                 _ => {}
             }
             self.at.leave(was);
             let found = std::mem::take(&mut self.found);
-            if best.as_ref().is_none_or(|best| found.missing.len() < best.missing.len()) {
-                best = Some(found);
+            if best.as_ref().is_none_or(|(best, _)| faults(&found) < faults(best)) {
+                best = Some((found, element));
             }
         }
         self.found = outside;
-        match best {
-            Some(found) => {
-                self.found.missing.extend(found.missing);
-                self.found.unsure.extend(found.unsure);
-            }
-            None => self.found.missing.push(format!("{}[{}]", self.at.path, short(item))),
-        }
+        let Some((found, element)) = best else {
+            self.found.missing.push(format!("{}[{}]", self.at.path, short(item)));
+            return None;
+        };
+        self.found.missing.extend(found.missing);
+        self.found.surplus.extend(found.surplus);
+        self.found.unsure.extend(found.unsure);
+        Some(element)
     }
 
     fn missing(&mut self, is_list: bool) {
@@ -175,7 +213,7 @@ impl CoverageWalk<'_> {
 
 /// `true` if an apply may leave no trace of a value in an entry: nulls, empty lists, and maps of nothing else. Of an empty map it
 /// leaves an empty node.
-fn leaves_no_trace(value: &Value) -> bool {
+pub(super) fn leaves_no_trace(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Array(items) => items.is_empty(),
@@ -236,10 +274,40 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_came_into_the_entry_is_surplus() {
+        let check = |pointer: &str, key: &str, surplus: &str| {
+            let mut fields = Value::Object(applied(fields()));
+            fields.pointer_mut(pointer).expect("there")[key] = json!({});
+            let found = coverage(&declared(service()), fields.as_object().expect("a map"), &[]);
+            assert_eq!(found, Coverage { surplus: vec![surplus.into()], ..Coverage::default() }, "{pointer}/{key}");
+        };
+        check("", "f:more", ".more");
+        check("/f:metadata", "f:finalizers", ".metadata.finalizers");
+        check("/f:metadata/f:labels", "f:more", ".metadata.labels.more");
+        check("/f:metadata/f:annotations", "f:more", ".metadata.annotations.more");
+        check("/f:spec", "f:type", ".spec.type");
+        check("/f:spec/f:ports", "k:{\"port\":1}", ".spec.ports[{\"port\":1}]");
+        let udp = "k:{\"port\":53,\"protocol\":\"UDP\"}";
+        check(&format!("/f:spec/f:ports/{udp}"), "f:name", &format!(".spec.ports[{}].name", &udp[2..]));
+    }
+
+    #[test]
+    fn items_without_keys_have_empty_ones() {
+        let pod = declared(json!({"apiVersion": "v1", "kind": "X", "secrets": [{"name": "a"}, {}]}));
+        let fields = json!({"f:secrets": {"k:{\"name\":\"a\"}": {}, "k:{\"name\":\"\"}": {}}});
+        assert!(coverage(&pod, &applied(fields), &[]).is_full());
+        let fields = json!({"f:secrets": {"k:{\"name\":\"a\"}": {}}});
+        assert_eq!(coverage(&pod, &applied(fields), &[]).missing, [".secrets[{}]"]);
+    }
+
+    #[test]
     fn whole_maps_of_custom_resources_are_unsure() {
         let declared = declared(json!({"apiVersion": "a.b/v1", "kind": "X", "spec": {"m": {"k": {"v": 1}}, "n": 1}}));
         let fields = applied(json!({"f:spec": {"f:m": {"f:k": {}}, "f:n": {}}}));
-        assert_eq!(coverage(&declared, &fields, &[]), Coverage { missing: vec![], unsure: vec![".spec.m.k".into()] });
+        assert_eq!(
+            coverage(&declared, &fields, &[]),
+            Coverage { unsure: vec![".spec.m.k".into()], ..Coverage::default() }
+        );
     }
 
     #[test]
@@ -263,7 +331,7 @@ mod tests {
         };
         assert!(of("v1", json!({"name": "a"})).is_full());
         let unsure = of("a.b/v1", json!({"name": "a"}));
-        assert_eq!(unsure, Coverage { missing: vec![], unsure: vec![".secrets[{\"name\":\"a\"}]".into()] });
+        assert_eq!(unsure, Coverage { unsure: vec![".secrets[{\"name\":\"a\"}]".into()], ..Coverage::default() });
     }
 
     #[test]
@@ -305,7 +373,7 @@ mod tests {
         let other = json!({"manager": "a", "operation": "Apply", "fieldsV1": {"f:stringData": {"f:a": {}}}});
         let other: ManagedFieldsEntry = serde_json::from_value(other).expect("an entry");
         let found = coverage(&secret, &applied(json!({"f:data": {"f:a": {}}})), &[other]);
-        assert_eq!(found, Coverage { missing: vec![], unsure: vec![".data".into()] });
+        assert_eq!(found, Coverage { unsure: vec![".data".into()], ..Coverage::default() });
     }
 
     #[test]

@@ -107,11 +107,14 @@ pub(super) fn item_nodes<'a>(
 }
 
 /// `true` if an item can have these keys: every key that the item states is equal, and those that it leaves out may have
-/// been filled in by defaults.
+/// been filled in by defaults. An item that states none can only have empty ones.
 fn keys_match(keys: &Map<String, Value>, item: &Value) -> bool {
     let Value::Object(item) = item else { return false };
-    keys.iter().any(|(key, _)| item.contains_key(key))
-        && keys.iter().all(|(key, value)| item.get(key).is_none_or(|stated| stated == value))
+    let states_one = keys.keys().any(|key| item.contains_key(key));
+    keys.iter().all(|(key, value)| match item.get(key) {
+        Some(stated) => stated == value,
+        None => states_one || value == "" || value == 0,
+    })
 }
 
 /// The node of a field.

@@ -14,10 +14,10 @@
 mod entry;
 mod coverage;
 mod reclaim;
-mod quantity;
+mod spelling;
 mod compare;
 
-pub use compare::{differences, projection};
+pub use compare::{Basis, differences, projection};
 pub use coverage::{Coverage, coverage, is_list_item};
 pub use entry::{ManagedFieldsEntry, digest_of_others, digest_of_value, our_entry};
 pub use reclaim::reclaim;

@@ -139,11 +139,11 @@ impl World {
                 return;
             }
             Command::Apply(declared, commit, onto) => (declared.id.clone(), self.apply(&declared, &commit, onto)),
-            Command::Read(id) if self.serves(&id) => {
-                let found = self.live.get(&id).cloned();
-                (id, found.map_or(Outcome::Absent(0), |object| Outcome::Read(Box::new(object))))
+            Command::Read(declared) if self.serves(&declared.id) => {
+                let found = self.live.get(&declared.id).cloned();
+                (declared.id.clone(), found.map_or(Outcome::Absent(0), |object| Outcome::Read(Box::new(object))))
             }
-            Command::Read(id) => (id, failure(Retry::Soon)),
+            Command::Read(declared) => (declared.id.clone(), failure(Retry::Soon)),
             Command::Delete(id, uid, version) => {
                 let outcome = self.delete(&id, &uid, version);
                 (id, outcome)
@@ -229,8 +229,8 @@ impl World {
             return;
         };
         let id = match self.commands.remove(at) {
-            Some(Command::Apply(declared, ..)) => declared.id.clone(),
-            Some(Command::Read(id) | Command::Delete(id, ..)) => id,
+            Some(Command::Apply(declared, ..) | Command::Read(declared)) => declared.id.clone(),
+            Some(Command::Delete(id, ..)) => id,
             other => panic!("not expected here: {other:?}"),
         };
         self.step(Event::Finished(id, failure(retry)));

@@ -164,7 +164,7 @@ impl World {
         for command in self.state.step(event, self.now) {
             match command {
                 Command::Watch(kinds) => kinds.iter().for_each(|kind| self.watch(kind)),
-                Command::Audit(kind) => {
+                Command::Audit(kind, _) => {
                     let shown = |object: &&Object| object.group_kind() == kind && (self.served || kind != widgets());
                     let found: Vec<Object> = self.live.values().filter(shown).cloned().collect();
                     self.events.extend(found.into_iter().map(|object| Event::Audited(Box::new(object))));

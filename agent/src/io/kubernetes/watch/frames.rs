@@ -75,7 +75,7 @@ impl Frames {
             ("timeoutSeconds", SECONDS),
             ("resourceVersion", from),
         ];
-        let request = Request::get(with_query(&collection(served, "", ""), &query))
+        let request = Request::get(with_query(&collection(served, ""), &query))
             .header(header::ACCEPT, ACCEPT)
             // Each event is a member of its own in a compressed stream, of which only the first is decoded.
             .header(header::ACCEPT_ENCODING, "identity")

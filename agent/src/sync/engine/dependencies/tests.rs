@@ -64,7 +64,7 @@ fn an_object_that_waits_too_long_is_told_and_applied_when_its_dependency_is_read
     });
     let ready = live(&set, &deployment(), 3, ready);
     let commands = state.step(Event::Seen(deployment(), Box::new(Observed::of(&ready))), late + TIMEOUT);
-    let read = |command: &Command| matches!(command, Command::Read(id) if *id == deployment());
+    let read = |command: &Command| matches!(command, Command::Read(read) if read.id == deployment());
     let commands = if commands.iter().any(read) { commands } else { state.step(Event::Woken, late + TIMEOUT) };
     assert!(commands.iter().any(read), "an awaited object is read at once: {commands:?}");
     let commands = state.step(Event::Finished(deployment(), Outcome::Read(Box::new(ready))), late + TIMEOUT);

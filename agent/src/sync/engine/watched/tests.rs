@@ -50,7 +50,7 @@ fn seen(object: &Object) -> Event {
 }
 
 fn reads(commands: &[Command], id: &ObjectId) -> bool {
-    commands.iter().any(|command| matches!(command, Command::Read(read) if read == id))
+    commands.iter().any(|command| matches!(command, Command::Read(read) if read.id == *id))
 }
 
 fn edited(object: &Object, version: u64, edit: impl FnOnce(&mut Object)) -> Object {

@@ -1,11 +1,22 @@
-//! Quantities of Kubernetes, such as `500m` and `1Gi`.
+//! Values that the API server writes in its own way: quantities such as `500m` and `1Gi`, and times.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// `1000m` and `1`, `1024Mi` and `1Gi`, `0.5` and `500m`: the API server writes quantities in its own way.
 pub(super) fn same_quantity(a: &Value, b: &Value) -> bool {
     match (quantity(a), quantity(b)) {
         (Some(a), Some(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// `2026-01-01T02:00:00+02:00` and `2026-01-01T00:00:00Z`: the API server writes times in UTC, and most of them in whole seconds.
+pub(super) fn same_time(declared: &Value, live: &Value) -> bool {
+    let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    match (time(declared), time(live)) {
+        (Some(declared), Some(live)) if live.subsec_nanosecond() == 0 => declared.as_second() == live.as_second(),
+        (Some(declared), Some(live)) => declared.as_microsecond() == live.as_microsecond(),
         _ => false,
     }
 }
@@ -50,6 +61,20 @@ fn quantity(value: &Value) -> Option<i128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spellings_of_one_time_are_equal() {
+        for (declared, live, same) in [
+            ("2026-01-01T02:00:00+02:00", "2026-01-01T00:00:00Z", true),
+            ("2026-01-01T00:00:00.5Z", "2026-01-01T00:00:00Z", true),
+            ("2026-01-01T00:00:00.5Z", "2026-01-01T00:00:00.500000Z", true),
+            ("2026-01-01T00:00:00.5Z", "2026-01-01T00:00:00.400000Z", false),
+            ("2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z", false),
+            ("now", "now", false),
+        ] {
+            assert_eq!(same_time(&declared.into(), &live.into()), same, "{declared} and {live}");
+        }
+    }
 
     #[test]
     fn spellings_of_one_quantity_are_equal() {

@@ -1,0 +1,411 @@
+//! One round: an object is applied as the agent does it, others change it, and the agent's verdict must be that of a dry run of the
+//! same apply. Then the agent puts it right, or not, and others change it again.
+
+use agent::compile::declared::DeclaredObject;
+use agent::io::kubernetes::apply::{self, CommitStamp};
+use agent::io::kubernetes::client::{ApiError, Cluster};
+use agent::model::metadata::{FIELD_MANAGER, SyncId, annotation, label};
+use agent::model::object::Object;
+use agent::sync::diff;
+use agent::sync::engine::{ApplyMode, Outcome};
+use agent::sync::live::{FieldOwnership, Live, Observed};
+use agent::sync::managed_fields::is_list_item;
+use agent::sync::plan::{Action, Cause, Declared, decide};
+use anyhow::{Context, Result, bail};
+use fastrand::Rng;
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use crate::change::{APPLY, Target};
+use crate::content::{blank_some, named, overlay, paths, set, without_refused};
+use crate::kinds::{Kind, Version};
+use crate::schema::Schemas;
+
+/// Attempts to take away what the API server refuses of a random object.
+const ATTEMPTS: usize = 12;
+
+/// The result of a round.
+pub(crate) enum Played {
+    Judged(Judged),
+    /// There is nothing to judge, for this reason.
+    Unjudged(&'static str),
+}
+
+/// The verdicts of a round.
+#[derive(Default)]
+pub(crate) struct Judged {
+    /// Verdicts that were compared.
+    pub(crate) verdicts: usize,
+    /// The differences, with what led to each.
+    pub(crate) differences: Vec<String>,
+}
+
+/// A verdict about an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// All is as declared.
+    Nothing,
+    /// Values are as declared, and the ownership of fields is lost: one write, which is not told.
+    Reclaim,
+    /// A declared value differs: it is put back and told.
+    Drift,
+}
+
+/// What the API server says about an object.
+struct Truth {
+    live: Object,
+    /// As it is after the apply.
+    after: Object,
+    /// The verdict. `None` if the apply changes the ownership of empty lists alone: without the kind's schema an entry cannot
+    /// always tell an empty list that the agent has lost from one that is owned item by item, and no value differs.
+    verdict: Option<Verdict>,
+}
+
+struct Round<'a> {
+    cluster: &'a Cluster,
+    kind: &'a Kind,
+    sync: SyncId,
+    declared: DeclaredObject,
+    body: Value,
+    path: String,
+    history: Vec<String>,
+    /// Another client has applied it under the agent's name.
+    is_forged: bool,
+    judged: Judged,
+}
+
+pub(crate) async fn play(cluster: &Cluster, schemas: &Schemas, kind: &Kind, seed: u64) -> Result<Played> {
+    let mut rng = Rng::with_seed(seed);
+    let version = &kind.versions[rng.usize(..kind.versions.len())];
+    let Some((declared, name)) = acceptable(cluster, schemas, kind, version, &mut rng, seed).await? else {
+        return Ok(Played::Unjudged("refused"));
+    };
+    let path = kind.path(version, &name);
+    let body = Value::Object(declared.body().0);
+    let judged = Judged::default();
+    let mut round = Round {
+        cluster,
+        kind,
+        sync: sync(),
+        declared,
+        body,
+        path: path.clone(),
+        history: Vec::new(),
+        is_forged: false,
+        judged,
+    };
+    let played = round.play(schemas, &name, &mut rng).await;
+    let options = json!({"propagationPolicy": "Background", "gracePeriodSeconds": 0}).to_string().into_bytes();
+    match cluster.request::<Value>(Method::DELETE, &path, crate::JSON, options).await {
+        Ok(_) | Err(ApiError::Refused(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(match played? {
+        Some(reason) if round.judged.verdicts == 0 => Played::Unjudged(reason),
+        _ => Played::Judged(round.judged),
+    })
+}
+
+fn sync() -> SyncId {
+    SyncId::root("judged")
+}
+
+/// A random object that the API server accepts, and its name.
+async fn acceptable(
+    cluster: &Cluster,
+    schemas: &Schemas,
+    kind: &Kind,
+    version: &Version,
+    rng: &mut Rng,
+    seed: u64,
+) -> Result<Option<(DeclaredObject, String)>> {
+    let address = format!("10.{}.{}.{}", 1 + (seed >> 16) % 250, (seed >> 8) & 255, seed & 255);
+    let name = format!("j{seed}");
+    let mut base = named(&version.base, &name, &address, &kind.namespace());
+    let name = base["metadata"]["name"].as_str().map_or(name, str::to_owned);
+    base["apiVersion"] = kind.api_version(version).into();
+    base["kind"] = kind.kind.as_str().into();
+    base["metadata"]["name"] = name.as_str().into();
+    if kind.namespaced {
+        base["metadata"]["namespace"] = kind.namespace().into();
+    }
+    let id = serde_json::from_value::<Object>(base.clone())?.id();
+    base["metadata"]["labels"][label::PART_OF] = sync().part_of().into();
+    base["metadata"]["annotations"] = json!({
+        annotation::MANAGED: "enabled",
+        annotation::MANAGER: sync().manager(),
+        annotation::RESOURCE_ID: id.resource_id(),
+    });
+    let mut content = schemas.value(rng, "", &version.schema, 0).unwrap_or_default();
+    if content.is_null() {
+        content = json!({});
+    }
+    if rng.bool() {
+        blank_some(rng, &mut content);
+    }
+    if rng.bool() {
+        content["metadata"] = json!({"labels": {"a": "1"}, "annotations": {"b": ""}});
+    }
+    overlay(&mut content, &base);
+    for attempt in 0..=ATTEMPTS {
+        let declared = DeclaredObject::new(serde_json::from_value(content.clone())?);
+        match dry_run(cluster, &kind.path(version, &name), &declared).await {
+            Ok(_) => return Ok(Some((declared, name))),
+            Err(ApiError::Refused(_)) if attempt + 1 == ATTEMPTS => content = base.clone(),
+            Err(ApiError::Refused(status)) => {
+                if !without_refused(&mut content, &base, &status) {
+                    thin(rng, &mut content, &base);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+/// Takes away some of what is random, at any depth.
+fn thin(rng: &mut Rng, content: &mut Value, base: &Value) {
+    let mut places = Vec::new();
+    paths(content, &mut Vec::new(), &mut places);
+    places.retain(|path| crate::change::at(base, path).is_none());
+    for _ in 0..1 + places.len() / 4 {
+        if places.is_empty() {
+            return;
+        }
+        let path = places.swap_remove(rng.usize(..places.len()));
+        set(content, &path, None);
+    }
+}
+
+async fn dry_run(cluster: &Cluster, path: &str, declared: &DeclaredObject) -> Result<Object, ApiError> {
+    let path = format!("{path}?fieldManager={FIELD_MANAGER}&force=true&dryRun=All");
+    let body = serde_json::to_vec(&declared.applied("0", "{}")).unwrap_or_default();
+    cluster.request(Method::PATCH, &path, APPLY, body).await
+}
+
+impl Round<'_> {
+    /// Returns the reason if the object cannot be judged any more.
+    async fn play(&mut self, schemas: &Schemas, name: &str, rng: &mut Rng) -> Result<Option<&'static str>> {
+        let Some(mut before) = self.apply(ApplyMode::Create).await? else { return Ok(Some("not applied")) };
+        match self.truth().await? {
+            Some(Truth { verdict: None | Some(Verdict::Nothing), .. }) => {}
+            // The API server itself changes what was applied.
+            Some(truth) => {
+                if std::env::var_os("NOMOS_JUDGE_BRIEF").is_some() {
+                    eprintln!(
+                        "seed 0, unstable {:?}\n    declared {}\n    live  {}\n    after {}",
+                        truth.verdict,
+                        self.body,
+                        json!(truth.live.0),
+                        json!(truth.after.0)
+                    );
+                }
+                return Ok(Some("changed by the API server"));
+            }
+            None => return Ok(Some("refused afterwards")),
+        }
+        for time in 0..2 {
+            for _ in 0..rng.usize(1..4) {
+                let body = self.body.clone();
+                let target = Target { cluster: self.cluster, schemas, kind: self.kind, name, declared: &body };
+                let change = target.change(rng).await?;
+                self.is_forged |= change.as_ref().is_some_and(|change| change.contains(FORGED));
+                self.history.extend(change);
+            }
+            let Some(truth) = self.truth().await? else { return Ok(Some("gone or refused")) };
+            let (record, cause) = self.compare(&truth, &before)?;
+            before = record;
+            let Some(mode) = cause.filter(|_| time == 0 && rng.bool()) else { continue };
+            self.history.push(format!("the agent repairs it: {mode:?}"));
+            match self.apply(mode).await? {
+                Some(after) => (before, self.is_forged) = (after, false),
+                None => return Ok(Some("the repair is refused")),
+            }
+            let Some(truth) = self.truth().await? else { return Ok(Some("gone or refused")) };
+            if truth.verdict.is_some_and(|verdict| verdict != Verdict::Nothing) {
+                self.differ(&truth, format!("a repair leaves {:?}", truth.verdict));
+            }
+            (before, _) = self.compare(&truth, &before)?;
+        }
+        Ok(None)
+    }
+
+    /// `None` if the API server refuses.
+    async fn apply(&self, mode: ApplyMode) -> Result<Option<Live>> {
+        let sync = sync();
+        let stamp = CommitStamp { sync: &sync, token: "0", git_context: "{}" };
+        match apply::apply(self.cluster, &stamp, &self.declared, mode).await {
+            Outcome::Applied(live, _) => Ok(Some(*live)),
+            Outcome::Failed(_) => Ok(None),
+            other => bail!("not expected: {other:?}"),
+        }
+    }
+
+    /// `None` if the object cannot be judged: it is gone, or the API server refuses the apply.
+    async fn truth(&self) -> Result<Option<Truth>> {
+        for _ in 0..5 {
+            let live: Object = match self.cluster.get(&self.path).await {
+                Ok(live) => live,
+                Err(ApiError::Refused(_)) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            if live.metadata("deletionTimestamp").is_some() {
+                return Ok(None);
+            }
+            let after = match dry_run(self.cluster, &self.path, &self.declared).await {
+                Ok(after) => after,
+                Err(ApiError::Refused(_)) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            // A controller may write in between.
+            if live.metadata("resourceVersion") == after.metadata("resourceVersion") {
+                let verdict = self.verdict_of(&live, &after);
+                return Ok(Some(Truth { live, after, verdict }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn verdict_of(&self, live: &Object, after: &Object) -> Option<Verdict> {
+        if values(live) != values(after) {
+            return Some(Verdict::Drift);
+        }
+        let differ = |but_empty_lists| {
+            let fields = |object| fields(object, Some(&self.body).filter(|_| but_empty_lists));
+            fields(live) != fields(after)
+        };
+        match (differ(false), differ(true)) {
+            (true, true) => Some(Verdict::Reclaim),
+            (false, false) => Some(Verdict::Nothing),
+            _ => None,
+        }
+    }
+
+    /// Compares the verdicts of the agent with the API server's: while it runs, after a restart, and in audits of both. Returns
+    /// the record while it runs, and how the agent repairs it.
+    fn compare(&mut self, truth: &Truth, before: &Live) -> Result<(Live, Option<ApplyMode>)> {
+        let mut running = None;
+        for (name, before, audit) in [
+            ("running", Some(before), false),
+            ("restarted", None, false),
+            ("running, by an audit", Some(before), true),
+            ("restarted, by an audit", None, true),
+        ] {
+            let (record, action) = self.decided(truth, before, audit);
+            let own = match &action {
+                Action::Nothing if record.watched => Some(Verdict::Nothing),
+                Action::Nothing => None,
+                Action::Apply(Cause::Drifted(_) | Cause::Adopted | Cause::Changed) => Some(self.told(truth)),
+                Action::Read => bail!("read twice when {name}"),
+                _ => None,
+            };
+            self.judged.verdicts += 1;
+            match (own, truth.verdict) {
+                // An apply under the agent's name can leave no trace in the metadata. An audit finds it.
+                (Some(Verdict::Nothing), _) if self.is_forged && !audit && is_untraced(&record, before) => {}
+                // What such an apply has added is no declared value.
+                (Some(Verdict::Reclaim), Some(Verdict::Drift)) if self.is_forged => {}
+                // What lost its label is applied, whatever else is said about it.
+                _ if !record.watched => {}
+                // Another sync may have taken it.
+                _ if matches!(action, Action::Conflict(_)) && is_renamed(&truth.live) => {}
+                (Some(own), Some(true_one)) if own != true_one => {
+                    self.differ(truth, format!("{own:?} instead of {true_one:?} when {name}: {action:?}"));
+                }
+                (Some(Verdict::Drift), None) | (None, _) => {
+                    self.differ(truth, format!("{own:?} instead of {:?} when {name}: {action:?}", truth.verdict));
+                }
+                _ => {}
+            }
+            running.get_or_insert((record, action));
+        }
+        let (record, action) = running.context("judged")?;
+        let mode = match action {
+            Action::Apply(Cause::Drifted(missing)) if missing.iter().any(|path| is_list_item(path)) => {
+                Some(ApplyMode::Reclaim)
+            }
+            Action::Apply(_) => Some(ApplyMode::Update),
+            _ => None,
+        };
+        Ok((record, mode))
+    }
+
+    fn decided(&self, truth: &Truth, before: Option<&Live>, audit: bool) -> (Live, Action) {
+        let (seen, declared) = (Observed::of(&truth.live), &self.declared);
+        let mut record = Live::observe(&seen, &declared.id, &self.sync, Some(declared), before);
+        let decision = |record: &Live| decide(Declared::Object(declared), Some(record), &self.sync);
+        if audit || decision(&record) == Action::Read {
+            record = Live::after_read(&seen, &truth.live, &self.sync, declared, before);
+        }
+        let action = decision(&record);
+        (record, action)
+    }
+
+    /// The verdict about what the agent applies: users are told of it unless all declared values are the same afterwards.
+    fn told(&self, truth: &Truth) -> Verdict {
+        if diff::is_same(&truth.live, &truth.after) { Verdict::Reclaim } else { Verdict::Drift }
+    }
+
+    fn differ(&mut self, truth: &Truth, what: String) {
+        let mut told = format!("{what}\n    declared {}", self.body);
+        for change in &self.history {
+            told.push_str(&format!("\n    {change}"));
+        }
+        told.push_str(&format!("\n    live  {}\n    after {}", json!(truth.live.0), json!(truth.after.0)));
+        self.judged.differences.push(told);
+    }
+}
+
+/// `true` if the annotation names another sync.
+fn is_renamed(live: &Object) -> bool {
+    live.annotation(annotation::MANAGER).is_some_and(|manager| manager != sync().manager())
+}
+
+/// Words of a change that is an apply under the agent's name.
+const FORGED: &str = "fieldManager=configsync.gke.io&";
+
+/// `true` if the entry of the agent is the one of its last apply, or if that is not known.
+fn is_untraced(record: &Live, before: Option<&Live>) -> bool {
+    before.is_none_or(|before| before.fields == FieldOwnership::Ours && record.has_entry_of(before))
+}
+
+/// The values of an object that clients write, without the order of list items.
+fn values(object: &Object) -> Object {
+    let mut object = object.clone();
+    object.0.remove("status");
+    object.metadata_mut().retain(|key, _| !["managedFields", "resourceVersion", "generation"].contains(&key.as_str()));
+    object.0.values_mut().for_each(sort);
+    object
+}
+
+/// The fields of the agent, without those of lists that are empty in this declared object.
+fn fields(object: &Object, but_empty_lists_of: Option<&Value>) -> Option<Map<String, Value>> {
+    let entries = Observed::of(object).managed_fields;
+    let mut ours = entries.into_iter().find(|entry| entry.is_ours()).map(|entry| entry.fields);
+    if let (Some(Value::Object(declared)), Some(fields)) = (but_empty_lists_of, &mut ours) {
+        remove_empty_lists(declared, fields);
+    }
+    ours
+}
+
+fn remove_empty_lists(declared: &Map<String, Value>, fields: &mut Map<String, Value>) {
+    for (name, value) in declared {
+        let key = format!("f:{name}");
+        match (value, fields.get_mut(&key)) {
+            (Value::Array(items), Some(_)) if items.is_empty() => _ = fields.remove(&key),
+            (Value::Object(inner), Some(Value::Object(node))) => remove_empty_lists(inner, node),
+            _ => {}
+        }
+    }
+}
+
+fn sort(value: &mut Value) {
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(sort),
+        Value::Array(items) => {
+            items.iter_mut().for_each(sort);
+            items.sort_by_cached_key(Value::to_string);
+        }
+        _ => {}
+    }
+}
