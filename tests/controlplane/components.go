@@ -71,8 +71,7 @@ func etcdArgs(f files) []string {
 	return []string{f.etcdData, f.etcdSocket}
 }
 
-func apiServerArgs(f files, place place, audit bool) []string {
-func apiServerArgs(f files, port int, options options) []string {
+func apiServerArgs(f files, place place, options options) []string {
 	args := []string{
 		"--etcd-servers=unix://" + f.etcdSocket,
 		"--bind-address=" + place.bind,
@@ -112,11 +111,10 @@ func apiServerArgs(f files, port int, options options) []string {
 		// Only Pods would look for the Endpoints of the Service `kubernetes`.
 		args = append(args, "--endpoint-reconciler-type=none")
 	}
-	if audit {
-	if options.all {
+	if options.AllVersions {
 		args = append(args, "--runtime-config=api/all=true")
 	}
-	if options.audit {
+	if options.Audit {
 		args = append(args,
 			"--audit-policy-file="+f.auditPolicy,
 			"--audit-log-path="+f.auditLog,

@@ -44,6 +44,8 @@ type options struct {
 	Controllers string
 	Install     string
 	Audit, Keep bool
+	// AllVersions are those too that an API server serves only if it is told to.
+	AllVersions bool
 	// Node is the directory of the node's programs, if the cluster shall have a node.
 	Node string
 }
@@ -65,6 +67,7 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("start", flag.ExitOnError)
 	flags.StringVar(&options.Dir, "dir", "", "`directory` for all state, to be created or empty (required)")
 	flags.BoolVar(&options.Audit, "audit", true, "write audit.log")
+	flags.BoolVar(&options.AllVersions, "all-versions", false, "serve the versions too that are off by default")
 	flags.StringVar(&options.Controllers, "controllers", "", "the controllers to run, a `list` with commas")
 	flags.StringVar(&options.Install, "install", "", "`file` of objects to create before any controller runs")
 	flags.BoolVar(&options.Keep, "keep", false, "leave the directory behind even if start created it")
@@ -78,29 +81,6 @@ func parse(args []string) (options, error) {
 
 func start(args []string) (err error) {
 	options, err := parse(args)
-	controllers string
-	install     string
-	audit       bool
-	all         bool
-}
-
-func start(args []string) (err error) {
-	flags := flag.NewFlagSet("start", flag.ExitOnError)
-	dir := flags.String("dir", "", "`directory` for all state, to be created or empty (required)")
-	audit := flags.Bool("audit", true, "write audit.log")
-	running := flags.String("controllers", strings.Join(controllers, ","), "the controllers to run, a `list` with commas")
-	install := flags.String("install", "", "`file` of objects to create before any controller runs")
-	all := flags.Bool("all-versions", false, "serve the versions too that an API server serves only if it is told to")
-	keep := flags.Bool("keep", false, "leave the directory behind even if start created it")
-	_ = flags.Parse(args)
-	if *dir == "" || flags.NArg() > 0 {
-		return errors.New("start needs --dir DIR and takes no arguments")
-	}
-
-	ctx, end := context.WithCancelCause(context.Background())
-	endWhenAsked(end)
-
-	path, created, err := makeDir(*dir)
 	if err != nil {
 		return err
 	}
@@ -155,7 +135,6 @@ func run(options options, place place) error {
 	defer children.killAll()
 
 	line, err := bringUp(ctx, children, place, options)
-	line, err := bringUp(ctx, children, path, options{*running, *install, *audit, *all})
 	if err == nil {
 		err = json.NewEncoder(os.Stdout).Encode(line)
 	}
@@ -223,11 +202,7 @@ func bringUp(ctx context.Context, children *children, place place, options optio
 	if err := spawn("etcd", etcdCommand, etcdArgs(f)); err != nil {
 		return ready{}, err
 	}
-	if err := spawn("kube-apiserver", apiServerCommand, apiServerArgs(f, place, options.Audit)); err != nil {
-	if err := children.spawn(dir, "etcd", etcdCommand, etcdArgs(f)); err != nil {
-		return ready{}, err
-	}
-	if err := children.spawn(dir, "kube-apiserver", apiServerCommand, apiServerArgs(f, port, options)); err != nil {
+	if err := spawn("kube-apiserver", apiServerCommand, apiServerArgs(f, place, options)); err != nil {
 		return ready{}, err
 	}
 

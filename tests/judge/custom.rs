@@ -51,27 +51,11 @@ pub(crate) async fn define(cluster: &Cluster, converter: &Converter, seed: u64) 
     if has_scale && !is_open {
         subresources["scale"] = json!({"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"});
     }
-    let version = |(name, schema): &(&str, Value)| {
-        json!({
-            "name": name, "served": true, "storage": *name == stored, "schema": {"openAPIV3Schema": schema},
-            "subresources": subresources,
-        })
-    };
-    let mut definition = json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("trials.{group}")},
-        "spec": {
-            "group": group,
-            "scope": if rng.bool() { "Namespaced" } else { "Cluster" },
-            "names": {"plural": "trials", "singular": "trial", "kind": "Trial", "listKind": "TrialList"},
-            "versions": versions.iter().map(version).collect::<Vec<_>>(),
-        },
-    });
+    let scope = if rng.bool() { "Namespaced" } else { "Cluster" };
+    let mut definition = definition(&group, scope, &versions, stored, &subresources);
     if matches!(conversion, Conversion::Renamed(_)) {
         definition["spec"]["conversion"] = converter.strategy();
     }
-    let namespaced = definition["spec"]["scope"] == "Namespaced";
     let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     let made = cluster.request::<Value>(Method::POST, path, JSON, definition.to_string().into_bytes()).await;
     made.with_context(|| definition.to_string())?;
@@ -79,7 +63,7 @@ pub(crate) async fn define(cluster: &Cluster, converter: &Converter, seed: u64) 
         group,
         kind: "Trial".to_owned(),
         plural: "trials".to_owned(),
-        namespaced,
+        namespaced: scope == "Namespaced",
         has_status: !is_open,
         has_scale: has_scale && !is_open,
         built_in: false,
@@ -95,6 +79,27 @@ pub(crate) async fn define(cluster: &Cluster, converter: &Converter, seed: u64) 
         }
     }
     Ok(kind)
+}
+
+/// The CRD of a kind in these versions.
+fn definition(group: &str, scope: &str, versions: &[(&str, Value)], stored: &str, subresources: &Value) -> Value {
+    let version = |(name, schema): &(&str, Value)| {
+        json!({
+            "name": name, "served": true, "storage": *name == stored, "schema": {"openAPIV3Schema": schema},
+            "subresources": subresources,
+        })
+    };
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("trials.{group}")},
+        "spec": {
+            "group": group,
+            "scope": scope,
+            "names": {"plural": "trials", "singular": "trial", "kind": "Trial", "listKind": "TrialList"},
+            "versions": versions.iter().map(version).collect::<Vec<_>>(),
+        },
+    })
 }
 
 /// A schema whose fields have the names `r1` to `r9`, which are others in version v2.

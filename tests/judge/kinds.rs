@@ -77,7 +77,6 @@ pub(crate) async fn served(cluster: &Cluster, schemas: &mut Schemas) -> Result<V
     Ok(kinds.into_values().collect())
 }
 
-#[expect(clippy::too_many_arguments, reason = "all of it is about one resource")]
 fn add(
     kinds: &mut BTreeMap<(String, String), Kind>,
     group: &str,

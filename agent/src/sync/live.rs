@@ -168,10 +168,9 @@ impl Live {
                     _ => FieldOwnership::Unsure,
                 },
                 (Some(entry), before, Some(declared)) => match ownership(declared, entry, seen) {
-                    // It is another entry than our last apply left: a client may have applied other values under our name.
-                    FieldOwnership::Ours if before.is_some_and(|b| b.entry != 0 && b.entry != digest) => {
-                        FieldOwnership::Unsure
-                    }
+                    // It is another entry than our last apply left, so that a client may have applied other values under our
+                    // name; or a read has found another value, which the entry still does not show.
+                    FieldOwnership::Ours if before.is_some() => FieldOwnership::Unsure,
                     fields => fields,
                 },
                 (Some(_), _, None) => FieldOwnership::Unsure,
@@ -321,5 +320,57 @@ fn on_removal(seen: &Observed, id: &ObjectId) -> OnRemoval {
         () if !seen.owner_references.is_empty() => OnRemoval::Leave,
         () if detached => OnRemoval::Abandon,
         () => OnRemoval::Delete,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A ConfigMap with our entry, and another manager's at this second.
+    fn live(value: &str, second: u32) -> Object {
+        let owned = json!({"f:data": {"f:a": {}}, "f:metadata": {"f:annotations": {
+            "f:configmanagement.gke.io/token": {}, "f:configsync.gke.io/declared-hash": {}, "f:configsync.gke.io/git-context": {},
+        }}});
+        let time = format!("2026-01-01T00:00:0{second}Z");
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": {"a": value},
+            "metadata": {
+                "name": "a", "namespace": "b", "uid": "u", "resourceVersion": format!("1{second}"),
+                "annotations": {annotation::DECLARED_HASH: declared().hash.to_string()},
+                "managedFields": [
+                    {"manager": FIELD_MANAGER, "operation": "Apply", "time": "2026-01-01T00:00:00Z", "fieldsV1": owned},
+                    {"manager": "other", "operation": "Update", "time": time, "fieldsV1": {"f:metadata": {}}},
+                ],
+            },
+        });
+        serde_json::from_value(object).expect("a map")
+    }
+
+    fn declared() -> DeclaredObject {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "1"}, "metadata": {"name": "a", "namespace": "b"}});
+        DeclaredObject::new(serde_json::from_value(object).expect("a map"))
+    }
+
+    #[test]
+    fn what_a_read_has_found_or_shall_find_is_not_forgotten() {
+        let (sync, declared) = (SyncId::root("a"), declared());
+        let seen = |value: &str, second| Observed::of(&live(value, second));
+        let next = |value: &str, second, before: &Live| {
+            Live::observe(&seen(value, second), &declared.id, &sync, Some(&declared), Some(before))
+        };
+        let first = live("1", 0);
+        let applied = Live::after_apply(&Observed::of(&first), &first, &declared.id, &sync);
+        let changed = next("2", 1, &applied);
+        assert_eq!(changed.fields, FieldOwnership::Unsure, "another client wrote");
+        assert_eq!(next("2", 1, &changed).fields, FieldOwnership::Unsure, "it was not read yet");
+        let read = Live::after_read(&seen("2", 1), &live("2", 1), &sync, &declared, Some(&changed));
+        let lost = FieldOwnership::Lost(Box::new([".data.a".to_owned()]));
+        assert_eq!(read.fields, lost);
+        let again = next("2", 2, &read);
+        assert_eq!(again.fields, FieldOwnership::Unsure);
+        assert_eq!(Live::after_read(&seen("2", 2), &live("2", 2), &sync, &declared, Some(&again)).fields, lost);
     }
 }

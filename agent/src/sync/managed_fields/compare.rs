@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::coverage::{is_closed, leaves_no_trace};
-use super::entry::{ManagedFieldsEntry, Position, item_nodes, node_of, our_entry};
+use super::entry::{ManagedFieldsEntry, Position, item_nodes, node_of, nodes_of_item, our_entry};
 use super::spelling::{same_quantity, same_time};
 use crate::model::object::Object;
 
@@ -170,7 +170,7 @@ impl Comparison<'_> {
             }
             (Value::Array(items), Some(Value::Array(live))) if self.is_another_whole(items, live, ours) => false,
             (Value::Array(items), Some(Value::Array(live))) => {
-                items.iter().enumerate().for_each(|(index, item)| self.item(item, index, live, ours));
+                (0..items.len()).for_each(|index| self.item(items, index, live, ours));
                 true
             }
             (declared, Some(live)) => {
@@ -185,11 +185,11 @@ impl Comparison<'_> {
         }
     }
 
-    fn item(&mut self, item: &Value, index: usize, live: &[Value], list: Ownership<'_>) {
-        let mut element = "";
+    fn item<'n>(&mut self, items: &'n [Value], index: usize, live: &[Value], list: Ownership<'n>) {
+        let (item, mut element) = (&items[index], "");
         let ours = list.of_child(
             |node| {
-                let (key, node) = item_nodes(item, node).next()?;
+                let (key, node) = nodes_of_item(items, index, node).into_iter().next()?;
                 element = key;
                 Some(node)
             },
@@ -210,8 +210,12 @@ impl Comparison<'_> {
             Ownership::Node(node) => node.is_empty() && self.closed,
             Ownership::Unknown => false,
         };
-        let is_filled = FILLED_LISTS.contains(&self.at.names().0) || self.at.path == TOLERATIONS_OF_PODS;
-        whole && declared.len() < live.len() && !is_filled
+        whole && declared.len() < live.len() && !self.is_filled_list()
+    }
+
+    /// `true` for a list of a built-in kind to which the API server adds items.
+    fn is_filled_list(&self) -> bool {
+        self.typed && (FILLED_LISTS.contains(&self.at.names().0) || self.at.path == TOLERATIONS_OF_PODS)
     }
 
     /// `true` if the live object lacks a field because the API server does not store its value. Had another client removed the
@@ -234,7 +238,7 @@ impl Comparison<'_> {
             Value::Object(map) if map.is_empty() => true,
             Value::Array(items) if items.is_empty() => true,
             Value::Object(_) if ours.is_ours() => !(self.typed && selectors.contains(&name)),
-            Value::Array(_) if ours.is_ours() => self.typed && FILLED_LISTS.contains(&name),
+            Value::Array(_) if ours.is_ours() => self.is_filled_list(),
             Value::Object(_) | Value::Array(_) => !self.at.is_owned_whole(self.entries),
             _ => false,
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::entry::{ManagedFieldsEntry, Position, item_nodes, node_of};
+use super::entry::{ManagedFieldsEntry, Position, node_of, nodes_of_item};
 use crate::compile::applied_fields::{AppliedField, applied_fields};
 use crate::compile::declared::DeclaredObject;
 
@@ -139,7 +139,8 @@ impl CoverageWalk<'_> {
                 self.surplus(node, |name| map.contains_key(name));
             }
             (Value::Array(items), Some(node)) => {
-                let found: BTreeSet<&str> = items.iter().filter_map(|item| self.item(item, node)).collect();
+                let found: BTreeSet<&str> =
+                    (0..items.len()).filter_map(|index| self.item(items, index, node)).collect();
                 let others = node.keys().filter(|element| *element != "." && !found.contains(element.as_str()));
                 for element in others.filter_map(|element| Some(element.split_once(':')?.1)) {
                     self.found.surplus.push(format!("{}[{element}]", self.at.path));
@@ -167,17 +168,22 @@ impl CoverageWalk<'_> {
     fn traceless(&mut self, value: &Value) {
         match value {
             Value::Object(map) => map.iter().for_each(|(key, value)| self.below(key, |walk| walk.traceless(value))),
+            // Custom resources keep empty lists, so that it may own an empty one of its own.
+            Value::Array(_) if self.at.is_owned_whole(self.entries) && self.free_form => {
+                self.found.unsure.push(self.at.path.clone());
+            }
             Value::Array(_) if self.at.is_owned_whole(self.entries) => self.missing(false),
             _ => {}
         }
     }
 
     /// A list item is covered when one of the nodes that can mean it covers it. Returns the key of that node.
-    fn item<'n>(&mut self, item: &'n Value, list: &'n Map<String, Value>) -> Option<&'n str> {
+    fn item<'n>(&mut self, items: &'n [Value], index: usize, list: &'n Map<String, Value>) -> Option<&'n str> {
+        let item = &items[index];
         let outside = std::mem::take(&mut self.found);
         let faults = |found: &Coverage| found.missing.len() + found.surplus.len();
         let mut best: Option<(Coverage, &str)> = None;
-        for (element, node) in item_nodes(item, list) {
+        for (element, node) in nodes_of_item(items, index, list) {
             let was = self.at.enter_item(element.split_once(':').map_or("", |(_, label)| label), element);
             match item {
                 // An item is never without its keys, so it is owned as a whole.
@@ -289,6 +295,20 @@ mod tests {
         check("/f:spec/f:ports", "k:{\"port\":1}", ".spec.ports[{\"port\":1}]");
         let udp = "k:{\"port\":53,\"protocol\":\"UDP\"}";
         check(&format!("/f:spec/f:ports/{udp}"), "f:name", &format!(".spec.ports[{}].name", &udp[2..]));
+    }
+
+    #[test]
+    fn items_that_leave_keys_to_defaults_are_told_apart() {
+        let items = json!([{"name": "b", "port": 81}, {"name": "b", "size": 1}]);
+        let custom = declared(json!({"apiVersion": "a.b/v1", "kind": "X", "items": items}));
+        let fields = json!({"f:items": {
+            "k:{\"name\":\"b\",\"port\":80}": {".": {}, "f:name": {}, "f:size": {}},
+            "k:{\"name\":\"b\",\"port\":81}": {".": {}, "f:name": {}, "f:port": {}},
+        }});
+        assert!(coverage(&custom, &applied(fields.clone()), &[]).is_full());
+        let list = fields["f:items"].as_object().expect("a map");
+        let nodes = |index| nodes_of_item(items.as_array().expect("a list"), index, list).len();
+        assert_eq!((nodes(0), nodes(1)), (1, 1));
     }
 
     #[test]

@@ -106,6 +106,27 @@ pub(super) fn item_nodes<'a>(
     })
 }
 
+/// The nodes that can mean the item at `index` of `items`, without those that another item names by all of their keys: an item can
+/// leave keys to defaults.
+pub(super) fn nodes_of_item<'a>(
+    items: &'a [Value],
+    index: usize,
+    list: &'a Map<String, Value>,
+) -> Vec<(&'a str, &'a Map<String, Value>)> {
+    let mut nodes: Vec<_> = item_nodes(&items[index], list).collect();
+    if nodes.len() > 1 {
+        let named_by = |element: &str, item: &Value| {
+            let keys =
+                element.strip_prefix("k:").and_then(|keys| serde_json::from_str::<Map<String, Value>>(keys).ok());
+            keys.is_some_and(|keys| keys.iter().all(|(key, value)| item.get(key) == Some(value)))
+        };
+        nodes.retain(|(element, _)| {
+            !items.iter().enumerate().any(|(other, item)| other != index && named_by(element, item))
+        });
+    }
+    nodes
+}
+
 /// `true` if an item can have these keys: every key that the item states is equal, and those that it leaves out may have
 /// been filled in by defaults. An item that states none can only have empty ones.
 fn keys_match(keys: &Map<String, Value>, item: &Value) -> bool {
