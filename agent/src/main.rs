@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -71,6 +72,12 @@ struct Args {
     /// Context of the kubeconfig [default: its current one]
     #[arg(long)]
     context: Option<String>,
+    /// Name of this agent in the Lease of the cluster, which no other agent may have [default: the host's name and a random number]
+    #[arg(long, value_name = "NAME")]
+    identity: Option<String>,
+    /// Time after which another agent takes over when this one has gone: whole seconds
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = lease_duration)]
+    lease_duration: Duration,
     /// Directory for mirrors of repositories, which no other user may own or write to [default: nomos-agent in $XDG_CACHE_HOME
     /// or $HOME/.cache, else a new directory that is removed at the end]
     #[arg(long, value_name = "DIR")]
@@ -102,6 +109,22 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn auth(name: &str) -> Result<Auth, String> {
     serde_json::from_value(name.into()).map_err(|_| "must be a login of a RootSync".to_owned())
+}
+
+/// Between two seconds and five minutes: a Lease counts whole seconds.
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    match duration.subsec_nanos() == 0 && (2..=300).contains(&duration.as_secs()) {
+        true => Ok(duration),
+        false => Err("must be whole seconds, between 2s and 5m".to_owned()),
+    }
+}
+
+/// An identity that no other agent has.
+fn unused_identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let number = RandomState::new().hash_one(std::process::id());
+    format!("{}_{number:016x}", host.trim())
 }
 
 fn main() -> ExitCode {
@@ -186,6 +209,8 @@ fn options(args: Args, cache: &Path) -> anyhow::Result<Options> {
         cluster_name: args.cluster_name,
         kubeconfig: args.kubeconfig,
         context: args.context,
+        identity: args.identity.unwrap_or_else(unused_identity),
+        lease_duration: args.lease_duration,
         cache: cache.to_owned(),
         local_repositories: match args.allow_local_repositories {
             true => LocalRepositories::Allowed,

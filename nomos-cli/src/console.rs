@@ -31,6 +31,8 @@ pub struct Console<'a> {
     pub note_paint: Paint,
     /// `true` if `nomos status --poll` clears the terminal before it prints the status again.
     pub redraw: bool,
+    /// `true` if long work tells what it waits for.
+    pub progress: bool,
     /// `true` if findings are shown with the lines of the source that they are about.
     pub snippets: bool,
     /// The environment of the process.
@@ -41,7 +43,7 @@ impl<'a> Console<'a> {
     /// A console that writes plain text to `out` and `err`.
     pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write, environment: Environment) -> Self {
         let plain = Paint { on: false };
-        Self { out, err, paint: plain, note_paint: plain, redraw: false, snippets: false, environment }
+        Self { out, err, paint: plain, note_paint: plain, redraw: false, progress: false, snippets: false, environment }
     }
 
     /// Writes text to standard output, with control characters made visible: names and messages come from repositories and
@@ -64,6 +66,17 @@ impl<'a> Console<'a> {
     pub fn note(&mut self, text: &str) {
         let text = for_terminal(text);
         let _ = self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush());
+    }
+
+    /// Asks the user a question, and returns the line of the answer. `None` if there is no terminal to ask on.
+    pub fn ask(&mut self, question: &str) -> Option<String> {
+        if !self.progress || !io::stdin().is_terminal() {
+            return None;
+        }
+        self.note(question);
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).ok()?;
+        Some(answer.trim().to_owned())
     }
 
     /// Writes `error:` and a message to standard error.
@@ -137,6 +150,7 @@ pub fn main() -> std::process::ExitCode {
     console.paint = Paint { on: colours && out_terminal };
     console.note_paint = Paint { on: colours && err_terminal };
     console.redraw = out_terminal;
+    console.progress = err_terminal;
     console.snippets = err_terminal;
     crate::run(std::env::args_os(), &mut console).into()
 }

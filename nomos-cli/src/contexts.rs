@@ -18,6 +18,9 @@ pub(crate) const AGENTS: [&str; 2] = ["nomos-agent", "reconciler-manager"];
 /// Name of the context that stands for the cluster of the Pod in which this process runs.
 const IN_CLUSTER: &str = "in-cluster";
 
+/// Time that a connection may take in [`with`].
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// A context of the kubeconfig: a cluster, and the user for it.
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterContext {
@@ -60,6 +63,22 @@ pub(crate) fn clusters(
         bail!("the kubeconfig has no context {}; it has {}", unknown.join(", "), list(&known));
     }
     Ok(Some(all.into_values().filter(|cluster| names.contains(&cluster.context)).collect()))
+}
+
+/// The context with this name, or the current one.
+///
+/// # Errors
+///
+/// If there is no kubeconfig or no current context, or the named context does not exist.
+pub(crate) fn cluster(
+    file: Option<&Path>,
+    environment: &Environment,
+    context: Option<&str>,
+) -> anyhow::Result<ClusterContext> {
+    let named = context.map(|name| vec![name.to_owned()]);
+    let clusters = clusters(file, environment, named.as_deref())?.context(NOT_CONFIGURED)?;
+    let chosen = clusters.into_iter().find(|cluster| named.is_some() || cluster.current);
+    chosen.context("the kubeconfig has no current context; choose one with --context CONTEXT")
 }
 
 fn list(names: &[&str]) -> String {
@@ -110,7 +129,34 @@ fn read(file: &Path) -> anyhow::Result<Kubeconfig> {
     })
 }
 
+/// Does work on one cluster that has no time limit as a whole.
+///
+/// # Errors
+///
+/// If the configuration of the cluster cannot be used, and those of the work.
+pub(crate) fn with<T>(
+    cluster: &ClusterContext,
+    work: impl AsyncFnOnce(Client) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(async {
+        let client = cluster.client(CONNECT_TIMEOUT).await.with_context(|| cluster.failed_to_ask())?;
+        work(client).await
+    });
+    runtime.shutdown_background();
+    result
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the tokio runtime")
+}
+
 impl ClusterContext {
+    /// The beginning of an error of a request to this cluster.
+    pub(crate) fn failed_to_ask(&self) -> String {
+        format!("failed to ask the cluster {}", self.context)
+    }
+
     /// A client that does not retry. It waits at most `timeout` for a connection.
     async fn client(&self, timeout: Duration) -> anyhow::Result<Client> {
         let mut config = match &self.kubeconfig {
@@ -164,10 +210,7 @@ where
     T: Send + 'static,
     F: AsyncFn(Client) -> ClusterAnswer<T>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("failed to start the tokio runtime")?;
+    let runtime = runtime()?;
     let answers = runtime.block_on(futures::future::join_all(clusters.iter().map(|cluster| {
         let question = &question;
         async move {

@@ -10,6 +10,8 @@ mod console;
 #[cfg(feature = "cluster")]
 mod contexts;
 mod differences;
+#[cfg(feature = "cluster")]
+mod installation;
 mod kinds;
 mod kustomize;
 mod output;
@@ -25,7 +27,7 @@ use agent::model::error_chain::error_chain;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser};
 
-use commands::{completion, explain, hydrate, init, man, status, version, vet};
+use commands::{completion, explain, hydrate, init, install, man, status, uninstall, version, vet};
 pub use console::{Console, Environment, Paint, main};
 
 /// Exit status of a command that found no problem.
@@ -57,8 +59,10 @@ enum Subcommand {
     Explain(explain::ExplainArgs),
     Hydrate(hydrate::HydrateArgs),
     Init(init::InitArgs),
+    Install(install::InstallArgs),
     Man(man::ManArgs),
     Status(status::StatusArgs),
+    Uninstall(uninstall::UninstallArgs),
     Version(version::VersionArgs),
     Vet(vet::VetArgs),
 }
@@ -80,8 +84,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
         Some(Subcommand::Explain(command)) => explain::run(command, console),
         Some(Subcommand::Hydrate(command)) => hydrate::run(command, kubeconfig, console),
         Some(Subcommand::Init(command)) => init::run(command, console),
+        Some(Subcommand::Install(command)) => install::run(command, kubeconfig, console),
         Some(Subcommand::Man(command)) => man::run(command, program(&args)),
         Some(Subcommand::Status(command)) => status::run(command, kubeconfig, console),
+        Some(Subcommand::Uninstall(command)) => uninstall::run(command, kubeconfig, console),
         Some(Subcommand::Version(command)) => version::run(command, kubeconfig, console),
         Some(Subcommand::Vet(command)) => vet::run(command, kubeconfig, console),
         None => {

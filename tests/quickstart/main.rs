@@ -161,6 +161,8 @@ fn options(kubeconfig: &Path, home: &Path) -> agent::run::Options {
         cluster_name: String::new(),
         kubeconfig: Some(kubeconfig.to_owned()),
         context: None,
+        identity: "quickstart".to_owned(),
+        lease_duration: Duration::from_secs(10),
         cache: home.join("cache"),
         local_repositories: agent::api::LocalRepositories::Allowed,
         listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),

@@ -154,7 +154,8 @@ impl Drop for Agent {
 /// The arguments of every agent, and its environment.
 fn arguments<'a>(command: &'a mut Command, kubeconfig: &Path, home: &Path) -> &'a mut Command {
     command.arg("--kubeconfig").arg(kubeconfig).arg("--cache-dir").arg(home.join("cache"));
-    command.args(["--listen", "127.0.0.1:0"]).env_clear().env("HOME", home)
+    // An agent that follows a killed one need not wait until the Lease has run out.
+    command.args(["--listen", "127.0.0.1:0", "--identity", "story"]).env_clear().env("HOME", home)
 }
 
 /// Kills the process `id` when its own standard input closes, which is what happens when this process dies.

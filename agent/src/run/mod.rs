@@ -12,20 +12,22 @@ mod sync;
 mod lifecycle;
 mod syncs;
 mod roots;
+mod leader;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use crate::api::{API_SERVER_TIMEOUT, GitSpec, LocalRepositories, RECONCILE_TIMEOUT};
 use crate::compile::SourceFormat;
-use crate::io::kubernetes::client::Cluster;
+use crate::io::kubernetes::client::{ApiError, Cluster};
+use crate::io::kubernetes::lease::{Fence, LeaseApi};
 use crate::io::kubernetes::search::Search;
 use crate::io::kubernetes::watch::Watches;
 use crate::io::repositories::Repositories;
@@ -36,6 +38,7 @@ use crate::sync::plan::guard::APPROVAL;
 pub use log::start_log;
 
 use budget::Budget;
+use leader::{Candidacy, Leader};
 use sync::{ExitReason, Instructions};
 use task::SyncTask;
 
@@ -57,6 +60,10 @@ pub struct Options {
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig instead of its current one.
     pub context: Option<String>,
+    /// Name of this agent in the Lease of the cluster, which no other agent has.
+    pub identity: String,
+    /// Time after which another agent may take over from one that does not renew its Lease: whole seconds.
+    pub lease_duration: Duration,
     /// Directory for mirrors of repositories.
     pub cache: PathBuf,
     /// The answer to RootSyncs whose repository is a path or a `file:` URL.
@@ -106,13 +113,18 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         let what = format!("cannot listen on {address}; choose another address with --listen");
         serve(address, Arc::clone(&metrics), Arc::clone(&syncs)).await.context(what)?;
     }
-    let (client, address) = client(&options).await?;
-    let what = || format!("cannot ask the API server at {address} for its kinds");
+    let config = config(&options).await?;
+    let address = config.cluster_url.to_string();
+    let fence = Fence::default();
+    let what = "cannot make a client of the kubeconfig";
+    let lease = LeaseApi::new(kube::Client::try_from(config.clone()).context(what)?);
+    let client = fence.client(config).context(what)?;
     let cluster = tokio::select! {
-        cluster = Cluster::connect(client) => Arc::new(cluster.with_context(what)?),
+        cluster = connect(client, &address, options.source.is_none()) => Arc::new(cluster?),
         // A closed channel is a stop too.
         _ = stop.wait_for(|stop| *stop) => return Ok(!options.once),
     };
+    let leader = Leader::new(lease, fence, options.identity.clone(), options.lease_duration);
     let watches = Arc::new(Watches::new(Arc::clone(&cluster)));
     metrics.ready(&watches);
     let search = Search::new(Arc::clone(&cluster));
@@ -127,20 +139,53 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         syncs,
         options,
     };
-    let context = Arc::new(context);
-    let ended = match context.options.source.clone() {
-        Some(flags) => by_flags(context, flags, stop).await,
-        None => {
-            roots::serve(context, stop).await;
-            Ok(true)
-        }
-    };
+    let ended = lead(Arc::new(context), leader, stop).await;
     repositories.end();
     ended
 }
 
-/// A client of the API server, and the address of the API server.
-async fn client(options: &Options) -> anyhow::Result<(kube::Client, String)> {
+/// Waits for the Lease, then serves the syncs for as long as this agent holds it.
+///
+/// # Errors
+/// When the Lease is lost, and those of the syncs. The process must end then: what it knows of the cluster may be old.
+async fn lead(context: Arc<AgentContext>, mut leader: Leader, mut stop: watch::Receiver<bool>) -> anyhow::Result<bool> {
+    let (source, once) = (context.options.source.clone(), context.options.once);
+    let candidacy = if source.is_some() { Candidacy::Once } else { Candidacy::Patient };
+    let holds = tokio::select! {
+        holds = leader.acquire(candidacy) => holds?,
+        // A closed channel is a stop too.
+        _ = stop.wait_for(|stop| *stop) => return Ok(!once),
+    };
+    let work = async {
+        match source {
+            Some(flags) => by_flags(context, flags, stop).await,
+            None => {
+                roots::serve(context, stop).await;
+                Ok(true)
+            }
+        }
+    };
+    if !holds {
+        return work.await;
+    }
+    tokio::select! {
+        ended = work => {
+            leader.release().await;
+            ended
+        }
+        lost = leader.keep() => bail!("this agent does not hold the Lease of the cluster any more: {lost}"),
+    }
+}
+
+/// Connects to the API server. An agent that serves a cluster waits for it; one for a single repository does not.
+async fn connect(client: kube::Client, address: &str, waits: bool) -> anyhow::Result<Cluster> {
+    let connect = || Cluster::connect(client.clone());
+    let cluster: Result<Cluster, ApiError> = if waits { start::patiently(connect).await } else { connect().await };
+    cluster.with_context(|| format!("cannot ask the API server at {address} for its kinds"))
+}
+
+/// The configuration of a client of the API server.
+async fn config(options: &Options) -> anyhow::Result<kube::Config> {
     let choice = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
     let mut config = match (&options.kubeconfig, &options.context) {
         (None, None) => kube::Config::infer().await.context("no kubeconfig and not in a cluster")?,
@@ -158,8 +203,7 @@ async fn client(options: &Options) -> anyhow::Result<(kube::Client, String)> {
     // The engine decides about retries, because it knows the other work.
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
-    let address = config.cluster_url.to_string();
-    Ok((kube::Client::try_from(config).context("cannot make a client of the kubeconfig")?, address))
+    Ok(config)
 }
 
 /// Becomes `true` when the process is asked to stop.

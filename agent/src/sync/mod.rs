@@ -1,6 +1,7 @@
 //! From a declared set to decisions about a cluster, without touching one. A module uses only modules listed above it.
 
 pub mod moment;
+pub mod election;
 pub mod managed_fields;
 pub mod health;
 pub mod live;

@@ -4,11 +4,17 @@ pub(crate) mod completion;
 pub(crate) mod explain;
 pub(crate) mod hydrate;
 pub(crate) mod init;
+#[cfg(feature = "cluster")]
+pub(crate) mod install;
 pub(crate) mod man;
 #[cfg(feature = "cluster")]
 pub(crate) mod status;
-#[cfg(not(feature = "cluster"))]
-#[path = "without_cluster.rs"]
-pub(crate) mod status;
+#[cfg(feature = "cluster")]
+pub(crate) mod uninstall;
 pub(crate) mod version;
 pub(crate) mod vet;
+#[cfg(not(feature = "cluster"))]
+mod without_cluster;
+
+#[cfg(not(feature = "cluster"))]
+pub(crate) use without_cluster::{install, status, uninstall};

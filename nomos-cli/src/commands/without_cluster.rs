@@ -1,25 +1,44 @@
-//! `nomos status` in a build without the feature `cluster`: it says where to get the whole program.
+//! The commands that need a cluster in a build without the feature `cluster`: each says where to get the whole program.
 
-use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::bail;
 
 use crate::Console;
 
-/// Not in this build: it needs a connection to clusters
-#[derive(clap::Args)]
-pub(crate) struct UnavailableArgs {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    args: Vec<OsString>,
+/// A module of a command that this build does not have.
+macro_rules! unavailable {
+    ($command:ident, $args:ident, $name:literal) => {
+        pub(crate) mod $command {
+            //! A command that this build does not have.
+
+            use std::ffi::OsString;
+            use std::path::Path;
+
+            use crate::Console;
+
+            /// Not in this build: it needs a connection to clusters
+            #[derive(clap::Args)]
+            pub(crate) struct $args {
+                #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+                args: Vec<OsString>,
+            }
+
+            /// Fails with a message that says how to get the command.
+            pub(crate) fn run(_: &$args, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
+                super::unavailable($name, kubeconfig, console)
+            }
+        }
+    };
 }
 
-pub(crate) use UnavailableArgs as StatusArgs;
+unavailable!(install, InstallArgs, "install");
+unavailable!(status, StatusArgs, "status");
+unavailable!(uninstall, UninstallArgs, "uninstall");
 
-/// Fails with a message that says how to get the command.
-pub(crate) fn run(_: &UnavailableArgs, _: Option<&Path>, _: &mut Console<'_>) -> anyhow::Result<u8> {
+fn unavailable(command: &str, _: Option<&Path>, _: &mut Console<'_>) -> anyhow::Result<u8> {
     bail!(
-        "this build cannot connect to clusters, so it has no `status`; \
+        "this build cannot connect to clusters, so it has no `{command}`; \
          to get it, build the whole program in a clone of the project: cargo install --path nomos-cli"
     )
 }

@@ -21,7 +21,19 @@ fn shells_get_scripts_that_know_every_command() {
 fn every_command_has_a_page_of_the_manual() {
     let directory = TestDirectory::new();
     assert_eq!(nomos(&directory, "man DIR/man1"), ran(0, "", ""));
-    let commands = ["", "-completion", "-explain", "-hydrate", "-init", "-man", "-status", "-version", "-vet"];
+    let commands = [
+        "",
+        "-completion",
+        "-explain",
+        "-hydrate",
+        "-init",
+        "-install",
+        "-man",
+        "-status",
+        "-uninstall",
+        "-version",
+        "-vet",
+    ];
     let pages: Vec<String> = commands.iter().map(|command| format!("nomos{command}.1")).collect();
     assert_eq!(directory.files("man1").into_iter().collect::<BTreeSet<_>>(), pages.iter().cloned().collect());
     let vet = directory.read("man1/nomos-vet.1");

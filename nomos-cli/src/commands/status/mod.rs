@@ -56,6 +56,22 @@ pub(crate) struct StatusArgs {
     output: Option<Data>,
 }
 
+impl StatusArgs {
+    /// The state of one cluster, once.
+    pub(crate) fn of(context: &str) -> Self {
+        Self {
+            contexts: Some(vec![context.to_owned()]),
+            namespace: None,
+            name: None,
+            resources: false,
+            poll: None,
+            timeout: Duration::from_secs(15),
+            format: Layout::Blocks,
+            output: None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Layout {
     Blocks,

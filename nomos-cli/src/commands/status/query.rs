@@ -1,10 +1,14 @@
 //! Reads from clusters the objects that tell their status.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use agent::api::{ResourceGroupStatus, ResourceStatus, SyncSpec, SyncStatus};
+use agent::io::kubernetes::lease::{self, LEASE};
+use agent::model::duration::format_duration;
 use agent::model::metadata::{CONTROLLER_NAMESPACE, SyncId, SyncKind, label};
 use agent::model::url::shown_in;
+use agent::sync::election::LeaseState;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::discovery::ApiResource;
 use kube::core::gvk::GroupVersionKind;
@@ -18,6 +22,9 @@ use crate::contexts::{self, AGENTS, ClusterAnswer, ClusterContext, ClusterError}
 /// Time to wait before a request is repeated that the API server refused with 429 Too Many Requests.
 const BUSY: Duration = Duration::from_millis(200);
 
+/// The difference between the clocks of this machine and of an agent that is no sign that the agent is gone.
+const CLOCKS: Duration = Duration::from_secs(20);
+
 /// The objects that were found on one cluster.
 #[derive(Debug, Default)]
 struct Found {
@@ -29,6 +36,8 @@ struct Found {
     config_managements: usize,
     /// `true` if there is a Deployment that serves syncs.
     agent: bool,
+    /// The Lease of the agents; `None` if there is none, or the user may not read it.
+    lease: Option<Lease>,
     /// `true` if only one namespace was read.
     filtered: bool,
 }
@@ -55,12 +64,13 @@ pub(crate) fn statuses(
 async fn look(client: Client, scope: QueryScope<'_>) -> kube::Result<Found> {
     let list = |group, version, kind| list(&client, scope.namespace, GroupVersionKind::gvk(group, version, kind));
     let groups = async { if scope.resources { list("kpt.dev", "v1alpha1", "ResourceGroup").await } else { Ok(None) } };
-    let (root_syncs, repo_syncs, groups, config_managements, agent) = futures::try_join!(
+    let (root_syncs, repo_syncs, groups, config_managements, agent, lease) = futures::try_join!(
         list("configsync.gke.io", "v1beta1", "RootSync"),
         list("configsync.gke.io", "v1beta1", "RepoSync"),
         groups,
         config_managements(&client),
         has_agent(&client),
+        lease(&client),
     )?;
     let root_syncs = match root_syncs {
         None if is_defined(&client).await => Some(Vec::new()),
@@ -72,6 +82,7 @@ async fn look(client: Client, scope: QueryScope<'_>) -> kube::Result<Found> {
         groups: groups.unwrap_or_default(),
         config_managements,
         agent,
+        lease,
         filtered: scope.namespace.is_some(),
     })
 }
@@ -126,9 +137,17 @@ async fn has_agent(client: &Client) -> kube::Result<bool> {
     }
 }
 
+/// The Lease of the agents; `None` also if the user may not read it.
+async fn lease(client: &Client) -> kube::Result<Option<Lease>> {
+    match Api::namespaced(client.clone(), CONTROLLER_NAMESPACE).get_opt(LEASE).await {
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+        lease => lease,
+    }
+}
+
 fn status(cluster: &ClusterContext, answer: ClusterAnswer<Found>) -> ClusterStatus {
     let (row, syncs) = match answer {
-        Ok(found) => state(&found),
+        Ok(found) => state(&found, SystemTime::now()),
         Err(ClusterError::Unreachable(cause)) => (Some(row("N/A", "Failed to connect to cluster", cause)), Vec::new()),
         Err(ClusterError::Refused(message)) => (Some(row("ERROR", &message, String::new())), Vec::new()),
     };
@@ -140,7 +159,7 @@ fn row(state: &'static str, message: &str, cause: String) -> Row {
 }
 
 /// The syncs of a cluster, or a row with its state if there is no sync to show.
-fn state(found: &Found) -> (Option<Row>, Vec<SyncReport>) {
+fn state(found: &Found, now: SystemTime) -> (Option<Row>, Vec<SyncReport>) {
     let Some(root_syncs) = &found.root_syncs else {
         return (Some(row("NOT INSTALLED", "", String::new())), Vec::new());
     };
@@ -164,7 +183,21 @@ fn state(found: &Found) -> (Option<Row>, Vec<SyncReport>) {
     }
     let mut syncs: Vec<SyncReport> = objects().map(|(kind, object)| sync(kind, object, &found.groups)).collect();
     syncs.sort_by_key(|sync| (sync.kind, sync.namespace.clone(), sync.name.clone()));
-    (None, syncs)
+    let idle = found.lease.as_ref().and_then(|lease| idle(lease, now));
+    (idle.map(|message| row("NOT RUNNING", message.as_str(), String::new())), syncs)
+}
+
+/// Tells for how long no agent has held the Lease; `None` if one holds it.
+fn idle(lease: &Lease, now: SystemTime) -> Option<String> {
+    let spec = lease.spec.as_ref()?;
+    let age = now.duration_since(spec.renew_time.as_ref()?.0.into()).unwrap_or_default();
+    let age_text = format_duration(Duration::from_secs(age.as_secs()));
+    let LeaseState { holder, duration, .. } = lease::state(lease);
+    if holder.is_empty() {
+        return Some(format!("the agent ended {age_text} ago; what follows is its last word"));
+    }
+    (age > duration + CLOCKS)
+        .then(|| format!("the agent {holder} has not renewed its Lease for {age_text}; what follows is its last word"))
 }
 
 fn sync(kind: SyncKind, object: &DynamicObject, groups: &[DynamicObject]) -> SyncReport {
@@ -173,7 +206,15 @@ fn sync(kind: SyncKind, object: &DynamicObject, groups: &[DynamicObject]) -> Syn
     let spec: Result<SyncSpec, _> = field(object, "spec");
     let status: Result<SyncStatus, _> = field(object, "status");
     match (spec, status) {
-        (Ok(spec), Ok(status)) => report(id, &spec, &status, resources),
+        (Ok(spec), Ok(status)) => {
+            let known = report(id, &spec, &status, resources);
+            // The status is that of an older spec.
+            let is_old = object.metadata.generation.is_some_and(|generation| status.observed_generation < generation);
+            match known.state {
+                SyncReportState::Synced if is_old => SyncReport { state: SyncReportState::Pending, ..known },
+                _ => known,
+            }
+        }
         (Err(error), _) | (_, Err(error)) => {
             let known = report(id, &SyncSpec::default(), &SyncStatus::default(), resources);
             SyncReport {
@@ -227,7 +268,7 @@ mod tests {
     }
 
     fn word(found: &Found) -> &'static str {
-        match state(found) {
+        match state(found, SystemTime::now()) {
             (Some(row), _) => row.state,
             (None, syncs) => syncs[0].state.word(),
         }
@@ -253,6 +294,45 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_whose_lease_nobody_holds_is_not_running() {
+        let now = SystemTime::now();
+        let ago = |seconds| jiff_time(now - Duration::from_secs(seconds));
+        let found = |holder: &str, renewed: &str| Found {
+            root_syncs: Some(vec![root_sync(json!({ "conditions": [{ "type": "Syncing", "status": "False" }] }))]),
+            lease: serde_json::from_value(json!({
+                "metadata": { "name": LEASE },
+                "spec": { "holderIdentity": holder, "leaseDurationSeconds": 10, "renewTime": renewed },
+            }))
+            .expect("a Lease"),
+            ..Found::default()
+        };
+        let row = |found: &Found| state(found, now).0.map(|row| row.message);
+        assert_eq!(row(&found("a", &ago(5))), None);
+        assert_eq!(row(&found("a", &ago(29))), None);
+        let message = "the agent a has not renewed its Lease for 3m20s; what follows is its last word";
+        assert_eq!(row(&found("a", &ago(200))).as_deref(), Some(message));
+        let message = "the agent ended 5s ago; what follows is its last word";
+        assert_eq!(row(&found("", &ago(5))).as_deref(), Some(message));
+        assert_eq!(row(&Found { lease: None, ..found("", &ago(5)) }), None);
+    }
+
+    fn jiff_time(time: SystemTime) -> String {
+        let seconds = time.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+        serde_json::to_value(agent::api::Time::from_unix(seconds)).expect("a time").as_str().expect("text").to_owned()
+    }
+
+    #[test]
+    fn a_status_of_an_older_spec_is_not_synced() {
+        let mut sync =
+            root_sync(json!({ "observedGeneration": 1, "conditions": [{ "type": "Syncing", "status": "False" }] }));
+        for (generation, expected) in [(1, "SYNCED"), (2, "PENDING")] {
+            sync.metadata.generation = Some(generation);
+            let found = Found { root_syncs: Some(vec![sync.clone()]), ..Found::default() };
+            assert_eq!(word(&found), expected);
+        }
+    }
+
+    #[test]
     fn an_inventory_may_continue_in_further_groups() {
         let group = |name: &str, labels: Value, resource: &str| {
             object(json!({
@@ -272,14 +352,14 @@ mod tests {
             ],
             ..Found::default()
         };
-        let (_, syncs) = state(&found);
+        let (_, syncs) = state(&found, SystemTime::now());
         let names: Vec<_> = syncs[0].resources.iter().map(|resource| resource.id.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
     }
 
     /// Everything that `nomos status` prints of these objects: the text in both layouts, and the data.
     fn printed(found: &Found) -> (String, String) {
-        let (row, syncs) = state(found);
+        let (row, syncs) = state(found, SystemTime::now());
         let clusters = [ClusterStatus { context: "dev".into(), current: true, row, syncs }];
         let text = terminal::printed(|console| {
             console.print(&text::blocks(&clusters, console.paint));

@@ -1,0 +1,230 @@
+//! The Lease of the agent, and the fence that stops every write when the agent does not hold it.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{Method, Request};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::PostParams;
+use kube::client::{Body, ClientBuilder};
+use kube::{Api, Client, Config};
+use tower::BoxError;
+use tower::filter::FilterLayer;
+
+use crate::model::metadata::CONTROLLER_NAMESPACE;
+use crate::sync::election::LeaseState;
+
+/// Name of the Lease, in the namespace of syncs.
+pub const LEASE: &str = "nomos-agent";
+
+/// The time until which an agent may write, on two clocks: one does not go back when the other is set, and one goes on while the
+/// machine sleeps or is paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    until: Instant,
+    until_time: SystemTime,
+}
+
+impl Term {
+    /// The term that a renewal gives. `sent` and `sent_time` are from *before* the renewal was sent: the API server may have
+    /// written it at any moment after that. A fifth of the duration is left for requests in flight.
+    pub fn of_renewal(sent: Instant, sent_time: SystemTime, duration: Duration) -> Self {
+        let may_write = duration * 4 / 5;
+        Self { until: sent + may_write, until_time: sent_time + may_write }
+    }
+
+    /// `true` as long as the agent may write.
+    pub fn lasts(&self, now: Instant, time: SystemTime) -> bool {
+        now < self.until && time < self.until_time
+    }
+}
+
+/// Decides whether a client may write now. Clones share the decision.
+#[derive(Clone, Debug, Default)]
+pub struct Fence(Arc<RwLock<FenceState>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+enum FenceState {
+    /// No agent has the right to write, as far as this one knows.
+    #[default]
+    Closed,
+    /// This agent may write in a term.
+    Within(Term),
+    /// There is no Lease in this cluster.
+    Open,
+}
+
+impl Fence {
+    /// Lets writes pass for a term.
+    pub fn open_for(&self, term: Term) {
+        self.set(FenceState::Within(term));
+    }
+
+    /// Lets every write pass.
+    pub fn open(&self) {
+        self.set(FenceState::Open);
+    }
+
+    /// Lets no write pass.
+    pub fn close(&self) {
+        self.set(FenceState::Closed);
+    }
+
+    fn set(&self, state: FenceState) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// `true` if a write may be sent now.
+    pub fn is_open(&self) -> bool {
+        match *self.0.read().unwrap_or_else(PoisonError::into_inner) {
+            FenceState::Closed => false,
+            FenceState::Within(term) => term.lasts(Instant::now(), SystemTime::now()),
+            FenceState::Open => true,
+        }
+    }
+
+    /// A client whose writes are fenced: one that may not pass fails before anything is sent.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used.
+    pub fn client(&self, config: Config) -> kube::Result<Client> {
+        let fence = self.clone();
+        let check = move |request: Request<Body>| match fence.permits(request.method()) {
+            true => Ok(request),
+            false => Err(BoxError::from("this agent does not hold the Lease of the cluster, so it writes nothing")),
+        };
+        Ok(ClientBuilder::try_from(config)?.with_layer(&FilterLayer::new(check)).build())
+    }
+
+    fn permits(&self, method: &Method) -> bool {
+        method == Method::GET || self.is_open()
+    }
+}
+
+/// The Lease in a cluster.
+#[derive(Clone)]
+pub struct LeaseApi(Api<Lease>);
+
+impl LeaseApi {
+    /// The Lease, through a client of its own, so that renewals do not wait for other requests.
+    pub fn new(client: Client) -> Self {
+        Self(Api::namespaced(client, CONTROLLER_NAMESPACE))
+    }
+
+    /// For a watch on it.
+    pub fn api(&self) -> Api<Lease> {
+        self.0.clone()
+    }
+
+    /// The Lease as it is now; `None` if there is none.
+    ///
+    /// # Errors
+    /// Those of the request.
+    pub async fn read(&self) -> kube::Result<Option<Lease>> {
+        self.0.get_opt(LEASE).await
+    }
+
+    /// Writes the Lease for `holder` over what was read. It fails with a conflict if another agent was faster.
+    ///
+    /// # Errors
+    /// Those of the request.
+    pub async fn write(&self, before: Option<&Lease>, holder: &str, duration: Duration) -> kube::Result<Lease> {
+        let lease = written(before, holder, duration, Timestamp::now());
+        match before {
+            None => self.0.create(&PostParams::default(), &lease).await,
+            Some(_) => self.0.replace(LEASE, &PostParams::default(), &lease).await,
+        }
+    }
+}
+
+/// The Lease with another holder or a later renewal.
+fn written(before: Option<&Lease>, holder: &str, duration: Duration, now: Timestamp) -> Lease {
+    let spec = before.and_then(|lease| lease.spec.clone()).unwrap_or_default();
+    let is_same = spec.holder_identity.as_deref() == Some(holder);
+    Lease {
+        metadata: ObjectMeta {
+            name: Some(LEASE.to_owned()),
+            namespace: Some(CONTROLLER_NAMESPACE.to_owned()),
+            resource_version: before.and_then(|lease| lease.metadata.resource_version.clone()),
+            uid: before.and_then(|lease| lease.metadata.uid.clone()),
+            labels: before.and_then(|lease| lease.metadata.labels.clone()),
+            annotations: before.and_then(|lease| lease.metadata.annotations.clone()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: i32::try_from(duration.as_secs().max(1)).ok(),
+            acquire_time: if is_same { spec.acquire_time } else { Some(MicroTime(now)) },
+            renew_time: Some(MicroTime(now)),
+            lease_transitions: Some(spec.lease_transitions.unwrap_or(0).saturating_add(i32::from(!is_same))),
+            ..LeaseSpec::default()
+        }),
+    }
+}
+
+/// The part of a Lease that the election needs.
+pub fn state(lease: &Lease) -> LeaseState {
+    let spec = lease.spec.as_ref();
+    let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
+    LeaseState {
+        holder: spec.and_then(|spec| spec.holder_identity.clone()).unwrap_or_default(),
+        version: lease.metadata.resource_version.clone().unwrap_or_default(),
+        // A Lease that was written by hand must not lock every agent out.
+        duration: Duration::from_secs(seconds.unwrap_or(1).clamp(1, 300)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fence_lets_reads_pass_always_and_writes_only_in_a_term() {
+        let fence = Fence::default();
+        assert!(fence.permits(&Method::GET));
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            assert!(!fence.permits(&method), "{method}");
+        }
+        let hour = Duration::from_secs(3600);
+        fence.open_for(Term::of_renewal(Instant::now(), SystemTime::now(), hour));
+        assert!(fence.permits(&Method::PATCH));
+        fence.open_for(Term::of_renewal(Instant::now() - hour, SystemTime::now(), hour));
+        assert!(!fence.permits(&Method::PATCH));
+        fence.open();
+        assert!(fence.permits(&Method::PATCH));
+        fence.close();
+        assert!(!fence.permits(&Method::PATCH));
+    }
+
+    #[test]
+    fn a_new_holder_is_a_transition_and_a_renewal_is_not() {
+        let (first, later) = (Timestamp::from_second(10).expect("a time"), Timestamp::from_second(20).expect("a time"));
+        let seconds = Duration::from_secs(4);
+        let taken = written(None, "a", seconds, first);
+        let renewed = written(Some(&taken), "a", seconds, later);
+        let passed = written(Some(&renewed), "b", seconds, later);
+        let of = |lease: &Lease| {
+            let spec = lease.spec.clone().expect("a spec");
+            (spec.acquire_time, spec.renew_time, spec.lease_transitions)
+        };
+        assert_eq!(of(&taken), (Some(MicroTime(first)), Some(MicroTime(first)), Some(1)));
+        assert_eq!(of(&renewed), (Some(MicroTime(first)), Some(MicroTime(later)), Some(1)));
+        assert_eq!(of(&passed), (Some(MicroTime(later)), Some(MicroTime(later)), Some(2)));
+        assert_eq!(state(&passed).holder, "b");
+    }
+
+    #[test]
+    fn a_term_ends_before_another_may_take_the_lease_on_whichever_clock_runs_faster() {
+        let (sent, time) = (Instant::now(), SystemTime::now());
+        let term = Term::of_renewal(sent, time, Duration::from_secs(10));
+        let at = |seconds, time_seconds| {
+            term.lasts(sent + Duration::from_secs(seconds), time + Duration::from_secs(time_seconds))
+        };
+        assert!(at(7, 7));
+        assert!(!at(8, 8));
+        assert!(!at(1, 100), "the machine was paused");
+        assert!(!at(100, 0), "the clock was set back");
+    }
+}

@@ -1,0 +1,198 @@
+//! Takes the Lease of the cluster, keeps it while the agent runs, and gives it back at the end.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::bail;
+use futures::StreamExt as _;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::watch_object;
+
+use crate::io::kubernetes::lease::{Fence, LEASE, LeaseApi, Term, state};
+use crate::model::backoff::Backoff;
+use crate::model::duration::format_duration;
+use crate::model::metadata::CONTROLLER_NAMESPACE;
+use crate::sync::election::{Election, ElectionTurn};
+
+/// The pause after a request about the Lease that failed, and the longest one.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
+/// The longest time for giving the Lease back.
+const RELEASE: Duration = Duration::from_millis(500);
+
+/// A candidate for the Lease, and later its holder.
+pub(super) struct Leader {
+    lease: LeaseApi,
+    election: Election,
+    fence: Fence,
+    duration: Duration,
+}
+
+/// Why the Lease was not renewed.
+#[derive(Debug, thiserror::Error)]
+enum RenewalError {
+    /// Another agent holds it.
+    #[error("another agent holds it: {0}")]
+    Taken(String),
+    /// The request failed.
+    #[error(transparent)]
+    Request(#[from] kube::Error),
+}
+
+/// The manners of a candidate towards an agent that holds the Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Candidacy {
+    /// It stands by until the Lease is free.
+    Patient,
+    /// It fails if the other agent lives. Where there is no namespace for a Lease, or no right to it, it does without.
+    Once,
+}
+
+impl Leader {
+    /// A candidate with an identity that no other agent has.
+    pub(super) fn new(lease: LeaseApi, fence: Fence, identity: String, duration: Duration) -> Self {
+        Self { lease, election: Election::new(identity), fence, duration }
+    }
+
+    /// Returns when this agent holds the Lease; `false` if it does without.
+    ///
+    /// # Errors
+    /// With [`Candidacy::Once`], when another agent holds the Lease, or the API server cannot be asked.
+    pub(super) async fn acquire(&mut self, candidacy: Candidacy) -> anyhow::Result<bool> {
+        let mut leases = std::pin::pin!(watch_object(self.lease.api(), LEASE).default_backoff());
+        let (mut backoff, mut told) = (RETRY, String::new());
+        let mut look_at = Instant::now();
+        loop {
+            let read = tokio::select! {
+                Some(Ok(lease)) = leases.next() => Ok(lease),
+                () = tokio::time::sleep_until(look_at.into()) => self.lease.read().await,
+            };
+            let taken = match read {
+                Err(error) => Err(error),
+                Ok(lease) => match self.election.turn(lease.as_ref().map(state).as_ref(), Instant::now()) {
+                    ElectionTurn::Take => self.write(lease.as_ref()).await,
+                    ElectionTurn::Wait(until) => {
+                        let holder = lease.as_ref().map(|lease| state(lease).holder).unwrap_or_default();
+                        self.wait_for(&holder, candidacy, &mut told)?;
+                        look_at = until;
+                        continue;
+                    }
+                },
+            };
+            match taken {
+                Ok(_) => {
+                    tracing::info!(identity = self.election.identity(), "this agent holds the Lease");
+                    return Ok(true);
+                }
+                Err(error) if candidacy == Candidacy::Once && !is_conflict(&error) => return self.without(&error),
+                Err(error) => {
+                    tracing::debug!(%error, "cannot take the Lease; trying again");
+                    look_at = Instant::now() + backoff.next_pause();
+                }
+            }
+        }
+    }
+
+    /// Tells of the agent that holds the Lease.
+    ///
+    /// # Errors
+    /// With [`Candidacy::Once`], when that agent lives.
+    fn wait_for(&self, holder: &str, candidacy: Candidacy, told: &mut String) -> anyhow::Result<()> {
+        if candidacy == Candidacy::Once && self.election.other_lives() {
+            bail!(
+                "another agent serves this cluster: {holder} holds the Lease {LEASE} in {CONTROLLER_NAMESPACE}. Stop that agent first"
+            );
+        }
+        if holder != told {
+            tracing::info!(%holder, "another agent holds the Lease; this one stands by");
+            holder.clone_into(told);
+        }
+        Ok(())
+    }
+
+    /// Goes on without a Lease, where the agent of a user has no place for one.
+    fn without(&self, error: &kube::Error) -> anyhow::Result<bool> {
+        match error {
+            kube::Error::Api(status) if status.code == 403 || status.code == 404 => {
+                tracing::info!(%error, "there is no Lease in this cluster that this agent could hold; it does without");
+                self.fence.open();
+                Ok(false)
+            }
+            _ => bail!("cannot ask for the Lease {LEASE} in {CONTROLLER_NAMESPACE}: {error}"),
+        }
+    }
+
+    /// Renews the Lease until it is lost: until another agent has it, or no renewal came through in time. The fence is closed then.
+    pub(super) async fn keep(&self) -> String {
+        let mut held = None;
+        loop {
+            tokio::time::sleep(self.duration / 4).await;
+            match tokio::time::timeout(self.duration / 4, self.renew(held.as_ref())).await {
+                Ok(Ok(lease)) => held = Some(lease),
+                Ok(Err(RenewalError::Taken(holder))) => {
+                    return self.lost(format!("another agent has taken it: {holder}"));
+                }
+                failed => {
+                    // The write may have come through, or another's: the next renewal reads first.
+                    held = None;
+                    let late = || format!("no answer within {}", format_duration(self.duration / 4));
+                    let error = failed.map_or_else(
+                        |_| late(),
+                        |failed| failed.map_or_else(|error| error.to_string(), |_| String::new()),
+                    );
+                    tracing::warn!(%error, "cannot renew the Lease; trying again");
+                }
+            }
+            if !self.fence.is_open() {
+                return self.lost("no renewal came through in time".to_owned());
+            }
+        }
+    }
+
+    /// Renews the Lease once. `held` is what this agent wrote last, if that is known.
+    async fn renew(&self, held: Option<&Lease>) -> Result<Lease, RenewalError> {
+        let read = match held {
+            Some(_) => None,
+            None => self.lease.read().await?,
+        };
+        let before = held.or(read.as_ref());
+        match before.map(state) {
+            Some(lease) if lease.holder != self.election.identity() => Err(RenewalError::Taken(lease.holder)),
+            _ => Ok(self.write(before).await?),
+        }
+    }
+
+    fn lost(&self, reason: String) -> String {
+        self.fence.close();
+        reason
+    }
+
+    /// Gives the Lease back, so that the next agent need not wait. Nothing is written after it.
+    pub(super) async fn release(&self) {
+        self.fence.close();
+        let release = async {
+            let lease = self.lease.read().await?;
+            match lease.filter(|lease| state(lease).holder == self.election.identity()) {
+                Some(lease) => self.lease.write(Some(&lease), "", Duration::from_secs(1)).await.map(|_| ()),
+                None => Ok(()),
+            }
+        };
+        match tokio::time::timeout(RELEASE, release).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot give the Lease back; the next agent waits until it has run out")
+            }
+            Err(_) => tracing::warn!("cannot give the Lease back in time; the next agent waits until it has run out"),
+        }
+    }
+
+    async fn write(&self, before: Option<&Lease>) -> kube::Result<Lease> {
+        let (sent, sent_time) = (Instant::now(), SystemTime::now());
+        let lease = self.lease.write(before, self.election.identity(), self.duration).await?;
+        self.fence.open_for(Term::of_renewal(sent, sent_time, self.duration));
+        Ok(lease)
+    }
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}

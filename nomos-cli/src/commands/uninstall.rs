@@ -1,0 +1,226 @@
+//! `nomos uninstall`: takes the agent out of a cluster. What it applied stays.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use agent::api::format_duration;
+use agent::model::metadata::CONTROLLER_NAMESPACE;
+use anyhow::{Context as _, bail};
+use kube::Client;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::gvk::GroupVersionKind;
+
+use crate::contexts::{self, ClusterContext};
+use crate::installation::{self, LABEL, NAME};
+use crate::{Console, FINE, FOUND, duration};
+
+/// Time between two looks at what is being deleted.
+const PERIOD: Duration = Duration::from_millis(250);
+/// Finalizers that only programs for Config Sync set. They are removed, because the program that would do it is removed.
+const FINALIZERS: &str = "configsync.gke.io/";
+
+/// Take the agent out of a cluster
+///
+/// Removes the agent, then its RootSyncs and RepoSyncs. What they applied stays in the cluster, and so do the CRDs, the namespace
+/// config-management-system and the Secrets in it.
+#[derive(clap::Args)]
+pub(crate) struct UninstallArgs {
+    /// Also delete the CRDs, with every object of their kinds; shows them and asks
+    #[arg(long)]
+    crds: bool,
+
+    /// Do not ask
+    #[arg(long, requires = "crds")]
+    yes: bool,
+
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "CONTEXT")]
+    context: Option<String>,
+
+    /// Longest time to wait until everything is gone
+    #[arg(long, default_value = "2m", value_parser = duration, value_name = "DURATION")]
+    timeout: Duration,
+}
+
+/// Removes the agent.
+pub(crate) fn run(args: &UninstallArgs, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
+    let cluster = contexts::cluster(kubeconfig, &console.environment, args.context.as_deref())?;
+    let left = contexts::with(&cluster, async |client| uninstall(args, &cluster, &client, console).await)?;
+    if left.is_empty() {
+        return Ok(FINE);
+    }
+    console.error(&format!(
+        "still there after {}: {}. Finalizers of other programs can be the reason; look with kubectl get -o yaml, then run this again",
+        format_duration(args.timeout),
+        left.join(", ")
+    ));
+    Ok(FOUND)
+}
+
+/// Removes everything in order, and returns what is still there at the end.
+async fn uninstall(
+    args: &UninstallArgs,
+    cluster: &ClusterContext,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Vec<String>> {
+    let crds = if args.crds { served(cluster, client).await? } else { Vec::new() };
+    if args.crds && !args.yes {
+        ask(cluster, client, &crds, console).await?;
+    }
+    let deadline = Instant::now() + args.timeout;
+    // The agent goes first: a sync that another sync declares would come back.
+    let (agents, others): (Vec<_>, Vec<_>) = installation::plain()?
+        .into_iter()
+        .filter(|object| installation::kind(object) != "Namespace")
+        .partition(|object| installation::kind(object) == "Deployment");
+    let mut left = remove(client, agents, deadline, console).await?;
+    left.extend(stopped(client, deadline).await?);
+    left.extend(remove(client, syncs(client).await?, deadline, console).await?);
+    left.extend(remove(client, others.into_iter().rev().collect(), deadline, console).await?);
+    left.extend(remove(client, crds, deadline, console).await?);
+    console.print(&format!(
+        "What the syncs applied stays. The namespace {CONTROLLER_NAMESPACE} and its Secrets stay; if nothing else uses it: \
+         kubectl delete namespace {CONTROLLER_NAMESPACE}\n"
+    ));
+    Ok(left)
+}
+
+/// The CRDs of an installation that the cluster serves.
+async fn served(cluster: &ClusterContext, client: &Client) -> anyhow::Result<Vec<DynamicObject>> {
+    let mut found = Vec::new();
+    for crd in installation::crds()? {
+        let name = crd.metadata.name.as_deref().unwrap_or_default();
+        let live = installation::api(client, &crd).get_metadata_opt(name).await;
+        if live.with_context(|| cluster.failed_to_ask())?.is_some() {
+            found.push(crd);
+        }
+    }
+    Ok(found)
+}
+
+/// Shows what would go with the CRDs, and asks.
+///
+/// # Errors
+///
+/// If the user does not agree, or cannot be asked.
+async fn ask(
+    cluster: &ClusterContext,
+    client: &Client,
+    crds: &[DynamicObject],
+    console: &mut Console<'_>,
+) -> anyhow::Result<()> {
+    let mut text =
+        format!("These CRDs of the cluster {} are deleted, with all objects of their kinds:\n", cluster.context);
+    for crd in crds {
+        let count = objects(client, crd).await?.len();
+        let name = crd.metadata.name.as_deref().unwrap_or_default();
+        text.push_str(&format!("  {name}: {count} {}\n", if count == 1 { "object" } else { "objects" }));
+    }
+    console.note(&text);
+    let answer = console.ask("Delete them? Type yes: ");
+    match answer.as_deref() {
+        Some("yes") => Ok(()),
+        Some(_) => bail!("nothing is changed"),
+        None => bail!("nothing is changed: there is no terminal to ask on; confirm with --yes"),
+    }
+}
+
+/// The objects of a CRD's kind, in all namespaces.
+async fn objects(client: &Client, crd: &DynamicObject) -> anyhow::Result<Vec<DynamicObject>> {
+    let text =
+        |pointer: &str| crd.data.pointer(pointer).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+    let kind = GroupVersionKind::gvk(&text("/spec/group"), &text("/spec/versions/0/name"), &text("/spec/names/kind"));
+    let resource = ApiResource::from_gvk_with_plural(&kind, &text("/spec/names/plural"));
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let mut found = match api.list(&ListParams::default()).await {
+        // The CRD is not there, or it is being deleted.
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
+        found => found.with_context(|| format!("failed to list {}", resource.plural))?.items,
+    };
+    for object in &mut found {
+        // The items of a list have no type of their own.
+        object.types =
+            Some(kube::api::TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() });
+    }
+    Ok(found)
+}
+
+/// All RootSyncs and RepoSyncs.
+async fn syncs(client: &Client) -> anyhow::Result<Vec<DynamicObject>> {
+    let mut found = Vec::new();
+    for crd in installation::crds()? {
+        if ["RootSync", "RepoSync"].iter().any(|kind| crd.data["spec"]["names"]["kind"] == **kind) {
+            found.extend(objects(client, &crd).await?);
+        }
+    }
+    Ok(found)
+}
+
+/// Waits until no Pod of the agent is left. Returns those that are.
+async fn stopped(client: &Client, deadline: Instant) -> anyhow::Result<Vec<String>> {
+    let pods = installation::in_namespace(client, "", "v1", "Pod");
+    loop {
+        let found = pods.list_metadata(&ListParams::default().labels(&format!("{LABEL}={NAME}"))).await?.items;
+        if found.is_empty() || Instant::now() >= deadline {
+            return Ok(found.into_iter().filter_map(|pod| Some(format!("pod/{}", pod.metadata.name?))).collect());
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// Deletes objects and waits until they are gone. Returns those that are not.
+async fn remove(
+    client: &Client,
+    objects: Vec<DynamicObject>,
+    deadline: Instant,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Vec<String>> {
+    let mut waiting = BTreeMap::new();
+    for object in objects {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        match installation::api(client, &object).delete(&name, &DeleteParams::foreground()).await {
+            Ok(_) => _ = waiting.insert(installation::name(&object), object),
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("failed to delete {}", installation::name(&object)));
+            }
+        }
+    }
+    while !waiting.is_empty() {
+        let mut gone = Vec::new();
+        for (shown, object) in &waiting {
+            if is_gone(client, object).await? {
+                console.print(&format!("{shown} deleted\n"));
+                gone.push(shown.clone());
+            }
+        }
+        waiting.retain(|shown, _| !gone.contains(shown));
+        if Instant::now() >= deadline {
+            break;
+        }
+        if !waiting.is_empty() {
+            tokio::time::sleep(PERIOD).await;
+        }
+    }
+    Ok(waiting.into_keys().collect())
+}
+
+/// Looks for an object that is being deleted, and takes the finalizers off it that nothing else would.
+async fn is_gone(client: &Client, object: &DynamicObject) -> anyhow::Result<bool> {
+    let api = installation::api(client, object);
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let Some(live) = api.get_metadata_opt(name).await? else { return Ok(true) };
+    let finalizers = live.metadata.finalizers.unwrap_or_default();
+    let kept: Vec<&String> = finalizers.iter().filter(|finalizer| !finalizer.starts_with(FINALIZERS)).collect();
+    if kept.len() < finalizers.len() {
+        // The version makes sure that no finalizer is lost that another program adds meanwhile.
+        let patch = serde_json::json!({ "metadata": { "finalizers": kept, "resourceVersion": live.metadata.resource_version } });
+        match api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
+            patched => _ = patched?,
+        }
+    }
+    Ok(false)
+}
