@@ -73,7 +73,7 @@ struct Args {
     #[arg(long)]
     context: Option<String>,
     /// Name of this agent in the Lease of the cluster, which no other agent may have [default: the host's name and a random number]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", overrides_with = "identity")]
     identity: Option<String>,
     /// Time after which another agent takes over when this one has gone: whole seconds
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = lease_duration)]

@@ -122,10 +122,19 @@ impl Agent {
     /// When it does not end.
     pub fn terminate(mut self) -> Result<(ExitStatus, Duration)> {
         let start = Instant::now();
-        let kill = format!("kill -TERM {}", self.child.id());
-        ensure!(Command::new("sh").args(["-c", &kill]).status()?.success(), "cannot send SIGTERM");
+        self.signal("TERM")?;
         let status = self.ended()?;
         Ok((status, start.elapsed()))
+    }
+
+    /// Sends it a signal, such as `STOP`.
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let kill = format!("kill -{name} {}", self.child.id());
+        ensure!(Command::new("sh").args(["-c", &kill]).status()?.success(), "cannot send SIG{name}");
+        Ok(())
     }
 
     /// Waits until it ends by itself.

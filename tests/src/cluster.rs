@@ -324,13 +324,14 @@ impl Cluster {
         }
     }
 
-    /// The writes of the agent to objects, but not those to its own status, record and Events.
+    /// The writes of the agent to objects, but not those to its own status, record, Lease and Events.
     ///
     /// # Errors
     /// When the requests cannot be read.
     pub fn writes(&self, from: u64) -> Result<Vec<Request>> {
         let own = |request: &Request| {
-            ["configsync.gke.io", "kpt.dev", "events.k8s.io"].contains(&request.api_group.as_str())
+            ["configsync.gke.io", "kpt.dev", "events.k8s.io", "coordination.k8s.io"]
+                .contains(&request.api_group.as_str())
                 || request.resource == "events"
         };
         let (mut requests, _) = self.requests(from)?;

@@ -20,6 +20,7 @@ mod fresh_cluster;
 mod guard;
 mod health;
 mod hostile_source;
+mod install;
 mod killed;
 mod kubectl;
 mod local_repositories;
@@ -29,6 +30,7 @@ mod many_syncs;
 mod names;
 mod node;
 mod once;
+mod one_writer;
 mod private_repositories;
 mod secrets;
 mod small_commits;
@@ -113,6 +115,8 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("secrets_stay_secret", secrets::stay_secret, &Kind::ALL),
     ("a_repository_on_the_agents_disk_is_refused", local_repositories::are_refused, &Kind::ALL),
     ("once_ends_with_an_exit_code", once::exit_codes, &Kind::ALL),
+    ("the_agent_is_installed_and_uninstalled", install::comes_and_goes, &Kind::ALL),
+    ("one_of_several_agents_writes", one_writer::takes_over, &Kind::ALL),
     ("the_examples_are_synced", examples::are_synced, &Kind::ALL),
     ("vet_asks_the_cluster_for_kinds", vet::asks_the_cluster, &Kind::ALL),
 ];

@@ -42,7 +42,8 @@ pub(crate) fn exit_codes(kind: Kind) -> Result<()> {
 
     let kubeconfig = tempfile::NamedTempFile::new()?;
     fs::write(&kubeconfig, NOBODY)?;
-    let mut alone = Agent::start(Path::new(AGENT), kubeconfig.path(), &[])?;
+    // An agent that serves a cluster waits for it.
+    let mut alone = Agent::start(Path::new(AGENT), kubeconfig.path(), &["--repo", "https://127.0.0.1:1/none"])?;
     let status = alone.ended()?;
     ensure!(status.code() == Some(2), "without an API server: {status}");
     await_condition("it says where it looked", || {

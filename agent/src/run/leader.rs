@@ -8,6 +8,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::watch_object;
 
+use crate::io::kubernetes::client::ApiError;
 use crate::io::kubernetes::lease::{Fence, LEASE, LeaseApi, Term, state};
 use crate::model::backoff::Backoff;
 use crate::model::duration::format_duration;
@@ -17,7 +18,7 @@ use crate::sync::election::{Election, ElectionTurn};
 /// The pause after a request about the Lease that failed, and the longest one.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
 /// The longest time for giving the Lease back.
-const RELEASE: Duration = Duration::from_millis(500);
+const RELEASE: Duration = Duration::from_secs(1);
 
 /// A candidate for the Lease, and later its holder.
 pub(super) struct Leader {
@@ -35,7 +36,7 @@ enum RenewalError {
     Taken(String),
     /// The request failed.
     #[error(transparent)]
-    Request(#[from] kube::Error),
+    Request(#[from] ApiError),
 }
 
 /// The manners of a candidate towards an agent that holds the Lease.
@@ -83,7 +84,7 @@ impl Leader {
                     tracing::info!(identity = self.election.identity(), "this agent holds the Lease");
                     return Ok(true);
                 }
-                Err(error) if candidacy == Candidacy::Once && !is_conflict(&error) => return self.without(&error),
+                Err(error) if candidacy == Candidacy::Once && error.code() != 409 => return self.without(&error),
                 Err(error) => {
                     tracing::debug!(%error, "cannot take the Lease; trying again");
                     look_at = Instant::now() + backoff.next_pause();
@@ -110,9 +111,9 @@ impl Leader {
     }
 
     /// Goes on without a Lease, where the agent of a user has no place for one.
-    fn without(&self, error: &kube::Error) -> anyhow::Result<bool> {
-        match error {
-            kube::Error::Api(status) if status.code == 403 || status.code == 404 => {
+    fn without(&self, error: &ApiError) -> anyhow::Result<bool> {
+        match error.code() {
+            403 | 404 => {
                 tracing::info!(%error, "there is no Lease in this cluster that this agent could hold; it does without");
                 self.fence.open();
                 Ok(false)
@@ -126,25 +127,24 @@ impl Leader {
         let mut held = None;
         loop {
             tokio::time::sleep(self.duration / 4).await;
-            match tokio::time::timeout(self.duration / 4, self.renew(held.as_ref())).await {
-                Ok(Ok(lease)) => held = Some(lease),
-                Ok(Err(RenewalError::Taken(holder))) => {
-                    return self.lost(format!("another agent has taken it: {holder}"));
-                }
-                failed => {
-                    // The write may have come through, or another's: the next renewal reads first.
-                    held = None;
-                    let late = || format!("no answer within {}", format_duration(self.duration / 4));
-                    let error = failed.map_or_else(
-                        |_| late(),
-                        |failed| failed.map_or_else(|error| error.to_string(), |_| String::new()),
-                    );
-                    tracing::warn!(%error, "cannot renew the Lease; trying again");
-                }
-            }
             if !self.fence.is_open() {
                 return self.lost("no renewal came through in time".to_owned());
             }
+            let late = || format!("no answer within {}", format_duration(self.duration / 4));
+            let error = match tokio::time::timeout(self.duration / 4, self.renew(held.as_ref())).await {
+                Ok(Ok(lease)) => {
+                    held = Some(lease);
+                    continue;
+                }
+                Ok(Err(RenewalError::Taken(holder))) => {
+                    return self.lost(format!("another agent has taken it: {holder}"));
+                }
+                Ok(Err(RenewalError::Request(error))) => error.to_string(),
+                Err(_) => late(),
+            };
+            // The write may have come through, or another's: the next renewal reads first.
+            held = None;
+            tracing::warn!(%error, "cannot renew the Lease; trying again");
         }
     }
 
@@ -185,14 +185,10 @@ impl Leader {
         }
     }
 
-    async fn write(&self, before: Option<&Lease>) -> kube::Result<Lease> {
+    async fn write(&self, before: Option<&Lease>) -> Result<Lease, ApiError> {
         let (sent, sent_time) = (Instant::now(), SystemTime::now());
         let lease = self.lease.write(before, self.election.identity(), self.duration).await?;
         self.fence.open_for(Term::of_renewal(sent, sent_time, self.duration));
         Ok(lease)
     }
-}
-
-fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409)
 }

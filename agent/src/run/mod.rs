@@ -45,7 +45,7 @@ use task::SyncTask;
 /// The name of the agent in the audit log of a cluster.
 const USER_AGENT: &str = concat!("nomos-agent/", env!("CARGO_PKG_VERSION"));
 /// The longest time that a stopping sync waits for requests in flight.
-const GRACE: Duration = Duration::from_millis(1500);
+const GRACE: Duration = Duration::from_millis(1200);
 /// The additional time for its last status, which has the rest of [`GRACE`] too.
 const LAST_WORD: Duration = Duration::from_millis(400);
 

@@ -13,6 +13,7 @@ use kube::{Api, Client, Config};
 use tower::BoxError;
 use tower::filter::FilterLayer;
 
+use super::client::ApiError;
 use crate::model::metadata::CONTROLLER_NAMESPACE;
 use crate::sync::election::LeaseState;
 
@@ -122,20 +123,20 @@ impl LeaseApi {
     ///
     /// # Errors
     /// Those of the request.
-    pub async fn read(&self) -> kube::Result<Option<Lease>> {
-        self.0.get_opt(LEASE).await
+    pub async fn read(&self) -> Result<Option<Lease>, ApiError> {
+        Ok(self.0.get_opt(LEASE).await?)
     }
 
     /// Writes the Lease for `holder` over what was read. It fails with a conflict if another agent was faster.
     ///
     /// # Errors
     /// Those of the request.
-    pub async fn write(&self, before: Option<&Lease>, holder: &str, duration: Duration) -> kube::Result<Lease> {
+    pub async fn write(&self, before: Option<&Lease>, holder: &str, duration: Duration) -> Result<Lease, ApiError> {
         let lease = written(before, holder, duration, Timestamp::now());
-        match before {
-            None => self.0.create(&PostParams::default(), &lease).await,
-            Some(_) => self.0.replace(LEASE, &PostParams::default(), &lease).await,
-        }
+        Ok(match before {
+            None => self.0.create(&PostParams::default(), &lease).await?,
+            Some(_) => self.0.replace(LEASE, &PostParams::default(), &lease).await?,
+        })
     }
 }
 

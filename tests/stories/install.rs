@@ -1,0 +1,84 @@
+//! `nomos install` and `nomos uninstall` on a cluster without nodes: this story says that the Pods of the agent are there.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tests::cluster::{Cluster, Kind, root_sync_path};
+use tests::wait::await_condition;
+
+const NAMESPACE: &str = "/api/v1/namespaces/config-management-system";
+const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/config-management-system/deployments/nomos-agent";
+const BINDING: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/nomos-agent";
+const CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rootsyncs.configsync.gke.io";
+const INSTALL: &[&str] = &["install", "--image", "registry.example.com/nomos-agent:1.0.0"];
+
+pub(crate) fn comes_and_goes(kind: Kind) -> Result<()> {
+    let cluster = Cluster::start(kind)?;
+    run(&cluster, &[INSTALL, &["--dry-run"]].concat(), 0, "deployment.apps/nomos-agent would be created")?;
+    ensure!(!cluster.exists(NAMESPACE)? && !cluster.exists(CRD)?, "a dry run changed the cluster");
+
+    // No Pod comes.
+    run(&cluster, &[INSTALL, &["--timeout", "1s"]].concat(), 1, "deployment.apps/nomos-agent created")?;
+    let deployment = cluster.get(DEPLOYMENT)?;
+    ensure!(deployment["spec"]["replicas"] == 2, "{deployment:#}");
+    are_there(&cluster, 2)?;
+    run(&cluster, INSTALL, 0, "deployment.apps/nomos-agent is unchanged")?;
+    let next = ["install", "--image", "registry.example.com/nomos-agent:1.1.0", "--timeout", "1s"];
+    run(&cluster, &next, 1, "deployment.apps/nomos-agent configured")?;
+    are_there(&cluster, 2)?;
+
+    let mut sync = json!({
+        "apiVersion": "configsync.gke.io/v1beta1", "kind": "RootSync",
+        "metadata": { "name": "root-sync", "finalizers": ["configsync.gke.io/reconciler"] },
+        "spec": { "git": { "repo": "https://git.example.com/config", "auth": "none" } },
+    });
+    let syncs = root_sync_path("");
+    cluster.create(syncs.trim_end_matches('/'), &sync)?;
+    run(&cluster, &["uninstall"], 0, "deployment.apps/nomos-agent deleted")?;
+    for path in [DEPLOYMENT, BINDING, &root_sync_path("root-sync")] {
+        ensure!(!cluster.exists(path)?, "{path} is still there");
+    }
+    ensure!(cluster.exists(NAMESPACE)? && cluster.exists(CRD)?, "the Namespace and the CRDs stay");
+    run(&cluster, &["uninstall"], 0, "What the syncs applied stays")?;
+
+    // A finalizer of another program is not taken off, and it is told.
+    sync["metadata"]["finalizers"] = json!(["example.com/keep"]);
+    cluster.create(syncs.trim_end_matches('/'), &sync)?;
+    run(&cluster, &["uninstall", "--timeout", "1s"], 1, "rootsync.configsync.gke.io/root-sync")?;
+    cluster.patch(&root_sync_path("root-sync"), &json!({ "metadata": { "finalizers": null } }))?;
+    run(&cluster, &["uninstall", "--crds"], 2, "confirm with --yes")?;
+    ensure!(cluster.exists(CRD)?, "the CRDs went without an answer");
+    run(&cluster, &["uninstall", "--crds", "--yes"], 0, "rootsyncs.configsync.gke.io deleted")?;
+    ensure!(!cluster.exists(CRD)?, "the CRDs are still there");
+    Ok(())
+}
+
+/// Waits until the Deployment is available, and says that its Pods are ready, as a node would. Without Pods the ReplicaSets say it.
+fn are_there(cluster: &Cluster, pods: u64) -> Result<()> {
+    await_condition("the agent is available", || {
+        let ready = json!({ "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] } });
+        for path in names(cluster, "/api/v1/namespaces/config-management-system/pods")? {
+            cluster.patch(&format!("{path}/status"), &ready)?;
+        }
+        for path in names(cluster, "/apis/apps/v1/namespaces/config-management-system/replicasets")? {
+            let asked = cluster.get(&path)?["spec"]["replicas"].clone();
+            let status = json!({ "replicas": asked, "readyReplicas": asked, "availableReplicas": asked });
+            cluster.patch(&format!("{path}/status"), &json!({ "status": status }))?;
+        }
+        let status = cluster.get(DEPLOYMENT)?["status"].clone();
+        ensure!(status["availableReplicas"] == pods && status["replicas"] == pods, "{status:#}");
+        Ok(())
+    })
+}
+
+/// The paths of the objects in a collection.
+fn names(cluster: &Cluster, collection: &str) -> Result<Vec<String>> {
+    let list = cluster.get(collection)?;
+    let items = list["items"].as_array().into_iter().flatten();
+    Ok(items.filter_map(|item| Some(format!("{collection}/{}", item["metadata"]["name"].as_str()?))).collect())
+}
+
+fn run(cluster: &Cluster, args: &[&str], code: u8, says: &str) -> Result<()> {
+    let (found, said) = cluster.nomos(args);
+    ensure!(found == code && said.contains(says), "nomos {}: exit status {found}\n{said}", args.join(" "));
+    Ok(())
+}
