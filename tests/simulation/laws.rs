@@ -84,6 +84,7 @@ impl Laws {
             && let Some(other) = self.owners.get(object::uid(before)).copied()
             && other != *sync
             && is_stamped(before, &self.syncs[other])
+            && is_applied(before)
         {
             self.breaks(format!("sync {sync} writes to {}, which is sync {other}'s", incoming.path));
         }
@@ -206,6 +207,12 @@ pub(crate) fn is_stamped(live: &Value, sync: &SyncId) -> bool {
         && metadata["annotations"][annotation::MANAGER] == sync.manager().as_str()
         && metadata["annotations"][annotation::MANAGED] == "enabled"
         && metadata["annotations"][annotation::RESOURCE_ID] == id.resource_id().as_str()
+}
+
+/// `true` if the entry of an apply of the agent is on the object: without it any client may have written all the rest.
+fn is_applied(live: &Value) -> bool {
+    let ours = |entry: &Value| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply";
+    live["metadata"]["managedFields"].as_array().is_some_and(|entries| entries.iter().any(ours))
 }
 
 /// The object without what every write changes.

@@ -113,7 +113,6 @@ fn the_laws_hold_while_requests_fail() {
 }
 
 #[test]
-#[ignore = "objects that were never the sync's are deleted when their metadata is forged in full"]
 fn the_laws_hold_beside_other_clients() {
     try_all(Scope { syncs: 1, faults: true, acts: 13, restores: false });
 }

@@ -16,6 +16,7 @@ use agent::model::object::{GroupKind, ObjectId};
 use agent::sync::engine::{Event, Settings, SourceCommit};
 use agent::sync::inventory::InventoryRecord;
 use agent::sync::plan::guard::APPROVAL;
+use agent::sync::plan::memory::{GuardMemory, Proof};
 use sandbox::answer::Incoming;
 use sandbox::object;
 use sandbox::state::State;
@@ -105,22 +106,26 @@ impl<'a> World<'a> {
         let wire = Wire::default();
         let cluster = self.immediately(&wire, Cluster::connect(wire.client())).expect("the API server answers");
         let groups = self.immediately(&wire, read_inventory(&cluster, &sync)).expect("the API server answers");
-        let (kinds, recorded) = match groups.as_ref().and_then(InventoryRecord::objects) {
-            Some(recorded) => (recorded.iter().map(ObjectId::group_kind).collect(), recorded),
-            None => self.search(&sync),
-        };
+        let now = moment(self.begin, self.server.time);
+        let memory = groups.as_ref().map_or_else(GuardMemory::without_record, |groups| groups.memory(&now));
+        let mut recorded = groups.as_ref().map(InventoryRecord::objects).unwrap_or_default();
+        let mut kinds: BTreeSet<GroupKind> = recorded.iter().map(ObjectId::group_kind).collect();
+        if memory.proof != Proof::Record {
+            let found = self.search(&sync);
+            kinds.extend(found.0);
+            recorded.extend(found.1);
+        }
         let id = ObjectId::new(&GroupKind::new("configsync.gke.io", "RootSync"), &sync.namespace, &sync.name);
         let live = self.server.find(&id).expect("nobody deletes it").clone();
         let status = serde_json::from_value::<SyncStatus>(live["status"].clone()).unwrap_or_default();
         let last = status.sync.commit.clone();
-        let now = moment(self.begin, self.server.time);
         let settings = Settings {
             sync,
             in_flight: 3,
             reconcile_timeout: Duration::from_secs(300),
             approval: live["metadata"]["annotations"][annotation::APPROVE_PRUNE].as_str().map(ToOwned::to_owned),
             how_to_approve: APPROVAL.to_owned(),
-            recent_prunes: groups.as_ref().map(|groups| groups.recent_prunes(&now)).unwrap_or_default(),
+            memory,
             kinds,
             recorded,
             git: Arc::default(),

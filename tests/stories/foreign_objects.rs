@@ -97,7 +97,9 @@ pub(crate) fn of_another_sync(kind: Kind) -> Result<()> {
     });
     let metadata = json!({"name": "settings", "annotations": annotations});
     let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"key": "theirs"}});
-    let theirs = cluster.create(&format!("/api/v1/namespaces/{TAKEN}/configmaps"), &theirs)?;
+    // All syncs have one field manager.
+    let path = format!("/api/v1/namespaces/{TAKEN}/configmaps?fieldManager=configsync.gke.io");
+    let theirs = cluster.create(&path, &theirs)?;
 
     let repository = Repository::empty()?;
     repository.write("settings.yaml", &config_map(TAKEN, "settings", "ours"))?;

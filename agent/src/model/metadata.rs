@@ -47,6 +47,8 @@ pub mod annotation {
     /// Agent, on the first ResourceGroup of a sync: deletions of the last hour, as in `2026-01-02T03:04:05Z=12`, with spaces
     /// between them.
     pub const RECENT_PRUNES: &str = "configsync.gke.io/recent-prunes";
+    /// Agent, on the first ResourceGroup of a sync: `true` while deletions are held because the record before was lost.
+    pub const RECORD_LOST: &str = "configsync.gke.io/record-lost";
     /// User: `detach` leaves the object in the cluster when its manifest is removed. System: `detach` on special and on implicit
     /// Namespaces.
     pub const DELETION: &str = "client.lifecycle.config.k8s.io/deletion";

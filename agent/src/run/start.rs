@@ -7,11 +7,12 @@ use tokio::sync::oneshot;
 
 use super::AgentContext;
 use crate::io::kubernetes::client::{ApiError, Served};
-use crate::io::reports::read_inventory;
+use crate::io::reports::{now, read_inventory};
 use crate::model::backoff::Backoff;
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::inventory::InventoryRecord;
+use crate::sync::plan::memory::{GuardMemory, Proof};
 
 /// The pause before the API server is asked again, and the longest one.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
@@ -20,9 +21,11 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_s
 pub(super) struct RecordedInventory {
     /// The ResourceGroups, to be written further; `None` where the API server does not serve the kind.
     pub(super) groups: Option<InventoryRecord>,
+    /// The facts that the guard needs.
+    pub(super) memory: GuardMemory,
     /// Kinds of which the sync may have objects.
     pub(super) kinds: BTreeSet<GroupKind>,
-    /// The recorded objects. Without a record these are the CRDs of the sync alone.
+    /// The recorded objects. Without a record, or while it cannot be relied on, the CRDs of the sync are among them.
     pub(super) objects: BTreeSet<ObjectId>,
 }
 
@@ -33,17 +36,18 @@ pub(super) async fn start(
     defined: oneshot::Sender<BTreeSet<GroupKind>>,
 ) -> Result<RecordedInventory, ApiError> {
     let groups = patiently(|| read_inventory(&context.cluster, sync)).await?;
-    let (kinds, objects) = match groups.as_ref().and_then(InventoryRecord::objects) {
-        Some(recorded) => (recorded.iter().map(ObjectId::group_kind).collect(), recorded),
-        None => {
-            let part_of = sync.part_of();
-            let found = patiently(|| context.search.find(&part_of)).await?;
-            (found.kinds, found.crds)
-        }
-    };
+    let memory = groups.as_ref().map_or_else(GuardMemory::without_record, |groups| groups.memory(&now()));
+    let mut objects = groups.as_ref().map(InventoryRecord::objects).unwrap_or_default();
+    let mut kinds: BTreeSet<GroupKind> = objects.iter().map(ObjectId::group_kind).collect();
+    if memory.proof != Proof::Record {
+        let part_of = sync.part_of();
+        let found = patiently(|| context.search.find(&part_of)).await?;
+        kinds.extend(found.kinds);
+        objects.extend(found.crds);
+    }
     // It fails when the source has ended, and this sync ends with it.
     let _ = defined.send(defined_kinds(context, &objects));
-    Ok(RecordedInventory { groups, kinds, objects })
+    Ok(RecordedInventory { groups, memory, kinds, objects })
 }
 
 /// The kinds whose CRDs are in the inventory. A kind that the cluster does not serve any more has no objects either.

@@ -1,6 +1,5 @@
 //! One sync: the task that feeds its engine with events, and the tasks of its source and its reports.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,14 +14,12 @@ use super::source::{FollowedSource, git_context, known};
 use super::start::{RecordedInventory, defined_kinds, start};
 use super::task::SyncTask;
 use super::{AgentContext, GRACE, LAST_WORD};
-use crate::io::reports::{Announcer, Reporter, SyncObject, now};
+use crate::io::reports::{Announcer, Reporter, SyncObject};
 use crate::io::serve::{DumpRequests, SyncLabels};
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncId;
-use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::engine::{Event, Notice, Settings, SourceCommit, SpecChange, State};
 use crate::sync::inventory::InventoryRecord;
-use crate::sync::plan::recent::RecentPrunes;
 use crate::sync::reporting::{ReportMessage, Reporting};
 use crate::sync::status::About;
 
@@ -91,8 +88,8 @@ pub(super) async fn run(
         // A closed channel is a stop too.
         _ = instructions.wait_for(|instructions| instructions.stop) => return Ok(ExitReason::Stopped),
     };
-    let RecordedInventory { groups, kinds, objects } = started.context("cannot read the inventory")?;
-    let recent_prunes = groups.as_ref().map(|groups| groups.recent_prunes(&now())).unwrap_or_default();
+    let mut recorded = started.context("cannot read the inventory")?;
+    let groups = recorded.groups.take();
     let (audited, audits) = mpsc::channel(AUDIT_BACKLOG);
     let (reports, messages) = mpsc::unbounded_channel();
     let uid = object.as_ref().map(|object| object.uid.clone());
@@ -101,7 +98,7 @@ pub(super) async fn run(
     let (notices, announced) = mpsc::channel(NOTICES);
     let last_in_force = object.as_ref().and_then(|object| last_in_force(&context, object));
     let reporting = reporting(&task, object, groups);
-    let state = State::new(settings(&followed, kinds, objects, recent_prunes, last_in_force));
+    let state = State::new(settings(&followed, recorded, last_in_force));
     let git_context: Arc<str> = git_context(&task.git).into();
     let runner = CommandRunner {
         cluster: Arc::new(context.cluster.with_time_limit(task.api_server_timeout)),
@@ -149,14 +146,9 @@ fn last_in_force(context: &AgentContext, object: &SyncObject) -> Option<SourceCo
     Some(SourceCommit { commit: last.commit.clone(), git: Arc::new(git) })
 }
 
-fn settings(
-    followed: &Instructions,
-    kinds: BTreeSet<GroupKind>,
-    recorded: BTreeSet<ObjectId>,
-    recent_prunes: RecentPrunes,
-    last_in_force: Option<SourceCommit>,
-) -> Settings {
+fn settings(followed: &Instructions, recorded: RecordedInventory, last_in_force: Option<SourceCommit>) -> Settings {
     let task = &followed.task;
+    let RecordedInventory { memory, kinds, objects, .. } = recorded;
     Settings {
         sync: task.sync.clone(),
         in_flight: IN_FLIGHT,
@@ -164,8 +156,8 @@ fn settings(
         approval: followed.approval.clone(),
         how_to_approve: task.how_to_approve.clone(),
         kinds,
-        recorded,
-        recent_prunes,
+        recorded: objects,
+        memory,
         git: Arc::new(task.git.status()),
         last_in_force,
     }

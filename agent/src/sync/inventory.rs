@@ -1,6 +1,7 @@
 //! The record of what a sync manages, in ResourceGroups: other tools read it, and it names the kinds to list after a restart.
 //!
-//! The labels of the objects decide what belongs to a sync; the record may lag behind them. The record has no size limit: an
+//! An object of the sync is in the record and carries the sync's labels and annotations: all clients can write those, and the
+//! record has objects that are about to be made or are gone. The record has no size limit: an
 //! object stays in the ResourceGroup that it was first put into, and a further ResourceGroup is added when the others are
 //! full. So a commit rewrites only the ResourceGroups whose objects it changes.
 
@@ -15,7 +16,7 @@ use crate::model::shortened::shortened;
 use crate::sync::engine::ResourceState;
 use crate::sync::health::Health;
 use crate::sync::moment::Moment;
-use crate::sync::plan::recent::RecentPrunes;
+use crate::sync::plan::memory::{GuardMemory, GuardNotes};
 
 /// Room for identities and statuses in one ResourceGroup, well below the limit of etcd.
 /// <https://etcd.io/docs/v3.5/dev-guide/limit/>
@@ -64,8 +65,8 @@ pub struct WrittenGroup {
     pub status: ResourceGroupStatus,
     /// Its generation, which the status names.
     pub generation: i64,
-    /// Its annotation `recent-prunes`; empty where there is none.
-    pub prunes: String,
+    /// Its annotations that the guard needs.
+    pub notes: GuardNotes,
 }
 
 /// A ResourceGroup to be applied: its spec and metadata, or its status alone.
@@ -83,8 +84,8 @@ pub struct InventoryRecord {
     groups: Groups,
     /// One place for each group; `None` where it was not written yet.
     written: Vec<Option<WrittenGroup>>,
-    /// The annotation `recent-prunes` of the first group.
-    prunes: String,
+    /// The guard's annotations of the first group.
+    notes: GuardNotes,
 }
 
 impl InventoryRecord {
@@ -95,13 +96,17 @@ impl InventoryRecord {
         while written.pop_if(|last| last.is_none()).is_some() {}
         let ids = |group: &WrittenGroup| group.resources.iter().cloned().map(ObjectId::from).collect();
         let groups = written.iter().map(|group| group.as_ref().map(ids).unwrap_or_default()).collect();
-        let prunes = written.first().and_then(|first| Some(first.as_ref()?.prunes.clone())).unwrap_or_default();
-        Self { groups: Groups(groups), written, prunes }
+        let mut notes = written.first().and_then(|first| Some(first.as_ref()?.notes.clone())).unwrap_or_default();
+        // A record of which a part is missing does not say which objects are the sync's.
+        if written.is_empty() || written.contains(&None) {
+            notes.insert(annotation::RECORD_LOST, "true".to_owned());
+        }
+        Self { groups: Groups(groups), written, notes }
     }
 
-    /// The recorded objects; `None` when there is no record.
-    pub fn objects(&self) -> Option<BTreeSet<ObjectId>> {
-        (!self.written.is_empty()).then(|| self.groups.0.iter().flatten().cloned().collect())
+    /// The recorded objects.
+    pub fn objects(&self) -> BTreeSet<ObjectId> {
+        self.groups.0.iter().flatten().cloned().collect()
     }
 
     /// From now on the record should have exactly these objects.
@@ -110,14 +115,14 @@ impl InventoryRecord {
         self.written.resize(self.groups.0.len(), None);
     }
 
-    /// From now on the record should have these deletions.
-    pub fn prunes(&mut self, prunes: &RecentPrunes, now: &Moment) {
-        self.prunes = prunes.text(now);
+    /// From now on the record should have these facts.
+    pub fn remember(&mut self, memory: &GuardMemory, now: &Moment) {
+        self.notes = memory.notes(now);
     }
 
-    /// The recorded deletions of the last hour.
-    pub fn recent_prunes(&self, now: &Moment) -> RecentPrunes {
-        RecentPrunes::parse(&self.prunes, now)
+    /// The recorded facts.
+    pub fn memory(&self, now: &Moment) -> GuardMemory {
+        GuardMemory::of(&self.notes, now)
     }
 
     /// Takes in the group at `index` as the API server returned it.
@@ -132,14 +137,14 @@ impl InventoryRecord {
     pub fn next_spec(&self, from: usize, sync: &SyncId, resource_status: bool) -> Option<(usize, GroupDocument)> {
         let differs = |index: &usize| match &self.written[*index] {
             Some(group) => {
-                !is_list_of(&group.resources, &self.groups.0[*index]) || (*index == 0 && group.prunes != self.prunes)
+                !is_list_of(&group.resources, &self.groups.0[*index]) || (*index == 0 && group.notes != self.notes)
             }
             None => *index == 0 || !self.groups.0[*index].is_empty(),
         };
         let index = (from..self.groups.0.len()).find(differs)?;
         let ids: Vec<ResourceId> = self.groups.0[index].iter().map(ResourceId::from).collect();
-        let prunes = if index == 0 { &*self.prunes } else { "" };
-        Some((index, spec_document(sync, index, &ids, resource_status, prunes)))
+        let notes = (index == 0).then_some(&self.notes);
+        Some((index, spec_document(sync, index, &ids, resource_status, notes)))
     }
 
     /// The first group from `from` on whose status has to be written. `resources` are sorted by identity.
@@ -172,7 +177,7 @@ fn spec_document(
     index: usize,
     ids: &[ResourceId],
     resource_status: bool,
-    prunes: &str,
+    notes: Option<&GuardNotes>,
 ) -> GroupDocument {
     let name = group_name(sync, index);
     let mut body = json!({
@@ -195,8 +200,8 @@ fn spec_document(
         },
         "spec": {"resources": ids},
     });
-    if !prunes.is_empty() {
-        body["metadata"]["annotations"][annotation::RECENT_PRUNES] = prunes.into();
+    for (key, value) in notes.into_iter().flatten() {
+        body["metadata"]["annotations"][key] = value.as_str().into();
     }
     GroupDocument { name, body }
 }
@@ -306,6 +311,12 @@ fn resource_status(resource: &ResourceState, before: &ResourceGroupStatus, now: 
 mod tests {
     use super::*;
     use crate::model::object::GroupKind;
+    use crate::sync::plan::memory::Proof;
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+    fn now() -> Moment {
+        Moment { instant: std::time::Instant::now(), time: Time::from_unix(1) }
+    }
 
     fn ids(range: std::ops::Range<usize>) -> BTreeSet<ObjectId> {
         range.map(|i| ObjectId::new(&GroupKind::new("", "ConfigMap"), "ns", &format!("name-{i:06}"))).collect()
@@ -334,8 +345,9 @@ mod tests {
     fn a_group_is_written_when_its_objects_change_and_not_otherwise() {
         let sync = SyncId::root("root-sync");
         let mut inventory = InventoryRecord::new(&sync, BTreeMap::new());
-        assert_eq!(inventory.objects(), None);
+        assert_eq!((inventory.objects(), inventory.memory(&now()).proof), (BTreeSet::new(), Proof::Approval));
         inventory.assign(&ids(0..2));
+        inventory.remember(&GuardMemory::default(), &now());
         let (index, document) = inventory.next_spec(0, &sync, true).expect("the group is new");
         assert_eq!((index, document.name.as_str()), (0, "root-sync"));
         let resources = serde_json::from_value(document.body["spec"]["resources"].clone()).expect("identities");
@@ -355,8 +367,11 @@ mod tests {
         };
         let found = BTreeMap::from([(group_name(&sync, 0), group(0..1)), (group_name(&sync, 2), group(1..2))]);
         let mut inventory = InventoryRecord::new(&sync, found);
-        assert_eq!(inventory.objects(), Some(ids(0..2)));
+        assert_eq!((inventory.objects(), inventory.memory(&now()).proof), (ids(0..2), Proof::Approval));
         inventory.assign(&ids(0..2));
+        let (index, document) = inventory.next_spec(0, &sync, true).expect("the loss is written");
+        assert_eq!((index, &document.body["metadata"]["annotations"][annotation::RECORD_LOST]), (0, &json!("true")));
+        inventory.remember(&GuardMemory::default(), &now());
         assert_eq!(inventory.next_spec(0, &sync, true), None);
     }
 }

@@ -288,28 +288,36 @@ fn owner(seen: &Observed, id: &ObjectId, sync: &SyncId, before: Option<&Live>) -
         Some(manager) if managed && manager == sync.manager() => match seen.label(label::PART_OF) {
             Some(part_of) if part_of == sync.part_of() => match before.map(|before| &before.owner) {
                 // Another client gave us what is another sync's.
-                Some(Owner::Other(other)) if !is_named_by_a_sync(seen, before) => Owner::Other(other.clone()),
+                Some(Owner::Other(other)) if is_a_syncs(seen) && !is_named_by_a_sync(seen) => {
+                    Owner::Other(other.clone())
+                }
                 _ => Owner::Us,
             },
             _ => Owner::Nobody,
         },
-        Some(manager) if managed && is_named_by_a_sync(seen, before) => Owner::Other(manager.into()),
+        Some(manager) if managed && is_named_by_a_sync(seen) => Owner::Other(manager.into()),
         _ => Owner::Nobody,
     }
 }
 
-/// `true` if a sync may have named another manager. Every client can write the annotation: on an object that a sync has applied
-/// it is believed only while that apply owns it, and an object that was ours needs such an apply.
-fn is_named_by_a_sync(seen: &Observed, before: Option<&Live>) -> bool {
+/// The entries that writes of any sync leave: all syncs have one field manager.
+fn entries_of_syncs(seen: &Observed) -> impl Iterator<Item = &ManagedFieldsEntry> {
+    seen.managed_fields.iter().filter(|entry| entry.manager == FIELD_MANAGER)
+}
+
+/// `true` for an object that a sync has written.
+fn is_a_syncs(seen: &Observed) -> bool {
+    entries_of_syncs(seen).next().is_some()
+}
+
+/// `true` if a sync has named the manager. Every client can write the annotation, so it is believed only while it is a sync's
+/// field.
+fn is_named_by_a_sync(seen: &Observed) -> bool {
     let manager = format!("f:{}", annotation::MANAGER);
-    let owns = |entry: &ManagedFieldsEntry| {
+    entries_of_syncs(seen).any(|entry| {
         let annotations = entry.fields.get("f:metadata").and_then(|metadata| metadata.get("f:annotations"));
         annotations.is_some_and(|annotations| annotations.get(&manager).is_some())
-    };
-    match managed_fields::our_entry(&seen.managed_fields) {
-        Some(entry) => owns(entry),
-        None => before.is_none_or(|before| before.owner != Owner::Us),
-    }
+    })
 }
 
 fn on_removal(seen: &Observed, id: &ObjectId) -> OnRemoval {

@@ -8,9 +8,10 @@ use super::failed;
 use crate::api::ResourceGroup;
 use crate::io::kubernetes::client::{ApiError, Cluster, collection};
 use crate::io::kubernetes::path::{self, with_query};
-use crate::model::metadata::{SyncId, annotation, label};
+use crate::model::metadata::{SyncId, label};
 use crate::model::object::GroupKind;
 use crate::sync::inventory::{GroupDocument, InventoryRecord, WrittenGroup};
+use crate::sync::plan::memory::GuardMemory;
 use crate::sync::reporting::ReportAnswer;
 
 /// Reads the ResourceGroups of a sync; `None` where the API server does not serve the kind.
@@ -47,11 +48,11 @@ pub(super) async fn write(
 }
 
 fn written(group: ResourceGroup) -> WrittenGroup {
-    let annotations = group.metadata.annotations.unwrap_or_default();
+    let mut annotations = group.metadata.annotations.unwrap_or_default();
     WrittenGroup {
         resources: group.spec.resources,
         status: group.status.unwrap_or_default(),
         generation: group.metadata.generation.unwrap_or(0),
-        prunes: annotations.get(annotation::RECENT_PRUNES).cloned().unwrap_or_default(),
+        notes: GuardMemory::KEYS.into_iter().filter_map(|key| Some((key, annotations.remove(key)?))).collect(),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::compile::declared::DeclaredObject;
 use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::plan::recent::RecentPrunes;
+use crate::sync::plan::memory::GuardMemory;
 
 use super::{Report, SourceCommit};
 
@@ -59,8 +59,8 @@ pub struct NewRecord {
     pub number: u64,
     /// Every object that the sync manages or is about to make.
     pub objects: BTreeSet<ObjectId>,
-    /// The deletions of the last hour.
-    pub prunes: RecentPrunes,
+    /// The facts that the guard needs after a restart.
+    pub memory: GuardMemory,
 }
 
 /// The object that an apply expects on the cluster.

@@ -202,7 +202,6 @@ impl State {
     /// Puts the candidate in force and decides about every object that is not as it declares.
     fn activate(&mut self, candidate: Candidate, now: Instant) {
         let Candidate { commit, git, declared, order, kinds } = candidate;
-        let prunes = self.prunes.recent().clone();
         let grows = self.grows(&declared);
         self.kinds.begin_commit(kinds);
         self.report.commit_in_force();
@@ -213,14 +212,14 @@ impl State {
         self.prunes.begin_commit(&commit);
         self.in_force = InForce { git, commit, declared: Some(declared), order };
         self.held.take_if(|held| held.candidate.is_none());
-        if grows || prunes != self.recorded_prunes {
+        if grows || self.has_more_to_remember() {
             self.record();
         }
         (self.applied, self.pruned) = (0, 0);
         let doubtful: BTreeSet<ObjectId> =
             self.objects.marked(Mark::Unread).chain(self.objects.queued_repairs()).cloned().collect();
         self.objects.begin_commit();
-        self.forget_all_unwatched();
+        self.forget_strangers();
         for id in self.unsettled() {
             self.evaluate(&id, now);
         }
@@ -232,8 +231,7 @@ impl State {
     /// `true` when an object is declared that is not the sync's yet.
     fn grows(&self, declared: &DeclaredSet) -> bool {
         let mut tracked = walk(self.objects.all());
-        let is_ours =
-            |id: &ObjectId| tracked(id).and_then(|t| t.live.as_ref()).is_some_and(|live| live.owner == Owner::Us);
+        let is_ours = |id: &ObjectId| tracked(id).is_some_and(|tracked| tracked.own().is_some());
         !declared.objects.keys().all(is_ours)
     }
 

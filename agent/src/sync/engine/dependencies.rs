@@ -94,11 +94,7 @@ impl State {
         let crds = GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition");
         let plural = self.kinds.plural(id);
         let crds = self.objects.of_kind(&crds).map(|(crd, _)| crd).filter(|crd| is_deleted_with(id, plural, crd));
-        let is_doomed = |container: &ObjectId| {
-            let live = self.objects.live(container);
-            live.is_some() && decide(self.declared(container), live, &self.settings.sync) == Action::Delete
-        };
-        namespace_of(id).into_iter().chain(crds.cloned()).find(is_doomed)
+        namespace_of(id).into_iter().chain(crds.cloned()).find(|container| self.action(container) == Action::Delete)
     }
 
     /// A recorded object in a Namespace or CRD that no list has shown yet, because its kind cannot be listed: until it is

@@ -6,7 +6,7 @@ use crate::model::backoff::Backoff;
 use crate::model::object::ObjectId;
 use crate::sync::live::Live;
 use crate::sync::managed_fields::is_list_item;
-use crate::sync::plan::{Action, Cause, decide};
+use crate::sync::plan::{Action, Cause};
 
 use super::objects::{InFlight, PendingRepair, Phase};
 use super::queue::{QueuePlace, WorkClass};
@@ -123,7 +123,7 @@ impl State {
     /// Sends the command that follows from the object as it is now, which may have changed since it was queued.
     fn send(&mut self, place: QueuePlace, id: &ObjectId, now: Instant) {
         let live = self.objects.live(id);
-        let action = decide(self.declared(id), live, &self.settings.sync);
+        let action = self.action(id);
         let mut repair = None;
         let command = match (action, self.declared_form(id), live) {
             (Action::Apply(cause), Some(declared), _) => {
@@ -165,7 +165,9 @@ impl State {
                 return;
             }
         };
+        let applies = matches!(command, Command::Apply(..) | Command::Annotate(..));
         self.objects.change(id, |tracked| {
+            tracked.recorded |= applies;
             tracked.phase = Phase::InFlight(Box::new(InFlight { place, repair, deferred: None }));
             if let Some(notes) = &mut tracked.notes {
                 (notes.overdue_at, notes.overdue) = (None, false);

@@ -125,7 +125,7 @@ mod tests {
             how_to_approve: String::new(),
             kinds: BTreeSet::from([kind.clone()]),
             recorded: BTreeSet::new(),
-            recent_prunes: Default::default(),
+            memory: Default::default(),
             git: Default::default(),
             last_in_force: None,
         });

@@ -8,7 +8,7 @@ use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::plan::Declared;
 
-use super::objects::Mark;
+use super::objects::{Mark, Tracked};
 use super::queue::{QueuePlace, WorkClass};
 use super::{Command, Event, Notice, State};
 
@@ -196,6 +196,11 @@ impl Kinds {
         }
     }
 
+    /// `true` when every object of every kind has been shown.
+    pub(super) fn are_shown(&self) -> bool {
+        self.0.values().all(|kind| kind.is_known() && kind.failure().is_none())
+    }
+
     /// The reasons why kinds cannot be listed or watched.
     pub(super) fn failures(&self) -> impl Iterator<Item = &Finding> {
         self.0.values().filter_map(|kind| kind.failure().or(kind.unwatched.as_ref()))
@@ -334,10 +339,14 @@ impl State {
 
     /// The kind is listed: none of its objects is recorded only.
     fn is_shown(&mut self, kind: &GroupKind) {
-        let unlisted = self.objects.of_kind(kind).filter(|(_, tracked)| tracked.unlisted);
+        let not_shown = |tracked: &Tracked| tracked.unlisted || (tracked.recorded && tracked.live.is_none());
+        let unlisted = self.objects.of_kind(kind).filter(|(_, tracked)| not_shown(tracked));
         let unlisted: Vec<ObjectId> = unlisted.map(|(id, _)| id.clone()).collect();
         for id in &unlisted {
             self.objects.change(id, |tracked| tracked.unlisted = false);
+            if self.objects.live(id).is_none() {
+                self.forget_record(id);
+            }
             self.report.resources_changed();
         }
     }
@@ -398,7 +407,7 @@ impl State {
             .of_kind(kind)
             .filter_map(|(id, tracked)| {
                 let live = tracked.live.as_ref();
-                let ours = live.is_some_and(|live| live.owner == crate::sync::live::Owner::Us);
+                let ours = tracked.own().is_some();
                 let watched = live.is_some_and(|live| live.watched);
                 (ours || watched || tracked.unlisted).then(|| (id.clone(), ours || tracked.unlisted, watched))
             })

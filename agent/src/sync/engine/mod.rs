@@ -34,8 +34,8 @@ use crate::compile::declared::{DeclaredObject, DeclaredSet};
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::plan::Declared;
+use crate::sync::plan::memory::GuardMemory;
 use crate::sync::plan::order::Order;
-use crate::sync::plan::recent::RecentPrunes;
 
 use commit::{Candidate, Held};
 use dispatch::Outage;
@@ -70,8 +70,8 @@ pub struct Settings {
     pub kinds: BTreeSet<GroupKind>,
     /// The objects of the inventory's record.
     pub recorded: BTreeSet<ObjectId>,
-    /// The deletions of the last hour, from the inventory's record.
-    pub recent_prunes: RecentPrunes,
+    /// The facts that the guard needs after a restart, from the inventory's record.
+    pub memory: GuardMemory,
     /// The source, as the status names it.
     pub git: Arc<GitStatus>,
     /// The commit that was in force when the process before ended, from the sync's status.
@@ -122,8 +122,6 @@ pub struct State {
     /// Objects that were deleted or abandoned for the commit in force.
     pruned: usize,
     recording: Recording,
-    /// The deletions in the last [`Command::Record`].
-    recorded_prunes: RecentPrunes,
     stopping: bool,
     report: PendingReport,
     /// Commands of the step that is going on, in order.
@@ -134,16 +132,16 @@ impl State {
     /// A sync that has seen nothing yet.
     pub fn new(mut settings: Settings) -> Self {
         let mut objects = Objects::default();
-        let recording = Recording::of(&settings.recorded);
+        let recording = Recording::of(&settings.recorded, &settings.memory);
         for id in std::mem::take(&mut settings.recorded) {
-            objects.change(&id, |tracked| tracked.unlisted = true);
+            objects.change(&id, |tracked| (tracked.recorded, tracked.unlisted) = (true, true));
         }
         Self {
             kinds: Kinds::recorded(std::mem::take(&mut settings.kinds)),
             source: Stage { git: Arc::clone(&settings.git), ..Stage::default() },
             candidate: None,
             held: None,
-            prunes: Prunes::after(settings.recent_prunes.clone()),
+            prunes: Prunes::after(std::mem::take(&mut settings.memory)),
             restoring: false,
             restored: false,
             in_force: InForce::default(),
@@ -152,7 +150,6 @@ impl State {
             applied: 0,
             pruned: 0,
             recording,
-            recorded_prunes: std::mem::take(&mut settings.recent_prunes),
             stopping: false,
             report: PendingReport::default(),
             commands: Vec::new(),
@@ -180,7 +177,7 @@ impl State {
             Event::Audited(whole) => self.audited(&whole, now),
             Event::AuditEnded(kind) => self.kinds.audit_ended(&kind),
             Event::AuditDue => self.audit_everything(),
-            Event::Recorded(number) => self.recorded(number),
+            Event::Recorded(number) => self.recorded(number, now),
             Event::Unrecorded(finding) => self.unrecorded(finding),
             Event::Approved(approval) => self.approve(approval),
             Event::Counted(crd, objects) => self.counted(&crd, objects),

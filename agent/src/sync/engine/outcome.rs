@@ -47,6 +47,7 @@ impl State {
                 self.pruned += 1;
                 self.objects.forgive(id);
                 self.objects.set_live(id, None);
+                self.forget_record(id);
                 self.report.resources_changed();
             }
             Outcome::Failed(failure) => self.failed_in_flight(id, failure, place.class, now),
@@ -105,6 +106,7 @@ impl State {
         if self.objects.live(id).is_some_and(|live| version == 0 || live.version <= version) {
             self.carried_out(id);
             self.objects.set_live(id, None);
+            self.forget_record(id);
             self.report.resources_changed();
         }
         self.objects.forgive(id);

@@ -10,8 +10,8 @@ use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Finding;
 use crate::model::object::{ObjectId, walk};
 use crate::sync::plan::guard::{Deletions, HeldPrune, Prune};
+use crate::sync::plan::memory::{GuardMemory, Proof};
 use crate::sync::plan::order::is_deleted_with;
-use crate::sync::plan::recent::RecentPrunes;
 use crate::sync::plan::{Action, Declared, decide};
 
 use super::commit::{Candidate, Held};
@@ -28,8 +28,8 @@ pub(super) struct Prunes {
     granted: Option<Offer>,
     /// The approval that the last finding asked for.
     offered: Option<Offer>,
-    /// The deletions of the last hour, with those that are within the budget and not carried out yet.
-    recent: RecentPrunes,
+    /// The facts that the record keeps. Deletions of the last hour have those that are within the budget and not carried out yet.
+    memory: GuardMemory,
     /// Deletions were found that the guard has not judged.
     found: bool,
     /// Number of objects of the kinds that these CRDs define; `None` while they are being counted.
@@ -69,14 +69,14 @@ pub(super) enum Judgement {
 }
 
 impl Prunes {
-    /// A sync that made these deletions in the last hour.
-    pub(super) fn after(recent: RecentPrunes) -> Self {
-        Self { recent, ..Self::default() }
+    /// A sync whose record has these facts.
+    pub(super) fn after(memory: GuardMemory) -> Self {
+        Self { memory, ..Self::default() }
     }
 
-    /// The deletions of the last hour.
-    pub(super) fn recent(&self) -> &RecentPrunes {
-        &self.recent
+    /// The facts that the record is to keep.
+    pub(super) fn memory(&self) -> &GuardMemory {
+        &self.memory
     }
 
     /// `true` while deletions are to be judged.
@@ -196,7 +196,7 @@ impl State {
                     self.report.status_changed();
                 }
                 let passed: Vec<ObjectId> = self.prune_of(&declared).deletions.into_iter().map(|(id, _)| id).collect();
-                if self.prunes.recent != self.recorded_prunes {
+                if self.has_more_to_remember() {
                     self.record();
                 }
                 for id in passed {
@@ -221,7 +221,7 @@ impl State {
         }
         self.report.status_changed();
         self.prunes.offered = Some(offer);
-        let judged_again_at = self.prunes.recent.next_change(now);
+        let judged_again_at = self.prunes.memory.recent.next_change(now);
         self.held = Some(Held { candidate, finding, judged_again_at });
     }
 
@@ -243,18 +243,16 @@ impl State {
             deletions.iter().filter_map(|(id, _)| prunes.along.get(id)).sum()
         };
         let counted = waiting.len() + along(&self.prunes, &waiting);
-        self.prunes.recent.take_back(counted);
+        self.prunes.memory.recent.take_back(counted);
         prune.deletions.retain(|deletion| !sent.contains(deletion));
         prune.definitions.retain(|(crd, _)| !sent.iter().any(|(id, _)| id == crd));
         self.prunes.within_budget = sent;
-        if prune.deletions.is_empty() {
-            return Judgement::Passed;
-        }
         let approval = prune.approval(commit);
-        if self.is_approved(commit, &approval, &prune) {
+        if prune.deletions.is_empty() || self.is_approved(commit, &approval, &prune) {
+            self.record_is_proven();
             return Judgement::Passed;
         }
-        let recent = self.prunes.recent.number(now);
+        let recent = self.prunes.memory.recent.number(now);
         if prune.is_large(recent) {
             let held = HeldPrune {
                 commit,
@@ -272,9 +270,17 @@ impl State {
             .along
             .extend(prune.definitions.iter().filter_map(|(crd, objects)| Some((crd.clone(), (*objects)?))));
         let counted = prune.deletions.len() + along(&self.prunes, &prune.deletions);
-        self.prunes.recent.add(counted, now);
+        self.prunes.memory.recent.add(counted, now);
         self.prunes.within_budget.append(&mut prune.deletions);
         Judgement::Passed
+    }
+
+    /// Nothing of what the lost record may have named is left, or a user approved its deletion: from now on the record says
+    /// which objects are the sync's.
+    fn record_is_proven(&mut self) {
+        if self.prunes.memory.proof == Proof::Approval && self.kinds.are_shown() {
+            self.prunes.memory.proof = Proof::Record;
+        }
     }
 
     /// `true` when the approval on the sync is for these deletions, or for more than these that it was offered for. It is for
@@ -313,7 +319,8 @@ impl State {
         };
         let inventory = count(&mut there().map(|(id, _)| id));
         let kept = count(&mut there().map(|(id, _)| id).filter(|id| declared.objects.contains_key(id)));
-        Prune { inventory, kept, recorded: self.recording.size(), deletions, definitions: Vec::new() }
+        let unproven = self.prunes.memory.proof == Proof::Approval;
+        Prune { inventory, kept, recorded: self.recording.size(), unproven, deletions, definitions: Vec::new() }
     }
 
     /// The CRDs among these deletions, with the number of objects that go with each and are no deletions themselves; `None`

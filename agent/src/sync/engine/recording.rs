@@ -1,9 +1,13 @@
 //! The inventory's record: an object is in it before it is made, and a deletion before it is sent.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use crate::model::finding::Finding;
 use crate::model::object::ObjectId;
+use crate::sync::live::Live;
+use crate::sync::plan::Declared;
+use crate::sync::plan::memory::{GuardMemory, Proof};
 
 use super::{Command, NewRecord, Notice, State};
 
@@ -18,12 +22,15 @@ pub(super) struct Recording {
     failure: Option<Finding>,
     /// Numbers of objects and of Namespaces in the record.
     size: (usize, usize),
+    /// The guard's facts in it.
+    memory: GuardMemory,
 }
 
 impl Recording {
-    /// A record that has these objects.
-    pub(super) fn of<'a>(objects: impl IntoIterator<Item = &'a ObjectId>) -> Self {
-        let mut recording = Self::default();
+    /// A record that has these objects and facts. One that was lost is to be written, whatever follows.
+    pub(super) fn of<'a>(objects: impl IntoIterator<Item = &'a ObjectId>, memory: &GuardMemory) -> Self {
+        let memory = GuardMemory { proof: Proof::Record, ..memory.clone() };
+        let mut recording = Self { memory, ..Self::default() };
         recording.resize(objects);
         recording
     }
@@ -58,25 +65,54 @@ impl Recording {
 }
 
 impl State {
-    /// Writes the objects of the commit in force and those that it prunes into the record, with the deletions of the last
-    /// hour.
+    /// Writes the objects of the commit in force and those that it prunes into the record, with the guard's facts.
     pub(super) fn record(&mut self) {
         let declared = self.in_force.declared.iter().flat_map(|declared| declared.objects.keys());
         let there = self.objects.inventory().map(|(id, _)| id).chain(self.unlisted());
         let objects: BTreeSet<ObjectId> = declared.chain(there).cloned().collect();
         self.recording.resize(&objects);
-        self.recorded_prunes = self.prunes.recent().clone();
-        let prunes = self.recorded_prunes.clone();
+        let memory = self.prunes.memory().clone();
+        self.recording.memory = memory.clone();
         self.recording.number += 1;
         self.recording.going_on = true;
         let number = self.recording.number;
-        self.commands.push(Command::Record(Box::new(NewRecord { number, objects, prunes })));
+        self.commands.push(Command::Record(Box::new(NewRecord { number, objects, memory })));
+    }
+
+    /// `true` when the guard's facts are others than the record has.
+    pub(super) fn has_more_to_remember(&self) -> bool {
+        self.recording.memory != *self.prunes.memory()
+    }
+
+    /// Declared objects that are as declared already are the sync's own from now on. Others are when they are applied.
+    fn evaluate_recorded(&mut self, now: Instant) {
+        let new = |(id, _): &(&ObjectId, &Live)| {
+            !self.objects.is_recorded(id) && matches!(self.declared(id), Declared::Object(_))
+        };
+        let new: Vec<ObjectId> = self.objects.lives().filter(new).map(|(id, _)| id.clone()).collect();
+        for id in new {
+            self.evaluate(&id, now);
+        }
+    }
+
+    /// The object is gone, or given up. If it is not declared, one that is made in its place by another client is none of the
+    /// sync's. A kind that is not listed may still have the object.
+    pub(super) fn forget_record(&mut self, id: &ObjectId) {
+        if !matches!(self.declared(id), Declared::Object(_)) && self.objects.get(id).is_some() {
+            self.objects.change(id, |tracked| {
+                tracked.recorded &= tracked.unlisted;
+                if let Some(notes) = &mut tracked.notes {
+                    notes.overdue_at = None;
+                }
+            });
+        }
     }
 
     /// The record of this number is written. The answer to an older one says nothing about the newest.
-    pub(super) fn recorded(&mut self, number: u64) {
+    pub(super) fn recorded(&mut self, number: u64, now: Instant) {
         if number == self.recording.number {
             self.recording.going_on = false;
+            self.evaluate_recorded(now);
             if self.recording.failure.take().is_some() {
                 self.report.status_changed();
             }

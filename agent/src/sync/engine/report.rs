@@ -8,7 +8,6 @@ use crate::api::GitStatus;
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::object::{GroupKind, ObjectId, walk};
 use crate::sync::health::{Health, is_always_current};
-use crate::sync::live::Owner;
 use crate::sync::plan::Declared;
 
 use super::objects::{Mark, Tracked};
@@ -201,8 +200,7 @@ impl State {
     /// The CRDs of the inventory.
     pub fn definitions(&self) -> BTreeSet<ObjectId> {
         let crds = GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition");
-        let ours =
-            |tracked: &Tracked| tracked.unlisted || tracked.live.as_ref().is_some_and(|live| live.owner == Owner::Us);
+        let ours = |tracked: &Tracked| tracked.unlisted || tracked.own().is_some();
         self.objects.of_kind(&crds).filter(|(_, tracked)| ours(tracked)).map(|(id, _)| id.clone()).collect()
     }
 
@@ -252,8 +250,7 @@ impl State {
         let mut tracked = walk(self.objects.all());
         let known = self.objects.all().iter().filter(|(id, tracked)| {
             let declared = is_declared(id).is_some();
-            let live = tracked.live.as_ref();
-            live.is_some_and(|live| live.owner == Owner::Us || declared) || (tracked.unlisted && !declared)
+            tracked.own().is_some() || if declared { tracked.live.is_some() } else { tracked.unlisted }
         });
         let shown = |id: &&ObjectId| tracked(id).is_none_or(|tracked| tracked.live.is_none());
         let mut ids: Vec<&ObjectId> = known.map(|(id, _)| id).chain(declared.keys().filter(shown)).collect();

@@ -101,9 +101,12 @@ fn a_stranger_with_the_label_is_not_kept() {
     state.step(stranger(5, "copied"), now);
     assert!(state.objects.get(&id).is_none());
     state.step(stranger(6, &id.resource_id()), now);
-    assert!(state.objects.live(&id).is_some(), "it is the sync's own");
-    state.step(stranger(7, "changed"), now);
-    assert!(state.objects.live(&id).is_none());
+    assert!(state.objects.get(&id).is_none(), "every client can write all that the sync writes");
+    state.prunes = Prunes::after(GuardMemory::without_record());
+    state.step(stranger(7, &id.resource_id()), now);
+    assert!(state.objects.live(&id).is_some(), "without a record that is enough");
+    state.step(stranger(8, "changed"), now);
+    assert!(state.objects.get(&id).is_none());
 }
 
 /// A sync with this declared set in force, on a cluster that has none of its objects; and the commands that follow.
@@ -116,7 +119,7 @@ pub(super) fn begin_sync(set: &Arc<DeclaredSet>, reconcile_timeout: Duration, no
         how_to_approve: APPROVAL.to_owned(),
         kinds: BTreeSet::new(),
         recorded: BTreeSet::new(),
-        recent_prunes: Default::default(),
+        memory: Default::default(),
         git: Default::default(),
         last_in_force: None,
     });

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::model::object::{GroupKind, Object, ObjectId};
 use crate::sync::health::is_always_current;
 use crate::sync::live::{FieldOwnership, Live, Observed, Owner};
+use crate::sync::plan::memory::Proof;
 use crate::sync::plan::{Action, Declared, decide};
 
 use super::queue::WorkClass;
@@ -33,7 +34,10 @@ impl State {
         if older {
             live.fields = FieldOwnership::Unsure;
         }
-        if live.owner != Owner::Us && self.is_foreign(&id) {
+        // Without a record, objects that carry all that an apply of the sync leaves are recorded again.
+        let found = self.prunes.memory().proof != Proof::Record && live.owner == Owner::Us && live.applied;
+        let ours = live.owner == Owner::Us && (found || self.objects.is_recorded(&id));
+        if !ours && self.is_foreign(&id) {
             self.gone(&id, u64::MAX, now);
             return;
         }
@@ -41,7 +45,10 @@ impl State {
         // The declared set holds this identity already: its text is kept once.
         let known = self.in_force.declared.as_ref().and_then(|set| set.objects.get_key_value(&id));
         let id = known.map_or(id, |(known, _)| known.clone());
-        self.objects.set_live(&id, Some(live));
+        self.objects.change(&id, |tracked| {
+            tracked.recorded |= found;
+            tracked.live = Some(live);
+        });
         self.evaluate(&id, now);
     }
 
@@ -61,6 +68,7 @@ impl State {
             return;
         }
         self.objects.set_live(id, None);
+        self.forget_record(id);
         self.carried_out(id);
         self.report.resources_changed();
         match decide(self.declared(id), None, &self.settings.sync) {

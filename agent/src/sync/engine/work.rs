@@ -26,8 +26,9 @@ impl State {
         if self.in_force.declared.is_none() || self.objects.is_in_flight(id) {
             return;
         }
-        let class = match decide(self.declared(id), self.objects.live(id), &self.settings.sync) {
+        let class = match self.action(id) {
             Action::Nothing => {
+                self.own_as_declared(id);
                 match self.left_behind(id) {
                     Some(finding) => self.tell_obstacle(id, finding, None),
                     None => self.nothing_to_do(id),
@@ -38,9 +39,12 @@ impl State {
                 return;
             }
             Action::Wait => {
-                self.nothing_to_do(id);
-                if matches!(self.declared(id), Declared::Object(_)) {
-                    self.wait_until_gone(id, now);
+                match self.declared(id) {
+                    Declared::Object(_) => {
+                        self.nothing_to_do(id);
+                        self.wait_until_gone(id, now);
+                    }
+                    _ => self.wait_for_finalizers(id, now),
                 }
                 return;
             }
@@ -93,6 +97,41 @@ impl State {
         self.objects.set_phase(id, Phase::Terminating(check_at));
     }
 
+    /// An object that carries the sync's labels and annotations and is as declared is the sync's own.
+    fn own_as_declared(&mut self, id: &ObjectId) {
+        let ours = self.objects.live(id).is_some_and(|live| live.owner == Owner::Us);
+        if ours && !self.objects.is_recorded(id) && matches!(self.declared(id), Declared::Object(_)) {
+            self.objects.change(id, |tracked| tracked.recorded = true);
+        }
+    }
+
+    /// The one thing to do about the object. An object that is neither declared nor recorded is left alone.
+    pub(super) fn action(&self, id: &ObjectId) -> Action {
+        match self.declared(id) {
+            Declared::Absent if !self.objects.is_recorded(id) => Action::Nothing,
+            declared => decide(declared, self.objects.live(id), &self.settings.sync),
+        }
+    }
+
+    /// The object is not declared any more and is being deleted. A commit is not fully applied before it is gone; when that
+    /// takes longer than the reconcile timeout, users are told.
+    fn wait_for_finalizers(&mut self, id: &ObjectId, now: Instant) {
+        if self.objects.get(id).is_none_or(|tracked| tracked.own().is_none()) {
+            self.nothing_to_do(id);
+            return;
+        }
+        let end = now + self.settings.reconcile_timeout;
+        let end = self.objects.change(id, |tracked| *tracked.notes_mut().overdue_at.get_or_insert(end));
+        if end > now {
+            self.nothing_to_do(id);
+            self.objects.set_phase(id, Phase::Terminating(Some(end)));
+            return;
+        }
+        let message = format!("{id} is not declared any more, and its deletion does not come to its end");
+        let hint = "see which finalizers it has (`metadata.finalizers`), and why they are not taken off";
+        self.tell_obstacle(id, Finding::new(Code::Applier, message).hint(hint).about(Resource::named(id, "")), None);
+    }
+
     /// The object is declared, and another sync manages it: it is left as it is (KNV1060).
     fn leave_to_other_sync(&mut self, id: &ObjectId, manager: &str, now: Instant) {
         let Some(declared) = self.declared_form(id) else { return };
@@ -116,11 +155,9 @@ impl State {
         }
     }
 
-    /// The finding about an object that the sync has applied, that is not declared any more and that it may not delete. An
-    /// object that only has the sync's labels and annotations is none of it: every client can write those.
+    /// The finding about an object that the sync has applied, that is not declared any more and that it may not delete.
     pub(super) fn left_behind(&self, id: &ObjectId) -> Option<Finding> {
-        let live =
-            self.objects.live(id).filter(|live| live.owner == Owner::Us && live.was_applied() && !live.terminating)?;
+        let live = self.objects.get(id)?.own().filter(|live| live.was_applied() && !live.terminating)?;
         if !matches!(self.declared(id), Declared::Absent) {
             return None;
         }
@@ -241,15 +278,16 @@ impl State {
     }
 
     /// Forgets all such objects when a commit comes in force, but for those that it leaves alone anyway, such as Namespaces
-    /// that it only refers to.
-    pub(super) fn forget_all_unwatched(&mut self) {
+    /// that it only refers to; and all that it says nothing about and that are not recorded.
+    pub(super) fn forget_strangers(&mut self) {
         let set = self.in_force.declared.clone();
         let declared = |id: &ObjectId| set.as_ref().map_or(Declared::Absent, |set| Declared::of(set, id));
         let sync = &self.settings.sync;
-        self.objects.retain_lives(|id, live| {
-            let declared = declared(id);
-            live.watched
-                || (matches!(declared, Declared::Object(_)) && decide(declared, Some(live), sync) == Action::Nothing)
+        self.objects.retain_lives(|id, live, recorded| match declared(id) {
+            Declared::Absent if !recorded => false,
+            _ if live.watched => true,
+            declared @ Declared::Object(_) => decide(declared, Some(live), sync) == Action::Nothing,
+            _ => false,
         });
     }
 

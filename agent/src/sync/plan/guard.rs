@@ -26,6 +26,9 @@ pub struct Prune {
     pub kept: (usize, usize),
     /// Objects and Namespaces in the inventory's record. Some may be gone, by another client or while no agent ran.
     pub recorded: (usize, usize),
+    /// The record was lost: labels, annotations and entries, which every client can write, are all that says that the objects
+    /// are the sync's.
+    pub unproven: bool,
     /// Objects of the inventory that would be deleted.
     pub deletions: Deletions,
     /// CRDs that would be deleted and take objects along that are not in the inventory, with the number of these objects;
@@ -35,7 +38,8 @@ pub struct Prune {
 
 impl Prune {
     /// `true` if it is all that is left of two or more Namespaces, or of an inventory of two or more objects, objects that cannot be
-    /// counted, or more than is left of the budget: 10 objects or 20 % of the inventory in an hour.
+    /// counted, or more than is left of the budget: 10 objects or 20 % of the inventory in an hour. Without a record that names
+    /// the objects, any deletion is.
     pub fn is_large(&self, recent: usize) -> bool {
         let namespaces = self.deletions.iter().filter(|(id, _)| id.is_namespace()).count();
         let all_namespaces = self.inventory.1.max(self.recorded.1) >= 2 && namespaces > 0 && self.kept.1 == 0;
@@ -45,7 +49,8 @@ impl Prune {
         };
         let budget = ((self.inventory.0 + recent) / 5).max(SMALL);
         let total = recent + self.deletions.len() + along;
-        all_namespaces || everything || (total > budget && total > recent)
+        let unproven = self.unproven && !self.deletions.is_empty();
+        unproven || all_namespaces || everything || (total > budget && total > recent)
     }
 
     /// The approval of exactly these deletions by this commit: `<commit>.<digest>`. A later deletion of objects with the same
@@ -84,6 +89,10 @@ impl Prune {
             self.inventory.0,
             names.join(", ")
         );
+        if self.unproven {
+            message +=
+                ". The record of the sync's objects was lost, and only their metadata says that they are its own";
+        }
         if let Some(refused) = refused {
             let _ = write!(message, ". The approval {refused:?} is not for these deletions");
         }

@@ -222,7 +222,7 @@ impl Reporting {
     fn record(&mut self, record: &NewRecord, now: &Moment) {
         if let Some(inventory) = &mut self.inventory {
             inventory.assign(&record.objects);
-            inventory.prunes(&record.prunes, now);
+            inventory.remember(&record.memory, now);
         }
         self.supersede(|target| matches!(target, Target::RecordedSpec(_)));
         self.record = Some(RecordJob { at: 0, number: record.number, retry: Retries::default() });

@@ -10,6 +10,7 @@ use crate::model::metadata::annotation;
 use crate::model::object::ObjectId;
 use crate::sync::engine::{ResourceState, Stage};
 use crate::sync::health::Health;
+use crate::sync::plan::memory::{GuardMemory, Proof};
 use crate::sync::plan::recent::RecentPrunes;
 
 /// A reporter and the API server that it writes to.
@@ -106,8 +107,9 @@ impl World {
                 let group = self.groups.entry(document.name).or_default();
                 group.resources = serde_json::from_value(document.body["spec"]["resources"].clone()).unwrap();
                 group.generation += 1;
-                let prunes = &document.body["metadata"]["annotations"][annotation::RECENT_PRUNES];
-                group.prunes = prunes.as_str().unwrap_or_default().to_owned();
+                let annotations = &document.body["metadata"]["annotations"];
+                let note = |key| Some((key, annotations[key].as_str()?.to_owned()));
+                group.notes = GuardMemory::KEYS.into_iter().filter_map(note).collect();
                 ReportAnswer::Group(Box::new(group.clone()))
             }
             ReportRequest::GroupStatus(document) => {
@@ -154,7 +156,7 @@ fn report(commit: &str, resources: Option<&[&str]>) -> Box<Report> {
 
 fn record(number: u64, names: &[&str]) -> ReportMessage {
     let objects = names.iter().map(|name| id(name)).collect();
-    ReportMessage::Record(Box::new(NewRecord { number, objects, prunes: RecentPrunes::default() }))
+    ReportMessage::Record(Box::new(NewRecord { number, objects, memory: GuardMemory::default() }))
 }
 
 fn unavailable() -> ReportAnswer {
@@ -219,14 +221,14 @@ fn a_record_that_is_refused_is_told_and_tried_again() {
 }
 
 #[test]
-fn deletions_of_the_last_hour_are_in_the_record_and_are_read_again() {
+fn the_facts_of_the_guard_are_in_the_record_and_are_read_again() {
     let mut world = World::new();
-    let prunes = RecentPrunes(vec![(world.now.instant, 12)]);
-    let record = NewRecord { number: 1, objects: [id("one")].into(), prunes: prunes.clone() };
+    let memory = GuardMemory { recent: RecentPrunes(vec![(world.now.instant, 12)]), proof: Proof::Approval };
+    let record = NewRecord { number: 1, objects: [id("one")].into(), memory: memory.clone() };
     world.tell(ReportMessage::Record(Box::new(record)));
-    assert_eq!(world.groups["root-sync"].prunes, "1970-01-01T00:00:01Z=12");
+    assert_eq!(world.groups["root-sync"].notes[annotation::RECENT_PRUNES], "1970-01-01T00:00:01Z=12");
     let read = InventoryRecord::new(&SyncId::root("root-sync"), world.groups.clone());
-    assert_eq!(read.recent_prunes(&world.now), prunes);
+    assert_eq!(read.memory(&world.now), memory);
     // The report that follows leaves them there.
     world.take_requests();
     world.tell(ReportMessage::Report(report("a", Some(&["one"]))));

@@ -37,6 +37,14 @@ fn owned(body: &Object) -> Value {
     fields(&all)
 }
 
+/// The object as a sync of the agent leaves it. All syncs have one field manager.
+fn applied_by_a_sync(mut object: Object) -> Object {
+    let annotations = json!({"f:configsync.gke.io/manager": {}});
+    let entry = json!({"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:metadata": {"f:annotations": annotations}}});
+    object.metadata_mut().insert("managedFields".to_owned(), json!([entry]));
+    object
+}
+
 /// The objects that exist before the sync starts.
 pub(super) fn before_us() -> Vec<Object> {
     let object = |name: &str, labels: Value, annotations: Value| {
@@ -57,7 +65,7 @@ pub(super) fn before_us() -> Vec<Object> {
         // A copy of an object of the sync, as `kubectl get -o yaml | sed | kubectl apply` makes it.
         object(STRANGER, json!({PART_OF: sync().part_of()}), managed(":root", "object-0")),
         // An object of another sync. The watch does not show it.
-        object(&taken, json!({}), managed(ANOTHER, &taken)),
+        applied_by_a_sync(object(&taken, json!({}), managed(ANOTHER, &taken))),
         object(&object_name(ADOPTED), json!({}), json!({})),
     ]
 }
@@ -130,7 +138,7 @@ impl World {
         let Some(command) = self.commands.pop_front() else { return };
         let (id, outcome) = match command {
             Command::Record(record) => {
-                (self.record, self.recent_prunes) = (record.objects, record.prunes);
+                (self.record, self.memory) = (record.objects, record.memory);
                 self.step(Event::Recorded(record.number));
                 return;
             }

@@ -13,7 +13,7 @@ use agent::model::finding::{Code, Finding};
 use agent::model::object::{GroupKind, Object, ObjectId};
 use agent::sync::engine::{Command, Event, Notice, Report, Settings, SourceCommit, State};
 use agent::sync::plan::guard::APPROVAL;
-use agent::sync::plan::recent::RecentPrunes;
+use agent::sync::plan::memory::GuardMemory;
 
 use self::api_server::{before_us, is_selected};
 use crate::repository::{Repository, sync, widgets};
@@ -41,7 +41,7 @@ pub(crate) struct World {
     /// Numbers of the commits for which every approval is given that the engine asks for.
     approved: BTreeSet<usize>,
     /// The deletions of the last hour, in the record.
-    recent_prunes: RecentPrunes,
+    memory: GuardMemory,
     /// The objects in the inventory that the agent has recorded.
     record: BTreeSet<ObjectId>,
     reported: Option<String>,
@@ -64,7 +64,7 @@ fn settings() -> Settings {
         how_to_approve: APPROVAL.to_owned(),
         kinds: BTreeSet::new(),
         recorded: BTreeSet::new(),
-        recent_prunes: RecentPrunes::default(),
+        memory: GuardMemory::default(),
         git: Arc::default(),
         last_in_force: None,
     }
@@ -87,7 +87,7 @@ impl World {
             without_widgets: BTreeSet::new(),
             approval: None,
             approved: BTreeSet::new(),
-            recent_prunes: RecentPrunes::default(),
+            memory: GuardMemory::default(),
             record: BTreeSet::new(),
             reported: None,
             syncing: None,
@@ -222,7 +222,7 @@ impl World {
         };
         self.state = State::new(Settings {
             approval: self.approval.clone(),
-            recent_prunes: self.recent_prunes.clone(),
+            memory: self.memory.clone(),
             kinds,
             recorded: self.record.clone(),
             last_in_force: self.reported.clone().map(|commit| SourceCommit { commit, git: Arc::default() }),

@@ -37,7 +37,7 @@ fn sync_of_kinds(kinds: BTreeSet<GroupKind>, recorded: BTreeSet<ObjectId>) -> St
         how_to_approve: APPROVAL.to_owned(),
         kinds,
         recorded,
-        recent_prunes: Default::default(),
+        memory: Default::default(),
         git: Default::default(),
         last_in_force: None,
     })

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::live::{Live, Owner};
+use crate::sync::live::Live;
 
 use super::queue::{QueuePlace, WorkClass};
 use index::{Indices, Keys};
@@ -39,6 +39,11 @@ impl Objects {
     /// The rare facts about the object.
     pub(super) fn notes(&self, id: &ObjectId) -> Option<&Notes> {
         self.tracked.get(id).and_then(|tracked| tracked.notes.as_deref())
+    }
+
+    /// `true` for an object in the inventory's record.
+    pub(super) fn is_recorded(&self, id: &ObjectId) -> bool {
+        self.get(id).is_some_and(|tracked| tracked.recorded)
     }
 
     /// `true` while a command about the object is unanswered.
@@ -111,9 +116,9 @@ impl Objects {
         self.tracked.iter().filter_map(|(id, tracked)| Some((id, tracked.live.as_ref()?)))
     }
 
-    /// The live objects that are this sync's, in order.
+    /// The live objects that are this sync's, in order: they are in its record and carry its labels and annotations.
     pub(super) fn inventory(&self) -> impl Iterator<Item = (&ObjectId, &Live)> {
-        self.lives().filter(|(_, live)| live.owner == Owner::Us)
+        self.tracked.iter().filter_map(|(id, tracked)| Some((id, tracked.own()?)))
     }
 
     /// The tracked objects of a kind, in order.
@@ -196,9 +201,13 @@ impl Objects {
         }
     }
 
-    /// Forgets the live objects for which `keep` says `false`.
-    pub(super) fn retain_lives(&mut self, mut keep: impl FnMut(&ObjectId, &Live) -> bool) {
-        let gone: Vec<ObjectId> = self.lives().filter(|(id, live)| !keep(id, live)).map(|(id, _)| id.clone()).collect();
+    /// Forgets the live objects for which `keep` says `false`. It is told too if the object is recorded.
+    pub(super) fn retain_lives(&mut self, mut keep: impl FnMut(&ObjectId, &Live, bool) -> bool) {
+        let mut kept = |id: &ObjectId, tracked: &Tracked| {
+            tracked.live.as_ref().is_none_or(|live| keep(id, live, tracked.recorded))
+        };
+        let gone = self.tracked.iter().filter(|(id, tracked)| !kept(id, tracked)).map(|(id, _)| id.clone());
+        let gone: Vec<ObjectId> = gone.collect();
         for id in gone {
             self.set_live(&id, None);
         }

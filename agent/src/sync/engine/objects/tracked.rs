@@ -6,7 +6,7 @@ use crate::model::finding::Finding;
 use crate::model::object::ObjectId;
 use crate::sync::engine::Event;
 use crate::sync::engine::queue::QueuePlace;
-use crate::sync::live::Live;
+use crate::sync::live::{Live, Owner};
 
 /// Everything that is known of one object.
 #[derive(Default)]
@@ -18,6 +18,10 @@ pub(in crate::sync::engine) struct Tracked {
     /// The object is in the inventory's record, and no list has shown yet that it exists or not: its kind is not listed,
     /// not served or cannot be listed. It stays in the record, or it would never be pruned.
     pub(in crate::sync::engine) unlisted: bool,
+    /// The object is in the inventory's record, and the sync has applied it or found it there as declared: with the sync's labels
+    /// and annotations it is the sync's own. Without that mark, what carries them and is not declared is left alone, and nothing
+    /// of it is kept.
+    pub(in crate::sync::engine) recorded: bool,
     /// Facts that few objects have. They are apart so that an object takes little memory.
     pub(in crate::sync::engine) notes: Option<Box<Notes>>,
 }
@@ -160,6 +164,11 @@ impl Tracked {
         self.notes.get_or_insert_default()
     }
 
+    /// The live object, if it is the sync's own.
+    pub(in crate::sync::engine) fn own(&self) -> Option<&Live> {
+        self.live.as_ref().filter(|live| self.recorded && live.owner == Owner::Us)
+    }
+
     /// Takes the unanswered command; the object is settled then.
     pub(in crate::sync::engine) fn take_in_flight(&mut self) -> Option<Box<InFlight>> {
         match std::mem::take(&mut self.phase) {
@@ -186,7 +195,11 @@ impl Tracked {
 
     /// `true` when nothing is known of the object.
     pub(super) fn is_blank(&self) -> bool {
-        self.live.is_none() && !self.unlisted && self.notes.is_none() && matches!(self.phase, Phase::Settled)
+        self.live.is_none()
+            && !self.unlisted
+            && !self.recorded
+            && self.notes.is_none()
+            && matches!(self.phase, Phase::Settled)
     }
 
     /// Forgets what the commit before left undone.

@@ -1,5 +1,6 @@
 //! Approvals that are set, replayed and taken back, and deletions of several commits within an hour.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +15,18 @@ use crate::model::object::GroupKind;
 use crate::sync::engine::{Event, Outcome, Settings, SourceCommit, SpecChange};
 use crate::sync::plan::guard::APPROVAL;
 
+fn config_map(name: &str) -> ObjectId {
+    ObjectId::new(&GroupKind::new("", "ConfigMap"), "default", name)
+}
+
 /// A sync with ConfigMaps that are applied and deleted at once.
 struct Scene {
     state: State,
     now: Instant,
     commands: Vec<Command>,
     version: u64,
-    /// The record that was written last.
-    record: RecentPrunes,
+    /// The guard's facts in the record that was written last.
+    record: GuardMemory,
     deletions: usize,
 }
 
@@ -47,11 +52,11 @@ impl Scene {
             how_to_approve: APPROVAL.to_owned(),
             kinds: Default::default(),
             recorded: Default::default(),
-            recent_prunes: Default::default(),
+            memory: Default::default(),
             git: Default::default(),
             last_in_force: None,
         });
-        let (commands, record) = (Vec::new(), RecentPrunes::default());
+        let (commands, record) = (Vec::new(), GuardMemory::default());
         let mut scene = Self { state, now: Instant::now(), commands, version: 1, record, deletions: 0 };
         scene.commit('a', &config_maps(0..20));
         let kinds = [GroupKind::new("", "ConfigMap"), GroupKind::new("", "Namespace")];
@@ -87,7 +92,7 @@ impl Scene {
                     Event::Finished(object.id(), applied(&object))
                 }
                 Command::Record(record) => {
-                    self.record = record.prunes.clone();
+                    self.record = record.memory.clone();
                     Event::Recorded(record.number)
                 }
                 _ => {
@@ -220,7 +225,7 @@ fn deletions_of_an_hour_count_together_and_over_restarts() {
     let mut scene = Scene::new();
     scene.commit('b', &config_maps(6..20));
     assert_eq!(scene.deletions(), 6);
-    assert_eq!(scene.record.number(scene.now), 6, "they are recorded before they are sent");
+    assert_eq!(scene.record.recent.number(scene.now), 6, "they are recorded before they are sent");
     scene.commit('c', &config_maps(12..20));
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
     assert!(scene.held()[0].contains("after 6 in the last hour"), "{:?}", scene.held());
@@ -246,7 +251,7 @@ fn a_commit_that_was_in_force_before_a_restart_is_so_without_its_deletions() {
         recorded: objects.into_iter().collect(),
         kinds: [GroupKind::new("", "ConfigMap")].into(),
         last_in_force: Some(SourceCommit { commit: commit('b'), git: Default::default() }),
-        recent_prunes: Default::default(),
+        memory: Default::default(),
         ..scene.state.settings
     };
     scene.state = State::new(settings);
@@ -261,6 +266,94 @@ fn a_commit_that_was_in_force_before_a_restart_is_so_without_its_deletions() {
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
     assert!(scene.held()[0].contains("the rest of it is in force"), "{:?}", scene.held());
     assert!(scene.state.in_force.declared.is_some(), "drift is put back");
+}
+
+#[test]
+fn an_object_that_the_record_does_not_name_is_no_object_of_the_sync() {
+    let mut scene = Scene::new();
+    let strangers = config_maps(20..60);
+    for id in strangers.objects.keys().filter(|id| id.name() != "kept" && !id.is_namespace()) {
+        scene.version += 1;
+        let object = live(&strangers, id, scene.version, json!({}));
+        scene.step(Event::Seen(id.clone(), Box::new(crate::sync::live::Observed::of(&object))));
+    }
+    scene.commit('b', &config_maps(0..9));
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1), "eleven of twenty-two, not of sixty-two");
+    let resources = scene.state.last_report().resources.expect("a last report has them");
+    assert!(
+        resources.iter().all(|resource| !strangers.objects.contains_key(&resource.id) || resource.id.name() == "kept")
+    );
+    scene.approve(&offered(&scene.commands));
+    assert_eq!((scene.deletions(), scene.state.is_synced()), (11, true));
+    assert!(scene.state.objects.get(&config_map("c30")).is_none(), "nothing is kept of it");
+}
+
+#[test]
+fn deletions_wait_for_an_approval_after_the_record_was_lost() {
+    let mut scene = Scene::new();
+    let set = config_maps(0..20);
+    let lives: Vec<_> = set.objects.keys().map(|id| live(&set, id, 100, json!({}))).collect();
+    let restarted = |memory: GuardMemory, scene: &mut Scene, recorded: BTreeSet<ObjectId>| {
+        let kinds = [GroupKind::new("", "ConfigMap")].into();
+        let last_in_force = Some(SourceCommit { commit: commit('b'), git: Default::default() });
+        let settings = scene.state.settings.clone();
+        scene.state = State::new(Settings { recorded, kinds, last_in_force, memory, ..settings });
+        scene.commit('b', &config_maps(0..19));
+        for kind in [GroupKind::new("", "ConfigMap"), GroupKind::new("", "Namespace")] {
+            scene.step(Event::Listing(kind.clone(), 1));
+            for object in lives.iter().filter(|object| object.group_kind() == kind) {
+                scene.step(Event::Seen(object.id(), Box::new(crate::sync::live::Observed::of(object))));
+            }
+            scene.step(Event::Listed(kind, 1));
+        }
+        scene.settle();
+    };
+    restarted(GuardMemory { proof: Proof::Approval, ..GuardMemory::default() }, &mut scene, BTreeSet::new());
+    assert_eq!((scene.deletions(), scene.held().len(), scene.record.proof), (0, 1, Proof::Approval));
+    assert!(scene.held()[0].contains("was lost") && scene.held()[0].contains("c19"), "{:?}", scene.held());
+    // The loss is remembered over another restart.
+    restarted(scene.record.clone(), &mut scene, set.objects.keys().cloned().collect());
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    scene.approve(&offered(&scene.commands));
+    assert_eq!((scene.deletions(), scene.held().len(), scene.record.proof), (1, 0, Proof::Record));
+    // From now on the record names the sync's objects.
+    scene.commit('c', &config_maps(0..18));
+    assert_eq!((scene.deletions(), scene.held().len()), (1, 0));
+}
+
+#[test]
+fn a_sync_that_never_had_a_record_begins_one() {
+    let mut scene = Scene::new();
+    let memory = GuardMemory { proof: Proof::Approval, ..GuardMemory::default() };
+    scene.state = State::new(Settings { memory, ..scene.state.settings });
+    scene.commit('a', &config_maps(0..3));
+    for kind in [GroupKind::new("", "ConfigMap"), GroupKind::new("", "Namespace")] {
+        scene.step(Event::Listing(kind.clone(), 1));
+        scene.step(Event::Listed(kind, 1));
+    }
+    scene.settle();
+    assert_eq!((scene.record.proof, scene.state.is_synced()), (Proof::Record, true));
+}
+
+#[test]
+fn a_commit_is_not_applied_before_what_it_deletes_is_gone() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(0..19));
+    scene.answer();
+    assert_eq!(deleted(&scene.commands), [config_map("c19")]);
+    scene.step(Event::Finished(config_map("c19"), Outcome::Deleted));
+    assert!(!scene.state.is_synced() && scene.state.last_report().syncing, "a finalizer keeps it");
+    assert_eq!(scene.state.last_report().sync.findings, []);
+    scene.now = scene.state.next_wake().expect("users are told");
+    while scene.state.last_report().sync.findings.is_empty() {
+        scene.step(Event::Woken);
+        scene.now = scene.now.max(scene.state.next_wake().unwrap_or(scene.now));
+    }
+    let told = scene.state.last_report();
+    assert!(told.sync.findings[0].message.contains("does not come to its end") && !told.syncing, "{told:?}");
+    scene.version += 1;
+    scene.step(Event::Gone(config_map("c19"), scene.version));
+    assert!(scene.state.is_synced() && scene.state.objects.get(&config_map("c19")).is_none());
 }
 
 #[test]
@@ -322,14 +415,14 @@ fn the_objects_of_a_crd_count_once_however_often_it_is_judged() {
     scene.commit('c', &declared(&maps));
     scene.step(Event::Counted(crd.clone(), Some(4)));
     scene.answer();
-    assert_eq!(scene.record.number(scene.now), 5 + 1, "the CRD, its four objects, and `kept`");
+    assert_eq!(scene.record.recent.number(scene.now), 5 + 1, "the CRD, its four objects, and `kept`");
     for other in ["one", "two", "three"] {
         scene.step(Event::Approved(Some(other.to_owned())));
         scene.step(Event::Counted(crd.clone(), Some(4)));
         scene.answer();
     }
     assert!(scene.held().is_empty() && !scene.state.prunes.within_budget.is_empty());
-    assert_eq!(scene.state.prunes.recent().number(scene.now), 5 + 1);
+    assert_eq!(scene.state.prunes.memory().recent.number(scene.now), 5 + 1);
 }
 
 #[test]
@@ -354,7 +447,8 @@ fn a_hold_of_the_commit_in_force_outlives_another_commit() {
     scene.commit('b', &config_maps(0..5));
     scene.approve(&offered(&scene.commands));
     scene.deletions();
-    // Objects of the sync appear that the commit in force does not declare.
+    // Objects of the sync appear that the commit in force does not declare, and there is no record that says that they are not.
+    scene.state.prunes.memory.proof = Proof::Metadata;
     for n in 5..17 {
         let id = ObjectId::new(&GroupKind::new("", "ConfigMap"), "default", &format!("c{n}"));
         scene.version += 1;
@@ -381,7 +475,7 @@ fn a_namespace_waits_for_recorded_objects_in_it_that_no_list_shows() {
     scene.state = State::new(Settings {
         recorded: set.objects.keys().cloned().chain([inside.clone()]).collect(),
         kinds: [kind.clone(), one.group_kind()].into(),
-        recent_prunes: Default::default(),
+        memory: Default::default(),
         ..scene.state.settings
     });
     scene.commit('b', &declared("apiVersion: v1\nkind: Namespace\nmetadata: {name: two}\n"));
