@@ -50,10 +50,10 @@
 //! 3. The core never fails on user input: it returns findings. `Result` errors exist only where the world can fail.
 //! 4. A [`DeclaredSet`](compile::declared::DeclaredSet) exists only if nothing blocking was found, and only a declared set
 //!    can be planned. An invalid repository can never delete anything.
-//! 5. An object is deleted only if it is in the sync's inventory, its `part-of` label and manager annotation are the sync's,
-//!    its `resource-id` annotation names exactly this object, the sync's `Apply` entry is in its `managedFields`, and it is
-//!    unchanged since that was seen: uid and resourceVersion are preconditions of the deletion, and a conflict is decided
-//!    about again.
+//! 5. An object is deleted only if the sync's record, which is written before the first apply, names it, its `part-of` label and
+//!    manager annotation are the sync's, its `resource-id` annotation names exactly this object, the sync's `Apply` entry is in
+//!    its `managedFields`, and it is unchanged since that was seen: uid and resourceVersion are preconditions of the deletion,
+//!    and a conflict is decided about again.
 //! 6. [`plan::decide`](sync::plan::decide) is the only place that decides about an object. The first sync, a new commit, a
 //!    drift event and a restart all go through it.
 //! 7. Output is a function of input: maps are ordered, so that one commit gives byte-identical hydrate output and plans.

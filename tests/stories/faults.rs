@@ -50,7 +50,7 @@ fn repository() -> Result<Repository> {
     repository.write("namespace.yaml", &namespace(NAME))?;
     // Each fault has objects of its own: the agent reports a client that changes one object again and again. The others make
     // the inventory so large that the deletions of all faults are within the budget of an hour.
-    let names = ["drifted", "deleted", "other", "another"];
+    let names = ["drifted", "deleted", "other", "another", "further"];
     let each = (0..=faults().len()).flat_map(|number| names.map(|name| format!("{name}-{number}")));
     for name in each.chain(["changed", "removed-0"].map(ToOwned::to_owned)) {
         repository.write(&format!("{name}.yaml"), &config_map(NAME, &name, "value"))?;

@@ -129,8 +129,8 @@ impl DeclaredObject {
         &self.object
     }
 
-    /// `true` if [`DeclaredObject::body`] differs from [`DeclaredObject::written`]: the object has nulls, or is a Secret with
-    /// `stringData`.
+    /// `true` if [`DeclaredObject::body`] differs from [`DeclaredObject::written`]: the object has nulls, or values that the API
+    /// server stores in another form, such as `stringData` of a Secret or base64 with line breaks.
     pub(crate) fn is_rewritten(&self) -> bool {
         self.object.has_nulls() || !is_in_stored_form(&self.object)
     }

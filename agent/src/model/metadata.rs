@@ -44,9 +44,12 @@ pub mod annotation {
     pub const DELETION_PROPAGATION: &str = "configsync.gke.io/deletion-propagation-policy";
     /// User, on a RootSync or RepoSync: the held deletions that the user approves, as `<commit>.<digest>`.
     pub const APPROVE_PRUNE: &str = "configsync.gke.io/approve-prune";
-    /// Agent, on the first ResourceGroup of a sync: deletions of the last hour, as in `2026-01-02T03:04:05Z=12`, with spaces
-    /// between them.
+    /// Agent, on the first ResourceGroup of a sync: deletions of the last hour, as in `2026-01-02T03:04:05Z=12/100` for 12
+    /// of 100 objects, with spaces between them.
     pub const RECENT_PRUNES: &str = "configsync.gke.io/recent-prunes";
+    /// Agent, on the first ResourceGroup of a sync: digests of deletions that the guard let pass and that may not be carried out
+    /// yet, with spaces between them.
+    pub const PASSED_PRUNES: &str = "configsync.gke.io/passed-prunes";
     /// Agent, on the first ResourceGroup of a sync: `true` while deletions are held because the record before was lost.
     pub const RECORD_LOST: &str = "configsync.gke.io/record-lost";
     /// User: `detach` leaves the object in the cluster when its manifest is removed. System: `detach` on special and on implicit

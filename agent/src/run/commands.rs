@@ -9,6 +9,7 @@ use tracing::Instrument as _;
 
 use super::AgentContext;
 use super::budget::Purpose;
+use super::source::git_context;
 use super::start::patiently;
 use super::supervision::supervised;
 use crate::io::kubernetes::apply;
@@ -30,10 +31,6 @@ pub(super) struct CommandRunner {
     pub(super) cluster: Arc<Cluster>,
     pub(super) sync: SyncId,
     pub(super) labels: SyncLabels,
-    /// The value of the annotation `git-context` for the commit in force.
-    pub(super) git_context: Arc<str>,
-    /// The value for the commit that comes in force next: a changed spec may name another source.
-    pub(super) next_git_context: Arc<str>,
     /// To the engine.
     pub(super) events: mpsc::Sender<Event>,
     /// To the engine too: whole objects that audits read. Few of them wait, because they can be large.
@@ -66,14 +63,14 @@ impl CommandRunner {
                 let _ = self.restores.try_send(commit);
             }
             Command::Apply(declared, commit, mode) => {
-                let (cluster, sync, git_context) = self.stamped();
+                let (cluster, sync, git_context) = self.stamped(engine);
                 self.spawn(OperationLabel::apply, declared.id.clone(), purpose(&declared.id), async move {
                     let stamp = apply::CommitStamp { sync: &sync, token: &commit, git_context: &git_context };
                     apply::apply(&cluster, &stamp, &declared, mode).await
                 });
             }
             Command::Annotate(declared, commit) => {
-                let (cluster, sync, git_context) = self.stamped();
+                let (cluster, sync, git_context) = self.stamped(engine);
                 self.spawn(OperationLabel::annotate, declared.id.clone(), Purpose::Commit, async move {
                     let stamp = apply::CommitStamp { sync: &sync, token: &commit, git_context: &git_context };
                     apply::annotate(&cluster, &stamp, &declared).await
@@ -93,7 +90,7 @@ impl CommandRunner {
                 });
             }
             Command::Abandon(id) => {
-                let (cluster, sync, _) = self.stamped();
+                let (cluster, sync) = (Arc::clone(&self.cluster), self.sync.clone());
                 self.spawn(OperationLabel::unmanage, id.clone(), Purpose::Commit, async move {
                     apply::abandon(&cluster, &sync, &id).await
                 });
@@ -107,8 +104,8 @@ impl CommandRunner {
         let _ = self.reports.send(message);
     }
 
-    fn stamped(&self) -> (Arc<Cluster>, SyncId, Arc<str>) {
-        (Arc::clone(&self.cluster), self.sync.clone(), Arc::clone(&self.git_context))
+    fn stamped(&self, engine: &State) -> (Arc<Cluster>, SyncId, String) {
+        (Arc::clone(&self.cluster), self.sync.clone(), git_context(engine.git_in_force()))
     }
 
     fn spawn(
@@ -189,7 +186,6 @@ impl CommandRunner {
                 metrics.repairs.get_or_create(&self.labels).inc();
             }
             Notice::Syncing { objects, .. } => {
-                self.git_context = Arc::clone(&self.next_git_context);
                 let objects = i64::try_from(*objects).unwrap_or(i64::MAX);
                 metrics.declared.get_or_create(&self.labels).set(objects);
             }

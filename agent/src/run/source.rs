@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use super::AgentContext;
 use super::task::SyncTask;
-use crate::api::{GitSpec, SHORTEST_PERIOD};
+use crate::api::{GitStatus, SHORTEST_PERIOD};
 use crate::compile::kind_scopes::KindScopes;
 use crate::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope};
 use crate::io::git::Want;
@@ -93,9 +93,9 @@ fn source(context: &AgentContext, task: &SyncTask) -> Source {
 }
 
 /// The value of the annotation `git-context`.
-pub(super) fn git_context(git: &GitSpec) -> String {
+pub(super) fn git_context(git: &GitStatus) -> String {
     let mut context = serde_json::Map::new();
-    context.insert("repo".to_owned(), git.status().repo.into());
+    context.insert("repo".to_owned(), git.repo.as_str().into());
     for (key, value) in [("branch", &git.branch), ("rev", &git.revision)] {
         if !value.is_empty() {
             context.insert(key.to_owned(), value.as_str().into());

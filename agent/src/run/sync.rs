@@ -10,7 +10,7 @@ use tokio::time::Instant as Deadline;
 use tracing::{Instrument as _, Level};
 
 use super::commands::CommandRunner;
-use super::source::{FollowedSource, git_context, known};
+use super::source::{FollowedSource, known};
 use super::start::{RecordedInventory, defined_kinds, start};
 use super::task::SyncTask;
 use super::{AgentContext, GRACE, LAST_WORD};
@@ -99,11 +99,8 @@ pub(super) async fn run(
     let last_in_force = object.as_ref().and_then(|object| last_in_force(&context, object));
     let reporting = reporting(&task, object, groups);
     let state = State::new(settings(&followed, recorded, last_in_force));
-    let git_context: Arc<str> = git_context(&task.git).into();
     let runner = CommandRunner {
         cluster: Arc::new(context.cluster.with_time_limit(task.api_server_timeout)),
-        git_context: git_context.clone(),
-        next_git_context: git_context,
         labels: SyncLabels::of(&task.sync),
         sync: task.sync.clone(),
         events: events.clone(),
@@ -289,7 +286,6 @@ impl Driver<'_> {
         self.source = FollowedSource::new(&context, task, defined);
         self.runner.restores = self.source.restores.clone();
         self.runner.cluster = Arc::new(context.cluster.with_time_limit(task.api_server_timeout));
-        self.runner.next_git_context = git_context(&task.git).into();
         self.stalled = None;
         self.runner.tell(ReportMessage::Spec(task.facts()));
         let (git, reconcile_timeout) = (Arc::new(task.git.status()), task.reconcile_timeout);

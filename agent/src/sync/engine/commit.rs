@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::api::GitStatus;
 use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, ObjectId, walk};
@@ -16,13 +15,11 @@ use crate::sync::plan::{Action, Declared, decide};
 
 use super::objects::{Mark, Objects};
 use super::prune::Judgement;
-use super::{Command, InForce, Notice, SourceCommit, SpecChange, Stage, State};
+use super::{Command, InForce, Notice, Restoring, SourceCommit, SpecChange, Stage, State};
 
 /// A compiled commit that waits until its kinds are listed.
 pub(super) struct Candidate {
-    commit: String,
-    /// The source that the commit is of.
-    git: Arc<GitStatus>,
+    source: SourceCommit,
     declared: Arc<DeclaredSet>,
     order: Order,
     /// Kinds of the objects that it declares or disables.
@@ -30,7 +27,7 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    fn new(commit: &str, git: &Arc<GitStatus>, declared: Arc<DeclaredSet>) -> Result<Self, Vec<Finding>> {
+    fn new(source: SourceCommit, declared: Arc<DeclaredSet>) -> Result<Self, Vec<Finding>> {
         let order = order(&declared)?;
         let mut kinds = BTreeSet::new();
         let ids = declared.objects.keys().chain(&declared.disabled);
@@ -42,7 +39,7 @@ impl Candidate {
             }
             last = Some(id);
         }
-        Ok(Self { commit: commit.to_owned(), git: Arc::clone(git), declared, order, kinds })
+        Ok(Self { source, declared, order, kinds })
     }
 
     /// The objects that the commit declares.
@@ -64,19 +61,18 @@ pub(super) struct Held {
 impl State {
     pub(super) fn compiled(&mut self, commit: String, declared: Option<Arc<DeclaredSet>>, mut findings: Vec<Finding>) {
         // The answer to an earlier `Restore` is not needed any more.
-        (self.restoring, self.restored) = (false, false);
+        self.restoring = Restoring::Unasked;
         for finding in findings.iter().filter(|f| !self.source.findings.contains(f)) {
             self.commands.push(Command::Notice(Notice::Failed(finding.clone())));
         }
-        let same = self.in_force.commit == commit && declared.as_ref().is_some_and(|set| self.is_in_force(set));
-        let candidate = declared.filter(|_| !same).and_then(|declared| {
-            match Candidate::new(&commit, &self.settings.git, declared) {
-                Ok(candidate) => Some(candidate),
-                Err(wrong) => {
-                    self.commands.extend(wrong.iter().cloned().map(|finding| Command::Notice(Notice::Failed(finding))));
-                    findings.extend(wrong);
-                    None
-                }
+        let same = self.in_force.source.commit == commit && declared.as_ref().is_some_and(|set| self.is_in_force(set));
+        let source = SourceCommit { commit: commit.clone(), git: Arc::clone(&self.settings.git) };
+        let candidate = declared.filter(|_| !same).and_then(|declared| match Candidate::new(source, declared) {
+            Ok(candidate) => Some(candidate),
+            Err(wrong) => {
+                self.commands.extend(wrong.iter().cloned().map(|finding| Command::Notice(Notice::Failed(finding))));
+                findings.extend(wrong);
+                None
             }
         });
         self.source = Stage { commit, findings, git: Arc::clone(&self.settings.git) };
@@ -87,7 +83,7 @@ impl State {
         self.report.status_changed();
         // A candidate without mistakes stays when a commit with mistakes follows: it is the last good one.
         if same {
-            self.in_force.git = Arc::clone(&self.settings.git);
+            self.in_force.source.git = Arc::clone(&self.settings.git);
             self.candidate = None;
         } else if candidate.is_some() {
             self.candidate = candidate;
@@ -111,15 +107,20 @@ impl State {
         self.candidate = None;
         self.held = None;
         self.prunes.found();
-        (self.restoring, self.restored) = (false, false);
+        self.restoring = Restoring::Unasked;
         self.report.status_changed();
     }
 
     /// Takes the commit that was in force before as the candidate. The status goes on to tell of the newest commit.
-    pub(super) fn restored(&mut self, commit: &str, declared: Option<Arc<DeclaredSet>>) {
-        if std::mem::take(&mut self.restoring) && self.in_force.declared.is_none() && self.candidate.is_none() {
+    pub(super) fn restored(&mut self, commit: String, declared: Option<Arc<DeclaredSet>>) {
+        if self.restoring != Restoring::Asked {
+            return;
+        }
+        self.restoring = Restoring::Answered;
+        if self.in_force.declared.is_none() && self.candidate.is_none() {
             let git = self.settings.last_in_force.as_ref().map_or(&self.settings.git, |last| &last.git);
-            self.candidate = declared.and_then(|declared| Candidate::new(commit, git, declared).ok());
+            let source = SourceCommit { commit, git: Arc::clone(git) };
+            self.candidate = declared.and_then(|declared| Candidate::new(source, declared).ok());
             self.watch_needed_kinds();
         }
     }
@@ -152,11 +153,11 @@ impl State {
     fn restore(&mut self) {
         if self.in_force.declared.is_none()
             && self.candidate.is_none()
-            && !self.restored
+            && self.restoring == Restoring::Unasked
             && let Some(last) = self.settings.last_in_force.clone()
             && (last.commit != self.source.commit || last.git != self.settings.git)
         {
-            (self.restoring, self.restored) = (true, true);
+            self.restoring = Restoring::Asked;
             self.commands.push(Command::Restore(last));
         }
     }
@@ -171,8 +172,8 @@ impl State {
         let Some(candidate) = self.candidate.take_if(|candidate| !makes_others(&self.objects, candidate)) else {
             return;
         };
-        match self.judge(&candidate.declared, &candidate.commit, false, now) {
-            Judgement::Passed => self.activate(candidate, now),
+        match self.judge(&candidate.declared, &candidate.source.commit, false, now) {
+            Judgement::Passed(_) => self.activate(candidate, now),
             Judgement::Counting => self.candidate = Some(candidate),
             // It was in force before a restart: everything but its deletions is done.
             Judgement::Held(finding, offer) if self.was_in_force(&candidate) => {
@@ -181,7 +182,7 @@ impl State {
             }
             // Users approve the newest commit only: a restored one that would delete too much is not put in force.
             Judgement::Held(finding, offer) => {
-                if candidate.commit == self.source.commit && candidate.git == self.settings.git {
+                if candidate.source.commit == self.source.commit && candidate.source.git == self.settings.git {
                     self.hold(Some(candidate), finding, offer, now);
                 }
                 self.restore();
@@ -195,22 +196,21 @@ impl State {
     }
 
     fn was_in_force(&self, candidate: &Candidate) -> bool {
-        let is_last = |last: &SourceCommit| last.commit == candidate.commit && last.git == candidate.git;
-        self.in_force.declared.is_none() && self.settings.last_in_force.as_ref().is_some_and(is_last)
+        self.in_force.declared.is_none() && self.settings.last_in_force.as_ref() == Some(&candidate.source)
     }
 
     /// Puts the candidate in force and decides about every object that is not as it declares.
     fn activate(&mut self, candidate: Candidate, now: Instant) {
-        let Candidate { commit, git, declared, order, kinds } = candidate;
+        let Candidate { source, declared, order, kinds } = candidate;
         let grows = self.grows(&declared);
         self.kinds.begin_commit(kinds);
         self.report.commit_in_force();
-        if self.in_force.commit != commit || self.in_force.git != git {
-            let objects = declared.objects.len();
-            self.commands.push(Command::Notice(Notice::Syncing { commit: commit.clone(), objects }));
+        if self.in_force.source != source {
+            let (commit, objects) = (source.commit.clone(), declared.objects.len());
+            self.commands.push(Command::Notice(Notice::Syncing { commit, objects }));
         }
-        self.prunes.begin_commit(&commit);
-        self.in_force = InForce { git, commit, declared: Some(declared), order };
+        self.prunes.begin_commit(&source.commit, self.objects.inventory().count());
+        self.in_force = InForce { source, declared: Some(declared), order };
         self.held.take_if(|held| held.candidate.is_none());
         if grows || self.has_more_to_remember() {
             self.record();

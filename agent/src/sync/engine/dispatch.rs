@@ -129,9 +129,9 @@ impl State {
             (Action::Apply(cause), Some(declared), _) => {
                 let mode = apply_mode(&cause);
                 repair = pending_repair(place.class, cause, live);
-                Command::Apply(declared, self.in_force.commit.clone(), mode)
+                Command::Apply(declared, self.in_force.source.commit.clone(), mode)
             }
-            (Action::Annotate, Some(declared), _) => Command::Annotate(declared, self.in_force.commit.clone()),
+            (Action::Annotate, Some(declared), _) => Command::Annotate(declared, self.in_force.source.commit.clone()),
             (Action::Delete, ..) if self.objects.notes(id).is_some_and(|notes| notes.keep) => {
                 Command::Abandon(id.clone())
             }

@@ -69,7 +69,7 @@ impl State {
             }
         }
         Dump {
-            commit_in_force: self.in_force.commit.clone(),
+            commit_in_force: self.in_force.source.commit.clone(),
             newest_commit: self.source.commit.clone(),
             kinds: self.kinds.all().map(|(name, kind)| (name.to_string(), kind.state_name())).collect(),
             phases,

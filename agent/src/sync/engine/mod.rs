@@ -79,7 +79,7 @@ pub struct Settings {
 }
 
 /// A commit, and the source that it is of: the same commit of another directory declares other objects.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceCommit {
     /// 40 hexadecimal digits.
     pub commit: String,
@@ -90,13 +90,21 @@ pub struct SourceCommit {
 /// The commit that the cluster is kept at.
 #[derive(Default)]
 struct InForce {
-    /// The source that the commit is of. It stays the source before until a commit of the next one comes in force.
-    git: Arc<GitStatus>,
-    /// 40 hexadecimal digits; empty while no commit is in force.
-    commit: String,
+    /// The commit, which is empty while none is in force. Its source stays the one before until a commit of the next one comes
+    /// in force.
+    source: SourceCommit,
     /// The objects that it declares; `None` while no commit is in force.
     declared: Option<Arc<DeclaredSet>>,
     order: Order,
+}
+
+/// Where [`Command::Restore`] stands. It is sent once for each newest commit.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Restoring {
+    #[default]
+    Unasked,
+    Asked,
+    Answered,
 }
 
 /// Everything that is known about one sync.
@@ -109,10 +117,7 @@ pub struct State {
     /// Deletions that wait for the approval of a user.
     held: Option<Held>,
     prunes: Prunes,
-    /// [`Command::Restore`] is unanswered.
-    restoring: bool,
-    /// [`Command::Restore`] was sent.
-    restored: bool,
+    restoring: Restoring,
     in_force: InForce,
     kinds: Kinds,
     objects: Objects,
@@ -142,8 +147,7 @@ impl State {
             candidate: None,
             held: None,
             prunes: Prunes::after(std::mem::take(&mut settings.memory)),
-            restoring: false,
-            restored: false,
+            restoring: Restoring::default(),
             in_force: InForce::default(),
             objects,
             outage: Outage::default(),
@@ -161,7 +165,7 @@ impl State {
     pub fn step(&mut self, event: Event, now: Instant) -> Vec<Command> {
         match event {
             Event::Compiled { commit, declared, findings } => self.compiled(commit, declared, findings),
-            Event::Restored { commit, declared } => self.restored(&commit, declared),
+            Event::Restored { commit, declared } => self.restored(commit, declared),
             Event::SourceFailed(finding) => self.source_failed(finding),
             Event::SpecChanged(spec) => self.spec_changed(*spec),
             Event::Served(kind, plural) => self.kinds.served(&kind, plural),
@@ -223,14 +227,14 @@ impl State {
 
     /// `true` when the newest commit is applied without errors and nothing is left to do.
     pub fn is_synced(&self) -> bool {
-        self.is_idle() && self.source.commit == self.in_force.commit && self.is_clean()
+        self.is_idle() && self.source.commit == self.in_force.source.commit && self.is_clean()
     }
 
     /// `true` when the newest commit has been dealt with as far as it can be for now: it is applied, refused or held.
     pub fn is_idle(&self) -> bool {
         (!self.source.commit.is_empty() || !self.source.findings.is_empty())
             && self.candidate.is_none()
-            && !self.restoring
+            && self.restoring != Restoring::Asked
             && !self.prunes.is_judging()
             && self.objects.first_queued().is_none()
             && !self.kinds.is_auditing()
@@ -245,6 +249,11 @@ impl State {
     /// The objects that the commit in force declares.
     pub fn in_force(&self) -> Option<&Arc<DeclaredSet>> {
         self.in_force.declared.as_ref()
+    }
+
+    /// The source of the commit in force.
+    pub fn git_in_force(&self) -> &GitStatus {
+        &self.in_force.source.git
     }
 
     /// `true` if a command about the object is unanswered that repairs drift, or reads the object to decide about that.

@@ -3,14 +3,15 @@
 //! The guard ([`Prune`]) judges all deletions that follow from a commit when the commit comes in force, and again when more
 //! are found later, because a kind is served again or an object appears. Only what it let pass is deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Finding;
 use crate::model::object::{ObjectId, walk};
+use crate::sync::live::Live;
 use crate::sync::plan::guard::{Deletions, HeldPrune, Prune};
-use crate::sync::plan::memory::{GuardMemory, Proof};
+use crate::sync::plan::memory::{GuardMemory, Proof, PruneMark};
 use crate::sync::plan::order::is_deleted_with;
 use crate::sync::plan::{Action, Declared, decide};
 
@@ -22,14 +23,16 @@ use super::{Command, Notice, State};
 pub(super) struct Prunes {
     /// Deletions within the budget that are not carried out yet.
     within_budget: Deletions,
-    /// Objects that go along with the CRDs among these deletions, and count too.
-    along: BTreeMap<ObjectId, usize>,
     /// The approval in use.
     granted: Option<Offer>,
     /// The approval that the last finding asked for.
     offered: Option<Offer>,
-    /// The facts that the record keeps. Deletions of the last hour have those that are within the budget and not carried out yet.
+    /// The facts that the record keeps.
     memory: GuardMemory,
+    /// Deletions that an earlier process let pass.
+    inherited: BTreeSet<PruneMark>,
+    /// Number of the sync's objects before the commit in force.
+    before: usize,
     /// Deletions were found that the guard has not judged.
     found: bool,
     /// Number of objects of the kinds that these CRDs define; `None` while they are being counted.
@@ -58,10 +61,16 @@ impl Offer {
     }
 }
 
+/// Number of objects that go along with an object, if it is a CRD.
+fn along(definitions: &[(ObjectId, ObjectCount)], id: &ObjectId) -> usize {
+    let count = definitions.iter().find(|(crd, _)| crd == id).map(|(_, count)| *count);
+    count.map_or(0, |count| count.unwrap_or(usize::MAX))
+}
+
 /// The guard's answer about deletions.
 pub(super) enum Judgement {
-    /// They may be sent.
-    Passed,
+    /// These may be sent.
+    Passed(Vec<ObjectId>),
     /// They are too many, as this finding says.
     Held(Finding, Offer),
     /// Objects that go with a CRD are being counted.
@@ -71,7 +80,7 @@ pub(super) enum Judgement {
 impl Prunes {
     /// A sync whose record has these facts.
     pub(super) fn after(memory: GuardMemory) -> Self {
-        Self { memory, ..Self::default() }
+        Self { inherited: memory.passed.clone(), memory, ..Self::default() }
     }
 
     /// The facts that the record is to keep.
@@ -108,15 +117,40 @@ impl Prunes {
     }
 
     /// A commit comes in force: approvals of another one are for nothing any more.
-    pub(super) fn begin_commit(&mut self, commit: &str) {
-        self.found = false;
+    pub(super) fn begin_commit(&mut self, commit: &str, objects: usize) {
+        (self.found, self.before) = (false, objects);
         self.granted.take_if(|granted| !granted.approval.starts_with(commit));
     }
 
     /// Another source is followed: approvals are for nothing any more.
     pub(super) fn forget_approvals(&mut self) {
         (self.granted, self.offered) = (None, None);
+        self.inherited.clear();
         self.found = true;
+    }
+
+    /// Takes up those of these deletions that an earlier process let pass, within the budget or under the approval that is set.
+    fn inherit(&mut self, prune: &Prune, approval: Option<&str>) {
+        let of_process = |deletion: &&(ObjectId, Box<str>), approval: &str| {
+            self.inherited.contains(&PruneMark::new(deletion, along(&prune.definitions, &deletion.0), approval))
+        };
+        let within_budget = prune.deletions.iter().filter(|deletion| of_process(deletion, "")).cloned();
+        self.within_budget.extend(within_budget.collect::<Vec<_>>());
+        let Some(approval) = approval.filter(|_| self.granted.is_none()) else { return };
+        let deletions: Deletions = prune.deletions.iter().filter(|one| of_process(one, approval)).cloned().collect();
+        if !deletions.is_empty() {
+            let of_these = |(crd, _): &&(ObjectId, ObjectCount)| deletions.iter().any(|(id, _)| id == crd);
+            let definitions = prune.definitions.iter().filter(of_these).cloned().collect();
+            self.granted = Some(Offer { approval: approval.to_owned(), deletions, definitions });
+        }
+    }
+
+    /// The marks of all deletions that were let pass.
+    fn marks(&self) -> BTreeSet<PruneMark> {
+        let granted = self.granted.iter().flat_map(|Offer { approval, deletions, definitions }| {
+            deletions.iter().map(|one| PruneMark::new(one, along(definitions, &one.0), approval))
+        });
+        granted.chain(self.within_budget.iter().map(|one| PruneMark::new(one, 0, ""))).collect()
     }
 
     fn allows(&self, deletion: &(ObjectId, Box<str>)) -> bool {
@@ -187,15 +221,14 @@ impl State {
         }
         self.prunes.judged();
         let Some(declared) = self.in_force.declared.clone() else { return };
-        let commit = self.in_force.commit.clone();
+        let commit = self.in_force.source.commit.clone();
         match self.judge(&declared, &commit, true, now) {
             Judgement::Counting => self.prunes.found(),
             Judgement::Held(finding, offer) => self.hold_in_force(finding, offer, now),
-            Judgement::Passed => {
+            Judgement::Passed(passed) => {
                 if self.held.take_if(|held| held.candidate.is_none()).is_some() {
                     self.report.status_changed();
                 }
-                let passed: Vec<ObjectId> = self.prune_of(&declared).deletions.into_iter().map(|(id, _)| id).collect();
                 if self.has_more_to_remember() {
                     self.record();
                 }
@@ -236,43 +269,42 @@ impl State {
             Some(definitions) => prune.definitions = definitions,
             None => return Judgement::Counting,
         }
+        let given = self.settings.approval.clone().filter(|approval| approval.starts_with(commit));
+        self.prunes.inherit(&prune, given.as_deref());
+        let all: Vec<ObjectId> = prune.deletions.iter().map(|(id, _)| id.clone()).collect();
         let (sent, waiting): (Deletions, Deletions) = std::mem::take(&mut self.prunes.within_budget)
             .into_iter()
             .partition(|(id, _)| self.objects.is_in_flight(id));
-        let along = |prunes: &Prunes, deletions: &Deletions| -> usize {
-            deletions.iter().filter_map(|(id, _)| prunes.along.get(id)).sum()
-        };
-        let counted = waiting.len() + along(&self.prunes, &waiting);
-        self.prunes.memory.recent.take_back(counted);
+        let before = if in_force { self.prunes.before } else { prune.inventory.objects };
+        let first = self.prunes.memory.recent.inventory_before(now).unwrap_or(before);
+        self.prunes.memory.recent.take_back(waiting.len());
         prune.deletions.retain(|deletion| !sent.contains(deletion));
         prune.definitions.retain(|(crd, _)| !sent.iter().any(|(id, _)| id == crd));
         self.prunes.within_budget = sent;
         let approval = prune.approval(commit);
-        if prune.deletions.is_empty() || self.is_approved(commit, &approval, &prune) {
+        let approved = prune.deletions.is_empty() || self.is_approved(commit, &approval, &prune);
+        let recent = &mut self.prunes.memory.recent;
+        if approved {
             self.record_is_proven();
-            return Judgement::Passed;
-        }
-        let recent = self.prunes.memory.recent.number(now);
-        if prune.is_large(recent) {
+        } else if prune.is_large(recent.left(first, now)) {
             let held = HeldPrune {
                 commit,
                 in_force,
-                recent,
+                recent: recent.number(now),
                 approval: &approval,
-                refused: self.settings.approval.as_deref().filter(|approval| approval.starts_with(commit)),
+                refused: given.as_deref(),
                 how_to_approve: &self.settings.how_to_approve,
             };
             let finding = prune.finding(&held);
             let Prune { deletions, definitions, .. } = prune;
             return Judgement::Held(finding, Offer { approval, deletions, definitions });
+        } else {
+            let before = recent.inventory_before(now).map_or(first, |_| before);
+            recent.add(prune.deletions.len(), before, now);
+            self.prunes.within_budget.append(&mut prune.deletions);
         }
-        self.prunes
-            .along
-            .extend(prune.definitions.iter().filter_map(|(crd, objects)| Some((crd.clone(), (*objects)?))));
-        let counted = prune.deletions.len() + along(&self.prunes, &prune.deletions);
-        self.prunes.memory.recent.add(counted, now);
-        self.prunes.within_budget.append(&mut prune.deletions);
-        Judgement::Passed
+        self.prunes.memory.passed = self.prunes.marks();
+        Judgement::Passed(all)
     }
 
     /// Nothing of what the lost record may have named is left, or a user approved its deletion: from now on the record says
@@ -300,27 +332,31 @@ impl State {
     /// The deletions that follow from a declared set, of kinds whose objects are all known.
     fn prune_of(&self, declared: &DeclaredSet) -> Prune {
         let mut declared_form = walk(&declared.objects);
-        let deletions: Deletions = self
-            .objects
-            .inventory()
-            .filter(|(id, live)| {
-                let keep = self.objects.notes(id).is_some_and(|notes| notes.keep);
-                declared_form(id).is_none()
-                    && !keep
-                    && self.kinds.is_countable(id)
-                    && self.unlisted_in(id).is_none()
-                    && decide(Declared::of(declared, id), Some(live), &self.settings.sync) == Action::Delete
-            })
-            .map(|(id, live)| (id.clone(), live.uid.clone()))
-            .collect();
-        let there = || self.objects.inventory().filter(|(_, live)| !live.terminating && live.applied);
-        let count = |objects: &mut dyn Iterator<Item = &ObjectId>| {
-            objects.fold((0, 0), |(all, namespaces), id| (all + 1, namespaces + usize::from(id.is_namespace())))
-        };
-        let inventory = count(&mut there().map(|(id, _)| id));
-        let kept = count(&mut there().map(|(id, _)| id).filter(|id| declared.objects.contains_key(id)));
         let unproven = self.prunes.memory.proof == Proof::Approval;
-        Prune { inventory, kept, recorded: self.recording.size(), unproven, deletions, definitions: Vec::new() }
+        let mut prune = Prune { recorded: self.recording.size(), unproven, ..Prune::default() };
+        for (id, live) in self.objects.inventory() {
+            let is_there = !live.terminating && live.applied;
+            if is_there {
+                prune.inventory.add(id);
+            }
+            if declared_form(id).is_some() {
+                if is_there {
+                    prune.kept.add(id);
+                }
+            } else if self.is_deleted_by(declared, id, live) {
+                prune.deletions.insert((id.clone(), live.uid.clone()));
+            }
+        }
+        prune
+    }
+
+    /// `true` if the deletion of an object that is not declared can be judged.
+    fn is_deleted_by(&self, declared: &DeclaredSet, id: &ObjectId, live: &Live) -> bool {
+        let keep = self.objects.notes(id).is_some_and(|notes| notes.keep);
+        !keep
+            && self.kinds.is_countable(id)
+            && self.unlisted_in(id).is_none()
+            && decide(Declared::of(declared, id), Some(live), &self.settings.sync) == Action::Delete
     }
 
     /// The CRDs among these deletions, with the number of objects that go with each and are no deletions themselves; `None`

@@ -7,6 +7,7 @@ use crate::model::finding::Finding;
 use crate::model::object::ObjectId;
 use crate::sync::live::Live;
 use crate::sync::plan::Declared;
+use crate::sync::plan::guard::ObjectCounts;
 use crate::sync::plan::memory::{GuardMemory, Proof};
 
 use super::{Command, NewRecord, Notice, State};
@@ -20,8 +21,8 @@ pub(super) struct Recording {
     going_on: bool,
     /// The reason why the last one cannot be written so far.
     failure: Option<Finding>,
-    /// Numbers of objects and of Namespaces in the record.
-    size: (usize, usize),
+    /// Numbers of objects in the record.
+    size: ObjectCounts,
     /// The guard's facts in it.
     memory: GuardMemory,
 }
@@ -30,20 +31,16 @@ impl Recording {
     /// A record that has these objects and facts. One that was lost is to be written, whatever follows.
     pub(super) fn of<'a>(objects: impl IntoIterator<Item = &'a ObjectId>, memory: &GuardMemory) -> Self {
         let memory = GuardMemory { proof: Proof::Record, ..memory.clone() };
-        let mut recording = Self { memory, ..Self::default() };
-        recording.resize(objects);
-        recording
+        Self { memory, size: objects.into_iter().collect(), ..Self::default() }
     }
 
     /// The record is to have these objects.
     pub(super) fn resize<'a>(&mut self, objects: impl IntoIterator<Item = &'a ObjectId>) {
-        self.size = objects
-            .into_iter()
-            .fold((0, 0), |(all, namespaces), id| (all + 1, namespaces + usize::from(id.is_namespace())));
+        self.size = objects.into_iter().collect();
     }
 
-    /// Numbers of objects and of Namespaces in the record.
-    pub(super) fn size(&self) -> (usize, usize) {
+    /// Numbers of objects in the record.
+    pub(super) fn size(&self) -> ObjectCounts {
         self.size
     }
 
@@ -79,9 +76,9 @@ impl State {
         self.commands.push(Command::Record(Box::new(NewRecord { number, objects, memory })));
     }
 
-    /// `true` when the guard's facts are others than the record has.
+    /// `true` when the guard has facts that the record has not.
     pub(super) fn has_more_to_remember(&self) -> bool {
-        self.recording.memory != *self.prunes.memory()
+        !self.recording.memory.is_up_to_date(self.prunes.memory())
     }
 
     /// Declared objects that are as declared already are the sync's own from now on. Others are when they are applied.

@@ -12,7 +12,7 @@ use crate::sync::plan::Declared;
 
 use super::objects::{Mark, Tracked};
 use super::queue::WorkClass;
-use super::{Command, InForce, Notice, SourceCommit, State};
+use super::{Command, Notice, Restoring, SourceCommit, State};
 
 /// Work that takes longer than this is reported as going on.
 const FIRST: Duration = Duration::from_millis(500);
@@ -160,11 +160,10 @@ impl State {
     }
 
     fn announce(&mut self) {
-        let InForce { commit, git, .. } = &self.in_force;
-        let announced = |last: &SourceCommit| last.commit == *commit && last.git == *git;
-        if !self.report.announced.as_ref().is_some_and(announced) && self.is_synced() {
-            let commit = commit.clone();
-            self.report.announced = Some(SourceCommit { commit: commit.clone(), git: Arc::clone(git) });
+        let source = &self.in_force.source;
+        if self.report.announced.as_ref() != Some(source) && self.is_synced() {
+            let commit = source.commit.clone();
+            self.report.announced = Some(source.clone());
             self.report.status_changed();
             let (applied, pruned) = (self.applied, self.pruned);
             self.commands.push(Command::Notice(Notice::Synced { commit, applied, pruned }));
@@ -178,11 +177,13 @@ impl State {
         Report {
             source: self.source.clone(),
             sync: Stage {
-                commit: self.in_force.commit.clone(),
+                commit: self.in_force.source.commit.clone(),
                 findings: self.sync_findings(),
-                git: Arc::clone(if in_force { &self.in_force.git } else { &self.settings.git }),
+                git: Arc::clone(if in_force { &self.in_force.source.git } else { &self.settings.git }),
             },
-            syncing: self.candidate.is_some() || self.restoring || (in_force && (unread || self.is_syncing())),
+            syncing: self.candidate.is_some()
+                || self.restoring == Restoring::Asked
+                || (in_force && (unread || self.is_syncing())),
             synced: self.is_synced(),
             resources,
         }

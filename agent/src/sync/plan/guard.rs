@@ -11,8 +11,30 @@ use crate::model::object::ObjectId;
 
 /// Number of objects that the finding of held deletions names.
 const NAMED: usize = 20;
-/// Deletions that are always within the budget of an hour.
-const SMALL: usize = 10;
+/// Numbers of objects, and of Namespaces among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ObjectCounts {
+    /// All of them.
+    pub objects: usize,
+    /// The Namespaces.
+    pub namespaces: usize,
+}
+
+impl ObjectCounts {
+    /// Counts this object too.
+    pub fn add(&mut self, id: &ObjectId) {
+        self.objects += 1;
+        self.namespaces += usize::from(id.is_namespace());
+    }
+}
+
+impl<'a> FromIterator<&'a ObjectId> for ObjectCounts {
+    fn from_iter<T: IntoIterator<Item = &'a ObjectId>>(ids: T) -> Self {
+        let mut counts = Self::default();
+        ids.into_iter().for_each(|id| counts.add(id));
+        counts
+    }
+}
 
 /// Objects that would be deleted, each with its uid: an object that was made anew under a name is another one.
 pub type Deletions = BTreeSet<(ObjectId, Box<str>)>;
@@ -20,37 +42,34 @@ pub type Deletions = BTreeSet<(ObjectId, Box<str>)>;
 /// Deletions that follow from a commit.
 #[derive(Clone, Debug, Default)]
 pub struct Prune {
-    /// Objects of the sync that exist, and Namespaces among them.
-    pub inventory: (usize, usize),
+    /// Objects of the sync that exist.
+    pub inventory: ObjectCounts,
     /// Those of them that stay declared.
-    pub kept: (usize, usize),
-    /// Objects and Namespaces in the inventory's record. Some may be gone, by another client or while no agent ran.
-    pub recorded: (usize, usize),
+    pub kept: ObjectCounts,
+    /// Objects in the inventory's record. Some may be gone, by another client or while no agent ran.
+    pub recorded: ObjectCounts,
     /// The record was lost: labels, annotations and entries, which every client can write, are all that says that the objects
     /// are the sync's.
     pub unproven: bool,
     /// Objects of the inventory that would be deleted.
     pub deletions: Deletions,
-    /// CRDs that would be deleted and take objects along that are not in the inventory, with the number of these objects;
-    /// `None` when they cannot be counted.
+    /// CRDs that would be deleted, with the number of objects that go with them and are not in the inventory; `None` when these
+    /// cannot be counted.
     pub definitions: Vec<(ObjectId, Option<usize>)>,
 }
 
 impl Prune {
-    /// `true` if it is all that is left of two or more Namespaces, or of an inventory of two or more objects, objects that cannot be
-    /// counted, or more than is left of the budget: 10 objects or 20 % of the inventory in an hour. Without a record that names
-    /// the objects, any deletion is.
-    pub fn is_large(&self, recent: usize) -> bool {
-        let namespaces = self.deletions.iter().filter(|(id, _)| id.is_namespace()).count();
-        let all_namespaces = self.inventory.1.max(self.recorded.1) >= 2 && namespaces > 0 && self.kept.1 == 0;
-        let everything = self.inventory.0.max(self.recorded.0) >= 2 && !self.deletions.is_empty() && self.kept.0 == 0;
-        let Some(along) = self.definitions.iter().map(|(_, objects)| *objects).sum::<Option<usize>>() else {
-            return true;
-        };
-        let budget = ((self.inventory.0 + recent) / 5).max(SMALL);
-        let total = recent + self.deletions.len() + along;
-        let unproven = self.unproven && !self.deletions.is_empty();
-        unproven || all_namespaces || everything || (total > budget && total > recent)
+    /// `true` if it is more than is left of the hour's budget, or all that is left of two or more Namespaces, or of an inventory of
+    /// two or more objects, or if objects that are not the sync's go with a CRD. Without a record that names the objects, any
+    /// deletion is.
+    pub fn is_large(&self, left: usize) -> bool {
+        let Self { inventory, kept, recorded, deletions, definitions, unproven } = self;
+        let namespaces = deletions.iter().any(|(id, _)| id.is_namespace());
+        let all_namespaces = inventory.namespaces.max(recorded.namespaces) >= 2 && namespaces && kept.namespaces == 0;
+        let everything = inventory.objects.max(recorded.objects) >= 2 && kept.objects == 0;
+        let takes_along = definitions.iter().any(|(_, objects)| *objects != Some(0));
+        let too_many = deletions.len() > left;
+        !deletions.is_empty() && (*unproven || all_namespaces || everything || takes_along || too_many)
     }
 
     /// The approval of exactly these deletions by this commit: `<commit>.<digest>`. A later deletion of objects with the same
@@ -86,7 +105,7 @@ impl Prune {
         let mut message = format!(
             "commit {commit} is held: it would delete {} of {} objects{before}: {}. {instead}",
             self.deletions.len(),
-            self.inventory.0,
+            self.inventory.objects,
             names.join(", ")
         );
         if self.unproven {
@@ -108,8 +127,8 @@ impl Prune {
     fn named(&self, id: &ObjectId) -> String {
         match self.definitions.iter().find(|(definition, _)| definition == id) {
             None | Some((_, Some(0))) => id.to_string(),
-            Some((_, Some(objects))) => format!("{id} (with {objects} objects of its kind that are not of this sync)"),
-            Some((_, None)) => format!("{id} (the objects of its kind cannot be counted)"),
+            Some((_, Some(objects))) => format!("{id} (with {objects} {} that are not of this sync)", id.name()),
+            Some((_, None)) => format!("{id} (with all {}, which cannot be counted)", id.name()),
         }
     }
 }
@@ -154,12 +173,16 @@ mod tests {
         };
         let deletions: Deletions = kinds.iter().enumerate().map(deletion).collect();
         let gone = kinds.iter().filter(|kind| **kind == "Namespace").count();
-        let kept = (inventory.saturating_sub(kinds.len()), namespaces.saturating_sub(gone));
-        Prune { inventory: (inventory, namespaces), kept, deletions, ..Prune::default() }
+        let kept = counts(inventory.saturating_sub(kinds.len()), namespaces.saturating_sub(gone));
+        Prune { inventory: counts(inventory, namespaces), kept, deletions, ..Prune::default() }
+    }
+
+    fn counts(objects: usize, namespaces: usize) -> ObjectCounts {
+        ObjectCounts { objects, namespaces }
     }
 
     fn large(inventory: usize, namespaces: usize, kinds: &[&str]) -> bool {
-        prune(inventory, namespaces, kinds).is_large(0)
+        prune(inventory, namespaces, kinds).is_large(10)
     }
 
     #[test]
@@ -169,31 +192,24 @@ mod tests {
         assert!(!large(5, 3, &["Namespace", "Namespace"]), "two of three Namespaces");
         assert!(large(2, 0, &["A", "A"]), "everything");
         assert!(!large(1, 0, &["A"]), "one of one");
-        assert!(Prune { recorded: (2, 0), ..prune(1, 0, &["A"]) }.is_large(0), "the one that is left of two");
-        assert!(Prune { kept: (0, 0), ..prune(9, 0, &["A"; 8]) }.is_large(0), "the ninth is given up");
-        assert!(!Prune { recorded: (2, 0), ..prune(0, 0, &[]) }.is_large(0), "both are gone");
-        assert!(!large(12, 0, &["A"; 10]), "ten may always go");
+        assert!(Prune { recorded: counts(2, 0), ..prune(1, 0, &["A"]) }.is_large(10), "the one that is left of two");
+        assert!(Prune { kept: counts(0, 0), ..prune(9, 0, &["A"; 8]) }.is_large(10), "the ninth is given up");
+        assert!(!Prune { recorded: counts(2, 0), ..prune(0, 0, &[]) }.is_large(10), "both are gone");
+        assert!(!large(12, 0, &["A"; 10]), "ten are left of the budget");
         assert!(large(12, 0, &["A"; 11]), "eleven of twelve");
-        assert!(!large(100, 0, &["A"; 20]), "a fifth");
-        assert!(large(100, 0, &["A"; 21]), "more than a fifth");
+        assert!(!prune(80, 0, &[]).is_large(0), "nothing is never too much");
     }
 
     #[test]
-    fn what_was_deleted_within_the_hour_counts() {
-        assert!(!prune(85, 0, &["A"; 5]).is_large(15), "a fifth of the hundred that were there an hour ago");
-        assert!(prune(85, 0, &["A"; 6]).is_large(15));
-        assert!(!prune(80, 0, &[]).is_large(50), "nothing is never too much");
-    }
-
-    #[test]
-    fn objects_that_go_with_a_definition_count() {
+    fn a_definition_that_takes_objects_of_others_along_is_held() {
         let with = |objects| Prune {
             definitions: vec![(ObjectId::new(&GroupKind::new("", "A"), "", "0"), objects)],
             ..prune(20, 0, &["A"])
         };
-        assert!(!with(Some(9)).is_large(0));
-        assert!(with(Some(10)).is_large(0));
-        assert!(with(None).is_large(0), "nobody knows how many");
+        assert!(!with(Some(0)).is_large(10));
+        assert!(with(Some(1)).is_large(10));
+        assert!(with(None).is_large(10), "nobody knows how many");
+        assert!(!Prune { deletions: Deletions::new(), ..with(Some(1)) }.is_large(10));
     }
 
     #[test]

@@ -9,63 +9,99 @@ use crate::sync::moment::Moment;
 const WINDOW: Duration = Duration::from_secs(3600);
 /// Deletions within this time count as one moment, so that the list stays short.
 const MOMENT: Duration = Duration::from_secs(60);
+/// Deletions that are always within the budget of an hour.
+const SMALL: usize = 10;
 
-/// Numbers of deletions, each with the time of the first of them; the oldest first.
+/// Deletions of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PruneMoment {
+    /// The time of the first of them.
+    pub at: Instant,
+    /// Their number.
+    pub deletions: usize,
+    /// Number of objects of the sync before them.
+    pub inventory: usize,
+}
+
+/// The deletions of the last hour; the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RecentPrunes(pub Vec<(Instant, usize)>);
+pub struct RecentPrunes(pub Vec<PruneMoment>);
 
 impl RecentPrunes {
-    /// Counts deletions at `now`.
-    pub fn add(&mut self, deletions: usize, now: Instant) {
-        self.0.retain(|(at, _)| now.saturating_duration_since(*at) < WINDOW);
-        match self.0.last_mut().filter(|(at, _)| now.saturating_duration_since(*at) < MOMENT) {
-            Some((_, number)) => *number += deletions,
-            None => self.0.push((now, deletions)),
+    /// Counts deletions at `now`, when the sync has so many objects.
+    pub fn add(&mut self, deletions: usize, inventory: usize, now: Instant) {
+        self.0.retain(|moment| moment.is_recent(now));
+        match self.0.last_mut().filter(|last| now.saturating_duration_since(last.at) < MOMENT) {
+            Some(last) => last.deletions += deletions,
+            None => self.0.push(PruneMoment { at: now, deletions, inventory }),
         }
     }
 
-    /// The deletions of the last hour as text: `2026-01-02T03:04:05Z=12`, with spaces between them.
+    /// The deletions of the last hour as text: `2026-01-02T03:04:05Z=12/100` for 12 of 100 objects, with spaces between them.
     pub fn text(&self, now: &Moment) -> String {
-        let texts: Vec<String> =
-            self.within_hour(now.instant).map(|(at, n)| format!("{}={n}", now.time_of(*at))).collect();
+        let text = |PruneMoment { at, deletions, inventory }: &PruneMoment| {
+            format!("{}={deletions}/{inventory}", now.time_of(*at))
+        };
+        let texts: Vec<String> = self.within_hour(now.instant).map(text).collect();
         texts.join(" ")
     }
 
-    /// Reads such a text. What is no time and number is left out, and a time to come counts as now.
+    /// Reads such a text. What is no time and numbers is left out, and a time to come counts as now.
     pub fn parse(text: &str, now: &Moment) -> Self {
+        let number = |text: &str| text.parse::<u32>().ok().map(|number| number as usize);
         let part = |part: &str| {
-            let (time, number) = part.split_once('=')?;
-            Some((now.instant_of(&Time(time.to_owned()))?, number.parse::<u32>().ok()? as usize))
+            let (time, numbers) = part.split_once('=')?;
+            let (deletions, inventory) = numbers.split_once('/')?;
+            let at = now.instant_of(&Time(time.to_owned()))?;
+            Some(PruneMoment { at, deletions: number(deletions)?, inventory: number(inventory)? })
         };
-        let mut parts: Vec<(Instant, usize)> = text.split(' ').filter_map(part).collect();
+        let mut parts: Vec<PruneMoment> = text.split(' ').filter_map(part).collect();
         parts.sort();
         Self(parts)
     }
 
-    fn within_hour(&self, now: Instant) -> impl Iterator<Item = &(Instant, usize)> {
-        self.0.iter().filter(move |(at, _)| now.saturating_duration_since(*at) < WINDOW)
+    fn within_hour(&self, now: Instant) -> impl Iterator<Item = &PruneMoment> {
+        self.0.iter().filter(move |moment| moment.is_recent(now))
     }
 
     /// Takes back deletions that were counted and not carried out.
     pub fn take_back(&mut self, mut deletions: usize) {
         while deletions > 0
-            && let Some((_, number)) = self.0.last_mut()
+            && let Some(last) = self.0.last_mut()
         {
-            let taken = deletions.min(*number);
-            *number -= taken;
+            let taken = deletions.min(last.deletions);
+            last.deletions -= taken;
             deletions -= taken;
-            self.0.pop_if(|(_, number)| *number == 0);
+            self.0.pop_if(|last| last.deletions == 0);
         }
     }
 
     /// The number of deletions in the hour before `now`.
     pub fn number(&self, now: Instant) -> usize {
-        self.within_hour(now).map(|(_, number)| number).sum()
+        self.within_hour(now).map(|moment| moment.deletions).sum()
+    }
+
+    /// Number of objects of the sync before the first deletion of the hour; `None` when there was none.
+    pub fn inventory_before(&self, now: Instant) -> Option<usize> {
+        self.within_hour(now).next().map(|first| first.inventory)
+    }
+
+    /// Number of deletions that are left of the hour's budget: 10, or 20 % of the objects that the sync had before the first
+    /// deletion of the hour, `inventory` if there was none.
+    pub fn left(&self, inventory: usize, now: Instant) -> usize {
+        let budget = self.inventory_before(now).unwrap_or(inventory) / 5;
+        budget.max(SMALL).saturating_sub(self.number(now))
     }
 
     /// The next time at which a deletion counts no more.
     pub fn next_change(&self, now: Instant) -> Option<Instant> {
-        self.0.iter().map(|(at, _)| *at + WINDOW).find(|end| *end > now)
+        self.0.iter().map(|moment| moment.at + WINDOW).find(|end| *end > now)
+    }
+}
+
+impl PruneMoment {
+    fn is_recent(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) < WINDOW
     }
 }
 
@@ -79,21 +115,40 @@ mod tests {
         let begin = Instant::now();
         let after = |seconds| begin + Duration::from_secs(seconds);
         let mut recent = RecentPrunes::default();
-        recent.add(3, begin);
-        recent.add(2, after(30));
-        recent.add(4, after(90));
+        recent.add(3, 50, begin);
+        recent.add(2, 47, after(30));
+        recent.add(4, 45, after(90));
         assert_eq!(recent.0.len(), 2);
         assert_eq!(recent.number(after(3599)), 9);
         assert_eq!(recent.next_change(after(100)), Some(after(3600)));
         assert_eq!(recent.number(after(3600)), 4);
         let moment = |at| Moment { instant: at, time: Time::from_unix(1_767_323_045) };
         let text = recent.text(&moment(after(100)));
-        assert_eq!(text, "2026-01-02T03:02:25Z=5 2026-01-02T03:03:55Z=4");
+        assert_eq!(text, "2026-01-02T03:02:25Z=5/50 2026-01-02T03:03:55Z=4/45");
         assert_eq!(RecentPrunes::parse(&text, &moment(after(100))), recent);
-        assert_eq!(RecentPrunes::parse("x 3= =4 2026-01-02T03:04:05Z=-1", &moment(begin)), RecentPrunes::default());
+        assert_eq!(
+            RecentPrunes::parse("x 3= =4/5 2026-01-02T03:04:05Z=4 2026-01-02T03:04:05Z=-1/9", &moment(begin)),
+            RecentPrunes::default()
+        );
         recent.take_back(6);
         assert_eq!(recent.number(after(100)), 3);
         recent.take_back(6);
         assert_eq!(recent.number(after(100)), 0);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+    fn the_budget_is_a_fifth_of_what_was_there_before_the_first_deletion() {
+        let begin = Instant::now();
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        let mut recent = RecentPrunes::default();
+        assert_eq!((recent.left(100, begin), recent.left(12, begin)), (20, 10));
+        recent.add(15, 100, begin);
+        assert_eq!(recent.left(1000, after(1)), 5, "objects that come later do not count");
+        recent.add(5, 85, after(600));
+        assert_eq!(recent.left(80, after(601)), 0);
+        assert_eq!(recent.left(80, after(3600)), 12, "a fifth of eighty-five");
+        recent.add(30, 85, after(3600));
+        assert_eq!(recent.left(80, after(3601)), 0, "more was approved");
     }
 }

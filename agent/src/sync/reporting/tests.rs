@@ -223,10 +223,12 @@ fn a_record_that_is_refused_is_told_and_tried_again() {
 #[test]
 fn the_facts_of_the_guard_are_in_the_record_and_are_read_again() {
     let mut world = World::new();
-    let memory = GuardMemory { recent: RecentPrunes(vec![(world.now.instant, 12)]), proof: Proof::Approval };
+    let mut recent = RecentPrunes::default();
+    recent.add(12, 100, world.now.instant);
+    let memory = GuardMemory { recent, proof: Proof::Approval, ..GuardMemory::default() };
     let record = NewRecord { number: 1, objects: [id("one")].into(), memory: memory.clone() };
     world.tell(ReportMessage::Record(Box::new(record)));
-    assert_eq!(world.groups["root-sync"].notes[annotation::RECENT_PRUNES], "1970-01-01T00:00:01Z=12");
+    assert_eq!(world.groups["root-sync"].notes[annotation::RECENT_PRUNES], "1970-01-01T00:00:01Z=12/100");
     let read = InventoryRecord::new(&SyncId::root("root-sync"), world.groups.clone());
     assert_eq!(read.memory(&world.now), memory);
     // The report that follows leaves them there.

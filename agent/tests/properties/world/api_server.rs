@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use agent::compile::declared::DeclaredObject;
 use agent::model::finding::{Code, Finding};
+use agent::model::metadata::FIELD_MANAGER;
 use agent::model::object::{GroupKind, Object, ObjectId};
 use agent::sync::engine::{ApplyMode, Command, Event, Failure, Outcome, Retry};
 use agent::sync::live::{Live, Observed};

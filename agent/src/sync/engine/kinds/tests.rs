@@ -95,7 +95,8 @@ fn deletions_of_a_kind_that_comes_back_are_held() {
     let held = |command: &Command| matches!(command, Command::Notice(Notice::Failed(finding)) if finding.code == Code::EmptySource);
     assert_eq!(commands.iter().filter(|command| held(command)).count(), 1, "{commands:?}");
     assert!(!commands.iter().any(|command| matches!(command, Command::Delete(..))), "{commands:?}");
-    let commands = state.step(Event::Approved(Some(offered(&commands))), later);
+    let mut commands = state.step(Event::Approved(Some(offered(&commands))), later);
+    commands.extend(recorded(&mut state, later));
     assert!(!deleted(&commands).is_empty(), "{commands:?}");
 }
 
@@ -177,7 +178,8 @@ fn a_commit_in_force_that_is_held_stays_so_when_the_source_fails_and_comes_back(
     state.step(Event::SourceFailed(crate::model::finding::Finding::new(Code::Source, "not there")), later);
     state.step(nothing(&commit), later);
     assert!(!state.is_synced(), "the commit is still held");
-    let commands = state.step(Event::Approved(Some(offered(&held))), later);
+    let mut commands = state.step(Event::Approved(Some(offered(&held))), later);
+    commands.extend(recorded(&mut state, later));
     assert!(!deleted(&commands).is_empty(), "{commands:?}");
 }
 

@@ -1,6 +1,7 @@
 //! Approvals that are set, replayed and taken back, and deletions of several commits within an hour.
 
-use std::collections::BTreeSet;
+mod restarts;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::api::GitStatus;
 use crate::model::finding::Code;
 use crate::model::metadata::SyncId;
 use crate::model::object::GroupKind;
-use crate::sync::engine::{Event, Outcome, Settings, SourceCommit, SpecChange};
+use crate::sync::engine::{Event, Outcome, Settings, SpecChange};
 use crate::sync::plan::guard::APPROVAL;
 
 fn config_map(name: &str) -> ObjectId {
@@ -31,10 +32,14 @@ struct Scene {
 }
 
 fn config_maps(names: std::ops::Range<usize>) -> Arc<DeclaredSet> {
+    declared(&manifests(names))
+}
+
+fn manifests(names: std::ops::Range<usize>) -> String {
     let manifest =
         |n| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{n}, namespace: default}}\ndata: {{}}\n");
     let kept = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kept, namespace: default}\n";
-    declared(&(kept.to_owned() + &names.map(manifest).collect::<String>()))
+    kept.to_owned() + &names.map(manifest).collect::<String>()
 }
 
 fn commit(name: char) -> String {
@@ -242,33 +247,6 @@ fn deletions_of_an_hour_count_together_and_over_restarts() {
 }
 
 #[test]
-fn a_commit_that_was_in_force_before_a_restart_is_so_without_its_deletions() {
-    let mut scene = Scene::new();
-    let objects: Vec<_> = scene.state.objects.lives().map(|(id, _)| id.clone()).collect();
-    let set = config_maps(0..20);
-    let lives: Vec<_> = objects.iter().map(|id| live(&set, id, 100, json!({}))).collect();
-    let settings = Settings {
-        recorded: objects.into_iter().collect(),
-        kinds: [GroupKind::new("", "ConfigMap")].into(),
-        last_in_force: Some(SourceCommit { commit: commit('b'), git: Default::default() }),
-        memory: Default::default(),
-        ..scene.state.settings
-    };
-    scene.state = State::new(settings);
-    scene.commit('b', &config_maps(0..5));
-    for kind in [GroupKind::new("", "ConfigMap"), GroupKind::new("", "Namespace")] {
-        scene.step(Event::Listing(kind.clone(), 1));
-        for object in lives.iter().filter(|object| object.group_kind() == kind) {
-            scene.step(Event::Seen(object.id(), Box::new(crate::sync::live::Observed::of(object))));
-        }
-        scene.step(Event::Listed(kind, 1));
-    }
-    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
-    assert!(scene.held()[0].contains("the rest of it is in force"), "{:?}", scene.held());
-    assert!(scene.state.in_force.declared.is_some(), "drift is put back");
-}
-
-#[test]
 fn an_object_that_the_record_does_not_name_is_no_object_of_the_sync() {
     let mut scene = Scene::new();
     let strangers = config_maps(20..60);
@@ -286,53 +264,6 @@ fn an_object_that_the_record_does_not_name_is_no_object_of_the_sync() {
     scene.approve(&offered(&scene.commands));
     assert_eq!((scene.deletions(), scene.state.is_synced()), (11, true));
     assert!(scene.state.objects.get(&config_map("c30")).is_none(), "nothing is kept of it");
-}
-
-#[test]
-fn deletions_wait_for_an_approval_after_the_record_was_lost() {
-    let mut scene = Scene::new();
-    let set = config_maps(0..20);
-    let lives: Vec<_> = set.objects.keys().map(|id| live(&set, id, 100, json!({}))).collect();
-    let restarted = |memory: GuardMemory, scene: &mut Scene, recorded: BTreeSet<ObjectId>| {
-        let kinds = [GroupKind::new("", "ConfigMap")].into();
-        let last_in_force = Some(SourceCommit { commit: commit('b'), git: Default::default() });
-        let settings = scene.state.settings.clone();
-        scene.state = State::new(Settings { recorded, kinds, last_in_force, memory, ..settings });
-        scene.commit('b', &config_maps(0..19));
-        for kind in [GroupKind::new("", "ConfigMap"), GroupKind::new("", "Namespace")] {
-            scene.step(Event::Listing(kind.clone(), 1));
-            for object in lives.iter().filter(|object| object.group_kind() == kind) {
-                scene.step(Event::Seen(object.id(), Box::new(crate::sync::live::Observed::of(object))));
-            }
-            scene.step(Event::Listed(kind, 1));
-        }
-        scene.settle();
-    };
-    restarted(GuardMemory { proof: Proof::Approval, ..GuardMemory::default() }, &mut scene, BTreeSet::new());
-    assert_eq!((scene.deletions(), scene.held().len(), scene.record.proof), (0, 1, Proof::Approval));
-    assert!(scene.held()[0].contains("was lost") && scene.held()[0].contains("c19"), "{:?}", scene.held());
-    // The loss is remembered over another restart.
-    restarted(scene.record.clone(), &mut scene, set.objects.keys().cloned().collect());
-    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
-    scene.approve(&offered(&scene.commands));
-    assert_eq!((scene.deletions(), scene.held().len(), scene.record.proof), (1, 0, Proof::Record));
-    // From now on the record names the sync's objects.
-    scene.commit('c', &config_maps(0..18));
-    assert_eq!((scene.deletions(), scene.held().len()), (1, 0));
-}
-
-#[test]
-fn a_sync_that_never_had_a_record_begins_one() {
-    let mut scene = Scene::new();
-    let memory = GuardMemory { proof: Proof::Approval, ..GuardMemory::default() };
-    scene.state = State::new(Settings { memory, ..scene.state.settings });
-    scene.commit('a', &config_maps(0..3));
-    for kind in [GroupKind::new("", "ConfigMap"), GroupKind::new("", "Namespace")] {
-        scene.step(Event::Listing(kind.clone(), 1));
-        scene.step(Event::Listed(kind, 1));
-    }
-    scene.settle();
-    assert_eq!((scene.record.proof, scene.state.is_synced()), (Proof::Record, true));
 }
 
 #[test]
@@ -395,34 +326,43 @@ fn an_hour_that_ends_while_a_candidate_waits_wakes_the_sync_once() {
 }
 
 #[test]
-fn the_objects_of_a_crd_count_once_however_often_it_is_judged() {
+fn a_crd_that_takes_objects_of_others_along_waits_for_an_approval() {
     let mut scene = Scene::new();
     let crd =
         ObjectId::new(&GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition"), "", "gears.example.com");
-    let manifest = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: gears.example.com}\nspec:\n  \
+    let manifest = "---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: gears.example.com}\nspec:\n  \
         group: example.com\n  scope: Namespaced\n  names: {kind: Gear, plural: gears}\n  versions:\n  - {name: v1, served: true, \
-        storage: true, schema: {openAPIV3Schema: {type: object}}}\n---\n";
-    let maps: String = (0..20)
-        .map(|n| {
-            format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{n}, namespace: default}}\ndata: {{}}\n")
-        })
-        .collect();
-    scene.commit('b', &declared(&(manifest.to_owned() + &maps)));
+        storage: true, schema: {openAPIV3Schema: {type: object}}}\n";
+    let with_crd = declared(&(manifests(0..20) + manifest));
+    scene.commit('b', &with_crd);
     scene.step(Event::Listing(crd.group_kind(), 1));
     scene.step(Event::Listed(crd.group_kind(), 1));
     scene.settle();
-    scene.state.settings.in_flight = 0;
-    scene.commit('c', &declared(&maps));
+    scene.commit('c', &config_maps(0..20));
+    scene.step(Event::Counted(crd.clone(), Some(3)));
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    assert!(scene.held()[0].contains("with 3 gears.example.com that are not of this sync"), "{:?}", scene.held());
+    scene.step(Event::Approved(Some(offered(&scene.commands))));
     scene.step(Event::Counted(crd.clone(), Some(4)));
-    scene.answer();
-    assert_eq!(scene.record.recent.number(scene.now), 5 + 1, "the CRD, its four objects, and `kept`");
-    for other in ["one", "two", "three"] {
-        scene.step(Event::Approved(Some(other.to_owned())));
-        scene.step(Event::Counted(crd.clone(), Some(4)));
-        scene.answer();
-    }
-    assert!(scene.held().is_empty() && !scene.state.prunes.within_budget.is_empty());
-    assert_eq!(scene.state.prunes.memory().recent.number(scene.now), 5 + 1);
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1), "the approval was for three");
+    scene.step(Event::Approved(Some(offered(&scene.commands))));
+    scene.step(Event::Counted(crd.clone(), Some(4)));
+    assert_eq!((scene.deletions(), scene.held().len()), (1, 0));
+    // One that no other object goes with is deleted as any object.
+    scene.commit('d', &with_crd);
+    scene.settle();
+    scene.commit('e', &config_maps(0..20));
+    scene.step(Event::Counted(crd.clone(), Some(0)));
+    assert_eq!((scene.deletions(), scene.held().len()), (1, 0));
+}
+
+#[test]
+fn objects_that_a_commit_adds_do_not_make_its_budget_larger() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(6..500));
+    assert_eq!((scene.deletions(), scene.held().len()), (6, 0));
+    scene.commit('c', &config_maps(16..500));
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1), "six of the hour's ten are used up");
 }
 
 #[test]
@@ -461,32 +401,4 @@ fn a_hold_of_the_commit_in_force_outlives_another_commit() {
     scene.commit('b', &config_maps(0..5));
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
     assert!(!scene.state.is_synced());
-}
-
-#[test]
-fn a_namespace_waits_for_recorded_objects_in_it_that_no_list_shows() {
-    let mut scene = Scene::new();
-    let namespaces = "apiVersion: v1\nkind: Namespace\nmetadata: {name: one}\n---\n\
-        apiVersion: v1\nkind: Namespace\nmetadata: {name: two}\n";
-    let set = declared(namespaces);
-    let (one, kind) = (ObjectId::new(&GroupKind::new("", "Namespace"), "", "one"), GroupKind::new("", "ConfigMap"));
-    let inside = ObjectId::new(&kind, "one", "inside");
-    let lives: Vec<_> = set.objects.keys().map(|id| live(&set, id, 100, json!({}))).collect();
-    scene.state = State::new(Settings {
-        recorded: set.objects.keys().cloned().chain([inside.clone()]).collect(),
-        kinds: [kind.clone(), one.group_kind()].into(),
-        memory: Default::default(),
-        ..scene.state.settings
-    });
-    scene.commit('b', &declared("apiVersion: v1\nkind: Namespace\nmetadata: {name: two}\n"));
-    scene.step(Event::Listing(one.group_kind(), 1));
-    for object in &lives {
-        scene.step(Event::Seen(object.id(), Box::new(crate::sync::live::Observed::of(object))));
-    }
-    scene.step(Event::Listed(one.group_kind(), 1));
-    scene.step(Event::Unlistable(kind.clone(), Finding::new(Code::ApiServer, "no answer")));
-    assert_eq!(scene.deletions(), 0, "the ConfigMap in it may stay for a reason");
-    scene.step(Event::Listing(kind.clone(), 2));
-    scene.step(Event::Listed(kind, 2));
-    assert_eq!(scene.deletions(), 1);
 }

@@ -1,0 +1,155 @@
+//! A process that ends in the middle of its work, and the next one, which knows what the record says.
+
+use super::*;
+use crate::model::object::Object;
+use crate::sync::engine::SourceCommit;
+use crate::sync::live::Observed;
+
+impl Scene {
+    /// The objects as they are.
+    fn lives(&self) -> Vec<Object> {
+        let set = config_maps(0..20);
+        let object = |(id, known): (&ObjectId, &Live)| {
+            let mut object = live(&set, id, known.version, json!({}));
+            object.metadata_mut().insert("uid".into(), known.uid.to_string().into());
+            object
+        };
+        self.state.objects.lives().map(object).collect()
+    }
+
+    /// Another process begins at this commit, which was in force before, with a record of these facts. `recorded` is `false` when
+    /// the record has no objects.
+    fn restart(&mut self, name: char, set: &Arc<DeclaredSet>, memory: GuardMemory, recorded: bool) {
+        let lives = self.lives();
+        let settings = self.state.settings.clone();
+        let last_in_force = Some(SourceCommit { commit: commit(name), git: Default::default() });
+        let recorded = lives.iter().filter(|_| recorded).map(Object::id).collect();
+        let kinds = [GroupKind::new("", "ConfigMap")].into();
+        self.commands.clear();
+        self.state = State::new(Settings { recorded, kinds, last_in_force, memory, ..settings });
+        self.commit(name, set);
+        for kind in [GroupKind::new("", "ConfigMap"), GroupKind::new("", "Namespace")] {
+            self.step(Event::Listing(kind.clone(), 1));
+            for object in lives.iter().filter(|object| object.group_kind() == kind) {
+                self.step(Event::Seen(object.id(), Box::new(Observed::of(object))));
+            }
+            self.step(Event::Listed(kind, 1));
+        }
+    }
+
+    /// So many of the deletions that were sent are carried out.
+    fn delete(&mut self, number: usize) {
+        for id in deleted(&self.commands).into_iter().take(number) {
+            self.version += 1;
+            self.step(Event::Finished(id.clone(), Outcome::Deleted));
+            self.step(Event::Gone(id, self.version));
+        }
+    }
+}
+
+#[test]
+fn a_commit_that_was_in_force_before_a_restart_is_so_without_its_deletions() {
+    let mut scene = Scene::new();
+    scene.restart('b', &config_maps(0..5), GuardMemory::default(), true);
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    assert!(scene.held()[0].contains("the rest of it is in force"), "{:?}", scene.held());
+    assert!(scene.state.in_force.declared.is_some(), "drift is put back");
+}
+
+#[test]
+fn a_restart_in_the_middle_of_a_prune_counts_nothing_twice() {
+    let mut scene = Scene::new();
+    scene.state.settings.in_flight = 4;
+    scene.commit('b', &config_maps(8..20));
+    scene.answer();
+    scene.state.settings.in_flight = 0;
+    scene.delete(4);
+    let memory = scene.record.clone();
+    assert_eq!((memory.recent.number(scene.now), memory.passed.len()), (8, 8));
+    scene.state.settings.in_flight = 100;
+    scene.restart('b', &config_maps(8..20), memory, true);
+    assert_eq!((scene.deletions(), scene.held().len()), (4, 0));
+    assert_eq!(scene.state.prunes.memory().recent.number(scene.now), 8);
+    // What another commit deletes counts as ever.
+    scene.commit('c', &config_maps(11..20));
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+}
+
+#[test]
+fn an_approval_in_use_is_for_the_rest_after_a_restart() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(0..5));
+    scene.state.settings.in_flight = 2;
+    scene.step(Event::Approved(Some(offered(&scene.commands))));
+    scene.answer();
+    scene.state.settings.in_flight = 0;
+    scene.delete(2);
+    let (memory, approval) = (scene.record.clone(), scene.state.settings.approval.clone());
+    scene.state.settings.in_flight = 100;
+    // Taken back while no process ran.
+    scene.state.settings.approval = None;
+    scene.restart('b', &config_maps(0..5), memory.clone(), true);
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    scene.state.settings.approval = approval;
+    scene.restart('b', &config_maps(0..5), memory, true);
+    assert_eq!((scene.deletions(), scene.held().len()), (13, 0));
+    assert!(scene.state.is_synced());
+}
+
+#[test]
+fn deletions_wait_for_an_approval_after_the_record_was_lost() {
+    let (mut scene, set) = (Scene::new(), config_maps(0..19));
+    scene.restart('b', &set, GuardMemory { proof: Proof::Approval, ..GuardMemory::default() }, false);
+    assert_eq!((scene.deletions(), scene.held().len(), scene.record.proof), (0, 1, Proof::Approval));
+    assert!(scene.held()[0].contains("was lost") && scene.held()[0].contains("c19"), "{:?}", scene.held());
+    // The loss is remembered over another restart.
+    scene.restart('b', &set, scene.record.clone(), true);
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    scene.approve(&offered(&scene.commands));
+    assert_eq!((scene.deletions(), scene.held().len(), scene.record.proof), (1, 0, Proof::Record));
+    // From now on the record names the sync's objects.
+    scene.commit('c', &config_maps(0..18));
+    assert_eq!((scene.deletions(), scene.held().len()), (1, 0));
+}
+
+#[test]
+fn a_sync_that_never_had_a_record_begins_one() {
+    let mut scene = Scene::new();
+    let memory = GuardMemory { proof: Proof::Approval, ..GuardMemory::default() };
+    scene.state = State::new(Settings { memory, ..scene.state.settings.clone() });
+    scene.commit('a', &config_maps(0..3));
+    for kind in [GroupKind::new("", "ConfigMap"), GroupKind::new("", "Namespace")] {
+        scene.step(Event::Listing(kind.clone(), 1));
+        scene.step(Event::Listed(kind, 1));
+    }
+    scene.settle();
+    assert_eq!((scene.record.proof, scene.state.is_synced()), (Proof::Record, true));
+}
+
+#[test]
+fn a_namespace_waits_for_recorded_objects_in_it_that_no_list_shows() {
+    let mut scene = Scene::new();
+    let namespaces = "apiVersion: v1\nkind: Namespace\nmetadata: {name: one}\n---\n\
+        apiVersion: v1\nkind: Namespace\nmetadata: {name: two}\n";
+    let set = declared(namespaces);
+    let (one, kind) = (ObjectId::new(&GroupKind::new("", "Namespace"), "", "one"), GroupKind::new("", "ConfigMap"));
+    let inside = ObjectId::new(&kind, "one", "inside");
+    let lives: Vec<_> = set.objects.keys().map(|id| live(&set, id, 100, json!({}))).collect();
+    scene.state = State::new(Settings {
+        recorded: set.objects.keys().cloned().chain([inside.clone()]).collect(),
+        kinds: [kind.clone(), one.group_kind()].into(),
+        memory: Default::default(),
+        ..scene.state.settings
+    });
+    scene.commit('b', &declared("apiVersion: v1\nkind: Namespace\nmetadata: {name: two}\n"));
+    scene.step(Event::Listing(one.group_kind(), 1));
+    for object in &lives {
+        scene.step(Event::Seen(object.id(), Box::new(crate::sync::live::Observed::of(object))));
+    }
+    scene.step(Event::Listed(one.group_kind(), 1));
+    scene.step(Event::Unlistable(kind.clone(), Finding::new(Code::ApiServer, "no answer")));
+    assert_eq!(scene.deletions(), 0, "the ConfigMap in it may stay for a reason");
+    scene.step(Event::Listing(kind.clone(), 2));
+    scene.step(Event::Listed(kind, 2));
+    assert_eq!(scene.deletions(), 1);
+}
