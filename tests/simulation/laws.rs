@@ -22,6 +22,8 @@ pub(crate) struct Laws {
     activations: BTreeMap<usize, Activation>,
     /// Approved commits.
     pub(crate) approved: BTreeSet<String>,
+    /// Syncs that began without a record: an object that carries all that an apply of theirs leaves is deleted with an approval.
+    pub(crate) unrecorded: BTreeSet<usize>,
     /// Objects that were compared, with their revision and declared hash.
     compared: BTreeMap<(usize, ObjectId), (String, String)>,
     /// Requests that could have changed something.
@@ -111,7 +113,9 @@ impl Laws {
         let (sync, path) = (written.sync, &written.incoming.path);
         let Some(before) = &written.before else { return };
         let uid = object::uid(before).to_owned();
-        if self.owners.get(&uid) != Some(&sync) {
+        let commit = self.activations.get(&sync).map(|activation| &activation.commit);
+        let approved = commit.is_some_and(|commit| self.approved.contains(commit));
+        if self.owners.get(&uid) != Some(&sync) && !(approved && self.unrecorded.contains(&sync)) {
             self.breaks(format!("sync {sync} deletes {path}, which was never its own"));
         }
         let Some(activation) = self.activations.get_mut(&sync).filter(|_| !written.late) else { return };

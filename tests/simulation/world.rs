@@ -110,7 +110,9 @@ impl<'a> World<'a> {
         let memory = groups.as_ref().map_or_else(GuardMemory::without_record, |groups| groups.memory(&now));
         let mut recorded = groups.as_ref().map(InventoryRecord::objects).unwrap_or_default();
         let mut kinds: BTreeSet<GroupKind> = recorded.iter().map(ObjectId::group_kind).collect();
+        self.laws.unrecorded.remove(&index);
         if memory.proof != Proof::Record {
+            self.laws.unrecorded.insert(index);
             let found = self.search(&sync);
             kinds.extend(found.0);
             recorded.extend(found.1);
