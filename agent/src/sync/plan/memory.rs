@@ -13,7 +13,7 @@ use super::recent::RecentPrunes;
 /// Deletions that are let pass and are kept over a restart. A restart in the middle of a prune of more needs another approval.
 const PASSED: usize = 10_000;
 
-/// What makes an object with the sync's labels, annotations and `Apply` entry the sync's own.
+/// The proof that an object with the sync's labels, annotations and `Apply` entry is the sync's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Proof {
     /// The inventory's record names it. Every client can write all the rest.
@@ -32,7 +32,7 @@ pub struct GuardMemory {
     pub recent: RecentPrunes,
     /// The deletions that were let pass.
     pub passed: BTreeSet<PruneMark>,
-    /// What makes an object the sync's own.
+    /// The proof that an object is the sync's own.
     pub proof: Proof,
 }
 

@@ -70,7 +70,7 @@ fn a_restart_in_the_middle_of_a_prune_counts_nothing_twice() {
     scene.restart('b', &config_maps(8..20), memory, true);
     assert_eq!((scene.deletions(), scene.held().len()), (4, 0));
     assert_eq!(scene.state.prunes.memory().recent.number(scene.now), 8);
-    // What another commit deletes counts as ever.
+    // Deletions of another commit count as ever.
     scene.commit('c', &config_maps(11..20));
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
 }
