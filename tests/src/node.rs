@@ -55,9 +55,21 @@ impl<'a> Node<'a> {
     /// # Errors
     /// When it is no image.
     pub fn import(&self, tar: &Path) -> Result<()> {
+        self.images(&["import", &tar.display().to_string()])
+    }
+
+    /// Gives an image of the node a second name.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub fn tag(&self, image: &str, name: &str) -> Result<()> {
+        self.images(&["tag", image, name])
+    }
+
+    fn images(&self, args: &[&str]) -> Result<()> {
         let mut command = Command::new(Self::programs().context("the node has not been built")?.join("ctr"));
         command.arg("--address").arg(self.plane.dir().join("containerd.sock"));
-        command.args(["--namespace", "k8s.io", "images", "import"]).arg(tar);
+        command.args(["--namespace", "k8s.io", "images"]).args(args);
         succeeded(&command.output()?, "ctr").map(|_| ())
     }
 

@@ -21,6 +21,7 @@ mod guard;
 mod health;
 mod hostile_source;
 mod install;
+mod installed;
 mod killed;
 mod kubectl;
 mod local_repositories;
@@ -57,6 +58,7 @@ type Story = fn(Kind) -> anyhow::Result<()>;
 /// Each story under the name by which `cargo test --test stories NAME` runs it alone, and the clusters that it is told on.
 const STORIES: &[(&str, Story, &[Kind])] = &[
     // Pods, on a node.
+    ("an_installed_agent_serves", installed::serves, &[Kind::Node]),
     ("pods_run_on_the_node", node::runs_pods, &[Kind::Node]),
     ("pods_outlive_a_kubelet", node::pods_outlive_a_kubelet, &[Kind::Node]),
     ("a_drain_keeps_to_the_budget", node::is_drained, &[Kind::Node]),

@@ -165,19 +165,20 @@ pub(crate) fn leaves_nothing(_: Kind) -> Result<()> {
 /// A cluster on whose node two Pods of the Deployment `web` are available.
 fn with_web(kind: Kind) -> Result<Cluster> {
     let cluster = Cluster::start(kind)?;
-    apply(&cluster, WEB)?;
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(&file, web(2))?;
+    cluster.kubectl(&["apply", "-f", &file.path().display().to_string()])?;
     await_available(&cluster, 2)?;
     Ok(cluster)
 }
 
-fn apply(cluster: &Cluster, manifest: &str) -> Result<()> {
-    let file = tempfile::NamedTempFile::new()?;
-    fs::write(&file, manifest.replace("GUEST", GUEST))?;
-    cluster.kubectl(&["apply", "-f", &file.path().display().to_string()]).map(|_| ())
+/// The Namespace `shop` with so many Pods of the Deployment `web`, their Service and their budget.
+pub(crate) fn web(replicas: u32) -> String {
+    WEB.replace("GUEST", GUEST).replace("replicas: 2", &format!("replicas: {replicas}"))
 }
 
 /// Waits until so many Pods of `web` are available.
-fn await_available(cluster: &Cluster, count: u64) -> Result<()> {
+pub(crate) fn await_available(cluster: &Cluster, count: u64) -> Result<()> {
     await_condition(&format!("{count} Pods are available"), || {
         let deployment = cluster.get("/apis/apps/v1/namespaces/shop/deployments/web")?;
         let available = deployment["status"]["availableReplicas"].as_u64().unwrap_or_default();

@@ -1,0 +1,168 @@
+//! The agent as it is installed: Pods of its image on a node, which follow a repository by its name, and are killed, upgraded and
+//! removed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use tests::cluster::{Cluster, Kind, root_sync_path};
+use tests::controlplane::CannotRun;
+use tests::git_server::GitServer;
+use tests::repository::Repository;
+use tests::wait::await_condition;
+
+use crate::node::{await_available, web};
+use crate::world::{AGENT, codes, config_map};
+
+const IMAGE: &str = "nomos.test/nomos-agent";
+const SYNC: &str = "root-sync";
+const AGENTS: &str = "/api/v1/namespaces/config-management-system/pods";
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/config-management-system/leases/nomos-agent";
+/// Objects of the commit in the middle of which the agent is upgraded.
+const MANY: usize = 200;
+
+pub(crate) fn serves(kind: Kind) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let image = image(scratch.path())?;
+    let cluster = Cluster::start(kind)?;
+    let node = cluster.node()?;
+    node.import(&image)?;
+    node.tag(&format!("{IMAGE}:1"), &format!("{IMAGE}:2"))?;
+    install(&cluster, "1")?;
+    let namespace = cluster.get("/api/v1/namespaces/config-management-system")?;
+    ensure!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted", "{namespace:#}");
+
+    let repository = Repository::empty()?;
+    repository.write("web.yaml", &web(2))?;
+    let commit = repository.commit()?;
+    let server = GitServer::of(&repository)?;
+    // The name leads to this machine, whose address is another one in the Pod.
+    create_sync(&cluster, &server.url().replace("127.0.0.1", "git.example.com"))?;
+    await_synced(&cluster, &commit)?;
+    await_available(&cluster, 2)?;
+    let (code, text) = cluster.nomos(&["status"]);
+    ensure!(code == 0 && text.contains("SYNCED"), "nomos status ended with {code}:\n{text}");
+
+    leader_is_deleted(&cluster, &repository)?;
+    is_upgraded(&cluster, &repository)?;
+    is_removed(&cluster)
+}
+
+/// Another agent takes over, and the Deployment brings the number of agents back.
+fn leader_is_deleted(cluster: &Cluster, repository: &Repository) -> Result<()> {
+    let before = leader(cluster)?;
+    cluster.kubectl(&["delete", "pod", "-n", "config-management-system", &before])?;
+    repository.write("web.yaml", &web(3))?;
+    await_synced(cluster, &repository.commit()?)?;
+    await_available(cluster, 3)?;
+    let after = leader(cluster)?;
+    ensure!(after != before, "{after} is gone");
+    await_agents(cluster, "1")
+}
+
+/// The next image takes over in the middle of a commit.
+fn is_upgraded(cluster: &Cluster, repository: &Repository) -> Result<()> {
+    let name = |number: usize| format!("settings-{number}");
+    for number in 0..MANY {
+        repository.write(&format!("settings/{number}.yaml"), &config_map("shop", &name(number), "value"))?;
+    }
+    let commit = repository.commit()?;
+    let path = "/api/v1/namespaces/shop/configmaps";
+    await_condition("the commit is being applied", || {
+        let list = cluster.get(path)?;
+        ensure!(list["items"].as_array().is_some_and(|items| items.len() > 1), "nothing is applied");
+        Ok(())
+    })?;
+    install(cluster, "2")?;
+    await_synced(cluster, &commit)?;
+    for number in 0..MANY {
+        ensure!(cluster.exists(&format!("{path}/{}", name(number)))?, "{} is missing", name(number));
+    }
+    // It serves: the next commit is its own.
+    repository.write("web.yaml", &web(1))?;
+    await_synced(cluster, &repository.commit()?)?;
+    await_available(cluster, 1)
+}
+
+/// Nothing of the agent is left but its Namespace, and what it applied stays.
+fn is_removed(cluster: &Cluster) -> Result<()> {
+    let (code, text) = cluster.nomos(&["uninstall"]);
+    ensure!(code == 0, "nomos uninstall ended with {code}:\n{text}");
+    await_available(cluster, 1)?;
+    ensure!(!cluster.exists(&root_sync_path(SYNC))?, "the RootSync is left");
+    await_condition("the agents are gone", || {
+        let pods = cluster.get(AGENTS)?;
+        ensure!(pods["items"] == json!([]), "{pods:#}");
+        Ok(())
+    })?;
+    let namespaces = cluster.get("/api/v1/namespaces")?;
+    ensure!(!namespaces.to_string().contains("deletionTimestamp"), "{namespaces:#}");
+    Ok(())
+}
+
+/// The agent of this test as an image.
+fn image(directory: &Path) -> Result<PathBuf> {
+    let output = directory.join("agent.tar");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("image/build");
+    let mut command = Command::new(&script);
+    command.args(["--binary", AGENT, "--name", &format!("{IMAGE}:1")]).arg(&output);
+    let built = command.output().with_context(|| format!("failed to run {}", script.display()))?;
+    let said = String::from_utf8_lossy(&built.stderr);
+    match built.status.code() {
+        Some(0) => Ok(output),
+        Some(2) => bail!(CannotRun(format!("no image of the agent: {}", said.trim()))),
+        _ => bail!("{}: {said}", script.display()),
+    }
+}
+
+/// Installs two agents of the image with this tag.
+fn install(cluster: &Cluster, tag: &str) -> Result<()> {
+    let image = format!("{IMAGE}:{tag}");
+    let (code, text) = cluster.nomos(&["install", "--image", &image, "--lease-duration", "4s", "--timeout", "60s"]);
+    ensure!(code == 0, "nomos install ended with {code}:\n{text}\n{:#}", cluster.get(AGENTS)?);
+    await_agents(cluster, tag)
+}
+
+/// Waits until two Pods of the image with this tag are all agents, and ready.
+fn await_agents(cluster: &Cluster, tag: &str) -> Result<()> {
+    let is_ready = |pod: &Value| {
+        let status = &pod["status"]["containerStatuses"][0];
+        status["ready"] == true && pod["spec"]["containers"][0]["image"] == format!("{IMAGE}:{tag}")
+    };
+    await_condition("two agents are ready", || {
+        let pods = cluster.get(AGENTS)?;
+        let items = pods["items"].as_array().context("a list of Pods")?;
+        ensure!(items.len() == 2 && items.iter().all(is_ready), "{pods:#}");
+        Ok(())
+    })
+}
+
+/// The Pod of the agent that writes.
+fn leader(cluster: &Cluster) -> Result<String> {
+    let lease = cluster.get(LEASE)?;
+    let holder = lease["spec"]["holderIdentity"].as_str().and_then(|holder| holder.split_once('_'));
+    holder.map(|(pod, _)| pod.to_owned()).with_context(|| format!("no agent holds {lease:#}"))
+}
+
+fn create_sync(cluster: &Cluster, url: &str) -> Result<()> {
+    let object = json!({
+        "apiVersion": "configsync.gke.io/v1beta1",
+        "kind": "RootSync",
+        "metadata": {"name": SYNC},
+        "spec": {
+            "sourceFormat": "unstructured",
+            "git": {"repo": url, "branch": "main", "auth": "none", "period": "1s"},
+        },
+    });
+    let collection = root_sync_path("");
+    cluster.create(collection.trim_end_matches('/'), &object).map(|_| ())
+}
+
+fn await_synced(cluster: &Cluster, commit: &str) -> Result<()> {
+    await_condition(&format!("{commit} is synced"), || {
+        let sync = cluster.get(&root_sync_path(SYNC))?;
+        ensure!(sync["status"]["lastSyncedCommit"] == commit && codes(&sync).is_empty(), "{:#}", sync["status"]);
+        Ok(())
+    })
+}
