@@ -171,6 +171,16 @@ impl DeclaredObject {
         object
     }
 
+    /// Bytes of the manifest's object as JSON text, about: an apply sends this and the metadata that the system adds.
+    pub fn text_bytes(&self) -> usize {
+        self.object.text_bytes()
+    }
+
+    /// The memory that one copy of the object takes while it is applied, about.
+    pub fn decoded_bytes(&self) -> usize {
+        self.object.decoded_bytes()
+    }
+
     /// The kind that this object defines; `None` if it is no CRD.
     pub fn defined_kind(&self) -> Option<GroupKind> {
         if !self.id.is_crd() {

@@ -1,4 +1,4 @@
-//! The limits of what is read of repositories, each with its reason. A repository of 50,000 objects stays far below all of them;
+//! The limits of what is read of repositories and of what is applied, each with its reason. A repository of 50,000 objects stays far below all of them;
 //! they are for sources that were made to exhaust memory or time, or are so by mistake. Passing one is a finding, and nothing of
 //! that commit is applied. The limits of one YAML document are in [`compile::parse`](crate::compile::parse).
 
@@ -75,3 +75,17 @@ pub const UNPACKED: u64 = PARSED_AT_ONCE / 2;
 
 /// Bytes that a reading is counted with while its files are listed, which takes the memory of their paths.
 pub const LISTED: u64 = PARSED_AT_ONCE / 8;
+
+/// Bytes of the body of one apply. An API server answers a larger one with 413, without a look at it.
+pub const APPLIED_BYTES: usize = 3 << 20;
+
+/// Bytes of memory of one copy of an object that is applied, as a value. etcd takes 1.5 MiB for an object: 200,000 maps of one
+/// entry each, which are 128 MiB as values.
+pub const APPLIED_VALUE: usize = 128 << 20;
+
+/// Bytes of memory of one copy of all objects that are applied at the same time. An apply has some five copies.
+pub const APPLIED_AT_ONCE: usize = 128 << 20;
+
+/// An object that takes less memory than this is not counted in [`APPLIED_AT_ONCE`], so that it never waits for memory: all
+/// requests that may be in flight are then a hundred megabytes.
+pub const SMALL_OBJECT: usize = 2 << 20;

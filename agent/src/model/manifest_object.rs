@@ -143,6 +143,17 @@ impl ManifestObject {
         size_of::<Self>() + self.id.name().len() + texts + bytes_of_map(&self.metadata) + values
     }
 
+    /// Bytes of the object as JSON text, without what the system adds.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let texts = self.annotations().chain(self.labels()).chain(self.payload());
+        texts.map(|(key, text)| key.len() + text.len()).sum::<usize>() + bytes_of_map(&self.metadata)
+    }
+
+    /// The memory that the object takes as a JSON value, about: a multiple of its text where it has many small maps.
+    pub(crate) fn decoded_bytes(&self) -> usize {
+        self.text_bytes() + self.payload().map(|(_, text)| bytes_of_values(text)).sum::<usize>()
+    }
+
     /// `true` if a value at any depth is null.
     pub(crate) fn has_nulls(&self) -> bool {
         self.has_nulls
@@ -201,9 +212,27 @@ fn bytes_of(value: &Value) -> usize {
         }
 }
 
+/// A node of a map has room for so many entries.
+const ROOM: usize = 11;
+
+/// The memory that the values of a JSON text without white space take when they are decoded, without their strings, about.
+fn bytes_of_values(json: &str) -> usize {
+    let bytes = json.as_bytes();
+    let (mut all, mut at, mut in_text) = (size_of::<Value>(), 0, false);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'\\' if in_text => at += 1,
+            b'"' => in_text = !in_text,
+            b'{' if !in_text && bytes.get(at + 1) != Some(&b'}') => all += ROOM * size_of::<(String, Value)>(),
+            b',' | b'[' if !in_text => all += size_of::<Value>(),
+            _ => {}
+        }
+        at += 1;
+    }
+    all
+}
+
 fn bytes_of_map(map: &Map<String, Value>) -> usize {
-    /// A node of a map has room for so many entries.
-    const ROOM: usize = 11;
     let entries: usize = map.iter().map(|(key, value)| key.len() + bytes_of(value) - size_of::<Value>()).sum();
     entries + map.len().next_multiple_of(ROOM) * size_of::<(String, Value)>()
 }

@@ -2,6 +2,8 @@
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::model::limits::{APPLIED_AT_ONCE, SMALL_OBJECT};
+
 /// Requests about objects that are in flight at the same time: more only make the API server slower.
 const REQUESTS: usize = 40;
 /// Further ones for repairs of drift, which do not wait behind the commits of all other syncs.
@@ -14,6 +16,8 @@ pub(super) struct Budget {
     requests: Semaphore,
     repairs: Semaphore,
     audits: Semaphore,
+    /// Of objects that are applied, in KiB.
+    memory: Semaphore,
 }
 
 /// The purpose of a request about an object.
@@ -28,7 +32,7 @@ pub(super) enum Purpose {
 impl Default for Budget {
     fn default() -> Self {
         let [requests, repairs, audits] = [REQUESTS, REPAIRS, AUDITS].map(Semaphore::new);
-        Self { requests, repairs, audits }
+        Self { requests, repairs, audits, memory: Semaphore::new(APPLIED_AT_ONCE >> 10) }
     }
 }
 
@@ -46,6 +50,15 @@ impl Budget {
         permit.expect("the semaphores are never closed")
     }
 
+    /// Waits for the memory to apply an object, which it has until the permit is dropped. A small one does not wait.
+    pub(super) async fn memory(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        if bytes < SMALL_OBJECT {
+            return None;
+        }
+        let share = u32::try_from(bytes.min(APPLIED_AT_ONCE) >> 10).unwrap_or(u32::MAX);
+        Some(self.memory.acquire_many(share).await.expect("the semaphores are never closed"))
+    }
+
     /// Waits for the turn of an audit.
     pub(super) async fn audit(&self) -> SemaphorePermit<'_> {
         self.audits.acquire().await.expect("the semaphores are never closed")
@@ -57,6 +70,17 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
+
+    #[tokio::test]
+    async fn large_objects_are_applied_one_after_the_other_and_small_ones_do_not_wait() {
+        let budget = Budget::default();
+        let large = budget.memory(usize::MAX).now_or_never().expect("it is the first").expect("it is counted");
+        let mut next = Box::pin(budget.memory(APPLIED_AT_ONCE / 2));
+        assert!(next.as_mut().now_or_never().is_none(), "there is no memory left");
+        assert!(budget.memory(SMALL_OBJECT - 1).now_or_never().is_some_and(|permit| permit.is_none()));
+        drop(large);
+        assert!(next.now_or_never().is_some());
+    }
 
     #[tokio::test]
     async fn repairs_do_not_wait_behind_commits() {

@@ -44,10 +44,21 @@ pub(super) struct CommandRunner {
     pub(super) restores: mpsc::Sender<SourceCommit>,
 }
 
+/// The part of the budgets that a request takes.
+struct Needs {
+    purpose: Purpose,
+    /// Bytes of one copy of the object that is applied.
+    memory: usize,
+}
+
+/// The needs of a request that sends no object.
+const OF_COMMIT: Needs = Needs { purpose: Purpose::Commit, memory: 0 };
+
 impl CommandRunner {
     /// Begins to carry out a command of this engine, which hears of the outcome by an event.
     pub(super) fn run(&mut self, command: Command, engine: &State) {
         let purpose = |id: &ObjectId| if engine.is_repaired(id) { Purpose::Repair } else { Purpose::Commit };
+        let needs = |id: &ObjectId, memory: usize| Needs { purpose: purpose(id), memory };
         match command {
             Command::Watch(kinds) => {
                 for kind in kinds {
@@ -64,34 +75,36 @@ impl CommandRunner {
             }
             Command::Apply(declared, commit, mode) => {
                 let (cluster, sync, git_context) = self.stamped(engine);
-                self.spawn(OperationLabel::apply, declared.id.clone(), purpose(&declared.id), async move {
+                let needs = needs(&declared.id, declared.decoded_bytes());
+                self.spawn(OperationLabel::apply, declared.id.clone(), needs, async move {
                     let stamp = apply::CommitStamp { sync: &sync, token: &commit, git_context: &git_context };
                     apply::apply(&cluster, &stamp, &declared, mode).await
                 });
             }
             Command::Annotate(declared, commit) => {
                 let (cluster, sync, git_context) = self.stamped(engine);
-                self.spawn(OperationLabel::annotate, declared.id.clone(), Purpose::Commit, async move {
+                let needs = Needs { purpose: Purpose::Commit, memory: declared.decoded_bytes() };
+                self.spawn(OperationLabel::annotate, declared.id.clone(), needs, async move {
                     let stamp = apply::CommitStamp { sync: &sync, token: &commit, git_context: &git_context };
                     apply::annotate(&cluster, &stamp, &declared).await
                 });
             }
             Command::Read(declared) => {
                 let cluster = Arc::clone(&self.cluster);
-                self.spawn(OperationLabel::read, declared.id.clone(), purpose(&declared.id), async move {
+                self.spawn(OperationLabel::read, declared.id.clone(), needs(&declared.id, 0), async move {
                     apply::read(&cluster, &declared).await
                 });
             }
             Command::Audit(kind, versions) => self.audit(kind, versions),
             Command::Delete(id, uid, version) => {
                 let cluster = Arc::clone(&self.cluster);
-                self.spawn(OperationLabel::delete, id.clone(), Purpose::Commit, async move {
+                self.spawn(OperationLabel::delete, id.clone(), OF_COMMIT, async move {
                     apply::delete(&cluster, &id, &uid, version).await
                 });
             }
             Command::Abandon(id) => {
                 let (cluster, sync) = (Arc::clone(&self.cluster), self.sync.clone());
-                self.spawn(OperationLabel::unmanage, id.clone(), Purpose::Commit, async move {
+                self.spawn(OperationLabel::unmanage, id.clone(), OF_COMMIT, async move {
                     apply::abandon(&cluster, &sync, &id).await
                 });
             }
@@ -112,19 +125,20 @@ impl CommandRunner {
         &self,
         operation: OperationLabel,
         id: ObjectId,
-        purpose: Purpose,
+        needs: Needs,
         work: impl Future<Output = Outcome> + Send + 'static,
     ) {
         let (events, context) = (self.events.clone(), Arc::clone(&self.context));
         let task = async move {
             let start = Instant::now();
-            let turn = context.budget.request(purpose).await;
+            let memory = context.budget.memory(needs.memory).await;
+            let turn = context.budget.request(needs.purpose).await;
             // The sync has ended while the request waited: it must not come after those of the sync's successor.
             if events.is_closed() {
                 return;
             }
             let outcome = supervised(work).await.unwrap_or_else(|| Outcome::Failed(broke_down(&id)));
-            drop(turn);
+            drop((memory, turn));
             let metrics = &context.metrics;
             metrics.seconds.observe(start.elapsed().as_secs_f64());
             let status = match outcome {

@@ -7,6 +7,7 @@ use super::client::{ApiError, Cluster, JSON, MERGE};
 use crate::compile::declared::DeclaredObject;
 use crate::compile::not_base64;
 use crate::model::finding::{Finding, Resource};
+use crate::model::limits::{APPLIED_BYTES, APPLIED_VALUE};
 use crate::model::metadata::{MANAGED_BY_VALUE, SyncId, annotation, is_system_key, label};
 use crate::model::object::{Object, ObjectId};
 use crate::sync::engine::{ApplyMode, Failure, Outcome};
@@ -38,6 +39,7 @@ async fn try_apply(
     declared: &DeclaredObject,
     mode: ApplyMode,
 ) -> Result<Outcome, ApiError> {
+    check_size(declared)?;
     let id = &declared.id;
     let path = cluster.path(id, declared.version()).await?;
     let mut body = declared.applied(stamp.token, stamp.git_context);
@@ -68,8 +70,27 @@ async fn try_apply(
     Ok(Outcome::Applied(Box::new(Live::after_apply(&seen, &whole, id, stamp.sync)), different))
 }
 
+/// Refuses an object that no API server takes, before it is decoded.
+fn check_size(declared: &DeclaredObject) -> Result<(), ApiError> {
+    check_text(declared.text_bytes())?;
+    if declared.decoded_bytes() > APPLIED_VALUE {
+        return Err(ApiError::Oversized("it has several 100,000 maps".to_owned()));
+    }
+    Ok(())
+}
+
+fn check_text(bytes: usize) -> Result<(), ApiError> {
+    if bytes > APPLIED_BYTES {
+        let [size, limit] = [bytes, APPLIED_BYTES].map(|bytes| bytes >> 10);
+        return Err(ApiError::Oversized(format!("it has {size} KiB as JSON, and an API server takes {limit} KiB")));
+    }
+    Ok(())
+}
+
 async fn send(cluster: &Cluster, path: &str, body: &Object) -> Result<Object, ApiError> {
-    cluster.apply(path, serde_json::to_vec(body).expect("maps with string keys always serialise")).await
+    let body = serde_json::to_vec(body).expect("maps with string keys always serialise");
+    check_text(body.len())?;
+    cluster.apply(path, body).await
 }
 
 /// Takes list items over that another client put in the place of ours, so that the apply that follows removes them.
@@ -128,6 +149,7 @@ async fn remove_client_side_entry(
 /// Brings the sync's labels and annotations up to date, and leaves the rest of the object alone.
 pub async fn annotate(cluster: &Cluster, stamp: &CommitStamp<'_>, declared: &DeclaredObject) -> Outcome {
     let result = async {
+        check_size(declared)?;
         let path = cluster.path(&declared.id, declared.version()).await?;
         try_annotate(cluster, stamp, declared, &path).await
     };
@@ -264,5 +286,35 @@ fn failed(doing: &str, id: &ObjectId, error: &ApiError, cluster: &Cluster) -> Ou
 fn forget_lost_kind(id: &ObjectId, error: &ApiError, cluster: &Cluster) {
     if error.is_unserved() {
         cluster.forget(&id.group_kind());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declared(field: &str, value: Value) -> DeclaredObject {
+        let object = json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "a"}, field: value});
+        DeclaredObject::new(serde_json::from_value(object).expect("a map"))
+    }
+
+    #[test]
+    fn an_object_that_no_api_server_takes_is_refused_before_it_is_sent() {
+        assert!(check_size(&declared("spec", "x".repeat(APPLIED_BYTES - 1000).into())).is_ok());
+        let error = check_size(&declared("spec", "x".repeat(APPLIED_BYTES).into())).expect_err("too large");
+        assert!(error.to_string().contains("3072 KiB") && !error.is_transient(), "{error}");
+        let failure = error.failure("apply", |finding| finding, &declared("spec", Value::Null).id);
+        assert!(failure.finding.message.starts_with("failed to apply "), "{}", failure.finding.message);
+    }
+
+    #[test]
+    fn an_object_that_takes_a_multiple_of_its_text_as_memory_is_refused() {
+        let maps = |count| declared("spec", vec![json!({"a": 1}); count].into());
+        assert!(check_size(&maps(150_000)).is_ok());
+        assert!(maps(300_000).text_bytes() < APPLIED_BYTES);
+        assert!(matches!(check_size(&maps(300_000)), Err(ApiError::Oversized(_))));
+        // Neither text nor empty maps take more memory than their length.
+        assert!(check_size(&declared("spec", "{,[".repeat(900_000).into())).is_ok());
+        assert!(check_size(&declared("spec", vec![json!({}); 900_000].into())).is_ok());
     }
 }

@@ -90,6 +90,9 @@ pub enum ApiError {
     /// The request could not be made, because of a name in it: nothing was sent.
     #[error("the request cannot be made: {0}")]
     Unsendable(String),
+    /// The object is larger than an API server takes: nothing was sent.
+    #[error("the object is too large: {0}")]
+    Oversized(String),
 }
 
 impl Cluster {
@@ -331,7 +334,7 @@ impl ApiError {
         match self {
             Self::Refused(status) => status.code,
             Self::Unserved(_) | Self::UnservedVersion(..) => 404,
-            Self::Slow(_) | Self::Unreachable(_) | Self::Unsendable(_) => 0,
+            Self::Slow(_) | Self::Unreachable(_) | Self::Unsendable(_) | Self::Oversized(_) => 0,
         }
     }
 
@@ -353,7 +356,7 @@ impl ApiError {
                 status.code == 404 && status.details.as_ref().is_none_or(|details| details.name.is_empty())
             }
             Self::Unserved(_) | Self::UnservedVersion(..) => true,
-            Self::Slow(_) | Self::Unreachable(_) | Self::Unsendable(_) => false,
+            Self::Slow(_) | Self::Unreachable(_) | Self::Unsendable(_) | Self::Oversized(_) => false,
         }
     }
 
@@ -395,11 +398,13 @@ impl ApiError {
             Self::Slow(_) => (Code::ApiServer, Retry::Object, SLOW),
             Self::Unreachable(_) => (Code::ApiServer, Retry::Server(Duration::ZERO), AWAY),
             Self::Unsendable(_) => (Code::Applier, Retry::Object, "correct the name and the Namespace in the manifest"),
+            Self::Oversized(_) => (Code::Applier, Retry::Object, TOO_LARGE),
         }
     }
 }
 
 const AWAY: &str = "the agent tries again by itself until the API server answers";
+const TOO_LARGE: &str = "divide it into smaller objects, or keep the data elsewhere and name its place";
 const SLOW: &str = "find out what holds the request up, such as an admission webhook, or raise \
                     spec.override.apiServerTimeout; the agent tries again by itself";
 
@@ -427,6 +432,9 @@ fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
         StatusCode::INTERNAL_SERVER_ERROR if status.message.contains("failed to create typed patch object") => {
             (Code::Applier, Retry::Object, "correct the field in the manifest: the kind's schema does not have it so")
         }
+        StatusCode::PAYLOAD_TOO_LARGE => (Code::Applier, Retry::Object, TOO_LARGE),
+        // The words of etcd.
+        _ if status.message.contains("request is too large") => (Code::Applier, Retry::Object, TOO_LARGE),
         StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => {
             (Code::Applier, Retry::Object, "correct the manifest as the message says")
         }
