@@ -10,18 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use crate::compile::parse::type_check::decoded_base64;
+use crate::compile::parse::type_check::{base64_field, decoded_base64};
 use crate::model::manifest_object::ManifestObject;
 use crate::model::object::Object;
-
-/// The field of a kind whose values are base64.
-fn base64_field(group: &str, kind: &str) -> Option<&'static str> {
-    match (group, kind) {
-        ("", "Secret") => Some("data"),
-        ("", "ConfigMap") => Some("binaryData"),
-        _ => None,
-    }
-}
 
 /// `true` if [`bring_into_stored_form`] has nothing to do. It is asked for every object of every list, so it reads stored texts.
 pub(super) fn is_in_stored_form(object: &ManifestObject) -> bool {
@@ -29,7 +20,7 @@ pub(super) fn is_in_stored_form(object: &ManifestObject) -> bool {
     let moved = is("", "Secret") && object.has("stringData");
     let aggregated =
         is("rbac.authorization.k8s.io", "ClusterRole") && object.has("aggregationRule") && object.has("rules");
-    let field = if is("", "Secret") || is("", "ConfigMap") { base64_field("", object.kind()) } else { None };
+    let field = base64_field(object.id.group(), object.kind());
     let wrapped = |field: &str| object.payload().any(|(name, text)| name == field && !is_canonical(text));
     !moved && !aggregated && !field.is_some_and(wrapped)
 }

@@ -16,7 +16,7 @@ pub(super) struct Budget {
     requests: Semaphore,
     repairs: Semaphore,
     audits: Semaphore,
-    /// Of objects that are applied, in KiB.
+    /// KiB of the objects that are applied.
     memory: Semaphore,
 }
 

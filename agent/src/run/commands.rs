@@ -17,7 +17,7 @@ use crate::io::kubernetes::audit::audit;
 use crate::io::kubernetes::client::Cluster;
 use crate::io::kubernetes::count::count;
 use crate::io::kubernetes::watch::Subscription;
-use crate::io::serve::{OperationLabel, OperationLabels, OutcomeLabel, SyncLabels};
+use crate::io::serve::{OperationLabel, OperationLabels, OutcomeLabel, SyncMetrics};
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
@@ -30,7 +30,7 @@ pub(super) struct CommandRunner {
     /// The API server, with the time limit of this sync.
     pub(super) cluster: Arc<Cluster>,
     pub(super) sync: SyncId,
-    pub(super) labels: SyncLabels,
+    pub(super) metrics: SyncMetrics,
     /// To the engine.
     pub(super) events: mpsc::Sender<Event>,
     /// To the engine too: whole objects that audits read. Few of them wait, because they can be large.
@@ -182,31 +182,25 @@ impl CommandRunner {
 
     fn report(&self, report: Box<Report>) {
         let errors = report.source.findings.len() + report.sync.findings.len();
-        let metrics = &self.context.metrics;
-        metrics.errors.get_or_create(&self.labels).set(i64::try_from(errors).unwrap_or(i64::MAX));
+        self.metrics.errors(errors);
         if report.synced {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            let now = now.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
-            metrics.synced.get_or_create(&self.labels).set(now);
+            self.metrics.synced(now.map_or(0, |since| since.as_secs()));
         }
         self.tell(ReportMessage::Report(report));
     }
 
     /// Announces an event. While the API server takes long for Events, further ones are counted and left out.
     pub(super) fn notice(&mut self, notice: Notice) {
-        let metrics = &self.context.metrics;
         match &notice {
-            Notice::Repaired(_) => {
-                metrics.repairs.get_or_create(&self.labels).inc();
-            }
+            Notice::Repaired(_) => self.metrics.repaired(),
             Notice::Syncing { objects, .. } => {
-                let objects = i64::try_from(*objects).unwrap_or(i64::MAX);
-                metrics.declared.get_or_create(&self.labels).set(objects);
+                self.metrics.declared(*objects);
             }
             _ => {}
         }
         if let Err(mpsc::error::TrySendError::Full(_)) = self.notices.try_send(notice) {
-            metrics.dropped.get_or_create(&self.labels).inc();
+            self.metrics.dropped();
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::io::kubernetes::client::{ApiError, Cluster};
 use crate::io::kubernetes::lease::{Fence, LeaseApi};
 use crate::io::kubernetes::search::Search;
 use crate::io::kubernetes::watch::Watches;
+use crate::io::reports::WriteBudget;
 use crate::io::repositories::Repositories;
 use crate::io::serve::{Metrics, ServedSyncs, serve};
 use crate::model::metadata::{ROOT_SYNC, SyncId};
@@ -95,6 +96,7 @@ pub(crate) struct AgentContext {
     watches: Arc<Watches>,
     search: Search,
     budget: Budget,
+    writes: Arc<WriteBudget>,
     repositories: Arc<Repositories>,
     metrics: Arc<Metrics>,
     syncs: Arc<ServedSyncs>,
@@ -134,6 +136,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         watches,
         search,
         budget: Budget::default(),
+        writes: Arc::default(),
         repositories: Arc::clone(&repositories),
         metrics,
         syncs,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::AgentContext;
-use crate::io::kubernetes::client::{ApiError, Served};
+use crate::io::kubernetes::client::ApiError;
 use crate::io::reports::{now, read_inventory};
 use crate::model::backoff::Backoff;
 use crate::model::metadata::SyncId;
@@ -52,14 +52,8 @@ pub(super) async fn start(
 
 /// The kinds whose CRDs are in the inventory. A kind that the cluster does not serve any more has no objects either.
 pub(super) fn defined_kinds(context: &AgentContext, recorded: &BTreeSet<ObjectId>) -> BTreeSet<GroupKind> {
-    let crds: BTreeSet<&str> = recorded.iter().filter(|id| id.is_crd()).map(ObjectId::name).collect();
-    if crds.is_empty() {
-        return BTreeSet::new();
-    }
-    let of_ours = |(kind, served): (GroupKind, Served)| {
-        crds.contains(format!("{}.{}", served.resource.plural, kind.group).as_str()).then_some(kind)
-    };
-    context.cluster.kinds().into_iter().filter_map(of_ours).collect()
+    let crds = recorded.iter().filter(|id| id.is_crd());
+    crds.filter_map(|crd| context.cluster.defined_by(crd.name())).map(|(kind, _)| kind).collect()
 }
 
 /// Asks again while the API server is away or busy.

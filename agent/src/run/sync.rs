@@ -15,7 +15,7 @@ use super::start::{RecordedInventory, defined_kinds, start};
 use super::task::SyncTask;
 use super::{AgentContext, GRACE, LAST_WORD};
 use crate::io::reports::{Announcer, Reporter, SyncObject};
-use crate::io::serve::{DumpRequests, SyncLabels};
+use crate::io::serve::DumpRequests;
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncId;
 use crate::sync::engine::{Event, Notice, Settings, SourceCommit, SpecChange, State};
@@ -94,14 +94,14 @@ pub(super) async fn run(
     let (reports, messages) = mpsc::unbounded_channel();
     let uid = object.as_ref().map(|object| object.uid.clone());
     let announcer = Announcer::new(Arc::clone(&context.cluster), &task.sync, uid.as_deref());
-    let reporter = Reporter::new(Arc::clone(&context.cluster), task.sync.clone(), uid);
+    let reporter = Reporter::new(Arc::clone(&context.cluster), task.sync.clone(), uid, Arc::clone(&context.writes));
     let (notices, announced) = mpsc::channel(NOTICES);
     let last_in_force = object.as_ref().and_then(|object| last_in_force(&context, object));
     let reporting = reporting(&task, object, groups);
     let state = State::new(settings(&followed, recorded, last_in_force));
     let runner = CommandRunner {
         cluster: Arc::new(context.cluster.with_time_limit(task.api_server_timeout)),
-        labels: SyncLabels::of(&task.sync),
+        metrics: context.metrics.of(&task.sync),
         sync: task.sync.clone(),
         events: events.clone(),
         audited,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::api::{GroupCondition, ResourceGroupStatus, ResourceId, ResourceStatus, Time};
 use crate::model::metadata::{MANAGED_BY_VALUE, SyncId, annotation, label};
 use crate::model::object::ObjectId;
-use crate::model::shortened::shortened;
+use crate::model::shortened::shortened_in_json;
 use crate::sync::engine::ResourceState;
 use crate::sync::health::Health;
 use crate::sync::moment::Moment;
@@ -254,7 +254,7 @@ fn group_status(
     };
     let stalled = match failed.is_empty() {
         true => condition("Stalled", "False", "FinishReconciling", String::new()),
-        false => condition("Stalled", "True", "ComponentFailed", shortened(failed.join(", "), FAILED_BYTES)),
+        false => condition("Stalled", "True", "ComponentFailed", shortened_in_json(failed.join(", "), FAILED_BYTES)),
     };
     ResourceGroupStatus {
         observed_generation: generation,
@@ -270,7 +270,7 @@ fn resource_status(resource: &ResourceState, before: &ResourceGroupStatus, now: 
         kind: if matches!(resource.health, Health::Failed(_)) { "Stalled" } else { "Reconciling" }.into(),
         status: "True".into(),
         reason: resource.health.word().into(),
-        message: shortened(message.to_owned(), MESSAGE_BYTES),
+        message: shortened_in_json(message.to_owned(), MESSAGE_BYTES),
         last_transition_time: Some(now.clone()),
     });
     let mut status = ResourceStatus {
@@ -332,6 +332,36 @@ mod tests {
         groups.assign(&ids(1..50_001));
         let moved = before.0.iter().zip(&groups.0).filter(|(a, b)| a != b).count();
         assert!(moved <= 2, "{moved} groups rewritten for one object less and one more");
+    }
+
+    #[test]
+    fn a_full_group_fits_into_etcd_whatever_its_messages_are() {
+        /// As the API server stores it.
+        fn stored(value: &Value) -> usize {
+            let text = value.to_string();
+            text.len() + 5 * text.matches(['<', '>', '&']).count()
+        }
+        let sync = SyncId::root("root-sync");
+        for message in ["<", "\u{1}", "\"", "x", "é"] {
+            let ids: BTreeSet<ObjectId> =
+                (0..5_000).map(|i| ObjectId::new(&GroupKind::new("", "A"), "", &i.to_string())).collect();
+            let mut inventory = InventoryRecord::new(&sync, BTreeMap::new());
+            inventory.assign(&ids);
+            let (index, spec) = inventory.next_spec(0, &sync, true).expect("the group is new");
+            inventory.written(index, WrittenGroup::default());
+            let state = |id: &ObjectId| ResourceState {
+                id: id.clone(),
+                health: Health::Failed(message.repeat(100_000).into()),
+                token: "0123456789012345678901234567890123456789".to_owned(),
+                failed: true,
+                pruning: false,
+            };
+            let states: Vec<ResourceState> = ids.iter().map(state).collect();
+            let now = Time::from_unix(0);
+            let (_, status) = inventory.next_status(0, &sync, &states, &now).expect("it changes");
+            let bytes = stored(&spec.body) + stored(&status.body);
+            assert!(bytes < 3 << 19, "{message:?}: {bytes}");
+        }
     }
 
     #[test]

@@ -124,6 +124,15 @@ pub(crate) fn is_rfc3339(text: &str) -> bool {
 const LENIENT: GeneralPurpose =
     GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
+/// The field of a kind whose values are base64.
+pub(crate) fn base64_field(group: &str, kind: &str) -> Option<&'static str> {
+    match (group, kind) {
+        ("", "Secret") => Some("data"),
+        ("", "ConfigMap") => Some("binaryData"),
+        _ => None,
+    }
+}
+
 /// The bytes that Go reads from `text` as base64; `None` if it is none. Line breaks in it are ignored.
 pub(crate) fn decoded_base64(text: &str) -> Option<Vec<u8>> {
     let joined: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();

@@ -43,12 +43,11 @@ impl NotBase64 {
 /// The values of an object that must be base64 and are not; `None` if there are none. `field` returns a top-level field of the
 /// object.
 pub(crate) fn not_base64(kind: &GroupKind, field: impl FnOnce(&str) -> Option<Value>) -> Option<NotBase64> {
-    let (name, hint) = if kind.is("", "Secret") {
-        ("data", "Encode it, such as with `base64 -w0`, or write the text itself into `stringData`.")
-    } else if kind.is("", "ConfigMap") {
-        ("binaryData", "Encode it, such as with `base64 -w0`, or write a text into `data`.")
+    let name = type_check::base64_field(&kind.group, &kind.kind)?;
+    let hint = if kind.is("", "Secret") {
+        "Encode it, such as with `base64 -w0`, or write the text itself into `stringData`."
     } else {
-        return None;
+        "Encode it, such as with `base64 -w0`, or write a text into `data`."
     };
     let Some(Value::Object(values)) = field(name) else { return None };
     let is_fine = |value: &Value| match value {

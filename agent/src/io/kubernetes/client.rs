@@ -161,6 +161,14 @@ impl Cluster {
         self.kinds.served.read().unwrap_or_else(PoisonError::into_inner).get(kind).cloned()
     }
 
+    /// The kind that the CRD of this name defines, if it is served.
+    pub fn defined_by(&self, crd: &str) -> Option<(GroupKind, Served)> {
+        let (plural, group) = crd.split_once('.')?;
+        let served = self.kinds.served.read().unwrap_or_else(PoisonError::into_inner);
+        let found = served.iter().find(|(kind, served)| kind.group == group && served.resource.plural == plural);
+        found.map(|(kind, served)| (kind.clone(), served.clone()))
+    }
+
     /// The kind as it is served. Discovery is asked again when the kind is not known.
     ///
     /// # Errors
@@ -439,6 +447,17 @@ fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
             (Code::Applier, Retry::Object, "correct the manifest as the message says")
         }
         _ => (Code::Applier, Retry::Object, "the agent tries again by itself"),
+    }
+}
+
+#[cfg(test)]
+impl Cluster {
+    /// A cluster that serves no kind and answers no request.
+    pub(super) fn unreachable() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = kube::Config::new("http://127.0.0.1:1".parse().expect("a URL"));
+        let client = Client::try_from(config).expect("a client");
+        Self { client, kinds: Arc::default(), time_limit: TIMEOUT }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use kube::api::{Api, DynamicObject, ListParams};
 
-use super::client::{ApiError, Cluster, Served, in_time};
-use crate::model::object::{GroupKind, ObjectId};
+use super::client::{ApiError, Cluster, in_time};
+use crate::model::object::ObjectId;
 
 /// The number of objects of the kind that the CRD named `crd` defines: 0 when the API server does not serve the kind, `None`
 /// when it does not tell or may not be asked.
@@ -11,12 +11,12 @@ use crate::model::object::{GroupKind, ObjectId};
 /// # Errors
 /// When the API server cannot be reached, or is busy.
 pub async fn count(cluster: &Cluster, crd: &ObjectId) -> Result<Option<usize>, ApiError> {
-    let mut served = defined_kind(cluster, crd);
-    if served.is_none() {
+    let mut defined = cluster.defined_by(crd.name());
+    if defined.is_none() {
         cluster.discover().await?;
-        served = defined_kind(cluster, crd);
+        defined = cluster.defined_by(crd.name());
     }
-    let Some(served) = served else { return Ok(Some(0)) };
+    let Some((_, served)) = defined else { return Ok(Some(0)) };
     let objects: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &served.resource);
     let list = match in_time(objects.list_metadata(&ListParams { limit: Some(1), ..ListParams::default() })).await {
         Ok(list) => list,
@@ -33,10 +33,4 @@ pub async fn count(cluster: &Cluster, crd: &ObjectId) -> Result<Option<usize>, A
         None => (!continues).then_some(0),
     };
     Ok(remaining.map(|remaining| list.items.len() + remaining))
-}
-
-fn defined_kind(cluster: &Cluster, crd: &ObjectId) -> Option<Served> {
-    let (plural, group) = crd.name().split_once('.')?;
-    let is_defined = |(kind, served): &(GroupKind, Served)| kind.group == group && served.resource.plural == plural;
-    cluster.kinds().into_iter().find(is_defined).map(|(_, served)| served)
 }

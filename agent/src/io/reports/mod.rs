@@ -3,6 +3,7 @@
 //! [`crate::sync::reporting`] decides what is written and when; the files here send its requests and return the answers.
 
 mod notices;
+mod pace;
 mod resource_groups;
 mod reporter;
 mod status;
@@ -15,6 +16,7 @@ use crate::sync::moment::Moment;
 use crate::sync::reporting::ReportAnswer;
 
 pub use notices::Announcer;
+pub use pace::WriteBudget;
 pub use reporter::{Reporter, write};
 pub use resource_groups::read_inventory;
 pub use status::{SyncObject, read_sync_status, write_sync_status};

@@ -2,14 +2,17 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
+use super::pace::WriteBudget;
 use super::{now, resource_groups, status};
 use crate::io::kubernetes::client::Cluster;
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncId;
 use crate::sync::engine::Event;
+use crate::sync::inventory::GroupDocument;
 use crate::sync::reporting::{ReportAnswer, ReportEffect, ReportEvent, ReportMessage, ReportRequest, Reporting};
 
 /// Sends the requests of one sync's [`Reporting`].
@@ -18,12 +21,13 @@ pub struct Reporter {
     sync: SyncId,
     /// The uid of the sync object; `None` without one.
     uid: Option<String>,
+    budget: Arc<WriteBudget>,
 }
 
 impl Reporter {
     /// A reporter of `sync`. `uid` is that of the sync object, if there is one.
-    pub fn new(cluster: Arc<Cluster>, sync: SyncId, uid: Option<String>) -> Self {
-        Self { cluster, sync, uid }
+    pub fn new(cluster: Arc<Cluster>, sync: SyncId, uid: Option<String>, budget: Arc<WriteBudget>) -> Self {
+        Self { cluster, sync, uid, budget }
     }
 
     /// Writes what the sync tells, until its last report is written or the sender of `messages` is gone.
@@ -47,7 +51,10 @@ impl Reporter {
                     continue;
                 }
                 Some(ReportEffect::Send(request)) => {
-                    let answer = write(&self.cluster, &self.sync, self.uid.as_deref(), request).await;
+                    let answer = match self.has_room(&request) {
+                        true => write(&self.cluster, &self.sync, self.uid.as_deref(), request).await,
+                        false => ReportAnswer::Unavailable("all syncs together write too much".to_owned()),
+                    };
                     // Newer reports come before the next request, so that they replace older ones.
                     while let Ok(message) = messages.try_recv() {
                         effects.extend(reporting.step(ReportEvent::Told(message), &now()));
@@ -60,6 +67,21 @@ impl Reporter {
                 },
             };
             effects.extend(reporting.step(event, &now()));
+        }
+    }
+}
+
+impl Reporter {
+    /// Takes the bytes of the request from the budget. `false` if it has to be tried again later.
+    fn has_room(&self, request: &ReportRequest) -> bool {
+        let bytes = |document: &GroupDocument| document.body.to_string().len();
+        match request {
+            ReportRequest::GroupSpec(document) => {
+                self.budget.spend(bytes(document), Instant::now());
+                true
+            }
+            ReportRequest::GroupStatus(document) => self.budget.take(bytes(document), Instant::now()),
+            ReportRequest::SyncStatus(_) => true,
         }
     }
 }

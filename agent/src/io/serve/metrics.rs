@@ -1,8 +1,9 @@
 //! The numbers of `/metrics`. Names of metrics and values of labels are a contract with dashboards.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -17,22 +18,18 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::io::kubernetes::watch::Watches;
 use crate::model::metadata::SyncId;
 
+/// Syncs that have numbers of their own. With names of the longest form these are 2 MiB of text.
+const SYNCS: usize = 1000;
+/// Kinds whose watches are shown.
+const KINDS: usize = 2000;
+
 /// The sync that a number is about.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct SyncLabels {
+struct SyncLabels {
     /// RootSync or RepoSync.
-    pub kind: String,
-    /// Namespace of the sync.
-    pub namespace: String,
-    /// Name of the sync.
-    pub name: String,
-}
-
-impl SyncLabels {
-    /// The labels of one sync.
-    pub fn of(sync: &SyncId) -> Self {
-        Self { kind: sync.kind.to_string(), namespace: sync.namespace.clone(), name: sync.name.clone() }
-    }
+    kind: String,
+    namespace: String,
+    name: String,
 }
 
 /// The commands that a number counts.
@@ -87,7 +84,7 @@ impl Collector for WatchAges {
         let help = "Time since a watch was last seen to work: an event, or a bookmark every minute.";
         let unit = Unit::Seconds;
         let mut metric = encoder.encode_descriptor("watch_age", help, Some(&unit), MetricType::Gauge)?;
-        for (kind, age) in self.0.get().map(|watches| watches.ages()).unwrap_or_default() {
+        for (kind, age) in self.0.get().map(|watches| watches.ages()).unwrap_or_default().into_iter().take(KINDS) {
             let labels = KindLabels { kind: kind.to_string() };
             ConstGauge::new(age.as_secs_f64()).encode(metric.encode_family(&labels)?)?;
         }
@@ -102,20 +99,79 @@ pub struct Metrics {
     ready: AtomicBool,
     /// Commands about objects.
     pub operations: Family<OperationLabels, Counter>,
-    /// Drift corrections.
-    pub repairs: Family<SyncLabels, Counter>,
-    /// Events that were left out, because earlier ones took too long to publish.
-    pub dropped: Family<SyncLabels, Counter>,
+    of_syncs: OfSyncs,
+    /// The syncs that have numbers.
+    shown: Mutex<HashSet<SyncLabels>>,
     /// Tasks that broke down.
     pub panics: Counter,
     /// Seconds from a command to its answer.
     pub seconds: Histogram,
-    /// Objects that the commit in force declares.
-    pub declared: Family<SyncLabels, Gauge>,
-    /// Findings of the newest commit and the sync.
-    pub errors: Family<SyncLabels, Gauge>,
-    /// The time at which a sync last came to rest without errors, in seconds since 1970.
-    pub synced: Family<SyncLabels, Gauge<i64, AtomicI64>>,
+}
+
+/// The numbers of each sync.
+#[derive(Default)]
+struct OfSyncs {
+    repairs: Family<SyncLabels, Counter>,
+    dropped: Family<SyncLabels, Counter>,
+    declared: Family<SyncLabels, Gauge>,
+    errors: Family<SyncLabels, Gauge>,
+    synced: Family<SyncLabels, Gauge<i64, AtomicI64>>,
+}
+
+/// The numbers of one sync, which are shown until this is dropped. A sync beyond the first thousand has none.
+pub struct SyncMetrics {
+    metrics: Arc<Metrics>,
+    labels: Option<SyncLabels>,
+}
+
+impl SyncMetrics {
+    /// Drift was put back.
+    pub fn repaired(&self) {
+        self.with(|of, labels| _ = of.repairs.get_or_create(labels).inc());
+    }
+
+    /// An Event was left out, because earlier ones took too long to publish.
+    pub fn dropped(&self) {
+        self.with(|of, labels| _ = of.dropped.get_or_create(labels).inc());
+    }
+
+    /// The commit in force declares so many objects.
+    pub fn declared(&self, objects: usize) {
+        self.with(|of, labels| _ = of.declared.get_or_create(labels).set(number(objects)));
+    }
+
+    /// The newest commit and the sync have so many findings.
+    pub fn errors(&self, findings: usize) {
+        self.with(|of, labels| _ = of.errors.get_or_create(labels).set(number(findings)));
+    }
+
+    /// The sync came to rest without errors, at this time in seconds since 1970.
+    pub fn synced(&self, at: u64) {
+        self.with(|of, labels| _ = of.synced.get_or_create(labels).set(i64::try_from(at).unwrap_or(i64::MAX)));
+    }
+
+    fn with(&self, set: impl FnOnce(&OfSyncs, &SyncLabels)) {
+        if let Some(labels) = &self.labels {
+            set(&self.metrics.of_syncs, labels);
+        }
+    }
+}
+
+impl Drop for SyncMetrics {
+    fn drop(&mut self) {
+        let Some(labels) = self.labels.take() else { return };
+        let OfSyncs { repairs, dropped, declared, errors, synced } = &self.metrics.of_syncs;
+        repairs.remove(&labels);
+        dropped.remove(&labels);
+        declared.remove(&labels);
+        errors.remove(&labels);
+        synced.remove(&labels);
+        self.metrics.shown().remove(&labels);
+    }
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 impl Default for Metrics {
@@ -123,24 +179,21 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("config_sync");
         let operations = Family::default();
         registry.register("apply_operations", "Commands about objects", operations.clone());
-        let repairs = Family::default();
-        registry.register("drift_corrections", "Objects put back after another client changed them", repairs.clone());
-        let dropped = Family::default();
-        registry.register("events_dropped", "Events left out because earlier ones took too long", dropped.clone());
         let panics = Counter::default();
         registry.register("panics", "Tasks that broke down and were tried again", panics.clone());
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 14));
         registry.register("apply_duration_seconds", "Time from a command to its answer", seconds.clone());
-        let declared = Family::default();
+        let of_syncs = OfSyncs::default();
+        let OfSyncs { repairs, dropped, declared, errors, synced } = &of_syncs;
+        registry.register("drift_corrections", "Objects put back after another client changed them", repairs.clone());
+        registry.register("events_dropped", "Events left out because earlier ones took too long", dropped.clone());
         registry.register("declared_resources", "Objects declared by the commit in force", declared.clone());
-        let errors = Family::default();
         registry.register("reconciler_errors", "Findings of the newest commit and the sync", errors.clone());
-        let synced = Family::default();
         registry.register("last_sync_timestamp", "When a sync last came to rest without errors", synced.clone());
         let watches = WatchAges::default();
         registry.register_collector(Box::new(watches.clone()));
-        let ready = AtomicBool::new(false);
-        Self { registry, watches, ready, operations, repairs, dropped, panics, seconds, declared, errors, synced }
+        let (ready, shown) = (AtomicBool::new(false), Mutex::default());
+        Self { registry, watches, ready, operations, of_syncs, shown, panics, seconds }
     }
 }
 
@@ -152,6 +205,19 @@ impl Metrics {
         self.ready.store(true, Ordering::Relaxed);
     }
 
+    /// The numbers of a sync. Its predecessor of the same name has ended.
+    pub fn of(self: &Arc<Self>, sync: &SyncId) -> SyncMetrics {
+        let (kind, namespace, name) = (sync.kind.to_string(), sync.namespace.clone(), sync.name.clone());
+        let mut shown = self.shown();
+        let labels = (shown.len() < SYNCS).then_some(SyncLabels { kind, namespace, name });
+        shown.extend(labels.clone());
+        SyncMetrics { metrics: Arc::clone(self), labels }
+    }
+
+    fn shown(&self) -> MutexGuard<'_, HashSet<SyncLabels>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
@@ -161,5 +227,41 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_syncs_are_bounded_and_end_with_the_sync() {
+        let metrics = Arc::new(Metrics::default());
+        let before = metrics.text();
+        let all: Vec<SyncMetrics> = (0..3 * SYNCS)
+            .map(|index| {
+                let of = metrics.of(&SyncId::root(&format!("{}-{index}", "x".repeat(240))));
+                of.repaired();
+                of.dropped();
+                of.declared(usize::MAX);
+                of.errors(usize::MAX);
+                of.synced(u64::MAX);
+                of
+            })
+            .collect();
+        let text = metrics.text();
+        // With the lines that describe the five numbers.
+        assert!(text.lines().count() <= before.lines().count() + 5 * SYNCS + 15, "{}", text.lines().count());
+        assert!(text.len() < 3 << 20, "{}", text.len());
+        drop(all);
+        assert_eq!(metrics.text(), before);
+    }
+
+    #[test]
+    fn names_cannot_end_their_label() {
+        let metrics = Arc::new(Metrics::default());
+        let of = metrics.of(&SyncId::root("a\"} 1\nforged{x=\"\\"));
+        of.repaired();
+        assert!(metrics.text().contains(r#"name="a\"} 1\nforged{x=\"\\""#), "{}", metrics.text());
     }
 }

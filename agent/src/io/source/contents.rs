@@ -65,6 +65,8 @@ fn parse_all(
 ) -> Result<Result<Contents, Finding>, GitError> {
     let mut known: HashMap<ContentKey, Arc<ParsedFile>> =
         before.iter().map(|(blob, file)| (ContentKey::of(&file.path, *blob), Arc::clone(file))).collect();
+    let entries: Vec<(ContentKey, TreeEntry)> =
+        entries.into_iter().map(|entry| (ContentKey::of(&entry.path, entry.blob), entry)).collect();
     if let Err(over) = charge(store, &entries, &known, (budget, attempt))? {
         return Ok(Err(over));
     }
@@ -72,8 +74,7 @@ fn parse_all(
     let mut counted = HashSet::new();
     let mut parsed = Parsed::with_capacity(entries.len());
     let mut before = before.iter().peekable();
-    for TreeEntry { path, blob } in entries {
-        let key = ContentKey::of(&path, blob);
+    for (key, TreeEntry { path, blob }) in entries {
         while before.next_if(|(_, file)| file.path < path).is_some() {}
         let unchanged = before.next_if(|(of, file)| file.path == path && *of == blob).map(|(_, file)| Arc::clone(file));
         let file = match unchanged.or_else(|| known.get(&key).map(|file| placed(file, &path))) {
@@ -108,14 +109,13 @@ fn placed(file: &Arc<ParsedFile>, path: &str) -> Arc<ParsedFile> {
 /// Takes the contents that are to be parsed from the budget, and waits for the memory to parse them.
 fn charge(
     store: &Store,
-    entries: &[TreeEntry],
+    entries: &[(ContentKey, TreeEntry)],
     known: &HashMap<ContentKey, Arc<ParsedFile>>,
     (budget, attempt): (&mut ReadBudget, &mut ReadAttempt<'_>),
 ) -> Result<Result<(), Finding>, GitError> {
     let (mut seen, mut all) = (HashSet::new(), 0);
-    for entry in entries {
-        let key = ContentKey::of(&entry.path, entry.blob);
-        if known.contains_key(&key) || !seen.insert(key) {
+    for (key, entry) in entries {
+        if known.contains_key(key) || !seen.insert(key) {
             continue;
         }
         let bytes = store.size(entry)?;

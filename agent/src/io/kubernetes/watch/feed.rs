@@ -1,21 +1,25 @@
 //! The task of one kind: it lists for the syncs that follow the kind, watches, and tells each of what concerns it.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use kube::core::Status;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::alive::Alive;
 use super::audience::{Audience, FollowerId, News};
 use super::frames::{Frame, Frames, observed};
 use super::{Sender, Watches};
 use crate::io::kubernetes::client::{ApiError, Served};
 use crate::io::kubernetes::pages::{ListForm, Page, Pages};
 use crate::model::backoff::Backoff;
-use crate::model::finding::Finding;
+use crate::model::finding::{Code, Finding};
 use crate::model::metadata::label;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::engine::Event;
@@ -89,6 +93,7 @@ pub(super) struct Feed {
     retry: Backoff,
     /// When the watch was last open.
     open_at: Instant,
+    pub(super) alive: Alive,
     /// The followers were told that the watch is away.
     lost: Option<Finding>,
 }
@@ -105,12 +110,32 @@ impl Feed {
             session: 0,
             retry: RETRY,
             open_at: Instant::now(),
+            alive: Alive::new(),
             lost: None,
         }
     }
 
-    /// Follows the kind until it is not served any more or no sync follows it.
+    /// Follows the kind until it is not served any more or no sync follows it. If the task breaks down, the kind is listed and
+    /// watched anew, and the syncs hear that it was not watched.
     pub(super) async fn run(mut self) {
+        self.run_supervised(|feed| feed.follow_to_the_end().boxed()).await;
+    }
+
+    async fn run_supervised(&mut self, mut work: impl for<'a> FnMut(&'a mut Self) -> BoxFuture<'a, ()>) {
+        while AssertUnwindSafe(work(self)).catch_unwind().await.is_err() {
+            // The panic is in the log and counted; what the task knew of a list is not to be relied on.
+            self.audience.give_list_up();
+            let message = format!("the watch of {} broke down; the log of the agent says where", self.kind);
+            let finding = Finding::new(Code::Internal, message)
+                .hint("the agent watches again by itself; please report what the log says");
+            self.lost = Some(finding.clone());
+            self.tell_all(|kind| Event::Unwatched(kind.clone(), finding.clone())).await;
+            // If no sync is left, the task ends by itself.
+            let _ = self.pause().await;
+        }
+    }
+
+    async fn follow_to_the_end(&mut self) {
         loop {
             let end = match self.follow().await {
                 Ok(never) => match never {},
@@ -321,7 +346,7 @@ impl Feed {
 
     fn alive(&mut self) {
         self.open_at = Instant::now();
-        self.watches.alive(&self.kind, self.open_at);
+        self.alive.set(self.open_at);
     }
 
     /// Takes in an event of the watch. Returns the reason if the watch is over.
@@ -432,4 +457,43 @@ fn next_page(cluster: Arc<super::Cluster>, mut pages: Pages) -> Joining {
 
 fn part_of(seen: &Observed) -> Option<&str> {
     seen.labels.get(label::PART_OF).and_then(serde_json::Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::kubernetes::client::Cluster;
+
+    #[tokio::test]
+    async fn a_watch_that_breaks_down_is_told_and_starts_again_with_its_followers() {
+        let watches = Arc::new(Watches::new(Arc::new(Cluster::unreachable())));
+        let (messages, inbox) = mpsc::unbounded_channel();
+        let (events, mut told) = mpsc::channel(10);
+        let mut feed = Feed::new(watches, GroupKind::new("", "Secret"), inbox);
+        let _ = messages.send(Message::Join(7, "me".into(), events));
+        let (mut runs, woken) = (0, messages.clone());
+        let work = supervised_work(|feed| {
+            runs += 1;
+            let (breaks, woken) = (runs < 3, woken.clone());
+            async move {
+                let _ = feed.hear_all().await;
+                assert_eq!(feed.audience.followers().collect::<Vec<_>>(), [7]);
+                // It ends the pause.
+                let _ = woken.send(Message::Leave(8));
+                assert!(!breaks, "as the test wants it");
+            }
+            .boxed()
+        });
+        feed.run_supervised(work).await;
+        for _ in 0..2 {
+            assert!(matches!(told.try_recv(), Ok(Event::Unwatched(_, finding)) if finding.code == Code::Internal));
+        }
+        assert!(told.try_recv().is_err());
+        assert_eq!(runs, 3);
+    }
+
+    /// Gives the closure the lifetimes that it needs.
+    fn supervised_work<F: for<'a> FnMut(&'a mut Feed) -> BoxFuture<'a, ()>>(work: F) -> F {
+        work
+    }
 }

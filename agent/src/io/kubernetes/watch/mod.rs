@@ -15,6 +15,7 @@
 //! syncs, with every object that has the ApplySet label, because they may know of objects of other labels. Each list has a
 //! session: an object that a sync knows and that the list did not show is gone.
 
+mod alive;
 mod audience;
 mod frames;
 mod feed;
@@ -32,6 +33,7 @@ use crate::compile::declared::DeclaredSet;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::engine::Event;
 
+use alive::Alive;
 use audience::FollowerId;
 use feed::{End, Feed, Message};
 
@@ -41,12 +43,16 @@ pub type Sender = mpsc::Sender<Event>;
 /// The running watches.
 pub struct Watches {
     cluster: Arc<Cluster>,
-    running: Mutex<BTreeMap<GroupKind, mpsc::UnboundedSender<Message>>>,
+    running: Mutex<BTreeMap<GroupKind, RunningFeed>>,
     declared: Mutex<BTreeSet<(ObjectId, FollowerId)>>,
-    /// When each watch was last seen to work.
-    alive: Mutex<BTreeMap<GroupKind, Instant>>,
     followers: AtomicU64,
     sessions: AtomicU64,
+}
+
+/// The task of one kind.
+struct RunningFeed {
+    messages: mpsc::UnboundedSender<Message>,
+    alive: Alive,
 }
 
 /// The watches of one sync, until it is dropped.
@@ -55,6 +61,8 @@ pub struct Subscription {
     id: FollowerId,
     part_of: Arc<str>,
     events: Sender,
+    /// The objects that the sync declares.
+    declared: BTreeSet<ObjectId>,
 }
 
 impl Watches {
@@ -64,7 +72,6 @@ impl Watches {
             cluster,
             running: Mutex::default(),
             declared: Mutex::default(),
-            alive: Mutex::default(),
             followers: AtomicU64::default(),
             sessions: AtomicU64::default(),
         }
@@ -73,20 +80,13 @@ impl Watches {
     /// A place for the watches of the sync whose objects have this value of the label `part-of`.
     pub fn subscribe(self: &Arc<Self>, part_of: &str, events: Sender) -> Subscription {
         let id = self.followers.fetch_add(1, Ordering::Relaxed);
-        Subscription { watches: Arc::clone(self), id, part_of: part_of.into(), events }
+        Subscription { watches: Arc::clone(self), id, part_of: part_of.into(), events, declared: BTreeSet::new() }
     }
 
     /// The time since each watch was last seen to work: since it was accepted, or has shown an event or a bookmark.
     pub fn ages(&self) -> Vec<(GroupKind, Duration)> {
-        lock(&self.alive).iter().map(|(kind, at)| (kind.clone(), at.elapsed())).collect()
-    }
-
-    fn alive(&self, kind: &GroupKind, at: Instant) {
-        let mut alive = lock(&self.alive);
-        match alive.get_mut(kind) {
-            Some(before) => *before = at,
-            None => _ = alive.insert(kind.clone(), at),
-        }
+        let (running, now) = (lock(&self.running), Instant::now());
+        running.iter().filter_map(|(kind, feed)| Some((kind.clone(), feed.alive.age(now)?))).collect()
     }
 
     /// The number of a new list: higher than those before.
@@ -114,7 +114,6 @@ impl Watches {
             return None;
         }
         running.remove(kind);
-        lock(&self.alive).remove(kind);
         messages.close();
         Some(std::iter::from_fn(|| messages.try_recv().ok()).collect())
     }
@@ -126,34 +125,41 @@ impl Subscription {
     pub fn watch(&self, kind: GroupKind) {
         let mut running = lock(&self.watches.running);
         let mut message = Message::Join(self.id, Arc::clone(&self.part_of), self.events.clone());
-        if let Some(sender) = running.get(&kind) {
-            match sender.send(message) {
+        if let Some(feed) = running.get(&kind) {
+            match feed.messages.send(message) {
                 Ok(()) => return,
                 Err(ended) => message = ended.0,
             }
         }
         let (sender, messages) = mpsc::unbounded_channel();
         let _ = sender.send(message);
-        running.insert(kind.clone(), sender);
-        tokio::spawn(Feed::new(Arc::clone(&self.watches), kind, messages).run());
+        let feed = Feed::new(Arc::clone(&self.watches), kind.clone(), messages);
+        running.insert(kind, RunningFeed { messages: sender, alive: feed.alive.clone() });
+        tokio::spawn(feed.run());
     }
 
     /// Has the sync told of these objects whatever label they have, in place of those of the call before.
-    pub fn declares<'a>(&self, sets: impl IntoIterator<Item = &'a Arc<DeclaredSet>>) {
+    pub fn declares<'a>(&mut self, sets: impl IntoIterator<Item = &'a Arc<DeclaredSet>>) {
         let sets = sets.into_iter().flat_map(|set| set.objects.keys().chain(&set.disabled).chain(set.withheld.keys()));
-        let ids: BTreeSet<&ObjectId> = sets.collect();
+        let before = std::mem::replace(&mut self.declared, sets.cloned().collect());
         let mut declared = lock(&self.watches.declared);
-        declared.retain(|(id, follower)| *follower != self.id || ids.contains(id));
-        declared.extend(ids.into_iter().map(|id| (id.clone(), self.id)));
+        for id in before.difference(&self.declared) {
+            declared.remove(&(id.clone(), self.id));
+        }
+        declared.extend(self.declared.difference(&before).map(|id| (id.clone(), self.id)));
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        lock(&self.watches.declared).retain(|(_, follower)| *follower != self.id);
-        for sender in lock(&self.watches.running).values() {
+        let mut declared = lock(&self.watches.declared);
+        for id in std::mem::take(&mut self.declared) {
+            declared.remove(&(id, self.id));
+        }
+        drop(declared);
+        for feed in lock(&self.watches.running).values() {
             // A watch that has ended has forgotten its followers.
-            let _ = sender.send(Message::Leave(self.id));
+            let _ = feed.messages.send(Message::Leave(self.id));
         }
     }
 }
