@@ -1,14 +1,16 @@
 //! Figures of the agent against the real control plane, beside a bare loop on the same machine and day; with `many`, of many
-//! syncs beside one of as many objects; with `lint`, of the linter.
+//! syncs beside one of as many objects; with `soak`, over hours of changes and failures; with `lint`, of the linter.
 //!
 //! `cargo build --release -p agent --bin nomos-agent && cargo run --release -p tests --bin bench -- [OBJECTS …]`
 //! `… -- many [SYNCS OBJECTS [FOREIGN]]`
+//! `… -- soak [MINUTES [SYNCS OBJECTS [SEED]]]`
 //! `cargo build --release -p nomos-lint && cargo run --release -p tests --bin bench -- lint`
 #![expect(clippy::disallowed_methods, reason = "a program at the edge")]
 
 mod figures;
 mod lint;
 mod many;
+mod soak;
 mod world;
 
 use std::io::Write as _;
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("lint") => lint::all(),
         Some("many") => many(&args[1..]),
+        Some("soak") => soak(&args[1..]),
         _ => agent(&args),
     };
     match result {
@@ -33,6 +36,11 @@ fn main() -> ExitCode {
 fn many(args: &[String]) -> anyhow::Result<()> {
     let number = |index: usize, default| args.get(index).map_or(Ok(default), |arg| arg.parse());
     many::all(number(0, 100)?, number(1, 100)?, number(2, 0)?)
+}
+
+fn soak(args: &[String]) -> anyhow::Result<()> {
+    let number = |index: usize, default| args.get(index).map_or(Ok(default), |arg| arg.parse::<usize>());
+    soak::all(number(0, 60)?, number(1, 1)?, number(2, 50_000)?, number(3, 1)?)
 }
 
 fn agent(args: &[String]) -> anyhow::Result<()> {

@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use agent::model::metadata::SyncId;
 use anyhow::{Result, bail, ensure};
-use serde_json::{Value, json};
-use tests::cluster::{Cluster, Kind};
+use serde_json::json;
+use tests::cluster::{Cluster, Kind, SYNCS};
 use tests::repository::Repository;
 
 use crate::row;
-use crate::world::{Agent, NAMESPACE, manifest};
+use crate::world::{Agent, NAMESPACE, create_sync, directory, foreigner, manifest};
 
-const SYNCS: &str = "/apis/configsync.gke.io/v1beta1/namespaces/config-management-system/rootsyncs";
 /// The longest time that a first sync may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -32,13 +30,13 @@ fn figures(syncs: usize, objects: usize, foreign: usize) -> Result<f64> {
     cluster.install()?;
     cluster.create_namespace(NAMESPACE)?;
     for index in 0..foreign {
-        cluster.create(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps"), &foreigner(index))?;
+        cluster.create(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps"), &foreigner(index, 20_000))?;
     }
     let agent = start(&cluster)?;
     let from = cluster.now()?;
     let started = Instant::now();
     for sync in 0..syncs {
-        create_sync(&cluster, &repository, sync)?;
+        create_sync(&cluster, &repository.url(), &directory(sync))?;
     }
     until_synced(&cluster, &commit, syncs)?;
     let took = started.elapsed().as_secs_f64();
@@ -76,32 +74,6 @@ fn repository(syncs: usize, objects: usize) -> Result<Repository> {
         repository.write(&format!("{}/{index}.yaml", directory(index / objects)), &manifest(index, 1))?;
     }
     Ok(repository)
-}
-
-fn directory(sync: usize) -> String {
-    format!("sync-{sync:03}")
-}
-
-fn foreigner(index: usize) -> Value {
-    let name = format!("foreign-{index:06}");
-    // Every other one claims to be of the first sync.
-    let part_of = SyncId::root(&directory(0)).part_of();
-    let labels = if index.is_multiple_of(2) { json!({}) } else { json!({"applyset.kubernetes.io/part-of": part_of}) };
-    let metadata = json!({"name": name, "labels": labels});
-    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"value": "x".repeat(20_000)}})
-}
-
-fn create_sync(cluster: &Cluster, repository: &Repository, sync: usize) -> Result<()> {
-    let directory = directory(sync);
-    let git = json!({"repo": repository.url(), "branch": "main", "auth": "none", "dir": directory});
-    let object = json!({
-        "apiVersion": "configsync.gke.io/v1beta1",
-        "kind": "RootSync",
-        "metadata": {"name": directory},
-        "spec": {"sourceFormat": "unstructured", "git": git},
-    });
-    cluster.create(SYNCS, &object)?;
-    Ok(())
 }
 
 fn until_synced(cluster: &Cluster, commit: &str, syncs: usize) -> Result<()> {

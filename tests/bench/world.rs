@@ -3,18 +3,25 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use agent::model::metadata::SyncId;
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::{Api, WatchEvent, WatchParams};
+use serde_json::{Value, json};
+use tests::agent_process::guardian;
+use tests::cluster::{Cluster, SYNCS};
 use tokio::sync::mpsc;
 
 pub(super) const NAMESPACE: &str = "bench";
+/// The label that says to which sync an object belongs.
+pub(super) const PART_OF: &str = "applyset.kubernetes.io/part-of";
 
 /// A git repository with one ConfigMap of about 300 bytes a file.
 pub(super) struct Repository(PathBuf);
@@ -81,11 +88,51 @@ pub(super) fn manifest(index: usize, version: u32) -> String {
     )
 }
 
-/// The agent's process; ended when dropped.
-pub(super) struct Agent(Child);
+/// The directory and the name of a sync.
+pub(super) fn directory(sync: usize) -> String {
+    format!("sync-{sync:03}")
+}
+
+/// A ConfigMap of another client. Every other one claims to be of the first sync.
+pub(super) fn foreigner(index: usize, bytes: usize) -> Value {
+    let part_of = SyncId::root(&directory(0)).part_of();
+    let labels = if index.is_multiple_of(2) { json!({}) } else { json!({PART_OF: part_of}) };
+    let metadata = json!({"name": format!("foreign-{index:06}"), "labels": labels});
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"value": "x".repeat(bytes)}})
+}
+
+/// Makes a RootSync that follows a directory of a repository; both have one name.
+pub(super) fn create_sync(cluster: &Cluster, repository: &str, directory: &str) -> Result<()> {
+    let git = json!({"repo": repository, "branch": "main", "auth": "none", "dir": directory});
+    let object = json!({
+        "apiVersion": "configsync.gke.io/v1beta1",
+        "kind": "RootSync",
+        "metadata": {"name": directory},
+        "spec": {"sourceFormat": "unstructured", "git": git},
+    });
+    cluster.create(SYNCS, &object)?;
+    Ok(())
+}
+
+/// The agent's process; ended when dropped, and when this process ends in whatever way.
+pub(super) struct Agent {
+    child: Child,
+    guardian: Child,
+}
 
 impl Agent {
+    /// Starts it; its log goes to standard error.
     pub(super) fn start(kubeconfig: &Path, args: &[&OsStr]) -> Result<Self> {
+        Self::run(kubeconfig, args, Stdio::inherit())
+    }
+
+    /// Starts it with its log at the end of a file.
+    pub(super) fn start_logged(kubeconfig: &Path, args: &[&OsStr], log: &Path) -> Result<Self> {
+        let log = File::options().create(true).append(true).open(log)?;
+        Self::run(kubeconfig, args, log.into())
+    }
+
+    fn run(kubeconfig: &Path, args: &[&OsStr], log: Stdio) -> Result<Self> {
         let program = std::env::current_exe()?.with_file_name("nomos-agent");
         let child = Command::new(&program)
             .args(["--listen", "127.0.0.1:0"])
@@ -94,14 +141,16 @@ impl Agent {
             .args(args)
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
+            .stderr(log)
             .spawn()
             .with_context(|| format!("build it first: cannot run {}", program.display()))?;
-        Ok(Self(child))
+        let guardian = guardian(child.id())?;
+        Ok(Self { child, guardian })
     }
 
     /// Resident memory in MiB, all of it and the part that is no file.
     pub(super) fn memory(&self) -> Result<(f64, f64)> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let kib = |key: &str| -> f64 {
             let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
             line.trim().trim_end_matches(" kB").parse().unwrap_or(0.0)
@@ -111,7 +160,7 @@ impl Agent {
 
     /// CPU seconds so far.
     pub(super) fn cpu(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
         Ok((ticks(11) + ticks(12)) / 100.0)
@@ -119,17 +168,25 @@ impl Agent {
 
     /// Ends it as Kubernetes does, and waits.
     pub(super) fn stop(mut self) -> Result<()> {
-        Command::new("kill").arg(self.0.id().to_string()).status()?;
-        self.0.wait()?;
+        Command::new("kill").arg(self.child.id().to_string()).status()?;
+        self.child.wait()?;
         Ok(())
+    }
+
+    /// `true` if it ended by itself.
+    pub(super) fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
     }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        // Before the agent is reaped: after that, another process can get its id.
+        let _ = self.guardian.kill();
+        let _ = self.guardian.wait();
         // It may have ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

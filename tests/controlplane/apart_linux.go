@@ -43,7 +43,7 @@ func startApart(options options) error {
 		return err
 	}
 	go func() {
-		<-asked()
+		<-asked(nil)
 		_ = stdin.Close()
 	}()
 	return exitStatus(cmd.Wait())
@@ -125,7 +125,7 @@ func guard(told apart) (err error) {
 	select {
 	case err = <-ended:
 		return exitStatus(err)
-	case <-asked():
+	case <-asked(nil):
 		// Its end is that of every process in its namespace.
 		_ = first.Process.Kill()
 		<-ended

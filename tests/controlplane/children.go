@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,11 +28,14 @@ type program struct {
 }
 
 type child struct {
-	name string
-	log  string
+	name    string
+	program program
+	log     string
 	// process is nil for a supervised child, of which there are many in turn.
 	process *os.Process
 	ended   chan struct{}
+	// replaced says that the end is no failure: the child starts again.
+	replaced atomic.Bool
 }
 
 // children are started by one goroutine, which has to be locked to its thread
@@ -50,7 +54,7 @@ func component(name, command string, args []string) (program, error) {
 
 // spawn starts a child that shall not end.
 func (c *children) spawn(dir string, program program) error {
-	log, err := os.Create(filepath.Join(dir, program.name+".log"))
+	log, err := os.OpenFile(filepath.Join(dir, program.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -59,14 +63,34 @@ func (c *children) spawn(dir string, program program) error {
 	if err != nil {
 		return err
 	}
-	started := &child{name: program.name, log: log.Name(), process: cmd.Process, ended: make(chan struct{})}
+	started := &child{name: program.name, program: program, log: log.Name(), process: cmd.Process, ended: make(chan struct{})}
 	c.all = append(c.all, started)
 	go func() {
 		err := cmd.Wait()
-		c.end(fmt.Errorf("%s ended: %v; its log ends with\n%s", program.name, err, tail(started.log)))
+		if !started.replaced.Load() {
+			c.end(fmt.Errorf("%s ended: %v; its log ends with\n%s", program.name, err, tail(started.log)))
+		}
 		close(started.ended)
 	}()
 	return nil
+}
+
+// restart kills a child and runs it again with the same arguments, on the
+// state that it left.
+func (c *children) restart(dir, name string) error {
+	for index, child := range c.all {
+		if child.name != name || child.process == nil {
+			continue
+		}
+		child.replaced.Store(true)
+		if err := child.process.Kill(); err != nil {
+			return fmt.Errorf("restart %s: %w", name, err)
+		}
+		<-child.ended
+		c.all = slices.Delete(c.all, index, index+1)
+		return c.spawn(dir, child.program)
+	}
+	return fmt.Errorf("there is no %q to restart", name)
 }
 
 // supervise keeps a child running, whatever ends it. It is for children that

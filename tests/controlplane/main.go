@@ -29,6 +29,9 @@ const usage = `Usage:
         and these objects. Prints one line of JSON when it is ready and runs
         until its standard input closes. With --node it has a node, on which
         Pods run; exit status 2 means that this machine cannot run one.
+        Without a node, a line of standard input such as kube-apiserver or
+        etcd kills that component and starts it again; then the line of JSON
+        comes again.
   controlplane kubectl ...
         Run kubectl.
   controlplane version

@@ -3,12 +3,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -126,8 +126,9 @@ type place struct {
 // run keeps a cluster up until it is asked to end.
 func run(options options, place place) error {
 	ctx, end := context.WithCancelCause(context.Background())
+	restarts := make(chan string)
 	go func() {
-		<-asked()
+		<-asked(restarts)
 		end(errAsked)
 	}()
 	runtime.LockOSThread()
@@ -135,12 +136,16 @@ func run(options options, place place) error {
 	defer children.killAll()
 
 	line, err := bringUp(ctx, children, place, options)
-	if err == nil {
-		err = json.NewEncoder(os.Stdout).Encode(line)
-	}
-	if err == nil {
-		<-ctx.Done()
-		err = context.Cause(ctx)
+	for err == nil {
+		if err = json.NewEncoder(os.Stdout).Encode(line); err != nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		case name := <-restarts:
+			err = restart(ctx, children, options.Dir, name)
+		}
 	}
 	if errors.Is(err, errAsked) {
 		return nil
@@ -148,8 +153,26 @@ func run(options options, place place) error {
 	return err
 }
 
-// asked returns a channel that closes with a signal or with the end of standard input.
-func asked() <-chan struct{} {
+// restart returns when the control plane can be used again.
+func restart(ctx context.Context, children *children, dir, name string) error {
+	if err := children.restart(dir, name); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, errNotReady)
+	defer cancel()
+	api, err := connect(filesIn(dir).nodeKubeconfig)
+	if err == nil {
+		err = api.await(ctx, "/readyz", answered)
+	}
+	if errors.Is(err, errNotReady) {
+		err = fmt.Errorf("%w after a restart\n%s", err, children.tails())
+	}
+	return err
+}
+
+// asked returns a channel that closes with a signal or with the end of standard
+// input, whose lines go to the channel lines unless that is nil.
+func asked(lines chan<- string) <-chan struct{} {
 	asked := make(chan struct{})
 	var once sync.Once
 	signals := make(chan os.Signal, 1)
@@ -159,7 +182,12 @@ func asked() <-chan struct{} {
 		once.Do(func() { close(asked) })
 	}()
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
+		input := bufio.NewScanner(os.Stdin)
+		for input.Scan() {
+			if lines != nil {
+				lines <- input.Text()
+			}
+		}
 		once.Do(func() { close(asked) })
 	}()
 	return asked

@@ -168,7 +168,10 @@ fn arguments<'a>(command: &'a mut Command, kubeconfig: &Path, home: &Path) -> &'
 }
 
 /// Kills the process `id` when its own standard input closes, which is what happens when this process dies.
-fn guardian(id: u32) -> Result<Child> {
+///
+/// # Errors
+/// When there is no shell.
+pub fn guardian(id: u32) -> Result<Child> {
     let script = format!("read -r _; kill -KILL {id}");
     let mut command = Command::new("sh");
     command.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());

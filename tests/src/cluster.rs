@@ -20,7 +20,7 @@ use crate::repository::Repository;
 use crate::wait::await_condition;
 
 /// Where RootSyncs are.
-const SYNCS: &str = "/apis/configsync.gke.io/v1beta1/namespaces/config-management-system/rootsyncs";
+pub const SYNCS: &str = "/apis/configsync.gke.io/v1beta1/namespaces/config-management-system/rootsyncs";
 /// The user agent of requests of [`Cluster::get`] and similar functions in the audit log.
 const USER_AGENT: &str = "story";
 
@@ -147,6 +147,17 @@ impl Cluster {
         match &self.server {
             Server::Sandbox(_) => bail!("the sandbox has no node"),
             Server::ControlPlane(plane) => Node::of(plane),
+        }
+    }
+
+    /// The real control plane itself, whose components can be restarted.
+    ///
+    /// # Errors
+    /// When it is the sandbox.
+    pub fn control_plane(&mut self) -> Result<&mut ControlPlane> {
+        match &mut self.server {
+            Server::Sandbox(_) => bail!("the sandbox is no control plane"),
+            Server::ControlPlane(plane) => Ok(plane),
         }
     }
 
@@ -379,6 +390,8 @@ pub async fn client(kubeconfig: &Path) -> Result<kube::Client> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
+    // Whoever waits tries again.
+    config.default_retry = false;
     Ok(kube::Client::try_from(config)?)
 }
 

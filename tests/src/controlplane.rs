@@ -3,9 +3,9 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Lines, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
@@ -17,6 +17,8 @@ use serde_json::Value;
 /// its files; so does the end of the test process, however that comes.
 pub struct ControlPlane {
     child: Child,
+    /// A line of JSON each time that it is ready.
+    ready: Lines<BufReader<ChildStdout>>,
     /// Collects what the child says on standard error.
     complaints: Option<JoinHandle<String>>,
     dir: PathBuf,
@@ -145,27 +147,49 @@ impl ControlPlane {
         // From here on dropping it cleans up.
         let mut started = Self {
             child,
+            ready: BufReader::new(stdout).lines(),
             complaints: Some(complaints),
             kubeconfig: dir.join("kubeconfig"),
             audit_log: dir.join("audit.log"),
             dir,
             process: None,
         };
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        if line.is_empty() {
-            let (status, complaints) = started.stop()?;
-            if status.code() == Some(CANNOT_RUN) {
-                bail!(CannotRun(complaints.trim().to_owned()));
-            }
-            bail!("the control plane did not start ({status}): {complaints}");
-        }
-        let ready: Value =
-            serde_json::from_str(&line).with_context(|| format!("the control plane printed {line:?}"))?;
+        let ready = started.until_ready()?;
         started.kubeconfig = text(&ready, "/kubeconfig").into();
         started.audit_log = text(&ready, "/audit_log").into();
         started.process = ready["process"].as_u64();
         Ok(started)
+    }
+
+    /// Reads the next line, which says that the control plane is ready.
+    fn until_ready(&mut self) -> Result<Value> {
+        let Some(line) = self.ready.next().transpose()? else {
+            let (status, complaints) = self.stop()?;
+            if status.code() == Some(CANNOT_RUN) {
+                bail!(CannotRun(complaints.trim().to_owned()));
+            }
+            bail!("the control plane is not ready ({status}): {complaints}");
+        };
+        serde_json::from_str(&line).with_context(|| format!("the control plane printed {line:?}"))
+    }
+
+    /// Kills a component, such as `etcd`, starts it again on the state that it left, and returns when the control plane is
+    /// ready.
+    ///
+    /// # Errors
+    /// When it does not come up again.
+    pub fn restart(&mut self, component: &str) -> Result<()> {
+        let stdin = self.child.stdin.as_mut().context("the control plane has ended")?;
+        writeln!(stdin, "{component}")?;
+        self.until_ready().map(|_| ())
+    }
+
+    /// Bytes of etcd's database.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn database_bytes(&self) -> Result<u64> {
+        Ok(fs::metadata(self.kubeconfig.with_file_name("etcd").join("member/snap/db"))?.len())
     }
 
     /// A kubeconfig whose only context, `control-plane`, is the administrator's.
