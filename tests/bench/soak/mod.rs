@@ -153,16 +153,19 @@ fn rest(scene: &mut Scene, minutes: &mut Minutes) -> Result<Rest> {
     minutes.rested(scene, problems)
 }
 
+/// A number of a rest.
+type Figure = fn(&Rest) -> f64;
+
 /// Everything that speaks against the agent.
 fn verdict(rests: &[Rest], log: &str) -> Vec<String> {
     let mut failures: Vec<String> = rests.iter().flat_map(|rest| rest.problems.iter().cloned()).collect();
     failures.extend(log.lines().filter(|line| line.contains("panicked")).map(ToOwned::to_owned));
     let quarter = (rests.len() / 4).max(1);
-    let mean = |rests: &[Rest], figure: fn(&Rest) -> f64| rests.iter().map(figure).sum::<f64>() / rests.len() as f64;
+    let mean = |rests: &[Rest], figure: Figure| rests.iter().map(figure).sum::<f64>() / rests.len() as f64;
     let (first, last) = (&rests[..quarter], &rests[rests.len() - quarter..]);
-    let figures: [(&str, fn(&Rest) -> f64, f64); 2] =
-        [("memory at rest, MiB", |rest| rest.memory, 5.0), ("requests at rest", |rest| rest.requests as f64, 10.0)];
-    for (what, figure, slack) in figures {
+    let memory: Figure = |rest| rest.memory;
+    let requests: Figure = |rest| rest.requests as f64;
+    for (what, figure, slack) in [("memory at rest, MiB", memory, 5.0), ("requests at rest", requests, 10.0)] {
         let (before, after) = (mean(first, figure), mean(last, figure));
         row(&format!("{what}, first and last quarter"), &format!("{before:.1}, {after:.1}"));
         if after > before * 1.15 + slack {
