@@ -1,6 +1,6 @@
 //! One sync of the agent: its engine and its reports, and the tasks that carry out its commands with the agent's own requests.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use agent::io::kubernetes::apply::{self, CommitStamp};
 use agent::io::kubernetes::audit::audit;
 use agent::io::kubernetes::client::Cluster;
 use agent::io::kubernetes::count::count;
+use agent::io::kubernetes::watch::{Subscription, Watches};
 use agent::io::reports;
 use agent::model::finding::{Code, Finding};
 use agent::model::metadata::SyncId;
@@ -18,12 +19,16 @@ use agent::sync::inventory::InventoryRecord;
 use agent::sync::moment::Moment;
 use agent::sync::reporting::{ReportAnswer, ReportEffect, ReportEvent, ReportMessage, ReportRequest, Reporting};
 use agent::sync::status::About;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::wire::Wire;
 
 /// The value of the annotation `git-context`.
 pub(crate) const GIT_CONTEXT: &str = "{}";
+
+/// Events of watches that may wait, as many as the agent lets wait.
+const BACKLOG: usize = 1024;
 
 /// Something that a task has found out.
 enum Found {
@@ -45,6 +50,11 @@ pub(crate) struct Client {
     pub(crate) wire: Wire,
     tasks: JoinSet<()>,
     findings: Findings,
+    subscription: Subscription,
+    /// From the watches.
+    news: mpsc::Receiver<Event>,
+    /// The kinds that it follows: `true` once a list was complete.
+    pub(crate) joined: BTreeMap<GroupKind, bool>,
     /// Events that the engine has not taken in.
     pub(crate) inbox: VecDeque<Event>,
     /// Messages for the reports while a request of theirs is out.
@@ -56,7 +66,6 @@ pub(crate) struct Client {
 
 /// What a step of a sync asks of the world around it.
 pub(crate) enum Wish {
-    Watch(GroupKind),
     Restore(String),
     Reported(Box<Report>),
     /// A commit came in force.
@@ -71,13 +80,18 @@ impl Client {
         groups: Option<InventoryRecord>,
         wire: Wire,
         cluster: Arc<Cluster>,
+        watches: &Arc<Watches>,
     ) -> Self {
+        let (events, news) = mpsc::channel(BACKLOG);
         let about = About { generation: 1, reconciler: "nomos-agent".to_owned(), refused: None };
         let id = settings.sync.clone();
         Self {
             reporting: Reporting::new(id.clone(), about, Some(status), groups, true),
             id,
             uid: uid.to_owned(),
+            subscription: watches.subscribe(&settings.sync.part_of(), events),
+            news,
+            joined: BTreeMap::new(),
             state: State::new(settings),
             cluster,
             wire,
@@ -97,9 +111,20 @@ impl Client {
         self.state.next_wake().into_iter().chain(report).chain(count).min()
     }
 
-    /// Takes in what its tasks have found out since.
-    pub(crate) fn collect(&mut self, now: &Moment) {
+    /// Takes in what its tasks and the watches have found out since. `false` if that is nothing.
+    pub(crate) fn collect(&mut self, now: &Moment) -> bool {
+        let before = self.inbox.len();
+        while let Ok(event) = self.news.try_recv() {
+            match &event {
+                Event::Listing(kind, _) => _ = self.joined.insert(kind.clone(), false),
+                Event::Listed(kind, _) => _ = self.joined.insert(kind.clone(), true),
+                Event::Unserved(kind) => _ = self.joined.remove(kind),
+                _ => {}
+            }
+            self.inbox.push_back(event);
+        }
         let found = std::mem::take(&mut *self.findings.lock().unwrap_or_else(PoisonError::into_inner));
+        let collected = self.inbox.len() > before || !found.is_empty();
         for finding in found {
             match finding {
                 Found::Event(event) => self.inbox.push_back(event),
@@ -116,27 +141,43 @@ impl Client {
                 }
             }
         }
+        collected
     }
 
     /// Steps the engine.
     pub(crate) fn step(&mut self, event: Event, now: &Moment) -> Vec<Wish> {
+        let compiled = match &event {
+            Event::Compiled { declared, .. } | Event::Restored { declared, .. } => declared.clone(),
+            _ => None,
+        };
         let commands = self.state.step(event, now.instant);
+        if compiled.is_some() {
+            self.subscription.declares(self.state.in_force().into_iter().chain(&compiled));
+        }
         commands.into_iter().flat_map(|command| self.carry_out(command, now)).collect()
     }
 
-    /// Lets everything but the engine see that time has passed.
-    pub(crate) fn wake(&mut self, now: &Moment) {
+    /// Lets everything but the engine see that time has passed. `true` if something begins.
+    pub(crate) fn wake(&mut self, now: &Moment) -> bool {
         let due = self.uncounted.extract_if(.., |(at, _)| *at <= now.instant).collect::<Vec<_>>();
+        let mut woken = !due.is_empty();
         due.into_iter().for_each(|(_, crd)| self.count(crd, now));
         if !self.writing && self.reporting.next_wake().is_some_and(|at| at <= now.instant) {
             let effects = self.reporting.step(ReportEvent::Woken, now);
             self.follow(effects.into());
+            woken = true;
         }
+        woken
     }
 
     fn carry_out(&mut self, command: Command, now: &Moment) -> Vec<Wish> {
         match command {
-            Command::Watch(kinds) => return kinds.into_iter().map(Wish::Watch).collect(),
+            Command::Watch(kinds) => {
+                for kind in kinds {
+                    self.joined.insert(kind.clone(), false);
+                    self.subscription.watch(kind);
+                }
+            }
             Command::Restore(commit) => return vec![Wish::Restore(commit.commit)],
             Command::Record(record) => self.tell(ReportMessage::Record(record), now),
             Command::Count(crd) => self.count(crd, now),
@@ -183,16 +224,15 @@ impl Client {
     }
 
     fn spawn(&mut self, id: ObjectId, work: impl Future<Output = Outcome> + Send + 'static) {
-        let (findings, task) = (Arc::clone(&self.findings), self.wire.begin_task());
+        let findings = Arc::clone(&self.findings);
         self.tasks.spawn(async move {
             let outcome = work.await;
             push(&findings, Found::Event(Event::Finished(id, outcome)));
-            drop(task);
         });
     }
 
     fn audit(&mut self, kind: GroupKind, versions: BTreeSet<String>) {
-        let (findings, task) = (Arc::clone(&self.findings), self.wire.begin_task());
+        let findings = Arc::clone(&self.findings);
         let (cluster, part_of) = (Arc::clone(&self.cluster), self.id.part_of());
         self.tasks.spawn(async move {
             let (events, mut received) = tokio::sync::mpsc::channel(1024);
@@ -203,12 +243,11 @@ impl Client {
                 push(&findings, Found::Event(event));
             }
             push(&findings, Found::Event(Event::AuditEnded(kind)));
-            drop(task);
         });
     }
 
     fn count(&mut self, crd: ObjectId, now: &Moment) {
-        let (findings, task) = (Arc::clone(&self.findings), self.wire.begin_task());
+        let findings = Arc::clone(&self.findings);
         let (cluster, again) = (Arc::clone(&self.cluster), now.instant + Duration::from_secs(1));
         self.tasks.spawn(async move {
             push(
@@ -218,7 +257,6 @@ impl Client {
                     Err(_) => Found::Uncounted(crd, again),
                 },
             );
-            drop(task);
         });
     }
 
@@ -248,12 +286,11 @@ impl Client {
 
     fn write(&mut self, request: ReportRequest) {
         self.writing = true;
-        let (findings, task) = (Arc::clone(&self.findings), self.wire.begin_task());
+        let findings = Arc::clone(&self.findings);
         let (cluster, sync, uid) = (Arc::clone(&self.cluster), self.id.clone(), self.uid.clone());
         self.tasks.spawn(async move {
             let answer = reports::write(&cluster, &sync, Some(&uid), request).await;
             push(&findings, Found::Written(answer));
-            drop(task);
         });
     }
 

@@ -5,10 +5,12 @@
 
 mod actors;
 mod client;
+mod executor;
 mod faults;
 mod laws;
 mod run;
 mod schedule;
+mod seeds;
 mod server;
 mod shrink;
 mod source;
@@ -17,29 +19,13 @@ mod wire;
 mod world;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use schedule::{Schedule, Scope, generate};
-use tokio::runtime::{Builder, Runtime};
+use seeds::Tried;
 
-/// The seeds to try: those that are asked for, else a fixed set.
-fn seeds() -> Range<u64> {
-    if let Ok(text) = std::env::var("NOMOS_SIMULATION_SEEDS") {
-        let (from, to) = text.split_once("..").expect("a range of seeds, as in 7..20");
-        return from.parse().expect("a seed")..to.parse().expect("a seed");
-    }
-    0..24
-}
-
-fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_time().build().expect("a runtime")
-}
-
-fn outcome(runtime: &Runtime, schedule: &Schedule, trace: bool) -> Result<(), String> {
-    let run = || run::run(runtime, schedule, trace);
+fn outcome(schedule: &Schedule, trace: bool) -> Result<(), String> {
+    let run = || run::run(schedule, trace);
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         Err(format!("panic: {}", text.unwrap_or_default()))
@@ -53,52 +39,33 @@ fn law(broken: &str) -> String {
     words.filter(|word| !word.contains('/')).collect::<Vec<_>>().join(" ")
 }
 
-/// Tries all seeds on all cores. A failure is shrunk and printed.
+/// Tries all seeds. A failure is shrunk and printed.
 fn try_all(scope: Scope) {
-    let seeds = seeds();
     // A panic is a failure of its schedule, which is printed in the end.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ()));
-    let (next, failures) = (AtomicU64::new(seeds.start), Mutex::new(BTreeMap::new()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|threads_of| {
-        for _ in 0..threads {
-            threads_of.spawn(|| {
-                let runtime = runtime();
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    if let Err(broken) = outcome(&runtime, &generate(seed, scope), false) {
-                        failures.lock().expect("no panic while it is held").insert(seed, broken);
-                    }
-                }
-            });
-        }
-    });
-    let failures = failures.into_inner().expect("no panic while it is held");
+    let Tried { count, time, failures } = seeds::try_all(seeds::seeds(), |seed| outcome(&generate(seed, scope), false));
+    println!("{count} schedules, {:.2} ms each", time.as_secs_f64() * 1000.0 / count.max(1) as f64);
     let mut laws: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     failures.iter().for_each(|(seed, broken)| laws.entry(law(broken)).or_default().push(*seed));
     for (law, of) in &laws {
-        println!("{}x {law}: seeds {:?}: {}", of.len(), &of[..of.len().min(20)], failures[&of[0]]);
+        println!("{}x {law}: seeds {of:?}: {}", of.len(), failures[&of[0]]);
     }
     if std::env::var_os("NOMOS_SIMULATION_BRIEF").is_none() {
         laws.values().for_each(|of| tell(of[0], scope));
     }
     std::panic::set_hook(hook);
-    assert!(failures.is_empty(), "{} of {} schedules broke a law", failures.len(), seeds.end - seeds.start);
+    assert!(failures.is_empty(), "{} of {count} schedules broke a law", failures.len());
 }
 
 /// Prints the shortest schedule that breaks the same law as a seed.
 fn tell(seed: u64, scope: Scope) {
-    let runtime = runtime();
     let schedule = generate(seed, scope);
-    let Err(broken) = outcome(&runtime, &schedule, false) else { return };
-    let same = |tried: &Schedule| outcome(&runtime, tried, false).is_err_and(|other| law(&other) == law(&broken));
+    let Err(broken) = outcome(&schedule, false) else { return };
+    let same = |tried: &Schedule| outcome(tried, false).is_err_and(|other| law(&other) == law(&broken));
     let shortest = shrink::shrink(&schedule, same);
     println!("seed {seed}: the shortest schedule of {} steps:", shortest.steps.len());
-    let broken = outcome(&runtime, &shortest, true);
+    let broken = outcome(&shortest, true);
     println!("{shortest:?}\n=> {}\n", broken.err().unwrap_or_default());
 }
 

@@ -6,7 +6,6 @@ use agent::model::finding::Code;
 use agent::model::metadata::annotation;
 use agent::sync::engine::Event;
 use serde_json::json;
-use tokio::runtime::Runtime;
 
 use crate::actors;
 use crate::client::moment;
@@ -20,10 +19,9 @@ use crate::world::{World, name};
 const END: Duration = Duration::from_secs(3600);
 
 /// Runs a schedule. `Err` tells which law was broken.
-pub(crate) fn run(runtime: &Runtime, schedule: &Schedule, trace: bool) -> Result<(), String> {
+pub(crate) fn run(schedule: &Schedule, trace: bool) -> Result<(), String> {
     sandbox::clock::seed(1);
-    let _entered = runtime.enter();
-    let mut world = World::new(runtime, schedule.syncs, trace);
+    let mut world = World::new(schedule.syncs, trace);
     for step in &schedule.steps {
         if trace {
             println!("{step:?}");
@@ -34,7 +32,7 @@ pub(crate) fn run(runtime: &Runtime, schedule: &Schedule, trace: bool) -> Result
     world.end_well()
 }
 
-impl World<'_> {
+impl World {
     fn upheld(&mut self) -> Result<(), String> {
         self.laws.broken.take().map_or(Ok(()), Err)
     }
@@ -49,13 +47,16 @@ impl World<'_> {
             Step::Deliver(pick, times) => (0..*times).for_each(|_| self.deliver(self.pick(*pick))),
             Step::Pump(pick) => {
                 let behind = self.watches.behind(&self.server);
-                if let Some(kind) = behind.get(usize::from(*pick) % behind.len().max(1)) {
-                    self.pump(kind);
+                if let Some(watch) = behind.get(usize::from(*pick) % behind.len().max(1)) {
+                    self.pump(*watch);
                 }
             }
             Step::React => self.server.react(),
             Step::Run => self.rest(Duration::ZERO),
-            Step::Wait(millis) => self.pass(Duration::from_millis(u64::from(*millis))),
+            Step::Wait(millis) => {
+                self.jump(Duration::from_millis(u64::from(*millis)));
+                self.wake();
+            }
             Step::Commit(pick, content) => self.commit(self.pick(*pick), content.clone()),
             Step::Rewind(pick, by) => {
                 let repository = &mut self.repositories[usize::from(*pick) % self.clients.len()];
@@ -67,13 +68,14 @@ impl World<'_> {
             }
             Step::Poll(pick) => self.poll(self.pick(*pick)),
             Step::Approve(pick) => self.approve(self.pick(*pick)),
-            Step::Expire(pick) => self.watches.expire(usize::from(*pick)),
-            Step::Twice(_) => match self.last.take() {
-                Some((sync, event)) if matches!(event, Event::Seen(..) | Event::Gone(..)) => {
-                    self.clients[sync].inbox.push_front(event);
-                }
-                _ => {}
-            },
+            Step::Expire(pick) => {
+                self.watches.end(usize::from(*pick / 2), pick % 2 == 0);
+                self.idle();
+            }
+            Step::Twice(pick) => {
+                self.watches.repeat(usize::from(*pick));
+                self.idle();
+            }
             Step::Audit(pick) => {
                 let sync = self.pick(*pick);
                 self.clients[sync].inbox.push_back(Event::AuditDue);
@@ -150,16 +152,11 @@ impl World<'_> {
 
     // ---- time ----
 
-    fn pass(&mut self, time: Duration) {
-        self.server.time += time;
-        self.wake();
-    }
-
     /// Whatever waits for this time happens.
     fn wake(&mut self) {
+        self.wake_clients();
         let now = moment(self.begin, self.server.time);
         for sync in 0..self.clients.len() {
-            self.clients[sync].wake(&now);
             if self.clients[sync].state.next_wake().is_some_and(|at| at <= now.instant) {
                 self.step(sync, Event::Woken);
             }
@@ -167,7 +164,6 @@ impl World<'_> {
                 self.poll(sync);
             }
         }
-        self.idle();
     }
 
     /// Lets everything come to its end, while at most so much time passes.
@@ -181,8 +177,10 @@ impl World<'_> {
             }
             if !busy {
                 let next = self.next_time().filter(|at| *at <= until);
+                let now = self.server.time;
                 match next {
-                    Some(at) => self.server.time = self.server.time.max(at),
+                    _ if !self.is_following() && now < until => self.pass(next.unwrap_or(until)),
+                    Some(at) => self.jump(at.saturating_sub(now)),
                     None => break,
                 }
             }
@@ -191,7 +189,7 @@ impl World<'_> {
                 return;
             }
         }
-        self.server.time = until;
+        self.jump(until.saturating_sub(self.server.time));
     }
 
     /// Does everything that can be done at this time once. `true` if there was anything.
@@ -200,15 +198,17 @@ impl World<'_> {
         while let Some((sync, pending)) = self.ghosts.pop() {
             let _ = self.perform(sync, &pending.incoming, true);
         }
-        for (sync, _) in self.waiting() {
-            if self.clients[sync].wire.waiting() > 0 {
-                self.answer(sync, 0, true);
+        for (line, _) in self.waiting() {
+            if self.has_waiting(line) {
+                self.answer(line, 0, true);
                 busy = true;
             }
         }
         self.server.react();
-        for kind in self.watches.behind(&self.server) {
-            self.pump(&kind);
+        // From the last on, since a watch may end.
+        for watch in self.watches.behind(&self.server).into_iter().rev() {
+            self.pump(watch);
+            busy = true;
         }
         for sync in 0..self.clients.len() {
             while !self.clients[sync].inbox.is_empty() && self.laws.broken.is_none() {
@@ -224,7 +224,7 @@ impl World<'_> {
         let wakes = self.clients.iter().filter_map(|client| client.next_wake());
         let wakes = wakes.map(|at| at.saturating_duration_since(self.begin));
         let polls = (0..self.clients.len()).filter_map(|sync| self.next_poll(sync));
-        wakes.chain(polls).chain(self.watches.next_wake()).min()
+        wakes.chain(polls).min()
     }
 
     // ---- the end ----

@@ -13,11 +13,12 @@ use sandbox::controllers::Controllers;
 use sandbox::log::Log;
 use sandbox::route::{Place, Query};
 use sandbox::state::State;
+use sandbox::verbs::Watch;
 use sandbox::{api, fresh, object};
 use serde_json::{Value, json};
 
 use crate::faults::{Fault, Kind};
-use crate::wire::Reply;
+use crate::wire::{Content, Reply};
 
 /// The second at which every world begins.
 const BEGIN: u64 = 1_800_000_000;
@@ -26,6 +27,15 @@ const BEGIN: u64 = 1_800_000_000;
 pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 pub(crate) const MERGE: &str = "application/merge-patch+json";
 pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
+
+/// What became of a request of the agent.
+pub(crate) enum Performed {
+    /// It was not performed.
+    Not(Reply),
+    Done(Reply),
+    /// A watch is open, from this revision on.
+    Opened(Box<Watch>, u64),
+}
 
 #[derive(Clone)]
 pub(crate) struct Server {
@@ -126,28 +136,36 @@ impl Server {
         answer
     }
 
-    /// Answers a request without a fault.
-    pub(crate) fn plain(&mut self, incoming: &Incoming) -> (u16, Vec<u8>) {
-        bytes(self.answer(incoming))
-    }
-
-    /// Performs a request of the agent, unless a fault is in its way. `true` if it was performed.
-    pub(crate) fn perform(&mut self, incoming: &Incoming) -> (bool, Reply) {
-        let fault = self.fault(incoming);
-        match fault {
-            Some(Kind::Refuse(code, after)) => (false, Ok(refusal(code, after))),
-            Some(Kind::Hangup) => (false, Err(io::Error::new(io::ErrorKind::ConnectionReset, "hung up"))),
-            Some(Kind::Undecodable) => (false, Ok((200, b"<html>".to_vec()))),
+    /// Performs a request of the agent, unless a fault is in its way.
+    pub(crate) fn perform(&mut self, incoming: &Incoming) -> Performed {
+        match self.fault(incoming) {
+            Some(Kind::Refuse(code, after)) => Performed::Not(whole(refusal(code, after))),
+            Some(Kind::Hangup) => Performed::Not(Err(io::Error::new(io::ErrorKind::ConnectionReset, "hung up"))),
+            Some(Kind::Undecodable) => Performed::Not(whole((200, b"<html>".to_vec()))),
             Some(Kind::Lost) => {
                 self.answer(incoming);
-                (true, Err(io::Error::new(io::ErrorKind::ConnectionReset, "lost")))
+                Performed::Done(Err(io::Error::new(io::ErrorKind::ConnectionReset, "lost")))
             }
-            Some(Kind::Cut) => {
-                let (code, mut body) = bytes(self.answer(incoming));
-                body.truncate(body.len() / 2);
-                (true, Ok((code, body)))
-            }
-            None => (true, Ok(bytes(self.answer(incoming)))),
+            Some(Kind::Cut) => match self.answer(incoming) {
+                Answer::Watch(_) => Performed::Done(whole((200, b"{\"type\":\"ADD".to_vec()))),
+                answer => {
+                    let (code, mut body) = bytes(answer);
+                    body.truncate(body.len() / 2);
+                    Performed::Done(whole((code, body)))
+                }
+            },
+            None => self.plain(incoming),
+        }
+    }
+
+    /// Performs a request of the agent without a fault.
+    pub(crate) fn plain(&mut self, incoming: &Incoming) -> Performed {
+        let from = incoming.query.get("resourceVersion").parse().unwrap_or(0);
+        match self.answer(incoming) {
+            // After a restore of a backup.
+            Answer::Watch(_) if from > self.state.store.revision() => Performed::Not(whole(refusal(410, 0))),
+            Answer::Watch(watch) => Performed::Opened(watch, from),
+            answer => Performed::Done(whole(bytes(answer))),
         }
     }
 
@@ -158,15 +176,6 @@ impl Server {
             self.faults.remove(at);
         }
         Some(kind)
-    }
-
-    /// The refusal of a list or watch of a kind, if a fault wants one.
-    pub(crate) fn refused_list(&mut self, path: &str) -> Option<u16> {
-        let incoming = Incoming { method: "GET".to_owned(), path: path.to_owned(), ..Incoming::default() };
-        match self.fault(&incoming)? {
-            Kind::Refuse(code, _) => Some(code),
-            _ => Some(500),
-        }
     }
 
     /// Notes which objects have changed.
@@ -219,6 +228,10 @@ fn plural(id: &ObjectId) -> String {
 /// The object that a request is about, as in `ConfigMap a/one`; the name is empty for collections.
 pub(crate) fn about(incoming: &Incoming) -> Place {
     Place::parse(&incoming.path).unwrap_or_default()
+}
+
+fn whole((code, body): (u16, Vec<u8>)) -> Reply {
+    Ok((code, Content::Whole(body)))
 }
 
 fn bytes(answer: Answer) -> (u16, Vec<u8>) {

@@ -12,10 +12,18 @@ use kube::client::Body;
 use sandbox::answer::Incoming;
 use sandbox::route::Query;
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Notify, oneshot};
 
 /// An answer, or an error of the connection.
-pub(crate) type Reply = Result<(u16, Vec<u8>), io::Error>;
+pub(crate) type Reply = Result<(u16, Content), io::Error>;
+
+/// The body of an answer.
+pub(crate) enum Content {
+    Whole(Vec<u8>),
+    /// The lines of a watch.
+    Lines(UnboundedReceiver<Vec<u8>>),
+}
 
 /// A request that is not answered yet.
 pub(crate) struct Pending {
@@ -26,6 +34,10 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    pub(crate) fn is_watch(&self) -> bool {
+        self.incoming.query.is_on("watch")
+    }
+
     /// Lets the client have its answer, if it is still there.
     pub(crate) fn answer(self) {
         let reply = self.reply.unwrap_or_else(|| Err(io::Error::other("never performed")));
@@ -33,80 +45,77 @@ impl Pending {
     }
 }
 
-#[derive(Default)]
-struct Line {
-    pending: Vec<Pending>,
-    /// Tasks that are not done. Each has one pending request when it cannot go on.
-    tasks: usize,
-}
-
 /// The line of one client.
 #[derive(Clone, Default)]
-pub(crate) struct Wire(Arc<Mutex<Line>>);
+pub(crate) struct Wire {
+    pending: Arc<Mutex<Vec<Pending>>>,
+    /// Is notified of each request.
+    asked: Arc<Notify>,
+}
 
 impl Wire {
+    /// A line that notifies `asked` of each request.
+    pub(crate) fn new(asked: &Arc<Notify>) -> Self {
+        Self { pending: Arc::default(), asked: Arc::clone(asked) }
+    }
+
     /// A client at the other end of the line.
     pub(crate) fn client(&self) -> kube::Client {
         kube::Client::new(self.clone(), "default")
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn line(&self) -> MutexGuard<'_, Vec<Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Number of requests that wait.
     pub(crate) fn waiting(&self) -> usize {
-        self.line().pending.len()
+        self.line().len()
     }
 
     /// Takes a request off the line.
     pub(crate) fn take(&self, at: usize) -> Pending {
-        self.line().pending.remove(at)
+        self.line().remove(at)
     }
 
     /// Puts a request back that was performed and whose answer is on its way.
     pub(crate) fn put_back(&self, at: usize, pending: Pending) {
-        self.line().pending.insert(at, pending);
+        self.line().insert(at, pending);
+    }
+
+    /// Takes the requests off the line whose answers nothing waits for any more.
+    pub(crate) fn abandoned(&self) -> Vec<Pending> {
+        self.line().extract_if(.., |pending| pending.answer.is_closed()).collect()
     }
 
     /// The uids of the objects that deletions on the line name.
     pub(crate) fn leaving(&self) -> BTreeSet<String> {
         let line = self.line();
-        let deletions = line.pending.iter().filter(|pending| pending.incoming.method == "DELETE");
+        let deletions = line.iter().filter(|pending| pending.incoming.method == "DELETE");
         let options = deletions.filter_map(|pending| serde_json::from_slice::<Value>(&pending.incoming.body).ok());
         options.filter_map(|options| options["preconditions"]["uid"].as_str().map(ToOwned::to_owned)).collect()
     }
-
-    /// `true` when no task can go on without an answer.
-    pub(crate) fn is_idle(&self) -> bool {
-        let line = self.line();
-        line.tasks == line.pending.len()
-    }
-
-    /// Number of tasks that are not done, and of requests that wait.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        let line = self.line();
-        (line.tasks, line.pending.len())
-    }
-
-    /// Counts a task until the result is dropped.
-    pub(crate) fn begin_task(&self) -> Task {
-        self.line().tasks += 1;
-        Task(self.clone())
-    }
 }
 
-/// A task that is not done.
-pub(crate) struct Task(Wire);
+impl http_body::Body for Content {
+    type Data = <Body as http_body::Body>::Data;
+    type Error = io::Error;
 
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.line().tasks -= 1;
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, io::Error>>> {
+        let bytes = match &mut *self {
+            Self::Whole(body) if body.is_empty() => return Poll::Ready(None),
+            Self::Whole(body) => Poll::Ready(Some(std::mem::take(body))),
+            Self::Lines(lines) => lines.poll_recv(context),
+        };
+        bytes.map(|bytes| bytes.map(|bytes| Ok(http_body::Frame::data(bytes.into()))))
     }
 }
 
 impl tower_service::Service<Request<Body>> for Wire {
-    type Response = Response<Body>;
+    type Response = Response<Content>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -130,10 +139,11 @@ impl tower_service::Service<Request<Body>> for Wire {
                 body,
             };
             let (answer, answered) = oneshot::channel();
-            line.line().pending.push(Pending { incoming, reply: None, answer });
-            let (code, body) = answered.await.map_err(io::Error::other)??;
+            line.line().push(Pending { incoming, reply: None, answer });
+            line.asked.notify_waiters();
+            let (code, content) = answered.await.map_err(io::Error::other)??;
             let response = Response::builder().status(code).header("content-type", "application/json");
-            response.body(Body::from(body)).map_err(io::Error::other)
+            response.body(content).map_err(io::Error::other)
         })
     }
 }

@@ -1,14 +1,13 @@
 //! A world: an API server, repositories, and one process of the agent with its syncs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use agent::api::SyncStatus;
 use agent::compile::declared::DeclaredSet;
 use agent::io::kubernetes::client::Cluster;
+use agent::io::kubernetes::watch::Watches;
 use agent::io::reports::read_inventory;
 use agent::model::finding::{Code, Finding};
 use agent::model::metadata::{SyncId, annotation, label};
@@ -20,20 +19,21 @@ use agent::sync::plan::memory::{GuardMemory, Proof};
 use sandbox::answer::Incoming;
 use sandbox::object;
 use sandbox::state::State;
-use tokio::runtime::Runtime;
+use tokio::sync::{Notify, oneshot};
 
 use crate::client::{Client, Wish, moment};
+use crate::executor::Executor;
 use crate::laws::{Laws, Written};
-use crate::server::{Server, about};
+use crate::server::{Performed, Server, about};
 use crate::source::Content;
-use crate::watches::{Watches, copy};
-use crate::wire::{Pending, Wire};
+use crate::watches::OpenWatches;
+use crate::wire::{self, Pending, Wire};
 
 /// The pause between two looks at a repository.
 const PERIOD: Duration = Duration::from_secs(15);
 
-/// Turns of the runtime in which a task that can go on does something that is seen.
-const TURNS: u8 = 24;
+/// Time that a request of a sync may take.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The declared set of a commit, unless a finding blocks it, and its findings.
 type Compiled = (Option<Arc<DeclaredSet>>, Vec<Finding>);
@@ -51,36 +51,47 @@ pub(crate) struct Repository {
     next_poll: Duration,
 }
 
-pub(crate) struct World<'a> {
-    runtime: &'a Runtime,
+/// What all syncs of a process share.
+struct Process {
+    executor: Executor,
+    cluster: Arc<Cluster>,
+    watches: Arc<Watches>,
+}
+
+pub(crate) struct World {
+    process: Option<Process>,
+    /// Is notified of each request of the agent.
+    asked: Arc<Notify>,
+    /// The line of the requests that are for all syncs. Its number is the one after those of the syncs.
+    shared: Wire,
     pub(crate) begin: Instant,
     pub(crate) server: Server,
     pub(crate) repositories: Vec<Repository>,
     pub(crate) clients: Vec<Client>,
-    pub(crate) watches: Watches,
+    pub(crate) watches: OpenWatches,
     pub(crate) laws: Laws,
-    /// Requests of processes that have ended, which may still be performed.
+    /// Requests that nothing waits for any more, and which may still be performed.
     pub(crate) ghosts: Vec<(usize, Pending)>,
     pub(crate) backup: Option<(State, BTreeMap<String, usize>)>,
-    pub(crate) last: Option<(usize, Event)>,
     pub(crate) trace: bool,
 }
 
-impl<'a> World<'a> {
-    pub(crate) fn new(runtime: &'a Runtime, syncs: u8, trace: bool) -> Self {
+impl World {
+    pub(crate) fn new(syncs: u8, trace: bool) -> Self {
         let names = ["root-sync", "second", "third"];
         let syncs: Vec<SyncId> = names[..usize::from(syncs)].iter().map(|name| SyncId::root(name)).collect();
         let mut world = Self {
-            runtime,
+            process: None,
+            asked: Arc::default(),
+            shared: Wire::default(),
             begin: Instant::now(),
             server: Server::new(&syncs),
             repositories: syncs.iter().map(|_| Repository::default()).collect(),
             clients: Vec::new(),
-            watches: Watches::default(),
+            watches: OpenWatches::default(),
             laws: Laws::new(syncs),
             ghosts: Vec::new(),
             backup: None,
-            last: None,
             trace,
         };
         world.start();
@@ -91,21 +102,38 @@ impl<'a> World<'a> {
 
     /// Starts the agent.
     pub(crate) fn start(&mut self) {
+        let executor = Executor::new();
+        self.begin = executor.now() - self.server.time;
+        self.shared = Wire::new(&self.asked);
+        let client = {
+            let _entered = executor.enter();
+            self.shared.client()
+        };
+        let cluster = immediately(&executor, &mut self.server, &self.shared, Cluster::connect(client));
+        let cluster = Arc::new(cluster.expect("the API server answers"));
+        let watches = Arc::new(Watches::new(Arc::clone(&cluster)));
+        let process = Process { executor, cluster, watches };
         for index in 0..self.laws.syncs.len() {
-            let client = self.start_sync(index);
+            let client = self.start_sync(&process, index);
             self.clients.push(client);
         }
+        self.process = Some(process);
         for repository in &mut self.repositories {
             repository.compiled = None;
             repository.next_poll = self.server.time;
         }
     }
 
-    fn start_sync(&mut self, index: usize) -> Client {
+    fn start_sync(&mut self, process: &Process, index: usize) -> Client {
+        let _entered = process.executor.enter();
         let sync = self.laws.syncs[index].clone();
-        let wire = Wire::default();
-        let cluster = self.immediately(&wire, Cluster::connect(wire.client())).expect("the API server answers");
-        let groups = self.immediately(&wire, read_inventory(&cluster, &sync)).expect("the API server answers");
+        let wire = Wire::new(&self.asked);
+        let mut cluster = process.cluster.with_time_limit(PATIENCE);
+        cluster.client = wire.client();
+        let cluster = Arc::new(cluster);
+        let (asked, of) = (Arc::clone(&cluster), sync.clone());
+        let read = async move { read_inventory(&asked, &of).await };
+        let groups = immediately(&process.executor, &mut self.server, &wire, read).expect("the API server answers");
         let now = moment(self.begin, self.server.time);
         let memory = groups.as_ref().map_or_else(GuardMemory::without_record, |groups| groups.memory(&now));
         let mut recorded = groups.as_ref().map(InventoryRecord::objects).unwrap_or_default();
@@ -133,7 +161,7 @@ impl<'a> World<'a> {
             git: Arc::default(),
             last_in_force: (!last.is_empty()).then(|| SourceCommit { commit: last, git: Arc::default() }),
         };
-        Client::new(settings, object::uid(&live), status, groups, wire, Arc::new(cluster))
+        Client::new(settings, object::uid(&live), status, groups, wire, cluster, &process.watches)
     }
 
     /// The kinds of objects with the label of a sync, and its CRDs: without a record.
@@ -146,71 +174,78 @@ impl<'a> World<'a> {
         (kinds, ids.into_iter().filter(ObjectId::is_crd).collect())
     }
 
-    /// Ends the agent. Its requests may still be performed.
-    pub(crate) fn end(&mut self) {
-        for (index, client) in self.clients.drain(..).enumerate() {
-            while client.wire.waiting() > 0 {
-                let pending = client.wire.take(0);
-                if pending.reply.is_none() && pending.incoming.method != "GET" {
-                    self.ghosts.push((index, pending));
-                }
-            }
-        }
-        self.watches = Watches::default();
-        self.last = None;
+    fn executor(&self) -> &Executor {
+        &self.process.as_ref().expect("the agent runs").executor
     }
 
-    /// Answers the requests of a future at once, without faults.
-    fn immediately<T>(&mut self, wire: &Wire, future: impl Future<Output = T>) -> T {
-        let Self { runtime, server, .. } = self;
-        runtime.block_on(async {
-            let mut future = pin!(future);
-            loop {
-                if let Poll::Ready(result) = futures::poll!(future.as_mut()) {
-                    return result;
-                }
-                tokio::task::yield_now().await;
-                while wire.waiting() > 0 {
-                    let mut pending = wire.take(0);
-                    pending.reply = Some(Ok(server.plain(&pending.incoming)));
-                    pending.answer();
-                }
+    fn wire(&self, line: usize) -> &Wire {
+        self.clients.get(line).map_or(&self.shared, |client| &client.wire)
+    }
+
+    /// Ends the agent. Its requests may still be performed.
+    pub(crate) fn end(&mut self) {
+        for line in 0..=self.clients.len() {
+            let wire = self.wire(line).clone();
+            while wire.waiting() > 0 {
+                let pending = wire.take(0);
+                self.leave(line, pending);
             }
-        })
+        }
+        self.clients.clear();
+        self.process = None;
+        self.watches = OpenWatches::default();
+    }
+
+    /// Nothing waits for the answer any more.
+    fn leave(&mut self, line: usize, pending: Pending) {
+        if pending.reply.is_none() && pending.incoming.method != "GET" {
+            self.ghosts.push((line, pending));
+        }
     }
 
     // ---- requests ----
 
-    /// The requests that wait, as sync and place in its line.
+    /// The requests that wait, as line and place in it.
     pub(crate) fn waiting(&self) -> Vec<(usize, usize)> {
-        let of = |(index, client): (usize, &Client)| {
-            (0..client.wire.waiting()).map(move |at| (index, at)).collect::<Vec<_>>()
-        };
-        self.clients.iter().enumerate().flat_map(of).collect()
+        let of = |line| (0..self.wire(line).waiting()).map(move |at| (line, at));
+        (0..=self.clients.len()).flat_map(of).collect()
+    }
+
+    pub(crate) fn has_waiting(&self, line: usize) -> bool {
+        self.wire(line).waiting() > 0
     }
 
     /// Performs a request, if that was not done before, and lets its answer arrive or not.
-    pub(crate) fn answer(&mut self, sync: usize, at: usize, arrives: bool) {
-        let wire = self.clients[sync].wire.clone();
+    pub(crate) fn answer(&mut self, line: usize, at: usize, arrives: bool) {
+        let wire = self.wire(line).clone();
         let mut pending = wire.take(at);
         if pending.reply.is_none() {
-            pending.reply = Some(self.perform(sync, &pending.incoming, false));
+            pending.reply = Some(self.perform(line, &pending.incoming, false));
         }
-        match arrives {
+        match arrives || pending.is_watch() {
             true => pending.answer(),
             false => wire.put_back(at, pending),
         }
         self.idle();
     }
 
-    pub(crate) fn perform(&mut self, sync: usize, incoming: &Incoming, late: bool) -> crate::wire::Reply {
+    pub(crate) fn perform(&mut self, sync: usize, incoming: &Incoming, late: bool) -> wire::Reply {
         let place = about(incoming);
         let find = |server: &Server| {
             let resource = server.state.resources.get(&place.group, &place.version, &place.resource)?;
             server.state.get(resource, &place.namespace, &place.name).cloned()
         };
         let before = find(&self.server);
-        let (performed, reply) = self.server.perform(incoming);
+        let (performed, reply) = match self.server.perform(incoming) {
+            Performed::Not(reply) => (false, reply),
+            Performed::Done(reply) => (true, reply),
+            Performed::Opened(watch, from) => {
+                let resource = self.server.state.resources.get(&place.group, &place.version, &place.resource);
+                let kind = resource.map_or("", |resource| &resource.kind);
+                let lines = self.watches.open(GroupKind::new(&place.group, kind), watch, from);
+                (false, Ok((200, wire::Content::Lines(lines))))
+            }
+        };
         if self.trace {
             let code = reply.as_ref().map_or(0, |(code, _)| *code);
             println!("      {sync}: {} {} -> {code}", incoming.method, incoming.path);
@@ -225,21 +260,64 @@ impl<'a> World<'a> {
         reply
     }
 
-    /// Lets the tasks run until each waits for an answer.
+    // ---- time ----
+
+    /// Lets the tasks run until each waits.
     pub(crate) fn idle(&mut self) {
-        let now = moment(self.begin, self.server.time);
-        let clients = &self.clients;
-        self.runtime.block_on(async {
-            // A task can wait for the answer to another one's request. Some turns without a change mean that all wait.
-            let (mut before, mut turns) = (Vec::new(), 0);
-            while turns < TURNS && !clients.iter().all(|client| client.wire.is_idle()) {
-                let counts: Vec<(usize, usize)> = clients.iter().map(|client| client.wire.counts()).collect();
-                turns = if counts == before { turns + 1 } else { 0 };
-                before = counts;
-                tokio::task::yield_now().await;
+        loop {
+            self.executor().settle();
+            let now = moment(self.begin, self.server.time);
+            let process = self.process.as_ref().expect("the agent runs");
+            let _entered = process.executor.enter();
+            let mut collected = false;
+            self.clients.iter_mut().for_each(|client| collected |= client.collect(&now));
+            if !collected {
+                break;
             }
-        });
-        self.clients.iter_mut().for_each(|client| client.collect(&now));
+        }
+        for line in 0..=self.clients.len() {
+            for pending in self.wire(line).abandoned() {
+                self.leave(line, pending);
+            }
+        }
+        self.watches.tidy();
+    }
+
+    /// Lets time pass at once.
+    pub(crate) fn jump(&mut self, time: Duration) {
+        self.executor().jump(time);
+        self.catch_up();
+    }
+
+    /// Lets time pass until a task asks for something, or until then.
+    pub(crate) fn pass(&mut self, until: Duration) {
+        self.executor().pass(self.begin + until, &self.asked);
+        self.catch_up();
+    }
+
+    fn catch_up(&mut self) {
+        self.server.time = self.executor().now().saturating_duration_since(self.begin);
+        self.idle();
+    }
+
+    /// `true` if no watch has to be opened and no list to be read before everything is told.
+    pub(crate) fn is_following(&self) -> bool {
+        let joined =
+            |client: &Client| client.joined.iter().all(|(kind, listed)| *listed && self.watches.has_told(kind, 0));
+        self.clients.iter().all(joined)
+    }
+
+    /// Lets everything but the engines see that time has passed.
+    pub(crate) fn wake_clients(&mut self) {
+        let now = moment(self.begin, self.server.time);
+        let process = self.process.as_ref().expect("the agent runs");
+        let entered = process.executor.enter();
+        let mut woken = false;
+        self.clients.iter_mut().for_each(|client| woken |= client.wake(&now));
+        drop(entered);
+        if woken {
+            self.idle();
+        }
     }
 
     // ---- events ----
@@ -249,10 +327,10 @@ impl<'a> World<'a> {
         if self.trace {
             println!("      {sync}: {}", event.summary());
         }
-        if let Some(copied) = copy(&event) {
-            self.last = Some((sync, copied));
-        }
+        let process = self.process.as_ref().expect("the agent runs");
+        let entered = process.executor.enter();
         let wishes = self.clients[sync].step(event, &now);
+        drop(entered);
         // The tasks that were spawned send their first requests.
         self.idle();
         for wish in wishes {
@@ -262,7 +340,6 @@ impl<'a> World<'a> {
 
     fn grant(&mut self, sync: usize, wish: Wish) {
         match wish {
-            Wish::Watch(kind) => self.watches.subscribe(&kind, sync),
             Wish::Restore(commit) => {
                 let number = number(&commit);
                 let declared = self.compiled(sync, number).0;
@@ -287,10 +364,11 @@ impl<'a> World<'a> {
             return;
         };
         let Self { clients, watches, laws, server, .. } = self;
-        let inbox = &clients[sync].inbox;
+        let Client { inbox, joined, .. } = &clients[sync];
         let is_told = |server: &Server, id: &ObjectId| {
             let kind = id.group_kind();
-            let told = server.touched.get(id).is_none_or(|revision| watches.has_told(&kind, *revision));
+            let told = |revision: &u64| joined.get(&kind) == Some(&true) && watches.has_told(&kind, *revision);
+            let told = server.touched.get(id).is_none_or(told);
             told && !inbox.iter().any(|event| is_about(event, id, &kind))
         };
         laws.synced(sync, &set, server, is_told);
@@ -302,10 +380,10 @@ impl<'a> World<'a> {
         }
     }
 
-    pub(crate) fn pump(&mut self, kind: &GroupKind) {
-        for (sync, event) in self.watches.pump(kind, &mut self.server) {
-            self.clients[sync].inbox.push_back(event);
-        }
+    /// A watch tells what is new.
+    pub(crate) fn pump(&mut self, watch: usize) {
+        self.watches.pump(watch, &self.server);
+        self.idle();
     }
 
     // ---- repositories ----
@@ -344,6 +422,33 @@ impl<'a> World<'a> {
             (None, _) => None,
             (Some(head), Some((done, again))) if head == done => again.then_some(*next_poll),
             _ => Some(self.server.time),
+        }
+    }
+}
+
+/// Answers the requests of a future at once, without faults.
+fn immediately<T: Send + 'static>(
+    executor: &Executor,
+    server: &mut Server,
+    wire: &Wire,
+    future: impl Future<Output = T> + Send + 'static,
+) -> T {
+    let _entered = executor.enter();
+    let (sender, mut result) = oneshot::channel();
+    tokio::spawn(async move {
+        let _ = sender.send(future.await);
+    });
+    loop {
+        executor.settle();
+        if let Ok(result) = result.try_recv() {
+            return result;
+        }
+        while wire.waiting() > 0 {
+            let mut pending = wire.take(0);
+            if let Performed::Done(reply) = server.plain(&pending.incoming) {
+                pending.reply = Some(reply);
+            }
+            pending.answer();
         }
     }
 }

@@ -7,8 +7,12 @@ use crate::resource::{Resources, api_version};
 
 /// All resources of the core group, or of all others, in one document.
 pub fn aggregated(resources: &Resources, core: bool) -> Value {
-    let items: Vec<&Value> =
-        resources.groups.iter().filter(|group| text(group, "/metadata/name").is_empty() == core).collect();
+    let items: Vec<&Value> = resources
+        .groups
+        .iter()
+        .map(|group| &**group)
+        .filter(|group| text(group, "/metadata/name").is_empty() == core)
+        .collect();
     json!({
         "kind": "APIGroupDiscoveryList",
         "apiVersion": "apidiscovery.k8s.io/v2",
@@ -25,7 +29,7 @@ pub fn core() -> Value {
 /// All groups but the core one.
 pub fn groups(resources: &Resources) -> Value {
     let named = resources.groups.iter().filter(|group| !text(group, "/metadata/name").is_empty());
-    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": named.map(versions).collect::<Vec<_>>()})
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": named.map(|group| versions(group)).collect::<Vec<_>>()})
 }
 
 /// One group.

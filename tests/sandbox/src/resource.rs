@@ -117,34 +117,48 @@ type Table = BTreeMap<(String, String, String), Arc<Resource>>;
 pub struct Resources {
     table: Table,
     /// The groups as aggregated discovery lists them, the core group first.
-    pub groups: Vec<Value>,
+    pub groups: Vec<Arc<Value>>,
+    /// The resources of each CustomResourceDefinition: reading a schema takes long.
+    definitions: Vec<Definition>,
+}
+
+/// The resources of a CustomResourceDefinition.
+#[derive(Debug, Clone)]
+struct Definition {
+    crd: Arc<Value>,
+    /// The served versions, and their entries in discovery.
+    versions: Vec<(Arc<Resource>, Value)>,
 }
 
 impl Resources {
     /// Those that every cluster serves, and those of CustomResourceDefinitions whose names are accepted.
-    pub fn new<'a>(crds: impl Iterator<Item = &'a Value>) -> Self {
-        let Self { mut table, mut groups } = BUILT_IN.clone();
-        let mut custom: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        for crd in crds {
-            let group = text(crd, "/spec/group").to_owned();
-            for version in list(crd, "/spec/versions").iter().filter(|version| version["served"] == true) {
-                let discovered = discovery(crd, version);
-                let resource = resource(&group, text(version, "/name"), &discovered, Some((crd, version)));
-                let place = (group.clone(), resource.version.clone(), resource.plural.clone());
-                table.insert(place, Arc::new(resource));
-                add_version(custom.entry(group.clone()).or_default(), text(version, "/name"), discovered);
-            }
+    pub fn new<'a>(crds: impl Iterator<Item = &'a Arc<Value>>) -> Self {
+        BUILT_IN.with(crds)
+    }
+
+    /// The same with other CustomResourceDefinitions.
+    pub fn with<'a>(&self, crds: impl Iterator<Item = &'a Arc<Value>>) -> Self {
+        let Self { mut table, mut groups, .. } = BUILT_IN.clone();
+        let known = |crd: &Arc<Value>| self.definitions.iter().find(|known| serve_the_same(&known.crd, crd)).cloned();
+        let definitions: Vec<Definition> =
+            crds.map(|crd| known(crd).unwrap_or_else(|| Definition::of(Arc::clone(crd)))).collect();
+        let mut custom: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+        for (resource, discovered) in definitions.iter().flat_map(|definition| &definition.versions) {
+            let place = (resource.group.clone(), resource.version.clone(), resource.plural.clone());
+            table.insert(place, Arc::clone(resource));
+            add_version(custom.entry(&resource.group).or_default(), &resource.version, discovered.clone());
         }
         for (group, mut versions) in custom {
             versions.sort_by_cached_key(|version| std::cmp::Reverse(priority(text(version, "/version"))));
             match groups.iter_mut().find(|known| text(known, "/metadata/name") == group) {
-                Some(known) => {
-                    known["versions"].as_array_mut().into_iter().for_each(|known| known.extend(versions.clone()))
-                }
-                None => groups.push(json!({"metadata": {"name": group}, "versions": versions})),
+                Some(known) => Arc::make_mut(known)["versions"]
+                    .as_array_mut()
+                    .into_iter()
+                    .for_each(|known| known.extend(versions.clone())),
+                None => groups.push(Arc::new(json!({"metadata": {"name": group}, "versions": versions}))),
             }
         }
-        Self { table, groups }
+        Self { table, groups, definitions }
     }
 
     /// The resource at a group, version and plural.
@@ -184,7 +198,7 @@ static BUILT_IN: LazyLock<Resources> = LazyLock::new(|| {
         let document: Value = serde_json::from_str(&document.text()).expect("it was stored as JSON");
         for group in list(&document, "/items") {
             add_group(&mut built_in.table, group);
-            built_in.groups.push(group.clone());
+            built_in.groups.push(Arc::new(group.clone()));
         }
     }
     built_in
@@ -255,6 +269,25 @@ fn resource(group: &str, version: &str, discovered: &Value, custom: Option<(&Val
             list_kind: text(crd, "/spec/names/listKind").to_owned(),
         }),
     }
+}
+
+impl Definition {
+    fn of(crd: Arc<Value>) -> Self {
+        let served = list(&crd, "/spec/versions").iter().filter(|version| version["served"] == true);
+        let of_version = |version: &Value| {
+            let discovered = discovery(&crd, version);
+            let resource =
+                resource(text(&crd, "/spec/group"), text(version, "/name"), &discovered, Some((&crd, version)));
+            (Arc::new(resource), discovered)
+        };
+        let versions = served.map(of_version).collect();
+        Self { crd, versions }
+    }
+}
+
+/// `true` if two versions of a CustomResourceDefinition define the same resources.
+pub(crate) fn serve_the_same(one: &Value, other: &Value) -> bool {
+    one["spec"] == other["spec"] && one["status"]["acceptedNames"] == other["status"]["acceptedNames"]
 }
 
 /// The version in which a CustomResourceDefinition's objects are stored.

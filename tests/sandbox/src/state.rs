@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::convert;
 use crate::failure::Failure;
 use crate::object;
-use crate::resource::{Resource, Resources};
+use crate::resource::{Resource, Resources, serve_the_same};
 use crate::store::{Key, Store};
 
 /// Where CustomResourceDefinitions are stored.
@@ -33,7 +33,8 @@ impl State {
     pub fn put(&mut self, key: Key, object: Value) -> Arc<Value> {
         let defined = (key.collection() == CRDS).then(|| self.store.get(&key).cloned());
         let stored = self.store.put(key, object);
-        if defined.is_some_and(|before| !before.is_some_and(|before| serve_the_same(&before, &stored))) {
+        let same = |before: Arc<Value>| is_served(&before) == is_served(&stored) && serve_the_same(&before, &stored);
+        if defined.is_some_and(|before| !before.is_some_and(same)) {
             self.serve();
         }
         stored
@@ -49,8 +50,8 @@ impl State {
     }
 
     fn serve(&mut self) {
-        let accepted = self.store.list(CRDS, "").map(|(_, crd)| &**crd).filter(|crd| is_served(crd));
-        self.resources = Arc::new(Resources::new(accepted));
+        let accepted = self.store.list(CRDS, "").map(|(_, crd)| crd).filter(|crd| is_served(crd));
+        self.resources = Arc::new(self.resources.with(accepted));
     }
 
     /// An object by its resource and name, as it is stored.
@@ -71,12 +72,6 @@ impl State {
     pub fn find(&self, collection: &str, namespace: &str, name: &str) -> Option<&Arc<Value>> {
         self.store.get(&Key::new(collection, namespace, name))
     }
-}
-
-/// `true` if two versions of a CustomResourceDefinition define the same resources.
-fn serve_the_same(one: &Value, other: &Value) -> bool {
-    let defining = |crd: &Value| (is_served(crd), crd["status"]["acceptedNames"].clone());
-    one["spec"] == other["spec"] && defining(one) == defining(other)
 }
 
 /// `true` if the names of a CustomResourceDefinition are accepted, so that its objects can be read and written.

@@ -302,11 +302,8 @@ impl Feed {
             }
             let waiting = joining.is_none() && join_at > Instant::now();
             tokio::select! {
-                frame = timeout_at(self.open_at + SILENCE, frames.next()) => match frame {
-                    Ok(Ok(Some(frame))) => if let Some(closed) = self.take(frame, from).await { return Ok(closed) },
-                    Ok(Ok(None)) | Err(_) => return Ok(Closed::Ended),
-                    Ok(Err(error)) => return Ok(Closed::Failed(error)),
-                },
+                // Always in the same order, so that a simulation can repeat a run. Messages and pages are few.
+                biased;
                 message = self.messages.recv() => {
                     if let Some(message) = message {
                         self.hear(message).await;
@@ -331,6 +328,11 @@ impl Feed {
                         }
                     };
                 }
+                frame = timeout_at(self.open_at + SILENCE, frames.next()) => match frame {
+                    Ok(Ok(Some(frame))) => if let Some(closed) = self.take(frame, from).await { return Ok(closed) },
+                    Ok(Ok(None)) | Err(_) => return Ok(Closed::Ended),
+                    Ok(Err(error)) => return Ok(Closed::Failed(error)),
+                },
                 () = sleep_until(join_at), if waiting => {}
             }
         }
