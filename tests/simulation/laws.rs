@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent::compile::declared::{DeclaredObject, DeclaredSet};
 use agent::model::metadata::{FIELD_MANAGER, SyncId, annotation, label};
@@ -13,6 +14,11 @@ use serde_json::Value;
 use crate::server::{APPLY, MERGE, Server, about, id};
 use crate::source::OBJECTS;
 
+/// Deletions without an approval within an hour, where there are no more than ten objects.
+const BUDGET: usize = 10;
+/// The time for which a deletion counts.
+const WINDOW: Duration = Duration::from_secs(3600);
+
 /// What the laws need to remember.
 #[derive(Default)]
 pub(crate) struct Laws {
@@ -21,9 +27,11 @@ pub(crate) struct Laws {
     pub(crate) owners: BTreeMap<String, usize>,
     activations: BTreeMap<usize, Activation>,
     /// Approved commits.
-    pub(crate) approved: BTreeSet<String>,
+    pub(crate) approved: BTreeSet<(usize, String)>,
     /// Syncs that began without a record: an object that carries all that an apply of theirs leaves is deleted with an approval.
     pub(crate) unrecorded: BTreeSet<usize>,
+    /// When a sync deleted without an approval.
+    pub(crate) pruned: BTreeMap<usize, Vec<Duration>>,
     /// Objects that were compared, with their revision and declared hash.
     compared: BTreeMap<(usize, ObjectId), (String, String)>,
     /// Requests that could have changed something.
@@ -47,8 +55,10 @@ pub(crate) struct Written<'a> {
     pub(crate) incoming: &'a Incoming,
     pub(crate) before: Option<Arc<Value>>,
     pub(crate) after: Option<Arc<Value>>,
-    /// It comes from a process that has ended.
+    /// It comes from a process that has ended, or from a request that was given up.
     pub(crate) late: bool,
+    /// The time since the world began.
+    pub(crate) time: Duration,
 }
 
 impl Laws {
@@ -123,9 +133,26 @@ impl Laws {
             activation.deleted.insert(uid);
         }
         let everything = activation.ours.len() >= 2 && activation.deleted == activation.ours;
-        if everything && !self.approved.contains(&activation.commit) {
+        if self.approved.contains(&(sync, activation.commit.clone())) {
+            return;
+        }
+        if everything {
             let law = format!("commit {} deletes all objects of sync {sync} without approval", activation.commit);
             self.breaks(law);
+        }
+        let pruned = self.pruned.entry(sync).or_default();
+        pruned.retain(|at| *at + WINDOW > written.time);
+        pruned.push(written.time);
+        if pruned.len() > BUDGET {
+            self.breaks(format!("sync {sync} deletes more than {BUDGET} objects within an hour without approval"));
+        }
+    }
+
+    /// A sync has heard that its approval is taken back. `leaving` as for [`Laws::in_force`].
+    pub(crate) fn revoked(&mut self, sync: usize, server: &Server, leaving: &BTreeSet<String>) {
+        self.approved.retain(|(other, _)| *other != sync);
+        if let Some(activation) = self.activations.get(&sync) {
+            self.in_force(sync, activation.commit.clone(), server, leaving);
         }
     }
 

@@ -68,6 +68,7 @@ impl World {
             }
             Step::Poll(pick) => self.poll(self.pick(*pick)),
             Step::Approve(pick) => self.approve(self.pick(*pick)),
+            Step::Revoke(pick) => self.revoke(self.pick(*pick)),
             Step::Expire(pick) => {
                 self.watches.end(usize::from(*pick / 2), pick % 2 == 0);
                 self.idle();
@@ -80,10 +81,11 @@ impl World {
                 let sync = self.pick(*pick);
                 self.clients[sync].inbox.push_back(Event::AuditDue);
             }
-            Step::Crash => {
-                self.end();
+            Step::Crash(performed) => {
+                self.end(*performed);
                 self.start();
             }
+            Step::BreakDown(pick) => self.break_down(self.pick(*pick)),
             Step::Act(act, index) => {
                 let sync = self.laws.syncs[usize::from(*index) % self.laws.syncs.len()].clone();
                 actors::act(&mut self.server, *act, *index, &sync);
@@ -126,12 +128,21 @@ impl World {
         let offered = findings.iter().find(|finding| finding.code == Code::EmptySource);
         let hint = offered.and_then(|finding| finding.hint.as_deref()).unwrap_or_default();
         let approval = hint.rsplit_once(' ').map_or_else(|| name(0), |(_, approval)| approval.to_owned());
+        self.laws.approved.extend(approval.split_once('.').map(|(commit, _)| (sync, commit.to_owned())));
+        self.annotate(sync, Some(approval));
+    }
+
+    /// An operator takes an approval back. It counts as soon as the sync has heard of it.
+    fn revoke(&mut self, sync: usize) {
+        self.annotate(sync, None);
+    }
+
+    fn annotate(&mut self, sync: usize, approval: Option<String>) {
         let id = &self.laws.syncs[sync];
         let path = format!("/apis/configsync.gke.io/v1beta1/namespaces/{}/rootsyncs/{}", id.namespace, id.name);
         let patch = json!({"metadata": {"annotations": {annotation::APPROVE_PRUNE: approval}}});
         self.server.ask("PATCH", &path, MERGE, &patch).expect("a RootSync can be annotated");
-        self.laws.approved.extend(approval.split_once('.').map(|(commit, _)| commit.to_owned()));
-        self.clients[sync].inbox.push_back(Event::Approved(Some(approval)));
+        self.clients[sync].inbox.push_back(Event::Approved(approval));
     }
 
     fn mend(&mut self) {
@@ -147,6 +158,7 @@ impl World {
         let Some((state, owners)) = &self.backup else { return };
         self.server.restore(&state.clone());
         self.laws.owners.clone_from(owners);
+        self.laws.pruned.clear();
         self.watches.expire_all();
     }
 
@@ -261,7 +273,7 @@ impl World {
         }
         self.laws.writes.clear();
         self.rest(END);
-        self.end();
+        self.end(0);
         self.start();
         self.rest(END);
         self.upheld()?;

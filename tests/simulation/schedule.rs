@@ -42,14 +42,18 @@ pub(crate) enum Step {
     Poll(u8),
     /// An operator approves the newest commit of a sync.
     Approve(u8),
-    /// The watch of a kind lists again.
+    /// An operator takes the approval of a sync back.
+    Revoke(u8),
+    /// The watch of a kind lists again, or breaks off.
     Expire(u8),
-    /// A watch tells the last event of a sync twice.
+    /// A watch tells its last event again.
     Twice(u8),
     /// All objects are audited.
     Audit(u8),
-    /// The agent ends and starts again. Requests on their way may still be performed.
-    Crash,
+    /// The agent ends and starts again. Those of its requests on their way whose bits are set are still performed.
+    Crash(u8),
+    /// A task of a sync breaks down: the sync alone starts again.
+    BreakDown(u8),
     /// Something other than the agent writes.
     Act(Act, u8),
     /// From now on requests go wrong.
@@ -147,11 +151,13 @@ fn step(rng: &mut Rng, scope: Scope, calm: u8) -> Step {
         74 => Step::Rewind(rng.u8(..), rng.u8(1..4)),
         75 => Step::Unreadable(rng.u8(..)),
         76..78 => Step::Poll(rng.u8(..)),
+        78 if rng.u8(0..3) == 0 => Step::Revoke(rng.u8(..)),
         78 => Step::Approve(rng.u8(..)),
         79 => Step::Expire(rng.u8(..)),
         80 => Step::Twice(rng.u8(..)),
         81 => Step::Audit(rng.u8(..)),
-        82 => Step::Crash,
+        82 if rng.u8(0..4) == 0 => Step::BreakDown(rng.u8(..)),
+        82 => Step::Crash([0, u8::MAX, rng.u8(..)][rng.usize(0..3)]),
         83..91 if scope.acts > 0 && calm != 0 => {
             Step::Act(ACTS[rng.usize(0..scope.acts.min(ACTS.len()))], rng.u8(0..OBJECTS.len() as u8))
         }

@@ -18,7 +18,7 @@ use sandbox::{api, fresh, object};
 use serde_json::{Value, json};
 
 use crate::faults::{Fault, Kind};
-use crate::wire::{Content, Reply};
+use crate::wire::{AnswerBody, Reply};
 
 /// The second at which every world begins.
 const BEGIN: u64 = 1_800_000_000;
@@ -231,7 +231,7 @@ pub(crate) fn about(incoming: &Incoming) -> Place {
 }
 
 fn whole((code, body): (u16, Vec<u8>)) -> Reply {
-    Ok((code, Content::Whole(body)))
+    Ok((code, AnswerBody::Whole(body)))
 }
 
 fn bytes(answer: Answer) -> (u16, Vec<u8>) {

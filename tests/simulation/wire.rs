@@ -16,10 +16,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, oneshot};
 
 /// An answer, or an error of the connection.
-pub(crate) type Reply = Result<(u16, Content), io::Error>;
+pub(crate) type Reply = Result<(u16, AnswerBody), io::Error>;
 
 /// The body of an answer.
-pub(crate) enum Content {
+pub(crate) enum AnswerBody {
     Whole(Vec<u8>),
     /// The lines of a watch.
     Lines(UnboundedReceiver<Vec<u8>>),
@@ -78,6 +78,11 @@ impl Wire {
         self.line().remove(at)
     }
 
+    /// Takes all requests off the line.
+    pub(crate) fn take_all(&self) -> Vec<Pending> {
+        std::mem::take(&mut self.line())
+    }
+
     /// Puts a request back that was performed and whose answer is on its way.
     pub(crate) fn put_back(&self, at: usize, pending: Pending) {
         self.line().insert(at, pending);
@@ -97,7 +102,7 @@ impl Wire {
     }
 }
 
-impl http_body::Body for Content {
+impl http_body::Body for AnswerBody {
     type Data = <Body as http_body::Body>::Data;
     type Error = io::Error;
 
@@ -115,7 +120,7 @@ impl http_body::Body for Content {
 }
 
 impl tower_service::Service<Request<Body>> for Wire {
-    type Response = Response<Content>;
+    type Response = Response<AnswerBody>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 

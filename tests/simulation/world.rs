@@ -182,18 +182,29 @@ impl World {
         self.clients.get(line).map_or(&self.shared, |client| &client.wire)
     }
 
-    /// Ends the agent. Its requests may still be performed.
-    pub(crate) fn end(&mut self) {
-        for line in 0..=self.clients.len() {
-            let wire = self.wire(line).clone();
-            while wire.waiting() > 0 {
-                let pending = wire.take(0);
-                self.leave(line, pending);
-            }
+    /// Ends the agent. Those of its requests whose bits are set will be performed all the same.
+    pub(crate) fn end(&mut self, performed: u8) {
+        for line in 0..self.clients.len() {
+            let left = self.clients[line].wire.take_all();
+            let performed = left.into_iter().enumerate().filter(|(at, _)| performed >> (at % 8) & 1 == 1);
+            performed.for_each(|(_, pending)| self.leave(line, pending));
         }
         self.clients.clear();
         self.process = None;
         self.watches = OpenWatches::default();
+    }
+
+    /// A sync breaks down and starts again. Its requests are performed all the same.
+    pub(crate) fn break_down(&mut self, sync: usize) {
+        let Some(process) = self.process.take() else { return };
+        let left = self.clients[sync].wire.take_all();
+        left.into_iter().for_each(|pending| self.leave(sync, pending));
+        drop(self.clients.remove(sync));
+        let client = self.start_sync(&process, sync);
+        self.clients.insert(sync, client);
+        self.process = Some(process);
+        self.repositories[sync].compiled = None;
+        self.repositories[sync].next_poll = self.server.time;
     }
 
     /// Nothing waits for the answer any more.
@@ -243,7 +254,7 @@ impl World {
                 let resource = self.server.state.resources.get(&place.group, &place.version, &place.resource);
                 let kind = resource.map_or("", |resource| &resource.kind);
                 let lines = self.watches.open(GroupKind::new(&place.group, kind), watch, from);
-                (false, Ok((200, wire::Content::Lines(lines))))
+                (false, Ok((200, wire::AnswerBody::Lines(lines))))
             }
         };
         if self.trace {
@@ -255,7 +266,8 @@ impl World {
         }
         if performed {
             let after = find(&self.server);
-            self.laws.written(&Written { sync, incoming, before, after, late });
+            let time = self.server.time;
+            self.laws.written(&Written { sync, incoming, before, after, late, time });
         }
         reply
     }
@@ -327,10 +339,15 @@ impl World {
         if self.trace {
             println!("      {sync}: {}", event.summary());
         }
+        let revoked = matches!(event, Event::Approved(None));
         let process = self.process.as_ref().expect("the agent runs");
         let entered = process.executor.enter();
         let wishes = self.clients[sync].step(event, &now);
         drop(entered);
+        if revoked {
+            let leaving = self.clients[sync].wire.leaving();
+            self.laws.revoked(sync, &self.server, &leaving);
+        }
         // The tasks that were spawned send their first requests.
         self.idle();
         for wish in wishes {
