@@ -123,8 +123,8 @@ impl Laws {
         let (sync, path) = (written.sync, &written.incoming.path);
         let Some(before) = &written.before else { return };
         let uid = object::uid(before).to_owned();
-        let commit = self.activations.get(&sync).map(|activation| &activation.commit);
-        let approved = commit.is_some_and(|commit| self.approved.contains(commit));
+        let commit = self.activations.get(&sync).map(|activation| activation.commit.clone());
+        let approved = commit.is_some_and(|commit| self.approved.contains(&(sync, commit)));
         if self.owners.get(&uid) != Some(&sync) && !(approved && self.unrecorded.contains(&sync)) {
             self.breaks(format!("sync {sync} deletes {path}, which was never its own"));
         }
