@@ -11,6 +11,7 @@ pub mod published;
 pub mod raw;
 pub mod kubectl;
 pub mod repository;
+pub mod ssh_server;
 pub mod git_server;
 #[cfg(test)]
 mod tidy;

@@ -52,6 +52,10 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tests::cluster::Kind;
 use tests::controlplane::{CannotRun, ControlPlane};
 use tests::node::Node;
+use tests::ssh_server::SshServer;
+
+/// The story that needs sshd (Debian's openssh-server); ignored where it is missing.
+const OVER_SSH: &str = "a_repository_of_sshd_is_read";
 
 type Story = fn(Kind) -> anyhow::Result<()>;
 
@@ -98,6 +102,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("objects_of_an_unlisted_kind_are_not_forgotten", custom_resources::are_not_forgotten, &Kind::ALL),
     ("a_git_server_that_resets_connections_is_told_and_waited_for", hostile_source::server_that_resets, &Kind::ALL),
     ("a_private_repository_is_read_with_the_secret_as_it_is", private_repositories::secret_as_it_is, &Kind::ALL),
+    (OVER_SSH, private_repositories::over_ssh, &Kind::ALL),
     ("a_commit_that_the_agent_dies_at_is_not_read_again", hostile_source::commit_that_kills, &Kind::ALL),
     ("sources_for_kustomize_are_refused", sources::for_kustomize_are_refused, &Kind::ALL),
     ("values_that_are_not_encoded_fail_alone", sources::values_not_encoded_fail_alone, &Kind::ALL),
@@ -132,7 +137,8 @@ fn main() -> ExitCode {
     let trials = STORIES.iter().flat_map(|&(name, story, kinds)| {
         let on = move |&kind: &Kind| {
             let trial = Trial::ignorable_test(format!("{kind}::{name}"), move || tell(story, kind));
-            trial.with_ignored_flag(kind != Kind::Sandbox && !in_ci)
+            let impossible = name == OVER_SSH && !SshServer::is_possible();
+            trial.with_ignored_flag(impossible || (kind != Kind::Sandbox && !in_ci))
         };
         kinds.iter().map(on)
     });

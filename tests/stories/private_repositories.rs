@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tests::cluster::Kind;
 use tests::git_server::GitServer;
 use tests::repository::Repository;
+use tests::ssh_server::SshServer;
 use tests::wait::await_condition;
 
 use crate::world::{Sync, condition, config_map, config_map_path, namespace, shared};
@@ -49,6 +50,40 @@ pub(crate) fn secret_as_it_is(kind: Kind) -> Result<()> {
         ensure!(cluster.get(&settings)?["data"]["key"] == "two", "not yet");
         Ok(())
     })
+}
+
+pub(crate) fn over_ssh(kind: Kind) -> Result<()> {
+    let (world, name, login) = (shared(kind)?, "over-ssh", "over-ssh-login");
+    let cluster = &world.cluster;
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace(name))?;
+    repository.write("settings.yaml", &config_map(name, "settings", "one"))?;
+    let (server, other) = (SshServer::start()?, SshServer::start()?);
+    let secret = |key: String, known_hosts: String| json!({"metadata": {"name": login}, "stringData": {"ssh": key, "known_hosts": known_hosts}});
+    let known = server.known_hosts()?;
+    let key_of_another = known.split(' ').next().unwrap_or_default().to_owned()
+        + other.known_hosts()?.split_once(' ').map_or("", |(_, key)| key);
+    let key_of_another = key_of_another.replacen("ssh-ed25519", " ssh-ed25519", 1);
+    cluster.create(SECRETS, &secret(server.key()?, key_of_another))?;
+    let sync = Sync::unstructured(cluster, name, repository)?;
+    let git =
+        json!({"repo": server.url(&sync.repository), "auth": "ssh", "secretRef": {"name": login}, "period": "1s"});
+    cluster.patch(&sync.path(), &json!({"spec": {"git": git}}))?;
+    let object = sync.await_error("2004")?;
+    ensure!(object["status"].to_string().contains("shows a host key that known_hosts does not have"), "{object:#}");
+
+    let path = format!("{SECRETS}/{login}");
+    cluster.patch(&path, &secret(other.key()?, known.clone()))?;
+    await_condition("the key is refused", || {
+        let object = sync.object()?;
+        ensure!(object["status"].to_string().contains("in with the key"), "{object:#}");
+        Ok(())
+    })?;
+    cluster.patch(&path, &secret(server.key()?, known))?;
+    sync.await_synced(&sync.repository.head()?)?;
+    sync.repository.write("settings.yaml", &config_map(name, "settings", "two"))?;
+    sync.commit()?;
+    Ok(())
 }
 
 fn await_stalled(sync: &Sync<'_>, text: &str) -> Result<Value> {

@@ -87,8 +87,7 @@ pub struct GitSpec {
     /// Default: 15s.
     #[serde(default, skip_serializing_if = "is_default")]
     pub period: String,
-    /// Login to the repository. Required. The agent supports none, token and cookiefile; it refuses a sync with another login
-    /// (KNV1061).
+    /// Login to the repository. Required. The agent refuses a sync with gcpserviceaccount (KNV1061).
     #[schemars(with = "String", extend("enum" = ["ssh", "cookiefile", "gcenode", "gcpserviceaccount", "token", "githubapp", "none"]))]
     pub auth: Auth,
     /// Google service account for auth gcpserviceaccount. It has no effect with another auth.

@@ -44,7 +44,8 @@ pub const NO_EFFECT: [(&str, &str); 11] = [
 ];
 
 /// The logins that the agent has.
-const SUPPORTED_AUTH: [Auth; 3] = [Auth::None, Auth::Token, Auth::CookieFile];
+const SUPPORTED_AUTH: [Auth; 6] =
+    [Auth::None, Auth::Token, Auth::CookieFile, Auth::Ssh, Auth::GithubApp, Auth::GceNode];
 
 /// The instructions of a sync object that have an effect, with defaults filled in.
 ///
@@ -171,7 +172,7 @@ fn git_instructions(git: GitSpec) -> Result<GitSpec, Fault> {
     refuse_if(
         !SUPPORTED_AUTH.contains(&auth),
         &format!("spec.git.auth: {}", auth.name()),
-        "Use a token or a cookie file: auth: token, auth: cookiefile.",
+        "Use another login, such as auth: gcenode, token or ssh.",
     )?;
     let named = |secret: Option<SecretRef>| secret.filter(|secret| !secret.name.is_empty());
     let (secret_ref, ca_cert_secret_ref) = (named(secret_ref), named(ca_cert_secret_ref));

@@ -6,7 +6,10 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::secret::{NamedSecret, SecretUse, Secrets};
 use crate::api::{Auth, GitSpec};
-use crate::io::git::{Cookie, Credentials, Login, Remote, cookies};
+use crate::io::git::{
+    Cookie, Credentials, GITHUB, GithubApp, KnownServers, Login, METADATA, Remote, SshKey, SshKeyFault, SshLogin,
+    TokenSource, check_rsa_key, cookies, ssh_server,
+};
 use crate::model::finding::Finding;
 
 /// The Secret of `spec.git.caCertSecretRef`.
@@ -26,28 +29,113 @@ pub(super) fn remote(git: &GitSpec, secrets: &Secrets) -> Result<Remote, Finding
     if git.ca_cert_secret_ref.as_ref().is_some_and(|secret| !secret.name.is_empty()) {
         remote.ca = Some(ca(&secrets.get(git.ca_cert_secret_ref.as_ref(), CA)?)?);
     }
-    if git.auth.needs_secret() {
-        let reader = match git.auth {
-            Auth::CookieFile => "spec.git.auth: cookiefile",
-            _ => "spec.git.auth: token",
-        };
+    if let Some(reader) = reader(git.auth) {
         let secret = secrets.get(git.secret_ref.as_ref(), SecretUse { field: "spec.git.secretRef", reader })?;
-        remote.login = match git.auth {
-            Auth::CookieFile => Login::Cookies(cookie_file(&git.repo, &secret)?),
-            _ => {
-                Login::Password(Credentials { user: secret.required("username")?, password: secret.required("token")? })
-            }
-        };
+        remote.login = login(git, &secret)?;
         remote.proxy = secret.optional("https_proxy")?.or(remote.proxy);
         check_proxy(remote.proxy.as_deref(), || {
             secret.unusable("https_proxy", "is not the URL of a proxy", "Write it like http://user:password@host:port.")
         })?;
     }
+    if git.auth == Auth::GceNode {
+        remote.login = Login::Token(TokenSource::GceNode { metadata: METADATA.to_owned() });
+    }
+    fits(git, secrets)?;
     check_proxy(remote.proxy.as_deref(), || {
         let message = "spec.git.proxy is not the URL of a proxy.".to_owned();
         secrets.invalid(message, "Write it like http://proxy.example.com:3128.")
     })?;
     Ok(remote)
+}
+
+/// The words for a login that reads a Secret.
+fn reader(auth: Auth) -> Option<&'static str> {
+    match auth {
+        Auth::Token => Some("spec.git.auth: token"),
+        Auth::CookieFile => Some("spec.git.auth: cookiefile"),
+        Auth::Ssh => Some("spec.git.auth: ssh"),
+        Auth::GithubApp => Some("spec.git.auth: githubapp"),
+        Auth::None | Auth::GceNode | Auth::GcpServiceAccount | Auth::K8sServiceAccount => None,
+    }
+}
+
+fn login(git: &GitSpec, secret: &NamedSecret<'_>) -> Result<Login, Finding> {
+    Ok(match git.auth {
+        Auth::CookieFile => Login::Cookies(cookie_file(&git.repo, secret)?),
+        Auth::Ssh => Login::Ssh(ssh(&git.repo, secret)?),
+        Auth::GithubApp => Login::Token(TokenSource::GithubApp(github_app(secret)?)),
+        _ => Login::Password(Credentials { user: secret.required("username")?, password: secret.required("token")? }),
+    })
+}
+
+/// Checks that the URL is one for the login.
+fn fits(git: &GitSpec, secrets: &Secrets) -> Result<(), Finding> {
+    let over_ssh = ssh_server(&git.repo).is_some();
+    match (over_ssh, git.auth == Auth::Ssh) {
+        (true, false) => Err(secrets.invalid(
+            format!("spec.git.repo is reached over ssh, and spec.git.auth is {}.", git.auth.name()),
+            "Use auth ssh, or the https URL of the repository.",
+        )),
+        (false, true) => Err(secrets.invalid(
+            "spec.git.auth is ssh, and spec.git.repo is not reached over ssh.".to_owned(),
+            "Use the ssh URL of the repository, such as ssh://git@git.example.com/x or git@git.example.com:x, or another auth.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn ssh(url: &str, secret: &NamedSecret<'_>) -> Result<SshLogin, Finding> {
+    let key = SshKey::read(&secret.required("ssh")?).map_err(|fault| match fault {
+        SshKeyFault::Encrypted => secret.unusable(
+            "ssh",
+            "is protected by a passphrase, which the agent does not have",
+            "Use a key without one, for this repository alone: ssh-keygen -t ed25519 -N ''.",
+        ),
+        SshKeyFault::Public => secret.unusable("ssh", "is the public half of a key", "Write the private half into it."),
+        SshKeyFault::Unreadable => secret.unusable(
+            "ssh",
+            "is no private key in the format of OpenSSH or PEM",
+            "Write the file that ssh-keygen makes into it, whole.",
+        ),
+    })?;
+    let known_hosts = secret.optional("known_hosts")?.map(|text| KnownServers::new(&text));
+    let server = ssh_server(url).filter(|server| known_hosts.as_ref().is_some_and(|known| !known.knows(server)));
+    match server {
+        None => Ok(SshLogin { key, known_hosts }),
+        Some(server) => Err(secret.unusable(
+            "known_hosts",
+            &format!("has no host key for {server}"),
+            "Add the line that ssh-keyscan prints, after a comparison of the fingerprint.",
+        )),
+    }
+}
+
+fn github_app(secret: &NamedSecret<'_>) -> Result<GithubApp, Finding> {
+    const CLIENT: &str = "github-app-client-id";
+    const APPLICATION: &str = "github-app-application-id";
+    const KEY: &str = "github-app-private-key";
+    const BASE: &str = "github-app-base-url";
+    let app = match (secret.optional(CLIENT)?, secret.optional(APPLICATION)?) {
+        (Some(_), Some(_)) => {
+            let what = format!("is there beside {CLIENT:?}, and one of them is needed");
+            return Err(secret.unusable(APPLICATION, &what, "Remove one of them."));
+        }
+        (Some(id), None) | (None, Some(id)) => id,
+        (None, None) => secret.required(CLIENT)?,
+    };
+    let installation = secret.required("github-app-installation-id")?;
+    if !installation.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(secret.unusable("github-app-installation-id", "is no number", "Write the id of the installation."));
+    }
+    let key = secret.required(KEY)?;
+    check_rsa_key(&key)
+        .map_err(|()| secret.unusable(KEY, "is no RSA key in PEM", "Write the file into it that GitHub made."))?;
+    let base_url = secret.optional(BASE)?.unwrap_or_else(|| GITHUB.to_owned());
+    let valid = reqwest::Url::parse(&base_url).is_ok_and(|url| url.has_host() && url.scheme().starts_with("http"));
+    if !valid {
+        return Err(secret.unusable(BASE, "is no URL", "Write it like https://github.example.com/api/v3."));
+    }
+    Ok(GithubApp { app, installation, key, base_url })
 }
 
 fn ca(secret: &NamedSecret<'_>) -> Result<Vec<u8>, Finding> {

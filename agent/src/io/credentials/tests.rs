@@ -6,7 +6,7 @@ use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::io::git::{Credentials, Login};
+use crate::io::git::{Credentials, GITHUB, GithubApp, Login, TokenSource};
 use crate::model::finding::{Code, text};
 
 const URL: &str = "https://git.example/x";
@@ -166,4 +166,71 @@ fn a_secret_that_is_not_there_or_may_not_be_read_is_told() {
     let refused = login::remote(&with("token"), &secrets).err().unwrap();
     assert_eq!(refused.code, Code::InsufficientPermission);
     assert!(refused.message.ends_with("cannot be read: secrets \"login\" is forbidden"), "{}", refused.message);
+}
+
+const KEY: &str = include_str!("../git/tests/keys/ed25519");
+const PUBLIC: &str = include_str!("../git/tests/keys/ed25519.pub");
+const ENCRYPTED: &str = include_str!("../git/tests/keys/encrypted");
+const RSA: &str = include_str!("../git/tests/keys/rsa.pem");
+
+#[test]
+fn a_key_for_ssh_fits_the_url_and_the_known_hosts() {
+    let over_ssh = |url: &str| git(json!({ "repo": url, "auth": "ssh", "secretRef": { "name": "login" } }));
+    let known = format!("[git.example]:2222 {PUBLIC}");
+    let message = |spec: &GitSpec, data: Data<'_>| remote(spec, data).err().map(|finding| finding.message);
+    let key = ("ssh", KEY.as_bytes());
+    for (url, data, expected) in [
+        ("ssh://git@git.example:2222/x", &[key, ("known_hosts", known.as_bytes())][..], None),
+        ("git@git.example:x", &[key], None),
+        ("git@git.example:x", &[key, ("known_hosts", known.as_bytes())], Some("has no host key for git.example.")),
+        (
+            "git@git.example:x",
+            &[("ssh", ENCRYPTED.as_bytes())],
+            Some("is protected by a passphrase, which the agent does not have."),
+        ),
+        ("git@git.example:x", &[("ssh", PUBLIC.as_bytes())], Some("is the public half of a key.")),
+        ("git@git.example:x", &[("ssh", b"hunter2")], Some("is no private key in the format of OpenSSH or PEM.")),
+        ("git@git.example:x", &[], Some("has no key \"ssh\"; spec.git.auth: ssh needs it.")),
+        (URL, &[key], Some("spec.git.auth is ssh, and spec.git.repo is not reached over ssh.")),
+    ] {
+        let found = message(&over_ssh(url), data);
+        match expected {
+            None => assert_eq!(found, None),
+            Some(expected) => assert!(found.as_ref().is_some_and(|found| found.ends_with(expected)), "{found:?}"),
+        }
+    }
+    let plain = message(&git(json!({ "repo": "git@git.example:x" })), &[]);
+    assert_eq!(plain.as_deref(), Some("spec.git.repo is reached over ssh, and spec.git.auth is none."));
+}
+
+#[test]
+fn a_github_app_needs_its_ids_and_its_key() {
+    let id = ("github-app-client-id", &b"Iv1.abc\n"[..]);
+    let installation = ("github-app-installation-id", &b"123\n"[..]);
+    let key = ("github-app-private-key", RSA.as_bytes());
+    let spec = with("githubapp");
+    let expected = GithubApp {
+        app: "Iv1.abc".into(),
+        installation: "123".into(),
+        key: RSA.trim().into(),
+        base_url: GITHUB.into(),
+    };
+    let own = remote(&spec, &[id, installation, key]).unwrap();
+    assert!(own.login == Login::Token(TokenSource::GithubApp(expected.clone())));
+    let elsewhere = remote(&spec, &[id, installation, key, ("github-app-base-url", b"https://git.example/api/v3")]);
+    let base_url = "https://git.example/api/v3".to_owned();
+    assert!(elsewhere.unwrap().login == Login::Token(TokenSource::GithubApp(GithubApp { base_url, ..expected })));
+    let mistakes: [(Data<'_>, &str); 7] = [
+        (&[installation, key], "has no key \"github-app-client-id\""),
+        (&[id, key], "has no key \"github-app-installation-id\""),
+        (&[id, installation], "has no key \"github-app-private-key\""),
+        (&[id, installation, ("github-app-private-key", KEY.as_bytes())], "is no RSA key in PEM"),
+        (&[id, ("github-app-application-id", b"7"), installation, key], "\"github-app-application-id\""),
+        (&[id, ("github-app-installation-id", b"../x"), key], "is no number"),
+        (&[id, installation, key, ("github-app-base-url", b"git.example")], "is no URL"),
+    ];
+    for (data, text) in mistakes {
+        let finding = remote(&spec, data).err().unwrap();
+        assert!(finding.code == Code::InvalidSync && finding.message.contains(text), "{}", finding.message);
+    }
 }

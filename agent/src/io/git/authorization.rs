@@ -26,7 +26,8 @@ impl Authorization {
     /// The credentials of a login; `in_url` are those that the URL held.
     pub(super) fn new(origin: Url, login: &Login, in_url: Option<&Credentials>) -> Self {
         let header = match (login, in_url) {
-            (Login::Url, None) => AuthorizationHeader::None,
+            // These logins are not those of a request.
+            (Login::Url, None) | (Login::Ssh(_) | Login::Token(_), _) => AuthorizationHeader::None,
             (Login::Url, Some(credentials)) | (Login::Password(credentials), _) => basic(credentials),
             (Login::Cookies(cookies), _) => AuthorizationHeader::Cookies(cookies.clone()),
         };
@@ -55,7 +56,7 @@ fn basic(Credentials { user, password }: &Credentials) -> AuthorizationHeader {
 }
 
 /// A value that the HTTP library does not log.
-fn sensitive(text: &str) -> Option<HeaderValue> {
+pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::try_from(text).ok()?;
     value.set_sensitive(true);
     Some(value)

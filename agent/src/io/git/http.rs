@@ -11,9 +11,7 @@
 
 use std::any::Any;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
 
 use gix::protocol::transport::Protocol;
 use gix::protocol::transport::client::blocking_io::http as git;
@@ -24,45 +22,26 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION
 
 use super::authorization::Authorization;
 use super::error::{FailureClass, GitError};
-use super::remote::{Credentials, Remote};
+use super::operation::{CONNECT, HALF_AN_ANSWER, NO_ANSWER, Operation, OperationLimits, OperationTransport, lock};
+use super::remote::{Credentials, Login, Remote};
+use super::token::Tokens;
 use crate::model::error_chain::{error_chain, root_cause};
 use crate::model::url::shown;
 
-/// Longest time until a server accepts a connection.
-const CONNECT: Duration = Duration::from_secs(10);
-
 const MAX_REDIRECTS: usize = 10;
-
-const NO_ANSWER: &str = "no answer from";
-
-/// The transport that gix uses for one operation.
-pub(super) type Transport = git::Transport<Wire>;
 
 /// A client of one remote.
 pub(super) struct Http {
     client: Client,
     /// Without credentials.
     url: Url,
-    authorization: Arc<Authorization>,
+    login: HttpLogin,
 }
 
-/// The limits of one operation, whatever the server does.
-#[derive(Clone, Copy)]
-pub(super) struct OperationLimits {
-    /// Time from the first request to the end of the last answer.
-    pub(super) time: Duration,
-    /// Bytes of all answers together.
-    pub(super) bytes: u64,
-}
-
-/// One operation, such as reading the refs: what is left of its limits, and why it failed.
-pub(super) struct HttpOperation {
-    shown: String,
-    deadline: Instant,
-    max_bytes: u64,
-    received: AtomicU64,
-    /// The first failure.
-    failure: Mutex<Option<GitError>>,
+/// The credentials of a client.
+enum HttpLogin {
+    Kept(Arc<Authorization>),
+    Tokens(Tokens),
 }
 
 /// The connection that gix asks for requests.
@@ -71,7 +50,7 @@ pub(super) struct Wire {
     authorization: Arc<Authorization>,
     /// The repository's URL after a redirect, without the tail that a request adds.
     redirected: Option<String>,
-    operation: Arc<HttpOperation>,
+    operation: Arc<Operation>,
 }
 
 impl Http {
@@ -106,86 +85,65 @@ impl Http {
             builder = builder.proxy(proxy);
         }
         let client = builder.build().map_err(|error| invalid("HTTP client", &error))?;
-        let authorization = Arc::new(Authorization::new(url.clone(), &remote.login, in_url.as_ref()));
-        Ok(Self { client, url, authorization })
+        let login = match &remote.login {
+            Login::Token(source) => HttpLogin::Tokens(Tokens::new(source.clone())),
+            login => HttpLogin::Kept(Arc::new(Authorization::new(url.clone(), login, in_url.as_ref()))),
+        };
+        Ok(Self { client, url, login })
     }
 
     /// A transport for one operation.
-    pub(super) fn begin(&self, limits: OperationLimits) -> (Transport, Arc<HttpOperation>) {
-        let operation = Arc::new(HttpOperation {
-            shown: shown(self.url.as_str()).into_owned(),
-            deadline: Instant::now() + limits.time,
-            max_bytes: limits.bytes,
-            received: AtomicU64::new(0),
-            failure: Mutex::new(None),
-        });
-        let wire = Wire {
-            client: self.client.clone(),
-            authorization: Arc::clone(&self.authorization),
-            redirected: None,
-            operation: Arc::clone(&operation),
+    ///
+    /// # Errors
+    /// When a token is needed and cannot be had.
+    pub(super) fn begin(&self, limits: OperationLimits) -> Result<(OperationTransport, Arc<Operation>), GitError> {
+        let operation = Arc::new(Operation::new(shown(self.url.as_str()).into_owned(), limits));
+        let authorization = match &self.login {
+            HttpLogin::Kept(authorization) => Arc::clone(authorization),
+            HttpLogin::Tokens(tokens) => {
+                let login = Login::Password(tokens.current(&self.client, &operation)?);
+                Arc::new(Authorization::new(self.url.clone(), &login, None))
+            }
         };
+        let wire =
+            Wire { client: self.client.clone(), authorization, redirected: None, operation: Arc::clone(&operation) };
         let url = gix::url::parse(self.url.as_str()).expect("an HTTP URL is a git URL");
-        (Transport::new_http(wire, url, Protocol::V2, false), operation)
+        Ok((Box::new(git::Transport::new_http(wire, url, Protocol::V2, false)), operation))
+    }
+
+    /// The server refused the credentials: a token is not used again.
+    pub(super) fn refused(&self) {
+        if let HttpLogin::Tokens(tokens) = &self.login {
+            tokens.forget();
+        }
     }
 }
 
-impl HttpOperation {
-    /// The failure of a request, if one failed. `None` when gix failed with what it received.
-    pub(super) fn failure(&self) -> Option<GitError> {
-        lock(&self.failure).clone()
-    }
+/// The failure of a request that was not answered, or not to the end.
+fn broken_off(operation: &Operation, what: &str, error: &(dyn std::error::Error + 'static)) -> io::Error {
+    let cause = root_cause(error);
+    let failure = operation.unreachable(what, &cause);
+    operation.fail(match certificate_hint(&cause) {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    })
+}
 
-    /// Keeps a failure, because the error that gix makes of it says less.
-    fn fail(&self, error: GitError) -> io::Error {
-        let reported = io::Error::other(error.message.clone());
-        lock(&self.failure).get_or_insert(error);
-        reported
-    }
+fn send(operation: &Operation, request: RequestBuilder) -> io::Result<Response> {
+    let sent = request.timeout(operation.left()?).send();
+    sent.map_err(|error| broken_off(operation, NO_ANSWER, &error.without_url()))
+}
 
-    fn unreachable(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> io::Error {
-        let cause = root_cause(error);
-        let failure = GitError::new(FailureClass::Unreachable, format!("{what} {}: {cause}", self.shown));
-        self.fail(match certificate_hint(&cause) {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        })
+/// Refuses a response that is not that of a git server.
+fn accept(operation: &Operation, response: Response) -> io::Result<Response> {
+    if !response.status().is_success() {
+        return Err(operation.fail(refusal(response.status(), &operation.shown)));
     }
-
-    /// Counts received bytes.
-    fn charge(&self, bytes: usize) -> io::Result<usize> {
-        let received = self.received.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
-        if received <= self.max_bytes {
-            return Ok(bytes);
-        }
-        let message = format!("{} sends more than {} MiB", self.shown, self.max_bytes >> 20);
-        Err(self.fail(GitError::new(FailureClass::OverLimit, message).hint("Use a smaller repository.")))
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.starts_with("application/x-git-upload-pack-") {
+        return Err(operation.fail(not_git(&operation.shown, "answers with a web page")));
     }
-
-    /// The time that is left.
-    fn left(&self) -> io::Result<Duration> {
-        match self.deadline.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(self.unreachable(NO_ANSWER, &io::Error::from(io::ErrorKind::TimedOut))),
-            left => Ok(left),
-        }
-    }
-
-    fn send(&self, request: RequestBuilder) -> io::Result<Response> {
-        let sent = request.timeout(self.left()?).send();
-        sent.map_err(|error| self.unreachable(NO_ANSWER, &error.without_url()))
-    }
-
-    /// Refuses a response that is not that of a git server.
-    fn accept(&self, response: Response) -> io::Result<Response> {
-        if !response.status().is_success() {
-            return Err(self.fail(refusal(response.status(), &self.shown)));
-        }
-        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if !kind.starts_with("application/x-git-upload-pack-") {
-            return Err(self.fail(not_git(&self.shown, "answers with a web page")));
-        }
-        Ok(response)
-    }
+    Ok(response)
 }
 
 impl Wire {
@@ -204,9 +162,9 @@ impl Wire {
     fn follow(&self, url: &str, lines: &[String]) -> io::Result<(Url, Response)> {
         let mut url = Url::parse(url).map_err(io::Error::other)?;
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.operation.send(self.client.get(url.clone()).headers(self.headers(&url, lines)))?;
+            let response = send(&self.operation, self.client.get(url.clone()).headers(self.headers(&url, lines)))?;
             let Some(next) = redirect(&url, &response) else {
-                return Ok((url, self.operation.accept(response)?));
+                return Ok((url, accept(&self.operation, response)?));
             };
             if url.scheme() == "https" && next.scheme() != "https" {
                 return Err(self.operation.fail(not_git(&self.operation.shown, "redirects from https to less")));
@@ -272,26 +230,22 @@ impl git::Http for Wire {
 
 /// One POST: a request whose body is still written, then its response.
 struct Exchange {
-    operation: Arc<HttpOperation>,
+    operation: Arc<Operation>,
     request: Option<RequestBuilder>,
     sent: Vec<u8>,
     response: Option<Response>,
 }
 
 impl Exchange {
-    fn new(
-        operation: Arc<HttpOperation>,
-        request: Option<RequestBuilder>,
-        response: Option<Response>,
-    ) -> Arc<Mutex<Self>> {
+    fn new(operation: Arc<Operation>, request: Option<RequestBuilder>, response: Option<Response>) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self { operation, request, sent: Vec::new(), response }))
     }
 
     /// The response. The first call sends the request.
     fn response(&mut self) -> io::Result<&mut Response> {
         if let Some(request) = self.request.take() {
-            let response = self.operation.send(request.body(std::mem::take(&mut self.sent)))?;
-            self.response = Some(self.operation.accept(response)?);
+            let response = send(&self.operation, request.body(std::mem::take(&mut self.sent)))?;
+            self.response = Some(accept(&self.operation, response)?);
         }
         self.response.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
@@ -360,13 +314,9 @@ impl Read for Body {
         exchange.operation.left()?;
         match exchange.response()?.read(buffer) {
             Ok(bytes) => exchange.operation.charge(bytes),
-            Err(error) => Err(exchange.operation.unreachable("half an answer from", &error)),
+            Err(error) => Err(broken_off(&exchange.operation, HALF_AN_ANSWER, &error)),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn owned(lines: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {

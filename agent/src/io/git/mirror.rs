@@ -20,11 +20,13 @@ use gix::protocol::{Handshake, LsRefsCommand, transport};
 use gix::refs::transaction::PreviousValue;
 
 use super::error::{FailureClass, GitError, from_gix};
-use super::http::{Http, HttpOperation, OperationLimits};
+use super::operation::{Operation, OperationLimits, OperationTransport};
 use super::pack::{self, PackFailure};
 use super::remote::Remote;
+use super::server::GitServer;
 use super::{Commit, limited, options};
 use crate::model::limits::PACK;
+use crate::model::url::shown;
 
 /// Limits for reading the refs of a repository.
 const LIST: OperationLimits = OperationLimits { time: Duration::from_secs(30), bytes: 64 << 20 };
@@ -40,7 +42,7 @@ const FETCHED: &str = "refs/nomos/";
 
 /// An open mirror. No other process can open it meanwhile.
 pub(super) struct Mirror {
-    pub(super) http: Http,
+    server: GitServer,
     shown: String,
     directory: PathBuf,
     repo: gix::Repository,
@@ -54,7 +56,7 @@ pub(super) struct Mirror {
 
 impl Mirror {
     /// Opens the mirror in a directory, or makes an empty one.
-    pub(super) fn open(shown: String, http: Http, directory: PathBuf) -> Result<Self, GitError> {
+    pub(super) fn open(shown: String, server: GitServer, directory: PathBuf) -> Result<Self, GitError> {
         let lock = lock(&directory)?;
         let repo = swept(&directory)
             .and_then(|()| match gix::open_opts(directory.join("repo"), options()) {
@@ -62,7 +64,7 @@ impl Mirror {
                 Err(_) => create(&directory.join("repo")),
             })
             .map_err(|error| unusable(&directory, &error))?;
-        Ok(Self { http, shown, directory, repo, suspect: Cell::new(false), replaced: None, _lock: lock })
+        Ok(Self { server, shown, directory, repo, suspect: Cell::new(false), replaced: None, _lock: lock })
     }
 
     /// The object store.
@@ -77,7 +79,7 @@ impl Mirror {
 
     /// The objects that the refs `names` are at, as far as they exist, and the name of the default branch.
     pub(super) fn list(&self, names: &[String]) -> Result<(BTreeMap<String, gix::ObjectId>, Option<String>), GitError> {
-        let (mut transport, operation) = self.http.begin(LIST);
+        let (mut transport, operation) = self.server.begin(LIST).map_err(|error| self.heard(error))?;
         let refs =
             ls_refs(&mut transport, names).map_err(|error| self.failure(&operation, &error, "read the refs of"))?;
         let mut default_branch = None;
@@ -96,7 +98,10 @@ impl Mirror {
                 }
                 Ref::Unborn { .. } => continue,
             };
-            at.insert(name.to_string(), object);
+            // Old servers show all refs.
+            if names.iter().any(|asked| name == asked.as_str()) {
+                at.insert(name.to_string(), object);
+            }
         }
         Ok((at, default_branch))
     }
@@ -133,7 +138,7 @@ impl Mirror {
     }
 
     fn fetch_into(&self, directory: &Path, commit: Commit, received: &mut dyn FnMut()) -> Result<(), GitError> {
-        let (transport, operation) = self.http.begin(FETCH);
+        let (transport, operation) = self.server.begin(FETCH).map_err(|error| self.heard(error))?;
         let mut refused = None;
         let fetched = gix::open_opts(directory, limited(PACK.object_bytes)).and_then(|repo| {
             receive(&repo, transport, commit, |pack| match pack::add(pack, &repo, &self.shown, &PACK, received) {
@@ -147,24 +152,37 @@ impl Mirror {
         fetched.map_err(|error| refused.unwrap_or_else(|| self.failure(&operation, &error, "fetch from")))
     }
 
-    fn failure(&self, operation: &HttpOperation, error: &gix::Error, doing: &str) -> GitError {
-        operation.failure().unwrap_or_else(|| from_gix(error, &self.shown, doing))
+    fn failure(&self, operation: &Operation, error: &gix::Error, doing: &str) -> GitError {
+        self.heard(operation.failure().unwrap_or_else(|| from_gix(error, &self.shown, doing)))
+    }
+
+    fn heard(&self, error: GitError) -> GitError {
+        if error.class == FailureClass::Unauthenticated {
+            self.server.refused();
+        }
+        error
     }
 }
 
 /// The refs that start with one of `names`, and `HEAD` for the name of the default branch.
-pub(super) fn ls_refs(transport: &mut super::http::Transport, names: &[String]) -> gix::Result<Vec<Ref>> {
+pub(super) fn ls_refs(transport: &mut OperationTransport, names: &[String]) -> gix::Result<Vec<Ref>> {
     let handshake = handshake(transport)?;
     if let Some(refs) = handshake.refs {
+        end(transport);
         return Ok(refs);
     }
     let mut prefixes = RefPrefixes::new();
     prefixes.extend(names.iter().map(|name| BString::from(name.as_str())).chain(["HEAD".into()]));
-    LsRefsCommand::new(Some(prefixes), &handshake.capabilities, agent_feature()).invoke_blocking(
-        transport,
-        &mut Discard,
-        false,
-    )
+    let command = LsRefsCommand::new(Some(prefixes), &handshake.capabilities, agent_feature());
+    let refs = command.invoke_blocking(&mut *transport, &mut Discard, false)?;
+    end(transport);
+    Ok(refs)
+}
+
+/// Lets a server that waits for another request end.
+fn end(transport: &mut OperationTransport) {
+    // The server has answered already.
+    let _ = gix::protocol::indicate_end_of_interaction(transport, false);
 }
 
 /// The name of the agent, for servers.
@@ -172,7 +190,7 @@ fn agent_feature() -> gix::protocol::command::Feature {
     ("agent", Some(concat!("git/nomos-", env!("CARGO_PKG_VERSION")).to_owned()))
 }
 
-fn handshake(transport: &mut super::http::Transport) -> gix::Result<Handshake> {
+fn handshake(transport: &mut OperationTransport) -> gix::Result<Handshake> {
     let upload_pack = transport::Service::UploadPack;
     gix::protocol::handshake(transport, upload_pack, |_| Ok(None), Vec::new(), &mut Discard)
 }
@@ -180,7 +198,7 @@ fn handshake(transport: &mut super::http::Transport) -> gix::Result<Handshake> {
 /// Fetches a commit without its history. `take` adds the pack to the repository.
 fn receive(
     repo: &gix::Repository,
-    mut transport: super::http::Transport,
+    mut transport: OperationTransport,
     commit: Commit,
     take: impl FnOnce(&mut dyn io::BufRead) -> gix::Result<Option<PathBuf>>,
 ) -> gix::Result<()> {
@@ -262,9 +280,11 @@ fn packs(repo: &gix::Repository) -> usize {
 
 /// The directory of the mirror of a remote: safe in a file system, readable for users, and of this remote alone. Its name tells
 /// nothing of credentials.
-pub(super) fn directory(cache: &Path, remote: &Remote, url: &reqwest::Url) -> Result<PathBuf, GitError> {
+pub(super) fn directory(cache: &Path, remote: &Remote) -> Result<PathBuf, GitError> {
     let salt = salt(cache).map_err(|error| unusable(cache, &error))?;
-    let last = url.path().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let url = shown(&remote.url);
+    let path = url.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+    let last = path.rsplit(['/', ':']).next().unwrap_or_default();
     let readable: String = last.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
     let digest = remote.digest(&salt);
     Ok(cache.join(digest[..8].iter().fold(format!("{readable}-"), |name, byte| format!("{name}{byte:02x}"))))

@@ -5,10 +5,15 @@
 //! All functions block.
 
 mod error;
+mod operation;
 mod cookies;
+mod ssh_key;
+mod token;
 mod remote;
 mod authorization;
 mod http;
+mod ssh;
+mod server;
 mod pack;
 mod mirror;
 mod tree;
@@ -28,12 +33,15 @@ use crate::model::url::shown;
 
 pub use cookies::{Cookie, cookies};
 pub use error::{FailureClass, GitError};
-pub use remote::{Credentials, Login, Remote};
+pub use remote::{Credentials, Login, Remote, ssh_server};
+pub use ssh_key::{KnownServers, ServerName, SshKey, SshKeyFault, SshLogin};
+pub use token::{GITHUB, GithubApp, METADATA, TokenSource, check_rsa_key};
 pub use tree::{BoundedTree, CommitTree, TreeEntry};
 pub use watch::{Watcher, watch};
 
 use mirror::Mirror;
 use remote::RepositoryLocation;
+use server::GitServer;
 
 /// The branch or revision that a sync follows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,11 +171,11 @@ impl Store {
                 let repo = Box::new(open_local(&path, &shown)?);
                 Ok(Self { shown, backend: StoreBackend::Local { path, repo } })
             }
-            RepositoryLocation::Remote(url, credentials) => {
-                let shown = shown(url.as_str()).into_owned();
-                let directory = mirror::directory(cache, remote, &url)?;
-                let http = http::Http::new(remote, url, credentials)?;
-                let mirror = Mirror::open(shown.clone(), http, directory)?;
+            RepositoryLocation::Remote(location) => {
+                let shown = shown(&remote.url).into_owned();
+                let directory = mirror::directory(cache, remote)?;
+                let server = GitServer::of(remote, location, &shown)?;
+                let mirror = Mirror::open(shown.clone(), server, directory)?;
                 Ok(Self { backend: StoreBackend::Mirror(Box::new(mirror)), shown })
             }
         }

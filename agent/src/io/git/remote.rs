@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::cookies::Cookie;
 use super::error::{FailureClass, GitError};
+use super::ssh_key::{ServerName, SshLogin};
+use super::token::TokenSource;
 use crate::model::url::is_local;
 
 /// The URL of a repository, and everything that it takes to read it.
@@ -38,6 +40,10 @@ pub enum Login {
     Password(Credentials),
     /// Cookies, each for its server.
     Cookies(Vec<Cookie>),
+    /// A key for ssh.
+    Ssh(SshLogin),
+    /// Tokens that expire soon.
+    Token(TokenSource),
 }
 
 /// User and password, or what the server takes for them, such as a token.
@@ -73,8 +79,7 @@ impl Remote {
     #[must_use]
     pub fn elsewhere(&self, url: &str) -> Self {
         let url = url.to_owned();
-        let origin = |url: &str| reqwest::Url::parse(url).ok().map(|url| url.origin());
-        match origin(&url).is_some_and(|there| there.is_tuple() && origin(&self.url) == Some(there)) {
+        match RepositoryLocation::same_server(&self.url, &url) {
             true => Self { url, ..self.clone() },
             false => Self { url, ..Self::default() },
         }
@@ -105,7 +110,48 @@ impl Hasher for DigestHasher {
 /// A URL that can be used.
 pub(super) enum RepositoryLocation {
     Local(PathBuf),
-    Remote(reqwest::Url, Option<Credentials>),
+    Remote(RemoteLocation),
+}
+
+/// The address of a repository on a server.
+pub(super) enum RemoteLocation {
+    /// A URL without credentials, and those that it held.
+    Http(reqwest::Url, Option<Credentials>),
+    Ssh(SshAddress),
+}
+
+/// The address of a repository that is reached over ssh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SshAddress {
+    pub(super) user: String,
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// The path on the server; relative to the user's home directory without a slash at its start.
+    pub(super) path: String,
+}
+
+impl SshAddress {
+    fn of(url: &str) -> Option<Self> {
+        let url = gix::url::parse(url).ok()?;
+        let path = String::from_utf8(url.path.clone().into()).ok()?;
+        // As in ssh://host/~user/path.
+        let path = path.strip_prefix('/').filter(|path| path.starts_with('~')).unwrap_or(&path).to_owned();
+        let host = url.host().filter(|host| !host.is_empty())?.to_ascii_lowercase();
+        (!path.is_empty() && path != "/").then(|| Self {
+            user: url.user().filter(|user| !user.is_empty()).unwrap_or("git").to_owned(),
+            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: url.port.unwrap_or(22),
+            path,
+        })
+    }
+}
+
+/// The server of a URL over ssh, as `known_hosts` names it; `None` for another URL.
+pub fn ssh_server(url: &str) -> Option<ServerName> {
+    match RepositoryLocation::of(url).ok()? {
+        RepositoryLocation::Remote(RemoteLocation::Ssh(address)) => Some(ServerName::new(&address.host, address.port)),
+        _ => None,
+    }
 }
 
 impl RepositoryLocation {
@@ -114,26 +160,37 @@ impl RepositoryLocation {
         let invalid = |what: &str| GitError::new(FailureClass::Broken, what).hint("Check spec.git.repo.");
         let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
-            None if !is_local(url) => {
-                Err(invalid("repositories over ssh are not supported").hint("Use the https URL of the repository."))
-            }
-            None if url.is_empty() => Err(invalid("the URL of the repository is empty")),
-            None => Ok(Self::Local(url.into())),
-            Some("http" | "https") => {
-                Self::remote(url).ok_or_else(|| invalid("the URL of the repository is not valid"))
-            }
+            None if is_local(url) && url.is_empty() => Err(invalid("the URL of the repository is empty")),
+            None if is_local(url) => Ok(Self::Local(url.into())),
+            None | Some("ssh" | "git+ssh" | "ssh+git") => SshAddress::of(url)
+                .map(|address| Self::Remote(RemoteLocation::Ssh(address)))
+                .ok_or_else(|| invalid("the ssh URL of the repository is not valid")),
+            Some("http" | "https") => Self::http(url).ok_or_else(|| invalid("the URL of the repository is not valid")),
             Some("file") => reqwest::Url::parse(url)
                 .ok()
                 .and_then(|url| url.to_file_path().ok())
                 .map(Self::Local)
                 .ok_or_else(|| invalid("the file URL of the repository is not valid")),
             Some(scheme) => Err(invalid(&format!("repositories over {scheme:?} are not supported"))
-                .hint("Use the https URL of the repository.")),
+                .hint("Use the https or ssh URL of the repository.")),
+        }
+    }
+
+    /// `true` if both URLs lead to one server, and over ssh to one user of it.
+    fn same_server(one: &str, other: &str) -> bool {
+        match (Self::of(one), Self::of(other)) {
+            (Ok(Self::Remote(RemoteLocation::Http(one, _))), Ok(Self::Remote(RemoteLocation::Http(other, _)))) => {
+                one.origin() == other.origin()
+            }
+            (Ok(Self::Remote(RemoteLocation::Ssh(one))), Ok(Self::Remote(RemoteLocation::Ssh(other)))) => {
+                (one.host, one.port, one.user) == (other.host, other.port, other.user)
+            }
+            _ => false,
         }
     }
 
     /// Takes the credentials out of a URL.
-    fn remote(url: &str) -> Option<Self> {
+    fn http(url: &str) -> Option<Self> {
         let decoded = gix::url::parse(url).ok()?;
         let credentials = decoded.user().map(|user| Credentials {
             user: user.to_owned(),
@@ -143,7 +200,7 @@ impl RepositoryLocation {
         url.set_username("").ok()?;
         url.set_password(None).ok()?;
         url.set_fragment(None);
-        Some(Self::Remote(url, credentials))
+        Some(Self::Remote(RemoteLocation::Http(url, credentials)))
     }
 }
 
@@ -166,6 +223,28 @@ mod tests {
         }
         for other in ["https://git.example/X", "http://git.example/x", "https://git.example/x?y", "/srv/x/"] {
             assert!(remote(other).normalised() == remote(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn addresses_over_ssh_are_those_of_git() {
+        let address = |user: &str, host: &str, port, path: &str| {
+            Some(SshAddress { user: user.into(), host: host.into(), port, path: path.into() })
+        };
+        for (url, expected) in [
+            ("git@git.example:team/x.git", address("git", "git.example", 22, "team/x.git")),
+            ("git.example:x", address("git", "git.example", 22, "x")),
+            ("ssh://me@Git.Example/srv/x", address("me", "git.example", 22, "/srv/x")),
+            ("ssh://git@git.example:2222/~/x", address("git", "git.example", 2222, "~/x")),
+            ("ssh://git@[::1]:2222/x", address("git", "::1", 2222, "/x")),
+            ("ssh://git@git.example/", None),
+            ("ssh://git@git.example", None),
+        ] {
+            let found = match RepositoryLocation::of(url) {
+                Ok(RepositoryLocation::Remote(RemoteLocation::Ssh(address))) => Some(address),
+                _ => None,
+            };
+            assert_eq!(found, expected, "{url}");
         }
     }
 

@@ -3,6 +3,8 @@
 pub(in crate::io) mod fixture;
 mod hostile;
 mod remote;
+mod ssh;
+mod token;
 
 use std::fs;
 use std::sync::mpsc;

@@ -84,7 +84,7 @@ fn git(directory: &Path, arguments: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn isolate(command: &mut Command, home: &Path) {
+pub(super) fn isolate(command: &mut Command, home: &Path) {
     let path = std::env::var_os("PATH").unwrap();
     command.env_clear().env("PATH", path).env("HOME", home).env("GIT_CONFIG_NOSYSTEM", "1");
     command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", "gc.auto").env("GIT_CONFIG_VALUE_0", "0");
@@ -100,8 +100,8 @@ pub(super) enum Manner {
     Serve,
     /// Only for `user:secret`.
     Ask,
-    /// Only with this header `Cookie`.
-    AskCookie(&'static str),
+    /// Only with this value of this header.
+    AskHeader(&'static str, String),
     Status(u16),
     /// From below `/old/` to this URL.
     Redirect(String),
@@ -257,7 +257,7 @@ fn answer(stream: &mut dyn Stream, root: &Path, manner: &Mutex<Manner>, seen: &M
         Manner::Ask if request.header("authorization") != "Basic dXNlcjpzZWNyZXQ=" => {
             (401, "WWW-Authenticate: Basic realm=\"git\"\r\n".to_owned(), Vec::new())
         }
-        Manner::AskCookie(cookie) if request.header("cookie") != cookie => (403, String::new(), Vec::new()),
+        Manner::AskHeader(name, ref value) if request.header(name) != value => (401, String::new(), Vec::new()),
         Manner::LoginPage => (200, "Content-Type: text/html\r\n".to_owned(), b"<html>".to_vec()),
         Manner::Redirect(ref to) if request.path.starts_with("/old/") => {
             (301, format!("Location: {to}{}?{}\r\n", &request.path[5..], request.query), Vec::new())

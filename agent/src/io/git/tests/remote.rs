@@ -4,7 +4,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use super::super::http::{Http, OperationLimits};
+use super::super::http::Http;
+use super::super::operation::OperationLimits;
 use super::super::*;
 use super::fixture::{Manner, Repo, Server, branch, remote, revision};
 use super::{error, file, files, tree_of};
@@ -142,7 +143,7 @@ fn a_server_that_says_nothing_or_too_much_is_given_up() {
     ] {
         let http = Http::new(&Remote::default(), reqwest::Url::parse(url).unwrap(), None).unwrap();
         let (mut transport, operation) =
-            http.begin(OperationLimits { time: Duration::from_millis(milliseconds), bytes });
+            http.begin(OperationLimits { time: Duration::from_millis(milliseconds), bytes }).unwrap();
         mirror::ls_refs(&mut transport, &[]).unwrap_err();
         let failure = operation.failure().unwrap();
         assert_eq!(failure.class, class);
@@ -195,20 +196,20 @@ fn cookies_are_sent_to_their_server_alone() {
         || Store::open(&Remote { login: login.clone(), ..remote(&server.url_of("old/repo")) }, &repo.cache()).unwrap();
     server.be(Manner::Redirect(server.url_of("")));
     assert_eq!(files(&mut open(), &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
-    server.be(Manner::AskCookie("o=hunter2"));
+    server.be(Manner::AskHeader("cookie", "o=hunter2".into()));
     let direct = Remote { login: login.clone(), ..remote(&server.url()) };
     assert_eq!(
         files(&mut Store::open(&direct, &repo.cache()).unwrap(), &branch("main"), "").unwrap(),
         [file("a.yaml", "one")]
     );
-    other.be(Manner::AskCookie(""));
+    other.be(Manner::AskHeader("cookie", String::new()));
     server.be(Manner::Redirect(other.url_of("")));
     assert_eq!(
         files(&mut open(), &branch("main"), "").unwrap(),
         [file("a.yaml", "one")],
         "the other server gets no cookie"
     );
-    server.be(Manner::AskCookie("o=hunter2"));
+    server.be(Manner::AskHeader("cookie", "o=hunter2".into()));
     let without = error(repo.open(&server.url()).resolve(&branch("main")));
     assert!(!format!("{without:?}").contains("hunter"));
 }

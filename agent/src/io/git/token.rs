@@ -1,0 +1,230 @@
+//! Short-lived tokens: of the installation of a GitHub App, and of the Google service account of the node. Each is kept until
+//! shortly before it expires.
+
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use reqwest::blocking::{Client, RequestBuilder};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName, USER_AGENT};
+use ring::rand::SystemRandom;
+use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::authorization::sensitive;
+use super::error::{FailureClass, GitError};
+use super::operation::{Operation, lock};
+use super::remote::Credentials;
+use crate::model::error_chain::root_cause;
+
+/// The address of GitHub's API.
+pub const GITHUB: &str = "https://api.github.com";
+/// The address of the metadata server of a Google Compute Engine node.
+pub const METADATA: &str = "http://metadata.google.internal";
+
+/// A token that would expire within this time is replaced before it is used.
+const MARGIN: Duration = Duration::from_secs(300);
+/// The part of the lifetime of a token for which it is used, where the margin would leave less.
+const USED_PART: u32 = 2;
+/// Longest lifetime of a token that is believed.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// Lifetime of a JWT; GitHub allows ten minutes.
+const JWT: Duration = Duration::from_secs(540);
+/// Time by which the clock of the agent may be ahead.
+const AHEAD: Duration = Duration::from_secs(60);
+/// Bytes of an answer that are read.
+const ANSWER: u64 = 64 << 10;
+
+/// A source of tokens.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TokenSource {
+    /// The installation of a GitHub App.
+    GithubApp(GithubApp),
+    /// The service account of the node that the agent runs on.
+    GceNode {
+        /// The address of the metadata server.
+        metadata: String,
+    },
+}
+
+/// The installation of a GitHub App.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GithubApp {
+    /// The client id or the application id.
+    pub app: String,
+    /// The id of the installation.
+    pub installation: String,
+    /// The private key in PEM, as [`check_rsa_key`] takes it.
+    pub key: String,
+    /// The address of the API.
+    pub base_url: String,
+}
+
+/// Tells if a text is an RSA key in PEM.
+///
+/// # Errors
+/// When it is not.
+pub fn check_rsa_key(pem: &str) -> Result<(), ()> {
+    rsa_key(pem).map(drop).ok_or(())
+}
+
+fn rsa_key(pem: &str) -> Option<RsaKeyPair> {
+    match PrivateKeyDer::from_pem_slice(pem.as_bytes()).ok()? {
+        PrivateKeyDer::Pkcs1(key) => RsaKeyPair::from_der(key.secret_pkcs1_der()).ok(),
+        PrivateKeyDer::Pkcs8(key) => RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).ok(),
+        _ => None,
+    }
+}
+
+/// A source of tokens with its last token.
+pub(super) struct Tokens {
+    source: TokenSource,
+    kept: Mutex<Option<(Credentials, SystemTime)>>,
+}
+
+impl Tokens {
+    pub(super) fn new(source: TokenSource) -> Self {
+        Self { source, kept: Mutex::new(None) }
+    }
+
+    /// User and token. A request is sent only if there is none, or if the one that is kept expires soon.
+    pub(super) fn current(&self, client: &Client, operation: &Operation) -> Result<Credentials, GitError> {
+        let now = SystemTime::now();
+        let mut kept = lock(&self.kept);
+        if let Some((credentials, _)) = kept.as_ref().filter(|(_, until)| now < *until) {
+            return Ok(credentials.clone());
+        }
+        let (credentials, lifetime) = match &self.source {
+            TokenSource::GithubApp(app) => app.token(client, operation, now)?,
+            TokenSource::GceNode { metadata } => node_token(metadata, client, operation)?,
+        };
+        *kept = Some((credentials.clone(), now + used_for(lifetime)));
+        Ok(credentials)
+    }
+
+    /// The server refused the token: the next operation asks for a new one.
+    pub(super) fn forget(&self) {
+        *lock(&self.kept) = None;
+    }
+}
+
+/// The time for which a token of this lifetime is used.
+fn used_for(lifetime: Duration) -> Duration {
+    let lifetime = lifetime.min(LONGEST);
+    lifetime.saturating_sub(MARGIN).max((lifetime / USED_PART).min(MARGIN))
+}
+
+#[derive(Deserialize)]
+struct InstallationToken {
+    token: String,
+    expires_at: Timestamp,
+}
+
+impl GithubApp {
+    fn token(
+        &self,
+        client: &Client,
+        operation: &Operation,
+        now: SystemTime,
+    ) -> Result<(Credentials, Duration), GitError> {
+        let base = self.base_url.trim_end_matches('/');
+        let url = format!("{base}/app/installations/{}/access_tokens", self.installation);
+        let jwt = self
+            .jwt(now)
+            .ok_or_else(|| GitError::new(FailureClass::Broken, "the key of the GitHub App cannot sign"))?;
+        let bearer = sensitive(&format!("Bearer {jwt}")).expect("a JWT is valid in a header");
+        let request = client.post(url).header(AUTHORIZATION, bearer).header(ACCEPT, "application/vnd.github+json");
+        let InstallationToken { token, expires_at } = ask(
+            request,
+            operation,
+            "GitHub does not give a token for the installation of the App",
+        )
+        .map_err(|error| {
+            error.hint("Check the ids and the key in the Secret of spec.git.secretRef, and that the App is installed.")
+        })?;
+        let lifetime = SystemTime::from(expires_at).duration_since(now).unwrap_or_default();
+        Ok((Credentials { user: "x-access-token".to_owned(), password: token }, lifetime))
+    }
+
+    /// A JSON Web Token by which the App shows that it has the key (RS256).
+    pub(super) fn jwt(&self, now: SystemTime) -> Option<String> {
+        let seconds = now.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let (issued, expires) = (seconds.saturating_sub(AHEAD).as_secs(), (seconds + JWT).as_secs());
+        let header = json!({ "alg": "RS256", "typ": "JWT" });
+        let claims = json!({ "iat": issued, "exp": expires, "iss": self.app });
+        let signed = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+        let key = rsa_key(&self.key)?;
+        let mut signature = vec![0; key.public().modulus_len()];
+        key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).ok()?;
+        Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
+
+#[derive(Deserialize)]
+struct NodeToken {
+    access_token: String,
+    expires_in: u64,
+}
+
+fn node_token(metadata: &str, client: &Client, operation: &Operation) -> Result<(Credentials, Duration), GitError> {
+    let account = format!("{metadata}/computeMetadata/v1/instance/service-accounts/default");
+    let get = |what: &str| {
+        client.get(format!("{account}/{what}")).header(HeaderName::from_static("metadata-flavor"), "Google")
+    };
+    let failed = "the metadata server does not give a token for the node";
+    let hint = |error: GitError| {
+        error.hint("auth gcenode works on a Google Compute Engine node whose service account may read the repository.")
+    };
+    let NodeToken { access_token, expires_in } = ask(get("token"), operation, failed).map_err(hint)?;
+    let user: String = text(get("email"), operation, failed).map_err(hint)?.trim().to_owned();
+    Ok((Credentials { user, password: access_token }, Duration::from_secs(expires_in)))
+}
+
+fn ask<T: serde::de::DeserializeOwned>(
+    request: RequestBuilder,
+    operation: &Operation,
+    failed: &str,
+) -> Result<T, GitError> {
+    // What the parser says may quote the token.
+    let unreadable = || GitError::new(FailureClass::Broken, format!("{failed}: its answer cannot be read"));
+    serde_json::from_str(&text(request, operation, failed)?).map_err(|_| unreadable())
+}
+
+fn text(request: RequestBuilder, operation: &Operation, failed: &str) -> Result<String, GitError> {
+    use std::io::Read as _;
+    let unreachable = |cause: String| GitError::new(FailureClass::Unreachable, format!("{failed}: {cause}"));
+    let time = operation.left().map_err(|error| unreachable(error.to_string()))?;
+    let agent = concat!("nomos-", env!("CARGO_PKG_VERSION"));
+    let sent = request.header(USER_AGENT, agent).timeout(time).send();
+    let response = sent.map_err(|error| unreachable(root_cause(&error.without_url())))?;
+    let status = response.status();
+    if !status.is_success() {
+        let class = match status.as_u16() {
+            401 | 403 | 404 | 422 => FailureClass::Unauthenticated,
+            429 | 500..=599 => FailureClass::Unreachable,
+            _ => FailureClass::Broken,
+        };
+        return Err(GitError::new(class, format!("{failed} (HTTP {})", status.as_u16())));
+    }
+    let mut body = String::new();
+    let read = response.take(ANSWER).read_to_string(&mut body);
+    read.map_err(|error| unreachable(root_cause(&error)))?;
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_replaced_before_it_expires() {
+        for (lifetime, used) in [(3600, 3300), (7200, 3300), (600, 300), (400, 200), (60, 30), (0, 0)] {
+            assert_eq!(used_for(Duration::from_secs(lifetime)), Duration::from_secs(used), "{lifetime}");
+        }
+    }
+}
