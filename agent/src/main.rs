@@ -11,6 +11,7 @@ use std::time::Duration;
 use agent::api::{Auth, GitSpec, LocalRepositories, SecretRef, parse_duration, supported};
 use agent::compile::SourceFormat;
 use agent::io::cache::CacheDirectory;
+use agent::io::repositories::CACHE_LIMIT;
 use agent::model::error_chain::error_chain;
 use agent::model::finding::text;
 use agent::model::metadata::{ROOT_SYNC, SyncId};
@@ -82,6 +83,9 @@ struct Args {
     /// or $HOME/.cache, else a new directory that is removed at the end]
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
+    /// MiB of the cache directory beyond which mirrors that no sync uses are removed; after a day without use they are removed anyway
+    #[arg(long, value_name = "MIB", default_value_t = CACHE_LIMIT >> 20)]
+    cache_limit: u64,
     /// Let RootSyncs name repositories by a path or a file URL: their authors can then read the disk of the agent
     #[arg(long)]
     allow_local_repositories: bool,
@@ -212,6 +216,7 @@ fn options(args: Args, cache: &Path) -> anyhow::Result<Options> {
         identity: args.identity.unwrap_or_else(unused_identity),
         lease_duration: args.lease_duration,
         cache: cache.to_owned(),
+        cache_limit: args.cache_limit << 20,
         local_repositories: match args.allow_local_repositories {
             true => LocalRepositories::Allowed,
             false => LocalRepositories::Refused,

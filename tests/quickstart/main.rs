@@ -164,6 +164,7 @@ fn options(kubeconfig: &Path, home: &Path) -> agent::run::Options {
         identity: "quickstart".to_owned(),
         lease_duration: Duration::from_secs(10),
         cache: home.join("cache"),
+        cache_limit: agent::io::repositories::CACHE_LIMIT,
         local_repositories: agent::api::LocalRepositories::Allowed,
         listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         audit_period: Duration::from_secs(3600),

@@ -1,5 +1,6 @@
 //! Sources that break: a git server that resets connections, and a commit that the agent dies at.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use tests::git_server::GitServer;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{AGENT, Sync, config_map, config_map_path, installed, namespace, remember, shared};
+use crate::world::{AGENT, Sync, agent, config_map, config_map_path, installed, namespace, remember, shared};
 
 const RESET: &str = "reset";
 const DEADLY: &str = "deadly";
@@ -57,6 +58,30 @@ pub(crate) fn server_that_resets(kind: Kind) -> Result<()> {
     sync.repository.commit()?;
     server.reset_connections(false);
     sync.await_synced(&sync.repository.head()?)?;
+    Ok(())
+}
+
+/// More than the agent has threads for reading.
+const HANGING: usize = 40;
+
+pub(crate) fn server_that_hangs(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &[])?;
+    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let hanging: Vec<String> = (0..HANGING).map(|number| format!("hanging-{number}")).collect();
+    for name in &hanging {
+        let git = json!({"repo": format!("http://{}/{name}", silent.local_addr()?), "auth": "none"});
+        let metadata = json!({"name": name, "namespace": "config-management-system"});
+        let sync = json!({"apiVersion": "configsync.gke.io/v1beta1", "kind": "RootSync", "metadata": metadata, "spec": {"git": git}});
+        cluster.create(root_sync_path("").trim_end_matches('/'), &sync)?;
+    }
+    let waiting: Vec<_> = silent.incoming().take(8).collect::<std::io::Result<_>>()?;
+    let start = Instant::now();
+    let sync = Sync::unstructured(&cluster, "not-hanging", repository("not-hanging")?)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    let took = start.elapsed();
+    ensure!(took < TOLD, "synced after {took:?} beside {HANGING} sources that hang");
+    drop(waiting);
     Ok(())
 }
 

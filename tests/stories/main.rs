@@ -103,6 +103,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_git_server_that_resets_connections_is_told_and_waited_for", hostile_source::server_that_resets, &Kind::ALL),
     ("a_private_repository_is_read_with_the_secret_as_it_is", private_repositories::secret_as_it_is, &Kind::ALL),
     (OVER_SSH, private_repositories::over_ssh, &Kind::ALL),
+    ("a_git_server_that_hangs_delays_no_other", hostile_source::server_that_hangs, &Kind::ALL),
     ("a_commit_that_the_agent_dies_at_is_not_read_again", hostile_source::commit_that_kills, &Kind::ALL),
     ("sources_for_kustomize_are_refused", sources::for_kustomize_are_refused, &Kind::ALL),
     ("values_that_are_not_encoded_fail_alone", sources::values_not_encoded_fail_alone, &Kind::ALL),

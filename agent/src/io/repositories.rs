@@ -4,20 +4,40 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::git::{Commit, GitError, Refs, Remote, Store, Want};
+use super::git::{Commit, FailureClass, GitError, Refs, Remote, Store, Want, sweep};
 use super::memory::SharedMemory;
 use super::quarantine::{Quarantine, ReadAttempt, ReadSubject};
 
+/// Requests to one git server at a time. A server that does not answer holds no more threads than that.
+const AT_ONE_SERVER: usize = 8;
+
+/// Longest wait for a turn at a server: as long as for its answer.
+const TURN: Duration = Duration::from_secs(30);
+
+/// Bytes of the mirrors beyond which those that are not used are removed.
+pub const CACHE_LIMIT: u64 = 4 << 30;
+
+/// Time between two looks at the size of the cache.
+const SWEPT: Duration = Duration::from_secs(600);
+
 /// Every open repository, and what their readings share.
-#[derive(Default)]
 pub struct Repositories {
     slots: Mutex<BTreeMap<Remote, Weak<RepositorySlot>>>,
+    servers: Mutex<BTreeMap<String, Weak<Semaphore>>>,
     memory: Arc<SharedMemory>,
     quarantine: Quarantine,
+    cache_limit: u64,
+    swept: Mutex<Option<Instant>>,
+}
+
+impl Default for Repositories {
+    fn default() -> Self {
+        Self::new(CACHE_LIMIT)
+    }
 }
 
 /// A place for one repository; `None` until it is opened.
@@ -39,6 +59,61 @@ struct OpenRepository {
 }
 
 impl Repositories {
+    /// None is open. Mirrors that are not used are removed when all of them take more than so many bytes.
+    pub fn new(cache_limit: u64) -> Self {
+        Self {
+            slots: Mutex::default(),
+            servers: Mutex::default(),
+            memory: Arc::default(),
+            quarantine: Quarantine::default(),
+            cache_limit,
+            swept: Mutex::default(),
+        }
+    }
+
+    /// A turn at the server of a remote; `None` where there is none to wait for.
+    ///
+    /// # Errors
+    /// When the server keeps others waiting for too long.
+    pub async fn turn(&self, remote: &Remote) -> Result<Option<OwnedSemaphorePermit>, GitError> {
+        let Some(server) = remote.server() else { return Ok(None) };
+        let turns = {
+            let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+            servers.retain(|_, turns| turns.strong_count() > 0);
+            servers.get(&server).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let new = Arc::new(Semaphore::new(AT_ONE_SERVER));
+                servers.insert(server.clone(), Arc::downgrade(&new));
+                new
+            })
+        };
+        match tokio::time::timeout(TURN, turns.acquire_owned()).await {
+            Ok(turn) => Ok(turn.ok()),
+            Err(_) => {
+                let message = format!("no answer from {server}: it keeps {AT_ONE_SERVER} other requests waiting");
+                Err(GitError::new(FailureClass::Unreachable, message))
+            }
+        }
+    }
+
+    /// Removes mirrors that are not used, from time to time.
+    pub fn sweep(&self, cache: &Path) {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if swept.is_some_and(|at| at.elapsed() < SWEPT) {
+            return;
+        }
+        *swept = Some(Instant::now());
+        drop(swept);
+        match sweep(cache, self.cache_limit, SystemTime::now()) {
+            Ok(left) if left > self.cache_limit => tracing::warn!(
+                bytes = left,
+                limit = self.cache_limit,
+                "the repositories that syncs use take more of the cache than its limit"
+            ),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "cannot remove repositories that are not used from the cache"),
+        }
+    }
+
     /// Opens a repository, or joins the syncs that have it open.
     ///
     /// # Errors

@@ -67,6 +67,8 @@ pub struct Options {
     pub lease_duration: Duration,
     /// Directory for mirrors of repositories.
     pub cache: PathBuf,
+    /// Bytes of mirrors beyond which those that are not used are removed.
+    pub cache_limit: u64,
     /// The answer to RootSyncs whose repository is a path or a `file:` URL.
     pub local_repositories: LocalRepositories,
     /// Address of `/healthz`, `/readyz`, `/metrics` and `/debug/syncs`; `None` serves none of them.
@@ -130,7 +132,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let watches = Arc::new(Watches::new(Arc::clone(&cluster)));
     metrics.ready(&watches);
     let search = Search::new(Arc::clone(&cluster));
-    let repositories: Arc<Repositories> = Arc::default();
+    let repositories = Arc::new(Repositories::new(options.cache_limit));
     let context = AgentContext {
         cluster,
         watches,

@@ -74,7 +74,7 @@ pub(super) fn from_gix(error: &gix::Error, shown: &str, doing: &str) -> GitError
         }
         _ => failed(FailureClass::Broken),
     };
-    if text.contains("object format") || text.contains("sha256") {
+    if ["object format", "sha256", "hash sized 64"].iter().any(|part| text.contains(part)) {
         return error.hint("Only SHA-1 repositories are supported.");
     }
     error

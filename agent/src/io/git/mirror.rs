@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::num::NonZeroU32;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use gix::DynNestedProgress;
 use gix::bstr::{BString, ByteSlice};
@@ -50,8 +51,15 @@ pub(super) struct Mirror {
     suspect: Cell<bool>,
     /// The commit that the mirror was last replaced for. Replacing it again for the same commit would not help.
     replaced: Option<Commit>,
-    /// The lock, held as long as the mirror is open.
-    _lock: File,
+    /// The lock, held as long as the mirror is open. Its time is that of the last use.
+    lock: File,
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        // Without it the mirror may be forgotten too early.
+        let _ = self.lock.set_modified(SystemTime::now());
+    }
 }
 
 impl Mirror {
@@ -64,7 +72,7 @@ impl Mirror {
                 Err(_) => create(&directory.join("repo")),
             })
             .map_err(|error| unusable(&directory, &error))?;
-        Ok(Self { server, shown, directory, repo, suspect: Cell::new(false), replaced: None, _lock: lock })
+        Ok(Self { server, shown, directory, repo, suspect: Cell::new(false), replaced: None, lock })
     }
 
     /// The object store.
@@ -320,21 +328,32 @@ const PATIENCE: Duration = Duration::from_secs(2);
 fn lock(directory: &Path) -> Result<File, GitError> {
     let fail = |error: io::Error| unusable(directory, &error);
     fs::create_dir_all(directory).map_err(fail)?;
-    let file = File::create(directory.join("lock")).map_err(fail)?;
+    let path = directory.join("lock");
     let end = Instant::now() + PATIENCE;
-    let mut locked = file.try_lock();
-    while matches!(locked, Err(TryLockError::WouldBlock)) && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(20));
-        locked = file.try_lock();
-    }
-    match locked {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(GitError::new(FailureClass::Unreachable, format!("{} is in use by another agent", directory.display()))
-                .hint("Give each agent a cache directory of its own."))
+    loop {
+        let file = File::create(&path).map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) if is_at(&file, &path) => {
+                file.set_modified(SystemTime::now()).map_err(fail)?;
+                return Ok(file);
+            }
+            // The mirror was being removed.
+            Ok(()) => fs::create_dir_all(directory).map_err(fail)?,
+            Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(Duration::from_millis(20)),
+            Err(TryLockError::WouldBlock) => {
+                let message = format!("{} is in use by another agent", directory.display());
+                return Err(GitError::new(FailureClass::Unreachable, message)
+                    .hint("Give each agent a cache directory of its own."));
+            }
+            Err(TryLockError::Error(error)) => return Err(fail(error)),
         }
-        Err(TryLockError::Error(error)) => Err(fail(error)),
     }
+}
+
+/// `true` if this is the file at the path.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(own), Ok(there)) if identity(&own) == identity(&there))
 }
 
 fn create(directory: &Path) -> io::Result<gix::Repository> {

@@ -16,6 +16,7 @@ mod ssh;
 mod server;
 mod pack;
 mod mirror;
+mod sweep;
 mod tree;
 mod watch;
 
@@ -35,6 +36,7 @@ pub use cookies::{Cookie, cookies};
 pub use error::{FailureClass, GitError};
 pub use remote::{Credentials, Login, Remote, ssh_server};
 pub use ssh_key::{KnownServers, ServerName, SshKey, SshKeyFault, SshLogin};
+pub use sweep::sweep;
 pub use token::{GITHUB, GithubApp, METADATA, TokenSource, check_rsa_key};
 pub use tree::{BoundedTree, CommitTree, TreeEntry};
 pub use watch::{Watcher, watch};

@@ -75,6 +75,19 @@ impl Remote {
         self
     }
 
+    /// The server that is asked, with its port; `None` for a repository on this machine.
+    pub fn server(&self) -> Option<String> {
+        match RepositoryLocation::of(&self.url).ok()? {
+            RepositoryLocation::Local(_) => None,
+            RepositoryLocation::Remote(RemoteLocation::Http(url, _)) => {
+                Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
+            }
+            RepositoryLocation::Remote(RemoteLocation::Ssh(SshAddress { host, port, .. })) => {
+                Some(format!("{host}:{port}"))
+            }
+        }
+    }
+
     /// The remote that reads another repository. It has the credentials of this one only if both are on one server.
     #[must_use]
     pub fn elsewhere(&self, url: &str) -> Self {

@@ -7,6 +7,7 @@ mod contents;
 mod reader;
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -54,6 +55,7 @@ pub type DefinedKinds = oneshot::Receiver<BTreeSet<GroupKind>>;
 /// One source that is being followed.
 struct Follower {
     reader: Arc<Mutex<Reader>>,
+    repositories: Arc<Repositories>,
     cluster: Arc<Cluster>,
     events: mpsc::Sender<Event>,
     /// Commits that the sync wants to be compiled although they are not the newest.
@@ -81,11 +83,11 @@ pub async fn follow(
     let (told, remote) = sync::watch::channel(None);
     let (sync, git, client) = (source.sync.clone(), source.git.clone(), cluster.client.clone());
     let work = async move {
-        let (mut polling, mut action) = Polling::new(source.period);
+        let (mut polling, mut action) = Polling::new(source.period, random_part());
         let changed = Arc::new(Notify::new());
-        let reader = Reader::new(source, repositories, Arc::clone(&changed), defined);
+        let reader = Reader::new(source, Arc::clone(&repositories), Arc::clone(&changed), defined);
         let reader = Arc::new(Mutex::new(reader));
-        let mut follower = Follower { reader, cluster, events, restores, changed, watcher: None, remote };
+        let mut follower = Follower { reader, repositories, cluster, events, restores, changed, watcher: None, remote };
         while let Ok(event) = follower.perform(action, polling.pauses()).await {
             action = polling.step(event, Instant::now());
         }
@@ -102,7 +104,7 @@ impl Follower {
         match action {
             PollingAction::Ask => {
                 let failure = match self.remote().await? {
-                    Ok(remote) => match self.blocking(|reader| reader.resolve(remote)).await {
+                    Ok(remote) => match self.at_server(|reader| reader.resolve(remote)).await? {
                         Ok((commit, local)) => {
                             if self.watcher.is_none() {
                                 self.watcher = local.and_then(|path| self.watch_commits(&path));
@@ -118,7 +120,7 @@ impl Follower {
             }
             PollingAction::Compile(commit) => {
                 let kinds = scopes(&self.cluster);
-                let (event, outcome) = match self.blocking(move |reader| reader.compile(commit, kinds)).await {
+                let (event, outcome) = match self.at_server(move |reader| reader.compile(commit, kinds)).await? {
                     Ok(event) => {
                         let outcome = PollingEvent::Compiled { kinds_missing: lacks_kinds(&event) };
                         (event, outcome)
@@ -175,6 +177,30 @@ impl Follower {
         self.events.send(event).await.map_err(|_| SyncEnded)
     }
 
+    /// Does `work` when it is its turn at the git server.
+    async fn at_server<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Reader) -> Result<T, GitError> + Send + 'static,
+    ) -> Result<Result<T, GitError>, SyncEnded> {
+        let remote = self.remote.borrow().clone().and_then(Result::ok);
+        let turn = match remote {
+            None => None,
+            Some(remote) => tokio::select! {
+                turn = self.repositories.turn(&remote) => match turn {
+                    Ok(turn) => turn,
+                    Err(error) => return Ok(Err(error)),
+                },
+                () = self.events.closed() => return Err(SyncEnded),
+            },
+        };
+        let work = move |reader: &mut Reader| {
+            // Until the end of the work, also when the sync ends before.
+            let _turn = turn;
+            work(reader)
+        };
+        Ok(self.blocking(work).await)
+    }
+
     /// Does `work` on a thread of its own. A panic in it is a failure of the source, whose last good commit stays in force.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -197,6 +223,12 @@ impl Follower {
             .inspect_err(|error| tracing::warn!(%error, "local commits are seen at the next poll only"))
             .ok()
     }
+}
+
+/// A random number from 0 to 1.
+fn random_part() -> f64 {
+    let random = RandomState::new().hash_one(0_u8) >> 32;
+    f64::from(u32::try_from(random).unwrap_or(0)) / f64::from(u32::MAX)
 }
 
 /// The finding about a source that failed, with the time at which it is tried again.

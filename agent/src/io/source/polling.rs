@@ -20,9 +20,14 @@ const LONGEST_PERIODS: u32 = 4;
 /// better the next time but for a repair on the server.
 const LONGEST_UNREADABLE: Duration = Duration::from_secs(300);
 
+/// The part by which pauses are shortened at most, so that many syncs do not come back to a server at one moment.
+const JITTER: f64 = 0.2;
+
 /// The polling of one source.
 pub(super) struct Polling {
     period: Duration,
+    /// The part of each pause after a failure that is left.
+    pause: f64,
     state: PollingState,
     /// The commit that was compiled last.
     compiled: Option<Commit>,
@@ -99,19 +104,21 @@ pub(super) struct Pauses {
 }
 
 impl Polling {
-    /// A source that was never asked, and the first thing to do.
-    pub(super) fn new(period: Duration) -> (Self, PollingAction) {
+    /// A source that was never asked, and the first thing to do. `random` is a number from 0 to 1.
+    pub(super) fn new(period: Duration, random: f64) -> (Self, PollingAction) {
         let failures = Backoff::new(period, LONGEST_PAUSE.min(period.saturating_mul(LONGEST_PERIODS)).max(period));
         let unreadable = Backoff::new(period, LONGEST_UNREADABLE.max(period));
         let state = PollingState::Asking;
-        let polling = Self { period, state, compiled: None, failures, unreadable, read_again: None, kinds: None };
+        let pause = 1.0 - JITTER * random;
+        let polling =
+            Self { period, pause, state, compiled: None, failures, unreadable, read_again: None, kinds: None };
         (polling, PollingAction::Ask)
     }
 
     /// The pauses that follow if the next attempt fails.
     pub(super) fn pauses(&self) -> Pauses {
         let (mut failures, mut unreadable) = (self.failures, self.unreadable);
-        Pauses { failed: failures.next_pause(), unreadable: unreadable.next_pause() }
+        Pauses { failed: failures.next_pause().mul_f64(self.pause), unreadable: unreadable.next_pause() }
     }
 
     /// Takes the outcome of the last action and returns the next action.
@@ -144,7 +151,7 @@ impl Polling {
             }
             (_, PollingEvent::Failed | PollingEvent::Unreadable) => {
                 self.read_again = None;
-                let pause = self.failures.next_pause();
+                let pause = self.failures.next_pause().mul_f64(self.pause);
                 self.rest(now + pause)
             }
             (_, PollingEvent::RestoreWanted(commit)) => {
@@ -180,7 +187,7 @@ mod tests {
 
     /// A source whose first commit is compiled.
     fn compiled(now: Instant, kinds_missing: bool) -> (Polling, PollingAction) {
-        let (mut polling, first) = Polling::new(PERIOD);
+        let (mut polling, first) = Polling::new(PERIOD, 0.0);
         assert_eq!(first, PollingAction::Ask);
         assert_eq!(polling.step(PollingEvent::Resolved(commit("a")), now), PollingAction::Compile(commit("a")));
         let next = polling.step(PollingEvent::Compiled { kinds_missing }, now);
@@ -229,9 +236,20 @@ mod tests {
     }
 
     #[test]
+    fn pauses_after_failures_differ_from_sync_to_sync() {
+        let now = Instant::now();
+        for (random, seconds) in [(0.0, 15.0), (0.5, 13.5), (1.0, 12.0)] {
+            let (mut polling, _) = Polling::new(PERIOD, random);
+            let pause = Duration::from_secs_f64(seconds);
+            assert_eq!(polling.pauses().failed, pause);
+            assert_eq!(polling.step(PollingEvent::Failed, now), PollingAction::Rest(now + pause));
+        }
+    }
+
+    #[test]
     fn a_server_that_works_again_is_noticed_within_a_minute_or_a_few_periods() {
         for (period, longest) in [(1, 4), (5, 20), (15, 60), (60, 60), (3600, 3600)] {
-            let (mut polling, _) = Polling::new(Duration::from_secs(period));
+            let (mut polling, _) = Polling::new(Duration::from_secs(period), 0.0);
             let now = Instant::now();
             let rests: Vec<PollingAction> = (0..20)
                 .map(|attempt| {
@@ -255,7 +273,7 @@ mod tests {
     #[test]
     fn a_commit_that_cannot_be_read_is_read_less_often_and_a_newer_one_at_once() {
         let start = Instant::now();
-        let (mut polling, _) = Polling::new(PERIOD);
+        let (mut polling, _) = Polling::new(PERIOD, 0.0);
         let mut reads = Vec::new();
         for poll in 0..30 {
             let now = start + poll * PERIOD;

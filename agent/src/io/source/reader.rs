@@ -123,6 +123,7 @@ impl Reader {
         let event = self.compiled(commit, findings, kinds);
         let (milliseconds, files) = (start.elapsed().as_millis(), self.parsed.len());
         tracing::debug!(%commit, files, milliseconds, read_milliseconds = read.as_millis(), "read and compiled");
+        self.repositories.sweep(&self.source.cache);
         Ok(event)
     }
 

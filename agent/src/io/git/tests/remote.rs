@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::http::Http;
 use super::super::operation::OperationLimits;
 use super::super::*;
-use super::fixture::{Manner, Repo, Server, branch, remote, revision};
+use super::fixture::{Manner, Repo, Server, branch, proxy, remote, revision};
 use super::{error, file, files, tree_of};
 
 fn password(password: &str) -> Login {
@@ -249,6 +249,63 @@ fn a_proxy_is_used() {
 }
 
 #[test]
+fn a_proxy_with_a_password_carries_tls() {
+    let repo = Repo::new();
+    let (server, certificate) = Server::with_tls(&repo, "127.0.0.1", 4096);
+    let proxy = proxy("Basic bWU6aHVudGVyMg==");
+    let through = |proxy: String| {
+        let url = server.url().replace("http:", "https:");
+        let ca = Some(certificate.clone().into_bytes());
+        Store::open(&Remote { ca, proxy: Some(proxy), login: password("secret"), ..remote(&url) }, &repo.cache())
+            .unwrap()
+    };
+    server.be(Manner::Ask);
+    let mut store = through(format!("http://me:hunter2@{proxy}"));
+    assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
+    let refused = error(through(format!("http://me:hunter3@{proxy}")).resolve(&branch("main")));
+    assert_eq!(refused.class, FailureClass::Unreachable, "{refused:?}");
+    assert!(!format!("{refused:?}").contains("hunter"), "{refused:?}");
+}
+
+#[test]
+fn refs_that_move_or_go_are_followed_and_what_was_fetched_stays() {
+    let repo = Repo::new();
+    let server = Server::of(&repo);
+    let mut store = repo.open(&server.url());
+    repo.git("tag v1");
+    repo.git("branch side");
+    assert_eq!(files(&mut store, &revision("v1"), "").unwrap(), [file("a.yaml", "one")]);
+    let first = store.resolve(&branch("side")).unwrap();
+    repo.write("a.yaml", "two");
+    repo.commit();
+    repo.git("tag --force v1");
+    assert_eq!(files(&mut store, &revision("v1"), "").unwrap(), [file("a.yaml", "two")]);
+    repo.git("branch -D side");
+    let gone = error(store.resolve(&branch("side")));
+    assert_eq!(gone.class, FailureClass::NotFound);
+    server.be(Manner::Status(500));
+    store.fetch(first, &mut || ()).unwrap();
+    assert_eq!(tree_of(&store, first, "").unwrap().entries.len(), 1, "readable without the server");
+    server.be(Manner::Serve);
+    let tree = repo.git("rev-parse HEAD^{tree}");
+    let on_no_branch = repo.git(&format!("commit-tree {tree} -m on-no-branch"));
+    assert_eq!(files(&mut store, &revision(&on_no_branch), "").unwrap(), [file("a.yaml", "two")]);
+}
+
+#[test]
+fn an_empty_repository_and_one_of_sha256_are_named() {
+    let repo = Repo::new();
+    repo.git("init --quiet --initial-branch=main ../empty");
+    repo.git("init --quiet --initial-branch=main --object-format=sha256 ../other");
+    repo.git("-C ../other commit --quiet --allow-empty --message=x");
+    let server = Server::of(&repo);
+    let empty = error(repo.open(&server.url_of("empty")).resolve(&branch("main")));
+    assert_eq!((empty.class, empty.hint.unwrap().contains("may be empty")), (FailureClass::NotFound, true));
+    let other = error(repo.open(&server.url_of("other")).resolve(&branch("main")));
+    assert_eq!(other.hint.as_deref(), Some("Only SHA-1 repositories are supported."), "{other}");
+}
+
+#[test]
 fn credentials_are_sent_at_once_and_never_shown() {
     let repo = Repo::new();
     let server = Server::of(&repo);
@@ -266,7 +323,8 @@ fn credentials_are_sent_at_once_and_never_shown() {
         Store::open(&Remote { login: password("wrong"), ..remote(&with("user:old")) }, &repo.cache()).unwrap();
     let said = format!("{:?}", error(store.resolve(&branch("main"))));
     assert!(!said.contains("wrong") && !said.contains("old") && !said.contains("user"), "{said}");
-    for url in ["http://user:hunter2@[::1/x", "ssh://git:hunter2@host/x", "git@hunter2:x", "ftp://u:hunter2@host/", ""]
+    for url in
+        ["http://user:hunter2@[::1/x", "ssh://git:hunter2@host/x", "git:hunter2@host:x", "ftp://u:hunter2@host/", ""]
     {
         let error = error(Store::open(&remote(url), &repo.cache()));
         assert_eq!(error.class, FailureClass::Broken);

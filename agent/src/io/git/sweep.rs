@@ -1,0 +1,110 @@
+//! The size of the cache: mirrors that no sync uses any more are removed after a time, and before that when there is no room.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// A mirror that was not open for so long is removed.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
+
+/// A mirror in the cache.
+struct CachedMirror {
+    directory: PathBuf,
+    bytes: u64,
+    /// Its lock and the time at which it was last open; `None` for a mirror that is open.
+    unused: Option<(File, SystemTime)>,
+}
+
+/// Removes mirrors that are not open: those that were last open long ago, then as many others as it takes to get below `limit`,
+/// the longest unused first. Returns the bytes that are left.
+///
+/// # Errors
+/// When the cache cannot be read, or a mirror cannot be removed.
+pub fn sweep(cache: &Path, limit: u64, now: SystemTime) -> io::Result<u64> {
+    let mut mirrors = mirrors(cache)?;
+    let mut left: u64 = mirrors.iter().map(|mirror| mirror.bytes).sum();
+    mirrors.sort_by_key(|mirror| mirror.unused.as_ref().map(|(_, since)| *since));
+    for CachedMirror { directory, bytes, unused } in mirrors {
+        let Some((_lock, since)) = unused else { continue };
+        let age = now.duration_since(since).unwrap_or_default();
+        if age > FORGOTTEN || left > limit {
+            fs::remove_dir_all(&directory)?;
+            left -= bytes;
+        }
+    }
+    Ok(left)
+}
+
+fn mirrors(cache: &Path) -> io::Result<Vec<CachedMirror>> {
+    let mut found = Vec::new();
+    let entries = match fs::read_dir(cache) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        entries => entries?,
+    };
+    for entry in entries {
+        let directory = entry?.path();
+        let Ok(lock) = File::open(directory.join("lock")) else { continue };
+        let unused = match lock.try_lock() {
+            Ok(()) => lock.metadata()?.modified().ok().map(|since| (lock, since)),
+            Err(_) => None,
+        };
+        found.push(CachedMirror { bytes: size(&directory), directory, unused });
+    }
+    Ok(found)
+}
+
+/// The bytes of all files below a directory. Files that come and go meanwhile may count or not.
+fn size(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let bytes = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => size(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.map(bytes).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A mirror of 1,000 bytes that was last open so many hours ago.
+    fn mirror(cache: &Path, name: &str, hours: u32) -> File {
+        let directory = cache.join(name);
+        fs::create_dir_all(directory.join("repo")).unwrap();
+        fs::write(directory.join("repo/pack"), [0; 1000]).unwrap();
+        let lock = File::create(directory.join("lock")).unwrap();
+        lock.set_modified(SystemTime::now() - HOUR * hours).unwrap();
+        lock
+    }
+
+    fn names(cache: &Path) -> Vec<String> {
+        let names = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn mirrors_that_are_not_used_make_room() {
+        let cache = tempfile::tempdir().unwrap();
+        let cache = cache.path();
+        fs::write(cache.join("salt"), "salt").unwrap();
+        fs::create_dir(cache.join("reading")).unwrap();
+        let open = mirror(cache, "open", 100);
+        open.try_lock().unwrap();
+        for (name, hours) in [("old", 25), ("older", 3), ("new", 1)] {
+            mirror(cache, name, hours);
+        }
+        let sweep = |limit| sweep(cache, limit, SystemTime::now()).unwrap();
+        assert_eq!(sweep(1 << 20), 3000);
+        assert_eq!(names(cache), ["new", "older", "open", "reading", "salt"]);
+        assert_eq!(sweep(2000), 2000);
+        assert_eq!(names(cache), ["new", "open", "reading", "salt"]);
+        assert_eq!(sweep(0), 1000, "a mirror that is open stays");
+        assert_eq!(names(cache), ["open", "reading", "salt"]);
+    }
+}
