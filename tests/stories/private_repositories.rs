@@ -61,9 +61,8 @@ pub(crate) fn over_ssh(kind: Kind) -> Result<()> {
     let (server, other) = (SshServer::start()?, SshServer::start()?);
     let secret = |key: String, known_hosts: String| json!({"metadata": {"name": login}, "stringData": {"ssh": key, "known_hosts": known_hosts}});
     let known = server.known_hosts()?;
-    let key_of_another = known.split(' ').next().unwrap_or_default().to_owned()
-        + other.known_hosts()?.split_once(' ').map_or("", |(_, key)| key);
-    let key_of_another = key_of_another.replacen("ssh-ed25519", " ssh-ed25519", 1);
+    let (address, others) = (known.split(' ').next().unwrap_or_default(), other.known_hosts()?);
+    let key_of_another = format!("{address} {}", others.split_once(' ').map_or("", |(_, key)| key));
     cluster.create(SECRETS, &secret(server.key()?, key_of_another))?;
     let sync = Sync::unstructured(cluster, name, repository)?;
     let git =

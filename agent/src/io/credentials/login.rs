@@ -8,7 +8,7 @@ use super::secret::{NamedSecret, SecretUse, Secrets};
 use crate::api::{Auth, GitSpec};
 use crate::io::git::{
     Cookie, Credentials, GITHUB, GithubApp, KnownServers, Login, METADATA, Remote, SshKey, SshKeyFault, SshLogin,
-    TokenSource, check_rsa_key, cookies, ssh_server,
+    TokenSource, cookies, is_rsa_key, ssh_server,
 };
 use crate::model::finding::Finding;
 
@@ -128,8 +128,9 @@ fn github_app(secret: &NamedSecret<'_>) -> Result<GithubApp, Finding> {
         return Err(secret.unusable("github-app-installation-id", "is no number", "Write the id of the installation."));
     }
     let key = secret.required(KEY)?;
-    check_rsa_key(&key)
-        .map_err(|()| secret.unusable(KEY, "is no RSA key in PEM", "Write the file into it that GitHub made."))?;
+    if !is_rsa_key(&key) {
+        return Err(secret.unusable(KEY, "is no RSA key in PEM", "Write the file into it that GitHub made."));
+    }
     let base_url = secret.optional(BASE)?.unwrap_or_else(|| GITHUB.to_owned());
     let valid = reqwest::Url::parse(&base_url).is_ok_and(|url| url.has_host() && url.scheme().starts_with("http"));
     if !valid {

@@ -37,7 +37,7 @@ pub use error::{FailureClass, GitError};
 pub use remote::{Credentials, Login, Remote, ssh_server};
 pub use ssh_key::{KnownServers, ServerName, SshKey, SshKeyFault, SshLogin};
 pub use sweep::sweep;
-pub use token::{GITHUB, GithubApp, METADATA, TokenSource, check_rsa_key};
+pub use token::{GITHUB, GithubApp, METADATA, TokenSource, is_rsa_key};
 pub use tree::{BoundedTree, CommitTree, TreeEntry};
 pub use watch::{Watcher, watch};
 

@@ -59,18 +59,15 @@ pub struct GithubApp {
     pub app: String,
     /// The id of the installation.
     pub installation: String,
-    /// The private key in PEM, as [`check_rsa_key`] takes it.
+    /// The private key in PEM, as [`is_rsa_key`] takes it.
     pub key: String,
     /// The address of the API.
     pub base_url: String,
 }
 
-/// Tells if a text is an RSA key in PEM.
-///
-/// # Errors
-/// When it is not.
-pub fn check_rsa_key(pem: &str) -> Result<(), ()> {
-    rsa_key(pem).map(drop).ok_or(())
+/// `true` if a text is an RSA key in PEM that can sign.
+pub fn is_rsa_key(pem: &str) -> bool {
+    rsa_key(pem).is_some()
 }
 
 fn rsa_key(pem: &str) -> Option<RsaKeyPair> {
@@ -190,7 +187,7 @@ fn ask<T: serde::de::DeserializeOwned>(
     operation: &Operation,
     failed: &str,
 ) -> Result<T, GitError> {
-    // What the parser says may quote the token.
+    // The words of the parser may quote the token.
     let unreadable = || GitError::new(FailureClass::Broken, format!("{failed}: its answer cannot be read"));
     serde_json::from_str(&text(request, operation, failed)?).map_err(|_| unreadable())
 }
