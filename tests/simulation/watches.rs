@@ -45,9 +45,9 @@ impl OpenWatches {
         (0..self.0.len()).filter(|at| self.0[*at].told != revision).collect()
     }
 
-    /// Tells what is new.
+    /// Tells what is new. The watch may have ended meanwhile.
     pub(crate) fn pump(&mut self, at: usize, server: &Server) {
-        let open = &mut self.0[at];
+        let Some(open) = self.0.get_mut(at) else { return };
         let served = open.watch.is_served(&server.state);
         let goes_on = match open.watch.events(&server.state) {
             Ok(events) => {
