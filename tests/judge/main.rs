@@ -38,6 +38,9 @@ pub(crate) const JSON: &str = "application/json";
 const SEEDS: Range<u64> = 0..400;
 /// Rounds at a time.
 const AT_ONCE: usize = 12;
+/// A kind that is not judged yet: its base has no request, so that it is refused. With one, the agent repairs objects of it that a
+/// dry run of its apply does not change.
+const NOT_JUDGED: &str = "CertificateSigningRequest.certificates.k8s.io";
 /// Rounds that may get no answer: the API server closes a connection now and then.
 const FAILURES: usize = 10;
 /// Rounds for which kinds of our own have the same schemas.
@@ -91,8 +94,9 @@ fn judge() -> Result<()> {
     for ((kind, reason), rounds) in &unjudged {
         say(&format!("not judged: {rounds} of {kind}: {reason}"));
     }
-    let never: Vec<&String> =
-        kinds.iter().filter(|(_, (rounds, judged))| *rounds > 3 && *judged == 0).map(|(kind, _)| kind).collect();
+    let is_never =
+        |(kind, (rounds, judged)): &(&String, &(usize, usize))| *rounds > 3 && *judged == 0 && *kind != NOT_JUDGED;
+    let never: Vec<&String> = kinds.iter().filter(is_never).map(|(kind, _)| kind).collect();
     let all = seeds.end - seeds.start;
     say(&format!("{judged} of {all} objects of {} kinds judged, {verdicts} verdicts", kinds.len()));
     ensure!(differences.is_empty(), "{} verdicts differ:\n{}", differences.len(), differences.join("\n"));
