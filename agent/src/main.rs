@@ -28,7 +28,7 @@ const BLOCKING_THREADS: usize = 32;
 #[derive(Parser)]
 #[command(name = "nomos-agent", version)]
 struct Args {
-    /// Repository to sync: an https, http or file URL, or a path. The agent then acts as the RootSync `root-sync`
+    /// Repository to sync: an https, http, ssh or file URL, or a path. The agent then acts as the RootSync `root-sync`
     #[arg(long, value_name = "URL")]
     repo: Option<String>,
     /// Branch to follow
@@ -40,7 +40,7 @@ struct Args {
     /// Directory of the repository to sync
     #[arg(long, requires = "repo", default_value = "")]
     dir: String,
-    /// Login to the repository: none, token or cookiefile, with the keys of a RootSync's Secret
+    /// Login to the repository, with the keys of a RootSync's Secret: none, token, cookiefile, ssh, githubapp or gcenode
     #[arg(long, requires = "repo", default_value = "none", value_parser = auth)]
     auth: Auth,
     /// Secret in the namespace config-management-system with the credentials of --auth

@@ -1,16 +1,20 @@
 //! The objects of an installation: the CRDs and the manifests of the agent, as `examples/install` holds them.
 
 use agent::model::metadata::CONTROLLER_NAMESPACE;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, TypeMeta};
 use kube::core::gvk::GroupVersionKind;
 use serde::Deserialize as _;
 
+use crate::contexts::{AGENTS, ClusterContext};
+
 /// The manifests of the agent.
 const AGENT: &str = include_str!("../../examples/install/agent.yaml");
+/// Name of the Deployment of Config Sync's manager.
+const CONFIG_SYNC: &str = AGENTS[1];
 /// Name of the agent's Deployment, and the value of the label that all its objects have.
-pub(crate) const NAME: &str = "nomos-agent";
+pub(crate) const NAME: &str = AGENTS[0];
 /// The label that all objects of the agent have.
 pub(crate) const LABEL: &str = "app.kubernetes.io/name";
 
@@ -64,8 +68,8 @@ pub(crate) fn agent(choices: &Choices<'_>) -> anyhow::Result<Vec<DynamicObject>>
     if let Some(args) = container["args"].as_array_mut() {
         args.extend(choices.flags.iter().map(|flag| flag.as_str().into()));
     }
-    let version = choices.image.rsplit('/').next().and_then(|name| name.split(['@', ':']).nth(1));
-    if let Some(version) = version.filter(|_| !choices.image.contains('@')) {
+    let version = choices.image.rsplit('/').next().and_then(|name| name.split_once(':'));
+    if let Some((_, version)) = version.filter(|_| !choices.image.contains('@')) {
         deployment
             .metadata
             .labels
@@ -116,6 +120,24 @@ pub(crate) fn api(client: &Client, object: &DynamicObject) -> Api<DynamicObject>
 pub(crate) fn in_namespace(client: &Client, group: &str, version: &str, kind: &str) -> Api<DynamicObject> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
     Api::namespaced_with(client.clone(), CONTROLLER_NAMESPACE, &resource)
+}
+
+/// Fails on a cluster whose syncs Config Sync serves: two programs would fight over every object.
+///
+/// # Errors
+///
+/// If its manager is there, or the cluster cannot be asked.
+pub(crate) async fn refuse_beside_config_sync(cluster: &ClusterContext, client: &Client) -> anyhow::Result<()> {
+    let deployments = in_namespace(client, "apps", "v1", "Deployment");
+    let found = deployments.get_opt(CONFIG_SYNC).await.with_context(|| cluster.failed_to_ask())?;
+    if found.is_some() {
+        bail!(
+            "Config Sync serves the syncs of the cluster {}: its Deployment {CONFIG_SYNC} is in {CONTROLLER_NAMESPACE}. \
+             Nothing is changed; remove its controllers first",
+            cluster.context
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]

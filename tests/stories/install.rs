@@ -1,12 +1,13 @@
 //! `nomos install` and `nomos uninstall` on a cluster without nodes: this story says that the Pods of the agent are there.
 
 use anyhow::{Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::cluster::{Cluster, Kind, root_sync_path};
 use tests::wait::await_condition;
 
 const NAMESPACE: &str = "/api/v1/namespaces/config-management-system";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/config-management-system/deployments/nomos-agent";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/config-management-system/deployments";
 const BINDING: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/nomos-agent";
 const CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rootsyncs.configsync.gke.io";
 const INSTALL: &[&str] = &["install", "--image", "registry.example.com/nomos-agent:1.0.0"];
@@ -33,23 +34,41 @@ pub(crate) fn comes_and_goes(kind: Kind) -> Result<()> {
     });
     let syncs = root_sync_path("");
     cluster.create(syncs.trim_end_matches('/'), &sync)?;
-    run(&cluster, &["uninstall"], 0, "deployment.apps/nomos-agent deleted")?;
+    run(&cluster, &["uninstall"], 2, "confirm with --yes")?;
+    ensure!(cluster.exists(DEPLOYMENT)?, "the agent went without an answer");
+    cluster.create(DEPLOYMENTS, &config_sync())?;
+    run(&cluster, &["uninstall", "--yes"], 2, "Config Sync serves the syncs")?;
+    ensure!(cluster.exists(&root_sync_path("root-sync"))?, "a sync of Config Sync was deleted");
+    cluster.delete(&format!("{DEPLOYMENTS}/reconciler-manager"))?;
+    run(&cluster, &["uninstall", "--yes"], 0, "deployment.apps/nomos-agent deleted")?;
     for path in [DEPLOYMENT, BINDING, &root_sync_path("root-sync")] {
         ensure!(!cluster.exists(path)?, "{path} is still there");
     }
     ensure!(cluster.exists(NAMESPACE)? && cluster.exists(CRD)?, "the Namespace and the CRDs stay");
-    run(&cluster, &["uninstall"], 0, "What the syncs applied stays")?;
+    run(&cluster, &["uninstall", "--yes"], 0, "What the syncs applied stays")?;
 
     // A finalizer of another program is not taken off, and it is told.
     sync["metadata"]["finalizers"] = json!(["example.com/keep"]);
     cluster.create(syncs.trim_end_matches('/'), &sync)?;
-    run(&cluster, &["uninstall", "--timeout", "1s"], 1, "rootsync.configsync.gke.io/root-sync")?;
+    run(&cluster, &["uninstall", "--yes", "--timeout", "1s"], 1, "rootsync.configsync.gke.io/root-sync")?;
     cluster.patch(&root_sync_path("root-sync"), &json!({ "metadata": { "finalizers": null } }))?;
     run(&cluster, &["uninstall", "--crds"], 2, "confirm with --yes")?;
     ensure!(cluster.exists(CRD)?, "the CRDs went without an answer");
     run(&cluster, &["uninstall", "--crds", "--yes"], 0, "rootsyncs.configsync.gke.io deleted")?;
     ensure!(!cluster.exists(CRD)?, "the CRDs are still there");
     Ok(())
+}
+
+/// The manager of Config Sync.
+fn config_sync() -> Value {
+    let labels = json!({ "app": "reconciler-manager" });
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "reconciler-manager" },
+        "spec": {
+            "replicas": 0, "selector": { "matchLabels": labels },
+            "template": { "metadata": { "labels": labels }, "spec": { "containers": [{ "name": "manager", "image": "manager:1" }] } },
+        },
+    })
 }
 
 /// Waits until the Deployment is available, and says that its Pods are ready, as a node would. Without Pods the ReplicaSets say it.

@@ -87,7 +87,7 @@ fn is_upgraded(cluster: &Cluster, repository: &Repository) -> Result<()> {
 
 /// Nothing of the agent is left but its Namespace, and what it applied stays.
 fn is_removed(cluster: &Cluster) -> Result<()> {
-    let (code, text) = cluster.nomos(&["uninstall"]);
+    let (code, text) = cluster.nomos(&["uninstall", "--yes"]);
     ensure!(code == 0, "nomos uninstall ended with {code}:\n{text}");
     await_available(cluster, 1)?;
     ensure!(!cluster.exists(&root_sync_path(SYNC))?, "the RootSync is left");

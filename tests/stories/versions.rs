@@ -7,6 +7,7 @@ use tests::cluster::{Cluster, Kind};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
+use crate::custom_resources;
 use crate::world::{Sync, agent, installed, namespace, shared};
 
 const OLD: &str = "older-version";
@@ -141,17 +142,8 @@ fn crd(group: &str, versions: &[&str], storage: &str) -> String {
             "schema": {"openAPIV3Schema": schema}, "subresources": {"status": {}},
         })
     };
-    let crd = json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("widgets.{group}")},
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget"},
-            "versions": versions.iter().map(version).collect::<Vec<_>>(),
-        },
-    });
+    let mut crd: Value = serde_json::from_str(&custom_resources::crd(group)).expect("it is JSON");
+    crd["spec"]["versions"] = versions.iter().map(version).collect();
     format!("{crd:#}\n")
 }
 

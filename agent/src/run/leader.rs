@@ -11,7 +11,6 @@ use kube::runtime::watcher::watch_object;
 use crate::io::kubernetes::client::ApiError;
 use crate::io::kubernetes::lease::{Fence, LEASE, LeaseApi, Term, state};
 use crate::model::backoff::Backoff;
-use crate::model::duration::format_duration;
 use crate::model::metadata::CONTROLLER_NAMESPACE;
 use crate::sync::election::{Election, ElectionTurn};
 
@@ -65,13 +64,14 @@ impl Leader {
         loop {
             let read = tokio::select! {
                 Some(Ok(lease)) = leases.next() => Ok(lease),
-                () = tokio::time::sleep_until(look_at.into()) => self.lease.read().await,
+                () = tokio::time::sleep_until(look_at.into()) => self.in_time(self.lease.read()).await,
             };
             let taken = match read {
                 Err(error) => Err(error),
                 Ok(lease) => match self.election.turn(lease.as_ref().map(state).as_ref(), Instant::now()) {
-                    ElectionTurn::Take => self.write(lease.as_ref()).await,
+                    ElectionTurn::Take => self.in_time(self.write(lease.as_ref())).await,
                     ElectionTurn::Wait(until) => {
+                        backoff.reset();
                         let holder = lease.as_ref().map(|lease| state(lease).holder).unwrap_or_default();
                         self.wait_for(&holder, candidacy, &mut told)?;
                         look_at = until;
@@ -86,7 +86,14 @@ impl Leader {
                 }
                 Err(error) if candidacy == Candidacy::Once && error.code() != 409 => return self.without(&error),
                 Err(error) => {
-                    tracing::debug!(%error, "cannot take the Lease; trying again");
+                    let message = error.to_string();
+                    if message != told {
+                        tracing::warn!(
+                            error = message,
+                            "cannot take the Lease; this agent serves nothing and tries again"
+                        );
+                        told = message;
+                    }
                     look_at = Instant::now() + backoff.next_pause();
                 }
             }
@@ -130,17 +137,15 @@ impl Leader {
             if !self.fence.is_open() {
                 return self.lost("no renewal came through in time".to_owned());
             }
-            let late = || format!("no answer within {}", format_duration(self.duration / 4));
-            let error = match tokio::time::timeout(self.duration / 4, self.renew(held.as_ref())).await {
-                Ok(Ok(lease)) => {
+            let error = match self.in_time(self.renew(held.as_ref())).await {
+                Ok(lease) => {
                     held = Some(lease);
                     continue;
                 }
-                Ok(Err(RenewalError::Taken(holder))) => {
+                Err(RenewalError::Taken(holder)) => {
                     return self.lost(format!("another agent has taken it: {holder}"));
                 }
-                Ok(Err(RenewalError::Request(error))) => error.to_string(),
-                Err(_) => late(),
+                Err(RenewalError::Request(error)) => error,
             };
             // The write may have come through, or another's: the next renewal reads first.
             held = None;
@@ -159,6 +164,12 @@ impl Leader {
             Some(lease) if lease.holder != self.election.identity() => Err(RenewalError::Taken(lease.holder)),
             _ => Ok(self.write(before).await?),
         }
+    }
+
+    /// A request that gets no answer takes a quarter of the Lease's duration at most. The next one has a connection of its own.
+    async fn in_time<T, E: From<ApiError>>(&self, request: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let time = self.duration / 4;
+        tokio::time::timeout(time, request).await.unwrap_or_else(|_| Err(ApiError::Slow(time).into()))
     }
 
     fn lost(&self, reason: String) -> String {

@@ -157,9 +157,14 @@ async fn lead(context: Arc<AgentContext>, mut leader: Leader, mut stop: watch::R
     let (source, once) = (context.options.source.clone(), context.options.once);
     let candidacy = if source.is_some() { Candidacy::Once } else { Candidacy::Patient };
     let holds = tokio::select! {
-        holds = leader.acquire(candidacy) => holds?,
+        holds = leader.acquire(candidacy) => Some(holds?),
         // A closed channel is a stop too.
-        _ = stop.wait_for(|stop| *stop) => return Ok(!once),
+        _ = stop.wait_for(|stop| *stop) => None,
+    };
+    let Some(holds) = holds else {
+        // The stop may have come while the Lease was taken.
+        leader.release().await;
+        return Ok(!once);
     };
     let work = async {
         match source {

@@ -29,8 +29,8 @@ pub enum ElectionTurn {
 #[derive(Clone, Debug)]
 pub struct Election {
     identity: String,
-    /// The last version that was seen of another's Lease, and when it was seen first.
-    seen: Option<(String, Instant)>,
+    /// Another's Lease as it was seen last, and when that version was seen first.
+    seen: Option<(LeaseState, Instant)>,
     /// `true` if the same holder wrote the Lease again while this candidate looked.
     renewed: bool,
 }
@@ -57,10 +57,10 @@ impl Election {
             return ElectionTurn::Take;
         };
         let since = match &self.seen {
-            Some((version, since)) if *version == lease.version => *since,
+            Some((seen, since)) if seen.version == lease.version => *since,
             seen => {
-                self.renewed = seen.is_some();
-                self.seen = Some((lease.version.clone(), now));
+                self.renewed = seen.as_ref().is_some_and(|(seen, _)| seen.holder == lease.holder);
+                self.seen = Some((lease.clone(), now));
                 now
             }
         };

@@ -127,7 +127,7 @@ async fn install(
     manifests: &Manifests,
     console: &mut Console<'_>,
 ) -> anyhow::Result<bool> {
-    refuse_beside_config_sync(cluster, client).await?;
+    installation::refuse_beside_config_sync(cluster, client).await?;
     for object in manifests.crds.iter().chain(&manifests.agent) {
         let change = apply(client, object, args.dry_run).await;
         let change = change.with_context(|| format!("failed to apply {}", installation::name(object)))?;
@@ -141,20 +141,6 @@ async fn install(
         return Ok(true);
     }
     wait(args.timeout, client, console).await
-}
-
-/// Two programs that serve the syncs would fight over every object.
-async fn refuse_beside_config_sync(cluster: &ClusterContext, client: &Client) -> anyhow::Result<()> {
-    let deployments = installation::in_namespace(client, "apps", "v1", "Deployment");
-    let found = deployments.get_opt("reconciler-manager").await.with_context(|| cluster.failed_to_ask())?;
-    if found.is_some() {
-        bail!(
-            "Config Sync serves the syncs of the cluster {}: its Deployment reconciler-manager is in config-management-system. \
-             Nothing is changed; remove its controllers first",
-            cluster.context
-        );
-    }
-    Ok(())
 }
 
 /// Applies one object, and says what that changed.
@@ -187,6 +173,10 @@ async fn apply(client: &Client, object: &DynamicObject, dry_run: bool) -> anyhow
 fn content(mut object: DynamicObject) -> Value {
     object.metadata.managed_fields = None;
     object.metadata.resource_version = None;
+    // Controllers write it at any time.
+    if let Some(fields) = object.data.as_object_mut() {
+        fields.remove("status");
+    }
     serde_json::to_value(object).unwrap_or_default()
 }
 

@@ -22,8 +22,8 @@ const FINALIZERS: &str = "configsync.gke.io/";
 
 /// Take the agent out of a cluster
 ///
-/// Removes the agent, then its RootSyncs and RepoSyncs. What they applied stays in the cluster, and so do the CRDs, the namespace
-/// config-management-system and the Secrets in it.
+/// Removes the agent, then its RootSyncs and RepoSyncs, after it has asked. What they applied stays in the cluster, and so do the CRDs
+/// and the namespace config-management-system with all else that is in it.
 #[derive(clap::Args)]
 pub(crate) struct UninstallArgs {
     /// Also delete the CRDs, with every object of their kinds; shows them and asks
@@ -31,7 +31,7 @@ pub(crate) struct UninstallArgs {
     crds: bool,
 
     /// Do not ask
-    #[arg(long, requires = "crds")]
+    #[arg(long)]
     yes: bool,
 
     /// Context of the kubeconfig [default: its current one]
@@ -65,8 +65,9 @@ async fn uninstall(
     client: &Client,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Vec<String>> {
+    installation::refuse_beside_config_sync(cluster, client).await?;
     let crds = if args.crds { served(cluster, client).await? } else { Vec::new() };
-    if args.crds && !args.yes {
+    if !args.yes {
         ask(cluster, client, &crds, console).await?;
     }
     let deadline = Instant::now() + args.timeout;
@@ -77,12 +78,15 @@ async fn uninstall(
         .partition(|object| installation::kind(object) == "Deployment");
     let mut left = remove(client, agents, deadline, console).await?;
     left.extend(stopped(client, deadline).await?);
+    if !left.is_empty() {
+        return Ok(left);
+    }
     left.extend(remove(client, syncs(client).await?, deadline, console).await?);
     left.extend(remove(client, others.into_iter().rev().collect(), deadline, console).await?);
     left.extend(remove(client, crds, deadline, console).await?);
     console.print(&format!(
-        "What the syncs applied stays. The namespace {CONTROLLER_NAMESPACE} and its Secrets stay; if nothing else uses it: \
-         kubectl delete namespace {CONTROLLER_NAMESPACE}\n"
+        "What the syncs applied stays. The namespace {CONTROLLER_NAMESPACE} stays with its Secrets and the records of the syncs; if \
+         nothing else uses it: kubectl delete namespace {CONTROLLER_NAMESPACE}\n"
     ));
     Ok(left)
 }
@@ -100,7 +104,7 @@ async fn served(cluster: &ClusterContext, client: &Client) -> anyhow::Result<Vec
     Ok(found)
 }
 
-/// Shows what would go with the CRDs, and asks.
+/// Shows which syncs would go, and what with the CRDs, and asks.
 ///
 /// # Errors
 ///
@@ -111,15 +115,21 @@ async fn ask(
     crds: &[DynamicObject],
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
-    let mut text =
-        format!("These CRDs of the cluster {} are deleted, with all objects of their kinds:\n", cluster.context);
+    let mut text = format!("The agent is removed from the cluster {}, with these syncs:\n", cluster.context);
+    for sync in syncs(client).await? {
+        let namespace = sync.metadata.namespace.as_deref().unwrap_or_default();
+        text.push_str(&format!("  {} in {namespace}\n", installation::name(&sync)));
+    }
+    if !crds.is_empty() {
+        text.push_str("These CRDs are deleted, with all objects of their kinds:\n");
+    }
     for crd in crds {
         let count = objects(client, crd).await?.len();
         let name = crd.metadata.name.as_deref().unwrap_or_default();
         text.push_str(&format!("  {name}: {count} {}\n", if count == 1 { "object" } else { "objects" }));
     }
     console.note(&text);
-    let answer = console.ask("Delete them? Type yes: ");
+    let answer = console.ask("Go on? Type yes: ");
     match answer.as_deref() {
         Some("yes") => Ok(()),
         Some(_) => bail!("nothing is changed"),

@@ -1,10 +1,6 @@
 //! The commands that need a cluster in a build without the feature `cluster`: each says where to get the whole program.
 
-use std::path::Path;
-
 use anyhow::bail;
-
-use crate::Console;
 
 /// A module of a command that this build does not have.
 macro_rules! unavailable {
@@ -25,8 +21,8 @@ macro_rules! unavailable {
             }
 
             /// Fails with a message that says how to get the command.
-            pub(crate) fn run(_: &$args, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
-                super::unavailable($name, kubeconfig, console)
+            pub(crate) fn run(_: &$args, _: Option<&Path>, _: &mut Console<'_>) -> anyhow::Result<u8> {
+                super::unavailable($name)
             }
         }
     };
@@ -36,7 +32,7 @@ unavailable!(install, InstallArgs, "install");
 unavailable!(status, StatusArgs, "status");
 unavailable!(uninstall, UninstallArgs, "uninstall");
 
-fn unavailable(command: &str, _: Option<&Path>, _: &mut Console<'_>) -> anyhow::Result<u8> {
+fn unavailable(command: &str) -> anyhow::Result<u8> {
     bail!(
         "this build cannot connect to clusters, so it has no `{command}`; \
          to get it, build the whole program in a clone of the project: cargo install --path nomos-cli"

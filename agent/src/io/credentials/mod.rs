@@ -12,7 +12,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Error as WatchFailure, watch_object};
 use tokio::sync::watch;
 
-use super::git::{Login, Remote, SshLogin};
+use super::git::{Login, Remote};
 use crate::api::GitSpec;
 use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
@@ -40,13 +40,13 @@ pub async fn follow_remote(
     loop {
         if names.iter().all(|name| secrets.has_seen(name)) {
             let remote = Some(login::remote(git, &secrets));
-            if let Some(Ok(Remote { login: Login::Ssh(SshLogin { known_hosts: None, .. }), .. })) = &remote {
-                tracing::warn!(
-                    "any server is believed to be that of the repository: the Secret has no key known_hosts"
-                );
-            }
             told.send_if_modified(|before| {
                 let differs = *before != remote;
+                if differs && matches!(&remote, Some(Ok(Remote { login: Login::Ssh(login), .. })) if login.known_hosts.is_none()) {
+                    tracing::warn!(
+                        "any server is believed to be that of the repository: the Secret has no key known_hosts"
+                    );
+                }
                 *before = remote;
                 differs
             });

@@ -125,11 +125,19 @@ impl Mirror {
         }
         if packs(&self.repo) < MAX_PACKS {
             match self.fetch_into(self.repo.git_dir(), commit, received) {
+                // An open repository has places for few more packs, and keeps what it read of the old ones.
+                Ok(()) => return self.open_again(),
                 Err(error) if error.class == FailureClass::Broken => {}
-                result => return result,
+                Err(error) => return Err(error),
             }
         }
         self.replace(commit, received)
+    }
+
+    fn open_again(&mut self) -> Result<(), GitError> {
+        let opened = gix::open_opts(self.directory.join("repo"), options());
+        self.repo = opened.map_err(|error| from_gix(&error, &self.shown, "open the copy of"))?;
+        Ok(())
     }
 
     fn replace(&mut self, commit: Commit, received: &mut dyn FnMut()) -> Result<(), GitError> {
@@ -139,8 +147,7 @@ impl Mirror {
         create(&new).map_err(fail)?;
         self.fetch_into(&new, commit, received)?;
         remove(&old).and_then(|()| fs::rename(&new, &old)).map_err(fail)?;
-        self.repo =
-            gix::open_opts(&old, options()).map_err(|error| from_gix(&error, &self.shown, "open the copy of"))?;
+        self.open_again()?;
         self.replaced = Some(commit);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::error::{FailureClass, GitError};
 use super::http::Http;
 use super::operation::{Operation, OperationLimits, OperationTransport};
-use super::remote::{Credentials, Login, Remote, RemoteLocation};
+use super::remote::{Login, Remote, RemoteLocation};
 use super::ssh::Ssh;
 
 /// A server, and the credentials for it.
@@ -34,10 +34,7 @@ impl GitServer {
                 "HTTP, where a key for ssh is of no use",
                 "Use the ssh URL of the repository, or another spec.git.auth.",
             )),
-            (RemoteLocation::Http(url, in_url), _) => {
-                let in_url: Option<Credentials> = in_url;
-                Ok(Self::Http(Box::new(Http::new(remote, url, in_url)?)))
-            }
+            (RemoteLocation::Http(url, in_url), _) => Ok(Self::Http(Box::new(Http::new(remote, url, in_url)?))),
         }
     }
 

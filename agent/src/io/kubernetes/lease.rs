@@ -5,8 +5,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{Method, Request};
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::PostParams;
 use kube::client::{Body, ClientBuilder};
 use kube::{Api, Client, Config};
@@ -142,27 +142,19 @@ impl LeaseApi {
 
 /// The Lease with another holder or a later renewal.
 fn written(before: Option<&Lease>, holder: &str, duration: Duration, now: Timestamp) -> Lease {
-    let spec = before.and_then(|lease| lease.spec.clone()).unwrap_or_default();
-    let is_same = spec.holder_identity.as_deref() == Some(holder);
-    Lease {
-        metadata: ObjectMeta {
-            name: Some(LEASE.to_owned()),
-            namespace: Some(CONTROLLER_NAMESPACE.to_owned()),
-            resource_version: before.and_then(|lease| lease.metadata.resource_version.clone()),
-            uid: before.and_then(|lease| lease.metadata.uid.clone()),
-            labels: before.and_then(|lease| lease.metadata.labels.clone()),
-            annotations: before.and_then(|lease| lease.metadata.annotations.clone()),
-            ..ObjectMeta::default()
-        },
-        spec: Some(LeaseSpec {
-            holder_identity: Some(holder.to_owned()),
-            lease_duration_seconds: i32::try_from(duration.as_secs().max(1)).ok(),
-            acquire_time: if is_same { spec.acquire_time } else { Some(MicroTime(now)) },
-            renew_time: Some(MicroTime(now)),
-            lease_transitions: Some(spec.lease_transitions.unwrap_or(0).saturating_add(i32::from(!is_same))),
-            ..LeaseSpec::default()
-        }),
+    let mut lease = before.cloned().unwrap_or_default();
+    lease.metadata.name = Some(LEASE.to_owned());
+    lease.metadata.managed_fields = None;
+    let spec = lease.spec.get_or_insert_default();
+    // To give it back is no transition.
+    if !holder.is_empty() && spec.holder_identity.as_deref() != Some(holder) {
+        spec.acquire_time = Some(MicroTime(now));
+        spec.lease_transitions = Some(spec.lease_transitions.unwrap_or(0).saturating_add(1));
     }
+    spec.holder_identity = Some(holder.to_owned());
+    spec.lease_duration_seconds = i32::try_from(duration.as_secs().max(1)).ok();
+    spec.renew_time = Some(MicroTime(now));
+    lease
 }
 
 /// The part of a Lease that the election needs.

@@ -233,7 +233,7 @@ fn random_part() -> f64 {
 
 /// The finding about a source that failed, with the time at which it is tried again.
 fn with_pause(mut finding: Finding, pause: Duration) -> Finding {
-    let again = format!("It is tried again within {}.", format_duration(pause));
+    let again = format!("It is tried again within {}.", format_duration(Duration::from_secs(pause.as_secs().max(1))));
     finding.hint = Some(match finding.hint {
         Some(hint) => format!("{hint} {again}"),
         None => again,

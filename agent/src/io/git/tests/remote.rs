@@ -444,6 +444,21 @@ fn a_mirror_that_grew_is_made_anew() {
 }
 
 #[test]
+fn an_open_mirror_takes_as_many_packs_as_a_mirror_may_have() {
+    let repo = Repo::new();
+    let server = Server::of(&repo);
+    let mut store = repo.open(&server.url());
+    for number in 0..mirror::MAX_PACKS - 1 {
+        repo.write("a.yaml", &number.to_string());
+        repo.commit();
+        let read = files(&mut store, &branch("main"), "");
+        assert_eq!(read.unwrap(), [file("a.yaml", &number.to_string())], "commit {number}");
+    }
+    let packs = fs::read_dir(store.repo().git_dir().join("objects/pack")).unwrap();
+    assert!(packs.count() > mirror::MAX_PACKS, "it was made anew");
+}
+
+#[test]
 fn two_agents_do_not_share_a_mirror() {
     let repo = Repo::new();
     let _first = repo.open("http://127.0.0.1:1/repo");
