@@ -15,8 +15,18 @@ use crate::model::object::Object;
 /// The annotations that [`DeclaredObject::applied`] adds.
 const ADDED: [&str; 3] = [annotation::TOKEN, annotation::GIT_CONTEXT, annotation::DECLARED_HASH];
 
+/// `true` for a top-level field in which the API server keeps what it has, whatever an update writes: it gives no manager such a
+/// field. What an apply writes there has an effect only where it makes the object.
+pub fn is_reset(group: &str, kind: &str, field: &str) -> bool {
+    match field {
+        "status" => true,
+        "spec" => (group, kind) == ("certificates.k8s.io", "CertificateSigningRequest"),
+        _ => false,
+    }
+}
+
 /// A field that an apply owns. The API server gives no manager `apiVersion`, `kind`, `metadata.name`, `metadata.namespace`
-/// and `status`.
+/// and those that [it resets](is_reset).
 pub enum AppliedField<'a> {
     /// `annotations` or `labels` of the metadata, with their keys in order.
     Texts(&'static str, Vec<&'a str>),
@@ -78,7 +88,9 @@ pub fn applied_fields(declared: &DeclaredObject, mut visit: impl FnMut(AppliedFi
     let is_own = |name: &str| matches!(name, "annotations" | "name" | "namespace") || name == "labels" && has_labels;
     let metadata = metadata.into_iter().flatten().filter(|(name, _)| !is_own(name));
     fields.extend(metadata.map(|(name, value)| AppliedField::Metadata(name, value)));
-    let is_type = |name: &str| matches!(name, "apiVersion" | "kind" | "metadata" | "status");
+    let is_type = |name: &str| {
+        matches!(name, "apiVersion" | "kind" | "metadata") || is_reset(declared.id.group(), declared.id.kind(), name)
+    };
     match &own {
         Some(own) => {
             let others = own.0.iter().filter(|(name, _)| !is_type(name));
@@ -124,6 +136,18 @@ mod tests {
         assert!(order.is_sorted(), "{order:?}");
         top.insert("metadata".to_owned(), metadata.into());
         top.into()
+    }
+
+    #[test]
+    fn what_the_api_server_resets_is_no_field() {
+        let declared = |kind: &str| {
+            let object =
+                json!({"apiVersion": "certificates.k8s.io/v1", "kind": kind, "spec": {"request": ""}, "status": {}});
+            visited(&DeclaredObject::new(serde_json::from_value(object).expect("a map")))
+        };
+        assert!(declared("CertificateSigningRequest").get("spec").is_none());
+        let other = declared("ClusterTrustBundle");
+        assert!(other.get("spec").is_some() && other.get("status").is_none());
     }
 
     #[test]
