@@ -9,7 +9,7 @@ use agent::model::object::Object;
 use agent::sync::diff;
 use agent::sync::engine::{ApplyMode, Outcome};
 use agent::sync::live::{FieldOwnership, Live, Observed};
-use agent::sync::managed_fields::is_list_item;
+use agent::sync::managed_fields::{ManagedFieldsEntry, is_list_item};
 use agent::sync::plan::{Action, Cause, Declared, decide};
 use anyhow::{Context, Result, bail};
 use fastrand::Rng;
@@ -56,9 +56,12 @@ struct Truth {
     live: Object,
     /// As it is after the apply.
     after: Object,
-    /// The verdict. `None` if the apply changes the ownership of empty lists alone: without the kind's schema an entry cannot
-    /// always tell an empty list that the agent has lost from one that is owned item by item, and no value differs.
+    /// The verdict. `None` if the apply changes nothing but empty lists: their ownership, because without the kind's schema an entry
+    /// cannot always tell an empty list that the agent has lost from one that is owned item by item; or that they are there at all,
+    /// where nobody owns them.
     verdict: Option<Verdict>,
+    /// Values differ in the order of items alone, which is a value where a list is owned as a whole.
+    is_reordered: bool,
 }
 
 struct Round<'a> {
@@ -249,20 +252,25 @@ impl Round<'_> {
             // A controller may write in between.
             if live.metadata("resourceVersion") == after.metadata("resourceVersion") {
                 let verdict = self.verdict_of(&live, &after);
-                return Ok(Some(Truth { live, after, verdict }));
+                let is_reordered = live.0.iter().any(|(name, value)| {
+                    !["metadata", "status"].contains(&name.as_str()) && after.0.get(name) != Some(value)
+                });
+                return Ok(Some(Truth { live, after, verdict, is_reordered }));
             }
         }
         Ok(None)
     }
 
     fn verdict_of(&self, live: &Object, after: &Object) -> Option<Verdict> {
-        if values(live) != values(after) {
-            return Some(Verdict::Drift);
-        }
         let differ = |but_empty_lists| {
             let fields = |object| fields(object, Some(&self.body).filter(|_| but_empty_lists));
             fields(live) != fields(after)
         };
+        let [of_live, of_after] = [live, after].map(values);
+        if of_live != of_after {
+            let [of_live, of_after] = [of_live, of_after].map(|values| without_empty_lists(values.0.into()));
+            return Some(Verdict::Drift).filter(|_| differ(false) || of_live != of_after);
+        }
         match (differ(false), differ(true)) {
             (true, true) => Some(Verdict::Reclaim),
             (false, false) => Some(Verdict::Nothing),
@@ -294,6 +302,7 @@ impl Round<'_> {
                 (Some(Verdict::Nothing), _) if self.is_forged && !audit && is_untraced(&record, before) => {}
                 // What such an apply has added is no declared value.
                 (Some(Verdict::Reclaim), Some(Verdict::Drift)) if self.is_forged => {}
+                (Some(Verdict::Drift), Some(Verdict::Reclaim)) if truth.is_reordered => {}
                 // What lost its label is applied, whatever else is said about it.
                 _ if !record.watched => {}
                 // Another sync may have taken it.
@@ -367,14 +376,25 @@ fn values(object: &Object) -> Object {
     object
 }
 
-/// The fields of the agent, without those of lists that are empty in this declared object.
-fn fields(object: &Object, but_empty_lists_of: Option<&Value>) -> Option<Map<String, Value>> {
-    let entries = Observed::of(object).managed_fields;
-    let mut ours = entries.into_iter().find(|entry| entry.is_ours()).map(|entry| entry.fields);
-    if let (Some(Value::Object(declared)), Some(fields)) = (but_empty_lists_of, &mut ours) {
-        remove_empty_lists(declared, fields);
+fn without_empty_lists(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.into_iter().filter(|(_, value)| value.as_array().is_none_or(|items| !items.is_empty()));
+            kept.map(|(key, value)| (key, without_empty_lists(value))).collect::<Map<_, _>>().into()
+        }
+        Value::Array(items) => items.into_iter().map(without_empty_lists).collect(),
+        value => value,
     }
-    ours
+}
+
+/// The fields of the agent and their version, without those of lists that are empty in this declared object.
+fn fields(object: &Object, but_empty_lists_of: Option<&Value>) -> Option<(String, Map<String, Value>)> {
+    let entries = Observed::of(object).managed_fields;
+    let mut ours = entries.into_iter().find(ManagedFieldsEntry::is_ours)?;
+    if let Some(Value::Object(declared)) = but_empty_lists_of {
+        remove_empty_lists(declared, &mut ours.fields);
+    }
+    Some((ours.api_version, ours.fields))
 }
 
 fn remove_empty_lists(declared: &Map<String, Value>, fields: &mut Map<String, Value>) {

@@ -7,7 +7,7 @@ use crate::model::metadata::{annotation, is_system_key};
 use crate::model::object::Object;
 use crate::model::yaml;
 use crate::sync::live::Observed;
-use crate::sync::managed_fields::{ManagedFieldsEntry, projection};
+use crate::sync::managed_fields::{our_entry, projection};
 
 /// Number of lines of a diff that are shown.
 const LINES: usize = 60;
@@ -40,9 +40,8 @@ pub fn repair(declared: &Object, live: &Object) -> String {
 /// `true` if no field that the sync owns after a repair had another value before it: then the repair took back nothing but the
 /// ownership of fields, and is not told. What is owned as a whole is compared as a whole.
 pub fn is_same(before: &Object, after: &Object) -> bool {
-    let Some(entry) = Observed::of(after).managed_fields.into_iter().find(ManagedFieldsEntry::is_ours) else {
-        return false;
-    };
+    let entries = Observed::of(after).managed_fields;
+    let Some(entry) = our_entry(&entries) else { return false };
     projection(before, &entry.fields) == projection(after, &entry.fields)
 }
 

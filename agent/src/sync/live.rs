@@ -209,10 +209,10 @@ impl Live {
 
     /// The record that follows from the answer to our own apply. The answer is how the object looks while it is as declared,
     /// also where the API server or admission changed a value.
-    pub fn after_apply(seen: &Observed, whole: &Object, id: &ObjectId, sync: &SyncId) -> Self {
+    pub fn after_apply(seen: &Observed, whole: &Object, declared: &Object, id: &ObjectId, sync: &SyncId) -> Self {
         let mut live = Self::observe(seen, id, sync, None, None);
         live.fields = FieldOwnership::Ours;
-        live.baseline = baseline(seen, whole);
+        live.baseline = baseline(seen, whole, declared);
         live.health = health::of(whole);
         live
     }
@@ -229,8 +229,9 @@ impl Live {
         let mut live = Self::observe(seen, &declared.id, sync, Some(declared), before);
         live.health = health::of(whole);
         if live.applied && !matches!(live.fields, FieldOwnership::Lost(_)) {
-            let now = baseline(seen, whole);
-            let compared = |basis| managed_fields::differences(&declared.body(), whole, &seen.managed_fields, basis);
+            let body = declared.body();
+            let now = baseline(seen, whole, &body);
+            let compared = |basis| managed_fields::differences(&body, whole, &seen.managed_fields, basis);
             let changed = match live.baseline {
                 Some(then) if now == Some(then) => Vec::new(),
                 Some(_) => compared(Basis::Changed),
@@ -249,6 +250,9 @@ impl Live {
 
 fn ownership(declared: &DeclaredObject, entry: &ManagedFieldsEntry, seen: &Observed) -> FieldOwnership {
     let coverage = managed_fields::coverage(declared, &entry.fields, &seen.managed_fields);
+    if !is_of_version(entry, declared) {
+        return FieldOwnership::Lost([coverage.missing, coverage.surplus, coverage.unsure].concat().into());
+    }
     if !coverage.missing.is_empty() || !coverage.surplus.is_empty() {
         FieldOwnership::Lost(coverage.missing.into_iter().chain(coverage.surplus).collect())
     } else if !coverage.unsure.is_empty() {
@@ -258,13 +262,19 @@ fn ownership(declared: &DeclaredObject, entry: &ManagedFieldsEntry, seen: &Obser
     }
 }
 
+/// `false` if the entry is one that another client has applied under our name: that of our last apply is of the declared version.
+fn is_of_version(entry: &ManagedFieldsEntry, declared: &DeclaredObject) -> bool {
+    let (group, version) = entry.api_version.rsplit_once('/').unwrap_or(("", &entry.api_version));
+    version.is_empty() || group == declared.id.group() && version == declared.version()
+}
+
 fn missing(declared: &DeclaredObject, entry: &ManagedFieldsEntry, seen: &Observed) -> Box<[String]> {
     managed_fields::coverage(declared, &entry.fields, &seen.managed_fields).missing.into()
 }
 
-fn baseline(seen: &Observed, whole: &Object) -> Option<u64> {
+fn baseline(seen: &Observed, whole: &Object, declared: &Object) -> Option<u64> {
     let entry = managed_fields::our_entry(&seen.managed_fields)?;
-    Some(managed_fields::digest_of_value(&managed_fields::projection(whole, &entry.fields)))
+    Some(managed_fields::digest_of_value(&managed_fields::declared_projection(whole, &entry.fields, declared)))
 }
 
 /// The manager that owns now a field that we lost, else the other manager that wrote last: a field that was removed has no
@@ -370,7 +380,7 @@ mod tests {
             Live::observe(&seen(value, second), &declared.id, &sync, Some(&declared), Some(before))
         };
         let first = live("1", 0);
-        let applied = Live::after_apply(&Observed::of(&first), &first, &declared.id, &sync);
+        let applied = Live::after_apply(&Observed::of(&first), &first, &declared.body(), &declared.id, &sync);
         let changed = next("2", 1, &applied);
         assert_eq!(changed.fields, FieldOwnership::Unsure, "another client wrote");
         assert_eq!(next("2", 1, &changed).fields, FieldOwnership::Unsure, "it was not read yet");
@@ -380,5 +390,18 @@ mod tests {
         let again = next("2", 2, &read);
         assert_eq!(again.fields, FieldOwnership::Unsure);
         assert_eq!(Live::after_read(&seen("2", 2), &live("2", 2), &sync, &declared, Some(&again)).fields, lost);
+    }
+
+    #[test]
+    fn an_entry_of_another_version_is_not_of_our_apply() {
+        let (sync, declared) = (SyncId::root("a"), declared());
+        let observed = |version: &str| {
+            let mut object = live("1", 0);
+            object.metadata_mut()["managedFields"][0]["apiVersion"] = version.into();
+            Live::observe(&Observed::of(&object), &declared.id, &sync, Some(&declared), None).fields
+        };
+        assert_eq!(observed("v1"), FieldOwnership::Ours);
+        assert_eq!(observed("v2"), FieldOwnership::Lost(Box::new([])));
+        assert_eq!(observed("apps/v1"), FieldOwnership::Lost(Box::new([])));
     }
 }

@@ -62,12 +62,16 @@ async fn try_apply(
     }
     let mut whole = answer?;
     let mut seen = Observed::of(&whole);
+    if mode != ApplyMode::Create && managed_fields::has_vanished(&body, &whole, &seen.managed_fields) {
+        whole = send(cluster, &path, &body).await?;
+        seen = Observed::of(&whole);
+    }
     if seen.managed_fields.iter().any(is_client_side) {
         whole = remove_client_side_entry(cluster, &path, &whole, &body).await?;
         seen = Observed::of(&whole);
     }
     let different = managed_fields::differences(&body, &whole, &seen.managed_fields, Basis::Answer);
-    Ok(Outcome::Applied(Box::new(Live::after_apply(&seen, &whole, id, stamp.sync)), different))
+    Ok(Outcome::Applied(Box::new(Live::after_apply(&seen, &whole, &body, id, stamp.sync)), different))
 }
 
 /// Refuses an object that no API server takes, before it is decoded.
@@ -169,7 +173,7 @@ async fn try_annotate(
     };
     let patch = json!({"metadata": {"labels": ours("labels"), "annotations": ours("annotations")}});
     let whole: Object = cluster.merge_patch(path, &patch).await?;
-    let live = Live::after_apply(&Observed::of(&whole), &whole, &declared.id, stamp.sync);
+    let live = Live::after_apply(&Observed::of(&whole), &whole, &body, &declared.id, stamp.sync);
     Ok(Outcome::Applied(Box::new(live), Vec::new()))
 }
 

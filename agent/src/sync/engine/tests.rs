@@ -49,7 +49,8 @@ pub(super) fn live(declared: &DeclaredSet, id: &ObjectId, version: u64, status: 
 
 /// The answer to an apply that made the object so.
 pub(super) fn applied(object: &Object) -> Outcome {
-    Outcome::Applied(Box::new(Live::after_apply(&Observed::of(object), object, &object.id(), &sync())), Vec::new())
+    let live = Live::after_apply(&Observed::of(object), object, object, &object.id(), &sync());
+    Outcome::Applied(Box::new(live), Vec::new())
 }
 
 pub(super) fn applies(commands: &[Command], name: &str) -> bool {

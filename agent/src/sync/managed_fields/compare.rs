@@ -3,40 +3,14 @@
 
 use serde_json::{Map, Value};
 
-use super::coverage::{is_closed, leaves_no_trace};
+use super::built_in::{
+    FILLED_LISTS, FILLED_NUMBERS, KEPT_TEXTS, MAPS_OF_TEXTS, SELECTORS, TOLERATIONS_OF_PODS, is_built_in, is_closed,
+};
+use super::coverage::leaves_no_trace;
 use super::entry::{ManagedFieldsEntry, Position, item_nodes, node_of, nodes_of_item, our_entry};
 use super::spelling::{same_quantity, same_time};
+use crate::compile::applied_fields::is_reset;
 use crate::model::object::Object;
-
-/// The part of a live object that our entry covers: two equal projections mean that no field of ours has changed its value. The order
-/// of items does not count in lists that are owned item by item.
-pub fn projection(live: &Object, fields: &Map<String, Value>) -> Value {
-    project_map(&live.0, fields)
-}
-
-fn project_map(live: &Map<String, Value>, fields: &Map<String, Value>) -> Value {
-    live.iter()
-        .filter_map(|(key, value)| {
-            let node = fields.get(&format!("f:{key}"))?.as_object()?;
-            Some((key.clone(), project(value, node)))
-        })
-        .collect::<Map<_, _>>()
-        .into()
-}
-
-fn project(live: &Value, fields: &Map<String, Value>) -> Value {
-    match live {
-        _ if fields.is_empty() => live.clone(),
-        Value::Object(map) => project_map(map, fields),
-        Value::Array(items) => {
-            let ours = items.iter().filter_map(|item| Some(project(item, item_nodes(item, fields).next()?.1)));
-            let mut ours: Vec<Value> = ours.collect();
-            ours.sort_by_cached_key(Value::to_string);
-            ours.into()
-        }
-        _ => live.clone(),
-    }
-}
 
 /// The paths of declared fields whose live value is another: the API server or admission changed it in our own apply, or
 /// another client changed it without taking the ownership. `entries` is the live object's `metadata.managedFields`.
@@ -86,7 +60,10 @@ fn compared(
     };
     for (key, value) in &declared.0 {
         match key.as_str() {
-            "apiVersion" | "kind" | "status" => {}
+            "apiVersion" | "kind" => {}
+            // An apply does not change it, but for the first.
+            field if basis != Basis::Answer && is_reset(group, declared.kind(), field) => {}
+            "status" => {}
             _ => comparison.field(key, value, live.0.get(key), ours.map_or(Ownership::Unknown, Ownership::Node)),
         }
     }
@@ -162,7 +139,7 @@ impl Comparison<'_> {
             (Value::Null, _) => true,
             (declared, None) if self.strictly => is_empty_list(declared),
             (_, None) => self.is_not_stored(declared, ours),
-            (Value::Object(map), Some(live)) if map.is_empty() => self.is_still_empty(live, ours, &EMPTY_SELECTORS),
+            (Value::Object(map), Some(live)) if map.is_empty() => self.is_still_empty(live, ours, &SELECTORS),
             (Value::Array(items), Some(live)) if items.is_empty() => self.is_still_empty(live, ours, &[]),
             (Value::Object(map), Some(Value::Object(live))) => {
                 map.iter().for_each(|(key, value)| self.field(key, value, live.get(key), ours));
@@ -193,7 +170,7 @@ impl Comparison<'_> {
                 element = key;
                 Some(node)
             },
-            self.closed || self.at.is_in_metadata(),
+            self.typed || self.at.is_in_metadata(),
         );
         let was = self.at.enter_item(&index.to_string(), element);
         match live_item(item, index, element, live) {
@@ -207,7 +184,7 @@ impl Comparison<'_> {
     fn is_another_whole(&self, declared: &[Value], live: &[Value], ours: Ownership<'_>) -> bool {
         let whole = match ours {
             Ownership::Whole => true,
-            Ownership::Node(node) => node.is_empty() && self.closed,
+            Ownership::Node(node) => node.is_empty() && self.typed,
             Ownership::Unknown => false,
         };
         whole && declared.len() < live.len() && !self.is_filled_list()
@@ -238,7 +215,7 @@ impl Comparison<'_> {
             Value::Object(map) if map.is_empty() => true,
             Value::Array(items) if items.is_empty() => true,
             Value::Object(_) if ours.is_ours() => !(self.typed && selectors.contains(&name)),
-            Value::Array(_) if ours.is_ours() => self.is_filled_list(),
+            Value::Array(_) if ours.is_ours() => self.is_filled_list() || self.at.is_owned_in_parts(self.entries),
             Value::Object(_) | Value::Array(_) => !self.at.is_owned_whole(self.entries),
             _ => false,
         }
@@ -253,62 +230,9 @@ impl Comparison<'_> {
             Value::Number(number) => number.as_f64() == Some(0.0) && FILLED_NUMBERS.contains(&name),
             _ => false,
         };
-        by_name && self.typed && (ours.is_ours() || self.wiped) && !self.strictly
+        by_name && self.typed && (ours.is_ours() || self.wiped || !self.closed) && !self.strictly
     }
 }
-
-/// `true` for an API group whose types are structs of the API server: it does not store empty values of most of their fields.
-fn is_built_in(group: &str) -> bool {
-    const OPEN_GROUPS: [&str; 4] =
-        ["apiextensions.k8s.io", "internal.apiserver.k8s.io", "resource.k8s.io", "storagemigration.k8s.io"];
-    is_closed(group) || OPEN_GROUPS.contains(&group)
-}
-
-/// Selectors of built-in kinds: empty, they mean everything, and the API server leaves them so.
-const EMPTY_SELECTORS: [&str; 7] = [
-    "labelSelector",
-    "matchLabels",
-    "namespaceSelector",
-    "nodeSelector",
-    "objectSelector",
-    "podSelector",
-    "resourceSelector",
-];
-
-/// Lists of built-in kinds that the API server fills when they are empty.
-const FILLED_LISTS: [&str; 5] = ["clusterIPs", "ipFamilies", "metrics", "policyTypes", "volumeLifecycleModes"];
-
-/// Admission adds to the tolerations of Pods.
-const TOLERATIONS_OF_PODS: &str = ".spec.tolerations";
-
-/// Numbers of built-in kinds that the API server replaces when they are 0.
-const FILLED_NUMBERS: [&str; 8] = [
-    "failureThreshold",
-    "healthCheckNodePort",
-    "hostPort",
-    "nodePort",
-    "periodSeconds",
-    "successThreshold",
-    "targetPort",
-    "timeoutSeconds",
-];
-
-/// Fields whose empty text is a value.
-const KEPT_TEXTS: [&str; 3] = ["default", "storageClassName", "value"];
-
-/// Maps of texts, which the API server stores as they are.
-const MAPS_OF_TEXTS: [&str; 10] = [
-    "annotations",
-    "data",
-    "labels",
-    "matchLabels",
-    "nodeSelector",
-    "options",
-    "parameters",
-    "selector",
-    "volumeAttributes",
-    "binaryData",
-];
 
 /// `true` for the values that a field of a struct has when nothing is written to it.
 fn is_zero(value: &Value) -> bool {
@@ -370,24 +294,9 @@ fn live_item<'a>(item: &Value, index: usize, element: &str, live: &'a [Value]) -
 mod tests {
     use serde_json::json;
 
-    use super::super::fixture::{fields, object};
+    use super::super::fixture::object;
     use super::*;
     use crate::model::metadata::FIELD_MANAGER;
-
-    #[test]
-    fn a_projection_keeps_our_fields_only() {
-        let live = object(json!({
-            "metadata": {"labels": {"x": "1", "theirs": "2"}, "uid": "u"},
-            "spec": {"selector": {"app": "a"}, "ports": [{"port": 53, "protocol": "UDP", "nodePort": 3}], "type": "ClusterIP"},
-        }));
-        assert_eq!(
-            projection(&live, fields().as_object().expect("a map")),
-            json!({
-                "metadata": {"labels": {"x": "1"}},
-                "spec": {"selector": {"app": "a"}, "ports": [{"port": 53, "protocol": "UDP"}]},
-            })
-        );
-    }
 
     #[test]
     fn differences_ignore_defaults_order_and_spelling() {
@@ -421,6 +330,34 @@ mod tests {
         let compared = |basis| differences(&declared, &object(pod(json!({"y": 2}))), &entries, basis);
         assert_eq!(compared(Basis::Answer), [".spec.x", ".spec.y", ".spec.z"]);
         assert_eq!(compared(Basis::Unknown), [".spec.y", ".spec.z"]);
+    }
+
+    #[test]
+    fn what_is_not_stored_in_a_whole_list_is_no_difference_if_nothing_else_is_known() {
+        let of = |group: &str, device: Value| {
+            object(
+                json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": {"devices": [{"name": "a"}, device]}}),
+            )
+        };
+        let entry = json!({"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:devices": {}}}});
+        let entries: [ManagedFieldsEntry; 1] = [serde_json::from_value(entry).expect("an entry")];
+        let compared = |group: &str| {
+            let declared = of(group, json!({"name": "b", "mappings": {"a": {"key": "1"}}}));
+            differences(&declared, &of(group, json!({"name": "b"})), &entries, Basis::Unknown)
+        };
+        assert_eq!(compared("resource.k8s.io"), [""; 0], "a feature is off");
+        assert_eq!(compared("a.b"), [".spec.devices[1].mappings"], "another client may have removed it");
+    }
+
+    #[test]
+    fn what_the_api_server_resets_differs_from_its_answer_alone() {
+        let request = |uses: &str| {
+            let spec = json!({"usages": [uses]});
+            object(json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "spec": spec}))
+        };
+        let compared = |basis| differences(&request("a"), &request("b"), &[], basis);
+        assert_eq!(compared(Basis::Answer), [".spec.usages[0]"]);
+        assert_eq!((compared(Basis::Changed), compared(Basis::Unknown)), (Vec::new(), Vec::new()));
     }
 
     #[test]
@@ -476,6 +413,10 @@ mod tests {
         let different = compared(declared.clone(), widget(json!({"m": {"k": {}}})), ours.clone(), json!({}));
         assert_eq!(different, [".spec.m.k.v"], "its parent may be another client's");
         assert_eq!(compared(declared, widget(json!({"m": {"k": {"v": ""}}, "x": "1"})), ours, json!({})), [".spec.x"]);
+        let claim = |of: Value| json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "spec": {"requests": [of]}});
+        let (zero, filled) = (json!({"count": 0, "mode": ""}), json!({"count": 1, "mode": "All"}));
+        let whole = json!({"f:spec": {"f:requests": {}}});
+        assert_eq!(compared(claim(zero), claim(filled), whole, json!({})), [""; 0]);
     }
 
     #[test]
@@ -487,8 +428,9 @@ mod tests {
         let all = [".spec.list", ".spec.map", ".spec.podSelector", ".spec.policyTypes"];
         assert_eq!(compared(declared(), full(), json!({"f:spec": {"f:x": {}}}), whole.clone()), all);
         assert_eq!(compared(declared(), full(), json!({"f:spec": {"f:x": {}}}), parts.clone()), [""; 0]);
-        // An audit finds what has no trace in entries, but for what the API server may have filled.
-        assert_eq!(compared(declared(), full(), whole.clone(), parts), [".spec.list", ".spec.podSelector"]);
+        // An audit finds what has no trace in entries, but for what the API server may have filled and for the items of others.
+        assert_eq!(compared(declared(), full(), whole.clone(), json!({})), [".spec.list", ".spec.podSelector"]);
+        assert_eq!(compared(declared(), full(), whole.clone(), parts), [".spec.podSelector"]);
         assert_eq!(compared(declared(), pod(json!({"podSelector": {}})), whole, json!({})), [""; 0]);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::built_in::{SELECTORS, is_built_in, is_closed};
 use super::entry::{ManagedFieldsEntry, Position, node_of, nodes_of_item};
 use crate::compile::applied_fields::{AppliedField, applied_fields};
 use crate::compile::declared::DeclaredObject;
@@ -34,39 +35,11 @@ pub fn is_list_item(missing: &str) -> bool {
     missing.ends_with(']')
 }
 
-/// API groups of the API server itself whose types have no map of free-form maps: there an empty node always means "owned as
-/// a whole". In custom resources, in CRD schemas and in `resource.k8s.io` it can also mean that the key is ours while its
-/// content is another manager's.
-const CLOSED_GROUPS: [&str; 17] = [
-    "",
-    "admissionregistration.k8s.io",
-    "apiregistration.k8s.io",
-    "apps",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "coordination.k8s.io",
-    "discovery.k8s.io",
-    "events.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-    "networking.k8s.io",
-    "node.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "scheduling.k8s.io",
-    "storage.k8s.io",
-];
-
-/// `true` for an API group in which an empty node always means "owned as a whole".
-pub(super) fn is_closed(group: &str) -> bool {
-    CLOSED_GROUPS.contains(&group)
-}
-
 /// Compares the fields that an apply of `declared` owns with the fields of an entry, in FieldsV1 form. `entries` are the
 /// entries of all managers.
 pub fn coverage(declared: &DeclaredObject, fields: &Map<String, Value>, entries: &[ManagedFieldsEntry]) -> Coverage {
-    let free_form = !is_closed(declared.id.group());
-    let mut walk = CoverageWalk { free_form, entries, at: Position::default(), found: Coverage::default() };
+    let (free_form, typed) = (!is_closed(declared.id.group()), is_built_in(declared.id.group()));
+    let mut walk = CoverageWalk { free_form, typed, entries, at: Position::default(), found: Coverage::default() };
     let empty = Map::new();
     let metadata = node_of("metadata", fields).unwrap_or(&empty);
     let (mut names, mut names_of_metadata) = (vec!["metadata".to_owned(), "status".to_owned()], Vec::new());
@@ -95,8 +68,10 @@ pub fn coverage(declared: &DeclaredObject, fields: &Map<String, Value>, entries:
 }
 
 struct CoverageWalk<'a> {
-    /// An empty node says too little; see [`CLOSED_GROUPS`].
+    /// An empty node says too little; see [`is_closed`].
     free_form: bool,
+    /// See [`is_built_in`].
+    typed: bool,
     entries: &'a [ManagedFieldsEntry],
     at: Position,
     found: Coverage,
@@ -133,7 +108,7 @@ impl CoverageWalk<'_> {
             (_, None) => self.missing(value.is_array()),
             // An empty node is an empty map or list that is ours, or something owned as a whole.
             (Value::Object(map), Some(node)) if node.is_empty() => self.whole(map.is_empty()),
-            (Value::Array(items), Some(node)) if node.is_empty() => self.whole(items.is_empty()),
+            (Value::Array(items), Some(node)) if node.is_empty() => self.whole(items.is_empty() || self.typed),
             (Value::Object(map), Some(node)) => {
                 map.iter().for_each(|(key, value)| self.field(key, value, node));
                 self.surplus(node, |name| map.contains_key(name));
@@ -157,8 +132,8 @@ impl CoverageWalk<'_> {
         }
     }
 
-    fn whole(&mut self, is_empty: bool) {
-        if !is_empty && self.free_form && !self.at.is_in_metadata() {
+    fn whole(&mut self, is_sure: bool) {
+        if !is_sure && self.free_form && !self.at.is_in_metadata() {
             self.found.unsure.push(self.at.path.clone());
         }
     }
@@ -167,6 +142,8 @@ impl CoverageWalk<'_> {
     /// it; its entry tells. It owns nothing of the others.
     fn traceless(&mut self, value: &Value) {
         match value {
+            // It is owned as a whole, so that an apply does leave a trace of it.
+            Value::Object(_) if self.typed && SELECTORS.contains(&self.at.names().0) => self.missing(false),
             Value::Object(map) => map.iter().for_each(|(key, value)| self.below(key, |walk| walk.traceless(value))),
             // Custom resources keep empty lists, so that it may own an empty one of its own.
             Value::Array(_) if self.at.is_owned_whole(self.entries) && self.free_form => {
@@ -385,6 +362,30 @@ mod tests {
         // Another client's items stay beside what is declared.
         let items = json!({"f:spec": {"f:ingress": {".": {}, "k:{\"a\":1}": {}}}});
         check(less, items, &[".spec.podSelector"]);
+    }
+
+    #[test]
+    fn a_selector_of_empty_lists_is_owned_as_a_whole() {
+        let quota = |kind: &str| {
+            declared(json!({
+                "apiVersion": kind, "kind": "X", "spec": {"scopes": ["a"], "scopeSelector": {"matchExpressions": []}},
+            }))
+        };
+        let fields = |spec: Value| applied(json!({"f:spec": spec}));
+        let whole = fields(json!({"f:scopes": {}, "f:scopeSelector": {}}));
+        assert!(coverage(&quota("v1"), &whole, &[]).is_full());
+        let taken = fields(json!({"f:scopes": {}}));
+        assert_eq!(coverage(&quota("v1"), &taken, &[]).missing, [".spec.scopeSelector"]);
+    }
+
+    #[test]
+    fn whole_lists_of_built_in_kinds_are_sure() {
+        let of = |group: &str| {
+            declared(json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": {"devices": [{"name": "a"}]}}))
+        };
+        let fields = applied(json!({"f:spec": {"f:devices": {}}}));
+        assert!(coverage(&of("resource.k8s.io"), &fields, &[]).is_full());
+        assert_eq!(coverage(&of("a.b"), &fields, &[]).unsure, [".spec.devices"]);
     }
 
     #[test]

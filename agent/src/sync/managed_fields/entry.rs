@@ -20,6 +20,9 @@ pub struct ManagedFieldsEntry {
     /// `status`, `scale`, or empty for the object itself.
     #[serde(default)]
     pub subresource: String,
+    /// The API version in which the fields have their names.
+    #[serde(default)]
+    pub api_version: String,
     /// When the manager last changed what it owns, RFC 3339, in whole seconds.
     #[serde(default)]
     pub time: String,
@@ -194,10 +197,19 @@ impl Position {
     /// what was declared. `false` if managers own single fields or items of it, or nothing: then the declared and the added
     /// ones are there side by side.
     pub(super) fn is_owned_whole(&self, entries: &[ManagedFieldsEntry]) -> bool {
-        let node = |entry: &'_ ManagedFieldsEntry| {
+        self.nodes(entries).any(Map::is_empty)
+    }
+
+    /// `true` if a manager owns single fields or items of what is here.
+    pub(super) fn is_owned_in_parts(&self, entries: &[ManagedFieldsEntry]) -> bool {
+        self.nodes(entries).any(|node| !node.is_empty())
+    }
+
+    /// The nodes of all managers for what is here.
+    fn nodes<'a>(&self, entries: &'a [ManagedFieldsEntry]) -> impl Iterator<Item = &'a Map<String, Value>> {
+        entries.iter().filter_map(|entry| {
             let mut keys = self.keys.split_terminator('\0');
-            keys.try_fold(&entry.fields, |node, key| node.get(key)?.as_object()).is_some_and(Map::is_empty)
-        };
-        entries.iter().any(node)
+            keys.try_fold(&entry.fields, |node, key| node.get(key)?.as_object())
+        })
     }
 }

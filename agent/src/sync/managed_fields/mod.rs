@@ -6,21 +6,29 @@
 //! [FieldsV1](https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management): `f:` is a field, `k:` a
 //! list item by its keys, `v:` a member of a set, `.` the item itself, and an empty node is something owned as a whole.
 //!
+//! - `built_in`: facts about the types of the API server itself;
 //! - `entry`: one entry, and digests that tell when entries change;
 //! - `coverage`: the declared fields that our entry lacks;
 //! - `reclaim`: list items that another client put in the place of ours;
-//! - `compare`: the declared fields whose live value is another, for when an entry cannot tell.
+//! - `compare`: the declared fields whose live value is another, for when an entry cannot tell;
+//! - `projection`: the part of an object that our entry covers, to be compared with itself;
+//! - `vanished`: maps that the API server removed with what was in them.
 
+mod built_in;
 mod entry;
 mod coverage;
 mod reclaim;
 mod spelling;
 mod compare;
+mod projection;
+mod vanished;
 
-pub use compare::{Basis, differences, projection};
+pub use compare::{Basis, differences};
 pub use coverage::{Coverage, coverage, is_list_item};
 pub use entry::{ManagedFieldsEntry, digest_of_others, digest_of_value, our_entry};
+pub use projection::{declared_projection, projection};
 pub use reclaim::reclaim;
+pub use vanished::has_vanished;
 
 /// A Service and the entry that an apply of it leaves, for the tests of this module.
 #[cfg(test)]

@@ -201,7 +201,8 @@ impl World {
             body = self.put(body);
         }
         self.applied.insert((declared.id.clone(), declared.hash.to_string()));
-        Outcome::Applied(Box::new(Live::after_apply(&Observed::of(&body), &body, &declared.id, &sync())), Vec::new())
+        let live = Live::after_apply(&Observed::of(&body), &body, &body, &declared.id, &sync());
+        Outcome::Applied(Box::new(live), Vec::new())
     }
 
     fn delete(&mut self, id: &ObjectId, uid: &str, version: u64) -> Outcome {

@@ -1,0 +1,75 @@
+//! Maps that the API server removed with what was in them.
+
+use serde_json::{Map, Value};
+
+use super::built_in::{MAPS_OF_TEXTS, is_built_in};
+use super::entry::{ManagedFieldsEntry, item_nodes, node_of, nodes_of_item, our_entry};
+use crate::model::object::Object;
+
+/// `true` if the answer to an apply lacks a map that is declared empty and that our entry has. An apply that takes away all of a
+/// map's fields takes the map away too, although it is declared; only the next apply makes it again.
+pub fn has_vanished(declared: &Object, answer: &Object, entries: &[ManagedFieldsEntry]) -> bool {
+    // Empty ones are not stored.
+    let unstored: &[&str] = if is_built_in(declared.group()) { &MAPS_OF_TEXTS } else { &[] };
+    let Some(ours) = our_entry(entries) else { return false };
+    is_in_map(&declared.0, &answer.0, &ours.fields, unstored)
+}
+
+fn is_in_map(
+    declared: &Map<String, Value>,
+    answer: &Map<String, Value>,
+    ours: &Map<String, Value>,
+    unstored: &[&str],
+) -> bool {
+    declared.iter().any(|(name, value)| {
+        let Some(node) = node_of(name, ours) else { return false };
+        match (value, answer.get(name)) {
+            (Value::Object(map), None | Some(Value::Null)) => map.is_empty() && !unstored.contains(&name.as_str()),
+            (value, Some(answer)) => is_in(value, answer, node, unstored),
+            _ => false,
+        }
+    })
+}
+
+fn is_in(declared: &Value, answer: &Value, ours: &Map<String, Value>, unstored: &[&str]) -> bool {
+    match (declared, answer) {
+        (Value::Object(declared), Value::Object(answer)) => is_in_map(declared, answer, ours, unstored),
+        (Value::Array(items), Value::Array(answer)) => (0..items.len()).any(|index| {
+            nodes_of_item(items, index, ours).into_iter().next().is_some_and(|(element, node)| {
+                let one = Map::from_iter([(element.to_owned(), Value::Object(Map::new()))]);
+                let same = answer.iter().find(|item| item_nodes(item, &one).next().is_some());
+                same.is_some_and(|answer| is_in(&items[index], answer, node, unstored))
+            })
+        }),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::fixture::object;
+    use super::*;
+    use crate::model::metadata::FIELD_MANAGER;
+
+    #[test]
+    fn an_empty_map_that_is_not_there_has_vanished() {
+        let check = |declared: Value, answer: Value, ours: Value| {
+            let kind = |spec: Value| object(json!({"apiVersion": "apps/v1", "kind": "X", "spec": spec}));
+            let entry = json!({"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": ours}});
+            let entries: [ManagedFieldsEntry; 1] = [serde_json::from_value(entry).expect("an entry")];
+            has_vanished(&kind(declared), &kind(answer), &entries)
+        };
+        let ours = || json!({"f:ordinals": {}, "f:nodeSelector": {}});
+        let declared = || json!({"ordinals": {}, "nodeSelector": {}});
+        assert!(check(declared(), json!({}), ours()));
+        assert!(check(declared(), json!({"ordinals": null}), ours()));
+        assert!(!check(declared(), json!({"ordinals": {"start": 0}}), ours()));
+        assert!(!check(declared(), json!({}), json!({})), "it is not ours");
+        assert!(!check(json!({"ordinals": {"start": 1}}), json!({}), json!({"f:ordinals": {"f:start": {}}})));
+        let items = |item: Value| json!({"items": [item]});
+        let ours = json!({"f:items": {"k:{\"name\":\"a\"}": {".": {}, "f:name": {}, "f:m": {}}}});
+        assert!(check(items(json!({"name": "a", "m": {}})), items(json!({"name": "a"})), ours));
+    }
+}
