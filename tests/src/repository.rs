@@ -144,7 +144,11 @@ impl Repository {
         self.git(&["rev-parse", "HEAD"])
     }
 
-    fn git(&self, args: &[&str]) -> Result<String> {
+    /// Runs git in the work tree and returns what it printed.
+    ///
+    /// # Errors
+    /// When git is missing or fails.
+    pub fn git(&self, args: &[&str]) -> Result<String> {
         let mut command = Command::new("git");
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("GIT_") {

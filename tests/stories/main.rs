@@ -6,6 +6,7 @@
 
 mod broken_commit;
 mod changed_spec;
+mod config_management;
 mod control_plane;
 mod custom_resources;
 mod deleted_namespace;
@@ -113,6 +114,8 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata, &Kind::ALL),
     ("an_object_of_another_sync_is_not_taken_over", foreign_objects::of_another_sync, &Kind::ALL),
     ("a_changed_spec_keeps_the_state_before", changed_spec::keeps_the_state_before, &Kind::ALL),
+    ("a_config_management_gives_the_session_of_older_versions", config_management::session, &Kind::ALL),
+    ("a_config_management_makes_its_root_sync", config_management::root_sync, &Kind::ALL),
     ("an_unreadable_sync_hides_no_other", unreadable_sync::hides_no_other, &Kind::ALL),
     ("a_wait_ends_after_the_reconcile_timeout", timeouts::reconcile, &Kind::ALL),
     ("a_sync_with_role_refs_is_refused", unsupported_fields::role_refs_are_refused, &Kind::ALL),

@@ -7,7 +7,10 @@ use kube::CustomResourceExt as _;
 
 use crate::model::yaml;
 
-use super::{Cluster, ClusterSelector, HierarchyConfig, NamespaceSelector, RepoSync, ResourceGroup, RootSync};
+use super::{
+    CONFIG_MANAGEMENT, Cluster, ClusterSelector, ConfigManagement, HierarchyConfig, NamespaceSelector, RepoSync,
+    ResourceGroup, RootSync,
+};
 
 /// The CRDs that an installation applies, sorted by name.
 pub fn crds() -> Vec<CustomResourceDefinition> {
@@ -15,6 +18,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         sync(RootSync::crd()),
         sync(RepoSync::crd()),
         group(ResourceGroup::crd()),
+        settings(ConfigManagement::crd()),
         Cluster::crd(),
         ClusterSelector::crd(),
         HierarchyConfig::crd(),
@@ -66,6 +70,31 @@ fn group(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
         column("Stalled", "string", ".status.conditions[1].status"),
         column("Age", "date", ".metadata.creationTimestamp"),
     ]);
+    crd
+}
+
+/// Lets the only name pass, and adds the columns that `kubectl get` prints.
+fn settings(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let version = &mut crd.spec.versions[0];
+    version.additional_printer_columns = Some(vec![
+        column("Cluster", "string", ".spec.clusterName"),
+        column("Healthy", "boolean", ".status.healthy"),
+        column("Age", "date", ".metadata.creationTimestamp"),
+    ]);
+    let name = JSONSchemaProps {
+        type_: Some("string".to_owned()),
+        pattern: Some(format!("^{CONFIG_MANAGEMENT}$")),
+        ..Default::default()
+    };
+    let metadata = JSONSchemaProps {
+        type_: Some("object".to_owned()),
+        properties: Some([("name".to_owned(), name)].into()),
+        ..Default::default()
+    };
+    let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
+    if let Some(properties) = schema.and_then(|schema| schema.properties.as_mut()) {
+        properties.insert("metadata".to_owned(), metadata);
+    }
     crd
 }
 

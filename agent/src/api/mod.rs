@@ -1,4 +1,5 @@
-//! The API types that users and other tools know: RootSync, RepoSync, ResourceGroup and the kinds that only repositories use.
+//! The API types that users and other tools know: RootSync, RepoSync, ResourceGroup, ConfigManagement and the kinds that only
+//! repositories use.
 //!
 //! Field names, defaults and the fields that are left out when empty are contracts. The `kube` derives exist only with the
 //! feature `cluster`; without it the same structs are plain data.
@@ -12,12 +13,19 @@ mod root_sync;
 mod repo_sync;
 mod resource_group;
 mod source_only;
+mod config_management;
 #[cfg(feature = "cluster")]
 mod crds;
 mod invalid;
 mod supported;
 
 pub use crate::model::duration::{format_duration, parse_duration};
+#[cfg(feature = "cluster")]
+pub use config_management::ConfigManagement;
+pub use config_management::{
+    CONFIG_MANAGEMENT, CONFIG_MANAGEMENT_NO_EFFECT, ConfigManagementGit, ConfigManagementProxy, ConfigManagementSpec,
+    ConfigManagementStatus,
+};
 #[cfg(feature = "cluster")]
 pub use crds::{crds, yaml as crd_yaml};
 #[cfg(feature = "cluster")]

@@ -101,6 +101,8 @@ pub mod label {
     pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
     /// System: the API version of the object's manifest.
     pub const DECLARED_VERSION: &str = "configsync.gke.io/declared-version";
+    /// System, on a RootSync: `config-management` if it was made from the ConfigManagement of that name.
+    pub const MADE_FROM: &str = "configsync.gke.io/made-from";
     /// System, on ResourceGroups: the sync, `<namespace>_<name>`.
     pub const INVENTORY_ID: &str = "cli-utils.sigs.k8s.io/inventory-id";
     /// System, on ResourceGroups: the namespace of the sync.

@@ -109,7 +109,9 @@ impl RunningSync {
         match task {
             // The version before stays in force.
             Err(refusal) => self.instructions.refused = Some((refusal.finding, refusal.generation)),
-            Ok(_) if generation == self.generation && self.instructions.refused.is_none() => {}
+            Ok(task)
+                if (generation, &task.cluster_name) == (self.generation, &self.instructions.task.cluster_name)
+                    && self.instructions.refused.is_none() => {}
             Ok(task) => {
                 self.generation = generation;
                 (self.instructions.task, self.instructions.refused) = (Arc::new(task), None);
@@ -161,6 +163,14 @@ pub(super) mod tests {
             matches!(action, Some(SyncAction::Tell(told)) if told.approval.as_deref() == Some("abc") && !told.stop)
         );
         assert!(matches!(state, Some(SyncState::Running(_))));
+    }
+
+    #[test]
+    fn another_name_of_the_cluster_is_told_to_the_task_that_runs() {
+        let task = SyncTask { cluster_name: "prod".to_owned(), ..SyncTask::for_tests(1) };
+        let renamed = SyncVersion { task: Ok(task), ..*version(1) };
+        let (_, action) = step(running(1), SyncChange::Declared(Box::new(renamed)));
+        assert!(matches!(action, Some(SyncAction::Tell(told)) if told.task.cluster_name == "prod" && !told.stop));
     }
 
     fn anew(generation: i64) -> Box<SyncVersion> {

@@ -11,6 +11,7 @@ mod commands;
 mod sync;
 mod lifecycle;
 mod syncs;
+mod config_management;
 mod roots;
 mod leader;
 
@@ -55,7 +56,7 @@ const LAST_WORD: Duration = Duration::from_millis(400);
 pub struct Options {
     /// The source of one sync without a RootSync object; `None` serves every RootSync.
     pub source: Option<Flags>,
-    /// Name of this cluster, for cluster selectors.
+    /// Name of this cluster, for cluster selectors. A ConfigManagement with another name takes precedence over it.
     pub cluster_name: String,
     /// Path of a kubeconfig instead of `$KUBECONFIG`, `~/.kube/config` or the one in the cluster.
     pub kubeconfig: Option<PathBuf>,
@@ -238,6 +239,7 @@ async fn by_flags(context: Arc<AgentContext>, flags: Flags, mut stop: watch::Rec
         sync: SyncId::root(ROOT_SYNC),
         how_to_approve: format!("start the agent with --approve-prune {APPROVAL}"),
         git: flags.git,
+        cluster_name: context.options.cluster_name.clone(),
         format: flags.format,
         period: flags.period,
         object: None,

@@ -1,5 +1,6 @@
-//! Serves every RootSync of the cluster, as the objects come, change and go.
+//! Serves every RootSync of the cluster, as the objects come, change and go, under the name that the cluster has.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,21 +13,23 @@ use kube::runtime::wait::{Condition as _, conditions};
 use kube::runtime::watcher::{Config, Event as WatchEvent, watch_object, watcher};
 use serde::Deserialize as _;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
-use super::AgentContext;
+use super::config_management::{self, KnownSettings, RootSyncFacts, replace};
 use super::lifecycle::{Refusal, SyncChange, SyncVersion};
 use super::supervision::supervised;
 use super::sync::{self, ExitReason, Instructions};
 use super::syncs::{SyncWork, Syncs};
 use super::task::SyncTask;
+use super::{AgentContext, Options};
 use crate::api::{LocalRepositories, RootSync, SupportedSpec, SyncStatus, supported};
 use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
 use crate::io::reports::{SyncObject, now, read_sync_status, write_sync_status};
 use crate::model::backoff::Backoff;
 use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding, text};
-use crate::model::metadata::{CONTROLLER_NAMESPACE, SyncId, annotation};
+use crate::model::metadata::{CONTROLLER_NAMESPACE, ROOT_SYNC, SyncId, annotation};
 use crate::sync::plan::guard::approve_by_annotation;
 use crate::sync::status::stalled;
 
@@ -36,17 +39,24 @@ const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(
 
 /// Serves RootSyncs until the process is told to stop, then lets each sync finish its requests in flight.
 pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<bool>) {
-    let (client, local) = (context.cluster.client.clone(), context.options.local_repositories);
-    let mut syncs = Syncs::new(move |id, work| {
+    let (client, options) = (context.cluster.client.clone(), context.options.clone());
+    let ((settings, known), (default, facts)) =
+        (watch::channel(KnownSettings::default()), watch::channel(Default::default()));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(config_management::follow(client.clone(), settings));
+    tasks.spawn(config_management::keep(Arc::clone(&context), known.clone(), facts));
+    let syncs = Syncs::new(move |id, work| {
         let (context, span) = (Arc::clone(&context), sync::span(&id));
         perform(context, id, work).instrument(span).boxed()
     });
+    let cluster_name = options.cluster_name.clone();
+    let mut roots = Roots { syncs, options, settings: known, cluster_name, default, objects: BTreeMap::new() };
     tokio::select! {
-        () = follow(client, local, &mut syncs) => {}
+        () = roots.follow(client) => {}
         // A closed channel is a stop too.
         _ = stop.wait_for(|stop| *stop) => {}
     }
-    syncs.stop().await;
+    roots.syncs.stop().await;
 }
 
 /// Does the work of one task.
@@ -61,36 +71,106 @@ async fn perform(context: Arc<AgentContext>, id: SyncId, work: SyncWork) {
     }
 }
 
-/// Follows the RootSyncs of the cluster.
-async fn follow(client: kube::Client, local: LocalRepositories, syncs: &mut Syncs) {
-    crd_is_established(client.clone()).await;
-    // Each object is read on its own: an object that this agent cannot read hides no other.
-    let kind = ApiResource::erase::<RootSync>(&());
-    let objects: Api<DynamicObject> = Api::namespaced_with(client, CONTROLLER_NAMESPACE, &kind);
-    let mut events = std::pin::pin!(watcher(objects, Config::default()).default_backoff());
-    let mut listed: Vec<SyncId> = Vec::new();
-    loop {
-        let event = tokio::select! {
-            event = events.next() => event,
-            Some(id) = syncs.ended() => {
-                syncs.change(&id, SyncChange::Ended);
-                continue;
+/// The RootSyncs of the cluster.
+struct Roots {
+    syncs: Syncs,
+    options: Options,
+    settings: watch::Receiver<KnownSettings>,
+    /// The name that the syncs were told.
+    cluster_name: String,
+    /// The facts of the RootSync that can be made from the ConfigManagement.
+    default: watch::Sender<RootSyncFacts>,
+    /// The RootSyncs as they are.
+    objects: BTreeMap<SyncId, DynamicObject>,
+}
+
+impl Roots {
+    /// Follows the RootSyncs, and the name of the cluster.
+    async fn follow(&mut self, client: kube::Client) {
+        crd_is_established(client.clone()).await;
+        // A closed channel ends this with the agent.
+        let _ = self.settings.wait_for(|settings| *settings != KnownSettings::Unknown).await;
+        self.rename();
+        // Each object is read on its own: an object that this agent cannot read hides no other.
+        let kind = ApiResource::erase::<RootSync>(&());
+        let objects: Api<DynamicObject> = Api::namespaced_with(client, CONTROLLER_NAMESPACE, &kind);
+        let mut events = std::pin::pin!(watcher(objects, Config::default()).default_backoff());
+        let mut listed: Vec<SyncId> = Vec::new();
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                Some(id) = self.syncs.ended() => {
+                    self.syncs.change(&id, SyncChange::Ended);
+                    continue;
+                }
+                Ok(()) = self.settings.changed() => {
+                    self.rename();
+                    continue;
+                }
+            };
+            match event {
+                Some(Ok(WatchEvent::Init)) => listed.clear(),
+                Some(Ok(WatchEvent::InitApply(object))) => listed.push(self.update(object)),
+                Some(Ok(WatchEvent::InitDone)) => {
+                    let gone: Vec<SyncId> = self.objects.keys().filter(|id| !listed.contains(id)).cloned().collect();
+                    gone.iter().for_each(|id| self.remove(id));
+                }
+                Some(Ok(WatchEvent::Apply(object))) => {
+                    self.update(object);
+                }
+                Some(Ok(WatchEvent::Delete(object))) => self.remove(&id(&object)),
+                Some(Err(error)) => tracing::warn!(%error, "the watch on RootSyncs broke off and starts again"),
+                None => return,
             }
-        };
-        match event {
-            Some(Ok(WatchEvent::Init)) => listed.clear(),
-            Some(Ok(WatchEvent::InitApply(object))) => listed.push(update(syncs, local, object)),
-            Some(Ok(WatchEvent::InitDone)) => {
-                let gone: Vec<SyncId> = syncs.ids().filter(|id| !listed.contains(id)).cloned().collect();
-                gone.iter().for_each(|id| syncs.remove(id));
-            }
-            Some(Ok(WatchEvent::Apply(object))) => {
-                update(syncs, local, object);
-            }
-            Some(Ok(WatchEvent::Delete(object))) => syncs.remove(&id(&object)),
-            Some(Err(error)) => tracing::warn!(%error, "the watch on RootSyncs broke off and starts again"),
-            None => return,
         }
+    }
+
+    /// Takes in a sync object as it is now.
+    fn update(&mut self, object: DynamicObject) -> SyncId {
+        let id = id(&object);
+        if id.name == ROOT_SYNC {
+            let facts = RootSyncFacts::of(&object);
+            self.default.send_if_modified(|before| replace(before, facts));
+        }
+        if object.metadata.deletion_timestamp.is_some() {
+            self.syncs.remove(&id);
+        } else {
+            self.declare(&id, object.clone());
+        }
+        self.objects.insert(id.clone(), object);
+        id
+    }
+
+    fn remove(&mut self, id: &SyncId) {
+        if id.name == ROOT_SYNC {
+            self.default.send_if_modified(|before| replace(before, RootSyncFacts::default()));
+        }
+        self.objects.remove(id);
+        self.syncs.remove(id);
+    }
+
+    /// Tells the syncs the name of the cluster, if it has changed.
+    fn rename(&mut self) {
+        let name = self.settings.borrow_and_update().cluster_name(&self.options.cluster_name).to_owned();
+        if name == self.cluster_name {
+            return;
+        }
+        tracing::info!(cluster_name = name, "the name of the cluster, for selectors");
+        self.cluster_name = name;
+        for (id, object) in self.objects.clone() {
+            if object.metadata.deletion_timestamp.is_none() {
+                self.declare(&id, object);
+            }
+        }
+    }
+
+    /// Nothing of a sync that is about to go is deleted because the name of the cluster goes with it.
+    fn declare(&mut self, id: &SyncId, object: DynamicObject) {
+        if self.settings.borrow().leaves_behind(&object) {
+            return;
+        }
+        let version = version(id, &self.cluster_name, self.options.local_repositories, object);
+        self.syncs.change(id, SyncChange::Declared(Box::new(version)));
     }
 }
 
@@ -112,18 +192,7 @@ fn id(object: &DynamicObject) -> SyncId {
     SyncId::root(object.metadata.name.as_deref().unwrap_or_default())
 }
 
-/// Takes in a sync object as it is now.
-fn update(syncs: &mut Syncs, local: LocalRepositories, object: DynamicObject) -> SyncId {
-    let id = id(&object);
-    if object.metadata.deletion_timestamp.is_some() {
-        syncs.remove(&id);
-    } else {
-        syncs.change(&id, SyncChange::Declared(Box::new(version(&id, local, object))));
-    }
-    id
-}
-
-fn version(id: &SyncId, local: LocalRepositories, object: DynamicObject) -> SyncVersion {
+fn version(id: &SyncId, cluster_name: &str, local: LocalRepositories, object: DynamicObject) -> SyncVersion {
     let uid = object.metadata.uid.unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or(0);
     let annotations = object.metadata.annotations.unwrap_or_default();
@@ -131,13 +200,13 @@ fn version(id: &SyncId, local: LocalRepositories, object: DynamicObject) -> Sync
     let status = SyncStatus::deserialize(&object.data["status"]).unwrap_or_default();
     let written = SyncObject { status, uid: uid.clone() };
     let task = match supported(id, &annotations, &object.data["spec"], local) {
-        Ok(spec) => Ok(task(id.clone(), written, generation, spec)),
+        Ok(spec) => Ok(task(id.clone(), cluster_name.to_owned(), written, generation, spec)),
         Err(finding) => Err(Refusal { object: written, generation, finding }),
     };
     SyncVersion { uid, generation, approval, task }
 }
 
-fn task(id: SyncId, object: SyncObject, generation: i64, spec: SupportedSpec) -> SyncTask {
+fn task(id: SyncId, cluster_name: String, object: SyncObject, generation: i64, spec: SupportedSpec) -> SyncTask {
     let SupportedSpec { git, format, resource_status, implicit_namespaces, reconcile_timeout, api_server_timeout } =
         spec;
     SyncTask {
@@ -145,6 +214,7 @@ fn task(id: SyncId, object: SyncObject, generation: i64, spec: SupportedSpec) ->
         format,
         period: git.period(),
         git,
+        cluster_name,
         object: Some(object),
         generation,
         resource_status,

@@ -58,7 +58,7 @@ pub(super) fn known(kinds: BTreeSet<crate::model::object::GroupKind>) -> Defined
 }
 
 fn source(context: &AgentContext, task: &SyncTask) -> Source {
-    let SyncTask { sync, git, format, .. } = task;
+    let SyncTask { sync, git, cluster_name, format, .. } = task;
     let want = match git.revision.as_str() {
         "" | "HEAD" => Want::Branch(git.reference().to_owned()),
         revision => Want::Revision(revision.to_owned()),
@@ -76,7 +76,7 @@ fn source(context: &AgentContext, task: &SyncTask) -> Source {
         settings: CompileOptions {
             format: *format,
             scope: RepoScope::Root,
-            cluster_name: context.options.cluster_name.clone(),
+            cluster_name: cluster_name.clone(),
             sync: Some(sync.clone()),
             source_dir: git.directory(),
             namespaces: match task.implicit_namespaces {

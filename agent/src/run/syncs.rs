@@ -38,11 +38,6 @@ impl Syncs {
         Self { perform, states: BTreeMap::new(), instructions: BTreeMap::new(), tasks: JoinSet::new() }
     }
 
-    /// The sync objects that have a task.
-    pub(super) fn ids(&self) -> impl Iterator<Item = &SyncId> {
-        self.states.keys()
-    }
-
     /// Waits until a task ends, and returns its sync object; `None` when no task runs.
     pub(super) async fn ended(&mut self) -> Option<SyncId> {
         // A task ends by its future, whose panics are caught, or is aborted together with this set.

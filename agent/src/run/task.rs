@@ -13,6 +13,8 @@ use crate::sync::reporting::SpecFacts;
 pub(super) struct SyncTask {
     pub(super) sync: SyncId,
     pub(super) git: GitSpec,
+    /// Name of the cluster, for cluster selectors.
+    pub(super) cluster_name: String,
     pub(super) format: SourceFormat,
     /// Time between two polls of the repository.
     pub(super) period: Duration,
@@ -47,6 +49,7 @@ impl SyncTask {
         Self {
             sync: SyncId::root("root-sync"),
             git: GitSpec::default(),
+            cluster_name: String::new(),
             format: SourceFormat::Unstructured,
             period: Duration::from_secs(15),
             object: None,

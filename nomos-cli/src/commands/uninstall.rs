@@ -22,7 +22,7 @@ const FINALIZERS: &str = "configsync.gke.io/";
 
 /// Take the agent out of a cluster
 ///
-/// Removes the agent, then its RootSyncs and RepoSyncs, after it has asked. What they applied stays in the cluster, and so do the CRDs
+/// Removes the agent, then the ConfigManagement, RootSyncs and RepoSyncs, after it has asked. What they applied stays in the cluster, and so do the CRDs
 /// and the namespace config-management-system with all else that is in it.
 #[derive(clap::Args)]
 pub(crate) struct UninstallArgs {
@@ -117,8 +117,8 @@ async fn ask(
 ) -> anyhow::Result<()> {
     let mut text = format!("The agent is removed from the cluster {}, with these syncs:\n", cluster.context);
     for sync in syncs(client).await? {
-        let namespace = sync.metadata.namespace.as_deref().unwrap_or_default();
-        text.push_str(&format!("  {} in {namespace}\n", installation::name(&sync)));
+        let place = sync.metadata.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in {namespace}"));
+        text.push_str(&format!("  {}{place}\n", installation::name(&sync)));
     }
     if !crds.is_empty() {
         text.push_str("These CRDs are deleted, with all objects of their kinds:\n");
@@ -157,11 +157,11 @@ async fn objects(client: &Client, crd: &DynamicObject) -> anyhow::Result<Vec<Dyn
     Ok(found)
 }
 
-/// All RootSyncs and RepoSyncs.
+/// The ConfigManagement, which would make a sync again, all RootSyncs and all RepoSyncs.
 async fn syncs(client: &Client) -> anyhow::Result<Vec<DynamicObject>> {
     let mut found = Vec::new();
     for crd in installation::crds()? {
-        if ["RootSync", "RepoSync"].iter().any(|kind| crd.data["spec"]["names"]["kind"] == **kind) {
+        if ["ConfigManagement", "RootSync", "RepoSync"].iter().any(|kind| crd.data["spec"]["names"]["kind"] == **kind) {
             found.extend(objects(client, &crd).await?);
         }
     }

@@ -230,6 +230,15 @@ impl Cluster {
         self.request(Method::PATCH, &path, APPLY, body).await
     }
 
+    /// Server-side apply that takes no field over: it fails with 409 where another manager has another value.
+    ///
+    /// # Errors
+    /// As [`Cluster::request`].
+    pub async fn apply_cautiously<T: DeserializeOwned>(&self, path: &str, body: Vec<u8>) -> Result<T, ApiError> {
+        let path = path::with_query(path, &[("fieldManager", FIELD_MANAGER)]);
+        self.request(Method::PATCH, &path, APPLY, body).await
+    }
+
     /// Merge patch with the agent's field manager.
     ///
     /// # Errors

@@ -47,9 +47,10 @@ pub(crate) struct StatusArgs {
     #[arg(long, default_value = "15s", value_parser = duration, value_name = "DURATION")]
     timeout: Duration,
 
-    /// Layout of the text: blocks, or the table of older versions of nomos
-    #[arg(long, value_enum, default_value_t = Layout::Blocks, value_name = "LAYOUT")]
-    format: Layout,
+    /// Layout of the text: blocks, or the table of older versions of nomos [default: the table if each cluster has a
+    /// ConfigManagement or nothing, else blocks]
+    #[arg(long, value_enum, value_name = "LAYOUT")]
+    format: Option<Layout>,
 
     /// Print in this data format instead of as text
     #[arg(short, long, value_enum, value_name = "FORMAT")]
@@ -66,7 +67,7 @@ impl StatusArgs {
             resources: false,
             poll: None,
             timeout: Duration::from_secs(15),
-            format: Layout::Blocks,
+            format: None,
             output: None,
         }
     }
@@ -105,7 +106,7 @@ fn show(args: &StatusArgs, clusters: &[ClusterContext], console: &mut Console<'_
     for status in &mut statuses {
         status.retain(args.name.as_deref());
     }
-    let text = match (args.output, args.format) {
+    let text = match (args.output, args.format.unwrap_or_else(|| usual(&statuses))) {
         (Some(data), _) => data.text(&StatusDocument { clusters: &statuses })?,
         (None, Layout::Blocks) => text::blocks(&statuses, console.paint),
         (None, Layout::Table) => older::table(&statuses),
@@ -124,10 +125,43 @@ fn show(args: &StatusArgs, clusters: &[ClusterContext], console: &mut Console<'_
     Ok(if statuses.iter().all(ClusterStatus::is_synced) { FINE } else { FOUND })
 }
 
+/// The layout that users of these clusters know. Clusters that do not answer have no say.
+fn usual(statuses: &[ClusterStatus]) -> Layout {
+    let mut answers = statuses.iter().filter_map(ClusterStatus::is_of_old).peekable();
+    if answers.peek().is_some() && answers.all(|is_of_old| is_of_old) { Layout::Table } else { Layout::Blocks }
+}
+
 /// A message for the case that no sync matches the filters.
 fn nothing_shown(args: &StatusArgs, statuses: &[ClusterStatus]) -> Option<String> {
     let filtered = args.namespace.is_some() || args.name.is_some();
     let empty = statuses.iter().all(|status| status.row.is_none() && status.syncs.is_empty());
     (filtered && empty && !statuses.is_empty())
         .then(|| "No sync matches --namespace and --name. Remove them to see all syncs.\n".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::report::{ConfigManagementReport, Row};
+    use super::*;
+
+    #[test]
+    fn the_table_is_for_clusters_with_a_config_management_or_nothing() {
+        let row = |state| ClusterStatus {
+            row: Some(Row { state, message: String::new(), cause: String::new() }),
+            ..ClusterStatus::default()
+        };
+        let settings = Some(ConfigManagementReport::default());
+        let old = ClusterStatus { config_management: settings, ..ClusterStatus::default() };
+        let (new, away, empty) = (ClusterStatus::default(), row("N/A"), row("NOT CONFIGURED"));
+        for (clusters, expected) in [
+            (vec![&old], Layout::Table),
+            (vec![&empty, &old, &away], Layout::Table),
+            (vec![&old, &new], Layout::Blocks),
+            (vec![&away], Layout::Blocks),
+            (vec![], Layout::Blocks),
+        ] {
+            let clusters: Vec<ClusterStatus> = clusters.into_iter().cloned().collect();
+            assert_eq!(usual(&clusters), expected, "{clusters:?}");
+        }
+    }
 }

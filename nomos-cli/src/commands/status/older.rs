@@ -44,13 +44,14 @@ fn branch(sync: &SyncReport) -> &str {
 fn messages(cluster: &ClusterStatus) -> impl Iterator<Item = String> {
     let row = cluster.row.iter().map(|row| {
         let message = match row.state {
-            "NOT CONFIGURED" | "NOT INSTALLED" => "ConfigManagement resource is missing",
+            "NOT CONFIGURED" | "NOT INSTALLED" if row.message.is_empty() => "ConfigManagement resource is missing",
             _ => &row.message,
         };
         format!("{message} {}", row.cause).trim_end().to_owned()
     });
     let syncs = cluster.syncs.iter().flat_map(|sync| &sync.errors).map(|error| one_line(error));
-    row.chain(syncs).filter(|message| !message.is_empty())
+    let settings = cluster.settings_errors().iter().map(|error| one_line(error));
+    row.chain(settings).chain(syncs).filter(|message| !message.is_empty())
 }
 
 fn one_line(text: &str) -> String {
@@ -78,8 +79,8 @@ mod tests {
         let syncs = vec![report(SyncId::root("root-sync"), &spec, &status, Vec::new())];
         let row = Row { state: "NOT CONFIGURED", message: String::new(), cause: String::new() };
         let clusters = [
-            ClusterStatus { context: "dev".into(), current: true, row: None, syncs },
-            ClusterStatus { context: "prod".into(), current: false, row: Some(row), syncs: Vec::new() },
+            ClusterStatus { context: "dev".into(), current: true, syncs, ..ClusterStatus::default() },
+            ClusterStatus { context: "prod".into(), row: Some(row), ..ClusterStatus::default() },
         ];
         let expected = "\
 Current   Context   Status           Last Synced Token   Sync Branch

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use agent::api::{ResourceGroupStatus, ResourceStatus, SyncSpec, SyncStatus};
+use agent::api::{
+    CONFIG_MANAGEMENT, ConfigManagementSpec, ConfigManagementStatus, ResourceGroupStatus, ResourceStatus, SyncSpec,
+    SyncStatus,
+};
 use agent::io::kubernetes::lease::{self, LEASE};
 use agent::model::duration::format_duration;
 use agent::model::metadata::{CONTROLLER_NAMESPACE, SyncId, SyncKind, label};
@@ -16,7 +19,7 @@ use kube::{Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::report::{ClusterStatus, Row, SyncReport, SyncReportState, report};
+use super::report::{ClusterStatus, ConfigManagementReport, Row, SyncReport, SyncReportState, report};
 use crate::contexts::{self, AGENTS, ClusterAnswer, ClusterContext, ClusterError};
 
 /// Time to wait before a request is repeated that the API server refused with 429 Too Many Requests.
@@ -32,8 +35,8 @@ struct Found {
     root_syncs: Option<Vec<DynamicObject>>,
     repo_syncs: Vec<DynamicObject>,
     groups: Vec<DynamicObject>,
-    /// The number of ConfigManagement objects.
-    config_managements: usize,
+    /// The ConfigManagement, if there is one that the user may read.
+    config_management: Option<DynamicObject>,
     /// `true` if there is a Deployment that serves syncs.
     agent: bool,
     /// The Lease of the agents; `None` if there is none, or the user may not read it.
@@ -64,11 +67,11 @@ pub(crate) fn statuses(
 async fn look(client: Client, scope: QueryScope<'_>) -> kube::Result<Found> {
     let list = |group, version, kind| list(&client, scope.namespace, GroupVersionKind::gvk(group, version, kind));
     let groups = async { if scope.resources { list("kpt.dev", "v1alpha1", "ResourceGroup").await } else { Ok(None) } };
-    let (root_syncs, repo_syncs, groups, config_managements, agent, lease) = futures::try_join!(
+    let (root_syncs, repo_syncs, groups, config_management, agent, lease) = futures::try_join!(
         list("configsync.gke.io", "v1beta1", "RootSync"),
         list("configsync.gke.io", "v1beta1", "RepoSync"),
         groups,
-        config_managements(&client),
+        config_management(&client),
         has_agent(&client),
         lease(&client),
     )?;
@@ -80,7 +83,7 @@ async fn look(client: Client, scope: QueryScope<'_>) -> kube::Result<Found> {
         root_syncs,
         repo_syncs: repo_syncs.unwrap_or_default(),
         groups: groups.unwrap_or_default(),
-        config_managements,
+        config_management,
         agent,
         lease,
         filtered: scope.namespace.is_some(),
@@ -116,12 +119,12 @@ async fn is_defined(client: &Client) -> bool {
     api.get_metadata("rootsyncs.configsync.gke.io").await.is_ok()
 }
 
-/// The number of ConfigManagement objects; 0 if the user may not list them.
-async fn config_managements(client: &Client) -> kube::Result<usize> {
+/// The ConfigManagement; `None` also if the user may not list them.
+async fn config_management(client: &Client) -> kube::Result<Option<DynamicObject>> {
     let kind = GroupVersionKind::gvk("configmanagement.gke.io", "v1", "ConfigManagement");
     match list(client, None, kind).await {
-        Ok(found) => Ok(found.map_or(0, |found| found.len())),
-        Err(kube::Error::Api(status)) if status.code == 403 => Ok(0),
+        Ok(found) => Ok(found.into_iter().flatten().find(|object| object.name_any() == CONFIG_MANAGEMENT)),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -146,12 +149,31 @@ async fn lease(client: &Client) -> kube::Result<Option<Lease>> {
 }
 
 fn status(cluster: &ClusterContext, answer: ClusterAnswer<Found>) -> ClusterStatus {
-    let (row, syncs) = match answer {
-        Ok(found) => state(&found, SystemTime::now()),
-        Err(ClusterError::Unreachable(cause)) => (Some(row("N/A", "Failed to connect to cluster", cause)), Vec::new()),
-        Err(ClusterError::Refused(message)) => (Some(row("ERROR", &message, String::new())), Vec::new()),
+    let (context, current) = (cluster.context.clone(), cluster.current);
+    let failed = |row| ClusterStatus { context: context.clone(), current, row: Some(row), ..ClusterStatus::default() };
+    match answer {
+        Ok(found) => {
+            let (row, syncs) = state(&found, SystemTime::now());
+            let config_management = found.config_management.as_ref().map(settings);
+            ClusterStatus { context, current, row, syncs, config_management }
+        }
+        Err(ClusterError::Unreachable(cause)) => failed(row("N/A", "Failed to connect to cluster", cause)),
+        Err(ClusterError::Refused(message)) => failed(row("ERROR", &message, String::new())),
+    }
+}
+
+fn settings(object: &DynamicObject) -> ConfigManagementReport {
+    let (spec, status) =
+        (field::<ConfigManagementSpec>(object, "spec"), field::<ConfigManagementStatus>(object, "status"));
+    let errors = match (&spec, status.unwrap_or_default().errors) {
+        (Err(error), errors) if errors.is_empty() => vec![error.to_string()],
+        (_, errors) => errors,
     };
-    ClusterStatus { context: cluster.context.clone(), current: cluster.current, row, syncs }
+    ConfigManagementReport {
+        cluster_name: spec.map(|spec| spec.cluster_name).unwrap_or_default(),
+        // Other agents may quote the repository with credentials.
+        errors: errors.iter().map(|error| shown_in(error).into_owned()).collect(),
+    }
 }
 
 fn row(state: &'static str, message: &str, cause: String) -> Row {
@@ -172,10 +194,7 @@ fn state(found: &Found, now: SystemTime) -> (Option<Row>, Vec<SyncReport>) {
         if found.filtered {
             return (None, Vec::new());
         }
-        let unconfigured = found.config_managements == 0;
-        let word = if unconfigured { "NOT CONFIGURED" } else { "UNKNOWN" };
-        let message = if unconfigured { "" } else { "the cluster has a ConfigManagement, but no RootSync" };
-        return (Some(row(word, message, String::new())), Vec::new());
+        return (Some(without_syncs(found)), Vec::new());
     }
     if !served {
         let message = "the cluster has syncs, but no nomos-agent that serves them";
@@ -185,6 +204,22 @@ fn state(found: &Found, now: SystemTime) -> (Option<Row>, Vec<SyncReport>) {
     syncs.sort_by_key(|sync| (sync.kind, sync.namespace.clone(), sync.name.clone()));
     let idle = found.lease.as_ref().and_then(|lease| idle(lease, now));
     (idle.map(|message| row("NOT RUNNING", message.as_str(), String::new())), syncs)
+}
+
+/// The state of a cluster that has the CRDs and no sync.
+fn without_syncs(found: &Found) -> Row {
+    let Some(object) = &found.config_management else { return row("NOT CONFIGURED", "", String::new()) };
+    let asks = object.data.pointer("/spec/git").is_some_and(|git| !git.is_null());
+    match (asks, found.agent || object.data.get("status").is_some()) {
+        (false, _) => {
+            row("NOT CONFIGURED", "the ConfigManagement has no spec.git, and there is no RootSync", String::new())
+        }
+        (true, false) => row("NOT RUNNING", "the cluster has a ConfigManagement, but no nomos-agent", String::new()),
+        (true, true) if !settings(object).errors.is_empty() => {
+            row("ERROR", "there is no RootSync for the ConfigManagement", String::new())
+        }
+        (true, true) => row("PENDING", "the RootSync of the ConfigManagement is being made", String::new()),
+    }
 }
 
 /// Tells for how long no agent has held the Lease; `None` if one holds it.
@@ -267,6 +302,17 @@ mod tests {
         }))
     }
 
+    fn config_management(spec: Value, status: Value) -> DynamicObject {
+        let mut object = object(json!({
+            "apiVersion": "configmanagement.gke.io/v1", "kind": "ConfigManagement",
+            "metadata": { "name": CONFIG_MANAGEMENT }, "spec": spec,
+        }));
+        if !status.is_null() {
+            object.data["status"] = status;
+        }
+        object
+    }
+
     fn word(found: &Found) -> &'static str {
         match state(found, SystemTime::now()) {
             (Some(row), _) => row.state,
@@ -280,6 +326,16 @@ mod tests {
         assert_eq!(word(&found), "NOT INSTALLED");
         found.root_syncs = Some(Vec::new());
         assert_eq!(word(&found), "NOT CONFIGURED");
+        found.config_management = Some(config_management(json!({}), Value::Null));
+        assert_eq!(word(&found), "NOT CONFIGURED");
+        let git = json!({ "git": { "syncRepo": "https://git.example/x" } });
+        found.config_management = Some(config_management(git.clone(), Value::Null));
+        assert_eq!(word(&found), "NOT RUNNING");
+        found.config_management = Some(config_management(git.clone(), json!({ "healthy": true })));
+        assert_eq!(word(&found), "PENDING");
+        found.config_management = Some(config_management(git, json!({ "healthy": false, "errors": ["no login"] })));
+        assert_eq!(word(&found), "ERROR");
+        found.config_management = None;
         let mut new = root_sync(json!({}));
         new.data.as_object_mut().expect("a map").remove("status");
         found.root_syncs = Some(vec![new]);
@@ -360,7 +416,8 @@ mod tests {
     /// Everything that `nomos status` prints of these objects: the text in both layouts, and the data.
     fn printed(found: &Found) -> (String, String) {
         let (row, syncs) = state(found, SystemTime::now());
-        let clusters = [ClusterStatus { context: "dev".into(), current: true, row, syncs }];
+        let config_management = found.config_management.as_ref().map(settings);
+        let clusters = [ClusterStatus { context: "dev".into(), current: true, row, syncs, config_management }];
         let text = terminal::printed(|console| {
             console.print(&text::blocks(&clusters, console.paint));
             console.print(&older::table(&clusters));

@@ -9,7 +9,7 @@ use serde::Serialize;
 pub(crate) const NO_COMMIT: &str = "N/A";
 
 /// The status of one cluster.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ClusterStatus {
     /// The name of the context.
@@ -21,12 +21,27 @@ pub(crate) struct ClusterStatus {
     pub(crate) row: Option<Row>,
     /// The syncs: RootSyncs first, sorted by namespace and name.
     pub(crate) syncs: Vec<SyncReport>,
+    /// The ConfigManagement, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) config_management: Option<ConfigManagementReport>,
+}
+
+/// The facts of a ConfigManagement that are shown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ConfigManagementReport {
+    /// The name of the cluster, for selectors.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) cluster_name: String,
+    /// The reasons for which its spec has no effect.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) errors: Vec<String>,
 }
 
 /// The state of a cluster without syncs to show.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Row {
-    /// `NOT INSTALLED`, `NOT CONFIGURED`, `NOT RUNNING`, `UNKNOWN`, `N/A` or `ERROR`.
+    /// `NOT INSTALLED`, `NOT CONFIGURED`, `NOT RUNNING`, `PENDING`, `N/A` or `ERROR`.
     pub(crate) state: &'static str,
     /// One sentence about the state; can be empty.
     pub(crate) message: String,
@@ -100,7 +115,23 @@ impl SyncReportState {
 impl ClusterStatus {
     /// `true` if all shown syncs are synced. A cluster without syncs counts as synced only if the filters removed them.
     pub(crate) fn is_synced(&self) -> bool {
-        self.row.is_none() && self.syncs.iter().all(|sync| sync.state == SyncReportState::Synced)
+        self.row.is_none()
+            && self.settings_errors().is_empty()
+            && self.syncs.iter().all(|sync| sync.state == SyncReportState::Synced)
+    }
+
+    /// The errors of the ConfigManagement.
+    pub(crate) fn settings_errors(&self) -> &[String] {
+        self.config_management.as_ref().map_or(&[], |settings| &settings.errors)
+    }
+
+    /// The place of the cluster among those that users of older versions know; `None` if it does not answer.
+    pub(crate) fn is_of_old(&self) -> Option<bool> {
+        match self.row.as_ref().map(|row| row.state) {
+            Some("N/A" | "ERROR") if self.config_management.is_none() => None,
+            Some("NOT INSTALLED" | "NOT CONFIGURED") => Some(true),
+            _ => Some(self.config_management.is_some()),
+        }
     }
 
     /// Removes the syncs with another name; none if `name` is `None`.

@@ -17,6 +17,11 @@ pub(crate) fn blocks(clusters: &[ClusterStatus], paint: Paint) -> String {
         lines.push(String::new());
         lines.push(paint.bold(&format!("{mark}{}", cluster.context)));
         lines.extend(cluster.row.iter().flat_map(|row| self::row(row, paint)));
+        for text in cluster.settings_errors() {
+            lines.push(format!("{INDENT}{SEPARATOR}"));
+            lines.push(format!("{INDENT}ConfigManagement   {}", paint.bad("ERROR")));
+            lines.extend(error(text).into_iter().map(|line| format!("{INDENT}{line}")));
+        }
         for sync in &cluster.syncs {
             lines.push(format!("{INDENT}{SEPARATOR}"));
             lines.extend(self::sync(sync, paint).into_iter().map(|line| format!("{INDENT}{line}")));
@@ -105,7 +110,7 @@ mod tests {
     use super::*;
 
     fn cluster(context: &str, row: Option<Row>, syncs: Vec<SyncReport>) -> ClusterStatus {
-        ClusterStatus { context: context.into(), current: context == "prod", row, syncs }
+        ClusterStatus { context: context.into(), current: context == "prod", row, syncs, config_management: None }
     }
 
     fn sync(status: Value, resources: Value) -> SyncReport {
