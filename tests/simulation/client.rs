@@ -1,6 +1,7 @@
 //! One sync of the agent: its engine and its reports, and the tasks that carry out its commands with the agent's own requests.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,20 +10,20 @@ use agent::io::kubernetes::apply::{self, CommitStamp};
 use agent::io::kubernetes::audit::audit;
 use agent::io::kubernetes::client::Cluster;
 use agent::io::kubernetes::count::count;
+use agent::io::kubernetes::patience::patiently;
 use agent::io::kubernetes::watch::{Subscription, Watches};
 use agent::io::reports;
 use agent::model::finding::{Code, Finding};
 use agent::model::metadata::SyncId;
 use agent::model::object::{GroupKind, ObjectId};
-use agent::sync::engine::{Command, Event, Outcome, Report, Settings, State};
+use agent::sync::engine::{Command, Event, Failure, Outcome, Report, Retry, Settings, State};
 use agent::sync::inventory::InventoryRecord;
 use agent::sync::moment::Moment;
 use agent::sync::reporting::{ReportAnswer, ReportEffect, ReportEvent, ReportMessage, ReportRequest, Reporting};
 use agent::sync::status::About;
+use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-
-use crate::wire::Wire;
 
 /// The value of the annotation `git-context`.
 pub(crate) const GIT_CONTEXT: &str = "{}";
@@ -33,9 +34,8 @@ const BACKLOG: usize = 1024;
 /// Something that a task has found out.
 enum Found {
     Event(Event),
-    Written(ReportAnswer),
-    /// Objects of this CRD's kind could not be counted; it is tried again then.
-    Uncounted(ObjectId, Instant),
+    /// `None` if the request broke down, and the sync with it.
+    Written(Option<ReportAnswer>),
 }
 
 type Findings = Arc<Mutex<VecDeque<Found>>>;
@@ -46,8 +46,7 @@ pub(crate) struct Client {
     uid: String,
     pub(crate) state: State,
     reporting: Reporting,
-    pub(crate) cluster: Arc<Cluster>,
-    pub(crate) wire: Wire,
+    cluster: Arc<Cluster>,
     tasks: JoinSet<()>,
     findings: Findings,
     subscription: Subscription,
@@ -60,8 +59,8 @@ pub(crate) struct Client {
     /// Messages for the reports while a request of theirs is out.
     messages: VecDeque<ReportMessage>,
     writing: bool,
-    /// CRDs whose objects are to be counted again.
-    uncounted: Vec<(Instant, ObjectId)>,
+    /// A task broke down without which it cannot go on.
+    pub(crate) is_broken: bool,
 }
 
 /// What a step of a sync asks of the world around it.
@@ -78,7 +77,6 @@ impl Client {
         uid: &str,
         status: SyncStatus,
         groups: Option<InventoryRecord>,
-        wire: Wire,
         cluster: Arc<Cluster>,
         watches: &Arc<Watches>,
     ) -> Self {
@@ -94,21 +92,19 @@ impl Client {
             joined: BTreeMap::new(),
             state: State::new(settings),
             cluster,
-            wire,
             tasks: JoinSet::new(),
             findings: Findings::default(),
             inbox: VecDeque::new(),
             messages: VecDeque::new(),
             writing: false,
-            uncounted: Vec::new(),
+            is_broken: false,
         }
     }
 
     /// The next time at which it has something to do by itself.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let report = self.reporting.next_wake().filter(|_| !self.writing);
-        let count = self.uncounted.iter().map(|(at, _)| *at).min();
-        self.state.next_wake().into_iter().chain(report).chain(count).min()
+        self.state.next_wake().into_iter().chain(report).min()
     }
 
     /// Takes in what its tasks and the watches have found out since. `false` if that is nothing.
@@ -128,8 +124,8 @@ impl Client {
         for finding in found {
             match finding {
                 Found::Event(event) => self.inbox.push_back(event),
-                Found::Uncounted(crd, again) => self.uncounted.push((again, crd)),
-                Found::Written(answer) => {
+                Found::Written(None) => self.is_broken = true,
+                Found::Written(Some(answer)) => {
                     self.writing = false;
                     // Newer reports come before the next request, so that they replace older ones.
                     let mut effects: VecDeque<ReportEffect> = VecDeque::new();
@@ -159,13 +155,10 @@ impl Client {
 
     /// Lets everything but the engine see that time has passed. `true` if something begins.
     pub(crate) fn wake(&mut self, now: &Moment) -> bool {
-        let due = self.uncounted.extract_if(.., |(at, _)| *at <= now.instant).collect::<Vec<_>>();
-        let mut woken = !due.is_empty();
-        due.into_iter().for_each(|(_, crd)| self.count(crd, now));
-        if !self.writing && self.reporting.next_wake().is_some_and(|at| at <= now.instant) {
+        let woken = !self.writing && self.reporting.next_wake().is_some_and(|at| at <= now.instant);
+        if woken {
             let effects = self.reporting.step(ReportEvent::Woken, now);
             self.follow(effects.into());
-            woken = true;
         }
         woken
     }
@@ -180,7 +173,7 @@ impl Client {
             }
             Command::Restore(commit) => return vec![Wish::Restore(commit.commit)],
             Command::Record(record) => self.tell(ReportMessage::Record(record), now),
-            Command::Count(crd) => self.count(crd, now),
+            Command::Count(crd) => self.count(crd),
             Command::Report(report) => {
                 self.tell(ReportMessage::Report(report.clone()), now);
                 return vec![Wish::Reported(report)];
@@ -226,7 +219,7 @@ impl Client {
     fn spawn(&mut self, id: ObjectId, work: impl Future<Output = Outcome> + Send + 'static) {
         let findings = Arc::clone(&self.findings);
         self.tasks.spawn(async move {
-            let outcome = work.await;
+            let outcome = supervised(work).await.unwrap_or_else(|| Outcome::Failed(broke_down()));
             push(&findings, Found::Event(Event::Finished(id, outcome)));
         });
     }
@@ -237,7 +230,7 @@ impl Client {
         self.tasks.spawn(async move {
             let (events, mut received) = tokio::sync::mpsc::channel(1024);
             for version in &versions {
-                let _ = audit(&cluster, &kind, version, &part_of, &events).await;
+                let _ = supervised(audit(&cluster, &kind, version, &part_of, &events)).await;
             }
             while let Ok(event) = received.try_recv() {
                 push(&findings, Found::Event(event));
@@ -246,17 +239,11 @@ impl Client {
         });
     }
 
-    fn count(&mut self, crd: ObjectId, now: &Moment) {
-        let findings = Arc::clone(&self.findings);
-        let (cluster, again) = (Arc::clone(&self.cluster), now.instant + Duration::from_secs(1));
+    fn count(&mut self, crd: ObjectId) {
+        let (cluster, findings) = (Arc::clone(&self.cluster), Arc::clone(&self.findings));
         self.tasks.spawn(async move {
-            push(
-                &findings,
-                match count(&cluster, &crd).await {
-                    Ok(objects) => Found::Event(Event::Counted(crd, objects)),
-                    Err(_) => Found::Uncounted(crd, again),
-                },
-            );
+            let objects = supervised(patiently(|| count(&cluster, &crd))).await.and_then(Result::ok).flatten();
+            push(&findings, Found::Event(Event::Counted(crd, objects)));
         });
     }
 
@@ -289,7 +276,7 @@ impl Client {
         let findings = Arc::clone(&self.findings);
         let (cluster, sync, uid) = (Arc::clone(&self.cluster), self.id.clone(), self.uid.clone());
         self.tasks.spawn(async move {
-            let answer = reports::write(&cluster, &sync, Some(&uid), request).await;
+            let answer = supervised(reports::write(&cluster, &sync, Some(&uid), request)).await;
             push(&findings, Found::Written(answer));
         });
     }
@@ -298,6 +285,16 @@ impl Client {
     pub(crate) fn is_writing(&self) -> bool {
         self.writing || !self.messages.is_empty()
     }
+}
+
+/// The result of `work`; `None` when it panicked.
+pub(crate) async fn supervised<T>(work: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(work).catch_unwind().await.ok()
+}
+
+/// The failure of a request that panicked, as the agent tells it.
+fn broke_down() -> Failure {
+    Failure { finding: Finding::new(Code::Internal, "the request broke down"), retry: Retry::Object }
 }
 
 fn push(findings: &Findings, finding: Found) {

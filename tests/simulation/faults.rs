@@ -52,6 +52,8 @@ pub(crate) enum Kind {
     Cut,
     /// It is not performed, and something answers that is no API server.
     Undecodable,
+    /// It is performed, and the client panics when it reads the answer.
+    Panic,
 }
 
 impl Fault {
@@ -81,6 +83,16 @@ impl Fault {
                     && place.resource == template.plural()
             }),
         }
+    }
+
+    /// `true` if it strikes requests about objects for ever.
+    pub(crate) fn is_of_objects_for_ever(&self) -> bool {
+        self.times == 0 && matches!(self.target, Target::Objects(_))
+    }
+
+    /// `true` if it strikes requests about this object, by its index in [`OBJECTS`].
+    pub(crate) fn is_of_object(&self, index: u8) -> bool {
+        matches!(self.target, Target::Objects(bits) if bits >> index & 1 == 1)
     }
 
     /// Counts a strike. `true` if it was the last one.

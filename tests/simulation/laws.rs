@@ -198,7 +198,13 @@ impl Laws {
         self.owners.get(object::uid(live)) == Some(&sync) && is_stamped(live, &self.syncs[sync])
     }
 
-    fn is_as_declared(&mut self, sync: usize, declared: &DeclaredObject, server: &mut Server) -> Result<(), String> {
+    /// Checks that an object is as a sync declares it.
+    pub(crate) fn is_as_declared(
+        &mut self,
+        sync: usize,
+        declared: &DeclaredObject,
+        server: &mut Server,
+    ) -> Result<(), String> {
         let Some(live) = server.find(&declared.id).cloned() else { return Err("is not there".to_owned()) };
         if object::is_deleting(&live) {
             return Err("is being deleted".to_owned());

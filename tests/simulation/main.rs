@@ -8,6 +8,7 @@ mod client;
 mod executor;
 mod faults;
 mod laws;
+mod process;
 mod run;
 mod schedule;
 mod seeds;

@@ -8,15 +8,23 @@ use agent::sync::engine::Event;
 use serde_json::json;
 
 use crate::actors;
-use crate::client::moment;
+use crate::client::{Client, moment};
+use crate::faults::Fault;
 use crate::schedule::{Schedule, Step};
 use crate::server::MERGE;
-use crate::source::Content;
+use crate::source::{Content, needs};
 use crate::world::{World, name};
 
 /// The longest time in which everything that can come to its end does: the longest pause of anything that is tried again
 /// and again, some times over.
 const END: Duration = Duration::from_secs(3600);
+
+/// The longest time in which everything that does not fail, and does not depend on what fails, is as declared: longer than any
+/// pause before something is tried again.
+const SOON: Duration = Duration::from_secs(600);
+
+/// The objects that each sync declares in the end, by their index in [`crate::source::OBJECTS`].
+const LAST: [&[u8]; 3] = [&[0, 1, 2, 3, 4, 5, 6], &[7, 8], &[9]];
 
 /// Runs a schedule. `Err` tells which law was broken.
 pub(crate) fn run(schedule: &Schedule, trace: bool) -> Result<(), String> {
@@ -38,7 +46,7 @@ impl World {
     }
 
     fn pick(&self, pick: u8) -> usize {
-        usize::from(pick) % self.clients.len()
+        usize::from(pick) % self.repositories.len()
     }
 
     fn happen(&mut self, step: &Step) {
@@ -59,7 +67,7 @@ impl World {
             }
             Step::Commit(pick, content) => self.commit(self.pick(*pick), content.clone()),
             Step::Rewind(pick, by) => {
-                let repository = &mut self.repositories[usize::from(*pick) % self.clients.len()];
+                let repository = &mut self.repositories[usize::from(*pick) % self.laws.syncs.len()];
                 repository.head = repository.head.map(|head| head.saturating_sub(usize::from(*by)));
             }
             Step::Unreadable(pick) => {
@@ -79,13 +87,16 @@ impl World {
             }
             Step::Audit(pick) => {
                 let sync = self.pick(*pick);
-                self.clients[sync].inbox.push_back(Event::AuditDue);
+                self.tell(sync, Event::AuditDue);
             }
             Step::Crash(performed) => {
                 self.end(*performed);
                 self.start();
             }
-            Step::BreakDown(pick) => self.break_down(self.pick(*pick)),
+            Step::BreakDown(pick) => {
+                self.break_down(self.pick(*pick), Duration::ZERO);
+                self.idle();
+            }
             Step::Act(act, index) => {
                 let sync = self.laws.syncs[usize::from(*index) % self.laws.syncs.len()].clone();
                 actors::act(&mut self.server, *act, *index, &sync);
@@ -124,7 +135,8 @@ impl World {
 
     /// An operator follows the hint of held deletions, or sets an approval that nothing asked for.
     fn approve(&mut self, sync: usize) {
-        let findings = self.clients[sync].state.last_report().sync.findings;
+        let report = self.clients.get(&sync).map(|client| client.state.last_report());
+        let findings = report.map(|report| report.sync.findings).unwrap_or_default();
         let offered = findings.iter().find(|finding| finding.code == Code::EmptySource);
         let hint = offered.and_then(|finding| finding.hint.as_deref()).unwrap_or_default();
         let approval = hint.rsplit_once(' ').map_or_else(|| name(0), |(_, approval)| approval.to_owned());
@@ -142,7 +154,7 @@ impl World {
         let path = format!("/apis/configsync.gke.io/v1beta1/namespaces/{}/rootsyncs/{}", id.namespace, id.name);
         let patch = json!({"metadata": {"annotations": {annotation::APPROVE_PRUNE: approval}}});
         self.server.ask("PATCH", &path, MERGE, &patch).expect("a RootSync can be annotated");
-        self.clients[sync].inbox.push_back(Event::Approved(approval));
+        self.tell(sync, Event::Approved(approval));
     }
 
     fn mend(&mut self) {
@@ -168,8 +180,9 @@ impl World {
     fn wake(&mut self) {
         self.wake_clients();
         let now = moment(self.begin, self.server.time);
-        for sync in 0..self.clients.len() {
-            if self.clients[sync].state.next_wake().is_some_and(|at| at <= now.instant) {
+        for sync in 0..self.repositories.len() {
+            let wake = self.clients.get(&sync).and_then(|client| client.state.next_wake());
+            if wake.is_some_and(|at| at <= now.instant) {
                 self.step(sync, Event::Woken);
             }
             if self.next_poll(sync).is_some_and(|at| at <= self.server.time) {
@@ -222,8 +235,8 @@ impl World {
             self.pump(watch);
             busy = true;
         }
-        for sync in 0..self.clients.len() {
-            while !self.clients[sync].inbox.is_empty() && self.laws.broken.is_none() {
+        for sync in 0..self.repositories.len() {
+            while self.clients.get(&sync).is_some_and(|client| !client.inbox.is_empty()) && self.laws.broken.is_none() {
                 self.deliver(sync);
                 busy = true;
             }
@@ -233,9 +246,9 @@ impl World {
 
     /// The next time at which something happens.
     fn next_time(&self) -> Option<Duration> {
-        let wakes = self.clients.iter().filter_map(|client| client.next_wake());
+        let wakes = self.clients.values().filter_map(Client::next_wake);
         let wakes = wakes.map(|at| at.saturating_duration_since(self.begin));
-        let polls = (0..self.clients.len()).filter_map(|sync| self.next_poll(sync));
+        let polls = (0..self.repositories.len()).filter_map(|sync| self.next_poll(sync));
         wakes.chain(polls).min()
     }
 
@@ -243,26 +256,16 @@ impl World {
 
     /// Faults end, and what is in the way is taken away: everything must come to its end, and stay so.
     fn end_well(&mut self) -> Result<(), String> {
+        self.fail_alone()?;
         self.mend();
         self.rest(END);
         self.upheld()?;
         actors::clean(&mut self.server);
-        let last: [&[u8]; 3] = [&[0, 1, 2, 3, 4, 5, 6], &[7, 8], &[9]];
-        for (sync, objects) in last.iter().enumerate().take(self.clients.len()) {
-            self.commit(sync, Content::plain(objects));
-        }
-        // Approvals are asked for one after the other, as more deletions are found.
-        for _ in 0..3 {
-            self.rest(END);
-            (0..self.clients.len())
-                .filter(|sync| !self.clients[*sync].state.is_synced())
-                .collect::<Vec<_>>()
-                .into_iter()
-                .for_each(|sync| self.approve(sync));
-        }
-        self.rest(END);
+        self.declare_all();
+        self.rest_with_approvals(END);
         self.upheld()?;
-        for (sync, client) in self.clients.iter().enumerate() {
+        for sync in 0..self.repositories.len() {
+            let Some(client) = self.clients.get(&sync) else { return Err(format!("sync {sync} does not start")) };
             if !client.state.is_synced() {
                 let report = client.state.last_report();
                 return Err(format!("sync {sync} does not come to its end: {:#?} {:#?}", report.source, report.sync));
@@ -281,5 +284,49 @@ impl World {
             Some(write) => Err(format!("a write at rest, or after a restart: {write}")),
             None => Ok(()),
         }
+    }
+
+    /// Each repository has its own objects once more.
+    fn declare_all(&mut self) {
+        for (sync, objects) in LAST.iter().enumerate().take(self.repositories.len()) {
+            self.commit(sync, Content::plain(objects));
+        }
+    }
+
+    /// Approvals are asked for one after the other, as more deletions are found.
+    fn rest_with_approvals(&mut self, time: Duration) {
+        for _ in 0..3 {
+            self.rest(time);
+            let held = self.clients.iter().filter(|(_, client)| !client.state.is_synced()).map(|(sync, _)| *sync);
+            let held = held.collect::<Vec<_>>();
+            if held.is_empty() {
+                return;
+            }
+            held.into_iter().for_each(|sync| self.approve(sync));
+        }
+        self.rest(time);
+    }
+
+    /// Objects that fail, however long, delay only what depends on them.
+    fn fail_alone(&mut self) -> Result<(), String> {
+        let lasting = std::mem::take(&mut self.server.faults).into_iter().filter(Fault::is_of_objects_for_ever);
+        let lasting = lasting.collect::<Vec<_>>();
+        if lasting.is_empty() {
+            return Ok(());
+        }
+        self.mend();
+        self.server.faults.clone_from(&lasting);
+        actors::clean(&mut self.server);
+        self.declare_all();
+        self.rest_with_approvals(SOON);
+        self.upheld()?;
+        let fails = |index: u8| lasting.iter().any(|fault| fault.is_of_object(index));
+        for (sync, objects) in LAST.iter().enumerate().take(self.repositories.len()) {
+            let free = objects.iter().filter(|index| !fails(**index) && !needs(**index).iter().any(|on| fails(*on)));
+            for index in free {
+                self.is_applied(sync, *index).map_err(|wrong| format!("object {index} fails alone, but {wrong}"))?;
+            }
+        }
+        Ok(())
     }
 }

@@ -131,7 +131,12 @@ pub(crate) fn generate(seed: u64, scope: Scope) -> Schedule {
     // Some worlds are calm, so that there are long runs without a fault.
     let calm = rng.u8(0..4);
     let length = rng.usize(10..=200);
-    let mut steps = vec![Step::Commit(0, content(&mut rng)), Step::Run];
+    let mut steps = Vec::new();
+    if scope.faults && rng.u8(0..4) == 0 {
+        // From the first request of the agent on.
+        steps.push(Step::Fault(fault(&mut rng)));
+    }
+    steps.extend([Step::Commit(0, content(&mut rng)), Step::Run]);
     while steps.len() < length {
         steps.push(step(&mut rng, scope, calm));
     }
@@ -198,11 +203,12 @@ fn content(rng: &mut Rng) -> Content {
 
 fn fault(rng: &mut Rng) -> Fault {
     let codes = [400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 503, 504];
-    let kind = match rng.u8(0..8) {
+    let kind = match rng.u8(0..9) {
         0 => Kind::Hangup,
         1 => Kind::Lost,
         2 => Kind::Cut,
         3 => Kind::Undecodable,
+        4 => Kind::Panic,
         _ => Kind::Refuse(codes[rng.usize(0..codes.len())], [0, 1, 30, u32::MAX][rng.usize(0..4)]),
     };
     let target = match rng.u8(0..8) {

@@ -146,6 +146,10 @@ impl Server {
                 self.answer(incoming);
                 Performed::Done(Err(io::Error::new(io::ErrorKind::ConnectionReset, "lost")))
             }
+            Some(Kind::Panic) => {
+                self.answer(incoming);
+                Performed::Done(Ok((200, AnswerBody::Panic)))
+            }
             Some(Kind::Cut) => match self.answer(incoming) {
                 Answer::Watch(_) => Performed::Done(whole((200, b"{\"type\":\"ADD".to_vec()))),
                 answer => {

@@ -151,6 +151,17 @@ impl Content {
     }
 }
 
+/// The objects without which an object cannot be there: its Namespace, or its CRD, by their index in [`OBJECTS`].
+pub(crate) fn needs(index: u8) -> Vec<u8> {
+    let Template(_, kind, namespace, _) = OBJECTS[usize::from(index)];
+    let is_needed = |other: &Template| match other.1 {
+        "Namespace" => other.3 == namespace,
+        "CustomResourceDefinition" => kind == "Widget",
+        _ => false,
+    };
+    (0_u8..).zip(&OBJECTS).filter(|(_, other)| is_needed(other)).map(|(other, _)| other).collect()
+}
+
 fn reference(template: &Template) -> String {
     let Template(api, kind, namespace, name) = template;
     let group = api.split_once('/').map_or("", |(group, _)| group);

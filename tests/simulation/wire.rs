@@ -23,6 +23,8 @@ pub(crate) enum AnswerBody {
     Whole(Vec<u8>),
     /// The lines of a watch.
     Lines(UnboundedReceiver<Vec<u8>>),
+    /// The client panics when it reads it.
+    Panic,
 }
 
 /// A request that is not answered yet.
@@ -114,6 +116,7 @@ impl http_body::Body for AnswerBody {
             Self::Whole(body) if body.is_empty() => return Poll::Ready(None),
             Self::Whole(body) => Poll::Ready(Some(std::mem::take(body))),
             Self::Lines(lines) => lines.poll_recv(context),
+            Self::Panic => panic!("asked to panic"),
         };
         bytes.map(|bytes| bytes.map(|bytes| Ok(http_body::Frame::data(bytes.into()))))
     }

@@ -29,6 +29,7 @@ use crate::api::{API_SERVER_TIMEOUT, GitSpec, LocalRepositories, RECONCILE_TIMEO
 use crate::compile::SourceFormat;
 use crate::io::kubernetes::client::{ApiError, Cluster};
 use crate::io::kubernetes::lease::{Fence, LeaseApi};
+use crate::io::kubernetes::patience::patiently;
 use crate::io::kubernetes::search::Search;
 use crate::io::kubernetes::watch::Watches;
 use crate::io::reports::WriteBudget;
@@ -191,7 +192,7 @@ async fn lead(context: Arc<AgentContext>, mut leader: Leader, mut stop: watch::R
 /// Connects to the API server. An agent that serves a cluster waits for it; one for a single repository does not.
 async fn connect(client: kube::Client, address: &str, waits: bool) -> anyhow::Result<Cluster> {
     let connect = || Cluster::connect(client.clone());
-    let cluster: Result<Cluster, ApiError> = if waits { start::patiently(connect).await } else { connect().await };
+    let cluster: Result<Cluster, ApiError> = if waits { patiently(connect).await } else { connect().await };
     cluster.with_context(|| format!("cannot ask the API server at {address} for its kinds"))
 }
 

@@ -1,21 +1,17 @@
 //! Reads what an earlier run of a sync recorded, and so the kinds that have to be listed first.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::AgentContext;
 use crate::io::kubernetes::client::ApiError;
+use crate::io::kubernetes::patience::patiently;
 use crate::io::reports::{now, read_inventory};
-use crate::model::backoff::Backoff;
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::inventory::InventoryRecord;
 use crate::sync::plan::memory::{GuardMemory, Proof};
-
-/// The pause before the API server is asked again, and the longest one.
-const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
 
 /// The inventory as far as it is known before anything is listed.
 pub(super) struct RecordedInventory {
@@ -54,20 +50,4 @@ pub(super) async fn start(
 pub(super) fn defined_kinds(context: &AgentContext, recorded: &BTreeSet<ObjectId>) -> BTreeSet<GroupKind> {
     let crds = recorded.iter().filter(|id| id.is_crd());
     crds.filter_map(|crd| context.cluster.defined_by(crd.name())).map(|(kind, _)| kind).collect()
-}
-
-/// Asks again while the API server is away or busy.
-pub(super) async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(
-    mut ask: impl FnMut() -> F,
-) -> Result<T, ApiError> {
-    let mut backoff = RETRY;
-    loop {
-        match ask().await {
-            Err(error) if error.is_transient() => {
-                tracing::warn!(%error, "the API server cannot be asked; trying again");
-            }
-            answer => return answer,
-        }
-        tokio::time::sleep(backoff.next_pause()).await;
-    }
 }

@@ -38,7 +38,7 @@ fn other(state: &State, incoming: &Incoming, log: &Log) -> Option<Answer> {
         ["api" | "apis"] if accept::is_aggregated_discovery(&incoming.accept) => Some(Answer::Text {
             code: 200,
             content_type: "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-            text: discovery::aggregated(&state.resources, parts[0] == "api").to_string(),
+            text: discovery::aggregated(&state.resources, parts[0] == "api").to_owned(),
         }),
         ["api"] => Some(Answer::ok(discovery::core())),
         ["api", version] => Some(found(discovery::resources(&state.resources, "", version))),

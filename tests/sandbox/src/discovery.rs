@@ -6,7 +6,11 @@ use crate::object::{list, text};
 use crate::resource::{Resources, api_version};
 
 /// All resources of the core group, or of all others, in one document.
-pub fn aggregated(resources: &Resources, core: bool) -> Value {
+pub fn aggregated(resources: &Resources, core: bool) -> &str {
+    resources.discovered[usize::from(core)].get_or_init(|| document(resources, core).to_string())
+}
+
+fn document(resources: &Resources, core: bool) -> Value {
     let items: Vec<&Value> = resources
         .groups
         .iter()
@@ -115,7 +119,7 @@ mod tests {
         assert_eq!(scale["group"], "autoscaling");
         assert_eq!(group(&all, "autoscaling").unwrap()["preferredVersion"]["version"], "v2");
         assert_eq!(group(&all, ""), None);
-        assert_eq!(list(&aggregated(&all, true), "/items").len(), 1);
-        assert_eq!(list(&groups(&all), "/groups").len(), list(&aggregated(&all, false), "/items").len());
+        assert_eq!(list(&document(&all, true), "/items").len(), 1);
+        assert_eq!(list(&groups(&all), "/groups").len(), list(&document(&all, false), "/items").len());
     }
 }

@@ -1,7 +1,7 @@
 //! The served resources: those of the published discovery documents, and those of CustomResourceDefinitions.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use serde_json::{Value, json};
 
@@ -110,7 +110,7 @@ const STORED_ELSEWHERE: [(&str, &str, &str, &str, &str); 2] = [
 ];
 
 /// Resources by group, version and plural.
-type Table = BTreeMap<(String, String, String), Arc<Resource>>;
+type Table = BTreeMap<String, BTreeMap<String, BTreeMap<String, Arc<Resource>>>>;
 
 /// All resources that are served, and the discovery documents that say so.
 #[derive(Debug, Clone, Default)]
@@ -120,6 +120,8 @@ pub struct Resources {
     pub groups: Vec<Arc<Value>>,
     /// The resources of each CustomResourceDefinition: reading a schema takes long.
     definitions: Vec<Definition>,
+    /// The documents of aggregated discovery, of the core group and of all others, once they were asked for.
+    pub(crate) discovered: [OnceLock<String>; 2],
 }
 
 /// The resources of a CustomResourceDefinition.
@@ -144,8 +146,7 @@ impl Resources {
             crds.map(|crd| known(crd).unwrap_or_else(|| Definition::of(Arc::clone(crd)))).collect();
         let mut custom: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
         for (resource, discovered) in definitions.iter().flat_map(|definition| &definition.versions) {
-            let place = (resource.group.clone(), resource.version.clone(), resource.plural.clone());
-            table.insert(place, Arc::clone(resource));
+            insert(&mut table, Arc::clone(resource));
             add_version(custom.entry(&resource.group).or_default(), &resource.version, discovered.clone());
         }
         for (group, mut versions) in custom {
@@ -158,23 +159,23 @@ impl Resources {
                 None => groups.push(Arc::new(json!({"metadata": {"name": group}, "versions": versions}))),
             }
         }
-        Self { table, groups, definitions }
+        Self { table, groups, definitions, discovered: Default::default() }
     }
 
     /// The resource at a group, version and plural.
     pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.table.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+        self.table.get(group)?.get(version)?.get(plural)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> + Clone {
-        self.table.values()
+        self.table.values().flat_map(|versions| versions.values().flat_map(BTreeMap::values))
     }
 
     /// The resource of a kind.
     pub fn of_kind(&self, api_version: &str, kind: &str) -> Option<&Arc<Resource>> {
         let (group, version) = group_version(api_version);
-        self.iter().find(|one| one.group == group && one.version == version && one.kind == kind)
+        self.table.get(group)?.get(version)?.values().find(|one| one.kind == kind)
     }
 
     /// Any version of the resource whose objects are stored in a collection, preferably the stored one.
@@ -186,7 +187,7 @@ impl Resources {
 
     /// `true` if anything is served in a group, in one version or at all.
     pub fn serves(&self, group: &str, version: Option<&str>) -> bool {
-        self.iter().any(|one| one.group == group && version.is_none_or(|version| one.version == version))
+        self.table.get(group).is_some_and(|versions| version.is_none_or(|version| versions.contains_key(version)))
     }
 }
 
@@ -210,10 +211,14 @@ fn add_group(table: &mut Table, group: &Value) {
         let version_name = text(version, "/version");
         for discovered in list(version, "/resources") {
             let resource = resource(name, version_name, discovered, None);
-            let place = (name.to_owned(), version_name.to_owned(), resource.plural.clone());
-            table.insert(place, Arc::new(resource));
+            insert(table, Arc::new(resource));
         }
     }
+}
+
+fn insert(table: &mut Table, resource: Arc<Resource>) {
+    let versions = table.entry(resource.group.clone()).or_default();
+    versions.entry(resource.version.clone()).or_default().insert(resource.plural.clone(), resource);
 }
 
 fn add_version(versions: &mut Vec<Value>, name: &str, discovered: Value) {

@@ -2,6 +2,7 @@
 
 pub mod path;
 pub mod client;
+pub mod patience;
 pub mod lease;
 pub mod apply;
 pub mod pages;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Map as Fields, Value};
 
 use super::path::{Path, Step, same};
 use super::set::Set;
@@ -98,12 +98,16 @@ impl Walk {
         true
     }
 
-    fn map(&mut self, map: &Map, before: Option<&Value>, after: Option<&Value>) {
-        let fields = |value: Option<&Value>| value.and_then(Value::as_object).cloned().unwrap_or_default();
-        let (before, after) = (fields(before), fields(after));
-        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    fn map<'a>(&mut self, map: &Map, before: Option<&'a Value>, after: Option<&'a Value>) {
+        let (before, after) = (before.and_then(Value::as_object), after.and_then(Value::as_object));
+        let names: BTreeSet<&String> = [before, after].into_iter().flatten().flat_map(Fields::keys).collect();
         for name in names {
-            self.below(Step::Field(name.clone()), field(map, name), before.get(name), after.get(name));
+            let of = |fields: Option<&'a Fields<String, Value>>| fields.and_then(|fields| fields.get(name));
+            let (before, after) = (of(before), of(after));
+            // What is equal has neither changed nor come nor gone, whatever its type.
+            if before != after {
+                self.below(Step::Field(name.clone()), field(map, name), before, after);
+            }
         }
     }
 
@@ -116,7 +120,10 @@ impl Walk {
             let here = |path: &Path| path.iter().chain([to]).cloned().collect::<Path>();
             match (was.as_slice(), is.as_slice()) {
                 ([] | [_], [] | [_]) => {
-                    self.below(to.clone(), Some(&list.items), was.first().copied(), is.first().copied());
+                    let (was, is) = (was.first().copied(), is.first().copied());
+                    if was != is {
+                        self.below(to.clone(), Some(&list.items), was, is);
+                    }
                 }
                 // Items that are there more than once are one value together.
                 ([_, _, ..], [_, _, ..]) => {

@@ -14,26 +14,26 @@ pub(crate) fn merged(kind: &Ref, live: &Value, applied: &Value) -> Value {
     merge(Some(kind), Some(live), Some(applied)).unwrap_or(Value::Null)
 }
 
-fn merge(kind: Option<&Ref>, live: Option<&Value>, applied: Option<&Value>) -> Option<Value> {
+fn merge<'a>(kind: Option<&Ref>, live: Option<&'a Value>, applied: Option<&'a Value>) -> Option<Value> {
     let shapes = Shapes::of(kind, if applied.is_some() { applied } else { live });
     let leaf = || applied.or(live).cloned();
     match shapes.shape() {
         Shape::Map { map, atomic } => {
-            let fields =
-                |value: Option<&Value>| value.and_then(Value::as_object).filter(|map| !map.is_empty()).cloned();
-            match (fields(live), fields(applied)) {
-                _ if atomic => leaf(),
-                (None, None) => leaf(),
-                (live, applied) => merge_maps(map, &live.unwrap_or_default(), &applied.unwrap_or_default()),
+            let none = Fields::new();
+            let live_fields = live.and_then(Value::as_object).unwrap_or(&none);
+            let applied_fields = applied.and_then(Value::as_object).unwrap_or(&none);
+            match atomic || (live_fields.is_empty() && applied_fields.is_empty()) {
+                true => leaf(),
+                false => merge_maps(map, live_fields, applied_fields),
             }
         }
         Shape::List(list) => {
             let items =
-                |value: Option<&Value>| value.and_then(Value::as_array).filter(|list| !list.is_empty()).cloned();
-            match (items(live), items(applied)) {
-                _ if list.kind == ListKind::Atomic => leaf(),
-                (None, None) => leaf(),
-                (live, applied) => merge_lists(list, &live.unwrap_or_default(), &applied.unwrap_or_default()),
+                |value: Option<&'a Value>| value.and_then(Value::as_array).map_or(&[] as &[Value], Vec::as_slice);
+            let (live_items, applied_items) = (items(live), items(applied));
+            match list.kind == ListKind::Atomic || (live_items.is_empty() && applied_items.is_empty()) {
+                true => leaf(),
+                false => merge_lists(list, live_items, applied_items),
             }
         }
         Shape::Scalar(_) | Shape::Nothing => leaf(),
@@ -50,16 +50,16 @@ fn merge_maps(map: &Map, live: &Fields<String, Value>, applied: &Fields<String, 
 
 /// Items keep the order of `live`, but those of `applied` come in the order in which it has them.
 fn merge_lists(list: &List, live: &[Value], applied: &[Value]) -> Option<Value> {
-    let named = |items: &[Value]| -> Vec<(Step, Value)> {
-        items.iter().filter_map(|item| Some((step(list, item).ok()?, item.clone()))).collect()
-    };
-    let (live, applied) = (named(live), named(applied));
-    let mut of_live: BTreeMap<&Step, Value> = BTreeMap::new();
+    fn named<'a>(list: &List, items: &'a [Value]) -> Vec<(Step, &'a Value)> {
+        items.iter().filter_map(|item| Some((step(list, item).ok()?, item))).collect()
+    }
+    let (live, applied) = (named(list, live), named(list, applied));
+    let mut of_live: BTreeMap<&Step, &Value> = BTreeMap::new();
     for (step, item) in &live {
         // An item that occurs more than once is not merged.
-        of_live.entry(step).and_modify(|found| *found = Value::Null).or_insert_with(|| item.clone());
+        of_live.entry(step).and_modify(|found| *found = &Value::Null).or_insert(item);
     }
-    let of_applied: BTreeMap<&Step, &Value> = applied.iter().map(|(step, item)| (step, item)).collect();
+    let of_applied: BTreeMap<&Step, &Value> = applied.iter().map(|(step, item)| (step, *item)).collect();
     let mut shared: VecDeque<&Step> =
         applied.iter().map(|(step, _)| step).filter(|step| of_live.contains_key(step)).collect();
     let mut next_shared = shared.pop_front();
@@ -70,7 +70,7 @@ fn merge_lists(list: &List, live: &[Value], applied: &[Value]) -> Option<Value> 
         if let (Some((own, _)), Some((theirs, item))) = (live.get(l), applied.get(a)) {
             if own == theirs {
                 done.insert(own);
-                out.extend(merge(Some(&list.items), of_live.get(own), Some(item)));
+                out.extend(merge(Some(&list.items), of_live.get(own).copied(), Some(*item)));
                 (l, a) = (l + 1, a + 1);
                 next_shared = shared.pop_front();
                 continue;
@@ -83,7 +83,7 @@ fn merge_lists(list: &List, live: &[Value], applied: &[Value]) -> Option<Value> 
         }
         if let Some((own, item)) = live.get(l) {
             if !of_applied.contains_key(own) {
-                out.extend(merge(Some(&list.items), Some(item), None));
+                out.extend(merge(Some(&list.items), Some(*item), None));
                 l += 1;
                 continue;
             }
@@ -93,7 +93,7 @@ fn merge_lists(list: &List, live: &[Value], applied: &[Value]) -> Option<Value> 
         }
         if let Some((theirs, item)) = applied.get(a) {
             done.insert(theirs);
-            out.extend(merge(Some(&list.items), of_live.get(theirs), Some(item)));
+            out.extend(merge(Some(&list.items), of_live.get(theirs).copied(), Some(*item)));
             a += 1;
             if next_shared == Some(theirs) {
                 next_shared = shared.pop_front();
