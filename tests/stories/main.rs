@@ -95,6 +95,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_sync_writes_status_inventory_and_events", status::is_written, &Kind::ALL),
     ("a_held_commit_stays_held_after_a_restart", guard::is_remembered, &Kind::ALL),
     ("an_object_that_fails_delays_no_other", failing_object::delays_no_other, &Kind::ALL),
+    ("an_object_that_no_api_server_takes_is_not_sent", failing_object::large_is_not_sent, &Kind::ALL),
     ("custom_resources_come_with_their_kind", custom_resources::come_with_their_kind, &Kind::ALL),
     ("an_older_version_is_no_drift", versions::older_ones_are_no_drift, &Kind::ALL),
     ("a_newer_version_is_applied_at_once", versions::new_ones_are_applied_at_once, &Kind::ALL),
