@@ -9,6 +9,7 @@ mod changed_spec;
 mod config_management;
 mod control_plane;
 mod custom_resources;
+mod dead_connections;
 mod deleted_namespace;
 mod drift;
 mod empty_values;
@@ -76,6 +77,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_slow_request_is_given_up_in_time", timeouts::slow_request, &[Kind::Sandbox]),
     ("slow_events_delay_no_status", timeouts::slow_events, &[Kind::Sandbox]),
     ("a_lost_watch_is_reported", lost_watch::is_reported, &[Kind::Sandbox]),
+    ("connections_that_die_are_noticed", dead_connections::are_noticed, &Kind::ALL),
     ("many_syncs_cost_what_their_objects_cost", many_syncs::cost_what_their_objects_cost, &Kind::ALL),
     // The walk through nomos in README.md.
     ("a_fresh_cluster_reaches_synced", fresh_cluster::reaches_synced, &Kind::ALL),

@@ -9,6 +9,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::watch_object;
 
 use crate::io::kubernetes::client::ApiError;
+use crate::io::kubernetes::connections::Connections;
 use crate::io::kubernetes::lease::{Fence, LEASE, LeaseApi, Term, state};
 use crate::model::backoff::Backoff;
 use crate::model::metadata::CONTROLLER_NAMESPACE;
@@ -25,6 +26,8 @@ pub(super) struct Leader {
     election: Election,
     fence: Fence,
     duration: Duration,
+    /// Those of all requests but the ones about the Lease.
+    connections: Connections,
 }
 
 /// Why the Lease was not renewed.
@@ -49,8 +52,14 @@ pub(super) enum Candidacy {
 
 impl Leader {
     /// A candidate with an identity that no other agent has.
-    pub(super) fn new(lease: LeaseApi, fence: Fence, identity: String, duration: Duration) -> Self {
-        Self { lease, election: Election::new(identity), fence, duration }
+    pub(super) fn new(
+        lease: LeaseApi,
+        fence: Fence,
+        connections: Connections,
+        identity: String,
+        duration: Duration,
+    ) -> Self {
+        Self { lease, election: Election::new(identity), fence, duration, connections }
     }
 
     /// Returns when this agent holds the Lease; `false` if it does without.
@@ -131,7 +140,7 @@ impl Leader {
 
     /// Renews the Lease until it is lost: until another agent has it, or no renewal came through in time. The fence is closed then.
     pub(super) async fn keep(&self) -> String {
-        let mut held = None;
+        let (mut held, mut unanswered) = (None, false);
         loop {
             tokio::time::sleep(self.duration / 4).await;
             if !self.fence.is_open() {
@@ -140,6 +149,11 @@ impl Leader {
             let error = match self.in_time(self.renew(held.as_ref())).await {
                 Ok(lease) => {
                     held = Some(lease);
+                    // The API server answers on a new connection: the others may be as dead as the old one.
+                    if std::mem::take(&mut unanswered) {
+                        tracing::warn!("a connection to the API server was dead; all others are opened anew");
+                        self.connections.close();
+                    }
                     continue;
                 }
                 Err(RenewalError::Taken(holder)) => {
@@ -149,6 +163,7 @@ impl Leader {
             };
             // The write may have come through, or another's: the next renewal reads first.
             held = None;
+            unanswered |= matches!(error, ApiError::Slow(_));
             tracing::warn!(%error, "cannot renew the Lease; trying again");
         }
     }

@@ -28,6 +28,7 @@ use tracing::Instrument as _;
 use crate::api::{API_SERVER_TIMEOUT, GitSpec, LocalRepositories, RECONCILE_TIMEOUT};
 use crate::compile::SourceFormat;
 use crate::io::kubernetes::client::{ApiError, Cluster};
+use crate::io::kubernetes::connections::Connections;
 use crate::io::kubernetes::lease::{Fence, LeaseApi};
 use crate::io::kubernetes::patience::patiently;
 use crate::io::kubernetes::search::Search;
@@ -124,13 +125,14 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let fence = Fence::default();
     let what = "cannot make a client of the kubeconfig";
     let lease = LeaseApi::new(kube::Client::try_from(config.clone()).context(what)?);
-    let client = fence.client(config).context(what)?;
+    let connections = Connections::default();
+    let client = fence.client(config, connections.clone()).context(what)?;
     let cluster = tokio::select! {
         cluster = connect(client, &address, options.source.is_none()) => Arc::new(cluster?),
         // A closed channel is a stop too.
         _ = stop.wait_for(|stop| *stop) => return Ok(!options.once),
     };
-    let leader = Leader::new(lease, fence, options.identity.clone(), options.lease_duration);
+    let leader = Leader::new(lease, fence, connections, options.identity.clone(), options.lease_duration);
     let watches = Arc::new(Watches::new(Arc::clone(&cluster)));
     metrics.ready(&watches);
     let search = Search::new(Arc::clone(&cluster));

@@ -14,6 +14,7 @@ use tower::BoxError;
 use tower::filter::FilterLayer;
 
 use super::client::ApiError;
+use super::connections::Connections;
 use crate::model::metadata::CONTROLLER_NAMESPACE;
 use crate::sync::election::LeaseState;
 
@@ -86,17 +87,17 @@ impl Fence {
         }
     }
 
-    /// A client whose writes are fenced: one that may not pass fails before anything is sent.
+    /// A client on these connections whose writes are fenced: one that may not pass fails before anything is sent.
     ///
     /// # Errors
     /// When the configuration cannot be used.
-    pub fn client(&self, config: Config) -> kube::Result<Client> {
+    pub fn client(&self, config: Config, connections: Connections) -> kube::Result<Client> {
         let fence = self.clone();
         let check = move |request: Request<Body>| match fence.permits(request.method()) {
             true => Ok(request),
             false => Err(BoxError::from("this agent does not hold the Lease of the cluster, so it writes nothing")),
         };
-        Ok(ClientBuilder::try_from(config)?.with_layer(&FilterLayer::new(check)).build())
+        Ok(ClientBuilder::try_from((config, connections))?.with_layer(&FilterLayer::new(check)).build())
     }
 
     fn permits(&self, method: &Method) -> bool {

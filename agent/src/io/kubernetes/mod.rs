@@ -1,6 +1,7 @@
 //! The Kubernetes API as the agent uses it. A module uses only modules listed above it.
 
 pub mod path;
+pub mod connections;
 pub mod client;
 pub mod patience;
 pub mod lease;

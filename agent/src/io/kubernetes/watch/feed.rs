@@ -33,8 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const LASTING: Duration = Duration::from_secs(5);
 /// Syncs that join a watch within this time share a list.
 const GATHERING: Duration = Duration::from_millis(50);
-/// A watch that has shown nothing for this long, not even a bookmark, is opened anew: its connection may be dead.
-const SILENCE: Duration = Duration::from_secs(150);
+/// A watch that has shown nothing for this long is opened anew: its connection may be dead. An API server sends a bookmark
+/// every 60 to 75 seconds.
+const SILENCE: Duration = Duration::from_secs(90);
 /// A watch that is away for this long is told of. A refusal that will not pass by itself is told of at once.
 const LOST: Duration = Duration::from_secs(60);
 

@@ -1,0 +1,28 @@
+//! The connections of a client, which can all be closed at once.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::JoinSet;
+
+/// Runs the tasks that drive the connections of one client. Clones share them.
+///
+/// A network can swallow what is sent without a word: a firewall that lost its state, a load balancer that was replaced. HTTP/1.1
+/// has no message that would show it, so watches wait for minutes, and a request that takes such a connection out of the pool
+/// waits as long as it may.
+#[derive(Clone, Debug, Default)]
+pub struct Connections(Arc<Mutex<JoinSet<()>>>);
+
+impl Connections {
+    /// Closes all of them: requests and watches on them fail at once, and the next ones open new connections.
+    pub fn close(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Connections {
+    fn execute(&self, connection: F) {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while running.try_join_next().is_some() {}
+        running.spawn(connection);
+    }
+}

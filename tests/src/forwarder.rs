@@ -1,0 +1,66 @@
+//! A TCP forwarder on loopback whose connections can go dead without a word.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::Result;
+
+/// Forwards connections to one address. It ends with the test process.
+pub struct Forwarder {
+    address: SocketAddr,
+    /// Connections of earlier rounds are dead.
+    round: Arc<AtomicUsize>,
+}
+
+impl Forwarder {
+    /// Forwards to `target`, a host and port.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn to(target: &str) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let round = Arc::new(AtomicUsize::new(0));
+        let (target, rounds) = (target.to_owned(), Arc::clone(&round));
+        thread::spawn(move || {
+            for from in listener.incoming().flatten() {
+                let Ok(to) = TcpStream::connect(&target) else { continue };
+                let (Ok(from_too), Ok(to_too)) = (from.try_clone(), to.try_clone()) else { continue };
+                let born = rounds.load(Ordering::SeqCst);
+                for (from, to) in [(from, to), (to_too, from_too)] {
+                    let rounds = Arc::clone(&rounds);
+                    thread::spawn(move || forward(from, to, || rounds.load(Ordering::SeqCst) == born));
+                }
+            }
+        });
+        Ok(Self { address, round })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on all connections that are open swallow what is sent, and stay open. New ones work.
+    pub fn let_connections_die(&self) {
+        self.round.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn forward(mut from: TcpStream, mut to: TcpStream, lives: impl Fn() -> bool) {
+    let mut buffer = vec![0; 65536];
+    while let Ok(length) = from.read(&mut buffer)
+        && length > 0
+    {
+        if lives() && to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    if lives() {
+        // It may be closed already.
+        let _ = to.shutdown(Shutdown::Both);
+    }
+}
