@@ -25,6 +25,8 @@ pub(crate) struct Laws {
     pub(crate) syncs: Vec<SyncId>,
     /// The sync that applied an object last, by the object's uid.
     pub(crate) owners: BTreeMap<String, usize>,
+    /// Objects that others took the stamp off after the last apply: they need not be deleted, even with the stamp on again.
+    taken: BTreeSet<String>,
     activations: BTreeMap<usize, Activation>,
     /// Approved commits.
     pub(crate) approved: BTreeSet<(usize, String)>,
@@ -104,6 +106,7 @@ impl Laws {
             ("DELETE", _) => self.deleted(written),
             ("PATCH", APPLY) => {
                 let uid = after.as_ref().map(|after| object::uid(after).to_owned()).unwrap_or_default();
+                self.taken.remove(&uid);
                 self.owners.insert(uid, *sync);
             }
             ("PATCH", MERGE) => {
@@ -116,6 +119,16 @@ impl Laws {
                 }
             }
             _ => self.breaks(format!("no such request: {} {}", incoming.method, incoming.path)),
+        }
+    }
+
+    /// Others wrote.
+    pub(crate) fn acted(&mut self, server: &Server) {
+        for (_, live) in server.state.store.all() {
+            let owner = self.owners.get(object::uid(live));
+            if owner.is_some_and(|sync| !is_stamped(live, &self.syncs[*sync])) {
+                self.taken.insert(object::uid(live).to_owned());
+            }
         }
     }
 
@@ -195,7 +208,8 @@ impl Laws {
 
     /// `true` for an object of the sync that nothing has taken from it.
     fn is_left(&self, sync: usize, live: &Value) -> bool {
-        self.owners.get(object::uid(live)) == Some(&sync) && is_stamped(live, &self.syncs[sync])
+        let uid = object::uid(live);
+        self.owners.get(uid) == Some(&sync) && !self.taken.contains(uid) && is_stamped(live, &self.syncs[sync])
     }
 
     /// Checks that an object is as a sync declares it.

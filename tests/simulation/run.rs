@@ -100,6 +100,7 @@ impl World {
             Step::Act(act, index) => {
                 let sync = self.laws.syncs[usize::from(*index) % self.laws.syncs.len()].clone();
                 actors::act(&mut self.server, *act, *index, &sync);
+                self.laws.acted(&self.server);
             }
             Step::Fault(fault) => self.server.faults.push(*fault),
             Step::Mend => self.mend(),

@@ -210,5 +210,5 @@ fn broke_down(id: &ObjectId) -> Failure {
         Finding::new(Code::Internal, format!("the request about {id} broke down; the log of the agent says where"))
             .hint("the agent tries again by itself; please report what the log says")
             .about(Resource::named(id, ""));
-    Failure { finding, retry: Retry::Object }
+    Failure { finding, retry: Retry::Object, refused: false }
 }

@@ -197,11 +197,6 @@ impl Live {
         }
     }
 
-    /// `true` if the sync is known to have applied the object: its entry is on it, or was when the object was last read.
-    pub fn was_applied(&self) -> bool {
-        self.applied || self.baseline.is_some()
-    }
-
     /// `true` if our entry is the same as in another record.
     pub fn has_entry_of(&self, other: &Self) -> bool {
         self.entry == other.entry

@@ -1,25 +1,26 @@
 //! The client of the API server: discovery of the kinds that it serves, and requests whose errors say what follows from them.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::AsyncReadExt as _;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request};
 use kube::Client;
-use kube::core::{GroupVersionKind, Status};
+use kube::core::GroupVersionKind;
 use kube::discovery::{ApiResource, Discovery, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::path;
 use crate::model::duration::format_duration;
-use crate::model::error_chain::error_chain;
-use crate::model::finding::{Code, Finding};
 use crate::model::metadata::FIELD_MANAGER;
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::engine::{Failure, Retry};
+
+pub use error::ApiError;
 
 /// Content type of a body that is an object.
 pub const JSON: &str = "application/json";
@@ -33,9 +34,6 @@ pub const MERGE: &str = "application/merge-patch+json";
 const TIMEOUT: Duration = Duration::from_secs(40);
 /// Time in which an API server that works answers a request that costs it nothing.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The longest pause that the API server can ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// A kind as the API server serves it.
 #[derive(Clone, Debug)]
@@ -67,32 +65,6 @@ struct DiscoveredKinds {
     begun: AtomicU64,
     /// The number of the last discovery that is over, and its failure.
     ended: tokio::sync::Mutex<(u64, Option<ApiError>)>,
-}
-
-/// Why a request failed.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ApiError {
-    /// The API server refused it.
-    #[error("{}", .0.message)]
-    Refused(Box<Status>),
-    /// The API server does not serve this kind (any more, or not yet).
-    #[error("the API server does not serve {0}")]
-    Unserved(GroupKind),
-    /// The API server does not serve this kind in this version (any more, or not yet).
-    #[error("the API server does not serve {0} in version {1}")]
-    UnservedVersion(GroupKind, String),
-    /// The API server answers, but has not answered this request in time.
-    #[error("no answer within {}", format_duration(*.0))]
-    Slow(Duration),
-    /// There was no answer, or none that could be read.
-    #[error("{0}")]
-    Unreachable(String),
-    /// The request could not be made, because of a name in it: nothing was sent.
-    #[error("the request cannot be made: {0}")]
-    Unsendable(String),
-    /// The object is larger than an API server takes: nothing was sent.
-    #[error("the object is too large: {0}")]
-    Oversized(String),
 }
 
 impl Cluster {
@@ -334,131 +306,6 @@ impl Served {
     }
 }
 
-impl From<kube::Error> for ApiError {
-    fn from(error: kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => Self::Refused(status),
-            kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => Self::Unsendable(error_chain(&error)),
-            // The outermost words of a connection error say the least.
-            error => Self::Unreachable(error_chain(&error)),
-        }
-    }
-}
-
-impl ApiError {
-    /// The HTTP status; 0 without an answer.
-    pub fn code(&self) -> u16 {
-        match self {
-            Self::Refused(status) => status.code,
-            Self::Unserved(_) | Self::UnservedVersion(..) => 404,
-            Self::Slow(_) | Self::Unreachable(_) | Self::Unsendable(_) | Self::Oversized(_) => 0,
-        }
-    }
-
-    /// `true` if the same request is likely to work a while later, without a change by a user.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Slow(_)) || matches!(self.meaning().1, Retry::Server(_))
-    }
-
-    /// `true` if the object does not exist although its kind is served. Where the kind is not served, the object may exist
-    /// unseen.
-    pub fn is_not_found(&self) -> bool {
-        self.code() == 404 && !self.is_unserved()
-    }
-
-    /// `true` if the kind is not served: the API server's answer is then a 404 that names no object.
-    pub fn is_unserved(&self) -> bool {
-        match self {
-            Self::Refused(status) => {
-                status.code == 404 && status.details.as_ref().is_none_or(|details| details.name.is_empty())
-            }
-            Self::Unserved(_) | Self::UnservedVersion(..) => true,
-            Self::Slow(_) | Self::Unreachable(_) | Self::Unsendable(_) | Self::Oversized(_) => false,
-        }
-    }
-
-    /// The failure of a command about an object. `doing` is its verb: apply, delete. `finding` adds the manifest to the
-    /// finding.
-    pub fn failure(&self, doing: &str, finding: impl FnOnce(Finding) -> Finding, id: &ObjectId) -> Failure {
-        let (code, retry, hint) = self.meaning();
-        // A message may quote the value that it refuses.
-        let secret = id.group().is_empty() && id.kind() == "Secret";
-        let found = match self {
-            Self::Refused(status) if secret => {
-                let message = format!("failed to {doing} {id}: the API server refuses it (HTTP {})", status.code);
-                Finding::new(code, message)
-                    .hint("check the values: each must be text; the server's own words are withheld")
-            }
-            _ => Finding::new(code, format!("failed to {doing} {id}: {self}")).hint(hint),
-        };
-        Failure { finding: finding(found), retry }
-    }
-
-    /// The finding about a request that is about no single object. `doing` is as in "list ConfigMap".
-    pub fn finding(&self, doing: &str) -> Finding {
-        let (code, _, hint) = self.meaning();
-        Finding::new(code, format!("failed to {doing}: {self}")).hint(hint)
-    }
-
-    /// The code of the finding, when to try again, and the hint.
-    fn meaning(&self) -> (Code, Retry, &'static str) {
-        match self {
-            Self::Refused(status) => meaning_of(status),
-            Self::Unserved(_) => {
-                (Code::UnknownKind, Retry::Soon, "install the CRD of this kind, or declare it in the repository")
-            }
-            Self::UnservedVersion(..) => (
-                Code::UnknownKind,
-                Retry::Soon,
-                "declare the object in a version that `kubectl api-versions` lists, or add the version to the CRD of the kind",
-            ),
-            Self::Slow(_) => (Code::ApiServer, Retry::Object, SLOW),
-            Self::Unreachable(_) => (Code::ApiServer, Retry::Server(Duration::ZERO), AWAY),
-            Self::Unsendable(_) => (Code::Applier, Retry::Object, "correct the name and the Namespace in the manifest"),
-            Self::Oversized(_) => (Code::Applier, Retry::Object, TOO_LARGE),
-        }
-    }
-}
-
-const AWAY: &str = "the agent tries again by itself until the API server answers";
-const TOO_LARGE: &str = "divide it into smaller objects, or keep the data elsewhere and name its place";
-const SLOW: &str = "find out what holds the request up, such as an admission webhook, or raise \
-                    spec.override.apiServerTimeout; the agent tries again by itself";
-
-/// The code, the retry and the hint of a refusal, by its HTTP status.
-fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
-    let details = status.details.as_ref();
-    let asked = details.map_or(0, |details| details.retry_after_seconds);
-    let asked = Duration::from_secs(u64::from(asked)).min(MAX_RETRY_AFTER);
-    let terminating = details.is_some_and(|details| details.causes.iter().any(|c| c.reason == "NamespaceTerminating"));
-    match StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR) {
-        StatusCode::FORBIDDEN if terminating => (Code::Applier, Retry::Soon, "wait until the Namespace is gone"),
-        StatusCode::UNAUTHORIZED => {
-            (Code::ApiServer, Retry::Server(Duration::from_secs(5)), "check the agent's credentials")
-        }
-        StatusCode::FORBIDDEN => (
-            Code::InsufficientPermission,
-            Retry::Object,
-            "grant the agent this permission, or correct what an admission policy refuses",
-        ),
-        StatusCode::CONFLICT => (Code::ResourceConflict, Retry::Soon, "the agent decides again on the newest version"),
-        StatusCode::NOT_FOUND => (Code::Applier, Retry::Soon, "the Namespace or the kind does not exist yet"),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-            (Code::ApiServer, Retry::Server(asked), AWAY)
-        }
-        StatusCode::INTERNAL_SERVER_ERROR if status.message.contains("failed to create typed patch object") => {
-            (Code::Applier, Retry::Object, "correct the field in the manifest: the kind's schema does not have it so")
-        }
-        StatusCode::PAYLOAD_TOO_LARGE => (Code::Applier, Retry::Object, TOO_LARGE),
-        // The words of etcd.
-        _ if status.message.contains("request is too large") => (Code::Applier, Retry::Object, TOO_LARGE),
-        StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => {
-            (Code::Applier, Retry::Object, "correct the manifest as the message says")
-        }
-        _ => (Code::Applier, Retry::Object, "the agent tries again by itself"),
-    }
-}
-
 #[cfg(test)]
 impl Cluster {
     /// A cluster that serves no kind and answers no request.
@@ -467,42 +314,5 @@ impl Cluster {
         let config = kube::Config::new("http://127.0.0.1:1".parse().expect("a URL"));
         let client = Client::try_from(config).expect("a client");
         Self { client, kinds: Arc::default(), time_limit: TIMEOUT }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_that_cannot_be_made_is_the_failure_of_its_object() {
-        let id = ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", "..");
-        let error =
-            ApiError::Unsendable(path::object("/api/v1/namespaces/shop/configmaps", id.name()).expect_err("no name"));
-        assert!(!error.is_transient() && !error.is_not_found() && !error.is_unserved());
-        let failure = error.failure("apply", |finding| finding, &id);
-        assert_eq!((failure.finding.code, failure.retry), (Code::Applier, Retry::Object));
-        let text = "failed to apply configmap/shop/..: the request cannot be made: \"..\" cannot be a name";
-        assert_eq!(failure.finding.message, text);
-    }
-
-    #[test]
-    fn a_url_that_is_not_valid_says_nothing_about_the_api_server() {
-        let error = http::Uri::try_from("/a b").expect_err("a space");
-        let error = ApiError::from(kube::Error::HttpError(error.into()));
-        assert!(matches!(error, ApiError::Unsendable(_)) && !error.is_transient(), "{error}");
-    }
-
-    #[test]
-    fn the_api_server_cannot_ask_for_a_pause_of_years() {
-        for (asked, seconds) in [(0, 0), (1, 1), (60, 60), (61, 60), (u32::MAX, 60)] {
-            for code in [429, 503, 504] {
-                let status = serde_json::json!({ "code": code, "details": { "retryAfterSeconds": asked } });
-                let status: Status = serde_json::from_value(status).expect("a Status");
-                let (_, retry, _) = ApiError::Refused(Box::new(status)).meaning();
-                let Retry::Server(pause) = retry else { panic!("{code} is about the API server") };
-                assert_eq!(pause.as_secs(), seconds, "{code}: {asked}");
-            }
-        }
     }
 }

@@ -135,7 +135,7 @@ impl State {
             let finding = Finding::new(Code::Applier, message)
                 .hint("remove the objects in the Namespace too, or declare the Namespace again")
                 .about(Resource::named(id, "v1"));
-            self.failed(id, Failure { finding, retry: Retry::Object }, now);
+            self.failed(id, Failure { finding, retry: Retry::Object, refused: false }, now);
         } else {
             self.objects.set_phase(id, Phase::Waiting(inhabitant));
         }

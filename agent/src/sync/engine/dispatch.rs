@@ -145,6 +145,7 @@ impl State {
                     self.delete_after(id, inhabitant, now);
                     return;
                 }
+                self.prunes.sent(&(id.clone(), uid.clone()), now);
                 Command::Delete(id.clone(), uid, version)
             }
             (Action::Abandon, ..) => {
@@ -167,8 +168,9 @@ impl State {
         };
         let applies = matches!(command, Command::Apply(..) | Command::Annotate(..));
         self.objects.change(id, |tracked| {
+            let recorded = tracked.recorded;
             tracked.recorded |= applies;
-            tracked.phase = Phase::InFlight(Box::new(InFlight { place, repair, deferred: None }));
+            tracked.phase = Phase::InFlight(Box::new(InFlight { place, repair, deferred: None, recorded }));
             if let Some(notes) = &mut tracked.notes {
                 (notes.overdue_at, notes.overdue) = (None, false);
             }

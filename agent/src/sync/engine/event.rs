@@ -108,6 +108,8 @@ pub struct Failure {
     pub finding: Finding,
     /// When the command may be tried again.
     pub retry: Retry,
+    /// The API server said that it has done nothing. Without an answer, the command may still take effect.
+    pub refused: bool,
 }
 
 /// When a command that failed may be tried again.

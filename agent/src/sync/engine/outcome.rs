@@ -20,7 +20,7 @@ const FIRST_SHORT_PAUSE: Duration = Duration::from_millis(200);
 impl State {
     pub(super) fn finished(&mut self, id: &ObjectId, outcome: Outcome, now: Instant) {
         let Some(in_flight) = self.objects.change(id, Tracked::take_in_flight) else { return };
-        let InFlight { place, repair, deferred } = *in_flight;
+        let InFlight { place, repair, deferred, recorded } = *in_flight;
         if !matches!(outcome, Outcome::Failed(Failure { retry: Retry::Server(_), .. })) {
             self.outage.answered();
         }
@@ -50,7 +50,13 @@ impl State {
                 self.forget_record(id);
                 self.report.resources_changed();
             }
-            Outcome::Failed(failure) => self.failed_in_flight(id, failure, place.class, now),
+            Outcome::Failed(failure) => {
+                // What another client makes of this name is none of the sync's.
+                if failure.refused && !recorded && self.objects.live(id).is_none() {
+                    self.objects.change(id, |tracked| tracked.recorded = false);
+                }
+                self.failed_in_flight(id, failure, place.class, now);
+            }
         }
         match deferred {
             Some(Event::Seen(id, seen)) => self.seen(id, seen, now),
@@ -128,7 +134,7 @@ impl State {
 
     /// The object is left alone for a while, and then tried again.
     pub(super) fn failed(&mut self, id: &ObjectId, failure: Failure, now: Instant) {
-        let Failure { finding, retry } = failure;
+        let Failure { finding, retry, .. } = failure;
         let (passing, first, longest, at_least) = match retry {
             Retry::Object => (false, FIRST_PAUSE, LONGEST_PAUSE, Duration::ZERO),
             Retry::Soon => (true, FIRST_SHORT_PAUSE, LONGEST_PAUSE, Duration::ZERO),

@@ -21,8 +21,8 @@ use super::{Command, Notice, State};
 /// The deletions of a sync.
 #[derive(Default)]
 pub(super) struct Prunes {
-    /// Deletions within the budget that are not carried out yet.
-    within_budget: Deletions,
+    /// Deletions within the budget that are not carried out yet, with the moment that each counts for.
+    within_budget: BTreeMap<(ObjectId, Box<str>), Instant>,
     /// The approval in use.
     granted: Option<Offer>,
     /// The approval that the last finding asked for.
@@ -105,9 +105,16 @@ impl Prunes {
 
     /// The object is gone.
     pub(super) fn carried_out(&mut self, id: &ObjectId) {
-        let mut of_object = self.within_budget.range((id.clone(), "".into())..).take_while(|(other, _)| other == id);
-        if let Some(deletion) = of_object.next().cloned() {
+        let mut of_object = self.within_budget.range((id.clone(), "".into())..).map(|(deletion, _)| deletion);
+        if let Some(deletion) = of_object.next().filter(|(other, _)| other == id).cloned() {
             self.within_budget.remove(&deletion);
+        }
+    }
+
+    /// A deletion that was let pass is sent.
+    pub(super) fn sent(&mut self, deletion: &(ObjectId, Box<str>), now: Instant) {
+        if let Some(at) = self.within_budget.get_mut(deletion) {
+            *at = self.memory.recent.sent(*at, now);
         }
     }
 
@@ -130,12 +137,18 @@ impl Prunes {
     }
 
     /// Takes up those of these deletions that an earlier process let pass, within the budget or under the approval that is set.
-    fn inherit(&mut self, prune: &Prune, approval: Option<&str>) {
+    fn inherit(&mut self, prune: &Prune, approval: Option<&str>, now: Instant) {
+        if self.inherited.is_empty() {
+            return;
+        }
         let of_process = |deletion: &&(ObjectId, Box<str>), approval: &str| {
             self.inherited.contains(&PruneMark::new(deletion, along(&prune.definitions, &deletion.0), approval))
         };
-        let within_budget = prune.deletions.iter().filter(|deletion| of_process(deletion, "")).cloned();
-        self.within_budget.extend(within_budget.collect::<Vec<_>>());
+        let within_budget: Vec<_> = prune.deletions.iter().filter(|one| of_process(one, "")).cloned().collect();
+        for deletion in within_budget {
+            let first = self.memory.recent.first(now).unwrap_or(now);
+            self.within_budget.entry(deletion).or_insert(first);
+        }
         let Some(approval) = approval.filter(|_| self.granted.is_none()) else { return };
         let deletions: Deletions = prune.deletions.iter().filter(|one| of_process(one, approval)).cloned().collect();
         if !deletions.is_empty() {
@@ -150,12 +163,12 @@ impl Prunes {
         let granted = self.granted.iter().flat_map(|Offer { approval, deletions, definitions }| {
             deletions.iter().map(|one| PruneMark::new(one, along(definitions, &one.0), approval))
         });
-        granted.chain(self.within_budget.iter().map(|one| PruneMark::new(one, 0, ""))).collect()
+        granted.chain(self.within_budget.keys().map(|one| PruneMark::new(one, 0, ""))).collect()
     }
 
     fn allows(&self, deletion: &(ObjectId, Box<str>)) -> bool {
         let granted = self.granted.as_ref().is_some_and(|granted| granted.deletions.contains(deletion));
-        granted || self.within_budget.contains(deletion)
+        granted || self.within_budget.contains_key(deletion)
     }
 }
 
@@ -270,16 +283,16 @@ impl State {
             None => return Judgement::Counting,
         }
         let given = self.settings.approval.clone().filter(|approval| approval.starts_with(commit));
-        self.prunes.inherit(&prune, given.as_deref());
+        self.prunes.inherit(&prune, given.as_deref(), now);
         let all: Vec<ObjectId> = prune.deletions.iter().map(|(id, _)| id.clone()).collect();
-        let (sent, waiting): (Deletions, Deletions) = std::mem::take(&mut self.prunes.within_budget)
+        let (sent, waiting): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.prunes.within_budget)
             .into_iter()
-            .partition(|(id, _)| self.objects.is_in_flight(id));
+            .partition(|((id, _), _)| self.objects.is_in_flight(id));
         let before = if in_force { self.prunes.before } else { prune.inventory.objects };
         let first = self.prunes.memory.recent.inventory_before(now).unwrap_or(before);
-        self.prunes.memory.recent.take_back(waiting.len());
-        prune.deletions.retain(|deletion| !sent.contains(deletion));
-        prune.definitions.retain(|(crd, _)| !sent.iter().any(|(id, _)| id == crd));
+        waiting.into_values().for_each(|at| self.prunes.memory.recent.take_back(at));
+        prune.deletions.retain(|deletion| !sent.contains_key(deletion));
+        prune.definitions.retain(|(crd, _)| !sent.keys().any(|(id, _)| id == crd));
         self.prunes.within_budget = sent;
         let approval = prune.approval(commit);
         let approved = prune.deletions.is_empty() || self.is_approved(commit, &approval, &prune);
@@ -300,8 +313,8 @@ impl State {
             return Judgement::Held(finding, Offer { approval, deletions, definitions });
         } else {
             let before = recent.inventory_before(now).map_or(first, |_| before);
-            recent.add(prune.deletions.len(), before, now);
-            self.prunes.within_budget.append(&mut prune.deletions);
+            let at = recent.add(prune.deletions.len(), before, now);
+            self.prunes.within_budget.extend(prune.deletions.into_iter().map(|deletion| (deletion, at)));
         }
         self.prunes.memory.passed = self.prunes.marks();
         Judgement::Passed(all)

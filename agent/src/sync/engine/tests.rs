@@ -175,7 +175,8 @@ fn widgets(number: usize) -> String {
 }
 
 fn away(id: &ObjectId) -> Event {
-    let failure = Failure { finding: Finding::new(Code::ApiServer, "503"), retry: Retry::Server(Duration::ZERO) };
+    let failure =
+        Failure { finding: Finding::new(Code::ApiServer, "503"), retry: Retry::Server(Duration::ZERO), refused: false };
     Event::Finished(id.clone(), Outcome::Failed(failure))
 }
 

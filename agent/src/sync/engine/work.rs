@@ -155,9 +155,9 @@ impl State {
         }
     }
 
-    /// The finding about an object that the sync has applied, that is not declared any more and that it may not delete.
+    /// The finding about an object of the sync that is not declared any more and that it may not delete.
     pub(super) fn left_behind(&self, id: &ObjectId) -> Option<Finding> {
-        let live = self.objects.get(id)?.own().filter(|live| live.was_applied() && !live.terminating)?;
+        let live = self.objects.get(id)?.own().filter(|live| !live.terminating)?;
         if !matches!(self.declared(id), Declared::Absent) {
             return None;
         }

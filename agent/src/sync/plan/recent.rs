@@ -28,13 +28,24 @@ pub struct PruneMoment {
 pub struct RecentPrunes(pub Vec<PruneMoment>);
 
 impl RecentPrunes {
-    /// Counts deletions at `now`, when the sync has so many objects.
-    pub fn add(&mut self, deletions: usize, inventory: usize, now: Instant) {
+    /// Counts deletions at `now`, when the sync has so many objects. Returns the moment that they count for.
+    pub fn add(&mut self, deletions: usize, inventory: usize, now: Instant) -> Instant {
         self.0.retain(|moment| moment.is_recent(now));
         match self.0.last_mut().filter(|last| now.saturating_duration_since(last.at) < MOMENT) {
             Some(last) => last.deletions += deletions,
             None => self.0.push(PruneMoment { at: now, deletions, inventory }),
         }
+        self.0.last().map_or(now, |last| last.at)
+    }
+
+    /// A deletion that was counted for a moment is sent: it counts from `now` on. Returns its new moment.
+    pub fn sent(&mut self, at: Instant, now: Instant) -> Instant {
+        let Some(moment) = self.0.iter().find(|moment| moment.at == at).copied() else { return at };
+        if now.saturating_duration_since(at) < MOMENT {
+            return at;
+        }
+        self.take_back(at);
+        self.add(1, moment.inventory, now)
     }
 
     /// The deletions of the last hour as text: `2026-01-02T03:04:05Z=12/100` for 12 of 100 objects, with spaces between them.
@@ -64,16 +75,17 @@ impl RecentPrunes {
         self.0.iter().filter(move |moment| moment.is_recent(now))
     }
 
-    /// Takes back deletions that were counted and not carried out.
-    pub fn take_back(&mut self, mut deletions: usize) {
-        while deletions > 0
-            && let Some(last) = self.0.last_mut()
-        {
-            let taken = deletions.min(last.deletions);
-            last.deletions -= taken;
-            deletions -= taken;
-            self.0.pop_if(|last| last.deletions == 0);
+    /// Takes back a deletion that was counted for a moment and not carried out.
+    pub fn take_back(&mut self, at: Instant) {
+        for moment in self.0.iter_mut().filter(|moment| moment.at == at) {
+            moment.deletions = moment.deletions.saturating_sub(1);
         }
+        self.0.retain(|moment| moment.deletions > 0);
+    }
+
+    /// The first moment of the hour, for deletions of which only the number is known.
+    pub fn first(&self, now: Instant) -> Option<Instant> {
+        self.within_hour(now).next().map(|first| first.at)
     }
 
     /// The number of deletions in the hour before `now`.
@@ -95,13 +107,14 @@ impl RecentPrunes {
 
     /// The next time at which a deletion counts no more.
     pub fn next_change(&self, now: Instant) -> Option<Instant> {
-        self.0.iter().map(|moment| moment.at + WINDOW).find(|end| *end > now)
+        self.0.iter().map(|moment| moment.at + WINDOW + MOMENT).find(|end| *end > now)
     }
 }
 
 impl PruneMoment {
     fn is_recent(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.at) < WINDOW
+        // The last of them may have come at the end of the moment.
+        now.saturating_duration_since(self.at) < WINDOW + MOMENT
     }
 }
 
@@ -119,9 +132,13 @@ mod tests {
         recent.add(2, 47, after(30));
         recent.add(4, 45, after(90));
         assert_eq!(recent.0.len(), 2);
-        assert_eq!(recent.number(after(3599)), 9);
-        assert_eq!(recent.next_change(after(100)), Some(after(3600)));
-        assert_eq!(recent.number(after(3600)), 4);
+        assert_eq!(
+            recent.number(after(3659)),
+            9,
+            "the last one of the moment may have come 59 seconds after its first"
+        );
+        assert_eq!(recent.next_change(after(100)), Some(after(3660)));
+        assert_eq!(recent.number(after(3660)), 4);
         let moment = |at| Moment { instant: at, time: Time::from_unix(1_767_323_045) };
         let text = recent.text(&moment(after(100)));
         assert_eq!(text, "2026-01-02T03:02:25Z=5/50 2026-01-02T03:03:55Z=4/45");
@@ -130,10 +147,26 @@ mod tests {
             RecentPrunes::parse("x 3= =4/5 2026-01-02T03:04:05Z=4 2026-01-02T03:04:05Z=-1/9", &moment(begin)),
             RecentPrunes::default()
         );
-        recent.take_back(6);
-        assert_eq!(recent.number(after(100)), 3);
-        recent.take_back(6);
-        assert_eq!(recent.number(after(100)), 0);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+    fn a_deletion_that_waited_counts_from_when_it_is_sent() {
+        let begin = Instant::now();
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        let mut recent = RecentPrunes::default();
+        let first = recent.add(3, 50, begin);
+        let second = recent.add(2, 47, after(3000));
+        assert_eq!(recent.sent(first, after(59)), first);
+        assert_eq!(recent.sent(first, after(3100)), after(3100));
+        recent.take_back(first);
+        assert_eq!(recent.number(after(3200)), 4);
+        assert_eq!(recent.number(after(3660)), 3, "what was taken back was not one of the newer");
+        recent.take_back(first);
+        recent.take_back(second);
+        recent.take_back(second);
+        assert_eq!(recent.number(after(3660)), 1);
+        assert_eq!(recent.0.iter().map(|one| (one.at, one.inventory)).collect::<Vec<_>>(), [(after(3100), 50)]);
     }
 
     #[test]
@@ -147,8 +180,8 @@ mod tests {
         assert_eq!(recent.left(1000, after(1)), 5, "objects that come later do not count");
         recent.add(5, 85, after(600));
         assert_eq!(recent.left(80, after(601)), 0);
-        assert_eq!(recent.left(80, after(3600)), 12, "a fifth of eighty-five");
-        recent.add(30, 85, after(3600));
-        assert_eq!(recent.left(80, after(3601)), 0, "more was approved");
+        assert_eq!(recent.left(80, after(3660)), 12, "a fifth of eighty-five");
+        recent.add(30, 85, after(3660));
+        assert_eq!(recent.left(80, after(3661)), 0, "more was approved");
     }
 }

@@ -257,5 +257,5 @@ pub(crate) fn is_taken(object: &Object) -> bool {
 }
 
 fn failure(retry: Retry) -> Outcome {
-    Outcome::Failed(Failure { finding: Finding::new(Code::Applier, "no"), retry })
+    Outcome::Failed(Failure { finding: Finding::new(Code::Applier, "no"), retry, refused: true })
 }

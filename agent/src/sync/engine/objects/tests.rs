@@ -54,7 +54,10 @@ fn make(objects: &mut Objects, id: &ObjectId, change: Change, at: Instant) {
         Change::Queue(class) => objects.queue(id, place(class)),
         Change::Send => {
             let place = place(WorkClass::Sync);
-            objects.set_phase(id, Phase::InFlight(Box::new(InFlight { place, repair: None, deferred: None })));
+            objects.set_phase(
+                id,
+                Phase::InFlight(Box::new(InFlight { place, repair: None, deferred: None, recorded: false })),
+            );
         }
         Change::WaitFor(other) => objects.set_phase(id, Phase::Waiting(super::tests::id(other))),
         Change::BackOff => objects.set_phase(id, Phase::BackingOff(at)),

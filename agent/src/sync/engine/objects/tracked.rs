@@ -55,6 +55,8 @@ pub(in crate::sync::engine) struct InFlight {
     pub(in crate::sync::engine) repair: Option<PendingRepair>,
     /// The last event of a watch since the command was sent. It is taken in after the answer.
     pub(in crate::sync::engine) deferred: Option<Event>,
+    /// The object was [`recorded`](Tracked::recorded) before.
+    pub(in crate::sync::engine) recorded: bool,
 }
 
 /// A repair whose command is unanswered: see [`Repaired`](crate::sync::engine::Repaired).
