@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::model::backoff::Backoff;
 use crate::model::object::ObjectId;
 use crate::sync::live::Live;
+use crate::sync::plan::Action;
 
 use super::dispatch::LONGEST_OUTAGE_PAUSE;
 use super::objects::{FailureRecord, Heat, InFlight, PendingRepair, Phase, Tracked};
@@ -52,6 +53,9 @@ impl State {
             }
             Outcome::Failed(failure) => {
                 // What another client makes of this name is none of the sync's.
+                if failure.refused {
+                    self.prunes.refused(id);
+                }
                 if failure.refused && !recorded && self.objects.live(id).is_none() {
                     self.objects.change(id, |tracked| tracked.recorded = false);
                 }
@@ -140,11 +144,16 @@ impl State {
             Retry::Soon => (true, FIRST_SHORT_PAUSE, LONGEST_PAUSE, Duration::ZERO),
             Retry::Server(at_least) => (true, FIRST_SHORT_PAUSE, LONGEST_OUTAGE_PAUSE, at_least),
         };
+        // It was a read of an object that is as declared, so that nothing else would bring it about again.
+        let unread = matches!(self.action(id), Action::Nothing) && self.objects.live(id).is_some();
         let news = self.objects.change(id, |tracked| {
             let before = tracked.notes_mut().failure.take();
             let attempts = before.as_ref().map_or(0, |before| before.attempts);
             let pause = Backoff::pause(first, longest, attempts).max(at_least);
             tracked.phase = Phase::BackingOff(now + pause);
+            if unread {
+                tracked.notes_mut().read_at = Some(now + pause);
+            }
             let failure = FailureRecord { finding: finding.clone(), attempts: attempts + 1, passing };
             let told = before.is_some_and(|before| before.finding == failure.finding && before.is_told());
             let news = failure.is_told() && !told;

@@ -21,8 +21,8 @@ use super::{Command, Notice, State};
 /// The deletions of a sync.
 #[derive(Default)]
 pub(super) struct Prunes {
-    /// Deletions within the budget that are not carried out yet, with the moment that each counts for.
-    within_budget: BTreeMap<(ObjectId, Box<str>), Instant>,
+    /// Deletions within the budget that are not carried out yet.
+    within_budget: BTreeMap<(ObjectId, Box<str>), Counted>,
     /// The approval in use.
     granted: Option<Offer>,
     /// The approval that the last finding asked for.
@@ -37,6 +37,15 @@ pub(super) struct Prunes {
     found: bool,
     /// Number of objects of the kinds that these CRDs define; `None` while they are being counted.
     counts: BTreeMap<ObjectId, Option<ObjectCount>>,
+}
+
+/// A deletion that counts for the budget.
+#[derive(Clone, Copy)]
+struct Counted {
+    /// The moment that it counts for.
+    at: Instant,
+    /// It was sent, and may have taken effect.
+    sent: bool,
 }
 
 /// The answer to [`Command::Count`]: `None` when the API server refuses it.
@@ -113,9 +122,16 @@ impl Prunes {
 
     /// A deletion that was let pass is sent.
     pub(super) fn sent(&mut self, deletion: &(ObjectId, Box<str>), now: Instant) {
-        if let Some(at) = self.within_budget.get_mut(deletion) {
-            *at = self.memory.recent.sent(*at, now);
+        if let Some(counted) = self.within_budget.get_mut(deletion) {
+            *counted = Counted { at: self.memory.recent.sent(counted.at, now), sent: true };
         }
+    }
+
+    /// The API server has refused the deletion of the object: it had no effect.
+    pub(super) fn refused(&mut self, id: &ObjectId) {
+        let of_object =
+            self.within_budget.range_mut((id.clone(), "".into())..).take_while(|((other, _), _)| other == id);
+        of_object.for_each(|(_, counted)| counted.sent = false);
     }
 
     /// The objects of another commit are counted anew.
@@ -147,7 +163,7 @@ impl Prunes {
         let within_budget: Vec<_> = prune.deletions.iter().filter(|one| of_process(one, "")).cloned().collect();
         for deletion in within_budget {
             let first = self.memory.recent.first(now).unwrap_or(now);
-            self.within_budget.entry(deletion).or_insert(first);
+            self.within_budget.entry(deletion).or_insert(Counted { at: first, sent: false });
         }
         let Some(approval) = approval.filter(|_| self.granted.is_none()) else { return };
         let deletions: Deletions = prune.deletions.iter().filter(|one| of_process(one, approval)).cloned().collect();
@@ -285,12 +301,11 @@ impl State {
         let given = self.settings.approval.clone().filter(|approval| approval.starts_with(commit));
         self.prunes.inherit(&prune, given.as_deref(), now);
         let all: Vec<ObjectId> = prune.deletions.iter().map(|(id, _)| id.clone()).collect();
-        let (sent, waiting): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.prunes.within_budget)
-            .into_iter()
-            .partition(|((id, _), _)| self.objects.is_in_flight(id));
+        let (sent, waiting): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.prunes.within_budget).into_iter().partition(|(_, counted)| counted.sent);
         let before = if in_force { self.prunes.before } else { prune.inventory.objects };
         let first = self.prunes.memory.recent.inventory_before(now).unwrap_or(before);
-        waiting.into_values().for_each(|at| self.prunes.memory.recent.take_back(at));
+        waiting.into_values().for_each(|counted| self.prunes.memory.recent.take_back(counted.at));
         prune.deletions.retain(|deletion| !sent.contains_key(deletion));
         prune.definitions.retain(|(crd, _)| !sent.keys().any(|(id, _)| id == crd));
         self.prunes.within_budget = sent;
@@ -314,7 +329,8 @@ impl State {
         } else {
             let before = recent.inventory_before(now).map_or(first, |_| before);
             let at = recent.add(prune.deletions.len(), before, now);
-            self.prunes.within_budget.extend(prune.deletions.into_iter().map(|deletion| (deletion, at)));
+            let counted = Counted { at, sent: false };
+            self.prunes.within_budget.extend(prune.deletions.into_iter().map(|deletion| (deletion, counted)));
         }
         self.prunes.memory.passed = self.prunes.marks();
         Judgement::Passed(all)

@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
+use crate::model::finding::Code;
 use crate::model::object::GroupKind;
 use crate::sync::engine::tests::{applied, applies, begin_sync, declared, live};
-use crate::sync::engine::{Command, Event, Notice, Outcome, Report};
+use crate::sync::engine::{Command, Event, Failure, Notice, Outcome, Report, Retry};
 use crate::sync::live::Observed;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -67,6 +68,10 @@ fn an_object_that_waits_too_long_is_told_and_applied_when_its_dependency_is_read
     let read = |command: &Command| matches!(command, Command::Read(read) if read.id == deployment());
     let commands = if commands.iter().any(read) { commands } else { state.step(Event::Woken, late + TIMEOUT) };
     assert!(commands.iter().any(read), "an awaited object is read at once: {commands:?}");
+    let failure = Failure { finding: Finding::new(Code::ApiServer, "slow"), retry: Retry::Object, refused: false };
+    state.step(Event::Finished(deployment(), Outcome::Failed(failure)), late + TIMEOUT);
+    let commands = state.step(Event::Woken, late + TIMEOUT + Duration::from_secs(2));
+    assert!(commands.iter().any(read), "a read that failed is repeated: {commands:?}");
     let commands = state.step(Event::Finished(deployment(), Outcome::Read(Box::new(ready))), late + TIMEOUT);
     assert!(applies(&commands, "web"), "{commands:?}");
     assert!(state.last_report().sync.findings.is_empty());
