@@ -5,6 +5,7 @@ use agent::model::object::ObjectId;
 use sandbox::object;
 use serde_json::{Value, json};
 
+use crate::laws::is_applied;
 use crate::schedule::Act;
 use crate::server::{APPLY, JSON_PATCH, MERGE, Server};
 use crate::source::{OBJECTS, Template};
@@ -81,10 +82,13 @@ fn impersonate(server: &mut Server, template: &Template, exists: bool, sync: &Sy
 /// Takes away all that others have put in the way, so that everything can come to its end.
 pub(crate) fn clean(server: &mut Server) {
     for template in &OBJECTS {
-        if server.find(&template.id()).is_some() {
-            let patch = json!({"metadata": {"finalizers": null, "ownerReferences": null}});
-            let _ = server.ask("PATCH", &template.path(), MERGE, &patch);
+        let Some(live) = server.find(&template.id()).cloned() else { continue };
+        let mut patch = json!({"metadata": {"finalizers": null, "ownerReferences": null}});
+        // The sync says that it does not delete it, and asks for this.
+        if !is_applied(&live) {
+            patch["metadata"]["annotations"] = json!({annotation::MANAGER: null});
         }
+        let _ = server.ask("PATCH", &template.path(), MERGE, &patch);
     }
 }
 

@@ -261,7 +261,7 @@ pub(crate) fn is_stamped(live: &Value, sync: &SyncId) -> bool {
 }
 
 /// `true` if the entry of an apply of the agent is on the object: without it any client may have written all the rest.
-fn is_applied(live: &Value) -> bool {
+pub(crate) fn is_applied(live: &Value) -> bool {
     let ours = |entry: &Value| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply";
     live["metadata"]["managedFields"].as_array().is_some_and(|entries| entries.iter().any(ours))
 }

@@ -262,6 +262,7 @@ impl World {
         self.rest(END);
         self.upheld()?;
         actors::clean(&mut self.server);
+        self.laws.acted(&self.server);
         self.declare_all();
         self.rest_with_approvals(END);
         self.upheld()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::model::object::{GroupKind, Object, ObjectId};
-use crate::sync::health::is_always_current;
+use crate::sync::health::{Health, is_always_current};
 use crate::sync::live::{FieldOwnership, Live, Observed, Owner};
 use crate::sync::plan::memory::Proof;
 use crate::sync::plan::{Action, Declared, decide};
@@ -28,6 +28,8 @@ impl State {
         if seen.version() == known || (older && !self.kinds.is_listing(&id)) {
             return;
         }
+        self.readiness_may_have_changed(&id, now);
+        let before = self.objects.live(&id);
         let mut live = Live::observe(&seen, &id, &self.settings.sync, self.declared_form(&id).as_deref(), before);
         // The list was made before our last write, or the cluster was restored from a backup and counts its versions from
         // there: the object is read.
@@ -41,7 +43,6 @@ impl State {
             self.gone(&id, u64::MAX, now);
             return;
         }
-        self.readiness_may_have_changed(&id, now);
         // The declared set holds this identity already: its text is kept once.
         let known = self.in_force.declared.as_ref().and_then(|set| set.objects.get_key_value(&id));
         let id = known.map_or(id, |(known, _)| known.clone());
@@ -140,12 +141,24 @@ impl State {
     /// The object changed, and its status may have too, which metadata does not show: it is read in a moment, at once when
     /// another object waits for it.
     pub(super) fn readiness_may_have_changed(&mut self, id: &ObjectId, now: Instant) {
-        let declared = matches!(self.declared(id), Declared::Object(_));
-        if is_always_current(id) || !declared || self.objects.live(id).is_none() {
+        if is_always_current(id) || self.objects.live(id).is_none() {
+            return;
+        }
+        if !matches!(self.declared(id), Declared::Object(_)) {
+            self.forget_readiness(id);
             return;
         }
         let at = if self.objects.is_awaited(id) { now } else { now + READINESS };
         self.objects.change(id, |tracked| _ = tracked.notes_mut().read_at.get_or_insert(at));
+    }
+
+    /// Nothing reads an object that is not declared: if it is declared again, its readiness is not known.
+    pub(super) fn forget_readiness(&mut self, id: &ObjectId) {
+        self.objects.change(id, |tracked| {
+            if let Some(live) = &mut tracked.live {
+                live.health = Health::Unknown;
+            }
+        });
     }
 }
 

@@ -250,6 +250,9 @@ impl State {
             return;
         }
         self.forget_unwatched(id);
+        if !matches!(self.declared(id), Declared::Object(_)) {
+            self.forget_readiness(id);
+        }
         if self.objects.live(id).is_some() {
             let place = QueuePlace::of(WorkClass::Repair, id, &self.in_force.order);
             self.objects.queue(id, place);
