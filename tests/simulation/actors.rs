@@ -10,6 +10,9 @@ use crate::schedule::Act;
 use crate::server::{APPLY, JSON_PATCH, MERGE, Server};
 use crate::source::{OBJECTS, Template};
 
+/// A finalizer that no controller takes off.
+const FINALIZER: &str = "example.com/wait";
+
 /// Writes to the object of this index. `sync` is the one that is forged.
 pub(crate) fn act(server: &mut Server, act: Act, index: u8, sync: &SyncId) {
     let template = &OBJECTS[usize::from(index) % OBJECTS.len()];
@@ -83,7 +86,7 @@ fn impersonate(server: &mut Server, template: &Template, exists: bool, sync: &Sy
 pub(crate) fn clean(server: &mut Server) {
     for template in &OBJECTS {
         let Some(live) = server.find(&template.id()).cloned() else { continue };
-        let mut patch = json!({"metadata": {"finalizers": null, "ownerReferences": null}});
+        let mut patch = json!({"metadata": {"finalizers": other_finalizers(&live), "ownerReferences": null}});
         // The sync says that it does not delete it, and asks for this.
         if !is_applied(&live) {
             patch["metadata"]["annotations"] = json!({annotation::MANAGER: null});
@@ -159,10 +162,16 @@ fn unstamped(live: &Value) -> Value {
 }
 
 fn finalizer(live: &Value) -> Value {
-    match object::finalizers(live).any(|one| one == "example.com/wait") {
-        true => json!({"metadata": {"finalizers": null}}),
-        false => json!({"metadata": {"finalizers": ["example.com/wait"]}}),
+    let mut left = other_finalizers(live);
+    if left.len() == object::finalizers(live).count() {
+        left.push(FINALIZER);
     }
+    json!({"metadata": {"finalizers": left}})
+}
+
+/// The finalizers that others have set, such as the API server's own of a CRD.
+fn other_finalizers(live: &Value) -> Vec<&str> {
+    object::finalizers(live).filter(|one| *one != FINALIZER).collect()
 }
 
 /// The object without what the API server adds.

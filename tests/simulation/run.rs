@@ -270,7 +270,11 @@ impl World {
             let Some(client) = self.clients.get(&sync) else { return Err(format!("sync {sync} does not start")) };
             if !client.state.is_synced() {
                 let report = client.state.last_report();
-                return Err(format!("sync {sync} does not come to its end: {:#?} {:#?}", report.source, report.sync));
+                let dump = client.state.dump(moment(self.begin, self.server.time).instant);
+                return Err(format!(
+                    "sync {sync} does not come to its end: {:#?} {:#?} {dump:#?}",
+                    report.source, report.sync
+                ));
             }
             if client.is_writing() {
                 return Err(format!("sync {sync} never ends to write"));

@@ -157,16 +157,19 @@ impl Prunes {
         if self.inherited.is_empty() {
             return;
         }
-        let of_process = |deletion: &&(ObjectId, Box<str>), approval: &str| {
-            self.inherited.contains(&PruneMark::new(deletion, along(&prune.definitions, &deletion.0), approval))
+        let mark = |deletion: &(ObjectId, Box<str>), approval: &str| {
+            PruneMark::new(deletion, along(&prune.definitions, &deletion.0), approval)
         };
-        let within_budget: Vec<_> = prune.deletions.iter().filter(|one| of_process(one, "")).cloned().collect();
+        // Once: what is taken back counts no more.
+        let mut within_budget = prune.deletions.clone();
+        within_budget.retain(|deletion| self.inherited.remove(&mark(deletion, "")));
+        let first = self.memory.recent.first(now).unwrap_or(now);
         for deletion in within_budget {
-            let first = self.memory.recent.first(now).unwrap_or(now);
             self.within_budget.entry(deletion).or_insert(Counted { at: first, sent: false });
         }
         let Some(approval) = approval.filter(|_| self.granted.is_none()) else { return };
-        let deletions: Deletions = prune.deletions.iter().filter(|one| of_process(one, approval)).cloned().collect();
+        let mut deletions = prune.deletions.clone();
+        deletions.retain(|deletion| self.inherited.contains(&mark(deletion, approval)));
         if !deletions.is_empty() {
             let of_these = |(crd, _): &&(ObjectId, ObjectCount)| deletions.iter().any(|(id, _)| id == crd);
             let definitions = prune.definitions.iter().filter(of_these).cloned().collect();
