@@ -46,7 +46,7 @@ fn try_all(scope: Scope) {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ()));
     let Tried { count, time, failures } = seeds::try_all(seeds::seeds(), |seed| {
-        outcome(&generate(seed, scope), std::env::var_os("NOMOS_SIMULATION_TRACE").is_some())
+        outcome(&generate(seed, scope), false)
     });
     println!("{count} schedules, {:.2} ms each", time.as_secs_f64() * 1000.0 / count.max(1) as f64);
     let mut laws: BTreeMap<String, Vec<u64>> = BTreeMap::new();
@@ -83,7 +83,6 @@ fn the_laws_hold_while_requests_fail() {
 }
 
 #[test]
-#[ignore = "breaks about one in ten: a status is written again after a restart, and a sync says SYNCED while an object is left"]
 fn the_laws_hold_beside_other_clients() {
     try_all(Scope { syncs: 1, faults: true, acts: 13, restores: false });
 }

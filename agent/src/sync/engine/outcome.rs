@@ -52,7 +52,7 @@ impl State {
                 self.report.resources_changed();
             }
             Outcome::Failed(failure) => {
-                // What another client makes of this name is none of the sync's.
+                // An object that another client makes under this name is none of the sync's.
                 if failure.refused {
                     self.prunes.refused(id);
                 }
