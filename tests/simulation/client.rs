@@ -294,7 +294,7 @@ pub(crate) async fn supervised<T>(work: impl Future<Output = T>) -> Option<T> {
 
 /// The failure of a request that panicked, as the agent tells it.
 fn broke_down() -> Failure {
-    Failure { finding: Finding::new(Code::Internal, "the request broke down"), retry: Retry::Object }
+    Failure { finding: Finding::new(Code::Internal, "the request broke down"), retry: Retry::Object, refused: false }
 }
 
 fn push(findings: &Findings, finding: Found) {
