@@ -11,6 +11,7 @@ use std::time::Duration;
 use agent::api::{Auth, GitSpec, LocalRepositories, SecretRef, parse_duration, supported};
 use agent::compile::SourceFormat;
 use agent::io::cache::CacheDirectory;
+use agent::io::kubernetes::kubeconfig::install_tls;
 use agent::io::repositories::CACHE_LIMIT;
 use agent::model::error_chain::error_chain;
 use agent::model::finding::text;
@@ -135,7 +136,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     start_log();
     // kube and the git client share one TLS provider, which needs no C library.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    install_tls();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = match runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build() {
         Ok(runtime) => runtime,

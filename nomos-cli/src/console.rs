@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use agent::io::proxy::ProxyVariables;
 use agent::model::visible::visible;
 
 /// The parts of the process environment that commands depend on.
@@ -17,6 +18,8 @@ pub struct Environment {
     pub kubeconfig: Option<OsString>,
     /// The current directory. Paths in reports are relative to it if the source is in no git repository.
     pub directory: Option<PathBuf>,
+    /// The proxies for connections to clusters.
+    pub proxies: ProxyVariables,
     /// `true` if the process runs in a Pod, so that it can use the cluster of the Pod.
     pub in_cluster: bool,
 }
@@ -141,6 +144,7 @@ pub fn main() -> std::process::ExitCode {
         home: variable("HOME").or_else(|| variable("USERPROFILE")).map(PathBuf::from),
         kubeconfig: variable("KUBECONFIG"),
         directory: std::env::current_dir().ok(),
+        proxies: ProxyVariables::read(|name| std::env::var(name).ok()),
         in_cluster: variable("KUBERNETES_SERVICE_HOST").is_some(),
     };
     let (mut out, mut err) = (io::stdout(), io::stderr());

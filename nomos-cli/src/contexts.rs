@@ -2,13 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use agent::io::kubernetes::client::ApiError;
+use agent::io::kubernetes::kubeconfig;
+use agent::io::proxy::ProxyVariables;
 use agent::model::error_chain::{error_chain, root_cause};
 use anyhow::{Context as _, anyhow, bail};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use kube::client::AuthError;
+use kube::config::Kubeconfig;
 use kube::{Client, Config};
+use tokio::sync::Semaphore;
 
 use crate::Environment;
 
@@ -21,6 +28,12 @@ const IN_CLUSTER: &str = "in-cluster";
 /// Time that a connection may take in [`with`].
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Time after which answers are shown that have come, although others are missing.
+const PATIENCE: Duration = Duration::from_millis(150);
+
+/// Clients that are made at the same time.
+static MAKING: Semaphore = Semaphore::const_new(2);
+
 /// A context of the kubeconfig: a cluster, and the user for it.
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterContext {
@@ -29,7 +42,8 @@ pub(crate) struct ClusterContext {
     /// `true` for the current context.
     pub(crate) current: bool,
     /// The kubeconfig with this context; `None` for the cluster of the Pod in which this process runs.
-    kubeconfig: Option<Kubeconfig>,
+    kubeconfig: Option<Arc<Kubeconfig>>,
+    proxies: Arc<ProxyVariables>,
 }
 
 /// The error of a command that needs a cluster if [`clusters`] finds no configuration.
@@ -47,10 +61,11 @@ pub(crate) fn clusters(
     environment: &Environment,
     contexts: Option<&[String]>,
 ) -> anyhow::Result<Option<Vec<ClusterContext>>> {
+    let proxies = Arc::new(environment.proxies.clone());
     let all: BTreeMap<String, ClusterContext> = match load(file, environment)? {
-        Some(kubeconfig) => in_kubeconfig(&kubeconfig),
+        Some(kubeconfig) => in_kubeconfig(&Arc::new(kubeconfig), &proxies),
         None if environment.in_cluster => {
-            let cluster = ClusterContext { context: IN_CLUSTER.to_owned(), current: true, kubeconfig: None };
+            let cluster = ClusterContext { context: IN_CLUSTER.to_owned(), current: true, kubeconfig: None, proxies };
             BTreeMap::from([(IN_CLUSTER.to_owned(), cluster)])
         }
         None => return Ok(None),
@@ -85,15 +100,14 @@ fn list(names: &[&str]) -> String {
     if names.is_empty() { "no context".to_owned() } else { names.join(", ") }
 }
 
-fn in_kubeconfig(kubeconfig: &Kubeconfig) -> BTreeMap<String, ClusterContext> {
+fn in_kubeconfig(kubeconfig: &Arc<Kubeconfig>, proxies: &Arc<ProxyVariables>) -> BTreeMap<String, ClusterContext> {
     kubeconfig
         .contexts
         .iter()
         .map(|context| {
             let current = kubeconfig.current_context.as_ref() == Some(&context.name);
-            let cluster =
-                ClusterContext { context: context.name.clone(), current, kubeconfig: Some(kubeconfig.clone()) };
-            (context.name.clone(), cluster)
+            let (kubeconfig, proxies) = (Some(Arc::clone(kubeconfig)), Arc::clone(proxies));
+            (context.name.clone(), ClusterContext { context: context.name.clone(), current, kubeconfig, proxies })
         })
         .collect()
 }
@@ -104,20 +118,8 @@ fn load(file: Option<&Path>, environment: &Environment) -> anyhow::Result<Option
     if let Some(file) = file {
         return read(file).map(Some);
     }
-    let files: Vec<_> = match (&environment.kubeconfig, &environment.home) {
-        (Some(list), _) => std::env::split_paths(list).filter(|path| !path.as_os_str().is_empty()).collect(),
-        (None, Some(home)) => vec![home.join(".kube").join("config")],
-        (None, None) => Vec::new(),
-    };
-    let mut merged: Option<Kubeconfig> = None;
-    for file in files.iter().filter(|file| file.exists()) {
-        let next = read(file)?;
-        merged = Some(match merged {
-            Some(first) => first.merge(next).context("failed to merge the files in KUBECONFIG")?,
-            None => next,
-        });
-    }
-    Ok(merged)
+    let merge = |first: Kubeconfig, next| first.merge(next).context("failed to merge the files in KUBECONFIG");
+    kubeconfig::load(environment.kubeconfig.as_deref(), environment.home.as_deref(), read, merge)
 }
 
 fn read(file: &Path) -> anyhow::Result<Kubeconfig> {
@@ -161,28 +163,26 @@ impl ClusterContext {
     async fn client(&self, timeout: Duration) -> anyhow::Result<Client> {
         let mut config = match &self.kubeconfig {
             None => Config::incluster()?,
-            Some(kubeconfig) => {
-                let options = KubeConfigOptions { context: Some(self.context.clone()), ..Default::default() };
-                Config::from_custom_kubeconfig(kubeconfig.clone(), &options).await?
-            }
+            Some(kubeconfig) => kubeconfig::config(kubeconfig, Some(&self.context), &self.proxies)?,
         };
-        if self.kubeconfig.is_some() {
-            trim_token(&mut config)?;
-        }
         config.connect_timeout = Some(timeout);
         config.default_retry = false;
         // This runs the login program of the kubeconfig, if there is one; on a thread of its own it blocks no other cluster.
-        Ok(tokio::task::spawn_blocking(move || Client::try_from(config)).await??)
+        // The certificates of the system are read for each client. A few at a time, so that the first is ready early; a login
+        // program, which may hang, holds no other up.
+        let _turn = match config.auth_info.exec {
+            None => Some(MAKING.acquire().await?),
+            Some(_) => None,
+        };
+        let client = tokio::task::spawn_blocking(move || Client::try_from(config)).await?;
+        client.map_err(|error| match error {
+            // Its arguments and its output may hold a credential; what it says to the user is on standard error.
+            kube::Error::Auth(AuthError::AuthExecRun { out, .. }) => {
+                anyhow!("the login program ended with {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim())
+            }
+            error => error.into(),
+        })
     }
-}
-
-/// Reads the token of a `tokenFile` without the line break that editors put at its end: API servers would refuse it.
-fn trim_token(config: &mut Config) -> anyhow::Result<()> {
-    if let Some(file) = config.auth_info.token_file.take() {
-        let token = std::fs::read_to_string(&file).with_context(|| format!("failed to read the token file {file}"))?;
-        config.auth_info.token = Some(token.trim().to_owned().into());
-    }
-    Ok(())
 }
 
 /// The answer of one cluster.
@@ -210,23 +210,62 @@ where
     T: Send + 'static,
     F: AsyncFn(Client) -> ClusterAnswer<T>,
 {
+    let mut answers: Vec<Option<ClusterAnswer<T>>> = clusters.iter().map(|_| None).collect();
+    ask_each(clusters, timeout, question, |news| {
+        if let AskNews::Answer(index, answer) = news {
+            answers[index] = Some(answer);
+        }
+    })?;
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// The news from clusters that were asked.
+pub(crate) enum AskNews<T> {
+    /// The cluster at this index has answered.
+    Answer(usize, ClusterAnswer<T>),
+    /// Further answers are worth no waiting: the user is to see those that are there.
+    Patience,
+}
+
+/// Asks as [`ask`] does, and tells of each answer when it comes.
+pub(crate) fn ask_each<T, F>(
+    clusters: &[ClusterContext],
+    timeout: Duration,
+    question: F,
+    mut tell: impl FnMut(AskNews<T>),
+) -> anyhow::Result<()>
+where
+    T: Send + 'static,
+    F: AsyncFn(Client) -> ClusterAnswer<T>,
+{
     let runtime = runtime()?;
-    let answers = runtime.block_on(futures::future::join_all(clusters.iter().map(|cluster| {
-        let question = &question;
-        async move {
+    runtime.block_on(async {
+        let (question, late) = (&question, format!("no answer within {}", agent::api::format_duration(timeout)));
+        let late = || Err(ClusterError::Unreachable(late.clone()));
+        let asked = clusters.iter().enumerate().map(|(index, cluster)| async move {
             let answer = async {
                 let unreachable = |error: anyhow::Error| ClusterError::Unreachable(error_chain(error.as_ref()));
                 let client = cluster.client(timeout).await.map_err(unreachable)?;
                 question(client).await
             };
-            let late =
-                || Err(ClusterError::Unreachable(format!("no answer within {}", agent::api::format_duration(timeout))));
-            tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| late())
+            (index, tokio::time::timeout(timeout, answer).await.ok())
+        });
+        let mut asked: FuturesUnordered<_> = asked.collect();
+        let mut patience = std::pin::pin!(tokio::time::sleep_until((Instant::now() + PATIENCE).into()).fuse());
+        loop {
+            tokio::select! {
+                () = &mut patience => tell(AskNews::Patience),
+                Some((index, answer)) = asked.next() => tell(AskNews::Answer(index, answer.unwrap_or_else(late))),
+                else => return,
+            }
+            if asked.is_empty() {
+                return;
+            }
         }
-    })));
+    });
     // Does not wait for a login program or a DNS lookup that hangs.
     runtime.shutdown_background();
-    Ok(answers)
+    Ok(())
 }
 
 impl From<kube::Error> for ClusterError {

@@ -45,9 +45,7 @@ fn try_all(scope: Scope) {
     // A panic is a failure of its schedule, which is printed in the end.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ()));
-    let Tried { count, time, failures } = seeds::try_all(seeds::seeds(), |seed| {
-        outcome(&generate(seed, scope), false)
-    });
+    let Tried { count, time, failures } = seeds::try_all(seeds::seeds(), |seed| outcome(&generate(seed, scope), false));
     println!("{count} schedules, {:.2} ms each", time.as_secs_f64() * 1000.0 / count.max(1) as f64);
     let mut laws: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     failures.iter().for_each(|(seed, broken)| laws.entry(law(broken)).or_default().push(*seed));

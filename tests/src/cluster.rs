@@ -71,8 +71,7 @@ impl Cluster {
     /// # Errors
     /// When it does not start.
     pub fn start(kind: Kind) -> Result<Self> {
-        // An error says that another cluster of this process has installed it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        agent::io::kubernetes::kubeconfig::install_tls();
         let home = tempfile::Builder::new().prefix("nomos-cluster-").tempdir()?;
         let (server, kubeconfig) = match kind {
             Kind::Sandbox => {

@@ -25,6 +25,7 @@ mod hostile_source;
 mod install;
 mod installed;
 mod killed;
+mod kubeconfigs;
 mod kubectl;
 mod local_repositories;
 mod lost_cluster;
@@ -124,6 +125,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_sync_with_role_refs_is_refused", unsupported_fields::role_refs_are_refused, &Kind::ALL),
     ("a_sync_with_harmless_overrides_is_synced", unsupported_fields::harmless_overrides, &Kind::ALL),
     ("the_control_plane_leaves_nothing_behind", control_plane::leaves_nothing, &[Kind::ControlPlane]),
+    ("kubeconfigs_are_read_as_by_kubectl", kubeconfigs::are_read_as_by_kubectl, &[Kind::ControlPlane]),
     ("health_and_metrics_are_served", health::served, &Kind::ALL),
     ("a_stopped_agent_writes_its_status", stopped::writes_status, &Kind::ALL),
     ("secrets_stay_secret", secrets::stay_secret, &Kind::ALL),

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
 pub mod budget;
+pub mod proxy;
 pub mod files;
 #[cfg(feature = "cluster")]
 pub mod cache;

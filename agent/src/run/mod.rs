@@ -16,12 +16,12 @@ mod roots;
 mod leader;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::Kubeconfig;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
@@ -29,13 +29,15 @@ use crate::api::{API_SERVER_TIMEOUT, GitSpec, LocalRepositories, RECONCILE_TIMEO
 use crate::compile::SourceFormat;
 use crate::io::kubernetes::client::{ApiError, Cluster};
 use crate::io::kubernetes::connections::Connections;
+use crate::io::kubernetes::kubeconfig;
 use crate::io::kubernetes::lease::{Fence, LeaseApi};
 use crate::io::kubernetes::patience::patiently;
 use crate::io::kubernetes::search::Search;
 use crate::io::kubernetes::watch::Watches;
+use crate::io::proxy::ProxyVariables;
 use crate::io::reports::WriteBudget;
 use crate::io::repositories::Repositories;
-use crate::io::serve::{Metrics, ServedSyncs, serve};
+use crate::io::serve::{Metrics, ServedSyncs, VerbLabels, serve};
 use crate::model::metadata::{ROOT_SYNC, SyncId};
 use crate::sync::plan::guard::APPROVAL;
 
@@ -120,13 +122,15 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         let what = format!("cannot listen on {address}; choose another address with --listen");
         serve(address, Arc::clone(&metrics), Arc::clone(&syncs)).await.context(what)?;
     }
-    let config = config(&options).await?;
+    let config = config(&options)?;
     let address = config.cluster_url.to_string();
     let fence = Fence::default();
     let what = "cannot make a client of the kubeconfig";
     let lease = LeaseApi::new(kube::Client::try_from(config.clone()).context(what)?);
     let connections = Connections::default();
-    let client = fence.client(config, connections.clone()).context(what)?;
+    let counted = Arc::clone(&metrics);
+    let count = move |verb: &str| _ = counted.requests.get_or_create(&VerbLabels { verb: verb.to_owned() }).inc();
+    let client = fence.client(config, connections.clone(), count).context(what)?;
     let cluster = tokio::select! {
         cluster = connect(client, &address, options.source.is_none()) => Arc::new(cluster?),
         // A closed channel is a stop too.
@@ -170,6 +174,8 @@ async fn lead(context: Arc<AgentContext>, mut leader: Leader, mut stop: watch::R
         leader.release().await;
         return Ok(!once);
     };
+    // It ends with the process when the Lease is lost.
+    context.metrics.leader.set(1);
     let work = async {
         match source {
             Some(flags) => by_flags(context, flags, stop).await,
@@ -199,25 +205,32 @@ async fn connect(client: kube::Client, address: &str, waits: bool) -> anyhow::Re
 }
 
 /// The configuration of a client of the API server.
-async fn config(options: &Options) -> anyhow::Result<kube::Config> {
-    let choice = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
-    let mut config = match (&options.kubeconfig, &options.context) {
-        (None, None) => kube::Config::infer().await.context("no kubeconfig and not in a cluster")?,
-        (path, _) => {
-            let kubeconfig = match path {
-                Some(path) => Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?,
-                None => Kubeconfig::read().context("cannot read the kubeconfig")?,
-            };
-            let contexts =
-                kubeconfig.contexts.iter().map(|context| context.name.as_str()).collect::<Vec<_>>().join(", ");
-            let what = format!("cannot use the kubeconfig; its contexts are: {contexts}");
-            kube::Config::from_custom_kubeconfig(kubeconfig, &choice).await.context(what)?
+fn config(options: &Options) -> anyhow::Result<kube::Config> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let home = std::env::home_dir();
+    let kubeconfig = match &options.kubeconfig {
+        Some(path) => Some(read(path)?),
+        None => {
+            let merge = |first: Kubeconfig, next| first.merge(next).context("cannot merge the files of KUBECONFIG");
+            kubeconfig::load(std::env::var_os("KUBECONFIG").as_deref(), home.as_deref(), read, merge)?
+        }
+    };
+    let mut config = match kubeconfig {
+        None => kube::Config::incluster().context("no kubeconfig and not in a cluster")?,
+        Some(kubeconfig) => {
+            let proxies = ProxyVariables::read(variable);
+            kubeconfig::config(&kubeconfig, options.context.as_deref(), &proxies)
+                .context("cannot use the kubeconfig")?
         }
     };
     // The engine decides about retries, because it knows the other work.
     config.default_retry = false;
     config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
     Ok(config)
+}
+
+fn read(path: &Path) -> anyhow::Result<Kubeconfig> {
+    Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Becomes `true` when the process is asked to stop.

@@ -25,13 +25,16 @@ pub(crate) struct VersionArgs {
 }
 
 /// A program, and the cluster on which it runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 struct Component {
     current: bool,
     /// The context of the cluster; empty for this program.
     context: String,
     component: String,
     version: String,
+    /// The image of an agent.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    image: String,
 }
 
 /// Prints the versions.
@@ -41,6 +44,7 @@ pub(crate) fn run(args: &VersionArgs, kubeconfig: Option<&Path>, console: &mut C
         context: String::new(),
         component: "<nomos CLI>".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        image: String::new(),
     }];
     components.extend(clusters::components(args, kubeconfig, console)?);
     let text = match args.output {
@@ -55,10 +59,12 @@ pub(crate) fn run(args: &VersionArgs, kubeconfig: Option<&Path>, console: &mut C
 }
 
 fn text(components: &[Component]) -> String {
-    let mut rows = vec![["CURRENT", "CLUSTER_CONTEXT_NAME", "COMPONENT", "VERSION"].map(str::to_owned).to_vec()];
+    let head = ["CURRENT", "CLUSTER_CONTEXT_NAME", "COMPONENT", "VERSION", "IMAGE"];
+    let images = components.iter().any(|row| !row.image.is_empty());
+    let mut rows = vec![head[..if images { 5 } else { 4 }].iter().map(|&title| title.to_owned()).collect()];
     rows.extend(components.iter().map(|row| {
         let current = if row.current { "*" } else { "" };
-        vec![current.to_owned(), row.context.clone(), row.component.clone(), row.version.clone()]
+        vec![current.to_owned(), row.context.clone(), row.component.clone(), row.version.clone(), row.image.clone()]
     }));
     table(&rows)
 }
@@ -98,31 +104,37 @@ mod clusters {
             .zip(answers)
             .flat_map(|(cluster, answer)| {
                 let found = match answer {
-                    Ok(found) if found.is_empty() => vec![(AGENTS[0].to_owned(), "NOT INSTALLED".to_owned())],
+                    Ok(found) if found.is_empty() => row(AGENTS[0], "NOT INSTALLED".to_owned()),
                     Ok(found) => found,
-                    Err(ClusterError::Unreachable(cause)) => {
-                        vec![(String::new(), format!("Failed to connect to cluster: {cause}"))]
-                    }
-                    Err(ClusterError::Refused(message)) => vec![(String::new(), message)],
+                    Err(ClusterError::Unreachable(cause)) => row("", format!("Failed to connect to cluster: {cause}")),
+                    Err(ClusterError::Refused(message)) => row("", message),
                 };
-                found.into_iter().map(|(component, version)| Component {
+                found.into_iter().map(|found| Component {
                     current: cluster.current,
                     context: cluster.context.clone(),
-                    component,
-                    version,
+                    ..found
                 })
             })
             .collect())
     }
 
-    async fn deployments(client: Client) -> kube::Result<Vec<(String, String)>> {
+    fn row(component: &str, version: String) -> Vec<Component> {
+        vec![Component { component: component.to_owned(), version, ..Component::default() }]
+    }
+
+    async fn deployments(client: Client) -> kube::Result<Vec<Component>> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"));
         let api: Api<DynamicObject> = Api::namespaced_with(client, CONTROLLER_NAMESPACE, &resource);
         let deployments = api.list(&ListParams::default()).await?.items;
         Ok(deployments
             .iter()
             .filter(|deployment| AGENTS.contains(&deployment.name_any().as_str()))
-            .map(|deployment| (deployment.name_any(), version(deployment)))
+            .map(|deployment| Component {
+                component: deployment.name_any(),
+                version: version(deployment),
+                image: image(deployment).to_owned(),
+                ..Component::default()
+            })
             .collect())
     }
 
@@ -131,9 +143,14 @@ mod clusters {
         if let Some(version) = deployment.labels().get("app.kubernetes.io/version") {
             return version.clone();
         }
-        let image = deployment.data.pointer("/spec/template/spec/containers/0/image").and_then(|image| image.as_str());
-        let tag = image.and_then(|image| image.rsplit('/').next()?.split_once(':'));
+        let tag = image(deployment).rsplit('/').next().and_then(|name| name.split_once(':'));
         tag.map_or_else(|| "UNKNOWN".to_owned(), |(_, tag)| tag.to_owned())
+    }
+
+    /// The image of the first container; empty if there is none.
+    fn image(deployment: &DynamicObject) -> &str {
+        let image = deployment.data.pointer("/spec/template/spec/containers/0/image");
+        image.and_then(|image| image.as_str()).unwrap_or_default()
     }
 }
 
@@ -163,6 +180,11 @@ mod tests {
             context: context.into(),
             component: component.into(),
             version: version.into(),
+            image: if component == "nomos-agent" {
+                "registry.example.com/nomos-agent:0.1.0".into()
+            } else {
+                String::new()
+            },
         };
         let rows = [
             row(false, "", "<nomos CLI>", "0.1.0"),
@@ -170,9 +192,9 @@ mod tests {
             row(false, "test", "", "Failed to connect to cluster: Connection refused"),
         ];
         let expected = "\
-CURRENT   CLUSTER_CONTEXT_NAME   COMPONENT     VERSION
+CURRENT   CLUSTER_CONTEXT_NAME   COMPONENT     VERSION                                            IMAGE
                                  <nomos CLI>   0.1.0
-*         prod                   nomos-agent   0.1.0
+*         prod                   nomos-agent   0.1.0                                              registry.example.com/nomos-agent:0.1.0
           test                                 Failed to connect to cluster: Connection refused
 ";
         assert_eq!(text(&rows), expected);

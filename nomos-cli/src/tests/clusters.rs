@@ -70,3 +70,73 @@ Connecting to clusters...
     let none = nomos(&directory, "status --kubeconfig DIR/kubeconfig --contexts=");
     assert_eq!(none, ran(0, "Connecting to clusters...\n", ""));
 }
+
+/// Remembers when a text was first written.
+struct Stopwatch {
+    begun: std::time::Instant,
+    text: &'static str,
+    seen: std::rc::Rc<std::cell::Cell<Option<std::time::Duration>>>,
+}
+
+impl std::io::Write for Stopwatch {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.seen.get().is_none() && String::from_utf8_lossy(bytes).contains(self.text) {
+            self.seen.set(Some(self.begun.elapsed()));
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An API server that has no kind at all.
+fn empty_api_server() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                use std::io::{BufRead as _, Write as _};
+                let mut lines = std::io::BufReader::new(&stream).lines().map_while(Result::ok);
+                while lines.find(String::is_empty).is_some() {
+                    let body =
+                        r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}"#;
+                    let head =
+                        format!("HTTP/1.1 404 X\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
+                    if write!(&stream, "{head}\r\n\r\n{body}").is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn clusters_that_hang_delay_no_other() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let (silent, answers) =
+        (silent.local_addr().map(|address| (silent, address.port())).expect("bound"), empty_api_server());
+    let list = |item: &dyn Fn(usize) -> String| (0..50).map(item).collect::<Vec<_>>().join(", ");
+    // Those that hang come first.
+    let server = |i: usize| format!("http://127.0.0.1:{}", if i < 5 { silent.1 } else { answers });
+    let kubeconfig = format!(
+        "apiVersion: v1\nkind: Config\nclusters: [{}]\ncontexts: [{}]\nusers: [{{name: me, user: {{}}}}]\n",
+        list(&|i| format!("{{name: c{i:02}, cluster: {{server: '{}'}}}}", server(i))),
+        list(&|i| format!("{{name: c{i:02}, context: {{cluster: c{i:02}, user: me}}}}")),
+    );
+    let directory = TestDirectory::with(&[("kubeconfig", &kubeconfig)]);
+    let file = directory.path().join("kubeconfig");
+    let (begun, seen) = (std::time::Instant::now(), std::rc::Rc::default());
+    let mut out = Stopwatch { begun, text: "c05", seen: std::rc::Rc::clone(&seen) };
+    let mut err = Vec::new();
+    let mut console = crate::Console::new(&mut out, &mut err, crate::Environment::default());
+    let args = ["nomos", "status", "--timeout=3s", "--kubeconfig"].map(Into::into).into_iter().chain([file.into()]);
+    assert_eq!(crate::run(args, &mut console), 1);
+    let (first, all) = (seen.get().expect("shown"), begun.elapsed());
+    assert!(first.as_secs() < 3, "the first cluster that answers was shown after {first:?}, when the others had hung");
+    assert!((3..15).contains(&all.as_secs()), "they hang at once: all were shown after {all:?}");
+}

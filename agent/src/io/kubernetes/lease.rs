@@ -87,14 +87,23 @@ impl Fence {
         }
     }
 
-    /// A client on these connections whose writes are fenced: one that may not pass fails before anything is sent.
+    /// A client on these connections whose writes are fenced: one that may not pass fails before anything is sent. `count` is told
+    /// the verb of each request that is sent.
     ///
     /// # Errors
     /// When the configuration cannot be used.
-    pub fn client(&self, config: Config, connections: Connections) -> kube::Result<Client> {
+    pub fn client(
+        &self,
+        config: Config,
+        connections: Connections,
+        count: impl Fn(&str) + Clone + Send + 'static,
+    ) -> kube::Result<Client> {
         let fence = self.clone();
         let check = move |request: Request<Body>| match fence.permits(request.method()) {
-            true => Ok(request),
+            true => {
+                count(verb(&request));
+                Ok(request)
+            }
             false => Err(BoxError::from("this agent does not hold the Lease of the cluster, so it writes nothing")),
         };
         Ok(ClientBuilder::try_from((config, connections))?.with_layer(&FilterLayer::new(check)).build())
@@ -102,6 +111,20 @@ impl Fence {
 
     fn permits(&self, method: &Method) -> bool {
         method == Method::GET || self.is_open()
+    }
+}
+
+/// The verb of a request: its method in small letters, or `watch`.
+fn verb(request: &Request<Body>) -> &'static str {
+    let watches = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
+    match *request.method() {
+        Method::GET if watches => "watch",
+        Method::GET => "get",
+        Method::POST => "post",
+        Method::PUT => "put",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "other",
     }
 }
 

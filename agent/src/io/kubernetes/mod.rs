@@ -2,6 +2,7 @@
 
 pub mod path;
 pub mod connections;
+pub mod kubeconfig;
 pub mod client;
 pub mod patience;
 pub mod lease;

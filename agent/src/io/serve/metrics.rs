@@ -62,6 +62,13 @@ pub enum OutcomeLabel {
     error,
 }
 
+/// The verb of requests.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct VerbLabels {
+    /// As in `get`, `watch` or `patch`.
+    pub verb: String,
+}
+
 /// The kind that a number is about.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindLabels {
@@ -106,6 +113,10 @@ pub struct Metrics {
     pub panics: Counter,
     /// Seconds from a command to its answer.
     pub seconds: Histogram,
+    /// 1 while this agent holds the Lease.
+    pub leader: Gauge,
+    /// Requests to the API server.
+    pub requests: Family<VerbLabels, Counter>,
 }
 
 /// The numbers of each sync.
@@ -183,6 +194,9 @@ impl Default for Metrics {
         registry.register("panics", "Tasks that broke down and were tried again", panics.clone());
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 14));
         registry.register("apply_duration_seconds", "Time from a command to its answer", seconds.clone());
+        let (leader, requests) = (Gauge::default(), Family::default());
+        registry.register("leader", "1 while this agent holds the Lease, or does without one", leader.clone());
+        registry.register("api_requests", "Requests to the API server, but those for the Lease", requests.clone());
         let of_syncs = OfSyncs::default();
         let OfSyncs { repairs, dropped, declared, errors, synced } = &of_syncs;
         registry.register("drift_corrections", "Objects put back after another client changed them", repairs.clone());
@@ -193,7 +207,7 @@ impl Default for Metrics {
         let watches = WatchAges::default();
         registry.register_collector(Box::new(watches.clone()));
         let (ready, shown) = (AtomicBool::new(false), Mutex::default());
-        Self { registry, watches, ready, operations, of_syncs, shown, panics, seconds }
+        Self { registry, watches, ready, operations, of_syncs, shown, panics, seconds, leader, requests }
     }
 }
 
@@ -255,6 +269,38 @@ mod tests {
         assert!(text.len() < 3 << 20, "{}", text.len());
         drop(all);
         assert_eq!(metrics.text(), before);
+    }
+
+    #[test]
+    fn the_alerts_and_the_dashboard_name_metrics_that_there_are() {
+        let metrics = Arc::new(Metrics::default());
+        // A family without numbers is not shown.
+        let of = metrics.of(&SyncId::root("root-sync"));
+        of.repaired();
+        of.dropped();
+        of.declared(1);
+        of.errors(1);
+        of.synced(1);
+        metrics.requests.get_or_create(&VerbLabels { verb: "get".to_owned() }).inc();
+        let labels = OperationLabels { operation: OperationLabel::apply, status: OutcomeLabel::success };
+        metrics.operations.get_or_create(&labels).inc();
+        let text = metrics.text();
+        let examples = [
+            include_str!("../../../../examples/monitoring/rules.yaml"),
+            include_str!("../../../../examples/monitoring/dashboard.json"),
+            include_str!("../../../../examples/monitoring/README.md"),
+        ];
+        let is_name = |letter: char| letter.is_ascii_lowercase() || letter == '_';
+        let mut shown = HashSet::new();
+        for name in examples.iter().flat_map(|text| text.split(|letter| !is_name(letter))) {
+            if name.starts_with("config_sync_") {
+                let name = name.trim_end_matches("_total").trim_end_matches("_bucket");
+                assert!(text.contains(&format!("# TYPE {name} ")), "{name} is not in\n{text}");
+                shown.insert(name);
+            }
+        }
+        let all = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        all.for_each(|name| assert!(shown.contains(name), "no example shows {name}"));
     }
 
     #[test]

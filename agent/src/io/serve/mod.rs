@@ -12,7 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::routing::get;
 
 pub use debug::{DumpRequests, Registration, ServedSyncs};
-pub use metrics::{Metrics, OperationLabel, OperationLabels, OutcomeLabel, SyncMetrics};
+pub use metrics::{Metrics, OperationLabel, OperationLabels, OutcomeLabel, SyncMetrics, VerbLabels};
 
 /// Serves until the process ends.
 ///

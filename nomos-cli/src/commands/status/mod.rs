@@ -14,7 +14,9 @@ use serde::Serialize;
 
 use crate::columns::Data;
 use crate::contexts::{self, ClusterContext};
-use crate::{Console, FINE, FOUND, boolean, duration};
+use crate::{Console, FINE, FOUND, Paint, boolean, duration};
+use older::OlderTable;
+use query::StatusNews;
 use report::ClusterStatus;
 
 /// Show the state of the syncs of clusters
@@ -102,20 +104,35 @@ pub(crate) fn run(args: &StatusArgs, kubeconfig: Option<&Path>, console: &mut Co
 
 fn show(args: &StatusArgs, clusters: &[ClusterContext], console: &mut Console<'_>) -> anyhow::Result<u8> {
     let scope = query::QueryScope { namespace: args.namespace.as_deref(), resources: args.resources };
-    let mut statuses = query::statuses(clusters, args.timeout, scope)?;
-    for status in &mut statuses {
-        status.retain(args.name.as_deref());
-    }
-    let text = match (args.output, args.format.unwrap_or_else(|| usual(&statuses))) {
-        (Some(data), _) => data.text(&StatusDocument { clusters: &statuses })?,
-        (None, Layout::Blocks) => text::blocks(&statuses, console.paint),
-        (None, Layout::Table) => older::table(&statuses),
+    let contexts = clusters.iter().map(|cluster| cluster.context.as_str());
+    let mut view = View {
+        layout: args.format,
+        table: OlderTable::of(contexts),
+        paint: console.paint,
+        statuses: clusters.iter().map(|_| None).collect(),
+        shown: 0,
     };
+    // A status that is shown again and again, and data, are shown as a whole.
+    let (streams, mut waits) = (args.output.is_none() && args.poll.is_none(), true);
+    query::statuses(clusters, args.timeout, scope, |news| {
+        match news {
+            StatusNews::Patience => waits = false,
+            StatusNews::Status(index, mut status) => {
+                status.retain(args.name.as_deref());
+                view.statuses[index] = Some((*status, false));
+            }
+        }
+        if streams && !waits {
+            console.print(&view.arrived());
+        }
+    })?;
+    let text = view.arrived() + &view.end();
+    let statuses: Vec<ClusterStatus> = view.statuses.into_iter().flatten().map(|(status, _)| status).collect();
     if args.poll.is_some() && console.redraw {
         console.clear();
     }
     match args.output {
-        Some(_) => console.print_data(&text),
+        Some(data) => console.print_data(&data.text(&StatusDocument { clusters: &statuses })?),
         None => console.print(&text),
     }
     if let Some(hint) = nothing_shown(args, &statuses) {
@@ -125,9 +142,58 @@ fn show(args: &StatusArgs, clusters: &[ClusterContext], console: &mut Console<'_
     Ok(if statuses.iter().all(ClusterStatus::is_synced) { FINE } else { FOUND })
 }
 
+/// The status of the clusters that have answered, and the part of it that the user has seen.
+struct View {
+    layout: Option<Layout>,
+    table: OlderTable,
+    paint: Paint,
+    /// Each with `true` if it is shown. The order is that of the contexts.
+    statuses: Vec<Option<(ClusterStatus, bool)>>,
+    shown: usize,
+}
+
+impl View {
+    /// The text about the clusters that have answered since the last call, in their order.
+    fn arrived(&mut self) -> String {
+        let mut text = String::new();
+        if self.statuses.iter().flatten().next().is_none() {
+            return text;
+        }
+        let layout = self.layout();
+        if layout == Layout::Table && self.shown == 0 {
+            text.push_str(&self.table.head());
+        }
+        for (status, shown) in self.statuses.iter_mut().flatten().filter(|(_, shown)| !shown) {
+            (*shown, self.shown) = (true, self.shown + 1);
+            match layout {
+                Layout::Blocks => text.push_str(&text::blocks(std::slice::from_ref(status), self.paint)),
+                Layout::Table => text.push_str(&self.table.rows(status)),
+            }
+        }
+        text
+    }
+
+    /// The text that follows when all clusters have answered.
+    fn end(&mut self) -> String {
+        match self.layout() {
+            Layout::Blocks => String::new(),
+            Layout::Table => {
+                let head = if self.shown == 0 { self.table.head() } else { String::new() };
+                head + &OlderTable::errors(self.statuses.iter().flatten().map(|(status, _)| status))
+            }
+        }
+    }
+
+    /// The layout of the flag, or the usual one of the clusters that have answered first.
+    fn layout(&mut self) -> Layout {
+        let statuses = self.statuses.iter().flatten().map(|(status, _)| status);
+        *self.layout.get_or_insert_with(|| usual(statuses))
+    }
+}
+
 /// The layout that users of these clusters know. Clusters that do not answer have no say.
-fn usual(statuses: &[ClusterStatus]) -> Layout {
-    let mut answers = statuses.iter().filter_map(ClusterStatus::is_of_old).peekable();
+fn usual<'a>(statuses: impl Iterator<Item = &'a ClusterStatus>) -> Layout {
+    let mut answers = statuses.filter_map(ClusterStatus::is_of_old).peekable();
     if answers.peek().is_some() && answers.all(|is_of_old| is_of_old) { Layout::Table } else { Layout::Blocks }
 }
 
@@ -160,8 +226,7 @@ mod tests {
             (vec![&away], Layout::Blocks),
             (vec![], Layout::Blocks),
         ] {
-            let clusters: Vec<ClusterStatus> = clusters.into_iter().cloned().collect();
-            assert_eq!(usual(&clusters), expected, "{clusters:?}");
+            assert_eq!(usual(clusters.iter().copied()), expected, "{clusters:?}");
         }
     }
 }

@@ -6,21 +6,43 @@ use crate::columns;
 /// Number of characters of a commit that are shown.
 const TOKEN: usize = 8;
 
-/// One line for each sync and for each cluster without syncs, then the errors of each context.
-pub(crate) fn table(clusters: &[ClusterStatus]) -> String {
-    let head = ["Current", "Context", "Status", "Last Synced Token", "Sync Branch"];
-    let mut rows = vec![head.map(str::to_owned).to_vec(), head.map(|title| "-".repeat(title.len())).to_vec()];
-    let mut errors = Vec::new();
-    for cluster in clusters {
-        rows.extend(lines(cluster));
-        errors.extend(messages(cluster).map(|message| vec![cluster.context.clone(), message]));
+const HEAD: [&str; 5] = ["Current", "Context", "Status", "Last Synced Token", "Sync Branch"];
+/// The longest state.
+const STATE: &str = "NOT CONFIGURED";
+
+/// The table for clusters, which can be printed before all of them have answered.
+pub(crate) struct OlderTable {
+    widths: Vec<usize>,
+}
+
+impl OlderTable {
+    /// The table for clusters of these contexts.
+    pub(crate) fn of<'a>(contexts: impl Iterator<Item = &'a str>) -> Self {
+        let longest = contexts.map(|context| vec!["", context, STATE]);
+        Self { widths: columns::widths(&longest.chain([HEAD.to_vec()]).collect::<Vec<_>>()) }
     }
-    let mut out = columns::table(&rows);
-    if !errors.is_empty() {
-        out.push_str("\n\nConfig Management Errors:\n");
-        out.push_str(&columns::table(&errors));
+
+    /// The lines above the rows.
+    pub(crate) fn head(&self) -> String {
+        let rule = HEAD.map(|title| "-".repeat(title.len()));
+        format!("{}\n{}\n", columns::line(&HEAD, &self.widths), columns::line(&rule, &self.widths))
     }
-    out
+
+    /// One line for each sync of a cluster, or for a cluster without syncs.
+    pub(crate) fn rows(&self, cluster: &ClusterStatus) -> String {
+        lines(cluster).iter().map(|cells| columns::line(cells, &self.widths) + "\n").collect()
+    }
+
+    /// The errors of all clusters.
+    pub(crate) fn errors<'a>(clusters: impl Iterator<Item = &'a ClusterStatus>) -> String {
+        let errors: Vec<Vec<String>> = clusters
+            .flat_map(|cluster| messages(cluster).map(|message| vec![cluster.context.clone(), message]))
+            .collect();
+        if errors.is_empty() {
+            return String::new();
+        }
+        format!("\n\nConfig Management Errors:\n{}", columns::table(&errors))
+    }
 }
 
 fn lines(cluster: &ClusterStatus) -> Vec<Vec<String>> {
@@ -92,6 +114,8 @@ Current   Context   Status           Last Synced Token   Sync Branch
 Config Management Errors:
 prod   ConfigManagement resource is missing
 ";
-        assert_eq!(table(&clusters), expected);
+        let table = OlderTable::of(clusters.iter().map(|cluster| cluster.context.as_str()));
+        let rows: String = clusters.iter().map(|cluster| table.rows(cluster)).collect();
+        assert_eq!(table.head() + &rows + &OlderTable::errors(clusters.iter()), expected);
     }
 }

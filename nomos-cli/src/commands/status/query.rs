@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::report::{ClusterStatus, ConfigManagementReport, Row, SyncReport, SyncReportState, report};
-use crate::contexts::{self, AGENTS, ClusterAnswer, ClusterContext, ClusterError};
+use crate::contexts::{self, AGENTS, AskNews, ClusterAnswer, ClusterContext, ClusterError};
 
 /// Time to wait before a request is repeated that the API server refused with 429 Too Many Requests.
 const BUSY: Duration = Duration::from_millis(200);
@@ -54,14 +54,32 @@ pub(crate) struct QueryScope<'a> {
     pub(crate) resources: bool,
 }
 
-/// The status of every cluster. All clusters are read at the same time.
+/// Tells of the status of every cluster when it comes. All clusters are read at the same time.
 pub(crate) fn statuses(
     clusters: &[ClusterContext],
     timeout: Duration,
     scope: QueryScope<'_>,
-) -> anyhow::Result<Vec<ClusterStatus>> {
-    let answers = contexts::ask(clusters, timeout, async move |client| Ok(look(client, scope).await?))?;
-    Ok(clusters.iter().zip(answers).map(|(cluster, answer)| status(cluster, answer)).collect())
+    mut tell: impl FnMut(StatusNews),
+) -> anyhow::Result<()> {
+    contexts::ask_each(
+        clusters,
+        timeout,
+        async move |client| Ok(look(client, scope).await?),
+        |news| {
+            tell(match news {
+                AskNews::Answer(index, answer) => StatusNews::Status(index, Box::new(status(&clusters[index], answer))),
+                AskNews::Patience => StatusNews::Patience,
+            });
+        },
+    )
+}
+
+/// The news from clusters.
+pub(crate) enum StatusNews {
+    /// The status of the cluster at this index.
+    Status(usize, Box<ClusterStatus>),
+    /// The user is to see what is there.
+    Patience,
 }
 
 async fn look(client: Client, scope: QueryScope<'_>) -> kube::Result<Found> {
@@ -285,7 +303,8 @@ fn resources(group: &DynamicObject) -> Vec<ResourceStatus> {
 mod tests {
     use serde_json::json;
 
-    use super::super::{older, text};
+    use super::super::older::OlderTable;
+    use super::super::text;
     use super::*;
     use crate::columns::Data;
     use crate::tests::terminal;
@@ -420,7 +439,9 @@ mod tests {
         let clusters = [ClusterStatus { context: "dev".into(), current: true, row, syncs, config_management }];
         let text = terminal::printed(|console| {
             console.print(&text::blocks(&clusters, console.paint));
-            console.print(&older::table(&clusters));
+            let table = OlderTable::of(["dev"].into_iter());
+            console.print(&table.rows(&clusters[0]));
+            console.print(&OlderTable::errors(clusters.iter()));
         });
         let data = [Data::Json, Data::Yaml].map(|data| data.text(&clusters).expect("data"));
         (text, data.concat())
