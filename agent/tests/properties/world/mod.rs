@@ -174,6 +174,8 @@ impl World {
                 Command::Notice(Notice::Syncing { commit, .. }) => self.syncing = Some(commit),
                 Command::Notice(Notice::Failed(finding)) => asked.push(finding),
                 Command::Notice(_) => {}
+                // The first answer counts: the engine takes in no other while a commit waits to come in force.
+                Command::Restore(_) if self.events.iter().any(|event| matches!(event, Event::Restored { .. })) => {}
                 Command::Restore(SourceCommit { commit, .. }) => {
                     let declared = self.compiled(number(&commit));
                     self.events.push_back(Event::Restored { commit, declared });
