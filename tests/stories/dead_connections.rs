@@ -25,7 +25,7 @@ pub(crate) fn are_noticed(kind: Kind) -> Result<()> {
     let home = tempfile::tempdir()?;
     let through = home.path().join("kubeconfig");
     fs::write(&through, kubeconfig.replace(address, &forwarder.address().to_string()))?;
-    let agent = Agent::start(Path::new(AGENT), &through, &["--lease-duration", "2s"])?;
+    let agent = Agent::start(Path::new(AGENT), &through, &["--lease-duration", "4s"])?;
     remember(agent.log());
 
     let repository = Repository::empty()?;

@@ -26,8 +26,15 @@ pub(super) struct Leader {
     election: Election,
     fence: Fence,
     duration: Duration,
-    /// Those of all requests but the ones about the Lease.
-    connections: Connections,
+    connections: LeaderConnections,
+}
+
+/// The connections of the two clients of an agent.
+pub(super) struct LeaderConnections {
+    /// Those of requests about the Lease.
+    pub(super) of_lease: Connections,
+    /// Those of all other requests.
+    pub(super) of_others: Connections,
 }
 
 /// Why the Lease was not renewed.
@@ -55,7 +62,7 @@ impl Leader {
     pub(super) fn new(
         lease: LeaseApi,
         fence: Fence,
-        connections: Connections,
+        connections: LeaderConnections,
         identity: String,
         duration: Duration,
     ) -> Self {
@@ -140,19 +147,20 @@ impl Leader {
 
     /// Renews the Lease until it is lost: until another agent has it, or no renewal came through in time. The fence is closed then.
     pub(super) async fn keep(&self) -> String {
-        let (mut held, mut unanswered) = (None, false);
+        let (mut held, mut failed, mut unanswered) = (None, false, false);
         loop {
-            tokio::time::sleep(self.duration / 4).await;
+            // After a failure there is little time left: the next attempt comes soon.
+            tokio::time::sleep(self.duration / if failed { 20 } else { 4 }).await;
             if !self.fence.is_open() {
                 return self.lost("no renewal came through in time".to_owned());
             }
             let error = match self.in_time(self.renew(held.as_ref())).await {
                 Ok(lease) => {
-                    held = Some(lease);
+                    (held, failed) = (Some(lease), false);
                     // The API server answers on a new connection: the others may be as dead as the old one.
                     if std::mem::take(&mut unanswered) {
                         tracing::warn!("a connection to the API server was dead; all others are opened anew");
-                        self.connections.close();
+                        self.connections.of_others.close();
                     }
                     continue;
                 }
@@ -162,7 +170,7 @@ impl Leader {
                 Err(RenewalError::Request(error)) => error,
             };
             // The write may have come through, or another's: the next renewal reads first.
-            held = None;
+            (held, failed) = (None, true);
             unanswered |= matches!(error, ApiError::Slow(_));
             tracing::warn!(%error, "cannot renew the Lease; trying again");
         }
@@ -181,10 +189,13 @@ impl Leader {
         }
     }
 
-    /// A request that gets no answer takes a quarter of the Lease's duration at most. The next one has a connection of its own.
+    /// A request that gets no answer takes a quarter of the Lease's duration at most. The next one opens a new connection.
     async fn in_time<T, E: From<ApiError>>(&self, request: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let time = self.duration / 4;
-        tokio::time::timeout(time, request).await.unwrap_or_else(|_| Err(ApiError::Slow(time).into()))
+        tokio::time::timeout(time, request).await.unwrap_or_else(|_| {
+            self.connections.of_lease.close();
+            Err(ApiError::Slow(time).into())
+        })
     }
 
     fn lost(&self, reason: String) -> String {

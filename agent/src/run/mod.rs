@@ -44,7 +44,7 @@ use crate::sync::plan::guard::APPROVAL;
 pub use log::start_log;
 
 use budget::Budget;
-use leader::{Candidacy, Leader};
+use leader::{Candidacy, Leader, LeaderConnections};
 use sync::{ExitReason, Instructions};
 use task::SyncTask;
 
@@ -126,7 +126,8 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let address = config.cluster_url.to_string();
     let fence = Fence::default();
     let what = "cannot make a client of the kubeconfig";
-    let lease = LeaseApi::new(kube::Client::try_from(config.clone()).context(what)?);
+    let lease_connections = Connections::default();
+    let lease = LeaseApi::new(lease_connections.client(config.clone()).context(what)?);
     let connections = Connections::default();
     let counted = Arc::clone(&metrics);
     let count = move |verb: &str| _ = counted.requests.get_or_create(&VerbLabels { verb: verb.to_owned() }).inc();
@@ -136,6 +137,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         // A closed channel is a stop too.
         _ = stop.wait_for(|stop| *stop) => return Ok(!options.once),
     };
+    let connections = LeaderConnections { of_lease: lease_connections, of_others: connections };
     let leader = Leader::new(lease, fence, connections, options.identity.clone(), options.lease_duration);
     let watches = Arc::new(Watches::new(Arc::clone(&cluster)));
     metrics.ready(&watches);

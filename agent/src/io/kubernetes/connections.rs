@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use kube::client::ClientBuilder;
+use kube::{Client, Config};
 use tokio::task::JoinSet;
 
 /// Runs the tasks that drive the connections of one client. Clones share them.
@@ -13,6 +15,14 @@ use tokio::task::JoinSet;
 pub struct Connections(Arc<Mutex<JoinSet<()>>>);
 
 impl Connections {
+    /// A client on these connections.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used.
+    pub fn client(&self, config: Config) -> kube::Result<Client> {
+        Ok(ClientBuilder::try_from((config, self.clone()))?.build())
+    }
+
     /// Closes all of them: requests and watches on them fail at once, and the next ones open new connections.
     pub fn close(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
