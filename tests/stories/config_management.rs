@@ -177,7 +177,8 @@ pub(crate) fn root_sync(kind: Kind) -> Result<()> {
     it_goes(&cluster, &server, &commit)?;
     another_wins(&cluster, home.path(), &server, &other.repository)?;
     await_synced(&cluster, &commit)?;
-    await_status(&cluster, &json!([]))
+    await_status(&cluster, &json!([]))?;
+    it_is_released(&cluster, home.path(), &server, &commit)
 }
 
 /// Without spec.git the RootSync goes, and its objects stay. So it is when the ConfigManagement goes.
@@ -199,6 +200,29 @@ fn it_goes(cluster: &Cluster, server: &GitServer, commit: &str) -> Result<()> {
         ensure!(cluster.exists(&settings)?, "its objects are gone too");
     }
     Ok(())
+}
+
+/// After the `nomos migrate` of Config Sync, the RootSync is the user's.
+fn it_is_released(cluster: &Cluster, home: &Path, server: &GitServer, commit: &str) -> Result<()> {
+    apply(cluster, home, &manifest(server.url(), ""))?;
+    await_synced(cluster, commit)?;
+    let uid = cluster.root_sync("root-sync")?["metadata"]["uid"].clone();
+    cluster.patch(PATH, &json!({"spec": {"enableMultiRepo": true, "git": null}}))?;
+    await_condition("the RootSync has no mark", || {
+        let metadata = cluster.root_sync("root-sync")?["metadata"].clone();
+        ensure!(metadata["uid"] == uid, "another RootSync: {metadata:#}");
+        let mark = &metadata["labels"]["configsync.gke.io/made-from"];
+        ensure!(mark.is_null() && metadata["ownerReferences"].is_null(), "{metadata:#}");
+        Ok(())
+    })?;
+    cluster.kubectl(&["delete", "configmanagement", "config-management"])?;
+    cluster.patch(&config_map_path("made", "settings"), &json!({"data": {"key": "other"}}))?;
+    await_condition("the drift is put back", || {
+        let settings = cluster.get(&config_map_path("made", "settings"))?;
+        ensure!(settings["data"]["key"] != "other", "{settings:#}");
+        Ok(())
+    })?;
+    cluster.delete(&root_sync_path("root-sync")).map(|_| ())
 }
 
 /// A RootSync of a user stays as it is until the user deletes it.

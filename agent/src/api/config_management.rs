@@ -16,8 +16,7 @@ const OF_CONFIG_SYNC: &str = "It is for programs of Config Sync that a cluster w
 const OTHER_PRODUCT: &str = "It is for another product.";
 
 /// Fields of a ConfigManagement that change nothing, each with the reason. A field stands for everything below it.
-pub const CONFIG_MANAGEMENT_NO_EFFECT: [(&str, &str); 16] = [
-    ("spec.enableMultiRepo", "The agent serves RootSyncs always, beside the one of spec.git."),
+pub const CONFIG_MANAGEMENT_NO_EFFECT: [(&str, &str); 15] = [
     ("spec.enableLegacyFields", "spec.git is always read."),
     ("spec.preventDrift", "There is no admission webhook: the agent puts drift back."),
     ("spec.git.gcpServiceAccountEmail", "Only secretType gcpserviceaccount reads it, and the agent refuses that."),
@@ -61,7 +60,7 @@ pub struct ConfigManagementSpec {
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(regex(pattern = "^(hierarchy|unstructured|)$"))]
     pub source_format: String,
-    /// It has no effect: RootSyncs are served always.
+    /// RootSyncs are served always. When it is true, root-sync stays when git is removed, as a RootSync of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_multi_repo: Option<bool>,
     /// It has no effect: git is always read.

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use super::AgentContext;
 use crate::api::{CONFIG_MANAGEMENT, ConfigManagement, ConfigManagementSpec, ConfigManagementStatus, SyncSpec};
-use crate::io::kubernetes::client::{ApiError, Cluster, JSON};
+use crate::io::kubernetes::client::{ApiError, Cluster, JSON, MERGE};
 use crate::model::backoff::Backoff;
 use crate::model::metadata::{CONTROLLER_NAMESPACE, ROOT_SYNC, label};
 use crate::model::object::{GroupKind, ObjectId};
@@ -178,6 +178,8 @@ enum RootSyncAction {
     Make(Value),
     /// Change it, if it is still in this version.
     Change(Value),
+    /// Take the mark and the owner off, if it is still in this version: it is the user's from then on.
+    Release(Value),
     /// Delete it, if it is still in this version.
     Delete(Value),
 }
@@ -198,6 +200,16 @@ fn delete(live: &DynamicObject) -> RootSyncAction {
     RootSyncAction::Delete(json!({ "preconditions": preconditions }))
 }
 
+fn release(live: &DynamicObject, settings: &ClusterSettings) -> RootSyncAction {
+    let owners = live.metadata.owner_references.iter().flatten();
+    let others: Vec<_> = owners.filter(|owner| owner.uid != settings.uid).collect();
+    RootSyncAction::Release(json!({ "metadata": {
+        "resourceVersion": live.metadata.resource_version,
+        "labels": { label::MADE_FROM: null },
+        "ownerReferences": others,
+    }}))
+}
+
 /// The action that follows from the spec, and the errors for the status.
 fn decide(settings: &ClusterSettings, live: Option<&DynamicObject>) -> (RootSyncAction, Vec<String>) {
     let refused = |error: &str| (RootSyncAction::Leave, vec![error.to_owned()]);
@@ -206,7 +218,10 @@ fn decide(settings: &ClusterSettings, live: Option<&DynamicObject>) -> (RootSync
         Ok(Err(error)) => return refused(&error),
         Err(error) => return refused(error),
     };
+    // `nomos migrate` of Config Sync applies the RootSync of spec.git, removes spec.git and sets enableMultiRepo.
+    let migrated = settings.spec.as_ref().is_ok_and(|spec| spec.enable_multi_repo == Some(true));
     match (asked, live) {
+        (None, Some(live)) if mark(live).is_some() && migrated => (release(live, settings), Vec::new()),
         (None, Some(live)) if mark(live).is_some() => (delete(live), Vec::new()),
         (None, _) => (RootSyncAction::Leave, Vec::new()),
         (Some(asked), None) => (RootSyncAction::Make(declared(settings, &asked, None)), Vec::new()),
@@ -340,6 +355,12 @@ async fn act(cluster: &Cluster, path: &str, action: RootSyncAction) -> Result<()
             tracing::info!("changing the RootSync {ROOT_SYNC} as the ConfigManagement says");
             cluster.apply::<Value>(path, object.to_string().into_bytes()).await?;
         }
+        RootSyncAction::Release(patch) => {
+            tracing::info!(
+                "the RootSync {ROOT_SYNC} is no more made from the ConfigManagement, which has enableMultiRepo"
+            );
+            cluster.request::<Value>(Method::PATCH, path, MERGE, patch.to_string().into_bytes()).await?;
+        }
         RootSyncAction::Delete(options) => {
             tracing::info!(
                 "deleting the RootSync {ROOT_SYNC} that was made from the ConfigManagement; its objects stay"
@@ -405,6 +426,11 @@ mod tests {
         let (removed, _) = decide(&settings(json!({})), Some(&live));
         let expected = json!({ "preconditions": { "uid": "u2", "resourceVersion": "7" } });
         assert_eq!(removed, RootSyncAction::Delete(expected));
+        let (migrated, _) = decide(&settings(json!({ "enableMultiRepo": true })), Some(&live));
+        let expected = json!({ "metadata": {
+            "resourceVersion": "7", "labels": { label::MADE_FROM: null }, "ownerReferences": [],
+        }});
+        assert_eq!(migrated, RootSyncAction::Release(expected), "it stays, without its mark");
         // Made from a ConfigManagement that was deleted and is there anew.
         let anew = ClusterSettings { uid: "u3".to_owned(), ..with_git("main") };
         assert!(matches!(decide(&anew, Some(&live)).0, RootSyncAction::Change(_)));
