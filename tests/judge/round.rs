@@ -60,8 +60,8 @@ struct Truth {
     /// cannot always tell an empty list that the agent has lost from one that is owned item by item; or that they are there at all,
     /// where nobody owns them.
     verdict: Option<Verdict>,
-    /// Values differ in the order of items alone, which is a value where a list is owned as a whole.
-    is_reordered: bool,
+    /// Values differ, if only in the order of items, which is a value where a list is owned as a whole, or in empty lists.
+    is_changed: bool,
 }
 
 struct Round<'a> {
@@ -252,10 +252,10 @@ impl Round<'_> {
             // A controller may write in between.
             if live.metadata("resourceVersion") == after.metadata("resourceVersion") {
                 let verdict = self.verdict_of(&live, &after);
-                let is_reordered = live.0.iter().any(|(name, value)| {
+                let is_changed = live.0.iter().any(|(name, value)| {
                     !["metadata", "status"].contains(&name.as_str()) && after.0.get(name) != Some(value)
                 });
-                return Ok(Some(Truth { live, after, verdict, is_reordered }));
+                return Ok(Some(Truth { live, after, verdict, is_changed }));
             }
         }
         Ok(None)
@@ -300,9 +300,14 @@ impl Round<'_> {
             match (own, truth.verdict) {
                 // An apply under the agent's name can leave no trace in the metadata. An audit finds it.
                 (Some(Verdict::Nothing), _) if self.is_forged && !audit && is_untraced(&record, before) => {}
+                // After a restart nothing tells what the API server itself adds to what is owned as a whole, or leaves out.
+                (Some(Verdict::Nothing), Some(Verdict::Drift))
+                    if self.is_forged
+                        && before.is_none()
+                        && !is_another(&values(&truth.live), &values(&truth.after)) => {}
                 // What such an apply has added is no declared value.
                 (Some(Verdict::Reclaim), Some(Verdict::Drift)) if self.is_forged => {}
-                (Some(Verdict::Drift), Some(Verdict::Reclaim)) if truth.is_reordered => {}
+                (Some(Verdict::Drift), Some(Verdict::Reclaim) | None) if truth.is_changed => {}
                 // What lost its label is applied, whatever else is said about it.
                 _ if !record.watched => {}
                 // Another sync may have taken it.
@@ -372,8 +377,24 @@ fn values(object: &Object) -> Object {
     let mut object = object.clone();
     object.0.remove("status");
     object.metadata_mut().retain(|key, _| !["managedFields", "resourceVersion", "generation"].contains(&key.as_str()));
+    // The API server counts every change of a template in it, that of an order too.
+    if let Some(Value::Object(annotations)) = object.metadata_mut().get_mut("annotations") {
+        annotations.remove("deprecated.daemonset.template.generation");
+    }
     object.0.values_mut().for_each(sort);
     object
+}
+
+/// `true` if two objects have different values in one place, and not just fields that one of them lacks.
+fn is_another(a: &Object, b: &Object) -> bool {
+    fn walk(a: &Value, b: &Value) -> bool {
+        match (a, b) {
+            (Value::Object(a), Value::Object(b)) => a.iter().any(|(key, a)| b.get(key).is_some_and(|b| walk(a, b))),
+            (Value::Array(a), Value::Array(b)) if a.len() == b.len() => a.iter().zip(b).any(|(a, b)| walk(a, b)),
+            (a, b) => a != b,
+        }
+    }
+    a.0.iter().any(|(key, a)| b.0.get(key).is_some_and(|b| walk(a, b)))
 }
 
 fn without_empty_lists(value: Value) -> Value {

@@ -100,7 +100,7 @@ pub enum FieldOwnership {
     /// All declared fields are ours and unchanged.
     Ours,
     /// These fields are not ours any more, or are ours and not declared: their paths. None when the object has no `Apply` entry
-    /// of ours.
+    /// of ours, or when it is not known which of our fields has changed.
     Lost(Box<[String]>),
     /// The metadata does not say enough: the whole object has to be read.
     Unsure,
@@ -228,15 +228,13 @@ impl Live {
             let now = baseline(seen, whole, &body);
             let compared = |basis| managed_fields::differences(&body, whole, &seen.managed_fields, basis);
             let changed = match live.baseline {
-                Some(then) if now == Some(then) => Vec::new(),
-                Some(_) => compared(Basis::Changed),
-                None => compared(Basis::Unknown),
+                Some(then) if now == Some(then) => None,
+                Some(_) => Some(compared(Basis::Changed)),
+                None => Some(compared(Basis::Unknown)).filter(|changed| !changed.is_empty()),
             };
-            if changed.is_empty() {
-                live.fields = FieldOwnership::Ours;
-                live.baseline = now;
-            } else {
-                live.fields = FieldOwnership::Lost(changed.into());
+            match changed {
+                None => (live.fields, live.baseline) = (FieldOwnership::Ours, now),
+                Some(changed) => live.fields = FieldOwnership::Lost(changed.into()),
             }
         }
         live
@@ -269,7 +267,12 @@ fn missing(declared: &DeclaredObject, entry: &ManagedFieldsEntry, seen: &Observe
 
 fn baseline(seen: &Observed, whole: &Object, declared: &Object) -> Option<u64> {
     let entry = managed_fields::our_entry(&seen.managed_fields)?;
-    Some(managed_fields::digest_of_value(&managed_fields::declared_projection(whole, &entry.fields, declared)))
+    Some(managed_fields::digest_of_value(&managed_fields::declared_projection(
+        whole,
+        &entry.fields,
+        &seen.managed_fields,
+        declared,
+    )))
 }
 
 /// The manager that owns now a field that we lost, else the other manager that wrote last: a field that was removed has no

@@ -62,7 +62,7 @@ async fn try_apply(
     }
     let mut whole = answer?;
     let mut seen = Observed::of(&whole);
-    if mode != ApplyMode::Create && managed_fields::has_vanished(&body, &whole, &seen.managed_fields) {
+    if mode != ApplyMode::Create && managed_fields::is_unfinished(&body, &whole, &seen.managed_fields) {
         whole = send(cluster, &path, &body).await?;
         seen = Observed::of(&whole);
     }

@@ -48,12 +48,16 @@ pub(super) const SELECTORS: [&str; 8] = [
     "scopeSelector",
 ];
 
-/// Lists of built-in kinds that the API server fills when they are empty.
-pub(super) const FILLED_LISTS: [&str; 5] =
-    ["clusterIPs", "ipFamilies", "metrics", "policyTypes", "volumeLifecycleModes"];
+/// Maps of built-in kinds of which managers own single fields.
+pub(super) const STRUCTS: [&str; 2] = ["spec", "template"];
 
-/// Admission adds to the tolerations of Pods.
-pub(super) const TOLERATIONS_OF_PODS: &str = ".spec.tolerations";
+/// `true` for a list of a built-in kind to which the API server or admission adds items, or which it fills when it is empty.
+pub(super) fn is_filled_list(path: &str) -> bool {
+    const NAMES: [&str; 5] = ["clusterIPs", "ipFamilies", "metrics", "policyTypes", "volumeLifecycleModes"];
+    // The tolerations of Pods, and the finalizer of Namespaces.
+    const PATHS: [&str; 2] = [".spec.tolerations", ".spec.finalizers"];
+    PATHS.contains(&path) || path.rsplit('.').next().is_some_and(|name| NAMES.contains(&name))
+}
 
 /// Numbers of built-in kinds that the API server replaces when they are 0.
 pub(super) const FILLED_NUMBERS: [&str; 9] = [
@@ -67,6 +71,10 @@ pub(super) const FILLED_NUMBERS: [&str; 9] = [
     "targetPort",
     "timeoutSeconds",
 ];
+
+/// Fields that the API server sets when an apply changes another one, whatever the apply says of them: group, kind and path.
+pub(super) const SET_WITH_OTHERS: [(&str, &str, &str); 1] =
+    [("resource.k8s.io", "DeviceTaintRule", ".spec.taint.timeAdded")];
 
 /// Fields whose empty text is a value.
 pub(super) const KEPT_TEXTS: [&str; 3] = ["default", "storageClassName", "value"];

@@ -3,11 +3,11 @@
 
 use serde_json::{Map, Value};
 
-use super::built_in::{
-    FILLED_LISTS, FILLED_NUMBERS, KEPT_TEXTS, MAPS_OF_TEXTS, SELECTORS, TOLERATIONS_OF_PODS, is_built_in, is_closed,
-};
+use super::built_in::{FILLED_NUMBERS, KEPT_TEXTS, MAPS_OF_TEXTS, SELECTORS, is_built_in, is_closed, is_filled_list};
 use super::coverage::leaves_no_trace;
-use super::entry::{ManagedFieldsEntry, Position, item_nodes, node_of, nodes_of_item, our_entry};
+use super::entry::{
+    ManagedFieldsEntry, Position, item_nodes, names_item, node_of, nodes_of_item, of_other_versions, our_entry,
+};
 use super::spelling::{same_quantity, same_time};
 use crate::compile::applied_fields::is_reset;
 use crate::model::object::Object;
@@ -18,11 +18,11 @@ use crate::model::object::Object;
 /// Fields that only the live object has do not count, nor do other spellings of a quantity. Empty values do not count either
 /// where the API server makes of them what is live: it does not store some, and fills others.
 pub fn differences(declared: &Object, live: &Object, entries: &[ManagedFieldsEntry], basis: Basis) -> Vec<String> {
-    let mut found = compared(declared, live, entries, basis, false);
+    let mut found = compared(declared, live, entries, basis);
     if basis == Basis::Answer && stays_headless(declared, live) {
         found.push(".spec.clusterIP".to_owned());
     }
-    if found.is_empty() && basis == Basis::Changed { compared(declared, live, entries, basis, true) } else { found }
+    found
 }
 
 /// `true` if a Service goes on without an address although `clusterIP: None` is not declared any more: the API server keeps it, and
@@ -38,14 +38,7 @@ fn stays_headless(declared: &Object, live: &Object) -> bool {
         && field(live, "clusterIP") == "None"
 }
 
-/// `strictly`, differences that the API server itself can make count too.
-fn compared(
-    declared: &Object,
-    live: &Object,
-    entries: &[ManagedFieldsEntry],
-    basis: Basis,
-    strictly: bool,
-) -> Vec<String> {
+fn compared(declared: &Object, live: &Object, entries: &[ManagedFieldsEntry], basis: Basis) -> Vec<String> {
     let ours = our_entry(entries).map(|entry| &entry.fields);
     let group = declared.group();
     let mut comparison = Comparison {
@@ -53,7 +46,6 @@ fn compared(
         typed: is_built_in(group),
         wiped: ours.is_none(),
         basis,
-        strictly,
         entries,
         at: Position::default(),
         found: Vec::new(),
@@ -75,8 +67,8 @@ fn compared(
 pub enum Basis {
     /// The object is the answer to our apply.
     Answer,
-    /// A field of ours has another value than in the answer to our last apply: every difference counts, if there is no other
-    /// also those that the API server itself can make.
+    /// A field of ours has another value than in the answer to our last apply. There may be no difference: values that only the live
+    /// object has count in what is owned as a whole, and those that the API server itself may have filled.
     Changed,
     /// None, as after a restart. What our entry has and the object lacks is taken for something that the API server does not
     /// store, such as a field of a feature that is off.
@@ -120,7 +112,6 @@ struct Comparison<'a> {
     /// Nothing tells what was ours.
     wiped: bool,
     basis: Basis,
-    strictly: bool,
     entries: &'a [ManagedFieldsEntry],
     at: Position,
     found: Vec<String>,
@@ -137,7 +128,6 @@ impl Comparison<'_> {
     fn value(&mut self, declared: &Value, live: Option<&Value>, ours: Ownership<'_>) {
         let same = match (declared, live) {
             (Value::Null, _) => true,
-            (declared, None) if self.strictly => is_empty_list(declared),
             (_, None) => self.is_not_stored(declared, ours),
             (Value::Object(map), Some(live)) if map.is_empty() => self.is_still_empty(live, ours, &SELECTORS),
             (Value::Array(items), Some(live)) if items.is_empty() => self.is_still_empty(live, ours, &[]),
@@ -180,19 +170,19 @@ impl Comparison<'_> {
         self.at.leave(was);
     }
 
-    /// `true` if a list that is ours as a whole has got more items.
+    /// `true` if a list that is ours as a whole, or was before another client took it, has got more items.
     fn is_another_whole(&self, declared: &[Value], live: &[Value], ours: Ownership<'_>) -> bool {
         let whole = match ours {
             Ownership::Whole => true,
             Ownership::Node(node) => node.is_empty() && self.typed,
-            Ownership::Unknown => false,
+            Ownership::Unknown => self.at.is_owned_whole(self.entries) && !self.at.is_owned_in_parts(self.entries),
         };
         whole && declared.len() < live.len() && !self.is_filled_list()
     }
 
     /// `true` for a list of a built-in kind to which the API server adds items.
     fn is_filled_list(&self) -> bool {
-        self.typed && (FILLED_LISTS.contains(&self.at.names().0) || self.at.path == TOLERATIONS_OF_PODS)
+        self.typed && is_filled_list(&self.at.path)
     }
 
     /// `true` if the live object lacks a field because the API server does not store its value. Had another client removed the
@@ -204,7 +194,10 @@ impl Comparison<'_> {
             // Their removal leaves no trace in an entry, and the map that they are in is stored.
             return !(declared.is_object() && !is_empty_map(declared) && leaves_no_trace(declared));
         }
-        is_empty_list(declared) || is_zero(declared) && !is_text && (ours.is_ours() || untold)
+        // Custom resources keep empty lists, so another client has removed it.
+        let is_kept = !self.typed && !self.at.is_in_metadata();
+        let removed = self.basis != Basis::Answer && is_kept && !ours.is_ours();
+        is_empty_list(declared) && !removed || is_zero(declared) && !is_text && (ours.is_ours() || untold)
     }
 
     /// `false` if a map or list that is declared empty has content in its place, and not beside it: the API server's own, or
@@ -216,9 +209,23 @@ impl Comparison<'_> {
             Value::Array(items) if items.is_empty() => true,
             Value::Object(_) if ours.is_ours() => !(self.typed && selectors.contains(&name)),
             Value::Array(_) if ours.is_ours() => self.is_filled_list() || self.at.is_owned_in_parts(self.entries),
-            Value::Object(_) | Value::Array(_) => !self.at.is_owned_whole(self.entries),
+            Value::Object(_) => !self.at.is_owned_whole(self.entries),
+            Value::Array(items) => self
+                .is_in_parts(items)
+                .unwrap_or_else(|| !self.at.is_owned_whole(self.entries) && !self.at.is_in_whole(self.entries)),
             _ => false,
         }
+    }
+
+    /// `true` if managers own the items of a list one by one, and `false` if one may own all of them by another name, so that no
+    /// entry has the items; `None` if that cannot be told.
+    fn is_in_parts(&self, items: &[Value]) -> Option<bool> {
+        if self.at.is_owned_in_parts(self.entries) {
+            return Some(true);
+        }
+        let is_named = |item: &Value| self.entries.iter().any(|entry| names_item(&entry.fields, item));
+        let may_be_renamed = !self.typed && of_other_versions(self.entries).next().is_some();
+        may_be_renamed.then(|| items.iter().all(is_named))
     }
 
     /// `true` if the API server gives a field that is declared empty a value: to all texts that are no contents of a map, and to
@@ -230,7 +237,7 @@ impl Comparison<'_> {
             Value::Number(number) => number.as_f64() == Some(0.0) && FILLED_NUMBERS.contains(&name),
             _ => false,
         };
-        by_name && self.typed && (ours.is_ours() || self.wiped || !self.closed) && !self.strictly
+        by_name && self.typed && (ours.is_ours() || self.wiped || !self.closed)
     }
 }
 
@@ -403,6 +410,13 @@ mod tests {
             |ours: Value| compared(pod(json!({"args": ["a"]})), pod(json!({"args": ["a", "b"]})), ours, json!({}));
         assert_eq!(more(json!({"f:spec": {"f:args": {}}})), [".spec.args"]);
         assert_eq!(more(json!({"f:spec": {"f:args": {"v:\"a\"": {}}}})), [""; 0]);
+        let widget = |c: Value| json!({"apiVersion": "a.b/v1", "kind": "Widget", "spec": {"w": {"c": c}}});
+        let taken = |theirs: Value| {
+            let (one, two) = (widget(json!([1])), widget(json!([1, 2])));
+            compared(one, two, json!({"f:spec": {"f:w": {}}}), json!({"f:spec": {"f:w": {"f:c": theirs}}}))
+        };
+        assert_eq!(taken(json!({})), [".spec.w.c"]);
+        assert_eq!(taken(json!({"v:2": {}})), [""; 0]);
     }
 
     #[test]
@@ -420,12 +434,73 @@ mod tests {
     }
 
     #[test]
+    fn items_of_another_version_are_beside_a_list_if_its_entry_has_them() {
+        let widget = |list: Value| object(json!({"apiVersion": "a.b/v1", "kind": "X", "spec": {"n": 1, "list": list}}));
+        let check = |theirs: Value| {
+            let entry = |manager: &str, version: &str, fields: Value| -> ManagedFieldsEntry {
+                let entry =
+                    json!({"manager": manager, "operation": "Apply", "apiVersion": version, "fieldsV1": fields});
+                serde_json::from_value(entry).expect("an entry")
+            };
+            let ours = entry(FIELD_MANAGER, "a.b/v1", json!({"f:spec": {"f:n": {}}}));
+            let entries = [ours, entry("other", "a.b/v2", json!({"f:spec": {"f:items": theirs}}))];
+            differences(&widget(json!([])), &widget(json!([{"name": "a"}])), &entries, Basis::Unknown)
+        };
+        assert_eq!(check(json!({})), [".spec.list"]);
+        assert_eq!(check(json!({"k:{\"name\":\"a\"}": {".": {}, "f:name": {}}})), [""; 0]);
+    }
+
+    /// An entry from before the items were there has the empty list.
+    #[test]
+    fn a_list_is_not_owned_as_a_whole_where_items_of_it_are() {
+        let entry = |fields: Value| -> ManagedFieldsEntry {
+            serde_json::from_value(json!({"manager": "other", "fieldsV1": {"f:spec": {"f:list": fields}}}))
+                .expect("an entry")
+        };
+        let entries = [entry(json!({})), entry(json!({"v:1": {}}))];
+        let compared = |entries: &[ManagedFieldsEntry]| {
+            differences(&object(pod(json!({"list": []}))), &object(pod(json!({"list": [1]}))), entries, Basis::Unknown)
+        };
+        assert_eq!(compared(&entries), [""; 0]);
+        assert_eq!(compared(&entries[..1]), [".spec.list"]);
+    }
+
+    #[test]
+    fn an_empty_list_of_a_custom_resource_that_is_gone_was_removed() {
+        let check = |group: &str, live: Value, basis| {
+            let kind = |spec: Value| object(json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": spec}));
+            let entry = json!({"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:data": {}}});
+            let entries: [ManagedFieldsEntry; 1] = [serde_json::from_value(entry).expect("an entry")];
+            differences(&kind(json!({"list": []})), &kind(live), &entries, basis)
+        };
+        assert_eq!(check("a.b", json!({}), Basis::Unknown), [".spec.list"]);
+        assert_eq!(check("a.b", json!({"list": []}), Basis::Unknown), [""; 0]);
+        assert_eq!(check("a.b", json!({}), Basis::Answer), [""; 0], "a conversion leaves it out");
+        assert_eq!(check("apps", json!({}), Basis::Unknown), [""; 0]);
+    }
+
+    #[test]
+    fn an_empty_list_is_filled_in_what_another_client_owns_as_a_whole() {
+        let widget = |list: Value| json!({"apiVersion": "a.b/v1", "kind": "Widget", "spec": {"r": {"list": list}}});
+        let check =
+            |theirs| compared(widget(json!([])), widget(json!([1])), json!({"f:data": {}}), json!({"f:spec": theirs}));
+        assert_eq!(check(json!({"f:r": {}})), [".spec.r.list"]);
+        assert_eq!(check(json!({"f:r": {"f:list": {"v:1": {}}}})), [""; 0]);
+    }
+
+    #[test]
     fn content_of_what_is_declared_empty_is_a_difference_where_it_takes_its_place() {
-        let declared = || pod(json!({"list": [], "map": {}, "podSelector": {}, "policyTypes": []}));
-        let full = || pod(json!({"list": [1], "map": {"a": 1}, "podSelector": {"a": 1}, "policyTypes": ["Ingress"]}));
-        let whole = json!({"f:spec": {"f:list": {}, "f:map": {}, "f:podSelector": {}, "f:policyTypes": {}}});
+        let declared = || pod(json!({"list": [], "map": {}, "podSelector": {}, "policyTypes": [], "finalizers": []}));
+        let full = || {
+            pod(json!({
+                "list": [1], "map": {"a": 1}, "podSelector": {"a": 1}, "policyTypes": ["Ingress"], "finalizers": ["kubernetes"],
+            }))
+        };
+        let whole = json!({"f:spec": {
+            "f:list": {}, "f:map": {}, "f:podSelector": {}, "f:policyTypes": {}, "f:finalizers": {},
+        }});
         let parts = json!({"f:spec": {"f:list": {"v:1": {}}, "f:map": {"f:a": {}}}});
-        let all = [".spec.list", ".spec.map", ".spec.podSelector", ".spec.policyTypes"];
+        let all = [".spec.finalizers", ".spec.list", ".spec.map", ".spec.podSelector", ".spec.policyTypes"];
         assert_eq!(compared(declared(), full(), json!({"f:spec": {"f:x": {}}}), whole.clone()), all);
         assert_eq!(compared(declared(), full(), json!({"f:spec": {"f:x": {}}}), parts.clone()), [""; 0]);
         // An audit finds what has no trace in entries, but for what the API server may have filled and for the items of others.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::built_in::{SELECTORS, is_built_in, is_closed};
+use super::built_in::{SELECTORS, STRUCTS, is_built_in, is_closed};
 use super::entry::{ManagedFieldsEntry, Position, node_of, nodes_of_item};
 use crate::compile::applied_fields::{AppliedField, applied_fields};
 use crate::compile::declared::DeclaredObject;
@@ -107,7 +107,7 @@ impl CoverageWalk<'_> {
             _ if leaves_no_trace(value) && node.is_none() => self.traceless(value),
             (_, None) => self.missing(value.is_array()),
             // An empty node is an empty map or list that is ours, or something owned as a whole.
-            (Value::Object(map), Some(node)) if node.is_empty() => self.whole(map.is_empty()),
+            (Value::Object(map), Some(node)) if node.is_empty() && !self.is_struct(map) => self.whole(map.is_empty()),
             (Value::Array(items), Some(node)) if node.is_empty() => self.whole(items.is_empty() || self.typed),
             (Value::Object(map), Some(node)) => {
                 map.iter().for_each(|(key, value)| self.field(key, value, node));
@@ -132,6 +132,11 @@ impl CoverageWalk<'_> {
         }
     }
 
+    /// `true` for a map with content that is never owned as a whole.
+    fn is_struct(&self, map: &Map<String, Value>) -> bool {
+        self.typed && !map.is_empty() && STRUCTS.contains(&self.at.names().0)
+    }
+
     fn whole(&mut self, is_sure: bool) {
         if !is_sure && self.free_form && !self.at.is_in_metadata() {
             self.found.unsure.push(self.at.path.clone());
@@ -144,11 +149,16 @@ impl CoverageWalk<'_> {
         match value {
             // It is owned as a whole, so that an apply does leave a trace of it.
             Value::Object(_) if self.typed && SELECTORS.contains(&self.at.names().0) => self.missing(false),
+            // It may be one that is owned as a whole, which another client has removed or filled.
+            Value::Object(_) if !self.typed => self.found.unsure.push(self.at.path.clone()),
             Value::Object(map) => map.iter().for_each(|(key, value)| self.below(key, |walk| walk.traceless(value))),
-            // Custom resources keep empty lists, so that it may own an empty one of its own.
-            Value::Array(_) if self.at.is_owned_whole(self.entries) && self.free_form => {
+            Value::Array(_) if self.at.is_in_metadata() => {}
+            // Custom resources keep empty lists, so that another client that has removed it leaves no trace; one that has filled it may
+            // own it by another name.
+            Value::Array(_) if !self.typed || self.at.is_owned_whole(self.entries) && self.free_form => {
                 self.found.unsure.push(self.at.path.clone());
             }
+            Value::Array(_) if self.at.is_owned_in_parts(self.entries) => {}
             Value::Array(_) if self.at.is_owned_whole(self.entries) => self.missing(false),
             _ => {}
         }
@@ -376,6 +386,39 @@ mod tests {
         assert!(coverage(&quota("v1"), &whole, &[]).is_full());
         let taken = fields(json!({"f:scopes": {}}));
         assert_eq!(coverage(&quota("v1"), &taken, &[]).missing, [".spec.scopeSelector"]);
+    }
+
+    #[test]
+    fn an_empty_spec_under_our_name_is_not_a_whole_one() {
+        let declared =
+            declared(json!({"apiVersion": "v1", "kind": "LimitRange", "spec": {"limits": [{"type": "Pod"}]}}));
+        let check = |spec: Value| coverage(&declared, &applied(json!({"f:spec": spec})), &[]).missing;
+        assert_eq!(check(json!({"f:limits": {}})), [""; 0]);
+        assert_eq!(check(json!({})), [".spec.limits[]"]);
+    }
+
+    #[test]
+    fn a_map_of_empty_lists_without_a_trace_is_unsure() {
+        let of = |group: &str| {
+            let declared = declared(
+                json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": {"n": 1, "r": {"list": []}}}),
+            );
+            coverage(&declared, &applied(json!({"f:spec": {"f:n": {}}})), &[])
+        };
+        assert_eq!(of("a.b").unsure, [".spec.r"]);
+        assert!(of("apps").is_full());
+    }
+
+    #[test]
+    fn an_empty_list_of_a_custom_resource_that_is_not_ours_is_unsure() {
+        let unsure = |group: &str| {
+            let kind = json!({
+                "apiVersion": format!("{group}/v1"), "kind": "X", "metadata": {"finalizers": []}, "spec": {"n": 1, "list": []},
+            });
+            coverage(&declared(kind), &applied(json!({"f:spec": {"f:n": {}}})), &[]).unsure
+        };
+        assert_eq!(unsure("a.b"), [".spec.list"]);
+        assert_eq!(unsure("apps"), [""; 0], "they are not stored");
     }
 
     #[test]

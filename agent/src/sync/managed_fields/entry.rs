@@ -52,6 +52,13 @@ pub fn our_entry(entries: &[ManagedFieldsEntry]) -> Option<&ManagedFieldsEntry> 
     entries.iter().find(|entry| entry.is_ours())
 }
 
+/// The entries in which fields may have other names than in ours: those of another API version.
+pub(super) fn of_other_versions(entries: &[ManagedFieldsEntry]) -> impl Iterator<Item = &ManagedFieldsEntry> {
+    let version = our_entry(entries).map(|entry| &entry.api_version);
+    let is_other = move |entry: &&ManagedFieldsEntry| version.is_some_and(|version| *version != entry.api_version);
+    entries.iter().filter(|entry| entry.subresource != "status").filter(is_other)
+}
+
 /// Digest of the entries of all other managers outside `status`: when it changes, an admission webhook may have changed a
 /// value of ours in the same write, which our entry does not show.
 pub fn digest_of_others(entries: &[ManagedFieldsEntry]) -> u64 {
@@ -107,6 +114,12 @@ pub(super) fn item_nodes<'a>(
         };
         matches.then_some((element.as_str(), node))
     })
+}
+
+/// `true` if any node below this one can mean `item`.
+pub(super) fn names_item(node: &Map<String, Value>, item: &Value) -> bool {
+    item_nodes(item, node).next().is_some()
+        || node.values().filter_map(Value::as_object).any(|below| names_item(below, item))
 }
 
 /// The nodes that can mean the item at `index` of `items`, without those that another item names by all of their keys: an item can
@@ -203,6 +216,17 @@ impl Position {
     /// `true` if a manager owns single fields or items of what is here.
     pub(super) fn is_owned_in_parts(&self, entries: &[ManagedFieldsEntry]) -> bool {
         self.nodes(entries).any(|node| !node.is_empty())
+    }
+
+    /// `true` if a manager owns as a whole something that this is in.
+    pub(super) fn is_in_whole(&self, entries: &[ManagedFieldsEntry]) -> bool {
+        entries.iter().filter(|entry| !entry.fields.is_empty()).any(|entry| {
+            let mut keys = self.keys.split_terminator('\0');
+            let end = keys.try_fold(&entry.fields, |node, key| {
+                node.get(key).and_then(Value::as_object).ok_or(node).map_err(Map::is_empty)
+            });
+            end.is_err_and(|is_whole| is_whole)
+        })
     }
 
     /// The nodes of all managers for what is here.

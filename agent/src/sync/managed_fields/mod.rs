@@ -12,7 +12,7 @@
 //! - `reclaim`: list items that another client put in the place of ours;
 //! - `compare`: the declared fields whose live value is another, for when an entry cannot tell;
 //! - `projection`: the part of an object that our entry covers, to be compared with itself;
-//! - `vanished`: maps that the API server removed with what was in them.
+//! - `unfinished`: what the API server does not do with the first apply, and does with the next.
 
 mod built_in;
 mod entry;
@@ -21,14 +21,14 @@ mod reclaim;
 mod spelling;
 mod compare;
 mod projection;
-mod vanished;
+mod unfinished;
 
 pub use compare::{Basis, differences};
 pub use coverage::{Coverage, coverage, is_list_item};
 pub use entry::{ManagedFieldsEntry, digest_of_others, digest_of_value, our_entry};
 pub use projection::{declared_projection, projection};
 pub use reclaim::reclaim;
-pub use vanished::has_vanished;
+pub use unfinished::is_unfinished;
 
 /// A Service and the entry that an apply of it leaves, for the tests of this module.
 #[cfg(test)]

@@ -3,30 +3,42 @@
 use serde_json::{Map, Value};
 
 use super::built_in::{SELECTORS, is_built_in};
-use super::entry::item_nodes;
+use super::entry::{ManagedFieldsEntry, Position, item_nodes};
 use crate::model::object::Object;
 
 /// The part of a live object that our entry covers: two equal projections mean that no field of ours has changed its value. The order
 /// of items does not count in lists that are owned item by item.
 pub fn projection(live: &Object, fields: &Map<String, Value>) -> Value {
-    Projection { selectors: &[] }.map(&live.0, fields, None)
+    Projection::new(&[], &[]).map(&live.0, fields, None)
 }
 
-/// The [`projection`] without the content of maps that are declared empty: the API server fills them, and others own fields in them.
-/// Selectors of built-in kinds keep their content, because nothing fills them.
-pub fn declared_projection(live: &Object, fields: &Map<String, Value>, declared: &Object) -> Value {
+/// The [`projection`] without the content of maps that are declared empty, which the API server fills and others own fields in, and
+/// without the items of others in such lists. Selectors of built-in kinds keep their content, because nothing fills them. `entries`
+/// are those of all managers.
+pub fn declared_projection(
+    live: &Object,
+    fields: &Map<String, Value>,
+    entries: &[ManagedFieldsEntry],
+    declared: &Object,
+) -> Value {
     let selectors: &[&str] = if is_built_in(declared.group()) { &SELECTORS } else { &[] };
-    Projection { selectors }.map(&live.0, fields, Some(&declared.0))
+    Projection::new(selectors, entries).map(&live.0, fields, Some(&declared.0))
 }
 
 struct Projection<'a> {
     /// Maps that keep their content where they are declared empty.
     selectors: &'a [&'a str],
+    entries: &'a [ManagedFieldsEntry],
+    at: Position,
 }
 
-impl Projection<'_> {
+impl<'a> Projection<'a> {
+    fn new(selectors: &'a [&'a str], entries: &'a [ManagedFieldsEntry]) -> Self {
+        Self { selectors, entries, at: Position::default() }
+    }
+
     fn map(
-        &self,
+        &mut self,
         live: &Map<String, Value>,
         fields: &Map<String, Value>,
         declared: Option<&Map<String, Value>>,
@@ -34,19 +46,29 @@ impl Projection<'_> {
         let ours = live.iter().filter_map(|(name, value)| {
             let node = fields.get(&format!("f:{name}"))?.as_object()?;
             let declared = declared.and_then(|declared| declared.get(name));
-            let is_empty = declared.and_then(Value::as_object).is_some_and(Map::is_empty);
-            let value = match value {
-                Value::Object(_) if is_empty && node.is_empty() && !self.selectors.contains(&name.as_str()) => {
-                    Value::Object(Map::new())
-                }
-                value => self.value(value, node, declared),
+            let was = self.at.enter(name);
+            let value = if self.is_empty_to_us(name, value, node, declared) {
+                if value.is_array() { Vec::<Value>::new().into() } else { Map::new().into() }
+            } else {
+                self.value(value, node, declared)
             };
+            self.at.leave(was);
             Some((name.clone(), value))
         });
         ours.collect::<Map<_, _>>().into()
     }
 
-    fn value(&self, live: &Value, fields: &Map<String, Value>, declared: Option<&Value>) -> Value {
+    /// `true` for a map or list that is declared empty and whose content is beside what is ours.
+    fn is_empty_to_us(&self, name: &str, live: &Value, node: &Map<String, Value>, declared: Option<&Value>) -> bool {
+        match (live, declared) {
+            _ if !node.is_empty() => false,
+            (Value::Object(_), Some(Value::Object(map))) => map.is_empty() && !self.selectors.contains(&name),
+            (Value::Array(_), Some(Value::Array(items))) => items.is_empty() && self.at.is_owned_in_parts(self.entries),
+            _ => false,
+        }
+    }
+
+    fn value(&mut self, live: &Value, fields: &Map<String, Value>, declared: Option<&Value>) -> Value {
         match live {
             _ if fields.is_empty() => live.clone(),
             Value::Object(map) => self.map(map, fields, declared.and_then(Value::as_object)),
@@ -56,7 +78,10 @@ impl Projection<'_> {
                     let (element, node) = item_nodes(item, fields).next()?;
                     let one = Map::from_iter([(element.to_owned(), Value::Object(Map::new()))]);
                     let declared = declared.iter().find(|item| item_nodes(item, &one).next().is_some());
-                    Some(self.value(item, node, declared))
+                    let was = self.at.enter_item("", element);
+                    let ours = self.value(item, node, declared);
+                    self.at.leave(was);
+                    Some(ours)
                 });
                 let mut ours: Vec<Value> = ours.collect();
                 ours.sort_by_cached_key(Value::to_string);
@@ -102,7 +127,7 @@ mod tests {
         let items =
             json!({"k:{\"name\":\"a\"}": {"f:name": {}, "f:m": {}}, "k:{\"name\":\"b\"}": {"f:name": {}, "f:m": {}}});
         let ours = json!({"f:spec": {"f:ordinals": {}, "f:podSelector": {}, "f:whole": {}, "f:items": items}});
-        let kept = |content| declared_projection(&kind(content), ours.as_object().expect("a map"), &declared);
+        let kept = |content| declared_projection(&kind(content), ours.as_object().expect("a map"), &[], &declared);
         assert_eq!(kept(json!({"start": 0})), kept(json!({"start": 3})));
         assert_eq!(
             kept(json!({"start": 0})),
@@ -111,5 +136,22 @@ mod tests {
             }})
         );
         assert_ne!(kept(json!({"start": 0})), kept(Value::Null), "the map itself is ours");
+    }
+
+    #[test]
+    fn the_items_of_others_in_a_list_that_is_declared_empty_do_not_count() {
+        let widget = |list: Value| {
+            object(json!({"apiVersion": "a.b/v1", "kind": "X", "spec": {"items": [{"name": "a", "list": list}]}}))
+        };
+        let of_item = |fields: Value| json!({"f:spec": {"f:items": {"k:{\"name\":\"a\"}": {"f:list": fields}}}});
+        let ours = of_item(json!({}));
+        let kept = |list: Value, theirs: Value| {
+            let entry =
+                serde_json::from_value(json!({"manager": "other", "fieldsV1": of_item(theirs)})).expect("an entry");
+            declared_projection(&widget(list), ours.as_object().expect("a map"), &[entry], &widget(json!([])))
+        };
+        let empty = kept(json!([]), json!({}));
+        assert_eq!(kept(json!([1]), json!({"v:1": {}})), empty);
+        assert_ne!(kept(json!([1]), json!({})), empty, "it is in the place of ours");
     }
 }
