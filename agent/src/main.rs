@@ -12,16 +12,12 @@ use agent::api::{Auth, GitSpec, LocalRepositories, SecretRef, parse_duration, su
 use agent::compile::SourceFormat;
 use agent::io::cache::CacheDirectory;
 use agent::io::kubernetes::kubeconfig::install_tls;
-use agent::io::repositories::CACHE_LIMIT;
+use agent::io::repositories::{BLOCKING_THREADS, CACHE_LIMIT};
 use agent::model::error_chain::error_chain;
 use agent::model::finding::text;
 use agent::model::metadata::{ROOT_SYNC, SyncId};
 use agent::run::{Flags, Options, start_log};
 use clap::{Parser, ValueEnum};
-
-/// Threads for reading and compiling sources, over all syncs. Git servers that do not answer hold some for a while; the sources
-/// that find none free take their turn.
-const BLOCKING_THREADS: usize = 32;
 
 /// Keeps a cluster as a git repository declares it.
 ///

@@ -269,7 +269,11 @@ impl Round<'_> {
         let [of_live, of_after] = [live, after].map(values);
         if of_live != of_after {
             let [of_live, of_after] = [of_live, of_after].map(|values| without_empty_lists(values.0.into()));
-            return Some(Verdict::Drift).filter(|_| differ(false) || of_live != of_after);
+            if of_live != of_after || owned_empty_lists(live, &self.body) != owned_empty_lists(after, &self.body) {
+                return Some(Verdict::Drift);
+            }
+            // Empty lists are there again that leave no trace in entries.
+            return Some(Verdict::Reclaim).filter(|_| differ(true));
         }
         match (differ(false), differ(true)) {
             (true, true) => Some(Verdict::Reclaim),
@@ -418,15 +422,23 @@ fn fields(object: &Object, but_empty_lists_of: Option<&Value>) -> Option<(String
     Some((ours.api_version, ours.fields))
 }
 
-fn remove_empty_lists(declared: &Map<String, Value>, fields: &mut Map<String, Value>) {
-    for (name, value) in declared {
+/// The number of lists that are empty in this declared object and are fields of the agent.
+fn owned_empty_lists(object: &Object, declared: &Value) -> usize {
+    let (Some((_, mut fields)), Value::Object(declared)) = (fields(object, None), declared) else { return 0 };
+    remove_empty_lists(declared, &mut fields)
+}
+
+/// Returns the number of lists.
+fn remove_empty_lists(declared: &Map<String, Value>, fields: &mut Map<String, Value>) -> usize {
+    let of_field = |(name, value): (&String, &Value)| {
         let key = format!("f:{name}");
         match (value, fields.get_mut(&key)) {
-            (Value::Array(items), Some(_)) if items.is_empty() => _ = fields.remove(&key),
+            (Value::Array(items), Some(_)) if items.is_empty() => usize::from(fields.remove(&key).is_some()),
             (Value::Object(inner), Some(Value::Object(node))) => remove_empty_lists(inner, node),
-            _ => {}
+            _ => 0,
         }
-    }
+    };
+    declared.iter().map(of_field).sum()
 }
 
 fn sort(value: &mut Value) {

@@ -276,7 +276,7 @@ impl Client {
         let findings = Arc::clone(&self.findings);
         let (cluster, sync, uid) = (Arc::clone(&self.cluster), self.id.clone(), self.uid.clone());
         self.tasks.spawn(async move {
-            let answer = supervised(reports::write(&cluster, &sync, Some(&uid), request)).await;
+            let answer = supervised(reports::write(&cluster, &sync, Some(&uid), None, request)).await;
             push(&findings, Found::Written(answer));
         });
     }

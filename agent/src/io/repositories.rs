@@ -15,6 +15,13 @@ use super::quarantine::{Quarantine, ReadAttempt, ReadSubject};
 /// Requests to one git server at a time. A server that does not answer holds no more threads than that.
 const AT_ONE_SERVER: usize = 8;
 
+/// Threads for reading and compiling sources, over all syncs. Git servers that do not answer hold some for a while; the sources
+/// that find none free take their turn.
+const READING: usize = 28;
+
+/// Threads of the process. Names of API servers are looked up on those that sources leave.
+pub const BLOCKING_THREADS: usize = READING + 4;
+
 /// Longest wait for a turn at a server: as long as for its answer.
 const TURN: Duration = Duration::from_secs(30);
 
@@ -32,6 +39,7 @@ pub struct Repositories {
     quarantine: Quarantine,
     cache_limit: u64,
     swept: Mutex<Option<Instant>>,
+    threads: Arc<Semaphore>,
 }
 
 impl Default for Repositories {
@@ -68,7 +76,13 @@ impl Repositories {
             quarantine: Quarantine::default(),
             cache_limit,
             swept: Mutex::default(),
+            threads: Arc::new(Semaphore::new(READING)),
         }
+    }
+
+    /// Waits for a thread to read a source on; `None` never comes.
+    pub async fn thread(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.threads).acquire_owned().await.ok()
     }
 
     /// A turn at the server of a remote; `None` where there is none to wait for.
@@ -207,5 +221,31 @@ impl Repository {
     /// Runs `work` on the store; the other syncs of the repository wait meanwhile.
     pub fn with<T>(&self, work: impl FnOnce(&mut Store) -> T) -> T {
         work(&mut opened(&mut lock(&self.slot)).store)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_looked_up_while_all_sources_wait() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.max_blocking_threads(BLOCKING_THREADS).build().expect("a runtime");
+        runtime.block_on(async {
+            let repositories: Arc<Repositories> = Arc::default();
+            let mut silent = Vec::new();
+            for _ in 0..BLOCKING_THREADS {
+                let (server, answer) = std::sync::mpsc::channel::<()>();
+                silent.push(server);
+                let repositories = Arc::clone(&repositories);
+                tokio::spawn(async move {
+                    let thread = repositories.thread().await;
+                    tokio::task::spawn_blocking(move || (answer.recv(), thread)).await
+                });
+            }
+            tokio::task::yield_now().await;
+            tokio::task::spawn_blocking(|| ()).await.expect("a name");
+        });
     }
 }

@@ -41,7 +41,8 @@ pub(super) struct Http {
 /// The credentials of a client.
 enum HttpLogin {
     Kept(Arc<Authorization>),
-    Tokens(Tokens),
+    /// With a client for the server of the tokens, whose certificate is always verified.
+    Tokens(Tokens, Client),
 }
 
 /// The connection that gix asks for requests.
@@ -65,31 +66,33 @@ impl Http {
             let url = shown(url.as_str());
             GitError::new(FailureClass::Broken, format!("the {what} for {url} cannot be used: {}", error_chain(error)))
         };
-        let mut builder = Client::builder()
-            .connect_timeout(CONNECT)
-            .timeout(None)
-            .redirect(reqwest::redirect::Policy::none())
-            .tls_danger_accept_invalid_certs(remote.skip_tls_verification)
-            .no_proxy();
-        if let Some(ca) = &remote.ca {
-            let certificates =
-                reqwest::Certificate::from_pem_bundle(ca).map_err(|error| invalid("CA certificate", &error))?;
-            builder = builder.tls_certs_merge(certificates);
-        }
-        if let Some(proxy) = &remote.proxy {
-            // The proxy's URL may hold a password, and so may what the library says about it.
-            let proxy = reqwest::Proxy::all(proxy).map_err(|_| {
-                let url = shown(url.as_str());
-                GitError::new(FailureClass::Broken, format!("the URL of the proxy for {url} is not valid"))
-            })?;
-            builder = builder.proxy(proxy);
-        }
-        let client = builder.build().map_err(|error| invalid("HTTP client", &error))?;
+        let client = |skip_tls_verification| {
+            let mut builder = Client::builder()
+                .connect_timeout(CONNECT)
+                .timeout(None)
+                .redirect(reqwest::redirect::Policy::none())
+                .tls_danger_accept_invalid_certs(skip_tls_verification)
+                .no_proxy();
+            if let Some(ca) = &remote.ca {
+                let certificates =
+                    reqwest::Certificate::from_pem_bundle(ca).map_err(|error| invalid("CA certificate", &error))?;
+                builder = builder.tls_certs_merge(certificates);
+            }
+            if let Some(proxy) = &remote.proxy {
+                // The proxy's URL may hold a password, and so may what the library says about it.
+                let proxy = reqwest::Proxy::all(proxy).map_err(|_| {
+                    let url = shown(url.as_str());
+                    GitError::new(FailureClass::Broken, format!("the URL of the proxy for {url} is not valid"))
+                })?;
+                builder = builder.proxy(proxy);
+            }
+            builder.build().map_err(|error| invalid("HTTP client", &error))
+        };
         let login = match &remote.login {
-            Login::Token(source) => HttpLogin::Tokens(Tokens::new(source.clone())),
+            Login::Token(source) => HttpLogin::Tokens(Tokens::new(source.clone()), client(false)?),
             login => HttpLogin::Kept(Arc::new(Authorization::new(url.clone(), login, in_url.as_ref()))),
         };
-        Ok(Self { client, url, login })
+        Ok(Self { client: client(remote.skip_tls_verification)?, url, login })
     }
 
     /// A transport for one operation.
@@ -100,8 +103,8 @@ impl Http {
         let operation = Arc::new(Operation::new(shown(self.url.as_str()).into_owned(), limits));
         let authorization = match &self.login {
             HttpLogin::Kept(authorization) => Arc::clone(authorization),
-            HttpLogin::Tokens(tokens) => {
-                let login = Login::Password(tokens.current(&self.client, &operation)?);
+            HttpLogin::Tokens(tokens, client) => {
+                let login = Login::Password(tokens.current(client, &operation)?);
                 Arc::new(Authorization::new(self.url.clone(), &login, None))
             }
         };
@@ -113,7 +116,7 @@ impl Http {
 
     /// The server refused the credentials: a token is not used again.
     pub(super) fn refused(&self) {
-        if let HttpLogin::Tokens(tokens) = &self.login {
+        if let HttpLogin::Tokens(tokens, _) = &self.login {
             tokens.forget();
         }
     }

@@ -332,7 +332,8 @@ fn salt(cache: &Path) -> io::Result<Vec<u8>> {
 /// mirror that was closed just before.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-fn lock(directory: &Path) -> Result<File, GitError> {
+/// Locks the mirror in a directory, which is made if it is not there.
+pub(super) fn lock(directory: &Path) -> Result<File, GitError> {
     let fail = |error: io::Error| unusable(directory, &error);
     fs::create_dir_all(directory).map_err(fail)?;
     let path = directory.join("lock");
@@ -371,7 +372,8 @@ fn create(directory: &Path) -> io::Result<gix::Repository> {
         .map_err(io::Error::other)
 }
 
-fn remove(directory: &Path) -> io::Result<()> {
+/// Removes a directory, if it is there.
+pub(super) fn remove(directory: &Path) -> io::Result<()> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

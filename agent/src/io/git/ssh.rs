@@ -2,6 +2,7 @@
 //! has the limits of its operation.
 
 use std::io::{self, Read, Write};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ impl Ssh {
 
     fn connect(&self, operation: &Arc<Operation>) -> Result<OpenStream, GitError> {
         let failed = |error: io::Error| operation.unreachable(NO_ANSWER, &root_cause(&error));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let runtime = SshRuntime::new().map_err(failed)?;
         let time = operation.left().map_err(failed)?;
         let opened = runtime.block_on(async { tokio::time::timeout(time, self.open(operation)).await });
         let (handle, channel) = opened.unwrap_or_else(|_| Err(operation.unreachable(NO_ANSWER, "timed out")))?;
@@ -175,10 +176,34 @@ impl Handler for ServerCheck {
     }
 }
 
+/// Runs a connection while something is read or written. Its end does not wait for the name of a server to be looked up.
+pub(super) struct SshRuntime(Option<Runtime>);
+
+impl SshRuntime {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self(Some(tokio::runtime::Builder::new_current_thread().enable_all().build()?)))
+    }
+}
+
+impl Deref for SshRuntime {
+    type Target = Runtime;
+
+    fn deref(&self) -> &Runtime {
+        self.0.as_ref().expect("it is there until the end")
+    }
+}
+
+impl Drop for SshRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// The program on the server, as a stream.
 struct OpenStream {
-    /// Runs the connection while something is read or written.
-    runtime: Runtime,
+    runtime: SshRuntime,
     channel: Channel<Msg>,
     _handle: Handle<ServerCheck>,
     operation: Arc<Operation>,

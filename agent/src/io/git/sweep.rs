@@ -5,8 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::mirror::remove;
+
 /// A mirror that was not open for so long is removed.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
+
+/// The extension of a mirror that is being removed.
+const REMOVED: &str = "removed";
 
 /// A mirror in the cache.
 struct CachedMirror {
@@ -29,11 +34,19 @@ pub fn sweep(cache: &Path, limit: u64, now: SystemTime) -> io::Result<u64> {
         let Some((_lock, since)) = unused else { continue };
         let age = now.duration_since(since).unwrap_or_default();
         if age > FORGOTTEN || left > limit {
-            fs::remove_dir_all(&directory)?;
+            take_away(&directory)?;
             left -= bytes;
         }
     }
     Ok(left)
+}
+
+/// Removes a mirror whose lock is held. It has another name before its first file goes, so that no sync opens half of it.
+fn take_away(directory: &Path) -> io::Result<()> {
+    let away = directory.with_extension(REMOVED);
+    remove(&away)?;
+    fs::rename(directory, &away)?;
+    remove(&away)
 }
 
 fn mirrors(cache: &Path) -> io::Result<Vec<CachedMirror>> {
@@ -44,6 +57,11 @@ fn mirrors(cache: &Path) -> io::Result<Vec<CachedMirror>> {
     };
     for entry in entries {
         let directory = entry?.path();
+        if directory.extension().is_some_and(|extension| extension == REMOVED) {
+            // The process ended while it removed the mirror.
+            remove(&directory)?;
+            continue;
+        }
         let Ok(lock) = File::open(directory.join("lock")) else { continue };
         let unused = match lock.try_lock() {
             Ok(()) => lock.metadata()?.modified().ok().map(|since| (lock, since)),
@@ -86,6 +104,36 @@ mod tests {
         let mut names: Vec<_> = names.collect();
         names.sort();
         names
+    }
+
+    /// The sweep removes the lock at some moment between the other files.
+    #[test]
+    fn a_mirror_that_is_opened_while_it_is_removed_is_whole() {
+        for round in 0..20 {
+            let cache = tempfile::tempdir().unwrap();
+            let directory = cache.path().join("mirror");
+            drop(mirror(cache.path(), "mirror", 25));
+            (0..300).for_each(|n| fs::write(directory.join(format!("{n}")), "").unwrap());
+            std::thread::scope(|scope| {
+                let sweep = scope.spawn(|| sweep(cache.path(), 1 << 20, SystemTime::now()));
+                while directory.join("lock").exists() && !sweep.is_finished() {
+                    std::hint::spin_loop();
+                }
+                let lock = super::super::mirror::lock(&directory).unwrap();
+                fs::write(directory.join("mark"), "").unwrap();
+                assert!(sweep.join().unwrap().is_ok(), "round {round}");
+                assert!(directory.join("mark").exists() && directory.join("lock").exists(), "round {round}");
+                drop(lock);
+            });
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_removed_mirror_goes_with_the_next_sweep() {
+        let cache = tempfile::tempdir().unwrap();
+        fs::create_dir_all(cache.path().join("a.removed/repo")).unwrap();
+        assert_eq!(sweep(cache.path(), 1 << 20, SystemTime::now()).unwrap(), 0);
+        assert_eq!(names(cache.path()), [""; 0]);
     }
 
     #[test]

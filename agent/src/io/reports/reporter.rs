@@ -51,10 +51,8 @@ impl Reporter {
                     continue;
                 }
                 Some(ReportEffect::Send(request)) => {
-                    let answer = match self.has_room(&request) {
-                        true => write(&self.cluster, &self.sync, self.uid.as_deref(), request).await,
-                        false => ReportAnswer::Unavailable("all syncs together write too much".to_owned()),
-                    };
+                    let answer =
+                        write(&self.cluster, &self.sync, self.uid.as_deref(), Some(&self.budget), request).await;
                     // Newer reports come before the next request, so that they replace older ones.
                     while let Ok(message) = messages.try_recv() {
                         effects.extend(reporting.step(ReportEvent::Told(message), &now()));
@@ -71,31 +69,34 @@ impl Reporter {
     }
 }
 
-impl Reporter {
-    /// Takes the bytes of the request from the budget. `false` if it has to be tried again later.
-    fn has_room(&self, request: &ReportRequest) -> bool {
-        let bytes = |document: &GroupDocument| document.body.to_string().len();
-        match request {
-            ReportRequest::GroupSpec(document) => {
-                self.budget.spend(bytes(document), Instant::now());
-                true
-            }
-            ReportRequest::GroupStatus(document) => self.budget.take(bytes(document), Instant::now()),
-            ReportRequest::SyncStatus(_) => true,
-        }
-    }
-}
-
 fn not_recorded(why: &str) -> Finding {
     Finding::new(Code::ApiServer, format!("{why}. Nothing new is applied and nothing is deleted before it is written"))
         .hint("the agent tries again by itself; if this stays, see why the API server refuses the ResourceGroup")
 }
 
-/// Writes a document of the sync whose object has this uid.
-pub async fn write(cluster: &Cluster, sync: &SyncId, uid: Option<&str>, request: ReportRequest) -> ReportAnswer {
+/// Writes a document of the sync whose object has this uid, within the budget of all syncs.
+pub async fn write(
+    cluster: &Cluster,
+    sync: &SyncId,
+    uid: Option<&str>,
+    budget: Option<&WriteBudget>,
+    request: ReportRequest,
+) -> ReportAnswer {
     match (request, uid) {
-        (ReportRequest::GroupSpec(document), _) => resource_groups::write(cluster, sync, document, "").await,
-        (ReportRequest::GroupStatus(document), _) => resource_groups::write(cluster, sync, document, "/status").await,
+        (ReportRequest::GroupSpec(GroupDocument { name, body }), _) => {
+            let body = body.to_string().into_bytes();
+            if let Some(budget) = budget {
+                budget.spend(body.len(), Instant::now());
+            }
+            resource_groups::write(cluster, sync, &name, body, "").await
+        }
+        (ReportRequest::GroupStatus(GroupDocument { name, body }), _) => {
+            let body = body.to_string().into_bytes();
+            if budget.is_some_and(|budget| !budget.take(body.len(), Instant::now())) {
+                return ReportAnswer::Unavailable("all syncs together write too much".to_owned());
+            }
+            resource_groups::write(cluster, sync, &name, body, "/status").await
+        }
         (ReportRequest::SyncStatus(next), Some(uid)) => status::write(cluster, sync, uid, &next).await,
         (ReportRequest::SyncStatus(_), None) => ReportAnswer::Gone,
     }

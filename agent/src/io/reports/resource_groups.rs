@@ -10,7 +10,7 @@ use crate::io::kubernetes::client::{ApiError, Cluster, collection};
 use crate::io::kubernetes::path::{self, with_query};
 use crate::model::metadata::{SyncId, label};
 use crate::model::object::GroupKind;
-use crate::sync::inventory::{GroupDocument, InventoryRecord, WrittenGroup};
+use crate::sync::inventory::{InventoryRecord, WrittenGroup};
 use crate::sync::plan::memory::GuardMemory;
 use crate::sync::reporting::ReportAnswer;
 
@@ -32,16 +32,16 @@ pub async fn read_inventory(cluster: &Cluster, sync: &SyncId) -> Result<Option<I
     Ok(Some(InventoryRecord::new(sync, groups)))
 }
 
-/// Applies the spec of a ResourceGroup, or its status where `subresource` is `/status`.
+/// Applies the spec of a ResourceGroup, or its status where `subresource` is `/status`. `body` is the whole request.
 pub(super) async fn write(
     cluster: &Cluster,
     sync: &SyncId,
-    document: GroupDocument,
+    name: &str,
+    body: Vec<u8>,
     subresource: &str,
 ) -> ReportAnswer {
-    let GroupDocument { name, body } = document;
     let groups = path::collection(&ApiResource::erase::<ResourceGroup>(&()), "v1alpha1", &sync.namespace);
-    match cluster.apply(&format!("{groups}/{name}{subresource}"), body.to_string().into_bytes()).await {
+    match cluster.apply(&format!("{groups}/{name}{subresource}"), body).await {
         Ok(group) => ReportAnswer::Group(Box::new(written(group))),
         Err(error) => failed(&format!("the ResourceGroup {name}{subresource}"), &error),
     }

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::compile::parse::{ParsedFile, Reading, SourceFile, parse, reading};
 use crate::io::budget::ReadBudget;
 use crate::io::git::{BlobId, Commit, CommitTree, GitError, Store, TreeEntry};
@@ -37,14 +39,16 @@ impl ContentKey {
 }
 
 /// Fetches and reads the files below `dir` of a commit; or returns the limit that they pass. `before` are those of the commit
-/// before.
+/// before. The turn at the server ends when the commit is fetched.
 pub(super) fn read(
     store: &mut Store,
     (commit, dir): (Commit, &str),
     before: &Parsed,
     (budget, attempt): (&mut ReadBudget, &mut ReadAttempt<'_>),
+    turn: Option<OwnedSemaphorePermit>,
 ) -> Result<Result<Contents, Finding>, GitError> {
     store.fetch(commit, &mut || attempt.begin(UNPACKED))?;
+    drop(turn);
     attempt.begin(LISTED);
     budget.restart_clock();
     let tree = match store.tree(commit, dir, budget)? {

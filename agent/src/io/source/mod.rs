@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{self, Notify, mpsc, oneshot};
+use tokio::sync::{self, Notify, OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::credentials::{RemoteState, follow_remote};
-use super::git::{FailureClass, GitError, Remote, Want, Watcher, watch};
+use super::git::{Commit, FailureClass, GitError, Remote, Want, Watcher, watch};
 use super::kubernetes::client::Cluster;
 use super::repositories::Repositories;
 use crate::api::GitSpec;
@@ -104,7 +104,7 @@ impl Follower {
         match action {
             PollingAction::Ask => {
                 let failure = match self.remote().await? {
-                    Ok(remote) => match self.at_server(|reader| reader.resolve(remote)).await? {
+                    Ok(remote) => match self.at_server(|reader, turn| asked(reader, remote, turn)).await? {
                         Ok((commit, local)) => {
                             if self.watcher.is_none() {
                                 self.watcher = local.and_then(|path| self.watch_commits(&path));
@@ -120,7 +120,8 @@ impl Follower {
             }
             PollingAction::Compile(commit) => {
                 let kinds = scopes(&self.cluster);
-                let (event, outcome) = match self.at_server(move |reader| reader.compile(commit, kinds)).await? {
+                let compiled = self.at_server(move |reader, turn| reader.compile(commit, kinds, turn)).await?;
+                let (event, outcome) = match compiled {
                     Ok(event) => {
                         let outcome = PollingEvent::Compiled { kinds_missing: lacks_kinds(&event) };
                         (event, outcome)
@@ -177,10 +178,10 @@ impl Follower {
         self.events.send(event).await.map_err(|_| SyncEnded)
     }
 
-    /// Does `work` when it is its turn at the git server.
+    /// Does `work` when it is its turn at the git server. `work` ends the turn, also when the sync ends before.
     async fn at_server<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Reader) -> Result<T, GitError> + Send + 'static,
+        work: impl FnOnce(&mut Reader, Option<OwnedSemaphorePermit>) -> Result<T, GitError> + Send + 'static,
     ) -> Result<Result<T, GitError>, SyncEnded> {
         let remote = self.remote.borrow().clone().and_then(Result::ok);
         let turn = match remote {
@@ -193,12 +194,7 @@ impl Follower {
                 () = self.events.closed() => return Err(SyncEnded),
             },
         };
-        let work = move |reader: &mut Reader| {
-            // Until the end of the work, also when the sync ends before.
-            let _turn = turn;
-            work(reader)
-        };
-        Ok(self.blocking(work).await)
+        Ok(self.blocking(move |reader| work(reader, turn)).await)
     }
 
     /// Does `work` on a thread of its own. A panic in it is a failure of the source, whose last good commit stays in force.
@@ -206,8 +202,10 @@ impl Follower {
         &self,
         work: impl FnOnce(&mut Reader) -> Result<T, GitError> + Send + 'static,
     ) -> Result<T, GitError> {
+        let thread = self.repositories.thread().await;
         let (reader, span) = (Arc::clone(&self.reader), tracing::Span::current());
         let task = tokio::task::spawn_blocking(move || {
+            let _thread = thread;
             span.in_scope(|| work(&mut reader.lock().unwrap_or_else(PoisonError::into_inner)))
         });
         let broke_down = |_| {
@@ -223,6 +221,18 @@ impl Follower {
             .inspect_err(|error| tracing::warn!(%error, "local commits are seen at the next poll only"))
             .ok()
     }
+}
+
+/// The commit that a source is at, and the path of a local repository.
+fn asked(
+    reader: &mut Reader,
+    remote: Remote,
+    turn: Option<OwnedSemaphorePermit>,
+) -> Result<(Commit, Option<PathBuf>), GitError> {
+    let commit = reader.resolve(remote);
+    drop(turn);
+    reader.sweep();
+    commit
 }
 
 /// A random number from 0 to 1.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 use super::contents::{Contents, Parsed, read};
 use super::{DefinedKinds, Source};
@@ -103,17 +103,27 @@ impl Reader {
         Ok((commit, local))
     }
 
-    /// The commit compiled, or with the limit that it passes as a finding.
+    /// Removes mirrors that no sync uses any more, from time to time.
+    pub(super) fn sweep(&self) {
+        self.repositories.sweep(&self.source.cache);
+    }
+
+    /// The commit compiled, or with the limit that it passes as a finding. The turn at the server ends when the commit is fetched.
     ///
     /// # Errors
     /// When the commit cannot be read, or is not read because the process died twice while it read it.
-    pub(super) fn compile(&mut self, commit: Commit, kinds: KindScopes) -> Result<Event, GitError> {
+    pub(super) fn compile(
+        &mut self,
+        commit: Commit,
+        kinds: KindScopes,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<Event, GitError> {
         self.await_defined_kinds();
         let subject = ReadSubject::new(&self.source.git.repo, &self.source.dir, commit);
         let repositories = Arc::clone(&self.repositories);
         let mut attempt = repositories.attempt(&self.source.cache, &subject)?;
         let start = Instant::now();
-        let findings = match self.read(commit, &mut attempt)? {
+        let findings = match self.read(commit, &mut attempt, turn)? {
             Ok(findings) => findings,
             Err(over) => {
                 return Ok(Event::Compiled { commit: commit.to_string(), declared: None, findings: vec![over] });
@@ -123,7 +133,6 @@ impl Reader {
         let event = self.compiled(commit, findings, kinds);
         let (milliseconds, files) = (start.elapsed().as_millis(), self.parsed.len());
         tracing::debug!(%commit, files, milliseconds, read_milliseconds = read.as_millis(), "read and compiled");
-        self.repositories.sweep(&self.source.cache);
         Ok(event)
     }
 
@@ -135,8 +144,8 @@ impl Reader {
         let SourceCommit { commit: name, git } = last;
         let is_this = git.repo == shown(&self.source.git.repo) && git.dir == self.source.dir;
         let compiled = Commit::from_hex(&name).map(|commit| match is_this {
-            true => self.compile(commit, kinds),
-            false => self.of(&git, &name).compile(commit, kinds),
+            true => self.compile(commit, kinds, None),
+            false => self.of(&git, &name).compile(commit, kinds, None),
         });
         let declared = match compiled {
             Some(Ok(Event::Compiled { declared, .. })) => declared,
@@ -190,11 +199,12 @@ impl Reader {
         &mut self,
         commit: Commit,
         attempt: &mut ReadAttempt<'_>,
+        turn: Option<OwnedSemaphorePermit>,
     ) -> Result<Result<Vec<Finding>, Finding>, GitError> {
         let (dir, mut budget) = (self.source.dir.clone(), ReadBudget::of(self.limits));
         let before = std::mem::take(&mut self.parsed);
         let read = self.repository().and_then(|repository| {
-            repository.with(|store| read(store, (commit, &dir), &before, (&mut budget, attempt)))
+            repository.with(|store| read(store, (commit, &dir), &before, (&mut budget, attempt), turn))
         });
         let kept = read.and_then(|read| match read {
             Ok(contents) => self.kept.set(contents.bytes).map(|()| Ok(contents)),

@@ -11,7 +11,7 @@ use russh::server::{Auth, ChannelOpenHandle, Config, Handler, Msg, Session, Veri
 use russh::{Channel, ChannelId};
 
 use super::super::operation::OperationLimits;
-use super::super::ssh::Ssh;
+use super::super::ssh::{Ssh, SshRuntime};
 use super::super::*;
 use super::fixture::{Repo, branch, isolate, remote, revision};
 use super::{error, file, files};
@@ -327,4 +327,13 @@ fn a_key_that_needs_a_passphrase_or_is_none_is_told() {
         let windows = format!("\r\n{}\r\n\r\n", text.replace('\n', "\r\n"));
         assert!(SshKey::read(&windows).is_ok(), "{name}");
     }
+}
+
+#[test]
+fn the_end_of_a_connection_does_not_wait_for_a_name() {
+    let runtime = SshRuntime::new().unwrap();
+    let (known, name) = channel::<()>();
+    let lookup = runtime.spawn_blocking(move || name.recv());
+    drop(runtime);
+    drop((known, lookup));
 }

@@ -167,3 +167,20 @@ fn a_node_logs_in_with_its_service_account() {
     assert_eq!(failure.class, FailureClass::Unreachable);
     assert!(failure.hint.unwrap().contains("gcenode"));
 }
+
+#[test]
+fn a_server_of_tokens_is_verified_although_that_of_the_repository_is_not() {
+    let repo = Repo::new();
+    let (github, _) = Server::with_tls(&repo, "127.0.0.1", 4096);
+    let app = GithubApp {
+        app: "Iv1.abc".into(),
+        installation: "123".into(),
+        key: KEY.into(),
+        base_url: github.url_of("").replace("http:", "https:"),
+    };
+    let login = Login::Token(TokenSource::GithubApp(app));
+    let own = Remote { login, skip_tls_verification: true, ..remote("https://git.invalid/x") };
+    let refused = error(Store::open(&own, &repo.cache()).unwrap().resolve(&branch("main")));
+    assert!(refused.message.contains("invalid peer certificate"), "{refused:?}");
+    assert_eq!(github.seen(), ["connect"], "no request is sent");
+}

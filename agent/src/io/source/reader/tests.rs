@@ -1,10 +1,11 @@
 //! Readings of local repositories, with small limits.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
+use super::super::asked;
 use super::*;
 use crate::api::GitSpec;
 use crate::compile::parse::ParsedFile;
@@ -37,7 +38,8 @@ fn reader_of(repo: &Repo, repositories: &Arc<Repositories>, limits: ReadLimits) 
 /// Compiles the newest commit: the number of its objects, or its findings.
 fn compile(repo: &Repo, reader: &mut Reader) -> Result<usize, Vec<Finding>> {
     let commit = Commit::from_hex(&repo.commit()).unwrap();
-    let Event::Compiled { declared, findings, .. } = reader.compile(commit, KindScopes::default()).unwrap() else {
+    let Event::Compiled { declared, findings, .. } = reader.compile(commit, KindScopes::default(), None).unwrap()
+    else {
         panic!("compiled")
     };
     let objects = |declared: Arc<DeclaredSet>| declared.objects.len() + declared.withheld.len();
@@ -109,7 +111,7 @@ fn a_commit_that_takes_too_long_is_tried_again() {
     repo.write("a.yaml", OBJECT);
     let commit = Commit::from_hex(&repo.commit()).unwrap();
     let mut reader = reader_of(&repo, &Arc::default(), ReadLimits { time: Duration::ZERO, ..READ });
-    let error = reader.compile(commit, KindScopes::default()).unwrap_err();
+    let error = reader.compile(commit, KindScopes::default(), None).unwrap_err();
     assert_eq!(error.class, FailureClass::OverLimit);
     assert!(error.message.contains("takes longer than") && error.hint.is_some(), "{error:?}");
     reader.limits = READ;
@@ -129,7 +131,7 @@ fn a_commit_in_quarantine_is_not_read_and_the_next_one_is() {
         attempt.die();
     }
     let mut reader = reader_of(&repo, &Arc::default(), READ);
-    let error = reader.compile(hostile, KindScopes::default()).unwrap_err();
+    let error = reader.compile(hostile, KindScopes::default(), None).unwrap_err();
     assert_eq!(error.class, FailureClass::Quarantined);
     repo.write("b.yaml", &OBJECT.replace("name: a", "name: b"));
     assert_eq!(compile(&repo, &mut reader), Ok(2));
@@ -151,4 +153,39 @@ fn a_reading_waits_for_its_turn() {
         drop(turn);
         assert_eq!(read.join().unwrap(), Ok(1));
     });
+}
+
+#[test]
+fn others_have_their_turn_at_the_server_while_a_commit_is_read() {
+    let repo = Repo::new();
+    repo.write("a.yaml", OBJECT);
+    let commit = Commit::from_hex(&repo.commit()).unwrap();
+    let repositories: Arc<Repositories> = Arc::default();
+    let mut reader = reader_of(&repo, &repositories, READ);
+    let turns = Arc::new(Semaphore::new(1));
+    let turn = Arc::clone(&turns).try_acquire_owned().ok();
+    let memory = repositories.memory().turn(PARSED_AT_ONCE);
+    std::thread::scope(|scope| {
+        let read = scope.spawn(|| reader.compile(commit, KindScopes::default(), turn));
+        while repositories.memory().waiting() == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(turns.available_permits(), 1);
+        drop(memory);
+        assert!(read.join().unwrap().is_ok());
+    });
+}
+
+#[test]
+fn mirrors_that_are_not_used_go_although_nothing_is_compiled() {
+    let repo = Repo::new();
+    let mut reader = reader_of(&repo, &Arc::default(), READ);
+    let unused = repo.cache().join("unused");
+    fs::create_dir_all(&unused).unwrap();
+    let lock = fs::File::create(unused.join("lock")).unwrap();
+    lock.set_modified(SystemTime::now() - Duration::from_secs(25 * 3600)).unwrap();
+    drop(lock);
+    let remote = reader.remote.clone();
+    asked(&mut reader, remote, None).unwrap();
+    assert!(!unused.exists());
 }
