@@ -191,8 +191,13 @@ impl Comparison<'_> {
         let untold = self.typed && (self.wiped || !self.closed);
         let is_text = declared.is_string() && MAPS_OF_TEXTS.contains(&self.at.names().1);
         if self.basis == Basis::Unknown && ours.is_ours() {
-            // Their removal leaves no trace in an entry, and the map that they are in is stored.
-            return !(declared.is_object() && !is_empty_map(declared) && leaves_no_trace(declared));
+            // Their removal leaves no trace in an entry, and the map that they are in is stored; and so is a map that others have
+            // fields in.
+            let is_stored = match is_empty_map(declared) {
+                true => self.at.is_owned_in_parts(self.entries),
+                false => declared.is_object() && leaves_no_trace(declared),
+            };
+            return !is_stored;
         }
         // Custom resources keep empty lists, so another client has removed it.
         let is_kept = !self.typed && !self.at.is_in_metadata();
@@ -337,6 +342,21 @@ mod tests {
         let compared = |basis| differences(&declared, &object(pod(json!({"y": 2}))), &entries, basis);
         assert_eq!(compared(Basis::Answer), [".spec.x", ".spec.y", ".spec.z"]);
         assert_eq!(compared(Basis::Unknown), [".spec.y", ".spec.z"]);
+    }
+
+    #[test]
+    fn an_empty_map_that_others_have_fields_in_is_stored() {
+        let entry = |manager: &str, fields: Value| -> ManagedFieldsEntry {
+            let entry =
+                json!({"manager": manager, "operation": "Apply", "fieldsV1": {"f:spec": {"f:lifecycle": fields}}});
+            serde_json::from_value(entry).expect("an entry")
+        };
+        let entries = [entry(FIELD_MANAGER, json!({})), entry("other", json!({"f:stopSignal": {}}))];
+        let compared = |entries: &[ManagedFieldsEntry]| {
+            differences(&object(pod(json!({"lifecycle": {}}))), &object(pod(json!({}))), entries, Basis::Unknown)
+        };
+        assert_eq!(compared(&entries), [".spec.lifecycle"]);
+        assert_eq!(compared(&entries[..1]), [""; 0]);
     }
 
     #[test]

@@ -106,6 +106,12 @@ impl CoverageWalk<'_> {
         match (value, node) {
             _ if leaves_no_trace(value) && node.is_none() => self.traceless(value),
             (_, None) => self.missing(value.is_array()),
+            // Others have fields in it, which the API server may not store: then it does not keep the map.
+            (Value::Object(map), Some(node))
+                if map.is_empty() && node.is_empty() && self.typed && self.at.is_owned_in_parts(self.entries) =>
+            {
+                self.found.unsure.push(self.at.path.clone());
+            }
             // An empty node is an empty map or list that is ours, or something owned as a whole.
             (Value::Object(map), Some(node)) if node.is_empty() && !self.is_struct(map) => self.whole(map.is_empty()),
             (Value::Array(items), Some(node)) if node.is_empty() => self.whole(items.is_empty() || self.typed),
@@ -149,6 +155,11 @@ impl CoverageWalk<'_> {
         match value {
             // It is owned as a whole, so that an apply does leave a trace of it.
             Value::Object(_) if self.typed && SELECTORS.contains(&self.at.names().0) => self.missing(false),
+            Value::Object(_)
+                if !self.typed && self.at.is_owned_whole(self.entries) && !self.at.is_owned_in_parts(self.entries) =>
+            {
+                self.missing(false);
+            }
             // It may be one that is owned as a whole, which another client has removed or filled.
             Value::Object(_) if !self.typed => self.found.unsure.push(self.at.path.clone()),
             Value::Object(map) => map.iter().for_each(|(key, value)| self.below(key, |walk| walk.traceless(value))),
@@ -407,6 +418,26 @@ mod tests {
         };
         assert_eq!(of("a.b").unsure, [".spec.r"]);
         assert!(of("apps").is_full());
+        let declared = declared(json!({"apiVersion": "a.b/v1", "kind": "X", "spec": {"n": 1, "r": {"list": []}}}));
+        let taken = |theirs: Value| {
+            let entry = json!({"manager": "other", "fieldsV1": {"f:spec": {"f:r": theirs}}});
+            let entries: [ManagedFieldsEntry; 1] = [serde_json::from_value(entry).expect("an entry")];
+            coverage(&declared, &applied(json!({"f:spec": {"f:n": {}}})), &entries).missing
+        };
+        assert_eq!(taken(json!({})), [".spec.r"]);
+        assert_eq!(taken(json!({"f:n": {}})), [""; 0]);
+    }
+
+    #[test]
+    fn an_empty_map_with_fields_of_others_is_unsure() {
+        let declared = declared(json!({"apiVersion": "apps/v1", "kind": "X", "spec": {"lifecycle": {}}}));
+        let unsure = |theirs: Value| {
+            let entry = json!({"manager": "other", "fieldsV1": {"f:spec": {"f:lifecycle": theirs}}});
+            let entries: [ManagedFieldsEntry; 1] = [serde_json::from_value(entry).expect("an entry")];
+            coverage(&declared, &applied(json!({"f:spec": {"f:lifecycle": {}}})), &entries).unsure
+        };
+        assert_eq!(unsure(json!({"f:stopSignal": {}})), [".spec.lifecycle"]);
+        assert_eq!(unsure(json!({})), [""; 0]);
     }
 
     #[test]
