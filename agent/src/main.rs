@@ -2,7 +2,6 @@
 #![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,6 +11,7 @@ use agent::api::{Auth, GitSpec, LocalRepositories, SecretRef, parse_duration, su
 use agent::compile::SourceFormat;
 use agent::io::cache::CacheDirectory;
 use agent::io::kubernetes::kubeconfig::install_tls;
+use agent::io::random::random_number;
 use agent::io::repositories::{BLOCKING_THREADS, CACHE_LIMIT};
 use agent::model::error_chain::error_chain;
 use agent::model::finding::text;
@@ -124,8 +124,7 @@ fn lease_duration(text: &str) -> Result<Duration, String> {
 /// An identity that no other agent has.
 fn unused_identity() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let number = RandomState::new().hash_one(std::process::id());
-    format!("{}_{number:016x}", host.trim())
+    format!("{}_{:016x}", host.trim(), random_number())
 }
 
 fn main() -> ExitCode {

@@ -12,6 +12,7 @@ use crate::compile::parse::ManifestSource;
 use crate::compile::stored_form::{bring_into_stored_form, is_in_stored_form};
 use crate::compile::system_metadata::SystemMetadata;
 use crate::model::finding::{Location, Place, Resource};
+use crate::model::hex::hex;
 use crate::model::manifest_object::{AddedMetadata, ManifestObject, parsed};
 use crate::model::metadata::{DEPTH_SUFFIX, annotation, is_system_key};
 use crate::model::object::{GroupKind, Object, ObjectId};
@@ -225,7 +226,7 @@ impl Hash {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 

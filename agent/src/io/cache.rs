@@ -1,12 +1,13 @@
 //! The directory for mirrors of repositories. Its content is applied to clusters, so that no other user may write to it.
 
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
-use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+
+use super::random::unused_name;
 
 /// The name of the agent's directory in a directory for caches.
 const NAME: &str = "nomos-agent";
@@ -108,10 +109,6 @@ fn our_user(directory: &Path) -> io::Result<u32> {
     let user = File::create_new(&probe)?.metadata().map(|metadata| metadata.uid());
     fs::remove_file(&probe)?;
     user
-}
-
-fn unused_name(prefix: &str) -> String {
-    format!("{prefix}-{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::git::{FailureClass, GitError};
 use crate::model::limits::{KEPT, PARSED_AT_ONCE};
+use crate::model::shared::lock;
 
 /// The budget of all readings.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl SharedMemory {
     }
 
     fn lock(&self) -> MutexGuard<'_, MemoryState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Waits until there are so many bytes. More than [`PARSED_AT_ONCE`] are all of them.

@@ -2,6 +2,8 @@
 #![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
 pub mod budget;
+#[cfg(feature = "cluster")]
+pub mod random;
 pub mod proxy;
 pub mod files;
 #[cfg(feature = "cluster")]

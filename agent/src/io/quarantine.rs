@@ -13,13 +13,15 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::git::{Commit, FailureClass, GitError};
 use super::memory::{SharedMemory, Turn};
+use crate::model::hex::hex;
+use crate::model::shared::lock;
 use crate::model::url::shown;
 
 /// The deaths in a row after which a commit is not read.
@@ -58,7 +60,7 @@ impl ReadSubject {
 
     fn file_name(&self) -> String {
         let text = format!("{}\n{}\n{}", self.repository, self.directory, self.commit);
-        Sha256::digest(text.as_bytes())[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>() + ".json"
+        hex(&Sha256::digest(text.as_bytes())[..16]) + ".json"
     }
 }
 
@@ -130,7 +132,7 @@ impl Quarantine {
     }
 
     fn lock(&self) -> MutexGuard<'_, Active> {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.active)
     }
 }
 

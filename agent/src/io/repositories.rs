@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -11,6 +11,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use super::git::{Commit, FailureClass, GitError, Refs, Remote, Store, Want, sweep};
 use super::memory::SharedMemory;
 use super::quarantine::{Quarantine, ReadAttempt, ReadSubject};
+use crate::model::shared::lock;
 
 /// Requests to one git server at a time. A server that does not answer holds no more threads than that.
 const AT_ONE_SERVER: usize = 8;
@@ -92,7 +93,7 @@ impl Repositories {
     pub async fn turn(&self, remote: &Remote) -> Result<Option<OwnedSemaphorePermit>, GitError> {
         let Some(server) = remote.server() else { return Ok(None) };
         let turns = {
-            let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut servers = lock(&self.servers);
             servers.retain(|_, turns| turns.strong_count() > 0);
             servers.get(&server).and_then(Weak::upgrade).unwrap_or_else(|| {
                 let new = Arc::new(Semaphore::new(AT_ONE_SERVER));
@@ -111,7 +112,7 @@ impl Repositories {
 
     /// Removes mirrors that are not used, from time to time.
     pub fn sweep(&self, cache: &Path) {
-        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut swept = lock(&self.swept);
         if swept.is_some_and(|at| at.elapsed() < SWEPT) {
             return;
         }
@@ -173,7 +174,7 @@ impl Repositories {
     }
 
     fn of(&self, remote: &Remote) -> Arc<RepositorySlot> {
-        let mut all = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.slots);
         // Credentials that no sync uses any more are forgotten.
         all.retain(|_, slot| slot.strong_count() > 0);
         all.get(remote).and_then(Weak::upgrade).unwrap_or_else(|| {
@@ -182,10 +183,6 @@ impl Repositories {
             new
         })
     }
-}
-
-fn lock(slot: &RepositorySlot) -> MutexGuard<'_, Option<OpenRepository>> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn opened(open: &mut Option<OpenRepository>) -> &mut OpenRepository {

@@ -1,5 +1,5 @@
 //! The types that every other stage uses: objects and their identity, the objects of manifests, metadata keys, findings, YAML
-//! text, durations, text and URLs as they may be shown, and the limits of what is read.
+//! text, durations, text and URLs as they may be shown, the limits of what is read, and values that threads share.
 
 pub mod object;
 pub mod manifest_object;
@@ -13,3 +13,5 @@ pub mod visible;
 pub mod backoff;
 pub mod limits;
 pub mod error_chain;
+pub mod hex;
+pub mod shared;

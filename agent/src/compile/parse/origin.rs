@@ -1,13 +1,14 @@
 //! The origin of an object: its file, the document in the file and its position in a list. The places of its fields follow from
 //! that.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::documents::{self, DocumentRange, extension};
 use super::locate;
 use super::spans::DocumentSpans;
 use crate::model::finding::{Location, Place, Resource, Warning};
 use crate::model::object::Object;
+use crate::model::shared::lock;
 
 /// The origin of one object.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ struct SharedSpans {
 
 impl SharedSpans {
     fn spans(&self) -> MutexGuard<'_, Option<Arc<DocumentSpans>>> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.spans)
     }
 }
 

@@ -22,10 +22,11 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION
 
 use super::authorization::Authorization;
 use super::error::{FailureClass, GitError};
-use super::operation::{CONNECT, HALF_AN_ANSWER, NO_ANSWER, Operation, OperationLimits, OperationTransport, lock};
+use super::operation::{CONNECT, HALF_AN_ANSWER, NO_ANSWER, Operation, OperationLimits, OperationTransport};
 use super::remote::{Credentials, Login, Remote};
 use super::token::Tokens;
 use crate::model::error_chain::{error_chain, root_cause};
+use crate::model::shared::lock;
 use crate::model::url::shown;
 
 const MAX_REDIRECTS: usize = 10;

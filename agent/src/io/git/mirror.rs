@@ -26,6 +26,8 @@ use super::pack::{self, PackFailure};
 use super::remote::Remote;
 use super::server::GitServer;
 use super::{Commit, limited, options};
+use crate::io::random::unused_name;
+use crate::model::hex::hex;
 use crate::model::limits::PACK;
 use crate::model::url::shown;
 
@@ -302,7 +304,7 @@ pub(super) fn directory(cache: &Path, remote: &Remote) -> Result<PathBuf, GitErr
     let last = path.rsplit(['/', ':']).next().unwrap_or_default();
     let readable: String = last.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
     let digest = remote.digest(&salt);
-    Ok(cache.join(digest[..8].iter().fold(format!("{readable}-"), |name, byte| format!("{name}{byte:02x}"))))
+    Ok(cache.join(format!("{readable}-{}", hex(&digest[..8]))))
 }
 
 /// Random bytes of this cache. Without them, a name cannot be tried against guesses of a password.
@@ -313,12 +315,11 @@ fn salt(cache: &Path) -> io::Result<Vec<u8>> {
         salt => return salt,
     }
     fs::create_dir_all(cache)?;
-    let mut random = [0; 40];
-    let filled = rustls::crypto::ring::default_provider().secure_random.fill(&mut random);
+    let mut salt = [0; 32];
+    let filled = rustls::crypto::ring::default_provider().secure_random.fill(&mut salt);
     filled.map_err(|_| io::Error::other("the system gives no random bytes"))?;
-    let (name, salt) = random.split_at(8);
     // Whole, or not at all: another thread may do the same.
-    let new = cache.join(name.iter().fold("salt-".to_owned(), |name, byte| format!("{name}{byte:02x}")));
+    let new = cache.join(unused_name("salt"));
     fs::write(&new, salt)?;
     let linked = fs::hard_link(&new, &path);
     fs::remove_file(&new)?;

@@ -1,13 +1,14 @@
 //! One operation on a git server, such as reading its refs: the limits that hold whatever the server does, and why it failed.
 
 use std::io;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gix::protocol::transport::client::blocking_io::Transport;
 
 use super::error::{FailureClass, GitError};
+use crate::model::shared::lock;
 
 /// The transport that gix uses for one operation.
 pub(super) type OperationTransport = Box<dyn Transport + Send>;
@@ -85,9 +86,4 @@ impl Operation {
             left => Ok(left),
         }
     }
-}
-
-/// Locks a mutex whose content is whole after a panic too.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

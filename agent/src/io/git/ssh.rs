@@ -15,10 +15,11 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 use super::error::{FailureClass, GitError};
-use super::operation::{CONNECT, HALF_AN_ANSWER, NO_ANSWER, Operation, OperationLimits, OperationTransport, lock};
+use super::operation::{CONNECT, HALF_AN_ANSWER, NO_ANSWER, Operation, OperationLimits, OperationTransport};
 use super::remote::SshAddress;
 use super::ssh_key::{ALGORITHMS, KnownServers, ServerName, SshLogin, is_rsa};
 use crate::model::error_chain::root_cause;
+use crate::model::shared::lock;
 use crate::model::shortened::shortened;
 use crate::model::visible::visible;
 

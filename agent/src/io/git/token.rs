@@ -18,9 +18,10 @@ use serde_json::json;
 
 use super::authorization::sensitive;
 use super::error::{FailureClass, GitError};
-use super::operation::{Operation, lock};
+use super::operation::Operation;
 use super::remote::Credentials;
 use crate::model::error_chain::root_cause;
+use crate::model::shared::lock;
 
 /// The address of GitHub's API.
 pub const GITHUB: &str = "https://api.github.com";

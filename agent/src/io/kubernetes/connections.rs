@@ -1,6 +1,8 @@
 //! The connections of a client, which can all be closed at once.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::model::shared::lock;
 
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
@@ -25,13 +27,13 @@ impl Connections {
 
     /// Closes all of them: requests and watches on them fail at once, and the next ones open new connections.
     pub fn close(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        lock(&self.0).abort_all();
     }
 }
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Connections {
     fn execute(&self, connection: F) {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = lock(&self.0);
         while running.try_join_next().is_some() {}
         running.spawn(connection);
     }

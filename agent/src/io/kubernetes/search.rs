@@ -1,7 +1,7 @@
 //! The search for objects of syncs without a record, over every kind of the cluster: once for all syncs that wait for it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use super::client::{ApiError, Cluster, Served};
 use super::pages::{ListForm, NAMED, Pages, part_of_one};
 use crate::model::metadata::label;
 use crate::model::object::{GroupKind, ObjectId};
+use crate::model::shared::lock;
 
 /// Kinds that are searched at the same time.
 const AT_ONCE: usize = 8;
@@ -81,7 +82,7 @@ impl Search {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<SearchRequest>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 
     async fn find_all(&self, wanted: Vec<SearchRequest>) {

@@ -1,7 +1,9 @@
 //! The bytes that all syncs write into ResourceGroups: a large inventory whose health changes all the time must not fill etcd.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
+
+use crate::model::shared::lock;
 
 /// Bytes in a second.
 const RATE: f64 = (1 << 20) as f64;
@@ -43,7 +45,7 @@ impl WriteBudget {
     }
 
     fn filled<T>(&self, now: Instant, take: impl FnOnce(&mut Rest) -> T) -> T {
-        let mut rest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rest = lock(&self.0);
         let passed = now.saturating_duration_since(rest.at).as_secs_f64();
         rest.bytes = (rest.bytes + passed * RATE).min(BURST);
         rest.at = rest.at.max(now);

@@ -3,7 +3,7 @@
 //! The state belongs to the task that drives the engine, so each task is asked for it through a channel.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::model::metadata::SyncId;
+use crate::model::shared::lock;
 use crate::sync::engine::Dump;
 
 /// The longest time that a sync may take to answer. A sync that is starting does not answer yet.
@@ -54,7 +55,7 @@ impl ServedSyncs {
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<SyncId, DumpRequester>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Asks every sync at the same time.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -17,6 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::io::kubernetes::watch::Watches;
 use crate::model::metadata::SyncId;
+use crate::model::shared::lock;
 
 /// Syncs that have numbers of their own. With names of the longest form these are 2 MiB of text.
 const SYNCS: usize = 1000;
@@ -229,7 +230,7 @@ impl Metrics {
     }
 
     fn shown(&self) -> MutexGuard<'_, HashSet<SyncLabels>> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shown)
     }
 
     pub(super) fn is_ready(&self) -> bool {

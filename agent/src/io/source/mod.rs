@@ -7,9 +7,8 @@ mod contents;
 mod reader;
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{self, Notify, OwnedSemaphorePermit, mpsc, oneshot};
@@ -17,6 +16,7 @@ use tokio::sync::{self, Notify, OwnedSemaphorePermit, mpsc, oneshot};
 use super::credentials::{RemoteState, follow_remote};
 use super::git::{Commit, FailureClass, GitError, Remote, Want, Watcher, watch};
 use super::kubernetes::client::Cluster;
+use super::random::random_number;
 use super::repositories::Repositories;
 use crate::api::GitSpec;
 use crate::compile::CompileOptions;
@@ -25,6 +25,7 @@ use crate::model::duration::format_duration;
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncId;
 use crate::model::object::GroupKind;
+use crate::model::shared::lock;
 use crate::sync::engine::{Event, SourceCommit};
 
 use polling::{Pauses, Polling, PollingAction, PollingEvent};
@@ -206,7 +207,7 @@ impl Follower {
         let (reader, span) = (Arc::clone(&self.reader), tracing::Span::current());
         let task = tokio::task::spawn_blocking(move || {
             let _thread = thread;
-            span.in_scope(|| work(&mut reader.lock().unwrap_or_else(PoisonError::into_inner)))
+            span.in_scope(|| work(&mut lock(&reader)))
         });
         let broke_down = |_| {
             let message = "reading the source broke down; the log of the agent says where";
@@ -237,7 +238,7 @@ fn asked(
 
 /// A random number from 0 to 1.
 fn random_part() -> f64 {
-    let random = RandomState::new().hash_one(0_u8) >> 32;
+    let random = random_number() >> 32;
     f64::from(u32::try_from(random).unwrap_or(0)) / f64::from(u32::MAX)
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::model::finding::{Code, Finding, Resource};
+use crate::model::hex::hex;
 use crate::model::metadata::annotation;
 use crate::model::object::ObjectId;
 
@@ -82,9 +83,7 @@ impl Prune {
         for (id, objects) in &self.definitions {
             let _ = writeln!(text, "{} {objects:?}", id.name());
         }
-        let digest = Sha256::digest(text.as_bytes());
-        let digest = digest.iter().take(4).fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        format!("{commit}.{digest}")
+        format!("{commit}.{}", hex(&Sha256::digest(text.as_bytes())[..4]))
     }
 
     /// The finding of held deletions.

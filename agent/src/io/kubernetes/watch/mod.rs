@@ -22,7 +22,7 @@ mod feed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -31,6 +31,7 @@ use tokio::time::Instant;
 use super::client::Cluster;
 use crate::compile::declared::DeclaredSet;
 use crate::model::object::{GroupKind, ObjectId};
+use crate::model::shared::lock;
 use crate::sync::engine::Event;
 
 use alive::Alive;
@@ -162,8 +163,4 @@ impl Drop for Subscription {
             let _ = feed.messages.send(Message::Leave(self.id));
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
