@@ -14,9 +14,10 @@ use super::source::{FollowedSource, known};
 use super::start::{RecordedInventory, defined_kinds, start};
 use super::task::SyncTask;
 use super::{AgentContext, GRACE, LAST_WORD};
+use crate::io::credentials::is_refused_login;
 use crate::io::reports::{Announcer, Reporter, SyncObject};
 use crate::io::serve::DumpRequests;
-use crate::model::finding::{Code, Finding};
+use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
 use crate::sync::engine::{Event, Notice, Settings, SourceCommit, SpecChange, State};
 use crate::sync::inventory::InventoryRecord;
@@ -242,11 +243,10 @@ impl Driver<'_> {
         }
     }
 
-    /// Reports that the sync is stalled while its Secrets do not give a login, and that it is not any more. Only a login fails with
-    /// another code than KNV2004.
+    /// Reports that the sync is stalled while its Secrets do not give a login, and that it is not any more.
     fn heed_login(&mut self, event: &Event) {
         let stalled = match event {
-            Event::SourceFailed(finding) if finding.code != Code::Source => Some(finding),
+            Event::SourceFailed(finding) if is_refused_login(finding) => Some(finding),
             Event::SourceFailed(_) | Event::Compiled { .. } => None,
             _ => return,
         };

@@ -14,13 +14,18 @@ use tokio::sync::watch;
 
 use super::git::{Login, Remote};
 use crate::api::GitSpec;
-use crate::model::finding::Finding;
+use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncId;
 
 use secret::{SecretState, Secrets};
 
 /// The remote that a sync reads from now on, or the reason why it cannot; `None` until its Secrets were read.
 pub type RemoteState = Option<Result<Remote, Finding>>;
+
+/// `true` for the finding that the Secrets of a spec do not give a login. Whatever else fails goes on by itself.
+pub fn is_refused_login(finding: &Finding) -> bool {
+    [Code::InvalidSync, Code::InsufficientPermission].contains(&finding.code)
+}
 
 /// Tells of the remote of a sync, at first and whenever it changes. It does not end.
 pub async fn follow_remote(

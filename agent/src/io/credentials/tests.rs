@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::io::git::{Credentials, GITHUB, GithubApp, Login, TokenSource};
-use crate::model::finding::{Code, text};
+use crate::model::finding::text;
 
 const URL: &str = "https://git.example/x";
 const COOKIES: &str = "# Netscape\r\n.git.example\tTRUE\t/\tTRUE\t0\to\thunter2\r\n";
@@ -149,6 +149,7 @@ fn mistakes_name_the_secret_and_the_key_and_no_value() {
     for (spec, data, expected) in mistakes {
         let finding = remote(&spec, data).err().unwrap();
         assert_eq!((finding.code, finding.message.as_str()), (Code::InvalidSync, expected.as_str()));
+        assert!(is_refused_login(&finding));
         assert!(finding.hint.is_some() && !text(&finding).contains("hunter2"), "{}", text(&finding));
     }
 }
@@ -165,6 +166,8 @@ fn a_secret_that_is_not_there_or_may_not_be_read_is_told() {
     secrets.saw("login", SecretState::Refused("secrets \"login\" is forbidden".to_owned()));
     let refused = login::remote(&with("token"), &secrets).err().unwrap();
     assert_eq!(refused.code, Code::InsufficientPermission);
+    assert!([&missing, &refused].into_iter().all(is_refused_login));
+    assert!(!is_refused_login(&Finding::new(Code::Path, "a file is too large")));
     assert!(refused.message.ends_with("cannot be read: secrets \"login\" is forbidden"), "{}", refused.message);
 }
 

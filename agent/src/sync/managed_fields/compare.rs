@@ -215,9 +215,9 @@ impl Comparison<'_> {
             Value::Object(_) if ours.is_ours() => !(self.typed && selectors.contains(&name)),
             Value::Array(_) if ours.is_ours() => self.is_filled_list() || self.at.is_owned_in_parts(self.entries),
             Value::Object(_) => !self.at.is_owned_whole(self.entries),
-            Value::Array(items) => self
-                .is_in_parts(items)
-                .unwrap_or_else(|| !self.at.is_owned_whole(self.entries) && !self.at.is_in_whole(self.entries)),
+            Value::Array(items) => self.is_in_parts(items).unwrap_or_else(|| {
+                !self.at.is_owned_whole(self.entries) && (self.typed || !self.at.is_in_whole(self.entries))
+            }),
             _ => false,
         }
     }
@@ -506,6 +506,8 @@ mod tests {
             |theirs| compared(widget(json!([])), widget(json!([1])), json!({"f:data": {}}), json!({"f:spec": theirs}));
         assert_eq!(check(json!({"f:r": {}})), [".spec.r.list"]);
         assert_eq!(check(json!({"f:r": {"f:list": {"v:1": {}}}})), [""; 0]);
+        let (empty, filled) = (pod(json!({"modes": []})), pod(json!({"modes": ["Persistent"]})));
+        assert_eq!(compared(empty, filled, json!({"f:data": {}}), json!({"f:spec": {}})), [""; 0], "it is filled");
     }
 
     #[test]
