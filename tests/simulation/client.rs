@@ -173,6 +173,7 @@ impl Client {
             }
             Command::Restore(commit) => return vec![Wish::Restore(commit.commit)],
             Command::Record(record) => self.tell(ReportMessage::Record(record), now),
+            Command::AskServer => self.ask_server(),
             Command::Count(crd) => self.count(crd),
             Command::Report(report) => {
                 self.tell(ReportMessage::Report(report.clone()), now);
@@ -244,6 +245,14 @@ impl Client {
         self.tasks.spawn(async move {
             let objects = supervised(patiently(|| count(&cluster, &crd))).await.and_then(Result::ok).flatten();
             push(&findings, Found::Event(Event::Counted(crd, objects)));
+        });
+    }
+
+    fn ask_server(&mut self) {
+        let (cluster, findings) = (Arc::clone(&self.cluster), Arc::clone(&self.findings));
+        self.tasks.spawn(async move {
+            let failure = supervised(cluster.outage()).await.flatten();
+            push(&findings, Found::Event(Event::ServerAsked(failure)));
         });
     }
 

@@ -66,6 +66,7 @@ impl CommandRunner {
                 }
             }
             Command::Record(record) => self.tell(ReportMessage::Record(record)),
+            Command::AskServer => self.ask_server(),
             Command::Count(crd) => self.count(crd),
             Command::Report(report) => self.report(report),
             Command::Notice(notice) => self.notice(notice),
@@ -176,6 +177,17 @@ impl CommandRunner {
             let objects = supervised(patiently(|| count(&cluster, &crd))).await.and_then(Result::ok).flatten();
             // It fails when the sync has ended, which then needs no answer.
             let _ = events.send(Event::Counted(crd, objects)).await;
+        };
+        tokio::spawn(task.in_current_span());
+    }
+
+    /// Asks whether the API server is there. It takes no turn of the requests, which hang while the API server does.
+    fn ask_server(&self) {
+        let (cluster, events) = (Arc::clone(&self.cluster), self.events.clone());
+        let task = async move {
+            let failure = supervised(cluster.outage()).await.flatten();
+            // It fails when the sync has ended, which then needs no answer.
+            let _ = events.send(Event::ServerAsked(failure)).await;
         };
         tokio::spawn(task.in_current_span());
     }

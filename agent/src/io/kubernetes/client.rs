@@ -19,6 +19,7 @@ use super::path;
 use crate::model::duration::format_duration;
 use crate::model::metadata::FIELD_MANAGER;
 use crate::model::object::{GroupKind, ObjectId};
+use crate::sync::engine::Failure;
 
 pub use error::ApiError;
 
@@ -262,6 +263,13 @@ impl Cluster {
             Ok(Some(bytes).filter(|bytes| bytes.len() <= largest))
         };
         tokio::time::timeout(TIMEOUT, read).await.unwrap_or_else(|_| Err(no_answer(TIMEOUT)))
+    }
+
+    /// Why the API server counts as away, `None` when it answers: it is asked for the Namespace `default`, which every cluster has.
+    /// The request goes the way of all others, through authentication, priority and fairness, and the store; any answer about that
+    /// Namespace will do, be it a refusal.
+    pub async fn outage(&self) -> Option<Failure> {
+        self.get::<serde::de::IgnoredAny>("/api/v1/namespaces/default").await.err()?.outage()
     }
 
     /// `true` if the API server answers a request that costs it nothing, be it with a refusal. One slow request, held up by

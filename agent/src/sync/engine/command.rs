@@ -43,6 +43,9 @@ pub enum Command {
     /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Abandoned`](super::Outcome::Abandoned) or
     /// [`Outcome::Absent`](super::Outcome::Absent).
     Abandon(ObjectId),
+    /// Ask the API server for an object that every cluster has, because a command failed as it does when the API server is away.
+    /// Answered with [`Event::ServerAsked`](super::Event::ServerAsked); no command about an object is sent before the answer.
+    AskServer,
     /// Compile this older commit, maybe of the source of a spec before, because the newest one cannot be applied and none is
     /// in force. Answered with [`Event::Restored`](super::Event::Restored).
     Restore(SourceCommit),

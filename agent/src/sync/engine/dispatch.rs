@@ -10,76 +10,58 @@ use crate::sync::plan::{Action, Cause};
 
 use super::objects::{InFlight, PendingRepair, Phase};
 use super::queue::{QueuePlace, WorkClass};
-use super::{ApplyMode, Command, State};
+use super::{ApplyMode, Command, Failure, Notice, Retry, State};
 
-/// Pause after the API server was away for the first time; it doubles.
+/// The pause before the API server is asked again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest of these pauses.
 pub(super) const LONGEST_OUTAGE_PAUSE: Duration = Duration::from_secs(30);
 
-/// Outages of the API server: while one goes on, nothing is sent but one request that tries.
+/// Outages of the API server. A command that fails as if the API server were away says little: an admission webhook may be away,
+/// or the server of an aggregated API. So the API server itself is asked, and while it is away, nothing else is sent.
 pub(super) struct Outage {
-    /// Until then nothing is sent.
-    until: Option<Instant>,
-    pause: Duration,
+    standing: Standing,
     pauses: Backoff,
-    /// The last object for which the API server was away.
-    pub(super) suspect: Option<ObjectId>,
+}
+
+/// Presence of the API server, as far as it is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Answers,
+    /// [`Command::AskServer`] is unanswered.
+    Asked,
+    /// It is asked again at this time.
+    Away(Instant),
 }
 
 impl Default for Outage {
     fn default() -> Self {
-        let pauses = Backoff::new(FIRST_PAUSE, LONGEST_OUTAGE_PAUSE);
-        Self { until: None, pause: Duration::ZERO, pauses, suspect: None }
+        Self { standing: Standing::Answers, pauses: Backoff::new(FIRST_PAUSE, LONGEST_OUTAGE_PAUSE) }
     }
 }
 
 impl Outage {
-    /// `true` when a failure of this object too means that the API server is away. One object alone may be at fault
-    /// itself, because a webhook is away, and all objects of one API group, because the server of an aggregated API is.
-    pub(super) fn is_confirmed_by(&self, id: &ObjectId) -> bool {
-        let built_in = |group: &str| !group.contains('.') || group.ends_with(".k8s.io");
-        let confirms = |other: &ObjectId| other != id && (other.group() != id.group() || built_in(id.group()));
-        self.suspect.as_ref().is_some_and(confirms)
-    }
-
-    /// The end of the pause that is going on.
+    /// The time at which the API server is asked again.
     pub(super) fn until(&self) -> Option<Instant> {
-        self.until
-    }
-
-    /// Begins a pause, or moves the end of the one that is going on. `true` when this is the first since the API server
-    /// answered.
-    pub(super) fn begin_pause(&mut self, at_least: Duration, now: Instant) -> bool {
-        let mut first = false;
-        if self.until.is_none() {
-            self.pause = self.pauses.next_pause();
-            first = self.pauses.attempts() == 1;
+        match self.standing {
+            Standing::Away(until) => Some(until),
+            _ => None,
         }
-        self.until = Some(now + self.pause.max(at_least));
-        first
     }
 
-    pub(super) fn end_pause(&mut self, now: Instant) {
-        self.until.take_if(|until| *until <= now);
-    }
-
-    /// The API server answered.
+    /// The API server answered a command.
     pub(super) fn answered(&mut self) {
         self.pauses.reset();
-        self.suspect = None;
-    }
-
-    /// `true` between the first pause and the next answer: one request tries whether the API server is back.
-    fn is_going_on(&self) -> bool {
-        self.pauses.attempts() > 0
+        if self.standing != Standing::Asked {
+            self.standing = Standing::Answers;
+        }
     }
 }
 
 impl State {
     /// Sends commands for the first objects of the queue until enough are in flight.
     pub(super) fn dispatch(&mut self, now: Instant) {
-        if self.stopping || self.outage.until().is_some() {
+        if self.stopping || self.outage.standing != Standing::Answers {
             return;
         }
         for kind in self.kinds.begin_audits() {
@@ -100,11 +82,45 @@ impl State {
         }
     }
 
+    /// A command failed as it does when the API server is away.
+    pub(super) fn doubt_server(&mut self) {
+        if self.outage.standing == Standing::Answers {
+            self.ask_server();
+        }
+    }
+
+    fn ask_server(&mut self) {
+        self.outage.standing = Standing::Asked;
+        self.commands.push(Command::AskServer);
+    }
+
+    /// The answer to [`Command::AskServer`].
+    pub(super) fn server_asked(&mut self, failure: Option<Failure>, now: Instant) {
+        let Some(Failure { finding, retry, .. }) = failure else {
+            self.outage = Outage::default();
+            return;
+        };
+        let at_least = match retry {
+            Retry::Server(at_least) => at_least,
+            Retry::Object | Retry::Soon => Duration::ZERO,
+        };
+        if self.outage.pauses.attempts() == 0 {
+            self.commands.push(Command::Notice(Notice::Failed(finding)));
+        }
+        self.outage.standing = Standing::Away(now + self.outage.pauses.next_pause().max(at_least));
+    }
+
+    /// Asks the API server again when its time has come.
+    pub(super) fn ask_server_again(&mut self, now: Instant) {
+        if self.outage.until().is_some_and(|until| until <= now) {
+            self.ask_server();
+        }
+    }
+
     /// Number of commands that may be in flight when one of this class is sent.
     fn limit(&self, class: WorkClass) -> usize {
         let limit = self.settings.in_flight;
         match class {
-            _ if self.outage.is_going_on() => 1,
             WorkClass::Repair => limit + limit / 4,
             // Repairs do not wait behind the commit's own writes in the API server either.
             _ if self.objects.is_in_flight_for(WorkClass::Repair) => limit / 4,

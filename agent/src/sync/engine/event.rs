@@ -65,6 +65,9 @@ pub enum Event {
     Recorded(u64),
     /// The inventory's record cannot be written for now, for this reason. The answer follows when it is written.
     Unrecorded(Finding),
+    /// `None` when the API server answers, and otherwise why it counts as away: the answer to
+    /// [`Command::AskServer`](super::Command::AskServer).
+    ServerAsked(Option<Failure>),
     /// The number of objects of the kind that this CRD defines, `None` when the API server refuses to list them: the answer
     /// to [`Command::Count`](super::Command::Count).
     Counted(ObjectId, Option<usize>),

@@ -356,14 +356,16 @@ impl State {
         for id in missing {
             if self.objects.is_in_flight(&id) {
                 self.objects.change(&id, |tracked| {
-                    // An event that the watch sent later is newer than the list.
                     if let Some(command) = tracked.in_flight_mut() {
-                        command.deferred.get_or_insert(Event::Gone(id.clone(), newest));
+                        // A list after a deletion and one before it look the same, and no event may follow.
+                        let version = if command.place.class == WorkClass::Prune { u64::MAX } else { newest };
+                        // An event that the watch sent later is newer than the list.
+                        command.deferred.get_or_insert(Event::Gone(id.clone(), version));
                     }
                 });
                 continue;
             }
-            let newer = self.objects.live(&id).is_some_and(|live| live.version > newest);
+            let newer = self.objects.live(&id).is_some_and(|live| live.version > newest && !live.terminating);
             if newer && matches!(self.declared(&id), Declared::Object(_)) {
                 // The sync may have written the object after the list was made.
                 let place = QueuePlace::of(WorkClass::Repair, &id, &self.in_force.order);

@@ -184,6 +184,7 @@ impl State {
             Event::Recorded(number) => self.recorded(number, now),
             Event::Unrecorded(finding) => self.unrecorded(finding),
             Event::Approved(approval) => self.approve(approval),
+            Event::ServerAsked(failure) => self.server_asked(failure, now),
             Event::Counted(crd, objects) => self.counted(&crd, objects),
             Event::Woken => {}
         }

@@ -9,7 +9,7 @@ use crate::sync::plan::Action;
 
 use super::dispatch::LONGEST_OUTAGE_PAUSE;
 use super::objects::{FailureRecord, Heat, InFlight, PendingRepair, Phase, Tracked};
-use super::queue::{QueuePlace, WorkClass};
+use super::queue::WorkClass;
 use super::work::LONGEST_PAUSE;
 use super::{Command, Event, Failure, Notice, Outcome, Repaired, Retry, State};
 
@@ -59,7 +59,10 @@ impl State {
                 if failure.refused && !recorded && self.objects.live(id).is_none() {
                     self.objects.change(id, |tracked| tracked.recorded = false);
                 }
-                self.failed_in_flight(id, failure, place.class, now);
+                if matches!(failure.retry, Retry::Server(_)) {
+                    self.doubt_server();
+                }
+                self.failed(id, failure, now);
             }
         }
         match deferred {
@@ -120,20 +123,6 @@ impl State {
             self.report.resources_changed();
         }
         self.objects.forgive(id);
-    }
-
-    fn failed_in_flight(&mut self, id: &ObjectId, failure: Failure, class: WorkClass, now: Instant) {
-        if let Retry::Server(at_least) = failure.retry {
-            if self.outage.is_confirmed_by(id) {
-                if self.outage.begin_pause(at_least, now) {
-                    self.commands.push(Command::Notice(Notice::Failed(failure.finding)));
-                }
-                self.objects.queue(id, QueuePlace::of(class, id, &self.in_force.order));
-                return;
-            }
-            self.outage.suspect = Some(id.clone());
-        }
-        self.failed(id, failure, now);
     }
 
     /// The object is left alone for a while, and then tried again.

@@ -53,6 +53,14 @@ pub(super) fn applied(object: &Object) -> Outcome {
     Outcome::Applied(Box::new(live), Vec::new())
 }
 
+/// The object that the command applies.
+fn applied_object(command: &Command) -> Option<ObjectId> {
+    match command {
+        Command::Apply(object, ..) => Some(object.id.clone()),
+        _ => None,
+    }
+}
+
 pub(super) fn applies(commands: &[Command], name: &str) -> bool {
     commands.iter().any(|command| matches!(command, Command::Apply(object, ..) if object.id.name() == name))
 }
@@ -180,50 +188,91 @@ fn away(id: &ObjectId) -> Event {
     Event::Finished(id.clone(), Outcome::Failed(failure))
 }
 
+/// As when an admission webhook is away, or the server of an aggregated API: more objects than may be in flight, first in order.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
-fn an_api_group_that_is_away_delays_no_other_object() {
-    let (set, begin) = (declared(&widgets(15)), Instant::now());
-    let (mut state, _) = begin_sync(&set, Duration::from_secs(300), begin);
-    let settings = live(&set, &config_map("settings"), 2, json!({}));
-    state.step(Event::Finished(settings.id(), applied(&settings)), begin);
-    let ids: Vec<ObjectId> = set.objects.keys().filter(|id| id.kind() == "Widget").cloned().collect();
-    for id in &ids {
-        state.step(away(id), begin);
-    }
-    let gone = state.step(Event::Gone(settings.id(), 3), begin);
-    assert!(applies(&gone, "settings"), "drift is put back meanwhile: {gone:?}");
-    // The group is asked again within half a minute, however long it is away.
-    let mut commands = std::collections::VecDeque::from(gone);
-    let mut now = begin;
-    for _ in 0..400 {
+fn objects_that_fail_as_if_the_api_server_were_away_delay_no_other_object() {
+    let text = (0..50)
+        .map(|n| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: w{n}, namespace: default}}\n"));
+    let all =
+        text.collect::<String>() + "---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: default}\n";
+    let (set, begin) = (declared(&all), Instant::now());
+    let (mut state, commands) = begin_sync(&set, Duration::from_secs(300), begin);
+    let web = ObjectId::new(&GroupKind::new("", "Service"), "default", "web");
+    let (mut commands, mut now) = (std::collections::VecDeque::from(commands), begin);
+    let answer = |state: &mut State, commands: &mut std::collections::VecDeque<Command>, version: u64, now: Instant| {
+        let mut applied_web = false;
         while let Some(command) = commands.pop_front() {
-            let Command::Apply(object, ..) = command else { continue };
-            let settings = live(&set, &config_map("settings"), 4, json!({}));
-            let answer = match object.id == settings.id() {
-                true => Event::Finished(settings.id(), applied(&settings)),
-                false => away(&object.id),
-            };
-            commands.extend(state.step(answer, now));
+            commands.extend(match command {
+                Command::AskServer => state.step(Event::ServerAsked(None), now),
+                Command::Apply(object, ..) if object.id == web => {
+                    applied_web = true;
+                    state.step(Event::Finished(web.clone(), applied(&live(&set, &web, version, json!({})))), now)
+                }
+                Command::Apply(object, ..) => state.step(away(&object.id), now),
+                _ => continue,
+            });
         }
-        let next = state.next_wake().expect("the Widgets are tried again");
+        applied_web
+    };
+    assert!(answer(&mut state, &mut commands, 10, now), "the commit goes on");
+    let mut deleted_at = begin;
+    for number in 0..800 {
+        let next = state.next_wake().expect("the others are tried again");
         assert!(next <= now + Duration::from_secs(31), "{:?}", next - now);
         now = now.max(next);
         commands.extend(state.step(Event::Woken, now));
+        // An object that is deleted more often is fought over.
+        if now < deleted_at + Duration::from_secs(300) {
+            answer(&mut state, &mut commands, 0, now);
+            continue;
+        }
+        deleted_at = now;
+        commands.extend(state.step(Event::Gone(web.clone(), 11 + 2 * number), now));
+        assert!(
+            answer(&mut state, &mut commands, 12 + 2 * number, now),
+            "drift is put back at once, after {:?}",
+            now - begin
+        );
     }
 }
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
-fn an_api_server_that_is_away_is_asked_by_one_request() {
+fn an_api_server_that_is_away_gets_one_request_at_a_time() {
     let (set, begin) = (declared(&widgets(15)), Instant::now());
-    let (mut state, _) = begin_sync(&set, Duration::from_secs(300), begin);
-    for id in set.objects.keys() {
-        state.step(away(id), begin);
+    let (mut state, commands) = begin_sync(&set, Duration::from_secs(300), begin);
+    let mut unanswered: Vec<ObjectId> = commands.iter().filter_map(applied_object).collect();
+    let failure = || {
+        let finding = Finding::new(Code::ApiServer, "503");
+        Event::ServerAsked(Some(Failure { finding, retry: Retry::Server(Duration::ZERO), refused: false }))
+    };
+    let asks = |sent: &[Command]| sent.iter().filter(|command| matches!(command, Command::AskServer)).count();
+    let first: Vec<Command> = unanswered.drain(..).flat_map(|id| state.step(away(&id), begin)).collect();
+    assert_eq!((asks(&first), first.iter().filter_map(applied_object).count()), (1, 0), "{first:?}");
+    let mut now = begin;
+    state.step(failure(), now);
+    for _ in 0..20 {
+        now = now.max(state.next_wake().expect("the API server is asked again"));
+        let sent = state.step(Event::Woken, now);
+        assert_eq!(sent.iter().filter_map(applied_object).count(), 0, "{sent:?}");
+        if asks(&sent) > 0 {
+            state.step(failure(), now);
+        }
     }
-    let wake = state.next_wake().expect("the API server is asked again");
-    let sent = state.step(Event::Woken, wake.max(begin + Duration::from_secs(1)));
-    assert_eq!(sent.iter().filter(|command| matches!(command, Command::Apply(..))).count(), 1, "{sent:?}");
+    assert!(now >= begin + Duration::from_secs(120), "the pauses grow: {:?}", now - begin);
+    while state.is_pending() {
+        now = now.max(state.next_wake().expect("the API server is asked again"));
+        assert!(now <= begin + Duration::from_secs(1200), "all objects are tried again");
+        let mut sent = std::collections::VecDeque::from(state.step(Event::Woken, now));
+        while let Some(command) = sent.pop_front() {
+            sent.extend(match (&command, applied_object(&command)) {
+                (Command::AskServer, _) => state.step(Event::ServerAsked(None), now),
+                (_, Some(id)) => state.step(Event::Finished(id.clone(), applied(&live(&set, &id, 2, json!({})))), now),
+                _ => continue,
+            });
+        }
+    }
 }
 
 #[test]

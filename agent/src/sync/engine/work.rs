@@ -82,7 +82,9 @@ impl State {
     /// The object is as it should be. A pause that is going on is not cut short, or a client that undoes each repair would
     /// begin it anew each time.
     pub(super) fn nothing_to_do(&mut self, id: &ObjectId) {
-        if self.objects.forgive(id) {
+        // The failure of a read of its readiness is forgiven when a read works.
+        let unread = self.objects.notes(id).is_some_and(|notes| notes.read_at.is_some());
+        if !unread && self.objects.forgive(id) {
             self.report.status_changed();
         }
         let Some(tracked) = self.objects.get(id) else { return };
@@ -205,7 +207,7 @@ impl State {
 
     // ---- timers ----
 
-    /// Decides again about the objects whose time has come, and ends a pause of the whole sync.
+    /// Decides again about the objects whose time has come, and asks an API server again that is away.
     pub(super) fn fire_timers(&mut self, now: Instant) {
         while let Some((id, timer)) = self.objects.due(now) {
             match timer {
@@ -223,7 +225,7 @@ impl State {
                 }
             }
         }
-        self.outage.end_pause(now);
+        self.ask_server_again(now);
     }
 
     fn try_again(&mut self, id: &ObjectId, now: Instant) {

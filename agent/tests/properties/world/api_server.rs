@@ -143,6 +143,10 @@ impl World {
                 self.step(Event::Recorded(record.number));
                 return;
             }
+            Command::AskServer => {
+                self.step(Event::ServerAsked(None));
+                return;
+            }
             Command::Count(crd) => {
                 self.step(Event::Counted(crd, Some(0)));
                 return;
@@ -233,8 +237,10 @@ impl World {
     }
 
     pub(crate) fn fail(&mut self, retry: Retry) {
-        let Some(at) =
-            self.commands.iter().position(|command| !matches!(command, Command::Record(_) | Command::Count(_)))
+        let Some(at) = self
+            .commands
+            .iter()
+            .position(|command| !matches!(command, Command::Record(_) | Command::Count(_) | Command::AskServer))
         else {
             return;
         };

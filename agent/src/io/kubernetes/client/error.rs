@@ -109,6 +109,16 @@ impl ApiError {
         Failure { finding: finding(found), retry, refused: self.is_without_effect() }
     }
 
+    /// The failure of a request that any API server answers; `None` if it says that the API server is there.
+    pub fn outage(&self) -> Option<Failure> {
+        let finding = || self.finding("reach the API server");
+        self.is_transient().then(|| Failure {
+            finding: finding(),
+            retry: self.meaning().1,
+            refused: self.is_without_effect(),
+        })
+    }
+
     /// The finding about a request that is about no single object. `doing` is as in "list ConfigMap".
     pub fn finding(&self, doing: &str) -> Finding {
         let (code, _, hint) = self.meaning();

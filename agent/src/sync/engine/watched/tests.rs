@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::compile::declared::DeclaredSet;
+use crate::model::finding::{Code, Finding};
 use crate::model::object::{Object, ObjectId};
-use crate::sync::engine::tests::{applied, applies, begin_sync, declared, live};
-use crate::sync::engine::{Command, Event, Outcome, State};
+use crate::sync::engine::tests::{applied, applies, begin_sync, declared, deleted, live, recorded};
+use crate::sync::engine::{Command, Event, Failure, Outcome, Retry, State};
 use crate::sync::live::Observed;
 
 const MANAGER: &str = "configsync.gke.io/manager";
@@ -157,4 +158,69 @@ fn an_object_with_our_labels_alone_is_no_error() {
     });
     state.step(seen(&forged), now);
     assert!(state.is_synced(), "{:?}", state.last_report().sync.findings);
+}
+
+/// A list after a deletion and one before it look the same: what is not shown is applied again, and what is there after all is
+/// found by that apply.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_deleted_object_that_a_new_list_does_not_show_is_made_again() {
+    let text =
+        |name: &str| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: ns}}\n");
+    let (both, one) = (declared(&(text("a") + &text("b"))), declared(&text("a")));
+    let commit = |set: &Arc<DeclaredSet>, name: &str| Event::Compiled {
+        commit: name.repeat(40),
+        declared: Some(Arc::clone(set)),
+        findings: Vec::new(),
+    };
+    for is_listed_first in [false, true] {
+        let now = Instant::now();
+        let (mut state, _) = begin_sync(&both, Duration::from_secs(300), now);
+        let ids: Vec<ObjectId> = both.objects.keys().cloned().collect();
+        for id in &ids {
+            state.step(Event::Finished(id.clone(), applied(&live(&both, id, 10, Value::Null))), now);
+        }
+        let mut commands = state.step(commit(&one, "b"), now);
+        commands.extend(recorded(&mut state, now));
+        assert_eq!(deleted(&commands), [ids[1].clone()]);
+        state.step(commit(&both, "c"), now);
+        let kind = ids[1].group_kind();
+        let mut events = vec![
+            Event::Listing(kind.clone(), 2),
+            Event::Listed(kind, 2),
+            Event::Finished(ids[1].clone(), Outcome::Deleted),
+        ];
+        if !is_listed_first {
+            events.rotate_right(1);
+        }
+        let mut commands: Vec<Command> = events.into_iter().flat_map(|event| state.step(event, now)).collect();
+        commands.extend(recorded(&mut state, now));
+        assert!(applies(&commands, "b"), "listed first: {is_listed_first}: {commands:?}");
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_readiness_that_cannot_be_read_is_asked_for_more_and_more_rarely() {
+    let mut now = Instant::now();
+    let begin = now;
+    let set = declared("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: ns}\n");
+    let (mut state, _) = begin_sync(&set, Duration::from_secs(300), now);
+    let web = live(&set, set.objects.keys().next().expect("one"), 10, json!({}));
+    state.step(Event::Finished(web.id(), applied(&web)), now);
+    let mut commands = state.step(seen(&edited(&web, 11, |_| {})), now);
+    let mut failed = 0;
+    while failed < 10 {
+        now = now.max(state.next_wake().expect("it is read again"));
+        commands.extend(state.step(Event::Woken, now));
+        if reads(&std::mem::take(&mut commands), &web.id()) {
+            failed += 1;
+            let finding = Finding::new(Code::Applier, "no");
+            let failure = Failure { finding, retry: Retry::Object, refused: true };
+            commands.extend(state.step(Event::Finished(web.id(), Outcome::Failed(failure)), now));
+        }
+    }
+    assert!(now > begin + Duration::from_secs(300), "{:?}", now - begin);
+    let findings = state.last_report().sync.findings;
+    assert!(findings.iter().any(|finding| finding.message == "no"), "it is told: {findings:?}");
 }
