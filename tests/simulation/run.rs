@@ -28,7 +28,6 @@ const LAST: [&[u8]; 3] = [&[0, 1, 2, 3, 4, 5, 6], &[7, 8], &[9]];
 
 /// Runs a schedule. `Err` tells which law was broken.
 pub(crate) fn run(schedule: &Schedule, trace: bool) -> Result<(), String> {
-    sandbox::clock::seed(1);
     let mut world = World::new(schedule.syncs, trace);
     for step in &schedule.steps {
         if trace {

@@ -54,6 +54,8 @@ impl Server {
     pub(crate) fn new(syncs: &[SyncId]) -> Self {
         static PREPARED: OnceLock<Server> = OnceLock::new();
         let mut server = PREPARED.get_or_init(Self::prepare).clone();
+        // What is random follows from here, whether or not this schedule is the first one of its process.
+        sandbox::clock::seed(1);
         for sync in syncs {
             let path = format!("/apis/configsync.gke.io/v1beta1/namespaces/{}/rootsyncs", sync.namespace);
             let body = json!({
@@ -67,6 +69,7 @@ impl Server {
     }
 
     fn prepare() -> Self {
+        sandbox::clock::seed(0);
         let mut server = Self {
             state: fresh::state(Time::from_seconds(BEGIN)),
             controllers: Controllers::default(),
