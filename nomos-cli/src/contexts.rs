@@ -9,6 +9,7 @@ use agent::io::kubernetes::client::ApiError;
 use agent::io::kubernetes::kubeconfig;
 use agent::io::proxy::ProxyVariables;
 use agent::model::error_chain::{error_chain, root_cause};
+use agent::model::url::shown;
 use anyhow::{Context as _, anyhow, bail};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
@@ -123,12 +124,7 @@ fn load(file: Option<&Path>, environment: &Environment) -> anyhow::Result<Option
 }
 
 fn read(file: &Path) -> anyhow::Result<Kubeconfig> {
-    Kubeconfig::read_from(file).map_err(|error| {
-        let cause = root_cause(&error);
-        // Further lines of the message quote the file, which can hold credentials.
-        let cause = cause.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        anyhow!("failed to read the kubeconfig {}: {cause}", file.display())
-    })
+    kubeconfig::read(file).map_err(|cause| anyhow!("failed to read the kubeconfig {}: {cause}", file.display()))
 }
 
 /// Does work on one cluster that has no time limit as a whole.
@@ -157,6 +153,25 @@ impl ClusterContext {
     /// The beginning of an error of a request to this cluster.
     pub(crate) fn failed_to_ask(&self) -> String {
         format!("failed to ask the cluster {}", self.context)
+    }
+
+    /// The error with the address of the API server, if it was not reached.
+    fn with_address(&self, error: ClusterError) -> ClusterError {
+        match (error, self.address()) {
+            (ClusterError::Unreachable(cause), Some(address)) => {
+                ClusterError::Unreachable(format!("{address}: {cause}"))
+            }
+            (error, _) => error,
+        }
+    }
+
+    /// The address of the API server, if the kubeconfig has it.
+    fn address(&self) -> Option<String> {
+        let kubeconfig = self.kubeconfig.as_ref()?;
+        let context = kubeconfig.contexts.iter().find(|named| named.name == self.context)?;
+        let name = &context.context.as_ref()?.cluster;
+        let cluster = kubeconfig.clusters.iter().find(|named| named.name == *name)?;
+        Some(shown(cluster.cluster.as_ref()?.server.as_deref()?).into_owned())
     }
 
     /// A client that does not retry. It waits at most `timeout` for a connection.
@@ -241,21 +256,22 @@ where
     let runtime = runtime()?;
     runtime.block_on(async {
         let (question, late) = (&question, format!("no answer within {}", agent::api::format_duration(timeout)));
-        let late = || Err(ClusterError::Unreachable(late.clone()));
+        let late = &|| Err(ClusterError::Unreachable(late.clone()));
         let asked = clusters.iter().enumerate().map(|(index, cluster)| async move {
             let answer = async {
                 let unreachable = |error: anyhow::Error| ClusterError::Unreachable(error_chain(error.as_ref()));
                 let client = cluster.client(timeout).await.map_err(unreachable)?;
                 question(client).await
             };
-            (index, tokio::time::timeout(timeout, answer).await.ok())
+            let answer = tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| late());
+            (index, answer.map_err(|error| cluster.with_address(error)))
         });
         let mut asked: FuturesUnordered<_> = asked.collect();
         let mut patience = std::pin::pin!(tokio::time::sleep_until((Instant::now() + PATIENCE).into()).fuse());
         loop {
             tokio::select! {
                 () = &mut patience => tell(AskNews::Patience),
-                Some((index, answer)) = asked.next() => tell(AskNews::Answer(index, answer.unwrap_or_else(late))),
+                Some((index, answer)) = asked.next() => tell(AskNews::Answer(index, answer)),
                 else => return,
             }
             if asked.is_empty() {

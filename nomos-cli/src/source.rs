@@ -115,7 +115,7 @@ pub(crate) fn compiled(
     console: &Console<'_>,
 ) -> anyhow::Result<Compilation> {
     let format = format(args, limits)?;
-    let (parsed, rendered) = read(args, format, limits.result)?;
+    let ReadSource { parsed, rendered, submodules } = read(args, format, limits.result)?;
     let names = names(args, &parsed, format)?;
     if names.len().saturating_mul(work(&parsed)) > MAX_WORK {
         bail!(
@@ -131,8 +131,11 @@ pub(crate) fn compiled(
         ..CompileOptions::offline(format)
     };
     let clusters = for_each(&names, &parsed, &settings, limits.result);
+    let mut warnings = files::submodules(&args.path, &submodules);
     // The output of kustomize has no duplicate keys.
-    let warnings = if rendered.is_some() { Vec::new() } else { compile::warnings(&parsed, format) };
+    if rendered.is_none() {
+        warnings.extend(compile::warnings(&parsed, format));
+    }
     let compiled = Compilation { clusters, names, warnings, rendered };
     let unknown = compiled.unknown_kinds();
     if unknown.is_empty() {
@@ -260,15 +263,21 @@ fn format(args: &SourceArgs, limits: &SourceRequest<'_>) -> anyhow::Result<Sourc
     })
 }
 
+/// A source as it was read.
+#[derive(Default)]
+struct ReadSource {
+    parsed: Vec<Arc<ParsedFile>>,
+    /// The output of kustomize, if that was parsed.
+    rendered: Option<Rendered>,
+    /// Directories that are submodules.
+    submodules: Vec<String>,
+}
+
 /// Parses every manifest file. A file that cannot be read becomes a parsed file with one finding.
 ///
 /// A command that writes objects does not read those that an earlier run wrote. A command that only needs findings reads the
 /// same files as the agent.
-fn read(
-    args: &SourceArgs,
-    format: SourceFormat,
-    result: Wanted,
-) -> anyhow::Result<(Vec<Arc<ParsedFile>>, Option<Rendered>)> {
+fn read(args: &SourceArgs, format: SourceFormat, result: Wanted) -> anyhow::Result<ReadSource> {
     let root = &args.path;
     if let Some(kustomization) = kustomize::kustomization(root) {
         if format == SourceFormat::Hierarchy {
@@ -278,9 +287,11 @@ fn read(
         match kustomize::build(root, kustomization)? {
             Some(Ok(rendered)) => {
                 let parsed = parse_all(std::slice::from_ref(&rendered.file), ReadBudget::new())?;
-                return Ok((parsed, Some(rendered)));
+                return Ok(ReadSource { parsed, rendered: Some(rendered), ..ReadSource::default() });
             }
-            Some(Err(finding)) => return Ok((vec![unreadable(finding)?], None)),
+            Some(Err(finding)) => {
+                return Ok(ReadSource { parsed: vec![unreadable(finding)?], ..ReadSource::default() });
+            }
             None => {}
         }
     }
@@ -297,7 +308,7 @@ fn read(
     for finding in found.findings {
         parsed.push(unreadable(finding)?);
     }
-    Ok((parsed, None))
+    Ok(ReadSource { parsed, rendered: None, submodules: found.submodules })
 }
 
 /// The cost of compiling files for one cluster, in compared bytes: the name of the cluster is compared with every name in

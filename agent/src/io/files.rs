@@ -1,5 +1,6 @@
 //! Manifests from a directory, for `nomos vet` and `nomos hydrate`. Those of a commit are read by the module `git`.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use super::budget::ReadBudget;
 use crate::compile::parse::{self, SourceFile};
-use crate::model::finding::{Code, Finding};
+use crate::model::finding::{Code, Finding, Location, Warning};
 use crate::model::limits::FILE_BYTES;
 
 /// The manifest files of a directory.
@@ -17,6 +18,8 @@ pub struct Files {
     pub files: Vec<SourceFile>,
     /// Files that could not be read.
     pub findings: Vec<Finding>,
+    /// Directories that are submodules, because they hold a file `.git`. Their paths end with a slash.
+    pub submodules: Vec<String>,
     /// The limit that the directory passes. Then there are no files.
     pub over_limit: Option<Finding>,
 }
@@ -30,8 +33,8 @@ pub struct Files {
 /// # Errors
 /// When `root` is not a directory that can be listed.
 pub fn read_dir(root: &Path, budget: &mut ReadBudget) -> io::Result<Files> {
-    let mut findings = Vec::new();
-    let files = walk(root, budget, &mut findings)?.and_then(|places| {
+    let (mut findings, mut submodules) = (Vec::new(), Vec::new());
+    let files = walk(root, budget, (&mut findings, &mut submodules))?.and_then(|places| {
         let mut files = Vec::new();
         for (path, place) in places {
             match read_manifest(path, &place) {
@@ -45,9 +48,10 @@ pub fn read_dir(root: &Path, budget: &mut ReadBudget) -> io::Result<Files> {
         Ok(files)
     });
     findings.sort_unstable();
+    submodules.sort_unstable();
     Ok(match files {
-        Ok(files) => Files { files, findings, over_limit: None },
-        Err(over) => Files { files: Vec::new(), findings, over_limit: Some(over) },
+        Ok(files) => Files { files, findings, submodules, over_limit: None },
+        Err(over) => Files { files: Vec::new(), findings, submodules, over_limit: Some(over) },
     })
 }
 
@@ -63,6 +67,52 @@ pub fn read_api_resources(root: &Path) -> io::Result<Option<SourceFile>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// A warning for each submodule below `root`: the agent refuses a commit that has one. `found` are the directories that
+/// [`read_dir`] found; others are named by the file `.gitmodules` of the repository, whose directories are empty where
+/// submodules are not checked out.
+pub fn submodules(root: &Path, found: &[String]) -> Vec<Warning> {
+    let mut places: BTreeMap<String, Vec<Location>> = BTreeMap::new();
+    for directory in found {
+        let location = Location { path: directory.clone(), line: 0, column: 0 };
+        places.entry(directory.trim_end_matches('/').to_owned()).or_default().push(location);
+    }
+    for (path, location) in named_submodules(root).unwrap_or_default() {
+        places.entry(path).or_default().push(location);
+    }
+    let warning = |(path, locations)| Warning {
+        message: format!("{path} is a submodule. The agent refuses a commit with a submodule in the sync directory."),
+        hint: "Put its files into this repository, or sync its repository by a RootSync of its own.".to_owned(),
+        locations,
+    };
+    places.into_iter().map(warning).collect()
+}
+
+/// The submodules below `root` that `.gitmodules` names, by their paths as seen from `root`. `None` without a git repository.
+fn named_submodules(root: &Path) -> Option<Vec<(String, Location)>> {
+    let root = fs::canonicalize(root).ok()?;
+    let repository = root.ancestors().find(|directory| directory.join(".git").exists())?;
+    let below = root.strip_prefix(repository).ok()?;
+    let content = read_bounded(&repository.join(".gitmodules")).ok()?.ok()?;
+    let file = format!("{}.gitmodules", "../".repeat(below.components().count()));
+    let text = String::from_utf8_lossy(&content);
+    let paths = text.lines().enumerate().filter_map(|(index, line)| {
+        let (key, value) = line.split_once('=')?;
+        let path = Path::new(value.trim().trim_matches('"')).strip_prefix(below).ok()?.to_str()?;
+        let is_path = key.trim().eq_ignore_ascii_case("path") && !path.is_empty();
+        let number = |at: usize| u32::try_from(at + 1).unwrap_or(u32::MAX);
+        let (line, column) = (number(index), number(key.len() - key.trim_start().len()));
+        is_path.then(|| (path.to_owned(), Location { path: file.clone(), line, column }))
+    });
+    Some(paths.collect())
+}
+
+/// `true` if a file `.git` leads to a further work tree of a repository, which is no submodule.
+fn is_work_tree(file: &Path) -> bool {
+    let content = read_bounded(file).ok().and_then(Result::ok).unwrap_or_default();
+    let text = String::from_utf8_lossy(&content);
+    text.contains("/worktrees/") && !text.contains("/modules/")
 }
 
 /// `true` if a file of this path is read. The case counts, and `.yaml` alone is a name with that extension.
@@ -91,7 +141,11 @@ pub(super) fn not_utf8(path: &str) -> Finding {
 type Places = Vec<(String, PathBuf)>;
 
 /// The manifest files under `root`, sorted; or the limit that `root` passes.
-fn walk(root: &Path, budget: &mut ReadBudget, findings: &mut Vec<Finding>) -> io::Result<Result<Places, Finding>> {
+fn walk(
+    root: &Path,
+    budget: &mut ReadBudget,
+    (findings, submodules): (&mut Vec<Finding>, &mut Vec<String>),
+) -> io::Result<Result<Places, Finding>> {
     let mut files = Vec::new();
     let mut directories = vec![(String::new(), root.to_owned())];
     while let Some((prefix, directory)) = directories.pop() {
@@ -111,7 +165,9 @@ fn walk(root: &Path, budget: &mut ReadBudget, findings: &mut Vec<Finding>) -> io
                     if let Err(over) = budget.entry(path.as_bytes()) {
                         return Ok(Err(over));
                     }
-                    if kind.is_dir() && name != ".git" {
+                    if kind.is_file() && name == ".git" && !prefix.is_empty() && !is_work_tree(&entry.path()) {
+                        submodules.push(prefix.clone());
+                    } else if kind.is_dir() && name != ".git" {
                         directories.push((path + "/", entry.path()));
                     } else if is_read(kind, name.as_encoded_bytes()) {
                         files.push((path, entry.path()));

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use kube::config::Kubeconfig;
 use tokio::sync::watch;
 use tracing::Instrument as _;
@@ -232,7 +232,7 @@ fn config(options: &Options) -> anyhow::Result<kube::Config> {
 }
 
 fn read(path: &Path) -> anyhow::Result<Kubeconfig> {
-    Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))
+    kubeconfig::read(path).map_err(|cause| anyhow!("cannot read the kubeconfig {}: {cause}", path.display()))
 }
 
 /// Becomes `true` when the process is asked to stop.

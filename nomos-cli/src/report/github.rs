@@ -15,7 +15,15 @@ fn warning(subject: &Subject<'_>, warning: &Warning) -> String {
     let Some((at, others)) = warning.locations.split_last() else { return String::new() };
     let mut message = format!("{}\n\nhint: {}", warning.message, warning.hint);
     message.extend(others.iter().map(|at| format!("\nsee also: {}", subject.point(at))));
-    format!("::warning file={},line={},col={}::{}\n", property(&subject.file(at)), at.line, at.column, data(&message))
+    let place = place(subject, at).map(|(name, value)| format!("{name}={}", property(&value))).collect::<Vec<_>>();
+    format!("::warning {}::{}\n", place.join(","), data(&message))
+}
+
+/// The properties that name a place: a whole file has no line.
+fn place<'a>(subject: &Subject<'_>, at: &'a Location) -> impl Iterator<Item = (&'static str, String)> + use<'a> {
+    let numbers = [("line", at.line), ("col", at.column)].into_iter();
+    let numbers = numbers.filter(|(_, n)| *n > 0).map(|(name, n)| (name, n.to_string()));
+    std::iter::once(("file", subject.file(at))).chain(numbers)
 }
 
 fn command(subject: &Subject<'_>, finding: &Finding, clusters: &[&str]) -> String {
@@ -23,9 +31,7 @@ fn command(subject: &Subject<'_>, finding: &Finding, clusters: &[&str]) -> Strin
     let level = if finding.code.blocks() { "error" } else { "warning" };
     let mut properties = vec![("title", format!("{} {}", finding.code, finding.code.name()))];
     if let Some(at) = main.and_then(|place| place.location.as_ref()) {
-        properties.push(("file", subject.file(at)));
-        let numbers = [("line", at.line), ("col", at.column)];
-        properties.extend(numbers.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name, n.to_string())));
+        properties.extend(place(subject, at));
     }
     let properties: Vec<String> =
         properties.iter().map(|(name, value)| format!("{name}={}", property(value))).collect();

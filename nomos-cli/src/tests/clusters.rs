@@ -41,12 +41,12 @@ fn vet_names_the_cluster_that_does_not_answer() {
     ]);
     let vet = |words: &str| nomos(&source, &format!("vet --source-format=unstructured --kubeconfig DIR/{words}"));
     let head = "error: the source does not define Engineer.com.me, so a cluster must be asked (not with --no-api-server-check): \
-                failed to get the kinds of the cluster away: ";
+                failed to get the kinds of the cluster away: http://127.0.0.1:";
     let refused = vet("refused --path DIR/a");
     assert_eq!((refused.status, refused.out.as_str(), refused.err.starts_with(head)), (2, "", true), "{}", refused.err);
     assert!(refused.err.contains("refused"), "{}", refused.err);
     let late = vet("silent --path DIR/a --api-server-timeout=300ms");
-    assert_eq!(late, ran(2, "", &format!("{head}no answer within 0.3s\n")));
+    assert_eq!(late, ran(2, "", &format!("{head}{port}: no answer within 0.3s\n")));
     // No cluster is asked if the source needs none.
     for words in ["refused --path DIR/a --no-api-server-check", "refused --path DIR/b", "none --path DIR/b"] {
         assert_eq!(vet(words), ran(0, "", FINE), "{words}");
@@ -63,7 +63,7 @@ Connecting to clusters...
 *away
   --------------------
   N/A   Failed to connect to cluster
-  Error:   ";
+  Error:   http://127.0.0.1:1: ";
     assert_eq!((status.status, status.out.starts_with(expected)), (1, true), "{}", status.out);
     let unknown = nomos(&directory, "status --kubeconfig DIR/kubeconfig --contexts=near");
     assert_eq!(unknown, ran(2, "", "error: the kubeconfig has no context near; it has away\n"));

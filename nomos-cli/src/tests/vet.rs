@@ -61,6 +61,38 @@ path: a.yaml:8:3
     assert!(both.status == 1 && both.err.starts_with(warning) && both.err.contains("KNV2001: "), "{}", both.err);
 }
 
+#[test]
+fn vet_warns_of_submodules_and_passes() {
+    let source = TestDirectory::with(&[
+        (".git/HEAD", "ref: refs/heads/main\n"),
+        (".gitmodules", "[submodule \"a\"]\n\tpath = apps/a\n\turl = ../a\n[submodule \"b\"]\n\tpath = \"apps/b\"\n"),
+        ("apps/a/.git", "gitdir: ../../.git/modules/a\n"),
+        ("apps/c/.git", "gitdir: ../../.git/modules/c\n"),
+        ("apps/tree/.git", "gitdir: DIR/.git/worktrees/tree\n"),
+    ]);
+    let warning = |path: &str, places: &str| {
+        format!(
+            "warning: {path} is a submodule. The agent refuses a commit with a submodule in the sync directory.\n\n\
+             hint: Put its files into this repository, or sync its repository by a RootSync of its own.\n\n{places}\n"
+        )
+    };
+    let from_root = [
+        warning("apps/a", "path: apps/a/\npath: .gitmodules:2:2\n"),
+        warning("apps/b", "path: .gitmodules:5:2\n"),
+        warning("apps/c", "path: apps/c/\n"),
+    ];
+    let unstructured = "vet --source-format=unstructured --path DIR";
+    assert_eq!(nomos(&source, unstructured), ran(0, "", &(from_root.concat() + FINE)));
+    let from_apps = [
+        warning("a", "path: a/\npath: ../.gitmodules:2:2\n"),
+        warning("b", "path: ../.gitmodules:5:2\n"),
+        warning("c", "path: c/\n"),
+    ];
+    assert_eq!(nomos(&source, &format!("{unstructured}/apps")), ran(0, "", &(from_apps.concat() + FINE)));
+    // Below its own work tree, a submodule is a repository like others.
+    assert_eq!(nomos(&source, &format!("{unstructured}/apps/c")), ran(0, "", FINE));
+}
+
 /// Runs every `nomos vet` command of the READMEs of the examples.
 #[test]
 fn vet_commands_in_readmes_of_examples_pass() {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::io::proxy::ProxyVariables;
-use crate::model::error_chain::error_chain;
+use crate::model::error_chain::{error_chain, root_cause};
 
 /// Why a kubeconfig cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,18 @@ pub enum ConfigError {
     /// A file cannot be read.
     #[error("cannot read the {0} {1}: {2}")]
     File(&'static str, String, String),
+}
+
+/// Reads one file.
+///
+/// # Errors
+/// The cause in one line, without the path.
+pub fn read(path: &Path) -> Result<Kubeconfig, String> {
+    Kubeconfig::read_from(path).map_err(|error| {
+        let cause = root_cause(&error);
+        // Further lines of the message quote the file, which can hold credentials.
+        cause.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    })
 }
 
 /// The files of `$KUBECONFIG` merged, or else the file in the home directory; `None` if none of them is there.
