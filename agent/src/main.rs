@@ -13,6 +13,7 @@ use agent::io::cache::CacheDirectory;
 use agent::io::kubernetes::kubeconfig::install_tls;
 use agent::io::random::random_number;
 use agent::io::repositories::{BLOCKING_THREADS, CACHE_LIMIT};
+use agent::io::serve::WebhookOptions;
 use agent::model::error_chain::error_chain;
 use agent::model::finding::text;
 use agent::model::metadata::{ROOT_SYNC, SyncId};
@@ -89,6 +90,12 @@ struct Args {
     /// Address of /healthz, /readyz, /metrics and /debug/syncs (the state of every sync); port 0 lets the system choose
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8675")]
     listen: SocketAddr,
+    /// File with the secret that git servers sign webhooks with; while there is none, no webhook is taken
+    #[arg(long, value_name = "FILE")]
+    webhook_secret: Option<PathBuf>,
+    /// Address of /webhook, where GitHub, GitLab, Gitea and Bitbucket tell of a push, so that the syncs of the repository poll at once
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8676", requires = "webhook_secret")]
+    webhook_listen: SocketAddr,
     /// End when the newest commit is applied (exit code 0) or cannot be (1)
     #[arg(long, requires = "repo")]
     once: bool,
@@ -218,6 +225,7 @@ fn options(args: Args, cache: &Path) -> anyhow::Result<Options> {
             false => LocalRepositories::Refused,
         },
         listen: Some(args.listen),
+        webhooks: args.webhook_secret.map(|secret| WebhookOptions { listen: args.webhook_listen, secret }),
         audit_period: args.audit_period,
         once: args.once,
     })

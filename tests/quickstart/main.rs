@@ -167,6 +167,7 @@ fn options(kubeconfig: &Path, home: &Path) -> agent::run::Options {
         cache_limit: agent::io::repositories::CACHE_LIMIT,
         local_repositories: agent::api::LocalRepositories::Allowed,
         listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        webhooks: None,
         audit_period: Duration::from_secs(3600),
         once: false,
     }

@@ -46,6 +46,7 @@ mod unreadable_sync;
 mod unsupported_fields;
 mod versions;
 mod vet;
+mod webhook;
 mod world;
 
 use std::num::NonZero;
@@ -108,6 +109,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_git_server_that_resets_connections_is_told_and_waited_for", hostile_source::server_that_resets, &Kind::ALL),
     ("a_private_repository_is_read_with_the_secret_as_it_is", private_repositories::secret_as_it_is, &Kind::ALL),
     (OVER_SSH, private_repositories::over_ssh, &Kind::ALL),
+    ("a_webhook_starts_a_poll", webhook::starts_a_poll, &Kind::ALL),
     ("a_git_server_that_hangs_delays_no_other", hostile_source::server_that_hangs, &Kind::ALL),
     ("a_commit_that_the_agent_dies_at_is_not_read_again", hostile_source::commit_that_kills, &Kind::ALL),
     ("sources_for_kustomize_are_refused", sources::for_kustomize_are_refused, &Kind::ALL),

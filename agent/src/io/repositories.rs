@@ -12,6 +12,7 @@ use super::git::{Commit, FailureClass, GitError, Refs, Remote, Store, Want, swee
 use super::memory::SharedMemory;
 use super::quarantine::{Quarantine, ReadAttempt, ReadSubject};
 use crate::model::shared::lock;
+use crate::model::url::repository_name;
 
 /// Requests to one git server at a time. A server that does not answer holds no more threads than that.
 const AT_ONE_SERVER: usize = 8;
@@ -49,8 +50,21 @@ impl Default for Repositories {
     }
 }
 
-/// A place for one repository; `None` until it is opened.
-type RepositorySlot = Mutex<Option<OpenRepository>>;
+/// A place for one repository.
+#[derive(Default)]
+struct RepositorySlot {
+    /// `None` until it is opened. It is locked while its server is asked.
+    open: Mutex<Option<OpenRepository>>,
+    news: Mutex<RepositoryNews>,
+}
+
+/// The syncs that follow a repository, and what they were told of it.
+#[derive(Default)]
+struct RepositoryNews {
+    followers: Vec<(Want, Weak<Notify>)>,
+    /// The last time at which the server may have had news: answers to questions before do not count.
+    at: Option<Instant>,
+}
 
 /// A repository that one sync follows at one ref.
 pub struct Repository {
@@ -62,8 +76,7 @@ pub struct Repository {
 
 struct OpenRepository {
     store: Store,
-    followers: Vec<(Want, Weak<Notify>)>,
-    /// The last answer: its time, the refs that were asked for, and their commits.
+    /// The last answer: the time of the question, the refs that were asked for, and their commits.
     listed: Option<(Instant, Vec<Want>, Refs)>,
 }
 
@@ -143,16 +156,31 @@ impl Repositories {
         // The lock on all repositories is released before one is opened, which may take long.
         let remote = remote.clone().normalised();
         let slot = self.of(&remote);
-        let mut guard = lock(&slot);
-        let open = match &mut *guard {
-            Some(open) => open,
-            none => {
-                none.insert(OpenRepository { store: Store::open(&remote, cache)?, followers: Vec::new(), listed: None })
-            }
-        };
-        open.followers.push((want.clone(), Arc::downgrade(changed)));
+        let mut guard = lock(&slot.open);
+        if guard.is_none() {
+            *guard = Some(OpenRepository { store: Store::open(&remote, cache)?, listed: None });
+        }
+        lock(&slot.news).followers.push((want.clone(), Arc::downgrade(changed)));
         drop(guard);
         Ok(Repository { slot, want, changed: Arc::clone(changed) })
+    }
+
+    /// Has the syncs ask for their commits now whose repository has such a [name](repository_name). Returns their number. It does not
+    /// wait for a server that is being asked.
+    pub fn ask_again(&self, is_meant: impl Fn(&str) -> bool) -> usize {
+        let slots: Vec<Arc<RepositorySlot>> = {
+            let all = lock(&self.slots);
+            let meant =
+                all.iter().filter(|(remote, _)| repository_name(&remote.url).is_some_and(|name| is_meant(&name)));
+            meant.filter_map(|(_, slot)| slot.upgrade()).collect()
+        };
+        let tell = |slot: Arc<RepositorySlot>| {
+            let mut news = lock(&slot.news);
+            news.at = Some(Instant::now());
+            let followers = news.followers.iter().filter_map(|(_, changed)| changed.upgrade());
+            followers.map(|changed| changed.notify_one()).count()
+        };
+        slots.into_iter().map(tell).sum()
     }
 
     /// The memory for all readings.
@@ -195,18 +223,25 @@ impl Repository {
     /// # Errors
     /// As [`Store::list`].
     pub fn resolve(&self, age: Duration) -> Result<Commit, GitError> {
-        let mut guard = lock(&self.slot);
+        let mut guard = lock(&self.slot.open);
         let open = opened(&mut guard);
-        let fresh = |(at, wants, _): &&(Instant, Vec<Want>, Refs)| at.elapsed() < age && wants.contains(&self.want);
+        let (followers, news) = {
+            let mut news = lock(&self.slot.news);
+            news.followers.retain(|(_, changed)| changed.strong_count() > 0);
+            (news.followers.clone(), news.at)
+        };
+        let fresh = |(at, wants, _): &&(Instant, Vec<Want>, Refs)| {
+            at.elapsed() < age && wants.contains(&self.want) && news.is_none_or(|news| news < *at)
+        };
         if let Some((_, _, refs)) = open.listed.as_ref().filter(fresh) {
             return refs.commit(&self.want);
         }
-        open.followers.retain(|(_, changed)| changed.strong_count() > 0);
-        let wants: Vec<Want> = open.followers.iter().map(|(want, _)| want.clone()).collect();
+        let wants: Vec<Want> = followers.iter().map(|(want, _)| want.clone()).collect();
+        let asked = Instant::now();
         let refs = open.store.list(&wants)?;
         let commit = refs.commit(&self.want);
-        let before = open.listed.replace((Instant::now(), wants, refs.clone()));
-        for (want, changed) in &open.followers {
+        let before = open.listed.replace((asked, wants, refs.clone()));
+        for (want, changed) in &followers {
             let moved = before.as_ref().and_then(|(_, _, old)| old.commit(want).ok()) != refs.commit(want).ok();
             if let Some(changed) = changed.upgrade().filter(|changed| moved && !Arc::ptr_eq(changed, &self.changed)) {
                 changed.notify_one();
@@ -217,7 +252,7 @@ impl Repository {
 
     /// Runs `work` on the store; the other syncs of the repository wait meanwhile.
     pub fn with<T>(&self, work: impl FnOnce(&mut Store) -> T) -> T {
-        work(&mut opened(&mut lock(&self.slot)).store)
+        work(&mut opened(&mut lock(&self.slot.open)).store)
     }
 }
 

@@ -37,6 +37,27 @@ pub fn is_local(url: &str) -> bool {
     }
 }
 
+/// The host and the path of a repository on a server, as all its URLs have them in common: without scheme, user, port and `.git`, and
+/// in small letters. `None` for a repository on a disk.
+pub fn repository_name(url: &str) -> Option<String> {
+    if is_local(url) {
+        return None;
+    }
+    let (authority, path) = match url.split_once("://") {
+        Some((scheme, rest)) => rest[hidden(scheme, rest)..].split_once('/')?,
+        // As in `user@host:path`.
+        None => url.split_once(':')?,
+    };
+    let host = authority.rsplit('@').next()?;
+    let host = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let path = path.split(['?', '#']).next()?.trim_matches('/');
+    let path = path.strip_suffix(".git").unwrap_or(path);
+    (!host.is_empty() && !path.is_empty()).then(|| format!("{host}/{path}").to_lowercase())
+}
+
 /// A message with each URL in it as [`shown`] shows it.
 pub fn shown_in(text: &str) -> Cow<'_, str> {
     let mut out = String::new();
@@ -77,6 +98,25 @@ fn hidden(scheme: &str, rest: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_urls_of_a_repository_have_one_name() {
+        for url in [
+            "https://git.example/Team/shop.git",
+            "HTTPS://user:t0ken@Git.Example:8443/team/shop/?private_token=t0ken#a",
+            "ssh://git@git.example:2222/team/shop.git",
+            "git@git.example:team/shop.git",
+            "git.example:/team/shop",
+        ] {
+            assert_eq!(repository_name(url).as_deref(), Some("git.example/team/shop"), "{url}");
+        }
+        assert_eq!(repository_name("ssh://git@[::1]:22/x").as_deref(), Some("[::1]/x"));
+        for url in
+            ["", "/srv/team/shop", "file:///srv/team/shop", "https://git.example", "https://git.example/", ":", "://"]
+        {
+            assert_eq!(repository_name(url), None, "{url}");
+        }
+    }
 
     #[test]
     fn credentials_are_not_shown() {

@@ -37,7 +37,7 @@ use crate::io::kubernetes::watch::Watches;
 use crate::io::proxy::ProxyVariables;
 use crate::io::reports::WriteBudget;
 use crate::io::repositories::Repositories;
-use crate::io::serve::{Metrics, ServedSyncs, VerbLabels, serve};
+use crate::io::serve::{Metrics, ServedSyncs, VerbLabels, WebhookOptions, WebhookTargets, serve, serve_webhooks};
 use crate::model::metadata::{ROOT_SYNC, SyncId};
 use crate::sync::plan::guard::APPROVAL;
 
@@ -78,6 +78,8 @@ pub struct Options {
     pub local_repositories: LocalRepositories,
     /// Address of `/healthz`, `/readyz`, `/metrics` and `/debug/syncs`; `None` serves none of them.
     pub listen: Option<SocketAddr>,
+    /// The receiver of webhooks; `None` has none.
+    pub webhooks: Option<WebhookOptions>,
     /// Time between two comparisons of whole objects.
     pub audit_period: Duration,
     /// End as soon as the newest commit is applied or refused.
@@ -138,11 +140,16 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         _ = stop.wait_for(|stop| *stop) => return Ok(!options.once),
     };
     let connections = LeaderConnections { of_lease: lease_connections, of_others: connections };
-    let leader = Leader::new(lease, fence, connections, options.identity.clone(), options.lease_duration);
+    let leader = Leader::new(lease.clone(), fence, connections, options.identity.clone(), options.lease_duration);
     let watches = Arc::new(Watches::new(Arc::clone(&cluster)));
     metrics.ready(&watches);
     let search = Search::new(Arc::clone(&cluster));
     let repositories = Arc::new(Repositories::new(options.cache_limit));
+    if let Some(webhooks) = options.webhooks.clone() {
+        let what = format!("cannot listen on {}; choose another address with --webhook-listen", webhooks.listen);
+        let targets = WebhookTargets { repositories: Arc::clone(&repositories), metrics: Arc::clone(&metrics), lease };
+        serve_webhooks(webhooks, targets).await.context(what)?;
+    }
     let context = AgentContext {
         cluster,
         watches,

@@ -1,7 +1,9 @@
-//! The agent's own HTTP server: `/healthz`, `/readyz`, `/metrics` and `/debug/syncs`.
+//! The agent's own HTTP server: `/healthz`, `/readyz`, `/metrics` and `/debug/syncs`; and another one for `/webhook`.
 
 mod debug;
 mod metrics;
+mod push;
+mod webhook;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use axum::routing::get;
 
 pub use debug::{DumpRequests, Registration, ServedSyncs};
 pub use metrics::{Metrics, OperationLabel, OperationLabels, OutcomeLabel, SyncMetrics, VerbLabels};
+pub use webhook::{WebhookOptions, WebhookTargets, serve_webhooks};
 
 /// Serves until the process ends.
 ///
