@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::Result;
@@ -13,6 +13,7 @@ pub struct Forwarder {
     address: SocketAddr,
     /// Connections of earlier rounds are dead.
     round: Arc<AtomicUsize>,
+    cut: Arc<AtomicBool>,
 }
 
 impl Forwarder {
@@ -25,8 +26,15 @@ impl Forwarder {
         let address = listener.local_addr()?;
         let round = Arc::new(AtomicUsize::new(0));
         let (target, rounds) = (target.to_owned(), Arc::clone(&round));
+        let cut = Arc::new(AtomicBool::new(false));
+        let is_cut = Arc::clone(&cut);
         thread::spawn(move || {
+            let mut unheard = Vec::new();
             for from in listener.incoming().flatten() {
+                if is_cut.load(Ordering::SeqCst) {
+                    unheard.push(from);
+                    continue;
+                }
                 let Ok(to) = TcpStream::connect(&target) else { continue };
                 let (Ok(from_too), Ok(to_too)) = (from.try_clone(), to.try_clone()) else { continue };
                 let born = rounds.load(Ordering::SeqCst);
@@ -36,7 +44,7 @@ impl Forwarder {
                 }
             }
         });
-        Ok(Self { address, round })
+        Ok(Self { address, round, cut })
     }
 
     /// Where it listens.
@@ -47,6 +55,12 @@ impl Forwarder {
     /// From now on all connections that are open swallow what is sent, and stay open. New ones work.
     pub fn let_connections_die(&self) {
         self.round.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// From now on nothing comes through, over new connections neither.
+    pub fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+        self.let_connections_die();
     }
 }
 

@@ -1,32 +1,19 @@
 //! Connections to the API server that die without a word.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
-use tests::agent_process::Agent;
 use tests::cluster::Kind;
-use tests::forwarder::Forwarder;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{AGENT, Sync, config_map, config_map_path, installed, namespace, remember};
+use crate::world::{Sync, agent_through_forwarder, config_map, config_map_path, installed, namespace};
 
 const NAME: &str = "dead-connections";
 
 /// A firewall swallows what the agent sends, and closes nothing: the renewal of the Lease shows it, and drift is put back.
 pub(crate) fn are_noticed(kind: Kind) -> Result<()> {
     let cluster = installed(kind)?;
-    let kubeconfig = fs::read_to_string(cluster.kubeconfig())?;
-    let (_, address) = kubeconfig.split_once("://").context("the API server has an address")?;
-    let address = address.split(|c: char| c.is_whitespace() || c == '"' || c == '/').next().unwrap_or_default();
-    let forwarder = Forwarder::to(address)?;
-    let home = tempfile::tempdir()?;
-    let through = home.path().join("kubeconfig");
-    fs::write(&through, kubeconfig.replace(address, &forwarder.address().to_string()))?;
-    let agent = Agent::start(Path::new(AGENT), &through, &["--lease-duration", "4s"])?;
-    remember(agent.log());
+    let (forwarder, _agent) = agent_through_forwarder(&cluster, &["--lease-duration", "4s"])?;
 
     let repository = Repository::empty()?;
     repository.write("namespace.yaml", &namespace(NAME))?;

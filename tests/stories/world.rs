@@ -1,6 +1,7 @@
 //! Starts the clusters, agents and syncs of stories.
 
 use std::cell::RefCell;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::agent_process::{Agent, Log};
 use tests::cluster::{Cluster, Kind, root_sync_path};
+use tests::forwarder::Forwarder;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
@@ -77,6 +79,26 @@ pub(crate) fn agent_with(cluster: &Cluster, args: &[&str], environment: &[(&str,
     let agent = Agent::start_with(Path::new(AGENT), cluster.kubeconfig(), args, environment)?;
     remember(agent.log());
     Ok(agent)
+}
+
+/// An agent of its own whose connections to the API server go through a forwarder.
+pub(crate) fn agent_through_forwarder(cluster: &Cluster, args: &[&str]) -> Result<(Forwarder, Agent)> {
+    let kubeconfig = std::fs::read_to_string(cluster.kubeconfig())?;
+    let (_, address) = kubeconfig.split_once("://").context("the API server has an address")?;
+    let address = address.split(|c: char| c.is_whitespace() || c == '"' || c == '/').next().unwrap_or_default();
+    let forwarder = Forwarder::to(address)?;
+    let mut file = tempfile::NamedTempFile::new()?;
+    write!(file, "{}", kubeconfig.replace(address, &forwarder.address().to_string()))?;
+    let agent = Agent::start(Path::new(AGENT), file.path(), args)?;
+    // It reads the file when it starts.
+    agent.address()?;
+    await_condition("the agent has read its kubeconfig", || {
+        let said = agent.log().lines(0).join("\n");
+        ensure!(said.contains("Lease"), "{said}");
+        Ok(())
+    })?;
+    remember(agent.log());
+    Ok((forwarder, agent))
 }
 
 /// Shows the last lines of this log when the story fails.

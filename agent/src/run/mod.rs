@@ -9,6 +9,7 @@ mod task;
 mod source;
 mod commands;
 mod sync;
+mod standby;
 mod lifecycle;
 mod syncs;
 mod config_management;
@@ -48,7 +49,7 @@ use leader::{Candidacy, Leader, LeaderConnections};
 use sync::{ExitReason, Instructions};
 use task::SyncTask;
 
-/// The name of the agent in the audit log of a cluster.
+/// The name of the agent in the audit log of a cluster, where its identity follows.
 const USER_AGENT: &str = concat!("nomos-agent/", env!("CARGO_PKG_VERSION"));
 /// The longest time that a stopping sync waits for requests in flight.
 const GRACE: Duration = Duration::from_millis(1200);
@@ -109,6 +110,8 @@ pub(crate) struct AgentContext {
     repositories: Arc<Repositories>,
     metrics: Arc<Metrics>,
     syncs: Arc<ServedSyncs>,
+    /// `true` once this agent may write.
+    leads: watch::Sender<bool>,
     options: Options,
 }
 
@@ -159,6 +162,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         repositories: Arc::clone(&repositories),
         metrics,
         syncs,
+        leads: watch::Sender::new(false),
         options,
     };
     let ended = lead(Arc::new(context), leader, stop).await;
@@ -166,34 +170,39 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     ended
 }
 
-/// Waits for the Lease, then serves the syncs for as long as this agent holds it.
+/// Serves the syncs for as long as this agent holds the Lease. Until then it stands by.
 ///
 /// # Errors
 /// When the Lease is lost, and those of the syncs. The process must end then: what it knows of the cluster may be old.
 async fn lead(context: Arc<AgentContext>, mut leader: Leader, mut stop: watch::Receiver<bool>) -> anyhow::Result<bool> {
     let (source, once) = (context.options.source.clone(), context.options.once);
     let candidacy = if source.is_some() { Candidacy::Once } else { Candidacy::Patient };
+    let of_work = Arc::clone(&context);
+    let mut work = std::pin::pin!(async move {
+        let Some(flags) = source else {
+            roots::serve(of_work, stop).await;
+            return Ok(true);
+        };
+        tokio::select! {
+            () = standby::led(&of_work) => {}
+            // A closed channel is a stop too.
+            _ = stop.wait_for(|stop| *stop) => return Ok(!once),
+        }
+        by_flags(of_work, flags, stop).await
+    });
     let holds = tokio::select! {
-        holds = leader.acquire(candidacy) => Some(holds?),
-        // A closed channel is a stop too.
-        _ = stop.wait_for(|stop| *stop) => None,
-    };
-    let Some(holds) = holds else {
-        // The stop may have come while the Lease was taken.
-        leader.release().await;
-        return Ok(!once);
-    };
-    // It ends with the process when the Lease is lost.
-    context.metrics.leader.set(1);
-    let work = async {
-        match source {
-            Some(flags) => by_flags(context, flags, stop).await,
-            None => {
-                roots::serve(context, stop).await;
-                Ok(true)
-            }
+        holds = leader.acquire(candidacy) => holds?,
+        ended = &mut work => {
+            // The stop may have come while the Lease was taken.
+            leader.release().await;
+            return ended;
         }
     };
+    // The agent before may have applied a newer commit than git servers have told this one of.
+    context.repositories.ask_again(|_| true);
+    // It ends with the process when the Lease is lost.
+    context.metrics.leader.set(1);
+    context.leads.send_replace(true);
     if !holds {
         return work.await;
     }
@@ -234,7 +243,9 @@ fn config(options: &Options) -> anyhow::Result<kube::Config> {
     };
     // The engine decides about retries, because it knows the other work.
     config.default_retry = false;
-    config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
+    let named = http::HeaderValue::try_from(format!("{USER_AGENT} ({})", options.identity));
+    let name = named.unwrap_or(http::HeaderValue::from_static(USER_AGENT));
+    config.headers.push((http::header::USER_AGENT, name));
     Ok(config)
 }
 
@@ -278,7 +289,7 @@ async fn by_flags(context: Arc<AgentContext>, flags: Flags, mut stop: watch::Rec
     let task = Arc::new(task);
     let (sender, mut instructions) =
         watch::channel(Instructions { task, approval: flags.approve_prune, refused: None, stop: false });
-    let sync = tokio::spawn(async move { sync::run(context, None, &mut instructions).await }.instrument(span));
+    let sync = tokio::spawn(async move { sync::run(context, None, None, &mut instructions).await }.instrument(span));
     let stopped = async move {
         // A closed channel is a stop too.
         let _ = stop.wait_for(|stop| *stop).await;

@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 
 use super::config_management::{self, KnownSettings, RootSyncFacts, replace};
 use super::lifecycle::{Refusal, SyncChange, SyncVersion};
+use super::standby::{StandbyEnd, led, stand_by};
 use super::supervision::supervised;
 use super::sync::{self, ExitReason, Instructions};
 use super::syncs::{SyncWork, Syncs};
@@ -37,14 +38,19 @@ const CRD: &str = "rootsyncs.configsync.gke.io";
 /// The pause before a sync that cannot run is started again, and the longest one.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
-/// Serves RootSyncs until the process is told to stop, then lets each sync finish its requests in flight.
+/// Serves RootSyncs until the process is told to stop, then lets each sync finish its requests in flight. Nothing is written before
+/// this agent leads.
 pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<bool>) {
     let (client, options) = (context.cluster.client.clone(), context.options.clone());
     let ((settings, known), (default, facts)) =
         (watch::channel(KnownSettings::default()), watch::channel(Default::default()));
     let mut tasks = JoinSet::new();
     tasks.spawn(config_management::follow(client.clone(), settings));
-    tasks.spawn(config_management::keep(Arc::clone(&context), known.clone(), facts));
+    let keeper = (Arc::clone(&context), known.clone());
+    tasks.spawn(async move {
+        led(&keeper.0).await;
+        config_management::keep(keeper.0, keeper.1, facts).await;
+    });
     let syncs = Syncs::new(move |id, work| {
         let (context, span) = (Arc::clone(&context), sync::span(&id));
         perform(context, id, work).instrument(span).boxed()
@@ -65,6 +71,7 @@ async fn perform(context: Arc<AgentContext>, id: SyncId, work: SyncWork) {
         SyncWork::Serve(instructions) => keep_running(context, id, instructions).await,
         SyncWork::Refuse(refusal) => {
             let Refusal { mut object, generation, finding } = *refusal;
+            led(&context).await;
             tracing::error!(code = %finding.code, "{}", finding.message);
             refuse(&context, &id, &mut object, generation, &finding, &mut EventPublisher::default()).await;
         }
@@ -229,9 +236,14 @@ fn task(id: SyncId, cluster_name: String, object: SyncObject, generation: i64, s
 async fn keep_running(context: Arc<AgentContext>, id: SyncId, mut instructions: watch::Receiver<Instructions>) {
     let mut events = EventPublisher::default();
     let mut backoff = RETRY;
+    let StandbyEnd::Leads(mut warm) = stand_by(&context, &mut instructions).await else { return };
     let mut object = instructions.borrow().task.object.clone();
+    if warm.is_some() {
+        // Another agent has written it meanwhile.
+        read_anew(&context, &id, &mut object).await;
+    }
     loop {
-        let run = sync::run(Arc::clone(&context), object.clone(), &mut instructions);
+        let run = sync::run(Arc::clone(&context), object.clone(), warm.take(), &mut instructions);
         let error = match supervised(run).await {
             Some(Ok(ExitReason::Stopped | ExitReason::Synced | ExitReason::NotSynced)) => return,
             Some(Err(error)) => error,
@@ -249,17 +261,18 @@ async fn keep_running(context: Arc<AgentContext>, id: SyncId, mut instructions: 
             // A closed channel is a stop too.
             _ = instructions.wait_for(|instructions| instructions.stop) => return,
         }
-        if let Some(object) = &mut object {
-            // The run that ended may have put other commits in force.
-            match read_sync_status(&context.cluster, &id).await {
-                Ok(status) => object.status = status,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot read the status");
-                    object.status = SyncStatus::default();
-                }
-            }
-        }
+        // The run that ended may have put other commits in force.
+        read_anew(&context, &id, &mut object).await;
     }
+}
+
+/// Reads the status of a sync object again.
+async fn read_anew(context: &AgentContext, id: &SyncId, object: &mut Option<SyncObject>) {
+    let Some(object) = object else { return };
+    object.status = read_sync_status(&context.cluster, id).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot read the status");
+        SyncStatus::default()
+    });
 }
 
 /// Writes into the status, and tells by an Event, why a sync does not run. A status that says so already is left alone.

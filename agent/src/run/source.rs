@@ -13,7 +13,7 @@ use crate::api::{GitStatus, SHORTEST_PERIOD};
 use crate::compile::kind_scopes::KindScopes;
 use crate::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope};
 use crate::io::git::Want;
-use crate::io::source::{DefinedKinds, Source, follow};
+use crate::io::source::{DefinedKinds, KeptSource, Source, follow};
 use crate::model::duration::format_duration;
 use crate::model::finding::{Code, Finding};
 use crate::sync::engine::{Event, SourceCommit};
@@ -27,7 +27,15 @@ pub(super) struct FollowedSource {
     pub(super) events: mpsc::Receiver<Event>,
     /// Commits that are to be compiled although they are not the newest.
     pub(super) restores: mpsc::Sender<SourceCommit>,
+    /// All that was read of it.
+    pub(super) kept: KeptSource,
     _task: JoinSet<()>,
+}
+
+/// The source of a task, as an agent that stood by has read it.
+pub(super) struct WarmSource {
+    pub(super) task: Arc<SyncTask>,
+    pub(super) kept: KeptSource,
 }
 
 impl FollowedSource {
@@ -39,13 +47,17 @@ impl FollowedSource {
                 "spec.git.period is {asked}; the repository is polled every {period}, which is the shortest period"
             );
         }
+        Self::again(context, KeptSource::new(source(context, task), Arc::clone(&context.repositories), defined))
+    }
+
+    /// Begins to follow a source of which something may have been read. To be called in the span of the sync.
+    pub(super) fn again(context: &AgentContext, kept: KeptSource) -> Self {
         let (sender, events) = mpsc::channel(BACKLOG);
         let (restores, wanted) = mpsc::channel(1);
         let (cluster, repositories) = (Arc::clone(&context.cluster), Arc::clone(&context.repositories));
         let mut tasks = JoinSet::new();
-        let follower = follow(source(context, task), cluster, repositories, sender, wanted, defined);
-        tasks.spawn(follower.in_current_span());
-        Self { events, restores, _task: tasks }
+        tasks.spawn(follow(kept.clone(), cluster, repositories, sender, wanted).in_current_span());
+        Self { events, restores, kept, _task: tasks }
     }
 }
 

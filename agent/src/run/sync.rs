@@ -10,7 +10,7 @@ use tokio::time::Instant as Deadline;
 use tracing::{Instrument as _, Level};
 
 use super::commands::CommandRunner;
-use super::source::{FollowedSource, known};
+use super::source::{FollowedSource, WarmSource, known};
 use super::start::{RecordedInventory, defined_kinds, start};
 use super::task::SyncTask;
 use super::{AgentContext, GRACE, LAST_WORD};
@@ -72,10 +72,11 @@ pub(super) fn span(sync: &SyncId) -> tracing::Span {
 }
 
 /// Runs one sync until it is told to stop, or with `once` until there is nothing left to do. To be called in [`span`].
-/// `object` is the sync object, where there is one.
+/// `object` is the sync object, where there is one, and `warm` its source, where that was read before.
 pub(super) async fn run(
     context: Arc<AgentContext>,
     object: Option<SyncObject>,
+    warm: Option<WarmSource>,
     instructions: &mut watch::Receiver<Instructions>,
 ) -> anyhow::Result<ExitReason> {
     let followed = instructions.borrow_and_update().clone();
@@ -83,7 +84,10 @@ pub(super) async fn run(
     let (_shown, dumps) = context.syncs.register(&task.sync);
     let (events, inbox) = mpsc::channel(BACKLOG);
     let (defined, awaited) = oneshot::channel();
-    let source = FollowedSource::new(&context, &task, awaited);
+    let source = match warm.filter(|warm| Arc::ptr_eq(&warm.task, &task)) {
+        Some(warm) => FollowedSource::again(&context, warm.kept),
+        None => FollowedSource::new(&context, &task, awaited),
+    };
     let started = tokio::select! {
         started = start(&context, &task.sync, defined) => started,
         // A closed channel is a stop too.

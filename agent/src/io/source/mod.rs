@@ -50,6 +50,24 @@ pub struct Source {
     pub settings: CompileOptions,
 }
 
+/// A source with all that was read of it: its repository, and its last commit as files and as a declared set. It can be followed
+/// again. Clones are the same source.
+#[derive(Clone)]
+pub struct KeptSource {
+    source: Arc<Source>,
+    reader: Arc<Mutex<Reader>>,
+    changed: Arc<Notify>,
+}
+
+impl KeptSource {
+    /// Nothing is read yet.
+    pub fn new(source: Source, repositories: Arc<Repositories>, defined: DefinedKinds) -> Self {
+        let changed = Arc::new(Notify::new());
+        let reader = Reader::new(source.clone(), repositories, Arc::clone(&changed), defined);
+        Self { source: Arc::new(source), reader: Arc::new(Mutex::new(reader)), changed }
+    }
+}
+
 /// The kinds that the sync's CRDs define so far. The first commit is compiled as soon as they are known.
 pub type DefinedKinds = oneshot::Receiver<BTreeSet<GroupKind>>;
 
@@ -63,6 +81,8 @@ struct Follower {
     restores: mpsc::Receiver<SourceCommit>,
     /// A local repository, or another sync of the same repository, has news.
     changed: Arc<Notify>,
+    /// `true` once the server was asked.
+    asked: bool,
     /// Tells of commits in a local repository at once.
     watcher: Option<Watcher>,
     /// The repository with the credentials for it.
@@ -72,29 +92,27 @@ struct Follower {
 /// The receiver of events is gone: the sync has ended.
 struct SyncEnded;
 
-/// Follows `source` until the receiver of `events` is gone.
+/// Follows a source until the receiver of `events` is gone. The first poll asks its server, and its commit is told, also if it was read
+/// before.
 pub async fn follow(
-    source: Source,
+    KeptSource { source, reader, changed }: KeptSource,
     cluster: Arc<Cluster>,
     repositories: Arc<Repositories>,
     events: mpsc::Sender<Event>,
     restores: mpsc::Receiver<SourceCommit>,
-    defined: DefinedKinds,
 ) {
     let (told, remote) = sync::watch::channel(None);
-    let (sync, git, client) = (source.sync.clone(), source.git.clone(), cluster.client.clone());
+    let (period, client) = (source.period, cluster.client.clone());
     let work = async move {
-        let (mut polling, mut action) = Polling::new(source.period, random_part());
-        let changed = Arc::new(Notify::new());
-        let reader = Reader::new(source, Arc::clone(&repositories), Arc::clone(&changed), defined);
-        let reader = Arc::new(Mutex::new(reader));
-        let mut follower = Follower { reader, repositories, cluster, events, restores, changed, watcher: None, remote };
+        let (mut polling, mut action) = Polling::new(period, random_part());
+        let mut follower =
+            Follower { reader, repositories, cluster, events, restores, changed, asked: false, watcher: None, remote };
         while let Ok(event) = follower.perform(action, polling.pauses()).await {
             action = polling.step(event, Instant::now());
         }
     };
     tokio::select! {
-        never = follow_remote(client, &sync, &git, &told) => match never {},
+        never = follow_remote(client, &source.sync, &source.git, &told) => match never {},
         () = work => {}
     }
 }
@@ -105,8 +123,9 @@ impl Follower {
         match action {
             PollingAction::Ask => {
                 let failure = match self.remote().await? {
-                    Ok(remote) => match self.at_server(|reader, turn| asked(reader, remote, turn)).await? {
+                    Ok(remote) => match self.ask(remote).await? {
                         Ok((commit, local)) => {
+                            self.asked = true;
                             if self.watcher.is_none() {
                                 self.watcher = local.and_then(|path| self.watch_commits(&path));
                             }
@@ -163,6 +182,12 @@ impl Follower {
             () = self.events.closed() => return Err(SyncEnded),
         }
         self.remote.borrow_and_update().clone().ok_or(SyncEnded)
+    }
+
+    /// The commit that the source is at, and the path of a local repository.
+    async fn ask(&self, remote: Remote) -> Result<Result<(Commit, Option<PathBuf>), GitError>, SyncEnded> {
+        let first = !self.asked;
+        self.at_server(move |reader, turn| asked(reader, (remote, first), turn)).await
     }
 
     async fn rest(&mut self, until: Instant) -> Result<PollingEvent, SyncEnded> {
@@ -227,10 +252,10 @@ impl Follower {
 /// The commit that a source is at, and the path of a local repository.
 fn asked(
     reader: &mut Reader,
-    remote: Remote,
+    (remote, first): (Remote, bool),
     turn: Option<OwnedSemaphorePermit>,
 ) -> Result<(Commit, Option<PathBuf>), GitError> {
-    let commit = reader.resolve(remote);
+    let commit = reader.resolve(remote, first);
     drop(turn);
     reader.sweep();
     commit

@@ -83,8 +83,9 @@ impl Reader {
     }
 
     /// The commit that the source is at, and the path of a local repository. The source is read with the credentials of `remote`
-    /// from now on.
-    pub(super) fn resolve(&mut self, remote: Remote) -> Result<(Commit, Option<PathBuf>), GitError> {
+    /// from now on. At the `first` time an old answer does not count.
+    pub(super) fn resolve(&mut self, remote: Remote, first: bool) -> Result<(Commit, Option<PathBuf>), GitError> {
+        self.asked &= !first;
         if self.remote != remote {
             (self.remote, self.repository, self.asked) = (remote, None, false);
         }

@@ -186,6 +186,6 @@ fn mirrors_that_are_not_used_go_although_nothing_is_compiled() {
     lock.set_modified(SystemTime::now() - Duration::from_secs(25 * 3600)).unwrap();
     drop(lock);
     let remote = reader.remote.clone();
-    asked(&mut reader, remote, None).unwrap();
+    asked(&mut reader, (remote, true), None).unwrap();
     assert!(!unused.exists());
 }
