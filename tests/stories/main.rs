@@ -108,6 +108,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("objects_of_an_unlisted_kind_are_not_forgotten", custom_resources::are_not_forgotten, &Kind::ALL),
     ("a_git_server_that_resets_connections_is_told_and_waited_for", hostile_source::server_that_resets, &Kind::ALL),
     ("a_private_repository_is_read_with_the_secret_as_it_is", private_repositories::secret_as_it_is, &Kind::ALL),
+    ("a_commit_that_is_not_signed_as_asked_is_refused", private_repositories::signed_commits, &Kind::ALL),
     (OVER_SSH, private_repositories::over_ssh, &Kind::ALL),
     ("a_webhook_starts_a_poll", webhook::starts_a_poll, &Kind::ALL),
     ("a_git_server_that_hangs_delays_no_other", hostile_source::server_that_hangs, &Kind::ALL),

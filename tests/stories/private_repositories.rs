@@ -1,5 +1,7 @@
 //! Repositories that need credentials.
 
+use std::process::Command;
+
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tests::cluster::Kind;
@@ -50,6 +52,41 @@ pub(crate) fn secret_as_it_is(kind: Kind) -> Result<()> {
         ensure!(cluster.get(&settings)?["data"]["key"] == "two", "not yet");
         Ok(())
     })
+}
+
+pub(crate) fn signed_commits(kind: Kind) -> Result<()> {
+    let (world, name, signers) = (shared(kind)?, "signed", "signed-signers");
+    let cluster = &world.cluster;
+    let repository = Repository::empty()?;
+    let key = repository.path().with_file_name("key");
+    let made = Command::new("ssh-keygen").args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(&key).status()?;
+    ensure!(made.success(), "ssh-keygen: {made}");
+    let public = std::fs::read_to_string(key.with_extension("pub"))?;
+    let secret = json!({"metadata": {"name": signers}, "stringData": {"allowed_signers": format!("story@example.com {public}")}});
+    cluster.create(SECRETS, &secret)?;
+    for (setting, value) in [("gpg.format", "ssh"), ("user.signingkey", &key.display().to_string())] {
+        repository.git(&["config", setting, value])?;
+    }
+    repository.git(&["config", "commit.gpgsign", "true"])?;
+    repository.write("namespace.yaml", &namespace(name))?;
+    repository.write("settings.yaml", &config_map(name, "settings", "one"))?;
+    let sync = Sync::unstructured(cluster, name, repository)?;
+    cluster.patch(&sync.path(), &json!({"spec": {"git": {"verify": {"secretRef": {"name": signers}}}}}))?;
+    let signed = sync.repository.head()?;
+    sync.await_synced(&signed)?;
+
+    sync.repository.git(&["config", "commit.gpgsign", "false"])?;
+    sync.repository.write("settings.yaml", &config_map(name, "settings", "two"))?;
+    sync.repository.commit()?;
+    let object = sync.await_error("2004")?;
+    ensure!(object["status"].to_string().contains("is not signed"), "{object:#}");
+    ensure!(object["status"]["lastSyncedCommit"] == signed.as_str(), "{object:#}");
+    ensure!(cluster.get(&config_map_path(name, "settings"))?["data"]["key"] == "one", "it was applied");
+
+    sync.repository.git(&["config", "commit.gpgsign", "true"])?;
+    sync.repository.write("settings.yaml", &config_map(name, "settings", "three"))?;
+    sync.await_synced(&sync.repository.commit()?)?;
+    Ok(())
 }
 
 pub(crate) fn over_ssh(kind: Kind) -> Result<()> {

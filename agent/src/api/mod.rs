@@ -45,7 +45,7 @@ pub use resource_group::{
 #[cfg(feature = "cluster")]
 pub use root_sync::RootSync;
 pub use root_sync::RootSyncSpec;
-pub use source::{Auth, GitSpec, HelmSpec, OciSpec, SHORTEST_PERIOD, SecretRef, ValuesFileRef};
+pub use source::{Auth, GitSpec, GitVerification, HelmSpec, OciSpec, SHORTEST_PERIOD, SecretRef, ValuesFileRef};
 #[cfg(feature = "cluster")]
 pub use source_only::{Cluster, ClusterSelector, HierarchyConfig, NamespaceSelector};
 pub use source_only::{

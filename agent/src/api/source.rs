@@ -109,6 +109,22 @@ pub struct GitSpec {
     /// trusted beside those of the system.
     #[serde(default, rename = "caCertSecretRef", skip_serializing_if = "Option::is_none")]
     pub ca_cert_secret_ref: Option<SecretRef>,
+    /// Signatures that commits must have. A commit without one is not applied, and the state before it stays. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<GitVerification>,
+}
+
+/// The signatures that commits must have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GitVerification {
+    /// HEAD, for the commit that is synced: the agent refuses another mode, and verify without secretRef (KNV1061). Default: HEAD.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mode: String,
+    /// Secret in the namespace of the sync whose key allowed_signers holds the ssh keys that may sign commits, as ssh-keygen reads
+    /// them: a line with a name and a public key for each.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub secret_ref: SecretRef,
 }
 
 impl GitSpec {

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::invalid::{Fault, finding, invalid, unreadable};
 use super::{
-    API_SERVER_TIMEOUT, Auth, GitSpec, Overrides, RECONCILE_TIMEOUT, SecretRef, SourceType, SyncSpec, parse_duration,
+    API_SERVER_TIMEOUT, Auth, GitSpec, GitVerification, Overrides, RECONCILE_TIMEOUT, SecretRef, SourceType, SyncSpec,
+    parse_duration,
 };
 use crate::compile::SourceFormat;
 use crate::model::finding::Finding;
@@ -101,6 +102,7 @@ pub fn supported(
         None => deletion(annotations)
             .and_then(|()| instructions(id.kind, spec))
             .and_then(|spec| repository(&spec.git.repo, local).map(|()| spec))
+            .and_then(|spec| verification_was_dropped(annotations, &spec.git).map(|()| spec))
             .map_err(|fault| finding(id, fault)),
     }
 }
@@ -168,7 +170,15 @@ fn git_instructions(git: GitSpec) -> Result<GitSpec, Fault> {
         secret_ref,
         no_ssl_verify,
         ca_cert_secret_ref,
+        verify,
     } = git;
+    if let Some(GitVerification { mode, secret_ref }) = &verify {
+        refuse_if(!["", "HEAD"].contains(&mode.as_str()), &format!("spec.git.verify.mode: {mode}"), "Use mode HEAD.")?;
+        if secret_ref.name.is_empty() {
+            let message = "spec.git.verify.secretRef is missing".to_owned();
+            return Err((message, "Name the Secret with the key allowed_signers."));
+        }
+    }
     refuse_if(
         !SUPPORTED_AUTH.contains(&auth),
         &format!("spec.git.auth: {}", auth.name()),
@@ -187,8 +197,24 @@ fn git_instructions(git: GitSpec) -> Result<GitSpec, Fault> {
         secret_ref,
         no_ssl_verify,
         ca_cert_secret_ref,
+        verify,
         ..GitSpec::default()
     })
+}
+
+/// An older CRD does not have the field, and the API server drops it without a word: then commits would not be verified. kubectl
+/// leaves behind what was applied.
+fn verification_was_dropped(annotations: &BTreeMap<String, String>, git: &GitSpec) -> Result<(), Fault> {
+    let applied = annotations.get(annotation::LAST_APPLIED).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let asked =
+        applied.is_some_and(|applied| applied.pointer("/spec/git/verify").is_some_and(|verify| !verify.is_null()));
+    match asked && git.verify.is_none() {
+        true => Err((
+            "spec.git.verify was applied, and the object does not have it: the CRD in the cluster is older".to_owned(),
+            "Install the CRDs of this version, as nomos install does, and apply the object again, with the field or without it.",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn repository(url: &str, local: LocalRepositories) -> Result<(), Fault> {

@@ -254,6 +254,19 @@ fn logins_that_are_not_built_are_refused() {
 }
 
 #[test]
+fn a_verification_that_an_older_crd_drops_is_not_passed_over() {
+    let verified =
+        json!({ "repo": "https://git.example/x", "auth": "none", "verify": { "secretRef": { "name": "signers" } } });
+    let applied = json!({ "spec": { "git": verified } }).to_string();
+    assert!(read(&json!({ "git": verified }), &[(annotation::LAST_APPLIED, &applied)]).is_ok());
+    let finding = read(&plain(), &[(annotation::LAST_APPLIED, &applied)]).expect_err("dropped");
+    assert!(finding.message.starts_with("spec.git.verify was applied"), "{}", finding.message);
+    for other in ["", "{}", r#"{"spec":{"git":{"verify":null}}}"#] {
+        assert!(read(&plain(), &[(annotation::LAST_APPLIED, other)]).is_ok(), "{other}");
+    }
+}
+
+#[test]
 fn timeouts_are_read() {
     let timeouts = |overrides: Value| {
         let mut spec = plain();

@@ -7,13 +7,17 @@ use rustls::pki_types::pem::PemObject as _;
 use super::secret::{NamedSecret, SecretUse, Secrets};
 use crate::api::{Auth, GitSpec};
 use crate::io::git::{
-    Cookie, Credentials, GITHUB, GithubApp, KnownServers, Login, METADATA, Remote, SshKey, SshKeyFault, SshLogin,
-    TokenSource, cookies, is_rsa_key, ssh_server,
+    Cookie, Credentials, GITHUB, GithubApp, KnownServers, Login, METADATA, Remote, SignersFault, SshKey, SshKeyFault,
+    SshLogin, TokenSource, allowed_signers, cookies, is_rsa_key, ssh_server,
 };
 use crate::model::finding::Finding;
 
 /// The Secret of `spec.git.caCertSecretRef`.
 const CA: SecretUse = SecretUse { field: "spec.git.caCertSecretRef", reader: "spec.git.caCertSecretRef" };
+
+/// The Secret of `spec.git.verify`, and the key in it.
+const SIGNERS: SecretUse = SecretUse { field: "spec.git.verify.secretRef", reader: "spec.git.verify" };
+const ALLOWED_SIGNERS: &str = "allowed_signers";
 
 /// The remote.
 ///
@@ -28,6 +32,9 @@ pub(super) fn remote(git: &GitSpec, secrets: &Secrets) -> Result<Remote, Finding
     };
     if git.ca_cert_secret_ref.as_ref().is_some_and(|secret| !secret.name.is_empty()) {
         remote.ca = Some(ca(&secrets.get(git.ca_cert_secret_ref.as_ref(), CA)?)?);
+    }
+    if let Some(verify) = &git.verify {
+        remote.signers = Some(signers(&secrets.get(Some(&verify.secret_ref), SIGNERS)?)?);
     }
     if let Some(reader) = reader(git.auth) {
         let secret = secrets.get(git.secret_ref.as_ref(), SecretUse { field: "spec.git.secretRef", reader })?;
@@ -147,6 +154,24 @@ fn ca(secret: &NamedSecret<'_>) -> Result<Vec<u8>, Finding> {
         Some(()) if !roots.is_empty() => Ok(text),
         _ => Err(secret.unusable("cert", "holds no certificate in PEM", "Write the certificate of the CA into it.")),
     }
+}
+
+fn signers(secret: &NamedSecret<'_>) -> Result<String, Finding> {
+    let text = secret.required(ALLOWED_SIGNERS)?;
+    let (what, hint) = match allowed_signers(&text) {
+        Ok(_) => return Ok(text),
+        Err(SignersFault::Line(line)) => {
+            (format!("has no public ssh key in line {line}"), "Write lines like: me@example.com ssh-ed25519 AAAA....")
+        }
+        Err(SignersFault::Option(line, option)) => (
+            format!("has the option {option} in line {line}, which the agent does not follow"),
+            "Use lines without options, or with namespaces=\"git\".",
+        ),
+        Err(SignersFault::Empty) => {
+            ("has no key that may sign commits".to_owned(), "Write lines like: me@example.com ssh-ed25519 AAAA....")
+        }
+    };
+    Err(secret.unusable(ALLOWED_SIGNERS, &what, hint))
 }
 
 fn cookie_file(url: &str, secret: &NamedSecret<'_>) -> Result<Vec<Cookie>, Finding> {

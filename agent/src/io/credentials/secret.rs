@@ -57,7 +57,8 @@ pub(super) struct NamedSecret<'a> {
 /// The names of the Secrets that a spec asks for.
 pub(super) fn names(git: &GitSpec) -> Vec<&str> {
     let login = git.secret_ref.as_ref().filter(|_| git.auth.needs_secret());
-    let named = login.into_iter().chain(&git.ca_cert_secret_ref).map(|secret| secret.name.as_str());
+    let signers = git.verify.as_ref().map(|verify| &verify.secret_ref);
+    let named = login.into_iter().chain(&git.ca_cert_secret_ref).chain(signers).map(|secret| secret.name.as_str());
     let mut names: Vec<&str> = named.filter(|name| !name.is_empty()).collect();
     names.sort_unstable();
     names.dedup();

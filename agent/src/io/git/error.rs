@@ -18,6 +18,8 @@ pub enum FailureClass {
     OverLimit,
     /// Another commit: the process died while it read this one.
     Quarantined,
+    /// Another commit: this one is not signed as the spec asks.
+    Unsigned,
 }
 
 /// A repository that could not be read. Neither text nor hint ever holds a password.

@@ -17,6 +17,7 @@ mod server;
 mod pack;
 mod mirror;
 mod sweep;
+mod signature;
 mod tree;
 mod watch;
 
@@ -35,6 +36,7 @@ use crate::model::url::shown;
 pub use cookies::{Cookie, cookies};
 pub use error::{FailureClass, GitError};
 pub use remote::{Credentials, Login, Remote, ssh_server};
+pub use signature::{SignersFault, allowed_signers};
 pub use ssh_key::{KnownServers, ServerName, SshKey, SshKeyFault, SshLogin};
 pub use sweep::sweep;
 pub use token::{GITHUB, GithubApp, METADATA, TokenSource, is_rsa_key};
@@ -149,6 +151,8 @@ impl Refs {
 pub struct Store {
     /// The URL without tokens.
     shown: String,
+    /// The keys of which one must have signed a commit.
+    signers: Option<String>,
     backend: StoreBackend,
 }
 
@@ -167,18 +171,19 @@ impl Store {
     /// # Errors
     /// When the URL cannot be used, the local repository cannot be opened, or the cache cannot be written.
     pub fn open(remote: &Remote, cache: &Path) -> Result<Self, GitError> {
+        let signers = remote.signers.clone();
         match RepositoryLocation::of(&remote.url)? {
             RepositoryLocation::Local(path) => {
                 let shown = path.display().to_string();
                 let repo = Box::new(open_local(&path, &shown)?);
-                Ok(Self { shown, backend: StoreBackend::Local { path, repo } })
+                Ok(Self { shown, signers, backend: StoreBackend::Local { path, repo } })
             }
             RepositoryLocation::Remote(location) => {
                 let shown = shown(&remote.url).into_owned();
                 let directory = mirror::directory(cache, remote)?;
                 let server = GitServer::of(remote, location, &shown)?;
                 let mirror = Mirror::open(shown.clone(), server, directory)?;
-                Ok(Self { backend: StoreBackend::Mirror(Box::new(mirror)), shown })
+                Ok(Self { backend: StoreBackend::Mirror(Box::new(mirror)), signers, shown })
             }
         }
     }
@@ -222,14 +227,19 @@ impl Store {
     /// server has sent them, before they are unpacked.
     ///
     /// # Errors
-    /// When the repository does not have the commit, or it cannot be fetched.
+    /// When the repository does not have the commit, it cannot be fetched, or it is not signed as the remote asks.
     pub fn fetch(&mut self, commit: Commit, received: &mut dyn FnMut()) -> Result<(), GitError> {
         match &mut self.backend {
-            StoreBackend::Mirror(mirror) => mirror.fetch(commit, received),
-            StoreBackend::Local { repo, .. } if repo.has_object(commit.0) => Ok(()),
+            StoreBackend::Mirror(mirror) => mirror.fetch(commit, received)?,
+            StoreBackend::Local { repo, .. } if repo.has_object(commit.0) => {}
             StoreBackend::Local { .. } => {
-                Err(GitError::new(FailureClass::NotFound, format!("{} does not have the commit {commit}", self.shown)))
+                let message = format!("{} does not have the commit {commit}", self.shown);
+                return Err(GitError::new(FailureClass::NotFound, message));
             }
+        }
+        match &self.signers {
+            Some(signers) => self.checked(signature::verify(self.repo(), commit, signers, &self.shown)),
+            None => Ok(()),
         }
     }
 

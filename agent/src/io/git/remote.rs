@@ -28,6 +28,9 @@ pub struct Remote {
     pub proxy: Option<String>,
     /// Accepts any certificate of the server. Default: `false`.
     pub skip_tls_verification: bool,
+    /// The keys of which one must have signed a commit, as [`allowed_signers`](super::allowed_signers) reads them. Default: any
+    /// commit is read.
+    pub signers: Option<String>,
 }
 
 /// The credentials for a repository.
@@ -272,6 +275,7 @@ mod tests {
             Remote { ca: Some(b"ca".to_vec()), ..plain.clone() },
             Remote { proxy: Some("http://proxy.example".into()), ..plain.clone() },
             Remote { skip_tls_verification: true, ..plain.clone() },
+            Remote { signers: Some("a".into()), ..plain.clone() },
         ];
         let digests: std::collections::BTreeSet<_> = others.iter().map(|remote| remote.digest(b"salt")).collect();
         assert_eq!(digests.len(), others.len());

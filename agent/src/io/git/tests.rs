@@ -3,6 +3,7 @@
 pub(in crate::io) mod fixture;
 mod hostile;
 mod remote;
+mod verified;
 mod ssh;
 mod token;
 
