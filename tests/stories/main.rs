@@ -4,6 +4,7 @@
 //! `-- --include-ignored`; where it is not built or cannot run they are ignored even then, and say so, but in CI they fail.
 #![expect(clippy::disallowed_methods, reason = "stories start and watch the world")]
 
+mod adoption;
 mod broken_commit;
 mod changed_spec;
 mod config_management;
@@ -117,6 +118,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("values_that_are_not_encoded_fail_alone", sources::values_not_encoded_fail_alone, &Kind::ALL),
     ("an_exported_annotation_is_no_drift", sources::exported_annotation_is_no_drift, &Kind::ALL),
     ("a_foreign_object_is_adopted_and_released", foreign_objects::adopted_and_released, &Kind::ALL),
+    ("objects_of_other_tools_are_taken_over", adoption::takes_over, &Kind::ALL),
     ("names_of_any_signs_are_synced", names::are_encoded, &Kind::ALL),
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata, &Kind::ALL),
     ("an_object_of_another_sync_is_not_taken_over", foreign_objects::of_another_sync, &Kind::ALL),

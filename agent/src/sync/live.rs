@@ -119,6 +119,8 @@ pub struct Live {
     pub owner: Owner,
     /// `true` if our `Apply` entry is on it.
     pub applied: bool,
+    /// `true` if tools that wrote it before may own declared fields; see [`managed_fields::adopt`].
+    pub former_writer: bool,
     /// `true` if a client has asked for its deletion, which waits for finalizers.
     pub terminating: bool,
     /// The end of the object when it is not declared any more.
@@ -181,6 +183,7 @@ impl Live {
             watched: seen.label(label::PART_OF).is_some(),
             owner: owner(seen, id, sync, before),
             applied: entry.is_some(),
+            former_writer: managed_fields::has_former_writer(&seen.managed_fields),
             terminating: seen.deletion_timestamp.is_some(),
             on_removal: on_removal(seen, id),
             hash,

@@ -10,9 +10,9 @@ use crate::model::finding::{Finding, Resource};
 use crate::model::limits::{APPLIED_BYTES, APPLIED_VALUE};
 use crate::model::metadata::{MANAGED_BY_VALUE, SyncId, annotation, is_system_key, label};
 use crate::model::object::{Object, ObjectId};
-use crate::sync::engine::{ApplyMode, Failure, Outcome};
+use crate::sync::engine::{ApplyMode, Failure, Outcome, Remarks};
 use crate::sync::live::{Live, Observed, Owner};
-use crate::sync::managed_fields::{self, Basis, ManagedFieldsEntry};
+use crate::sync::managed_fields::{self, Basis, FormerWriter};
 
 /// A `resourceVersion` that no object has. An apply with it only creates: if the object exists, whichever sync manages it,
 /// the API server answers 409. So no read is needed before.
@@ -43,9 +43,10 @@ async fn try_apply(
     let id = &declared.id;
     let path = cluster.path(id, declared.version()).await?;
     let mut body = declared.applied(stamp.token, stamp.git_context);
-    if mode == ApplyMode::Reclaim {
-        reclaim(cluster, &path, &body).await?;
-    }
+    let adopted_from = match mode {
+        ApplyMode::Create | ApplyMode::Update => Vec::new(),
+        ApplyMode::Adopt | ApplyMode::Reclaim => take_over(cluster, &path, &body, mode).await?,
+    };
     if mode == ApplyMode::Create {
         body.metadata_mut().insert("resourceVersion".to_owned(), NO_VERSION.into());
     }
@@ -66,12 +67,9 @@ async fn try_apply(
         whole = send(cluster, &path, &body).await?;
         seen = Observed::of(&whole);
     }
-    if seen.managed_fields.iter().any(is_client_side) {
-        whole = remove_client_side_entry(cluster, &path, &whole, &body).await?;
-        seen = Observed::of(&whole);
-    }
-    let different = managed_fields::differences(&body, &whole, &seen.managed_fields, Basis::Answer);
-    Ok(Outcome::Applied(Box::new(Live::after_apply(&seen, &whole, &body, id, stamp.sync)), different))
+    let rewritten = managed_fields::differences(&body, &whole, &seen.managed_fields, Basis::Answer);
+    let live = Live::after_apply(&seen, &whole, &body, id, stamp.sync);
+    Ok(Outcome::Applied(Box::new(live), Remarks { rewritten, adopted_from }))
 }
 
 /// Refuses an object that no API server takes, before it is decoded.
@@ -97,14 +95,44 @@ async fn send(cluster: &Cluster, path: &str, body: &Object) -> Result<Object, Ap
     cluster.apply(path, body).await
 }
 
-/// Takes list items over that another client put in the place of ours, so that the apply that follows removes them.
-async fn reclaim(cluster: &Cluster, path: &str, body: &Object) -> Result<(), ApiError> {
-    let whole: Object = cluster.get(path).await?;
-    let mut entries = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
-    if managed_fields::reclaim(body, &mut entries) {
-        write_managed_fields(cluster, path, &whole, entries, Map::new()).await?;
+/// Takes over what other clients own and the apply that follows shall decide about: the declared fields of former writers, and,
+/// where ours are missing, list items that another client put in their place. Returns the former writers.
+async fn take_over(
+    cluster: &Cluster,
+    path: &str,
+    body: &Object,
+    mode: ApplyMode,
+) -> Result<Vec<&'static FormerWriter>, ApiError> {
+    let mut whole: Object = cluster.get(path).await?;
+    if whole.metadata("managedFields").is_none() {
+        // Of nothing: it only makes the API server write down that nobody owns the fields.
+        whole = send(cluster, path, &empty(body)).await?;
     }
-    Ok(())
+    let before = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut entries = before.clone();
+    let from = managed_fields::adopt(body, &mut entries);
+    if mode == ApplyMode::Reclaim {
+        managed_fields::reclaim(body, &mut entries);
+    }
+    if entries != before {
+        // kubectl and others compare with this annotation at their next apply. A declared one stays as it is declared.
+        let stale = !from.is_empty() && body.annotation(annotation::LAST_APPLIED).is_none();
+        let removed = stale.then(|| (annotation::LAST_APPLIED.to_owned(), Value::Null)).into_iter().collect();
+        write_managed_fields(cluster, path, &whole, entries, removed).await?;
+    }
+    Ok(from)
+}
+
+/// An object of which nothing is declared.
+fn empty(body: &Object) -> Object {
+    let names = ["name", "namespace"].map(|field| (field.to_owned(), body.metadata(field).cloned()));
+    let names: Map<String, Value> = names.into_iter().filter_map(|(field, name)| Some((field, name?))).collect();
+    let (version, kind) = ("apiVersion".to_owned(), "kind".to_owned());
+    Object(Map::from_iter([
+        (version, body.api_version().into()),
+        (kind, body.kind().into()),
+        ("metadata".to_owned(), Value::Object(names)),
+    ]))
 }
 
 /// Writes `metadata.managedFields`. The API server refuses it with 409 if the object has changed since `whole` was read.
@@ -121,33 +149,6 @@ async fn write_managed_fields(
         "annotations": annotations,
     }});
     cluster.merge_patch(path, &patch).await
-}
-
-/// `true` for the entry of `kubectl apply` without `--server-side`. While it is there kubectl goes on owning every field that
-/// the agent applies, and a field that a commit removes would stay in the cluster.
-fn is_client_side(entry: &ManagedFieldsEntry) -> bool {
-    entry.operation == "Update" && entry.subresource.is_empty() && entry.manager == "kubectl-client-side-apply"
-}
-
-/// Removes the entry of kubectl's client-side apply, so that the agent alone owns the fields. This happens once for an
-/// object.
-async fn remove_client_side_entry(
-    cluster: &Cluster,
-    path: &str,
-    whole: &Object,
-    declared: &Object,
-) -> Result<Object, ApiError> {
-    let entries = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
-    let others: Vec<Value> = entries
-        .into_iter()
-        .filter(|entry| serde_json::from_value(entry.clone()).is_ok_and(|entry| !is_client_side(&entry)))
-        .collect();
-    // kubectl compares with this annotation at its next apply. A declared one stays as it is declared.
-    let removed = declared
-        .annotation(annotation::LAST_APPLIED)
-        .is_none()
-        .then(|| (annotation::LAST_APPLIED.to_owned(), Value::Null));
-    write_managed_fields(cluster, path, whole, others, removed.into_iter().collect()).await
 }
 
 /// Brings the sync's labels and annotations up to date, and leaves the rest of the object alone.
@@ -174,7 +175,7 @@ async fn try_annotate(
     let patch = json!({"metadata": {"labels": ours("labels"), "annotations": ours("annotations")}});
     let whole: Object = cluster.merge_patch(path, &patch).await?;
     let live = Live::after_apply(&Observed::of(&whole), &whole, &body, &declared.id, stamp.sync);
-    Ok(Outcome::Applied(Box::new(live), Vec::new()))
+    Ok(Outcome::Applied(Box::new(live), Remarks::default()))
 }
 
 /// Reads the whole object in the version in which it is declared: in another one its fields can have other names and values.

@@ -13,7 +13,7 @@ use crate::model::finding::{Finding, text};
 use crate::model::metadata::SyncId;
 use crate::model::object::Object;
 use crate::sync::diff;
-use crate::sync::engine::{Notice, Repaired};
+use crate::sync::engine::{Adopted, Notice, Repaired};
 
 /// Announces the events of one sync, one after the other. Status and record do not wait for it.
 pub struct Announcer {
@@ -55,8 +55,25 @@ impl Announcer {
                 let fields = fields.join(", ");
                 tracing::warn!(object = %id, fields, "came back different from our apply: the server or an admission webhook changed it");
             }
+            Notice::Adopted(adopted) => self.adopted(&adopted).await,
             Notice::Repaired(repair) => self.repaired(&repair).await,
         }
+    }
+
+    async fn adopted(&mut self, adopted: &Adopted) {
+        let Adopted { declared, uid, from } = adopted;
+        let names: Vec<&str> = from.iter().map(|writer| writer.manager).collect();
+        let note = format!("Adopted {} from {}", declared.id, names.join(", "));
+        let (severity, note) = match from.iter().find_map(|writer| writer.warning) {
+            Some(warning) => (Severity::Warning, format!("{note}; {warning}")),
+            None => (Severity::Normal, note),
+        };
+        match severity {
+            Severity::Normal => tracing::info!("{note}"),
+            Severity::Warning => tracing::warn!("{note}"),
+        }
+        let regarding = regarding(declared, uid);
+        publish(&mut self.events, &self.cluster, &regarding, severity, "Adopted", &note).await;
     }
 
     async fn repaired(&mut self, repair: &Repaired) {
@@ -75,13 +92,7 @@ impl Announcer {
         let diff = before.map(|live| format!("\n{}", diff::repair(&body, &live))).unwrap_or_default();
         tracing::info!(object = %id, "drift corrected: {what}{diff}");
         let note = format!("Drift corrected: {id}: {what}");
-        let regarding = Regarding {
-            api_version: body.api_version().to_owned(),
-            kind: id.kind().to_owned(),
-            namespace: id.namespace().to_owned(),
-            name: id.name().to_owned(),
-            uid: uid.clone(),
-        };
+        let regarding = regarding(declared, uid);
         publish(&mut self.events, &self.cluster, &regarding, Severity::Normal, "DriftCorrected", &note).await;
     }
 
@@ -111,6 +122,18 @@ impl Announcer {
     async fn publish(&mut self, severity: Severity, reason: &str, note: &str) {
         let Some(sync) = &self.sync else { return };
         publish(&mut self.events, &self.cluster, sync, severity, reason, note).await;
+    }
+}
+
+/// The object itself as the subject of an Event.
+fn regarding(declared: &DeclaredObject, uid: &str) -> Regarding {
+    let id = &declared.id;
+    Regarding {
+        api_version: declared.body().api_version().to_owned(),
+        kind: id.kind().to_owned(),
+        namespace: id.namespace().to_owned(),
+        name: id.name().to_owned(),
+        uid: uid.to_owned(),
     }
 }
 

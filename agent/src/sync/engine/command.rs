@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::compile::declared::DeclaredObject;
 use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, ObjectId};
+use crate::sync::managed_fields::FormerWriter;
 use crate::sync::plan::memory::GuardMemory;
 
 use super::{Report, SourceCommit};
@@ -74,8 +75,10 @@ pub enum ApplyMode {
     Create,
     /// The object that is known.
     Update,
+    /// The object that is known, on which tools that wrote it before may own declared fields. Those become ours.
+    Adopt,
     /// The object that is known, with list items of another manager in the place of declared ones. The apply removes
-    /// those items.
+    /// those items. Fields of former writers become ours too.
     Reclaim,
 }
 
@@ -102,8 +105,21 @@ pub enum Notice {
     Failed(Finding),
     /// Drift was put back.
     Repaired(Repaired),
+    /// The fields of tools that wrote an object before became ours.
+    Adopted(Adopted),
     /// The API server or an admission webhook changed these declared fields in the sync's own write.
     Rewritten(ObjectId, Vec<String>),
+}
+
+/// An object that was handed over to the sync.
+#[derive(Clone, Debug)]
+pub struct Adopted {
+    /// The declared form.
+    pub declared: Arc<DeclaredObject>,
+    /// Its uid.
+    pub uid: String,
+    /// The tools whose fields became ours.
+    pub from: Vec<&'static FormerWriter>,
 }
 
 /// An object whose drift was put back.

@@ -143,7 +143,7 @@ impl State {
         let mut repair = None;
         let command = match (action, self.declared_form(id), live) {
             (Action::Apply(cause), Some(declared), _) => {
-                let mode = apply_mode(&cause);
+                let mode = apply_mode(&cause, live);
                 repair = pending_repair(place.class, cause, live);
                 Command::Apply(declared, self.in_force.source.commit.clone(), mode)
             }
@@ -195,10 +195,11 @@ impl State {
     }
 }
 
-fn apply_mode(cause: &Cause) -> ApplyMode {
+fn apply_mode(cause: &Cause, live: Option<&Live>) -> ApplyMode {
     match cause {
         Cause::Missing => ApplyMode::Create,
         Cause::Drifted(missing) if missing.iter().any(|path| is_list_item(path)) => ApplyMode::Reclaim,
+        _ if live.is_some_and(|live| live.former_writer) => ApplyMode::Adopt,
         Cause::Drifted(_) | Cause::Adopted | Cause::Changed => ApplyMode::Update,
     }
 }

@@ -8,6 +8,7 @@ use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, Object, ObjectId};
 use crate::sync::live::{Live, Observed};
+use crate::sync::managed_fields::FormerWriter;
 
 /// One thing that happened.
 #[derive(Debug)]
@@ -89,9 +90,8 @@ pub struct SpecChange {
 /// The answer to a command about an object.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The object was applied, or it was as declared already. The strings are paths of declared fields that the API server
-    /// or an admission webhook changed in this write.
-    Applied(Box<Live>, Vec<String>),
+    /// The object was applied, or it was as declared already.
+    Applied(Box<Live>, Remarks),
     /// The whole object as it is now.
     Read(Box<Object>),
     /// The object does not exist. The number is the resource version at which that was seen, 0 when unknown.
@@ -102,6 +102,15 @@ pub enum Outcome {
     Abandoned,
     /// The command failed.
     Failed(Failure),
+}
+
+/// The parts of an apply that users are told about.
+#[derive(Debug, Default)]
+pub struct Remarks {
+    /// Paths of declared fields that the API server or an admission webhook changed in this write.
+    pub rewritten: Vec<String>,
+    /// The tools whose fields became ours.
+    pub adopted_from: Vec<&'static FormerWriter>,
 }
 
 /// Why a command failed.

@@ -45,9 +45,9 @@ use prune::Prunes;
 use recording::Recording;
 use report::PendingReport;
 
-pub use command::{ApplyMode, Command, NewRecord, Notice, Repaired};
+pub use command::{Adopted, ApplyMode, Command, NewRecord, Notice, Repaired};
 pub use dump::{Dump, WaitingObject};
-pub use event::{Event, Failure, Outcome, Retry, SpecChange};
+pub use event::{Event, Failure, Outcome, Remarks, Retry, SpecChange};
 pub use report::{Report, ResourceState, Stage};
 
 /// The settings with which a sync begins.

@@ -11,7 +11,7 @@ use super::dispatch::LONGEST_OUTAGE_PAUSE;
 use super::objects::{FailureRecord, Heat, InFlight, PendingRepair, Phase, Tracked};
 use super::queue::WorkClass;
 use super::work::LONGEST_PAUSE;
-use super::{Command, Event, Failure, Notice, Outcome, Repaired, Retry, State};
+use super::{Adopted, Command, Event, Failure, Notice, Outcome, Remarks, Repaired, Retry, State};
 
 /// The pause after the first failure of an object that is at fault itself.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -27,8 +27,8 @@ impl State {
         }
         let failed = matches!(outcome, Outcome::Failed(_));
         match outcome {
-            Outcome::Applied(live, rewritten) => {
-                self.took_effect(id, *live, rewritten, place.class);
+            Outcome::Applied(live, remarks) => {
+                self.took_effect(id, *live, remarks, place.class);
                 self.repaired(id, repair, now);
             }
             Outcome::Read(whole) => self.read(id, &whole),
@@ -77,9 +77,14 @@ impl State {
     }
 
     /// An apply or annotate worked.
-    fn took_effect(&mut self, id: &ObjectId, live: Live, rewritten: Vec<String>, class: WorkClass) {
+    fn took_effect(&mut self, id: &ObjectId, live: Live, remarks: Remarks, class: WorkClass) {
         if class == WorkClass::Sync {
             self.applied += 1;
+        }
+        let Remarks { rewritten, adopted_from: from } = remarks;
+        if let (false, Some(declared)) = (from.is_empty(), self.declared_form(id)) {
+            let uid = live.uid.to_string();
+            self.commands.push(Command::Notice(Notice::Adopted(Adopted { declared, uid, from })));
         }
         if !rewritten.is_empty() {
             self.commands.push(Command::Notice(Notice::Rewritten(id.clone(), rewritten)));

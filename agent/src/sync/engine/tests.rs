@@ -50,7 +50,7 @@ pub(super) fn live(declared: &DeclaredSet, id: &ObjectId, version: u64, status: 
 /// The answer to an apply that made the object so.
 pub(super) fn applied(object: &Object) -> Outcome {
     let live = Live::after_apply(&Observed::of(object), object, object, &object.id(), &sync());
-    Outcome::Applied(Box::new(live), Vec::new())
+    Outcome::Applied(Box::new(live), Remarks::default())
 }
 
 /// The object that the command applies.

@@ -95,6 +95,7 @@ impl Notice {
             Self::Syncing { commit, .. } => format!("Syncing {commit}"),
             Self::Failed(finding) => format!("Failed {}", finding.code),
             Self::Repaired(repaired) => format!("Repaired {}", repaired.declared.id),
+            Self::Adopted(adopted) => format!("Adopted {}", adopted.declared.id),
             Self::Rewritten(id, _) => format!("Rewritten {id}"),
         }
     }

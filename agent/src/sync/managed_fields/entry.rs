@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::model::metadata::FIELD_MANAGER;
 
 /// One entry of `metadata.managedFields`: the fields that one manager owns by one operation.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ManagedFieldsEntry {
     /// The field manager: the name that a client gives with its writes.

@@ -10,6 +10,7 @@
 //! - `entry`: one entry, and digests that tell when entries change;
 //! - `coverage`: the declared fields that our entry lacks;
 //! - `reclaim`: list items that another client put in the place of ours;
+//! - `adopt`: the declared fields that tools own that wrote an object before;
 //! - `compare`: the declared fields whose live value is another, for when an entry cannot tell;
 //! - `projection`: the part of an object that our entry covers, to be compared with itself;
 //! - `unfinished`: what the API server does not do with the first apply, and does with the next.
@@ -18,11 +19,13 @@ mod built_in;
 mod entry;
 mod coverage;
 mod reclaim;
+mod adopt;
 mod spelling;
 mod compare;
 mod projection;
 mod unfinished;
 
+pub use adopt::{FormerWriter, adopt, has_former_writer};
 pub use compare::{Basis, differences};
 pub use coverage::{Coverage, coverage, is_list_item};
 pub use entry::{ManagedFieldsEntry, digest_of_others, digest_of_value, our_entry};

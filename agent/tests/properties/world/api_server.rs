@@ -6,7 +6,7 @@ use agent::compile::declared::DeclaredObject;
 use agent::model::finding::{Code, Finding};
 use agent::model::metadata::FIELD_MANAGER;
 use agent::model::object::{GroupKind, Object, ObjectId};
-use agent::sync::engine::{ApplyMode, Command, Event, Failure, Outcome, Retry};
+use agent::sync::engine::{ApplyMode, Command, Event, Failure, Outcome, Remarks, Retry};
 use agent::sync::live::{Live, Observed};
 use serde_json::{Map, Value, json};
 
@@ -206,7 +206,7 @@ impl World {
         }
         self.applied.insert((declared.id.clone(), declared.hash.to_string()));
         let live = Live::after_apply(&Observed::of(&body), &body, &body, &declared.id, &sync());
-        Outcome::Applied(Box::new(live), Vec::new())
+        Outcome::Applied(Box::new(live), Remarks::default())
     }
 
     fn delete(&mut self, id: &ObjectId, uid: &str, version: u64) -> Outcome {

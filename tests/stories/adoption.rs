@@ -1,0 +1,134 @@
+//! Objects that other tools wrote: git has the last word about what it declares, at once and later, and what it never declared
+//! stays.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tests::cluster::{Cluster, Kind};
+use tests::repository::Repository;
+use tests::wait::await_condition;
+
+use crate::world::{Sync, config_map_path, shared};
+
+const ADOPTED: &str = "taken-over";
+
+/// The ways in which tools write objects, each with the field manager of its entries.
+const WRITERS: &[(&str, &[&str])] = &[
+    ("kubectl-create", &["create"]),
+    ("kubectl-client-side-apply", &["apply"]),
+    ("kubectl-edit", &["create", "--field-manager=another"]),
+    ("before-first-apply", &["create"]),
+    ("helm", &["create", "--field-manager=helm"]),
+    ("helm-controller", &["apply", "--server-side", "--field-manager=helm-controller"]),
+    ("kustomize-controller", &["apply", "--server-side", "--field-manager=kustomize-controller"]),
+    ("flux-client-side-apply", &["apply", "--field-manager=flux-client-side-apply"]),
+    ("argocd-controller", &["apply", "--field-manager=argocd-controller"]),
+    ("argocd-application-controller", &["apply", "--server-side", "--field-manager=argocd-application-controller"]),
+    ("configsync.gke.io", &["create", "--field-manager=configsync.gke.io"]),
+];
+
+pub(crate) fn takes_over(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    cluster.create_namespace(ADOPTED)?;
+    let dir = tempfile::tempdir()?;
+    for (manager, command) in WRITERS {
+        write(cluster, dir.path(), manager, command)?;
+    }
+    let repository = Repository::empty()?;
+    declare(&repository, &[("https", 443), ("http", 8080)], &json!({"keep": "1", "drop": "2"}))?;
+    let sync = Sync::unstructured(cluster, ADOPTED, repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    has(cluster, &[443, 8080], &json!({"keep": "1", "drop": "2", "more": "stays"}))?;
+    for (manager, _) in WRITERS {
+        await_event(cluster, manager)?;
+    }
+
+    // Neither a key nor a list item stays because of its former owner.
+    declare(&sync.repository, &[("http", 8080)], &json!({"keep": "1"}))?;
+    sync.commit()?;
+    has(cluster, &[8080], &json!({"keep": "1", "more": "stays"}))
+}
+
+fn manifests(name: &str, ports: &[(&str, u16)], data: &Value) -> Result<String> {
+    let ports: Vec<Value> = ports.iter().map(|(name, port)| json!({"name": name, "port": port})).collect();
+    let metadata = json!({"name": name, "namespace": ADOPTED});
+    let spec = json!({"selector": {"app": name}, "ports": ports});
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec});
+    let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
+    Ok(format!("{}\n---\n{}\n", serde_json::to_string(&service)?, serde_json::to_string(&config)?))
+}
+
+fn declare(repository: &Repository, ports: &[(&str, u16)], data: &Value) -> Result<()> {
+    for (manager, _) in WRITERS {
+        repository.write(&format!("{manager}.yaml"), &manifests(manager, ports, data)?)?;
+    }
+    Ok(())
+}
+
+/// Makes the objects as the tool does.
+fn write(cluster: &Cluster, dir: &Path, manager: &str, command: &[&str]) -> Result<()> {
+    let file = dir.join("before.yaml");
+    let data = json!({"keep": "before", "drop": "2", "more": "stays"});
+    fs::write(&file, manifests(manager, &[("http", 80), ("https", 443)], &data)?)?;
+    let file = file.to_string_lossy();
+    cluster.kubectl(&[command, &["-f", &*file]].concat())?;
+    let paths = [config_map_path(ADOPTED, manager), service_path(manager)];
+    match manager {
+        "kubectl-edit" => {
+            cluster.edit(&["configmap", manager, "-n", ADOPTED], "s/drop: \"2\"/drop: \"3\"/")?;
+            cluster.edit(&["service", manager, "-n", ADOPTED], "s/port: 80$/port: 81/")?;
+        }
+        "before-first-apply" => {
+            for path in &paths {
+                cluster.patch(path, &json!({"metadata": {"managedFields": [{}]}}))?;
+            }
+            return Ok(());
+        }
+        _ => {}
+    }
+    for path in &paths {
+        let metadata = cluster.get(path)?["metadata"].clone();
+        let mut entries = metadata["managedFields"].as_array().into_iter().flatten();
+        ensure!(entries.any(|entry| entry["manager"] == manager), "not of {manager}: {metadata:#}");
+    }
+    Ok(())
+}
+
+fn has(cluster: &Cluster, ports: &[u64], data: &Value) -> Result<()> {
+    for (manager, _) in WRITERS {
+        let service = cluster.get(&service_path(manager))?;
+        let found = service["spec"]["ports"].as_array().context("no ports")?;
+        let mut found: Vec<u64> = found.iter().filter_map(|port| port["port"].as_u64()).collect();
+        found.sort_unstable();
+        ensure!(found == ports, "{manager}: {service:#}");
+        let config = cluster.get(&config_map_path(ADOPTED, manager))?;
+        ensure!(config["data"] == *data, "{manager}: {config:#}");
+        let applied = config["metadata"]["annotations"].get("kubectl.kubernetes.io/last-applied-configuration");
+        ensure!(applied.is_none(), "{manager} would take it back: {config:#}");
+    }
+    Ok(())
+}
+
+/// Waits until it is told about a ConfigMap that it was taken over; that Helm writes it again is a warning.
+fn await_event(cluster: &Cluster, manager: &str) -> Result<()> {
+    let severity = if manager == "helm" { "Warning" } else { "Normal" };
+    await_condition(&format!("the object of {manager} is told of"), || {
+        let events = cluster.get(&format!("/apis/events.k8s.io/v1/namespaces/{ADOPTED}/events"))?;
+        let found = events["items"].as_array().into_iter().flatten().any(|event| {
+            event["regarding"]["kind"] == "ConfigMap"
+                && event["regarding"]["name"] == manager
+                && event["reason"] == "Adopted"
+                && event["type"] == severity
+                && event["note"].as_str().is_some_and(|note| note.contains(manager))
+        });
+        ensure!(found, "{events:#}");
+        Ok(())
+    })
+}
+
+fn service_path(name: &str) -> String {
+    format!("/api/v1/namespaces/{ADOPTED}/services/{name}")
+}
