@@ -121,6 +121,8 @@ pub struct Live {
     pub applied: bool,
     /// `true` if tools that wrote it before may own declared fields; see [`managed_fields::adopt`].
     pub former_writer: bool,
+    /// The field in our entry that stays as it runs when it is not declared any more; see [`managed_fields::release_running`].
+    pub running_field: Option<&'static str>,
     /// `true` if a client has asked for its deletion, which waits for finalizers.
     pub terminating: bool,
     /// The end of the object when it is not declared any more.
@@ -183,6 +185,7 @@ impl Live {
             watched: seen.label(label::PART_OF).is_some(),
             owner: owner(seen, id, sync, before),
             applied: entry.is_some(),
+            running_field: entry.and_then(managed_fields::running_field),
             former_writer: managed_fields::has_former_writer(&seen.managed_fields),
             terminating: seen.deletion_timestamp.is_some(),
             on_removal: on_removal(seen, id),

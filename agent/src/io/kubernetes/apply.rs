@@ -45,7 +45,7 @@ async fn try_apply(
     let mut body = declared.applied(stamp.token, stamp.git_context);
     let adopted_from = match mode {
         ApplyMode::Create | ApplyMode::Update => Vec::new(),
-        ApplyMode::Adopt | ApplyMode::Reclaim => take_over(cluster, &path, &body, mode).await?,
+        ApplyMode::HandOver | ApplyMode::Reclaim => hand_over(cluster, &path, &body, mode).await?,
     };
     if mode == ApplyMode::Create {
         body.metadata_mut().insert("resourceVersion".to_owned(), NO_VERSION.into());
@@ -95,9 +95,10 @@ async fn send(cluster: &Cluster, path: &str, body: &Object) -> Result<Object, Ap
     cluster.apply(path, body).await
 }
 
-/// Takes over what other clients own and the apply that follows shall decide about: the declared fields of former writers, and,
-/// where ours are missing, list items that another client put in their place. Returns the former writers.
-async fn take_over(
+/// Lets fields change hands before an apply: the declared ones of former writers become ours, those that stay as they run
+/// become nobody's, and list items that another client put in the place of ours become ours to be removed. Returns the former
+/// writers.
+async fn hand_over(
     cluster: &Cluster,
     path: &str,
     body: &Object,
@@ -111,6 +112,7 @@ async fn take_over(
     let before = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut entries = before.clone();
     let from = managed_fields::adopt(body, &mut entries);
+    managed_fields::release_running(body, &mut entries);
     if mode == ApplyMode::Reclaim {
         managed_fields::reclaim(body, &mut entries);
     }

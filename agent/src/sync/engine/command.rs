@@ -75,10 +75,11 @@ pub enum ApplyMode {
     Create,
     /// The object that is known.
     Update,
-    /// The object that is known, on which tools that wrote it before may own declared fields. Those become ours.
-    Adopt,
+    /// The object that is known, on which fields change hands first: declared ones of tools that wrote it before become ours, and
+    /// those that stay as they run become nobody's.
+    HandOver,
     /// The object that is known, with list items of another manager in the place of declared ones. The apply removes
-    /// those items. Fields of former writers become ours too.
+    /// those items. Other fields change hands as well.
     Reclaim,
 }
 

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::compile::declared::DeclaredObject;
 use crate::model::backoff::Backoff;
 use crate::model::object::ObjectId;
 use crate::sync::live::Live;
-use crate::sync::managed_fields::is_list_item;
+use crate::sync::managed_fields::{is_list_item, is_running_field_declared};
 use crate::sync::plan::{Action, Cause};
 
 use super::objects::{InFlight, PendingRepair, Phase};
@@ -143,7 +144,7 @@ impl State {
         let mut repair = None;
         let command = match (action, self.declared_form(id), live) {
             (Action::Apply(cause), Some(declared), _) => {
-                let mode = apply_mode(&cause, live);
+                let mode = apply_mode(&cause, &declared, live);
                 repair = pending_repair(place.class, cause, live);
                 Command::Apply(declared, self.in_force.source.commit.clone(), mode)
             }
@@ -195,13 +196,18 @@ impl State {
     }
 }
 
-fn apply_mode(cause: &Cause, live: Option<&Live>) -> ApplyMode {
+fn apply_mode(cause: &Cause, declared: &DeclaredObject, live: Option<&Live>) -> ApplyMode {
     match cause {
         Cause::Missing => ApplyMode::Create,
         Cause::Drifted(missing) if missing.iter().any(|path| is_list_item(path)) => ApplyMode::Reclaim,
-        _ if live.is_some_and(|live| live.former_writer) => ApplyMode::Adopt,
+        _ if live.is_some_and(|live| live.former_writer || gives_up(declared, live)) => ApplyMode::HandOver,
         Cause::Drifted(_) | Cause::Adopted | Cause::Changed => ApplyMode::Update,
     }
+}
+
+/// `true` if a field that stays as it runs is not declared any more.
+fn gives_up(declared: &DeclaredObject, live: &Live) -> bool {
+    live.running_field.is_some_and(|field| !is_running_field_declared(&declared.body(), field))
 }
 
 /// The repair to tell of when the apply works.

@@ -11,6 +11,7 @@
 //! - `coverage`: the declared fields that our entry lacks;
 //! - `reclaim`: list items that another client put in the place of ours;
 //! - `adopt`: the declared fields that tools own that wrote an object before;
+//! - `running`: fields that stay as they run when they are not declared any more;
 //! - `compare`: the declared fields whose live value is another, for when an entry cannot tell;
 //! - `projection`: the part of an object that our entry covers, to be compared with itself;
 //! - `unfinished`: what the API server does not do with the first apply, and does with the next.
@@ -20,6 +21,7 @@ mod entry;
 mod coverage;
 mod reclaim;
 mod adopt;
+mod running;
 mod spelling;
 mod compare;
 mod projection;
@@ -31,6 +33,7 @@ pub use coverage::{Coverage, coverage, is_list_item};
 pub use entry::{ManagedFieldsEntry, digest_of_others, digest_of_value, our_entry};
 pub use projection::{declared_projection, projection};
 pub use reclaim::reclaim;
+pub use running::{is_running_field_declared, release_running, running_field};
 pub use unfinished::is_unfinished;
 
 /// A Service and the entry that an apply of it leaves, for the tests of this module.
