@@ -1,7 +1,9 @@
-//! The types that every other stage uses: objects and their identity, the objects of manifests, metadata keys, findings, YAML
-//! text, durations, text and URLs as they may be shown, the limits of what is read, and values that threads share.
+//! The types that every other stage uses: objects, their identity and references to them, the objects of manifests, metadata
+//! keys, findings, YAML text, durations, text and URLs as they may be shown, the limits of what is read, and values that threads
+//! share.
 
 pub mod object;
+pub mod references;
 pub mod manifest_object;
 pub mod yaml;
 pub mod metadata;

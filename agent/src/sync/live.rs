@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::compile::declared::{DeclaredObject, Hash};
 use crate::model::metadata::{FIELD_MANAGER, SPECIAL_NAMESPACES, SyncId, annotation, label};
 use crate::model::object::{Object, ObjectId};
+use crate::model::references::references;
 use crate::sync::health::{self, Health};
 use crate::sync::managed_fields::{self, Basis, ManagedFieldsEntry};
 
@@ -127,6 +128,8 @@ pub struct Live {
     pub terminating: bool,
     /// The end of the object when it is not declared any more.
     pub on_removal: OnRemoval,
+    /// The objects that its annotation `depends-on` names: they are deleted after it.
+    pub depends_on: Option<Box<[ObjectId]>>,
     /// The annotation `declared-hash`: which declared form was applied last.
     pub hash: Option<Hash>,
     /// First seven characters of the annotation `token`, the commit that was applied last.
@@ -189,6 +192,7 @@ impl Live {
             former_writer: managed_fields::has_former_writer(&seen.managed_fields),
             terminating: seen.deletion_timestamp.is_some(),
             on_removal: on_removal(seen, id),
+            depends_on: seen.annotation(annotation::DEPENDS_ON).and_then(|text| Some(references(text).ok()?.into())),
             hash,
             token: seen.annotation(annotation::TOKEN).unwrap_or_default().chars().take(7).collect::<String>().into(),
             health: before.map_or(Health::Unknown, |b| b.health.clone()),

@@ -1,8 +1,10 @@
 //! Objects that wait for other objects: those that need them to be ready, and Namespaces and CRDs that are deleted after
 //! the objects in them.
 
-use std::time::Instant;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
+use crate::model::backoff::Backoff;
 use crate::model::duration::format_duration;
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::object::{GroupKind, ObjectId};
@@ -12,7 +14,15 @@ use crate::sync::plan::order::{is_deleted_with, namespace_of};
 use crate::sync::plan::{Action, Declared, decide};
 
 use super::objects::{FailureRecord, Mark, Phase};
+use super::queue::{QueuePlace, WorkClass};
 use super::{Failure, Retry, State};
+
+/// The longest pause between two looks at an object of others.
+const LONGEST_LOOK: Duration = Duration::from_secs(60);
+
+fn claims() -> GroupKind {
+    GroupKind::new("", "PersistentVolumeClaim")
+}
 
 impl State {
     /// `true` while something is on its way by itself: a failure that may pass, an object that is being deleted and will be
@@ -24,7 +34,8 @@ impl State {
             || self
                 .objects
                 .awaited()
-                .any(|(dependency, mut waiting)| !self.has_failed(dependency) && waiting.any(|id| !overdue(id)))
+                .filter(|(dependency, _)| !self.has_failed(dependency) && !self.is_stranger(dependency))
+                .any(|(_, mut waiting)| waiting.any(|id| !overdue(id)))
     }
 
     /// `true` when waiting for the object is in vain until a user does something.
@@ -33,6 +44,16 @@ impl State {
         let notes = tracked.notes.as_deref();
         notes.is_some_and(|n| n.conflict.is_some() || n.failure.as_ref().is_some_and(FailureRecord::is_told))
             || tracked.live.as_ref().is_some_and(|live| matches!(live.health, Health::Failed(_)))
+    }
+
+    /// `true` for an object that is neither declared nor the sync's: no watch shows it.
+    fn is_stranger(&self, id: &ObjectId) -> bool {
+        matches!(self.declared(id), Declared::Absent) && !self.objects.is_recorded(id)
+    }
+
+    /// `true` for an object of others for which an object of the sync waits.
+    pub(super) fn is_awaited_stranger(&self, id: &ObjectId) -> bool {
+        self.objects.is_awaited(id) && self.is_stranger(id)
     }
 
     /// The first object that has to be ready before this declared one is applied, and is not.
@@ -46,20 +67,46 @@ impl State {
     fn is_ready(&self, id: &ObjectId) -> bool {
         let Some(live) = self.objects.live(id).filter(|live| !live.terminating) else { return false };
         let declared = self.declared_form(id);
+        if live.owner == Owner::Us && self.objects.is_recorded(id) && declared.is_none() {
+            return false;
+        }
         if live.owner != Owner::Us && declared.as_ref().is_some_and(|declared| declared.implicit) {
             return true;
         }
         let as_declared = declared.is_none_or(|declared| live.hash == Some(declared.hash));
-        as_declared && (id.is_namespace() || live.health == Health::Current || is_always_current(id))
+        // The class of a claim may bind it when its first Pod comes, which may be what waits.
+        let is_there = id.is_namespace() || (id.is_of(&claims()) && !matches!(live.health, Health::Failed(_)));
+        as_declared && (is_there || live.health == Health::Current || is_always_current(id))
     }
 
     /// The object waits, from now or from an earlier moment on if it waited already.
     pub(super) fn wait_for(&mut self, id: &ObjectId, dependency: ObjectId, now: Instant) {
         let overdue_at = now + self.settings.reconcile_timeout;
         self.objects.change(id, |tracked| {
-            tracked.phase = Phase::Waiting(dependency);
+            tracked.phase = Phase::Waiting(dependency.clone());
             tracked.notes_mut().overdue_at.get_or_insert(overdue_at);
         });
+        if self.is_stranger(&dependency) {
+            self.look_at(&dependency, now);
+        }
+    }
+
+    /// Has an object of others read: at once, and again after pauses that grow.
+    fn look_at(&mut self, id: &ObjectId, now: Instant) {
+        if !matches!(self.objects.get(id).map_or(&Phase::Settled, |tracked| &tracked.phase), Phase::Settled) {
+            return;
+        }
+        let checks = self.objects.change(id, |tracked| {
+            let checks = &mut tracked.notes_mut().checks;
+            *checks = checks.saturating_add(1);
+            *checks - 1
+        });
+        if checks == 0 {
+            self.objects.queue(id, QueuePlace::of(WorkClass::Repair, id, &self.in_force.order));
+        } else {
+            let pause = Backoff::pause(Duration::from_secs(1), LONGEST_LOOK, checks - 1);
+            self.objects.set_phase(id, Phase::BackingOff(now + pause));
+        }
     }
 
     /// The objects that wait for `id` are decided about again.
@@ -76,6 +123,11 @@ impl State {
         let overdue = tracked.notes.as_deref().is_some_and(|notes| notes.overdue);
         let timeout = format_duration(self.settings.reconcile_timeout);
         let (why, hint) = match (self.has_failed(dependency), overdue) {
+            _ if self.is_stranger(dependency) => (
+                "which is not declared here and not ready on the cluster".to_owned(),
+                "it is applied as soon as the other object is there; declare that, or correct the annotation \
+                 config.kubernetes.io/depends-on",
+            ),
             (true, _) => ("which failed".to_owned(), "mend the other object first"),
             (false, true) => (
                 format!("which was not ready within {timeout}"),
@@ -126,6 +178,30 @@ impl State {
         };
         let inhabits = |(other, live): &(&ObjectId, &Live)| goes_with(other) && moves(other, live);
         self.objects.inventory().find(inhabits).map(|(other, _)| other)
+    }
+
+    /// An object of the sync that depends on this one and goes too: it has to be gone before. Of objects that depend on each
+    /// other none waits.
+    pub(super) fn going_dependent(&self, id: &ObjectId) -> Option<&ObjectId> {
+        let going = |id: &ObjectId| {
+            let live = self.objects.get(id).and_then(|tracked| tracked.own());
+            live.filter(|_| matches!(self.action(id), Action::Delete | Action::Abandon | Action::Wait))
+        };
+        let below = |id: &ObjectId| self.objects.live(id).and_then(|live| live.depends_on.as_deref()).unwrap_or(&[]);
+        let depends = |dependent: &ObjectId, on: &ObjectId| {
+            let (mut left, mut seen) = (below(dependent).to_vec(), BTreeSet::new());
+            while let Some(next) = left.pop() {
+                if next == *on {
+                    return true;
+                }
+                if seen.insert(next.clone()) {
+                    left.extend(below(&next).iter().cloned());
+                }
+            }
+            false
+        };
+        let dependents = self.objects.marked(Mark::Dependent).filter(|other| below(other).contains(id));
+        dependents.filter(|other| going(other).is_some()).find(|other| !depends(id, other))
     }
 
     /// The deletion of a Namespace or CRD waits for an object in it. A declared one is an error, because it stays.

@@ -1,10 +1,11 @@
 //! Sending: as much of the queue as may be in flight, in order, unless the API server is away.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::compile::declared::DeclaredObject;
 use crate::model::backoff::Backoff;
-use crate::model::object::ObjectId;
+use crate::model::object::{Object, ObjectId};
 use crate::sync::live::Live;
 use crate::sync::managed_fields::{is_list_item, is_running_field_declared};
 use crate::sync::plan::{Action, Cause};
@@ -158,7 +159,7 @@ impl State {
             }
             (Action::Delete, _, Some(live)) => {
                 let (uid, version) = (live.uid.clone(), live.version);
-                if let Some(inhabitant) = self.inhabitant(id).cloned() {
+                if let Some(inhabitant) = self.inhabitant(id).or_else(|| self.going_dependent(id)).cloned() {
                     self.delete_after(id, inhabitant, now);
                     return;
                 }
@@ -178,6 +179,7 @@ impl State {
             {
                 Command::Read(declared)
             }
+            (Action::Nothing, None, _) if self.is_awaited_stranger(id) => Command::Read(Arc::new(reference(id))),
             _ => {
                 self.evaluate(id, now);
                 return;
@@ -194,6 +196,16 @@ impl State {
         });
         self.commands.push(command);
     }
+}
+
+/// The identity alone as a declared form, for an object that is read only.
+fn reference(id: &ObjectId) -> DeclaredObject {
+    let mut object = Object::default();
+    object.0.insert("apiVersion".to_owned(), format!("{}/", id.group()).into());
+    object.0.insert("kind".to_owned(), id.kind().into());
+    object.metadata_mut().insert("name".to_owned(), id.name().into());
+    object.set_namespace(id.namespace());
+    DeclaredObject::new(object)
 }
 
 fn apply_mode(cause: &Cause, declared: &DeclaredObject, live: Option<&Live>) -> ApplyMode {

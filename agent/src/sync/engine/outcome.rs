@@ -107,12 +107,18 @@ impl State {
     /// A repair worked: it is told, and counted in case another client undoes it again and again.
     fn repaired(&mut self, id: &ObjectId, repair: Option<PendingRepair>, now: Instant) {
         let Some(PendingRepair { fields, by, version }) = repair else { return };
-        let heat = self.objects.change(id, |tracked| {
-            let heat = &mut tracked.notes_mut().heat;
-            *heat.insert(Heat::after_repair(*heat, now))
+        let begins = self.objects.change(id, |tracked| {
+            let notes = tracked.notes_mut();
+            notes.rival = by.as_deref().map(Into::into);
+            let before = notes.heat;
+            let heat = notes.heat.insert(Heat::after_repair(before, now));
+            heat.is_fight() && !before.is_some_and(Heat::is_fight)
         });
-        if heat.is_fight() {
+        if let Some(finding) = self.fight_finding(id) {
             self.report.status_changed();
+            if begins {
+                self.commands.push(Command::Notice(Notice::Failed(finding)));
+            }
         }
         if let (Some(declared), Some(live)) = (self.declared_form(id), self.objects.live(id)) {
             let uid = live.uid.to_string();

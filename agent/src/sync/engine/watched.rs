@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::model::object::{GroupKind, Object, ObjectId};
-use crate::sync::health::{Health, is_always_current};
+use crate::sync::health::{self, Health, is_always_current};
 use crate::sync::live::{FieldOwnership, Live, Observed, Owner};
 use crate::sync::plan::memory::Proof;
 use crate::sync::plan::{Action, Declared, decide};
@@ -128,8 +128,15 @@ impl State {
     /// Takes in the whole object: its readiness, and whether its declared fields are as declared. The answer to a command is
     /// the newest that there is, whatever its version: nothing else was sent about the object meanwhile.
     pub(super) fn read(&mut self, id: &ObjectId, whole: &Object) {
-        let Some(declared) = self.declared_form(id) else { return };
         let seen = Observed::of(whole);
+        let Some(declared) = self.declared_form(id) else {
+            if self.is_awaited_stranger(id) {
+                let mut live = Live::observe(&seen, id, &self.settings.sync, None, None);
+                live.health = health::of(whole);
+                self.objects.set_live(id, Some(live));
+            }
+            return;
+        };
         let before = self.objects.live(id);
         let live = Live::after_read(&seen, whole, &self.settings.sync, &declared, before);
         if before.is_none_or(|before| before.health != live.health) {

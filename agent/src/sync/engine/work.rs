@@ -231,7 +231,7 @@ impl State {
     fn try_again(&mut self, id: &ObjectId, now: Instant) {
         self.objects.set_phase(id, Phase::Settled);
         self.forget_unwatched(id);
-        if self.fight(id).is_some() {
+        if self.fight(id).is_some() || self.is_awaited_stranger(id) {
             let place = QueuePlace::of(WorkClass::Repair, id, &self.in_force.order);
             self.objects.queue(id, place);
         } else {

@@ -6,6 +6,7 @@ use crate::compile::declared::{DeclaredObject, DeclaredSet};
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation;
 use crate::model::object::{GroupKind, ObjectId};
+use crate::model::references::{REFERENCE_FORM, references};
 
 /// Kinds in the order in which they are applied; the reverse for deletion. Any other kind comes between the last two.
 const RANKS: [(&str, &str); 22] = [
@@ -56,8 +57,8 @@ pub struct Order {
 }
 
 impl Order {
-    /// The objects that an object has to wait for: its CRD, its Namespace and those that its annotation `depends-on` names,
-    /// where the set declares them.
+    /// The objects that an object has to wait for: its CRD and its Namespace where the set declares them, and those that its
+    /// annotation `depends-on` names.
     pub fn after(&self, id: &ObjectId) -> Vec<ObjectId> {
         let crd = if self.crds.is_empty() { None } else { self.crds.get(&id.group_kind()).cloned() };
         let namespace = namespace_of(id).filter(|namespace| self.namespaces.contains(namespace.name()));
@@ -78,8 +79,7 @@ impl Order {
 /// The order of a declared set.
 ///
 /// # Errors
-/// The findings: cycles, references to objects that are not declared, and values to copy at apply time, which is not
-/// supported.
+/// The findings: cycles, references that cannot be read, and values to copy at apply time, which is not supported.
 pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
     let mut order = Order::default();
     let mut findings = Vec::new();
@@ -98,7 +98,7 @@ pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
             );
         }
         if let Some(text) = object.depends_on() {
-            match named(object, text, set) {
+            match named(object, text) {
                 Ok(ids) => {
                     order.depends_on.insert(object.id.clone(), ids);
                 }
@@ -117,20 +117,13 @@ pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
     if findings.is_empty() { Ok(order) } else { Err(findings) }
 }
 
-/// The objects that the annotation `depends-on` of an object names.
-fn named(object: &DeclaredObject, text: &str, set: &DeclaredSet) -> Result<Vec<ObjectId>, Finding> {
-    let finding = |message: String, hint: String| Finding::new(Code::Applier, message).hint(hint).at(object.place());
-    let ids = depends_on(text).map_err(|reason| {
-        let hint = "write group/namespaces/<namespace>/<kind>/<name>, or group/<kind>/<name>, comma separated";
-        finding(format!("{} of {}: {reason}", annotation::DEPENDS_ON, object.id), hint.to_owned())
-    })?;
-    match ids.iter().find(|id| !set.objects.contains_key(*id)) {
-        None => Ok(ids),
-        Some(id) => Err(finding(
-            format!("{} depends on {id}, which is not declared here", object.id),
-            format!("declare it, or remove it from {}", annotation::DEPENDS_ON),
-        )),
-    }
+/// The objects that the annotation `depends-on` of an object names, declared or not.
+fn named(object: &DeclaredObject, text: &str) -> Result<Vec<ObjectId>, Finding> {
+    references(text).map_err(|reason| {
+        Finding::new(Code::Applier, format!("{} of {}: {reason}", annotation::DEPENDS_ON, object.id))
+            .hint(REFERENCE_FORM)
+            .at(object.place())
+    })
 }
 
 /// The Namespace that an object lives in.
@@ -152,29 +145,6 @@ pub fn is_deleted_with(object: &ObjectId, plural: Option<&str>, container: &Obje
         return false;
     };
     object.group() == group && plural.is_none_or(|plural| plural == crd_plural)
-}
-
-/// Reads `group/namespaces/<ns>/<kind>/<name>` and `group/<kind>/<name>`, comma separated.
-fn depends_on(text: &str) -> Result<Vec<ObjectId>, String> {
-    let mut ids: Vec<ObjectId> = Vec::new();
-    for reference in text.split(',').map(str::trim) {
-        let parts: Vec<&str> = reference.split('/').collect();
-        let id = match parts.as_slice() {
-            [group, "namespaces", namespace, kind, name] => {
-                ObjectId::new(&GroupKind::new(group, kind), namespace, name)
-            }
-            [group, kind, name] => ObjectId::new(&GroupKind::new(group, kind), "", name),
-            _ => return Err(format!("{reference:?} is no reference to an object")),
-        };
-        if id.kind().is_empty() || id.name().is_empty() {
-            return Err(format!("{reference:?} names no object"));
-        }
-        if ids.contains(&id) {
-            return Err(format!("{reference:?} is there twice"));
-        }
-        ids.push(id);
-    }
-    Ok(ids)
 }
 
 impl Order {
@@ -279,12 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn cycles_and_dangling_references_are_findings() {
+    fn cycles_and_malformed_references_are_findings() {
         let cyclic =
             set(&[("ConfigMap", "a", "/namespaces/ns/ConfigMap/b"), ("ConfigMap", "b", "/namespaces/ns/ConfigMap/a")]);
         let findings = order(&cyclic).expect_err("a cycle");
         assert!(findings[0].message.starts_with("cyclic dependency: configmap/ns/a -> configmap/ns/b"), "{findings:?}");
-        let dangling = set(&[("ConfigMap", "a", "/namespaces/ns/ConfigMap/b"), ("ConfigMap", "c", "nonsense")]);
-        assert_eq!(order(&dangling).expect_err("two mistakes").len(), 2);
+        let malformed = set(&[("ConfigMap", "a", "/namespaces/ns/ConfigMap/b"), ("ConfigMap", "c", "nonsense")]);
+        assert_eq!(order(&malformed).expect_err("one mistake").len(), 1);
+        let dangling = set(&[("ConfigMap", "a", "/namespaces/ns/ConfigMap/b")]);
+        assert_eq!(order(&dangling).expect("only that object waits").after(&id("a")), [id("b")]);
     }
 }

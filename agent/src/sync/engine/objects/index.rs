@@ -40,9 +40,11 @@ pub(in crate::sync::engine) enum Mark {
     Unlisted,
     /// Its readiness is to be read.
     Unread,
+    /// It names objects that it depends on.
+    Dependent,
 }
 
-const MARKS: [Mark; 8] = [
+const MARKS: [Mark; 9] = [
     Mark::InFlight,
     Mark::Terminating,
     Mark::Conflict,
@@ -51,6 +53,7 @@ const MARKS: [Mark; 8] = [
     Mark::FailedUntold,
     Mark::Unlisted,
     Mark::Unread,
+    Mark::Dependent,
 ];
 
 /// The keys under which one object stands in the indices.
@@ -92,6 +95,7 @@ impl Keys {
             Mark::FailedUntold => failure.is_some_and(|failure| !failure.is_told()),
             Mark::Unlisted => tracked.unlisted,
             Mark::Unread => read_at.is_some(),
+            Mark::Dependent => tracked.live.as_ref().is_some_and(|live| live.depends_on.is_some()),
         };
         let marks = MARKS.map(marked);
         Self { queued, in_flight, waits_for, timers: [retry, read_at, overdue_timer, heat.map(Heat::cools_at)], marks }

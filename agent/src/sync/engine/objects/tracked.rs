@@ -75,6 +75,8 @@ pub(in crate::sync::engine) struct Notes {
     pub(in crate::sync::engine) conflict: Option<Finding>,
     /// The frequency of the object's repairs; `None` when it was not repaired of late.
     pub(in crate::sync::engine) heat: Option<Heat>,
+    /// The field manager whose changes were put back last.
+    pub(in crate::sync::engine) rival: Option<Box<str>>,
     /// Attempts to find out whether an object that no watch shows is still in the way.
     pub(in crate::sync::engine) checks: u32,
     /// When the whole object is read because its readiness may have changed.
@@ -210,7 +212,7 @@ impl Tracked {
             self.phase = Phase::Settled;
         }
         if let Some(notes) = &mut self.notes {
-            **notes = Notes { heat: notes.heat, ..Notes::default() };
+            **notes = Notes { heat: notes.heat, rival: notes.rival.take(), ..Notes::default() };
         }
         self.tidy();
     }
@@ -218,7 +220,8 @@ impl Tracked {
 
 impl Notes {
     fn is_blank(&self) -> bool {
-        let Self { failure, conflict, heat, checks, read_at, overdue_at, overdue, keep } = self;
+        // The rival is of no use without heat.
+        let Self { failure, conflict, heat, rival: _, checks, read_at, overdue_at, overdue, keep } = self;
         failure.is_none()
             && conflict.is_none()
             && heat.is_none()
