@@ -18,7 +18,7 @@ const ADOPTED: &str = "taken-over";
 const WRITERS: &[(&str, &[&str])] = &[
     ("kubectl-create", &["create"]),
     ("kubectl-client-side-apply", &["apply"]),
-    ("kubectl-edit", &["create", "--field-manager=another"]),
+    ("kubectl-edit", &["create"]),
     ("before-first-apply", &["create"]),
     ("helm", &["create", "--field-manager=helm"]),
     ("helm-controller", &["apply", "--server-side", "--field-manager=helm-controller"]),
@@ -52,13 +52,23 @@ pub(crate) fn takes_over(kind: Kind) -> Result<()> {
     has(cluster, &[8080], &json!({"keep": "1", "more": "stays"}))
 }
 
-fn manifests(name: &str, ports: &[(&str, u16)], data: &Value) -> Result<String> {
+/// The name of the objects of a tool.
+fn name(manager: &str) -> String {
+    manager.replace('.', "-")
+}
+
+fn manifests(manager: &str, ports: &[(&str, u16)], data: &Value) -> Result<String> {
     let ports: Vec<Value> = ports.iter().map(|(name, port)| json!({"name": name, "port": port})).collect();
-    let metadata = json!({"name": name, "namespace": ADOPTED});
-    let spec = json!({"selector": {"app": name}, "ports": ports});
+    let metadata = json!({"name": name(manager), "namespace": ADOPTED});
+    let spec = json!({"selector": {"app": manager}, "ports": ports});
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec});
     let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
-    Ok(format!("{}\n---\n{}\n", serde_json::to_string(&service)?, serde_json::to_string(&config)?))
+    // Nothing of it is left to its former writer.
+    let mut whole = config.clone();
+    whole["metadata"]["name"] = format!("whole-{}", name(manager)).into();
+    whole["data"].as_object_mut().context("a map")?.remove("more");
+    let manifests = [service, config, whole].map(|object| object.to_string());
+    Ok(manifests.join("\n---\n"))
 }
 
 fn declare(repository: &Repository, ports: &[(&str, u16)], data: &Value) -> Result<()> {
@@ -75,10 +85,13 @@ fn write(cluster: &Cluster, dir: &Path, manager: &str, command: &[&str]) -> Resu
     fs::write(&file, manifests(manager, &[("http", 80), ("https", 443)], &data)?)?;
     let file = file.to_string_lossy();
     cluster.kubectl(&[command, &["-f", &*file]].concat())?;
-    let paths = [config_map_path(ADOPTED, manager), service_path(manager)];
+    let whole = config_map_path(ADOPTED, &format!("whole-{}", name(manager)));
+    let paths = [config_map_path(ADOPTED, &name(manager)), service_path(manager), whole];
     match manager {
         "kubectl-edit" => {
-            cluster.edit(&["configmap", manager, "-n", ADOPTED], "s/drop: \"2\"/drop: \"3\"/")?;
+            for config in [manager, "whole-kubectl-edit"] {
+                cluster.edit(&["configmap", config, "-n", ADOPTED], "s/drop: \"2\"/drop: \"3\"/")?;
+            }
             cluster.edit(&["service", manager, "-n", ADOPTED], "s/port: 80$/port: 81/")?;
         }
         "before-first-apply" => {
@@ -104,8 +117,12 @@ fn has(cluster: &Cluster, ports: &[u64], data: &Value) -> Result<()> {
         let mut found: Vec<u64> = found.iter().filter_map(|port| port["port"].as_u64()).collect();
         found.sort_unstable();
         ensure!(found == ports, "{manager}: {service:#}");
-        let config = cluster.get(&config_map_path(ADOPTED, manager))?;
+        let config = cluster.get(&config_map_path(ADOPTED, &name(manager)))?;
         ensure!(config["data"] == *data, "{manager}: {config:#}");
+        let whole = cluster.get(&config_map_path(ADOPTED, &format!("whole-{}", name(manager))))?;
+        let mut wanted = data.clone();
+        wanted.as_object_mut().context("a map")?.remove("more");
+        ensure!(whole["data"] == wanted, "{manager}: {whole:#}");
         let applied = config["metadata"]["annotations"].get("kubectl.kubernetes.io/last-applied-configuration");
         ensure!(applied.is_none(), "{manager} would take it back: {config:#}");
     }
@@ -119,7 +136,7 @@ fn await_event(cluster: &Cluster, manager: &str) -> Result<()> {
         let events = cluster.get(&format!("/apis/events.k8s.io/v1/namespaces/{ADOPTED}/events"))?;
         let found = events["items"].as_array().into_iter().flatten().any(|event| {
             event["regarding"]["kind"] == "ConfigMap"
-                && event["regarding"]["name"] == manager
+                && event["regarding"]["name"] == name(manager)
                 && event["reason"] == "Adopted"
                 && event["type"] == severity
                 && event["note"].as_str().is_some_and(|note| note.contains(manager))
@@ -129,6 +146,6 @@ fn await_event(cluster: &Cluster, manager: &str) -> Result<()> {
     })
 }
 
-fn service_path(name: &str) -> String {
-    format!("/api/v1/namespaces/{ADOPTED}/services/{name}")
+fn service_path(manager: &str) -> String {
+    format!("/api/v1/namespaces/{ADOPTED}/services/{}", name(manager))
 }

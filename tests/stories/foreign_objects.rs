@@ -97,6 +97,8 @@ pub(crate) fn of_another_sync(kind: Kind) -> Result<()> {
     });
     let metadata = json!({"name": "settings", "annotations": annotations});
     let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"key": "theirs"}});
+    // The RootSync is there, and has nothing to do with it any more.
+    let another = Sync::unstructured(cluster, "another", Repository::empty()?)?;
     // All syncs have one field manager.
     let path = format!("/api/v1/namespaces/{TAKEN}/configmaps?fieldManager=configsync.gke.io");
     let theirs = cluster.create(&path, &theirs)?;
@@ -116,6 +118,7 @@ pub(crate) fn of_another_sync(kind: Kind) -> Result<()> {
 
     // No watch shows this either.
     cluster.delete(&path)?;
+    drop(another);
     sync.await_synced(&sync.repository.head()?)?;
     ensure!(cluster.get(&path)?["data"]["key"] == "ours", "{:#}", cluster.get(&path)?);
 

@@ -12,6 +12,7 @@ mod control_plane;
 mod custom_resources;
 mod dead_connections;
 mod deleted_namespace;
+mod dependencies;
 mod drift;
 mod empty_values;
 mod endpoints;
@@ -21,6 +22,7 @@ mod faults;
 mod foreign_objects;
 mod fresh_cluster;
 mod guard;
+mod handed_over;
 mod health;
 mod hostile_source;
 mod install;
@@ -119,6 +121,12 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("an_exported_annotation_is_no_drift", sources::exported_annotation_is_no_drift, &Kind::ALL),
     ("a_foreign_object_is_adopted_and_released", foreign_objects::adopted_and_released, &Kind::ALL),
     ("objects_of_other_tools_are_taken_over", adoption::takes_over, &Kind::ALL),
+    ("an_object_that_depends_on_another_repository_waits_alone", dependencies::on_objects_of_others, &Kind::ALL),
+    ("what_depends_on_an_object_is_pruned_before_it", dependencies::are_pruned_first, &Kind::ALL),
+    ("a_claim_that_waits_for_its_first_pod_is_no_obstacle", dependencies::on_a_claim, &Kind::ALL),
+    ("replicas_that_leave_the_repository_stay", handed_over::replicas, &Kind::ALL),
+    ("a_renamed_sync_takes_over_what_the_old_one_left", handed_over::between_syncs, &Kind::ALL),
+    ("a_namespace_belongs_to_the_sync_that_declares_it", handed_over::implicit_namespaces, &Kind::ALL),
     ("names_of_any_signs_are_synced", names::are_encoded, &Kind::ALL),
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata, &Kind::ALL),
     ("an_object_of_another_sync_is_not_taken_over", foreign_objects::of_another_sync, &Kind::ALL),
@@ -129,6 +137,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_wait_ends_after_the_reconcile_timeout", timeouts::reconcile, &Kind::ALL),
     ("a_sync_with_role_refs_is_refused", unsupported_fields::role_refs_are_refused, &Kind::ALL),
     ("a_sync_with_harmless_overrides_is_synced", unsupported_fields::harmless_overrides, &Kind::ALL),
+    ("a_root_sync_in_another_namespace_is_refused", unsupported_fields::elsewhere, &Kind::ALL),
     ("the_control_plane_leaves_nothing_behind", control_plane::leaves_nothing, &[Kind::ControlPlane]),
     ("kubeconfigs_are_read_as_by_kubectl", kubeconfigs::are_read_as_by_kubectl, &[Kind::ControlPlane]),
     ("health_and_metrics_are_served", health::served, &Kind::ALL),

@@ -20,7 +20,20 @@ pub(crate) fn is_written(kind: Kind) -> Result<()> {
     stages(&object, &sync, &commit)?;
     conditions(&object, &commit)?;
     inventory(cluster, &commit)?;
+    apply_set(cluster, &sync)?;
     await_event(cluster, NAME, "Normal", "Synced")
+}
+
+/// The sync carries the id that its objects' labels name, so that tools find them.
+fn apply_set(cluster: &Cluster, sync: &Sync<'_>) -> Result<()> {
+    let namespace = cluster.get(&format!("/api/v1/namespaces/{NAME}"))?;
+    let part_of = &namespace["metadata"]["labels"]["applyset.kubernetes.io/part-of"];
+    await_condition("the sync names its ApplySet", || {
+        let metadata = sync.object()?["metadata"].clone();
+        ensure!(part_of.is_string() && metadata["labels"]["applyset.kubernetes.io/id"] == *part_of, "{metadata:#}");
+        ensure!(metadata["annotations"]["applyset.kubernetes.io/tooling"] == "configsync.gke.io/v1", "{metadata:#}");
+        Ok(())
+    })
 }
 
 fn stages(object: &Value, sync: &Sync<'_>, commit: &str) -> Result<()> {

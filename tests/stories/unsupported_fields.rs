@@ -60,6 +60,33 @@ pub(crate) fn harmless_overrides(kind: Kind) -> Result<()> {
     Ok(())
 }
 
+/// A RootSync elsewhere is told that it is not served, and nothing of it is applied.
+pub(crate) fn elsewhere(kind: Kind) -> Result<()> {
+    let (world, name) = (shared(kind)?, "elsewhere");
+    let cluster = &world.cluster;
+    let repository = repository(name)?;
+    repository.commit()?;
+    let path = "/apis/configsync.gke.io/v1beta1/namespaces/default/rootsyncs";
+    let git = json!({"repo": repository.url(), "branch": "main", "auth": "none"});
+    let sync = json!({
+        "apiVersion": "configsync.gke.io/v1beta1", "kind": "RootSync", "metadata": {"name": name},
+        "spec": {"sourceFormat": "unstructured", "git": git},
+    });
+    cluster.create(path, &sync)?;
+    let path = format!("{path}/{name}");
+    await_condition("it is refused", || {
+        let object = cluster.get(&path)?;
+        let stalled = condition(&object, "Stalled")?;
+        let message = stalled["message"].as_str().unwrap_or_default();
+        ensure!(stalled["status"] == "True" && stalled["reason"] == "Validation", "{object:#}");
+        ensure!(message.contains("KNV1061") && message.contains("config-management-system"), "{message}");
+        Ok(())
+    })?;
+    cluster.delete(&path)?;
+    ensure!(!cluster.exists(&format!("/api/v1/namespaces/{name}"))?, "it was applied");
+    Ok(())
+}
+
 fn await_stalled(sync: &Sync<'_>, field: &str) -> Result<Value> {
     await_condition(&format!("the RootSync {} is refused for {field}", sync.name), || {
         let object = sync.object()?;

@@ -15,6 +15,7 @@ mod system_metadata;
 mod stored_form;
 pub mod declared;
 pub mod applied_fields;
+mod advice;
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -223,9 +224,11 @@ pub fn clusters(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<String> 
     std::iter::once(DEFAULT_CLUSTER.to_owned()).chain(names).collect()
 }
 
-/// The warnings about the files that are read in this format, in the order of files.
+/// The warnings about the files that are read in this format, in the order of files, and those about manifests together.
 pub fn warnings(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<Warning> {
-    in_order(files, format).into_iter().flat_map(|file| file.warnings.iter().cloned()).collect()
+    let files = in_order(files, format);
+    let of_files = files.iter().flat_map(|file| file.warnings.iter().cloned());
+    of_files.chain(advice::warnings(&files)).collect()
 }
 
 /// The manifests that may be Clusters: none of them if one of their files cannot be read.

@@ -27,6 +27,8 @@ pub const SPECIAL_NAMESPACES: [&str; 5] =
 
 /// The name of the default RootSync.
 pub const ROOT_SYNC: &str = "root-sync";
+/// The beginning of [`SyncId::manager`] of all RootSyncs.
+pub const ROOT_SCOPE: &str = ":root";
 /// The name of the default RepoSync.
 pub const REPO_SYNC: &str = "repo-sync";
 
@@ -89,6 +91,8 @@ pub mod annotation {
     pub const HNC_MANAGED_BY: &str = "hnc.x-k8s.io/managed-by";
     /// System: the user's value of [`HNC_MANAGED_BY`].
     pub const ORIGINAL_HNC_MANAGED_BY: &str = "configsync.gke.io/original-hnc-managed-by-value";
+    /// System, on a RootSync or RepoSync: the tool that manages its ApplySet, with its version.
+    pub const APPLY_SET_TOOLING: &str = "applyset.kubernetes.io/tooling";
     /// System, on ResourceGroups: `enabled` or `disabled`, for the status of the resources.
     pub const STATUS: &str = "configsync.gke.io/status";
 }
@@ -99,6 +103,8 @@ pub mod label {
     pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
     /// System: the ApplySet the object belongs to.
     pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
+    /// System, on a RootSync or RepoSync: the ApplySet of its objects.
+    pub const APPLY_SET_ID: &str = "applyset.kubernetes.io/id";
     /// System: the API version of the object's manifest.
     pub const DECLARED_VERSION: &str = "configsync.gke.io/declared-version";
     /// System, on a RootSync: `config-management` if it was made from the ConfigManagement of that name.
@@ -121,6 +127,9 @@ pub const USER_ANNOTATIONS: [&str; 5] = [
     annotation::CLUSTER_NAME_SELECTOR,
     annotation::DELETION_PROPAGATION,
 ];
+
+/// The value of [`annotation::APPLY_SET_TOOLING`], as Config Sync writes it.
+pub const TOOLING: &str = "configsync.gke.io/v1";
 
 /// The value of [`label::MANAGED_BY`] and [`annotation::HNC_MANAGED_BY`].
 pub const MANAGED_BY_VALUE: &str = "configmanagement.gke.io";
@@ -176,7 +185,7 @@ impl SyncId {
     /// The value of the annotation [`annotation::MANAGER`].
     pub fn manager(&self) -> String {
         let (scope, default) = match self.kind {
-            SyncKind::RootSync => (":root", ROOT_SYNC),
+            SyncKind::RootSync => (ROOT_SCOPE, ROOT_SYNC),
             SyncKind::RepoSync => (self.namespace.as_str(), REPO_SYNC),
         };
         if self.name == default { scope.to_owned() } else { format!("{scope}_{}", self.name) }

@@ -16,6 +16,7 @@ mod config_management;
 mod roots;
 mod leader;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,6 +113,8 @@ pub(crate) struct AgentContext {
     syncs: Arc<ServedSyncs>,
     /// `true` once this agent may write.
     leads: watch::Sender<bool>,
+    /// The manager annotations of all RootSyncs; `None` before they are listed, and where none is served.
+    root_syncs: watch::Sender<Option<Arc<BTreeSet<String>>>>,
     options: Options,
 }
 
@@ -163,6 +166,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         metrics,
         syncs,
         leads: watch::Sender::new(false),
+        root_syncs: watch::Sender::default(),
         options,
     };
     let ended = lead(Arc::new(context), leader, stop).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::{ApiResource, DynamicObject, ResourceExt as _};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::wait::{Condition as _, conditions};
 use kube::runtime::watcher::{Config, Event as WatchEvent, watch_object, watcher};
@@ -26,11 +26,11 @@ use super::task::SyncTask;
 use super::{AgentContext, Options};
 use crate::api::{LocalRepositories, RootSync, SupportedSpec, SyncStatus, supported};
 use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
-use crate::io::reports::{SyncObject, now, read_sync_status, write_sync_status};
+use crate::io::reports::{SyncObject, now, read_sync_status, write_apply_set, write_sync_status};
 use crate::model::backoff::Backoff;
 use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding, text};
-use crate::model::metadata::{CONTROLLER_NAMESPACE, ROOT_SYNC, SyncId, annotation};
+use crate::model::metadata::{CONTROLLER_NAMESPACE, ROOT_SYNC, SyncId, TOOLING, annotation, label};
 use crate::sync::plan::guard::approve_by_annotation;
 use crate::sync::status::stalled;
 
@@ -51,12 +51,22 @@ pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<
         led(&keeper.0).await;
         config_management::keep(keeper.0, keeper.1, facts).await;
     });
+    let of_context = Arc::clone(&context);
     let syncs = Syncs::new(move |id, work| {
         let (context, span) = (Arc::clone(&context), sync::span(&id));
         perform(context, id, work).instrument(span).boxed()
     });
     let cluster_name = options.cluster_name.clone();
-    let mut roots = Roots { syncs, options, settings: known, cluster_name, default, objects: BTreeMap::new() };
+    let mut roots = Roots {
+        syncs,
+        options,
+        settings: known,
+        cluster_name,
+        default,
+        objects: BTreeMap::new(),
+        listed: false,
+        context: of_context,
+    };
     tokio::select! {
         () = roots.follow(client) => {}
         // A closed channel is a stop too.
@@ -89,6 +99,9 @@ struct Roots {
     default: watch::Sender<RootSyncFacts>,
     /// The RootSyncs as they are.
     objects: BTreeMap<SyncId, DynamicObject>,
+    /// They were listed once.
+    listed: bool,
+    context: Arc<AgentContext>,
 }
 
 impl Roots {
@@ -98,9 +111,10 @@ impl Roots {
         // A closed channel ends this with the agent.
         let _ = self.settings.wait_for(|settings| *settings != KnownSettings::Unknown).await;
         self.rename();
-        // Each object is read on its own: an object that this agent cannot read hides no other.
+        // Each object is read on its own: an object that this agent cannot read hides no other. One in another namespace is told
+        // that it cannot be served there.
         let kind = ApiResource::erase::<RootSync>(&());
-        let objects: Api<DynamicObject> = Api::namespaced_with(client, CONTROLLER_NAMESPACE, &kind);
+        let objects: Api<DynamicObject> = Api::all_with(client, &kind);
         let mut events = std::pin::pin!(watcher(objects, Config::default()).default_backoff());
         let mut listed: Vec<SyncId> = Vec::new();
         loop {
@@ -121,6 +135,8 @@ impl Roots {
                 Some(Ok(WatchEvent::InitDone)) => {
                     let gone: Vec<SyncId> = self.objects.keys().filter(|id| !listed.contains(id)).cloned().collect();
                     gone.iter().for_each(|id| self.remove(id));
+                    self.listed = true;
+                    self.tell_all();
                 }
                 Some(Ok(WatchEvent::Apply(object))) => {
                     self.update(object);
@@ -135,25 +151,59 @@ impl Roots {
     /// Takes in a sync object as it is now.
     fn update(&mut self, object: DynamicObject) -> SyncId {
         let id = id(&object);
-        if id.name == ROOT_SYNC {
+        if id == SyncId::root(ROOT_SYNC) {
             let facts = RootSyncFacts::of(&object);
             self.default.send_if_modified(|before| replace(before, facts));
         }
+        self.objects.insert(id.clone(), object.clone());
+        // Before it begins: the others shall know of it when they see its objects.
+        self.tell_all();
         if object.metadata.deletion_timestamp.is_some() {
             self.syncs.remove(&id);
         } else {
-            self.declare(&id, object.clone());
+            self.name_apply_set(&id, &object);
+            self.declare(&id, object);
         }
-        self.objects.insert(id.clone(), object);
         id
     }
 
+    /// Writes the ApplySet of the sync's objects on the sync object, by which tools find them. When that fails, the next change of
+    /// the object tries it again.
+    fn name_apply_set(&self, id: &SyncId, object: &DynamicObject) {
+        let tool = object.annotations().get(annotation::APPLY_SET_TOOLING);
+        let named = object.labels().get(label::APPLY_SET_ID).is_some_and(|set| *set == id.part_of());
+        if named && tool.is_some() || id.namespace != CONTROLLER_NAMESPACE {
+            return;
+        }
+        if let Some(tool) = tool.filter(|tool| *tool != TOOLING) {
+            tracing::warn!(sync = %id, tool, "another tool manages the ApplySet of this object; it is left alone");
+            return;
+        }
+        let (context, id) = (Arc::clone(&self.context), id.clone());
+        tokio::spawn(async move {
+            led(&context).await;
+            if let Err(error) = write_apply_set(&context.cluster, &id).await {
+                tracing::debug!(sync = %id, %error, "cannot write the ApplySet");
+            }
+        });
+    }
+
+    /// Tells all syncs which RootSyncs there are.
+    fn tell_all(&self) {
+        if self.listed {
+            let served = self.objects.keys().filter(|id| id.namespace == CONTROLLER_NAMESPACE);
+            let managers = served.map(SyncId::manager).collect();
+            self.context.root_syncs.send_if_modified(|before| replace(before, Some(Arc::new(managers))));
+        }
+    }
+
     fn remove(&mut self, id: &SyncId) {
-        if id.name == ROOT_SYNC {
+        if *id == SyncId::root(ROOT_SYNC) {
             self.default.send_if_modified(|before| replace(before, RootSyncFacts::default()));
         }
         self.objects.remove(id);
         self.syncs.remove(id);
+        self.tell_all();
     }
 
     /// Tells the syncs the name of the cluster, if it has changed.
@@ -196,7 +246,8 @@ async fn crd_is_established(client: kube::Client) {
 }
 
 fn id(object: &DynamicObject) -> SyncId {
-    SyncId::root(object.metadata.name.as_deref().unwrap_or_default())
+    let namespace = object.metadata.namespace.clone().unwrap_or_default();
+    SyncId { namespace, ..SyncId::root(object.metadata.name.as_deref().unwrap_or_default()) }
 }
 
 fn version(id: &SyncId, cluster_name: &str, local: LocalRepositories, object: DynamicObject) -> SyncVersion {

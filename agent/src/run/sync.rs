@@ -1,5 +1,6 @@
 //! One sync: the task that feeds its engine with events, and the tasks of its source and its reports.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -122,20 +123,43 @@ pub(super) async fn run(
     tasks.spawn(announcer.run(announced).in_current_span());
     // A spec that changed meanwhile is followed at once.
     instructions.mark_changed();
-    let mut driver =
-        Driver { state, runner, source, inbox, audits, dumps, instructions, followed, stop_at: None, stalled: None };
-    let exit = tokio::select! {
-        exit = driver.drive() => exit?,
-        Some(ended) = tasks.join_next() => {
-            ended.context("writing the status or Events broke down")?;
-            anyhow::bail!("writing the status or Events ended too early");
-        }
+    let mut driver = Driver {
+        root_syncs: subscribed(&runner.context),
+        state,
+        runner,
+        source,
+        inbox,
+        audits,
+        dumps,
+        instructions,
+        followed,
+        stop_at: None,
+        stalled: None,
     };
+    let exit = drive_beside(&mut driver, &mut tasks).await?;
     let until = driver.report_last().await;
     // The announcer ends when it has told what it was sent.
     drop(driver);
     let _ = tokio::time::timeout_at(until, async { while tasks.join_next().await.is_some() {} }).await;
     Ok(exit)
+}
+
+/// The manager annotations of all RootSyncs, as they are now and as they change.
+fn subscribed(context: &AgentContext) -> watch::Receiver<Option<Arc<BTreeSet<String>>>> {
+    let mut root_syncs = context.root_syncs.subscribe();
+    root_syncs.mark_changed();
+    root_syncs
+}
+
+/// Drives the engine until the sync ends, while these tasks write.
+async fn drive_beside(driver: &mut Driver<'_>, tasks: &mut JoinSet<()>) -> anyhow::Result<ExitReason> {
+    tokio::select! {
+        exit = driver.drive() => exit,
+        Some(ended) = tasks.join_next() => {
+            ended.context("writing the status or Events broke down")?;
+            anyhow::bail!("writing the status or Events ended too early");
+        }
+    }
 }
 
 /// The commit that was in force when an earlier run ended. A source that a sync object may not name is not read.
@@ -179,6 +203,8 @@ struct Driver<'a> {
     audits: mpsc::Receiver<Event>,
     dumps: DumpRequests,
     instructions: &'a mut watch::Receiver<Instructions>,
+    /// The manager annotations of all RootSyncs.
+    root_syncs: watch::Receiver<Option<Arc<BTreeSet<String>>>>,
     /// The instructions that were followed last.
     followed: Instructions,
     /// The time at which a sync that was told to stop ends, with requests in flight or without.
@@ -209,6 +235,10 @@ impl Driver<'_> {
                 () = sleep_until(self.stop_at) => return Ok(ExitReason::Stopped),
                 _ = audits.tick() => Event::AuditDue,
                 Ok(()) = self.instructions.changed() => self.follow_instructions(),
+                Ok(()) = self.root_syncs.changed() => match self.root_syncs.borrow_and_update().clone() {
+                    Some(syncs) => Event::RootSyncs(syncs),
+                    None => continue,
+                },
                 Some(request) = self.dumps.recv() => {
                     // It fails when the request was given up.
                     let _ = request.send(self.state.dump(Instant::now()));

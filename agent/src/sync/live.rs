@@ -118,6 +118,8 @@ pub struct Live {
     pub watched: bool,
     /// The sync that manages it.
     pub owner: Owner,
+    /// `true` for a Namespace that a sync only made because objects are in it, see [`DeclaredObject::implicit`].
+    pub implicit: bool,
     /// `true` if our `Apply` entry is on it.
     pub applied: bool,
     /// `true` if tools that wrote it before may own declared fields; see [`managed_fields::adopt`].
@@ -187,6 +189,7 @@ impl Live {
             version: seen.version(),
             watched: seen.label(label::PART_OF).is_some(),
             owner: owner(seen, id, sync, before),
+            implicit: is_implicit(seen, id),
             applied: entry.is_some(),
             running_field: entry.and_then(managed_fields::running_field),
             former_writer: managed_fields::has_former_writer(&seen.managed_fields),
@@ -336,6 +339,12 @@ fn is_named_by_a_sync(seen: &Observed) -> bool {
         let annotations = entry.fields.get("f:metadata").and_then(|metadata| metadata.get("f:annotations"));
         annotations.is_some_and(|annotations| annotations.get(&manager).is_some())
     })
+}
+
+/// An implicit Namespace has no file.
+fn is_implicit(seen: &Observed, id: &ObjectId) -> bool {
+    let path = seen.annotation(annotation::SOURCE_PATH);
+    id.is_namespace() && path.is_none() && seen.annotation(annotation::MANAGER).is_some()
 }
 
 fn on_removal(seen: &Observed, id: &ObjectId) -> OnRemoval {

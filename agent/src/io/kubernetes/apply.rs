@@ -95,9 +95,9 @@ async fn send(cluster: &Cluster, path: &str, body: &Object) -> Result<Object, Ap
     cluster.apply(path, body).await
 }
 
-/// Lets fields change hands before an apply: the declared ones of former writers become ours, those that stay as they run
-/// become nobody's, and list items that another client put in the place of ours become ours to be removed. Returns the former
-/// writers.
+/// Lets fields change hands before an apply: the declared ones of former writers become ours, those that stay as they run have
+/// no owner any more, and list items that another client put in the place of ours become ours to be removed. Returns the
+/// former writers.
 async fn hand_over(
     cluster: &Cluster,
     path: &str,
@@ -106,7 +106,7 @@ async fn hand_over(
 ) -> Result<Vec<&'static FormerWriter>, ApiError> {
     let mut whole: Object = cluster.get(path).await?;
     if whole.metadata("managedFields").is_none() {
-        // Of nothing: it only makes the API server write down that nobody owns the fields.
+        // An apply without fields only makes the API server write down that they have no owner.
         whole = send(cluster, path, &empty(body)).await?;
     }
     let before = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();

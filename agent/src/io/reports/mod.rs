@@ -19,7 +19,7 @@ pub use notices::Announcer;
 pub use pace::WriteBudget;
 pub use reporter::{Reporter, write};
 pub use resource_groups::read_inventory;
-pub use status::{SyncObject, read_sync_status, write_sync_status};
+pub use status::{SyncObject, read_sync_status, write_apply_set, write_sync_status};
 
 /// This moment.
 pub fn now() -> Moment {

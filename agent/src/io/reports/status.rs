@@ -1,12 +1,12 @@
 //! The status of RootSync and RepoSync objects.
 
 use serde::Deserialize as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::failed;
 use crate::api::SyncStatus;
 use crate::io::kubernetes::client::{ApiError, Cluster};
-use crate::model::metadata::SyncId;
+use crate::model::metadata::{SyncId, TOOLING, annotation, label};
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::reporting::ReportAnswer;
 use crate::sync::status::status_document;
@@ -34,6 +34,19 @@ pub async fn write_sync_status(
     let path = cluster.path(&ObjectId::new(&kind, &sync.namespace, &sync.name), "v1beta1").await?;
     let body = status_document(sync, uid, status).to_string().into_bytes();
     cluster.apply::<Value>(&format!("{path}/status"), body).await?;
+    Ok(())
+}
+
+/// Writes the ApplySet of the objects of a sync on the sync object.
+///
+/// # Errors
+/// When the API server refuses it or cannot be reached.
+pub async fn write_apply_set(cluster: &Cluster, sync: &SyncId) -> Result<(), ApiError> {
+    let kind = GroupKind::new("configsync.gke.io", &sync.kind.to_string());
+    let path = cluster.path(&ObjectId::new(&kind, &sync.namespace, &sync.name), "v1beta1").await?;
+    let labels = json!({label::APPLY_SET_ID: sync.part_of()});
+    let annotations = json!({annotation::APPLY_SET_TOOLING: TOOLING});
+    cluster.merge_patch::<Value>(&path, &json!({"metadata": {"labels": labels, "annotations": annotations}})).await?;
     Ok(())
 }
 

@@ -76,7 +76,7 @@ pub enum ApplyMode {
     /// The object that is known.
     Update,
     /// The object that is known, on which fields change hands first: declared ones of tools that wrote it before become ours, and
-    /// those that stay as they run become nobody's.
+    /// those that stay as they run have no owner any more.
     HandOver,
     /// The object that is known, with list items of another manager in the place of declared ones. The apply removes
     /// those items. Other fields change hands as well.

@@ -87,7 +87,11 @@ impl State {
             tracked.notes_mut().overdue_at.get_or_insert(overdue_at);
         });
         if self.is_stranger(&dependency) {
+            let looked = self.objects.notes(&dependency).is_some_and(|notes| notes.checks > 0);
             self.look_at(&dependency, now);
+            if looked && !self.objects.notes(id).is_some_and(|notes| notes.overdue) {
+                self.tell_overdue_wait(id);
+            }
         }
     }
 

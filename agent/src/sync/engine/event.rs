@@ -1,5 +1,6 @@
 //! Events: the input of the engine of a sync.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ pub enum Event {
     /// The number of objects of the kind that this CRD defines, `None` when the API server refuses to list them: the answer
     /// to [`Command::Count`](super::Command::Count).
     Counted(ObjectId, Option<usize>),
+    /// The manager annotations of all RootSyncs that there are. An object that names another RootSync has no owner.
+    RootSyncs(Arc<BTreeSet<String>>),
     /// A user set the approval of held deletions to this, or removed it.
     Approved(Option<String>),
     /// The time that [`State::next_wake`](super::State::next_wake) returned has come.

@@ -121,6 +121,8 @@ pub struct State {
     in_force: InForce,
     kinds: Kinds,
     objects: Objects,
+    /// The manager annotations of all RootSyncs; `None` while they are not known.
+    root_syncs: Option<Arc<BTreeSet<String>>>,
     outage: Outage,
     /// Objects that were written for the commit in force.
     applied: usize,
@@ -150,6 +152,7 @@ impl State {
             restoring: Restoring::default(),
             in_force: InForce::default(),
             objects,
+            root_syncs: None,
             outage: Outage::default(),
             applied: 0,
             pruned: 0,
@@ -183,6 +186,7 @@ impl State {
             Event::AuditDue => self.audit_everything(),
             Event::Recorded(number) => self.recorded(number, now),
             Event::Unrecorded(finding) => self.unrecorded(finding),
+            Event::RootSyncs(syncs) => self.root_syncs_changed(syncs, now),
             Event::Approved(approval) => self.approve(approval),
             Event::ServerAsked(failure) => self.server_asked(failure, now),
             Event::Counted(crd, objects) => self.counted(&crd, objects),

@@ -1,14 +1,17 @@
 //! Objects as watches and audits show them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::model::metadata::ROOT_SCOPE;
 use crate::model::object::{GroupKind, Object, ObjectId};
 use crate::sync::health::{self, Health, is_always_current};
 use crate::sync::live::{FieldOwnership, Live, Observed, Owner};
 use crate::sync::plan::memory::Proof;
 use crate::sync::plan::{Action, Declared, decide};
 
+use super::objects::Phase;
 use super::queue::WorkClass;
 use super::{Event, State};
 
@@ -37,6 +40,7 @@ impl State {
             live.fields = FieldOwnership::Unsure;
         }
         // Without a record, objects that carry all that an apply of the sync leaves are recorded again.
+        live.owner = self.owner_that_is(live.owner);
         let found = self.prunes.memory().proof != Proof::Record && live.owner == Owner::Us && live.applied;
         let ours = live.owner == Owner::Us && (found || self.objects.is_recorded(&id));
         if !ours && self.is_foreign(&id) {
@@ -138,11 +142,40 @@ impl State {
             return;
         };
         let before = self.objects.live(id);
-        let live = Live::after_read(&seen, whole, &self.settings.sync, &declared, before);
+        let mut live = Live::after_read(&seen, whole, &self.settings.sync, &declared, before);
+        live.owner = self.owner_that_is(live.owner);
         if before.is_none_or(|before| before.health != live.health) {
             self.report.resources_changed();
         }
         self.objects.set_live(id, Some(live));
+    }
+
+    /// The owner of an object; a RootSync that is not there any more owns nothing.
+    fn owner_that_is(&self, owner: Owner) -> Owner {
+        match (&owner, &self.root_syncs) {
+            (Owner::Other(manager), Some(syncs)) if manager.starts_with(ROOT_SCOPE) && !syncs.contains(&**manager) => {
+                Owner::Nobody
+            }
+            _ => owner,
+        }
+    }
+
+    /// RootSyncs came or went: what one left is there for those that declare it.
+    pub(super) fn root_syncs_changed(&mut self, syncs: Arc<BTreeSet<String>>, now: Instant) {
+        self.root_syncs = Some(syncs);
+        let left = self.objects.lives().filter(|(_, live)| self.owner_that_is(live.owner.clone()) != live.owner);
+        let left: Vec<ObjectId> = left.map(|(id, _)| id.clone()).collect();
+        for id in left {
+            self.objects.change(&id, |tracked| {
+                if let Some(live) = &mut tracked.live {
+                    live.owner = Owner::Nobody;
+                }
+                if matches!(tracked.phase, Phase::BackingOff(_)) {
+                    tracked.phase = Phase::Settled;
+                }
+            });
+            self.evaluate(&id, now);
+        }
     }
 
     /// The object changed, and its status may have too, which metadata does not show: it is read in a moment, at once when

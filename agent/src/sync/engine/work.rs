@@ -264,7 +264,7 @@ impl State {
     }
 
     /// The wait of an object took longer than the reconcile timeout. It goes on, and users are told.
-    fn tell_overdue_wait(&mut self, id: &ObjectId) {
+    pub(super) fn tell_overdue_wait(&mut self, id: &ObjectId) {
         self.objects.change(id, |tracked| tracked.notes_mut().overdue = true);
         self.report.status_changed();
         if let Some(finding) = self.waiting_finding(id) {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::entry::{ManagedFieldsEntry, item_nodes};
-use crate::model::metadata::FIELD_MANAGER;
+use crate::model::metadata::{FIELD_MANAGER, annotation};
 use crate::model::object::Object;
 
 /// A tool that writes objects from manifests, by its field manager. An object that is declared is handed over from it.
@@ -67,7 +67,6 @@ pub fn adopt(declared: &Object, entries: &mut Vec<Value>) -> Vec<&'static Former
     let all: Vec<&Map<String, Value>> = parsed.iter().map(|entry| &entry.fields).collect();
     let own = parsed.iter().position(ManagedFieldsEntry::is_ours);
     let mut ours = own.and_then(|own| parsed.get(own)).map(|entry| entry.fields.clone()).unwrap_or_default();
-    let had = ours.len();
     let mut from: Vec<&'static FormerWriter> = Vec::new();
     let mut version = Value::Null;
     for (entry, before) in entries.iter_mut().zip(&parsed) {
@@ -82,13 +81,23 @@ pub fn adopt(declared: &Object, entries: &mut Vec<Value>) -> Vec<&'static Former
     }
     match own {
         Some(own) => entries[own]["fieldsV1"] = Value::Object(ours),
-        None if ours.len() > had => entries.push(json!({
-            "manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": version, "fieldsType": "FieldsV1", "fieldsV1": ours,
-        })),
-        None => {}
+        None if from.is_empty() => {}
+        None => entries.push(our_entry(&version, ours)),
     }
     entries.retain(|entry| entry["fieldsV1"].as_object().is_none_or(|fields| !fields.is_empty()));
     from
+}
+
+/// An entry of ours with these fields. It is never empty: when no entry is left, the API server makes one of all fields again. The
+/// apply that follows writes the annotation.
+fn our_entry(version: &Value, mut fields: Map<String, Value>) -> Value {
+    if fields.is_empty() {
+        let field = format!("f:{}", annotation::DECLARED_HASH);
+        fields.insert("f:metadata".to_owned(), json!({"f:annotations": {field: {}}}));
+    }
+    json!({
+        "manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": version, "fieldsType": "FieldsV1", "fieldsV1": fields,
+    })
 }
 
 /// Takes what is declared of a map out of a former writer's node; `true` if there was any. `all` are the nodes of all entries.
@@ -190,7 +199,11 @@ mod tests {
         let mut entries = vec![entry("kubectl-create", "Update", &created(80))];
         assert_eq!(names(&adopt(&service(&[80]), &mut entries)), ["kubectl-create"]);
         let rest = json!({"f:spec": {"f:internalTrafficPolicy": {}, "f:sessionAffinity": {}, "f:type": {}}});
-        assert_eq!(entries, [entry("kubectl-create", "Update", &rest)]);
+        assert_eq!(entries[0], entry("kubectl-create", "Update", &rest));
+        assert!(
+            entries.len() == 2 && entries[1]["manager"] == FIELD_MANAGER,
+            "without one all is adopted anew: {entries:?}"
+        );
         assert!(adopt(&service(&[80]), &mut entries).is_empty(), "it is taken once");
         let labels = json!({"f:metadata": {"f:labels": {".": {}, "f:app": {}, "f:team": {}}}});
         let mut entries = vec![entry("kustomize-controller", "Apply", &labels)];
@@ -199,7 +212,8 @@ mod tests {
         let labels = json!({"f:metadata": {"f:labels": {".": {}, "f:app": {}}}});
         let mut entries = vec![entry("helm", "Update", &labels)];
         let writers = adopt(&service(&[80]), &mut entries);
-        assert!(writers[0].warning.is_some() && entries.is_empty(), "{entries:?}");
+        assert!(writers[0].warning.is_some());
+        assert!(entries.len() == 1 && entries[0]["manager"] == FIELD_MANAGER, "{entries:?}");
     }
 
     #[test]
@@ -230,7 +244,7 @@ mod tests {
         let mut entries = vec![entry("argocd-controller", "Apply", &fields)];
         adopt(&service(&[80]), &mut entries);
         assert_eq!(entries[0]["fieldsV1"]["f:spec"]["f:ports"], json!({"k:{\"port\":443,\"protocol\":\"TCP\"}": more}));
-        assert_eq!(entries.len(), 1);
+        assert_eq!(entries.len(), 2);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The one decision about one object: declared form and live record in, action out.
 
 use crate::compile::declared::{DeclaredObject, DeclaredSet};
-use crate::model::metadata::{SyncId, SyncKind};
+use crate::model::metadata::{ROOT_SCOPE, SyncId, SyncKind};
 use crate::model::object::ObjectId;
 use crate::sync::live::{FieldOwnership, Live, OnRemoval, Owner};
 
@@ -80,14 +80,13 @@ fn keep(declared: &DeclaredObject, live: &Live, sync: &SyncId) -> Action {
     match &live.owner {
         _ if live.terminating => Action::Wait,
         Owner::Other(_) | Owner::Nobody if declared.implicit => Action::Nothing,
-        Owner::Other(manager) if !may_take_over(sync, manager) => Action::Conflict(manager.clone()),
+        // A Namespace belongs to the sync that declares it, whichever sync made it because of objects in it.
+        Owner::Other(manager) if !live.implicit && !may_take_over(sync, manager) => Action::Conflict(manager.clone()),
         Owner::Us if declared.ignores_mutation() && current => Action::Nothing,
         _ if declared.ignores_mutation() => Action::Annotate,
         owner => match &live.fields {
             // The sync never managed it, or has given it up since.
-            FieldOwnership::Lost(_) if *owner != Owner::Us && (!live.applied || live.hash.is_none()) => {
-                Action::Apply(Cause::Adopted)
-            }
+            _ if *owner != Owner::Us && (!live.applied || !current) => Action::Apply(Cause::Adopted),
             FieldOwnership::Lost(paths) => Action::Apply(Cause::Drifted(paths.clone())),
             _ if live.hash.is_none() => Action::Apply(Cause::Adopted),
             _ if !current => Action::Apply(Cause::Changed),
@@ -99,7 +98,7 @@ fn keep(declared: &DeclaredObject, live: &Live, sync: &SyncId) -> Action {
 
 /// A RootSync takes objects over from RepoSyncs; otherwise the sync that came first keeps them.
 fn may_take_over(sync: &SyncId, manager: &str) -> bool {
-    sync.kind == SyncKind::RootSync && !manager.starts_with(":root")
+    sync.kind == SyncKind::RootSync && !manager.starts_with(ROOT_SCOPE)
 }
 
 fn remove(live: &Live) -> Action {

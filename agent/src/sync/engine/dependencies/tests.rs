@@ -76,3 +76,39 @@ fn an_object_that_waits_too_long_is_told_and_applied_when_its_dependency_is_read
     assert!(applies(&commands, "web"), "{commands:?}");
     assert!(state.last_report().sync.findings.is_empty());
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_waits_alone_for_what_is_not_declared_until_that_is_on_the_cluster() {
+    let manifest = |name: &str, annotations: &str| {
+        format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: default\n{annotations}")
+    };
+    let on = "  annotations: {config.kubernetes.io/depends-on: /namespaces/default/ConfigMap/folder}\n";
+    let (set, mut now) = (declared(&(manifest("web", on) + &manifest("other", ""))), Instant::now());
+    let folder = ObjectId::new(&GroupKind::new("", "ConfigMap"), "default", "folder");
+    let reads = |commands: &[Command]| {
+        commands.iter().any(|command| matches!(command, Command::Read(read) if read.id == folder))
+    };
+    let (mut state, commands) = begin_sync(&set, TIMEOUT, now);
+    assert!(applies(&commands, "other") && !applies(&commands, "web"), "{commands:?}");
+    let other = set.objects.keys().find(|id| id.name() == "other").expect("declared").clone();
+    let commands = state.step(Event::Finished(other.clone(), applied(&live(&set, &other, 2, json!({})))), now);
+    assert!(reads(&commands), "{commands:?}");
+    state.step(Event::Finished(folder.clone(), Outcome::Absent(0)), now);
+    assert!(!state.is_pending(), "nothing is on its way by itself");
+    let findings = state.last_report().sync.findings;
+    assert!(findings.len() == 1 && findings[0].message.contains("configmap/default/folder"), "{findings:?}");
+
+    let mut commands = Vec::new();
+    while !reads(&commands) {
+        now = state.next_wake().expect("it is looked at again");
+        commands = state.step(Event::Woken, now);
+    }
+    let found = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+        "name": "folder", "namespace": "default", "uid": "u", "resourceVersion": "7",
+    }});
+    let found = serde_json::from_value(found).expect("a map");
+    let commands = state.step(Event::Finished(folder, Outcome::Read(Box::new(found))), now);
+    assert!(applies(&commands, "web"), "{commands:?}");
+    assert!(state.last_report().sync.findings.is_empty());
+}

@@ -1,0 +1,179 @@
+//! Warnings about manifests that do not fit together: an object that depends on one that is not there, a cycle of dependencies,
+//! replicas beside an autoscaler.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::compile::parse::{Manifest, ParsedFile};
+use crate::model::finding::{Place, Warning};
+use crate::model::metadata::annotation;
+use crate::model::object::{GroupKind, ObjectId};
+use crate::model::references::{REFERENCE_FORM, references};
+
+/// The manifests by the identity in their files; the first of each.
+type ById<'a> = BTreeMap<&'a ObjectId, usize>;
+
+/// The warnings about all manifests of these files.
+pub(super) fn warnings(files: &[&Arc<ParsedFile>]) -> Vec<Warning> {
+    let manifests: Vec<&Arc<Manifest>> = files.iter().flat_map(|file| &file.manifests).collect();
+    let concerns = |manifest: &&Arc<Manifest>| depends_on(manifest).is_some() || is_autoscaler(manifest);
+    if !manifests.iter().any(concerns) {
+        return Vec::new();
+    }
+    let mut by_id = ById::new();
+    for (at, manifest) in manifests.iter().enumerate() {
+        by_id.entry(&manifest.object.id).or_insert(at);
+    }
+    let mut warnings = of_dependencies(&manifests, &by_id);
+    warnings.extend(manifests.iter().filter_map(|manifest| beside_an_autoscaler(manifest, &manifests, &by_id)));
+    warnings
+}
+
+fn depends_on(manifest: &Manifest) -> Option<&str> {
+    manifest.object.annotation(annotation::DEPENDS_ON)
+}
+
+fn is_autoscaler(manifest: &Manifest) -> bool {
+    manifest.object.is_kind("autoscaling", "HorizontalPodAutoscaler")
+}
+
+fn warning(message: String, hint: &str, places: Vec<Place>) -> Warning {
+    let locations = places.into_iter().filter_map(|place| place.location).collect();
+    Warning { message, hint: hint.to_owned(), locations }
+}
+
+fn of_dependencies(manifests: &[&Arc<Manifest>], by_id: &ById<'_>) -> Vec<Warning> {
+    let key = annotation::DEPENDS_ON;
+    let mut warnings = Vec::new();
+    let mut edges: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let dependents = manifests.iter().enumerate().filter_map(|(at, it)| Some((at, it, depends_on(it)?)));
+    for (at, manifest, text) in dependents {
+        let id = &manifest.object.id;
+        let mut warn = |message, hint| warnings.push(warning(message, hint, vec![manifest.at_annotation(key)]));
+        let references = references(text).unwrap_or_else(|reason| {
+            warn(format!("{key} of {id}: {reason}."), REFERENCE_FORM);
+            Vec::new()
+        });
+        for reference in references {
+            match by_id.get(&reference) {
+                Some(found) => edges.entry(at).or_default().push(*found),
+                // The namespace of a manifest may follow from its directory.
+                None if by_id.contains_key(&reference.in_namespace("")) => {}
+                None => warn(
+                    format!("{id} depends on {reference}, which is not declared here."),
+                    "It waits until the other object is ready on the cluster.",
+                ),
+            }
+        }
+    }
+    warnings.extend(cycle(&edges).map(|cycle| {
+        let names: Vec<String> = cycle.iter().map(|at| manifests[*at].object.id.to_string()).collect();
+        let places = cycle.iter().map(|at| manifests[*at].at_annotation(key)).collect();
+        let message =
+            format!("These objects depend on each other, so that the sync refuses them: {}.", names.join(", "));
+        warning(message, "Remove one of the annotations.", places)
+    }));
+    warnings
+}
+
+/// One cycle, if there is any.
+fn cycle(edges: &BTreeMap<usize, Vec<usize>>) -> Option<Vec<usize>> {
+    let mut done = BTreeSet::new();
+    for start in edges.keys() {
+        // A stack of objects with what is left to look at below each: deep chains are no problem.
+        let below = |at: &usize| edges.get(at).cloned().unwrap_or_default();
+        let mut stack = vec![(*start, below(start))];
+        let mut on_way = BTreeSet::from([*start]);
+        while let Some((at, left)) = stack.last_mut() {
+            match left.pop() {
+                Some(next) if done.contains(&next) => {}
+                Some(next) if on_way.insert(next) => stack.push((next, below(&next))),
+                Some(next) => return Some(stack.into_iter().map(|(at, _)| at).skip_while(|at| *at != next).collect()),
+                None => {
+                    on_way.remove(at);
+                    done.insert(*at);
+                    stack.pop();
+                }
+            }
+        }
+    }
+    None
+}
+
+/// A warning if the manifest is an autoscaler of an object that declares its replicas.
+fn beside_an_autoscaler(manifest: &Manifest, manifests: &[&Arc<Manifest>], by_id: &ById<'_>) -> Option<Warning> {
+    if !is_autoscaler(manifest) {
+        return None;
+    }
+    let autoscaler = manifest.whole();
+    let target = autoscaler.0.get("spec")?.get("scaleTargetRef")?;
+    let text = |field: &str| target.get(field).and_then(Value::as_str);
+    let group = text("apiVersion").and_then(|version| version.split_once('/')).map_or("", |(group, _)| group);
+    let kind = GroupKind::new(group, text("kind")?);
+    let target = manifests[*by_id.get(&ObjectId::new(&kind, manifest.object.namespace(), text("name")?))?];
+    target.whole().0.get("spec")?.get("replicas")?.as_i64()?;
+    let id = &target.object.id;
+    let message = format!("{id} has an autoscaler and declares `replicas`, so that each undoes the other's work.");
+    let hint = "Remove `replicas`: the number that runs stays.";
+    Some(warning(message, hint, vec![target.at_key(&["spec", "replicas"]), manifest.at_name()]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::parse::{SourceFile, parse};
+
+    fn messages(text: &str) -> Vec<String> {
+        let file = Arc::new(parse(&SourceFile { path: "a.yaml".to_owned(), content: Arc::from(text.as_bytes()) }));
+        warnings(&[&file])
+            .into_iter()
+            .map(|warning| {
+                assert!(warning.locations.iter().all(|at| at.line > 0), "{warning:?}");
+                warning.message
+            })
+            .collect()
+    }
+
+    fn config_map(name: &str, on: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: shop\n  \
+             annotations: {{config.kubernetes.io/depends-on: \"{on}\"}}\n---\n"
+        )
+    }
+
+    #[test]
+    fn references_that_lead_nowhere_are_told() {
+        assert!(
+            messages(&(config_map("a", "/namespaces/shop/ConfigMap/b") + &config_map("b", "/Namespace/shop")))
+                .iter()
+                .eq(["configmap/shop/b depends on namespace/shop, which is not declared here."].iter())
+        );
+        let malformed = messages(&config_map("a", "nonsense"));
+        assert_eq!(
+            malformed,
+            ["config.kubernetes.io/depends-on of configmap/shop/a: \"nonsense\" is no reference to an object."]
+        );
+        let on = |name: &str| format!("/namespaces/shop/ConfigMap/{name}");
+        let cyclic = messages(&(config_map("a", &on("b")) + &config_map("b", &on("c")) + &config_map("c", &on("b"))));
+        assert_eq!(
+            cyclic,
+            ["These objects depend on each other, so that the sync refuses them: configmap/shop/b, configmap/shop/c."]
+        );
+    }
+
+    #[test]
+    fn replicas_beside_an_autoscaler_are_told() {
+        let text = |replicas: &str| {
+            format!(
+                "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, namespace: shop}}\nspec:\n  paused: true\n{replicas}---\n\
+                 apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{name: web, namespace: shop}}\n\
+                 spec: {{scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: web}}}}\n"
+            )
+        };
+        let told = messages(&text("  replicas: 2\n"));
+        assert!(told.len() == 1 && told[0].starts_with("deployment.apps/shop/web has an autoscaler"), "{told:?}");
+        assert!(messages(&text("")).is_empty());
+    }
+}

@@ -1,0 +1,101 @@
+//! Objects that depend on others: they wait alone, and are gone before what they depend on.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tests::cluster::Kind;
+use tests::repository::Repository;
+use tests::wait::await_condition;
+
+use crate::world::{Sync, config_map, config_map_path, namespace, shared};
+
+const ELSEWHERE: &str = "depends-elsewhere";
+const PRUNED: &str = "pruned-in-order";
+const CLAIMED: &str = "claimed";
+
+/// A ConfigMap that depends on another.
+fn dependent(namespace: &str, name: &str, on: &str) -> String {
+    let annotation = format!("  annotations:\n    config.kubernetes.io/depends-on: /namespaces/{on}\n");
+    config_map(namespace, name, "value").replace("\ndata:", &format!("\n{annotation}data:"))
+}
+
+pub(crate) fn on_objects_of_others(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace(ELSEWHERE))?;
+    repository.write("independent.yaml", &config_map(ELSEWHERE, "independent", "value"))?;
+    repository.write("waiting.yaml", &dependent(ELSEWHERE, "waiting", &format!("{ELSEWHERE}/ConfigMap/folder")))?;
+    let sync = Sync::unstructured(cluster, ELSEWHERE, repository)?;
+    let status = sync.await_error("2009")?;
+    let message = status["status"]["sync"]["errors"][0]["errorMessage"].as_str().unwrap_or_default();
+    ensure!(message.contains("configmap/depends-elsewhere/folder") && message.contains("waiting.yaml"), "{message}");
+    ensure!(cluster.exists(&config_map_path(ELSEWHERE, "independent"))?, "another object waits too");
+    ensure!(!cluster.exists(&config_map_path(ELSEWHERE, "waiting"))?, "it was applied before its dependency");
+
+    let folder = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "folder"}});
+    cluster.create(&format!("/api/v1/namespaces/{ELSEWHERE}/configmaps"), &folder)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    ensure!(cluster.exists(&config_map_path(ELSEWHERE, "waiting"))?, "it is synced without it");
+    Ok(())
+}
+
+pub(crate) fn are_pruned_first(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace(PRUNED))?;
+    for name in ["a", "b", "c", "operator"] {
+        repository.write(&format!("{name}.yaml"), &config_map(PRUNED, name, "value"))?;
+    }
+    repository.write("instance.yaml", &dependent(PRUNED, "instance", &format!("{PRUNED}/ConfigMap/operator")))?;
+    let sync = Sync::unstructured(cluster, PRUNED, repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    let (operator, instance) = (config_map_path(PRUNED, "operator"), config_map_path(PRUNED, "instance"));
+    cluster.patch(&instance, &json!({"metadata": {"finalizers": ["example.com/operator"]}}))?;
+    for name in ["operator", "instance", "c"] {
+        sync.repository.remove(&format!("{name}.yaml"))?;
+    }
+    sync.repository.commit()?;
+    await_condition("what can go goes", || {
+        ensure!(!cluster.exists(&config_map_path(PRUNED, "c"))?, "c is there");
+        ensure!(cluster.get(&instance)?["metadata"]["deletionTimestamp"].is_string(), "it is not being deleted");
+        Ok(())
+    })?;
+    // Drift of another object is put back after all that was decided before.
+    let witness = config_map_path(PRUNED, "a");
+    cluster.patch(&witness, &json!({"data": {"key": "other"}}))?;
+    await_condition("drift is put back", || {
+        ensure!(cluster.get(&witness)?["data"]["key"] == "value", "not yet");
+        Ok(())
+    })?;
+    ensure!(cluster.get(&operator)?["metadata"]["deletionTimestamp"].is_null(), "it went before its dependent");
+    cluster.patch(&instance, &json!({"metadata": {"finalizers": null}}))?;
+    sync.await_synced(&sync.repository.head()?)?;
+    ensure!(!cluster.exists(&instance)? && !cluster.exists(&operator)?, "they are there");
+    Ok(())
+}
+
+const CLAIM: &str = "\
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: data
+  namespace: claimed
+spec:
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 1Mi}}
+";
+
+/// No class ever binds this claim, as one would that waits for the first Pod.
+pub(crate) fn on_a_claim(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace(CLAIMED))?;
+    repository.write("claim.yaml", CLAIM)?;
+    repository.write("user.yaml", &dependent(CLAIMED, "user", "claimed/PersistentVolumeClaim/data"))?;
+    let sync = Sync::unstructured(cluster, CLAIMED, repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    ensure!(cluster.exists(&config_map_path(CLAIMED, "user"))?, "it is synced without it");
+    Ok(())
+}
