@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::model::finding::Finding;
 use crate::model::object::ObjectId;
-use crate::sync::engine::Event;
 use crate::sync::engine::queue::QueuePlace;
-use crate::sync::live::{Live, Owner};
+use crate::sync::live::{Live, Observed, Owner};
 
 /// Everything that is known of one object.
 #[derive(Default)]
@@ -54,9 +53,17 @@ pub(in crate::sync::engine) struct InFlight {
     /// The repair to tell of when the command works; `None` when the command repairs nothing.
     pub(in crate::sync::engine) repair: Option<PendingRepair>,
     /// The last event of a watch since the command was sent. It is taken in after the answer.
-    pub(in crate::sync::engine) deferred: Option<Event>,
+    pub(in crate::sync::engine) deferred: Option<Deferred>,
     /// The object was [`recorded`](Tracked::recorded) before.
     pub(in crate::sync::engine) recorded: bool,
+}
+
+/// News about an object whose command is unanswered.
+pub(in crate::sync::engine) enum Deferred {
+    /// Its metadata; `true` if a list showed it.
+    Seen(Box<Observed>, bool),
+    /// It is gone, at this resource version.
+    Gone(u64),
 }
 
 /// A repair whose command is unanswered: see [`Repaired`](crate::sync::engine::Repaired).
