@@ -170,14 +170,15 @@ impl Comparison<'_> {
         self.at.leave(was);
     }
 
-    /// `true` if a list that is ours as a whole, or was before another client took it, has got more items.
+    /// `true` if a list that is ours as a whole has got more items, or if another client has taken it.
     fn is_another_whole(&self, declared: &[Value], live: &[Value], ours: Ownership<'_>) -> bool {
-        let whole = match ours {
-            Ownership::Whole => true,
-            Ownership::Node(node) => node.is_empty() && self.typed,
+        let is_longer = declared.len() < live.len();
+        let is_another = match ours {
+            Ownership::Whole => is_longer,
+            Ownership::Node(node) => is_longer && node.is_empty() && self.typed,
             Ownership::Unknown => self.at.is_owned_whole(self.entries) && !self.at.is_owned_in_parts(self.entries),
         };
-        whole && declared.len() < live.len() && !self.is_filled_list()
+        is_another && !self.is_filled_list()
     }
 
     /// `true` for a list of a built-in kind to which the API server adds items.
@@ -432,7 +433,7 @@ mod tests {
         assert_eq!(more(json!({"f:spec": {"f:args": {"v:\"a\"": {}}}})), [""; 0]);
         let widget = |c: Value| json!({"apiVersion": "a.b/v1", "kind": "Widget", "spec": {"w": {"c": c}}});
         let taken = |theirs: Value| {
-            let (one, two) = (widget(json!([1])), widget(json!([1, 2])));
+            let (one, two) = (widget(json!([{"a": 1}])), widget(json!([{"a": 1, "b": 2}])));
             compared(one, two, json!({"f:spec": {"f:w": {}}}), json!({"f:spec": {"f:w": {"f:c": theirs}}}))
         };
         assert_eq!(taken(json!({})), [".spec.w.c"]);
