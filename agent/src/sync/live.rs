@@ -118,7 +118,7 @@ pub struct Live {
     pub watched: bool,
     /// The sync that manages it.
     pub owner: Owner,
-    /// `true` for a Namespace that a sync only made because objects are in it, see [`DeclaredObject::implicit`].
+    /// `true` for a Namespace that a sync only made because objects are in it, and that it does not declare.
     pub implicit: bool,
     /// `true` if our `Apply` entry is on it.
     pub applied: bool,
