@@ -45,8 +45,8 @@ impl State {
         if older {
             live.fields = FieldOwnership::Unsure;
         }
-        // Without a record, objects that carry all that an apply of the sync leaves are recorded again.
         live.owner = self.owner_that_is(live.owner);
+        // Without a record, objects that carry all that an apply of the sync leaves are recorded again.
         let found = self.prunes.memory().proof != Proof::Record && live.owner == Owner::Us && live.applied;
         let ours = live.owner == Owner::Us && (found || self.objects.is_recorded(&id));
         if !ours && self.is_foreign(&id) {
