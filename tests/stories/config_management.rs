@@ -92,7 +92,7 @@ fn unreachable_context(cluster: &Cluster, home: &Path, context: &str) -> Result<
     let path = home.join("two-clusters");
     std::fs::write(&path, config.to_string())?;
     let start = std::time::Instant::now();
-    let (code, text) = run_nomos(&path, &["status", "--timeout", "1s"])?;
+    let (code, text) = run_nomos(&path, &["status", "--timeout", "4s"])?;
     ensure!(code == 1 && start.elapsed() < Duration::from_secs(10), "{code} after {:?}: {text}", start.elapsed());
     for words in [&format!("*         {context}"), "SYNCED", "away   Failed to connect to cluster"] {
         ensure!(text.contains(words), "no {words:?} in {text}");
