@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use crate::model::backoff::Backoff;
 use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, ObjectId};
+use crate::sync::plan::Declared;
 
-use super::objects::{Deferred, Mark, Tracked};
-use super::{Command, Notice, State};
+use super::objects::{Mark, Tracked};
+use super::queue::{QueuePlace, WorkClass};
+use super::{Command, Event, Notice, State};
 
 /// Pause before a kind that is not served is looked for again; it doubles.
 const FIRST_SEARCH: Duration = Duration::from_secs(1);
@@ -35,6 +37,8 @@ pub(super) enum KindState {
 pub(super) struct Listing {
     /// Known objects that the list has not shown so far.
     missing: BTreeSet<ObjectId>,
+    /// The highest resource version that the list has shown: the list is at least as new.
+    newest: u64,
     /// `true` when the kind was listed or unlistable before: its state of before is relied on meanwhile.
     known: bool,
     /// The finding of the attempt before, which stays reported until the list is complete.
@@ -253,9 +257,10 @@ impl Kinds {
     }
 
     /// A list or a newer write shows the object.
-    pub(super) fn shown(&mut self, id: &ObjectId) {
+    pub(super) fn shown(&mut self, id: &ObjectId, version: Option<u64>) {
         if let Some(listing) = self.listing_of(id) {
             listing.missing.remove(id);
+            listing.newest = listing.newest.max(version.unwrap_or(0));
         }
     }
 }
@@ -311,13 +316,13 @@ impl State {
             KindState::Unlistable(finding) => (true, Some(finding)),
             KindState::Listing(before) => (before.known, before.failure),
         };
-        kind.state = KindState::Listing(Listing { missing, known, failure });
+        kind.state = KindState::Listing(Listing { missing, newest: 0, known, failure });
     }
 
     /// The list is complete: objects that it did not show are gone.
     pub(super) fn list_completed(&mut self, kind: &GroupKind, session: u64, now: Instant) {
         let entry = self.kinds.of_mut(kind);
-        let Listing { missing, failure, .. } = match &mut entry.state {
+        let Listing { missing, newest, failure, .. } = match &mut entry.state {
             // A watch that was replaced says the end of its own list: the list of its successor is not complete.
             KindState::Listing(listing) if session == entry.session => std::mem::take(listing),
             _ => return,
@@ -329,7 +334,7 @@ impl State {
         }
         self.is_shown(kind);
         self.prunes.found();
-        self.not_listed(missing, now);
+        self.not_listed(missing, newest, now);
     }
 
     /// The kind is listed: none of its objects is recorded only.
@@ -346,17 +351,26 @@ impl State {
         }
     }
 
-    /// Known objects that a complete list did not show count as gone. The sync may have written an object after the list was made,
-    /// which looks as if the cluster was restored from a backup of before; the next apply finds what is there.
-    fn not_listed(&mut self, missing: BTreeSet<ObjectId>, now: Instant) {
+    /// Known objects that a complete list did not show; the list is at least as new as `newest`.
+    fn not_listed(&mut self, missing: BTreeSet<ObjectId>, newest: u64, now: Instant) {
         for id in missing {
-            self.objects.change(&id, |tracked| {
-                if let Some(command) = tracked.in_flight_mut() {
-                    // An event that the watch sent later is newer than the list.
-                    command.deferred.get_or_insert(Deferred::Gone(u64::MAX));
-                }
-            });
-            if !self.objects.is_in_flight(&id) {
+            if self.objects.is_in_flight(&id) {
+                self.objects.change(&id, |tracked| {
+                    if let Some(command) = tracked.in_flight_mut() {
+                        // A list after a deletion and one before it look the same, and no event may follow.
+                        let version = if command.place.class == WorkClass::Prune { u64::MAX } else { newest };
+                        // An event that the watch sent later is newer than the list.
+                        command.deferred.get_or_insert(Event::Gone(id.clone(), version));
+                    }
+                });
+                continue;
+            }
+            let newer = self.objects.live(&id).is_some_and(|live| live.version > newest && !live.terminating);
+            if newer && matches!(self.declared(&id), Declared::Object(_)) {
+                // The sync may have written the object after the list was made.
+                let place = QueuePlace::of(WorkClass::Repair, &id, &self.in_force.order);
+                self.objects.queue(&id, place);
+            } else {
                 self.gone(&id, u64::MAX, now);
             }
         }
@@ -410,7 +424,7 @@ impl State {
         }
         kind.state = KindState::Unserved(recorded.then(|| now + kind.searches.next_pause()));
         let watched = of_kind.into_iter().filter(|(.., watched)| *watched).map(|(id, ..)| id).collect();
-        self.not_listed(watched, now);
+        self.not_listed(watched, u64::MAX, now);
     }
 
     /// Objects in the record that no list has shown yet.

@@ -8,10 +8,10 @@ use crate::sync::live::Live;
 use crate::sync::plan::Action;
 
 use super::dispatch::LONGEST_OUTAGE_PAUSE;
-use super::objects::{Deferred, FailureRecord, Heat, InFlight, PendingRepair, Phase, Tracked};
+use super::objects::{FailureRecord, Heat, InFlight, PendingRepair, Phase, Tracked};
 use super::queue::WorkClass;
 use super::work::LONGEST_PAUSE;
-use super::{Adopted, Command, Failure, Notice, Outcome, Remarks, Repaired, Retry, State};
+use super::{Adopted, Command, Event, Failure, Notice, Outcome, Remarks, Repaired, Retry, State};
 
 /// The pause after the first failure of an object that is at fault itself.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -66,9 +66,9 @@ impl State {
             }
         }
         match deferred {
-            Some(Deferred::Seen(seen, listed)) => self.observed(id.clone(), &seen, listed, now),
-            Some(Deferred::Gone(version)) => self.gone(id, version, now),
-            None => {}
+            Some(Event::Seen(id, seen)) => self.seen(id, seen, now),
+            Some(Event::Gone(id, version)) => self.gone(&id, version, now),
+            _ => {}
         }
         if !failed {
             self.evaluate(id, now);
@@ -100,7 +100,7 @@ impl State {
         if self.objects.forgive(id) {
             self.report.status_changed();
         }
-        self.kinds.shown(id);
+        self.kinds.shown(id, None);
         self.watch_kind_of(id);
     }
 

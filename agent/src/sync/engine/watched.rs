@@ -11,35 +11,29 @@ use crate::sync::live::{FieldOwnership, Live, Observed, Owner};
 use crate::sync::plan::memory::Proof;
 use crate::sync::plan::{Action, Declared, decide};
 
-use super::State;
-use super::objects::{Deferred, Phase};
+use super::objects::Phase;
 use super::queue::WorkClass;
+use super::{Event, State};
 
 /// Time between a change of an object and the read of its readiness: a status often changes several times in a row.
 const READINESS: Duration = Duration::from_secs(1);
 
 impl State {
     pub(super) fn seen(&mut self, id: ObjectId, seen: Box<Observed>, now: Instant) {
-        self.kinds.shown(&id);
-        let listed = self.kinds.is_listing(&id);
+        self.kinds.shown(&id, Some(seen.version()));
         if self.objects.is_in_flight(&id) {
-            self.defer(&id, Deferred::Seen(seen, listed));
-        } else {
-            self.observed(id, &seen, listed, now);
+            self.defer(&id.clone(), Event::Seen(id, seen));
+            return;
         }
-    }
-
-    /// Takes in the metadata of an object about which no command is unanswered. `listed` is `true` if a list showed it.
-    pub(super) fn observed(&mut self, id: ObjectId, seen: &Observed, listed: bool, now: Instant) {
         let before = self.objects.live(&id);
         let known = before.filter(|live| *live.uid == *seen.uid).map_or(0, |live| live.version);
         let older = seen.version() < known;
-        if seen.version() == known || (older && !listed) {
+        if seen.version() == known || (older && !self.kinds.is_listing(&id)) {
             return;
         }
         self.readiness_may_have_changed(&id, now);
         let before = self.objects.live(&id);
-        let mut live = Live::observe(seen, &id, &self.settings.sync, self.declared_form(&id).as_deref(), before);
+        let mut live = Live::observe(&seen, &id, &self.settings.sync, self.declared_form(&id).as_deref(), before);
         // The list was made before our last write, or the cluster was restored from a backup and counts its versions from
         // there: the object is read.
         if older {
@@ -70,7 +64,7 @@ impl State {
 
     pub(super) fn gone(&mut self, id: &ObjectId, version: u64, now: Instant) {
         if self.objects.is_in_flight(id) {
-            self.defer(id, Deferred::Gone(version));
+            self.defer(id, Event::Gone(id.clone(), version));
             return;
         }
         // An object that lost its label is gone for a watch, at the version at which a command may have read it meanwhile.
@@ -90,7 +84,7 @@ impl State {
     }
 
     /// Keeps an event about an object in flight until the answer to its command is taken in.
-    fn defer(&mut self, id: &ObjectId, event: Deferred) {
+    fn defer(&mut self, id: &ObjectId, event: Event) {
         self.objects.change(id, |tracked| {
             if let Some(command) = tracked.in_flight_mut() {
                 command.deferred = Some(event);

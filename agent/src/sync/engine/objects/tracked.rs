@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::model::finding::Finding;
 use crate::model::object::ObjectId;
+use crate::sync::engine::Event;
 use crate::sync::engine::queue::QueuePlace;
-use crate::sync::live::{Live, Observed, Owner};
+use crate::sync::live::{Live, Owner};
 
 /// Everything that is known of one object.
 #[derive(Default)]
@@ -53,17 +54,9 @@ pub(in crate::sync::engine) struct InFlight {
     /// The repair to tell of when the command works; `None` when the command repairs nothing.
     pub(in crate::sync::engine) repair: Option<PendingRepair>,
     /// The last event of a watch since the command was sent. It is taken in after the answer.
-    pub(in crate::sync::engine) deferred: Option<Deferred>,
+    pub(in crate::sync::engine) deferred: Option<Event>,
     /// The object was [`recorded`](Tracked::recorded) before.
     pub(in crate::sync::engine) recorded: bool,
-}
-
-/// News about an object whose command is unanswered.
-pub(in crate::sync::engine) enum Deferred {
-    /// Its metadata; `true` if a list showed it.
-    Seen(Box<Observed>, bool),
-    /// It is gone, at this resource version.
-    Gone(u64),
 }
 
 /// A repair whose command is unanswered: see [`Repaired`](crate::sync::engine::Repaired).
