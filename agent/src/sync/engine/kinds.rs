@@ -356,11 +356,9 @@ impl State {
         for id in missing {
             if self.objects.is_in_flight(&id) {
                 self.objects.change(&id, |tracked| {
+                    // An event that the watch sent later is newer than the list.
                     if let Some(command) = tracked.in_flight_mut() {
-                        // A list after a deletion and one before it look the same, and no event may follow.
-                        let version = if command.place.class == WorkClass::Prune { u64::MAX } else { newest };
-                        // An event that the watch sent later is newer than the list.
-                        command.deferred.get_or_insert(Event::Gone(id.clone(), version));
+                        command.deferred.get_or_insert(Event::Gone(id.clone(), newest));
                     }
                 });
                 continue;

@@ -26,6 +26,7 @@ impl State {
             self.outage.answered();
         }
         let failed = matches!(outcome, Outcome::Failed(_));
+        let deleted = matches!(outcome, Outcome::Deleted);
         match outcome {
             Outcome::Applied(live, remarks) => {
                 self.took_effect(id, *live, remarks, place.class);
@@ -67,7 +68,8 @@ impl State {
         }
         match deferred {
             Some(Event::Seen(id, seen)) => self.seen(id, seen, now),
-            Some(Event::Gone(id, version)) => self.gone(&id, version, now),
+            // A list after a deletion and one before it look the same, and no event may follow.
+            Some(Event::Gone(id, version)) => self.gone(&id, if deleted { u64::MAX } else { version }, now),
             _ => {}
         }
         if !failed {
