@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::model::backoff::Backoff;
 use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::plan::Declared;
+use crate::sync::plan::{Action, Declared};
 
 use super::objects::{Mark, Tracked};
 use super::queue::{QueuePlace, WorkClass};
@@ -363,11 +363,14 @@ impl State {
                 });
                 continue;
             }
+            // The sync may have written the object after the list was made.
             let newer = self.objects.live(&id).is_some_and(|live| live.version > newest && !live.terminating);
             if newer && matches!(self.declared(&id), Declared::Object(_)) {
-                // The sync may have written the object after the list was made.
                 let place = QueuePlace::of(WorkClass::Repair, &id, &self.in_force.order);
                 self.objects.queue(&id, place);
+            } else if newer && matches!(self.action(&id), Action::Delete | Action::Abandon) {
+                // The command finds out whether it is there.
+                self.evaluate(&id, now);
             } else {
                 self.gone(&id, u64::MAX, now);
             }
