@@ -14,20 +14,11 @@ const IMPLIED: &str = "implied";
 const DEPLOYMENT: &str = "\
 apiVersion: apps/v1
 kind: Deployment
-metadata:
-  name: web
-  namespace: scaled
+metadata: {name: web, namespace: scaled}
 spec:
   replicas: 3
-  selector:
-    matchLabels: {app: web}
-  template:
-    metadata:
-      labels: {app: web}
-    spec:
-      containers:
-      - name: web
-        image: example.com/web:1.0
+  selector: {matchLabels: {app: web}}
+  template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: example.com/web:1.0}]}}
 ";
 
 pub(crate) fn replicas(kind: Kind) -> Result<()> {

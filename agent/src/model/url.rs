@@ -37,6 +37,13 @@ pub fn is_local(url: &str) -> bool {
     }
 }
 
+/// Hosts that serve ssh on port 443, and the hosts of the same repositories that servers name in webhooks:
+/// [GitHub](https://docs.github.com/authentication/troubleshooting-ssh/using-ssh-over-the-https-port),
+/// [GitLab](https://docs.gitlab.com/user/gitlab_com/#alternative-ssh-port),
+/// [Bitbucket](https://support.atlassian.com/bitbucket-cloud/docs/troubleshoot-ssh-issues).
+const OTHER_HOSTS: [(&str, &str); 3] =
+    [("ssh.github.com", "github.com"), ("altssh.gitlab.com", "gitlab.com"), ("altssh.bitbucket.org", "bitbucket.org")];
+
 /// The host and the path of a repository on a server, as all its URLs have them in common: without scheme, user, port and `.git`, and
 /// in small letters. `None` for a repository on a disk.
 pub fn repository_name(url: &str) -> Option<String> {
@@ -55,7 +62,9 @@ pub fn repository_name(url: &str) -> Option<String> {
     };
     let path = path.split(['?', '#']).next()?.trim_matches('/');
     let path = path.strip_suffix(".git").unwrap_or(path);
-    (!host.is_empty() && !path.is_empty()).then(|| format!("{host}/{path}").to_lowercase())
+    let host = host.to_lowercase();
+    let host = OTHER_HOSTS.iter().find(|(other, _)| *other == host).map_or(host.as_str(), |(_, host)| host);
+    (!host.is_empty() && !path.is_empty()).then(|| format!("{host}/{}", path.to_lowercase()))
 }
 
 /// A message with each URL in it as [`shown`] shows it.
@@ -109,6 +118,13 @@ mod tests {
             "git.example:/team/shop",
         ] {
             assert_eq!(repository_name(url).as_deref(), Some("git.example/team/shop"), "{url}");
+        }
+        for (url, name) in [
+            ("ssh://git@ssh.github.com:443/Team/shop.git", "github.com/team/shop"),
+            ("ssh://git@altssh.gitlab.com:443/team/shop.git", "gitlab.com/team/shop"),
+            ("ssh://git@altssh.bitbucket.org:443/team/shop.git", "bitbucket.org/team/shop"),
+        ] {
+            assert_eq!(repository_name(url).as_deref(), Some(name), "{url}");
         }
         assert_eq!(repository_name("ssh://git@[::1]:22/x").as_deref(), Some("[::1]/x"));
         for url in

@@ -178,7 +178,7 @@ fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
         // The words of etcd.
         _ if status.message.contains("request is too large") => (Code::Applier, Retry::Object, TOO_LARGE),
         StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => {
-            (Code::Applier, Retry::Object, "correct the manifest as the message says")
+            (Code::Applier, Retry::Object, "do as the message says: correct the manifest, or what refuses it")
         }
         _ => (Code::Applier, Retry::Object, "the agent tries again by itself"),
     }
