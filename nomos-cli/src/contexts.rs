@@ -48,8 +48,7 @@ pub(crate) struct ClusterContext {
 }
 
 /// The error of a command that needs a cluster if [`clusters`] finds no configuration.
-pub(crate) const NOT_CONFIGURED: &str =
-    "no cluster is configured; use --kubeconfig FILE, set KUBECONFIG, or create $HOME/.kube/config";
+pub(crate) const NOT_CONFIGURED: &str = "no cluster is configured; use --kubeconfig FILE, set KUBECONFIG to a file that exists, or create $HOME/.kube/config";
 
 /// The named contexts, sorted by name. `contexts` is `None` for all of them; an empty name in it is ignored. The result is
 /// `None` if there is no kubeconfig and this process does not run in a Pod.

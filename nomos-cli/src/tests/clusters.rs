@@ -5,8 +5,7 @@ use super::{FINE, SHOP, TestDirectory, nomos, ran};
 #[test]
 fn status_needs_a_cluster() {
     let nowhere = TestDirectory::new();
-    let message =
-        "error: no cluster is configured; use --kubeconfig FILE, set KUBECONFIG, or create $HOME/.kube/config\n";
+    let message = "error: no cluster is configured; use --kubeconfig FILE, set KUBECONFIG to a file that exists, or create $HOME/.kube/config\n";
     assert_eq!(nomos(&nowhere, "status"), ran(2, "", message));
     assert_eq!(nomos(&nowhere, "version --contexts=prod"), ran(2, "", message));
     assert_eq!(nomos(&nowhere, "version --contexts=").status, 0);
