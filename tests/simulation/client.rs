@@ -81,7 +81,7 @@ impl Client {
         watches: &Arc<Watches>,
     ) -> Self {
         let (events, news) = mpsc::channel(BACKLOG);
-        let about = About { generation: 1, reconciler: "nomos-agent".to_owned(), refused: None };
+        let about = About { generation: 1, reconciler: "nomos-agent".to_owned(), refused: None, going: false };
         let id = settings.sync.clone();
         Self {
             reporting: Reporting::new(id.clone(), about, Some(status), groups, true),
@@ -207,7 +207,9 @@ impl Client {
             }
             Command::Delete(id, uid, version) => {
                 let cluster = Arc::clone(&self.cluster);
-                self.spawn(id.clone(), async move { apply::delete(&cluster, &id, &uid, version).await });
+                self.spawn(id.clone(), async move {
+                    apply::delete(&cluster, &id, &uid, version, apply::Dependents::Later).await
+                });
             }
             Command::Abandon(id) => {
                 let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());

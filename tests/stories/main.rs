@@ -39,6 +39,7 @@ mod node;
 mod once;
 mod one_writer;
 mod private_repositories;
+mod removal;
 mod secrets;
 mod small_commits;
 mod sources;
@@ -126,6 +127,11 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_claim_that_waits_for_its_first_pod_is_no_obstacle", dependencies::on_a_claim, &Kind::ALL),
     ("replicas_that_leave_the_repository_stay", handed_over::replicas, &Kind::ALL),
     ("a_renamed_sync_takes_over_what_the_old_one_left", handed_over::between_syncs, &Kind::ALL),
+    ("a_sync_takes_its_objects_along_in_the_foreground", removal::foreground, &Kind::ALL),
+    ("a_sync_in_any_state_takes_its_objects_along", removal::foreground_in_any_state, &Kind::ALL),
+    ("a_sync_without_a_record_waits_for_an_approval_before_it_goes", removal::without_record, &Kind::ALL),
+    ("a_sync_that_leaves_orphans_takes_its_metadata_off", removal::orphan, &Kind::ALL),
+    ("a_sync_that_goes_follows_another_policy", removal::changed_policy, &Kind::ALL),
     ("a_namespace_belongs_to_the_sync_that_declares_it", handed_over::implicit_namespaces, &Kind::ALL),
     ("names_of_any_signs_are_synced", names::are_encoded, &Kind::ALL),
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata, &Kind::ALL),

@@ -31,10 +31,10 @@ pub(crate) fn role_refs_are_refused(kind: Kind) -> Result<()> {
     let writes = cluster.writes(from)?;
     ensure!(writes.iter().all(|write| write.name != name && write.namespace != name), "{writes:#?}");
 
-    // The annotation alone is refused too.
-    let foreground = json!({"metadata": {"annotations": {DELETION: "Foreground"}}, "spec": {"override": Value::Null}});
-    cluster.patch(&sync.path(), &foreground)?;
-    await_stalled(&sync, "Foreground")?;
+    // An annotation alone is refused too.
+    let unknown = json!({"metadata": {"annotations": {DELETION: "Sometimes"}}, "spec": {"override": Value::Null}});
+    cluster.patch(&sync.path(), &unknown)?;
+    await_stalled(&sync, "Sometimes")?;
 
     let orphan = json!({"metadata": {"annotations": {DELETION: "Orphan"}}});
     cluster.patch(&sync.path(), &orphan)?;

@@ -215,6 +215,11 @@ impl<'a> Sync<'a> {
         self.cluster.approve_prune(&self.name)
     }
 
+    /// Changes the RootSync by a merge patch.
+    pub(crate) fn patch(&self, patch: &Value) -> Result<()> {
+        self.cluster.patch(&self.path(), patch).map(|_| ())
+    }
+
     /// The path of the RootSync.
     pub(crate) fn path(&self) -> String {
         root_sync_path(&self.name)

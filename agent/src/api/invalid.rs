@@ -101,7 +101,8 @@ fn deletion(annotations: &BTreeMap<String, String>) -> Result<(), Fault> {
         None | Some("Foreground" | "Orphan") => Ok(()),
         Some(other) => fault(
             format!("The annotation {} is {other:?}", annotation::DELETION_PROPAGATION),
-            "Remove it or set it to Orphan; the objects stay on the cluster when the sync is deleted.",
+            "Set it to Foreground, so that the objects are deleted with the sync, or to Orphan, so that they stay and are nobody's; \
+             without it they stay as they are.",
         ),
     }
 }

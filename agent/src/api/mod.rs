@@ -17,6 +17,7 @@ mod config_management;
 #[cfg(feature = "cluster")]
 mod crds;
 mod invalid;
+mod removal;
 mod supported;
 
 pub use crate::model::duration::{format_duration, parse_duration};
@@ -33,6 +34,7 @@ pub(crate) use invalid::sync_resource;
 pub use overrides::{
     API_SERVER_TIMEOUT, ContainerResources, LogLevel, Overrides, Quantity, RECONCILE_TIMEOUT, RoleRef,
 };
+pub use removal::Removal;
 #[cfg(feature = "cluster")]
 pub use repo_sync::RepoSync;
 pub use repo_sync::RepoSyncSpec;

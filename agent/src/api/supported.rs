@@ -68,6 +68,20 @@ pub struct SupportedSpec {
     pub api_server_timeout: Duration,
 }
 
+impl Default for SupportedSpec {
+    /// The instructions of a sync object that says nothing.
+    fn default() -> Self {
+        Self {
+            git: GitSpec::default(),
+            format: SourceFormat::Unstructured,
+            resource_status: true,
+            implicit_namespaces: true,
+            reconcile_timeout: RECONCILE_TIMEOUT,
+            api_server_timeout: API_SERVER_TIMEOUT,
+        }
+    }
+}
+
 /// The answer to a sync object that names a path or a `file:` URL. The agent would read its own disk, which
 /// the authors of sync objects need not be allowed to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,21 +113,11 @@ pub fn supported(
     let spec = SyncSpec::deserialize(spec).map_err(|error| unreadable(id, &error))?;
     match invalid(id, annotations, &spec) {
         Some(finding) => Err(finding),
-        None => deletion(annotations)
-            .and_then(|()| instructions(id.kind, spec))
+        None => instructions(id.kind, spec)
             .and_then(|spec| repository(&spec.git.repo, local).map(|()| spec))
             .and_then(|spec| verification_was_dropped(annotations, &spec.git).map(|()| spec))
             .map_err(|fault| finding(id, fault)),
     }
-}
-
-fn deletion(annotations: &BTreeMap<String, String>) -> Result<(), Fault> {
-    // `Orphan` is what the agent does.
-    refuse_if(
-        annotations.get(annotation::DELETION_PROPAGATION).is_some_and(|policy| policy == "Foreground"),
-        &format!("The annotation {}: Foreground", annotation::DELETION_PROPAGATION),
-        "Remove it or set it to Orphan; the objects stay on the cluster when the sync is deleted.",
-    )
 }
 
 // The patterns below name every field and have no `..`: a new field does not compile until it is used, refused, or put into

@@ -26,6 +26,20 @@ pub struct DeclaredSet {
     pub disabled: BTreeSet<ObjectId>,
     /// Declared objects that are not applied, with their content: those of unknown scope, and those in `disabled`.
     pub withheld: BTreeMap<ObjectId, Arc<DeclaredObject>>,
+    /// The end of the sync's objects that are not declared.
+    pub undeclared: Undeclared,
+}
+
+/// The end of objects of a sync that it does not declare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Undeclared {
+    /// They are deleted. Deletions that are too many are held.
+    #[default]
+    Pruned,
+    /// The sync itself goes, and they are deleted before it. Only without a record are they held.
+    Deleted,
+    /// The sync itself goes, and they stay without its labels and annotations.
+    GivenUp,
 }
 
 /// One object to apply: the object of a manifest with the metadata that the system adds. The annotations `token`, `git-context`

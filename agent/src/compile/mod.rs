@@ -197,7 +197,8 @@ fn declared_set(manifests: &[ScopedManifest], options: &CompileOptions, before: 
         let implicit = implicit.map(|name| Arc::new(DeclaredObject::implicit(name, Arc::clone(&system))));
         objects.extend(implicit.map(|it| (it.id.clone(), it)));
     }
-    DeclaredSet { objects: objects.into_iter().collect(), disabled, withheld: others.into_iter().collect() }
+    let (objects, withheld) = (objects.into_iter().collect(), others.into_iter().collect());
+    DeclaredSet { objects, disabled, withheld, ..DeclaredSet::default() }
 }
 
 /// `true` if Namespaces that are used and not declared are made.

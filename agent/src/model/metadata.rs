@@ -32,6 +32,10 @@ pub const ROOT_SCOPE: &str = ":root";
 /// The name of the default RepoSync.
 pub const REPO_SYNC: &str = "repo-sync";
 
+/// The finalizers that Config Sync sets on RootSyncs and RepoSyncs. The agent sets the first, and takes off both when it has done
+/// what the deletion of the sync asks for.
+pub const SYNC_FINALIZERS: [&str; 2] = ["configsync.gke.io/reconciler", "configsync.gke.io/reconciler-manager"];
+
 /// Annotation keys. `User` means that users set the annotation, `System` that the agent does.
 pub mod annotation {
     /// User: `disabled` stops the management of the object. System: `enabled` on managed objects.

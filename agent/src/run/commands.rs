@@ -11,7 +11,8 @@ use super::AgentContext;
 use super::budget::Purpose;
 use super::source::git_context;
 use super::supervision::supervised;
-use crate::io::kubernetes::apply;
+use crate::compile::declared::{DeclaredSet, Undeclared};
+use crate::io::kubernetes::apply::{self, Dependents};
 use crate::io::kubernetes::audit::audit;
 use crate::io::kubernetes::client::Cluster;
 use crate::io::kubernetes::count::count;
@@ -99,8 +100,11 @@ impl CommandRunner {
             Command::Audit(kind, versions) => self.audit(kind, versions),
             Command::Delete(id, uid, version) => {
                 let cluster = Arc::clone(&self.cluster);
+                let goes = |set: &Arc<DeclaredSet>| set.undeclared == Undeclared::Deleted;
+                let dependents =
+                    if engine.in_force().is_some_and(goes) { Dependents::First } else { Dependents::Later };
                 self.spawn(OperationLabel::delete, id.clone(), OF_COMMIT, async move {
-                    apply::delete(&cluster, &id, &uid, version).await
+                    apply::delete(&cluster, &id, &uid, version, dependents).await
                 });
             }
             Command::Abandon(id) => {

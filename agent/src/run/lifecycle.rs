@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::sync::Instructions;
 use super::task::SyncTask;
+use crate::api::Removal;
 use crate::io::reports::SyncObject;
 use crate::model::finding::Finding;
 
@@ -18,6 +19,13 @@ pub(super) struct SyncVersion {
     pub(super) approval: Option<String>,
     /// The task that serves the object, if its spec can be used.
     pub(super) task: Result<SyncTask, Refusal>,
+}
+
+impl SyncVersion {
+    /// The end of the sync's objects, if the sync object is being deleted.
+    fn removal(&self) -> Option<Removal> {
+        self.task.as_ref().ok()?.removal
+    }
 }
 
 /// A sync object whose spec cannot be used.
@@ -50,7 +58,7 @@ pub(super) struct RunningSync {
 pub(super) enum SyncChange {
     /// The object is there in this version.
     Declared(Box<SyncVersion>),
-    /// The object is gone or being deleted.
+    /// The object is gone, or being deleted with nothing left to do for it.
     Removed,
     /// The task ended, by itself or because it was told to.
     Ended,
@@ -99,14 +107,21 @@ fn begin(version: SyncVersion) -> (Option<SyncState>, Option<SyncAction>) {
 }
 
 impl RunningSync {
+    /// The end of the sync's objects, if the sync object is being deleted.
+    pub(super) fn removal(&self) -> Option<Removal> {
+        self.instructions.task.removal
+    }
+
     fn update(mut self, version: Box<SyncVersion>) -> (Option<SyncState>, Option<SyncAction>) {
-        if version.uid != self.uid {
+        if version.uid != self.uid || version.removal() != self.removal() {
             return self.end(Some(version));
         }
         let SyncVersion { generation, approval, task, .. } = *version;
         let before = self.instructions.clone();
         self.instructions.approval = approval;
         match task {
+            // No spec matters any more.
+            _ if before.task.removal.is_some() => {}
             // The version before stays in force.
             Err(refusal) => self.instructions.refused = Some((refusal.finding, refusal.generation)),
             Ok(task)

@@ -10,6 +10,7 @@ mod source;
 mod commands;
 mod sync;
 mod standby;
+mod removal;
 mod lifecycle;
 mod syncs;
 mod config_management;
@@ -288,6 +289,7 @@ async fn by_flags(context: Arc<AgentContext>, flags: Flags, mut stop: watch::Rec
         implicit_namespaces: true,
         reconcile_timeout: RECONCILE_TIMEOUT,
         api_server_timeout: API_SERVER_TIMEOUT,
+        removal: None,
     };
     let (once, span) = (context.options.once, sync::span(&task.sync));
     let task = Arc::new(task);

@@ -12,25 +12,27 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::wait::{Condition as _, conditions};
 use kube::runtime::watcher::{Config, Event as WatchEvent, watch_object, watcher};
 use serde::Deserialize as _;
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::config_management::{self, KnownSettings, RootSyncFacts, replace};
 use super::lifecycle::{Refusal, SyncChange, SyncVersion};
+use super::removal;
 use super::standby::{StandbyEnd, led, stand_by};
 use super::supervision::supervised;
 use super::sync::{self, ExitReason, Instructions};
 use super::syncs::{SyncWork, Syncs};
 use super::task::SyncTask;
 use super::{AgentContext, Options};
-use crate::api::{LocalRepositories, RootSync, SupportedSpec, SyncStatus, supported};
+use crate::api::{LocalRepositories, Removal, RootSync, SupportedSpec, SyncStatus, supported};
 use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
-use crate::io::reports::{SyncObject, now, read_sync_status, write_apply_set, write_sync_status};
+use crate::io::reports::{SyncObject, now, patch_sync_metadata, read_sync_status, write_sync_status};
 use crate::model::backoff::Backoff;
 use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding, text};
-use crate::model::metadata::{CONTROLLER_NAMESPACE, ROOT_SYNC, SyncId, TOOLING, annotation, label};
+use crate::model::metadata::{CONTROLLER_NAMESPACE, ROOT_SYNC, SYNC_FINALIZERS, SyncId, TOOLING, annotation, label};
 use crate::sync::plan::guard::approve_by_annotation;
 use crate::sync::status::stalled;
 
@@ -78,6 +80,9 @@ pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<
 /// Does the work of one task.
 async fn perform(context: Arc<AgentContext>, id: SyncId, work: SyncWork) {
     match work {
+        SyncWork::Serve(instructions) if instructions.borrow().task.removal.is_some() => {
+            removal::carry_out(context, instructions).await;
+        }
         SyncWork::Serve(instructions) => keep_running(context, id, instructions).await,
         SyncWork::Refuse(refusal) => {
             let Refusal { mut object, generation, finding } = *refusal;
@@ -158,32 +163,26 @@ impl Roots {
         self.objects.insert(id.clone(), object.clone());
         // Before it begins: the others shall know of it when they see its objects.
         self.tell_all();
-        if object.metadata.deletion_timestamp.is_some() {
-            self.syncs.remove(&id);
-        } else {
-            self.name_apply_set(&id, &object);
+        if object.metadata.deletion_timestamp.is_none() {
+            self.mark(&id, &object);
             self.declare(&id, object);
+        } else if object.finalizers().iter().any(|finalizer| SYNC_FINALIZERS.contains(&&**finalizer)) {
+            let version = version(&id, &self.cluster_name, self.options.local_repositories, object);
+            self.syncs.change(&id, SyncChange::Declared(Box::new(version)));
+        } else {
+            self.syncs.remove(&id);
         }
         id
     }
 
-    /// Writes the ApplySet of the sync's objects on the sync object, by which tools find them. When that fails, the next change of
-    /// the object tries it again.
-    fn name_apply_set(&self, id: &SyncId, object: &DynamicObject) {
-        let tool = object.annotations().get(annotation::APPLY_SET_TOOLING);
-        let named = object.labels().get(label::APPLY_SET_ID).is_some_and(|set| *set == id.part_of());
-        if named && tool.is_some() || id.namespace != CONTROLLER_NAMESPACE {
-            return;
-        }
-        if let Some(tool) = tool.filter(|tool| *tool != TOOLING) {
-            tracing::warn!(sync = %id, tool, "another tool manages the ApplySet of this object; it is left alone");
-            return;
-        }
+    /// Writes the marks that the sync object lacks. When that fails, the next change of the object tries it again.
+    fn mark(&self, id: &SyncId, object: &DynamicObject) {
+        let Some(metadata) = missing_marks(id, object) else { return };
         let (context, id) = (Arc::clone(&self.context), id.clone());
         tokio::spawn(async move {
             led(&context).await;
-            if let Err(error) = write_apply_set(&context.cluster, &id).await {
-                tracing::debug!(sync = %id, %error, "cannot write the ApplySet");
+            if let Err(error) = patch_sync_metadata(&context.cluster, &id, &metadata).await {
+                tracing::debug!(sync = %id, %error, "cannot write the ApplySet and the finalizer");
             }
         });
     }
@@ -250,6 +249,31 @@ fn id(object: &DynamicObject) -> SyncId {
     SyncId { namespace, ..SyncId::root(object.metadata.name.as_deref().unwrap_or_default()) }
 }
 
+/// The marks of a sync object that is served: the ApplySet of the sync's objects, by which tools find them, and the finalizer, so that the
+/// agent sees its deletion however long it was away.
+fn missing_marks(id: &SyncId, object: &DynamicObject) -> Option<Value> {
+    if id.namespace != CONTROLLER_NAMESPACE {
+        return None;
+    }
+    let mut metadata = Map::new();
+    let tool = object.annotations().get(annotation::APPLY_SET_TOOLING);
+    let named = object.labels().get(label::APPLY_SET_ID).is_some_and(|set| *set == id.part_of());
+    if let Some(tool) = tool.filter(|tool| *tool != TOOLING) {
+        tracing::warn!(sync = %id, tool, "another tool manages the ApplySet of this object; it is left alone");
+    } else if !named || tool.is_none() {
+        metadata.insert("labels".to_owned(), json!({label::APPLY_SET_ID: id.part_of()}));
+        metadata.insert("annotations".to_owned(), json!({annotation::APPLY_SET_TOOLING: TOOLING}));
+    }
+    let mut finalizers = object.finalizers().to_vec();
+    if !finalizers.iter().any(|finalizer| finalizer == SYNC_FINALIZERS[0]) {
+        finalizers.push(SYNC_FINALIZERS[0].to_owned());
+        metadata.insert("finalizers".to_owned(), finalizers.into());
+        // No finalizer is lost that another program adds meanwhile.
+        metadata.insert("resourceVersion".to_owned(), object.resource_version().into());
+    }
+    (!metadata.is_empty()).then_some(metadata.into())
+}
+
 fn version(id: &SyncId, cluster_name: &str, local: LocalRepositories, object: DynamicObject) -> SyncVersion {
     let uid = object.metadata.uid.unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or(0);
@@ -257,7 +281,16 @@ fn version(id: &SyncId, cluster_name: &str, local: LocalRepositories, object: Dy
     let approval = annotations.get(annotation::APPROVE_PRUNE).cloned();
     let status = SyncStatus::deserialize(&object.data["status"]).unwrap_or_default();
     let written = SyncObject { status, uid: uid.clone() };
-    let task = match supported(id, &annotations, &object.data["spec"], local) {
+    let spec = supported(id, &annotations, &object.data["spec"], local);
+    let removal = object.metadata.deletion_timestamp.is_some().then(|| match id.namespace == CONTROLLER_NAMESPACE {
+        true => Removal::of(&annotations),
+        false => Removal::Keep,
+    });
+    let task = match spec {
+        spec if removal.is_some() => {
+            let task = task(id.clone(), cluster_name.to_owned(), written, generation, spec.unwrap_or_default());
+            Ok(SyncTask { removal, ..task })
+        }
         Ok(spec) => Ok(task(id.clone(), cluster_name.to_owned(), written, generation, spec)),
         Err(finding) => Err(Refusal { object: written, generation, finding }),
     };
@@ -279,6 +312,7 @@ fn task(id: SyncId, cluster_name: String, object: SyncObject, generation: i64, s
         implicit_namespaces,
         reconcile_timeout,
         api_server_timeout,
+        removal: None,
         sync: id,
     }
 }

@@ -10,6 +10,7 @@ use tracing::Instrument as _;
 use super::AgentContext;
 use super::task::SyncTask;
 use crate::api::{GitStatus, SHORTEST_PERIOD};
+use crate::compile::declared::{DeclaredSet, Undeclared};
 use crate::compile::kind_scopes::KindScopes;
 use crate::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope};
 use crate::io::git::Want;
@@ -58,6 +59,25 @@ impl FollowedSource {
         let mut tasks = JoinSet::new();
         tasks.spawn(follow(kept.clone(), cluster, repositories, sender, wanted).in_current_span());
         Self { events, restores, kept, _task: tasks }
+    }
+
+    /// The source of a sync that goes: one commit, which declares nothing. No repository is read.
+    pub(super) fn of_removal(
+        context: &AgentContext,
+        task: &SyncTask,
+        (commit, undeclared): (String, Undeclared),
+        defined: DefinedKinds,
+    ) -> Self {
+        let (sender, events) = mpsc::channel(BACKLOG);
+        let declared = Some(Arc::new(DeclaredSet { undeclared, ..DeclaredSet::default() }));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            // It fails when the sync has ended.
+            let _ = sender.send(Event::Compiled { commit, declared, findings: Vec::new() }).await;
+            sender.closed().await;
+        });
+        let kept = KeptSource::new(source(context, task), Arc::clone(&context.repositories), defined);
+        Self { events, restores: mpsc::channel(1).0, kept, _task: tasks }
     }
 }
 

@@ -15,9 +15,12 @@ use super::source::{FollowedSource, WarmSource, known};
 use super::start::{RecordedInventory, defined_kinds, start};
 use super::task::SyncTask;
 use super::{AgentContext, GRACE, LAST_WORD};
+use crate::api::Removal;
+use crate::compile::declared::Undeclared;
 use crate::io::credentials::is_refused_login;
 use crate::io::reports::{Announcer, Reporter, SyncObject};
 use crate::io::serve::DumpRequests;
+use crate::io::source::DefinedKinds;
 use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
 use crate::sync::engine::{Event, Notice, Settings, SourceCommit, SpecChange, State};
@@ -33,6 +36,8 @@ const NOTICES: usize = 256;
 const BACKLOG: usize = 1024;
 /// Whole objects that may wait for the engine.
 const AUDIT_BACKLOG: usize = 4;
+/// The name of a commit that there is not.
+const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 /// The longest time for the last report of a sync that ends by itself.
 const LAST_REPORT: Duration = Duration::from_secs(15);
 
@@ -58,7 +63,7 @@ impl PartialEq for Instructions {
 
 /// The reason why a sync ended.
 pub(super) enum ExitReason {
-    /// The newest commit is applied.
+    /// The newest commit is applied, or nothing is left of a sync that goes.
     Synced,
     /// The newest commit cannot be applied.
     NotSynced,
@@ -85,24 +90,22 @@ pub(super) async fn run(
     let (_shown, dumps) = context.syncs.register(&task.sync);
     let (events, inbox) = mpsc::channel(BACKLOG);
     let (defined, awaited) = oneshot::channel();
-    let source = match warm.filter(|warm| Arc::ptr_eq(&warm.task, &task)) {
-        Some(warm) => FollowedSource::again(&context, warm.kept),
-        None => FollowedSource::new(&context, &task, awaited),
-    };
+    let last_in_force = last_in_force(&context, &task, object.as_ref());
+    let source = source(&context, &task, warm, last_in_force.as_ref(), awaited);
     let started = tokio::select! {
         started = start(&context, &task.sync, defined) => started,
         // A closed channel is a stop too.
         _ = instructions.wait_for(|instructions| instructions.stop) => return Ok(ExitReason::Stopped),
     };
     let mut recorded = started.context("cannot read the inventory")?;
-    let groups = recorded.groups.take();
+    // The record of a sync that goes stays as it is until nothing is left.
+    let groups = recorded.groups.take().filter(|_| task.removal.is_none());
     let (audited, audits) = mpsc::channel(AUDIT_BACKLOG);
     let (reports, messages) = mpsc::unbounded_channel();
     let uid = object.as_ref().map(|object| object.uid.clone());
     let announcer = Announcer::new(Arc::clone(&context.cluster), &task.sync, uid.as_deref());
     let reporter = Reporter::new(Arc::clone(&context.cluster), task.sync.clone(), uid, Arc::clone(&context.writes));
     let (notices, announced) = mpsc::channel(NOTICES);
-    let last_in_force = object.as_ref().and_then(|object| last_in_force(&context, object));
     let reporting = reporting(&task, object, groups);
     let state = State::new(settings(&followed, recorded, last_in_force));
     let runner = CommandRunner {
@@ -162,9 +165,41 @@ async fn drive_beside(driver: &mut Driver<'_>, tasks: &mut JoinSet<()>) -> anyho
     }
 }
 
-/// The commit that was in force when an earlier run ended. A source that a sync object may not name is not read.
-fn last_in_force(context: &AgentContext, object: &SyncObject) -> Option<SourceCommit> {
-    let last = &object.status.sync;
+/// Begins to follow the source of the task. `last` is the last commit of a sync that goes.
+fn source(
+    context: &AgentContext,
+    task: &Arc<SyncTask>,
+    warm: Option<WarmSource>,
+    last: Option<&SourceCommit>,
+    defined: DefinedKinds,
+) -> FollowedSource {
+    match (undeclared(task), warm.filter(|warm| Arc::ptr_eq(&warm.task, task))) {
+        (Some(undeclared), _) => {
+            let commit = last.map(|last| last.commit.clone()).unwrap_or_default();
+            FollowedSource::of_removal(context, task, (commit, undeclared), defined)
+        }
+        (None, Some(warm)) => FollowedSource::again(context, warm.kept),
+        (None, None) => FollowedSource::new(context, task, defined),
+    }
+}
+
+/// The end of the objects of a sync that goes.
+fn undeclared(task: &SyncTask) -> Option<Undeclared> {
+    match task.removal? {
+        Removal::Delete => Some(Undeclared::Deleted),
+        Removal::GiveUp => Some(Undeclared::GivenUp),
+        Removal::Keep => None,
+    }
+}
+
+/// The commit that was in force when an earlier run ended. A source that a sync object may not name is not read. The last commit of
+/// a sync that goes declares nothing, and has the name of the one before, which approvals are for.
+fn last_in_force(context: &AgentContext, task: &SyncTask, object: Option<&SyncObject>) -> Option<SourceCommit> {
+    let last = &object?.status.sync;
+    if task.removal.is_some() {
+        let commit = if last.commit.is_empty() { NO_COMMIT.to_owned() } else { last.commit.clone() };
+        return Some(SourceCommit { commit, git: Arc::new(task.git.status()) });
+    }
     let git = last
         .git_status
         .clone()
@@ -190,7 +225,8 @@ fn settings(followed: &Instructions, recorded: RecordedInventory, last_in_force:
 }
 
 fn reporting(task: &SyncTask, object: Option<SyncObject>, groups: Option<InventoryRecord>) -> Reporting {
-    let about = About { generation: task.generation, reconciler: "nomos-agent".to_owned(), refused: None };
+    let (reconciler, going) = ("nomos-agent".to_owned(), task.removal.is_some());
+    let about = About { generation: task.generation, reconciler, refused: None, going };
     Reporting::new(task.sync.clone(), about, object.map(|object| object.status), groups, task.resource_status)
 }
 
@@ -248,6 +284,9 @@ impl Driver<'_> {
             self.step(event);
             if self.stop_at.is_some() && !self.state.is_busy() {
                 return Ok(ExitReason::Stopped);
+            }
+            if self.followed.task.removal.is_some() && self.state.is_synced() {
+                return Ok(ExitReason::Synced);
             }
             if once && self.state.is_at_rest() {
                 return Ok(if self.state.is_synced() { ExitReason::Synced } else { ExitReason::NotSynced });

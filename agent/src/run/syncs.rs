@@ -44,9 +44,9 @@ impl Syncs {
         self.tasks.join_next().await?.ok()
     }
 
-    /// The sync object is gone or being deleted: its task ends.
+    /// The sync object is gone, or nothing is left to do for it: its task ends.
     pub(super) fn remove(&mut self, id: &SyncId) {
-        if matches!(self.states.get(id), Some(SyncState::Running(_))) {
+        if matches!(self.states.get(id), Some(SyncState::Running(running)) if running.removal().is_none()) {
             tracing::info!(sync = %id, "the sync was removed; the objects that it applied stay");
         }
         self.change(id, SyncChange::Removed);

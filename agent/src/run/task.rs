@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::GitSpec;
+use crate::api::{GitSpec, Removal};
 use crate::compile::SourceFormat;
 use crate::io::reports::SyncObject;
 use crate::model::metadata::SyncId;
@@ -33,6 +33,8 @@ pub(super) struct SyncTask {
     pub(super) reconcile_timeout: Duration,
     /// Time that one request about an object may take.
     pub(super) api_server_timeout: Duration,
+    /// The end of the sync's objects, if the sync object is being deleted. Nothing is read of the repository then.
+    pub(super) removal: Option<Removal>,
 }
 
 impl SyncTask {
@@ -59,6 +61,7 @@ impl SyncTask {
             implicit_namespaces: true,
             reconcile_timeout: crate::api::RECONCILE_TIMEOUT,
             api_server_timeout: crate::api::API_SERVER_TIMEOUT,
+            removal: None,
         }
     }
 }

@@ -24,11 +24,16 @@ pub struct About {
     pub reconciler: String,
     /// The error of a newer spec that cannot be used; the sync goes on with the spec before it.
     pub refused: Option<Finding>,
+    /// The sync object is being deleted, and its objects go before it.
+    pub going: bool,
 }
 
 /// The status that follows `before` when the sync reports `report`. A time changes only where something else changed, so an
 /// unchanged sync has an unchanged status.
 pub fn status(before: &SyncStatus, report: &Report, about: &About, now: &Time) -> SyncStatus {
+    if about.going {
+        return going(before, report, about, now);
+    }
     let source = stage(&before.source, &report.source, "", now);
     let rendered = Stage { findings: Vec::new(), ..report.source.clone() };
     let rendering = stage(&before.rendering, &rendered, "Rendering skipped", now);
@@ -36,14 +41,7 @@ pub fn status(before: &SyncStatus, report: &Report, about: &About, now: &Time) -
         true => before.sync.clone(),
         false => stage(&before.sync, &report.sync, "", now),
     };
-    let setup = match &about.refused {
-        None => ["Reconciling", "Stalled"].map(|kind| SyncCondition {
-            kind: kind.into(),
-            status: "False".into(),
-            ..SyncCondition::default()
-        }),
-        Some(finding) => refusal(finding),
-    };
+    let setup = about.refused.as_ref().map_or_else(no_refusal, refusal);
     let conditions =
         setup.into_iter().chain([syncing(report)]).map(|condition| timed(condition, before, now)).collect();
     SyncStatus {
@@ -54,6 +52,38 @@ pub fn status(before: &SyncStatus, report: &Report, about: &About, now: &Time) -
         rendering,
         sync,
         conditions,
+    }
+}
+
+/// The status of a sync whose objects go before it. The commit stays the one that was applied last.
+fn going(before: &SyncStatus, report: &Report, about: &About, now: &Time) -> SyncStatus {
+    let findings = report.sync.findings.clone();
+    let git = before.sync.git_status.clone().unwrap_or_default();
+    let last = Stage { commit: before.sync.commit.clone(), findings, git: git.into() };
+    let told = Report { sync: last, syncing: true, ..Report::default() };
+    let condition = |kind: &str, reason: &str, message: &str| SyncCondition {
+        kind: kind.into(),
+        status: "True".into(),
+        reason: reason.into(),
+        message: message.into(),
+        ..SyncCondition::default()
+    };
+    let sync = match told.sync.commit.is_empty() && told.sync.findings.is_empty() {
+        true => before.sync.clone(),
+        false => stage(&before.sync, &told.sync, "", now),
+    };
+    let failed = (!sync.errors.is_empty()).then(|| SyncCondition {
+        errors: sync.errors.clone(),
+        error_summary: sync.error_summary.clone(),
+        ..condition("ReconcilerFinalizerFailure", "DestroyFailure", "Failed to delete managed resource objects")
+    });
+    let deleting = condition("ReconcilerFinalizing", "ResourcesDeleting", "Deleting managed resource objects");
+    let conditions = no_refusal().into_iter().chain([syncing(&told), deleting]).chain(failed);
+    SyncStatus {
+        observed_generation: about.generation,
+        sync,
+        conditions: conditions.map(|condition| timed(condition, before, now)).collect(),
+        ..before.clone()
     }
 }
 
@@ -81,6 +111,14 @@ pub fn status_document(sync: &SyncId, uid: &str, status: &SyncStatus) -> Value {
         "kind": sync.kind.to_string(),
         "metadata": {"name": sync.name, "namespace": sync.namespace, "uid": uid},
         "status": status,
+    })
+}
+
+fn no_refusal() -> [SyncCondition; 2] {
+    ["Reconciling", "Stalled"].map(|kind| SyncCondition {
+        kind: kind.into(),
+        status: "False".into(),
+        ..SyncCondition::default()
     })
 }
 
@@ -172,7 +210,7 @@ mod tests {
     use crate::model::finding::Code;
 
     fn about() -> About {
-        About { generation: 2, reconciler: "nomos-agent".into(), refused: None }
+        About { generation: 2, reconciler: "nomos-agent".into(), refused: None, going: false }
     }
 
     fn report(commit: &str, findings: Vec<Finding>) -> Report {

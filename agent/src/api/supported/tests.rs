@@ -292,14 +292,16 @@ fn other_sources_are_refused() {
 }
 
 #[test]
-fn annotations_of_config_sync_have_no_effect_but_for_foreground_deletion() {
+fn annotations_of_config_sync_have_no_effect_on_the_spec() {
     let plain = plain();
     for (key, _) in NO_EFFECT.into_iter().filter(|(entry, _)| !entry.starts_with("spec.")) {
         assert_eq!(read(&plain, &[(key, "true")]), read(&plain, &[]), "{key}");
     }
-    assert_eq!(read(&plain, &[(annotation::DELETION_PROPAGATION, "Orphan")]), read(&plain, &[]));
-    let refused = read(&plain, &[(annotation::DELETION_PROPAGATION, "Foreground")]).expect_err("refused");
-    assert!(refused.code == Code::InvalidSync && refused.message.contains("Foreground"), "{}", refused.message);
+    for policy in ["Orphan", "Foreground"] {
+        assert_eq!(read(&plain, &[(annotation::DELETION_PROPAGATION, policy)]), read(&plain, &[]));
+    }
+    let refused = read(&plain, &[(annotation::DELETION_PROPAGATION, "foreground")]).expect_err("refused");
+    assert!(refused.code == Code::InvalidSync && refused.message.contains("foreground"), "{}", refused.message);
 }
 
 #[test]

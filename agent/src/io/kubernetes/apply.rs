@@ -194,13 +194,25 @@ async fn get(cluster: &Cluster, id: &ObjectId, version: &str) -> Result<Object, 
     cluster.get(&path).await
 }
 
+/// The order in which an object goes and the objects that it owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependents {
+    /// They go after it.
+    Later,
+    /// It goes when they are gone.
+    First,
+}
+
 /// Deletes the object. The API server refuses it with 409 if the object was made anew (another `uid`) or changed since
 /// `version`.
-pub async fn delete(cluster: &Cluster, id: &ObjectId, uid: &str, version: u64) -> Outcome {
+pub async fn delete(cluster: &Cluster, id: &ObjectId, uid: &str, version: u64, dependents: Dependents) -> Outcome {
     let body = json!({
         "apiVersion": "v1",
         "kind": "DeleteOptions",
-        "propagationPolicy": "Background",
+        "propagationPolicy": match dependents {
+            Dependents::Later => "Background",
+            Dependents::First => "Foreground",
+        },
         "preconditions": {"uid": uid, "resourceVersion": version.to_string()},
     });
     let result = async {

@@ -18,8 +18,8 @@ use crate::sync::reporting::ReportAnswer;
 pub use notices::Announcer;
 pub use pace::WriteBudget;
 pub use reporter::{Reporter, write};
-pub use resource_groups::read_inventory;
-pub use status::{SyncObject, read_sync_status, write_apply_set, write_sync_status};
+pub use resource_groups::{delete_inventory, read_inventory};
+pub use status::{SyncObject, patch_sync_metadata, read_sync, read_sync_status, write_sync_status};
 
 /// This moment.
 pub fn now() -> Moment {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use http::Method;
 use kube::discovery::ApiResource;
+use serde_json::{Value, json};
 
 use super::failed;
 use crate::api::ResourceGroup;
-use crate::io::kubernetes::client::{ApiError, Cluster, collection};
+use crate::io::kubernetes::client::{ApiError, Cluster, JSON, collection};
 use crate::io::kubernetes::path::{self, with_query};
 use crate::model::metadata::{SyncId, label};
 use crate::model::object::GroupKind;
@@ -19,17 +21,41 @@ use crate::sync::reporting::ReportAnswer;
 /// # Errors
 /// When the API server refuses the list or cannot be reached.
 pub async fn read_inventory(cluster: &Cluster, sync: &SyncId) -> Result<Option<InventoryRecord>, ApiError> {
+    let Some((_, groups)) = list(cluster, sync).await? else { return Ok(None) };
+    let named = |group: ResourceGroup| Some((group.metadata.name.clone()?, written(group)));
+    let groups: BTreeMap<String, WrittenGroup> = groups.into_iter().filter_map(named).collect();
+    Ok(Some(InventoryRecord::new(sync, groups)))
+}
+
+/// Deletes the ResourceGroups of a sync that has nothing any more.
+///
+/// # Errors
+/// When the API server refuses it or cannot be reached.
+pub async fn delete_inventory(cluster: &Cluster, sync: &SyncId) -> Result<(), ApiError> {
+    let Some((collection, groups)) = list(cluster, sync).await? else { return Ok(()) };
+    for group in groups {
+        let path = format!("{collection}/{}", group.metadata.name.unwrap_or_default());
+        let body = json!({"preconditions": {"uid": group.metadata.uid}}).to_string().into_bytes();
+        match cluster.request::<Value>(Method::DELETE, &path, JSON, body).await {
+            Err(error) if !error.is_not_found() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The ResourceGroups that a sync has made, and the path of their collection.
+async fn list(cluster: &Cluster, sync: &SyncId) -> Result<Option<(String, Vec<ResourceGroup>)>, ApiError> {
     let served = match cluster.served_in(&GroupKind::new("kpt.dev", "ResourceGroup"), "v1alpha1").await {
         Ok(served) => served,
         Err(ApiError::Unserved(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
     let selector = format!("{}={}", label::INVENTORY_ID, sync.inventory_id());
-    let path = with_query(&collection(&served, &sync.namespace), &[("labelSelector", &selector)]);
+    let collection = collection(&served, &sync.namespace);
+    let path = with_query(&collection, &[("labelSelector", &selector)]);
     let list: kube::core::ObjectList<ResourceGroup> = cluster.get(&path).await?;
-    let named = |group: ResourceGroup| Some((group.metadata.name.clone()?, written(group)));
-    let groups: BTreeMap<String, WrittenGroup> = list.items.into_iter().filter_map(named).collect();
-    Ok(Some(InventoryRecord::new(sync, groups)))
+    Ok(Some((collection, list.items)))
 }
 
 /// Applies the spec of a ResourceGroup, or its status where `subresource` is `/status`. `body` is the whole request.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::failed;
 use crate::api::SyncStatus;
 use crate::io::kubernetes::client::{ApiError, Cluster};
-use crate::model::metadata::{SyncId, TOOLING, annotation, label};
+use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::reporting::ReportAnswer;
 use crate::sync::status::status_document;
@@ -30,24 +30,37 @@ pub async fn write_sync_status(
     uid: &str,
     status: &SyncStatus,
 ) -> Result<(), ApiError> {
-    let kind = GroupKind::new("configsync.gke.io", &sync.kind.to_string());
-    let path = cluster.path(&ObjectId::new(&kind, &sync.namespace, &sync.name), "v1beta1").await?;
+    let path = path(cluster, sync).await?;
     let body = status_document(sync, uid, status).to_string().into_bytes();
     cluster.apply::<Value>(&format!("{path}/status"), body).await?;
     Ok(())
 }
 
-/// Writes the ApplySet of the objects of a sync on the sync object.
+/// Changes the metadata of a sync object.
 ///
 /// # Errors
 /// When the API server refuses it or cannot be reached.
-pub async fn write_apply_set(cluster: &Cluster, sync: &SyncId) -> Result<(), ApiError> {
+pub async fn patch_sync_metadata(cluster: &Cluster, sync: &SyncId, metadata: &Value) -> Result<Value, ApiError> {
+    let path = path(cluster, sync).await?;
+    cluster.merge_patch(&path, &json!({"metadata": metadata})).await
+}
+
+async fn path(cluster: &Cluster, sync: &SyncId) -> Result<String, ApiError> {
     let kind = GroupKind::new("configsync.gke.io", &sync.kind.to_string());
-    let path = cluster.path(&ObjectId::new(&kind, &sync.namespace, &sync.name), "v1beta1").await?;
-    let labels = json!({label::APPLY_SET_ID: sync.part_of()});
-    let annotations = json!({annotation::APPLY_SET_TOOLING: TOOLING});
-    cluster.merge_patch::<Value>(&path, &json!({"metadata": {"labels": labels, "annotations": annotations}})).await?;
-    Ok(())
+    cluster.path(&ObjectId::new(&kind, &sync.namespace, &sync.name), "v1beta1").await
+}
+
+/// The sync object with this uid, if there is one still.
+///
+/// # Errors
+/// When the API server refuses it or cannot be reached.
+pub async fn read_sync(cluster: &Cluster, sync: &SyncId, uid: &str) -> Result<Option<Value>, ApiError> {
+    let object = async { cluster.get::<Value>(&path(cluster, sync).await?).await };
+    match object.await {
+        Ok(object) => Ok(Some(object).filter(|object| object["metadata"]["uid"] == uid)),
+        Err(error) if error.code() == 404 => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads the status of a sync object.
@@ -55,9 +68,7 @@ pub async fn write_apply_set(cluster: &Cluster, sync: &SyncId) -> Result<(), Api
 /// # Errors
 /// When the API server refuses it or cannot be reached.
 pub async fn read_sync_status(cluster: &Cluster, sync: &SyncId) -> Result<SyncStatus, ApiError> {
-    let kind = GroupKind::new("configsync.gke.io", &sync.kind.to_string());
-    let path = cluster.path(&ObjectId::new(&kind, &sync.namespace, &sync.name), "v1beta1").await?;
-    let object: Value = cluster.get(&path).await?;
+    let object: Value = cluster.get(&path(cluster, sync).await?).await?;
     Ok(SyncStatus::deserialize(&object["status"]).unwrap_or_default())
 }
 

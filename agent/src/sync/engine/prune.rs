@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use crate::compile::declared::DeclaredSet;
+use crate::compile::declared::{DeclaredSet, Undeclared};
 use crate::model::finding::Finding;
 use crate::model::object::{ObjectId, walk};
 use crate::sync::live::Live;
@@ -195,7 +195,16 @@ impl State {
     /// `true` when the guard let the deletion of the object pass.
     pub(super) fn may_delete(&self, id: &ObjectId) -> bool {
         let Some(live) = self.objects.live(id) else { return false };
-        self.prunes.allows(&(id.clone(), live.uid.clone()))
+        let goes = || {
+            let declared = self.in_force.declared.as_deref().filter(|declared| self.goes_with_its_objects(declared));
+            declared.is_some_and(|declared| self.is_deleted_by(declared, id, live))
+        };
+        self.prunes.allows(&(id.clone(), live.uid.clone())) || goes()
+    }
+
+    /// `true` when the sync itself is being deleted, with all that its record names.
+    fn goes_with_its_objects(&self, declared: &DeclaredSet) -> bool {
+        declared.undeclared == Undeclared::Deleted && self.prunes.memory.proof == Proof::Record
     }
 
     /// A user sets or removes the approval of deletions. Deletions of an approval that is taken back are judged again, but
@@ -297,6 +306,9 @@ impl State {
             return Judgement::Counting;
         }
         let mut prune = self.prune_of(declared);
+        if self.goes_with_its_objects(declared) {
+            return Judgement::Passed(prune.deletions.into_iter().map(|(id, _)| id).collect());
+        }
         match self.counted_definitions(&prune.deletions) {
             Some(definitions) => prune.definitions = definitions,
             None => return Judgement::Counting,

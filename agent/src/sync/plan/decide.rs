@@ -1,6 +1,6 @@
 //! The one decision about one object: declared form and live record in, action out.
 
-use crate::compile::declared::{DeclaredObject, DeclaredSet};
+use crate::compile::declared::{DeclaredObject, DeclaredSet, Undeclared};
 use crate::model::metadata::{ROOT_SCOPE, SyncId, SyncKind};
 use crate::model::object::ObjectId;
 use crate::sync::live::{FieldOwnership, Live, OnRemoval, Owner};
@@ -10,7 +10,7 @@ use crate::sync::live::{FieldOwnership, Live, OnRemoval, Owner};
 pub enum Declared<'a> {
     /// The repository does not declare it.
     Absent,
-    /// It is declared `managed: disabled`: the sync gives it up and leaves it in the cluster.
+    /// It is declared `managed: disabled`, or the sync goes without its objects: the sync gives it up and leaves it in the cluster.
     Disabled,
     /// It is declared, but the API server does not know its kind yet, so nothing can be done.
     Unknown,
@@ -23,7 +23,7 @@ impl<'a> Declared<'a> {
     pub fn of(set: &'a DeclaredSet, id: &ObjectId) -> Self {
         match set.objects.get(id) {
             Some(object) => Self::Object(object),
-            None if set.disabled.contains(id) => Self::Disabled,
+            None if set.undeclared == Undeclared::GivenUp || set.disabled.contains(id) => Self::Disabled,
             None if set.withheld.contains_key(id) => Self::Unknown,
             None => Self::Absent,
         }

@@ -37,7 +37,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let sync = SyncId::root("root-sync");
-        let about = About { generation: 1, reconciler: "nomos-agent".into(), refused: None };
+        let about = About { generation: 1, reconciler: "nomos-agent".into(), refused: None, going: false };
         let inventory = InventoryRecord::new(&sync, BTreeMap::new());
         Self {
             reporting: Reporting::new(sync, about, Some(SyncStatus::default()), Some(inventory), true),

@@ -153,3 +153,56 @@ fn a_namespace_waits_for_recorded_objects_in_it_that_no_list_shows() {
     scene.step(Event::Listed(kind, 2));
     assert_eq!(scene.deletions(), 1);
 }
+
+/// The number of objects that are to be abandoned.
+fn abandoned(commands: &[Command]) -> usize {
+    commands.iter().filter(|command| matches!(command, Command::Abandon(_))).count()
+}
+
+#[test]
+fn a_sync_that_goes_takes_along_what_its_record_names() {
+    let goes = |undeclared| Arc::new(DeclaredSet { undeclared, ..DeclaredSet::default() });
+    let mut scene = Scene::new();
+    scene.restart('a', &goes(Undeclared::Deleted), GuardMemory::default(), true);
+    assert_eq!((scene.deletions(), scene.held().len()), (21, 0));
+    assert!(scene.state.is_synced(), "nothing is left");
+
+    let mut scene = Scene::new();
+    let lost = GuardMemory { proof: Proof::Approval, ..GuardMemory::default() };
+    scene.restart('a', &goes(Undeclared::Deleted), lost, false);
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1), "nothing proves that the objects are the sync's");
+    let approval = offered(&scene.commands);
+    scene.approve(&approval);
+    assert_eq!(scene.deletions(), 21);
+
+    let mut scene = Scene::new();
+    scene.restart('a', &goes(Undeclared::GivenUp), GuardMemory::default(), true);
+    assert_eq!((scene.deletions(), abandoned(&scene.commands)), (0, 21));
+}
+
+#[test]
+fn a_sync_that_goes_deletes_no_namespace_with_objects_that_nothing_shows() {
+    let secret = ObjectId::new(&GroupKind::new("", "Secret"), "ns", "a");
+    let namespace = ObjectId::new(&GroupKind::new("", "Namespace"), "", "ns");
+    let set = declared("apiVersion: v1\nkind: Namespace\nmetadata: {name: ns}\n");
+    let mut scene = Scene::new();
+    let settings = scene.state.settings.clone();
+    let recorded = [secret.clone(), namespace.clone()];
+    let kinds = recorded.iter().map(ObjectId::group_kind).collect();
+    scene.state = State::new(Settings { recorded: recorded.into(), kinds, ..settings });
+    scene.commands.clear();
+    scene.commit('a', &Arc::new(DeclaredSet { undeclared: Undeclared::Deleted, ..DeclaredSet::default() }));
+    let mut object = live(&set, &namespace, 5, json!({}));
+    object.metadata_mut().insert("uid".into(), "uid".into());
+    scene.step(Event::Listing(namespace.group_kind(), 1));
+    scene.step(Event::Seen(namespace.clone(), Box::new(Observed::of(&object))));
+    scene.step(Event::Listed(namespace.group_kind(), 1));
+    let refused = crate::model::finding::Finding::new(Code::InsufficientPermission, "it may not be listed");
+    scene.step(Event::Unlistable(secret.group_kind(), refused));
+    assert_eq!(scene.deletions(), 0);
+    assert!(!scene.state.is_synced() && !scene.state.last_report().sync.findings.is_empty());
+    scene.step(Event::Listing(secret.group_kind(), 2));
+    scene.step(Event::Listed(secret.group_kind(), 2));
+    assert_eq!(scene.deletions(), 1);
+    assert!(scene.state.is_synced());
+}
