@@ -274,6 +274,7 @@ impl Client {
             match effect {
                 ReportEffect::End => {}
                 ReportEffect::Recorded(number) => self.inbox.push_back(Event::Recorded(number)),
+                ReportEffect::Lacking => self.inbox.push_back(Event::RecordTouched),
                 ReportEffect::Unrecorded(why) => {
                     self.inbox.push_back(Event::Unrecorded(Finding::new(Code::ApiServer, why)));
                 }

@@ -6,11 +6,23 @@ use tests::cluster::Kind;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{Sync, config_map, config_map_path, namespace, shared};
+use crate::world::{Sync, await_event, config_map, config_map_path, namespace, shared};
 
 const ELSEWHERE: &str = "depends-elsewhere";
 const PRUNED: &str = "pruned-in-order";
 const CLAIMED: &str = "claimed";
+const HOLDING: &str = "holding";
+
+const CRD: &str = "\
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: gauges.holding.example.com}
+spec:
+  group: holding.example.com
+  names: {plural: gauges, kind: Gauge}
+  scope: Namespaced
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]
+";
 
 /// A ConfigMap that depends on another.
 fn dependent(namespace: &str, name: &str, on: &str) -> String {
@@ -97,5 +109,44 @@ pub(crate) fn on_a_claim(kind: Kind) -> Result<()> {
     let sync = Sync::unstructured(cluster, CLAIMED, repository)?;
     sync.await_synced(&sync.repository.head()?)?;
     ensure!(cluster.exists(&config_map_path(CLAIMED, "user"))?, "it is synced without it");
+    Ok(())
+}
+
+/// A detached object leaves the repository together with its Namespace, or with its CRD: these stay too, and it is told.
+pub(crate) fn hold_detached_objects(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let detached = |manifest: &str| {
+        manifest.replacen("\n  name:", "\n  annotations: {client.lifecycle.config.k8s.io/deletion: detach}\n  name:", 1)
+    };
+    let repository = Repository::empty()?;
+    for name in [HOLDING, "holding-crd", "not-holding"] {
+        repository.write(&format!("{name}.yaml"), &namespace(name))?;
+    }
+    repository.write("detached.yaml", &detached(&config_map(HOLDING, "detached", "value")))?;
+    repository.write("crd.yaml", CRD)?;
+    repository.write(
+        "gauge.yaml",
+        &detached(
+            "apiVersion: holding.example.com/v1\nkind: Gauge\nmetadata:\n  name: detached\n  namespace: holding-crd\n",
+        ),
+    )?;
+    let sync = Sync::unstructured(cluster, HOLDING, repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    let gauge = "/apis/holding.example.com/v1/namespaces/holding-crd/gauges/detached";
+    let crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/gauges.holding.example.com";
+    for files in [[&format!("{HOLDING}.yaml"), "detached.yaml"], ["crd.yaml", "gauge.yaml"]] {
+        for file in files {
+            sync.repository.remove(file)?;
+        }
+        sync.commit()?;
+        await_event(cluster, HOLDING, "Warning", "Kept")?;
+    }
+    let namespace = format!("/api/v1/namespaces/{HOLDING}");
+    for path in [&*namespace, &config_map_path(HOLDING, "detached"), gauge, crd] {
+        let object = cluster.get(path)?;
+        ensure!(object["metadata"]["deletionTimestamp"].is_null(), "{object:#}");
+        ensure!(object["metadata"]["annotations"]["configsync.gke.io/manager"].is_null(), "{object:#}");
+    }
     Ok(())
 }

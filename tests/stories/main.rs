@@ -39,6 +39,7 @@ mod node;
 mod once;
 mod one_writer;
 mod private_repositories;
+mod records;
 mod removal;
 mod secrets;
 mod small_commits;
@@ -132,6 +133,10 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_sync_without_a_record_waits_for_an_approval_before_it_goes", removal::without_record, &Kind::ALL),
     ("a_sync_that_leaves_orphans_takes_its_metadata_off", removal::orphan, &Kind::ALL),
     ("a_sync_that_goes_follows_another_policy", removal::changed_policy, &Kind::ALL),
+    ("groups_have_no_statuses_when_the_spec_wants_none", records::without_statuses, &Kind::ALL),
+    ("a_record_that_another_client_wipes_is_written_again", records::wiped, &Kind::ALL),
+    ("a_record_of_another_tool_is_left_alone", records::of_another_tool, &Kind::ALL),
+    ("what_holds_a_detached_object_stays", dependencies::hold_detached_objects, &Kind::ALL),
     ("a_namespace_belongs_to_the_sync_that_declares_it", handed_over::implicit_namespaces, &Kind::ALL),
     ("names_of_any_signs_are_synced", names::are_encoded, &Kind::ALL),
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata, &Kind::ALL),

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the edge")]
 
 mod log;
+mod records;
 mod supervision;
 mod budget;
 mod start;
@@ -48,6 +49,7 @@ pub use log::start_log;
 
 use budget::Budget;
 use leader::{Candidacy, Leader, LeaderConnections};
+use records::Records;
 use sync::{ExitReason, Instructions};
 use task::SyncTask;
 
@@ -109,6 +111,7 @@ pub(crate) struct AgentContext {
     search: Search,
     budget: Budget,
     writes: Arc<WriteBudget>,
+    records: Records,
     repositories: Arc<Repositories>,
     metrics: Arc<Metrics>,
     syncs: Arc<ServedSyncs>,
@@ -163,6 +166,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         search,
         budget: Budget::default(),
         writes: Arc::default(),
+        records: Records::default(),
         repositories: Arc::clone(&repositories),
         metrics,
         syncs,

@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 
 use super::config_management::{self, KnownSettings, RootSyncFacts, replace};
 use super::lifecycle::{Refusal, SyncChange, SyncVersion};
+use super::records;
 use super::removal;
 use super::standby::{StandbyEnd, led, stand_by};
 use super::supervision::supervised;
@@ -52,6 +53,12 @@ pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<
     tasks.spawn(async move {
         led(&keeper.0).await;
         config_management::keep(keeper.0, keeper.1, facts).await;
+    });
+    let watcher = (Arc::clone(&context), client.clone());
+    tasks.spawn(async move {
+        led(&watcher.0).await;
+        crd_is_established(watcher.1.clone(), records::CRD).await;
+        watcher.0.records.follow(watcher.1).await;
     });
     let of_context = Arc::clone(&context);
     let syncs = Syncs::new(move |id, work| {
@@ -112,7 +119,7 @@ struct Roots {
 impl Roots {
     /// Follows the RootSyncs, and the name of the cluster.
     async fn follow(&mut self, client: kube::Client) {
-        crd_is_established(client.clone()).await;
+        crd_is_established(client.clone(), CRD).await;
         // A closed channel ends this with the agent.
         let _ = self.settings.wait_for(|settings| *settings != KnownSettings::Unknown).await;
         self.rename();
@@ -230,16 +237,16 @@ impl Roots {
     }
 }
 
-/// Waits until the API server serves RootSyncs.
-async fn crd_is_established(client: kube::Client) {
+/// Waits until the API server serves the kind of a CRD.
+async fn crd_is_established(client: kube::Client, name: &str) {
     let crds: Api<CustomResourceDefinition> = Api::all(client);
-    let mut crd = std::pin::pin!(watch_object(crds, CRD).default_backoff());
+    let mut crd = std::pin::pin!(watch_object(crds, name).default_backoff());
     while let Some(crd) = crd.next().await {
         match crd {
             Ok(crd) if conditions::is_crd_established().matches_object(crd.as_ref()) => return,
             Ok(Some(_)) => {}
-            Ok(None) => tracing::info!("waiting for the CRD {CRD}"),
-            Err(error) => tracing::warn!(%error, "the watch on the CRD {CRD} broke off and starts again"),
+            Ok(None) => tracing::info!("waiting for the CRD {name}"),
+            Err(error) => tracing::warn!(%error, "the watch on the CRD {name} broke off and starts again"),
         }
     }
 }

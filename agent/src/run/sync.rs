@@ -92,6 +92,10 @@ pub(super) async fn run(
     let (defined, awaited) = oneshot::channel();
     let last_in_force = last_in_force(&context, &task, object.as_ref());
     let source = source(&context, &task, warm, last_in_force.as_ref(), awaited);
+    let (reports, messages) = mpsc::unbounded_channel();
+    if object.is_some() && task.removal.is_none() {
+        context.records.tell(&task.sync, reports.clone());
+    }
     let started = tokio::select! {
         started = start(&context, &task.sync, defined) => started,
         // A closed channel is a stop too.
@@ -101,7 +105,6 @@ pub(super) async fn run(
     // The record of a sync that goes stays as it is until nothing is left.
     let groups = recorded.groups.take().filter(|_| task.removal.is_none());
     let (audited, audits) = mpsc::channel(AUDIT_BACKLOG);
-    let (reports, messages) = mpsc::unbounded_channel();
     let uid = object.as_ref().map(|object| object.uid.clone());
     let announcer = Announcer::new(Arc::clone(&context.cluster), &task.sync, uid.as_deref());
     let reporter = Reporter::new(Arc::clone(&context.cluster), task.sync.clone(), uid, Arc::clone(&context.writes));

@@ -65,6 +65,10 @@ pub struct WrittenGroup {
     pub status: ResourceGroupStatus,
     /// Its generation, which the status names.
     pub generation: i64,
+    /// Its resource version.
+    pub version: u64,
+    /// Its annotation that says if it holds the status of each object.
+    pub status_mode: String,
     /// Its annotations that the guard needs.
     pub notes: GuardNotes,
 }
@@ -76,6 +80,8 @@ pub struct GroupDocument {
     pub name: String,
     /// The whole body of the server-side apply.
     pub body: Value,
+    /// The ResourceGroup was never seen: one that is there is another client's.
+    pub is_new: bool,
 }
 
 /// The ResourceGroups of a sync, each as it should be and as it was last read or written.
@@ -109,6 +115,47 @@ impl InventoryRecord {
         self.groups.0.iter().flatten().cloned().collect()
     }
 
+    /// Takes in that another client has changed or deleted the group of this name. Returns its index, if its version was not known.
+    pub fn touched(&mut self, sync: &SyncId, name: &str, version: Option<u64>) -> Option<usize> {
+        let index = (0..self.written.len()).find(|index| group_name(sync, *index) == name)?;
+        let known = self.written[index].as_ref().map(|group| group.version);
+        (known.is_some() && version.is_none_or(|version| known < Some(version))).then_some(index)
+    }
+
+    /// The version of the group at `index`.
+    pub fn version(&self, index: usize) -> u64 {
+        self.written.get(index).and_then(|group| Some(group.as_ref()?.version)).unwrap_or(0)
+    }
+
+    /// Name of the group at `index`.
+    pub fn name(sync: &SyncId, index: usize) -> String {
+        group_name(sync, index)
+    }
+
+    /// Takes in the group at `index` as it was read again; `None` if it is gone. `true` if it lacks something that was written. Of
+    /// statuses only their number counts: the controller of Config Sync may write others.
+    pub fn read_again(&mut self, index: usize, found: Option<WrittenGroup>) -> bool {
+        let Some(place) = self.written.get_mut(index) else { return false };
+        let lacks = |before: &WrittenGroup| match &found {
+            None => true,
+            Some(found) => {
+                (&found.resources, &found.notes, &found.status_mode)
+                    != (&before.resources, &before.notes, &before.status_mode)
+                    || found.status.resource_statuses.len() < before.status.resource_statuses.len()
+            }
+        };
+        match (place.as_ref().is_some_and(lacks), &found, place.as_mut()) {
+            (false, Some(found), Some(place)) => {
+                place.version = found.version;
+                false
+            }
+            (lacks, ..) => {
+                *place = found;
+                lacks
+            }
+        }
+    }
+
     /// From now on the record should have exactly these objects.
     pub fn assign(&mut self, wanted: &BTreeSet<ObjectId>) {
         self.groups.assign(wanted);
@@ -137,14 +184,27 @@ impl InventoryRecord {
     pub fn next_spec(&self, from: usize, sync: &SyncId, resource_status: bool) -> Option<(usize, GroupDocument)> {
         let differs = |index: &usize| match &self.written[*index] {
             Some(group) => {
-                !is_list_of(&group.resources, &self.groups.0[*index]) || (*index == 0 && group.notes != self.notes)
+                !is_list_of(&group.resources, &self.groups.0[*index])
+                    || group.status_mode != status_mode(resource_status)
+                    || (*index == 0 && group.notes != self.notes)
             }
             None => *index == 0 || !self.groups.0[*index].is_empty(),
         };
         let index = (from..self.groups.0.len()).find(differs)?;
         let ids: Vec<ResourceId> = self.groups.0[index].iter().map(ResourceId::from).collect();
         let notes = (index == 0).then_some(&self.notes);
-        Some((index, spec_document(sync, index, &ids, resource_status, notes)))
+        let is_new = self.written[index].is_none();
+        Some((index, GroupDocument { is_new, ..spec_document(sync, index, &ids, resource_status, notes) }))
+    }
+
+    /// The first group from `from` on whose status has to be taken away, because the groups are to have none.
+    pub fn next_without_status(&self, from: usize, sync: &SyncId) -> Option<(usize, GroupDocument)> {
+        let none = ResourceGroupStatus::default();
+        let has_one = |index: &usize| {
+            let group = self.written[*index].as_ref();
+            group.is_some_and(|group| !group.status.resource_statuses.is_empty() || !group.status.conditions.is_empty())
+        };
+        (from..self.written.len()).find(has_one).map(|index| (index, status_document(sync, index, &none)))
     }
 
     /// The first group from `from` on whose status has to be written. `resources` are sorted by identity.
@@ -172,6 +232,11 @@ fn is_list_of(resources: &[ResourceId], ids: &BTreeSet<ObjectId>) -> bool {
     resources.len() == ids.len() && resources.iter().zip(ids).all(is_same)
 }
 
+/// The value of the annotation that says if a group holds the status of each object.
+fn status_mode(resource_status: bool) -> &'static str {
+    if resource_status { "enabled" } else { "disabled" }
+}
+
 fn spec_document(
     sync: &SyncId,
     index: usize,
@@ -195,7 +260,7 @@ fn spec_document(
             },
             "annotations": {
                 annotation::MANAGED: "enabled",
-                annotation::STATUS: if resource_status { "enabled" } else { "disabled" },
+                annotation::STATUS: status_mode(resource_status),
             },
         },
         "spec": {"resources": ids},
@@ -203,7 +268,7 @@ fn spec_document(
     for (key, value) in notes.into_iter().flatten() {
         body["metadata"]["annotations"][key] = value.as_str().into();
     }
-    GroupDocument { name, body }
+    GroupDocument { name, body, is_new: false }
 }
 
 fn status_document(sync: &SyncId, index: usize, status: &ResourceGroupStatus) -> GroupDocument {
@@ -214,7 +279,7 @@ fn status_document(sync: &SyncId, index: usize, status: &ResourceGroupStatus) ->
         "metadata": {"name": name, "namespace": sync.namespace},
         "status": status,
     });
-    GroupDocument { name, body }
+    GroupDocument { name, body, is_new: false }
 }
 
 /// The bytes that an object takes in a ResourceGroup: its identity in spec and status, and its state.
@@ -280,14 +345,17 @@ fn resource_status(resource: &ResourceState, before: &ResourceGroupStatus, now: 
         strategy: if resource.pruning { "Delete" } else { "Apply" }.into(),
         actuation: match (resource.failed, resource.token.is_empty()) {
             (true, _) => "Failed",
+            _ if resource.skipped => "Skipped",
             (false, true) => "Pending",
             (false, false) => "Succeeded",
         }
         .into(),
         reconcile: match (&resource.health, resource.failed) {
             (_, true) => "Skipped",
+            _ if resource.skipped => "Skipped",
             (Health::Current, _) => "Succeeded",
             (Health::Failed(_), _) => "Failed",
+            _ if resource.late => "Timeout",
             _ => "Pending",
         }
         .into(),
@@ -355,6 +423,8 @@ mod tests {
                 token: "0123456789012345678901234567890123456789".to_owned(),
                 failed: true,
                 pruning: false,
+                late: false,
+                skipped: false,
             };
             let states: Vec<ResourceState> = ids.iter().map(state).collect();
             let now = Time::from_unix(0);
@@ -381,7 +451,10 @@ mod tests {
         let (index, document) = inventory.next_spec(0, &sync, true).expect("the group is new");
         assert_eq!((index, document.name.as_str()), (0, "root-sync"));
         let resources = serde_json::from_value(document.body["spec"]["resources"].clone()).expect("identities");
-        inventory.written(index, WrittenGroup { resources, generation: 1, ..WrittenGroup::default() });
+        inventory.written(
+            index,
+            WrittenGroup { resources, generation: 1, status_mode: "enabled".into(), ..WrittenGroup::default() },
+        );
         assert_eq!(inventory.next_spec(0, &sync, true), None);
         inventory.assign(&ids(0..1));
         assert_eq!(inventory.next_spec(0, &sync, true).map(|(index, _)| index), Some(0));
@@ -392,6 +465,7 @@ mod tests {
     fn a_group_that_a_user_deleted_is_a_gap_and_is_written_again() {
         let sync = SyncId::root("root-sync");
         let group = |range| WrittenGroup {
+            status_mode: "enabled".into(),
             resources: ids(range).iter().map(ResourceId::from).collect(),
             ..WrittenGroup::default()
         };

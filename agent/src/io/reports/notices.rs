@@ -51,6 +51,11 @@ impl Announcer {
                 tracing::error!(code = %finding.code, "{}", text(&finding));
                 self.warn(&finding).await;
             }
+            Notice::Kept(container, object) => {
+                let note = format!("{container} is not declared any more and stays, because {object} in it stays");
+                tracing::warn!("{note}");
+                self.publish(Severity::Warning, "Kept", &note).await;
+            }
             Notice::Rewritten(id, fields) => {
                 let fields = fields.join(", ");
                 tracing::warn!(object = %id, fields, "came back different from our apply: the server or an admission webhook changed it");

@@ -46,6 +46,10 @@ impl Reporter {
                     let _ = events.send(Event::Recorded(number)).await;
                     continue;
                 }
+                Some(ReportEffect::Lacking) => {
+                    let _ = events.send(Event::RecordTouched).await;
+                    continue;
+                }
                 Some(ReportEffect::Unrecorded(why)) => {
                     let _ = events.send(Event::Unrecorded(not_recorded(&why))).await;
                     continue;
@@ -83,14 +87,18 @@ pub async fn write(
     request: ReportRequest,
 ) -> ReportAnswer {
     match (request, uid) {
-        (ReportRequest::GroupSpec(GroupDocument { name, body }), _) => {
+        (ReportRequest::ReadGroup(name), _) => resource_groups::read(cluster, sync, &name).await,
+        (ReportRequest::GroupSpec(GroupDocument { name, body, is_new }), _) => {
+            if is_new && let Some(answer) = resource_groups::of_another(cluster, sync, &name).await {
+                return answer;
+            }
             let body = body.to_string().into_bytes();
             if let Some(budget) = budget {
                 budget.spend(body.len(), Instant::now());
             }
             resource_groups::write(cluster, sync, &name, body, "").await
         }
-        (ReportRequest::GroupStatus(GroupDocument { name, body }), _) => {
+        (ReportRequest::GroupStatus(GroupDocument { name, body, .. }), _) => {
             let body = body.to_string().into_bytes();
             if budget.is_some_and(|budget| !budget.take(body.len(), Instant::now())) {
                 return ReportAnswer::Unavailable("all syncs together write too much".to_owned());

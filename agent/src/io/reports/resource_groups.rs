@@ -10,7 +10,7 @@ use super::failed;
 use crate::api::ResourceGroup;
 use crate::io::kubernetes::client::{ApiError, Cluster, JSON, collection};
 use crate::io::kubernetes::path::{self, with_query};
-use crate::model::metadata::{SyncId, label};
+use crate::model::metadata::{SyncId, annotation, label};
 use crate::model::object::GroupKind;
 use crate::sync::inventory::{InventoryRecord, WrittenGroup};
 use crate::sync::plan::memory::GuardMemory;
@@ -73,9 +73,44 @@ pub(super) async fn write(
     }
 }
 
+/// Reads a ResourceGroup that another client has changed. One that is not the sync's any more is gone for it.
+pub(super) async fn read(cluster: &Cluster, sync: &SyncId, name: &str) -> ReportAnswer {
+    let groups = path::collection(&ApiResource::erase::<ResourceGroup>(&()), "v1alpha1", &sync.namespace);
+    match cluster.get::<ResourceGroup>(&format!("{groups}/{name}")).await {
+        Ok(group) if is_of(sync, &group) => ReportAnswer::Group(Box::new(written(group))),
+        Ok(_) => ReportAnswer::Gone,
+        Err(error) if error.code() == 404 => ReportAnswer::Gone,
+        Err(error) => failed(&format!("the ResourceGroup {name}"), &error),
+    }
+}
+
+fn is_of(sync: &SyncId, group: &ResourceGroup) -> bool {
+    let labels = group.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(label::INVENTORY_ID)).is_some_and(|id| *id == sync.inventory_id())
+}
+
+/// The answer to the first write of a ResourceGroup whose name is taken by one that is not the sync's.
+pub(super) async fn of_another(cluster: &Cluster, sync: &SyncId, name: &str) -> Option<ReportAnswer> {
+    let groups = path::collection(&ApiResource::erase::<ResourceGroup>(&()), "v1alpha1", &sync.namespace);
+    let group = match cluster.get::<Value>(&format!("{groups}/{name}")).await {
+        Ok(group) => group,
+        Err(error) if error.code() == 404 => return None,
+        Err(error) => return Some(failed(&format!("the ResourceGroup {name}"), &error)),
+    };
+    let id = group["metadata"]["labels"][label::INVENTORY_ID].as_str().unwrap_or_default();
+    if id == sync.inventory_id() {
+        return None;
+    }
+    let whose = if id.is_empty() { "it has no inventory id".to_owned() } else { format!("its inventory id is {id:?}") };
+    let why = format!("the ResourceGroup {}/{name} is not of this sync: {whose}. It is left as it is", sync.namespace);
+    Some(ReportAnswer::Refused(format!("{why}; delete it, or give the sync another name")))
+}
+
 fn written(group: ResourceGroup) -> WrittenGroup {
     let mut annotations = group.metadata.annotations.unwrap_or_default();
     WrittenGroup {
+        version: group.metadata.resource_version.and_then(|version| version.parse().ok()).unwrap_or(0),
+        status_mode: annotations.remove(annotation::STATUS).unwrap_or_default(),
         resources: group.spec.resources,
         status: group.status.unwrap_or_default(),
         generation: group.metadata.generation.unwrap_or(0),

@@ -108,6 +108,8 @@ pub enum Notice {
     Repaired(Repaired),
     /// The fields of tools that wrote an object before became ours.
     Adopted(Adopted),
+    /// A Namespace or CRD that is not declared any more stays, because the other object does, which would be deleted with it.
+    Kept(ObjectId, ObjectId),
     /// The API server or an admission webhook changed these declared fields in the sync's own write.
     Rewritten(ObjectId, Vec<String>),
 }

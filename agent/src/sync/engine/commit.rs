@@ -109,6 +109,8 @@ impl State {
         self.prunes.found();
         self.restoring = Restoring::Unasked;
         self.report.status_changed();
+        // The status of objects may be wanted from now on, or not any more.
+        self.report.resources_changed();
     }
 
     /// Takes the commit that was in force before as the candidate. The status goes on to tell of the newest commit.

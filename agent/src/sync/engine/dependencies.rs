@@ -15,7 +15,7 @@ use crate::sync::plan::{Action, Declared, decide};
 
 use super::objects::{FailureRecord, Mark, Phase};
 use super::queue::{QueuePlace, WorkClass};
-use super::{Failure, Retry, State};
+use super::{Command, Failure, Notice, Retry, State};
 
 /// The longest pause between two looks at an object of others.
 const LONGEST_LOOK: Duration = Duration::from_secs(60);
@@ -224,7 +224,10 @@ impl State {
     /// An object that is abandoned keeps its Namespace and its CRD: deleting those would take the object along. So they are
     /// abandoned first.
     pub(super) fn abandon_after(&mut self, id: &ObjectId, container: ObjectId, now: Instant) {
-        self.objects.change(&container, |tracked| tracked.notes_mut().keep = true);
+        let kept = self.objects.change(&container, |tracked| std::mem::replace(&mut tracked.notes_mut().keep, true));
+        if !kept {
+            self.commands.push(Command::Notice(Notice::Kept(container.clone(), id.clone())));
+        }
         self.objects.set_phase(id, Phase::Waiting(container.clone()));
         self.evaluate(&container, now);
     }

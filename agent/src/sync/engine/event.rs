@@ -67,6 +67,8 @@ pub enum Event {
     Recorded(u64),
     /// The inventory's record cannot be written for now, for this reason. The answer follows when it is written.
     Unrecorded(Finding),
+    /// Another client has taken away what the record or the resources of the last reports said.
+    RecordTouched,
     /// `None` when the API server answers, and otherwise why it counts as away: the answer to
     /// [`Command::AskServer`](super::Command::AskServer).
     ServerAsked(Option<Failure>),

@@ -186,6 +186,7 @@ impl State {
             Event::AuditDue => self.audit_everything(),
             Event::Recorded(number) => self.recorded(number, now),
             Event::Unrecorded(finding) => self.unrecorded(finding),
+            Event::RecordTouched => self.record_again(),
             Event::RootSyncs(syncs) => self.root_syncs_changed(syncs, now),
             Event::Approved(approval) => self.approve(approval),
             Event::ServerAsked(failure) => self.server_asked(failure, now),

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::model::backoff::Backoff;
 use crate::model::object::ObjectId;
+use crate::sync::health::Health;
 use crate::sync::live::Live;
-use crate::sync::plan::Action;
+use crate::sync::plan::{Action, Declared};
 
 use super::dispatch::LONGEST_OUTAGE_PAUSE;
 use super::objects::{FailureRecord, Heat, InFlight, PendingRepair, Phase, Tracked};
@@ -30,9 +31,13 @@ impl State {
         match outcome {
             Outcome::Applied(live, remarks) => {
                 self.took_effect(id, *live, remarks, place.class);
+                self.expect_readiness(id, now);
                 self.repaired(id, repair, now);
             }
-            Outcome::Read(whole) => self.read(id, &whole),
+            Outcome::Read(whole) => {
+                self.read(id, &whole);
+                self.expect_readiness(id, now);
+            }
             Outcome::Absent(version) => self.absent(id, version),
             Outcome::Deleted => {
                 self.carried_out(id);
@@ -95,7 +100,12 @@ impl State {
             self.report.resources_changed();
         }
         let anew = self.objects.live(id).is_none_or(|old| old.uid != live.uid);
-        self.objects.set_live(id, Some(live));
+        self.objects.change(id, |tracked| {
+            tracked.live = Some(live);
+            if let Some(notes) = &mut tracked.notes {
+                (notes.late_at, notes.late) = (None, false);
+            }
+        });
         if anew {
             self.made_anew(id);
         }
@@ -104,6 +114,21 @@ impl State {
         }
         self.kinds.shown(id, None);
         self.watch_kind_of(id);
+    }
+
+    /// The object is as it was just applied or read. If it does not become ready in time, its state says so.
+    pub(super) fn expect_readiness(&mut self, id: &ObjectId, now: Instant) {
+        let unready = |live: &Live| !live.terminating && matches!(live.health, Health::InProgress(_));
+        let waits = matches!(self.declared(id), Declared::Object(_)) && self.objects.live(id).is_some_and(unready);
+        let end = now + self.settings.reconcile_timeout;
+        if waits {
+            self.objects.change(id, |tracked| _ = tracked.notes_mut().late_at.get_or_insert(end));
+        } else if self.objects.notes(id).is_some_and(|notes| notes.late_at.is_some()) {
+            self.objects.change(id, |tracked| {
+                let notes = tracked.notes_mut();
+                (notes.late_at, notes.late) = (None, false);
+            });
+        }
     }
 
     /// A repair worked: it is told, and counted in case another client undoes it again and again.

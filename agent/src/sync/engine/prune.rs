@@ -377,6 +377,8 @@ impl State {
     fn prune_of(&self, declared: &DeclaredSet) -> Prune {
         let mut declared_form = walk(&declared.objects);
         let unproven = self.prunes.memory.proof == Proof::Approval;
+        let stays = |(id, live): &(&ObjectId, &Live)| self.action_by(declared, id, live) == Action::Abandon;
+        let staying: Vec<&ObjectId> = self.objects.inventory().filter(stays).map(|(id, _)| id).collect();
         let mut prune = Prune { recorded: self.recording.size(), unproven, ..Prune::default() };
         for (id, live) in self.objects.inventory() {
             let is_there = !live.terminating && live.applied;
@@ -387,7 +389,7 @@ impl State {
                 if is_there {
                     prune.kept.add(id);
                 }
-            } else if self.is_deleted_by(declared, id, live) {
+            } else if self.is_deleted_by(declared, id, live) && !self.holds_one(id, &staying) {
                 prune.deletions.insert((id.clone(), live.uid.clone()));
             }
         }
@@ -400,7 +402,17 @@ impl State {
         !keep
             && self.kinds.is_countable(id)
             && self.unlisted_in(id).is_none()
-            && decide(Declared::of(declared, id), Some(live), &self.settings.sync) == Action::Delete
+            && self.action_by(declared, id, live) == Action::Delete
+    }
+
+    fn action_by(&self, declared: &DeclaredSet, id: &ObjectId, live: &Live) -> Action {
+        decide(Declared::of(declared, id), Some(live), &self.settings.sync)
+    }
+
+    /// `true` for a Namespace or CRD that would take one of these objects along: it is abandoned with it.
+    fn holds_one(&self, id: &ObjectId, staying: &[&ObjectId]) -> bool {
+        let plural = |other| if id.is_crd() { self.kinds.plural(other) } else { None };
+        staying.iter().any(|other| is_deleted_with(other, plural(other), id))
     }
 
     /// The CRDs among these deletions, with the number of objects that go with each and are no deletions themselves; `None`

@@ -76,6 +76,14 @@ impl State {
         self.commands.push(Command::Record(Box::new(NewRecord { number, objects, memory })));
     }
 
+    /// Another client has changed the record, or the states in it.
+    pub(super) fn record_again(&mut self) {
+        if self.in_force.declared.is_some() {
+            self.record();
+        }
+        self.report.resources_changed();
+    }
+
     /// `true` when the guard has facts that the record has not.
     pub(super) fn has_more_to_remember(&self) -> bool {
         !self.recording.memory.is_up_to_date(self.prunes.memory())

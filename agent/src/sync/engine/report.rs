@@ -10,7 +10,7 @@ use crate::model::object::{GroupKind, ObjectId, walk};
 use crate::sync::health::{Health, is_always_current};
 use crate::sync::plan::Declared;
 
-use super::objects::{Mark, Tracked};
+use super::objects::{Mark, Phase, Tracked};
 use super::queue::WorkClass;
 use super::{Command, Notice, Restoring, SourceCommit, State};
 
@@ -61,6 +61,10 @@ pub struct ResourceState {
     pub failed: bool,
     /// `true` when it is to be deleted or abandoned.
     pub pruning: bool,
+    /// `true` when it is applied and was not ready within the reconcile timeout.
+    pub late: bool,
+    /// `true` when it is not applied, because an object that it depends on failed or takes too long.
+    pub skipped: bool,
 }
 
 /// Changes that no report has told yet.
@@ -258,12 +262,19 @@ impl State {
         let mut ids: Vec<&ObjectId> = known.map(|(id, _)| id).chain(declared.keys().filter(shown)).collect();
         ids.sort();
         let (mut tracked, mut declared) = (walk(self.objects.all()), walk(declared));
-        ids.into_iter().map(|id| resource_state(id, tracked(id), declared(id).is_none())).collect()
+        let waits = |tracked: &Tracked| matches!(tracked.phase, Phase::Waiting(_));
+        let state = |id| {
+            let (tracked, pruning) = (tracked(id), declared(id).is_none());
+            let skipped = !pruning && tracked.is_some_and(waits) && self.waiting_finding(id).is_some();
+            ResourceState { skipped, ..resource_state(id, tracked, pruning) }
+        };
+        ids.into_iter().map(state).collect()
     }
 }
 
 fn resource_state(id: &ObjectId, tracked: Option<&Tracked>, pruning: bool) -> ResourceState {
     let live = tracked.and_then(|tracked| tracked.live.as_ref());
+    let notes = tracked.and_then(|tracked| tracked.notes.as_deref());
     ResourceState {
         id: id.clone(),
         health: match live {
@@ -273,7 +284,9 @@ fn resource_state(id: &ObjectId, tracked: Option<&Tracked>, pruning: bool) -> Re
             None => Health::Unknown,
         },
         token: live.map(|live| live.token.to_string()).unwrap_or_default(),
-        failed: tracked.and_then(|t| t.notes.as_deref()).is_some_and(|notes| notes.failure.is_some()),
+        failed: notes.is_some_and(|notes| notes.failure.is_some()),
         pruning,
+        late: notes.is_some_and(|notes| notes.late),
+        skipped: false,
     }
 }

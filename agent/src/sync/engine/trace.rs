@@ -32,6 +32,7 @@ impl Event {
             Self::AuditDue => "AuditDue".to_owned(),
             Self::Recorded(number) => format!("Recorded {number}"),
             Self::Unrecorded(finding) => format!("Unrecorded {}", finding.code),
+            Self::RecordTouched => "RecordTouched".to_owned(),
             Self::ServerAsked(None) => "ServerAsked there".to_owned(),
             Self::ServerAsked(Some(_)) => "ServerAsked away".to_owned(),
             Self::Counted(crd, _) => format!("Counted {crd}"),
@@ -97,6 +98,7 @@ impl Notice {
             Self::Failed(finding) => format!("Failed {}", finding.code),
             Self::Repaired(repaired) => format!("Repaired {}", repaired.declared.id),
             Self::Adopted(adopted) => format!("Adopted {}", adopted.declared.id),
+            Self::Kept(container, _) => format!("Kept {container}"),
             Self::Rewritten(id, _) => format!("Rewritten {id}"),
         }
     }

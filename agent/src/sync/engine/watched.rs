@@ -111,6 +111,7 @@ impl State {
             });
         } else {
             self.read(&id, whole);
+            self.expect_readiness(&id, now);
         }
         self.evaluate(&id, now);
         self.stop_waiting_for(&id, now);

@@ -214,6 +214,10 @@ impl State {
                 Timer::Retry => self.try_again(&id, now),
                 Timer::Readiness => self.read_readiness(&id, now),
                 Timer::Overdue => self.tell_overdue_wait(&id),
+                Timer::Late => {
+                    self.objects.change(&id, |tracked| tracked.notes_mut().late = true);
+                    self.report.resources_changed();
+                }
                 Timer::Cooled => {
                     if self.fight(&id).is_some() {
                         self.report.status_changed();
@@ -267,6 +271,7 @@ impl State {
     pub(super) fn tell_overdue_wait(&mut self, id: &ObjectId) {
         self.objects.change(id, |tracked| tracked.notes_mut().overdue = true);
         self.report.status_changed();
+        self.report.resources_changed();
         if let Some(finding) = self.waiting_finding(id) {
             self.commands.push(Command::Notice(Notice::Failed(finding)));
         }

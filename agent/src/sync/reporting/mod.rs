@@ -5,6 +5,7 @@
 
 mod jobs;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::api::SyncStatus;
@@ -28,6 +29,8 @@ pub enum ReportMessage {
     Refused(Box<Finding>, i64),
     /// A newer spec is followed.
     Spec(SpecFacts),
+    /// The ResourceGroup of this name is there in this version, or is gone.
+    Group(String, Option<u64>),
     /// The state of a sync that stops. The status is written first, then what else is left; nothing is tried twice.
     Last(Box<Report>),
 }
@@ -61,6 +64,8 @@ pub enum ReportEffect {
     Recorded(u64),
     /// Tell the engine that the record cannot be written for now, for this reason.
     Unrecorded(String),
+    /// Tell the engine that another client has taken away what was written: record and resources are to be told again.
+    Lacking,
     /// The last report was dealt with: nothing follows any more.
     End,
 }
@@ -74,6 +79,8 @@ pub enum ReportRequest {
     GroupStatus(GroupDocument),
     /// Write the status of the sync object.
     SyncStatus(Box<SyncStatus>),
+    /// Read the ResourceGroup of this name. The answer is [`ReportAnswer::Group`] or [`ReportAnswer::Gone`].
+    ReadGroup(String),
 }
 
 /// The answer to a [`ReportRequest`].
@@ -108,6 +115,10 @@ pub struct Reporting {
     /// A refusal has to be written, by the next report or without one.
     refusal: bool,
     retry: Retries,
+    /// Groups that another client has changed, by index.
+    touched: BTreeMap<usize, Option<u64>>,
+    /// Looks at those: a client that changes them again and again is followed after pauses that grow.
+    looks: Retries,
     activity: Activity,
 }
 
@@ -133,9 +144,12 @@ enum Target {
     SyncStatus(Box<SyncStatus>),
     /// The group at this index, for a job that was given up meanwhile.
     Superseded(usize),
+    /// The group at this index, which another client has changed.
+    ReadGroup(usize),
 }
 
 enum Job {
+    Look,
     Record,
     Report,
 }
@@ -160,6 +174,8 @@ impl Reporting {
             pending: None,
             refusal: false,
             retry: Retries::default(),
+            touched: BTreeMap::new(),
+            looks: Retries::default(),
             activity: Activity::Idle,
         }
     }
@@ -176,6 +192,7 @@ impl Reporting {
             && let Some(job) = self.next_job(now.instant)
         {
             let request = match job {
+                Job::Look => self.next_look(),
                 Job::Record => self.next_of_record(&mut effects),
                 Job::Report => self.next_of_report(now, &mut effects),
             };
@@ -191,7 +208,8 @@ impl Reporting {
     pub fn next_wake(&self) -> Option<Instant> {
         let record = self.record.as_ref().and_then(|record| record.retry.not_before);
         let report = self.retry.not_before.filter(|_| self.pending.is_some() || self.refusal);
-        record.into_iter().chain(report).min()
+        let look = self.looks.not_before.filter(|_| !self.touched.is_empty());
+        record.into_iter().chain(report).chain(look).min()
     }
 
     fn hear(&mut self, message: ReportMessage, now: &Moment) {
@@ -210,8 +228,15 @@ impl Reporting {
                 (self.about.generation, self.about.refused) = (generation, None);
                 self.resource_status = resource_status;
             }
+            ReportMessage::Group(name, version) => {
+                let inventory = self.inventory.as_mut();
+                if let Some(index) = inventory.and_then(|inventory| inventory.touched(&self.sync, &name, version)) {
+                    self.touched.insert(index, version);
+                }
+            }
             ReportMessage::Last(report) => {
                 (self.record, self.pending, self.refusal) = (None, None, false);
+                self.touched.clear();
                 self.supersede(|target| !matches!(target, Target::SyncStatus(_)));
                 let report = Some(UnwrittenReport { report, assigns: true });
                 self.write(report, WritingStage::StatusFirst);
@@ -266,7 +291,22 @@ impl Reporting {
             let pending = self.pending.take();
             self.write(pending, WritingStage::Specs(0));
         }
+        if self.writing.is_none() && self.record.is_none() && !self.touched.is_empty() && self.looks.is_due(now) {
+            return Some(Job::Look);
+        }
         self.writing.is_some().then_some(Job::Report)
+    }
+
+    /// The first group that another client has changed; its version may be one of our own writes by now.
+    fn next_look(&mut self) -> Option<(Target, ReportRequest)> {
+        let inventory = self.inventory.as_ref()?;
+        while let Some((index, version)) = self.touched.pop_first() {
+            if version.is_none_or(|version| version > inventory.version(index)) {
+                let name = InventoryRecord::name(&self.sync, index);
+                return Some((Target::ReadGroup(index), ReportRequest::ReadGroup(name)));
+            }
+        }
+        None
     }
 
     fn next_of_record(&mut self, effects: &mut Vec<ReportEffect>) -> Option<(Target, ReportRequest)> {
@@ -299,12 +339,16 @@ impl Reporting {
                     if let Some((index, document)) = next {
                         return Some((Target::ReportedSpec(index), ReportRequest::GroupSpec(document)));
                     }
-                    let statuses = self.resource_status && !writing.spec_refused;
-                    writing.stage = if statuses { WritingStage::GroupStatuses(0) } else { WritingStage::SyncStatus };
+                    writing.stage = match writing.spec_refused {
+                        true => WritingStage::SyncStatus,
+                        false => WritingStage::GroupStatuses(0),
+                    };
                 }
                 WritingStage::GroupStatuses(at) => {
-                    let next = inventory
-                        .and_then(|(inventory, resources)| inventory.next_status(at, &self.sync, resources, &now.time));
+                    let next = inventory.and_then(|(inventory, resources)| match self.resource_status {
+                        true => inventory.next_status(at, &self.sync, resources, &now.time),
+                        false => inventory.next_without_status(at, &self.sync),
+                    });
                     if let Some((index, document)) = next {
                         return Some((Target::GroupStatus(index), ReportRequest::GroupStatus(document)));
                     }
@@ -366,6 +410,19 @@ impl Reporting {
             effects.push(ReportEffect::Unrecorded(why.clone()));
         }
         match (&target, answer) {
+            (Target::ReadGroup(index), answer @ (ReportAnswer::Group(_) | ReportAnswer::Gone)) => {
+                let found = if let ReportAnswer::Group(group) = answer { Some(*group) } else { None };
+                if self.inventory.as_mut().is_some_and(|inventory| inventory.read_again(*index, found)) {
+                    effects.push(ReportEffect::Lacking);
+                    self.looks.failed(now);
+                } else {
+                    self.looks = Retries::default();
+                }
+            }
+            (Target::ReadGroup(index), _) => {
+                self.touched.insert(*index, None);
+                self.looks.failed(now);
+            }
             (
                 Target::RecordedSpec(index)
                 | Target::ReportedSpec(index)

@@ -29,6 +29,8 @@ struct World {
     recorded: Vec<u64>,
     /// Reasons why a record cannot be written.
     unrecorded: Vec<String>,
+    /// Number of times that the engine was told to tell everything again.
+    lacking: usize,
     ended: bool,
     /// The request that is out.
     out: Option<ReportRequest>,
@@ -48,6 +50,7 @@ impl World {
             failures: Vec::new(),
             recorded: Vec::new(),
             unrecorded: Vec::new(),
+            lacking: 0,
             ended: false,
             out: None,
         }
@@ -64,6 +67,7 @@ impl World {
                 ReportEffect::Send(request) => assert!(self.out.replace(request).is_none(), "two requests at a time"),
                 ReportEffect::Recorded(number) => self.recorded.push(number),
                 ReportEffect::Unrecorded(why) => self.unrecorded.push(why),
+                ReportEffect::Lacking => self.lacking += 1,
                 ReportEffect::End => self.ended = true,
             }
         }
@@ -97,6 +101,7 @@ impl World {
             ReportRequest::GroupSpec(_) => "spec",
             ReportRequest::GroupStatus(_) => "group status",
             ReportRequest::SyncStatus(_) => "status",
+            ReportRequest::ReadGroup(_) => "read",
         };
         self.requests.push(name);
         if let Some(at) = self.failures.iter().position(|(failing, _)| *failing == name) {
@@ -106,20 +111,25 @@ impl World {
             ReportRequest::GroupSpec(document) => {
                 let group = self.groups.entry(document.name).or_default();
                 group.resources = serde_json::from_value(document.body["spec"]["resources"].clone()).unwrap();
-                group.generation += 1;
+                (group.generation, group.version) = (group.generation + 1, group.version + 1);
                 let annotations = &document.body["metadata"]["annotations"];
                 let note = |key| Some((key, annotations[key].as_str()?.to_owned()));
+                group.status_mode = annotations[annotation::STATUS].as_str().unwrap_or_default().to_owned();
                 group.notes = GuardMemory::KEYS.into_iter().filter_map(note).collect();
                 ReportAnswer::Group(Box::new(group.clone()))
             }
             ReportRequest::GroupStatus(document) => {
                 let group = self.groups.get_mut(&document.name).unwrap();
                 group.status = serde_json::from_value(document.body["status"].clone()).unwrap();
+                group.version += 1;
                 ReportAnswer::Group(Box::new(group.clone()))
             }
             ReportRequest::SyncStatus(status) => {
                 self.status = Some(*status);
                 ReportAnswer::Done
+            }
+            ReportRequest::ReadGroup(name) => {
+                self.groups.get(&name).map_or(ReportAnswer::Gone, |group| ReportAnswer::Group(Box::new(group.clone())))
             }
         }
     }
@@ -149,6 +159,8 @@ fn report(commit: &str, resources: Option<&[&str]>) -> Box<Report> {
         token: "abc".into(),
         failed: false,
         pruning: false,
+        late: false,
+        skipped: false,
     };
     let resources = resources.map(|names| names.iter().map(state).collect());
     Box::new(Report { source: stage.clone(), sync: stage, syncing: false, synced: true, resources })
@@ -368,4 +380,67 @@ fn without_a_sync_object_and_groups_everything_is_answered_and_nothing_written()
     world.tell(ReportMessage::Report(report("a", Some(&["one"]))));
     world.tell(ReportMessage::Last(report("a", Some(&["one"]))));
     assert_eq!((world.requests.len(), &*world.recorded, world.ended), (0, &[1][..], true));
+}
+
+fn statuses(world: &World) -> usize {
+    world.groups["root-sync"].status.resource_statuses.len()
+}
+
+#[test]
+fn groups_lose_their_statuses_when_the_spec_wants_none_and_get_them_again() {
+    let mut world = World::new();
+    let shown = || ReportMessage::Report(report("a", Some(&["x"])));
+    world.tell(record(1, &["x"]));
+    world.tell(shown());
+    assert_eq!((world.groups["root-sync"].status_mode.as_str(), statuses(&world)), ("enabled", 1));
+    world.tell(ReportMessage::Spec(SpecFacts { generation: 2, resource_status: false }));
+    world.tell(shown());
+    assert_eq!((world.groups["root-sync"].status_mode.as_str(), statuses(&world)), ("disabled", 0));
+    assert!(world.groups["root-sync"].status.conditions.is_empty());
+    world.take_requests();
+    world.tell(ReportMessage::Report(report("b", Some(&["x"]))));
+    assert_eq!(world.take_requests(), ["status"]);
+    world.tell(ReportMessage::Spec(SpecFacts { generation: 3, resource_status: true }));
+    world.tell(shown());
+    assert_eq!((world.groups["root-sync"].status_mode.as_str(), statuses(&world)), ("enabled", 1));
+}
+
+#[test]
+fn what_another_client_takes_away_is_written_again() {
+    let mut world = World::new();
+    let shown = || ReportMessage::Report(report("a", Some(&["x"])));
+    world.tell(record(1, &["x"]));
+    world.tell(shown());
+    world.take_requests();
+    let seen = |world: &World| {
+        ReportMessage::Group("root-sync".into(), world.groups.get("root-sync").map(|group| group.version))
+    };
+    let own = seen(&world);
+    world.tell(own);
+    assert!(world.take_requests().is_empty(), "it is our own write");
+
+    let group = world.groups.get_mut("root-sync").unwrap();
+    (group.status, group.version) = (Default::default(), group.version + 1);
+    let wiped = seen(&world);
+    world.tell(wiped);
+    assert_eq!((world.take_requests(), world.lacking), (vec!["read"], 1));
+    world.tell(shown());
+    assert_eq!(statuses(&world), 1);
+
+    // Another program writes other statuses: these stay.
+    let group = world.groups.get_mut("root-sync").unwrap();
+    group.status.resource_statuses[0].status = "Unknown".into();
+    group.version += 1;
+    let other = seen(&world);
+    world.tell(other);
+    world.wake();
+    assert_eq!(world.lacking, 1);
+
+    world.groups.remove("root-sync");
+    let gone = seen(&world);
+    world.tell(gone);
+    assert_eq!(world.lacking, 2);
+    world.tell(record(2, &["x"]));
+    world.tell(shown());
+    assert_eq!((world.recorded_names(), statuses(&world)), (vec!["x"], 1));
 }

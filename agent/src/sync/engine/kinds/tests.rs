@@ -205,9 +205,6 @@ fn a_crd_is_kept_for_an_object_that_is_kept() {
     for kind in [&definition, &widget()] {
         commands.extend(state.step(Event::Listed(kind.clone(), 1), now));
     }
-    commands.extend(state.step(Event::Counted(crd.clone(), Some(1)), now));
-    commands.extend(state.step(Event::Approved(Some(offered(&commands))), now));
-    commands.extend(state.step(Event::Counted(crd.clone(), Some(1)), now));
     commands.extend(recorded(&mut state, now));
     for id in [crd, object] {
         let abandoned = commands.iter().any(|command| matches!(command, Command::Abandon(other) if *other == id));

@@ -17,6 +17,8 @@ pub(in crate::sync::engine) enum Timer {
     Readiness,
     /// The wait for another object is told as an error.
     Overdue,
+    /// The object is applied and has not become ready in time.
+    Late,
     /// The object has not been repaired for so long that a fight is over, or its repairs are forgotten.
     Cooled,
 }
@@ -62,7 +64,7 @@ pub(super) struct Keys {
     queued: Option<QueuePlace>,
     in_flight: Option<QueuePlace>,
     waits_for: Option<ObjectId>,
-    timers: [Option<Instant>; 4],
+    timers: [Option<Instant>; 5],
     marks: [bool; MARKS.len()],
 }
 
@@ -98,11 +100,13 @@ impl Keys {
             Mark::Dependent => tracked.live.as_ref().is_some_and(|live| live.depends_on.is_some()),
         };
         let marks = MARKS.map(marked);
-        Self { queued, in_flight, waits_for, timers: [retry, read_at, overdue_timer, heat.map(Heat::cools_at)], marks }
+        let late = notes.filter(|notes| !notes.late).and_then(|notes| notes.late_at);
+        let timers = [retry, read_at, overdue_timer, late, heat.map(Heat::cools_at)];
+        Self { queued, in_flight, waits_for, timers, marks }
     }
 
     fn timers(&self) -> impl Iterator<Item = (Option<Instant>, Timer)> {
-        self.timers.into_iter().zip([Timer::Retry, Timer::Readiness, Timer::Overdue, Timer::Cooled])
+        self.timers.into_iter().zip([Timer::Retry, Timer::Readiness, Timer::Overdue, Timer::Late, Timer::Cooled])
     }
 }
 

@@ -85,6 +85,10 @@ pub(in crate::sync::engine) struct Notes {
     pub(in crate::sync::engine) overdue_at: Option<Instant>,
     /// The wait for another object was told as an error. It goes on, and the object is applied when the other is ready.
     pub(in crate::sync::engine) overdue: bool,
+    /// When the object counts as late, because it is applied and not ready.
+    pub(in crate::sync::engine) late_at: Option<Instant>,
+    /// It was not ready within the reconcile timeout, and is not now.
+    pub(in crate::sync::engine) late: bool,
     /// The object is a Namespace or CRD that is not declared any more and holds an object that stays: it is abandoned
     /// instead of deleted.
     pub(in crate::sync::engine) keep: bool,
@@ -212,7 +216,8 @@ impl Tracked {
             self.phase = Phase::Settled;
         }
         if let Some(notes) = &mut self.notes {
-            **notes = Notes { heat: notes.heat, rival: notes.rival.take(), ..Notes::default() };
+            let Notes { heat, late_at, late, .. } = **notes;
+            **notes = Notes { heat, rival: notes.rival.take(), late_at, late, ..Notes::default() };
         }
         self.tidy();
     }
@@ -221,7 +226,8 @@ impl Tracked {
 impl Notes {
     fn is_blank(&self) -> bool {
         // The rival is of no use without heat.
-        let Self { failure, conflict, heat, rival: _, checks, read_at, overdue_at, overdue, keep } = self;
+        let Self { failure, conflict, heat, rival: _, checks, read_at, overdue_at, overdue, late_at, late, keep } =
+            self;
         failure.is_none()
             && conflict.is_none()
             && heat.is_none()
@@ -229,6 +235,8 @@ impl Notes {
             && read_at.is_none()
             && overdue_at.is_none()
             && !overdue
+            && late_at.is_none()
+            && !late
             && !keep
     }
 }

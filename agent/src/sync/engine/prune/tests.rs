@@ -357,6 +357,25 @@ fn a_crd_that_takes_objects_of_others_along_waits_for_an_approval() {
 }
 
 #[test]
+fn namespaces_that_stay_with_detached_objects_are_no_deletions() {
+    let mut scene = Scene::new();
+    let detached = |name: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n---\napiVersion: v1\nkind: ConfigMap\n\
+             metadata: {{name: a, namespace: {name}, annotations: {{client.lifecycle.config.k8s.io/deletion: detach}}}}\n"
+        )
+    };
+    scene.commit('b', &declared(&(manifests(0..20) + &detached("one") + &detached("two"))));
+    scene.settle();
+    scene.commit('c', &config_maps(0..20));
+    assert_eq!((scene.deletions(), scene.held()), (0, Vec::new()));
+    let abandoned = scene.commands.iter().filter(|command| matches!(command, Command::Abandon(_))).count();
+    assert_eq!(abandoned, 2, "the Namespaces go before the objects in them");
+    let told = scene.commands.iter().filter(|command| matches!(command, Command::Notice(Notice::Kept(..)))).count();
+    assert_eq!(told, 2);
+}
+
+#[test]
 fn objects_that_a_commit_adds_do_not_make_its_budget_larger() {
     let mut scene = Scene::new();
     scene.commit('b', &config_maps(6..500));
