@@ -65,6 +65,16 @@ pub(crate) fn reconcile(kind: Kind) -> Result<()> {
         &["skipped apply of configmap/reconcile-timeout/dependent", "spec.override.reconcileTimeout"],
     )?;
     ensure!(!cluster.exists(&config_map_path(NAME, "dependent"))?, "it was applied before its dependency is ready");
+    await_condition("the record says what is late", || {
+        let group = cluster
+            .get(&format!("/apis/kpt.dev/v1alpha1/namespaces/config-management-system/resourcegroups/{NAME}"))?;
+        let statuses = group["status"]["resourceStatuses"].as_array().cloned().unwrap_or_default();
+        let of = |name: &str| statuses.iter().find(|status| status["name"] == name).cloned().unwrap_or_default();
+        let (late, waits) = (of("never-ready"), of("dependent"));
+        ensure!(late["actuation"] == "Succeeded" && late["reconcile"] == "Timeout", "{group:#}");
+        ensure!(waits["actuation"] == "Skipped" && waits["reconcile"] == "Skipped", "{group:#}");
+        Ok(())
+    })?;
 
     sync.repository.write("dependent.yaml", &config_map(NAME, "dependent", "value"))?;
     sync.commit()?;

@@ -247,6 +247,25 @@ mod tests {
     }
 
     #[test]
+    fn a_sync_that_goes_says_so_and_what_cannot_go() {
+        let first = status(&SyncStatus::default(), &report("a", vec![]), &about(), &Time::from_unix(1));
+        let about = About { going: true, ..about() };
+        let second = status(&first, &report("b", vec![]), &about, &Time::from_unix(2));
+        let kinds = |status: &SyncStatus| status.conditions.iter().map(|c| c.kind.clone()).collect::<Vec<_>>();
+        assert_eq!(kinds(&second), ["Reconciling", "Stalled", "Syncing", "ReconcilerFinalizing"]);
+        assert_eq!((second.sync.commit.as_str(), second.last_synced_commit.as_str()), ("a", "a"));
+        let mut stuck = report("b", vec![]);
+        stuck.sync.findings = vec![Finding::new(Code::Applier, "it hangs")];
+        let third = status(&second, &stuck, &about, &Time::from_unix(3));
+        let failure = third.condition("ReconcilerFinalizerFailure").expect("it is told");
+        assert_eq!((failure.reason.as_str(), failure.errors.len()), ("DestroyFailure", 1));
+        let syncing = third.condition("Syncing").expect("always there");
+        assert_eq!((syncing.status.as_str(), syncing.error_source_refs.len()), ("True", 1));
+        assert_eq!(status(&third, &stuck, &about, &Time::from_unix(9)), third, "nothing new is nothing to write");
+        assert_eq!(kinds(&status(&third, &report("b", vec![]), &about, &Time::from_unix(4))), kinds(&second));
+    }
+
+    #[test]
     fn a_large_error_leaves_room_for_the_others() {
         let large = Finding::new(Code::Applier, "\"".repeat(ERROR_BYTES));
         let small = Finding::new(Code::Applier, "small");
