@@ -41,9 +41,9 @@ pub fn status(before: &SyncStatus, report: &Report, about: &About, now: &Time) -
         true => before.sync.clone(),
         false => stage(&before.sync, &report.sync, "", now),
     };
+    let syncing = syncing(report, [&source, &sync]);
     let setup = about.refused.as_ref().map_or_else(no_refusal, refusal);
-    let conditions =
-        setup.into_iter().chain([syncing(report)]).map(|condition| timed(condition, before, now)).collect();
+    let conditions = setup.into_iter().chain([syncing]).map(|condition| timed(condition, before, now)).collect();
     SyncStatus {
         observed_generation: about.generation,
         reconciler: about.reconciler.clone(),
@@ -78,7 +78,8 @@ fn going(before: &SyncStatus, report: &Report, about: &About, now: &Time) -> Syn
         ..condition("ReconcilerFinalizerFailure", "DestroyFailure", "Failed to delete managed resource objects")
     });
     let deleting = condition("ReconcilerFinalizing", "ResourcesDeleting", "Deleting managed resource objects");
-    let conditions = no_refusal().into_iter().chain([syncing(&told), deleting]).chain(failed);
+    let syncing = syncing(&told, [&StageStatus::default(), &sync]);
+    let conditions = no_refusal().into_iter().chain([syncing, deleting]).chain(failed);
     SyncStatus {
         observed_generation: about.generation,
         sync,
@@ -168,19 +169,29 @@ fn errors(findings: &[Finding]) -> (Vec<SyncError>, ErrorSummary) {
     (errors, summary)
 }
 
-fn syncing(report: &Report) -> SyncCondition {
+/// `written` are the stages source and sync as the status has them.
+fn syncing(report: &Report, written: [&StageStatus; 2]) -> SyncCondition {
     let refused = report.source.findings.iter().any(|finding| finding.code.blocks());
     let condition = |status: &str, reason: &str, message: &str, stage: &Stage| {
-        let sources = [("status.source.errors", &report.source), ("status.sync.errors", &report.sync)];
-        let with_errors: Vec<_> = sources.into_iter().filter(|(_, stage)| !stage.findings.is_empty()).collect();
+        let sources = ["status.source.errors", "status.sync.errors"].into_iter().zip([&report.source, &report.sync]);
+        let sources = sources.zip(written).filter(|((_, stage), _)| !stage.findings.is_empty());
+        let mut summary = ErrorSummary::complete(0);
+        let mut refs = Vec::new();
+        for ((name, _), written) in sources {
+            refs.push(name.to_owned());
+            let listed = written.error_summary.clone().unwrap_or_default();
+            summary.total_count += listed.total_count;
+            summary.truncated |= listed.truncated;
+            summary.error_count_after_truncation += listed.error_count_after_truncation;
+        }
         SyncCondition {
             kind: "Syncing".into(),
             status: status.into(),
             reason: reason.into(),
             message: message.into(),
             commit: stage.commit.clone(),
-            error_source_refs: with_errors.iter().map(|(name, _)| (*name).to_owned()).collect(),
-            error_summary: Some(ErrorSummary::complete(with_errors.iter().map(|(_, s)| s.findings.len()).sum())),
+            error_source_refs: refs,
+            error_summary: Some(summary),
             ..SyncCondition::default()
         }
     };
@@ -276,6 +287,17 @@ mod tests {
         let (written, summary) = errors(&many);
         assert!(serde_json::to_string(&written).expect("plain data").len() <= ERROR_BYTES + 100);
         assert_eq!((summary.total_count, summary.truncated), (20, true));
+    }
+
+    #[test]
+    fn the_condition_says_that_errors_are_left_out() {
+        let large = Finding::new(Code::Applier, "x".repeat(MESSAGE_BYTES));
+        let written = status(&SyncStatus::default(), &report("a", vec![large; 40]), &about(), &Time::from_unix(1));
+        let summary =
+            written.condition("Syncing").and_then(|syncing| syncing.error_summary.clone()).expect("a summary");
+        assert_eq!(Some(&summary), written.source.error_summary.as_ref());
+        assert!(summary.truncated && summary.total_count == 40, "{summary:?}");
+        assert_eq!(usize::try_from(summary.error_count_after_truncation), Ok(written.source.errors.len()));
     }
 
     #[test]
