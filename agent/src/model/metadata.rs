@@ -25,6 +25,9 @@ pub const CONTROLLER_NAMESPACES: [&str; 3] =
 pub const SPECIAL_NAMESPACES: [&str; 5] =
     ["default", "kube-system", "kube-public", "kube-node-lease", "gatekeeper-system"];
 
+/// The name of the Deployment in [`CONTROLLER_NAMESPACE`] that serves all syncs in Config Sync, by a Deployment for each.
+pub const RECONCILER_MANAGER: &str = "reconciler-manager";
+
 /// The name of the default RootSync.
 pub const ROOT_SYNC: &str = "root-sync";
 /// The beginning of [`SyncId::manager`] of all RootSyncs.
@@ -121,6 +124,8 @@ pub mod label {
     pub const SYNC_NAME: &str = "configsync.gke.io/sync-name";
     /// System, on ResourceGroups: RootSync or RepoSync.
     pub const SYNC_KIND: &str = "configsync.gke.io/sync-kind";
+    /// Config Sync, on Pods that serve a sync: the Deployment that they are of.
+    pub const DEPLOYMENT_NAME: &str = "configsync.gke.io/deployment-name";
 }
 
 /// The annotations with one of the [`SYSTEM_PREFIXES`] that users may set. Others give KNV1010.
@@ -195,6 +200,17 @@ impl SyncId {
         if self.name == default { scope.to_owned() } else { format!("{scope}_{}", self.name) }
     }
 
+    /// The name of the Deployment that serves the sync in Config Sync.
+    pub fn reconciler(&self) -> String {
+        let (namespace, name) = (&self.namespace, &self.name);
+        match self.kind {
+            SyncKind::RootSync if name == ROOT_SYNC => "root-reconciler".to_owned(),
+            SyncKind::RootSync => format!("root-reconciler-{name}"),
+            SyncKind::RepoSync if name == REPO_SYNC => format!("ns-reconciler-{namespace}"),
+            SyncKind::RepoSync => format!("ns-reconciler-{namespace}-{name}-{}", name.len()),
+        }
+    }
+
     /// The value of [`annotation::OWNING_INVENTORY`] and [`label::INVENTORY_ID`].
     pub fn inventory_id(&self) -> String {
         format!("{}_{}", self.namespace, self.name)
@@ -219,6 +235,19 @@ mod tests {
         let shop = |name: &str| SyncId { kind: SyncKind::RepoSync, namespace: "shop".into(), name: name.into() };
         assert_eq!(shop("repo-sync").manager(), "shop");
         assert_eq!(shop("x").manager(), "shop_x");
+    }
+
+    #[test]
+    fn reconcilers_are_named_as_by_config_sync() {
+        let shop = |name: &str| SyncId { kind: SyncKind::RepoSync, namespace: "shop".into(), name: name.into() };
+        for (sync, reconciler) in [
+            (SyncId::root("root-sync"), "root-reconciler"),
+            (SyncId::root("x"), "root-reconciler-x"),
+            (shop("repo-sync"), "ns-reconciler-shop"),
+            (shop("team-a"), "ns-reconciler-shop-team-a-6"),
+        ] {
+            assert_eq!(sync.reconciler(), reconciler);
+        }
     }
 
     #[test]

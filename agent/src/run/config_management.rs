@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::AgentContext;
+use super::config_sync::ConfigSyncPrograms;
 use crate::api::{CONFIG_MANAGEMENT, ConfigManagement, ConfigManagementSpec, ConfigManagementStatus, SyncSpec};
 use crate::io::kubernetes::client::{ApiError, Cluster, JSON, MERGE};
 use crate::model::backoff::Backoff;
@@ -265,17 +266,20 @@ fn declared(settings: &ClusterSettings, asked: &SyncSpec, live: Option<&DynamicO
     object
 }
 
-/// Keeps the RootSync and the status as the ConfigManagement says.
+/// Keeps the RootSync and the status as the ConfigManagement says, unless that is the work of Config Sync's manager, which runs.
 pub(super) async fn keep(
     context: Arc<AgentContext>,
     mut settings: watch::Receiver<KnownSettings>,
     mut root_sync: watch::Receiver<RootSyncFacts>,
 ) {
     let (mut backoff, mut told) = (RETRY, String::new());
+    let mut config_sync = context.config_sync.subscribe();
     loop {
+        let is_theirs = config_sync.borrow_and_update().as_ref().is_none_or(ConfigSyncPrograms::manages);
         let now = settings.borrow_and_update().clone();
         let marked = root_sync.borrow_and_update().mark.is_some();
         let kept = match now {
+            _ if is_theirs => Ok(()),
             KnownSettings::Present(settings) if !settings.ends => keep_once(&context.cluster, &settings).await,
             KnownSettings::Absent if marked => clean_once(&context.cluster).await,
             _ => Ok(()),
@@ -299,6 +303,7 @@ pub(super) async fn keep(
         tokio::select! {
             Ok(()) = settings.changed() => {}
             Ok(()) = root_sync.changed() => {}
+            Ok(()) = config_sync.changed() => {}
             () = async { tokio::time::sleep(again_in.unwrap_or_default()).await }, if again_in.is_some() => {}
             else => return,
         }

@@ -11,6 +11,7 @@ mod source;
 mod commands;
 mod sync;
 mod standby;
+mod config_sync;
 mod removal;
 mod lifecycle;
 mod syncs;
@@ -48,6 +49,7 @@ use crate::sync::plan::guard::APPROVAL;
 pub use log::start_log;
 
 use budget::Budget;
+use config_sync::ConfigSyncPrograms;
 use leader::{Candidacy, Leader, LeaderConnections};
 use records::Records;
 use sync::{ExitReason, Instructions};
@@ -119,6 +121,8 @@ pub(crate) struct AgentContext {
     leads: watch::Sender<bool>,
     /// The manager annotations of all RootSyncs; `None` before they are listed, and where none is served.
     root_syncs: watch::Sender<Option<Arc<BTreeSet<String>>>>,
+    /// The programs of Config Sync that run on the cluster; `None` before they are listed.
+    config_sync: watch::Sender<Option<ConfigSyncPrograms>>,
     options: Options,
 }
 
@@ -172,6 +176,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         syncs,
         leads: watch::Sender::new(false),
         root_syncs: watch::Sender::default(),
+        config_sync: watch::Sender::default(),
         options,
     };
     let ended = lead(Arc::new(context), leader, stop).await;

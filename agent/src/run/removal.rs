@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::AgentContext;
+use super::config_sync;
 use super::standby::led;
 use super::supervision::supervised;
 use super::sync::{self, ExitReason, Instructions};
@@ -30,8 +31,10 @@ const CONTAINERS: [&str; 2] =
 /// Does what the deletion of a sync object asks for, until that is done or another instruction comes.
 pub(super) async fn carry_out(context: Arc<AgentContext>, mut instructions: watch::Receiver<Instructions>) {
     let mut backoff = RETRY;
+    let sync = instructions.borrow().task.sync.clone();
     tokio::select! {
-        () = led(&context) => {}
+        // Config Sync ends its own syncs itself.
+        () = async { led(&context).await; config_sync::left(&context, &sync).await } => {}
         // A closed channel is a stop too.
         _ = stopped(instructions.clone()) => return,
     }

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::config_management::{self, KnownSettings, RootSyncFacts, replace};
+use super::config_sync;
 use super::lifecycle::{Refusal, SyncChange, SyncVersion};
 use super::records;
 use super::removal;
@@ -49,6 +50,7 @@ pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<
         (watch::channel(KnownSettings::default()), watch::channel(Default::default()));
     let mut tasks = JoinSet::new();
     tasks.spawn(config_management::follow(client.clone(), settings));
+    tasks.spawn(config_sync::follow(client.clone(), context.config_sync.clone()));
     let keeper = (Arc::clone(&context), known.clone());
     tasks.spawn(async move {
         led(&keeper.0).await;
@@ -94,6 +96,7 @@ async fn perform(context: Arc<AgentContext>, id: SyncId, work: SyncWork) {
         SyncWork::Refuse(refusal) => {
             let Refusal { mut object, generation, finding } = *refusal;
             led(&context).await;
+            config_sync::left(&context, &id).await;
             tracing::error!(code = %finding.code, "{}", finding.message);
             refuse(&context, &id, &mut object, generation, &finding, &mut EventPublisher::default()).await;
         }
@@ -185,9 +188,14 @@ impl Roots {
     /// Writes the marks that the sync object lacks. When that fails, the next change of the object tries it again.
     fn mark(&self, id: &SyncId, object: &DynamicObject) {
         let Some(metadata) = missing_marks(id, object) else { return };
+        if self.context.config_sync.borrow().as_ref().is_some_and(|programs| programs.serves(id).is_some()) {
+            // The status that the agent writes when it takes the sync over is such a change.
+            return;
+        }
         let (context, id) = (Arc::clone(&self.context), id.clone());
         tokio::spawn(async move {
             led(&context).await;
+            config_sync::left(&context, &id).await;
             if let Err(error) = patch_sync_metadata(&context.cluster, &id, &metadata).await {
                 tracing::debug!(sync = %id, %error, "cannot write the ApplySet and the finalizer");
             }
@@ -335,8 +343,23 @@ async fn keep_running(context: Arc<AgentContext>, id: SyncId, mut instructions: 
         read_anew(&context, &id, &mut object).await;
     }
     loop {
-        let run = sync::run(Arc::clone(&context), object.clone(), warm.take(), &mut instructions);
-        let error = match supervised(run).await {
+        match await_handover(&context, &id, &mut object, &mut instructions, &mut events).await {
+            Handover::Free => {}
+            // Config Sync has written it meanwhile.
+            Handover::Waited => read_anew(&context, &id, &mut object).await,
+            Handover::Stopped => return,
+        }
+        let (sender, mut told) = watch::channel(instructions.borrow_and_update().clone());
+        let run = sync::run(Arc::clone(&context), object.clone(), warm.take(), &mut told);
+        let ended = tokio::select! {
+            ended = supervised(run) => ended,
+            () = pass_on(&context, &id, &mut instructions, &sender) => unreachable!("it never ends"),
+        };
+        let error = match ended {
+            Some(Ok(ExitReason::Stopped)) if !instructions.borrow().stop => {
+                read_anew(&context, &id, &mut object).await;
+                continue;
+            }
             Some(Ok(ExitReason::Stopped | ExitReason::Synced | ExitReason::NotSynced)) => return,
             Some(Err(error)) => error,
             None => anyhow::anyhow!("it broke down; the log of the agent says where"),
@@ -355,6 +378,79 @@ async fn keep_running(context: Arc<AgentContext>, id: SyncId, mut instructions: 
         }
         // The run that ended may have put other commits in force.
         read_anew(&context, &id, &mut object).await;
+    }
+}
+
+/// The end of a wait for Config Sync to leave a sync.
+enum Handover {
+    /// It does not serve the sync.
+    Free,
+    /// It did, and does not any more.
+    Waited,
+    /// The sync was told to stop.
+    Stopped,
+}
+
+/// Waits until no program of Config Sync serves the sync. The status says so once: such a program may write another status, and
+/// there is no fight about it.
+async fn await_handover(
+    context: &AgentContext,
+    id: &SyncId,
+    object: &mut Option<SyncObject>,
+    instructions: &mut watch::Receiver<Instructions>,
+    events: &mut EventPublisher,
+) -> Handover {
+    let mut programs = context.config_sync.subscribe();
+    let mut told = false;
+    loop {
+        let known = programs.borrow_and_update().as_ref().map(|programs| programs.serves(id));
+        match known {
+            Some(None) if told => {
+                tracing::info!("Config Sync does not serve the sync any more; the agent takes it over");
+                return Handover::Waited;
+            }
+            Some(None) => return Handover::Free,
+            Some(Some(finding)) if !told => {
+                told = true;
+                tracing::error!(code = %finding.code, "{}", finding.message);
+                let generation = instructions.borrow().task.generation;
+                read_anew(context, id, object).await;
+                if let Some(object) = object {
+                    refuse(context, id, object, generation, &finding, events).await;
+                }
+            }
+            _ => {}
+        }
+        tokio::select! {
+            // The sender is in the context.
+            _ = programs.changed() => {}
+            // A closed channel is a stop too.
+            _ = instructions.wait_for(|instructions| instructions.stop) => return Handover::Stopped,
+        }
+    }
+}
+
+/// Passes the instructions on to a run, and tells it to stop when a program of Config Sync begins to serve the sync.
+async fn pass_on(
+    context: &AgentContext,
+    id: &SyncId,
+    instructions: &mut watch::Receiver<Instructions>,
+    run: &watch::Sender<Instructions>,
+) {
+    let mut interrupted = false;
+    loop {
+        tokio::select! {
+            Ok(()) = instructions.changed() => {
+                let mut next = instructions.borrow_and_update().clone();
+                next.stop |= interrupted;
+                run.send_replace(next);
+            }
+            () = config_sync::comes(context, id), if !interrupted => {
+                interrupted = true;
+                run.send_modify(|instructions| instructions.stop = true);
+            }
+            else => std::future::pending().await,
+        }
     }
 }
 

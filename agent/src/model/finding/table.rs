@@ -269,8 +269,9 @@ macro_rules! table {
             1060 ManagementConflict [
                 "Two syncs manage the same object."
                 "Each sync would undo the changes of the other. A RootSync takes the object from a RepoSync. Of two \
-                 syncs of one kind, the first one keeps the object."
-                "Remove the object from one of the two sources."
+                 syncs of one kind, the first one keeps the object. So it is when Config Sync serves a sync beside the agent, \
+                 which writes nothing for it meanwhile."
+                "Remove the object from one of the two sources. Config Sync is stopped by `nomos migrate`."
                 "ConfigMap web in the sources of two RootSyncs"
             ];
             1061 InvalidSync [
