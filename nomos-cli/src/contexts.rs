@@ -13,8 +13,10 @@ use agent::model::url::shown;
 use anyhow::{Context as _, anyhow, bail};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::client::AuthError;
 use kube::config::Kubeconfig;
+use kube::core::gvk::GroupVersionKind;
 use kube::{Client, Config};
 use tokio::sync::Semaphore;
 
@@ -31,6 +33,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Time after which answers are shown that have come, although others are missing.
 const PATIENCE: Duration = Duration::from_millis(150);
+
+/// Time to wait before a request is repeated that the API server refused with 429 Too Many Requests.
+const BUSY: Duration = Duration::from_millis(200);
 
 /// Clients that are made at the same time.
 static MAKING: Semaphore = Semaphore::const_new(2);
@@ -155,7 +160,7 @@ impl ClusterContext {
     }
 
     /// The error with the address of the API server, if it was not reached.
-    fn with_address(&self, error: ClusterError) -> ClusterError {
+    pub(crate) fn with_address(&self, error: ClusterError) -> ClusterError {
         match (error, self.address()) {
             (ClusterError::Unreachable(cause), Some(address)) => {
                 ClusterError::Unreachable(format!("{address}: {cause}"))
@@ -281,6 +286,30 @@ where
     // Does not wait for a login program or a DNS lookup that hangs.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// All objects of a kind that have these labels; `None` if the cluster does not have the kind. While the cluster is busy it is asked
+/// again: the time limit is the caller's.
+pub(crate) async fn objects(
+    client: &Client,
+    namespace: Option<&str>,
+    kind: GroupVersionKind,
+    labels: &str,
+) -> kube::Result<Option<Vec<DynamicObject>>> {
+    let resource = ApiResource::from_gvk(&kind);
+    let api: Api<DynamicObject> = match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    loop {
+        match api.list(&ListParams::default().labels(labels)).await {
+            Ok(list) => return Ok(Some(list.items)),
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+            // An API server answers so while it sets up a new kind.
+            Err(kube::Error::Api(status)) if status.code == 429 => tokio::time::sleep(BUSY).await,
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 impl From<kube::Error> for ClusterError {

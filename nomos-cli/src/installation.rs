@@ -126,14 +126,15 @@ pub(crate) fn in_namespace(client: &Client, group: &str, version: &str, kind: &s
 ///
 /// # Errors
 ///
-/// If its manager is there, or the cluster cannot be asked.
+/// If its manager runs, or the cluster cannot be asked.
 pub(crate) async fn refuse_beside_config_sync(cluster: &ClusterContext, client: &Client) -> anyhow::Result<()> {
     let deployments = in_namespace(client, "apps", "v1", "Deployment");
     let found = deployments.get_opt(CONFIG_SYNC).await.with_context(|| cluster.failed_to_ask())?;
-    if found.is_some() {
+    // `nomos migrate` leaves it without Pods.
+    if found.is_some_and(|deployment| deployment.data["spec"]["replicas"] != 0) {
         bail!(
             "Config Sync serves the syncs of the cluster {}: its Deployment {CONFIG_SYNC} is in {CONTROLLER_NAMESPACE}. \
-             Nothing is changed; remove its controllers first",
+             Nothing is changed; stop it with nomos migrate first",
             cluster.context
         );
     }

@@ -27,7 +27,7 @@ use agent::model::error_chain::error_chain;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser};
 
-use commands::{completion, explain, hydrate, init, install, man, status, uninstall, version, vet};
+use commands::{bugreport, completion, explain, hydrate, init, install, man, migrate, status, uninstall, version, vet};
 pub use console::{Console, Environment, Paint, main};
 
 /// Exit status of a command that found no problem.
@@ -55,12 +55,14 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Subcommand {
+    Bugreport(bugreport::BugreportArgs),
     Completion(completion::CompletionArgs),
     Explain(explain::ExplainArgs),
     Hydrate(hydrate::HydrateArgs),
     Init(init::InitArgs),
     Install(install::InstallArgs),
     Man(man::ManArgs),
+    Migrate(migrate::MigrateArgs),
     Status(status::StatusArgs),
     Uninstall(uninstall::UninstallArgs),
     Version(version::VersionArgs),
@@ -80,12 +82,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
     }
     let kubeconfig = cli.kubeconfig.as_deref();
     let result = match &cli.command {
+        Some(Subcommand::Bugreport(command)) => bugreport::run(command, kubeconfig, console),
         Some(Subcommand::Completion(command)) => Ok(completion::run(command, program(&args), console)),
         Some(Subcommand::Explain(command)) => explain::run(command, console),
         Some(Subcommand::Hydrate(command)) => hydrate::run(command, kubeconfig, console),
         Some(Subcommand::Init(command)) => init::run(command, console),
         Some(Subcommand::Install(command)) => install::run(command, kubeconfig, console),
         Some(Subcommand::Man(command)) => man::run(command, program(&args)),
+        Some(Subcommand::Migrate(command)) => migrate::run(command, kubeconfig, console),
         Some(Subcommand::Status(command)) => status::run(command, kubeconfig, console),
         Some(Subcommand::Uninstall(command)) => uninstall::run(command, kubeconfig, console),
         Some(Subcommand::Version(command)) => version::run(command, kubeconfig, console),

@@ -65,7 +65,7 @@ fn config_sync() -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "reconciler-manager" },
         "spec": {
-            "replicas": 0, "selector": { "matchLabels": labels },
+            "replicas": 1, "selector": { "matchLabels": labels },
             "template": { "metadata": { "labels": labels }, "spec": { "containers": [{ "name": "manager", "image": "manager:1" }] } },
         },
     })

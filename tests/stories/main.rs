@@ -6,6 +6,7 @@
 
 mod adoption;
 mod broken_commit;
+mod bug_report;
 mod changed_spec;
 mod config_management;
 mod control_plane;
@@ -34,6 +35,7 @@ mod local_repositories;
 mod lost_cluster;
 mod lost_watch;
 mod many_syncs;
+mod migration;
 mod names;
 mod node;
 mod once;
@@ -144,6 +146,9 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_changed_spec_keeps_the_state_before", changed_spec::keeps_the_state_before, &Kind::ALL),
     ("a_config_management_gives_the_session_of_older_versions", config_management::session, &Kind::ALL),
     ("a_config_management_makes_its_root_sync", config_management::root_sync, &Kind::ALL),
+    ("a_cluster_of_config_sync_is_handed_over", migration::from_config_sync, &Kind::ALL),
+    ("the_repository_of_a_config_management_becomes_a_root_sync", migration::from_a_config_management, &Kind::ALL),
+    ("no_secret_is_in_a_bug_report", bug_report::has_no_secret, &Kind::ALL),
     ("an_unreadable_sync_hides_no_other", unreadable_sync::hides_no_other, &Kind::ALL),
     ("a_wait_ends_after_the_reconcile_timeout", timeouts::reconcile, &Kind::ALL),
     ("a_sync_with_role_refs_is_refused", unsupported_fields::role_refs_are_refused, &Kind::ALL),

@@ -1,5 +1,7 @@
 //! The commands of nomos, one file for each.
 
+#[cfg(feature = "cluster")]
+pub(crate) mod bugreport;
 pub(crate) mod completion;
 pub(crate) mod explain;
 pub(crate) mod hydrate;
@@ -7,6 +9,8 @@ pub(crate) mod init;
 #[cfg(feature = "cluster")]
 pub(crate) mod install;
 pub(crate) mod man;
+#[cfg(feature = "cluster")]
+pub(crate) mod migrate;
 #[cfg(feature = "cluster")]
 pub(crate) mod status;
 #[cfg(feature = "cluster")]
@@ -17,4 +21,4 @@ pub(crate) mod vet;
 mod without_cluster;
 
 #[cfg(not(feature = "cluster"))]
-pub(crate) use without_cluster::{install, status, uninstall};
+pub(crate) use without_cluster::{bugreport, install, migrate, status, uninstall};

@@ -24,6 +24,14 @@ pub(crate) struct VersionArgs {
     output: Option<Data>,
 }
 
+#[cfg(feature = "cluster")]
+impl VersionArgs {
+    /// The versions of this program and of one cluster.
+    pub(crate) fn of(context: &str, timeout: Duration) -> Self {
+        Self { contexts: Some(vec![context.to_owned()]), timeout, output: None }
+    }
+}
+
 /// A program, and the cluster on which it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 struct Component {

@@ -28,7 +28,9 @@ macro_rules! unavailable {
     };
 }
 
+unavailable!(bugreport, BugreportArgs, "bugreport");
 unavailable!(install, InstallArgs, "install");
+unavailable!(migrate, MigrateArgs, "migrate");
 unavailable!(status, StatusArgs, "status");
 unavailable!(uninstall, UninstallArgs, "uninstall");
 

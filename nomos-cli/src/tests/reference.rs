@@ -23,12 +23,14 @@ fn every_command_has_a_page_of_the_manual() {
     assert_eq!(nomos(&directory, "man DIR/man1"), ran(0, "", ""));
     let commands = [
         "",
+        "-bugreport",
         "-completion",
         "-explain",
         "-hydrate",
         "-init",
         "-install",
         "-man",
+        "-migrate",
         "-status",
         "-uninstall",
         "-version",

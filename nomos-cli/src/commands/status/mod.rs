@@ -73,6 +73,11 @@ impl StatusArgs {
             output: None,
         }
     }
+
+    /// The whole state of one cluster, once, in blocks.
+    pub(crate) fn whole(context: &str, timeout: Duration) -> Self {
+        Self { resources: true, timeout, format: Some(Layout::Blocks), ..Self::of(context) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -22,9 +22,6 @@ use serde_json::Value;
 use super::report::{ClusterStatus, ConfigManagementReport, Row, SyncReport, SyncReportState, report};
 use crate::contexts::{self, AGENTS, AskNews, ClusterAnswer, ClusterContext, ClusterError};
 
-/// Time to wait before a request is repeated that the API server refused with 429 Too Many Requests.
-const BUSY: Duration = Duration::from_millis(200);
-
 /// The difference between the clocks of this machine and of an agent that is no sign that the agent is gone.
 const CLOCKS: Duration = Duration::from_secs(20);
 
@@ -83,7 +80,9 @@ pub(crate) enum StatusNews {
 }
 
 async fn look(client: Client, scope: QueryScope<'_>) -> kube::Result<Found> {
-    let list = |group, version, kind| list(&client, scope.namespace, GroupVersionKind::gvk(group, version, kind));
+    let list = |group, version, kind| {
+        contexts::objects(&client, scope.namespace, GroupVersionKind::gvk(group, version, kind), "")
+    };
     let groups = async { if scope.resources { list("kpt.dev", "v1alpha1", "ResourceGroup").await } else { Ok(None) } };
     let (root_syncs, repo_syncs, groups, config_management, agent, lease) = futures::try_join!(
         list("configsync.gke.io", "v1beta1", "RootSync"),
@@ -108,28 +107,6 @@ async fn look(client: Client, scope: QueryScope<'_>) -> kube::Result<Found> {
     })
 }
 
-/// All objects of a kind; `None` if the cluster does not have the kind.
-async fn list(
-    client: &Client,
-    namespace: Option<&str>,
-    kind: GroupVersionKind,
-) -> kube::Result<Option<Vec<DynamicObject>>> {
-    let resource = ApiResource::from_gvk(&kind);
-    let api: Api<DynamicObject> = match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
-    loop {
-        match api.list(&ListParams::default()).await {
-            Ok(list) => return Ok(Some(list.items)),
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
-            // An API server answers so while it sets up a new kind. The time-out of the cluster ends the loop.
-            Err(kube::Error::Api(status)) if status.code == 429 => tokio::time::sleep(BUSY).await,
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 /// `true` if the CRD of RootSync exists. A new CRD is not served at once.
 async fn is_defined(client: &Client) -> bool {
     let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
@@ -140,7 +117,7 @@ async fn is_defined(client: &Client) -> bool {
 /// The ConfigManagement; `None` also if the user may not list them.
 async fn config_management(client: &Client) -> kube::Result<Option<DynamicObject>> {
     let kind = GroupVersionKind::gvk("configmanagement.gke.io", "v1", "ConfigManagement");
-    match list(client, None, kind).await {
+    match contexts::objects(client, None, kind, "").await {
         Ok(found) => Ok(found.into_iter().flatten().find(|object| object.name_any() == CONFIG_MANAGEMENT)),
         Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
         Err(error) => Err(error),
