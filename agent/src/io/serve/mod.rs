@@ -1,5 +1,6 @@
 //! The agent's own HTTP server: `/healthz`, `/readyz`, `/metrics` and `/debug/syncs`; and another one for `/webhook`.
 
+mod connections;
 mod debug;
 mod metrics;
 mod push;
@@ -12,6 +13,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::routing::get;
+use axum::serve::Listener as _;
+
+use connections::BoundedListener;
 
 pub use debug::{DumpRequests, Registration, ServedSyncs};
 pub use metrics::{Metrics, OperationLabel, OperationLabels, OutcomeLabel, SyncMetrics, VerbLabels};
@@ -28,7 +32,7 @@ pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, syncs: Arc<Served
         .route("/metrics", get(text))
         .with_state(metrics)
         .merge(Router::new().route("/debug/syncs", get(debug::syncs)).with_state(syncs));
-    let listener = tokio::net::TcpListener::bind(address).await?;
+    let listener = BoundedListener::bind(address).await?;
     tracing::info!(address = %listener.local_addr()?, "serving /healthz, /readyz, /metrics and /debug/syncs");
     tokio::spawn(async move { axum::serve(listener, app).await });
     Ok(())

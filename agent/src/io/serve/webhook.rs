@@ -12,11 +12,13 @@ use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use axum::serve::Listener as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use tokio::sync::Semaphore;
 
 use super::Metrics;
+use super::connections::BoundedListener;
 use super::push::{repositories, signed_by};
 use crate::io::kubernetes::lease::{LeaseApi, state};
 use crate::io::repositories::Repositories;
@@ -72,7 +74,7 @@ type WebhookAnswer = (StatusCode, &'static str);
 /// # Errors
 /// When the address cannot be bound.
 pub async fn serve_webhooks(options: WebhookOptions, targets: WebhookTargets) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::bind(options.listen).await?;
+    let listener = BoundedListener::bind(options.listen).await?;
     let address = listener.local_addr()?;
     let receiver = WebhookReceiver {
         secret: options.secret,
