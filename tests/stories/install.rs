@@ -59,6 +59,45 @@ pub(crate) fn comes_and_goes(kind: Kind) -> Result<()> {
     Ok(())
 }
 
+/// A user deleted the Namespace and the CRDs first, and the node of an agent is gone.
+pub(crate) fn goes_whatever_the_state(kind: Kind) -> Result<()> {
+    let cluster = Cluster::start(kind)?;
+    run(&cluster, &[INSTALL, &["--timeout", "1s"]].concat(), 1, "deployment.apps/nomos-agent created")?;
+    run(&cluster, &["uninstall", "--prune", "--yes"], 2, "no agent holds the Lease")?;
+    ensure!(cluster.exists(DEPLOYMENT)?, "something was removed although no agent can delete what the syncs applied");
+    let sync = json!({
+        "apiVersion": "configsync.gke.io/v1beta1", "kind": "RootSync",
+        "metadata": { "name": "root-sync", "finalizers": ["configsync.gke.io/reconciler"] },
+        "spec": { "git": { "repo": "https://git.example.com/config", "auth": "none" } },
+    });
+    cluster.create(root_sync_path("").trim_end_matches('/'), &sync)?;
+    let pod = json!({
+        "metadata": { "name": "lost", "labels": { "app.kubernetes.io/name": "nomos-agent" } },
+        "spec": {
+            "nodeName": "gone", "terminationGracePeriodSeconds": 1, "containers": [{
+                "name": "agent", "image": "agent:1",
+                "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+            }],
+            "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
+        },
+    });
+    cluster.create(&format!("{NAMESPACE}/pods"), &pod)?;
+    cluster.delete(CRD)?;
+    cluster.delete(NAMESPACE)?;
+    await_condition("the RootSync is being deleted", || {
+        let live = cluster.get(&root_sync_path("root-sync"))?;
+        ensure!(live["metadata"]["deletionTimestamp"].is_string(), "{live:#}");
+        Ok(())
+    })?;
+    run(&cluster, &["uninstall", "--crds", "--yes"], 0, "rootsync.configsync.gke.io/root-sync deleted")?;
+    await_condition("nothing is left", || {
+        for path in [NAMESPACE, CRD, BINDING] {
+            ensure!(!cluster.exists(path)?, "{path} is still there");
+        }
+        Ok(())
+    })
+}
+
 /// The manager of Config Sync.
 fn config_sync() -> Value {
     let labels = json!({ "app": "reconciler-manager" });

@@ -1,14 +1,19 @@
-//! `nomos uninstall`: takes the agent out of a cluster. What it applied stays.
+//! `nomos uninstall`: takes the agent out of a cluster. What it applied stays, or goes before.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use agent::api::format_duration;
-use agent::model::metadata::CONTROLLER_NAMESPACE;
+use agent::io::kubernetes::lease::{LEASE, state};
+use agent::model::metadata::{CONTROLLER_NAMESPACE, annotation};
+use agent::sync::election::LeaseState;
 use anyhow::{Context as _, bail};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::PartialObjectMeta;
 use kube::core::gvk::GroupVersionKind;
 
 use crate::contexts::{self, ClusterContext};
@@ -20,12 +25,30 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// Finalizers that only programs for Config Sync set. They are removed, because the program that would do it is removed.
 const FINALIZERS: &str = "configsync.gke.io/";
 
+/// Time after which a Pod that should be gone is taken away.
+const OVERDUE: Duration = Duration::from_secs(10);
+/// Difference between the clocks of two machines that is normal.
+const CLOCKS: Duration = Duration::from_secs(30);
+
+/// The finalizers of Config Sync on objects that are being deleted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Finalizers {
+    /// The agent takes them off.
+    Keep,
+    /// There is no agent any more.
+    TakeOff,
+}
+
 /// Take the agent out of a cluster
 ///
 /// Removes the agent, then the ConfigManagement, RootSyncs and RepoSyncs, after it has asked. What they applied stays in the cluster, and so do the CRDs
-/// and the namespace config-management-system with all else that is in it.
+/// and the namespace config-management-system with all else that is in it. With --prune the agent first deletes what the RootSyncs applied.
 #[derive(clap::Args)]
 pub(crate) struct UninstallArgs {
+    /// Have the agent delete everything that the RootSyncs applied, in order, before it goes
+    #[arg(long)]
+    prune: bool,
+
     /// Also delete the CRDs, with every object of their kinds; shows them and asks
     #[arg(long)]
     crds: bool,
@@ -68,9 +91,15 @@ async fn uninstall(
     installation::refuse_beside_config_sync(cluster, client).await?;
     let crds = if args.crds { served(cluster, client).await? } else { Vec::new() };
     if !args.yes {
-        ask(cluster, client, &crds, console).await?;
+        ask(args, cluster, client, &crds, console).await?;
     }
     let deadline = Instant::now() + args.timeout;
+    if args.prune {
+        let left = prune(client, deadline, console).await?;
+        if !left.is_empty() {
+            return Ok(left);
+        }
+    }
     // The agent goes first: a sync that another sync declares would come back.
     let (agents, others): (Vec<_>, Vec<_>) = installation::plain()?
         .into_iter()
@@ -84,8 +113,9 @@ async fn uninstall(
     left.extend(remove(client, syncs(client).await?, deadline, console).await?);
     left.extend(remove(client, others.into_iter().rev().collect(), deadline, console).await?);
     left.extend(remove(client, crds, deadline, console).await?);
+    let applied = if args.prune { "is deleted" } else { "stays" };
     console.print(&format!(
-        "What the syncs applied stays. The namespace {CONTROLLER_NAMESPACE} stays with its Secrets and the records of the syncs; if \
+        "What the syncs applied {applied}. The namespace {CONTROLLER_NAMESPACE} stays with its Secrets and the records of the syncs; if \
          nothing else uses it: kubectl delete namespace {CONTROLLER_NAMESPACE}\n"
     ));
     Ok(left)
@@ -110,6 +140,7 @@ async fn served(cluster: &ClusterContext, client: &Client) -> anyhow::Result<Vec
 ///
 /// If the user does not agree, or cannot be asked.
 async fn ask(
+    args: &UninstallArgs,
     cluster: &ClusterContext,
     client: &Client,
     crds: &[DynamicObject],
@@ -119,6 +150,9 @@ async fn ask(
     for sync in syncs(client).await? {
         let place = sync.metadata.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in {namespace}"));
         text.push_str(&format!("  {}{place}\n", installation::name(&sync)));
+    }
+    if args.prune {
+        text.push_str("Every object that the RootSyncs applied is deleted.\n");
     }
     if !crds.is_empty() {
         text.push_str("These CRDs are deleted, with all objects of their kinds:\n");
@@ -168,15 +202,111 @@ async fn syncs(client: &Client) -> anyhow::Result<Vec<DynamicObject>> {
     Ok(found)
 }
 
-/// Waits until no Pod of the agent is left. Returns those that are.
+/// Has the agent delete the RootSyncs with what they applied. Returns those that are not gone.
+async fn prune(client: &Client, deadline: Instant, console: &mut Console<'_>) -> anyhow::Result<Vec<String>> {
+    if !agent_leads(client).await? {
+        bail!(
+            "nothing is changed: no agent holds the Lease of the cluster, so that nothing deletes what the syncs applied. Start it, \
+             or run this without --prune, and it stays"
+        );
+    }
+    // The ConfigManagement would make its RootSync again. It goes with it, which is asked to delete its objects before.
+    let (first, mut syncs): (Vec<_>, Vec<_>) =
+        syncs(client).await?.into_iter().partition(|sync| installation::kind(sync) == "ConfigManagement");
+    syncs.retain(|sync| installation::kind(sync) == "RootSync");
+    let foreground =
+        serde_json::json!({ "metadata": { "annotations": { annotation::DELETION_PROPAGATION: "Foreground" } } });
+    for sync in &syncs {
+        let name = sync.metadata.name.as_deref().unwrap_or_default();
+        let api = installation::api(client, sync);
+        match api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(&foreground)).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            patched => _ = patched.with_context(|| format!("failed to annotate {}", installation::name(sync)))?,
+        }
+    }
+    let unheard = heard(client, &syncs, deadline).await?;
+    if !unheard.is_empty() {
+        console.error("the agent has not said that it will delete the objects of these syncs; nothing is deleted");
+        return Ok(unheard);
+    }
+    let all: Vec<DynamicObject> = first.into_iter().chain(syncs).collect();
+    for object in &all {
+        delete(client, object).await?;
+    }
+    let left = gone(client, all, deadline, Finalizers::Keep, console).await?;
+    if !left.is_empty() {
+        console.error("nomos status shows why objects stay. nomos uninstall without --prune leaves them");
+    }
+    Ok(left)
+}
+
+/// `true` if an agent has renewed the Lease within its duration.
+async fn agent_leads(client: &Client) -> anyhow::Result<bool> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), CONTROLLER_NAMESPACE);
+    let Some(lease) = leases.get_opt(LEASE).await.context("failed to read the Lease of the agents")? else {
+        return Ok(false);
+    };
+    let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| SystemTime::from(time.0));
+    let LeaseState { holder, duration, .. } = state(&lease);
+    let age = renewed.and_then(|renewed| SystemTime::now().duration_since(renewed).ok()).unwrap_or_default();
+    Ok(!holder.is_empty() && age < duration + CLOCKS)
+}
+
+/// Waits until the agent has put its finalizer on all of the syncs: one that is deleted before would leave its objects. Returns those
+/// on which it is not.
+async fn heard(client: &Client, syncs: &[DynamicObject], deadline: Instant) -> anyhow::Result<Vec<String>> {
+    loop {
+        let mut unheard = Vec::new();
+        for sync in syncs {
+            let name = sync.metadata.name.as_deref().unwrap_or_default();
+            let live = installation::api(client, sync).get_metadata_opt(name).await?;
+            let waits = |live: &PartialObjectMeta<DynamicObject>| {
+                !live.metadata.finalizers.iter().flatten().any(|finalizer| finalizer.starts_with(FINALIZERS))
+            };
+            if live.as_ref().is_some_and(waits) {
+                unheard.push(installation::name(sync));
+            }
+        }
+        if unheard.is_empty() || Instant::now() >= deadline {
+            return Ok(unheard);
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// Waits until no Pod of the agent is left. Returns those that are. A Pod that should be gone for a while is on a node that does not
+/// answer: it is taken away, and what may still run there writes nothing without the Lease.
 async fn stopped(client: &Client, deadline: Instant) -> anyhow::Result<Vec<String>> {
     let pods = installation::in_namespace(client, "", "v1", "Pod");
     loop {
         let found = pods.list_metadata(&ListParams::default().labels(&format!("{LABEL}={NAME}"))).await?.items;
+        for pod in found.iter().filter(|pod| is_overdue(&pod.metadata, SystemTime::now())) {
+            let at_once = DeleteParams::default().grace_period(0);
+            match pods.delete(pod.metadata.name.as_deref().unwrap_or_default(), &at_once).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                deleted => _ = deleted.context("failed to delete a Pod of the agent")?,
+            }
+        }
         if found.is_empty() || Instant::now() >= deadline {
             return Ok(found.into_iter().filter_map(|pod| Some(format!("pod/{}", pod.metadata.name?))).collect());
         }
         tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// `true` for a Pod that had to be gone some time ago.
+fn is_overdue(pod: &ObjectMeta, now: SystemTime) -> bool {
+    let end = pod.deletion_timestamp.as_ref().map(|end| SystemTime::from(end.0) + OVERDUE);
+    end.is_some_and(|end| end < now)
+}
+
+/// Deletes an object, if it is there.
+async fn delete(client: &Client, object: &DynamicObject) -> anyhow::Result<bool> {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    match installation::api(client, object).delete(name, &DeleteParams::foreground()).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("failed to delete {}", installation::name(object))),
     }
 }
 
@@ -187,21 +317,29 @@ async fn remove(
     deadline: Instant,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Vec<String>> {
-    let mut waiting = BTreeMap::new();
+    let mut waiting = Vec::new();
     for object in objects {
-        let name = object.metadata.name.clone().unwrap_or_default();
-        match installation::api(client, &object).delete(&name, &DeleteParams::foreground()).await {
-            Ok(_) => _ = waiting.insert(installation::name(&object), object),
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("failed to delete {}", installation::name(&object)));
-            }
+        if delete(client, &object).await? {
+            waiting.push(object);
         }
     }
+    gone(client, waiting, deadline, Finalizers::TakeOff, console).await
+}
+
+/// Waits until objects that are being deleted are gone. Returns those that are not.
+async fn gone(
+    client: &Client,
+    objects: Vec<DynamicObject>,
+    deadline: Instant,
+    finalizers: Finalizers,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Vec<String>> {
+    let mut waiting: BTreeMap<String, DynamicObject> =
+        objects.into_iter().map(|object| (installation::name(&object), object)).collect();
     while !waiting.is_empty() {
         let mut gone = Vec::new();
         for (shown, object) in &waiting {
-            if is_gone(client, object).await? {
+            if is_gone(client, object, finalizers).await? {
                 console.print(&format!("{shown} deleted\n"));
                 gone.push(shown.clone());
             }
@@ -217,14 +355,14 @@ async fn remove(
     Ok(waiting.into_keys().collect())
 }
 
-/// Looks for an object that is being deleted, and takes the finalizers off it that nothing else would.
-async fn is_gone(client: &Client, object: &DynamicObject) -> anyhow::Result<bool> {
+/// Looks for an object that is being deleted, and may take the finalizers off it that nothing else would.
+async fn is_gone(client: &Client, object: &DynamicObject, own: Finalizers) -> anyhow::Result<bool> {
     let api = installation::api(client, object);
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let Some(live) = api.get_metadata_opt(name).await? else { return Ok(true) };
     let finalizers = live.metadata.finalizers.unwrap_or_default();
     let kept: Vec<&String> = finalizers.iter().filter(|finalizer| !finalizer.starts_with(FINALIZERS)).collect();
-    if kept.len() < finalizers.len() {
+    if own == Finalizers::TakeOff && kept.len() < finalizers.len() {
         // The version makes sure that no finalizer is lost that another program adds meanwhile.
         let patch = serde_json::json!({ "metadata": { "finalizers": kept, "resourceVersion": live.metadata.resource_version } });
         match api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
@@ -233,4 +371,21 @@ async fn is_gone(client: &Client, object: &DynamicObject) -> anyhow::Result<bool
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_overdue_a_while_after_its_end() {
+        let meta = |end: Option<&str>| -> ObjectMeta {
+            serde_json::from_value(serde_json::json!({ "deletionTimestamp": end })).expect("metadata")
+        };
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+        let at = meta(Some("2026-01-01T00:00:00Z"));
+        assert!(!is_overdue(&meta(None), end + OVERDUE * 2));
+        assert!(!is_overdue(&at, end + OVERDUE / 2));
+        assert!(is_overdue(&at, end + OVERDUE * 2));
+    }
 }
