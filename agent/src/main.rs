@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use agent::api::{Auth, GitSpec, LocalRepositories, SecretRef, parse_duration, supported};
+use agent::api::{Auth, GitSpec, GitVerification, LocalRepositories, SecretRef, parse_duration, supported};
 use agent::compile::SourceFormat;
 use agent::io::cache::CacheDirectory;
 use agent::io::kubernetes::kubeconfig::install_tls;
@@ -38,15 +38,26 @@ struct Args {
     /// Directory of the repository to sync
     #[arg(long, requires = "repo", default_value = "")]
     dir: String,
-    /// Login to the repository, with the keys of a RootSync's Secret: none, token, cookiefile, ssh, githubapp or gcenode
+    /// Login to the repository, with the keys of a RootSync's Secret: none, token, cookiefile, ssh, githubapp, gcenode or
+    /// gcpserviceaccount
     #[arg(long, requires = "repo", default_value = "none", value_parser = auth)]
     auth: Auth,
     /// Secret in the namespace config-management-system with the credentials of --auth
     #[arg(long, requires = "repo", value_name = "NAME")]
     secret: Option<String>,
+    /// Google service account for --auth gcpserviceaccount, as which the ServiceAccount root-reconciler may act
+    #[arg(long, requires = "repo", value_name = "EMAIL", default_value = "")]
+    gcp_service_account_email: String,
     /// Secret in the namespace config-management-system whose key cert holds certificate authorities for the git server
     #[arg(long, requires = "repo", value_name = "NAME")]
     ca_cert_secret: Option<String>,
+    /// Secret in the namespace config-management-system with the keys of which one must have signed a commit, as spec.git.verify of
+    /// a RootSync names it
+    #[arg(long, requires = "repo", value_name = "NAME")]
+    verify_secret: Option<String>,
+    /// Accept any certificate of the git server
+    #[arg(long, requires = "repo")]
+    no_ssl_verify: bool,
     /// URL of a proxy for the repository
     #[arg(long, requires = "repo", value_name = "URL", default_value = "")]
     proxy: String,
@@ -81,7 +92,8 @@ struct Args {
     /// or $HOME/.cache, else a new directory that is removed at the end]
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
-    /// MiB of the cache directory beyond which mirrors that no sync uses are removed; after a day without use they are removed anyway
+    /// MiB of the cache directory beyond which mirrors that no sync uses are removed, and then the largest others emptied; after a day
+    /// without use they are removed anyway
     #[arg(long, value_name = "MIB", default_value_t = CACHE_LIMIT >> 20)]
     cache_limit: u64,
     /// Let RootSyncs name repositories by a path or a file URL: their authors can then read the disk of the agent
@@ -190,9 +202,13 @@ fn flags(args: &Args, repo: &str) -> anyhow::Result<Flags> {
         revision: args.revision.clone().unwrap_or_default(),
         dir: args.dir.clone(),
         auth: args.auth,
+        gcp_service_account_email: args.gcp_service_account_email.clone(),
         proxy: args.proxy.clone(),
         secret_ref: named(&args.secret),
         ca_cert_secret_ref: named(&args.ca_cert_secret),
+        no_ssl_verify: args.no_ssl_verify,
+        verify: named(&args.verify_secret)
+            .map(|secret_ref| GitVerification { secret_ref, ..GitVerification::default() }),
         ..GitSpec::default()
     };
     let spec = serde_json::json!({ "git": git });

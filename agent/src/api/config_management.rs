@@ -16,10 +16,9 @@ const OF_CONFIG_SYNC: &str = "It is for programs of Config Sync that a cluster w
 const OTHER_PRODUCT: &str = "It is for another product.";
 
 /// Fields of a ConfigManagement that change nothing, each with the reason. A field stands for everything below it.
-pub const CONFIG_MANAGEMENT_NO_EFFECT: [(&str, &str); 15] = [
+pub const CONFIG_MANAGEMENT_NO_EFFECT: [(&str, &str); 14] = [
     ("spec.enableLegacyFields", "spec.git is always read."),
     ("spec.preventDrift", "There is no admission webhook: the agent puts drift back."),
-    ("spec.git.gcpServiceAccountEmail", "Only secretType gcpserviceaccount reads it, and the agent refuses that."),
     ("spec.importer", OF_CONFIG_SYNC),
     ("spec.syncer", OF_CONFIG_SYNC),
     ("spec.channel", OF_CONFIG_SYNC),
@@ -141,7 +140,7 @@ pub struct ConfigManagementGit {
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("enum" = ["ssh", "cookiefile", "gcenode", "gcpserviceaccount", "token", "none"]))]
     pub secret_type: String,
-    /// Google service account for secretType gcpserviceaccount. It has no effect.
+    /// Google service account for secretType gcpserviceaccount.
     #[serde(default, rename = "gcpServiceAccountEmail", skip_serializing_if = "is_default")]
     pub gcp_service_account_email: String,
     /// Seconds between two polls of the repository. Default: 15.
@@ -195,7 +194,7 @@ impl ConfigManagementSpec {
             sync_rev,
             policy_dir,
             secret_type,
-            gcp_service_account_email: _,
+            gcp_service_account_email,
             sync_wait,
             proxy,
         } = git.clone();
@@ -217,6 +216,7 @@ impl ConfigManagementSpec {
             dir: policy_dir,
             period: if seconds == 0 { String::new() } else { format!("{seconds}s") },
             auth,
+            gcp_service_account_email,
             proxy: if https_proxy.is_empty() { http_proxy } else { https_proxy },
             secret_ref: auth.needs_secret().then(|| SecretRef { name: GIT_CREDS.to_owned() }),
             ..GitSpec::default()

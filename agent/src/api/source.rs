@@ -87,10 +87,11 @@ pub struct GitSpec {
     /// Default: 15s.
     #[serde(default, skip_serializing_if = "is_default")]
     pub period: String,
-    /// Login to the repository. Required. The agent refuses a sync with gcpserviceaccount (KNV1061).
+    /// Login to the repository. Required.
     #[schemars(with = "String", extend("enum" = ["ssh", "cookiefile", "gcenode", "gcpserviceaccount", "token", "githubapp", "none"]))]
     pub auth: Auth,
-    /// Google service account for auth gcpserviceaccount. It has no effect with another auth.
+    /// Google service account for auth gcpserviceaccount, as which the ServiceAccount of the sync may act: root-reconciler for
+    /// root-sync, else root-reconciler-NAME. It has no effect with another auth.
     #[serde(default, rename = "gcpServiceAccountEmail", skip_serializing_if = "is_default")]
     pub gcp_service_account_email: String,
     /// URL of a proxy for auth none, cookiefile, token and githubapp. The key https_proxy of the Secret in secretRef takes
@@ -121,8 +122,9 @@ pub struct GitVerification {
     /// HEAD, for the commit that is synced: the agent refuses another mode, and verify without secretRef (KNV1061). Default: HEAD.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mode: String,
-    /// Secret in the namespace of the sync whose key allowed_signers holds the ssh keys that may sign commits, as ssh-keygen reads
-    /// them: a line with a name and a public key for each.
+    /// Secret in the namespace of the sync with the keys that may sign commits. The key allowed_signers holds ssh keys, as ssh-keygen
+    /// reads them: a line with a name and a public key for each. Each key that ends in .asc holds OpenPGP keys, as gpg --export
+    /// --armor writes them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub secret_ref: SecretRef,
 }

@@ -27,10 +27,9 @@ const OF_CONFIG_SYNC: &str = "Config Sync writes it for its own components.";
 
 /// Fields and annotations that a sync object may set and that change nothing, each with the reason. A field stands for
 /// everything below it.
-pub const NO_EFFECT: [(&str, &str); 11] = [
+pub const NO_EFFECT: [(&str, &str); 10] = [
     ("spec.oci", OTHER_SOURCE),
     ("spec.helm", OTHER_SOURCE),
-    ("spec.git.gcpServiceAccountEmail", "Only auth gcpserviceaccount reads it, and the agent refuses that."),
     ("spec.override.resources", NO_CONTAINERS),
     ("spec.override.logLevels", NO_CONTAINERS),
     (
@@ -45,8 +44,8 @@ pub const NO_EFFECT: [(&str, &str); 11] = [
 ];
 
 /// The logins that the agent has.
-const SUPPORTED_AUTH: [Auth; 6] =
-    [Auth::None, Auth::Token, Auth::CookieFile, Auth::Ssh, Auth::GithubApp, Auth::GceNode];
+const SUPPORTED_AUTH: [Auth; 7] =
+    [Auth::None, Auth::Token, Auth::CookieFile, Auth::Ssh, Auth::GithubApp, Auth::GceNode, Auth::GcpServiceAccount];
 
 /// The instructions of a sync object that have an effect, with defaults filled in.
 ///
@@ -169,7 +168,7 @@ fn git_instructions(git: GitSpec) -> Result<GitSpec, Fault> {
         dir,
         period,
         auth,
-        gcp_service_account_email: _,
+        gcp_service_account_email,
         proxy,
         secret_ref,
         no_ssl_verify,
@@ -180,7 +179,7 @@ fn git_instructions(git: GitSpec) -> Result<GitSpec, Fault> {
         refuse_if(!["", "HEAD"].contains(&mode.as_str()), &format!("spec.git.verify.mode: {mode}"), "Use mode HEAD.")?;
         if secret_ref.name.is_empty() {
             let message = "spec.git.verify.secretRef is missing".to_owned();
-            return Err((message, "Name the Secret with the key allowed_signers."));
+            return Err((message, "Name the Secret with the key allowed_signers, or with OpenPGP keys."));
         }
     }
     refuse_if(
@@ -197,12 +196,12 @@ fn git_instructions(git: GitSpec) -> Result<GitSpec, Fault> {
         dir,
         period,
         auth,
+        gcp_service_account_email,
         proxy,
         secret_ref,
         no_ssl_verify,
         ca_cert_secret_ref,
         verify,
-        ..GitSpec::default()
     })
 }
 

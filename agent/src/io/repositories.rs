@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::git::{Commit, FailureClass, GitError, Refs, Remote, Store, Want, sweep};
+use super::git::{Commit, FailureClass, GitError, GitObserver, Refs, Remote, Store, Want, sweep};
 use super::memory::SharedMemory;
 use super::quarantine::{Quarantine, ReadAttempt, ReadSubject};
 use crate::model::shared::lock;
@@ -41,12 +41,13 @@ pub struct Repositories {
     quarantine: Quarantine,
     cache_limit: u64,
     swept: Mutex<Option<Instant>>,
+    observer: Option<GitObserver>,
     threads: Arc<Semaphore>,
 }
 
 impl Default for Repositories {
     fn default() -> Self {
-        Self::new(CACHE_LIMIT)
+        Self::new(CACHE_LIMIT, None)
     }
 }
 
@@ -81,14 +82,15 @@ struct OpenRepository {
 }
 
 impl Repositories {
-    /// None is open. Mirrors that are not used are removed when all of them take more than so many bytes.
-    pub fn new(cache_limit: u64) -> Self {
+    /// None is open. Mirrors make room when all of them take more than so many bytes. `observer` is told of requests to git servers.
+    pub fn new(cache_limit: u64, observer: Option<GitObserver>) -> Self {
         Self {
             slots: Mutex::default(),
             servers: Mutex::default(),
             memory: Arc::default(),
             quarantine: Quarantine::default(),
             cache_limit,
+            observer,
             swept: Mutex::default(),
             threads: Arc::new(Semaphore::new(READING)),
         }
@@ -123,7 +125,13 @@ impl Repositories {
         }
     }
 
-    /// Removes mirrors that are not used, from time to time.
+    /// A commit was read: the next sweep is due.
+    pub fn grown(&self) {
+        *lock(&self.swept) = None;
+    }
+
+    /// Removes mirrors that are not used, from time to time and when one has grown. Where that does not make enough room, the
+    /// largest of the others are emptied.
     pub fn sweep(&self, cache: &Path) {
         let mut swept = lock(&self.swept);
         if swept.is_some_and(|at| at.elapsed() < SWEPT) {
@@ -132,13 +140,37 @@ impl Repositories {
         *swept = Some(Instant::now());
         drop(swept);
         match sweep(cache, self.cache_limit, SystemTime::now()) {
-            Ok(left) if left > self.cache_limit => tracing::warn!(
-                bytes = left,
-                limit = self.cache_limit,
-                "the repositories that syncs use take more of the cache than its limit"
-            ),
-            Ok(_) => {}
+            Ok(left) => self.empty_largest(left),
             Err(error) => tracing::warn!(%error, "cannot remove repositories that are not used from the cache"),
+        }
+    }
+
+    /// Empties mirrors that syncs use, the largest first, until all of them take less than the limit. Their commits are read
+    /// already; the next ones are fetched as a whole. A mirror that is being read is left.
+    fn empty_largest(&self, mut left: u64) {
+        if left <= self.cache_limit {
+            return;
+        }
+        let slots: Vec<Arc<RepositorySlot>> = lock(&self.slots).values().filter_map(Weak::upgrade).collect();
+        let mut open: Vec<_> = slots.iter().filter_map(|slot| slot.open.try_lock().ok()).collect();
+        open.sort_by_cached_key(|open| std::cmp::Reverse(open.as_ref().map(|open| open.store.mirrored())));
+        for store in open.iter_mut().filter_map(|open| Some(&mut open.as_mut()?.store)) {
+            if left <= self.cache_limit {
+                return;
+            }
+            let bytes = store.mirrored();
+            match store.empty() {
+                Ok(()) => left = left.saturating_sub(bytes),
+                Err(error) => tracing::warn!(error = error.message, "cannot empty the copy of a repository"),
+            }
+        }
+        let limit = self.cache_limit;
+        if left > limit {
+            tracing::warn!(
+                bytes = left,
+                limit,
+                "the repositories that are being read take more of the cache than its limit"
+            );
         }
     }
 
@@ -158,7 +190,8 @@ impl Repositories {
         let slot = self.of(&remote);
         let mut guard = lock(&slot.open);
         if guard.is_none() {
-            *guard = Some(OpenRepository { store: Store::open(&remote, cache)?, listed: None });
+            let store = Store::open(&remote, cache)?.observed(self.observer.clone());
+            *guard = Some(OpenRepository { store, listed: None });
         }
         lock(&slot.news).followers.push((want.clone(), Arc::downgrade(changed)));
         drop(guard);
@@ -259,6 +292,52 @@ impl Repository {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::git::tests::fixture::{Repo, Server, branch, remote};
+
+    #[test]
+    fn mirrors_that_syncs_use_make_room_and_are_fetched_again() {
+        let (repo, told) = (Repo::new(), Arc::new(Mutex::new(Vec::new())));
+        let (server, observer) = (Server::of(&repo), Arc::clone(&told));
+        let observer: GitObserver = Arc::new(move |request, _, worked| lock(&observer).push((request.name(), worked)));
+        let open = |limit: u64, observer: Option<GitObserver>| {
+            let repositories = Repositories::new(limit, observer);
+            let opened = repositories.open(&remote(&server.url()), &repo.cache(), branch("main"), &Arc::default());
+            (repositories, opened.expect("opened"))
+        };
+        let fetch = |repository: &Repository| {
+            let commit = repository.resolve(Duration::ZERO).expect("it is there");
+            repository
+                .with(|store| store.fetch(commit, &mut || ()).and_then(|()| store.size(&file_of(store, commit))))
+                .expect("read")
+        };
+        let (repositories, repository) = open(1 << 30, None);
+        assert_eq!(fetch(&repository), 3);
+        repositories.sweep(&repo.cache());
+        server.seen();
+        assert_eq!((fetch(&repository), server.seen().contains(&"fetch".to_owned())), (3, false), "it has room");
+        drop((repositories, repository));
+
+        let (repositories, repository) = open(1, Some(observer));
+        assert_eq!(fetch(&repository), 3);
+        let full = repository.with(|store| store.mirrored());
+        repositories.sweep(&repo.cache());
+        assert!(repository.with(|store| store.mirrored()) < full);
+        repo.write("a.yaml", "three");
+        repo.commit();
+        assert_eq!(fetch(&repository), 5);
+        repositories.sweep(&repo.cache());
+        assert!(repository.with(|store| store.mirrored()) > 1000, "there was a look at the size just now");
+        repositories.grown();
+        repositories.sweep(&repo.cache());
+        assert_eq!(fetch(&repository), 5);
+        assert_eq!(*lock(&told), [("list", true), ("list", true), ("fetch", true), ("list", true), ("fetch", true)]);
+    }
+
+    /// The only file of a commit.
+    fn file_of(store: &Store, commit: Commit) -> crate::io::git::TreeEntry {
+        let tree = store.tree(commit, "", &mut crate::io::budget::ReadBudget::new()).expect("readable").expect("small");
+        tree.entries.into_iter().next().expect("a file")
+    }
 
     #[test]
     fn names_are_looked_up_while_all_sources_wait() {

@@ -209,7 +209,7 @@ impl CommandRunner {
     /// Announces an event. While the API server takes long for Events, further ones are counted and left out.
     pub(super) fn notice(&mut self, notice: Notice) {
         match &notice {
-            Notice::Repaired(_) => self.metrics.repaired(),
+            Notice::Repaired(repaired) => self.metrics.repaired(repaired.after),
             Notice::Syncing { objects, .. } => {
                 self.metrics.declared(*objects);
             }

@@ -1,12 +1,13 @@
 //! Takes the Lease of the cluster, keeps it while the agent runs, and gives it back at the end.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::bail;
 use futures::StreamExt as _;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::watch_object;
+use tokio::time::Instant;
 
 use crate::io::kubernetes::client::ApiError;
 use crate::io::kubernetes::connections::Connections;
@@ -21,7 +22,7 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_s
 const RELEASE: Duration = Duration::from_secs(1);
 
 /// A candidate for the Lease, and later its holder.
-pub(super) struct Leader {
+pub struct Leader {
     lease: LeaseApi,
     election: Election,
     fence: Fence,
@@ -30,11 +31,11 @@ pub(super) struct Leader {
 }
 
 /// The connections of the two clients of an agent.
-pub(super) struct LeaderConnections {
+pub struct LeaderConnections {
     /// Those of requests about the Lease.
-    pub(super) of_lease: Connections,
+    pub of_lease: Connections,
     /// Those of all other requests.
-    pub(super) of_others: Connections,
+    pub of_others: Connections,
 }
 
 /// Why the Lease was not renewed.
@@ -50,7 +51,7 @@ enum RenewalError {
 
 /// The manners of a candidate towards an agent that holds the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Candidacy {
+pub enum Candidacy {
     /// It stands by until the Lease is free.
     Patient,
     /// It fails if the other agent lives. Where there is no namespace for a Lease, or no right to it, it does without.
@@ -59,7 +60,7 @@ pub(super) enum Candidacy {
 
 impl Leader {
     /// A candidate with an identity that no other agent has.
-    pub(super) fn new(
+    pub fn new(
         lease: LeaseApi,
         fence: Fence,
         connections: LeaderConnections,
@@ -73,24 +74,24 @@ impl Leader {
     ///
     /// # Errors
     /// With [`Candidacy::Once`], when another agent holds the Lease, or the API server cannot be asked.
-    pub(super) async fn acquire(&mut self, candidacy: Candidacy) -> anyhow::Result<bool> {
+    pub async fn acquire(&mut self, candidacy: Candidacy) -> anyhow::Result<bool> {
         let mut leases = std::pin::pin!(watch_object(self.lease.api(), LEASE).default_backoff());
         let (mut backoff, mut told) = (RETRY, String::new());
         let mut look_at = Instant::now();
         loop {
             let read = tokio::select! {
                 Some(Ok(lease)) = leases.next() => Ok(lease),
-                () = tokio::time::sleep_until(look_at.into()) => self.in_time(self.lease.read()).await,
+                () = tokio::time::sleep_until(look_at) => self.in_time(self.lease.read()).await,
             };
             let taken = match read {
                 Err(error) => Err(error),
-                Ok(lease) => match self.election.turn(lease.as_ref().map(state).as_ref(), Instant::now()) {
+                Ok(lease) => match self.election.turn(lease.as_ref().map(state).as_ref(), Instant::now().into_std()) {
                     ElectionTurn::Take => self.in_time(self.write(lease.as_ref())).await,
                     ElectionTurn::Wait(until) => {
                         backoff.reset();
                         let holder = lease.as_ref().map(|lease| state(lease).holder).unwrap_or_default();
                         self.wait_for(&holder, candidacy, &mut told)?;
-                        look_at = until;
+                        look_at = until.into();
                         continue;
                     }
                 },
@@ -146,7 +147,7 @@ impl Leader {
     }
 
     /// Renews the Lease until it is lost: until another agent has it, or no renewal came through in time. The fence is closed then.
-    pub(super) async fn keep(&self) -> String {
+    pub async fn keep(&self) -> String {
         let (mut held, mut failed, mut unanswered) = (None, false, false);
         loop {
             // After a failure there is little time left: the next attempt comes soon.
@@ -204,7 +205,7 @@ impl Leader {
     }
 
     /// Gives the Lease back, so that the next agent need not wait. Nothing is written after it.
-    pub(super) async fn release(&self) {
+    pub async fn release(&self) {
         self.fence.close();
         let release = async {
             let lease = self.lease.read().await?;
@@ -225,7 +226,7 @@ impl Leader {
     async fn write(&self, before: Option<&Lease>) -> Result<Lease, ApiError> {
         let (sent, sent_time) = (Instant::now(), SystemTime::now());
         let lease = self.lease.write(before, self.election.identity(), self.duration).await?;
-        self.fence.open_for(Term::of_renewal(sent, sent_time, self.duration));
+        self.fence.open_for(Term::of_renewal(sent.into_std(), sent_time, self.duration));
         Ok(lease)
     }
 }

@@ -17,7 +17,7 @@ mod lifecycle;
 mod syncs;
 mod config_management;
 mod roots;
-mod leader;
+pub mod leader;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -158,7 +158,8 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let watches = Arc::new(Watches::new(Arc::clone(&cluster)));
     metrics.ready(&watches);
     let search = Search::new(Arc::clone(&cluster));
-    let repositories = Arc::new(Repositories::new(options.cache_limit));
+    let observer = metrics.git_observer();
+    let repositories = Arc::new(Repositories::new(options.cache_limit, Some(observer)));
     if let Some(webhooks) = options.webhooks.clone() {
         let what = format!("cannot listen on {}; choose another address with --webhook-listen", webhooks.listen);
         let targets = WebhookTargets { repositories: Arc::clone(&repositories), metrics: Arc::clone(&metrics), lease };

@@ -317,6 +317,7 @@ impl Driver<'_> {
             }
             self.runner.run(command, &self.state);
         }
+        self.runner.metrics.queued(self.state.queued());
     }
 
     /// Reports that the sync is stalled while its Secrets do not give a login, and that it is not any more.

@@ -139,6 +139,9 @@ fn effect(leaf: &Leaf, value: &Value) -> Effect {
         ("spec.git.auth", Some("token" | "cookiefile" | "ssh" | "githubapp")) => {
             spec["git"]["secretRef"] = json!({ "name": "login" });
         }
+        ("spec.git.auth", Some("gcpserviceaccount")) => {
+            spec["git"]["gcpServiceAccountEmail"] = "sync-app@project.iam.gserviceaccount.com".into();
+        }
         ("spec.git.secretRef.name", _) => {
             spec["git"]["auth"] = "token".into();
             spec["git"]["secretRef"] = json!({ "name": "login" });
@@ -243,14 +246,6 @@ fn a_field_that_is_set_to_its_default_changes_nothing() {
     }
     spec["override"] = json!({ "reconcileTimeout": "0s", "apiServerTimeout": "15s", "roleRefs": [] });
     assert_eq!(read(&spec, &[]), read(&plain(), &[]));
-}
-
-#[test]
-fn logins_that_are_not_built_are_refused() {
-    let email = "sync-app@project.iam.gserviceaccount.com";
-    let git = json!({ "repo": "https://git.example/x", "auth": "gcpserviceaccount", "gcpServiceAccountEmail": email });
-    let finding = read(&json!({ "git": git }), &[]).expect_err("refused");
-    assert_eq!(finding.message, "spec.git.auth: gcpserviceaccount is not supported by this agent.");
 }
 
 #[test]

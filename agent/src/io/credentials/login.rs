@@ -7,17 +7,18 @@ use rustls::pki_types::pem::PemObject as _;
 use super::secret::{NamedSecret, SecretUse, Secrets};
 use crate::api::{Auth, GitSpec};
 use crate::io::git::{
-    Cookie, Credentials, GITHUB, GithubApp, KnownServers, Login, METADATA, Remote, SignersFault, SshKey, SshKeyFault,
-    SshLogin, TokenSource, allowed_signers, cookies, is_rsa_key, ssh_server,
+    Cookie, Credentials, GITHUB, GithubApp, KnownServers, Login, METADATA, Remote, Signers, SignersFault, SshKey,
+    SshKeyFault, SshLogin, TokenSource, allowed_signers, cookies, is_rsa_key, openpgp_keys, ssh_server,
 };
 use crate::model::finding::Finding;
 
 /// The Secret of `spec.git.caCertSecretRef`.
 const CA: SecretUse = SecretUse { field: "spec.git.caCertSecretRef", reader: "spec.git.caCertSecretRef" };
 
-/// The Secret of `spec.git.verify`, and the key in it.
+/// The Secret of `spec.git.verify`, the key in it with ssh keys, and the end of the names of those with OpenPGP keys.
 const SIGNERS: SecretUse = SecretUse { field: "spec.git.verify.secretRef", reader: "spec.git.verify" };
 const ALLOWED_SIGNERS: &str = "allowed_signers";
+const OPENPGP_KEYS: &str = ".asc";
 
 /// The remote.
 ///
@@ -156,10 +157,26 @@ fn ca(secret: &NamedSecret<'_>) -> Result<Vec<u8>, Finding> {
     }
 }
 
-fn signers(secret: &NamedSecret<'_>) -> Result<String, Finding> {
-    let text = secret.required(ALLOWED_SIGNERS)?;
+fn signers(secret: &NamedSecret<'_>) -> Result<Signers, Finding> {
+    let mut openpgp = String::new();
+    let blocks: Vec<&str> = secret.keys().filter(|key| key.ends_with(OPENPGP_KEYS)).collect();
+    for key in &blocks {
+        let text = secret.required(key)?;
+        if openpgp_keys(&text).is_none() {
+            let what = "holds no public OpenPGP key";
+            return Err(secret.unusable(key, what, "Write into it: gpg --export --armor me@example.com."));
+        }
+        openpgp.push_str(&text);
+        openpgp.push('\n');
+    }
+    let ssh = secret.optional(ALLOWED_SIGNERS)?;
+    let text = match ssh {
+        None if !blocks.is_empty() => return Ok(Signers { ssh: String::new(), openpgp }),
+        Some(text) => text,
+        None => secret.required(ALLOWED_SIGNERS)?,
+    };
     let (what, hint) = match allowed_signers(&text) {
-        Ok(_) => return Ok(text),
+        Ok(_) => return Ok(Signers { ssh: text, openpgp }),
         Err(SignersFault::Line(line)) => {
             (format!("has no public ssh key in line {line}"), "Write lines like: me@example.com ssh-ed25519 AAAA....")
         }

@@ -2,6 +2,7 @@
 //! without a restart. No other Secret is read.
 
 mod secret;
+mod account;
 mod login;
 
 use futures::StreamExt as _;
@@ -17,6 +18,7 @@ use crate::api::GitSpec;
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncId;
 
+use account::AccountTokens;
 use secret::{SecretState, Secrets};
 
 /// The remote that a sync reads from now on, or the reason why it cannot; `None` until its Secrets were read.
@@ -34,6 +36,7 @@ pub async fn follow_remote(
     git: &GitSpec,
     told: &watch::Sender<RemoteState>,
 ) -> std::convert::Infallible {
+    let mut account = AccountTokens::of(&client, sync, git);
     let secrets: Api<Secret> = Api::namespaced(client, &sync.namespace);
     let names = secret::names(git);
     let watches = names.iter().map(|name| {
@@ -43,8 +46,12 @@ pub async fn follow_remote(
     let mut watches = select_all(watches);
     let mut secrets = Secrets::new(sync.clone());
     loop {
-        if names.iter().all(|name| secrets.has_seen(name)) {
-            let remote = Some(login::remote(git, &secrets));
+        if names.iter().all(|name| secrets.has_seen(name)) && account.as_ref().is_none_or(AccountTokens::is_known) {
+            let remote = login::remote(git, &secrets);
+            let remote = Some(match &account {
+                Some(account) => remote.and_then(|remote| account.login(remote)),
+                None => remote,
+            });
             told.send_if_modified(|before| {
                 let differs = *before != remote;
                 if differs && matches!(&remote, Some(Ok(Remote { login: Login::Ssh(login), .. })) if login.known_hosts.is_none()) {
@@ -56,7 +63,10 @@ pub async fn follow_remote(
                 differs
             });
         }
-        let Some((name, seen)) = watches.next().await else { return std::future::pending().await };
+        let (name, seen) = tokio::select! {
+            Some(seen) = watches.next() => seen,
+            () = renew(&mut account, &secrets) => continue,
+        };
         match seen {
             Ok(secret) => secrets.saw(&name, SecretState::of(secret)),
             Err(error) => {
@@ -68,6 +78,14 @@ pub async fn follow_remote(
                 }
             }
         }
+    }
+}
+
+/// Renews the token of an account; never ends where there is none.
+async fn renew(account: &mut Option<AccountTokens>, secrets: &Secrets) {
+    match account {
+        Some(account) => account.renew(secrets).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -118,7 +118,12 @@ impl Secrets {
     }
 }
 
-impl NamedSecret<'_> {
+impl<'a> NamedSecret<'a> {
+    /// The names of its keys.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.data.keys().map(String::as_str)
+    }
+
     /// The text of a key without white space around it, such as a last newline; `None` if it is missing or empty.
     ///
     /// # Errors

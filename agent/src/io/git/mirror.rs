@@ -116,14 +116,27 @@ impl Mirror {
         Ok((at, default_branch))
     }
 
-    /// Fetches a commit unless the mirror has it. A mirror that is damaged or has too many packs is replaced, if a new one
-    /// can be fetched. `received` is called before what was received is unpacked.
+    /// `true` if nothing is to be fetched for a commit.
+    pub(super) fn has(&self, commit: Commit) -> bool {
+        (!self.suspect.get() || self.replaced == Some(commit)) && has(&self.repo, commit)
+    }
+
+    /// The bytes that it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        size(&self.directory)
+    }
+
+    /// Removes all that was fetched.
+    pub(super) fn empty(&mut self) -> Result<(), GitError> {
+        self.repo = create(&self.directory.join("repo")).map_err(|error| unusable(&self.directory, &error))?;
+        Ok(())
+    }
+
+    /// Fetches a commit that the mirror does not [have](Self::has). A mirror that is damaged or has too many packs is replaced, if a
+    /// new one can be fetched. `received` is called before what was received is unpacked.
     pub(super) fn fetch(&mut self, commit: Commit, received: &mut dyn FnMut()) -> Result<(), GitError> {
         if self.suspect.take() && self.replaced != Some(commit) {
             return self.replace(commit, received);
-        }
-        if has(&self.repo, commit) {
-            return Ok(());
         }
         if packs(&self.repo) < MAX_PACKS {
             match self.fetch_into(self.repo.git_dir(), commit, received) {
@@ -371,6 +384,17 @@ fn create(directory: &Path) -> io::Result<gix::Repository> {
     gix::ThreadSafeRepository::init_opts(directory, kind, gix::create::Options::default(), options())
         .map(Into::into)
         .map_err(io::Error::other)
+}
+
+/// The bytes of all files below a directory. Files that come and go meanwhile may count or not.
+pub(super) fn size(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let bytes = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => size(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.map(bytes).sum()
 }
 
 /// Removes a directory, if it is there.

@@ -9,6 +9,8 @@ mod operation;
 mod cookies;
 mod ssh_key;
 mod token;
+mod openpgp;
+mod signature;
 mod remote;
 mod authorization;
 mod http;
@@ -17,7 +19,6 @@ mod server;
 mod pack;
 mod mirror;
 mod sweep;
-mod signature;
 mod tree;
 mod watch;
 
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gix::bstr::ByteSlice;
 
@@ -35,11 +37,15 @@ use crate::model::url::shown;
 
 pub use cookies::{Cookie, cookies};
 pub use error::{FailureClass, GitError};
+pub use openpgp::openpgp_keys;
 pub use remote::{Credentials, Login, Remote, ssh_server};
-pub use signature::{SignersFault, allowed_signers};
+pub use signature::{Signers, SignersFault, allowed_signers};
 pub use ssh_key::{KnownServers, ServerName, SshKey, SshKeyFault, SshLogin};
 pub use sweep::sweep;
-pub use token::{GITHUB, GithubApp, METADATA, TokenSource, is_rsa_key};
+pub use token::{
+    GITHUB, GOOGLE_CREDENTIALS, GOOGLE_EXCHANGE, GcpServiceAccount, GithubApp, METADATA, SubjectSlot, SubjectToken,
+    TokenSource, is_rsa_key,
+};
 pub use tree::{BoundedTree, CommitTree, TreeEntry};
 pub use watch::{Watcher, watch};
 
@@ -147,13 +153,36 @@ impl Refs {
     }
 }
 
+/// A request to a git server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GitRequest {
+    /// Reads the refs of a repository.
+    List,
+    /// Fetches a commit, which is unpacked at the end.
+    Fetch,
+}
+
+impl GitRequest {
+    /// Its name for other programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Fetch => "fetch",
+        }
+    }
+}
+
+/// Is told of each request to a git server: how long it took, and `true` if it worked.
+pub type GitObserver = Arc<dyn Fn(GitRequest, Duration, bool) + Send + Sync>;
+
 /// The git objects of one repository.
 pub struct Store {
     /// The URL without tokens.
     shown: String,
     /// The keys of which one must have signed a commit.
-    signers: Option<String>,
+    signers: Option<Signers>,
     backend: StoreBackend,
+    observer: Option<GitObserver>,
 }
 
 /// Where the objects are kept.
@@ -176,15 +205,40 @@ impl Store {
             RepositoryLocation::Local(path) => {
                 let shown = path.display().to_string();
                 let repo = Box::new(open_local(&path, &shown)?);
-                Ok(Self { shown, signers, backend: StoreBackend::Local { path, repo } })
+                Ok(Self { shown, signers, backend: StoreBackend::Local { path, repo }, observer: None })
             }
             RepositoryLocation::Remote(location) => {
                 let shown = shown(&remote.url).into_owned();
                 let directory = mirror::directory(cache, remote)?;
                 let server = GitServer::of(remote, location, &shown)?;
                 let mirror = Mirror::open(shown.clone(), server, directory)?;
-                Ok(Self { backend: StoreBackend::Mirror(Box::new(mirror)), signers, shown })
+                Ok(Self { backend: StoreBackend::Mirror(Box::new(mirror)), signers, shown, observer: None })
             }
+        }
+    }
+
+    /// The store that tells of its requests.
+    #[must_use]
+    pub fn observed(self, observer: Option<GitObserver>) -> Self {
+        Self { observer, ..self }
+    }
+
+    /// The bytes of its mirror; 0 for a local repository.
+    pub fn mirrored(&self) -> u64 {
+        match &self.backend {
+            StoreBackend::Local { .. } => 0,
+            StoreBackend::Mirror(mirror) => mirror.bytes(),
+        }
+    }
+
+    /// Empties its mirror. The next commit is fetched as a whole.
+    ///
+    /// # Errors
+    /// When the cache cannot be written.
+    pub fn empty(&mut self) -> Result<(), GitError> {
+        match &mut self.backend {
+            StoreBackend::Local { .. } => Ok(()),
+            StoreBackend::Mirror(mirror) => mirror.empty(),
         }
     }
 
@@ -210,7 +264,12 @@ impl Store {
                 (local_refs(repo, &names, &self.shown)?, default_branch(repo))
             }
             StoreBackend::Mirror(_) if named().next().is_none() => (BTreeMap::new(), None),
-            StoreBackend::Mirror(mirror) => mirror.list(&names)?,
+            StoreBackend::Mirror(mirror) => {
+                let start = Instant::now();
+                let listed = mirror.list(&names);
+                self.observer.iter().for_each(|told| told(GitRequest::List, start.elapsed(), listed.is_ok()));
+                listed?
+            }
         };
         Ok(Refs { shown: self.shown.clone(), at, default_branch })
     }
@@ -227,16 +286,30 @@ impl Store {
     /// server has sent them, before they are unpacked.
     ///
     /// # Errors
-    /// When the repository does not have the commit, it cannot be fetched, or it is not signed as the remote asks.
+    /// When the repository does not have the commit, or it cannot be fetched.
     pub fn fetch(&mut self, commit: Commit, received: &mut dyn FnMut()) -> Result<(), GitError> {
         match &mut self.backend {
-            StoreBackend::Mirror(mirror) => mirror.fetch(commit, received)?,
+            StoreBackend::Mirror(mirror) if mirror.has(commit) => {}
+            StoreBackend::Mirror(mirror) => {
+                let start = Instant::now();
+                let fetched = mirror.fetch(commit, received);
+                self.observer.iter().for_each(|told| told(GitRequest::Fetch, start.elapsed(), fetched.is_ok()));
+                fetched?;
+            }
             StoreBackend::Local { repo, .. } if repo.has_object(commit.0) => {}
             StoreBackend::Local { .. } => {
                 let message = format!("{} does not have the commit {commit}", self.shown);
                 return Err(GitError::new(FailureClass::NotFound, message));
             }
         }
+        Ok(())
+    }
+
+    /// Checks that a fetched commit is signed as the remote asks.
+    ///
+    /// # Errors
+    /// When it is not, or cannot be read.
+    pub fn verify(&self, commit: Commit) -> Result<(), GitError> {
         match &self.signers {
             Some(signers) => self.checked(signature::verify(self.repo(), commit, signers, &self.shown)),
             None => Ok(()),

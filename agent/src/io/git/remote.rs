@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::cookies::Cookie;
 use super::error::{FailureClass, GitError};
+use super::signature::Signers;
 use super::ssh_key::{ServerName, SshLogin};
 use super::token::TokenSource;
 use crate::model::url::is_local;
@@ -28,9 +29,8 @@ pub struct Remote {
     pub proxy: Option<String>,
     /// Accepts any certificate of the server. Default: `false`.
     pub skip_tls_verification: bool,
-    /// The keys of which one must have signed a commit, as [`allowed_signers`](super::allowed_signers) reads them. Default: any
-    /// commit is read.
-    pub signers: Option<String>,
+    /// The keys of which one must have signed a commit. Default: any commit is read.
+    pub signers: Option<Signers>,
 }
 
 /// The credentials for a repository.
@@ -275,7 +275,8 @@ mod tests {
             Remote { ca: Some(b"ca".to_vec()), ..plain.clone() },
             Remote { proxy: Some("http://proxy.example".into()), ..plain.clone() },
             Remote { skip_tls_verification: true, ..plain.clone() },
-            Remote { signers: Some("a".into()), ..plain.clone() },
+            Remote { signers: Some(Signers { ssh: "a".into(), ..Signers::default() }), ..plain.clone() },
+            Remote { signers: Some(Signers { openpgp: "a".into(), ..Signers::default() }), ..plain.clone() },
         ];
         let digests: std::collections::BTreeSet<_> = others.iter().map(|remote| remote.digest(b"salt")).collect();
         assert_eq!(digests.len(), others.len());

@@ -1,4 +1,4 @@
-//! Signatures of commits by ssh keys, and the keys that may make them.
+//! Signatures of commits by ssh and OpenPGP keys, and the keys that may make them.
 
 use gix::bstr::ByteSlice as _;
 use russh::keys::ssh_key::SshSig;
@@ -6,12 +6,25 @@ use russh::keys::{HashAlg, PublicKey};
 
 use super::Commit;
 use super::error::{FailureClass, GitError, from_gix};
+use super::openpgp::{self, openpgp_keys};
 
 /// The purpose for which git signs, which a signature names.
 const NAMESPACE: &str = "git";
 
 /// The first line of a signature by an ssh key.
-const BEGIN: &[u8] = b"-----BEGIN SSH SIGNATURE-----";
+const BEGIN_SSH: &[u8] = b"-----BEGIN SSH SIGNATURE-----";
+
+/// The first line of a signature by an OpenPGP key.
+const BEGIN_OPENPGP: &[u8] = b"-----BEGIN PGP SIGNATURE-----";
+
+/// The keys of which one must have signed a commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signers {
+    /// ssh keys, as [`allowed_signers`] reads them.
+    pub ssh: String,
+    /// OpenPGP keys, as [`openpgp_keys`] reads them.
+    pub openpgp: String,
+}
 
 /// The reason why a text is no list of allowed signers. The number is that of the line, from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,30 +101,39 @@ fn split(text: &str, separator: char) -> Vec<&str> {
 ///
 /// # Errors
 /// When it is not, or cannot be read.
-pub(super) fn verify(repo: &gix::Repository, commit: Commit, signers: &str, shown: &str) -> Result<(), GitError> {
+pub(super) fn verify(repo: &gix::Repository, commit: Commit, signers: &Signers, shown: &str) -> Result<(), GitError> {
     let failed = |error: gix::Error| from_gix(&error, shown, "read a commit of");
-    let refused = |what: &str| {
+    let refused = |what: String| {
         let message = format!("the commit {commit} of {shown} {what}, and spec.git.verify lets no such commit pass");
         GitError::new(FailureClass::Unsigned, message)
             .hint("Sign it with a key of the Secret that spec.git.verify names, or add the key of its signer there.")
     };
     let object = repo.find_commit(commit.0).map_err(failed)?;
     let Some((signature, signed)) = object.signature().map_err(failed)? else {
-        return Err(refused("is not signed"));
+        return Err(refused("is not signed".to_owned()));
     };
-    if !signature.starts_with(BEGIN) {
-        return Err(refused("is signed, but not by an ssh key"));
-    }
-    let Ok(signature) = SshSig::from_pem(signature.trim()) else {
-        return Err(refused("has a signature that cannot be read"));
+    let signed = signed.to_bstring();
+    let verified = match signature.trim() {
+        ssh if ssh.starts_with(BEGIN_SSH) => by_ssh(&signers.ssh, ssh, &signed),
+        pgp if pgp.starts_with(BEGIN_OPENPGP) => {
+            openpgp::verify(&openpgp_keys(&signers.openpgp).unwrap_or_default(), &pgp.to_str_lossy(), &signed)
+        }
+        _ => Err("is signed, but neither by an ssh key nor by an OpenPGP key".to_owned()),
+    };
+    verified.map_err(refused)
+}
+
+/// Checks that a text is signed by one of the ssh keys.
+fn by_ssh(signers: &str, signature: &[u8], signed: &[u8]) -> Result<(), String> {
+    let Ok(signature) = SshSig::from_pem(signature) else {
+        return Err("has a signature that cannot be read".to_owned());
     };
     let keys = allowed_signers(signers).unwrap_or_default();
-    let signed = signed.to_bstring();
     let signer = signature.public_key();
     match keys.iter().find(|key| key.key_data() == signer) {
-        None => Err(refused(&format!("is signed by {}, which is not allowed", signer.fingerprint(HashAlg::Sha256)))),
+        None => Err(format!("is signed by {}, which is not allowed", signer.fingerprint(HashAlg::Sha256))),
         Some(key) => {
-            key.verify(NAMESPACE, &signed, &signature).map_err(|_| refused("has a signature that is not its own"))
+            key.verify(NAMESPACE, signed, &signature).map_err(|_| "has a signature that is not its own".to_owned())
         }
     }
 }

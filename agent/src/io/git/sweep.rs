@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::mirror::remove;
+use super::mirror::{remove, size};
 
 /// A mirror that was not open for so long is removed.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
@@ -70,17 +70,6 @@ fn mirrors(cache: &Path) -> io::Result<Vec<CachedMirror>> {
         found.push(CachedMirror { bytes: size(&directory), directory, unused });
     }
     Ok(found)
-}
-
-/// The bytes of all files below a directory. Files that come and go meanwhile may count or not.
-fn size(directory: &Path) -> u64 {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let bytes = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => size(&entry.path()),
-        Ok(metadata) => metadata.len(),
-        Err(_) => 0,
-    };
-    entries.map(bytes).sum()
 }
 
 #[cfg(test)]

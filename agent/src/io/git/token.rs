@@ -1,14 +1,16 @@
-//! Short-lived tokens: of the installation of a GitHub App, and of the Google service account of the node. Each is kept until
-//! shortly before it expires.
+//! Short-lived tokens: of the installation of a GitHub App, and of Google service accounts. Each is kept until shortly before it
+//! expires.
 
-use std::sync::Mutex;
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use reqwest::blocking::{Client, RequestBuilder};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName, USER_AGENT};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -27,6 +29,13 @@ use crate::model::shared::lock;
 pub const GITHUB: &str = "https://api.github.com";
 /// The address of the metadata server of a Google Compute Engine node.
 pub const METADATA: &str = "http://metadata.google.internal";
+
+/// The address of Google's exchange of tokens.
+pub const GOOGLE_EXCHANGE: &str = "https://sts.googleapis.com";
+/// The address of Google's service accounts.
+pub const GOOGLE_CREDENTIALS: &str = "https://iamcredentials.googleapis.com";
+/// The purpose of tokens of Google service accounts.
+const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
 /// A token that would expire within this time is replaced before it is used.
 const MARGIN: Duration = Duration::from_secs(300);
@@ -51,6 +60,68 @@ pub enum TokenSource {
         /// The address of the metadata server.
         metadata: String,
     },
+    /// A Google service account, as which an account of the cluster may act.
+    GcpServiceAccount(GcpServiceAccount),
+}
+
+/// A Google service account, as which an account of the cluster may act. Two are equal if they are of the same accounts, whatever
+/// the token of the account is now.
+#[derive(Clone)]
+pub struct GcpServiceAccount {
+    /// Namespace and name of the account in the cluster.
+    pub account: String,
+    /// The Google service account.
+    pub email: String,
+    /// The address of the service that takes the account's token for one of Google.
+    pub exchange: String,
+    /// The address of the service that gives tokens of Google service accounts.
+    pub credentials: String,
+    /// The token of the account, which is renewed while it is used.
+    pub subject: SubjectSlot,
+}
+
+/// The place for the newest token of an account.
+pub type SubjectSlot = Arc<Mutex<Option<SubjectToken>>>;
+
+/// The token of an account of the cluster, and the name by which Google knows the cluster.
+#[derive(Clone)]
+pub struct SubjectToken {
+    /// The token.
+    pub token: String,
+    /// Its audience for the exchange.
+    pub audience: String,
+}
+
+impl GcpServiceAccount {
+    fn key(&self) -> [&str; 4] {
+        [&self.account, &self.email, &self.exchange, &self.credentials]
+    }
+}
+
+impl PartialEq for GcpServiceAccount {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for GcpServiceAccount {}
+
+impl PartialOrd for GcpServiceAccount {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for GcpServiceAccount {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl Hash for GcpServiceAccount {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
 }
 
 /// The installation of a GitHub App.
@@ -100,6 +171,7 @@ impl Tokens {
         let (credentials, lifetime) = match &self.source {
             TokenSource::GithubApp(app) => app.token(client, operation, now)?,
             TokenSource::GceNode { metadata } => node_token(metadata, client, operation)?,
+            TokenSource::GcpServiceAccount(account) => account.token(client, operation, now)?,
         };
         *kept = Some((credentials.clone(), now + used_for(lifetime)));
         Ok(credentials)
@@ -181,6 +253,59 @@ fn node_token(metadata: &str, client: &Client, operation: &Operation) -> Result<
     let NodeToken { access_token, expires_in } = ask(get("token"), operation, failed).map_err(hint)?;
     let user: String = text(get("email"), operation, failed).map_err(hint)?.trim().to_owned();
     Ok((Credentials { user, password: access_token }, Duration::from_secs(expires_in)))
+}
+
+#[derive(Deserialize)]
+struct ExchangedToken {
+    access_token: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GoogleToken {
+    access_token: String,
+    expire_time: Timestamp,
+}
+
+impl GcpServiceAccount {
+    fn token(
+        &self,
+        client: &Client,
+        operation: &Operation,
+        now: SystemTime,
+    ) -> Result<(Credentials, Duration), GitError> {
+        let Some(SubjectToken { token, audience }) = lock(&self.subject).clone() else {
+            let message = format!("there is no token of the ServiceAccount {} yet", self.account);
+            return Err(GitError::new(FailureClass::Unreachable, message));
+        };
+        let post = |url: String, body: serde_json::Value| {
+            client.post(url).header(CONTENT_TYPE, "application/json").body(body.to_string())
+        };
+        let exchange = json!({
+            "grantType": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "requestedTokenType": "urn:ietf:params:oauth:token-type:access_token",
+            "subjectTokenType": "urn:ietf:params:oauth:token-type:jwt",
+            "audience": audience, "scope": SCOPE, "subjectToken": token,
+        });
+        let failed = format!("Google does not take the token of the ServiceAccount {}", self.account);
+        let ExchangedToken { access_token } =
+            ask(post(format!("{}/v1/token", self.exchange), exchange), operation, &failed).map_err(|error| {
+                error.hint("auth gcpserviceaccount works on GKE with Workload Identity, and on members of a fleet.")
+            })?;
+        let bearer = sensitive(&format!("Bearer {access_token}"));
+        let unreadable = || GitError::new(FailureClass::Broken, format!("{failed}: its answer cannot be read"));
+        let url = format!("{}/v1/projects/-/serviceAccounts/{}:generateAccessToken", self.credentials, self.email);
+        let request = post(url, json!({ "scope": [SCOPE] })).header(AUTHORIZATION, bearer.ok_or_else(unreadable)?);
+        let failed = format!("Google does not let {} act as {}", self.account, self.email);
+        let GoogleToken { access_token, expire_time } = ask(request, operation, &failed).map_err(|error| {
+            error.hint(
+                "Give the ServiceAccount the role roles/iam.workloadIdentityUser on the Google service account, and that \
+                 one the right to read the repository.",
+            )
+        })?;
+        let lifetime = SystemTime::from(expire_time).duration_since(now).unwrap_or_default();
+        Ok((Credentials { user: self.email.clone(), password: access_token }, lifetime))
+    }
 }
 
 fn ask<T: serde::de::DeserializeOwned>(

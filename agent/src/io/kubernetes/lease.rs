@@ -82,7 +82,7 @@ impl Fence {
     pub fn is_open(&self) -> bool {
         match *self.0.read().unwrap_or_else(PoisonError::into_inner) {
             FenceState::Closed => false,
-            FenceState::Within(term) => term.lasts(Instant::now(), SystemTime::now()),
+            FenceState::Within(term) => term.lasts(tokio::time::Instant::now().into_std(), SystemTime::now()),
             FenceState::Open => true,
         }
     }
@@ -99,7 +99,7 @@ impl Fence {
         count: impl Fn(&str) + Clone + Send + 'static,
     ) -> kube::Result<Client> {
         let fence = self.clone();
-        let check = move |request: Request<Body>| match fence.permits(request.method()) {
+        let check = move |request: Request<Body>| match fence.permits(request.method()) || asks_for_token(&request) {
             true => {
                 count(verb(&request));
                 Ok(request)
@@ -112,6 +112,12 @@ impl Fence {
     fn permits(&self, method: &Method) -> bool {
         method == Method::GET || self.is_open()
     }
+}
+
+/// `true` for a request for a token of an account, which changes no object. An agent that stands by needs it to read a source.
+fn asks_for_token(request: &Request<Body>) -> bool {
+    let path = request.uri().path();
+    request.method() == Method::POST && path.contains("/serviceaccounts/") && path.ends_with("/token")
 }
 
 /// The verb of a request: its method in small letters, or `watch`.
@@ -213,6 +219,18 @@ mod tests {
         assert!(fence.permits(&Method::PATCH));
         fence.close();
         assert!(!fence.permits(&Method::PATCH));
+    }
+
+    #[test]
+    fn a_request_for_a_token_is_no_write() {
+        let request = |method: Method, path: &str| {
+            let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
+            asks_for_token(&request)
+        };
+        assert!(request(Method::POST, "/api/v1/namespaces/a/serviceaccounts/b/token"));
+        assert!(!request(Method::POST, "/api/v1/namespaces/a/serviceaccounts"));
+        assert!(!request(Method::PUT, "/api/v1/namespaces/a/serviceaccounts/b/token"));
+        assert!(!request(Method::POST, "/api/v1/namespaces/a/configmaps/token"));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -15,6 +16,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::io::git::GitObserver;
 use crate::io::kubernetes::watch::Watches;
 use crate::model::metadata::SyncId;
 use crate::model::shared::lock;
@@ -70,6 +72,14 @@ pub struct VerbLabels {
     pub verb: String,
 }
 
+/// The requests to git servers that a number is about.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct GitLabels {
+    /// As [`GitRequest::name`](crate::io::git::GitRequest::name) says.
+    operation: &'static str,
+    status: OutcomeLabel,
+}
+
 /// The kind that a number is about.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindLabels {
@@ -118,6 +128,10 @@ pub struct Metrics {
     pub leader: Gauge,
     /// Requests to the API server.
     pub requests: Family<VerbLabels, Counter>,
+    /// Seconds from the moment at which drift was seen until it was put back.
+    pub restored: Histogram,
+    /// Seconds from a request to a git server to the end of its answer.
+    git: Family<GitLabels, Histogram, fn() -> Histogram>,
 }
 
 /// The numbers of each sync.
@@ -126,6 +140,7 @@ struct OfSyncs {
     repairs: Family<SyncLabels, Counter>,
     dropped: Family<SyncLabels, Counter>,
     declared: Family<SyncLabels, Gauge>,
+    queued: Family<SyncLabels, Gauge>,
     errors: Family<SyncLabels, Gauge>,
     synced: Family<SyncLabels, Gauge<i64, AtomicI64>>,
 }
@@ -134,12 +149,22 @@ struct OfSyncs {
 pub struct SyncMetrics {
     metrics: Arc<Metrics>,
     labels: Option<SyncLabels>,
+    /// The last number of objects that wait, which is told at each step of the engine.
+    queued: AtomicUsize,
 }
 
 impl SyncMetrics {
-    /// Drift was put back.
-    pub fn repaired(&self) {
+    /// Drift was put back so long after it was seen.
+    pub fn repaired(&self, after: Duration) {
+        self.metrics.restored.observe(after.as_secs_f64());
         self.with(|of, labels| _ = of.repairs.get_or_create(labels).inc());
+    }
+
+    /// So many objects wait for their turn.
+    pub fn queued(&self, objects: usize) {
+        if self.queued.swap(objects, Ordering::Relaxed) != objects {
+            self.with(|of, labels| _ = of.queued.get_or_create(labels).set(number(objects)));
+        }
     }
 
     /// An Event was left out, because earlier ones took too long to publish.
@@ -172,14 +197,20 @@ impl SyncMetrics {
 impl Drop for SyncMetrics {
     fn drop(&mut self) {
         let Some(labels) = self.labels.take() else { return };
-        let OfSyncs { repairs, dropped, declared, errors, synced } = &self.metrics.of_syncs;
+        let OfSyncs { repairs, dropped, declared, queued, errors, synced } = &self.metrics.of_syncs;
         repairs.remove(&labels);
         dropped.remove(&labels);
         declared.remove(&labels);
+        queued.remove(&labels);
         errors.remove(&labels);
         synced.remove(&labels);
         self.metrics.shown().remove(&labels);
     }
+}
+
+/// From 10 ms to the longest time of a fetch.
+fn git_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(0.01, 2.0, 17))
 }
 
 fn number(count: usize) -> i64 {
@@ -198,17 +229,30 @@ impl Default for Metrics {
         let (leader, requests) = (Gauge::default(), Family::default());
         registry.register("leader", "1 while this agent holds the Lease, or does without one", leader.clone());
         registry.register("api_requests", "Requests to the API server, but those for the Lease", requests.clone());
+        let restored = Histogram::new(exponential_buckets(0.001, 2.0, 18));
+        registry.register(
+            "drift_restore_seconds",
+            "Time from drift that was seen until it was put back",
+            restored.clone(),
+        );
+        let git = Family::new_with_constructor(git_buckets as fn() -> Histogram);
+        registry.register(
+            "git_duration_seconds",
+            "Time from a request to a git server to the end of its answer",
+            git.clone(),
+        );
         let of_syncs = OfSyncs::default();
-        let OfSyncs { repairs, dropped, declared, errors, synced } = &of_syncs;
+        let OfSyncs { repairs, dropped, declared, queued, errors, synced } = &of_syncs;
         registry.register("drift_corrections", "Objects put back after another client changed them", repairs.clone());
         registry.register("events_dropped", "Events left out because earlier ones took too long", dropped.clone());
         registry.register("declared_resources", "Objects declared by the commit in force", declared.clone());
+        registry.register("queued_resources", "Objects that wait for their turn to be written or read", queued.clone());
         registry.register("reconciler_errors", "Findings of the newest commit and the sync", errors.clone());
         registry.register("last_sync_timestamp", "When a sync last came to rest without errors", synced.clone());
         let watches = WatchAges::default();
         registry.register_collector(Box::new(watches.clone()));
         let (ready, shown) = (AtomicBool::new(false), Mutex::default());
-        Self { registry, watches, ready, operations, of_syncs, shown, panics, seconds, leader, requests }
+        Self { registry, watches, ready, operations, of_syncs, shown, panics, seconds, leader, requests, restored, git }
     }
 }
 
@@ -220,13 +264,23 @@ impl Metrics {
         self.ready.store(true, Ordering::Relaxed);
     }
 
+    /// Counts the time of requests to git servers.
+    pub fn git_observer(self: &Arc<Self>) -> GitObserver {
+        let metrics = Arc::clone(self);
+        Arc::new(move |request, duration, worked| {
+            let status = if worked { OutcomeLabel::success } else { OutcomeLabel::error };
+            let labels = GitLabels { operation: request.name(), status };
+            metrics.git.get_or_create(&labels).observe(duration.as_secs_f64());
+        })
+    }
+
     /// The numbers of a sync. Its predecessor of the same name has ended.
     pub fn of(self: &Arc<Self>, sync: &SyncId) -> SyncMetrics {
         let (kind, namespace, name) = (sync.kind.to_string(), sync.namespace.clone(), sync.name.clone());
         let mut shown = self.shown();
         let labels = (shown.len() < SYNCS).then_some(SyncLabels { kind, namespace, name });
         shown.extend(labels.clone());
-        SyncMetrics { metrics: Arc::clone(self), labels }
+        SyncMetrics { metrics: Arc::clone(self), labels, queued: AtomicUsize::new(0) }
     }
 
     fn shown(&self) -> MutexGuard<'_, HashSet<SyncLabels>> {
@@ -248,6 +302,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::git::GitRequest;
 
     #[test]
     fn the_numbers_of_syncs_are_bounded_and_end_with_the_sync() {
@@ -256,7 +311,7 @@ mod tests {
         let all: Vec<SyncMetrics> = (0..3 * SYNCS)
             .map(|index| {
                 let of = metrics.of(&SyncId::root(&format!("{}-{index}", "x".repeat(240))));
-                of.repaired();
+                of.queued(usize::MAX);
                 of.dropped();
                 of.declared(usize::MAX);
                 of.errors(usize::MAX);
@@ -265,7 +320,7 @@ mod tests {
             })
             .collect();
         let text = metrics.text();
-        // With the lines that describe the five numbers.
+        // With the lines that describe the numbers.
         assert!(text.lines().count() <= before.lines().count() + 5 * SYNCS + 15, "{}", text.lines().count());
         assert!(text.len() < 3 << 20, "{}", text.len());
         drop(all);
@@ -277,7 +332,8 @@ mod tests {
         let metrics = Arc::new(Metrics::default());
         // A family without numbers is not shown.
         let of = metrics.of(&SyncId::root("root-sync"));
-        of.repaired();
+        of.repaired(Duration::from_millis(20));
+        of.queued(1);
         of.dropped();
         of.declared(1);
         of.errors(1);
@@ -285,6 +341,7 @@ mod tests {
         metrics.requests.get_or_create(&VerbLabels { verb: "get".to_owned() }).inc();
         let labels = OperationLabels { operation: OperationLabel::apply, status: OutcomeLabel::success };
         metrics.operations.get_or_create(&labels).inc();
+        metrics.git_observer()(GitRequest::List, Duration::from_millis(100), true);
         let text = metrics.text();
         let examples = [
             include_str!("../../../../examples/monitoring/rules.yaml"),
@@ -295,7 +352,7 @@ mod tests {
         let mut shown = HashSet::new();
         for name in examples.iter().flat_map(|text| text.split(|letter| !is_name(letter))) {
             if name.starts_with("config_sync_") {
-                let name = name.trim_end_matches("_total").trim_end_matches("_bucket");
+                let name = name.trim_end_matches("_total").trim_end_matches("_bucket").trim_end_matches("_count");
                 assert!(text.contains(&format!("# TYPE {name} ")), "{name} is not in\n{text}");
                 shown.insert(name);
             }
@@ -308,7 +365,7 @@ mod tests {
     fn names_cannot_end_their_label() {
         let metrics = Arc::new(Metrics::default());
         let of = metrics.of(&SyncId::root("a\"} 1\nforged{x=\"\\"));
-        of.repaired();
+        of.declared(1);
         assert!(metrics.text().contains(r#"name="a\"} 1\nforged{x=\"\\""#), "{}", metrics.text());
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::compile::parse::{ParsedFile, Reading, SourceFile, parse, reading};
 use crate::io::budget::ReadBudget;
-use crate::io::git::{BlobId, Commit, CommitTree, GitError, Store, TreeEntry};
+use crate::io::git::{BlobId, Commit, CommitTree, FailureClass, GitError, Store, TreeEntry};
 use crate::io::quarantine::ReadAttempt;
 use crate::model::finding::Finding;
 use crate::model::limits::{FILE_BYTES, LISTED, MAX_FINDINGS, UNPACKED};
@@ -38,17 +38,32 @@ impl ContentKey {
     }
 }
 
+/// The reason why a commit may be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// Its signature, where the sync asks for one.
+    Signature,
+    /// It is in force. Its hash names what was let pass then, perhaps before signatures were asked for.
+    InForce,
+}
+
 /// Fetches and reads the files below `dir` of a commit; or returns the limit that they pass. `before` are those of the commit
 /// before. The turn at the server ends when the commit is fetched.
 pub(super) fn read(
     store: &mut Store,
-    (commit, dir): (Commit, &str),
+    (commit, dir, admission): (Commit, &str, Admission),
     before: &Parsed,
     (budget, attempt): (&mut ReadBudget, &mut ReadAttempt<'_>),
     turn: Option<OwnedSemaphorePermit>,
 ) -> Result<Result<Contents, Finding>, GitError> {
     store.fetch(commit, &mut || attempt.begin(UNPACKED))?;
     drop(turn);
+    match (store.verify(commit), admission) {
+        (Err(error), Admission::InForce) if error.class == FailureClass::Unsigned => {
+            tracing::warn!("the commit in force stays although it would not be let in any more: {}", error.message);
+        }
+        (verified, _) => verified?,
+    }
     attempt.begin(LISTED);
     budget.restart_clock();
     let tree = match store.tree(commit, dir, budget)? {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
-use super::contents::{Contents, Parsed, read};
+use super::contents::{Admission, Contents, Parsed, read};
 use super::{DefinedKinds, Source};
 use crate::api::GitStatus;
 use crate::compile::declared::DeclaredSet;
@@ -119,17 +119,27 @@ impl Reader {
         kinds: KindScopes,
         turn: Option<OwnedSemaphorePermit>,
     ) -> Result<Event, GitError> {
+        self.compile_admitted((commit, Admission::Signature), kinds, turn)
+    }
+
+    fn compile_admitted(
+        &mut self,
+        (commit, admission): (Commit, Admission),
+        kinds: KindScopes,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<Event, GitError> {
         self.await_defined_kinds();
         let subject = ReadSubject::new(&self.source.git.repo, &self.source.dir, commit);
         let repositories = Arc::clone(&self.repositories);
         let mut attempt = repositories.attempt(&self.source.cache, &subject)?;
         let start = Instant::now();
-        let findings = match self.read(commit, &mut attempt, turn)? {
+        let findings = match self.read((commit, admission), &mut attempt, turn)? {
             Ok(findings) => findings,
             Err(over) => {
                 return Ok(Event::Compiled { commit: commit.to_string(), declared: None, findings: vec![over] });
             }
         };
+        self.repositories.grown();
         let read = start.elapsed();
         let event = self.compiled(commit, findings, kinds);
         let (milliseconds, files) = (start.elapsed().as_millis(), self.parsed.len());
@@ -145,8 +155,8 @@ impl Reader {
         let SourceCommit { commit: name, git } = last;
         let is_this = git.repo == shown(&self.source.git.repo) && git.dir == self.source.dir;
         let compiled = Commit::from_hex(&name).map(|commit| match is_this {
-            true => self.compile(commit, kinds, None),
-            false => self.of(&git, &name).compile(commit, kinds, None),
+            true => self.compile_admitted((commit, Admission::InForce), kinds, None),
+            false => self.of(&git, &name).compile_admitted((commit, Admission::InForce), kinds, None),
         });
         let declared = match compiled {
             Some(Ok(Event::Compiled { declared, .. })) => declared,
@@ -198,14 +208,14 @@ impl Reader {
     /// read.
     fn read(
         &mut self,
-        commit: Commit,
+        (commit, admission): (Commit, Admission),
         attempt: &mut ReadAttempt<'_>,
         turn: Option<OwnedSemaphorePermit>,
     ) -> Result<Result<Vec<Finding>, Finding>, GitError> {
         let (dir, mut budget) = (self.source.dir.clone(), ReadBudget::of(self.limits));
         let before = std::mem::take(&mut self.parsed);
         let read = self.repository().and_then(|repository| {
-            repository.with(|store| read(store, (commit, &dir), &before, (&mut budget, attempt), turn))
+            repository.with(|store| read(store, (commit, &dir, admission), &before, (&mut budget, attempt), turn))
         });
         let kept = read.and_then(|read| match read {
             Ok(contents) => self.kept.set(contents.bytes).map(|()| Ok(contents)),

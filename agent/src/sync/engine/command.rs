@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::compile::declared::DeclaredObject;
 use crate::model::finding::Finding;
@@ -138,4 +139,6 @@ pub struct Repaired {
     pub by: Option<String>,
     /// Resource version before the repair, at which the API server still has the object for a while; 0 when it was deleted.
     pub version: u64,
+    /// Time since the drift was seen.
+    pub after: Duration,
 }

@@ -221,6 +221,7 @@ impl State {
         let doubtful: BTreeSet<ObjectId> =
             self.objects.marked(Mark::Unread).chain(self.objects.queued_repairs()).cloned().collect();
         self.objects.begin_commit();
+        self.drifted.clear();
         self.forget_strangers();
         for id in self.unsettled() {
             self.evaluate(&id, now);

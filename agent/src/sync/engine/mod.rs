@@ -25,7 +25,7 @@ mod trace;
 mod watched;
 mod work;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -124,6 +124,8 @@ pub struct State {
     /// The manager annotations of all RootSyncs; `None` while they are not known.
     root_syncs: Option<Arc<BTreeSet<String>>>,
     outage: Outage,
+    /// When drift was seen that is not put back yet.
+    drifted: BTreeMap<ObjectId, Instant>,
     /// Objects that were written for the commit in force.
     applied: usize,
     /// Objects that were deleted or abandoned for the commit in force.
@@ -154,6 +156,7 @@ impl State {
             objects,
             root_syncs: None,
             outage: Outage::default(),
+            drifted: BTreeMap::new(),
             applied: 0,
             pruned: 0,
             recording,
@@ -260,6 +263,11 @@ impl State {
     /// The source of the commit in force.
     pub fn git_in_force(&self) -> &GitStatus {
         &self.in_force.source.git
+    }
+
+    /// Number of objects that wait for their turn.
+    pub fn queued(&self) -> usize {
+        self.objects.queued()
     }
 
     /// `true` if a command about the object is unanswered that repairs drift, or reads the object to decide about that.

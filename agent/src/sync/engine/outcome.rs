@@ -141,6 +141,7 @@ impl State {
             let heat = notes.heat.insert(Heat::after_repair(before, now));
             heat.is_fight() && !before.is_some_and(Heat::is_fight)
         });
+        let after = now.saturating_duration_since(self.drifted.remove(id).unwrap_or(now));
         if let Some(finding) = self.fight_finding(id) {
             self.report.status_changed();
             if begins {
@@ -149,7 +150,14 @@ impl State {
         }
         if let (Some(declared), Some(live)) = (self.declared_form(id), self.objects.live(id)) {
             let uid = live.uid.to_string();
-            self.commands.push(Command::Notice(Notice::Repaired(Repaired { declared, uid, fields, by, version })));
+            self.commands.push(Command::Notice(Notice::Repaired(Repaired {
+                declared,
+                uid,
+                fields,
+                by,
+                version,
+                after,
+            })));
         }
     }
 

@@ -239,6 +239,27 @@ fn objects_that_fail_as_if_the_api_server_were_away_delay_no_other_object() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_repair_tells_how_long_ago_its_drift_was_seen() {
+    let text = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: default}\n";
+    let (set, begin) = (declared(text), Instant::now());
+    let (mut state, _) = begin_sync(&set, Duration::from_secs(300), begin);
+    let web = ObjectId::new(&GroupKind::new("", "Service"), "default", "web");
+    let finished = |version| Event::Finished(web.clone(), applied(&live(&set, &web, version, json!({}))));
+    let after = |told: &[Command]| {
+        told.iter().find_map(|command| match command {
+            Command::Notice(Notice::Repaired(repaired)) => Some(repaired.after),
+            _ => None,
+        })
+    };
+    assert_eq!(after(&state.step(finished(10), begin)), None);
+    let seen = begin + Duration::from_secs(60);
+    assert_eq!(state.step(Event::Gone(web.clone(), 11), seen).iter().filter_map(applied_object).count(), 1);
+    let restored = seen + Duration::from_secs(3);
+    assert_eq!(after(&state.step(finished(12), restored)), Some(restored - seen));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn an_api_server_that_is_away_gets_one_request_at_a_time() {
     let (set, begin) = (declared(&widgets(15)), Instant::now());
     let (mut state, commands) = begin_sync(&set, Duration::from_secs(300), begin);

@@ -71,6 +71,9 @@ impl State {
         if backing_off || self.objects.is_in_flight(id) {
             return;
         }
+        if class == WorkClass::Repair {
+            self.drifted.entry(id.clone()).or_insert(now);
+        }
         if let Some(repairs) = self.fight(id).filter(|_| class == WorkClass::Repair) {
             let calm = Backoff::pause(Duration::from_secs(1), LONGEST_CALM, (repairs - FIGHT) as u32);
             self.objects.set_phase(id, Phase::BackingOff(now + calm));
@@ -87,6 +90,7 @@ impl State {
         if !unread && self.objects.forgive(id) {
             self.report.status_changed();
         }
+        self.drifted.remove(id);
         let Some(tracked) = self.objects.get(id) else { return };
         if matches!(tracked.phase, Phase::Queued(_) | Phase::Waiting(_) | Phase::Terminating(_)) {
             self.objects.set_phase(id, Phase::Settled);

@@ -115,14 +115,14 @@ pub(super) enum Manner {
 }
 
 /// A server of the repositories in a directory.
-pub(super) struct Server {
+pub(in crate::io) struct Server {
     address: String,
     manner: Arc<Mutex<Manner>>,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    pub(super) fn of(repo: &Repo) -> Self {
+    pub(in crate::io) fn of(repo: &Repo) -> Self {
         Self::start(repo, |stream, answer| while answer(stream).is_some() {})
     }
 
@@ -171,7 +171,7 @@ impl Server {
         server
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(in crate::io) fn url(&self) -> String {
         self.url_of("repo")
     }
 
@@ -184,7 +184,7 @@ impl Server {
     }
 
     /// The requests since the last call: `connect`, `refs`, `ls-refs`, `fetch`.
-    pub(super) fn seen(&self) -> Vec<String> {
+    pub(in crate::io) fn seen(&self) -> Vec<String> {
         std::mem::take(&mut *self.seen.lock().unwrap())
     }
 }

@@ -68,6 +68,7 @@ fn servers_that_refuse_are_told_apart() {
         (Manner::Status(407), FailureClass::Unauthenticated, "proxy"),
         (Manner::Status(404), FailureClass::NotFound, "spec.git.repo"),
         (Manner::Status(429), FailureClass::Unreachable, "period"),
+        (Manner::Status(500), FailureClass::Unreachable, "again"),
         (Manner::Status(503), FailureClass::Unreachable, "again"),
         (Manner::Status(418), FailureClass::Broken, "spec.git.repo"),
         (Manner::LoginPage, FailureClass::Broken, "clone"),
@@ -83,6 +84,21 @@ fn servers_that_refuse_are_told_apart() {
     server.be(Manner::Serve);
     assert_eq!(error(repo.open(&server.url_of("none")).resolve(&branch("main"))).class, FailureClass::NotFound);
     assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
+}
+
+#[test]
+fn a_commit_that_no_branch_leads_to_is_fetched_by_its_hash() {
+    let repo = Repo::new();
+    let first = repo.git("rev-parse HEAD");
+    repo.write("a.yaml", "two");
+    let lost = repo.commit();
+    repo.git(&format!("update-ref refs/heads/main {first}"));
+    let server = Server::of(&repo);
+    let mut store = repo.open(&server.url());
+    assert_eq!(files(&mut store, &revision(&lost), "").unwrap(), [file("a.yaml", "two")]);
+    assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
+    let nowhere = error(files(&mut store, &revision(&"1".repeat(40)), ""));
+    assert!(nowhere.message.contains("does not have that commit"), "{nowhere:?}");
 }
 
 #[test]

@@ -169,6 +169,46 @@ fn a_node_logs_in_with_its_service_account() {
 }
 
 #[test]
+fn an_account_of_the_cluster_acts_as_one_of_google() {
+    let (repo, google) = (Repo::new(), StandIn::start());
+    let server = Server::of(&repo);
+    let subject = SubjectToken { token: "eyJ".to_owned(), audience: "identitynamespace:pool:provider".to_owned() };
+    let account = GcpServiceAccount {
+        account: "config-management-system/root-reconciler".to_owned(),
+        email: "sync@project.iam".to_owned(),
+        exchange: google.url.clone(),
+        credentials: google.url.clone(),
+        subject: Arc::default(),
+    };
+    let login = |account: &GcpServiceAccount| Login::Token(TokenSource::GcpServiceAccount(account.clone()));
+    let own = Remote { login: login(&account), ..remote(&server.url()) };
+    let mut store = Store::open(&own, &repo.cache()).unwrap();
+    let early = error(store.resolve(&branch("main")));
+    assert!(early.class == FailureClass::Unreachable && google.seen().is_empty(), "{early:?}");
+
+    *account.subject.lock().unwrap() = Some(subject);
+    google.answer("/v1/token", 200, json!({ "access_token": "f3derated", "token_type": "Bearer", "expires_in": 3599 }));
+    let access = json!({ "accessToken": "ya29", "expireTime": expires_in(3600) });
+    google.answer("/v1/projects/-/serviceAccounts/sync@project.iam:generateAccessToken", 200, access);
+    server.be(Manner::AskHeader("authorization", "Basic c3luY0Bwcm9qZWN0LmlhbTp5YTI5".into()));
+    assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
+    let seen = google.seen();
+    assert!(seen.len() == 2 && seen[1].contains("authorization: Bearer f3derated"), "{seen:?}");
+    drop(store);
+
+    google.answer("/v1/projects/-/serviceAccounts/sync@project.iam:generateAccessToken", 403, "f3derated");
+    let refused = error(Store::open(&own, &repo.cache()).unwrap().resolve(&branch("main")));
+    assert_eq!(refused.class, FailureClass::Unauthenticated);
+    let shown = format!("{refused:?}");
+    assert!(
+        shown.contains("workloadIdentityUser") && !shown.contains("f3derated") && !shown.contains("eyJ"),
+        "{shown}"
+    );
+    let renewed = GcpServiceAccount { subject: Arc::default(), ..account.clone() };
+    assert!(login(&renewed) == login(&account), "a new token makes no other copy of the repository");
+}
+
+#[test]
 fn a_server_of_tokens_is_verified_although_that_of_the_repository_is_not() {
     let repo = Repo::new();
     let (github, _) = Server::with_tls(&repo, "127.0.0.1", 4096);

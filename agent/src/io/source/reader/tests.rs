@@ -10,8 +10,8 @@ use super::*;
 use crate::api::GitSpec;
 use crate::compile::parse::ParsedFile;
 use crate::compile::{CompileOptions, SourceFormat};
-use crate::io::git::Want;
 use crate::io::git::tests::fixture::Repo;
+use crate::io::git::{Signers, Want};
 use crate::model::finding::Code;
 use crate::model::limits::PARSED_AT_ONCE;
 use crate::model::metadata::SyncId;
@@ -135,6 +135,22 @@ fn a_commit_in_quarantine_is_not_read_and_the_next_one_is() {
     assert_eq!(error.class, FailureClass::Quarantined);
     repo.write("b.yaml", &OBJECT.replace("name: a", "name: b"));
     assert_eq!(compile(&repo, &mut reader), Ok(2));
+}
+
+#[test]
+fn a_commit_in_force_stays_when_signatures_are_asked_for_later() {
+    let repo = Repo::new();
+    repo.write("a.yaml", OBJECT);
+    let commit = repo.commit();
+    let mut reader = reader_of(&repo, &Arc::default(), READ);
+    reader.remote.signers = Some(Signers::default());
+    let error = reader.compile(Commit::from_hex(&commit).unwrap(), KindScopes::default(), None).unwrap_err();
+    assert_eq!(error.class, FailureClass::Unsigned);
+    let git = Arc::new(reader.source.git.status());
+    let Event::Restored { declared, .. } = reader.restore(SourceCommit { commit, git }, KindScopes::default()) else {
+        panic!("restored")
+    };
+    assert_eq!(declared.unwrap().objects.len(), 1);
 }
 
 #[test]

@@ -131,6 +131,11 @@ impl Objects {
         self.indices.marked(mark)
     }
 
+    /// Number of queued objects.
+    pub(super) fn queued(&self) -> usize {
+        self.indices.queue.len()
+    }
+
     /// Number of unanswered commands about objects.
     pub(super) fn in_flight(&self) -> usize {
         self.indices.in_flight.values().sum()
