@@ -1,13 +1,16 @@
 //! Figures of the agent against the real control plane, beside a bare loop on the same machine and day; with `many`, of many
-//! syncs beside one of as many objects; with `soak`, over hours of changes and failures; with `lint`, of the linter.
+//! syncs beside one of as many objects; with `soak`, over hours of changes and failures; with `history`, of a repository with a
+//! long and large history; with `lint`, of the linter.
 //!
 //! `cargo build --release -p agent --bin nomos-agent && cargo run --release -p tests --bin bench -- [OBJECTS …]`
 //! `… -- many [SYNCS OBJECTS [FOREIGN]]`
 //! `… -- soak [MINUTES [SYNCS OBJECTS [SEED]]]`
+//! `… -- history [COMMITS MIB]`
 //! `cargo build --release -p nomos-lint && cargo run --release -p tests --bin bench -- lint`
 #![expect(clippy::disallowed_methods, reason = "a program at the edge")]
 
 mod figures;
+mod history;
 mod lint;
 mod many;
 mod soak;
@@ -22,6 +25,7 @@ fn main() -> ExitCode {
         Some("lint") => lint::all(),
         Some("many") => many(&args[1..]),
         Some("soak") => soak(&args[1..]),
+        Some("history") => history(&args[1..]),
         _ => agent(&args),
     };
     match result {
@@ -36,6 +40,11 @@ fn main() -> ExitCode {
 fn many(args: &[String]) -> anyhow::Result<()> {
     let number = |index: usize, default| args.get(index).map_or(Ok(default), |arg| arg.parse());
     many::all(number(0, 100)?, number(1, 100)?, number(2, 0)?)
+}
+
+fn history(args: &[String]) -> anyhow::Result<()> {
+    let number = |index: usize, default| args.get(index).map_or(Ok(default), |arg| arg.parse::<usize>());
+    history::all(number(0, 100_000)?, number(1, 1024)?)
 }
 
 fn soak(args: &[String]) -> anyhow::Result<()> {
