@@ -8,6 +8,7 @@ mod client;
 mod executor;
 mod faults;
 mod laws;
+mod leaders;
 mod process;
 mod run;
 mod schedule;
@@ -89,6 +90,19 @@ fn the_laws_hold_beside_other_clients() {
 #[ignore = "the stamp of a sync on an object without an apply of any sync is believed"]
 fn the_laws_hold_for_several_syncs() {
     try_all(Scope { syncs: 3, faults: true, acts: 13, restores: false });
+}
+
+#[test]
+fn two_agents_never_write_in_one_term() {
+    let Tried { failures, .. } = seeds::try_all(seeds::seeds(), |seed| leaders::run(seed, leaders::IN_FLIGHT));
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Or else the law would say nothing.
+#[test]
+fn writes_that_are_on_their_way_for_longer_than_the_fence_allows_break_the_law_of_terms() {
+    let Tried { failures, .. } = seeds::try_all(0..8, |seed| leaders::run(seed, leaders::IN_FLIGHT * 10));
+    assert!(failures.values().any(|law| law.contains("holds the Lease")), "{failures:#?}");
 }
 
 #[test]
