@@ -3,7 +3,10 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tests::cluster::{Cluster, Kind, root_sync_path};
+use tests::repository::Repository;
 use tests::wait::await_condition;
+
+use crate::world::{Sync, agent, config_map, config_map_path, installed, namespace};
 
 const NAMESPACE: &str = "/api/v1/namespaces/config-management-system";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/config-management-system/deployments/nomos-agent";
@@ -56,6 +59,28 @@ pub(crate) fn comes_and_goes(kind: Kind) -> Result<()> {
     ensure!(cluster.exists(CRD)?, "the CRDs went without an answer");
     run(&cluster, &["uninstall", "--crds", "--yes"], 0, "rootsyncs.configsync.gke.io deleted")?;
     ensure!(!cluster.exists(CRD)?, "the CRDs are still there");
+    Ok(())
+}
+
+/// The agent deletes what the syncs applied, dependents first, before it goes.
+pub(crate) fn prunes(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &[])?;
+    let mut syncs = Vec::new();
+    for name in ["one", "two"] {
+        let repository = Repository::empty()?;
+        repository.write("namespace.yaml", &namespace(name))?;
+        repository.write("settings.yaml", &config_map(name, "settings", "one"))?;
+        let sync = Sync::unstructured(&cluster, name, repository)?;
+        sync.await_synced(&sync.repository.head()?)?;
+        syncs.push(sync);
+    }
+    run(&cluster, &["uninstall", "--prune", "--yes"], 0, "What the syncs applied is deleted")?;
+    for sync in &syncs {
+        ensure!(!cluster.exists(&sync.path())?, "the RootSync {} is left", sync.name);
+        ensure!(!cluster.exists(&config_map_path(&sync.name, "settings"))?, "an object of {} is left", sync.name);
+        ensure!(!cluster.exists(&format!("/api/v1/namespaces/{}", sync.name))?, "the Namespace {} is left", sync.name);
+    }
     Ok(())
 }
 

@@ -163,6 +163,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("once_ends_with_an_exit_code", once::exit_codes, &Kind::ALL),
     ("the_agent_is_installed_and_uninstalled", install::comes_and_goes, &Kind::ALL),
     ("nothing_is_left_of_an_agent_in_whatever_state", install::goes_whatever_the_state, &Kind::ALL),
+    ("an_agent_that_is_uninstalled_can_take_along_what_it_applied", install::prunes, &Kind::ALL),
     ("one_of_several_agents_writes", one_writer::takes_over, &Kind::ALL),
     ("an_agent_that_stands_by_is_warm", one_writer::stands_by_warm, &Kind::ALL),
     ("a_leader_that_is_cut_off_writes_nothing", one_writer::is_cut_off, &Kind::ALL),

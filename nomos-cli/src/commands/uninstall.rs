@@ -25,6 +25,8 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// Finalizers that only programs for Config Sync set. They are removed, because the program that would do it is removed.
 const FINALIZERS: &str = "configsync.gke.io/";
 
+/// Attempts at a request for which the API server has no answer yet.
+const ATTEMPTS: usize = 40;
 /// Time after which a Pod that should be gone is taken away.
 const OVERDUE: Duration = Duration::from_secs(10);
 /// Difference between the clocks of two machines that is normal.
@@ -178,7 +180,8 @@ async fn objects(client: &Client, crd: &DynamicObject) -> anyhow::Result<Vec<Dyn
     let kind = GroupVersionKind::gvk(&text("/spec/group"), &text("/spec/versions/0/name"), &text("/spec/names/kind"));
     let resource = ApiResource::from_gvk_with_plural(&kind, &text("/spec/names/plural"));
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    let mut found = match api.list(&ListParams::default()).await {
+    let all = ListParams::default();
+    let mut found = match settled(|| api.list(&all)).await {
         // The CRD is not there, or it is being deleted.
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
         found => found.with_context(|| format!("failed to list {}", resource.plural))?.items,
@@ -189,6 +192,17 @@ async fn objects(client: &Client, crd: &DynamicObject) -> anyhow::Result<Vec<Dyn
             Some(kube::api::TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() });
     }
     Ok(found)
+}
+
+/// The answer to a request. While a CRD is being deleted, the API server has none about its kind for moments.
+async fn settled<T, F: Future<Output = kube::Result<T>>>(request: impl Fn() -> F) -> kube::Result<T> {
+    for _ in 0..ATTEMPTS {
+        match request().await {
+            Err(kube::Error::Api(status)) if status.code == 429 => tokio::time::sleep(PERIOD).await,
+            answer => return answer,
+        }
+    }
+    request().await
 }
 
 /// The ConfigManagement, which would make a sync again, all RootSyncs and all RepoSyncs.
@@ -303,7 +317,8 @@ fn is_overdue(pod: &ObjectMeta, now: SystemTime) -> bool {
 /// Deletes an object, if it is there.
 async fn delete(client: &Client, object: &DynamicObject) -> anyhow::Result<bool> {
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    match installation::api(client, object).delete(name, &DeleteParams::foreground()).await {
+    let (api, foreground) = (installation::api(client, object), DeleteParams::foreground());
+    match settled(|| api.delete(name, &foreground)).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
         Err(error) => Err(error).with_context(|| format!("failed to delete {}", installation::name(object))),
@@ -359,7 +374,7 @@ async fn gone(
 async fn is_gone(client: &Client, object: &DynamicObject, own: Finalizers) -> anyhow::Result<bool> {
     let api = installation::api(client, object);
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let Some(live) = api.get_metadata_opt(name).await? else { return Ok(true) };
+    let Some(live) = settled(|| api.get_metadata_opt(name)).await? else { return Ok(true) };
     let finalizers = live.metadata.finalizers.unwrap_or_default();
     let kept: Vec<&String> = finalizers.iter().filter(|finalizer| !finalizer.starts_with(FINALIZERS)).collect();
     if own == Finalizers::TakeOff && kept.len() < finalizers.len() {
