@@ -16,7 +16,7 @@ use agent::io::reports;
 use agent::model::finding::{Code, Finding};
 use agent::model::metadata::SyncId;
 use agent::model::object::{GroupKind, ObjectId};
-use agent::sync::engine::{Command, Event, Failure, Outcome, Report, Retry, Settings, State};
+use agent::sync::engine::{Command, Event, Failure, HeldObjects, Outcome, Report, Retry, Settings, State};
 use agent::sync::inventory::InventoryRecord;
 use agent::sync::moment::Moment;
 use agent::sync::reporting::{ReportAnswer, ReportEffect, ReportEvent, ReportMessage, ReportRequest, Reporting};
@@ -67,6 +67,8 @@ pub(crate) struct Client {
 pub(crate) enum Wish {
     Restore(String),
     Reported(Box<Report>),
+    /// The other syncs are to know its objects.
+    Share(Arc<HeldObjects>),
     /// A commit came in force.
     InForce(String),
 }
@@ -174,6 +176,7 @@ impl Client {
             Command::Restore(commit) => return vec![Wish::Restore(commit.commit)],
             Command::Record(record) => self.tell(ReportMessage::Record(record), now),
             Command::AskServer => self.ask_server(),
+            Command::Share(held) => return vec![Wish::Share(held)],
             Command::Count(crd) => self.count(crd),
             Command::Report(report) => {
                 self.tell(ReportMessage::Report(report.clone()), now);

@@ -11,7 +11,7 @@ use agent::io::kubernetes::watch::Watches;
 use agent::io::reports::read_inventory;
 use agent::model::metadata::{SyncId, annotation, label};
 use agent::model::object::{GroupKind, ObjectId};
-use agent::sync::engine::{Settings, SourceCommit};
+use agent::sync::engine::{Holdings, Settings, SourceCommit};
 use agent::sync::inventory::InventoryRecord;
 use agent::sync::plan::guard::APPROVAL;
 use agent::sync::plan::memory::{GuardMemory, Proof};
@@ -74,6 +74,10 @@ impl World {
     /// Starts the agent.
     pub(crate) fn start(&mut self) {
         let executor = Executor::new();
+        let managers = self.laws.syncs.iter().map(SyncId::manager);
+        self.root_syncs = managers.map(|manager| (manager, Holdings::Untold)).collect();
+        // The one whose name another client writes on objects.
+        self.root_syncs.insert(":root_x".to_owned(), Holdings::Known(Arc::default()));
         self.begin = executor.now() - self.server.time;
         let entered = executor.enter();
         let client = self.shared().client();
@@ -155,6 +159,7 @@ impl World {
         };
         let (cluster, uid) = (starting.cluster, object::uid(&live));
         self.clients.insert(index, Client::new(settings, uid, status, groups, cluster, &connected.watches));
+        self.tell_root_syncs(index);
         self.repositories[index].compiled = None;
         self.repositories[index].next_poll = self.server.time;
     }

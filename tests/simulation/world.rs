@@ -8,7 +8,7 @@ use agent::compile::declared::DeclaredSet;
 use agent::model::finding::{Code, Finding};
 use agent::model::metadata::SyncId;
 use agent::model::object::{GroupKind, ObjectId};
-use agent::sync::engine::Event;
+use agent::sync::engine::{Event, Holdings, RootSyncs};
 use sandbox::answer::Incoming;
 use sandbox::state::State;
 use tokio::sync::Notify;
@@ -52,6 +52,8 @@ pub(crate) struct World {
     pub(crate) repositories: Vec<Repository>,
     /// The syncs that run.
     pub(crate) clients: BTreeMap<usize, Client>,
+    /// All RootSyncs, with the objects that they have told of.
+    pub(crate) root_syncs: RootSyncs,
     pub(crate) watches: OpenWatches,
     pub(crate) laws: Laws,
     /// Requests that nothing waits for any more, and which may still be performed.
@@ -73,6 +75,7 @@ impl World {
             server: Server::new(&syncs),
             repositories: syncs.iter().map(|_| Repository::default()).collect(),
             clients: BTreeMap::new(),
+            root_syncs: RootSyncs::new(),
             watches: OpenWatches::default(),
             laws: Laws::new(syncs),
             ghosts: Vec::new(),
@@ -241,6 +244,11 @@ impl World {
                 let declared = self.compiled(sync, number).0;
                 self.tell(sync, Event::Restored { commit, declared });
             }
+            Wish::Share(held) => {
+                let manager = self.laws.syncs[sync].manager();
+                self.root_syncs.insert(manager, Holdings::Known(held));
+                (0..self.repositories.len()).for_each(|sync| self.tell_root_syncs(sync));
+            }
             Wish::InForce(commit) => {
                 let leaving = self.lines[sync].leaving();
                 self.laws.in_force(sync, commit, &self.server, &leaving);
@@ -251,6 +259,11 @@ impl World {
                 }
             }
         }
+    }
+
+    pub(crate) fn tell_root_syncs(&mut self, sync: usize) {
+        let syncs = Arc::new(self.root_syncs.clone());
+        self.tell(sync, Event::RootSyncs(syncs));
     }
 
     /// Checks that a sync that says that it is synced is.

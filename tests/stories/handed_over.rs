@@ -1,5 +1,7 @@
 //! Objects and fields that change hands: between syncs, and from a sync to another controller.
 
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
 use tests::cluster::Kind;
 use tests::repository::Repository;
@@ -10,6 +12,8 @@ use crate::world::{Sync, config_map, config_map_path, namespace, shared};
 const SCALED: &str = "scaled";
 const RENAMED: &str = "renamed";
 const IMPLIED: &str = "implied";
+const MOVED: &str = "moved";
+const SHARED: &str = "shared-namespace";
 
 const DEPLOYMENT: &str = "\
 apiVersion: apps/v1
@@ -59,7 +63,7 @@ pub(crate) fn between_syncs(kind: Kind) -> Result<()> {
     repository.write("namespace.yaml", &namespace(RENAMED))?;
     repository.write("settings.yaml", &config_map(RENAMED, "settings", "first"))?;
     let old = Sync::unstructured(cluster, RENAMED, repository)?;
-    let repository = std::sync::Arc::clone(&old.repository);
+    let repository = Arc::clone(&old.repository);
     old.await_synced(&repository.head()?)?;
     let path = config_map_path(RENAMED, "settings");
     let uid = cluster.get(&path)?["metadata"]["uid"].clone();
@@ -98,5 +102,63 @@ pub(crate) fn implicit_namespaces(kind: Kind) -> Result<()> {
     implying.repository.write("more.yaml", &config_map(IMPLIED, "more", "value"))?;
     implying.commit()?;
     ensure!(cluster.get(&format!("/api/v1/namespaces/{IMPLIED}"))?["metadata"]["labels"]["team"] == "web", "a fight");
+    Ok(())
+}
+
+/// One commit moves an object, and a Namespace with an object in it, from the directory of one sync to that of another one.
+pub(crate) fn between_directories(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let repository = Arc::new(Repository::empty()?);
+    repository.write("one/namespace.yaml", &namespace(MOVED))?;
+    repository.write("one/stays.yaml", &namespace("moved-not"))?;
+    repository.write("one/settings.yaml", &config_map(MOVED, "settings", "first"))?;
+    repository.write("two/witness.yaml", &namespace("moved-witness"))?;
+    let commit = repository.commit()?;
+    let one = Sync::of_directory(cluster, "moved-one", Arc::clone(&repository), "one")?;
+    let two = Sync::of_directory(cluster, "moved-two", Arc::clone(&repository), "two")?;
+    one.await_synced(&commit)?;
+    two.await_synced(&commit)?;
+    let paths = [config_map_path(MOVED, "settings"), format!("/api/v1/namespaces/{MOVED}")];
+    let uids =
+        || paths.iter().map(|path| Ok(cluster.get(path)?["metadata"]["uid"].clone())).collect::<Result<Vec<_>>>();
+    let before = uids()?;
+    repository.git(&["mv", "one/namespace.yaml", "one/settings.yaml", "two"])?;
+    let commit = repository.commit()?;
+    one.await_synced(&commit)?;
+    two.await_synced(&commit)?;
+    ensure!(uids()? == before, "they are other objects");
+    let settings = cluster.get(&paths[0])?;
+    ensure!(settings["metadata"]["annotations"]["configsync.gke.io/manager"] == ":root_moved-two", "{settings:#}");
+    Ok(())
+}
+
+/// A Namespace that a sync does not declare any more stays while another sync has objects in it.
+pub(crate) fn namespace_of_several(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let repository = Repository::empty()?;
+    for name in [SHARED, "shared-not"] {
+        repository.write(&format!("{name}.yaml"), &namespace(name))?;
+    }
+    let one = Sync::unstructured(cluster, "shared-one", repository)?;
+    one.await_synced(&one.repository.head()?)?;
+    let repository = Repository::empty()?;
+    repository.write("settings.yaml", &config_map(SHARED, "settings", "value"))?;
+    repository.write("witness.yaml", &namespace("shared-witness"))?;
+    let two = Sync::unstructured(cluster, "shared-two", repository)?;
+    two.await_synced(&two.repository.head()?)?;
+
+    one.repository.remove(&format!("{SHARED}.yaml"))?;
+    let commit = one.repository.commit()?;
+    let told = one.await_error("2009")?["status"].to_string();
+    ensure!(told.contains(":root_shared-two"), "{told}");
+    let namespace = cluster.get(&format!("/api/v1/namespaces/{SHARED}"))?;
+    ensure!(namespace["metadata"]["deletionTimestamp"].is_null(), "{namespace:#}");
+
+    two.repository.remove("settings.yaml")?;
+    two.commit()?;
+    one.await_synced(&commit)?;
+    ensure!(!cluster.exists(&format!("/api/v1/namespaces/{SHARED}"))?, "the Namespace is left");
     Ok(())
 }

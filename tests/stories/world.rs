@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::agent_process::{Agent, Log};
-use tests::cluster::{Cluster, Kind, root_sync_path};
+use tests::cluster::{Cluster, Kind, SYNCS, root_sync_path};
 use tests::forwarder::Forwarder;
 use tests::repository::Repository;
 use tests::wait::await_condition;
@@ -155,6 +155,24 @@ impl<'a> Sync<'a> {
         overrides: &Value,
     ) -> Result<Self> {
         Self::create(cluster, name, repository.into(), "unstructured", overrides)
+    }
+
+    /// Makes the RootSync `name` for a directory of an unstructured repository.
+    pub(crate) fn of_directory(
+        cluster: &'a Cluster,
+        name: &str,
+        repository: Arc<Repository>,
+        dir: &str,
+    ) -> Result<Self> {
+        let git = json!({"repo": repository.url(), "branch": "main", "auth": "none", "dir": dir});
+        let object = json!({
+            "apiVersion": "configsync.gke.io/v1beta1",
+            "kind": "RootSync",
+            "metadata": {"name": name},
+            "spec": {"sourceFormat": "unstructured", "git": git},
+        });
+        cluster.create(SYNCS, &object)?;
+        Ok(Self { cluster, name: name.to_owned(), repository })
     }
 
     fn create(

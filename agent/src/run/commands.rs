@@ -22,7 +22,7 @@ use crate::io::serve::{OperationLabel, OperationLabels, OutcomeLabel, SyncMetric
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::engine::{Command, Event, Failure, Notice, Outcome, Report, Retry, SourceCommit, State};
+use crate::sync::engine::{Command, Event, Failure, Holdings, Notice, Outcome, Report, Retry, SourceCommit, State};
 use crate::sync::reporting::ReportMessage;
 
 /// Everything that the commands of one sync need.
@@ -69,6 +69,7 @@ impl CommandRunner {
             Command::Record(record) => self.tell(ReportMessage::Record(record)),
             Command::AskServer => self.ask_server(),
             Command::Count(crd) => self.count(crd),
+            Command::Share(held) => self.context.share(&self.sync, Holdings::Known(held), |_| true),
             Command::Report(report) => self.report(report),
             Command::Notice(notice) => self.notice(notice),
             Command::Restore(commit) => {

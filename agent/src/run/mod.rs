@@ -5,6 +5,7 @@ mod log;
 mod records;
 mod supervision;
 mod budget;
+mod holdings;
 mod start;
 mod task;
 mod source;
@@ -19,7 +20,6 @@ mod config_management;
 mod roots;
 pub mod leader;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +44,7 @@ use crate::io::reports::WriteBudget;
 use crate::io::repositories::Repositories;
 use crate::io::serve::{Metrics, ServedSyncs, VerbLabels, WebhookOptions, WebhookTargets, serve, serve_webhooks};
 use crate::model::metadata::{ROOT_SYNC, SyncId};
+use crate::sync::engine::RootSyncs;
 use crate::sync::plan::guard::APPROVAL;
 
 pub use log::start_log;
@@ -119,8 +120,8 @@ pub(crate) struct AgentContext {
     syncs: Arc<ServedSyncs>,
     /// `true` once this agent may write.
     leads: watch::Sender<bool>,
-    /// The manager annotations of all RootSyncs; `None` before they are listed, and where none is served.
-    root_syncs: watch::Sender<Option<Arc<BTreeSet<String>>>>,
+    /// All RootSyncs, with their objects; `None` before they are listed, and where none is served.
+    root_syncs: watch::Sender<Option<Arc<RootSyncs>>>,
     /// The programs of Config Sync that run on the cluster; `None` before they are listed.
     config_sync: watch::Sender<Option<ConfigSyncPrograms>>,
     options: Options,

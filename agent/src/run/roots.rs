@@ -1,6 +1,6 @@
 //! Serves every RootSync of the cluster, as the objects come, change and go, under the name that the cluster has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 
 use super::config_management::{self, KnownSettings, RootSyncFacts, replace};
 use super::config_sync;
+use super::holdings::tell_recorded;
 use super::lifecycle::{Refusal, SyncChange, SyncVersion};
 use super::records;
 use super::removal;
@@ -98,6 +99,7 @@ async fn perform(context: Arc<AgentContext>, id: SyncId, work: SyncWork) {
             led(&context).await;
             config_sync::left(&context, &id).await;
             tracing::error!(code = %finding.code, "{}", finding.message);
+            tell_recorded(&context, &id).await;
             refuse(&context, &id, &mut object, generation, &finding, &mut EventPublisher::default()).await;
         }
     }
@@ -204,11 +206,20 @@ impl Roots {
 
     /// Tells all syncs which RootSyncs there are.
     fn tell_all(&self) {
-        if self.listed {
-            let served = self.objects.keys().filter(|id| id.namespace == CONTROLLER_NAMESPACE);
-            let managers = served.map(SyncId::manager).collect();
-            self.context.root_syncs.send_if_modified(|before| replace(before, Some(Arc::new(managers))));
+        if !self.listed {
+            return;
         }
+        let served = self.objects.keys().filter(|id| id.namespace == CONTROLLER_NAMESPACE);
+        let managers: BTreeSet<String> = served.map(SyncId::manager).collect();
+        self.context.root_syncs.send_if_modified(|before| {
+            if before.as_ref().is_some_and(|before| before.keys().eq(&managers)) {
+                return false;
+            }
+            let told = before.take().unwrap_or_default();
+            let holdings = |manager: String| (manager.clone(), told.get(&manager).cloned().unwrap_or_default());
+            *before = Some(Arc::new(managers.into_iter().map(holdings).collect()));
+            true
+        });
     }
 
     fn remove(&mut self, id: &SyncId) {
@@ -367,6 +378,7 @@ async fn keep_running(context: Arc<AgentContext>, id: SyncId, mut instructions: 
         let finding = Finding::new(Code::ApiServer, format!("the sync cannot run: {}", error_chain(error.as_ref())))
             .hint("the agent tries again by itself; check its permissions if this stays");
         tracing::error!(code = %finding.code, "{}", finding.message);
+        tell_recorded(&context, &id).await;
         let generation = instructions.borrow().task.generation;
         if let Some(object) = &mut object {
             refuse(&context, &id, object, generation, &finding, &mut events).await;
@@ -413,6 +425,7 @@ async fn await_handover(
             Some(Some(finding)) if !told => {
                 told = true;
                 tracing::error!(code = %finding.code, "{}", finding.message);
+                tell_recorded(context, id).await;
                 let generation = instructions.borrow().task.generation;
                 read_anew(context, id, object).await;
                 if let Some(object) = object {

@@ -1,6 +1,5 @@
 //! One sync: the task that feeds its engine with events, and the tasks of its source and its reports.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ use crate::io::serve::DumpRequests;
 use crate::io::source::DefinedKinds;
 use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
-use crate::sync::engine::{Event, Notice, Settings, SourceCommit, SpecChange, State};
+use crate::sync::engine::{Event, Notice, RootSyncs, Settings, SourceCommit, SpecChange, State};
 use crate::sync::inventory::InventoryRecord;
 use crate::sync::reporting::{ReportMessage, Reporting};
 use crate::sync::status::About;
@@ -130,7 +129,7 @@ pub(super) async fn run(
     // A spec that changed meanwhile is followed at once.
     instructions.mark_changed();
     let mut driver = Driver {
-        root_syncs: subscribed(&runner.context),
+        root_syncs: runner.context.root_syncs.subscribe(),
         state,
         runner,
         source,
@@ -142,19 +141,13 @@ pub(super) async fn run(
         stop_at: None,
         stalled: None,
     };
+    driver.meet_others().await;
     let exit = drive_beside(&mut driver, &mut tasks).await?;
     let until = driver.report_last().await;
     // The announcer ends when it has told what it was sent.
     drop(driver);
     let _ = tokio::time::timeout_at(until, async { while tasks.join_next().await.is_some() {} }).await;
     Ok(exit)
-}
-
-/// The manager annotations of all RootSyncs, as they are now and as they change.
-fn subscribed(context: &AgentContext) -> watch::Receiver<Option<Arc<BTreeSet<String>>>> {
-    let mut root_syncs = context.root_syncs.subscribe();
-    root_syncs.mark_changed();
-    root_syncs
 }
 
 /// Drives the engine until the sync ends, while these tasks write.
@@ -242,8 +235,8 @@ struct Driver<'a> {
     audits: mpsc::Receiver<Event>,
     dumps: DumpRequests,
     instructions: &'a mut watch::Receiver<Instructions>,
-    /// The manager annotations of all RootSyncs.
-    root_syncs: watch::Receiver<Option<Arc<BTreeSet<String>>>>,
+    /// All RootSyncs.
+    root_syncs: watch::Receiver<Option<Arc<RootSyncs>>>,
     /// The instructions that were followed last.
     followed: Instructions,
     /// The time at which a sync that was told to stop ends, with requests in flight or without.
@@ -253,6 +246,22 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
+    /// Waits until the RootSyncs are listed, or the sync is told to stop: until then it does not know what is another's.
+    async fn meet_others(&mut self) {
+        if self.runner.context.options.source.is_some() {
+            return;
+        }
+        let syncs = tokio::select! {
+            syncs = self.root_syncs.wait_for(Option::is_some) => syncs.ok().and_then(|syncs| syncs.clone()),
+            // A closed channel is a stop too.
+            _ = self.instructions.wait_for(|instructions| instructions.stop) => None,
+        };
+        self.instructions.mark_changed();
+        if let Some(syncs) = syncs {
+            self.step(Event::RootSyncs(syncs));
+        }
+    }
+
     /// Steps with one event after the other and carries out the commands that follow, until the sync ends.
     ///
     /// # Errors

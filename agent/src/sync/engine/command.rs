@@ -10,7 +10,7 @@ use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::managed_fields::FormerWriter;
 use crate::sync::plan::memory::GuardMemory;
 
-use super::{Report, SourceCommit};
+use super::{HeldObjects, Report, SourceCommit};
 
 /// One thing to do. A command about one object is answered with [`Event::Finished`](super::Event::Finished), and with
 /// [`Outcome::Failed`](super::Outcome::Failed) when it does not work.
@@ -51,6 +51,8 @@ pub enum Command {
     /// Compile this older commit, maybe of the source of a spec before, because the newest one cannot be applied and none is
     /// in force. Answered with [`Event::Restored`](super::Event::Restored).
     Restore(SourceCommit),
+    /// Tell the other RootSyncs that these are the sync's objects ([`Event::RootSyncs`](super::Event::RootSyncs)).
+    Share(Arc<HeldObjects>),
     /// Write the sync's status and, where the report has resources, its ResourceGroups.
     Report(Box<Report>),
     /// Publish an Event and write a line to the log.

@@ -63,6 +63,7 @@ impl Outage {
 impl State {
     /// Sends commands for the first objects of the queue until enough are in flight.
     pub(super) fn dispatch(&mut self, now: Instant) {
+        self.others.wait_no_more();
         if self.stopping || self.outage.standing != Standing::Answers {
             return;
         }
@@ -73,6 +74,9 @@ impl State {
         while let Some((place, id)) = self.objects.first_queued() {
             let id = id.clone();
             if self.objects.in_flight() >= self.limit(place.class) || self.must_wait(place) {
+                return;
+            }
+            if place.class == WorkClass::Prune && self.waits_for_others(now) {
                 return;
             }
             if let Some(dependency) = self.unready_dependency(&id) {
@@ -150,9 +154,7 @@ impl State {
                 Command::Apply(declared, self.in_force.source.commit.clone(), mode)
             }
             (Action::Annotate, Some(declared), _) => Command::Annotate(declared, self.in_force.source.commit.clone()),
-            (Action::Delete, ..) if self.objects.notes(id).is_some_and(|notes| notes.keep) => {
-                Command::Abandon(id.clone())
-            }
+            (Action::Delete, ..) if self.is_kept(id) => Command::Abandon(id.clone()),
             (Action::Delete, ..) if !self.may_delete(id) => {
                 self.prunes.found();
                 return;
@@ -161,6 +163,10 @@ impl State {
                 let (uid, version) = (live.uid.clone(), live.version);
                 if let Some(inhabitant) = self.inhabitant(id).or_else(|| self.going_dependent(id)).cloned() {
                     self.delete_after(id, inhabitant, now);
+                    return;
+                }
+                if let Some(failure) = self.occupied(id) {
+                    self.failed(id, failure, now);
                     return;
                 }
                 self.prunes.sent(&(id.clone(), uid.clone()), now);

@@ -1,6 +1,5 @@
 //! Events: the input of the engine of a sync.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,8 @@ use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, Object, ObjectId};
 use crate::sync::live::{Live, Observed};
 use crate::sync::managed_fields::FormerWriter;
+
+use super::others::RootSyncs;
 
 /// One thing that happened.
 #[derive(Debug)]
@@ -75,8 +76,8 @@ pub enum Event {
     /// The number of objects of the kind that this CRD defines, `None` when the API server refuses to list them: the answer
     /// to [`Command::Count`](super::Command::Count).
     Counted(ObjectId, Option<usize>),
-    /// The manager annotations of all RootSyncs that there are. An object that names another RootSync has no owner.
-    RootSyncs(Arc<BTreeSet<String>>),
+    /// All RootSyncs that there are, with their objects. An object that names another RootSync has no owner.
+    RootSyncs(Arc<RootSyncs>),
     /// A user set the approval of held deletions to this, or removed it.
     Approved(Option<String>),
     /// The time that [`State::next_wake`](super::State::next_wake) returned has come.

@@ -16,6 +16,7 @@ mod dump;
 mod event;
 mod kinds;
 mod objects;
+mod others;
 mod outcome;
 mod prune;
 mod queue;
@@ -41,6 +42,7 @@ use commit::{Candidate, Held};
 use dispatch::Outage;
 use kinds::Kinds;
 use objects::Objects;
+use others::Others;
 use prune::Prunes;
 use recording::Recording;
 use report::PendingReport;
@@ -48,6 +50,7 @@ use report::PendingReport;
 pub use command::{Adopted, ApplyMode, Command, NewRecord, Notice, Repaired};
 pub use dump::{Dump, WaitingObject};
 pub use event::{Event, Failure, Outcome, Remarks, Retry, SpecChange};
+pub use others::{HeldObjects, Holdings, RootSyncs};
 pub use report::{Report, ResourceState, Stage};
 
 /// The settings with which a sync begins.
@@ -96,6 +99,8 @@ struct InForce {
     /// The objects that it declares; `None` while no commit is in force.
     declared: Option<Arc<DeclaredSet>>,
     order: Order,
+    /// When it came in force.
+    since: Option<Instant>,
 }
 
 /// Where [`Command::Restore`] stands. It is sent once for each newest commit.
@@ -121,8 +126,7 @@ pub struct State {
     in_force: InForce,
     kinds: Kinds,
     objects: Objects,
-    /// The manager annotations of all RootSyncs; `None` while they are not known.
-    root_syncs: Option<Arc<BTreeSet<String>>>,
+    others: Others,
     outage: Outage,
     /// When drift was seen that is not put back yet.
     drifted: BTreeMap<ObjectId, Instant>,
@@ -154,7 +158,7 @@ impl State {
             restoring: Restoring::default(),
             in_force: InForce::default(),
             objects,
-            root_syncs: None,
+            others: Others::default(),
             outage: Outage::default(),
             drifted: BTreeMap::new(),
             applied: 0,
@@ -208,6 +212,7 @@ impl State {
             self.dispatch(now);
         }
         self.settle(now);
+        self.share();
         std::mem::take(&mut self.commands)
     }
 
@@ -220,6 +225,7 @@ impl State {
             self.outage.until(),
             self.kinds.next_search(),
             self.next_judgement(),
+            self.others.wait_until(),
         ];
         times.into_iter().flatten().min()
     }

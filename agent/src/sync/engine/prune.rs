@@ -219,7 +219,7 @@ impl State {
     }
 
     /// Held deletions are judged again.
-    fn judge_again(&mut self) {
+    pub(super) fn judge_again(&mut self) {
         if let Some(candidate) = self.held.as_mut().and_then(|held| held.candidate.take()) {
             self.candidate = Some(candidate);
         }
@@ -241,6 +241,12 @@ impl State {
         if self.held.is_some() && self.prunes.offered.as_ref().is_some_and(is_offered) {
             self.judge_again();
         }
+    }
+
+    /// `true` when deletions are held and another sync declares an object among them now.
+    pub(super) fn has_handed_over_held(&self) -> bool {
+        let offered = self.prunes.offered.iter().flat_map(|offer| &offer.deletions);
+        self.held.is_some() && offered.into_iter().any(|(id, _)| self.is_kept(id))
     }
 
     /// When some deletions of the last hour count no more, what is held is judged again.
@@ -398,8 +404,7 @@ impl State {
 
     /// `true` if the deletion of an object that is not declared can be judged.
     fn is_deleted_by(&self, declared: &DeclaredSet, id: &ObjectId, live: &Live) -> bool {
-        let keep = self.objects.notes(id).is_some_and(|notes| notes.keep);
-        !keep
+        !self.is_kept(id)
             && self.kinds.is_countable(id)
             && self.unlisted_in(id).is_none()
             && self.action_by(declared, id, live) == Action::Delete

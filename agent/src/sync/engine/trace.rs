@@ -74,6 +74,7 @@ impl Command {
             Self::Delete(id, ..) => format!("Delete {id}"),
             Self::Abandon(id) => format!("Abandon {id}"),
             Self::Restore(SourceCommit { commit, .. }) => format!("Restore {commit}"),
+            Self::Share(_) => "Share".to_owned(),
             Self::Report(report) => format!("Report {} {}", report.sync.commit, report.phase()),
             Self::Notice(notice) => format!("Notice {}", notice.summary()),
         }

@@ -1,7 +1,6 @@
 //! Objects as watches and audits show them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::metadata::ROOT_SCOPE;
@@ -11,7 +10,6 @@ use crate::sync::live::{FieldOwnership, Live, Observed, Owner};
 use crate::sync::plan::memory::Proof;
 use crate::sync::plan::{Action, Declared, decide};
 
-use super::objects::Phase;
 use super::queue::WorkClass;
 use super::{Event, State};
 
@@ -152,30 +150,10 @@ impl State {
     }
 
     /// The owner of an object; a RootSync that is not there any more owns nothing.
-    fn owner_that_is(&self, owner: Owner) -> Owner {
-        match (&owner, &self.root_syncs) {
-            (Owner::Other(manager), Some(syncs)) if manager.starts_with(ROOT_SCOPE) && !syncs.contains(&**manager) => {
-                Owner::Nobody
-            }
+    pub(super) fn owner_that_is(&self, owner: Owner) -> Owner {
+        match &owner {
+            Owner::Other(manager) if manager.starts_with(ROOT_SCOPE) && !self.others.may_be(manager) => Owner::Nobody,
             _ => owner,
-        }
-    }
-
-    /// RootSyncs came or went: what one left is there for those that declare it.
-    pub(super) fn root_syncs_changed(&mut self, syncs: Arc<BTreeSet<String>>, now: Instant) {
-        self.root_syncs = Some(syncs);
-        let left = self.objects.lives().filter(|(_, live)| self.owner_that_is(live.owner.clone()) != live.owner);
-        let left: Vec<ObjectId> = left.map(|(id, _)| id.clone()).collect();
-        for id in left {
-            self.objects.change(&id, |tracked| {
-                if let Some(live) = &mut tracked.live {
-                    live.owner = Owner::Nobody;
-                }
-                if matches!(tracked.phase, Phase::BackingOff(_)) {
-                    tracked.phase = Phase::Settled;
-                }
-            });
-            self.evaluate(&id, now);
         }
     }
 

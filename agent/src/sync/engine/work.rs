@@ -54,7 +54,7 @@ impl State {
             }
             Action::Apply(Cause::Drifted(_)) | Action::Read => WorkClass::Repair,
             Action::Apply(_) | Action::Annotate => WorkClass::Sync,
-            Action::Delete if !self.may_delete(id) && !self.objects.notes(id).is_some_and(|notes| notes.keep) => {
+            Action::Delete if !self.may_delete(id) && !self.is_kept(id) => {
                 self.nothing_to_do(id);
                 self.prunes.found();
                 return;

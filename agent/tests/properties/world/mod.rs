@@ -173,7 +173,7 @@ impl World {
                 Command::Report(report) => self.report(*report),
                 Command::Notice(Notice::Syncing { commit, .. }) => self.syncing = Some(commit),
                 Command::Notice(Notice::Failed(finding)) => asked.push(finding),
-                Command::Notice(_) => {}
+                Command::Notice(_) | Command::Share(_) => {}
                 // The first answer counts: the engine takes in no other while a commit waits to come in force.
                 Command::Restore(_) if self.events.iter().any(|event| matches!(event, Event::Restored { .. })) => {}
                 Command::Restore(SourceCommit { commit, .. }) => {

@@ -1,0 +1,38 @@
+//! The objects of each RootSync, as the syncs tell each other: no sync deletes what another one has.
+
+use std::sync::Arc;
+
+use super::AgentContext;
+use crate::io::kubernetes::patience::patiently;
+use crate::io::reports::read_inventory;
+use crate::model::metadata::SyncId;
+use crate::sync::engine::{HeldObjects, Holdings, RootSyncs};
+use crate::sync::inventory::InventoryRecord;
+
+impl AgentContext {
+    /// Tells all syncs which objects this one has, if that is true of what they were told before.
+    pub(super) fn share(&self, sync: &SyncId, holdings: Holdings, is_wanted: impl Fn(&RootSyncs) -> bool) {
+        self.root_syncs.send_if_modified(|syncs| {
+            let Some(syncs) = syncs.as_mut().filter(|syncs| is_wanted(syncs)) else { return false };
+            let Some(told) = Arc::make_mut(syncs).get_mut(&sync.manager()) else { return false };
+            *told = holdings;
+            true
+        });
+    }
+}
+
+/// Tells the other syncs which objects a sync that does not run has by its record, unless it has told that itself.
+pub(super) async fn tell_recorded(context: &AgentContext, id: &SyncId) {
+    let is_untold = |syncs: &RootSyncs| matches!(syncs.get(&id.manager()), Some(Holdings::Untold));
+    if !context.root_syncs.borrow().as_deref().is_some_and(is_untold) {
+        return;
+    }
+    let holdings = match patiently(|| read_inventory(&context.cluster, id)).await {
+        Ok(record) => {
+            let objects = record.as_ref().map(InventoryRecord::objects).unwrap_or_default();
+            Holdings::Known(Arc::new(HeldObjects::recorded(objects)))
+        }
+        Err(_) => Holdings::Unreadable,
+    };
+    context.share(id, holdings, is_untold);
+}

@@ -1,0 +1,234 @@
+//! The other RootSyncs of the cluster: an object that moves to one of them is handed over and not deleted, and a Namespace stays
+//! while another one has objects in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::api::GitStatus;
+use crate::compile::declared::DeclaredSet;
+use crate::model::finding::{Code, Finding, Resource};
+use crate::model::object::{GroupKind, ObjectId};
+use crate::sync::live::Owner;
+use crate::sync::plan::Action;
+
+use super::objects::Phase;
+use super::{Command, Failure, Restoring, Retry, State};
+
+/// The time for which the deletions of a commit wait until the other syncs of its repository have read it too: what it moves to
+/// them they declare only then.
+const READ_TOO: Duration = Duration::from_secs(10);
+
+/// All RootSyncs that there are, by their manager annotation.
+pub type RootSyncs = BTreeMap<String, Holdings>;
+
+/// The objects of a RootSync, as far as others have to heed them.
+#[derive(Clone, Debug, Default)]
+pub enum Holdings {
+    /// It has just begun. Nothing is deleted until it has told.
+    #[default]
+    Untold,
+    /// It cannot run, and its record cannot be read.
+    Unreadable,
+    /// These.
+    Known(Arc<HeldObjects>),
+}
+
+/// The objects that a sync declares or still has.
+#[derive(Clone, Debug, Default)]
+pub struct HeldObjects {
+    /// The source of the newest commit.
+    git: Arc<GitStatus>,
+    /// The newest commit that was compiled or refused; empty when none was.
+    commit: String,
+    /// The commit in force, and those that are to follow it.
+    declared: Vec<Arc<DeclaredSet>>,
+    /// Recorded objects that none of these declares, and that stay for now.
+    left: BTreeSet<ObjectId>,
+}
+
+impl HeldObjects {
+    /// The objects of a record, of a sync that does not run.
+    pub fn recorded(objects: BTreeSet<ObjectId>) -> Self {
+        Self { left: objects, ..Self::default() }
+    }
+
+    /// `true` if the sync declares the object itself, and does not only need it for others.
+    fn declares(&self, id: &ObjectId) -> bool {
+        self.declared.iter().filter_map(|set| set.objects.get(id)).any(|object| !object.implicit)
+    }
+
+    /// An object in a Namespace.
+    fn object_in(&self, namespace: &ObjectId) -> Option<&ObjectId> {
+        let sets = self.declared.iter().flat_map(|set| set.objects.keys().chain(&set.disabled));
+        sets.chain(&self.left).find(|id| id.namespace() == namespace.name())
+    }
+
+    /// `true` if both follow one ref of one repository.
+    fn is_beside(&self, git: &GitStatus) -> bool {
+        (&self.git.repo, &self.git.revision, &self.git.branch) == (&git.repo, &git.revision, &git.branch)
+    }
+}
+
+/// The last answer of this sync to the others.
+struct Shared {
+    held: Arc<HeldObjects>,
+    /// It names recorded objects that are not declared.
+    leaves: bool,
+}
+
+/// The other RootSyncs.
+#[derive(Default)]
+pub(super) struct Others {
+    /// `None` where there are none: a sync by flags, or before they are known.
+    syncs: Option<Arc<RootSyncs>>,
+    /// The objects of this sync that the others know of.
+    shared: Option<Shared>,
+    /// Deletions wait until then for syncs of the same repository.
+    wait_until: Option<Instant>,
+}
+
+impl Others {
+    /// `true` unless the manager is that of a RootSync that is not there any more.
+    pub(super) fn may_be(&self, manager: &str) -> bool {
+        self.syncs.as_ref().is_none_or(|syncs| syncs.contains_key(manager))
+    }
+
+    /// Deletions wait until then.
+    pub(super) fn wait_until(&self) -> Option<Instant> {
+        self.wait_until
+    }
+
+    pub(super) fn wait_no_more(&mut self) {
+        self.wait_until = None;
+    }
+}
+
+impl State {
+    fn others(&self) -> impl Iterator<Item = (&str, &Holdings)> {
+        let own = self.settings.sync.manager();
+        let syncs = self.others.syncs.iter().flat_map(|syncs| syncs.iter());
+        syncs.filter(move |(manager, _)| **manager != own).map(|(manager, holdings)| (manager.as_str(), holdings))
+    }
+
+    fn known_others(&self) -> impl Iterator<Item = (&str, &HeldObjects)> {
+        self.others().filter_map(|(manager, holdings)| match holdings {
+            Holdings::Known(held) => Some((manager, &**held)),
+            Holdings::Untold | Holdings::Unreadable => None,
+        })
+    }
+
+    /// `true` for an object that is released instead of deleted: another sync declares it, or it holds something that stays.
+    pub(super) fn is_kept(&self, id: &ObjectId) -> bool {
+        self.objects.notes(id).is_some_and(|notes| notes.keep) || self.is_declared_elsewhere(id)
+    }
+
+    fn is_declared_elsewhere(&self, id: &ObjectId) -> bool {
+        self.known_others().any(|(_, held)| held.declares(id))
+    }
+
+    /// `true` while deletions wait for what the other syncs have to tell.
+    pub(super) fn waits_for_others(&mut self, now: Instant) -> bool {
+        if self.others().any(|(_, holdings)| matches!(holdings, Holdings::Untold)) {
+            return true;
+        }
+        let source = &self.in_force.source;
+        let reads = |held: &HeldObjects| !held.commit.is_empty() && held.commit != source.commit;
+        if !self.known_others().any(|(_, held)| held.is_beside(&source.git) && reads(held)) {
+            return false;
+        }
+        self.others.wait_until = self.in_force.since.map(|since| since + READ_TOO).filter(|until| *until > now);
+        self.others.wait_until.is_some()
+    }
+
+    /// The failure of the deletion of a Namespace in which another sync has objects.
+    pub(super) fn occupied(&self, id: &ObjectId) -> Option<Failure> {
+        if !id.is_namespace() {
+            return None;
+        }
+        let (why, hint) = self.others().find_map(|(manager, holdings)| match holdings {
+            Holdings::Untold => None,
+            Holdings::Unreadable => Some((
+                format!("the sync {manager:?} cannot run, and may have objects in it"),
+                "mend the other sync, which says in its status why it does not run, or delete it",
+            )),
+            Holdings::Known(held) => held.object_in(id).map(|object| {
+                let hint = "remove the objects from the source of the other sync first, or declare the Namespace there: \
+                            it is handed over then";
+                (format!("the sync {manager:?} has {object} in it"), hint)
+            }),
+        })?;
+        let finding = Finding::new(Code::Applier, format!("skipped delete of {id}: {why}"))
+            .hint(hint)
+            .about(Resource::named(id, "v1"));
+        Some(Failure { finding, retry: Retry::Soon, refused: false })
+    }
+
+    /// RootSyncs came or went, or have other objects: what one left is there for those that declare it, and deletions that were
+    /// not possible may be.
+    pub(super) fn root_syncs_changed(&mut self, syncs: Arc<RootSyncs>, now: Instant) {
+        let before = self.others.syncs.replace(Arc::clone(&syncs));
+        if !before.is_some_and(|before| before.keys().eq(syncs.keys())) {
+            self.take_over_left(now);
+        }
+        if self.has_handed_over_held() {
+            self.judge_again();
+        }
+        let namespaces = GroupKind::new("", "Namespace");
+        let failed =
+            self.objects.of_kind(&namespaces).filter(|(_, tracked)| matches!(tracked.phase, Phase::BackingOff(_)));
+        let failed: Vec<ObjectId> =
+            failed.map(|(id, _)| id.clone()).filter(|id| self.action(id) == Action::Delete).collect();
+        for id in failed {
+            self.objects.set_phase(&id, Phase::Settled);
+            self.evaluate(&id, now);
+        }
+    }
+
+    fn take_over_left(&mut self, now: Instant) {
+        let left = self.objects.lives().filter(|(_, live)| self.owner_that_is(live.owner.clone()) != live.owner);
+        let left: Vec<ObjectId> = left.map(|(id, _)| id.clone()).collect();
+        for id in left {
+            self.objects.change(&id, |tracked| {
+                if let Some(live) = &mut tracked.live {
+                    live.owner = Owner::Nobody;
+                }
+                if matches!(tracked.phase, Phase::BackingOff(_)) {
+                    tracked.phase = Phase::Settled;
+                }
+            });
+            self.evaluate(&id, now);
+        }
+    }
+
+    /// Tells the other syncs which objects are this one's, when that has changed since.
+    pub(super) fn share(&mut self) {
+        let is_read = !self.source.commit.is_empty() || !self.source.findings.is_empty();
+        if self.others.syncs.is_none() || !is_read || self.restoring == Restoring::Asked {
+            return;
+        }
+        let held = self.held.as_ref();
+        let next = [self.candidate.as_ref(), held.and_then(|held| held.candidate.as_ref())];
+        let next = next.into_iter().flatten().map(|candidate| candidate.declared());
+        let declared: Vec<Arc<DeclaredSet>> = self.in_force.declared.iter().chain(next).cloned().collect();
+        let leaves = self.in_force.declared.is_none() || held.is_some_and(|held| held.candidate.is_none());
+        let is_new = self.others.shared.as_ref().is_none_or(|Shared { held, leaves: left }| {
+            (&held.commit, &held.git, *left) != (&self.source.commit, &self.source.git, leaves)
+                || held.declared.len() != declared.len()
+                || held.declared.iter().zip(&declared).any(|(one, other)| !Arc::ptr_eq(one, other))
+        });
+        if !is_new {
+            return;
+        }
+        let is_left = |id: &&ObjectId| leaves && !declared.iter().any(|set| set.objects.contains_key(*id));
+        let recorded = self.objects.all().iter().filter(|(_, tracked)| tracked.recorded).map(|(id, _)| id);
+        let left = recorded.filter(is_left).cloned().collect();
+        let (git, commit) = (Arc::clone(&self.source.git), self.source.commit.clone());
+        let held = Arc::new(HeldObjects { git, commit, declared, left });
+        self.others.shared = Some(Shared { held: Arc::clone(&held), leaves });
+        self.commands.push(Command::Share(held));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! Objects that move to another sync, and Namespaces with objects of another one.
+
+use serde_json::json;
+
+use super::super::tests::{applied, begin_sync, declared, deleted, live, recorded};
+use super::*;
+use crate::sync::engine::{Event, Outcome};
+
+const FIRST: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const SECOND: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+const MINE: &str = ":root";
+const OTHER: &str = ":root_other";
+
+fn config_map(name: &str) -> String {
+    format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: shop}}\n")
+}
+
+fn namespace(name: &str) -> String {
+    format!("---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")
+}
+
+/// A sync whose objects are applied, beside one other.
+struct Scene {
+    state: State,
+    now: Instant,
+    commands: Vec<Command>,
+}
+
+impl Scene {
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+    fn new(manifests: &str, other: Holdings) -> Self {
+        let (set, now) = (declared(manifests), Instant::now());
+        let (state, commands) = begin_sync(&set, Duration::from_secs(300), now);
+        let mut scene = Self { state, now, commands };
+        scene.tell(other);
+        scene.answer(&set);
+        assert!(scene.state.is_synced(), "{:#?}", scene.state.last_report());
+        scene
+    }
+
+    fn step(&mut self, event: Event) {
+        let commands = self.state.step(event, self.now);
+        self.commands.extend(commands);
+    }
+
+    fn tell(&mut self, other: Holdings) {
+        let mine = self.commands.iter().rev().find_map(|command| match command {
+            Command::Share(held) => Some(Holdings::Known(Arc::clone(held))),
+            _ => None,
+        });
+        let syncs = [(MINE.to_owned(), mine.unwrap_or_default()), (OTHER.to_owned(), other)];
+        self.step(Event::RootSyncs(Arc::new(syncs.into_iter().collect())));
+    }
+
+    /// All objects are applied, and every record is written.
+    fn answer(&mut self, set: &DeclaredSet) {
+        while let Some(at) = self.commands.iter().position(|command| matches!(command, Command::Apply(..))) {
+            let Command::Apply(object, ..) = self.commands.remove(at) else { continue };
+            let status = json!({"phase": "Active"});
+            self.step(Event::Finished(object.id.clone(), applied(&live(set, &object.id, 5, status))));
+        }
+        self.commands.extend(recorded(&mut self.state, self.now));
+    }
+
+    fn commit(&mut self, commit: &str, manifests: &str) {
+        let set = declared(manifests);
+        self.step(Event::Compiled {
+            commit: commit.to_owned(),
+            declared: Some(Arc::clone(&set)),
+            findings: Vec::new(),
+        });
+        self.answer(&set);
+    }
+
+    fn deleted(&self) -> Vec<String> {
+        deleted(&self.commands).iter().map(|id| id.name().to_owned()).collect()
+    }
+
+    fn released(&self) -> Vec<&str> {
+        let ids = self.commands.iter().filter_map(|command| match command {
+            Command::Abandon(id) => Some(id.name()),
+            _ => None,
+        });
+        ids.collect()
+    }
+
+    fn findings(&self) -> Vec<String> {
+        let findings = self.state.last_report().sync.findings;
+        findings.into_iter().map(|finding| format!("{} {}", finding.code, finding.message)).collect()
+    }
+}
+
+fn held(commit: &str, repo: &str, manifests: &str) -> Holdings {
+    let git = Arc::new(GitStatus { repo: repo.to_owned(), ..GitStatus::default() });
+    let declared = vec![declared(manifests)];
+    Holdings::Known(Arc::new(HeldObjects { git, commit: commit.to_owned(), declared, left: BTreeSet::new() }))
+}
+
+#[test]
+fn an_object_that_another_sync_declares_is_released_and_not_deleted() {
+    let both = config_map("stays") + &config_map("moves") + &config_map("goes");
+    let mut scene = Scene::new(&both, held(FIRST, "elsewhere", &config_map("moves")));
+    scene.commit(SECOND, &config_map("stays"));
+    assert_eq!((scene.deleted(), scene.released()), (vec!["goes".to_owned()], vec!["moves"]));
+}
+
+/// What moves is not deleted, so that it does not count for the guard either.
+#[test]
+fn objects_that_move_are_not_held_by_the_guard() {
+    let maps = |numbers: std::ops::Range<usize>| numbers.map(|n| config_map(&format!("c{n}"))).collect::<String>();
+    let mut scene = Scene::new(&maps(0..30), held(FIRST, "elsewhere", ""));
+    scene.commit(SECOND, &maps(20..30));
+    assert!(scene.findings()[0].starts_with("KNV2006"), "{:?}", scene.findings());
+    scene.tell(held(SECOND, "elsewhere", &maps(0..20)));
+    scene.answer(&declared(&maps(20..30)));
+    assert_eq!((scene.deleted(), scene.released().len()), (vec![], 20));
+    assert_eq!(scene.findings(), [""; 0]);
+}
+
+#[test]
+fn a_namespace_with_objects_of_another_sync_stays_until_they_leave() {
+    let all = namespace("shop") + &namespace("other") + &config_map("mine");
+    let mut scene = Scene::new(&all, held(FIRST, "elsewhere", &config_map("theirs")));
+    scene.commit(SECOND, &namespace("other"));
+    assert_eq!(scene.deleted(), ["mine"]);
+    let mine = deleted(&scene.commands).remove(0);
+    scene.step(Event::Finished(mine.clone(), Outcome::Deleted));
+    scene.step(Event::Gone(mine, 9));
+    for _ in 0..5 {
+        scene.now = scene.state.next_wake().expect("it is tried again");
+        scene.step(Event::Woken);
+    }
+    assert_eq!(scene.deleted(), ["mine"]);
+    let told = scene.findings();
+    assert!(told[0].starts_with("KNV2009 skipped delete of namespace/shop: the sync \":root_other\" has "), "{told:?}");
+    scene.tell(held(SECOND, "elsewhere", ""));
+    assert_eq!(scene.deleted(), ["mine", "shop"]);
+}
+
+#[test]
+fn nothing_is_deleted_before_every_sync_has_told_its_objects() {
+    let mut scene = Scene::new(&(config_map("stays") + &config_map("goes")), Holdings::Untold);
+    scene.commit(SECOND, &config_map("stays"));
+    assert!(scene.deleted().is_empty() && !scene.state.is_idle());
+    scene.tell(Holdings::Unreadable);
+    assert_eq!(scene.deleted(), ["goes"]);
+}
+
+#[test]
+fn deletions_wait_for_the_other_syncs_of_the_repository_to_read_the_commit() {
+    let both = config_map("stays") + &config_map("moves");
+    let begin = || {
+        let mut scene = Scene::new(&both, held(FIRST, "", ""));
+        scene.commit(SECOND, &config_map("stays"));
+        assert!(scene.deleted().is_empty() && scene.released().is_empty());
+        scene
+    };
+    let mut moved = begin();
+    moved.tell(held(SECOND, "", &config_map("moves")));
+    assert_eq!((moved.deleted(), moved.released()), (vec![], vec!["moves"]));
+
+    let mut late = begin();
+    let end = late.now + Duration::from_secs(60);
+    while late.deleted().is_empty() && late.now < end {
+        late.now = late.state.next_wake().expect("it does not wait for ever");
+        late.step(Event::Woken);
+    }
+    assert_eq!(late.deleted(), ["moves"]);
+}
