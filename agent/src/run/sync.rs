@@ -141,7 +141,6 @@ pub(super) async fn run(
         stop_at: None,
         stalled: None,
     };
-    driver.meet_others().await;
     let exit = drive_beside(&mut driver, &mut tasks).await?;
     let until = driver.report_last().await;
     // The announcer ends when it has told what it was sent.
@@ -268,6 +267,7 @@ impl Driver<'_> {
     /// When the task of the source broke down.
     async fn drive(&mut self) -> anyhow::Result<ExitReason> {
         let (once, period) = (self.runner.context.options.once, self.runner.context.options.audit_period);
+        self.meet_others().await;
         let mut audits = tokio::time::interval_at(Deadline::now() + period, period);
         loop {
             let wake = self.state.next_wake().map(Deadline::from_std);

@@ -317,6 +317,11 @@ fn owner(seen: &Observed, id: &ObjectId, sync: &SyncId, before: Option<&Live>) -
             _ => Owner::Nobody,
         },
         Some(manager) if managed && is_named_by_a_sync(seen) => Owner::Other(manager.into()),
+        // Another client gave away what is another sync's.
+        Some(_) if managed && is_a_syncs(seen) => match before.map(|before| &before.owner) {
+            Some(Owner::Other(other)) => Owner::Other(other.clone()),
+            _ => Owner::Nobody,
+        },
         _ => Owner::Nobody,
     }
 }

@@ -8,9 +8,9 @@ use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::plan::{Action, Declared};
 
-use super::objects::{Mark, Tracked};
+use super::objects::{Deferred, Mark, Tracked};
 use super::queue::{QueuePlace, WorkClass};
-use super::{Command, Event, Notice, State};
+use super::{Command, Notice, State};
 
 /// Pause before a kind that is not served is looked for again; it doubles.
 const FIRST_SEARCH: Duration = Duration::from_secs(1);
@@ -358,7 +358,7 @@ impl State {
                 self.objects.change(&id, |tracked| {
                     // An event that the watch sent later is newer than the list.
                     if let Some(command) = tracked.in_flight_mut() {
-                        command.deferred.get_or_insert(Event::Gone(id.clone(), newest));
+                        command.deferred.get_or_insert(Deferred::Gone(newest));
                     }
                 });
                 continue;

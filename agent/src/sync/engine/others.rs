@@ -12,7 +12,7 @@ use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::live::Owner;
 use crate::sync::plan::Action;
 
-use super::objects::Phase;
+use super::objects::{Mark, Phase};
 use super::{Command, Failure, Restoring, Retry, State};
 
 /// The time for which the deletions of a commit wait until the other syncs of its repository have read it too: what it moves to
@@ -43,7 +43,7 @@ pub struct HeldObjects {
     commit: String,
     /// The commit in force, and those that are to follow it.
     declared: Vec<Arc<DeclaredSet>>,
-    /// Recorded objects that none of these declares, and that stay for now.
+    /// Recorded objects that none of these declares.
     left: BTreeSet<ObjectId>,
 }
 
@@ -58,6 +58,11 @@ impl HeldObjects {
         self.declared.iter().filter_map(|set| set.objects.get(id)).any(|object| !object.implicit)
     }
 
+    /// `true` if the object is the sync's, or is to be. Labels and annotations alone prove nothing.
+    fn has(&self, id: &ObjectId) -> bool {
+        self.declared.iter().any(|set| set.objects.contains_key(id)) || self.left.contains(id)
+    }
+
     /// An object in a Namespace.
     fn object_in(&self, namespace: &ObjectId) -> Option<&ObjectId> {
         let sets = self.declared.iter().flat_map(|set| set.objects.keys().chain(&set.disabled));
@@ -70,28 +75,33 @@ impl HeldObjects {
     }
 }
 
-/// The last answer of this sync to the others.
-struct Shared {
-    held: Arc<HeldObjects>,
-    /// It names recorded objects that are not declared.
-    leaves: bool,
-}
-
 /// The other RootSyncs.
 #[derive(Default)]
 pub(super) struct Others {
     /// `None` where there are none: a sync by flags, or before they are known.
     syncs: Option<Arc<RootSyncs>>,
     /// The objects of this sync that the others know of.
-    shared: Option<Shared>,
+    shared: Option<Arc<HeldObjects>>,
+    /// An object that they know of as left is gone since.
+    is_less: bool,
     /// Deletions wait until then for syncs of the same repository.
     wait_until: Option<Instant>,
 }
 
 impl Others {
-    /// `true` unless the manager is that of a RootSync that is not there any more.
-    pub(super) fn may_be(&self, manager: &str) -> bool {
-        self.syncs.as_ref().is_none_or(|syncs| syncs.contains_key(manager))
+    /// `true` unless the manager is that of a RootSync that is not there any more, or that does not have the object.
+    pub(super) fn may_have(&self, manager: &str, id: &ObjectId) -> bool {
+        let Some(syncs) = &self.syncs else { return true };
+        match syncs.get(manager) {
+            Some(Holdings::Known(held)) => held.has(id),
+            Some(Holdings::Untold | Holdings::Unreadable) => true,
+            None => false,
+        }
+    }
+
+    /// The sync does not have the object any more.
+    pub(super) fn lost(&mut self, id: &ObjectId) {
+        self.is_less |= self.shared.as_ref().is_some_and(|shared| shared.left.contains(id));
     }
 
     /// Deletions wait until then.
@@ -168,9 +178,12 @@ impl State {
     /// not possible may be.
     pub(super) fn root_syncs_changed(&mut self, syncs: Arc<RootSyncs>, now: Instant) {
         let before = self.others.syncs.replace(Arc::clone(&syncs));
-        if !before.is_some_and(|before| before.keys().eq(syncs.keys())) {
-            self.take_over_left(now);
-        }
+        let left: Vec<ObjectId> = if before.is_some_and(|before| before.keys().eq(syncs.keys())) {
+            self.objects.marked(Mark::Conflict).cloned().collect()
+        } else {
+            self.objects.lives().map(|(id, _)| id.clone()).collect()
+        };
+        self.take_over_left(left, now);
         if self.has_handed_over_held() {
             self.judge_again();
         }
@@ -185,9 +198,11 @@ impl State {
         }
     }
 
-    fn take_over_left(&mut self, now: Instant) {
-        let left = self.objects.lives().filter(|(_, live)| self.owner_that_is(live.owner.clone()) != live.owner);
-        let left: Vec<ObjectId> = left.map(|(id, _)| id.clone()).collect();
+    fn take_over_left(&mut self, mut left: Vec<ObjectId>, now: Instant) {
+        left.retain(|id| {
+            let live = self.objects.live(id);
+            live.is_some_and(|live| self.owner_that_is(id, live.owner.clone()) != live.owner)
+        });
         for id in left {
             self.objects.change(&id, |tracked| {
                 if let Some(live) = &mut tracked.live {
@@ -211,21 +226,21 @@ impl State {
         let next = [self.candidate.as_ref(), held.and_then(|held| held.candidate.as_ref())];
         let next = next.into_iter().flatten().map(|candidate| candidate.declared());
         let declared: Vec<Arc<DeclaredSet>> = self.in_force.declared.iter().chain(next).cloned().collect();
-        let leaves = self.in_force.declared.is_none() || held.is_some_and(|held| held.candidate.is_none());
-        let is_new = self.others.shared.as_ref().is_none_or(|Shared { held, leaves: left }| {
-            (&held.commit, &held.git, *left) != (&self.source.commit, &self.source.git, leaves)
+        let is_new = self.others.shared.as_ref().is_none_or(|held| {
+            (&held.commit, &held.git) != (&self.source.commit, &self.source.git)
                 || held.declared.len() != declared.len()
                 || held.declared.iter().zip(&declared).any(|(one, other)| !Arc::ptr_eq(one, other))
         });
-        if !is_new {
+        if !is_new && (!self.others.is_less || !self.is_idle()) {
             return;
         }
-        let is_left = |id: &&ObjectId| leaves && !declared.iter().any(|set| set.objects.contains_key(*id));
+        self.others.is_less = false;
+        let is_left = |id: &&ObjectId| !declared.iter().any(|set| set.objects.contains_key(*id));
         let recorded = self.objects.all().iter().filter(|(_, tracked)| tracked.recorded).map(|(id, _)| id);
         let left = recorded.filter(is_left).cloned().collect();
         let (git, commit) = (Arc::clone(&self.source.git), self.source.commit.clone());
         let held = Arc::new(HeldObjects { git, commit, declared, left });
-        self.others.shared = Some(Shared { held: Arc::clone(&held), leaves });
+        self.others.shared = Some(Arc::clone(&held));
         self.commands.push(Command::Share(held));
     }
 }

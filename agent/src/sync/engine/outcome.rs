@@ -9,10 +9,10 @@ use crate::sync::live::Live;
 use crate::sync::plan::{Action, Declared};
 
 use super::dispatch::LONGEST_OUTAGE_PAUSE;
-use super::objects::{FailureRecord, Heat, InFlight, PendingRepair, Phase, Tracked};
+use super::objects::{Deferred, FailureRecord, Heat, InFlight, PendingRepair, Phase, Tracked};
 use super::queue::WorkClass;
 use super::work::LONGEST_PAUSE;
-use super::{Adopted, Command, Event, Failure, Notice, Outcome, Remarks, Repaired, Retry, State};
+use super::{Adopted, Command, Failure, Notice, Outcome, Remarks, Repaired, Retry, State};
 
 /// The pause after the first failure of an object that is at fault itself.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -72,10 +72,10 @@ impl State {
             }
         }
         match deferred {
-            Some(Event::Seen(id, seen)) => self.seen(id, seen, now),
+            Some(Deferred::Seen(seen, listed)) => self.take_in(id.clone(), seen, listed, now),
             // A list after a deletion and one before it look the same, and no event may follow.
-            Some(Event::Gone(id, version)) => self.gone(&id, if deleted { u64::MAX } else { version }, now),
-            _ => {}
+            Some(Deferred::Gone(version)) => self.gone(id, if deleted { u64::MAX } else { version }, now),
+            None => {}
         }
         if !failed {
             self.evaluate(id, now);

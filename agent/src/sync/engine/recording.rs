@@ -104,6 +104,7 @@ impl State {
     /// sync's. A kind that is not listed may still have the object.
     pub(super) fn forget_record(&mut self, id: &ObjectId) {
         if !matches!(self.declared(id), Declared::Object(_)) && self.objects.get(id).is_some() {
+            self.others.lost(id);
             self.objects.change(id, |tracked| {
                 tracked.recorded &= tracked.unlisted;
                 if let Some(notes) = &mut tracked.notes {

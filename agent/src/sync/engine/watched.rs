@@ -10,8 +10,9 @@ use crate::sync::live::{FieldOwnership, Live, Observed, Owner};
 use crate::sync::plan::memory::Proof;
 use crate::sync::plan::{Action, Declared, decide};
 
+use super::State;
+use super::objects::Deferred;
 use super::queue::WorkClass;
-use super::{Event, State};
 
 /// Time between a change of an object and the read of its readiness: a status often changes several times in a row.
 const READINESS: Duration = Duration::from_secs(1);
@@ -19,14 +20,20 @@ const READINESS: Duration = Duration::from_secs(1);
 impl State {
     pub(super) fn seen(&mut self, id: ObjectId, seen: Box<Observed>, now: Instant) {
         self.kinds.shown(&id, Some(seen.version()));
+        let listed = self.kinds.is_listing(&id);
+        self.take_in(id, seen, listed, now);
+    }
+
+    /// Takes in an object as a watch shows it, or a list.
+    pub(super) fn take_in(&mut self, id: ObjectId, seen: Box<Observed>, listed: bool, now: Instant) {
         if self.objects.is_in_flight(&id) {
-            self.defer(&id.clone(), Event::Seen(id, seen));
+            self.defer(&id, Deferred::Seen(seen, listed));
             return;
         }
         let before = self.objects.live(&id);
         let known = before.filter(|live| *live.uid == *seen.uid).map_or(0, |live| live.version);
         let older = seen.version() < known;
-        if seen.version() == known || (older && !self.kinds.is_listing(&id)) {
+        if seen.version() == known || (older && !listed) {
             return;
         }
         self.readiness_may_have_changed(&id, now);
@@ -37,7 +44,7 @@ impl State {
         if older {
             live.fields = FieldOwnership::Unsure;
         }
-        live.owner = self.owner_that_is(live.owner);
+        live.owner = self.owner_that_is(&id, live.owner);
         // Without a record, objects that carry all that an apply of the sync leaves are recorded again.
         let found = self.prunes.memory().proof != Proof::Record && live.owner == Owner::Us && live.applied;
         let ours = live.owner == Owner::Us && (found || self.objects.is_recorded(&id));
@@ -62,7 +69,7 @@ impl State {
 
     pub(super) fn gone(&mut self, id: &ObjectId, version: u64, now: Instant) {
         if self.objects.is_in_flight(id) {
-            self.defer(id, Event::Gone(id.clone(), version));
+            self.defer(id, Deferred::Gone(version));
             return;
         }
         // An object that lost its label is gone for a watch, at the version at which a command may have read it meanwhile.
@@ -82,7 +89,7 @@ impl State {
     }
 
     /// Keeps an event about an object in flight until the answer to its command is taken in.
-    fn defer(&mut self, id: &ObjectId, event: Event) {
+    fn defer(&mut self, id: &ObjectId, event: Deferred) {
         self.objects.change(id, |tracked| {
             if let Some(command) = tracked.in_flight_mut() {
                 command.deferred = Some(event);
@@ -142,17 +149,19 @@ impl State {
         };
         let before = self.objects.live(id);
         let mut live = Live::after_read(&seen, whole, &self.settings.sync, &declared, before);
-        live.owner = self.owner_that_is(live.owner);
+        live.owner = self.owner_that_is(id, live.owner);
         if before.is_none_or(|before| before.health != live.health) {
             self.report.resources_changed();
         }
         self.objects.set_live(id, Some(live));
     }
 
-    /// The owner of an object; a RootSync that is not there any more owns nothing.
-    pub(super) fn owner_that_is(&self, owner: Owner) -> Owner {
+    /// The owner of an object. A RootSync that is not there any more, or does not have the object, owns nothing.
+    pub(super) fn owner_that_is(&self, id: &ObjectId, owner: Owner) -> Owner {
         match &owner {
-            Owner::Other(manager) if manager.starts_with(ROOT_SCOPE) && !self.others.may_be(manager) => Owner::Nobody,
+            Owner::Other(manager) if manager.starts_with(ROOT_SCOPE) && !self.others.may_have(manager, id) => {
+                Owner::Nobody
+            }
             _ => owner,
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kube::core::Status;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::alive::Alive;
@@ -97,10 +97,14 @@ pub(super) struct Feed {
     pub(super) alive: Alive,
     /// The followers were told that the watch is away.
     lost: Option<Finding>,
+    /// The highest version that was told.
+    newest: u64,
+    restores: watch::Receiver<u64>,
 }
 
 impl Feed {
     pub(super) fn new(watches: Arc<Watches>, kind: GroupKind, messages: mpsc::UnboundedReceiver<Message>) -> Self {
+        let restores = watches.restores.subscribe();
         Self {
             watches,
             kind,
@@ -113,6 +117,8 @@ impl Feed {
             open_at: Instant::now(),
             alive: Alive::new(),
             lost: None,
+            newest: 0,
+            restores,
         }
     }
 
@@ -221,12 +227,24 @@ impl Feed {
         let Some(mut pages) = self.begin_list(served, true).await else { return Ok(String::new()) };
         let mut version = String::new();
         let cluster = Arc::clone(&self.watches.cluster);
+        self.restores.mark_unchanged();
         while let Some(page) = pages.next(&cluster).await? {
             version.clone_from(&page.version);
             self.show(page).await;
         }
+        self.listed_at(&version);
         self.end_list().await;
         Ok(version)
+    }
+
+    /// A whole list is complete. If it is older than what the watch has told before, etcd was restored.
+    fn listed_at(&mut self, version: &str) {
+        let before = std::mem::replace(&mut self.newest, number(version));
+        if self.newest < before && is_in_etcd(&self.kind) {
+            tracing::warn!(kind = %self.kind, "the resource versions have fallen, as after a restore of etcd");
+            self.watches.restores.send_modify(|restores| *restores += 1);
+            self.restores.mark_unchanged();
+        }
     }
 
     /// Begins a list; `None` if it would be for no follower.
@@ -314,6 +332,7 @@ impl Feed {
                 }
                 (pages, page) = async { joining.as_mut().expect("checked below").await }, if joining.is_some() => {
                     joining = match page {
+                        Ok(Some(page)) if number(&page.version) < self.newest => return Ok(Closed::Expired),
                         Ok(Some(page)) => {
                             self.show(page).await;
                             Some(next_page(Arc::clone(&cluster), pages))
@@ -334,6 +353,8 @@ impl Feed {
                     Ok(Ok(None)) | Err(_) => return Ok(Closed::Ended),
                     Ok(Err(error)) => return Ok(Closed::Failed(error)),
                 },
+                // It does not fail while the watches are there.
+                Ok(()) = self.restores.changed() => return Ok(Closed::Expired),
                 () = sleep_until(join_at), if waiting => {}
             }
         }
@@ -357,12 +378,17 @@ impl Feed {
         self.alive();
         match frame {
             Frame::Refused(status) => return Some(Closed::by(ApiError::Refused(status))),
-            Frame::Bookmark(version) => *from = version,
+            Frame::Bookmark(version) => {
+                self.newest = self.newest.max(number(&version));
+                *from = version;
+            }
             Frame::Shown(seen) => {
+                self.newest = self.newest.max(seen.version());
                 from.clone_from(&seen.resource_version);
                 self.changed(*seen, false).await;
             }
             Frame::Gone(seen) => {
+                self.newest = self.newest.max(seen.version());
                 from.clone_from(&seen.resource_version);
                 self.changed(*seen, true).await;
             }
@@ -456,6 +482,16 @@ fn next_page(cluster: Arc<super::Cluster>, mut pages: Pages) -> Joining {
         let page = pages.next(&cluster).await;
         (pages, page)
     })
+}
+
+/// A version as a number, 0 if it is none.
+fn number(version: &str) -> u64 {
+    version.parse().unwrap_or(0)
+}
+
+/// `false` if the kind may be served by another API server, whose resource versions are its own.
+fn is_in_etcd(kind: &GroupKind) -> bool {
+    !kind.group.contains('.') || kind.group.ends_with(".k8s.io")
 }
 
 fn part_of(seen: &Observed) -> Option<&str> {

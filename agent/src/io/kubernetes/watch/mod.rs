@@ -14,6 +14,9 @@
 //! If the API server does not have the version any more at which a watch broke off, the kind is listed anew for all of its
 //! syncs, with every object that has the ApplySet label, because they may know of objects of other labels. Each list has a
 //! session: an object that a sync knows and that the list did not show is gone.
+//!
+//! If a list is older than what its watch has told before, etcd was restored from a backup. All kinds are listed anew then: a watch
+//! from a version that is still to come would be silent until the cluster gets there.
 
 mod alive;
 mod audience;
@@ -25,7 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::client::Cluster;
@@ -48,6 +51,8 @@ pub struct Watches {
     declared: Mutex<BTreeSet<(ObjectId, FollowerId)>>,
     followers: AtomicU64,
     sessions: AtomicU64,
+    /// Restores of etcd that were noticed.
+    restores: watch::Sender<u64>,
 }
 
 /// The task of one kind.
@@ -75,6 +80,7 @@ impl Watches {
             declared: Mutex::default(),
             followers: AtomicU64::default(),
             sessions: AtomicU64::default(),
+            restores: watch::Sender::default(),
         }
     }
 

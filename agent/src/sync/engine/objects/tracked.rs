@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::model::finding::Finding;
 use crate::model::object::ObjectId;
-use crate::sync::engine::Event;
 use crate::sync::engine::queue::QueuePlace;
-use crate::sync::live::{Live, Owner};
+use crate::sync::live::{Live, Observed, Owner};
 
 /// Everything that is known of one object.
 #[derive(Default)]
@@ -47,6 +46,14 @@ pub(in crate::sync::engine) enum Phase {
     Terminating(Option<Instant>),
 }
 
+/// An event of a watch about an object in flight.
+pub(in crate::sync::engine) enum Deferred {
+    /// The object, and `true` if it is from a list.
+    Seen(Box<Observed>, bool),
+    /// It is gone, at this version.
+    Gone(u64),
+}
+
 /// An unanswered command.
 pub(in crate::sync::engine) struct InFlight {
     /// The place in the queue that the object had.
@@ -54,7 +61,7 @@ pub(in crate::sync::engine) struct InFlight {
     /// The repair to tell of when the command works; `None` when the command repairs nothing.
     pub(in crate::sync::engine) repair: Option<PendingRepair>,
     /// The last event of a watch since the command was sent. It is taken in after the answer.
-    pub(in crate::sync::engine) deferred: Option<Event>,
+    pub(in crate::sync::engine) deferred: Option<Deferred>,
     /// The object was [`recorded`](Tracked::recorded) before.
     pub(in crate::sync::engine) recorded: bool,
 }
