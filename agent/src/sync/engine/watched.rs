@@ -33,7 +33,9 @@ impl State {
         let before = self.objects.live(&id);
         let known = before.filter(|live| *live.uid == *seen.uid).map_or(0, |live| live.version);
         let older = seen.version() < known;
-        if seen.version() == known || (older && !listed) {
+        // A restore of the cluster undoes our deletion too. If the list is only older than it, the next deletion finds out.
+        let is_undone = listed && seen.deletion_timestamp.is_none() && before.is_some_and(|live| live.terminating);
+        if (seen.version() == known && !is_undone) || (older && !listed) {
             return;
         }
         self.readiness_may_have_changed(&id, now);
