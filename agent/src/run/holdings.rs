@@ -1,5 +1,6 @@
 //! The objects of each RootSync, as the syncs tell each other: no sync deletes what another one has.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::AgentContext;
@@ -10,6 +11,19 @@ use crate::sync::engine::{HeldObjects, Holdings, RootSyncs};
 use crate::sync::inventory::InventoryRecord;
 
 impl AgentContext {
+    /// Tells all syncs which RootSyncs there are, by their manager annotation.
+    pub(super) fn tell_root_syncs(&self, managers: &BTreeSet<String>) {
+        self.root_syncs.send_if_modified(|before| {
+            if before.as_ref().is_some_and(|before| before.keys().eq(managers)) {
+                return false;
+            }
+            let told = before.take().unwrap_or_default();
+            let holdings = |manager: &String| (manager.clone(), told.get(manager).cloned().unwrap_or_default());
+            *before = Some(Arc::new(managers.iter().map(holdings).collect()));
+            true
+        });
+    }
+
     /// Tells all syncs which objects this one has, if that is true of what they were told before.
     pub(super) fn share(&self, sync: &SyncId, holdings: Holdings, is_wanted: impl Fn(&RootSyncs) -> bool) {
         self.root_syncs.send_if_modified(|syncs| {

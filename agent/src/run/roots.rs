@@ -1,6 +1,6 @@
 //! Serves every RootSync of the cluster, as the objects come, change and go, under the name that the cluster has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -210,16 +210,7 @@ impl Roots {
             return;
         }
         let served = self.objects.keys().filter(|id| id.namespace == CONTROLLER_NAMESPACE);
-        let managers: BTreeSet<String> = served.map(SyncId::manager).collect();
-        self.context.root_syncs.send_if_modified(|before| {
-            if before.as_ref().is_some_and(|before| before.keys().eq(&managers)) {
-                return false;
-            }
-            let told = before.take().unwrap_or_default();
-            let holdings = |manager: String| (manager.clone(), told.get(&manager).cloned().unwrap_or_default());
-            *before = Some(Arc::new(managers.into_iter().map(holdings).collect()));
-            true
-        });
+        self.context.tell_root_syncs(&served.map(SyncId::manager).collect());
     }
 
     fn remove(&mut self, id: &SyncId) {

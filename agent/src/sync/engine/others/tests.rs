@@ -104,7 +104,7 @@ fn an_object_that_another_sync_declares_is_released_and_not_deleted() {
     assert_eq!((scene.deleted(), scene.released()), (vec!["goes".to_owned()], vec!["moves"]));
 }
 
-/// What moves is not deleted, so that it does not count for the guard either.
+/// An object that moves is not deleted, so that it does not count for the guard.
 #[test]
 fn objects_that_move_are_not_held_by_the_guard() {
     let maps = |numbers: std::ops::Range<usize>| numbers.map(|n| config_map(&format!("c{n}"))).collect::<String>();
