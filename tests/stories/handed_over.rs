@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use serde_json::{Value, json};
 use tests::cluster::Kind;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{Sync, config_map, config_map_path, namespace, shared};
+use crate::world::{Sync, agent, config_map, config_map_path, installed, namespace, shared};
 
 const SCALED: &str = "scaled";
 const RENAMED: &str = "renamed";
 const IMPLIED: &str = "implied";
 const MOVED: &str = "moved";
+const UNDELAYED: &str = "undelayed";
 const SHARED: &str = "shared-namespace";
 
 const DEPLOYMENT: &str = "\
@@ -160,5 +162,34 @@ pub(crate) fn namespace_of_several(kind: Kind) -> Result<()> {
     two.commit()?;
     one.await_synced(&commit)?;
     ensure!(!cluster.exists(&format!("/api/v1/namespaces/{SHARED}"))?, "the Namespace is left");
+    Ok(())
+}
+
+/// Deletions wait for what the other syncs have, and a sync that does not run holds them up no more than any other.
+pub(crate) fn stalled_delays_nothing(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace(UNDELAYED))?;
+    for name in ["stays", "first", "second"] {
+        repository.write(&format!("{name}.yaml"), &config_map(UNDELAYED, name, "value"))?;
+    }
+    let sync = Sync::unstructured(&cluster, UNDELAYED, repository)?;
+    let roles = json!({"roleRefs": [{"kind": "ClusterRole", "name": "view"}]});
+    let _stalled = Sync::with_override(&cluster, "undelayed-stalled", Repository::empty()?, &roles)?;
+    {
+        let _agent = agent(&cluster, &[])?;
+        sync.await_synced(&sync.repository.head()?)?;
+        sync.repository.remove("first.yaml")?;
+        sync.commit()?;
+        ensure!(!cluster.exists(&config_map_path(UNDELAYED, "first"))?, "it is not deleted");
+    }
+    // Another program keeps a RootSync that is deleted.
+    let kept = Sync::with_override(&cluster, "undelayed-kept", Repository::empty()?, &Value::Null)?;
+    cluster.patch(&kept.path(), &json!({"metadata": {"finalizers": ["example.com/keeps"]}}))?;
+    cluster.delete(&kept.path())?;
+    let _agent = agent(&cluster, &[])?;
+    sync.repository.remove("second.yaml")?;
+    sync.commit()?;
+    ensure!(!cluster.exists(&config_map_path(UNDELAYED, "second"))?, "it is not deleted");
     Ok(())
 }

@@ -141,6 +141,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("what_holds_a_detached_object_stays", dependencies::hold_detached_objects, &Kind::ALL),
     ("an_object_that_moves_between_directories_of_syncs_is_handed_over", handed_over::between_directories, &Kind::ALL),
     ("a_namespace_with_objects_of_another_sync_stays", handed_over::namespace_of_several, &Kind::ALL),
+    ("a_sync_that_cannot_run_delays_no_deletion", handed_over::stalled_delays_nothing, &Kind::ALL),
     ("a_namespace_belongs_to_the_sync_that_declares_it", handed_over::implicit_namespaces, &Kind::ALL),
     ("names_of_any_signs_are_synced", names::are_encoded, &Kind::ALL),
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata, &Kind::ALL),

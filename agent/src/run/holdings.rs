@@ -35,10 +35,14 @@ impl AgentContext {
     }
 }
 
-/// Tells the other syncs which objects a sync that does not run has by its record, unless it has told that itself.
+/// Tells the other syncs which objects a sync that does not run has by its record, unless it has told that itself. Their deletions
+/// wait for that.
 pub(super) async fn tell_recorded(context: &AgentContext, id: &SyncId) {
     let is_untold = |syncs: &RootSyncs| matches!(syncs.get(&id.manager()), Some(Holdings::Untold));
-    if !context.root_syncs.borrow().as_deref().is_some_and(is_untold) {
+    let mut syncs = context.root_syncs.subscribe();
+    // The sender is in the context.
+    let known = syncs.wait_for(Option::is_some).await.is_ok_and(|syncs| syncs.as_deref().is_some_and(is_untold));
+    if !known {
         return;
     }
     let holdings = match patiently(|| read_inventory(&context.cluster, id)).await {

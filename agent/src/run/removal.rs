@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::api::{DynamicObject, ResourceExt as _};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -27,6 +28,12 @@ const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(
 /// Objects with which all sync objects are deleted.
 const CONTAINERS: [&str; 2] =
     ["/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rootsyncs.configsync.gke.io", "/api/v1/namespaces/"];
+
+/// `true` for a sync object that only another program keeps: the agent has done all that its deletion asks for.
+pub(super) fn is_over(object: &DynamicObject) -> bool {
+    let waits_for_agent = object.finalizers().iter().any(|finalizer| SYNC_FINALIZERS.contains(&&**finalizer));
+    object.metadata.deletion_timestamp.is_some() && !waits_for_agent
+}
 
 /// Does what the deletion of a sync object asks for, until that is done or another instruction comes.
 pub(super) async fn carry_out(context: Arc<AgentContext>, mut instructions: watch::Receiver<Instructions>) {

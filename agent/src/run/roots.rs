@@ -178,7 +178,7 @@ impl Roots {
         if object.metadata.deletion_timestamp.is_none() {
             self.mark(&id, &object);
             self.declare(&id, object);
-        } else if object.finalizers().iter().any(|finalizer| SYNC_FINALIZERS.contains(&&**finalizer)) {
+        } else if !removal::is_over(&object) {
             let version = version(&id, &self.cluster_name, self.options.local_repositories, object);
             self.syncs.change(&id, SyncChange::Declared(Box::new(version)));
         } else {
@@ -209,8 +209,11 @@ impl Roots {
         if !self.listed {
             return;
         }
-        let served = self.objects.keys().filter(|id| id.namespace == CONTROLLER_NAMESPACE);
-        self.context.tell_root_syncs(&served.map(SyncId::manager).collect());
+        let served = self
+            .objects
+            .iter()
+            .filter(|(id, object)| id.namespace == CONTROLLER_NAMESPACE && !removal::is_over(object));
+        self.context.tell_root_syncs(&served.map(|(id, _)| id.manager()).collect());
     }
 
     fn remove(&mut self, id: &SyncId) {
@@ -240,6 +243,8 @@ impl Roots {
     /// Nothing of a sync that is about to go is deleted because the name of the cluster goes with it.
     fn declare(&mut self, id: &SyncId, object: DynamicObject) {
         if self.settings.borrow().leaves_behind(&object) {
+            let (context, id) = (Arc::clone(&self.context), id.clone());
+            tokio::spawn(async move { tell_recorded(&context, &id).await });
             return;
         }
         let version = version(id, &self.cluster_name, self.options.local_repositories, object);
