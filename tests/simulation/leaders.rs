@@ -85,6 +85,7 @@ async fn live(lease: kube::Client, writes: kube::Client, identity: String, stop:
     let connections = LeaderConnections { of_lease: Connections::default(), of_others: Connections::default() };
     let mut leader = Leader::new(LeaseApi::new(lease), fence.clone(), connections, identity.clone(), DURATION);
     tokio::select! {
+        biased;
         held = leader.acquire(Candidacy::Patient) => assert!(held.is_ok_and(|held| held), "there is a Lease"),
         () = stop.notified() => return leader.release().await,
     }
@@ -102,9 +103,14 @@ async fn live(lease: kube::Client, writes: kube::Client, identity: String, stop:
         }
     };
     tokio::select! {
+        biased;
         _ = leader.keep() => {}
         () = work => {}
-        () = stop.notified() => leader.release().await,
+        () = stop.notified() => {
+            // An agent that ends finishes what it has sent before it gives the Lease back.
+            sleep(IN_FLIGHT).await;
+            leader.release().await;
+        }
     }
 }
 

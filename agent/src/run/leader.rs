@@ -80,6 +80,8 @@ impl Leader {
         let mut look_at = Instant::now();
         loop {
             let read = tokio::select! {
+                // Always in the same order, so that a simulation can repeat a run.
+                biased;
                 Some(Ok(lease)) = leases.next() => Ok(lease),
                 () = tokio::time::sleep_until(look_at) => self.in_time(self.lease.read()).await,
             };

@@ -70,7 +70,8 @@ impl State {
         if live.owner == Owner::Us && self.objects.is_recorded(id) && declared.is_none() {
             return false;
         }
-        if live.owner != Owner::Us && declared.as_ref().is_some_and(|declared| declared.implicit) {
+        // Objects can be in a Namespace whichever sync has it.
+        if live.owner != Owner::Us && id.is_namespace() && declared.is_some() {
             return true;
         }
         let as_declared = declared.is_none_or(|declared| live.hash == Some(declared.hash));

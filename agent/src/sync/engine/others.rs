@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::api::GitStatus;
 use crate::compile::declared::DeclaredSet;
 use crate::model::finding::{Code, Finding, Resource};
+use crate::model::metadata::{CONTROLLER_NAMESPACE, SyncId};
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::live::Owner;
 use crate::sync::plan::Action;
@@ -139,7 +140,7 @@ impl State {
 
     /// `true` while deletions wait for what the other syncs have to tell.
     pub(super) fn waits_for_others(&mut self, now: Instant) -> bool {
-        if self.others().any(|(_, holdings)| matches!(holdings, Holdings::Untold)) {
+        if self.has_unknown_sync() || self.others().any(|(_, holdings)| matches!(holdings, Holdings::Untold)) {
             return true;
         }
         let source = &self.in_force.source;
@@ -149,6 +150,19 @@ impl State {
         }
         self.others.wait_until = self.in_force.since.map(|since| since + READ_TOO).filter(|until| *until > now);
         self.others.wait_until.is_some()
+    }
+
+    /// `true` while a RootSync that this sync has made is not among those that are known. What a commit moves to it, it declares a
+    /// moment later.
+    fn has_unknown_sync(&self) -> bool {
+        let kind = GroupKind::new("configsync.gke.io", "RootSync");
+        let mut made = self.objects.of_kind(&kind).filter(|(id, tracked)| {
+            id.namespace() == CONTROLLER_NAMESPACE && tracked.live.as_ref().is_some_and(|live| !live.terminating)
+        });
+        self.others
+            .syncs
+            .as_ref()
+            .is_some_and(|syncs| made.any(|(id, _)| !syncs.contains_key(&SyncId::root(id.name()).manager())))
     }
 
     /// The failure of the deletion of a Namespace in which another sync has objects.

@@ -167,3 +167,23 @@ fn deletions_wait_for_the_other_syncs_of_the_repository_to_read_the_commit() {
     }
     assert_eq!(late.deleted(), ["moves"]);
 }
+
+/// One commit makes a sync and moves an object to it, which that sync declares a moment later.
+#[test]
+fn an_object_that_moves_to_a_sync_of_the_same_commit_is_released() {
+    let child = "---\napiVersion: configsync.gke.io/v1beta1\nkind: RootSync\n\
+                 metadata: {name: child, namespace: config-management-system}\nspec: {}\n";
+    let mut scene = Scene::new(&(config_map("stays") + &config_map("moves")), held(FIRST, "elsewhere", ""));
+    scene.commit(SECOND, &(config_map("stays") + child));
+    scene.step(Event::Served(GroupKind::new("configsync.gke.io", "RootSync"), "rootsyncs".into()));
+    scene.step(Event::Listing(GroupKind::new("configsync.gke.io", "RootSync"), 2));
+    scene.step(Event::Listed(GroupKind::new("configsync.gke.io", "RootSync"), 2));
+    scene.commands.extend(recorded(&mut scene.state, scene.now));
+    scene.answer(&declared(&(config_map("stays") + child)));
+    assert!(scene.deleted().is_empty() && scene.released().is_empty());
+    let syncs = |held| [(MINE.to_owned(), Holdings::Known(Arc::default())), (":root_child".to_owned(), held)];
+    scene.step(Event::RootSyncs(Arc::new(syncs(Holdings::Untold).into_iter().collect())));
+    assert!(scene.deleted().is_empty() && scene.released().is_empty());
+    scene.step(Event::RootSyncs(Arc::new(syncs(held(SECOND, "", &config_map("moves"))).into_iter().collect())));
+    assert_eq!((scene.deleted(), scene.released()), (vec![], vec!["moves"]));
+}
