@@ -85,7 +85,7 @@ fn copy(cluster: &Cluster, original: &Value, name: &str, forge: bool) -> Result<
     Ok(())
 }
 
-/// Without the ApplySet label no watch shows it: what is there is found out by the apply itself, which then writes nothing.
+/// An object of another sync is left alone. An object that only names another sync is nobody's: the sync does not have it.
 pub(crate) fn of_another_sync(kind: Kind) -> Result<()> {
     let world = shared(kind)?;
     let cluster = &world.cluster;
@@ -93,31 +93,36 @@ pub(crate) fn of_another_sync(kind: Kind) -> Result<()> {
     let annotations = json!({
         "configmanagement.gke.io/managed": "enabled",
         "configsync.gke.io/manager": ":root_another",
-        "configsync.gke.io/resource-id": format!("_configmap_{TAKEN}_settings"),
+        "configsync.gke.io/resource-id": format!("_configmap_{TAKEN}_named"),
     });
-    let metadata = json!({"name": "settings", "annotations": annotations});
-    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"key": "theirs"}});
-    // The RootSync is there, and has nothing to do with it any more.
-    let another = Sync::unstructured(cluster, "another", Repository::empty()?)?;
+    let metadata = json!({"name": "named", "annotations": annotations});
+    let named = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"key": "theirs"}});
     // All syncs have one field manager.
-    let path = format!("/api/v1/namespaces/{TAKEN}/configmaps?fieldManager=configsync.gke.io");
-    let theirs = cluster.create(&path, &theirs)?;
+    cluster.create(&format!("/api/v1/namespaces/{TAKEN}/configmaps?fieldManager=configsync.gke.io"), &named)?;
+    let repository = Repository::empty()?;
+    repository.write("settings.yaml", &config_map(TAKEN, "settings", "theirs"))?;
+    let another = Sync::unstructured(cluster, "another", repository)?;
+    another.await_synced(&another.repository.head()?)?;
+    let path = config_map_path(TAKEN, "settings");
+    let theirs = cluster.get(&path)?;
 
     let repository = Repository::empty()?;
-    repository.write("settings.yaml", &config_map(TAKEN, "settings", "ours"))?;
-    repository.write("other.yaml", &config_map(TAKEN, "other", "ours"))?;
+    for name in ["settings", "named", "other"] {
+        repository.write(&format!("{name}.yaml"), &config_map(TAKEN, name, "ours"))?;
+    }
     let sync = Sync::unstructured(cluster, TAKEN, repository)?;
     let status = sync.await_error("1060")?;
     let message = status["status"]["sync"]["errors"][0]["errorMessage"].as_str().unwrap_or_default();
     ensure!(message.contains(":root_another") && message.contains("settings.yaml"), "{message}");
-    await_condition("an object without an owner is applied", || {
-        cluster.get(&config_map_path(TAKEN, "other")).map(|_| ())
+    await_condition("objects without an owner are applied", || {
+        for name in ["named", "other"] {
+            let object = cluster.get(&config_map_path(TAKEN, name))?;
+            ensure!(object["data"]["key"] == "ours", "{object:#}");
+        }
+        Ok(())
     })?;
-    let path = config_map_path(TAKEN, "settings");
     ensure!(cluster.get(&path)? == theirs, "it was changed: {:#}", cluster.get(&path)?);
 
-    // No watch shows this either.
-    cluster.delete(&path)?;
     drop(another);
     sync.await_synced(&sync.repository.head()?)?;
     ensure!(cluster.get(&path)?["data"]["key"] == "ours", "{:#}", cluster.get(&path)?);
