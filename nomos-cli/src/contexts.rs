@@ -259,15 +259,15 @@ where
 {
     let runtime = runtime()?;
     runtime.block_on(async {
-        let (question, late) = (&question, format!("no answer within {}", agent::api::format_duration(timeout)));
-        let late = &|| Err(ClusterError::Unreachable(late.clone()));
+        let question = &question;
         let asked = clusters.iter().enumerate().map(|(index, cluster)| async move {
             let answer = async {
                 let unreachable = |error: anyhow::Error| ClusterError::Unreachable(error_chain(error.as_ref()));
                 let client = cluster.client(timeout).await.map_err(unreachable)?;
                 question(client).await
             };
-            let answer = tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| late());
+            let answer =
+                tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| Err(ClusterError::late(timeout)));
             (index, answer.map_err(|error| cluster.with_address(error)))
         });
         let mut asked: FuturesUnordered<_> = asked.collect();
@@ -301,14 +301,29 @@ pub(crate) async fn objects(
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
     };
+    let params = ListParams::default().labels(labels);
+    match settled(|| api.list(&params)).await {
+        Ok(list) => Ok(Some(list.items)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The answer to a request, which is repeated while the cluster is busy: an API server says so while it sets up a kind, or its CRD is
+/// being deleted. The time limit is the caller's.
+pub(crate) async fn settled<T, F: Future<Output = kube::Result<T>>>(request: impl Fn() -> F) -> kube::Result<T> {
     loop {
-        match api.list(&ListParams::default().labels(labels)).await {
-            Ok(list) => return Ok(Some(list.items)),
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
-            // An API server answers so while it sets up a new kind.
+        match request().await {
             Err(kube::Error::Api(status)) if status.code == 429 => tokio::time::sleep(BUSY).await,
-            Err(error) => return Err(error),
+            answer => return answer,
         }
+    }
+}
+
+impl ClusterError {
+    /// The error of a cluster that has not answered in time.
+    pub(crate) fn late(timeout: Duration) -> Self {
+        Self::Unreachable(format!("no answer within {}", agent::api::format_duration(timeout)))
     }
 }
 

@@ -87,7 +87,7 @@ fn the_laws_hold_beside_other_clients() {
 }
 
 #[test]
-#[ignore = "the stamp of a sync on an object without an apply of any sync is believed"]
+#[ignore = "an object that is released at a moment when two syncs declare it is written by both; seeds 49, 53, 104, 125 of 150"]
 fn the_laws_hold_for_several_syncs() {
     try_all(Scope { syncs: 3, faults: true, acts: 13, restores: false });
 }

@@ -265,10 +265,10 @@ impl Cluster {
     /// # Errors
     /// When the API server refuses.
     pub fn create_root_sync(&self, name: &str, repository: &Repository, format: &str) -> Result<()> {
-        self.create_root_sync_with(name, repository, format, &Value::Null)
+        self.create_root_sync_with(name, repository, (format, ""), &Value::Null)
     }
 
-    /// Makes the RootSync `name` as [`Cluster::create_root_sync`] does, with this `spec.override`.
+    /// Makes the RootSync `name` as [`Cluster::create_root_sync`] does, for a directory of the repository, with this `spec.override`.
     ///
     /// # Errors
     /// When the API server refuses.
@@ -276,10 +276,13 @@ impl Cluster {
         &self,
         name: &str,
         repository: &Repository,
-        format: &str,
+        (format, dir): (&str, &str),
         overrides: &Value,
     ) -> Result<()> {
-        let git = json!({"repo": repository.url(), "branch": "main", "auth": "none"});
+        let mut git = json!({"repo": repository.url(), "branch": "main", "auth": "none"});
+        if !dir.is_empty() {
+            git["dir"] = dir.into();
+        }
         let mut object = json!({
             "apiVersion": "configsync.gke.io/v1beta1",
             "kind": "RootSync",
@@ -301,14 +304,21 @@ impl Cluster {
         self.get(&root_sync_path(name))
     }
 
+    /// The approval that the status of the RootSync `name` asks for.
+    ///
+    /// # Errors
+    /// When it holds no deletions, or the API server refuses.
+    pub fn approval(&self, name: &str) -> Result<String> {
+        let status = self.root_sync(name)?["status"].to_string();
+        approval(&status).map(str::to_owned).with_context(|| format!("{name} holds no deletions: {status}"))
+    }
+
     /// Approves the deletions that the RootSync `name` holds, as its status says.
     ///
     /// # Errors
     /// When it holds none, or the API server refuses.
     pub fn approve_prune(&self, name: &str) -> Result<()> {
-        let status = self.root_sync(name)?["status"].to_string();
-        let approval = approval(&status).with_context(|| format!("{name} holds no deletions: {status}"))?;
-        self.annotate_approval(name, approval)
+        self.annotate_approval(name, &self.approval(name)?)
     }
 
     /// Sets the annotation that approves deletions on the RootSync `name`.

@@ -7,11 +7,12 @@ use tests::cluster::{Cluster, Kind};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{Sync, config_map, config_map_path, namespace, shared};
+use crate::world::{Sync, agent, config_map, config_map_path, installed, namespace, shared};
 
 const ADOPTED: &str = "adopted";
 const COPIED: &str = "copied";
 const TAKEN: &str = "taken";
+const UNWATCHED: &str = "unwatched";
 
 pub(crate) fn adopted_and_released(kind: Kind) -> Result<()> {
     let world = shared(kind)?;
@@ -137,4 +138,42 @@ pub(crate) fn of_another_sync(kind: Kind) -> Result<()> {
         ensure!(namespace["metadata"]["uid"] != theirs["metadata"]["uid"], "not gone yet");
         Ok(())
     })
+}
+
+/// The sync that has an object does not run, and the object has lost the ApplySet label, so that no watch shows it: the apply itself
+/// finds out whose it is, and writes nothing.
+pub(crate) fn of_a_sync_that_does_not_run(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    cluster.create_namespace(UNWATCHED)?;
+    let first = agent(&cluster, &[])?;
+    let repository = Repository::empty()?;
+    repository.write("settings.yaml", &config_map(UNWATCHED, "settings", "theirs"))?;
+    let another = Sync::unstructured(&cluster, "another", repository)?;
+    another.await_synced(&another.repository.head()?)?;
+    first.terminate()?;
+    another.patch(&json!({"spec": {"override": {"roleRefs": [{"kind": "ClusterRole", "name": "view"}]}}}))?;
+    let path = config_map_path(UNWATCHED, "settings");
+    cluster.patch(&path, &json!({"metadata": {"labels": {"applyset.kubernetes.io/part-of": Value::Null}}}))?;
+    let theirs = cluster.get(&path)?;
+
+    let _agent = agent(&cluster, &[])?;
+    let repository = Repository::empty()?;
+    for name in ["settings", "other"] {
+        repository.write(&format!("{name}.yaml"), &config_map(UNWATCHED, name, "ours"))?;
+    }
+    let sync = Sync::unstructured(&cluster, UNWATCHED, repository)?;
+    let status = sync.await_error("1060")?;
+    let message = status["status"]["sync"]["errors"][0]["errorMessage"].as_str().unwrap_or_default();
+    ensure!(message.contains(":root_another") && message.contains("settings.yaml"), "{message}");
+    await_condition("an object without an owner is applied", || {
+        cluster.get(&config_map_path(UNWATCHED, "other")).map(|_| ())
+    })?;
+    ensure!(cluster.get(&path)? == theirs, "it was changed: {:#}", cluster.get(&path)?);
+
+    // No watch shows this either.
+    cluster.delete(&path)?;
+    drop(another);
+    sync.await_synced(&sync.repository.head()?)?;
+    ensure!(cluster.get(&path)?["data"]["key"] == "ours", "{:#}", cluster.get(&path)?);
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tests::cluster::{Cluster, Kind};
+use tests::cluster::Kind;
 use tests::wait::await_condition;
 
 use crate::world::{Sync, agent, installed, shared};
@@ -28,7 +28,7 @@ pub(crate) fn waits_for_approval(kind: Kind) -> Result<()> {
     let writes = cluster.writes(from)?;
     let writes: Vec<_> = writes.iter().filter(|request| request.namespace == NAME || request.name == NAME).collect();
     ensure!(writes.is_empty(), "{writes:#?}");
-    drift_is_corrected(cluster, NAME)?;
+    drift_is_corrected(&sync, NAME)?;
 
     let commit = sync.repository.head()?;
     cluster.annotate_approval(NAME, &commit)?;
@@ -56,10 +56,17 @@ fn empty(sync: &Sync<'_>) -> Result<serde_json::Value> {
     sync.await_error("2006")
 }
 
-fn drift_is_corrected(cluster: &Cluster, namespace: &str) -> Result<()> {
+/// Deletes a held Service by hand; waits until it is back, and until the finding asks for an approval of the new one.
+fn drift_is_corrected(sync: &Sync<'_>, namespace: &str) -> Result<()> {
+    let asked = sync.cluster.approval(&sync.name)?;
     let service = format!("/api/v1/namespaces/{namespace}/services/go-hello");
-    cluster.delete(&service)?;
-    await_condition("the Service is back", || cluster.get(&service).map(|_| ()))
+    sync.cluster.delete(&service)?;
+    await_condition("the Service is back", || sync.cluster.get(&service).map(|_| ()))?;
+    await_condition("another approval is asked for", || {
+        let asks = sync.cluster.approval(&sync.name)?;
+        ensure!(asks != asked, "still {asks}");
+        Ok(())
+    })
 }
 
 pub(crate) fn is_remembered(kind: Kind) -> Result<()> {
@@ -78,7 +85,7 @@ pub(crate) fn is_remembered(kind: Kind) -> Result<()> {
     )?;
     let _second = agent(&cluster, &[])?;
     sync.await_error("2006")?;
-    drift_is_corrected(&cluster, "root-sync")?;
+    drift_is_corrected(&sync, "root-sync")?;
     let now = cluster.get("/api/v1/namespaces/root-sync")?;
     ensure!(now["metadata"]["uid"] == namespace["metadata"]["uid"], "the Namespace was deleted");
     ensure!(now["metadata"]["deletionTimestamp"].is_null(), "the Namespace is being deleted");

@@ -146,6 +146,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("names_of_any_signs_are_synced", names::are_encoded, &Kind::ALL),
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata, &Kind::ALL),
     ("an_object_of_another_sync_is_not_taken_over", foreign_objects::of_another_sync, &Kind::ALL),
+    ("an_object_of_a_sync_that_does_not_run_is_left_alone", foreign_objects::of_a_sync_that_does_not_run, &Kind::ALL),
     ("a_changed_spec_keeps_the_state_before", changed_spec::keeps_the_state_before, &Kind::ALL),
     ("a_config_management_gives_the_session_of_older_versions", config_management::session, &Kind::ALL),
     ("a_config_management_makes_its_root_sync", config_management::root_sync, &Kind::ALL),

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tests::agent_process::{Agent, Log};
-use tests::cluster::{Cluster, Kind, SYNCS, root_sync_path};
+use tests::cluster::{Cluster, Kind, root_sync_path};
 use tests::forwarder::Forwarder;
 use tests::repository::Repository;
 use tests::wait::await_condition;
@@ -123,7 +123,7 @@ pub(crate) fn logs() -> String {
 
 /// A RootSync and the repository that it follows.
 pub(crate) struct Sync<'a> {
-    cluster: &'a Cluster,
+    pub(crate) cluster: &'a Cluster,
     pub(crate) name: String,
     pub(crate) repository: Arc<Repository>,
 }
@@ -164,14 +164,7 @@ impl<'a> Sync<'a> {
         repository: Arc<Repository>,
         dir: &str,
     ) -> Result<Self> {
-        let git = json!({"repo": repository.url(), "branch": "main", "auth": "none", "dir": dir});
-        let object = json!({
-            "apiVersion": "configsync.gke.io/v1beta1",
-            "kind": "RootSync",
-            "metadata": {"name": name},
-            "spec": {"sourceFormat": "unstructured", "git": git},
-        });
-        cluster.create(SYNCS, &object)?;
+        cluster.create_root_sync_with(name, &repository, ("unstructured", dir), &Value::Null)?;
         Ok(Self { cluster, name: name.to_owned(), repository })
     }
 
@@ -183,7 +176,7 @@ impl<'a> Sync<'a> {
         overrides: &Value,
     ) -> Result<Self> {
         repository.commit()?;
-        cluster.create_root_sync_with(name, &repository, format, overrides)?;
+        cluster.create_root_sync_with(name, &repository, (format, ""), overrides)?;
         Ok(Self { cluster, name: name.to_owned(), repository })
     }
 

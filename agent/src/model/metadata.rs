@@ -2,6 +2,7 @@
 //! change. Most are those of Config Sync:
 //! <https://docs.cloud.google.com/kubernetes-engine/config-sync/docs/reference/labels-and-annotations>.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
@@ -126,6 +127,15 @@ pub mod label {
     pub const SYNC_KIND: &str = "configsync.gke.io/sync-kind";
     /// Config Sync, on Pods that serve a sync: the Deployment that they are of.
     pub const DEPLOYMENT_NAME: &str = "configsync.gke.io/deployment-name";
+}
+
+/// The name of the Deployment that a Pod is of, by the labels that Config Sync gives its Pods, or else by the Pod's name: it begins with
+/// that of the Deployment, before the ends that its ReplicaSet and the Pod have.
+pub fn deployment_of<'a>(pod: &'a str, labels: &'a BTreeMap<String, String>) -> &'a str {
+    match labels.get(label::DEPLOYMENT_NAME) {
+        Some(deployment) => deployment,
+        None => pod.rsplitn(3, '-').nth(2).unwrap_or(pod),
+    }
 }
 
 /// The annotations with one of the [`SYSTEM_PREFIXES`] that users may set. Others give KNV1010.

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::AgentContext;
 use crate::model::finding::{Code, Finding};
-use crate::model::metadata::{CONTROLLER_NAMESPACE, RECONCILER_MANAGER, SyncId, label};
+use crate::model::metadata::{CONTROLLER_NAMESPACE, RECONCILER_MANAGER, SyncId, deployment_of};
 
 /// The names of the programs that run, by what shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(super) async fn follow(client: kube::Client, found: watch::Sender<Option<Con
     loop {
         tokio::select! {
             Some(event) = of_deployments.next() => deployments.take(event, Deployment::name_any, asks),
-            Some(event) = of_pods.next() => pods.take(event, |pod| (deployment(pod), pod.name_any()), is_alive),
+            Some(event) = of_pods.next() => pods.take(event, named, is_alive),
             else => return,
         }
         if let (Some(deployments), Some(pods)) = (&deployments.running, &pods.running) {
@@ -118,13 +118,10 @@ impl<N: Ord> Names<N> {
     }
 }
 
-/// The Deployment that a Pod is of. Its name is in the Pod's, before the ends that its ReplicaSet and the Pod have.
-fn deployment(pod: &Pod) -> String {
+/// The Pod, with its Deployment.
+fn named(pod: &Pod) -> (String, String) {
     let name = pod.name_any();
-    match pod.labels().get(label::DEPLOYMENT_NAME) {
-        Some(deployment) => deployment.clone(),
-        None => name.rsplitn(3, '-').nth(2).unwrap_or(&name).to_owned(),
-    }
+    (deployment_of(&name, pod.labels()).to_owned(), name)
 }
 
 /// `true` if containers of the Pod may run, also when it is being deleted.
@@ -154,6 +151,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::model::metadata::label;
 
     fn pod(name: &str, labels: Value, phase: &str) -> Pod {
         let pod = json!({ "metadata": { "name": name, "labels": labels }, "status": { "phase": phase } });
@@ -165,7 +163,7 @@ mod tests {
         let labelled = json!({ label::DEPLOYMENT_NAME: "root-reconciler-x" });
         let mut pods = Names::default();
         let mut take = |event| {
-            pods.take(Ok(event), |pod| (deployment(pod), pod.name_any()), is_alive);
+            pods.take(Ok(event), named, is_alive);
             let running = pods.running.clone()?;
             let programs = ConfigSyncPrograms { pods: running, ..ConfigSyncPrograms::default() };
             Some((programs.manages(), programs.serves(&SyncId::root("x")).is_some()))

@@ -25,9 +25,8 @@ use crate::model::metadata::{CONTROLLER_NAMESPACE, SYNC_FINALIZERS};
 
 /// The pause before another attempt, and the longest one.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-/// Objects with which all sync objects are deleted.
-const CONTAINERS: [&str; 2] =
-    ["/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rootsyncs.configsync.gke.io", "/api/v1/namespaces/"];
+/// The CRD with which all sync objects are deleted.
+const CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rootsyncs.configsync.gke.io";
 
 /// `true` for a sync object that only another program keeps: the agent has done all that its deletion asks for.
 pub(super) fn is_over(object: &DynamicObject) -> bool {
@@ -95,9 +94,8 @@ async fn attempt(
 
 /// `true` if the CRD of the sync objects, or their namespace, is being deleted, so that this sync is not deleted for itself.
 async fn is_taken_along(context: &AgentContext) -> Result<bool, ApiError> {
-    for container in CONTAINERS {
-        let namespace = if container.ends_with('/') { CONTROLLER_NAMESPACE } else { "" };
-        match context.cluster.get::<Value>(&format!("{container}{namespace}")).await {
+    for container in [CRD, &format!("/api/v1/namespaces/{CONTROLLER_NAMESPACE}")] {
+        match context.cluster.get::<Value>(container).await {
             Ok(object) if object["metadata"]["deletionTimestamp"].is_null() => {}
             Ok(_) => return Ok(true),
             Err(error) if error.code() == 404 => return Ok(true),

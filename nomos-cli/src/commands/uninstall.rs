@@ -25,8 +25,8 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// Finalizers that only programs for Config Sync set. They are removed, because the program that would do it is removed.
 const FINALIZERS: &str = "configsync.gke.io/";
 
-/// Attempts at a request for which the API server has no answer yet.
-const ATTEMPTS: usize = 40;
+/// Time in which an API server that is busy with a kind has an answer about it.
+const SETTLING: Duration = Duration::from_secs(10);
 /// Time after which a Pod that should be gone is taken away.
 const OVERDUE: Duration = Duration::from_secs(10);
 /// Difference between the clocks of two machines that is normal.
@@ -196,13 +196,10 @@ async fn objects(client: &Client, crd: &DynamicObject) -> anyhow::Result<Vec<Dyn
 
 /// The answer to a request. While a CRD is being deleted, the API server has none about its kind for moments.
 async fn settled<T, F: Future<Output = kube::Result<T>>>(request: impl Fn() -> F) -> kube::Result<T> {
-    for _ in 0..ATTEMPTS {
-        match request().await {
-            Err(kube::Error::Api(status)) if status.code == 429 => tokio::time::sleep(PERIOD).await,
-            answer => return answer,
-        }
+    match tokio::time::timeout(SETTLING, contexts::settled(&request)).await {
+        Ok(answer) => answer,
+        Err(_) => request().await,
     }
-    request().await
 }
 
 /// The ConfigManagement, which would make a sync again, all RootSyncs and all RepoSyncs.

@@ -16,7 +16,7 @@ use crate::io::git::{
     GOOGLE_CREDENTIALS, GOOGLE_EXCHANGE, GcpServiceAccount, Login, METADATA, Remote, SubjectToken, TokenSource,
 };
 use crate::model::finding::Finding;
-use crate::model::metadata::{ROOT_SYNC, SyncId, SyncKind};
+use crate::model::metadata::SyncId;
 use crate::model::shared::lock;
 
 /// Lifetime of a token, in seconds, and the time after which it is renewed.
@@ -52,7 +52,8 @@ struct WorkloadIdentity {
 impl AccountTokens {
     /// `None` for a sync that does not act as a Google service account.
     pub(super) fn of(client: &kube::Client, sync: &SyncId, git: &GitSpec) -> Option<Self> {
-        let name = account(sync);
+        // Config Sync gives the account and the Deployment of a sync one name.
+        let name = sync.reconciler();
         (git.auth == Auth::GcpServiceAccount).then(|| Self {
             accounts: Api::namespaced(client.clone(), &sync.namespace),
             client: client.clone(),
@@ -164,15 +165,6 @@ impl AccountTokens {
     }
 }
 
-/// The name of the account of a sync, as Config Sync names it.
-fn account(sync: &SyncId) -> String {
-    match (sync.kind, sync.name.as_str()) {
-        (SyncKind::RootSync, ROOT_SYNC) => "root-reconciler".to_owned(),
-        (SyncKind::RootSync, name) => format!("root-reconciler-{name}"),
-        (SyncKind::RepoSync, name) => format!("ns-reconciler-{}-{name}-{}", sync.namespace, name.len()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use axum::Router;
@@ -180,6 +172,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::metadata::ROOT_SYNC;
 
     async fn served(router: Router) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");

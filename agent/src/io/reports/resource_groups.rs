@@ -66,8 +66,7 @@ pub(super) async fn write(
     body: Vec<u8>,
     subresource: &str,
 ) -> ReportAnswer {
-    let groups = path::collection(&ApiResource::erase::<ResourceGroup>(&()), "v1alpha1", &sync.namespace);
-    match cluster.apply(&format!("{groups}/{name}{subresource}"), body).await {
+    match cluster.apply(&format!("{}{subresource}", group_path(sync, name)), body).await {
         Ok(group) => ReportAnswer::Group(Box::new(written(group))),
         Err(error) => failed(&format!("the ResourceGroup {name}{subresource}"), &error),
     }
@@ -75,13 +74,17 @@ pub(super) async fn write(
 
 /// Reads a ResourceGroup that another client has changed. One that is not the sync's any more is gone for it.
 pub(super) async fn read(cluster: &Cluster, sync: &SyncId, name: &str) -> ReportAnswer {
-    let groups = path::collection(&ApiResource::erase::<ResourceGroup>(&()), "v1alpha1", &sync.namespace);
-    match cluster.get::<ResourceGroup>(&format!("{groups}/{name}")).await {
+    match cluster.get::<ResourceGroup>(&group_path(sync, name)).await {
         Ok(group) if is_of(sync, &group) => ReportAnswer::Group(Box::new(written(group))),
         Ok(_) => ReportAnswer::Gone,
         Err(error) if error.code() == 404 => ReportAnswer::Gone,
         Err(error) => failed(&format!("the ResourceGroup {name}"), &error),
     }
+}
+
+fn group_path(sync: &SyncId, name: &str) -> String {
+    let groups = path::collection(&ApiResource::erase::<ResourceGroup>(&()), "v1alpha1", &sync.namespace);
+    format!("{groups}/{name}")
 }
 
 fn is_of(sync: &SyncId, group: &ResourceGroup) -> bool {
@@ -91,8 +94,7 @@ fn is_of(sync: &SyncId, group: &ResourceGroup) -> bool {
 
 /// The answer to the first write of a ResourceGroup whose name is taken by one that is not the sync's.
 pub(super) async fn of_another(cluster: &Cluster, sync: &SyncId, name: &str) -> Option<ReportAnswer> {
-    let groups = path::collection(&ApiResource::erase::<ResourceGroup>(&()), "v1alpha1", &sync.namespace);
-    let group = match cluster.get::<Value>(&format!("{groups}/{name}")).await {
+    let group = match cluster.get::<Value>(&group_path(sync, name)).await {
         Ok(group) => group,
         Err(error) if error.code() == 404 => return None,
         Err(error) => return Some(failed(&format!("the ResourceGroup {name}"), &error)),

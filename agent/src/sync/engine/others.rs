@@ -236,18 +236,18 @@ impl State {
         if self.others.syncs.is_none() || !is_read || self.restoring == Restoring::Asked {
             return;
         }
-        let held = self.held.as_ref();
-        let next = [self.candidate.as_ref(), held.and_then(|held| held.candidate.as_ref())];
-        let next = next.into_iter().flatten().map(|candidate| candidate.declared());
-        let declared: Vec<Arc<DeclaredSet>> = self.in_force.declared.iter().chain(next).cloned().collect();
-        let is_new = self.others.shared.as_ref().is_none_or(|held| {
-            (&held.commit, &held.git) != (&self.source.commit, &self.source.git)
-                || held.declared.len() != declared.len()
-                || held.declared.iter().zip(&declared).any(|(one, other)| !Arc::ptr_eq(one, other))
+        let held = self.held.as_ref().and_then(|held| held.candidate.as_ref());
+        let next = self.candidate.iter().chain(held).map(|candidate| candidate.declared());
+        let declared = self.in_force.declared.iter().chain(next);
+        // Each step comes here: nothing is copied while nothing is new.
+        let is_new = self.others.shared.as_ref().is_none_or(|shared| {
+            (&shared.commit, &shared.git) != (&self.source.commit, &self.source.git)
+                || !shared.declared.iter().map(Arc::as_ptr).eq(declared.clone().map(Arc::as_ptr))
         });
         if !is_new && (!self.others.is_less || !self.is_idle()) {
             return;
         }
+        let declared: Vec<Arc<DeclaredSet>> = declared.cloned().collect();
         self.others.is_less = false;
         let is_left = |id: &&ObjectId| !declared.iter().any(|set| set.objects.contains_key(*id));
         let recorded = self.objects.all().iter().filter(|(_, tracked)| tracked.recorded).map(|(id, _)| id);

@@ -245,8 +245,8 @@ impl State {
 
     /// `true` when deletions are held and another sync declares an object among them now.
     pub(super) fn has_handed_over_held(&self) -> bool {
-        let offered = self.prunes.offered.iter().flat_map(|offer| &offer.deletions);
-        self.held.is_some() && offered.into_iter().any(|(id, _)| self.is_kept(id))
+        let mut offered = self.prunes.offered.iter().flat_map(|offer| &offer.deletions);
+        self.held.is_some() && offered.any(|(id, _)| self.is_kept(id))
     }
 
     /// When some deletions of the last hour count no more, what is held is judged again.
@@ -383,9 +383,8 @@ impl State {
     fn prune_of(&self, declared: &DeclaredSet) -> Prune {
         let mut declared_form = walk(&declared.objects);
         let unproven = self.prunes.memory.proof == Proof::Approval;
-        let stays = |(id, live): &(&ObjectId, &Live)| self.action_by(declared, id, live) == Action::Abandon;
-        let staying: Vec<&ObjectId> = self.objects.inventory().filter(stays).map(|(id, _)| id).collect();
         let mut prune = Prune { recorded: self.recording.size(), unproven, ..Prune::default() };
+        let mut staying = Vec::new();
         for (id, live) in self.objects.inventory() {
             let is_there = !live.terminating && live.applied;
             if is_there {
@@ -395,10 +394,13 @@ impl State {
                 if is_there {
                     prune.kept.add(id);
                 }
-            } else if self.is_deleted_by(declared, id, live) && !self.holds_one(id, &staying) {
+            } else if self.is_deleted_by(declared, id, live) {
                 prune.deletions.insert((id.clone(), live.uid.clone()));
+            } else if self.action_by(declared, id, live) == Action::Abandon {
+                staying.push(id);
             }
         }
+        prune.deletions.retain(|(id, _)| !self.holds_one(id, &staying));
         prune
     }
 

@@ -133,9 +133,8 @@ struct ReportReader<'a> {
 
 impl ReportReader<'_> {
     async fn within<T>(&self, answer: impl Future<Output = kube::Result<T>>) -> Result<T, ClusterError> {
-        let late =
-            || ClusterError::Unreachable(format!("no answer within {}", agent::api::format_duration(self.timeout)));
-        tokio::time::timeout(self.timeout, answer).await.map_or_else(|_| Err(late()), |answer| Ok(answer?))
+        let answer = tokio::time::timeout(self.timeout, answer).await;
+        answer.map_or_else(|_| Err(ClusterError::late(self.timeout)), |answer| Ok(answer?))
     }
 
     /// The objects of a kind with a label, or all of them; `None` if they cannot be read. A kind that the cluster does not have has none.

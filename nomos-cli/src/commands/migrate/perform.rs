@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use agent::api::CONFIG_MANAGEMENT;
-use agent::model::metadata::{CONTROLLER_NAMESPACE, ROOT_SYNC, SYNC_FINALIZERS, label};
+use agent::model::metadata::{CONTROLLER_NAMESPACE, ROOT_SYNC, SYNC_FINALIZERS, deployment_of, label};
 use anyhow::{Context as _, bail};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, TypeMeta};
 use kube::core::gvk::GroupVersionKind;
@@ -28,7 +28,7 @@ pub(super) async fn look(
     cluster: &ClusterContext,
     timeout: Duration,
 ) -> anyhow::Result<MigrationFacts> {
-    let late = || ClusterError::Unreachable(format!("no answer within {}", agent::api::format_duration(timeout)));
+    let late = || ClusterError::late(timeout);
     let connected = tokio::time::timeout(timeout, client.apiserver_version()).await;
     let connected = connected.map_or_else(|_| Err(late()), |answer| answer.map_err(ClusterError::from));
     connected.map_err(|error| cluster.with_address(error)).with_context(|| cluster.failed_to_ask())?;
@@ -160,15 +160,6 @@ async fn release(root_syncs: &Api<DynamicObject>) -> anyhow::Result<()> {
     change(root_syncs, ROOT_SYNC, released).await
 }
 
-/// The Deployment that a Pod is of. Its name is in the Pod's, before the ends that its ReplicaSet and the Pod have.
-fn deployment(pod: &DynamicObject) -> String {
-    let name = pod.name_any();
-    match pod.labels().get(label::DEPLOYMENT_NAME) {
-        Some(deployment) => deployment.clone(),
-        None => name.rsplitn(3, '-').nth(2).unwrap_or(&name).to_owned(),
-    }
-}
-
 /// Waits until no Pod of these Deployments is left.
 async fn await_stopped(client: &Client, programs: &[(String, String)], wait: Duration) -> anyhow::Result<()> {
     until(wait, async || {
@@ -177,7 +168,11 @@ async fn await_stopped(client: &Client, programs: &[(String, String)], wait: Dur
             let pods = list(client, "", "v1", "Pod", Some(namespace)).await?;
             let is_over =
                 |pod: &DynamicObject| matches!(pod.data["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-            let is_of = |pod: &DynamicObject| programs.contains(&((*namespace).to_owned(), deployment(pod)));
+            let is_of = |pod: &DynamicObject| {
+                let name = pod.name_any();
+                let deployment = deployment_of(&name, pod.labels());
+                programs.iter().any(|(of, program)| of == namespace && program == deployment)
+            };
             let own = pods.iter().filter(|pod| !is_over(pod) && is_of(pod));
             left.extend(own.map(|pod| format!("pod/{} in {namespace}", pod.name_any())));
         }

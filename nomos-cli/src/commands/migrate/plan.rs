@@ -234,17 +234,16 @@ fn arguments(deployment: &DynamicObject) -> impl Iterator<Item = &str> {
 }
 
 fn stops(found: &MigrationFacts) -> Vec<MigrationStep> {
-    let programs = PROGRAMS.iter().filter_map(|(namespace, name)| deployment(found, namespace, name));
-    let mut programs: Vec<&DynamicObject> = programs.collect();
-    let after_manager =
-        programs.iter().position(|program| program.name_any() == "admission-webhook").unwrap_or(programs.len());
-    programs
-        .splice(after_manager..after_manager, found.deployments.iter().filter(|deployment| is_reconciler(deployment)));
+    let programs = PROGRAMS.iter().flat_map(|(namespace, name)| {
+        let of_manager = |one: &&DynamicObject| *name == RECONCILER_MANAGER && is_reconciler(one);
+        deployment(found, namespace, name).into_iter().chain(found.deployments.iter().filter(of_manager))
+    });
+    let programs: Vec<&DynamicObject> = programs.collect();
     let place = |program: &&DynamicObject| (program.namespace().unwrap_or_default(), program.name_any());
     let running = programs.iter().filter(|program| program.data["spec"]["replicas"] != 0);
     let mut steps: Vec<MigrationStep> =
         running.map(place).map(|(namespace, name)| MigrationStep::Stop { namespace, name }).collect();
-    if !programs.is_empty() && !steps.is_empty() {
+    if !steps.is_empty() {
         steps.push(MigrationStep::AwaitStopped(programs.iter().map(place).collect()));
     }
     steps

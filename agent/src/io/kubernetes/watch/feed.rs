@@ -378,21 +378,17 @@ impl Feed {
         self.alive();
         match frame {
             Frame::Refused(status) => return Some(Closed::by(ApiError::Refused(status))),
-            Frame::Bookmark(version) => {
-                self.newest = self.newest.max(number(&version));
-                *from = version;
-            }
+            Frame::Bookmark(version) => *from = version,
             Frame::Shown(seen) => {
-                self.newest = self.newest.max(seen.version());
                 from.clone_from(&seen.resource_version);
                 self.changed(*seen, false).await;
             }
             Frame::Gone(seen) => {
-                self.newest = self.newest.max(seen.version());
                 from.clone_from(&seen.resource_version);
                 self.changed(*seen, true).await;
             }
         }
+        self.newest = self.newest.max(number(from));
         None
     }
 
