@@ -116,9 +116,6 @@ pub(crate) fn on_a_claim(kind: Kind) -> Result<()> {
 pub(crate) fn hold_detached_objects(kind: Kind) -> Result<()> {
     let world = shared(kind)?;
     let cluster = &world.cluster;
-    let detached = |manifest: &str| {
-        manifest.replacen("\n  name:", "\n  annotations: {client.lifecycle.config.k8s.io/deletion: detach}\n  name:", 1)
-    };
     let repository = Repository::empty()?;
     for name in [HOLDING, "holding-crd", "not-holding"] {
         repository.write(&format!("{name}.yaml"), &namespace(name))?;
@@ -149,4 +146,59 @@ pub(crate) fn hold_detached_objects(kind: Kind) -> Result<()> {
         ensure!(object["metadata"]["annotations"]["configsync.gke.io/manager"].is_null(), "{object:#}");
     }
     Ok(())
+}
+
+/// A user's detached object keeps its Namespace also when that leaves the repository in a later commit, and a CRD keeps its own.
+/// A Namespace goes as soon as nothing detached is in it.
+pub(crate) fn hold_formerly_detached_objects(kind: Kind) -> Result<()> {
+    const NAME: &str = "held-later";
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let crd = CRD.replace("holding.example.com", "later.example.com");
+    let repository = Repository::empty()?;
+    for name in [NAME, "not-held-later", "held-later-crd"] {
+        repository.write(&format!("{name}.yaml"), &namespace(name))?;
+    }
+    for name in [NAME, "not-held-later"] {
+        repository.write(&format!("{name}-detached.yaml"), &detached(&config_map(name, "detached", "value")))?;
+    }
+    repository.write("crd.yaml", &crd)?;
+    let gauge =
+        "apiVersion: later.example.com/v1\nkind: Gauge\nmetadata:\n  name: detached\n  namespace: held-later-crd\n";
+    repository.write("gauge-detached.yaml", &detached(gauge))?;
+    let sync = Sync::unstructured(cluster, NAME, repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+
+    for file in [&format!("{NAME}-detached.yaml"), "not-held-later-detached.yaml", "gauge-detached.yaml"] {
+        sync.repository.remove(file)?;
+    }
+    sync.commit()?;
+    cluster.delete(&config_map_path("not-held-later", "detached"))?;
+    for file in [&format!("{NAME}.yaml"), "not-held-later.yaml"] {
+        sync.repository.remove(file)?;
+        sync.commit()?;
+    }
+    // An object that is not the sync's would go with the CRD: that alone needs an approval.
+    sync.repository.remove("crd.yaml")?;
+    let commit = sync.repository.commit()?;
+    sync.await_error("2006")?;
+    sync.approve()?;
+    sync.await_synced(&commit)?;
+    await_event(cluster, NAME, "Warning", "Kept")?;
+    let gauge = "/apis/later.example.com/v1/namespaces/held-later-crd/gauges/detached";
+    let crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/gauges.later.example.com";
+    for path in [&*format!("/api/v1/namespaces/{NAME}"), &config_map_path(NAME, "detached"), gauge, crd] {
+        let object = cluster.get(path)?;
+        ensure!(object["metadata"]["deletionTimestamp"].is_null(), "{object:#}");
+        ensure!(object["metadata"]["annotations"]["configsync.gke.io/manager"].is_null(), "{object:#}");
+    }
+    await_condition("the Namespace without a detached object is gone", || {
+        ensure!(!cluster.exists("/api/v1/namespaces/not-held-later")?, "it is still there");
+        Ok(())
+    })
+}
+
+/// The manifest of an object that stays when it leaves the repository.
+fn detached(manifest: &str) -> String {
+    manifest.replacen("\n  name:", "\n  annotations: {client.lifecycle.config.k8s.io/deletion: detach}\n  name:", 1)
 }

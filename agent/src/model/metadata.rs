@@ -153,6 +153,11 @@ pub const TOOLING: &str = "configsync.gke.io/v1";
 /// The value of [`label::MANAGED_BY`] and [`annotation::HNC_MANAGED_BY`].
 pub const MANAGED_BY_VALUE: &str = "configmanagement.gke.io";
 
+/// `true` if a user wants an object with these annotations to stay in the cluster when its manifest is removed.
+pub fn is_detached<'a>(value: impl Fn(&'static str) -> Option<&'a str>) -> bool {
+    value(annotation::DELETION) == Some("detach") || value(annotation::ON_REMOVE) == Some("keep")
+}
+
 /// `true` if `key` has one of the [`SYSTEM_PREFIXES`].
 pub fn is_system_key(key: &str) -> bool {
     SYSTEM_PREFIXES.iter().any(|prefix| key.starts_with(prefix))

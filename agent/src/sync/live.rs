@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::compile::declared::{DeclaredObject, Hash};
-use crate::model::metadata::{FIELD_MANAGER, SPECIAL_NAMESPACES, SyncId, annotation, label};
+use crate::model::metadata::{FIELD_MANAGER, SPECIAL_NAMESPACES, SyncId, annotation, is_detached, label};
 use crate::model::object::{Object, ObjectId};
 use crate::model::references::references;
 use crate::sync::health::{self, Health};
@@ -353,9 +353,8 @@ fn is_implicit(seen: &Observed, id: &ObjectId) -> bool {
 }
 
 fn on_removal(seen: &Observed, id: &ObjectId) -> OnRemoval {
-    let detached = seen.annotation(annotation::DELETION) == Some("detach")
-        || seen.annotation(annotation::ON_REMOVE) == Some("keep")
-        || (id.is_namespace() && SPECIAL_NAMESPACES.contains(&id.name()));
+    let detached =
+        is_detached(|key| seen.annotation(key)) || (id.is_namespace() && SPECIAL_NAMESPACES.contains(&id.name()));
     match () {
         () if !seen.owner_references.is_empty() => OnRemoval::Leave,
         () if detached => OnRemoval::Abandon,

@@ -4,6 +4,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::client::{ApiError, Cluster, JSON, MERGE};
+use super::detached::detached_in;
 use crate::compile::declared::DeclaredObject;
 use crate::compile::not_base64;
 use crate::model::finding::{Finding, Resource};
@@ -203,9 +204,16 @@ pub enum Dependents {
     First,
 }
 
-/// Deletes the object. The API server refuses it with 409 if the object was made anew (another `uid`) or changed since
-/// `version`.
+/// Deletes the object, unless it is a Namespace or CRD with objects that a user detached. The API server refuses it with 409 if
+/// the object was made anew (another `uid`) or changed since `version`.
 pub async fn delete(cluster: &Cluster, id: &ObjectId, uid: &str, version: u64, dependents: Dependents) -> Outcome {
+    if id.is_namespace() || id.is_crd() {
+        match detached_in(cluster, id).await {
+            Ok(None) => {}
+            Ok(Some(detached)) => return Outcome::Holds(detached),
+            Err(error) => return failed("look for detached objects in", id, &error, cluster),
+        }
+    }
     let body = json!({
         "apiVersion": "v1",
         "kind": "DeleteOptions",

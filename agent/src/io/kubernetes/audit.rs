@@ -19,7 +19,7 @@ pub async fn audit(
     events: &mpsc::Sender<Event>,
 ) -> Result<(), ApiError> {
     let served = cluster.served_in(kind, version).await?;
-    let mut pages = Pages::new(&served, part_of_one(&[part_of]), ListForm::Whole);
+    let mut pages = Pages::new(&served, "", part_of_one(&[part_of]), ListForm::Whole);
     while let Some(page) = pages.next(cluster).await? {
         for item in page.items {
             let mut object: Object = match serde_json::from_str(item.get()) {

@@ -87,9 +87,9 @@ struct PageMetadata {
 }
 
 impl Pages {
-    /// The list of all objects of a kind that `selector` takes, a label selector.
-    pub fn new(served: &Served, selector: String, form: ListForm) -> Self {
-        let path = collection(served, "");
+    /// The list of the objects of a kind in a Namespace (empty: in all) that `selector` takes, a label selector.
+    pub fn new(served: &Served, namespace: &str, selector: String, form: ListForm) -> Self {
+        let path = collection(served, namespace);
         Self { path, selector, form, limit: PageLimit(FIRST), next: Some(String::new()) }
     }
 

@@ -132,7 +132,7 @@ async fn search_kind(
     labels: usize,
 ) -> Result<BTreeMap<String, BTreeSet<ObjectId>>, ApiError> {
     let are_crds = kind.is("apiextensions.k8s.io", "CustomResourceDefinition");
-    let mut pages = Pages::new(served, selector, ListForm::Metadata);
+    let mut pages = Pages::new(served, "", selector, ListForm::Metadata);
     let mut found: BTreeMap<String, BTreeSet<ObjectId>> = BTreeMap::new();
     // One object of each sync is enough, but of CRDs all are wanted.
     while are_crds || found.len() < labels {

@@ -225,12 +225,17 @@ impl State {
     /// An object that is abandoned keeps its Namespace and its CRD: deleting those would take the object along. So they are
     /// abandoned first.
     pub(super) fn abandon_after(&mut self, id: &ObjectId, container: ObjectId, now: Instant) {
-        let kept = self.objects.change(&container, |tracked| std::mem::replace(&mut tracked.notes_mut().keep, true));
+        self.keep_for(&container, id);
+        self.objects.set_phase(id, Phase::Waiting(container.clone()));
+        self.evaluate(&container, now);
+    }
+
+    /// A Namespace or CRD is abandoned and not deleted, because this object stays.
+    pub(super) fn keep_for(&mut self, container: &ObjectId, id: &ObjectId) {
+        let kept = self.objects.change(container, |tracked| std::mem::replace(&mut tracked.notes_mut().keep, true));
         if !kept {
             self.commands.push(Command::Notice(Notice::Kept(container.clone(), id.clone())));
         }
-        self.objects.set_phase(id, Phase::Waiting(container.clone()));
-        self.evaluate(&container, now);
     }
 }
 

@@ -49,10 +49,15 @@ impl State {
                     }
                 });
             }
+            Outcome::Holds(detached) => {
+                self.prunes.refused(id);
+                self.keep_for(id, &detached);
+            }
             Outcome::Abandoned => {
                 self.carried_out(id);
                 self.pruned += 1;
                 self.objects.forgive(id);
+                self.objects.change(id, |tracked| tracked.notes_mut().keep = false);
                 self.objects.set_live(id, None);
                 self.forget_record(id);
                 self.report.resources_changed();

@@ -50,6 +50,7 @@ impl Outcome {
             Self::Read(_) => "Read",
             Self::Absent(_) => "Absent",
             Self::Deleted => "Deleted",
+            Self::Holds(_) => "Holds",
             Self::Abandoned => "Abandoned",
             Self::Failed(_) => "Failed",
         }

@@ -254,7 +254,7 @@ impl Feed {
         for member in self.audience.members() {
             self.tell(member, Event::Listing(self.kind.clone(), self.session)).await;
         }
-        Some(Pages::new(served, selector, ListForm::Metadata))
+        Some(Pages::new(served, "", selector, ListForm::Metadata))
     }
 
     async fn end_list(&mut self) {
