@@ -197,11 +197,11 @@ impl Client {
                     apply::apply(&cluster, &stamp, &declared, mode).await
                 });
             }
-            Command::Annotate(declared, commit) => {
+            Command::Annotate(declared, commit, expected) => {
                 let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
                 self.spawn(declared.id.clone(), async move {
                     let stamp = CommitStamp { sync: &sync, token: &commit, git_context: GIT_CONTEXT };
-                    apply::annotate(&cluster, &stamp, &declared).await
+                    apply::annotate(&cluster, &stamp, &declared, expected).await
                 });
             }
             Command::Read(declared) => {

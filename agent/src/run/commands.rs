@@ -84,12 +84,12 @@ impl CommandRunner {
                     apply::apply(&cluster, &stamp, &declared, mode).await
                 });
             }
-            Command::Annotate(declared, commit) => {
+            Command::Annotate(declared, commit, expected) => {
                 let (cluster, sync, git_context) = self.stamped(engine);
                 let needs = Needs { purpose: Purpose::Commit, memory: declared.decoded_bytes() };
                 self.spawn(OperationLabel::annotate, declared.id.clone(), needs, async move {
                     let stamp = apply::CommitStamp { sync: &sync, token: &commit, git_context: &git_context };
-                    apply::annotate(&cluster, &stamp, &declared).await
+                    apply::annotate(&cluster, &stamp, &declared, expected).await
                 });
             }
             Command::Read(declared) => {

@@ -44,22 +44,36 @@ async fn try_apply(
     let id = &declared.id;
     let path = cluster.path(id, declared.version()).await?;
     let mut body = declared.applied(stamp.token, stamp.git_context);
-    let adopted_from = match mode {
-        ApplyMode::Create | ApplyMode::Update => Vec::new(),
-        ApplyMode::HandOver | ApplyMode::Reclaim => hand_over(cluster, &path, &body, mode).await?,
-    };
-    if mode == ApplyMode::Create {
-        body.metadata_mut().insert("resourceVersion".to_owned(), NO_VERSION.into());
+    let (mut expected, mut adopted_from) = (None, Vec::new());
+    match mode {
+        ApplyMode::Update => {}
+        ApplyMode::Create => expected = Some(NO_VERSION.to_owned()),
+        ApplyMode::HandOver | ApplyMode::Reclaim => {
+            let there = cluster.get(&path).await?;
+            adopted_from = hand_over(cluster, &path, &body, there, mode).await?.1;
+        }
+        ApplyMode::TakeOver(version) => {
+            let there: Object = cluster.get(&path).await?;
+            if Observed::of(&there).version() != version {
+                return Ok(Outcome::Read(Box::new(there)));
+            }
+            let (handed_over, from) = match hand_over(cluster, &path, &body, there, mode).await {
+                Err(error) if error.code() == 409 => return Ok(Outcome::Read(Box::new(cluster.get(&path).await?))),
+                handed_over => handed_over?,
+            };
+            (expected, adopted_from) = (Some(Observed::of(&handed_over).resource_version), from);
+        }
+    }
+    if let Some(expected) = &expected {
+        body.metadata_mut().insert("resourceVersion".to_owned(), expected.as_str().into());
     }
     let mut answer = send(cluster, &path, &body).await;
-    if mode == ApplyMode::Create {
-        body.metadata_mut().remove("resourceVersion");
-        if answer.as_ref().is_err_and(|error| error.code() == 409) {
-            match cluster.get(&path).await {
-                Ok(existing) => return Ok(Outcome::Read(Box::new(existing))),
-                Err(error) if error.is_not_found() => answer = send(cluster, &path, &body).await,
-                Err(error) => return Err(error),
-            }
+    body.metadata_mut().remove("resourceVersion");
+    if expected.is_some() && answer.as_ref().is_err_and(|error| error.code() == 409) {
+        match cluster.get(&path).await {
+            Ok(there) => return Ok(Outcome::Read(Box::new(there))),
+            Err(error) if error.is_not_found() => answer = send(cluster, &path, &body).await,
+            Err(error) => return Err(error),
         }
     }
     let mut whole = answer?;
@@ -97,15 +111,15 @@ async fn send(cluster: &Cluster, path: &str, body: &Object) -> Result<Object, Ap
 }
 
 /// Lets fields change hands before an apply: the declared ones of former writers become ours, those that stay as they run have
-/// no owner any more, and list items that another client put in the place of ours become ours to be removed. Returns the
-/// former writers.
+/// no owner any more, and list items that another client put in the place of ours become ours to be removed. `whole` is the
+/// object as it was read. Returns it as it is then, and the former writers.
 async fn hand_over(
     cluster: &Cluster,
     path: &str,
     body: &Object,
+    mut whole: Object,
     mode: ApplyMode,
-) -> Result<Vec<&'static FormerWriter>, ApiError> {
-    let mut whole: Object = cluster.get(path).await?;
+) -> Result<(Object, Vec<&'static FormerWriter>), ApiError> {
     if whole.metadata("managedFields").is_none() {
         // An apply without fields only makes the API server write down that they have no owner.
         whole = send(cluster, path, &empty(body)).await?;
@@ -121,9 +135,9 @@ async fn hand_over(
         // kubectl and others compare with this annotation at their next apply. A declared one stays as it is declared.
         let stale = !from.is_empty() && body.annotation(annotation::LAST_APPLIED).is_none();
         let removed = stale.then(|| (annotation::LAST_APPLIED.to_owned(), Value::Null)).into_iter().collect();
-        write_managed_fields(cluster, path, &whole, entries, removed).await?;
+        whole = write_managed_fields(cluster, path, &whole, entries, removed).await?;
     }
-    Ok(from)
+    Ok((whole, from))
 }
 
 /// An object of which nothing is declared.
@@ -155,11 +169,16 @@ async fn write_managed_fields(
 }
 
 /// Brings the sync's labels and annotations up to date, and leaves the rest of the object alone.
-pub async fn annotate(cluster: &Cluster, stamp: &CommitStamp<'_>, declared: &DeclaredObject) -> Outcome {
+pub async fn annotate(
+    cluster: &Cluster,
+    stamp: &CommitStamp<'_>,
+    declared: &DeclaredObject,
+    expected: Option<u64>,
+) -> Outcome {
     let result = async {
         check_size(declared)?;
         let path = cluster.path(&declared.id, declared.version()).await?;
-        try_annotate(cluster, stamp, declared, &path).await
+        try_annotate(cluster, stamp, declared, &path, expected).await
     };
     outcome("annotate", declared, result.await, cluster)
 }
@@ -169,14 +188,23 @@ async fn try_annotate(
     stamp: &CommitStamp<'_>,
     declared: &DeclaredObject,
     path: &str,
+    expected: Option<u64>,
 ) -> Result<Outcome, ApiError> {
     let body = declared.applied(stamp.token, stamp.git_context);
     let ours = |field: &str| -> Map<String, Value> {
         let map = body.metadata(field).and_then(Value::as_object).cloned().unwrap_or_default();
         map.into_iter().filter(|(key, _)| is_ours(key)).collect()
     };
-    let patch = json!({"metadata": {"labels": ours("labels"), "annotations": ours("annotations")}});
-    let whole: Object = cluster.merge_patch(path, &patch).await?;
+    let mut patch = json!({"metadata": {"labels": ours("labels"), "annotations": ours("annotations")}});
+    if let Some(version) = expected {
+        patch["metadata"]["resourceVersion"] = version.to_string().into();
+    }
+    let whole: Object = match cluster.merge_patch(path, &patch).await {
+        Err(error) if expected.is_some() && error.code() == 409 => {
+            return Ok(Outcome::Read(Box::new(cluster.get(path).await?)));
+        }
+        answer => answer?,
+    };
     let live = Live::after_apply(&Observed::of(&whole), &whole, &body, &declared.id, stamp.sync);
     Ok(Outcome::Applied(Box::new(live), Remarks::default()))
 }

@@ -26,9 +26,10 @@ pub enum Command {
     /// Apply the object at this commit (server-side apply). Answered with [`Event::Finished`](super::Event::Finished) and
     /// [`Outcome::Applied`](super::Outcome::Applied).
     Apply(Arc<DeclaredObject>, String, ApplyMode),
-    /// Bring the sync's labels and annotations on the object up to date at this commit, and no other field. Answered with
+    /// Bring the sync's labels and annotations on the object up to date at this commit, and no other field. If it is not the
+    /// sync's yet, it is to have this resource version, as in [`ApplyMode::TakeOver`]. Answered with
     /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Applied`](super::Outcome::Applied).
-    Annotate(Arc<DeclaredObject>, String),
+    Annotate(Arc<DeclaredObject>, String, Option<u64>),
     /// Read the whole object in the version in which it is declared. Answered with [`Event::Finished`](super::Event::Finished) and
     /// [`Outcome::Read`](super::Outcome::Read) or [`Outcome::Absent`](super::Outcome::Absent).
     Read(Arc<DeclaredObject>),
@@ -81,6 +82,10 @@ pub enum ApplyMode {
     /// The object that is known, on which fields change hands first: declared ones of tools that wrote it before become ours, and
     /// those that stay as they run have no owner any more.
     HandOver,
+    /// The object that is known at this resource version and that is not the sync's yet; fields change hands as well. One that has
+    /// changed since is read instead ([`Outcome::Read`](super::Outcome::Read)) and decided about, because another sync may have
+    /// taken it over at the same moment.
+    TakeOver(u64),
     /// The object that is known, with list items of another manager in the place of declared ones. The apply removes
     /// those items. Other fields change hands as well.
     Reclaim,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::compile::declared::DeclaredObject;
 use crate::model::backoff::Backoff;
 use crate::model::object::{Object, ObjectId};
-use crate::sync::live::Live;
+use crate::sync::live::{Live, Owner};
 use crate::sync::managed_fields::{is_list_item, is_running_field_declared};
 use crate::sync::plan::{Action, Cause};
 
@@ -153,7 +153,13 @@ impl State {
                 repair = pending_repair(place.class, cause, live);
                 Command::Apply(declared, self.in_force.source.commit.clone(), mode)
             }
-            (Action::Annotate, Some(declared), _) => Command::Annotate(declared, self.in_force.source.commit.clone()),
+            (Action::Annotate, Some(declared), live) => {
+                let taken_over = live
+                    .filter(|live| live.owner != Owner::Us)
+                    .map(|live| live.version)
+                    .filter(|version| *version != 0);
+                Command::Annotate(declared, self.in_force.source.commit.clone(), taken_over)
+            }
             (Action::Delete, ..) if self.is_kept(id) => Command::Abandon(id.clone()),
             (Action::Delete, ..) if !self.may_delete(id) => {
                 self.prunes.found();
@@ -215,11 +221,12 @@ fn reference(id: &ObjectId) -> DeclaredObject {
 }
 
 fn apply_mode(cause: &Cause, declared: &DeclaredObject, live: Option<&Live>) -> ApplyMode {
-    match cause {
-        Cause::Missing => ApplyMode::Create,
-        Cause::Drifted(missing) if missing.iter().any(|path| is_list_item(path)) => ApplyMode::Reclaim,
-        _ if live.is_some_and(|live| live.former_writer || gives_up(declared, live)) => ApplyMode::HandOver,
-        Cause::Drifted(_) | Cause::Adopted | Cause::Changed => ApplyMode::Update,
+    match (cause, live) {
+        (Cause::Missing, _) => ApplyMode::Create,
+        (_, Some(live)) if live.owner != Owner::Us => ApplyMode::TakeOver(live.version),
+        (Cause::Drifted(missing), _) if missing.iter().any(|path| is_list_item(path)) => ApplyMode::Reclaim,
+        (_, Some(live)) if live.former_writer || gives_up(declared, live) => ApplyMode::HandOver,
+        (Cause::Drifted(_) | Cause::Adopted | Cause::Changed, _) => ApplyMode::Update,
     }
 }
 

@@ -67,7 +67,7 @@ impl Command {
             }
             Self::Record(record) => format!("Record {} with {} objects", record.number, record.objects.len()),
             Self::Apply(declared, _, mode) => format!("Apply {} {mode:?}", declared.id),
-            Self::Annotate(declared, _) => format!("Annotate {}", declared.id),
+            Self::Annotate(declared, ..) => format!("Annotate {}", declared.id),
             Self::Read(declared) => format!("Read {}", declared.id),
             Self::Audit(kind, _) => format!("Audit {kind}"),
             Self::AskServer => "AskServer".to_owned(),
