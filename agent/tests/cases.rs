@@ -12,7 +12,10 @@ use std::sync::Arc;
 use agent::compile::declared::{DeclaredObject, hydrated};
 use agent::compile::kind_scopes::KindScopes;
 use agent::compile::parse::{ParsedFile, SourceFile, parse};
-use agent::compile::{CompileOptions, Compiled, NamespaceStrategy, RepoScope, SourceFormat, clusters, compile};
+use agent::compile::{
+    CompileOptions, Compiled, DynamicSelectors, NamespaceLabels, NamespaceStrategy, RepoScope, SourceFormat, clusters,
+    compile,
+};
 use agent::model::finding::{Code, Finding, Place};
 use agent::model::metadata::{SyncId, SyncKind};
 use agent::model::object::GroupKind;
@@ -30,6 +33,8 @@ struct Case {
     report_unknown_kinds: bool,
     max_objects: Option<usize>,
     previous_crds: Vec<GroupKind>,
+    /// The labels of the Namespaces of the cluster, for dynamic selectors.
+    live_namespaces: Option<NamespaceLabels>,
 }
 
 impl Case {
@@ -53,6 +58,7 @@ impl Case {
             report_unknown_kinds: self.report_unknown_kinds,
             previous_crds: self.previous_crds.iter().cloned().collect::<BTreeSet<_>>(),
             max_objects: self.max_objects,
+            dynamic: self.live_namespaces.clone().map_or(DynamicSelectors::AsStatic, DynamicSelectors::Live),
             ..CompileOptions::offline(format)
         }
     }

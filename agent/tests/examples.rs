@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use agent::compile::declared::DeclaredSet;
 use agent::compile::parse::{ParsedFile, SourceFile, parse};
-use agent::compile::{CompileOptions, RepoScope, SourceFormat, clusters, compile};
+use agent::compile::{CompileOptions, DynamicSelectors, RepoScope, SourceFormat, clusters, compile};
 use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 
@@ -25,6 +25,7 @@ const REPOSITORIES: &[(&str, SourceFormat, Option<&str>)] = &[
     ("namespace/billing", UNSTRUCTURED, Some("billing")),
     ("custom-resources", HIERARCHY, None),
     ("networking", UNSTRUCTURED, None),
+    ("team-namespaces", UNSTRUCTURED, None),
 ];
 
 /// Files that are no repository.
@@ -36,6 +37,11 @@ fn root() -> PathBuf {
 
 /// The objects of each cluster. There must be no finding.
 fn compiled(path: &str) -> BTreeMap<String, DeclaredSet> {
+    compiled_with(path, &DynamicSelectors::AsStatic)
+}
+
+/// The same on clusters that have these Namespaces.
+fn compiled_with(path: &str, dynamic: &DynamicSelectors) -> BTreeMap<String, DeclaredSet> {
     let (_, format, namespace) = REPOSITORIES.iter().find(|it| it.0 == path).expect("a repository of the table");
     let mut files = Vec::new();
     collect(&root().join(path), "", &mut files);
@@ -45,6 +51,7 @@ fn compiled(path: &str) -> BTreeMap<String, DeclaredSet> {
             scope,
             cluster_name: cluster.clone(),
             report_unknown_kinds: true,
+            dynamic: dynamic.clone(),
             ..CompileOptions::offline(*format)
         };
         let compiled = compile(&files, &settings);
@@ -92,6 +99,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_namespace_repository_stays_in_its_namespace", a_namespace_repository_stays_in_its_namespace),
     ("custom_resources_have_the_scope_that_their_crd_says", custom_resources_have_the_scope_that_their_crd_says),
     ("tenants_get_the_network_teams_defaults", tenants_get_the_network_teams_defaults),
+    ("live_namespaces_get_the_defaults_of_teams", live_namespaces_get_the_defaults_of_teams),
 ];
 
 /// A test for each directory and each repository, and those of the table.
@@ -240,4 +248,18 @@ fn tenants_get_the_network_teams_defaults() {
     assert_eq!(field(declared, service, annotation), "Internal");
     let quota = "resourcequota/tenant-search/network";
     assert_eq!(field(declared, quota, "/spec/hard/services.loadbalancers"), "0");
+}
+
+fn live_namespaces_get_the_defaults_of_teams() {
+    let namespace = |name: &str, key: &str| (name.to_owned(), [(key.to_owned(), "x".to_owned())].into());
+    let live = [namespace("shop", "example.com/team"), namespace("other", "tier")].into();
+    let clusters = compiled_with("team-namespaces", &DynamicSelectors::Live(live));
+    let expected = [
+        "namespace/platform",
+        "networkpolicy.networking.k8s.io/platform/default-deny",
+        "networkpolicy.networking.k8s.io/shop/default-deny",
+        "resourcequota/platform/compute",
+        "resourcequota/shop/compute",
+    ];
+    assert_eq!(placed(&clusters).into_keys().collect::<Vec<_>>(), expected);
 }

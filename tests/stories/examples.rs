@@ -49,6 +49,12 @@ const EXAMPLES: &[Example] = &[
         ],
     ),
     (
+        "team-namespaces",
+        Layout::Unstructured,
+        "defaultcluster",
+        &[("get quota compute -n platform -o jsonpath={.spec.hard.pods}", "50")],
+    ),
+    (
         "namespace",
         Layout::Namespace("billing"),
         "defaultcluster",

@@ -15,6 +15,7 @@ mod dead_connections;
 mod deleted_namespace;
 mod dependencies;
 mod drift;
+mod dynamic_selectors;
 mod empty_values;
 mod endpoints;
 mod examples;
@@ -128,6 +129,9 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("an_object_that_depends_on_another_repository_waits_alone", dependencies::on_objects_of_others, &Kind::ALL),
     ("what_depends_on_an_object_is_pruned_before_it", dependencies::are_pruned_first, &Kind::ALL),
     ("a_claim_that_waits_for_its_first_pod_is_no_obstacle", dependencies::on_a_claim, &Kind::ALL),
+    ("live_namespaces_are_selected_by_their_labels", dynamic_selectors::by_labels, &Kind::ALL),
+    ("namespaces_with_other_labels_lose_few_objects_at_once", dynamic_selectors::guard, &Kind::ALL),
+    ("dynamic_selectors_wait_for_the_namespaces", dynamic_selectors::unlistable, &[Kind::Sandbox]),
     ("replicas_that_leave_the_repository_stay", handed_over::replicas, &Kind::ALL),
     ("a_renamed_sync_takes_over_what_the_old_one_left", handed_over::between_syncs, &Kind::ALL),
     ("a_sync_takes_its_objects_along_in_the_foreground", removal::foreground, &Kind::ALL),

@@ -41,8 +41,8 @@ pub struct ClusterSelectorSpec {
 pub struct NamespaceSelectorSpec {
     /// Labels that a chosen Namespace has.
     pub selector: LabelSelector,
-    /// Namespaces to choose from: static for those of the source, dynamic for those of the cluster too. The agent refuses
-    /// dynamic. Default: static.
+    /// Namespaces to choose from: static for those of the source, dynamic for those of the cluster too. Default:
+    /// static.
     #[serde(default = "static_mode")]
     #[schemars(regex(pattern = "^(static|dynamic)$"))]
     pub mode: String,

@@ -38,7 +38,7 @@ pub const NO_EFFECT: [(&str, &str); 10] = [
     ),
     ("spec.override.enableShellInRendering", "The agent does not render, so there is no program to restrict."),
     ("configsync.gke.io/requires-rendering", OF_CONFIG_SYNC),
-    ("configsync.gke.io/dynamic-ns-selector-enabled", OF_CONFIG_SYNC),
+    (annotation::DYNAMIC_SELECTORS, "The agent writes it: it says if the source has dynamic NamespaceSelectors."),
     ("configsync.gke.io/image-to-sync", OF_CONFIG_SYNC),
     ("applyset.kubernetes.io/tooling", OF_CONFIG_SYNC),
 ];

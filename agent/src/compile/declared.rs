@@ -26,6 +26,8 @@ pub struct DeclaredSet {
     pub disabled: BTreeSet<ObjectId>,
     /// Declared objects that are not applied, with their content: those of unknown scope, and those in `disabled`.
     pub withheld: BTreeMap<ObjectId, Arc<DeclaredObject>>,
+    /// `true` if live Namespaces with other labels can give another set.
+    pub dynamic: bool,
     /// The end of the sync's objects that are not declared.
     pub undeclared: Undeclared,
 }

@@ -21,7 +21,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use options::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope, SourceFormat};
+pub use options::{CompileOptions, DynamicSelectors, NamespaceLabels, NamespaceStrategy, RepoScope, SourceFormat};
 #[cfg(feature = "cluster")]
 pub(crate) use validate::not_base64;
 
@@ -60,7 +60,7 @@ pub fn check(files: &[Arc<ParsedFile>], options: &CompileOptions) -> Vec<Finding
 }
 
 /// Compiles like [`compile`] and takes the objects whose manifests did not change from `before`, an earlier result. The earlier
-/// compilation had the same options, but for `kinds` and `previous_crds`.
+/// compilation had the same options, but for `kinds`, `previous_crds` and `dynamic`.
 pub fn compile_again(files: &[Arc<ParsedFile>], options: &CompileOptions, before: &DeclaredSet) -> Compiled {
     let mut found = FindingsSoFar::default();
     let manifests = run_gates(files, options, &mut found);
@@ -198,7 +198,8 @@ fn declared_set(manifests: &[ScopedManifest], options: &CompileOptions, before: 
         objects.extend(implicit.map(|it| (it.id.clone(), it)));
     }
     let (objects, withheld) = (objects.into_iter().collect(), others.into_iter().collect());
-    DeclaredSet { objects, disabled, withheld, ..DeclaredSet::default() }
+    let dynamic = options.dynamic != DynamicSelectors::AsStatic;
+    DeclaredSet { objects, disabled, withheld, dynamic, ..DeclaredSet::default() }
 }
 
 /// `true` if Namespaces that are used and not declared are made.
@@ -230,6 +231,20 @@ pub fn warnings(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<Warning>
     let files = in_order(files, format);
     let of_files = files.iter().flat_map(|file| file.warnings.iter().cloned());
     of_files.chain(advice::warnings(&files)).collect()
+}
+
+/// Those of the live Namespaces that a NamespaceSelector with `mode: dynamic` in these files selects. `None` if there is no such
+/// selector: then the live Namespaces change nothing.
+pub fn dynamically_selected(
+    files: &[Arc<ParsedFile>],
+    format: SourceFormat,
+    live: &NamespaceLabels,
+) -> Option<NamespaceLabels> {
+    let manifests = files.iter().flat_map(|file| &file.manifests);
+    match format {
+        SourceFormat::Hierarchy => None,
+        SourceFormat::Unstructured => namespaces::dynamically_selected(manifests, live),
+    }
 }
 
 /// The manifests that may be Clusters: none of them if one of their files cannot be read.

@@ -34,15 +34,18 @@ pub enum NamespaceStrategy {
     Explicit,
 }
 
+/// The labels of live Namespaces, by the names of these.
+pub type NamespaceLabels = BTreeMap<String, BTreeMap<String, String>>;
+
 /// The Namespaces among which a NamespaceSelector with `mode: dynamic` selects.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum DynamicSelectors {
     /// Declared Namespaces only, as with `mode: static`.
     AsStatic,
-    /// None: such a selector gives this finding, with its place.
-    Refused(Finding),
-    /// Declared Namespaces and these live ones, each with its name and labels. Namespaces that are being deleted are left out.
-    Live(Vec<(String, BTreeMap<String, String>)>),
+    /// None, because the live ones are not known: such a selector gives this finding, with its place.
+    Unknown(Finding),
+    /// Declared Namespaces and these live ones. Namespaces that are being deleted are left out.
+    Live(NamespaceLabels),
 }
 
 /// The options of a compilation.

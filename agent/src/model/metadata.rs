@@ -101,6 +101,8 @@ pub mod annotation {
     pub const ORIGINAL_HNC_MANAGED_BY: &str = "configsync.gke.io/original-hnc-managed-by-value";
     /// System, on a RootSync or RepoSync: the tool that manages its ApplySet, with its version.
     pub const APPLY_SET_TOOLING: &str = "applyset.kubernetes.io/tooling";
+    /// System, on a RootSync: `true` if its source has NamespaceSelectors with mode dynamic, `false` if it has none any more.
+    pub const DYNAMIC_SELECTORS: &str = "configsync.gke.io/dynamic-ns-selector-enabled";
     /// System, on ResourceGroups: `enabled` or `disabled`, for the status of the resources.
     pub const STATUS: &str = "configsync.gke.io/status";
 }

@@ -15,11 +15,13 @@ mod standby;
 mod config_sync;
 mod removal;
 mod lifecycle;
+mod marks;
 mod syncs;
 mod config_management;
 mod roots;
 pub mod leader;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use crate::io::kubernetes::client::{ApiError, Cluster};
 use crate::io::kubernetes::connections::Connections;
 use crate::io::kubernetes::kubeconfig;
 use crate::io::kubernetes::lease::{Fence, LeaseApi};
+use crate::io::kubernetes::namespaces::NamespaceWatch;
 use crate::io::kubernetes::patience::patiently;
 use crate::io::kubernetes::search::Search;
 use crate::io::kubernetes::watch::Watches;
@@ -111,6 +114,7 @@ pub struct Flags {
 pub(crate) struct AgentContext {
     cluster: Arc<Cluster>,
     watches: Arc<Watches>,
+    namespaces: Arc<NamespaceWatch>,
     search: Search,
     budget: Budget,
     writes: Arc<WriteBudget>,
@@ -122,6 +126,8 @@ pub(crate) struct AgentContext {
     leads: watch::Sender<bool>,
     /// All RootSyncs, with their objects; `None` before they are listed, and where none is served.
     root_syncs: watch::Sender<Option<Arc<RootSyncs>>>,
+    /// The syncs whose source is compiled, with `true` if it has a dynamic NamespaceSelector.
+    dynamic: watch::Sender<BTreeMap<SyncId, bool>>,
     /// The programs of Config Sync that run on the cluster; `None` before they are listed.
     config_sync: watch::Sender<Option<ConfigSyncPrograms>>,
     options: Options,
@@ -167,6 +173,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         serve_webhooks(webhooks, targets).await.context(what)?;
     }
     let context = AgentContext {
+        namespaces: Arc::new(NamespaceWatch::new(cluster.client.clone())),
         cluster,
         watches,
         search,
@@ -178,6 +185,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         syncs,
         leads: watch::Sender::new(false),
         root_syncs: watch::Sender::default(),
+        dynamic: watch::Sender::default(),
         config_sync: watch::Sender::default(),
         options,
     };

@@ -7,12 +7,11 @@ use std::time::Duration;
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, ResourceExt as _};
+use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::wait::{Condition as _, conditions};
 use kube::runtime::watcher::{Config, Event as WatchEvent, watch_object, watcher};
 use serde::Deserialize as _;
-use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
@@ -21,6 +20,7 @@ use super::config_management::{self, KnownSettings, RootSyncFacts, replace};
 use super::config_sync;
 use super::holdings::tell_recorded;
 use super::lifecycle::{Refusal, SyncChange, SyncVersion};
+use super::marks::missing_marks;
 use super::records;
 use super::removal;
 use super::standby::{StandbyEnd, led, stand_by};
@@ -35,7 +35,7 @@ use crate::io::reports::{SyncObject, now, patch_sync_metadata, read_sync_status,
 use crate::model::backoff::Backoff;
 use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding, text};
-use crate::model::metadata::{CONTROLLER_NAMESPACE, ROOT_SYNC, SYNC_FINALIZERS, SyncId, TOOLING, annotation, label};
+use crate::model::metadata::{CONTROLLER_NAMESPACE, ROOT_SYNC, SyncId, annotation};
 use crate::sync::plan::guard::approve_by_annotation;
 use crate::sync::status::stalled;
 
@@ -77,6 +77,7 @@ pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<
         default,
         objects: BTreeMap::new(),
         listed: false,
+        dynamic: of_context.dynamic.subscribe(),
         context: of_context,
     };
     tokio::select! {
@@ -118,6 +119,8 @@ struct Roots {
     objects: BTreeMap<SyncId, DynamicObject>,
     /// They were listed once.
     listed: bool,
+    /// The syncs with dynamic NamespaceSelectors.
+    dynamic: watch::Receiver<BTreeMap<SyncId, bool>>,
     context: Arc<AgentContext>,
 }
 
@@ -143,6 +146,12 @@ impl Roots {
                 }
                 Ok(()) = self.settings.changed() => {
                     self.rename();
+                    continue;
+                }
+                Ok(()) = self.dynamic.changed() => {
+                    self.dynamic.mark_unchanged();
+                    let going = |object: &DynamicObject| object.metadata.deletion_timestamp.is_some();
+                    self.objects.iter().filter(|(_, it)| !going(it)).for_each(|(id, object)| self.mark(id, object));
                     continue;
                 }
             };
@@ -189,7 +198,8 @@ impl Roots {
 
     /// Writes the marks that the sync object lacks. When that fails, the next change of the object tries it again.
     fn mark(&self, id: &SyncId, object: &DynamicObject) {
-        let Some(metadata) = missing_marks(id, object) else { return };
+        let dynamic = self.dynamic.borrow().get(id).copied();
+        let Some(metadata) = missing_marks(id, object, dynamic) else { return };
         if self.context.config_sync.borrow().as_ref().is_some_and(|programs| programs.serves(id).is_some()) {
             // The status that the agent writes when it takes the sync over is such a change.
             return;
@@ -269,31 +279,6 @@ async fn crd_is_established(client: kube::Client, name: &str) {
 fn id(object: &DynamicObject) -> SyncId {
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
     SyncId { namespace, ..SyncId::root(object.metadata.name.as_deref().unwrap_or_default()) }
-}
-
-/// The marks of a sync object that is served: the ApplySet of the sync's objects, by which tools find them, and the finalizer, so that the
-/// agent sees its deletion however long it was away.
-fn missing_marks(id: &SyncId, object: &DynamicObject) -> Option<Value> {
-    if id.namespace != CONTROLLER_NAMESPACE {
-        return None;
-    }
-    let mut metadata = Map::new();
-    let tool = object.annotations().get(annotation::APPLY_SET_TOOLING);
-    let named = object.labels().get(label::APPLY_SET_ID).is_some_and(|set| *set == id.part_of());
-    if let Some(tool) = tool.filter(|tool| *tool != TOOLING) {
-        tracing::warn!(sync = %id, tool, "another tool manages the ApplySet of this object; it is left alone");
-    } else if !named || tool.is_none() {
-        metadata.insert("labels".to_owned(), json!({label::APPLY_SET_ID: id.part_of()}));
-        metadata.insert("annotations".to_owned(), json!({annotation::APPLY_SET_TOOLING: TOOLING}));
-    }
-    let mut finalizers = object.finalizers().to_vec();
-    if !finalizers.iter().any(|finalizer| finalizer == SYNC_FINALIZERS[0]) {
-        finalizers.push(SYNC_FINALIZERS[0].to_owned());
-        metadata.insert("finalizers".to_owned(), finalizers.into());
-        // No finalizer is lost that another program adds meanwhile.
-        metadata.insert("resourceVersion".to_owned(), object.resource_version().into());
-    }
-    (!metadata.is_empty()).then_some(metadata.into())
 }
 
 fn version(id: &SyncId, cluster_name: &str, local: LocalRepositories, object: DynamicObject) -> SyncVersion {

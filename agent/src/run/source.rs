@@ -14,9 +14,8 @@ use crate::compile::declared::{DeclaredSet, Undeclared};
 use crate::compile::kind_scopes::KindScopes;
 use crate::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope};
 use crate::io::git::Want;
-use crate::io::source::{DefinedKinds, KeptSource, Source, follow};
+use crate::io::source::{DefinedKinds, KeptSource, Source, SourceCluster, follow};
 use crate::model::duration::format_duration;
-use crate::model::finding::{Code, Finding};
 use crate::sync::engine::{Event, SourceCommit};
 
 /// Events of the source that may wait for the engine.
@@ -55,9 +54,11 @@ impl FollowedSource {
     pub(super) fn again(context: &AgentContext, kept: KeptSource) -> Self {
         let (sender, events) = mpsc::channel(BACKLOG);
         let (restores, wanted) = mpsc::channel(1);
-        let (cluster, repositories) = (Arc::clone(&context.cluster), Arc::clone(&context.repositories));
+        let server =
+            SourceCluster { cluster: Arc::clone(&context.cluster), namespaces: Arc::clone(&context.namespaces) };
+        let repositories = Arc::clone(&context.repositories);
         let mut tasks = JoinSet::new();
-        tasks.spawn(follow(kept.clone(), cluster, repositories, sender, wanted).in_current_span());
+        tasks.spawn(follow(kept.clone(), server, repositories, sender, wanted).in_current_span());
         Self { events, restores, kept, _task: tasks }
     }
 
@@ -95,9 +96,6 @@ fn source(context: &AgentContext, task: &SyncTask) -> Source {
         "" | "HEAD" => Want::Branch(git.reference().to_owned()),
         revision => Want::Revision(revision.to_owned()),
     };
-    let dynamic =
-        Finding::new(Code::InvalidSelector, "NamespaceSelectors with mode dynamic are not supported by the agent")
-            .hint("use mode static");
     Source {
         sync: sync.clone(),
         git: git.clone(),
@@ -119,7 +117,7 @@ fn source(context: &AgentContext, task: &SyncTask) -> Source {
             report_unknown_kinds: true,
             previous_crds: BTreeSet::new(),
             max_objects: None,
-            dynamic: DynamicSelectors::Refused(dynamic),
+            dynamic: DynamicSelectors::AsStatic,
         },
     }
 }

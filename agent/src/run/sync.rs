@@ -315,6 +315,9 @@ impl Driver<'_> {
             Event::Compiled { declared, .. } | Event::Restored { declared, .. } => declared.clone(),
             _ => None,
         };
+        if let Event::Compiled { declared: Some(declared), .. } = &event {
+            self.tell_dynamic(declared.dynamic);
+        }
         let commands = self.state.step(event, Instant::now());
         // Before its kinds are watched: the sync has to hear of every change of what it declares.
         if compiled.is_some() {
@@ -327,6 +330,14 @@ impl Driver<'_> {
             self.runner.run(command, &self.state);
         }
         self.runner.metrics.queued(self.state.queued());
+    }
+
+    /// The annotation on the sync object says so.
+    fn tell_dynamic(&self, dynamic: bool) {
+        let (sync, context) = (&self.runner.sync, &self.runner.context);
+        context.dynamic.send_if_modified(|syncs| {
+            (syncs.get(sync) != Some(&dynamic)).then(|| syncs.insert(sync.clone(), dynamic)).is_some()
+        });
     }
 
     /// Reports that the sync is stalled while its Secrets do not give a login, and that it is not any more.

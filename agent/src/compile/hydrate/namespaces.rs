@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::inherit::NamespaceContents;
 use super::label_selector::SelectorMatcher;
 use crate::compile::kind_scopes::Scope;
-use crate::compile::options::{CompileOptions, DynamicSelectors, RepoScope, SourceFormat};
+use crate::compile::options::{CompileOptions, DynamicSelectors, NamespaceLabels, RepoScope, SourceFormat};
 use crate::compile::parse::{BuiltinKind, Manifest};
 use crate::compile::scope::ScopedManifest;
 use crate::compile::tree::depth_labels;
@@ -59,7 +59,7 @@ fn selector(manifest: &Manifest, options: &CompileOptions) -> Result<NamespaceSe
                 .hint("Remove the mode, or use the source format `unstructured`.")
                 .at(place()))
         }
-        ("dynamic", _, DynamicSelectors::Refused(finding)) => Err(finding.clone().at(place())),
+        ("dynamic", _, DynamicSelectors::Unknown(finding)) => Err(finding.clone().at(place())),
         ("dynamic", ..) => Ok(NamespaceSelector { labels, dynamic: true }),
         (mode, ..) => {
             let message = format!("The mode of this NamespaceSelector is `{mode}`, which does not exist.");
@@ -149,12 +149,12 @@ impl SelectableNamespaces {
     fn of(manifests: &[ScopedManifest], options: &CompileOptions) -> Self {
         let declared = manifests.iter().filter(|scoped| scoped.manifest.is(BuiltinKind::Namespace));
         let live = match &options.dynamic {
-            DynamicSelectors::Live(live) => live.as_slice(),
-            DynamicSelectors::AsStatic | DynamicSelectors::Refused(_) => &[],
+            DynamicSelectors::Live(live) => Some(live),
+            DynamicSelectors::AsStatic | DynamicSelectors::Unknown(_) => None,
         };
         Self {
             declared: declared.map(|it| (Arc::from(it.object().name()), labels(it, options.format))).collect(),
-            live: live.iter().map(|(name, labels)| (Arc::from(name.as_str()), labels.clone())).collect(),
+            live: live.into_iter().flatten().map(|(name, labels)| (Arc::from(name.as_str()), labels.clone())).collect(),
         }
     }
 
@@ -180,11 +180,28 @@ fn labels(namespace: &ScopedManifest, format: SourceFormat) -> Labels {
     own.chain([version]).chain(depths.into_iter().flatten()).collect()
 }
 
-/// The names of Namespaces that objects are in and that are not declared.
+/// Those of the live Namespaces that a NamespaceSelector with `mode: dynamic` selects. `None` if there is no such selector.
+pub(crate) fn dynamically_selected<'a>(
+    manifests: impl Iterator<Item = &'a Arc<Manifest>>,
+    live: &NamespaceLabels,
+) -> Option<NamespaceLabels> {
+    let is_dynamic = |manifest: &&Arc<Manifest>| {
+        let mode = manifest.object.field("spec").and_then(|spec| spec.get("mode"));
+        manifest.is(BuiltinKind::NamespaceSelector) && mode.is_some_and(|mode| mode == "dynamic")
+    };
+    let selectors: Vec<_> = manifests.filter(is_dynamic).map(|manifest| SelectorMatcher::of(manifest)).collect();
+    let is_selected = |labels: &Labels| selectors.iter().flatten().any(|selector| selector.matches(labels));
+    let selected = || live.iter().filter(|(_, labels)| is_selected(labels));
+    (!selectors.is_empty()).then(|| selected().map(|(name, labels)| (name.clone(), labels.clone())).collect())
+}
+
+/// The names of Namespaces that objects are in and that are not declared. A Namespace that a selector chose is there already.
 pub(crate) fn undeclared(manifests: &[ScopedManifest]) -> BTreeSet<&str> {
     let declared =
         manifests.iter().filter(|it| it.manifest.is_any(BuiltinKind::Namespace)).map(|it| it.object().name());
-    let mut undeclared: BTreeSet<&str> = manifests.iter().map(ScopedManifest::namespace).collect();
+    let is_selected = |it: &ScopedManifest| it.placed.is_some() && it.object().annotation(NAMESPACE_SELECTOR).is_some();
+    let mut undeclared: BTreeSet<&str> =
+        manifests.iter().filter(|it| !is_selected(it)).map(ScopedManifest::namespace).collect();
     for name in declared.chain(["", CONTROLLER_NAMESPACE]) {
         undeclared.remove(name);
     }

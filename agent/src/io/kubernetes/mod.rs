@@ -13,4 +13,5 @@ pub mod audit;
 pub mod count;
 pub mod search;
 pub mod watch;
+pub mod namespaces;
 pub mod events;

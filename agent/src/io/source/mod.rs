@@ -16,6 +16,7 @@ use tokio::sync::{self, Notify, OwnedSemaphorePermit, mpsc, oneshot};
 use super::credentials::{RemoteState, follow_remote};
 use super::git::{Commit, FailureClass, GitError, Remote, Want, Watcher, watch};
 use super::kubernetes::client::Cluster;
+use super::kubernetes::namespaces::{FollowedNamespaces, LiveNamespaces, NamespaceWatch};
 use super::random::random_number;
 use super::repositories::Repositories;
 use crate::api::GitSpec;
@@ -46,7 +47,7 @@ pub struct Source {
     pub period: Duration,
     /// Directory for mirrors of remote repositories.
     pub cache: PathBuf,
-    /// Settings of the compiler. The kinds of the cluster and the CRDs of the commit before are filled in here.
+    /// Settings of the compiler. The kinds of the cluster, its Namespaces and the CRDs of the commit before are filled in here.
     pub settings: CompileOptions,
 }
 
@@ -71,11 +72,30 @@ impl KeptSource {
 /// The kinds that the sync's CRDs define so far. The first commit is compiled as soon as they are known.
 pub type DefinedKinds = oneshot::Receiver<BTreeSet<GroupKind>>;
 
+/// The cluster, as far as the result of a compilation follows from it.
+#[derive(Clone, Default)]
+struct ClusterFacts {
+    kinds: KindScopes,
+    /// `None` while they are not known.
+    namespaces: Option<LiveNamespaces>,
+}
+
+/// The API server, for the sources of all syncs.
+#[derive(Clone)]
+pub struct SourceCluster {
+    /// The client, with the kinds that are served.
+    pub cluster: Arc<Cluster>,
+    /// The watch on the Namespaces.
+    pub namespaces: Arc<NamespaceWatch>,
+}
+
 /// One source that is being followed.
 struct Follower {
     reader: Arc<Mutex<Reader>>,
     repositories: Arc<Repositories>,
-    cluster: Arc<Cluster>,
+    server: SourceCluster,
+    /// The live Namespaces, while the newest commit has a dynamic NamespaceSelector.
+    namespaces: Option<FollowedNamespaces>,
     events: mpsc::Sender<Event>,
     /// Commits that the sync wants to be compiled although they are not the newest.
     restores: mpsc::Receiver<SourceCommit>,
@@ -96,17 +116,27 @@ struct SyncEnded;
 /// before.
 pub async fn follow(
     KeptSource { source, reader, changed }: KeptSource,
-    cluster: Arc<Cluster>,
+    server: SourceCluster,
     repositories: Arc<Repositories>,
     events: mpsc::Sender<Event>,
     restores: mpsc::Receiver<SourceCommit>,
 ) {
     let (told, remote) = sync::watch::channel(None);
-    let (period, client) = (source.period, cluster.client.clone());
+    let (period, client) = (source.period, server.cluster.client.clone());
     let work = async move {
         let (mut polling, mut action) = Polling::new(period, random_part());
-        let mut follower =
-            Follower { reader, repositories, cluster, events, restores, changed, asked: false, watcher: None, remote };
+        let mut follower = Follower {
+            reader,
+            repositories,
+            server,
+            namespaces: None,
+            events,
+            restores,
+            changed,
+            asked: false,
+            watcher: None,
+            remote,
+        };
         while let Ok(event) = follower.perform(action, polling.pauses()).await {
             action = polling.step(event, Instant::now());
         }
@@ -139,9 +169,7 @@ impl Follower {
                 Ok(PollingEvent::Failed)
             }
             PollingAction::Compile(commit) => {
-                let kinds = scopes(&self.cluster);
-                let compiled = self.at_server(move |reader, turn| reader.compile(commit, kinds, turn)).await?;
-                let (event, outcome) = match compiled {
+                let (event, outcome) = match self.compile(commit).await? {
                     Ok(event) => {
                         let outcome = PollingEvent::Compiled { kinds_missing: lacks_kinds(&event) };
                         (event, outcome)
@@ -152,26 +180,64 @@ impl Follower {
                 Ok(outcome)
             }
             PollingAction::Restore(commit) => {
-                let kinds = scopes(&self.cluster);
-                let nothing = Event::Restored { commit: commit.commit.clone(), declared: None };
-                let event = match *self.remote.borrow() {
-                    Some(Ok(_)) => Some(self.blocking(move |reader| Ok(reader.restore(commit, kinds)))),
-                    _ => None,
-                };
-                let event = match event {
-                    Some(event) => event.await.unwrap_or(nothing),
-                    None => nothing,
-                };
+                let event = self.restore(commit).await?;
                 self.send(event).await?;
                 Ok(PollingEvent::Restored)
             }
             PollingAction::Discover => {
-                if let Err(error) = self.cluster.discover().await {
+                if let Err(error) = self.server.cluster.discover().await {
                     tracing::debug!(%error, "cannot ask for the kinds of the cluster");
                 }
                 Ok(PollingEvent::Discovered)
             }
             PollingAction::Rest(until) => self.rest(until).await,
+        }
+    }
+
+    async fn compile(&mut self, commit: Commit) -> Result<Result<Event, GitError>, SyncEnded> {
+        loop {
+            let facts = self.facts();
+            let compiled = self.at_server(move |reader, turn| {
+                let compiled = reader.compile(commit, facts, turn)?;
+                Ok(compiled.map(|event| (event, reader.uses_namespaces())))
+            });
+            match compiled.await? {
+                Ok(None) => self.await_namespaces().await?,
+                Ok(Some((event, uses_namespaces))) => {
+                    self.namespaces.take_if(|_| !uses_namespaces);
+                    return Ok(Ok(event));
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    }
+
+    async fn restore(&mut self, commit: SourceCommit) -> Result<Event, SyncEnded> {
+        let nothing = Event::Restored { commit: commit.commit.clone(), declared: None };
+        loop {
+            if !matches!(*self.remote.borrow(), Some(Ok(_))) {
+                return Ok(nothing);
+            }
+            let (facts, commit) = (self.facts(), commit.clone());
+            match self.blocking(move |reader| Ok(reader.restore(commit, facts))).await {
+                Ok(None) => self.await_namespaces().await?,
+                Ok(Some(event)) => return Ok(event),
+                Err(_) => return Ok(nothing),
+            }
+        }
+    }
+
+    fn facts(&self) -> ClusterFacts {
+        let namespaces = self.namespaces.as_ref().and_then(|followed| followed.state.borrow().clone());
+        ClusterFacts { kinds: scopes(&self.server.cluster), namespaces }
+    }
+
+    /// Follows the live Namespaces from now on, and waits until they are known.
+    async fn await_namespaces(&mut self) -> Result<(), SyncEnded> {
+        let followed = self.namespaces.get_or_insert_with(|| self.server.namespaces.follow());
+        tokio::select! {
+            known = followed.state.wait_for(Option::is_some) => known.map(drop).map_err(|_| SyncEnded),
+            () = self.events.closed() => Err(SyncEnded),
         }
     }
 
@@ -196,6 +262,7 @@ impl Follower {
             () = self.changed.notified() => Ok(PollingEvent::Woken),
             Ok(()) = self.remote.changed() => Ok(PollingEvent::Woken),
             Some(commit) = self.restores.recv() => Ok(PollingEvent::RestoreWanted(commit)),
+            () = another_result(&self.reader, &mut self.namespaces) => Ok(PollingEvent::NamespacesChanged),
             () = self.events.closed() => Err(SyncEnded),
         }
     }
@@ -247,6 +314,18 @@ impl Follower {
             .inspect_err(|error| tracing::warn!(%error, "local commits are seen at the next poll only"))
             .ok()
     }
+}
+
+/// Waits until another result of the files that were read last follows from the live Namespaces.
+async fn another_result(reader: &Mutex<Reader>, namespaces: &mut Option<FollowedNamespaces>) {
+    let Some(followed) = namespaces else { return std::future::pending().await };
+    while followed.state.changed().await.is_ok() {
+        if lock(reader).is_affected_by(followed.state.borrow_and_update().as_ref()) {
+            return;
+        }
+    }
+    // The watch broke down: the next compilation follows them anew.
+    *namespaces = None;
 }
 
 /// The commit that a source is at, and the path of a local repository.

@@ -47,8 +47,10 @@ enum PollingState {
     Asking,
     /// This commit is read and compiled.
     Compiling(Commit),
-    /// The next poll comes at its time, or when something happens before.
-    Resting,
+    /// The commit that was compiled last is compiled again, for other Namespaces. The next poll comes at this time.
+    Recompiling(Instant),
+    /// The next poll comes at this time, or when something happens before.
+    Resting(Instant),
     /// An older commit is compiled, which the sync wants back.
     Restoring,
     /// The API server is asked for its kinds.
@@ -73,6 +75,8 @@ pub(super) enum PollingEvent {
     RestoreWanted(SourceCommit),
     /// The commit that the sync wanted back was compiled, or cannot be read any more.
     Restored,
+    /// The live Namespaces that the newest commit selects are others.
+    NamespacesChanged,
     /// The API server was asked for its kinds.
     Discovered,
     /// The time to rest is over, or the source may have changed before.
@@ -90,7 +94,8 @@ pub(super) enum PollingAction {
     Restore(SourceCommit),
     /// Ask the API server for its kinds, since a CRD may have come: [`PollingEvent::Discovered`].
     Discover,
-    /// Wait: [`PollingEvent::RestoreWanted`] or [`PollingEvent::Woken`], at this time at the latest.
+    /// Wait: [`PollingEvent::RestoreWanted`], [`PollingEvent::NamespacesChanged`] or [`PollingEvent::Woken`], at this time at the
+    /// latest.
     Rest(Instant),
 }
 
@@ -144,6 +149,21 @@ impl Polling {
                 let pause = self.kinds.as_mut().map_or(self.period, |kinds| kinds.next_pause().min(self.period));
                 self.rest(now + pause)
             }
+            (PollingState::Recompiling(until), PollingEvent::Compiled { kinds_missing }) => {
+                let until = *until;
+                self.kinds = kinds_missing.then(|| self.kinds.unwrap_or(KIND_RETRY));
+                match self.failures.attempts() {
+                    0 => self.rest(until),
+                    // The sync shall not count as good while its source does not answer.
+                    _ => self.ask(),
+                }
+            }
+            (PollingState::Resting(until), PollingEvent::NamespacesChanged) if self.read_again.is_none() => {
+                let until = *until;
+                let Some(commit) = self.compiled else { return self.ask() };
+                self.state = PollingState::Recompiling(until);
+                PollingAction::Compile(commit)
+            }
             (PollingState::Compiling(commit), PollingEvent::Unreadable) => {
                 (self.compiled, self.kinds) = (Some(*commit), None);
                 self.read_again = Some(now + self.unreadable.next_pause());
@@ -158,19 +178,21 @@ impl Polling {
                 self.state = PollingState::Restoring;
                 PollingAction::Restore(commit)
             }
-            (PollingState::Resting | PollingState::Restoring, _) if self.kinds.is_some() => {
+            (PollingState::Resting(_) | PollingState::Restoring, _) if self.kinds.is_some() => {
                 self.state = PollingState::Discovering;
                 PollingAction::Discover
             }
-            _ => {
-                self.state = PollingState::Asking;
-                PollingAction::Ask
-            }
+            _ => self.ask(),
         }
     }
 
+    fn ask(&mut self) -> PollingAction {
+        self.state = PollingState::Asking;
+        PollingAction::Ask
+    }
+
     fn rest(&mut self, until: Instant) -> PollingAction {
-        self.state = PollingState::Resting;
+        self.state = PollingState::Resting(until);
         PollingAction::Rest(until)
     }
 }
@@ -203,6 +225,22 @@ mod tests {
         assert_eq!(polling.step(PollingEvent::Resolved(commit("a")), now), PollingAction::Rest(now + PERIOD));
         assert_eq!(polling.step(PollingEvent::Woken, now), PollingAction::Ask);
         assert_eq!(polling.step(PollingEvent::Resolved(commit("b")), now), PollingAction::Compile(commit("b")));
+    }
+
+    #[test]
+    fn other_namespaces_compile_the_commit_again_and_delay_no_poll() {
+        let now = Instant::now();
+        let (mut polling, _) = compiled(now, false);
+        let again = PollingEvent::Compiled { kinds_missing: false };
+        let later = now + Duration::from_secs(10);
+        assert_eq!(polling.step(PollingEvent::NamespacesChanged, later), PollingAction::Compile(commit("a")));
+        assert_eq!(polling.step(again, later), PollingAction::Rest(now + PERIOD));
+        assert_eq!(polling.step(PollingEvent::Woken, now), PollingAction::Ask);
+        polling.step(PollingEvent::Failed, now);
+        assert_eq!(polling.step(PollingEvent::NamespacesChanged, now), PollingAction::Compile(commit("a")));
+        let again = PollingEvent::Compiled { kinds_missing: false };
+        assert_eq!(polling.step(again, now), PollingAction::Ask, "the source may still not answer");
+        assert_eq!(polling.step(PollingEvent::Failed, now), PollingAction::Rest(now + 2 * PERIOD));
     }
 
     #[test]

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 use super::contents::{Admission, Contents, Parsed, read};
-use super::{DefinedKinds, Source};
+use super::{ClusterFacts, DefinedKinds, Source};
 use crate::api::GitStatus;
 use crate::compile::declared::DeclaredSet;
-use crate::compile::kind_scopes::KindScopes;
-use crate::compile::{CompileOptions, compile_again};
+use crate::compile::parse::ParsedFile;
+use crate::compile::{CompileOptions, DynamicSelectors, NamespaceLabels, compile_again, dynamically_selected};
 use crate::io::budget::ReadBudget;
 use crate::io::git::{Commit, FailureClass, GitError, Remote, Want};
+use crate::io::kubernetes::namespaces::LiveNamespaces;
 use crate::io::memory::KeptMemory;
 use crate::io::quarantine::{ReadAttempt, ReadSubject};
 use crate::io::repositories::{Repositories, Repository};
@@ -48,6 +49,8 @@ pub(super) struct Reader {
     defined: Option<DefinedKinds>,
     /// The declared set of the last commit without errors.
     declared: Arc<DeclaredSet>,
+    /// The Namespaces for dynamic selectors that were compiled with last.
+    dynamic: DynamicSelectors,
 }
 
 impl Reader {
@@ -71,6 +74,7 @@ impl Reader {
             previous_crds: BTreeSet::new(),
             defined: Some(defined),
             declared: Arc::default(),
+            dynamic: DynamicSelectors::AsStatic,
         }
     }
 
@@ -110,24 +114,25 @@ impl Reader {
     }
 
     /// The commit compiled, or with the limit that it passes as a finding. The turn at the server ends when the commit is fetched.
+    /// `None` if the live Namespaces have to be known first.
     ///
     /// # Errors
     /// When the commit cannot be read, or is not read because the process died twice while it read it.
     pub(super) fn compile(
         &mut self,
         commit: Commit,
-        kinds: KindScopes,
+        facts: ClusterFacts,
         turn: Option<OwnedSemaphorePermit>,
-    ) -> Result<Event, GitError> {
-        self.compile_admitted((commit, Admission::Signature), kinds, turn)
+    ) -> Result<Option<Event>, GitError> {
+        self.compile_admitted((commit, Admission::Signature), facts, turn)
     }
 
     fn compile_admitted(
         &mut self,
         (commit, admission): (Commit, Admission),
-        kinds: KindScopes,
+        facts: ClusterFacts,
         turn: Option<OwnedSemaphorePermit>,
-    ) -> Result<Event, GitError> {
+    ) -> Result<Option<Event>, GitError> {
         self.await_defined_kinds();
         let subject = ReadSubject::new(&self.source.git.repo, &self.source.dir, commit);
         let repositories = Arc::clone(&self.repositories);
@@ -136,33 +141,37 @@ impl Reader {
         let findings = match self.read((commit, admission), &mut attempt, turn)? {
             Ok(findings) => findings,
             Err(over) => {
-                return Ok(Event::Compiled { commit: commit.to_string(), declared: None, findings: vec![over] });
+                return Ok(Some(Event::Compiled { commit: commit.to_string(), declared: None, findings: vec![over] }));
             }
         };
         self.repositories.grown();
         let read = start.elapsed();
-        let event = self.compiled(commit, findings, kinds);
+        let Some(dynamic) = self.dynamic(facts.namespaces.as_ref()) else { return Ok(None) };
+        self.dynamic = dynamic;
+        let event = self.compiled(commit, findings, facts);
         let (milliseconds, files) = (start.elapsed().as_millis(), self.parsed.len());
         tracing::debug!(%commit, files, milliseconds, read_milliseconds = read.as_millis(), "read and compiled");
-        Ok(event)
+        Ok(Some(event))
     }
 
-    /// [`Event::Restored`], without a declared set when the commit cannot be read any more or has errors.
+    /// [`Event::Restored`], without a declared set when the commit cannot be read any more or has errors. `None` if the live
+    /// Namespaces have to be known first.
     ///
     /// A commit of another source is read from there, with the layout of this one, and with its credentials if both are on one
     /// server: those of the other are not known any more.
-    pub(super) fn restore(&mut self, last: SourceCommit, kinds: KindScopes) -> Event {
+    pub(super) fn restore(&mut self, last: SourceCommit, facts: ClusterFacts) -> Option<Event> {
         let SourceCommit { commit: name, git } = last;
         let is_this = git.repo == shown(&self.source.git.repo) && git.dir == self.source.dir;
         let compiled = Commit::from_hex(&name).map(|commit| match is_this {
-            true => self.compile_admitted((commit, Admission::InForce), kinds, None),
-            false => self.of(&git, &name).compile_admitted((commit, Admission::InForce), kinds, None),
+            true => self.compile_admitted((commit, Admission::InForce), facts, None),
+            false => self.of(&git, &name).compile_admitted((commit, Admission::InForce), facts, None),
         });
         let declared = match compiled {
-            Some(Ok(Event::Compiled { declared, .. })) => declared,
+            Some(Ok(None)) => return None,
+            Some(Ok(Some(Event::Compiled { declared, .. }))) => declared,
             _ => None,
         };
-        Event::Restored { commit: name, declared }
+        Some(Event::Restored { commit: name, declared })
     }
 
     fn await_defined_kinds(&mut self) {
@@ -186,10 +195,38 @@ impl Reader {
         Self { previous_crds, defined: None, remote: self.remote.elsewhere(&git.repo), ..new }
     }
 
-    fn compiled(&mut self, commit: Commit, mut findings: Vec<Finding>, kinds: KindScopes) -> Event {
-        let files: Vec<_> = self.parsed.iter().map(|(_, file)| Arc::clone(file)).collect();
+    /// The Namespaces for dynamic selectors of the files that were read last. `None` if they have to be known first.
+    fn dynamic(&self, namespaces: Option<&LiveNamespaces>) -> Option<DynamicSelectors> {
+        let (files, format) = (self.files(), self.source.settings.format);
+        let selected = |live: &NamespaceLabels| dynamically_selected(&files, format, live);
+        if selected(&NamespaceLabels::new()).is_none() {
+            return Some(DynamicSelectors::AsStatic);
+        }
+        match namespaces? {
+            LiveNamespaces::Unlistable(finding) => Some(DynamicSelectors::Unknown(finding.clone())),
+            LiveNamespaces::Listed(live) => selected(live).map(DynamicSelectors::Live),
+        }
+    }
+
+    /// `true` if another result than the last one can follow from these Namespaces.
+    pub(super) fn is_affected_by(&self, namespaces: Option<&LiveNamespaces>) -> bool {
+        self.dynamic(namespaces).is_some_and(|dynamic| dynamic != self.dynamic)
+    }
+
+    /// `true` if the last result follows from the live Namespaces too.
+    pub(super) fn uses_namespaces(&self) -> bool {
+        self.dynamic != DynamicSelectors::AsStatic
+    }
+
+    fn files(&self) -> Vec<Arc<ParsedFile>> {
+        self.parsed.iter().map(|(_, file)| Arc::clone(file)).collect()
+    }
+
+    fn compiled(&mut self, commit: Commit, mut findings: Vec<Finding>, facts: ClusterFacts) -> Event {
+        let files = self.files();
         let settings = CompileOptions {
-            kinds: Ok(kinds),
+            kinds: Ok(facts.kinds),
+            dynamic: self.dynamic.clone(),
             previous_crds: self.previous_crds.clone(),
             ..self.source.settings.clone()
         };

@@ -84,6 +84,7 @@ impl State {
         // A candidate without mistakes stays when a commit with mistakes follows: it is the last good one.
         if same {
             self.in_force.source.git = Arc::clone(&self.settings.git);
+            self.in_force.respecified = false;
             self.candidate = None;
         } else if candidate.is_some() {
             self.candidate = candidate;
@@ -103,6 +104,7 @@ impl State {
         }
         self.settings.git = git;
         self.settings.reconcile_timeout = reconcile_timeout;
+        self.in_force.respecified = true;
         self.source = Stage { git: Arc::clone(&self.settings.git), ..Stage::default() };
         self.candidate = None;
         self.held = None;
@@ -174,11 +176,12 @@ impl State {
         let Some(candidate) = self.candidate.take_if(|candidate| !makes_others(&self.objects, candidate)) else {
             return;
         };
-        match self.judge(&candidate.declared, &candidate.source.commit, false, now) {
+        let was_in_force = self.was_in_force(&candidate);
+        match self.judge(&candidate.declared, &candidate.source.commit, was_in_force, now) {
             Judgement::Passed(_) => self.activate(candidate, now),
             Judgement::Counting => self.candidate = Some(candidate),
-            // It was in force before a restart: everything but its deletions is done.
-            Judgement::Held(finding, offer) if self.was_in_force(&candidate) => {
+            // Everything but its deletions is done.
+            Judgement::Held(finding, offer) if was_in_force => {
                 self.activate(candidate, now);
                 self.hold_in_force(finding, offer, now);
             }
@@ -197,8 +200,13 @@ impl State {
         self.candidate.as_ref().is_some_and(|candidate| self.kinds.are_known(&candidate.kinds))
     }
 
+    /// `true` when the commit was in force before a restart, or is in force and declares other objects only because the cluster
+    /// is another: it has other Namespaces for dynamic selectors.
     fn was_in_force(&self, candidate: &Candidate) -> bool {
-        self.in_force.declared.is_none() && self.settings.last_in_force.as_ref() == Some(&candidate.source)
+        match &self.in_force.declared {
+            None => self.settings.last_in_force.as_ref() == Some(&candidate.source),
+            Some(_) => self.in_force.source == candidate.source && !self.in_force.respecified,
+        }
     }
 
     /// Puts the candidate in force and decides about every object that is not as it declares.
@@ -212,7 +220,7 @@ impl State {
             self.commands.push(Command::Notice(Notice::Syncing { commit, objects }));
         }
         self.prunes.begin_commit(&source.commit, self.objects.inventory().count());
-        self.in_force = InForce { source, declared: Some(declared), order, since: Some(now) };
+        self.in_force = InForce { source, declared: Some(declared), order, since: Some(now), respecified: false };
         self.held.take_if(|held| held.candidate.is_none());
         if grows || self.has_more_to_remember() {
             self.record();

@@ -101,6 +101,8 @@ struct InForce {
     order: Order,
     /// When it came in force.
     since: Option<Instant>,
+    /// Another spec is followed since then, so that the same commit may declare other objects because of that.
+    respecified: bool,
 }
 
 /// Where [`Command::Restore`] stands. It is sent once for each newest commit.

@@ -38,10 +38,8 @@ fn reader_of(repo: &Repo, repositories: &Arc<Repositories>, limits: ReadLimits) 
 /// Compiles the newest commit: the number of its objects, or its findings.
 fn compile(repo: &Repo, reader: &mut Reader) -> Result<usize, Vec<Finding>> {
     let commit = Commit::from_hex(&repo.commit()).unwrap();
-    let Event::Compiled { declared, findings, .. } = reader.compile(commit, KindScopes::default(), None).unwrap()
-    else {
-        panic!("compiled")
-    };
+    let compiled = reader.compile(commit, ClusterFacts::default(), None).unwrap();
+    let Some(Event::Compiled { declared, findings, .. }) = compiled else { panic!("compiled") };
     let objects = |declared: Arc<DeclaredSet>| declared.objects.len() + declared.withheld.len();
     declared.map(objects).ok_or(findings)
 }
@@ -111,7 +109,7 @@ fn a_commit_that_takes_too_long_is_tried_again() {
     repo.write("a.yaml", OBJECT);
     let commit = Commit::from_hex(&repo.commit()).unwrap();
     let mut reader = reader_of(&repo, &Arc::default(), ReadLimits { time: Duration::ZERO, ..READ });
-    let error = reader.compile(commit, KindScopes::default(), None).unwrap_err();
+    let error = reader.compile(commit, ClusterFacts::default(), None).unwrap_err();
     assert_eq!(error.class, FailureClass::OverLimit);
     assert!(error.message.contains("takes longer than") && error.hint.is_some(), "{error:?}");
     reader.limits = READ;
@@ -131,7 +129,7 @@ fn a_commit_in_quarantine_is_not_read_and_the_next_one_is() {
         attempt.die();
     }
     let mut reader = reader_of(&repo, &Arc::default(), READ);
-    let error = reader.compile(hostile, KindScopes::default(), None).unwrap_err();
+    let error = reader.compile(hostile, ClusterFacts::default(), None).unwrap_err();
     assert_eq!(error.class, FailureClass::Quarantined);
     repo.write("b.yaml", &OBJECT.replace("name: a", "name: b"));
     assert_eq!(compile(&repo, &mut reader), Ok(2));
@@ -144,10 +142,11 @@ fn a_commit_in_force_stays_when_signatures_are_asked_for_later() {
     let commit = repo.commit();
     let mut reader = reader_of(&repo, &Arc::default(), READ);
     reader.remote.signers = Some(Signers::default());
-    let error = reader.compile(Commit::from_hex(&commit).unwrap(), KindScopes::default(), None).unwrap_err();
+    let error = reader.compile(Commit::from_hex(&commit).unwrap(), ClusterFacts::default(), None).unwrap_err();
     assert_eq!(error.class, FailureClass::Unsigned);
     let git = Arc::new(reader.source.git.status());
-    let Event::Restored { declared, .. } = reader.restore(SourceCommit { commit, git }, KindScopes::default()) else {
+    let Some(Event::Restored { declared, .. }) = reader.restore(SourceCommit { commit, git }, ClusterFacts::default())
+    else {
         panic!("restored")
     };
     assert_eq!(declared.unwrap().objects.len(), 1);
@@ -182,7 +181,7 @@ fn others_have_their_turn_at_the_server_while_a_commit_is_read() {
     let turn = Arc::clone(&turns).try_acquire_owned().ok();
     let memory = repositories.memory().turn(PARSED_AT_ONCE);
     std::thread::scope(|scope| {
-        let read = scope.spawn(|| reader.compile(commit, KindScopes::default(), turn));
+        let read = scope.spawn(|| reader.compile(commit, ClusterFacts::default(), turn));
         while repositories.memory().waiting() == 0 {
             std::thread::yield_now();
         }
@@ -204,4 +203,39 @@ fn mirrors_that_are_not_used_go_although_nothing_is_compiled() {
     let remote = reader.remote.clone();
     asked(&mut reader, (remote, true), None).unwrap();
     assert!(!unused.exists());
+}
+
+#[test]
+fn a_source_with_dynamic_selectors_waits_for_the_namespaces_and_heeds_those_that_it_selects() {
+    let repo = Repo::new();
+    let selector = "apiVersion: configmanagement.gke.io/v1\nkind: NamespaceSelector\nmetadata: {name: s}\n\
+                    spec: {mode: dynamic, selector: {matchLabels: {team: x}}}\n";
+    let selected = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  annotations: \
+                    {configmanagement.gke.io/namespace-selector: s}\n";
+    repo.write("selector.yaml", selector);
+    repo.write("a.yaml", selected);
+    let commit = Commit::from_hex(&repo.commit()).unwrap();
+    let mut reader = reader_of(&repo, &Arc::default(), READ);
+    let live = |names: &[(&str, &str)]| {
+        let labels = |team: &str| [("team".to_owned(), team.to_owned())].into();
+        let known = names.iter().map(|(name, team)| ((*name).to_owned(), labels(team))).collect();
+        Some(LiveNamespaces::Listed(Arc::new(known)))
+    };
+    let mut compile = |namespaces: Option<LiveNamespaces>| {
+        let affected = reader.is_affected_by(namespaces.as_ref());
+        let facts = ClusterFacts { namespaces, ..ClusterFacts::default() };
+        let objects = match reader.compile(commit, facts, None).unwrap()? {
+            Event::Compiled { declared, findings, .. } => declared.map(|set| set.objects.len()).ok_or(findings),
+            other => panic!("{other:?}"),
+        };
+        Some((affected, objects))
+    };
+    assert_eq!(compile(None), None, "the Namespaces are not known");
+    assert_eq!(compile(live(&[("one", "x"), ("other", "y")])), Some((true, Ok(1))));
+    assert_eq!(compile(live(&[("one", "x"), ("another", "z")])), Some((false, Ok(1))));
+    assert_eq!(compile(live(&[("one", "x"), ("other", "x")])), Some((true, Ok(2))));
+    let finding = Finding::new(Code::ListNamespace, "forbidden");
+    let (affected, found) = compile(Some(LiveNamespaces::Unlistable(finding))).unwrap();
+    let findings = found.unwrap_err();
+    assert!(affected && findings[0].places[0].location.as_ref().unwrap().path == "selector.yaml", "{findings:?}");
 }

@@ -184,6 +184,46 @@ fn an_approved_commit_of_another_directory_is_held_and_the_state_before_stays() 
 }
 
 #[test]
+fn a_commit_that_selects_other_namespaces_is_in_force_without_too_many_deletions() {
+    let mut scene = Scene::new();
+    // The Namespace of most objects has other labels, and another Namespace begins to match.
+    scene.commit('a', &config_maps(15..25));
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    assert!(scene.held()[0].contains("None of them is deleted; the rest of it is in force"), "{:?}", scene.held());
+    assert!(scene.state.objects.live(&config_map("c24")).is_some(), "new objects do not wait");
+    assert!(!scene.state.is_synced());
+    // The labels are put back.
+    scene.commit('a', &config_maps(0..20));
+    assert_eq!((scene.deletions(), scene.held().len()), (5, 0));
+    assert!(scene.state.is_synced(), "{:#?}", scene.state.last_report());
+}
+
+#[test]
+fn objects_that_go_with_their_namespace_are_held_no_more() {
+    let mut scene = Scene::new();
+    scene.commit('a', &config_maps(15..20));
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    for n in 0..15 {
+        scene.version += 1;
+        scene.step(Event::Gone(config_map(&format!("c{n}")), scene.version));
+    }
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 0));
+    assert!(scene.state.is_synced() && scene.state.objects.live(&config_map("c0")).is_none());
+}
+
+#[test]
+fn a_commit_of_another_spec_is_held_whole() {
+    let mut scene = Scene::new();
+    let git = Arc::clone(&scene.state.settings.git);
+    // The name of the cluster is another, so that the same commit declares other objects.
+    let change = SpecChange { git, reconcile_timeout: Duration::from_secs(300) };
+    scene.step(Event::SpecChanged(Box::new(change)));
+    scene.commit('a', &config_maps(15..25));
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    assert!(scene.state.objects.live(&config_map("c24")).is_none(), "the state before stays in force");
+}
+
+#[test]
 fn a_smaller_set_needs_no_new_approval() {
     let mut scene = Scene::new();
     scene.commit('b', &config_maps(0..5));
