@@ -27,6 +27,8 @@ pub(crate) struct Laws {
     pub(crate) owners: BTreeMap<String, usize>,
     /// Objects that others took the stamp off after the last apply: they need not be deleted, even with the stamp on again.
     taken: BTreeSet<String>,
+    /// Objects of which the API server said to their owner that they are not there.
+    denied: BTreeSet<String>,
     activations: BTreeMap<usize, Activation>,
     /// Approved commits.
     pub(crate) approved: BTreeSet<(usize, String)>,
@@ -99,6 +101,7 @@ impl Laws {
             && other != *sync
             && is_stamped(before, &self.syncs[other])
             && is_applied(before)
+            && !self.denied.contains(object::uid(before))
         {
             self.breaks(format!("sync {sync} writes to {}, which is sync {other}'s", incoming.path));
         }
@@ -107,6 +110,7 @@ impl Laws {
             ("PATCH", APPLY) => {
                 let uid = after.as_ref().map(|after| object::uid(after).to_owned()).unwrap_or_default();
                 self.taken.remove(&uid);
+                self.denied.remove(&uid);
                 self.owners.insert(uid, *sync);
             }
             ("PATCH", MERGE) => {
@@ -209,7 +213,15 @@ impl Laws {
     /// `true` for an object of the sync that nothing has taken from it.
     fn is_left(&self, sync: usize, live: &Value) -> bool {
         let uid = object::uid(live);
-        self.owners.get(uid) == Some(&sync) && !self.taken.contains(uid) && is_stamped(live, &self.syncs[sync])
+        let is_known = !self.taken.contains(uid) && !self.denied.contains(uid);
+        self.owners.get(uid) == Some(&sync) && is_known && is_stamped(live, &self.syncs[sync])
+    }
+
+    /// The API server answers a sync that this object is not there.
+    pub(crate) fn denied(&mut self, sync: usize, live: &Value) {
+        if self.owners.get(object::uid(live)) == Some(&sync) {
+            self.denied.insert(object::uid(live).to_owned());
+        }
     }
 
     /// Checks that an object is as a sync declares it.

@@ -149,6 +149,8 @@ impl World {
             let after = find(&self.server);
             let time = self.server.time;
             self.laws.written(&Written { sync, incoming, before, after, late, time });
+        } else if let (Some(before), Ok((404, _))) = (before, &reply) {
+            self.laws.denied(sync, &before);
         }
         reply
     }

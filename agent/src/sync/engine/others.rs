@@ -134,7 +134,7 @@ impl State {
         self.objects.notes(id).is_some_and(|notes| notes.keep) || self.is_declared_elsewhere(id)
     }
 
-    fn is_declared_elsewhere(&self, id: &ObjectId) -> bool {
+    pub(super) fn is_declared_elsewhere(&self, id: &ObjectId) -> bool {
         self.known_others().any(|(_, held)| held.declares(id))
     }
 
@@ -198,6 +198,11 @@ impl State {
             self.objects.lives().map(|(id, _)| id.clone()).collect()
         };
         self.take_over_left(left, now);
+        let conflicts = self.objects.marked(Mark::Conflict).cloned();
+        let released: Vec<ObjectId> = conflicts.filter(|id| self.action(id) == Action::Abandon).collect();
+        for id in released {
+            self.evaluate(&id, now);
+        }
         if self.has_handed_over_held() {
             self.judge_again();
         }

@@ -115,8 +115,17 @@ impl State {
     pub(super) fn action(&self, id: &ObjectId) -> Action {
         match self.declared(id) {
             Declared::Absent if !self.objects.is_recorded(id) => Action::Nothing,
-            declared => decide(declared, self.objects.live(id), &self.settings.sync),
+            declared => match (declared, decide(declared, self.objects.live(id), &self.settings.sync)) {
+                (Declared::Absent, Action::Nothing) if self.is_left_to_another(id) => Action::Abandon,
+                (_, action) => action,
+            },
         }
+    }
+
+    /// `true` for an object of the sync that it may not delete and that another sync declares.
+    fn is_left_to_another(&self, id: &ObjectId) -> bool {
+        let live = self.objects.live(id);
+        live.is_some_and(|live| live.owner == Owner::Us && !live.terminating) && self.is_declared_elsewhere(id)
     }
 
     /// The object is not declared any more and is being deleted. A commit is not fully applied before it is gone; when that

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::tests::{applied, begin_sync, declared, deleted, live, recorded};
 use super::*;
 use crate::sync::engine::{Event, Outcome};
+use crate::sync::live::Observed;
 
 const FIRST: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const SECOND: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -102,6 +103,22 @@ fn an_object_that_another_sync_declares_is_released_and_not_deleted() {
     let mut scene = Scene::new(&both, held(FIRST, "elsewhere", &config_map("moves")));
     scene.commit(SECOND, &config_map("stays"));
     assert_eq!((scene.deleted(), scene.released()), (vec!["goes".to_owned()], vec!["moves"]));
+}
+
+/// An object with owners is not deleted, since it goes with them. Another sync that declares it has it all the same.
+#[test]
+fn an_object_with_owners_is_released_to_another_sync() {
+    let both = config_map("stays") + &config_map("moves");
+    let mut scene = Scene::new(&both, held(FIRST, "elsewhere", ""));
+    let moves = ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", "moves");
+    let mut object = live(&declared(&both), &moves, 6, json!({}));
+    object.metadata_mut().insert("ownerReferences".into(), json!([{"uid": "x"}]));
+    scene.step(Event::Seen(moves, Box::new(Observed::of(&object))));
+    scene.commit(SECOND, &config_map("stays"));
+    assert_eq!((scene.deleted(), scene.released()), (vec![], vec![]));
+    assert!(scene.findings()[0].contains("ownerReferences"), "{:?}", scene.findings());
+    scene.tell(held(FIRST, "elsewhere", &config_map("moves")));
+    assert_eq!((scene.deleted(), scene.released()), (vec![], vec!["moves"]));
 }
 
 /// An object that moves is not deleted, so that it does not count for the guard.
