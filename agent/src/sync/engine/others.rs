@@ -198,8 +198,8 @@ impl State {
             self.objects.lives().map(|(id, _)| id.clone()).collect()
         };
         self.take_over_left(left, now);
-        let conflicts = self.objects.marked(Mark::Conflict).cloned();
-        let released: Vec<ObjectId> = conflicts.filter(|id| self.action(id) == Action::Abandon).collect();
+        let left = self.others.shared.iter().flat_map(|shared| &shared.left);
+        let released: Vec<ObjectId> = left.filter(|id| self.is_declared_elsewhere(id)).cloned().collect();
         for id in released {
             self.evaluate(&id, now);
         }
