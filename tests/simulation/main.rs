@@ -87,7 +87,6 @@ fn the_laws_hold_beside_other_clients() {
 }
 
 #[test]
-#[ignore = "an object that is released at a moment when two syncs declare it is written by both; seeds 49, 53, 104, 125 of 150"]
 fn the_laws_hold_for_several_syncs() {
     try_all(Scope { syncs: 3, faults: true, acts: 13, restores: false });
 }

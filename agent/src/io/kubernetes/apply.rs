@@ -49,11 +49,11 @@ async fn try_apply(
         ApplyMode::Update => {}
         ApplyMode::Create => expected = Some(NO_VERSION.to_owned()),
         ApplyMode::HandOver | ApplyMode::Reclaim => {
-            let there = cluster.get(&path).await?;
+            let Some(there) = find(cluster, &path).await? else { return Ok(Outcome::Absent(0)) };
             adopted_from = hand_over(cluster, &path, &body, there, mode).await?.1;
         }
         ApplyMode::TakeOver(version) => {
-            let there: Object = cluster.get(&path).await?;
+            let Some(there) = find(cluster, &path).await? else { return Ok(Outcome::Absent(0)) };
             if Observed::of(&there).version() != version {
                 return Ok(Outcome::Read(Box::new(there)));
             }
@@ -102,6 +102,14 @@ fn check_text(bytes: usize) -> Result<(), ApiError> {
         return Err(ApiError::Oversized(format!("it has {size} KiB as JSON, and an API server takes {limit} KiB")));
     }
     Ok(())
+}
+
+/// The object at this path, if there is one.
+async fn find(cluster: &Cluster, path: &str) -> Result<Option<Object>, ApiError> {
+    match cluster.get(path).await {
+        Err(error) if error.is_not_found() => Ok(None),
+        answer => answer.map(Some),
+    }
 }
 
 async fn send(cluster: &Cluster, path: &str, body: &Object) -> Result<Object, ApiError> {
@@ -203,6 +211,7 @@ async fn try_annotate(
         Err(error) if expected.is_some() && error.code() == 409 => {
             return Ok(Outcome::Read(Box::new(cluster.get(path).await?)));
         }
+        Err(error) if error.is_not_found() => return Ok(Outcome::Absent(0)),
         answer => answer?,
     };
     let live = Live::after_apply(&Observed::of(&whole), &whole, &body, &declared.id, stamp.sync);

@@ -301,13 +301,13 @@ impl State {
     }
 
     /// Forgets all such objects when a commit comes in force, but for those that it leaves alone anyway, such as Namespaces
-    /// that it only refers to; and all that it says nothing about and that are not recorded.
+    /// that it only refers to; and all that it says nothing about and that are not recorded, or are not the sync's any more.
     pub(super) fn forget_strangers(&mut self) {
         let set = self.in_force.declared.clone();
         let declared = |id: &ObjectId| set.as_ref().map_or(Declared::Absent, |set| Declared::of(set, id));
         let sync = &self.settings.sync;
         self.objects.retain_lives(|id, live, recorded| match declared(id) {
-            Declared::Absent if !recorded => false,
+            Declared::Absent if !recorded || live.owner != Owner::Us => false,
             _ if live.watched => true,
             declared @ Declared::Object(_) => decide(declared, Some(live), sync) == Action::Nothing,
             _ => false,
