@@ -42,11 +42,12 @@ fn law(broken: &str) -> String {
 }
 
 /// Tries all seeds. A failure is shrunk and printed.
-fn try_all(scope: Scope) {
+fn try_all(scope: Scope, found: &[u64]) {
     // A panic is a failure of its schedule, which is printed in the end.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ()));
-    let Tried { count, time, failures } = seeds::try_all(seeds::seeds(), |seed| outcome(&generate(seed, scope), false));
+    let Tried { count, time, failures } =
+        seeds::try_all(&seeds::seeds(found), |seed| outcome(&generate(seed, scope), false));
     println!("{count} schedules, {:.2} ms each", time.as_secs_f64() * 1000.0 / count.max(1) as f64);
     let mut laws: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     failures.iter().for_each(|(seed, broken)| laws.entry(law(broken)).or_default().push(*seed));
@@ -73,38 +74,40 @@ fn tell(seed: u64, scope: Scope) {
 
 #[test]
 fn the_laws_hold_without_faults() {
-    try_all(Scope { syncs: 1, faults: false, acts: 0, restores: false });
+    try_all(Scope { syncs: 1, faults: false, acts: 0, restores: false }, &[]);
 }
 
 #[test]
 fn the_laws_hold_while_requests_fail() {
-    try_all(Scope { syncs: 1, faults: true, acts: 0, restores: false });
+    try_all(Scope { syncs: 1, faults: true, acts: 0, restores: false }, &[]);
 }
 
 #[test]
 fn the_laws_hold_beside_other_clients() {
-    try_all(Scope { syncs: 1, faults: true, acts: 13, restores: false });
+    try_all(Scope { syncs: 1, faults: true, acts: 13, restores: false }, &[]);
 }
 
 #[test]
 fn the_laws_hold_for_several_syncs() {
-    try_all(Scope { syncs: 3, faults: true, acts: 13, restores: false });
+    let found = [53, 104, 125, 175, 179, 181, 192, 196, 290];
+    try_all(Scope { syncs: 3, faults: true, acts: 13, restores: false }, &found);
 }
 
 #[test]
 fn two_agents_never_write_in_one_term() {
-    let Tried { failures, .. } = seeds::try_all(seeds::seeds(), |seed| leaders::run(seed, leaders::IN_FLIGHT));
+    let Tried { failures, .. } = seeds::try_all(&seeds::seeds(&[]), |seed| leaders::run(seed, leaders::IN_FLIGHT));
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
 /// Or else the law would say nothing.
 #[test]
 fn writes_that_are_on_their_way_for_longer_than_the_fence_allows_break_the_law_of_terms() {
-    let Tried { failures, .. } = seeds::try_all(0..8, |seed| leaders::run(seed, leaders::IN_FLIGHT * 10));
+    let Tried { failures, .. } =
+        seeds::try_all(&[0, 1, 2, 3, 4, 5, 6, 7], |seed| leaders::run(seed, leaders::IN_FLIGHT * 10));
     assert!(failures.values().any(|law| law.contains("holds the Lease")), "{failures:#?}");
 }
 
 #[test]
 fn the_laws_hold_when_backups_are_restored() {
-    try_all(Scope { syncs: 1, faults: false, acts: 4, restores: true });
+    try_all(Scope { syncs: 1, faults: false, acts: 4, restores: true }, &[]);
 }

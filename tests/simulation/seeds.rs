@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _, stderr};
-use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,13 +11,13 @@ const ENOUGH: usize = 100;
 /// The pause between two words about the progress.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The seeds to try: those that are asked for, else a fixed set.
-pub(crate) fn seeds() -> Range<u64> {
+/// The seeds to try: those that are asked for, else a fixed set, and `found`, which broke a law once.
+pub(crate) fn seeds(found: &[u64]) -> Vec<u64> {
     if let Ok(text) = std::env::var("NOMOS_SIMULATION_SEEDS") {
         let (from, to) = text.split_once("..").expect("a range of seeds, as in 7..20");
-        return from.parse().expect("a seed")..to.parse().expect("a seed");
+        return (from.parse().expect("a seed")..to.parse().expect("a seed")).collect();
     }
-    0..24
+    (0..24).chain(found.iter().copied()).collect()
 }
 
 /// The seeds that were tried, and those that failed with the law that they broke.
@@ -29,17 +28,15 @@ pub(crate) struct Tried {
 }
 
 /// Tries seeds, until too many have failed.
-pub(crate) fn try_all(seeds: Range<u64>, outcome: impl Fn(u64) -> Result<(), String> + Sync) -> Tried {
+pub(crate) fn try_all(seeds: &[u64], outcome: impl Fn(u64) -> Result<(), String> + Sync) -> Tried {
     let begin = Instant::now();
-    let (next, done, failures) = (AtomicU64::new(seeds.start), AtomicU64::new(0), Mutex::new(BTreeMap::new()));
+    let (next, done, failures) = (AtomicUsize::new(0), AtomicU64::new(0), Mutex::new(BTreeMap::new()));
     let failed = || failures.lock().unwrap_or_else(PoisonError::into_inner);
     let told = Mutex::new(begin);
     let work = || {
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end || failed().len() >= ENOUGH {
-                return;
-            }
+            let seed = seeds.get(next.fetch_add(1, Ordering::Relaxed)).copied();
+            let Some(seed) = seed.filter(|_| failed().len() < ENOUGH) else { return };
             if let Err(broken) = outcome(seed) {
                 failed().insert(seed, broken);
             }
@@ -48,7 +45,7 @@ pub(crate) fn try_all(seeds: Range<u64>, outcome: impl Fn(u64) -> Result<(), Str
                 && told.elapsed() >= PAUSE
             {
                 *told = Instant::now();
-                tell(count, seeds.end - seeds.start, failed().len(), begin.elapsed());
+                tell(count, seeds.len(), failed().len(), begin.elapsed());
             }
         }
     };
@@ -60,7 +57,7 @@ pub(crate) fn try_all(seeds: Range<u64>, outcome: impl Fn(u64) -> Result<(), Str
     Tried { count, time, failures: failures.into_inner().unwrap_or_else(PoisonError::into_inner) }
 }
 
-fn tell(count: u64, all: u64, failed: usize, time: Duration) {
+fn tell(count: u64, all: usize, failed: usize, time: Duration) {
     let mut terminal = stderr();
     if terminal.is_terminal() {
         let each = time.as_secs_f64() * 1000.0 / count as f64;
