@@ -124,7 +124,9 @@ impl ControlPlane {
     }
 
     fn start_with(options: &[&str]) -> Result<Self> {
-        let program = Self::binary().context("the control plane has not been built: run `tests/controlplane/build`")?;
+        let program = Self::binary().context(
+            "the control plane has not been built: run `tests/controlplane/build target/controlplane/controlplane`",
+        )?;
         let dir = unused_dir();
         let mut child = Command::new(&program)
             .arg("start")

@@ -38,7 +38,8 @@ impl<'a> Node<'a> {
     /// # Errors
     /// As [`ControlPlane::start_with_node`].
     pub fn start() -> Result<ControlPlane> {
-        let programs = Self::programs().context("the node has not been built: run `tests/node/build`")?;
+        let programs =
+            Self::programs().context("the node has not been built: run `tests/node/build target/controlplane/node`")?;
         ControlPlane::start_with_node(&programs)
     }
 

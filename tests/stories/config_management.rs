@@ -18,9 +18,15 @@ const CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/confi
 const CRD_FILE: &str = "../examples/install/crds/configmanagements.configmanagement.gke.io.yaml";
 
 pub(crate) fn session(kind: Kind) -> Result<()> {
-    let (cluster, home) = (installed(kind)?, TempDir::new()?);
-    let context = cluster.kubectl(&["config", "current-context"])?.trim().to_owned();
+    let cluster = installed(kind)?;
     let _agent = agent(&cluster, &[])?;
+    play_session(&cluster, |server| server.url().to_owned())
+}
+
+/// Plays the session on a cluster with an agent, for which a repository has this URL.
+pub(crate) fn play_session(cluster: &Cluster, url: impl Fn(&GitServer) -> String) -> Result<()> {
+    let home = TempDir::new()?;
+    let context = cluster.kubectl(&["config", "current-context"])?.trim().to_owned();
     let status = || cluster.nomos(&["status", "--contexts", &context]);
     await_condition("nothing is configured", || {
         let (code, text) = status();
@@ -35,7 +41,7 @@ pub(crate) fn session(kind: Kind) -> Result<()> {
     let tagged = repository.commit()?;
     repository.git(&["tag", "1.0.0"])?;
     let server = GitServer::of(&repository)?;
-    apply(&cluster, home.path(), &manifest(server.url(), "my-cluster"))?;
+    apply(cluster, home.path(), &manifest(&url(&server), "my-cluster"))?;
     let synced_at = |commit: &str| {
         await_condition(&format!("the table shows SYNCED at {commit}"), || {
             let (code, text) = status();
@@ -59,9 +65,9 @@ pub(crate) fn session(kind: Kind) -> Result<()> {
     repository.git(&["checkout", "--quiet", "-b", "1.0.0"])?;
     let committed = repository.commit()?;
     synced_at(&committed)?;
-    named_clusters(&cluster)?;
+    named_clusters(cluster)?;
     synced_at(&committed)?;
-    unreachable_context(&cluster, home.path(), &context)
+    unreachable_context(cluster, home.path(), &context)
 }
 
 /// Another name of the cluster takes effect at once, without a commit.

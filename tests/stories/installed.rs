@@ -12,11 +12,12 @@ use tests::git_server::GitServer;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
+use crate::config_management::play_session;
 use crate::node::{await_available, web};
 use crate::world::{AGENT, codes, config_map};
 
 const IMAGE: &str = "nomos.test/nomos-agent";
-const SYNC: &str = "root-sync";
+const SYNC: &str = "shop";
 const AGENTS: &str = "/api/v1/namespaces/config-management-system/pods";
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/config-management-system/leases/nomos-agent";
 /// Objects of the commit in the middle of which the agent is upgraded.
@@ -33,12 +34,13 @@ pub(crate) fn serves(kind: Kind) -> Result<()> {
     let namespace = cluster.get("/api/v1/namespaces/config-management-system")?;
     ensure!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted", "{namespace:#}");
 
+    play_session(&cluster, url_in_pods)?;
+    cluster.kubectl(&["delete", "configmanagement", "config-management"])?;
     let repository = Repository::empty()?;
     repository.write("web.yaml", &web(2))?;
     let commit = repository.commit()?;
     let server = GitServer::of(&repository)?;
-    // The name leads to this machine, whose address is another one in the Pod.
-    create_sync(&cluster, &server.url().replace("127.0.0.1", "git.example.com"))?;
+    create_sync(&cluster, &url_in_pods(&server))?;
     await_synced(&cluster, &commit)?;
     await_available(&cluster, 2)?;
     let (code, text) = cluster.nomos(&["status"]);
@@ -47,6 +49,11 @@ pub(crate) fn serves(kind: Kind) -> Result<()> {
     leader_is_deleted(&cluster, &repository)?;
     is_upgraded(&cluster, &repository)?;
     is_removed(&cluster)
+}
+
+/// The repository's URL for Pods: the name leads to this machine, whose address is another one there.
+fn url_in_pods(server: &GitServer) -> String {
+    server.url().replace("127.0.0.1", "git.example.com")
 }
 
 /// Another agent takes over, and the Deployment brings the number of agents back.
