@@ -11,6 +11,7 @@ use agent::io::kubernetes::audit::audit;
 use agent::io::kubernetes::client::Cluster;
 use agent::io::kubernetes::count::count;
 use agent::io::kubernetes::patience::patiently;
+use agent::io::kubernetes::values::fill;
 use agent::io::kubernetes::watch::{Subscription, Watches};
 use agent::io::reports;
 use agent::model::finding::{Code, Finding};
@@ -207,6 +208,10 @@ impl Client {
             Command::Read(declared) => {
                 let cluster = Arc::clone(&self.cluster);
                 self.spawn(declared.id.clone(), async move { apply::read(&cluster, &declared).await });
+            }
+            Command::Fill(declared, sources) => {
+                let cluster = Arc::clone(&self.cluster);
+                self.spawn(declared.id.clone(), async move { fill(&cluster, &declared, &sources).await });
             }
             Command::Delete(id, uid, version) => {
                 let cluster = Arc::clone(&self.cluster);

@@ -10,6 +10,7 @@ mod bug_report;
 mod changed_spec;
 mod config_management;
 mod control_plane;
+mod copied_values;
 mod custom_resources;
 mod dead_connections;
 mod deleted_namespace;
@@ -132,6 +133,8 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("live_namespaces_are_selected_by_their_labels", dynamic_selectors::by_labels, &Kind::ALL),
     ("namespaces_with_other_labels_lose_few_objects_at_once", dynamic_selectors::guard, &Kind::ALL),
     ("dynamic_selectors_wait_for_the_namespaces", dynamic_selectors::unlistable, &[Kind::Sandbox]),
+    ("values_of_other_objects_are_copied_and_followed", copied_values::follow_their_source, &Kind::ALL),
+    ("copied_values_of_secrets_stay_secret", copied_values::of_secrets_stay_secret, &Kind::ALL),
     ("replicas_that_leave_the_repository_stay", handed_over::replicas, &Kind::ALL),
     ("a_renamed_sync_takes_over_what_the_old_one_left", handed_over::between_syncs, &Kind::ALL),
     ("a_sync_takes_its_objects_along_in_the_foreground", removal::foreground, &Kind::ALL),

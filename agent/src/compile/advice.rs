@@ -7,8 +7,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::compile::parse::{Manifest, ParsedFile};
+use crate::compile::substitutions::{SUBSTITUTION_FORM, Substitution, checked};
 use crate::model::finding::{Place, Warning};
-use crate::model::metadata::annotation;
+use crate::model::metadata::annotation::{APPLY_TIME_MUTATION, DEPENDS_ON};
 use crate::model::object::{GroupKind, ObjectId};
 use crate::model::references::{REFERENCE_FORM, references};
 
@@ -18,7 +19,10 @@ type ById<'a> = BTreeMap<&'a ObjectId, usize>;
 /// The warnings about all manifests of these files.
 pub(super) fn warnings(files: &[&Arc<ParsedFile>]) -> Vec<Warning> {
     let manifests: Vec<&Arc<Manifest>> = files.iter().flat_map(|file| &file.manifests).collect();
-    let concerns = |manifest: &&Arc<Manifest>| depends_on(manifest).is_some() || is_autoscaler(manifest);
+    let concerns = |manifest: &&Arc<Manifest>| {
+        [DEPENDS_ON, APPLY_TIME_MUTATION].iter().any(|key| manifest.object.annotation(key).is_some())
+            || is_autoscaler(manifest)
+    };
     if !manifests.iter().any(concerns) {
         return Vec::new();
     }
@@ -31,10 +35,6 @@ pub(super) fn warnings(files: &[&Arc<ParsedFile>]) -> Vec<Warning> {
     warnings
 }
 
-fn depends_on(manifest: &Manifest) -> Option<&str> {
-    manifest.object.annotation(annotation::DEPENDS_ON)
-}
-
 fn is_autoscaler(manifest: &Manifest) -> bool {
     manifest.object.is_kind("autoscaling", "HorizontalPodAutoscaler")
 }
@@ -45,37 +45,70 @@ fn warning(message: String, hint: &str, places: Vec<Place>) -> Warning {
 }
 
 fn of_dependencies(manifests: &[&Arc<Manifest>], by_id: &ById<'_>) -> Vec<Warning> {
-    let key = annotation::DEPENDS_ON;
     let mut warnings = Vec::new();
     let mut edges: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    let dependents = manifests.iter().enumerate().filter_map(|(at, it)| Some((at, it, depends_on(it)?)));
-    for (at, manifest, text) in dependents {
+    for (at, manifest) in manifests.iter().enumerate() {
         let id = &manifest.object.id;
-        let mut warn = |message, hint| warnings.push(warning(message, hint, vec![manifest.at_annotation(key)]));
-        let references = references(text).unwrap_or_else(|reason| {
-            warn(format!("{key} of {id}: {reason}."), REFERENCE_FORM);
-            Vec::new()
-        });
-        for reference in references {
+        let mut warn =
+            |key, message, hint: &'static str| warnings.push(warning(message, hint, vec![manifest.at_annotation(key)]));
+        for reference in depends_on(manifest, &mut warn) {
             match by_id.get(&reference) {
                 Some(found) => edges.entry(at).or_default().push(*found),
                 // The namespace of a manifest may follow from its directory.
                 None if by_id.contains_key(&reference.in_namespace("")) => {}
                 None => warn(
+                    DEPENDS_ON,
                     format!("{id} depends on {reference}, which is not declared here."),
                     "It waits until the other object is ready on the cluster.",
+                ),
+            }
+        }
+        for Substitution { source, .. } in substitutions(manifest, &mut warn) {
+            let near = [source.in_namespace(id.namespace()), source.in_namespace("")];
+            match [&source, &near[0]].into_iter().find_map(|source| by_id.get(source)) {
+                Some(found) => edges.entry(at).or_default().push(*found),
+                None if by_id.contains_key(&near[1]) || id.namespace().is_empty() => {}
+                None => warn(
+                    APPLY_TIME_MUTATION,
+                    format!("{id} takes a value of {source}, which is not declared here."),
+                    "It waits until the same sync declares the other object.",
                 ),
             }
         }
     }
     warnings.extend(cycle(&edges).map(|cycle| {
         let names: Vec<String> = cycle.iter().map(|at| manifests[*at].object.id.to_string()).collect();
-        let places = cycle.iter().map(|at| manifests[*at].at_annotation(key)).collect();
+        let places = cycle.iter().map(|at| manifests[*at].at_annotation(key(manifests[*at]))).collect();
         let message =
             format!("These objects depend on each other, so that the sync refuses them: {}.", names.join(", "));
         warning(message, "Remove one of the annotations.", places)
     }));
     warnings
+}
+
+/// The annotation by which a manifest depends on others.
+fn key(manifest: &Manifest) -> &'static str {
+    if manifest.object.annotation(DEPENDS_ON).is_some() { DEPENDS_ON } else { APPLY_TIME_MUTATION }
+}
+
+/// The objects that the annotation `depends-on` names, or a warning.
+fn depends_on(manifest: &Manifest, warn: &mut impl FnMut(&'static str, String, &'static str)) -> Vec<ObjectId> {
+    let Some(text) = manifest.object.annotation(DEPENDS_ON) else { return Vec::new() };
+    references(text).unwrap_or_else(|reason| {
+        warn(DEPENDS_ON, format!("{DEPENDS_ON} of {}: {reason}.", manifest.object.id), REFERENCE_FORM);
+        Vec::new()
+    })
+}
+
+/// The values that are copied into the object when it is applied, or a warning.
+fn substitutions(manifest: &Manifest, warn: &mut impl FnMut(&'static str, String, &'static str)) -> Vec<Substitution> {
+    let (id, Some(text)) = (&manifest.object.id, manifest.object.annotation(APPLY_TIME_MUTATION)) else {
+        return Vec::new();
+    };
+    checked(text, id, &manifest.whole()).unwrap_or_else(|reason| {
+        warn(APPLY_TIME_MUTATION, format!("{APPLY_TIME_MUTATION} of {id}: {reason}."), SUBSTITUTION_FORM);
+        Vec::new()
+    })
 }
 
 /// One cycle, if there is any.
@@ -161,6 +194,28 @@ mod tests {
             cyclic,
             ["These objects depend on each other, so that the sync refuses them: configmap/shop/b, configmap/shop/c."]
         );
+    }
+
+    /// A ConfigMap that takes a value of an object.
+    fn taker(name: &str, source: &str, path: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: shop\n  annotations:\n    \
+             config.kubernetes.io/apply-time-mutation: |\n      - sourceRef: {source}\n        sourcePath: $.data.a\n        \
+             targetPath: {path}\ndata: {{a: placeholder}}\n---\n"
+        )
+    }
+
+    #[test]
+    fn values_of_other_objects_that_cannot_be_copied_are_told() {
+        let path = "$.data.a";
+        let of = |name: &str| format!("{{kind: ConfigMap, name: {name}}}");
+        let told = messages(&(taker("a", &of("b"), "$.data.c") + &taker("b", &of("c"), path)));
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].ends_with("names no field of the object; write a placeholder there."), "{told:?}");
+        assert_eq!(told[1], "configmap/shop/b takes a value of configmap/c, which is not declared here.");
+        let cyclic = messages(&(taker("a", &of("b"), path) + &config_map("b", "/namespaces/shop/ConfigMap/a")));
+        assert!(cyclic.len() == 1 && cyclic[0].starts_with("These objects depend on each other"), "{cyclic:?}");
+        assert!(messages(&(taker("a", &of("b"), path) + &config_map("b", "/namespaces/shop/ConfigMap/c"))).len() == 1);
     }
 
     #[test]

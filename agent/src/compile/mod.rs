@@ -15,6 +15,8 @@ mod system_metadata;
 mod stored_form;
 pub mod declared;
 pub mod applied_fields;
+mod field_path;
+pub mod substitutions;
 mod advice;
 
 use std::cmp::Ordering;

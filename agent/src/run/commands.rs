@@ -11,12 +11,13 @@ use super::AgentContext;
 use super::budget::Purpose;
 use super::source::git_context;
 use super::supervision::supervised;
-use crate::compile::declared::{DeclaredSet, Undeclared};
+use crate::compile::declared::{DeclaredObject, DeclaredSet, Undeclared};
 use crate::io::kubernetes::apply::{self, Dependents};
 use crate::io::kubernetes::audit::audit;
 use crate::io::kubernetes::client::Cluster;
 use crate::io::kubernetes::count::count;
 use crate::io::kubernetes::patience::patiently;
+use crate::io::kubernetes::values::fill;
 use crate::io::kubernetes::watch::Subscription;
 use crate::io::serve::{OperationLabel, OperationLabels, OutcomeLabel, SyncMetrics};
 use crate::model::finding::{Code, Finding, Resource};
@@ -98,6 +99,7 @@ impl CommandRunner {
                     apply::read(&cluster, &declared).await
                 });
             }
+            Command::Fill(declared, sources) => self.fill(declared, sources),
             Command::Audit(kind, versions) => self.audit(kind, versions),
             Command::Delete(id, uid, version) => {
                 let cluster = Arc::clone(&self.cluster);
@@ -156,6 +158,13 @@ impl CommandRunner {
             let _ = events.send(Event::Finished(id, outcome)).await;
         };
         tokio::spawn(task.in_current_span());
+    }
+
+    fn fill(&self, declared: Arc<DeclaredObject>, sources: Arc<[ObjectId]>) {
+        let cluster = Arc::clone(&self.cluster);
+        self.spawn(OperationLabel::read, declared.id.clone(), OF_COMMIT, async move {
+            fill(&cluster, &declared, &sources).await
+        });
     }
 
     fn audit(&self, kind: GroupKind, versions: BTreeSet<String>) {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::compile::declared::{DeclaredObject, Hash};
+use crate::compile::substitutions::{Substitution, substitutions};
 use crate::model::metadata::{FIELD_MANAGER, SPECIAL_NAMESPACES, SyncId, annotation, is_detached, label};
 use crate::model::object::{Object, ObjectId};
 use crate::model::references::references;
@@ -130,7 +131,7 @@ pub struct Live {
     pub terminating: bool,
     /// The end of the object when it is not declared any more.
     pub on_removal: OnRemoval,
-    /// The objects that its annotation `depends-on` names: they are deleted after it.
+    /// The objects that its annotation `depends-on` names, and those of which it takes values: they are deleted after it.
     pub depends_on: Option<Box<[ObjectId]>>,
     /// The annotation `declared-hash`: which declared form was applied last.
     pub hash: Option<Hash>,
@@ -195,7 +196,7 @@ impl Live {
             former_writer: managed_fields::has_former_writer(&seen.managed_fields),
             terminating: seen.deletion_timestamp.is_some(),
             on_removal: on_removal(seen, id),
-            depends_on: seen.annotation(annotation::DEPENDS_ON).and_then(|text| Some(references(text).ok()?.into())),
+            depends_on: depends_on(seen, id),
             hash,
             token: seen.annotation(annotation::TOKEN).unwrap_or_default().chars().take(7).collect::<String>().into(),
             health: before.map_or(Health::Unknown, |b| b.health.clone()),
@@ -252,6 +253,18 @@ impl Live {
         }
         live
     }
+}
+
+fn depends_on(seen: &Observed, id: &ObjectId) -> Option<Box<[ObjectId]>> {
+    let named = seen.annotation(annotation::DEPENDS_ON).and_then(|text| references(text).ok());
+    let taken = seen.annotation(annotation::APPLY_TIME_MUTATION).and_then(|text| substitutions(text).ok());
+    let near = |it: Substitution| match it.source.namespace() {
+        "" => vec![it.source.in_namespace(id.namespace()), it.source],
+        _ => vec![it.source],
+    };
+    let taken = taken.map(|taken| taken.into_iter().flat_map(near));
+    let all: Vec<ObjectId> = named.into_iter().flatten().chain(taken.into_iter().flatten()).collect();
+    (!all.is_empty()).then(|| all.into())
 }
 
 fn ownership(declared: &DeclaredObject, entry: &ManagedFieldsEntry, seen: &Observed) -> FieldOwnership {

@@ -86,6 +86,15 @@ pub(crate) struct ManifestSource {
     pub(crate) column: u32,
 }
 
+/// The value of a YAML text that an annotation has; `None` if Kubernetes does not read it, or if it is large once its aliases are
+/// expanded.
+pub(crate) fn yaml_value(text: &str) -> Option<serde_json::Value> {
+    if text.trim().is_empty() {
+        return None;
+    }
+    yaml::compose(text, &mut yaml::FileExtent::of_small_text()).ok().map(|document| document.value)
+}
+
 /// `true` if a file of this path can hold manifests. Other files need not be opened.
 pub fn reads(path: &str) -> bool {
     let ignored = |part: &str| matches!(part, ".git" | ".github" | ".gitlab" | ".gitlab-ci.yml");

@@ -33,6 +33,13 @@ pub(super) struct FileExtent {
     copies: usize,
 }
 
+impl FileExtent {
+    /// That of a file with room for a small text only.
+    pub(super) fn of_small_text() -> Self {
+        Self { maps: MAX_MAPS - 10_000, copies: MAX_COPIES - (1 << 20) }
+    }
+}
+
 /// The value of a document.
 pub(super) struct DecodedDocument {
     pub(super) value: Value,

@@ -322,8 +322,21 @@ fn outcome(doing: &str, declared: &DeclaredObject, result: Result<Outcome, ApiEr
     result.unwrap_or_else(|error| {
         forget_lost_kind(id, &error, cluster);
         let explained = |finding| if error.code() == 0 { finding } else { not_base64_told(finding, declared) };
-        Outcome::Failed(error.failure(doing, |finding| explained(finding).at(declared.place()), id))
+        let explained = |finding| explained(finding).at(declared.place());
+        Outcome::Failed(error.failure_withheld(doing, explained, id, declared.is_confidential()))
     })
+}
+
+/// The outcome when an object of which values are copied into a declared one cannot be read.
+pub(super) fn read_failure(
+    cluster: &Cluster,
+    declared: &DeclaredObject,
+    source: &ObjectId,
+    error: &ApiError,
+) -> Outcome {
+    forget_lost_kind(source, error, cluster);
+    let doing = format!("read for {}", declared.id);
+    Outcome::Failed(error.failure(&doing, |finding| finding.at(declared.place()), source))
 }
 
 /// The finding with the keys of the values that had to be base64, never with a value: the API server's words name no key, and those

@@ -9,6 +9,7 @@ pub mod lease;
 pub mod pages;
 pub mod detached;
 pub mod apply;
+pub mod values;
 pub mod audit;
 pub mod count;
 pub mod search;

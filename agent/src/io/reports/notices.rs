@@ -94,7 +94,9 @@ impl Announcer {
             tracing::debug!(object = %id, "field ownership taken back: {what}");
             return;
         }
-        let diff = before.map(|live| format!("\n{}", diff::repair(&body, &live))).unwrap_or_default();
+        // Values that came from a Secret are in no place that is known here.
+        let shown = before.filter(|_| !declared.has_secrets());
+        let diff = shown.map(|live| format!("\n{}", diff::repair(&body, &live))).unwrap_or_default();
         tracing::info!(object = %id, "drift corrected: {what}{diff}");
         let note = format!("Drift corrected: {id}: {what}");
         let regarding = regarding(declared, uid);

@@ -33,6 +33,9 @@ pub enum Command {
     /// Read the whole object in the version in which it is declared. Answered with [`Event::Finished`](super::Event::Finished) and
     /// [`Outcome::Read`](super::Outcome::Read) or [`Outcome::Absent`](super::Outcome::Absent).
     Read(Arc<DeclaredObject>),
+    /// Read these objects, one for each value that is copied into the declared object, and fill that with the values. Answered with
+    /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Filled`](super::Outcome::Filled).
+    Fill(Arc<DeclaredObject>, Arc<[ObjectId]>),
     /// Read all whole objects of the kind that are this sync's, page by page, in each of these versions. Answered with
     /// [`Event::Audited`](super::Event::Audited) for each and [`Event::AuditEnded`](super::Event::AuditEnded).
     Audit(GroupKind, BTreeSet<String>),

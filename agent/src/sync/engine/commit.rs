@@ -220,6 +220,7 @@ impl State {
             self.commands.push(Command::Notice(Notice::Syncing { commit, objects }));
         }
         self.prunes.begin_commit(&source.commit, self.objects.inventory().count());
+        self.values.keep(&declared);
         self.in_force = InForce { source, declared: Some(declared), order, since: Some(now), respecified: false };
         self.held.take_if(|held| held.candidate.is_none());
         if grows || self.has_more_to_remember() {

@@ -61,7 +61,15 @@ impl State {
         if !matches!(self.declared(id), Declared::Object(_)) {
             return None;
         }
-        self.in_force.order.after(id).into_iter().find(|dependency| !self.is_ready(dependency))
+        let is_ready = |dependency: &ObjectId| {
+            self.is_ready(dependency) && !(self.is_stranger(dependency) && self.takes_values_of(id, dependency))
+        };
+        self.in_force.order.after(id).into_iter().find(|dependency| !is_ready(dependency))
+    }
+
+    /// `true` if values of the other object are copied into this one. No watch shows when those of a stranger change.
+    fn takes_values_of(&self, id: &ObjectId, other: &ObjectId) -> bool {
+        self.in_force.order.sources(id).is_some_and(|sources| sources.contains(other))
     }
 
     fn is_ready(&self, id: &ObjectId) -> bool {
@@ -128,6 +136,11 @@ impl State {
         let overdue = tracked.notes.as_deref().is_some_and(|notes| notes.overdue);
         let timeout = format_duration(self.settings.reconcile_timeout);
         let (why, hint) = match (self.has_failed(dependency), overdue) {
+            _ if self.is_stranger(dependency) && self.takes_values_of(id, dependency) => (
+                "which is not declared here, and of which it takes values".to_owned(),
+                "declare the other object in this sync, or correct the annotation \
+                 config.kubernetes.io/apply-time-mutation",
+            ),
             _ if self.is_stranger(dependency) => (
                 "which is not declared here and not ready on the cluster".to_owned(),
                 "it is applied as soon as the other object is there; declare that, or correct the annotation \

@@ -153,6 +153,10 @@ impl State {
                 repair = pending_repair(place.class, cause, live);
                 Command::Apply(declared, self.in_force.source.commit.clone(), mode)
             }
+            (Action::Fill, ..) => match self.to_fill(id) {
+                Some((declared, sources)) => Command::Fill(declared, sources),
+                None => return,
+            },
             (Action::Annotate, Some(declared), live) => {
                 let taken_over = live
                     .filter(|live| live.owner != Owner::Us)
@@ -166,17 +170,11 @@ impl State {
                 return;
             }
             (Action::Delete, _, Some(live)) => {
-                let (uid, version) = (live.uid.clone(), live.version);
-                if let Some(inhabitant) = self.inhabitant(id).or_else(|| self.going_dependent(id)).cloned() {
-                    self.delete_after(id, inhabitant, now);
-                    return;
+                let known = (live.uid.clone(), live.version);
+                match self.deletion(id, known, now) {
+                    Some(command) => command,
+                    None => return,
                 }
-                if let Some(failure) = self.occupied(id) {
-                    self.failed(id, failure, now);
-                    return;
-                }
-                self.prunes.sent(&(id.clone(), uid.clone()), now);
-                Command::Delete(id.clone(), uid, version)
             }
             (Action::Abandon, ..) => {
                 if let Some(container) = self.doomed_container(id) {
@@ -207,6 +205,20 @@ impl State {
             }
         });
         self.commands.push(command);
+    }
+
+    /// The deletion of an object of this uid and version, unless it has to wait for others.
+    fn deletion(&mut self, id: &ObjectId, (uid, version): (Box<str>, u64), now: Instant) -> Option<Command> {
+        if let Some(inhabitant) = self.inhabitant(id).or_else(|| self.going_dependent(id)).cloned() {
+            self.delete_after(id, inhabitant, now);
+            return None;
+        }
+        if let Some(failure) = self.occupied(id) {
+            self.failed(id, failure, now);
+            return None;
+        }
+        self.prunes.sent(&(id.clone(), uid.clone()), now);
+        Some(Command::Delete(id.clone(), uid, version))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::sync::live::{Live, Observed};
 use crate::sync::managed_fields::FormerWriter;
 
 use super::others::RootSyncs;
+use super::values::FilledForm;
 
 /// One thing that happened.
 #[derive(Debug)]
@@ -100,6 +101,8 @@ pub enum Outcome {
     Applied(Box<Live>, Remarks),
     /// The whole object as it is now.
     Read(Box<Object>),
+    /// The declared form of the object with the values of others.
+    Filled(Box<FilledForm>),
     /// The object does not exist. The number is the resource version at which that was seen, 0 when unknown.
     Absent(u64),
     /// The API server accepted the deletion. Finalizers may keep the object for a while.

@@ -23,6 +23,7 @@ mod queue;
 mod recording;
 mod report;
 mod trace;
+mod values;
 mod watched;
 mod work;
 
@@ -46,12 +47,14 @@ use others::Others;
 use prune::Prunes;
 use recording::Recording;
 use report::PendingReport;
+use values::Values;
 
 pub use command::{Adopted, ApplyMode, Command, NewRecord, Notice, Repaired};
 pub use dump::{Dump, WaitingObject};
 pub use event::{Event, Failure, Outcome, Remarks, Retry, SpecChange};
 pub use others::{HeldObjects, Holdings, RootSyncs};
 pub use report::{Report, ResourceState, Stage};
+pub use values::{FilledForm, SourceVersion};
 
 /// The settings with which a sync begins.
 #[derive(Clone, Debug)]
@@ -128,6 +131,7 @@ pub struct State {
     in_force: InForce,
     kinds: Kinds,
     objects: Objects,
+    values: Values,
     others: Others,
     outage: Outage,
     /// When drift was seen that is not put back yet.
@@ -160,6 +164,7 @@ impl State {
             restoring: Restoring::default(),
             in_force: InForce::default(),
             objects,
+            values: Values::default(),
             others: Others::default(),
             outage: Outage::default(),
             drifted: BTreeMap::new(),
@@ -285,13 +290,17 @@ impl State {
 
     /// The form that the commit in force declares of an object.
     fn declared(&self, id: &ObjectId) -> Declared<'_> {
-        self.in_force.declared.as_ref().map_or(Declared::Absent, |set| Declared::of(set, id))
+        match self.in_force.declared.as_ref().map_or(Declared::Absent, |set| Declared::of(set, id)) {
+            Declared::Object(object) => Declared::Object(self.values.form(object).map_or(object, |form| &**form)),
+            other => other,
+        }
     }
 
     /// The form that the commit in force, or else the candidate, declares of an object.
     fn declared_form(&self, id: &ObjectId) -> Option<Arc<DeclaredObject>> {
         let sets = [self.in_force.declared.as_ref(), self.candidate.as_ref().map(Candidate::declared)];
-        sets.into_iter().flatten().find_map(|set| set.objects.get(id)).cloned()
+        let object = sets.into_iter().flatten().find_map(|set| set.objects.get(id))?;
+        Some(Arc::clone(self.values.form(object).unwrap_or(object)))
     }
 }
 

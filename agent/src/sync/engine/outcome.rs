@@ -38,6 +38,7 @@ impl State {
                 self.read(id, &whole);
                 self.expect_readiness(id, now);
             }
+            Outcome::Filled(form) => self.filled(id, *form),
             Outcome::Absent(version) => self.absent(id, version),
             Outcome::Deleted => {
                 self.carried_out(id);
@@ -62,19 +63,7 @@ impl State {
                 self.forget_record(id);
                 self.report.resources_changed();
             }
-            Outcome::Failed(failure) => {
-                // An object that another client makes under this name is none of the sync's.
-                if failure.refused {
-                    self.prunes.refused(id);
-                }
-                if failure.refused && !recorded && self.objects.live(id).is_none() {
-                    self.objects.change(id, |tracked| tracked.recorded = false);
-                }
-                if matches!(failure.retry, Retry::Server(_)) {
-                    self.doubt_server();
-                }
-                self.failed(id, failure, now);
-            }
+            Outcome::Failed(failure) => self.command_failed(id, failure, recorded, now),
         }
         match deferred {
             Some(Deferred::Seen(seen, listed)) => self.take_in(id.clone(), seen, listed, now),
@@ -86,6 +75,23 @@ impl State {
             self.evaluate(id, now);
         }
         self.stop_waiting_for(id, now);
+        self.values_may_have_changed(id, now);
+    }
+
+    /// A command failed. `recorded` is `false` if the object was recorded for it.
+    fn command_failed(&mut self, id: &ObjectId, failure: Failure, recorded: bool, now: Instant) {
+        // An object that another client makes under this name is none of the sync's.
+        if failure.refused {
+            self.prunes.refused(id);
+        }
+        if failure.refused && !recorded && self.objects.live(id).is_none() {
+            self.objects.change(id, |tracked| tracked.recorded = false);
+        }
+        if matches!(failure.retry, Retry::Server(_)) {
+            self.doubt_server();
+        }
+        self.unfilled(id);
+        self.failed(id, failure, now);
     }
 
     /// An apply or annotate worked.

@@ -48,6 +48,7 @@ impl Outcome {
         match self {
             Self::Applied(..) => "Applied",
             Self::Read(_) => "Read",
+            Self::Filled(_) => "Filled",
             Self::Absent(_) => "Absent",
             Self::Deleted => "Deleted",
             Self::Holds(_) => "Holds",
@@ -69,6 +70,7 @@ impl Command {
             Self::Apply(declared, _, mode) => format!("Apply {} {mode:?}", declared.id),
             Self::Annotate(declared, ..) => format!("Annotate {}", declared.id),
             Self::Read(declared) => format!("Read {}", declared.id),
+            Self::Fill(declared, _) => format!("Fill {}", declared.id),
             Self::Audit(kind, _) => format!("Audit {kind}"),
             Self::AskServer => "AskServer".to_owned(),
             Self::Count(crd) => format!("Count {crd}"),

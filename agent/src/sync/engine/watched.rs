@@ -62,6 +62,7 @@ impl State {
             tracked.live = Some(live);
         });
         self.evaluate(&id, now);
+        self.values_may_have_changed(&id, now);
     }
 
     /// `true` if no commit says anything about the object. Anybody can give an object the sync's label: nothing is kept of it.
@@ -122,6 +123,7 @@ impl State {
         }
         self.evaluate(&id, now);
         self.stop_waiting_for(&id, now);
+        self.values_may_have_changed(&id, now);
     }
 
     /// The versions in which objects of the kind are declared.

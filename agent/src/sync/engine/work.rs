@@ -53,7 +53,7 @@ impl State {
                 return;
             }
             Action::Apply(Cause::Drifted(_)) | Action::Read => WorkClass::Repair,
-            Action::Apply(_) | Action::Annotate => WorkClass::Sync,
+            Action::Apply(_) | Action::Annotate | Action::Fill => WorkClass::Sync,
             Action::Delete if !self.may_delete(id) && !self.is_kept(id) => {
                 self.nothing_to_do(id);
                 self.prunes.found();
@@ -117,6 +117,9 @@ impl State {
             Declared::Absent if !self.objects.is_recorded(id) => Action::Nothing,
             declared => match (declared, decide(declared, self.objects.live(id), &self.settings.sync)) {
                 (Declared::Absent, Action::Nothing) if self.is_left_to_another(id) => Action::Abandon,
+                (_, Action::Nothing | Action::Apply(_) | Action::Annotate | Action::Read) if self.lacks_values(id) => {
+                    Action::Fill
+                }
                 (_, action) => action,
             },
         }

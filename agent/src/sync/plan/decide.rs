@@ -54,6 +54,9 @@ pub enum Action {
     Annotate,
     /// Read the whole object: its metadata does not say enough.
     Read,
+    /// Read the values of other objects for its declared form, and decide again. The engine postpones what is decided about a form
+    /// that is not complete; [`decide`] never returns this.
+    Fill,
     /// Delete it, with uid and version as preconditions.
     Delete,
     /// Take the sync's labels and annotations off and leave the object in the cluster.

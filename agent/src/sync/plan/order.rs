@@ -1,8 +1,10 @@
 //! The order of work: what an object has to wait for, and which kinds come first where nothing has to wait.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::compile::declared::{DeclaredObject, DeclaredSet};
+use crate::compile::substitutions::{SUBSTITUTION_FORM, Substitution};
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation;
 use crate::model::object::{GroupKind, ObjectId};
@@ -50,20 +52,34 @@ pub struct Order {
     crds: BTreeMap<GroupKind, ObjectId>,
     /// Names of the declared Namespaces.
     namespaces: BTreeSet<String>,
-    /// The objects that the annotation `depends-on` of an object names.
+    /// The objects that the annotation `depends-on` of an object names, and those of which it takes values.
     depends_on: BTreeMap<ObjectId, Vec<ObjectId>>,
+    /// The object of each value that an object takes (`apply-time-mutation`).
+    sources: BTreeMap<ObjectId, Arc<[ObjectId]>>,
+    /// The objects that take values of an object.
+    targets: BTreeMap<ObjectId, Vec<ObjectId>>,
     /// [`Order::level`] of the objects that `depends_on` reaches; the others wait for their Namespace or CRD at the most.
     levels: BTreeMap<ObjectId, u32>,
 }
 
 impl Order {
-    /// The objects that an object has to wait for: its CRD and its Namespace where the set declares them, and those that its
-    /// annotation `depends-on` names.
+    /// The objects that an object has to wait for: its CRD and its Namespace where the set declares them, those that its
+    /// annotation `depends-on` names, and those of which it takes values.
     pub fn after(&self, id: &ObjectId) -> Vec<ObjectId> {
         let crd = if self.crds.is_empty() { None } else { self.crds.get(&id.group_kind()).cloned() };
         let namespace = namespace_of(id).filter(|namespace| self.namespaces.contains(namespace.name()));
         let named = self.depends_on.get(id).into_iter().flatten().cloned();
         crd.into_iter().chain(namespace).chain(named).collect()
+    }
+
+    /// The object of each value that an object takes, in the order of its annotation; `None` if it takes none.
+    pub fn sources(&self, id: &ObjectId) -> Option<&Arc<[ObjectId]>> {
+        self.sources.get(id)
+    }
+
+    /// The objects that take values of an object.
+    pub fn targets(&self, source: &ObjectId) -> Option<&[ObjectId]> {
+        self.targets.get(source).map(Vec::as_slice)
     }
 
     /// Length of the longest chain of dependencies below an object; 0 for one that waits for nothing.
@@ -79,7 +95,7 @@ impl Order {
 /// The order of a declared set.
 ///
 /// # Errors
-/// The findings: cycles, references that cannot be read, and values to copy at apply time, which is not supported.
+/// The findings: cycles, and annotations that cannot be read.
 pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
     let mut order = Order::default();
     let mut findings = Vec::new();
@@ -89,41 +105,44 @@ pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
         } else if let Some(kind) = object.defined_kind() {
             order.crds.insert(kind, object.id.clone());
         }
-        if object.mutates_at_apply() {
-            let message = format!("{} of {} is not supported", annotation::APPLY_TIME_MUTATION, object.id);
-            findings.push(
-                Finding::new(Code::Applier, message)
-                    .hint("write the value into the manifest; the object is not applied with a placeholder in it")
-                    .at(object.place()),
-            );
-        }
         if let Some(text) = object.depends_on() {
-            match named(object, text) {
-                Ok(ids) => {
-                    order.depends_on.insert(object.id.clone(), ids);
-                }
-                Err(finding) => findings.push(finding),
+            match references(text) {
+                Ok(ids) => _ = order.depends_on.insert(object.id.clone(), ids),
+                Err(reason) => findings.push(malformed(object, annotation::DEPENDS_ON, &reason, REFERENCE_FORM)),
+            }
+        }
+        match object.substitutions() {
+            Ok(substitutions) => order.take_values(&object.id, &substitutions, set),
+            Err(reason) => {
+                findings.push(malformed(object, annotation::APPLY_TIME_MUTATION, &reason, SUBSTITUTION_FORM));
             }
         }
     }
     let cycle = order.find_levels();
     if !cycle.is_empty() {
         let names: Vec<String> = cycle.iter().map(ToString::to_string).collect();
-        let mut finding = Finding::new(Code::Applier, format!("cyclic dependency: {}", names.join(" -> ")))
-            .hint(format!("remove one {} annotation of the cycle", annotation::DEPENDS_ON));
+        let mut finding =
+            Finding::new(Code::Applier, format!("cyclic dependency: {}", names.join(" -> "))).hint(format!(
+                "remove one {} or {} annotation of the cycle",
+                annotation::DEPENDS_ON,
+                annotation::APPLY_TIME_MUTATION
+            ));
         finding.places = cycle.iter().filter_map(|id| Some(set.objects.get(id)?.place())).collect();
         findings.push(finding);
     }
     if findings.is_empty() { Ok(order) } else { Err(findings) }
 }
 
-/// The objects that the annotation `depends-on` of an object names, declared or not.
-fn named(object: &DeclaredObject, text: &str) -> Result<Vec<ObjectId>, Finding> {
-    references(text).map_err(|reason| {
-        Finding::new(Code::Applier, format!("{} of {}: {reason}", annotation::DEPENDS_ON, object.id))
-            .hint(REFERENCE_FORM)
-            .at(object.place())
-    })
+fn malformed(object: &DeclaredObject, annotation: &str, reason: &str, form: &str) -> Finding {
+    Finding::new(Code::Applier, format!("{annotation} of {}: {reason}", object.id)).hint(form).at(object.place())
+}
+
+/// The object that a value is of. Where the annotation names no namespace, it is one in the namespace of the target or one without
+/// any, whichever is declared.
+fn source(substitution: &Substitution, target: &ObjectId, set: &DeclaredSet) -> ObjectId {
+    let near = substitution.source.in_namespace(target.namespace());
+    let is_written = !substitution.source.namespace().is_empty() || set.objects.contains_key(&substitution.source);
+    if is_written { substitution.source.clone() } else { near }
 }
 
 /// The Namespace that an object lives in.
@@ -148,6 +167,24 @@ pub fn is_deleted_with(object: &ObjectId, plural: Option<&str>, container: &Obje
 }
 
 impl Order {
+    fn take_values(&mut self, target: &ObjectId, substitutions: &[Substitution], set: &DeclaredSet) {
+        if substitutions.is_empty() {
+            return;
+        }
+        let sources: Arc<[ObjectId]> = substitutions.iter().map(|it| source(it, target, set)).collect();
+        for source in sources.iter() {
+            let dependencies = self.depends_on.entry(target.clone()).or_default();
+            if !dependencies.contains(source) {
+                dependencies.push(source.clone());
+            }
+            let targets = self.targets.entry(source.clone()).or_default();
+            if targets.last() != Some(target) {
+                targets.push(target.clone());
+            }
+        }
+        self.sources.insert(target.clone(), sources);
+    }
+
     /// Fills in the levels of all objects that `depends_on` reaches. Returns the objects of one cycle if there is any.
     fn find_levels(&mut self) -> Vec<ObjectId> {
         let starts: Vec<ObjectId> = self.depends_on.keys().cloned().collect();
@@ -184,8 +221,6 @@ impl Order {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
 
     use super::*;

@@ -95,9 +95,18 @@ impl ApiError {
     /// The failure of a command about an object. `doing` is its verb: apply, delete. `finding` adds the manifest to the
     /// finding.
     pub fn failure(&self, doing: &str, finding: impl FnOnce(Finding) -> Finding, id: &ObjectId) -> Failure {
+        self.failure_withheld(doing, finding, id, id.group().is_empty() && id.kind() == "Secret")
+    }
+
+    /// As [`Self::failure`]. The API server's own words are withheld if the object is secret: they may quote the value that is refused.
+    pub fn failure_withheld(
+        &self,
+        doing: &str,
+        finding: impl FnOnce(Finding) -> Finding,
+        id: &ObjectId,
+        secret: bool,
+    ) -> Failure {
         let (code, retry, hint) = self.meaning();
-        // A message may quote the value that it refuses.
-        let secret = id.group().is_empty() && id.kind() == "Secret";
         let found = match self {
             Self::Refused(status) if secret => {
                 let message = format!("failed to {doing} {id}: the API server refuses it (HTTP {})", status.code);
