@@ -149,3 +149,91 @@ fn await_event(cluster: &Cluster, manager: &str) -> Result<()> {
 fn service_path(manager: &str) -> String {
     format!("/api/v1/namespaces/{ADOPTED}/services/{}", name(manager))
 }
+
+const UNIONS: &str = "exclude-each-other";
+
+/// A Deployment with a variable, a volume and a strategy, and a Service: each in one of two forms that exclude each other.
+fn in_form(name: &str, other: bool) -> String {
+    let pick = |one: Value, two: Value| if other { two } else { one };
+    let variable = json!({"fieldRef": {"fieldPath": "metadata.name"}});
+    let env = json!([
+        pick(json!({"name": "A", "value": "plain"}), json!({"name": "A", "valueFrom": variable})),
+        pick(json!({"name": "B", "valueFrom": variable}), json!({"name": "B", "value": "plain"})),
+    ]);
+    let get = pick(json!({"httpGet": {"path": "/", "port": 80}}), json!({"tcpSocket": {"port": 80}}));
+    let volumes = json!([
+        pick(json!({"name": "data", "emptyDir": {}}), json!({"name": "data", "hostPath": {"path": "/x"}})),
+        pick(json!({"name": "more", "configMap": {"name": "a"}}), json!({"name": "more", "emptyDir": {}})),
+    ]);
+    let strategy =
+        pick(json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}), json!({"type": "Recreate"}));
+    let labels = json!({"app": name});
+    let metadata = json!({"name": name, "namespace": UNIONS});
+    let containers = json!([{"name": "app", "image": "none", "env": env, "livenessProbe": get}]);
+    let template = json!({"metadata": {"labels": labels}, "spec": {"containers": containers, "volumes": volumes}});
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
+        "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "strategy": strategy, "template": template},
+    });
+    let ports = json!([{"port": 80}]);
+    let spec = pick(
+        json!({"type": "NodePort", "selector": labels, "ports": ports}),
+        json!({"type": "ExternalName", "externalName": "example.com"}),
+    );
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec});
+    [deployment, service].map(|object| object.to_string()).join("\n---\n")
+}
+
+/// Another client wrote one form, and git declares the other one.
+pub(crate) fn excluded_fields(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    cluster.create_namespace(UNIONS)?;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("before.yaml");
+    let writers: [(&str, &[&str]); 3] = [
+        ("created", &["create"]),
+        ("applied", &["apply"]),
+        ("of-others", &["apply", "--server-side", "--field-manager=somebody"]),
+    ];
+    let repository = Repository::empty()?;
+    for (name, command) in writers {
+        fs::write(&file, in_form(name, false))?;
+        cluster.kubectl(&[command, &["-f", &*file.to_string_lossy()]].concat())?;
+        repository.write(&format!("{name}.yaml"), &in_form(name, true))?;
+    }
+    let sync = Sync::unstructured(cluster, UNIONS, repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    for form in [true, false] {
+        for (name, _) in writers {
+            sync.repository.write(&format!("{name}.yaml"), &in_form(name, form))?;
+        }
+        if !form {
+            sync.commit()?;
+        }
+        for (name, _) in writers {
+            excludes(cluster, name, form)?;
+        }
+    }
+    Ok(())
+}
+
+fn excludes(cluster: &Cluster, name: &str, other: bool) -> Result<()> {
+    let deployment = cluster.get(&format!("/apis/apps/v1/namespaces/{UNIONS}/deployments/{name}"))?;
+    let pod = &deployment["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let found = [
+        ("value", container["env"][0].get("value").is_some()),
+        ("valueFrom", container["env"][1].get("valueFrom").is_some()),
+        ("httpGet", container["livenessProbe"].get("httpGet").is_some()),
+        ("emptyDir", pod["volumes"][0].get("emptyDir").is_some()),
+        ("configMap", pod["volumes"][1].get("configMap").is_some()),
+        ("rollingUpdate", deployment["spec"]["strategy"].get("rollingUpdate").is_some()),
+    ];
+    for (field, is_there) in found {
+        ensure!(is_there != other, "{field} of {name}: {:#}", deployment["spec"]);
+    }
+    let service = cluster.get(&format!("/api/v1/namespaces/{UNIONS}/services/{name}"))?;
+    ensure!((service["spec"]["type"] == "ExternalName") == other, "{name}: {service:#}");
+    Ok(())
+}

@@ -68,6 +68,11 @@ async fn try_apply(
         body.metadata_mut().insert("resourceVersion".to_owned(), expected.as_str().into());
     }
     let mut answer = send(cluster, &path, &body).await;
+    if mode != ApplyMode::Create
+        && let Some(refused) = answer.as_ref().err().and_then(ApiError::refused_members)
+    {
+        answer = send_without_members(cluster, &path, &mut body, &refused).await?.unwrap_or(answer);
+    }
     body.metadata_mut().remove("resourceVersion");
     if expected.is_some() && answer.as_ref().is_err_and(|error| error.code() == 409) {
         match cluster.get(&path).await {
@@ -146,6 +151,35 @@ async fn hand_over(
         whole = write_managed_fields(cluster, path, &whole, entries, removed).await?;
     }
     Ok((whole, from))
+}
+
+/// The API server refuses these fields, because others are there that cannot be beside them. The sync takes what it does not declare
+/// of them over, and its next apply removes it. `None` when there is nothing to take, or when the object has changed since the
+/// version in `body`.
+async fn send_without_members(
+    cluster: &Cluster,
+    path: &str,
+    body: &mut Object,
+    refused: &[String],
+) -> Result<Option<Result<Object, ApiError>>, ApiError> {
+    let whole: Object = cluster.get(path).await?;
+    let expected = body.metadata("resourceVersion").cloned();
+    let mut entries = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
+    if expected.as_ref().is_some_and(|expected| whole.metadata("resourceVersion") != Some(expected))
+        || !managed_fields::take_members(body, &whole, refused, &mut entries)
+    {
+        return Ok(None);
+    }
+    let taken = match write_managed_fields(cluster, path, &whole, entries, Map::new()).await {
+        Ok(taken) => taken,
+        Err(error) => return Ok(Some(Err(error))),
+    };
+    tracing::info!(object = %body.id(), fields = refused.join(", "), "removes what another client put beside declared fields");
+    if expected.is_some() {
+        let version = taken.metadata("resourceVersion").cloned().unwrap_or_default();
+        body.metadata_mut().insert("resourceVersion".to_owned(), version);
+    }
+    Ok(Some(send(cluster, path, body).await))
 }
 
 /// An object of which nothing is declared.

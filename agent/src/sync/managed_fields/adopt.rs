@@ -88,6 +88,21 @@ pub fn adopt(declared: &Object, entries: &mut Vec<Value>) -> Vec<&'static Former
     from
 }
 
+/// Changes our entry, or makes one.
+pub(super) fn put_our_entry(entries: &mut Vec<Value>, version: &Value, change: impl FnOnce(&mut Map<String, Value>)) {
+    let is_ours =
+        |entry: &Value| serde_json::from_value::<ManagedFieldsEntry>(entry.clone()).is_ok_and(|entry| entry.is_ours());
+    let own = entries.iter_mut().find(|entry| is_ours(entry));
+    match own.and_then(|entry| entry.get_mut("fieldsV1")?.as_object_mut()) {
+        Some(fields) => change(fields),
+        None => {
+            let mut fields = Map::new();
+            change(&mut fields);
+            entries.push(our_entry(version, fields));
+        }
+    }
+}
+
 /// An entry of ours with these fields. It is never empty: when no entry is left, the API server makes one of all fields again. The
 /// apply that follows writes the annotation.
 fn our_entry(version: &Value, mut fields: Map<String, Value>) -> Value {

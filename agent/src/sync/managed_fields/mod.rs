@@ -11,6 +11,7 @@
 //! - `coverage`: the declared fields that our entry lacks;
 //! - `reclaim`: list items that another client put in the place of ours;
 //! - `adopt`: the declared fields that tools own that wrote an object before;
+//! - `unions`: fields that other clients own and that cannot be beside a declared one;
 //! - `running`: fields that stay as they run when they are not declared any more;
 //! - `compare`: the declared fields whose live value is another, for when an entry cannot tell;
 //! - `projection`: the part of an object that our entry covers, to be compared with itself;
@@ -21,6 +22,7 @@ mod entry;
 mod coverage;
 mod reclaim;
 mod adopt;
+mod unions;
 mod running;
 mod spelling;
 mod compare;
@@ -35,6 +37,7 @@ pub use projection::{declared_projection, projection};
 pub use reclaim::reclaim;
 pub use running::{is_running_field_declared, release_running, running_field};
 pub use unfinished::is_unfinished;
+pub use unions::take_members;
 
 /// A Service and the entry that an apply of it leaves, for the tests of this module.
 #[cfg(test)]

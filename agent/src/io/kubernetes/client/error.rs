@@ -66,6 +66,15 @@ impl ApiError {
         matches!(self, Self::Slow(_)) || matches!(self.meaning().1, Retry::Server(_))
     }
 
+    /// The fields of which the API server says that others must not be beside them, if it refused the request because of that.
+    pub fn refused_members(&self) -> Option<Vec<String>> {
+        let Self::Refused(status) = self else { return None };
+        let causes = status.details.as_ref().filter(|_| status.code == 422)?.causes.iter();
+        let of_unions = causes.filter(|cause| UNIONS.iter().any(|words| cause.message.contains(words)));
+        let fields: Vec<String> = of_unions.map(|cause| cause.field.clone()).collect();
+        (!fields.is_empty()).then_some(fields)
+    }
+
     /// `true` if the request has changed nothing, and will not.
     fn is_without_effect(&self) -> bool {
         match self {
@@ -154,6 +163,16 @@ impl ApiError {
     }
 }
 
+/// The words in which the API server refuses a field because of another one, of which an object may have one alone.
+const UNIONS: [&str; 7] = [
+    "may not be specified when",
+    "may not specify more than",
+    "may not specify both",
+    "may not be set when",
+    "cannot set both",
+    "only allowed for",
+    "must populate the given metric source only",
+];
 const AWAY: &str = "the agent tries again by itself until the API server answers";
 const TOO_LARGE: &str = "divide it into smaller objects, or keep the data elsewhere and name its place";
 const SLOW: &str = "find out what holds the request up, such as an admission webhook, or raise \
@@ -208,6 +227,19 @@ mod tests {
         assert_eq!((failure.finding.code, failure.retry), (Code::Applier, Retry::Object));
         let text = "failed to apply configmap/shop/..: the request cannot be made: \"..\" cannot be a name";
         assert_eq!(failure.finding.message, text);
+    }
+
+    #[test]
+    fn fields_that_exclude_each_other_are_known_by_the_words_about_them() {
+        let refused = |code: u16, message: &str| {
+            let causes = serde_json::json!([{ "reason": "FieldValueInvalid", "message": message, "field": "spec.a" }]);
+            let status = serde_json::json!({ "code": code, "details": { "causes": causes } });
+            ApiError::Refused(Box::new(serde_json::from_value(status).expect("a Status"))).refused_members()
+        };
+        let words = "Invalid value: \"\": may not be specified when `value` is not empty";
+        assert_eq!(refused(422, words), Some(vec!["spec.a".to_owned()]));
+        assert_eq!(refused(409, words), None);
+        assert_eq!(refused(422, "Invalid value: -1: must be greater than or equal to 0"), None);
     }
 
     #[test]
