@@ -1,7 +1,7 @@
 //! Objects of other people: taken over when they are declared, let go when they are released, never pruned for what they
 //! look like.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tests::cluster::{Cluster, Kind};
 use tests::repository::Repository;
@@ -115,6 +115,11 @@ pub(crate) fn of_another_sync(kind: Kind) -> Result<()> {
     let status = sync.await_error("1060")?;
     let message = status["status"]["sync"]["errors"][0]["errorMessage"].as_str().unwrap_or_default();
     ensure!(message.contains(":root_another") && message.contains("settings.yaml"), "{message}");
+    await_condition("the ResourceGroup tells of it", || {
+        let conditions = conditions(&sync, "settings")?;
+        ensure!(conditions.contains("OwnershipOverlap") && conditions.contains(":root_another"), "{conditions}");
+        Ok(())
+    })?;
     await_condition("objects without an owner are applied", || {
         for name in ["named", "other"] {
             let object = cluster.get(&config_map_path(TAKEN, name))?;
@@ -127,6 +132,11 @@ pub(crate) fn of_another_sync(kind: Kind) -> Result<()> {
     drop(another);
     sync.await_synced(&sync.repository.head()?)?;
     ensure!(cluster.get(&path)?["data"]["key"] == "ours", "{:#}", cluster.get(&path)?);
+    await_condition("the ResourceGroup tells of it no more", || {
+        let conditions = conditions(&sync, "settings")?;
+        ensure!(!conditions.contains("OwnershipOverlap"), "{conditions}");
+        Ok(())
+    })?;
 
     // Nor the end of a Namespace that is not declared and was there before us.
     let theirs = cluster.get(&format!("/api/v1/namespaces/{TAKEN}"))?;
@@ -138,6 +148,15 @@ pub(crate) fn of_another_sync(kind: Kind) -> Result<()> {
         ensure!(namespace["metadata"]["uid"] != theirs["metadata"]["uid"], "not gone yet");
         Ok(())
     })
+}
+
+/// The conditions of an object in the ResourceGroup of a sync.
+fn conditions(sync: &Sync<'_>, name: &str) -> Result<String> {
+    let groups = "/apis/kpt.dev/v1alpha1/namespaces/config-management-system/resourcegroups";
+    let group = sync.cluster.get(&format!("{groups}/{}", sync.name))?;
+    let mut statuses = group["status"]["resourceStatuses"].as_array().into_iter().flatten();
+    let status = statuses.find(|status| status["name"] == name);
+    Ok(status.with_context(|| format!("not in {group:#}"))?["conditions"].to_string())
 }
 
 /// The sync that has an object does not run, and the object has lost the ApplySet label, so that no watch shows it: the apply itself

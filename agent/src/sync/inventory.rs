@@ -338,10 +338,18 @@ fn resource_status(resource: &ResourceState, before: &ResourceGroupStatus, now: 
         message: shortened_in_json(message.to_owned(), MESSAGE_BYTES),
         last_transition_time: Some(now.clone()),
     });
+    let overlap = resource.other.as_deref().map(|manager| GroupCondition {
+        kind: "OwnershipOverlap".into(),
+        status: "True".into(),
+        reason: "Overlap".into(),
+        message: format!("{manager:?} manages the object, and its status is that of what is declared there"),
+        last_transition_time: Some(now.clone()),
+    });
     let mut status = ResourceStatus {
         status: resource.health.word().into(),
-        source_hash: resource.token.clone(),
-        conditions: conditions.into_iter().collect(),
+        // The commit that is on the object is one of the other sync.
+        source_hash: if overlap.is_some() { String::new() } else { resource.token.clone() },
+        conditions: conditions.into_iter().chain(overlap).collect(),
         strategy: if resource.pruning { "Delete" } else { "Apply" }.into(),
         actuation: match (resource.failed, resource.token.is_empty()) {
             (true, _) => "Failed",
@@ -425,6 +433,7 @@ mod tests {
                 pruning: false,
                 late: false,
                 skipped: false,
+                other: None,
             };
             let states: Vec<ResourceState> = ids.iter().map(state).collect();
             let now = Time::from_unix(0);
@@ -432,6 +441,30 @@ mod tests {
             let bytes = stored(&spec.body) + stored(&status.body);
             assert!(bytes < 3 << 19, "{message:?}: {bytes}");
         }
+    }
+
+    #[test]
+    fn an_object_of_another_sync_has_the_condition_for_that() {
+        let id = ids(0..1).pop_first().expect("one");
+        let state = |other: Option<&str>| ResourceState {
+            id: id.clone(),
+            health: Health::Current,
+            token: "abc".to_owned(),
+            failed: false,
+            pruning: false,
+            late: false,
+            skipped: other.is_some(),
+            other: other.map(Into::into),
+        };
+        let status = |other| resource_status(&state(other), &ResourceGroupStatus::default(), &Time::from_unix(0));
+        let overlaps = status(Some(":root_x"));
+        assert_eq!((&*overlaps.conditions[0].kind, &*overlaps.conditions[0].reason), ("OwnershipOverlap", "Overlap"));
+        assert!(overlaps.conditions[0].message.contains(":root_x"), "{overlaps:?}");
+        assert_eq!(
+            (overlaps.source_hash, &*overlaps.actuation, &*overlaps.reconcile),
+            (String::new(), "Skipped", "Skipped")
+        );
+        assert!(status(None).conditions.is_empty());
     }
 
     #[test]

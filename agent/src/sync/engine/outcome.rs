@@ -107,7 +107,8 @@ impl State {
         if !rewritten.is_empty() {
             self.commands.push(Command::Notice(Notice::Rewritten(id.clone(), rewritten)));
         }
-        if self.objects.live(id).is_none_or(|old| old.token != live.token || old.health != live.health) {
+        let is_same = |old: &Live| old.token == live.token && old.health == live.health && old.owner == live.owner;
+        if !self.objects.live(id).is_some_and(is_same) {
             self.report.resources_changed();
         }
         let anew = self.objects.live(id).is_none_or(|old| old.uid != live.uid);

@@ -8,6 +8,7 @@ use crate::api::GitStatus;
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::object::{GroupKind, ObjectId, walk};
 use crate::sync::health::{Health, is_always_current};
+use crate::sync::live::Owner;
 use crate::sync::plan::Declared;
 
 use super::objects::{Mark, Phase, Tracked};
@@ -63,8 +64,10 @@ pub struct ResourceState {
     pub pruning: bool,
     /// `true` when it is applied and was not ready within the reconcile timeout.
     pub late: bool,
-    /// `true` when it is not applied, because an object that it depends on failed or takes too long.
+    /// `true` when it is not applied, because an object that it depends on failed or takes too long, or another sync has it.
     pub skipped: bool,
+    /// The other sync that manages it, by its manager annotation.
+    pub other: Option<Box<str>>,
 }
 
 /// Changes that no report has told yet.
@@ -265,10 +268,20 @@ impl State {
         let waits = |tracked: &Tracked| matches!(tracked.phase, Phase::Waiting(_));
         let state = |id| {
             let (tracked, pruning) = (tracked(id), declared(id).is_none());
-            let skipped = !pruning && tracked.is_some_and(waits) && self.waiting_finding(id).is_some();
-            ResourceState { skipped, ..resource_state(id, tracked, pruning) }
+            let other = tracked.filter(|_| !pruning).and_then(other_manager);
+            let waits = !pruning && tracked.is_some_and(waits) && self.waiting_finding(id).is_some();
+            ResourceState { skipped: waits || other.is_some(), other, ..resource_state(id, tracked, pruning) }
         };
         ids.into_iter().map(state).collect()
+    }
+}
+
+/// The other sync to which a declared object is left.
+fn other_manager(tracked: &Tracked) -> Option<Box<str>> {
+    let is_left = tracked.notes.as_deref().is_some_and(|notes| notes.conflict.is_some());
+    match &tracked.live.as_ref().filter(|_| is_left)?.owner {
+        Owner::Other(manager) => Some(manager.clone()),
+        Owner::Us | Owner::Nobody => None,
     }
 }
 
@@ -288,5 +301,6 @@ fn resource_state(id: &ObjectId, tracked: Option<&Tracked>, pruning: bool) -> Re
         pruning,
         late: notes.is_some_and(|notes| notes.late),
         skipped: false,
+        other: None,
     }
 }

@@ -170,6 +170,7 @@ impl State {
         });
         if news {
             self.report.status_changed();
+            self.report.resources_changed();
         }
     }
 
