@@ -21,6 +21,9 @@ use world::api_server::{is_selected, is_taken};
 enum Happening {
     /// A commit. If it deletes many objects, the user has approved that.
     Commit(Repository),
+    /// The newest commit declares other objects, because the cluster has other Namespaces. If many are deleted, the user has
+    /// approved that.
+    Reselect(Repository),
     /// A commit that declares no object but a Namespace, without approval.
     Wipe,
     /// The user approves the newest commit.
@@ -56,6 +59,7 @@ enum Happening {
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         6 => repository().prop_map(Happening::Commit),
+        3 => repository().prop_map(|it| Happening::Reselect(Repository { broken: false, ..it })),
         1 => Just(Happening::Wipe),
         1 => Just(Happening::Approve),
         1 => Just(Happening::Unreadable),
@@ -84,6 +88,7 @@ fn repository() -> impl Strategy<Value = Repository> {
 fn happen(world: &mut World, happening: Happening) {
     match happening {
         Happening::Commit(repository) => world.commit(repository, true),
+        Happening::Reselect(repository) => world.reselect(repository),
         Happening::Wipe => world.commit(Repository::wiped(), false),
         Happening::Approve => world.approve(),
         Happening::Unreadable => world.unreadable(),

@@ -35,6 +35,8 @@ pub(crate) struct World {
     served: bool,
     commits: Vec<Repository>,
     compiled: BTreeMap<(usize, bool), Option<Arc<DeclaredSet>>>,
+    /// What commits declared before the cluster had other Namespaces.
+    reselected: Vec<Arc<DeclaredSet>>,
     /// Commits whose last compilation was without Widgets, because they were not served.
     without_widgets: BTreeSet<usize>,
     approval: Option<String>,
@@ -84,6 +86,7 @@ impl World {
             served: true,
             commits: Vec::new(),
             compiled: BTreeMap::new(),
+            reselected: Vec::new(),
             without_widgets: BTreeSet::new(),
             approval: None,
             approved: BTreeSet::new(),
@@ -104,6 +107,19 @@ impl World {
         if approved {
             self.approve();
         }
+        self.compile_newest();
+    }
+
+    /// The newest commit is compiled again, and the result is this one.
+    pub(crate) fn reselect(&mut self, repository: Repository) {
+        let Some(newest) = self.commits.len().checked_sub(1).filter(|newest| !self.commits[*newest].broken) else {
+            return;
+        };
+        self.commits[newest] = repository;
+        for served in [false, true] {
+            self.reselected.extend(self.compiled.remove(&(newest, served)).flatten());
+        }
+        self.approve();
         self.compile_newest();
     }
 
@@ -208,7 +224,7 @@ impl World {
             let dependency = set.objects.values().find(|object| object.id.name() == on).filter(|_| same)?;
             Some((dependency.id.clone(), dependency.hash.to_string()))
         };
-        let mut forms = self.compiled.values().flatten().filter_map(form);
+        let mut forms = self.compiled.values().flatten().chain(&self.reselected).filter_map(form);
         assert!(forms.any(|form| self.applied.contains(&form)), "{} before {on}", declared.id);
     }
 
