@@ -10,7 +10,7 @@ use tests::repository::Repository;
 use tests::wait::await_condition;
 
 use crate::health::read;
-use crate::world::{Sync, agent, codes, config_map, config_map_path, installed, namespace};
+use crate::world::{Sync, agent, codes, condition, config_map, config_map_path, installed, namespace};
 
 const NAME: &str = "lost-watch";
 /// The API server is asked so many times in this time at the least: the pauses grow.
@@ -54,8 +54,21 @@ pub(crate) fn is_reported(kind: Kind) -> Result<()> {
     })?;
     ensure!(began.elapsed() >= LEAST, "{TRIES} tries within {:?}", began.elapsed());
     ensure!(codes(&sync.object()?) == ["2013"], "{:#}", sync.object()?["status"]);
+    await_stalled(&sync, "ExceedTimeout")?;
 
     sandbox.faults().clear();
     sync.await_synced(&commit)?;
+    await_stalled(&sync, "FinishReconciling")?;
     Ok(())
+}
+
+/// Waits until the ResourceGroup gives this reason in its condition Stalled.
+fn await_stalled(sync: &Sync<'_>, reason: &str) -> Result<()> {
+    let path = format!("/apis/kpt.dev/v1alpha1/namespaces/config-management-system/resourcegroups/{}", sync.name);
+    await_condition(&format!("the ResourceGroup says {reason}"), || {
+        let group = sync.cluster.get(&path)?;
+        let stalled = condition(&group, "Stalled")?;
+        ensure!(stalled["reason"] == reason, "{stalled:#}");
+        Ok(())
+    })
 }

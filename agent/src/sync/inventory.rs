@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::api::{GroupCondition, ResourceGroupStatus, ResourceId, ResourceStatus, Time};
 use crate::model::metadata::{MANAGED_BY_VALUE, SyncId, annotation, label};
-use crate::model::object::ObjectId;
+use crate::model::object::{GroupKind, ObjectId};
 use crate::model::shortened::shortened_in_json;
 use crate::sync::engine::ResourceState;
 use crate::sync::health::Health;
@@ -317,9 +317,18 @@ fn group_status(
             last_transition_time: old.map_or_else(|| Some(now.clone()), |c| c.last_transition_time.clone()),
         }
     };
-    let stalled = match failed.is_empty() {
-        true => condition("Stalled", "False", "FinishReconciling", String::new()),
-        false => condition("Stalled", "True", "ComponentFailed", shortened_in_json(failed.join(", "), FAILED_BYTES)),
+    let stale: BTreeSet<GroupKind> =
+        resources.iter().filter(|state| state.stale).map(|state| state.id.group_kind()).collect();
+    let stale: Vec<String> = stale.iter().map(ToString::to_string).collect();
+    let told = |names: &[String]| shortened_in_json(names.join(", "), FAILED_BYTES);
+    let stalled = match (stale.is_empty(), failed.is_empty()) {
+        (false, _) => {
+            let message =
+                format!("the statuses of these kinds may be old, because they cannot be watched: {}", told(&stale));
+            condition("Stalled", "True", "ExceedTimeout", message)
+        }
+        (true, true) => condition("Stalled", "False", "FinishReconciling", String::new()),
+        (true, false) => condition("Stalled", "True", "ComponentFailed", told(&failed)),
     };
     ResourceGroupStatus {
         observed_generation: generation,
@@ -384,131 +393,4 @@ fn resource_status(resource: &ResourceState, before: &ResourceGroupStatus, now: 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::object::GroupKind;
-    use crate::sync::plan::memory::Proof;
-
-    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
-    fn now() -> Moment {
-        Moment { instant: std::time::Instant::now(), time: Time::from_unix(1) }
-    }
-
-    fn ids(range: std::ops::Range<usize>) -> BTreeSet<ObjectId> {
-        range.map(|i| ObjectId::new(&GroupKind::new("", "ConfigMap"), "ns", &format!("name-{i:06}"))).collect()
-    }
-
-    #[test]
-    fn fifty_thousand_objects_fit_and_stay_in_their_groups() {
-        let mut groups = Groups::default();
-        groups.assign(&ids(0..50_000));
-        assert!(groups.0.iter().all(|group| group.iter().map(bytes).sum::<usize>() <= BYTES));
-        assert_eq!(groups.0.iter().map(BTreeSet::len).sum::<usize>(), 50_000);
-        let before = groups.clone();
-        groups.assign(&ids(1..50_001));
-        let moved = before.0.iter().zip(&groups.0).filter(|(a, b)| a != b).count();
-        assert!(moved <= 2, "{moved} groups rewritten for one object less and one more");
-    }
-
-    #[test]
-    fn a_full_group_fits_into_etcd_whatever_its_messages_are() {
-        /// As the API server stores it.
-        fn stored(value: &Value) -> usize {
-            let text = value.to_string();
-            text.len() + 5 * text.matches(['<', '>', '&']).count()
-        }
-        let sync = SyncId::root("root-sync");
-        for message in ["<", "\u{1}", "\"", "x", "é"] {
-            let ids: BTreeSet<ObjectId> =
-                (0..5_000).map(|i| ObjectId::new(&GroupKind::new("", "A"), "", &i.to_string())).collect();
-            let mut inventory = InventoryRecord::new(&sync, BTreeMap::new());
-            inventory.assign(&ids);
-            let (index, spec) = inventory.next_spec(0, &sync, true).expect("the group is new");
-            inventory.written(index, WrittenGroup::default());
-            let state = |id: &ObjectId| ResourceState {
-                id: id.clone(),
-                health: Health::Failed(message.repeat(100_000).into()),
-                token: "0123456789012345678901234567890123456789".to_owned(),
-                failed: true,
-                pruning: false,
-                late: false,
-                skipped: false,
-                other: None,
-            };
-            let states: Vec<ResourceState> = ids.iter().map(state).collect();
-            let now = Time::from_unix(0);
-            let (_, status) = inventory.next_status(0, &sync, &states, &now).expect("it changes");
-            let bytes = stored(&spec.body) + stored(&status.body);
-            assert!(bytes < 3 << 19, "{message:?}: {bytes}");
-        }
-    }
-
-    #[test]
-    fn an_object_of_another_sync_has_the_condition_for_that() {
-        let id = ids(0..1).pop_first().expect("one");
-        let state = |other: Option<&str>| ResourceState {
-            id: id.clone(),
-            health: Health::Current,
-            token: "abc".to_owned(),
-            failed: false,
-            pruning: false,
-            late: false,
-            skipped: other.is_some(),
-            other: other.map(Into::into),
-        };
-        let status = |other| resource_status(&state(other), &ResourceGroupStatus::default(), &Time::from_unix(0));
-        let overlaps = status(Some(":root_x"));
-        assert_eq!((&*overlaps.conditions[0].kind, &*overlaps.conditions[0].reason), ("OwnershipOverlap", "Overlap"));
-        assert!(overlaps.conditions[0].message.contains(":root_x"), "{overlaps:?}");
-        assert_eq!(
-            (overlaps.source_hash, &*overlaps.actuation, &*overlaps.reconcile),
-            (String::new(), "Skipped", "Skipped")
-        );
-        assert!(status(None).conditions.is_empty());
-    }
-
-    #[test]
-    fn an_inventory_without_objects_is_one_empty_group() {
-        let mut groups = Groups::default();
-        groups.assign(&BTreeSet::new());
-        assert_eq!(groups.0, [BTreeSet::new()]);
-    }
-
-    #[test]
-    fn a_group_is_written_when_its_objects_change_and_not_otherwise() {
-        let sync = SyncId::root("root-sync");
-        let mut inventory = InventoryRecord::new(&sync, BTreeMap::new());
-        assert_eq!((inventory.objects(), inventory.memory(&now()).proof), (BTreeSet::new(), Proof::Approval));
-        inventory.assign(&ids(0..2));
-        inventory.remember(&GuardMemory::default(), &now());
-        let (index, document) = inventory.next_spec(0, &sync, true).expect("the group is new");
-        assert_eq!((index, document.name.as_str()), (0, "root-sync"));
-        let resources = serde_json::from_value(document.body["spec"]["resources"].clone()).expect("identities");
-        inventory.written(
-            index,
-            WrittenGroup { resources, generation: 1, status_mode: "enabled".into(), ..WrittenGroup::default() },
-        );
-        assert_eq!(inventory.next_spec(0, &sync, true), None);
-        inventory.assign(&ids(0..1));
-        assert_eq!(inventory.next_spec(0, &sync, true).map(|(index, _)| index), Some(0));
-        assert_eq!(inventory.next_spec(1, &sync, true), None);
-    }
-
-    #[test]
-    fn a_group_that_a_user_deleted_is_a_gap_and_is_written_again() {
-        let sync = SyncId::root("root-sync");
-        let group = |range| WrittenGroup {
-            status_mode: "enabled".into(),
-            resources: ids(range).iter().map(ResourceId::from).collect(),
-            ..WrittenGroup::default()
-        };
-        let found = BTreeMap::from([(group_name(&sync, 0), group(0..1)), (group_name(&sync, 2), group(1..2))]);
-        let mut inventory = InventoryRecord::new(&sync, found);
-        assert_eq!((inventory.objects(), inventory.memory(&now()).proof), (ids(0..2), Proof::Approval));
-        inventory.assign(&ids(0..2));
-        let (index, document) = inventory.next_spec(0, &sync, true).expect("the loss is written");
-        assert_eq!((index, &document.body["metadata"]["annotations"][annotation::RECORD_LOST]), (0, &json!("true")));
-        inventory.remember(&GuardMemory::default(), &now());
-        assert_eq!(inventory.next_spec(0, &sync, true), None);
-    }
-}
+mod tests;

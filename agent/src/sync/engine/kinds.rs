@@ -206,6 +206,11 @@ impl Kinds {
         self.0.values().filter_map(|kind| kind.failure().or(kind.unwatched.as_ref()))
     }
 
+    /// The kinds of which it is not known what changes.
+    pub(super) fn lost(&self) -> BTreeSet<&GroupKind> {
+        self.0.iter().filter(|(_, it)| it.failure().is_some() || it.unwatched.is_some()).map(|(kind, _)| kind).collect()
+    }
+
     /// Has the whole objects of the kind compared.
     pub(super) fn audit(&mut self, kind: &GroupKind) {
         let kind = self.of_mut(kind);
@@ -331,6 +336,7 @@ impl State {
         entry.searches.reset();
         if failure.is_some() {
             self.report.status_changed();
+            self.report.resources_changed();
         }
         self.is_shown(kind);
         self.prunes.found();
@@ -383,6 +389,7 @@ impl State {
         if kind.failure() != Some(&finding) {
             self.commands.push(Command::Notice(Notice::Failed(finding.clone())));
             self.report.status_changed();
+            self.report.resources_changed();
         }
         kind.state = KindState::Unlistable(finding);
     }
@@ -394,12 +401,14 @@ impl State {
             *unwatched = Some(finding.clone());
             self.commands.push(Command::Notice(Notice::Failed(finding)));
             self.report.status_changed();
+            self.report.resources_changed();
         }
     }
 
     pub(super) fn watched(&mut self, kind: &GroupKind) {
         if self.kinds.of_mut(kind).unwatched.take().is_some() {
             self.report.status_changed();
+            self.report.resources_changed();
         }
     }
 
@@ -422,6 +431,7 @@ impl State {
         let kind = self.kinds.of_mut(kind);
         if kind.failure().is_some() || kind.unwatched.take().is_some() {
             self.report.status_changed();
+            self.report.resources_changed();
         }
         kind.state = KindState::Unserved(recorded.then(|| now + kind.searches.next_pause()));
         let watched = of_kind.into_iter().filter(|(.., watched)| *watched).map(|(id, ..)| id).collect();

@@ -66,6 +66,8 @@ pub struct ResourceState {
     pub late: bool,
     /// `true` when it is not applied, because an object that it depends on failed or takes too long, or another sync has it.
     pub skipped: bool,
+    /// `true` when it is not known what changes of its kind, so that this may be old.
+    pub stale: bool,
     /// The other sync that manages it, by its manager annotation.
     pub other: Option<Box<str>>,
 }
@@ -265,12 +267,14 @@ impl State {
         let mut ids: Vec<&ObjectId> = known.map(|(id, _)| id).chain(declared.keys().filter(shown)).collect();
         ids.sort();
         let (mut tracked, mut declared) = (walk(self.objects.all()), walk(declared));
+        let lost = self.kinds.lost();
         let waits = |tracked: &Tracked| matches!(tracked.phase, Phase::Waiting(_));
         let state = |id| {
             let (tracked, pruning) = (tracked(id), declared(id).is_none());
             let other = tracked.filter(|_| !pruning).and_then(other_manager);
             let waits = !pruning && tracked.is_some_and(waits) && self.waiting_finding(id).is_some();
-            ResourceState { skipped: waits || other.is_some(), other, ..resource_state(id, tracked, pruning) }
+            let (skipped, stale) = (waits || other.is_some(), !lost.is_empty() && lost.contains(&id.group_kind()));
+            ResourceState { skipped, stale, other, ..resource_state(id, tracked, pruning) }
         };
         ids.into_iter().map(state).collect()
     }
@@ -301,6 +305,7 @@ fn resource_state(id: &ObjectId, tracked: Option<&Tracked>, pruning: bool) -> Re
         pruning,
         late: notes.is_some_and(|notes| notes.late),
         skipped: false,
+        stale: false,
         other: None,
     }
 }

@@ -161,6 +161,7 @@ fn report(commit: &str, resources: Option<&[&str]>) -> Box<Report> {
         pruning: false,
         late: false,
         skipped: false,
+        stale: false,
         other: None,
     };
     let resources = resources.map(|names| names.iter().map(state).collect());
