@@ -255,11 +255,11 @@ fn live_namespaces_get_the_defaults_of_teams() {
     let live = [namespace("shop", "example.com/team"), namespace("other", "tier")].into();
     let clusters = compiled_with("team-namespaces", &DynamicSelectors::Live(live));
     let expected = [
+        "limitrange/platform/defaults",
+        "limitrange/shop/defaults",
         "namespace/platform",
         "networkpolicy.networking.k8s.io/platform/default-deny",
         "networkpolicy.networking.k8s.io/shop/default-deny",
-        "resourcequota/platform/compute",
-        "resourcequota/shop/compute",
     ];
     assert_eq!(placed(&clusters).into_keys().collect::<Vec<_>>(), expected);
 }

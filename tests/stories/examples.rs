@@ -52,7 +52,7 @@ const EXAMPLES: &[Example] = &[
         "team-namespaces",
         Layout::Unstructured,
         "defaultcluster",
-        &[("get quota compute -n platform -o jsonpath={.spec.hard.pods}", "50")],
+        &[("get limitrange defaults -n platform -o jsonpath={.spec.limits[0].defaultRequest.cpu}", "50m")],
     ),
     (
         "namespace",
