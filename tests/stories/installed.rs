@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tests::cluster::{Cluster, Kind, root_sync_path};
 use tests::controlplane::CannotRun;
 use tests::git_server::GitServer;
+use tests::node::GUEST;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
@@ -30,6 +31,7 @@ pub(crate) fn serves(kind: Kind) -> Result<()> {
     let node = cluster.node()?;
     node.import(&image)?;
     node.tag(&format!("{IMAGE}:1"), &format!("{IMAGE}:2"))?;
+    node.tag(GUEST, "example.com/go-hello:1.0")?;
     install(&cluster, "1")?;
     let namespace = cluster.get("/api/v1/namespaces/config-management-system")?;
     ensure!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted", "{namespace:#}");
