@@ -1,9 +1,10 @@
 //! Figures of the agent against the real control plane, beside a bare loop on the same machine and day; with `many`, of many
-//! syncs beside one of as many objects; with `soak`, over hours of changes and failures; with `history`, of a repository with a
+//! syncs beside one of as many objects; with `takeover`, of an agent that goes on for another; with `soak`, over hours of changes and failures; with `history`, of a repository with a
 //! long and large history; with `lint`, of the linter.
 //!
 //! `cargo build --release -p agent --bin nomos-agent && cargo run --release -p tests --bin bench -- [OBJECTS …]`
 //! `… -- many [SYNCS OBJECTS [FOREIGN]]`
+//! `… -- takeover [OBJECTS]`
 //! `… -- soak [MINUTES [SYNCS OBJECTS [SEED]]]`
 //! `… -- history [COMMITS MIB]`
 //! `cargo build --release -p nomos-lint && cargo run --release -p tests --bin bench -- lint`
@@ -14,6 +15,7 @@ mod history;
 mod lint;
 mod many;
 mod soak;
+mod takeover;
 mod world;
 
 use std::io::Write as _;
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("lint") => lint::all(),
         Some("many") => many(&args[1..]),
+        Some("takeover") => takeover(&args[1..]),
         Some("soak") => soak(&args[1..]),
         Some("history") => history(&args[1..]),
         _ => agent(&args),
@@ -45,6 +48,10 @@ fn many(args: &[String]) -> anyhow::Result<()> {
 fn history(args: &[String]) -> anyhow::Result<()> {
     let number = |index: usize, default| args.get(index).map_or(Ok(default), |arg| arg.parse::<usize>());
     history::all(number(0, 100_000)?, number(1, 1024)?)
+}
+
+fn takeover(args: &[String]) -> anyhow::Result<()> {
+    takeover::all(args.first().map_or(Ok(1000), |arg| arg.parse())?)
 }
 
 fn soak(args: &[String]) -> anyhow::Result<()> {

@@ -68,7 +68,7 @@ fn memory(agent: &Agent) -> Result<String> {
 }
 
 /// One directory for each sync.
-fn repository(syncs: usize, objects: usize) -> Result<Repository> {
+pub(super) fn repository(syncs: usize, objects: usize) -> Result<Repository> {
     let repository = Repository::empty()?;
     for index in 0..syncs * objects {
         repository.write(&format!("{}/{index}.yaml", directory(index / objects)), &manifest(index, 1))?;
@@ -76,7 +76,7 @@ fn repository(syncs: usize, objects: usize) -> Result<Repository> {
     Ok(repository)
 }
 
-fn until_synced(cluster: &Cluster, commit: &str, syncs: usize) -> Result<()> {
+pub(super) fn until_synced(cluster: &Cluster, commit: &str, syncs: usize) -> Result<()> {
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
         let list = cluster.get(SYNCS)?;

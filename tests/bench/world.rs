@@ -166,9 +166,15 @@ impl Agent {
         Ok((ticks(11) + ticks(12)) / 100.0)
     }
 
+    /// Sends it a signal, such as `STOP`.
+    pub(super) fn signal(&self, name: &str) -> Result<()> {
+        Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status()?;
+        Ok(())
+    }
+
     /// Ends it as Kubernetes does, and waits.
     pub(super) fn stop(mut self) -> Result<()> {
-        Command::new("kill").arg(self.child.id().to_string()).status()?;
+        self.signal("TERM")?;
         self.child.wait()?;
         Ok(())
     }

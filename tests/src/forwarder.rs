@@ -2,11 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use tempfile::NamedTempFile;
 
 /// Forwards connections to one address. It ends with the test process.
 pub struct Forwarder {
@@ -45,6 +47,20 @@ impl Forwarder {
             }
         });
         Ok(Self { address, round, cut })
+    }
+
+    /// Forwards to the API server of a kubeconfig. Returns a kubeconfig that leads through it too.
+    ///
+    /// # Errors
+    /// When no port is free, or the kubeconfig names no address.
+    pub fn before(kubeconfig: &Path) -> Result<(Self, NamedTempFile)> {
+        let text = std::fs::read_to_string(kubeconfig)?;
+        let (_, address) = text.split_once("://").context("the API server has an address")?;
+        let address = address.split(|c: char| c.is_whitespace() || c == '"' || c == '/').next().unwrap_or_default();
+        let forwarder = Self::to(address)?;
+        let mut file = NamedTempFile::new()?;
+        write!(file, "{}", text.replace(address, &forwarder.address().to_string()))?;
+        Ok((forwarder, file))
     }
 
     /// Where it listens.

@@ -124,9 +124,32 @@ pub(crate) fn stands_by_warm(kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// A leader is cut off from the network in the middle of a sync: it writes nothing more, and another one ends the sync.
+/// An end of a leader that has no time to give the Lease back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    /// SIGKILL.
+    Killed,
+    /// A machine that sleeps, and wakes while another agent writes.
+    Paused,
+    /// The network swallows what it sends.
+    CutOff,
+}
+
+pub(crate) fn is_killed(kind: Kind) -> Result<()> {
+    is_lost(kind, Loss::Killed)
+}
+
+pub(crate) fn is_paused(kind: Kind) -> Result<()> {
+    is_lost(kind, Loss::Paused)
+}
+
 pub(crate) fn is_cut_off(kind: Kind) -> Result<()> {
-    const NAME: &str = "cut-off";
+    is_lost(kind, Loss::CutOff)
+}
+
+/// The leader is lost in the middle of a sync: it writes nothing more, and another one ends the sync.
+fn is_lost(kind: Kind, loss: Loss) -> Result<()> {
+    const NAME: &str = "lost-leader";
     const OBJECTS: usize = 1000;
     let cluster = installed(kind)?;
     let from = cluster.now()?;
@@ -151,13 +174,22 @@ pub(crate) fn is_cut_off(kind: Kind) -> Result<()> {
         ensure!(made > OBJECTS / 20, "{made} objects");
         Ok(())
     })?;
-    forwarder.cut();
-    let (cut, begun) = (Instant::now(), made()?);
-    ensure!(begun < OBJECTS, "the sync had ended before it was cut off");
+    match loss {
+        // It is reaped with the first agent.
+        Loss::Killed => first.signal("KILL")?,
+        Loss::Paused => first.signal("STOP")?,
+        Loss::CutOff => forwarder.cut(),
+    }
+    let (lost, begun) = (Instant::now(), made()?);
+    ensure!(begun < OBJECTS, "the sync had ended before the leader was lost");
     says(&second, "this agent holds the Lease")?;
-    ensure!(cut.elapsed() < Duration::from_secs(15), "it took {:?}", cut.elapsed());
+    ensure!(lost.elapsed() < Duration::from_secs(15), "it took {:?}", lost.elapsed());
+    if loss == Loss::Paused {
+        first.signal("CONT")?;
+    }
     let status = first.ended()?;
-    ensure!(status.code() == Some(2), "{status}");
+    let code = if loss == Loss::Killed { None } else { Some(2) };
+    ensure!(status.code() == code, "{status}");
     sync.await_synced(&sync.repository.head()?)?;
     let made = made()?;
     ensure!(made == OBJECTS, "{made} objects");

@@ -1,7 +1,6 @@
 //! Starts the clusters, agents and syncs of stories.
 
 use std::cell::RefCell;
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -83,12 +82,7 @@ pub(crate) fn agent_with(cluster: &Cluster, args: &[&str], environment: &[(&str,
 
 /// An agent of its own whose connections to the API server go through a forwarder.
 pub(crate) fn agent_through_forwarder(cluster: &Cluster, args: &[&str]) -> Result<(Forwarder, Agent)> {
-    let kubeconfig = std::fs::read_to_string(cluster.kubeconfig())?;
-    let (_, address) = kubeconfig.split_once("://").context("the API server has an address")?;
-    let address = address.split(|c: char| c.is_whitespace() || c == '"' || c == '/').next().unwrap_or_default();
-    let forwarder = Forwarder::to(address)?;
-    let mut file = tempfile::NamedTempFile::new()?;
-    write!(file, "{}", kubeconfig.replace(address, &forwarder.address().to_string()))?;
+    let (forwarder, file) = Forwarder::before(cluster.kubeconfig())?;
     let agent = Agent::start(Path::new(AGENT), file.path(), args)?;
     // It reads the file when it starts.
     agent.address()?;
