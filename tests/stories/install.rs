@@ -6,7 +6,7 @@ use tests::cluster::{Cluster, Kind, root_sync_path};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{Sync, agent, config_map, config_map_path, installed, namespace};
+use crate::world::{Sync, agent, codes, config_map, installed, namespace};
 
 const NAMESPACE: &str = "/api/v1/namespaces/config-management-system";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/config-management-system/deployments/nomos-agent";
@@ -75,11 +75,86 @@ pub(crate) fn prunes(kind: Kind) -> Result<()> {
         sync.await_synced(&sync.repository.head()?)?;
         syncs.push(sync);
     }
+    // Another one declares objects of the first, and may come before it or after it.
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace("one"))?;
+    repository.write("settings.yaml", &config_map("one", "settings", "one"))?;
+    let other = Sync::unstructured(&cluster, "other", repository)?;
+    other.await_error("1060")?;
     run(&cluster, &["uninstall", "--prune", "--yes"], 0, "What the syncs applied is deleted")?;
-    for sync in &syncs {
-        ensure!(!cluster.exists(&sync.path())?, "the RootSync {} is left", sync.name);
-        ensure!(!cluster.exists(&config_map_path(&sync.name, "settings"))?, "an object of {} is left", sync.name);
-        ensure!(!cluster.exists(&format!("/api/v1/namespaces/{}", sync.name))?, "the Namespace {} is left", sync.name);
+    are_gone(&cluster, &["one", "two"])
+}
+
+/// One sync declares another, and says that its objects stay. With `--prune` they go, and nothing comes back meanwhile.
+pub(crate) fn prunes_syncs_of_syncs(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &[])?;
+    let (outer, inner) = (Repository::empty()?, Repository::empty()?);
+    inner.write("namespace.yaml", &namespace("inner"))?;
+    inner.write("settings.yaml", &config_map("inner", "settings", "one"))?;
+    let commit = inner.commit()?;
+    outer.write("namespace.yaml", &namespace("outer"))?;
+    // Its name comes before that of the sync that declares it.
+    outer.write("sync.yaml", &sync_object("inner", &inner, "Orphan"))?;
+    let sync = Sync::unstructured(&cluster, "outer", outer)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    await_synced(&cluster, "inner", &commit)?;
+    let from = cluster.now()?;
+    run(&cluster, &["uninstall", "--prune", "--yes"], 0, "What the syncs applied is deleted")?;
+    are_gone(&cluster, &["inner", "outer"])?;
+    let (requests, _) = cluster.requests(from)?;
+    let made = requests.iter().find(|request| {
+        let kinds = ["rootsyncs", "namespaces", "configmaps"];
+        request.code == 201
+            && request.user_agent.starts_with("nomos-agent/")
+            && kinds.contains(&request.resource.as_str())
+    });
+    ensure!(made.is_none(), "something was made anew: {made:#?}");
+    Ok(())
+}
+
+/// Two syncs declare each other: neither waits for the other for ever.
+pub(crate) fn prunes_a_circle(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &[])?;
+    let (one, two) = (Repository::empty()?, Repository::empty()?);
+    for (repository, name, other, others) in [(&one, "one", "two", &two), (&two, "two", "one", &one)] {
+        repository.write("namespace.yaml", &namespace(name))?;
+        repository.write("settings.yaml", &config_map(name, "settings", "one"))?;
+        repository.write("sync.yaml", &sync_object(other, others, "Foreground"))?;
+    }
+    let commit = two.commit()?;
+    let sync = Sync::unstructured(&cluster, "one", one)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    await_synced(&cluster, "two", &commit)?;
+    run(&cluster, &["uninstall", "--prune", "--yes"], 0, "What the syncs applied is deleted")?;
+    are_gone(&cluster, &["one", "two"])
+}
+
+/// A manifest of a RootSync with this policy for its objects when it goes.
+fn sync_object(name: &str, repository: &Repository, policy: &str) -> String {
+    format!(
+        "apiVersion: configsync.gke.io/v1beta1\nkind: RootSync\nmetadata:\n  name: {name}\n  namespace: config-management-system\n  \
+         annotations: {{configsync.gke.io/deletion-propagation-policy: {policy}}}\nspec:\n  sourceFormat: unstructured\n  \
+         git: {{repo: \"{}\", branch: main, auth: none}}\n",
+        repository.url()
+    )
+}
+
+fn await_synced(cluster: &Cluster, name: &str, commit: &str) -> Result<()> {
+    await_condition(&format!("{name} is synced"), || {
+        let sync = cluster.root_sync(name)?;
+        ensure!(sync["status"]["lastSyncedCommit"] == commit && codes(&sync).is_empty(), "{:#}", sync["status"]);
+        Ok(())
+    })
+}
+
+/// These RootSyncs are gone, with the Namespaces of their names.
+fn are_gone(cluster: &Cluster, names: &[&str]) -> Result<()> {
+    for name in names {
+        for path in [root_sync_path(name), format!("/api/v1/namespaces/{name}")] {
+            ensure!(!cluster.exists(&path)?, "{path} is left: {:#}", cluster.get(&path)?);
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::metadata::annotation;
+use crate::model::metadata::{UNINSTALL_PRUNE, annotation};
 
 /// The end of the objects of a sync that is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub enum Removal {
 impl Removal {
     /// The end that these annotations of the sync object ask for. Any value but the two that Config Sync knows keeps the objects.
     pub fn of(annotations: &BTreeMap<String, String>) -> Self {
+        if annotations.get(annotation::UNINSTALL).is_some_and(|end| end == UNINSTALL_PRUNE) {
+            return Self::Delete;
+        }
         match annotations.get(annotation::DELETION_PROPAGATION).map(String::as_str) {
             Some("Foreground") => Self::Delete,
             Some("Orphan") => Self::GiveUp,

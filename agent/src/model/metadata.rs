@@ -52,6 +52,8 @@ pub mod annotation {
     pub const NAMESPACE_SELECTOR: &str = "configmanagement.gke.io/namespace-selector";
     /// User, on a RootSync or RepoSync: `Foreground` or `Orphan`, for the managed objects of a sync that is deleted.
     pub const DELETION_PROPAGATION: &str = "configsync.gke.io/deletion-propagation-policy";
+    /// `nomos uninstall`, on a RootSync: [`super::UNINSTALL_PRUNE`] before it is deleted. No repository can say otherwise.
+    pub const UNINSTALL: &str = "configsync.gke.io/uninstall";
     /// User, on a RootSync or RepoSync: the held deletions that the user approves, as `<commit>.<digest>`.
     pub const APPROVE_PRUNE: &str = "configsync.gke.io/approve-prune";
     /// Agent, on the first ResourceGroup of a sync: deletions of the last hour, as in `2026-01-02T03:04:05Z=12/100` for 12
@@ -151,6 +153,10 @@ pub const USER_ANNOTATIONS: [&str; 5] = [
 
 /// The value of [`annotation::APPLY_SET_TOOLING`], as Config Sync writes it.
 pub const TOOLING: &str = "configsync.gke.io/v1";
+
+/// The value of [`annotation::UNINSTALL`] on a RootSync whose objects are deleted with it, whatever
+/// [`annotation::DELETION_PROPAGATION`] says.
+pub const UNINSTALL_PRUNE: &str = "prune";
 
 /// The value of [`label::MANAGED_BY`] and [`annotation::HNC_MANAGED_BY`].
 pub const MANAGED_BY_VALUE: &str = "configmanagement.gke.io";

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use agent::api::format_duration;
 use agent::io::kubernetes::lease::{LEASE, state};
-use agent::model::metadata::{CONTROLLER_NAMESPACE, annotation};
+use agent::model::metadata::{CONTROLLER_NAMESPACE, SyncId, UNINSTALL_PRUNE, annotation};
 use agent::sync::election::LeaseState;
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -225,18 +225,11 @@ async fn prune(client: &Client, deadline: Instant, console: &mut Console<'_>) ->
     let (first, mut syncs): (Vec<_>, Vec<_>) =
         syncs(client).await?.into_iter().partition(|sync| installation::kind(sync) == "ConfigManagement");
     syncs.retain(|sync| installation::kind(sync) == "RootSync");
-    let foreground =
-        serde_json::json!({ "metadata": { "annotations": { annotation::DELETION_PROPAGATION: "Foreground" } } });
-    for sync in &syncs {
-        let name = sync.metadata.name.as_deref().unwrap_or_default();
-        let api = installation::api(client, sync);
-        match api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(&foreground)).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            patched => _ = patched.with_context(|| format!("failed to annotate {}", installation::name(sync)))?,
-        }
-    }
+    declaring_first(&mut syncs);
+    annotate(client, &syncs, Some(UNINSTALL_PRUNE)).await?;
     let unheard = heard(client, &syncs, deadline).await?;
     if !unheard.is_empty() {
+        annotate(client, &syncs, None).await?;
         console.error("the agent has not said that it will delete the objects of these syncs; nothing is deleted");
         return Ok(unheard);
     }
@@ -249,6 +242,33 @@ async fn prune(client: &Client, deadline: Instant, console: &mut Console<'_>) ->
         console.error("nomos status shows why objects stay. nomos uninstall without --prune leaves them");
     }
     Ok(left)
+}
+
+/// Sorts the syncs so that one that declares another is before it: as long as it is served, it would make that one again.
+fn declaring_first(syncs: &mut [DynamicObject]) {
+    let manager = |sync: &DynamicObject| SyncId::root(sync.metadata.name.as_deref().unwrap_or_default()).manager();
+    let of = |sync: &DynamicObject| sync.metadata.annotations.as_ref()?.get(annotation::MANAGER).cloned();
+    let declared: BTreeMap<String, String> = syncs.iter().filter_map(|sync| Some((manager(sync), of(sync)?))).collect();
+    let count = syncs.len();
+    // In a circle there is no first.
+    let above = |sync: &DynamicObject| {
+        std::iter::successors(Some(manager(sync)), |sync| declared.get(sync).cloned()).take(count + 1).count()
+    };
+    syncs.sort_by_cached_key(above);
+}
+
+/// Sets the annotation that says what becomes of the objects of these syncs, or takes it off.
+async fn annotate(client: &Client, syncs: &[DynamicObject], end: Option<&str>) -> anyhow::Result<()> {
+    let patch = serde_json::json!({ "metadata": { "annotations": { annotation::UNINSTALL: end } } });
+    for sync in syncs {
+        let name = sync.metadata.name.as_deref().unwrap_or_default();
+        let api = installation::api(client, sync);
+        match api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            patched => _ = patched.with_context(|| format!("failed to annotate {}", installation::name(sync)))?,
+        }
+    }
+    Ok(())
 }
 
 /// `true` if an agent has renewed the Lease within its duration.
@@ -388,6 +408,23 @@ async fn is_gone(client: &Client, object: &DynamicObject, own: Finalizers) -> an
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sync_that_declares_another_is_before_it() {
+        let sync = |(name, manager): (&str, &str)| -> DynamicObject {
+            let annotations = serde_json::json!({ annotation::MANAGER: manager });
+            serde_json::from_value(serde_json::json!({ "metadata": { "name": name, "annotations": annotations } }))
+                .expect("a RootSync")
+        };
+        let sorted = |syncs: &[(&str, &str)]| -> Vec<String> {
+            let mut syncs: Vec<DynamicObject> = syncs.iter().copied().map(sync).collect();
+            declaring_first(&mut syncs);
+            syncs.into_iter().filter_map(|sync| sync.metadata.name).collect()
+        };
+        let chain = [("a", ":root_b"), ("b", ":root"), ("c", ""), ("root-sync", "")];
+        assert_eq!(sorted(&chain), ["c", "root-sync", "b", "a"]);
+        assert_eq!(sorted(&[("a", ":root_b"), ("b", ":root_a"), ("c", ":root_a")]).len(), 3);
+    }
 
     #[test]
     fn a_pod_is_overdue_a_while_after_its_end() {

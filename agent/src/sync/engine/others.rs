@@ -10,7 +10,7 @@ use crate::compile::declared::DeclaredSet;
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::metadata::{CONTROLLER_NAMESPACE, SyncId};
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::live::Owner;
+use crate::sync::live::{Live, Owner};
 use crate::sync::plan::Action;
 
 use super::objects::{Mark, Phase};
@@ -62,6 +62,12 @@ impl HeldObjects {
     /// `true` if the object is the sync's, or is to be. Labels and annotations alone prove nothing.
     fn has(&self, id: &ObjectId) -> bool {
         self.declared.iter().any(|set| set.objects.contains_key(id)) || self.left.contains(id)
+    }
+
+    /// The RootSyncs among the objects.
+    fn root_syncs(&self) -> impl Iterator<Item = &ObjectId> {
+        let all = self.declared.iter().flat_map(|set| set.objects.keys()).chain(&self.left);
+        all.filter(|id| id.group_kind() == root_sync_kind() && id.namespace() == CONTROLLER_NAMESPACE)
     }
 
     /// An object in a Namespace.
@@ -155,7 +161,7 @@ impl State {
     /// `true` while a RootSync that this sync has made is not among those that are known. What a commit moves to it, it declares a
     /// moment later.
     fn has_unknown_sync(&self) -> bool {
-        let kind = GroupKind::new("configsync.gke.io", "RootSync");
+        let kind = root_sync_kind();
         let mut made = self.objects.of_kind(&kind).filter(|(id, tracked)| {
             id.namespace() == CONTROLLER_NAMESPACE && tracked.live.as_ref().is_some_and(|live| !live.terminating)
         });
@@ -163,6 +169,23 @@ impl State {
             .syncs
             .as_ref()
             .is_some_and(|syncs| made.any(|(id, _)| !syncs.contains_key(&SyncId::root(id.name()).manager())))
+    }
+
+    /// `true` for a RootSync that may be gone only after this one: this one is among its objects, or among those of one of them.
+    pub(super) fn is_gone_after_this(&self, id: &ObjectId) -> bool {
+        let (mut syncs, mut seen) = (vec![id], BTreeSet::new());
+        while let Some(id) = syncs.pop() {
+            if id.group_kind() != root_sync_kind() || id.namespace() != CONTROLLER_NAMESPACE || !seen.insert(id) {
+                continue;
+            }
+            let sync = SyncId::root(id.name());
+            if sync == self.settings.sync {
+                return true;
+            }
+            let of_it = self.known_others().filter(|(manager, _)| *manager == sync.manager());
+            syncs.extend(of_it.flat_map(|(_, held)| held.root_syncs()));
+        }
+        false
     }
 
     /// The failure of the deletion of a Namespace in which another sync has objects.
@@ -206,7 +229,7 @@ impl State {
         if self.has_handed_over_held() {
             self.judge_again();
         }
-        let namespaces = GroupKind::new("", "Namespace");
+        let (namespaces, kind) = (GroupKind::new("", "Namespace"), root_sync_kind());
         let failed =
             self.objects.of_kind(&namespaces).filter(|(_, tracked)| matches!(tracked.phase, Phase::BackingOff(_)));
         let failed: Vec<ObjectId> =
@@ -215,6 +238,10 @@ impl State {
             self.objects.set_phase(&id, Phase::Settled);
             self.evaluate(&id, now);
         }
+        let going = |live: &Live| live.terminating;
+        let syncs = self.objects.of_kind(&kind).filter(|(_, tracked)| tracked.live.as_ref().is_some_and(going));
+        let syncs: Vec<ObjectId> = syncs.map(|(id, _)| id.clone()).collect();
+        syncs.iter().for_each(|id| self.evaluate(id, now));
     }
 
     fn take_over_left(&mut self, mut left: Vec<ObjectId>, now: Instant) {
@@ -262,6 +289,10 @@ impl State {
         self.others.shared = Some(Arc::clone(&held));
         self.commands.push(Command::Share(held));
     }
+}
+
+fn root_sync_kind() -> GroupKind {
+    GroupKind::new("configsync.gke.io", "RootSync")
 }
 
 #[cfg(test)]

@@ -138,6 +138,13 @@ impl State {
             self.nothing_to_do(id);
             return;
         }
+        if self.is_gone_after_this(id) {
+            // Each would wait for the other for ever.
+            self.objects.set_live(id, None);
+            self.forget_record(id);
+            self.nothing_to_do(id);
+            return;
+        }
         let end = now + self.settings.reconcile_timeout;
         let end = self.objects.change(id, |tracked| *tracked.notes_mut().overdue_at.get_or_insert(end));
         if end > now {

@@ -185,6 +185,40 @@ fn deletions_wait_for_the_other_syncs_of_the_repository_to_read_the_commit() {
     assert_eq!(late.deleted(), ["moves"]);
 }
 
+/// Two syncs that declare each other are deleted.
+#[test]
+fn a_sync_that_goes_after_this_one_is_not_waited_for() {
+    let kind = GroupKind::new("configsync.gke.io", "RootSync");
+    let manifest = |name: &str| {
+        format!(
+            "---\napiVersion: configsync.gke.io/v1beta1\nkind: RootSync\n\
+             metadata: {{name: {name}, namespace: config-management-system}}\nspec: {{}}\n"
+        )
+    };
+    let all = config_map("stays") + &manifest("other");
+    let mut scene = Scene::new(&all, held(FIRST, "elsewhere", ""));
+    scene.commit(SECOND, &config_map("stays"));
+    let other = ObjectId::new(&kind, "config-management-system", "other");
+    assert_eq!(scene.deleted(), ["other"]);
+    scene.step(Event::Finished(other, Outcome::Deleted));
+    scene.commands.extend(recorded(&mut scene.state, scene.now));
+    assert!(!scene.state.is_synced(), "the other sync is there");
+    // It has a third one, which has this one.
+    let syncs = |last: &str| {
+        let of = |name: &str| {
+            let id = ObjectId::new(&kind, "config-management-system", name);
+            Holdings::Known(Arc::new(HeldObjects::recorded([id].into())))
+        };
+        let mine = (MINE.to_owned(), Holdings::Known(Arc::default()));
+        [mine, (OTHER.to_owned(), of("third")), (":root_third".to_owned(), of(last))]
+    };
+    scene.step(Event::RootSyncs(Arc::new(syncs("other").into_iter().collect())));
+    assert!(!scene.state.is_synced(), "a circle that this sync is not in");
+    scene.step(Event::RootSyncs(Arc::new(syncs("root-sync").into_iter().collect())));
+    scene.commands.extend(recorded(&mut scene.state, scene.now));
+    assert!(scene.state.is_synced(), "{:#?}", scene.state.last_report());
+}
+
 /// One commit makes a sync and moves an object to it, which that sync declares a moment later.
 #[test]
 fn an_object_that_moves_to_a_sync_of_the_same_commit_is_released() {
