@@ -1,5 +1,5 @@
-//! The agent as it is installed: Pods of its image on a node, which follow a repository by its name, and are killed, upgraded and
-//! removed.
+//! The agent as it is installed: Pods of its image on a node, which follow a repository by its name, and are killed, drained,
+//! upgraded and removed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,6 +49,7 @@ pub(crate) fn serves(kind: Kind) -> Result<()> {
     ensure!(code == 0 && text.contains("SYNCED"), "nomos status ended with {code}:\n{text}");
 
     leader_is_deleted(&cluster, &repository)?;
+    node_is_drained(&cluster, &repository)?;
     is_upgraded(&cluster, &repository)?;
     is_removed(&cluster)
 }
@@ -68,6 +69,25 @@ fn leader_is_deleted(cluster: &Cluster, repository: &Repository) -> Result<()> {
     let after = leader(cluster)?;
     ensure!(after != before, "{after} is gone");
     await_agents(cluster, "1")
+}
+
+/// The node of the agents is drained, and no other takes their Pods: the first goes, the budget keeps the second, and that one serves.
+fn node_is_drained(cluster: &Cluster, repository: &Repository) -> Result<()> {
+    let before = leader(cluster)?;
+    cluster.kubectl(&["label", "pod", "-n", "config-management-system", &before, "drained=first"])?;
+    let drain = |pods: &str, timeout: &str| {
+        cluster.kubectl(&["drain", "node", "--delete-emptydir-data", "--pod-selector", pods, "--timeout", timeout])
+    };
+    drain("drained=first", "60s")?;
+    let refused = drain("app.kubernetes.io/name=nomos-agent", "6s").err().context("the drain ends")?.to_string();
+    ensure!(refused.contains("disruption budget"), "{refused}");
+    repository.write("web.yaml", &web(2))?;
+    await_synced(cluster, &repository.commit()?)?;
+    let after = leader(cluster)?;
+    ensure!(after != before, "{after} is gone");
+    cluster.kubectl(&["uncordon", "node"])?;
+    await_agents(cluster, "1")?;
+    await_available(cluster, 2)
 }
 
 /// The next image takes over in the middle of a commit.
