@@ -1,10 +1,12 @@
 //! Figures of the agent against the real control plane, beside a bare loop on the same machine and day; with `many`, of many
-//! syncs beside one of as many objects; with `takeover`, of an agent that goes on for another; with `soak`, over hours of changes and failures; with `history`, of a repository with a
-//! long and large history; with `lint`, of the linter.
+//! syncs beside one of as many objects; with `takeover`, of an agent that goes on for another; with `status`, of many contexts;
+//! with `soak`, over hours of changes and failures; with `history`, of a repository with a long and large history; with `lint`,
+//! of the linter.
 //!
 //! `cargo build --release -p agent --bin nomos-agent && cargo run --release -p tests --bin bench -- [OBJECTS …]`
 //! `… -- many [SYNCS OBJECTS [FOREIGN]]`
 //! `… -- takeover [OBJECTS]`
+//! `… -- status`, which needs `nomos` too
 //! `… -- soak [MINUTES [SYNCS OBJECTS [SEED]]]`
 //! `… -- history [COMMITS MIB]`
 //! `cargo build --release -p nomos-lint && cargo run --release -p tests --bin bench -- lint`
@@ -15,6 +17,7 @@ mod history;
 mod lint;
 mod many;
 mod soak;
+mod status;
 mod takeover;
 mod world;
 
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("lint") => lint::all(),
         Some("many") => many(&args[1..]),
+        Some("status") => status::all(),
         Some("takeover") => takeover(&args[1..]),
         Some("soak") => soak(&args[1..]),
         Some("history") => history(&args[1..]),

@@ -16,6 +16,7 @@ pub struct Forwarder {
     /// Connections of earlier rounds are dead.
     round: Arc<AtomicUsize>,
     cut: Arc<AtomicBool>,
+    closes: Arc<AtomicBool>,
 }
 
 impl Forwarder {
@@ -30,9 +31,14 @@ impl Forwarder {
         let (target, rounds) = (target.to_owned(), Arc::clone(&round));
         let cut = Arc::new(AtomicBool::new(false));
         let is_cut = Arc::clone(&cut);
+        let closes = Arc::new(AtomicBool::new(false));
+        let closes_now = Arc::clone(&closes);
         thread::spawn(move || {
             let mut unheard = Vec::new();
             for from in listener.incoming().flatten() {
+                if closes_now.load(Ordering::SeqCst) {
+                    continue;
+                }
                 if is_cut.load(Ordering::SeqCst) {
                     unheard.push(from);
                     continue;
@@ -46,7 +52,7 @@ impl Forwarder {
                 }
             }
         });
-        Ok(Self { address, round, cut })
+        Ok(Self { address, round, cut, closes })
     }
 
     /// Forwards to the API server of a kubeconfig. Returns a kubeconfig that leads through it too.
@@ -71,6 +77,11 @@ impl Forwarder {
     /// From now on all connections that are open swallow what is sent, and stay open. New ones work.
     pub fn let_connections_die(&self) {
         self.round.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Closes each new connection at once, as where no server is there, or does so no longer.
+    pub fn close_connections(&self, closes: bool) {
+        self.closes.store(closes, Ordering::SeqCst);
     }
 
     /// From now on nothing comes through, over new connections neither.

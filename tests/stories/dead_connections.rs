@@ -1,12 +1,18 @@
-//! Connections to the API server that die without a word.
+//! Connections to the API server that die without a word, and an API server that is not there.
+
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
+use tests::agent_process::Agent;
 use tests::cluster::Kind;
+use tests::forwarder::Forwarder;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{Sync, agent_through_forwarder, config_map, config_map_path, installed, namespace};
+use crate::world::{
+    AGENT, Sync, agent_through_forwarder, config_map, config_map_path, installed, namespace, remember, says,
+};
 
 const NAME: &str = "dead-connections";
 
@@ -27,4 +33,16 @@ pub(crate) fn are_noticed(kind: Kind) -> Result<()> {
         ensure!(cluster.get(&config_map_path(NAME, "a"))?["data"]["key"] == "value", "still other");
         Ok(())
     })
+}
+
+/// The agent starts before its API server does, as in a cluster that comes up.
+pub(crate) fn absent_server(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let (forwarder, kubeconfig) = Forwarder::before(cluster.kubeconfig())?;
+    forwarder.close_connections(true);
+    let agent = Agent::start(Path::new(AGENT), kubeconfig.path(), &[])?;
+    remember(agent.log());
+    says(&agent, "the API server cannot be asked; trying again")?;
+    forwarder.close_connections(false);
+    says(&agent, "this agent holds the Lease")
 }

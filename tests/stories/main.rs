@@ -89,6 +89,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("slow_events_delay_no_status", timeouts::slow_events, &[Kind::Sandbox]),
     ("a_lost_watch_is_reported", lost_watch::is_reported, &[Kind::Sandbox]),
     ("connections_that_die_are_noticed", dead_connections::are_noticed, &Kind::ALL),
+    ("an_agent_waits_for_its_api_server", dead_connections::absent_server, &Kind::ALL),
     ("many_syncs_cost_what_their_objects_cost", many_syncs::cost_what_their_objects_cost, &Kind::ALL),
     // The walk through nomos in README.md.
     ("a_fresh_cluster_reaches_synced", fresh_cluster::reaches_synced, &Kind::ALL),

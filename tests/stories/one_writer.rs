@@ -11,7 +11,7 @@ use tests::repository::Repository;
 use tests::wait::await_condition;
 
 use crate::world::{
-    Sync, agent, agent_through_forwarder, agent_with, config_map, config_map_path, installed, namespace,
+    Sync, agent, agent_through_forwarder, agent_with, config_map, config_map_path, installed, namespace, says,
 };
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/config-management-system/leases/nomos-agent";
@@ -55,14 +55,6 @@ pub(crate) fn takes_over(kind: Kind) -> Result<()> {
 
 fn candidate(cluster: &Cluster, identity: &str) -> Result<Agent> {
     agent(cluster, &["--identity", identity, "--lease-duration", "2s"])
-}
-
-fn says(agent: &Agent, text: &str) -> Result<()> {
-    await_condition(&format!("the agent says: {text}"), || {
-        let said = agent.log().lines(0).join("\n");
-        ensure!(said.contains(text), "{said}");
-        Ok(())
-    })
 }
 
 /// An agent of a user does not wait for the agent that serves the cluster, and names it.

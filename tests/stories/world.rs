@@ -95,6 +95,15 @@ pub(crate) fn agent_through_forwarder(cluster: &Cluster, args: &[&str]) -> Resul
     Ok((forwarder, agent))
 }
 
+/// Waits until the agent has said this.
+pub(crate) fn says(agent: &Agent, text: &str) -> Result<()> {
+    await_condition(&format!("the agent says: {text}"), || {
+        let said = agent.log().lines(0).join("\n");
+        ensure!(said.contains(text), "{said}");
+        Ok(())
+    })
+}
+
 /// Shows the last lines of this log when the story fails.
 pub(crate) fn remember(log: &Log) {
     let from = log.lines(0).len();
