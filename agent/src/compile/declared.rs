@@ -55,8 +55,6 @@ pub struct DeclaredObject {
     /// `true` for a Namespace that objects are in and that is not declared: the sync creates it when it is missing, and does
     /// not change one that another client made.
     pub implicit: bool,
-    /// `true` if it has values of Secrets, which were copied into it.
-    has_secrets: bool,
     object: Arc<ManifestObject>,
     provenance: Option<Provenance>,
 }
@@ -77,14 +75,14 @@ impl DeclaredObject {
     pub fn new(object: Object) -> Self {
         let id = object.id();
         let object = Arc::new(ManifestObject::new(object));
-        Self { id, hash: Hash::default(), implicit: false, has_secrets: false, object, provenance: None }.hashed()
+        Self { id, hash: Hash::default(), implicit: false, object, provenance: None }.hashed()
     }
 
     /// An object with the metadata that the system adds. It is applied as `id`, which may have another namespace than the
     /// manifest.
     pub(crate) fn with_system_metadata(id: ObjectId, object: Arc<ManifestObject>, provenance: Provenance) -> Self {
         let implicit = provenance.source.is_none();
-        Self { id, hash: Hash::default(), implicit, has_secrets: false, object, provenance: Some(provenance) }.hashed()
+        Self { id, hash: Hash::default(), implicit, object, provenance: Some(provenance) }.hashed()
     }
 
     /// A Namespace that objects are in and that is not declared.
@@ -130,20 +128,15 @@ impl DeclaredObject {
     }
 
     /// This object with the content of another one, into which values of other objects were copied.
-    pub(crate) fn with_values_of_others(&self, object: Object, has_secrets: bool) -> Self {
+    pub(crate) fn with_values_of_others(&self, object: Object) -> Self {
         let (id, object) = (self.id.clone(), Arc::new(ManifestObject::new(object)));
         let (hash, implicit, provenance) = (Hash::default(), self.implicit, self.provenance.clone());
-        Self { id, hash, implicit, has_secrets, object, provenance }.hashed()
+        Self { id, hash, implicit, object, provenance }.hashed()
     }
 
-    /// `true` if values of Secrets were copied into it.
-    pub fn has_secrets(&self) -> bool {
-        self.has_secrets
-    }
-
-    /// `true` if its values are not to be shown: it is a Secret, or has values of one.
+    /// `true` if its values are not to be shown: it is a Secret, or takes values of other objects, which may have them of a Secret.
     pub fn is_confidential(&self) -> bool {
-        self.has_secrets || self.id.is_of(&GroupKind::new("", "Secret"))
+        self.apply_time_mutation().is_some() || self.id.is_of(&GroupKind::new("", "Secret"))
     }
 
     /// The object to apply, without the annotations that depend on the commit. Nulls are removed, because an apply cannot own

@@ -38,13 +38,13 @@ impl FieldPath {
         &self.text
     }
 
-    /// The key at the top, and the one below it.
-    pub(super) fn first_keys(&self) -> [&str; 2] {
+    /// The key at the top, and the two below it; empty where there is none.
+    pub(super) fn first_keys(&self) -> [&str; 3] {
         let key = |at: usize| match self.steps.get(at) {
             Some(PathStep::Key(key)) => key.as_str(),
             _ => "",
         };
-        [key(0), key(1)]
+        [key(0), key(1), key(2)]
     }
 
     /// The field as a JSON pointer into `value`. `None` if there is no such field, or if a filter finds several items.

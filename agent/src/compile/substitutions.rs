@@ -6,11 +6,16 @@ use serde_json::Value;
 use crate::compile::declared::DeclaredObject;
 use crate::compile::field_path::FieldPath;
 use crate::compile::parse;
+use crate::model::limits::APPLIED_BYTES;
+use crate::model::metadata::{annotation, is_system_key, label};
 use crate::model::object::{GroupKind, Object, ObjectId};
 
 /// The way to write the annotation, for hints.
 pub const SUBSTITUTION_FORM: &str = "write a YAML list of items with sourceRef (kind, name, and apiVersion or group, namespace), \
                                      sourcePath, targetPath and perhaps token";
+
+/// The largest number of values that one object takes.
+const MOST: usize = 100;
 
 /// One value to copy.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +59,9 @@ pub fn substitutions(text: &str) -> Result<Vec<Substitution>, String> {
     if written.is_empty() {
         return Err("it is empty".to_owned());
     }
+    if written.len() > MOST {
+        return Err(format!("it has {} items, and more than {MOST} are not copied", written.len()));
+    }
     written.into_iter().map(Substitution::of).collect()
 }
 
@@ -75,11 +83,18 @@ impl Substitution {
         }
         let group = if api_version.is_empty() { group.as_str() } else { of_version };
         let target_path = FieldPath::parse(&target_path).map_err(|reason| format!("targetPath {reason}"))?;
-        if matches!(
-            target_path.first_keys(),
-            ["apiVersion" | "kind" | "status", _] | ["metadata", "name" | "namespace"]
-        ) {
-            return Err(format!("targetPath {:?} is part of the object's identity or status", target_path.text()));
+        let is_allowed = match target_path.first_keys() {
+            ["apiVersion" | "kind" | "status", ..] => false,
+            // No gate of the compilation sees the value.
+            ["metadata", "labels" | "annotations", key] => !key.is_empty() && !is_reserved_key(key),
+            ["metadata", ..] => false,
+            _ => true,
+        };
+        if !is_allowed {
+            let path = target_path.text();
+            return Err(format!(
+                "targetPath {path:?} is part of the object's identity or status, or of a sync's own metadata"
+            ));
         }
         Ok(Self {
             source: ObjectId::new(&GroupKind::new(group, &kind), &namespace, &name),
@@ -107,14 +122,21 @@ impl Substitution {
         }
     }
 
-    /// Copies the value of the live source.
-    fn copy(&self, source: &Object, target: &mut Value) -> Result<(), String> {
+    /// Copies the value of the live source. `left` is the number of bytes that the object may still grow by: a value can take many
+    /// places of its token, and values of other objects are of any size.
+    fn copy(&self, source: &Object, target: &mut Value, left: &mut usize) -> Result<(), String> {
         let source = Value::Object(source.0.clone());
         let pointer = self.source_path.pointer(&source);
         let value = pointer.and_then(|pointer| source.pointer(&pointer)).filter(|value| !value.is_null());
         let value = value.ok_or_else(|| format!("{} has no value at {}", self.source, self.source_path.text()))?;
         let pointer = self.target(target)?;
         let field = target.pointer_mut(&pointer).expect("found above");
+        let places =
+            field.as_str().filter(|_| !self.token.is_empty()).map_or(1, |text| text.matches(&self.token).count());
+        let bytes = value.as_str().map_or_else(|| value.to_string().len(), str::len).saturating_mul(places);
+        *left = left.checked_sub(bytes).ok_or_else(|| {
+            format!("with the value of {} it is larger than {} KiB", self.source, APPLIED_BYTES >> 10)
+        })?;
         *field = match field.as_str().filter(|_| !self.token.is_empty()) {
             None => value.clone(),
             Some(text) => {
@@ -124,6 +146,22 @@ impl Substitution {
         };
         Ok(())
     }
+}
+
+/// `true` for the key of a label or annotation that says something to a sync.
+fn is_reserved_key(key: &str) -> bool {
+    let of_users = [
+        annotation::DELETION,
+        annotation::MUTATION,
+        annotation::ON_REMOVE,
+        annotation::DEPENDS_ON,
+        annotation::APPLY_TIME_MUTATION,
+        annotation::OWNING_INVENTORY,
+        annotation::HNC_MANAGED_BY,
+        label::PART_OF,
+        label::MANAGED_BY,
+    ];
+    is_system_key(key) || of_users.contains(&key)
 }
 
 /// Reads the annotation of an object and checks the places that the values are for.
@@ -160,13 +198,12 @@ impl DeclaredObject {
     /// The value that is not there, in words that follow a colon, without values.
     pub fn filled(&self, sources: &[&Object]) -> Result<Self, String> {
         let substitutions = self.substitutions()?;
-        let mut target = Value::Object(self.stored().whole().0);
+        let (mut target, mut left) = (Value::Object(self.stored().whole().0), APPLIED_BYTES);
         for (substitution, source) in substitutions.iter().zip(sources) {
-            substitution.copy(source, &mut target)?;
+            substitution.copy(source, &mut target, &mut left)?;
         }
-        let is_secret = |substitution: &Substitution| substitution.source.is_of(&GroupKind::new("", "Secret"));
         let object = serde_json::from_value(target).map_err(|error| error.to_string())?;
-        Ok(self.with_values_of_others(object, substitutions.iter().any(is_secret)))
+        Ok(self.with_values_of_others(object))
     }
 }
 
@@ -175,7 +212,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::metadata::annotation;
 
     fn object(value: Value) -> Object {
         serde_json::from_value(value).expect("a map")
@@ -207,17 +243,34 @@ mod tests {
         let body = Value::Object(filled.body().0);
         assert_eq!(body["data"], json!({"url": "http://10.0.0.1:80/", "whole": "placeholder"}));
         assert_eq!(body["list"], json!([{"port": 80}]));
-        assert!(filled.hash != declared.hash && filled.id == declared.id && !filled.is_confidential());
+        assert!(filled.hash != declared.hash && filled.id == declared.id);
         assert_eq!(filled.hash, declared.filled(&[&service; 3]).expect("the same").hash);
         let missing = declared.filled(&[&object(json!({"spec": {"clusterIP": null}})); 3]).expect_err("no value");
         assert_eq!(missing, "service/web has no value at $.spec.clusterIP");
     }
 
+    /// Where a value comes from in the end, nothing says: an object between may have it from a Secret.
     #[test]
-    fn values_of_secrets_are_confidential() {
-        let declared = target(&item("{kind: Secret, name: s}", "$.data.password", "$.data.whole", ""));
-        let secret = object(json!({"kind": "Secret", "data": {"password": "aGlkZGVu"}}));
-        assert!(declared.filled(&[&secret]).expect("a value").is_confidential());
+    fn objects_that_take_values_are_confidential() {
+        let declared = target(&item("{kind: ConfigMap, name: between}", "$.data.password", "$.data.whole", ""));
+        let between = object(json!({"kind": "ConfigMap", "data": {"password": "hidden"}}));
+        assert!(declared.is_confidential() && declared.filled(&[&between]).expect("a value").is_confidential());
+    }
+
+    /// Another client can make the value of a source as large as it likes.
+    #[test]
+    fn values_do_not_grow_without_a_bound() {
+        let large = object(json!({"kind": "Service", "data": "x".repeat(APPLIED_BYTES / 2)}));
+        let once = target(&item(SERVICE, "$.data", "$.data.url", "${ip}"));
+        assert!(once.filled(&[&large]).is_ok());
+        let often = target(&item(SERVICE, "$.data", "$.data.url", "t"));
+        let refused = often.filled(&[&large]).expect_err("two places");
+        assert_eq!(refused, "with the value of service/web it is larger than 3072 KiB");
+        let double = object(json!({"kind": "Service", "data": "tt"}));
+        let doubled = target(&item(SERVICE, "$.data", "$.data.url", "t").repeat(40));
+        assert!(doubled.filled(&[&double; 40]).is_err());
+        let many = target(&item(SERVICE, "$.data", "$.data.url", "").repeat(101));
+        assert!(many.substitutions().expect_err("too many").starts_with("it has 101 items"));
     }
 
     #[test]
@@ -234,6 +287,8 @@ mod tests {
             (item(SERVICE, "nonsense", path, ""), "sourcePath \"nonsense\" is no path"),
             (item(SERVICE, path, "$..x", ""), "targetPath \"$..x\" is no path"),
             (item(SERVICE, path, "$.metadata.name", ""), "part of the object's identity"),
+            (item(SERVICE, path, "$.metadata", ""), "part of the object's identity"),
+            (item(SERVICE, path, "$.metadata.annotations", ""), "of a sync's own metadata"),
             (item(SERVICE, path, "$.data.none", ""), "names no field of the object"),
             (item(SERVICE, path, "$.list", "${x}"), "the field at targetPath \"$.list\" is no text"),
             (item("{kind: ConfigMap, name: t}", path, path, ""), "a value of its own"),

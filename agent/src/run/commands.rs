@@ -21,6 +21,7 @@ use crate::io::kubernetes::values::fill;
 use crate::io::kubernetes::watch::Subscription;
 use crate::io::serve::{OperationLabel, OperationLabels, OutcomeLabel, SyncMetrics};
 use crate::model::finding::{Code, Finding, Resource};
+use crate::model::limits::APPLIED_BYTES;
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::engine::{Command, Event, Failure, Holdings, Notice, Outcome, Report, Retry, SourceCommit, State};
@@ -162,7 +163,8 @@ impl CommandRunner {
 
     fn fill(&self, declared: Arc<DeclaredObject>, sources: Arc<[ObjectId]>) {
         let cluster = Arc::clone(&self.cluster);
-        self.spawn(OperationLabel::read, declared.id.clone(), OF_COMMIT, async move {
+        let needs = Needs { purpose: Purpose::Commit, memory: declared.decoded_bytes() + APPLIED_BYTES };
+        self.spawn(OperationLabel::read, declared.id.clone(), needs, async move {
             fill(&cluster, &declared, &sources).await
         });
     }

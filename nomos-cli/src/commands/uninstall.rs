@@ -226,16 +226,26 @@ async fn prune(client: &Client, deadline: Instant, console: &mut Console<'_>) ->
         syncs(client).await?.into_iter().partition(|sync| installation::kind(sync) == "ConfigManagement");
     syncs.retain(|sync| installation::kind(sync) == "RootSync");
     declaring_first(&mut syncs);
-    annotate(client, &syncs, Some(UNINSTALL_PRUNE)).await?;
-    let unheard = heard(client, &syncs, deadline).await?;
-    if !unheard.is_empty() {
+    let asked = async {
+        annotate(client, &syncs, Some(UNINSTALL_PRUNE)).await?;
+        heard(client, &syncs, deadline).await
+    };
+    let asked = asked.await;
+    // A later deletion of one of them by a user would take its objects along.
+    if !asked.as_ref().is_ok_and(Vec::is_empty) {
         annotate(client, &syncs, None).await?;
+    }
+    let unheard = asked?;
+    if !unheard.is_empty() {
         console.error("the agent has not said that it will delete the objects of these syncs; nothing is deleted");
         return Ok(unheard);
     }
     let all: Vec<DynamicObject> = first.into_iter().chain(syncs).collect();
-    for object in &all {
-        delete(client, object).await?;
+    for (at, object) in all.iter().enumerate() {
+        if let Err(error) = delete(client, object).await {
+            annotate(client, &all[at..], None).await?;
+            return Err(error);
+        }
     }
     let left = gone(client, all, deadline, Finalizers::Keep, console).await?;
     if !left.is_empty() {

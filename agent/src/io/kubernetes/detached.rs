@@ -28,11 +28,9 @@ struct InhabitantMetadata {
     name: String,
     #[serde(default)]
     namespace: String,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
+    annotations: Option<BTreeMap<String, String>>,
     /// It goes with these, and has its annotations from them.
-    #[serde(default)]
-    owner_references: Vec<IgnoredAny>,
+    owner_references: Option<Vec<IgnoredAny>>,
     deletion_timestamp: Option<IgnoredAny>,
 }
 
@@ -68,9 +66,11 @@ async fn detached_of(
             Err(error) => return Err(error),
         };
         for item in page.items {
-            let Ok(Inhabitant { metadata }) = serde_json::from_str(item.get()) else { continue };
+            let Inhabitant { metadata } = serde_json::from_str(item.get())
+                .map_err(|error| ApiError::Unreachable(format!("a {kind} that cannot be read: {error}")))?;
             let InhabitantMetadata { name, namespace, annotations, owner_references, deletion_timestamp } = metadata;
-            let stays = owner_references.is_empty() && deletion_timestamp.is_none();
+            let annotations = annotations.unwrap_or_default();
+            let stays = owner_references.is_none_or(|owners| owners.is_empty()) && deletion_timestamp.is_none();
             if stays && is_detached(|key| annotations.get(key).map(String::as_str)) {
                 return Ok(Some(ObjectId::new(kind, &namespace, &name)));
             }

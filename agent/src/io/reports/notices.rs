@@ -10,7 +10,7 @@ use crate::io::kubernetes::client::{Cluster, collection};
 use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
 use crate::io::kubernetes::path::{name_selector, with_query};
 use crate::model::finding::{Finding, text};
-use crate::model::metadata::SyncId;
+use crate::model::metadata::{SyncId, annotation};
 use crate::model::object::Object;
 use crate::sync::diff;
 use crate::sync::engine::{Adopted, Notice, Repaired};
@@ -94,8 +94,9 @@ impl Announcer {
             tracing::debug!(object = %id, "field ownership taken back: {what}");
             return;
         }
-        // Values that came from a Secret are in no place that is known here.
-        let shown = before.filter(|_| !declared.has_secrets());
+        // Values of other objects may be those of a Secret, and nothing says which. So it is also when another form is declared now.
+        let takes_values = |object: &Object| object.annotation(annotation::APPLY_TIME_MUTATION).is_some();
+        let shown = before.filter(|before| ![&body, before].into_iter().any(takes_values));
         let diff = shown.map(|live| format!("\n{}", diff::repair(&body, &live))).unwrap_or_default();
         tracing::info!(object = %id, "drift corrected: {what}{diff}");
         let note = format!("Drift corrected: {id}: {what}");

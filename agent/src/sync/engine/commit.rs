@@ -177,7 +177,7 @@ impl State {
             return;
         };
         let was_in_force = self.was_in_force(&candidate);
-        match self.judge(&candidate.declared, &candidate.source.commit, was_in_force, now) {
+        match self.judge(&candidate.declared, &candidate.source.commit, was_in_force, None, now) {
             Judgement::Passed(_) => self.activate(candidate, now),
             Judgement::Counting => self.candidate = Some(candidate),
             // Everything but its deletions is done.

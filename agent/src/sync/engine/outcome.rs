@@ -38,7 +38,10 @@ impl State {
                 self.read(id, &whole);
                 self.expect_readiness(id, now);
             }
-            Outcome::Filled(form) => self.filled(id, *form),
+            Outcome::Filled(form) => {
+                self.filled(id, *form);
+                self.readiness_may_have_changed(id, now);
+            }
             Outcome::Absent(version) => self.absent(id, version),
             Outcome::Deleted => {
                 self.carried_out(id);

@@ -269,7 +269,7 @@ impl State {
         self.prunes.judged();
         let Some(declared) = self.in_force.declared.clone() else { return };
         let commit = self.in_force.source.commit.clone();
-        match self.judge(&declared, &commit, true, now) {
+        match self.judge(&declared, &commit, true, Some(self.prunes.before), now) {
             Judgement::Counting => self.prunes.found(),
             Judgement::Held(finding, offer) => self.hold_in_force(finding, offer, now),
             Judgement::Passed(passed) => {
@@ -306,7 +306,17 @@ impl State {
     }
 
     /// Judges the deletions that follow from this declared set, and remembers those that pass.
-    pub(super) fn judge(&mut self, declared: &DeclaredSet, commit: &str, in_force: bool, now: Instant) -> Judgement {
+    ///
+    /// `in_force` is `true` if the commit is in force already, and `before` the number of objects of which a part may go: those that
+    /// are there, if it is not given.
+    pub(super) fn judge(
+        &mut self,
+        declared: &DeclaredSet,
+        commit: &str,
+        in_force: bool,
+        before: Option<usize>,
+        now: Instant,
+    ) -> Judgement {
         // Nothing is looked at again before the answer, however many events come meanwhile.
         if self.prunes.counts.values().any(Option::is_none) {
             return Judgement::Counting;
@@ -324,7 +334,7 @@ impl State {
         let all: Vec<ObjectId> = prune.deletions.iter().map(|(id, _)| id.clone()).collect();
         let (sent, waiting): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut self.prunes.within_budget).into_iter().partition(|(_, counted)| counted.sent);
-        let before = if in_force { self.prunes.before } else { prune.inventory.objects };
+        let before = before.unwrap_or(prune.inventory.objects);
         let first = self.prunes.memory.recent.inventory_before(now).unwrap_or(before);
         waiting.into_values().for_each(|counted| self.prunes.memory.recent.take_back(counted.at));
         prune.deletions.retain(|deletion| !sent.contains_key(deletion));

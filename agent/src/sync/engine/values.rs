@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::compile::declared::{DeclaredObject, DeclaredSet, Hash};
 use crate::model::object::ObjectId;
+use crate::sync::live::FieldOwnership;
 
 use super::State;
 use super::objects::Phase;
@@ -42,7 +43,7 @@ pub(super) struct Values {
 }
 
 impl Values {
-    /// The complete form of a declared object, if it is known and differs.
+    /// The complete form of a declared object, if it is known.
     pub(super) fn form(&self, object: &DeclaredObject) -> Option<&Arc<DeclaredObject>> {
         Some(&self.of(object)?.declared)
     }
@@ -77,8 +78,16 @@ impl State {
         Some((Arc::clone(object), Arc::clone(self.in_force.order.sources(id)?)))
     }
 
+    /// The values were read. An object with this form that was compared with the one without values is compared again.
     pub(super) fn filled(&mut self, id: &ObjectId, form: FilledForm) {
         self.values.failed.remove(id);
+        self.objects.change(id, |tracked| {
+            if let Some(live) = tracked.live.as_mut().filter(|live| live.hash == Some(form.declared.hash))
+                && matches!(live.fields, FieldOwnership::Lost(_))
+            {
+                live.fields = FieldOwnership::Unsure;
+            }
+        });
         self.values.filled.insert(id.clone(), form);
     }
 

@@ -6,16 +6,37 @@
 use serde_json::{Map, Value, json};
 
 use super::adopt::put_our_entry;
+use super::built_in::is_built_in;
 use super::entry::{ManagedFieldsEntry, item_nodes};
 use crate::model::object::Object;
 
-/// The members of a union that are no structs. All others are.
+/// Members of unions are maps, but for `value` beside `valueFrom`: a refused field, and the member beside it.
 const SCALARS: [(&str, &str); 1] = [("valueFrom", "value")];
+
+/// The fields and lists of built-in kinds of which the maps exclude each other. Elsewhere a refusal that names a declared field says
+/// nothing about those beside it: it may be the words of an admission webhook.
+const UNIONS: [&str; 12] = [
+    "backend",
+    "defaultBackend",
+    "env",
+    "from",
+    "livenessProbe",
+    "metrics",
+    "postStart",
+    "preStop",
+    "readinessProbe",
+    "startupProbe",
+    "to",
+    "volumes",
+];
 
 /// Makes the members that stand beside a declared one ours alone, so that the next apply removes them. `refused` are the fields
 /// that the API server's refusal names, and `whole` is the object that it is about. `entries` is `metadata.managedFields` as
 /// JSON. Returns `false` when there is nothing to take.
 pub fn take_members(declared: &Object, whole: &Object, refused: &[String], entries: &mut Vec<Value>) -> bool {
+    if !is_built_in(declared.id().group()) {
+        return false;
+    }
     let mut taken: Vec<Vec<String>> = Vec::new();
     let parsed: Vec<ManagedFieldsEntry> =
         entries.iter().map(|entry| serde_json::from_value(entry.clone()).unwrap_or_default()).collect();
@@ -58,7 +79,9 @@ fn find(
 ) {
     match (declared, live, names) {
         (Value::Object(declared), Value::Object(live), [field]) => {
-            let members = members(declared, live, field).map(|member| [&**way, &[format!("f:{member}")]].concat());
+            let parent = way.iter().rev().find_map(|key| key.strip_prefix("f:")).unwrap_or_default();
+            let members =
+                members(declared, live, field, parent).map(|member| [&**way, &[format!("f:{member}")]].concat());
             found.extend(members);
         }
         (Value::Object(declared), Value::Object(live), [name, rest @ ..]) => {
@@ -90,17 +113,22 @@ fn element(item: &Value, all: &[&Map<String, Value>]) -> Option<String> {
     owned.or_else(|| Some(format!("k:{}", json!({"name": item.get("name")?.as_str()?}))))
 }
 
-/// The members of a union that are there and not declared: the refused field itself, or those beside it.
+/// The members of a union that are there and not declared: the refused field itself, or those beside it. `parent` is the field or
+/// list that they are in.
 fn members<'a>(
     declared: &'a Map<String, Value>,
     live: &'a Map<String, Value>,
     field: &'a str,
+    parent: &str,
 ) -> impl Iterator<Item = &'a String> {
     let is_declared = declared.get(field).is_some_and(|value| !value.is_null());
+    let is_union = UNIONS.contains(&parent);
     live.iter()
         .filter(move |(name, value)| match is_declared {
             false => *name == field,
-            true => !declared.contains_key(*name) && (value.is_object() || SCALARS.contains(&(field, name))),
+            true => {
+                is_union && !declared.contains_key(*name) && (value.is_object() || SCALARS.contains(&(field, name)))
+            }
         })
         .map(|(name, _)| name)
 }

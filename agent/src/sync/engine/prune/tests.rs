@@ -461,3 +461,14 @@ fn a_hold_of_the_commit_in_force_outlives_another_commit() {
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
     assert!(!scene.state.is_synced());
 }
+
+/// The budget follows from the objects that are there, not from those before the commit.
+#[test]
+fn namespaces_that_match_no_more_have_the_budget_of_all_objects() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(0..100));
+    scene.settle();
+    scene.commit('b', &config_maps(15..100));
+    scene.settle();
+    assert_eq!(scene.deletions, 15, "{:#?}", scene.state.last_report().sync.findings);
+}
