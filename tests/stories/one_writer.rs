@@ -116,8 +116,8 @@ pub(crate) fn stands_by_warm(kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// Requests that an agent can have on their way when it is paused: past its fence, and not sent yet. It sends them when it wakes.
-const ON_ITS_WAY: usize = 20;
+/// Requests that the threads of an agent may be sending at the instant at which it is paused: they go on when it wakes.
+const ON_ITS_WAY: usize = 4;
 
 /// An end of a leader that has no time to give the Lease back.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,12 @@
 //! The Lease of the agent, and the fence that stops every write when the agent does not hold it.
 
+use std::future::poll_fn;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{Method, Request};
+use hyper::rt::Executor;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -56,6 +59,8 @@ enum FenceState {
     Within(Term),
     /// There is no Lease in this cluster.
     Open,
+    /// This agent may write no more.
+    Over,
 }
 
 impl Fence {
@@ -69,9 +74,9 @@ impl Fence {
         self.set(FenceState::Open);
     }
 
-    /// Lets no write pass.
+    /// Lets no write pass, nor what waits in a connection.
     pub fn close(&self) {
-        self.set(FenceState::Closed);
+        self.set(FenceState::Over);
     }
 
     fn set(&self, state: FenceState) {
@@ -81,9 +86,18 @@ impl Fence {
     /// `true` if a write may be sent now.
     pub fn is_open(&self) -> bool {
         match *self.0.read().unwrap_or_else(PoisonError::into_inner) {
-            FenceState::Closed => false,
+            FenceState::Closed | FenceState::Over => false,
             FenceState::Within(term) => term.lasts(tokio::time::Instant::now().into_std(), SystemTime::now()),
             FenceState::Open => true,
+        }
+    }
+
+    /// `true` once the agent may write no more: its term has run out, or it has given the Lease back.
+    fn is_over(&self) -> bool {
+        match *self.0.read().unwrap_or_else(PoisonError::into_inner) {
+            FenceState::Within(term) => !term.lasts(tokio::time::Instant::now().into_std(), SystemTime::now()),
+            FenceState::Closed | FenceState::Open => false,
+            FenceState::Over => true,
         }
     }
 
@@ -106,11 +120,30 @@ impl Fence {
             }
             false => Err(BoxError::from("this agent does not hold the Lease of the cluster, so it writes nothing")),
         };
+        let connections = FencedConnections { fence: self.clone(), connections };
         Ok(ClientBuilder::try_from((config, connections))?.with_layer(&FilterLayer::new(check)).build())
     }
 
     fn permits(&self, method: &Method) -> bool {
         method == Method::GET || self.is_open()
+    }
+}
+
+/// Drives connections until the agent may write no more. A process that was paused past its term has requests in them that had
+/// passed the fence before: they are not sent when it wakes.
+#[derive(Clone)]
+struct FencedConnections {
+    fence: Fence,
+    connections: Connections,
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for FencedConnections {
+    fn execute(&self, connection: F) {
+        let (fence, mut connection) = (self.fence.clone(), Box::pin(connection));
+        self.connections.execute(poll_fn(move |context| match fence.is_over() {
+            true => Poll::Ready(()),
+            false => connection.as_mut().poll(context),
+        }));
     }
 }
 
@@ -219,6 +252,22 @@ mod tests {
         assert!(fence.permits(&Method::PATCH));
         fence.close();
         assert!(!fence.permits(&Method::PATCH));
+    }
+
+    #[tokio::test]
+    async fn a_connection_ends_with_the_term_and_sends_no_more() {
+        let hour = Duration::from_secs(3600);
+        let (now, time) = (Instant::now(), SystemTime::now());
+        let lasts = |fence: &Fence| fence.open_for(Term::of_renewal(now, time, hour));
+        let ran_out = |fence: &Fence| fence.open_for(Term::of_renewal(now - hour, time, hour));
+        for (end, sends) in [(&lasts as &dyn Fn(&Fence), true), (&ran_out, false), (&Fence::close, false)] {
+            let fence = Fence::default();
+            let connections = FencedConnections { fence: fence.clone(), connections: Connections::default() };
+            let (sender, sent) = tokio::sync::oneshot::channel();
+            connections.execute(async move { _ = sender.send(()) });
+            end(&fence);
+            assert_eq!(sent.await.is_ok(), sends);
+        }
     }
 
     #[test]
