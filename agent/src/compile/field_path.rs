@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+/// The largest number of bytes of a path: it is told in findings.
+const LONGEST: usize = 1000;
+
 /// A path such as `$.spec.ports[0].port`, `$.data['a.b']` or `$.spec.ports[?(@.name == "http")].port`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct FieldPath {
@@ -24,6 +27,9 @@ impl FieldPath {
     /// # Errors
     /// The reason why it is none, in words that follow a colon.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > LONGEST {
+            return Err(format!("has {} bytes, and more than {LONGEST} are not read", text.len()));
+        }
         let steps = steps(text).ok_or_else(|| {
             format!(
                 "{text:?} is no path to one field; write it as `$.spec.ports[0].port`, `$.data['a.b']` or \

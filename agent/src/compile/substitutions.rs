@@ -285,6 +285,7 @@ mod tests {
             (item("{kind: Service}", path, path, ""), "sourceRef.name is missing"),
             (item("{kind: A, name: b, apiVersion: a/v1, group: c}", path, path, ""), "is not of the group \"c\""),
             (item(SERVICE, "nonsense", path, ""), "sourcePath \"nonsense\" is no path"),
+            (item(SERVICE, &format!("$.{}", "a".repeat(1000)), path, ""), "sourcePath has 1002 bytes"),
             (item(SERVICE, path, "$..x", ""), "targetPath \"$..x\" is no path"),
             (item(SERVICE, path, "$.metadata.name", ""), "part of the object's identity"),
             (item(SERVICE, path, "$.metadata", ""), "part of the object's identity"),
