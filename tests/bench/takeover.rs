@@ -1,18 +1,17 @@
 //! Figures of a takeover: the agent that leads is lost in the middle of a sync, and another one goes on.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use tests::cluster::{Cluster, Kind};
 use tests::forwarder::Forwarder;
+use tests::wait::await_condition;
 
 use crate::many::{repository, until_synced};
 use crate::row;
 use crate::world::{Agent, NAMESPACE, PART_OF, create_sync, directory};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/config-management-system/leases/nomos-agent";
-/// The longest time that anything may take.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Prints the time from each sort of loss until the other agent holds the Lease, and until it writes the first object.
 pub(super) fn all(objects: usize) -> Result<()> {
@@ -73,10 +72,8 @@ fn asked(cluster: &Cluster, from: u64, verb: &str, resource: &str) -> Result<boo
 }
 
 fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let started = Instant::now();
-    while !is_so()? {
-        ensure!(started.elapsed() < PATIENCE, "{what}: not within {} seconds", PATIENCE.as_secs());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
+    await_condition(what, || {
+        ensure!(is_so()?, "not yet");
+        Ok(())
+    })
 }

@@ -38,6 +38,10 @@ fn service() -> String {
     format!("/api/v1/namespaces/{NAME}/services/go-hello")
 }
 
+fn ingress() -> String {
+    format!("/apis/networking.k8s.io/v1/namespaces/{NAME}/ingresses/go-hello")
+}
+
 fn await_replicas(scene: &Scene, replicas: u32) -> Result<()> {
     await_condition(&format!("the Deployment has {replicas} replicas"), || {
         let live = scene.cluster.get(&deployment())?;
@@ -63,8 +67,10 @@ fn deleted_namespace(scene: &Scene) -> Result<()> {
     scene.cluster.delete(&path)?;
     await_condition("everything is back", || {
         ensure!(scene.cluster.get(&path)?["metadata"]["uid"] != before, "it is the old Namespace");
-        scene.cluster.get(&service())?;
-        scene.cluster.get(&deployment())
+        for path in [service(), format!("{}-admin", service()), deployment(), ingress()] {
+            scene.cluster.get(&path)?;
+        }
+        Ok(())
     })?;
     scene.synced()?;
     say("It is back, with everything in it.");

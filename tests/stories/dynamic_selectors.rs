@@ -54,18 +54,26 @@ fn await_annotation(sync: &Sync<'_>, expected: &str) -> Result<()> {
     })
 }
 
+/// A sync with objects of these names for the Namespaces of a team: the first one is of the team, the later one not yet.
+fn sync_for_team<'a>(cluster: &'a Cluster, team: &str, names: &[String]) -> Result<(Sync<'a>, String)> {
+    create_namespace(cluster, &format!("{team}-first"), json!({"team": team}))?;
+    create_namespace(cluster, &format!("{team}-later"), json!({}))?;
+    let repository = Repository::empty()?;
+    repository.write("selector.yaml", &selector(team))?;
+    for name in names {
+        repository.write(&format!("{name}.yaml"), &selected(name, team))?;
+    }
+    let sync = Sync::unstructured(cluster, team, repository)?;
+    let commit = sync.repository.head()?;
+    sync.await_synced(&commit)?;
+    Ok((sync, commit))
+}
+
 pub(crate) fn by_labels(kind: Kind) -> Result<()> {
     let world = shared(kind)?;
     let cluster = &world.cluster;
     let team = "by-labels";
-    create_namespace(cluster, "by-labels-first", json!({"team": team}))?;
-    create_namespace(cluster, "by-labels-later", json!({}))?;
-    let repository = Repository::empty()?;
-    repository.write("selector.yaml", &selector(team))?;
-    repository.write("a.yaml", &selected("a", team))?;
-    let sync = Sync::unstructured(cluster, team, repository)?;
-    let commit = sync.repository.head()?;
-    sync.await_synced(&commit)?;
+    let (sync, commit) = sync_for_team(cluster, team, &["a".to_owned()])?;
     await_annotation(&sync, "true")?;
     let (first, later) = (config_map_path("by-labels-first", "a"), config_map_path("by-labels-later", "a"));
     ensure!(cluster.exists(&first)? && !cluster.exists(&later)?, "only the first one matches");
@@ -100,17 +108,8 @@ pub(crate) fn guard(kind: Kind) -> Result<()> {
     let world = shared(kind)?;
     let cluster = &world.cluster;
     let team = "relabelled";
-    create_namespace(cluster, "relabelled-first", json!({"team": team}))?;
-    create_namespace(cluster, "relabelled-later", json!({}))?;
-    let repository = Repository::empty()?;
-    repository.write("selector.yaml", &selector(team))?;
     let names: Vec<String> = (0..12).map(|number| format!("c{number}")).collect();
-    for name in &names {
-        repository.write(&format!("{name}.yaml"), &selected(name, team))?;
-    }
-    let sync = Sync::unstructured(cluster, team, repository)?;
-    let commit = sync.repository.head()?;
-    sync.await_synced(&commit)?;
+    let (sync, commit) = sync_for_team(cluster, team, &names)?;
 
     label(cluster, "relabelled-first", json!({"team": null}))?;
     sync.await_error("2006")?;

@@ -6,7 +6,7 @@ use tests::cluster::{Cluster, Kind, root_sync_path};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{Sync, agent, codes, config_map, installed, namespace};
+use crate::world::{Sync, agent, await_synced, config_map, installed, namespace};
 
 const NAMESPACE: &str = "/api/v1/namespaces/config-management-system";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/config-management-system/deployments/nomos-agent";
@@ -139,14 +139,6 @@ fn sync_object(name: &str, repository: &Repository, policy: &str) -> String {
          git: {{repo: \"{}\", branch: main, auth: none}}\n",
         repository.url()
     )
-}
-
-fn await_synced(cluster: &Cluster, name: &str, commit: &str) -> Result<()> {
-    await_condition(&format!("{name} is synced"), || {
-        let sync = cluster.root_sync(name)?;
-        ensure!(sync["status"]["lastSyncedCommit"] == commit && codes(&sync).is_empty(), "{:#}", sync["status"]);
-        Ok(())
-    })
 }
 
 /// These RootSyncs are gone, with the Namespaces of their names.

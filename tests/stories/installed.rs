@@ -15,7 +15,7 @@ use tests::wait::await_condition;
 
 use crate::config_management::play_session;
 use crate::node::{await_available, web};
-use crate::world::{AGENT, codes, config_map};
+use crate::world::{AGENT, await_synced, config_map};
 
 const IMAGE: &str = "nomos.test/nomos-agent";
 const SYNC: &str = "shop";
@@ -43,7 +43,7 @@ pub(crate) fn serves(kind: Kind) -> Result<()> {
     let commit = repository.commit()?;
     let server = GitServer::of(&repository)?;
     create_sync(&cluster, &url_in_pods(&server))?;
-    await_synced(&cluster, &commit)?;
+    await_synced(&cluster, SYNC, &commit)?;
     await_available(&cluster, 2)?;
     let (code, text) = cluster.nomos(&["status"]);
     ensure!(code == 0 && text.contains("SYNCED"), "nomos status ended with {code}:\n{text}");
@@ -64,7 +64,7 @@ fn leader_is_deleted(cluster: &Cluster, repository: &Repository) -> Result<()> {
     let before = leader(cluster)?;
     cluster.kubectl(&["delete", "pod", "-n", "config-management-system", &before])?;
     repository.write("web.yaml", &web(3))?;
-    await_synced(cluster, &repository.commit()?)?;
+    await_synced(cluster, SYNC, &repository.commit()?)?;
     await_available(cluster, 3)?;
     let after = leader(cluster)?;
     ensure!(after != before, "{after} is gone");
@@ -82,7 +82,7 @@ fn node_is_drained(cluster: &Cluster, repository: &Repository) -> Result<()> {
     let refused = drain("app.kubernetes.io/name=nomos-agent", "6s").err().context("the drain ends")?.to_string();
     ensure!(refused.contains("disruption budget"), "{refused}");
     repository.write("web.yaml", &web(2))?;
-    await_synced(cluster, &repository.commit()?)?;
+    await_synced(cluster, SYNC, &repository.commit()?)?;
     let after = leader(cluster)?;
     ensure!(after != before, "{after} is gone");
     cluster.kubectl(&["uncordon", "node"])?;
@@ -104,13 +104,13 @@ fn is_upgraded(cluster: &Cluster, repository: &Repository) -> Result<()> {
         Ok(())
     })?;
     install(cluster, "2")?;
-    await_synced(cluster, &commit)?;
+    await_synced(cluster, SYNC, &commit)?;
     for number in 0..MANY {
         ensure!(cluster.exists(&format!("{path}/{}", name(number)))?, "{} is missing", name(number));
     }
     // It serves: the next commit is its own.
     repository.write("web.yaml", &web(1))?;
-    await_synced(cluster, &repository.commit()?)?;
+    await_synced(cluster, SYNC, &repository.commit()?)?;
     await_available(cluster, 1)
 }
 
@@ -186,12 +186,4 @@ fn create_sync(cluster: &Cluster, url: &str) -> Result<()> {
     });
     let collection = root_sync_path("");
     cluster.create(collection.trim_end_matches('/'), &object).map(|_| ())
-}
-
-fn await_synced(cluster: &Cluster, commit: &str) -> Result<()> {
-    await_condition(&format!("{commit} is synced"), || {
-        let sync = cluster.get(&root_sync_path(SYNC))?;
-        ensure!(sync["status"]["lastSyncedCommit"] == commit && codes(&sync).is_empty(), "{:#}", sync["status"]);
-        Ok(())
-    })
 }

@@ -204,15 +204,7 @@ impl<'a> Sync<'a> {
 
     /// Waits until `commit` is applied without errors.
     pub(crate) fn await_synced(&self, commit: &str) -> Result<Value> {
-        await_condition(&format!("the RootSync {} is synced at {commit}", self.name), || {
-            let sync = self.object()?;
-            let status = &sync["status"];
-            let syncing = condition(&sync, "Syncing")?;
-            ensure!(status["lastSyncedCommit"] == commit, "status: {status:#}");
-            ensure!(syncing["status"] == "False" && syncing["commit"] == commit, "status: {status:#}");
-            ensure!(codes(&sync).is_empty(), "status: {status:#}");
-            Ok(sync)
-        })
+        await_synced(self.cluster, &self.name, commit)
     }
 
     /// Waits until an error with this code is in the status, without the letters `KNV`.
@@ -245,6 +237,19 @@ impl Drop for Sync<'_> {
     fn drop(&mut self) {
         let _ = self.cluster.delete(&self.path());
     }
+}
+
+/// Waits until a RootSync has applied `commit` without errors.
+pub(crate) fn await_synced(cluster: &Cluster, name: &str, commit: &str) -> Result<Value> {
+    await_condition(&format!("the RootSync {name} is synced at {commit}"), || {
+        let sync = cluster.root_sync(name)?;
+        let status = &sync["status"];
+        let syncing = condition(&sync, "Syncing")?;
+        ensure!(status["lastSyncedCommit"] == commit, "status: {status:#}");
+        ensure!(syncing["status"] == "False" && syncing["commit"] == commit, "status: {status:#}");
+        ensure!(codes(&sync).is_empty(), "status: {status:#}");
+        Ok(sync)
+    })
 }
 
 /// The condition of this type.

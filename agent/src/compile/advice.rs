@@ -63,11 +63,12 @@ fn of_dependencies(manifests: &[&Arc<Manifest>], by_id: &ById<'_>) -> Vec<Warnin
                 ),
             }
         }
-        for Substitution { source, .. } in substitutions(manifest, &mut warn) {
-            let near = [source.in_namespace(id.namespace()), source.in_namespace("")];
-            match [&source, &near[0]].into_iter().find_map(|source| by_id.get(source)) {
+        for substitution in substitutions(manifest, &mut warn) {
+            let source = &substitution.source;
+            match substitution.candidates(id.namespace()).iter().find_map(|source| by_id.get(source)) {
                 Some(found) => edges.entry(at).or_default().push(*found),
-                None if by_id.contains_key(&near[1]) || id.namespace().is_empty() => {}
+                // The namespace of a manifest may follow from its directory.
+                None if by_id.contains_key(&source.in_namespace("")) || id.namespace().is_empty() => {}
                 None => warn(
                     APPLY_TIME_MUTATION,
                     format!("{id} takes a value of {source}, which is not declared here."),

@@ -237,12 +237,12 @@ pub fn warnings(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<Warning>
 
 /// Those of the live Namespaces that a NamespaceSelector with `mode: dynamic` in these files selects. `None` if there is no such
 /// selector: then the live Namespaces change nothing.
-pub fn dynamically_selected(
-    files: &[Arc<ParsedFile>],
+pub fn dynamically_selected<'a>(
+    files: impl Iterator<Item = &'a Arc<ParsedFile>>,
     format: SourceFormat,
     live: &NamespaceLabels,
 ) -> Option<NamespaceLabels> {
-    let manifests = files.iter().flat_map(|file| &file.manifests);
+    let manifests = files.flat_map(|file| &file.manifests);
     match format {
         SourceFormat::Hierarchy => None,
         SourceFormat::Unstructured => namespaces::dynamically_selected(manifests, live),

@@ -105,9 +105,13 @@ impl Substitution {
         })
     }
 
-    /// `true` if this can be the source, for an object in `namespace` whose annotation writes no namespace.
-    pub fn may_be(&self, source: &ObjectId, namespace: &str) -> bool {
-        *source == self.source || self.source.namespace().is_empty() && *source == self.source.in_namespace(namespace)
+    /// The objects that the value may be of, for a target in `namespace`. Where the annotation writes no namespace, the object has none,
+    /// or that of the target.
+    pub fn candidates(&self, namespace: &str) -> Vec<ObjectId> {
+        match self.source.namespace() {
+            "" => vec![self.source.clone(), self.source.in_namespace(namespace)],
+            _ => vec![self.source.clone()],
+        }
     }
 
     /// The field of the target as a JSON pointer.
@@ -124,26 +128,19 @@ impl Substitution {
 
     /// Copies the value of the live source. `left` is the number of bytes that the object may still grow by: a value can take many
     /// places of its token, and values of other objects are of any size.
-    fn copy(&self, source: &Object, target: &mut Value, left: &mut usize) -> Result<(), String> {
-        let source = Value::Object(source.0.clone());
-        let pointer = self.source_path.pointer(&source);
+    fn copy(&self, source: &Value, target: &mut Value, left: &mut usize) -> Result<(), String> {
+        let pointer = self.source_path.pointer(source);
         let value = pointer.and_then(|pointer| source.pointer(&pointer)).filter(|value| !value.is_null());
         let value = value.ok_or_else(|| format!("{} has no value at {}", self.source, self.source_path.text()))?;
         let pointer = self.target(target)?;
         let field = target.pointer_mut(&pointer).expect("found above");
-        let places =
-            field.as_str().filter(|_| !self.token.is_empty()).map_or(1, |text| text.matches(&self.token).count());
-        let bytes = value.as_str().map_or_else(|| value.to_string().len(), str::len).saturating_mul(places);
-        *left = left.checked_sub(bytes).ok_or_else(|| {
+        let text = field.as_str().filter(|_| !self.token.is_empty());
+        let places = text.map_or(1, |text| text.matches(&self.token).count());
+        let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        *left = left.checked_sub(written.len().saturating_mul(places)).ok_or_else(|| {
             format!("with the value of {} it is larger than {} KiB", self.source, APPLIED_BYTES >> 10)
         })?;
-        *field = match field.as_str().filter(|_| !self.token.is_empty()) {
-            None => value.clone(),
-            Some(text) => {
-                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                text.replace(&self.token, &value).into()
-            }
-        };
+        *field = text.map_or_else(|| value.clone(), |text| text.replace(&self.token, &written).into());
         Ok(())
     }
 }
@@ -173,7 +170,7 @@ pub fn checked(text: &str, id: &ObjectId, target: &Object) -> Result<Vec<Substit
     let target = Value::Object(target.0.clone());
     for substitution in &substitutions {
         substitution.target(&target)?;
-        if substitution.may_be(id, id.namespace()) {
+        if substitution.candidates(id.namespace()).contains(id) {
             return Err("an object cannot take a value of its own".to_owned());
         }
     }
@@ -196,7 +193,7 @@ impl DeclaredObject {
     ///
     /// # Errors
     /// The value that is not there, in words that follow a colon, without values.
-    pub fn filled(&self, sources: &[&Object]) -> Result<Self, String> {
+    pub fn filled(&self, sources: &[&Value]) -> Result<Self, String> {
         let substitutions = self.substitutions()?;
         let (mut target, mut left) = (Value::Object(self.stored().whole().0), APPLIED_BYTES);
         for (substitution, source) in substitutions.iter().zip(sources) {
@@ -238,14 +235,14 @@ mod tests {
             + &item(SERVICE, "$.spec.ports[0].port", "$.data.url", "${port}")
             + &item("{apiVersion: v1, kind: Service, name: web, namespace: ns}", "$.spec.ports[0]", "$.list[0]", "");
         let declared = target(&text);
-        let service = object(json!({"kind": "Service", "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 80}]}}));
+        let service = json!({"kind": "Service", "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 80}]}});
         let filled = declared.filled(&[&service; 3]).expect("all values are there");
         let body = Value::Object(filled.body().0);
         assert_eq!(body["data"], json!({"url": "http://10.0.0.1:80/", "whole": "placeholder"}));
         assert_eq!(body["list"], json!([{"port": 80}]));
         assert!(filled.hash != declared.hash && filled.id == declared.id);
         assert_eq!(filled.hash, declared.filled(&[&service; 3]).expect("the same").hash);
-        let missing = declared.filled(&[&object(json!({"spec": {"clusterIP": null}})); 3]).expect_err("no value");
+        let missing = declared.filled(&[&json!({"spec": {"clusterIP": null}}); 3]).expect_err("no value");
         assert_eq!(missing, "service/web has no value at $.spec.clusterIP");
     }
 
@@ -253,20 +250,20 @@ mod tests {
     #[test]
     fn objects_that_take_values_are_confidential() {
         let declared = target(&item("{kind: ConfigMap, name: between}", "$.data.password", "$.data.whole", ""));
-        let between = object(json!({"kind": "ConfigMap", "data": {"password": "hidden"}}));
+        let between = json!({"kind": "ConfigMap", "data": {"password": "hidden"}});
         assert!(declared.is_confidential() && declared.filled(&[&between]).expect("a value").is_confidential());
     }
 
     /// Another client can make the value of a source as large as it likes.
     #[test]
     fn values_do_not_grow_without_a_bound() {
-        let large = object(json!({"kind": "Service", "data": "x".repeat(APPLIED_BYTES / 2)}));
+        let large = json!({"kind": "Service", "data": "x".repeat(APPLIED_BYTES / 2)});
         let once = target(&item(SERVICE, "$.data", "$.data.url", "${ip}"));
         assert!(once.filled(&[&large]).is_ok());
         let often = target(&item(SERVICE, "$.data", "$.data.url", "t"));
         let refused = often.filled(&[&large]).expect_err("two places");
         assert_eq!(refused, "with the value of service/web it is larger than 3072 KiB");
-        let double = object(json!({"kind": "Service", "data": "tt"}));
+        let double = json!({"kind": "Service", "data": "tt"});
         let doubled = target(&item(SERVICE, "$.data", "$.data.url", "t").repeat(40));
         assert!(doubled.filled(&[&double; 40]).is_err());
         let many = target(&item(SERVICE, "$.data", "$.data.url", "").repeat(101));

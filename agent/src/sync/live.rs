@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::compile::declared::{DeclaredObject, Hash};
-use crate::compile::substitutions::{Substitution, substitutions};
+use crate::compile::substitutions::substitutions;
 use crate::model::metadata::{FIELD_MANAGER, SPECIAL_NAMESPACES, SyncId, annotation, is_detached, label};
 use crate::model::object::{Object, ObjectId};
 use crate::model::references::references;
@@ -258,12 +258,8 @@ impl Live {
 fn depends_on(seen: &Observed, id: &ObjectId) -> Option<Box<[ObjectId]>> {
     let named = seen.annotation(annotation::DEPENDS_ON).and_then(|text| references(text).ok());
     let taken = seen.annotation(annotation::APPLY_TIME_MUTATION).and_then(|text| substitutions(text).ok());
-    let near = |it: Substitution| match it.source.namespace() {
-        "" => vec![it.source.in_namespace(id.namespace()), it.source],
-        _ => vec![it.source],
-    };
-    let taken = taken.map(|taken| taken.into_iter().flat_map(near));
-    let all: Vec<ObjectId> = named.into_iter().flatten().chain(taken.into_iter().flatten()).collect();
+    let taken = taken.into_iter().flatten().flat_map(|it| it.candidates(id.namespace()));
+    let all: Vec<ObjectId> = named.into_iter().flatten().chain(taken).collect();
     (!all.is_empty()).then(|| all.into())
 }
 

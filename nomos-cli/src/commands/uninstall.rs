@@ -226,25 +226,23 @@ async fn prune(client: &Client, deadline: Instant, console: &mut Console<'_>) ->
         syncs(client).await?.into_iter().partition(|sync| installation::kind(sync) == "ConfigManagement");
     syncs.retain(|sync| installation::kind(sync) == "RootSync");
     declaring_first(&mut syncs);
-    let asked = async {
+    let unheard = async {
         annotate(client, &syncs, Some(UNINSTALL_PRUNE)).await?;
         heard(client, &syncs, deadline).await
     };
-    let asked = asked.await;
-    // A later deletion of one of them by a user would take its objects along.
-    if !asked.as_ref().is_ok_and(Vec::is_empty) {
-        annotate(client, &syncs, None).await?;
-    }
-    let unheard = asked?;
+    let unheard = match unheard.await {
+        Ok(unheard) => unheard,
+        Err(error) => return give_up(client, &syncs, error).await,
+    };
     if !unheard.is_empty() {
+        annotate(client, &syncs, None).await?;
         console.error("the agent has not said that it will delete the objects of these syncs; nothing is deleted");
         return Ok(unheard);
     }
     let all: Vec<DynamicObject> = first.into_iter().chain(syncs).collect();
     for (at, object) in all.iter().enumerate() {
         if let Err(error) = delete(client, object).await {
-            annotate(client, &all[at..], None).await?;
-            return Err(error);
+            return give_up(client, &all[at..], error).await;
         }
     }
     let left = gone(client, all, deadline, Finalizers::Keep, console).await?;
@@ -279,6 +277,14 @@ async fn annotate(client: &Client, syncs: &[DynamicObject], end: Option<&str>) -
         }
     }
     Ok(())
+}
+
+/// Takes the annotation off after an error: with it, a later deletion of a sync by a user would take its objects along.
+async fn give_up<T>(client: &Client, syncs: &[DynamicObject], error: anyhow::Error) -> anyhow::Result<T> {
+    let undone = annotate(client, syncs, None).await;
+    let left =
+        |also: &anyhow::Error| format!("{also:#}; take the annotation {} off the RootSyncs", annotation::UNINSTALL);
+    Err(undone.as_ref().err().map(left).into_iter().fold(error, anyhow::Error::context))
 }
 
 /// `true` if an agent has renewed the Lease within its duration.

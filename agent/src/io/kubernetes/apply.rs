@@ -58,7 +58,7 @@ async fn try_apply(
                 return Ok(Outcome::Read(Box::new(there)));
             }
             let (handed_over, from) = match hand_over(cluster, &path, &body, there, mode).await {
-                Err(error) if error.code() == 409 => return Ok(Outcome::Read(Box::new(cluster.get(&path).await?))),
+                Err(error) if error.code() == 409 => return read_again(cluster, &path).await,
                 handed_over => handed_over?,
             };
             (expected, adopted_from) = (Some(Observed::of(&handed_over).resource_version), from);
@@ -75,10 +75,9 @@ async fn try_apply(
     }
     body.metadata_mut().remove("resourceVersion");
     if expected.is_some() && answer.as_ref().is_err_and(|error| error.code() == 409) {
-        match cluster.get(&path).await {
-            Ok(there) => return Ok(Outcome::Read(Box::new(there))),
-            Err(error) if error.is_not_found() => answer = send(cluster, &path, &body).await,
-            Err(error) => return Err(error),
+        match read_again(cluster, &path).await? {
+            Outcome::Absent(_) if mode == ApplyMode::Create => answer = send(cluster, &path, &body).await,
+            read => return Ok(read),
         }
     }
     let mut whole = answer?;
@@ -115,6 +114,11 @@ async fn find(cluster: &Cluster, path: &str) -> Result<Option<Object>, ApiError>
         Err(error) if error.is_not_found() => Ok(None),
         answer => answer.map(Some),
     }
+}
+
+/// The object as it is now, since it is not as it was known.
+async fn read_again(cluster: &Cluster, path: &str) -> Result<Outcome, ApiError> {
+    Ok(find(cluster, path).await?.map_or(Outcome::Absent(0), |there| Outcome::Read(Box::new(there))))
 }
 
 async fn send(cluster: &Cluster, path: &str, body: &Object) -> Result<Object, ApiError> {
@@ -242,9 +246,7 @@ async fn try_annotate(
         patch["metadata"]["resourceVersion"] = version.to_string().into();
     }
     let whole: Object = match cluster.merge_patch(path, &patch).await {
-        Err(error) if expected.is_some() && error.code() == 409 => {
-            return Ok(Outcome::Read(Box::new(cluster.get(path).await?)));
-        }
+        Err(error) if expected.is_some() && error.code() == 409 => return read_again(cluster, path).await,
         Err(error) if error.is_not_found() => return Ok(Outcome::Absent(0)),
         answer => answer?,
     };
@@ -281,7 +283,7 @@ pub async fn delete(cluster: &Cluster, id: &ObjectId, uid: &str, version: u64, d
     if id.is_namespace() || id.is_crd() {
         match detached_in(cluster, id).await {
             Ok(None) => {}
-            Ok(Some(detached)) => return Outcome::Holds(detached),
+            Ok(Some(detached)) => return Outcome::KeepsDetached(detached),
             Err(error) => return failed("look for detached objects in", id, &error, cluster),
         }
     }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::apply::read_failure;
 use super::client::Cluster;
 use crate::compile::declared::DeclaredObject;
@@ -19,7 +21,7 @@ pub async fn fill(cluster: &Cluster, declared: &DeclaredObject, sources: &[Objec
         Ok(substitutions) => substitutions,
         Err(reason) => return missing(declared, &reason),
     };
-    let mut read: BTreeMap<(&ObjectId, &str), Object> = BTreeMap::new();
+    let mut read: BTreeMap<(&ObjectId, &str), (SourceVersion, Value)> = BTreeMap::new();
     for (source, substitution) in sources.iter().zip(&substitutions) {
         let key = (source, substitution.version.as_str());
         if read.contains_key(&key) {
@@ -27,18 +29,16 @@ pub async fn fill(cluster: &Cluster, declared: &DeclaredObject, sources: &[Objec
         }
         let object = async { cluster.get::<Object>(&cluster.path(source, key.1).await?).await };
         match object.await {
-            Ok(object) => _ = read.insert(key, object),
+            Ok(object) => _ = read.insert(key, (version(source, &object), Value::Object(object.0))),
             Err(error) => return read_failure(cluster, declared, source, &error),
         }
     }
-    let of_each: Vec<&Object> = sources
-        .iter()
-        .zip(&substitutions)
-        .filter_map(|(source, it)| read.get(&(source, it.version.as_str())))
-        .collect();
+    let of_each =
+        sources.iter().zip(&substitutions).filter_map(|(source, it)| read.get(&(source, it.version.as_str())));
+    let of_each: Vec<&Value> = of_each.map(|(_, object)| object).collect();
     match declared.filled(&of_each) {
         Ok(filled) => {
-            let sources = read.iter().map(|((id, _), object)| version(id, object)).collect();
+            let sources = read.into_values().map(|(version, _)| version).collect();
             Outcome::Filled(Box::new(FilledForm { declared: Arc::new(filled), of: declared.hash, sources }))
         }
         Err(reason) => missing(declared, &reason),

@@ -94,7 +94,7 @@ impl Announcer {
             tracing::debug!(object = %id, "field ownership taken back: {what}");
             return;
         }
-        // Values of other objects may be those of a Secret, and nothing says which. So it is also when another form is declared now.
+        // A value that was copied into the object may be one of a Secret, and the object may still have it when it is declared without.
         let takes_values = |object: &Object| object.annotation(annotation::APPLY_TIME_MUTATION).is_some();
         let shown = before.filter(|before| ![&body, before].into_iter().any(takes_values));
         let diff = shown.map(|live| format!("\n{}", diff::repair(&body, &live))).unwrap_or_default();

@@ -11,7 +11,6 @@ use super::contents::{Admission, Contents, Parsed, read};
 use super::{ClusterFacts, DefinedKinds, Source};
 use crate::api::GitStatus;
 use crate::compile::declared::DeclaredSet;
-use crate::compile::parse::ParsedFile;
 use crate::compile::{CompileOptions, DynamicSelectors, NamespaceLabels, compile_again, dynamically_selected};
 use crate::io::budget::ReadBudget;
 use crate::io::git::{Commit, FailureClass, GitError, Remote, Want};
@@ -197,15 +196,19 @@ impl Reader {
 
     /// The Namespaces for dynamic selectors of the files that were read last. `None` if they have to be known first.
     fn dynamic(&self, namespaces: Option<&LiveNamespaces>) -> Option<DynamicSelectors> {
-        let (files, format) = (self.files(), self.source.settings.format);
-        let selected = |live: &NamespaceLabels| dynamically_selected(&files, format, live);
-        if selected(&NamespaceLabels::new()).is_none() {
+        let none = NamespaceLabels::new();
+        let live = match namespaces {
+            Some(LiveNamespaces::Listed(live)) => live,
+            Some(LiveNamespaces::Unlistable(_)) | None => &none,
+        };
+        let files = self.parsed.iter().map(|(_, file)| file);
+        let Some(selected) = dynamically_selected(files, self.source.settings.format, live) else {
             return Some(DynamicSelectors::AsStatic);
-        }
-        match namespaces? {
-            LiveNamespaces::Unlistable(finding) => Some(DynamicSelectors::Unknown(finding.clone())),
-            LiveNamespaces::Listed(live) => selected(live).map(DynamicSelectors::Live),
-        }
+        };
+        Some(match namespaces? {
+            LiveNamespaces::Unlistable(finding) => DynamicSelectors::Unknown(finding.clone()),
+            LiveNamespaces::Listed(_) => DynamicSelectors::Live(selected),
+        })
     }
 
     /// `true` if another result than the last one can follow from these Namespaces.
@@ -218,12 +221,8 @@ impl Reader {
         self.dynamic != DynamicSelectors::AsStatic
     }
 
-    fn files(&self) -> Vec<Arc<ParsedFile>> {
-        self.parsed.iter().map(|(_, file)| Arc::clone(file)).collect()
-    }
-
     fn compiled(&mut self, commit: Commit, mut findings: Vec<Finding>, facts: ClusterFacts) -> Event {
-        let files = self.files();
+        let files: Vec<_> = self.parsed.iter().map(|(_, file)| Arc::clone(file)).collect();
         let settings = CompileOptions {
             kinds: Ok(facts.kinds),
             dynamic: self.dynamic.clone(),

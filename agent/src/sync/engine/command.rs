@@ -43,7 +43,7 @@ pub enum Command {
     Count(ObjectId),
     /// Delete the object if it still has this uid and resource version. Answered with
     /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Deleted`](super::Outcome::Deleted),
-    /// [`Outcome::Holds`](super::Outcome::Holds) or [`Outcome::Absent`](super::Outcome::Absent).
+    /// [`Outcome::KeepsDetached`](super::Outcome::KeepsDetached) or [`Outcome::Absent`](super::Outcome::Absent).
     Delete(ObjectId, Box<str>, u64),
     /// Take the sync's labels and annotations off the object, and leave the rest. Answered with
     /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Abandoned`](super::Outcome::Abandoned) or

@@ -108,7 +108,7 @@ pub enum Outcome {
     /// The API server accepted the deletion. Finalizers may keep the object for a while.
     Deleted,
     /// The deletion was not sent, because it would take along this object, which a user detached.
-    Holds(ObjectId),
+    KeepsDetached(ObjectId),
     /// The sync's labels and annotations are off the object.
     Abandoned,
     /// The command failed.

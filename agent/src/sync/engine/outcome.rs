@@ -53,7 +53,7 @@ impl State {
                     }
                 });
             }
-            Outcome::Holds(detached) => {
+            Outcome::KeepsDetached(detached) => {
                 self.prunes.refused(id);
                 self.keep_for(id, &detached);
             }

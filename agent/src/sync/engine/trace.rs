@@ -51,7 +51,7 @@ impl Outcome {
             Self::Filled(_) => "Filled",
             Self::Absent(_) => "Absent",
             Self::Deleted => "Deleted",
-            Self::Holds(_) => "Holds",
+            Self::KeepsDetached(_) => "KeepsDetached",
             Self::Abandoned => "Abandoned",
             Self::Failed(_) => "Failed",
         }

@@ -62,10 +62,11 @@ impl Values {
 impl State {
     /// `true` if the values of other objects for this one are not known, or are older than these objects.
     pub(super) fn lacks_values(&self, id: &ObjectId) -> bool {
-        let Some(object) = self.in_force.declared.as_ref().and_then(|set| set.objects.get(id)) else { return false };
+        // Each decision comes here, and few objects take values.
         if self.in_force.order.sources(id).is_none() {
             return false;
         }
+        let Some(object) = self.in_force.declared.as_ref().and_then(|set| set.objects.get(id)) else { return false };
         let is_older = |source: &SourceVersion| {
             self.objects.live(&source.id).is_some_and(|live| live.uid != source.uid || live.version > source.version)
         };

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::entry::{ManagedFieldsEntry, item_nodes};
+use super::entry::{ManagedFieldsEntry, item_nodes, our_entry_mut};
 use crate::model::metadata::{FIELD_MANAGER, annotation};
 use crate::model::object::Object;
 
@@ -90,10 +90,7 @@ pub fn adopt(declared: &Object, entries: &mut Vec<Value>) -> Vec<&'static Former
 
 /// Changes our entry, or makes one.
 pub(super) fn put_our_entry(entries: &mut Vec<Value>, version: &Value, change: impl FnOnce(&mut Map<String, Value>)) {
-    let is_ours =
-        |entry: &Value| serde_json::from_value::<ManagedFieldsEntry>(entry.clone()).is_ok_and(|entry| entry.is_ours());
-    let own = entries.iter_mut().find(|entry| is_ours(entry));
-    match own.and_then(|entry| entry.get_mut("fieldsV1")?.as_object_mut()) {
+    match our_entry_mut(entries).and_then(|entry| entry.get_mut("fieldsV1")?.as_object_mut()) {
         Some(fields) => change(fields),
         None => {
             let mut fields = Map::new();

@@ -52,6 +52,12 @@ pub fn our_entry(entries: &[ManagedFieldsEntry]) -> Option<&ManagedFieldsEntry> 
     entries.iter().find(|entry| entry.is_ours())
 }
 
+/// Our entry in `metadata.managedFields` as JSON.
+pub(super) fn our_entry_mut(entries: &mut [Value]) -> Option<&mut Value> {
+    let is_ours = |entry: &Value| ManagedFieldsEntry::deserialize(entry).is_ok_and(|entry| entry.is_ours());
+    entries.iter_mut().find(|entry| is_ours(entry))
+}
+
 /// The entries in which fields may have other names than in ours: those of another API version.
 pub(super) fn of_other_versions(entries: &[ManagedFieldsEntry]) -> impl Iterator<Item = &ManagedFieldsEntry> {
     let version = our_entry(entries).map(|entry| &entry.api_version);

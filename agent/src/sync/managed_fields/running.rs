@@ -7,7 +7,7 @@
 
 use serde_json::Value;
 
-use super::entry::ManagedFieldsEntry;
+use super::entry::{ManagedFieldsEntry, our_entry_mut};
 use crate::model::object::Object;
 
 /// The fields, each in `spec`.
@@ -27,9 +27,7 @@ pub fn is_running_field_declared(declared: &Object, field: &str) -> bool {
 /// Takes those of these fields that are not declared out of our entry, so that the next apply leaves them as they are. `entries`
 /// is `metadata.managedFields` as JSON.
 pub fn release_running(declared: &Object, entries: &mut [Value]) {
-    let is_ours =
-        |entry: &Value| serde_json::from_value::<ManagedFieldsEntry>(entry.clone()).is_ok_and(|entry| entry.is_ours());
-    let Some(ours) = entries.iter_mut().find(|entry| is_ours(entry)) else { return };
+    let Some(ours) = our_entry_mut(entries) else { return };
     let Some(fields) = ours.get_mut("fieldsV1").and_then(Value::as_object_mut) else { return };
     let Some(spec) = fields.get_mut("f:spec").and_then(Value::as_object_mut) else { return };
     for field in RUNNING.iter().filter(|field| !is_running_field_declared(declared, field)) {

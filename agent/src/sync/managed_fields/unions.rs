@@ -10,25 +10,12 @@ use super::built_in::is_built_in;
 use super::entry::{ManagedFieldsEntry, item_nodes};
 use crate::model::object::Object;
 
-/// Members of unions are maps, but for `value` beside `valueFrom`: a refused field, and the member beside it.
+/// A refused field, and the member beside it that is no map. All other members are maps.
 const SCALARS: [(&str, &str); 1] = [("valueFrom", "value")];
 
 /// The fields and lists of built-in kinds of which the maps exclude each other. Elsewhere a refusal that names a declared field says
 /// nothing about those beside it: it may be the words of an admission webhook.
-const UNIONS: [&str; 12] = [
-    "backend",
-    "defaultBackend",
-    "env",
-    "from",
-    "livenessProbe",
-    "metrics",
-    "postStart",
-    "preStop",
-    "readinessProbe",
-    "startupProbe",
-    "to",
-    "volumes",
-];
+const UNIONS: [&str; 7] = ["env", "livenessProbe", "postStart", "preStop", "readinessProbe", "startupProbe", "volumes"];
 
 /// Makes the members that stand beside a declared one ours alone, so that the next apply removes them. `refused` are the fields
 /// that the API server's refusal names, and `whole` is the object that it is about. `entries` is `metadata.managedFields` as

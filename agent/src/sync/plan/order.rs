@@ -137,12 +137,11 @@ fn malformed(object: &DeclaredObject, annotation: &str, reason: &str, form: &str
     Finding::new(Code::Applier, format!("{annotation} of {}: {reason}", object.id)).hint(form).at(object.place())
 }
 
-/// The object that a value is of. Where the annotation names no namespace, it is one in the namespace of the target or one without
-/// any, whichever is declared.
+/// The object that a value is of: of the candidates one that is declared.
 fn source(substitution: &Substitution, target: &ObjectId, set: &DeclaredSet) -> ObjectId {
-    let near = substitution.source.in_namespace(target.namespace());
-    let is_written = !substitution.source.namespace().is_empty() || set.objects.contains_key(&substitution.source);
-    if is_written { substitution.source.clone() } else { near }
+    let mut candidates = substitution.candidates(target.namespace());
+    let declared = candidates.iter().position(|id| set.objects.contains_key(id));
+    candidates.swap_remove(declared.unwrap_or(candidates.len() - 1))
 }
 
 /// The Namespace that an object lives in.

@@ -70,7 +70,7 @@ impl ApiError {
     pub fn refused_members(&self) -> Option<Vec<String>> {
         let Self::Refused(status) = self else { return None };
         let causes = status.details.as_ref().filter(|_| status.code == 422)?.causes.iter();
-        let of_unions = causes.filter(|cause| UNIONS.iter().any(|words| cause.message.contains(words)));
+        let of_unions = causes.filter(|cause| EXCLUDING.iter().any(|words| cause.message.contains(words)));
         let fields: Vec<String> = of_unions.map(|cause| cause.field.clone()).collect();
         (!fields.is_empty()).then_some(fields)
     }
@@ -164,14 +164,12 @@ impl ApiError {
 }
 
 /// The words in which the API server refuses a field because of another one, of which an object may have one alone.
-const UNIONS: [&str; 7] = [
+const EXCLUDING: [&str; 5] = [
     "may not be specified when",
     "may not specify more than",
     "may not specify both",
     "may not be set when",
-    "cannot set both",
     "only allowed for",
-    "must populate the given metric source only",
 ];
 const AWAY: &str = "the agent tries again by itself until the API server answers";
 const TOO_LARGE: &str = "divide it into smaller objects, or keep the data elsewhere and name its place";

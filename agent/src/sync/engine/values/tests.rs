@@ -89,7 +89,7 @@ impl Scene {
     fn fill(&mut self, version: u64, value: &str) {
         let source = self.source(version, value);
         let target = &self.set.objects[&id("target")];
-        let declared = Arc::new(target.filled(&[&source]).expect("a value"));
+        let declared = Arc::new(target.filled(&[&Value::Object(source.0)]).expect("a value"));
         let sources = vec![SourceVersion { id: id("source"), uid: "uid".into(), version }];
         let form = FilledForm { declared, of: target.hash, sources };
         self.step(Event::Finished(id("target"), Outcome::Filled(Box::new(form))));
