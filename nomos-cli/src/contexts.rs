@@ -56,7 +56,7 @@ pub(crate) struct ClusterContext {
 pub(crate) const NOT_CONFIGURED: &str = "no cluster is configured; use --kubeconfig FILE, set KUBECONFIG to a file that exists, or create $HOME/.kube/config";
 
 /// The named contexts, sorted by name. `contexts` is `None` for all of them; an empty name in it is ignored. The result is
-/// `None` if there is no kubeconfig and this process does not run in a Pod.
+/// `None` if there is no kubeconfig with a context and this process does not run in a Pod.
 ///
 /// # Errors
 ///
@@ -75,7 +75,9 @@ pub(crate) fn clusters(
         }
         None => return Ok(None),
     };
-    let Some(names) = contexts else { return Ok(Some(all.into_values().collect())) };
+    let Some(names) = contexts else {
+        return Ok(Some(all.into_values().collect()).filter(|all: &Vec<_>| !all.is_empty()));
+    };
     let unknown: Vec<&str> =
         names.iter().map(String::as_str).filter(|name| !name.is_empty() && !all.contains_key(*name)).collect();
     if !unknown.is_empty() {
@@ -157,6 +159,11 @@ impl ClusterContext {
     /// The beginning of an error of a request to this cluster.
     pub(crate) fn failed_to_ask(&self) -> String {
         format!("failed to ask the cluster {}", self.context)
+    }
+
+    /// The error of a request that this cluster did not answer as it should.
+    pub(crate) fn failed(&self, error: impl Into<ClusterError>) -> anyhow::Error {
+        anyhow::Error::new(self.with_address(error.into())).context(self.failed_to_ask())
     }
 
     /// The error with the address of the API server, if it was not reached.

@@ -129,7 +129,7 @@ pub(crate) fn in_namespace(client: &Client, group: &str, version: &str, kind: &s
 /// If its manager runs, or the cluster cannot be asked.
 pub(crate) async fn refuse_beside_config_sync(cluster: &ClusterContext, client: &Client) -> anyhow::Result<()> {
     let deployments = in_namespace(client, "apps", "v1", "Deployment");
-    let found = deployments.get_opt(CONFIG_SYNC).await.with_context(|| cluster.failed_to_ask())?;
+    let found = deployments.get_opt(CONFIG_SYNC).await.map_err(|error| cluster.failed(error))?;
     // `nomos migrate` leaves it without Pods.
     if found.is_some_and(|deployment| deployment.data["spec"]["replicas"] != 0) {
         bail!(

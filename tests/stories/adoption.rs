@@ -155,10 +155,12 @@ const UNIONS: &str = "exclude-each-other";
 /// A Deployment with a variable, a volume and a strategy, and a Service: each in one of two forms that exclude each other.
 fn in_form(name: &str, other: bool) -> String {
     let pick = |one: Value, two: Value| if other { two } else { one };
+    let reference = if other { "secretKeyRef" } else { "configMapKeyRef" };
     let variable = json!({"fieldRef": {"fieldPath": "metadata.name"}});
     let env = json!([
         pick(json!({"name": "A", "value": "plain"}), json!({"name": "A", "valueFrom": variable})),
         pick(json!({"name": "B", "valueFrom": variable}), json!({"name": "B", "value": "plain"})),
+        json!({"name": "C", "valueFrom": {reference: {"name": "n", "key": "k"}}}),
     ]);
     let get = pick(json!({"httpGet": {"path": "/", "port": 80}}), json!({"tcpSocket": {"port": 80}}));
     let volumes = json!([
@@ -225,6 +227,7 @@ fn excludes(cluster: &Cluster, name: &str, other: bool) -> Result<()> {
     let found = [
         ("value", container["env"][0].get("value").is_some()),
         ("valueFrom", container["env"][1].get("valueFrom").is_some()),
+        ("configMapKeyRef", container["env"][2]["valueFrom"].get("configMapKeyRef").is_some()),
         ("httpGet", container["livenessProbe"].get("httpGet").is_some()),
         ("emptyDir", pod["volumes"][0].get("emptyDir").is_some()),
         ("configMap", pod["volumes"][1].get("configMap").is_some()),

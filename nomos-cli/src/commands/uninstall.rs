@@ -129,7 +129,7 @@ async fn served(cluster: &ClusterContext, client: &Client) -> anyhow::Result<Vec
     for crd in installation::crds()? {
         let name = crd.metadata.name.as_deref().unwrap_or_default();
         let live = installation::api(client, &crd).get_metadata_opt(name).await;
-        if live.with_context(|| cluster.failed_to_ask())?.is_some() {
+        if live.map_err(|error| cluster.failed(error))?.is_some() {
             found.push(crd);
         }
     }

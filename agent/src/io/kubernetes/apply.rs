@@ -68,10 +68,17 @@ async fn try_apply(
         body.metadata_mut().insert("resourceVersion".to_owned(), expected.as_str().into());
     }
     let mut answer = send(cluster, &path, &body).await;
-    if mode != ApplyMode::Create
-        && let Some(refused) = answer.as_ref().err().and_then(ApiError::refused_members)
-    {
-        answer = send_without_members(cluster, &path, &mut body, &refused).await?.unwrap_or(answer);
+    if let Some(refused) = answer.as_ref().err().and_then(ApiError::refused_members) {
+        // Other fields are beside them: the object is there after all.
+        if mode == ApplyMode::Create
+            && let Some(there) = find(cluster, &path).await?
+        {
+            return Ok(Outcome::Read(Box::new(there)));
+        }
+        answer = match mode {
+            ApplyMode::Create => answer,
+            _ => send_without_members(cluster, &path, &mut body, &refused).await?.unwrap_or(answer),
+        };
     }
     body.metadata_mut().remove("resourceVersion");
     if expected.is_some() && answer.as_ref().is_err_and(|error| error.code() == 409) {

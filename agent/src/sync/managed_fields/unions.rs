@@ -15,10 +15,11 @@ const SCALARS: [(&str, &str); 1] = [("valueFrom", "value")];
 
 /// The fields and lists of built-in kinds of which the maps exclude each other. Elsewhere a refusal that names a declared field says
 /// nothing about those beside it: it may be the words of an admission webhook.
-const UNIONS: [&str; 7] = ["env", "livenessProbe", "postStart", "preStop", "readinessProbe", "startupProbe", "volumes"];
+const UNIONS: [&str; 8] =
+    ["env", "livenessProbe", "postStart", "preStop", "readinessProbe", "startupProbe", "valueFrom", "volumes"];
 
 /// Makes the members that stand beside a declared one ours alone, so that the next apply removes them. `refused` are the fields
-/// that the API server's refusal names, and `whole` is the object that it is about. `entries` is `metadata.managedFields` as
+/// that the API server's refusal names, with `*` for those that are declared, and `whole` is the object that it is about. `entries` is `metadata.managedFields` as
 /// JSON. Returns `false` when there is nothing to take.
 pub fn take_members(declared: &Object, whole: &Object, refused: &[String], entries: &mut Vec<Value>) -> bool {
     if !is_built_in(declared.id().group()) {
@@ -108,7 +109,7 @@ fn members<'a>(
     field: &'a str,
     parent: &str,
 ) -> impl Iterator<Item = &'a String> {
-    let is_declared = declared.get(field).is_some_and(|value| !value.is_null());
+    let is_declared = field == "*" || declared.get(field).is_some_and(|value| !value.is_null());
     let is_union = UNIONS.contains(&parent);
     live.iter()
         .filter(move |(name, value)| match is_declared {
@@ -205,6 +206,20 @@ mod tests {
         assert_eq!(of_pod["f:volumes"], json!({"k:{\"name\":\"data\"}": {"f:emptyDir": {}}}));
         let env = &of_pod["f:containers"]["k:{\"name\":\"app\"}"]["f:env"];
         assert_eq!(*env, json!({"k:{\"name\":\"A\"}": {"f:value": {}}}));
+    }
+
+    #[test]
+    fn the_other_one_of_several_in_a_field_becomes_ours() {
+        let variable = |source: &str| json!([{"name": "A", "valueFrom": {source: {"name": "n", "key": "k"}}}]);
+        let declared = deployment(variable("secretKeyRef"), json!([]), json!({}));
+        let live = deployment(variable("configMapKeyRef"), json!([]), json!({}));
+        let theirs = fields(json!({"f:valueFrom": {"f:configMapKeyRef": {}}}), json!({}), json!({}));
+        let mut entries = vec![entry("kubectl-edit", "Update", &theirs)];
+        let refused = ["spec.template.spec.containers[1].env[0].valueFrom.*".to_owned()];
+        assert!(take_members(&declared, &live, &refused, &mut entries));
+        let containers = &entries[1]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"];
+        let env = &containers["k:{\"name\":\"app\"}"]["f:env"]["k:{\"name\":\"A\"}"];
+        assert_eq!(*env, json!({"f:valueFrom": {"f:configMapKeyRef": {}}}));
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(super) async fn gather(
 ) -> anyhow::Result<Gathered> {
     let reader = ReportReader { client, timeout };
     if let Err(error @ ClusterError::Unreachable(_)) = reader.within(client.apiserver_version()).await {
-        return Err(anyhow::Error::new(cluster.with_address(error)).context(cluster.failed_to_ask()));
+        return Err(cluster.failed(error));
     }
     let mut gathered = Gathered::default();
     let mut tell = |text: &str| {

@@ -31,7 +31,7 @@ pub(super) async fn look(
     let late = || ClusterError::late(timeout);
     let connected = tokio::time::timeout(timeout, client.apiserver_version()).await;
     let connected = connected.map_or_else(|_| Err(late()), |answer| answer.map_err(ClusterError::from));
-    connected.map_err(|error| cluster.with_address(error)).with_context(|| cluster.failed_to_ask())?;
+    connected.map_err(|error| cluster.failed(error))?;
     tokio::time::timeout(timeout, facts(client)).await.unwrap_or_else(|_| Err(late().into()))
 }
 

@@ -66,12 +66,16 @@ impl ApiError {
         matches!(self, Self::Slow(_)) || matches!(self.meaning().1, Retry::Server(_))
     }
 
-    /// The fields of which the API server says that others must not be beside them, if it refused the request because of that.
+    /// The fields of which the API server says that others must not be beside them, if it refused the request because of that. A field
+    /// that must not have several others in it is given as `field.*`.
     pub fn refused_members(&self) -> Option<Vec<String>> {
         let Self::Refused(status) = self else { return None };
         let causes = status.details.as_ref().filter(|_| status.code == 422)?.causes.iter();
-        let of_unions = causes.filter(|cause| EXCLUDING.iter().any(|words| cause.message.contains(words)));
-        let fields: Vec<String> = of_unions.map(|cause| cause.field.clone()).collect();
+        let refused = causes.filter_map(|cause| match cause.message.contains(SEVERAL) {
+            true => Some(format!("{}.*", cause.field)),
+            false => EXCLUDING.iter().any(|words| cause.message.contains(words)).then(|| cause.field.clone()),
+        });
+        let fields: Vec<String> = refused.collect();
         (!fields.is_empty()).then_some(fields)
     }
 
@@ -171,6 +175,8 @@ const EXCLUDING: [&str; 5] = [
     "may not be set when",
     "only allowed for",
 ];
+/// The words in which it refuses a field that has several of which it may have one alone.
+const SEVERAL: &str = "may not have more than one field specified at a time";
 const AWAY: &str = "the agent tries again by itself until the API server answers";
 const TOO_LARGE: &str = "divide it into smaller objects, or keep the data elsewhere and name its place";
 const SLOW: &str = "find out what holds the request up, such as an admission webhook, or raise \
@@ -237,6 +243,8 @@ mod tests {
         let words = "Invalid value: \"\": may not be specified when `value` is not empty";
         assert_eq!(refused(422, words), Some(vec!["spec.a".to_owned()]));
         assert_eq!(refused(409, words), None);
+        let several = "Invalid value: \"\": may not have more than one field specified at a time";
+        assert_eq!(refused(422, several), Some(vec!["spec.a.*".to_owned()]));
         assert_eq!(refused(422, "Invalid value: -1: must be greater than or equal to 0"), None);
     }
 
