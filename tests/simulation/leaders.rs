@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use agent::io::kubernetes::connections::Connections;
-use agent::io::kubernetes::lease::{Fence, LEASE, LeaseApi};
+use agent::io::kubernetes::fence::Fence;
+use agent::io::kubernetes::lease::{LEASE, LeaseApi};
 use agent::model::metadata::CONTROLLER_NAMESPACE;
 use agent::run::leader::{Candidacy, Leader, LeaderConnections};
 use serde_json::json;

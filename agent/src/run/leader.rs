@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use crate::io::kubernetes::client::ApiError;
 use crate::io::kubernetes::connections::Connections;
-use crate::io::kubernetes::lease::{Fence, LEASE, LeaseApi, Term, state};
+use crate::io::kubernetes::fence::{Fence, Term};
+use crate::io::kubernetes::lease::{LEASE, LeaseApi, state};
 use crate::model::backoff::Backoff;
 use crate::model::metadata::CONTROLLER_NAMESPACE;
 use crate::sync::election::{Election, ElectionTurn};

@@ -36,8 +36,9 @@ use crate::api::{API_SERVER_TIMEOUT, GitSpec, LocalRepositories, RECONCILE_TIMEO
 use crate::compile::SourceFormat;
 use crate::io::kubernetes::client::{ApiError, Cluster};
 use crate::io::kubernetes::connections::Connections;
+use crate::io::kubernetes::fence::Fence;
 use crate::io::kubernetes::kubeconfig;
-use crate::io::kubernetes::lease::{Fence, LeaseApi};
+use crate::io::kubernetes::lease::LeaseApi;
 use crate::io::kubernetes::namespaces::NamespaceWatch;
 use crate::io::kubernetes::patience::patiently;
 use crate::io::kubernetes::search::Search;
@@ -154,7 +155,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let connections = Connections::default();
     let counted = Arc::clone(&metrics);
     let count = move |verb: &str| _ = counted.requests.get_or_create(&VerbLabels { verb: verb.to_owned() }).inc();
-    let client = fence.client(config, connections.clone(), count).context(what)?;
+    let client = fence.client(&config, connections.clone(), count).context(what)?;
     let cluster = tokio::select! {
         cluster = connect(client, &address, options.source.is_none()) => Arc::new(cluster?),
         // A closed channel is a stop too.

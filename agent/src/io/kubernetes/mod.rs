@@ -5,6 +5,7 @@ pub mod connections;
 pub mod kubeconfig;
 pub mod client;
 pub mod patience;
+pub mod fence;
 pub mod lease;
 pub mod pages;
 pub mod detached;
