@@ -32,13 +32,20 @@ const IN_CLUSTER: &str = "in-cluster";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Time after which answers are shown that have come, although others are missing.
-const PATIENCE: Duration = Duration::from_millis(150);
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Time to wait before a request is repeated that the API server refused with 429 Too Many Requests.
 const BUSY: Duration = Duration::from_millis(200);
 
 /// Clients that are made at the same time.
 static MAKING: Semaphore = Semaphore::const_new(2);
+
+/// Clusters that are asked at the same time. Connections take much time of the processor, so that the first answer would come as late
+/// as the last one if all were opened together.
+const TURNS: usize = 8;
+
+/// Time after which a cluster that has not answered lets the next one begin too.
+const TURN: Duration = Duration::from_millis(25);
 
 /// A context of the kubeconfig: a cluster, and the user for it.
 #[derive(Clone, Debug)]
@@ -266,12 +273,12 @@ where
 {
     let runtime = runtime()?;
     runtime.block_on(async {
-        let question = &question;
+        let (question, turns) = (&question, &Semaphore::new(TURNS));
         let asked = clusters.iter().enumerate().map(|(index, cluster)| async move {
             let answer = async {
                 let unreachable = |error: anyhow::Error| ClusterError::Unreachable(error_chain(error.as_ref()));
                 let client = cluster.client(timeout).await.map_err(unreachable)?;
-                question(client).await
+                in_turn(turns, question(client)).await
             };
             let answer =
                 tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| Err(ClusterError::late(timeout)));
@@ -293,6 +300,18 @@ where
     // Does not wait for a login program or a DNS lookup that hangs.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// Does work that has to wait for one of the turns, and gives that back after a while.
+async fn in_turn<T>(turns: &Semaphore, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    // Nobody closes them.
+    let turn = turns.acquire().await;
+    tokio::select! {
+        answer = &mut work => return answer,
+        () = tokio::time::sleep(TURN) => drop(turn),
+    }
+    work.await
 }
 
 /// All objects of a kind that have these labels; `None` if the cluster does not have the kind. While the cluster is busy it is asked
@@ -363,6 +382,22 @@ mod tests {
             "apiVersion: v1\nkind: Config\ncurrent-context: {name}\nclusters: [{{name: {name}, cluster: {{server: 'https://127.0.0.1:1'}}}}]\n\
              contexts: [{{name: {name}, context: {{cluster: {name}, user: {name}}}}}]\nusers: [{{name: {name}, user: {{}}}}]\n"
         )
+    }
+
+    #[test]
+    fn work_that_hangs_lets_the_next_begin() {
+        let runtime = runtime().expect("a runtime");
+        runtime.block_on(async {
+            let turns = Semaphore::new(1);
+            let mut hangs = std::pin::pin!(in_turn(&turns, std::future::pending::<()>()));
+            let begun = std::cell::Cell::new(false);
+            let next = in_turn(&turns, async { begun.set(true) });
+            assert!(futures::poll!(&mut hangs).is_pending() && !begun.get());
+            tokio::select! {
+                () = hangs => panic!("it has no end"),
+                () = next => {}
+            }
+        });
     }
 
     #[test]

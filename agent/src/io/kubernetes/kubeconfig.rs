@@ -97,6 +97,8 @@ pub fn config(kubeconfig: &Kubeconfig, context: Option<&str>, proxies: &ProxyVar
     config.root_cert = certificates(&cluster)?;
     config.proxy_url = proxy(&cluster, &config.cluster_url, proxies)?;
     config.accept_invalid_certs = cluster.insecure_skip_tls_verify.unwrap_or(false);
+    // No certificate is compared with them: without this, those of the system would be read.
+    config.root_cert = config.root_cert.or_else(|| config.accept_invalid_certs.then(Vec::new));
     config.disable_compression = cluster.disable_compression.unwrap_or(false);
     config.default_namespace = context.namespace.clone().unwrap_or_else(|| "default".to_owned());
     config.auth_info = login(&user, &cluster)?;
