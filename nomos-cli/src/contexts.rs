@@ -305,7 +305,6 @@ where
 /// Does work that has to wait for one of the turns, and gives that back after a while.
 async fn in_turn<T>(turns: &Semaphore, work: impl Future<Output = T>) -> T {
     let mut work = std::pin::pin!(work);
-    // Nobody closes them.
     let turn = turns.acquire().await;
     tokio::select! {
         answer = &mut work => return answer,
