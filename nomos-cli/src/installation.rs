@@ -1,7 +1,12 @@
 //! The objects of an installation: the CRDs and the manifests of the agent, as `examples/install` holds them.
 
+use std::time::{Duration, SystemTime};
+
+use agent::io::kubernetes::lease::{LEASE, state};
 use agent::model::metadata::CONTROLLER_NAMESPACE;
+use agent::sync::election::LeaseState;
 use anyhow::{Context as _, bail};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, TypeMeta};
 use kube::core::gvk::GroupVersionKind;
@@ -17,6 +22,9 @@ const CONFIG_SYNC: &str = AGENTS[1];
 pub(crate) const NAME: &str = AGENTS[0];
 /// The label that all objects of the agent have.
 pub(crate) const LABEL: &str = "app.kubernetes.io/name";
+
+/// Difference between the clocks of two machines that is normal.
+const CLOCKS: Duration = Duration::from_secs(30);
 
 /// The choices of one installation.
 #[derive(Clone, Debug)]
@@ -139,6 +147,22 @@ pub(crate) async fn refuse_beside_config_sync(cluster: &ClusterContext, client: 
         );
     }
     Ok(())
+}
+
+/// `true` if an agent has renewed the Lease within its duration.
+///
+/// # Errors
+///
+/// If the Lease cannot be read.
+pub(crate) async fn agent_leads(client: &Client) -> anyhow::Result<bool> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), CONTROLLER_NAMESPACE);
+    let Some(lease) = leases.get_opt(LEASE).await.context("failed to read the Lease of the agents")? else {
+        return Ok(false);
+    };
+    let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| SystemTime::from(time.0));
+    let LeaseState { holder, duration, .. } = state(&lease);
+    let age = renewed.and_then(|renewed| SystemTime::now().duration_since(renewed).ok()).unwrap_or_default();
+    Ok(!holder.is_empty() && age < duration + CLOCKS)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use tests::cluster::{Cluster, Kind, root_sync_path};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{Sync, agent, await_synced, config_map, installed, namespace};
+use crate::world::{Sync, agent, await_synced, config_map, installed, namespace, says};
 
 const NAMESPACE: &str = "/api/v1/namespaces/config-management-system";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/config-management-system/deployments/nomos-agent";
@@ -25,7 +25,11 @@ pub(crate) fn comes_and_goes(kind: Kind) -> Result<()> {
     let deployment = cluster.get(DEPLOYMENT)?;
     ensure!(deployment["spec"]["replicas"] == 2, "{deployment:#}");
     are_there(&cluster, 2)?;
+    run(&cluster, &[INSTALL, &["--timeout", "1s"]].concat(), 1, "no agent holds the Lease of the cluster yet")?;
+    let leader = agent(&cluster, &[])?;
+    says(&leader, "this agent holds the Lease")?;
     run(&cluster, INSTALL, 0, "deployment.apps/nomos-agent is unchanged")?;
+    leader.terminate()?;
     let next = ["install", "--image", "registry.example.com/nomos-agent:1.1.0", "--timeout", "1s"];
     run(&cluster, &next, 1, "deployment.apps/nomos-agent configured")?;
     are_there(&cluster, 2)?;

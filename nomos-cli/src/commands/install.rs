@@ -21,7 +21,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 
 /// Put the agent into a cluster, or upgrade it
 ///
-/// Applies the CRDs and the agent, waits until the agent is ready, and shows the state of the syncs. It can be repeated: what is
+/// Applies the CRDs and the agent, waits until an agent leads, and shows the state of the syncs. It can be repeated: what is
 /// there already is brought to the state that the flags of this run say. Flags that are left out have their defaults.
 #[derive(clap::Args)]
 pub(crate) struct InstallArgs {
@@ -57,7 +57,7 @@ pub(crate) struct InstallArgs {
     #[arg(long)]
     dry_run: bool,
 
-    /// Longest time to wait until the agent is ready
+    /// Longest time to wait until the agents are ready and one of them leads
     #[arg(long, default_value = "5m", value_parser = duration, value_name = "DURATION")]
     timeout: Duration,
 
@@ -180,7 +180,7 @@ fn content(mut object: DynamicObject) -> Value {
     serde_json::to_value(object).unwrap_or_default()
 }
 
-/// Waits until the Deployment has become what was applied, and tells on a terminal what it waits for.
+/// Waits until the Deployment has become what was applied and an agent leads, and tells on a terminal what it waits for.
 async fn wait(timeout: Duration, client: &Client, console: &mut Console<'_>) -> anyhow::Result<bool> {
     let begun = Instant::now();
     let mut told = String::new();
@@ -208,12 +208,17 @@ async fn wait(timeout: Duration, client: &Client, console: &mut Console<'_>) -> 
     }
 }
 
-/// Nothing if the agent is ready, else what is missing.
+/// Nothing if the agents are ready and one of them serves the syncs, else what is missing.
 async fn state(client: &Client) -> Result<(), String> {
     let deployment = installation::in_namespace(client, "apps", "v1", "Deployment").get(NAME).await;
     let deployment = deployment.map_err(|error| format!("the API server does not show the Deployment: {error}"))?;
     if is_rolled_out(&deployment) {
-        return Ok(());
+        return match installation::agent_leads(client).await {
+            _ if deployment.data["spec"]["replicas"] == 0 => Ok(()),
+            Ok(true) => Ok(()),
+            Ok(false) => Err("no agent holds the Lease of the cluster yet".to_owned()),
+            Err(error) => Err(format!("{error:#}")),
+        };
     }
     let pods = installation::in_namespace(client, "", "v1", "Pod");
     let pods = pods.list(&ListParams::default().labels(&format!("{LABEL}={NAME}"))).await;

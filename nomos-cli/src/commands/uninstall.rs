@@ -5,11 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use agent::api::format_duration;
-use agent::io::kubernetes::lease::{LEASE, state};
 use agent::model::metadata::{CONTROLLER_NAMESPACE, SyncId, UNINSTALL_PRUNE, annotation};
-use agent::sync::election::LeaseState;
 use anyhow::{Context as _, bail};
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
@@ -29,8 +26,6 @@ const FINALIZERS: &str = "configsync.gke.io/";
 const SETTLING: Duration = Duration::from_secs(10);
 /// Time after which a Pod that should be gone is taken away.
 const OVERDUE: Duration = Duration::from_secs(10);
-/// Difference between the clocks of two machines that is normal.
-const CLOCKS: Duration = Duration::from_secs(30);
 
 /// The finalizers of Config Sync on objects that are being deleted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -215,7 +210,7 @@ async fn syncs(client: &Client) -> anyhow::Result<Vec<DynamicObject>> {
 
 /// Has the agent delete the RootSyncs with what they applied. Returns those that are not gone.
 async fn prune(client: &Client, deadline: Instant, console: &mut Console<'_>) -> anyhow::Result<Vec<String>> {
-    if !agent_leads(client).await? {
+    if !installation::agent_leads(client).await? {
         bail!(
             "nothing is changed: no agent holds the Lease of the cluster, so that nothing deletes what the syncs applied. Start it, \
              or run this without --prune, and it stays"
@@ -285,18 +280,6 @@ async fn give_up<T>(client: &Client, syncs: &[DynamicObject], error: anyhow::Err
     let left =
         |also: &anyhow::Error| format!("{also:#}; take the annotation {} off the RootSyncs", annotation::UNINSTALL);
     Err(undone.as_ref().err().map(left).into_iter().fold(error, anyhow::Error::context))
-}
-
-/// `true` if an agent has renewed the Lease within its duration.
-async fn agent_leads(client: &Client) -> anyhow::Result<bool> {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), CONTROLLER_NAMESPACE);
-    let Some(lease) = leases.get_opt(LEASE).await.context("failed to read the Lease of the agents")? else {
-        return Ok(false);
-    };
-    let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| SystemTime::from(time.0));
-    let LeaseState { holder, duration, .. } = state(&lease);
-    let age = renewed.and_then(|renewed| SystemTime::now().duration_since(renewed).ok()).unwrap_or_default();
-    Ok(!holder.is_empty() && age < duration + CLOCKS)
 }
 
 /// Waits until the agent has put its finalizer on all of the syncs: one that is deleted before would leave its objects. Returns those
