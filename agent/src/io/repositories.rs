@@ -291,8 +291,11 @@ impl Repository {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
     use crate::io::git::tests::fixture::{Repo, Server, branch, remote};
+    use crate::io::git::{Credentials, Login};
 
     #[test]
     fn mirrors_that_syncs_use_make_room_and_are_fetched_again() {
@@ -331,6 +334,36 @@ mod tests {
         repositories.sweep(&repo.cache());
         assert_eq!(fetch(&repository), 5);
         assert_eq!(*lock(&told), [("list", true), ("list", true), ("fetch", true), ("list", true), ("fetch", true)]);
+    }
+
+    #[test]
+    fn the_syncs_of_a_repository_ask_its_server_once_in_a_period_and_hear_of_news() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let repo = Repo::new();
+        repo.git("branch side");
+        let (server, repositories) = (Server::of(&repo), Repositories::default());
+        let open = |remote: &Remote, name: &str| {
+            let changed = Arc::<Notify>::default();
+            (repositories.open(remote, &repo.cache(), branch(name), &changed).expect("opened"), changed)
+        };
+        let heard = |changed: &Notify| changed.notified().now_or_never().is_some();
+        let plain = remote(&server.url());
+        let (one, two, side) = (open(&plain, "main"), open(&plain, "main"), open(&plain, "side"));
+        for (repository, _) in [&one, &two, &side] {
+            repository.resolve(HOUR).expect("it is there");
+        }
+        assert_eq!(server.seen(), ["connect", "refs", "ls-refs"]);
+        assert!(!heard(&one.1) && heard(&two.1) && heard(&side.1), "the first answer is news to the others");
+
+        repo.write("a.yaml", "two");
+        repo.commit();
+        two.0.resolve(Duration::ZERO).expect("it is there");
+        assert!(heard(&one.1) && !heard(&two.1) && !heard(&side.1), "its branch moved, and that of another did not");
+        server.seen();
+
+        let login = Login::Password(Credentials { user: "user".to_owned(), password: "other".to_owned() });
+        open(&Remote { login, ..plain }, "main").0.resolve(HOUR).expect("it is there");
+        assert_eq!(server.seen(), ["connect", "refs", "ls-refs"], "another credential asks for itself");
     }
 
     /// The only file of a commit.
