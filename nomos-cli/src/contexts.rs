@@ -42,10 +42,10 @@ static MAKING: Semaphore = Semaphore::const_new(2);
 
 /// Clusters that are asked at the same time. Connections take much time of the processor, so that the first answer would come as late
 /// as the last one if all were opened together.
-const TURNS: usize = 8;
+const TURNS: usize = 4;
 
 /// Time after which a cluster that has not answered lets the next one begin too.
-const TURN: Duration = Duration::from_millis(25);
+const TURN: Duration = Duration::from_millis(20);
 
 /// A context of the kubeconfig: a cluster, and the user for it.
 #[derive(Clone, Debug)]
@@ -278,8 +278,9 @@ where
             let answer = async {
                 let unreachable = |error: anyhow::Error| ClusterError::Unreachable(error_chain(error.as_ref()));
                 let client = cluster.client(timeout).await.map_err(unreachable)?;
-                in_turn(turns, question(client)).await
+                question(client).await
             };
+            let answer = in_turn(turns, answer);
             let answer =
                 tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| Err(ClusterError::late(timeout)));
             (index, answer.map_err(|error| cluster.with_address(error)))
