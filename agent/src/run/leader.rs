@@ -193,17 +193,20 @@ impl Leader {
         }
     }
 
-    /// A request that gets no answer takes a quarter of the Lease's duration at most. The next one opens a new connection.
+    /// A request that gets no answer takes a quarter of the Lease's duration at most, and no longer than the term. The next one opens
+    /// a new connection.
     async fn in_time<T, E: From<ApiError>>(&self, request: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        let time = self.duration / 4;
+        let time = self.fence.left().map_or(self.duration / 4, |left| left.min(self.duration / 4));
         tokio::time::timeout(time, request).await.unwrap_or_else(|_| {
             self.connections.of_lease.close();
             Err(ApiError::Slow(time).into())
         })
     }
 
+    /// Ends all writes, and drops those that the network has not carried.
     fn lost(&self, reason: String) -> String {
         self.fence.close();
+        self.connections.of_others.close();
         reason
     }
 

@@ -94,6 +94,16 @@ impl Fence {
         }
     }
 
+    /// The rest of the term; `None` if there is none that ends.
+    pub fn left(&self) -> Option<Duration> {
+        match *self.0.read().unwrap_or_else(PoisonError::into_inner) {
+            FenceState::Within(term) => {
+                Some(term.until.saturating_duration_since(tokio::time::Instant::now().into_std()))
+            }
+            FenceState::Closed | FenceState::Open | FenceState::Over => None,
+        }
+    }
+
     /// `true` once the agent may write no more: its term has run out, or it has given the Lease back.
     fn is_over(&self) -> bool {
         match *self.0.read().unwrap_or_else(PoisonError::into_inner) {
@@ -131,7 +141,11 @@ impl Fence {
         tcp.enforce_http(false);
         // The kernel sends at once what it gets, and keeps nothing back until the end of a pause.
         tcp.set_nodelay(true);
-        let tcp = tcp.map_response(move |tcp| FencedStream { fence: fence.clone(), tcp });
+        let tcp = tcp.map_response(move |tcp| {
+            // What the network has not carried when the connection ends is not sent later, when another agent may write.
+            _ = tcp.inner().set_zero_linger();
+            FencedStream { fence: fence.clone(), tcp }
+        });
         let Some(proxy) = &config.proxy_url else { return client(config, connections, tcp, check) };
         match proxy.scheme_str() {
             Some("http") => client(config, connections, tunnel(proxy, tcp), check),
@@ -341,6 +355,33 @@ mod tests {
             received
         };
         tokio::join!(requests, answers).1
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_has_not_sent_goes_with_the_connection() {
+        crate::io::kubernetes::kubeconfig::install_tls();
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = format!("http://{}", server.local_addr().expect("an address"));
+        let config = Config::new(address.parse().expect("a URL"));
+        let (fence, connections) = (Fence::default(), Connections::default());
+        fence.open();
+        let client = fence.client(&config, connections.clone(), |_| ()).expect("a client");
+        let end = async {
+            let (mut connection, _) = server.accept().await.expect("a connection");
+            connection.peek(&mut [0]).await.expect("a request");
+            connections.close();
+            loop {
+                match connection.read(&mut [0; 65_536]).await {
+                    Ok(0) => return None,
+                    Ok(_) => {}
+                    Err(error) => return Some(error.kind()),
+                }
+            }
+        };
+        let request = Request::patch("/").body(Body::from(vec![b' '; 16 << 20])).expect("a request");
+        let (answer, end) = tokio::join!(client.send(request), end);
+        assert!(answer.is_err());
+        assert_eq!(end, Some(io::ErrorKind::ConnectionReset), "it is broken off, and does not end as usual");
     }
 
     #[tokio::test]
