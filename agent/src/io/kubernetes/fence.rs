@@ -142,7 +142,7 @@ impl Fence {
         // The kernel sends at once what it gets, and keeps nothing back until the end of a pause.
         tcp.set_nodelay(true);
         let tcp = tcp.map_response(move |tcp| {
-            // What the network has not carried when the connection ends is not sent later, when another agent may write.
+            // The kernel drops what the network has not carried when the connection ends: another agent may write by then.
             _ = tcp.inner().set_zero_linger();
             FencedStream { fence: fence.clone(), tcp }
         });
