@@ -37,10 +37,7 @@ const NO_CASE: &[(&[u16], &str)] = &[
     (&[1060], "two syncs are needed"),
     (&[1061], "a RootSync or RepoSync on a cluster is needed"),
     (&[1067], "the schemas of a cluster are needed"),
-    (
-        &[2002, 2003, 2004, 2005, 2006, 2008, 2009, 2013, 2014, 2015, 2016, 2017],
-        "a cluster, a repository or a disk fails",
-    ),
+    (&[2002, 2003, 2004, 2005, 2006, 2008, 2013, 2014, 2015, 2016, 2017], "a cluster, a repository or a disk fails"),
 ];
 
 /// Bytes that a file may have. The documents that an API server publishes, compressed, are the largest.

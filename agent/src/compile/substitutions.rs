@@ -11,8 +11,8 @@ use crate::model::metadata::{annotation, is_system_key, label};
 use crate::model::object::{GroupKind, Object, ObjectId};
 
 /// The way to write the annotation, for hints.
-pub const SUBSTITUTION_FORM: &str = "write a YAML list of items with sourceRef (kind, name, and apiVersion or group, namespace), \
-                                     sourcePath, targetPath and perhaps token";
+pub const SUBSTITUTION_FORM: &str = "Write a YAML list of items with sourceRef (kind, name, and apiVersion or group, namespace), \
+                                     sourcePath, targetPath and perhaps token.";
 
 /// The largest number of values that one object takes.
 const MOST: usize = 100;
@@ -126,6 +126,16 @@ impl Substitution {
         }
     }
 
+    /// Checks that there is a place for the value in the target.
+    fn check(&self, target: &Value) -> Result<(), String> {
+        let pointer = self.target(target)?;
+        let text = target.pointer(&pointer).and_then(Value::as_str);
+        match text.is_some_and(|text| !text.contains(&self.token)) {
+            true => Err(format!("the token does not occur in the field at targetPath {:?}", self.target_path.text())),
+            false => Ok(()),
+        }
+    }
+
     /// Copies the value of the live source. `left` is the number of bytes that the object may still grow by: a value can take many
     /// places of its token, and values of other objects are of any size.
     fn copy(&self, source: &Value, target: &mut Value, left: &mut usize) -> Result<(), String> {
@@ -169,7 +179,7 @@ pub fn checked(text: &str, id: &ObjectId, target: &Object) -> Result<Vec<Substit
     let substitutions = substitutions(text)?;
     let target = Value::Object(target.0.clone());
     for substitution in &substitutions {
-        substitution.target(&target)?;
+        substitution.check(&target)?;
         if substitution.candidates(id.namespace()).contains(id) {
             return Err("an object cannot take a value of its own".to_owned());
         }
@@ -288,6 +298,10 @@ mod tests {
             (item(SERVICE, path, "$.metadata", ""), "part of the object's identity"),
             (item(SERVICE, path, "$.metadata.annotations", ""), "of a sync's own metadata"),
             (item(SERVICE, path, "$.data.none", ""), "names no field of the object"),
+            (
+                item(SERVICE, path, "$.data.url", "${x}"),
+                "the token does not occur in the field at targetPath \"$.data.url\"",
+            ),
             (item(SERVICE, path, "$.list", "${x}"), "the field at targetPath \"$.list\" is no text"),
             (item("{kind: ConfigMap, name: t}", path, path, ""), "a value of its own"),
         ] {

@@ -4,7 +4,7 @@ use crate::model::object::{GroupKind, ObjectId};
 
 /// The way to write them, for hints.
 pub const REFERENCE_FORM: &str =
-    "write group/namespaces/<namespace>/<kind>/<name>, or group/<kind>/<name>, comma separated";
+    "Write group/namespaces/<namespace>/<kind>/<name>, or group/<kind>/<name>, comma separated.";
 
 /// Reads `group/namespaces/<ns>/<kind>/<name>` and `group/<kind>/<name>`, comma separated.
 ///

@@ -13,6 +13,7 @@ mod repo;
 mod scoped;
 mod inheritance;
 mod declared_set;
+mod references;
 
 use std::sync::Arc;
 
@@ -108,7 +109,7 @@ const TREE: &[fn(&RepoTree, &mut Findings)] =
 
 /// The rules for all objects that are applied.
 const DECLARED_SET: &[fn(&[ScopedManifest], &CompileOptions, &mut Findings)] =
-    &[declared_set::unique, declared_set::unmanaged_namespaces, declared_set::count];
+    &[declared_set::unique, declared_set::unmanaged_namespaces, declared_set::count, references::readable];
 
 /// Checks manifests as they are in the files.
 pub(crate) fn raw(manifests: &[Arc<Manifest>], options: &CompileOptions) -> Vec<Finding> {

@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::apply::read_failure;
 use super::client::Cluster;
 use crate::compile::declared::DeclaredObject;
-use crate::compile::substitutions::SUBSTITUTION_FORM;
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation;
 use crate::model::object::{Object, ObjectId};
@@ -52,7 +51,7 @@ fn version(id: &ObjectId, object: &Object) -> SourceVersion {
 
 fn missing(declared: &DeclaredObject, reason: &str) -> Outcome {
     let message = format!("{} of {}: {reason}", annotation::APPLY_TIME_MUTATION, declared.id);
-    let hint = format!("it is applied when the value is there; otherwise {SUBSTITUTION_FORM}");
+    let hint = "it is applied when the value is there; correct the annotation if it never will be";
     let finding = Finding::new(Code::Applier, message).hint(hint).at(declared.place());
     Outcome::Failed(Failure { finding, retry: Retry::Object, refused: true })
 }

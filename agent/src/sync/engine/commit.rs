@@ -27,7 +27,7 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    fn new(source: SourceCommit, declared: Arc<DeclaredSet>) -> Result<Self, Vec<Finding>> {
+    fn new(source: SourceCommit, declared: Arc<DeclaredSet>) -> Result<Self, Finding> {
         let order = order(&declared)?;
         let mut kinds = BTreeSet::new();
         let ids = declared.objects.keys().chain(&declared.disabled);
@@ -69,9 +69,9 @@ impl State {
         let source = SourceCommit { commit: commit.clone(), git: Arc::clone(&self.settings.git) };
         let candidate = declared.filter(|_| !same).and_then(|declared| match Candidate::new(source, declared) {
             Ok(candidate) => Some(candidate),
-            Err(wrong) => {
-                self.commands.extend(wrong.iter().cloned().map(|finding| Command::Notice(Notice::Failed(finding))));
-                findings.extend(wrong);
+            Err(cycle) => {
+                self.commands.push(Command::Notice(Notice::Failed(cycle.clone())));
+                findings.push(cycle);
                 None
             }
         });

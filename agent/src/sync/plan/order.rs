@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::compile::declared::{DeclaredObject, DeclaredSet};
-use crate::compile::substitutions::{SUBSTITUTION_FORM, Substitution};
+use crate::compile::declared::DeclaredSet;
+use crate::compile::substitutions::Substitution;
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation;
 use crate::model::object::{GroupKind, ObjectId};
-use crate::model::references::{REFERENCE_FORM, references};
+use crate::model::references::references;
 
 /// Kinds in the order in which they are applied; the reverse for deletion. Any other kind comes between the last two.
 const RANKS: [(&str, &str); 22] = [
@@ -95,10 +95,9 @@ impl Order {
 /// The order of a declared set.
 ///
 /// # Errors
-/// The findings: cycles, and annotations that cannot be read.
-pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
+/// The finding: a cycle.
+pub fn order(set: &DeclaredSet) -> Result<Order, Finding> {
     let mut order = Order::default();
-    let mut findings = Vec::new();
     for object in set.objects.values() {
         if object.id.is_namespace() {
             order.namespaces.insert(object.id.name().to_owned());
@@ -106,17 +105,10 @@ pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
             order.crds.insert(kind, object.id.clone());
         }
         if let Some(text) = object.depends_on() {
-            match references(text) {
-                Ok(ids) => _ = order.depends_on.insert(object.id.clone(), ids),
-                Err(reason) => findings.push(malformed(object, annotation::DEPENDS_ON, &reason, REFERENCE_FORM)),
-            }
+            // One that cannot be read is refused when it is compiled.
+            order.depends_on.insert(object.id.clone(), references(text).unwrap_or_default());
         }
-        match object.substitutions() {
-            Ok(substitutions) => order.take_values(&object.id, &substitutions, set),
-            Err(reason) => {
-                findings.push(malformed(object, annotation::APPLY_TIME_MUTATION, &reason, SUBSTITUTION_FORM));
-            }
-        }
+        order.take_values(&object.id, &object.substitutions().unwrap_or_default(), set);
     }
     let cycle = order.find_levels();
     if !cycle.is_empty() {
@@ -128,13 +120,9 @@ pub fn order(set: &DeclaredSet) -> Result<Order, Vec<Finding>> {
                 annotation::APPLY_TIME_MUTATION
             ));
         finding.places = cycle.iter().filter_map(|id| Some(set.objects.get(id)?.place())).collect();
-        findings.push(finding);
+        return Err(finding);
     }
-    if findings.is_empty() { Ok(order) } else { Err(findings) }
-}
-
-fn malformed(object: &DeclaredObject, annotation: &str, reason: &str, form: &str) -> Finding {
-    Finding::new(Code::Applier, format!("{annotation} of {}: {reason}", object.id)).hint(form).at(object.place())
+    Ok(order)
 }
 
 /// The object that a value is of: of the candidates one that is declared.
@@ -223,6 +211,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::compile::declared::DeclaredObject;
     use crate::model::object::Object;
 
     fn set(objects: &[(&str, &str, &str)]) -> DeclaredSet {
@@ -283,13 +272,11 @@ mod tests {
     }
 
     #[test]
-    fn cycles_and_malformed_references_are_findings() {
+    fn cycles_are_findings() {
         let cyclic =
             set(&[("ConfigMap", "a", "/namespaces/ns/ConfigMap/b"), ("ConfigMap", "b", "/namespaces/ns/ConfigMap/a")]);
-        let findings = order(&cyclic).expect_err("a cycle");
-        assert!(findings[0].message.starts_with("cyclic dependency: configmap/ns/a -> configmap/ns/b"), "{findings:?}");
-        let malformed = set(&[("ConfigMap", "a", "/namespaces/ns/ConfigMap/b"), ("ConfigMap", "c", "nonsense")]);
-        assert_eq!(order(&malformed).expect_err("one mistake").len(), 1);
+        let finding = order(&cyclic).expect_err("a cycle");
+        assert!(finding.message.starts_with("cyclic dependency: configmap/ns/a -> configmap/ns/b"), "{finding:?}");
         let dangling = set(&[("ConfigMap", "a", "/namespaces/ns/ConfigMap/b")]);
         assert_eq!(order(&dangling).expect("only that object waits").after(&id("a")), [id("b")]);
     }
