@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use http::{HeaderValue, Method, Request as HttpRequest, header};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::discovery::v2::APIGroupDiscoveryList;
 use sandbox::{Request, Sandbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -213,6 +214,14 @@ impl Cluster {
     /// When it does not exist or the API server does not answer.
     pub fn get(&self, path: &str) -> Result<Value> {
         self.request(&Method::GET, path, "", Vec::new())
+    }
+
+    /// The groups of kinds but the core one, as aggregated discovery shows them.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub fn groups(&self) -> Result<APIGroupDiscoveryList> {
+        Ok(self.runtime.block_on(self.client.list_api_groups_aggregated())?)
     }
 
     /// `true` if there is an object at `path`.

@@ -1,12 +1,13 @@
 //! Objects that depend on others: they wait alone, and are gone before what they depend on.
 
 use anyhow::{Result, ensure};
+use kube::core::discovery::v2::APIVersionDiscovery;
 use serde_json::json;
 use tests::cluster::Kind;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{Sync, await_event, config_map, config_map_path, namespace, shared};
+use crate::world::{Sync, agent, await_event, config_map, config_map_path, installed, namespace, shared};
 
 const ELSEWHERE: &str = "depends-elsewhere";
 const PRUNED: &str = "pruned-in-order";
@@ -194,6 +195,44 @@ pub(crate) fn hold_formerly_detached_objects(kind: Kind) -> Result<()> {
     }
     await_condition("the Namespace without a detached object is gone", || {
         ensure!(!cluster.exists("/api/v1/namespaces/not-held-later")?, "it is still there");
+        Ok(())
+    })
+}
+
+/// The server of an API of its own is away, so that nothing shows the objects of its kinds.
+pub(crate) fn hidden_by_an_absent_api(kind: Kind) -> Result<()> {
+    const NAME: &str = "hidden";
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &[])?;
+    let repository = Repository::empty()?;
+    repository.write("a.yaml", &namespace(NAME))?;
+    repository.write("b.yaml", &namespace("shown"))?;
+    let sync = Sync::unstructured(&cluster, NAME, repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    let apis = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let spec = json!({
+        "group": "away.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10,
+        "insecureSkipTLSVerify": true, "service": {"name": "nobody", "namespace": "default"},
+    });
+    let api = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+        "metadata": {"name": "v1.away.example.com"}, "spec": spec});
+    cluster.create(apis, &api)?;
+    await_condition("discovery says that the API is away", || {
+        let groups = cluster.groups()?;
+        let stale = |version: &APIVersionDiscovery| version.freshness.as_deref() == Some("Stale");
+        ensure!(groups.items.iter().any(|group| group.versions.iter().any(stale)), "it does not");
+        Ok(())
+    })?;
+    sync.repository.remove("a.yaml")?;
+    let commit = sync.repository.commit()?;
+    let status = sync.await_error("2002")?["status"].to_string();
+    ensure!(status.contains("away.example.com/v1") && status.contains("namespace/hidden"), "{status}");
+    let path = format!("/api/v1/namespaces/{NAME}");
+    ensure!(cluster.get(&path)?["metadata"]["deletionTimestamp"].is_null(), "it was deleted");
+    cluster.delete(&format!("{apis}/v1.away.example.com"))?;
+    sync.await_synced(&commit)?;
+    await_condition("the Namespace is gone", || {
+        ensure!(!cluster.exists(&path)?, "it is there");
         Ok(())
     })
 }

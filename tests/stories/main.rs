@@ -149,6 +149,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_record_of_another_tool_is_left_alone", records::of_another_tool, &Kind::ALL),
     ("what_holds_a_detached_object_stays", dependencies::hold_detached_objects, &Kind::ALL),
     ("what_holds_a_formerly_detached_object_stays", dependencies::hold_formerly_detached_objects, &Kind::ALL),
+    ("a_namespace_stays_while_an_api_is_away", dependencies::hidden_by_an_absent_api, &[Kind::ControlPlane]),
     ("an_object_that_moves_between_directories_of_syncs_is_handed_over", handed_over::between_directories, &Kind::ALL),
     ("a_namespace_with_objects_of_another_sync_stays", handed_over::namespace_of_several, &Kind::ALL),
     ("a_sync_that_cannot_run_delays_no_deletion", handed_over::stalled_delays_nothing, &Kind::ALL),

@@ -11,6 +11,7 @@ use futures::AsyncReadExt as _;
 use http::{Method, Request};
 use kube::Client;
 use kube::core::GroupVersionKind;
+use kube::core::discovery::v2::APIGroupDiscoveryList;
 use kube::discovery::{ApiResource, Discovery, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -123,6 +124,18 @@ impl Cluster {
         }
         *self.kinds.served.write().unwrap_or_else(PoisonError::into_inner) = kinds;
         Ok(())
+    }
+
+    /// The APIs, as group and version, that servers of their own serve and that are away, so that their kinds are not all known. A
+    /// server without aggregated discovery says nothing of them, and [`Cluster::discover`] fails.
+    ///
+    /// # Errors
+    /// When the API server cannot be reached.
+    pub async fn absent_apis(&self) -> Result<Vec<String>, ApiError> {
+        match self.client.list_api_groups_aggregated().await {
+            Err(kube::Error::Api(_) | kube::Error::SerdeError(_)) => Ok(Vec::new()),
+            groups => Ok(stale(&groups?)),
+        }
     }
 
     /// The kinds known so far.
@@ -280,6 +293,16 @@ impl Cluster {
     }
 }
 
+/// The versions of groups of which the API server says that it could not ask for their kinds.
+fn stale(groups: &APIGroupDiscoveryList) -> Vec<String> {
+    let versions = groups.items.iter().flat_map(|group| {
+        let name = group.metadata.as_ref().and_then(|metadata| metadata.name.as_deref()).unwrap_or_default();
+        group.versions.iter().map(move |version| (name, version))
+    });
+    let stale = versions.filter(|(_, version)| version.freshness.as_deref() == Some("Stale"));
+    stale.map(|(name, version)| format!("{name}/{}", version.version.as_deref().unwrap_or_default())).collect()
+}
+
 fn no_answer(time_limit: Duration) -> ApiError {
     ApiError::Unreachable(format!("no answer within {}", format_duration(time_limit)))
 }
@@ -311,6 +334,23 @@ impl Served {
         let resource = GroupVersionKind::gvk(group, version, kind);
         self.resource = ApiResource::from_gvk_with_plural(&resource, &self.resource.plural);
         self.versions.iter().any(|served| served == version).then_some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_api_whose_server_is_away_is_known_by_its_freshness() {
+        let version =
+            |version, freshness| serde_json::json!({"version": version, "resources": [], "freshness": freshness});
+        let groups = serde_json::json!({"metadata": {}, "items": [
+            {"metadata": {"name": "apps"}, "versions": [version("v1", "Current")]},
+            {"metadata": {"name": "metrics.k8s.io"}, "versions": [version("v1", "Current"), version("v1beta1", "Stale")]},
+        ]});
+        let groups: APIGroupDiscoveryList = serde_json::from_value(groups).expect("a list");
+        assert_eq!(stale(&groups), ["metrics.k8s.io/v1beta1"]);
     }
 }
 

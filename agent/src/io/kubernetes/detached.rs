@@ -37,12 +37,16 @@ struct InhabitantMetadata {
 /// An object that a user detached, among those that would be deleted together with this Namespace or CRD.
 ///
 /// # Errors
-/// When a kind cannot be listed.
+/// When a kind cannot be listed, or is not known because its own API server is away.
 pub async fn detached_in(cluster: &Cluster, container: &ObjectId) -> Result<Option<ObjectId>, ApiError> {
     cluster.discover().await?;
     let (kinds, namespace): (Vec<_>, _) = if container.is_crd() {
         (cluster.defined_by(container.name()).into_iter().collect(), "")
     } else {
+        let absent = cluster.absent_apis().await?;
+        if !absent.is_empty() {
+            return Err(ApiError::Absent(absent));
+        }
         let lives_in_it = |(_, served): &(_, Served)| served.namespaced && served.watchable;
         (cluster.kinds().into_iter().filter(lives_in_it).collect(), container.name())
     };

@@ -35,6 +35,9 @@ pub enum ApiError {
     /// The request could not be made, because of a name in it: nothing was sent.
     #[error("the request cannot be made: {0}")]
     Unsendable(String),
+    /// These APIs have servers of their own, which are away: nothing shows the objects of their kinds, and nothing was sent.
+    #[error("of these APIs no server answers, so that nothing shows their objects: {}", .0.join(", "))]
+    Absent(Vec<String>),
     /// The object is larger than an API server takes: nothing was sent.
     #[error("the object is too large: {0}")]
     Oversized(String),
@@ -57,7 +60,7 @@ impl ApiError {
         match self {
             Self::Refused(status) => status.code,
             Self::Unserved(_) | Self::UnservedVersion(..) => 404,
-            Self::Slow(_) | Self::Unreachable(_) | Self::Unsendable(_) | Self::Oversized(_) => 0,
+            Self::Slow(_) | Self::Unreachable(_) | Self::Unsendable(_) | Self::Absent(_) | Self::Oversized(_) => 0,
         }
     }
 
@@ -83,7 +86,8 @@ impl ApiError {
     fn is_without_effect(&self) -> bool {
         match self {
             Self::Refused(status) => (400..500).contains(&status.code),
-            Self::Unserved(_) | Self::UnservedVersion(..) | Self::Unsendable(_) | Self::Oversized(_) => true,
+            Self::Unserved(_) | Self::UnservedVersion(..) => true,
+            Self::Unsendable(_) | Self::Absent(_) | Self::Oversized(_) => true,
             Self::Slow(_) | Self::Unreachable(_) => false,
         }
     }
@@ -101,7 +105,7 @@ impl ApiError {
                 status.code == 404 && status.details.as_ref().is_none_or(|details| details.name.is_empty())
             }
             Self::Unserved(_) | Self::UnservedVersion(..) => true,
-            Self::Slow(_) | Self::Unreachable(_) | Self::Unsendable(_) | Self::Oversized(_) => false,
+            Self::Slow(_) | Self::Unreachable(_) | Self::Unsendable(_) | Self::Absent(_) | Self::Oversized(_) => false,
         }
     }
 
@@ -162,6 +166,7 @@ impl ApiError {
             Self::Slow(_) => (Code::ApiServer, Retry::Object, SLOW),
             Self::Unreachable(_) => (Code::ApiServer, Retry::Server(Duration::ZERO), AWAY),
             Self::Unsendable(_) => (Code::Applier, Retry::Object, "correct the name and the Namespace in the manifest"),
+            Self::Absent(_) => (Code::ApiServer, Retry::Object, ABSENT),
             Self::Oversized(_) => (Code::Applier, Retry::Object, TOO_LARGE),
         }
     }
@@ -178,6 +183,8 @@ const EXCLUDING: [&str; 5] = [
 /// The words in which it refuses a field that has several of which it may have one alone.
 const SEVERAL: &str = "may not have more than one field specified at a time";
 const AWAY: &str = "the agent tries again by itself until the API server answers";
+const ABSENT: &str =
+    "bring the server of the API back, or delete its APIService; `kubectl get apiservices` says why it is away";
 const TOO_LARGE: &str = "divide it into smaller objects, or keep the data elsewhere and name its place";
 const SLOW: &str = "find out what holds the request up, such as an admission webhook, or raise \
                     spec.override.apiServerTimeout; the agent tries again by itself";
