@@ -109,12 +109,26 @@ pub(crate) fn guard(kind: Kind) -> Result<()> {
     let cluster = &world.cluster;
     let team = "relabelled";
     let names: Vec<String> = (0..12).map(|number| format!("c{number}")).collect();
-    let (sync, commit) = sync_for_team(cluster, team, &names)?;
+    let (sync, _) = sync_for_team(cluster, team, &names)?;
 
     label(cluster, "relabelled-first", json!({"team": null}))?;
-    sync.await_error("2006")?;
+    let held = sync.await_error("2006")?["status"].to_string();
+    ensure!(held.contains("put back the labels"), "{held}");
     label(cluster, "relabelled-later", json!({"team": team}))?;
     await_there(cluster, &config_map_path("relabelled-later", "c11"))?;
+
+    // A commit that deletes one object and makes one comes in force meanwhile.
+    sync.repository.remove("c0.yaml")?;
+    sync.repository.write("c12.yaml", &selected("c12", team))?;
+    let commit = sync.repository.commit()?;
+    await_there(cluster, &config_map_path("relabelled-later", "c12"))?;
+    await_gone(cluster, &config_map_path("relabelled-later", "c0"))?;
+    await_condition("the new commit is in force, and the deletions are still held", || {
+        let status = &sync.object()?["status"];
+        ensure!(status["sync"]["commit"] == *commit, "{status:#}");
+        ensure!(status["sync"]["errors"].to_string().contains("KNV2006"), "{status:#}");
+        Ok(())
+    })?;
     for name in &names {
         ensure!(cluster.exists(&config_map_path("relabelled-first", name))?, "{name} was deleted");
     }
@@ -129,8 +143,86 @@ pub(crate) fn guard(kind: Kind) -> Result<()> {
 
     // Deletions that a Namespace brings about by its own deletion are nobody's to approve.
     cluster.delete("/api/v1/namespaces/relabelled-later")?;
-    await_gone(cluster, "/api/v1/namespaces/relabelled-later")?;
+    let mut told = false;
+    await_condition("the Namespace is gone, and with it the objects", || {
+        let object = sync.object()?;
+        told |= object["status"].to_string().contains("KNV2006");
+        ensure!(!cluster.exists("/api/v1/namespaces/relabelled-later")?, "it is there");
+        ensure!(object["status"]["sync"]["errors"].is_null(), "{:#}", object["status"]);
+        Ok(())
+    })?;
+    ensure!(!told, "its deletion was held");
     sync.await_synced(&commit).map(|_| ())
+}
+
+pub(crate) fn beside_a_broken_commit(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let team = "unbroken";
+    let (sync, good) = sync_for_team(cluster, team, &["a".to_owned()])?;
+    sync.repository.write("twice.yaml", &selected("a", team))?;
+    sync.repository.commit()?;
+    sync.await_error("1029")?;
+    label(cluster, "unbroken-later", json!({"team": team}))?;
+    await_there(cluster, &config_map_path("unbroken-later", "a"))?;
+    label(cluster, "unbroken-first", json!({"team": null}))?;
+    await_gone(cluster, &config_map_path("unbroken-first", "a"))?;
+    let status = &sync.object()?["status"];
+    ensure!(status["sync"]["commit"] == *good && status.to_string().contains("KNV1029"), "{status:#}");
+    sync.repository.remove("twice.yaml")?;
+    sync.commit()?;
+    ensure!(cluster.exists(&config_map_path("unbroken-later", "a"))?, "it was deleted");
+    Ok(())
+}
+
+/// Labels of many Namespaces change again and again, under a hold, and then the Namespaces are deleted.
+pub(crate) fn flapping(kind: Kind) -> Result<()> {
+    const NAMESPACES: usize = 60;
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let team = "flapping";
+    let names: Vec<String> = (0..6).map(|number| format!("c{number}")).collect();
+    let (sync, _) = sync_for_team(cluster, team, &names)?;
+    let namespace = |number: usize| format!("flapping-{number}");
+    for number in 0..NAMESPACES {
+        create_namespace(cluster, &namespace(number), json!({"team": team}))?;
+    }
+    for number in 0..NAMESPACES {
+        await_there(cluster, &config_map_path(&namespace(number), "c5"))?;
+    }
+    label(cluster, "flapping-first", json!({"team": null}))?;
+    for round in 0..5 {
+        for number in 0..NAMESPACES {
+            let team = if (round + number) % 2 == 0 { json!(null) } else { json!(team) };
+            label(cluster, &namespace(number), json!({"team": team}))?;
+        }
+    }
+    for number in 0..NAMESPACES {
+        label(cluster, &namespace(number), json!({"team": null}))?;
+    }
+    // Each object that is left is told.
+    let left = || -> Result<usize> {
+        let mut left = 0;
+        for number in (0..NAMESPACES).map(namespace).chain(["flapping-first".to_owned()]) {
+            let objects = cluster.get(&format!("/api/v1/namespaces/{number}/configmaps"))?;
+            let ours = |object: &&Value| object.to_string().contains("configsync.gke.io/manager");
+            left += objects["items"].as_array().into_iter().flatten().filter(ours).count();
+        }
+        Ok(left)
+    };
+    await_condition("all that is left is held", || {
+        let left = left()?;
+        let errors = sync.object()?["status"]["sync"]["errors"].to_string();
+        let told = format!("it would delete {left} of {left} objects");
+        ensure!(left > 0 && errors.contains(&told), "{left} are left: {errors}");
+        Ok(())
+    })?;
+    for number in 0..NAMESPACES {
+        cluster.delete(&format!("/api/v1/namespaces/{}", namespace(number)))?;
+    }
+    cluster.delete("/api/v1/namespaces/flapping-first")?;
+    sync.await_synced(&sync.repository.head()?)?;
+    Ok(())
 }
 
 pub(crate) fn unlistable(kind: Kind) -> Result<()> {

@@ -134,6 +134,8 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_claim_that_waits_for_its_first_pod_is_no_obstacle", dependencies::on_a_claim, &Kind::ALL),
     ("live_namespaces_are_selected_by_their_labels", dynamic_selectors::by_labels, &Kind::ALL),
     ("namespaces_with_other_labels_lose_few_objects_at_once", dynamic_selectors::guard, &Kind::ALL),
+    ("namespaces_are_followed_beside_a_broken_commit", dynamic_selectors::beside_a_broken_commit, &Kind::ALL),
+    ("labels_that_change_all_the_time_are_collected", dynamic_selectors::flapping, &Kind::ALL),
     ("dynamic_selectors_wait_for_the_namespaces", dynamic_selectors::unlistable, &[Kind::Sandbox]),
     ("values_of_other_objects_are_copied_and_followed", copied_values::follow_their_source, &Kind::ALL),
     ("copied_values_of_secrets_stay_secret", copied_values::of_secrets_stay_secret, &Kind::ALL),

@@ -28,6 +28,8 @@ pub struct DeclaredSet {
     pub withheld: BTreeMap<ObjectId, Arc<DeclaredObject>>,
     /// `true` if live Namespaces with other labels can give another set.
     pub dynamic: bool,
+    /// Live Namespaces that are being deleted, as far as they were known: the objects in them go with them.
+    pub going: BTreeSet<String>,
     /// The end of the sync's objects that are not declared.
     pub undeclared: Undeclared,
 }

@@ -1,6 +1,6 @@
-//! The pause before the next attempt at something that failed.
+//! The pause before the next attempt at something that failed, or at something whose cause comes again and again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A pause that doubles with each attempt that fails, from a first value up to a longest one.
 ///
@@ -41,9 +41,66 @@ impl Backoff {
     }
 }
 
+/// The pace of what is done whenever something else changes: at once after a calm time, and after pauses that grow while the changes
+/// go on. Changes during a pause are taken together.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pauses: Backoff,
+    /// The beginning and the end of the last pause.
+    last: Option<(Instant, Instant)>,
+}
+
+/// So many times as long as the last pause lasts a calm time.
+const CALM: u32 = 10;
+
+impl Pace {
+    /// It was never done. The pauses double from `first` to `longest`.
+    pub const fn new(first: Duration, longest: Duration) -> Self {
+        Self { pauses: Backoff::new(first, longest), last: None }
+    }
+
+    /// It is done at `now`. Returns the time before which it is not to be done again.
+    pub fn done(&mut self, now: Instant) -> Instant {
+        if self.last.is_some_and(|(begin, end)| now >= begin + CALM * end.saturating_duration_since(begin)) {
+            self.pauses.reset();
+        }
+        let end = now + self.pauses.next_pause();
+        self.last = Some((now, end));
+        end
+    }
+
+    /// The end of the pause, if one is going on at `now`.
+    pub fn pause(&self, now: Instant) -> Option<Instant> {
+        self.last.map(|(_, end)| end).filter(|end| *end > now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+    fn what_is_done_again_and_again_is_done_less_often_until_it_is_calm() {
+        let mut pace = Pace::new(Duration::from_secs(1), Duration::from_secs(5));
+        let begin = Instant::now();
+        assert_eq!(pace.pause(begin), None);
+        let mut now = begin;
+        let mut pauses = Vec::new();
+        for _ in 0..5 {
+            let end = pace.done(now);
+            assert_eq!((pace.pause(now), pace.pause(end)), (Some(end), None));
+            pauses.push((end - now).as_secs());
+            now = end;
+        }
+        assert_eq!(pauses, [1, 2, 4, 5, 5]);
+        let calm = now + Duration::from_secs(45);
+        assert_eq!(pace.done(calm), calm + Duration::from_secs(1));
+        for _ in 0..100 {
+            now = pace.done(now.max(calm) + Duration::from_secs(60));
+        }
+        assert_eq!(pace.pauses.attempts(), 1, "rare changes are heeded at once");
+    }
 
     #[test]
     fn a_pause_doubles_up_to_the_longest_and_begins_anew_after_a_success() {

@@ -1,6 +1,7 @@
 //! The live Namespaces, for sources with dynamic NamespaceSelectors: one watch on their metadata for all of them, while there is
 //! any.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -29,10 +30,19 @@ const LASTING: Duration = Duration::from_secs(60);
 /// The live Namespaces, as far as they are known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LiveNamespaces {
-    /// All Namespaces but those that are being deleted.
-    Listed(Arc<NamespaceLabels>),
+    /// All of them.
+    Listed(Arc<ListedNamespaces>),
     /// They cannot be listed or watched (KNV2017).
     Unlistable(Finding),
+}
+
+/// The Namespaces of a cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListedNamespaces {
+    /// The labels of those that stay.
+    pub labels: NamespaceLabels,
+    /// Those that are being deleted.
+    pub going: BTreeSet<String>,
 }
 
 /// The watch that all sources share. It runs while one of them follows it.
@@ -101,9 +111,9 @@ async fn follow(client: Client, told: watch::Sender<Option<LiveNamespaces>>) {
 /// The Namespaces that the watch has shown.
 #[derive(Default)]
 struct SeenNamespaces {
-    known: Arc<NamespaceLabels>,
+    known: Arc<ListedNamespaces>,
     /// Those of a list that is not complete. What was known before counts until it is.
-    listing: NamespaceLabels,
+    listing: ListedNamespaces,
     listed: bool,
     /// Since the last list.
     failures: u32,
@@ -113,15 +123,15 @@ impl SeenNamespaces {
     /// Takes in an event, and returns what is known from now on, if that may have changed.
     fn take(&mut self, event: WatchResult<WatchEvent<PartialObjectMeta<Namespace>>>) -> Option<LiveNamespaces> {
         match event {
-            Ok(WatchEvent::Init) => self.listing.clear(),
-            Ok(WatchEvent::InitApply(namespace)) => put(&mut self.listing, namespace),
+            Ok(WatchEvent::Init) => self.listing = ListedNamespaces::default(),
+            Ok(WatchEvent::InitApply(namespace)) => self.listing.put(namespace),
             Ok(WatchEvent::InitDone) => {
                 self.known = Arc::new(std::mem::take(&mut self.listing));
                 (self.listed, self.failures) = (true, 0);
                 return Some(LiveNamespaces::Listed(Arc::clone(&self.known)));
             }
             Ok(WatchEvent::Apply(namespace)) => {
-                put(Arc::make_mut(&mut self.known), namespace);
+                Arc::make_mut(&mut self.known).put(namespace);
                 return Some(LiveNamespaces::Listed(Arc::clone(&self.known)));
             }
             Ok(WatchEvent::Delete(namespace)) => {
@@ -149,12 +159,20 @@ fn unlistable(error: &watcher::Error) -> Finding {
         .hint("let the agent list and watch Namespaces, or use mode static; the agent tries again by itself")
 }
 
-fn put(namespaces: &mut NamespaceLabels, namespace: PartialObjectMeta<Namespace>) {
-    let name = namespace.name_any();
-    if namespace.metadata.deletion_timestamp.is_some() {
-        namespaces.remove(&name);
-    } else {
-        namespaces.insert(name, namespace.metadata.labels.unwrap_or_default());
+impl ListedNamespaces {
+    fn put(&mut self, namespace: PartialObjectMeta<Namespace>) {
+        let name = namespace.name_any();
+        self.remove(&name);
+        if namespace.metadata.deletion_timestamp.is_some() {
+            self.going.insert(name);
+        } else {
+            self.labels.insert(name, namespace.metadata.labels.unwrap_or_default());
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.labels.remove(name);
+        self.going.remove(name);
     }
 }
 
@@ -171,7 +189,10 @@ mod tests {
 
     fn names(state: Option<LiveNamespaces>) -> Option<Vec<String>> {
         match state? {
-            LiveNamespaces::Listed(known) => Some(known.keys().cloned().collect()),
+            LiveNamespaces::Listed(known) => {
+                let going = known.going.iter().map(|name| format!("{name} goes"));
+                Some(known.labels.keys().cloned().chain(going).collect())
+            }
             LiveNamespaces::Unlistable(finding) => Some(vec![finding.code.to_string()]),
         }
     }
@@ -198,15 +219,23 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_goes_is_left_out() {
+    fn a_namespace_that_goes_has_no_labels() {
         let mut seen = SeenNamespaces::default();
         seen.take(Ok(WatchEvent::Init));
         for deleted in [None, Some("2026-01-01T00:00:00Z")] {
             let name = if deleted.is_some() { "going" } else { "a" };
             seen.take(Ok(WatchEvent::InitApply(namespace(name, json!({}), deleted))));
         }
-        assert_eq!(names(seen.take(Ok(WatchEvent::InitDone))), Some(vec!["a".to_owned()]));
+        assert_eq!(names(seen.take(Ok(WatchEvent::InitDone))), Some(vec!["a".to_owned(), "going goes".to_owned()]));
         let going = namespace("a", json!({}), Some("2026-01-01T00:00:00Z"));
-        assert_eq!(names(seen.take(Ok(WatchEvent::Apply(going)))), Some(vec![]));
+        assert_eq!(
+            names(seen.take(Ok(WatchEvent::Apply(going)))),
+            Some(vec!["a goes".to_owned(), "going goes".to_owned()])
+        );
+        for left in [vec!["going goes".to_owned()], vec![]] {
+            let name = if left.is_empty() { "going" } else { "a" };
+            let gone = namespace(name, json!({}), Some("2026-01-01T00:00:00Z"));
+            assert_eq!(names(seen.take(Ok(WatchEvent::Delete(gone)))), Some(left));
+        }
     }
 }

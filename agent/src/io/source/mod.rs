@@ -137,7 +137,7 @@ pub async fn follow(
             watcher: None,
             remote,
         };
-        while let Ok(event) = follower.perform(action, polling.pauses()).await {
+        while let Ok(event) = follower.perform(action, &polling).await {
             action = polling.step(event, Instant::now());
         }
     };
@@ -148,8 +148,9 @@ pub async fn follow(
 }
 
 impl Follower {
-    /// Does the next thing. The sync is told of a failure, and which of the `pauses` follows.
-    async fn perform(&mut self, action: PollingAction, pauses: Pauses) -> Result<PollingEvent, SyncEnded> {
+    /// Does the next thing. The sync is told of a failure, and which of the pauses follows.
+    async fn perform(&mut self, action: PollingAction, polling: &Polling) -> Result<PollingEvent, SyncEnded> {
+        let pauses = polling.pauses();
         match action {
             PollingAction::Ask => {
                 let failure = match self.remote().await? {
@@ -190,7 +191,7 @@ impl Follower {
                 }
                 Ok(PollingEvent::Discovered)
             }
-            PollingAction::Rest(until) => self.rest(until).await,
+            PollingAction::Rest(until) => self.rest(until, polling.heeds_namespaces_from(Instant::now())).await,
         }
     }
 
@@ -256,13 +257,14 @@ impl Follower {
         self.at_server(move |reader, turn| asked(reader, (remote, first), turn)).await
     }
 
-    async fn rest(&mut self, until: Instant) -> Result<PollingEvent, SyncEnded> {
+    /// Waits. Live Namespaces are heeded from then on, if it is given.
+    async fn rest(&mut self, until: Instant, heeded_from: Option<Instant>) -> Result<PollingEvent, SyncEnded> {
         tokio::select! {
             () = tokio::time::sleep_until(until.into()) => Ok(PollingEvent::Woken),
             () = self.changed.notified() => Ok(PollingEvent::Woken),
             Ok(()) = self.remote.changed() => Ok(PollingEvent::Woken),
             Some(commit) = self.restores.recv() => Ok(PollingEvent::RestoreWanted(commit)),
-            () = another_result(&self.reader, &mut self.namespaces) => Ok(PollingEvent::NamespacesChanged),
+            changed = another_result(&self.reader, &mut self.namespaces, heeded_from) => Ok(changed),
             () = self.events.closed() => Err(SyncEnded),
         }
     }
@@ -316,16 +318,25 @@ impl Follower {
     }
 }
 
-/// Waits until another result of the files that were read last follows from the live Namespaces.
-async fn another_result(reader: &Mutex<Reader>, namespaces: &mut Option<FollowedNamespaces>) {
+/// Waits until another result of the newest commit, or of an older one that is in force, follows from the live Namespaces.
+async fn another_result(
+    reader: &Mutex<Reader>,
+    namespaces: &mut Option<FollowedNamespaces>,
+    heeded_from: Option<Instant>,
+) -> PollingEvent {
     let Some(followed) = namespaces else { return std::future::pending().await };
+    if let Some(from) = heeded_from {
+        tokio::time::sleep_until(from.into()).await;
+    }
     while followed.state.changed().await.is_ok() {
-        if lock(reader).is_affected_by(followed.state.borrow_and_update().as_ref()) {
-            return;
+        // When the newest commit is compiled again, the sync asks for the older one again too.
+        if let Some(event) = lock(reader).affected_by(followed.state.borrow_and_update().as_ref()) {
+            return event;
         }
     }
     // The watch broke down: the next compilation follows them anew.
     *namespaces = None;
+    PollingEvent::NamespacesChanged
 }
 
 /// The commit that a source is at, and the path of a local repository.

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crate::io::git::Commit;
-use crate::model::backoff::Backoff;
+use crate::model::backoff::{Backoff, Pace};
 use crate::sync::engine::SourceCommit;
 
 /// The pause before a commit with kinds that the cluster does not have is compiled again, and the longest one.
@@ -19,6 +19,10 @@ const LONGEST_PERIODS: u32 = 4;
 /// The longest pause before a commit that cannot be read is read again, unless the period is longer. It was received, and is no
 /// better the next time but for a repair on the server.
 const LONGEST_UNREADABLE: Duration = Duration::from_secs(300);
+
+/// The pause after a compilation for other Namespaces, in which changes of more of them are collected, and the longest one: anybody
+/// who may label a Namespace can do so again and again.
+const RELABELLED: Pace = Pace::new(Duration::from_millis(250), Duration::from_secs(10));
 
 /// The part by which pauses are shortened at most, so that many syncs do not come back to a server at one moment.
 const JITTER: f64 = 0.2;
@@ -40,6 +44,8 @@ pub(super) struct Polling {
     read_again: Option<Instant>,
     /// Compilations of a commit with kinds that the cluster does not have; `None` when it has all of them.
     kinds: Option<Backoff>,
+    /// Compilations because of other Namespaces.
+    relabelled: Pace,
 }
 
 enum PollingState {
@@ -51,8 +57,8 @@ enum PollingState {
     Recompiling(Instant),
     /// The next poll comes at this time, or when something happens before.
     Resting(Instant),
-    /// An older commit is compiled, which the sync wants back.
-    Restoring,
+    /// An older commit is compiled, which the sync wants back or has in force. The next poll comes at this time, if there is one.
+    Restoring(Option<Instant>),
     /// The API server is asked for its kinds.
     Discovering,
 }
@@ -77,6 +83,8 @@ pub(super) enum PollingEvent {
     Restored,
     /// The live Namespaces that the newest commit selects are others.
     NamespacesChanged,
+    /// The live Namespaces that the older commit selects, which the sync wanted back, are others.
+    RestoredChanged(SourceCommit),
     /// The API server was asked for its kinds.
     Discovered,
     /// The time to rest is over, or the source may have changed before.
@@ -94,8 +102,8 @@ pub(super) enum PollingAction {
     Restore(SourceCommit),
     /// Ask the API server for its kinds, since a CRD may have come: [`PollingEvent::Discovered`].
     Discover,
-    /// Wait: [`PollingEvent::RestoreWanted`], [`PollingEvent::NamespacesChanged`] or [`PollingEvent::Woken`], at this time at the
-    /// latest.
+    /// Wait: [`PollingEvent::RestoreWanted`], [`PollingEvent::NamespacesChanged`], [`PollingEvent::RestoredChanged`] or
+    /// [`PollingEvent::Woken`], at this time at the latest. Namespaces are heeded from [`Polling::heeds_namespaces_from`] on.
     Rest(Instant),
 }
 
@@ -115,8 +123,17 @@ impl Polling {
         let unreadable = Backoff::new(period, LONGEST_UNREADABLE.max(period));
         let state = PollingState::Asking;
         let pause = 1.0 - JITTER * random;
-        let polling =
-            Self { period, pause, state, compiled: None, failures, unreadable, read_again: None, kinds: None };
+        let polling = Self {
+            period,
+            pause,
+            state,
+            compiled: None,
+            failures,
+            unreadable,
+            read_again: None,
+            kinds: None,
+            relabelled: RELABELLED,
+        };
         (polling, PollingAction::Ask)
     }
 
@@ -126,8 +143,16 @@ impl Polling {
         Pauses { failed: failures.next_pause().mul_f64(self.pause), unreadable: unreadable.next_pause() }
     }
 
+    /// The time from which on other Namespaces are heeded; `None` if that is at once.
+    pub(super) fn heeds_namespaces_from(&self, now: Instant) -> Option<Instant> {
+        self.relabelled.pause(now)
+    }
+
     /// Takes the outcome of the last action and returns the next action.
     pub(super) fn step(&mut self, event: PollingEvent, now: Instant) -> PollingAction {
+        if matches!(self.state, PollingState::Recompiling(_) | PollingState::Restoring(Some(_))) {
+            self.relabelled.done(now);
+        }
         match (&self.state, event) {
             (_, PollingEvent::Resolved(commit)) => {
                 let failed = self.failures.attempts() + self.unreadable.attempts() > 0;
@@ -175,10 +200,18 @@ impl Polling {
                 self.rest(now + pause)
             }
             (_, PollingEvent::RestoreWanted(commit)) => {
-                self.state = PollingState::Restoring;
+                self.state = PollingState::Restoring(None);
                 PollingAction::Restore(commit)
             }
-            (PollingState::Resting(_) | PollingState::Restoring, _) if self.kinds.is_some() => {
+            (PollingState::Resting(until), PollingEvent::RestoredChanged(commit)) => {
+                self.state = PollingState::Restoring(Some(*until));
+                PollingAction::Restore(commit)
+            }
+            (PollingState::Restoring(Some(until)), PollingEvent::Restored) => {
+                let until = *until;
+                self.rest(until)
+            }
+            (PollingState::Resting(_) | PollingState::Restoring(_), _) if self.kinds.is_some() => {
                 self.state = PollingState::Discovering;
                 PollingAction::Discover
             }
@@ -241,6 +274,44 @@ mod tests {
         let again = PollingEvent::Compiled { kinds_missing: false };
         assert_eq!(polling.step(again, now), PollingAction::Ask, "the source may still not answer");
         assert_eq!(polling.step(PollingEvent::Failed, now), PollingAction::Rest(now + 2 * PERIOD));
+    }
+
+    #[test]
+    fn namespaces_that_change_all_the_time_are_heeded_after_pauses_that_grow() {
+        let begin = Instant::now();
+        let (mut polling, _) = compiled(begin, false);
+        let (mut now, mut compilations) = (begin, 0);
+        while now < begin + Duration::from_secs(600) {
+            assert_eq!(polling.heeds_namespaces_from(now), None);
+            assert_eq!(polling.step(PollingEvent::NamespacesChanged, now), PollingAction::Compile(commit("a")));
+            assert_eq!(
+                polling.step(PollingEvent::Compiled { kinds_missing: false }, now),
+                PollingAction::Rest(begin + PERIOD),
+                "polls go on"
+            );
+            compilations += 1;
+            let pause = polling.heeds_namespaces_from(now).expect("more of them are collected");
+            assert!(pause <= now + Duration::from_secs(10));
+            now = pause;
+        }
+        assert!(compilations < 75, "{compilations}");
+        let calm = now + Duration::from_secs(120);
+        polling.step(PollingEvent::NamespacesChanged, calm);
+        polling.step(PollingEvent::Compiled { kinds_missing: false }, calm);
+        assert_eq!(polling.heeds_namespaces_from(calm), Some(calm + Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn other_namespaces_compile_an_older_commit_again_that_is_in_force() {
+        let now = Instant::now();
+        let (mut polling, _) = compiled(now, false);
+        let older = || SourceCommit { commit: "b".repeat(40), ..SourceCommit::default() };
+        assert_eq!(polling.step(PollingEvent::RestoreWanted(older()), now), PollingAction::Restore(older()));
+        assert_eq!(polling.step(PollingEvent::Restored, now), PollingAction::Ask);
+        assert_eq!(polling.step(PollingEvent::Unreadable, now), PollingAction::Rest(now + PERIOD));
+        assert_eq!(polling.step(PollingEvent::RestoredChanged(older()), now), PollingAction::Restore(older()));
+        assert_eq!(polling.step(PollingEvent::Restored, now), PollingAction::Rest(now + PERIOD));
+        assert_eq!(polling.heeds_namespaces_from(now), Some(now + Duration::from_millis(250)));
     }
 
     #[test]

@@ -8,10 +8,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 use super::contents::{Admission, Contents, Parsed, read};
+use super::polling::PollingEvent;
 use super::{ClusterFacts, DefinedKinds, Source};
 use crate::api::GitStatus;
 use crate::compile::declared::DeclaredSet;
-use crate::compile::{CompileOptions, DynamicSelectors, NamespaceLabels, compile_again, dynamically_selected};
+use crate::compile::parse::ParsedFile;
+use crate::compile::{
+    CompileOptions, DynamicSelectors, NamespaceLabels, SourceFormat, compile_again, dynamically_selected,
+};
 use crate::io::budget::ReadBudget;
 use crate::io::git::{Commit, FailureClass, GitError, Remote, Want};
 use crate::io::kubernetes::namespaces::LiveNamespaces;
@@ -48,8 +52,51 @@ pub(super) struct Reader {
     defined: Option<DefinedKinds>,
     /// The declared set of the last commit without errors.
     declared: Arc<DeclaredSet>,
-    /// The Namespaces for dynamic selectors that were compiled with last.
-    dynamic: DynamicSelectors,
+    /// The dynamic selectors of the newest commit.
+    newest: Selectors,
+    /// Those of an older commit that the sync wanted back, since the newest one was compiled.
+    restored: Option<(SourceCommit, Selectors)>,
+}
+
+/// The dynamic NamespaceSelectors of a commit.
+struct Selectors {
+    /// The files that they are in.
+    files: Vec<Arc<ParsedFile>>,
+    /// The Namespaces that the commit was compiled with.
+    compiled: DynamicSelectors,
+}
+
+impl Default for Selectors {
+    fn default() -> Self {
+        Self { files: Vec::new(), compiled: DynamicSelectors::AsStatic }
+    }
+}
+
+impl Selectors {
+    /// `true` if another result than the last one can follow from these Namespaces.
+    fn are_affected_by(&self, format: SourceFormat, namespaces: Option<&LiveNamespaces>) -> bool {
+        selected(&self.files, format, namespaces).is_some_and(|selected| selected != self.compiled)
+    }
+}
+
+/// The Namespaces for the dynamic selectors in these files. `None` if they have to be known first.
+fn selected(
+    files: &[Arc<ParsedFile>],
+    format: SourceFormat,
+    namespaces: Option<&LiveNamespaces>,
+) -> Option<DynamicSelectors> {
+    let none = NamespaceLabels::new();
+    let live = match namespaces {
+        Some(LiveNamespaces::Listed(live)) => &live.labels,
+        Some(LiveNamespaces::Unlistable(_)) | None => &none,
+    };
+    let Some(selected) = dynamically_selected(files.iter(), format, live) else {
+        return Some(DynamicSelectors::AsStatic);
+    };
+    Some(match namespaces? {
+        LiveNamespaces::Unlistable(finding) => DynamicSelectors::Unknown(finding.clone()),
+        LiveNamespaces::Listed(_) => DynamicSelectors::Live(selected),
+    })
 }
 
 impl Reader {
@@ -73,7 +120,8 @@ impl Reader {
             previous_crds: BTreeSet::new(),
             defined: Some(defined),
             declared: Arc::default(),
-            dynamic: DynamicSelectors::AsStatic,
+            newest: Selectors::default(),
+            restored: None,
         }
     }
 
@@ -123,7 +171,18 @@ impl Reader {
         facts: ClusterFacts,
         turn: Option<OwnedSemaphorePermit>,
     ) -> Result<Option<Event>, GitError> {
-        self.compile_admitted((commit, Admission::Signature), facts, turn)
+        let compiled = self.compile_admitted((commit, Admission::Signature), facts, turn);
+        match compiled {
+            Ok(Some((event, selectors))) => {
+                (self.newest, self.restored) = (selectors, None);
+                Ok(Some(event))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => {
+                self.newest = Selectors::default();
+                Err(error)
+            }
+        }
     }
 
     fn compile_admitted(
@@ -131,7 +190,7 @@ impl Reader {
         (commit, admission): (Commit, Admission),
         facts: ClusterFacts,
         turn: Option<OwnedSemaphorePermit>,
-    ) -> Result<Option<Event>, GitError> {
+    ) -> Result<Option<(Event, Selectors)>, GitError> {
         self.await_defined_kinds();
         let subject = ReadSubject::new(&self.source.git.repo, &self.source.dir, commit);
         let repositories = Arc::clone(&self.repositories);
@@ -140,17 +199,24 @@ impl Reader {
         let findings = match self.read((commit, admission), &mut attempt, turn)? {
             Ok(findings) => findings,
             Err(over) => {
-                return Ok(Some(Event::Compiled { commit: commit.to_string(), declared: None, findings: vec![over] }));
+                let event = Event::Compiled { commit: commit.to_string(), declared: None, findings: vec![over] };
+                return Ok(Some((event, Selectors::default())));
             }
         };
         self.repositories.grown();
         let read = start.elapsed();
-        let Some(dynamic) = self.dynamic(facts.namespaces.as_ref()) else { return Ok(None) };
-        self.dynamic = dynamic;
-        let event = self.compiled(commit, findings, facts);
+        let format = self.source.settings.format;
+        let has_selectors = |file: &Arc<ParsedFile>| {
+            dynamically_selected(std::iter::once(file), format, &NamespaceLabels::new()).is_some()
+        };
+        let files = self.parsed.iter().map(|(_, file)| file).filter(|file| has_selectors(file));
+        let files: Vec<_> = files.cloned().collect();
+        let Some(compiled) = selected(&files, format, facts.namespaces.as_ref()) else { return Ok(None) };
+        let selectors = Selectors { files, compiled };
+        let event = self.compiled(commit, findings, facts, &selectors.compiled);
         let (milliseconds, files) = (start.elapsed().as_millis(), self.parsed.len());
         tracing::debug!(%commit, files, milliseconds, read_milliseconds = read.as_millis(), "read and compiled");
-        Ok(Some(event))
+        Ok(Some((event, selectors)))
     }
 
     /// [`Event::Restored`], without a declared set when the commit cannot be read any more or has errors. `None` if the live
@@ -159,15 +225,19 @@ impl Reader {
     /// A commit of another source is read from there, with the layout of this one, and with its credentials if both are on one
     /// server: those of the other are not known any more.
     pub(super) fn restore(&mut self, last: SourceCommit, facts: ClusterFacts) -> Option<Event> {
-        let SourceCommit { commit: name, git } = last;
+        let SourceCommit { commit: name, git } = last.clone();
         let is_this = git.repo == shown(&self.source.git.repo) && git.dir == self.source.dir;
         let compiled = Commit::from_hex(&name).map(|commit| match is_this {
             true => self.compile_admitted((commit, Admission::InForce), facts, None),
             false => self.of(&git, &name).compile_admitted((commit, Admission::InForce), facts, None),
         });
+        self.restored = None;
         let declared = match compiled {
             Some(Ok(None)) => return None,
-            Some(Ok(Some(Event::Compiled { declared, .. }))) => declared,
+            Some(Ok(Some((Event::Compiled { declared, .. }, selectors)))) => {
+                self.restored = Some((last, selectors));
+                declared
+            }
             _ => None,
         };
         Some(Event::Restored { commit: name, declared })
@@ -194,45 +264,44 @@ impl Reader {
         Self { previous_crds, defined: None, remote: self.remote.elsewhere(&git.repo), ..new }
     }
 
-    /// The Namespaces for dynamic selectors of the files that were read last. `None` if they have to be known first.
-    fn dynamic(&self, namespaces: Option<&LiveNamespaces>) -> Option<DynamicSelectors> {
-        let none = NamespaceLabels::new();
-        let live = match namespaces {
-            Some(LiveNamespaces::Listed(live)) => live,
-            Some(LiveNamespaces::Unlistable(_)) | None => &none,
-        };
-        let files = self.parsed.iter().map(|(_, file)| file);
-        let Some(selected) = dynamically_selected(files, self.source.settings.format, live) else {
-            return Some(DynamicSelectors::AsStatic);
-        };
-        Some(match namespaces? {
-            LiveNamespaces::Unlistable(finding) => DynamicSelectors::Unknown(finding.clone()),
-            LiveNamespaces::Listed(_) => DynamicSelectors::Live(selected),
-        })
+    /// The commit of which another result than the last one can follow from these Namespaces: the newest one, or the older one that
+    /// the sync wanted back.
+    pub(super) fn affected_by(&self, namespaces: Option<&LiveNamespaces>) -> Option<PollingEvent> {
+        let format = self.source.settings.format;
+        if self.newest.are_affected_by(format, namespaces) {
+            return Some(PollingEvent::NamespacesChanged);
+        }
+        let restored = self.restored.as_ref().filter(|(_, selectors)| selectors.are_affected_by(format, namespaces));
+        restored.map(|(commit, _)| PollingEvent::RestoredChanged(commit.clone()))
     }
 
-    /// `true` if another result than the last one can follow from these Namespaces.
-    pub(super) fn is_affected_by(&self, namespaces: Option<&LiveNamespaces>) -> bool {
-        self.dynamic(namespaces).is_some_and(|dynamic| dynamic != self.dynamic)
-    }
-
-    /// `true` if the last result follows from the live Namespaces too.
+    /// `true` if the newest result follows from the live Namespaces too.
     pub(super) fn uses_namespaces(&self) -> bool {
-        self.dynamic != DynamicSelectors::AsStatic
+        self.newest.compiled != DynamicSelectors::AsStatic
     }
 
-    fn compiled(&mut self, commit: Commit, mut findings: Vec<Finding>, facts: ClusterFacts) -> Event {
+    fn compiled(
+        &mut self,
+        commit: Commit,
+        mut findings: Vec<Finding>,
+        facts: ClusterFacts,
+        dynamic: &DynamicSelectors,
+    ) -> Event {
         let files: Vec<_> = self.parsed.iter().map(|(_, file)| Arc::clone(file)).collect();
         let settings = CompileOptions {
             kinds: Ok(facts.kinds),
-            dynamic: self.dynamic.clone(),
+            dynamic: dynamic.clone(),
             previous_crds: self.previous_crds.clone(),
             ..self.source.settings.clone()
         };
         let compiled = compile_again(&files, &settings, &self.declared);
         let unreadable = findings.iter().any(|finding| finding.code.blocks());
         findings.extend(compiled.findings);
-        let declared = compiled.declared.filter(|_| !unreadable).map(Arc::new);
+        let going = match &facts.namespaces {
+            Some(LiveNamespaces::Listed(live)) if *dynamic != DynamicSelectors::AsStatic => live.going.clone(),
+            _ => BTreeSet::new(),
+        };
+        let declared = compiled.declared.filter(|_| !unreadable).map(|set| Arc::new(DeclaredSet { going, ..set }));
         if let Some(declared) = &declared {
             self.declared = Arc::clone(declared);
             self.previous_crds = declared.objects.values().filter_map(|object| object.defined_kind()).collect();

@@ -53,7 +53,8 @@ pub enum Command {
     /// Answered with [`Event::ServerAsked`](super::Event::ServerAsked); no command about an object is sent before the answer.
     AskServer,
     /// Compile this older commit, maybe of the source of a spec before, because the newest one cannot be applied and none is
-    /// in force. Answered with [`Event::Restored`](super::Event::Restored).
+    /// in force, or this one is and follows live Namespaces. Answered with [`Event::Restored`](super::Event::Restored), again when
+    /// other Namespaces give another result, until the next [`Event::Compiled`](super::Event::Compiled).
     Restore(SourceCommit),
     /// Tell the other RootSyncs that these are the sync's objects ([`Event::RootSyncs`](super::Event::RootSyncs)).
     Share(Arc<HeldObjects>),

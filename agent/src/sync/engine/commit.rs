@@ -14,7 +14,7 @@ use crate::sync::plan::order::{Order, order};
 use crate::sync::plan::{Action, Declared, decide};
 
 use super::objects::{Mark, Objects};
-use super::prune::Judgement;
+use super::prune::{Judgement, Occasion};
 use super::{Command, InForce, Notice, Restoring, SourceCommit, SpecChange, Stage, State};
 
 /// A compiled commit that waits until its kinds are listed.
@@ -76,8 +76,8 @@ impl State {
             }
         });
         self.source = Stage { commit, findings, git: Arc::clone(&self.settings.git) };
-        // The deletions of the commit in force are still held when it is compiled again.
-        if self.held.take_if(|held| !same || held.candidate.is_some()).is_some() {
+        // The deletions of the commit in force are held until another one takes its place.
+        if self.held.take_if(|held| held.candidate.is_some()).is_some() {
             self.prunes.found();
         }
         self.report.status_changed();
@@ -115,16 +115,23 @@ impl State {
         self.report.resources_changed();
     }
 
-    /// Takes the commit that was in force before as the candidate. The status goes on to tell of the newest commit.
+    /// Takes the commit that was in force before as the candidate, or the one that is, which declares other objects for other
+    /// Namespaces. The status goes on to tell of the newest commit.
     pub(super) fn restored(&mut self, commit: String, declared: Option<Arc<DeclaredSet>>) {
-        if self.restoring != Restoring::Asked {
+        let is_in_force = self.in_force.declared.is_some();
+        if self.restoring != Restoring::Asked && !is_in_force {
             return;
         }
-        self.restoring = Restoring::Answered;
-        if self.in_force.declared.is_none() && self.candidate.is_none() {
-            let git = self.settings.last_in_force.as_ref().map_or(&self.settings.git, |last| &last.git);
-            let source = SourceCommit { commit, git: Arc::clone(git) };
-            self.candidate = declared.and_then(|declared| Candidate::new(source, declared).ok());
+        let last = match is_in_force {
+            true => Some(&self.in_force.source).filter(|_| !self.in_force.respecified),
+            false => self.settings.last_in_force.as_ref(),
+        };
+        let Some(source) = last.filter(|last| last.commit == commit).cloned() else { return };
+        // The newest commit comes first. If it does not come in force, the older one is asked for again.
+        self.restoring = if self.candidate.is_none() { Restoring::Answered } else { Restoring::Unasked };
+        if let Some(declared) = declared.filter(|declared| self.candidate.is_none() && !self.is_in_force(declared)) {
+            self.candidate = Candidate::new(source, declared).ok();
+            self.prunes.forget_counts();
             self.watch_needed_kinds();
         }
     }
@@ -152,14 +159,21 @@ impl State {
         self.restore();
     }
 
-    /// Asks for the commit that was in force when the process before ended. While no commit is in force, drift is not put
-    /// back.
+    /// Asks for the commit that was in force when the process before ended: while none is in force, drift is not put back. Or for
+    /// the one in force, if it declares other objects for other Namespaces: it is compiled again for these as long as the newest one
+    /// does not come in force.
     fn restore(&mut self) {
-        if self.in_force.declared.is_none()
-            && self.candidate.is_none()
+        let last = match &self.in_force.declared {
+            None => self
+                .settings
+                .last_in_force
+                .as_ref()
+                .filter(|last| last.commit != self.source.commit || last.git != self.settings.git),
+            Some(declared) => Some(&self.in_force.source).filter(|_| declared.dynamic && !self.in_force.respecified),
+        };
+        if self.candidate.is_none()
             && self.restoring == Restoring::Unasked
-            && let Some(last) = self.settings.last_in_force.clone()
-            && (last.commit != self.source.commit || last.git != self.settings.git)
+            && let Some(last) = last.cloned()
         {
             self.restoring = Restoring::Asked;
             self.commands.push(Command::Restore(last));
@@ -177,21 +191,27 @@ impl State {
             return;
         };
         let was_in_force = self.was_in_force(&candidate);
-        match self.judge(&candidate.declared, &candidate.source.commit, was_in_force, None, now) {
-            Judgement::Passed(_) => self.activate(candidate, now),
+        let occasion = if was_in_force { Occasion::SameCommit } else { Occasion::NewCommit };
+        match self.judge(&candidate.declared, &candidate.source.commit, occasion, now) {
             Judgement::Counting => self.candidate = Some(candidate),
+            Judgement::Judged { held: None, .. } => self.activate(candidate, now),
             // Everything but its deletions is done.
-            Judgement::Held(finding, offer) if was_in_force => {
+            Judgement::Judged { held: Some((finding, offer)), .. } if was_in_force => {
                 self.activate(candidate, now);
                 self.hold_in_force(finding, offer, now);
             }
             // Users approve the newest commit only: a restored one that would delete too much is not put in force.
-            Judgement::Held(finding, offer) => {
+            Judgement::Judged { held: Some((finding, offer)), .. } => {
                 if candidate.source.commit == self.source.commit && candidate.source.git == self.settings.git {
                     self.hold(Some(candidate), finding, offer, now);
                 }
                 self.restore();
             }
+        }
+        // A newer one that is held may delete little beside what is held with this one.
+        if was_in_force && self.held.as_ref().is_some_and(|held| held.candidate.is_some()) {
+            self.judge_again();
+            self.consider(now);
         }
     }
 

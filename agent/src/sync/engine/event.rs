@@ -25,7 +25,8 @@ pub enum Event {
         /// Every finding about the commit, blocking or not.
         findings: Vec<Finding>,
     },
-    /// The source compiled an older commit: the answer to [`Command::Restore`](super::Command::Restore).
+    /// The source compiled an older commit: the answer to [`Command::Restore`](super::Command::Restore), which comes again for other
+    /// live Namespaces.
     Restored {
         /// 40 hexadecimal digits.
         commit: String,

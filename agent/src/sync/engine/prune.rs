@@ -12,7 +12,7 @@ use crate::model::object::{ObjectId, walk};
 use crate::sync::live::Live;
 use crate::sync::plan::guard::{Deletions, HeldPrune, Prune};
 use crate::sync::plan::memory::{GuardMemory, Proof, PruneMark};
-use crate::sync::plan::order::is_deleted_with;
+use crate::sync::plan::order::{is_deleted_with, namespace_of};
 use crate::sync::plan::{Action, Declared, decide};
 
 use super::commit::{Candidate, Held};
@@ -27,6 +27,8 @@ pub(super) struct Prunes {
     granted: Option<Offer>,
     /// The approval that the last finding asked for.
     offered: Option<Offer>,
+    /// Deletions that follow from the commit in force and are held.
+    held: Deletions,
     /// The facts that the record keeps.
     memory: GuardMemory,
     /// Deletions that an earlier process let pass.
@@ -76,12 +78,35 @@ fn along(definitions: &[(ObjectId, ObjectCount)], id: &ObjectId) -> usize {
     count.map_or(0, |count| count.unwrap_or(usize::MAX))
 }
 
+/// The occasion on which deletions are judged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// A commit comes that is not in force.
+    NewCommit,
+    /// The commit in force comes again: after a restart, or with other objects for other Namespaces.
+    SameCommit,
+    /// More was found that the commit in force does not declare.
+    Found,
+}
+
+/// Number of the sync's objects of which deletions take a part away.
+#[derive(Clone, Copy)]
+struct InventoryBefore {
+    /// Before these deletions.
+    now: usize,
+    /// Before the first one of the hour, if there was any.
+    first: Option<usize>,
+}
+
 /// The guard's answer about deletions.
 pub(super) enum Judgement {
-    /// These may be sent.
-    Passed(Vec<ObjectId>),
-    /// They are too many, as this finding says.
-    Held(Finding, Offer),
+    /// Some may be sent, and some are too many.
+    Judged {
+        /// The objects whose deletions may be sent.
+        passed: Vec<ObjectId>,
+        /// What users are told about the others.
+        held: Option<(Finding, Offer)>,
+    },
     /// Objects that go with a CRD are being counted.
     Counting,
 }
@@ -139,9 +164,10 @@ impl Prunes {
         self.counts.clear();
     }
 
-    /// A commit comes in force: approvals of another one are for nothing any more.
+    /// A commit comes in force: approvals of another one are for nothing any more. More objects make no larger budget for deletions
+    /// that are held already.
     pub(super) fn begin_commit(&mut self, commit: &str, objects: usize) {
-        (self.found, self.before) = (false, objects);
+        (self.found, self.before) = (false, if self.held.is_empty() { objects } else { objects.min(self.before) });
         self.granted.take_if(|granted| !granted.approval.starts_with(commit));
     }
 
@@ -150,6 +176,58 @@ impl Prunes {
         (self.granted, self.offered) = (None, None);
         self.inherited.clear();
         self.found = true;
+    }
+
+    /// Takes back the deletions within the budget that are not sent, and returns them: they are judged together with what follows now.
+    fn take_back(&mut self) -> Deletions {
+        let waiting = |_: &(ObjectId, Box<str>), counted: &mut Counted| !counted.sent;
+        let waiting: BTreeMap<_, _> = self.within_budget.extract_if(.., waiting).collect();
+        waiting.values().for_each(|counted| self.memory.recent.take_back(counted.at));
+        waiting.into_keys().collect()
+    }
+
+    /// Lets deletions pass within the budget of the hour, and returns those that are too many. What is held already is judged apart from
+    /// those of another commit, which may be `waiting` to be sent, and not before that is in force.
+    fn let_pass_within_budget(
+        &mut self,
+        mut prune: Prune,
+        (occasion, waiting): (Occasion, &Deletions),
+        before: InventoryBefore,
+        now: Instant,
+    ) -> Prune {
+        let mut own = prune.clone();
+        let joins_held = |deletion: &(ObjectId, Box<str>)| {
+            let is_found = occasion == Occasion::Found && !self.held.is_empty() && !waiting.contains(deletion);
+            is_found || self.held.contains(deletion)
+        };
+        own.leave_out(joins_held);
+        if !self.let_pass(&own, before, now) {
+            return prune;
+        }
+        prune.leave_out(|deletion| own.deletions.contains(deletion));
+        if occasion == Occasion::NewCommit {
+            return Prune::default();
+        }
+        if self.let_pass(&prune, before, now) {
+            self.held.clear();
+            return Prune::default();
+        }
+        prune
+    }
+
+    /// Lets all of these deletions pass, if they are not too many.
+    fn let_pass(&mut self, prune: &Prune, before: InventoryBefore, now: Instant) -> bool {
+        let recent = &mut self.memory.recent;
+        let first = before.first.unwrap_or(before.now);
+        if prune.is_large(recent.left(first, now)) {
+            return false;
+        }
+        if !prune.deletions.is_empty() {
+            let before = recent.inventory_before(now).map_or(first, |_| before.now);
+            let counted = Counted { at: recent.add(prune.deletions.len(), before, now), sent: false };
+            self.within_budget.extend(prune.deletions.iter().map(|deletion| (deletion.clone(), counted)));
+        }
+        true
     }
 
     /// Takes up those of these deletions that an earlier process let pass, within the budget or under the approval that is set.
@@ -235,10 +313,13 @@ impl State {
         }
     }
 
-    /// An object was made anew: an approval that a finding asks for would not be for this one.
+    /// An object was made: an approval that a finding asks for would not be for this one.
     pub(super) fn made_anew(&mut self, id: &ObjectId) {
         let is_offered = |offer: &Offer| offer.deletions.iter().any(|(other, _)| other == id);
-        if self.held.is_some() && self.prunes.offered.as_ref().is_some_and(is_offered) {
+        let is_offered = self.prunes.offered.as_ref().is_some_and(is_offered);
+        let Some(held) = &self.held else { return };
+        let declares = |candidate: &Candidate| !matches!(Declared::of(candidate.declared(), id), Declared::Absent);
+        if is_offered || !held.candidate.as_ref().is_none_or(declares) {
             self.judge_again();
         }
     }
@@ -269,12 +350,15 @@ impl State {
         self.prunes.judged();
         let Some(declared) = self.in_force.declared.clone() else { return };
         let commit = self.in_force.source.commit.clone();
-        match self.judge(&declared, &commit, true, Some(self.prunes.before), now) {
+        match self.judge(&declared, &commit, Occasion::Found, now) {
             Judgement::Counting => self.prunes.found(),
-            Judgement::Held(finding, offer) => self.hold_in_force(finding, offer, now),
-            Judgement::Passed(passed) => {
-                if self.held.take_if(|held| held.candidate.is_none()).is_some() {
-                    self.report.status_changed();
+            Judgement::Judged { passed, held } => {
+                match held {
+                    Some((finding, offer)) => self.hold_in_force(finding, offer, now),
+                    None if self.held.take_if(|held| held.candidate.is_none()).is_some() => {
+                        self.report.status_changed();
+                    }
+                    None => {}
                 }
                 if self.has_more_to_remember() {
                     self.record();
@@ -288,6 +372,7 @@ impl State {
 
     /// The commit in force stays so, without its deletions. Another commit that is held is told of instead.
     pub(super) fn hold_in_force(&mut self, finding: Finding, offer: Offer, now: Instant) {
+        self.prunes.held.clone_from(&offer.deletions);
         if self.held.as_ref().is_none_or(|held| held.candidate.is_none()) {
             self.hold(None, finding, offer, now);
         }
@@ -305,16 +390,13 @@ impl State {
         self.held = Some(Held { candidate, finding, judged_again_at });
     }
 
-    /// Judges the deletions that follow from this declared set, and remembers those that pass.
-    ///
-    /// `in_force` is `true` if the commit is in force already, and `before` the number of objects of which a part may go: those that
-    /// are there, if it is not given.
+    /// Judges the deletions that follow from this declared set, and remembers those that pass. What is held already with the commit in
+    /// force stays held, and holds no other deletion.
     pub(super) fn judge(
         &mut self,
         declared: &DeclaredSet,
         commit: &str,
-        in_force: bool,
-        before: Option<usize>,
+        occasion: Occasion,
         now: Instant,
     ) -> Judgement {
         // Nothing is looked at again before the answer, however many events come meanwhile.
@@ -323,7 +405,8 @@ impl State {
         }
         let mut prune = self.prune_of(declared);
         if self.goes_with_its_objects(declared) {
-            return Judgement::Passed(prune.deletions.into_iter().map(|(id, _)| id).collect());
+            let passed = prune.deletions.into_iter().map(|(id, _)| id).collect();
+            return Judgement::Judged { passed, held: None };
         }
         match self.counted_definitions(&prune.deletions) {
             Some(definitions) => prune.definitions = definitions,
@@ -331,40 +414,36 @@ impl State {
         }
         let given = self.settings.approval.clone().filter(|approval| approval.starts_with(commit));
         self.prunes.inherit(&prune, given.as_deref(), now);
-        let all: Vec<ObjectId> = prune.deletions.iter().map(|(id, _)| id.clone()).collect();
-        let (sent, waiting): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.prunes.within_budget).into_iter().partition(|(_, counted)| counted.sent);
-        let before = before.unwrap_or(prune.inventory.objects);
-        let first = self.prunes.memory.recent.inventory_before(now).unwrap_or(before);
-        waiting.into_values().for_each(|counted| self.prunes.memory.recent.take_back(counted.at));
-        prune.deletions.retain(|deletion| !sent.contains_key(deletion));
-        prune.definitions.retain(|(crd, _)| !sent.keys().any(|(id, _)| id == crd));
-        self.prunes.within_budget = sent;
-        let approval = prune.approval(commit);
-        let approved = prune.deletions.is_empty() || self.is_approved(commit, &approval, &prune);
-        let recent = &mut self.prunes.memory.recent;
-        if approved {
-            self.record_is_proven();
-        } else if prune.is_large(recent.left(first, now)) {
-            let held = HeldPrune {
+        let before = if occasion == Occasion::Found { self.prunes.before } else { prune.inventory.objects };
+        let before = InventoryBefore { now: before, first: self.prunes.memory.recent.inventory_before(now) };
+        let all = prune.deletions.clone();
+        let waiting = self.prunes.take_back();
+        prune.leave_out(|deletion| self.prunes.within_budget.contains_key(deletion));
+        let held = match prune.deletions.is_empty() || self.is_approved(commit, &prune) {
+            true => {
+                self.record_is_proven();
+                self.prunes.held.clear();
+                Prune::default()
+            }
+            false => self.prunes.let_pass_within_budget(prune, (occasion, &waiting), before, now),
+        };
+        self.prunes.memory.passed = self.prunes.marks();
+        let passed = all.into_iter().filter(|deletion| self.prunes.allows(deletion)).map(|(id, _)| id).collect();
+        let held = (!held.deletions.is_empty()).then(|| {
+            let approval = held.approval(commit);
+            let finding = held.finding(&HeldPrune {
                 commit,
-                in_force,
-                recent: recent.number(now),
+                in_force: occasion != Occasion::NewCommit,
+                dynamic: declared.dynamic,
+                recent: self.prunes.memory.recent.number(now),
                 approval: &approval,
                 refused: given.as_deref(),
                 how_to_approve: &self.settings.how_to_approve,
-            };
-            let finding = prune.finding(&held);
-            let Prune { deletions, definitions, .. } = prune;
-            return Judgement::Held(finding, Offer { approval, deletions, definitions });
-        } else {
-            let before = recent.inventory_before(now).map_or(first, |_| before);
-            let at = recent.add(prune.deletions.len(), before, now);
-            let counted = Counted { at, sent: false };
-            self.prunes.within_budget.extend(prune.deletions.into_iter().map(|deletion| (deletion, counted)));
-        }
-        self.prunes.memory.passed = self.prunes.marks();
-        Judgement::Passed(all)
+            });
+            let Prune { deletions, definitions, .. } = held;
+            (finding, Offer { approval, deletions, definitions })
+        });
+        Judgement::Judged { passed, held }
     }
 
     /// Nothing of what the lost record may have named is left, or a user approved its deletion: from now on the record says
@@ -377,11 +456,11 @@ impl State {
 
     /// `true` when the approval on the sync is for these deletions, or for more than these that it was offered for. It is for
     /// nothing else from then on.
-    fn is_approved(&mut self, commit: &str, approval: &str, prune: &Prune) -> bool {
+    fn is_approved(&mut self, commit: &str, prune: &Prune) -> bool {
         let Some(given) = &self.settings.approval else { return false };
         let offers = [&self.prunes.granted, &self.prunes.offered];
         let covered = offers.into_iter().flatten().any(|o| o.approval == *given && o.covers(commit, prune));
-        if !covered && given != approval {
+        if !covered && *given != prune.approval(commit) {
             return false;
         }
         let (deletions, definitions) = (prune.deletions.clone(), prune.definitions.clone());
@@ -396,7 +475,7 @@ impl State {
         let mut prune = Prune { recorded: self.recording.size(), unproven, ..Prune::default() };
         let mut staying = Vec::new();
         for (id, live) in self.objects.inventory() {
-            let is_there = !live.terminating && live.applied;
+            let is_there = !live.terminating && live.applied && !self.goes_with_namespace(id, declared);
             if is_there {
                 prune.inventory.add(id);
             }
@@ -423,7 +502,16 @@ impl State {
     }
 
     fn action_by(&self, declared: &DeclaredSet, id: &ObjectId, live: &Live) -> Action {
-        decide(Declared::of(declared, id), Some(live), &self.settings.sync)
+        match decide(Declared::of(declared, id), Some(live), &self.settings.sync) {
+            Action::Delete if self.goes_with_namespace(id, declared) => Action::Wait,
+            action => action,
+        }
+    }
+
+    /// `true` if the object's Namespace is being deleted, and takes the object along whatever the sync does.
+    pub(super) fn goes_with_namespace(&self, id: &ObjectId, declared: &DeclaredSet) -> bool {
+        let is_going = |namespace: &ObjectId| self.objects.live(namespace).is_some_and(|live| live.terminating);
+        declared.going.contains(id.namespace()) || namespace_of(id).is_some_and(|namespace| is_going(&namespace))
     }
 
     /// `true` for a Namespace or CRD that would take one of these objects along: it is abandoned with it.

@@ -57,10 +57,15 @@ impl State {
         // The declared set holds this identity already: its text is kept once.
         let known = self.in_force.declared.as_ref().and_then(|set| set.objects.get_key_value(&id));
         let id = known.map_or(id, |(known, _)| known.clone());
-        self.objects.change(&id, |tracked| {
+        let goes = live.terminating && id.is_namespace();
+        let began = self.objects.change(&id, |tracked| {
             tracked.recorded |= found;
-            tracked.live = Some(live);
+            !tracked.live.replace(live).is_some_and(|before| before.terminating)
         });
+        // The objects in it count for nothing any more.
+        if goes && began && self.held.is_some() {
+            self.judge_again();
+        }
         self.evaluate(&id, now);
         self.values_may_have_changed(&id, now);
     }

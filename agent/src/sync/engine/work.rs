@@ -117,12 +117,17 @@ impl State {
             Declared::Absent if !self.objects.is_recorded(id) => Action::Nothing,
             declared => match (declared, decide(declared, self.objects.live(id), &self.settings.sync)) {
                 (Declared::Absent, Action::Nothing) if self.is_left_to_another(id) => Action::Abandon,
+                (Declared::Absent, Action::Delete) if self.goes_with_namespace_in_force(id) => Action::Wait,
                 (_, Action::Nothing | Action::Apply(_) | Action::Annotate | Action::Read) if self.lacks_values(id) => {
                     Action::Fill
                 }
                 (_, action) => action,
             },
         }
+    }
+
+    fn goes_with_namespace_in_force(&self, id: &ObjectId) -> bool {
+        self.in_force.declared.as_ref().is_some_and(|declared| self.goes_with_namespace(id, declared))
     }
 
     /// `true` for an object of the sync that it may not delete and that another sync declares.

@@ -73,6 +73,13 @@ impl Prune {
         !deletions.is_empty() && (*unproven || all_namespaces || everything || takes_along || too_many)
     }
 
+    /// Leaves out these deletions.
+    pub fn leave_out(&mut self, mut out: impl FnMut(&(ObjectId, Box<str>)) -> bool) {
+        let Self { deletions, definitions, .. } = self;
+        deletions.retain(|deletion| !out(deletion));
+        definitions.retain(|(crd, _)| deletions.iter().any(|(id, _)| id == crd));
+    }
+
     /// The approval of exactly these deletions by this commit: `<commit>.<digest>`. A later deletion of objects with the same
     /// names has another digest, so that no approval works twice.
     pub fn approval(&self, commit: &str) -> String {
@@ -88,7 +95,7 @@ impl Prune {
 
     /// The finding of held deletions.
     pub fn finding(&self, held: &HeldPrune<'_>) -> Finding {
-        let HeldPrune { commit, in_force, recent, approval, refused, how_to_approve } = *held;
+        let HeldPrune { commit, in_force, dynamic, recent, approval, refused, how_to_approve } = *held;
         let mut names: Vec<String> = self.deletions.iter().take(NAMED).map(|(id, _)| self.named(id)).collect();
         if self.deletions.len() > NAMED {
             names.push(format!("and {} more", self.deletions.len() - NAMED));
@@ -115,8 +122,12 @@ impl Prune {
             let _ = write!(message, ". The approval {refused:?} is not for these deletions");
         }
         let command = how_to_approve.replace(APPROVAL, approval);
+        let labels = match dynamic {
+            true => ", put back the labels of Namespaces that a NamespaceSelector selected",
+            false => "",
+        };
         let mut finding = Finding::new(Code::EmptySource, message)
-            .hint(format!("restore the manifests in a new commit, or approve these deletions: {command}"));
+            .hint(format!("restore the manifests in a new commit{labels}, or approve these deletions: {command}"));
         for (id, _) in self.deletions.iter().take(NAMED) {
             finding = finding.about(Resource::named(id, ""));
         }
@@ -139,6 +150,8 @@ pub struct HeldPrune<'a> {
     pub commit: &'a str,
     /// The commit is in force already, and the deletions were found later.
     pub in_force: bool,
+    /// They may follow from other labels of Namespaces.
+    pub dynamic: bool,
     /// Number of objects deleted in the last hour.
     pub recent: usize,
     /// The approval of exactly these deletions.
@@ -223,6 +236,7 @@ mod tests {
         let held = HeldPrune {
             commit: &commit,
             in_force: false,
+            dynamic: false,
             recent: 0,
             approval: &approval,
             refused: Some(&commit),
@@ -231,6 +245,8 @@ mod tests {
         let finding = one.finding(&held);
         assert!(finding.message.contains("is not for these deletions"), "{}", finding.message);
         let hint = finding.hint.unwrap_or_default();
-        assert!(hint.contains(&format!("approve-prune={approval}")), "{hint}");
+        assert!(hint.contains(&format!("approve-prune={approval}")) && !hint.contains("labels"), "{hint}");
+        let relabelled = one.finding(&HeldPrune { dynamic: true, ..held }).hint.unwrap_or_default();
+        assert!(relabelled.contains("put back the labels of Namespaces"), "{relabelled}");
     }
 }

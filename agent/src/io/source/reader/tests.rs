@@ -12,6 +12,7 @@ use crate::compile::parse::ParsedFile;
 use crate::compile::{CompileOptions, SourceFormat};
 use crate::io::git::tests::fixture::Repo;
 use crate::io::git::{Signers, Want};
+use crate::io::kubernetes::namespaces::ListedNamespaces;
 use crate::model::finding::Code;
 use crate::model::limits::PARSED_AT_ONCE;
 use crate::model::metadata::SyncId;
@@ -205,24 +206,59 @@ fn mirrors_that_are_not_used_go_although_nothing_is_compiled() {
     assert!(!unused.exists());
 }
 
+const DYNAMIC: &str = "apiVersion: configmanagement.gke.io/v1\nkind: NamespaceSelector\nmetadata: {name: s}\n\
+                       spec: {mode: dynamic, selector: {matchLabels: {team: x}}}\n";
+const SELECTED: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  annotations: \
+                        {configmanagement.gke.io/namespace-selector: s}\n";
+
+/// Live Namespaces with these values of the label `team`.
+fn live(names: &[(&str, &str)]) -> Option<LiveNamespaces> {
+    let labels = |team: &str| [("team".to_owned(), team.to_owned())].into();
+    let labels = names.iter().map(|(name, team)| ((*name).to_owned(), labels(team))).collect();
+    Some(LiveNamespaces::Listed(Arc::new(ListedNamespaces { labels, ..ListedNamespaces::default() })))
+}
+
+#[test]
+fn the_commit_in_force_is_compiled_again_for_other_namespaces_while_the_newest_one_is_broken() {
+    let repo = Repo::new();
+    repo.write("selector.yaml", DYNAMIC);
+    repo.write("a.yaml", SELECTED);
+    let mut reader = reader_of(&repo, &Arc::default(), READ);
+    let facts = |names| ClusterFacts { namespaces: live(names), ..ClusterFacts::default() };
+    let good = repo.commit();
+    reader.compile(Commit::from_hex(&good).unwrap(), facts(&[("one", "x")]), None).unwrap().unwrap();
+    // The newest commit is broken, and has no selector.
+    fs::remove_file(repo.path().join("selector.yaml")).unwrap();
+    let broken = Commit::from_hex(&repo.commit()).unwrap();
+    let compiled = reader.compile(broken, facts(&[("one", "x")]), None).unwrap();
+    assert!(matches!(compiled, Some(Event::Compiled { declared: None, .. })));
+    let two = live(&[("one", "x"), ("two", "x")]);
+    assert!(reader.affected_by(two.as_ref()).is_none());
+    let last = SourceCommit { commit: good.clone(), git: Arc::new(reader.source.git.status()) };
+    let restored = |reader: &mut Reader, facts| match reader.restore(last.clone(), facts) {
+        Some(Event::Restored { commit, declared }) if commit == good => declared.unwrap().objects.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(restored(&mut reader, facts(&[("one", "x")])), 1);
+    let Some(PollingEvent::RestoredChanged(commit)) = reader.affected_by(two.as_ref()) else { panic!("affected") };
+    assert_eq!(commit, last);
+    assert_eq!(restored(&mut reader, facts(&[("one", "x"), ("two", "x")])), 2);
+    assert!(reader.affected_by(two.as_ref()).is_none() && !reader.uses_namespaces());
+    // The next commit has the selector again.
+    repo.write("selector.yaml", DYNAMIC);
+    reader.compile(Commit::from_hex(&repo.commit()).unwrap(), facts(&[]), None).unwrap().unwrap();
+    assert!(matches!(reader.affected_by(two.as_ref()), Some(PollingEvent::NamespacesChanged)));
+}
+
 #[test]
 fn a_source_with_dynamic_selectors_waits_for_the_namespaces_and_heeds_those_that_it_selects() {
     let repo = Repo::new();
-    let selector = "apiVersion: configmanagement.gke.io/v1\nkind: NamespaceSelector\nmetadata: {name: s}\n\
-                    spec: {mode: dynamic, selector: {matchLabels: {team: x}}}\n";
-    let selected = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  annotations: \
-                    {configmanagement.gke.io/namespace-selector: s}\n";
-    repo.write("selector.yaml", selector);
-    repo.write("a.yaml", selected);
+    repo.write("selector.yaml", DYNAMIC);
+    repo.write("a.yaml", SELECTED);
     let commit = Commit::from_hex(&repo.commit()).unwrap();
     let mut reader = reader_of(&repo, &Arc::default(), READ);
-    let live = |names: &[(&str, &str)]| {
-        let labels = |team: &str| [("team".to_owned(), team.to_owned())].into();
-        let known = names.iter().map(|(name, team)| ((*name).to_owned(), labels(team))).collect();
-        Some(LiveNamespaces::Listed(Arc::new(known)))
-    };
     let mut compile = |namespaces: Option<LiveNamespaces>| {
-        let affected = reader.is_affected_by(namespaces.as_ref());
+        let affected = matches!(reader.affected_by(namespaces.as_ref()), Some(PollingEvent::NamespacesChanged));
         let facts = ClusterFacts { namespaces, ..ClusterFacts::default() };
         let objects = match reader.compile(commit, facts, None).unwrap()? {
             Event::Compiled { declared, findings, .. } => declared.map(|set| set.objects.len()).ok_or(findings),
@@ -231,7 +267,7 @@ fn a_source_with_dynamic_selectors_waits_for_the_namespaces_and_heeds_those_that
         Some((affected, objects))
     };
     assert_eq!(compile(None), None, "the Namespaces are not known");
-    assert_eq!(compile(live(&[("one", "x"), ("other", "y")])), Some((true, Ok(1))));
+    assert_eq!(compile(live(&[("one", "x"), ("other", "y")])), Some((false, Ok(1))));
     assert_eq!(compile(live(&[("one", "x"), ("another", "z")])), Some((false, Ok(1))));
     assert_eq!(compile(live(&[("one", "x"), ("other", "x")])), Some((true, Ok(2))));
     let finding = Finding::new(Code::ListNamespace, "forbidden");

@@ -20,9 +20,20 @@ impl Scene {
     /// Another process begins at this commit, which was in force before, with a record of these facts. `recorded` is `false` when
     /// the record has no objects.
     fn restart(&mut self, name: char, set: &Arc<DeclaredSet>, memory: GuardMemory, recorded: bool) {
+        self.restart_at((name, name), set, memory, recorded);
+    }
+
+    /// As `restart`, where the newest commit is perhaps another one than that before.
+    fn restart_at(
+        &mut self,
+        (before, name): (char, char),
+        set: &Arc<DeclaredSet>,
+        memory: GuardMemory,
+        recorded: bool,
+    ) {
         let lives = self.lives();
         let settings = self.state.settings.clone();
-        let last_in_force = Some(SourceCommit { commit: commit(name), git: Default::default() });
+        let last_in_force = Some(SourceCommit { commit: commit(before), git: Default::default() });
         let recorded = lives.iter().filter(|_| recorded).map(Object::id).collect();
         let kinds = [GroupKind::new("", "ConfigMap")].into();
         self.commands.clear();
@@ -54,6 +65,24 @@ fn a_commit_that_was_in_force_before_a_restart_is_so_without_its_deletions() {
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
     assert!(scene.held()[0].contains("the rest of it is in force"), "{:?}", scene.held());
     assert!(scene.state.in_force.declared.is_some(), "drift is put back");
+}
+
+#[test]
+fn deletions_that_were_held_before_a_restart_hold_no_other_commit() {
+    let mut scene = Scene::new();
+    let memory = scene.record.clone();
+    // With the commit before, the labels of Namespaces were others, so that 12 deletions were held.
+    scene.restart_at(('b', 'c'), &config_maps(13..21), memory, true);
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    assert!(scene.commands.iter().any(|command| matches!(command, Command::Restore(_))));
+    scene.step(Event::Restored { commit: commit('b'), declared: Some(config_maps(12..20)) });
+    assert_eq!((scene.deletions(), scene.held().len()), (1, 1));
+    assert!(
+        scene.held()[0].contains(&format!("commit {} is held: it would delete 12 of", commit('c'))),
+        "{:?}",
+        scene.held()
+    );
+    assert!(scene.state.objects.live(&config_map("c20")).is_some());
 }
 
 #[test]
