@@ -68,12 +68,24 @@ pub(crate) fn follow_their_source(kind: Kind) -> Result<()> {
     await_url(cluster, &taker, "http://two/")?;
     sync.await_synced(&commit)?;
 
+    // The source has no value for a while: the last one stays.
+    cluster.patch(&source, &json!({"data": {"host": null}}))?;
+    sync.await_error("2009")?;
+    cluster.patch(&taker, &json!({"data": {"url": "http://three/"}}))?;
+    await_url(cluster, &taker, "http://two/")?;
+    sync.await_error("2009")?;
+    cluster.patch(&source, &json!({"data": {"host": "four"}}))?;
+    await_url(cluster, &taker, "http://four/")?;
+    sync.await_synced(&commit)?;
+
     let malformed =
         std::fs::read_to_string(sync.repository.path().join("taker.yaml"))?.replace("$.data.url", "$.data.x");
     sync.repository.write("taker.yaml", &malformed)?;
     sync.repository.commit()?;
     let errors = sync.await_error("2009")?["status"]["source"]["errors"].to_string();
     ensure!(errors.contains("names no field of the object") && errors.contains("taker.yaml"), "{errors}");
+    let line = malformed.lines().position(|line| line.contains("apply-time-mutation")).unwrap_or_default() + 1;
+    ensure!(errors.contains(&format!("taker.yaml:{line}")), "{errors}");
     Ok(())
 }
 

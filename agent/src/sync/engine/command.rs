@@ -104,7 +104,7 @@ pub enum Notice {
         commit: String,
         /// Number of objects that were written for it.
         applied: usize,
-        /// Number of objects that were deleted or abandoned for it.
+        /// Number of objects that were deleted for it.
         pruned: usize,
     },
     /// A commit came in force and is about to be applied.

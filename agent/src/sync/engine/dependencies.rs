@@ -31,6 +31,7 @@ impl State {
         let overdue = |id: &ObjectId| self.objects.notes(id).is_some_and(|notes| notes.overdue);
         self.objects.marked(Mark::Terminating).next().is_some()
             || self.objects.marked(Mark::FailedUntold).next().is_some()
+            || self.are_values_pending()
             || self
                 .objects
                 .awaited()

@@ -10,7 +10,7 @@ use crate::sync::live::{Live, Owner};
 use crate::sync::managed_fields::{is_list_item, is_running_field_declared};
 use crate::sync::plan::{Action, Cause};
 
-use super::objects::{InFlight, PendingRepair, Phase};
+use super::objects::{InFlight, PendingRepair, Phase, Sent};
 use super::queue::{QueuePlace, WorkClass};
 use super::{ApplyMode, Command, Failure, Notice, Retry, State};
 
@@ -196,10 +196,15 @@ impl State {
             }
         };
         let applies = matches!(command, Command::Apply(..) | Command::Annotate(..));
+        let sent = match &command {
+            Command::Apply(_, _, ApplyMode::TakeOver(_)) | Command::Annotate(_, _, Some(_)) => Sent::TakeOver,
+            Command::Fill(..) => Sent::Fill,
+            _ => Sent::Other,
+        };
         self.objects.change(id, |tracked| {
             let recorded = tracked.recorded;
             tracked.recorded |= applies;
-            tracked.phase = Phase::InFlight(Box::new(InFlight { place, repair, deferred: None, recorded }));
+            tracked.phase = Phase::InFlight(Box::new(InFlight { place, sent, repair, deferred: None, recorded }));
             if let Some(notes) = &mut tracked.notes {
                 (notes.overdue_at, notes.overdue) = (None, false);
             }

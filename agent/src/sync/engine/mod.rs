@@ -138,7 +138,7 @@ pub struct State {
     drifted: BTreeMap<ObjectId, Instant>,
     /// Objects that were written for the commit in force.
     applied: usize,
-    /// Objects that were deleted or abandoned for the commit in force.
+    /// Objects that were deleted for the commit in force.
     pruned: usize,
     recording: Recording,
     stopping: bool,
@@ -233,6 +233,7 @@ impl State {
             self.kinds.next_search(),
             self.next_judgement(),
             self.others.wait_until(),
+            self.values.next_read(),
         ];
         times.into_iter().flatten().min()
     }

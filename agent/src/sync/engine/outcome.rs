@@ -9,9 +9,9 @@ use crate::sync::live::Live;
 use crate::sync::plan::{Action, Declared};
 
 use super::dispatch::LONGEST_OUTAGE_PAUSE;
-use super::objects::{Deferred, FailureRecord, Heat, InFlight, PendingRepair, Phase, Tracked};
+use super::objects::{Deferred, FailureRecord, Heat, InFlight, PendingRepair, Phase, Sent, Tracked};
 use super::queue::WorkClass;
-use super::work::LONGEST_PAUSE;
+use super::work::{LONGEST_CALM, LONGEST_PAUSE};
 use super::{Adopted, Command, Failure, Notice, Outcome, Remarks, Repaired, Retry, State};
 
 /// The pause after the first failure of an object that is at fault itself.
@@ -22,11 +22,12 @@ const FIRST_SHORT_PAUSE: Duration = Duration::from_millis(200);
 impl State {
     pub(super) fn finished(&mut self, id: &ObjectId, outcome: Outcome, now: Instant) {
         let Some(in_flight) = self.objects.change(id, Tracked::take_in_flight) else { return };
-        let InFlight { place, repair, deferred, recorded } = *in_flight;
+        let InFlight { place, sent, repair, deferred, recorded } = *in_flight;
         if !matches!(outcome, Outcome::Failed(Failure { retry: Retry::Server(_), .. })) {
             self.outage.answered();
         }
-        let failed = matches!(outcome, Outcome::Failed(_));
+        let mut failed = false;
+        let overtaken = sent == Sent::TakeOver && matches!(outcome, Outcome::Read(_));
         let deleted = matches!(outcome, Outcome::Deleted);
         match outcome {
             Outcome::Applied(live, remarks) => {
@@ -39,7 +40,7 @@ impl State {
                 self.expect_readiness(id, now);
             }
             Outcome::Filled(form) => {
-                self.filled(id, *form);
+                self.filled(id, *form, now);
                 self.readiness_may_have_changed(id, now);
             }
             Outcome::Absent(version) => self.absent(id, version),
@@ -59,14 +60,13 @@ impl State {
             }
             Outcome::Abandoned => {
                 self.carried_out(id);
-                self.pruned += 1;
                 self.objects.forgive(id);
                 self.objects.change(id, |tracked| tracked.notes_mut().keep = false);
                 self.objects.set_live(id, None);
                 self.forget_record(id);
                 self.report.resources_changed();
             }
-            Outcome::Failed(failure) => self.command_failed(id, failure, recorded, now),
+            Outcome::Failed(failure) => failed = self.command_failed(id, failure, (sent, recorded), now),
         }
         match deferred {
             Some(Deferred::Seen(seen, listed)) => self.take_in(id.clone(), seen, listed, now),
@@ -77,12 +77,34 @@ impl State {
         if !failed {
             self.evaluate(id, now);
         }
+        if overtaken {
+            self.wait_for_calm(id, now);
+        }
         self.stop_waiting_for(id, now);
         self.values_may_have_changed(id, now);
     }
 
-    /// A command failed. `recorded` is `false` if the object was recorded for it.
-    fn command_failed(&mut self, id: &ObjectId, failure: Failure, recorded: bool, now: Instant) {
+    /// An object that is not the sync's changed before it could be taken over. One that changes all the time is tried again after
+    /// pauses that grow.
+    fn wait_for_calm(&mut self, id: &ObjectId, now: Instant) {
+        self.objects.change(id, |tracked| {
+            let waits = matches!(tracked.phase, Phase::Queued(_));
+            let overtaken = &mut tracked.notes_mut().overtaken;
+            *overtaken = if waits { overtaken.saturating_add(1) } else { 0 };
+            if let Some(attempts) = overtaken.checked_sub(2) {
+                tracked.phase = Phase::BackingOff(now + Backoff::pause(FIRST_SHORT_PAUSE, LONGEST_CALM, attempts));
+            }
+        });
+    }
+
+    /// A command failed. `recorded` is `false` if the object was recorded for it. `true` if the object is left alone for a while.
+    fn command_failed(
+        &mut self,
+        id: &ObjectId,
+        failure: Failure,
+        (sent, recorded): (Sent, bool),
+        now: Instant,
+    ) -> bool {
         // An object that another client makes under this name is none of the sync's.
         if failure.refused {
             self.prunes.refused(id);
@@ -93,8 +115,8 @@ impl State {
         if matches!(failure.retry, Retry::Server(_)) {
             self.doubt_server();
         }
-        self.unfilled(id);
-        self.failed(id, failure, now);
+        let failure = if sent == Sent::Fill { self.unfilled(id, failure, now) } else { Some(failure) };
+        failure.map(|failure| self.failed(id, failure, now)).is_some()
     }
 
     /// An apply or annotate worked.
@@ -118,7 +140,7 @@ impl State {
         self.objects.change(id, |tracked| {
             tracked.live = Some(live);
             if let Some(notes) = &mut tracked.notes {
-                (notes.late_at, notes.late) = (None, false);
+                (notes.late_at, notes.late, notes.overtaken) = (None, false, 0);
             }
         });
         if anew {
@@ -188,34 +210,41 @@ impl State {
 
     /// The object is left alone for a while, and then tried again.
     pub(super) fn failed(&mut self, id: &ObjectId, failure: Failure, now: Instant) {
-        let Failure { finding, retry, .. } = failure;
-        let (passing, first, longest, at_least) = match retry {
-            Retry::Object => (false, FIRST_PAUSE, LONGEST_PAUSE, Duration::ZERO),
-            Retry::Soon => (true, FIRST_SHORT_PAUSE, LONGEST_PAUSE, Duration::ZERO),
-            Retry::Server(at_least) => (true, FIRST_SHORT_PAUSE, LONGEST_OUTAGE_PAUSE, at_least),
-        };
         // It was a read of an object that is as declared, so that nothing else would bring it about again.
         let unread = matches!(self.action(id), Action::Nothing) && self.objects.live(id).is_some();
-        let news = self.objects.change(id, |tracked| {
-            let before = tracked.notes_mut().failure.take();
-            let attempts = before.as_ref().map_or(0, |before| before.attempts);
-            let pause = Backoff::pause(first, longest, attempts).max(at_least);
+        let (news, passing) = self.objects.change(id, |tracked| {
+            let (record, pause, news) = FailureRecord::after(tracked.notes_mut().failure.take(), &failure);
             tracked.phase = Phase::BackingOff(now + pause);
             if unread {
                 tracked.notes_mut().read_at = Some(now + pause);
             }
-            let failure = FailureRecord { finding: finding.clone(), attempts: attempts + 1, passing };
-            let told = before.is_some_and(|before| before.finding == failure.finding && before.is_told());
-            let news = failure.is_told() && !told;
-            tracked.notes_mut().failure = Some(failure);
-            news
+            let passing = record.passing;
+            tracked.notes_mut().failure = Some(record);
+            (news, passing)
         });
         if news {
-            self.commands.push(Command::Notice(Notice::Failed(finding)));
+            self.commands.push(Command::Notice(Notice::Failed(failure.finding)));
             self.report.status_changed();
         }
         if passing {
             self.doubt_namespace(id, now);
         }
+    }
+}
+
+impl FailureRecord {
+    /// The record of a failure after another one, the pause before the next attempt, and `true` if users are to hear of it now.
+    pub(super) fn after(before: Option<Self>, failure: &Failure) -> (Self, Duration, bool) {
+        let (passing, first, longest, at_least) = match failure.retry {
+            Retry::Object => (false, FIRST_PAUSE, LONGEST_PAUSE, Duration::ZERO),
+            Retry::Soon => (true, FIRST_SHORT_PAUSE, LONGEST_PAUSE, Duration::ZERO),
+            Retry::Server(at_least) => (true, FIRST_SHORT_PAUSE, LONGEST_OUTAGE_PAUSE, at_least),
+        };
+        let attempts = before.as_ref().map_or(0, |before| before.attempts);
+        let pause = Backoff::pause(first, longest, attempts).max(at_least);
+        let record = Self { finding: failure.finding.clone(), attempts: attempts + 1, passing };
+        let told = before.is_some_and(|before| before.finding == record.finding && before.is_told());
+        let news = record.is_told() && !told;
+        (record, pause, news)
     }
 }

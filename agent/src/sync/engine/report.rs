@@ -232,6 +232,7 @@ impl State {
         findings.extend(self.recording.failure().cloned());
         findings.extend(self.kinds.failures().cloned());
         findings.extend(self.objects.marked(Mark::Failed).filter_map(failure));
+        findings.extend(self.values.failures().filter(|it| it.is_told()).map(|it| it.finding.clone()));
         findings.extend(waiting.filter_map(|id| self.waiting_finding(id)));
         findings
     }
@@ -273,8 +274,10 @@ impl State {
             let (tracked, pruning) = (tracked(id), declared(id).is_none());
             let other = tracked.filter(|_| !pruning).and_then(other_manager);
             let waits = !pruning && tracked.is_some_and(waits) && self.waiting_finding(id).is_some();
+            let without_value = self.values.failure(id).is_some();
             let (skipped, stale) = (waits || other.is_some(), !lost.is_empty() && lost.contains(&id.group_kind()));
-            ResourceState { skipped, stale, other, ..resource_state(id, tracked, pruning) }
+            let state = resource_state(id, tracked, pruning);
+            ResourceState { skipped, stale, other, failed: state.failed || without_value, ..state }
         };
         ids.into_iter().map(state).collect()
     }

@@ -296,6 +296,34 @@ fn an_api_server_that_is_away_gets_one_request_at_a_time() {
     }
 }
 
+/// An object of others changes between each read of it and the attempt to take it over.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_that_changes_all_the_time_is_taken_over_after_pauses_that_grow() {
+    let (set, begin) = (declared(&widgets(0)), Instant::now());
+    let (mut state, mut commands) = begin_sync(&set, Duration::from_secs(300), begin);
+    let id = config_map("settings");
+    let (mut now, mut version, mut attempts) = (begin, 10, 0);
+    while now < begin + Duration::from_secs(600) {
+        let applied = commands.iter().any(|command| applied_object(command).is_some());
+        if applied {
+            attempts += 1;
+            version += 1;
+            let mut others = live(&set, &id, version, json!({}));
+            others.metadata_mut().remove("labels");
+            others.metadata_mut().remove("annotations");
+            commands = state.step(Event::Finished(id.clone(), Outcome::Read(Box::new(others))), now);
+        } else {
+            now = now.max(state.next_wake().expect("it is tried again"));
+            commands = state.step(Event::Woken, now);
+        }
+        if attempts == 2 {
+            assert_eq!(now, begin, "an object that changed once is taken over at once");
+        }
+    }
+    assert!((10..45).contains(&attempts), "{attempts}");
+}
+
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn a_fight_ends_when_the_other_client_stops() {

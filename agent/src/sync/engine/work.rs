@@ -15,7 +15,7 @@ use super::queue::{QueuePlace, WorkClass};
 use super::{Command, Notice, State};
 
 /// The longest pause between two repairs of an object that another client fights over.
-const LONGEST_CALM: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_CALM: Duration = Duration::from_secs(60);
 /// The longest pause between two attempts at one object.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
@@ -258,6 +258,7 @@ impl State {
                 }
             }
         }
+        self.read_values_again(now);
         self.ask_server_again(now);
     }
 

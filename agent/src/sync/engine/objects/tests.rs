@@ -56,7 +56,13 @@ fn make(objects: &mut Objects, id: &ObjectId, change: Change, at: Instant) {
             let place = place(WorkClass::Sync);
             objects.set_phase(
                 id,
-                Phase::InFlight(Box::new(InFlight { place, repair: None, deferred: None, recorded: false })),
+                Phase::InFlight(Box::new(InFlight {
+                    place,
+                    sent: Sent::Other,
+                    repair: None,
+                    deferred: None,
+                    recorded: false,
+                })),
             );
         }
         Change::WaitFor(other) => objects.set_phase(id, Phase::Waiting(super::tests::id(other))),

@@ -54,10 +54,23 @@ pub(in crate::sync::engine) enum Deferred {
     Gone(u64),
 }
 
+/// The sorts of commands whose answers mean something of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sync::engine) enum Sent {
+    /// The object is to become the sync's, if it has not changed meanwhile.
+    TakeOver,
+    /// Values of other objects are read for it.
+    Fill,
+    /// All others.
+    Other,
+}
+
 /// An unanswered command.
 pub(in crate::sync::engine) struct InFlight {
     /// The place in the queue that the object had.
     pub(in crate::sync::engine) place: QueuePlace,
+    /// The sort of the command.
+    pub(in crate::sync::engine) sent: Sent,
     /// The repair to tell of when the command works; `None` when the command repairs nothing.
     pub(in crate::sync::engine) repair: Option<PendingRepair>,
     /// The last event of a watch since the command was sent. It is taken in after the answer.
@@ -86,6 +99,8 @@ pub(in crate::sync::engine) struct Notes {
     pub(in crate::sync::engine) rival: Option<Box<str>>,
     /// Attempts to find out whether an object that no watch shows is still in the way.
     pub(in crate::sync::engine) checks: u32,
+    /// Attempts to take over an object of others that had changed each time.
+    pub(in crate::sync::engine) overtaken: u32,
     /// When the whole object is read because its readiness may have changed.
     pub(in crate::sync::engine) read_at: Option<Instant>,
     /// When the wait for another object is told as an error.
@@ -233,12 +248,25 @@ impl Tracked {
 impl Notes {
     fn is_blank(&self) -> bool {
         // The rival is of no use without heat.
-        let Self { failure, conflict, heat, rival: _, checks, read_at, overdue_at, overdue, late_at, late, keep } =
-            self;
+        let Self {
+            failure,
+            conflict,
+            heat,
+            rival: _,
+            checks,
+            overtaken,
+            read_at,
+            overdue_at,
+            overdue,
+            late_at,
+            late,
+            keep,
+        } = self;
         failure.is_none()
             && conflict.is_none()
             && heat.is_none()
             && *checks == 0
+            && *overtaken == 0
             && read_at.is_none()
             && overdue_at.is_none()
             && !overdue

@@ -74,7 +74,9 @@ impl Scene {
         source
     }
 
+    /// After a calm time another client has changed the source.
     fn see_source(&mut self, version: u64) {
+        self.now += Duration::from_secs(30);
         let seen = Observed::of(&self.source(version, ""));
         self.step(Event::Seen(id("source"), Box::new(seen)));
     }
@@ -119,6 +121,7 @@ fn filled() -> Scene {
     scene.fill(2, "one");
     assert_eq!(scene.apply(3), Some("is one".into()));
     assert!(scene.state.is_synced(), "{:?}", scene.state.dump(scene.now));
+    scene.now += Duration::from_secs(30);
     scene
 }
 
@@ -173,6 +176,105 @@ fn a_source_without_the_value_is_told_and_its_change_ends_the_pause() {
     assert!(scene.fills(), "{:?}", scene.commands);
     scene.fill(3, "three");
     assert_eq!(scene.apply(4), Some("is three".into()));
+}
+
+#[test]
+fn drift_is_put_back_with_the_last_values_while_a_source_has_none() {
+    let mut scene = filled();
+    scene.see_source(5);
+    assert!(scene.fills(), "{:?}", scene.commands);
+    let finding = crate::model::finding::Finding::new(crate::model::finding::Code::Applier, "no value");
+    let failure = || Failure { finding: finding.clone(), retry: Retry::Object, refused: true };
+    scene.step(Event::Finished(id("target"), Outcome::Failed(failure())));
+    let told = |command: &Command| matches!(command, Command::Notice(Notice::Failed(_)));
+    assert!(scene.commands.iter().any(told) && !scene.fills());
+    let findings = |scene: &Scene| scene.state.last_report().sync.findings;
+    assert_eq!((findings(&scene), scene.state.is_synced()), (vec![finding.clone()], false));
+    scene.step(Event::Gone(id("target"), 10));
+    assert_eq!(scene.apply(11), Some("is one".into()));
+    assert_eq!(findings(&scene), [finding.clone()], "the source still has no value");
+    let failed = |scene: &Scene| {
+        let resources = scene.state.last_report().resources.expect("a last report has them");
+        resources.iter().any(|resource| resource.id == id("target") && resource.failed)
+    };
+    assert!(failed(&scene));
+    // It is tried again by itself, less and less often.
+    let begin = scene.now;
+    for _ in 0..10 {
+        scene.now = scene.state.next_wake().expect("it is tried again").max(scene.now);
+        scene.step(Event::Woken);
+        if scene.fills() {
+            scene.step(Event::Finished(id("target"), Outcome::Failed(failure())));
+            assert!(!scene.commands.iter().any(told), "it is told once");
+        }
+    }
+    assert!(scene.now > begin + Duration::from_secs(60), "{:?}", scene.now - begin);
+    scene.see_source(20);
+    assert!(scene.fills(), "{:?}", scene.commands);
+    scene.fill(20, "two");
+    assert_eq!(scene.apply(21), Some("is two".into()));
+    assert!(scene.state.is_synced() && findings(&scene).is_empty() && !failed(&scene));
+}
+
+#[test]
+fn a_source_that_changes_all_the_time_is_read_less_and_less_often() {
+    for with_value in [true, false] {
+        let mut scene = filled();
+        let finding = crate::model::finding::Finding::new(crate::model::finding::Code::Applier, "no value");
+        let (begin, mut version, mut reads) = (scene.now, 100, 0);
+        let mut answer = |scene: &mut Scene, version| {
+            if scene.fills() {
+                reads += 1;
+                match with_value {
+                    true => scene.fill(version, "one"),
+                    false => {
+                        let failure = Failure { finding: finding.clone(), retry: Retry::Object, refused: true };
+                        scene.step(Event::Finished(id("target"), Outcome::Failed(failure)));
+                    }
+                }
+            }
+            reads
+        };
+        while scene.now < begin + Duration::from_secs(600) {
+            scene.now += Duration::from_millis(50);
+            version += 1;
+            let seen = Observed::of(&scene.source(version, ""));
+            scene.step(Event::Seen(id("source"), Box::new(seen)));
+            answer(&mut scene, version);
+        }
+        let reads = answer(&mut scene, version);
+        assert!((10..25).contains(&reads), "{reads}");
+        // The last change is heeded.
+        scene.now = scene.state.next_wake().expect("it is read again").max(scene.now);
+        assert!(scene.now <= begin + Duration::from_secs(661) && !scene.state.is_synced());
+        scene.step(Event::Woken);
+        assert!(scene.fills(), "{:?}", scene.commands);
+        scene.fill(version, "two");
+        assert_eq!(scene.apply(version + 1), Some("is two".into()));
+    }
+}
+
+/// Before the values are known for the first time, nothing can be put back.
+#[test]
+fn a_source_without_a_value_that_changes_all_the_time_is_read_less_and_less_often() {
+    let mut scene = Scene::new(&(SOURCE.to_owned() + TARGET));
+    scene.other_is_applied();
+    let source = scene.source(2, "one");
+    scene.step(Event::Finished(id("source"), applied(&source)));
+    let finding = crate::model::finding::Finding::new(crate::model::finding::Code::Applier, "no value");
+    let (begin, mut version, mut reads) = (scene.now, 100, 0);
+    while scene.now < begin + Duration::from_secs(600) {
+        if scene.fills() {
+            reads += 1;
+            let failure = Failure { finding: finding.clone(), retry: Retry::Object, refused: true };
+            scene.step(Event::Finished(id("target"), Outcome::Failed(failure)));
+        }
+        scene.now += Duration::from_millis(50);
+        version += 1;
+        let seen = Observed::of(&scene.source(version, ""));
+        scene.step(Event::Seen(id("source"), Box::new(seen)));
+    }
+    assert!((10..25).contains(&reads), "{reads}");
 }
 
 #[test]
