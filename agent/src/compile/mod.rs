@@ -9,14 +9,14 @@ pub mod options;
 pub mod parse;
 mod scope;
 mod tree;
-mod validate;
-mod hydrate;
 mod system_metadata;
 mod stored_form;
 pub mod declared;
-pub mod applied_fields;
 mod field_path;
 pub mod substitutions;
+mod validate;
+mod hydrate;
+pub mod applied_fields;
 mod advice;
 
 use std::cmp::Ordering;

@@ -3,7 +3,8 @@
 //! The guard ([`Prune`]) judges all deletions that follow from a commit when the commit comes in force, and again when more
 //! are found later, because a kind is served again or an object appears. Only what it let pass is deleted.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod budget;
+
 use std::time::Instant;
 
 use crate::compile::declared::{DeclaredSet, Undeclared};
@@ -11,92 +12,15 @@ use crate::model::finding::Finding;
 use crate::model::object::{ObjectId, walk};
 use crate::sync::live::Live;
 use crate::sync::plan::guard::{Deletions, HeldPrune, Prune};
-use crate::sync::plan::memory::{GuardMemory, Proof, PruneMark};
+use crate::sync::plan::memory::Proof;
 use crate::sync::plan::order::{is_deleted_with, namespace_of};
 use crate::sync::plan::{Action, Declared, decide};
 
 use super::commit::{Candidate, Held};
 use super::{Command, Notice, State};
+use budget::{InventoryBefore, ObjectCount, Offer};
 
-/// The deletions of a sync.
-#[derive(Default)]
-pub(super) struct Prunes {
-    /// Deletions within the budget that are not carried out yet.
-    within_budget: BTreeMap<(ObjectId, Box<str>), Counted>,
-    /// The approval in use.
-    granted: Option<Offer>,
-    /// The approval that the last finding asked for.
-    offered: Option<Offer>,
-    /// Deletions that follow from the commit in force and are held.
-    held: Deletions,
-    /// The facts that the record keeps.
-    memory: GuardMemory,
-    /// Deletions that an earlier process let pass.
-    inherited: BTreeSet<PruneMark>,
-    /// Number of the sync's objects before the commit in force.
-    before: usize,
-    /// Deletions were found that the guard has not judged.
-    found: bool,
-    /// Number of objects of the kinds that these CRDs define; `None` while they are being counted.
-    counts: BTreeMap<ObjectId, Option<ObjectCount>>,
-}
-
-/// A deletion that counts for the budget.
-#[derive(Clone, Copy)]
-struct Counted {
-    /// The moment that it counts for.
-    at: Instant,
-    /// It was sent, and may have taken effect.
-    sent: bool,
-}
-
-/// The answer to [`Command::Count`]: `None` when the API server refuses it.
-type ObjectCount = Option<usize>;
-
-/// Deletions, and the approval that lets them pass.
-pub(super) struct Offer {
-    approval: String,
-    deletions: Deletions,
-    definitions: Vec<(ObjectId, ObjectCount)>,
-}
-
-impl Offer {
-    /// `true` when the approval is for these deletions of this commit, or for more than these.
-    fn covers(&self, commit: &str, prune: &Prune) -> bool {
-        let fewer = |(crd, objects): &(ObjectId, ObjectCount)| {
-            self.definitions.iter().any(|(other, offered)| other == crd && (offered.is_none() || objects <= offered))
-        };
-        self.approval.starts_with(commit)
-            && self.deletions.is_superset(&prune.deletions)
-            && prune.definitions.iter().all(fewer)
-    }
-}
-
-/// Number of objects that go along with an object, if it is a CRD.
-fn along(definitions: &[(ObjectId, ObjectCount)], id: &ObjectId) -> usize {
-    let count = definitions.iter().find(|(crd, _)| crd == id).map(|(_, count)| *count);
-    count.map_or(0, |count| count.unwrap_or(usize::MAX))
-}
-
-/// The occasion on which deletions are judged.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Occasion {
-    /// A commit comes that is not in force.
-    NewCommit,
-    /// The commit in force comes again: after a restart, or with other objects for other Namespaces.
-    SameCommit,
-    /// More was found that the commit in force does not declare.
-    Found,
-}
-
-/// Number of the sync's objects of which deletions take a part away.
-#[derive(Clone, Copy)]
-struct InventoryBefore {
-    /// Before these deletions.
-    now: usize,
-    /// Before the first one of the hour, if there was any.
-    first: Option<usize>,
-}
+pub(super) use budget::{Occasion, Prunes};
 
 /// The guard's answer about deletions.
 pub(super) enum Judgement {
@@ -104,169 +28,11 @@ pub(super) enum Judgement {
     Judged {
         /// The objects whose deletions may be sent.
         passed: Vec<ObjectId>,
-        /// What users are told about the others.
+        /// The finding about the others.
         held: Option<(Finding, Offer)>,
     },
     /// Objects that go with a CRD are being counted.
     Counting,
-}
-
-impl Prunes {
-    /// A sync whose record has these facts.
-    pub(super) fn after(memory: GuardMemory) -> Self {
-        Self { inherited: memory.passed.clone(), memory, ..Self::default() }
-    }
-
-    /// The facts that the record is to keep.
-    pub(super) fn memory(&self) -> &GuardMemory {
-        &self.memory
-    }
-
-    /// `true` while deletions are to be judged.
-    pub(super) fn is_judging(&self) -> bool {
-        self.found
-    }
-
-    /// More deletions may follow than the guard has judged.
-    pub(super) fn found(&mut self) {
-        self.found = true;
-    }
-
-    /// Everything that was found is judged.
-    pub(super) fn judged(&mut self) {
-        self.found = false;
-    }
-
-    /// The object is gone.
-    pub(super) fn carried_out(&mut self, id: &ObjectId) {
-        let mut of_object = self.within_budget.range((id.clone(), "".into())..).map(|(deletion, _)| deletion);
-        if let Some(deletion) = of_object.next().filter(|(other, _)| other == id).cloned() {
-            self.within_budget.remove(&deletion);
-        }
-    }
-
-    /// A deletion that was let pass is sent.
-    pub(super) fn sent(&mut self, deletion: &(ObjectId, Box<str>), now: Instant) {
-        if let Some(counted) = self.within_budget.get_mut(deletion) {
-            *counted = Counted { at: self.memory.recent.sent(counted.at, now), sent: true };
-        }
-    }
-
-    /// The API server has refused the deletion of the object: it had no effect.
-    pub(super) fn refused(&mut self, id: &ObjectId) {
-        let of_object =
-            self.within_budget.range_mut((id.clone(), "".into())..).take_while(|((other, _), _)| other == id);
-        of_object.for_each(|(_, counted)| counted.sent = false);
-    }
-
-    /// The objects of another commit are counted anew.
-    pub(super) fn forget_counts(&mut self) {
-        self.counts.clear();
-    }
-
-    /// A commit comes in force: approvals of another one are for nothing any more. More objects make no larger budget for deletions
-    /// that are held already.
-    pub(super) fn begin_commit(&mut self, commit: &str, objects: usize) {
-        (self.found, self.before) = (false, if self.held.is_empty() { objects } else { objects.min(self.before) });
-        self.granted.take_if(|granted| !granted.approval.starts_with(commit));
-    }
-
-    /// Another source is followed: approvals are for nothing any more.
-    pub(super) fn forget_approvals(&mut self) {
-        (self.granted, self.offered) = (None, None);
-        self.inherited.clear();
-        self.found = true;
-    }
-
-    /// Takes back the deletions within the budget that are not sent, and returns them: they are judged together with what follows now.
-    fn take_back(&mut self) -> Deletions {
-        let waiting = |_: &(ObjectId, Box<str>), counted: &mut Counted| !counted.sent;
-        let waiting: BTreeMap<_, _> = self.within_budget.extract_if(.., waiting).collect();
-        waiting.values().for_each(|counted| self.memory.recent.take_back(counted.at));
-        waiting.into_keys().collect()
-    }
-
-    /// Lets deletions pass within the budget of the hour, and returns those that are too many. What is held already is judged apart from
-    /// those of another commit, which may be `waiting` to be sent, and not before that is in force.
-    fn let_pass_within_budget(
-        &mut self,
-        mut prune: Prune,
-        (occasion, waiting): (Occasion, &Deletions),
-        before: InventoryBefore,
-        now: Instant,
-    ) -> Prune {
-        let mut own = prune.clone();
-        let joins_held = |deletion: &(ObjectId, Box<str>)| {
-            let is_found = occasion == Occasion::Found && !self.held.is_empty() && !waiting.contains(deletion);
-            is_found || self.held.contains(deletion)
-        };
-        own.leave_out(joins_held);
-        if !self.let_pass(&own, before, now) {
-            return prune;
-        }
-        prune.leave_out(|deletion| own.deletions.contains(deletion));
-        if occasion == Occasion::NewCommit {
-            return Prune::default();
-        }
-        if self.let_pass(&prune, before, now) {
-            self.held.clear();
-            return Prune::default();
-        }
-        prune
-    }
-
-    /// Lets all of these deletions pass, if they are not too many.
-    fn let_pass(&mut self, prune: &Prune, before: InventoryBefore, now: Instant) -> bool {
-        let recent = &mut self.memory.recent;
-        let first = before.first.unwrap_or(before.now);
-        if prune.is_large(recent.left(first, now)) {
-            return false;
-        }
-        if !prune.deletions.is_empty() {
-            let before = recent.inventory_before(now).map_or(first, |_| before.now);
-            let counted = Counted { at: recent.add(prune.deletions.len(), before, now), sent: false };
-            self.within_budget.extend(prune.deletions.iter().map(|deletion| (deletion.clone(), counted)));
-        }
-        true
-    }
-
-    /// Takes up those of these deletions that an earlier process let pass, within the budget or under the approval that is set.
-    fn inherit(&mut self, prune: &Prune, approval: Option<&str>, now: Instant) {
-        if self.inherited.is_empty() {
-            return;
-        }
-        let mark = |deletion: &(ObjectId, Box<str>), approval: &str| {
-            PruneMark::new(deletion, along(&prune.definitions, &deletion.0), approval)
-        };
-        // Once: what is taken back counts no more.
-        let mut within_budget = prune.deletions.clone();
-        within_budget.retain(|deletion| self.inherited.remove(&mark(deletion, "")));
-        let first = self.memory.recent.first(now).unwrap_or(now);
-        for deletion in within_budget {
-            self.within_budget.entry(deletion).or_insert(Counted { at: first, sent: false });
-        }
-        let Some(approval) = approval.filter(|_| self.granted.is_none()) else { return };
-        let mut deletions = prune.deletions.clone();
-        deletions.retain(|deletion| self.inherited.contains(&mark(deletion, approval)));
-        if !deletions.is_empty() {
-            let of_these = |(crd, _): &&(ObjectId, ObjectCount)| deletions.iter().any(|(id, _)| id == crd);
-            let definitions = prune.definitions.iter().filter(of_these).cloned().collect();
-            self.granted = Some(Offer { approval: approval.to_owned(), deletions, definitions });
-        }
-    }
-
-    /// The marks of all deletions that were let pass.
-    fn marks(&self) -> BTreeSet<PruneMark> {
-        let granted = self.granted.iter().flat_map(|Offer { approval, deletions, definitions }| {
-            deletions.iter().map(|one| PruneMark::new(one, along(definitions, &one.0), approval))
-        });
-        granted.chain(self.within_budget.keys().map(|one| PruneMark::new(one, 0, ""))).collect()
-    }
-
-    fn allows(&self, deletion: &(ObjectId, Box<str>)) -> bool {
-        let granted = self.granted.as_ref().is_some_and(|granted| granted.deletions.contains(deletion));
-        granted || self.within_budget.contains_key(deletion)
-    }
 }
 
 impl State {

@@ -15,6 +15,7 @@ use crate::model::metadata::SyncId;
 use crate::model::object::GroupKind;
 use crate::sync::engine::{Event, Outcome, Settings, SpecChange};
 use crate::sync::plan::guard::APPROVAL;
+use crate::sync::plan::memory::GuardMemory;
 
 fn config_map(name: &str) -> ObjectId {
     ObjectId::new(&GroupKind::new("", "ConfigMap"), "default", name)
@@ -274,7 +275,7 @@ fn objects_in_a_namespace_that_is_deleted_count_for_nothing() {
     assert_eq!(scene.state.prunes.memory().recent.number(scene.now), 0);
 }
 
-/// The same, where the sync declares the Namespace, and a commit takes the objects out of it meanwhile.
+/// A commit takes the objects out of a Namespace that the sync declares and another client deletes.
 #[test]
 fn objects_in_a_declared_namespace_that_is_deleted_count_for_nothing() {
     let mut scene = Scene::new();
