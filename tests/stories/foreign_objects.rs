@@ -1,6 +1,8 @@
 //! Objects of other people: taken over when they are declared, let go when they are released, never pruned for what they
 //! look like.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tests::cluster::{Cluster, Kind};
@@ -194,5 +196,43 @@ pub(crate) fn of_a_sync_that_does_not_run(kind: Kind) -> Result<()> {
     drop(another);
     sync.await_synced(&sync.repository.head()?)?;
     ensure!(cluster.get(&path)?["data"]["key"] == "ours", "{:#}", cluster.get(&path)?);
+    Ok(())
+}
+
+/// A RootSync of the older version, with objects that are annotated so that they stay, or stay as another client makes them.
+pub(crate) fn annotated_by_users(kind: Kind) -> Result<()> {
+    const NAME: &str = "annotated";
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let repository = Arc::new(Repository::empty()?);
+    let annotated = |name: &str, annotation: &str| {
+        config_map(NAME, name, "value").replacen("\n  name:", &format!("\n  annotations: {{{annotation}}}\n  name:"), 1)
+    };
+    repository.write("namespace.yaml", &namespace(NAME))?;
+    repository.write("ignored.yaml", &annotated("ignored", "client.lifecycle.config.k8s.io/mutation: ignore"))?;
+    repository.write("kept.yaml", &annotated("kept", "cli-utils.sigs.k8s.io/on-remove: keep"))?;
+    let commit = repository.commit()?;
+    let git = json!({"repo": repository.url(), "branch": "main", "auth": "none"});
+    let older = json!({"apiVersion": "configsync.gke.io/v1alpha1", "kind": "RootSync", "metadata": {"name": NAME},
+        "spec": {"sourceFormat": "unstructured", "git": git}});
+    let syncs = "/apis/configsync.gke.io/v1alpha1/namespaces/config-management-system/rootsyncs";
+    cluster.create(syncs, &older)?;
+    let sync = Sync { cluster, name: NAME.to_owned(), repository };
+    sync.await_synced(&commit)?;
+    let ignored = config_map_path(NAME, "ignored");
+    cluster.patch(&ignored, &json!({"data": {"key": "of another client"}}))?;
+    sync.repository.write("more.yaml", &config_map(NAME, "more", "value"))?;
+    sync.commit()?;
+    ensure!(cluster.get(&ignored)?["data"]["key"] == "of another client", "it was put back");
+
+    // The annotations leave the repository, one with its object.
+    sync.repository.write("ignored.yaml", &config_map(NAME, "ignored", "value"))?;
+    sync.repository.remove("kept.yaml")?;
+    sync.commit()?;
+    let object = cluster.get(&ignored)?;
+    let left = &object["metadata"]["annotations"]["client.lifecycle.config.k8s.io/mutation"];
+    ensure!(object["data"]["key"] == "value" && left.is_null(), "{object:#}");
+    let kept = cluster.get(&config_map_path(NAME, "kept"))?;
+    ensure!(!kept["metadata"].to_string().contains("configsync.gke.io/"), "{kept:#}");
     Ok(())
 }

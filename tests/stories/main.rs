@@ -158,6 +158,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_namespace_belongs_to_the_sync_that_declares_it", handed_over::implicit_namespaces, &Kind::ALL),
     ("names_of_any_signs_are_synced", names::are_encoded, &Kind::ALL),
     ("copied_metadata_proves_nothing", foreign_objects::copied_metadata, &Kind::ALL),
+    ("objects_stay_as_their_annotations_say", foreign_objects::annotated_by_users, &Kind::ALL),
     ("an_object_of_another_sync_is_not_taken_over", foreign_objects::of_another_sync, &Kind::ALL),
     ("an_object_of_a_sync_that_does_not_run_is_left_alone", foreign_objects::of_a_sync_that_does_not_run, &Kind::ALL),
     ("a_changed_spec_keeps_the_state_before", changed_spec::keeps_the_state_before, &Kind::ALL),

@@ -20,8 +20,8 @@ const LONGEST_PERIODS: u32 = 4;
 /// better the next time but for a repair on the server.
 const LONGEST_UNREADABLE: Duration = Duration::from_secs(300);
 
-/// The pauses after a compilation for other Namespaces. Changes of more of them are collected meanwhile: anybody who may label a
-/// Namespace can do so again and again.
+/// The pauses after a compilation for other Namespaces, in which further changes of them are collected: a client can change a label
+/// again and again.
 const RELABELLED: Pace = Pace::new(Duration::from_millis(250), Duration::from_secs(10));
 
 /// The part by which pauses are shortened at most, so that many syncs do not come back to a server at one moment.
