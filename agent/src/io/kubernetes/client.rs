@@ -338,6 +338,17 @@ impl Served {
 }
 
 #[cfg(test)]
+impl Cluster {
+    /// A cluster that serves no kind and answers no request.
+    pub(super) fn unreachable() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = kube::Config::new("http://127.0.0.1:1".parse().expect("a URL"));
+        let client = Client::try_from(config).expect("a client");
+        Self { client, kinds: Arc::default(), time_limit: TIMEOUT }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -351,16 +362,5 @@ mod tests {
         ]});
         let groups: APIGroupDiscoveryList = serde_json::from_value(groups).expect("a list");
         assert_eq!(stale(&groups), ["metrics.k8s.io/v1beta1"]);
-    }
-}
-
-#[cfg(test)]
-impl Cluster {
-    /// A cluster that serves no kind and answers no request.
-    pub(super) fn unreachable() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let config = kube::Config::new("http://127.0.0.1:1".parse().expect("a URL"));
-        let client = Client::try_from(config).expect("a client");
-        Self { client, kinds: Arc::default(), time_limit: TIMEOUT }
     }
 }

@@ -176,12 +176,7 @@ impl Polling {
             }
             (PollingState::Recompiling(until), PollingEvent::Compiled { kinds_missing }) => {
                 let until = *until;
-                self.kinds = kinds_missing.then(|| self.kinds.unwrap_or(KIND_RETRY));
-                match self.failures.attempts() {
-                    0 => self.rest(until),
-                    // The sync shall not count as good while its source does not answer.
-                    _ => self.ask(),
-                }
+                self.recompiled(kinds_missing, until)
             }
             (PollingState::Resting(until), PollingEvent::NamespacesChanged) if self.read_again.is_none() => {
                 let until = *until;
@@ -199,13 +194,10 @@ impl Polling {
                 let pause = self.failures.next_pause().mul_f64(self.pause);
                 self.rest(now + pause)
             }
-            (_, PollingEvent::RestoreWanted(commit)) => {
-                self.state = PollingState::Restoring(None);
-                PollingAction::Restore(commit)
-            }
+            (_, PollingEvent::RestoreWanted(commit)) => self.restore(commit, None),
             (PollingState::Resting(until), PollingEvent::RestoredChanged(commit)) => {
-                self.state = PollingState::Restoring(Some(*until));
-                PollingAction::Restore(commit)
+                let until = *until;
+                self.restore(commit, Some(until))
             }
             (PollingState::Restoring(Some(until)), PollingEvent::Restored) => {
                 let until = *until;
@@ -217,6 +209,21 @@ impl Polling {
             }
             _ => self.ask(),
         }
+    }
+
+    /// The newest commit was compiled for other Namespaces.
+    fn recompiled(&mut self, kinds_missing: bool, until: Instant) -> PollingAction {
+        self.kinds = kinds_missing.then(|| self.kinds.unwrap_or(KIND_RETRY));
+        match self.failures.attempts() {
+            0 => self.rest(until),
+            // The sync shall not count as good while its source does not answer.
+            _ => self.ask(),
+        }
+    }
+
+    fn restore(&mut self, commit: SourceCommit, until: Option<Instant>) -> PollingAction {
+        self.state = PollingState::Restoring(until);
+        PollingAction::Restore(commit)
     }
 
     fn ask(&mut self) -> PollingAction {

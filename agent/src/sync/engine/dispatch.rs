@@ -195,6 +195,10 @@ impl State {
                 return;
             }
         };
+        self.send_command(id, command, place, repair);
+    }
+
+    fn send_command(&mut self, id: &ObjectId, command: Command, place: QueuePlace, repair: Option<PendingRepair>) {
         let applies = matches!(command, Command::Apply(..) | Command::Annotate(..));
         let sent = match &command {
             Command::Apply(_, _, ApplyMode::TakeOver(_)) | Command::Annotate(_, _, Some(_)) => Sent::TakeOver,

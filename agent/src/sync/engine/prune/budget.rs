@@ -156,8 +156,9 @@ impl Prunes {
 
     /// Takes back the deletions within the budget that are not sent, and returns them: they are judged together with what follows now.
     pub(super) fn take_back(&mut self) -> Deletions {
-        let waiting = |_: &(ObjectId, Box<str>), counted: &mut Counted| !counted.sent;
-        let waiting: BTreeMap<_, _> = self.within_budget.extract_if(.., waiting).collect();
+        let (sent, waiting): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.within_budget).into_iter().partition(|(_, counted)| counted.sent);
+        self.within_budget = sent;
         waiting.values().for_each(|counted| self.memory.recent.take_back(counted.at));
         waiting.into_keys().collect()
     }
