@@ -10,6 +10,7 @@ use std::time::Duration;
 use agent::api::{Auth, GitSpec, GitVerification, LocalRepositories, SecretRef, parse_duration, supported};
 use agent::compile::SourceFormat;
 use agent::io::cache::CacheDirectory;
+use agent::io::git::{Network, Reach};
 use agent::io::kubernetes::kubeconfig::install_tls;
 use agent::io::random::random_number;
 use agent::io::repositories::{BLOCKING_THREADS, CACHE_LIMIT};
@@ -96,9 +97,13 @@ struct Args {
     /// without use they are removed anyway
     #[arg(long, value_name = "MIB", default_value_t = CACHE_LIMIT >> 20)]
     cache_limit: u64,
-    /// Let RootSyncs name repositories by a path or a file URL: their authors can then read the disk of the agent
+    /// Let sync objects name repositories by a path or a file URL: their authors can then read the disk of the agent
     #[arg(long)]
     allow_local_repositories: bool,
+    /// Networks beside the internet in which RepoSyncs may have their repositories, such as 10.20.0.0/16,fd12::/48. Without it they reach
+    /// no private address, so that no tenant reads what only the agent reaches; RootSyncs reach every address
+    #[arg(long, value_name = "NETWORKS", value_delimiter = ',')]
+    tenant_networks: Vec<Network>,
     /// Address of /healthz, /readyz, /metrics and /debug/syncs (the state of every sync); port 0 lets the system choose
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8675")]
     listen: SocketAddr,
@@ -240,6 +245,7 @@ fn options(args: Args, cache: &Path) -> anyhow::Result<Options> {
             true => LocalRepositories::Allowed,
             false => LocalRepositories::Refused,
         },
+        tenants: Reach::Public(args.tenant_networks.into()),
         listen: Some(args.listen),
         webhooks: args.webhook_secret.map(|secret| WebhookOptions { listen: args.webhook_listen, secret }),
         audit_period: args.audit_period,

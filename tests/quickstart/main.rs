@@ -166,6 +166,7 @@ fn options(kubeconfig: &Path, home: &Path) -> agent::run::Options {
         cache: home.join("cache"),
         cache_limit: agent::io::repositories::CACHE_LIMIT,
         local_repositories: agent::api::LocalRepositories::Allowed,
+        tenants: agent::io::git::Reach::Everywhere,
         listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         webhooks: None,
         audit_period: Duration::from_secs(3600),

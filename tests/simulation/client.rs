@@ -90,7 +90,7 @@ impl Client {
             reporting: Reporting::new(id.clone(), about, Some(status), groups, true),
             id,
             uid: uid.to_owned(),
-            subscription: watches.subscribe(&settings.sync.part_of(), events),
+            subscription: watches.subscribe(&settings.sync, events),
             news,
             joined: BTreeMap::new(),
             state: State::new(settings),
@@ -237,11 +237,11 @@ impl Client {
 
     fn audit(&mut self, kind: GroupKind, versions: BTreeSet<String>) {
         let findings = Arc::clone(&self.findings);
-        let (cluster, part_of) = (Arc::clone(&self.cluster), self.id.part_of());
+        let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
         self.tasks.spawn(async move {
             let (events, mut received) = tokio::sync::mpsc::channel(1024);
             for version in &versions {
-                let _ = supervised(audit(&cluster, &kind, version, &part_of, &events)).await;
+                let _ = supervised(audit(&cluster, &kind, version, &sync, &events)).await;
             }
             while let Ok(event) = received.try_recv() {
                 push(&findings, Found::Event(event));

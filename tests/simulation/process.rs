@@ -75,9 +75,9 @@ impl World {
     pub(crate) fn start(&mut self) {
         let executor = Executor::new();
         let managers = self.laws.syncs.iter().map(SyncId::manager);
-        self.root_syncs = managers.map(|manager| (manager, Holdings::Untold)).collect();
+        self.all_syncs = managers.map(|manager| (manager, Holdings::Untold)).collect();
         // The one whose name another client writes on objects.
-        self.root_syncs.insert(":root_x".to_owned(), Holdings::Known(Arc::default()));
+        self.all_syncs.insert(":root_x".to_owned(), Holdings::Known(Arc::default()));
         self.begin = executor.now() - self.server.time;
         let entered = executor.enter();
         let client = self.shared().client();
@@ -159,7 +159,7 @@ impl World {
         };
         let (cluster, uid) = (starting.cluster, object::uid(&live));
         self.clients.insert(index, Client::new(settings, uid, status, groups, cluster, &connected.watches));
-        self.tell_root_syncs(index);
+        self.tell_syncs(index);
         self.repositories[index].compiled = None;
         self.repositories[index].next_poll = self.server.time;
     }

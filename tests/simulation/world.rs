@@ -8,7 +8,7 @@ use agent::compile::declared::DeclaredSet;
 use agent::model::finding::{Code, Finding};
 use agent::model::metadata::SyncId;
 use agent::model::object::{GroupKind, ObjectId};
-use agent::sync::engine::{Event, Holdings, RootSyncs};
+use agent::sync::engine::{Event, Holdings, AllSyncs};
 use sandbox::answer::Incoming;
 use sandbox::state::State;
 use tokio::sync::Notify;
@@ -53,7 +53,7 @@ pub(crate) struct World {
     /// The syncs that run.
     pub(crate) clients: BTreeMap<usize, Client>,
     /// All RootSyncs, with the objects that they have told of.
-    pub(crate) root_syncs: RootSyncs,
+    pub(crate) all_syncs: AllSyncs,
     pub(crate) watches: OpenWatches,
     pub(crate) laws: Laws,
     /// Requests that nothing waits for any more, and which may still be performed.
@@ -75,7 +75,7 @@ impl World {
             server: Server::new(&syncs),
             repositories: syncs.iter().map(|_| Repository::default()).collect(),
             clients: BTreeMap::new(),
-            root_syncs: RootSyncs::new(),
+            all_syncs: AllSyncs::new(),
             watches: OpenWatches::default(),
             laws: Laws::new(syncs),
             ghosts: Vec::new(),
@@ -248,8 +248,8 @@ impl World {
             }
             Wish::Share(held) => {
                 let manager = self.laws.syncs[sync].manager();
-                self.root_syncs.insert(manager, Holdings::Known(held));
-                (0..self.repositories.len()).for_each(|sync| self.tell_root_syncs(sync));
+                self.all_syncs.insert(manager, Holdings::Known(held));
+                (0..self.repositories.len()).for_each(|sync| self.tell_syncs(sync));
             }
             Wish::InForce(commit) => {
                 let leaving = self.lines[sync].leaving();
@@ -263,9 +263,9 @@ impl World {
         }
     }
 
-    pub(crate) fn tell_root_syncs(&mut self, sync: usize) {
-        let syncs = Arc::new(self.root_syncs.clone());
-        self.tell(sync, Event::RootSyncs(syncs));
+    pub(crate) fn tell_syncs(&mut self, sync: usize) {
+        let syncs = Arc::new(self.all_syncs.clone());
+        self.tell(sync, Event::Syncs(syncs));
     }
 
     /// Checks that a sync that says that it is synced is.

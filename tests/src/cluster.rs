@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Request as HttpRequest, header};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::discovery::v2::APIGroupDiscoveryList;
 use sandbox::{Request, Sandbox};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -22,6 +23,10 @@ use crate::wait::await_condition;
 
 /// Where RootSyncs are.
 pub const SYNCS: &str = "/apis/configsync.gke.io/v1beta1/namespaces/config-management-system/rootsyncs";
+/// The file with the kubeconfig of the agent.
+const OF_AGENT: &str = "kubeconfig-of-agent";
+/// The beginnings of the names of syncs' accounts and their bindings.
+const ACCOUNTS: [&str; 3] = ["root-reconciler", "ns-reconciler", "configsync.gke.io:"];
 /// The user agent of requests of [`Cluster::get`] and similar functions in the audit log.
 const USER_AGENT: &str = "story";
 
@@ -91,7 +96,8 @@ impl Cluster {
         Ok(Self { server, kubeconfig, home, runtime, client })
     }
 
-    /// Applies our CRDs and makes the namespace of RootSyncs, as an installation does.
+    /// Applies our CRDs and makes the namespace of RootSyncs, as an installation does. Where the API server asks for rights, the agent has
+    /// an account with those of an installation.
     ///
     /// # Errors
     /// When the API server refuses.
@@ -111,7 +117,39 @@ impl Cluster {
                 Ok(())
             })?;
         }
+        if matches!(self.server, Server::ControlPlane(_)) {
+            self.install_account()?;
+        }
         Ok(())
+    }
+
+    /// Applies the account and the rights of the agent, and writes a kubeconfig with a token of that account.
+    fn install_account(&self) -> Result<()> {
+        let mut rights = String::new();
+        for object in manifests()? {
+            let kind = object["kind"].as_str().unwrap_or_default();
+            if kind == "ServiceAccount" || kind.contains("Role") {
+                rights += &format!("---\n{}", serde_yaml::to_string(&object)?);
+            }
+        }
+        let (file, of_agent) = (self.home.path().join("rights.yaml"), self.home.path().join(OF_AGENT));
+        fs::write(&file, rights)?;
+        self.kubectl(&["apply", "--server-side", "--filename", &file.display().to_string()])?;
+        let token = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+        let accounts = "/api/v1/namespaces/config-management-system/serviceaccounts";
+        let token = self.create(&format!("{accounts}/nomos-agent/token"), &token)?["status"]["token"].clone();
+        let mut kubeconfig: Value = serde_yaml::from_str(&fs::read_to_string(&self.kubeconfig)?)?;
+        for user in kubeconfig["users"].as_array_mut().into_iter().flatten() {
+            user["user"] = json!({"token": token});
+        }
+        fs::write(of_agent, serde_yaml::to_string(&kubeconfig)?)?;
+        Ok(())
+    }
+
+    /// The kubeconfig of the agent: that of its account, or the administrator's where there is none.
+    pub fn kubeconfig_of_agent(&self) -> PathBuf {
+        let of_agent = self.home.path().join(OF_AGENT);
+        if of_agent.exists() { of_agent } else { self.kubeconfig.clone() }
     }
 
     /// Makes a Namespace.
@@ -353,7 +391,7 @@ impl Cluster {
         }
     }
 
-    /// The writes of the agent to objects, but not those to its own status, record, Lease and Events.
+    /// The writes of the agent to objects, but not those to its own status, record, Lease and Events, and to the accounts of syncs.
     ///
     /// # Errors
     /// When the requests cannot be read.
@@ -362,6 +400,7 @@ impl Cluster {
             ["configsync.gke.io", "kpt.dev", "events.k8s.io", "coordination.k8s.io"]
                 .contains(&request.api_group.as_str())
                 || request.resource == "events"
+                || ACCOUNTS.iter().any(|prefix| request.name.starts_with(prefix))
         };
         let (mut requests, _) = self.requests(from)?;
         requests.retain(|request| request.user_agent.starts_with("nomos-agent/"));
@@ -388,6 +427,13 @@ fn crds() -> Result<Vec<Value>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/install/crds");
     let files = std::fs::read_dir(&directory)?.collect::<std::io::Result<Vec<_>>>()?;
     files.iter().map(|file| Ok(serde_yaml::from_str(&std::fs::read_to_string(file.path())?)?)).collect()
+}
+
+/// The manifests of the agent, as they are installed.
+fn manifests() -> Result<Vec<Value>> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/install/agent.yaml");
+    let text = fs::read_to_string(file)?;
+    serde_yaml::Deserializer::from_str(&text).map(|document| Ok(Value::deserialize(document)?)).collect()
 }
 
 fn crd_path(crd: &Value) -> String {

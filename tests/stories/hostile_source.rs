@@ -92,7 +92,7 @@ pub(crate) fn commit_that_kills(kind: Kind) -> Result<()> {
     let cluster = installed(kind)?;
     let home = tempfile::tempdir()?;
     let start = || -> Result<Agent> {
-        let agent = Agent::start_limited(Path::new(AGENT), cluster.kubeconfig(), home.path(), ADDRESS_SPACE)?;
+        let agent = Agent::start_limited(Path::new(AGENT), &cluster.kubeconfig_of_agent(), home.path(), ADDRESS_SPACE)?;
         remember(agent.log());
         Ok(agent)
     };

@@ -45,11 +45,13 @@ mod one_writer;
 mod private_repositories;
 mod records;
 mod removal;
+mod rights;
 mod secrets;
 mod small_commits;
 mod sources;
 mod stopped;
 mod status;
+mod tenants;
 mod timeouts;
 mod unreadable_sync;
 mod unsupported_fields;
@@ -141,6 +143,12 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("copied_values_of_secrets_stay_secret", copied_values::of_secrets_stay_secret, &Kind::ALL),
     ("replicas_that_leave_the_repository_stay", handed_over::replicas, &Kind::ALL),
     ("a_renamed_sync_takes_over_what_the_old_one_left", handed_over::between_syncs, &Kind::ALL),
+    ("tenants_come_and_go_with_a_root_sync", tenants::come_with_a_root_sync, &Kind::ALL),
+    ("tenants_have_the_rights_of_their_accounts", tenants::have_the_rights_of_their_accounts, &[Kind::ControlPlane]),
+    ("a_root_sync_has_its_roles_and_no_others", tenants::root_sync_with_roles, &[Kind::ControlPlane]),
+    ("a_root_sync_takes_objects_from_tenants", tenants::conflicts, &[Kind::ControlPlane]),
+    ("the_rights_of_syncs_are_those_of_their_accounts", rights::are_those_of_the_account, &[Kind::ControlPlane]),
+    ("tenants_go_with_their_namespaces", tenants::go_with_their_namespaces, &Kind::ALL),
     ("a_sync_takes_its_objects_along_in_the_foreground", removal::foreground, &Kind::ALL),
     ("a_sync_in_any_state_takes_its_objects_along", removal::foreground_in_any_state, &Kind::ALL),
     ("a_sync_without_a_record_waits_for_an_approval_before_it_goes", removal::without_record, &Kind::ALL),

@@ -1,7 +1,7 @@
 //! Starts the clusters, agents and syncs of stories.
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
@@ -66,23 +66,28 @@ pub(crate) fn installed(kind: Kind) -> Result<Cluster> {
     Ok(cluster)
 }
 
+/// An agent for one repository has the rights of whoever starts it, one for sync objects those of an installation.
+fn kubeconfig(cluster: &Cluster, args: &[&str]) -> PathBuf {
+    if args.contains(&"--repo") { cluster.kubeconfig().to_owned() } else { cluster.kubeconfig_of_agent() }
+}
+
 /// An agent of its own.
 pub(crate) fn agent(cluster: &Cluster, args: &[&str]) -> Result<Agent> {
-    let agent = Agent::start(Path::new(AGENT), cluster.kubeconfig(), args)?;
+    let agent = Agent::start(Path::new(AGENT), &kubeconfig(cluster, args), args)?;
     remember(agent.log());
     Ok(agent)
 }
 
 /// An agent of its own with these arguments and environment variables alone.
 pub(crate) fn agent_with(cluster: &Cluster, args: &[&str], environment: &[(&str, &str)]) -> Result<Agent> {
-    let agent = Agent::start_with(Path::new(AGENT), cluster.kubeconfig(), args, environment)?;
+    let agent = Agent::start_with(Path::new(AGENT), &kubeconfig(cluster, args), args, environment)?;
     remember(agent.log());
     Ok(agent)
 }
 
 /// An agent of its own whose connections to the API server go through a forwarder.
 pub(crate) fn agent_through_forwarder(cluster: &Cluster, args: &[&str]) -> Result<(Forwarder, Agent)> {
-    let (forwarder, file) = Forwarder::before(cluster.kubeconfig())?;
+    let (forwarder, file) = Forwarder::before(&cluster.kubeconfig_of_agent())?;
     let agent = Agent::start(Path::new(AGENT), file.path(), args)?;
     // It reads the file when it starts.
     agent.address()?;

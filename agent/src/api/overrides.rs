@@ -48,8 +48,7 @@ pub struct Overrides {
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("enum" = ["implicit", "explicit"]))]
     pub namespace_strategy: String,
-    /// Roles that the sync acts with instead of cluster-admin. Not supported: the agent refuses a sync that sets any
-    /// (KNV1061), because it would act with more rights than they give.
+    /// Roles that the sync acts with instead of cluster-admin.
     #[serde(default, skip_serializing_if = "is_default")]
     pub role_refs: Vec<RoleRef>,
 }

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::invalid::{Fault, finding, invalid, unreadable};
 use super::{
-    API_SERVER_TIMEOUT, Auth, GitSpec, GitVerification, Overrides, RECONCILE_TIMEOUT, SecretRef, SourceType, SyncSpec,
-    parse_duration,
+    API_SERVER_TIMEOUT, Auth, GitSpec, GitVerification, Overrides, RECONCILE_TIMEOUT, RoleRef, SecretRef, SourceType,
+    SyncSpec, parse_duration,
 };
 use crate::compile::SourceFormat;
 use crate::model::finding::Finding;
@@ -65,6 +65,8 @@ pub struct SupportedSpec {
     pub reconcile_timeout: Duration,
     /// Time that one request to the API server for an object of the sync may take.
     pub api_server_timeout: Duration,
+    /// The roles that a RootSync acts with; empty for an administrator, and for a RepoSync.
+    pub role_refs: Vec<RoleRef>,
 }
 
 impl Default for SupportedSpec {
@@ -77,6 +79,7 @@ impl Default for SupportedSpec {
             implicit_namespaces: true,
             reconcile_timeout: RECONCILE_TIMEOUT,
             api_server_timeout: API_SERVER_TIMEOUT,
+            role_refs: Vec::new(),
         }
     }
 }
@@ -142,10 +145,12 @@ fn instructions(kind: SyncKind, spec: SyncSpec) -> Result<SupportedSpec, Fault> 
         namespace_strategy,
         role_refs,
     } = overrides.unwrap_or_default();
+    let tenant = kind == SyncKind::RepoSync;
+    refuse_if(tenant && !role_refs.is_empty(), "spec.override.roleRefs", "A RepoSync has the rights that its account was given.")?;
     refuse_if(
-        !role_refs.is_empty(),
-        "spec.override.roleRefs",
-        "The agent would act with more rights than the roles give. Remove roleRefs if it may.",
+        tenant && git.auth == Auth::GceNode,
+        "spec.git.auth: gcenode",
+        "It is the identity of the node and not of a tenant: use gcpserviceaccount in a RepoSync.",
     )?;
     Ok(SupportedSpec {
         git,
@@ -157,6 +162,7 @@ fn instructions(kind: SyncKind, spec: SyncSpec) -> Result<SupportedSpec, Fault> 
         implicit_namespaces: namespace_strategy != "explicit",
         reconcile_timeout: timeout(&reconcile_timeout, RECONCILE_TIMEOUT),
         api_server_timeout: timeout(&api_server_timeout, API_SERVER_TIMEOUT),
+        role_refs,
     })
 }
 

@@ -9,6 +9,8 @@ use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::object::ObjectId;
+
 /// The field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "configsync.gke.io";
 /// The prefixes of annotation and label keys that belong to the system.
@@ -16,7 +18,7 @@ pub const SYSTEM_PREFIXES: [&str; 2] = ["configmanagement.gke.io/", "configsync.
 /// The suffix of the labels that tell how far above a Namespace a directory is.
 pub const DEPTH_SUFFIX: &str = ".tree.hnc.x-k8s.io/depth";
 
-/// The Namespace of the agent, the RootSyncs and their inventories.
+/// The Namespace of the agent, the RootSyncs and their inventories, and the accounts of all syncs.
 pub const CONTROLLER_NAMESPACE: &str = "config-management-system";
 /// The Namespaces that no repository may declare (KNV1034).
 pub const CONTROLLER_NAMESPACES: [&str; 3] =
@@ -105,6 +107,8 @@ pub mod annotation {
     pub const APPLY_SET_TOOLING: &str = "applyset.kubernetes.io/tooling";
     /// System, on a RootSync: `true` if its source has NamespaceSelectors with mode dynamic, `false` if it has none any more.
     pub const DYNAMIC_SELECTORS: &str = "configsync.gke.io/dynamic-ns-selector-enabled";
+    /// System, on an account: the Google service account that it acts as.
+    pub const GOOGLE_ACCOUNT: &str = "iam.gke.io/gcp-service-account";
     /// System, on ResourceGroups: `enabled` or `disabled`, for the status of the resources.
     pub const STATUS: &str = "configsync.gke.io/status";
 }
@@ -123,12 +127,14 @@ pub mod label {
     pub const MADE_FROM: &str = "configsync.gke.io/made-from";
     /// System, on ResourceGroups: the sync, `<namespace>_<name>`.
     pub const INVENTORY_ID: &str = "cli-utils.sigs.k8s.io/inventory-id";
-    /// System, on ResourceGroups: the namespace of the sync.
+    /// System, on ResourceGroups, accounts and their bindings: the namespace of the sync.
     pub const SYNC_NAMESPACE: &str = "configsync.gke.io/sync-namespace";
-    /// System, on ResourceGroups: the name of the sync.
+    /// System, on ResourceGroups, accounts and their bindings: the name of the sync.
     pub const SYNC_NAME: &str = "configsync.gke.io/sync-name";
-    /// System, on ResourceGroups: RootSync or RepoSync.
+    /// System, on ResourceGroups, accounts and their bindings: RootSync or RepoSync.
     pub const SYNC_KIND: &str = "configsync.gke.io/sync-kind";
+    /// System, on accounts and their bindings: [`super::RECONCILER_MANAGER`], as Config Sync has it.
+    pub const MADE_BY: &str = "configsync.gke.io/managed-by";
     /// Config Sync, on Pods that serve a sync: the Deployment that they are of.
     pub const DEPLOYMENT_NAME: &str = "configsync.gke.io/deployment-name";
 }
@@ -206,6 +212,32 @@ impl SyncId {
         Self { kind: SyncKind::RootSync, namespace: CONTROLLER_NAMESPACE.to_owned(), name: name.to_owned() }
     }
 
+    /// The RepoSync `name` in `namespace`.
+    pub fn repo(namespace: &str, name: &str) -> Self {
+        Self { kind: SyncKind::RepoSync, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// The sync that this object is; `None` for other objects, and for a sync object that is in the wrong namespace for its kind.
+    pub fn of_object(id: &ObjectId) -> Option<Self> {
+        let sync = match (id.group(), id.kind()) {
+            ("configsync.gke.io", "RootSync") => Self { namespace: id.namespace().to_owned(), ..Self::root(id.name()) },
+            ("configsync.gke.io", "RepoSync") => Self::repo(id.namespace(), id.name()),
+            _ => return None,
+        };
+        sync.is_in_place().then_some(sync)
+    }
+
+    /// `true` if the sync object is in a namespace in which its kind is served: RootSyncs in [`CONTROLLER_NAMESPACE`], RepoSyncs in any
+    /// other.
+    pub fn is_in_place(&self) -> bool {
+        (self.kind == SyncKind::RootSync) == (self.namespace == CONTROLLER_NAMESPACE)
+    }
+
+    /// `true` if the sync may have this object: a RepoSync has only what is in its namespace, whatever labels other objects have.
+    pub fn covers(&self, id: &ObjectId) -> bool {
+        self.kind == SyncKind::RootSync || self.namespace == id.namespace()
+    }
+
     /// The value of the label [`label::PART_OF`]: the id of an ApplySet with the sync as its parent, see
     /// <https://github.com/kubernetes/enhancements/tree/master/keps/sig-cli/3659-kubectl-apply-prune>.
     pub fn part_of(&self) -> String {
@@ -223,7 +255,8 @@ impl SyncId {
         if self.name == default { scope.to_owned() } else { format!("{scope}_{}", self.name) }
     }
 
-    /// The name of the Deployment that serves the sync in Config Sync.
+    /// The name of the ServiceAccount in [`CONTROLLER_NAMESPACE`] that the sync acts as, and in Config Sync of the Deployment that
+    /// serves the sync too.
     pub fn reconciler(&self) -> String {
         let (namespace, name) = (&self.namespace, &self.name);
         match self.kind {
@@ -232,6 +265,11 @@ impl SyncId {
             SyncKind::RepoSync if name == REPO_SYNC => format!("ns-reconciler-{namespace}"),
             SyncKind::RepoSync => format!("ns-reconciler-{namespace}-{name}-{}", name.len()),
         }
+    }
+
+    /// The user name of the ServiceAccount that the sync acts as.
+    pub fn user(&self) -> String {
+        format!("system:serviceaccount:{CONTROLLER_NAMESPACE}:{}", self.reconciler())
     }
 
     /// The value of [`annotation::OWNING_INVENTORY`] and [`label::INVENTORY_ID`].
@@ -255,14 +293,14 @@ mod tests {
     fn the_manager_of_a_default_sync_has_no_name() {
         assert_eq!(SyncId::root("root-sync").manager(), ":root");
         assert_eq!(SyncId::root("x").manager(), ":root_x");
-        let shop = |name: &str| SyncId { kind: SyncKind::RepoSync, namespace: "shop".into(), name: name.into() };
+        let shop = |name: &str| SyncId::repo("shop", name);
         assert_eq!(shop("repo-sync").manager(), "shop");
         assert_eq!(shop("x").manager(), "shop_x");
     }
 
     #[test]
     fn reconcilers_are_named_as_by_config_sync() {
-        let shop = |name: &str| SyncId { kind: SyncKind::RepoSync, namespace: "shop".into(), name: name.into() };
+        let shop = |name: &str| SyncId::repo("shop", name);
         for (sync, reconciler) in [
             (SyncId::root("root-sync"), "root-reconciler"),
             (SyncId::root("x"), "root-reconciler-x"),

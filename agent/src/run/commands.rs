@@ -30,7 +30,7 @@ use crate::sync::reporting::ReportMessage;
 /// Everything that the commands of one sync need.
 pub(super) struct CommandRunner {
     pub(super) context: Arc<AgentContext>,
-    /// The API server, with the time limit of this sync.
+    /// The API server, with the account and the time limit of this sync.
     pub(super) cluster: Arc<Cluster>,
     pub(super) sync: SyncId,
     pub(super) metrics: SyncMetrics,
@@ -170,12 +170,11 @@ impl CommandRunner {
     }
 
     fn audit(&self, kind: GroupKind, versions: BTreeSet<String>) {
-        let (cluster, events) = (Arc::clone(&self.cluster), self.audited.clone());
-        let (context, part_of) = (Arc::clone(&self.context), self.sync.part_of());
+        let (context, sync, events) = (Arc::clone(&self.context), self.sync.clone(), self.audited.clone());
         let task = async move {
             let _turn = context.budget.audit().await;
             for version in &versions {
-                let audit = audit(&cluster, &kind, version, &part_of, &events);
+                let audit = audit(&context.cluster, &kind, version, &sync, &events);
                 if let Some(Err(error)) = supervised(audit).await {
                     tracing::warn!(%kind, version, %error, "cannot compare whole objects");
                 }
@@ -188,7 +187,7 @@ impl CommandRunner {
 
     /// Counts the objects of a CRD's kind. It is tried again while the API server is away or busy.
     fn count(&self, crd: ObjectId) {
-        let (cluster, events) = (Arc::clone(&self.cluster), self.events.clone());
+        let (cluster, events) = (Arc::clone(&self.context.cluster), self.events.clone());
         let task = async move {
             let objects = supervised(patiently(|| count(&cluster, &crd))).await.and_then(Result::ok).flatten();
             // It fails when the sync has ended, which then needs no answer.

@@ -3,13 +3,13 @@
 use kube::api::{DynamicObject, ResourceExt as _};
 use serde_json::{Map, Value, json};
 
-use crate::model::metadata::{CONTROLLER_NAMESPACE, SYNC_FINALIZERS, SyncId, TOOLING, annotation, label};
+use crate::model::metadata::{SYNC_FINALIZERS, SyncId, TOOLING, annotation, label};
 
 /// The marks of a sync object that is served: the ApplySet of the sync's objects, by which tools find them, and the finalizer, so that the
 /// agent sees its deletion however long it was away. An annotation says if its source has dynamic NamespaceSelectors, or that it
 /// has none any more.
 pub(super) fn missing_marks(id: &SyncId, object: &DynamicObject, dynamic: Option<bool>) -> Option<Value> {
-    if id.namespace != CONTROLLER_NAMESPACE {
+    if !id.is_in_place() {
         return None;
     }
     let (mut metadata, mut annotations) = (Map::new(), Map::new());
@@ -41,6 +41,7 @@ pub(super) fn missing_marks(id: &SyncId, object: &DynamicObject, dynamic: Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::metadata::CONTROLLER_NAMESPACE;
 
     fn missing(annotations: Value, dynamic: Option<bool>) -> Option<Value> {
         let id = SyncId::root("a");

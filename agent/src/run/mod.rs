@@ -12,13 +12,14 @@ mod source;
 mod commands;
 mod sync;
 mod standby;
+mod accounts;
 mod config_sync;
 mod removal;
 mod lifecycle;
 mod marks;
 mod syncs;
 mod config_management;
-mod roots;
+mod sync_objects;
 pub mod leader;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ use tracing::Instrument as _;
 
 use crate::api::{API_SERVER_TIMEOUT, GitSpec, LocalRepositories, RECONCILE_TIMEOUT};
 use crate::compile::SourceFormat;
+use crate::io::git::Reach;
 use crate::io::kubernetes::client::{ApiError, Cluster};
 use crate::io::kubernetes::connections::Connections;
 use crate::io::kubernetes::fence::Fence;
@@ -48,11 +50,12 @@ use crate::io::reports::WriteBudget;
 use crate::io::repositories::Repositories;
 use crate::io::serve::{Metrics, ServedSyncs, VerbLabels, WebhookOptions, WebhookTargets, serve, serve_webhooks};
 use crate::model::metadata::{ROOT_SYNC, SyncId};
-use crate::sync::engine::RootSyncs;
+use crate::sync::engine::AllSyncs;
 use crate::sync::plan::guard::APPROVAL;
 
 pub use log::start_log;
 
+use accounts::Granted;
 use budget::Budget;
 use config_sync::ConfigSyncPrograms;
 use leader::{Candidacy, Leader, LeaderConnections};
@@ -70,7 +73,7 @@ const LAST_WORD: Duration = Duration::from_millis(400);
 /// The settings of the command line.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The source of one sync without a RootSync object; `None` serves every RootSync.
+    /// The source of one sync without a RootSync object; `None` serves every RootSync and RepoSync.
     pub source: Option<Flags>,
     /// Name of this cluster, for cluster selectors. A ConfigManagement with another name takes precedence over it.
     pub cluster_name: String,
@@ -86,8 +89,10 @@ pub struct Options {
     pub cache: PathBuf,
     /// Bytes of mirrors beyond which those that are not used are removed.
     pub cache_limit: u64,
-    /// The answer to RootSyncs whose repository is a path or a `file:` URL.
+    /// The answer to sync objects whose repository is a path or a `file:` URL.
     pub local_repositories: LocalRepositories,
+    /// The addresses at which the repositories of RepoSyncs may be.
+    pub tenants: Reach,
     /// Address of `/healthz`, `/readyz`, `/metrics` and `/debug/syncs`; `None` serves none of them.
     pub listen: Option<SocketAddr>,
     /// The receiver of webhooks; `None` has none.
@@ -125,8 +130,10 @@ pub(crate) struct AgentContext {
     syncs: Arc<ServedSyncs>,
     /// `true` once this agent may write.
     leads: watch::Sender<bool>,
-    /// All RootSyncs, with their objects; `None` before they are listed, and where none is served.
-    root_syncs: watch::Sender<Option<Arc<RootSyncs>>>,
+    /// All syncs, with their objects; `None` before they are listed, and where none is served.
+    all_syncs: watch::Sender<Option<Arc<AllSyncs>>>,
+    /// The rights that the accounts of syncs have by now.
+    granted: watch::Sender<Granted>,
     /// The syncs whose source is compiled, with `true` if it has a dynamic NamespaceSelector.
     dynamic: watch::Sender<BTreeMap<SyncId, bool>>,
     /// The programs of Config Sync that run on the cluster; `None` before they are listed.
@@ -185,7 +192,8 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         metrics,
         syncs,
         leads: watch::Sender::new(false),
-        root_syncs: watch::Sender::default(),
+        all_syncs: watch::Sender::default(),
+        granted: watch::Sender::default(),
         dynamic: watch::Sender::default(),
         config_sync: watch::Sender::default(),
         options,
@@ -205,7 +213,7 @@ async fn lead(context: Arc<AgentContext>, mut leader: Leader, mut stop: watch::R
     let of_work = Arc::clone(&context);
     let mut work = std::pin::pin!(async move {
         let Some(flags) = source else {
-            roots::serve(of_work, stop).await;
+            sync_objects::serve(of_work, stop).await;
             return Ok(true);
         };
         tokio::select! {
@@ -305,6 +313,7 @@ async fn by_flags(context: Arc<AgentContext>, flags: Flags, mut stop: watch::Rec
         period: flags.period,
         object: None,
         generation: 0,
+        rights: None,
         resource_status: true,
         implicit_namespaces: true,
         reconcile_timeout: RECONCILE_TIMEOUT,

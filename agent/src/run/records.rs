@@ -11,7 +11,7 @@ use kube::runtime::watcher::{Config, Event as WatchEvent, watcher};
 use tokio::sync::mpsc;
 
 use crate::api::ResourceGroup;
-use crate::model::metadata::{CONTROLLER_NAMESPACE, SyncId, label};
+use crate::model::metadata::{SyncId, label};
 use crate::model::shared::lock;
 use crate::sync::reporting::ReportMessage;
 
@@ -32,7 +32,7 @@ impl Records {
 
     /// Follows all ResourceGroups of syncs.
     pub(super) async fn follow(&self, client: kube::Client) {
-        let groups: Api<PartialObjectMeta<ResourceGroup>> = Api::namespaced(client, CONTROLLER_NAMESPACE);
+        let groups: Api<PartialObjectMeta<ResourceGroup>> = Api::all(client);
         let of_syncs = Config::default().labels(label::INVENTORY_ID);
         let mut events = std::pin::pin!(watcher(groups, of_syncs).default_backoff());
         let (mut known, mut listed) = (BTreeMap::new(), BTreeMap::new());

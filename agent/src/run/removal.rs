@@ -15,18 +15,20 @@ use super::config_sync;
 use super::standby::led;
 use super::supervision::supervised;
 use super::sync::{self, ExitReason, Instructions};
+use super::sync_objects::await_rights;
 use super::task::SyncTask;
 use crate::api::{Removal, SyncStatus};
 use crate::io::kubernetes::client::ApiError;
+use crate::io::kubernetes::events::EventPublisher;
 use crate::io::reports::{SyncObject, delete_inventory, patch_sync_metadata, read_sync, write_sync_status};
 use crate::model::backoff::Backoff;
 use crate::model::error_chain::error_chain;
-use crate::model::metadata::{CONTROLLER_NAMESPACE, SYNC_FINALIZERS};
+use crate::model::metadata::{SYNC_FINALIZERS, SyncId, SyncKind};
 
 /// The pause before another attempt, and the longest one.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-/// The CRD with which all sync objects are deleted.
-const CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rootsyncs.configsync.gke.io";
+/// The pause between two looks at the namespace of a RepoSync that is being deleted.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// `true` for a sync object that only another program keeps: the agent has done all that its deletion asks for.
 pub(super) fn is_over(object: &DynamicObject) -> bool {
@@ -46,7 +48,12 @@ pub(super) async fn carry_out(context: Arc<AgentContext>, mut instructions: watc
     }
     loop {
         let task = Arc::clone(&instructions.borrow().task);
-        let error = match supervised(attempt(&context, &task, &mut instructions)).await {
+        let ended = tokio::select! {
+            ended = supervised(attempt(&context, &task, &mut instructions)) => ended,
+            // The rights of the sync may go with its namespace before its objects do.
+            () = namespace_goes(&context, &task.sync) => continue,
+        };
+        let error = match ended {
             Some(Ok(())) => return,
             Some(Err(error)) => error_chain(error.as_ref()),
             None => "it broke down".to_owned(),
@@ -55,6 +62,20 @@ pub(super) async fn carry_out(context: Arc<AgentContext>, mut instructions: watc
         tokio::select! {
             () = tokio::time::sleep(backoff.next_pause()) => {}
             () = stopped(instructions.clone()) => return,
+        }
+    }
+}
+
+/// Waits until the namespace of a RepoSync is being deleted.
+async fn namespace_goes(context: &AgentContext, sync: &SyncId) {
+    if sync.kind == SyncKind::RootSync || is_taken_along(context, sync).await.unwrap_or(false) {
+        // An attempt that begins then leaves the objects alone.
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        if is_taken_along(context, sync).await.unwrap_or(false) {
+            return;
         }
     }
 }
@@ -75,14 +96,19 @@ async fn attempt(
     }
     match task.removal {
         None | Some(Removal::Keep) => tracing::info!("the sync is being deleted; the objects that it applied stay"),
-        Some(_) if is_taken_along(context).await? => tracing::warn!(
+        Some(_) if is_taken_along(context, &task.sync).await? => tracing::warn!(
             "the sync is being deleted with its CRD or namespace, and not for itself; the objects that it applied stay"
         ),
         Some(removal) => {
             tracing::info!(?removal, "the sync is being deleted, after its objects");
             let status = SyncStatus::deserialize(&object["status"]).unwrap_or_default();
-            let object = SyncObject { status, uid: uid.clone() };
-            match sync::run(Arc::clone(context), Some(object), None, instructions).await? {
+            let (mut object, mut events) = (Some(SyncObject { status, uid: uid.clone() }), EventPublisher::default());
+            tokio::select! {
+                () = await_rights(context, &task.sync, &mut object, instructions, &mut events) => {}
+                // A closed channel is a stop too.
+                () = stopped(instructions.clone()) => return Ok(()),
+            }
+            match sync::run(Arc::clone(context), object, None, instructions).await? {
                 ExitReason::Stopped => return Ok(()),
                 ExitReason::Synced | ExitReason::NotSynced => {}
             }
@@ -92,10 +118,12 @@ async fn attempt(
     Ok(take_finalizers_off(context, task, uid).await?)
 }
 
-/// `true` if the CRD of the sync objects, or their namespace, is being deleted, so that this sync is not deleted for itself.
-async fn is_taken_along(context: &AgentContext) -> Result<bool, ApiError> {
-    for container in [CRD, &format!("/api/v1/namespaces/{CONTROLLER_NAMESPACE}")] {
-        match context.cluster.get::<Value>(container).await {
+/// `true` if the CRD of the sync objects, or the namespace, is being deleted, so that this sync is not deleted for itself.
+async fn is_taken_along(context: &AgentContext, sync: &SyncId) -> Result<bool, ApiError> {
+    let plural = format!("{}s", sync.kind.to_string().to_lowercase());
+    let crd = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.configsync.gke.io");
+    for container in [crd, format!("/api/v1/namespaces/{}", sync.namespace)] {
+        match context.cluster.get::<Value>(&container).await {
             Ok(object) if object["metadata"]["deletionTimestamp"].is_null() => {}
             Ok(_) => return Ok(true),
             Err(error) if error.code() == 404 => return Ok(true),

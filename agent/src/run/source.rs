@@ -13,9 +13,10 @@ use crate::api::{GitStatus, SHORTEST_PERIOD};
 use crate::compile::declared::{DeclaredSet, Undeclared};
 use crate::compile::kind_scopes::KindScopes;
 use crate::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope};
-use crate::io::git::Want;
+use crate::io::git::{Reach, Want};
 use crate::io::source::{DefinedKinds, KeptSource, Source, SourceCluster, follow};
 use crate::model::duration::format_duration;
+use crate::model::metadata::SyncKind;
 use crate::sync::engine::{Event, SourceCommit};
 
 /// Events of the source that may wait for the engine.
@@ -99,13 +100,20 @@ fn source(context: &AgentContext, task: &SyncTask) -> Source {
     Source {
         sync: sync.clone(),
         git: git.clone(),
+        reach: match sync.kind {
+            SyncKind::RootSync => Reach::Everywhere,
+            SyncKind::RepoSync => context.options.tenants.clone(),
+        },
         want,
         dir: git.directory(),
         period: task.period,
         cache: context.options.cache.clone(),
         settings: CompileOptions {
             format: *format,
-            scope: RepoScope::Root,
+            scope: match sync.kind {
+                SyncKind::RootSync => RepoScope::Root,
+                SyncKind::RepoSync => RepoScope::Namespace(sync.namespace.clone()),
+            },
             cluster_name: cluster_name.clone(),
             sync: Some(sync.clone()),
             source_dir: git.directory(),

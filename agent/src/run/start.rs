@@ -34,12 +34,14 @@ pub(super) async fn start(
     let groups = patiently(|| read_inventory(&context.cluster, sync)).await?;
     let memory = groups.as_ref().map_or_else(GuardMemory::without_record, |groups| groups.memory(&now()));
     let mut objects = groups.as_ref().map(InventoryRecord::objects).unwrap_or_default();
+    // Users of the namespace of a RepoSync may be able to write its ResourceGroups.
+    objects.retain(|id| sync.covers(id));
     let mut kinds: BTreeSet<GroupKind> = objects.iter().map(ObjectId::group_kind).collect();
     if memory.proof != Proof::Record {
         let part_of = sync.part_of();
         let found = patiently(|| context.search.find(&part_of)).await?;
         kinds.extend(found.kinds);
-        objects.extend(found.crds);
+        objects.extend(found.crds.into_iter().filter(|crd| sync.covers(crd)));
     }
     // It fails when the source has ended, and this sync ends with it.
     let _ = defined.send(defined_kinds(context, &objects));

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant as Deadline;
 use tracing::{Instrument as _, Level};
 
+use super::accounts::Granted;
 use super::commands::CommandRunner;
 use super::source::{FollowedSource, WarmSource, known};
 use super::start::{RecordedInventory, defined_kinds, start};
@@ -22,7 +23,8 @@ use crate::io::serve::DumpRequests;
 use crate::io::source::DefinedKinds;
 use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
-use crate::sync::engine::{Event, Notice, RootSyncs, Settings, SourceCommit, SpecChange, State};
+use crate::sync::accounts::Rights;
+use crate::sync::engine::{Event, Notice, AllSyncs, Settings, SourceCommit, SpecChange, State};
 use crate::sync::inventory::InventoryRecord;
 use crate::sync::reporting::{ReportMessage, Reporting};
 use crate::sync::status::About;
@@ -105,18 +107,19 @@ pub(super) async fn run(
     let groups = recorded.groups.take().filter(|_| task.removal.is_none());
     let (audited, audits) = mpsc::channel(AUDIT_BACKLOG);
     let uid = object.as_ref().map(|object| object.uid.clone());
-    let announcer = Announcer::new(Arc::clone(&context.cluster), &task.sync, uid.as_deref());
+    let cluster = Arc::new(task.cluster(&context.cluster));
+    let announcer = Announcer::new(Arc::clone(&cluster), &task.sync, uid.as_deref());
     let reporter = Reporter::new(Arc::clone(&context.cluster), task.sync.clone(), uid, Arc::clone(&context.writes));
     let (notices, announced) = mpsc::channel(NOTICES);
     let reporting = reporting(&task, object, groups);
     let state = State::new(settings(&followed, recorded, last_in_force));
     let runner = CommandRunner {
-        cluster: Arc::new(context.cluster.with_time_limit(task.api_server_timeout)),
+        cluster,
         metrics: context.metrics.of(&task.sync),
         sync: task.sync.clone(),
         events: events.clone(),
         audited,
-        subscription: context.watches.subscribe(&task.sync.part_of(), events.clone()),
+        subscription: context.watches.subscribe(&task.sync, events.clone()),
         reports,
         notices,
         restores: source.restores.clone(),
@@ -129,7 +132,9 @@ pub(super) async fn run(
     // A spec that changed meanwhile is followed at once.
     instructions.mark_changed();
     let mut driver = Driver {
-        root_syncs: runner.context.root_syncs.subscribe(),
+        all_syncs: runner.context.all_syncs.subscribe(),
+        granted: runner.context.granted.subscribe(),
+        rights: task.rights.clone(),
         state,
         runner,
         source,
@@ -234,8 +239,12 @@ struct Driver<'a> {
     audits: mpsc::Receiver<Event>,
     dumps: DumpRequests,
     instructions: &'a mut watch::Receiver<Instructions>,
-    /// All RootSyncs.
-    root_syncs: watch::Receiver<Option<Arc<RootSyncs>>>,
+    /// All syncs.
+    all_syncs: watch::Receiver<Option<Arc<AllSyncs>>>,
+    /// The rights of all syncs.
+    granted: watch::Receiver<Granted>,
+    /// Those of this sync, as it was last told.
+    rights: Option<Rights>,
     /// The instructions that were followed last.
     followed: Instructions,
     /// The time at which a sync that was told to stop ends, with requests in flight or without.
@@ -245,19 +254,19 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    /// Waits until the RootSyncs are listed, or the sync is told to stop: until then it does not know what is another's.
+    /// Waits until the sync objects are listed, or the sync is told to stop: until then it does not know what is another's.
     async fn meet_others(&mut self) {
         if self.runner.context.options.source.is_some() {
             return;
         }
         let syncs = tokio::select! {
-            syncs = self.root_syncs.wait_for(Option::is_some) => syncs.ok().and_then(|syncs| syncs.clone()),
+            syncs = self.all_syncs.wait_for(Option::is_some) => syncs.ok().and_then(|syncs| syncs.clone()),
             // A closed channel is a stop too.
             _ = self.instructions.wait_for(|instructions| instructions.stop) => None,
         };
         self.instructions.mark_changed();
         if let Some(syncs) = syncs {
-            self.step(Event::RootSyncs(syncs));
+            self.step(Event::Syncs(syncs));
         }
     }
 
@@ -283,9 +292,13 @@ impl Driver<'_> {
                 () = sleep_until(self.stop_at) => return Ok(ExitReason::Stopped),
                 _ = audits.tick() => Event::AuditDue,
                 Ok(()) = self.instructions.changed() => self.follow_instructions(),
-                Ok(()) = self.root_syncs.changed() => match self.root_syncs.borrow_and_update().clone() {
-                    Some(syncs) => Event::RootSyncs(syncs),
+                Ok(()) = self.all_syncs.changed() => match self.all_syncs.borrow_and_update().clone() {
+                    Some(syncs) => Event::Syncs(syncs),
                     None => continue,
+                },
+                Ok(()) = self.granted.changed() => match self.new_rights() {
+                    true => Event::RightsChanged,
+                    false => continue,
                 },
                 Some(request) = self.dumps.recv() => {
                     // It fails when the request was given up.
@@ -304,6 +317,15 @@ impl Driver<'_> {
                 return Ok(if self.state.is_synced() { ExitReason::Synced } else { ExitReason::NotSynced });
             }
         }
+    }
+
+    /// `true` if the account of the sync was given other rights.
+    fn new_rights(&mut self) -> bool {
+        let rights = match self.granted.borrow_and_update().get(&self.runner.sync) {
+            Some(Ok(rights)) => rights.clone(),
+            Some(Err(_)) | None => return false,
+        };
+        std::mem::replace(&mut self.rights, rights) != self.rights
     }
 
     fn step(&mut self, event: Event) {
@@ -382,7 +404,7 @@ impl Driver<'_> {
         let defined = known(defined_kinds(&context, &self.state.definitions()));
         self.source = FollowedSource::new(&context, task, defined);
         self.runner.restores = self.source.restores.clone();
-        self.runner.cluster = Arc::new(context.cluster.with_time_limit(task.api_server_timeout));
+        self.runner.cluster = Arc::new(task.cluster(&context.cluster));
         self.stalled = None;
         self.runner.tell(ReportMessage::Spec(task.facts()));
         let (git, reconcile_timeout) = (Arc::new(task.git.status()), task.reconcile_timeout);

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use crate::api::{GitSpec, Removal};
 use crate::compile::SourceFormat;
+use crate::io::kubernetes::client::Cluster;
 use crate::io::reports::SyncObject;
 use crate::model::metadata::SyncId;
+use crate::sync::accounts::Rights;
 use crate::sync::reporting::SpecFacts;
 
 /// The facts from which a sync is started.
@@ -22,6 +24,8 @@ pub(super) struct SyncTask {
     pub(super) object: Option<SyncObject>,
     /// The generation of the spec; 0 without an object.
     pub(super) generation: i64,
+    /// The rights of the sync's account; `None` without a sync object, and where its spec cannot be read.
+    pub(super) rights: Option<Rights>,
     /// A command line that approves held deletions, in which [`APPROVAL`](crate::sync::plan::guard::APPROVAL) stands for the
     /// approval.
     pub(super) how_to_approve: String,
@@ -38,6 +42,12 @@ pub(super) struct SyncTask {
 }
 
 impl SyncTask {
+    /// The API server for requests about the sync's objects. A sync object acts as its account, flags as the kubeconfig says.
+    pub(super) fn cluster(&self, cluster: &Cluster) -> Cluster {
+        let cluster = cluster.with_time_limit(self.api_server_timeout);
+        if self.object.is_some() { cluster.acting_as(&self.sync) } else { cluster }
+    }
+
     /// The part of the spec that reports depend on.
     pub(super) fn facts(&self) -> SpecFacts {
         SpecFacts { generation: self.generation, resource_status: self.resource_status }
@@ -56,6 +66,7 @@ impl SyncTask {
             period: Duration::from_secs(15),
             object: None,
             generation,
+            rights: None,
             how_to_approve: String::new(),
             resource_status: true,
             implicit_namespaces: true,

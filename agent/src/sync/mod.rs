@@ -2,6 +2,7 @@
 
 pub mod moment;
 pub mod election;
+pub mod accounts;
 pub mod managed_fields;
 pub mod health;
 pub mod live;

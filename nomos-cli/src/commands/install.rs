@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use agent::api::format_duration;
 use anyhow::{Context as _, bail};
 use kube::Client;
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::Value;
 
 use crate::columns::Data;
@@ -152,6 +152,14 @@ async fn apply(client: &Client, object: &DynamicObject, dry_run: bool) -> anyhow
         bail!("it is being deleted; wait until it is gone, and run this again");
     }
     let params = PatchParams { dry_run, ..PatchParams::apply(MANAGER).force() };
+    let role = |binding: &DynamicObject| binding.data.get("roleRef").cloned();
+    if before.as_ref().is_some_and(|before| role(before) != role(object)) {
+        if dry_run {
+            return Ok("would be configured");
+        }
+        // The role of a binding cannot be changed.
+        api.delete(name, &DeleteParams::default()).await?;
+    }
     let after = match api.patch(name, &params, &Patch::Apply(object)).await {
         // In a dry run the Namespace is not there either.
         Err(kube::Error::Api(status)) if dry_run && before.is_none() && status.code == 404 => {

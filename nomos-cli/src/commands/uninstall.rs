@@ -5,11 +5,13 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use agent::api::format_duration;
-use agent::model::metadata::{CONTROLLER_NAMESPACE, SyncId, UNINSTALL_PRUNE, annotation};
+use agent::model::metadata::{CONTROLLER_NAMESPACE, RECONCILER_MANAGER, SyncId, SyncKind, UNINSTALL_PRUNE, annotation, label};
 use anyhow::{Context as _, bail};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, TypeMeta};
 use kube::core::PartialObjectMeta;
 use kube::core::gvk::GroupVersionKind;
 
@@ -39,10 +41,10 @@ enum Finalizers {
 /// Take the agent out of a cluster
 ///
 /// Removes the agent, then the ConfigManagement, RootSyncs and RepoSyncs, after it has asked. What they applied stays in the cluster, and so do the CRDs
-/// and the namespace config-management-system with all else that is in it. With --prune the agent first deletes what the RootSyncs applied.
+/// and the namespace config-management-system with all else that is in it. With --prune the agent first deletes what the syncs applied.
 #[derive(clap::Args)]
 pub(crate) struct UninstallArgs {
-    /// Have the agent delete everything that the RootSyncs applied, in order, before it goes
+    /// Have the agent delete everything that the syncs applied, in order, before it goes
     #[arg(long)]
     prune: bool,
 
@@ -108,6 +110,7 @@ async fn uninstall(
         return Ok(left);
     }
     left.extend(remove(client, syncs(client).await?, deadline, console).await?);
+    left.extend(remove(client, accounts(client).await?, deadline, console).await?);
     left.extend(remove(client, others.into_iter().rev().collect(), deadline, console).await?);
     left.extend(remove(client, crds, deadline, console).await?);
     let applied = if args.prune { "is deleted" } else { "stays" };
@@ -149,7 +152,7 @@ async fn ask(
         text.push_str(&format!("  {}{place}\n", installation::name(&sync)));
     }
     if args.prune {
-        text.push_str("Every object that the RootSyncs applied is deleted.\n");
+        text.push_str("Every object that the syncs applied is deleted.\n");
     }
     if !crds.is_empty() {
         text.push_str("These CRDs are deleted, with all objects of their kinds:\n");
@@ -184,7 +187,7 @@ async fn objects(client: &Client, crd: &DynamicObject) -> anyhow::Result<Vec<Dyn
     for object in &mut found {
         // The items of a list have no type of their own.
         object.types =
-            Some(kube::api::TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() });
+            Some(TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() });
     }
     Ok(found)
 }
@@ -208,7 +211,29 @@ async fn syncs(client: &Client) -> anyhow::Result<Vec<DynamicObject>> {
     Ok(found)
 }
 
-/// Has the agent delete the RootSyncs with what they applied. Returns those that are not gone.
+/// The bindings and the accounts of syncs. The agent that kept them is gone.
+async fn accounts(client: &Client) -> anyhow::Result<Vec<DynamicObject>> {
+    let made = ListParams::default().labels(&format!("{}={RECONCILER_MANAGER}", label::MADE_BY));
+    let mut found = Vec::new();
+    let kinds = [
+        ApiResource::erase::<ClusterRoleBinding>(&()),
+        ApiResource::erase::<RoleBinding>(&()),
+        ApiResource::erase::<ServiceAccount>(&()),
+    ];
+    for resource in kinds {
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+        let list = api.list(&made).await.with_context(|| format!("failed to list {}", resource.plural))?;
+        found.extend(list.into_iter().map(|mut object| {
+            // The items of a list have no type of their own.
+            let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
+            object.types = Some(types);
+            object
+        }));
+    }
+    Ok(found)
+}
+
+/// Has the agent delete the syncs with what they applied. Returns those that are not gone.
 async fn prune(client: &Client, deadline: Instant, console: &mut Console<'_>) -> anyhow::Result<Vec<String>> {
     if !installation::agent_leads(client).await? {
         bail!(
@@ -219,7 +244,6 @@ async fn prune(client: &Client, deadline: Instant, console: &mut Console<'_>) ->
     // The ConfigManagement would make its RootSync again. It goes with it, which is asked to delete its objects before.
     let (first, mut syncs): (Vec<_>, Vec<_>) =
         syncs(client).await?.into_iter().partition(|sync| installation::kind(sync) == "ConfigManagement");
-    syncs.retain(|sync| installation::kind(sync) == "RootSync");
     declaring_first(&mut syncs);
     let unheard = async {
         annotate(client, &syncs, Some(UNINSTALL_PRUNE)).await?;
@@ -249,7 +273,11 @@ async fn prune(client: &Client, deadline: Instant, console: &mut Console<'_>) ->
 
 /// Sorts the syncs so that one that declares another is before it: as long as it is served, it would make that one again.
 fn declaring_first(syncs: &mut [DynamicObject]) {
-    let manager = |sync: &DynamicObject| SyncId::root(sync.metadata.name.as_deref().unwrap_or_default()).manager();
+    let manager = |sync: &DynamicObject| {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let kind = if installation::kind(sync) == "RootSync" { SyncKind::RootSync } else { SyncKind::RepoSync };
+        SyncId { kind, namespace: text(&sync.metadata.namespace), name: text(&sync.metadata.name) }.manager()
+    };
     let of = |sync: &DynamicObject| sync.metadata.annotations.as_ref()?.get(annotation::MANAGER).cloned();
     let declared: BTreeMap<String, String> = syncs.iter().filter_map(|sync| Some((manager(sync), of(sync)?))).collect();
     let count = syncs.len();
@@ -278,7 +306,7 @@ async fn annotate(client: &Client, syncs: &[DynamicObject], end: Option<&str>) -
 async fn give_up<T>(client: &Client, syncs: &[DynamicObject], error: anyhow::Error) -> anyhow::Result<T> {
     let undone = annotate(client, syncs, None).await;
     let left =
-        |also: &anyhow::Error| format!("{also:#}; take the annotation {} off the RootSyncs", annotation::UNINSTALL);
+        |also: &anyhow::Error| format!("{also:#}; take the annotation {} off the syncs", annotation::UNINSTALL);
     Err(undone.as_ref().err().map(left).into_iter().fold(error, anyhow::Error::context))
 }
 

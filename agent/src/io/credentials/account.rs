@@ -16,7 +16,7 @@ use crate::io::git::{
     GOOGLE_CREDENTIALS, GOOGLE_EXCHANGE, GcpServiceAccount, Login, METADATA, Remote, SubjectToken, TokenSource,
 };
 use crate::model::finding::Finding;
-use crate::model::metadata::SyncId;
+use crate::model::metadata::{CONTROLLER_NAMESPACE, SyncId};
 use crate::model::shared::lock;
 
 /// Lifetime of a token, in seconds, and the time after which it is renewed.
@@ -52,14 +52,13 @@ struct WorkloadIdentity {
 impl AccountTokens {
     /// `None` for a sync that does not act as a Google service account.
     pub(super) fn of(client: &kube::Client, sync: &SyncId, git: &GitSpec) -> Option<Self> {
-        // Config Sync gives the account and the Deployment of a sync one name.
         let name = sync.reconciler();
         (git.auth == Auth::GcpServiceAccount).then(|| Self {
-            accounts: Api::namespaced(client.clone(), &sync.namespace),
+            accounts: Api::namespaced(client.clone(), CONTROLLER_NAMESPACE),
             client: client.clone(),
             metadata: METADATA.to_owned(),
             google: GcpServiceAccount {
-                account: format!("{}/{name}", sync.namespace),
+                account: format!("{CONTROLLER_NAMESPACE}/{name}"),
                 email: git.gcp_service_account_email.clone(),
                 exchange: GOOGLE_EXCHANGE.to_owned(),
                 credentials: GOOGLE_CREDENTIALS.to_owned(),

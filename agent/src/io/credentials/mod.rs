@@ -13,7 +13,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Error as WatchFailure, watch_object};
 use tokio::sync::watch;
 
-use super::git::{Login, Remote};
+use super::git::{Login, Reach, Remote};
 use crate::api::GitSpec;
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncId;
@@ -33,7 +33,7 @@ pub fn is_refused_login(finding: &Finding) -> bool {
 pub async fn follow_remote(
     client: kube::Client,
     sync: &SyncId,
-    git: &GitSpec,
+    (git, reach): (&GitSpec, &Reach),
     told: &watch::Sender<RemoteState>,
 ) -> std::convert::Infallible {
     let mut account = AccountTokens::of(&client, sync, git);
@@ -47,7 +47,7 @@ pub async fn follow_remote(
     let mut secrets = Secrets::new(sync.clone());
     loop {
         if names.iter().all(|name| secrets.has_seen(name)) && account.as_ref().is_none_or(AccountTokens::is_known) {
-            let remote = login::remote(git, &secrets);
+            let remote = login::remote(git, &secrets).map(|remote| Remote { reach: reach.clone(), ..remote });
             let remote = Some(match &account {
                 Some(account) => remote.and_then(|remote| account.login(remote)),
                 None => remote,

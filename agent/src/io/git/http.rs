@@ -24,7 +24,8 @@ use super::authorization::Authorization;
 use super::error::{FailureClass, GitError};
 use super::operation::{CONNECT, HALF_AN_ANSWER, NO_ANSWER, Operation, OperationLimits, OperationTransport};
 use super::remote::{Credentials, Login, Remote};
-use super::token::Tokens;
+use super::reach::Reach;
+use super::token::{TokenSource, Tokens};
 use crate::model::error_chain::{error_chain, root_cause};
 use crate::model::shared::lock;
 use crate::model::url::shown;
@@ -37,6 +38,7 @@ pub(super) struct Http {
     /// Without credentials.
     url: Url,
     login: HttpLogin,
+    reach: Reach,
 }
 
 /// The credentials of a client.
@@ -53,6 +55,7 @@ pub(super) struct Wire {
     /// The repository's URL after a redirect, without the tail that a request adds.
     redirected: Option<String>,
     operation: Arc<Operation>,
+    reach: Reach,
 }
 
 impl Http {
@@ -74,6 +77,9 @@ impl Http {
                 .redirect(reqwest::redirect::Policy::none())
                 .tls_danger_accept_invalid_certs(skip_tls_verification)
                 .no_proxy();
+            if let Some(resolver) = remote.reach.resolver() {
+                builder = builder.dns_resolver(resolver);
+            }
             if let Some(ca) = &remote.ca {
                 let certificates =
                     reqwest::Certificate::from_pem_bundle(ca).map_err(|error| invalid("CA certificate", &error))?;
@@ -89,11 +95,19 @@ impl Http {
             }
             builder.build().map_err(|error| invalid("HTTP client", &error))
         };
+        // Names are looked at when they are looked up.
+        let named = remote.proxy.iter().chain(match &remote.login {
+            Login::Token(TokenSource::GithubApp(app)) => Some(&app.base_url),
+            _ => None,
+        });
+        for named in named.filter_map(|named| Url::parse(named).ok()) {
+            remote.reach.check(&named)?;
+        }
         let login = match &remote.login {
             Login::Token(source) => HttpLogin::Tokens(Tokens::new(source.clone()), client(false)?),
             login => HttpLogin::Kept(Arc::new(Authorization::new(url.clone(), login, in_url.as_ref()))),
         };
-        Ok(Self { client: client(remote.skip_tls_verification)?, url, login })
+        Ok(Self { client: client(remote.skip_tls_verification)?, url, login, reach: remote.reach.clone() })
     }
 
     /// A transport for one operation.
@@ -109,8 +123,13 @@ impl Http {
                 Arc::new(Authorization::new(self.url.clone(), &login, None))
             }
         };
-        let wire =
-            Wire { client: self.client.clone(), authorization, redirected: None, operation: Arc::clone(&operation) };
+        let wire = Wire {
+            client: self.client.clone(),
+            authorization,
+            redirected: None,
+            operation: Arc::clone(&operation),
+            reach: self.reach.clone(),
+        };
         let url = gix::url::parse(self.url.as_str()).expect("an HTTP URL is a git URL");
         Ok((Box::new(git::Transport::new_http(wire, url, Protocol::V2, false)), operation))
     }
@@ -166,6 +185,7 @@ impl Wire {
     fn follow(&self, url: &str, lines: &[String]) -> io::Result<(Url, Response)> {
         let mut url = Url::parse(url).map_err(io::Error::other)?;
         for _ in 0..=MAX_REDIRECTS {
+            self.reach.check(&url).map_err(|error| self.operation.fail(error))?;
             let response = send(&self.operation, self.client.get(url.clone()).headers(self.headers(&url, lines)))?;
             let Some(next) = redirect(&url, &response) else {
                 return Ok((url, accept(&self.operation, response)?));
@@ -213,6 +233,7 @@ impl git::Http for Wire {
         _body: git::PostBodyDataKind,
     ) -> gix::Result<git::PostResponse<Headers, BufReader<Body>, PostBody>> {
         let url = Url::parse(url).map_err(gix::Error::from_error)?;
+        self.reach.check(&url).map_err(|error| gix::Error::from_error(self.operation.fail(error)))?;
         let headers = self.headers(&url, &owned(headers));
         let request = self.client.post(url).headers(headers);
         let exchange = Exchange::new(Arc::clone(&self.operation), Some(request), None);

@@ -6,6 +6,7 @@
 
 mod error;
 mod operation;
+mod reach;
 mod cookies;
 mod ssh_key;
 mod token;
@@ -38,6 +39,7 @@ use crate::model::url::shown;
 pub use cookies::{Cookie, cookies};
 pub use error::{FailureClass, GitError};
 pub use openpgp::openpgp_keys;
+pub use reach::{Network, Reach};
 pub use remote::{Credentials, Login, Remote, ssh_server};
 pub use signature::{Signers, SignersFault, allowed_signers};
 pub use ssh_key::{KnownServers, ServerName, SshKey, SshKeyFault, SshLogin};

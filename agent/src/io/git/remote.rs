@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::cookies::Cookie;
 use super::error::{FailureClass, GitError};
+use super::reach::Reach;
 use super::signature::Signers;
 use super::ssh_key::{ServerName, SshLogin};
 use super::token::TokenSource;
@@ -31,6 +32,8 @@ pub struct Remote {
     pub skip_tls_verification: bool,
     /// The keys of which one must have signed a commit. Default: any commit is read.
     pub signers: Option<Signers>,
+    /// The addresses at which the server may be. Default: all.
+    pub reach: Reach,
 }
 
 /// The credentials for a repository.
@@ -97,7 +100,7 @@ impl Remote {
         let url = url.to_owned();
         match RepositoryLocation::same_server(&self.url, &url) {
             true => Self { url, ..self.clone() },
-            false => Self { url, ..Self::default() },
+            false => Self { url, reach: self.reach.clone(), ..Self::default() },
         }
     }
 
@@ -277,6 +280,7 @@ mod tests {
             Remote { skip_tls_verification: true, ..plain.clone() },
             Remote { signers: Some(Signers { ssh: "a".into(), ..Signers::default() }), ..plain.clone() },
             Remote { signers: Some(Signers { openpgp: "a".into(), ..Signers::default() }), ..plain.clone() },
+            Remote { reach: Reach::Public([].into()), ..plain.clone() },
         ];
         let digests: std::collections::BTreeSet<_> = others.iter().map(|remote| remote.digest(b"salt")).collect();
         assert_eq!(digests.len(), others.len());

@@ -25,7 +25,7 @@ impl GitServer {
         };
         match (location, &remote.login) {
             (RemoteLocation::Ssh(address), Login::Ssh(login)) => {
-                Ok(Self::Ssh(Box::new(Ssh::new(shown.to_owned(), address, login.clone()))))
+                Ok(Self::Ssh(Box::new(Ssh::new(shown.to_owned(), address, login.clone(), remote.reach.clone()))))
             }
             (RemoteLocation::Ssh(_), _) => {
                 Err(unfit("ssh, and there is no key", "Use spec.git.auth: ssh, or the https URL of the repository."))

@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 
 use super::error::{FailureClass, GitError};
 use super::operation::{CONNECT, HALF_AN_ANSWER, NO_ANSWER, Operation, OperationLimits, OperationTransport};
+use super::reach::Reach;
 use super::remote::SshAddress;
 use super::ssh_key::{ALGORITHMS, KnownServers, ServerName, SshLogin, is_rsa};
 use crate::model::error_chain::root_cause;
@@ -33,11 +34,12 @@ pub(super) struct Ssh {
     shown: String,
     address: SshAddress,
     login: SshLogin,
+    reach: Reach,
 }
 
 impl Ssh {
-    pub(super) fn new(shown: String, address: SshAddress, login: SshLogin) -> Self {
-        Self { shown, address, login }
+    pub(super) fn new(shown: String, address: SshAddress, login: SshLogin, reach: Reach) -> Self {
+        Self { shown, address, login, reach }
     }
 
     /// A transport for one operation.
@@ -74,7 +76,11 @@ impl Ssh {
     async fn open(&self, operation: &Operation) -> Result<(Handle<ServerCheck>, Channel<Msg>), GitError> {
         let SshAddress { user, host, port, path } = &self.address;
         let server = ServerName::new(host, *port);
-        let socket = match tokio::time::timeout(CONNECT, TcpStream::connect((host.as_str(), *port))).await {
+        let connected = async {
+            let addresses = self.reach.resolve(host, *port).await?;
+            TcpStream::connect(&*addresses).await
+        };
+        let socket = match tokio::time::timeout(CONNECT, connected).await {
             Ok(Ok(socket)) => socket,
             Ok(Err(error)) => return Err(operation.unreachable(NO_ANSWER, &root_cause(&error))),
             Err(_) => return Err(operation.unreachable(NO_ANSWER, "timed out")),

@@ -288,7 +288,8 @@ pub enum Dependents {
 /// the object was made anew (another `uid`) or changed since `version`.
 pub async fn delete(cluster: &Cluster, id: &ObjectId, uid: &str, version: u64, dependents: Dependents) -> Outcome {
     if id.is_namespace() || id.is_crd() {
-        match detached_in(cluster, id).await {
+        // What is in it decides, and not what the sync may see of that.
+        match detached_in(&cluster.as_agent(), id).await {
             Ok(None) => {}
             Ok(Some(detached)) => return Outcome::KeepsDetached(detached),
             Err(error) => return failed("look for detached objects in", id, &error, cluster),

@@ -4,10 +4,11 @@ use tokio::sync::mpsc;
 
 use super::client::{ApiError, Cluster};
 use super::pages::{ListForm, Pages, part_of_one};
+use crate::model::metadata::{SyncId, SyncKind};
 use crate::model::object::{GroupKind, Object};
 use crate::sync::engine::Event;
 
-/// Sends every object of `kind` whose label `part-of` is `part_of` to `events`, as [`Event::Audited`], in this version.
+/// Sends every object of `kind` with the label of `sync` to `events`, as [`Event::Audited`], in this version.
 ///
 /// # Errors
 /// When the API server refuses a page or cannot be reached. The objects before it have been sent.
@@ -15,11 +16,12 @@ pub async fn audit(
     cluster: &Cluster,
     kind: &GroupKind,
     version: &str,
-    part_of: &str,
+    sync: &SyncId,
     events: &mpsc::Sender<Event>,
 ) -> Result<(), ApiError> {
     let served = cluster.served_in(kind, version).await?;
-    let mut pages = Pages::new(&served, "", part_of_one(&[part_of]), ListForm::Whole);
+    let namespace = if sync.kind == SyncKind::RepoSync { &*sync.namespace } else { "" };
+    let mut pages = Pages::new(&served, namespace, part_of_one(&[&sync.part_of()]), ListForm::Whole);
     while let Some(page) = pages.next(cluster).await? {
         for item in page.items {
             let mut object: Object = match serde_json::from_str(item.get()) {

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::AsyncReadExt as _;
-use http::{Method, Request};
+use http::{HeaderName, HeaderValue, Method, Request};
 use kube::Client;
 use kube::core::GroupVersionKind;
 use kube::core::discovery::v2::APIGroupDiscoveryList;
@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::path;
 use crate::model::duration::format_duration;
-use crate::model::metadata::FIELD_MANAGER;
+use crate::model::metadata::{FIELD_MANAGER, SyncId};
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::engine::Failure;
 
@@ -27,7 +27,7 @@ pub use error::ApiError;
 /// Content type of a body that is an object.
 pub const JSON: &str = "application/json";
 /// Content type of a server-side apply.
-const APPLY: &str = "application/apply-patch+yaml";
+pub const APPLY: &str = "application/apply-patch+yaml";
 /// Content type of a [merge patch](https://www.rfc-editor.org/rfc/rfc7386).
 pub const MERGE: &str = "application/merge-patch+json";
 
@@ -51,13 +51,20 @@ pub struct Served {
 }
 
 /// A client with the kinds that discovery has found so far.
+#[derive(Clone)]
 pub struct Cluster {
     /// For requests that kube's own methods make.
     pub client: Client,
     kinds: Arc<DiscoveredKinds>,
     /// Time that one request may take.
     time_limit: Duration,
+    /// The user that [`Self::request`] and [`Self::read`] act as; `None` for the agent itself.
+    user: Option<HeaderValue>,
 }
+
+/// The header by which the API server decides about a request as if this user had sent it. It adds the groups of a ServiceAccount itself.
+/// <https://kubernetes.io/docs/reference/access-authn-authz/user-impersonation/>
+const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 
 /// The kinds that discovery has found so far.
 #[derive(Default)]
@@ -75,14 +82,26 @@ impl Cluster {
     /// # Errors
     /// When the API server refuses it or cannot be reached.
     pub async fn connect(client: Client) -> Result<Self, ApiError> {
-        let cluster = Self { client, kinds: Arc::default(), time_limit: TIMEOUT };
+        let cluster = Self { client, kinds: Arc::default(), time_limit: TIMEOUT, user: None };
         cluster.discover().await?;
         Ok(cluster)
     }
 
     /// A client of this API server with another time limit for each request. Default: 40 seconds.
     pub fn with_time_limit(&self, time_limit: Duration) -> Self {
-        Self { client: self.client.clone(), kinds: Arc::clone(&self.kinds), time_limit }
+        Self { time_limit, ..self.clone() }
+    }
+
+    /// A client of this API server for requests about the objects of a sync: they are made as its ServiceAccount, and so with its rights.
+    pub fn acting_as(&self, sync: &SyncId) -> Self {
+        // The API server gives no sync another name than one of letters, digits, dots and hyphens.
+        let user = HeaderValue::try_from(sync.user()).unwrap_or(HeaderValue::from_static("system:anonymous"));
+        Self { user: Some(user), ..self.clone() }
+    }
+
+    /// A client of this API server with the rights of the agent itself.
+    pub fn as_agent(&self) -> Self {
+        Self { user: None, ..self.clone() }
     }
 
     /// Asks the API server for its kinds again: two requests, or two for each group where the server does not know
@@ -249,9 +268,8 @@ impl Cluster {
             .method(method)
             .uri(path)
             .header(http::header::CONTENT_TYPE, content_type)
-            .header(http::header::ACCEPT, JSON)
-            .body(body)
-            .map_err(|error| ApiError::Unsendable(error.to_string()))?;
+            .header(http::header::ACCEPT, JSON);
+        let request = self.by_user(request, body)?;
         match tokio::time::timeout(self.time_limit, self.client.request(request)).await {
             Ok(answer) => answer.map_err(ApiError::from),
             Err(_) if self.answers().await => Err(ApiError::Slow(self.time_limit)),
@@ -259,15 +277,19 @@ impl Cluster {
         }
     }
 
+    fn by_user(&self, mut request: http::request::Builder, body: Vec<u8>) -> Result<Request<Vec<u8>>, ApiError> {
+        if let Some(user) = &self.user {
+            request = request.header(IMPERSONATE, user);
+        }
+        request.body(body).map_err(|error| ApiError::Unsendable(error.to_string()))
+    }
+
     /// Reads the body of what is at `path`, in the form `accept`; `None` if it is larger than `largest` bytes.
     ///
     /// # Errors
     /// When the API server refuses it, cannot be reached or takes longer than 40 seconds.
     pub async fn read(&self, path: &str, accept: &str, largest: usize) -> Result<Option<Vec<u8>>, ApiError> {
-        let request = Request::get(path)
-            .header(http::header::ACCEPT, accept)
-            .body(Vec::new())
-            .map_err(|error| ApiError::Unsendable(error.to_string()))?;
+        let request = self.by_user(Request::get(path).header(http::header::ACCEPT, accept), Vec::new())?;
         let read = async {
             let mut body = Box::pin(self.client.request_stream(request).await?).take(largest as u64 + 1);
             let mut bytes = Vec::new();
@@ -344,7 +366,7 @@ impl Cluster {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = kube::Config::new("http://127.0.0.1:1".parse().expect("a URL"));
         let client = Client::try_from(config).expect("a client");
-        Self { client, kinds: Arc::default(), time_limit: TIMEOUT }
+        Self { client, kinds: Arc::default(), time_limit: TIMEOUT, user: None }
     }
 }
 

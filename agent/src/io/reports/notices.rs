@@ -17,16 +17,20 @@ use crate::sync::engine::{Adopted, Notice, Repaired};
 
 /// Announces the events of one sync, one after the other. Status and record do not wait for it.
 pub struct Announcer {
+    /// For Events, which the agent writes.
     cluster: Arc<Cluster>,
+    /// For objects: a sync is shown what its account may read.
+    of_sync: Arc<Cluster>,
     /// The subject of Events about the sync itself; `None` without a sync object.
     sync: Option<Regarding>,
     events: EventPublisher,
 }
 
 impl Announcer {
-    /// `uid` is that of the sync object, if there is one.
-    pub fn new(cluster: Arc<Cluster>, sync: &SyncId, uid: Option<&str>) -> Self {
-        Self { cluster, sync: uid.map(|uid| Regarding::sync(sync, uid)), events: EventPublisher::default() }
+    /// `of_sync` acts as the account of the sync. `uid` is that of the sync object, if there is one.
+    pub fn new(of_sync: Arc<Cluster>, sync: &SyncId, uid: Option<&str>) -> Self {
+        let cluster = Arc::new(of_sync.as_agent());
+        Self { cluster, of_sync, sync: uid.map(|uid| Regarding::sync(sync, uid)), events: EventPublisher::default() }
     }
 
     /// Announces what comes, until the sender is gone.
@@ -108,18 +112,18 @@ impl Announcer {
     /// before anything is read for the log.
     async fn at(&self, declared: &DeclaredObject, version: u64) -> Option<Object> {
         let id = &declared.id;
-        let served = self.cluster.served_in(&id.group_kind(), declared.version()).await.ok()?;
+        let served = self.of_sync.served_in(&id.group_kind(), declared.version()).await.ok()?;
         let (selector, version) = (name_selector(id.name()), version.to_string());
         let query = [("fieldSelector", &*selector), ("resourceVersion", &version), ("resourceVersionMatch", "Exact")];
         let path = with_query(&collection(&served, id.namespace()), &query);
-        let list: Value = self.cluster.get(&path).await.ok()?;
+        let list: Value = self.of_sync.get(&path).await.ok()?;
         serde_json::from_value(list["items"].as_array()?.first()?.clone()).ok()
     }
 
     /// The object as it is after a repair.
     async fn now(&self, declared: &DeclaredObject) -> Option<Object> {
-        let path = self.cluster.path(&declared.id, declared.version()).await.ok()?;
-        self.cluster.get(&path).await.ok()
+        let path = self.of_sync.path(&declared.id, declared.version()).await.ok()?;
+        self.of_sync.get(&path).await.ok()
     }
 
     async fn warn(&mut self, finding: &Finding) {

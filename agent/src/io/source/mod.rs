@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{self, Notify, OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::credentials::{RemoteState, follow_remote};
-use super::git::{Commit, FailureClass, GitError, Remote, Want, Watcher, watch};
+use super::git::{Commit, FailureClass, GitError, Remote, Want, Watcher, watch, Reach};
 use super::kubernetes::client::Cluster;
 use super::kubernetes::namespaces::{FollowedNamespaces, LiveNamespaces, NamespaceWatch};
 use super::random::random_number;
@@ -39,6 +39,8 @@ pub struct Source {
     pub sync: SyncId,
     /// The repository, the login and the Secrets for it.
     pub git: GitSpec,
+    /// The addresses at which the repository may be.
+    pub reach: Reach,
     /// Branch, tag or commit.
     pub want: Want,
     /// Directory in the repository; `.` is its root.
@@ -142,7 +144,7 @@ pub async fn follow(
         }
     };
     tokio::select! {
-        never = follow_remote(client, &source.sync, &source.git, &told) => match never {},
+        never = follow_remote(client, &source.sync, (&source.git, &source.reach), &told) => match never {},
         () = work => {}
     }
 }

@@ -56,7 +56,7 @@ pub enum Command {
     /// in force, or this one is and follows live Namespaces. Answered with [`Event::Restored`](super::Event::Restored), again when
     /// other Namespaces give another result, until the next [`Event::Compiled`](super::Event::Compiled).
     Restore(SourceCommit),
-    /// Tell the other RootSyncs that these are the sync's objects ([`Event::RootSyncs`](super::Event::RootSyncs)).
+    /// Tell the other syncs that these are the sync's objects ([`Event::Syncs`](super::Event::Syncs)).
     Share(Arc<HeldObjects>),
     /// Write the sync's status and, where the report has resources, its ResourceGroups.
     Report(Box<Report>),

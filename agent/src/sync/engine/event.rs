@@ -10,7 +10,7 @@ use crate::model::object::{GroupKind, Object, ObjectId};
 use crate::sync::live::{Live, Observed};
 use crate::sync::managed_fields::FormerWriter;
 
-use super::others::RootSyncs;
+use super::others::AllSyncs;
 use super::values::FilledForm;
 
 /// One thing that happened.
@@ -78,8 +78,10 @@ pub enum Event {
     /// The number of objects of the kind that this CRD defines, `None` when the API server refuses to list them: the answer
     /// to [`Command::Count`](super::Command::Count).
     Counted(ObjectId, Option<usize>),
-    /// All RootSyncs that there are, with their objects. An object that names another RootSync has no owner.
-    RootSyncs(Arc<RootSyncs>),
+    /// All syncs that there are, with their objects. An object that names another sync has no owner.
+    Syncs(Arc<AllSyncs>),
+    /// The sync has other rights: what was refused may be allowed now.
+    RightsChanged,
     /// A user set the approval of held deletions to this, or removed it.
     Approved(Option<String>),
     /// The time that [`State::next_wake`](super::State::next_wake) returned has come.

@@ -52,7 +52,7 @@ use values::Values;
 pub use command::{Adopted, ApplyMode, Command, NewRecord, Notice, Repaired};
 pub use dump::{Dump, WaitingObject};
 pub use event::{Event, Failure, Outcome, Remarks, Retry, SpecChange};
-pub use others::{HeldObjects, Holdings, RootSyncs};
+pub use others::{HeldObjects, Holdings, AllSyncs};
 pub use report::{Report, ResourceState, Stage};
 pub use values::{FilledForm, SourceVersion};
 
@@ -201,7 +201,8 @@ impl State {
             Event::Recorded(number) => self.recorded(number, now),
             Event::Unrecorded(finding) => self.unrecorded(finding),
             Event::RecordTouched => self.record_again(),
-            Event::RootSyncs(syncs) => self.root_syncs_changed(syncs, now),
+            Event::RightsChanged => self.rights_changed(now),
+            Event::Syncs(syncs) => self.syncs_changed(syncs, now),
             Event::Approved(approval) => self.approve(approval),
             Event::ServerAsked(failure) => self.server_asked(failure, now),
             Event::Counted(crd, objects) => self.counted(&crd, objects),

@@ -1,5 +1,5 @@
-//! The other RootSyncs of the cluster: an object that moves to one of them is handed over and not deleted, and a Namespace stays
-//! while another one has objects in it.
+//! The other syncs of the cluster: an object that moves to a RootSync is handed over and not deleted, and a Namespace stays while
+//! another RootSync has objects in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::api::GitStatus;
 use crate::compile::declared::DeclaredSet;
 use crate::model::finding::{Code, Finding, Resource};
-use crate::model::metadata::{CONTROLLER_NAMESPACE, SyncId};
+use crate::model::metadata::{ROOT_SCOPE, SyncId, SyncKind};
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::live::{Live, Owner};
 use crate::sync::plan::Action;
@@ -20,10 +20,10 @@ use super::{Command, Failure, Restoring, Retry, State};
 /// them they declare only then.
 const READ_TOO: Duration = Duration::from_secs(10);
 
-/// All RootSyncs that there are, by their manager annotation.
-pub type RootSyncs = BTreeMap<String, Holdings>;
+/// All syncs that there are, by their manager annotation.
+pub type AllSyncs = BTreeMap<String, Holdings>;
 
-/// The objects of a RootSync, as far as others have to heed them.
+/// The objects of a sync, as far as others have to heed them.
 #[derive(Clone, Debug, Default)]
 pub enum Holdings {
     /// It has just begun. Nothing is deleted until it has told.
@@ -64,10 +64,10 @@ impl HeldObjects {
         self.declared.iter().any(|set| set.objects.contains_key(id)) || self.left.contains(id)
     }
 
-    /// The RootSyncs among the objects.
-    fn root_syncs(&self) -> impl Iterator<Item = &ObjectId> {
+    /// The syncs among the objects.
+    fn syncs(&self) -> impl Iterator<Item = SyncId> {
         let all = self.declared.iter().flat_map(|set| set.objects.keys()).chain(&self.left);
-        all.filter(|id| id.group_kind() == root_sync_kind() && id.namespace() == CONTROLLER_NAMESPACE)
+        all.filter_map(SyncId::of_object)
     }
 
     /// An object in a Namespace.
@@ -82,11 +82,11 @@ impl HeldObjects {
     }
 }
 
-/// The other RootSyncs.
+/// The other syncs.
 #[derive(Default)]
 pub(super) struct Others {
     /// `None` where there are none: a sync by flags, or before they are known.
-    syncs: Option<Arc<RootSyncs>>,
+    syncs: Option<Arc<AllSyncs>>,
     /// The objects of this sync that the others know of.
     shared: Option<Arc<HeldObjects>>,
     /// An object that they know of as left is gone since.
@@ -96,7 +96,7 @@ pub(super) struct Others {
 }
 
 impl Others {
-    /// `true` unless the manager is that of a RootSync that is not there any more, or that does not have the object.
+    /// `true` unless the manager is that of a sync that is not there any more, or that does not have the object.
     pub(super) fn may_have(&self, manager: &str, id: &ObjectId) -> bool {
         let Some(syncs) = &self.syncs else { return true };
         match syncs.get(manager) {
@@ -121,11 +121,23 @@ impl Others {
     }
 }
 
+/// The namespace of a RepoSync, by its manager annotation; `None` for a RootSync.
+fn tenant(manager: &str) -> Option<&str> {
+    (!manager.starts_with(ROOT_SCOPE)).then(|| manager.split('_').next().unwrap_or_default())
+}
+
 impl State {
+    /// The other syncs that may have the objects of this one. RepoSyncs of different namespaces have nothing to do with each other.
     fn others(&self) -> impl Iterator<Item = (&str, &Holdings)> {
+        let SyncId { kind, namespace, .. } = &self.settings.sync;
         let own = self.settings.sync.manager();
         let syncs = self.others.syncs.iter().flat_map(|syncs| syncs.iter());
-        syncs.filter(move |(manager, _)| **manager != own).map(|(manager, holdings)| (manager.as_str(), holdings))
+        let meets = move |manager: &str| {
+            *kind == SyncKind::RootSync || tenant(manager).is_none_or(|tenant| tenant == namespace.as_str())
+        };
+        syncs
+            .filter(move |(manager, _)| **manager != own && meets(manager))
+            .map(|(manager, holdings)| (manager.as_str(), holdings))
     }
 
     fn known_others(&self) -> impl Iterator<Item = (&str, &HeldObjects)> {
@@ -140,18 +152,27 @@ impl State {
         self.objects.notes(id).is_some_and(|notes| notes.keep) || self.is_declared_elsewhere(id)
     }
 
+    /// `true` if a RootSync declares the object, to which it goes over. It does not go over to a RepoSync: by declaring what is to be
+    /// deleted, a tenant would keep a Role that it was given, for example.
     pub(super) fn is_declared_elsewhere(&self, id: &ObjectId) -> bool {
-        self.known_others().any(|(_, held)| held.declares(id))
+        self.known_others().any(|(manager, held)| tenant(manager).is_none() && held.declares(id))
     }
 
     /// `true` while deletions wait for what the other syncs have to tell.
     pub(super) fn waits_for_others(&mut self, now: Instant) -> bool {
-        if self.has_unknown_sync() || self.others().any(|(_, holdings)| matches!(holdings, Holdings::Untold)) {
+        // What a RepoSync has does not matter for a deletion.
+        let is_untold = |holdings: &Holdings| matches!(holdings, Holdings::Untold);
+        if self.has_unknown_sync()
+            || self.others().any(|(manager, holdings)| tenant(manager).is_none() && is_untold(holdings))
+        {
             return true;
         }
         let source = &self.in_force.source;
         let reads = |held: &HeldObjects| !held.commit.is_empty() && held.commit != source.commit;
-        if !self.known_others().any(|(_, held)| held.is_beside(&source.git) && reads(held)) {
+        let is_awaited = |(manager, held): (&str, &HeldObjects)| {
+            tenant(manager).is_none() && held.is_beside(&source.git) && reads(held)
+        };
+        if !self.known_others().any(is_awaited) {
             return false;
         }
         self.others.wait_until = self.in_force.since.map(|since| since + READ_TOO).filter(|until| *until > now);
@@ -161,39 +182,35 @@ impl State {
     /// `true` while a RootSync that this sync has made is not among those that are known. What a commit moves to it, it declares a
     /// moment later.
     fn has_unknown_sync(&self) -> bool {
-        let kind = root_sync_kind();
-        let mut made = self.objects.of_kind(&kind).filter(|(id, tracked)| {
-            id.namespace() == CONTROLLER_NAMESPACE && tracked.live.as_ref().is_some_and(|live| !live.terminating)
-        });
-        self.others
-            .syncs
-            .as_ref()
-            .is_some_and(|syncs| made.any(|(id, _)| !syncs.contains_key(&SyncId::root(id.name()).manager())))
+        let kind = sync_kind(SyncKind::RootSync);
+        let made = self.objects.of_kind(&kind).filter(|(_, tracked)| tracked.live.as_ref().is_some_and(|live| !live.terminating));
+        let mut made = made.filter_map(|(id, _)| SyncId::of_object(id));
+        self.others.syncs.as_ref().is_some_and(|syncs| made.any(|sync| !syncs.contains_key(&sync.manager())))
     }
 
-    /// `true` for a RootSync that may be gone only after this one: this one is among its objects, or among those of one of them.
+    /// `true` for a sync that may be gone only after this one: this one is among its objects, or among those of one of them.
     pub(super) fn is_gone_after_this(&self, id: &ObjectId) -> bool {
-        let (mut syncs, mut seen) = (vec![id], BTreeSet::new());
-        while let Some(id) = syncs.pop() {
-            if id.group_kind() != root_sync_kind() || id.namespace() != CONTROLLER_NAMESPACE || !seen.insert(id) {
-                continue;
-            }
-            let sync = SyncId::root(id.name());
+        let (mut syncs, mut seen): (Vec<SyncId>, _) = (SyncId::of_object(id).into_iter().collect(), BTreeSet::new());
+        while let Some(sync) = syncs.pop() {
             if sync == self.settings.sync {
                 return true;
             }
-            let of_it = self.known_others().filter(|(manager, _)| *manager == sync.manager());
-            syncs.extend(of_it.flat_map(|(_, held)| held.root_syncs()));
+            let manager = sync.manager();
+            if seen.insert(sync) {
+                let of_it = self.known_others().filter(|(other, _)| *other == manager);
+                syncs.extend(of_it.flat_map(|(_, held)| held.syncs()));
+            }
         }
         false
     }
 
-    /// The failure of the deletion of a Namespace in which another sync has objects.
+    /// The failure of the deletion of a Namespace in which another RootSync has objects. RepoSyncs are in the Namespace themselves and
+    /// go with it.
     pub(super) fn occupied(&self, id: &ObjectId) -> Option<Failure> {
         if !id.is_namespace() {
             return None;
         }
-        let (why, hint) = self.others().find_map(|(manager, holdings)| match holdings {
+        let (why, hint) = self.others().filter(|(manager, _)| tenant(manager).is_none()).find_map(|(manager, holdings)| match holdings {
             Holdings::Untold => None,
             Holdings::Unreadable => Some((
                 format!("the sync {manager:?} cannot run, and may have objects in it"),
@@ -211,9 +228,9 @@ impl State {
         Some(Failure { finding, retry: Retry::Soon, refused: false })
     }
 
-    /// RootSyncs came or went, or have other objects: what one left is there for those that declare it, and deletions that were
+    /// Syncs came or went, or have other objects: what one left is there for those that declare it, and deletions that were
     /// not possible may be.
-    pub(super) fn root_syncs_changed(&mut self, syncs: Arc<RootSyncs>, now: Instant) {
+    pub(super) fn syncs_changed(&mut self, syncs: Arc<AllSyncs>, now: Instant) {
         let before = self.others.syncs.replace(Arc::clone(&syncs));
         let left: Vec<ObjectId> = if before.is_some_and(|before| before.keys().eq(syncs.keys())) {
             self.objects.marked(Mark::Conflict).cloned().collect()
@@ -229,7 +246,7 @@ impl State {
         if self.has_handed_over_held() {
             self.judge_again();
         }
-        let (namespaces, kind) = (GroupKind::new("", "Namespace"), root_sync_kind());
+        let namespaces = GroupKind::new("", "Namespace");
         let failed =
             self.objects.of_kind(&namespaces).filter(|(_, tracked)| matches!(tracked.phase, Phase::BackingOff(_)));
         let failed: Vec<ObjectId> =
@@ -239,9 +256,11 @@ impl State {
             self.evaluate(&id, now);
         }
         let going = |live: &Live| live.terminating;
-        let syncs = self.objects.of_kind(&kind).filter(|(_, tracked)| tracked.live.as_ref().is_some_and(going));
-        let syncs: Vec<ObjectId> = syncs.map(|(id, _)| id.clone()).collect();
-        syncs.iter().for_each(|id| self.evaluate(id, now));
+        for kind in [SyncKind::RootSync, SyncKind::RepoSync].map(sync_kind) {
+            let syncs = self.objects.of_kind(&kind).filter(|(_, tracked)| tracked.live.as_ref().is_some_and(going));
+            let syncs: Vec<ObjectId> = syncs.map(|(id, _)| id.clone()).collect();
+            syncs.iter().for_each(|id| self.evaluate(id, now));
+        }
     }
 
     fn take_over_left(&mut self, mut left: Vec<ObjectId>, now: Instant) {
@@ -291,8 +310,8 @@ impl State {
     }
 }
 
-fn root_sync_kind() -> GroupKind {
-    GroupKind::new("configsync.gke.io", "RootSync")
+fn sync_kind(kind: SyncKind) -> GroupKind {
+    GroupKind::new("configsync.gke.io", &kind.to_string())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::model::backoff::Backoff;
+use crate::model::finding::Code;
 use crate::model::object::ObjectId;
 use crate::sync::health::Health;
 use crate::sync::live::Live;
@@ -228,6 +229,20 @@ impl State {
         }
         if passing {
             self.doubt_namespace(id, now);
+        }
+    }
+
+    /// What was refused for want of a right is tried again.
+    pub(super) fn rights_changed(&mut self, now: Instant) {
+        let refused = self.objects.all().iter().filter(|(_, tracked)| {
+            let failure = tracked.notes.as_ref().and_then(|notes| notes.failure.as_ref());
+            matches!(tracked.phase, Phase::BackingOff(_))
+                && failure.is_some_and(|failure| failure.finding.code == Code::InsufficientPermission)
+        });
+        let refused: Vec<ObjectId> = refused.map(|(id, _)| id.clone()).collect();
+        for id in refused {
+            self.objects.set_phase(&id, Phase::Settled);
+            self.evaluate(&id, now);
         }
     }
 }

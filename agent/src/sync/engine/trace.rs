@@ -36,7 +36,8 @@ impl Event {
             Self::ServerAsked(None) => "ServerAsked there".to_owned(),
             Self::ServerAsked(Some(_)) => "ServerAsked away".to_owned(),
             Self::Counted(crd, _) => format!("Counted {crd}"),
-            Self::RootSyncs(syncs) => format!("RootSyncs {}", syncs.len()),
+            Self::Syncs(syncs) => format!("Syncs {}", syncs.len()),
+            Self::RightsChanged => "RightsChanged".to_owned(),
             Self::Approved(approval) => format!("Approved {}", approval.as_deref().unwrap_or("nothing")),
             Self::Woken => "Woken".to_owned(),
         }

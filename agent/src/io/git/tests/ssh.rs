@@ -302,7 +302,7 @@ fn a_server_that_says_nothing_is_given_up() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let address = remote::SshAddress { user: "git".into(), host: "127.0.0.1".into(), port, path: "/x".into() };
-    let ssh = Ssh::new("shown".into(), address, SshLogin { key: key("ed25519"), known_hosts: None });
+    let ssh = Ssh::new("shown".into(), address, SshLogin { key: key("ed25519"), known_hosts: None }, Reach::Everywhere);
     let failure = ssh.begin(OperationLimits { time: Duration::from_millis(50), bytes: 1 << 20 }).err().unwrap();
     assert_eq!(
         (failure.class, failure.message.as_str()),

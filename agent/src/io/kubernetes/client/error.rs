@@ -98,6 +98,11 @@ impl ApiError {
         self.code() == 404 && !self.is_unserved()
     }
 
+    /// `true` if the request was refused because the Namespace is being deleted.
+    pub fn is_of_terminating_namespace(&self) -> bool {
+        matches!(self, Self::Refused(status) if is_of_terminating_namespace(status))
+    }
+
     /// `true` if the kind is not served: the API server's answer is then a 404 that names no object.
     pub fn is_unserved(&self) -> bool {
         match self {
@@ -127,8 +132,8 @@ impl ApiError {
         let found = match self {
             Self::Refused(status) if secret => {
                 let message = format!("failed to {doing} {id}: the API server refuses it (HTTP {})", status.code);
-                Finding::new(code, message)
-                    .hint("check the values: each must be text; the server's own words are withheld")
+                let of_values = "check the values: each must be text; the server's own words are withheld";
+                Finding::new(code, message).hint(if code == Code::InsufficientPermission { hint } else { of_values })
             }
             _ => Finding::new(code, format!("failed to {doing} {id}: {self}")).hint(hint),
         };
@@ -189,21 +194,25 @@ const TOO_LARGE: &str = "divide it into smaller objects, or keep the data elsewh
 const SLOW: &str = "find out what holds the request up, such as an admission webhook, or raise \
                     spec.override.apiServerTimeout; the agent tries again by itself";
 
+fn is_of_terminating_namespace(status: &Status) -> bool {
+    let causes = status.details.as_ref().map(|details| &details.causes);
+    causes.is_some_and(|causes| causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
+}
+
 /// The code, the retry and the hint of a refusal, by its HTTP status.
 fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
     let details = status.details.as_ref();
     let asked = details.map_or(0, |details| details.retry_after_seconds);
     let asked = Duration::from_secs(u64::from(asked)).min(MAX_RETRY_AFTER);
-    let terminating = details.is_some_and(|details| details.causes.iter().any(|c| c.reason == "NamespaceTerminating"));
     match StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR) {
-        StatusCode::FORBIDDEN if terminating => (Code::Applier, Retry::Soon, "wait until the Namespace is gone"),
+        StatusCode::FORBIDDEN if is_of_terminating_namespace(status) => (Code::Applier, Retry::Soon, "wait until the Namespace is gone"),
         StatusCode::UNAUTHORIZED => {
             (Code::ApiServer, Retry::Server(Duration::from_secs(5)), "check the agent's credentials")
         }
         StatusCode::FORBIDDEN => (
             Code::InsufficientPermission,
             Retry::Object,
-            "grant the agent this permission, or correct what an admission policy refuses",
+            "let the account of the sync do this, by a Role and a RoleBinding, or correct what an admission policy refuses",
         ),
         StatusCode::CONFLICT => (Code::ResourceConflict, Retry::Soon, "the agent decides again on the newest version"),
         StatusCode::NOT_FOUND => (Code::Applier, Retry::Soon, "the Namespace or the kind does not exist yet"),

@@ -34,9 +34,18 @@ pub(super) struct Audience {
 }
 
 struct Member {
-    part_of: Arc<str>,
+    own: Own,
     /// `true` once a list for this follower was complete.
     listed: bool,
+}
+
+/// The objects that are a follower's own.
+#[derive(Clone)]
+pub(super) struct Own {
+    /// Their value of the label `part-of`.
+    pub(super) part_of: Arc<str>,
+    /// The namespace of a RepoSync, which is told of no object elsewhere. Every client can write a label.
+    pub(super) namespace: Option<Arc<str>>,
 }
 
 /// A list that is not complete yet.
@@ -51,20 +60,20 @@ struct OpenList {
 
 impl Audience {
     /// A sync follows the kind from now on, or wants it to be listed anew. It is told of nothing until its list begins.
-    pub(super) fn join(&mut self, id: FollowerId, part_of: Arc<str>) {
+    pub(super) fn join(&mut self, id: FollowerId, own: Own) {
         if let Some(list) = &mut self.list {
             list.members.remove(&id);
         }
-        self.labels.insert(Arc::clone(&part_of), id);
-        self.followers.insert(id, Member { part_of, listed: false });
+        self.labels.insert(Arc::clone(&own.part_of), id);
+        self.followers.insert(id, Member { own, listed: false });
     }
 
     /// A sync does not follow the kind any more.
     pub(super) fn leave(&mut self, id: FollowerId) {
         let Some(member) = self.followers.remove(&id) else { return };
         // Its successor may have the label already.
-        if self.labels.get(&member.part_of) == Some(&id) {
-            self.labels.remove(&member.part_of);
+        if self.labels.get(&member.own.part_of) == Some(&id) {
+            self.labels.remove(&member.own.part_of);
         }
         self.shown.retain(|_, follower| *follower != id);
         if let Some(list) = &mut self.list {
@@ -90,7 +99,7 @@ impl Audience {
         }
         // A follower that was listed may know of objects of other labels.
         let known = members.iter().any(|id| self.followers[id].listed);
-        let names: Vec<&str> = members.iter().map(|id| &*self.followers[id].part_of).collect();
+        let names: Vec<&str> = members.iter().map(|id| &*self.followers[id].own.part_of).collect();
         let selector = if known || names.len() > NAMED { label::PART_OF.to_owned() } else { part_of_one(&names) };
         self.list = Some(OpenList { members, shown: whole.then(HashMap::new), told: HashSet::new() });
         Some(selector)
@@ -120,7 +129,7 @@ impl Audience {
 
     /// The list shows an object: the followers that are told of it. `declaring` are those that declare it.
     pub(super) fn listed(&mut self, id: &ObjectId, part_of: &str, declaring: &[FollowerId]) -> Vec<FollowerId> {
-        let owner = self.labels.get(part_of).copied();
+        let owner = self.owner(id, part_of);
         let Some(list) = &mut self.list else { return Vec::new() };
         if list.told.contains(id) {
             return Vec::new();
@@ -143,7 +152,7 @@ impl Audience {
         if let Some(list) = &mut self.list {
             list.told.insert(id.clone());
         }
-        let owner = part_of.and_then(|part_of| self.labels.get(part_of)).copied();
+        let owner = part_of.and_then(|part_of| self.owner(id, part_of));
         let before = match owner.filter(|owner| self.hears(*owner)) {
             Some(owner) => self.shown.insert(id.clone(), owner),
             None => self.shown.remove(id),
@@ -152,6 +161,13 @@ impl Audience {
         let mut told: BTreeMap<FollowerId, News> = before.into_iter().map(|before| (before, News::Gone)).collect();
         told.extend(owner.iter().chain(declaring).map(|follower| (*follower, news)));
         told.into_iter().filter(|(follower, _)| self.hears(*follower)).collect()
+    }
+
+    /// The follower whose own an object with this label is.
+    fn owner(&self, id: &ObjectId, part_of: &str) -> Option<FollowerId> {
+        let owner = *self.labels.get(part_of)?;
+        let namespace = &self.followers.get(&owner)?.own.namespace;
+        namespace.as_deref().is_none_or(|namespace| namespace == id.namespace()).then_some(owner)
     }
 
     /// `true` if the follower is told of changes: its list is complete or going on.

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::alive::Alive;
-use super::audience::{Audience, FollowerId, News};
+use super::audience::{Audience, FollowerId, News, Own};
 use super::frames::{Frame, Frames, observed};
 use super::{Sender, Watches};
 use crate::io::kubernetes::client::{ApiError, Served};
@@ -42,7 +42,7 @@ const LOST: Duration = Duration::from_secs(60);
 /// Something that a sync wants of the task.
 pub(super) enum Message {
     /// It follows the kind from now on.
-    Join(FollowerId, Arc<str>, Sender),
+    Join(FollowerId, Own, Sender),
     /// It has ended.
     Leave(FollowerId),
 }
@@ -436,9 +436,9 @@ impl Feed {
 
     async fn hear(&mut self, message: Message) {
         match message {
-            Message::Join(id, part_of, sender) => {
+            Message::Join(id, own, sender) => {
                 self.senders.insert(id, sender);
-                self.audience.join(id, part_of);
+                self.audience.join(id, own);
                 if let Some(served) = &self.served {
                     let plural = served.resource.plural.as_str().into();
                     self.tell(id, Event::Served(self.kind.clone(), plural)).await;
@@ -505,7 +505,7 @@ mod tests {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (events, mut told) = mpsc::channel(10);
         let mut feed = Feed::new(watches, GroupKind::new("", "Secret"), inbox);
-        let _ = messages.send(Message::Join(7, "me".into(), events));
+        let _ = messages.send(Message::Join(7, Own { part_of: "me".into(), namespace: None }, events));
         let (mut runs, woken) = (0, messages.clone());
         let work = supervised_work(|feed| {
             runs += 1;

@@ -33,12 +33,13 @@ use tokio::time::Instant;
 
 use super::client::Cluster;
 use crate::compile::declared::DeclaredSet;
+use crate::model::metadata::{SyncId, SyncKind};
 use crate::model::object::{GroupKind, ObjectId};
 use crate::model::shared::lock;
 use crate::sync::engine::Event;
 
 use alive::Alive;
-use audience::FollowerId;
+use audience::{FollowerId, Own};
 use feed::{End, Feed, Message};
 
 /// The queue of events of one sync.
@@ -65,7 +66,7 @@ struct RunningFeed {
 pub struct Subscription {
     watches: Arc<Watches>,
     id: FollowerId,
-    part_of: Arc<str>,
+    own: Own,
     events: Sender,
     /// The objects that the sync declares.
     declared: BTreeSet<ObjectId>,
@@ -84,10 +85,12 @@ impl Watches {
         }
     }
 
-    /// A place for the watches of the sync whose objects have this value of the label `part-of`.
-    pub fn subscribe(self: &Arc<Self>, part_of: &str, events: Sender) -> Subscription {
+    /// A place for the watches of a sync.
+    pub fn subscribe(self: &Arc<Self>, sync: &SyncId, events: Sender) -> Subscription {
         let id = self.followers.fetch_add(1, Ordering::Relaxed);
-        Subscription { watches: Arc::clone(self), id, part_of: part_of.into(), events, declared: BTreeSet::new() }
+        let namespace = (sync.kind == SyncKind::RepoSync).then(|| sync.namespace.as_str().into());
+        let own = Own { part_of: sync.part_of().into(), namespace };
+        Subscription { watches: Arc::clone(self), id, own, events, declared: BTreeSet::new() }
     }
 
     /// The time since each watch was last seen to work: since it was accepted, or has shown an event or a bookmark.
@@ -131,7 +134,7 @@ impl Subscription {
     /// every change. [`Event::Unserved`] ends it, if the API server does not serve the kind.
     pub fn watch(&self, kind: GroupKind) {
         let mut running = lock(&self.watches.running);
-        let mut message = Message::Join(self.id, Arc::clone(&self.part_of), self.events.clone());
+        let mut message = Message::Join(self.id, self.own.clone(), self.events.clone());
         if let Some(feed) = running.get(&kind) {
             match feed.messages.send(message) {
                 Ok(()) => return,

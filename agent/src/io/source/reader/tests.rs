@@ -23,6 +23,7 @@ fn reader_of(repo: &Repo, repositories: &Arc<Repositories>, limits: ReadLimits) 
     let source = Source {
         sync: SyncId::root("root-sync"),
         git: GitSpec { repo: repo.path().to_str().unwrap().to_owned(), ..GitSpec::default() },
+        reach: Default::default(),
         want: Want::Branch("main".to_owned()),
         dir: String::new(),
         period: Duration::from_secs(15),

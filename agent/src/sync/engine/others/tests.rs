@@ -50,7 +50,7 @@ impl Scene {
             _ => None,
         });
         let syncs = [(MINE.to_owned(), mine.unwrap_or_default()), (OTHER.to_owned(), other)];
-        self.step(Event::RootSyncs(Arc::new(syncs.into_iter().collect())));
+        self.step(Event::Syncs(Arc::new(syncs.into_iter().collect())));
     }
 
     /// All objects are applied, and every record is written.
@@ -212,9 +212,9 @@ fn a_sync_that_goes_after_this_one_is_not_waited_for() {
         let mine = (MINE.to_owned(), Holdings::Known(Arc::default()));
         [mine, (OTHER.to_owned(), of("third")), (":root_third".to_owned(), of(last))]
     };
-    scene.step(Event::RootSyncs(Arc::new(syncs("other").into_iter().collect())));
+    scene.step(Event::Syncs(Arc::new(syncs("other").into_iter().collect())));
     assert!(!scene.state.is_synced(), "a circle that this sync is not in");
-    scene.step(Event::RootSyncs(Arc::new(syncs("root-sync").into_iter().collect())));
+    scene.step(Event::Syncs(Arc::new(syncs("root-sync").into_iter().collect())));
     scene.commands.extend(recorded(&mut scene.state, scene.now));
     assert!(scene.state.is_synced(), "{:#?}", scene.state.last_report());
 }
@@ -233,8 +233,8 @@ fn an_object_that_moves_to_a_sync_of_the_same_commit_is_released() {
     scene.answer(&declared(&(config_map("stays") + child)));
     assert!(scene.deleted().is_empty() && scene.released().is_empty());
     let syncs = |held| [(MINE.to_owned(), Holdings::Known(Arc::default())), (":root_child".to_owned(), held)];
-    scene.step(Event::RootSyncs(Arc::new(syncs(Holdings::Untold).into_iter().collect())));
+    scene.step(Event::Syncs(Arc::new(syncs(Holdings::Untold).into_iter().collect())));
     assert!(scene.deleted().is_empty() && scene.released().is_empty());
-    scene.step(Event::RootSyncs(Arc::new(syncs(held(SECOND, "", &config_map("moves"))).into_iter().collect())));
+    scene.step(Event::Syncs(Arc::new(syncs(held(SECOND, "", &config_map("moves"))).into_iter().collect())));
     assert_eq!((scene.deleted(), scene.released()), (vec![], vec!["moves"]));
 }

@@ -10,6 +10,10 @@ const LABELS: [&str; 4] = ["a", "b", "c", "nobody"];
 const FOLLOWERS: usize = 3;
 const OBJECTS: usize = 5;
 
+fn own(part_of: &str) -> Own {
+    Own { part_of: part_of.into(), namespace: None }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// An object gets this label, or is deleted or loses its label.
@@ -104,7 +108,7 @@ impl World {
             }
             Step::Watch => self.watch(),
             Step::Join(follower) => {
-                self.audience.join(follower as FollowerId, LABELS[follower].into());
+                self.audience.join(follower as FollowerId, own(LABELS[follower]));
                 self.pictures[follower] = Picture { follows: true, ..Picture::default() };
             }
             Step::Leave(follower) => {
@@ -214,7 +218,7 @@ proptest! {
 fn an_object_is_told_to_its_own_sync_and_to_those_that_declare_it() {
     let mut audience = Audience::default();
     for (follower, label) in LABELS.into_iter().enumerate() {
-        audience.join(follower as FollowerId, label.into());
+        audience.join(follower as FollowerId, own(label));
     }
     assert_eq!(audience.changed(&id(1), Some("a"), &[]), []);
     let named = "applyset.kubernetes.io/part-of in (a,b,c,nobody)";
@@ -231,13 +235,28 @@ fn an_object_is_told_to_its_own_sync_and_to_those_that_declare_it() {
 #[test]
 fn a_sync_that_joins_makes_no_other_list_again() {
     let mut audience = Audience::default();
-    audience.join(0, "a".into());
+    audience.join(0, own("a"));
     assert_eq!(audience.begin_list(true).as_deref(), Some("applyset.kubernetes.io/part-of=a"));
     audience.end_list();
     assert_eq!(audience.begin_list(false), None);
-    audience.join(1, "b".into());
+    audience.join(1, own("b"));
     assert_eq!(audience.begin_list(false).as_deref(), Some("applyset.kubernetes.io/part-of=b"));
     assert_eq!(audience.members(), [1]);
     assert_eq!(audience.end_list(), [1]);
     assert_eq!(audience.begin_list(true).as_deref(), Some(label::PART_OF));
+}
+
+#[test]
+fn a_sync_of_a_namespace_hears_of_no_object_elsewhere_whatever_its_label() {
+    let mut audience = Audience::default();
+    audience.join(0, Own { part_of: "a".into(), namespace: Some("shop".into()) });
+    assert!(audience.begin_list(false).is_some());
+    let id = |namespace: &str| ObjectId::new(&GroupKind::new("", "ConfigMap"), namespace, "x");
+    let [own, other, cluster] = ["shop", "bank", ""].map(id);
+    for (id, told) in [(&own, vec![0]), (&other, Vec::new()), (&cluster, Vec::new())] {
+        assert_eq!(audience.listed(id, "a", &[]), told);
+    }
+    audience.end_list();
+    assert_eq!(audience.changed(&own, Some("a"), &[]), [(0, News::Shown)]);
+    assert_eq!(audience.changed(&other, Some("a"), &[]), []);
 }

@@ -1,9 +1,10 @@
-//! Serves every RootSync of the cluster, as the objects come, change and go, under the name that the cluster has.
+//! Serves every RootSync and RepoSync of the cluster, as the objects come, change and go, under the name that the cluster has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
@@ -12,11 +13,12 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::wait::{Condition as _, conditions};
 use kube::runtime::watcher::{Config, Event as WatchEvent, watch_object, watcher};
 use serde::Deserialize as _;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::config_management::{self, KnownSettings, RootSyncFacts, replace};
+use super::accounts;
 use super::config_sync;
 use super::holdings::tell_recorded;
 use super::lifecycle::{Refusal, SyncChange, SyncVersion};
@@ -29,26 +31,32 @@ use super::sync::{self, ExitReason, Instructions};
 use super::syncs::{SyncWork, Syncs};
 use super::task::SyncTask;
 use super::{AgentContext, Options};
-use crate::api::{LocalRepositories, Removal, RootSync, SupportedSpec, SyncStatus, supported};
+use crate::api::{Auth, LocalRepositories, Removal, RepoSync, RootSync, SupportedSpec, SyncStatus, supported};
 use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
 use crate::io::reports::{SyncObject, now, patch_sync_metadata, read_sync_status, write_sync_status};
 use crate::model::backoff::Backoff;
 use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding, text};
-use crate::model::metadata::{CONTROLLER_NAMESPACE, ROOT_SYNC, SyncId, annotation};
+use crate::model::metadata::{ROOT_SYNC, SyncId, SyncKind, annotation};
+use crate::sync::accounts::{Accounts, Rights};
 use crate::sync::plan::guard::approve_by_annotation;
 use crate::sync::status::stalled;
 
-const CRD: &str = "rootsyncs.configsync.gke.io";
+/// The kinds of sync objects, with their CRDs.
+const KINDS: [(SyncKind, &str); 2] =
+    [(SyncKind::RootSync, "rootsyncs.configsync.gke.io"), (SyncKind::RepoSync, "reposyncs.configsync.gke.io")];
+/// Events of sync objects that may wait.
+const BACKLOG: usize = 16;
 /// The pause before a sync that cannot run is started again, and the longest one.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
-/// Serves RootSyncs until the process is told to stop, then lets each sync finish its requests in flight. Nothing is written before
+/// Serves sync objects until the process is told to stop, then lets each sync finish its requests in flight. Nothing is written before
 /// this agent leads.
 pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<bool>) {
     let (client, options) = (context.cluster.client.clone(), context.options.clone());
     let ((settings, known), (default, facts)) =
         (watch::channel(KnownSettings::default()), watch::channel(Default::default()));
+    let (accounts, wanted) = watch::channel(None);
     let mut tasks = JoinSet::new();
     tasks.spawn(config_management::follow(client.clone(), settings));
     tasks.spawn(config_sync::follow(client.clone(), context.config_sync.clone()));
@@ -57,10 +65,19 @@ pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<
         led(&keeper.0).await;
         config_management::keep(keeper.0, keeper.1, facts).await;
     });
-    let watcher = (Arc::clone(&context), client.clone());
+    let keeper = Arc::clone(&context);
+    tasks.spawn(async move {
+        led(&keeper).await;
+        accounts::keep(keeper, wanted).await;
+    });
+    let (told, events) = mpsc::channel(BACKLOG);
+    for (kind, crd) in KINDS {
+        tasks.spawn(follow(client.clone(), kind, crd, told.clone()));
+    }
+    let watcher = (Arc::clone(&context), client);
     tasks.spawn(async move {
         led(&watcher.0).await;
-        crd_is_established(watcher.1.clone(), records::CRD).await;
+        crd_is_established(watcher.1.clone(), records::CRD, || async {}.boxed()).await;
         watcher.0.records.follow(watcher.1).await;
     });
     let of_context = Arc::clone(&context);
@@ -69,23 +86,25 @@ pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<
         perform(context, id, work).instrument(span).boxed()
     });
     let cluster_name = options.cluster_name.clone();
-    let mut roots = Roots {
+    let mut objects = SyncObjects {
         syncs,
         options,
         settings: known,
         cluster_name,
         default,
         objects: BTreeMap::new(),
-        listed: false,
+        listed: BTreeSet::new(),
+        rights: Accounts::new(),
+        accounts,
         dynamic: of_context.dynamic.subscribe(),
         context: of_context,
     };
     tokio::select! {
-        () = roots.follow(client) => {}
+        () = objects.follow(events) => {}
         // A closed channel is a stop too.
         _ = stop.wait_for(|stop| *stop) => {}
     }
-    roots.syncs.stop().await;
+    objects.syncs.stop().await;
 }
 
 /// Does the work of one task.
@@ -106,8 +125,8 @@ async fn perform(context: Arc<AgentContext>, id: SyncId, work: SyncWork) {
     }
 }
 
-/// The RootSyncs of the cluster.
-struct Roots {
+/// The sync objects of the cluster.
+struct SyncObjects {
     syncs: Syncs,
     options: Options,
     settings: watch::Receiver<KnownSettings>,
@@ -115,31 +134,32 @@ struct Roots {
     cluster_name: String,
     /// The facts of the RootSync that can be made from the ConfigManagement.
     default: watch::Sender<RootSyncFacts>,
-    /// The RootSyncs as they are.
+    /// The objects as they are.
     objects: BTreeMap<SyncId, DynamicObject>,
-    /// They were listed once.
-    listed: bool,
+    /// The kinds that were listed once.
+    listed: BTreeSet<SyncKind>,
+    /// The rights that they ask for.
+    rights: Accounts,
+    /// The rights of all that are served; `None` before they are listed.
+    accounts: watch::Sender<Option<Accounts>>,
     /// The syncs with dynamic NamespaceSelectors.
     dynamic: watch::Receiver<BTreeMap<SyncId, bool>>,
     context: Arc<AgentContext>,
 }
 
-impl Roots {
-    /// Follows the RootSyncs, and the name of the cluster.
-    async fn follow(&mut self, client: kube::Client) {
-        crd_is_established(client.clone(), CRD).await;
+impl SyncObjects {
+    /// Follows the sync objects, and the name of the cluster.
+    async fn follow(&mut self, mut events: mpsc::Receiver<(SyncKind, ObjectsEvent)>) {
         // A closed channel ends this with the agent.
         let _ = self.settings.wait_for(|settings| *settings != KnownSettings::Unknown).await;
         self.rename();
-        // Each object is read on its own: an object that this agent cannot read hides no other. One in another namespace is told
-        // that it cannot be served there.
-        let kind = ApiResource::erase::<RootSync>(&());
-        let objects: Api<DynamicObject> = Api::all_with(client, &kind);
-        let mut events = std::pin::pin!(watcher(objects, Config::default()).default_backoff());
-        let mut listed: Vec<SyncId> = Vec::new();
+        let mut listed: BTreeMap<SyncKind, Vec<SyncId>> = BTreeMap::new();
         loop {
-            let event = tokio::select! {
-                event = events.next() => event,
+            let (kind, event) = tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => event,
+                    None => return,
+                },
                 Some(id) = self.syncs.ended() => {
                     self.syncs.change(&id, SyncChange::Ended);
                     continue;
@@ -156,32 +176,34 @@ impl Roots {
                 }
             };
             match event {
-                Some(Ok(WatchEvent::Init)) => listed.clear(),
-                Some(Ok(WatchEvent::InitApply(object))) => listed.push(self.update(object)),
-                Some(Ok(WatchEvent::InitDone)) => {
-                    let gone: Vec<SyncId> = self.objects.keys().filter(|id| !listed.contains(id)).cloned().collect();
+                WatchEvent::Init => _ = listed.insert(kind, Vec::new()),
+                WatchEvent::InitApply(object) => {
+                    let id = self.update(kind, object);
+                    listed.entry(kind).or_default().push(id);
+                }
+                WatchEvent::InitDone => {
+                    let listed = listed.remove(&kind).unwrap_or_default();
+                    let gone = self.objects.keys().filter(|id| id.kind == kind && !listed.contains(id));
+                    let gone: Vec<SyncId> = gone.cloned().collect();
                     gone.iter().for_each(|id| self.remove(id));
-                    self.listed = true;
+                    self.listed.insert(kind);
                     self.tell_all();
                 }
-                Some(Ok(WatchEvent::Apply(object))) => {
-                    self.update(object);
-                }
-                Some(Ok(WatchEvent::Delete(object))) => self.remove(&id(&object)),
-                Some(Err(error)) => tracing::warn!(%error, "the watch on RootSyncs broke off and starts again"),
-                None => return,
+                WatchEvent::Apply(object) => _ = self.update(kind, object),
+                WatchEvent::Delete(object) => self.remove(&id(kind, &object)),
             }
         }
     }
 
     /// Takes in a sync object as it is now.
-    fn update(&mut self, object: DynamicObject) -> SyncId {
-        let id = id(&object);
+    fn update(&mut self, kind: SyncKind, object: DynamicObject) -> SyncId {
+        let id = id(kind, &object);
         if id == SyncId::root(ROOT_SYNC) {
             let facts = RootSyncFacts::of(&object);
             self.default.send_if_modified(|before| replace(before, facts));
         }
         self.objects.insert(id.clone(), object.clone());
+        self.give_rights(&id, &object);
         // Before it begins: the others shall know of it when they see its objects.
         self.tell_all();
         if object.metadata.deletion_timestamp.is_none() {
@@ -214,16 +236,26 @@ impl Roots {
         });
     }
 
-    /// Tells all syncs which RootSyncs there are.
+    /// Tells all syncs which syncs there are.
     fn tell_all(&self) {
-        if !self.listed {
+        if self.listed.len() < KINDS.len() {
             return;
         }
-        let served = self
-            .objects
-            .iter()
-            .filter(|(id, object)| id.namespace == CONTROLLER_NAMESPACE && !removal::is_over(object));
-        self.context.tell_root_syncs(&served.map(|(id, _)| id.manager()).collect());
+        let served = self.objects.iter().filter(|(id, object)| id.is_in_place() && !removal::is_over(object));
+        let served: BTreeSet<&SyncId> = served.map(|(id, _)| id).collect();
+        self.context.tell_syncs(&served.iter().map(|id| id.manager()).collect());
+        let accounts = self.rights.iter().filter(|(id, _)| served.contains(id));
+        let accounts: Accounts = accounts.map(|(id, rights)| (id.clone(), rights.clone())).collect();
+        self.accounts.send_if_modified(|before| replace(before, Some(accounts)));
+    }
+
+    /// Takes in the rights that a sync object asks for. While its spec cannot be read they stay as they are.
+    fn give_rights(&mut self, id: &SyncId, object: &DynamicObject) {
+        let annotations = object.metadata.annotations.clone().unwrap_or_default();
+        match supported(id, &annotations, &object.data["spec"], self.options.local_repositories) {
+            Ok(spec) => _ = self.rights.insert(id.clone(), Some(rights(&spec))),
+            Err(_) => _ = self.rights.entry(id.clone()).or_default(),
+        }
     }
 
     fn remove(&mut self, id: &SyncId) {
@@ -231,6 +263,7 @@ impl Roots {
             self.default.send_if_modified(|before| replace(before, RootSyncFacts::default()));
         }
         self.objects.remove(id);
+        self.rights.remove(id);
         self.syncs.remove(id);
         self.tell_all();
     }
@@ -262,23 +295,70 @@ impl Roots {
     }
 }
 
-/// Waits until the API server serves the kind of a CRD.
-async fn crd_is_established(client: kube::Client, name: &str) {
+/// Waits until the API server serves the kind of a CRD. While there is no such CRD, `absent` is called.
+async fn crd_is_established(client: kube::Client, name: &str, absent: impl Fn() -> BoxFuture<'static, ()>) {
     let crds: Api<CustomResourceDefinition> = Api::all(client);
     let mut crd = std::pin::pin!(watch_object(crds, name).default_backoff());
     while let Some(crd) = crd.next().await {
         match crd {
             Ok(crd) if conditions::is_crd_established().matches_object(crd.as_ref()) => return,
             Ok(Some(_)) => {}
-            Ok(None) => tracing::info!("waiting for the CRD {name}"),
+            Ok(None) => {
+                tracing::info!("waiting for the CRD {name}");
+                absent().await;
+            }
             Err(error) => tracing::warn!(%error, "the watch on the CRD {name} broke off and starts again"),
         }
     }
 }
 
-fn id(object: &DynamicObject) -> SyncId {
-    let namespace = object.metadata.namespace.clone().unwrap_or_default();
-    SyncId { namespace, ..SyncId::root(object.metadata.name.as_deref().unwrap_or_default()) }
+type ObjectsEvent = WatchEvent<DynamicObject>;
+
+/// Follows the sync objects of a kind. Each is read on its own: an object that this agent cannot read hides no other, and one in a
+/// namespace for the other kind is told that it cannot be served there.
+async fn follow(
+    client: kube::Client,
+    kind: SyncKind,
+    crd: &'static str,
+    told: mpsc::Sender<(SyncKind, ObjectsEvent)>,
+) {
+    let none = told.clone();
+    // Without the kind there is no object of it.
+    let absent = move || {
+        let none = none.clone();
+        async move { _ = none.send((kind, WatchEvent::InitDone)).await }.boxed()
+    };
+    crd_is_established(client.clone(), crd, absent).await;
+    let resource = match kind {
+        SyncKind::RootSync => ApiResource::erase::<RootSync>(&()),
+        SyncKind::RepoSync => ApiResource::erase::<RepoSync>(&()),
+    };
+    let objects: Api<DynamicObject> = Api::all_with(client, &resource);
+    let mut events = std::pin::pin!(watcher(objects, Config::default()).default_backoff());
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                if told.send((kind, event)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the watch on {kind}s broke off and starts again"),
+        }
+    }
+}
+
+fn id(kind: SyncKind, object: &DynamicObject) -> SyncId {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    SyncId { kind, namespace: text(&object.metadata.namespace), name: text(&object.metadata.name) }
+}
+
+/// The rights that a spec asks for.
+fn rights(spec: &SupportedSpec) -> Rights {
+    let google = match spec.git.auth {
+        Auth::GcpServiceAccount => spec.git.gcp_service_account_email.clone(),
+        _ => String::new(),
+    };
+    Rights { roles: spec.role_refs.clone(), google }
 }
 
 fn version(id: &SyncId, cluster_name: &str, local: LocalRepositories, object: DynamicObject) -> SyncVersion {
@@ -289,24 +369,36 @@ fn version(id: &SyncId, cluster_name: &str, local: LocalRepositories, object: Dy
     let status = SyncStatus::deserialize(&object.data["status"]).unwrap_or_default();
     let written = SyncObject { status, uid: uid.clone() };
     let spec = supported(id, &annotations, &object.data["spec"], local);
-    let removal = object.metadata.deletion_timestamp.is_some().then(|| match id.namespace == CONTROLLER_NAMESPACE {
+    let removal = object.metadata.deletion_timestamp.is_some().then(|| match id.is_in_place() {
         true => Removal::of(&annotations),
         false => Removal::Keep,
     });
+    let task = |rights, spec| task(id.clone(), cluster_name.to_owned(), written.clone(), generation, rights, spec);
     let task = match spec {
-        spec if removal.is_some() => {
-            let task = task(id.clone(), cluster_name.to_owned(), written, generation, spec.unwrap_or_default());
-            Ok(SyncTask { removal, ..task })
-        }
-        Ok(spec) => Ok(task(id.clone(), cluster_name.to_owned(), written, generation, spec)),
+        Ok(spec) => Ok(SyncTask { removal, ..task(Some(rights(&spec)), spec) }),
+        Err(_) if removal.is_some() => Ok(SyncTask { removal, ..task(None, SupportedSpec::default()) }),
         Err(finding) => Err(Refusal { object: written, generation, finding }),
     };
     SyncVersion { uid, generation, approval, task }
 }
 
-fn task(id: SyncId, cluster_name: String, object: SyncObject, generation: i64, spec: SupportedSpec) -> SyncTask {
-    let SupportedSpec { git, format, resource_status, implicit_namespaces, reconcile_timeout, api_server_timeout } =
-        spec;
+fn task(
+    id: SyncId,
+    cluster_name: String,
+    object: SyncObject,
+    generation: i64,
+    rights: Option<Rights>,
+    spec: SupportedSpec,
+) -> SyncTask {
+    let SupportedSpec {
+        git,
+        format,
+        resource_status,
+        implicit_namespaces,
+        reconcile_timeout,
+        api_server_timeout,
+        role_refs: _,
+    } = spec;
     SyncTask {
         how_to_approve: approve_by_annotation(&id.kind.to_string(), &id.namespace, &id.name),
         format,
@@ -315,6 +407,7 @@ fn task(id: SyncId, cluster_name: String, object: SyncObject, generation: i64, s
         cluster_name,
         object: Some(object),
         generation,
+        rights,
         resource_status,
         implicit_namespaces,
         reconcile_timeout,
@@ -340,6 +433,11 @@ async fn keep_running(context: Arc<AgentContext>, id: SyncId, mut instructions: 
             // Config Sync has written it meanwhile.
             Handover::Waited => read_anew(&context, &id, &mut object).await,
             Handover::Stopped => return,
+        }
+        tokio::select! {
+            () = await_rights(&context, &id, &mut object, &instructions, &mut events) => {}
+            // A closed channel is a stop too.
+            _ = stopped(instructions.clone()) => return,
         }
         let (sender, mut told) = watch::channel(instructions.borrow_and_update().clone());
         let run = sync::run(Arc::clone(&context), object.clone(), warm.take(), &mut told);
@@ -371,6 +469,37 @@ async fn keep_running(context: Arc<AgentContext>, id: SyncId, mut instructions: 
         }
         // The run that ended may have put other commits in force.
         read_anew(&context, &id, &mut object).await;
+    }
+}
+
+async fn stopped(mut instructions: watch::Receiver<Instructions>) {
+    let _ = instructions.wait_for(|instructions| instructions.stop).await;
+}
+
+/// Waits until the account of a sync has its rights. When they cannot be given, the status says so.
+pub(super) async fn await_rights(
+    context: &AgentContext,
+    id: &SyncId,
+    object: &mut Option<SyncObject>,
+    instructions: &watch::Receiver<Instructions>,
+    events: &mut EventPublisher,
+) {
+    let mut granted = context.granted.subscribe();
+    loop {
+        let task = Arc::clone(&instructions.borrow().task);
+        let why = match granted.borrow_and_update().get(id) {
+            Some(Ok(rights)) if task.rights.is_none() || *rights == task.rights => return,
+            Some(Err(why)) => Some(why.clone()),
+            _ => None,
+        };
+        if let (Some(why), Some(object)) = (why, object.as_mut()) {
+            let finding = Finding::new(Code::InsufficientPermission, format!("the sync cannot run: {why}"))
+                .hint("the agent tries again by itself; apply the manifests of `nomos install` again if its rights are other ones");
+            tell_recorded(context, id).await;
+            refuse(context, id, object, task.generation, &finding, events).await;
+        }
+        // The sender is in the context.
+        let _ = granted.changed().await;
     }
 }
 

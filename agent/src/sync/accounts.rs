@@ -1,0 +1,405 @@
+//! The ServiceAccounts that syncs act as, and the bindings that give them rights: which objects there have to be, and the writes that
+//! lead there. Names and labels are those of Config Sync, so that bindings and policies that name an account go on to hold.
+//!
+//! An account of a RootSync is an administrator of the cluster, or has the roles of `spec.override.roleRefs` and no other. An account
+//! of a RepoSync has the rights that users give it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::api::RoleRef;
+use crate::model::hex::hex;
+use crate::model::metadata::{CONTROLLER_NAMESPACE, RECONCILER_MANAGER, SyncId, SyncKind, annotation, label};
+
+/// The rights that a sync is to have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// The roles of a RootSync; empty for an administrator, and for a RepoSync.
+    pub roles: Vec<RoleRef>,
+    /// The Google service account that the account acts as; empty for none.
+    pub google: String,
+}
+
+/// The rights of every sync object; `None` where the spec cannot be read, so that they stay as they are.
+pub type Accounts = BTreeMap<SyncId, Option<Rights>>;
+
+/// The kinds of which there are objects for accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AccountKind {
+    /// `v1`
+    ServiceAccount,
+    /// `rbac.authorization.k8s.io/v1`
+    ClusterRoleBinding,
+    /// `rbac.authorization.k8s.io/v1`
+    RoleBinding,
+}
+
+/// Kind, namespace (empty: none) and name.
+pub type AccountObjectId = (AccountKind, String, String);
+
+/// The part of an object that matters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountObject {
+    /// Labels of syncs, by [`LABELS`].
+    labels: BTreeMap<String, String>,
+    /// The Google service account of a ServiceAccount.
+    google: String,
+    /// Kind and name of the role of a binding.
+    role: (String, String),
+    /// The ServiceAccounts in the namespace of the agent that a binding is for; `None` if it is for anything else too.
+    subjects: Option<BTreeSet<String>>,
+}
+
+/// The labels by which the objects are known.
+const LABELS: [&str; 4] = [label::MADE_BY, label::SYNC_KIND, label::SYNC_NAMESPACE, label::SYNC_NAME];
+
+/// A write that is due.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccountWrite {
+    /// The object.
+    pub id: AccountObjectId,
+    /// The object as it is to be; `None` to delete it.
+    pub body: Option<Value>,
+    /// The syncs whose rights it changes.
+    pub concerns: BTreeSet<SyncId>,
+}
+
+impl AccountKind {
+    /// Its API version.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::ServiceAccount => "v1",
+            Self::ClusterRoleBinding | Self::RoleBinding => "rbac.authorization.k8s.io/v1",
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ServiceAccount => "ServiceAccount",
+            Self::ClusterRoleBinding => "ClusterRoleBinding",
+            Self::RoleBinding => "RoleBinding",
+        }
+    }
+}
+
+/// The ClusterRole of administrators.
+const ADMINISTRATOR: &str = "cluster-admin";
+/// The base roles, which are installed with the agent, and the bindings to them that all syncs of a scope share.
+const ROOT: &str = "configsync.gke.io:root-reconciler";
+const ROOT_BASE: &str = "configsync.gke.io:root-reconciler-base";
+const TENANT: &str = "configsync.gke.io:ns-reconciler";
+const TENANT_CLUSTER: &str = "configsync.gke.io:ns-reconciler:cluster-scope";
+const SHARED: [&str; 4] = [ROOT, ROOT_BASE, TENANT, TENANT_CLUSTER];
+
+impl AccountObject {
+    /// The part that matters of an object as JSON.
+    pub fn of(object: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let metadata = &object["metadata"];
+        let labels = LABELS.iter().filter_map(|key| Some(((*key).to_owned(), metadata["labels"][key].as_str()?.to_owned())));
+        let account = |subject: &Value| {
+            (subject["kind"] == "ServiceAccount" && subject["namespace"] == CONTROLLER_NAMESPACE)
+                .then(|| text(&subject["name"]))
+        };
+        let subjects = object["subjects"].as_array();
+        Self {
+            labels: labels.collect(),
+            google: text(&metadata["annotations"][annotation::GOOGLE_ACCOUNT]),
+            role: (text(&object["roleRef"]["kind"]), text(&object["roleRef"]["name"])),
+            subjects: subjects.map_or_else(|| Some(BTreeSet::new()), |subjects| subjects.iter().map(account).collect()),
+        }
+    }
+
+    /// `true` if the object has what `wanted` has; other labels may be there too.
+    fn is(&self, wanted: &Self) -> bool {
+        (&self.google, &self.role, &self.subjects) == (&wanted.google, &wanted.role, &wanted.subjects)
+            && wanted.labels.iter().all(|label| self.labels.get(label.0) == Some(label.1))
+    }
+
+    fn body(&self, (kind, namespace, name): &AccountObjectId) -> Value {
+        let mut metadata = json!({"name": name, "labels": self.labels});
+        if !namespace.is_empty() {
+            metadata["namespace"] = namespace.as_str().into();
+        }
+        if !self.google.is_empty() {
+            metadata["annotations"] = json!({annotation::GOOGLE_ACCOUNT: self.google});
+        }
+        let mut body = json!({"apiVersion": kind.api_version(), "kind": kind.name(), "metadata": metadata});
+        if *kind != AccountKind::ServiceAccount {
+            let (role_kind, role) = &self.role;
+            body["roleRef"] = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": role});
+            let subject = |name| json!({"kind": "ServiceAccount", "namespace": CONTROLLER_NAMESPACE, "name": name});
+            body["subjects"] = self.subjects.iter().flatten().map(subject).collect();
+        }
+        body
+    }
+}
+
+/// A binding that syncs share, and the role that it gives.
+fn shared(sync: &SyncId, rights: &Rights) -> Vec<(AccountObjectId, &'static str)> {
+    let cluster = |name: &str| (AccountKind::ClusterRoleBinding, String::new(), name.to_owned());
+    match sync.kind {
+        SyncKind::RootSync if rights.roles.is_empty() => vec![(cluster(ROOT), ADMINISTRATOR)],
+        SyncKind::RootSync => vec![(cluster(ROOT_BASE), ROOT)],
+        SyncKind::RepoSync => vec![
+            ((AccountKind::RoleBinding, sync.namespace.clone(), TENANT.to_owned()), TENANT),
+            (cluster(TENANT_CLUSTER), TENANT_CLUSTER),
+        ],
+    }
+}
+
+fn labels(of: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let all = [(label::MADE_BY, RECONCILER_MANAGER)];
+    all.iter().chain(of).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// The name of the binding of a role: always the same for one role.
+fn binding_name(account: &str, role: &RoleRef) -> String {
+    let digest = Sha256::digest(format!("{}/{}/{}", role.kind, role.namespace, role.name));
+    format!("{account}-{}", hex(&digest[..5]))
+}
+
+/// The writes that are due so that the objects that there are become those that the accounts need.
+pub fn due(accounts: &Accounts, there: &BTreeMap<AccountObjectId, AccountObject>) -> Vec<AccountWrite> {
+    let by_account: BTreeMap<String, &SyncId> = accounts.keys().map(|sync| (sync.reconciler(), sync)).collect();
+    let mut wanted: BTreeMap<AccountObjectId, AccountObject> = BTreeMap::new();
+    // The objects that stay as they are or are wanted under another name.
+    let mut kept: BTreeSet<AccountObjectId> = BTreeSet::new();
+    for (sync, rights) in accounts {
+        let Some(rights) = rights else {
+            kept.extend(there.iter().filter(|(_, object)| object.is_of(sync)).map(|(id, _)| id.clone()));
+            continue;
+        };
+        let account = sync.reconciler();
+        let kind = sync.kind.to_string();
+        let of_scope = [(label::SYNC_KIND, &*kind), (label::SYNC_NAMESPACE, &*sync.namespace)];
+        let of_sync = labels(&[of_scope.as_slice(), &[(label::SYNC_NAME, &*sync.name)]].concat());
+        let object = AccountObject {
+            labels: of_sync.clone(),
+            google: rights.google.clone(),
+            subjects: Some(BTreeSet::new()),
+            ..AccountObject::default()
+        };
+        wanted.insert((AccountKind::ServiceAccount, CONTROLLER_NAMESPACE.to_owned(), account.clone()), object);
+        for (id, role) in shared(sync, rights) {
+            let scope = if id.2 == TENANT_CLUSTER { &of_scope[..1] } else { &of_scope[..] };
+            let binding = wanted.entry(id).or_insert_with(|| AccountObject {
+                labels: labels(scope),
+                role: ("ClusterRole".to_owned(), role.to_owned()),
+                subjects: Some(BTreeSet::new()),
+                ..AccountObject::default()
+            });
+            binding.subjects.get_or_insert_default().insert(account.clone());
+        }
+        for role in &rights.roles {
+            let kind = if role.namespace.is_empty() { AccountKind::ClusterRoleBinding } else { AccountKind::RoleBinding };
+            let binding = AccountObject {
+                labels: of_sync.clone(),
+                google: String::new(),
+                role: (role.kind.clone(), role.name.clone()),
+                subjects: Some([account.clone()].into()),
+            };
+            // One that Config Sync made has a random name.
+            let same = there.iter().find(|((of, namespace, _), object)| {
+                *of == kind && *namespace == role.namespace && object.is(&binding)
+            });
+            match same {
+                Some((id, _)) => _ = kept.insert(id.clone()),
+                None => _ = wanted.insert((kind, role.namespace.clone(), binding_name(&account, role)), binding),
+            }
+        }
+    }
+    // A sync whose spec cannot be read keeps its place in what it shares.
+    for (id, object) in there.iter().filter(|(id, _)| SHARED.contains(&&*id.2)) {
+        let unreadable = object.subjects.iter().flatten().filter(|account| {
+            by_account.get(*account).is_some_and(|sync| accounts[*sync].is_none())
+        });
+        let unreadable: BTreeSet<String> = unreadable.cloned().collect();
+        if !unreadable.is_empty() {
+            let stays = wanted.entry(id.clone()).or_insert_with(|| AccountObject { subjects: Some(BTreeSet::new()), ..object.clone() });
+            stays.subjects.get_or_insert_default().extend(unreadable);
+        }
+    }
+    let concerns = |accounts: BTreeSet<&String>| accounts.into_iter().filter_map(|it| by_account.get(it).map(|it| (*it).clone())).collect();
+    let mut writes = Vec::new();
+    for (id, object) in &wanted {
+        let before = there.get(id);
+        if before.is_some_and(|before| before.is(object)) {
+            continue;
+        }
+        let (had, has) = (before.and_then(|before| before.subjects.as_ref()), object.subjects.as_ref());
+        let mut changed: BTreeSet<&String> = had.into_iter().flatten().filter(|it| !has.is_some_and(|has| has.contains(*it))).collect();
+        changed.extend(has.into_iter().flatten().filter(|it| !had.is_some_and(|had| had.contains(*it))));
+        if id.0 == AccountKind::ServiceAccount {
+            changed.insert(&id.2);
+        }
+        let concerns: BTreeSet<SyncId> = concerns(changed);
+        // The role of a binding cannot be changed.
+        if before.is_some_and(|before| before.role != object.role && before.is_made(id)) {
+            writes.push(AccountWrite { id: id.clone(), body: None, concerns: concerns.clone() });
+        }
+        writes.push(AccountWrite { id: id.clone(), body: Some(object.body(id)), concerns });
+    }
+    let left = there.iter().filter(|(id, object)| {
+        !wanted.contains_key(*id) && !kept.contains(*id) && object.is_made(id)
+    });
+    // Rights go before others come.
+    let gone = left.map(|(id, object)| AccountWrite {
+        id: id.clone(),
+        body: None,
+        concerns: concerns(object.subjects.iter().flatten().collect()),
+    });
+    gone.chain(writes).collect()
+}
+
+impl AccountObject {
+    /// `true` if the labels name this sync.
+    fn is_of(&self, sync: &SyncId) -> bool {
+        let named = |key: &str, value: &str| self.labels.get(key).is_some_and(|it| it == value);
+        named(label::SYNC_KIND, &sync.kind.to_string())
+            && named(label::SYNC_NAMESPACE, &sync.namespace)
+            && named(label::SYNC_NAME, &sync.name)
+    }
+
+    /// `true` if the object is as the agent or Config Sync makes it: what another client has labelled so is left alone.
+    fn is_made(&self, (kind, namespace, name): &AccountObjectId) -> bool {
+        let of_account = |account: &String| *name == *account || name.starts_with(&format!("{account}-"));
+        let is_account = |account: &str| account.starts_with("root-reconciler") || account.starts_with("ns-reconciler");
+        if self.labels.get(label::MADE_BY).is_none_or(|manager| manager != RECONCILER_MANAGER) {
+            return false;
+        }
+        match (kind, &self.subjects) {
+            (AccountKind::ServiceAccount, _) => {
+                namespace == CONTROLLER_NAMESPACE && is_account(name) && self.labels.contains_key(label::SYNC_NAME)
+            }
+            (_, None) => false,
+            (_, Some(subjects)) => {
+                subjects.iter().all(|account| is_account(account))
+                    && (SHARED.contains(&&**name) || subjects.iter().all(of_account))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type There = BTreeMap<AccountObjectId, AccountObject>;
+
+    fn role(kind: &str, namespace: &str, name: &str) -> RoleRef {
+        RoleRef { kind: kind.into(), namespace: namespace.into(), name: name.into() }
+    }
+
+    fn with(roles: &[RoleRef]) -> Option<Rights> {
+        Some(Rights { roles: roles.to_vec(), google: String::new() })
+    }
+
+    /// Carries out what is due, and returns it in words.
+    fn settle(accounts: &Accounts, there: &mut There) -> Vec<String> {
+        let writes = due(accounts, there);
+        let mut told = Vec::new();
+        for AccountWrite { id, body, .. } in writes {
+            let (kind, namespace, name) = &id;
+            let at = format!("{} {namespace}/{name}", kind.name());
+            match body {
+                None => {
+                    told.push(format!("- {at}"));
+                    there.remove(&id);
+                }
+                Some(body) => {
+                    let object = AccountObject::of(&body);
+                    let subjects: Vec<&str> = object.subjects.iter().flatten().map(String::as_str).collect();
+                    told.push(format!("+ {at} {} {}", object.role.1, subjects.join(",")).trim_end().to_owned());
+                    there.insert(id, object);
+                }
+            }
+        }
+        assert_eq!(due(accounts, there), [], "what is as it is to be needs no write");
+        told
+    }
+
+    #[test]
+    fn a_root_sync_is_an_administrator_or_has_its_roles() {
+        let (mut there, root) = (There::new(), SyncId::root("root-sync"));
+        let told = settle(&[(root.clone(), with(&[]))].into(), &mut there);
+        let account = "+ ServiceAccount config-management-system/root-reconciler";
+        let admin = "+ ClusterRoleBinding /configsync.gke.io:root-reconciler cluster-admin root-reconciler";
+        assert_eq!(told, [account, admin]);
+
+        let roles = [role("ClusterRole", "", "view"), role("Role", "shop", "ops")];
+        let told = settle(&[(root.clone(), with(&roles))].into(), &mut there);
+        let expected = [
+            "- ClusterRoleBinding /configsync.gke.io:root-reconciler",
+            "+ ClusterRoleBinding /configsync.gke.io:root-reconciler-base configsync.gke.io:root-reconciler root-reconciler",
+            "+ ClusterRoleBinding /root-reconciler-67b86ee9e6 view root-reconciler",
+            "+ RoleBinding shop/root-reconciler-7cd5cc8d4f ops root-reconciler",
+        ];
+        assert_eq!(told, expected);
+
+        let told = settle(&[(root.clone(), with(&roles[..1]))].into(), &mut there);
+        assert_eq!(told, ["- RoleBinding shop/root-reconciler-7cd5cc8d4f"]);
+        settle(&Accounts::new(), &mut there);
+        assert_eq!(there, There::new(), "nothing is left of a sync that is gone");
+    }
+
+    #[test]
+    fn syncs_share_bindings_and_leave_them() {
+        let mut there = There::new();
+        let [one, two] = ["one", "two"].map(|name| SyncId::repo("shop", name));
+        let both: Accounts = [(one.clone(), with(&[])), (two.clone(), with(&[]))].into();
+        settle(&both, &mut there);
+        let subjects = |there: &There, name: &str| {
+            let (_, object) = there.iter().find(|(id, _)| id.2 == name).expect("a binding");
+            object.subjects.clone().unwrap_or_default()
+        };
+        let accounts: BTreeSet<String> = [one.reconciler(), two.reconciler()].into();
+        assert_eq!((subjects(&there, TENANT), subjects(&there, TENANT_CLUSTER)), (accounts.clone(), accounts.clone()));
+
+        // One whose spec cannot be read keeps its rights.
+        let unreadable: Accounts = [(one.clone(), None), (two.clone(), with(&[]))].into();
+        assert_eq!(due(&unreadable, &there), []);
+        assert_eq!(due(&[(one.clone(), None)].into(), &there).len(), 3, "the account of the other, and its place in two bindings");
+
+        settle(&[(one.clone(), with(&[]))].into(), &mut there);
+        assert_eq!(subjects(&there, TENANT), [one.reconciler()].into());
+    }
+
+    #[test]
+    fn a_binding_that_config_sync_made_is_used_on() {
+        let (mut there, root) = (There::new(), SyncId::root("root-sync"));
+        let accounts: Accounts = [(root.clone(), with(&[role("ClusterRole", "", "view")]))].into();
+        settle(&accounts, &mut there);
+        let (id, object) = there.pop_last().expect("the binding of the role");
+        assert_eq!(id.1, "");
+        there.insert((id.0, String::new(), "root-reconciler-x7k2p".to_owned()), object);
+        assert_eq!(due(&accounts, &there), []);
+    }
+
+    #[test]
+    fn what_others_have_labelled_is_left_alone_and_what_they_changed_is_put_back() {
+        let (mut there, root) = (There::new(), SyncId::root("root-sync"));
+        let accounts: Accounts = [(root.clone(), with(&[]))].into();
+        settle(&accounts, &mut there);
+        let labels = json!({label::MADE_BY: RECONCILER_MANAGER, label::SYNC_NAME: "root-sync"});
+        let binding = json!({
+            "metadata": {"name": "mine", "labels": labels},
+            "roleRef": {"kind": "ClusterRole", "name": "view"},
+            "subjects": [{"kind": "User", "name": "alice"}],
+        });
+        let foreign = (AccountKind::ClusterRoleBinding, String::new(), "mine".to_owned());
+        there.insert(foreign.clone(), AccountObject::of(&binding));
+        assert_eq!(due(&accounts, &there), []);
+
+        let shared = (AccountKind::ClusterRoleBinding, String::new(), ROOT.to_owned());
+        let mut body = there[&shared].body(&shared);
+        body["subjects"] = json!([{"kind": "User", "name": "mallory"}]);
+        there.insert(shared.clone(), AccountObject::of(&body));
+        let writes = due(&accounts, &there);
+        assert_eq!(writes.len(), 1);
+        assert!(writes[0].id == shared && writes[0].concerns == [root].into());
+    }
+}

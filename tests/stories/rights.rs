@@ -1,0 +1,292 @@
+//! The rights of syncs against the API server's own judgement: what a sync does and what it is refused is what an access review says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tests::cluster::{Cluster, Kind, root_sync_path};
+use tests::repository::Repository;
+use tests::wait::await_condition;
+
+use crate::tenants::repo_syncs;
+use crate::world::{codes, shared};
+
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+/// Worlds that are tried; `NOMOS_RIGHTS_SEEDS=a..b` tries others.
+const SEEDS: std::ops::Range<u64> = 0..40;
+/// Verbs of which roles have some.
+const VERBS: [&str; 5] = ["get", "create", "patch", "update", "delete"];
+/// Kinds with their groups and plurals, and if they are in a Namespace.
+const KINDS: [(&str, &str, &str, bool); 5] = [
+    ("ConfigMap", "", "configmaps", true),
+    ("ServiceAccount", "", "serviceaccounts", true),
+    ("Lease", "coordination.k8s.io", "leases", true),
+    ("PriorityClass", "scheduling.k8s.io", "priorityclasses", false),
+    ("RuntimeClass", "node.k8s.io", "runtimeclasses", false),
+];
+
+/// Numbers that follow from a seed: <https://prng.di.unimi.it/splitmix64.c>.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// An object that a sync declares.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Declared {
+    kind: usize,
+    namespace: String,
+    name: String,
+}
+
+impl Declared {
+    fn api(&self) -> String {
+        let group = KINDS[self.kind].1;
+        if group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{group}/v1") }
+    }
+
+    fn path(&self) -> String {
+        let place = if self.namespace.is_empty() { String::new() } else { format!("/namespaces/{}", self.namespace) };
+        format!("{}{place}/{}/{}", self.api(), KINDS[self.kind].2, self.name)
+    }
+
+    /// A manifest with this value in a label.
+    fn manifest(&self, value: &str) -> String {
+        let (kind, group, ..) = KINDS[self.kind];
+        let version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
+        let mut metadata = json!({"name": self.name, "labels": {"value": value}});
+        if !self.namespace.is_empty() {
+            metadata["namespace"] = self.namespace.as_str().into();
+        }
+        let mut object = json!({"apiVersion": version, "kind": kind, "metadata": metadata});
+        match kind {
+            "PriorityClass" => object["value"] = 1.into(),
+            "RuntimeClass" => object["handler"] = "handler".into(),
+            _ => {}
+        }
+        object.to_string()
+    }
+}
+
+/// A sync with rights that follow from a seed.
+struct Actor<'a> {
+    cluster: &'a Cluster,
+    /// The name of the RootSync, or the namespace of the RepoSync `repo-sync`.
+    name: String,
+    tenant: bool,
+    repository: Arc<Repository>,
+    objects: Vec<Declared>,
+}
+
+impl Drop for Actor<'_> {
+    fn drop(&mut self) {
+        let _ = self.cluster.delete(&self.path());
+    }
+}
+
+impl<'a> Actor<'a> {
+    /// An even seed gives a RepoSync, an odd one a RootSync with roles in two Namespaces and in the cluster.
+    fn new(cluster: &'a Cluster, seed: u64) -> Result<Self> {
+        let (name, tenant) = (format!("rights-{seed}"), seed.is_multiple_of(2));
+        let namespaces = if tenant { vec![name.clone()] } else { vec![format!("{name}-a"), format!("{name}-b")] };
+        let mut objects = Vec::new();
+        for (kind, (.., namespaced)) in KINDS.iter().enumerate() {
+            let name = format!("object-{seed}");
+            if *namespaced {
+                let each = namespaces.iter().map(|namespace| Declared { kind, namespace: namespace.clone(), name: name.clone() });
+                objects.extend(each);
+            } else if !tenant {
+                objects.push(Declared { kind, namespace: String::new(), name });
+            }
+        }
+        for namespace in &namespaces {
+            cluster.create_namespace(namespace)?;
+        }
+        let repository = Arc::new(Repository::empty()?);
+        Ok(Self { cluster, name, tenant, repository, objects })
+    }
+
+    fn path(&self) -> String {
+        if self.tenant { format!("{}/repo-sync", repo_syncs(&self.name)) } else { root_sync_path(&self.name) }
+    }
+
+    fn user(&self) -> String {
+        let account = if self.tenant { "ns-reconciler" } else { "root-reconciler" };
+        format!("system:serviceaccount:config-management-system:{account}-{}", self.name)
+    }
+
+    /// Makes the sync, or gives it other roles. All of them are read by the API server before the sync is told.
+    fn give_rights(&self, random: &mut Random) -> Result<()> {
+        let mut roles = Vec::new();
+        let scopes: std::collections::BTreeSet<&str> = self.objects.iter().map(|object| &*object.namespace).collect();
+        for scope in scopes {
+            let of_scope = self.objects.iter().filter(|object| object.namespace == scope);
+            let rules: Vec<Value> = of_scope
+                .map(|object| {
+                    let (_, group, plural, _) = KINDS[object.kind];
+                    // Most have most rights, so that much happens.
+                    let verbs: Vec<&str> = VERBS.into_iter().filter(|_| random.next() % 4 > 0).collect();
+                    json!({"apiGroups": [group], "resources": [plural], "verbs": verbs})
+                })
+                .filter(|rule| rule["verbs"] != json!([]))
+                .collect();
+            let name = format!("{}-{}", self.name, if scope.is_empty() { "cluster" } else { scope });
+            let role = json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRole",
+                "metadata": {"name": name},
+                "rules": rules,
+            });
+            let path = format!("{RBAC}/clusterroles/{name}");
+            match self.cluster.exists(&path)? {
+                true => self.cluster.patch(&path, &json!({"rules": rules}))?,
+                false => self.cluster.create(&format!("{RBAC}/clusterroles"), &role)?,
+            };
+            roles.push(json!({"kind": "ClusterRole", "name": name, "namespace": scope}));
+        }
+        if self.cluster.exists(&self.path())? {
+            return Ok(());
+        }
+        let mut spec = json!({"git": {"repo": self.repository.url(), "branch": "main", "auth": "none"}});
+        let kind = if self.tenant { "RepoSync" } else { "RootSync" };
+        let mut metadata = json!({"name": "repo-sync", "namespace": self.name});
+        if self.tenant {
+            let subject = json!({
+                "kind": "ServiceAccount",
+                "name": format!("ns-reconciler-{}", self.name),
+                "namespace": "config-management-system",
+            });
+            let binding = json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": "rights"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": roles[0]["name"]},
+                "subjects": [subject],
+            });
+            self.cluster.create(&format!("{RBAC}/namespaces/{}/rolebindings", self.name), &binding)?;
+        } else {
+            spec["sourceFormat"] = "unstructured".into();
+            spec["override"] = json!({"roleRefs": roles, "namespaceStrategy": "explicit"});
+            metadata = json!({"name": self.name, "namespace": "config-management-system"});
+        }
+        let object =
+            json!({"apiVersion": "configsync.gke.io/v1beta1", "kind": kind, "metadata": metadata, "spec": spec});
+        let path = self.path();
+        self.cluster.create(path.rsplit_once('/').map_or("", |(collection, _)| collection), &object)?;
+        Ok(())
+    }
+
+    /// The judgement of the API server.
+    fn may(&self, verb: &str, object: &Declared) -> Result<bool> {
+        let (_, group, plural, _) = KINDS[object.kind];
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": self.user(),
+                "resourceAttributes": {
+                    "verb": verb, "group": group, "resource": plural, "namespace": object.namespace, "name": object.name,
+                },
+            },
+        });
+        let review = self.cluster.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review)?;
+        Ok(review["status"]["allowed"] == true)
+    }
+
+    /// The value of each object; `None` where there is no object.
+    fn values(&self) -> Result<BTreeMap<Declared, Option<String>>> {
+        let value = |object: &Declared| {
+            if !self.cluster.exists(&object.path())? {
+                return Ok(None);
+            }
+            let live = self.cluster.get(&object.path())?;
+            Ok(Some(live["metadata"]["labels"]["value"].as_str().unwrap_or_default().to_owned()))
+        };
+        self.objects.iter().map(|object| Ok((object.clone(), value(object)?))).collect()
+    }
+
+    fn commit(&self, value: Option<&str>) -> Result<String> {
+        for (at, object) in self.objects.iter().enumerate() {
+            let file = format!("{at}.yaml");
+            match value {
+                Some(value) => self.repository.write(&file, &object.manifest(value))?,
+                None => self.repository.remove(&file)?,
+            }
+        }
+        self.repository.commit()
+    }
+
+    /// Waits until the newest commit is dealt with: these are the values, and each object that was refused is an error.
+    fn await_values(&self, commit: &str, expected: &BTreeMap<Declared, Option<String>>, refused: usize) -> Result<()> {
+        await_condition(&format!("{} has done what it may", self.path()), || {
+            let sync = self.cluster.get(&self.path())?;
+            let found = codes(&sync);
+            let shown = |values: &BTreeMap<Declared, Option<String>>| {
+                values.iter().map(|(object, value)| format!("{} {value:?}\n", object.path())).collect::<String>()
+            };
+            let values = self.values()?;
+            ensure!(values == *expected, "{}instead of\n{}{:#}", shown(&values), shown(expected), sync["status"]);
+            ensure!(sync["status"]["sync"]["commit"] == commit, "{:#}", sync["status"]);
+            ensure!(found.len() == refused && found.iter().all(|code| *code == "2013"), "{refused} refused: {found:?}");
+            Ok(())
+        })
+    }
+}
+
+fn seeds() -> Result<std::ops::Range<u64>> {
+    let Ok(seeds) = std::env::var("NOMOS_RIGHTS_SEEDS") else { return Ok(SEEDS) };
+    let (from, to) = seeds.split_once("..").unwrap_or((&seeds, ""));
+    let from = from.parse()?;
+    Ok(from..if to.is_empty() { from + 1 } else { to.parse()? })
+}
+
+/// Objects are made, changed and deleted by syncs with random rights, which change before each of these.
+pub(crate) fn are_those_of_the_account(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let seeds: Vec<u64> = seeds()?.collect();
+    for seeds in seeds.chunks(10) {
+        let mut actors = Vec::new();
+        for seed in seeds {
+            actors.push((Actor::new(cluster, *seed)?, Random(*seed)));
+        }
+        for step in [Some("first"), Some("second"), None] {
+            let mut expected = Vec::new();
+            for (actor, random) in &mut actors {
+                actor.give_rights(random)?;
+                let (mut values, mut refused) = (actor.values()?, 0);
+                for (object, value) in &mut values {
+                    let verbs: &[&str] = match (step, &value) {
+                        (Some(_), None) => &["patch", "create"],
+                        (Some(_), Some(_)) => &["patch"],
+                        (None, Some(_)) => &["delete"],
+                        (None, None) => &[],
+                    };
+                    let mut may = true;
+                    for verb in verbs {
+                        may &= actor.may(verb, object)?;
+                    }
+                    if may {
+                        *value = step.map(str::to_owned);
+                    } else {
+                        refused += 1;
+                    }
+                }
+                let commit = actor.commit(step)?;
+                expected.push((commit, values, refused));
+            }
+            for ((actor, _), (commit, values, refused)) in actors.iter().zip(&expected) {
+                actor.await_values(commit, values, *refused)?;
+            }
+        }
+    }
+    Ok(())
+}

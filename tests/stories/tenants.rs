@@ -1,0 +1,397 @@
+//! RepoSyncs, and RootSyncs with roles: each acts with the rights of its own account.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tests::cluster::{Cluster, Kind};
+use tests::repository::Repository;
+use tests::wait::await_condition;
+
+use crate::world::{Sync, codes, condition, config_map, config_map_path, namespace, shared};
+
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+const ACCOUNTS: &str = "/api/v1/namespaces/config-management-system/serviceaccounts";
+
+/// A RepoSync and the repository that it follows.
+pub(crate) struct Tenant<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) repository: Arc<Repository>,
+}
+
+impl<'a> Tenant<'a> {
+    /// The RepoSync `name` for a repository, in a Namespace that is there.
+    pub(crate) fn new(cluster: &'a Cluster, namespace: &str, name: &str, repository: Repository) -> Result<Self> {
+        let repository = Arc::new(repository);
+        repository.commit()?;
+        let tenant = Self { cluster, namespace: namespace.to_owned(), name: name.to_owned(), repository };
+        cluster.create(&repo_syncs(namespace), &serde_json::from_str(&tenant.manifest())?)?;
+        Ok(tenant)
+    }
+
+    /// The RepoSync `repo-sync` in a Namespace of its own, whose account has these rights there: verbs of resources of the core group.
+    pub(crate) fn with_rights(
+        cluster: &'a Cluster,
+        namespace: &str,
+        rights: &[(&str, &[&str])],
+        repository: Repository,
+    ) -> Result<Self> {
+        cluster.create_namespace(namespace)?;
+        cluster.create(&format!("{RBAC}/namespaces/{namespace}/roles"), &role(namespace, rights))?;
+        cluster.create(&format!("{RBAC}/namespaces/{namespace}/rolebindings"), &binding(namespace, "Role", "tenant"))?;
+        Self::new(cluster, namespace, "repo-sync", repository)
+    }
+
+    /// As JSON, which is YAML too.
+    fn manifest(&self) -> String {
+        repo_sync(&self.namespace, &self.name, &self.repository).to_string()
+    }
+
+    pub(crate) fn path(&self) -> String {
+        format!("{}/{}", repo_syncs(&self.namespace), self.name)
+    }
+
+    pub(crate) fn object(&self) -> Result<Value> {
+        self.cluster.get(&self.path())
+    }
+
+    pub(crate) fn await_synced(&self) -> Result<Value> {
+        let commit = self.repository.head()?;
+        await_condition(&format!("the RepoSync {}/{} is synced at {commit}", self.namespace, self.name), || {
+            let sync = self.object()?;
+            let syncing = condition(&sync, "Syncing")?;
+            ensure!(syncing["status"] == "False" && syncing["commit"] == commit, "status: {:#}", sync["status"]);
+            ensure!(sync["status"]["lastSyncedCommit"] == commit, "status: {:#}", sync["status"]);
+            ensure!(codes(&sync).is_empty(), "status: {:#}", sync["status"]);
+            Ok(sync)
+        })
+    }
+
+    /// Waits until these are the codes of its errors.
+    pub(crate) fn await_codes(&self, expected: &[&str]) -> Result<Value> {
+        await_condition(&format!("the RepoSync {} has the errors {expected:?}", self.namespace), || {
+            let sync = self.object()?;
+            ensure!(codes(&sync) == expected, "status: {:#}", sync["status"]);
+            Ok(sync)
+        })
+    }
+}
+
+impl Drop for Tenant<'_> {
+    /// Its repository goes too: the shared agent would complain about that until the last story ends.
+    fn drop(&mut self) {
+        let _ = self.cluster.delete(&self.path());
+    }
+}
+
+pub(crate) fn repo_syncs(namespace: &str) -> String {
+    format!("/apis/configsync.gke.io/v1beta1/namespaces/{namespace}/reposyncs")
+}
+
+fn repo_sync(namespace: &str, name: &str, repository: &Repository) -> Value {
+    json!({
+        "apiVersion": "configsync.gke.io/v1beta1",
+        "kind": "RepoSync",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"git": {"repo": repository.url(), "branch": "main", "auth": "none"}},
+    })
+}
+
+/// The Role `tenant`.
+fn role(namespace: &str, rights: &[(&str, &[&str])]) -> Value {
+    let rule = |(resource, verbs): &(&str, &[&str])| json!({"apiGroups": [""], "resources": [resource], "verbs": verbs});
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": "tenant", "namespace": namespace},
+        "rules": rights.iter().map(rule).collect::<Vec<_>>(),
+    })
+}
+
+/// A RoleBinding for the account of the RepoSync `repo-sync`.
+fn binding(namespace: &str, kind: &str, role: &str) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "tenant", "namespace": namespace},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+        "subjects": [{
+            "kind": "ServiceAccount",
+            "name": format!("ns-reconciler-{namespace}"),
+            "namespace": "config-management-system",
+        }],
+    })
+}
+
+/// All verbs that an apply, its answer and a deletion need.
+pub(crate) const ALL: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
+
+/// The names of the subjects of a binding; none if it is not there.
+fn subjects(cluster: &Cluster, path: &str) -> Result<Vec<String>> {
+    if !cluster.exists(path)? {
+        return Ok(Vec::new());
+    }
+    let binding = cluster.get(path)?;
+    let subjects = binding["subjects"].as_array().into_iter().flatten();
+    Ok(subjects.filter_map(|it| it["name"].as_str().map(str::to_owned)).collect())
+}
+
+/// One commit of a RootSync brings a Namespace with two RepoSyncs and the rights of their accounts; another one takes all of it away.
+pub(crate) fn come_with_a_root_sync(kind: Kind) -> Result<()> {
+    const SHOP: &str = "tenants-shop";
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let [first, second] = ["settings", "more"].map(|name| {
+        let repository = Repository::empty()?;
+        repository.write("settings.yaml", &config_map("", name, "value").replace("  namespace: \n", ""))?;
+        repository.commit()?;
+        anyhow::Ok(Arc::new(repository))
+    });
+    let tenant = |name: &str, repository: Arc<Repository>| {
+        Tenant { cluster, namespace: SHOP.to_owned(), name: name.to_owned(), repository }
+    };
+    let (first, second) = (tenant("repo-sync", first?), tenant("second", second?));
+    let accounts = [format!("ns-reconciler-{SHOP}"), format!("ns-reconciler-{SHOP}-second-6")];
+    let mut rights = binding(SHOP, "ClusterRole", "edit");
+    rights["subjects"] = accounts
+        .iter()
+        .map(|name| json!({"kind": "ServiceAccount", "name": name, "namespace": "config-management-system"}))
+        .collect();
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace(SHOP))?;
+    repository.write("rights.yaml", &rights.to_string())?;
+    repository.write("first.yaml", &first.manifest())?;
+    repository.write("second.yaml", &second.manifest())?;
+    repository.write("stays.yaml", &namespace("tenants-stay"))?;
+    let root = Sync::unstructured(cluster, "tenants", repository)?;
+    root.await_synced(&root.repository.head()?)?;
+    let status = first.await_synced()?;
+    second.await_synced()?;
+    ensure!(status["metadata"]["labels"]["applyset.kubernetes.io/id"].is_string(), "{status:#}");
+
+    let settings = config_map_path(SHOP, "settings");
+    let object = cluster.get(&settings)?;
+    ensure!(object["metadata"]["annotations"]["configsync.gke.io/manager"] == SHOP, "{object:#}");
+    ensure!(cluster.get(&config_map_path(SHOP, "more"))?["metadata"]["annotations"]["configsync.gke.io/manager"] == "tenants-shop_second", "another owner");
+    let record = cluster.get(&format!("/apis/kpt.dev/v1alpha1/namespaces/{SHOP}/resourcegroups/repo-sync"))?;
+    ensure!(record["spec"]["resources"][0]["name"] == "settings", "{record:#}");
+    for account in &accounts {
+        let object = cluster.get(&format!("{ACCOUNTS}/{account}"))?;
+        ensure!(object["metadata"]["labels"]["configsync.gke.io/sync-namespace"] == SHOP, "{object:#}");
+    }
+    let base = format!("{RBAC}/namespaces/{SHOP}/rolebindings/configsync.gke.io:ns-reconciler");
+    ensure!(subjects(cluster, &base)? == accounts, "{:#}", cluster.get(&base)?);
+    let cluster_scope = format!("{RBAC}/clusterrolebindings/configsync.gke.io:ns-reconciler:cluster-scope");
+    let has_all = |subjects: Vec<String>| accounts.iter().all(|account| subjects.contains(account));
+    ensure!(has_all(subjects(cluster, &cluster_scope)?), "{:#}", cluster.get(&cluster_scope)?);
+
+    // Drift is put back, and the acting user is the account.
+    let from = cluster.now()?;
+    cluster.patch(&settings, &json!({"data": {"key": "drifted"}}))?;
+    await_condition("the drift is put back", || {
+        ensure!(cluster.get(&settings)?["data"]["key"] == "value", "not yet");
+        Ok(())
+    })?;
+    cluster.delete(&settings)?;
+    await_condition("the ConfigMap is back", || {
+        ensure!(cluster.exists(&settings)?, "not yet");
+        Ok(())
+    })?;
+    let user = format!("system:serviceaccount:config-management-system:{}", accounts[0]);
+    let writes = cluster.writes(from)?;
+    let own: Vec<_> = writes.iter().filter(|write| write.namespace == SHOP).collect();
+    ensure!(!own.is_empty() && own.iter().all(|write| write.impersonated == user), "{own:#?}");
+    let (_, said) = cluster.nomos(&["status", "--namespace", SHOP]);
+    ensure!(said.contains(&format!("{SHOP}:repo-sync")) && said.contains("SYNCED"), "{said}");
+    ensure!(said.contains("settings"), "no managed resources: {said}");
+
+    for file in ["namespace.yaml", "rights.yaml", "first.yaml", "second.yaml"] {
+        root.repository.remove(file)?;
+    }
+    root.commit()?;
+    await_condition("the tenants are gone with their Namespace", || {
+        ensure!(!cluster.exists(&format!("/api/v1/namespaces/{SHOP}"))?, "the Namespace is there");
+        for account in &accounts {
+            ensure!(!cluster.exists(&format!("{ACCOUNTS}/{account}"))?, "{account} is there");
+        }
+        ensure!(!has_all(subjects(cluster, &cluster_scope)?), "{:#}", cluster.get(&cluster_scope)?);
+        Ok(())
+    })
+}
+
+/// What the account may not do is an error of the object, and the rest is applied. Rights that come and go take effect.
+pub(crate) fn have_the_rights_of_their_accounts(kind: Kind) -> Result<()> {
+    const BANK: &str = "tenants-bank";
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let repository = Repository::empty()?;
+    repository.write("settings.yaml", &config_map(BANK, "settings", "first"))?;
+    let secret = |value: &str| {
+        format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: key, namespace: {BANK}}}\nstringData: {{key: {value}}}\n")
+    };
+    repository.write("secret.yaml", &secret("first"))?;
+    let tenant = Tenant::with_rights(cluster, BANK, &[("configmaps", ALL)], repository)?;
+    let status = tenant.await_codes(&["2013"])?;
+    let error = &status["status"]["sync"]["errors"][0];
+    ensure!(error["errorResources"][0]["name"] == "key", "{error:#}");
+    let message = error["errorMessage"].as_str().unwrap_or_default();
+    ensure!(message.contains("the account of the sync") && message.contains("secret.yaml"), "{message}");
+    ensure!(cluster.get(&config_map_path(BANK, "settings"))?["data"]["key"] == "first", "the rest is not applied");
+
+    let roles = format!("{RBAC}/namespaces/{BANK}/roles/tenant");
+    let rules = |rights: &[(&str, &[&str])]| cluster.patch(&roles, &json!({"rules": role(BANK, rights)["rules"]}));
+    rules(&[("configmaps", ALL), ("secrets", ALL)])?;
+    tenant.await_synced()?;
+    rules(&[("configmaps", ALL)])?;
+    tenant.repository.write("secret.yaml", &secret("second"))?;
+    tenant.repository.write("settings.yaml", &config_map(BANK, "settings", "second"))?;
+    tenant.repository.commit()?;
+    tenant.await_codes(&["2013"])?;
+    ensure!(cluster.get(&config_map_path(BANK, "settings"))?["data"]["key"] == "second", "the rest is not applied");
+    let secret = cluster.get(&format!("/api/v1/namespaces/{BANK}/secrets/key"))?;
+    ensure!(secret["data"]["key"] == "Zmlyc3Q=", "the account had no right to change it");
+    Ok(())
+}
+
+/// A RootSync with roles has these and no others.
+pub(crate) fn root_sync_with_roles(kind: Kind) -> Result<()> {
+    const ROLES: &str = "tenants-roles";
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    cluster.create_namespace(ROLES)?;
+    for (name, resource) in [("maps", "configmaps"), ("quotas", "resourcequotas")] {
+        let rules = json!([{"apiGroups": [""], "resources": [resource], "verbs": ALL}]);
+        let role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": format!("{ROLES}-{name}")},
+            "rules": rules,
+        });
+        cluster.create(&format!("{RBAC}/clusterroles"), &role)?;
+    }
+    let repository = Repository::empty()?;
+    repository.write("settings.yaml", &config_map(ROLES, "settings", "value"))?;
+    let quota = format!("apiVersion: v1\nkind: ResourceQuota\nmetadata: {{name: quota, namespace: {ROLES}}}\nspec: {{}}\n");
+    repository.write("quota.yaml", &quota)?;
+    let role = |name: &str, namespace: &str| {
+        json!({"kind": "ClusterRole", "name": format!("{ROLES}-{name}"), "namespace": namespace})
+    };
+    let overrides = |roles: Value| json!({"roleRefs": roles, "namespaceStrategy": "explicit"});
+    let maps = overrides(json!([role("maps", ROLES)]));
+    let sync = Sync::with_override(cluster, ROLES, repository, &maps)?;
+    let status = sync.await_error("2013")?;
+    ensure!(codes(&status) == ["2013"], "{:#}", status["status"]);
+    await_condition("what the roles allow is applied", || {
+        ensure!(cluster.exists(&config_map_path(ROLES, "settings"))?, "not yet");
+        Ok(())
+    })?;
+    let account = "root-reconciler-tenants-roles";
+    let admin = format!("{RBAC}/clusterrolebindings/configsync.gke.io:root-reconciler");
+    ensure!(!subjects(cluster, &admin)?.contains(&account.to_owned()), "it is an administrator");
+    let base = format!("{RBAC}/clusterrolebindings/configsync.gke.io:root-reconciler-base");
+    ensure!(subjects(cluster, &base)?.contains(&account.to_owned()), "it has no base role");
+
+    let set = |roles: Value| sync.patch(&json!({"spec": {"override": overrides(roles)}}));
+    set(json!([role("maps", ROLES), role("quotas", ROLES)]))?;
+    sync.await_synced(&sync.repository.head()?)?;
+    set(json!([role("quotas", "")]))?;
+    await_condition("the binding of the role that was removed is gone", || {
+        let bindings = cluster.get(&format!("{RBAC}/namespaces/{ROLES}/rolebindings"))?;
+        ensure!(bindings["items"] == json!([]), "{bindings:#}");
+        Ok(())
+    })?;
+    sync.repository.write("settings.yaml", &config_map(ROLES, "settings", "changed"))?;
+    sync.repository.commit()?;
+    sync.await_error("2013")?;
+    ensure!(cluster.get(&config_map_path(ROLES, "settings"))?["data"]["key"] == "value", "it had no right to");
+    sync.patch(&json!({"spec": {"override": null}}))?;
+    sync.await_synced(&sync.repository.head()?)?;
+    ensure!(subjects(cluster, &admin)?.contains(&account.to_owned()), "it is no administrator");
+    ensure!(!subjects(cluster, &base)?.contains(&account.to_owned()), "it has the base role");
+    Ok(())
+}
+
+/// A RootSync takes an object from a RepoSync; of two RepoSyncs the first keeps it.
+pub(crate) fn conflicts(kind: Kind) -> Result<()> {
+    const SHARED: &str = "tenants-shared";
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let repository = || {
+        let repository = Repository::empty()?;
+        repository.write("settings.yaml", &config_map(SHARED, "settings", "value"))?;
+        anyhow::Ok(repository)
+    };
+    let first = Tenant::with_rights(cluster, SHARED, &[("configmaps", ALL)], repository()?)?;
+    first.await_synced()?;
+    let mut rights = binding(SHARED, "Role", "tenant");
+    rights["metadata"]["name"] = "second".into();
+    rights["subjects"][0]["name"] = format!("ns-reconciler-{SHARED}-second-6").into();
+    cluster.create(&format!("{RBAC}/namespaces/{SHARED}/rolebindings"), &rights)?;
+    let second = Tenant::new(cluster, SHARED, "second", repository()?)?;
+    let status = second.await_codes(&["1060"])?;
+    ensure!(status["status"].to_string().contains(SHARED), "{:#}", status["status"]);
+    let path = config_map_path(SHARED, "settings");
+    let manager = |expected: &str| {
+        await_condition(&format!("the ConfigMap is {expected}'s"), || {
+            let object = cluster.get(&path)?;
+            ensure!(object["metadata"]["annotations"]["configsync.gke.io/manager"] == expected, "{object:#}");
+            Ok(object["metadata"]["uid"].clone())
+        })
+    };
+    let uid = manager(SHARED)?;
+    let root = Sync::unstructured(cluster, SHARED, repository()?)?;
+    root.await_synced(&root.repository.head()?)?;
+    ensure!(manager(":root_tenants-shared")? == uid, "it was made anew");
+    first.await_codes(&["1060"])?;
+    // What the RootSync gives up, the RepoSyncs make anew: it has to be theirs by their own rights.
+    drop(second);
+    root.repository.write("other.yaml", &config_map(SHARED, "other", "value"))?;
+    root.repository.remove("settings.yaml")?;
+    root.commit()?;
+    manager(SHARED)?;
+    first.await_synced()?;
+    Ok(())
+}
+
+/// A Namespace that is deleted takes its RepoSync along, whatever the sync's policy.
+pub(crate) fn go_with_their_namespaces(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    for (policy, name) in [(Value::Null, "tenants-goes"), ("Foreground".into(), "tenants-goes-first")] {
+        let repository = Repository::empty()?;
+        repository.write("settings.yaml", &config_map(name, "settings", "value"))?;
+        let tenant = Tenant::with_rights(cluster, name, &[("configmaps", ALL)], repository)?;
+        let annotations = json!({"configsync.gke.io/deletion-propagation-policy": policy});
+        cluster.patch(&tenant.path(), &json!({"metadata": {"annotations": annotations}}))?;
+        tenant.await_synced()?;
+        cluster.delete(&format!("/api/v1/namespaces/{name}"))?;
+        await_condition(&format!("the Namespace {name} is gone"), || {
+            let path = format!("/api/v1/namespaces/{name}");
+            ensure!(!cluster.exists(&path)?, "{:#}", cluster.get(&path)?);
+            ensure!(!cluster.exists(&format!("{ACCOUNTS}/ns-reconciler-{name}"))?, "its account is there");
+            Ok(())
+        })?;
+    }
+    // One that is deleted for itself takes its objects along.
+    let name = "tenants-ends";
+    let repository = Repository::empty()?;
+    repository.write("settings.yaml", &config_map(name, "settings", "value"))?;
+    let tenant = Tenant::with_rights(cluster, name, &[("configmaps", ALL)], repository)?;
+    let annotations = json!({"configsync.gke.io/deletion-propagation-policy": "Foreground"});
+    cluster.patch(&tenant.path(), &json!({"metadata": {"annotations": annotations}}))?;
+    tenant.await_synced()?;
+    cluster.delete(&tenant.path())?;
+    await_condition("the RepoSync is gone after its objects", || {
+        ensure!(!cluster.exists(&tenant.path())?, "{:#}", tenant.object()?);
+        Ok(())
+    })?;
+    ensure!(!cluster.exists(&config_map_path(name, "settings"))?, "its object is there");
+    await_condition("its account is gone", || {
+        ensure!(!cluster.exists(&format!("{ACCOUNTS}/ns-reconciler-{name}"))?, "not yet");
+        let bindings = cluster.get(&format!("{RBAC}/namespaces/{name}/rolebindings"))?;
+        ensure!(bindings["items"].as_array().is_some_and(|all| all.len() == 1), "{bindings:#}");
+        Ok(())
+    })
+}
