@@ -8,7 +8,7 @@ use agent::compile::declared::DeclaredSet;
 use agent::model::finding::{Code, Finding};
 use agent::model::metadata::SyncId;
 use agent::model::object::{GroupKind, ObjectId};
-use agent::sync::engine::{Event, Holdings, AllSyncs};
+use agent::sync::engine::{AllSyncs, Event, Holdings};
 use sandbox::answer::Incoming;
 use sandbox::state::State;
 use tokio::sync::Notify;

@@ -146,7 +146,11 @@ fn instructions(kind: SyncKind, spec: SyncSpec) -> Result<SupportedSpec, Fault> 
         role_refs,
     } = overrides.unwrap_or_default();
     let tenant = kind == SyncKind::RepoSync;
-    refuse_if(tenant && !role_refs.is_empty(), "spec.override.roleRefs", "A RepoSync has the rights that its account was given.")?;
+    refuse_if(
+        tenant && !role_refs.is_empty(),
+        "spec.override.roleRefs",
+        "A RepoSync has the rights that its account was given.",
+    )?;
     refuse_if(
         tenant && git.auth == Auth::GceNode,
         "spec.git.auth: gcenode",

@@ -28,7 +28,8 @@ use crate::sync::accounts::{AccountKind, AccountObject, AccountObjectId, Account
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// The field manager of Config Sync for these objects.
 const FIELD_MANAGER: &str = "configsync.gke.io/reconciler-manager";
-const KINDS: [AccountKind; 3] = [AccountKind::ServiceAccount, AccountKind::ClusterRoleBinding, AccountKind::RoleBinding];
+const KINDS: [AccountKind; 3] =
+    [AccountKind::ServiceAccount, AccountKind::ClusterRoleBinding, AccountKind::RoleBinding];
 
 /// The rights that each sync has by now, or why it does not have them; nothing about a sync that has not been dealt with.
 pub(super) type Granted = BTreeMap<SyncId, Result<Option<Rights>, String>>;

@@ -7,7 +7,7 @@ use super::AgentContext;
 use crate::io::kubernetes::patience::patiently;
 use crate::io::reports::read_inventory;
 use crate::model::metadata::SyncId;
-use crate::sync::engine::{HeldObjects, Holdings, AllSyncs};
+use crate::sync::engine::{AllSyncs, HeldObjects, Holdings};
 use crate::sync::inventory::InventoryRecord;
 
 impl AgentContext {

@@ -24,7 +24,7 @@ use crate::io::source::DefinedKinds;
 use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
 use crate::sync::accounts::Rights;
-use crate::sync::engine::{Event, Notice, AllSyncs, Settings, SourceCommit, SpecChange, State};
+use crate::sync::engine::{AllSyncs, Event, Notice, Settings, SourceCommit, SpecChange, State};
 use crate::sync::inventory::InventoryRecord;
 use crate::sync::reporting::{ReportMessage, Reporting};
 use crate::sync::status::About;

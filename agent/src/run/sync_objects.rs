@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
-use super::config_management::{self, KnownSettings, RootSyncFacts, replace};
 use super::accounts;
+use super::config_management::{self, KnownSettings, RootSyncFacts, replace};
 use super::config_sync;
 use super::holdings::tell_recorded;
 use super::lifecycle::{Refusal, SyncChange, SyncVersion};
@@ -316,12 +316,7 @@ type ObjectsEvent = WatchEvent<DynamicObject>;
 
 /// Follows the sync objects of a kind. Each is read on its own: an object that this agent cannot read hides no other, and one in a
 /// namespace for the other kind is told that it cannot be served there.
-async fn follow(
-    client: kube::Client,
-    kind: SyncKind,
-    crd: &'static str,
-    told: mpsc::Sender<(SyncKind, ObjectsEvent)>,
-) {
+async fn follow(client: kube::Client, kind: SyncKind, crd: &'static str, told: mpsc::Sender<(SyncKind, ObjectsEvent)>) {
     let none = told.clone();
     // Without the kind there is no object of it.
     let absent = move || {

@@ -99,7 +99,8 @@ impl AccountObject {
     pub fn of(object: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let metadata = &object["metadata"];
-        let labels = LABELS.iter().filter_map(|key| Some(((*key).to_owned(), metadata["labels"][key].as_str()?.to_owned())));
+        let labels =
+            LABELS.iter().filter_map(|key| Some(((*key).to_owned(), metadata["labels"][key].as_str()?.to_owned())));
         let account = |subject: &Value| {
             (subject["kind"] == "ServiceAccount" && subject["namespace"] == CONTROLLER_NAMESPACE)
                 .then(|| text(&subject["name"]))
@@ -195,7 +196,8 @@ pub fn due(accounts: &Accounts, there: &BTreeMap<AccountObjectId, AccountObject>
             binding.subjects.get_or_insert_default().insert(account.clone());
         }
         for role in &rights.roles {
-            let kind = if role.namespace.is_empty() { AccountKind::ClusterRoleBinding } else { AccountKind::RoleBinding };
+            let kind =
+                if role.namespace.is_empty() { AccountKind::ClusterRoleBinding } else { AccountKind::RoleBinding };
             let binding = AccountObject {
                 labels: of_sync.clone(),
                 google: String::new(),
@@ -214,16 +216,22 @@ pub fn due(accounts: &Accounts, there: &BTreeMap<AccountObjectId, AccountObject>
     }
     // A sync whose spec cannot be read keeps its place in what it shares.
     for (id, object) in there.iter().filter(|(id, _)| SHARED.contains(&&*id.2)) {
-        let unreadable = object.subjects.iter().flatten().filter(|account| {
-            by_account.get(*account).is_some_and(|sync| accounts[*sync].is_none())
-        });
+        let unreadable = object
+            .subjects
+            .iter()
+            .flatten()
+            .filter(|account| by_account.get(*account).is_some_and(|sync| accounts[*sync].is_none()));
         let unreadable: BTreeSet<String> = unreadable.cloned().collect();
         if !unreadable.is_empty() {
-            let stays = wanted.entry(id.clone()).or_insert_with(|| AccountObject { subjects: Some(BTreeSet::new()), ..object.clone() });
+            let stays = wanted
+                .entry(id.clone())
+                .or_insert_with(|| AccountObject { subjects: Some(BTreeSet::new()), ..object.clone() });
             stays.subjects.get_or_insert_default().extend(unreadable);
         }
     }
-    let concerns = |accounts: BTreeSet<&String>| accounts.into_iter().filter_map(|it| by_account.get(it).map(|it| (*it).clone())).collect();
+    let concerns = |accounts: BTreeSet<&String>| {
+        accounts.into_iter().filter_map(|it| by_account.get(it).map(|it| (*it).clone())).collect()
+    };
     let mut writes = Vec::new();
     for (id, object) in &wanted {
         let before = there.get(id);
@@ -231,7 +239,8 @@ pub fn due(accounts: &Accounts, there: &BTreeMap<AccountObjectId, AccountObject>
             continue;
         }
         let (had, has) = (before.and_then(|before| before.subjects.as_ref()), object.subjects.as_ref());
-        let mut changed: BTreeSet<&String> = had.into_iter().flatten().filter(|it| !has.is_some_and(|has| has.contains(*it))).collect();
+        let mut changed: BTreeSet<&String> =
+            had.into_iter().flatten().filter(|it| !has.is_some_and(|has| has.contains(*it))).collect();
         changed.extend(has.into_iter().flatten().filter(|it| !had.is_some_and(|had| had.contains(*it))));
         if id.0 == AccountKind::ServiceAccount {
             changed.insert(&id.2);
@@ -243,9 +252,8 @@ pub fn due(accounts: &Accounts, there: &BTreeMap<AccountObjectId, AccountObject>
         }
         writes.push(AccountWrite { id: id.clone(), body: Some(object.body(id)), concerns });
     }
-    let left = there.iter().filter(|(id, object)| {
-        !wanted.contains_key(*id) && !kept.contains(*id) && object.is_made(id)
-    });
+    let left =
+        there.iter().filter(|(id, object)| !wanted.contains_key(*id) && !kept.contains(*id) && object.is_made(id));
     // Rights go before others come.
     let gone = left.map(|(id, object)| AccountWrite {
         id: id.clone(),
@@ -362,7 +370,11 @@ mod tests {
         // One whose spec cannot be read keeps its rights.
         let unreadable: Accounts = [(one.clone(), None), (two.clone(), with(&[]))].into();
         assert_eq!(due(&unreadable, &there), []);
-        assert_eq!(due(&[(one.clone(), None)].into(), &there).len(), 3, "the account of the other, and its place in two bindings");
+        assert_eq!(
+            due(&[(one.clone(), None)].into(), &there).len(),
+            3,
+            "the account of the other, and its place in two bindings"
+        );
 
         settle(&[(one.clone(), with(&[]))].into(), &mut there);
         assert_eq!(subjects(&there, TENANT), [one.reconciler()].into());

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use agent::api::format_duration;
-use agent::model::metadata::{CONTROLLER_NAMESPACE, RECONCILER_MANAGER, SyncId, SyncKind, UNINSTALL_PRUNE, annotation, label};
+use agent::model::metadata::{
+    CONTROLLER_NAMESPACE, RECONCILER_MANAGER, SyncId, SyncKind, UNINSTALL_PRUNE, annotation, label,
+};
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
@@ -186,8 +188,7 @@ async fn objects(client: &Client, crd: &DynamicObject) -> anyhow::Result<Vec<Dyn
     };
     for object in &mut found {
         // The items of a list have no type of their own.
-        object.types =
-            Some(TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() });
+        object.types = Some(TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() });
     }
     Ok(found)
 }
@@ -305,8 +306,7 @@ async fn annotate(client: &Client, syncs: &[DynamicObject], end: Option<&str>) -
 /// Takes the annotation off after an error: with it, a later deletion of a sync by a user would take its objects along.
 async fn give_up<T>(client: &Client, syncs: &[DynamicObject], error: anyhow::Error) -> anyhow::Result<T> {
     let undone = annotate(client, syncs, None).await;
-    let left =
-        |also: &anyhow::Error| format!("{also:#}; take the annotation {} off the syncs", annotation::UNINSTALL);
+    let left = |also: &anyhow::Error| format!("{also:#}; take the annotation {} off the syncs", annotation::UNINSTALL);
     Err(undone.as_ref().err().map(left).into_iter().fold(error, anyhow::Error::context))
 }
 

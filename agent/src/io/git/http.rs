@@ -23,8 +23,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION
 use super::authorization::Authorization;
 use super::error::{FailureClass, GitError};
 use super::operation::{CONNECT, HALF_AN_ANSWER, NO_ANSWER, Operation, OperationLimits, OperationTransport};
-use super::remote::{Credentials, Login, Remote};
 use super::reach::Reach;
+use super::remote::{Credentials, Login, Remote};
 use super::token::{TokenSource, Tokens};
 use crate::model::error_chain::{error_chain, root_cause};
 use crate::model::shared::lock;

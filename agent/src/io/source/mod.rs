@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{self, Notify, OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::credentials::{RemoteState, follow_remote};
-use super::git::{Commit, FailureClass, GitError, Remote, Want, Watcher, watch, Reach};
+use super::git::{Commit, FailureClass, GitError, Reach, Remote, Want, Watcher, watch};
 use super::kubernetes::client::Cluster;
 use super::kubernetes::namespaces::{FollowedNamespaces, LiveNamespaces, NamespaceWatch};
 use super::random::random_number;

@@ -52,7 +52,7 @@ use values::Values;
 pub use command::{Adopted, ApplyMode, Command, NewRecord, Notice, Repaired};
 pub use dump::{Dump, WaitingObject};
 pub use event::{Event, Failure, Outcome, Remarks, Retry, SpecChange};
-pub use others::{HeldObjects, Holdings, AllSyncs};
+pub use others::{AllSyncs, HeldObjects, Holdings};
 pub use report::{Report, ResourceState, Stage};
 pub use values::{FilledForm, SourceVersion};
 

@@ -183,7 +183,10 @@ impl State {
     /// moment later.
     fn has_unknown_sync(&self) -> bool {
         let kind = sync_kind(SyncKind::RootSync);
-        let made = self.objects.of_kind(&kind).filter(|(_, tracked)| tracked.live.as_ref().is_some_and(|live| !live.terminating));
+        let made = self
+            .objects
+            .of_kind(&kind)
+            .filter(|(_, tracked)| tracked.live.as_ref().is_some_and(|live| !live.terminating));
         let mut made = made.filter_map(|(id, _)| SyncId::of_object(id));
         self.others.syncs.as_ref().is_some_and(|syncs| made.any(|sync| !syncs.contains_key(&sync.manager())))
     }

@@ -205,7 +205,9 @@ fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
     let asked = details.map_or(0, |details| details.retry_after_seconds);
     let asked = Duration::from_secs(u64::from(asked)).min(MAX_RETRY_AFTER);
     match StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR) {
-        StatusCode::FORBIDDEN if is_of_terminating_namespace(status) => (Code::Applier, Retry::Soon, "wait until the Namespace is gone"),
+        StatusCode::FORBIDDEN if is_of_terminating_namespace(status) => {
+            (Code::Applier, Retry::Soon, "wait until the Namespace is gone")
+        }
         StatusCode::UNAUTHORIZED => {
             (Code::ApiServer, Retry::Server(Duration::from_secs(5)), "check the agent's credentials")
         }
