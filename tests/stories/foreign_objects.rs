@@ -172,7 +172,7 @@ pub(crate) fn of_a_sync_that_does_not_run(kind: Kind) -> Result<()> {
     let another = Sync::unstructured(&cluster, "another", repository)?;
     another.await_synced(&another.repository.head()?)?;
     first.terminate()?;
-    another.patch(&json!({"spec": {"override": {"roleRefs": [{"kind": "ClusterRole", "name": "view"}]}}}))?;
+    another.patch(&json!({"spec": {"sourceType": "helm"}}))?;
     let path = config_map_path(UNWATCHED, "settings");
     cluster.patch(&path, &json!({"metadata": {"labels": {"applyset.kubernetes.io/part-of": Value::Null}}}))?;
     let theirs = cluster.get(&path)?;

@@ -174,7 +174,7 @@ pub(crate) fn stalled_delays_nothing(kind: Kind) -> Result<()> {
         repository.write(&format!("{name}.yaml"), &config_map(UNDELAYED, name, "value"))?;
     }
     let sync = Sync::unstructured(&cluster, UNDELAYED, repository)?;
-    let roles = json!({"roleRefs": [{"kind": "ClusterRole", "name": "view"}]});
+    let roles = json!({"roleRefs": [{"kind": "Role", "name": "view"}]});
     let _stalled = Sync::with_override(&cluster, "undelayed-stalled", Repository::empty()?, &roles)?;
     {
         let _agent = agent(&cluster, &[])?;

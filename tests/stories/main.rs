@@ -179,7 +179,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("no_secret_is_in_a_bug_report", bug_report::has_no_secret, &Kind::ALL),
     ("an_unreadable_sync_hides_no_other", unreadable_sync::hides_no_other, &Kind::ALL),
     ("a_wait_ends_after_the_reconcile_timeout", timeouts::reconcile, &Kind::ALL),
-    ("a_sync_with_role_refs_is_refused", unsupported_fields::role_refs_are_refused, &Kind::ALL),
+    ("a_sync_with_role_refs_is_refused", unsupported_fields::incomplete_role_is_refused, &Kind::ALL),
     ("a_sync_with_harmless_overrides_is_synced", unsupported_fields::harmless_overrides, &Kind::ALL),
     ("a_root_sync_in_another_namespace_is_refused", unsupported_fields::elsewhere, &Kind::ALL),
     ("the_control_plane_leaves_nothing_behind", control_plane::leaves_nothing, &[Kind::ControlPlane]),

@@ -125,7 +125,7 @@ pub(crate) fn foreground_in_any_state(kind: Kind) -> Result<()> {
     sourceless.patch(&json!({"spec": {"git": {"branch": "none"}}}))?;
     sourceless.await_error("2004")?;
     let refused = synced(cluster, "going-refused", "Foreground")?;
-    refused.patch(&json!({"spec": {"override": {"roleRefs": [{"kind": "ClusterRole", "name": "view"}]}}}))?;
+    refused.patch(&json!({"spec": {"sourceType": "helm"}}))?;
     await_condition("it is refused", || {
         ensure!(condition(&refused.object()?, "Stalled")?["status"] == "True", "not yet");
         Ok(())

@@ -19,11 +19,11 @@ fn repository(name: &str) -> Result<Repository> {
     Ok(repository)
 }
 
-pub(crate) fn role_refs_are_refused(kind: Kind) -> Result<()> {
+pub(crate) fn incomplete_role_is_refused(kind: Kind) -> Result<()> {
     let (world, name) = (shared(kind)?, "with-roles");
     let cluster = &world.cluster;
     let from = cluster.now()?;
-    let roles = json!({"roleRefs": [{"kind": "ClusterRole", "name": "view"}]});
+    let roles = json!({"roleRefs": [{"kind": "Role", "name": "view"}]});
     let sync = Sync::with_override(cluster, name, repository(name)?, &roles)?;
     await_stalled(&sync, "spec.override.roleRefs")?;
     await_event(cluster, name, "Warning", "KNV1061")?;

@@ -343,13 +343,13 @@ mod tests {
         let expected = [
             "- ClusterRoleBinding /configsync.gke.io:root-reconciler",
             "+ ClusterRoleBinding /configsync.gke.io:root-reconciler-base configsync.gke.io:root-reconciler root-reconciler",
-            "+ ClusterRoleBinding /root-reconciler-67b86ee9e6 view root-reconciler",
-            "+ RoleBinding shop/root-reconciler-7cd5cc8d4f ops root-reconciler",
+            "+ ClusterRoleBinding /root-reconciler-199b902baa view root-reconciler",
+            "+ RoleBinding shop/root-reconciler-fd087d627d ops root-reconciler",
         ];
         assert_eq!(told, expected);
 
         let told = settle(&[(root.clone(), with(&roles[..1]))].into(), &mut there);
-        assert_eq!(told, ["- RoleBinding shop/root-reconciler-7cd5cc8d4f"]);
+        assert_eq!(told, ["- RoleBinding shop/root-reconciler-fd087d627d"]);
         settle(&Accounts::new(), &mut there);
         assert_eq!(there, There::new(), "nothing is left of a sync that is gone");
     }

@@ -440,8 +440,13 @@ mod tests {
     fn a_sync_that_declares_another_is_before_it() {
         let sync = |(name, manager): (&str, &str)| -> DynamicObject {
             let annotations = serde_json::json!({ annotation::MANAGER: manager });
-            serde_json::from_value(serde_json::json!({ "metadata": { "name": name, "annotations": annotations } }))
-                .expect("a RootSync")
+            let types = serde_json::json!({ "apiVersion": "configsync.gke.io/v1beta1", "kind": "RootSync" });
+            let metadata = serde_json::json!({
+                "name": name, "namespace": CONTROLLER_NAMESPACE, "annotations": annotations,
+            });
+            let mut sync = types;
+            sync["metadata"] = metadata;
+            serde_json::from_value(sync).expect("a RootSync")
         };
         let sorted = |syncs: &[(&str, &str)]| -> Vec<String> {
             let mut syncs: Vec<DynamicObject> = syncs.iter().copied().map(sync).collect();

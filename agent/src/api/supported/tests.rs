@@ -111,7 +111,9 @@ fn set(target: &mut Value, schema: &JSONSchemaProps, path: &[&str], value: &Valu
     match (first.strip_suffix("[]"), first) {
         (Some(name), _) => {
             let Some(JSONSchemaPropsOrArray::Schema(items)) = &properties[name].items else { panic!("no list") };
-            target[name] = json!([{}]);
+            if target.get(name).is_none() {
+                target[name] = json!([{}]);
+            }
             set(&mut target[name][0], items, rest, value);
         }
         (None, name) => {
@@ -145,6 +147,9 @@ fn effect(leaf: &Leaf, value: &Value) -> Effect {
         ("spec.git.secretRef.name", _) => {
             spec["git"]["auth"] = "token".into();
             spec["git"]["secretRef"] = json!({ "name": "login" });
+        }
+        (path, _) if path.starts_with("spec.override.roleRefs") => {
+            spec["override"]["roleRefs"] = json!([{ "kind": "", "name": "before", "namespace": "before" }]);
         }
         _ => {}
     }
@@ -301,7 +306,18 @@ fn annotations_of_config_sync_have_no_effect_on_the_spec() {
 
 #[test]
 fn a_repo_sync_is_unstructured() {
-    let id = SyncId { kind: SyncKind::RepoSync, namespace: "shop".into(), name: "repo-sync".into() };
-    let spec = supported(&id, &BTreeMap::new(), &plain(), LocalRepositories::Refused).expect("a plain sync");
-    assert_eq!(spec.format, SourceFormat::Unstructured);
+    let read = |spec: Value| {
+        supported(&SyncId::repo("shop", "repo-sync"), &BTreeMap::new(), &spec, LocalRepositories::Refused)
+    };
+    assert_eq!(read(plain()).map(|spec| spec.format), Ok(SourceFormat::Unstructured));
+    for (field, value) in [
+        ("/git/auth", json!("gcenode")),
+        ("/override", json!({ "roleRefs": [{ "kind": "ClusterRole", "name": "cluster-admin" }] })),
+    ] {
+        let mut spec = plain();
+        spec["override"] = json!({});
+        *spec.pointer_mut(field).expect("a field") = value;
+        let finding = read(spec).expect_err("of RootSyncs alone");
+        assert_eq!(finding.code, Code::InvalidSync, "{field}");
+    }
 }

@@ -165,7 +165,7 @@ impl State {
         self.objects.set_live(id, Some(live));
     }
 
-    /// The owner of an object. A RootSync that is not there any more, or does not have the object, owns nothing.
+    /// The owner of an object. A sync that is not there any more, or does not have the object, owns nothing.
     pub(super) fn owner_that_is(&self, id: &ObjectId, owner: Owner) -> Owner {
         match &owner {
             Owner::Other(manager) if manager.starts_with(ROOT_SCOPE) && !self.others.may_have(manager, id) => {

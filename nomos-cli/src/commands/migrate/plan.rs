@@ -109,7 +109,6 @@ pub(super) struct Migration {
 pub(super) fn plan(found: &MigrationFacts, remove_config_management: bool) -> Result<Migration, String> {
     refuse_hub(found)?;
     refuse_deletions(found)?;
-    refuse_repo_syncs(found)?;
     let agent = deployment(found, CONTROLLER_NAMESPACE, AGENTS[0]);
     let spec = settings(found)?;
     let name = cluster_name(found, spec.as_ref(), remove_config_management)?;
@@ -164,18 +163,6 @@ fn refuse_deletions(found: &MigrationFacts) -> Result<(), String> {
         Some(sync) => Err(format!(
             "the {} {}/{} is being deleted by Config Sync; wait until it is gone, and run this again",
             kind(sync),
-            sync.namespace().unwrap_or_default(),
-            sync.name_any()
-        )),
-    }
-}
-
-/// No program would serve them.
-fn refuse_repo_syncs(found: &MigrationFacts) -> Result<(), String> {
-    match found.syncs.iter().find(|sync| kind(sync) == "RepoSync") {
-        None => Ok(()),
-        Some(sync) => Err(format!(
-            "the cluster has the RepoSync {}/{}, and the agent does not serve RepoSyncs yet; sync it by a RootSync, and run this again",
             sync.namespace().unwrap_or_default(),
             sync.name_any()
         )),
