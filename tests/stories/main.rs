@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "stories start and watch the world")]
 
 mod adoption;
+mod attacks;
 mod broken_commit;
 mod bug_report;
 mod changed_spec;
@@ -147,8 +148,8 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("tenants_have_the_rights_of_their_accounts", tenants::have_the_rights_of_their_accounts, &[Kind::ControlPlane]),
     ("a_root_sync_has_its_roles_and_no_others", tenants::root_sync_with_roles, &[Kind::ControlPlane]),
     ("a_root_sync_takes_objects_from_tenants", tenants::conflicts, &[Kind::ControlPlane]),
-    ("attacks_of_tenants_are_refused", tenants::attacks_are_refused, &[Kind::ControlPlane]),
-    ("tenants_reach_no_inner_network", tenants::repositories_of_inner_networks, &Kind::ALL),
+    ("attacks_of_tenants_are_refused", attacks::are_refused, &[Kind::ControlPlane]),
+    ("tenants_reach_no_inner_network", attacks::repositories_of_inner_networks, &Kind::ALL),
     ("the_rights_of_syncs_are_those_of_their_accounts", rights::are_those_of_the_account, &[Kind::ControlPlane]),
     ("tenants_go_with_their_namespaces", tenants::go_with_their_namespaces, &Kind::ALL),
     ("a_sync_takes_its_objects_along_in_the_foreground", removal::foreground, &Kind::ALL),

@@ -8,9 +8,9 @@ use tests::cluster::{Cluster, Kind};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{Sync, agent_with, codes, condition, config_map, config_map_path, installed, namespace, shared};
+use crate::world::{Sync, codes, condition, config_map, config_map_path, namespace, shared};
 
-const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+pub(crate) const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const ACCOUNTS: &str = "/api/v1/namespaces/config-management-system/serviceaccounts";
 
 /// A RepoSync and the repository that it follows.
@@ -91,7 +91,7 @@ pub(crate) fn repo_syncs(namespace: &str) -> String {
     format!("/apis/configsync.gke.io/v1beta1/namespaces/{namespace}/reposyncs")
 }
 
-fn repo_sync(namespace: &str, name: &str, repository: &Repository) -> Value {
+pub(crate) fn repo_sync(namespace: &str, name: &str, repository: &Repository) -> Value {
     json!({
         "apiVersion": "configsync.gke.io/v1beta1",
         "kind": "RepoSync",
@@ -113,7 +113,7 @@ fn role(namespace: &str, rights: &[(&str, &[&str])]) -> Value {
 }
 
 /// A RoleBinding for the account of the RepoSync `repo-sync`.
-fn binding(namespace: &str, kind: &str, role: &str) -> Value {
+pub(crate) fn binding(namespace: &str, kind: &str, role: &str) -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
@@ -140,30 +140,25 @@ fn subjects(cluster: &Cluster, path: &str) -> Result<Vec<String>> {
     Ok(subjects.filter_map(|it| it["name"].as_str().map(str::to_owned)).collect())
 }
 
+const SHOP: &str = "tenants-shop";
+
+/// The RepoSync of this name for a repository with one ConfigMap, which does not say its Namespace. It is not made yet.
+fn of_shop<'a>(cluster: &'a Cluster, name: &str, settings: &str) -> Result<Tenant<'a>> {
+    let repository = Arc::new(Repository::empty()?);
+    repository.write("settings.yaml", &config_map("", settings, "value").replace("  namespace: \n", ""))?;
+    repository.commit()?;
+    Ok(Tenant { cluster, namespace: SHOP.to_owned(), name: name.to_owned(), repository })
+}
+
 /// One commit of a RootSync brings a Namespace with two RepoSyncs and the rights of their accounts; another one takes all of it away.
 pub(crate) fn come_with_a_root_sync(kind: Kind) -> Result<()> {
-    const SHOP: &str = "tenants-shop";
     let world = shared(kind)?;
     let cluster = &world.cluster;
-    let [first, second] = ["settings", "more"].map(|name| {
-        let repository = Repository::empty()?;
-        repository.write("settings.yaml", &config_map("", name, "value").replace("  namespace: \n", ""))?;
-        repository.commit()?;
-        anyhow::Ok(Arc::new(repository))
-    });
-    let tenant = |name: &str, repository: Arc<Repository>| Tenant {
-        cluster,
-        namespace: SHOP.to_owned(),
-        name: name.to_owned(),
-        repository,
-    };
-    let (first, second) = (tenant("repo-sync", first?), tenant("second", second?));
+    let (first, second) = (of_shop(cluster, "repo-sync", "settings")?, of_shop(cluster, "second", "more")?);
     let accounts = [format!("ns-reconciler-{SHOP}"), format!("ns-reconciler-{SHOP}-second-6")];
     let mut rights = binding(SHOP, "ClusterRole", "edit");
-    rights["subjects"] = accounts
-        .iter()
-        .map(|name| json!({"kind": "ServiceAccount", "name": name, "namespace": "config-management-system"}))
-        .collect();
+    let subject = |name| json!({"kind": "ServiceAccount", "name": name, "namespace": "config-management-system"});
+    rights["subjects"] = accounts.iter().map(subject).collect();
     let repository = Repository::empty()?;
     repository.write("namespace.yaml", &namespace(SHOP))?;
     repository.write("rights.yaml", &rights.to_string())?;
@@ -175,15 +170,10 @@ pub(crate) fn come_with_a_root_sync(kind: Kind) -> Result<()> {
     let status = first.await_synced()?;
     second.await_synced()?;
     ensure!(status["metadata"]["labels"]["applyset.kubernetes.io/id"].is_string(), "{status:#}");
-
-    let settings = config_map_path(SHOP, "settings");
-    let object = cluster.get(&settings)?;
-    ensure!(object["metadata"]["annotations"]["configsync.gke.io/manager"] == SHOP, "{object:#}");
-    ensure!(
-        cluster.get(&config_map_path(SHOP, "more"))?["metadata"]["annotations"]["configsync.gke.io/manager"]
-            == "tenants-shop_second",
-        "another owner"
-    );
+    for (settings, manager) in [("settings", SHOP), ("more", "tenants-shop_second")] {
+        let object = cluster.get(&config_map_path(SHOP, settings))?;
+        ensure!(object["metadata"]["annotations"]["configsync.gke.io/manager"] == manager, "{object:#}");
+    }
     let record = cluster.get(&format!("/apis/kpt.dev/v1alpha1/namespaces/{SHOP}/resourcegroups/repo-sync"))?;
     ensure!(record["spec"]["resources"][0]["name"] == "settings", "{record:#}");
     for account in &accounts {
@@ -195,26 +185,7 @@ pub(crate) fn come_with_a_root_sync(kind: Kind) -> Result<()> {
     let cluster_scope = format!("{RBAC}/clusterrolebindings/configsync.gke.io:ns-reconciler:cluster-scope");
     let has_all = |subjects: Vec<String>| accounts.iter().all(|account| subjects.contains(account));
     ensure!(has_all(subjects(cluster, &cluster_scope)?), "{:#}", cluster.get(&cluster_scope)?);
-
-    // Drift is put back, and the acting user is the account.
-    let from = cluster.now()?;
-    cluster.patch(&settings, &json!({"data": {"key": "drifted"}}))?;
-    await_condition("the drift is put back", || {
-        ensure!(cluster.get(&settings)?["data"]["key"] == "value", "not yet");
-        Ok(())
-    })?;
-    cluster.delete(&settings)?;
-    await_condition("the ConfigMap is back", || {
-        ensure!(cluster.exists(&settings)?, "not yet");
-        Ok(())
-    })?;
-    let user = format!("system:serviceaccount:config-management-system:{}", accounts[0]);
-    let writes = cluster.writes(from)?;
-    let own: Vec<_> = writes.iter().filter(|write| write.namespace == SHOP).collect();
-    ensure!(!own.is_empty() && own.iter().all(|write| write.impersonated == user), "{own:#?}");
-    let (_, said) = cluster.nomos(&["status", "--namespace", SHOP]);
-    ensure!(said.contains(&format!("{SHOP}:repo-sync")) && said.contains("SYNCED"), "{said}");
-    ensure!(said.contains("settings"), "no managed resources: {said}");
+    drift_is_put_back(cluster)?;
 
     for file in ["namespace.yaml", "rights.yaml", "first.yaml", "second.yaml"] {
         root.repository.remove(file)?;
@@ -228,6 +199,30 @@ pub(crate) fn come_with_a_root_sync(kind: Kind) -> Result<()> {
         ensure!(!has_all(subjects(cluster, &cluster_scope)?), "{:#}", cluster.get(&cluster_scope)?);
         Ok(())
     })
+}
+
+/// The account of the first RepoSync puts drift back, and `nomos status` shows its objects.
+fn drift_is_put_back(cluster: &Cluster) -> Result<()> {
+    let settings = config_map_path(SHOP, "settings");
+    let from = cluster.now()?;
+    cluster.patch(&settings, &json!({"data": {"key": "drifted"}}))?;
+    await_condition("the drift is put back", || {
+        ensure!(cluster.get(&settings)?["data"]["key"] == "value", "not yet");
+        Ok(())
+    })?;
+    cluster.delete(&settings)?;
+    await_condition("the ConfigMap is back", || {
+        ensure!(cluster.exists(&settings)?, "not yet");
+        Ok(())
+    })?;
+    let user = format!("system:serviceaccount:config-management-system:ns-reconciler-{SHOP}");
+    let writes = cluster.writes(from)?;
+    let own: Vec<_> = writes.iter().filter(|write| write.namespace == SHOP).collect();
+    ensure!(!own.is_empty() && own.iter().all(|write| write.impersonated == user), "{own:#?}");
+    let (_, said) = cluster.nomos(&["status", "--namespace", SHOP]);
+    ensure!(said.contains(&format!("{SHOP}:repo-sync")) && said.contains("SYNCED"), "{said}");
+    ensure!(said.contains("settings"), "no managed resources: {said}");
+    Ok(())
 }
 
 /// What the account may not do is an error of the object, and the rest is applied. Rights that come and go take effect.
@@ -405,227 +400,4 @@ pub(crate) fn go_with_their_namespaces(kind: Kind) -> Result<()> {
         ensure!(bindings["items"].as_array().is_some_and(|all| all.len() == 1), "{bindings:#}");
         Ok(())
     })
-}
-
-/// An attack by the repository of a tenant, and the codes of the errors that it gets.
-struct Attack {
-    what: &'static str,
-    manifest: String,
-    codes: &'static [&'static str],
-}
-
-/// A tenant whose account may do everything in its Namespace that the role `admin` allows tries to get at what is elsewhere.
-pub(crate) fn attacks_are_refused(kind: Kind) -> Result<()> {
-    const VICTIM: &str = "tenants-victim";
-    const MALLORY: &str = "tenants-mallory";
-    const PASSWORD: &str = "c2VzYW1l";
-    let world = shared(kind)?;
-    let cluster = &world.cluster;
-    let repository = Repository::empty()?;
-    repository.write("settings.yaml", &config_map(VICTIM, "settings", "value"))?;
-    let victim = Tenant::with_rights(cluster, VICTIM, &[("configmaps", ALL)], repository)?;
-    victim.await_synced()?;
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "data": {"key": PASSWORD}});
-    cluster.create(&format!("/api/v1/namespaces/{VICTIM}/secrets"), &secret)?;
-
-    cluster.create_namespace(MALLORY)?;
-    let bindings = format!("{RBAC}/namespaces/{MALLORY}/rolebindings");
-    cluster.create(&bindings, &binding(MALLORY, "ClusterRole", "admin"))?;
-    let repository = Repository::empty()?;
-    repository.write("owned.yaml", &config_map(MALLORY, "owned", "of the platform"))?;
-    let root = Sync::unstructured(cluster, MALLORY, repository)?;
-    root.await_synced(&root.repository.head()?)?;
-    let repository = Repository::empty()?;
-    let own = config_map(MALLORY, "own", "value");
-    repository.write("own.yaml", &own)?;
-    let mallory = Tenant::new(cluster, MALLORY, "repo-sync", repository)?;
-    mallory.await_synced()?;
-    let second = Repository::empty()?;
-    second.write("second.yaml", &config_map(MALLORY, "second", "value"))?;
-    let second = Tenant::new(cluster, MALLORY, "second", second)?;
-
-    let rbac = |kind: &str, metadata: Value, role: &str| {
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": kind,
-            "metadata": metadata,
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-            "subjects": [{
-                "kind": "ServiceAccount",
-                "name": format!("ns-reconciler-{MALLORY}"),
-                "namespace": "config-management-system",
-            }],
-        })
-        .to_string()
-    };
-    let at = |namespace: &str| json!({"name": "mine", "namespace": namespace});
-    let mut redirected = repo_sync(MALLORY, "second", &mallory.repository);
-    redirected["spec"]["git"]["dir"] = "elsewhere".into();
-    let with = |annotations: Value| {
-        json!({
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": "taken", "namespace": MALLORY, "annotations": annotations},
-            "data": {"key": "$value"},
-        })
-        .to_string()
-    };
-    let mutation = format!(
-        "- sourceRef: {{kind: Secret, name: key, namespace: {VICTIM}}}\n  sourcePath: $.data.key\n  targetPath: $.data.key\n  token: $value\n"
-    );
-    let record = json!({
-        "apiVersion": "kpt.dev/v1alpha1",
-        "kind": "ResourceGroup",
-        "metadata": {"name": "second", "namespace": MALLORY},
-        "spec": {"resources": []},
-    });
-    let lease = json!({
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": {"name": "nomos-agent", "namespace": "config-management-system"},
-        "spec": {"holderIdentity": "mallory"},
-    });
-    let forged = json!({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "forged", "namespace": MALLORY, "annotations": {"configsync.gke.io/manager": VICTIM}},
-    });
-    let attacks = [
-        Attack { what: "an object elsewhere", manifest: config_map(VICTIM, "settings", "taken"), codes: &["1058"] },
-        Attack { what: "an object of the cluster", manifest: namespace("tenants-taken"), codes: &["1058"] },
-        Attack {
-            what: "a binding in the cluster",
-            manifest: rbac("ClusterRoleBinding", json!({"name": "mine"}), "cluster-admin"),
-            codes: &["1058"],
-        },
-        Attack { what: "a binding elsewhere", manifest: rbac("RoleBinding", at(VICTIM), "admin"), codes: &["1058"] },
-        Attack {
-            what: "a binding above its rights",
-            manifest: rbac("RoleBinding", at(MALLORY), "cluster-admin"),
-            codes: &["2013"],
-        },
-        Attack {
-            what: "its own RepoSync",
-            manifest: repo_sync(MALLORY, "repo-sync", &victim.repository).to_string(),
-            codes: &["1069"],
-        },
-        Attack { what: "another RepoSync of its Namespace", manifest: redirected.to_string(), codes: &["2013"] },
-        Attack {
-            what: "a RepoSync elsewhere",
-            manifest: repo_sync(VICTIM, "repo-sync", &mallory.repository).to_string(),
-            codes: &["1058"],
-        },
-        Attack { what: "the record of another sync", manifest: record.to_string(), codes: &["2013"] },
-        Attack { what: "the Lease of the agent", manifest: lease.to_string(), codes: &["1058"] },
-        Attack { what: "an object of a RootSync", manifest: config_map(MALLORY, "owned", "taken"), codes: &["1060"] },
-        Attack { what: "the metadata of another sync", manifest: forged.to_string(), codes: &["1010"] },
-        Attack {
-            what: "a value of a Secret elsewhere",
-            manifest: with(json!({"config.kubernetes.io/apply-time-mutation": mutation})),
-            codes: &["2009"],
-        },
-        Attack {
-            what: "the existence of an object elsewhere",
-            manifest: with(json!({"config.kubernetes.io/depends-on": format!("/namespaces/{VICTIM}/Secret/key")})),
-            codes: &["2009"],
-        },
-        Attack {
-            what: "the existence of none elsewhere",
-            manifest: with(json!({"config.kubernetes.io/depends-on": format!("/namespaces/{VICTIM}/Secret/none")})),
-            codes: &["2009"],
-        },
-    ];
-    let (from, user) =
-        (cluster.now()?, format!("system:serviceaccount:config-management-system:ns-reconciler-{MALLORY}"));
-    let mut told = Vec::new();
-    for Attack { what, manifest, codes: expected } in attacks {
-        mallory.repository.write("attack.yaml", &manifest)?;
-        let commit = mallory.repository.commit()?;
-        let status = await_condition(&format!("{what} is refused"), || {
-            let sync = mallory.object()?;
-            ensure!(sync["status"]["source"]["commit"] == commit, "status: {:#}", sync["status"]);
-            // Those of the commit before stay, while another one is refused as a whole.
-            ensure!(expected.iter().all(|code| codes(&sync).contains(code)), "status: {:#}", sync["status"]);
-            Ok(sync["status"].to_string())
-        })?;
-        ensure!(!status.contains(PASSWORD) && !status.contains("sesame"), "{what}: {status}");
-        told.push(status);
-    }
-    let [.., there, absent] = &*told else { anyhow::bail!("no attacks") };
-    let shown = |status: &str| {
-        let status: Value = serde_json::from_str(status)?;
-        let error = &status["sync"]["errors"][0]["errorMessage"];
-        anyhow::Ok(error.as_str().unwrap_or_default().replace("none", "key"))
-    };
-    ensure!(shown(there)? == shown(absent)?, "a difference tells if it exists:\n{there}\n{absent}");
-    mallory.repository.remove("attack.yaml")?;
-    mallory.repository.commit()?;
-    mallory.await_synced()?;
-
-    let (requests, _) = cluster.requests(from)?;
-    let reads = ["get", "list", "watch"];
-    for request in requests.iter().filter(|request| request.impersonated == user) {
-        let harmless = request.namespace == MALLORY || request.code == 403;
-        ensure!(harmless, "the account of the tenant reached out: {request:#?}");
-        ensure!(request.name != "owned" || reads.contains(&&*request.verb) || request.code >= 400, "{request:#?}");
-    }
-    ensure!(cluster.get(&config_map_path(VICTIM, "settings"))?["data"]["key"] == "value", "it was written");
-    ensure!(cluster.get(&config_map_path(MALLORY, "owned"))?["data"]["key"] == "of the platform", "it was written");
-    ensure!(!cluster.exists(&config_map_path(MALLORY, "taken"))?, "it was written");
-    ensure!(second.object()?["spec"]["git"].get("dir").is_none(), "it was written");
-    root.await_synced(&root.repository.head()?)?;
-
-    // Users of the Namespace forge what a sync reads: an object elsewhere with the label of the sync, and its record.
-    let label = mallory.object()?["metadata"]["labels"]["applyset.kubernetes.io/id"].clone();
-    let settings = config_map_path(VICTIM, "settings");
-    let forged = json!({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": "planted",
-            "labels": {"applyset.kubernetes.io/part-of": label},
-            "annotations": {"configsync.gke.io/manager": MALLORY, "configsync.gke.io/resource-id": format!("_configmap_{VICTIM}_planted")},
-        },
-    });
-    cluster.create(&format!("/api/v1/namespaces/{VICTIM}/configmaps"), &forged)?;
-    let group = format!("/apis/kpt.dev/v1alpha1/namespaces/{MALLORY}/resourcegroups/repo-sync");
-    let row = |name: &str| json!({"group": "", "kind": "ConfigMap", "namespace": VICTIM, "name": name});
-    cluster.patch(&group, &json!({"spec": {"resources": [row("planted"), row("settings")]}}))?;
-    mallory.repository.write("own.yaml", &own.replace("value", "changed"))?;
-    mallory.repository.commit()?;
-    mallory.await_synced()?;
-    ensure!(cluster.exists(&settings)? && cluster.exists(&config_map_path(VICTIM, "planted"))?, "it was deleted");
-    await_condition("the record is the sync's own again", || {
-        let record = cluster.get(&group)?;
-        ensure!(!record.to_string().contains(VICTIM), "{record:#}");
-        Ok(())
-    })
-}
-
-/// A tenant cannot have the agent read what the tenant does not reach: its disk, its own machine, the metadata server of its node.
-pub(crate) fn repositories_of_inner_networks(kind: Kind) -> Result<()> {
-    const INNER: &str = "tenants-inner";
-    let cluster = installed(kind)?;
-    let _agent = agent_with(&cluster, &[], &[])?;
-    cluster.create_namespace(INNER)?;
-    let repository = Repository::empty()?;
-    for (name, url, code) in [
-        ("disk", repository.url(), "1061"),
-        ("loopback", "https://127.0.0.1:1/x".to_owned(), "2004"),
-        ("name", "https://localhost:1/x".to_owned(), "2004"),
-        ("metadata", "http://169.254.169.254/x".to_owned(), "2004"),
-        ("disguised", "http://[::ffff:10.0.0.1]/x".to_owned(), "2004"),
-    ] {
-        let mut sync = repo_sync(INNER, name, &repository);
-        sync["spec"]["git"]["repo"] = url.into();
-        cluster.create(&repo_syncs(INNER), &sync)?;
-        await_condition(&format!("the repository {name} is refused"), || {
-            let sync = cluster.get(&format!("{}/{name}", repo_syncs(INNER)))?;
-            let status = sync["status"].to_string();
-            ensure!(status.contains(&format!("KNV{code}")), "{:#}", sync["status"]);
-            ensure!(code != "2004" || status.contains("--tenant-networks"), "{:#}", sync["status"]);
-            Ok(())
-        })?;
-    }
-    Ok(())
 }

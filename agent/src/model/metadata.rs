@@ -54,7 +54,7 @@ pub mod annotation {
     pub const NAMESPACE_SELECTOR: &str = "configmanagement.gke.io/namespace-selector";
     /// User, on a RootSync or RepoSync: `Foreground` or `Orphan`, for the managed objects of a sync that is deleted.
     pub const DELETION_PROPAGATION: &str = "configsync.gke.io/deletion-propagation-policy";
-    /// `nomos uninstall`, on a RootSync: [`super::UNINSTALL_PRUNE`] before it is deleted. No repository can say otherwise.
+    /// `nomos uninstall`, on a RootSync or RepoSync: [`super::UNINSTALL_PRUNE`] before it is deleted. No repository can say otherwise.
     pub const UNINSTALL: &str = "configsync.gke.io/uninstall";
     /// User, on a RootSync or RepoSync: the held deletions that the user approves, as `<commit>.<digest>`.
     pub const APPROVE_PRUNE: &str = "configsync.gke.io/approve-prune";

@@ -17,12 +17,13 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::AgentContext;
+use super::config_sync::ConfigSyncPrograms;
 use crate::io::kubernetes::client::{APPLY, ApiError, Cluster, JSON};
 use crate::io::kubernetes::path;
 use crate::model::backoff::Backoff;
 use crate::model::metadata::{RECONCILER_MANAGER, SyncId, label};
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::accounts::{AccountKind, AccountObject, AccountObjectId, AccountWrite, Accounts, Rights, due};
+use crate::sync::accounts::{AccountKind, AccountObject, AccountObjectId, AccountWrite, Accounts, Rights, TENANT, due};
 
 /// The pause before another attempt, and the longest one.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
@@ -40,11 +41,14 @@ pub(super) async fn keep(context: Arc<AgentContext>, mut accounts: watch::Receiv
     let mut events = select_all(KINDS.map(|kind| follow(client, kind)));
     let mut known = Known::default();
     let mut backoff = RETRY;
+    let mut config_sync = context.config_sync.subscribe();
     loop {
-        let wanted = accounts.borrow_and_update().clone().filter(|_| known.listed.len() == KINDS.len());
+        // The manager of Config Sync keeps the accounts while it runs.
+        let is_theirs = config_sync.borrow_and_update().as_ref().is_none_or(ConfigSyncPrograms::manages);
+        let wanted = accounts.borrow_and_update().clone().filter(|_| !is_theirs && known.listed.len() == KINDS.len());
         let mut again_in = None;
         if let Some(wanted) = wanted {
-            let refused = write_due(&context.cluster, &wanted, &mut known).await;
+            let Written { refused, failed } = write_due(&context.cluster, &wanted, &mut known).await;
             let granted: Granted = wanted
                 .into_iter()
                 .map(|(sync, rights)| {
@@ -53,23 +57,33 @@ pub(super) async fn keep(context: Arc<AgentContext>, mut accounts: watch::Receiv
                 })
                 .collect();
             context.granted.send_if_modified(|before| std::mem::replace(before, granted.clone()) != granted);
-            match refused.is_empty() {
-                true => backoff.reset(),
-                false => again_in = Some(backoff.next_pause()),
+            match failed {
+                false => backoff.reset(),
+                true => again_in = Some(backoff.next_pause()),
             }
         }
         tokio::select! {
             Some((kind, event)) = events.next() => known.take(kind, event),
             Ok(()) = accounts.changed() => {}
+            Ok(()) = config_sync.changed() => {}
             () = async { tokio::time::sleep(again_in.unwrap_or_default()).await }, if again_in.is_some() => {}
             else => return,
         }
     }
 }
 
-/// Carries out what is due. Returns why syncs do not have their rights.
-async fn write_due(cluster: &Cluster, accounts: &Accounts, known: &mut Known) -> BTreeMap<SyncId, String> {
-    let mut refused = BTreeMap::new();
+/// The result of the writes that were due.
+#[derive(Default)]
+struct Written {
+    /// The reasons why syncs do not have their rights.
+    refused: BTreeMap<SyncId, String>,
+    /// A write has to be tried again. It may concern a sync that is gone.
+    failed: bool,
+}
+
+/// Carries out what is due.
+async fn write_due(cluster: &Cluster, accounts: &Accounts, known: &mut Known) -> Written {
+    let mut result = Written::default();
     for AccountWrite { id, body, concerns } in due(accounts, &known.objects) {
         let written = match &body {
             Some(body) => apply(cluster, &id, body).await.map(Some),
@@ -79,17 +93,18 @@ async fn write_due(cluster: &Cluster, accounts: &Accounts, known: &mut Known) ->
             Ok(Some(object)) => known.seen(id, &object),
             Ok(None) => _ = known.objects.remove(&id),
             // The Namespace goes, and its syncs with it.
-            Err(error) if error.is_of_terminating_namespace() => {}
+            Err(error) if error.is_of_terminating_namespace() && id.2 == TENANT => {}
             Err(error) => {
                 let (kind, namespace, name) = &id;
                 let at = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
                 let why = format!("cannot write the {} {at}, which gives the sync its rights: {error}", kind.name());
                 tracing::warn!("{why}");
-                refused.extend(concerns.into_iter().map(|sync| (sync, why.clone())));
+                result.failed = true;
+                result.refused.extend(concerns.into_iter().map(|sync| (sync, why.clone())));
             }
         }
     }
-    refused
+    result
 }
 
 async fn apply(cluster: &Cluster, id: &AccountObjectId, body: &Value) -> Result<Value, ApiError> {

@@ -274,6 +274,12 @@ fn config(options: &Options) -> anyhow::Result<kube::Config> {
                 .context("cannot use the kubeconfig")?
         }
     };
+    let auth = &config.auth_info;
+    if options.source.is_none() && (auth.impersonate.is_some() || auth.impersonate_groups.is_some()) {
+        bail!(
+            "the kubeconfig acts as another user (`as`, `as-groups`), and so would every sync; use a kubeconfig without that"
+        );
+    }
     // The engine decides about retries, because it knows the other work.
     config.default_retry = false;
     let named = http::HeaderValue::try_from(format!("{USER_AGENT} ({})", options.identity));

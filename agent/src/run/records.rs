@@ -39,16 +39,16 @@ impl Records {
         while let Some(event) = events.next().await {
             match event {
                 Ok(WatchEvent::Init) => listed.clear(),
-                Ok(WatchEvent::InitApply(group)) => _ = listed.insert(group.name_any(), self.seen(&group)),
+                Ok(WatchEvent::InitApply(group)) => _ = listed.insert(key(&group), self.seen(&group)),
                 Ok(WatchEvent::InitDone) => {
                     let before = std::mem::replace(&mut known, std::mem::take(&mut listed));
-                    for (name, id) in before.into_iter().filter(|(name, _)| !known.contains_key(name)) {
-                        self.send(&id, name, None);
+                    for (key, id) in before.into_iter().filter(|(key, _)| !known.contains_key(key)) {
+                        self.send(&id, key.1, None);
                     }
                 }
-                Ok(WatchEvent::Apply(group)) => _ = known.insert(group.name_any(), self.seen(&group)),
+                Ok(WatchEvent::Apply(group)) => _ = known.insert(key(&group), self.seen(&group)),
                 Ok(WatchEvent::Delete(group)) => {
-                    known.remove(&group.name_any());
+                    known.remove(&key(&group));
                     self.send(&inventory_id(&group), group.name_any(), None);
                 }
                 Err(error) => tracing::debug!(%error, "the watch on ResourceGroups broke off and starts again"),
@@ -72,6 +72,13 @@ impl Records {
     }
 }
 
+/// Namespace and name.
+fn key(group: &PartialObjectMeta<ResourceGroup>) -> (String, String) {
+    (group.namespace().unwrap_or_default(), group.name_any())
+}
+
+/// The inventory that the label names; empty for that of a sync elsewhere, which the group cannot be of.
 fn inventory_id(group: &PartialObjectMeta<ResourceGroup>) -> String {
-    group.labels().get(label::INVENTORY_ID).cloned().unwrap_or_default()
+    let id = group.labels().get(label::INVENTORY_ID).cloned().unwrap_or_default();
+    if id.starts_with(&format!("{}_", group.namespace().unwrap_or_default())) { id } else { String::new() }
 }

@@ -68,13 +68,13 @@ pub(super) async fn carry_out(context: Arc<AgentContext>, mut instructions: watc
 
 /// Waits until the namespace of a RepoSync is being deleted.
 async fn namespace_goes(context: &AgentContext, sync: &SyncId) {
-    if sync.kind == SyncKind::RootSync || is_taken_along(context, sync).await.unwrap_or(false) {
-        // An attempt that begins then leaves the objects alone.
-        return std::future::pending().await;
+    if sync.kind == SyncKind::RootSync {
+        std::future::pending::<()>().await;
     }
     loop {
         tokio::time::sleep(LOOK_AGAIN).await;
         if is_taken_along(context, sync).await.unwrap_or(false) {
+            // The next attempt leaves the objects alone.
             return;
         }
     }

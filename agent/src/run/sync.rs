@@ -1,5 +1,6 @@
 //! One sync: the task that feeds its engine with events, and the tasks of its source and its reports.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use crate::io::serve::DumpRequests;
 use crate::io::source::DefinedKinds;
 use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
+use crate::model::object::GroupKind;
 use crate::sync::accounts::Rights;
 use crate::sync::engine::{AllSyncs, Event, Notice, Settings, SourceCommit, SpecChange, State};
 use crate::sync::inventory::InventoryRecord;
@@ -93,16 +95,13 @@ pub(super) async fn run(
     let (defined, awaited) = oneshot::channel();
     let last_in_force = last_in_force(&context, &task, object.as_ref());
     let source = source(&context, &task, warm, last_in_force.as_ref(), awaited);
-    let (reports, messages) = mpsc::unbounded_channel();
+    let ((reports, messages), (notices, announced)) = (mpsc::unbounded_channel(), mpsc::channel(NOTICES));
     if object.is_some() && task.removal.is_none() {
         context.records.tell(&task.sync, reports.clone());
     }
-    let started = tokio::select! {
-        started = start(&context, &task.sync, defined) => started,
-        // A closed channel is a stop too.
-        _ = instructions.wait_for(|instructions| instructions.stop) => return Ok(ExitReason::Stopped),
+    let Some(mut recorded) = recorded(&context, &task, defined, instructions).await? else {
+        return Ok(ExitReason::Stopped);
     };
-    let mut recorded = started.context("cannot read the inventory")?;
     // The record of a sync that goes stays as it is until nothing is left.
     let groups = recorded.groups.take().filter(|_| task.removal.is_none());
     let (audited, audits) = mpsc::channel(AUDIT_BACKLOG);
@@ -110,7 +109,6 @@ pub(super) async fn run(
     let cluster = Arc::new(task.cluster(&context.cluster));
     let announcer = Announcer::new(Arc::clone(&cluster), &task.sync, uid.as_deref());
     let reporter = Reporter::new(Arc::clone(&context.cluster), task.sync.clone(), uid, Arc::clone(&context.writes));
-    let (notices, announced) = mpsc::channel(NOTICES);
     let reporting = reporting(&task, object, groups);
     let state = State::new(settings(&followed, recorded, last_in_force));
     let runner = CommandRunner {
@@ -142,7 +140,8 @@ pub(super) async fn run(
         audits,
         dumps,
         instructions,
-        followed,
+        // An error of a newer spec, which came before this run, is yet to be told.
+        followed: Instructions { refused: None, ..followed },
         stop_at: None,
         stalled: None,
     };
@@ -152,6 +151,21 @@ pub(super) async fn run(
     drop(driver);
     let _ = tokio::time::timeout_at(until, async { while tasks.join_next().await.is_some() {} }).await;
     Ok(exit)
+}
+
+/// What an earlier run recorded; `None` if the sync is told to stop.
+async fn recorded(
+    context: &AgentContext,
+    task: &SyncTask,
+    defined: oneshot::Sender<BTreeSet<GroupKind>>,
+    instructions: &mut watch::Receiver<Instructions>,
+) -> anyhow::Result<Option<RecordedInventory>> {
+    let started = tokio::select! {
+        started = start(context, &task.sync, defined) => started,
+        // A closed channel is a stop too.
+        _ = instructions.wait_for(|instructions| instructions.stop) => return Ok(None),
+    };
+    started.map(Some).context("cannot read the inventory")
 }
 
 /// Drives the engine until the sync ends, while these tasks write.

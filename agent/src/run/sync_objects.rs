@@ -31,13 +31,15 @@ use super::sync::{self, ExitReason, Instructions};
 use super::syncs::{SyncWork, Syncs};
 use super::task::SyncTask;
 use super::{AgentContext, Options};
-use crate::api::{Auth, LocalRepositories, Removal, RepoSync, RootSync, SupportedSpec, SyncStatus, supported};
+use crate::api::{
+    Auth, LocalRepositories, Removal, RepoSync, RootSync, SupportedSpec, SyncStatus, supported, sync_resource,
+};
 use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
 use crate::io::reports::{SyncObject, now, patch_sync_metadata, read_sync_status, write_sync_status};
 use crate::model::backoff::Backoff;
 use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding, text};
-use crate::model::metadata::{ROOT_SYNC, SyncId, SyncKind, annotation};
+use crate::model::metadata::{REPO_SYNC, ROOT_SYNC, SyncId, SyncKind, annotation};
 use crate::sync::accounts::{Accounts, Rights};
 use crate::sync::plan::guard::approve_by_annotation;
 use crate::sync::status::stalled;
@@ -202,8 +204,11 @@ impl SyncObjects {
             let facts = RootSyncFacts::of(&object);
             self.default.send_if_modified(|before| replace(before, facts));
         }
-        self.objects.insert(id.clone(), object.clone());
+        let is_new = self.objects.insert(id.clone(), object.clone()).is_none();
         self.give_rights(&id, &object);
+        if is_new {
+            self.judge_twin(&id);
+        }
         // Before it begins: the others shall know of it when they see its objects.
         self.tell_all();
         if object.metadata.deletion_timestamp.is_none() {
@@ -249,10 +254,35 @@ impl SyncObjects {
         self.accounts.send_if_modified(|before| replace(before, Some(accounts)));
     }
 
+    /// The RepoSync that keeps this one from being served: the accounts of both would have one name. That of a namespace whose name ends
+    /// like the account of this one.
+    fn twin(&self, id: &SyncId) -> Option<&SyncId> {
+        let account = id.reconciler();
+        let namespace = account.strip_prefix("ns-reconciler-").filter(|_| id.name != REPO_SYNC)?;
+        self.objects.get_key_value(&SyncId::repo(namespace, REPO_SYNC)).map(|(twin, _)| twin)
+    }
+
+    /// The RepoSync of this name has come or gone: others may not be served because of it, or may be served again.
+    fn judge_twin(&mut self, id: &SyncId) {
+        if id.kind != SyncKind::RepoSync || id.name != REPO_SYNC {
+            return;
+        }
+        let account = id.reconciler();
+        let twins = self.objects.iter().filter(|(other, _)| *other != id && other.reconciler() == account);
+        let twins: Vec<(SyncId, DynamicObject)> = twins.map(|(id, object)| (id.clone(), object.clone())).collect();
+        for (twin, object) in twins {
+            // The spec in force is not followed any more.
+            self.syncs.remove(&twin);
+            self.give_rights(&twin, &object);
+            self.declare(&twin, object);
+        }
+    }
+
     /// Takes in the rights that a sync object asks for. While its spec cannot be read they stay as they are.
     fn give_rights(&mut self, id: &SyncId, object: &DynamicObject) {
         let annotations = object.metadata.annotations.clone().unwrap_or_default();
         match supported(id, &annotations, &object.data["spec"], self.options.local_repositories) {
+            _ if self.twin(id).is_some() => _ = self.rights.remove(id),
             Ok(spec) => _ = self.rights.insert(id.clone(), Some(rights(&spec))),
             Err(_) => _ = self.rights.entry(id.clone()).or_default(),
         }
@@ -265,6 +295,7 @@ impl SyncObjects {
         self.objects.remove(id);
         self.rights.remove(id);
         self.syncs.remove(id);
+        self.judge_twin(id);
         self.tell_all();
     }
 
@@ -290,9 +321,21 @@ impl SyncObjects {
             tokio::spawn(async move { tell_recorded(&context, &id).await });
             return;
         }
-        let version = version(id, &self.cluster_name, self.options.local_repositories, object);
+        let twin = self.twin(id).map(|twin| has_account_of(id, twin));
+        let mut version = version(id, &self.cluster_name, self.options.local_repositories, object);
+        if let (Some(finding), Ok(task)) = (twin, &version.task)
+            && let Some(object) = task.object.clone()
+        {
+            version.task = Err(Refusal { object, generation: version.generation, finding });
+        }
         self.syncs.change(id, SyncChange::Declared(Box::new(version)));
     }
+}
+
+/// The finding about a RepoSync whose account would have the name of another one's.
+fn has_account_of(id: &SyncId, twin: &SyncId) -> Finding {
+    let message = format!("The account of this sync would be {}, which is that of {twin}.", id.reconciler());
+    Finding::new(Code::InvalidSync, message).hint("Give this sync another name.").about(sync_resource(id))
 }
 
 /// Waits until the API server serves the kind of a CRD. While there is no such CRD, `absent` is called.
@@ -479,9 +522,9 @@ pub(super) async fn await_rights(
     instructions: &watch::Receiver<Instructions>,
     events: &mut EventPublisher,
 ) {
-    let mut granted = context.granted.subscribe();
+    let (mut granted, mut instructions) = (context.granted.subscribe(), instructions.clone());
     loop {
-        let task = Arc::clone(&instructions.borrow().task);
+        let task = Arc::clone(&instructions.borrow_and_update().task);
         let why = match granted.borrow_and_update().get(id) {
             Some(Ok(rights)) if task.rights.is_none() || *rights == task.rights => return,
             Some(Err(why)) => Some(why.clone()),
@@ -493,8 +536,11 @@ pub(super) async fn await_rights(
             tell_recorded(context, id).await;
             refuse(context, id, object, task.generation, &finding, events).await;
         }
-        // The sender is in the context.
-        let _ = granted.changed().await;
+        tokio::select! {
+            // The sender is in the context.
+            _ = granted.changed() => {}
+            Ok(()) = instructions.changed() => {}
+        }
     }
 }
 

@@ -90,7 +90,8 @@ const ADMINISTRATOR: &str = "cluster-admin";
 /// The base roles, which are installed with the agent, and the bindings to them that all syncs of a scope share.
 const ROOT: &str = "configsync.gke.io:root-reconciler";
 const ROOT_BASE: &str = "configsync.gke.io:root-reconciler-base";
-const TENANT: &str = "configsync.gke.io:ns-reconciler";
+/// The binding in the namespace of a RepoSync to the base role.
+pub const TENANT: &str = "configsync.gke.io:ns-reconciler";
 const TENANT_CLUSTER: &str = "configsync.gke.io:ns-reconciler:cluster-scope";
 const SHARED: [&str; 4] = [ROOT, ROOT_BASE, TENANT, TENANT_CLUSTER];
 
@@ -116,7 +117,9 @@ impl AccountObject {
 
     /// `true` if the object has what `wanted` has; other labels may be there too.
     fn is(&self, wanted: &Self) -> bool {
-        (&self.google, &self.role, &self.subjects) == (&wanted.google, &wanted.role, &wanted.subjects)
+        // An annotation that other clients own too would stay whatever is written.
+        (wanted.google.is_empty() || self.google == wanted.google)
+            && (&self.role, &self.subjects) == (&wanted.role, &wanted.subjects)
             && wanted.labels.iter().all(|label| self.labels.get(label.0) == Some(label.1))
     }
 
@@ -152,9 +155,14 @@ fn shared(sync: &SyncId, rights: &Rights) -> Vec<(AccountObjectId, &'static str)
     }
 }
 
-fn labels(of: &[(&str, &str)]) -> BTreeMap<String, String> {
-    let all = [(label::MADE_BY, RECONCILER_MANAGER)];
-    all.iter().chain(of).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+/// The labels of an object of a sync: the first ones of kind, namespace and name. What several syncs share has not all of them.
+fn labels(sync: &SyncId, count: usize) -> BTreeMap<String, String> {
+    let (kind, SyncId { namespace, name, .. }) = (sync.kind.to_string(), sync);
+    let own = [(label::SYNC_KIND, &kind), (label::SYNC_NAMESPACE, namespace), (label::SYNC_NAME, name)];
+    let mut labels: BTreeMap<String, String> =
+        own.into_iter().take(count).map(|(key, value)| (key.to_owned(), value.clone())).collect();
+    labels.insert(label::MADE_BY.to_owned(), RECONCILER_MANAGER.to_owned());
+    labels
 }
 
 /// The name of the binding of a role: always the same for one role.
@@ -163,104 +171,123 @@ fn binding_name(account: &str, role: &RoleRef) -> String {
     format!("{account}-{}", hex(&digest[..5]))
 }
 
-/// The writes that are due so that the objects that there are become those that the accounts need.
-pub fn due(accounts: &Accounts, there: &BTreeMap<AccountObjectId, AccountObject>) -> Vec<AccountWrite> {
-    let by_account: BTreeMap<String, &SyncId> = accounts.keys().map(|sync| (sync.reconciler(), sync)).collect();
-    let mut wanted: BTreeMap<AccountObjectId, AccountObject> = BTreeMap::new();
-    // The objects that stay as they are or are wanted under another name.
-    let mut kept: BTreeSet<AccountObjectId> = BTreeSet::new();
-    for (sync, rights) in accounts {
-        let Some(rights) = rights else {
-            kept.extend(there.iter().filter(|(_, object)| object.is_of(sync)).map(|(id, _)| id.clone()));
-            continue;
-        };
+/// The objects that there have to be.
+#[derive(Default)]
+struct Wanted {
+    objects: BTreeMap<AccountObjectId, AccountObject>,
+    /// Objects that stay as they are, or have another name than the agent gives them.
+    kept: BTreeSet<AccountObjectId>,
+}
+
+type There = BTreeMap<AccountObjectId, AccountObject>;
+
+impl Wanted {
+    fn of(accounts: &Accounts, there: &There) -> Self {
+        let mut wanted = Self::default();
+        for (sync, rights) in accounts {
+            match rights {
+                Some(rights) => {
+                    wanted.add_account(sync, rights);
+                    wanted.add_roles(sync, rights, there);
+                }
+                None => wanted.keep(sync, there),
+            }
+        }
+        wanted
+    }
+
+    /// The account of a sync, and its place in the bindings that syncs share.
+    fn add_account(&mut self, sync: &SyncId, rights: &Rights) {
         let account = sync.reconciler();
-        let kind = sync.kind.to_string();
-        let of_scope = [(label::SYNC_KIND, &*kind), (label::SYNC_NAMESPACE, &*sync.namespace)];
-        let of_sync = labels(&[of_scope.as_slice(), &[(label::SYNC_NAME, &*sync.name)]].concat());
         let object = AccountObject {
-            labels: of_sync.clone(),
+            labels: labels(sync, 3),
             google: rights.google.clone(),
             subjects: Some(BTreeSet::new()),
             ..AccountObject::default()
         };
-        wanted.insert((AccountKind::ServiceAccount, CONTROLLER_NAMESPACE.to_owned(), account.clone()), object);
+        self.objects.insert((AccountKind::ServiceAccount, CONTROLLER_NAMESPACE.to_owned(), account.clone()), object);
         for (id, role) in shared(sync, rights) {
-            let scope = if id.2 == TENANT_CLUSTER { &of_scope[..1] } else { &of_scope[..] };
-            let binding = wanted.entry(id).or_insert_with(|| AccountObject {
-                labels: labels(scope),
+            let count = if id.2 == TENANT_CLUSTER { 1 } else { 2 };
+            let binding = self.objects.entry(id).or_insert_with(|| AccountObject {
+                labels: labels(sync, count),
                 role: ("ClusterRole".to_owned(), role.to_owned()),
-                subjects: Some(BTreeSet::new()),
                 ..AccountObject::default()
             });
             binding.subjects.get_or_insert_default().insert(account.clone());
         }
+    }
+
+    /// The bindings of the roles of a RootSync.
+    fn add_roles(&mut self, sync: &SyncId, rights: &Rights, there: &There) {
+        let account = sync.reconciler();
         for role in &rights.roles {
             let kind =
                 if role.namespace.is_empty() { AccountKind::ClusterRoleBinding } else { AccountKind::RoleBinding };
             let binding = AccountObject {
-                labels: of_sync.clone(),
+                labels: labels(sync, 3),
                 google: String::new(),
                 role: (role.kind.clone(), role.name.clone()),
                 subjects: Some([account.clone()].into()),
             };
             // One that Config Sync made has a random name.
-            let same = there.iter().find(|((of, namespace, _), object)| {
-                *of == kind && *namespace == role.namespace && object.is(&binding)
-            });
+            let same = there.iter().find(|(id, object)| id.0 == kind && id.1 == role.namespace && object.is(&binding));
             match same {
-                Some((id, _)) => _ = kept.insert(id.clone()),
-                None => _ = wanted.insert((kind, role.namespace.clone(), binding_name(&account, role)), binding),
+                Some((id, _)) => _ = self.kept.insert(id.clone()),
+                None => {
+                    let id = (kind, role.namespace.clone(), binding_name(&account, role));
+                    self.objects.insert(id, binding);
+                }
             }
         }
     }
-    // A sync whose spec cannot be read keeps its place in what it shares.
-    for (id, object) in there.iter().filter(|(id, _)| SHARED.contains(&&*id.2)) {
-        let unreadable = object
-            .subjects
-            .iter()
-            .flatten()
-            .filter(|account| by_account.get(*account).is_some_and(|sync| accounts[*sync].is_none()));
-        let unreadable: BTreeSet<String> = unreadable.cloned().collect();
-        if !unreadable.is_empty() {
-            let stays = wanted
-                .entry(id.clone())
-                .or_insert_with(|| AccountObject { subjects: Some(BTreeSet::new()), ..object.clone() });
-            stays.subjects.get_or_insert_default().extend(unreadable);
+
+    /// A sync whose spec cannot be read keeps its account, its own bindings, and its place in those that syncs share.
+    fn keep(&mut self, sync: &SyncId, there: &There) {
+        let account = sync.reconciler();
+        for (id, object) in there {
+            let is_subject = object.subjects.as_ref().is_some_and(|subjects| subjects.contains(&account));
+            if object.is_of(sync) {
+                self.kept.insert(id.clone());
+            } else if SHARED.contains(&&*id.2) && is_subject {
+                let empty = || AccountObject { subjects: Some(BTreeSet::new()), ..object.clone() };
+                let shared = self.objects.entry(id.clone()).or_insert_with(empty);
+                shared.subjects.get_or_insert_default().insert(account.clone());
+            }
         }
     }
-    let concerns = |accounts: BTreeSet<&String>| {
-        accounts.into_iter().filter_map(|it| by_account.get(it).map(|it| (*it).clone())).collect()
+}
+
+/// The writes that are due so that the objects that there are become those that the accounts need.
+pub fn due(accounts: &Accounts, there: &There) -> Vec<AccountWrite> {
+    let wanted = Wanted::of(accounts, there);
+    let syncs: BTreeMap<String, &SyncId> = accounts.keys().map(|sync| (sync.reconciler(), sync)).collect();
+    let concerns = |accounts: &mut dyn Iterator<Item = &String>| -> BTreeSet<SyncId> {
+        accounts.filter_map(|account| syncs.get(account).map(|sync| (*sync).clone())).collect()
     };
+    // Rights go before others come.
     let mut writes = Vec::new();
-    for (id, object) in &wanted {
+    for (id, object) in there {
+        if !wanted.objects.contains_key(id) && !wanted.kept.contains(id) && object.is_made(id) {
+            let concerns = concerns(&mut object.subjects.iter().flatten());
+            writes.push(AccountWrite { id: id.clone(), body: None, concerns });
+        }
+    }
+    for (id, object) in &wanted.objects {
         let before = there.get(id);
         if before.is_some_and(|before| before.is(object)) {
             continue;
         }
-        let (had, has) = (before.and_then(|before| before.subjects.as_ref()), object.subjects.as_ref());
-        let mut changed: BTreeSet<&String> =
-            had.into_iter().flatten().filter(|it| !has.is_some_and(|has| has.contains(*it))).collect();
-        changed.extend(has.into_iter().flatten().filter(|it| !had.is_some_and(|had| had.contains(*it))));
-        if id.0 == AccountKind::ServiceAccount {
-            changed.insert(&id.2);
-        }
-        let concerns: BTreeSet<SyncId> = concerns(changed);
+        let (none, name) = (BTreeSet::new(), BTreeSet::from([id.2.clone()]));
+        let had = before.and_then(|before| before.subjects.as_ref()).unwrap_or(&none);
+        let has = if id.0 == AccountKind::ServiceAccount { Some(&name) } else { object.subjects.as_ref() };
+        let concerns = concerns(&mut had.symmetric_difference(has.unwrap_or(&none)));
         // The role of a binding cannot be changed.
         if before.is_some_and(|before| before.role != object.role && before.is_made(id)) {
             writes.push(AccountWrite { id: id.clone(), body: None, concerns: concerns.clone() });
         }
         writes.push(AccountWrite { id: id.clone(), body: Some(object.body(id)), concerns });
     }
-    let left =
-        there.iter().filter(|(id, object)| !wanted.contains_key(*id) && !kept.contains(*id) && object.is_made(id));
-    // Rights go before others come.
-    let gone = left.map(|(id, object)| AccountWrite {
-        id: id.clone(),
-        body: None,
-        concerns: concerns(object.subjects.iter().flatten().collect()),
-    });
-    gone.chain(writes).collect()
+    writes
 }
 
 impl AccountObject {
@@ -273,7 +300,7 @@ impl AccountObject {
     }
 
     /// `true` if the object is as the agent or Config Sync makes it: what another client has labelled so is left alone.
-    fn is_made(&self, (kind, namespace, name): &AccountObjectId) -> bool {
+    pub fn is_made(&self, (kind, namespace, name): &AccountObjectId) -> bool {
         let of_account = |account: &String| *name == *account || name.starts_with(&format!("{account}-"));
         let is_account = |account: &str| account.starts_with("root-reconciler") || account.starts_with("ns-reconciler");
         if self.labels.get(label::MADE_BY).is_none_or(|manager| manager != RECONCILER_MANAGER) {
@@ -295,8 +322,6 @@ impl AccountObject {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    type There = BTreeMap<AccountObjectId, AccountObject>;
 
     fn role(kind: &str, namespace: &str, name: &str) -> RoleRef {
         RoleRef { kind: kind.into(), namespace: namespace.into(), name: name.into() }

@@ -8,6 +8,7 @@ use agent::api::format_duration;
 use agent::model::metadata::{
     CONTROLLER_NAMESPACE, RECONCILER_MANAGER, SyncId, SyncKind, UNINSTALL_PRUNE, annotation, label,
 };
+use agent::sync::accounts::{AccountKind, AccountObject};
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
@@ -217,19 +218,24 @@ async fn accounts(client: &Client) -> anyhow::Result<Vec<DynamicObject>> {
     let made = ListParams::default().labels(&format!("{}={RECONCILER_MANAGER}", label::MADE_BY));
     let mut found = Vec::new();
     let kinds = [
-        ApiResource::erase::<ClusterRoleBinding>(&()),
-        ApiResource::erase::<RoleBinding>(&()),
-        ApiResource::erase::<ServiceAccount>(&()),
+        (AccountKind::ClusterRoleBinding, ApiResource::erase::<ClusterRoleBinding>(&())),
+        (AccountKind::RoleBinding, ApiResource::erase::<RoleBinding>(&())),
+        (AccountKind::ServiceAccount, ApiResource::erase::<ServiceAccount>(&())),
     ];
-    for resource in kinds {
+    for (kind, resource) in kinds {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
         let list = api.list(&made).await.with_context(|| format!("failed to list {}", resource.plural))?;
-        found.extend(list.into_iter().map(|mut object| {
+        for mut object in list {
             // The items of a list have no type of their own.
             let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
             object.types = Some(types);
-            object
-        }));
+            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            let id = (kind, text(&object.metadata.namespace), text(&object.metadata.name));
+            // Every client can write a label.
+            if AccountObject::of(&serde_json::to_value(&object)?).is_made(&id) {
+                found.push(object);
+            }
+        }
     }
     Ok(found)
 }
@@ -245,6 +251,7 @@ async fn prune(client: &Client, deadline: Instant, console: &mut Console<'_>) ->
     // The ConfigManagement would make its RootSync again. It goes with it, which is asked to delete its objects before.
     let (first, mut syncs): (Vec<_>, Vec<_>) =
         syncs(client).await?.into_iter().partition(|sync| installation::kind(sync) == "ConfigManagement");
+    syncs.retain(|sync| id(sync).is_in_place());
     declaring_first(&mut syncs);
     let unheard = async {
         annotate(client, &syncs, Some(UNINSTALL_PRUNE)).await?;
@@ -272,13 +279,16 @@ async fn prune(client: &Client, deadline: Instant, console: &mut Console<'_>) ->
     Ok(left)
 }
 
+/// The identity of a sync object.
+fn id(sync: &DynamicObject) -> SyncId {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let kind = if installation::kind(sync) == "RootSync" { SyncKind::RootSync } else { SyncKind::RepoSync };
+    SyncId { kind, namespace: text(&sync.metadata.namespace), name: text(&sync.metadata.name) }
+}
+
 /// Sorts the syncs so that one that declares another is before it: as long as it is served, it would make that one again.
 fn declaring_first(syncs: &mut [DynamicObject]) {
-    let manager = |sync: &DynamicObject| {
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        let kind = if installation::kind(sync) == "RootSync" { SyncKind::RootSync } else { SyncKind::RepoSync };
-        SyncId { kind, namespace: text(&sync.metadata.namespace), name: text(&sync.metadata.name) }.manager()
-    };
+    let manager = |sync: &DynamicObject| id(sync).manager();
     let of = |sync: &DynamicObject| sync.metadata.annotations.as_ref()?.get(annotation::MANAGER).cloned();
     let declared: BTreeMap<String, String> = syncs.iter().filter_map(|sync| Some((manager(sync), of(sync)?))).collect();
     let count = syncs.len();

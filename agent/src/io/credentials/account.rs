@@ -116,11 +116,10 @@ impl AccountTokens {
         };
         let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
         let answer = self.accounts.create_token_request(&self.name, &PostParams::default(), &request).await;
-        let create =
-            format!("kubectl create serviceaccount {} -n {}", self.name, account.split('/').next().unwrap_or(""));
         let answer = answer.map_err(|error| match error {
             kube::Error::Api(status) if status.code == 404 => {
-                (format!("The ServiceAccount {account} does not exist"), format!("Create it: {create}."))
+                let hint = "The agent makes it; an agent that serves one repository by flags does not.".to_owned();
+                (format!("The ServiceAccount {account} does not exist"), hint)
             }
             kube::Error::Api(status) => {
                 let hint = "Let the agent create serviceaccounts/token.".to_owned();

@@ -70,14 +70,14 @@ impl Http {
             let url = shown(url.as_str());
             GitError::new(FailureClass::Broken, format!("the {what} for {url} cannot be used: {}", error_chain(error)))
         };
-        let client = |skip_tls_verification| {
+        let client = |skip_tls_verification, reach: &Reach| {
             let mut builder = Client::builder()
                 .connect_timeout(CONNECT)
                 .timeout(None)
                 .redirect(reqwest::redirect::Policy::none())
                 .tls_danger_accept_invalid_certs(skip_tls_verification)
                 .no_proxy();
-            if let Some(resolver) = remote.reach.resolver() {
+            if let Some(resolver) = reach.resolver() {
                 builder = builder.dns_resolver(resolver);
             }
             if let Some(ca) = &remote.ca {
@@ -95,19 +95,25 @@ impl Http {
             }
             builder.build().map_err(|error| invalid("HTTP client", &error))
         };
-        // Names are looked at when they are looked up.
-        let named = remote.proxy.iter().chain(match &remote.login {
+        // The other servers of tokens are no tenant's choice.
+        let github = match &remote.login {
             Login::Token(TokenSource::GithubApp(app)) => Some(&app.base_url),
             _ => None,
-        });
-        for named in named.filter_map(|named| Url::parse(named).ok()) {
-            remote.reach.check(&named)?;
+        };
+        for named in remote.proxy.iter().chain(github) {
+            remote.reach.check_named(named)?;
         }
+        let of_tokens = if github.is_some() { &remote.reach } else { &Reach::Everywhere };
         let login = match &remote.login {
-            Login::Token(source) => HttpLogin::Tokens(Tokens::new(source.clone()), client(false)?),
+            Login::Token(source) => HttpLogin::Tokens(Tokens::new(source.clone()), client(false, of_tokens)?),
             login => HttpLogin::Kept(Arc::new(Authorization::new(url.clone(), login, in_url.as_ref()))),
         };
-        Ok(Self { client: client(remote.skip_tls_verification)?, url, login, reach: remote.reach.clone() })
+        Ok(Self {
+            client: client(remote.skip_tls_verification, &remote.reach)?,
+            url,
+            login,
+            reach: remote.reach.clone(),
+        })
     }
 
     /// A transport for one operation.

@@ -42,15 +42,34 @@ impl Reach {
         }
     }
 
+    /// As [`Self::check`], for a URL that may lack its scheme, as that of a proxy may.
+    ///
+    /// # Errors
+    /// Also when it is no URL.
+    pub(super) fn check_named(&self, url: &str) -> Result<(), GitError> {
+        if *self == Self::Everywhere {
+            return Ok(());
+        }
+        let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        match Url::parse(&url).ok().filter(Url::has_host) {
+            Some(url) => self.check(&url),
+            None => Err(GitError::new(FailureClass::Broken, "the URL of a proxy or of GitHub is not valid").hint(HINT)),
+        }
+    }
+
     /// The addresses of a server at which a repository may be.
     ///
     /// # Errors
     /// When the name has none, or none of them is allowed.
     pub(super) async fn resolve(&self, host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
-        let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
-        let allowed: Vec<SocketAddr> = found.into_iter().filter(|address| self.allows(address.ip())).collect();
+        let found = tokio::net::lookup_host((host, port)).await;
+        if *self == Self::Everywhere {
+            return found.map(Iterator::collect);
+        }
+        // A tenant does not learn from the answer which inner names there are.
+        let found = found.into_iter().flatten();
+        let allowed: Vec<SocketAddr> = found.filter(|address| self.allows(address.ip())).collect();
         match allowed.is_empty() {
-            // The addresses themselves are not for those that may not reach them.
             true => Err(std::io::Error::other(format!("{}; {HINT}", refusal(host)))),
             false => Ok(allowed),
         }
@@ -66,7 +85,7 @@ const HINT: &str = "A RepoSync reads repositories on the internet. For one of an
                     --tenant-networks and that network, or use a RootSync.";
 
 fn refusal(host: &str) -> String {
-    format!("{host} is not a server that the syncs of tenants may reach")
+    format!("{host} has no address that the syncs of tenants may reach")
 }
 
 /// Looks names up, and leaves out addresses at which no repository may be.
@@ -187,12 +206,19 @@ mod tests {
             assert!(error.finding().hint.is_some_and(|hint| hint.contains("--tenant-networks")), "{url}");
         }
         assert!(public.check(&"https://git.example/x".parse().expect("a URL")).is_ok());
+        for proxy in ["10.0.0.1:3128", "localhost@169.254.169.254:80", "http://user:p@127.0.0.1", "http://", "//"] {
+            assert!(public.check_named(proxy).is_err(), "{proxy}");
+            assert!(Reach::Everywhere.check_named(proxy).is_ok(), "{proxy}");
+        }
+        assert!(public.check_named("proxy.example:3128").is_ok());
     }
 
     #[tokio::test]
     async fn a_name_with_an_inner_address_is_refused() {
         let error = Reach::Public(Arc::default()).resolve("localhost", 80).await.expect_err("an inner address");
-        assert!(error.to_string().contains("localhost is not a server"), "{error}");
+        assert!(error.to_string().starts_with("localhost has no address"), "{error}");
+        let absent = Reach::Public(Arc::default()).resolve("absent.invalid", 80).await.expect_err("no address");
+        assert_eq!(absent.to_string().replace("absent.invalid", "localhost"), error.to_string());
         assert!(Reach::Everywhere.resolve("localhost", 80).await.is_ok());
     }
 }

@@ -241,7 +241,13 @@ impl State {
         });
         let refused: Vec<ObjectId> = refused.map(|(id, _)| id.clone()).collect();
         for id in refused {
-            self.objects.set_phase(&id, Phase::Settled);
+            // The API server may hear of the rights a moment later: the pauses begin anew.
+            self.objects.change(&id, |tracked| {
+                tracked.phase = Phase::Settled;
+                if let Some(failure) = &mut tracked.notes_mut().failure {
+                    failure.attempts = 1;
+                }
+            });
             self.evaluate(&id, now);
         }
     }
