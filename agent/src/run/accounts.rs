@@ -15,15 +15,19 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Config, Event as WatchEvent, Result as WatchResult, watcher};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::AgentContext;
 use super::config_sync::ConfigSyncPrograms;
 use crate::io::kubernetes::client::{APPLY, ApiError, Cluster, JSON};
 use crate::io::kubernetes::path;
+use crate::io::kubernetes::patience::patiently;
 use crate::model::backoff::Backoff;
 use crate::model::metadata::{RECONCILER_MANAGER, SyncId, label};
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::accounts::{AccountKind, AccountObject, AccountObjectId, AccountWrite, Accounts, Rights, TENANT, due};
+use crate::sync::accounts::{
+    AccountKind, AccountObject, AccountObjectId, AccountWrite, Accounts, Rights, SHARED_IN_CLUSTER, TENANT, due,
+};
 
 /// The pause before another attempt, and the longest one.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
@@ -40,15 +44,26 @@ pub(super) async fn keep(context: Arc<AgentContext>, mut accounts: watch::Receiv
     let client = &context.cluster.client;
     let mut events = select_all(KINDS.map(|kind| follow(client, kind)));
     let mut known = Known::default();
-    let mut backoff = RETRY;
+    let mut failures = Failures::new();
+    // Their names are known, so that one without its label is found too.
+    for name in SHARED_IN_CLUSTER {
+        let id = (AccountKind::ClusterRoleBinding, String::new(), name.to_owned());
+        let read = async || context.cluster.get::<Value>(&path_of(&context.cluster, &id).await?).await;
+        match patiently(read).await {
+            Ok(binding) => known.shared.push((id, binding)),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => tracing::warn!(%error, "cannot read the ClusterRoleBinding {name}"),
+        }
+    }
     let mut config_sync = context.config_sync.subscribe();
     loop {
         // The manager of Config Sync keeps the accounts while it runs.
         let is_theirs = config_sync.borrow_and_update().as_ref().is_none_or(ConfigSyncPrograms::manages);
         let wanted = accounts.borrow_and_update().clone().filter(|_| !is_theirs && known.listed.len() == KINDS.len());
-        let mut again_in = None;
+        let mut again_at = None;
         if let Some(wanted) = wanted {
-            let Written { refused, failed } = write_due(&context.cluster, &wanted, &mut known).await;
+            let refused = write_due(&context.cluster, &wanted, &mut known, &mut failures).await;
+            again_at = failures.values().map(|failure| failure.until).min();
             let granted: Granted = wanted
                 .into_iter()
                 .map(|(sync, rights)| {
@@ -57,54 +72,82 @@ pub(super) async fn keep(context: Arc<AgentContext>, mut accounts: watch::Receiv
                 })
                 .collect();
             context.granted.send_if_modified(|before| std::mem::replace(before, granted.clone()) != granted);
-            match failed {
-                false => backoff.reset(),
-                true => again_in = Some(backoff.next_pause()),
-            }
         }
         tokio::select! {
             Some((kind, event)) = events.next() => known.take(kind, event),
             Ok(()) = accounts.changed() => {}
             Ok(()) = config_sync.changed() => {}
-            () = async { tokio::time::sleep(again_in.unwrap_or_default()).await }, if again_in.is_some() => {}
+            () = async { tokio::time::sleep_until(again_at.unwrap_or_else(Instant::now)).await }, if again_at.is_some() => {}
             else => return,
         }
     }
 }
 
-/// The result of the writes that were due.
-#[derive(Default)]
-struct Written {
-    /// The reasons why syncs do not have their rights.
-    refused: BTreeMap<SyncId, String>,
-    /// A write has to be tried again. It may concern a sync that is gone.
-    failed: bool,
+/// A write that failed, and is not tried again for a while, whatever happens to other objects.
+struct FailedWrite {
+    backoff: Backoff,
+    until: Instant,
+    why: String,
 }
 
-/// Carries out what is due.
-async fn write_due(cluster: &Cluster, accounts: &Accounts, known: &mut Known) -> Written {
-    let mut result = Written::default();
-    for AccountWrite { id, body, concerns } in due(accounts, &known.objects) {
-        let written = match &body {
-            Some(body) => apply(cluster, &id, body).await.map(Some),
-            None => delete(cluster, &id).await.map(|()| None),
+type Failures = BTreeMap<AccountObjectId, FailedWrite>;
+
+/// Carries out what is due. Returns the reasons why syncs do not have their rights.
+async fn write_due(
+    cluster: &Cluster,
+    accounts: &Accounts,
+    known: &mut Known,
+    failures: &mut Failures,
+) -> BTreeMap<SyncId, String> {
+    let mut refused = BTreeMap::new();
+    let due = due(accounts, &known.objects);
+    failures.retain(|id, _| due.iter().any(|write| write.id == *id));
+    for AccountWrite { id, body, concerns } in due {
+        let paused = failures.get(&id).filter(|failure| Instant::now() < failure.until);
+        let why = match paused {
+            Some(failure) => failure.why.clone(),
+            None => match write(cluster, known, &id, body.as_ref()).await {
+                Ok(()) => {
+                    failures.remove(&id);
+                    continue;
+                }
+                Err(error) => {
+                    let (kind, namespace, name) = &id;
+                    let at = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
+                    let why =
+                        format!("cannot write the {} {at}, which gives the sync its rights: {error}", kind.name());
+                    tracing::warn!("{why}");
+                    let mut backoff = failures.remove(&id).map_or(RETRY, |failure| failure.backoff);
+                    let until = Instant::now() + backoff.next_pause();
+                    failures.insert(id, FailedWrite { backoff, until, why: why.clone() });
+                    why
+                }
+            },
         };
-        match written {
-            Ok(Some(object)) => known.seen(id, &object),
-            Ok(None) => _ = known.objects.remove(&id),
+        refused.extend(concerns.into_iter().map(|sync| (sync, why.clone())));
+    }
+    refused
+}
+
+async fn write(
+    cluster: &Cluster,
+    known: &mut Known,
+    id: &AccountObjectId,
+    body: Option<&Value>,
+) -> Result<(), ApiError> {
+    match body {
+        Some(body) => match apply(cluster, id, body).await {
+            Ok(object) => known.seen(id.clone(), &object),
             // The Namespace goes, and its syncs with it.
             Err(error) if error.is_of_terminating_namespace() && id.2 == TENANT => {}
-            Err(error) => {
-                let (kind, namespace, name) = &id;
-                let at = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
-                let why = format!("cannot write the {} {at}, which gives the sync its rights: {error}", kind.name());
-                tracing::warn!("{why}");
-                result.failed = true;
-                result.refused.extend(concerns.into_iter().map(|sync| (sync, why.clone())));
-            }
+            Err(error) => return Err(error),
+        },
+        None => {
+            delete(cluster, id).await?;
+            known.objects.remove(id);
         }
     }
-    result
+    Ok(())
 }
 
 async fn apply(cluster: &Cluster, id: &AccountObjectId, body: &Value) -> Result<Value, ApiError> {
@@ -134,6 +177,8 @@ struct Known {
     listing: BTreeMap<AccountKind, Vec<AccountObjectId>>,
     /// The kinds that were listed.
     listed: BTreeSet<AccountKind>,
+    /// Bindings that were read by name, until the first list of their kind is complete.
+    shared: Vec<(AccountObjectId, Value)>,
 }
 
 impl Known {
@@ -152,6 +197,11 @@ impl Known {
             Ok(WatchEvent::InitDone) => {
                 let listed = self.listing.remove(&kind).unwrap_or_default();
                 self.objects.retain(|id, _| id.0 != kind || listed.contains(id));
+                if kind == AccountKind::ClusterRoleBinding {
+                    let read = std::mem::take(&mut self.shared);
+                    let missed = read.into_iter().filter(|(id, _)| !listed.contains(id));
+                    missed.for_each(|(id, binding)| self.seen(id, &binding));
+                }
                 self.listed.insert(kind);
             }
             Ok(WatchEvent::Apply(object)) => self.seen(id(&object), &serde_json::to_value(&object).unwrap_or_default()),
@@ -163,9 +213,9 @@ impl Known {
     }
 }
 
-type Events = BoxStream<'static, (AccountKind, WatchResult<WatchEvent<DynamicObject>>)>;
+type AccountEvents = BoxStream<'static, (AccountKind, WatchResult<WatchEvent<DynamicObject>>)>;
 
-fn follow(client: &kube::Client, kind: AccountKind) -> Events {
+fn follow(client: &kube::Client, kind: AccountKind) -> AccountEvents {
     let resource = match kind {
         AccountKind::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
         AccountKind::ClusterRoleBinding => ApiResource::erase::<ClusterRoleBinding>(&()),

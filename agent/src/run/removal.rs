@@ -12,10 +12,10 @@ use tokio::sync::watch;
 
 use super::AgentContext;
 use super::config_sync;
+use super::serving::{await_rights, stopped};
 use super::standby::led;
 use super::supervision::supervised;
 use super::sync::{self, ExitReason, Instructions};
-use super::sync_objects::await_rights;
 use super::task::SyncTask;
 use crate::api::{Removal, SyncStatus};
 use crate::io::kubernetes::client::ApiError;
@@ -78,10 +78,6 @@ async fn namespace_goes(context: &AgentContext, sync: &SyncId) {
             return;
         }
     }
-}
-
-async fn stopped(mut instructions: watch::Receiver<Instructions>) {
-    let _ = instructions.wait_for(|instructions| instructions.stop).await;
 }
 
 async fn attempt(

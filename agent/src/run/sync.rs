@@ -153,7 +153,7 @@ pub(super) async fn run(
     Ok(exit)
 }
 
-/// What an earlier run recorded; `None` if the sync is told to stop.
+/// Reads the record of an earlier run; `None` if the sync is told to stop.
 async fn recorded(
     context: &AgentContext,
     task: &SyncTask,

@@ -48,8 +48,10 @@ pub struct AccountObject {
     google: String,
     /// Kind and name of the role of a binding.
     role: (String, String),
-    /// The ServiceAccounts in the namespace of the agent that a binding is for; `None` if it is for anything else too.
-    subjects: Option<BTreeSet<String>>,
+    /// The ServiceAccounts in the namespace of the agent that a binding is for.
+    subjects: BTreeSet<String>,
+    /// `true` if a binding is for anything else too.
+    has_others: bool,
 }
 
 /// The labels by which the objects are known.
@@ -93,7 +95,17 @@ const ROOT_BASE: &str = "configsync.gke.io:root-reconciler-base";
 /// The binding in the namespace of a RepoSync to the base role.
 pub const TENANT: &str = "configsync.gke.io:ns-reconciler";
 const TENANT_CLUSTER: &str = "configsync.gke.io:ns-reconciler:cluster-scope";
-const SHARED: [&str; 4] = [ROOT, ROOT_BASE, TENANT, TENANT_CLUSTER];
+/// The shared bindings in the cluster.
+pub const SHARED_IN_CLUSTER: [&str; 3] = [ROOT, ROOT_BASE, TENANT_CLUSTER];
+
+/// `true` for a binding that syncs share.
+fn is_shared((kind, _, name): &AccountObjectId) -> bool {
+    match kind {
+        AccountKind::ServiceAccount => false,
+        AccountKind::ClusterRoleBinding => SHARED_IN_CLUSTER.contains(&&**name),
+        AccountKind::RoleBinding => name == TENANT,
+    }
+}
 
 impl AccountObject {
     /// The part that matters of an object as JSON.
@@ -106,12 +118,13 @@ impl AccountObject {
             (subject["kind"] == "ServiceAccount" && subject["namespace"] == CONTROLLER_NAMESPACE)
                 .then(|| text(&subject["name"]))
         };
-        let subjects = object["subjects"].as_array();
+        let subjects = object["subjects"].as_array().map_or(&[][..], Vec::as_slice);
         Self {
             labels: labels.collect(),
             google: text(&metadata["annotations"][annotation::GOOGLE_ACCOUNT]),
             role: (text(&object["roleRef"]["kind"]), text(&object["roleRef"]["name"])),
-            subjects: subjects.map_or_else(|| Some(BTreeSet::new()), |subjects| subjects.iter().map(account).collect()),
+            subjects: subjects.iter().filter_map(account).collect(),
+            has_others: subjects.iter().any(|subject| account(subject).is_none()),
         }
     }
 
@@ -119,7 +132,7 @@ impl AccountObject {
     fn is(&self, wanted: &Self) -> bool {
         // An annotation that other clients own too would stay whatever is written.
         (wanted.google.is_empty() || self.google == wanted.google)
-            && (&self.role, &self.subjects) == (&wanted.role, &wanted.subjects)
+            && (&self.role, &self.subjects, self.has_others) == (&wanted.role, &wanted.subjects, false)
             && wanted.labels.iter().all(|label| self.labels.get(label.0) == Some(label.1))
     }
 
@@ -136,7 +149,7 @@ impl AccountObject {
             let (role_kind, role) = &self.role;
             body["roleRef"] = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": role});
             let subject = |name| json!({"kind": "ServiceAccount", "namespace": CONTROLLER_NAMESPACE, "name": name});
-            body["subjects"] = self.subjects.iter().flatten().map(subject).collect();
+            body["subjects"] = self.subjects.iter().map(subject).collect();
         }
         body
     }
@@ -173,16 +186,17 @@ fn binding_name(account: &str, role: &RoleRef) -> String {
 
 /// The objects that there have to be.
 #[derive(Default)]
-struct Wanted {
+struct WantedObjects {
     objects: BTreeMap<AccountObjectId, AccountObject>,
     /// Objects that stay as they are, or have another name than the agent gives them.
     kept: BTreeSet<AccountObjectId>,
 }
 
-type There = BTreeMap<AccountObjectId, AccountObject>;
+/// The objects that there are.
+pub type AccountObjects = BTreeMap<AccountObjectId, AccountObject>;
 
-impl Wanted {
-    fn of(accounts: &Accounts, there: &There) -> Self {
+impl WantedObjects {
+    fn of(accounts: &Accounts, there: &AccountObjects) -> Self {
         let mut wanted = Self::default();
         for (sync, rights) in accounts {
             match rights {
@@ -199,12 +213,8 @@ impl Wanted {
     /// The account of a sync, and its place in the bindings that syncs share.
     fn add_account(&mut self, sync: &SyncId, rights: &Rights) {
         let account = sync.reconciler();
-        let object = AccountObject {
-            labels: labels(sync, 3),
-            google: rights.google.clone(),
-            subjects: Some(BTreeSet::new()),
-            ..AccountObject::default()
-        };
+        let object =
+            AccountObject { labels: labels(sync, 3), google: rights.google.clone(), ..AccountObject::default() };
         self.objects.insert((AccountKind::ServiceAccount, CONTROLLER_NAMESPACE.to_owned(), account.clone()), object);
         for (id, role) in shared(sync, rights) {
             let count = if id.2 == TENANT_CLUSTER { 1 } else { 2 };
@@ -213,21 +223,21 @@ impl Wanted {
                 role: ("ClusterRole".to_owned(), role.to_owned()),
                 ..AccountObject::default()
             });
-            binding.subjects.get_or_insert_default().insert(account.clone());
+            binding.subjects.insert(account.clone());
         }
     }
 
     /// The bindings of the roles of a RootSync.
-    fn add_roles(&mut self, sync: &SyncId, rights: &Rights, there: &There) {
+    fn add_roles(&mut self, sync: &SyncId, rights: &Rights, there: &AccountObjects) {
         let account = sync.reconciler();
         for role in &rights.roles {
             let kind =
                 if role.namespace.is_empty() { AccountKind::ClusterRoleBinding } else { AccountKind::RoleBinding };
             let binding = AccountObject {
                 labels: labels(sync, 3),
-                google: String::new(),
                 role: (role.kind.clone(), role.name.clone()),
-                subjects: Some([account.clone()].into()),
+                subjects: [account.clone()].into(),
+                ..AccountObject::default()
             };
             // One that Config Sync made has a random name.
             let same = there.iter().find(|(id, object)| id.0 == kind && id.1 == role.namespace && object.is(&binding));
@@ -242,24 +252,23 @@ impl Wanted {
     }
 
     /// A sync whose spec cannot be read keeps its account, its own bindings, and its place in those that syncs share.
-    fn keep(&mut self, sync: &SyncId, there: &There) {
+    fn keep(&mut self, sync: &SyncId, there: &AccountObjects) {
         let account = sync.reconciler();
         for (id, object) in there {
-            let is_subject = object.subjects.as_ref().is_some_and(|subjects| subjects.contains(&account));
+            let is_subject = object.subjects.contains(&account);
             if object.is_of(sync) {
                 self.kept.insert(id.clone());
-            } else if SHARED.contains(&&*id.2) && is_subject {
-                let empty = || AccountObject { subjects: Some(BTreeSet::new()), ..object.clone() };
-                let shared = self.objects.entry(id.clone()).or_insert_with(empty);
-                shared.subjects.get_or_insert_default().insert(account.clone());
+            } else if is_shared(id) && is_subject {
+                let empty = || AccountObject { subjects: BTreeSet::new(), has_others: false, ..object.clone() };
+                self.objects.entry(id.clone()).or_insert_with(empty).subjects.insert(account.clone());
             }
         }
     }
 }
 
 /// The writes that are due so that the objects that there are become those that the accounts need.
-pub fn due(accounts: &Accounts, there: &There) -> Vec<AccountWrite> {
-    let wanted = Wanted::of(accounts, there);
+pub fn due(accounts: &Accounts, there: &AccountObjects) -> Vec<AccountWrite> {
+    let wanted = WantedObjects::of(accounts, there);
     let syncs: BTreeMap<String, &SyncId> = accounts.keys().map(|sync| (sync.reconciler(), sync)).collect();
     let concerns = |accounts: &mut dyn Iterator<Item = &String>| -> BTreeSet<SyncId> {
         accounts.filter_map(|account| syncs.get(account).map(|sync| (*sync).clone())).collect()
@@ -268,7 +277,7 @@ pub fn due(accounts: &Accounts, there: &There) -> Vec<AccountWrite> {
     let mut writes = Vec::new();
     for (id, object) in there {
         if !wanted.objects.contains_key(id) && !wanted.kept.contains(id) && object.is_made(id) {
-            let concerns = concerns(&mut object.subjects.iter().flatten());
+            let concerns = concerns(&mut object.subjects.iter());
             writes.push(AccountWrite { id: id.clone(), body: None, concerns });
         }
     }
@@ -278,9 +287,13 @@ pub fn due(accounts: &Accounts, there: &There) -> Vec<AccountWrite> {
             continue;
         }
         let (none, name) = (BTreeSet::new(), BTreeSet::from([id.2.clone()]));
-        let had = before.and_then(|before| before.subjects.as_ref()).unwrap_or(&none);
-        let has = if id.0 == AccountKind::ServiceAccount { Some(&name) } else { object.subjects.as_ref() };
-        let concerns = concerns(&mut had.symmetric_difference(has.unwrap_or(&none)));
+        let had = before.map_or(&none, |before| &before.subjects);
+        let concerns = match () {
+            () if id.0 == AccountKind::ServiceAccount => concerns(&mut name.iter()),
+            () if is_shared(id) => concerns(&mut had.symmetric_difference(&object.subjects)),
+            // A role that cannot be bound, such as one in a Namespace that is not there, holds the others up no more.
+            () => BTreeSet::new(),
+        };
         // The role of a binding cannot be changed.
         if before.is_some_and(|before| before.role != object.role && before.is_made(id)) {
             writes.push(AccountWrite { id: id.clone(), body: None, concerns: concerns.clone() });
@@ -300,21 +313,22 @@ impl AccountObject {
     }
 
     /// `true` if the object is as the agent or Config Sync makes it: what another client has labelled so is left alone.
-    pub fn is_made(&self, (kind, namespace, name): &AccountObjectId) -> bool {
-        let of_account = |account: &String| *name == *account || name.starts_with(&format!("{account}-"));
+    pub fn is_made(&self, id: &AccountObjectId) -> bool {
+        let (kind, namespace, name) = id;
         let is_account = |account: &str| account.starts_with("root-reconciler") || account.starts_with("ns-reconciler");
+        let of_account = |account: &String| is_account(account) && name.starts_with(&format!("{account}-"));
+        // No other program has these names, so labels and subjects that another client has changed do not matter.
+        if is_shared(id) {
+            return true;
+        }
         if self.labels.get(label::MADE_BY).is_none_or(|manager| manager != RECONCILER_MANAGER) {
             return false;
         }
-        match (kind, &self.subjects) {
-            (AccountKind::ServiceAccount, _) => {
+        match kind {
+            AccountKind::ServiceAccount => {
                 namespace == CONTROLLER_NAMESPACE && is_account(name) && self.labels.contains_key(label::SYNC_NAME)
             }
-            (_, None) => false,
-            (_, Some(subjects)) => {
-                subjects.iter().all(|account| is_account(account))
-                    && (SHARED.contains(&&**name) || subjects.iter().all(of_account))
-            }
+            _ => !self.subjects.is_empty() && self.subjects.iter().all(of_account),
         }
     }
 }
@@ -332,7 +346,7 @@ mod tests {
     }
 
     /// Carries out what is due, and returns it in words.
-    fn settle(accounts: &Accounts, there: &mut There) -> Vec<String> {
+    fn settle(accounts: &Accounts, there: &mut AccountObjects) -> Vec<String> {
         let writes = due(accounts, there);
         let mut told = Vec::new();
         for AccountWrite { id, body, .. } in writes {
@@ -345,7 +359,7 @@ mod tests {
                 }
                 Some(body) => {
                     let object = AccountObject::of(&body);
-                    let subjects: Vec<&str> = object.subjects.iter().flatten().map(String::as_str).collect();
+                    let subjects: Vec<&str> = object.subjects.iter().map(String::as_str).collect();
                     told.push(format!("+ {at} {} {}", object.role.1, subjects.join(",")).trim_end().to_owned());
                     there.insert(id, object);
                 }
@@ -357,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_root_sync_is_an_administrator_or_has_its_roles() {
-        let (mut there, root) = (There::new(), SyncId::root("root-sync"));
+        let (mut there, root) = (AccountObjects::new(), SyncId::root("root-sync"));
         let told = settle(&[(root.clone(), with(&[]))].into(), &mut there);
         let account = "+ ServiceAccount config-management-system/root-reconciler";
         let admin = "+ ClusterRoleBinding /configsync.gke.io:root-reconciler cluster-admin root-reconciler";
@@ -376,18 +390,18 @@ mod tests {
         let told = settle(&[(root.clone(), with(&roles[..1]))].into(), &mut there);
         assert_eq!(told, ["- RoleBinding shop/root-reconciler-fd087d627d"]);
         settle(&Accounts::new(), &mut there);
-        assert_eq!(there, There::new(), "nothing is left of a sync that is gone");
+        assert_eq!(there, AccountObjects::new(), "nothing is left of a sync that is gone");
     }
 
     #[test]
     fn syncs_share_bindings_and_leave_them() {
-        let mut there = There::new();
+        let mut there = AccountObjects::new();
         let [one, two] = ["one", "two"].map(|name| SyncId::repo("shop", name));
         let both: Accounts = [(one.clone(), with(&[])), (two.clone(), with(&[]))].into();
         settle(&both, &mut there);
-        let subjects = |there: &There, name: &str| {
+        let subjects = |there: &AccountObjects, name: &str| {
             let (_, object) = there.iter().find(|(id, _)| id.2 == name).expect("a binding");
-            object.subjects.clone().unwrap_or_default()
+            object.subjects.clone()
         };
         let accounts: BTreeSet<String> = [one.reconciler(), two.reconciler()].into();
         assert_eq!((subjects(&there, TENANT), subjects(&there, TENANT_CLUSTER)), (accounts.clone(), accounts.clone()));
@@ -407,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_binding_that_config_sync_made_is_used_on() {
-        let (mut there, root) = (There::new(), SyncId::root("root-sync"));
+        let (mut there, root) = (AccountObjects::new(), SyncId::root("root-sync"));
         let accounts: Accounts = [(root.clone(), with(&[role("ClusterRole", "", "view")]))].into();
         settle(&accounts, &mut there);
         let (id, object) = there.pop_last().expect("the binding of the role");
@@ -418,7 +432,7 @@ mod tests {
 
     #[test]
     fn what_others_have_labelled_is_left_alone_and_what_they_changed_is_put_back() {
-        let (mut there, root) = (There::new(), SyncId::root("root-sync"));
+        let (mut there, root) = (AccountObjects::new(), SyncId::root("root-sync"));
         let accounts: Accounts = [(root.clone(), with(&[]))].into();
         settle(&accounts, &mut there);
         let labels = json!({label::MADE_BY: RECONCILER_MANAGER, label::SYNC_NAME: "root-sync"});
@@ -437,6 +451,24 @@ mod tests {
         there.insert(shared.clone(), AccountObject::of(&body));
         let writes = due(&accounts, &there);
         assert_eq!(writes.len(), 1);
-        assert!(writes[0].id == shared && writes[0].concerns == [root].into());
+        assert!(writes[0].id == shared && writes[0].concerns == [root.clone()].into());
+
+        // A subject that another client has added, or a label that is gone, does not keep rights that are taken away.
+        let roles = with(&[role("ClusterRole", "", "view")]);
+        let mut body = there[&shared].body(&shared);
+        body["subjects"] = json!([
+            {"kind": "ServiceAccount", "namespace": CONTROLLER_NAMESPACE, "name": "root-reconciler"},
+            {"kind": "User", "name": "mallory"},
+        ]);
+        body["metadata"]["labels"] = Value::Null;
+        there.insert(shared.clone(), AccountObject::of(&body));
+        settle(&[(root.clone(), roles)].into(), &mut there);
+        assert!(!there.contains_key(&shared));
+        let (id, object) = there.iter().find(|(id, _)| id.2.starts_with("root-reconciler-")).expect("a binding");
+        let (id, mut body) = (id.clone(), object.body(id));
+        body["subjects"].as_array_mut().expect("subjects").push(json!({"kind": "User", "name": "mallory"}));
+        there.insert(id.clone(), AccountObject::of(&body));
+        settle(&[(root, with(&[]))].into(), &mut there);
+        assert!(!there.contains_key(&id) && there.contains_key(&foreign));
     }
 }

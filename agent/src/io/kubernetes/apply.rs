@@ -288,7 +288,7 @@ pub enum Dependents {
 /// the object was made anew (another `uid`) or changed since `version`.
 pub async fn delete(cluster: &Cluster, id: &ObjectId, uid: &str, version: u64, dependents: Dependents) -> Outcome {
     if id.is_namespace() || id.is_crd() {
-        // What is in it decides, and not what the sync may see of that.
+        // All objects in it count, also those that the sync may not see.
         match detached_in(&cluster.as_agent(), id).await {
             Ok(None) => {}
             Ok(Some(detached)) => return Outcome::KeepsDetached(detached),

@@ -160,7 +160,7 @@ impl State {
 
     /// `true` while deletions wait for what the other syncs have to tell.
     pub(super) fn waits_for_others(&mut self, now: Instant) -> bool {
-        // What a RepoSync has does not matter for a deletion.
+        // The objects of RepoSyncs do not matter for a deletion.
         let is_untold = |holdings: &Holdings| matches!(holdings, Holdings::Untold);
         if self.has_unknown_sync()
             || self.others().any(|(manager, holdings)| tenant(manager).is_none() && is_untold(holdings))

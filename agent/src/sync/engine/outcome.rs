@@ -232,7 +232,7 @@ impl State {
         }
     }
 
-    /// What was refused for want of a right is tried again.
+    /// Objects that were refused for want of a right are tried again.
     pub(super) fn rights_changed(&mut self, now: Instant) {
         let refused = self.objects.all().iter().filter(|(_, tracked)| {
             let failure = tracked.notes.as_ref().and_then(|notes| notes.failure.as_ref());

@@ -1,0 +1,225 @@
+//! Serves one sync object: waits until the sync may begin, runs it, and begins again when it cannot run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::AgentContext;
+use super::config_sync;
+use super::holdings::tell_recorded;
+use super::standby::{StandbyEnd, stand_by};
+use super::supervision::supervised;
+use super::sync::{self, ExitReason, Instructions};
+use crate::api::SyncStatus;
+use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
+use crate::io::reports::{SyncObject, now, read_sync_status, write_sync_status};
+use crate::model::backoff::Backoff;
+use crate::model::error_chain::error_chain;
+use crate::model::finding::{Code, Finding, text};
+use crate::model::metadata::SyncId;
+use crate::sync::status::stalled;
+
+/// The pause before a sync that cannot run is started again, and the longest one.
+const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+
+/// Runs a sync. When it cannot run, for want of permissions for example, its status says so and it is tried again.
+pub(super) async fn keep_running(
+    context: Arc<AgentContext>,
+    id: SyncId,
+    mut instructions: watch::Receiver<Instructions>,
+) {
+    let mut events = EventPublisher::default();
+    let mut backoff = RETRY;
+    let StandbyEnd::Leads(mut warm) = stand_by(&context, &mut instructions).await else { return };
+    let mut object = instructions.borrow().task.object.clone();
+    if warm.is_some() {
+        // Another agent has written it meanwhile.
+        read_anew(&context, &id, &mut object).await;
+    }
+    loop {
+        match await_handover(&context, &id, &mut object, &mut instructions, &mut events).await {
+            Handover::Free => {}
+            // Config Sync has written it meanwhile.
+            Handover::Waited => read_anew(&context, &id, &mut object).await,
+            Handover::Stopped => return,
+        }
+        tokio::select! {
+            () = await_rights(&context, &id, &mut object, &instructions, &mut events) => {}
+            // A closed channel is a stop too.
+            _ = stopped(instructions.clone()) => return,
+        }
+        let (sender, mut told) = watch::channel(instructions.borrow_and_update().clone());
+        let run = sync::run(Arc::clone(&context), object.clone(), warm.take(), &mut told);
+        let ended = tokio::select! {
+            ended = supervised(run) => ended,
+            () = pass_on(&context, &id, &mut instructions, &sender) => unreachable!("it never ends"),
+        };
+        let error = match ended {
+            Some(Ok(ExitReason::Stopped)) if !instructions.borrow().stop => {
+                read_anew(&context, &id, &mut object).await;
+                continue;
+            }
+            Some(Ok(ExitReason::Stopped | ExitReason::Synced | ExitReason::NotSynced)) => return,
+            Some(Err(error)) => error,
+            None => anyhow::anyhow!("it broke down; the log of the agent says where"),
+        };
+        let finding = Finding::new(Code::ApiServer, format!("the sync cannot run: {}", error_chain(error.as_ref())))
+            .hint("the agent tries again by itself; check its permissions if this stays");
+        tracing::error!(code = %finding.code, "{}", finding.message);
+        tell_recorded(&context, &id).await;
+        let generation = instructions.borrow().task.generation;
+        if let Some(object) = &mut object {
+            refuse(&context, &id, object, generation, &finding, &mut events).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff.next_pause()) => {}
+            // A closed channel is a stop too.
+            _ = instructions.wait_for(|instructions| instructions.stop) => return,
+        }
+        // The run that ended may have put other commits in force.
+        read_anew(&context, &id, &mut object).await;
+    }
+}
+
+/// Waits until the sync is told to stop.
+pub(super) async fn stopped(mut instructions: watch::Receiver<Instructions>) {
+    let _ = instructions.wait_for(|instructions| instructions.stop).await;
+}
+
+/// Waits until the account of a sync has its rights. When they cannot be given, the status says so.
+pub(super) async fn await_rights(
+    context: &AgentContext,
+    id: &SyncId,
+    object: &mut Option<SyncObject>,
+    instructions: &watch::Receiver<Instructions>,
+    events: &mut EventPublisher,
+) {
+    let (mut granted, mut instructions) = (context.granted.subscribe(), instructions.clone());
+    loop {
+        let task = Arc::clone(&instructions.borrow_and_update().task);
+        let why = match granted.borrow_and_update().get(id) {
+            Some(Ok(rights)) if task.rights.is_none() || *rights == task.rights => return,
+            Some(Err(why)) => Some(why.clone()),
+            _ => None,
+        };
+        if let (Some(why), Some(object)) = (why, object.as_mut()) {
+            let finding = Finding::new(Code::InsufficientPermission, format!("the sync cannot run: {why}"))
+                .hint("the agent tries again by itself; apply the manifests of `nomos install` again if its rights are other ones");
+            tell_recorded(context, id).await;
+            refuse(context, id, object, task.generation, &finding, events).await;
+        }
+        tokio::select! {
+            // The sender is in the context.
+            _ = granted.changed() => {}
+            Ok(()) = instructions.changed() => {}
+        }
+    }
+}
+
+/// The end of a wait for Config Sync to leave a sync.
+enum Handover {
+    /// It does not serve the sync.
+    Free,
+    /// It did, and does not any more.
+    Waited,
+    /// The sync was told to stop.
+    Stopped,
+}
+
+/// Waits until no program of Config Sync serves the sync. The status says so once: such a program may write another status, and
+/// there is no fight about it.
+async fn await_handover(
+    context: &AgentContext,
+    id: &SyncId,
+    object: &mut Option<SyncObject>,
+    instructions: &mut watch::Receiver<Instructions>,
+    events: &mut EventPublisher,
+) -> Handover {
+    let mut programs = context.config_sync.subscribe();
+    let mut told = false;
+    loop {
+        let known = programs.borrow_and_update().as_ref().map(|programs| programs.serves(id));
+        match known {
+            Some(None) if told => {
+                tracing::info!("Config Sync does not serve the sync any more; the agent takes it over");
+                return Handover::Waited;
+            }
+            Some(None) => return Handover::Free,
+            Some(Some(finding)) if !told => {
+                told = true;
+                tracing::error!(code = %finding.code, "{}", finding.message);
+                tell_recorded(context, id).await;
+                let generation = instructions.borrow().task.generation;
+                read_anew(context, id, object).await;
+                if let Some(object) = object {
+                    refuse(context, id, object, generation, &finding, events).await;
+                }
+            }
+            _ => {}
+        }
+        tokio::select! {
+            // The sender is in the context.
+            _ = programs.changed() => {}
+            // A closed channel is a stop too.
+            _ = instructions.wait_for(|instructions| instructions.stop) => return Handover::Stopped,
+        }
+    }
+}
+
+/// Passes the instructions on to a run, and tells it to stop when a program of Config Sync begins to serve the sync.
+async fn pass_on(
+    context: &AgentContext,
+    id: &SyncId,
+    instructions: &mut watch::Receiver<Instructions>,
+    run: &watch::Sender<Instructions>,
+) {
+    let mut interrupted = false;
+    loop {
+        tokio::select! {
+            Ok(()) = instructions.changed() => {
+                let mut next = instructions.borrow_and_update().clone();
+                next.stop |= interrupted;
+                run.send_replace(next);
+            }
+            () = config_sync::comes(context, id), if !interrupted => {
+                interrupted = true;
+                run.send_modify(|instructions| instructions.stop = true);
+            }
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// Reads the status of a sync object again.
+async fn read_anew(context: &AgentContext, id: &SyncId, object: &mut Option<SyncObject>) {
+    let Some(object) = object else { return };
+    object.status = read_sync_status(&context.cluster, id).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot read the status");
+        SyncStatus::default()
+    });
+}
+
+/// Writes into the status, and tells by an Event, why a sync does not run. A status that says so already is left alone.
+pub(super) async fn refuse(
+    context: &AgentContext,
+    id: &SyncId,
+    object: &mut SyncObject,
+    generation: i64,
+    finding: &Finding,
+    events: &mut EventPublisher,
+) {
+    let status = stalled(&object.status, finding, generation, &now().time);
+    if status == object.status {
+        return;
+    }
+    match write_sync_status(&context.cluster, id, &object.uid, &status).await {
+        Ok(()) => object.status = status,
+        Err(error) => tracing::warn!(%error, "cannot write the status"),
+    }
+    let (reason, note) = (finding.code.to_string(), text(finding));
+    let regarding = Regarding::sync(id, &object.uid);
+    if let Err(error) = events.publish(&context.cluster, &regarding, Severity::Warning, &reason, &note).await {
+        tracing::debug!(%error, "cannot publish an Event");
+    }
+}
