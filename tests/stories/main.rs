@@ -151,6 +151,12 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("attacks_of_tenants_are_refused", attacks::are_refused, &[Kind::ControlPlane]),
     ("tenants_reach_no_inner_network", attacks::repositories_of_inner_networks, &Kind::ALL),
     ("the_rights_of_syncs_are_those_of_their_accounts", rights::are_those_of_the_account, &[Kind::ControlPlane]),
+    ("tenants_lose_their_rights_last", tenants::lose_their_rights_last, &[Kind::ControlPlane]),
+    (
+        "a_root_sync_with_roles_of_one_namespace_leaves_that_alone",
+        tenants::roles_of_one_namespace,
+        &[Kind::ControlPlane],
+    ),
     ("tenants_go_with_their_namespaces", tenants::go_with_their_namespaces, &Kind::ALL),
     ("a_sync_takes_its_objects_along_in_the_foreground", removal::foreground, &Kind::ALL),
     ("a_sync_in_any_state_takes_its_objects_along", removal::foreground_in_any_state, &Kind::ALL),

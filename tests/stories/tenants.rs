@@ -401,3 +401,53 @@ pub(crate) fn go_with_their_namespaces(kind: Kind) -> Result<()> {
         Ok(())
     })
 }
+
+/// One commit takes a RepoSync away together with the RoleBinding of its account, and the Namespace stays. The RepoSync takes its objects
+/// along, for which it needs the rights.
+/// <https://github.com/fluxcd/flux2/issues/2595>
+pub(crate) fn lose_their_rights_last(kind: Kind) -> Result<()> {
+    const LEAVES: &str = "tenants-leaves";
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    cluster.create_namespace(LEAVES)?;
+    let repository = Repository::empty()?;
+    repository.write("settings.yaml", &config_map(LEAVES, "settings", "value"))?;
+    repository.commit()?;
+    let repository = Arc::new(repository);
+    let tenant = Tenant { cluster, namespace: LEAVES.to_owned(), name: "repo-sync".to_owned(), repository };
+    let mut sync = repo_sync(LEAVES, "repo-sync", &tenant.repository);
+    sync["metadata"]["annotations"] = json!({"configsync.gke.io/deletion-propagation-policy": "Foreground"});
+    let repository = Repository::empty()?;
+    repository.write("sync.yaml", &sync.to_string())?;
+    repository.write("role.yaml", &role(LEAVES, &[("configmaps", ALL)]).to_string())?;
+    repository.write("binding.yaml", &binding(LEAVES, "Role", "tenant").to_string())?;
+    repository.write("stays.yaml", &config_map(LEAVES, "stays", "value"))?;
+    let root = Sync::unstructured(cluster, LEAVES, repository)?;
+    root.await_synced(&root.repository.head()?)?;
+    tenant.await_synced()?;
+    for file in ["sync.yaml", "role.yaml", "binding.yaml"] {
+        root.repository.remove(file)?;
+    }
+    root.commit()?;
+    ensure!(!cluster.exists(&tenant.path())?, "it is there: {:#}", tenant.object()?);
+    ensure!(!cluster.exists(&config_map_path(LEAVES, "settings"))?, "its object is there");
+    ensure!(!cluster.exists(&format!("{RBAC}/namespaces/{LEAVES}/rolebindings/tenant"))?, "its rights are there");
+    Ok(())
+}
+
+/// A RootSync whose roles are of one Namespace declares objects in it, and not the Namespace itself, which is there already.
+/// <https://github.com/fluxcd/flux2-multi-tenancy/issues/69>
+pub(crate) fn roles_of_one_namespace(kind: Kind) -> Result<()> {
+    const GIVEN: &str = "tenants-given";
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    cluster.create_namespace(GIVEN)?;
+    let repository = Repository::empty()?;
+    repository.write("settings.yaml", &config_map(GIVEN, "settings", "value"))?;
+    let roles = json!({"roleRefs": [{"kind": "ClusterRole", "name": "edit", "namespace": GIVEN}]});
+    let sync = Sync::with_override(cluster, GIVEN, repository, &roles)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    let namespace = cluster.get(&format!("/api/v1/namespaces/{GIVEN}"))?;
+    ensure!(namespace["metadata"].get("annotations").is_none(), "it was changed: {namespace:#}");
+    Ok(())
+}

@@ -233,9 +233,14 @@ impl SyncId {
         (self.kind == SyncKind::RootSync) == (self.namespace == CONTROLLER_NAMESPACE)
     }
 
-    /// `true` if the sync may have this object: a RepoSync has only what is in its namespace, whatever labels other objects have.
+    /// The namespace that all objects of a RepoSync are in; `None` for a RootSync.
+    pub fn scope(&self) -> Option<&str> {
+        (self.kind == SyncKind::RepoSync).then_some(&self.namespace)
+    }
+
+    /// `true` if the sync may have this object, whatever labels the object has.
     pub fn covers(&self, id: &ObjectId) -> bool {
-        self.kind == SyncKind::RootSync || self.namespace == id.namespace()
+        self.scope().is_none_or(|namespace| namespace == id.namespace())
     }
 
     /// The value of the label [`label::PART_OF`]: the id of an ApplySet with the sync as its parent, see

@@ -186,6 +186,14 @@ impl Known {
         self.objects.insert(id, AccountObject::of(object));
     }
 
+    /// The watch shows an object: it may be older than the answer to a write.
+    fn shown(&mut self, id: AccountObjectId, object: &Value) {
+        let shown = AccountObject::of(object);
+        if self.objects.get(&id).is_none_or(|known| known.version < shown.version) {
+            self.objects.insert(id, shown);
+        }
+    }
+
     fn take(&mut self, kind: AccountKind, event: WatchResult<WatchEvent<DynamicObject>>) {
         let id = |object: &DynamicObject| (kind, object.namespace().unwrap_or_default(), object.name_any());
         match event {
@@ -204,7 +212,9 @@ impl Known {
                 }
                 self.listed.insert(kind);
             }
-            Ok(WatchEvent::Apply(object)) => self.seen(id(&object), &serde_json::to_value(&object).unwrap_or_default()),
+            Ok(WatchEvent::Apply(object)) => {
+                self.shown(id(&object), &serde_json::to_value(&object).unwrap_or_default());
+            }
             Ok(WatchEvent::Delete(object)) => _ = self.objects.remove(&id(&object)),
             Err(error) => {
                 tracing::warn!(%error, "the watch on {}s of syncs broke off and starts again", kind.name());

@@ -16,7 +16,6 @@ use crate::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoSc
 use crate::io::git::{Reach, Want};
 use crate::io::source::{DefinedKinds, KeptSource, Source, SourceCluster, follow};
 use crate::model::duration::format_duration;
-use crate::model::metadata::SyncKind;
 use crate::sync::engine::{Event, SourceCommit};
 
 /// Events of the source that may wait for the engine.
@@ -100,20 +99,14 @@ fn source(context: &AgentContext, task: &SyncTask) -> Source {
     Source {
         sync: sync.clone(),
         git: git.clone(),
-        reach: match sync.kind {
-            SyncKind::RootSync => Reach::Everywhere,
-            SyncKind::RepoSync => context.options.tenants.clone(),
-        },
+        reach: sync.scope().map_or(Reach::Everywhere, |_| context.options.tenants.clone()),
         want,
         dir: git.directory(),
         period: task.period,
         cache: context.options.cache.clone(),
         settings: CompileOptions {
             format: *format,
-            scope: match sync.kind {
-                SyncKind::RootSync => RepoScope::Root,
-                SyncKind::RepoSync => RepoScope::Namespace(sync.namespace.clone()),
-            },
+            scope: sync.scope().map_or(RepoScope::Root, |namespace| RepoScope::Namespace(namespace.to_owned())),
             cluster_name: cluster_name.clone(),
             sync: Some(sync.clone()),
             source_dir: git.directory(),

@@ -199,17 +199,20 @@ impl SyncObjects {
             self.default.send_if_modified(|before| replace(before, facts));
         }
         let is_new = self.objects.insert(id.clone(), object.clone()).is_none();
-        self.give_rights(&id, &object);
+        let version = self.version(&id, object.clone());
+        let asks_anew = self.take_rights(&id, &version);
         if is_new {
             self.judge_twin(&id);
         }
-        // Before it begins: the others shall know of it when they see its objects.
-        self.tell_all();
-        if object.metadata.deletion_timestamp.is_none() {
+        let goes = object.metadata.deletion_timestamp.is_some();
+        if is_new || asks_anew || goes {
+            // Before it begins: the others shall know of it when they see its objects.
+            self.tell_all();
+        }
+        if !goes {
             self.mark(&id, &object);
-            self.declare(&id, object);
+            self.declare(&id, &object, version);
         } else if !removal::is_over(&object) {
-            let version = version(&id, &self.cluster_name, self.options.local_repositories, object);
             self.syncs.change(&id, SyncChange::Declared(Box::new(version)));
         } else {
             self.syncs.remove(&id);
@@ -267,19 +270,23 @@ impl SyncObjects {
         for (twin, object) in twins {
             // The spec in force is not followed any more.
             self.syncs.remove(&twin);
-            self.give_rights(&twin, &object);
-            self.declare(&twin, object);
+            let version = self.version(&twin, object.clone());
+            self.take_rights(&twin, &version);
+            self.declare(&twin, &object, version);
         }
     }
 
-    /// Takes in the rights that a sync object asks for. While its spec cannot be read they stay as they are.
-    fn give_rights(&mut self, id: &SyncId, object: &DynamicObject) {
-        let annotations = object.metadata.annotations.clone().unwrap_or_default();
-        match supported(id, &annotations, &object.data["spec"], self.options.local_repositories) {
-            _ if self.twin(id).is_some() => _ = self.rights.remove(id),
-            Ok(spec) => _ = self.rights.insert(id.clone(), Some(rights(&spec))),
-            Err(_) => _ = self.rights.entry(id.clone()).or_default(),
+    /// Takes in the rights that a sync object asks for; `true` if they are others. While its spec cannot be read they stay as they are.
+    fn take_rights(&mut self, id: &SyncId, version: &SyncVersion) -> bool {
+        if self.twin(id).is_some() {
+            return self.rights.remove(id).is_some();
         }
+        let before = self.rights.get(id);
+        let asked = version.task.as_ref().ok().and_then(|task| task.rights.clone());
+        let rights = asked.map_or_else(|| before.cloned().flatten(), Some);
+        let asks_anew = before != Some(&rights);
+        self.rights.insert(id.clone(), rights);
+        asks_anew
     }
 
     fn remove(&mut self, id: &SyncId) {
@@ -303,26 +310,35 @@ impl SyncObjects {
         self.cluster_name = name;
         for (id, object) in self.objects.clone() {
             if object.metadata.deletion_timestamp.is_none() {
-                self.declare(&id, object);
+                let version = self.version(&id, object.clone());
+                self.declare(&id, &object, version);
             }
         }
     }
 
     /// Nothing of a sync that is about to go is deleted because the name of the cluster goes with it.
-    fn declare(&mut self, id: &SyncId, object: DynamicObject) {
-        if self.settings.borrow().leaves_behind(&object) {
+    fn declare(&mut self, id: &SyncId, object: &DynamicObject, version: SyncVersion) {
+        if self.settings.borrow().leaves_behind(object) {
             let (context, id) = (Arc::clone(&self.context), id.clone());
             tokio::spawn(async move { tell_recorded(&context, &id).await });
             return;
         }
-        let twin = self.twin(id).map(|twin| has_account_of(id, twin));
-        let mut version = version(id, &self.cluster_name, self.options.local_repositories, object);
-        if let (Some(finding), Ok(task)) = (twin, &version.task)
-            && let Some(object) = task.object.clone()
-        {
-            version.task = Err(Refusal { object, generation: version.generation, finding });
-        }
         self.syncs.change(id, SyncChange::Declared(Box::new(version)));
+    }
+
+    /// The sync object as it is served. One that has the account of another one is not served, and its objects stay when it goes.
+    fn version(&self, id: &SyncId, object: DynamicObject) -> SyncVersion {
+        let version = version(id, &self.cluster_name, self.options.local_repositories, object);
+        let Some(twin) = self.twin(id) else { return version };
+        let SyncVersion { generation, task, .. } = version;
+        let task = match task {
+            Ok(task) if task.removal.is_some() => Ok(SyncTask { removal: Some(Removal::Keep), ..task }),
+            Ok(SyncTask { object: Some(object), .. }) => {
+                Err(Refusal { object, generation, finding: has_account_of(id, twin) })
+            }
+            task => task,
+        };
+        SyncVersion { task, ..version }
     }
 }
 

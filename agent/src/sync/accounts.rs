@@ -52,6 +52,8 @@ pub struct AccountObject {
     subjects: BTreeSet<String>,
     /// `true` if a binding is for anything else too.
     has_others: bool,
+    /// `metadata.resourceVersion`, 0 if it is no number.
+    pub version: u64,
 }
 
 /// The labels by which the objects are known.
@@ -124,6 +126,7 @@ impl AccountObject {
             google: text(&metadata["annotations"][annotation::GOOGLE_ACCOUNT]),
             role: (text(&object["roleRef"]["kind"]), text(&object["roleRef"]["name"])),
             subjects: subjects.iter().filter_map(account).collect(),
+            version: text(&metadata["resourceVersion"]).parse().unwrap_or(0),
             has_others: subjects.iter().any(|subject| account(subject).is_none()),
         }
     }

@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 
 use super::client::{ApiError, Cluster};
 use super::pages::{ListForm, Pages, part_of_one};
-use crate::model::metadata::{SyncId, SyncKind};
+use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, Object};
 use crate::sync::engine::Event;
 
@@ -20,8 +20,8 @@ pub async fn audit(
     events: &mpsc::Sender<Event>,
 ) -> Result<(), ApiError> {
     let served = cluster.served_in(kind, version).await?;
-    let namespace = if sync.kind == SyncKind::RepoSync { &*sync.namespace } else { "" };
-    let mut pages = Pages::new(&served, namespace, part_of_one(&[&sync.part_of()]), ListForm::Whole);
+    let mut pages =
+        Pages::new(&served, sync.scope().unwrap_or_default(), part_of_one(&[&sync.part_of()]), ListForm::Whole);
     while let Some(page) = pages.next(cluster).await? {
         for item in page.items {
             let mut object: Object = match serde_json::from_str(item.get()) {

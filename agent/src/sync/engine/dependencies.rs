@@ -199,8 +199,8 @@ impl State {
         self.objects.inventory().find(inhabits).map(|(other, _)| other)
     }
 
-    /// An object of the sync that depends on this one and goes too: it has to be gone before. Of objects that depend on each
-    /// other none waits.
+    /// An object of the sync that depends on this one and goes too: it has to be gone before. So has another sync before the rights that
+    /// are deleted with it: it may take its objects along, for which it needs them. Of objects that depend on each other none waits.
     pub(super) fn going_dependent(&self, id: &ObjectId) -> Option<&ObjectId> {
         let going = |id: &ObjectId| {
             let live = self.objects.get(id).and_then(|tracked| tracked.own());
@@ -220,7 +220,10 @@ impl State {
             false
         };
         let dependents = self.objects.marked(Mark::Dependent).filter(|other| below(other).contains(id));
-        dependents.filter(|other| going(other).is_some()).find(|other| !depends(id, other))
+        let gives_rights = id.group() == "rbac.authorization.k8s.io";
+        let syncs = if gives_rights { self.sync_objects() } else { Vec::new() };
+        let syncs = syncs.into_iter().filter(|other| !self.is_gone_after_this(other));
+        dependents.chain(syncs).filter(|other| going(other).is_some()).find(|other| !depends(id, other))
     }
 
     /// The deletion of a Namespace or CRD waits for an object in it. A declared one is an error, because it stays.

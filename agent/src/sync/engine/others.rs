@@ -10,7 +10,7 @@ use crate::compile::declared::DeclaredSet;
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::metadata::{ROOT_SCOPE, SyncId, SyncKind};
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::live::{Live, Owner};
+use crate::sync::live::Owner;
 use crate::sync::plan::Action;
 
 use super::objects::{Mark, Phase};
@@ -129,12 +129,10 @@ fn tenant(manager: &str) -> Option<&str> {
 impl State {
     /// The other syncs that may have the objects of this one. RepoSyncs of different namespaces have nothing to do with each other.
     fn others(&self) -> impl Iterator<Item = (&str, &Holdings)> {
-        let SyncId { kind, namespace, .. } = &self.settings.sync;
-        let own = self.settings.sync.manager();
+        let (scope, own) = (self.settings.sync.scope(), self.settings.sync.manager());
         let syncs = self.others.syncs.iter().flat_map(|syncs| syncs.iter());
-        let meets = move |manager: &str| {
-            *kind == SyncKind::RootSync || tenant(manager).is_none_or(|tenant| tenant == namespace.as_str())
-        };
+        let meets =
+            move |manager: &str| scope.is_none_or(|namespace| tenant(manager).is_none_or(|tenant| tenant == namespace));
         syncs
             .filter(move |(manager, _)| **manager != own && meets(manager))
             .map(|(manager, holdings)| (manager.as_str(), holdings))
@@ -258,12 +256,18 @@ impl State {
             self.objects.set_phase(&id, Phase::Settled);
             self.evaluate(&id, now);
         }
-        let going = |live: &Live| live.terminating;
+        let going = |id: &&ObjectId| self.objects.live(id).is_some_and(|live| live.terminating);
+        let syncs: Vec<ObjectId> = self.sync_objects().into_iter().filter(going).cloned().collect();
+        syncs.iter().for_each(|id| self.evaluate(id, now));
+    }
+
+    /// The syncs among the objects that the sync knows.
+    pub(super) fn sync_objects(&self) -> Vec<&ObjectId> {
+        let mut syncs = Vec::new();
         for kind in [SyncKind::RootSync, SyncKind::RepoSync].map(sync_kind) {
-            let syncs = self.objects.of_kind(&kind).filter(|(_, tracked)| tracked.live.as_ref().is_some_and(going));
-            let syncs: Vec<ObjectId> = syncs.map(|(id, _)| id.clone()).collect();
-            syncs.iter().for_each(|id| self.evaluate(id, now));
+            syncs.extend(self.objects.of_kind(&kind).map(|(id, _)| id));
         }
+        syncs
     }
 
     fn take_over_left(&mut self, mut left: Vec<ObjectId>, now: Instant) {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::io::kubernetes::pages::{NAMED, part_of_one};
-use crate::model::metadata::label;
+use crate::model::metadata::{SyncId, label};
 use crate::model::object::ObjectId;
 
 /// One sync that follows kinds.
@@ -44,8 +44,8 @@ struct Member {
 pub(super) struct Own {
     /// Their value of the label `part-of`.
     pub(super) part_of: Arc<str>,
-    /// The namespace of a RepoSync, which is told of no object elsewhere. Every client can write a label.
-    pub(super) namespace: Option<Arc<str>>,
+    /// The follower, which is told of no other object. Every client can write a label.
+    pub(super) sync: Arc<SyncId>,
 }
 
 /// A list that is not complete yet.
@@ -166,8 +166,7 @@ impl Audience {
     /// The follower whose own an object with this label is.
     fn owner(&self, id: &ObjectId, part_of: &str) -> Option<FollowerId> {
         let owner = *self.labels.get(part_of)?;
-        let namespace = &self.followers.get(&owner)?.own.namespace;
-        namespace.as_deref().is_none_or(|namespace| namespace == id.namespace()).then_some(owner)
+        self.followers.get(&owner)?.own.sync.covers(id).then_some(owner)
     }
 
     /// `true` if the follower is told of changes: its list is complete or going on.

@@ -498,6 +498,7 @@ fn part_of(seen: &Observed) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::io::kubernetes::client::Cluster;
+    use crate::model::metadata::SyncId;
 
     #[tokio::test]
     async fn a_watch_that_breaks_down_is_told_and_starts_again_with_its_followers() {
@@ -505,7 +506,7 @@ mod tests {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (events, mut told) = mpsc::channel(10);
         let mut feed = Feed::new(watches, GroupKind::new("", "Secret"), inbox);
-        let _ = messages.send(Message::Join(7, Own { part_of: "me".into(), namespace: None }, events));
+        let _ = messages.send(Message::Join(7, Own { part_of: "me".into(), sync: SyncId::root("me").into() }, events));
         let (mut runs, woken) = (0, messages.clone());
         let work = supervised_work(|feed| {
             runs += 1;

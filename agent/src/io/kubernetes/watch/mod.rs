@@ -33,7 +33,7 @@ use tokio::time::Instant;
 
 use super::client::Cluster;
 use crate::compile::declared::DeclaredSet;
-use crate::model::metadata::{SyncId, SyncKind};
+use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::model::shared::lock;
 use crate::sync::engine::Event;
@@ -88,8 +88,7 @@ impl Watches {
     /// A place for the watches of a sync.
     pub fn subscribe(self: &Arc<Self>, sync: &SyncId, events: Sender) -> Subscription {
         let id = self.followers.fetch_add(1, Ordering::Relaxed);
-        let namespace = (sync.kind == SyncKind::RepoSync).then(|| sync.namespace.as_str().into());
-        let own = Own { part_of: sync.part_of().into(), namespace };
+        let own = Own { part_of: sync.part_of().into(), sync: Arc::new(sync.clone()) };
         Subscription { watches: Arc::clone(self), id, own, events, declared: BTreeSet::new() }
     }
 

@@ -122,7 +122,10 @@ impl Objects {
     }
 
     /// The tracked objects of a kind, in order.
-    pub(super) fn of_kind<'a>(&'a self, kind: &'a GroupKind) -> impl Iterator<Item = (&'a ObjectId, &'a Tracked)> {
+    pub(super) fn of_kind<'a, 'b>(
+        &'a self,
+        kind: &'b GroupKind,
+    ) -> impl Iterator<Item = (&'a ObjectId, &'a Tracked)> + use<'a, 'b> {
         self.tracked.range(ObjectId::new(kind, "", "")..).take_while(|(id, _)| id.is_of(kind))
     }
 

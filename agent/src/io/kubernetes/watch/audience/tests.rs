@@ -11,7 +11,7 @@ const FOLLOWERS: usize = 3;
 const OBJECTS: usize = 5;
 
 fn own(part_of: &str) -> Own {
-    Own { part_of: part_of.into(), namespace: None }
+    Own { part_of: part_of.into(), sync: SyncId::root(part_of).into() }
 }
 
 #[derive(Clone, Debug)]
@@ -249,7 +249,7 @@ fn a_sync_that_joins_makes_no_other_list_again() {
 #[test]
 fn a_sync_of_a_namespace_hears_of_no_object_elsewhere_whatever_its_label() {
     let mut audience = Audience::default();
-    audience.join(0, Own { part_of: "a".into(), namespace: Some("shop".into()) });
+    audience.join(0, Own { part_of: "a".into(), sync: SyncId::repo("shop", "a").into() });
     assert!(audience.begin_list(false).is_some());
     let id = |namespace: &str| ObjectId::new(&GroupKind::new("", "ConfigMap"), namespace, "x");
     let [own, other, cluster] = ["shop", "bank", ""].map(id);
