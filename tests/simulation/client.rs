@@ -179,6 +179,7 @@ impl Client {
             Command::AskServer => self.ask_server(),
             Command::Share(held) => return vec![Wish::Share(held)],
             Command::Count(crd) => self.count(crd),
+            Command::AskHeir(id, heir) => self.ask_heir(id, heir),
             Command::Report(report) => {
                 self.tell(ReportMessage::Report(report.clone()), now);
                 return vec![Wish::Reported(report)];
@@ -255,6 +256,14 @@ impl Client {
         self.tasks.spawn(async move {
             let objects = supervised(patiently(|| count(&cluster, &crd))).await.and_then(Result::ok).flatten();
             push(&findings, Found::Event(Event::Counted(crd, objects)));
+        });
+    }
+
+    fn ask_heir(&mut self, id: ObjectId, heir: SyncId) {
+        let (cluster, findings) = (Arc::clone(&self.cluster), Arc::clone(&self.findings));
+        self.tasks.spawn(async move {
+            let may = supervised(patiently(|| apply::may_make(&cluster, &heir, &id))).await;
+            push(&findings, Found::Event(Event::HeirAnswered(id, heir, may.and_then(Result::ok).unwrap_or(false))));
         });
     }
 

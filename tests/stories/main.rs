@@ -147,7 +147,12 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("tenants_come_and_go_with_a_root_sync", tenants::come_with_a_root_sync, &Kind::ALL),
     ("tenants_have_the_rights_of_their_accounts", tenants::have_the_rights_of_their_accounts, &[Kind::ControlPlane]),
     ("a_root_sync_has_its_roles_and_no_others", tenants::root_sync_with_roles, &[Kind::ControlPlane]),
-    ("a_root_sync_takes_objects_from_tenants", tenants::conflicts, &[Kind::ControlPlane]),
+    ("objects_go_over_between_a_root_sync_and_tenants", tenants::conflicts, &[Kind::ControlPlane]),
+    (
+        "tenants_keep_nothing_that_they_may_not_make",
+        tenants::keep_nothing_that_they_may_not_make,
+        &[Kind::ControlPlane],
+    ),
     ("attacks_of_tenants_are_refused", attacks::are_refused, &[Kind::ControlPlane]),
     ("tenants_reach_no_inner_network", attacks::repositories_of_inner_networks, &Kind::ALL),
     ("the_rights_of_syncs_are_those_of_their_accounts", rights::are_those_of_the_account, &[Kind::ControlPlane]),

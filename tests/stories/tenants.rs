@@ -318,7 +318,7 @@ pub(crate) fn root_sync_with_roles(kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// A RootSync takes an object from a RepoSync; of two RepoSyncs the first keeps it.
+/// A RootSync takes an object from a RepoSync; of two RepoSyncs the first keeps it, and leaves it to the other one.
 pub(crate) fn conflicts(kind: Kind) -> Result<()> {
     const SHARED: &str = "tenants-shared";
     let world = shared(kind)?;
@@ -352,12 +352,55 @@ pub(crate) fn conflicts(kind: Kind) -> Result<()> {
     root.await_synced(&root.repository.head()?)?;
     ensure!(manager(":root_tenants-shared")? == uid, "it was made anew");
     first.await_codes(&["1060"])?;
-    // What the RootSync gives up, the RepoSyncs make anew: it has to be theirs by their own rights.
     drop(second);
     root.repository.remove("settings.yaml")?;
     root.commit()?;
-    manager(SHARED)?;
+    ensure!(manager(SHARED)? == uid, "it was made anew");
     first.await_synced()?;
+    let second = Tenant::new(cluster, SHARED, "second", repository()?)?;
+    second.await_codes(&["1060"])?;
+    first.repository.remove("settings.yaml")?;
+    first.repository.write("other.yaml", &config_map(SHARED, "third", "value"))?;
+    first.repository.commit()?;
+    first.await_synced()?;
+    ensure!(manager("tenants-shared_second")? == uid, "it was made anew");
+    second.await_synced()?;
+    Ok(())
+}
+
+/// A tenant declares a Role that a RootSync gave it, and which it may not make: it does not keep that when the RootSync takes it away.
+pub(crate) fn keep_nothing_that_they_may_not_make(kind: Kind) -> Result<()> {
+    const KEEPS: &str = "tenants-keeps";
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    cluster.create_namespace(KEEPS)?;
+    cluster.create(&format!("{RBAC}/namespaces/{KEEPS}/rolebindings"), &binding(KEEPS, "ClusterRole", "admin"))?;
+    let given = |name: &str, resource| {
+        let mut role = role(KEEPS, &[(resource, ALL)]);
+        role["metadata"]["name"] = name.into();
+        role.to_string()
+    };
+    let repository = |maps: &str| {
+        let repository = Repository::empty()?;
+        repository.write("above.yaml", &given("above", "resourcequotas"))?;
+        repository.write("within.yaml", &given("within", "configmaps"))?;
+        repository.write("settings.yaml", &config_map(KEEPS, maps, "value"))?;
+        anyhow::Ok(repository)
+    };
+    let root = Sync::unstructured(cluster, KEEPS, repository("of-root")?)?;
+    root.await_synced(&root.repository.head()?)?;
+    let tenant = Tenant::new(cluster, KEEPS, "repo-sync", repository("of-tenant")?)?;
+    tenant.await_codes(&["1060", "2013"])?;
+    let path = |name: &str| format!("{RBAC}/namespaces/{KEEPS}/roles/{name}");
+    let uid = |name: &str| anyhow::Ok(cluster.get(&path(name))?["metadata"]["uid"].clone());
+    let within = uid("within")?;
+    for file in ["above.yaml", "within.yaml"] {
+        root.repository.remove(file)?;
+    }
+    root.commit()?;
+    tenant.await_codes(&["2013"])?;
+    ensure!(!cluster.exists(&path("above"))?, "the tenant keeps what it may not make");
+    ensure!(uid("within")? == within, "it was made anew");
     Ok(())
 }
 

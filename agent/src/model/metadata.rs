@@ -217,6 +217,12 @@ impl SyncId {
         Self { kind: SyncKind::RepoSync, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
+    /// The RepoSync with this value of the annotation [`annotation::MANAGER`]; `None` for that of a RootSync.
+    pub fn repo_of(manager: &str) -> Option<Self> {
+        let (namespace, name) = manager.split_once('_').unwrap_or((manager, REPO_SYNC));
+        (!manager.starts_with(ROOT_SCOPE)).then(|| Self::repo(namespace, name))
+    }
+
     /// The sync that this object is; `None` for other objects, and for a sync object that is in the wrong namespace for its kind.
     pub fn of_object(id: &ObjectId) -> Option<Self> {
         let sync = match (id.group(), id.kind()) {
@@ -301,6 +307,10 @@ mod tests {
         let shop = |name: &str| SyncId::repo("shop", name);
         assert_eq!(shop("repo-sync").manager(), "shop");
         assert_eq!(shop("x").manager(), "shop_x");
+        for repo in [shop("repo-sync"), shop("x")] {
+            assert_eq!(SyncId::repo_of(&repo.manager()), Some(repo));
+        }
+        assert_eq!(SyncId::repo_of(&SyncId::root("x").manager()), None);
     }
 
     #[test]

@@ -71,6 +71,7 @@ impl CommandRunner {
             Command::Record(record) => self.tell(ReportMessage::Record(record)),
             Command::AskServer => self.ask_server(),
             Command::Count(crd) => self.count(crd),
+            Command::AskHeir(id, heir) => self.ask_heir(id, heir),
             Command::Share(held) => self.context.share(&self.sync, Holdings::Known(held), |_| true),
             Command::Report(report) => self.report(report),
             Command::Notice(notice) => self.notice(notice),
@@ -192,6 +193,28 @@ impl CommandRunner {
             let objects = supervised(patiently(|| count(&cluster, &crd))).await.and_then(Result::ok).flatten();
             // It fails when the sync has ended, which then needs no answer.
             let _ = events.send(Event::Counted(crd, objects)).await;
+        };
+        tokio::spawn(task.in_current_span());
+    }
+
+    /// Asks whether the account of a RepoSync may make an object of this sync. It is tried again while the API server is away or busy.
+    fn ask_heir(&self, id: ObjectId, heir: SyncId) {
+        let (cluster, events, context) = (Arc::clone(&self.cluster), self.events.clone(), Arc::clone(&self.context));
+        let task = async move {
+            let ask = patiently(async || {
+                let _turn = context.budget.request(Purpose::Commit).await;
+                apply::may_make(&cluster, &heir, &id).await
+            });
+            let may = match supervised(ask).await {
+                Some(Ok(may)) => may,
+                Some(Err(error)) => {
+                    tracing::warn!(%id, %heir, %error, "cannot ask if the object may go over to the sync");
+                    false
+                }
+                None => false,
+            };
+            // It fails when the sync has ended, which then needs no answer.
+            let _ = events.send(Event::HeirAnswered(id, heir, may)).await;
         };
         tokio::spawn(task.in_current_span());
     }

@@ -9,6 +9,7 @@ mod holdings;
 mod start;
 mod config_sync;
 mod accounts;
+mod rbac;
 mod task;
 mod source;
 mod commands;
@@ -60,6 +61,7 @@ use accounts::Granted;
 use budget::Budget;
 use config_sync::ConfigSyncPrograms;
 use leader::{Candidacy, Leader, LeaderConnections};
+use rbac::RbacChanges;
 use records::Records;
 use sync::{ExitReason, Instructions};
 use task::SyncTask;
@@ -135,6 +137,8 @@ pub(crate) struct AgentContext {
     all_syncs: watch::Sender<Option<Arc<AllSyncs>>>,
     /// The rights that the accounts of syncs have by now.
     granted: watch::Sender<Granted>,
+    /// Changes of roles and bindings.
+    rbac: watch::Sender<RbacChanges>,
     /// The syncs whose source is compiled, with `true` if it has a dynamic NamespaceSelector.
     dynamic: watch::Sender<BTreeMap<SyncId, bool>>,
     /// The programs of Config Sync that run on the cluster; `None` before they are listed.
@@ -195,6 +199,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         leads: watch::Sender::new(false),
         all_syncs: watch::Sender::default(),
         granted: watch::Sender::default(),
+        rbac: watch::Sender::default(),
         dynamic: watch::Sender::default(),
         config_sync: watch::Sender::default(),
         options,

@@ -12,6 +12,7 @@ use tracing::{Instrument as _, Level};
 
 use super::accounts::Granted;
 use super::commands::CommandRunner;
+use super::rbac::RbacChanges;
 use super::source::{FollowedSource, WarmSource, known};
 use super::start::{RecordedInventory, defined_kinds, start};
 use super::task::SyncTask;
@@ -129,10 +130,13 @@ pub(super) async fn run(
     tasks.spawn(announcer.run(announced).in_current_span());
     // A spec that changed meanwhile is followed at once.
     instructions.mark_changed();
+    let rbac_heeded = runner.context.rbac.borrow().of(&task.sync);
     let mut driver = Driver {
         all_syncs: runner.context.all_syncs.subscribe(),
         granted: runner.context.granted.subscribe(),
         rights: task.rights.clone(),
+        rbac: runner.context.rbac.subscribe(),
+        rbac_heeded,
         state,
         runner,
         source,
@@ -259,6 +263,10 @@ struct Driver<'a> {
     granted: watch::Receiver<Granted>,
     /// Those of this sync, as it was last told.
     rights: Option<Rights>,
+    /// Changes of roles and bindings.
+    rbac: watch::Receiver<RbacChanges>,
+    /// The number of those that were heeded.
+    rbac_heeded: u64,
     /// The instructions that were followed last.
     followed: Instructions,
     /// The time at which a sync that was told to stop ends, with requests in flight or without.
@@ -314,6 +322,10 @@ impl Driver<'_> {
                     true => Event::RightsChanged,
                     false => continue,
                 },
+                Ok(()) = self.rbac.changed() => match self.has_new_roles() {
+                    true => Event::RightsChanged,
+                    false => continue,
+                },
                 Some(request) = self.dumps.recv() => {
                     // It fails when the request was given up.
                     let _ = request.send(self.state.dump(Instant::now()));
@@ -340,6 +352,12 @@ impl Driver<'_> {
             Some(Err(_)) | None => return false,
         };
         std::mem::replace(&mut self.rights, rights) != self.rights
+    }
+
+    /// `true` if a role or a binding has changed that may be for the account of the sync.
+    fn has_new_roles(&mut self) -> bool {
+        let changes = self.rbac.borrow_and_update().of(&self.runner.sync);
+        std::mem::replace(&mut self.rbac_heeded, changes) != changes
     }
 
     fn step(&mut self, event: Event) {

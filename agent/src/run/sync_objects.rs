@@ -22,6 +22,7 @@ use super::config_sync;
 use super::holdings::tell_recorded;
 use super::lifecycle::{Refusal, SyncChange, SyncVersion};
 use super::marks::missing_marks;
+use super::rbac;
 use super::records;
 use super::removal;
 use super::serving::{keep_running, refuse};
@@ -65,6 +66,11 @@ pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<
     tasks.spawn(async move {
         led(&keeper).await;
         accounts::keep(keeper, wanted).await;
+    });
+    let follower = Arc::clone(&context);
+    tasks.spawn(async move {
+        led(&follower).await;
+        rbac::follow(follower).await;
     });
     let (told, events) = mpsc::channel(BACKLOG);
     for (kind, crd) in KINDS {

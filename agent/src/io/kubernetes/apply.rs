@@ -1,15 +1,17 @@
 //! Carries out the engine's commands about single objects: apply, annotate, read, delete, abandon.
 
 use http::Method;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use super::client::{ApiError, Cluster, JSON, MERGE};
+use super::client::{ApiError, Cluster, JSON, MERGE, collection};
 use super::detached::detached_in;
+use super::path;
 use crate::compile::declared::DeclaredObject;
 use crate::compile::not_base64;
 use crate::model::finding::{Finding, Resource};
 use crate::model::limits::{APPLIED_BYTES, APPLIED_VALUE};
-use crate::model::metadata::{MANAGED_BY_VALUE, SyncId, annotation, is_system_key, label};
+use crate::model::metadata::{FIELD_MANAGER, MANAGED_BY_VALUE, SyncId, annotation, is_system_key, label};
 use crate::model::object::{Object, ObjectId};
 use crate::sync::engine::{ApplyMode, Failure, Outcome, Remarks};
 use crate::sync::live::{Live, Observed, Owner};
@@ -339,6 +341,29 @@ pub async fn abandon(cluster: &Cluster, sync: &SyncId, id: &ObjectId) -> Outcome
         Ok(()) => Outcome::Abandoned,
         Err(error) if ApiError::is_not_found(&error) => Outcome::Absent(0),
         Err(error) => failed("abandon", id, &error, cluster),
+    }
+}
+
+/// `true` if the account of another sync may make the object as it is, by the API server's answer to a dry run. That it is there
+/// already (409), or that some value of it is given to no new object (422), the API server says only after it has looked at rights.
+///
+/// # Errors
+/// When the API server cannot be reached, is busy, or does not let the object be read.
+pub async fn may_make(cluster: &Cluster, heir: &SyncId, id: &ObjectId) -> Result<bool, ApiError> {
+    let mut object = match get(cluster, id, "").await {
+        Err(error) if error.is_not_found() => return Ok(false),
+        answer => answer?,
+    };
+    object.0.remove("status");
+    let given = ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences"];
+    given.iter().for_each(|field| _ = object.metadata_mut().remove(*field));
+    let collection = collection(&cluster.served(&id.group_kind()).await?, id.namespace());
+    let path = path::with_query(&collection, &[("dryRun", "All"), ("fieldManager", FIELD_MANAGER)]);
+    let body = serde_json::to_vec(&object.0).map_err(|error| ApiError::Unsendable(error.to_string()))?;
+    match cluster.acting_as(heir).request::<IgnoredAny>(Method::POST, &path, JSON, body).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_transient() => Err(error),
+        Err(error) => Ok(matches!(error.code(), 409 | 422)),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::compile::declared::DeclaredObject;
 use crate::model::finding::Finding;
+use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::managed_fields::FormerWriter;
 use crate::sync::plan::memory::GuardMemory;
@@ -41,6 +42,9 @@ pub enum Command {
     Audit(GroupKind, BTreeSet<String>),
     /// Count the objects of the kind that this CRD defines. Answered with [`Event::Counted`](super::Event::Counted).
     Count(ObjectId),
+    /// Ask the API server whether the account of this RepoSync may make the object as it is. Answered with
+    /// [`Event::HeirAnswered`](super::Event::HeirAnswered).
+    AskHeir(ObjectId, SyncId),
     /// Delete the object if it still has this uid and resource version. Answered with
     /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Deleted`](super::Outcome::Deleted),
     /// [`Outcome::KeepsDetached`](super::Outcome::KeepsDetached) or [`Outcome::Absent`](super::Outcome::Absent).

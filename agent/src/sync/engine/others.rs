@@ -55,7 +55,7 @@ impl HeldObjects {
     }
 
     /// `true` if the sync declares the object itself, and does not only need it for others.
-    fn declares(&self, id: &ObjectId) -> bool {
+    pub(super) fn declares(&self, id: &ObjectId) -> bool {
         self.declared.iter().filter_map(|set| set.objects.get(id)).any(|object| !object.implicit)
     }
 
@@ -150,10 +150,14 @@ impl State {
         self.objects.notes(id).is_some_and(|notes| notes.keep) || self.is_declared_elsewhere(id)
     }
 
-    /// `true` if a RootSync declares the object, to which it goes over. It does not go over to a RepoSync: by declaring what is to be
-    /// deleted, a tenant would keep a Role that it was given, for example.
+    /// `true` if another sync declares the object, to which it goes over.
     pub(super) fn is_declared_elsewhere(&self, id: &ObjectId) -> bool {
-        self.known_others().any(|(manager, held)| tenant(manager).is_none() && held.declares(id))
+        self.has_heir(id) || self.known_others().any(|(manager, held)| tenant(manager).is_none() && held.declares(id))
+    }
+
+    /// The RepoSyncs that may have objects of this sync.
+    pub(super) fn tenants(&self) -> impl Iterator<Item = (SyncId, &HeldObjects)> {
+        self.known_others().filter_map(|(manager, held)| SyncId::repo_of(manager).map(|sync| (sync, held)))
     }
 
     /// `true` while deletions wait for what the other syncs have to tell.
@@ -239,8 +243,12 @@ impl State {
             self.objects.lives().map(|(id, _)| id.clone()).collect()
         };
         self.take_over_left(left, now);
-        let left = self.others.shared.iter().flat_map(|shared| &shared.left);
-        let released: Vec<ObjectId> = left.filter(|id| self.is_declared_elsewhere(id)).cloned().collect();
+        let left = || self.others.shared.iter().flat_map(|shared| &shared.left);
+        let is_asked_for = left().any(|id| self.may_have_heir(id));
+        let released: Vec<ObjectId> = left().filter(|id| self.is_declared_elsewhere(id)).cloned().collect();
+        if is_asked_for {
+            self.prunes.found();
+        }
         for id in released {
             self.evaluate(&id, now);
         }

@@ -45,12 +45,16 @@ impl Scene {
     }
 
     fn tell(&mut self, other: Holdings) {
+        self.tell_all([(OTHER.to_owned(), other)].into());
+    }
+
+    fn tell_all(&mut self, mut syncs: AllSyncs) {
         let mine = self.commands.iter().rev().find_map(|command| match command {
             Command::Share(held) => Some(Holdings::Known(Arc::clone(held))),
             _ => None,
         });
-        let syncs = [(MINE.to_owned(), mine.unwrap_or_default()), (OTHER.to_owned(), other)];
-        self.step(Event::Syncs(Arc::new(syncs.into_iter().collect())));
+        syncs.insert(MINE.to_owned(), mine.unwrap_or_default());
+        self.step(Event::Syncs(Arc::new(syncs)));
     }
 
     /// All objects are applied, and every record is written.
@@ -257,4 +261,54 @@ fn rights_go_after_the_syncs_that_go_with_them() {
     assert_eq!(scene.deleted(), ["repo-sync"], "it is still there");
     scene.step(Event::Gone(sync, 7));
     assert_eq!(scene.deleted(), ["repo-sync", "tenant"]);
+}
+
+/// A tenant does not keep an object that it was given by declaring it: the API server says if the tenant may make it.
+#[test]
+fn an_object_goes_over_to_a_repo_sync_that_may_make_it() {
+    let repo = SyncId::repo("shop", "repo-sync");
+    for may in [true, false] {
+        let both = config_map("stays") + &config_map("moves") + &config_map("goes");
+        let mut scene = Scene::new(&both, held(FIRST, "elsewhere", ""));
+        scene.tell_all([(repo.manager(), held(FIRST, "tenant", &config_map("moves")))].into());
+        scene.commit(SECOND, &config_map("stays"));
+        let moves = ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", "moves");
+        let asked = |command: &Command| matches!(command, Command::AskHeir(id, heir) if *id == moves && *heir == repo);
+        assert_eq!(scene.commands.iter().filter(|command| asked(command)).count(), 1);
+        assert_eq!((scene.deleted(), scene.released()), (vec![], vec![]), "nothing goes before the answer");
+        scene.step(Event::HeirAnswered(moves, repo.clone(), may));
+        scene.answer(&declared(&config_map("stays")));
+        match may {
+            true => assert_eq!((scene.deleted(), scene.released()), (vec!["goes".to_owned()], vec!["moves"])),
+            false => {
+                assert_eq!((scene.deleted(), scene.released()), (vec!["goes".to_owned(), "moves".to_owned()], vec![]))
+            }
+        }
+    }
+}
+
+/// Deletions that the guard holds go over when a RepoSync declares the objects, and may make them.
+#[test]
+fn held_deletions_go_over_to_a_repo_sync() {
+    let maps = |numbers: std::ops::Range<usize>| numbers.map(|n| config_map(&format!("c{n}"))).collect::<String>();
+    let mut scene = Scene::new(&maps(0..30), held(FIRST, "elsewhere", ""));
+    scene.commit(SECOND, &maps(20..30));
+    assert!(scene.findings()[0].starts_with("KNV2006"), "{:?}", scene.findings());
+    let repo = SyncId::repo("shop", "repo-sync");
+    scene.tell_all([(repo.manager(), held(FIRST, "tenant", &maps(0..15)))].into());
+    let asked: Vec<ObjectId> = scene
+        .commands
+        .iter()
+        .filter_map(|command| match command {
+            Command::AskHeir(id, _) => Some(id.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(asked.len(), 15);
+    for id in asked {
+        assert_eq!(scene.deleted().len(), 0);
+        scene.step(Event::HeirAnswered(id, repo.clone(), true));
+    }
+    scene.answer(&declared(&maps(20..30)));
+    assert_eq!((scene.deleted().len(), scene.released().len()), (5, 15), "{:?}", scene.findings());
 }
