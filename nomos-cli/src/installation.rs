@@ -103,6 +103,12 @@ pub(crate) fn kind(object: &DynamicObject) -> &str {
     object.types.as_ref().map_or("", |types| &types.kind)
 }
 
+/// The name of an object with its namespace, such as `reposync.configsync.gke.io/repo-sync in shop`.
+pub(crate) fn full_name(object: &DynamicObject) -> String {
+    let place = object.metadata.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in {namespace}"));
+    format!("{}{place}", name(object))
+}
+
 /// The name of an object as kubectl writes it, such as `deployment.apps/nomos-agent`.
 pub(crate) fn name(object: &DynamicObject) -> String {
     let resource = resource(object);

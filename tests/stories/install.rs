@@ -6,7 +6,8 @@ use tests::cluster::{Cluster, Kind, root_sync_path};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{Sync, agent, await_synced, config_map, installed, namespace, says};
+use crate::tenants::{Tenant, binding};
+use crate::world::{Sync, agent, await_synced, config_map, config_map_path, installed, namespace, says};
 
 const NAMESPACE: &str = "/api/v1/namespaces/config-management-system";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/config-management-system/deployments/nomos-agent";
@@ -133,6 +134,35 @@ pub(crate) fn prunes_a_circle(kind: Kind) -> Result<()> {
     await_synced(&cluster, "two", &commit)?;
     run(&cluster, &["uninstall", "--prune", "--yes"], 0, "What the syncs applied is deleted")?;
     are_gone(&cluster, &["one", "two"])
+}
+
+/// A RootSync gives the RepoSyncs of two Namespaces their rights, by which their objects go before the rights do.
+pub(crate) fn prunes_tenants(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &[])?;
+    let root = Repository::empty()?;
+    let mut tenants = Vec::new();
+    for name in ["one", "two"] {
+        cluster.create_namespace(name)?;
+        root.write(&format!("{name}.yaml"), &binding(name, "ClusterRole", "edit").to_string())?;
+        let repository = Repository::empty()?;
+        for map in 0..5 {
+            repository.write(&format!("{map}.yaml"), &config_map(name, &format!("settings-{map}"), "one"))?;
+        }
+        tenants.push(Tenant::new(&cluster, name, "repo-sync", repository)?);
+    }
+    let root = Sync::unstructured(&cluster, "root-sync", root)?;
+    root.await_synced(&root.repository.head()?)?;
+    for tenant in &tenants {
+        tenant.await_synced()?;
+    }
+    run(&cluster, &["uninstall", "--prune", "--yes"], 0, "What the syncs applied is deleted")?;
+    for tenant in &tenants {
+        ensure!(!cluster.exists(&tenant.path())?, "{} is left: {:#}", tenant.path(), tenant.object()?);
+        let settings = config_map_path(&tenant.namespace, "settings-0");
+        ensure!(!cluster.exists(&settings)?, "{settings} is left");
+    }
+    Ok(())
 }
 
 /// A manifest of a RootSync with this policy for its objects when it goes.

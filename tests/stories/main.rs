@@ -203,6 +203,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("once_ends_with_an_exit_code", once::exit_codes, &Kind::ALL),
     ("the_agent_is_installed_and_uninstalled", install::comes_and_goes, &Kind::ALL),
     ("nothing_is_left_of_an_agent_in_whatever_state", install::goes_whatever_the_state, &Kind::ALL),
+    ("tenants_go_with_an_agent_that_is_uninstalled", install::prunes_tenants, &[Kind::ControlPlane]),
     ("an_agent_that_is_uninstalled_can_take_along_what_it_applied", install::prunes, &Kind::ALL),
     ("syncs_of_syncs_are_taken_along", install::prunes_syncs_of_syncs, &Kind::ALL),
     ("syncs_that_declare_each_other_are_taken_along", install::prunes_a_circle, &Kind::ALL),

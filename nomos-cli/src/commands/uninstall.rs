@@ -151,8 +151,7 @@ async fn ask(
 ) -> anyhow::Result<()> {
     let mut text = format!("The agent is removed from the cluster {}, with these syncs:\n", cluster.context);
     for sync in syncs(client).await? {
-        let place = sync.metadata.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in {namespace}"));
-        text.push_str(&format!("  {}{place}\n", installation::name(&sync)));
+        text.push_str(&format!("  {}\n", installation::full_name(&sync)));
     }
     if args.prune {
         text.push_str("Every object that the syncs applied is deleted.\n");
@@ -266,17 +265,35 @@ async fn prune(client: &Client, deadline: Instant, console: &mut Console<'_>) ->
         console.error("the agent has not said that it will delete the objects of these syncs; nothing is deleted");
         return Ok(unheard);
     }
-    let all: Vec<DynamicObject> = first.into_iter().chain(syncs).collect();
-    for (at, object) in all.iter().enumerate() {
-        if let Err(error) = delete(client, object).await {
-            return give_up(client, &all[at..], error).await;
+    let (tenants, syncs) = undeclared_tenants(syncs);
+    let others: Vec<DynamicObject> = first.into_iter().chain(syncs).collect();
+    for (at, stage) in [&tenants, &others].into_iter().enumerate() {
+        for (begun, object) in stage.iter().enumerate() {
+            if let Err(error) = delete(client, object).await {
+                let later = if at == 0 { &others[..] } else { &[] };
+                return give_up(client, &[&stage[begun..], later].concat(), error).await;
+            }
+        }
+        let left = gone(client, stage.clone(), deadline, Finalizers::Keep, console).await?;
+        if !left.is_empty() {
+            if at == 0 {
+                annotate(client, &others, None).await?;
+            }
+            console.error("nomos status shows why objects stay. nomos uninstall without --prune leaves them");
+            return Ok(left);
         }
     }
-    let left = gone(client, all, deadline, Finalizers::Keep, console).await?;
-    if !left.is_empty() {
-        console.error("nomos status shows why objects stay. nomos uninstall without --prune leaves them");
-    }
-    Ok(left)
+    Ok(Vec::new())
+}
+
+/// The RepoSyncs that no other sync declares, and all other syncs. These RepoSyncs go first: another sync may give them the rights by
+/// which they delete their objects. A RepoSync that another sync declares goes with that one, which would make it again.
+fn undeclared_tenants(syncs: Vec<DynamicObject>) -> (Vec<DynamicObject>, Vec<DynamicObject>) {
+    let managers: Vec<String> = syncs.iter().map(|sync| id(sync).manager()).collect();
+    syncs.into_iter().partition(|sync| {
+        let declared = sync.metadata.annotations.as_ref().and_then(|all| all.get(annotation::MANAGER));
+        installation::kind(sync) == "RepoSync" && declared.is_none_or(|manager| !managers.contains(manager))
+    })
 }
 
 /// The identity of a sync object.
@@ -332,7 +349,7 @@ async fn heard(client: &Client, syncs: &[DynamicObject], deadline: Instant) -> a
                 !live.metadata.finalizers.iter().flatten().any(|finalizer| finalizer.starts_with(FINALIZERS))
             };
             if live.as_ref().is_some_and(waits) {
-                unheard.push(installation::name(sync));
+                unheard.push(installation::full_name(sync));
             }
         }
         if unheard.is_empty() || Instant::now() >= deadline {
@@ -404,12 +421,12 @@ async fn gone(
     console: &mut Console<'_>,
 ) -> anyhow::Result<Vec<String>> {
     let mut waiting: BTreeMap<String, DynamicObject> =
-        objects.into_iter().map(|object| (installation::name(&object), object)).collect();
+        objects.into_iter().map(|object| (installation::full_name(&object), object)).collect();
     while !waiting.is_empty() {
         let mut gone = Vec::new();
         for (shown, object) in &waiting {
             if is_gone(client, object, finalizers).await? {
-                console.print(&format!("{shown} deleted\n"));
+                console.print(&format!("{} deleted\n", installation::name(object)));
                 gone.push(shown.clone());
             }
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::model::backoff::Backoff;
 use crate::model::duration::format_duration;
 use crate::model::finding::{Code, Finding, Resource};
+use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::health::{Health, is_always_current};
 use crate::sync::live::{Live, Owner};
@@ -134,6 +135,10 @@ impl State {
     pub(super) fn waiting_finding(&self, id: &ObjectId) -> Option<Finding> {
         let tracked = self.objects.get(id)?;
         let Phase::Waiting(dependency) = &tracked.phase else { return None };
+        if self.action(id) == Action::Delete {
+            // The other object is told of.
+            return None;
+        }
         let overdue = tracked.notes.as_deref().is_some_and(|notes| notes.overdue);
         let timeout = format_duration(self.settings.reconcile_timeout);
         let (why, hint) = match (self.has_failed(dependency), overdue) {
@@ -200,7 +205,8 @@ impl State {
     }
 
     /// An object of the sync that depends on this one and goes too: it has to be gone before. So has another sync before the rights that
-    /// are deleted with it: it may take its objects along, for which it needs them. Of objects that depend on each other none waits.
+    /// are deleted with it: it may take its objects along, for which it needs them, but does not keep its rights for longer than the
+    /// reconcile timeout by that. Of objects that depend on each other none waits.
     pub(super) fn going_dependent(&self, id: &ObjectId) -> Option<&ObjectId> {
         let going = |id: &ObjectId| {
             let live = self.objects.get(id).and_then(|tracked| tracked.own());
@@ -220,8 +226,8 @@ impl State {
             false
         };
         let dependents = self.objects.marked(Mark::Dependent).filter(|other| below(other).contains(id));
-        let gives_rights = id.group() == "rbac.authorization.k8s.io";
-        let syncs = if gives_rights { self.sync_objects() } else { Vec::new() };
+        let is_overdue = self.objects.notes(id).is_some_and(|notes| notes.overdue);
+        let syncs = if gives_rights(id) && !is_overdue { self.sync_objects() } else { Vec::new() };
         let syncs = syncs.into_iter().filter(|other| !self.is_gone_after_this(other));
         dependents.chain(syncs).filter(|other| going(other).is_some()).find(|other| !depends(id, other))
     }
@@ -235,7 +241,14 @@ impl State {
                 .about(Resource::named(id, "v1"));
             self.failed(id, Failure { finding, retry: Retry::Object, refused: false }, now);
         } else {
-            self.objects.set_phase(id, Phase::Waiting(inhabitant));
+            let overdue_at = (gives_rights(id) && SyncId::of_object(&inhabitant).is_some())
+                .then(|| now + self.settings.reconcile_timeout);
+            self.objects.change(id, |tracked| {
+                tracked.phase = Phase::Waiting(inhabitant);
+                if let Some(at) = overdue_at {
+                    tracked.notes_mut().overdue_at.get_or_insert(at);
+                }
+            });
         }
     }
 
@@ -254,6 +267,10 @@ impl State {
             self.commands.push(Command::Notice(Notice::Kept(container.clone(), id.clone())));
         }
     }
+}
+
+fn gives_rights(id: &ObjectId) -> bool {
+    id.group() == "rbac.authorization.k8s.io"
 }
 
 #[cfg(test)]

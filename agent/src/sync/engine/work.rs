@@ -242,6 +242,11 @@ impl State {
             match timer {
                 Timer::Retry => self.try_again(&id, now),
                 Timer::Readiness => self.read_readiness(&id, now),
+                // The deletion of rights waits no longer for a sync.
+                Timer::Overdue if self.action(&id) == Action::Delete => {
+                    self.objects.change(&id, |tracked| tracked.notes_mut().overdue = true);
+                    self.evaluate(&id, now);
+                }
                 Timer::Overdue => self.tell_overdue_wait(&id),
                 Timer::Late => {
                     self.objects.change(&id, |tracked| tracked.notes_mut().late = true);

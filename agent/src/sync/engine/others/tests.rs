@@ -243,24 +243,33 @@ fn an_object_that_moves_to_a_sync_of_the_same_commit_is_released() {
     assert_eq!((scene.deleted(), scene.released()), (vec![], vec!["moves"]));
 }
 
-/// A sync that goes may take its objects along, for which it needs its rights.
+/// A sync that goes may take its objects along, for which it needs its rights. One that does not come to its end does not keep them.
 #[test]
 fn rights_go_after_the_syncs_that_go_with_them() {
     let rights = "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: tenant, namespace: shop}\nrules: []\n";
     let sync =
         "---\napiVersion: configsync.gke.io/v1beta1\nkind: RepoSync\nmetadata: {name: repo-sync, namespace: shop}\n";
     let all = config_map("stays") + rights + sync;
-    let mut scene = Scene::new(&all, held(FIRST, "elsewhere", ""));
-    scene.commit(SECOND, &config_map("stays"));
-    assert_eq!(scene.deleted(), ["repo-sync"]);
-    let sync = ObjectId::new(&sync_kind(SyncKind::RepoSync), "shop", "repo-sync");
-    let mut going = live(&declared(&all), &sync, 6, json!({}));
-    going.metadata_mut().insert("deletionTimestamp".into(), "2026-01-01T00:00:00Z".into());
-    scene.step(Event::Finished(sync.clone(), Outcome::Deleted));
-    scene.step(Event::Seen(sync.clone(), Box::new(Observed::of(&going))));
-    assert_eq!(scene.deleted(), ["repo-sync"], "it is still there");
-    scene.step(Event::Gone(sync, 7));
-    assert_eq!(scene.deleted(), ["repo-sync", "tenant"]);
+    for ends in [true, false] {
+        let mut scene = Scene::new(&all, held(FIRST, "elsewhere", ""));
+        scene.commit(SECOND, &config_map("stays"));
+        assert_eq!(scene.deleted(), ["repo-sync"]);
+        let sync = ObjectId::new(&sync_kind(SyncKind::RepoSync), "shop", "repo-sync");
+        let mut going = live(&declared(&all), &sync, 6, json!({}));
+        going.metadata_mut().insert("deletionTimestamp".into(), "2026-01-01T00:00:00Z".into());
+        scene.step(Event::Finished(sync.clone(), Outcome::Deleted));
+        scene.step(Event::Seen(sync.clone(), Box::new(Observed::of(&going))));
+        scene.now += Duration::from_secs(299);
+        scene.step(Event::Woken);
+        assert_eq!(scene.deleted(), ["repo-sync"], "it is still there");
+        if ends {
+            scene.step(Event::Gone(sync, 7));
+        } else {
+            scene.now += Duration::from_secs(2);
+            scene.step(Event::Woken);
+        }
+        assert_eq!(scene.deleted(), ["repo-sync", "tenant"]);
+    }
 }
 
 /// A tenant does not keep an object that it was given by declaring it: the API server says if the tenant may make it.
