@@ -18,6 +18,8 @@ mod output;
 mod report;
 mod snippet;
 mod source;
+#[cfg(feature = "cluster")]
+mod syncs;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -27,7 +29,10 @@ use agent::model::error_chain::error_chain;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser};
 
-use commands::{bugreport, completion, explain, hydrate, init, install, man, migrate, status, uninstall, version, vet};
+use commands::{
+    approve, bugreport, completion, diff, explain, hydrate, init, install, man, migrate, status, sync, uninstall,
+    version, vet, wait,
+};
 pub use console::{Console, Environment, Paint, main};
 
 /// Exit status of a command that found no problem.
@@ -55,8 +60,10 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Subcommand {
+    Approve(approve::ApproveArgs),
     Bugreport(bugreport::BugreportArgs),
     Completion(completion::CompletionArgs),
+    Diff(diff::DiffArgs),
     Explain(explain::ExplainArgs),
     Hydrate(hydrate::HydrateArgs),
     Init(init::InitArgs),
@@ -64,9 +71,11 @@ enum Subcommand {
     Man(man::ManArgs),
     Migrate(migrate::MigrateArgs),
     Status(status::StatusArgs),
+    Sync(sync::SyncArgs),
     Uninstall(uninstall::UninstallArgs),
     Version(version::VersionArgs),
     Vet(vet::VetArgs),
+    Wait(wait::WaitArgs),
 }
 
 /// Runs one command line, whose first argument is the program's name, and returns its exit status.
@@ -82,8 +91,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
     }
     let kubeconfig = cli.kubeconfig.as_deref();
     let result = match &cli.command {
+        Some(Subcommand::Approve(command)) => approve::run(command, kubeconfig, console),
         Some(Subcommand::Bugreport(command)) => bugreport::run(command, kubeconfig, console),
         Some(Subcommand::Completion(command)) => Ok(completion::run(command, program(&args), console)),
+        Some(Subcommand::Diff(command)) => diff::run(command, kubeconfig, console),
         Some(Subcommand::Explain(command)) => explain::run(command, console),
         Some(Subcommand::Hydrate(command)) => hydrate::run(command, kubeconfig, console),
         Some(Subcommand::Init(command)) => init::run(command, console),
@@ -91,9 +102,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
         Some(Subcommand::Man(command)) => man::run(command, program(&args)),
         Some(Subcommand::Migrate(command)) => migrate::run(command, kubeconfig, console),
         Some(Subcommand::Status(command)) => status::run(command, kubeconfig, console),
+        Some(Subcommand::Sync(command)) => sync::run(command, kubeconfig, console),
         Some(Subcommand::Uninstall(command)) => uninstall::run(command, kubeconfig, console),
         Some(Subcommand::Version(command)) => version::run(command, kubeconfig, console),
         Some(Subcommand::Vet(command)) => vet::run(command, kubeconfig, console),
+        Some(Subcommand::Wait(command)) => wait::run(command, kubeconfig, console),
         None => {
             console.print(&Cli::command().name(program(&args)).render_help().to_string());
             Ok(FINE)

@@ -115,7 +115,8 @@ pub(crate) fn compiled(
     console: &Console<'_>,
 ) -> anyhow::Result<Compilation> {
     let format = format(args, limits)?;
-    let ReadSource { parsed, rendered, submodules } = read(args, format, limits.result)?;
+    let written = (limits.result == Wanted::Objects).then_some(&*args.output.output);
+    let ReadSource { parsed, rendered, submodules } = read(&args.path, format, written)?;
     let names = names(args, &parsed, format)?;
     if names.len().saturating_mul(work(&parsed)) > MAX_WORK {
         bail!(
@@ -150,6 +151,33 @@ pub(crate) fn compiled(
         _ => return Ok(compiled),
     }
     Ok(Compilation { clusters: for_each(&compiled.names, &parsed, &settings, limits.result), ..compiled })
+}
+
+/// Compiles a source for one cluster that serves these kinds, as the agent would do it there.
+///
+/// # Errors
+///
+/// If the source directory cannot be read, or its layout does not fit.
+#[cfg(feature = "cluster")]
+pub(crate) fn compiled_for(
+    path: &Path,
+    is_flat: bool,
+    namespace: Option<&str>,
+    cluster_name: &str,
+    live: &kinds::ClusterKinds,
+) -> anyhow::Result<Compilation> {
+    let format = if is_flat { SourceFormat::Unstructured } else { SourceFormat::Hierarchy };
+    let ReadSource { parsed, rendered, submodules } = read(path, format, None)?;
+    let mut known = KindScopes::default();
+    add(&mut known, live);
+    let settings = CompileOptions {
+        scope: namespace.map_or(RepoScope::Root, |namespace| RepoScope::Namespace(namespace.to_owned())),
+        kinds: Ok(known),
+        ..CompileOptions::offline(format)
+    };
+    let names = vec![cluster_name.to_owned()];
+    let clusters = for_each(&names, &parsed, &settings, Wanted::Objects);
+    Ok(Compilation { clusters, names, warnings: files::submodules(path, &submodules), rendered })
 }
 
 impl ForCluster {
@@ -275,10 +303,9 @@ struct ReadSource {
 
 /// Parses every manifest file. A file that cannot be read becomes a parsed file with one finding.
 ///
-/// A command that writes objects does not read those that an earlier run wrote. A command that only needs findings reads the
-/// same files as the agent.
-fn read(args: &SourceArgs, format: SourceFormat, result: Wanted) -> anyhow::Result<ReadSource> {
-    let root = &args.path;
+/// A command that writes objects does not read those that an earlier run wrote to `output`. Any other command reads the same files
+/// as the agent.
+fn read(root: &Path, format: SourceFormat, output: Option<&Path>) -> anyhow::Result<ReadSource> {
     if let Some(kustomization) = kustomize::kustomization(root) {
         if format == SourceFormat::Hierarchy {
             bail!("{} holds a kustomization; such a source needs --source-format=unstructured", root.display());
@@ -300,7 +327,7 @@ fn read(args: &SourceArgs, format: SourceFormat, result: Wanted) -> anyhow::Resu
     if let Some(over) = found.over_limit {
         return Err(over_limit(&over));
     }
-    let written = (result == Wanted::Objects).then(|| output::Earlier::of(root, &args.output.output));
+    let written = output.map(|output| output::Earlier::of(root, output));
     let is_source = |file: &SourceFile| !written.as_ref().is_some_and(|written| written.holds(file));
     let files: Vec<SourceFile> =
         found.files.into_iter().filter(|file| parse::reads(&file.path) && is_source(file)).collect();

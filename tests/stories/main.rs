@@ -50,6 +50,7 @@ mod rights;
 mod secrets;
 mod small_commits;
 mod sources;
+mod steering;
 mod stopped;
 mod status;
 mod tenants;
@@ -198,6 +199,9 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("kubeconfigs_are_read_as_by_kubectl", kubeconfigs::are_read_as_by_kubectl, &[Kind::ControlPlane]),
     ("health_and_metrics_are_served", health::served, &Kind::ALL),
     ("a_stopped_agent_writes_its_status", stopped::writes_status, &Kind::ALL),
+    ("a_suspended_sync_writes_nothing", steering::suspended, &[Kind::ControlPlane]),
+    ("a_commit_is_shown_before_it_is_made", steering::shown_before, &[Kind::ControlPlane]),
+    ("operators_ask_and_approve", steering::asked, &Kind::ALL),
     ("secrets_stay_secret", secrets::stay_secret, &Kind::ALL),
     ("a_repository_on_the_agents_disk_is_refused", local_repositories::are_refused, &Kind::ALL),
     ("once_ends_with_an_exit_code", once::exit_codes, &Kind::ALL),

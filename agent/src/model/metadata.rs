@@ -58,6 +58,10 @@ pub mod annotation {
     pub const UNINSTALL: &str = "configsync.gke.io/uninstall";
     /// User, on a RootSync or RepoSync: the held deletions that the user approves, as `<commit>.<digest>`.
     pub const APPROVE_PRUNE: &str = "configsync.gke.io/approve-prune";
+    /// User, on a RootSync or RepoSync: `true` has the agent read and write nothing for the sync.
+    pub const SUSPEND: &str = "configsync.gke.io/suspend";
+    /// User, on a RootSync or RepoSync: each new value has the agent ask the git server, and try again what failed, at once.
+    pub const SYNC_NOW: &str = "configsync.gke.io/sync-now";
     /// Agent, on the first ResourceGroup of a sync: deletions of the last hour, as in `2026-01-02T03:04:05Z=12/100` for 12
     /// of 100 objects, with spaces between them.
     pub const RECENT_PRUNES: &str = "configsync.gke.io/recent-prunes";
@@ -156,6 +160,9 @@ pub const USER_ANNOTATIONS: [&str; 5] = [
     annotation::CLUSTER_NAME_SELECTOR,
     annotation::DELETION_PROPAGATION,
 ];
+
+/// The annotations with one of the [`SYSTEM_PREFIXES`] that users may set on a RootSync or RepoSync too.
+pub const SYNC_ANNOTATIONS: [&str; 3] = [annotation::APPROVE_PRUNE, annotation::SUSPEND, annotation::SYNC_NOW];
 
 /// The value of [`annotation::APPLY_SET_TOOLING`], as Config Sync writes it.
 pub const TOOLING: &str = "configsync.gke.io/v1";

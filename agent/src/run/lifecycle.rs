@@ -17,6 +17,8 @@ pub(super) struct SyncVersion {
     pub(super) generation: i64,
     /// The approval of held deletions: `<commit>.<digest>`.
     pub(super) approval: Option<String>,
+    /// A user asks for a sync at once: another value is another request.
+    pub(super) asked: Option<String>,
     /// The task that serves the object, if its spec can be used.
     pub(super) task: Result<SyncTask, Refusal>,
 }
@@ -26,13 +28,18 @@ impl SyncVersion {
     fn removal(&self) -> Option<Removal> {
         self.task.as_ref().ok()?.removal
     }
+
+    fn is_suspended(&self) -> bool {
+        self.task.as_ref().is_err_and(|refusal| refusal.finding.is_none())
+    }
 }
 
-/// A sync object whose spec cannot be used.
+/// A sync object that is not served.
 pub(super) struct Refusal {
     pub(super) object: SyncObject,
     pub(super) generation: i64,
-    pub(super) finding: Finding,
+    /// Why its spec cannot be used; `None` for one that a user suspended.
+    pub(super) finding: Option<Finding>,
 }
 
 /// The state of a sync object that has a task. A sync object without a task has no state.
@@ -95,10 +102,10 @@ pub(super) fn step(state: Option<SyncState>, change: SyncChange) -> (Option<Sync
 }
 
 fn begin(version: SyncVersion) -> (Option<SyncState>, Option<SyncAction>) {
-    let SyncVersion { uid, generation, approval, task } = version;
+    let SyncVersion { uid, generation, approval, asked, task } = version;
     match task {
         Ok(task) => {
-            let instructions = Instructions { task: Arc::new(task), approval, refused: None, stop: false };
+            let instructions = Instructions { task: Arc::new(task), approval, asked, refused: None, stop: false };
             let running = RunningSync { uid, generation, instructions: instructions.clone() };
             (Some(SyncState::Running(running)), Some(SyncAction::Start(instructions)))
         }
@@ -113,17 +120,19 @@ impl RunningSync {
     }
 
     fn update(mut self, version: Box<SyncVersion>) -> (Option<SyncState>, Option<SyncAction>) {
-        if version.uid != self.uid || version.removal() != self.removal() {
+        if version.uid != self.uid || version.removal() != self.removal() || version.is_suspended() {
             return self.end(Some(version));
         }
-        let SyncVersion { generation, approval, task, .. } = *version;
+        let SyncVersion { generation, approval, asked, task, .. } = *version;
         let before = self.instructions.clone();
-        self.instructions.approval = approval;
+        (self.instructions.approval, self.instructions.asked) = (approval, asked);
         match task {
             // No spec matters any more.
             _ if before.task.removal.is_some() => {}
             // The version before stays in force.
-            Err(refusal) => self.instructions.refused = Some((refusal.finding, refusal.generation)),
+            Err(Refusal { finding, generation, .. }) => {
+                self.instructions.refused = finding.map(|finding| (finding, generation));
+            }
             Ok(task)
                 if (generation, &task.cluster_name) == (self.generation, &self.instructions.task.cluster_name)
                     && self.instructions.refused.is_none() => {}
@@ -149,11 +158,14 @@ pub(super) mod tests {
 
     pub(in crate::run) fn version(generation: i64) -> Box<SyncVersion> {
         let task = SyncTask::for_tests(generation);
-        Box::new(SyncVersion { uid: "uid".to_owned(), generation, approval: None, task: Ok(task) })
+        Box::new(SyncVersion { uid: "uid".to_owned(), generation, approval: None, asked: None, task: Ok(task) })
     }
 
     fn refused(generation: i64) -> Box<SyncVersion> {
-        let finding = Finding::new(Code::InvalidSync, "no such auth");
+        without_task(generation, Some(Finding::new(Code::InvalidSync, "no such auth")))
+    }
+
+    fn without_task(generation: i64, finding: Option<Finding>) -> Box<SyncVersion> {
         let object = SyncObject { status: Default::default(), uid: "uid".to_owned() };
         Box::new(SyncVersion { task: Err(Refusal { object, generation, finding }), ..*version(generation) })
     }
@@ -227,6 +239,17 @@ pub(super) mod tests {
         // A usable version is told even where only an annotation was wrong, which no generation shows.
         let (_, action) = step(state, SyncChange::Declared(version(1)));
         assert!(matches!(action, Some(SyncAction::Tell(told)) if !told.stop && told.refused.is_none()));
+    }
+
+    #[test]
+    fn a_suspended_sync_ends_and_is_served_again_when_it_is_resumed() {
+        let (state, action) = step(running(1), SyncChange::Declared(without_task(1, None)));
+        assert!(matches!(action, Some(SyncAction::Tell(told)) if told.stop));
+        let (state, action) = step(state, SyncChange::Ended);
+        assert!(matches!(action, Some(SyncAction::Refuse(refusal)) if refusal.finding.is_none()));
+        let (state, _) = step(state, SyncChange::Ended);
+        let (_, action) = step(state, SyncChange::Declared(version(1)));
+        assert!(matches!(action, Some(SyncAction::Start(told)) if !told.stop));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::model::backoff::Backoff;
 use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding, text};
 use crate::model::metadata::SyncId;
-use crate::sync::status::stalled;
+use crate::sync::status::{SUSPENDED, SUSPENSION, stalled, suspended};
 
 /// The pause before a sync that cannot run is started again, and the longest one.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
@@ -210,16 +210,49 @@ pub(super) async fn refuse(
     events: &mut EventPublisher,
 ) {
     let status = stalled(&object.status, finding, generation, &now().time);
+    if write(context, id, object, status).await {
+        let event = (Severity::Warning, finding.code.to_string(), text(finding));
+        tell(context, id, object, event, events).await;
+    }
+}
+
+/// Writes into the status, and tells by an Event, that a user suspended the sync.
+pub(super) async fn suspend(
+    context: &AgentContext,
+    id: &SyncId,
+    object: &mut SyncObject,
+    generation: i64,
+    events: &mut EventPublisher,
+) {
+    let status = suspended(&object.status, generation, &now().time);
+    if write(context, id, object, status).await {
+        tracing::info!("the sync is suspended");
+        let event = (Severity::Normal, SUSPENDED.to_owned(), SUSPENSION.to_owned());
+        tell(context, id, object, event, events).await;
+    }
+}
+
+/// Writes the status of a sync that does not run. `false` if it is so already.
+async fn write(context: &AgentContext, id: &SyncId, object: &mut SyncObject, status: SyncStatus) -> bool {
     if status == object.status {
-        return;
+        return false;
     }
     match write_sync_status(&context.cluster, id, &object.uid, &status).await {
         Ok(()) => object.status = status,
         Err(error) => tracing::warn!(%error, "cannot write the status"),
     }
-    let (reason, note) = (finding.code.to_string(), text(finding));
+    true
+}
+
+async fn tell(
+    context: &AgentContext,
+    id: &SyncId,
+    object: &SyncObject,
+    (severity, reason, note): (Severity, String, String),
+    events: &mut EventPublisher,
+) {
     let regarding = Regarding::sync(id, &object.uid);
-    if let Err(error) = events.publish(&context.cluster, &regarding, Severity::Warning, &reason, &note).await {
+    if let Err(error) = events.publish(&context.cluster, &regarding, severity, &reason, &note).await {
         tracing::debug!(%error, "cannot publish an Event");
     }
 }

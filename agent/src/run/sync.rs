@@ -26,6 +26,7 @@ use crate::io::source::DefinedKinds;
 use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
 use crate::model::object::GroupKind;
+use crate::model::url::repository_name;
 use crate::sync::accounts::Rights;
 use crate::sync::engine::{AllSyncs, Event, Notice, Settings, SourceCommit, SpecChange, State};
 use crate::sync::inventory::InventoryRecord;
@@ -52,6 +53,8 @@ pub(super) struct Instructions {
     pub(super) task: Arc<SyncTask>,
     /// The approval of held deletions: `<commit>.<digest>`.
     pub(super) approval: Option<String>,
+    /// A user asks for a sync at once: another value is another request.
+    pub(super) asked: Option<String>,
     /// The error of a newer spec, and its generation: the sync goes on with the spec before and reports the error.
     pub(super) refused: Option<(Finding, i64)>,
     /// Finish what is in flight, write the status, end.
@@ -61,7 +64,8 @@ pub(super) struct Instructions {
 impl PartialEq for Instructions {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.task, &other.task)
-            && (&self.approval, &self.refused, self.stop) == (&other.approval, &other.refused, other.stop)
+            && (&self.approval, &self.asked) == (&other.approval, &other.asked)
+            && (&self.refused, self.stop) == (&other.refused, other.stop)
     }
 }
 
@@ -422,6 +426,11 @@ impl Driver<'_> {
         }
         if !Arc::ptr_eq(&next.task, &before.task) {
             self.follow_spec(&next.task);
+        }
+        if next.asked.is_some() && next.asked != before.asked {
+            let name = repository_name(&next.task.git.repo);
+            self.runner.context.repositories.ask_again(|other| name.as_deref() == Some(other));
+            self.step(Event::Asked);
         }
         if let Some((finding, generation)) = next.refused.filter(|refused| before.refused.as_ref() != Some(refused)) {
             self.runner.notice(Notice::Failed(finding.clone()));

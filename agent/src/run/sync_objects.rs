@@ -25,7 +25,7 @@ use super::marks::missing_marks;
 use super::rbac;
 use super::records;
 use super::removal;
-use super::serving::{keep_running, refuse};
+use super::serving::{keep_running, refuse, suspend};
 use super::standby::led;
 use super::sync;
 use super::syncs::{SyncWork, Syncs};
@@ -120,9 +120,15 @@ async fn perform(context: Arc<AgentContext>, id: SyncId, work: SyncWork) {
             let Refusal { mut object, generation, finding } = *refusal;
             led(&context).await;
             config_sync::left(&context, &id).await;
-            tracing::error!(code = %finding.code, "{}", finding.message);
             tell_recorded(&context, &id).await;
-            refuse(&context, &id, &mut object, generation, &finding, &mut EventPublisher::default()).await;
+            let events = &mut EventPublisher::default();
+            match finding {
+                Some(finding) => {
+                    tracing::error!(code = %finding.code, "{}", finding.message);
+                    refuse(&context, &id, &mut object, generation, &finding, events).await;
+                }
+                None => suspend(&context, &id, &mut object, generation, events).await,
+            }
         }
     }
 }
@@ -205,12 +211,14 @@ impl SyncObjects {
             self.default.send_if_modified(|before| replace(before, facts));
         }
         let is_new = self.objects.insert(id.clone(), object.clone()).is_none();
+        let goes = object.metadata.deletion_timestamp.is_some();
+        let is_suspended = !goes && object.metadata.annotations.as_ref().is_some_and(is_suspended);
+        self.context.metrics.suspended(&id, is_suspended);
         let version = self.version(&id, object.clone());
         let asks_anew = self.take_rights(&id, &version);
         if is_new {
             self.judge_twin(&id);
         }
-        let goes = object.metadata.deletion_timestamp.is_some();
         if is_new || asks_anew || goes {
             // Before it begins: the others shall know of it when they see its objects.
             self.tell_all();
@@ -299,6 +307,7 @@ impl SyncObjects {
         if *id == SyncId::root(ROOT_SYNC) {
             self.default.send_if_modified(|before| replace(before, RootSyncFacts::default()));
         }
+        self.context.metrics.suspended(id, false);
         self.objects.remove(id);
         self.rights.remove(id);
         self.syncs.remove(id);
@@ -340,7 +349,7 @@ impl SyncObjects {
         let task = match task {
             Ok(task) if task.removal.is_some() => Ok(SyncTask { removal: Some(Removal::Keep), ..task }),
             Ok(SyncTask { object: Some(object), .. }) => {
-                Err(Refusal { object, generation, finding: has_account_of(id, twin) })
+                Err(Refusal { object, generation, finding: Some(has_account_of(id, twin)) })
             }
             task => task,
         };
@@ -420,6 +429,7 @@ fn version(id: &SyncId, cluster_name: &str, local: LocalRepositories, object: Dy
     let generation = object.metadata.generation.unwrap_or(0);
     let annotations = object.metadata.annotations.unwrap_or_default();
     let approval = annotations.get(annotation::APPROVE_PRUNE).cloned();
+    let asked = annotations.get(annotation::SYNC_NOW).cloned();
     let status = SyncStatus::deserialize(&object.data["status"]).unwrap_or_default();
     let written = SyncObject { status, uid: uid.clone() };
     let spec = supported(id, &annotations, &object.data["spec"], local);
@@ -431,9 +441,15 @@ fn version(id: &SyncId, cluster_name: &str, local: LocalRepositories, object: Dy
     let task = match spec {
         Ok(spec) => Ok(SyncTask { removal, ..task(Some(rights(&spec)), spec) }),
         Err(_) if removal.is_some() => Ok(SyncTask { removal, ..task(None, SupportedSpec::default()) }),
-        Err(finding) => Err(Refusal { object: written, generation, finding }),
+        Err(finding) => Err(Refusal { object: written.clone(), generation, finding: Some(finding) }),
     };
-    SyncVersion { uid, generation, approval, task }
+    let suspended = is_suspended(&annotations) && removal.is_none();
+    let task = if suspended { Err(Refusal { object: written, generation, finding: None }) } else { task };
+    SyncVersion { uid, generation, approval, asked, task }
+}
+
+fn is_suspended(annotations: &BTreeMap<String, String>) -> bool {
+    annotations.get(annotation::SUSPEND).is_some_and(|value| value == "true")
 }
 
 fn task(

@@ -97,6 +97,24 @@ pub fn stalled(before: &SyncStatus, finding: &Finding, generation: i64, now: &Ti
     }
 }
 
+/// The reason of the condition `Stalled` of a sync that a user suspended.
+pub const SUSPENDED: &str = "Suspended";
+/// Its message.
+pub const SUSPENSION: &str = "suspended by the annotation configsync.gke.io/suspend: nothing is read, written or put back until \
+                              it is taken off (nomos sync resume)";
+
+/// The status of a sync that a user suspended. It does not say that the sync is synced: drift is not seen.
+pub fn suspended(before: &SyncStatus, generation: i64, now: &Time) -> SyncStatus {
+    let [reconciling, stalled] = no_refusal();
+    let stalled =
+        SyncCondition { status: "True".into(), reason: SUSPENDED.into(), message: SUSPENSION.into(), ..stalled };
+    SyncStatus {
+        observed_generation: generation,
+        conditions: [reconciling, stalled].map(|condition| timed(condition, before, now)).into(),
+        ..before.clone()
+    }
+}
+
 /// The status of a sync whose newer spec is invalid and that goes on with the spec before it.
 pub fn refused(before: &SyncStatus, finding: &Finding, generation: i64, now: &Time) -> SyncStatus {
     let mut status = stalled(before, finding, generation, now);

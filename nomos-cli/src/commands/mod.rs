@@ -1,8 +1,12 @@
 //! The commands of nomos, one file for each.
 
 #[cfg(feature = "cluster")]
+pub(crate) mod approve;
+#[cfg(feature = "cluster")]
 pub(crate) mod bugreport;
 pub(crate) mod completion;
+#[cfg(feature = "cluster")]
+pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod hydrate;
 pub(crate) mod init;
@@ -14,11 +18,15 @@ pub(crate) mod migrate;
 #[cfg(feature = "cluster")]
 pub(crate) mod status;
 #[cfg(feature = "cluster")]
+pub(crate) mod sync;
+#[cfg(feature = "cluster")]
 pub(crate) mod uninstall;
 pub(crate) mod version;
 pub(crate) mod vet;
+#[cfg(feature = "cluster")]
+pub(crate) mod wait;
 #[cfg(not(feature = "cluster"))]
 mod without_cluster;
 
 #[cfg(not(feature = "cluster"))]
-pub(crate) use without_cluster::{bugreport, install, migrate, status, uninstall};
+pub(crate) use without_cluster::{approve, bugreport, diff, install, migrate, status, sync, uninstall, wait};

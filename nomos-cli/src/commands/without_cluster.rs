@@ -28,11 +28,15 @@ macro_rules! unavailable {
     };
 }
 
+unavailable!(approve, ApproveArgs, "approve");
 unavailable!(bugreport, BugreportArgs, "bugreport");
+unavailable!(diff, DiffArgs, "diff");
 unavailable!(install, InstallArgs, "install");
 unavailable!(migrate, MigrateArgs, "migrate");
 unavailable!(status, StatusArgs, "status");
+unavailable!(sync, SyncArgs, "sync");
 unavailable!(uninstall, UninstallArgs, "uninstall");
+unavailable!(wait, WaitArgs, "wait");
 
 fn unavailable(command: &str) -> anyhow::Result<u8> {
     bail!(

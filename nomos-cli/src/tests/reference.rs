@@ -23,8 +23,10 @@ fn every_command_has_a_page_of_the_manual() {
     assert_eq!(nomos(&directory, "man DIR/man1"), ran(0, "", ""));
     let commands = [
         "",
+        "-approve",
         "-bugreport",
         "-completion",
+        "-diff",
         "-explain",
         "-hydrate",
         "-init",
@@ -32,9 +34,14 @@ fn every_command_has_a_page_of_the_manual() {
         "-man",
         "-migrate",
         "-status",
+        "-sync",
+        "-sync-now",
+        "-sync-resume",
+        "-sync-suspend",
         "-uninstall",
         "-version",
         "-vet",
+        "-wait",
     ];
     let pages: Vec<String> = commands.iter().map(|command| format!("nomos{command}.1")).collect();
     assert_eq!(directory.files("man1").into_iter().collect::<BTreeSet<_>>(), pages.iter().cloned().collect());

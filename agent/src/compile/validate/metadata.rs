@@ -5,19 +5,29 @@ use serde_json::Value;
 use super::Findings;
 use crate::compile::parse::{Manifest, type_check};
 use crate::model::finding::{Code, Finding};
-use crate::model::metadata::{DEPTH_SUFFIX, SYSTEM_PREFIXES, USER_ANNOTATIONS, annotation, is_system_key};
+use crate::model::metadata::{
+    DEPTH_SUFFIX, SYNC_ANNOTATIONS, SYSTEM_PREFIXES, USER_ANNOTATIONS, annotation, is_system_key,
+};
 
 /// An annotation with a prefix of the system is one that users may set (KNV1010).
 pub(super) fn system_annotations(manifest: &Manifest, findings: &mut Findings) {
+    let of_syncs = if is_sync(manifest) { &SYNC_ANNOTATIONS[..] } else { &[] };
+    let allowed = |key: &&str| USER_ANNOTATIONS.contains(key) || of_syncs.contains(key);
     let keys = manifest.object.annotations().map(|(key, _)| key);
-    let bad: Vec<&str> = keys.filter(|key| is_system_key(key) && !USER_ANNOTATIONS.contains(key)).collect();
+    let bad: Vec<&str> = keys.filter(|key| is_system_key(key) && !allowed(key)).collect();
     let Some(first) = bad.first() else { return };
     let [one, other] = SYSTEM_PREFIXES;
     let message =
         format!("Only the system may set annotations that start with `{one}` or `{other}`: {}.", quoted(&bad));
-    let hint = format!("Remove them. A manifest may only set these: {}.", USER_ANNOTATIONS.join(", "));
+    let allowed = [&USER_ANNOTATIONS, of_syncs].concat();
+    let hint = format!("Remove them. A manifest may only set these: {}.", allowed.join(", "));
     let place = manifest.at_annotation(first);
     findings.push(Finding::new(Code::IllegalAnnotationDefinition, message).hint(hint).at(place));
+}
+
+fn is_sync(manifest: &Manifest) -> bool {
+    let kind = manifest.object.group_kind();
+    kind.group == "configsync.gke.io" && ["RootSync", "RepoSync"].contains(&&*kind.kind)
 }
 
 /// No label has a prefix of the system (KNV1011).

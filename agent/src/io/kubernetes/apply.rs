@@ -4,7 +4,7 @@ use http::Method;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use super::client::{ApiError, Cluster, JSON, MERGE, collection};
+use super::client::{APPLY, ApiError, Cluster, JSON, MERGE, collection};
 use super::detached::detached_in;
 use super::path;
 use crate::compile::declared::DeclaredObject;
@@ -364,6 +364,30 @@ pub async fn may_make(cluster: &Cluster, heir: &SyncId, id: &ObjectId) -> Result
         Ok(_) => Ok(true),
         Err(error) if error.is_transient() => Err(error),
         Err(error) => Ok(matches!(error.code(), 409 | 422)),
+    }
+}
+
+/// The object as an apply would leave it, which changes nothing.
+///
+/// # Errors
+/// Those of an apply.
+pub async fn dry_run(cluster: &Cluster, declared: &DeclaredObject) -> Result<Object, ApiError> {
+    check_size(declared)?;
+    let path = cluster.path(&declared.id, declared.version()).await?;
+    let path = path::with_query(&path, &[("dryRun", "All"), ("fieldManager", FIELD_MANAGER), ("force", "true")]);
+    let body = serde_json::to_vec(&declared.body()).map_err(|error| ApiError::Unsendable(error.to_string()))?;
+    cluster.request(Method::PATCH, &path, APPLY, body).await
+}
+
+/// Removes the labels and annotations that syncs add.
+pub fn take_off_marks(object: &mut Object) {
+    for field in ["labels", "annotations"] {
+        let metadata = object.metadata_mut();
+        let Some(Value::Object(map)) = metadata.get_mut(field) else { continue };
+        map.retain(|key, value| !is_removable(key, value));
+        if map.is_empty() {
+            metadata.remove(field);
+        }
     }
 }
 

@@ -35,6 +35,12 @@ struct SyncLabels {
     name: String,
 }
 
+impl SyncLabels {
+    fn of(sync: &SyncId) -> Self {
+        Self { kind: sync.kind.to_string(), namespace: sync.namespace.clone(), name: sync.name.clone() }
+    }
+}
+
 /// The commands that a number counts.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct OperationLabels {
@@ -118,6 +124,7 @@ pub struct Metrics {
     /// Commands about objects.
     pub operations: Family<OperationLabels, Counter>,
     of_syncs: OfSyncs,
+    suspended: Family<SyncLabels, Gauge>,
     /// The syncs that have numbers.
     shown: Mutex<HashSet<SyncLabels>>,
     /// Tasks that broke down.
@@ -249,10 +256,26 @@ impl Default for Metrics {
         registry.register("queued_resources", "Objects that wait for their turn to be written or read", queued.clone());
         registry.register("reconciler_errors", "Findings of the newest commit and the sync", errors.clone());
         registry.register("last_sync_timestamp", "When a sync last came to rest without errors", synced.clone());
+        let suspended = Family::default();
+        registry.register("suspended", "1 for a sync that a user suspended", suspended.clone());
         let watches = WatchAges::default();
         registry.register_collector(Box::new(watches.clone()));
         let (ready, shown) = (AtomicBool::new(false), Mutex::default());
-        Self { registry, watches, ready, operations, of_syncs, shown, panics, seconds, leader, requests, restored, git }
+        Self {
+            registry,
+            watches,
+            ready,
+            operations,
+            of_syncs,
+            suspended,
+            shown,
+            panics,
+            seconds,
+            leader,
+            requests,
+            restored,
+            git,
+        }
     }
 }
 
@@ -276,11 +299,19 @@ impl Metrics {
 
     /// The numbers of a sync. Its predecessor of the same name has ended.
     pub fn of(self: &Arc<Self>, sync: &SyncId) -> SyncMetrics {
-        let (kind, namespace, name) = (sync.kind.to_string(), sync.namespace.clone(), sync.name.clone());
         let mut shown = self.shown();
-        let labels = (shown.len() < SYNCS).then_some(SyncLabels { kind, namespace, name });
+        let labels = (shown.len() < SYNCS).then(|| SyncLabels::of(sync));
         shown.extend(labels.clone());
         SyncMetrics { metrics: Arc::clone(self), labels, queued: AtomicUsize::new(0) }
+    }
+
+    /// A user has suspended the sync, or not.
+    pub fn suspended(&self, sync: &SyncId, suspended: bool) {
+        let labels = SyncLabels::of(sync);
+        match suspended {
+            true => _ = self.suspended.get_or_create(&labels).set(1),
+            false => _ = self.suspended.remove(&labels),
+        }
     }
 
     fn shown(&self) -> MutexGuard<'_, HashSet<SyncLabels>> {

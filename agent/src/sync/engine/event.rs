@@ -85,6 +85,8 @@ pub enum Event {
     Syncs(Arc<AllSyncs>),
     /// The sync has other rights: what was refused may be allowed now.
     RightsChanged,
+    /// A user asks for a sync at once: what failed is tried again.
+    Asked,
     /// A user set the approval of held deletions to this, or removed it.
     Approved(Option<String>),
     /// The time that [`State::next_wake`](super::State::next_wake) returned has come.

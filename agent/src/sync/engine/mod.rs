@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::GitStatus;
 use crate::compile::declared::{DeclaredObject, DeclaredSet};
+use crate::model::finding::Code;
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::plan::Declared;
@@ -202,7 +203,10 @@ impl State {
             Event::Recorded(number) => self.recorded(number, now),
             Event::Unrecorded(finding) => self.unrecorded(finding),
             Event::RecordTouched => self.record_again(),
-            Event::RightsChanged => self.rights_changed(now),
+            Event::RightsChanged => {
+                self.try_failed_again(|failure| failure.finding.code == Code::InsufficientPermission, now);
+            }
+            Event::Asked => self.try_failed_again(|_| true, now),
             Event::Syncs(syncs) => self.syncs_changed(syncs, now),
             Event::Approved(approval) => self.approve(approval),
             Event::ServerAsked(failure) => self.server_asked(failure, now),

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use crate::model::backoff::Backoff;
-use crate::model::finding::Code;
 use crate::model::object::ObjectId;
 use crate::sync::health::Health;
 use crate::sync::live::Live;
@@ -232,16 +231,15 @@ impl State {
         }
     }
 
-    /// Objects that were refused for want of a right are tried again.
-    pub(super) fn rights_changed(&mut self, now: Instant) {
-        let refused = self.objects.all().iter().filter(|(_, tracked)| {
+    /// Objects with such a failure are tried again at once.
+    pub(super) fn try_failed_again(&mut self, is_meant: impl Fn(&FailureRecord) -> bool, now: Instant) {
+        let failed = self.objects.all().iter().filter(|(_, tracked)| {
             let failure = tracked.notes.as_ref().and_then(|notes| notes.failure.as_ref());
-            matches!(tracked.phase, Phase::BackingOff(_))
-                && failure.is_some_and(|failure| failure.finding.code == Code::InsufficientPermission)
+            matches!(tracked.phase, Phase::BackingOff(_)) && failure.is_some_and(&is_meant)
         });
-        let refused: Vec<ObjectId> = refused.map(|(id, _)| id.clone()).collect();
-        for id in refused {
-            // The API server may hear of the rights a moment later: the pauses begin anew.
+        let failed: Vec<ObjectId> = failed.map(|(id, _)| id.clone()).collect();
+        for id in failed {
+            // The API server may hear of new rights a moment later: the pauses begin anew.
             self.objects.change(&id, |tracked| {
                 tracked.phase = Phase::Settled;
                 if let Some(failure) = &mut tracked.notes_mut().failure {

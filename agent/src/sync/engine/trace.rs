@@ -38,6 +38,7 @@ impl Event {
             Self::Counted(crd, _) => format!("Counted {crd}"),
             Self::HeirAnswered(id, sync, may) => format!("HeirAnswered {id} {sync} {may}"),
             Self::Syncs(syncs) => format!("Syncs {}", syncs.len()),
+            Self::Asked => "Asked".to_owned(),
             Self::RightsChanged => "RightsChanged".to_owned(),
             Self::Approved(approval) => format!("Approved {}", approval.as_deref().unwrap_or("nothing")),
             Self::Woken => "Woken".to_owned(),

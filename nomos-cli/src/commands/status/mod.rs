@@ -1,8 +1,8 @@
 //! `nomos status`: the state of the syncs of clusters.
 
 mod older;
-mod query;
-mod report;
+pub(crate) mod query;
+pub(crate) mod report;
 mod text;
 
 use std::path::Path;

@@ -79,6 +79,15 @@ pub(crate) enum StatusNews {
     Patience,
 }
 
+/// The syncs of a cluster, or a row with its state if there is no sync to show.
+///
+/// # Errors
+///
+/// If a request fails.
+pub(crate) async fn syncs(client: &Client, scope: QueryScope<'_>) -> kube::Result<(Option<Row>, Vec<SyncReport>)> {
+    Ok(state(&look(client.clone(), scope).await?, SystemTime::now()))
+}
+
 async fn look(client: Client, scope: QueryScope<'_>) -> kube::Result<Found> {
     let list = |group, version, kind| {
         contexts::objects(&client, scope.namespace, GroupVersionKind::gvk(group, version, kind), "")
@@ -264,8 +273,18 @@ fn field<T: DeserializeOwned + Default>(object: &DynamicObject, name: &str) -> s
     }
 }
 
+/// The name of a cluster in its ConfigManagement; empty without one.
+///
+/// # Errors
+///
+/// If the API server cannot be asked, or refuses for another reason than a missing right.
+pub(crate) async fn cluster_name(client: &Client) -> kube::Result<String> {
+    let object = config_management(client).await?;
+    Ok(object.map(|object| settings(&object).cluster_name).unwrap_or_default())
+}
+
 /// `true` if a ResourceGroup is the inventory of a sync or a further part of it.
-fn belongs(group: &DynamicObject, id: &SyncId) -> bool {
+pub(crate) fn belongs(group: &DynamicObject, id: &SyncId) -> bool {
     let label = |key: &str| group.labels().get(key).map(String::as_str);
     group.namespace().as_deref() == Some(id.namespace.as_str())
         && (group.name_any() == id.name || label(label::SYNC_NAME) == Some(id.name.as_str()))

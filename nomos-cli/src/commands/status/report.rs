@@ -3,6 +3,7 @@
 use agent::api::{ErrorSummary, ResourceStatus, SyncCondition, SyncError, SyncSpec, SyncStatus, Time};
 use agent::model::metadata::{SyncId, SyncKind};
 use agent::model::url::shown_in;
+use agent::sync::status::SUSPENDED;
 use serde::Serialize;
 
 /// Stands for a commit that is not known.
@@ -86,6 +87,8 @@ pub(crate) struct SyncReport {
 pub(crate) enum SyncReportState {
     /// The sync cannot continue until a user changes it.
     Stalled,
+    /// A user suspended the sync.
+    Suspended,
     /// The reconciler of the sync is being set up. Only Config Sync reports this.
     Reconciling,
     /// The agent is reading or applying a commit.
@@ -103,6 +106,7 @@ impl SyncReportState {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Stalled => "STALLED",
+            Self::Suspended => "SUSPENDED",
             Self::Reconciling => "RECONCILING",
             Self::Pending => "PENDING",
             Self::Synced => "SYNCED",
@@ -197,6 +201,9 @@ pub(crate) fn resource_name(resource: &ResourceStatus) -> String {
 /// The state, the commit and the errors. The first condition that is true decides: Stalled, Reconciling, Syncing.
 fn state(status: &SyncStatus) -> (SyncReportState, &str, Option<ErrorSummary>, Vec<String>) {
     if let Some(stalled) = status.condition("Stalled").filter(|condition| condition.is_true()) {
+        if stalled.reason == SUSPENDED {
+            return (SyncReportState::Suspended, &status.last_synced_commit, None, Vec::new());
+        }
         let summary = stalled.error_summary.clone().unwrap_or_else(|| ErrorSummary::complete(1));
         return (SyncReportState::Stalled, "", Some(summary), vec![stalled.message.clone()]);
     }

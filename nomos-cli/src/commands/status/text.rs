@@ -65,7 +65,9 @@ fn sync(sync: &SyncReport, paint: Paint) -> Vec<String> {
 fn colour(state: SyncReportState, paint: Paint) -> String {
     match state {
         SyncReportState::Synced => paint.good(state.word()),
-        SyncReportState::Pending | SyncReportState::Reconciling => paint.busy(state.word()),
+        SyncReportState::Pending | SyncReportState::Suspended | SyncReportState::Reconciling => {
+            paint.busy(state.word())
+        }
         SyncReportState::Stalled | SyncReportState::Error | SyncReportState::Unknown => paint.bad(state.word()),
     }
 }

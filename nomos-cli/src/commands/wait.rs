@@ -1,0 +1,96 @@
+//! `nomos wait`: waits until syncs are synced.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use agent::api::format_duration;
+use agent::model::metadata::SyncId;
+
+use super::status::query::{self, QueryScope};
+use super::status::report::{SyncReport, SyncReportState};
+use crate::contexts;
+use crate::syncs::{shown, sync_id};
+use crate::{Console, FINE, FOUND, duration};
+
+/// Time between two looks at the syncs.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// Wait until syncs are synced
+///
+/// Exit status: 0 all are synced, 1 one of them is not within the timeout, 2 the command could not run.
+#[derive(clap::Args)]
+pub(crate) struct WaitArgs {
+    /// NAME of a RootSync, or NAMESPACE:NAME of a RepoSync, as nomos status shows it [default: all syncs of the cluster]
+    #[arg(value_name = "SYNC", value_parser = sync_id)]
+    syncs: Vec<SyncId>,
+
+    /// The commit that has to be applied, or its first characters [default: the newest one that the agent knows]
+    #[arg(long, value_name = "COMMIT")]
+    commit: Option<String>,
+
+    /// Longest time to wait
+    #[arg(long, default_value = "5m", value_parser = duration, value_name = "DURATION")]
+    timeout: Duration,
+
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "CONTEXT")]
+    context: Option<String>,
+}
+
+/// Waits, and tells on a terminal what it waits for.
+pub(crate) fn run(args: &WaitArgs, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
+    let cluster = contexts::cluster(kubeconfig, &console.environment, args.context.as_deref())?;
+    let begun = Instant::now();
+    contexts::with(&cluster, async |client| {
+        let mut told = Vec::new();
+        loop {
+            let found = query::syncs(&client, QueryScope { namespace: None, resources: false }).await;
+            let (row, syncs) = found.map_err(|error| cluster.failed(error))?;
+            let mut missing = missing(args, &syncs);
+            missing.extend(
+                row.filter(|row| syncs.is_empty() || row.state == "NOT RUNNING")
+                    .map(|row| format!("the cluster is {} {}", row.state, row.message).trim_end().to_owned()),
+            );
+            if missing.is_empty() {
+                for sync in syncs.iter().filter(|sync| is_meant(args, sync)) {
+                    console.print(&format!("{} SYNCED {}\n", shown(&id(sync)), sync.commit));
+                }
+                return Ok(FINE);
+            }
+            if begun.elapsed() >= args.timeout {
+                let after = format_duration(args.timeout);
+                console.error(&format!("not synced after {after}: {}", missing.join("; ")));
+                return Ok(FOUND);
+            }
+            if console.progress && missing != told {
+                console.note(&format!("waiting: {}\n", missing.join("; ")));
+                told = missing;
+            }
+            tokio::time::sleep(PERIOD).await;
+        }
+    })
+}
+
+fn id(sync: &SyncReport) -> SyncId {
+    SyncId { kind: sync.kind, namespace: sync.namespace.clone(), name: sync.name.clone() }
+}
+
+fn is_meant(args: &WaitArgs, sync: &SyncReport) -> bool {
+    args.syncs.is_empty() || args.syncs.contains(&id(sync))
+}
+
+/// The syncs that are not as they are to be, each with what it is.
+fn missing(args: &WaitArgs, syncs: &[SyncReport]) -> Vec<String> {
+    let absent = args.syncs.iter().filter(|wanted| !syncs.iter().any(|sync| id(sync) == **wanted));
+    let absent = absent.map(|wanted| format!("there is no {wanted}"));
+    let meant = syncs.iter().filter(|sync| is_meant(args, sync));
+    let is_there = |sync: &SyncReport| {
+        let commit = args.commit.as_deref().is_none_or(|commit| sync.commit.starts_with(commit));
+        sync.state == SyncReportState::Synced && commit
+    };
+    let others = meant.filter(|sync| !is_there(sync)).map(|sync| {
+        let errors = sync.errors.first().and_then(|error| error.lines().next()).unwrap_or_default();
+        format!("{} is {} at {} {errors}", shown(&id(sync)), sync.state.word(), sync.commit).trim_end().to_owned()
+    });
+    absent.chain(others).collect()
+}

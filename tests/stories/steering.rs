@@ -1,0 +1,161 @@
+//! What operators do with syncs: suspend, resume, ask for a sync at once, approve, and wait.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tests::cluster::{Cluster, Kind};
+use tests::repository::Repository;
+use tests::wait::await_condition;
+
+use crate::world::{Sync, agent, condition, config_map, config_map_path, installed, namespace};
+
+/// Runs nomos, and returns what it printed.
+fn nomos(cluster: &Cluster, args: &[&str], code: u8) -> Result<String> {
+    let (ended, said) = cluster.nomos(args);
+    ensure!(ended == code, "nomos {args:?} ended with {ended}: {said}");
+    Ok(said)
+}
+
+/// A suspended sync reads nothing and puts nothing back, and says so; a resumed one does both.
+pub(crate) fn suspended(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &[])?;
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace("steered"))?;
+    repository.write("settings.yaml", &config_map("steered", "settings", "one"))?;
+    let sync = Sync::unstructured(&cluster, "root-sync", repository)?;
+    let first = sync.repository.head()?;
+    sync.await_synced(&first)?;
+    nomos(&cluster, &["wait", "root-sync", "--commit", &first[..8]], 0)?;
+    let said = nomos(&cluster, &["sync", "suspend", "root-sync"], 0)?;
+    ensure!(said.contains("root-sync is suspended"), "{said}");
+    await_condition("the status says that the sync is suspended", || {
+        let object = sync.object()?;
+        let stalled = condition(&object, "Stalled")?;
+        ensure!(stalled["status"] == "True" && stalled["reason"] == "Suspended", "{stalled:#}");
+        Ok(())
+    })?;
+    let said = nomos(&cluster, &["status"], 1)?;
+    ensure!(said.contains("SUSPENDED") && said.contains(&first), "{said}");
+    let from = cluster.now()?;
+    let settings = config_map_path("steered", "settings");
+    cluster.patch(&settings, &json!({"data": {"key": "drifted"}}))?;
+    sync.repository.write("settings.yaml", &config_map("steered", "settings", "two"))?;
+    let second = sync.repository.commit()?;
+    nomos(&cluster, &["sync", "now", "root-sync"], 0)?;
+    let said = nomos(&cluster, &["wait", "root-sync", "--timeout", "3s"], 1)?;
+    ensure!(said.contains("root-sync is SUSPENDED at"), "{said}");
+    ensure!(cluster.get(&settings)?["data"]["key"] == "drifted", "it was put back");
+    let writes = cluster.writes(from)?;
+    ensure!(writes.iter().all(|write| write.impersonated.is_empty()), "{writes:#?}");
+    nomos(&cluster, &["sync", "resume", "root-sync"], 0)?;
+    let said = nomos(&cluster, &["wait", "--commit", &second, "--timeout", "90s"], 0)?;
+    ensure!(said.contains(&format!("root-sync SYNCED {second}")), "{said}");
+    ensure!(cluster.get(&settings)?["data"]["key"] == "two", "it is not as declared");
+    let said = nomos(&cluster, &["sync", "now", "shop:repo-sync"], 2)?;
+    ensure!(said.contains("has no RepoSync shop/repo-sync"), "{said}");
+    Ok(())
+}
+
+/// The sync polls once an hour: a new commit comes at once when a user asks for it. Deletions that are held are approved by a command.
+pub(crate) fn asked(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &[])?;
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace("asked"))?;
+    for n in 0..20 {
+        repository.write(&format!("{n}.yaml"), &config_map("asked", &format!("c{n}"), "value"))?;
+    }
+    let sync = Sync::unstructured(&cluster, "root-sync", repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    let said = nomos(&cluster, &["approve", "root-sync"], 0)?;
+    ensure!(said.contains("root-sync holds no deletions"), "{said}");
+    sync.patch(&json!({"spec": {"git": {"period": "1h"}}}))?;
+    await_condition("the period is in force", || {
+        let object = sync.object()?;
+        ensure!(object["status"]["observedGeneration"] == object["metadata"]["generation"], "{object:#}");
+        Ok(())
+    })?;
+    sync.repository.write("new.yaml", &config_map("asked", "new", "value"))?;
+    let commit = sync.repository.commit()?;
+    nomos(&cluster, &["sync", "now", "root-sync"], 0)?;
+    nomos(&cluster, &["wait", "root-sync", "--commit", &commit, "--timeout", "60s"], 0)?;
+
+    for n in 0..15 {
+        sync.repository.remove(&format!("{n}.yaml"))?;
+    }
+    let commit = sync.repository.commit()?;
+    nomos(&cluster, &["sync", "now", "root-sync"], 0)?;
+    sync.await_error("2006")?;
+    let said = nomos(&cluster, &["approve", "root-sync"], 2)?;
+    ensure!(said.contains("nothing is approved") && said.contains("KNV2006"), "{said}");
+    ensure!(cluster.exists(&config_map_path("asked", "c0"))?, "it was deleted");
+    nomos(&cluster, &["approve", "root-sync", "--yes"], 0)?;
+    nomos(&cluster, &["wait", "root-sync", "--commit", &commit, "--timeout", "60s"], 0)?;
+    ensure!(!cluster.exists(&config_map_path("asked", "c0"))?, "it is there");
+    Ok(())
+}
+
+/// A change of the working tree is shown before it is committed: deletions first, then differences with defaults, and no value of a
+/// Secret. Nothing is changed.
+pub(crate) fn shown_before(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &[])?;
+    let repository = Repository::empty()?;
+    let secret = |value: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: key, namespace: shown}}\nstringData: {{key: {value}}}\n"
+        )
+    };
+    let service =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: later}\nspec: {ports: [{port: 80}]}\n";
+    repository.write("namespace.yaml", &namespace("shown"))?;
+    repository.write("settings.yaml", &config_map("shown", "settings", "one"))?;
+    repository.write("gone.yaml", &config_map("shown", "gone", "one"))?;
+    repository.write("secret.yaml", &secret("sesame"))?;
+    let sync = Sync::unstructured(&cluster, "root-sync", repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    let tree = sync.repository.path();
+    let path = tree.to_str().unwrap_or_default();
+    let said = nomos(&cluster, &["diff", "--path", path], 0)?;
+    ensure!(said == "root-sync: 0 would be deleted, 0 made, 0 changed\n", "{said}");
+
+    let from = cluster.now()?;
+    sync.repository.write("settings.yaml", &config_map("shown", "settings", "two"))?;
+    sync.repository.write("secret.yaml", &secret("pumpkin"))?;
+    sync.repository.write("later.yaml", &namespace("later"))?;
+    sync.repository.write("service.yaml", service)?;
+    sync.repository
+        .write("bad.yaml", &service.replace("web, namespace: later", "bad, namespace: shown").replace("80", "99999"))?;
+    sync.repository.remove("gone.yaml")?;
+    let said = nomos(&cluster, &["diff", "--path", path], 1)?;
+    ensure!(said.starts_with("delete configmap/shown/gone\n"), "{said}");
+    for part in [
+        "--- v1.ConfigMap.shown.settings\n+++ v1.ConfigMap.shown.settings\n",
+        "-  key: one\n+  key: two\n",
+        "--- /dev/null\n+++ v1.Namespace.later\n",
+        "+++ v1.Service.later.web\n",
+        "+++ v1.Secret.shown.key\n",
+        "***",
+        "service/shown/bad cannot be applied: ",
+        "root-sync: 1 would be deleted, 2 made, 2 changed, 1 would fail\n",
+    ] {
+        ensure!(said.contains(part), "{part:?} is missing in {said}");
+    }
+    let encoded = ["c2VzYW1l", "cHVtcGtpbg=="];
+    ensure!(!["sesame", "pumpkin"].iter().chain(&encoded).any(|value| said.contains(value)), "{said}");
+    ensure!(cluster.get(&config_map_path("shown", "settings"))?["data"]["key"] == "one", "it was changed");
+    let (requests, _) = cluster.requests(from)?;
+    let is_write = |verb: &str| ["create", "update", "patch", "delete"].contains(&verb);
+    let of_nomos = requests.iter().filter(|request| !request.user_agent.starts_with("nomos-agent/"));
+    let writes: Vec<_> = of_nomos.filter(|it| is_write(&it.verb) && it.namespace == "shown").collect();
+    ensure!(!writes.is_empty() && writes.iter().all(|write| write.uri.contains("dryRun=All")), "{writes:#?}");
+
+    // The whole source is gone: the guard would hold that.
+    for file in ["settings.yaml", "secret.yaml", "later.yaml", "service.yaml", "bad.yaml", "namespace.yaml"] {
+        sync.repository.remove(file)?;
+    }
+    sync.repository.write("other.yaml", &namespace("other"))?;
+    let said = nomos(&cluster, &["diff", "root-sync", "--path", path], 1)?;
+    ensure!(said.contains("The deletions would be held:\nKNV2006"), "{said}");
+    Ok(())
+}
