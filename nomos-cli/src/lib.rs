@@ -30,8 +30,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser};
 
 use commands::{
-    approve, bugreport, completion, diff, explain, hydrate, init, install, man, migrate, status, sync, uninstall,
-    version, vet, wait,
+    approve, bugreport, completion, diff, explain, hydrate, init, install, man, migrate, status, sync, trace,
+    uninstall, version, vet, wait,
 };
 pub use console::{Console, Environment, Paint, main};
 
@@ -72,6 +72,7 @@ enum Subcommand {
     Migrate(migrate::MigrateArgs),
     Status(status::StatusArgs),
     Sync(sync::SyncArgs),
+    Trace(trace::TraceArgs),
     Uninstall(uninstall::UninstallArgs),
     Version(version::VersionArgs),
     Vet(vet::VetArgs),
@@ -103,6 +104,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
         Some(Subcommand::Migrate(command)) => migrate::run(command, kubeconfig, console),
         Some(Subcommand::Status(command)) => status::run(command, kubeconfig, console),
         Some(Subcommand::Sync(command)) => sync::run(command, kubeconfig, console),
+        Some(Subcommand::Trace(command)) => trace::run(command, kubeconfig, console),
         Some(Subcommand::Uninstall(command)) => uninstall::run(command, kubeconfig, console),
         Some(Subcommand::Version(command)) => version::run(command, kubeconfig, console),
         Some(Subcommand::Vet(command)) => vet::run(command, kubeconfig, console),

@@ -51,6 +51,14 @@ pub(crate) fn suspended(kind: Kind) -> Result<()> {
     let said = nomos(&cluster, &["wait", "--commit", &second, "--timeout", "90s"], 0)?;
     ensure!(said.contains(&format!("root-sync SYNCED {second}")), "{said}");
     ensure!(cluster.get(&settings)?["data"]["key"] == "two", "it is not as declared");
+    let said = nomos(&cluster, &["trace", "configmap/settings", "-n", "steered"], 0)?;
+    for part in
+        ["   sync         root-sync (SYNCED at ", "   file         settings.yaml\n", "   status       Current\n"]
+    {
+        ensure!(said.contains(part), "{part:?} is missing in {said}");
+    }
+    ensure!(said.contains(&format!("   commit       {second}\n")), "{said}");
+    ensure!(said.contains("   configsync.gke.io (Apply, ") && said.contains(".data.key"), "{said}");
     let said = nomos(&cluster, &["sync", "now", "shop:repo-sync"], 2)?;
     ensure!(said.contains("has no RepoSync shop/repo-sync"), "{said}");
     Ok(())

@@ -20,6 +20,8 @@ pub(crate) mod status;
 #[cfg(feature = "cluster")]
 pub(crate) mod sync;
 #[cfg(feature = "cluster")]
+pub(crate) mod trace;
+#[cfg(feature = "cluster")]
 pub(crate) mod uninstall;
 pub(crate) mod version;
 pub(crate) mod vet;
@@ -29,4 +31,4 @@ pub(crate) mod wait;
 mod without_cluster;
 
 #[cfg(not(feature = "cluster"))]
-pub(crate) use without_cluster::{approve, bugreport, diff, install, migrate, status, sync, uninstall, wait};
+pub(crate) use without_cluster::{approve, bugreport, diff, install, migrate, status, sync, trace, uninstall, wait};

@@ -35,6 +35,7 @@ unavailable!(install, InstallArgs, "install");
 unavailable!(migrate, MigrateArgs, "migrate");
 unavailable!(status, StatusArgs, "status");
 unavailable!(sync, SyncArgs, "sync");
+unavailable!(trace, TraceArgs, "trace");
 unavailable!(uninstall, UninstallArgs, "uninstall");
 unavailable!(wait, WaitArgs, "wait");
 

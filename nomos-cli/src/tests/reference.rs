@@ -38,6 +38,7 @@ fn every_command_has_a_page_of_the_manual() {
         "-sync-now",
         "-sync-resume",
         "-sync-suspend",
+        "-trace",
         "-uninstall",
         "-version",
         "-vet",
