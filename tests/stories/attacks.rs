@@ -1,13 +1,19 @@
 //! What the repository of a tenant, and the users of its Namespace, try in order to get at what is elsewhere.
 
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tests::cluster::{Cluster, Kind};
+use tests::git_server::GitServer;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
 use crate::tenants::{ALL, RBAC, Tenant, binding, repo_sync, repo_syncs};
-use crate::world::{Sync, agent_with, codes, config_map, config_map_path, installed, namespace, shared};
+use crate::world::{Sync, agent, agent_with, codes, config_map, config_map_path, installed, namespace, shared};
 
 const VICTIM: &str = "tenants-victim";
 const MALLORY: &str = "tenants-mallory";
@@ -227,6 +233,78 @@ pub(crate) fn repositories_of_inner_networks(kind: Kind) -> Result<()> {
             ensure!(code != "2004" || status.contains("--tenant-networks"), "{:#}", sync["status"]);
             Ok(())
         })?;
+    }
+    Ok(())
+}
+
+/// A server that takes connections and says nothing: its address, and the number of its connections so far.
+fn silent_server() -> Result<(String, Arc<AtomicUsize>)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let (address, count) = (listener.local_addr()?.to_string(), Arc::<AtomicUsize>::default());
+    let counted = Arc::clone(&count);
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for stream in listener.incoming() {
+            kept.push(stream);
+            counted.store(kept.len(), Ordering::Relaxed);
+        }
+    });
+    Ok((address, count))
+}
+
+/// The time from a commit until its ConfigMap is live.
+fn arrival(cluster: &Cluster, repository: &Repository, namespace: &str, value: &str) -> Result<Duration> {
+    repository.write("own.yaml", &config_map(namespace, "own", value))?;
+    repository.commit()?;
+    let committed = Instant::now();
+    await_condition("the commit arrives", || {
+        let live = cluster.get(&config_map_path(namespace, "own"))?;
+        ensure!(live["data"]["key"] == value, "{live}");
+        Ok(committed.elapsed())
+    })
+}
+
+/// Many RepoSyncs of one Namespace have servers that say nothing, or such proxies before the server of others. The agent waits
+/// half a minute for each.
+pub(crate) fn silent_servers(kind: Kind) -> Result<()> {
+    const SILENT: &str = "tenants-silent";
+    const HONEST: &str = "tenants-honest";
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &["--tenant-networks", "127.0.0.0/8"])?;
+    let (of_root, of_tenant) = (Repository::empty()?, Repository::empty()?);
+    of_root.write("own.yaml", &config_map("default", "own", "first"))?;
+    of_tenant.write("own.yaml", &config_map(HONEST, "own", "first"))?;
+    let (server, servers) = (GitServer::of(&of_root)?, GitServer::of(&of_tenant)?);
+    let root = Sync::unstructured(&cluster, "tenants-silent", of_root)?;
+    let honest = Tenant::with_rights(&cluster, HONEST, &[("configmaps", ALL)], of_tenant)?;
+    let git = |url: &str| json!({"spec": {"git": {"repo": url, "period": "1s"}}});
+    root.patch(&git(server.url()))?;
+    cluster.patch(&honest.path(), &git(servers.url()))?;
+    root.await_synced(&root.repository.head()?)?;
+    honest.await_synced()?;
+
+    cluster.create_namespace(SILENT)?;
+    let (silent, connections) = silent_server()?;
+    for index in 0..60 {
+        let mut sync = repo_sync(SILENT, &format!("silent-{index}"), &honest.repository);
+        let proxied = [server.url(), servers.url()].get(index % 3).map(|url| (format!("{url}-{index}"), true));
+        let (url, is_proxied) = proxied.unwrap_or((format!("http://{silent}/{index}"), false));
+        sync["spec"]["git"]["repo"] = url.into();
+        if is_proxied {
+            sync["spec"]["git"]["proxy"] = format!("http://{silent}").into();
+        }
+        cluster.create(&repo_syncs(SILENT), &sync)?;
+    }
+    await_condition("the silent server is asked", || {
+        let connections = connections.load(Ordering::Relaxed);
+        ensure!(connections >= 3, "{connections} connections");
+        Ok(())
+    })?;
+    for value in ["second", "third", "fourth"] {
+        for (repository, namespace) in [(&root.repository, "default"), (&honest.repository, HONEST)] {
+            let took = arrival(&cluster, repository, namespace, value)?;
+            ensure!(took < Duration::from_secs(10), "a commit in {namespace} took {took:?}");
+        }
     }
     Ok(())
 }

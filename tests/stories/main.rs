@@ -155,6 +155,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
         &[Kind::ControlPlane],
     ),
     ("attacks_of_tenants_are_refused", attacks::are_refused, &[Kind::ControlPlane]),
+    ("silent_servers_of_a_tenant_delay_nobody_else", attacks::silent_servers, &Kind::ALL),
     ("tenants_reach_no_inner_network", attacks::repositories_of_inner_networks, &Kind::ALL),
     ("the_rights_of_syncs_are_those_of_their_accounts", rights::are_those_of_the_account, &[Kind::ControlPlane]),
     ("tenants_lose_their_rights_last", tenants::lose_their_rights_last, &[Kind::ControlPlane]),

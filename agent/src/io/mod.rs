@@ -17,6 +17,8 @@ pub mod quarantine;
 #[cfg(feature = "cluster")]
 pub mod kubernetes;
 #[cfg(feature = "cluster")]
+pub mod places;
+#[cfg(feature = "cluster")]
 pub mod repositories;
 #[cfg(feature = "cluster")]
 pub mod credentials;

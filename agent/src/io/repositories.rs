@@ -6,26 +6,30 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use super::git::{Commit, FailureClass, GitError, GitObserver, Refs, Remote, Store, Want, sweep};
 use super::memory::SharedMemory;
+use super::places::{Jam, Party, SharedPlace, SharedPlaces, Shares, Visit};
 use super::quarantine::{Quarantine, ReadAttempt, ReadSubject};
 use crate::model::shared::lock;
 use crate::model::url::repository_name;
 
 /// Requests to one git server at a time. A server that does not answer holds no more threads than that.
-const AT_ONE_SERVER: usize = 8;
+const AT_SERVER: Shares = Shares { all: 8, tenants: 6, tenant: 3 };
 
 /// Threads for reading and compiling sources, over all syncs. Git servers that do not answer hold some for a while; the sources
 /// that find none free take their turn.
-const READING: usize = 28;
+const READING: Shares = Shares { all: 28, tenants: 20, tenant: 6 };
 
 /// Threads of the process. Names of API servers are looked up on those that sources leave.
-pub const BLOCKING_THREADS: usize = READING + 4;
+pub const BLOCKING_THREADS: usize = READING.all + 4;
 
-/// Longest wait for a turn at a server: as long as for its answer.
+/// The wait for a turn after which it is looked what others do with theirs: as long as for the answer of a server.
 const TURN: Duration = Duration::from_secs(30);
+
+/// A request that takes longer hangs, or fetches something large.
+const HANGS: Duration = Duration::from_secs(5);
 
 /// Bytes of the mirrors beyond which those that are not used are removed.
 pub const CACHE_LIMIT: u64 = 4 << 30;
@@ -36,13 +40,12 @@ const SWEPT: Duration = Duration::from_secs(600);
 /// Every open repository, and what their readings share.
 pub struct Repositories {
     slots: Mutex<BTreeMap<Remote, Weak<RepositorySlot>>>,
-    servers: Mutex<BTreeMap<String, Weak<Semaphore>>>,
     memory: Arc<SharedMemory>,
     quarantine: Quarantine,
     cache_limit: u64,
     swept: Mutex<Option<Instant>>,
     observer: Option<GitObserver>,
-    threads: Arc<Semaphore>,
+    places: SharedPlaces,
 }
 
 impl Default for Repositories {
@@ -86,42 +89,43 @@ impl Repositories {
     pub fn new(cache_limit: u64, observer: Option<GitObserver>) -> Self {
         Self {
             slots: Mutex::default(),
-            servers: Mutex::default(),
             memory: Arc::default(),
             quarantine: Quarantine::default(),
             cache_limit,
             observer,
             swept: Mutex::default(),
-            threads: Arc::new(Semaphore::new(READING)),
+            places: SharedPlaces::with_servers(READING, AT_SERVER),
         }
     }
 
-    /// Waits for a thread to read a source on; `None` never comes.
-    pub async fn thread(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.threads).acquire_owned().await.ok()
+    /// Waits for a thread to read a source on.
+    pub async fn thread(&self, party: &Party) -> SharedPlace {
+        self.places.place(party).await
     }
 
-    /// A turn at the server of a remote; `None` where there is none to wait for.
+    /// Waits for a thread to read a source on, and for a turn at the server of its remote, or at the proxy before it.
     ///
     /// # Errors
-    /// When the server keeps others waiting for too long.
-    pub async fn turn(&self, remote: &Remote) -> Result<Option<OwnedSemaphorePermit>, GitError> {
-        let Some(server) = remote.server() else { return Ok(None) };
-        let turns = {
-            let mut servers = lock(&self.servers);
-            servers.retain(|_, turns| turns.strong_count() > 0);
-            servers.get(&server).and_then(Weak::upgrade).unwrap_or_else(|| {
-                let new = Arc::new(Semaphore::new(AT_ONE_SERVER));
-                servers.insert(server.clone(), Arc::downgrade(&new));
-                new
-            })
-        };
-        match tokio::time::timeout(TURN, turns.acquire_owned()).await {
-            Ok(turn) => Ok(turn.ok()),
-            Err(_) => {
-                let message = format!("no answer from {server}: it keeps {AT_ONE_SERVER} other requests waiting");
-                Err(GitError::new(FailureClass::Unreachable, message))
+    /// When servers that do not answer keep the syncs of this party waiting for too long.
+    pub async fn turn(&self, party: &Party, remote: &Remote) -> Result<(SharedPlace, Visit), GitError> {
+        let server = remote.server().unwrap_or_default();
+        let mut turn = std::pin::pin!(self.places.visit(party, &server));
+        loop {
+            if let Ok(turn) = tokio::time::timeout(TURN, &mut turn).await {
+                return Ok(turn);
             }
+            let message = match self.places.jam(party, &server, HANGS) {
+                // The others work, and it takes long.
+                None => continue,
+                Some(Jam::Server(others)) => {
+                    format!("no answer from {server}: it keeps {others} other requests waiting")
+                }
+                Some(Jam::Party(others)) => {
+                    let syncs = if party.is_some() { "RepoSyncs of this namespace" } else { "RootSyncs" };
+                    format!("{server} is not asked yet: {others} requests of {syncs} to git servers are not answered")
+                }
+            };
+            return Err(GitError::new(FailureClass::Unreachable, message));
         }
     }
 
@@ -372,6 +376,56 @@ mod tests {
         tree.entries.into_iter().next().expect("a file")
     }
 
+    fn proxied(host: &str, proxy: Option<&str>) -> Remote {
+        Remote { proxy: proxy.map(ToOwned::to_owned), ..remote(&format!("https://{host}/x")) }
+    }
+
+    /// Takes turns as long as there are any at once.
+    fn turns(repositories: &Repositories, party: &Party, remote: &Remote) -> Vec<(SharedPlace, Visit)> {
+        let next = || repositories.turn(party, remote).now_or_never()?.ok();
+        std::iter::from_fn(next).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_with_a_silent_server_delays_nobody_else() {
+        let repositories = Repositories::default();
+        let (mallory, other) = (Some("mallory".to_owned()), Some("other".to_owned()));
+        let mut silent = Vec::new();
+        // The host is that of others, and the proxy is the one that is asked.
+        for proxy in ["http://one.example:3128", "two.example", "https://three.example"] {
+            silent.push(turns(&repositories, &mallory, &proxied("git.example", Some(proxy))));
+        }
+        assert_eq!(silent.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 0]);
+        let asks = |party: &Party| turns(&repositories, party, &proxied("git.example", None)).len();
+        assert_eq!((asks(&None), asks(&other)), (5, 3));
+
+        let late = repositories.turn(&mallory, &proxied("git.example", None)).await.expect_err("its own share");
+        assert!(
+            late.message.starts_with("git.example:443 is not asked yet: 6 requests of RepoSyncs"),
+            "{}",
+            late.message
+        );
+        let other = turns(&repositories, &other, &proxied("git.example", None));
+        assert_eq!(other.len(), 3, "nobody else waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_works_is_waited_for_and_a_silent_one_is_told() {
+        let (repositories, slow) = (Repositories::default(), proxied("git.example", None));
+        let work = async |time: Duration| {
+            let turn = repositories.turn(&None, &slow).await?;
+            tokio::time::sleep(time).await;
+            drop(turn);
+            Ok::<_, GitError>(())
+        };
+        let all = (0..50).map(|_| work(HANGS - Duration::from_secs(1)));
+        assert!(futures::future::join_all(all).await.iter().all(Result::is_ok), "it takes longer than one turn");
+        let hangs = turns(&repositories, &None, &slow);
+        let error = repositories.turn(&None, &slow).await.expect_err("they hang");
+        assert_eq!(hangs.len(), 5);
+        assert_eq!(error.message, "no answer from git.example:443: it keeps 5 other requests waiting");
+    }
+
     #[test]
     fn names_are_looked_up_while_all_sources_wait() {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -384,7 +438,7 @@ mod tests {
                 silent.push(server);
                 let repositories = Arc::clone(&repositories);
                 tokio::spawn(async move {
-                    let thread = repositories.thread().await;
+                    let thread = repositories.thread(&None).await;
                     tokio::task::spawn_blocking(move || (answer.recv(), thread)).await
                 });
             }

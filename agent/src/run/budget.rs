@@ -2,20 +2,21 @@
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::io::places::{Party, SharedPlace, SharedPlaces, Shares};
 use crate::model::limits::{APPLIED_AT_ONCE, SMALL_OBJECT};
 
 /// Requests about objects that are in flight at the same time: more only make the API server slower.
-const REQUESTS: usize = 40;
+const REQUESTS: Shares = Shares { all: 40, tenants: 30, tenant: 10 };
 /// Further ones for repairs of drift, which do not wait behind the commits of all other syncs.
-const REPAIRS: usize = 10;
+const REPAIRS: Shares = Shares { all: 10, tenants: 7, tenant: 3 };
 /// Audits that go on at the same time.
-const AUDITS: usize = 2;
+const AUDITS: Shares = Shares { all: 2, tenants: 2, tenant: 1 };
 
-/// The budgets. Turns come in the order in which they were asked for; a sync asks for few at a time.
+/// The budgets. No tenant takes all of one, however many syncs it has.
 pub(super) struct Budget {
-    requests: Semaphore,
-    repairs: Semaphore,
-    audits: Semaphore,
+    requests: SharedPlaces,
+    repairs: SharedPlaces,
+    audits: SharedPlaces,
     /// KiB of the objects that are applied.
     memory: Semaphore,
 }
@@ -31,26 +32,26 @@ pub(super) enum Purpose {
 
 impl Default for Budget {
     fn default() -> Self {
-        let [requests, repairs, audits] = [REQUESTS, REPAIRS, AUDITS].map(Semaphore::new);
+        let [requests, repairs, audits] = [REQUESTS, REPAIRS, AUDITS].map(SharedPlaces::new);
         Self { requests, repairs, audits, memory: Semaphore::new(APPLIED_AT_ONCE >> 10) }
     }
 }
 
 impl Budget {
-    /// Waits for the turn of a request, which lasts until the permit is dropped.
-    pub(super) async fn request(&self, purpose: Purpose) -> SemaphorePermit<'_> {
-        let permit = match purpose {
-            Purpose::Commit => self.requests.acquire().await,
+    /// Waits for the turn of a request, which lasts until the place is dropped.
+    pub(super) async fn request(&self, party: &Party, purpose: Purpose) -> SharedPlace {
+        match purpose {
+            Purpose::Commit => self.requests.place(party).await,
             Purpose::Repair => tokio::select! {
                 biased;
-                permit = self.requests.acquire() => permit,
-                permit = self.repairs.acquire() => permit,
+                place = self.requests.place(party) => place,
+                place = self.repairs.place(party) => place,
             },
-        };
-        permit.expect("the semaphores are never closed")
+        }
     }
 
-    /// Waits for the memory to apply an object, which it has until the permit is dropped. A small one does not wait.
+    /// Waits for the memory to apply an object, which it has until the permit is dropped. A small one does not wait. It is asked for
+    /// by those whose turn it is: a tenant with many large objects does not fill the queue.
     pub(super) async fn memory(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
         if bytes < SMALL_OBJECT {
             return None;
@@ -60,8 +61,8 @@ impl Budget {
     }
 
     /// Waits for the turn of an audit.
-    pub(super) async fn audit(&self) -> SemaphorePermit<'_> {
-        self.audits.acquire().await.expect("the semaphores are never closed")
+    pub(super) async fn audit(&self, party: &Party) -> SharedPlace {
+        self.audits.place(party).await
     }
 }
 
@@ -82,19 +83,32 @@ mod tests {
         assert!(next.now_or_never().is_some());
     }
 
-    #[tokio::test]
-    async fn repairs_do_not_wait_behind_commits() {
+    /// As many turns as there are at once.
+    fn turns(budget: &Budget, party: &Party, purpose: Purpose) -> Vec<SharedPlace> {
+        std::iter::from_fn(|| budget.request(party, purpose).now_or_never()).collect()
+    }
+
+    #[test]
+    fn repairs_do_not_wait_behind_commits() {
         let budget = Budget::default();
-        let mut commits = Vec::new();
-        for _ in 0..REQUESTS {
-            commits.push(budget.request(Purpose::Commit).await);
-        }
-        let mut next = Box::pin(budget.request(Purpose::Commit));
+        let (a, b) = (Some("a".to_owned()), Some("b".to_owned()));
+        let mut commits = turns(&budget, &None, Purpose::Commit);
+        commits.extend(turns(&budget, &a, Purpose::Commit));
+        assert_eq!(commits.len(), REQUESTS.all);
+        let mut next = Box::pin(budget.request(&None, Purpose::Commit));
         assert!(next.as_mut().now_or_never().is_none(), "a commit waits");
-        let repairs: Vec<_> = (0..REPAIRS).map(|_| budget.request(Purpose::Repair).now_or_never()).collect();
-        assert!(repairs.iter().all(Option::is_some), "repairs have places of their own");
-        assert!(budget.request(Purpose::Repair).now_or_never().is_none(), "and not more");
-        drop(commits.pop());
+        let repairs = [&a, &b, &None].map(|party| turns(&budget, party, Purpose::Repair));
+        assert_eq!(repairs.each_ref().map(Vec::len), [3, 3, 4], "repairs have places of their own, and not more");
+        drop(commits.remove(0));
         assert!(next.now_or_never().is_some(), "the commit that waits is the next");
+    }
+
+    #[test]
+    fn a_tenant_with_many_syncs_leaves_turns_to_others() {
+        let budget = Budget::default();
+        let tenants = ["a", "b", "c", "d"].map(|name| Some(name.to_owned()));
+        let taken = tenants.each_ref().map(|tenant| turns(&budget, tenant, Purpose::Commit));
+        assert_eq!(taken.each_ref().map(Vec::len), [10, 10, 10, 0]);
+        assert_eq!(turns(&budget, &None, Purpose::Commit).len(), 10);
     }
 }

@@ -19,6 +19,7 @@ use crate::io::kubernetes::count::count;
 use crate::io::kubernetes::patience::patiently;
 use crate::io::kubernetes::values::fill;
 use crate::io::kubernetes::watch::Subscription;
+use crate::io::places::party;
 use crate::io::serve::{OperationLabel, OperationLabels, OutcomeLabel, SyncMetrics};
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::limits::APPLIED_BYTES;
@@ -138,11 +139,11 @@ impl CommandRunner {
         needs: Needs,
         work: impl Future<Output = Outcome> + Send + 'static,
     ) {
-        let (events, context) = (self.events.clone(), Arc::clone(&self.context));
+        let (events, context, party) = (self.events.clone(), Arc::clone(&self.context), party(&self.sync));
         let task = async move {
             let start = Instant::now();
+            let turn = context.budget.request(&party, needs.purpose).await;
             let memory = context.budget.memory(needs.memory).await;
-            let turn = context.budget.request(needs.purpose).await;
             // The sync has ended while the request waited: it must not come after those of the sync's successor.
             if events.is_closed() {
                 return;
@@ -173,7 +174,7 @@ impl CommandRunner {
     fn audit(&self, kind: GroupKind, versions: BTreeSet<String>) {
         let (context, sync, events) = (Arc::clone(&self.context), self.sync.clone(), self.audited.clone());
         let task = async move {
-            let _turn = context.budget.audit().await;
+            let _turn = context.budget.audit(&party(&sync)).await;
             for version in &versions {
                 let audit = audit(&context.cluster, &kind, version, &sync, &events);
                 if let Some(Err(error)) = supervised(audit).await {
@@ -200,9 +201,10 @@ impl CommandRunner {
     /// Asks whether the account of a RepoSync may make an object of this sync. It is tried again while the API server is away or busy.
     fn ask_heir(&self, id: ObjectId, heir: SyncId) {
         let (cluster, events, context) = (Arc::clone(&self.cluster), self.events.clone(), Arc::clone(&self.context));
+        let party = party(&self.sync);
         let task = async move {
             let ask = patiently(async || {
-                let _turn = context.budget.request(Purpose::Commit).await;
+                let _turn = context.budget.request(&party, Purpose::Commit).await;
                 apply::may_make(&cluster, &heir, &id).await
             });
             let may = match supervised(ask).await {

@@ -81,13 +81,16 @@ impl Remote {
         self
     }
 
-    /// The server that is asked, with its port; `None` for a repository on this machine.
+    /// The server that is asked, with its port: the proxy where there is one. `None` for a repository on this machine.
     pub fn server(&self) -> Option<String> {
+        let of_url = |url: &reqwest::Url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?));
         match RepositoryLocation::of(&self.url).ok()? {
             RepositoryLocation::Local(_) => None,
-            RepositoryLocation::Remote(RemoteLocation::Http(url, _)) => {
-                Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
-            }
+            RepositoryLocation::Remote(RemoteLocation::Http(url, _)) => match &self.proxy {
+                None => of_url(&url),
+                Some(proxy) if proxy.contains("://") => of_url(&reqwest::Url::parse(proxy).ok()?),
+                Some(proxy) => of_url(&reqwest::Url::parse(&format!("http://{proxy}")).ok()?),
+            },
             RepositoryLocation::Remote(RemoteLocation::Ssh(SshAddress { host, port, .. })) => {
                 Some(format!("{host}:{port}"))
             }
@@ -242,6 +245,20 @@ mod tests {
         }
         for other in ["https://git.example/X", "http://git.example/x", "https://git.example/x?y", "/srv/x/"] {
             assert!(remote(other).normalised() == remote(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_the_server_that_is_asked() {
+        let server =
+            |proxy: Option<&str>| Remote { proxy: proxy.map(Into::into), ..remote("https://git.example/x") }.server();
+        for (proxy, expected) in [
+            (None, "git.example:443"),
+            (Some("http://user:word@proxy.example:3128"), "proxy.example:3128"),
+            (Some("proxy.example"), "proxy.example:80"),
+            (Some("socks5://proxy.example:1080"), "proxy.example:1080"),
+        ] {
+            assert_eq!(server(proxy).as_deref(), Some(expected));
         }
     }
 

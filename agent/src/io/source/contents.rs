@@ -3,11 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use crate::compile::parse::{ParsedFile, Reading, SourceFile, parse, reading};
 use crate::io::budget::ReadBudget;
 use crate::io::git::{BlobId, Commit, CommitTree, FailureClass, GitError, Store, TreeEntry};
+use crate::io::places::Visit;
 use crate::io::quarantine::ReadAttempt;
 use crate::model::finding::Finding;
 use crate::model::limits::{FILE_BYTES, LISTED, MAX_FINDINGS, UNPACKED};
@@ -54,7 +53,7 @@ pub(super) fn read(
     (commit, dir, admission): (Commit, &str, Admission),
     before: &Parsed,
     (budget, attempt): (&mut ReadBudget, &mut ReadAttempt<'_>),
-    turn: Option<OwnedSemaphorePermit>,
+    turn: Option<Visit>,
 ) -> Result<Result<Contents, Finding>, GitError> {
     store.fetch(commit, &mut || attempt.begin(UNPACKED))?;
     drop(turn);

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{self, Notify, OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{self, Notify, mpsc, oneshot};
 
 use super::credentials::{RemoteState, follow_remote};
 use super::git::{Commit, FailureClass, GitError, Reach, Remote, Want, Watcher, watch};
 use super::kubernetes::client::Cluster;
 use super::kubernetes::namespaces::{FollowedNamespaces, LiveNamespaces, NamespaceWatch};
+use super::places::{Party, SharedPlace, Visit, party};
 use super::random::random_number;
 use super::repositories::Repositories;
 use crate::api::GitSpec;
@@ -93,6 +94,8 @@ pub struct SourceCluster {
 
 /// One source that is being followed.
 struct Follower {
+    /// Those who share turns at servers with its sync.
+    party: Party,
     reader: Arc<Mutex<Reader>>,
     repositories: Arc<Repositories>,
     server: SourceCluster,
@@ -124,10 +127,11 @@ pub async fn follow(
     restores: mpsc::Receiver<SourceCommit>,
 ) {
     let (told, remote) = sync::watch::channel(None);
-    let (period, client) = (source.period, server.cluster.client.clone());
+    let (period, client, of_sync) = (source.period, server.cluster.client.clone(), source.sync.clone());
     let work = async move {
         let (mut polling, mut action) = Polling::new(period, random_part());
         let mut follower = Follower {
+            party: party(&of_sync),
             reader,
             repositories,
             server,
@@ -198,6 +202,7 @@ impl Follower {
     }
 
     async fn compile(&mut self, commit: Commit) -> Result<Result<Event, GitError>, SyncEnded> {
+        self.await_defined_kinds().await?;
         loop {
             let facts = self.facts();
             let compiled = self.at_server(move |reader, turn| {
@@ -217,16 +222,27 @@ impl Follower {
 
     async fn restore(&mut self, commit: SourceCommit) -> Result<Event, SyncEnded> {
         let nothing = Event::Restored { commit: commit.commit.clone(), declared: None };
+        self.await_defined_kinds().await?;
         loop {
             if !matches!(*self.remote.borrow(), Some(Ok(_))) {
                 return Ok(nothing);
             }
             let (facts, commit) = (self.facts(), commit.clone());
-            match self.blocking(move |reader| Ok(reader.restore(commit, facts))).await {
+            let thread = self.repositories.thread(&self.party).await;
+            match self.on(thread, move |reader| Ok(reader.restore(commit, facts))).await {
                 Ok(None) => self.await_namespaces().await?,
                 Ok(Some(event)) => return Ok(event),
                 Err(_) => return Ok(nothing),
             }
+        }
+    }
+
+    /// Waits for the record of the sync, before a thread is taken.
+    async fn await_defined_kinds(&self) -> Result<(), SyncEnded> {
+        let Some(defined) = lock(&self.reader).defined() else { return Ok(()) };
+        tokio::select! {
+            _ = defined => Ok(()),
+            () = self.events.closed() => Err(SyncEnded),
         }
     }
 
@@ -278,28 +294,25 @@ impl Follower {
     /// Does `work` when it is its turn at the git server. `work` ends the turn, also when the sync ends before.
     async fn at_server<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Reader, Option<OwnedSemaphorePermit>) -> Result<T, GitError> + Send + 'static,
+        work: impl FnOnce(&mut Reader, Option<Visit>) -> Result<T, GitError> + Send + 'static,
     ) -> Result<Result<T, GitError>, SyncEnded> {
-        let remote = self.remote.borrow().clone().and_then(Result::ok);
-        let turn = match remote {
-            None => None,
-            Some(remote) => tokio::select! {
-                turn = self.repositories.turn(&remote) => match turn {
-                    Ok(turn) => turn,
-                    Err(error) => return Ok(Err(error)),
-                },
-                () = self.events.closed() => return Err(SyncEnded),
-            },
+        let remote = self.remote.borrow().clone().and_then(Result::ok).unwrap_or_default();
+        let turn = tokio::select! {
+            turn = self.repositories.turn(&self.party, &remote) => turn,
+            () = self.events.closed() => return Err(SyncEnded),
         };
-        Ok(self.blocking(move |reader| work(reader, turn)).await)
+        Ok(match turn {
+            Ok((thread, visit)) => self.on(thread, move |reader| work(reader, Some(visit))).await,
+            Err(error) => Err(error),
+        })
     }
 
     /// Does `work` on a thread of its own. A panic in it is a failure of the source, whose last good commit stays in force.
-    async fn blocking<T: Send + 'static>(
+    async fn on<T: Send + 'static>(
         &self,
+        thread: SharedPlace,
         work: impl FnOnce(&mut Reader) -> Result<T, GitError> + Send + 'static,
     ) -> Result<T, GitError> {
-        let thread = self.repositories.thread().await;
         let (reader, span) = (Arc::clone(&self.reader), tracing::Span::current());
         let task = tokio::task::spawn_blocking(move || {
             let _thread = thread;
@@ -345,7 +358,7 @@ async fn another_result(
 fn asked(
     reader: &mut Reader,
     (remote, first): (Remote, bool),
-    turn: Option<OwnedSemaphorePermit>,
+    turn: Option<Visit>,
 ) -> Result<(Commit, Option<PathBuf>), GitError> {
     let commit = reader.resolve(remote, first);
     drop(turn);

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+use futures::FutureExt as _;
+use futures::future::Shared;
+use tokio::sync::{Notify, oneshot};
 
 use super::contents::{Admission, Contents, Parsed, read};
 use super::polling::PollingEvent;
@@ -20,6 +22,7 @@ use crate::io::budget::ReadBudget;
 use crate::io::git::{Commit, FailureClass, GitError, Remote, Want};
 use crate::io::kubernetes::namespaces::LiveNamespaces;
 use crate::io::memory::KeptMemory;
+use crate::io::places::Visit;
 use crate::io::quarantine::{ReadAttempt, ReadSubject};
 use crate::io::repositories::{Repositories, Repository};
 use crate::model::finding::Finding;
@@ -49,7 +52,7 @@ pub(super) struct Reader {
     /// Kinds that the CRDs of the commit before define.
     previous_crds: BTreeSet<GroupKind>,
     /// Brings the first `previous_crds`; taken by the first compilation.
-    defined: Option<DefinedKinds>,
+    defined: Option<Shared<DefinedKinds>>,
     /// The declared set of the last commit without errors.
     declared: Arc<DeclaredSet>,
     /// The dynamic selectors of the newest commit.
@@ -118,7 +121,7 @@ impl Reader {
             asked: false,
             parsed: Vec::new(),
             previous_crds: BTreeSet::new(),
-            defined: Some(defined),
+            defined: Some(defined.shared()),
             declared: Arc::default(),
             newest: Selectors::default(),
             restored: None,
@@ -169,7 +172,7 @@ impl Reader {
         &mut self,
         commit: Commit,
         facts: ClusterFacts,
-        turn: Option<OwnedSemaphorePermit>,
+        turn: Option<Visit>,
     ) -> Result<Option<Event>, GitError> {
         let compiled = self.compile_admitted((commit, Admission::Signature), facts, turn);
         match compiled {
@@ -189,9 +192,9 @@ impl Reader {
         &mut self,
         (commit, admission): (Commit, Admission),
         facts: ClusterFacts,
-        turn: Option<OwnedSemaphorePermit>,
+        turn: Option<Visit>,
     ) -> Result<Option<(Event, Selectors)>, GitError> {
-        self.await_defined_kinds();
+        self.take_defined_kinds();
         let subject = ReadSubject::new(&self.source.git.repo, &self.source.dir, commit);
         let repositories = Arc::clone(&self.repositories);
         let mut attempt = repositories.attempt(&self.source.cache, &subject)?;
@@ -243,16 +246,21 @@ impl Reader {
         Some(Event::Restored { commit: name, declared })
     }
 
-    fn await_defined_kinds(&mut self) {
+    /// Brings the kinds that the sync's CRDs define so far, which are to be known before the first compilation.
+    pub(super) fn defined(&self) -> Option<Shared<DefinedKinds>> {
+        self.defined.clone()
+    }
+
+    fn take_defined_kinds(&mut self) {
         if let Some(defined) = self.defined.take() {
             // The sender is gone when the sync ends before its inventory is read.
-            self.previous_crds = defined.blocking_recv().unwrap_or_default();
+            self.previous_crds = defined.now_or_never().and_then(Result::ok).unwrap_or_default();
         }
     }
 
     /// A reader of a commit of another source.
     fn of(&mut self, git: &GitStatus, commit: &str) -> Self {
-        self.await_defined_kinds();
+        self.take_defined_kinds();
         let mut source = self.source.clone();
         source.git.repo.clone_from(&git.repo);
         source.want = Want::Revision(commit.to_owned());
@@ -315,7 +323,7 @@ impl Reader {
         &mut self,
         (commit, admission): (Commit, Admission),
         attempt: &mut ReadAttempt<'_>,
-        turn: Option<OwnedSemaphorePermit>,
+        turn: Option<Visit>,
     ) -> Result<Result<Vec<Finding>, Finding>, GitError> {
         let (dir, mut budget) = (self.source.dir.clone(), ReadBudget::of(self.limits));
         let before = std::mem::take(&mut self.parsed);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::super::asked;
 use super::*;
@@ -13,6 +13,7 @@ use crate::compile::{CompileOptions, SourceFormat};
 use crate::io::git::tests::fixture::Repo;
 use crate::io::git::{Signers, Want};
 use crate::io::kubernetes::namespaces::ListedNamespaces;
+use crate::io::places::{SharedPlaces, Shares};
 use crate::model::finding::Code;
 use crate::model::limits::PARSED_AT_ONCE;
 use crate::model::metadata::SyncId;
@@ -179,15 +180,18 @@ fn others_have_their_turn_at_the_server_while_a_commit_is_read() {
     let commit = Commit::from_hex(&repo.commit()).unwrap();
     let repositories: Arc<Repositories> = Arc::default();
     let mut reader = reader_of(&repo, &repositories, READ);
-    let turns = Arc::new(Semaphore::new(1));
-    let turn = Arc::clone(&turns).try_acquire_owned().ok();
+    let shares = |all| Shares { all, tenants: all, tenant: all };
+    let places = SharedPlaces::with_servers(shares(2), shares(1));
+    let visit = || places.visit(&None, "git.example").now_or_never();
+    let (_thread, turn) = visit().unwrap();
+    assert!(visit().is_none());
     let memory = repositories.memory().turn(PARSED_AT_ONCE);
     std::thread::scope(|scope| {
-        let read = scope.spawn(|| reader.compile(commit, ClusterFacts::default(), turn));
+        let read = scope.spawn(|| reader.compile(commit, ClusterFacts::default(), Some(turn)));
         while repositories.memory().waiting() == 0 {
             std::thread::yield_now();
         }
-        assert_eq!(turns.available_permits(), 1);
+        assert!(visit().is_some());
         drop(memory);
         assert!(read.join().unwrap().is_ok());
     });
