@@ -1,7 +1,7 @@
 //! The repositories that syncs follow. Each is opened once and asked for its refs once in a period, whatever the number of
 //! its syncs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
@@ -81,7 +81,7 @@ pub struct Repository {
 struct OpenRepository {
     store: Store,
     /// The last answer: the time of the question, the refs that were asked for, and their commits.
-    listed: Option<(Instant, Vec<Want>, Refs)>,
+    listed: Option<(Instant, BTreeSet<Want>, Refs)>,
 }
 
 impl Repositories {
@@ -262,18 +262,19 @@ impl Repository {
     pub fn resolve(&self, age: Duration) -> Result<Commit, GitError> {
         let mut guard = lock(&self.slot.open);
         let open = opened(&mut guard);
-        let (followers, news) = {
-            let mut news = lock(&self.slot.news);
-            news.followers.retain(|(_, changed)| changed.strong_count() > 0);
-            (news.followers.clone(), news.at)
-        };
-        let fresh = |(at, wants, _): &&(Instant, Vec<Want>, Refs)| {
+        let news = lock(&self.slot.news).at;
+        let fresh = |(at, wants, _): &&(Instant, BTreeSet<Want>, Refs)| {
             at.elapsed() < age && wants.contains(&self.want) && news.is_none_or(|news| news < *at)
         };
         if let Some((_, _, refs)) = open.listed.as_ref().filter(fresh) {
             return refs.commit(&self.want);
         }
-        let wants: Vec<Want> = followers.iter().map(|(want, _)| want.clone()).collect();
+        let followers = {
+            let mut news = lock(&self.slot.news);
+            news.followers.retain(|(_, changed)| changed.strong_count() > 0);
+            news.followers.clone()
+        };
+        let wants: BTreeSet<Want> = followers.iter().map(|(want, _)| want.clone()).collect();
         let asked = Instant::now();
         let refs = open.store.list(&wants)?;
         let commit = refs.commit(&self.want);

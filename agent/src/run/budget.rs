@@ -12,11 +12,15 @@ const REPAIRS: Shares = Shares { all: 10, tenants: 7, tenant: 3 };
 /// Audits that go on at the same time.
 const AUDITS: Shares = Shares { all: 2, tenants: 2, tenant: 1 };
 
+/// Reads and marks of syncs that begin at the same time.
+const STARTS: Shares = Shares { all: 16, tenants: 12, tenant: 4 };
+
 /// The budgets. No tenant takes all of one, however many syncs it has.
 pub(super) struct Budget {
     requests: SharedPlaces,
     repairs: SharedPlaces,
     audits: SharedPlaces,
+    starts: SharedPlaces,
     /// KiB of the objects that are applied.
     memory: Semaphore,
 }
@@ -32,8 +36,8 @@ pub(super) enum Purpose {
 
 impl Default for Budget {
     fn default() -> Self {
-        let [requests, repairs, audits] = [REQUESTS, REPAIRS, AUDITS].map(SharedPlaces::new);
-        Self { requests, repairs, audits, memory: Semaphore::new(APPLIED_AT_ONCE >> 10) }
+        let [requests, repairs, audits, starts] = [REQUESTS, REPAIRS, AUDITS, STARTS].map(SharedPlaces::new);
+        Self { requests, repairs, audits, starts, memory: Semaphore::new(APPLIED_AT_ONCE >> 10) }
     }
 }
 
@@ -63,6 +67,11 @@ impl Budget {
     /// Waits for the turn of an audit.
     pub(super) async fn audit(&self, party: &Party) -> SharedPlace {
         self.audits.place(party).await
+    }
+
+    /// Waits for the turn of a request about a sync that begins: a thousand can come at once.
+    pub(super) async fn start(&self, party: &Party) -> SharedPlace {
+        self.starts.place(party).await
     }
 }
 

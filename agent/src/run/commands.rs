@@ -73,7 +73,7 @@ impl CommandRunner {
             Command::AskServer => self.ask_server(),
             Command::Count(crd) => self.count(crd),
             Command::AskHeir(id, heir) => self.ask_heir(id, heir),
-            Command::Share(held) => self.context.share(&self.sync, Holdings::Known(held), |_| true),
+            Command::Share(held) => self.context.holdings.share(&self.sync, Holdings::Known(held)),
             Command::Report(report) => self.report(report),
             Command::Notice(notice) => self.notice(notice),
             Command::Restore(commit) => {

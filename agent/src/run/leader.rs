@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::watch_object;
+use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use crate::io::kubernetes::client::ApiError;
@@ -37,6 +38,29 @@ pub struct LeaderConnections {
     pub of_lease: Connections,
     /// Those of all other requests.
     pub of_others: Connections,
+}
+
+/// The thread on which the Lease is taken and renewed, whatever the other work of the agent takes. It ends with this value.
+pub(super) struct LeaseThread(Option<Runtime>);
+
+impl LeaseThread {
+    /// A thread without work.
+    pub(super) fn start() -> std::io::Result<Self> {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        // A second one looks up the name of the API server.
+        runtime.worker_threads(1).max_blocking_threads(1).thread_name("lease").enable_all().build().map(Some).map(Self)
+    }
+
+    /// Its runtime. A client works where it is made.
+    pub(super) fn runtime(&self) -> &Runtime {
+        self.0.as_ref().expect("it is taken at the end")
+    }
+}
+
+impl Drop for LeaseThread {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(Runtime::shutdown_background);
+    }
 }
 
 /// Why the Lease was not renewed.

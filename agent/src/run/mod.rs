@@ -21,6 +21,7 @@ mod lifecycle;
 mod marks;
 mod syncs;
 mod config_management;
+mod version;
 mod sync_objects;
 pub mod leader;
 
@@ -32,7 +33,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use kube::config::Kubeconfig;
-use tokio::sync::watch;
+use tokio::runtime::Runtime;
+use tokio::sync::{oneshot, watch};
 use tracing::Instrument as _;
 
 use crate::api::{API_SERVER_TIMEOUT, GitSpec, LocalRepositories, RECONCILE_TIMEOUT};
@@ -52,7 +54,6 @@ use crate::io::reports::WriteBudget;
 use crate::io::repositories::Repositories;
 use crate::io::serve::{Metrics, ServedSyncs, VerbLabels, WebhookOptions, WebhookTargets, serve, serve_webhooks};
 use crate::model::metadata::{ROOT_SYNC, SyncId};
-use crate::sync::engine::AllSyncs;
 use crate::sync::plan::guard::APPROVAL;
 
 pub use log::start_log;
@@ -60,7 +61,8 @@ pub use log::start_log;
 use accounts::Granted;
 use budget::Budget;
 use config_sync::ConfigSyncPrograms;
-use leader::{Candidacy, Leader, LeaderConnections};
+use holdings::SyncHoldings;
+use leader::{Candidacy, Leader, LeaderConnections, LeaseThread};
 use rbac::RbacChanges;
 use records::Records;
 use sync::{ExitReason, Instructions};
@@ -133,8 +135,7 @@ pub(crate) struct AgentContext {
     syncs: Arc<ServedSyncs>,
     /// `true` once this agent may write.
     leads: watch::Sender<bool>,
-    /// All syncs, with their objects; `None` before they are listed, and where none is served.
-    all_syncs: watch::Sender<Option<Arc<AllSyncs>>>,
+    holdings: Arc<SyncHoldings>,
     /// The rights that the accounts of syncs have by now.
     granted: watch::Sender<Granted>,
     /// Changes of roles and bindings.
@@ -160,10 +161,13 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     }
     let config = config(&options)?;
     let address = config.cluster_url.to_string();
-    let fence = Fence::default();
+    let (fence, thread) = (Fence::default(), LeaseThread::start().context("cannot start a thread")?);
     let what = "cannot make a client of the kubeconfig";
     let lease_connections = Connections::default();
-    let lease = LeaseApi::new(lease_connections.client(config.clone()).context(what)?);
+    let lease = {
+        let _entered = thread.runtime().enter();
+        LeaseApi::new(lease_connections.client(config.clone()).context(what)?)
+    };
     let connections = Connections::default();
     let counted = Arc::clone(&metrics);
     let count = move |verb: &str| _ = counted.requests.get_or_create(&VerbLabels { verb: verb.to_owned() }).inc();
@@ -197,14 +201,14 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         metrics,
         syncs,
         leads: watch::Sender::new(false),
-        all_syncs: watch::Sender::default(),
+        holdings: Arc::default(),
         granted: watch::Sender::default(),
         rbac: watch::Sender::default(),
         dynamic: watch::Sender::default(),
         config_sync: watch::Sender::default(),
         options,
     };
-    let ended = lead(Arc::new(context), leader, stop).await;
+    let ended = lead(Arc::new(context), leader, thread.runtime(), stop).await;
     repositories.end();
     ended
 }
@@ -213,7 +217,12 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
 ///
 /// # Errors
 /// When the Lease is lost, and those of the syncs. The process must end then: what it knows of the cluster may be old.
-async fn lead(context: Arc<AgentContext>, mut leader: Leader, mut stop: watch::Receiver<bool>) -> anyhow::Result<bool> {
+async fn lead(
+    context: Arc<AgentContext>,
+    mut leader: Leader,
+    thread: &Runtime,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<bool> {
     let (source, once) = (context.options.source.clone(), context.options.once);
     let candidacy = if source.is_some() { Candidacy::Once } else { Candidacy::Patient };
     let of_work = Arc::clone(&context);
@@ -229,14 +238,25 @@ async fn lead(context: Arc<AgentContext>, mut leader: Leader, mut stop: watch::R
         }
         by_flags(of_work, flags, stop).await
     });
-    let holds = tokio::select! {
-        holds = leader.acquire(candidacy) => holds?,
+    let (give_up, given_up) = oneshot::channel::<()>();
+    let mut candidate = thread.spawn(async move {
+        let acquired = tokio::select! {
+            acquired = leader.acquire(candidacy) => Some(acquired),
+            _ = given_up => None,
+        };
+        (Arc::new(leader), acquired)
+    });
+    let (leader, acquired) = tokio::select! {
+        candidate = &mut candidate => candidate.context("taking the Lease broke down")?,
         ended = &mut work => {
+            drop(give_up);
             // The stop may have come while the Lease was taken.
-            leader.release().await;
+            let (leader, _) = candidate.await.context("taking the Lease broke down")?;
+            release(leader, thread).await;
             return ended;
         }
     };
+    let holds = acquired.context("taking the Lease was given up")??;
     // The agent before may have applied a newer commit than git servers have told this one of.
     context.repositories.ask_again(|_| true);
     // It ends with the process when the Lease is lost.
@@ -245,13 +265,26 @@ async fn lead(context: Arc<AgentContext>, mut leader: Leader, mut stop: watch::R
     if !holds {
         return work.await;
     }
+    let keeper = Arc::clone(&leader);
+    let mut kept = thread.spawn(async move { keeper.keep().await });
     tokio::select! {
         ended = work => {
-            leader.release().await;
+            // It renews no more.
+            kept.abort();
+            let _ = kept.await;
+            release(leader, thread).await;
             ended
         }
-        lost = leader.keep() => bail!("this agent does not hold the Lease of the cluster any more: {lost}"),
+        lost = &mut kept => {
+            let lost = lost.unwrap_or_else(|_| "keeping it broke down".to_owned());
+            bail!("this agent does not hold the Lease of the cluster any more: {lost}")
+        }
     }
+}
+
+async fn release(leader: Arc<Leader>, thread: &Runtime) {
+    // When it breaks down, the Lease runs out.
+    let _ = thread.spawn(async move { leader.release().await }).await;
 }
 
 /// Connects to the API server. An agent that serves a cluster waits for it; one for a single repository does not.

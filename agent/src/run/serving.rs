@@ -13,6 +13,7 @@ use super::supervision::supervised;
 use super::sync::{self, ExitReason, Instructions};
 use crate::api::SyncStatus;
 use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
+use crate::io::places::party;
 use crate::io::reports::{SyncObject, now, read_sync_status, write_sync_status};
 use crate::model::backoff::Backoff;
 use crate::model::error_chain::error_chain;
@@ -194,6 +195,7 @@ async fn pass_on(
 /// Reads the status of a sync object again.
 async fn read_anew(context: &AgentContext, id: &SyncId, object: &mut Option<SyncObject>) {
     let Some(object) = object else { return };
+    let _place = context.budget.start(&party(id)).await;
     object.status = read_sync_status(&context.cluster, id).await.unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot read the status");
         SyncStatus::default()

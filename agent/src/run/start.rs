@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::AgentContext;
 use crate::io::kubernetes::client::ApiError;
 use crate::io::kubernetes::patience::patiently;
+use crate::io::places::party;
 use crate::io::reports::{now, read_inventory};
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
@@ -31,7 +32,10 @@ pub(super) async fn start(
     sync: &SyncId,
     defined: oneshot::Sender<BTreeSet<GroupKind>>,
 ) -> Result<RecordedInventory, ApiError> {
-    let groups = patiently(|| read_inventory(&context.cluster, sync)).await?;
+    let groups = {
+        let _place = context.budget.start(&party(sync)).await;
+        patiently(|| read_inventory(&context.cluster, sync)).await?
+    };
     let memory = groups.as_ref().map_or_else(GuardMemory::without_record, |groups| groups.memory(&now()));
     let mut objects = groups.as_ref().map(InventoryRecord::objects).unwrap_or_default();
     // Users of the namespace of a RepoSync may be able to write its ResourceGroups.

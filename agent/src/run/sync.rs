@@ -136,7 +136,7 @@ pub(super) async fn run(
     instructions.mark_changed();
     let rbac_heeded = runner.context.rbac.borrow().of(&task.sync);
     let mut driver = Driver {
-        all_syncs: runner.context.all_syncs.subscribe(),
+        all_syncs: runner.context.holdings.heard_by(&task.sync),
         granted: runner.context.granted.subscribe(),
         rights: task.rights.clone(),
         rbac: runner.context.rbac.subscribe(),
@@ -261,7 +261,7 @@ struct Driver<'a> {
     audits: mpsc::Receiver<Event>,
     dumps: DumpRequests,
     instructions: &'a mut watch::Receiver<Instructions>,
-    /// All syncs.
+    /// The syncs that this one hears of.
     all_syncs: watch::Receiver<Option<Arc<AllSyncs>>>,
     /// The rights of all syncs.
     granted: watch::Receiver<Granted>,

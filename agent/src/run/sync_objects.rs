@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
@@ -11,9 +12,9 @@ use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::wait::{Condition as _, conditions};
 use kube::runtime::watcher::{Config, Event as WatchEvent, watch_object, watcher};
-use serde::Deserialize as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::accounts;
@@ -30,27 +31,27 @@ use super::standby::led;
 use super::sync;
 use super::syncs::{SyncWork, Syncs};
 use super::task::SyncTask;
+use super::version::{has_account_of, is_suspended, version};
 use super::{AgentContext, Options};
-use crate::api::{
-    Auth, LocalRepositories, Removal, RepoSync, RootSync, SupportedSpec, SyncStatus, supported, sync_resource,
-};
+use crate::api::{Removal, RepoSync, RootSync};
 use crate::io::kubernetes::events::EventPublisher;
-use crate::io::reports::{SyncObject, patch_sync_metadata};
-use crate::model::finding::{Code, Finding};
-use crate::model::metadata::{REPO_SYNC, ROOT_SYNC, SyncId, SyncKind, annotation};
-use crate::sync::accounts::{Accounts, Rights};
-use crate::sync::plan::guard::approve_by_annotation;
+use crate::io::places::party;
+use crate::io::reports::patch_sync_metadata;
+use crate::model::metadata::{REPO_SYNC, ROOT_SYNC, SyncId, SyncKind};
+use crate::sync::accounts::Accounts;
 
 /// The kinds of sync objects, with their CRDs.
 const KINDS: [(SyncKind, &str); 2] =
     [(SyncKind::RootSync, "rootsyncs.configsync.gke.io"), (SyncKind::RepoSync, "reposyncs.configsync.gke.io")];
 /// Events of sync objects that may wait.
 const BACKLOG: usize = 16;
+/// The pause for each sync before all are told again of each other: a thousand that come one after the other are told some at a time.
+const OF_EACH: Duration = Duration::from_micros(500);
 
 /// Serves sync objects until the process is told to stop, then lets each sync finish its requests in flight. Nothing is written before
 /// this agent leads.
 pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<bool>) {
-    let (client, options) = (context.cluster.client.clone(), context.options.clone());
+    let client = context.cluster.client.clone();
     let ((settings, known), (default, facts)) =
         (watch::channel(KnownSettings::default()), watch::channel(Default::default()));
     let (accounts, wanted) = watch::channel(None);
@@ -87,20 +88,7 @@ pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<
         let (context, span) = (Arc::clone(&context), sync::span(&id));
         perform(context, id, work).instrument(span).boxed()
     });
-    let cluster_name = options.cluster_name.clone();
-    let mut objects = SyncObjects {
-        syncs,
-        options,
-        settings: known,
-        cluster_name,
-        default,
-        objects: BTreeMap::new(),
-        listed: BTreeSet::new(),
-        rights: Accounts::new(),
-        accounts,
-        dynamic: of_context.dynamic.subscribe(),
-        context: of_context,
-    };
+    let mut objects = SyncObjects::new(of_context, syncs, (known, default, accounts));
     tokio::select! {
         () = objects.follow(events) => {}
         // A closed channel is a stop too.
@@ -152,10 +140,56 @@ struct SyncObjects {
     accounts: watch::Sender<Option<Accounts>>,
     /// The syncs with dynamic NamespaceSelectors.
     dynamic: watch::Receiver<BTreeMap<SyncId, bool>>,
+    /// Those of which the marks tell.
+    heeded: BTreeMap<SyncId, bool>,
+    /// Syncs came or went, or ask for other rights, since all were told of each other.
+    has_news: bool,
+    quiet_until: Instant,
+    /// Steps that wait until all were told: a sync begins when the others know of it, so that they know whose its objects are.
+    next: Vec<(SyncId, NextStep)>,
+    /// The sync objects whose marks are being written, with `true` if they were looked at again meanwhile.
+    marking: BTreeMap<SyncId, bool>,
+    /// Tells of marks that are written, or could not be.
+    marked: (mpsc::UnboundedSender<SyncId>, mpsc::UnboundedReceiver<SyncId>),
     context: Arc<AgentContext>,
 }
 
+/// The next step for a sync object that came or changed.
+enum NextStep {
+    Declare(Box<DynamicObject>, Box<SyncVersion>),
+    /// It is being deleted.
+    End(Box<SyncVersion>),
+    /// Nothing is left to do for it.
+    Remove,
+}
+
+/// The channels of the sync objects: the settings, and what follows from the objects.
+type Channels = (watch::Receiver<KnownSettings>, watch::Sender<RootSyncFacts>, watch::Sender<Option<Accounts>>);
+
 impl SyncObjects {
+    fn new(context: Arc<AgentContext>, syncs: Syncs, (settings, default, accounts): Channels) -> Self {
+        let options = context.options.clone();
+        Self {
+            syncs,
+            cluster_name: options.cluster_name.clone(),
+            options,
+            settings,
+            default,
+            objects: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            rights: Accounts::new(),
+            accounts,
+            dynamic: context.dynamic.subscribe(),
+            heeded: BTreeMap::new(),
+            has_news: false,
+            quiet_until: Instant::now(),
+            next: Vec::new(),
+            marking: BTreeMap::new(),
+            marked: mpsc::unbounded_channel(),
+            context,
+        }
+    }
+
     /// Follows the sync objects, and the name of the cluster.
     async fn follow(&mut self, mut events: mpsc::Receiver<(SyncKind, ObjectsEvent)>) {
         // A closed channel ends this with the agent.
@@ -163,43 +197,79 @@ impl SyncObjects {
         self.rename();
         let mut listed: BTreeMap<SyncKind, Vec<SyncId>> = BTreeMap::new();
         loop {
-            let (kind, event) = tokio::select! {
+            tokio::select! {
                 event = events.recv() => match event {
-                    Some(event) => event,
+                    Some((kind, event)) => self.take(kind, event, &mut listed),
                     None => return,
                 },
-                Some(id) = self.syncs.ended() => {
-                    self.syncs.change(&id, SyncChange::Ended);
-                    continue;
-                }
-                Ok(()) = self.settings.changed() => {
-                    self.rename();
-                    continue;
-                }
-                Ok(()) = self.dynamic.changed() => {
-                    self.dynamic.mark_unchanged();
-                    let going = |object: &DynamicObject| object.metadata.deletion_timestamp.is_some();
-                    self.objects.iter().filter(|(_, it)| !going(it)).for_each(|(id, object)| self.mark(id, object));
-                    continue;
-                }
-            };
-            match event {
-                WatchEvent::Init => _ = listed.insert(kind, Vec::new()),
-                WatchEvent::InitApply(object) => {
-                    let id = self.update(kind, object);
-                    listed.entry(kind).or_default().push(id);
-                }
-                WatchEvent::InitDone => {
-                    let listed = listed.remove(&kind).unwrap_or_default();
-                    let gone = self.objects.keys().filter(|id| id.kind == kind && !listed.contains(id));
-                    let gone: Vec<SyncId> = gone.cloned().collect();
-                    gone.iter().for_each(|id| self.remove(id));
-                    self.listed.insert(kind);
-                    self.tell_all();
-                }
-                WatchEvent::Apply(object) => _ = self.update(kind, object),
-                WatchEvent::Delete(object) => self.remove(&id(kind, &object)),
+                Some(id) = self.syncs.ended() => self.syncs.change(&id, SyncChange::Ended),
+                Some(id) = self.marked.1.recv() => self.mark_again(&id),
+                () = tokio::time::sleep_until(self.quiet_until), if self.has_news => self.tell_news(),
+                Ok(()) = self.settings.changed() => self.rename(),
+                Ok(()) = self.dynamic.changed() => self.heed_dynamic(),
             }
+        }
+    }
+
+    fn take(&mut self, kind: SyncKind, event: ObjectsEvent, listed: &mut BTreeMap<SyncKind, Vec<SyncId>>) {
+        match event {
+            WatchEvent::Init => _ = listed.insert(kind, Vec::new()),
+            WatchEvent::InitApply(object) => {
+                let id = self.update(kind, object);
+                listed.entry(kind).or_default().push(id);
+            }
+            WatchEvent::InitDone => {
+                let listed: BTreeSet<SyncId> = listed.remove(&kind).unwrap_or_default().into_iter().collect();
+                let gone = self.objects.keys().filter(|id| id.kind == kind && !listed.contains(id));
+                let gone: Vec<SyncId> = gone.cloned().collect();
+                gone.iter().for_each(|id| self.remove(id));
+                self.listed.insert(kind);
+                self.has_news = true;
+            }
+            WatchEvent::Apply(object) => _ = self.update(kind, object),
+            WatchEvent::Delete(object) => self.remove(&id(kind, &object)),
+        }
+    }
+
+    /// The marks of these syncs may be other ones.
+    fn heed_dynamic(&mut self) {
+        let changed: Vec<(SyncId, bool)> = {
+            let dynamic = self.dynamic.borrow_and_update();
+            dynamic
+                .iter()
+                .filter(|(id, dynamic)| self.heeded.get(id) != Some(dynamic))
+                .map(|(id, it)| (id.clone(), *it))
+                .collect()
+        };
+        for (id, dynamic) in changed {
+            self.heeded.insert(id.clone(), dynamic);
+            self.mark(&id);
+        }
+    }
+
+    /// Tells all syncs of each other, and does what waits for that.
+    fn tell_news(&mut self) {
+        self.has_news = false;
+        self.tell_all();
+        self.quiet_until = Instant::now() + OF_EACH * u32::try_from(self.objects.len()).unwrap_or(u32::MAX);
+        for (id, step) in std::mem::take(&mut self.next) {
+            self.carry_out(&id, step);
+        }
+    }
+
+    /// Does this as soon as all syncs were told of the news, if there are some.
+    fn then(&mut self, id: &SyncId, step: NextStep) {
+        match self.has_news {
+            true => self.next.push((id.clone(), step)),
+            false => self.carry_out(id, step),
+        }
+    }
+
+    fn carry_out(&mut self, id: &SyncId, step: NextStep) {
+        match step {
+            NextStep::Declare(object, version) => self.declare(id, &object, *version),
+            NextStep::End(version) => self.syncs.change(id, SyncChange::Declared(version)),
+            NextStep::Remove => self.syncs.remove(id),
         }
     }
 
@@ -214,42 +284,55 @@ impl SyncObjects {
         let goes = object.metadata.deletion_timestamp.is_some();
         let is_suspended = !goes && object.metadata.annotations.as_ref().is_some_and(is_suspended);
         self.context.metrics.suspended(&id, is_suspended);
-        let version = self.version(&id, object.clone());
+        let version = Box::new(self.version(&id, object.clone()));
         let asks_anew = self.take_rights(&id, &version);
+        self.has_news |= is_new || asks_anew || goes;
         if is_new {
             self.judge_twin(&id);
         }
-        if is_new || asks_anew || goes {
-            // Before it begins: the others shall know of it when they see its objects.
-            self.tell_all();
-        }
         if !goes {
-            self.mark(&id, &object);
-            self.declare(&id, &object, version);
+            self.mark(&id);
+            self.then(&id, NextStep::Declare(Box::new(object), version));
         } else if !removal::is_over(&object) {
-            self.syncs.change(&id, SyncChange::Declared(Box::new(version)));
+            self.then(&id, NextStep::End(version));
         } else {
-            self.syncs.remove(&id);
+            self.then(&id, NextStep::Remove);
         }
         id
     }
 
     /// Writes the marks that the sync object lacks. When that fails, the next change of the object tries it again.
-    fn mark(&self, id: &SyncId, object: &DynamicObject) {
-        let dynamic = self.dynamic.borrow().get(id).copied();
-        let Some(metadata) = missing_marks(id, object, dynamic) else { return };
+    fn mark(&mut self, id: &SyncId) {
+        if let Some(again) = self.marking.get_mut(id) {
+            *again = true;
+            return;
+        }
+        let dynamic = self.heeded.get(id).copied();
+        let object = self.objects.get(id).filter(|object| object.metadata.deletion_timestamp.is_none());
+        let Some(metadata) = object.and_then(|object| missing_marks(id, object, dynamic)) else { return };
         if self.context.config_sync.borrow().as_ref().is_some_and(|programs| programs.serves(id).is_some()) {
             // The status that the agent writes when it takes the sync over is such a change.
             return;
         }
-        let (context, id) = (Arc::clone(&self.context), id.clone());
+        self.marking.insert(id.clone(), false);
+        let (context, marked, id) = (Arc::clone(&self.context), self.marked.0.clone(), id.clone());
         tokio::spawn(async move {
             led(&context).await;
             config_sync::left(&context, &id).await;
+            let _place = context.budget.start(&party(&id)).await;
             if let Err(error) = patch_sync_metadata(&context.cluster, &id, &metadata).await {
                 tracing::debug!(sync = %id, %error, "cannot write the ApplySet and the finalizer");
             }
+            // It fails when the agent ends.
+            let _ = marked.send(id);
         });
+    }
+
+    /// The marks of a sync object were written, or could not be: it may have changed meanwhile.
+    fn mark_again(&mut self, id: &SyncId) {
+        if self.marking.remove(id) == Some(true) {
+            self.mark(id);
+        }
     }
 
     /// Tells all syncs which syncs there are.
@@ -259,7 +342,7 @@ impl SyncObjects {
         }
         let served = self.objects.iter().filter(|(id, object)| id.is_in_place() && !removal::is_over(object));
         let served: BTreeSet<&SyncId> = served.map(|(id, _)| id).collect();
-        self.context.tell_syncs(&served.iter().map(|id| id.manager()).collect());
+        self.context.holdings.tell_syncs(&served);
         let accounts = self.rights.iter().filter(|(id, _)| served.contains(id));
         let accounts: Accounts = accounts.map(|(id, rights)| (id.clone(), rights.clone())).collect();
         self.accounts.send_if_modified(|before| replace(before, Some(accounts)));
@@ -279,14 +362,17 @@ impl SyncObjects {
             return;
         }
         let account = id.reconciler();
-        let twins = self.objects.iter().filter(|(other, _)| *other != id && other.reconciler() == account);
+        let is_twin = |other: &SyncId| {
+            id.namespace.starts_with(&other.namespace) && *other != *id && other.reconciler() == account
+        };
+        let twins = self.objects.iter().filter(|(other, _)| is_twin(other));
         let twins: Vec<(SyncId, DynamicObject)> = twins.map(|(id, object)| (id.clone(), object.clone())).collect();
         for (twin, object) in twins {
             // The spec in force is not followed any more.
-            self.syncs.remove(&twin);
-            let version = self.version(&twin, object.clone());
+            self.then(&twin, NextStep::Remove);
+            let version = Box::new(self.version(&twin, object.clone()));
             self.take_rights(&twin, &version);
-            self.declare(&twin, &object, version);
+            self.then(&twin, NextStep::Declare(Box::new(object), version));
         }
     }
 
@@ -310,9 +396,11 @@ impl SyncObjects {
         self.context.metrics.suspended(id, false);
         self.objects.remove(id);
         self.rights.remove(id);
+        self.heeded.remove(id);
+        self.next.retain(|(other, _)| other != id);
         self.syncs.remove(id);
+        self.has_news = true;
         self.judge_twin(id);
-        self.tell_all();
     }
 
     /// Tells the syncs the name of the cluster, if it has changed.
@@ -325,8 +413,8 @@ impl SyncObjects {
         self.cluster_name = name;
         for (id, object) in self.objects.clone() {
             if object.metadata.deletion_timestamp.is_none() {
-                let version = self.version(&id, object.clone());
-                self.declare(&id, &object, version);
+                let version = Box::new(self.version(&id, object.clone()));
+                self.then(&id, NextStep::Declare(Box::new(object), version));
             }
         }
     }
@@ -355,12 +443,6 @@ impl SyncObjects {
         };
         SyncVersion { task, ..version }
     }
-}
-
-/// The finding about a RepoSync whose account would have the name of another one's.
-fn has_account_of(id: &SyncId, twin: &SyncId) -> Finding {
-    let message = format!("The account of this sync would be {}, which is that of {twin}.", id.reconciler());
-    Finding::new(Code::InvalidSync, message).hint("Give this sync another name.").about(sync_resource(id))
 }
 
 /// Waits until the API server serves the kind of a CRD. While there is no such CRD, `absent` is called.
@@ -413,76 +495,4 @@ async fn follow(client: kube::Client, kind: SyncKind, crd: &'static str, told: m
 fn id(kind: SyncKind, object: &DynamicObject) -> SyncId {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     SyncId { kind, namespace: text(&object.metadata.namespace), name: text(&object.metadata.name) }
-}
-
-/// The rights that a spec asks for.
-fn rights(spec: &SupportedSpec) -> Rights {
-    let google = match spec.git.auth {
-        Auth::GcpServiceAccount => spec.git.gcp_service_account_email.clone(),
-        _ => String::new(),
-    };
-    Rights { roles: spec.role_refs.clone(), google }
-}
-
-fn version(id: &SyncId, cluster_name: &str, local: LocalRepositories, object: DynamicObject) -> SyncVersion {
-    let uid = object.metadata.uid.unwrap_or_default();
-    let generation = object.metadata.generation.unwrap_or(0);
-    let annotations = object.metadata.annotations.unwrap_or_default();
-    let approval = annotations.get(annotation::APPROVE_PRUNE).cloned();
-    let asked = annotations.get(annotation::SYNC_NOW).cloned();
-    let status = SyncStatus::deserialize(&object.data["status"]).unwrap_or_default();
-    let written = SyncObject { status, uid: uid.clone() };
-    let spec = supported(id, &annotations, &object.data["spec"], local);
-    let removal = object.metadata.deletion_timestamp.is_some().then(|| match id.is_in_place() {
-        true => Removal::of(&annotations),
-        false => Removal::Keep,
-    });
-    let task = |rights, spec| task(id.clone(), cluster_name.to_owned(), written.clone(), generation, rights, spec);
-    let task = match spec {
-        Ok(spec) => Ok(SyncTask { removal, ..task(Some(rights(&spec)), spec) }),
-        Err(_) if removal.is_some() => Ok(SyncTask { removal, ..task(None, SupportedSpec::default()) }),
-        Err(finding) => Err(Refusal { object: written.clone(), generation, finding: Some(finding) }),
-    };
-    let suspended = is_suspended(&annotations) && removal.is_none();
-    let task = if suspended { Err(Refusal { object: written, generation, finding: None }) } else { task };
-    SyncVersion { uid, generation, approval, asked, task }
-}
-
-fn is_suspended(annotations: &BTreeMap<String, String>) -> bool {
-    annotations.get(annotation::SUSPEND).is_some_and(|value| value == "true")
-}
-
-fn task(
-    id: SyncId,
-    cluster_name: String,
-    object: SyncObject,
-    generation: i64,
-    rights: Option<Rights>,
-    spec: SupportedSpec,
-) -> SyncTask {
-    let SupportedSpec {
-        git,
-        format,
-        resource_status,
-        implicit_namespaces,
-        reconcile_timeout,
-        api_server_timeout,
-        role_refs: _,
-    } = spec;
-    SyncTask {
-        how_to_approve: approve_by_annotation(&id.kind.to_string(), &id.namespace, &id.name),
-        format,
-        period: git.period(),
-        git,
-        cluster_name,
-        object: Some(object),
-        generation,
-        rights,
-        resource_status,
-        implicit_namespaces,
-        reconcile_timeout,
-        api_server_timeout,
-        removal: None,
-        sync: id,
-    }
 }

@@ -23,7 +23,7 @@ mod sweep;
 mod tree;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -256,7 +256,7 @@ impl Store {
     ///
     /// # Errors
     /// When the repository cannot be asked.
-    pub fn list(&mut self, wants: &[Want]) -> Result<Refs, GitError> {
+    pub fn list(&mut self, wants: &BTreeSet<Want>) -> Result<Refs, GitError> {
         let named = || wants.iter().filter(|want| want.commit().is_none());
         let names: Vec<String> = named().flat_map(Want::candidates).collect();
         let (at, default_branch) = match &mut self.backend {
@@ -281,7 +281,7 @@ impl Store {
     /// # Errors
     /// When the repository cannot be asked, or does not have it.
     pub fn resolve(&mut self, want: &Want) -> Result<Commit, GitError> {
-        self.list(std::slice::from_ref(want))?.commit(want)
+        self.list(&[want.clone()].into())?.commit(want)
     }
 
     /// Makes the files of a commit readable. Sends no request when they are readable already. `received` is called when a

@@ -80,7 +80,7 @@ fn branches_tags_hashes_and_head_resolve_alike_everywhere() {
         for (want, commit) in &at {
             assert_eq!(store.resolve(want).unwrap().to_string(), **commit, "{want}");
         }
-        let refs = store.list(&at.clone().map(|(want, _)| want)).unwrap();
+        let refs = store.list(&at.clone().map(|(want, _)| want).into()).unwrap();
         for (want, commit) in &at {
             assert_eq!(refs.commit(want).unwrap().to_string(), **commit, "{want}");
         }

@@ -362,7 +362,7 @@ impl Served {
 #[cfg(test)]
 impl Cluster {
     /// A cluster that serves no kind and answers no request.
-    pub(super) fn unreachable() -> Self {
+    pub(crate) fn unreachable() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = kube::Config::new("http://127.0.0.1:1".parse().expect("a URL"));
         let client = Client::try_from(config).expect("a client");

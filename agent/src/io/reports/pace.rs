@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
+use crate::io::places::{Party, SharedPlace, SharedPlaces, Shares};
 use crate::model::shared::lock;
 
 /// Bytes in a second.
@@ -10,9 +11,15 @@ const RATE: f64 = (1 << 20) as f64;
 /// Bytes at once after a rest: the ResourceGroups of 50,000 objects.
 const BURST: f64 = 16.0 * RATE;
 
+/// Requests in flight that write reports.
+const WRITES: Shares = Shares { all: 20, tenants: 15, tenant: 5 };
+
 /// The budget of writes over all syncs.
 #[derive(Debug)]
-pub struct WriteBudget(Mutex<Rest>);
+pub struct WriteBudget {
+    rest: Mutex<Rest>,
+    writes: SharedPlaces,
+}
 
 #[derive(Debug)]
 struct Rest {
@@ -22,11 +29,16 @@ struct Rest {
 
 impl Default for WriteBudget {
     fn default() -> Self {
-        Self(Mutex::new(Rest { bytes: BURST, at: Instant::now() }))
+        Self { rest: Mutex::new(Rest { bytes: BURST, at: Instant::now() }), writes: SharedPlaces::new(WRITES) }
     }
 }
 
 impl WriteBudget {
+    /// Waits for the turn of a request.
+    pub(super) async fn turn(&self, party: &Party) -> SharedPlace {
+        self.writes.place(party).await
+    }
+
     /// Takes the bytes of a write that cannot wait: nothing is applied before the record is written.
     pub(super) fn spend(&self, bytes: usize, now: Instant) {
         self.filled(now, |rest| rest.bytes = (rest.bytes - bytes as f64).max(-BURST));
@@ -45,7 +57,7 @@ impl WriteBudget {
     }
 
     fn filled<T>(&self, now: Instant, take: impl FnOnce(&mut Rest) -> T) -> T {
-        let mut rest = lock(&self.0);
+        let mut rest = lock(&self.rest);
         let passed = now.saturating_duration_since(rest.at).as_secs_f64();
         rest.bytes = (rest.bytes + passed * RATE).min(BURST);
         rest.at = rest.at.max(now);

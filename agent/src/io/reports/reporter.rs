@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::pace::WriteBudget;
 use super::{now, resource_groups, status};
 use crate::io::kubernetes::client::Cluster;
+use crate::io::places::party;
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncId;
 use crate::sync::engine::Event;
@@ -38,6 +39,7 @@ impl Reporter {
         events: mpsc::Sender<Event>,
     ) {
         let mut effects = VecDeque::new();
+        let party = party(&self.sync);
         loop {
             let event = match effects.pop_front() {
                 Some(ReportEffect::End) => return,
@@ -55,6 +57,7 @@ impl Reporter {
                     continue;
                 }
                 Some(ReportEffect::Send(request)) => {
+                    let _turn = self.budget.turn(&party).await;
                     let answer =
                         write(&self.cluster, &self.sync, self.uid.as_deref(), Some(&self.budget), request).await;
                     // Newer reports come before the next request, so that they replace older ones.
