@@ -1,6 +1,7 @@
 //! The figures, one function each.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,10 +38,13 @@ pub(super) async fn all(objects: usize) -> Result<()> {
     result
 }
 
-async fn figures(dir: &std::path::Path, objects: usize) -> Result<()> {
+async fn figures(dir: &Path, objects: usize) -> Result<()> {
     row(&format!("== {objects} ConfigMaps"), "");
     let repository = Repository::new(dir, objects)?;
-    let bare = bare_loop(&repository).await?;
+    let bare = {
+        let (_plane, client) = start().await?;
+        bare_loop(&repository, &client).await?
+    };
     row("bare loop, 20 in flight, objects a second", &format!("{bare:.0}"));
 
     let (plane, client) = start().await?;
@@ -67,10 +71,15 @@ async fn figures(dir: &std::path::Path, objects: usize) -> Result<()> {
 
 async fn start() -> Result<(ControlPlane, Client)> {
     let plane = ControlPlane::start_without_audit()?;
-    let kubeconfig = Kubeconfig::read_from(plane.kubeconfig())?;
+    let client = client(plane.kubeconfig()).await?;
+    Ok((plane, client))
+}
+
+pub(super) async fn client(kubeconfig: &Path) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.default_retry = false;
-    Ok((plane, Client::try_from(config)?))
+    Ok(Client::try_from(config)?)
 }
 
 async fn create_namespace(client: &Client) -> Result<()> {
@@ -81,11 +90,10 @@ async fn create_namespace(client: &Client) -> Result<()> {
 }
 
 /// The objects as the agent applies them, with nothing around: 20 server-side applies in flight.
-async fn bare_loop(repository: &Repository) -> Result<f64> {
+pub(super) async fn bare_loop(repository: &Repository, client: &Client) -> Result<f64> {
     let declared = declared(repository)?;
-    let (_plane, client) = start().await?;
-    create_namespace(&client).await?;
-    let mut events = watch(&client).await?;
+    create_namespace(client).await?;
+    let mut events = watch(client).await?;
     let count = declared.len();
     let applies = futures::stream::iter(declared.into_iter().map(|object| {
         let client = client.clone();
@@ -122,7 +130,7 @@ fn declared(repository: &Repository) -> Result<Vec<Arc<DeclaredObject>>> {
 }
 
 /// When the first and the last of so many objects were live in this version.
-async fn first_and_last(
+pub(super) async fn first_and_last(
     events: &mut tokio::sync::mpsc::UnboundedReceiver<Shown>,
     objects: usize,
     version: &str,
@@ -165,10 +173,10 @@ async fn drift_of(
     Ok(restored.saturating_duration_since(answered).as_secs_f64() * 1000.0)
 }
 
-fn distribution(mut times: Vec<f64>) -> String {
+pub(super) fn distribution(mut times: Vec<f64>) -> String {
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    format!("p50 {:.1}, p99 {:.1}, max {:.1} ({} drifts)", at(0.5), at(0.99), at(1.0), times.len())
+    format!("p50 {:.1}, p99 {:.1}, max {:.1} ({} times)", at(0.5), at(0.99), at(1.0), times.len())
 }
 
 async fn one_file(

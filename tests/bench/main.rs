@@ -1,11 +1,14 @@
 //! Figures of the agent against the real control plane, beside a bare loop on the same machine and day; with `many`, of many
-//! syncs beside one of as many objects; with `takeover`, of an agent that goes on for another; with `status`, of many contexts;
+//! syncs beside one of as many objects; with `tenants`, of RootSyncs and RepoSyncs beside a hostile one; with `storm`, of a thousand
+//! that come at once; with `takeover`, of an agent that goes on for another; with `status`, of many contexts;
 //! with `soak`, over hours of changes and failures; with `history`, of a repository with a long and large history; with `lint`,
 //! of the linter.
 //!
 //! `cargo build --release -p agent --bin nomos-agent && cargo run --release -p tests --bin bench -- [OBJECTS …]`
 //! `… -- many [SYNCS OBJECTS [FOREIGN]]`
+//! `… -- storm [SYNCS [NAMESPACES]]`
 //! `… -- takeover [OBJECTS]`
+//! `… -- tenants [SYNCS OBJECTS]`
 //! `… -- status`, which needs `nomos` too
 //! `… -- soak [MINUTES [SYNCS OBJECTS [SEED]]]`
 //! `… -- history [COMMITS MIB]`
@@ -18,7 +21,9 @@ mod lint;
 mod many;
 mod soak;
 mod status;
+mod storm;
 mod takeover;
+mod tenants;
 mod world;
 
 use std::io::Write as _;
@@ -30,7 +35,9 @@ fn main() -> ExitCode {
         Some("lint") => lint::all(),
         Some("many") => many(&args[1..]),
         Some("status") => status::all(),
+        Some("storm") => storm(&args[1..]),
         Some("takeover") => takeover(&args[1..]),
+        Some("tenants") => tenants(&args[1..]),
         Some("soak") => soak(&args[1..]),
         Some("history") => history(&args[1..]),
         _ => agent(&args),
@@ -49,9 +56,19 @@ fn many(args: &[String]) -> anyhow::Result<()> {
     many::all(number(0, 100)?, number(1, 100)?, number(2, 0)?)
 }
 
+fn storm(args: &[String]) -> anyhow::Result<()> {
+    let number = |index: usize, default| args.get(index).map_or(Ok(default), |arg| arg.parse::<usize>());
+    storm::all(number(0, 1000)?, number(1, 50)?)
+}
+
 fn history(args: &[String]) -> anyhow::Result<()> {
     let number = |index: usize, default| args.get(index).map_or(Ok(default), |arg| arg.parse::<usize>());
     history::all(number(0, 100_000)?, number(1, 1024)?)
+}
+
+fn tenants(args: &[String]) -> anyhow::Result<()> {
+    let number = |index: usize, default| args.get(index).map_or(Ok(default), |arg| arg.parse::<usize>());
+    tenants::all(number(0, 100)?, number(1, 100)?)
 }
 
 fn takeover(args: &[String]) -> anyhow::Result<()> {

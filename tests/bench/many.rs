@@ -9,7 +9,7 @@ use tests::cluster::{Cluster, Kind, SYNCS};
 use tests::repository::Repository;
 
 use crate::row;
-use crate::world::{Agent, NAMESPACE, create_sync, directory, foreigner, manifest};
+use crate::world::{Agent, NAMESPACE, create_sync, directory, foreigner, manifest, memory};
 
 /// The longest time that a first sync may take.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -62,11 +62,6 @@ fn start(cluster: &Cluster) -> Result<Agent> {
     Agent::start(cluster.kubeconfig(), &["--allow-local-repositories".as_ref()])
 }
 
-fn memory(agent: &Agent) -> Result<String> {
-    let (all, anonymous) = agent.memory()?;
-    Ok(format!("{all:.1} ({anonymous:.1})"))
-}
-
 /// One directory for each sync.
 pub(super) fn repository(syncs: usize, objects: usize) -> Result<Repository> {
     let repository = Repository::empty()?;
@@ -91,13 +86,14 @@ pub(super) fn until_synced(cluster: &Cluster, commit: &str, syncs: usize) -> Res
 }
 
 /// Prints the agent's requests since `from` once there are no more for five seconds.
-fn rested(cluster: &Cluster, from: u64, what: &str) -> Result<u64> {
+pub(super) fn rested(cluster: &Cluster, from: u64, what: &str) -> Result<u64> {
     let mut end = cluster.now()?;
     loop {
         std::thread::sleep(Duration::from_secs(5));
         let (since, now) = cluster.requests(end)?;
         end = now;
-        if !since.iter().any(|request| request.user_agent.starts_with("nomos-agent/") && request.verb != "watch") {
+        let counts = |request: &sandbox::Request| request.verb != "watch" && request.resource != "leases";
+        if !since.iter().any(|request| request.user_agent.starts_with("nomos-agent/") && counts(request)) {
             break;
         }
     }
@@ -106,7 +102,7 @@ fn rested(cluster: &Cluster, from: u64, what: &str) -> Result<u64> {
     for request in requests.iter().filter(|request| request.user_agent.starts_with("nomos-agent/")) {
         let subresource = if request.subresource.is_empty() { "" } else { "/status" };
         let resource = match request.resource.as_str() {
-            shown @ ("configmaps" | "resourcegroups" | "rootsyncs" | "events" | "") => shown,
+            shown @ ("configmaps" | "resourcegroups" | "rootsyncs" | "reposyncs" | "events" | "") => shown,
             _ => "of other kinds",
         };
         *counts.entry(format!("{} {resource}{subresource}", request.verb)).or_default() += 1;

@@ -196,6 +196,12 @@ impl Drop for Agent {
     }
 }
 
+/// Its memory in MiB, and in brackets what of it is no file.
+pub(super) fn memory(agent: &Agent) -> Result<String> {
+    let (all, anonymous) = agent.memory()?;
+    Ok(format!("{all:.1} ({anonymous:.1})"))
+}
+
 /// An object as the watch showed it, and when.
 pub(super) struct Shown {
     pub(super) at: Instant,
@@ -206,7 +212,15 @@ pub(super) struct Shown {
 
 /// Everything that happens to the ConfigMaps from now on.
 pub(super) async fn watch(client: &Client) -> Result<mpsc::UnboundedReceiver<Shown>> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+    follow(Api::namespaced(client.clone(), NAMESPACE)).await
+}
+
+/// As [`watch`], to the ConfigMaps of all Namespaces.
+pub(super) async fn watch_all(client: &Client) -> Result<mpsc::UnboundedReceiver<Shown>> {
+    follow(Api::all(client.clone())).await
+}
+
+async fn follow(api: Api<ConfigMap>) -> Result<mpsc::UnboundedReceiver<Shown>> {
     let mut from = api.list(&Default::default()).await?.metadata.resource_version.unwrap_or_default();
     let mut events = api.watch(&WatchParams::default().timeout(290), &from).await?.boxed();
     let (sender, receiver) = mpsc::unbounded_channel();
