@@ -19,25 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 pub(super) fn all(syncs: usize, namespaces: usize) -> Result<()> {
     row(&format!("== {syncs} RepoSyncs in {namespaces} Namespaces by one kubectl apply"), "");
     let repository = Repository::empty()?;
-    let mut manifests = String::new();
     let server = GitServer::of(&repository)?;
-    for index in 0..syncs {
-        let (name, namespace) = (format!("sync-{index}"), tenant(index % namespaces));
-        let object = json!({
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": &name, "namespace": &namespace},
-            "data": {"key": "value"},
-        });
-        repository.write(&format!("{name}/object.yaml"), &object.to_string())?;
-        let sync = json!({
-            "apiVersion": "configsync.gke.io/v1beta1",
-            "kind": "RepoSync",
-            "metadata": {"name": &name, "namespace": &namespace},
-            "spec": {"git": {"repo": server.url(), "branch": "main", "auth": "none", "dir": &name}},
-        });
-        manifests += &format!("---\n{sync}\n");
-    }
+    let manifests = manifests(&repository, server.url(), (syncs, namespaces))?;
     let commit = repository.commit()?;
     let cluster = Cluster::start(Kind::ControlPlane)?;
     cluster.install()?;
@@ -81,6 +64,29 @@ pub(super) fn all(syncs: usize, namespaces: usize) -> Result<()> {
     let said = std::fs::read_to_string(&log)?;
     row("lines of the log about the Lease", &said.lines().filter(|line| line.contains("Lease")).count().to_string());
     agent.stop()
+}
+
+/// The RepoSyncs, each with a directory of its own.
+fn manifests(repository: &Repository, url: &str, (syncs, namespaces): (usize, usize)) -> Result<String> {
+    let mut manifests = String::new();
+    for index in 0..syncs {
+        let (name, namespace) = (format!("sync-{index}"), tenant(index % namespaces));
+        let object = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": &name, "namespace": &namespace},
+            "data": {"key": "value"},
+        });
+        repository.write(&format!("{name}/object.yaml"), &object.to_string())?;
+        let sync = json!({
+            "apiVersion": "configsync.gke.io/v1beta1",
+            "kind": "RepoSync",
+            "metadata": {"name": &name, "namespace": &namespace},
+            "spec": {"git": {"repo": url, "branch": "main", "auth": "none", "dir": &name}},
+        });
+        manifests += &format!("---\n{sync}\n");
+    }
+    Ok(manifests)
 }
 
 pub(super) fn tenant(index: usize) -> String {

@@ -96,8 +96,7 @@ pub(super) async fn run(
     let followed = instructions.borrow_and_update().clone();
     let task = Arc::clone(&followed.task);
     let (_shown, dumps) = context.syncs.register(&task.sync);
-    let (events, inbox) = mpsc::channel(BACKLOG);
-    let (defined, awaited) = oneshot::channel();
+    let ((events, inbox), (defined, awaited)) = (mpsc::channel(BACKLOG), oneshot::channel());
     let last_in_force = last_in_force(&context, &task, object.as_ref());
     let source = source(&context, &task, warm, last_in_force.as_ref(), awaited);
     let ((reports, messages), (notices, announced)) = (mpsc::unbounded_channel(), mpsc::channel(NOTICES));
@@ -110,12 +109,10 @@ pub(super) async fn run(
     // The record of a sync that goes stays as it is until nothing is left.
     let groups = recorded.groups.take().filter(|_| task.removal.is_none());
     let (audited, audits) = mpsc::channel(AUDIT_BACKLOG);
-    let uid = object.as_ref().map(|object| object.uid.clone());
-    let cluster = Arc::new(task.cluster(&context.cluster));
+    let (cluster, uid) = (Arc::new(task.cluster(&context.cluster)), object.as_ref().map(|it| it.uid.clone()));
     let announcer = Announcer::new(Arc::clone(&cluster), &task.sync, uid.as_deref());
     let reporter = Reporter::new(Arc::clone(&context.cluster), task.sync.clone(), uid, Arc::clone(&context.writes));
     let reporting = reporting(&task, object, groups);
-    let state = State::new(settings(&followed, recorded, last_in_force));
     let runner = CommandRunner {
         cluster,
         metrics: context.metrics.of(&task.sync),
@@ -141,7 +138,7 @@ pub(super) async fn run(
         rights: task.rights.clone(),
         rbac: runner.context.rbac.subscribe(),
         rbac_heeded,
-        state,
+        state: State::new(settings(&followed, recorded, last_in_force)),
         runner,
         source,
         inbox,
