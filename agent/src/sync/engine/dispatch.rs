@@ -80,7 +80,10 @@ impl State {
                 return;
             }
             if let Some(dependency) = self.unready_dependency(&id) {
-                self.wait_for(&id, dependency, now);
+                match self.declared_form(&id).filter(|_| self.objects.notes(&id).is_some_and(|notes| notes.unread)) {
+                    Some(declared) => self.send_command(&id, Command::Read(declared), place, None),
+                    None => self.wait_for(&id, dependency, now),
+                }
                 continue;
             }
             self.objects.set_phase(&id, Phase::Settled);
@@ -200,6 +203,7 @@ impl State {
 
     fn send_command(&mut self, id: &ObjectId, command: Command, place: QueuePlace, repair: Option<PendingRepair>) {
         let applies = matches!(command, Command::Apply(..) | Command::Annotate(..));
+        let reads = matches!(command, Command::Read(_));
         let sent = match &command {
             Command::Apply(_, _, ApplyMode::TakeOver(_)) | Command::Annotate(_, _, Some(_)) => Sent::TakeOver,
             Command::Fill(..) => Sent::Fill,
@@ -210,7 +214,10 @@ impl State {
             tracked.recorded |= applies;
             tracked.phase = Phase::InFlight(Box::new(InFlight { place, sent, repair, deferred: None, recorded }));
             if let Some(notes) = &mut tracked.notes {
-                (notes.overdue_at, notes.overdue) = (None, false);
+                // An object that waits goes on to do so after the read.
+                if !(std::mem::take(&mut notes.unread) && reads) {
+                    (notes.overdue_at, notes.overdue) = (None, false);
+                }
             }
         });
         self.commands.push(command);

@@ -296,6 +296,7 @@ impl State {
         }
         if self.objects.live(id).is_some() {
             let place = QueuePlace::of(WorkClass::Repair, id, &self.in_force.order);
+            self.objects.change(id, |tracked| tracked.notes_mut().unread = true);
             self.objects.queue(id, place);
         } else {
             self.evaluate(id, now);

@@ -103,6 +103,8 @@ pub(in crate::sync::engine) struct Notes {
     pub(in crate::sync::engine) overtaken: u32,
     /// When the whole object is read because its readiness may have changed.
     pub(in crate::sync::engine) read_at: Option<Instant>,
+    /// At its turn the whole object is read because its readiness may have changed, also if its apply has to wait for other objects.
+    pub(in crate::sync::engine) unread: bool,
     /// When the wait for another object is told as an error.
     pub(in crate::sync::engine) overdue_at: Option<Instant>,
     /// The wait for another object was told as an error. It goes on, and the object is applied when the other is ready.
@@ -256,6 +258,7 @@ impl Notes {
             checks,
             overtaken,
             read_at,
+            unread,
             overdue_at,
             overdue,
             late_at,
@@ -268,6 +271,7 @@ impl Notes {
             && *checks == 0
             && *overtaken == 0
             && read_at.is_none()
+            && !unread
             && overdue_at.is_none()
             && !overdue
             && late_at.is_none()
