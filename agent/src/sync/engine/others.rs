@@ -44,7 +44,7 @@ pub struct HeldObjects {
     commit: String,
     /// The commit in force, and those that are to follow it.
     declared: Vec<Arc<DeclaredSet>>,
-    /// Recorded objects that none of these declares.
+    /// Recorded objects that none of these declares, and that are there or have not been listed.
     left: BTreeSet<ObjectId>,
 }
 
@@ -316,8 +316,7 @@ impl State {
         let declared: Vec<Arc<DeclaredSet>> = declared.cloned().collect();
         self.others.is_less = false;
         let is_left = |id: &&ObjectId| !declared.iter().any(|set| set.objects.contains_key(*id));
-        let recorded = self.objects.all().iter().filter(|(_, tracked)| tracked.recorded).map(|(id, _)| id);
-        let left = recorded.filter(is_left).cloned().collect();
+        let left = self.there().filter(is_left).cloned().collect();
         let (git, commit) = (Arc::clone(&self.source.git), self.source.commit.clone());
         let held = Arc::new(HeldObjects { git, commit, declared, left });
         self.others.shared = Some(Arc::clone(&held));

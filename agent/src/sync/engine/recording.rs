@@ -65,8 +65,7 @@ impl State {
     /// Writes the objects of the commit in force and those that it prunes into the record, with the guard's facts.
     pub(super) fn record(&mut self) {
         let declared = self.in_force.declared.iter().flat_map(|declared| declared.objects.keys());
-        let there = self.objects.inventory().map(|(id, _)| id).chain(self.unlisted());
-        let objects: BTreeSet<ObjectId> = declared.chain(there).cloned().collect();
+        let objects: BTreeSet<ObjectId> = declared.chain(self.there()).cloned().collect();
         self.recording.resize(&objects);
         let memory = self.prunes.memory().clone();
         self.recording.memory = memory.clone();
@@ -74,6 +73,11 @@ impl State {
         self.recording.going_on = true;
         let number = self.recording.number;
         self.commands.push(Command::Record(Box::new(NewRecord { number, objects, memory })));
+    }
+
+    /// The recorded objects that are there and the sync's, and those that no list has shown yet.
+    pub(super) fn there(&self) -> impl Iterator<Item = &ObjectId> {
+        self.objects.inventory().map(|(id, _)| id).chain(self.unlisted())
     }
 
     /// Another client has changed the record, or the states in it.

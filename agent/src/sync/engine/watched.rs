@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::model::metadata::ROOT_SCOPE;
 use crate::model::object::{GroupKind, Object, ObjectId};
 use crate::sync::health::{self, Health, is_always_current};
 use crate::sync::live::{FieldOwnership, Live, Observed, Owner};
@@ -168,9 +167,7 @@ impl State {
     /// The owner of an object. A sync that is not there any more, or does not have the object, owns nothing.
     pub(super) fn owner_that_is(&self, id: &ObjectId, owner: Owner) -> Owner {
         match &owner {
-            Owner::Other(manager) if manager.starts_with(ROOT_SCOPE) && !self.others.may_have(manager, id) => {
-                Owner::Nobody
-            }
+            Owner::Other(manager) if !self.others.may_have(manager, id) => Owner::Nobody,
             _ => owner,
         }
     }

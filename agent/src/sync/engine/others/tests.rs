@@ -125,6 +125,37 @@ fn an_object_with_owners_is_released_to_another_sync() {
     assert_eq!((scene.deleted(), scene.released()), (vec![], vec!["moves"]));
 }
 
+/// While the sync puts the label back that another client took off, a commit comes that does not declare the object any more: it is
+/// not the sync's then, and other syncs hear of that.
+#[test]
+fn an_object_that_lost_its_label_and_is_not_declared_any_more_is_free_for_others() {
+    let both = config_map("stays") + &config_map("moves");
+    let mut scene = Scene::new(&both, held(FIRST, "elsewhere", ""));
+    let moves = ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", "moves");
+    scene.step(Event::Gone(moves.clone(), 9));
+    let (set, mut unlabelled) = (declared(&config_map("stays")), live(&declared(&both), &moves, 9, json!({})));
+    unlabelled.metadata_mut().remove("labels");
+    scene.step(Event::Compiled { commit: SECOND.to_owned(), declared: Some(set), findings: Vec::new() });
+    scene.step(Event::Finished(moves.clone(), Outcome::Read(Box::new(unlabelled))));
+    let shared = scene.commands.iter().rev().find_map(|command| match command {
+        Command::Share(held) => Some(held.has(&moves)),
+        _ => None,
+    });
+    assert_eq!(shared, Some(false));
+}
+
+/// Every client can apply an object under the field manager of all syncs, and name one that has nothing to do with it.
+#[test]
+fn an_object_that_names_a_sync_that_does_not_have_it_is_free() {
+    let scene = Scene::new(&config_map("mine"), held(FIRST, "elsewhere", &config_map("theirs")));
+    let owner = |name: &str, manager: &str| {
+        let id = ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", name);
+        scene.state.owner_that_is(&id, Owner::Other(manager.into()))
+    };
+    assert_eq!(owner("theirs", OTHER), Owner::Other(OTHER.into()));
+    assert_eq!([owner("mine", OTHER), owner("mine", "tenant")], [Owner::Nobody, Owner::Nobody]);
+}
+
 /// An object that moves is not deleted, so that it does not count for the guard.
 #[test]
 fn objects_that_move_are_not_held_by_the_guard() {
