@@ -1,14 +1,16 @@
 //! A new cluster, with the objects that a control plane creates by itself.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
 use crate::clock::{self, Time};
 use crate::object::{self, text};
+use crate::resource::Resources;
 use crate::state::State;
-use crate::store::Key;
+use crate::store::{Key, Store};
 
 const OBJECTS: &[u8] = include_bytes!("../published/objects.json.gz");
 /// Stands for the time of the start, and for its day, in the stored objects.
@@ -16,7 +18,12 @@ const START: (&str, &str) = ("1970-01-01T00:00:00Z", "1970-01-01");
 
 /// Such a cluster, started at that time.
 pub fn state(now: Time) -> State {
-    let mut state = State::default();
+    state_with(Resources::new(std::iter::empty()), now)
+}
+
+/// Such a cluster that serves these resources, with the objects that are of them.
+pub fn state_with(resources: Resources, now: Time) -> State {
+    let mut state = State { store: Store::default(), resources: Arc::new(resources) };
     for mut object in objects(now) {
         let resource = state.resources.of_kind(text(&object, "/apiVersion"), text(&object, "/kind"));
         let Some(resource) = resource.cloned() else { continue };

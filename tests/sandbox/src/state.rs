@@ -22,12 +22,6 @@ pub struct State {
     pub resources: Arc<Resources>,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self { store: Store::default(), resources: Arc::new(Resources::new(std::iter::empty())) }
-    }
-}
-
 impl State {
     /// Stores an object and serves what it defines.
     pub fn put(&mut self, key: Key, object: Value) -> Arc<Value> {
