@@ -238,7 +238,7 @@ impl Client {
 
     fn audit(&mut self, kind: GroupKind, versions: BTreeSet<String>) {
         let findings = Arc::clone(&self.findings);
-        let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
+        let (cluster, sync) = (self.cluster.as_agent(), self.id.clone());
         self.tasks.spawn(async move {
             let (events, mut received) = tokio::sync::mpsc::channel(1024);
             for version in &versions {
@@ -252,7 +252,7 @@ impl Client {
     }
 
     fn count(&mut self, crd: ObjectId) {
-        let (cluster, findings) = (Arc::clone(&self.cluster), Arc::clone(&self.findings));
+        let (cluster, findings) = (self.cluster.as_agent(), Arc::clone(&self.findings));
         self.tasks.spawn(async move {
             let objects = supervised(patiently(|| count(&cluster, &crd))).await.and_then(Result::ok).flatten();
             push(&findings, Found::Event(Event::Counted(crd, objects)));
@@ -303,7 +303,7 @@ impl Client {
     fn write(&mut self, request: ReportRequest) {
         self.writing = true;
         let findings = Arc::clone(&self.findings);
-        let (cluster, sync, uid) = (Arc::clone(&self.cluster), self.id.clone(), self.uid.clone());
+        let (cluster, sync, uid) = (self.cluster.as_agent(), self.id.clone(), self.uid.clone());
         self.tasks.spawn(async move {
             let answer = supervised(reports::write(&cluster, &sync, Some(&uid), None, request)).await;
             push(&findings, Found::Written(answer));

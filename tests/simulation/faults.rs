@@ -1,8 +1,8 @@
 //! Faults: which requests of the agent go wrong, how, and how often.
 
 use sandbox::answer::Incoming;
+use sandbox::route::Place;
 
-use crate::server::about;
 use crate::source::OBJECTS;
 
 /// A fault and the requests that it strikes.
@@ -57,25 +57,22 @@ pub(crate) enum Kind {
 }
 
 impl Fault {
-    pub(crate) fn matches(&self, incoming: &Incoming) -> bool {
+    pub(crate) fn matches(&self, incoming: &Incoming, place: &Place) -> bool {
         let of_sort = match self.requests {
             Requests::All => true,
             Requests::Reads => incoming.method == "GET",
             Requests::Patches => incoming.method == "PATCH",
             Requests::Deletions => incoming.method == "DELETE",
         };
-        of_sort && self.is_about(incoming)
+        of_sort && self.is_about(place)
     }
 
-    fn is_about(&self, incoming: &Incoming) -> bool {
-        let place = about(incoming);
+    fn is_about(&self, place: &Place) -> bool {
         match self.target {
             Target::All => true,
             Target::Records => place.resource == "resourcegroups",
-            Target::Statuses => place.resource == "rootsyncs",
-            Target::Lists(index) => {
-                place.name.is_empty() && place.resource == OBJECTS[usize::from(index) % OBJECTS.len()].plural()
-            }
+            Target::Statuses => ["rootsyncs", "reposyncs"].contains(&&*place.resource),
+            Target::Lists(index) => place.name.is_empty() && place.resource == OBJECTS[usize::from(index)].plural(),
             Target::Objects(bits) => OBJECTS.iter().enumerate().any(|(index, template)| {
                 bits >> index & 1 == 1
                     && place.name == template.3

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use agent::compile::declared::{DeclaredObject, DeclaredSet};
 use agent::model::metadata::{FIELD_MANAGER, SyncId, annotation, label};
-use agent::model::object::ObjectId;
+use agent::model::object::{GroupKind, ObjectId};
 use sandbox::answer::Incoming;
 use sandbox::object;
+use sandbox::route::Place;
 use serde_json::Value;
 
-use crate::server::{APPLY, MERGE, Server, about, id};
+use crate::server::{APPLY, MERGE, Server, id};
 use crate::source::OBJECTS;
 
 /// Deletions without an approval within an hour, where there are no more than ten objects.
@@ -23,12 +24,16 @@ const WINDOW: Duration = Duration::from_secs(3600);
 #[derive(Default)]
 pub(crate) struct Laws {
     pub(crate) syncs: Vec<SyncId>,
+    stamps: Vec<Stamp>,
     /// The sync that applied an object last, by the object's uid.
     pub(crate) owners: BTreeMap<String, usize>,
     /// Objects that others took the stamp off after the last apply: they need not be deleted, even with the stamp on again.
     taken: BTreeSet<String>,
     /// Objects of which the API server said to their owner that they are not there.
     denied: BTreeSet<String>,
+    /// Objects that others made with all that an apply of a sync leaves, under a name that the sync's record had: the sync itself
+    /// may have sent this apply and heard no answer. Nobody can tell them from its own.
+    mistaken: BTreeSet<(usize, String)>,
     activations: BTreeMap<usize, Activation>,
     /// Approved commits.
     pub(crate) approved: BTreeSet<(usize, String)>,
@@ -57,6 +62,8 @@ struct Activation {
 pub(crate) struct Written<'a> {
     pub(crate) sync: usize,
     pub(crate) incoming: &'a Incoming,
+    /// What it is about.
+    pub(crate) place: &'a Place,
     pub(crate) before: Option<Arc<Value>>,
     pub(crate) after: Option<Arc<Value>>,
     /// It comes from a process that has ended, or from a request that was given up.
@@ -67,24 +74,37 @@ pub(crate) struct Written<'a> {
 
 impl Laws {
     pub(crate) fn new(syncs: Vec<SyncId>) -> Self {
-        Self { syncs, ..Self::default() }
+        let stamps = syncs.iter().map(Stamp::of).collect();
+        Self { syncs, stamps, ..Self::default() }
     }
 
     pub(crate) fn breaks(&mut self, law: impl Into<String>) {
         self.broken.get_or_insert(law.into());
     }
 
+    /// A request is sent, and may be refused for want of a right.
+    pub(crate) fn sent(&mut self, sync: usize, incoming: &Incoming, place: &Place) {
+        if !is_write(incoming) || is_report(place) {
+            return;
+        }
+        let of = &self.syncs[sync];
+        if incoming.impersonated != of.user() {
+            self.breaks(format!("sync {sync} sends {} {} not with its own rights", incoming.method, incoming.path));
+        } else if of.scope().is_some_and(|scope| scope != place.namespace) {
+            self.breaks(format!("sync {sync} writes outside its Namespace: {} {}", incoming.method, incoming.path));
+        }
+    }
+
     /// A request was performed.
     pub(crate) fn written(&mut self, written: &Written<'_>) {
-        let Written { sync, incoming, before, after, .. } = written;
-        if incoming.method == "GET" {
+        let Written { sync, incoming, place, before, after, .. } = written;
+        if !is_write(incoming) {
             return;
         }
         self.writes.push(format!("{} {} by {sync}", incoming.method, incoming.path));
-        let place = about(incoming);
-        if ["resourcegroups", "rootsyncs"].contains(&place.resource.as_str()) {
-            let own = &self.syncs[*sync].name;
-            if place.name != *own && !place.name.starts_with(&format!("{own}-")) {
+        if is_report(place) {
+            let own = &self.syncs[*sync];
+            if place.namespace != own.namespace || !is_record(&place.name, own) {
                 self.breaks(format!("sync {sync} writes {}", incoming.path));
             }
             return;
@@ -99,7 +119,8 @@ impl Laws {
         if let Some(before) = before
             && let Some(other) = self.owners.get(object::uid(before)).copied()
             && other != *sync
-            && is_stamped(before, &self.syncs[other])
+            && !self.takes_over(*sync, other)
+            && self.stamps[other].is_on(before)
             && is_applied(before)
             && !self.denied.contains(object::uid(before))
         {
@@ -115,7 +136,7 @@ impl Laws {
             }
             ("PATCH", MERGE) => {
                 let after =
-                    after.as_ref().map(|after| (object::uid(after).to_owned(), is_stamped(after, &self.syncs[*sync])));
+                    after.as_ref().map(|after| (object::uid(after).to_owned(), self.stamps[*sync].is_on(after)));
                 match after {
                     Some((uid, true)) => _ = self.owners.insert(uid, *sync),
                     Some((uid, false)) => _ = self.owners.remove(&uid),
@@ -126,13 +147,24 @@ impl Laws {
         }
     }
 
+    /// `true` if a sync may take objects over from another one: a RootSync from a tenant.
+    fn takes_over(&self, sync: usize, other: usize) -> bool {
+        self.syncs[sync].scope().is_none() && self.syncs[other].scope().is_some()
+    }
+
     /// Others wrote.
     pub(crate) fn acted(&mut self, server: &Server) {
         for (_, live) in server.state.store.all() {
             let owner = self.owners.get(object::uid(live));
-            if owner.is_some_and(|sync| !is_stamped(live, &self.syncs[*sync])) {
+            if owner.is_some_and(|sync| !self.stamps[*sync].is_on(live)) {
                 self.taken.insert(object::uid(live).to_owned());
             }
+        }
+        for (sync, (of, stamp)) in self.syncs.iter().zip(&self.stamps).enumerate() {
+            let forged = server.state.store.all().map(|(_, live)| live);
+            let forged = forged.filter(|live| stamp.is_on(live) && !self.owners.contains_key(object::uid(live)));
+            let forged = forged.filter(|live| is_applied(live) && is_recorded(server, of, &id(live)));
+            self.mistaken.extend(forged.map(|live| (sync, object::uid(live).to_owned())));
         }
     }
 
@@ -142,7 +174,8 @@ impl Laws {
         let uid = object::uid(before).to_owned();
         let commit = self.activations.get(&sync).map(|activation| activation.commit.clone());
         let approved = commit.is_some_and(|commit| self.approved.contains(&(sync, commit)));
-        if self.owners.get(&uid) != Some(&sync) && !(approved && self.unrecorded.contains(&sync)) {
+        let is_mistaken = self.mistaken.contains(&(sync, uid.clone()));
+        if self.owners.get(&uid) != Some(&sync) && !is_mistaken && !(approved && self.unrecorded.contains(&sync)) {
             self.breaks(format!("sync {sync} deletes {path}, which was never its own"));
         }
         let Some(activation) = self.activations.get_mut(&sync).filter(|_| !written.late) else { return };
@@ -177,7 +210,7 @@ impl Laws {
     pub(crate) fn in_force(&mut self, sync: usize, commit: String, server: &Server, leaving: &BTreeSet<String>) {
         let all = server.state.store.all().map(|(_, object)| object);
         let ours = all.filter(|one| self.owners.get(object::uid(one)) == Some(&sync));
-        let ours = ours.filter(|one| is_stamped(one, &self.syncs[sync]) && !object::is_deleting(one));
+        let ours = ours.filter(|one| self.stamps[sync].is_on(one) && !object::is_deleting(one));
         let ours = ours.map(|one| object::uid(one).to_owned()).filter(|uid| !leaving.contains(uid)).collect();
         self.activations.insert(sync, Activation { commit, ours, deleted: BTreeSet::new() });
     }
@@ -214,7 +247,7 @@ impl Laws {
     fn is_left(&self, sync: usize, live: &Value) -> bool {
         let uid = object::uid(live);
         let is_known = !self.taken.contains(uid) && !self.denied.contains(uid);
-        self.owners.get(uid) == Some(&sync) && is_known && is_stamped(live, &self.syncs[sync])
+        self.owners.get(uid) == Some(&sync) && is_known && self.stamps[sync].is_on(live)
     }
 
     /// The API server answers a sync that this object is not there.
@@ -243,7 +276,7 @@ impl Laws {
         if self.compared.get(&place) == Some(&compared) {
             return Ok(());
         }
-        if !is_stamped(&live, &self.syncs[sync]) {
+        if !self.stamps[sync].is_on(&live) {
             return Err("has not its stamp".to_owned());
         }
         let annotation = |key: &str| live["metadata"]["annotations"][key].as_str().unwrap_or_default().to_owned();
@@ -263,13 +296,51 @@ impl Laws {
     }
 }
 
-/// `true` if the object has all that a sync puts on its own.
-pub(crate) fn is_stamped(live: &Value, sync: &SyncId) -> bool {
-    let (metadata, id) = (&live["metadata"], id(live));
-    metadata["labels"][label::PART_OF] == sync.part_of().as_str()
-        && metadata["annotations"][annotation::MANAGER] == sync.manager().as_str()
-        && metadata["annotations"][annotation::MANAGED] == "enabled"
-        && metadata["annotations"][annotation::RESOURCE_ID] == id.resource_id().as_str()
+/// All that a sync puts on its own objects.
+struct Stamp {
+    part_of: String,
+    manager: String,
+}
+
+impl Stamp {
+    fn of(sync: &SyncId) -> Self {
+        Self { part_of: sync.part_of(), manager: sync.manager() }
+    }
+
+    /// `true` if the object has all of it.
+    fn is_on(&self, live: &Value) -> bool {
+        let (labels, annotations) = (&live["metadata"]["labels"], &live["metadata"]["annotations"]);
+        labels[label::PART_OF] == self.part_of.as_str()
+            && annotations[annotation::MANAGER] == self.manager.as_str()
+            && annotations[annotation::MANAGED] == "enabled"
+            && annotations[annotation::RESOURCE_ID] == id(live).resource_id().as_str()
+    }
+}
+
+/// `true` for a request that could change something.
+fn is_write(incoming: &Incoming) -> bool {
+    incoming.method != "GET" && !incoming.query.has("dryRun")
+}
+
+/// `true` for the documents that the agent itself writes: records and statuses.
+fn is_report(place: &Place) -> bool {
+    ["resourcegroups", "rootsyncs", "reposyncs"].contains(&place.resource.as_str())
+}
+
+/// `true` if the record of a sync names the object.
+fn is_recorded(server: &Server, sync: &SyncId, id: &ObjectId) -> bool {
+    let groups = server.state.store.list("resourcegroups.kpt.dev", &sync.namespace).map(|(_, group)| group);
+    let own = groups.filter(|group| is_record(object::name(group), sync));
+    let mut named = own.filter_map(|group| group["spec"]["resources"].as_array()).flatten();
+    named.any(|one| {
+        let text = |key: &str| one[key].as_str().unwrap_or_default();
+        *id == ObjectId::new(&GroupKind::new(text("group"), text("kind")), text("namespace"), text("name"))
+    })
+}
+
+/// `true` for the name of a ResourceGroup with a part of the sync's record.
+fn is_record(name: &str, sync: &SyncId) -> bool {
+    name == sync.name || name.strip_prefix(&sync.name).is_some_and(|rest| rest.starts_with('-'))
 }
 
 /// `true` if the entry of an apply of the agent is on the object: without it any client may have written all the rest.

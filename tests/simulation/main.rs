@@ -10,6 +10,7 @@ mod faults;
 mod laws;
 mod leaders;
 mod process;
+mod rights;
 mod run;
 mod schedule;
 mod seeds;
@@ -72,25 +73,33 @@ fn tell(seed: u64, scope: Scope) {
     println!("{shortest:?}\n=> {}\n", broken.err().unwrap_or_default());
 }
 
+/// One sync and nothing else.
+const ALONE: Scope = Scope { syncs: 1, faults: false, acts: 0, restores: false, tenants: false };
+
 #[test]
 fn the_laws_hold_without_faults() {
-    try_all(Scope { syncs: 1, faults: false, acts: 0, restores: false }, &[]);
+    try_all(ALONE, &[]);
 }
 
 #[test]
 fn the_laws_hold_while_requests_fail() {
-    try_all(Scope { syncs: 1, faults: true, acts: 0, restores: false }, &[]);
+    try_all(Scope { faults: true, ..ALONE }, &[]);
 }
 
 #[test]
 fn the_laws_hold_beside_other_clients() {
-    try_all(Scope { syncs: 1, faults: true, acts: 13, restores: false }, &[]);
+    try_all(Scope { faults: true, acts: 13, ..ALONE }, &[]);
 }
 
 #[test]
 fn the_laws_hold_for_several_syncs() {
-    let found = [53, 104, 125, 175, 179, 181, 192, 196, 290];
-    try_all(Scope { syncs: 3, faults: true, acts: 13, restores: false }, &found);
+    let found = [53, 104, 125, 175, 179, 181, 192, 196, 290, 306, 322];
+    try_all(Scope { syncs: 3, faults: true, acts: 13, ..ALONE }, &found);
+}
+
+#[test]
+fn the_laws_hold_for_tenants() {
+    try_all(Scope { syncs: 4, faults: true, acts: 13, tenants: true, ..ALONE }, &[]);
 }
 
 #[test]
@@ -109,5 +118,5 @@ fn writes_that_are_on_their_way_for_longer_than_the_fence_allows_break_the_law_o
 
 #[test]
 fn the_laws_hold_when_backups_are_restored() {
-    try_all(Scope { syncs: 1, faults: false, acts: 4, restores: true }, &[]);
+    try_all(Scope { acts: 4, restores: true, ..ALONE }, &[289]);
 }

@@ -79,6 +79,7 @@ impl World {
         // The one whose name another client writes on objects.
         self.all_syncs.insert(":root_x".to_owned(), Holdings::Known(Arc::default()));
         self.begin = executor.now() - self.server.time;
+        self.now = moment(self.begin, self.server.time);
         let entered = executor.enter();
         let client = self.shared().client();
         let mut connecting = JoinSet::new();
@@ -114,10 +115,10 @@ impl World {
     fn start_sync(&self, process: &mut Process, index: usize, pause: Duration) {
         let Some(connected) = &process.connected else { return };
         let _entered = process.executor.enter();
-        let mut cluster = connected.cluster.with_time_limit(PATIENCE);
+        let mut cluster = connected.cluster.with_time_limit(PATIENCE).acting_as(&self.laws.syncs[index]);
         cluster.client = self.lines[index].client();
         let cluster = Arc::new(cluster);
-        let (asked, of) = (Arc::clone(&cluster), self.laws.syncs[index].clone());
+        let (asked, of) = (cluster.as_agent(), self.laws.syncs[index].clone());
         let mut reading = JoinSet::new();
         reading.spawn(async move {
             sleep(pause).await;
@@ -130,7 +131,7 @@ impl World {
         let (Some(connected), Some(starting)) = (&process.connected, process.starting.remove(&index)) else { return };
         let _entered = process.executor.enter();
         let sync = self.laws.syncs[index].clone();
-        let now = moment(self.begin, self.server.time);
+        let now = self.now.clone();
         let memory = groups.as_ref().map_or_else(GuardMemory::without_record, |groups| groups.memory(&now));
         let mut recorded = groups.as_ref().map(InventoryRecord::objects).unwrap_or_default();
         let mut kinds: BTreeSet<GroupKind> = recorded.iter().map(ObjectId::group_kind).collect();
@@ -141,7 +142,8 @@ impl World {
             kinds.extend(found.0);
             recorded.extend(found.1);
         }
-        let id = ObjectId::new(&GroupKind::new("configsync.gke.io", "RootSync"), &sync.namespace, &sync.name);
+        let kind = GroupKind::new("configsync.gke.io", &sync.kind.to_string());
+        let id = ObjectId::new(&kind, &sync.namespace, &sync.name);
         let live = self.server.find(&id).expect("nobody deletes it").clone();
         let status = serde_json::from_value::<SyncStatus>(live["status"].clone()).unwrap_or_default();
         let last = status.sync.commit.clone();
@@ -169,7 +171,7 @@ impl World {
         let part_of = sync.part_of();
         let labelled = self.server.state.store.all().map(|(_, one)| one);
         let labelled = labelled.filter(|one| one["metadata"]["labels"][label::PART_OF] == part_of.as_str());
-        let ids: BTreeSet<ObjectId> = labelled.map(|one| crate::server::id(one)).collect();
+        let ids: BTreeSet<ObjectId> = labelled.map(|one| crate::server::id(one)).filter(|id| sync.covers(id)).collect();
         let kinds = ids.iter().map(ObjectId::group_kind).filter(|kind| self.server.serves(kind)).collect();
         (kinds, ids.into_iter().filter(ObjectId::is_crd).collect())
     }

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use agent::model::finding::Code;
+use agent::model::finding::{Code, Resource};
 use agent::model::metadata::annotation;
+use agent::model::object::ObjectId;
 use agent::sync::engine::Event;
 use serde_json::json;
 
 use crate::actors;
-use crate::client::{Client, moment};
+use crate::client::Client;
 use crate::faults::Fault;
 use crate::schedule::{Schedule, Step};
-use crate::server::MERGE;
-use crate::source::{Content, needs};
+use crate::server::{MERGE, sync_path};
+use crate::source::{Content, OBJECTS, needs};
 use crate::world::{World, name};
 
 /// The longest time in which everything that can come to its end does: the longest pause of anything that is tried again
@@ -25,10 +26,12 @@ const SOON: Duration = Duration::from_secs(600);
 
 /// The objects that each sync declares in the end, by their index in [`crate::source::OBJECTS`].
 const LAST: [&[u8]; 3] = [&[0, 1, 2, 3, 4, 5, 6], &[7, 8], &[9]];
+/// Those of a RootSync and tenants.
+const LAST_OF_TENANTS: [&[u8]; 4] = [&[0, 1, 2, 3, 4, 5, 6], &[10, 11], &[12], &[13]];
 
 /// Runs a schedule. `Err` tells which law was broken.
 pub(crate) fn run(schedule: &Schedule, trace: bool) -> Result<(), String> {
-    let mut world = World::new(schedule.syncs, trace);
+    let mut world = World::new(schedule, trace);
     for step in &schedule.steps {
         if trace {
             println!("{step:?}");
@@ -65,10 +68,7 @@ impl World {
                 self.wake();
             }
             Step::Commit(pick, content) => self.commit(self.pick(*pick), content.clone()),
-            Step::Rewind(pick, by) => {
-                let repository = &mut self.repositories[usize::from(*pick) % self.laws.syncs.len()];
-                repository.head = repository.head.map(|head| head.saturating_sub(usize::from(*by)));
-            }
+            Step::Rewind(pick, by) => self.rewind(self.pick(*pick), usize::from(*by)),
             Step::Unreadable(pick) => {
                 let sync = self.pick(*pick);
                 (self.repositories[sync].unreadable, self.repositories[sync].compiled) = (true, None);
@@ -101,10 +101,25 @@ impl World {
                 actors::act(&mut self.server, *act, *index, &sync);
                 self.laws.acted(&self.server);
             }
+            Step::Withdraw(pick, index, readable) => self.server.rights.withdraw(self.pick(*pick), *index, *readable),
+            Step::Give(pick, told) => self.give(self.pick(*pick), *told),
             Step::Fault(fault) => self.server.faults.push(*fault),
             Step::Mend => self.mend(),
             Step::Backup => self.backup = Some((self.server.state.clone(), self.laws.owners.clone())),
             Step::Restore => self.restore(),
+        }
+    }
+
+    /// The branch goes back by so many commits.
+    fn rewind(&mut self, sync: usize, by: usize) {
+        let repository = &mut self.repositories[sync];
+        repository.head = repository.head.map(|head| head.saturating_sub(by));
+    }
+
+    fn give(&mut self, sync: usize, told: bool) {
+        self.server.rights.give(sync);
+        if told {
+            self.tell(sync, Event::RightsChanged);
         }
     }
 
@@ -150,10 +165,9 @@ impl World {
     }
 
     fn annotate(&mut self, sync: usize, approval: Option<String>) {
-        let id = &self.laws.syncs[sync];
-        let path = format!("/apis/configsync.gke.io/v1beta1/namespaces/{}/rootsyncs/{}", id.namespace, id.name);
+        let path = sync_path(&self.laws.syncs[sync]);
         let patch = json!({"metadata": {"annotations": {annotation::APPROVE_PRUNE: approval}}});
-        self.server.ask("PATCH", &path, MERGE, &patch).expect("a RootSync can be annotated");
+        self.server.ask("PATCH", &path, MERGE, &patch).expect("a sync can be annotated");
         self.tell(sync, Event::Approved(approval));
     }
 
@@ -179,10 +193,10 @@ impl World {
     /// Whatever waits for this time happens.
     fn wake(&mut self) {
         self.wake_clients();
-        let now = moment(self.begin, self.server.time);
+        let now = self.now.instant;
         for sync in 0..self.repositories.len() {
             let wake = self.clients.get(&sync).and_then(|client| client.state.next_wake());
-            if wake.is_some_and(|at| at <= now.instant) {
+            if wake.is_some_and(|at| at <= now) {
                 self.step(sync, Event::Woken);
             }
             if self.next_poll(sync).is_some_and(|at| at <= self.server.time) {
@@ -258,6 +272,7 @@ impl World {
     fn end_well(&mut self) -> Result<(), String> {
         self.fail_alone()?;
         self.mend();
+        (0..self.repositories.len()).for_each(|sync| self.server.rights.give(sync));
         self.rest(END);
         self.upheld()?;
         actors::clean(&mut self.server);
@@ -269,7 +284,7 @@ impl World {
             let Some(client) = self.clients.get(&sync) else { return Err(format!("sync {sync} does not start")) };
             if !client.state.is_synced() {
                 let report = client.state.last_report();
-                let dump = client.state.dump(moment(self.begin, self.server.time).instant);
+                let dump = client.state.dump(self.now.instant);
                 return Err(format!(
                     "sync {sync} does not come to its end: {:#?} {:#?} {dump:#?}",
                     report.source, report.sync
@@ -293,9 +308,16 @@ impl World {
 
     /// Each repository has its own objects once more.
     fn declare_all(&mut self) {
-        for (sync, objects) in LAST.iter().enumerate().take(self.repositories.len()) {
+        for (sync, objects) in self.last().into_iter().enumerate() {
             self.commit(sync, Content::plain(objects));
         }
+    }
+
+    /// The objects that each sync declares in the end.
+    fn last(&self) -> Vec<&'static [u8]> {
+        let has_tenants = self.laws.syncs.iter().any(|sync| sync.scope().is_some());
+        let last = if has_tenants { &LAST_OF_TENANTS[..] } else { &LAST };
+        last[..self.repositories.len()].to_vec()
     }
 
     /// Approvals are asked for one after the other, as more deletions are found.
@@ -312,11 +334,11 @@ impl World {
         self.rest(time);
     }
 
-    /// Objects that fail, however long, delay only what depends on them.
+    /// Objects that fail, however long, and those that a sync has no rights on delay only what depends on them.
     fn fail_alone(&mut self) -> Result<(), String> {
         let lasting = std::mem::take(&mut self.server.faults).into_iter().filter(Fault::is_of_objects_for_ever);
         let lasting = lasting.collect::<Vec<_>>();
-        if lasting.is_empty() {
+        if lasting.is_empty() && self.server.rights.are_complete() {
             return Ok(());
         }
         self.mend();
@@ -325,13 +347,31 @@ impl World {
         self.declare_all();
         self.rest_with_approvals(SOON);
         self.upheld()?;
-        let fails = |index: u8| lasting.iter().any(|fault| fault.is_of_object(index));
-        for (sync, objects) in LAST.iter().enumerate().take(self.repositories.len()) {
-            let free = objects.iter().filter(|index| !fails(**index) && !needs(**index).iter().any(|on| fails(*on)));
+        let rights = self.server.rights.clone();
+        // A sync without rights on an object does not release it either.
+        let fails =
+            |index: u8| lasting.iter().any(|fault| fault.is_of_object(index)) || !rights.lacking(index).is_empty();
+        for (sync, objects) in self.last().into_iter().enumerate() {
+            let possible = objects.iter().filter(|index| !needs(**index).iter().any(|on| fails(*on)));
+            let (failing, free): (Vec<u8>, Vec<u8>) = possible.partition(|index| fails(**index));
             for index in free {
-                self.is_applied(sync, *index).map_err(|wrong| format!("object {index} fails alone, but {wrong}"))?;
+                self.is_applied(sync, index).map_err(|wrong| format!("object {index} fails alone, but {wrong}"))?;
+            }
+            for index in failing.into_iter().filter(|index| rights.lacking(*index).contains(&sync)) {
+                let id = OBJECTS[usize::from(index)].id();
+                if self.is_applied(sync, index).is_err() && !self.is_told(sync, &id) {
+                    return Err(format!("sync {sync} has no rights on {id}, and does not say so"));
+                }
             }
         }
         Ok(())
+    }
+
+    /// `true` if the status of a sync has a finding about an object.
+    fn is_told(&self, sync: usize, id: &ObjectId) -> bool {
+        let findings =
+            self.clients.get(&sync).map(|client| client.state.last_report().sync.findings).unwrap_or_default();
+        let names = |resource: &Resource| (&*resource.kind, &*resource.name) == (id.kind(), id.name());
+        findings.iter().any(|finding| finding.places.iter().filter_map(|place| place.resource.as_ref()).any(names))
     }
 }

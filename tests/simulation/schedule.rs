@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 
 use crate::faults::{Fault, Kind, Requests, Target};
-use crate::source::{Content, Form, OBJECTS, Special};
+use crate::source::{Content, Form, OBJECTS, PLAIN, Special};
 
 /// A whole schedule.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Schedule {
     /// Number of syncs.
     pub(crate) syncs: u8,
+    /// The first one is a RootSync, and the others are RepoSyncs.
+    pub(crate) tenants: bool,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -54,6 +56,10 @@ pub(crate) enum Step {
     Crash(u8),
     /// A task of a sync breaks down: the sync alone starts again.
     BreakDown(u8),
+    /// The account of a sync loses its rights on the kind of an object in its Namespace, but perhaps those to read.
+    Withdraw(u8, u8, bool),
+    /// The account of a sync has all of its rights again, and the agent may hear of that.
+    Give(u8, bool),
     /// Something other than the agent writes.
     Act(Act, u8),
     /// From now on requests go wrong.
@@ -122,25 +128,34 @@ pub(crate) struct Scope {
     /// How many of [`ACTS`].
     pub(crate) acts: usize,
     pub(crate) restores: bool,
+    /// All syncs but the first one are RepoSyncs, and rights come and go.
+    pub(crate) tenants: bool,
+}
+
+impl Scope {
+    /// How many of [`OBJECTS`] there are: those in Namespaces of tenants come last.
+    fn objects(self) -> u8 {
+        if self.tenants { OBJECTS.len() as u8 } else { PLAIN }
+    }
 }
 
 /// The schedule of a seed.
 pub(crate) fn generate(seed: u64, scope: Scope) -> Schedule {
     let mut rng = Rng::with_seed(seed);
-    let syncs = rng.u8(1..=scope.syncs);
+    let syncs = rng.u8(if scope.tenants { 2 } else { 1 }..=scope.syncs);
     // Some worlds are calm, so that there are long runs without a fault.
     let calm = rng.u8(0..4);
     let length = rng.usize(10..=200);
     let mut steps = Vec::new();
     if scope.faults && rng.u8(0..4) == 0 {
         // From the first request of the agent on.
-        steps.push(Step::Fault(fault(&mut rng)));
+        steps.push(Step::Fault(fault(&mut rng, scope)));
     }
-    steps.extend([Step::Commit(0, content(&mut rng)), Step::Run]);
+    steps.extend([Step::Commit(0, content(&mut rng, scope)), Step::Run]);
     while steps.len() < length {
         steps.push(step(&mut rng, scope, calm));
     }
-    Schedule { syncs, steps }
+    Schedule { syncs, tenants: scope.tenants, steps }
 }
 
 fn step(rng: &mut Rng, scope: Scope, calm: u8) -> Step {
@@ -152,7 +167,7 @@ fn step(rng: &mut Rng, scope: Scope, calm: u8) -> Step {
         52..57 => Step::React,
         57..62 => Step::Run,
         62..68 => Step::Wait(wait(rng)),
-        68..74 => Step::Commit(rng.u8(..), content(rng)),
+        68..74 => Step::Commit(rng.u8(..), content(rng, scope)),
         74 => Step::Rewind(rng.u8(..), rng.u8(1..4)),
         75 => Step::Unreadable(rng.u8(..)),
         76..78 => Step::Poll(rng.u8(..)),
@@ -164,12 +179,14 @@ fn step(rng: &mut Rng, scope: Scope, calm: u8) -> Step {
         82 if rng.u8(0..4) == 0 => Step::BreakDown(rng.u8(..)),
         82 => Step::Crash([0, u8::MAX, rng.u8(..)][rng.usize(0..3)]),
         83..91 if scope.acts > 0 && calm != 0 => {
-            Step::Act(ACTS[rng.usize(0..scope.acts.min(ACTS.len()))], rng.u8(0..OBJECTS.len() as u8))
+            Step::Act(ACTS[rng.usize(0..scope.acts.min(ACTS.len()))], rng.u8(0..scope.objects()))
         }
-        91..95 if scope.faults && calm != 1 => Step::Fault(fault(rng)),
+        91..95 if scope.faults && calm != 1 => Step::Fault(fault(rng, scope)),
         95 if scope.faults => Step::Mend,
         96 if scope.restores => Step::Backup,
         97 if scope.restores => Step::Restore,
+        96..98 if scope.tenants => Step::Withdraw(rng.u8(..), rng.u8(0..scope.objects()), rng.bool()),
+        98 if scope.tenants => Step::Give(rng.u8(..), rng.bool()),
         _ => Step::Run,
     }
 }
@@ -183,10 +200,10 @@ fn wait(rng: &mut Rng) -> u32 {
     }
 }
 
-fn content(rng: &mut Rng) -> Content {
+fn content(rng: &mut Rng, scope: Scope) -> Content {
     let mut objects = BTreeMap::new();
     let density = rng.u8(1..6);
-    for index in 0..OBJECTS.len() as u8 {
+    for index in 0..scope.objects() {
         if rng.u8(0..6) < density {
             let special = match rng.u8(0..30) {
                 0 => Special::IgnoreMutation,
@@ -201,7 +218,7 @@ fn content(rng: &mut Rng) -> Content {
     Content { objects, broken: rng.u8(0..12) == 0 }
 }
 
-fn fault(rng: &mut Rng) -> Fault {
+fn fault(rng: &mut Rng, scope: Scope) -> Fault {
     let codes = [400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 503, 504];
     let kind = match rng.u8(0..9) {
         0 => Kind::Hangup,
@@ -215,7 +232,7 @@ fn fault(rng: &mut Rng) -> Fault {
         0 => Target::All,
         1 => Target::Records,
         2 => Target::Statuses,
-        3 => Target::Lists(rng.u8(..)),
+        3 => Target::Lists(rng.u8(..) % scope.objects()),
         _ => Target::Objects(rng.u16(..) & rng.u16(..)),
     };
     let requests = match rng.u8(0..6) {

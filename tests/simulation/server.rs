@@ -5,12 +5,13 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use agent::model::metadata::SyncId;
+use agent::model::metadata::{CONTROLLER_NAMESPACE, SyncId};
 use agent::model::object::{GroupKind, ObjectId};
 use sandbox::answer::{Answer, Incoming};
 use sandbox::clock::Time;
 use sandbox::controllers::Controllers;
 use sandbox::log::Log;
+use sandbox::resource::Resources;
 use sandbox::route::{Place, Query};
 use sandbox::state::State;
 use sandbox::verbs::Watch;
@@ -18,6 +19,7 @@ use sandbox::{api, fresh, object};
 use serde_json::{Value, json};
 
 use crate::faults::{Fault, Kind};
+use crate::rights::Rights;
 use crate::wire::{AnswerBody, Reply};
 
 /// The second at which every world begins.
@@ -27,6 +29,20 @@ const BEGIN: u64 = 1_800_000_000;
 pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 pub(crate) const MERGE: &str = "application/merge-patch+json";
 pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
+
+/// The resources that the API server serves beside those of CRDs: enough for all that happens. The agent searches all kinds of an API
+/// server again and again.
+fn is_served(group: &str, plural: &str) -> bool {
+    let served = match group {
+        "" => &["configmaps", "events", "namespaces", "pods", "secrets", "serviceaccounts"][..],
+        "apiextensions.k8s.io" => &["customresourcedefinitions"],
+        "apps" => &["deployments", "replicasets"],
+        "coordination.k8s.io" => &["leases"],
+        "rbac.authorization.k8s.io" => &["clusterroles", "rolebindings"],
+        _ => &[],
+    };
+    served.contains(&plural)
+}
 
 /// What became of a request of the agent.
 pub(crate) enum Performed {
@@ -44,6 +60,7 @@ pub(crate) struct Server {
     /// The time since the world began.
     pub(crate) time: Duration,
     pub(crate) faults: Vec<Fault>,
+    pub(crate) rights: Rights,
     /// The revision of the last change of each object.
     pub(crate) touched: BTreeMap<ObjectId, u64>,
     noted: u64,
@@ -56,13 +73,16 @@ impl Server {
         let mut server = PREPARED.get_or_init(Self::prepare).clone();
         // What is random follows from here, whether or not this schedule is the first one of its process.
         sandbox::clock::seed(1);
+        server.rights = Rights::of(syncs);
         for sync in syncs {
-            let path = format!("/apis/configsync.gke.io/v1beta1/namespaces/{}/rootsyncs", sync.namespace);
+            server.make_namespace(&sync.namespace);
+            let path = sync_path(sync);
+            let path = path.rsplit_once('/').map_or("", |(collection, _)| collection);
             let body = json!({
-                "apiVersion": "configsync.gke.io/v1beta1", "kind": "RootSync", "metadata": {"name": sync.name},
+                "apiVersion": "configsync.gke.io/v1beta1", "kind": sync.kind.to_string(), "metadata": {"name": sync.name},
                 "spec": {"sourceFormat": "unstructured", "git": {"repo": "https://example.com/repo", "auth": "none"}},
             });
-            server.ask("POST", &path, "application/json", &body).expect("a RootSync");
+            server.ask("POST", path, "application/json", &body).expect("a sync");
         }
         server.note();
         server
@@ -71,26 +91,32 @@ impl Server {
     fn prepare() -> Self {
         sandbox::clock::seed(0);
         let mut server = Self {
-            state: fresh::state(Time::from_seconds(BEGIN)),
+            state: fresh::state_with(Resources::some(is_served), Time::from_seconds(BEGIN)),
             controllers: Controllers::default(),
             time: Duration::ZERO,
             faults: Vec::new(),
+            rights: Rights::default(),
             touched: BTreeMap::new(),
             noted: 0,
         };
         for crd in agent::api::crds() {
             let body = serde_json::to_value(crd).expect("a CRD");
-            if ["RootSync", "ResourceGroup"].contains(&object::text(&body, "/spec/names/kind")) {
+            if ["RootSync", "RepoSync", "ResourceGroup"].contains(&object::text(&body, "/spec/names/kind")) {
                 let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
                 server.ask("POST", path, "application/json", &body).expect("a CRD");
             }
         }
-        let namespace =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "config-management-system"}});
-        server.ask("POST", "/api/v1/namespaces", "application/json", &namespace).expect("a Namespace");
-        server.react();
+        server.make_namespace(CONTROLLER_NAMESPACE);
         server.state.store.forget();
         server
+    }
+
+    fn make_namespace(&mut self, name: &str) {
+        if self.state.find("namespaces", "", name).is_none() {
+            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            self.ask("POST", "/api/v1/namespaces", "application/json", &namespace).expect("a Namespace");
+            self.react();
+        }
     }
 
     pub(crate) fn now(&self) -> Time {
@@ -140,8 +166,11 @@ impl Server {
     }
 
     /// Performs a request of the agent, unless a fault is in its way.
-    pub(crate) fn perform(&mut self, incoming: &Incoming) -> Performed {
-        match self.fault(incoming) {
+    pub(crate) fn perform(&mut self, incoming: &Incoming, place: &Place) -> Performed {
+        if !self.rights.allow(incoming, place) {
+            return Performed::Not(whole(refusal(403, 0)));
+        }
+        match self.fault(incoming, place) {
             Some(Kind::Refuse(code, after)) => Performed::Not(whole(refusal(code, after))),
             Some(Kind::Hangup) => Performed::Not(Err(io::Error::new(io::ErrorKind::ConnectionReset, "hung up"))),
             Some(Kind::Undecodable) => Performed::Not(whole((200, b"<html>".to_vec()))),
@@ -176,8 +205,8 @@ impl Server {
         }
     }
 
-    fn fault(&mut self, incoming: &Incoming) -> Option<Kind> {
-        let at = self.faults.iter().position(|fault| fault.matches(incoming))?;
+    fn fault(&mut self, incoming: &Incoming, place: &Place) -> Option<Kind> {
+        let at = self.faults.iter().position(|fault| fault.matches(incoming, place))?;
         let kind = self.faults[at].kind;
         if self.faults[at].strike() {
             self.faults.remove(at);
@@ -219,6 +248,12 @@ impl Server {
         let revision = self.noted;
         self.touched.values_mut().for_each(|touched| *touched = revision);
     }
+}
+
+/// The path of a sync object.
+pub(crate) fn sync_path(sync: &SyncId) -> String {
+    let (plural, SyncId { namespace, name, .. }) = (sync.kind.to_string().to_lowercase(), sync);
+    format!("/apis/configsync.gke.io/v1beta1/namespaces/{namespace}/{plural}s/{name}")
 }
 
 /// The identity of an object.

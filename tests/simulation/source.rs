@@ -7,7 +7,7 @@ use std::sync::Arc;
 use agent::compile::declared::DeclaredSet;
 use agent::compile::kind_scopes::Scope;
 use agent::compile::parse::{SourceFile, parse};
-use agent::compile::{CompileOptions, NamespaceStrategy, SourceFormat, compile};
+use agent::compile::{CompileOptions, NamespaceStrategy, RepoScope, SourceFormat, compile};
 use agent::model::finding::{Code, Finding};
 use agent::model::metadata::SyncId;
 use agent::model::object::{GroupKind, ObjectId};
@@ -21,7 +21,7 @@ pub(crate) struct Template(
 );
 
 /// All of them.
-pub(crate) const OBJECTS: [Template; 10] = [
+pub(crate) const OBJECTS: [Template; 14] = [
     Template("v1", "Namespace", "", "a"),
     Template("v1", "ConfigMap", "a", "one"),
     Template("v1", "ConfigMap", "a", "two"),
@@ -32,7 +32,14 @@ pub(crate) const OBJECTS: [Template; 10] = [
     Template("v1", "Namespace", "", "b"),
     Template("v1", "ConfigMap", "b", "three"),
     Template("rbac.authorization.k8s.io/v1", "ClusterRole", "", "odd (name)"),
+    Template("v1", "ConfigMap", "t", "one"),
+    Template("v1", "ConfigMap", "t", "two"),
+    Template("v1", "Secret", "t", "secret"),
+    Template("v1", "ConfigMap", "u", "one"),
 ];
+
+/// So many of them, the first ones, are not in Namespaces of tenants.
+pub(crate) const PLAIN: u8 = 10;
 
 impl Template {
     pub(crate) fn id(&self) -> ObjectId {
@@ -97,11 +104,15 @@ impl Content {
         Self { objects: objects.iter().map(|index| (*index, form)).collect(), broken: false }
     }
 
-    fn text(&self) -> String {
+    fn text(&self, sync: &SyncId) -> String {
         let mut text = String::new();
         let mut before: Option<&Template> = None;
         for (index, form) in &self.objects {
             let template = &OBJECTS[usize::from(*index)];
+            // A repository of a tenant declares no other objects, or nothing of it comes in force.
+            if sync.scope().is_some_and(|scope| scope != template.2) {
+                continue;
+            }
             let Template(api, kind, namespace, name) = template;
             let mut annotations = Vec::new();
             if let (true, Some(on)) = (form.chained, before) {
@@ -134,9 +145,10 @@ impl Content {
         if self.broken {
             return (None, vec![Finding::new(Code::NameCollision, "twice")]);
         }
-        let file = SourceFile { path: "all.yaml".into(), content: self.text().into_bytes().into() };
+        let file = SourceFile { path: "all.yaml".into(), content: self.text(sync).into_bytes().into() };
         let mut options = CompileOptions {
             sync: Some(sync.clone()),
+            scope: sync.scope().map_or(RepoScope::Root, |scope| RepoScope::Namespace(scope.to_owned())),
             namespaces: NamespaceStrategy::Explicit,
             report_unknown_kinds: true,
             ..CompileOptions::offline(SourceFormat::Unstructured)

@@ -9,6 +9,7 @@ use agent::model::finding::{Code, Finding};
 use agent::model::metadata::SyncId;
 use agent::model::object::{GroupKind, ObjectId};
 use agent::sync::engine::{AllSyncs, Event, Holdings};
+use agent::sync::moment::Moment;
 use sandbox::answer::Incoming;
 use sandbox::state::State;
 use tokio::sync::Notify;
@@ -17,6 +18,7 @@ use crate::client::{Client, Wish, moment};
 use crate::executor::Executor;
 use crate::laws::{Laws, Written};
 use crate::process::Process;
+use crate::schedule::Schedule;
 use crate::server::{Performed, Server, about};
 use crate::source::{Content, OBJECTS};
 use crate::watches::OpenWatches;
@@ -48,6 +50,7 @@ pub(crate) struct World {
     /// The line of each sync, and last that of the requests that are for all syncs.
     pub(crate) lines: Vec<Wire>,
     pub(crate) begin: Instant,
+    pub(crate) now: Moment,
     pub(crate) server: Server,
     pub(crate) repositories: Vec<Repository>,
     /// The syncs that run.
@@ -63,15 +66,23 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(syncs: u8, trace: bool) -> Self {
-        let names = ["root-sync", "second", "third"];
-        let syncs: Vec<SyncId> = names[..usize::from(syncs)].iter().map(|name| SyncId::root(name)).collect();
-        let asked = Arc::default();
+    pub(crate) fn new(schedule: &Schedule, trace: bool) -> Self {
+        let all = match schedule.tenants {
+            false => ["root-sync", "second", "third"].map(SyncId::root).to_vec(),
+            true => {
+                let tenants = [("t", "repo-sync"), ("t", "other"), ("u", "repo-sync")];
+                let tenants = tenants.map(|(namespace, name)| SyncId::repo(namespace, name));
+                [SyncId::root("root-sync")].into_iter().chain(tenants).collect()
+            }
+        };
+        let syncs = all[..usize::from(schedule.syncs)].to_vec();
+        let (asked, begin) = (Arc::default(), Instant::now());
         let mut world = Self {
             process: None,
             lines: (0..=syncs.len()).map(|_| Wire::new(&asked)).collect(),
             asked,
-            begin: Instant::now(),
+            begin,
+            now: moment(begin, Duration::ZERO),
             server: Server::new(&syncs),
             repositories: syncs.iter().map(|_| Repository::default()).collect(),
             clients: BTreeMap::new(),
@@ -123,12 +134,13 @@ impl World {
 
     pub(crate) fn perform(&mut self, sync: usize, incoming: &Incoming, late: bool) -> wire::Reply {
         let place = about(incoming);
+        self.laws.sent(sync, incoming, &place);
         let find = |server: &Server| {
             let resource = server.state.resources.get(&place.group, &place.version, &place.resource)?;
             server.state.get(resource, &place.namespace, &place.name).cloned()
         };
         let before = find(&self.server);
-        let (performed, reply) = match self.server.perform(incoming) {
+        let (performed, reply) = match self.server.perform(incoming, &place) {
             Performed::Not(reply) => (false, reply),
             Performed::Done(reply) => (true, reply),
             Performed::Opened(watch, from) => {
@@ -148,7 +160,7 @@ impl World {
         if performed {
             let after = find(&self.server);
             let time = self.server.time;
-            self.laws.written(&Written { sync, incoming, before, after, late, time });
+            self.laws.written(&Written { sync, incoming, place: &place, before, after, late, time });
         } else if let (Some(before), Ok((404, _))) = (before, &reply) {
             self.laws.denied(sync, &before);
         }
@@ -161,7 +173,7 @@ impl World {
     pub(crate) fn idle(&mut self) {
         loop {
             self.executor().settle();
-            let now = moment(self.begin, self.server.time);
+            let now = self.now.clone();
             let process = self.process.as_ref().expect("the agent runs");
             let entered = process.executor.enter();
             let mut collected = false;
@@ -193,6 +205,7 @@ impl World {
 
     fn catch_up(&mut self) {
         self.server.time = self.executor().now().saturating_duration_since(self.begin);
+        self.now = moment(self.begin, self.server.time);
         self.idle();
     }
 
@@ -205,7 +218,7 @@ impl World {
 
     /// Lets everything but the engines see that time has passed.
     pub(crate) fn wake_clients(&mut self) {
-        let now = moment(self.begin, self.server.time);
+        let now = self.now.clone();
         let process = self.process.as_ref().expect("the agent runs");
         let entered = process.executor.enter();
         let mut woken = false;
@@ -219,7 +232,7 @@ impl World {
     // ---- events ----
 
     pub(crate) fn step(&mut self, sync: usize, event: Event) {
-        let now = moment(self.begin, self.server.time);
+        let now = self.now.clone();
         if self.trace {
             println!("      {sync}: {}", event.summary());
         }
