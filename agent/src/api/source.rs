@@ -119,8 +119,9 @@ pub struct GitSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GitVerification {
-    /// HEAD, for the commit that is synced: the agent refuses another mode, and verify without secretRef (KNV1061). Default: HEAD.
+    /// HEAD, for the commit that is synced. Default: HEAD.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("enum" = ["HEAD"]))]
     pub mode: String,
     /// Secret in the namespace of the sync with the keys that may sign commits. The key allowed_signers holds ssh keys, as ssh-keygen
     /// reads them: a line with a name and a public key for each. Each key that ends in .asc holds OpenPGP keys, as gpg --export

@@ -148,6 +148,7 @@ fn effect(leaf: &Leaf, value: &Value) -> Effect {
             spec["git"]["auth"] = "token".into();
             spec["git"]["secretRef"] = json!({ "name": "login" });
         }
+        ("spec.git.verify.mode", _) => spec["git"]["verify"] = json!({ "secretRef": { "name": "signers" } }),
         (path, _) if path.starts_with("spec.override.roleRefs") => {
             spec["override"]["roleRefs"] = json!([{ "kind": "", "name": "before", "namespace": "before" }]);
         }
