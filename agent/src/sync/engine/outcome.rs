@@ -171,14 +171,15 @@ impl State {
     /// A repair worked: it is told, and counted in case another client undoes it again and again.
     fn repaired(&mut self, id: &ObjectId, repair: Option<PendingRepair>, now: Instant) {
         let Some(PendingRepair { fields, by, version }) = repair else { return };
+        let changed = self.drifted.remove(id).unwrap_or(now);
         let begins = self.objects.change(id, |tracked| {
             let notes = tracked.notes_mut();
             notes.rival = by.as_deref().map(Into::into);
             let before = notes.heat;
-            let heat = notes.heat.insert(Heat::after_repair(before, now));
+            let heat = notes.heat.insert(Heat::after_repair(before, changed, now));
             heat.is_fight() && !before.is_some_and(Heat::is_fight)
         });
-        let after = now.saturating_duration_since(self.drifted.remove(id).unwrap_or(now));
+        let after = now.saturating_duration_since(changed);
         if let Some(finding) = self.fight_finding(id) {
             self.report.status_changed();
             if begins {

@@ -238,10 +238,10 @@ impl State {
     }
 
     pub(super) fn fight_finding(&self, id: &ObjectId) -> Option<Finding> {
-        let repairs = self.fight(id)?;
+        let frequency = self.fight(id)?.frequency();
         let rival = self.objects.notes(id).and_then(|notes| notes.rival.as_deref());
         let rival = rival.map_or("another client".to_owned(), |rival| format!("the field manager {rival:?}"));
-        let message = format!("{id} is changed about {repairs:.0} times a minute by {rival} and put back each time");
+        let message = format!("{id} is changed {frequency} by {rival} and put back each time");
         let hint = "stop the other controller, or take the fields it writes out of the repository";
         Some(self.about(Finding::new(Code::Fight, message).hint(hint), id))
     }

@@ -223,7 +223,7 @@ fn objects_that_fail_as_if_the_api_server_were_away_delay_no_other_object() {
         now = now.max(next);
         commands.extend(state.step(Event::Woken, now));
         // An object that is deleted more often is fought over.
-        if now < deleted_at + Duration::from_secs(300) {
+        if now < deleted_at + Duration::from_secs(660) {
             answer(&mut state, &mut commands, 0, now);
             continue;
         }
@@ -322,6 +322,58 @@ fn an_object_that_changes_all_the_time_is_taken_over_after_pauses_that_grow() {
         }
     }
     assert!((10..45).contains(&attempts), "{attempts}");
+}
+
+/// A client that comes back every three minutes is told of too, after five times; and no more when it has missed its turn.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_fight_may_be_slow() {
+    let (set, begin) = (declared(&widgets(0)), Instant::now());
+    let (mut state, _) = begin_sync(&set, Duration::from_secs(300), begin);
+    let id = config_map("settings");
+    let minutes = |number: u64| Duration::from_secs(60 * number);
+    let (mut now, mut version) = (begin, 2);
+    let settings = live(&set, &id, version, json!({}));
+    state.step(Event::Finished(id.clone(), applied(&settings)), begin);
+    // The engine wakes whenever it wants to, until a time; the repairs that it sends work at once.
+    let told = |state: &State| {
+        let findings = state.last_report().sync.findings;
+        findings.into_iter().find(|finding| finding.code == Code::Fight).map(|finding| finding.message)
+    };
+    let mut pauses = Vec::new();
+    for turn in 1..=9_u64 {
+        assert_eq!(told(&state).is_some(), turn > 5, "before the change {turn}: {:?}", told(&state));
+        assert_eq!(state.is_synced(), turn <= 5);
+        let returned = now + minutes(3);
+        while let Some(wake) = state.next_wake().filter(|wake| *wake < returned) {
+            state.step(Event::Woken, wake);
+        }
+        let mut commands = state.step(Event::Gone(id.clone(), version + 1), returned);
+        (now, version) = (returned, version + 2);
+        while !commands.iter().any(|command| applied_object(command).is_some()) {
+            now = state.next_wake().expect("it is put back");
+            commands = state.step(Event::Woken, now);
+        }
+        pauses.push((now - returned).as_secs());
+        state.step(Event::Finished(id.clone(), applied(&live(&set, &id, version, json!({})))), now);
+    }
+    assert_eq!(pauses, [0, 0, 0, 0, 0, 1, 2, 4, 8]);
+    let told_at_last = told(&state).expect("it goes on");
+    assert!(
+        told_at_last.contains("is changed again and again, after 3m0s at the latest, by another client"),
+        "{told_at_last}"
+    );
+    while told(&state).is_some() {
+        let wake = state.next_wake().expect("the fight is over some time");
+        assert!(wake <= now + minutes(4), "a minute after the next turn at the latest");
+        state.step(Event::Woken, wake);
+    }
+    assert!(state.is_synced());
+    // It was forgotten: one change is no fight.
+    state.step(Event::Woken, now + minutes(11));
+    state.step(Event::Gone(id.clone(), version + 1), now + minutes(12));
+    state.step(Event::Finished(id.clone(), applied(&live(&set, &id, version + 2, json!({})))), now + minutes(12));
+    assert_eq!(told(&state), None);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::sync::live::{OnRemoval, Owner};
 use crate::sync::plan::order::namespace_of;
 use crate::sync::plan::{Action, Cause, Declared, decide};
 
-use super::objects::{FIGHT, Heat, Phase, Timer};
+use super::objects::{Heat, Phase, Timer};
 use super::queue::{QueuePlace, WorkClass};
 use super::{Command, Notice, State};
 
@@ -74,8 +74,8 @@ impl State {
         if class == WorkClass::Repair {
             self.drifted.entry(id.clone()).or_insert(now);
         }
-        if let Some(repairs) = self.fight(id).filter(|_| class == WorkClass::Repair) {
-            let calm = Backoff::pause(Duration::from_secs(1), LONGEST_CALM, (repairs - FIGHT) as u32);
+        if let Some(heat) = self.fight(id).filter(|_| class == WorkClass::Repair) {
+            let calm = Backoff::pause(Duration::from_secs(1), LONGEST_CALM, heat.pauses());
             self.objects.set_phase(id, Phase::BackingOff(now + calm));
             return;
         }
@@ -228,10 +228,9 @@ impl State {
         unknown && !is_always_current(id) && matches!(self.declared(id), Declared::Object(_))
     }
 
-    /// About the number of repairs a minute, for an object that another client fights over.
-    pub(super) fn fight(&self, id: &ObjectId) -> Option<f64> {
-        let heat = self.objects.notes(id)?.heat?;
-        heat.is_fight().then_some(heat.repairs)
+    /// The frequency of repairs, for an object that another client fights over.
+    pub(super) fn fight(&self, id: &ObjectId) -> Option<Heat> {
+        self.objects.notes(id)?.heat.filter(|heat| heat.is_fight())
     }
 
     // ---- timers ----

@@ -14,7 +14,7 @@ use super::queue::{QueuePlace, WorkClass};
 use index::{Indices, Keys};
 
 pub(super) use index::{Mark, Timer};
-pub(super) use tracked::{Deferred, FIGHT, FailureRecord, Heat, InFlight, Notes, PendingRepair, Phase, Sent, Tracked};
+pub(super) use tracked::{Deferred, FailureRecord, Heat, InFlight, Notes, PendingRepair, Phase, Sent, Tracked};
 
 /// All objects that are declared with work to do, live and watched, or recorded.
 #[derive(Default)]

@@ -75,7 +75,9 @@ fn make(objects: &mut Objects, id: &ObjectId, change: Change, at: Instant) {
             objects.change(id, |tracked| tracked.notes_mut().failure = Some(failure));
         }
         Change::Forgive => _ = objects.forgive(id),
-        Change::Heat => objects.change(id, |tracked| tracked.notes_mut().heat = Some(Heat { repairs: 6.0, at })),
+        Change::Heat => objects.change(id, |tracked| {
+            tracked.notes_mut().heat = Some(Heat::after_repair(tracked.notes_mut().heat, at, at))
+        }),
         Change::ReadAt => objects.change(id, |tracked| tracked.notes_mut().read_at = Some(at)),
         Change::Overdue => objects.change(id, |tracked| {
             let notes = tracked.notes_mut();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::model::duration::format_duration;
 use crate::model::finding::Finding;
 use crate::model::object::ObjectId;
 use crate::sync::engine::queue::QueuePlace;
@@ -135,44 +136,86 @@ impl FailureRecord {
 }
 
 /// Repairs of one object a minute from which on another client counts as fighting over it.
-pub(in crate::sync::engine) const FIGHT: f64 = 5.0;
-/// Heat below which an object's repairs are forgotten.
-const COLD: f64 = 0.05;
+const FIGHT: f64 = 5.0;
+/// Changes of one object in a row from which on another client that is slower counts as fighting over it.
+const RETURNS: u32 = 5;
+/// Changes that follow a repair sooner than this are many a minute, or few at once.
+const SLOW: Duration = Duration::from_secs(10);
+/// The time without another change after which the repairs of an object are forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(600);
+/// The time that a slow client may be late.
+const LATE: Duration = Duration::from_secs(60);
 
-/// The frequency of repairs of an object: each repair adds one, and the value falls to a third within a minute.
+/// The frequency of repairs of an object. Each repair adds one to a number that falls to a third within a minute; and a client that is
+/// slower than that number can show is known by its changes in a row.
 #[derive(Clone, Copy)]
 pub(in crate::sync::engine) struct Heat {
-    /// About the number of repairs a minute, at the last repair.
-    pub(in crate::sync::engine) repairs: f64,
+    /// About the number of repairs a minute, at a time.
+    repairs: f64,
+    at: Instant,
     /// The time of the last repair.
-    pub(in crate::sync::engine) at: Instant,
+    last: Instant,
+    /// The number of repairs, each soon enough after the one before.
+    returns: u32,
+    /// The time after a repair until the next change, at the longest, of late.
+    calm: Duration,
+    /// Another client comes back every few minutes.
+    slow: bool,
 }
 
 impl Heat {
-    /// The heat of an object that is repaired now, when this was its heat before.
-    pub(in crate::sync::engine) fn after_repair(before: Option<Self>, now: Instant) -> Self {
-        Self { repairs: before.map_or(0.0, |heat| heat.left(now)) + 1.0, at: now }
+    /// The heat of an object that is repaired now, when this was its heat before, and it has differed since `changed`.
+    pub(in crate::sync::engine) fn after_repair(before: Option<Self>, changed: Instant, now: Instant) -> Self {
+        let none = Self { repairs: 0.0, at: now, last: now, returns: 0, calm: Duration::ZERO, slow: false };
+        let before = before.unwrap_or(none);
+        let calm = changed.saturating_duration_since(before.last).max(before.calm / 2);
+        let returns = before.returns.saturating_add(1);
+        let slow = returns >= RETURNS && calm >= SLOW;
+        Self { repairs: before.left(now) + 1.0, at: now, last: now, returns, calm, slow }
     }
 
-    /// The heat that is left at `now`: it halves roughly every 40 seconds.
+    /// The number of repairs a minute that is left at `now`: it halves roughly every 40 seconds.
     fn left(self, now: Instant) -> f64 {
         self.repairs * (-now.saturating_duration_since(self.at).as_secs_f64() / 60.0).exp()
     }
 
     /// `true` when another client fights over the object.
     pub(in crate::sync::engine) fn is_fight(self) -> bool {
+        self.slow || self.is_fast()
+    }
+
+    fn is_fast(self) -> bool {
         self.repairs >= FIGHT
     }
 
-    /// The time at which a fight is over, or else the repairs are forgotten.
+    /// The number of repairs since the fight began, for the pause before the next one.
+    pub(in crate::sync::engine) fn pauses(self) -> u32 {
+        let of_slow = if self.slow { self.returns - RETURNS } else { 0 };
+        of_slow.max((self.repairs - FIGHT) as u32)
+    }
+
+    /// The frequency of the other client's changes, in words.
+    pub(in crate::sync::engine) fn frequency(self) -> String {
+        match self.is_fast() {
+            true => format!("about {:.0} times a minute", self.repairs),
+            false => format!("again and again, after {} at the latest,", format_duration(self.calm)),
+        }
+    }
+
+    /// The time at which a fight is over, or else the repairs are forgotten. A slow client has missed its turn then.
     pub(super) fn cools_at(self) -> Instant {
-        let below = if self.is_fight() { FIGHT } else { COLD };
-        self.at + Duration::from_secs_f64(60.0 * (self.repairs / below).ln().max(0.0))
+        let of_fast = self.at + Duration::from_secs_f64(60.0 * (self.repairs / FIGHT).ln().max(0.0));
+        match (self.is_fast(), self.slow) {
+            (fast, true) => (self.last + self.calm + LATE).max(if fast { of_fast } else { self.at }),
+            (true, false) => of_fast,
+            (false, false) => self.last + FORGOTTEN,
+        }
     }
 
     /// The heat after [`Heat::cools_at`]; `None` when the repairs are forgotten.
     pub(in crate::sync::engine) fn cooled(self, now: Instant) -> Option<Self> {
-        self.is_fight().then(|| Self { repairs: self.left(now).min(0.99 * FIGHT), at: now })
+        let repairs = self.left(now).min(0.99 * FIGHT);
+        self.is_fight().then_some(Self { repairs, at: now, slow: false, ..self })
     }
 }
 
