@@ -34,9 +34,7 @@ impl SshServer {
     pub fn start() -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("nomos-sshd-").tempdir()?;
         for name in ["host", "client"] {
-            let path = directory.path().join(name);
-            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status()?;
-            ensure!(made.success(), "ssh-keygen fails");
+            make_key(&directory.path().join(name))?;
         }
         let config = directory.path().join("config");
         let path = |name: &str| directory.path().join(name).display().to_string();
@@ -82,9 +80,27 @@ impl SshServer {
         Ok(format!("[127.0.0.1]:{} {}", self.port, fs::read_to_string(self.path("host.pub"))?))
     }
 
+    /// From the next connection on it has another key.
+    ///
+    /// # Errors
+    /// When the key cannot be made.
+    pub fn change_host_key(&self) -> Result<()> {
+        make_key(&self.path("other"))?;
+        for end in ["", ".pub"] {
+            fs::rename(self.path(&format!("other{end}")), self.path(&format!("host{end}")))?;
+        }
+        Ok(())
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
+}
+
+fn make_key(path: &Path) -> Result<()> {
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status()?;
+    ensure!(made.success(), "ssh-keygen fails");
+    Ok(())
 }
 
 fn serve(config: &Path, stream: TcpStream) -> Result<()> {

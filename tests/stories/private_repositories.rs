@@ -119,8 +119,41 @@ pub(crate) fn over_ssh(kind: Kind) -> Result<()> {
     sync.await_synced(&sync.repository.head()?)?;
     sync.repository.write("settings.yaml", &config_map(name, "settings", "two"))?;
     sync.commit()?;
-    Ok(())
+    by_the_first_key(&sync, &server, &path)
 }
+
+/// Without `known_hosts` the server's first key is remembered on the RootSync, and another one gets no login.
+fn by_the_first_key(sync: &Sync<'_>, server: &SshServer, secret: &str) -> Result<()> {
+    let name = &sync.name;
+    sync.cluster.patch(secret, &json!({"data": {"known_hosts": null}}))?;
+    let remembered = |server: &SshServer| {
+        let line = server.known_hosts()?;
+        let line = line.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+        await_condition("the key of the server is remembered", || {
+            let object = sync.object()?;
+            let found = &object["metadata"]["annotations"][KNOWN_HOSTS];
+            ensure!(*found == line, "{found}");
+            Ok(())
+        })
+    };
+    remembered(server)?;
+    sync.repository.write("settings.yaml", &config_map(name, "settings", "three"))?;
+    let commit = sync.commit()?;
+
+    server.change_host_key()?;
+    sync.repository.write("settings.yaml", &config_map(name, "settings", "four"))?;
+    let newer = sync.repository.commit()?;
+    let object = sync.await_error("2004")?;
+    let status = object["status"].to_string();
+    ensure!(status.contains("shows another host key than at the first connection"), "{object:#}");
+    ensure!(status.contains(&format!("remove the annotation {KNOWN_HOSTS} of the sync")), "{object:#}");
+    ensure!(object["status"]["lastSyncedCommit"] == *commit, "{object:#}");
+    sync.patch(&json!({"metadata": {"annotations": {KNOWN_HOSTS: null}}}))?;
+    remembered(server)?;
+    sync.await_synced(&newer).map(|_| ())
+}
+
+const KNOWN_HOSTS: &str = "configsync.gke.io/ssh-known-hosts";
 
 fn await_stalled(sync: &Sync<'_>, text: &str) -> Result<Value> {
     await_condition(&format!("the sync is stalled: {text}"), || {

@@ -62,6 +62,9 @@ pub mod annotation {
     pub const SUSPEND: &str = "configsync.gke.io/suspend";
     /// User, on a RootSync or RepoSync: each new value has the agent ask the git server, and try again what failed, at once.
     pub const SYNC_NOW: &str = "configsync.gke.io/sync-now";
+    /// Agent, on a RootSync or RepoSync: the keys that servers showed at the first connection over ssh, as lines of a file
+    /// `known_hosts`, where the Secret has none.
+    pub const KNOWN_HOSTS: &str = "configsync.gke.io/ssh-known-hosts";
     /// Agent, on the first ResourceGroup of a sync: deletions of the last hour, as in `2026-01-02T03:04:05Z=12/100` for 12
     /// of 100 objects, with spaces between them.
     pub const RECENT_PRUNES: &str = "configsync.gke.io/recent-prunes";

@@ -98,6 +98,7 @@ fn source(context: &AgentContext, task: &SyncTask) -> Source {
     };
     Source {
         sync: sync.clone(),
+        has_object: task.object.is_some(),
         git: git.clone(),
         reach: sync.scope().map_or(Reach::Everywhere, |_| context.options.tenants.clone()),
         want,

@@ -20,11 +20,20 @@ const SIGNERS: SecretUse = SecretUse { field: "spec.git.verify.secretRef", reade
 const ALLOWED_SIGNERS: &str = "allowed_signers";
 const OPENPGP_KEYS: &str = ".asc";
 
+/// The way to do with a server over ssh for which the Secret has no `known_hosts`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum UnknownServers {
+    /// Its first key is remembered.
+    Remember,
+    /// It is refused.
+    Refuse,
+}
+
 /// The remote.
 ///
 /// # Errors
 /// When a Secret is missing, cannot be read, or does not hold what the spec needs.
-pub(super) fn remote(git: &GitSpec, secrets: &Secrets) -> Result<Remote, Finding> {
+pub(super) fn remote(git: &GitSpec, secrets: &Secrets, unknown: UnknownServers) -> Result<Remote, Finding> {
     let mut remote = Remote {
         url: git.repo.clone(),
         proxy: Some(git.proxy.clone()).filter(|proxy| !proxy.is_empty()),
@@ -39,7 +48,7 @@ pub(super) fn remote(git: &GitSpec, secrets: &Secrets) -> Result<Remote, Finding
     }
     if let Some(reader) = reader(git.auth) {
         let secret = secrets.get(git.secret_ref.as_ref(), SecretUse { field: "spec.git.secretRef", reader })?;
-        remote.login = login(git, &secret)?;
+        remote.login = login(git, &secret, unknown)?;
         remote.proxy = secret.optional("https_proxy")?.or(remote.proxy);
         check_proxy(remote.proxy.as_deref(), || {
             secret.unusable("https_proxy", "is not the URL of a proxy", "Write it like http://user:password@host:port.")
@@ -67,10 +76,10 @@ fn reader(auth: Auth) -> Option<&'static str> {
     }
 }
 
-fn login(git: &GitSpec, secret: &NamedSecret<'_>) -> Result<Login, Finding> {
+fn login(git: &GitSpec, secret: &NamedSecret<'_>, unknown: UnknownServers) -> Result<Login, Finding> {
     Ok(match git.auth {
         Auth::CookieFile => Login::Cookies(cookie_file(&git.repo, secret)?),
-        Auth::Ssh => Login::Ssh(ssh(&git.repo, secret)?),
+        Auth::Ssh => Login::Ssh(ssh(&git.repo, secret, unknown)?),
         Auth::GithubApp => Login::Token(TokenSource::GithubApp(github_app(secret)?)),
         _ => Login::Password(Credentials { user: secret.required("username")?, password: secret.required("token")? }),
     })
@@ -92,7 +101,7 @@ fn fits(git: &GitSpec, secrets: &Secrets) -> Result<(), Finding> {
     }
 }
 
-fn ssh(url: &str, secret: &NamedSecret<'_>) -> Result<SshLogin, Finding> {
+fn ssh(url: &str, secret: &NamedSecret<'_>, unknown: UnknownServers) -> Result<SshLogin, Finding> {
     let key = SshKey::read(&secret.required("ssh")?).map_err(|fault| match fault {
         SshKeyFault::Encrypted => secret.unusable(
             "ssh",
@@ -106,10 +115,15 @@ fn ssh(url: &str, secret: &NamedSecret<'_>) -> Result<SshLogin, Finding> {
             "Write the file that ssh-keygen makes into it, whole.",
         ),
     })?;
-    let known_hosts = secret.optional("known_hosts")?.map(|text| KnownServers::new(&text));
-    let server = ssh_server(url).filter(|server| known_hosts.as_ref().is_some_and(|known| !known.knows(server)));
-    match server {
-        None => Ok(SshLogin { key, known_hosts }),
+    let known = match unknown {
+        UnknownServers::Refuse => KnownServers::new(&secret.required("known_hosts")?),
+        UnknownServers::Remember => match secret.optional("known_hosts")? {
+            Some(text) => KnownServers::new(&text),
+            None => return Ok(SshLogin { key, known: KnownServers::remembered("") }),
+        },
+    };
+    match ssh_server(url).filter(|server| !known.knows(server)) {
+        None => Ok(SshLogin { key, known }),
         Some(server) => Err(secret.unusable(
             "known_hosts",
             &format!("has no host key for {server}"),

@@ -4,6 +4,7 @@
 mod secret;
 mod account;
 mod login;
+mod hosts;
 
 use futures::StreamExt as _;
 use futures::stream::select_all;
@@ -13,12 +14,14 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Error as WatchFailure, watch_object};
 use tokio::sync::watch;
 
-use super::git::{Login, Reach, Remote};
+use super::git::{Reach, Remote};
 use crate::api::GitSpec;
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncId;
 
 use account::AccountTokens;
+use hosts::RememberedHosts;
+use login::UnknownServers;
 use secret::{SecretState, Secrets};
 
 /// The remote that a sync reads from now on, or the reason why it cannot; `None` until its Secrets were read.
@@ -29,14 +32,27 @@ pub fn is_refused_login(finding: &Finding) -> bool {
     [Code::InvalidSync, Code::InsufficientPermission].contains(&finding.code)
 }
 
+/// The sync whose remote is followed.
+pub struct RemoteOf<'a> {
+    /// Its name.
+    pub sync: &'a SyncId,
+    /// `false` if flags say what it reads: then there is no object that could remember anything.
+    pub has_object: bool,
+    /// The repository, the login and the Secrets for it.
+    pub git: &'a GitSpec,
+    /// The addresses at which the repository may be.
+    pub reach: &'a Reach,
+}
+
 /// Tells of the remote of a sync, at first and whenever it changes. It does not end.
 pub async fn follow_remote(
     client: kube::Client,
-    sync: &SyncId,
-    (git, reach): (&GitSpec, &Reach),
+    RemoteOf { sync, has_object, git, reach }: RemoteOf<'_>,
     told: &watch::Sender<RemoteState>,
 ) -> std::convert::Infallible {
     let mut account = AccountTokens::of(&client, sync, git);
+    let mut hosts = RememberedHosts::new(&client, sync, git.period());
+    let unknown = if has_object { UnknownServers::Remember } else { UnknownServers::Refuse };
     let secrets: Api<Secret> = Api::namespaced(client, &sync.namespace);
     let names = secret::names(git);
     let watches = names.iter().map(|name| {
@@ -47,18 +63,13 @@ pub async fn follow_remote(
     let mut secrets = Secrets::new(sync.clone());
     loop {
         if names.iter().all(|name| secrets.has_seen(name)) && account.as_ref().is_none_or(AccountTokens::is_known) {
-            let remote = login::remote(git, &secrets).map(|remote| Remote { reach: reach.clone(), ..remote });
-            let remote = Some(match &account {
-                Some(account) => remote.and_then(|remote| account.login(remote)),
-                None => remote,
-            });
+            let remote = login::remote(git, &secrets, unknown).map(|remote| Remote { reach: reach.clone(), ..remote });
+            let remote = match &account {
+                Some(account) => Some(remote.and_then(|remote| account.login(remote))),
+                None => hosts.complete(remote),
+            };
             told.send_if_modified(|before| {
                 let differs = *before != remote;
-                if differs && matches!(&remote, Some(Ok(Remote { login: Login::Ssh(login), .. })) if login.known_hosts.is_none()) {
-                    tracing::warn!(
-                        "any server is believed to be that of the repository: the Secret has no key known_hosts"
-                    );
-                }
                 *before = remote;
                 differs
             });
@@ -66,6 +77,7 @@ pub async fn follow_remote(
         let (name, seen) = tokio::select! {
             Some(seen) = watches.next() => seen,
             () = renew(&mut account, &secrets) => continue,
+            () = hosts.learn() => continue,
         };
         match seen {
             Ok(secret) => secrets.saw(&name, SecretState::of(secret)),

@@ -36,7 +36,7 @@ fn secrets(data: &[(&str, &[u8])]) -> Secrets {
 type Data<'a> = &'a [(&'a str, &'a [u8])];
 
 fn remote(git: &GitSpec, data: Data<'_>) -> Result<Remote, Finding> {
-    login::remote(git, &secrets(data))
+    login::remote(git, &secrets(data), UnknownServers::Remember)
 }
 
 fn ca() -> String {
@@ -158,13 +158,13 @@ fn mistakes_name_the_secret_and_the_key_and_no_value() {
 fn a_secret_that_is_not_there_or_may_not_be_read_is_told() {
     let mut secrets = Secrets::new(SyncId::root("root-sync"));
     secrets.saw("login", SecretState::of(None));
-    let missing = login::remote(&with("token"), &secrets).err().unwrap();
+    let missing = login::remote(&with("token"), &secrets, UnknownServers::Remember).err().unwrap();
     assert_eq!(
         (missing.code, missing.message.as_str()),
         (Code::InvalidSync, "The Secret config-management-system/login does not exist; spec.git.secretRef names it.")
     );
     secrets.saw("login", SecretState::Refused("secrets \"login\" is forbidden".to_owned()));
-    let refused = login::remote(&with("token"), &secrets).err().unwrap();
+    let refused = login::remote(&with("token"), &secrets, UnknownServers::Remember).err().unwrap();
     assert_eq!(refused.code, Code::InsufficientPermission);
     assert!([&missing, &refused].into_iter().all(is_refused_login));
     assert!(!is_refused_login(&Finding::new(Code::Path, "a file is too large")));
@@ -202,6 +202,9 @@ fn a_key_for_ssh_fits_the_url_and_the_known_hosts() {
             Some(expected) => assert!(found.as_ref().is_some_and(|found| found.ends_with(expected)), "{found:?}"),
         }
     }
+    let refused = login::remote(&over_ssh("git@git.example:x"), &secrets(&[key]), UnknownServers::Refuse);
+    let refused = refused.err().map(|finding| finding.message);
+    assert!(refused.is_some_and(|found| found.ends_with("has no key \"known_hosts\"; spec.git.auth: ssh needs it.")));
     let plain = message(&git(json!({ "repo": "git@git.example:x" })), &[]);
     assert_eq!(plain.as_deref(), Some("spec.git.repo is reached over ssh, and spec.git.auth is none."));
 }

@@ -42,7 +42,8 @@ pub use openpgp::openpgp_keys;
 pub use reach::{Network, Reach};
 pub use remote::{Credentials, Login, Remote, ssh_server};
 pub use signature::{Signers, SignersFault, allowed_signers};
-pub use ssh_key::{KnownServers, ServerName, SshKey, SshKeyFault, SshLogin};
+pub use ssh::host_key;
+pub use ssh_key::{HostKey, KnownServers, ServerName, SshKey, SshKeyFault, SshLogin};
 pub use sweep::sweep;
 pub use token::{
     GITHUB, GOOGLE_CREDENTIALS, GOOGLE_EXCHANGE, GcpServiceAccount, GithubApp, METADATA, SubjectSlot, SubjectToken,

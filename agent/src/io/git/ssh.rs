@@ -18,16 +18,21 @@ use super::error::{FailureClass, GitError};
 use super::operation::{CONNECT, HALF_AN_ANSWER, NO_ANSWER, Operation, OperationLimits, OperationTransport};
 use super::reach::Reach;
 use super::remote::SshAddress;
-use super::ssh_key::{ALGORITHMS, KnownServers, ServerName, SshLogin, is_rsa};
+use super::remote::{RemoteLocation, RepositoryLocation};
+use super::ssh_key::{ALGORITHMS, HostKey, KnownServers, ServerName, SshLogin, is_rsa};
 use crate::model::error_chain::root_cause;
+use crate::model::metadata::annotation::KNOWN_HOSTS;
 use crate::model::shared::lock;
 use crate::model::shortened::shortened;
+use crate::model::url;
 use crate::model::visible::visible;
 
 /// Bytes of the server's words for people that are kept.
 const WORDS: usize = 2048;
 /// Bytes of them that a message shows.
 const SHOWN_WORDS: usize = 300;
+/// Longest time until a server shows its key.
+const HOST_KEY: Duration = Duration::from_secs(15);
 
 /// A server, and the key for it.
 pub(super) struct Ssh {
@@ -76,29 +81,15 @@ impl Ssh {
     async fn open(&self, operation: &Operation) -> Result<(Handle<ServerCheck>, Channel<Msg>), GitError> {
         let SshAddress { user, host, port, path } = &self.address;
         let server = ServerName::new(host, *port);
-        let connected = async {
-            let addresses = self.reach.resolve(host, *port).await?;
-            TcpStream::connect(&*addresses).await
+        let mut handle = match connect((host, *port), &self.reach, &self.login.known).await {
+            Ok(handle) => handle,
+            Err(NoServer::Unknown(shown)) => {
+                return Err(unknown_server(&operation.shown, &server, &shown, &self.login.known));
+            }
+            Err(NoServer::Failed(error)) => return Err(failure(operation, &error, &self.login.known)),
+            Err(NoServer::Unreachable(why)) => return Err(operation.unreachable(NO_ANSWER, &why)),
         };
-        let socket = match tokio::time::timeout(CONNECT, connected).await {
-            Ok(Ok(socket)) => socket,
-            Ok(Err(error)) => return Err(operation.unreachable(NO_ANSWER, &root_cause(&error))),
-            Err(_) => return Err(operation.unreachable(NO_ANSWER, "timed out")),
-        };
-        // A failure costs some milliseconds.
-        let _ = socket.set_nodelay(true);
-        let unknown = Arc::new(Mutex::new(None));
-        let check = ServerCheck {
-            server: server.clone(),
-            known: self.login.known_hosts.clone(),
-            unknown: Arc::clone(&unknown),
-        };
-        let connected = client::connect_stream(Arc::new(self.config(&server)), socket, check).await;
-        let mut handle = connected.map_err(|error| match lock(&unknown).take() {
-            Some(fingerprint) => unknown_server(&operation.shown, &server, &fingerprint),
-            None => failure(operation, &error),
-        })?;
-        let failed = |error: russh::Error| failure(operation, &error);
+        let failed = |error: russh::Error| failure(operation, &error, &self.login.known);
         let hash = match is_rsa(&self.login.key.key.algorithm()) {
             // Servers that do not say what they take are old; SHA-1 is what none should take.
             true => handle.best_supported_rsa_hash().await.map_err(failed)?.flatten().or(Some(HashAlg::Sha256)),
@@ -114,17 +105,70 @@ impl Ssh {
         channel.exec(false, format!("git-upload-pack {}", quoted(path))).await.map_err(failed)?;
         Ok((handle, channel))
     }
+}
 
-    fn config(&self, server: &ServerName) -> client::Config {
-        // A server with several keys has to show one that is known.
-        let known = self.login.known_hosts.as_ref().map(|known| known.algorithms(server));
-        let key = known.filter(|known| !known.is_empty()).unwrap_or_else(|| ALGORITHMS.to_vec());
-        client::Config {
-            preferred: Preferred { key: key.into(), ..Preferred::default() },
-            keepalive_interval: Some(Duration::from_secs(15)),
-            ..client::Config::default()
-        }
-    }
+/// The key that the server of a URL over ssh shows. Nothing is sent that could log in.
+///
+/// # Errors
+/// When the server cannot be reached, or shows no key.
+pub async fn host_key(url: &str, reach: &Reach) -> Result<HostKey, GitError> {
+    let shown = url::shown(url);
+    let RepositoryLocation::Remote(RemoteLocation::Ssh(SshAddress { host, port, .. })) = RepositoryLocation::of(url)?
+    else {
+        let message = format!("{shown} is not reached over ssh");
+        return Err(GitError::new(FailureClass::Broken, message).hint("Check spec.git.repo."));
+    };
+    let none = KnownServers::remembered("");
+    let asked = tokio::time::timeout(HOST_KEY, connect((&host, port), reach, &none)).await;
+    let why = match asked {
+        Ok(Err(NoServer::Unknown(key))) => return Ok(key),
+        Ok(Ok(_)) => "no host key".to_owned(),
+        Ok(Err(NoServer::Failed(error))) => root_cause(&error),
+        Ok(Err(NoServer::Unreachable(why))) => why,
+        Err(_) => "timed out".to_owned(),
+    };
+    Err(GitError::new(FailureClass::Unreachable, format!("{NO_ANSWER} {shown}: {why}")))
+}
+
+/// The reason why there is no connection to a server that may be believed.
+enum NoServer {
+    Unreachable(String),
+    /// It shows this key.
+    Unknown(HostKey),
+    Failed(russh::Error),
+}
+
+/// A connection to a server that shows a known key. Nothing is sent yet that could log in.
+async fn connect(
+    (host, port): (&str, u16),
+    reach: &Reach,
+    known: &KnownServers,
+) -> Result<Handle<ServerCheck>, NoServer> {
+    let server = ServerName::new(host, port);
+    let connected = async {
+        let addresses = reach.resolve(host, port).await?;
+        TcpStream::connect(&*addresses).await
+    };
+    let socket = match tokio::time::timeout(CONNECT, connected).await {
+        Ok(Ok(socket)) => socket,
+        Ok(Err(error)) => return Err(NoServer::Unreachable(root_cause(&error))),
+        Err(_) => return Err(NoServer::Unreachable("timed out".to_owned())),
+    };
+    // A failure costs some milliseconds.
+    let _ = socket.set_nodelay(true);
+    // A server with several keys has to show one that is known.
+    let key = Some(known.algorithms(&server)).filter(|known| !known.is_empty()).unwrap_or_else(|| ALGORITHMS.to_vec());
+    let config = client::Config {
+        preferred: Preferred { key: key.into(), ..Preferred::default() },
+        keepalive_interval: Some(Duration::from_secs(15)),
+        ..client::Config::default()
+    };
+    let unknown = Arc::new(Mutex::new(None));
+    let check = ServerCheck { server, known: known.clone(), unknown: Arc::clone(&unknown) };
+    client::connect_stream(Arc::new(config), socket, check).await.map_err(|error| match lock(&unknown).take() {
+        Some(shown) => NoServer::Unknown(shown),
+        None => NoServer::Failed(error),
+    })
 }
 
 /// The path in quotes of a shell.
@@ -132,25 +176,42 @@ fn quoted(path: &str) -> String {
     format!("'{}'", path.replace('\'', "'\\''").replace('!', "'\\!'"))
 }
 
-fn failure(operation: &Operation, error: &russh::Error) -> GitError {
+fn failure(operation: &Operation, error: &russh::Error, known: &KnownServers) -> GitError {
     match error {
         russh::Error::NoCommonAlgo { .. } => {
             let message = format!("{} and the agent have no ssh algorithm in common: {error}", operation.shown);
-            GitError::new(FailureClass::Broken, message).hint(
-                "The server needs a key of ed25519, ecdsa or rsa with SHA-2; if known_hosts has a key of another kind, add \
-                 that of the server.",
-            )
+            let hint = match known.remembered {
+                false => "if known_hosts has a key of another kind, add that of the server.".to_owned(),
+                true => {
+                    format!("if it had one of another kind before, remove the annotation {KNOWN_HOSTS} of the sync.")
+                }
+            };
+            GitError::new(FailureClass::Broken, message)
+                .hint(format!("The server needs a key of ed25519, ecdsa or rsa with SHA-2; {hint}"))
         }
         error => operation.unreachable(NO_ANSWER, &root_cause(error)),
     }
 }
 
-fn unknown_server(shown: &str, server: &ServerName, fingerprint: &str) -> GitError {
-    let message = format!("{shown} shows a host key that known_hosts does not have for {server}: {fingerprint}");
-    GitError::new(FailureClass::Broken, message).hint(
-        "Compare the fingerprint with what the operator of the server says; then put the line that ssh-keyscan prints into the \
-         key known_hosts of the Secret in spec.git.secretRef.",
-    )
+fn unknown_server(shown: &str, server: &ServerName, key: &HostKey, known: &KnownServers) -> GitError {
+    let fingerprint = &key.fingerprint;
+    let (message, hint) = match known.remembered {
+        false => (
+            format!("{shown} shows a host key that known_hosts does not have for {server}: {fingerprint}"),
+            "Compare the fingerprint with what the operator of the server says; then put the line that ssh-keyscan prints into \
+             the key known_hosts of the Secret in spec.git.secretRef."
+                .to_owned(),
+        ),
+        true => (
+            format!("{shown} shows another host key than at the first connection to {server}: {fingerprint}"),
+            format!(
+                "Somebody may be between the agent and the server, so it gets no login. If the operator of the server says that \
+                 this is its key, remove the annotation {KNOWN_HOSTS} of the sync, or put the key into known_hosts of the Secret in \
+                 spec.git.secretRef."
+            ),
+        ),
+    };
+    GitError::new(FailureClass::Broken, message).hint(hint)
 }
 
 fn refused(shown: &str, user: &str) -> GitError {
@@ -164,9 +225,9 @@ fn refused(shown: &str, user: &str) -> GitError {
 /// The judge of the server's key.
 struct ServerCheck {
     server: ServerName,
-    known: Option<KnownServers>,
-    /// The fingerprint of a key that is not known.
-    unknown: Arc<Mutex<Option<String>>>,
+    known: KnownServers,
+    /// A key that is not known.
+    unknown: Arc<Mutex<Option<HostKey>>>,
 }
 
 impl Handler for ServerCheck {
@@ -174,10 +235,9 @@ impl Handler for ServerCheck {
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
         let PublicKeyOrCertificate::PublicKey { key, .. } = shown else { return Ok(false) };
-        let known = self.known.as_ref().is_none_or(|known| known.has(&self.server, key));
+        let known = self.known.has(&self.server, key);
         if !known {
-            let fingerprint = format!("{} {}", key.algorithm(), key.fingerprint(HashAlg::Sha256));
-            *lock(&self.unknown) = Some(fingerprint);
+            *lock(&self.unknown) = Some(HostKey::of(&self.server, key));
         }
         Ok(known)
     }

@@ -12,8 +12,8 @@ use russh::keys::{Algorithm, HashAlg, PrivateKey, PublicKey};
 pub struct SshLogin {
     /// The private key.
     pub key: SshKey,
-    /// The keys of servers, as in a file `known_hosts`; without it every server is believed.
-    pub known_hosts: Option<KnownServers>,
+    /// The keys that servers have to show.
+    pub known: KnownServers,
 }
 
 /// A private key, as it stands in a file.
@@ -92,6 +92,27 @@ impl Hash for SshKey {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KnownServers {
     text: String,
+    /// `true` for the keys that servers showed at the first connection; `false` for those that a user wrote.
+    pub(super) remembered: bool,
+}
+
+/// The key that a server shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostKey {
+    /// Its line in a file `known_hosts`.
+    pub line: String,
+    /// Its algorithm and its digest, as operators of servers publish them.
+    pub fingerprint: String,
+}
+
+impl HostKey {
+    pub(super) fn of(server: &ServerName, key: &PublicKey) -> Self {
+        let written = key.to_openssh().unwrap_or_default();
+        Self {
+            line: format!("{server} {}", written.split(' ').take(2).collect::<Vec<_>>().join(" ")),
+            fingerprint: format!("{} {}", key.algorithm(), key.fingerprint(HashAlg::Sha256)),
+        }
+    }
 }
 
 /// An address of a server, in the form that `known_hosts` has: with the port in brackets unless it is 22.
@@ -112,9 +133,19 @@ impl fmt::Display for ServerName {
 }
 
 impl KnownServers {
-    /// From the text of a file.
+    /// From the text of a file that a user wrote.
     pub fn new(text: &str) -> Self {
-        Self { text: text.to_owned() }
+        Self { text: text.to_owned(), remembered: false }
+    }
+
+    /// From lines of [`HostKey`].
+    pub fn remembered(text: &str) -> Self {
+        Self { text: text.to_owned(), remembered: true }
+    }
+
+    /// `true` for keys that servers showed at the first connection.
+    pub fn is_remembered(&self) -> bool {
+        self.remembered
     }
 
     fn entries<'a>(&'a self, server: &'a ServerName) -> impl Iterator<Item = Entry> + 'a {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{self, Notify, mpsc, oneshot};
 
-use super::credentials::{RemoteState, follow_remote};
+use super::credentials::{RemoteOf, RemoteState, follow_remote};
 use super::git::{Commit, FailureClass, GitError, Reach, Remote, Want, Watcher, watch};
 use super::kubernetes::client::Cluster;
 use super::kubernetes::namespaces::{FollowedNamespaces, LiveNamespaces, NamespaceWatch};
@@ -38,6 +38,8 @@ use reader::Reader;
 pub struct Source {
     /// The sync that reads it.
     pub sync: SyncId,
+    /// `false` if flags say what it reads.
+    pub has_object: bool,
     /// The repository, the login and the Secrets for it.
     pub git: GitSpec,
     /// The addresses at which the repository may be.
@@ -147,8 +149,10 @@ pub async fn follow(
             action = polling.step(event, Instant::now());
         }
     };
+    let Source { sync, has_object, git, reach, .. } = &*source;
+    let of = RemoteOf { sync, has_object: *has_object, git, reach };
     tokio::select! {
-        never = follow_remote(client, &source.sync, (&source.git, &source.reach), &told) => match never {},
+        never = follow_remote(client, of, &told) => match never {},
         () = work => {}
     }
 }

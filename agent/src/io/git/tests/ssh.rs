@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -50,6 +51,8 @@ struct ServerManner {
 struct SshServer {
     port: u16,
     manner: Arc<Mutex<ServerManner>>,
+    /// Attempts to log in.
+    logins: Arc<AtomicUsize>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -67,19 +70,26 @@ impl SshServer {
         let config = Arc::new(config);
         let manner = Arc::new(Mutex::new(ServerManner { takes_variables: true, cut_after: None }));
         let (root, client) = (repo.path(), private(client).public_key().clone());
-        let asked = Arc::clone(&manner);
+        let (asked, logins) = (Arc::clone(&manner), Arc::<AtomicUsize>::default());
+        let counted = Arc::clone(&logins);
         runtime.spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let manner = asked.lock().unwrap().clone();
-                let handler =
-                    SshSession { root: root.clone(), client: client.clone(), manner, version: None, input: None };
+                let handler = SshSession {
+                    root: root.clone(),
+                    client: client.clone(),
+                    manner,
+                    logins: Arc::clone(&counted),
+                    version: None,
+                    input: None,
+                };
                 if let Ok(session) = run_stream(Arc::clone(&config), stream, handler).await {
                     tokio::spawn(session);
                 }
             }
         });
-        Self { port, manner, _runtime: runtime }
+        Self { port, manner, logins, _runtime: runtime }
     }
 
     fn url(&self, repo: &Repo) -> String {
@@ -94,9 +104,9 @@ impl SshServer {
         names.iter().map(line).collect()
     }
 
-    fn remote(&self, repo: &Repo, name: &str, known: Option<&[&str]>) -> Remote {
-        let known_hosts = known.map(|known| KnownServers::new(&self.known_hosts(known)));
-        Remote { login: Login::Ssh(SshLogin { key: key(name), known_hosts }), ..remote(&self.url(repo)) }
+    fn remote(&self, repo: &Repo, name: &str, known: &[&str]) -> Remote {
+        let known = KnownServers::new(&self.known_hosts(known));
+        Remote { login: Login::Ssh(SshLogin { key: key(name), known }), ..remote(&self.url(repo)) }
     }
 }
 
@@ -105,6 +115,7 @@ struct SshSession {
     root: PathBuf,
     client: PublicKey,
     manner: ServerManner,
+    logins: Arc<AtomicUsize>,
     version: Option<String>,
     input: Option<Sender<Vec<u8>>>,
 }
@@ -113,6 +124,7 @@ impl Handler for SshSession {
     type Error = russh::Error;
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+        self.logins.fetch_add(1, Ordering::Relaxed);
         let own = user == "git" && key.public_key.key_data() == self.client.key_data();
         Ok(if own { Auth::Accept } else { Auth::reject() })
     }
@@ -187,7 +199,7 @@ fn a_repository_over_ssh_is_read_with_either_protocol() {
         repo.git("tag --annotate v1 --message=x");
         let server = SshServer::start(&repo, &["ed25519"], "ed25519");
         server.manner.lock().unwrap().takes_variables = takes_variables;
-        let mut store = Store::open(&server.remote(&repo, "ed25519", Some(&["ed25519"])), &repo.cache()).unwrap();
+        let mut store = Store::open(&server.remote(&repo, "ed25519", &["ed25519"]), &repo.cache()).unwrap();
         assert_eq!(files(&mut store, &branch("main"), "").unwrap(), [file("a.yaml", "one")]);
         assert_eq!(files(&mut store, &revision("v1"), "").unwrap(), [file("a.yaml", "one")]);
         repo.write("a.yaml", "two");
@@ -211,7 +223,7 @@ fn keys_of_every_kind_and_format_log_in() {
     let repo = Repo::new();
     for (name, _) in KEYS {
         let server = SshServer::start(&repo, &["ed25519"], name);
-        let mut store = Store::open(&server.remote(&repo, name, Some(&["ed25519"])), &repo.cache()).unwrap();
+        let mut store = Store::open(&server.remote(&repo, name, &["ed25519"]), &repo.cache()).unwrap();
         store.resolve(&branch("main")).unwrap_or_else(|error| panic!("{name}: {error:?}"));
     }
 }
@@ -221,7 +233,7 @@ fn a_server_with_several_keys_shows_one_that_is_known() {
     let repo = Repo::new();
     for known in ["rsa", "ecdsa", "ecdsa384", "ecdsa521", "ed25519"] {
         let server = SshServer::start(&repo, &["ed25519", "rsa", "ecdsa", "ecdsa384", "ecdsa521"], "ed25519");
-        let mut store = Store::open(&server.remote(&repo, "ed25519", Some(&[known])), &repo.cache()).unwrap();
+        let mut store = Store::open(&server.remote(&repo, "ed25519", &[known]), &repo.cache()).unwrap();
         store.resolve(&branch("main")).unwrap_or_else(|error| panic!("{known}: {error:?}"));
     }
 }
@@ -231,7 +243,7 @@ fn a_server_that_is_not_known_gets_no_login() {
     let repo = Repo::new();
     let server = SshServer::start(&repo, &["ed25519"], "rsa");
     let resolve = |known: KnownServers| {
-        let login = Login::Ssh(SshLogin { key: key("rsa"), known_hosts: Some(known) });
+        let login = Login::Ssh(SshLogin { key: key("rsa"), known });
         let remote = Remote { login, ..remote(&server.url(&repo)) };
         Store::open(&remote, &repo.cache()).unwrap().resolve(&branch("main"))
     };
@@ -257,8 +269,52 @@ fn a_server_that_is_not_known_gets_no_login() {
             }
         }
     }
-    let unchecked = Store::open(&server.remote(&repo, "rsa", None), &repo.cache()).unwrap().resolve(&branch("main"));
-    assert!(unchecked.is_ok(), "without known_hosts every server is believed");
+}
+
+#[test]
+fn a_server_has_to_show_the_key_of_the_first_connection_before_it_gets_a_login() {
+    let repo = Repo::new();
+    let host_key = |server: &SshServer| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(super::super::host_key(&server.url(&repo), &Reach::Everywhere))
+    };
+    let server = SshServer::start(&repo, &["rsa", "ed25519"], "rsa");
+    let first = host_key(&server).unwrap();
+    let known = server.known_hosts(&["ed25519"]);
+    assert!(known.starts_with(&format!("{} ", first.line)), "{} is not {known}", first.line);
+    assert!(first.fingerprint.starts_with("ssh-ed25519 SHA256:"), "{}", first.fingerprint);
+    let resolve = |server: &SshServer, line: &str| {
+        let login = Login::Ssh(SshLogin { key: key("rsa"), known: KnownServers::remembered(line) });
+        let remote = Remote { login, ..remote(&server.url(&repo)) };
+        Store::open(&remote, &repo.cache()).unwrap().resolve(&branch("main"))
+    };
+    for (hosts, expected) in [
+        (&["ecdsa"][..], "have no ssh algorithm in common"),
+        (&["ed25519"], "shows another host key than at the first connection to [127.0.0.1]:"),
+    ] {
+        let other = SshServer::start(&repo, hosts, "rsa");
+        // The server that answers now has another key than the one that answered first.
+        let line = match hosts {
+            ["ecdsa"] => first.line.clone(),
+            _ => KNOWN_ELSEWHERE.to_owned(),
+        };
+        let line = line.replace(&server.port.to_string(), "PORT").replace("PORT", &other.port.to_string());
+        let refused = error(resolve(&other, &line));
+        assert_eq!(refused.class, FailureClass::Broken, "{refused:?}");
+        assert!(refused.message.contains(expected), "{refused:?}");
+        let hint = refused.hint.unwrap_or_default();
+        assert!(hint.contains("remove the annotation configsync.gke.io/ssh-known-hosts"), "{hint}");
+        assert_eq!(other.logins.load(Ordering::Relaxed), 0);
+    }
+    assert_eq!(server.logins.load(Ordering::Relaxed), 0);
+    assert!(resolve(&server, &first.line).is_ok());
+    assert!(server.logins.load(Ordering::Relaxed) > 0);
+    assert_eq!(error(resolve(&server, "")).class, FailureClass::Broken, "nothing is known of the server");
+    let url = server.url(&repo);
+    drop(server);
+    let away = SshServer { port: 1, ..SshServer::start(&repo, &["ed25519"], "rsa") };
+    let away = host_key(&away).err().unwrap();
+    assert!(away.message.starts_with("no answer from ssh://git@127.0.0.1:1/"), "{away} instead of {url}");
 }
 
 /// Another key for the server.
@@ -269,19 +325,19 @@ const KNOWN_ELSEWHERE: &str =
 fn refusals_over_ssh_are_told_apart() {
     let repo = Repo::new();
     let server = SshServer::start(&repo, &["ed25519"], "ed25519");
-    let mut refused = Store::open(&server.remote(&repo, "rsa", None), &repo.cache()).unwrap();
+    let mut refused = Store::open(&server.remote(&repo, "rsa", &["ed25519"]), &repo.cache()).unwrap();
     let refused = error(refused.resolve(&branch("main")));
     assert_eq!(
         (refused.class, refused.message.contains("does not let the user \"git\" in")),
         (FailureClass::Unauthenticated, true)
     );
-    let mut elsewhere = server.remote(&repo, "ed25519", None);
+    let mut elsewhere = server.remote(&repo, "ed25519", &["ed25519"]);
     elsewhere.url += "-none";
     let missing = error(Store::open(&elsewhere, &repo.cache()).unwrap().resolve(&branch("main")));
     assert_eq!(missing.class, FailureClass::NotFound, "{missing:?}");
     assert!(missing.message.contains("does not appear to be a git repository"), "{missing}");
 
-    let mut store = Store::open(&server.remote(&repo, "ed25519", None), &repo.cache()).unwrap();
+    let mut store = Store::open(&server.remote(&repo, "ed25519", &["ed25519"]), &repo.cache()).unwrap();
     let commit = store.resolve(&branch("main")).unwrap();
     for bytes in [10, 300] {
         server.manner.lock().unwrap().cut_after = Some(bytes);
@@ -302,7 +358,12 @@ fn a_server_that_says_nothing_is_given_up() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let address = remote::SshAddress { user: "git".into(), host: "127.0.0.1".into(), port, path: "/x".into() };
-    let ssh = Ssh::new("shown".into(), address, SshLogin { key: key("ed25519"), known_hosts: None }, Reach::Everywhere);
+    let ssh = Ssh::new(
+        "shown".into(),
+        address,
+        SshLogin { key: key("ed25519"), known: KnownServers::new("") },
+        Reach::Everywhere,
+    );
     let failure = ssh.begin(OperationLimits { time: Duration::from_millis(50), bytes: 1 << 20 }).err().unwrap();
     assert_eq!(
         (failure.class, failure.message.as_str()),

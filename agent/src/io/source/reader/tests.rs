@@ -23,6 +23,7 @@ const OBJECT: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, names
 fn reader_of(repo: &Repo, repositories: &Arc<Repositories>, limits: ReadLimits) -> Reader {
     let source = Source {
         sync: SyncId::root("root-sync"),
+        has_object: true,
         git: GitSpec { repo: repo.path().to_str().unwrap().to_owned(), ..GitSpec::default() },
         reach: Default::default(),
         want: Want::Branch("main".to_owned()),
