@@ -68,10 +68,15 @@ pub(crate) fn wiped(kind: Kind) -> Result<()> {
 pub(crate) fn of_another_tool(kind: Kind) -> Result<()> {
     let (world, name) = (shared(kind)?, "of-another-tool");
     let cluster = &world.cluster;
+    let row =
+        |number| json!({"group": "", "kind": "ConfigMap", "namespace": "default", "name": format!("of-kpt-{number}")});
+    // The one is about as large as etcd takes; the sandbox would be busy with it for seconds.
+    let number = if kind == Kind::ControlPlane { 18_000 } else { 100 };
+    let rows: Vec<Value> = (0..number).map(row).collect();
     let group = json!({
         "apiVersion": "kpt.dev/v1alpha1", "kind": "ResourceGroup",
         "metadata": {"name": name, "labels": {"cli-utils.sigs.k8s.io/inventory-id": "1234-kpt"}},
-        "spec": {"resources": [{"group": "", "kind": "ConfigMap", "namespace": "default", "name": "of-kpt"}]},
+        "spec": {"resources": rows},
     });
     cluster.create(GROUPS, &group)?;
     let before = cluster.get(&path(name))?;

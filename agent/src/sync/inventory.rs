@@ -127,6 +127,12 @@ impl InventoryRecord {
         self.written.get(index).and_then(|group| Some(group.as_ref()?.version)).unwrap_or(0)
     }
 
+    /// `true` for the name of a group of the sync. Other clients may have made others with its label.
+    pub fn is_name(sync: &SyncId, name: &str) -> bool {
+        let number = name.rsplit('-').next().and_then(|number| number.parse().ok());
+        name == sync.name || number.is_some_and(|number: usize| number > 1 && group_name(sync, number - 1) == name)
+    }
+
     /// Name of the group at `index`.
     pub fn name(sync: &SyncId, index: usize) -> String {
         group_name(sync, index)

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::failed;
 use crate::api::ResourceGroup;
 use crate::io::kubernetes::client::{ApiError, Cluster, JSON, collection};
-use crate::io::kubernetes::path::{self, with_query};
+use crate::io::kubernetes::pages::{ListForm, Pages};
+use crate::io::kubernetes::path;
 use crate::model::metadata::{SyncId, annotation, label};
 use crate::model::object::GroupKind;
 use crate::sync::inventory::{InventoryRecord, WrittenGroup};
@@ -52,10 +53,20 @@ async fn list(cluster: &Cluster, sync: &SyncId) -> Result<Option<(String, Vec<Re
         Err(error) => return Err(error),
     };
     let selector = format!("{}={}", label::INVENTORY_ID, sync.inventory_id());
-    let collection = collection(&served, &sync.namespace);
-    let path = with_query(&collection, &[("labelSelector", &selector)]);
-    let list: kube::core::ObjectList<ResourceGroup> = cluster.get(&path).await?;
-    Ok(Some((collection, list.items)))
+    let (collection, mut groups) = (collection(&served, &sync.namespace), Vec::new());
+    // Other clients may have made groups with the sync's label, of any size and number.
+    let mut pages = Pages::new(&served, &sync.namespace, selector, ListForm::Whole);
+    while let Some(page) = pages.next(cluster).await? {
+        for item in page.items {
+            let mut group: ResourceGroup = serde_json::from_str(item.get())
+                .map_err(|error| ApiError::Unreachable(format!("a ResourceGroup that cannot be read: {error}")))?;
+            if !group.metadata.name.as_ref().is_some_and(|name| InventoryRecord::is_name(sync, name)) {
+                (group.spec, group.status) = Default::default();
+            }
+            groups.push(group);
+        }
+    }
+    Ok(Some((collection, groups)))
 }
 
 /// Applies the spec of a ResourceGroup, or its status where `subresource` is `/status`. `body` is the whole request.

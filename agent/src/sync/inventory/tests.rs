@@ -25,6 +25,18 @@ fn fifty_thousand_objects_fit_and_stay_in_their_groups() {
 }
 
 #[test]
+fn names_of_groups_are_those_that_a_sync_gives() {
+    let sync = SyncId::root("root-sync");
+    for index in [0, 1, 2, 41] {
+        assert!(InventoryRecord::is_name(&sync, &group_name(&sync, index)), "{index}");
+    }
+    let second = group_name(&sync, 1);
+    for other in ["", "root-sync-2", "root-sync-", "other", &second.replace("-2", "-1"), &second.replace("-2", "-02")] {
+        assert!(!InventoryRecord::is_name(&sync, other), "{other}");
+    }
+}
+
+#[test]
 fn a_full_group_fits_into_etcd_whatever_its_messages_are() {
     /// As the API server stores it.
     fn stored(value: &Value) -> usize {
