@@ -12,6 +12,7 @@ const TOGETHER: &str = "together";
 const LATER: &str = "later";
 const HIDDEN: &str = "hidden";
 const MISSED: &str = "missed";
+const TERMINATES: &str = "terminates";
 
 pub(crate) fn come_with_their_kind(kind: Kind) -> Result<()> {
     let world = shared(kind)?;
@@ -106,6 +107,54 @@ pub(crate) fn kind_is_missed(kind: Kind) -> Result<()> {
         ensure!(!cluster.exists(&crd_path(group))?, "it is there");
         Ok(())
     })
+}
+
+/// A kind that was removed terminates, because an object of another client has a finalizer. A commit declares an object of the kind.
+pub(crate) fn kind_terminates(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let group = "terminates.example.com";
+    let repository = Repository::go_hello(TERMINATES)?;
+    repository.write("cluster/crd.yaml", &crd(group))?;
+    let manifest = format!("namespaces/{TERMINATES}/widget.yaml");
+    repository.write(&manifest, &widget(group, "wheel", 3))?;
+    let sync = Sync::hierarchical(cluster, TERMINATES, repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    let kept = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "Widget",
+        "metadata": {"name": "kept", "namespace": "default", "finalizers": ["example.com/keeps"]},
+    });
+    cluster.create(&format!("/apis/{group}/v1/namespaces/default/widgets"), &kept)?;
+    sync.repository.remove("cluster/crd.yaml")?;
+    sync.repository.remove(&manifest)?;
+    sync.repository.commit()?;
+    // The other client's object would go with it.
+    sync.await_error("2006")?;
+    sync.approve()?;
+    await_condition("the kind terminates", || {
+        let crd = cluster.get(&crd_path(group))?;
+        ensure!(
+            crd["metadata"]["deletionTimestamp"].is_string(),
+            "{:#} {:#}",
+            crd["metadata"],
+            sync.object()?["status"]
+        );
+        Ok(())
+    })?;
+    sync.repository.write(&manifest, &widget(group, "wheel", 4))?;
+    sync.repository.commit()?;
+    sync.await_error("1047")?;
+    ensure!(cluster.get(&crd_path(group))?["metadata"]["deletionTimestamp"].is_string(), "it does not terminate");
+
+    cluster.patch(&widget_path(group, "default", "kept"), &json!({"metadata": {"finalizers": null}}))?;
+    await_condition("the kind is gone", || {
+        ensure!(!cluster.exists(&crd_path(group))?, "it is there");
+        Ok(())
+    })?;
+    sync.repository.write("cluster/crd.yaml", &crd(group))?;
+    sync.commit()?;
+    ensure!(cluster.get(&widget_path(group, TERMINATES, "wheel"))?["spec"]["size"] == 4, "not as declared");
+    Ok(())
 }
 
 const GROUPS: &str = "/apis/kpt.dev/v1alpha1/namespaces/config-management-system/resourcegroups";

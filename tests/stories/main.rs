@@ -118,6 +118,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("an_older_version_is_no_drift", versions::older_ones_are_no_drift, &Kind::ALL),
     ("a_newer_version_is_applied_at_once", versions::new_ones_are_applied_at_once, &Kind::ALL),
     ("a_kind_may_come_later", custom_resources::kind_may_come_later, &Kind::ALL),
+    ("an_object_of_a_kind_that_terminates_is_refused", custom_resources::kind_terminates, &Kind::ALL),
     ("a_removed_kind_is_noticed_after_a_restart", custom_resources::kind_is_missed, &Kind::ALL),
     ("objects_of_an_unlisted_kind_are_not_forgotten", custom_resources::are_not_forgotten, &Kind::ALL),
     ("a_git_server_that_resets_connections_is_told_and_waited_for", hostile_source::server_that_resets, &Kind::ALL),

@@ -4,11 +4,28 @@ use serde_json::{Value, json};
 
 use crate::clock::Time;
 use crate::controllers::condition;
+use crate::failure::Failure;
 use crate::object::{self, map_at, text};
-use crate::resource::stored_version;
+use crate::resource::{Resource, stored_version};
+use crate::state::{CRDS, State};
 
 /// The finalizer that keeps a definition until its objects are gone.
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// Refuses to create a custom resource whose definition is on its way out.
+///
+/// # Errors
+/// Then: to a POST, which computes no ownership before, the API server says that the method is not allowed.
+pub fn definition_takes(state: &State, resource: &Resource, new: &Value, is_posted: bool) -> Result<(), Failure> {
+    const WHY: &str = "create not allowed while custom resource definition is terminating";
+    let definition = format!("{}.{}", resource.plural, resource.group);
+    let live = resource.custom.as_ref().and_then(|_| state.find(CRDS, "", &definition));
+    match live.is_some_and(|live| object::is_deleting(live)) {
+        true if is_posted => Err(Failure::new(405, "MethodNotAllowed", WHY)),
+        true => Err(Failure::forbidden(resource.about(object::name(new)), WHY)),
+        false => Ok(()),
+    }
+}
 
 /// Names that follow from others, and how versions are converted.
 pub(super) fn default(object: &mut Value) {

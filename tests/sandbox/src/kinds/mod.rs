@@ -21,6 +21,7 @@ use crate::schema;
 use crate::state::{CRDS, State};
 
 pub use custom::expect_kind;
+pub use definition::definition_takes;
 pub use namespace::{is_kept, namespace_takes};
 pub use pod::condition as pod_condition;
 

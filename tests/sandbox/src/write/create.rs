@@ -18,6 +18,7 @@ use super::{Ownership, Write, Written, metadata, own, settle, update};
 /// When it is invalid, exists, or may not be made now.
 pub fn create(state: &mut State, write: &Write, mut new: Value, ownership: Ownership) -> Result<Written, Failure> {
     let resource = write.resource.clone();
+    kinds::definition_takes(state, &resource, &new, matches!(ownership, Ownership::ToCompute))?;
     metadata::clean(&mut new);
     let mut new = own(state, write, None, new, ownership);
     update::reset(&resource, "", &mut new, None);

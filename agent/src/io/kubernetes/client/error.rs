@@ -187,6 +187,8 @@ const EXCLUDING: [&str; 5] = [
 ];
 /// The words in which it refuses a field that has several of which it may have one alone.
 const SEVERAL: &str = "may not have more than one field specified at a time";
+/// The words in which it refuses an object whose CustomResourceDefinition is being deleted.
+const TERMINATING_CRD: &str = "not allowed while custom resource definition is terminating";
 const AWAY: &str = "the agent tries again by itself until the API server answers";
 const ABSENT: &str =
     "bring the server of the API back, or delete its APIService; `kubectl get apiservices` says why it is away";
@@ -208,6 +210,11 @@ fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
         StatusCode::FORBIDDEN if is_of_terminating_namespace(status) => {
             (Code::Applier, Retry::Soon, "wait until the Namespace is gone")
         }
+        StatusCode::FORBIDDEN if status.message.contains(TERMINATING_CRD) => (
+            Code::UnsupportedCRDRemoval,
+            Retry::Soon,
+            "declare the CustomResourceDefinition of the object again, or remove the object too; the agent tries again by itself",
+        ),
         StatusCode::UNAUTHORIZED => {
             (Code::ApiServer, Retry::Server(Duration::from_secs(5)), "check the agent's credentials")
         }
@@ -249,6 +256,18 @@ mod tests {
         assert_eq!((failure.finding.code, failure.retry), (Code::Applier, Retry::Object));
         let text = "failed to apply configmap/shop/..: the request cannot be made: \"..\" cannot be a name";
         assert_eq!(failure.finding.message, text);
+    }
+
+    #[test]
+    fn a_refusal_because_the_crd_goes_is_no_want_of_a_right() {
+        let code = |message: &str| {
+            let status = serde_json::json!({ "code": 403, "message": message });
+            let (code, ..) = ApiError::Refused(Box::new(serde_json::from_value(status).expect("a Status"))).meaning();
+            code
+        };
+        let words = "widgets.example.com \"wheel\" is forbidden: create not allowed while custom resource definition is terminating";
+        assert_eq!(code(words), Code::UnsupportedCRDRemoval);
+        assert_eq!(code("widgets.example.com is forbidden: User cannot patch it"), Code::InsufficientPermission);
     }
 
     #[test]
