@@ -14,19 +14,58 @@ use crate::world::{Sync, config_map_path, shared};
 
 const ADOPTED: &str = "taken-over";
 
-/// The ways in which tools write objects, each with the field manager of its entries.
-const WRITERS: &[(&str, &[&str])] = &[
-    ("kubectl-create", &["create"]),
-    ("kubectl-client-side-apply", &["apply"]),
-    ("kubectl-edit", &["create"]),
-    ("before-first-apply", &["create"]),
-    ("helm", &["create", "--field-manager=helm"]),
-    ("helm-controller", &["apply", "--server-side", "--field-manager=helm-controller"]),
-    ("kustomize-controller", &["apply", "--server-side", "--field-manager=kustomize-controller"]),
-    ("flux-client-side-apply", &["apply", "--field-manager=flux-client-side-apply"]),
-    ("argocd-controller", &["apply", "--field-manager=argocd-controller"]),
-    ("argocd-application-controller", &["apply", "--server-side", "--field-manager=argocd-application-controller"]),
-    ("configsync.gke.io", &["create", "--field-manager=configsync.gke.io"]),
+/// A way in which a tool writes objects.
+struct Writer {
+    /// The name of its objects.
+    name: &'static str,
+    /// The field manager of its entries.
+    manager: &'static str,
+    how: How,
+}
+
+/// The requests of a tool, as its source has them.
+#[derive(Clone, Copy, PartialEq)]
+enum How {
+    /// A POST, as by `kubectl create`.
+    Create,
+    /// A POST, and a strategic merge patch later: `pkg/kube/client.go` of Helm 3, which the Helm controller of Flux uses too.
+    CreateAndPatch,
+    /// The code of `kubectl apply`: `pkg/utils/kube/resource_ops.go` of Argo CD's gitops-engine calls it.
+    Apply,
+    /// A forced server-side apply: `manager_apply.go` of Flux's pkg/ssa, `resource_ops.go` of gitops-engine, Helm 4.
+    ServerSideApply,
+    /// `kubectl edit` of an object that was created.
+    Edit,
+    /// All entries taken away, so that the API server makes one of its own at the next apply.
+    NoEntries,
+    /// Flux takes an object over from kubectl: it renames the entry (`PatchReplaceFieldsManagers` in `patch.go` of pkg/ssa).
+    RenameEntry,
+}
+
+const fn writer(name: &'static str, manager: &'static str, how: How) -> Writer {
+    Writer { name, manager, how }
+}
+
+const WRITERS: &[Writer] = &[
+    writer("kubectl-create", "kubectl-create", How::Create),
+    writer("kubectl-apply", "kubectl-client-side-apply", How::Apply),
+    writer("kubectl-edit", "kubectl-edit", How::Edit),
+    writer("before-first-apply", "before-first-apply", How::NoEntries),
+    writer("helm-3", "helm", How::CreateAndPatch),
+    writer("helm-4", "helm", How::ServerSideApply),
+    writer("helm-controller", "helm-controller", How::CreateAndPatch),
+    writer("helm-controller-applies", "helm-controller", How::ServerSideApply),
+    writer("kustomize-controller", "kustomize-controller", How::ServerSideApply),
+    writer("kustomize-controller-updates", "kustomize-controller", How::Apply),
+    writer("kustomize-controller-renames", "kustomize-controller", How::RenameEntry),
+    writer("flux-client-side-apply", "flux-client-side-apply", How::Apply),
+    writer("argocd", "argocd-controller", How::Apply),
+    writer("argocd-applies", "argocd-controller", How::ServerSideApply),
+    // Its name in the header User-Agent, where it gives no field manager.
+    writer("argocd-by-its-agent", "argocd-application-controller", How::Apply),
+    writer("argocd-creates", "argocd-application-controller", How::Create),
+    writer("argocd-by-its-agent-applies", "argocd-application-controller", How::ServerSideApply),
+    writer("config-sync", "configsync.gke.io", How::Create),
 ];
 
 pub(crate) fn takes_over(kind: Kind) -> Result<()> {
@@ -34,16 +73,16 @@ pub(crate) fn takes_over(kind: Kind) -> Result<()> {
     let cluster = &world.cluster;
     cluster.create_namespace(ADOPTED)?;
     let dir = tempfile::tempdir()?;
-    for (manager, command) in WRITERS {
-        write(cluster, dir.path(), manager, command)?;
+    for writer in WRITERS {
+        write(cluster, dir.path(), writer)?;
     }
     let repository = Repository::empty()?;
     declare(&repository, &[("https", 443), ("http", 8080)], &json!({"keep": "1", "drop": "2"}))?;
     let sync = Sync::unstructured(cluster, ADOPTED, repository)?;
     sync.await_synced(&sync.repository.head()?)?;
     has(cluster, &[443, 8080], &json!({"keep": "1", "drop": "2", "more": "stays"}))?;
-    for (manager, _) in WRITERS {
-        await_event(cluster, manager)?;
+    for writer in WRITERS {
+        await_event(cluster, writer)?;
     }
 
     // Neither a key nor a list item stays because of its former owner.
@@ -52,91 +91,111 @@ pub(crate) fn takes_over(kind: Kind) -> Result<()> {
     has(cluster, &[8080], &json!({"keep": "1", "more": "stays"}))
 }
 
-/// The name of the objects of a tool.
-fn name(manager: &str) -> String {
-    manager.replace('.', "-")
-}
-
-fn manifests(manager: &str, ports: &[(&str, u16)], data: &Value) -> Result<String> {
+fn manifests(name: &str, ports: &[(&str, u16)], data: &Value) -> Result<String> {
     let ports: Vec<Value> = ports.iter().map(|(name, port)| json!({"name": name, "port": port})).collect();
-    let metadata = json!({"name": name(manager), "namespace": ADOPTED});
-    let spec = json!({"selector": {"app": manager}, "ports": ports});
+    let metadata = json!({"name": name, "namespace": ADOPTED});
+    let spec = json!({"selector": {"app": name}, "ports": ports});
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec});
     let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
     // Nothing of it is left to its former writer.
     let mut whole = config.clone();
-    whole["metadata"]["name"] = format!("whole-{}", name(manager)).into();
+    whole["metadata"]["name"] = format!("whole-{name}").into();
     whole["data"].as_object_mut().context("a map")?.remove("more");
     let manifests = [service, config, whole].map(|object| object.to_string());
     Ok(manifests.join("\n---\n"))
 }
 
 fn declare(repository: &Repository, ports: &[(&str, u16)], data: &Value) -> Result<()> {
-    for (manager, _) in WRITERS {
-        repository.write(&format!("{manager}.yaml"), &manifests(manager, ports, data)?)?;
+    for Writer { name, .. } in WRITERS {
+        repository.write(&format!("{name}.yaml"), &manifests(name, ports, data)?)?;
     }
     Ok(())
 }
 
 /// Makes the objects as the tool does.
-fn write(cluster: &Cluster, dir: &Path, manager: &str, command: &[&str]) -> Result<()> {
+fn write(cluster: &Cluster, dir: &Path, Writer { name, manager, how }: &Writer) -> Result<()> {
     let file = dir.join("before.yaml");
     let data = json!({"keep": "before", "drop": "2", "more": "stays"});
-    fs::write(&file, manifests(manager, &[("http", 80), ("https", 443)], &data)?)?;
-    let file = file.to_string_lossy();
+    fs::write(&file, manifests(name, &[("http", 80), ("https", 443)], &data)?)?;
+    let (file, of_manager) = (file.to_string_lossy(), format!("--field-manager={manager}"));
+    let command: &[&str] = match how {
+        How::Edit | How::NoEntries => &["create"],
+        How::Create | How::CreateAndPatch => &["create", &of_manager],
+        How::RenameEntry => &["apply"],
+        How::Apply => &["apply", &of_manager],
+        How::ServerSideApply => &["apply", "--server-side", "--force-conflicts", &of_manager],
+    };
     cluster.kubectl(&[command, &["-f", &*file]].concat())?;
-    let whole = config_map_path(ADOPTED, &format!("whole-{}", name(manager)));
-    let paths = [config_map_path(ADOPTED, &name(manager)), service_path(manager), whole];
-    match manager {
-        "kubectl-edit" => {
-            for config in [manager, "whole-kubectl-edit"] {
+    let whole = format!("whole-{name}");
+    let paths = [config_map_path(ADOPTED, name), service_path(name), config_map_path(ADOPTED, &whole)];
+    match how {
+        How::Create | How::Apply | How::ServerSideApply => {}
+        How::CreateAndPatch => {
+            for config in [*name, &whole] {
+                let patch = r#"{"data": {"keep": "patched"}}"#;
+                let args = ["patch", "configmap", config, "-n", ADOPTED, "--type=strategic", "-p", patch, &of_manager];
+                cluster.kubectl(&args)?;
+            }
+        }
+        How::Edit => {
+            for config in [*name, &whole] {
                 cluster.edit(&["configmap", config, "-n", ADOPTED], "s/drop: \"2\"/drop: \"3\"/")?;
             }
-            cluster.edit(&["service", manager, "-n", ADOPTED], "s/port: 80$/port: 81/")?;
+            cluster.edit(&["service", name, "-n", ADOPTED], "s/port: 80$/port: 81/")?;
         }
-        "before-first-apply" => {
+        How::NoEntries => {
             for path in &paths {
                 cluster.patch(path, &json!({"metadata": {"managedFields": [{}]}}))?;
             }
             return Ok(());
         }
-        _ => {}
+        How::RenameEntry => {
+            for path in &paths {
+                let mut entries = cluster.get(path)?["metadata"]["managedFields"].clone();
+                for entry in entries.as_array_mut().into_iter().flatten() {
+                    (entry["manager"], entry["operation"]) = ((*manager).into(), "Apply".into());
+                }
+                cluster.patch(path, &json!({"metadata": {"managedFields": entries}}))?;
+            }
+        }
     }
+    let operation = if matches!(how, How::ServerSideApply | How::RenameEntry) { "Apply" } else { "Update" };
     for path in &paths {
         let metadata = cluster.get(path)?["metadata"].clone();
         let mut entries = metadata["managedFields"].as_array().into_iter().flatten();
-        ensure!(entries.any(|entry| entry["manager"] == manager), "not of {manager}: {metadata:#}");
+        let is_theirs = |entry: &Value| entry["manager"] == *manager && entry["operation"] == operation;
+        ensure!(entries.any(is_theirs), "not of {name}: {metadata:#}");
     }
     Ok(())
 }
 
 fn has(cluster: &Cluster, ports: &[u64], data: &Value) -> Result<()> {
-    for (manager, _) in WRITERS {
-        let service = cluster.get(&service_path(manager))?;
+    for Writer { name, .. } in WRITERS {
+        let service = cluster.get(&service_path(name))?;
         let found = service["spec"]["ports"].as_array().context("no ports")?;
         let mut found: Vec<u64> = found.iter().filter_map(|port| port["port"].as_u64()).collect();
         found.sort_unstable();
-        ensure!(found == ports, "{manager}: {service:#}");
-        let config = cluster.get(&config_map_path(ADOPTED, &name(manager)))?;
-        ensure!(config["data"] == *data, "{manager}: {config:#}");
-        let whole = cluster.get(&config_map_path(ADOPTED, &format!("whole-{}", name(manager))))?;
+        ensure!(found == ports, "{name}: {service:#}");
+        let config = cluster.get(&config_map_path(ADOPTED, name))?;
+        ensure!(config["data"] == *data, "{name}: {config:#}");
+        let whole = cluster.get(&config_map_path(ADOPTED, &format!("whole-{name}")))?;
         let mut wanted = data.clone();
         wanted.as_object_mut().context("a map")?.remove("more");
-        ensure!(whole["data"] == wanted, "{manager}: {whole:#}");
+        ensure!(whole["data"] == wanted, "{name}: {whole:#}");
         let applied = config["metadata"]["annotations"].get("kubectl.kubernetes.io/last-applied-configuration");
-        ensure!(applied.is_none(), "{manager} would take it back: {config:#}");
+        ensure!(applied.is_none(), "{name} would take it back: {config:#}");
     }
     Ok(())
 }
 
 /// Waits until it is told about a ConfigMap that it was taken over; that Helm writes it again is a warning.
-fn await_event(cluster: &Cluster, manager: &str) -> Result<()> {
-    let severity = if manager == "helm" { "Warning" } else { "Normal" };
-    await_condition(&format!("the object of {manager} is told of"), || {
+fn await_event(cluster: &Cluster, Writer { name, manager, .. }: &Writer) -> Result<()> {
+    let severity = if *manager == "helm" { "Warning" } else { "Normal" };
+    await_condition(&format!("the object of {name} is told of"), || {
         let events = cluster.get(&format!("/apis/events.k8s.io/v1/namespaces/{ADOPTED}/events"))?;
         let found = events["items"].as_array().into_iter().flatten().any(|event| {
             event["regarding"]["kind"] == "ConfigMap"
-                && event["regarding"]["name"] == name(manager)
+                && event["regarding"]["name"] == *name
                 && event["reason"] == "Adopted"
                 && event["type"] == severity
                 && event["note"].as_str().is_some_and(|note| note.contains(manager))
@@ -146,8 +205,8 @@ fn await_event(cluster: &Cluster, manager: &str) -> Result<()> {
     })
 }
 
-fn service_path(manager: &str) -> String {
-    format!("/api/v1/namespaces/{ADOPTED}/services/{}", name(manager))
+fn service_path(name: &str) -> String {
+    format!("/api/v1/namespaces/{ADOPTED}/services/{name}")
 }
 
 const UNIONS: &str = "exclude-each-other";

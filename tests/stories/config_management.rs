@@ -176,6 +176,23 @@ pub(crate) fn root_sync(kind: Kind) -> Result<()> {
     cluster.patch(PATH, &json!({"spec": {"git": {"syncWait": 2, "syncRev": "1.0.0", "syncBranch": null}}}))?;
     await_field(&cluster, "revision", &json!("1.0.0"))?;
     await_field(&cluster, "branch", &Value::Null)?;
+    // Without a branch and a revision it is the branch master, which the repository gets later.
+    cluster.patch(PATH, &json!({"spec": {"git": {"syncRev": null}}}))?;
+    await_field(&cluster, "revision", &Value::Null)?;
+    await_condition("the branch master is missed", || {
+        let status = cluster.root_sync("root-sync")?["status"]["source"].to_string();
+        ensure!(status.contains("KNV2004") && status.contains("master"), "{status}");
+        Ok(())
+    })?;
+    repository.git(&["branch", "master"])?;
+    await_condition("the branch master is synced", || {
+        let status = cluster.root_sync("root-sync")?["status"].clone();
+        ensure!(status["source"]["gitStatus"]["branch"] == "master", "{status:#}");
+        ensure!(status["source"]["errors"].is_null() && status["sync"]["commit"] == *commit, "{status:#}");
+        Ok(())
+    })?;
+    cluster.patch(PATH, &json!({"spec": {"git": {"syncRev": "1.0.0"}}}))?;
+    await_field(&cluster, "revision", &json!("1.0.0"))?;
     cluster.patch(PATH, &json!({"spec": {"git": {"syncWait": -1, "syncRev": "other"}}}))?;
     await_status(&cluster, &json!(["spec.git.syncWait: -1 is less than 0; use a number of seconds"]))?;
     await_field(&cluster, "revision", &json!("1.0.0"))?;

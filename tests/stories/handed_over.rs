@@ -16,6 +16,8 @@ const IMPLIED: &str = "implied";
 const MOVED: &str = "moved";
 const UNDELAYED: &str = "undelayed";
 const SHARED: &str = "shared-namespace";
+const DETACHED: &str = "detached-moved";
+const EXPLICIT: &str = "explicit";
 
 const DEPLOYMENT: &str = "\
 apiVersion: apps/v1
@@ -132,6 +134,90 @@ pub(crate) fn between_directories(kind: Kind) -> Result<()> {
     ensure!(uids()? == before, "they are other objects");
     let settings = cluster.get(&paths[0])?;
     ensure!(settings["metadata"]["annotations"]["configsync.gke.io/manager"] == ":root_moved-two", "{settings:#}");
+    Ok(())
+}
+
+/// An object with `detach` moves from one sync to another: in one commit, and with a time in which nobody manages it.
+pub(crate) fn detached(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let repository = Arc::new(Repository::empty()?);
+    let detached = |name: &str, value: &str| {
+        let annotation = "metadata:\n  annotations: {client.lifecycle.config.k8s.io/deletion: detach}\n";
+        config_map(DETACHED, name, value).replace("metadata:\n", annotation)
+    };
+    repository.write("one/namespace.yaml", &namespace(DETACHED))?;
+    repository.write("one/at-once.yaml", &detached("at-once", "first"))?;
+    repository.write("one/later.yaml", &detached("later", "first"))?;
+    repository.write("two/witness.yaml", &namespace("detached-witness"))?;
+    let commit = repository.commit()?;
+    let one = Sync::of_directory(cluster, "detached-one", Arc::clone(&repository), "one")?;
+    let two = Sync::of_directory(cluster, "detached-two", Arc::clone(&repository), "two")?;
+    let both_synced = |commit: &str| one.await_synced(commit).and_then(|_| two.await_synced(commit)).map(|_| ());
+    both_synced(&commit)?;
+    let paths = ["at-once", "later"].map(|name| config_map_path(DETACHED, name));
+    let uids =
+        || paths.iter().map(|path| Ok(cluster.get(path)?["metadata"]["uid"].clone())).collect::<Result<Vec<_>>>();
+    let before = uids()?;
+
+    repository.git(&["mv", "one/at-once.yaml", "two"])?;
+    repository.remove("one/later.yaml")?;
+    both_synced(&repository.commit()?)?;
+    let manager = |path: &str| -> Result<Value> {
+        Ok(cluster.get(path)?["metadata"]["annotations"]["configsync.gke.io/manager"].clone())
+    };
+    ensure!(manager(&paths[0])? == ":root_detached-two", "not the other one's");
+    ensure!(manager(&paths[1])?.is_null(), "it is managed");
+    for name in ["at-once", "later"] {
+        repository.write(&format!("two/{name}.yaml"), &detached(name, "second"))?;
+    }
+    both_synced(&repository.commit()?)?;
+    for path in &paths {
+        ensure!(manager(path)? == ":root_detached-two" && cluster.get(path)?["data"]["key"] == "second", "{path}");
+    }
+    ensure!(uids()? == before, "they are other objects");
+    Ok(())
+}
+
+/// Without implicit Namespaces a sync waits for the Namespace that it has objects in, and leaves it alone.
+pub(crate) fn explicit_namespaces(kind: Kind) -> Result<()> {
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let repository = Repository::empty()?;
+    repository.write("settings.yaml", &config_map(EXPLICIT, "settings", "value"))?;
+    let explicit = json!({"namespaceStrategy": "explicit"});
+    let sync = Sync::with_override(cluster, EXPLICIT, repository, &explicit)?;
+    let path = format!("/api/v1/namespaces/{EXPLICIT}");
+    let status = sync.await_error("2009")?["status"].to_string();
+    ensure!(status.contains("namespaces") && status.contains(EXPLICIT), "{status}");
+    ensure!(!cluster.exists(&path)?, "it was made");
+    cluster.create_namespace(EXPLICIT)?;
+    let commit = sync.repository.head()?;
+    sync.await_synced(&commit)?;
+    let unmarked = || -> Result<()> {
+        let live = cluster.get(&path)?;
+        ensure!(!live["metadata"].to_string().contains("configsync.gke.io"), "{live:#}");
+        Ok(())
+    };
+    unmarked()?;
+
+    // The strategy changes: that Namespace is still of others, and one that is not there is made.
+    sync.patch(&json!({"spec": {"override": {"namespaceStrategy": "implicit"}}}))?;
+    sync.repository.write("more.yaml", &config_map("explicit-not", "more", "value"))?;
+    let commit = sync.commit()?;
+    unmarked()?;
+    let made = "/api/v1/namespaces/explicit-not";
+    let manager =
+        || -> Result<Value> { Ok(cluster.get(made)?["metadata"]["annotations"]["configsync.gke.io/manager"].clone()) };
+    ensure!(manager()? == ":root_explicit", "it is not marked: {:#}", cluster.get(made)?);
+    sync.patch(&json!({"spec": {"override": explicit}}))?;
+    await_condition("the Namespace that was made is given up", || {
+        ensure!(manager()?.is_null(), "{:#}", cluster.get(made)?);
+        Ok(())
+    })?;
+    sync.await_synced(&commit)?;
+    ensure!(cluster.exists(&config_map_path("explicit-not", "more"))?, "the object in it is gone");
+    ensure!(cluster.exists(&config_map_path(EXPLICIT, "settings"))?, "the object is gone");
     Ok(())
 }
 

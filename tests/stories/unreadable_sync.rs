@@ -50,6 +50,50 @@ pub(crate) fn hides_no_other(kind: Kind) -> Result<()> {
     Ok(())
 }
 
+/// The CRD of RootSyncs is deleted while the agent runs: what was applied stays, also of a RootSync that would take it along; and
+/// RootSyncs that are made anew go on with it.
+pub(crate) fn crd_goes(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &[])?;
+    let (kept, taken) = ("crd-kept", "crd-taken");
+    let mut syncs = Vec::new();
+    for name in [kept, taken] {
+        let sync = Sync::unstructured(&cluster, name, repository(name)?)?;
+        sync.await_synced(&sync.repository.head()?)?;
+        syncs.push(sync);
+    }
+    set_deletion(&cluster, taken, json!("Foreground"))?;
+    let applied = || -> Result<Vec<Value>> {
+        let paths = [kept, taken]
+            .into_iter()
+            .flat_map(|name| [format!("/api/v1/namespaces/{name}"), config_map_path(name, "settings")]);
+        paths.map(|path| Ok(cluster.get(&path)?["metadata"]["uid"].clone())).collect()
+    };
+    let before = applied()?;
+    let crd = cluster.get(CRD)?;
+    cluster.delete(CRD)?;
+    await_condition("the CRD is gone", || {
+        ensure!(!cluster.exists(CRD)?, "{:#}", cluster.get(CRD)?["status"]);
+        Ok(())
+    })?;
+    ensure!(applied()? == before, "an object was deleted");
+
+    let made = json!({
+        "apiVersion": crd["apiVersion"], "kind": crd["kind"], "metadata": {"name": crd["metadata"]["name"]}, "spec": crd["spec"],
+    });
+    cluster.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &made)?;
+    for sync in &syncs {
+        await_condition("the kind is served", || {
+            cluster.create_root_sync(&sync.name, &sync.repository, "unstructured")
+        })?;
+        sync.repository.write("settings.yaml", &config_map(&sync.name, "settings", "newer"))?;
+        sync.commit()?;
+        ensure!(cluster.get(&config_map_path(&sync.name, "settings"))?["data"]["key"] == "newer", "not applied");
+    }
+    ensure!(applied()? == before, "an object was made anew");
+    Ok(())
+}
+
 fn repository(name: &str) -> Result<Repository> {
     let repository = Repository::empty()?;
     repository.write("namespace.yaml", &namespace(name))?;
