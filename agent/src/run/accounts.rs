@@ -22,12 +22,11 @@ use super::AgentContext;
 use super::config_sync::ConfigSyncPrograms;
 use crate::io::kubernetes::client::{APPLY, ApiError, Cluster, JSON};
 use crate::io::kubernetes::path;
-use crate::io::kubernetes::patience::patiently;
 use crate::model::backoff::Backoff;
 use crate::model::metadata::{RECONCILER_MANAGER, SyncId, label};
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::accounts::{
-    AccountKind, AccountObject, AccountObjectId, AccountWrite, Accounts, Rights, SHARED_IN_CLUSTER, TENANT, due,
+    AccountKind, AccountObject, AccountObjectId, AccountWrite, Accounts, FIELD_MANAGER, Rights, TENANT, due,
 };
 
 /// The pause before another attempt, and the longest one.
@@ -36,8 +35,6 @@ const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(
 const AT_ONCE: usize = 16;
 /// The pause for each sync before it is looked again what is due, which takes time for each sync.
 const OF_EACH: Duration = Duration::from_micros(100);
-/// The field manager of Config Sync for these objects.
-const FIELD_MANAGER: &str = "configsync.gke.io/reconciler-manager";
 const KINDS: [AccountKind; 3] =
     [AccountKind::ServiceAccount, AccountKind::ClusterRoleBinding, AccountKind::RoleBinding];
 
@@ -49,16 +46,6 @@ pub(super) async fn keep(context: Arc<AgentContext>, mut accounts: watch::Receiv
     let client = &context.cluster.client;
     let mut events = select_all(KINDS.map(|kind| follow(client, kind)));
     let mut keeper = AccountKeeper::new(&context.cluster);
-    // Their names are known, so that one without its label is found too.
-    for name in SHARED_IN_CLUSTER {
-        let id = (AccountKind::ClusterRoleBinding, String::new(), name.to_owned());
-        let read = async || context.cluster.get::<Value>(&path_of(&context.cluster, &id).await?).await;
-        match patiently(read).await {
-            Ok(binding) => keeper.known.shared.push((id, binding)),
-            Err(error) if error.is_not_found() => {}
-            Err(error) => tracing::warn!(%error, "cannot read the ClusterRoleBinding {name}"),
-        }
-    }
     let mut config_sync = context.config_sync.subscribe();
     // Changes in a pause are looked at together.
     let (mut look_at, mut quiet_until) = (Some(Instant::now()), Instant::now());
@@ -255,8 +242,6 @@ struct Known {
     listing: BTreeMap<AccountKind, Vec<AccountObjectId>>,
     /// The kinds that were listed.
     listed: BTreeSet<AccountKind>,
-    /// Bindings that were read by name, until the first list of their kind is complete.
-    shared: Vec<(AccountObjectId, Value)>,
 }
 
 impl Known {
@@ -274,30 +259,36 @@ impl Known {
         is_new
     }
 
+    /// `true` for an object of syncs, or one that was: other bindings of the cluster are not kept in memory.
+    fn matters(&self, id: &AccountObjectId, object: &DynamicObject) -> bool {
+        let names = ["root-reconciler", "ns-reconciler", "configsync.gke.io:"];
+        object.labels().contains_key(label::MADE_BY)
+            || names.iter().any(|name| id.2.starts_with(name))
+            || self.objects.contains_key(id)
+    }
+
     /// `true` if something may be due because of the event.
     fn take(&mut self, kind: AccountKind, event: WatchResult<WatchEvent<DynamicObject>>) -> bool {
         let id = |object: &DynamicObject| (kind, object.namespace().unwrap_or_default(), object.name_any());
         match event {
             Ok(WatchEvent::Init) => _ = self.listing.insert(kind, Vec::new()),
             Ok(WatchEvent::InitApply(object)) => {
-                self.listing.entry(kind).or_default().push(id(&object));
-                self.seen(id(&object), &serde_json::to_value(&object).unwrap_or_default());
+                if self.matters(&id(&object), &object) {
+                    self.listing.entry(kind).or_default().push(id(&object));
+                    self.seen(id(&object), &serde_json::to_value(&object).unwrap_or_default());
+                }
                 return false;
             }
             Ok(WatchEvent::InitDone) => {
                 let listed = self.listing.remove(&kind).unwrap_or_default();
                 self.objects.retain(|id, _| id.0 != kind || listed.contains(id));
-                if kind == AccountKind::ClusterRoleBinding {
-                    let read = std::mem::take(&mut self.shared);
-                    let missed = read.into_iter().filter(|(id, _)| !listed.contains(id));
-                    missed.for_each(|(id, binding)| self.seen(id, &binding));
-                }
                 self.listed.insert(kind);
             }
+            Ok(WatchEvent::Apply(object)) if !self.matters(&id(&object), &object) => return false,
             Ok(WatchEvent::Apply(object)) => {
                 return self.shown(id(&object), &serde_json::to_value(&object).unwrap_or_default());
             }
-            Ok(WatchEvent::Delete(object)) => _ = self.objects.remove(&id(&object)),
+            Ok(WatchEvent::Delete(object)) => return self.objects.remove(&id(&object)).is_some(),
             Err(error) => {
                 tracing::warn!(%error, "the watch on {}s of syncs broke off and starts again", kind.name());
             }
@@ -315,7 +306,11 @@ fn follow(client: &kube::Client, kind: AccountKind) -> AccountEvents {
         AccountKind::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
     };
     let objects: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    let made = Config::default().labels(&format!("{}={RECONCILER_MANAGER}", label::MADE_BY));
+    // Bindings are known by their names too, so that one that lost its label does not keep rights.
+    let made = match kind {
+        AccountKind::ServiceAccount => Config::default().labels(&format!("{}={RECONCILER_MANAGER}", label::MADE_BY)),
+        AccountKind::ClusterRoleBinding | AccountKind::RoleBinding => Config::default(),
+    };
     watcher(objects, made).default_backoff().map(move |event| (kind, event)).boxed()
 }
 

@@ -46,6 +46,8 @@ pub struct AccountObject {
     labels: BTreeMap<String, String>,
     /// The Google service account of a ServiceAccount.
     google: String,
+    /// `true` if the agent wrote that, so that it can take it off.
+    owns_google: bool,
     /// Kind and name of the role of a binding.
     role: (String, String),
     /// The ServiceAccounts in the namespace of the agent that a binding is for.
@@ -54,6 +56,15 @@ pub struct AccountObject {
     has_others: bool,
     /// `metadata.resourceVersion`, 0 if it is no number.
     pub version: u64,
+}
+
+/// The field manager of Config Sync for these objects.
+pub const FIELD_MANAGER: &str = "configsync.gke.io/reconciler-manager";
+
+/// `true` for an entry of `metadata.managedFields` by which the agent owns the Google service account.
+fn owns_google(entry: &Value) -> bool {
+    let annotations = &entry["fieldsV1"]["f:metadata"]["f:annotations"];
+    entry["manager"] == FIELD_MANAGER && annotations.get(format!("f:{}", annotation::GOOGLE_ACCOUNT)).is_some()
 }
 
 /// The labels by which the objects are known.
@@ -98,7 +109,7 @@ const ROOT_BASE: &str = "configsync.gke.io:root-reconciler-base";
 pub const TENANT: &str = "configsync.gke.io:ns-reconciler";
 const TENANT_CLUSTER: &str = "configsync.gke.io:ns-reconciler:cluster-scope";
 /// The shared bindings in the cluster.
-pub const SHARED_IN_CLUSTER: [&str; 3] = [ROOT, ROOT_BASE, TENANT_CLUSTER];
+const SHARED_IN_CLUSTER: [&str; 3] = [ROOT, ROOT_BASE, TENANT_CLUSTER];
 
 /// `true` for a binding that syncs share.
 fn is_shared((kind, _, name): &AccountObjectId) -> bool {
@@ -124,6 +135,7 @@ impl AccountObject {
         Self {
             labels: labels.collect(),
             google: text(&metadata["annotations"][annotation::GOOGLE_ACCOUNT]),
+            owns_google: metadata["managedFields"].as_array().into_iter().flatten().any(owns_google),
             role: (text(&object["roleRef"]["kind"]), text(&object["roleRef"]["name"])),
             subjects: subjects.iter().filter_map(account).collect(),
             version: text(&metadata["resourceVersion"]).parse().unwrap_or(0),
@@ -133,8 +145,8 @@ impl AccountObject {
 
     /// `true` if the object has what `wanted` has; other labels may be there too.
     fn is(&self, wanted: &Self) -> bool {
-        // An annotation that other clients own too would stay whatever is written.
-        (wanted.google.is_empty() || self.google == wanted.google)
+        let is_google = if wanted.google.is_empty() { !self.owns_google } else { self.google == wanted.google };
+        is_google
             && (&self.role, &self.subjects, self.has_others) == (&wanted.role, &wanted.subjects, false)
             && wanted.labels.iter().all(|label| self.labels.get(label.0) == Some(label.1))
     }
@@ -321,7 +333,7 @@ impl AccountObject {
         let is_account = |account: &str| account.starts_with("root-reconciler") || account.starts_with("ns-reconciler");
         let of_account = |account: &String| is_account(account) && name.starts_with(&format!("{account}-"));
         // No other program has these names, so labels and subjects that another client has changed do not matter.
-        if is_shared(id) {
+        if is_shared(id) || self.has_name_of_role(id) {
             return true;
         }
         if self.labels.get(label::MADE_BY).is_none_or(|manager| manager != RECONCILER_MANAGER) {
@@ -333,6 +345,16 @@ impl AccountObject {
             }
             _ => !self.subjects.is_empty() && self.subjects.iter().all(of_account),
         }
+    }
+}
+
+impl AccountObject {
+    /// `true` for the binding of a role that has the name which the agent gives it.
+    fn has_name_of_role(&self, (kind, namespace, name): &AccountObjectId) -> bool {
+        let (role_kind, role) = self.role.clone();
+        let role = RoleRef { kind: role_kind, namespace: namespace.clone(), name: role };
+        *kind != AccountKind::ServiceAccount
+            && self.subjects.iter().any(|account| *name == binding_name(account, &role))
     }
 }
 
@@ -471,7 +493,38 @@ mod tests {
         let (id, mut body) = (id.clone(), object.body(id));
         body["subjects"].as_array_mut().expect("subjects").push(json!({"kind": "User", "name": "mallory"}));
         there.insert(id.clone(), AccountObject::of(&body));
-        settle(&[(root, with(&[]))].into(), &mut there);
+        settle(&[(root.clone(), with(&[]))].into(), &mut there);
         assert!(!there.contains_key(&id) && there.contains_key(&foreign));
+
+        // The binding of a role is known by its name too.
+        let roles = with(&[role("Role", "shop", "ops")]);
+        settle(&[(root.clone(), roles)].into(), &mut there);
+        let (id, object) = there.iter().find(|(id, _)| id.1 == "shop").expect("a binding");
+        let (id, mut body) = (id.clone(), object.body(id));
+        body["metadata"]["labels"] = Value::Null;
+        there.insert(id.clone(), AccountObject::of(&body));
+        settle(&[(root, with(&[]))].into(), &mut there);
+        assert!(!there.contains_key(&id));
+    }
+
+    #[test]
+    fn the_google_account_that_the_agent_wrote_is_taken_off() {
+        let (mut there, root) = (AccountObjects::new(), SyncId::root("root-sync"));
+        let rights = |google: &str| Some(Rights { google: google.to_owned(), ..Rights::default() });
+        let one: Accounts = [(root.clone(), rights("one@x.iam"))].into();
+        settle(&one, &mut there);
+        let none: Accounts = [(root, rights(""))].into();
+        let id = (AccountKind::ServiceAccount, CONTROLLER_NAMESPACE.to_owned(), "root-reconciler".to_owned());
+        assert_eq!(due(&none, &there), [], "another client has it too");
+        let mut body = there[&id].body(&id);
+        body["metadata"]["managedFields"] = json!([{
+            "manager": FIELD_MANAGER,
+            "fieldsV1": {"f:metadata": {"f:annotations": {format!("f:{}", annotation::GOOGLE_ACCOUNT): {}}}},
+        }]);
+        there.insert(id.clone(), AccountObject::of(&body));
+        assert_eq!(due(&one, &there), []);
+        let writes = due(&none, &there);
+        assert_eq!(writes.iter().map(|write| &write.id).collect::<Vec<_>>(), [&id]);
+        assert_eq!(writes[0].body.as_ref().expect("an apply")["metadata"]["annotations"], Value::Null);
     }
 }
