@@ -153,7 +153,7 @@ pub(crate) fn compiled(
     Ok(Compilation { clusters: for_each(&compiled.names, &parsed, &settings, limits.result), ..compiled })
 }
 
-/// Compiles a source for one cluster that serves these kinds, as the agent would do it there.
+/// Compiles a source with these options for a cluster that serves these kinds.
 ///
 /// # Errors
 ///
@@ -161,22 +161,15 @@ pub(crate) fn compiled(
 #[cfg(feature = "cluster")]
 pub(crate) fn compiled_for(
     path: &Path,
-    is_flat: bool,
-    namespace: Option<&str>,
-    cluster_name: &str,
+    options: CompileOptions,
     live: &kinds::ClusterKinds,
 ) -> anyhow::Result<Compilation> {
-    let format = if is_flat { SourceFormat::Unstructured } else { SourceFormat::Hierarchy };
-    let ReadSource { parsed, rendered, submodules } = read(path, format, None)?;
+    let ReadSource { parsed, rendered, submodules } = read(path, options.format, None)?;
     let mut known = KindScopes::default();
     add(&mut known, live);
-    let settings = CompileOptions {
-        scope: namespace.map_or(RepoScope::Root, |namespace| RepoScope::Namespace(namespace.to_owned())),
-        kinds: Ok(known),
-        ..CompileOptions::offline(format)
-    };
-    let names = vec![cluster_name.to_owned()];
-    let clusters = for_each(&names, &parsed, &settings, Wanted::Objects);
+    let names = vec![options.cluster_name.clone()];
+    let options = CompileOptions { kinds: Ok(known), ..options };
+    let clusters = for_each(&names, &parsed, &options, Wanted::Objects);
     Ok(Compilation { clusters, names, warnings: files::submodules(path, &submodules), rendered })
 }
 

@@ -10,6 +10,7 @@ use agent::io::kubernetes::apply::{self, CommitStamp};
 use agent::io::kubernetes::audit::audit;
 use agent::io::kubernetes::client::Cluster;
 use agent::io::kubernetes::count::count;
+use agent::io::kubernetes::hand_down::hand_down;
 use agent::io::kubernetes::patience::patiently;
 use agent::io::kubernetes::values::fill;
 use agent::io::kubernetes::watch::{Subscription, Watches};
@@ -179,7 +180,6 @@ impl Client {
             Command::AskServer => self.ask_server(),
             Command::Share(held) => return vec![Wish::Share(held)],
             Command::Count(crd) => self.count(crd),
-            Command::AskHeir(id, heir) => self.ask_heir(id, heir),
             Command::Report(report) => {
                 self.tell(ReportMessage::Report(report.clone()), now);
                 return vec![Wish::Reported(report)];
@@ -214,10 +214,13 @@ impl Client {
                 let cluster = Arc::clone(&self.cluster);
                 self.spawn(declared.id.clone(), async move { fill(&cluster, &declared, &sources).await });
             }
-            Command::Delete(id, uid, version) => {
-                let cluster = Arc::clone(&self.cluster);
+            Command::Delete(id, uid, version, heirs) => {
+                let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
                 self.spawn(id.clone(), async move {
-                    apply::delete(&cluster, &id, &uid, version, apply::Dependents::Later).await
+                    match hand_down(&cluster, &sync, &id, &heirs).await {
+                        Some(outcome) => outcome,
+                        None => apply::delete(&cluster, &id, &uid, version, apply::Dependents::Later).await,
+                    }
                 });
             }
             Command::Abandon(id) => {
@@ -256,14 +259,6 @@ impl Client {
         self.tasks.spawn(async move {
             let objects = supervised(patiently(|| count(&cluster, &crd))).await.and_then(Result::ok).flatten();
             push(&findings, Found::Event(Event::Counted(crd, objects)));
-        });
-    }
-
-    fn ask_heir(&mut self, id: ObjectId, heir: SyncId) {
-        let (cluster, findings) = (Arc::clone(&self.cluster), Arc::clone(&self.findings));
-        self.tasks.spawn(async move {
-            let may = supervised(patiently(|| apply::may_make(&cluster, &heir, &id))).await;
-            push(&findings, Found::Event(Event::HeirAnswered(id, heir, may.and_then(Result::ok).unwrap_or(false))));
         });
     }
 

@@ -368,22 +368,20 @@ pub(crate) fn conflicts(kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// A tenant declares a Role that a RootSync gave it, and which it may not make: it does not keep that when the RootSync takes it away.
-pub(crate) fn keep_nothing_that_they_may_not_make(kind: Kind) -> Result<()> {
+/// A tenant declares the RoleBinding that a RootSync gave it, by which it may make it, and a quota that it may not make: it keeps neither
+/// when the RootSync takes them away.
+pub(crate) fn keep_nothing_that_they_were_given(kind: Kind) -> Result<()> {
     const KEEPS: &str = "tenants-keeps";
     let world = shared(kind)?;
     let cluster = &world.cluster;
     cluster.create_namespace(KEEPS)?;
-    cluster.create(&format!("{RBAC}/namespaces/{KEEPS}/rolebindings"), &binding(KEEPS, "ClusterRole", "admin"))?;
-    let given = |name: &str, resource| {
-        let mut role = role(KEEPS, &[(resource, ALL)]);
-        role["metadata"]["name"] = name.into();
-        role.to_string()
-    };
+    let rights = binding(KEEPS, "ClusterRole", "admin");
+    let quota =
+        format!("apiVersion: v1\nkind: ResourceQuota\nmetadata: {{name: quota, namespace: {KEEPS}}}\nspec: {{}}\n");
     let repository = |maps: &str| {
         let repository = Repository::empty()?;
-        repository.write("above.yaml", &given("above", "resourcequotas"))?;
-        repository.write("within.yaml", &given("within", "configmaps"))?;
+        repository.write("rights.yaml", &rights.to_string())?;
+        repository.write("quota.yaml", &quota)?;
         repository.write("settings.yaml", &config_map(KEEPS, maps, "value"))?;
         anyhow::Ok(repository)
     };
@@ -391,16 +389,15 @@ pub(crate) fn keep_nothing_that_they_may_not_make(kind: Kind) -> Result<()> {
     root.await_synced(&root.repository.head()?)?;
     let tenant = Tenant::new(cluster, KEEPS, "repo-sync", repository("of-tenant")?)?;
     tenant.await_codes(&["1060", "2013"])?;
-    let path = |name: &str| format!("{RBAC}/namespaces/{KEEPS}/roles/{name}");
-    let uid = |name: &str| anyhow::Ok(cluster.get(&path(name))?["metadata"]["uid"].clone());
-    let within = uid("within")?;
-    for file in ["above.yaml", "within.yaml"] {
+    for file in ["rights.yaml", "quota.yaml"] {
         root.repository.remove(file)?;
     }
     root.commit()?;
-    tenant.await_codes(&["2013"])?;
-    ensure!(!cluster.exists(&path("above"))?, "the tenant keeps what it may not make");
-    ensure!(uid("within")? == within, "it was made anew");
+    ensure!(!cluster.exists(&format!("{RBAC}/namespaces/{KEEPS}/rolebindings/tenant"))?, "the tenant keeps its rights");
+    ensure!(
+        !cluster.exists(&format!("/api/v1/namespaces/{KEEPS}/resourcequotas/quota"))?,
+        "the tenant keeps the quota"
+    );
     Ok(())
 }
 

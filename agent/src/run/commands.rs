@@ -16,6 +16,7 @@ use crate::io::kubernetes::apply::{self, Dependents};
 use crate::io::kubernetes::audit::audit;
 use crate::io::kubernetes::client::Cluster;
 use crate::io::kubernetes::count::count;
+use crate::io::kubernetes::hand_down::hand_down;
 use crate::io::kubernetes::patience::patiently;
 use crate::io::kubernetes::values::fill;
 use crate::io::kubernetes::watch::Subscription;
@@ -72,7 +73,6 @@ impl CommandRunner {
             Command::Record(record) => self.tell(ReportMessage::Record(record)),
             Command::AskServer => self.ask_server(),
             Command::Count(crd) => self.count(crd),
-            Command::AskHeir(id, heir) => self.ask_heir(id, heir),
             Command::Share(held) => self.context.holdings.share(&self.sync, Holdings::Known(held)),
             Command::Report(report) => self.report(report),
             Command::Notice(notice) => self.notice(notice),
@@ -104,13 +104,16 @@ impl CommandRunner {
             }
             Command::Fill(declared, sources) => self.fill(declared, sources),
             Command::Audit(kind, versions) => self.audit(kind, versions),
-            Command::Delete(id, uid, version) => {
-                let cluster = Arc::clone(&self.cluster);
+            Command::Delete(id, uid, version, heirs) => {
+                let (cluster, sync) = (Arc::clone(&self.cluster), self.sync.clone());
                 let goes = |set: &Arc<DeclaredSet>| set.undeclared == Undeclared::Deleted;
                 let dependents =
                     if engine.in_force().is_some_and(goes) { Dependents::First } else { Dependents::Later };
                 self.spawn(OperationLabel::delete, id.clone(), OF_COMMIT, async move {
-                    apply::delete(&cluster, &id, &uid, version, dependents).await
+                    match hand_down(&cluster, &sync, &id, &heirs).await {
+                        Some(outcome) => outcome,
+                        None => apply::delete(&cluster, &id, &uid, version, dependents).await,
+                    }
                 });
             }
             Command::Abandon(id) => {
@@ -194,29 +197,6 @@ impl CommandRunner {
             let objects = supervised(patiently(|| count(&cluster, &crd))).await.and_then(Result::ok).flatten();
             // It fails when the sync has ended, which then needs no answer.
             let _ = events.send(Event::Counted(crd, objects)).await;
-        };
-        tokio::spawn(task.in_current_span());
-    }
-
-    /// Asks whether the account of a RepoSync may make an object of this sync. It is tried again while the API server is away or busy.
-    fn ask_heir(&self, id: ObjectId, heir: SyncId) {
-        let (cluster, events, context) = (Arc::clone(&self.cluster), self.events.clone(), Arc::clone(&self.context));
-        let party = party(&self.sync);
-        let task = async move {
-            let ask = patiently(async || {
-                let _turn = context.budget.request(&party, Purpose::Commit).await;
-                apply::may_make(&cluster, &heir, &id).await
-            });
-            let may = match supervised(ask).await {
-                Some(Ok(may)) => may,
-                Some(Err(error)) => {
-                    tracing::warn!(%id, %heir, %error, "cannot ask if the object may go over to the sync");
-                    false
-                }
-                None => false,
-            };
-            // It fails when the sync has ended, which then needs no answer.
-            let _ = events.send(Event::HeirAnswered(id, heir, may)).await;
         };
         tokio::spawn(task.in_current_span());
     }

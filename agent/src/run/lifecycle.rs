@@ -19,6 +19,8 @@ pub(super) struct SyncVersion {
     pub(super) approval: Option<String>,
     /// A user asks for a sync at once: another value is another request.
     pub(super) asked: Option<String>,
+    /// A user suspended the sync.
+    pub(super) suspended: bool,
     /// The task that serves the object, if its spec can be used.
     pub(super) task: Result<SyncTask, Refusal>,
 }
@@ -28,18 +30,13 @@ impl SyncVersion {
     fn removal(&self) -> Option<Removal> {
         self.task.as_ref().ok()?.removal
     }
-
-    fn is_suspended(&self) -> bool {
-        self.task.as_ref().is_err_and(|refusal| refusal.finding.is_none())
-    }
 }
 
-/// A sync object that is not served.
+/// A sync object whose spec cannot be used.
 pub(super) struct Refusal {
     pub(super) object: SyncObject,
     pub(super) generation: i64,
-    /// Why its spec cannot be used; `None` for one that a user suspended.
-    pub(super) finding: Option<Finding>,
+    pub(super) finding: Finding,
 }
 
 /// The state of a sync object that has a task. A sync object without a task has no state.
@@ -102,10 +99,11 @@ pub(super) fn step(state: Option<SyncState>, change: SyncChange) -> (Option<Sync
 }
 
 fn begin(version: SyncVersion) -> (Option<SyncState>, Option<SyncAction>) {
-    let SyncVersion { uid, generation, approval, asked, task } = version;
+    let SyncVersion { uid, generation, approval, asked, suspended, task } = version;
     match task {
         Ok(task) => {
-            let instructions = Instructions { task: Arc::new(task), approval, asked, refused: None, stop: false };
+            let instructions =
+                Instructions { task: Arc::new(task), approval, asked, suspended, refused: None, stop: false };
             let running = RunningSync { uid, generation, instructions: instructions.clone() };
             (Some(SyncState::Running(running)), Some(SyncAction::Start(instructions)))
         }
@@ -120,19 +118,17 @@ impl RunningSync {
     }
 
     fn update(mut self, version: Box<SyncVersion>) -> (Option<SyncState>, Option<SyncAction>) {
-        if version.uid != self.uid || version.removal() != self.removal() || version.is_suspended() {
+        if version.uid != self.uid || version.removal() != self.removal() {
             return self.end(Some(version));
         }
-        let SyncVersion { generation, approval, asked, task, .. } = *version;
+        let SyncVersion { generation, approval, asked, suspended, task, .. } = *version;
         let before = self.instructions.clone();
-        (self.instructions.approval, self.instructions.asked) = (approval, asked);
+        self.instructions = Instructions { approval, asked, suspended, ..before.clone() };
         match task {
             // No spec matters any more.
             _ if before.task.removal.is_some() => {}
             // The version before stays in force.
-            Err(Refusal { finding, generation, .. }) => {
-                self.instructions.refused = finding.map(|finding| (finding, generation));
-            }
+            Err(refusal) => self.instructions.refused = Some((refusal.finding, refusal.generation)),
             Ok(task)
                 if (generation, &task.cluster_name) == (self.generation, &self.instructions.task.cluster_name)
                     && self.instructions.refused.is_none() => {}
@@ -158,14 +154,12 @@ pub(super) mod tests {
 
     pub(in crate::run) fn version(generation: i64) -> Box<SyncVersion> {
         let task = SyncTask::for_tests(generation);
-        Box::new(SyncVersion { uid: "uid".to_owned(), generation, approval: None, asked: None, task: Ok(task) })
+        let uid = "uid".to_owned();
+        Box::new(SyncVersion { uid, generation, approval: None, asked: None, suspended: false, task: Ok(task) })
     }
 
     fn refused(generation: i64) -> Box<SyncVersion> {
-        without_task(generation, Some(Finding::new(Code::InvalidSync, "no such auth")))
-    }
-
-    fn without_task(generation: i64, finding: Option<Finding>) -> Box<SyncVersion> {
+        let finding = Finding::new(Code::InvalidSync, "no such auth");
         let object = SyncObject { status: Default::default(), uid: "uid".to_owned() };
         Box::new(SyncVersion { task: Err(Refusal { object, generation, finding }), ..*version(generation) })
     }
@@ -242,14 +236,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_suspended_sync_ends_and_is_served_again_when_it_is_resumed() {
-        let (state, action) = step(running(1), SyncChange::Declared(without_task(1, None)));
-        assert!(matches!(action, Some(SyncAction::Tell(told)) if told.stop));
-        let (state, action) = step(state, SyncChange::Ended);
-        assert!(matches!(action, Some(SyncAction::Refuse(refusal)) if refusal.finding.is_none()));
-        let (state, _) = step(state, SyncChange::Ended);
-        let (_, action) = step(state, SyncChange::Declared(version(1)));
-        assert!(matches!(action, Some(SyncAction::Start(told)) if !told.stop));
+    fn a_sync_is_told_that_it_is_suspended_whatever_its_spec_is() {
+        for version in [version(1), refused(2)] {
+            let suspended = SyncVersion { suspended: true, ..*version };
+            let (state, action) = step(running(1), SyncChange::Declared(Box::new(suspended)));
+            assert!(matches!(action, Some(SyncAction::Tell(told)) if told.suspended && !told.stop));
+            assert!(matches!(state, Some(SyncState::Running(_))));
+        }
     }
 
     #[test]

@@ -367,8 +367,14 @@ async fn by_flags(context: Arc<AgentContext>, flags: Flags, mut stop: watch::Rec
     };
     let (once, span) = (context.options.once, sync::span(&task.sync));
     let task = Arc::new(task);
-    let (sender, mut instructions) =
-        watch::channel(Instructions { task, approval: flags.approve_prune, asked: None, refused: None, stop: false });
+    let (sender, mut instructions) = watch::channel(Instructions {
+        task,
+        approval: flags.approve_prune,
+        asked: None,
+        suspended: false,
+        refused: None,
+        stop: false,
+    });
     let sync = tokio::spawn(async move { sync::run(context, None, None, &mut instructions).await }.instrument(span));
     let stopped = async move {
         // A closed channel is a stop too.

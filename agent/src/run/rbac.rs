@@ -1,6 +1,6 @@
 //! Follows the roles and bindings of the cluster. When they change, syncs try again what was refused to their accounts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use super::AgentContext;
 use crate::model::backoff::Pace;
 use crate::model::metadata::SyncId;
 
-/// The number of changes of roles and bindings by namespace, "" for those of the cluster. While many come, they are told less often.
+/// The number of changes of roles and bindings by namespace, "" for those of the cluster. Many changes in a namespace are told less often.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RbacChanges(BTreeMap<String, u64>);
 
@@ -34,8 +34,14 @@ impl RbacChanges {
     }
 }
 
-/// The pause after which further changes are told, and the longest one.
+/// The pause after which further changes in a namespace are told, and the longest one.
 const PACE: Pace = Pace::new(Duration::from_secs(1), Duration::from_secs(60));
+
+/// The changes in a namespace.
+struct FoundChanges {
+    number: u64,
+    pace: Pace,
+}
 
 /// Follows them until the agent ends.
 pub(super) async fn follow(context: Arc<AgentContext>) {
@@ -47,21 +53,38 @@ pub(super) async fn follow(context: Arc<AgentContext>) {
         changes::<ClusterRoleBinding>(client),
     ];
     let mut events = select_all(all);
-    let (mut found, mut pace) = (RbacChanges::default(), PACE);
+    let mut found: BTreeMap<String, FoundChanges> = BTreeMap::new();
+    // Namespaces with changes that are not told yet.
+    let mut news = BTreeSet::new();
     loop {
-        let told_at = pace.pause(Instant::now());
+        let now = Instant::now();
+        let pause = |namespace: &String| found.get(namespace).and_then(|it| it.pace.pause(now));
+        let told_at = news.iter().filter_map(pause).min();
         tokio::select! {
             event = events.next() => match event {
-                Some(Ok(namespace)) => *found.0.entry(namespace).or_default() += 1,
+                Some(Ok(namespace)) => {
+                    found.entry(namespace.clone()).or_insert(FoundChanges { number: 0, pace: PACE }).number += 1;
+                    news.insert(namespace);
+                }
                 Some(Err(error)) => tracing::warn!(%error, "a watch on roles and bindings broke off and starts again"),
                 None => return,
             },
-            () = async { sleep_until(told_at.unwrap_or_else(Instant::now).into()).await }, if told_at.is_some() => {}
+            () = async { sleep_until(told_at.unwrap_or(now).into()).await }, if told_at.is_some() => {}
         }
-        if pace.pause(Instant::now()).is_none() && context.rbac.borrow().0 != found.0 {
-            context.rbac.send_replace(found.clone());
-            pace.done(Instant::now());
+        let now = Instant::now();
+        let is_due = |namespace: &&String| found.get(*namespace).is_some_and(|it| it.pace.pause(now).is_none());
+        let due: Vec<String> = news.iter().filter(is_due).cloned().collect();
+        if due.is_empty() {
+            continue;
         }
+        context.rbac.send_modify(|told| {
+            for namespace in due {
+                let Some(changes) = found.get_mut(&namespace) else { continue };
+                changes.pace.done(now);
+                news.remove(&namespace);
+                told.0.insert(namespace, changes.number);
+            }
+        });
     }
 }
 

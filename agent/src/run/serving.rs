@@ -45,6 +45,11 @@ pub(super) async fn keep_running(
             Handover::Waited => read_anew(&context, &id, &mut object).await,
             Handover::Stopped => return,
         }
+        match await_resumption(&context, &id, &mut object, &mut instructions, &mut events).await {
+            Handover::Free => {}
+            Handover::Waited => continue,
+            Handover::Stopped => return,
+        }
         tokio::select! {
             () = await_rights(&context, &id, &mut object, &instructions, &mut events) => {}
             // A closed channel is a stop too.
@@ -118,11 +123,11 @@ pub(super) async fn await_rights(
     }
 }
 
-/// The end of a wait for Config Sync to leave a sync.
+/// The end of a wait for Config Sync to leave a sync, or for a user to resume it.
 enum Handover {
-    /// It does not serve the sync.
+    /// The sync may begin.
     Free,
-    /// It did, and does not any more.
+    /// It may begin now, after it had to wait.
     Waited,
     /// The sync was told to stop.
     Stopped,
@@ -168,7 +173,45 @@ async fn await_handover(
     }
 }
 
-/// Passes the instructions on to a run, and tells it to stop when a program of Config Sync begins to serve the sync.
+/// Waits until a sync that a user suspended is resumed. The status says that it is suspended.
+async fn await_resumption(
+    context: &AgentContext,
+    id: &SyncId,
+    object: &mut Option<SyncObject>,
+    instructions: &mut watch::Receiver<Instructions>,
+    events: &mut EventPublisher,
+) -> Handover {
+    let (mut waited, mut is_told, mut backoff) = (false, false, RETRY);
+    let end = loop {
+        let Instructions { task, suspended, stop, .. } = instructions.borrow_and_update().clone();
+        match (stop, suspended, waited) {
+            (true, ..) => break Handover::Stopped,
+            (false, false, true) => break Handover::Waited,
+            (false, false, false) => break Handover::Free,
+            (false, true, _) => {}
+        }
+        if !waited {
+            (waited, _) = (true, context.metrics.suspended(id, true));
+            tracing::info!("the sync is suspended");
+            tell_recorded(context, id).await;
+        }
+        if !is_told {
+            read_anew(context, id, object).await;
+            is_told = match object {
+                Some(object) => suspend(context, id, object, task.generation, events).await,
+                None => true,
+            };
+        }
+        tokio::select! {
+            changed = instructions.changed() => if changed.is_err() { break Handover::Stopped },
+            () = tokio::time::sleep(backoff.next_pause()), if !is_told => {}
+        }
+    };
+    context.metrics.suspended(id, false);
+    end
+}
+
+/// Passes the instructions on to a run, and tells it to stop when a program of Config Sync begins to serve the sync, or a user suspends it.
 async fn pass_on(
     context: &AgentContext,
     id: &SyncId,
@@ -180,6 +223,7 @@ async fn pass_on(
         tokio::select! {
             Ok(()) = instructions.changed() => {
                 let mut next = instructions.borrow_and_update().clone();
+                interrupted |= next.suspended;
                 next.stop |= interrupted;
                 run.send_replace(next);
             }
@@ -212,38 +256,46 @@ pub(super) async fn refuse(
     events: &mut EventPublisher,
 ) {
     let status = stalled(&object.status, finding, generation, &now().time);
-    if write(context, id, object, status).await {
-        let event = (Severity::Warning, finding.code.to_string(), text(finding));
-        tell(context, id, object, event, events).await;
+    if status == object.status {
+        return;
     }
+    write(context, id, object, status).await;
+    let event = (Severity::Warning, finding.code.to_string(), text(finding));
+    tell(context, id, object, event, events).await;
 }
 
-/// Writes into the status, and tells by an Event, that a user suspended the sync.
-pub(super) async fn suspend(
+/// Writes into the status, and tells by an Event, that a user suspended the sync. `false` if it cannot be written.
+async fn suspend(
     context: &AgentContext,
     id: &SyncId,
     object: &mut SyncObject,
     generation: i64,
     events: &mut EventPublisher,
-) {
+) -> bool {
     let status = suspended(&object.status, generation, &now().time);
-    if write(context, id, object, status).await {
-        tracing::info!("the sync is suspended");
+    if status == object.status {
+        return true;
+    }
+    let is_written = write(context, id, object, status).await;
+    if is_written {
         let event = (Severity::Normal, SUSPENDED.to_owned(), SUSPENSION.to_owned());
         tell(context, id, object, event, events).await;
     }
+    is_written
 }
 
-/// Writes the status of a sync that does not run. `false` if it is so already.
+/// Writes the status of a sync that does not run. `false` if it cannot be written.
 async fn write(context: &AgentContext, id: &SyncId, object: &mut SyncObject, status: SyncStatus) -> bool {
-    if status == object.status {
-        return false;
-    }
     match write_sync_status(&context.cluster, id, &object.uid, &status).await {
-        Ok(()) => object.status = status,
-        Err(error) => tracing::warn!(%error, "cannot write the status"),
+        Ok(()) => {
+            object.status = status;
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot write the status");
+            false
+        }
     }
-    true
 }
 
 async fn tell(

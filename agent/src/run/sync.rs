@@ -55,6 +55,8 @@ pub(super) struct Instructions {
     pub(super) approval: Option<String>,
     /// A user asks for a sync at once: another value is another request.
     pub(super) asked: Option<String>,
+    /// A user suspended the sync: it ends, and begins again when it is resumed.
+    pub(super) suspended: bool,
     /// The error of a newer spec, and its generation: the sync goes on with the spec before and reports the error.
     pub(super) refused: Option<(Finding, i64)>,
     /// Finish what is in flight, write the status, end.
@@ -64,7 +66,7 @@ pub(super) struct Instructions {
 impl PartialEq for Instructions {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.task, &other.task)
-            && (&self.approval, &self.asked) == (&other.approval, &other.asked)
+            && (&self.approval, &self.asked, self.suspended) == (&other.approval, &other.asked, other.suspended)
             && (&self.refused, self.stop) == (&other.refused, other.stop)
     }
 }

@@ -26,12 +26,12 @@ use super::marks::missing_marks;
 use super::rbac;
 use super::records;
 use super::removal;
-use super::serving::{keep_running, refuse, suspend};
+use super::serving::{keep_running, refuse};
 use super::standby::led;
 use super::sync;
 use super::syncs::{SyncWork, Syncs};
 use super::task::SyncTask;
-use super::version::{has_account_of, is_suspended, version};
+use super::version::{has_account_of, version};
 use super::{AgentContext, Options};
 use crate::api::{Removal, RepoSync, RootSync};
 use crate::io::kubernetes::events::EventPublisher;
@@ -109,14 +109,8 @@ async fn perform(context: Arc<AgentContext>, id: SyncId, work: SyncWork) {
             led(&context).await;
             config_sync::left(&context, &id).await;
             tell_recorded(&context, &id).await;
-            let events = &mut EventPublisher::default();
-            match finding {
-                Some(finding) => {
-                    tracing::error!(code = %finding.code, "{}", finding.message);
-                    refuse(&context, &id, &mut object, generation, &finding, events).await;
-                }
-                None => suspend(&context, &id, &mut object, generation, events).await,
-            }
+            tracing::error!(code = %finding.code, "{}", finding.message);
+            refuse(&context, &id, &mut object, generation, &finding, &mut EventPublisher::default()).await;
         }
     }
 }
@@ -282,8 +276,6 @@ impl SyncObjects {
         }
         let is_new = self.objects.insert(id.clone(), object.clone()).is_none();
         let goes = object.metadata.deletion_timestamp.is_some();
-        let is_suspended = !goes && object.metadata.annotations.as_ref().is_some_and(is_suspended);
-        self.context.metrics.suspended(&id, is_suspended);
         let version = Box::new(self.version(&id, object.clone()));
         let asks_anew = self.take_rights(&id, &version);
         self.has_news |= is_new || asks_anew || goes;
@@ -393,7 +385,6 @@ impl SyncObjects {
         if *id == SyncId::root(ROOT_SYNC) {
             self.default.send_if_modified(|before| replace(before, RootSyncFacts::default()));
         }
-        self.context.metrics.suspended(id, false);
         self.objects.remove(id);
         self.rights.remove(id);
         self.heeded.remove(id);
@@ -437,7 +428,7 @@ impl SyncObjects {
         let task = match task {
             Ok(task) if task.removal.is_some() => Ok(SyncTask { removal: Some(Removal::Keep), ..task }),
             Ok(SyncTask { object: Some(object), .. }) => {
-                Err(Refusal { object, generation, finding: Some(has_account_of(id, twin)) })
+                Err(Refusal { object, generation, finding: has_account_of(id, twin) })
             }
             task => task,
         };

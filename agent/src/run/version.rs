@@ -1,7 +1,5 @@
 //! A sync object in the version that is served: what its spec and its annotations ask for.
 
-use std::collections::BTreeMap;
-
 use kube::api::DynamicObject;
 use serde::Deserialize as _;
 
@@ -41,16 +39,10 @@ pub(super) fn version(id: &SyncId, cluster_name: &str, local: LocalRepositories,
     let task = match spec {
         Ok(spec) => Ok(SyncTask { removal, ..task(Some(rights(&spec)), spec) }),
         Err(_) if removal.is_some() => Ok(SyncTask { removal, ..task(None, SupportedSpec::default()) }),
-        Err(finding) => Err(Refusal { object: written.clone(), generation, finding: Some(finding) }),
+        Err(finding) => Err(Refusal { object: written, generation, finding }),
     };
-    let suspended = is_suspended(&annotations) && removal.is_none();
-    let task = if suspended { Err(Refusal { object: written, generation, finding: None }) } else { task };
-    SyncVersion { uid, generation, approval, asked, task }
-}
-
-/// `true` if a user suspended the sync object with these annotations.
-pub(super) fn is_suspended(annotations: &BTreeMap<String, String>) -> bool {
-    annotations.get(annotation::SUSPEND).is_some_and(|value| value == "true")
+    let suspended = annotations.get(annotation::SUSPEND).is_some_and(|value| value == "true");
+    SyncVersion { uid, generation, approval, asked, suspended, task }
 }
 
 fn task(

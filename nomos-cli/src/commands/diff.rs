@@ -4,22 +4,25 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use agent::api::{ResourceGroupSpec, SyncSpec};
+use agent::api::{LocalRepositories, ResourceGroupSpec, SupportedSpec, supported};
 use agent::compile::declared::{DeclaredObject, DeclaredSet};
 use agent::compile::kind_scopes::Scope;
+use agent::compile::{CompileOptions, DynamicSelectors, NamespaceLabels, NamespaceStrategy, RepoScope};
 use agent::io::kubernetes::apply;
 use agent::io::kubernetes::client::{ApiError, Cluster};
 use agent::model::finding::text;
-use agent::model::metadata::{SyncId, SyncKind};
+use agent::model::metadata::SyncId;
 use agent::model::object::{GroupKind, Object, ObjectId};
 use agent::model::yaml;
 use agent::sync::live::{Live, Observed};
 use agent::sync::plan::guard::{HeldPrune, Prune, approve_by_annotation};
 use agent::sync::plan::recent::RecentPrunes;
 use agent::sync::plan::{Action, Declared, decide};
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
+use kube::api::{Api, ListParams, ResourceExt as _};
 use kube::core::gvk::GroupVersionKind;
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -65,7 +68,9 @@ pub(crate) fn run(args: &DiffArgs, kubeconfig: Option<&Path>, console: &mut Cons
     let cluster = contexts::cluster(kubeconfig, &console.environment, args.context.as_deref())?;
     contexts::with(&cluster, async |client| {
         let object = read(&cluster, &client, &args.sync).await?;
-        let spec = SyncSpec::deserialize(&object.data["spec"]).context("the spec of the sync cannot be read")?;
+        let annotations = object.metadata.annotations.clone().unwrap_or_default();
+        let spec = supported(&args.sync, &annotations, &object.data["spec"], LocalRepositories::Allowed);
+        let spec = spec.map_err(|finding| anyhow!("{}", text(&finding).trim_end()))?;
         let server = Cluster::connect(client.clone()).await.map_err(|error| cluster.failed(error))?;
         let compilation = compile(args, &spec, &client, &server).await?;
         let Some(declared) = compilation.clusters.first().and_then(|found| found.compiled.declared.as_ref()) else {
@@ -98,16 +103,42 @@ pub(crate) fn run(args: &DiffArgs, kubeconfig: Option<&Path>, console: &mut Cons
 }
 
 /// Compiles the source as the agent would for this sync on this cluster.
-async fn compile(args: &DiffArgs, spec: &SyncSpec, client: &Client, server: &Cluster) -> anyhow::Result<Compilation> {
+async fn compile(
+    args: &DiffArgs,
+    spec: &SupportedSpec,
+    client: &Client,
+    server: &Cluster,
+) -> anyhow::Result<Compilation> {
     let name = match &args.cluster_name {
         Some(name) => name.clone(),
         None => super::status::query::cluster_name(client).await?,
     };
     let scope = |namespaced| if namespaced { Scope::Namespaced } else { Scope::Cluster };
     let kinds = server.kinds().into_iter().map(|(kind, served)| (kind, scope(served.namespaced))).collect();
-    let namespace = (args.sync.kind == SyncKind::RepoSync).then_some(args.sync.namespace.as_str());
-    let is_flat = namespace.is_some() || spec.source_format == "unstructured";
-    compiled_for(&args.path, is_flat, namespace, &name, &kinds)
+    let repo_scope = match args.sync.scope() {
+        Some(namespace) => RepoScope::Namespace(namespace.to_owned()),
+        None => RepoScope::Root,
+    };
+    let options = CompileOptions {
+        scope: repo_scope,
+        cluster_name: name,
+        sync: Some(args.sync.clone()),
+        namespaces: match spec.implicit_namespaces {
+            true => NamespaceStrategy::Implicit,
+            false => NamespaceStrategy::Explicit,
+        },
+        dynamic: DynamicSelectors::Live(namespaces(client).await?),
+        ..CompileOptions::offline(spec.format)
+    };
+    compiled_for(&args.path, options, &kinds)
+}
+
+/// The labels of the Namespaces that stay.
+async fn namespaces(client: &Client) -> kube::Result<NamespaceLabels> {
+    let all: Api<Namespace> = Api::all(client.clone());
+    let list = all.list_metadata(&ListParams::default()).await?;
+    let staying = list.items.into_iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_none());
+    Ok(staying.map(|it| (it.name_any(), it.metadata.labels.unwrap_or_default())).collect())
 }
 
 /// The objects in the record of a sync.

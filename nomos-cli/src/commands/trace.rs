@@ -64,14 +64,14 @@ struct Trace {
     object: String,
     /// The sync that manages it; `None` if none does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<Origin>,
+    source: Option<TracedSource>,
     /// The state of the object in the record of its sync.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
     /// Errors of the sync that name the object, and what it waits for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<String>,
-    fields: Vec<Ownership>,
+    fields: Vec<FieldOwner>,
     /// The newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     events: Vec<Happened>,
@@ -80,7 +80,7 @@ struct Trace {
 /// The place from which an object comes.
 #[derive(Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Origin {
+struct TracedSource {
     /// As nomos status shows it.
     sync: String,
     /// State and commit of the sync.
@@ -94,7 +94,7 @@ struct Origin {
 /// The fields that a client owns.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Ownership {
+struct FieldOwner {
     manager: String,
     operation: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -197,7 +197,7 @@ fn of(id: &ObjectId, object: &Object, syncs: &[SyncReport], events: Vec<Happened
         fields: Observed::of(object)
             .managed_fields
             .iter()
-            .map(|entry| Ownership {
+            .map(|entry| FieldOwner {
                 manager: entry.manager.clone(),
                 operation: entry.operation.clone(),
                 subresource: entry.subresource.clone(),
@@ -223,13 +223,13 @@ fn is_of(resource: &ResourceStatus, id: &ObjectId) -> bool {
     [&it.group, &it.kind, &it.namespace, &it.name] == [id.group(), id.kind(), id.namespace(), id.name()]
 }
 
-fn origin(manager: &str, object: &Object, sync: Option<&SyncReport>) -> Origin {
+fn origin(manager: &str, object: &Object, sync: Option<&SyncReport>) -> TracedSource {
     let text = |key| object.annotation(key).unwrap_or_default().to_owned();
     let context: Value = serde_json::from_str(&text(annotation::GIT_CONTEXT)).unwrap_or_default();
     let part = |key: &str| context[key].as_str().unwrap_or_default();
     let reference = if part("branch").is_empty() { part("rev") } else { part("branch") };
     let state = sync.map(|sync| format!("{} at {}", sync.state.word(), sync.commit));
-    Origin {
+    TracedSource {
         sync: shown_manager(manager),
         state: state.unwrap_or_else(|| "there is no such sync".to_owned()),
         repository: format!("{}@{reference}", shown_in(part("repo"))),
@@ -285,7 +285,7 @@ fn text(trace: &Trace) -> String {
         }
     };
     match source {
-        Some(Origin { sync, state, repository, commit, file }) => {
+        Some(TracedSource { sync, state, repository, commit, file }) => {
             row("sync", &format!("{sync} ({state})"));
             row("repository", repository);
             row("commit", commit);
@@ -299,7 +299,7 @@ fn text(trace: &Trace) -> String {
         out.push_str(&error.trim_end().lines().map(|line| format!("   {line}\n")).collect::<String>());
     }
     out.push_str("Fields:\n");
-    for Ownership { manager, operation, subresource, time, fields } in fields {
+    for FieldOwner { manager, operation, subresource, time, fields } in fields {
         let part = if subresource.is_empty() { String::new() } else { format!(" {subresource}") };
         out.push_str(&format!("   {manager} ({operation}{part}, {time}): {}\n", shortened(fields)));
     }

@@ -45,7 +45,14 @@ pub(crate) fn run(args: &WaitArgs, kubeconfig: Option<&Path>, console: &mut Cons
         let mut told = Vec::new();
         loop {
             let found = query::syncs(&client, QueryScope { namespace: None, resources: false }).await;
-            let (row, syncs) = found.map_err(|error| cluster.failed(error))?;
+            let (row, syncs) = match found {
+                // It may answer at the next look.
+                Err(error) if begun.elapsed() < args.timeout && is_passing(&error) => {
+                    tokio::time::sleep(PERIOD).await;
+                    continue;
+                }
+                found => found.map_err(|error| cluster.failed(error))?,
+            };
             let mut missing = missing(args, &syncs);
             missing.extend(
                 row.filter(|row| syncs.is_empty() || row.state == "NOT RUNNING")
@@ -69,6 +76,14 @@ pub(crate) fn run(args: &WaitArgs, kubeconfig: Option<&Path>, console: &mut Cons
             tokio::time::sleep(PERIOD).await;
         }
     })
+}
+
+/// `true` for a cluster that is away or busy.
+fn is_passing(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code >= 500,
+        _ => true,
+    }
 }
 
 fn id(sync: &SyncReport) -> SyncId {

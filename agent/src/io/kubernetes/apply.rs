@@ -1,17 +1,18 @@
 //! Carries out the engine's commands about single objects: apply, annotate, read, delete, abandon.
 
 use http::Method;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use super::client::{APPLY, ApiError, Cluster, JSON, MERGE, collection};
+use super::client::{APPLY, ApiError, Cluster, JSON, MERGE};
 use super::detached::detached_in;
 use super::path;
 use crate::compile::declared::DeclaredObject;
 use crate::compile::not_base64;
 use crate::model::finding::{Finding, Resource};
 use crate::model::limits::{APPLIED_BYTES, APPLIED_VALUE};
-use crate::model::metadata::{FIELD_MANAGER, MANAGED_BY_VALUE, SyncId, annotation, is_system_key, label};
+use crate::model::metadata::{
+    FIELD_MANAGER, MANAGED_BY_VALUE, SYNC_ANNOTATIONS, SyncId, USER_ANNOTATIONS, annotation, is_system_key, label,
+};
 use crate::model::object::{Object, ObjectId};
 use crate::sync::engine::{ApplyMode, Failure, Outcome, Remarks};
 use crate::sync::live::{Live, Observed, Owner};
@@ -72,6 +73,7 @@ async fn try_apply(
     let mut answer = send(cluster, &path, &body).await;
     // The objects in a Namespace that is there already need no right to make it.
     if declared.implicit
+        && mode == ApplyMode::Create
         && answer.as_ref().is_err_and(|error| error.code() == 403)
         && let Some(there) = find(&cluster.as_agent(), &path).await?
     {
@@ -279,7 +281,7 @@ pub async fn read(cluster: &Cluster, declared: &DeclaredObject) -> Outcome {
     }
 }
 
-async fn get(cluster: &Cluster, id: &ObjectId, version: &str) -> Result<Object, ApiError> {
+pub(super) async fn get(cluster: &Cluster, id: &ObjectId, version: &str) -> Result<Object, ApiError> {
     let path = cluster.path(id, version).await?;
     cluster.get(&path).await
 }
@@ -344,29 +346,6 @@ pub async fn abandon(cluster: &Cluster, sync: &SyncId, id: &ObjectId) -> Outcome
     }
 }
 
-/// `true` if the account of another sync may make the object as it is, by the API server's answer to a dry run. That it is there
-/// already (409), or that some value of it is given to no new object (422), the API server says only after it has looked at rights.
-///
-/// # Errors
-/// When the API server cannot be reached, is busy, or does not let the object be read.
-pub async fn may_make(cluster: &Cluster, heir: &SyncId, id: &ObjectId) -> Result<bool, ApiError> {
-    let mut object = match get(cluster, id, "").await {
-        Err(error) if error.is_not_found() => return Ok(false),
-        answer => answer?,
-    };
-    object.0.remove("status");
-    let given = ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences"];
-    given.iter().for_each(|field| _ = object.metadata_mut().remove(*field));
-    let collection = collection(&cluster.served(&id.group_kind()).await?, id.namespace());
-    let path = path::with_query(&collection, &[("dryRun", "All"), ("fieldManager", FIELD_MANAGER)]);
-    let body = serde_json::to_vec(&object.0).map_err(|error| ApiError::Unsendable(error.to_string()))?;
-    match cluster.acting_as(heir).request::<IgnoredAny>(Method::POST, &path, JSON, body).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_transient() => Err(error),
-        Err(error) => Ok(matches!(error.code(), 409 | 422)),
-    }
-}
-
 /// The object as an apply would leave it, which changes nothing.
 ///
 /// # Errors
@@ -379,12 +358,12 @@ pub async fn dry_run(cluster: &Cluster, declared: &DeclaredObject) -> Result<Obj
     cluster.request(Method::PATCH, &path, APPLY, body).await
 }
 
-/// Removes the labels and annotations that syncs add.
+/// Removes the labels and annotations that syncs add, and not those of users.
 pub fn take_off_marks(object: &mut Object) {
     for field in ["labels", "annotations"] {
         let metadata = object.metadata_mut();
         let Some(Value::Object(map)) = metadata.get_mut(field) else { continue };
-        map.retain(|key, value| !is_removable(key, value));
+        map.retain(|key, value| !is_removable(key, value) || is_operators(key));
         if map.is_empty() {
             metadata.remove(field);
         }
@@ -393,9 +372,12 @@ pub fn take_off_marks(object: &mut Object) {
 
 /// The merge patch that takes the sync's labels and annotations off.
 fn released(whole: &Object) -> Value {
+    let is_sync = SyncId::of_object(&whole.id()).is_some();
     let gone = |field: &'static str| -> Map<String, Value> {
         let keys = whole.metadata(field).and_then(Value::as_object).into_iter().flatten();
-        keys.filter(|(key, value)| is_removable(key, value)).map(|(key, _)| (key.clone(), Value::Null)).collect()
+        keys.filter(|(key, value)| is_removable(key, value) && !(is_sync && is_operators(key)))
+            .map(|(key, _)| (key.clone(), Value::Null))
+            .collect()
     };
     json!({"metadata": {
         "labels": gone("labels"),
@@ -408,6 +390,11 @@ fn released(whole: &Object) -> Value {
 fn is_removable(key: &str, value: &Value) -> bool {
     let shared = [label::MANAGED_BY, annotation::HNC_MANAGED_BY].contains(&key);
     if shared { value == MANAGED_BY_VALUE } else { is_ours(key) }
+}
+
+/// `true` for an annotation with which users tell the agent something, beside `managed`, which it writes too.
+fn is_operators(key: &str) -> bool {
+    key != annotation::MANAGED && [&USER_ANNOTATIONS[..], &SYNC_ANNOTATIONS].concat().contains(&key)
 }
 
 /// `true` for the key of a label or annotation that a sync writes.
@@ -452,7 +439,7 @@ fn not_base64_told(finding: Finding, declared: &DeclaredObject) -> Finding {
 }
 
 /// The failure of a command about an object that has no manifest.
-fn failed(doing: &str, id: &ObjectId, error: &ApiError, cluster: &Cluster) -> Outcome {
+pub(super) fn failed(doing: &str, id: &ObjectId, error: &ApiError, cluster: &Cluster) -> Outcome {
     forget_lost_kind(id, error, cluster);
     let failure: Failure = error.failure(doing, |finding| finding.about(Resource::named(id, "")), id);
     Outcome::Failed(failure)

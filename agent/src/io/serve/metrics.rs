@@ -305,12 +305,13 @@ impl Metrics {
         SyncMetrics { metrics: Arc::clone(self), labels, queued: AtomicUsize::new(0) }
     }
 
-    /// A user has suspended the sync, or not.
+    /// A user has suspended the sync, or resumed it. A sync beyond the first thousand is not shown.
     pub fn suspended(&self, sync: &SyncId, suspended: bool) {
         let labels = SyncLabels::of(sync);
-        match suspended {
-            true => _ = self.suspended.get_or_create(&labels).set(1),
-            false => _ = self.suspended.remove(&labels),
+        if suspended && self.shown().len() < SYNCS {
+            self.suspended.get_or_create(&labels).set(1);
+        } else {
+            self.suspended.remove(&labels);
         }
     }
 
@@ -369,6 +370,7 @@ mod tests {
         of.declared(1);
         of.errors(1);
         of.synced(1);
+        metrics.suspended(&SyncId::root("root-sync"), true);
         metrics.requests.get_or_create(&VerbLabels { verb: "get".to_owned() }).inc();
         let labels = OperationLabels { operation: OperationLabel::apply, status: OutcomeLabel::success };
         metrics.operations.get_or_create(&labels).inc();

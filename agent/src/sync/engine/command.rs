@@ -42,13 +42,11 @@ pub enum Command {
     Audit(GroupKind, BTreeSet<String>),
     /// Count the objects of the kind that this CRD defines. Answered with [`Event::Counted`](super::Event::Counted).
     Count(ObjectId),
-    /// Ask the API server whether the account of this RepoSync may make the object as it is. Answered with
-    /// [`Event::HeirAnswered`](super::Event::HeirAnswered).
-    AskHeir(ObjectId, SyncId),
-    /// Delete the object if it still has this uid and resource version. Answered with
-    /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Deleted`](super::Outcome::Deleted),
+    /// Delete the object if it still has this uid and resource version, unless one of these RepoSyncs, which declare it, may make
+    /// it itself: then it is left to that one. Answered with [`Event::Finished`](super::Event::Finished) and
+    /// [`Outcome::Deleted`](super::Outcome::Deleted), [`Outcome::Abandoned`](super::Outcome::Abandoned),
     /// [`Outcome::KeepsDetached`](super::Outcome::KeepsDetached) or [`Outcome::Absent`](super::Outcome::Absent).
-    Delete(ObjectId, Box<str>, u64),
+    Delete(ObjectId, Box<str>, u64, Vec<SyncId>),
     /// Take the sync's labels and annotations off the object, and leave the rest. Answered with
     /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Abandoned`](super::Outcome::Abandoned) or
     /// [`Outcome::Absent`](super::Outcome::Absent).

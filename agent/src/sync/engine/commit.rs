@@ -88,7 +88,7 @@ impl State {
             self.candidate = None;
         } else if candidate.is_some() {
             self.candidate = candidate;
-            self.prunes.forget_answers();
+            self.prunes.forget_counts();
         }
         if self.candidate.is_none() && !same {
             self.restore();
@@ -131,7 +131,7 @@ impl State {
         self.restoring = if self.candidate.is_none() { Restoring::Answered } else { Restoring::Unasked };
         if let Some(declared) = declared.filter(|declared| self.candidate.is_none() && !self.is_in_force(declared)) {
             self.candidate = Candidate::new(source, declared).ok();
-            self.prunes.forget_answers();
+            self.prunes.forget_counts();
             self.watch_needed_kinds();
         }
     }
@@ -193,7 +193,7 @@ impl State {
         let was_in_force = self.was_in_force(&candidate);
         let occasion = if was_in_force { Occasion::SameCommit } else { Occasion::NewCommit };
         match self.judge(&candidate.declared, &candidate.source.commit, occasion, now) {
-            Judgement::Asking => self.candidate = Some(candidate),
+            Judgement::Counting => self.candidate = Some(candidate),
             Judgement::Judged { held: None, .. } => self.activate(candidate, now),
             // Everything but its deletions is done.
             Judgement::Judged { held: Some((finding, offer)), .. } if was_in_force => {

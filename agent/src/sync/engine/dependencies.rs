@@ -228,7 +228,13 @@ impl State {
         let dependents = self.objects.marked(Mark::Dependent).filter(|other| below(other).contains(id));
         let is_overdue = self.objects.notes(id).is_some_and(|notes| notes.overdue);
         let syncs = if gives_rights(id) && !is_overdue { self.sync_objects() } else { Vec::new() };
-        let syncs = syncs.into_iter().filter(|other| !self.is_gone_after_this(other));
+        // An account of a RepoSync has rights in its namespace, or everywhere.
+        let may_need = |sync: &&ObjectId| {
+            let scope = SyncId::of_object(sync).and_then(|sync| sync.scope().map(str::to_owned));
+            id.namespace().is_empty() || scope.is_none_or(|namespace| namespace == id.namespace())
+        };
+        let syncs = syncs.into_iter().filter(|other| may_need(other) && going(other).is_some());
+        let syncs = syncs.filter(|other| !self.is_gone_after_this(other));
         dependents.chain(syncs).filter(|other| going(other).is_some()).find(|other| !depends(id, other))
     }
 
@@ -269,7 +275,8 @@ impl State {
     }
 }
 
-fn gives_rights(id: &ObjectId) -> bool {
+/// `true` for a role or a binding.
+pub(super) fn gives_rights(id: &ObjectId) -> bool {
     id.group() == "rbac.authorization.k8s.io"
 }
 

@@ -203,7 +203,7 @@ impl State {
 
     fn send_command(&mut self, id: &ObjectId, command: Command, place: QueuePlace, repair: Option<PendingRepair>) {
         let applies = matches!(command, Command::Apply(..) | Command::Annotate(..));
-        let reads = matches!(command, Command::Read(_));
+        let (reads, deletes) = (matches!(command, Command::Read(_)), matches!(command, Command::Delete(..)));
         let sent = match &command {
             Command::Apply(_, _, ApplyMode::TakeOver(_)) | Command::Annotate(_, _, Some(_)) => Sent::TakeOver,
             Command::Fill(..) => Sent::Fill,
@@ -214,8 +214,9 @@ impl State {
             tracked.recorded |= applies;
             tracked.phase = Phase::InFlight(Box::new(InFlight { place, sent, repair, deferred: None, recorded }));
             if let Some(notes) = &mut tracked.notes {
-                // An object that waits goes on to do so after the read.
-                if !(std::mem::take(&mut notes.unread) && reads) {
+                // An object that waits goes on to do so after the read. A deletion that waited too long waits no more when it fails.
+                let keeps = std::mem::take(&mut notes.unread) && reads || deletes;
+                if !keeps {
                     (notes.overdue_at, notes.overdue) = (None, false);
                 }
             }
@@ -234,7 +235,7 @@ impl State {
             return None;
         }
         self.prunes.sent(&(id.clone(), uid.clone()), now);
-        Some(Command::Delete(id.clone(), uid, version))
+        Some(Command::Delete(id.clone(), uid, version, self.heirs(id)))
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::api::GitStatus;
 use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Finding;
-use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, Object, ObjectId};
 use crate::sync::live::{Live, Observed};
 use crate::sync::managed_fields::FormerWriter;
@@ -79,8 +78,6 @@ pub enum Event {
     /// The number of objects of the kind that this CRD defines, `None` when the API server refuses to list them: the answer
     /// to [`Command::Count`](super::Command::Count).
     Counted(ObjectId, Option<usize>),
-    /// `true` if the account of this RepoSync may make the object: the answer to [`Command::AskHeir`](super::Command::AskHeir).
-    HeirAnswered(ObjectId, SyncId, bool),
     /// All syncs that there are, with their objects. An object that names another sync has no owner.
     Syncs(Arc<AllSyncs>),
     /// The sync has other rights: what was refused may be allowed now.

@@ -14,7 +14,6 @@ mod dependencies;
 mod dispatch;
 mod dump;
 mod event;
-mod heirs;
 mod kinds;
 mod objects;
 mod others;
@@ -211,7 +210,6 @@ impl State {
             Event::Approved(approval) => self.approve(approval),
             Event::ServerAsked(failure) => self.server_asked(failure, now),
             Event::Counted(crd, objects) => self.counted(&crd, objects),
-            Event::HeirAnswered(id, sync, may) => self.heir_answered(&id, &sync, may, now),
             Event::Woken => {}
         }
         self.judge_after_the_hour(now);

@@ -13,12 +13,15 @@ use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::live::Owner;
 use crate::sync::plan::Action;
 
+use super::dependencies::gives_rights;
 use super::objects::{Mark, Phase};
 use super::{Command, Failure, Restoring, Retry, State};
 
 /// The time for which the deletions of a commit wait until the other syncs of its repository have read it too: what it moves to
 /// them they declare only then.
 const READ_TOO: Duration = Duration::from_secs(10);
+/// Number of RepoSyncs that are asked for an object that one of them may take over.
+const HEIRS: usize = 4;
 
 /// All syncs that there are, by their manager annotation.
 pub type AllSyncs = BTreeMap<String, Holdings>;
@@ -55,7 +58,7 @@ impl HeldObjects {
     }
 
     /// `true` if the sync declares the object itself, and does not only need it for others.
-    pub(super) fn declares(&self, id: &ObjectId) -> bool {
+    fn declares(&self, id: &ObjectId) -> bool {
         self.declared.iter().filter_map(|set| set.objects.get(id)).any(|object| !object.implicit)
     }
 
@@ -150,14 +153,21 @@ impl State {
         self.objects.notes(id).is_some_and(|notes| notes.keep) || self.is_declared_elsewhere(id)
     }
 
-    /// `true` if another sync declares the object, to which it goes over.
+    /// `true` if a RootSync declares the object, to which it goes over.
     pub(super) fn is_declared_elsewhere(&self, id: &ObjectId) -> bool {
-        self.has_heir(id) || self.known_others().any(|(manager, held)| tenant(manager).is_none() && held.declares(id))
+        self.known_others().any(|(manager, held)| tenant(manager).is_none() && held.declares(id))
     }
 
-    /// The RepoSyncs that may have objects of this sync.
-    pub(super) fn tenants(&self) -> impl Iterator<Item = (SyncId, &HeldObjects)> {
-        self.known_others().filter_map(|(manager, held)| SyncId::repo_of(manager).map(|sync| (sync, held)))
+    /// The RepoSyncs that declare an object that is deleted. It goes over to the first of them that may make it: by declaring what it
+    /// was given, a tenant would keep it otherwise. With what gives rights it could be allowed to make just that.
+    pub(super) fn heirs(&self, id: &ObjectId) -> Vec<SyncId> {
+        if gives_rights(id) {
+            return Vec::new();
+        }
+        let declares = |(manager, held): (&str, &HeldObjects)| {
+            SyncId::repo_of(manager).filter(|sync| sync.covers(id) && held.declares(id))
+        };
+        self.known_others().filter_map(declares).take(HEIRS).collect()
     }
 
     /// `true` while deletions wait for what the other syncs have to tell.
@@ -243,12 +253,8 @@ impl State {
             self.objects.lives().map(|(id, _)| id.clone()).collect()
         };
         self.take_over_left(left, now);
-        let left = || self.others.shared.iter().flat_map(|shared| &shared.left);
-        let is_asked_for = left().any(|id| self.may_have_heir(id));
-        let released: Vec<ObjectId> = left().filter(|id| self.is_declared_elsewhere(id)).cloned().collect();
-        if is_asked_for {
-            self.prunes.found();
-        }
+        let left = self.others.shared.iter().flat_map(|shared| &shared.left);
+        let released: Vec<ObjectId> = left.filter(|id| self.is_declared_elsewhere(id)).cloned().collect();
         for id in released {
             self.evaluate(&id, now);
         }

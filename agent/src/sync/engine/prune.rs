@@ -31,8 +31,8 @@ pub(super) enum Judgement {
         /// The finding about the others.
         held: Option<(Finding, Offer)>,
     },
-    /// The API server is being asked: for the number of objects that go with a CRD, or for syncs that objects go over to.
-    Asking,
+    /// Objects that go with a CRD are being counted.
+    Counting,
 }
 
 impl State {
@@ -41,7 +41,7 @@ impl State {
         let Some(live) = self.objects.live(id) else { return false };
         let goes = || {
             let declared = self.in_force.declared.as_deref().filter(|declared| self.goes_with_its_objects(declared));
-            declared.is_some_and(|declared| self.is_deleted_by(declared, id, live)) && !self.may_have_heir(id)
+            declared.is_some_and(|declared| self.is_deleted_by(declared, id, live))
         };
         self.prunes.allows(&(id.clone(), live.uid.clone())) || goes()
     }
@@ -67,7 +67,7 @@ impl State {
         if let Some(candidate) = self.held.as_mut().and_then(|held| held.candidate.take()) {
             self.candidate = Some(candidate);
         }
-        self.prunes.forget_answers();
+        self.prunes.forget_counts();
         self.prunes.found();
     }
 
@@ -93,7 +93,7 @@ impl State {
     /// `true` when deletions are held and another sync declares an object among them now.
     pub(super) fn has_handed_over_held(&self) -> bool {
         let mut offered = self.prunes.offered.iter().flat_map(|offer| &offer.deletions);
-        self.held.is_some() && offered.any(|(id, _)| self.is_kept(id) || self.may_have_heir(id))
+        self.held.is_some() && offered.any(|(id, _)| self.is_kept(id))
     }
 
     /// When some deletions of the last hour count no more, what is held is judged again.
@@ -117,7 +117,7 @@ impl State {
         let Some(declared) = self.in_force.declared.clone() else { return };
         let commit = self.in_force.source.commit.clone();
         match self.judge(&declared, &commit, Occasion::Found, now) {
-            Judgement::Asking => self.prunes.found(),
+            Judgement::Counting => self.prunes.found(),
             Judgement::Judged { passed, held } => {
                 match held {
                     Some((finding, offer)) => self.hold_in_force(finding, offer, now),
@@ -166,20 +166,17 @@ impl State {
         now: Instant,
     ) -> Judgement {
         // Nothing is looked at again before the answer, however many events come meanwhile.
-        if self.prunes.is_asking() {
-            return Judgement::Asking;
+        if self.prunes.counts.values().any(Option::is_none) {
+            return Judgement::Counting;
         }
         let mut prune = self.prune_of(declared);
-        if self.ask_for_heirs(&prune.deletions) {
-            return Judgement::Asking;
-        }
         if self.goes_with_its_objects(declared) {
             let passed = prune.deletions.into_iter().map(|(id, _)| id).collect();
             return Judgement::Judged { passed, held: None };
         }
         match self.counted_definitions(&prune.deletions) {
             Some(definitions) => prune.definitions = definitions,
-            None => return Judgement::Asking,
+            None => return Judgement::Counting,
         }
         let given = self.settings.approval.clone().filter(|approval| approval.starts_with(commit));
         self.prunes.inherit(&prune, given.as_deref(), now);

@@ -151,17 +151,13 @@ impl World {
                 self.step(Event::Counted(crd, Some(0)));
                 return;
             }
-            Command::AskHeir(id, heir) => {
-                self.step(Event::HeirAnswered(id, heir, false));
-                return;
-            }
             Command::Apply(declared, commit, onto) => (declared.id.clone(), self.apply(&declared, &commit, onto)),
             Command::Read(declared) if self.serves(&declared.id) => {
                 let found = self.live.get(&declared.id).cloned();
                 (declared.id.clone(), found.map_or(Outcome::Absent(0), |object| Outcome::Read(Box::new(object))))
             }
             Command::Read(declared) => (declared.id.clone(), failure(Retry::Soon)),
-            Command::Delete(id, uid, version) => {
+            Command::Delete(id, uid, version, _) => {
                 let outcome = self.delete(&id, &uid, version);
                 (id, outcome)
             }
@@ -241,9 +237,11 @@ impl World {
     }
 
     pub(crate) fn fail(&mut self, retry: Retry) {
-        let Some(at) = self.commands.iter().position(|command| {
-            !matches!(command, Command::Record(_) | Command::Count(_) | Command::AskHeir(..) | Command::AskServer)
-        }) else {
+        let Some(at) = self
+            .commands
+            .iter()
+            .position(|command| !matches!(command, Command::Record(_) | Command::Count(_) | Command::AskServer))
+        else {
             return;
         };
         let id = match self.commands.remove(at) {

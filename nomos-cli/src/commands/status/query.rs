@@ -8,7 +8,7 @@ use agent::api::{
 };
 use agent::io::kubernetes::lease::{self, LEASE};
 use agent::model::duration::format_duration;
-use agent::model::metadata::{CONTROLLER_NAMESPACE, SyncId, SyncKind, label};
+use agent::model::metadata::{CONTROLLER_NAMESPACE, SyncId, SyncKind, annotation, label};
 use agent::model::url::shown_in;
 use agent::sync::election::LeaseState;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -249,8 +249,12 @@ fn sync(kind: SyncKind, object: &DynamicObject, groups: &[DynamicObject]) -> Syn
             let known = report(id, &spec, &status, resources);
             // The status is that of an older spec.
             let is_old = object.metadata.generation.is_some_and(|generation| status.observed_generation < generation);
+            // The agent has not seen the annotation yet.
+            let is_suspended = object.annotations().get(annotation::SUSPEND).is_some_and(|value| value == "true");
             match known.state {
-                SyncReportState::Synced if is_old => SyncReport { state: SyncReportState::Pending, ..known },
+                SyncReportState::Synced if is_old || is_suspended => {
+                    SyncReport { state: SyncReportState::Pending, ..known }
+                }
                 _ => known,
             }
         }

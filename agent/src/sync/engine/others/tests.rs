@@ -303,52 +303,27 @@ fn rights_go_after_the_syncs_that_go_with_them() {
     }
 }
 
-/// A tenant does not keep an object that it was given by declaring it: the API server says if the tenant may make it.
+/// The API server says at the deletion if a RepoSync that declares the object may make it. Rights go over to no tenant.
 #[test]
 fn an_object_goes_over_to_a_repo_sync_that_may_make_it() {
-    let repo = SyncId::repo("shop", "repo-sync");
-    for may in [true, false] {
-        let both = config_map("stays") + &config_map("moves") + &config_map("goes");
-        let mut scene = Scene::new(&both, held(FIRST, "elsewhere", ""));
-        scene.tell_all([(repo.manager(), held(FIRST, "tenant", &config_map("moves")))].into());
-        scene.commit(SECOND, &config_map("stays"));
-        let moves = ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", "moves");
-        let asked = |command: &Command| matches!(command, Command::AskHeir(id, heir) if *id == moves && *heir == repo);
-        assert_eq!(scene.commands.iter().filter(|command| asked(command)).count(), 1);
-        assert_eq!((scene.deleted(), scene.released()), (vec![], vec![]), "nothing goes before the answer");
-        scene.step(Event::HeirAnswered(moves, repo.clone(), may));
-        scene.answer(&declared(&config_map("stays")));
-        match may {
-            true => assert_eq!((scene.deleted(), scene.released()), (vec!["goes".to_owned()], vec!["moves"])),
-            false => {
-                assert_eq!((scene.deleted(), scene.released()), (vec!["goes".to_owned(), "moves".to_owned()], vec![]))
-            }
-        }
-    }
-}
-
-/// Deletions that the guard holds go over when a RepoSync declares the objects, and may make them.
-#[test]
-fn held_deletions_go_over_to_a_repo_sync() {
-    let maps = |numbers: std::ops::Range<usize>| numbers.map(|n| config_map(&format!("c{n}"))).collect::<String>();
-    let mut scene = Scene::new(&maps(0..30), held(FIRST, "elsewhere", ""));
-    scene.commit(SECOND, &maps(20..30));
-    assert!(scene.findings()[0].starts_with("KNV2006"), "{:?}", scene.findings());
-    let repo = SyncId::repo("shop", "repo-sync");
-    scene.tell_all([(repo.manager(), held(FIRST, "tenant", &maps(0..15)))].into());
-    let asked: Vec<ObjectId> = scene
-        .commands
-        .iter()
-        .filter_map(|command| match command {
-            Command::AskHeir(id, _) => Some(id.clone()),
+    let rights = "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: given, namespace: shop}\nrules: []\n";
+    let moves = config_map("moves") + rights;
+    let mut scene = Scene::new(&(config_map("stays") + &moves + &config_map("goes")), held(FIRST, "elsewhere", ""));
+    let (repo, other) = (SyncId::repo("shop", "repo-sync"), SyncId::repo("bank", "repo-sync"));
+    let tenant = || held(FIRST, "tenant", &moves);
+    scene.tell_all([(repo.manager(), tenant()), (other.manager(), tenant())].into());
+    scene.commit(SECOND, &config_map("stays"));
+    let heirs = |name: &str| {
+        let heirs = scene.commands.iter().filter_map(|command| match command {
+            Command::Delete(id, _, _, heirs) if id.name() == name => Some(heirs.clone()),
             _ => None,
-        })
-        .collect();
-    assert_eq!(asked.len(), 15);
-    for id in asked {
-        assert_eq!(scene.deleted().len(), 0);
-        scene.step(Event::HeirAnswered(id, repo.clone(), true));
-    }
-    scene.answer(&declared(&maps(20..30)));
-    assert_eq!((scene.deleted().len(), scene.released().len()), (5, 15), "{:?}", scene.findings());
+        });
+        heirs.collect::<Vec<_>>()
+    };
+    assert_eq!((heirs("moves"), heirs("goes")), (vec![vec![repo]], vec![vec![]]));
+    let given = ObjectId::new(&GroupKind::new("rbac.authorization.k8s.io", "Role"), "shop", "given");
+    assert_eq!(scene.state.heirs(&given), []);
+    let moves = ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", "moves");
+    scene.step(Event::Finished(moves.clone(), Outcome::Abandoned));
+    assert!(scene.state.objects.live(&moves).is_none(), "it is the other sync's");
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::model::object::ObjectId;
-use crate::sync::engine::heirs::Heir;
 use crate::sync::plan::guard::{Deletions, Prune};
 use crate::sync::plan::memory::{GuardMemory, PruneMark};
 
@@ -29,8 +28,6 @@ pub(in crate::sync::engine) struct Prunes {
     pub(super) found: bool,
     /// Number of objects of the kinds that these CRDs define; `None` while they are being counted.
     pub(super) counts: BTreeMap<ObjectId, Option<ObjectCount>>,
-    /// The RepoSyncs that the API server was asked for, by the object that they declare.
-    pub(in crate::sync::engine) heirs: BTreeMap<ObjectId, Heir>,
 }
 
 /// A deletion that counts for the budget.
@@ -138,15 +135,9 @@ impl Prunes {
         of_object.for_each(|(_, counted)| counted.sent = false);
     }
 
-    /// `true` while an answer of the API server is missing.
-    pub(super) fn is_asking(&self) -> bool {
-        self.counts.values().any(Option::is_none) || self.heirs.values().any(Heir::is_unanswered)
-    }
-
-    /// For another commit the API server is asked anew.
-    pub(in crate::sync::engine) fn forget_answers(&mut self) {
+    /// The objects of another commit are counted anew.
+    pub(in crate::sync::engine) fn forget_counts(&mut self) {
         self.counts.clear();
-        self.heirs.clear();
     }
 
     /// A commit comes in force: approvals of another one are for nothing any more. More objects make no larger budget for deletions
