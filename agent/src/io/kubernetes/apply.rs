@@ -71,12 +71,8 @@ async fn try_apply(
         body.metadata_mut().insert("resourceVersion".to_owned(), expected.as_str().into());
     }
     let mut answer = send(cluster, &path, &body).await;
-    // The objects in a Namespace that is there already need no right to make it.
-    if declared.implicit
-        && mode == ApplyMode::Create
-        && answer.as_ref().is_err_and(|error| error.code() == 403)
-        && let Some(there) = find(&cluster.as_agent(), &path).await?
-    {
+    let is_refused = mode == ApplyMode::Create && answer.as_ref().is_err_and(|error| error.code() == 403);
+    if is_refused && let Some(there) = implicit(cluster, declared, &path).await? {
         return Ok(Outcome::Read(Box::new(there)));
     }
     if let Some(refused) = answer.as_ref().err().and_then(ApiError::refused_members) {
@@ -107,6 +103,11 @@ async fn try_apply(
     let rewritten = managed_fields::differences(&body, &whole, &seen.managed_fields, Basis::Answer);
     let live = Live::after_apply(&seen, &whole, &body, id, stamp.sync);
     Ok(Outcome::Applied(Box::new(live), Remarks { rewritten, adopted_from }))
+}
+
+/// A Namespace that objects are in and that is there already: no right to make it is needed then.
+async fn implicit(cluster: &Cluster, declared: &DeclaredObject, path: &str) -> Result<Option<Object>, ApiError> {
+    if declared.implicit { find(&cluster.as_agent(), path).await } else { Ok(None) }
 }
 
 /// Refuses an object that no API server takes, before it is decoded.
