@@ -171,9 +171,12 @@ impl ReadAttempt<'_> {
 
 #[cfg(test)]
 impl ReadAttempt<'_> {
-    /// Closes its file as the end of a process does, and does nothing else.
+    /// Gives up its file as the end of a process does, and does nothing else. A program that another test is just starting has a copy of
+    /// the open file for a moment, which keeps the lock if the file is only closed.
     pub(super) fn die(mut self) {
-        self.file = None;
+        if let Some(file) = self.file.take() {
+            file.unlock().expect("the file was locked");
+        }
     }
 }
 
