@@ -71,8 +71,9 @@ async fn try_apply(
         body.metadata_mut().insert("resourceVersion".to_owned(), expected.as_str().into());
     }
     let mut answer = send(cluster, &path, &body).await;
-    let is_refused = mode == ApplyMode::Create && answer.as_ref().is_err_and(|error| error.code() == 403);
-    if is_refused && let Some(there) = implicit(cluster, declared, &path).await? {
+    if mode == ApplyMode::Create
+        && let Some(there) = implicit(cluster, declared, &path, &answer).await?
+    {
         return Ok(Outcome::Read(Box::new(there)));
     }
     if let Some(refused) = answer.as_ref().err().and_then(ApiError::refused_members) {
@@ -106,8 +107,14 @@ async fn try_apply(
 }
 
 /// A Namespace that objects are in and that is there already: no right to make it is needed then.
-async fn implicit(cluster: &Cluster, declared: &DeclaredObject, path: &str) -> Result<Option<Object>, ApiError> {
-    if declared.implicit { find(&cluster.as_agent(), path).await } else { Ok(None) }
+async fn implicit(
+    cluster: &Cluster,
+    declared: &DeclaredObject,
+    path: &str,
+    answer: &Result<Object, ApiError>,
+) -> Result<Option<Object>, ApiError> {
+    let is_refused = answer.as_ref().is_err_and(|error| error.code() == 403);
+    if declared.implicit && is_refused { find(&cluster.as_agent(), path).await } else { Ok(None) }
 }
 
 /// Refuses an object that no API server takes, before it is decoded.
