@@ -95,15 +95,26 @@ async fn try_apply(
             read => return Ok(read),
         }
     }
-    let mut whole = answer?;
-    let mut seen = Observed::of(&whole);
-    if mode != ApplyMode::Create && managed_fields::is_unfinished(&body, &whole, &seen.managed_fields) {
-        whole = send(cluster, &path, &body).await?;
-        seen = Observed::of(&whole);
-    }
+    let whole = finished(cluster, &path, &body, answer?, mode).await?;
+    let seen = Observed::of(&whole);
     let rewritten = managed_fields::differences(&body, &whole, &seen.managed_fields, Basis::Answer);
     let live = Live::after_apply(&seen, &whole, &body, id, stamp.sync);
     Ok(Outcome::Applied(Box::new(live), Remarks { rewritten, adopted_from }))
+}
+
+/// The object as an apply leaves it, after a second one where the first could not take everything over.
+async fn finished(
+    cluster: &Cluster,
+    path: &str,
+    body: &Object,
+    whole: Object,
+    mode: ApplyMode,
+) -> Result<Object, ApiError> {
+    let entries = Observed::of(&whole).managed_fields;
+    match mode != ApplyMode::Create && managed_fields::is_unfinished(body, &whole, &entries) {
+        true => send(cluster, path, body).await,
+        false => Ok(whole),
+    }
 }
 
 /// A Namespace that objects are in and that is there already: no right to make it is needed then.
