@@ -214,15 +214,7 @@ impl Client {
                 let cluster = Arc::clone(&self.cluster);
                 self.spawn(declared.id.clone(), async move { fill(&cluster, &declared, &sources).await });
             }
-            Command::Delete(id, uid, version, heirs) => {
-                let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
-                self.spawn(id.clone(), async move {
-                    match hand_down(&cluster, &sync, &id, &heirs).await {
-                        Some(outcome) => outcome,
-                        None => apply::delete(&cluster, &id, &uid, version, apply::Dependents::Later).await,
-                    }
-                });
-            }
+            Command::Delete(id, uid, version, heirs) => self.delete(id, uid, version, heirs),
             Command::Abandon(id) => {
                 let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
                 self.spawn(id.clone(), async move { apply::abandon(&cluster, &sync, &id).await });
@@ -236,6 +228,16 @@ impl Client {
         self.tasks.spawn(async move {
             let outcome = supervised(work).await.unwrap_or_else(|| Outcome::Failed(broke_down()));
             push(&findings, Found::Event(Event::Finished(id, outcome)));
+        });
+    }
+
+    fn delete(&mut self, id: ObjectId, uid: Box<str>, version: u64, heirs: Vec<SyncId>) {
+        let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
+        self.spawn(id.clone(), async move {
+            match hand_down(&cluster, &sync, &id, &heirs).await {
+                Some(outcome) => outcome,
+                None => apply::delete(&cluster, &id, &uid, version, apply::Dependents::Later).await,
+            }
         });
     }
 

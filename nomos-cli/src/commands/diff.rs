@@ -8,8 +8,8 @@ use agent::api::{LocalRepositories, ResourceGroupSpec, SupportedSpec, supported}
 use agent::compile::declared::{DeclaredObject, DeclaredSet};
 use agent::compile::kind_scopes::Scope;
 use agent::compile::{CompileOptions, DynamicSelectors, NamespaceLabels, NamespaceStrategy, RepoScope};
-use agent::io::kubernetes::apply;
 use agent::io::kubernetes::client::{ApiError, Cluster};
+use agent::io::kubernetes::dry_run::{dry_run, take_off_marks};
 use agent::model::finding::text;
 use agent::model::metadata::SyncId;
 use agent::model::object::{GroupKind, Object, ObjectId};
@@ -209,7 +209,7 @@ async fn change(server: &Cluster, declared: &DeclaredObject) -> Result<Option<Ch
     if live.is_some() && (declared.implicit || declared.ignores_mutation()) {
         return Ok(None);
     }
-    let after = match apply::dry_run(server, declared).await {
+    let after = match dry_run(server, declared).await {
         Ok(after) => after,
         // Its Namespace or its kind comes with the same commit.
         Err(error) if error.is_not_found() && live.is_none() => declared.body(),
@@ -255,7 +255,7 @@ fn shown(mut object: Object) -> Object {
     object.0.remove("status");
     let given = ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"];
     given.iter().for_each(|field| _ = object.metadata_mut().remove(*field));
-    apply::take_off_marks(&mut object);
+    take_off_marks(&mut object);
     object
 }
 

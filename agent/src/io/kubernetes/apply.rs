@@ -3,15 +3,14 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::client::{APPLY, ApiError, Cluster, JSON, MERGE};
+use super::client::{ApiError, Cluster, JSON, MERGE};
 use super::detached::detached_in;
-use super::path;
 use crate::compile::declared::DeclaredObject;
 use crate::compile::not_base64;
 use crate::model::finding::{Finding, Resource};
 use crate::model::limits::{APPLIED_BYTES, APPLIED_VALUE};
 use crate::model::metadata::{
-    FIELD_MANAGER, MANAGED_BY_VALUE, SYNC_ANNOTATIONS, SyncId, USER_ANNOTATIONS, annotation, is_system_key, label,
+    MANAGED_BY_VALUE, SYNC_ANNOTATIONS, SyncId, USER_ANNOTATIONS, annotation, is_system_key, label,
 };
 use crate::model::object::{Object, ObjectId};
 use crate::sync::engine::{ApplyMode, Failure, Outcome, Remarks};
@@ -129,7 +128,7 @@ async fn implicit(
 }
 
 /// Refuses an object that no API server takes, before it is decoded.
-fn check_size(declared: &DeclaredObject) -> Result<(), ApiError> {
+pub(super) fn check_size(declared: &DeclaredObject) -> Result<(), ApiError> {
     check_text(declared.text_bytes())?;
     if declared.decoded_bytes() > APPLIED_VALUE {
         return Err(ApiError::Oversized("it has several 100,000 maps".to_owned()));
@@ -365,30 +364,6 @@ pub async fn abandon(cluster: &Cluster, sync: &SyncId, id: &ObjectId) -> Outcome
     }
 }
 
-/// The object as an apply would leave it, which changes nothing.
-///
-/// # Errors
-/// Those of an apply.
-pub async fn dry_run(cluster: &Cluster, declared: &DeclaredObject) -> Result<Object, ApiError> {
-    check_size(declared)?;
-    let path = cluster.path(&declared.id, declared.version()).await?;
-    let path = path::with_query(&path, &[("dryRun", "All"), ("fieldManager", FIELD_MANAGER), ("force", "true")]);
-    let body = serde_json::to_vec(&declared.body()).map_err(|error| ApiError::Unsendable(error.to_string()))?;
-    cluster.request(Method::PATCH, &path, APPLY, body).await
-}
-
-/// Removes the labels and annotations that syncs add, and not those of users.
-pub fn take_off_marks(object: &mut Object) {
-    for field in ["labels", "annotations"] {
-        let metadata = object.metadata_mut();
-        let Some(Value::Object(map)) = metadata.get_mut(field) else { continue };
-        map.retain(|key, value| !is_removable(key, value) || is_operators(key));
-        if map.is_empty() {
-            metadata.remove(field);
-        }
-    }
-}
-
 /// The merge patch that takes the sync's labels and annotations off.
 fn released(whole: &Object) -> Value {
     let is_sync = SyncId::of_object(&whole.id()).is_some();
@@ -406,13 +381,13 @@ fn released(whole: &Object) -> Value {
 }
 
 /// `true` unless another tool may have set the label or annotation for itself.
-fn is_removable(key: &str, value: &Value) -> bool {
+pub(super) fn is_removable(key: &str, value: &Value) -> bool {
     let shared = [label::MANAGED_BY, annotation::HNC_MANAGED_BY].contains(&key);
     if shared { value == MANAGED_BY_VALUE } else { is_ours(key) }
 }
 
 /// `true` for an annotation with which users tell the agent something, beside `managed`, which it writes too.
-fn is_operators(key: &str) -> bool {
+pub(super) fn is_operators(key: &str) -> bool {
     key != annotation::MANAGED && [&USER_ANNOTATIONS[..], &SYNC_ANNOTATIONS].concat().contains(&key)
 }
 

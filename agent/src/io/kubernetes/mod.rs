@@ -10,6 +10,7 @@ pub mod lease;
 pub mod pages;
 pub mod detached;
 pub mod apply;
+pub mod dry_run;
 pub mod hand_down;
 pub mod values;
 pub mod audit;
