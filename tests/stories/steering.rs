@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tests::cluster::{Cluster, Kind};
+use tests::cluster::{Cluster, Kind, root_sync_path};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
@@ -59,6 +59,20 @@ pub(crate) fn suspended(kind: Kind) -> Result<()> {
     }
     ensure!(said.contains(&format!("   commit       {second}\n")), "{said}");
     ensure!(said.contains("   configsync.gke.io (Apply, ") && said.contains(".data.key"), "{said}");
+    // One that is suspended goes all the same, with its objects: <https://github.com/fluxcd/source-controller/issues/934>.
+    nomos(&cluster, &["sync", "suspend", "root-sync"], 0)?;
+    await_condition("the sync is suspended again", || {
+        let object = sync.object()?;
+        ensure!(condition(&object, "Stalled")?["reason"] == "Suspended", "{object:#}");
+        Ok(())
+    })?;
+    sync.patch(&json!({"metadata": {"annotations": {"configsync.gke.io/deletion-propagation-policy": "Foreground"}}}))?;
+    cluster.delete(&root_sync_path("root-sync"))?;
+    await_condition("the suspended sync is gone", || {
+        ensure!(!cluster.exists(&root_sync_path("root-sync"))?, "{:#}", sync.object()?);
+        Ok(())
+    })?;
+    ensure!(!cluster.exists(&settings)?, "its object is there");
     let said = nomos(&cluster, &["sync", "now", "shop:repo-sync"], 2)?;
     ensure!(said.contains("has no RepoSync shop/repo-sync"), "{said}");
     Ok(())
@@ -114,12 +128,21 @@ pub(crate) fn shown_before(kind: Kind) -> Result<()> {
             "apiVersion: v1\nkind: Secret\nmetadata: {{name: key, namespace: shown}}\nstringData: {{key: {value}}}\n"
         )
     };
+    let job = |image: &str| {
+        format!(
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: once, namespace: shown}}\nspec: {{suspend: true, template: {{spec: \
+             {{restartPolicy: Never, containers: [{{name: once, image: {image}}}]}}}}}}\n"
+        )
+    };
     let service =
         "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: later}\nspec: {ports: [{port: 80}]}\n";
     repository.write("namespace.yaml", &namespace("shown"))?;
     repository.write("settings.yaml", &config_map("shown", "settings", "one"))?;
     repository.write("gone.yaml", &config_map("shown", "gone", "one"))?;
     repository.write("secret.yaml", &secret("sesame"))?;
+    // Defaults and what the API server assigned are no difference: <https://github.com/fluxcd/flux2/issues/2386>.
+    repository.write("served.yaml", &service.replace("web, namespace: later", "served, namespace: shown"))?;
+    repository.write("job.yaml", &job("one"))?;
     let sync = Sync::unstructured(&cluster, "root-sync", repository)?;
     sync.await_synced(&sync.repository.head()?)?;
     let tree = sync.repository.path();
@@ -130,6 +153,7 @@ pub(crate) fn shown_before(kind: Kind) -> Result<()> {
     let from = cluster.now()?;
     sync.repository.write("settings.yaml", &config_map("shown", "settings", "two"))?;
     sync.repository.write("secret.yaml", &secret("pumpkin"))?;
+    sync.repository.write("job.yaml", &job("two").replace("suspend: true", "suspend: false, completions: 2"))?;
     sync.repository.write("later.yaml", &namespace("later"))?;
     sync.repository.write("service.yaml", service)?;
     sync.repository
@@ -145,7 +169,8 @@ pub(crate) fn shown_before(kind: Kind) -> Result<()> {
         "+++ v1.Secret.shown.key\n",
         "***",
         "service/shown/bad cannot be applied: ",
-        "root-sync: 1 would be deleted, 2 made, 2 changed, 1 would fail\n",
+        "job.yaml:1:1: job.batch/shown/once cannot be applied: ",
+        "root-sync: 1 would be deleted, 2 made, 2 changed, 2 would fail\n",
     ] {
         ensure!(said.contains(part), "{part:?} is missing in {said}");
     }
@@ -159,7 +184,16 @@ pub(crate) fn shown_before(kind: Kind) -> Result<()> {
     ensure!(!writes.is_empty() && writes.iter().all(|write| write.uri.contains("dryRun=All")), "{writes:#?}");
 
     // The whole source is gone: the guard would hold that.
-    for file in ["settings.yaml", "secret.yaml", "later.yaml", "service.yaml", "bad.yaml", "namespace.yaml"] {
+    for file in [
+        "settings.yaml",
+        "secret.yaml",
+        "served.yaml",
+        "job.yaml",
+        "later.yaml",
+        "service.yaml",
+        "bad.yaml",
+        "namespace.yaml",
+    ] {
         sync.repository.remove(file)?;
     }
     sync.repository.write("other.yaml", &namespace("other"))?;
