@@ -4,7 +4,7 @@ use std::path::Path;
 
 use agent::api::ResourceStatus;
 use agent::io::kubernetes::client::{Cluster, Served};
-use agent::model::metadata::{CONTROLLER_NAMESPACE, ROOT_SCOPE, ROOT_SYNC, SyncId, annotation};
+use agent::model::metadata::{ROOT_SCOPE, ROOT_SYNC, SyncId, annotation};
 use agent::model::object::{GroupKind, Object, ObjectId};
 use agent::model::url::shown_in;
 use agent::sync::live::Observed;
@@ -183,7 +183,7 @@ fn happened(event: &Event) -> Happened {
 
 fn of(id: &ObjectId, object: &Object, syncs: &[SyncReport], events: Vec<Happened>) -> Trace {
     let manager = object.annotation(annotation::MANAGER).filter(|_| is_managed(object));
-    let sync = syncs.iter().find(|sync| manager == Some(&*manager_of(sync)));
+    let sync = syncs.iter().find(|sync| manager == Some(&*sync.id().manager()));
     let resource = sync.and_then(|sync| sync.resources.iter().find(|resource| is_of(resource, id)));
     let shown_id = id.to_string();
     let errors = sync.into_iter().flat_map(|sync| &sync.errors).filter(|error| error.contains(&shown_id));
@@ -214,10 +214,6 @@ fn is_managed(object: &Object) -> bool {
     object.annotation(annotation::MANAGED) == Some("enabled")
 }
 
-fn manager_of(sync: &SyncReport) -> String {
-    SyncId { kind: sync.kind, namespace: sync.namespace.clone(), name: sync.name.clone() }.manager()
-}
-
 fn is_of(resource: &ResourceStatus, id: &ObjectId) -> bool {
     let it = &resource.id;
     [&it.group, &it.kind, &it.namespace, &it.name] == [id.group(), id.kind(), id.namespace(), id.name()]
@@ -245,7 +241,7 @@ fn shown_manager(manager: &str) -> String {
         None => {
             let name = manager.trim_start_matches(ROOT_SCOPE).trim_start_matches('_');
             let name = if name.is_empty() { ROOT_SYNC } else { name };
-            crate::syncs::shown(&SyncId { namespace: CONTROLLER_NAMESPACE.to_owned(), ..SyncId::root(name) })
+            crate::syncs::shown(&SyncId::root(name))
         }
     }
 }

@@ -60,7 +60,7 @@ pub(crate) fn run(args: &WaitArgs, kubeconfig: Option<&Path>, console: &mut Cons
             );
             if missing.is_empty() {
                 for sync in syncs.iter().filter(|sync| is_meant(args, sync)) {
-                    console.print(&format!("{} SYNCED {}\n", shown(&id(sync)), sync.commit));
+                    console.print(&format!("{} SYNCED {}\n", shown(&sync.id()), sync.commit));
                 }
                 return Ok(FINE);
             }
@@ -86,17 +86,13 @@ fn is_passing(error: &kube::Error) -> bool {
     }
 }
 
-fn id(sync: &SyncReport) -> SyncId {
-    SyncId { kind: sync.kind, namespace: sync.namespace.clone(), name: sync.name.clone() }
-}
-
 fn is_meant(args: &WaitArgs, sync: &SyncReport) -> bool {
-    args.syncs.is_empty() || args.syncs.contains(&id(sync))
+    args.syncs.is_empty() || args.syncs.contains(&sync.id())
 }
 
 /// The syncs that are not as they are to be, each with what it is.
 fn missing(args: &WaitArgs, syncs: &[SyncReport]) -> Vec<String> {
-    let absent = args.syncs.iter().filter(|wanted| !syncs.iter().any(|sync| id(sync) == **wanted));
+    let absent = args.syncs.iter().filter(|wanted| !syncs.iter().any(|sync| sync.id() == **wanted));
     let absent = absent.map(|wanted| format!("there is no {wanted}"));
     let meant = syncs.iter().filter(|sync| is_meant(args, sync));
     let is_there = |sync: &SyncReport| {
@@ -105,7 +101,7 @@ fn missing(args: &WaitArgs, syncs: &[SyncReport]) -> Vec<String> {
     };
     let others = meant.filter(|sync| !is_there(sync)).map(|sync| {
         let errors = sync.errors.first().and_then(|error| error.lines().next()).unwrap_or_default();
-        format!("{} is {} at {} {errors}", shown(&id(sync)), sync.state.word(), sync.commit).trim_end().to_owned()
+        format!("{} is {} at {} {errors}", shown(&sync.id()), sync.state.word(), sync.commit).trim_end().to_owned()
     });
     absent.chain(others).collect()
 }

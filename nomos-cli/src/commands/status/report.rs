@@ -145,6 +145,11 @@ impl ClusterStatus {
 }
 
 impl SyncReport {
+    /// The identity of the sync.
+    pub(crate) fn id(&self) -> SyncId {
+        SyncId { kind: self.kind, namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+
     /// `<root>` for a RootSync, the namespace for a RepoSync. It is shown before the name, as in `<root>:root-sync`.
     pub(crate) fn scope(&self) -> &str {
         match self.kind {
