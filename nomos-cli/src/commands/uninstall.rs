@@ -29,6 +29,8 @@ const FINALIZERS: &str = "configsync.gke.io/";
 
 /// Time in which an API server that is busy with a kind has an answer about it.
 const SETTLING: Duration = Duration::from_secs(10);
+/// The kinds whose objects own others: Pods, or a RootSync.
+const OWNERS: [&str; 2] = ["ConfigManagement", "Deployment"];
 /// Time after which a Pod that should be gone is taken away.
 const OVERDUE: Duration = Duration::from_secs(10);
 
@@ -385,11 +387,16 @@ fn is_overdue(pod: &ObjectMeta, now: SystemTime) -> bool {
     end.is_some_and(|end| end < now)
 }
 
-/// Deletes an object, if it is there.
+/// Deletes an object, if it is there. One that owns others goes after them; all others do not wait for the garbage collector.
 async fn delete(client: &Client, object: &DynamicObject) -> anyhow::Result<bool> {
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let (api, foreground) = (installation::api(client, object), DeleteParams::foreground());
-    match settled(|| api.delete(name, &foreground)).await {
+    let how = if OWNERS.contains(&installation::kind(object)) {
+        DeleteParams::foreground()
+    } else {
+        DeleteParams::background()
+    };
+    let api = installation::api(client, object);
+    match settled(|| api.delete(name, &how)).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
         Err(error) => Err(error).with_context(|| format!("failed to delete {}", installation::name(object))),
