@@ -30,6 +30,8 @@ pub const JSON: &str = "application/json";
 pub const APPLY: &str = "application/apply-patch+yaml";
 /// Content type of a [merge patch](https://www.rfc-editor.org/rfc/rfc7386).
 pub const MERGE: &str = "application/merge-patch+json";
+/// Content type of a [JSON patch](https://www.rfc-editor.org/rfc/rfc6902).
+pub const JSON_PATCH: &str = "application/json-patch+json";
 
 /// Time limit of a request of the agent's own: longer than the API server's own limit for a request with admission webhooks,
 /// so that its answer is heard.
