@@ -30,7 +30,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser};
 
 use commands::{
-    approve, bugreport, completion, diff, explain, hydrate, init, install, man, migrate, status, sync, trace,
+    approve, bugreport, completion, diff, explain, export, hydrate, init, install, man, migrate, status, sync, trace,
     uninstall, version, vet, wait,
 };
 pub use console::{Console, Environment, Paint, main};
@@ -65,6 +65,7 @@ enum Subcommand {
     Completion(completion::CompletionArgs),
     Diff(diff::DiffArgs),
     Explain(explain::ExplainArgs),
+    Export(export::ExportArgs),
     Hydrate(hydrate::HydrateArgs),
     Init(init::InitArgs),
     Install(install::InstallArgs),
@@ -97,6 +98,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
         Some(Subcommand::Completion(command)) => Ok(completion::run(command, program(&args), console)),
         Some(Subcommand::Diff(command)) => diff::run(command, kubeconfig, console),
         Some(Subcommand::Explain(command)) => explain::run(command, console),
+        Some(Subcommand::Export(command)) => export::run(command, kubeconfig, console),
         Some(Subcommand::Hydrate(command)) => hydrate::run(command, kubeconfig, console),
         Some(Subcommand::Init(command)) => init::run(command, console),
         Some(Subcommand::Install(command)) => install::run(command, kubeconfig, console),

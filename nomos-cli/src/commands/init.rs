@@ -47,7 +47,8 @@ const README: &str = "\
 An object in a directory above Namespaces is copied into each of them. Run `nomos vet` before you commit.
 ";
 
-const REPO: &str = "\
+/// `system/repo.yaml` of a hierarchical repository.
+pub(super) const REPO: &str = "\
 apiVersion: configmanagement.gke.io/v1
 kind: Repo
 metadata:
@@ -78,14 +79,23 @@ pub(crate) fn run(args: &InitArgs, console: &mut Console<'_>) -> anyhow::Result<
 }
 
 fn check_empty(path: &Path) -> anyhow::Result<()> {
-    if !path.exists() {
-        return Ok(());
-    }
-    if let Some(name) = entries(path)?.into_iter().find(|name| !name.to_string_lossy().starts_with('.')) {
+    if let Some(name) = first_entry(path)? {
         let (path, name) = (path.display(), name.display());
         bail!("{path} is not empty: it contains {name}; choose another directory or add --force");
     }
     Ok(())
+}
+
+/// A file or directory that is not hidden, if the directory has one.
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub(super) fn first_entry(path: &Path) -> anyhow::Result<Option<OsString>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(entries(path)?.into_iter().find(|name| !name.to_string_lossy().starts_with('.')))
 }
 
 /// `true` if any file in `system/` declares a Repo. A second one would be a mistake.

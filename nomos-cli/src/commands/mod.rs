@@ -8,6 +8,8 @@ pub(crate) mod completion;
 #[cfg(feature = "cluster")]
 pub(crate) mod diff;
 pub(crate) mod explain;
+#[cfg(feature = "cluster")]
+pub(crate) mod export;
 pub(crate) mod hydrate;
 pub(crate) mod init;
 #[cfg(feature = "cluster")]
@@ -31,4 +33,6 @@ pub(crate) mod wait;
 mod without_cluster;
 
 #[cfg(not(feature = "cluster"))]
-pub(crate) use without_cluster::{approve, bugreport, diff, install, migrate, status, sync, trace, uninstall, wait};
+pub(crate) use without_cluster::{
+    approve, bugreport, diff, export, install, migrate, status, sync, trace, uninstall, wait,
+};

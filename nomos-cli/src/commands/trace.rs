@@ -146,7 +146,7 @@ async fn trace(args: &TraceArgs, cluster: &ClusterContext, client: &Client) -> a
 }
 
 /// `true` if kubectl would know a kind by this name: its kind or its plural, alone or with the group.
-fn is_named(name: &str, id: &GroupKind, served: &Served) -> bool {
+pub(super) fn is_named(name: &str, id: &GroupKind, served: &Served) -> bool {
     let name = name.to_lowercase();
     let (short, group) = name.split_once('.').unwrap_or((&name, ""));
     (short == id.kind.to_lowercase() || short == served.resource.plural) && (group.is_empty() || group == id.group)

@@ -31,6 +31,7 @@ macro_rules! unavailable {
 unavailable!(approve, ApproveArgs, "approve");
 unavailable!(bugreport, BugreportArgs, "bugreport");
 unavailable!(diff, DiffArgs, "diff");
+unavailable!(export, ExportArgs, "export");
 unavailable!(install, InstallArgs, "install");
 unavailable!(migrate, MigrateArgs, "migrate");
 unavailable!(status, StatusArgs, "status");

@@ -139,3 +139,19 @@ fn clusters_that_hang_delay_no_other() {
     assert!(first.as_secs() < 3, "the first cluster that answers was shown after {first:?}, when the others had hung");
     assert!((3..15).contains(&all.as_secs()), "they hang at once: all were shown after {all:?}");
 }
+
+#[test]
+fn an_export_overwrites_nothing_and_shows_no_secret_by_one_word() {
+    let directory = TestDirectory::with(&[("kubeconfig", &away(1)), ("full/a.yaml", SHOP), ("git/.git/config", "")]);
+    let export = |words: &str| nomos(&directory, &format!("export --kubeconfig DIR/kubeconfig {words}"));
+    let full = "error: DIR/full is not empty: it contains a.yaml; choose another directory with --path, or compare with --check\n";
+    assert_eq!(export("--path DIR/full"), ran(2, "", full));
+    let plain = export("--path DIR/new --secrets=plain");
+    assert!(plain.status == 2 && plain.err.contains("add --plain-secrets-in-git"), "{}", plain.err);
+    for words in ["--path DIR/git", "--path DIR/new", "--check DIR/full"] {
+        let unreachable = export(words);
+        let head = "error: failed to ask the cluster away: http://127.0.0.1:1: ";
+        assert!(unreachable.status == 2 && unreachable.err.starts_with(head), "{words}: {}", unreachable.err);
+    }
+    assert_eq!(directory.files("full"), ["a.yaml"]);
+}

@@ -28,6 +28,7 @@ fn every_command_has_a_page_of_the_manual() {
         "-completion",
         "-diff",
         "-explain",
+        "-export",
         "-hydrate",
         "-init",
         "-install",

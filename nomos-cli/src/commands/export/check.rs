@@ -1,0 +1,106 @@
+//! `nomos export --check`: tells what is live and not in a repository.
+
+use std::path::Path;
+
+use agent::compile::declared::DeclaredSet;
+use agent::compile::kind_scopes::Scope;
+use agent::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy};
+use agent::model::object::{Object, ObjectId};
+use agent::sync::managed_fields::{Basis, differences};
+use serde::Serialize;
+
+use super::ExportArgs;
+use super::gather::{ExportAccount, ExportedObjects, LiveCluster};
+use crate::source::{Compilation, compiled_for};
+use crate::{Console, FINE, FOUND};
+
+/// The parts of a cluster that a repository lacks.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Uncommitted {
+    /// Objects that the repository does not declare.
+    objects: Vec<String>,
+    /// Objects that it declares with fewer fields, or with other values.
+    fields: Vec<UncommittedFields>,
+    /// The account of everything else.
+    beside: ExportAccount,
+}
+
+/// Fields of one object.
+#[derive(Debug, Serialize)]
+struct UncommittedFields {
+    object: String,
+    /// As in `.spec.replicas`.
+    fields: Vec<String>,
+}
+
+/// Compares, and prints what is missing.
+pub(super) async fn run(
+    args: &ExportArgs,
+    directory: &Path,
+    live: &LiveCluster<'_>,
+    console: &mut Console<'_>,
+) -> anyhow::Result<u8> {
+    let compilation = compile(args, directory, live)?;
+    let Some(declared) = compilation.clusters.first().and_then(|found| found.compiled.declared.as_ref()) else {
+        console.note(&compilation.text());
+        return Ok(FOUND);
+    };
+    let ExportedObjects { objects, account } = live.gather(args, Some(declared), console).await?;
+    let mut missing = Uncommitted::default();
+    for (id, object) in &objects {
+        match of_git(declared, id) {
+            None => missing.objects.push(id.to_string()),
+            Some(git) => {
+                let fields = differences(object, &git, &[], Basis::Answer);
+                if !fields.is_empty() {
+                    missing.fields.push(UncommittedFields { object: id.to_string(), fields });
+                }
+            }
+        }
+    }
+    let is_complete = missing.objects.is_empty() && missing.fields.is_empty() && account.incomplete.is_empty();
+    missing.beside = account;
+    match args.output {
+        Some(data) => console.print_data(&data.text(&missing)?),
+        None => console.print(&text(&missing, objects.len())),
+    }
+    Ok(if is_complete { FINE } else { FOUND })
+}
+
+/// The object as the repository declares it; also one that it does not manage.
+fn of_git(declared: &DeclaredSet, id: &ObjectId) -> Option<Object> {
+    let found = declared.objects.get(id).filter(|declared| !declared.implicit);
+    found.or_else(|| declared.withheld.get(id)).map(|declared| declared.body())
+}
+
+/// Compiles the repository for this cluster.
+fn compile(args: &ExportArgs, directory: &Path, live: &LiveCluster<'_>) -> anyhow::Result<Compilation> {
+    let scope = |namespaced| if namespaced { Scope::Namespaced } else { Scope::Cluster };
+    let kinds = live.server.kinds().into_iter().map(|(kind, served)| (kind, scope(served.namespaced))).collect();
+    let options = CompileOptions {
+        namespaces: NamespaceStrategy::Implicit,
+        dynamic: DynamicSelectors::Live(live.labels()),
+        ..CompileOptions::offline(args.format())
+    };
+    compiled_for(directory, options, &kinds)
+}
+
+fn text(missing: &Uncommitted, compared: usize) -> String {
+    let Uncommitted { objects, fields, beside } = missing;
+    let mut out = String::new();
+    for object in objects {
+        out.push_str(&format!("{object} is not in the repository\n"));
+    }
+    for UncommittedFields { object, fields } in fields {
+        let verb = if fields.len() == 1 { "is" } else { "are" };
+        out.push_str(&format!("{object}: {} {verb} not in the repository, or with another value\n", fields.join(", ")));
+    }
+    out.push_str(&format!(
+        "{compared} objects are compared: {} are not in the repository, {} differ\n",
+        objects.len(),
+        fields.len()
+    ));
+    out.push_str(&super::beside(beside));
+    out
+}

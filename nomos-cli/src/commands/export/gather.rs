@@ -1,0 +1,342 @@
+//! Reads the live objects of a cluster, and asks the API server by dry runs which of their values are defaults.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agent::compile::NamespaceLabels;
+use agent::compile::declared::DeclaredSet;
+use agent::io::kubernetes::client::{ApiError, Cluster, Served};
+use agent::io::kubernetes::dry_run::dry_run_without;
+use agent::io::kubernetes::pages::{ListForm, Pages};
+use agent::model::object::{GroupKind, Object, ObjectId};
+use anyhow::{Context as _, bail};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Serialize;
+
+use super::super::trace::is_named;
+use super::ExportArgs;
+use super::meant::{self, FACTS, MakerFacts, Meaning};
+use crate::contexts::ClusterContext;
+use crate::{Console, installation};
+
+/// Kinds that are listed at the same time.
+const LISTS: usize = 4;
+/// Dry runs in flight.
+const DRY_RUNS: usize = 16;
+/// Dry runs of one object: each leaves out fewer fields than the one before.
+const ROUNDS: usize = 4;
+/// Objects after which a terminal is told how far the work is.
+const TELL: usize = 500;
+
+/// The live objects that people made, as they meant them.
+#[derive(Default)]
+pub(super) struct ExportedObjects {
+    /// The objects, by their identities.
+    pub(super) objects: BTreeMap<ObjectId, Object>,
+    /// The account of everything.
+    pub(super) account: ExportAccount,
+}
+
+/// An account of an export.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ExportAccount {
+    /// The exported objects.
+    pub(super) objects: Vec<String>,
+    /// Secrets that are not exported.
+    pub(super) secrets: Vec<String>,
+    /// The objects of each Helm release.
+    pub(super) releases: BTreeMap<String, Vec<String>>,
+    /// The number of objects that are not exported, by the reason.
+    pub(super) left_out: BTreeMap<&'static str, usize>,
+    /// PersistentVolumeClaims, whose contents are not exported.
+    pub(super) claims: usize,
+    /// The objects that were exported with all of their default values, by the reason.
+    pub(super) with_defaults: BTreeMap<String, usize>,
+    /// The kinds that could not be read, each with the reason.
+    pub(super) incomplete: Vec<String>,
+}
+
+/// A cluster whose objects are exported.
+pub(super) struct LiveCluster<'a> {
+    context: &'a ClusterContext,
+    pub(super) server: Cluster,
+    /// All Namespaces.
+    namespaces: BTreeMap<String, Object>,
+}
+
+impl<'a> LiveCluster<'a> {
+    /// Asks for the kinds and the Namespaces.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster does not answer, or refuses.
+    pub(super) async fn connect(context: &'a ClusterContext, client: kube::Client) -> anyhow::Result<Self> {
+        let server = Cluster::connect(client).await.map_err(|error| context.failed(error))?;
+        let kind = GroupKind::new("", "Namespace");
+        let served = server.served(&kind).await.map_err(|error| context.failed(error))?;
+        let namespaces = list(&server, &kind, &served, "", "").await.map_err(|error| context.failed(error))?;
+        let namespaces = namespaces.into_iter().map(|object| (object.name().to_owned(), object)).collect();
+        Ok(Self { context, server, namespaces })
+    }
+
+    /// The labels of the Namespaces.
+    pub(super) fn labels(&self) -> NamespaceLabels {
+        let labels = |object: &Object| object.labels().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        self.namespaces.iter().map(|(name, object)| (name.clone(), labels(object))).collect()
+    }
+
+    /// Reads all objects that are chosen. An object that `git` declares in another version is read in that one.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster does not answer, or has no such kind or Namespace.
+    pub(super) async fn gather(
+        &self,
+        args: &ExportArgs,
+        git: Option<&DeclaredSet>,
+        console: &mut Console<'_>,
+    ) -> anyhow::Result<ExportedObjects> {
+        if let Some(name) = args.namespace.iter().find(|name| !self.namespaces.contains_key(*name)) {
+            let context = &self.context.context;
+            bail!("the cluster {context} has no Namespace {name}; kubectl get namespaces shows those that it has");
+        }
+        let mut account = ExportAccount::default();
+        let absent = self.server.absent_apis().await.map_err(|error| self.context.failed(error))?;
+        account.incomplete.extend(absent.into_iter().map(|api| format!("{api}: its API server is away")));
+        let facts = self.facts().await?;
+        let live = self.chosen(args, &mut account, console).await?;
+        tell(console, &format!("Read {} objects", live.len()));
+        let mut meant = BTreeMap::new();
+        for object in live {
+            if self.is_meant(args, &object, &facts, &mut account) {
+                meant.insert(object.id(), object);
+            }
+        }
+        self.add_needed(args, &mut meant, &facts);
+        let objects = self.without_defaults(meant, git, &facts, &mut account, console).await?;
+        account.objects = objects.keys().map(ObjectId::to_string).collect();
+        Ok(ExportedObjects { objects, account })
+    }
+
+    /// Reads the objects that decide about others.
+    async fn facts(&self) -> anyhow::Result<MakerFacts> {
+        let mut facts = MakerFacts::new(installed()?);
+        for (group, kind) in FACTS {
+            let kind = GroupKind::new(group, kind);
+            let served = self.server.served(&kind).await.map_err(|error| self.context.failed(error))?;
+            let objects = list(&self.server, &kind, &served, "", "").await.map_err(|error| self.context.failed(error));
+            let objects = objects.with_context(|| format!("every {kind} has to be read to know what others made"))?;
+            objects.iter().for_each(|object| facts.learn(object));
+        }
+        Ok(facts)
+    }
+
+    /// The objects that the flags choose.
+    async fn chosen(
+        &self,
+        args: &ExportArgs,
+        account: &mut ExportAccount,
+        console: &mut Console<'_>,
+    ) -> anyhow::Result<Vec<Object>> {
+        let kinds = self.server.kinds();
+        for name in &args.kind {
+            if !kinds.iter().any(|(id, served)| is_named(name, id, served)) {
+                bail!(
+                    "the cluster {} has no kind {name:?}; kubectl api-resources shows those that it has",
+                    self.context.context
+                );
+            }
+        }
+        let is_chosen = |(id, served): &(GroupKind, Served)| {
+            let named = args.kind.is_empty() || args.kind.iter().any(|name| is_named(name, id, served));
+            let placed = args.namespace.is_empty() || served.namespaced;
+            named && placed && served.watchable && meant::left_kind(id).is_none()
+        };
+        let selector = args.selector.as_deref().unwrap_or_default();
+        let everywhere = [String::new()];
+        let namespaces = if args.namespace.is_empty() { &everywhere[..] } else { &args.namespace };
+        let lists = kinds.into_iter().filter(is_chosen).flat_map(|(id, served)| {
+            namespaces.iter().map(move |namespace| (id.clone(), served.clone(), namespace.clone()))
+        });
+        let mut answers = stream::iter(lists)
+            .map(async |(id, served, namespace)| {
+                let answer = list(&self.server, &id, &served, &namespace, selector).await;
+                (id, answer)
+            })
+            .buffered(LISTS);
+        let (mut found, mut told) = (Vec::new(), 0);
+        while let Some((id, answer)) = answers.next().await {
+            match answer {
+                Ok(objects) => found.extend(objects),
+                Err(error) if error.is_not_found() => {}
+                Err(error) if error.is_transient() => return Err(self.context.failed(error)),
+                Err(error) => account.incomplete.push(format!("{id}: {error}")),
+            }
+            if found.len() >= told + TELL {
+                told = found.len();
+                tell(console, &format!("Read {told} objects so far"));
+            }
+        }
+        Ok(found)
+    }
+
+    /// `true` if the object is exported; if not, it is accounted for.
+    fn is_meant(&self, args: &ExportArgs, object: &Object, facts: &MakerFacts, account: &mut ExportAccount) -> bool {
+        if object.is_kind("", "PersistentVolumeClaim") && meant::left_namespace(object.namespace()).is_none() {
+            account.claims += 1;
+        }
+        match meant::meaning(object, facts) {
+            Meaning::Meant => return true,
+            Meaning::Secret if args.writes_secrets() => return true,
+            Meaning::Secret => account.secrets.push(format!("{}/{}", object.namespace(), object.name())),
+            Meaning::Release(release) => {
+                account.releases.entry(release).or_default().push(object.id().to_string());
+                let is_secret = object.is_kind("", "Secret");
+                return args.helm && !meant::is_release_secret(object) && (!is_secret || args.writes_secrets());
+            }
+            Meaning::Left(reason) => *account.left_out.entry(reason).or_default() += 1,
+        }
+        false
+    }
+
+    /// Adds the Namespaces and CRDs without which objects cannot be.
+    fn add_needed(&self, args: &ExportArgs, meant: &mut BTreeMap<ObjectId, Object>, facts: &MakerFacts) {
+        let mut needed: BTreeSet<&str> = args.namespace.iter().map(String::as_str).collect();
+        needed.extend(meant.keys().map(ObjectId::namespace));
+        let namespaces = needed.iter().filter_map(|name| self.namespaces.get(*name));
+        let kinds: BTreeSet<GroupKind> = meant.keys().map(ObjectId::group_kind).collect();
+        let crds = kinds.iter().filter_map(|kind| facts.crds.get(kind));
+        let needed: Vec<Object> =
+            namespaces.filter(|it| meant::left_namespace(it.name()).is_none()).chain(crds).cloned().collect();
+        needed.into_iter().for_each(|object| _ = meant.entry(object.id()).or_insert(object));
+    }
+
+    /// The objects as people meant them.
+    async fn without_defaults(
+        &self,
+        live: BTreeMap<ObjectId, Object>,
+        git: Option<&DeclaredSet>,
+        facts: &MakerFacts,
+        account: &mut ExportAccount,
+        console: &mut Console<'_>,
+    ) -> anyhow::Result<BTreeMap<ObjectId, Object>> {
+        let (total, mut objects) = (live.len(), BTreeMap::new());
+        let mut answers = stream::iter(live)
+            .map(async |(id, live)| {
+                let declared = git.and_then(|git| git.objects.get(&id)).map(|declared| declared.version());
+                let live = match declared.filter(|version| *version != live.version()) {
+                    Some(version) => in_version(&self.server, &id, version).await?.unwrap_or(live),
+                    None => live,
+                };
+                Ok::<_, ApiError>((id, object_without_defaults(&self.server, live, facts).await?))
+            })
+            .buffered(DRY_RUNS);
+        while let Some((id, answer)) = answers.try_next().await.map_err(|error| self.context.failed(error))? {
+            // It is gone if there is no answer.
+            let Some((object, refusal)) = answer else { continue };
+            objects.insert(id, object);
+            if let Some(refusal) = refusal {
+                *account.with_defaults.entry(refusal).or_default() += 1;
+            }
+            if objects.len() % TELL == 0 {
+                tell(console, &format!("Asked for the defaults of {} of {total} objects", objects.len()));
+            }
+        }
+        Ok(objects)
+    }
+}
+
+/// The objects of the installation of nomos.
+fn installed() -> anyhow::Result<BTreeSet<ObjectId>> {
+    let mut installed = installation::plain()?;
+    installed.extend(installation::crds()?);
+    let id = |object: &kube::api::DynamicObject| {
+        let object: Object = serde_json::from_value(serde_json::to_value(object)?)?;
+        Ok(object.id())
+    };
+    installed.iter().map(id).collect()
+}
+
+/// All objects of a kind in a Namespace (empty: in all) that have these labels.
+async fn list(
+    server: &Cluster,
+    kind: &GroupKind,
+    served: &Served,
+    namespace: &str,
+    selector: &str,
+) -> Result<Vec<Object>, ApiError> {
+    let mut pages = Pages::new(served, namespace, selector.to_owned(), ListForm::Whole);
+    let mut objects = Vec::new();
+    while let Some(page) = pages.next(server).await? {
+        for item in page.items {
+            let object = serde_json::from_str::<Object>(item.get());
+            let mut object =
+                object.map_err(|error| ApiError::Unreachable(format!("a {kind} that cannot be read: {error}")))?;
+            // The items of a list do not say it.
+            object.0.insert("apiVersion".to_owned(), served.resource.api_version.clone().into());
+            object.0.insert("kind".to_owned(), served.resource.kind.clone().into());
+            objects.push(object);
+        }
+    }
+    Ok(objects)
+}
+
+/// The object in another version; `None` if it is gone, or not served so.
+async fn in_version(server: &Cluster, id: &ObjectId, version: &str) -> Result<Option<Object>, ApiError> {
+    let path = server.path(id, version).await;
+    match path {
+        Ok(path) => match server.get(&path).await {
+            Err(error) if error.is_not_found() => Ok(None),
+            answer => answer.map(Some),
+        },
+        Err(error) if error.is_transient() => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The object as it was meant, and the reason why it has all of its default values, if it has; `None` if it is gone.
+async fn object_without_defaults(
+    server: &Cluster,
+    mut live: Object,
+    facts: &MakerFacts,
+) -> Result<Option<(Object, Option<String>)>, ApiError> {
+    let mut candidates = meant::default_candidates(&live, facts);
+    let mut refusal = None;
+    for _ in 0..ROUNDS {
+        if candidates.is_empty() {
+            break;
+        }
+        match dry_run_without(server, &live, &candidates).await {
+            Ok(answer) => {
+                let (given_back, is_same) = meant::given_back(&live, &answer, &candidates);
+                if is_same {
+                    return Ok(Some((meant::meant(live, &candidates, facts), None)));
+                }
+                if given_back.len() < candidates.len() {
+                    candidates = given_back;
+                    continue;
+                }
+                // All of them are there again, so another client has changed the rest since it was read.
+                let Some(newer) = in_version(server, &live.id(), live.version()).await? else { return Ok(None) };
+                candidates = meant::default_candidates(&newer, facts);
+                live = newer;
+            }
+            Err(error) if error.code() == 404 => return Ok(None),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => {
+                // The words about a Secret may have its values.
+                let withheld = live.is_kind("", "Secret");
+                refusal =
+                    Some(if withheld { "the API server refused a dry run".to_owned() } else { error.to_string() });
+                candidates.clear();
+            }
+        }
+    }
+    Ok(Some((meant::meant(live, &[], facts), refusal)))
+}
+
+fn tell(console: &mut Console<'_>, text: &str) {
+    if console.progress {
+        console.note(&format!("{text}...\n"));
+    }
+}

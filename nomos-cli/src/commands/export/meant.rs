@@ -1,0 +1,485 @@
+//! Tells of a live object whether people made it, and leaves of it what they meant: pure functions over the [`tables`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agent::model::metadata::{DEPTH_SUFFIX, annotation, is_system_key, label};
+use agent::model::object::{GroupKind, Object, ObjectId};
+use agent::sync::live::Observed;
+use agent::sync::managed_fields::ManagedFieldsEntry;
+use serde_json::{Map, Value};
+
+use super::tables::{self, AssignedWhen, DefaultField};
+
+/// Field managers of the cluster's own programs: they assign values.
+const CLUSTER_MANAGERS: [&str; 4] =
+    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "cloud-controller-manager"];
+
+/// The facts of a cluster that decide about other objects.
+#[derive(Debug, Default)]
+pub(super) struct MakerFacts {
+    /// Services with a selector, by namespace and name.
+    selecting: BTreeSet<(String, String)>,
+    /// The beginnings of the names of claims that StatefulSets make, by namespace.
+    claims: BTreeSet<(String, String)>,
+    /// The objects that a HorizontalPodAutoscaler scales.
+    scaled: BTreeSet<ObjectId>,
+    /// The CRD of each kind.
+    pub(super) crds: BTreeMap<GroupKind, Object>,
+    /// The objects of the installation of nomos.
+    installed: BTreeSet<ObjectId>,
+}
+
+/// The kinds whose objects are facts about others.
+pub(super) const FACTS: [(&str, &str); 4] = [
+    ("", "Service"),
+    ("apps", "StatefulSet"),
+    ("autoscaling", "HorizontalPodAutoscaler"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+];
+
+impl MakerFacts {
+    /// No facts but the objects of the installation of nomos.
+    pub(super) fn new(installed: BTreeSet<ObjectId>) -> Self {
+        Self { installed, ..Self::default() }
+    }
+
+    /// Takes in an object of one of the kinds in [`FACTS`].
+    pub(super) fn learn(&mut self, object: &Object) {
+        let text = |path: &str| field(object, path).and_then(Value::as_str).unwrap_or_default();
+        let own = || (object.namespace().to_owned(), object.name().to_owned());
+        let selector = field(object, "/spec/selector").and_then(Value::as_object);
+        match object.kind() {
+            "Service" if selector.is_some_and(|selector| !selector.is_empty()) => _ = self.selecting.insert(own()),
+            "StatefulSet" => {
+                let templates = field(object, "/spec/volumeClaimTemplates").and_then(Value::as_array);
+                for template in templates.into_iter().flatten() {
+                    let name = template["metadata"]["name"].as_str().unwrap_or_default();
+                    self.claims.insert((object.namespace().to_owned(), format!("{name}-{}-", object.name())));
+                }
+            }
+            "HorizontalPodAutoscaler" => {
+                let version = text("/spec/scaleTargetRef/apiVersion");
+                let group = version.split_once('/').map_or("", |(group, _)| group);
+                let kind = GroupKind::new(group, text("/spec/scaleTargetRef/kind"));
+                self.scaled.insert(ObjectId::new(&kind, object.namespace(), text("/spec/scaleTargetRef/name")));
+            }
+            "CustomResourceDefinition" => {
+                let kind = GroupKind::new(text("/spec/group"), text("/spec/names/kind"));
+                self.crds.insert(kind, object.clone());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The decision about one live object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// People made it.
+    Meant,
+    /// People made it, and its values are secret.
+    Secret,
+    /// It is part of a Helm release, `NAMESPACE/NAME`.
+    Release(String),
+    /// It is not exported, for this reason.
+    Left(&'static str),
+}
+
+/// The reason why nothing of a kind is exported.
+pub(super) fn left_kind(kind: &GroupKind) -> Option<&'static str> {
+    let name = kind.to_string();
+    let is = |row: &str| row == name || row.strip_prefix('.').is_some_and(|group| group == kind.group);
+    tables::KINDS.iter().find(|(row, _)| is(row)).map(|(_, reason)| *reason)
+}
+
+/// The reason why nothing in a Namespace, nor the Namespace itself, is exported.
+pub(super) fn left_namespace(name: &str) -> Option<&'static str> {
+    tables::NAMESPACES.iter().find(|(row, _)| matches(row, name)).map(|(_, reason)| *reason)
+}
+
+/// Decides about a live object.
+pub(super) fn meaning(object: &Object, facts: &MakerFacts) -> Meaning {
+    let kind = object.group_kind().to_string();
+    if let Some(release) = release(object) {
+        return Meaning::Release(release);
+    }
+    if let Some(reason) = left(object, &kind, facts) {
+        return Meaning::Left(reason);
+    }
+    if kind == "Secret" { Meaning::Secret } else { Meaning::Meant }
+}
+
+/// The Helm release of an object, `NAMESPACE/NAME`.
+fn release(object: &Object) -> Option<String> {
+    if object.is_kind("", "Secret") && field(object, "/type").is_some_and(|it| it == tables::HELM_RELEASE) {
+        // sh.helm.release.v1.NAME.vREVISION
+        let name = object.name().strip_prefix("sh.helm.release.v1.").unwrap_or(object.name());
+        let name = name.rsplit_once(".v").map_or(name, |(name, _)| name);
+        return Some(format!("{}/{name}", object.namespace()));
+    }
+    let name = object.annotation("meta.helm.sh/release-name")?;
+    let namespace = object.annotation("meta.helm.sh/release-namespace").unwrap_or_default();
+    (object.label(label::MANAGED_BY) == Some("Helm")).then(|| format!("{namespace}/{name}"))
+}
+
+/// `true` for the Secrets in which Helm keeps its releases: they are Helm's alone.
+pub(super) fn is_release_secret(object: &Object) -> bool {
+    object.is_kind("", "Secret") && field(object, "/type").is_some_and(|it| it == tables::HELM_RELEASE)
+}
+
+fn left(object: &Object, kind: &str, facts: &MakerFacts) -> Option<&'static str> {
+    if object.metadata("deletionTimestamp").is_some() {
+        return Some("it is being deleted");
+    }
+    let owners = object.metadata("ownerReferences").and_then(Value::as_array);
+    if owners.into_iter().flatten().any(|owner| owner["controller"] == true) {
+        return Some("a controller makes it again");
+    }
+    let namespace = if kind == "Namespace" { object.name() } else { object.namespace() };
+    let name = object.name();
+    let is_kind = |row: &str| row == "*" || row == kind;
+    let by_name = tables::NAMES.iter().find(|(row, pattern, _)| is_kind(row) && matches(pattern, name));
+    let has = |key: &str, value: &str| {
+        let found = object.label(key).or_else(|| object.annotation(key));
+        found.is_some_and(|found| value.is_empty() || found == value)
+    };
+    let by_mark = tables::MARKS.iter().find(|(row, key, value, _)| is_kind(row) && has(key, value));
+    let secret_type = field(object, "/type").and_then(Value::as_str).filter(|_| kind == "Secret");
+    let by_type = tables::SECRETS.iter().find(|(row, _)| secret_type == Some(row));
+    left_namespace(namespace)
+        .or_else(|| by_name.map(|(_, _, reason)| *reason))
+        .or_else(|| by_mark.map(|(_, _, _, reason)| *reason))
+        .or_else(|| by_type.map(|(_, reason)| *reason))
+        .or_else(|| left_by_content(object, kind, facts))
+}
+
+/// The reasons that no table can have.
+fn left_by_content(object: &Object, kind: &str, facts: &MakerFacts) -> Option<&'static str> {
+    let place = || (object.namespace().to_owned(), object.name().to_owned());
+    let condition = |types: &[&str]| {
+        let conditions = field(object, "/status/conditions").and_then(Value::as_array);
+        let mut conditions = conditions.into_iter().flatten();
+        conditions.any(|it| it["status"] == "True" && types.iter().any(|wanted| it["type"] == *wanted))
+    };
+    let phase = field(object, "/status/phase").and_then(Value::as_str).unwrap_or_default();
+    match kind {
+        _ if facts.installed.contains(&object.id()) => Some("it is part of the installation of nomos"),
+        "Endpoints" if facts.selecting.contains(&place()) => Some("a controller makes it for a Service"),
+        "PersistentVolumeClaim" => {
+            let is_of = |(namespace, start): &(String, String)| {
+                let number = object.name().strip_prefix(start.as_str()).filter(|_| *namespace == object.namespace());
+                number.is_some_and(|number| number.parse::<u32>().is_ok())
+            };
+            facts.claims.iter().any(is_of).then_some("a StatefulSet makes it")
+        }
+        "Job.batch" if condition(&["Complete", "Failed"]) => Some("it has ended, and would run again"),
+        "Pod" if ["Succeeded", "Failed"].contains(&phase) => Some("it has ended, and would run again"),
+        "APIService.apiregistration.k8s.io" if field(object, "/spec/service").is_none_or(Value::is_null) => {
+            Some("the API server makes it")
+        }
+        "ServiceAccount" if object.name() == "default" && is_bare(object, facts) => {
+            Some("a controller makes it in every Namespace")
+        }
+        _ => None,
+    }
+}
+
+/// `true` if nothing but its name is meant.
+fn is_bare(object: &Object, facts: &MakerFacts) -> bool {
+    let meant = meant(object.clone(), &[], facts);
+    let beside = |map: &Map<String, Value>, keys: &[&str]| map.keys().any(|key| !keys.contains(&key.as_str()));
+    let metadata = meant.0.get("metadata").and_then(Value::as_object);
+    !beside(&meant.0, &["apiVersion", "kind", "metadata"])
+        && metadata.is_none_or(|metadata| !beside(metadata, &["name", "namespace"]))
+}
+
+/// The object without what the cluster assigned, and without the fields at the pointers `defaults`.
+pub(super) fn meant(live: Object, defaults: &[String], facts: &MakerFacts) -> Object {
+    let entries = Observed::of(&live).managed_fields;
+    let (id, kind) = (live.id(), live.group_kind().to_string());
+    let declared = live.label(label::DECLARED_VERSION).is_some();
+    let is_implicit = live.annotation(annotation::MANAGER).is_some() && !declared;
+    let is_special = agent::model::metadata::SPECIAL_NAMESPACES.contains(&live.name());
+    let mut value = Value::Object(live.0);
+    // No pointer leads through a list item that is removed: only fields of maps are.
+    for pointer in defaults {
+        remove(&mut value, pointer);
+    }
+    let mut assigned: Vec<String> = Vec::new();
+    for (row, pattern, when, _) in tables::ASSIGNED {
+        if *row == "*" || *row == kind {
+            assigned.extend(places(&value, pattern).into_iter().filter(|at| is_assigned(&value, at, *when, &entries)));
+        }
+    }
+    if facts.scaled.contains(&id) {
+        assigned.push("/spec/replicas".to_owned());
+    }
+    for pointer in assigned {
+        remove_with_empty(&mut value, &pointer);
+    }
+    if kind == "Pod" {
+        take_off_account_token(&mut value);
+    }
+    // A custom resource may have a null that means something.
+    if !facts.crds.contains_key(&id.group_kind()) {
+        take_off_nulls(&mut value);
+    }
+    let mut object = Object(value.as_object().cloned().unwrap_or_default());
+    // All other metadata is the API server's, or names uids of this cluster.
+    object.metadata_mut().retain(|key, _| ["name", "namespace", "labels", "annotations"].contains(&key.as_str()));
+    for field in ["labels", "annotations"] {
+        let Some(Value::Object(map)) = object.metadata_mut().get_mut(field) else { continue };
+        map.retain(|key, _| !is_assigned_key(key));
+        if id.is_namespace() && (is_implicit || is_special) {
+            map.remove(annotation::DELETION);
+        }
+        if map.is_empty() {
+            object.metadata_mut().remove(field);
+        }
+    }
+    object
+}
+
+/// `true` for the key of a label or annotation that people did not write, or that a sync writes.
+fn is_assigned_key(key: &str) -> bool {
+    let of_syncs = [label::PART_OF, annotation::OWNING_INVENTORY, annotation::HNC_MANAGED_BY];
+    is_system_key(key)
+        || key.ends_with(DEPTH_SUFFIX)
+        || of_syncs.contains(&key)
+        || tables::KEYS.iter().any(|(row, _)| matches(row, key))
+}
+
+fn is_assigned(object: &Value, at: &str, when: AssignedWhen, entries: &[ManagedFieldsEntry]) -> bool {
+    match when {
+        AssignedWhen::Always => true,
+        // A Service without an address is meant to have none.
+        AssignedWhen::Unowned => object.pointer(at).is_some_and(|it| it != "None") && !is_owned(object, at, entries),
+        AssignedWhen::Beside(other) => object.pointer(other).is_some_and(|it| !it.is_null()),
+        AssignedWhen::Annotated(pattern) => {
+            let annotations = object.pointer("/metadata/annotations").and_then(Value::as_object);
+            annotations.is_some_and(|map| map.keys().any(|key| matches(pattern, key)))
+        }
+    }
+}
+
+/// `true` if a field manager beside those of the cluster owns the field at a pointer, or what it is in.
+fn is_owned(object: &Value, at: &str, entries: &[ManagedFieldsEntry]) -> bool {
+    let others = entries.iter().filter(|entry| !CLUSTER_MANAGERS.contains(&entry.manager.as_str()));
+    others.filter(|entry| entry.subresource.is_empty()).any(|entry| {
+        let (mut node, mut value) = (&entry.fields, object);
+        for token in at.split('/').skip(1) {
+            let token = unescaped(token);
+            let below = match value {
+                Value::Array(items) => token.parse().ok().and_then(|index: usize| items.get(index)),
+                value => value.get(&token),
+            };
+            let Some(below) = below else { return false };
+            let next = match value {
+                Value::Array(_) => node.iter().find(|(key, _)| names(key, below)).map(|(_, node)| node),
+                _ => node.get(&format!("f:{token}")),
+            };
+            match next.and_then(Value::as_object) {
+                Some(whole) if whole.is_empty() => return true,
+                Some(next) => (node, value) = (next, below),
+                None => return false,
+            }
+        }
+        true
+    })
+}
+
+/// `true` if the key of a node, such as `k:{"port":80,"protocol":"TCP"}`, names this list item.
+fn names(key: &str, item: &Value) -> bool {
+    let keys = key.strip_prefix("k:").and_then(|keys| serde_json::from_str::<Map<String, Value>>(keys).ok());
+    let same = |(key, value): (&String, &Value)| item.get(key).map_or(value == "TCP", |own| own == value);
+    keys.is_some_and(|keys| keys.iter().all(same))
+}
+
+/// Removes the fields without a value, which the API server writes for some lists.
+fn take_off_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, below| !below.is_null());
+            map.values_mut().for_each(take_off_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(take_off_nulls),
+        _ => {}
+    }
+}
+
+/// Removes the volume with the token of the account, which an admission controller puts into every Pod.
+fn take_off_account_token(pod: &mut Value) {
+    let is_token = |name: &Value| name.as_str().is_some_and(|name| name.starts_with("kube-api-access-"));
+    let mut lists = vec![("/spec".to_owned(), "volumes")];
+    for containers in tables::CONTAINERS {
+        let found = places(pod, &format!("/spec{containers}"));
+        lists.extend(found.into_iter().map(|container| (container, "volumeMounts")));
+    }
+    for (place, list) in lists {
+        let Some(Value::Object(parent)) = pod.pointer_mut(&place) else { continue };
+        let Some(Value::Array(items)) = parent.get_mut(list) else { continue };
+        items.retain(|item| !is_token(&item["name"]));
+        if items.is_empty() {
+            parent.remove(list);
+        }
+    }
+}
+
+/// Pointers to the fields of a live object that may have their default values, for a dry run without them. A map that would be
+/// empty without them is named itself, but at the top.
+pub(super) fn default_candidates(live: &Object, facts: &MakerFacts) -> Vec<String> {
+    let (kind, value) = (live.group_kind(), Value::Object(live.0.clone()));
+    let mut found = BTreeSet::new();
+    let mut add = |above: &str, rows: &[DefaultField]| {
+        for (pattern, json) in rows {
+            let default: Option<Value> = serde_json::from_str(json).ok();
+            let is_default = |at: &String| default.is_none() || value.pointer(at) == default.as_ref();
+            found.extend(places(&value, &format!("{above}{pattern}")).into_iter().filter(is_default));
+        }
+    };
+    let name = kind.to_string();
+    for (_, rows) in tables::DEFAULTS.iter().filter(|(kinds, _)| kinds.contains(&name.as_str())) {
+        add("", rows);
+    }
+    for (_, spec) in tables::POD_SPECS.iter().filter(|(row, _)| *row == name) {
+        add(spec, tables::POD_SPEC);
+        for containers in tables::CONTAINERS {
+            add(&format!("{spec}{containers}"), tables::CONTAINER);
+            tables::PROBES.iter().for_each(|probe| add(&format!("{spec}{containers}{probe}"), tables::PROBE));
+        }
+    }
+    if let Some(crd) = facts.crds.get(&kind) {
+        let versions = field(crd, "/spec/versions").and_then(Value::as_array);
+        let version = versions.into_iter().flatten().find(|version| version["name"] == live.version());
+        if let Some(schema) = version.map(|version| &version["schema"]["openAPIV3Schema"]) {
+            add_schema_defaults(schema, &value, String::new(), &mut found);
+        }
+    }
+    lifted(&value, found).into_iter().collect()
+}
+
+/// Adds the fields that have the default values of a schema.
+fn add_schema_defaults(schema: &Value, value: &Value, at: String, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, below) in map {
+                let schema = match schema["properties"].get(key) {
+                    Some(schema) => schema,
+                    None => &schema["additionalProperties"],
+                };
+                let at = format!("{at}/{}", escaped(key));
+                if schema.get("default") == Some(below) {
+                    found.insert(at);
+                } else {
+                    add_schema_defaults(schema, below, at, found);
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                add_schema_defaults(&schema["items"], item, format!("{at}/{index}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Names a map in the place of its fields, if all of them are named. No map directly below the object is named so, and no list item.
+fn lifted(object: &Value, mut fields: BTreeSet<String>) -> BTreeSet<String> {
+    loop {
+        let parents: BTreeSet<String> =
+            fields.iter().filter_map(|field| Some(field.rsplit_once('/')?.0.to_owned())).collect();
+        let is_whole = |parent: &String| {
+            let is_item = parent.rsplit_once('/').is_none_or(|(_, last)| last.parse::<usize>().is_ok());
+            let map = object.pointer(parent).and_then(Value::as_object);
+            let all =
+                |map: &Map<String, Value>| map.keys().all(|key| fields.contains(&format!("{parent}/{}", escaped(key))));
+            !is_item && parent.matches('/').count() > 1 && map.is_some_and(all)
+        };
+        let Some(parent) = parents.into_iter().find(is_whole) else { return fields };
+        let below = format!("{parent}/");
+        fields.retain(|field| !field.starts_with(&below));
+        fields.insert(parent);
+    }
+}
+
+/// The candidates that a dry run without them gave back, and `true` if the object is the same as before.
+pub(super) fn given_back(live: &Object, answer: &Object, candidates: &[String]) -> (Vec<String>, bool) {
+    let compared = |object: &Object| {
+        let mut object = object.clone();
+        object.0.remove("status");
+        object.metadata_mut().retain(|key, _| ["labels", "annotations"].contains(&key.as_str()));
+        Value::Object(object.0)
+    };
+    let (live, answer) = (compared(live), compared(answer));
+    let is_same = |at: &&String| live.pointer(at) == answer.pointer(at);
+    (candidates.iter().filter(is_same).cloned().collect(), live == answer)
+}
+
+/// Pointers to all that a pattern means in a value.
+fn places(value: &Value, pattern: &str) -> Vec<String> {
+    let mut found = vec![(String::new(), value)];
+    for token in pattern.split('/').skip(1) {
+        found = found
+            .into_iter()
+            .flat_map(|(at, value)| -> Vec<(String, &Value)> {
+                match value {
+                    Value::Array(items) if token == "*" => {
+                        items.iter().enumerate().map(|(index, item)| (format!("{at}/{index}"), item)).collect()
+                    }
+                    Value::Object(map) if token == "*" => {
+                        map.iter().map(|(key, below)| (format!("{at}/{}", escaped(key)), below)).collect()
+                    }
+                    Value::Object(map) => {
+                        let below = map.get(&unescaped(token));
+                        below.into_iter().map(|below| (format!("{at}/{token}"), below)).collect()
+                    }
+                    _ => Vec::new(),
+                }
+            })
+            .collect();
+    }
+    found.into_iter().map(|(at, _)| at).collect()
+}
+
+/// Removes the field at a pointer.
+fn remove(value: &mut Value, pointer: &str) {
+    if let Some((parent, key)) = pointer.rsplit_once('/')
+        && let Some(Value::Object(map)) = value.pointer_mut(parent)
+    {
+        map.remove(&unescaped(key));
+    }
+}
+
+/// Removes the field at a pointer, and the maps above it that are empty then.
+fn remove_with_empty(value: &mut Value, pointer: &str) {
+    remove(value, pointer);
+    if let Some((parent, _)) = pointer.rsplit_once('/').filter(|(parent, _)| !parent.is_empty())
+        && value.pointer(parent).and_then(Value::as_object).is_some_and(Map::is_empty)
+    {
+        remove_with_empty(value, parent);
+    }
+}
+
+/// A field of an object by its pointer.
+pub(super) fn field<'a>(object: &'a Object, pointer: &str) -> Option<&'a Value> {
+    let mut tokens = pointer.split('/').skip(1);
+    let first = object.0.get(tokens.next()?)?;
+    tokens.try_fold(first, |value, token| value.get(token))
+}
+
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+fn unescaped(token: &str) -> String {
+    token.replace("~1", "/").replace("~0", "~")
+}
+
+/// `true` if a text fits a row of a table.
+fn matches(row: &str, text: &str) -> bool {
+    row.strip_suffix('*').map_or(row == text, |start| text.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,311 @@
+//! Live objects, and what is exported of them.
+
+use serde_json::json;
+
+use super::*;
+
+fn object(value: Value) -> Object {
+    serde_json::from_value(value).expect("an object")
+}
+
+/// An object with these fields beside its metadata; `namespace` may be empty.
+fn live(api_version: &str, kind: &str, metadata: Value, fields: Value) -> Object {
+    let mut value = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata});
+    for (key, field) in fields.as_object().into_iter().flatten() {
+        value[key] = field.clone();
+    }
+    object(value)
+}
+
+fn meaning_of(object: &Object) -> Meaning {
+    meaning(object, &MakerFacts::default())
+}
+
+fn is_left(object: &Object) -> bool {
+    matches!(meaning_of(object), Meaning::Left(_))
+}
+
+/// The object as it is exported, without asking for defaults.
+fn exported(object: Object) -> Value {
+    Value::Object(meant(object, &[], &MakerFacts::default()).0)
+}
+
+#[test]
+fn every_default_of_a_table_is_json() {
+    let tables = tables::DEFAULTS.iter().map(|(_, rows)| *rows);
+    let rows = tables.chain([tables::POD_SPEC, tables::CONTAINER, tables::PROBE]).flatten();
+    for (path, json) in rows {
+        assert!(json.is_empty() || serde_json::from_str::<Value>(json).is_ok(), "{path}: {json}");
+        assert!(path.starts_with('/'), "{path}");
+    }
+}
+
+#[test]
+fn objects_of_controllers_and_of_the_cluster_are_left_out() {
+    let owned = json!({"name": "a", "namespace": "b", "ownerReferences": [{"kind": "ReplicaSet", "controller": true}]});
+    for object in [
+        live("v1", "Pod", owned, json!({})),
+        live("v1", "ConfigMap", json!({"name": "kube-root-ca.crt", "namespace": "b"}), json!({})),
+        live("v1", "ConfigMap", json!({"name": "a", "namespace": "kube-system"}), json!({})),
+        live("v1", "Namespace", json!({"name": "kube-public"}), json!({})),
+        live("v1", "Namespace", json!({"name": "config-management-system"}), json!({})),
+        live("rbac.authorization.k8s.io/v1", "ClusterRole", json!({"name": "system:node"}), json!({})),
+        live(
+            "rbac.authorization.k8s.io/v1",
+            "ClusterRole",
+            json!({"name": "view", "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}}),
+            json!({}),
+        ),
+        live("v1", "ServiceAccount", json!({"name": "default", "namespace": "b", "uid": "u"}), json!({})),
+        live(
+            "v1",
+            "Secret",
+            json!({"name": "a", "namespace": "b"}),
+            json!({"type": "kubernetes.io/service-account-token"}),
+        ),
+        live(
+            "batch/v1",
+            "Job",
+            json!({"name": "a", "namespace": "b"}),
+            json!({"status": {"conditions": [{"type": "Complete", "status": "True"}]}}),
+        ),
+        live("apiregistration.k8s.io/v1", "APIService", json!({"name": "v1.apps"}), json!({"spec": {"group": "apps"}})),
+        live(
+            "v1",
+            "PersistentVolume",
+            json!({"name": "a", "annotations": {"pv.kubernetes.io/provisioned-by": "x"}}),
+            json!({}),
+        ),
+        live("v1", "ConfigMap", json!({"name": "a", "namespace": "b", "deletionTimestamp": "now"}), json!({})),
+    ] {
+        assert!(is_left(&object), "{}", object.id());
+    }
+    for (group, kind) in [("", "Event"), ("events.k8s.io", "Event"), ("coordination.k8s.io", "Lease"), ("kpt.dev", "X")]
+    {
+        assert!(left_kind(&GroupKind::new(group, kind)).is_some(), "{group} {kind}");
+    }
+    assert_eq!(left_kind(&GroupKind::new("example.com", "Event")), None);
+}
+
+#[test]
+fn objects_of_people_are_meant() {
+    let by_people =
+        json!({"name": "default", "namespace": "b", "annotations": {"iam.gke.io/gcp-service-account": "x"}});
+    for object in [
+        live("v1", "ServiceAccount", by_people, json!({})),
+        live("v1", "Endpoints", json!({"name": "outside", "namespace": "b"}), json!({})),
+        live("v1", "Pod", json!({"name": "a", "namespace": "b", "ownerReferences": [{"kind": "X"}]}), json!({})),
+        live("rbac.authorization.k8s.io/v1", "ClusterRole", json!({"name": "view-all"}), json!({})),
+    ] {
+        assert_eq!(meaning_of(&object), Meaning::Meant, "{}", object.id());
+    }
+    assert_eq!(meaning_of(&live("v1", "Secret", json!({"name": "a", "namespace": "b"}), json!({}))), Meaning::Secret);
+}
+
+#[test]
+fn objects_that_others_make_are_known_by_those() {
+    let mut facts = MakerFacts::default();
+    let named = |name: &str| json!({"name": name, "namespace": "b"});
+    facts.learn(&live("v1", "Service", named("web"), json!({"spec": {"selector": {"app": "web"}}})));
+    facts.learn(&live("v1", "Service", named("outside"), json!({"spec": {}})));
+    facts.learn(&live(
+        "apps/v1",
+        "StatefulSet",
+        named("db"),
+        json!({"spec": {"volumeClaimTemplates": [{"metadata": {"name": "data"}}]}}),
+    ));
+    facts.learn(&live(
+        "autoscaling/v2",
+        "HorizontalPodAutoscaler",
+        named("web"),
+        json!({"spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}}}),
+    ));
+    let is_left =
+        |kind: &str, name: &str| matches!(meaning(&live("v1", kind, named(name), json!({})), &facts), Meaning::Left(_));
+    assert!(is_left("Endpoints", "web") && !is_left("Endpoints", "outside"));
+    assert!(is_left("PersistentVolumeClaim", "data-db-0") && !is_left("PersistentVolumeClaim", "data-db-backup"));
+    let web = live("apps/v1", "Deployment", named("web"), json!({"spec": {"replicas": 7, "paused": true}}));
+    assert_eq!(Value::Object(meant(web, &[], &facts).0)["spec"], json!({"paused": true}));
+}
+
+#[test]
+fn helm_releases_are_told_by_name() {
+    let metadata = json!({
+        "name": "a", "namespace": "b", "labels": {"app.kubernetes.io/managed-by": "Helm"},
+        "annotations": {"meta.helm.sh/release-name": "shop", "meta.helm.sh/release-namespace": "b"},
+    });
+    let object = live("v1", "ConfigMap", metadata, json!({}));
+    assert_eq!(meaning_of(&object), Meaning::Release("b/shop".to_owned()));
+    assert_eq!(exported(object)["metadata"], json!({"name": "a", "namespace": "b"}));
+    let metadata = json!({"name": "sh.helm.release.v1.shop.v3", "namespace": "b"});
+    let secret = live("v1", "Secret", metadata, json!({"type": "helm.sh/release.v1"}));
+    assert_eq!(meaning_of(&secret), Meaning::Release("b/shop".to_owned()));
+    assert!(is_release_secret(&secret));
+}
+
+#[test]
+fn metadata_of_the_server_and_of_syncs_goes() {
+    let namespace = live(
+        "v1",
+        "Namespace",
+        json!({
+            "name": "shop", "uid": "u", "resourceVersion": "1", "creationTimestamp": "t", "finalizers": ["x"],
+            "labels": {
+                "kubernetes.io/metadata.name": "shop", "team": "a", "shop.tree.hnc.x-k8s.io/depth": "0",
+                "app.kubernetes.io/managed-by": "configmanagement.gke.io", "applyset.kubernetes.io/part-of": "x",
+                "configsync.gke.io/declared-version": "v1",
+            },
+            "annotations": {
+                "configmanagement.gke.io/managed": "enabled", "configsync.gke.io/manager": ":root", "note": "x",
+                "kubectl.kubernetes.io/last-applied-configuration": "{}", "hnc.x-k8s.io/managed-by": "configmanagement.gke.io",
+            },
+        }),
+        json!({"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}),
+    );
+    let expected = json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": "shop", "labels": {"team": "a"}, "annotations": {"note": "x"}},
+    });
+    assert_eq!(exported(namespace), expected);
+    let special = live(
+        "v1",
+        "Namespace",
+        json!({"name": "default", "annotations": {"client.lifecycle.config.k8s.io/deletion": "detach"}}),
+        json!({}),
+    );
+    assert_eq!(exported(special)["metadata"], json!({"name": "default"}));
+}
+
+/// A Service of the type NodePort, whose writer owns these fields of its port 80.
+fn node_port(fields: Value) -> Object {
+    live(
+        "v1",
+        "Service",
+        json!({"name": "a", "namespace": "b", "managedFields": [{
+            "manager": "kubectl-create", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:spec": {"f:type": {}, "f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": fields}}},
+        }]}),
+        json!({"spec": {
+            "type": "NodePort", "clusterIP": "10.0.0.7", "clusterIPs": ["10.0.0.7"], "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}],
+        }}),
+    )
+}
+
+#[test]
+fn assigned_addresses_and_ports_go_and_chosen_ones_stay() {
+    let assigned = exported(node_port(json!({".": {}, "f:port": {}})));
+    assert_eq!(assigned["spec"], json!({"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}));
+    let chosen = exported(node_port(json!({".": {}, "f:port": {}, "f:nodePort": {}})));
+    assert_eq!(chosen["spec"]["ports"][0]["nodePort"], 30080);
+    let headless = live(
+        "v1",
+        "Service",
+        json!({"name": "a", "namespace": "b"}),
+        json!({"spec": {"clusterIP": "None", "clusterIPs": ["None"]}}),
+    );
+    assert_eq!(exported(headless)["spec"], json!({"clusterIP": "None"}));
+}
+
+#[test]
+fn bindings_of_volumes_go_and_those_of_people_stay() {
+    let claim = |annotations: Value| {
+        let metadata = json!({"name": "a", "namespace": "b", "annotations": annotations});
+        live("v1", "PersistentVolumeClaim", metadata, json!({"spec": {"volumeName": "pv", "accessModes": ["x"]}}))
+    };
+    let bound = claim(json!({"pv.kubernetes.io/bound-by-controller": "yes", "pv.kubernetes.io/bind-completed": "yes"}));
+    let bound = exported(bound);
+    assert_eq!(
+        (&bound["spec"], &bound["metadata"]),
+        (&json!({"accessModes": ["x"]}), &json!({"name": "a", "namespace": "b"}))
+    );
+    let chosen = exported(claim(json!({"pv.kubernetes.io/bind-completed": "yes"})));
+    assert_eq!(chosen["spec"]["volumeName"], "pv");
+}
+
+#[test]
+fn a_job_has_no_uid_and_a_pod_no_token() {
+    let labels = json!({"app": "a", "controller-uid": "u", "batch.kubernetes.io/controller-uid": "u", "job-name": "a"});
+    let spec = json!({
+        "selector": {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}},
+        "template": {"metadata": {"creationTimestamp": null, "labels": labels}},
+    });
+    let job = exported(live("batch/v1", "Job", json!({"name": "a", "namespace": "b"}), json!({"spec": spec})));
+    assert_eq!(job["spec"], json!({"template": {"metadata": {"labels": {"app": "a"}}}}));
+    let mounts = json!([{"name": "kube-api-access-x", "mountPath": "/var"}]);
+    let spec = json!({
+        "nodeName": "n", "volumes": [{"name": "kube-api-access-x"}, {"name": "data"}],
+        "containers": [{"name": "a", "volumeMounts": mounts}], "serviceAccountName": "default", "priority": 0,
+    });
+    let pod = exported(live("v1", "Pod", json!({"name": "a", "namespace": "b"}), json!({"spec": spec})));
+    assert_eq!(pod["spec"], json!({"volumes": [{"name": "data"}], "containers": [{"name": "a"}]}));
+}
+
+fn deployment() -> Object {
+    let container = json!({
+        "name": "a", "image": "a:1", "imagePullPolicy": "IfNotPresent", "resources": {}, "terminationMessagePath": "/x",
+        "livenessProbe": {"periodSeconds": 10, "httpGet": {"path": "/", "port": 1, "scheme": "HTTP"}},
+    });
+    let strategy = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}});
+    let pod = json!({"containers": [container], "dnsPolicy": "ClusterFirst", "securityContext": {}});
+    live(
+        "apps/v1",
+        "Deployment",
+        json!({"name": "a", "namespace": "b"}),
+        json!({"spec": {"replicas": 2, "strategy": strategy, "template": {"spec": pod}}}),
+    )
+}
+
+#[test]
+fn values_that_may_be_defaults_are_named_as_maps_where_all_are() {
+    let container = "/spec/template/spec/containers/0";
+    let mut expected = [
+        "/spec/strategy".to_owned(),
+        "/spec/template/spec/dnsPolicy".to_owned(),
+        "/spec/template/spec/securityContext".to_owned(),
+        format!("{container}/imagePullPolicy"),
+        format!("{container}/resources"),
+        format!("{container}/livenessProbe/periodSeconds"),
+        format!("{container}/livenessProbe/httpGet/path"),
+        format!("{container}/livenessProbe/httpGet/scheme"),
+    ];
+    expected.sort();
+    let candidates = default_candidates(&deployment(), &MakerFacts::default());
+    assert_eq!(candidates, expected);
+    let spec = &Value::Object(meant(deployment(), &candidates, &MakerFacts::default()).0)["spec"];
+    let probe = json!({"httpGet": {"port": 1}});
+    let containers = json!([{"name": "a", "image": "a:1", "terminationMessagePath": "/x", "livenessProbe": probe}]);
+    assert_eq!(*spec, json!({"replicas": 2, "template": {"spec": {"containers": containers}}}));
+}
+
+#[test]
+fn a_candidate_that_is_not_given_back_stays() {
+    let candidates = ["/spec/strategy".to_owned(), "/spec/replicas".to_owned()];
+    let mut answer = deployment();
+    answer.0["spec"]["replicas"] = 1.into();
+    answer.0.insert("status".to_owned(), json!({"replicas": 2}));
+    assert_eq!(given_back(&deployment(), &answer, &candidates), (vec!["/spec/strategy".to_owned()], false));
+    assert_eq!(given_back(&deployment(), &deployment(), &candidates), (candidates.to_vec(), true));
+}
+
+#[test]
+fn defaults_of_custom_resources_come_from_the_schema() {
+    let mut facts = MakerFacts::default();
+    let schema = json!({"properties": {"spec": {"properties": {
+        "size": {"default": 3}, "color": {"default": "red"},
+        "parts": {"items": {"properties": {"count": {"default": 1}}}},
+        "a/b": {"properties": {"on": {"default": true}}},
+    }}}});
+    facts.learn(&live(
+        "apiextensions.k8s.io/v1",
+        "CustomResourceDefinition",
+        json!({"name": "widgets.example.com"}),
+        json!({"spec": {
+            "group": "example.com", "names": {"kind": "Widget"},
+            "versions": [{"name": "v1", "schema": {"openAPIV3Schema": schema}}],
+        }}),
+    ));
+    let spec = json!({"size": 3, "color": "blue", "parts": [{"count": 1, "name": "x"}], "a/b": {"on": true}});
+    let widget = live("example.com/v1", "Widget", json!({"name": "a", "namespace": "b"}), json!({"spec": spec}));
+    assert_eq!(default_candidates(&widget, &facts), ["/spec/a~1b", "/spec/parts/0/count", "/spec/size"]);
+}

@@ -1,0 +1,176 @@
+//! `nomos export`: makes a repository of what is live on a cluster.
+
+mod check;
+mod files;
+mod gather;
+mod meant;
+mod tables;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use agent::compile::SourceFormat;
+use anyhow::bail;
+use clap::ArgAction;
+
+use crate::columns::{Data, table};
+use crate::contexts;
+use crate::{Console, FINE, FOUND, boolean};
+use gather::{ExportAccount, LiveCluster};
+
+/// Write what is live on a cluster to a repository
+///
+/// Writes a file for each object that people made, and in it what they meant: no status, no default values, nothing that a controller
+/// made or the cluster assigned, no system Namespaces. Changes nothing on the cluster: it asks for default values by dry runs. Values
+/// of Secrets and contents of volumes are not exported. With --check, tells what is live and not in a repository. Exit status: 0 the
+/// export is complete, 1 something could not be read or, with --check, something is not in the repository, 2 the command could not run.
+#[derive(clap::Args)]
+pub(crate) struct ExportArgs {
+    /// Directory to write to; it may have hidden files, such as .git, and no others
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    path: PathBuf,
+
+    /// Write nothing; tell which objects and fields are live and not in the repository in DIR
+    #[arg(long, value_name = "DIR", conflicts_with = "path")]
+    check: Option<PathBuf>,
+
+    /// Layout of the repository [default: hierarchy; with --check, unstructured if DIR has no directory system]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    source_format: Option<ExportFormat>,
+
+    /// Export this Namespace and the objects in it. Can be used several times
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Vec<String>,
+
+    /// Export only objects with these labels, written as for kubectl, such as app=web
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    selector: Option<String>,
+
+    /// Export only objects of this kind, such as deployment or databases.example.com. Can be used several times
+    #[arg(long, value_name = "KIND")]
+    kind: Vec<String>,
+
+    /// Also export the objects of Helm releases
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
+    helm: bool,
+
+    /// The form in which Secrets are exported
+    #[arg(long, value_enum, default_value_t = SecretForm::None, value_name = "FORM")]
+    secrets: SecretForm,
+
+    /// Confirm --secrets=plain: who can read the repository can read the Secrets
+    #[arg(long)]
+    plain_secrets_in_git: bool,
+
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "CONTEXT")]
+    context: Option<String>,
+
+    /// Print the account of the export in this data format instead of as text
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<Data>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ExportFormat {
+    /// Directories have a meaning, as in examples/hierarchy
+    Hierarchy,
+    /// Each object says where it belongs
+    Unstructured,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum SecretForm {
+    /// They are left out, and listed
+    None,
+    /// As they are, for everyone to read; needs --plain-secrets-in-git
+    Plain,
+}
+
+impl ExportArgs {
+    fn format(&self) -> SourceFormat {
+        let is_hierarchy = match (self.source_format, &self.check) {
+            (Some(format), _) => format == ExportFormat::Hierarchy,
+            (None, Some(directory)) => directory.join("system").is_dir(),
+            (None, None) => true,
+        };
+        if is_hierarchy { SourceFormat::Hierarchy } else { SourceFormat::Unstructured }
+    }
+
+    fn writes_secrets(&self) -> bool {
+        self.secrets == SecretForm::Plain
+    }
+}
+
+/// Writes the files, or compares.
+pub(crate) fn run(args: &ExportArgs, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
+    if args.writes_secrets() && !args.plain_secrets_in_git {
+        bail!(
+            "--secrets=plain lets everyone who can read the repository read the Secrets; add --plain-secrets-in-git if that is meant"
+        );
+    }
+    if args.check.is_none() {
+        files::check_empty(&args.path)?;
+    }
+    let cluster = contexts::cluster(kubeconfig, &console.environment, args.context.as_deref())?;
+    contexts::with(&cluster, async |client| {
+        let live = LiveCluster::connect(&cluster, client).await?;
+        if let Some(directory) = &args.check {
+            return check::run(args, directory, &live, console).await;
+        }
+        let gathered = live.gather(args, None, console).await?;
+        let files = files::layout(&gathered.objects, args.format());
+        files::write(&args.path, &files)?;
+        match args.output {
+            Some(data) => console.print_data(&data.text(&gathered.account)?),
+            None => console.print(&text(&gathered.account, &args.path.display().to_string())),
+        }
+        Ok(if gathered.account.incomplete.is_empty() { FINE } else { FOUND })
+    })
+}
+
+/// The account of an export for people.
+fn text(account: &ExportAccount, directory: &str) -> String {
+    let mut out = format!("{directory}: {} objects\n", account.objects.len());
+    out.push_str(&beside(account));
+    out
+}
+
+/// The account of all that is not exported.
+fn beside(account: &ExportAccount) -> String {
+    let ExportAccount { objects: _, secrets, releases, left_out, claims, with_defaults, incomplete } = account;
+    let mut out = String::new();
+    if !left_out.is_empty() {
+        out.push_str("Left out, because people did not make it:\n");
+        let rows = left_out.iter().map(|(reason, count)| vec![String::new(), count.to_string(), (*reason).to_owned()]);
+        out.push_str(&table(&rows.collect::<Vec<_>>()));
+    }
+    if !secrets.is_empty() {
+        out.push_str("Secrets, which are not exported:\n");
+        secrets.iter().for_each(|name| _ = writeln!(out, "   {name}"));
+    }
+    if !releases.is_empty() {
+        out.push_str("Helm releases, whose objects are exported with --helm alone:\n");
+        let rows = releases
+            .iter()
+            .map(|(name, objects)| vec![String::new(), name.clone(), format!("{} objects", objects.len())]);
+        out.push_str(&table(&rows.collect::<Vec<_>>()));
+    }
+    if !with_defaults.is_empty() {
+        out.push_str("Objects with all of their default values, because a dry run was refused:\n");
+        let rows = with_defaults.iter().map(|(why, count)| vec![String::new(), count.to_string(), why.clone()]);
+        out.push_str(&table(&rows.collect::<Vec<_>>()));
+    }
+    if *claims > 0 {
+        let _ = writeln!(
+            out,
+            "{claims} PersistentVolumeClaims: their contents are not in the export; a backup tool such as Velero is for these"
+        );
+    }
+    if !incomplete.is_empty() {
+        out.push_str("The export is not complete; these could not be read:\n");
+        incomplete.iter().for_each(|what| _ = writeln!(out, "   {what}"));
+    }
+    out
+}

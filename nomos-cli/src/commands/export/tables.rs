@@ -1,0 +1,453 @@
+//! The tables of `nomos export`: objects that people did not make, fields that the cluster assigned, and default values. Each row
+//! has its reason.
+//!
+//! A kind is written as `Deployment.apps`, `*` is every kind. A field is a [JSON pointer](https://www.rfc-editor.org/rfc/rfc6901)
+//! in which `*` is every item of a list or map. In the name of an object or the key of an annotation, `*` at the end is any text.
+
+/// Groups and kinds of which nothing is exported: the kind, or the group after a dot alone.
+pub(super) const KINDS: &[(&str, &str)] = &[
+    ("Event", "it tells what happened"),
+    (".events.k8s.io", "it tells what happened"),
+    (".metrics.k8s.io", "it is measured"),
+    ("Node", "a machine registers itself"),
+    ("CSINode.storage.k8s.io", "a machine registers itself"),
+    ("CSIStorageCapacity.storage.k8s.io", "a storage driver reports it"),
+    ("VolumeAttachment.storage.k8s.io", "a volume is attached where its Pod runs"),
+    ("ResourceSlice.resource.k8s.io", "a device driver reports it"),
+    (".coordination.k8s.io", "a program holds it while it runs"),
+    ("CertificateSigningRequest.certificates.k8s.io", "a request is answered once"),
+    ("PodCertificateRequest.certificates.k8s.io", "a request is answered once"),
+    ("ControllerRevision.apps", "a controller keeps old revisions"),
+    ("IPAddress.networking.k8s.io", "the API server assigns addresses"),
+    (".internal.apiserver.k8s.io", "an API server reports it"),
+    (".storagemigration.k8s.io", "a migration is done once"),
+    (".configsync.gke.io", "the objects of a sync are exported; two syncs would fight for them"),
+    (".kpt.dev", "it is the record of a sync"),
+    (".configmanagement.gke.io", "it is part of the installation of Config Sync"),
+    (".clusterregistry.k8s.io", "it is part of the installation of Config Sync"),
+];
+
+/// Namespaces whose objects are not exported.
+pub(super) const NAMESPACES: &[(&str, &str)] = &[
+    ("kube-*", "it is part of the cluster"),
+    ("config-management-system", "it is part of the installation of nomos or Config Sync"),
+    ("resource-group-system", "it is part of the installation of Config Sync"),
+    ("config-management-monitoring", "it is part of the installation of Config Sync"),
+];
+
+/// Objects that are not exported, by kind and name.
+pub(super) const NAMES: &[(&str, &str, &str)] = &[
+    ("Namespace", "default", "every cluster has it; it is exported where objects are in it"),
+    ("Service", "kubernetes", "the API server makes it"),
+    ("Endpoints", "kubernetes", "the API server makes it"),
+    ("EndpointSlice.discovery.k8s.io", "kubernetes", "the API server makes it"),
+    ("ServiceCIDR.networking.k8s.io", "kubernetes", "the API server makes it"),
+    ("ConfigMap", "kube-root-ca.crt", "a controller makes it in every Namespace"),
+    ("ConfigMap", "openshift-service-ca.crt", "a controller makes it in every Namespace"),
+    ("ConfigMap", "istio-ca-root-cert", "a controller makes it in every Namespace"),
+    ("PriorityClass.scheduling.k8s.io", "system-*", "the API server makes it"),
+    ("ClusterRole.rbac.authorization.k8s.io", "system:*", "the API server makes it"),
+    ("ClusterRoleBinding.rbac.authorization.k8s.io", "system:*", "the API server makes it"),
+    ("Role.rbac.authorization.k8s.io", "system:*", "the API server makes it"),
+    ("RoleBinding.rbac.authorization.k8s.io", "system:*", "the API server makes it"),
+];
+
+/// Objects that are not exported, by kind, label or annotation, and its value (empty: any).
+pub(super) const MARKS: &[(&str, &str, &str, &str)] = &[
+    ("*", "kubernetes.io/bootstrapping", "rbac-defaults", "the API server makes it"),
+    ("*", "apf.kubernetes.io/autoupdate-spec", "true", "the API server makes it"),
+    ("APIService.apiregistration.k8s.io", "kube-aggregator.kubernetes.io/automanaged", "", "the API server makes it"),
+    (
+        "*",
+        "configsync.gke.io/managed-by",
+        "reconciler-manager",
+        "the agent makes the accounts of syncs and their bindings",
+    ),
+    ("*", "control-plane.alpha.kubernetes.io/leader", "", "a program holds it while it runs"),
+    ("PersistentVolume", "pv.kubernetes.io/provisioned-by", "", "a claim gets a volume from its StorageClass"),
+    ("Endpoints", "endpoints.kubernetes.io/managed-by", "", "a controller makes it for a Service"),
+    ("Endpoints", "endpoints.kubernetes.io/last-change-trigger-time", "", "a controller makes it for a Service"),
+    (
+        "EndpointSlice.discovery.k8s.io",
+        "endpointslice.kubernetes.io/managed-by",
+        "endpointslice-controller.k8s.io",
+        "a controller makes it for a Service",
+    ),
+    (
+        "EndpointSlice.discovery.k8s.io",
+        "endpointslice.kubernetes.io/managed-by",
+        "endpointslicemirroring-controller.k8s.io",
+        "a controller makes it for a Service",
+    ),
+];
+
+/// Secrets that are no values of people, by their type.
+pub(super) const SECRETS: &[(&str, &str)] = &[
+    ("kubernetes.io/service-account-token", "a controller makes it for a ServiceAccount"),
+    ("bootstrap.kubernetes.io/token", "a machine joins the cluster with it"),
+];
+
+/// The type of the Secrets in which Helm keeps its releases.
+pub(super) const HELM_RELEASE: &str = "helm.sh/release.v1";
+
+/// The case in which a field is not exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AssignedWhen {
+    /// In every object.
+    Always,
+    /// No field manager owns it: the API server or an admission controller has chosen the value.
+    Unowned,
+    /// The object has this field too.
+    Beside(&'static str),
+    /// The object has an annotation with this key.
+    Annotated(&'static str),
+}
+
+use AssignedWhen::{Always, Annotated, Beside, Unowned};
+
+/// An annotation of controllers that fill in a certificate.
+const INJECTED: AssignedWhen = Annotated("cert-manager.io/inject-*");
+/// The annotation of claims and volumes that a controller has bound to each other.
+const BOUND: AssignedWhen = Annotated("pv.kubernetes.io/bound-by-controller");
+
+/// Fields that the cluster assigned.
+pub(super) const ASSIGNED: &[(&str, &str, AssignedWhen, &str)] = &[
+    ("*", "/status", Always, "it tells what is, not what is meant"),
+    ("*", "/spec/template/metadata/creationTimestamp", Always, "it is always null"),
+    ("*", "/spec/jobTemplate/metadata/creationTimestamp", Always, "it is always null"),
+    ("*", "/spec/jobTemplate/spec/template/metadata/creationTimestamp", Always, "it is always null"),
+    ("*", "/template/metadata/creationTimestamp", Always, "it is always null"),
+    ("Namespace", "/spec", Always, "the API server sets its finalizer"),
+    ("Service", "/spec/clusterIP", Unowned, "another cluster has other addresses"),
+    ("Service", "/spec/clusterIPs", Unowned, "another cluster has other addresses"),
+    ("Service", "/spec/ipFamilies", Unowned, "they follow from the network of the cluster"),
+    ("Service", "/spec/ipFamilyPolicy", Unowned, "it follows from the network of the cluster"),
+    ("Service", "/spec/ports/*/nodePort", Unowned, "the API server chose a free port"),
+    ("Service", "/spec/healthCheckNodePort", Unowned, "the API server chose a free port"),
+    ("PersistentVolumeClaim", "/spec/volumeName", BOUND, "a controller bound the claim to a volume of this cluster"),
+    ("PersistentVolumeClaim", "/spec/storageClassName", Unowned, "it is the default class of the cluster"),
+    ("PersistentVolume", "/spec/claimRef", BOUND, "a controller bound the volume to a claim of this cluster"),
+    ("PersistentVolume", "/spec/claimRef/uid", Always, "an object made again has another uid"),
+    ("PersistentVolume", "/spec/claimRef/resourceVersion", Always, "an object made again has another version"),
+    ("Pod", "/spec/nodeName", Unowned, "the scheduler chose the node"),
+    ("Pod", "/spec/priority", Always, "it follows from the PriorityClass"),
+    ("Pod", "/spec/preemptionPolicy", Unowned, "it follows from the PriorityClass"),
+    ("Pod", "/spec/serviceAccountName", Unowned, "it is the account default"),
+    ("Pod", "/spec/tolerations", Unowned, "an admission controller added those of every Pod"),
+    ("Pod", "/spec/ephemeralContainers", Always, "it was for debugging"),
+    ("Job.batch", "/spec/selector", Unowned, "it names the uid of the Job"),
+    ("Job.batch", "/metadata/labels/controller-uid", Always, "a Job made again has another uid"),
+    ("Job.batch", "/metadata/labels/batch.kubernetes.io~1controller-uid", Always, "a Job made again has another uid"),
+    ("Job.batch", "/metadata/labels/job-name", Unowned, "the API server adds it"),
+    ("Job.batch", "/metadata/labels/batch.kubernetes.io~1job-name", Unowned, "the API server adds it"),
+    ("Job.batch", "/spec/template/metadata/labels/controller-uid", Always, "a Job made again has another uid"),
+    (
+        "Job.batch",
+        "/spec/template/metadata/labels/batch.kubernetes.io~1controller-uid",
+        Always,
+        "a Job made again has another uid",
+    ),
+    ("Job.batch", "/spec/template/metadata/labels/job-name", Unowned, "the API server adds it"),
+    ("Job.batch", "/spec/template/metadata/labels/batch.kubernetes.io~1job-name", Unowned, "the API server adds it"),
+    ("StatefulSet.apps", "/spec/volumeClaimTemplates/*/status", Always, "a template has no state"),
+    ("StatefulSet.apps", "/spec/volumeClaimTemplates/*/metadata/creationTimestamp", Always, "it is always null"),
+    ("ServiceAccount", "/secrets", Unowned, "a controller added the Secret with its token"),
+    (
+        "ClusterRole.rbac.authorization.k8s.io",
+        "/rules",
+        Beside("/aggregationRule"),
+        "a controller collects them from other roles",
+    ),
+    ("Endpoints", "/subsets/*/addresses/*/targetRef/uid", Always, "an object made again has another uid"),
+    ("EndpointSlice.discovery.k8s.io", "/endpoints/*/targetRef/uid", Always, "an object made again has another uid"),
+    (
+        "CustomResourceDefinition.apiextensions.k8s.io",
+        "/spec/conversion/webhook/clientConfig/caBundle",
+        INJECTED,
+        "a controller fills in the certificate",
+    ),
+    ("APIService.apiregistration.k8s.io", "/spec/caBundle", INJECTED, "a controller fills in the certificate"),
+    (
+        "MutatingWebhookConfiguration.admissionregistration.k8s.io",
+        "/webhooks/*/clientConfig/caBundle",
+        INJECTED,
+        "a controller fills in the certificate",
+    ),
+    (
+        "ValidatingWebhookConfiguration.admissionregistration.k8s.io",
+        "/webhooks/*/clientConfig/caBundle",
+        INJECTED,
+        "a controller fills in the certificate",
+    ),
+];
+
+/// Labels and annotations that are not exported, beside those of syncs.
+pub(super) const KEYS: &[(&str, &str)] = &[
+    ("kubernetes.io/metadata.name", "the API server adds it"),
+    ("app.kubernetes.io/managed-by", "a sync writes a value of its own"),
+    ("kubectl.kubernetes.io/last-applied-configuration", "it repeats the object"),
+    ("deployment.kubernetes.io/*", "a controller counts revisions"),
+    ("deprecated.daemonset.template.generation", "the API server counts changes"),
+    ("batch.kubernetes.io/job-tracking", "a controller adds it"),
+    ("pv.kubernetes.io/*", "a controller binds volumes"),
+    ("volume.kubernetes.io/*", "a controller makes volumes"),
+    ("volume.beta.kubernetes.io/storage-provisioner", "a controller makes volumes"),
+    ("endpoints.kubernetes.io/*", "a controller adds it"),
+    ("cloud.google.com/neg-status", "a controller tells of its work"),
+    ("ingress.kubernetes.io/backends", "a controller tells of its work"),
+    ("ingress.kubernetes.io/forwarding-rule", "a controller tells of its work"),
+    ("ingress.kubernetes.io/https-forwarding-rule", "a controller tells of its work"),
+    ("ingress.kubernetes.io/https-target-proxy", "a controller tells of its work"),
+    ("ingress.kubernetes.io/target-proxy", "a controller tells of its work"),
+    ("ingress.kubernetes.io/url-map", "a controller tells of its work"),
+    ("meta.helm.sh/*", "git has the object from now on, not Helm"),
+    ("config.kubernetes.io/local-config", "a sync would leave the object out"),
+];
+
+/// A field that may have its default value, with the JSON of that value; empty where it follows from other fields. A field is left
+/// out only if the API server gives it back in a dry run without it.
+pub(super) type DefaultField = (&'static str, &'static str);
+
+/// Default values by kinds.
+pub(super) const DEFAULTS: &[(&[&str], &[DefaultField])] = &[
+    (
+        &["Deployment.apps"],
+        &[
+            ("/spec/replicas", "1"),
+            ("/spec/strategy/type", r#""RollingUpdate""#),
+            ("/spec/strategy/rollingUpdate/maxUnavailable", r#""25%""#),
+            ("/spec/strategy/rollingUpdate/maxSurge", r#""25%""#),
+            ("/spec/revisionHistoryLimit", "10"),
+            ("/spec/progressDeadlineSeconds", "600"),
+        ],
+    ),
+    (
+        &["DaemonSet.apps"],
+        &[
+            ("/spec/updateStrategy/type", r#""RollingUpdate""#),
+            ("/spec/updateStrategy/rollingUpdate/maxUnavailable", "1"),
+            ("/spec/updateStrategy/rollingUpdate/maxSurge", "0"),
+            ("/spec/revisionHistoryLimit", "10"),
+        ],
+    ),
+    (
+        &["StatefulSet.apps"],
+        &[
+            ("/spec/podManagementPolicy", r#""OrderedReady""#),
+            ("/spec/updateStrategy/type", r#""RollingUpdate""#),
+            ("/spec/updateStrategy/rollingUpdate/partition", "0"),
+            ("/spec/persistentVolumeClaimRetentionPolicy/whenDeleted", r#""Retain""#),
+            ("/spec/persistentVolumeClaimRetentionPolicy/whenScaled", r#""Retain""#),
+            ("/spec/replicas", "1"),
+            ("/spec/revisionHistoryLimit", "10"),
+            ("/spec/volumeClaimTemplates/*/apiVersion", ""),
+            ("/spec/volumeClaimTemplates/*/kind", ""),
+            ("/spec/volumeClaimTemplates/*/spec/volumeMode", r#""Filesystem""#),
+        ],
+    ),
+    (&["ReplicaSet.apps"], &[("/spec/replicas", "1")]),
+    (&["ReplicationController"], &[("/spec/replicas", "1"), ("/spec/selector", "")]),
+    (
+        &["Job.batch"],
+        &[
+            ("/spec/completions", "1"),
+            ("/spec/parallelism", "1"),
+            ("/spec/backoffLimit", "6"),
+            ("/spec/backoffLimit", "2147483647"),
+            ("/spec/completionMode", r#""NonIndexed""#),
+            ("/spec/suspend", "false"),
+            ("/spec/podReplacementPolicy", ""),
+            ("/spec/manualSelector", "false"),
+        ],
+    ),
+    (
+        &["CronJob.batch"],
+        &[
+            ("/spec/concurrencyPolicy", r#""Allow""#),
+            ("/spec/suspend", "false"),
+            ("/spec/successfulJobsHistoryLimit", "3"),
+            ("/spec/failedJobsHistoryLimit", "1"),
+            ("/spec/jobTemplate/metadata", "{}"),
+            ("/spec/jobTemplate/spec/template/metadata", "{}"),
+        ],
+    ),
+    (
+        &["Service"],
+        &[
+            ("/spec/sessionAffinity", r#""None""#),
+            ("/spec/type", r#""ClusterIP""#),
+            ("/spec/ports/*/protocol", r#""TCP""#),
+            ("/spec/ports/*/targetPort", ""),
+            ("/spec/internalTrafficPolicy", r#""Cluster""#),
+            ("/spec/externalTrafficPolicy", r#""Cluster""#),
+            ("/spec/allocateLoadBalancerNodePorts", "true"),
+        ],
+    ),
+    (&["PodTemplate"], &[("/template/metadata", "{}")]),
+    (
+        &["ResourceClaim.resource.k8s.io", "ResourceClaimTemplate.resource.k8s.io"],
+        &[
+            ("/spec/metadata", "{}"),
+            ("/spec/devices/requests/*/exactly/allocationMode", r#""ExactCount""#),
+            ("/spec/devices/requests/*/exactly/count", "1"),
+            ("/spec/spec/devices/requests/*/exactly/allocationMode", r#""ExactCount""#),
+            ("/spec/spec/devices/requests/*/exactly/count", "1"),
+        ],
+    ),
+    (&["Secret"], &[("/type", r#""Opaque""#)]),
+    (
+        &["PersistentVolume"],
+        &[
+            ("/spec/persistentVolumeReclaimPolicy", r#""Retain""#),
+            ("/spec/volumeMode", r#""Filesystem""#),
+            ("/spec/hostPath/type", r#""""#),
+        ],
+    ),
+    (&["PersistentVolumeClaim"], &[("/spec/volumeMode", r#""Filesystem""#)]),
+    (&["Endpoints"], &[("/subsets/*/ports/*/protocol", r#""TCP""#)]),
+    (&["EndpointSlice.discovery.k8s.io"], &[("/ports/*/name", r#""""#), ("/ports/*/protocol", r#""TCP""#)]),
+    (&["HorizontalPodAutoscaler.autoscaling"], &[("/spec/minReplicas", "1"), ("/spec/metrics", "")]),
+    (
+        &["NetworkPolicy.networking.k8s.io"],
+        &[
+            ("/spec/ingress/*/ports/*/protocol", r#""TCP""#),
+            ("/spec/egress/*/ports/*/protocol", r#""TCP""#),
+            ("/spec/policyTypes", ""),
+        ],
+    ),
+    (&["IngressClass.networking.k8s.io"], &[("/spec/parameters/scope", r#""Cluster""#)]),
+    (
+        &[
+            "MutatingWebhookConfiguration.admissionregistration.k8s.io",
+            "ValidatingWebhookConfiguration.admissionregistration.k8s.io",
+        ],
+        &[
+            ("/webhooks/*/failurePolicy", r#""Fail""#),
+            ("/webhooks/*/matchPolicy", r#""Equivalent""#),
+            ("/webhooks/*/namespaceSelector", "{}"),
+            ("/webhooks/*/objectSelector", "{}"),
+            ("/webhooks/*/timeoutSeconds", "10"),
+            ("/webhooks/*/reinvocationPolicy", r#""Never""#),
+            ("/webhooks/*/rules/*/scope", r#""*""#),
+            ("/webhooks/*/clientConfig/service/port", "443"),
+        ],
+    ),
+    (
+        &[
+            "MutatingAdmissionPolicy.admissionregistration.k8s.io",
+            "MutatingAdmissionPolicyBinding.admissionregistration.k8s.io",
+            "ValidatingAdmissionPolicy.admissionregistration.k8s.io",
+            "ValidatingAdmissionPolicyBinding.admissionregistration.k8s.io",
+        ],
+        &[
+            ("/spec/failurePolicy", r#""Fail""#),
+            ("/spec/matchConstraints/matchPolicy", r#""Equivalent""#),
+            ("/spec/matchConstraints/namespaceSelector", "{}"),
+            ("/spec/matchConstraints/objectSelector", "{}"),
+            ("/spec/matchConstraints/resourceRules/*/scope", r#""*""#),
+            ("/spec/matchConstraints/excludeResourceRules/*/scope", r#""*""#),
+            ("/spec/matchResources/matchPolicy", r#""Equivalent""#),
+            ("/spec/matchResources/namespaceSelector", "{}"),
+            ("/spec/matchResources/objectSelector", "{}"),
+            ("/spec/matchResources/resourceRules/*/scope", r#""*""#),
+            ("/spec/matchResources/excludeResourceRules/*/scope", r#""*""#),
+        ],
+    ),
+    (&["PriorityClass.scheduling.k8s.io"], &[("/preemptionPolicy", r#""PreemptLowerPriority""#)]),
+    (&["StorageClass.storage.k8s.io"], &[("/reclaimPolicy", r#""Delete""#), ("/volumeBindingMode", r#""Immediate""#)]),
+    (
+        &["CSIDriver.storage.k8s.io"],
+        &[
+            ("/spec/attachRequired", "true"),
+            ("/spec/podInfoOnMount", "false"),
+            ("/spec/storageCapacity", "false"),
+            ("/spec/fsGroupPolicy", r#""ReadWriteOnceWithFSType""#),
+            ("/spec/volumeLifecycleModes", r#"["Persistent"]"#),
+            ("/spec/requiresRepublish", "false"),
+            ("/spec/seLinuxMount", "false"),
+        ],
+    ),
+    (&["LimitRange"], &[("/spec/limits/*/defaultRequest", ""), ("/spec/limits/*/default", "")]),
+    (&["FlowSchema.flowcontrol.apiserver.k8s.io"], &[("/spec/matchingPrecedence", "1000")]),
+    (
+        &["PriorityLevelConfiguration.flowcontrol.apiserver.k8s.io"],
+        &[("/spec/limited/lendablePercent", "0"), ("/spec/limited/nominalConcurrencyShares", "30")],
+    ),
+    (&["APIService.apiregistration.k8s.io"], &[("/spec/service/port", "443")]),
+    (
+        &["CustomResourceDefinition.apiextensions.k8s.io"],
+        &[
+            ("/spec/conversion/strategy", r#""None""#),
+            ("/spec/names/listKind", ""),
+            ("/spec/names/singular", ""),
+            ("/spec/conversion/webhook/clientConfig/service/port", "443"),
+        ],
+    ),
+];
+
+/// The place of the spec of a Pod in a kind.
+pub(super) const POD_SPECS: &[(&str, &str)] = &[
+    ("Pod", "/spec"),
+    ("PodTemplate", "/template/spec"),
+    ("ReplicationController", "/spec/template/spec"),
+    ("Deployment.apps", "/spec/template/spec"),
+    ("DaemonSet.apps", "/spec/template/spec"),
+    ("ReplicaSet.apps", "/spec/template/spec"),
+    ("StatefulSet.apps", "/spec/template/spec"),
+    ("Job.batch", "/spec/template/spec"),
+    ("CronJob.batch", "/spec/jobTemplate/spec/template/spec"),
+];
+
+/// Default values in the spec of a Pod.
+pub(super) const POD_SPEC: &[DefaultField] = &[
+    ("/dnsPolicy", r#""ClusterFirst""#),
+    ("/restartPolicy", r#""Always""#),
+    ("/securityContext", "{}"),
+    ("/terminationGracePeriodSeconds", "30"),
+    ("/schedulerName", r#""default-scheduler""#),
+    ("/enableServiceLinks", "true"),
+    ("/serviceAccount", ""),
+    ("/volumes/*/secret/defaultMode", "420"),
+    ("/volumes/*/configMap/defaultMode", "420"),
+    ("/volumes/*/downwardAPI/defaultMode", "420"),
+    ("/volumes/*/downwardAPI/items/*/fieldRef/apiVersion", r#""v1""#),
+    ("/volumes/*/projected/defaultMode", "420"),
+    ("/volumes/*/projected/sources/*/serviceAccountToken/expirationSeconds", "3600"),
+    ("/volumes/*/projected/sources/*/downwardAPI/items/*/fieldRef/apiVersion", r#""v1""#),
+    ("/volumes/*/hostPath/type", r#""""#),
+    ("/volumes/*/iscsi/iscsiInterface", r#""default""#),
+    ("/volumes/*/ephemeral/volumeClaimTemplate/spec/volumeMode", r#""Filesystem""#),
+    ("/topologySpreadConstraints/*/nodeAffinityPolicy", r#""Honor""#),
+];
+
+/// The lists of containers in the spec of a Pod.
+pub(super) const CONTAINERS: [&str; 2] = ["/containers/*", "/initContainers/*"];
+
+/// Default values of a container.
+pub(super) const CONTAINER: &[DefaultField] = &[
+    ("/imagePullPolicy", ""),
+    ("/terminationMessagePath", r#""/dev/termination-log""#),
+    ("/terminationMessagePolicy", r#""File""#),
+    ("/resources", "{}"),
+    ("/ports/*/protocol", r#""TCP""#),
+    ("/ports/*/hostPort", ""),
+    ("/env/*/valueFrom/fieldRef/apiVersion", r#""v1""#),
+    ("/env/*/valueFrom/resourceFieldRef/divisor", r#""0""#),
+    ("/securityContext/procMount", r#""Default""#),
+    ("/lifecycle/*/httpGet/path", r#""/""#),
+    ("/lifecycle/*/httpGet/scheme", r#""HTTP""#),
+];
+
+/// The probes of a container.
+pub(super) const PROBES: [&str; 3] = ["/livenessProbe", "/readinessProbe", "/startupProbe"];
+
+/// Default values of a probe.
+pub(super) const PROBE: &[DefaultField] = &[
+    ("/timeoutSeconds", "1"),
+    ("/periodSeconds", "10"),
+    ("/successThreshold", "1"),
+    ("/failureThreshold", "3"),
+    ("/httpGet/path", r#""/""#),
+    ("/httpGet/scheme", r#""HTTP""#),
+    ("/grpc/service", r#""""#),
+];
