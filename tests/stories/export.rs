@@ -1,0 +1,362 @@
+//! `nomos export`: a cluster becomes a repository, and the repository a cluster.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tests::cluster::{Cluster, Kind};
+use tests::repository::Repository;
+use tests::wait::await_condition;
+
+use crate::world::{Sync, agent, config_map_path, installed};
+
+const NAMESPACED: &str = include_str!("export/namespaced.yaml");
+const CLUSTER: &str = include_str!("export/cluster.yaml");
+const CRD: &str = include_str!("export/crd.yaml");
+/// The least that the API server accepts of each built-in kind.
+const BASES: &str = include_str!("../judge/bases.yaml");
+
+/// The Namespaces with the objects of [`NAMESPACED`], each with the way in which kubectl makes them and a free port.
+const WAYS: [(&str, &[&str], &str); 3] = [
+    ("created", &["create"], "31001"),
+    ("applied", &["apply"], "31002"),
+    ("server-side", &["apply", "--server-side"], "31003"),
+];
+/// The Namespace with an object of each kind.
+const BASE: &str = "base";
+/// Kinds of which the cluster makes objects by itself, and those of which it would do so for a machine.
+const MOVING: [&str; 9] = [
+    "Event",
+    "Lease",
+    "Endpoints",
+    "EndpointSlice",
+    "Node",
+    "IPAddress",
+    "LeaseCandidate",
+    "ControllerRevision",
+    "ServiceAccount",
+];
+
+pub(crate) fn round_trip(kind: Kind) -> Result<()> {
+    let home = TempDir::new()?;
+    let first = installed(kind)?;
+    make_objects(&first, home.path())?;
+    let repository = Repository::empty()?;
+    let path = repository.url();
+    let said = nomos(&first, &["export", "--path", &path], 0)?;
+    for part in [
+        "Secrets, which are not exported:\n   applied/key\n",
+        "default/shop   1 objects\n",
+        "PersistentVolumeClaims: their contents are not in the export",
+    ] {
+        ensure!(said.contains(part), "{part:?} is missing in {said}");
+    }
+    ensure!(!said.contains("dry run was refused"), "{said}");
+    nomos(&first, &["vet", "--path", &path], 0)?;
+    let exported = files(&repository.path())?;
+    is_as_meant(&exported)?;
+    let refused = nomos(&first, &["export", "--path", &path], 2)?;
+    ensure!(refused.contains("is not empty: it contains cluster"), "{refused}");
+    nomos(&first, &["export", "--check", &path], 0)?;
+
+    other_forms(&first)?;
+
+    // On the same cluster the agent adopts the objects and changes none.
+    let before = objects(&first)?;
+    let agent_of_first = agent(&first, &[])?;
+    let sync = Sync::hierarchical(&first, "root-sync", repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    unchanged(&before, &objects(&first)?)?;
+    same_export(&first, &exported)?;
+    check_tells(&first, &path)?;
+    let repository = Arc::clone(&sync.repository);
+    drop(agent_of_first);
+    drop(sync);
+    drop(first);
+
+    // An empty cluster becomes the same.
+    let second = installed(kind)?;
+    let _agent = agent(&second, &[])?;
+    let sync = Sync::hierarchical(&second, "root-sync", repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    same_export(&second, &exported)
+}
+
+/// Makes objects of many kinds as people do.
+fn make_objects(cluster: &Cluster, home: &Path) -> Result<()> {
+    kubectl(cluster, home, &["create"], CRD)?;
+    await_condition("the kind is served", || cluster.get("/apis/export.example.com/v1/gadgets"))?;
+    kubectl(cluster, home, &["create"], CLUSTER)?;
+    for (namespace, how, port) in WAYS {
+        let text = NAMESPACED.replace("NAMESPACE", namespace).replace("PORT", port);
+        kubectl(cluster, home, &[how, &["--namespace", namespace]].concat(), &text)?;
+    }
+    cluster.create_namespace(BASE)?;
+    await_condition("the Namespace has its account", || {
+        cluster.get(&format!("/api/v1/namespaces/{BASE}/serviceaccounts/default"))
+    })?;
+    let versions = cluster.kubectl(&["api-versions"])?;
+    let mut all = String::new();
+    for document in serde_yaml::Deserializer::from_str(
+        &BASES.replace("NAMESPACE", BASE).replace("NAME", "base").replace("ADDRESS", "10.7.0.1"),
+    ) {
+        let mut object = Value::deserialize(document)?;
+        let version = object["apiVersion"].as_str().context("a version")?.to_owned();
+        let is_served = versions.lines().any(|served| served == version);
+        let others = ["Namespace", "Node", "Event", "ControllerRevision", "HorizontalPodAutoscaler"];
+        if !is_served || others.iter().any(|kind| object["kind"] == *kind) {
+            continue;
+        }
+        if object["metadata"]["name"].is_null() {
+            let name = match object["kind"].as_str() {
+                Some("IPAddress") => "10.7.0.1".to_owned(),
+                _ => format!("base-{}", version.rsplit('/').next().unwrap_or_default()),
+            };
+            object["metadata"] = json!({"name": name});
+        }
+        all.push_str(&format!("---\n{}", serde_yaml::to_string(&object)?));
+    }
+    kubectl(cluster, home, &["create", "--namespace", BASE], &all)?;
+    await_condition("the Namespaces have their accounts", || {
+        let patch = json!({"imagePullSecrets": [{"name": "registry"}]});
+        cluster.patch("/api/v1/namespaces/created/serviceaccounts/default", &patch)
+    })?;
+    Ok(())
+}
+
+fn kubectl(cluster: &Cluster, home: &Path, how: &[&str], text: &str) -> Result<()> {
+    let file = home.join("objects.yaml");
+    fs::write(&file, text)?;
+    let file = file.display().to_string();
+    cluster.kubectl(&[how, &["--filename", &file]].concat()).map(|_| ())
+}
+
+/// Runs nomos and returns what it printed, if it ends with this status.
+fn nomos(cluster: &Cluster, args: &[&str], status: u8) -> Result<String> {
+    let (ended, said) = cluster.nomos(args);
+    ensure!(ended == status, "nomos {}: not {status}: {ended}\n{said}", args.join(" "));
+    Ok(said)
+}
+
+/// All files that are not hidden, by their paths.
+fn files(root: &Path) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            let name = path.strip_prefix(root)?.display().to_string();
+            if name.starts_with('.') {
+                continue;
+            }
+            if path.is_dir() {
+                left.push(path);
+            } else {
+                found.insert(name, fs::read_to_string(&path)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Nothing is exported but what people meant.
+fn is_as_meant(exported: &BTreeMap<String, String>) -> Result<()> {
+    let text = exported.iter().map(|(path, text)| format!("# {path}\n{text}")).collect::<String>();
+    for word in [
+        "\nstatus:",
+        ": null",
+        "metadata: {}",
+        "managedFields",
+        "resourceVersion",
+        "creationTimestamp",
+        "uid",
+        "clusterIPs",
+        "ipFamilies",
+        "dnsPolicy: ClusterFirst",
+        "terminationMessagePath",
+        "last-applied",
+        "kube-root-ca",
+        "kube-system",
+        "config-management-system",
+        "sesame",
+        "of-helm",
+        "root-reconciler",
+    ] {
+        ensure!(!text.contains(word), "{word:?} is exported:\n{text}");
+    }
+    let is = |path: &str, expected: &str| {
+        let found = exported.get(path).with_context(|| format!("no {path} in {:#?}", exported.keys()))?;
+        ensure!(found == expected, "{path}:\n{found}");
+        Ok(())
+    };
+    for (namespace, _, port) in WAYS {
+        let file = |name: &str| format!("namespaces/{namespace}/{name}.yaml");
+        is(&file("service-assigned-port"), SERVICE)?;
+        let chosen = SERVICE.replace("assigned", "chosen").replace("- port", &format!("- nodePort: {port}\n    port"));
+        is(&file("service-chosen-port"), &chosen)?;
+        is(&file("gadget-small"), GADGET)?;
+        is(&file("deployment-scaled"), SCALED)?;
+        ensure!(!exported.contains_key(&file("service-account-default")) || namespace == "created");
+    }
+    Ok(())
+}
+
+/// An unstructured repository, with the objects of Helm and with Secrets, and the Namespace that one flag chooses.
+fn other_forms(cluster: &Cluster) -> Result<()> {
+    let home = TempDir::new()?;
+    let directory = |name: &str| home.path().join(name).display().to_string();
+    let (whole, one) = (directory("whole"), directory("one"));
+    let unstructured = ["--source-format=unstructured"];
+    let secrets = ["--helm", "--secrets=plain", "--plain-secrets-in-git"];
+    nomos(cluster, &[&["export", "--path", &whole], &unstructured[..], &secrets].concat(), 0)?;
+    nomos(cluster, &[&["vet", "--path", &whole], &unstructured[..]].concat(), 0)?;
+    nomos(cluster, &["export", "--check", &whole], 0)?;
+    let files = files(Path::new(&whole))?;
+    let secret = files.get("namespaces/created/secret-key.yaml").context("the Secret is missing")?;
+    let expected = "data:\n  password: c2VzYW1l\nkind: Secret\nmetadata:\n  name: key\n  namespace: created\n";
+    ensure!(secret.contains(expected), "{secret}");
+    let of_helm = files.get("namespaces/default/config-map-of-helm.yaml").context("the object of Helm is missing")?;
+    ensure!(!of_helm.contains("helm.sh") && !of_helm.contains("managed-by"), "{of_helm}");
+
+    nomos(cluster, &["export", "--path", &one, "-n", "applied", "--kind", "gadget", "-l", "!never"], 0)?;
+    let names: Vec<String> = self::files(Path::new(&one))?.into_keys().collect();
+    let expected = [
+        "cluster/gadgets.export.example.com.yaml",
+        "namespaces/applied/gadget-large.yaml",
+        "namespaces/applied/gadget-small.yaml",
+        "namespaces/applied/namespace.yaml",
+        "system/repo.yaml",
+    ];
+    ensure!(names == expected, "{names:#?}");
+    let unknown = nomos(cluster, &["export", "--path", &directory("none"), "-n", "absent"], 2)?;
+    ensure!(unknown.contains("the cluster control-plane has no Namespace absent"), "{unknown}");
+    Ok(())
+}
+
+const SERVICE: &str = "\
+apiVersion: v1
+kind: Service
+metadata:
+  name: assigned-port
+spec:
+  ports:
+  - port: 80
+  selector:
+    app: web
+  type: NodePort
+";
+const GADGET: &str = "\
+apiVersion: export.example.com/v1
+kind: Gadget
+metadata:
+  name: small
+spec:
+  parts:
+  - name: a
+  - name: b
+";
+const SCALED: &str = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: scaled
+spec:
+  selector:
+    matchLabels:
+      app: scaled
+  strategy:
+    type: Recreate
+  template:
+    metadata:
+      labels:
+        app: scaled
+    spec:
+      containers:
+      - image: a:1
+        name: a
+";
+
+/// All objects of people, by kind, Namespace and name.
+fn objects(cluster: &Cluster) -> Result<BTreeMap<String, Value>> {
+    let kinds = cluster.kubectl(&["api-resources", "--verbs=list,create", "--output=name"])?;
+    let kinds = kinds.lines().filter(|kind| !kind.ends_with(".configsync.gke.io") && !kind.ends_with(".kpt.dev"));
+    let kinds = kinds.collect::<Vec<_>>().join(",");
+    let list: Value = serde_json::from_str(&cluster.kubectl(&["get", &kinds, "-A", "--output=json"])?)?;
+    let mut found = BTreeMap::new();
+    for item in list["items"].as_array().into_iter().flatten() {
+        let metadata = &item["metadata"];
+        let own = metadata["namespace"] == "config-management-system"
+            || metadata["name"].as_str().is_some_and(|name| name.starts_with("configsync.gke.io:"));
+        if own || MOVING.iter().any(|kind| item["kind"] == *kind) {
+            continue;
+        }
+        let mut item = item.clone();
+        // The generation of a Deployment counts changes of annotations too.
+        let generation = if item["kind"] == "Deployment" { &Value::Null } else { &metadata["generation"] };
+        let metadata = json!({"uid": metadata["uid"], "generation": generation});
+        let name = format!(
+            "{} {} {} {}",
+            item["apiVersion"], item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]
+        );
+        item["metadata"] = metadata;
+        item["status"] = Value::Null;
+        found.insert(name, item);
+    }
+    Ok(found)
+}
+
+fn unchanged(before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) -> Result<()> {
+    let names = before.keys().chain(after.keys());
+    let differ: Vec<String> = names
+        .filter(|name| before.get(*name) != after.get(*name))
+        .map(|name| format!("{name}\n{:#}\n{:#}", json!(before.get(name)), json!(after.get(name))))
+        .collect();
+    ensure!(differ.is_empty(), "the sync changed:\n{}", differ.join("\n"));
+    Ok(())
+}
+
+/// Another export of the cluster has the same files.
+fn same_export(cluster: &Cluster, expected: &BTreeMap<String, String>) -> Result<()> {
+    let directory = TempDir::new()?;
+    let path = directory.path().join("again");
+    nomos(cluster, &["export", "--path", &path.display().to_string()], 0)?;
+    let found = files(&path)?;
+    let names = expected.keys().chain(found.keys());
+    let differ: Vec<String> = names
+        .filter(|name| expected.get(*name) != found.get(*name))
+        .map(|name| format!("{name}\n{}\n{}", text(expected.get(name)), text(found.get(name))))
+        .collect();
+    ensure!(differ.is_empty(), "another export differs:\n{}", differ.join("\n"));
+    Ok(())
+}
+
+fn text(file: Option<&String>) -> &str {
+    file.map_or("(no such file)", String::as_str)
+}
+
+/// `--check` names the objects and the fields that are not in git, and takes other spellings for the same.
+fn check_tells(cluster: &Cluster, path: &str) -> Result<()> {
+    nomos(cluster, &["export", "--check", path], 0)?;
+    let more = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "more"}});
+    cluster.create("/api/v1/namespaces/created/configmaps", &more)?;
+    cluster.patch(&config_map_path("created", "settings"), &json!({"data": {"added": "x"}}))?;
+    let said = nomos(cluster, &["export", "--check", path], 1)?;
+    for part in [
+        "configmap/created/more is not in the repository\n",
+        "configmap/created/settings: .data.added is not in the repository, or with another value\n",
+        ": 1 are not in the repository, 1 differ\n",
+    ] {
+        ensure!(said.contains(part), "{part:?} is missing in {said}");
+    }
+    let data = nomos(cluster, &["export", "--check", path, "-n", "created", "--kind", "configmap", "-o", "json"], 1)?;
+    let data: Value = serde_json::from_str(&data)?;
+    ensure!(data["objects"] == json!(["configmap/created/more"]), "{data:#}");
+    cluster.delete(&config_map_path("created", "more"))?;
+    cluster.patch(&config_map_path("created", "settings"), &json!({"data": {"added": null}}))?;
+    nomos(cluster, &["export", "--check", path], 0).map(|_| ())
+}
