@@ -117,31 +117,32 @@ pub(crate) fn asked(kind: Kind) -> Result<()> {
     Ok(())
 }
 
+const SERVICE: &str =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: later}\nspec: {ports: [{port: 80}]}\n";
+
+fn secret(value: &str) -> String {
+    format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: key, namespace: shown}}\nstringData: {{key: {value}}}\n")
+}
+
+fn job(image: &str) -> String {
+    format!(
+        "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: once, namespace: shown}}\nspec: {{suspend: true, template: {{spec: \
+         {{restartPolicy: Never, containers: [{{name: once, image: {image}}}]}}}}}}\n"
+    )
+}
+
 /// A change of the working tree is shown before it is committed: deletions first, then differences with defaults, and no value of a
 /// Secret. Nothing is changed.
 pub(crate) fn shown_before(kind: Kind) -> Result<()> {
     let cluster = installed(kind)?;
     let _agent = agent(&cluster, &[])?;
     let repository = Repository::empty()?;
-    let secret = |value: &str| {
-        format!(
-            "apiVersion: v1\nkind: Secret\nmetadata: {{name: key, namespace: shown}}\nstringData: {{key: {value}}}\n"
-        )
-    };
-    let job = |image: &str| {
-        format!(
-            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: once, namespace: shown}}\nspec: {{suspend: true, template: {{spec: \
-             {{restartPolicy: Never, containers: [{{name: once, image: {image}}}]}}}}}}\n"
-        )
-    };
-    let service =
-        "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: later}\nspec: {ports: [{port: 80}]}\n";
     repository.write("namespace.yaml", &namespace("shown"))?;
     repository.write("settings.yaml", &config_map("shown", "settings", "one"))?;
     repository.write("gone.yaml", &config_map("shown", "gone", "one"))?;
     repository.write("secret.yaml", &secret("sesame"))?;
     // Defaults and what the API server assigned are no difference: <https://github.com/fluxcd/flux2/issues/2386>.
-    repository.write("served.yaml", &service.replace("web, namespace: later", "served, namespace: shown"))?;
+    repository.write("served.yaml", &SERVICE.replace("web, namespace: later", "served, namespace: shown"))?;
     repository.write("job.yaml", &job("one"))?;
     let sync = Sync::unstructured(&cluster, "root-sync", repository)?;
     sync.await_synced(&sync.repository.head()?)?;
@@ -155,9 +156,9 @@ pub(crate) fn shown_before(kind: Kind) -> Result<()> {
     sync.repository.write("secret.yaml", &secret("pumpkin"))?;
     sync.repository.write("job.yaml", &job("two").replace("suspend: true", "suspend: false, completions: 2"))?;
     sync.repository.write("later.yaml", &namespace("later"))?;
-    sync.repository.write("service.yaml", service)?;
+    sync.repository.write("service.yaml", SERVICE)?;
     sync.repository
-        .write("bad.yaml", &service.replace("web, namespace: later", "bad, namespace: shown").replace("80", "99999"))?;
+        .write("bad.yaml", &SERVICE.replace("web, namespace: later", "bad, namespace: shown").replace("80", "99999"))?;
     sync.repository.remove("gone.yaml")?;
     let said = nomos(&cluster, &["diff", "--path", path], 1)?;
     ensure!(said.starts_with("delete configmap/shown/gone\n"), "{said}");
@@ -183,7 +184,11 @@ pub(crate) fn shown_before(kind: Kind) -> Result<()> {
     let writes: Vec<_> = of_nomos.filter(|it| is_write(&it.verb) && it.namespace == "shown").collect();
     ensure!(!writes.is_empty() && writes.iter().all(|write| write.uri.contains("dryRun=All")), "{writes:#?}");
 
-    // The whole source is gone: the guard would hold that.
+    is_held_without_its_source(&cluster, &sync, path)
+}
+
+/// The whole source is gone: the guard would hold that.
+fn is_held_without_its_source(cluster: &Cluster, sync: &Sync<'_>, path: &str) -> Result<()> {
     for file in [
         "settings.yaml",
         "secret.yaml",
@@ -197,7 +202,7 @@ pub(crate) fn shown_before(kind: Kind) -> Result<()> {
         sync.repository.remove(file)?;
     }
     sync.repository.write("other.yaml", &namespace("other"))?;
-    let said = nomos(&cluster, &["diff", "root-sync", "--path", path], 1)?;
+    let said = nomos(cluster, &["diff", "root-sync", "--path", path], 1)?;
     ensure!(said.contains("The deletions would be held:\nKNV2006"), "{said}");
     Ok(())
 }
