@@ -200,6 +200,7 @@ fn is_as_meant(exported: &BTreeMap<String, String>) -> Result<()> {
         let chosen = SERVICE.replace("assigned", "chosen").replace("- port", &format!("- nodePort: {port}\n    port"));
         is(&file("service-chosen-port"), &chosen)?;
         is(&file("gadget-small"), GADGET)?;
+        is(&file("persistent-volume-claim-data"), CLAIM)?;
         is(&file("deployment-scaled"), SCALED)?;
         ensure!(!exported.contains_key(&file("service-account-default")) || namespace == "created");
     }
@@ -260,6 +261,19 @@ spec:
   - name: a
   - name: b
 ";
+/// It has the default class of the cluster.
+const CLAIM: &str = "\
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: data
+spec:
+  accessModes:
+  - ReadWriteOnce
+  resources:
+    requests:
+      storage: 2Gi
+";
 const SCALED: &str = "\
 apiVersion: apps/v1
 kind: Deployment
@@ -292,7 +306,10 @@ fn objects(cluster: &Cluster) -> Result<BTreeMap<String, Value>> {
         let metadata = &item["metadata"];
         let own = metadata["namespace"] == "config-management-system"
             || metadata["name"].as_str().is_some_and(|name| name.starts_with("configsync.gke.io:"));
-        if own || MOVING.iter().any(|kind| item["kind"] == *kind) {
+        // Controllers may still be at work for their objects.
+        let owners = metadata["ownerReferences"].as_array();
+        let is_made = owners.into_iter().flatten().any(|owner| owner["controller"] == true);
+        if own || is_made || MOVING.iter().any(|kind| item["kind"] == *kind) {
             continue;
         }
         let mut item = item.clone();
@@ -305,6 +322,8 @@ fn objects(cluster: &Cluster) -> Result<BTreeMap<String, Value>> {
         );
         item["metadata"] = metadata;
         item["status"] = Value::Null;
+        // The scheduler may still be at work.
+        item["spec"]["nodeName"] = Value::Null;
         found.insert(name, item);
     }
     Ok(found)

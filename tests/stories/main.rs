@@ -219,7 +219,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_leader_that_is_paused_in_a_sync_writes_nothing", one_writer::is_paused, &Kind::ALL),
     ("a_leader_that_is_cut_off_writes_nothing", one_writer::is_cut_off, &Kind::ALL),
     ("the_examples_are_synced", examples::are_synced, &Kind::ALL),
-    ("an_export_is_the_cluster_again", export::round_trip, &[Kind::ControlPlane]),
+    ("an_export_is_the_cluster_again", export::round_trip, &[Kind::ControlPlane, Kind::Node]),
     ("vet_asks_the_cluster_for_kinds", vet::asks_the_cluster, &Kind::ALL),
 ];
 
