@@ -1,6 +1,7 @@
 //! Reads the live objects of a cluster, and asks the API server by dry runs which of their values are defaults.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use agent::compile::NamespaceLabels;
 use agent::compile::declared::DeclaredSet;
@@ -24,6 +25,10 @@ const LISTS: usize = 4;
 const DRY_RUNS: usize = 16;
 /// Dry runs of one object: each leaves out fewer fields than the one before.
 const ROUNDS: usize = 4;
+/// Times that a request is repeated that is likely to work a while later.
+const RETRIES: usize = 5;
+/// Time before such a request is repeated.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Objects after which a terminal is told how far the work is.
 const TELL: usize = 500;
 
@@ -169,7 +174,10 @@ impl<'a> LiveCluster<'a> {
             match answer {
                 Ok(objects) => found.extend(objects),
                 Err(error) if error.is_not_found() => {}
-                Err(error) if error.is_transient() => return Err(self.context.failed(error)),
+                // An API with a server of its own may be away alone.
+                Err(error) if error.code() == 0 => {
+                    return Err(self.context.failed(error)).with_context(|| format!("failed to list {id}"));
+                }
                 Err(error) => account.incomplete.push(format!("{id}: {error}")),
             }
             if found.len() >= told + TELL {
@@ -257,6 +265,17 @@ fn installed() -> anyhow::Result<BTreeSet<ObjectId>> {
     installed.iter().map(id).collect()
 }
 
+/// Repeats a request that is likely to work a while later, such as one that the API server was too busy for.
+async fn patiently<T>(pause: Duration, request: impl AsyncFn() -> Result<T, ApiError>) -> Result<T, ApiError> {
+    for _ in 0..RETRIES {
+        match request().await {
+            Err(error) if error.is_transient() => tokio::time::sleep(pause).await,
+            answer => return answer,
+        }
+    }
+    request().await
+}
+
 /// All objects of a kind in a Namespace (empty: in all) that have these labels.
 async fn list(
     server: &Cluster,
@@ -265,20 +284,23 @@ async fn list(
     namespace: &str,
     selector: &str,
 ) -> Result<Vec<Object>, ApiError> {
-    let mut pages = Pages::new(served, namespace, selector.to_owned(), ListForm::Whole);
-    let mut objects = Vec::new();
-    while let Some(page) = pages.next(server).await? {
-        for item in page.items {
-            let object = serde_json::from_str::<Object>(item.get());
-            let mut object =
-                object.map_err(|error| ApiError::Unreachable(format!("a {kind} that cannot be read: {error}")))?;
-            // The items of a list do not say it.
-            object.0.insert("apiVersion".to_owned(), served.resource.api_version.clone().into());
-            object.0.insert("kind".to_owned(), served.resource.kind.clone().into());
-            objects.push(object);
+    patiently(PAUSE, async || {
+        let mut pages = Pages::new(served, namespace, selector.to_owned(), ListForm::Whole);
+        let mut objects = Vec::new();
+        while let Some(page) = pages.next(server).await? {
+            for item in page.items {
+                let object = serde_json::from_str::<Object>(item.get());
+                let unreadable = |error| ApiError::Unreachable(format!("a {kind} that cannot be read: {error}"));
+                let mut object = object.map_err(unreadable)?;
+                // The items of a list do not say it.
+                object.0.insert("apiVersion".to_owned(), served.resource.api_version.clone().into());
+                object.0.insert("kind".to_owned(), served.resource.kind.clone().into());
+                objects.push(object);
+            }
         }
-    }
-    Ok(objects)
+        Ok(objects)
+    })
+    .await
 }
 
 /// The object in another version; `None` if it is gone, or not served so.
@@ -306,7 +328,7 @@ async fn object_without_defaults(
         if candidates.is_empty() {
             break;
         }
-        match dry_run_without(server, &live, &candidates).await {
+        match patiently(PAUSE, async || dry_run_without(server, &live, &candidates).await).await {
             Ok(answer) => {
                 let (given_back, is_same) = meant::given_back(&live, &answer, &candidates);
                 if is_same {
@@ -338,5 +360,31 @@ async fn object_without_defaults(
 fn tell(console: &mut Console<'_>, text: &str) {
     if console.progress {
         console.note(&format!("{text}...\n"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// The number of requests, and the last answer, of an API server that has no time for the first requests.
+    fn asked(busy: usize, error: &ApiError) -> (usize, bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let requests = Cell::new(0);
+        let answer = runtime.block_on(patiently(Duration::ZERO, async || {
+            requests.set(requests.get() + 1);
+            if requests.get() > busy { Ok(()) } else { Err(error.clone()) }
+        }));
+        (requests.get(), answer.is_ok())
+    }
+
+    #[test]
+    fn a_busy_server_is_asked_again_and_a_refusal_is_final() {
+        let slow = ApiError::Slow(PAUSE);
+        assert_eq!(asked(2, &slow), (3, true));
+        assert_eq!(asked(100, &slow), (RETRIES + 1, false));
+        assert_eq!(asked(2, &ApiError::Unsendable("a name".to_owned())), (1, false));
     }
 }
