@@ -88,7 +88,7 @@ fn the_laws_hold_while_requests_fail() {
 
 #[test]
 fn the_laws_hold_beside_other_clients() {
-    try_all(Scope { faults: true, acts: 13, ..ALONE }, &[]);
+    try_all(Scope { faults: true, acts: 13, ..ALONE }, &[34]);
 }
 
 #[test]

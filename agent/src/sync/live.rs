@@ -129,6 +129,8 @@ pub struct Live {
     pub running_field: Option<&'static str>,
     /// `true` if a client has asked for its deletion, which waits for finalizers.
     pub terminating: bool,
+    /// `true` if a list did not show it that may be older than it. Only a request tells if it is there.
+    pub in_doubt: bool,
     /// The end of the object when it is not declared any more.
     pub on_removal: OnRemoval,
     /// The objects that its annotation `depends-on` names, and those of which it takes values: they are deleted after it.
@@ -195,6 +197,7 @@ impl Live {
             running_field: entry.and_then(managed_fields::running_field),
             former_writer: managed_fields::has_former_writer(&seen.managed_fields),
             terminating: seen.deletion_timestamp.is_some(),
+            in_doubt: false,
             on_removal: on_removal(seen, id),
             depends_on: depends_on(seen, id),
             hash,

@@ -9,7 +9,6 @@ use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::plan::{Action, Declared};
 
 use super::objects::{Deferred, Mark, Tracked};
-use super::queue::{QueuePlace, WorkClass};
 use super::{Command, Notice, State};
 
 /// Pause before a kind that is not served is looked for again; it doubles.
@@ -371,11 +370,13 @@ impl State {
             }
             // The sync may have written the object after the list was made.
             let newer = self.objects.live(&id).is_some_and(|live| live.version > newest && !live.terminating);
-            if newer && matches!(self.declared(&id), Declared::Object(_)) {
-                let place = QueuePlace::of(WorkClass::Repair, &id, &self.in_force.order);
-                self.objects.queue(&id, place);
-            } else if newer && matches!(self.action(&id), Action::Delete | Action::Abandon) {
-                // The command finds out whether it is there.
+            let is_declared = matches!(self.declared(&id), Declared::Object(_));
+            if newer && (is_declared || matches!(self.action(&id), Action::Delete | Action::Abandon)) {
+                self.objects.change(&id, |tracked| {
+                    if let Some(live) = &mut tracked.live {
+                        live.in_doubt = true;
+                    }
+                });
                 self.evaluate(&id, now);
             } else {
                 self.gone(&id, u64::MAX, now);

@@ -82,6 +82,7 @@ fn keep(declared: &DeclaredObject, live: &Live, sync: &SyncId) -> Action {
     let current = live.hash == Some(declared.hash);
     match &live.owner {
         _ if live.terminating => Action::Wait,
+        _ if live.in_doubt => Action::Read,
         Owner::Other(_) | Owner::Nobody if declared.implicit => Action::Nothing,
         // A Namespace belongs to the sync that declares it, whichever sync made it because of objects in it.
         Owner::Other(manager) if !live.implicit && !may_take_over(sync, manager) => Action::Conflict(manager.clone()),
