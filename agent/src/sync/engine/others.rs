@@ -11,7 +11,7 @@ use crate::model::finding::{Code, Finding, Resource};
 use crate::model::metadata::{ROOT_SCOPE, SyncId, SyncKind};
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::live::Owner;
-use crate::sync::plan::Action;
+use crate::sync::plan::{Action, Declared};
 
 use super::dependencies::gives_rights;
 use super::objects::{Mark, Phase};
@@ -172,7 +172,7 @@ impl State {
 
     /// `true` while deletions wait for what the other syncs have to tell.
     pub(super) fn waits_for_others(&mut self, now: Instant) -> bool {
-        // The objects of RepoSyncs do not matter for a deletion.
+        // The objects of other RepoSyncs do not matter for a deletion.
         let is_untold = |holdings: &Holdings| matches!(holdings, Holdings::Untold);
         if self.has_unknown_sync()
             || self.others().any(|(manager, holdings)| tenant(manager).is_none() && is_untold(holdings))
@@ -180,27 +180,43 @@ impl State {
             return true;
         }
         let source = &self.in_force.source;
-        let reads = |held: &HeldObjects| !held.commit.is_empty() && held.commit != source.commit;
-        let is_awaited = |(manager, held): (&str, &HeldObjects)| {
-            tenant(manager).is_none() && held.is_beside(&source.git) && reads(held)
-        };
-        if !self.known_others().any(is_awaited) {
+        let is_late =
+            |held: &HeldObjects| held.is_beside(&source.git) && !held.commit.is_empty() && held.commit != source.commit;
+        let are_roots_late = self.known_others().any(|(manager, held)| tenant(manager).is_none() && is_late(held));
+        if !are_roots_late && !self.are_own_tenants_late(is_late) {
             return false;
         }
         self.others.wait_until = self.in_force.since.map(|since| since + READ_TOO).filter(|until| *until > now);
         self.others.wait_until.is_some()
     }
 
+    /// `true` while a RepoSync that this sync declares has not read the commit. Those that a tenant has made delay nothing.
+    fn are_own_tenants_late(&self, is_late: impl Fn(&HeldObjects) -> bool) -> bool {
+        let Some(syncs) = &self.others.syncs else { return false };
+        let declared = |id: &ObjectId| matches!(self.declared(id), Declared::Object(_));
+        self.syncs_made(SyncKind::RepoSync).filter(|(id, _)| declared(id)).any(|(_, sync)| {
+            match syncs.get(&sync.manager()) {
+                None | Some(Holdings::Untold) => true,
+                Some(Holdings::Known(held)) => is_late(held),
+                Some(Holdings::Unreadable) => false,
+            }
+        })
+    }
+
     /// `true` while a RootSync that this sync has made is not among those that are known. What a commit moves to it, it declares a
     /// moment later.
     fn has_unknown_sync(&self) -> bool {
-        let kind = sync_kind(SyncKind::RootSync);
-        let made = self
-            .objects
-            .of_kind(&kind)
-            .filter(|(_, tracked)| tracked.live.as_ref().is_some_and(|live| !live.terminating));
-        let mut made = made.filter_map(|(id, _)| SyncId::of_object(id));
-        self.others.syncs.as_ref().is_some_and(|syncs| made.any(|sync| !syncs.contains_key(&sync.manager())))
+        let Some(syncs) = &self.others.syncs else { return false };
+        self.syncs_made(SyncKind::RootSync).any(|(_, sync)| !syncs.contains_key(&sync.manager()))
+    }
+
+    /// The syncs of a kind that this sync has made and that are not being deleted.
+    fn syncs_made(&self, kind: SyncKind) -> impl Iterator<Item = (&ObjectId, SyncId)> {
+        let kind = sync_kind(kind);
+        let objects = self.objects.all().range(ObjectId::new(&kind, "", "")..);
+        let of_kind = objects.take_while(move |(id, _)| id.is_of(&kind));
+        let stay = of_kind.filter(|(_, tracked)| tracked.live.as_ref().is_some_and(|live| !live.terminating));
+        stay.filter_map(|(id, _)| Some((id, SyncId::of_object(id)?)))
     }
 
     /// `true` for a sync that may be gone only after this one: this one is among its objects, or among those of one of them.

@@ -327,3 +327,23 @@ fn an_object_goes_over_to_a_repo_sync_that_may_make_it() {
     scene.step(Event::Finished(moves.clone(), Outcome::Abandoned));
     assert!(scene.state.objects.live(&moves).is_none(), "it is the other sync's");
 }
+
+/// One commit of one repository moves an object from a RootSync to a RepoSync that the RootSync declares. A RepoSync that a tenant has made
+/// delays no deletion.
+#[test]
+fn deletions_wait_for_the_declared_repo_syncs_of_the_repository_to_read_the_commit() {
+    let sync =
+        "---\napiVersion: configsync.gke.io/v1beta1\nkind: RepoSync\nmetadata: {name: repo-sync, namespace: shop}\n";
+    let tenant = |held: Holdings| AllSyncs::from([(SyncId::repo("shop", "repo-sync").manager(), held)]);
+    for (declared_sync, then) in [(sync, None), (sync, Some("")), ("", Some("goes"))] {
+        let stays = config_map("stays") + declared_sync;
+        let mut scene = Scene::new(&(stays.clone() + &config_map("goes")), held(FIRST, "elsewhere", ""));
+        scene.tell_all(tenant(then.map_or(Holdings::Untold, |_| held(FIRST, "", ""))));
+        scene.commit(SECOND, &stays);
+        assert_eq!(scene.deleted(), Vec::from_iter(then.filter(|name| !name.is_empty())), "{declared_sync} {then:?}");
+        scene.tell_all(tenant(held(SECOND, "", &config_map("goes"))));
+        assert_eq!(scene.deleted(), ["goes"]);
+        let with_heir = |command: &Command| matches!(command, Command::Delete(.., heirs) if heirs.len() == 1);
+        assert_eq!(scene.commands.iter().any(with_heir), !declared_sync.is_empty());
+    }
+}
