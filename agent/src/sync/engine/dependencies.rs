@@ -31,7 +31,7 @@ impl State {
     pub(super) fn is_pending(&self) -> bool {
         let overdue = |id: &ObjectId| self.objects.notes(id).is_some_and(|notes| notes.overdue);
         self.objects.marked(Mark::Terminating).next().is_some()
-            || self.objects.marked(Mark::FailedUntold).next().is_some()
+            || self.objects.marked(Mark::Untold).any(|id| !self.is_stranger(id))
             || self.are_values_pending()
             || self
                 .objects

@@ -317,6 +317,7 @@ fn an_object_that_changes_all_the_time_is_taken_over_after_pauses_that_grow() {
             now = now.max(state.next_wake().expect("it is tried again"));
             commands = state.step(Event::Woken, now);
         }
+        assert!(!state.is_synced(), "it is left alone for a while, and is not as declared");
         if attempts == 2 {
             assert_eq!(now, begin, "an object that changed once is taken over at once");
         }

@@ -82,8 +82,8 @@ impl State {
         self.objects.queue(id, QueuePlace::of(class, id, &self.in_force.order));
     }
 
-    /// The object is as it should be. A pause that is going on is not cut short, or a client that undoes each repair would
-    /// begin it anew each time.
+    /// The object is as it should be. The pause of a fight is not cut short, or a client that undoes each repair would begin it anew
+    /// each time. Any other pause is over with the failure: a change during it would not be put back.
     pub(super) fn nothing_to_do(&mut self, id: &ObjectId) {
         // The failure of a read of its readiness is forgiven when a read works.
         let unread = self.objects.notes(id).is_some_and(|notes| notes.read_at.is_some());
@@ -92,8 +92,13 @@ impl State {
         }
         self.drifted.remove(id);
         let Some(tracked) = self.objects.get(id) else { return };
-        if matches!(tracked.phase, Phase::Queued(_) | Phase::Waiting(_) | Phase::Terminating(_)) {
-            self.objects.set_phase(id, Phase::Settled);
+        match tracked.phase {
+            Phase::Queued(_) | Phase::Waiting(_) | Phase::Terminating(_) => self.objects.set_phase(id, Phase::Settled),
+            Phase::BackingOff(_) if !unread && self.fight(id).is_none() => {
+                self.objects.set_phase(id, Phase::Settled);
+                self.report.status_changed();
+            }
+            Phase::BackingOff(_) | Phase::InFlight(_) | Phase::Settled => {}
         }
     }
 
@@ -272,8 +277,12 @@ impl State {
         if self.fight(id).is_some() || self.is_awaited_stranger(id) {
             let place = QueuePlace::of(WorkClass::Repair, id, &self.in_force.order);
             self.objects.queue(id, place);
-        } else {
-            self.evaluate(id, now);
+            return;
+        }
+        self.evaluate(id, now);
+        if self.objects.get(id).is_none_or(|tracked| matches!(tracked.phase, Phase::Settled)) {
+            // As long as it was left alone, the sync was not synced.
+            self.report.status_changed();
         }
     }
 

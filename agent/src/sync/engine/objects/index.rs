@@ -36,8 +36,8 @@ pub(in crate::sync::engine) enum Mark {
     Hot,
     /// Its last command failed, and users hear of it.
     Failed,
-    /// Its last command failed, and users do not hear of it yet.
-    FailedUntold,
+    /// It is left alone for a while, and no finding tells users of it.
+    Untold,
     /// It is recorded, and no list has shown whether it exists.
     Unlisted,
     /// Its readiness is to be read.
@@ -52,7 +52,7 @@ const MARKS: [Mark; 9] = [
     Mark::Conflict,
     Mark::Hot,
     Mark::Failed,
-    Mark::FailedUntold,
+    Mark::Untold,
     Mark::Unlisted,
     Mark::Unread,
     Mark::Dependent,
@@ -94,7 +94,13 @@ impl Keys {
             Mark::Conflict => notes.is_some_and(|notes| notes.conflict.is_some()),
             Mark::Hot => heat.is_some(),
             Mark::Failed => failure.is_some_and(|failure| failure.is_told()),
-            Mark::FailedUntold => failure.is_some_and(|failure| !failure.is_told()),
+            Mark::Untold => match failure {
+                Some(failure) => !failure.is_told(),
+                None => {
+                    let told = notes.is_some_and(|notes| notes.conflict.is_some()) || heat.is_some_and(Heat::is_fight);
+                    matches!(tracked.phase, Phase::BackingOff(_)) && !told
+                }
+            },
             Mark::Unlisted => tracked.unlisted,
             Mark::Unread => read_at.is_some(),
             Mark::Dependent => tracked.live.as_ref().is_some_and(|live| live.depends_on.is_some()),

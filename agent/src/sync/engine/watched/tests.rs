@@ -61,6 +61,13 @@ fn edited(object: &Object, version: u64, edit: impl FnOnce(&mut Object)) -> Obje
     object
 }
 
+/// Another client names a sync that there is not.
+fn steal(object: &mut Object) {
+    object.0["metadata"]["annotations"][MANAGER] = ":root_x".into();
+    let entry = &mut object.0["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"]["f:annotations"];
+    entry.as_object_mut().expect("a map").remove(&format!("f:{MANAGER}"));
+}
+
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn after_a_restore_an_older_version_in_a_list_is_read_and_believed() {
@@ -77,18 +84,56 @@ fn after_a_restore_an_older_version_in_a_list_is_read_and_believed() {
     assert!(applies(&commands, "a"), "{commands:?}");
 }
 
+/// A list does not show an object that the commit in force does not declare, and may be older than it. Then the commit before comes
+/// again, which declares it.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_that_a_list_has_not_shown_is_in_doubt_for_the_next_commit_too() {
+    let now = Instant::now();
+    let (mut state, set, object) = synced(now);
+    let other = declared("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, namespace: ns}\n");
+    let compiled = |commit: &str, set: &Arc<DeclaredSet>| Event::Compiled {
+        commit: commit.repeat(40),
+        declared: Some(Arc::clone(set)),
+        findings: Vec::new(),
+    };
+    state.step(compiled("b", &other), now);
+    state.step(Event::Listing(object.group_kind(), 2), now);
+    state.step(Event::Listed(object.group_kind(), 2), now);
+    let mut commands = state.step(compiled("c", &set), now);
+    commands.extend(recorded(&mut state, now));
+    assert!(reads(&commands, &object.id()), "{commands:?}");
+    assert!(!state.is_synced());
+}
+
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn a_manager_that_no_sync_has_named_is_put_back() {
     let now = Instant::now();
     let (mut state, _, object) = synced(now);
-    let forged = edited(&object, 11, |object| {
-        object.0["metadata"]["annotations"][MANAGER] = ":root_x".into();
-        let entry = &mut object.0["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"]["f:annotations"];
-        entry.as_object_mut().expect("a map").remove(&format!("f:{MANAGER}"));
-    });
+    let forged = edited(&object, 11, steal);
     let commands = state.step(seen(&forged), now);
     assert!(applies(&commands, "a"), "{commands:?}");
+}
+
+/// The answer to an apply is lost, and the object shows that it worked: the pause of the failure is over, so that what another client
+/// does next is put back.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_change_after_an_apply_without_an_answer_is_put_back_at_once() {
+    let now = Instant::now();
+    let (mut state, set, object) = synced(now);
+    let commands = state.step(Event::Gone(object.id(), 11), now);
+    assert!(applies(&commands, "a"), "{commands:?}");
+    let failure = Failure { finding: Finding::new(Code::ApiServer, "cut"), retry: Retry::Soon, refused: false };
+    state.step(Event::Finished(object.id(), Outcome::Failed(failure)), now);
+    assert!(!state.is_synced());
+    state.step(seen(&ours(&set, 12)), now);
+    assert!(state.is_synced());
+    let stolen = edited(&object, 13, steal);
+    let commands = state.step(seen(&stolen), now);
+    assert!(applies(&commands, "a"), "{commands:?}");
+    assert!(!state.is_synced());
 }
 
 #[test]
