@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -31,6 +31,8 @@ struct Scene {
     repository: Repository,
     syncs: usize,
     objects: usize,
+    /// The drifts so far.
+    drifts: AtomicUsize,
 }
 
 pub(super) fn all(syncs: usize, objects: usize) -> Result<()> {
@@ -87,7 +89,8 @@ impl Scene {
         cluster.install()?;
         cluster.create_namespace(NAMESPACE)?;
         (syncs / 2..syncs).try_for_each(|sync| create_tenant(&cluster, &tenant(sync)))?;
-        let scene = Self { cluster, repository: Repository::empty()?, syncs, objects };
+        let repository = Repository::empty()?;
+        let scene = Self { cluster, repository, syncs, objects, drifts: AtomicUsize::new(0) };
         scene.write(0..syncs * objects, 1)?;
         scene.repository.commit()?;
         Ok(scene)
@@ -124,11 +127,11 @@ impl Scene {
         format!("/api/v1/namespaces/{}/configmaps/{}", self.namespace(index / self.objects), name(index))
     }
 
-    /// Another client changes one object after the other: the times until they are put back.
+    /// Another client changes one object after the other: the times until they are put back. Never one of them again and again: that
+    /// would be a fight.
     fn drifts(&self, count: usize) -> Result<Vec<f64>> {
-        (0..count)
-            .map(|drift| drift_of(&self.cluster, &self.path(drift * 7919 % (self.syncs * self.objects))))
-            .collect()
+        let next = || self.drifts.fetch_add(1, Ordering::Relaxed) * 7919 % (self.syncs * self.objects);
+        (0..count).map(|_| drift_of(&self.cluster, &self.path(next()))).collect()
     }
 
     /// The times from commits that change one object of the first RootSync, or of the last RepoSync, until it is live.
