@@ -61,7 +61,7 @@ impl From<ResourceId> for ObjectId {
 }
 
 /// The name of another ResourceGroup.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct GroupRef {
     /// Namespace.
     pub namespace: String,
@@ -96,7 +96,7 @@ pub struct Link {
 }
 
 /// Status of a group and of each of its objects.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceGroupStatus {
     /// Generation of the spec that the status describes.
@@ -114,7 +114,7 @@ pub struct ResourceGroupStatus {
 }
 
 /// Status of one object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceStatus {
     /// The object.
@@ -141,7 +141,7 @@ pub struct ResourceStatus {
 }
 
 /// Status of a further group.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct GroupStatus {
     /// The group.
     #[serde(flatten)]
@@ -154,7 +154,7 @@ pub struct GroupStatus {
 }
 
 /// A condition of a group or an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupCondition {
     /// Reconciling, Stalled or OwnershipOverlap.

@@ -87,7 +87,7 @@ impl ObjectId {
     }
 
     /// Group, kind, namespace and name.
-    fn parts(&self) -> [&str; 4] {
+    pub(crate) fn parts(&self) -> [&str; 4] {
         let IdText { text, ends: [group, kind, namespace] } = &*self.0;
         [&text[..*group], &text[*group..*kind], &text[*kind..*namespace], &text[*namespace..]]
     }

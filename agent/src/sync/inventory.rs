@@ -6,6 +6,7 @@
 //! full. So a commit rewrites only the ResourceGroups whose objects it changes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use serde_json::{Value, json};
 
@@ -73,6 +74,48 @@ pub struct WrittenGroup {
     pub notes: GuardNotes,
 }
 
+/// The part of a [`WrittenGroup`] that is kept: healthy objects are in digests alone, so that they take no memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct KeptGroup {
+    /// Digest of the objects in its spec.
+    resources: u64,
+    /// Digest of its status.
+    status: u64,
+    /// Number of objects in its status.
+    statuses: usize,
+    /// Its status with the objects alone that have conditions.
+    conditions: ResourceGroupStatus,
+    generation: i64,
+    version: u64,
+    status_mode: String,
+    notes: GuardNotes,
+}
+
+impl From<WrittenGroup> for KeptGroup {
+    fn from(group: WrittenGroup) -> Self {
+        let WrittenGroup { resources, status: mut conditions, generation, version, status_mode, notes } = group;
+        let (status, statuses) = (digest(&conditions), conditions.resource_statuses.len());
+        conditions.resource_statuses.retain(|status| !status.conditions.is_empty());
+        conditions.resource_statuses.shrink_to_fit();
+        let resources = digest_of_ids(resources.iter().map(|id| [&*id.group, &*id.kind, &*id.namespace, &*id.name]));
+        Self { resources, status, statuses, conditions, generation, version, status_mode, notes }
+    }
+}
+
+/// Digest of a value, good for comparisons within one process only.
+fn digest(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Digest of a list of identities.
+fn digest_of_ids<'a>(ids: impl Iterator<Item = [&'a str; 4]>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    ids.for_each(|parts| parts.hash(&mut hasher));
+    hasher.finish()
+}
+
 /// A ResourceGroup to be applied: its spec and metadata, or its status alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupDocument {
@@ -89,7 +132,7 @@ pub struct GroupDocument {
 pub struct InventoryRecord {
     groups: Groups,
     /// One place for each group; `None` where it was not written yet.
-    written: Vec<Option<WrittenGroup>>,
+    written: Vec<Option<KeptGroup>>,
     /// The guard's annotations of the first group.
     notes: GuardNotes,
 }
@@ -97,11 +140,12 @@ pub struct InventoryRecord {
 impl InventoryRecord {
     /// The inventory that these ResourceGroups, by name, make up. A user may have deleted one of them, so there may be gaps.
     pub fn new(sync: &SyncId, mut found: BTreeMap<String, WrittenGroup>) -> Self {
-        let mut written: Vec<Option<WrittenGroup>> =
+        let mut read: Vec<Option<WrittenGroup>> =
             (0..2 * found.len()).map(|index| found.remove(&group_name(sync, index))).collect();
-        while written.pop_if(|last| last.is_none()).is_some() {}
+        while read.pop_if(|last| last.is_none()).is_some() {}
         let ids = |group: &WrittenGroup| group.resources.iter().cloned().map(ObjectId::from).collect();
-        let groups = written.iter().map(|group| group.as_ref().map(ids).unwrap_or_default()).collect();
+        let groups = read.iter().map(|group| group.as_ref().map(ids).unwrap_or_default()).collect();
+        let written: Vec<Option<KeptGroup>> = read.into_iter().map(|group| group.map(KeptGroup::from)).collect();
         let mut notes = written.first().and_then(|first| Some(first.as_ref()?.notes.clone())).unwrap_or_default();
         // A record of which a part is missing does not say which objects are the sync's.
         if written.is_empty() || written.contains(&None) {
@@ -142,12 +186,13 @@ impl InventoryRecord {
     /// statuses only their number counts: the controller of Config Sync may write others.
     pub fn read_again(&mut self, index: usize, found: Option<WrittenGroup>) -> bool {
         let Some(place) = self.written.get_mut(index) else { return false };
-        let lacks = |before: &WrittenGroup| match &found {
+        let found = found.map(KeptGroup::from);
+        let lacks = |before: &KeptGroup| match &found {
             None => true,
             Some(found) => {
-                (&found.resources, &found.notes, &found.status_mode)
-                    != (&before.resources, &before.notes, &before.status_mode)
-                    || found.status.resource_statuses.len() < before.status.resource_statuses.len()
+                (found.resources, &found.notes, &found.status_mode)
+                    != (before.resources, &before.notes, &before.status_mode)
+                    || found.statuses < before.statuses
             }
         };
         match (place.as_ref().is_some_and(lacks), &found, place.as_mut()) {
@@ -181,7 +226,7 @@ impl InventoryRecord {
     /// Takes in the group at `index` as the API server returned it.
     pub fn written(&mut self, index: usize, group: WrittenGroup) {
         if let Some(place) = self.written.get_mut(index) {
-            *place = Some(group);
+            *place = Some(group.into());
         }
     }
 
@@ -190,7 +235,7 @@ impl InventoryRecord {
     pub fn next_spec(&self, from: usize, sync: &SyncId, resource_status: bool) -> Option<(usize, GroupDocument)> {
         let differs = |index: &usize| match &self.written[*index] {
             Some(group) => {
-                !is_list_of(&group.resources, &self.groups.0[*index])
+                group.resources != digest_of_ids(self.groups.0[*index].iter().map(ObjectId::parts))
                     || group.status_mode != status_mode(resource_status)
                     || (*index == 0 && group.notes != self.notes)
             }
@@ -208,7 +253,7 @@ impl InventoryRecord {
         let none = ResourceGroupStatus::default();
         let has_one = |index: &usize| {
             let group = self.written[*index].as_ref();
-            group.is_some_and(|group| !group.status.resource_statuses.is_empty() || !group.status.conditions.is_empty())
+            group.is_some_and(|group| group.statuses > 0 || !group.conditions.conditions.is_empty())
         };
         (from..self.written.len()).find(has_one).map(|index| (index, status_document(sync, index, &none)))
     }
@@ -225,17 +270,10 @@ impl InventoryRecord {
         (from..self.groups.0.len()).find_map(|index| {
             let group = self.written[index].as_ref()?;
             let own: Vec<&ResourceState> = self.groups.0[index].iter().filter_map(state).collect();
-            let next = group_status(&group.status, &own, group.generation, now);
-            (next != group.status).then(|| (index, status_document(sync, index, &next)))
+            let next = group_status(&group.conditions, &own, group.generation, now);
+            (digest(&next) != group.status).then(|| (index, status_document(sync, index, &next)))
         })
     }
-}
-
-fn is_list_of(resources: &[ResourceId], ids: &BTreeSet<ObjectId>) -> bool {
-    let is_same = |(one, id): (&ResourceId, &ObjectId)| {
-        [&*one.group, &*one.kind, &*one.namespace, &*one.name] == [id.group(), id.kind(), id.namespace(), id.name()]
-    };
-    resources.len() == ids.len() && resources.iter().zip(ids).all(is_same)
 }
 
 /// The value of the annotation that says if a group holds the status of each object.
@@ -301,7 +339,7 @@ fn group_name(sync: &SyncId, index: usize) -> String {
     if index == 0 { sync.name.clone() } else { format!("{}-{hash}-{}", sync.name, index + 1) }
 }
 
-/// The status of one ResourceGroup after `before`.
+/// The status of one ResourceGroup after `before`, which needs no objects but those with conditions.
 fn group_status(
     before: &ResourceGroupStatus,
     resources: &[&ResourceState],
