@@ -268,8 +268,10 @@ impl SyncObjects {
     }
 
     /// Takes in a sync object as it is now.
-    fn update(&mut self, kind: SyncKind, object: DynamicObject) -> SyncId {
+    fn update(&mut self, kind: SyncKind, mut object: DynamicObject) -> SyncId {
         let id = id(kind, &object);
+        // Nothing reads them, and they are the larger part of the object.
+        object.metadata.managed_fields = None;
         if id == SyncId::root(ROOT_SYNC) {
             let facts = RootSyncFacts::of(&object);
             self.default.send_if_modified(|before| replace(before, facts));
