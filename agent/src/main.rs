@@ -21,6 +21,11 @@ use agent::model::metadata::{ROOT_SYNC, SyncId};
 use agent::run::{Flags, Options, start_log};
 use clap::{Parser, ValueEnum};
 
+/// It gives the memory back that a sync has taken and does not need any more.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Keeps a cluster as a git repository declares it.
 ///
 /// Without --repo it serves every RootSync in the namespace config-management-system.
