@@ -200,6 +200,7 @@ fn is_as_meant(exported: &BTreeMap<String, String>) -> Result<()> {
         let chosen = SERVICE.replace("assigned", "chosen").replace("- port", &format!("- nodePort: {port}\n    port"));
         is(&file("service-chosen-port"), &chosen)?;
         is(&file("gadget-small"), GADGET)?;
+        is(&file("pod-bare"), &POD.replace("PORT", port))?;
         is(&file("persistent-volume-claim-data"), CLAIM)?;
         is(&file("deployment-scaled"), SCALED)?;
         ensure!(!exported.contains_key(&file("service-account-default")) || namespace == "created");
@@ -260,6 +261,31 @@ spec:
   parts:
   - name: a
   - name: b
+";
+const POD: &str = "\
+apiVersion: v1
+kind: Pod
+metadata:
+  labels:
+    app: bare
+  name: bare
+spec:
+  containers:
+  - env:
+    - name: EMPTY
+    image: a:1
+    name: a
+    ports:
+    - containerPort: PORT
+      hostPort: PORT
+  priorityClassName: export-urgent
+  tolerations:
+  - key: example.com/x
+    operator: Exists
+  volumes:
+  - downwardAPI:
+      defaultMode: 420
+    name: nothing
 ";
 /// It has the default class of the cluster.
 const CLAIM: &str = "\

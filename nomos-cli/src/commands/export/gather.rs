@@ -23,8 +23,10 @@ use crate::{Console, installation};
 const LISTS: usize = 4;
 /// Dry runs in flight.
 const DRY_RUNS: usize = 16;
-/// Dry runs of one object: each leaves out fewer fields than the one before.
-const ROUNDS: usize = 4;
+/// The largest number of dry runs of one object. Most objects need one.
+const ROUNDS: usize = 40;
+/// The HTTP status of an object that the API server finds wrong.
+const INVALID: u16 = 422;
 /// Times that a request is repeated that is likely to work a while later.
 const RETRIES: usize = 5;
 /// Time before such a request is repeated.
@@ -317,44 +319,60 @@ async fn in_version(server: &Cluster, id: &ObjectId, version: &str) -> Result<Op
 }
 
 /// The object as it was meant, and the reason why it has all of its default values, if it has; `None` if it is gone.
+///
+/// A dry run can fail because of one candidate: then halves of the candidates are asked for alone, and in the end all that are defaults
+/// together.
 async fn object_without_defaults(
     server: &Cluster,
     mut live: Object,
     facts: &MakerFacts,
 ) -> Result<Option<(Object, Option<String>)>, ApiError> {
-    let mut candidates = meant::default_candidates(&live, facts);
-    let mut refusal = None;
+    let (mut parts, mut found) = (vec![meant::default_candidates(&live, facts)], Vec::new());
     for _ in 0..ROUNDS {
-        if candidates.is_empty() {
-            break;
+        if parts.is_empty() && !found.is_empty() {
+            parts.push(std::mem::take(&mut found));
         }
-        match patiently(PAUSE, async || dry_run_without(server, &live, &candidates).await).await {
+        let Some(mut part) = parts.pop() else { return Ok(Some((meant::meant(live, &[], facts), None))) };
+        if part.is_empty() {
+            continue;
+        }
+        match patiently(PAUSE, async || dry_run_without(server, &live, &part).await).await {
             Ok(answer) => {
-                let (given_back, is_same) = meant::given_back(&live, &answer, &candidates);
+                let (given_back, is_same) = meant::given_back(&live, &answer, &part);
+                if is_same && parts.is_empty() && found.is_empty() {
+                    return Ok(Some((meant::meant(live, &part, facts), None)));
+                }
                 if is_same {
-                    return Ok(Some((meant::meant(live, &candidates, facts), None)));
+                    found.extend(part);
+                } else if given_back.len() < part.len() {
+                    parts.push(given_back);
+                } else {
+                    // All of them are there again, so another client has changed the rest since it was read.
+                    let Some(newer) = in_version(server, &live.id(), live.version()).await? else { return Ok(None) };
+                    (parts, found) = (vec![meant::default_candidates(&newer, facts)], Vec::new());
+                    live = newer;
                 }
-                if given_back.len() < candidates.len() {
-                    candidates = given_back;
-                    continue;
-                }
-                // All of them are there again, so another client has changed the rest since it was read.
-                let Some(newer) = in_version(server, &live.id(), live.version()).await? else { return Ok(None) };
-                candidates = meant::default_candidates(&newer, facts);
-                live = newer;
             }
             Err(error) if error.code() == 404 => return Ok(None),
+            Err(error) if error.code() == INVALID => {
+                // One that is refused alone stays in the object.
+                if part.len() > 1 {
+                    let half = part.split_off(part.len() / 2);
+                    parts.extend([part, half]);
+                }
+            }
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => {
                 // The words about a Secret may have its values.
                 let withheld = live.is_kind("", "Secret");
-                refusal =
-                    Some(if withheld { "the API server refused a dry run".to_owned() } else { error.to_string() });
-                candidates.clear();
+                let said = error.to_string();
+                let said = said.lines().next().unwrap_or_default();
+                let refusal = if withheld { "the API server refused a dry run" } else { said };
+                return Ok(Some((meant::meant(live, &[], facts), Some(refusal.to_owned()))));
             }
         }
     }
-    Ok(Some((meant::meant(live, &[], facts), refusal)))
+    Ok(Some((meant::meant(live, &[], facts), Some(format!("{ROUNDS} dry runs did not tell the default values")))))
 }
 
 fn tell(console: &mut Console<'_>, text: &str) {

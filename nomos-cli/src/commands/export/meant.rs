@@ -6,7 +6,7 @@ use agent::model::metadata::{DEPTH_SUFFIX, annotation, is_system_key, label};
 use agent::model::object::{GroupKind, Object, ObjectId};
 use agent::sync::live::Observed;
 use agent::sync::managed_fields::ManagedFieldsEntry;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::tables::{self, AssignedWhen, DefaultField};
 
@@ -218,7 +218,7 @@ pub(super) fn meant(live: Object, defaults: &[String], facts: &MakerFacts) -> Ob
         remove_with_empty(&mut value, &pointer);
     }
     if kind == "Pod" {
-        take_off_account_token(&mut value);
+        take_off_additions(&mut value);
     }
     // A custom resource may have a null that means something.
     if !facts.crds.contains_key(&id.group_kind()) {
@@ -307,10 +307,12 @@ fn take_off_nulls(value: &mut Value) {
     }
 }
 
-/// Removes the volume with the token of the account, which an admission controller puts into every Pod.
-fn take_off_account_token(pod: &mut Value) {
-    let is_token = |name: &Value| name.as_str().is_some_and(|name| name.starts_with("kube-api-access-"));
-    let mut lists = vec![("/spec".to_owned(), "volumes")];
+/// Removes the list items that admission controllers add to every Pod: the volume with the token of its account, and the tolerations of
+/// nodes that are away for a short while.
+fn take_off_additions(pod: &mut Value) {
+    let is_token = |item: &Value| item["name"].as_str().is_some_and(|name| name.starts_with("kube-api-access-"));
+    let is_toleration = |item: &Value| tables::TOLERATIONS.iter().any(|(key, _)| *item == toleration(key));
+    let mut lists = vec![("/spec".to_owned(), "volumes"), ("/spec".to_owned(), "tolerations")];
     for containers in tables::CONTAINERS {
         let found = places(pod, &format!("/spec{containers}"));
         lists.extend(found.into_iter().map(|container| (container, "volumeMounts")));
@@ -318,11 +320,15 @@ fn take_off_account_token(pod: &mut Value) {
     for (place, list) in lists {
         let Some(Value::Object(parent)) = pod.pointer_mut(&place) else { continue };
         let Some(Value::Array(items)) = parent.get_mut(list) else { continue };
-        items.retain(|item| !is_token(&item["name"]));
+        items.retain(|item| if list == "tolerations" { !is_toleration(item) } else { !is_token(item) });
         if items.is_empty() {
             parent.remove(list);
         }
     }
+}
+
+fn toleration(key: &str) -> Value {
+    json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
 }
 
 /// Pointers to the fields of a live object that may have their default values, for a dry run without them. A map that would be

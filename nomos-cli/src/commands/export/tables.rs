@@ -133,7 +133,7 @@ pub(super) const ASSIGNED: &[(&str, &str, AssignedWhen, &str)] = &[
     ("Pod", "/spec/priority", Always, "it follows from the PriorityClass"),
     ("Pod", "/spec/preemptionPolicy", Unowned, "it follows from the PriorityClass"),
     ("Pod", "/spec/serviceAccountName", Unowned, "it is the account default"),
-    ("Pod", "/spec/tolerations", Unowned, "an admission controller added those of every Pod"),
+    ("Pod", "/spec/imagePullSecrets", Unowned, "an admission controller copies those of its account"),
     ("Pod", "/spec/ephemeralContainers", Always, "it was for debugging"),
     ("Job.batch", "/spec/selector", Unowned, "it names the uid of the Job"),
     ("Job.batch", "/metadata/labels/controller-uid", Always, "a Job made again has another uid"),
@@ -179,6 +179,12 @@ pub(super) const ASSIGNED: &[(&str, &str, AssignedWhen, &str)] = &[
         INJECTED,
         "a controller fills in the certificate",
     ),
+];
+
+/// Keys of tolerations of five minutes that are not exported.
+pub(super) const TOLERATIONS: &[(&str, &str)] = &[
+    ("node.kubernetes.io/not-ready", "an admission controller adds it to every Pod"),
+    ("node.kubernetes.io/unreachable", "an admission controller adds it to every Pod"),
 ];
 
 /// Labels and annotations that are not exported, beside those of syncs.

@@ -232,13 +232,18 @@ fn a_job_has_no_uid_and_a_pod_no_token() {
     });
     let job = exported(live("batch/v1", "Job", json!({"name": "a", "namespace": "b"}), json!({"spec": spec})));
     assert_eq!(job["spec"], json!({"template": {"metadata": {"labels": {"app": "a"}}}}));
+    let away = |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
+    let tolerations =
+        json!([{"key": "x"}, away("node.kubernetes.io/not-ready"), away("node.kubernetes.io/unreachable")]);
     let mounts = json!([{"name": "kube-api-access-x", "mountPath": "/var"}]);
     let spec = json!({
         "nodeName": "n", "volumes": [{"name": "kube-api-access-x"}, {"name": "data"}],
         "containers": [{"name": "a", "volumeMounts": mounts}], "serviceAccountName": "default", "priority": 0,
+        "tolerations": tolerations,
     });
     let pod = exported(live("v1", "Pod", json!({"name": "a", "namespace": "b"}), json!({"spec": spec})));
-    assert_eq!(pod["spec"], json!({"volumes": [{"name": "data"}], "containers": [{"name": "a"}]}));
+    let expected = json!({"volumes": [{"name": "data"}], "containers": [{"name": "a"}], "tolerations": [{"key": "x"}]});
+    assert_eq!(pod["spec"], expected);
 }
 
 fn deployment() -> Object {
