@@ -1,4 +1,4 @@
-//! Names that are no DNS names: RBAC objects may be called nearly anything.
+//! Names that are no DNS names, as RBAC objects may have, and texts of any characters.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -6,7 +6,7 @@ use tests::cluster::Kind;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
-use crate::world::{Sync, namespace, shared};
+use crate::world::{Sync, config_map_path, namespace, shared};
 
 const NAME: &str = "names";
 
@@ -17,6 +17,34 @@ const ROLES: [(&str, &str); 4] = [
     ("who?all=x&y", "who%3Fall%3Dx%26y"),
     ("example:größe", "example:gr%C3%B6%C3%9Fe"),
 ];
+
+/// Texts, and how a manifest has them. YAML takes some of these characters for ends of lines, and refuses others where they are not escaped.
+const TEXTS: [(&str, &str); 5] = [
+    ("x\u{85}y", r"x\u0085y"),
+    ("x\u{2028}  y\u{2029}z", r"x\u2028  y\u2029z"),
+    ("a \u{85}\n b", r"a \u0085\n b"),
+    ("\u{7f}\u{80}\u{9f}", r"\u007f\u0080\u009f"),
+    ("\u{feff}a\u{fffe}\u{ffff}", r"\ufeffa\ufffe\uffff"),
+];
+
+/// What the repository says in any characters is what the cluster gets.
+pub(crate) fn texts_are_exact(kind: Kind) -> Result<()> {
+    const SPACE: &str = "texts";
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace(SPACE))?;
+    let data: String = TEXTS.iter().enumerate().map(|(n, (_, text))| format!("  t{n}: \"{text}\"\n")).collect();
+    let map = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: texts, namespace: {SPACE}}}\ndata:\n{data}");
+    repository.write("texts.yaml", &map)?;
+    let sync = Sync::unstructured(cluster, SPACE, repository)?;
+    sync.await_synced(&sync.repository.head()?)?;
+    let live = cluster.get(&config_map_path(SPACE, "texts"))?;
+    for (n, (text, _)) in TEXTS.iter().enumerate() {
+        ensure!(live["data"][format!("t{n}")] == *text, "{text:?}: {:?}", live["data"]);
+    }
+    Ok(())
+}
 
 pub(crate) fn are_encoded(kind: Kind) -> Result<()> {
     let world = shared(kind)?;

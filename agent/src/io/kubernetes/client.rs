@@ -3,6 +3,7 @@
 mod error;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -266,6 +267,7 @@ impl Cluster {
         content_type: &str,
         body: Vec<u8>,
     ) -> Result<T, ApiError> {
+        let body = if content_type == APPLY { as_yaml(body) } else { body };
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -331,6 +333,24 @@ fn no_answer(time_limit: Duration) -> ApiError {
     ApiError::Unreachable(format!("no answer within {}", format_duration(time_limit)))
 }
 
+/// JSON that is YAML of the same meaning. The API server reads the body of an apply as YAML, which takes some characters for ends of lines
+/// and refuses others ([characters of YAML](https://yaml.org/spec/1.2.2/#51-character-set)). Escaped they mean the same in both.
+fn as_yaml(json: Vec<u8>) -> Vec<u8> {
+    let is_special =
+        |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+    let Some(text) = std::str::from_utf8(&json).ok().filter(|text| text.contains(is_special)) else { return json };
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        // In JSON they stand in texts alone.
+        if is_special(c) {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out.into_bytes()
+}
+
 /// Waits for the answer to a request of the agent's own, for 40 seconds at the most.
 ///
 /// # Errors
@@ -375,6 +395,16 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn characters_that_yaml_reads_otherwise_are_escaped() {
+        let text = "ä\u{7f}\u{85}\u{9f}\u{a0}\u{2028}\u{2029}\u{feff}\u{fffd}\u{fffe}\u{ffff}\u{1f600}";
+        let json = serde_json::json!({"data": {"text": text}});
+        let yaml = String::from_utf8(as_yaml(json.to_string().into_bytes())).expect("text");
+        let escaped = "ä\\u007f\\u0085\\u009f\u{a0}\\u2028\\u2029\\ufeff\u{fffd}\\ufffe\\uffff\u{1f600}";
+        assert_eq!(yaml, format!(r#"{{"data":{{"text":"{escaped}"}}}}"#));
+        assert_eq!(serde_json::from_str::<Value>(&yaml).expect("JSON"), json);
+    }
 
     #[test]
     fn an_api_whose_server_is_away_is_known_by_its_freshness() {
