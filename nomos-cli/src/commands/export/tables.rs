@@ -29,7 +29,9 @@ pub(super) const KINDS: &[(&str, &str)] = &[
 
 /// Namespaces whose objects are not exported.
 pub(super) const NAMESPACES: &[(&str, &str)] = &[
-    ("kube-*", "it is part of the cluster"),
+    ("kube-system", "it is part of the cluster"),
+    ("kube-public", "it is part of the cluster"),
+    ("kube-node-lease", "it is part of the cluster"),
     ("config-management-system", "it is part of the installation of nomos or Config Sync"),
     ("resource-group-system", "it is part of the installation of Config Sync"),
     ("config-management-monitoring", "it is part of the installation of Config Sync"),
@@ -46,10 +48,6 @@ pub(super) const NAMES: &[(&str, &str, &str)] = &[
     ("ConfigMap", "openshift-service-ca.crt", "a controller makes it in every Namespace"),
     ("ConfigMap", "istio-ca-root-cert", "a controller makes it in every Namespace"),
     ("PriorityClass.scheduling.k8s.io", "system-*", "the API server makes it"),
-    ("ClusterRole.rbac.authorization.k8s.io", "system:*", "the API server makes it"),
-    ("ClusterRoleBinding.rbac.authorization.k8s.io", "system:*", "the API server makes it"),
-    ("Role.rbac.authorization.k8s.io", "system:*", "the API server makes it"),
-    ("RoleBinding.rbac.authorization.k8s.io", "system:*", "the API server makes it"),
 ];
 
 /// Objects that are not exported, by kind, label or annotation, and its value (empty: any).

@@ -49,7 +49,6 @@ fn objects_of_controllers_and_of_the_cluster_are_left_out() {
         live("v1", "ConfigMap", json!({"name": "a", "namespace": "kube-system"}), json!({})),
         live("v1", "Namespace", json!({"name": "kube-public"}), json!({})),
         live("v1", "Namespace", json!({"name": "config-management-system"}), json!({})),
-        live("rbac.authorization.k8s.io/v1", "ClusterRole", json!({"name": "system:node"}), json!({})),
         live(
             "rbac.authorization.k8s.io/v1",
             "ClusterRole",
@@ -96,6 +95,9 @@ fn objects_of_people_are_meant() {
         live("v1", "Endpoints", json!({"name": "outside", "namespace": "b"}), json!({})),
         live("v1", "Pod", json!({"name": "a", "namespace": "b", "ownerReferences": [{"kind": "X"}]}), json!({})),
         live("rbac.authorization.k8s.io/v1", "ClusterRole", json!({"name": "view-all"}), json!({})),
+        live("rbac.authorization.k8s.io/v1", "ClusterRole", json!({"name": "system:metrics-server"}), json!({})),
+        live("v1", "Namespace", json!({"name": "kube-prometheus-stack"}), json!({})),
+        live("v1", "ConfigMap", json!({"name": "a", "namespace": "kube-prometheus-stack"}), json!({})),
     ] {
         assert_eq!(meaning_of(&object), Meaning::Meant, "{}", object.id());
     }
