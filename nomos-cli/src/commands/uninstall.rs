@@ -29,8 +29,6 @@ const FINALIZERS: &str = "configsync.gke.io/";
 
 /// Time in which an API server that is busy with a kind has an answer about it.
 const SETTLING: Duration = Duration::from_secs(10);
-/// The kinds whose objects own others: Pods, or a RootSync.
-const OWNERS: [&str; 2] = ["ConfigManagement", "Deployment"];
 /// Time after which a Pod that should be gone is taken away.
 const OVERDUE: Duration = Duration::from_secs(10);
 
@@ -387,14 +385,11 @@ fn is_overdue(pod: &ObjectMeta, now: SystemTime) -> bool {
     end.is_some_and(|end| end < now)
 }
 
-/// Deletes an object, if it is there. One that owns others goes after them; all others do not wait for the garbage collector.
+/// Deletes an object, if it is there. A Deployment goes after its Pods; no other object waits for the garbage collector.
 async fn delete(client: &Client, object: &DynamicObject) -> anyhow::Result<bool> {
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let how = if OWNERS.contains(&installation::kind(object)) {
-        DeleteParams::foreground()
-    } else {
-        DeleteParams::background()
-    };
+    let pods_first = installation::kind(object) == "Deployment";
+    let how = if pods_first { DeleteParams::foreground() } else { DeleteParams::background() };
     let api = installation::api(client, object);
     match settled(|| api.delete(name, &how)).await {
         Ok(_) => Ok(true),
