@@ -9,6 +9,7 @@ use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::plan::{Action, Declared};
 
 use super::objects::{Deferred, Mark, Tracked};
+use super::queue::{QueuePlace, WorkClass};
 use super::{Command, Notice, State};
 
 /// Pause before a kind that is not served is looked for again; it doubles.
@@ -36,6 +37,8 @@ pub(super) enum KindState {
 pub(super) struct Listing {
     /// Known objects that the list has not shown so far.
     missing: BTreeSet<ObjectId>,
+    /// Objects that the sync has written meanwhile, and that the list has not shown since.
+    written: BTreeSet<ObjectId>,
     /// The highest resource version that the list has shown: the list is at least as new.
     newest: u64,
     /// `true` when the kind was listed or unlistable before: its state of before is relied on meanwhile.
@@ -260,11 +263,20 @@ impl Kinds {
         matches!(self.0.get(&id.group_kind()), Some(Kind { state: KindState::Listing(_), .. }))
     }
 
-    /// A list or a newer write shows the object.
-    pub(super) fn shown(&mut self, id: &ObjectId, version: Option<u64>) {
+    /// A list shows the object.
+    pub(super) fn shown(&mut self, id: &ObjectId, version: u64) {
         if let Some(listing) = self.listing_of(id) {
             listing.missing.remove(id);
-            listing.newest = listing.newest.max(version.unwrap_or(0));
+            listing.written.remove(id);
+            listing.newest = listing.newest.max(version);
+        }
+    }
+
+    /// The sync has written the object. A list that is going on may be made before that, or after another client has deleted it again.
+    pub(super) fn written(&mut self, id: &ObjectId) {
+        if let Some(listing) = self.listing_of(id) {
+            listing.missing.remove(id);
+            listing.written.insert(id.clone());
         }
     }
 }
@@ -320,13 +332,13 @@ impl State {
             KindState::Unlistable(finding) => (true, Some(finding)),
             KindState::Listing(before) => (before.known, before.failure),
         };
-        kind.state = KindState::Listing(Listing { missing, newest: 0, known, failure });
+        kind.state = KindState::Listing(Listing { missing, known, failure, ..Listing::default() });
     }
 
     /// The list is complete: objects that it did not show are gone.
     pub(super) fn list_completed(&mut self, kind: &GroupKind, session: u64, now: Instant) {
         let entry = self.kinds.of_mut(kind);
-        let Listing { missing, newest, failure, .. } = match &mut entry.state {
+        let Listing { missing, written, newest, failure, .. } = match &mut entry.state {
             // A watch that was replaced says the end of its own list: the list of its successor is not complete.
             KindState::Listing(listing) if session == entry.session => std::mem::take(listing),
             _ => return,
@@ -339,7 +351,35 @@ impl State {
         }
         self.is_shown(kind);
         self.prunes.found();
+        let made = self.objects.marked(Mark::InFlight).filter(|id| id.is_of(kind));
+        let unanswered: Vec<ObjectId> = made.cloned().collect();
+        for id in unanswered {
+            self.not_listed_in_flight(&id, newest);
+        }
         self.not_listed(missing, newest, now);
+        for id in written {
+            self.doubt(&id);
+            self.evaluate(&id, now);
+        }
+    }
+
+    /// A complete list did not show an object about which a command is unanswered: the answer may be older than the list.
+    fn not_listed_in_flight(&mut self, id: &ObjectId, newest: u64) {
+        self.objects.change(id, |tracked| {
+            if let Some(command) = tracked.in_flight_mut() {
+                // An event of the watch is of the list, or newer.
+                command.deferred.get_or_insert(Deferred::Gone(newest));
+            }
+        });
+    }
+
+    /// Only a request tells if the object is there.
+    pub(super) fn doubt(&mut self, id: &ObjectId) {
+        self.objects.change(id, |tracked| {
+            if let Some(live) = &mut tracked.live {
+                live.in_doubt = true;
+            }
+        });
     }
 
     /// The kind is listed: none of its objects is recorded only.
@@ -360,23 +400,16 @@ impl State {
     fn not_listed(&mut self, missing: BTreeSet<ObjectId>, newest: u64, now: Instant) {
         for id in missing {
             if self.objects.is_in_flight(&id) {
-                self.objects.change(&id, |tracked| {
-                    // An event that the watch sent later is newer than the list.
-                    if let Some(command) = tracked.in_flight_mut() {
-                        command.deferred.get_or_insert(Deferred::Gone(newest));
-                    }
-                });
                 continue;
             }
             // The sync may have written the object after the list was made.
             let newer = self.objects.live(&id).is_some_and(|live| live.version > newest && !live.terminating);
             let is_declared = matches!(self.declared(&id), Declared::Object(_));
-            if newer && (is_declared || matches!(self.action(&id), Action::Delete | Action::Abandon)) {
-                self.objects.change(&id, |tracked| {
-                    if let Some(live) = &mut tracked.live {
-                        live.in_doubt = true;
-                    }
-                });
+            if newer && is_declared {
+                self.doubt(&id);
+                self.objects.queue(&id, QueuePlace::of(WorkClass::Repair, &id, &self.in_force.order));
+            } else if newer && matches!(self.action(&id), Action::Delete | Action::Abandon) {
+                self.doubt(&id);
                 self.evaluate(&id, now);
             } else {
                 self.gone(&id, u64::MAX, now);

@@ -103,8 +103,8 @@ struct InForce {
     /// The objects that it declares; `None` while no commit is in force.
     declared: Option<Arc<DeclaredSet>>,
     order: Order,
-    /// When it came in force.
-    since: Option<Instant>,
+    /// When its deletions began to wait for the syncs that have not read it; `None` as long as none has waited.
+    waiting_since: Option<Instant>,
     /// Another spec is followed since then, so that the same commit may declare other objects because of that.
     respecified: bool,
 }

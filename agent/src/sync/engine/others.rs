@@ -172,7 +172,7 @@ impl State {
 
     /// `true` while deletions wait for what the other syncs have to tell.
     pub(super) fn waits_for_others(&mut self, now: Instant) -> bool {
-        // The objects of other RepoSyncs do not matter for a deletion.
+        // The objects of a RepoSync do not matter for a deletion; one that this sync declares is waited for below.
         let is_untold = |holdings: &Holdings| matches!(holdings, Holdings::Untold);
         if self.has_unknown_sync()
             || self.others().any(|(manager, holdings)| tenant(manager).is_none() && is_untold(holdings))
@@ -186,20 +186,27 @@ impl State {
         if !are_roots_late && !self.are_own_tenants_late(is_late) {
             return false;
         }
-        self.others.wait_until = self.in_force.since.map(|since| since + READ_TOO).filter(|until| *until > now);
+        let since = *self.in_force.waiting_since.get_or_insert(now);
+        self.others.wait_until = Some(since + READ_TOO).filter(|until| *until > now);
         self.others.wait_until.is_some()
     }
 
-    /// `true` while a RepoSync that this sync declares has not read the commit. Those that a tenant has made delay nothing.
+    /// `true` while a RepoSync that this sync declares, of the repository that this sync follows, has not read the commit. RepoSyncs that
+    /// tenants have made delay nothing.
     fn are_own_tenants_late(&self, is_late: impl Fn(&HeldObjects) -> bool) -> bool {
         let Some(syncs) = &self.others.syncs else { return false };
-        let declared = |id: &ObjectId| matches!(self.declared(id), Declared::Object(_));
-        self.syncs_made(SyncKind::RepoSync).filter(|(id, _)| declared(id)).any(|(_, sync)| {
-            match syncs.get(&sync.manager()) {
-                None | Some(Holdings::Untold) => true,
-                Some(Holdings::Known(held)) => is_late(held),
-                Some(Holdings::Unreadable) => false,
+        let is_of_repository = |id: &ObjectId| match self.declared(id) {
+            Declared::Object(declared) => {
+                let (body, own) = (declared.body(), self.in_force.source.git.repo.as_str());
+                let repo = body.0.get("spec").and_then(|spec| spec.pointer("/git/repo"));
+                repo.is_some_and(|repo| *repo == *own)
             }
+            _ => false,
+        };
+        self.syncs_made(SyncKind::RepoSync).any(|(id, sync)| match syncs.get(&sync.manager()) {
+            None | Some(Holdings::Untold) => is_of_repository(id),
+            Some(Holdings::Known(held)) => is_late(held) && is_of_repository(id),
+            Some(Holdings::Unreadable) => false,
         })
     }
 
@@ -210,7 +217,7 @@ impl State {
         self.syncs_made(SyncKind::RootSync).any(|(_, sync)| !syncs.contains_key(&sync.manager()))
     }
 
-    /// The syncs of a kind that this sync has made and that are not being deleted.
+    /// The live syncs of a kind among the objects that this sync declares or has, without those that are being deleted.
     fn syncs_made(&self, kind: SyncKind) -> impl Iterator<Item = (&ObjectId, SyncId)> {
         let kind = sync_kind(kind);
         let objects = self.objects.all().range(ObjectId::new(&kind, "", "")..);
@@ -314,7 +321,7 @@ impl State {
                     tracked.phase = Phase::Settled;
                 }
             });
-            self.evaluate(&id, now);
+            self.look_again(&id, now);
         }
     }
 

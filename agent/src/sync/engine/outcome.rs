@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::model::backoff::Backoff;
+use crate::model::finding::{Code, Finding};
 use crate::model::object::ObjectId;
 use crate::sync::health::Health;
 use crate::sync::live::Live;
@@ -11,7 +12,7 @@ use crate::sync::plan::{Action, Declared};
 use super::dispatch::LONGEST_OUTAGE_PAUSE;
 use super::objects::{Deferred, FailureRecord, Heat, InFlight, PendingRepair, Phase, Sent, Tracked};
 use super::queue::WorkClass;
-use super::work::{LONGEST_CALM, LONGEST_PAUSE};
+use super::work::LONGEST_PAUSE;
 use super::{Adopted, Command, Failure, Notice, Outcome, Remarks, Repaired, Retry, State};
 
 /// The pause after the first failure of an object that is at fault itself.
@@ -71,7 +72,11 @@ impl State {
         match deferred {
             Some(Deferred::Seen(seen, listed)) => self.take_in(id.clone(), seen, listed, now),
             // A list after a deletion and one before it look the same, and no event may follow.
-            Some(Deferred::Gone(version)) => self.gone(id, if deleted { u64::MAX } else { version }, now),
+            Some(Deferred::Gone(version)) => {
+                self.gone(id, if deleted { u64::MAX } else { version }, now);
+                // What the command has made or read may have been deleted since, before the list.
+                self.doubt(id);
+            }
             None => {}
         }
         if !failed {
@@ -85,16 +90,20 @@ impl State {
     }
 
     /// An object that is not the sync's changed before it could be taken over. One that changes all the time is tried again after
-    /// pauses that grow.
+    /// pauses that grow, as after failures.
     fn wait_for_calm(&mut self, id: &ObjectId, now: Instant) {
-        self.objects.change(id, |tracked| {
+        let changes = self.objects.change(id, |tracked| {
             let waits = matches!(tracked.phase, Phase::Queued(_));
             let overtaken = &mut tracked.notes_mut().overtaken;
             *overtaken = if waits { overtaken.saturating_add(1) } else { 0 };
-            if let Some(attempts) = overtaken.checked_sub(2) {
-                tracked.phase = Phase::BackingOff(now + Backoff::pause(FIRST_SHORT_PAUSE, LONGEST_CALM, attempts));
-            }
+            *overtaken > 1
         });
+        if changes {
+            let message = format!("{id} changes all the time, so that it cannot be taken over");
+            let hint = "see which client writes it (`metadata.managedFields`), and stop it for a moment";
+            let finding = self.about(Finding::new(Code::Fight, message).hint(hint), id);
+            self.failed(id, Failure { finding, retry: Retry::Soon, refused: false }, now);
+        }
     }
 
     /// A command failed. `recorded` is `false` if the object was recorded for it. `true` if the object is left alone for a while.
@@ -149,7 +158,7 @@ impl State {
         if self.objects.forgive(id) {
             self.report.status_changed();
         }
-        self.kinds.shown(id, None);
+        self.kinds.written(id);
         self.watch_kind_of(id);
     }
 
@@ -247,7 +256,7 @@ impl State {
                     failure.attempts = 1;
                 }
             });
-            self.evaluate(&id, now);
+            self.look_again(&id, now);
         }
     }
 }

@@ -89,6 +89,8 @@ pub(super) struct PendingReport {
     last_resources: Option<Instant>,
     /// When the changes are reported.
     due: Option<Instant>,
+    /// The last report said that work is going on.
+    syncing: bool,
 }
 
 impl PendingReport {
@@ -120,6 +122,8 @@ impl State {
         let idle = self.is_idle();
         if idle {
             self.announce();
+            // A pause can end without anything that would be told.
+            self.report.status |= self.report.syncing && !self.is_syncing();
         }
         if !self.report.status && !self.report.resources {
             (self.report.due, self.report.since) = (None, None);
@@ -156,6 +160,7 @@ impl State {
             self.report.last_resources = Some(now);
         }
         let report = self.report_now(resources);
+        self.report.syncing = report.syncing;
         self.commands.push(Command::Report(Box::new(report)));
     }
 

@@ -18,7 +18,7 @@ const READINESS: Duration = Duration::from_secs(1);
 
 impl State {
     pub(super) fn seen(&mut self, id: ObjectId, seen: Box<Observed>, now: Instant) {
-        self.kinds.shown(&id, Some(seen.version()));
+        self.kinds.shown(&id, seen.version());
         let listed = self.kinds.is_listing(&id);
         self.take_in(id, seen, listed, now);
     }

@@ -15,7 +15,7 @@ use super::queue::{QueuePlace, WorkClass};
 use super::{Command, Notice, State};
 
 /// The longest pause between two repairs of an object that another client fights over.
-pub(super) const LONGEST_CALM: Duration = Duration::from_secs(60);
+const LONGEST_CALM: Duration = Duration::from_secs(60);
 /// The longest pause between two attempts at one object.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
@@ -82,8 +82,8 @@ impl State {
         self.objects.queue(id, QueuePlace::of(class, id, &self.in_force.order));
     }
 
-    /// The object is as it should be. The pause of a fight is not cut short, or a client that undoes each repair would begin it anew
-    /// each time. Any other pause is over with the failure: a change during it would not be put back.
+    /// The object is as it should be. A pause that is going on is not cut short, or a client that undoes each repair would
+    /// begin it anew each time.
     pub(super) fn nothing_to_do(&mut self, id: &ObjectId) {
         // The failure of a read of its readiness is forgiven when a read works.
         let unread = self.objects.notes(id).is_some_and(|notes| notes.read_at.is_some());
@@ -92,13 +92,8 @@ impl State {
         }
         self.drifted.remove(id);
         let Some(tracked) = self.objects.get(id) else { return };
-        match tracked.phase {
-            Phase::Queued(_) | Phase::Waiting(_) | Phase::Terminating(_) => self.objects.set_phase(id, Phase::Settled),
-            Phase::BackingOff(_) if !unread && self.fight(id).is_none() => {
-                self.objects.set_phase(id, Phase::Settled);
-                self.report.status_changed();
-            }
-            Phase::BackingOff(_) | Phase::InFlight(_) | Phase::Settled => {}
+        if matches!(tracked.phase, Phase::Queued(_) | Phase::Waiting(_) | Phase::Terminating(_)) {
+            self.objects.set_phase(id, Phase::Settled);
         }
     }
 
@@ -274,15 +269,20 @@ impl State {
     fn try_again(&mut self, id: &ObjectId, now: Instant) {
         self.objects.set_phase(id, Phase::Settled);
         self.forget_unwatched(id);
-        if self.fight(id).is_some() || self.is_awaited_stranger(id) {
-            let place = QueuePlace::of(WorkClass::Repair, id, &self.in_force.order);
-            self.objects.queue(id, place);
-            return;
+        if self.fight(id).is_some() {
+            self.objects.queue(id, QueuePlace::of(WorkClass::Repair, id, &self.in_force.order));
+        } else {
+            self.look_again(id, now);
         }
-        self.evaluate(id, now);
-        if self.objects.get(id).is_none_or(|tracked| matches!(tracked.phase, Phase::Settled)) {
-            // As long as it was left alone, the sync was not synced.
-            self.report.status_changed();
+    }
+
+    /// Decides about an object that is not left alone any more. One of others, for which an object of the sync waits, is read: nothing
+    /// else looks at it.
+    pub(super) fn look_again(&mut self, id: &ObjectId, now: Instant) {
+        if self.is_awaited_stranger(id) {
+            self.objects.queue(id, QueuePlace::of(WorkClass::Repair, id, &self.in_force.order));
+        } else {
+            self.evaluate(id, now);
         }
     }
 

@@ -332,8 +332,7 @@ fn an_object_goes_over_to_a_repo_sync_that_may_make_it() {
 /// delays no deletion.
 #[test]
 fn deletions_wait_for_the_declared_repo_syncs_of_the_repository_to_read_the_commit() {
-    let sync =
-        "---\napiVersion: configsync.gke.io/v1beta1\nkind: RepoSync\nmetadata: {name: repo-sync, namespace: shop}\n";
+    let sync = "---\napiVersion: configsync.gke.io/v1beta1\nkind: RepoSync\nmetadata: {name: repo-sync, namespace: shop}\nspec: {git: {repo: ''}}\n";
     let tenant = |held: Holdings| AllSyncs::from([(SyncId::repo("shop", "repo-sync").manager(), held)]);
     for (declared_sync, then) in [(sync, None), (sync, Some("")), ("", Some("goes"))] {
         let stays = config_map("stays") + declared_sync;
