@@ -8,6 +8,7 @@ use tests::cluster::Kind;
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
+use crate::tenants::{Tenant, binding, repo_sync};
 use crate::world::{Sync, agent, config_map, config_map_path, installed, namespace, shared};
 
 const SCALED: &str = "scaled";
@@ -277,5 +278,48 @@ pub(crate) fn stalled_delays_nothing(kind: Kind) -> Result<()> {
     sync.repository.remove("second.yaml")?;
     sync.commit()?;
     ensure!(!cluster.exists(&config_map_path(UNDELAYED, "second"))?, "it is not deleted");
+    Ok(())
+}
+
+/// One commit moves an object from the directory of a RootSync to that of a RepoSync that the RootSync declares.
+pub(crate) fn to_a_tenant(kind: Kind) -> Result<()> {
+    const MOVES: &str = "tenants-moves";
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let repository = Arc::new(Repository::empty()?);
+    let mut sync = repo_sync(MOVES, "repo-sync", &repository);
+    sync["spec"]["git"]["dir"] = "tenant".into();
+    repository.write("root/namespace.yaml", &namespace(MOVES))?;
+    repository.write("root/rights.yaml", &binding(MOVES, "ClusterRole", "edit").to_string())?;
+    repository.write("root/sync.yaml", &sync.to_string())?;
+    repository.write("tenant/stays.yaml", &config_map(MOVES, "stays", "value"))?;
+    let tenant = Tenant {
+        cluster,
+        namespace: MOVES.to_owned(),
+        name: "repo-sync".to_owned(),
+        repository: Arc::clone(&repository),
+    };
+    let files: Vec<String> = (0..5).map(|number| format!("moves-{number}.yaml")).collect();
+    for file in &files {
+        let name = file.trim_end_matches(".yaml");
+        repository.write(&format!("root/{file}"), &config_map(MOVES, name, "value"))?;
+    }
+    repository.commit()?;
+    let root = Sync::of_directory(cluster, MOVES, Arc::clone(&repository), "root")?;
+    root.await_synced(&repository.head()?)?;
+    tenant.await_synced()?;
+    for file in &files {
+        let name = file.trim_end_matches(".yaml");
+        let path = config_map_path(MOVES, name);
+        let uid = cluster.get(&path)?["metadata"]["uid"].clone();
+        repository.remove(&format!("root/{file}"))?;
+        repository.write(&format!("tenant/{file}"), &config_map(MOVES, name, "value"))?;
+        repository.commit()?;
+        root.await_synced(&repository.head()?)?;
+        tenant.await_synced()?;
+        let object = cluster.get(&path)?;
+        ensure!(object["metadata"]["uid"] == uid, "{name} was made anew");
+        ensure!(object["metadata"]["annotations"]["configsync.gke.io/manager"] == MOVES, "{object:#}");
+    }
     Ok(())
 }

@@ -151,7 +151,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("tenants_have_the_rights_of_their_accounts", tenants::have_the_rights_of_their_accounts, &[Kind::ControlPlane]),
     ("a_root_sync_has_its_roles_and_no_others", tenants::root_sync_with_roles, &[Kind::ControlPlane]),
     ("objects_go_over_between_a_root_sync_and_tenants", tenants::conflicts, &[Kind::ControlPlane]),
-    ("objects_go_over_to_a_tenant_in_one_commit", tenants::take_over_in_one_commit, &[Kind::ControlPlane]),
+    ("objects_go_over_to_a_tenant_in_one_commit", handed_over::to_a_tenant, &[Kind::ControlPlane]),
     ("tenants_keep_nothing_that_they_were_given", tenants::keep_nothing_that_they_were_given, &[Kind::ControlPlane]),
     ("attacks_of_tenants_are_refused", attacks::are_refused, &[Kind::ControlPlane]),
     ("silent_servers_of_a_tenant_delay_nobody_else", attacks::silent_servers, &Kind::ALL),

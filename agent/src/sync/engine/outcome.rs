@@ -69,16 +69,7 @@ impl State {
             }
             Outcome::Failed(failure) => failed = self.command_failed(id, failure, (sent, recorded), now),
         }
-        match deferred {
-            Some(Deferred::Seen(seen, listed)) => self.take_in(id.clone(), seen, listed, now),
-            // A list after a deletion and one before it look the same, and no event may follow.
-            Some(Deferred::Gone(version)) => {
-                self.gone(id, if deleted { u64::MAX } else { version }, now);
-                // What the command has made or read may have been deleted since, before the list.
-                self.doubt(id);
-            }
-            None => {}
-        }
+        self.take_in_deferred(id, deferred, deleted, now);
         if !failed {
             self.evaluate(id, now);
         }
@@ -87,6 +78,20 @@ impl State {
         }
         self.stop_waiting_for(id, now);
         self.values_may_have_changed(id, now);
+    }
+
+    /// Takes in an event of a watch that came before the answer to a command. `deleted` is `true` if the command was a deletion.
+    fn take_in_deferred(&mut self, id: &ObjectId, event: Option<Deferred>, deleted: bool, now: Instant) {
+        match event {
+            Some(Deferred::Seen(seen, listed)) => self.take_in(id.clone(), seen, listed, now),
+            // A list after a deletion and one before it look the same, and no event may follow.
+            Some(Deferred::Gone(version)) => {
+                self.gone(id, if deleted { u64::MAX } else { version }, now);
+                // An object that the command has made or read may have been deleted since, before the list.
+                self.doubt(id);
+            }
+            None => {}
+        }
     }
 
     /// An object that is not the sync's changed before it could be taken over. One that changes all the time is tried again after
