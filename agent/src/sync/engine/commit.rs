@@ -241,7 +241,7 @@ impl State {
         }
         self.prunes.begin_commit(&source.commit, self.objects.inventory().count());
         self.values.keep(&declared);
-        // The same commit comes again with other objects when Namespaces change.
+        // A commit comes again with other objects when Namespaces change.
         let waiting_since = self.in_force.waiting_since.filter(|_| self.in_force.source == source);
         self.in_force = InForce { source, declared: Some(declared), order, waiting_since, respecified: false };
         self.held.take_if(|held| held.candidate.is_none());
