@@ -249,8 +249,11 @@ impl State {
             self.record();
         }
         (self.applied, self.pruned) = (0, 0);
-        let doubtful: BTreeSet<ObjectId> =
-            self.objects.marked(Mark::Unread).chain(self.objects.queued_repairs()).cloned().collect();
+        let unread = self.objects.marked(Mark::Unread).chain(self.objects.queued_repairs());
+        // The answer to a read of an object that is not declared any more is not taken in.
+        let is_declared = |id: &&ObjectId| matches!(self.declared(id), Declared::Object(_));
+        let unheard = self.objects.marked(Mark::InFlight).filter(|id| !is_declared(id));
+        let doubtful: BTreeSet<ObjectId> = unread.chain(unheard).cloned().collect();
         self.objects.begin_commit();
         self.drifted.clear();
         self.forget_strangers();

@@ -448,6 +448,8 @@ impl State {
 
     /// The API server does not serve the kind: no object of it exists now, but recorded ones may exist again.
     pub(super) fn unserved(&mut self, kind: &GroupKind, now: Instant) {
+        // The watch that failed is over.
+        self.watched(kind);
         let of_kind: Vec<(ObjectId, bool, bool)> = self
             .objects
             .of_kind(kind)

@@ -232,4 +232,8 @@ fn a_watch_that_is_away_is_told_until_it_is_back() {
     assert!(state.last_report().sync.findings.contains(&finding));
     state.step(Event::Watched(widget()), later);
     assert!(!state.last_report().sync.findings.contains(&finding));
+    // With the kind the watch is over, and another one begins when the kind is back.
+    state.step(Event::Unwatched(widget(), finding.clone()), later);
+    state.step(Event::Unserved(widget()), later);
+    assert!(!state.last_report().sync.findings.contains(&finding));
 }
