@@ -15,7 +15,8 @@ use serde::Serialize;
 
 use super::super::trace::is_named;
 use super::ExportArgs;
-use super::meant::{self, FACTS, MakerFacts, Meaning};
+use super::makers::{FACTS, MakerFacts};
+use super::meant::{self, Meaning};
 use crate::contexts::ClusterContext;
 use crate::{Console, installation};
 

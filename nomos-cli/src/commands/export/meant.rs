@@ -1,76 +1,19 @@
 //! Tells of a live object whether people made it, and leaves of it what they meant: pure functions over the [`tables`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use agent::model::metadata::{DEPTH_SUFFIX, annotation, is_system_key, label};
-use agent::model::object::{GroupKind, Object, ObjectId};
+use agent::model::object::{GroupKind, Object};
 use agent::sync::live::Observed;
 use agent::sync::managed_fields::ManagedFieldsEntry;
 use serde_json::{Map, Value, json};
 
+use super::makers::MakerFacts;
 use super::tables::{self, AssignedWhen, DefaultField};
 
 /// Field managers of the cluster's own programs: they assign values.
 const CLUSTER_MANAGERS: [&str; 4] =
     ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "cloud-controller-manager"];
-
-/// The facts of a cluster that decide about other objects.
-#[derive(Debug, Default)]
-pub(super) struct MakerFacts {
-    /// Services with a selector, by namespace and name.
-    selecting: BTreeSet<(String, String)>,
-    /// The beginnings of the names of claims that StatefulSets make, by namespace.
-    claims: BTreeSet<(String, String)>,
-    /// The objects that a HorizontalPodAutoscaler scales.
-    scaled: BTreeSet<ObjectId>,
-    /// The CRD of each kind.
-    pub(super) crds: BTreeMap<GroupKind, Object>,
-    /// The objects of the installation of nomos.
-    installed: BTreeSet<ObjectId>,
-}
-
-/// The kinds whose objects are facts about others.
-pub(super) const FACTS: [(&str, &str); 4] = [
-    ("", "Service"),
-    ("apps", "StatefulSet"),
-    ("autoscaling", "HorizontalPodAutoscaler"),
-    ("apiextensions.k8s.io", "CustomResourceDefinition"),
-];
-
-impl MakerFacts {
-    /// No facts but the objects of the installation of nomos.
-    pub(super) fn new(installed: BTreeSet<ObjectId>) -> Self {
-        Self { installed, ..Self::default() }
-    }
-
-    /// Takes in an object of one of the kinds in [`FACTS`].
-    pub(super) fn learn(&mut self, object: &Object) {
-        let text = |path: &str| field(object, path).and_then(Value::as_str).unwrap_or_default();
-        let own = || (object.namespace().to_owned(), object.name().to_owned());
-        let selector = field(object, "/spec/selector").and_then(Value::as_object);
-        match object.kind() {
-            "Service" if selector.is_some_and(|selector| !selector.is_empty()) => _ = self.selecting.insert(own()),
-            "StatefulSet" => {
-                let templates = field(object, "/spec/volumeClaimTemplates").and_then(Value::as_array);
-                for template in templates.into_iter().flatten() {
-                    let name = template["metadata"]["name"].as_str().unwrap_or_default();
-                    self.claims.insert((object.namespace().to_owned(), format!("{name}-{}-", object.name())));
-                }
-            }
-            "HorizontalPodAutoscaler" => {
-                let version = text("/spec/scaleTargetRef/apiVersion");
-                let group = version.split_once('/').map_or("", |(group, _)| group);
-                let kind = GroupKind::new(group, text("/spec/scaleTargetRef/kind"));
-                self.scaled.insert(ObjectId::new(&kind, object.namespace(), text("/spec/scaleTargetRef/name")));
-            }
-            "CustomResourceDefinition" => {
-                let kind = GroupKind::new(text("/spec/group"), text("/spec/names/kind"));
-                self.crds.insert(kind, object.clone());
-            }
-            _ => {}
-        }
-    }
-}
 
 /// The decision about one live object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,13 +108,7 @@ fn left_by_content(object: &Object, kind: &str, facts: &MakerFacts) -> Option<&'
     match kind {
         _ if facts.installed.contains(&object.id()) => Some("it is part of the installation of nomos"),
         "Endpoints" if facts.selecting.contains(&place()) => Some("a controller makes it for a Service"),
-        "PersistentVolumeClaim" => {
-            let is_of = |(namespace, start): &(String, String)| {
-                let number = object.name().strip_prefix(start.as_str()).filter(|_| *namespace == object.namespace());
-                number.is_some_and(|number| number.parse::<u32>().is_ok())
-            };
-            facts.claims.iter().any(is_of).then_some("a StatefulSet makes it")
-        }
+        "PersistentVolumeClaim" if facts.makes_claim(object) => Some("a StatefulSet makes it"),
         "Job.batch" if condition(&["Complete", "Failed"]) => Some("it has ended, and would run again"),
         "Pod" if ["Succeeded", "Failed"].contains(&phase) => Some("it has ended, and would run again"),
         "APIService.apiregistration.k8s.io" if field(object, "/spec/service").is_none_or(Value::is_null) => {

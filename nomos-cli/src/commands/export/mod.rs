@@ -3,6 +3,7 @@
 mod check;
 mod files;
 mod gather;
+mod makers;
 mod meant;
 mod tables;
 
@@ -60,7 +61,7 @@ pub(crate) struct ExportArgs {
     secrets: SecretForm,
 
     /// Confirm --secrets=plain: who can read the repository can read the Secrets
-    #[arg(long)]
+    #[arg(long, requires = "secrets")]
     plain_secrets_in_git: bool,
 
     /// Context of the kubeconfig [default: its current one]

@@ -114,7 +114,9 @@ fn objects_that_others_make_are_known_by_those() {
         "apps/v1",
         "StatefulSet",
         named("db"),
-        json!({"spec": {"volumeClaimTemplates": [{"metadata": {"name": "data"}}]}}),
+        json!({"spec": {"replicas": 2, "volumeClaimTemplates": [
+            {"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}},
+        ]}}),
     ));
     facts.learn(&live(
         "autoscaling/v2",
@@ -125,7 +127,14 @@ fn objects_that_others_make_are_known_by_those() {
     let is_left =
         |kind: &str, name: &str| matches!(meaning(&live("v1", kind, named(name), json!({})), &facts), Meaning::Left(_));
     assert!(is_left("Endpoints", "web") && !is_left("Endpoints", "outside"));
-    assert!(is_left("PersistentVolumeClaim", "data-db-0") && !is_left("PersistentVolumeClaim", "data-db-backup"));
+    let claim = |name: &str, size: &str| {
+        let spec = json!({"spec": {"resources": {"requests": {"storage": size}}}});
+        meaning(&live("v1", "PersistentVolumeClaim", named(name), spec), &facts)
+    };
+    assert!(matches!(claim("data-db-1", "1Gi"), Meaning::Left(_)));
+    for (name, size) in [("data-db-backup", "1Gi"), ("data-db-2", "1Gi"), ("data-db-1", "500Gi")] {
+        assert_eq!(claim(name, size), Meaning::Meant, "{name} {size}");
+    }
     let web = live("apps/v1", "Deployment", named("web"), json!({"spec": {"replicas": 7, "paused": true}}));
     assert_eq!(Value::Object(meant(web, &[], &facts).0)["spec"], json!({"paused": true}));
 }
