@@ -351,9 +351,10 @@ impl State {
         }
         self.is_shown(kind);
         self.prunes.found();
-        let made = self.objects.marked(Mark::InFlight).filter(|id| id.is_of(kind));
-        let unanswered: Vec<ObjectId> = made.cloned().collect();
-        for id in unanswered {
+        // Objects that are just being made are not known yet.
+        let unanswered = self.objects.marked(Mark::InFlight).filter(|id| id.is_of(kind));
+        let made = unanswered.filter(|id| missing.contains(*id) || self.objects.live(id).is_none());
+        for id in made.cloned().collect::<Vec<_>>() {
             self.not_listed_in_flight(&id, newest);
         }
         self.not_listed(missing, newest, now);

@@ -132,6 +132,23 @@ fn an_object_that_is_made_during_a_list_is_read_unless_the_list_shows_it() {
     }
 }
 
+/// A list shows an object, then the object is read, and the list ends before the answer.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_that_a_list_has_shown_is_there() {
+    let now = Instant::now();
+    let (mut state, _, object) = synced(now);
+    let (id, kind) = (object.id(), object.group_kind());
+    let changed = edited(&object, 12, |object| {
+        object.0["metadata"]["managedFields"][0]["time"] = "later".into();
+    });
+    state.step(Event::Listing(kind.clone(), 2), now);
+    assert!(reads(&state.step(seen(&changed), now), &id));
+    state.step(Event::Listed(kind, 2), now);
+    let commands = state.step(Event::Finished(id, Outcome::Read(Box::new(changed))), now);
+    assert!(!applies(&commands, "a") && state.is_synced(), "{commands:?}");
+}
+
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn a_manager_that_no_sync_has_named_is_put_back() {
