@@ -21,11 +21,12 @@ const CRD: &str = include_str!("export/crd.yaml");
 /// The least that the API server accepts of each built-in kind.
 const BASES: &str = include_str!("../judge/bases.yaml");
 
-/// The Namespaces with the objects of [`NAMESPACED`], each with the way in which kubectl makes them and a free port.
+/// The Namespaces with the objects of [`NAMESPACED`], each with the way in which kubectl makes them and a port. The API
+/// server chooses [the first 86](https://kubernetes.io/docs/concepts/services-networking/service/#avoid-nodeport-collisions) last.
 const WAYS: [(&str, &[&str], &str); 3] = [
-    ("created", &["create"], "31001"),
-    ("applied", &["apply"], "31002"),
-    ("server-side", &["apply", "--server-side"], "31003"),
+    ("created", &["create"], "30001"),
+    ("applied", &["apply"], "30002"),
+    ("server-side", &["apply", "--server-side"], "30003"),
 ];
 /// The Namespace with an object of each kind.
 const BASE: &str = "base";
