@@ -32,14 +32,19 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// JSON with each such character as `\u001b`: it can stand in a text only, and there it means the same.
+/// JSON with each such character as `\u001b`.
 pub fn visible_json(json: &str) -> Cow<'_, str> {
-    if !json.contains(is_control) {
+    escaped_json(json, is_control)
+}
+
+/// JSON with these characters as their numbers, as in `\u001b`: they stand in texts alone, and there they mean the same.
+pub fn escaped_json(json: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !json.contains(&is_escaped) {
         return Cow::Borrowed(json);
     }
     let mut out = String::with_capacity(json.len() + 16);
     for c in json.chars() {
-        if is_control(c) {
+        if is_escaped(c) {
             let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {
             out.push(c);

@@ -2,8 +2,8 @@
 
 mod error;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use super::path;
 use crate::model::duration::format_duration;
 use crate::model::metadata::{FIELD_MANAGER, SyncId};
 use crate::model::object::{GroupKind, ObjectId};
+use crate::model::visible::escaped_json;
 use crate::sync::engine::Failure;
 
 pub use error::ApiError;
@@ -338,17 +339,10 @@ fn no_answer(time_limit: Duration) -> ApiError {
 fn as_yaml(json: Vec<u8>) -> Vec<u8> {
     let is_special =
         |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
-    let Some(text) = std::str::from_utf8(&json).ok().filter(|text| text.contains(is_special)) else { return json };
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        // In JSON they stand in texts alone.
-        if is_special(c) {
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
-        } else {
-            out.push(c);
-        }
+    match std::str::from_utf8(&json).map(|text| escaped_json(text, is_special)) {
+        Ok(Cow::Owned(escaped)) => escaped.into_bytes(),
+        _ => json,
     }
-    out.into_bytes()
 }
 
 /// Waits for the answer to a request of the agent's own, for 40 seconds at the most.

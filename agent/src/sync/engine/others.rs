@@ -14,7 +14,7 @@ use crate::sync::live::Owner;
 use crate::sync::plan::{Action, Declared};
 
 use super::dependencies::gives_rights;
-use super::objects::{Mark, Phase};
+use super::objects::{Mark, Phase, Tracked};
 use super::{Command, Failure, Restoring, Retry, State};
 
 /// The time for which the deletions of a commit wait until the other syncs of its repository have read it too: what it moves to
@@ -203,7 +203,7 @@ impl State {
             }
             _ => false,
         };
-        self.syncs_made(SyncKind::RepoSync).any(|(id, sync)| match syncs.get(&sync.manager()) {
+        self.syncs_made(&sync_kind(SyncKind::RepoSync)).any(|(id, sync)| match syncs.get(&sync.manager()) {
             None | Some(Holdings::Untold) => is_of_repository(id),
             Some(Holdings::Known(held)) => is_late(held) && is_of_repository(id),
             Some(Holdings::Unreadable) => false,
@@ -214,16 +214,14 @@ impl State {
     /// moment later.
     fn has_unknown_sync(&self) -> bool {
         let Some(syncs) = &self.others.syncs else { return false };
-        self.syncs_made(SyncKind::RootSync).any(|(_, sync)| !syncs.contains_key(&sync.manager()))
+        self.syncs_made(&sync_kind(SyncKind::RootSync)).any(|(_, sync)| !syncs.contains_key(&sync.manager()))
     }
 
     /// The live syncs of a kind among the objects that this sync declares or has, without those that are being deleted.
-    fn syncs_made(&self, kind: SyncKind) -> impl Iterator<Item = (&ObjectId, SyncId)> {
-        let kind = sync_kind(kind);
-        let objects = self.objects.all().range(ObjectId::new(&kind, "", "")..);
-        let of_kind = objects.take_while(move |(id, _)| id.is_of(&kind));
-        let stay = of_kind.filter(|(_, tracked)| tracked.live.as_ref().is_some_and(|live| !live.terminating));
-        stay.filter_map(|(id, _)| Some((id, SyncId::of_object(id)?)))
+    fn syncs_made(&self, kind: &GroupKind) -> impl Iterator<Item = (&ObjectId, SyncId)> {
+        let stay = |tracked: &Tracked| tracked.live.as_ref().is_some_and(|live| !live.terminating);
+        let made = self.objects.of_kind(kind).filter(move |(_, tracked)| stay(tracked));
+        made.filter_map(|(id, _)| Some((id, SyncId::of_object(id)?)))
     }
 
     /// `true` for a sync that may be gone only after this one: this one is among its objects, or among those of one of them.
