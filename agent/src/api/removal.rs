@@ -12,6 +12,8 @@ pub enum Removal {
     Keep,
     /// They are deleted, and the sync goes when they are gone.
     Delete,
+    /// As `Delete`, also those that another sync declares: all syncs go with the agent.
+    Uninstall,
     /// They stay without the labels and annotations of the sync.
     GiveUp,
 }
@@ -20,7 +22,7 @@ impl Removal {
     /// The end that these annotations of the sync object ask for. Any value but the two that Config Sync knows keeps the objects.
     pub fn of(annotations: &BTreeMap<String, String>) -> Self {
         if annotations.get(annotation::UNINSTALL).is_some_and(|end| end == UNINSTALL_PRUNE) {
-            return Self::Delete;
+            return Self::Uninstall;
         }
         match annotations.get(annotation::DELETION_PROPAGATION).map(String::as_str) {
             Some("Foreground") => Self::Delete,

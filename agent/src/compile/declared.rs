@@ -42,8 +42,17 @@ pub enum Undeclared {
     Pruned,
     /// The sync itself goes, and they are deleted before it. Only without a record are they held.
     Deleted,
+    /// All syncs go with the agent: as `Deleted`, and no other sync takes any of them over, since it goes too.
+    Uninstalled,
     /// The sync itself goes, and they stay without its labels and annotations.
     GivenUp,
+}
+
+impl Undeclared {
+    /// `true` if the sync itself goes, and its objects before it.
+    pub fn is_gone_before(self) -> bool {
+        matches!(self, Self::Deleted | Self::Uninstalled)
+    }
 }
 
 /// One object to apply: the object of a manifest with the metadata that the system adds. The annotations `token`, `git-context`

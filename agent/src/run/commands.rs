@@ -11,7 +11,7 @@ use super::AgentContext;
 use super::budget::Purpose;
 use super::source::git_context;
 use super::supervision::supervised;
-use crate::compile::declared::{DeclaredObject, DeclaredSet, Undeclared};
+use crate::compile::declared::{DeclaredObject, DeclaredSet};
 use crate::io::kubernetes::apply::{self, Dependents};
 use crate::io::kubernetes::audit::audit;
 use crate::io::kubernetes::client::Cluster;
@@ -106,7 +106,7 @@ impl CommandRunner {
             Command::Audit(kind, versions) => self.audit(kind, versions),
             Command::Delete(id, uid, version, heirs) => {
                 let (cluster, sync) = (Arc::clone(&self.cluster), self.sync.clone());
-                let goes = |set: &Arc<DeclaredSet>| set.undeclared == Undeclared::Deleted;
+                let goes = |set: &Arc<DeclaredSet>| set.undeclared.is_gone_before();
                 let dependents =
                     if engine.in_force().is_some_and(goes) { Dependents::First } else { Dependents::Later };
                 self.spawn(OperationLabel::delete, id.clone(), OF_COMMIT, async move {

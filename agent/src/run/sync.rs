@@ -208,6 +208,7 @@ fn source(
 fn undeclared(task: &SyncTask) -> Option<Undeclared> {
     match task.removal? {
         Removal::Delete => Some(Undeclared::Deleted),
+        Removal::Uninstall => Some(Undeclared::Uninstalled),
         Removal::GiveUp => Some(Undeclared::GivenUp),
         Removal::Keep => None,
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::api::GitStatus;
-use crate::compile::declared::DeclaredSet;
+use crate::compile::declared::{DeclaredSet, Undeclared};
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::metadata::{ROOT_SCOPE, SyncId, SyncKind};
 use crate::model::object::{GroupKind, ObjectId};
@@ -148,6 +148,12 @@ impl State {
         })
     }
 
+    /// The syncs that may take over what this one deletes.
+    fn followers(&self) -> impl Iterator<Item = (&str, &HeldObjects)> {
+        let goes = self.in_force.declared.as_ref().is_some_and(|set| set.undeclared == Undeclared::Uninstalled);
+        self.known_others().filter(move |_| !goes)
+    }
+
     /// `true` for an object that is released instead of deleted: another sync declares it, or it holds something that stays.
     pub(super) fn is_kept(&self, id: &ObjectId) -> bool {
         self.objects.notes(id).is_some_and(|notes| notes.keep) || self.is_declared_elsewhere(id)
@@ -155,7 +161,7 @@ impl State {
 
     /// `true` if a RootSync declares the object, to which it goes over.
     pub(super) fn is_declared_elsewhere(&self, id: &ObjectId) -> bool {
-        self.known_others().any(|(manager, held)| tenant(manager).is_none() && held.declares(id))
+        self.followers().any(|(manager, held)| tenant(manager).is_none() && held.declares(id))
     }
 
     /// The RepoSyncs that declare an object that is deleted. It goes over to the first of them that may make it: by declaring what it
@@ -167,7 +173,7 @@ impl State {
         let declares = |(manager, held): (&str, &HeldObjects)| {
             SyncId::repo_of(manager).filter(|sync| sync.covers(id) && held.declares(id))
         };
-        self.known_others().filter_map(declares).take(HEIRS).collect()
+        self.followers().filter_map(declares).take(HEIRS).collect()
     }
 
     /// `true` while deletions wait for what the other syncs have to tell.

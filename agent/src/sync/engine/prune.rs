@@ -7,7 +7,7 @@ mod budget;
 
 use std::time::Instant;
 
-use crate::compile::declared::{DeclaredSet, Undeclared};
+use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Finding;
 use crate::model::object::{ObjectId, walk};
 use crate::sync::live::Live;
@@ -48,7 +48,7 @@ impl State {
 
     /// `true` when the sync itself is being deleted, with all that its record names.
     fn goes_with_its_objects(&self, declared: &DeclaredSet) -> bool {
-        declared.undeclared == Undeclared::Deleted && self.prunes.memory.proof == Proof::Record
+        declared.undeclared.is_gone_before() && self.prunes.memory.proof == Proof::Record
     }
 
     /// A user sets or removes the approval of deletions. Deletions of an approval that is taken back are judged again, but

@@ -109,6 +109,26 @@ fn an_object_that_another_sync_declares_is_released_and_not_deleted() {
     assert_eq!((scene.deleted(), scene.released()), (vec!["goes".to_owned()], vec!["moves"]));
 }
 
+/// The other sync goes with the agent too: an object that goes over to it at that moment would be left in the cluster.
+#[test]
+fn a_sync_that_goes_with_the_agent_leaves_nothing_to_others() {
+    for (undeclared, deleted) in [(Undeclared::Deleted, vec![]), (Undeclared::Uninstalled, vec!["both".to_owned()])] {
+        let mut scene = Scene::new(&config_map("both"), held(FIRST, "elsewhere", &config_map("both")));
+        let tenant = SyncId::repo("shop", "repo-sync").manager();
+        let others = [OTHER.to_owned(), tenant].map(|sync| (sync, held(FIRST, "elsewhere", &config_map("both"))));
+        scene.tell_all(others.into());
+        let declared = Some(Arc::new(DeclaredSet { undeclared, ..DeclaredSet::default() }));
+        scene.step(Event::Compiled { commit: FIRST.to_owned(), declared, findings: Vec::new() });
+        scene.commands.extend(recorded(&mut scene.state, scene.now));
+        assert_eq!(scene.deleted(), deleted, "{undeclared:?}");
+        let heirs = scene
+            .commands
+            .iter()
+            .any(|command| matches!(command, Command::Delete(_, _, _, heirs) if !heirs.is_empty()));
+        assert!(!heirs, "{undeclared:?}");
+    }
+}
+
 /// An object with owners is not deleted, since it goes with them. Another sync that declares it has it all the same.
 #[test]
 fn an_object_with_owners_is_released_to_another_sync() {
