@@ -131,7 +131,7 @@ pub(crate) fn binding(namespace: &str, kind: &str, role: &str) -> Value {
 pub(crate) const ALL: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
 
 /// The names of the subjects of a binding; none if it is not there.
-fn subjects(cluster: &Cluster, path: &str) -> Result<Vec<String>> {
+pub(crate) fn subjects(cluster: &Cluster, path: &str) -> Result<Vec<String>> {
     if !cluster.exists(path)? {
         return Ok(Vec::new());
     }
@@ -258,63 +258,6 @@ pub(crate) fn have_the_rights_of_their_accounts(kind: Kind) -> Result<()> {
     ensure!(cluster.get(&config_map_path(BANK, "settings"))?["data"]["key"] == "second", "the rest is not applied");
     let secret = cluster.get(&format!("/api/v1/namespaces/{BANK}/secrets/key"))?;
     ensure!(secret["data"]["key"] == "Zmlyc3Q=", "the account had no right to change it");
-    Ok(())
-}
-
-/// A RootSync with roles has these and no others.
-pub(crate) fn root_sync_with_roles(kind: Kind) -> Result<()> {
-    const ROLES: &str = "tenants-roles";
-    let world = shared(kind)?;
-    let cluster = &world.cluster;
-    cluster.create_namespace(ROLES)?;
-    for (name, resource) in [("maps", "configmaps"), ("quotas", "resourcequotas")] {
-        let rules = json!([{"apiGroups": [""], "resources": [resource], "verbs": ALL}]);
-        let role = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRole",
-            "metadata": {"name": format!("{ROLES}-{name}")},
-            "rules": rules,
-        });
-        cluster.create(&format!("{RBAC}/clusterroles"), &role)?;
-    }
-    let repository = Repository::empty()?;
-    repository.write("settings.yaml", &config_map(ROLES, "settings", "value"))?;
-    let quota =
-        format!("apiVersion: v1\nkind: ResourceQuota\nmetadata: {{name: quota, namespace: {ROLES}}}\nspec: {{}}\n");
-    repository.write("quota.yaml", &quota)?;
-    let role = |name: &str, namespace: &str| json!({"kind": "ClusterRole", "name": format!("{ROLES}-{name}"), "namespace": namespace});
-    let overrides = |roles: Value| json!({"roleRefs": roles, "namespaceStrategy": "explicit"});
-    let maps = overrides(json!([role("maps", ROLES)]));
-    let sync = Sync::with_override(cluster, ROLES, repository, &maps)?;
-    let status = sync.await_error("2013")?;
-    ensure!(codes(&status) == ["2013"], "{:#}", status["status"]);
-    await_condition("what the roles allow is applied", || {
-        ensure!(cluster.exists(&config_map_path(ROLES, "settings"))?, "not yet");
-        Ok(())
-    })?;
-    let account = "root-reconciler-tenants-roles";
-    let admin = format!("{RBAC}/clusterrolebindings/configsync.gke.io:root-reconciler");
-    ensure!(!subjects(cluster, &admin)?.contains(&account.to_owned()), "it is an administrator");
-    let base = format!("{RBAC}/clusterrolebindings/configsync.gke.io:root-reconciler-base");
-    ensure!(subjects(cluster, &base)?.contains(&account.to_owned()), "it has no base role");
-
-    let set = |roles: Value| sync.patch(&json!({"spec": {"override": overrides(roles)}}));
-    set(json!([role("maps", ROLES), role("quotas", ROLES)]))?;
-    sync.await_synced(&sync.repository.head()?)?;
-    set(json!([role("quotas", "")]))?;
-    await_condition("the binding of the role that was removed is gone", || {
-        let bindings = cluster.get(&format!("{RBAC}/namespaces/{ROLES}/rolebindings"))?;
-        ensure!(bindings["items"] == json!([]), "{bindings:#}");
-        Ok(())
-    })?;
-    sync.repository.write("settings.yaml", &config_map(ROLES, "settings", "changed"))?;
-    sync.repository.commit()?;
-    sync.await_error("2013")?;
-    ensure!(cluster.get(&config_map_path(ROLES, "settings"))?["data"]["key"] == "value", "it had no right to");
-    sync.patch(&json!({"spec": {"override": null}}))?;
-    sync.await_synced(&sync.repository.head()?)?;
-    ensure!(subjects(cluster, &admin)?.contains(&account.to_owned()), "it is no administrator");
-    ensure!(!subjects(cluster, &base)?.contains(&account.to_owned()), "it has the base role");
     Ok(())
 }
 
@@ -472,22 +415,5 @@ pub(crate) fn lose_their_rights_last(kind: Kind) -> Result<()> {
     ensure!(!cluster.exists(&tenant.path())?, "it is there: {:#}", tenant.object()?);
     ensure!(!cluster.exists(&config_map_path(LEAVES, "settings"))?, "its object is there");
     ensure!(!cluster.exists(&format!("{RBAC}/namespaces/{LEAVES}/rolebindings/tenant"))?, "its rights are there");
-    Ok(())
-}
-
-/// A RootSync whose roles are of one Namespace declares objects in it, and not the Namespace itself, which is there already.
-/// <https://github.com/fluxcd/flux2-multi-tenancy/issues/69>
-pub(crate) fn roles_of_one_namespace(kind: Kind) -> Result<()> {
-    const GIVEN: &str = "tenants-given";
-    let world = shared(kind)?;
-    let cluster = &world.cluster;
-    cluster.create_namespace(GIVEN)?;
-    let repository = Repository::empty()?;
-    repository.write("settings.yaml", &config_map(GIVEN, "settings", "value"))?;
-    let roles = json!({"roleRefs": [{"kind": "ClusterRole", "name": "edit", "namespace": GIVEN}]});
-    let sync = Sync::with_override(cluster, GIVEN, repository, &roles)?;
-    sync.await_synced(&sync.repository.head()?)?;
-    let namespace = cluster.get(&format!("/api/v1/namespaces/{GIVEN}"))?;
-    ensure!(namespace["metadata"].get("annotations").is_none(), "it was changed: {namespace:#}");
     Ok(())
 }

@@ -39,7 +39,15 @@ const KINDS: [AccountKind; 3] =
     [AccountKind::ServiceAccount, AccountKind::ClusterRoleBinding, AccountKind::RoleBinding];
 
 /// The rights that each sync has by now, or why it does not have them; nothing about a sync that has not been dealt with.
-pub(super) type Granted = BTreeMap<SyncId, Result<Option<Rights>, String>>;
+pub(super) type Granted = BTreeMap<SyncId, Result<Grant, String>>;
+
+/// The rights that a sync has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Grant {
+    pub(super) rights: Option<Rights>,
+    /// Why one of its roles could not be bound to its account.
+    pub(super) lacks: Option<String>,
+}
 
 /// Keeps the objects until the agent ends. Nothing is written while a sync object has not been read: its account would be lost.
 pub(super) async fn keep(context: Arc<AgentContext>, mut accounts: watch::Receiver<Option<Accounts>>) {
@@ -120,16 +128,18 @@ impl AccountKeeper {
         let due = due(&accounts, &self.known.objects);
         let ids: BTreeSet<&AccountObjectId> = due.iter().map(|write| &write.id).collect();
         self.failures.retain(|id, _| ids.contains(id));
-        // Syncs without their rights, and why they will not have them soon.
-        let mut lacking: BTreeMap<SyncId, Option<String>> = BTreeMap::new();
-        for AccountWrite { id, concerns, .. } in &due {
+        // Syncs without their rights, and why they will not have them soon; and those that can do without one of their roles.
+        let (mut lacking, mut lacks): (BTreeMap<SyncId, Option<String>>, BTreeMap<SyncId, Option<String>>) =
+            Default::default();
+        for AccountWrite { id, concerns, is_awaited, .. } in &due {
             let why = match self.failures.get(id) {
                 Some(FailedWrite { why: None, .. }) => continue,
                 failure => failure.and_then(|failure| failure.why.clone()),
             };
             for sync in concerns {
-                let lacks = lacking.entry(sync.clone()).or_default();
-                *lacks = why.clone().or(lacks.take());
+                let told = if *is_awaited { &mut lacking } else { &mut lacks };
+                let told = told.entry(sync.clone()).or_default();
+                *told = why.clone().or(told.take());
             }
         }
         let now = Instant::now();
@@ -137,7 +147,10 @@ impl AccountKeeper {
         self.due = due.into_iter().filter(|write| !is_paused(&write.id)).collect();
         self.begin_writes();
         let granted = accounts.into_iter().filter_map(|(sync, rights)| match lacking.remove(&sync) {
-            None => Some((sync, Ok(rights))),
+            None => {
+                let lacks = lacks.remove(&sync).flatten();
+                Some((sync, Ok(Grant { rights, lacks })))
+            }
             Some(Some(why)) => Some((sync, Err(why))),
             Some(None) => None,
         });
@@ -317,6 +330,7 @@ fn follow(client: &kube::Client, kind: AccountKind) -> AccountEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::RoleRef;
 
     /// The object of a write, as the API server answers.
     fn written(write: &AccountWrite, version: &str) -> Value {
@@ -341,10 +355,30 @@ mod tests {
             keeper.ended((write.id, answer));
         }
         let granted = keeper.look(Some(wanted)).expect("they are wanted");
-        assert_eq!(granted[&one], Ok(Some(Rights::default())));
+        assert_eq!(granted[&one], Ok(Grant { rights: Some(Rights::default()), lacks: None }));
         assert!(granted[&other].as_ref().is_err_and(|why| why.contains("RoleBinding b/")));
         assert!(keeper.due.is_empty() && keeper.in_flight.is_empty() && keeper.next_attempt().is_some());
         assert_eq!(keeper.look(None), None);
+    }
+
+    #[tokio::test]
+    async fn a_role_that_cannot_be_bound_is_told_and_holds_nothing_up() {
+        let mut keeper = AccountKeeper::new(&Arc::new(Cluster::unreachable()));
+        let role = RoleRef { kind: "ClusterRole".to_owned(), name: "edit".to_owned(), namespace: "nowhere".to_owned() };
+        let (sync, rights) = (SyncId::root("root-sync"), Rights { roles: vec![role], google: String::new() });
+        let wanted: Accounts = [(sync.clone(), Some(rights.clone()))].into();
+        keeper.look(Some(wanted.clone()));
+        for write in due(&wanted, &BTreeMap::new()) {
+            let answer = match write.id.1 == "nowhere" {
+                true => Err(ApiError::Unreachable("no Namespace".to_owned())),
+                false => Ok(Some(written(&write, "1"))),
+            };
+            keeper.ended((write.id, answer));
+        }
+        let granted = keeper.look(Some(wanted)).expect("they are wanted");
+        let Ok(Grant { rights: had, lacks: Some(lacks) }) = &granted[&sync] else { panic!("{granted:?}") };
+        assert_eq!(*had, Some(rights));
+        assert!(lacks.contains("RoleBinding nowhere/") && lacks.contains("no Namespace"), "{lacks}");
     }
 
     #[tokio::test]

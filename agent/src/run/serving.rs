@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::AgentContext;
+use super::accounts::Granted;
 use super::config_sync;
 use super::holdings::tell_recorded;
 use super::standby::{StandbyEnd, stand_by};
@@ -105,13 +106,12 @@ pub(super) async fn await_rights(
     loop {
         let task = Arc::clone(&instructions.borrow_and_update().task);
         let why = match granted.borrow_and_update().get(id) {
-            Some(Ok(rights)) if task.rights.is_none() || *rights == task.rights => return,
+            Some(Ok(grant)) if task.rights.is_none() || grant.rights == task.rights => return,
             Some(Err(why)) => Some(why.clone()),
             _ => None,
         };
         if let (Some(why), Some(object)) = (why, object.as_mut()) {
-            let finding = Finding::new(Code::InsufficientPermission, format!("the sync cannot run: {why}"))
-                .hint("the agent tries again by itself; apply the manifests of `nomos install` again if its rights are other ones");
+            let finding = not_granted(&format!("the sync cannot run: {why}"));
             tell_recorded(context, id).await;
             refuse(context, id, object, task.generation, &finding, events).await;
         }
@@ -121,6 +121,22 @@ pub(super) async fn await_rights(
             Ok(()) = instructions.changed() => {}
         }
     }
+}
+
+/// The finding about rights that a sync cannot be given.
+fn not_granted(message: &str) -> Finding {
+    Finding::new(Code::InsufficientPermission, message).hint(
+        "the agent tries again by itself; apply the manifests of `nomos install` again if its rights are other ones",
+    )
+}
+
+/// The finding about rights that a sync which runs does not have, and goes on without.
+fn lacking(granted: &Granted, id: &SyncId) -> Option<Finding> {
+    let why = match granted.get(id)? {
+        Ok(grant) => grant.lacks.as_ref()?,
+        Err(why) => why,
+    };
+    Some(not_granted(&format!("the sync goes on with the rights that it has: {why}")))
 }
 
 /// The end of a wait for Config Sync to leave a sync, or for a user to resume it.
@@ -211,7 +227,8 @@ async fn await_resumption(
     end
 }
 
-/// Passes the instructions on to a run, and tells it to stop when a program of Config Sync begins to serve the sync, or a user suspends it.
+/// Passes the instructions on to a run, with what its account cannot be given, and tells it to stop when a program of Config Sync
+/// begins to serve the sync, or a user suspends it.
 async fn pass_on(
     context: &AgentContext,
     id: &SyncId,
@@ -219,20 +236,22 @@ async fn pass_on(
     run: &watch::Sender<Instructions>,
 ) {
     let mut interrupted = false;
+    let mut granted = context.granted.subscribe();
+    granted.mark_changed();
     loop {
         tokio::select! {
-            Ok(()) = instructions.changed() => {
-                let mut next = instructions.borrow_and_update().clone();
-                interrupted |= next.suspended;
-                next.stop |= interrupted;
-                run.send_replace(next);
-            }
-            () = config_sync::comes(context, id), if !interrupted => {
-                interrupted = true;
-                run.send_modify(|instructions| instructions.stop = true);
-            }
+            Ok(()) = instructions.changed() => {}
+            // The sender is in the context.
+            Ok(()) = granted.changed() => {}
+            () = config_sync::comes(context, id), if !interrupted => interrupted = true,
             else => std::future::pending().await,
         }
+        let mut next = instructions.borrow_and_update().clone();
+        interrupted |= next.suspended;
+        next.stop |= interrupted;
+        let rights = lacking(&granted.borrow_and_update(), id);
+        next.refused = next.refused.or_else(|| Some((rights?, next.task.generation)));
+        run.send_if_modified(|told| std::mem::replace(told, next.clone()) != next);
     }
 }
 

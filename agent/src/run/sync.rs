@@ -57,7 +57,8 @@ pub(super) struct Instructions {
     pub(super) asked: Option<String>,
     /// A user suspended the sync: it ends, and begins again when it is resumed.
     pub(super) suspended: bool,
-    /// The error of a newer spec, and its generation: the sync goes on with the spec before and reports the error.
+    /// The error of a newer spec, or of the rights that it asks for, and its generation: the sync goes on with what it has, and
+    /// reports the error.
     pub(super) refused: Option<(Finding, i64)>,
     /// Finish what is in flight, write the status, end.
     pub(super) stop: bool,
@@ -352,7 +353,7 @@ impl Driver<'_> {
     /// `true` if the account of the sync was given other rights.
     fn new_rights(&mut self) -> bool {
         let rights = match self.granted.borrow_and_update().get(&self.runner.sync) {
-            Some(Ok(rights)) => rights.clone(),
+            Some(Ok(grant)) => grant.rights.clone(),
             Some(Err(_)) | None => return false,
         };
         std::mem::replace(&mut self.rights, rights) != self.rights
@@ -432,9 +433,17 @@ impl Driver<'_> {
             self.runner.context.repositories.ask_again(|other| name.as_deref() == Some(other));
             self.step(Event::Asked);
         }
-        if let Some((finding, generation)) = next.refused.filter(|refused| before.refused.as_ref() != Some(refused)) {
-            self.runner.notice(Notice::Failed(finding.clone()));
-            self.runner.tell(ReportMessage::Refused(Box::new(finding), generation));
+        match next.refused {
+            Some(refused) if before.refused.as_ref() != Some(&refused) => {
+                let (finding, generation) = refused;
+                self.runner.notice(Notice::Failed(finding.clone()));
+                self.runner.tell(ReportMessage::Refused(Box::new(finding), generation));
+            }
+            None if before.refused.is_some() && self.stalled.is_none() => {
+                self.runner.tell(ReportMessage::Spec(next.task.facts()));
+                self.runner.tell(ReportMessage::Report(Box::new(self.state.last_report())));
+            }
+            _ => {}
         }
         Event::Approved(next.approval)
     }

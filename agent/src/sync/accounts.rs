@@ -79,6 +79,9 @@ pub struct AccountWrite {
     pub body: Option<Value>,
     /// The syncs whose rights it changes.
     pub concerns: BTreeSet<SyncId>,
+    /// They do nothing before it is done. A role that cannot be bound, such as one in a Namespace that is not there, holds the others
+    /// up no more.
+    pub is_awaited: bool,
 }
 
 impl AccountKind {
@@ -293,7 +296,7 @@ pub fn due(accounts: &Accounts, there: &AccountObjects) -> Vec<AccountWrite> {
     for (id, object) in there {
         if !wanted.objects.contains_key(id) && !wanted.kept.contains(id) && object.is_made(id) {
             let concerns = concerns(&mut object.subjects.iter());
-            writes.push(AccountWrite { id: id.clone(), body: None, concerns });
+            writes.push(AccountWrite { id: id.clone(), body: None, concerns, is_awaited: true });
         }
     }
     for (id, object) in &wanted.objects {
@@ -303,17 +306,18 @@ pub fn due(accounts: &Accounts, there: &AccountObjects) -> Vec<AccountWrite> {
         }
         let (none, name) = (BTreeSet::new(), BTreeSet::from([id.2.clone()]));
         let had = before.map_or(&none, |before| &before.subjects);
-        let concerns = match () {
-            () if id.0 == AccountKind::ServiceAccount => concerns(&mut name.iter()),
-            () if is_shared(id) => concerns(&mut had.symmetric_difference(&object.subjects)),
-            // A role that cannot be bound, such as one in a Namespace that is not there, holds the others up no more.
-            () => BTreeSet::new(),
+        let is_account = id.0 == AccountKind::ServiceAccount;
+        let concerns = if is_account {
+            concerns(&mut name.iter())
+        } else {
+            concerns(&mut had.symmetric_difference(&object.subjects))
         };
+        let is_awaited = is_account || is_shared(id);
         // The role of a binding cannot be changed.
         if before.is_some_and(|before| before.role != object.role && before.is_made(id)) {
-            writes.push(AccountWrite { id: id.clone(), body: None, concerns: concerns.clone() });
+            writes.push(AccountWrite { id: id.clone(), body: None, concerns: concerns.clone(), is_awaited });
         }
-        writes.push(AccountWrite { id: id.clone(), body: Some(object.body(id)), concerns });
+        writes.push(AccountWrite { id: id.clone(), body: Some(object.body(id)), concerns, is_awaited });
     }
     writes
 }
