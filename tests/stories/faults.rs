@@ -199,3 +199,22 @@ pub(crate) fn absent_group(kind: Kind) -> Result<()> {
     sync.await_synced(&commit)?;
     Ok(())
 }
+
+/// Objects of others cannot be listed: their webhook for conversions is dead, or the server of their API is away. A sync that begins has
+/// no record, looks for its objects among all kinds, and goes on without these.
+pub(crate) fn unlisted_kind(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let _agent = agent(&cluster, &[])?;
+    create_kind(&cluster, "others.example.com")?;
+    for code in [500, 503] {
+        cluster.sandbox()?.faults().add(Rule::new(Fault::status(code)).verb("list").path("/widgets").agent(AGENT));
+        let name = format!("beside-{code}");
+        let repository = Repository::empty()?;
+        repository.write("namespace.yaml", &namespace(&name))?;
+        repository.write("settings.yaml", &config_map(&name, "settings", "value"))?;
+        let sync = Sync::unstructured(&cluster, &name, repository)?;
+        sync.await_synced(&sync.repository.head()?)?;
+        cluster.sandbox()?.faults().clear();
+    }
+    Ok(())
+}

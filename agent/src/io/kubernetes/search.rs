@@ -60,7 +60,7 @@ impl Search {
     /// The objects whose label `part-of` has this value. One search answers all syncs that wait when it begins.
     ///
     /// # Errors
-    /// When the API server refuses or cannot be reached. Kinds that may not be listed are left out: nothing of them is deleted.
+    /// When the API server cannot be reached. Kinds that it does not list are left out: nothing of them is deleted.
     pub async fn find(&self, part_of: &str) -> Result<FoundObjects, ApiError> {
         loop {
             let (answer, mut found) = oneshot::channel();
@@ -97,6 +97,11 @@ impl Search {
             let _ = answer.send(found);
         }
     }
+}
+
+/// `true` for an answer that says nothing about the API server: a webhook for conversions is dead, or the server of an API is away.
+async fn is_of_the_kind(cluster: &Cluster, error: &ApiError) -> bool {
+    matches!(error.code(), 500 | 503) && cluster.outage().await.is_none()
 }
 
 /// Searches every kind for objects with these values of the label `part-of`.
@@ -141,6 +146,10 @@ async fn search_kind(
             Ok(None) => break,
             // The agent deletes nothing of a kind that it may not list.
             Err(error) if matches!(error.code(), 403..=405) => break,
+            Err(error) if is_of_the_kind(cluster, &error).await => {
+                tracing::warn!(%error, "cannot look for objects of {kind}: those that no commit declares stay");
+                break;
+            }
             Err(error) => return Err(error),
         };
         for item in page.items {
