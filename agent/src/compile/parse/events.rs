@@ -43,8 +43,11 @@ impl<'a> YamlEvents<'a> {
     /// The next event.
     pub(super) fn next(&mut self) -> Result<YamlEvent, ParseProblem> {
         let event = self.parser.parse().map_err(|error| {
-            let at = error.problem_mark().map_or(0, |mark| mark.index as usize);
-            problem(&describe(&error), self.input.original_position(at))
+            let (message, at) = match error.problem_mark() {
+                Some(mark) => (describe(&error), mark.index as usize),
+                None => self.unreadable(&error),
+            };
+            problem(&message, self.input.original_position(at))
         })?;
         let (at, end) = (event.start_mark.index as usize, event.end_mark.index as usize);
         let mut data = event.data;
@@ -58,6 +61,20 @@ impl<'a> YamlEvents<'a> {
         }
         Ok(YamlEvent { data, at: self.input.original_position(at) })
     }
+
+    /// An error of the reader has no position: it is about the first character that YAML does not have.
+    fn unreadable(&self, error: &libyaml_safer::Error) -> (String, usize) {
+        match self.input.text().char_indices().find(|(_, c)| !is_printable(*c)) {
+            Some((at, c)) => (format!("{}: U+{:04X}", describe(error), u32::from(c)), at),
+            None => (describe(error), 0),
+        }
+    }
+}
+
+/// `true` for a character that a YAML document may have: <https://yaml.org/spec/1.2.2/#51-character-set>.
+fn is_printable(c: char) -> bool {
+    let is_control = c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
+    !is_control && !matches!(c, '\u{fffe}' | '\u{ffff}')
 }
 
 /// The number of open braces and brackets after an event. Inside of them there are no block maps and lists, so each end event
