@@ -293,6 +293,21 @@ impl SyncId {
         format!("system:serviceaccount:{CONTROLLER_NAMESPACE}:{}", self.reconciler())
     }
 
+    /// The only other sync whose account has the name of this one's: `repo-sync` of the namespace `a-b-1` for `b` of the namespace `a`,
+    /// and the other way round.
+    pub fn twin(&self) -> Option<Self> {
+        let account = self.reconciler();
+        let rest = account.strip_prefix("ns-reconciler-").filter(|_| self.kind == SyncKind::RepoSync)?;
+        if self.name != REPO_SYNC {
+            return Some(Self::repo(rest, REPO_SYNC));
+        }
+        let (before, length) = rest.rsplit_once('-')?;
+        let name = before.len().checked_sub(length.parse().ok()?)?;
+        let namespace = before.get(..name)?.strip_suffix('-').filter(|namespace| !namespace.is_empty())?;
+        let twin = Self::repo(namespace, before.get(name..)?);
+        (twin.reconciler() == account && twin.name != REPO_SYNC).then_some(twin)
+    }
+
     /// The value of [`annotation::OWNING_INVENTORY`] and [`label::INVENTORY_ID`].
     pub fn inventory_id(&self) -> String {
         format!("{}_{}", self.namespace, self.name)
@@ -334,6 +349,22 @@ mod tests {
         ] {
             assert_eq!(sync.reconciler(), reconciler);
         }
+    }
+
+    #[test]
+    fn two_repo_syncs_can_have_an_account_of_one_name() {
+        for (one, other) in
+            [(("a", "b"), ("a-b-1", "repo-sync")), (("shop-1", "api-v2"), ("shop-1-api-v2-6", "repo-sync"))]
+        {
+            let (one, other) = (SyncId::repo(one.0, one.1), SyncId::repo(other.0, other.1));
+            assert_eq!(one.reconciler(), other.reconciler());
+            assert_eq!((one.twin(), other.twin()), (Some(other.clone()), Some(one)));
+        }
+        let alone = ["a", "a-1", "a-b-2", "b-1", "-b-1", "a-b-99999999999999999999", "a-é-1"];
+        for namespace in alone {
+            assert_eq!(SyncId::repo(namespace, "repo-sync").twin(), None, "{namespace}");
+        }
+        assert_eq!(SyncId::root("root-sync").twin(), None);
     }
 
     #[test]

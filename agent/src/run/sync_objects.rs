@@ -342,37 +342,32 @@ impl SyncObjects {
         self.accounts.send_if_modified(|before| replace(before, Some(accounts)));
     }
 
-    /// The RepoSync that keeps this one from being served: the accounts of both would have one name. That of a namespace whose name ends
-    /// like the account of this one.
-    fn twin(&self, id: &SyncId) -> Option<&SyncId> {
-        let account = id.reconciler();
-        let namespace = account.strip_prefix("ns-reconciler-").filter(|_| id.name != REPO_SYNC)?;
-        self.objects.get_key_value(&SyncId::repo(namespace, REPO_SYNC)).map(|(twin, _)| twin)
+    /// The RepoSync that keeps this one from being served: the accounts of both would have one name, and that one is older.
+    fn older_twin(&self, id: &SyncId) -> Option<SyncId> {
+        let twin = id.twin()?;
+        let age = |id: &SyncId| {
+            let made = self.objects.get(id)?.metadata.creation_timestamp.as_ref();
+            Some((made.map(|time| time.0), id.name != REPO_SYNC))
+        };
+        (age(&twin)? < age(id)?).then_some(twin)
     }
 
-    /// The RepoSync of this name has come or gone: others may not be served because of it, or may be served again.
+    /// A RepoSync has come or gone: another one may not be served because of it, or may be served again.
     fn judge_twin(&mut self, id: &SyncId) {
-        if id.kind != SyncKind::RepoSync || id.name != REPO_SYNC {
-            return;
-        }
-        let account = id.reconciler();
-        let is_twin = |other: &SyncId| {
-            id.namespace.starts_with(&other.namespace) && *other != *id && other.reconciler() == account
-        };
-        let twins = self.objects.iter().filter(|(other, _)| is_twin(other));
-        let twins: Vec<(SyncId, DynamicObject)> = twins.map(|(id, object)| (id.clone(), object.clone())).collect();
-        for (twin, object) in twins {
+        let Some(twin) = id.twin() else { return };
+        let Some(object) = self.objects.get(&twin).cloned() else { return };
+        if self.older_twin(&twin).is_some() {
             // The spec in force is not followed any more.
             self.then(&twin, NextStep::Remove);
-            let version = Box::new(self.version(&twin, object.clone()));
-            self.take_rights(&twin, &version);
-            self.then(&twin, NextStep::Declare(Box::new(object), version));
         }
+        let version = Box::new(self.version(&twin, object.clone()));
+        self.take_rights(&twin, &version);
+        self.then(&twin, NextStep::Declare(Box::new(object), version));
     }
 
     /// Takes in the rights that a sync object asks for; `true` if they are others. While its spec cannot be read they stay as they are.
     fn take_rights(&mut self, id: &SyncId, version: &SyncVersion) -> bool {
-        if self.twin(id).is_some() {
+        if self.older_twin(id).is_some() {
             return self.rights.remove(id).is_some();
         }
         let before = self.rights.get(id);
@@ -425,12 +420,12 @@ impl SyncObjects {
     /// The sync object as it is served. One that has the account of another one is not served, and its objects stay when it goes.
     fn version(&self, id: &SyncId, object: DynamicObject) -> SyncVersion {
         let version = version(id, &self.cluster_name, self.options.local_repositories, object);
-        let Some(twin) = self.twin(id) else { return version };
+        let Some(twin) = self.older_twin(id) else { return version };
         let SyncVersion { generation, task, .. } = version;
         let task = match task {
             Ok(task) if task.removal.is_some() => Ok(SyncTask { removal: Some(Removal::Keep), ..task }),
             Ok(SyncTask { object: Some(object), .. }) => {
-                Err(Refusal { object, generation, finding: has_account_of(id, twin) })
+                Err(Refusal { object, generation, finding: has_account_of(id, &twin) })
             }
             task => task,
         };

@@ -82,6 +82,7 @@ fn task(
 
 /// The finding about a RepoSync whose account would have the name of another one's.
 pub(super) fn has_account_of(id: &SyncId, twin: &SyncId) -> Finding {
-    let message = format!("The account of this sync would be {}, which is that of {twin}.", id.reconciler());
+    let message =
+        format!("The account of this sync would be {}, which is that of {twin}, the older one.", id.reconciler());
     Finding::new(Code::InvalidSync, message).hint("Give this sync another name.").about(sync_resource(id))
 }

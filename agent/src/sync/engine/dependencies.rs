@@ -53,9 +53,10 @@ impl State {
         matches!(self.declared(id), Declared::Absent) && !self.objects.is_recorded(id)
     }
 
-    /// `true` for an object of others for which an object of the sync waits.
+    /// `true` for an object of others for which an object of the sync waits, and which may be read: what is outside of the namespace of a
+    /// RepoSync is not, whatever its account may do.
     pub(super) fn is_awaited_stranger(&self, id: &ObjectId) -> bool {
-        self.objects.is_awaited(id) && self.is_stranger(id)
+        self.objects.is_awaited(id) && self.is_stranger(id) && self.settings.sync.covers(id)
     }
 
     /// The first object that has to be ready before this declared one is applied, and is not.
@@ -98,8 +99,11 @@ impl State {
             tracked.notes_mut().overdue_at.get_or_insert(overdue_at);
         });
         if self.is_stranger(&dependency) {
-            let looked = self.objects.notes(&dependency).is_some_and(|notes| notes.checks > 0);
-            self.look_at(&dependency, now);
+            let may_look = self.settings.sync.covers(&dependency);
+            let looked = !may_look || self.objects.notes(&dependency).is_some_and(|notes| notes.checks > 0);
+            if may_look {
+                self.look_at(&dependency, now);
+            }
             if looked && !self.objects.notes(id).is_some_and(|notes| notes.overdue) {
                 self.tell_overdue_wait(id);
             }

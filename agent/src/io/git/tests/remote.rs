@@ -373,6 +373,23 @@ fn redirects_are_followed_but_not_with_credentials_to_another_server() {
     assert_eq!((endless.class, endless.message.contains("without end")), (FailureClass::Broken, true), "{endless}");
 }
 
+/// The server of a tenant is where it may be, and sends the agent on to where it may not.
+#[test]
+fn redirects_lead_a_tenant_to_no_inner_address() {
+    let repo = Repo::new();
+    let (server, inner) = (Server::of(&repo), Server::of(&repo));
+    let reach = Reach::Public(["127.0.0.1/32".parse().unwrap()].into());
+    let remote = Remote { reach, ..remote(&server.url_of("old/repo")) };
+    let port = inner.url().rsplit_once(':').unwrap().1.split('/').next().unwrap().to_owned();
+    server.be(Manner::Redirect(inner.url_of("")));
+    Store::open(&remote, &repo.cache()).unwrap().resolve(&branch("main")).unwrap();
+    for host in ["127.0.0.2", "0x7f000002", "2130706434", "[::1]", "[::ffff:127.0.0.2]", "169.254.169.254"] {
+        server.be(Manner::Redirect(format!("http://{host}:{port}/")));
+        let error = error(Store::open(&remote, &repo.cache()).unwrap().resolve(&branch("main")));
+        assert!(error.message.contains("that the syncs of tenants may reach"), "{host}: {error}");
+    }
+}
+
 #[test]
 fn a_fetch_that_breaks_off_leaves_what_was_there() {
     let repo = Repo::new();
