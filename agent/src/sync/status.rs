@@ -123,8 +123,22 @@ pub fn refused(before: &SyncStatus, finding: &Finding, generation: i64, now: &Ti
 }
 
 /// The document that writes `status` to the sync object with this uid. The API server refuses it (HTTP 409) when another
-/// object has the name now.
+/// object has the name now. That there are no errors is written too: an apply leaves those that another client wrote, such as Config Sync.
 pub fn status_document(sync: &SyncId, uid: &str, status: &SyncStatus) -> Value {
+    let mut status = serde_json::to_value(status).unwrap_or_default();
+    for stage in ["source", "rendering", "sync"] {
+        let stage = &mut status[stage];
+        if stage["errors"].is_null() {
+            stage["errors"] = json!([]);
+        }
+        let none = [("totalCount", json!(0)), ("truncated", json!(false)), ("errorCountAfterTruncation", json!(0))];
+        for (count, none) in none {
+            let count = &mut stage["errorSummary"][count];
+            if count.is_null() {
+                *count = none;
+            }
+        }
+    }
     json!({
         "apiVersion": "configsync.gke.io/v1beta1",
         "kind": sync.kind.to_string(),
