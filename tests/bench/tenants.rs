@@ -177,8 +177,8 @@ impl Scene {
     }
 }
 
-/// A tenant that does its worst: many RepoSyncs, of which some have silent servers, and the others many objects that change with each of
-/// many commits, and by other clients.
+/// A tenant that does its worst: many RepoSyncs, of which some have silent servers, and the others many objects, or objects of many
+/// keys, that change with each of many commits.
 struct Mallory {
     repository: Repository,
     _silent: TcpListener,
@@ -188,6 +188,9 @@ const MALLORY: &str = "mallory";
 const RAGING: usize = 40;
 const SILENT: usize = 60;
 const OF_RAGING: usize = 50;
+/// The last RepoSync has so many ConfigMaps of so many keys.
+const HEAVY: usize = 12;
+const KEYS: usize = 12_000;
 
 impl Mallory {
     fn new(cluster: &Cluster) -> Result<Self> {
@@ -197,10 +200,10 @@ impl Mallory {
         mallory.commit(1)?;
         let server = GitServer::of(&mallory.repository)?;
         let mut manifests = Vec::new();
-        for index in 0..RAGING + SILENT {
+        for index in 0..=RAGING + SILENT {
             let mut sync = sync_object("RepoSync", MALLORY, &directory(index), server.url());
             sync["spec"]["git"]["period"] = "1s".into();
-            if index >= RAGING {
+            if (RAGING..RAGING + SILENT).contains(&index) {
                 sync["spec"]["git"]["proxy"] = format!("http://{}", mallory._silent.local_addr()?).into();
             }
             manifests.push(sync.to_string());
@@ -213,6 +216,13 @@ impl Mallory {
         for index in 0..RAGING * OF_RAGING {
             let file = format!("{}/{index}.yaml", directory(index / OF_RAGING));
             self.repository.write(&file, &manifest(MALLORY, &format!("raging-{index}"), version))?;
+        }
+        for map in 0..HEAVY {
+            let data: BTreeMap<String, String> =
+                (0..KEYS).map(|key| (format!("k{key}"), version.to_string())).collect();
+            let metadata = json!({"name": format!("heavy-{map}"), "namespace": MALLORY});
+            let manifest = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
+            self.repository.write(&format!("{}/{map}.yaml", directory(RAGING + SILENT)), &manifest.to_string())?;
         }
         self.repository.commit()?;
         Ok(())

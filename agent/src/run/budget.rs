@@ -1,5 +1,7 @@
 //! Budgets over all syncs: however much one of them has to do, the others get their turn.
 
+use std::time::Duration;
+
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::io::places::{Party, SharedPlace, SharedPlaces, Shares};
@@ -7,7 +9,7 @@ use crate::model::limits::{APPLIED_AT_ONCE, SMALL_OBJECT};
 
 /// Requests about objects that are in flight at the same time: more only make the API server slower. So few of a tenant that repairs of
 /// others do not wait long behind them in the API server.
-const REQUESTS: Shares = Shares { all: 40, tenants: 30, tenant: 4 };
+const REQUESTS: Shares = Shares { all: 40, tenants: 30, tenant: 2 };
 /// Further ones for repairs of drift, which do not wait behind the commits of all other syncs.
 const REPAIRS: Shares = Shares { all: 10, tenants: 7, tenant: 3 };
 /// Audits that go on at the same time.
@@ -15,6 +17,9 @@ const AUDITS: Shares = Shares { all: 2, tenants: 2, tenant: 1 };
 
 /// Reads and marks of syncs that begin at the same time.
 const STARTS: Shares = Shares { all: 16, tenants: 12, tenant: 4 };
+
+/// The longest time for which a place is kept after a request.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The budgets. No tenant takes all of one, however many syncs it has.
 pub(super) struct Budget {
@@ -53,6 +58,18 @@ impl Budget {
                 place = self.repairs.place(party) => place,
             },
         }
+    }
+
+    /// The request of this turn took so long. A tenant whose requests keep the API server busy takes turns with the others: its place is
+    /// free after as long a pause.
+    pub(super) fn answered(party: &Party, turn: SharedPlace, after: Duration) {
+        if party.is_none() {
+            return;
+        }
+        tokio::spawn(async move {
+            tokio::time::sleep(after.min(LONGEST_PAUSE)).await;
+            drop(turn);
+        });
     }
 
     /// Waits for the memory to apply an object, which it has until the permit is dropped. A small one does not wait. It is asked for
@@ -118,7 +135,19 @@ mod tests {
         let budget = Budget::default();
         let tenants: Vec<Party> = ('a'..='i').map(|name| Some(name.to_string())).collect();
         let taken: Vec<_> = tenants.iter().map(|tenant| turns(&budget, tenant, Purpose::Commit)).collect();
-        assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 4, 4, 4, 4, 4, 2, 0]);
-        assert_eq!(turns(&budget, &None, Purpose::Commit).len(), 10);
+        assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [2; 9]);
+        assert_eq!(turns(&budget, &None, Purpose::Commit).len(), REQUESTS.all - 2 * 9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_pauses_for_as_long_as_its_requests_take() {
+        let (budget, tenant) = (Budget::default(), Some("a".to_owned()));
+        let mut all = turns(&budget, &tenant, Purpose::Commit);
+        Budget::answered(&tenant, all.remove(0), Duration::from_secs(3));
+        let begin = tokio::time::Instant::now();
+        let next = budget.request(&tenant, Purpose::Commit).await;
+        assert_eq!(begin.elapsed().as_secs(), 3);
+        Budget::answered(&None, next, Duration::from_secs(3));
+        assert!(budget.request(&tenant, Purpose::Commit).now_or_never().is_some(), "RootSyncs do not pause");
     }
 }

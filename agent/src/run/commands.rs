@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use super::AgentContext;
-use super::budget::Purpose;
+use super::budget::{Budget, Purpose};
 use super::source::git_context;
 use super::supervision::supervised;
 use crate::compile::declared::{DeclaredObject, DeclaredSet};
@@ -147,12 +147,14 @@ impl CommandRunner {
             let start = Instant::now();
             let turn = context.budget.request(&party, needs.purpose).await;
             let memory = context.budget.memory(needs.memory).await;
+            let begin = Instant::now();
             // The sync has ended while the request waited: it must not come after those of the sync's successor.
             if events.is_closed() {
                 return;
             }
             let outcome = supervised(work).await.unwrap_or_else(|| Outcome::Failed(broke_down(&id)));
-            drop((memory, turn));
+            drop(memory);
+            Budget::answered(&party, turn, begin.elapsed());
             let metrics = &context.metrics;
             metrics.seconds.observe(start.elapsed().as_secs_f64());
             let status = match outcome {

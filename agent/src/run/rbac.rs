@@ -18,7 +18,7 @@ use tokio::time::sleep_until;
 
 use super::AgentContext;
 use crate::model::backoff::Pace;
-use crate::model::metadata::SyncId;
+use crate::model::metadata::{RECONCILER_MANAGER, SyncId, label};
 
 /// The number of changes of roles and bindings by namespace, "" for those of the cluster. Many changes in a namespace are told less often.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +88,12 @@ pub(super) async fn follow(context: Arc<AgentContext>) {
     }
 }
 
+/// `true` for a binding of the accounts of syncs.
+fn is_of_accounts<K>(object: &PartialObjectMeta<K>) -> bool {
+    let labels = object.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(label::MADE_BY)).is_some_and(|manager| manager == RECONCILER_MANAGER)
+}
+
 /// The namespaces in which objects of a kind change.
 fn changes<K>(client: &kube::Client) -> BoxStream<'static, WatchResult<String>>
 where
@@ -95,6 +101,8 @@ where
 {
     let objects: Api<PartialObjectMeta<K>> = Api::all(client.clone());
     let namespace = |event| match event {
+        // The agent knows of its own, and a tenant that makes and deletes RepoSyncs changes them again and again.
+        Event::Apply(object) | Event::Delete(object) if is_of_accounts(&object) => None,
         Event::Apply(object) | Event::Delete(object) => Some(ResourceExt::namespace(&object).unwrap_or_default()),
         // The watch broke off before: a change anywhere may have been missed.
         Event::InitDone => Some(String::new()),
