@@ -99,7 +99,7 @@ fn the_laws_hold_for_several_syncs() {
 
 #[test]
 fn the_laws_hold_for_tenants() {
-    try_all(Scope { syncs: 4, faults: true, acts: 13, tenants: true, ..ALONE }, &[111]);
+    try_all(Scope { syncs: 4, faults: true, acts: 13, tenants: true, ..ALONE }, &[111, 126]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! `-- --include-ignored`; where it is not built or cannot run they are ignored even then, and say so, but in CI they fail.
 #![expect(clippy::disallowed_methods, reason = "stories start and watch the world")]
 
+mod accounts;
 mod adoption;
 mod attacks;
 mod broken_commit;
@@ -48,6 +49,7 @@ mod private_repositories;
 mod records;
 mod removal;
 mod rights;
+mod role_refs;
 mod secrets;
 mod small_commits;
 mod sources;
@@ -88,6 +90,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     // Stories that need a cluster with faults. The longest run first, so that no other waits for them at the end.
     ("faults_are_survived", faults::are_survived, &[Kind::Sandbox]),
     ("an_api_that_is_away_delays_no_other", faults::absent_group, &[Kind::Sandbox]),
+    ("a_kind_that_cannot_be_listed_delays_no_new_sync", faults::unlisted_kind, &[Kind::Sandbox]),
     ("an_outage_is_reported_and_waited_for", faults::outage, &[Kind::Sandbox]),
     ("a_refused_write_is_reported_and_retried_rarely", faults::refusal, &[Kind::Sandbox]),
     ("a_slow_request_is_given_up_in_time", timeouts::slow_request, &[Kind::Sandbox]),
@@ -149,7 +152,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_renamed_sync_takes_over_what_the_old_one_left", handed_over::between_syncs, &Kind::ALL),
     ("tenants_come_and_go_with_a_root_sync", tenants::come_with_a_root_sync, &Kind::ALL),
     ("tenants_have_the_rights_of_their_accounts", tenants::have_the_rights_of_their_accounts, &[Kind::ControlPlane]),
-    ("a_root_sync_has_its_roles_and_no_others", tenants::root_sync_with_roles, &[Kind::ControlPlane]),
+    ("a_root_sync_has_its_roles_and_no_others", role_refs::are_all_that_it_has, &[Kind::ControlPlane]),
     ("objects_go_over_between_a_root_sync_and_tenants", tenants::conflicts, &[Kind::ControlPlane]),
     ("objects_go_over_to_a_tenant_in_one_commit", handed_over::to_a_tenant, &[Kind::ControlPlane]),
     ("tenants_keep_nothing_that_they_were_given", tenants::keep_nothing_that_they_were_given, &[Kind::ControlPlane]),
@@ -160,9 +163,12 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("tenants_lose_their_rights_last", tenants::lose_their_rights_last, &[Kind::ControlPlane]),
     (
         "a_root_sync_with_roles_of_one_namespace_leaves_that_alone",
-        tenants::roles_of_one_namespace,
+        role_refs::are_of_one_namespace,
         &[Kind::ControlPlane],
     ),
+    ("two_tenants_do_not_share_an_account", accounts::of_one_name, &[Kind::ControlPlane]),
+    ("a_tenant_has_the_logins_of_its_namespace", accounts::own_login, &[Kind::ControlPlane]),
+    ("errors_of_other_clients_leave_the_status", accounts::foreign_errors, &[Kind::ControlPlane]),
     ("tenants_go_with_their_namespaces", tenants::go_with_their_namespaces, &Kind::ALL),
     ("a_sync_takes_its_objects_along_in_the_foreground", removal::foreground, &Kind::ALL),
     ("a_sync_in_any_state_takes_its_objects_along", removal::foreground_in_any_state, &Kind::ALL),

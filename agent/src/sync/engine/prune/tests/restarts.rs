@@ -1,6 +1,7 @@
 //! A process that ends in the middle of its work, and the next one, which knows what the record says.
 
 use super::*;
+use crate::compile::declared::Undeclared;
 use crate::model::object::Object;
 use crate::sync::engine::SourceCommit;
 use crate::sync::live::Observed;
