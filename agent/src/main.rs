@@ -109,6 +109,10 @@ struct Args {
     /// no private address, so that no tenant reads what only the agent reaches; RootSyncs reach every address
     #[arg(long, value_name = "NETWORKS", value_delimiter = ',')]
     tenant_networks: Vec<Network>,
+    /// Secret with age keys, in keys that end in .agekey, with which files that SOPS sealed are opened. For a RootSync it is in the
+    /// namespace config-management-system, for a RepoSync in its own namespace
+    #[arg(long, value_name = "NAME")]
+    age_key_secret: Option<String>,
     /// Address of /healthz, /readyz, /metrics and /debug/syncs (the state of every sync); port 0 lets the system choose
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8675")]
     listen: SocketAddr,
@@ -251,6 +255,7 @@ fn options(args: Args, cache: &Path) -> anyhow::Result<Options> {
             false => LocalRepositories::Refused,
         },
         tenants: Reach::Public(args.tenant_networks.into()),
+        age_key_secret: args.age_key_secret,
         listen: Some(args.listen),
         webhooks: args.webhook_secret.map(|secret| WebhookOptions { listen: args.webhook_listen, secret }),
         audit_period: args.audit_period,

@@ -1,6 +1,6 @@
 //! Unified diffs between files on disk and the files that `nomos hydrate` would write. They show no value of a Secret.
 
-use agent::compile::parse::{self, SourceFile};
+use agent::compile::parse::{self, PLACEHOLDER, SourceFile};
 use agent::model::object::Object;
 use agent::model::yaml;
 use serde_json::Value;
@@ -131,6 +131,8 @@ fn mask(value: &mut Value) {
     match value {
         Value::Object(map) => map.values_mut().for_each(mask),
         Value::Array(items) => items.iter_mut().for_each(mask),
+        // It says that there is a value, and not which.
+        Value::String(text) if text == PLACEHOLDER => {}
         Value::String(text) if yaml::is_block(text) => {
             let line = |line: &str| if line.is_empty() { "" } else { MASK };
             *text = text.split('\n').map(line).collect::<Vec<_>>().join("\n");

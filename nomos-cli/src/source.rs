@@ -83,6 +83,9 @@ pub(crate) enum Wanted {
     Findings,
 }
 
+/// The parser of a file.
+pub(crate) type FileParser<'a> = &'a (dyn Fn(&SourceFile) -> ParsedFile + Sync);
+
 /// The source, compiled for each requested cluster.
 pub(crate) struct Compilation {
     /// The clusters, each once.
@@ -116,7 +119,7 @@ pub(crate) fn compiled(
 ) -> anyhow::Result<Compilation> {
     let format = format(args, limits)?;
     let written = (limits.result == Wanted::Objects).then_some(&*args.output.output);
-    let ReadSource { parsed, rendered, submodules } = read(&args.path, format, written)?;
+    let ReadSource { parsed, rendered, submodules } = read(&args.path, format, written, &parse::parse)?;
     let names = names(args, &parsed, format)?;
     if names.len().saturating_mul(work(&parsed)) > MAX_WORK {
         bail!(
@@ -153,7 +156,7 @@ pub(crate) fn compiled(
     Ok(Compilation { clusters: for_each(&compiled.names, &parsed, &settings, limits.result), ..compiled })
 }
 
-/// Compiles a source with these options for a cluster that serves these kinds.
+/// Compiles a source, whose files this parser reads, with these options for a cluster that serves these kinds.
 ///
 /// # Errors
 ///
@@ -163,8 +166,9 @@ pub(crate) fn compiled_for(
     path: &Path,
     options: CompileOptions,
     live: &kinds::ClusterKinds,
+    parser: FileParser<'_>,
 ) -> anyhow::Result<Compilation> {
-    let ReadSource { parsed, rendered, submodules } = read(path, options.format, None)?;
+    let ReadSource { parsed, rendered, submodules } = read(path, options.format, None, parser)?;
     let mut known = KindScopes::default();
     add(&mut known, live);
     let names = vec![options.cluster_name.clone()];
@@ -298,7 +302,12 @@ struct ReadSource {
 ///
 /// A command that writes objects does not read those that an earlier run wrote to `output`. Any other command reads the same files
 /// as the agent.
-fn read(root: &Path, format: SourceFormat, output: Option<&Path>) -> anyhow::Result<ReadSource> {
+fn read(
+    root: &Path,
+    format: SourceFormat,
+    output: Option<&Path>,
+    parser: FileParser<'_>,
+) -> anyhow::Result<ReadSource> {
     if let Some(kustomization) = kustomize::kustomization(root) {
         if format == SourceFormat::Hierarchy {
             bail!("{} holds a kustomization; such a source needs --source-format=unstructured", root.display());
@@ -306,7 +315,7 @@ fn read(root: &Path, format: SourceFormat, output: Option<&Path>) -> anyhow::Res
         // Without the program the files are read as the agent reads them: compilation finds the kustomization.
         match kustomize::build(root, kustomization)? {
             Some(Ok(rendered)) => {
-                let parsed = parse_all(std::slice::from_ref(&rendered.file), ReadBudget::new())?;
+                let parsed = parse_all(std::slice::from_ref(&rendered.file), ReadBudget::new(), parser)?;
                 return Ok(ReadSource { parsed, rendered: Some(rendered), ..ReadSource::default() });
             }
             Some(Err(finding)) => {
@@ -324,7 +333,7 @@ fn read(root: &Path, format: SourceFormat, output: Option<&Path>) -> anyhow::Res
     let is_source = |file: &SourceFile| !written.as_ref().is_some_and(|written| written.holds(file));
     let files: Vec<SourceFile> =
         found.files.into_iter().filter(|file| parse::reads(&file.path) && is_source(file)).collect();
-    let mut parsed = parse_all(&files, budget)?;
+    let mut parsed = parse_all(&files, budget, parser)?;
     for finding in found.findings {
         parsed.push(unreadable(finding)?);
     }
@@ -354,7 +363,7 @@ fn unreadable(finding: Finding) -> anyhow::Result<Arc<ParsedFile>> {
 /// # Errors
 ///
 /// If they pass a limit together.
-fn parse_all(files: &[SourceFile], budget: ReadBudget) -> anyhow::Result<Vec<Arc<ParsedFile>>> {
+fn parse_all(files: &[SourceFile], budget: ReadBudget, parser: FileParser<'_>) -> anyhow::Result<Vec<Arc<ParsedFile>>> {
     let state = Mutex::new((budget, None));
     let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
     let parsed = parallel(files, |file| {
@@ -362,7 +371,7 @@ fn parse_all(files: &[SourceFile], budget: ReadBudget) -> anyhow::Result<Vec<Arc
         if lock().1.is_some() {
             return Arc::default();
         }
-        let parsed = Arc::new(parse::parse(file));
+        let parsed = Arc::new(parser(file));
         let (budget, over) = &mut *lock();
         *over = over.take().or_else(|| budget.objects(&parsed, false).err());
         parsed
@@ -471,7 +480,7 @@ mod tests {
         let settings = CompileOptions::offline(SourceFormat::Unstructured);
         let clusters = for_each(
             &names,
-            &parse_all(std::slice::from_ref(&file), ReadBudget::new()).expect("small"),
+            &parse_all(std::slice::from_ref(&file), ReadBudget::new(), &parse::parse).expect("small"),
             &settings,
             Wanted::Findings,
         );

@@ -157,6 +157,7 @@ impl Scene {
 
 fn options(kubeconfig: &Path, home: &Path) -> agent::run::Options {
     agent::run::Options {
+        age_key_secret: None,
         source: None,
         cluster_name: String::new(),
         kubeconfig: Some(kubeconfig.to_owned()),

@@ -12,6 +12,7 @@ pub mod published;
 pub mod raw;
 pub mod kubectl;
 pub mod repository;
+pub mod sops;
 pub mod ssh_server;
 pub mod git_server;
 #[cfg(test)]

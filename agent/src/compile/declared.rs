@@ -140,14 +140,33 @@ impl DeclaredObject {
 
     /// This object with the content of another one, into which values of other objects were copied.
     pub(crate) fn with_values_of_others(&self, object: Object) -> Self {
-        let (id, object) = (self.id.clone(), Arc::new(ManifestObject::new(object)));
+        let object = ManifestObject::new(object);
+        let (id, object) = (self.id.clone(), Arc::new(if self.is_sealed() { object.sealed() } else { object }));
         let (hash, implicit, provenance) = (Hash::default(), self.implicit, self.provenance.clone());
         Self { id, hash, implicit, object, provenance }.hashed()
     }
 
-    /// `true` if its values are not to be shown: it is a Secret, or takes values of other objects, which may have them of a Secret.
+    /// `true` if its values are not to be shown: it is a Secret, takes values of other objects, which may have them of a Secret, or is
+    /// sealed in the repository.
     pub fn is_confidential(&self) -> bool {
-        self.apply_time_mutation().is_some() || self.id.is_of(&GroupKind::new("", "Secret"))
+        self.apply_time_mutation().is_some() || self.id.is_of(&GroupKind::new("", "Secret")) || self.is_sealed()
+    }
+
+    /// `true` if SOPS sealed a value of it in the repository.
+    pub fn is_sealed(&self) -> bool {
+        self.object.is_sealed()
+    }
+
+    /// Paths of its fields as they are shown: those of a confidential object end before the first item of a list, which a path names
+    /// by its values.
+    pub fn shown_fields(&self, fields: Vec<String>) -> Vec<String> {
+        if !self.is_confidential() {
+            return fields;
+        }
+        let mut shown: Vec<String> =
+            fields.iter().map(|field| field.split('[').next().unwrap_or_default().to_owned()).collect();
+        shown.dedup();
+        shown
     }
 
     /// The object to apply, without the annotations that depend on the commit. Nulls are removed, because an apply cannot own

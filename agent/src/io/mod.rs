@@ -4,6 +4,8 @@
 pub mod budget;
 #[cfg(feature = "cluster")]
 pub mod random;
+#[cfg(feature = "cluster")]
+pub mod sealing;
 pub mod proxy;
 pub mod files;
 #[cfg(feature = "cluster")]

@@ -25,6 +25,7 @@ pub struct ManifestObject {
     /// All other top-level fields, in order.
     payload: Box<[(Box<str>, Box<RawValue>)]>,
     has_nulls: bool,
+    is_sealed: bool,
     values: Option<Box<Object>>,
 }
 
@@ -66,13 +67,33 @@ impl ManifestObject {
             // The removed entries left their memory in the map.
             metadata = Map::new();
         }
-        Self { id, api_version, annotations, labels, metadata, payload: payload.into(), has_nulls, values: None }
+        Self {
+            id,
+            api_version,
+            annotations,
+            labels,
+            metadata,
+            payload: payload.into(),
+            has_nulls,
+            is_sealed: false,
+            values: None,
+        }
     }
 
     /// The object in this form, with its fields as values too, for kinds that compilation reads. [`ManifestObject::field`] returns
     /// them.
     pub fn with_values(object: Object) -> Self {
         Self { values: Some(Box::new(object.clone())), ..Self::new(object) }
+    }
+
+    /// The object as one that has, or had, a value that SOPS sealed in the file.
+    pub(crate) fn sealed(self) -> Self {
+        Self { is_sealed: true, ..self }
+    }
+
+    /// `true` if SOPS sealed a value of it in the file, so that its values are not to be shown.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.is_sealed
     }
 
     /// A top-level field; `None` if it is missing or the values were not kept.

@@ -100,6 +100,8 @@ pub struct Options {
     pub tenants: Reach,
     /// Address of `/healthz`, `/readyz`, `/metrics` and `/debug/syncs`; `None` serves none of them.
     pub listen: Option<SocketAddr>,
+    /// Name of the Secrets with age keys for sealed files, in the namespace of each sync; `None` if there are none.
+    pub age_key_secret: Option<String>,
     /// The receiver of webhooks; `None` has none.
     pub webhooks: Option<WebhookOptions>,
     /// Time between two comparisons of whole objects.

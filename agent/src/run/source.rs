@@ -13,6 +13,7 @@ use crate::api::{GitStatus, SHORTEST_PERIOD};
 use crate::compile::declared::{DeclaredSet, Undeclared};
 use crate::compile::kind_scopes::KindScopes;
 use crate::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope};
+use crate::io::credentials::AgeKeySecret;
 use crate::io::git::{Reach, Want};
 use crate::io::source::{DefinedKinds, KeptSource, Source, SourceCluster, follow};
 use crate::model::duration::format_duration;
@@ -100,6 +101,11 @@ fn source(context: &AgentContext, task: &SyncTask) -> Source {
         sync: sync.clone(),
         has_object: task.object.is_some(),
         git: git.clone(),
+        keys: context
+            .options
+            .age_key_secret
+            .clone()
+            .map(|name| AgeKeySecret { namespace: sync.namespace.clone(), name }),
         reach: sync.scope().map_or(Reach::Everywhere, |_| context.options.tenants.clone()),
         want,
         dir: git.directory(),

@@ -7,6 +7,7 @@ use std::time::Instant;
 use agent::api::{LocalRepositories, ResourceGroupSpec, SupportedSpec, supported};
 use agent::compile::declared::{DeclaredObject, DeclaredSet};
 use agent::compile::kind_scopes::Scope;
+use agent::compile::parse;
 use agent::compile::{CompileOptions, DynamicSelectors, NamespaceLabels, NamespaceStrategy, RepoScope};
 use agent::io::kubernetes::client::{ApiError, Cluster};
 use agent::io::kubernetes::dry_run::{dry_run, take_off_marks};
@@ -42,8 +43,9 @@ const WORKING_TREE: &str = "of the working tree";
 /// Show what a working tree would change on a cluster
 ///
 /// Compiles the source and asks the API server by dry runs, so that defaults and admission count; nothing is changed. Shows the
-/// objects that would be deleted, then the differences in the form of kubectl diff; values of Secrets are masked. Exit status:
-/// 0 nothing would change, 1 something would, or the source has mistakes, 2 the command could not run.
+/// objects that would be deleted, then the differences in the form of kubectl diff; values of Secrets are masked, and objects with
+/// values that SOPS sealed are named and not compared. Exit status: 0 nothing would change, 1 something would, or the source has
+/// mistakes, 2 the command could not run.
 #[derive(clap::Args)]
 pub(crate) struct DiffArgs {
     /// NAME of a RootSync, or NAMESPACE:NAME of a RepoSync, as nomos status shows it
@@ -130,7 +132,7 @@ async fn compile(
         dynamic: DynamicSelectors::Live(namespaces(client).await?),
         ..CompileOptions::offline(spec.format)
     };
-    compiled_for(&args.path, options, &kinds)
+    compiled_for(&args.path, options, &kinds, &parse::parse)
 }
 
 /// The labels of the Namespaces that stay.
@@ -206,6 +208,9 @@ async fn change(server: &Cluster, declared: &DeclaredObject) -> Result<Option<Ch
         return Ok(Some(Change::Unknown(format!("{id} is not compared: it takes values of other objects"))));
     }
     let live = live(server, id, declared.version()).await?;
+    if declared.is_sealed() {
+        return Ok(Some(sealed_change(declared, live.is_some())));
+    }
     if live.is_some() && (declared.implicit || declared.ignores_mutation()) {
         return Ok(None);
     }
@@ -229,6 +234,15 @@ async fn change(server: &Cluster, declared: &DeclaredObject) -> Result<Option<Ch
     let path = path(declared);
     let difference = Difference { path, on_disk: before, wanted: Some(after) };
     Ok(Some(if live.is_some() { Change::Changed(difference) } else { Change::Made(difference) }))
+}
+
+/// The effect of an object with sealed values, which the API server would take for the values themselves.
+fn sealed_change(declared: &DeclaredObject, is_live: bool) -> Change {
+    if is_live {
+        return Change::Unknown(format!("{} is not compared: SOPS sealed values of it", declared.id));
+    }
+    let wanted = yaml::document(&Value::Object(shown(declared.written()).0));
+    Change::Made(Difference { path: path(declared), on_disk: None, wanted: Some(wanted) })
 }
 
 /// The object as it is; `None` if it, or its kind, is not there.

@@ -49,6 +49,11 @@ pub(crate) struct InstallArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     lease_duration: Option<Duration>,
 
+    /// Secret with age keys, in keys that end in .agekey, with which the agent opens files that SOPS sealed: in the namespace
+    /// config-management-system for RootSyncs, in its own namespace for a RepoSync
+    #[arg(long, value_name = "NAME")]
+    age_key_secret: Option<String>,
+
     /// Context of the kubeconfig [default: its current one]
     #[arg(long, value_name = "CONTEXT")]
     context: Option<String>,
@@ -96,11 +101,12 @@ fn manifests(args: &InstallArgs) -> anyhow::Result<Manifests> {
     let name = args.cluster_name.as_ref().map(|name| format!("--cluster-name={name}"));
     let period = args.audit_period.map(|period| format!("--audit-period={}", format_duration(period)));
     let lease = args.lease_duration.map(|time| format!("--lease-duration={}", format_duration(time)));
+    let keys = args.age_key_secret.as_ref().map(|name| format!("--age-key-secret={name}"));
     let choices = Choices {
         image: &args.image,
         image_pull_secret: args.image_pull_secret.as_deref(),
         replicas: args.replicas,
-        flags: [name, period, lease].into_iter().flatten().collect(),
+        flags: [name, period, lease, keys].into_iter().flatten().collect(),
     };
     Ok(Manifests { crds: installation::crds()?, agent: installation::agent(&choices)? })
 }

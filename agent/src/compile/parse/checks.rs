@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::encoding::MARK_HINT;
 use super::origin::{Origin, place};
+use super::{builtin_kinds, sealed as seal};
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation;
 use crate::model::object::Object;
@@ -61,6 +62,13 @@ pub(super) fn object(object: &Object, origin: &Origin) -> Option<Finding> {
         .or_else(|| status(object, origin))
         .or_else(|| texts(object, origin, "annotations"))
         .or_else(|| texts(object, origin, "labels"))
+}
+
+/// The finding that an object must not have sealed values.
+pub(super) fn sealed(object: &Object, origin: &Origin, sealed: bool) -> Option<Finding> {
+    let refused = seal::refused_kind(object, builtin_kinds::builtin_kind(object).is_some()).filter(|_| sealed)?;
+    let finding = Finding::new(Code::Path, format!("This file cannot be read: {refused}.")).hint(seal::READABLE);
+    Some(finding.at(place(origin.value(&["kind"]), object)))
 }
 
 fn identity(object: &Object, origin: &Origin) -> Option<Finding> {

@@ -220,7 +220,7 @@ fn fields(value: &Value) -> usize {
 }
 
 /// Replaces each half of a surrogate pair by U+FFFD, as Go does: `serde_json` refuses it.
-fn replace_lone_surrogates(text: &str) -> Cow<'_, str> {
+pub(super) fn replace_lone_surrogates(text: &str) -> Cow<'_, str> {
     if !text.contains("\\ud") && !text.contains("\\uD") {
         return Cow::Borrowed(text);
     }

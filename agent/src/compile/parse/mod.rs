@@ -18,6 +18,7 @@ mod locate;
 mod origin;
 mod checks;
 mod builtin_kinds;
+mod sealed;
 pub(crate) mod type_check;
 mod same_content;
 pub(crate) mod builtin_types;
@@ -35,6 +36,12 @@ pub(crate) use file_names::not_rendered;
 pub use file_names::{KUSTOMIZATIONS, is_kustomization};
 use origin::Origin;
 pub use same_content::{Reading, reading};
+#[cfg(not(feature = "cluster"))]
+use sealed::AgeKeys;
+pub use sealed::PLACEHOLDER;
+#[cfg(feature = "cluster")]
+pub use sealed::{AgeKeys, AgeRecipient, SealRandomness, sealed};
+use sealed::{SealProblem, SealedFile};
 use yaml::FileExtent;
 
 /// One file of a repository.
@@ -57,6 +64,8 @@ pub struct ParsedFile {
     pub findings: Vec<Finding>,
     /// Probable mistakes that do not keep the objects from being used.
     pub warnings: Vec<Warning>,
+    /// `true` if SOPS sealed the file.
+    pub sealed: bool,
     /// The memory that the text of the file and the objects take, about.
     pub bytes: u64,
 }
@@ -101,8 +110,18 @@ pub fn reads(path: &str) -> bool {
     (extension(path).is_some() || is_kustomization(path)) && !path.split('/').any(ignored)
 }
 
-/// Reads one file. A file whose path cannot hold manifests gives an empty result.
+/// Reads one file. A file whose path cannot hold manifests gives an empty result. For sealed values there are placeholders.
 pub fn parse(file: &SourceFile) -> ParsedFile {
+    parse_with(file, None)
+}
+
+/// Reads one file as [`parse`] does, and opens its sealed values. Without a key for them the file cannot be read.
+#[cfg(feature = "cluster")]
+pub fn parse_opened(file: &SourceFile, keys: &AgeKeys) -> ParsedFile {
+    parse_with(file, Some(keys))
+}
+
+fn parse_with(file: &SourceFile, keys: Option<&AgeKeys>) -> ParsedFile {
     let mut parsed = ParsedFile { path: file.path.clone(), ..ParsedFile::default() };
     if !reads(&file.path) {
         return parsed;
@@ -120,7 +139,7 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
         parsed.findings.push(unreadable(&message).hint(hint).at(Place { location: Some(start), resource: None }));
         return parsed;
     }
-    read_documents(file, extension, &mut parsed);
+    read_documents(file, extension, keys, &mut parsed);
     parsed.forget_spans();
     let objects: u64 = parsed.manifests.iter().map(|manifest| MANIFEST + manifest.object.bytes() as u64).sum();
     parsed.bytes = file.content.len() as u64 + objects;
@@ -131,43 +150,88 @@ fn unreadable(message: &str) -> Finding {
     Finding::new(Code::Path, format!("This file cannot be read: {message}."))
 }
 
-fn read_documents(file: &SourceFile, extension: Extension, parsed: &mut ParsedFile) {
+fn read_documents(file: &SourceFile, extension: Extension, keys: Option<&AgeKeys>, parsed: &mut ParsedFile) {
     let path: Arc<str> = Arc::from(file.path.as_str());
-    let (mut readable, mut extent) = (Vec::new(), FileExtent::default());
-    for document in documents::split(&file.content, extension) {
+    let (mut readable, mut extent, mut seal) = (Vec::new(), FileExtent::default(), None);
+    for (number, document) in documents::split(&file.content, extension).into_iter().enumerate() {
         // kubectl and Config Sync read a file up to the first document that they cannot read.
         if !parsed.findings.is_empty() {
-            break;
+            return;
         }
         let origin = Origin::new(&path, &file.content, document);
         let at = |location| Place { location: Some(location), resource: None };
-        let read = documents::decode(&file.content, &document, extension, &mut extent);
-        match read.map(|read| (checks::top_level(read.value), read.repeats)) {
-            Ok((Ok(object), _)) if checks::is_local_config(&object) => {}
-            Ok((Ok(object), repeats)) => {
-                if repeats && parsed.warnings.len() < MAX_WARNINGS {
-                    parsed.warnings.extend(origin.repeated_keys());
-                }
-                readable.push((object, origin));
-            }
-            Ok((Err(wrong), _)) => {
-                let finding = unreadable(&wrong.message).hint(wrong.hint);
-                parsed.findings.push(finding.at(at(origin.value(wrong.field))));
-            }
+        let read = match documents::decode(&file.content, &document, extension, &mut extent) {
+            Ok(read) => read,
             Err(problem) => {
                 let finding = unreadable(&problem.message).hint(documents::hint(&file.content, &document));
                 parsed.findings.push(finding.at(at(origin.byte(problem.at))));
+                return;
+            }
+        };
+        let text = std::str::from_utf8(document.bytes(&file.content)).unwrap_or_default();
+        let is_json = documents::is_json(text, extension);
+        let (value, sealed) = match unsealed(read.value, (text, is_json), (&mut seal, number == 0), keys) {
+            Ok(read) => read,
+            Err(problem) => {
+                parsed.sealed = true;
+                parsed.findings.push(of_seal(&problem, &origin));
+                return;
+            }
+        };
+        match checks::top_level(value) {
+            Ok(object) if checks::is_local_config(&object) => {}
+            Ok(object) => {
+                if read.repeats && parsed.warnings.len() < MAX_WARNINGS {
+                    parsed.warnings.extend(origin.repeated_keys());
+                }
+                readable.push((object, origin, sealed));
+            }
+            Err(wrong) => {
+                let finding = unreadable(&wrong.message).hint(wrong.hint);
+                parsed.findings.push(finding.at(at(origin.value(wrong.field))));
             }
         }
     }
+    parsed.sealed = seal.is_some();
+    let ended = seal.map_or(Ok(()), SealedFile::end);
+    if let (Err(problem), Some((_, origin, _))) = (ended, readable.first()) {
+        parsed.findings.push(of_seal(&problem, origin));
+    }
     if parsed.findings.is_empty() {
-        for (object, origin) in readable {
-            flatten(object, origin, parsed);
+        for (object, origin, sealed) in readable {
+            flatten(object, origin, sealed, parsed);
             if parsed.findings.len() >= MAX_FINDINGS {
                 break;
             }
         }
     }
+}
+
+/// The value of a document without what SOPS added, and `true` if a value of it is sealed. `is_first` if the file has no document
+/// before it.
+fn unsealed(
+    value: Value,
+    text: (&str, bool),
+    (seal, is_first): (&mut Option<SealedFile>, bool),
+    keys: Option<&AgeKeys>,
+) -> Result<(Value, bool), SealProblem> {
+    if seal.is_none() && sealed::is_sealed(&value) {
+        if !is_first {
+            return Err(sealed::metadata_elsewhere());
+        }
+        *seal = Some(SealedFile::begin(&value, keys)?);
+    }
+    match seal {
+        None => Ok((value, false)),
+        Some(seal) => seal.document(value, text).map(|document| (document.value, document.sealed)),
+    }
+}
+
+/// The finding about a sealed file.
+fn of_seal(problem: &SealProblem, origin: &Origin) -> Finding {
+    let field: Vec<&str> = problem.field.iter().map(String::as_str).collect();
+    let finding = unreadable(&problem.message).hint(problem.hint.clone());
+    finding.at(Place { location: Some(origin.value(&field)), resource: None })
 }
 
 impl ParsedFile {
@@ -185,12 +249,12 @@ const MAX_WARNINGS: usize = 100;
 const MAX_FINDINGS: usize = 10_000;
 
 /// Adds the object, or the items of a list. `false` if the rest of the file is not to be read.
-fn flatten(mut object: Object, origin: Origin, parsed: &mut ParsedFile) -> bool {
+fn flatten(mut object: Object, origin: Origin, sealed: bool, parsed: &mut ParsedFile) -> bool {
     let items = match object.0.get_mut("items") {
         Some(Value::Array(items)) => std::mem::take(items),
         _ => {
-            match checks::object(&object, &origin) {
-                None => parsed.manifests.push(Arc::new(Manifest::new(object, origin))),
+            match checks::object(&object, &origin).or_else(|| checks::sealed(&object, &origin, sealed)) {
+                None => parsed.manifests.push(Arc::new(Manifest::new(object, origin, sealed))),
                 Some(finding) => parsed.findings.push(finding),
             }
             return parsed.findings.len() < MAX_FINDINGS;
@@ -206,7 +270,7 @@ fn flatten(mut object: Object, origin: Origin, parsed: &mut ParsedFile) -> bool 
             parsed.findings.push(finding.at(Place { location: Some(origin.value(&[])), resource: None }));
             return false;
         };
-        if !flatten(Object(map), origin, parsed) {
+        if !flatten(Object(map), origin, sealed, parsed) {
             return false;
         }
     }
@@ -214,9 +278,10 @@ fn flatten(mut object: Object, origin: Origin, parsed: &mut ParsedFile) -> bool 
 }
 
 impl Manifest {
-    fn new(object: Object, origin: Origin) -> Self {
+    fn new(object: Object, origin: Origin, sealed: bool) -> Self {
         let builtin = builtin_kinds::builtin_kind(&object);
         let object = if builtin.is_some() { ManifestObject::with_values(object) } else { ManifestObject::new(object) };
+        let object = if sealed { object.sealed() } else { object };
         Self { object: Arc::new(object), builtin, origin }
     }
 

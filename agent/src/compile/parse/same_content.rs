@@ -32,7 +32,7 @@ impl ParsedFile {
         places.filter_map(|place| place.location.as_mut()).for_each(moved);
         warnings.iter_mut().flat_map(|warning| &mut warning.locations).for_each(moved);
         let manifests = self.manifests.iter().map(|manifest| Arc::new(manifest.in_file(&shared))).collect();
-        Self { path: path.to_owned(), manifests, findings, warnings, bytes: self.bytes }
+        Self { path: path.to_owned(), manifests, findings, warnings, sealed: self.sealed, bytes: self.bytes }
     }
 }
 

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::Findings;
-use crate::compile::parse::{Manifest, type_check};
+use crate::compile::parse::{Manifest, PLACEHOLDER, type_check};
 use crate::model::finding::{Code, Finding};
 use crate::model::manifest_object::decoded;
 use crate::model::object::GroupKind;
@@ -12,9 +12,9 @@ use crate::model::object::GroupKind;
 /// The largest number of keys that a finding names.
 const MAX_KEYS: usize = 10;
 
-/// The hint about values that [SOPS](https://getsops.io) encrypted: to encode the ciphertext would not help.
-const SEALED: &str = "SOPS encrypted the value, and nomos does not decrypt. Take the Secret out of the source, and bring it \
-                      to the cluster by another way.";
+/// The hint about values that [SOPS](https://getsops.io) sealed in a file that does not say so any more: to encode them would not help.
+const SEALED: &str = "SOPS sealed the value, and the field `sops` is missing with which it can be opened. Write the file anew with \
+                      `sops encrypt`.";
 
 /// The values of an object that had to be base64.
 pub(crate) struct NotBase64 {
@@ -64,7 +64,12 @@ pub(crate) fn not_base64(kind: &GroupKind, field: impl FnOnce(&str) -> Option<Va
 pub(super) fn values(manifest: &Manifest, findings: &mut Findings) {
     let object = &manifest.object;
     let field = |name: &str| object.payload().find(|(own, _)| *own == name).map(|(_, text)| decoded(text));
-    let Some(wrong) = not_base64(&object.group_kind(), field) else { return };
+    let shown = |value: Value| match value {
+        // The agent sees the value itself.
+        Value::Object(map) if object.is_sealed() => map.into_iter().filter(|(_, value)| value != PLACEHOLDER).collect(),
+        value => value,
+    };
+    let Some(wrong) = not_base64(&object.group_kind(), |name| field(name).map(shown)) else { return };
     let message = format!("The object cannot be applied: {}.", wrong.message());
     let finding = Finding::new(Code::Resource, message).hint(wrong.hint);
     let places = wrong.keys.iter().take(MAX_KEYS).map(|key| manifest.at_key(&[wrong.field, key]));

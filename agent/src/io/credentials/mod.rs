@@ -2,6 +2,7 @@
 //! without a restart. No other Secret is read.
 
 mod secret;
+mod age_keys;
 mod account;
 mod login;
 mod hosts;
@@ -18,6 +19,8 @@ use super::git::{Reach, Remote};
 use crate::api::GitSpec;
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncId;
+
+pub use age_keys::{AgeKeySecret, follow_keys};
 
 use account::AccountTokens;
 use hosts::RememberedHosts;

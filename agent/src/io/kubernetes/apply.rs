@@ -98,6 +98,7 @@ async fn try_apply(
     let seen = Observed::of(&whole);
     let rewritten = managed_fields::differences(&body, &whole, &seen.managed_fields, Basis::Answer);
     let live = Live::after_apply(&seen, &whole, &body, id, stamp.sync);
+    let rewritten = declared.shown_fields(rewritten);
     Ok(Outcome::Applied(Box::new(live), Remarks { rewritten, adopted_from }))
 }
 

@@ -100,7 +100,9 @@ impl Announcer {
         }
         // A value that was copied into the object may be one of a Secret, and the object may still have it when it is declared without.
         let takes_values = |object: &Object| object.annotation(annotation::APPLY_TIME_MUTATION).is_some();
-        let shown = before.filter(|before| ![&body, before].into_iter().any(takes_values));
+        // The diff masks the data of Secrets alone, and SOPS seals any value.
+        let is_shown = |before: &Object| !declared.is_sealed() && ![&body, before].into_iter().any(takes_values);
+        let shown = before.filter(is_shown);
         let diff = shown.map(|live| format!("\n{}", diff::repair(&body, &live))).unwrap_or_default();
         tracing::info!(object = %id, "drift corrected: {what}{diff}");
         let note = format!("Drift corrected: {id}: {what}");

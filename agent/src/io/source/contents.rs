@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::compile::parse::{ParsedFile, Reading, SourceFile, parse, reading};
+use crate::compile::parse::{AgeKeys, ParsedFile, Reading, SourceFile, parse_opened, reading};
 use crate::io::budget::ReadBudget;
 use crate::io::git::{BlobId, Commit, CommitTree, FailureClass, GitError, Store, TreeEntry};
 use crate::io::places::Visit;
@@ -47,11 +47,11 @@ pub(super) enum Admission {
 }
 
 /// Fetches and reads the files below `dir` of a commit; or returns the limit that they pass. `before` are those of the commit
-/// before. The turn at the server ends when the commit is fetched.
+/// before. Sealed files are opened with `keys`. The turn at the server ends when the commit is fetched.
 pub(super) fn read(
     store: &mut Store,
     (commit, dir, admission): (Commit, &str, Admission),
-    before: &Parsed,
+    (before, keys): (&Parsed, &AgeKeys),
     (budget, attempt): (&mut ReadBudget, &mut ReadAttempt<'_>),
     turn: Option<Visit>,
 ) -> Result<Result<Contents, Finding>, GitError> {
@@ -70,7 +70,7 @@ pub(super) fn read(
         Err(over) => return Ok(Err(over)),
     };
     attempt.rest();
-    let contents = parse_all(store, tree, before, (budget, attempt));
+    let contents = parse_all(store, tree, (before, keys), (budget, attempt));
     attempt.rest();
     contents
 }
@@ -78,7 +78,7 @@ pub(super) fn read(
 fn parse_all(
     store: &Store,
     CommitTree { entries, mut findings }: CommitTree,
-    before: &Parsed,
+    (before, keys): (&Parsed, &AgeKeys),
     (budget, attempt): (&mut ReadBudget, &mut ReadAttempt<'_>),
 ) -> Result<Result<Contents, Finding>, GitError> {
     let mut known: HashMap<ContentKey, Arc<ParsedFile>> =
@@ -99,7 +99,7 @@ fn parse_all(
             Some(file) => file,
             None => match store.read(&TreeEntry { path: path.clone(), blob })? {
                 Ok(content) => {
-                    let file = Arc::new(parse(&SourceFile { path, content }));
+                    let file = Arc::new(parse_opened(&SourceFile { path, content }, keys));
                     known.insert(key.clone(), Arc::clone(&file));
                     file
                 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{self, Notify, mpsc, oneshot};
 
-use super::credentials::{RemoteOf, RemoteState, follow_remote};
+use super::credentials::{AgeKeySecret, RemoteOf, RemoteState, follow_keys, follow_remote};
 use super::git::{Commit, FailureClass, GitError, Reach, Remote, Want, Watcher, watch};
 use super::kubernetes::client::Cluster;
 use super::kubernetes::namespaces::{FollowedNamespaces, LiveNamespaces, NamespaceWatch};
@@ -23,6 +23,7 @@ use super::repositories::Repositories;
 use crate::api::GitSpec;
 use crate::compile::CompileOptions;
 use crate::compile::kind_scopes::{KindScopes, Scope};
+use crate::compile::parse::AgeKeys;
 use crate::model::duration::format_duration;
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncId;
@@ -44,6 +45,8 @@ pub struct Source {
     pub git: GitSpec,
     /// The addresses at which the repository may be.
     pub reach: Reach,
+    /// The Secret with the keys for sealed files; `None` if there is none.
+    pub keys: Option<AgeKeySecret>,
     /// Branch, tag or commit.
     pub want: Want,
     /// Directory in the repository; `.` is its root.
@@ -83,6 +86,8 @@ struct ClusterFacts {
     kinds: KindScopes,
     /// `None` while they are not known.
     namespaces: Option<LiveNamespaces>,
+    /// The keys for sealed files.
+    keys: AgeKeys,
 }
 
 /// The API server, for the sources of all syncs.
@@ -114,6 +119,8 @@ struct Follower {
     watcher: Option<Watcher>,
     /// The repository with the credentials for it.
     remote: sync::watch::Receiver<RemoteState>,
+    /// The keys for sealed files; `None` until the Secret with them was read.
+    keys: sync::watch::Receiver<Option<AgeKeys>>,
 }
 
 /// The receiver of events is gone: the sync has ended.
@@ -128,7 +135,7 @@ pub async fn follow(
     events: mpsc::Sender<Event>,
     restores: mpsc::Receiver<SourceCommit>,
 ) {
-    let (told, remote) = sync::watch::channel(None);
+    let ((told, remote), (told_keys, keys)) = (sync::watch::channel(None), sync::watch::channel(None));
     let (period, client, of_sync) = (source.period, server.cluster.client.clone(), source.sync.clone());
     let work = async move {
         let (mut polling, mut action) = Polling::new(period, random_part());
@@ -144,15 +151,17 @@ pub async fn follow(
             asked: false,
             watcher: None,
             remote,
+            keys,
         };
         while let Ok(event) = follower.perform(action, &polling).await {
             action = polling.step(event, Instant::now());
         }
     };
-    let Source { sync, has_object, git, reach, .. } = &*source;
+    let Source { sync, has_object, git, reach, keys, .. } = &*source;
     let of = RemoteOf { sync, has_object: *has_object, git, reach };
     tokio::select! {
-        never = follow_remote(client, of, &told) => match never {},
+        never = follow_remote(client.clone(), of, &told) => match never {},
+        never = follow_keys(client, keys.as_ref(), &told_keys) => match never {},
         () = work => {}
     }
 }
@@ -201,12 +210,13 @@ impl Follower {
                 }
                 Ok(PollingEvent::Discovered)
             }
-            PollingAction::Rest(until) => self.rest(until, polling.heeds_namespaces_from(Instant::now())).await,
+            PollingAction::Rest(until) => self.rest(until, polling.heeds_cluster_from(Instant::now())).await,
         }
     }
 
     async fn compile(&mut self, commit: Commit) -> Result<Result<Event, GitError>, SyncEnded> {
         self.await_defined_kinds().await?;
+        self.await_keys().await?;
         loop {
             let facts = self.facts();
             let compiled = self.at_server(move |reader, turn| {
@@ -227,6 +237,7 @@ impl Follower {
     async fn restore(&mut self, commit: SourceCommit) -> Result<Event, SyncEnded> {
         let nothing = Event::Restored { commit: commit.commit.clone(), declared: None };
         self.await_defined_kinds().await?;
+        self.await_keys().await?;
         loop {
             if !matches!(*self.remote.borrow(), Some(Ok(_))) {
                 return Ok(nothing);
@@ -252,7 +263,16 @@ impl Follower {
 
     fn facts(&self) -> ClusterFacts {
         let namespaces = self.namespaces.as_ref().and_then(|followed| followed.state.borrow().clone());
-        ClusterFacts { kinds: scopes(&self.server.cluster), namespaces }
+        let keys = self.keys.borrow().clone().unwrap_or_default();
+        ClusterFacts { kinds: scopes(&self.server.cluster), namespaces, keys }
+    }
+
+    /// Waits until the keys for sealed files are known.
+    async fn await_keys(&mut self) -> Result<(), SyncEnded> {
+        tokio::select! {
+            known = self.keys.wait_for(Option::is_some) => known.map(drop).map_err(|_| SyncEnded),
+            () = self.events.closed() => Err(SyncEnded),
+        }
     }
 
     /// Follows the live Namespaces from now on, and waits until they are known.
@@ -279,7 +299,7 @@ impl Follower {
         self.at_server(move |reader, turn| asked(reader, (remote, first), turn)).await
     }
 
-    /// Waits. Live Namespaces are heeded from then on, if it is given.
+    /// Waits. Live Namespaces and other keys are heeded from then on, if it is given.
     async fn rest(&mut self, until: Instant, heeded_from: Option<Instant>) -> Result<PollingEvent, SyncEnded> {
         tokio::select! {
             () = tokio::time::sleep_until(until.into()) => Ok(PollingEvent::Woken),
@@ -287,6 +307,7 @@ impl Follower {
             Ok(()) = self.remote.changed() => Ok(PollingEvent::Woken),
             Some(commit) = self.restores.recv() => Ok(PollingEvent::RestoreWanted(commit)),
             changed = another_result(&self.reader, &mut self.namespaces, heeded_from) => Ok(changed),
+            changed = other_keys(&self.reader, &mut self.keys, heeded_from) => Ok(changed),
             () = self.events.closed() => Err(SyncEnded),
         }
     }
@@ -355,7 +376,24 @@ async fn another_result(
     }
     // The watch broke down: the next compilation follows them anew.
     *namespaces = None;
-    PollingEvent::NamespacesChanged
+    PollingEvent::FactsChanged
+}
+
+/// Waits until other keys can open what the newest commit, or an older one that is in force, has sealed.
+async fn other_keys(
+    reader: &Mutex<Reader>,
+    keys: &mut sync::watch::Receiver<Option<AgeKeys>>,
+    heeded_from: Option<Instant>,
+) -> PollingEvent {
+    if let Some(from) = heeded_from {
+        tokio::time::sleep_until(from.into()).await;
+    }
+    while keys.changed().await.is_ok() {
+        if lock(reader).uses_keys() {
+            return PollingEvent::FactsChanged;
+        }
+    }
+    std::future::pending().await
 }
 
 /// The commit that a source is at, and the path of a local repository.

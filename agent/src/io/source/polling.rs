@@ -81,8 +81,8 @@ pub(super) enum PollingEvent {
     RestoreWanted(SourceCommit),
     /// The commit that the sync wanted back was compiled, or cannot be read any more.
     Restored,
-    /// The live Namespaces that the newest commit selects are others.
-    NamespacesChanged,
+    /// The live Namespaces that the newest commit selects are others, or the keys for its sealed files.
+    FactsChanged,
     /// The live Namespaces that the older commit selects, which the sync wanted back, are others.
     RestoredChanged(SourceCommit),
     /// The API server was asked for its kinds.
@@ -102,8 +102,8 @@ pub(super) enum PollingAction {
     Restore(SourceCommit),
     /// Ask the API server for its kinds, since a CRD may have come: [`PollingEvent::Discovered`].
     Discover,
-    /// Wait: [`PollingEvent::RestoreWanted`], [`PollingEvent::NamespacesChanged`], [`PollingEvent::RestoredChanged`] or
-    /// [`PollingEvent::Woken`], at this time at the latest. Namespaces are heeded from [`Polling::heeds_namespaces_from`] on.
+    /// Wait: [`PollingEvent::RestoreWanted`], [`PollingEvent::FactsChanged`], [`PollingEvent::RestoredChanged`] or
+    /// [`PollingEvent::Woken`], at this time at the latest. Namespaces and keys are heeded from [`Polling::heeds_cluster_from`] on.
     Rest(Instant),
 }
 
@@ -143,8 +143,8 @@ impl Polling {
         Pauses { failed: failures.next_pause().mul_f64(self.pause), unreadable: unreadable.next_pause() }
     }
 
-    /// The time from which on other Namespaces are heeded; `None` if that is at once.
-    pub(super) fn heeds_namespaces_from(&self, now: Instant) -> Option<Instant> {
+    /// The time from which on other Namespaces and keys are heeded; `None` if that is at once.
+    pub(super) fn heeds_cluster_from(&self, now: Instant) -> Option<Instant> {
         self.relabelled.pause(now)
     }
 
@@ -178,7 +178,7 @@ impl Polling {
                 let until = *until;
                 self.recompiled(kinds_missing, until)
             }
-            (PollingState::Resting(until), PollingEvent::NamespacesChanged) if self.read_again.is_none() => {
+            (PollingState::Resting(until), PollingEvent::FactsChanged) if self.read_again.is_none() => {
                 let until = *until;
                 let Some(commit) = self.compiled else { return self.ask() };
                 self.state = PollingState::Recompiling(until);
@@ -273,11 +273,11 @@ mod tests {
         let (mut polling, _) = compiled(now, false);
         let again = PollingEvent::Compiled { kinds_missing: false };
         let later = now + Duration::from_secs(10);
-        assert_eq!(polling.step(PollingEvent::NamespacesChanged, later), PollingAction::Compile(commit("a")));
+        assert_eq!(polling.step(PollingEvent::FactsChanged, later), PollingAction::Compile(commit("a")));
         assert_eq!(polling.step(again, later), PollingAction::Rest(now + PERIOD));
         assert_eq!(polling.step(PollingEvent::Woken, now), PollingAction::Ask);
         polling.step(PollingEvent::Failed, now);
-        assert_eq!(polling.step(PollingEvent::NamespacesChanged, now), PollingAction::Compile(commit("a")));
+        assert_eq!(polling.step(PollingEvent::FactsChanged, now), PollingAction::Compile(commit("a")));
         let again = PollingEvent::Compiled { kinds_missing: false };
         assert_eq!(polling.step(again, now), PollingAction::Ask, "the source may still not answer");
         assert_eq!(polling.step(PollingEvent::Failed, now), PollingAction::Rest(now + 2 * PERIOD));
@@ -289,23 +289,23 @@ mod tests {
         let (mut polling, _) = compiled(begin, false);
         let (mut now, mut compilations) = (begin, 0);
         while now < begin + Duration::from_secs(600) {
-            assert_eq!(polling.heeds_namespaces_from(now), None);
-            assert_eq!(polling.step(PollingEvent::NamespacesChanged, now), PollingAction::Compile(commit("a")));
+            assert_eq!(polling.heeds_cluster_from(now), None);
+            assert_eq!(polling.step(PollingEvent::FactsChanged, now), PollingAction::Compile(commit("a")));
             assert_eq!(
                 polling.step(PollingEvent::Compiled { kinds_missing: false }, now),
                 PollingAction::Rest(begin + PERIOD),
                 "polls go on"
             );
             compilations += 1;
-            let pause = polling.heeds_namespaces_from(now).expect("more of them are collected");
+            let pause = polling.heeds_cluster_from(now).expect("more of them are collected");
             assert!(pause <= now + Duration::from_secs(10));
             now = pause;
         }
         assert!(compilations < 75, "{compilations}");
         let calm = now + Duration::from_secs(120);
-        polling.step(PollingEvent::NamespacesChanged, calm);
+        polling.step(PollingEvent::FactsChanged, calm);
         polling.step(PollingEvent::Compiled { kinds_missing: false }, calm);
-        assert_eq!(polling.heeds_namespaces_from(calm), Some(calm + Duration::from_millis(250)));
+        assert_eq!(polling.heeds_cluster_from(calm), Some(calm + Duration::from_millis(250)));
     }
 
     #[test]
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(polling.step(PollingEvent::Unreadable, now), PollingAction::Rest(now + PERIOD));
         assert_eq!(polling.step(PollingEvent::RestoredChanged(older()), now), PollingAction::Restore(older()));
         assert_eq!(polling.step(PollingEvent::Restored, now), PollingAction::Rest(now + PERIOD));
-        assert_eq!(polling.heeds_namespaces_from(now), Some(now + Duration::from_millis(250)));
+        assert_eq!(polling.heeds_cluster_from(now), Some(now + Duration::from_millis(250)));
     }
 
     #[test]

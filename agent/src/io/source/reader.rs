@@ -14,7 +14,7 @@ use super::polling::PollingEvent;
 use super::{ClusterFacts, DefinedKinds, Source};
 use crate::api::GitStatus;
 use crate::compile::declared::DeclaredSet;
-use crate::compile::parse::ParsedFile;
+use crate::compile::parse::{AgeKeys, ParsedFile};
 use crate::compile::{
     CompileOptions, DynamicSelectors, NamespaceLabels, SourceFormat, compile_again, dynamically_selected,
 };
@@ -46,6 +46,10 @@ pub(super) struct Reader {
     asked: bool,
     /// The files of the commit that was read last.
     parsed: Parsed,
+    /// The keys with which sealed files among them were opened.
+    keys: AgeKeys,
+    /// `true` once a commit had a sealed file.
+    has_sealed: bool,
     /// The memory that they take, among the sources of all syncs.
     kept: KeptMemory,
     limits: ReadLimits,
@@ -120,6 +124,8 @@ impl Reader {
             repository: None,
             asked: false,
             parsed: Vec::new(),
+            keys: AgeKeys::default(),
+            has_sealed: false,
             previous_crds: BTreeSet::new(),
             defined: Some(defined.shared()),
             declared: Arc::default(),
@@ -199,7 +205,7 @@ impl Reader {
         let repositories = Arc::clone(&self.repositories);
         let mut attempt = repositories.attempt(&self.source.cache, &subject)?;
         let start = Instant::now();
-        let findings = match self.read((commit, admission), &mut attempt, turn)? {
+        let findings = match self.read((commit, admission), &facts.keys, &mut attempt, turn)? {
             Ok(findings) => findings,
             Err(over) => {
                 let event = Event::Compiled { commit: commit.to_string(), declared: None, findings: vec![over] };
@@ -277,10 +283,15 @@ impl Reader {
     pub(super) fn affected_by(&self, namespaces: Option<&LiveNamespaces>) -> Option<PollingEvent> {
         let format = self.source.settings.format;
         if self.newest.are_affected_by(format, namespaces) {
-            return Some(PollingEvent::NamespacesChanged);
+            return Some(PollingEvent::FactsChanged);
         }
         let restored = self.restored.as_ref().filter(|(_, selectors)| selectors.are_affected_by(format, namespaces));
         restored.map(|(commit, _)| PollingEvent::RestoredChanged(commit.clone()))
+    }
+
+    /// `true` if other keys can give another result.
+    pub(super) fn uses_keys(&self) -> bool {
+        self.has_sealed
     }
 
     /// `true` if the newest result follows from the live Namespaces too.
@@ -322,13 +333,19 @@ impl Reader {
     fn read(
         &mut self,
         (commit, admission): (Commit, Admission),
+        keys: &AgeKeys,
         attempt: &mut ReadAttempt<'_>,
         turn: Option<Visit>,
     ) -> Result<Result<Vec<Finding>, Finding>, GitError> {
         let (dir, mut budget) = (self.source.dir.clone(), ReadBudget::of(self.limits));
+        if self.keys != *keys {
+            self.parsed.retain(|(_, file)| !file.sealed);
+            self.keys = keys.clone();
+        }
         let before = std::mem::take(&mut self.parsed);
         let read = self.repository().and_then(|repository| {
-            repository.with(|store| read(store, (commit, &dir, admission), &before, (&mut budget, attempt), turn))
+            repository
+                .with(|store| read(store, (commit, &dir, admission), (&before, keys), (&mut budget, attempt), turn))
         });
         let kept = read.and_then(|read| match read {
             Ok(contents) => self.kept.set(contents.bytes).map(|()| Ok(contents)),
@@ -338,6 +355,7 @@ impl Reader {
         });
         match kept {
             Ok(Ok(Contents { parsed, findings, .. })) => {
+                self.has_sealed |= parsed.iter().any(|(_, file)| file.sealed);
                 self.parsed = parsed;
                 Ok(Ok(findings))
             }

@@ -201,7 +201,7 @@ impl State {
             }
         }
         if let (Some(declared), Some(live)) = (self.declared_form(id), self.objects.live(id)) {
-            let uid = live.uid.to_string();
+            let (uid, fields) = (live.uid.to_string(), declared.shown_fields(fields));
             self.commands.push(Command::Notice(Notice::Repaired(Repaired {
                 declared,
                 uid,

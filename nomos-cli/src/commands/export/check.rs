@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use agent::compile::declared::DeclaredSet;
+use agent::compile::declared::{DeclaredObject, DeclaredSet};
 use agent::compile::kind_scopes::Scope;
+use agent::compile::parse::{self, AgeKeys, SourceFile};
 use agent::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy};
-use agent::model::object::{Object, ObjectId};
+use agent::model::object::ObjectId;
 use agent::sync::managed_fields::{Basis, differences};
+use anyhow::{Context as _, bail};
 use serde::Serialize;
 
 use super::ExportArgs;
@@ -22,6 +24,8 @@ struct Uncommitted {
     objects: Vec<String>,
     /// Objects that it declares with fewer fields, or with other values.
     fields: Vec<UncommittedFields>,
+    /// Objects that are not compared, because SOPS sealed values of them.
+    sealed: Vec<String>,
     /// The account of everything else.
     beside: ExportAccount,
 }
@@ -51,13 +55,18 @@ pub(super) async fn run(
     for (id, object) in &objects {
         match of_git(declared, id) {
             None => missing.objects.push(id.to_string()),
+            Some(git) if git.is_sealed() && args.age_key.is_none() => {}
             Some(git) => {
-                let fields = differences(object, &git, &[], Basis::Answer);
+                let fields = git.shown_fields(differences(object, &git.body(), &[], Basis::Answer));
                 if !fields.is_empty() {
                     missing.fields.push(UncommittedFields { object: id.to_string(), fields });
                 }
             }
         }
+    }
+    if args.age_key.is_none() {
+        let sealed = declared.objects.iter().filter(|(_, declared)| declared.is_sealed());
+        missing.sealed = sealed.map(|(id, _)| id.to_string()).collect();
     }
     let is_complete = missing.objects.is_empty() && missing.fields.is_empty() && account.incomplete.is_empty();
     missing.beside = account;
@@ -69,9 +78,19 @@ pub(super) async fn run(
 }
 
 /// The object as the repository declares it; also one that it does not manage.
-fn of_git(declared: &DeclaredSet, id: &ObjectId) -> Option<Object> {
+fn of_git<'a>(declared: &'a DeclaredSet, id: &ObjectId) -> Option<&'a DeclaredObject> {
     let found = declared.objects.get(id).filter(|declared| !declared.implicit);
-    found.or_else(|| declared.withheld.get(id)).map(|declared| declared.body())
+    found.or_else(|| declared.withheld.get(id)).map(|declared| &**declared)
+}
+
+/// The age keys in a file.
+fn keys(file: &Path) -> anyhow::Result<AgeKeys> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {shown}"))?;
+    match AgeKeys::read([("", text.as_str())].into_iter(), shown.to_string()) {
+        Ok(keys) => Ok(keys),
+        Err(_) => bail!("{shown} is no file with age keys, as age-keygen writes it"),
+    }
 }
 
 /// Compiles the repository for this cluster.
@@ -83,11 +102,14 @@ fn compile(args: &ExportArgs, directory: &Path, live: &LiveCluster<'_>) -> anyho
         dynamic: DynamicSelectors::Live(live.labels()),
         ..CompileOptions::offline(args.format())
     };
-    compiled_for(directory, options, &kinds)
+    match args.age_key.as_deref().map(keys).transpose()? {
+        None => compiled_for(directory, options, &kinds, &parse::parse),
+        Some(keys) => compiled_for(directory, options, &kinds, &|file: &SourceFile| parse::parse_opened(file, &keys)),
+    }
 }
 
 fn text(missing: &Uncommitted, compared: usize) -> String {
-    let Uncommitted { objects, fields, beside } = missing;
+    let Uncommitted { objects, fields, sealed, beside } = missing;
     let mut out = String::new();
     for object in objects {
         out.push_str(&format!("{object} is not in the repository\n"));
@@ -101,6 +123,12 @@ fn text(missing: &Uncommitted, compared: usize) -> String {
         objects.len(),
         fields.len()
     ));
+    if !sealed.is_empty() {
+        out.push_str(
+            "Objects that are not compared, because SOPS sealed values of them; --age-key FILE compares them:\n",
+        );
+        sealed.iter().for_each(|name| out.push_str(&format!("   {name}\n")));
+    }
     out.push_str(&super::beside(beside));
     out
 }

@@ -15,13 +15,17 @@ use super::super::init;
 /// Bytes that the name of a file may have, which leaves some for its extension.
 const LONGEST: usize = 240;
 
-/// The text of each file, by its path.
-pub(super) fn layout(objects: &BTreeMap<ObjectId, Object>, format: SourceFormat) -> BTreeMap<String, String> {
+/// The text of each file, by its path, and the objects that have none. `in_file` brings an object into the form of its file.
+pub(super) fn layout(
+    objects: &BTreeMap<ObjectId, Object>,
+    format: SourceFormat,
+    in_file: impl Fn(Object) -> Option<Value>,
+) -> (BTreeMap<String, String>, Vec<ObjectId>) {
     let mut by_name: BTreeMap<String, Vec<&ObjectId>> = BTreeMap::new();
     for id in objects.keys() {
         by_name.entry(format!("{}/{}", directory(id), short_name(id)).to_lowercase()).or_default().push(id);
     }
-    let mut files = BTreeMap::new();
+    let (mut files, mut without) = (BTreeMap::new(), Vec::new());
     if format == SourceFormat::Hierarchy {
         files.insert("system/repo.yaml".to_owned(), init::REPO.to_owned());
     }
@@ -34,10 +38,13 @@ pub(super) fn layout(objects: &BTreeMap<ObjectId, Object>, format: SourceFormat)
             if format == SourceFormat::Hierarchy {
                 object.metadata_mut().remove("namespace");
             }
-            files.insert(format!("{}/{name}.yaml", directory(id)), yaml::text(&Value::Object(object.0)));
+            match in_file(object) {
+                Some(written) => _ = files.insert(format!("{}/{name}.yaml", directory(id)), yaml::text(&written)),
+                None => without.push(id.clone()),
+            }
         }
     }
-    files
+    (files, without)
 }
 
 fn directory(id: &ObjectId) -> String {
@@ -139,7 +146,8 @@ mod tests {
             let object: Object = serde_json::from_value(object.clone()).expect("an object");
             (object.id(), object)
         });
-        layout(&objects.collect(), SourceFormat::Unstructured).into_keys().collect()
+        let in_file = |object: Object| Some(Value::Object(object.0));
+        layout(&objects.collect(), SourceFormat::Unstructured, in_file).0.into_keys().collect()
     }
 
     fn object(api_version: &str, kind: &str, namespace: &str, name: &str) -> Value {

@@ -60,7 +60,7 @@ pub(super) struct ExportAccount {
     pub(super) claims: usize,
     /// The objects that were exported with all of their default values, by the reason.
     pub(super) with_defaults: BTreeMap<String, usize>,
-    /// The kinds that could not be read, each with the reason.
+    /// The kinds that could not be read and the objects that could not be written, each with the reason.
     pub(super) incomplete: Vec<String>,
 }
 
@@ -198,12 +198,12 @@ impl<'a> LiveCluster<'a> {
         }
         match meant::meaning(object, facts) {
             Meaning::Meant => return true,
-            Meaning::Secret if args.writes_secrets() => return true,
+            Meaning::Secret if args.takes_secrets() => return true,
             Meaning::Secret => account.secrets.push(format!("{}/{}", object.namespace(), object.name())),
             Meaning::Release(release) => {
                 account.releases.entry(release).or_default().push(object.id().to_string());
                 let is_secret = object.is_kind("", "Secret");
-                return args.helm && !meant::is_release_secret(object) && (!is_secret || args.writes_secrets());
+                return args.helm && !meant::is_release_secret(object) && (!is_secret || args.takes_secrets());
             }
             Meaning::Left(reason) => *account.left_out.entry(reason).or_default() += 1,
         }

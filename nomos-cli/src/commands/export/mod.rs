@@ -11,8 +11,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use agent::compile::SourceFormat;
+use agent::compile::parse::AgeRecipient;
+use agent::io::sealing;
+use agent::model::object::Object;
 use anyhow::bail;
 use clap::ArgAction;
+use serde_json::Value;
 
 use crate::columns::{Data, table};
 use crate::contexts;
@@ -22,9 +26,10 @@ use gather::{ExportAccount, LiveCluster};
 /// Write what is live on a cluster to a repository
 ///
 /// Writes a file for each object that people made, and in it what they meant: no status, no default values, nothing that a controller
-/// made or the cluster assigned, no system Namespaces. Changes nothing on the cluster: it asks for default values by dry runs. Values
-/// of Secrets and contents of volumes are not exported. With --check, tells what is live and not in a repository. Exit status: 0 the
-/// export is complete, 1 something could not be read or, with --check, something is not in the repository, 2 the command could not run.
+/// made or the cluster assigned, no system Namespaces. Changes nothing on the cluster: it asks for default values by dry runs. Secrets
+/// are not exported without --secrets, contents of volumes never. With --check, tells what is live and not in a repository. Exit
+/// status: 0 the export is complete, 1 something could not be read or, with --check, something is not in the repository, 2 the command
+/// could not run.
 #[derive(clap::Args)]
 pub(crate) struct ExportArgs {
     /// Directory to write to; it may have hidden files, such as .git, and no others
@@ -64,6 +69,14 @@ pub(crate) struct ExportArgs {
     #[arg(long, requires = "secrets")]
     plain_secrets_in_git: bool,
 
+    /// Public key of age for which --secrets=sops seals, such as that of the agent's key. Can be used several times
+    #[arg(long, value_name = "RECIPIENT", required_if_eq("secrets", "sops"), conflicts_with = "check")]
+    age: Vec<AgeRecipient>,
+
+    /// File with age keys, as age-keygen writes it: with --check, compares what SOPS sealed too
+    #[arg(long, value_name = "FILE", requires = "check")]
+    age_key: Option<PathBuf>,
+
     /// Context of the kubeconfig [default: its current one]
     #[arg(long, value_name = "CONTEXT")]
     context: Option<String>,
@@ -85,6 +98,8 @@ enum ExportFormat {
 enum SecretForm {
     /// They are left out, and listed
     None,
+    /// Sealed as by SOPS, for the keys in --age; the agent opens them with --age-key-secret
+    Sops,
     /// As they are, for everyone to read; needs --plain-secrets-in-git
     Plain,
 }
@@ -99,17 +114,28 @@ impl ExportArgs {
         if is_hierarchy { SourceFormat::Hierarchy } else { SourceFormat::Unstructured }
     }
 
-    fn writes_secrets(&self) -> bool {
-        self.secrets == SecretForm::Plain
+    /// `true` if Secrets are exported, or compared.
+    fn takes_secrets(&self) -> bool {
+        self.secrets != SecretForm::None || self.age_key.is_some()
+    }
+
+    /// The text of an object in a file, with the values of a Secret sealed if that is asked for; `None` if they cannot be.
+    fn in_file(&self, object: Object) -> Option<Value> {
+        let is_sealed = self.secrets == SecretForm::Sops && object.is_kind("", "Secret");
+        let object = Value::Object(object.0);
+        if is_sealed { sealing::seal(&object, &self.age) } else { Some(object) }
     }
 }
 
 /// Writes the files, or compares.
 pub(crate) fn run(args: &ExportArgs, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
-    if args.writes_secrets() && !args.plain_secrets_in_git {
+    if args.secrets == SecretForm::Plain && !args.plain_secrets_in_git {
         bail!(
             "--secrets=plain lets everyone who can read the repository read the Secrets; add --plain-secrets-in-git if that is meant"
         );
+    }
+    if args.secrets != SecretForm::Sops && !args.age.is_empty() {
+        bail!("--age is for --secrets=sops; Secrets are not sealed otherwise");
     }
     if args.check.is_none() {
         files::check_empty(&args.path)?;
@@ -120,8 +146,13 @@ pub(crate) fn run(args: &ExportArgs, kubeconfig: Option<&Path>, console: &mut Co
         if let Some(directory) = &args.check {
             return check::run(args, directory, &live, console).await;
         }
-        let gathered = live.gather(args, None, console).await?;
-        let files = files::layout(&gathered.objects, args.format());
+        let mut gathered = live.gather(args, None, console).await?;
+        let (files, unsealed) = files::layout(&gathered.objects, args.format(), |object| args.in_file(object));
+        for id in unsealed {
+            let why =
+                format!("{id}: it has a label or an annotation named data or stringData, which SOPS would seal too");
+            gathered.account.incomplete.push(why);
+        }
         files::write(&args.path, &files)?;
         match args.output {
             Some(data) => console.print_data(&data.text(&gathered.account)?),
@@ -170,7 +201,7 @@ fn beside(account: &ExportAccount) -> String {
         );
     }
     if !incomplete.is_empty() {
-        out.push_str("The export is not complete; these could not be read:\n");
+        out.push_str("The export is not complete; these could not be read, or written:\n");
         incomplete.iter().for_each(|what| _ = writeln!(out, "   {what}"));
     }
     out

@@ -26,6 +26,7 @@ fn reader_of(repo: &Repo, repositories: &Arc<Repositories>, limits: ReadLimits) 
         has_object: true,
         git: GitSpec { repo: repo.path().to_str().unwrap().to_owned(), ..GitSpec::default() },
         reach: Default::default(),
+        keys: None,
         want: Want::Branch("main".to_owned()),
         dir: String::new(),
         period: Duration::from_secs(15),
@@ -253,7 +254,7 @@ fn the_commit_in_force_is_compiled_again_for_other_namespaces_while_the_newest_o
     // The next commit has the selector again.
     repo.write("selector.yaml", DYNAMIC);
     reader.compile(Commit::from_hex(&repo.commit()).unwrap(), facts(&[]), None).unwrap().unwrap();
-    assert!(matches!(reader.affected_by(two.as_ref()), Some(PollingEvent::NamespacesChanged)));
+    assert!(matches!(reader.affected_by(two.as_ref()), Some(PollingEvent::FactsChanged)));
 }
 
 #[test]
@@ -264,7 +265,7 @@ fn a_source_with_dynamic_selectors_waits_for_the_namespaces_and_heeds_those_that
     let commit = Commit::from_hex(&repo.commit()).unwrap();
     let mut reader = reader_of(&repo, &Arc::default(), READ);
     let mut compile = |namespaces: Option<LiveNamespaces>| {
-        let affected = matches!(reader.affected_by(namespaces.as_ref()), Some(PollingEvent::NamespacesChanged));
+        let affected = matches!(reader.affected_by(namespaces.as_ref()), Some(PollingEvent::FactsChanged));
         let facts = ClusterFacts { namespaces, ..ClusterFacts::default() };
         let objects = match reader.compile(commit, facts, None).unwrap()? {
             Event::Compiled { declared, findings, .. } => declared.map(|set| set.objects.len()).ok_or(findings),
@@ -280,4 +281,32 @@ fn a_source_with_dynamic_selectors_waits_for_the_namespaces_and_heeds_those_that
     let (affected, found) = compile(Some(LiveNamespaces::Unlistable(finding))).unwrap();
     let findings = found.unwrap_err();
     assert!(affected && findings[0].places[0].location.as_ref().unwrap().path == "selector.yaml", "{findings:?}");
+}
+
+#[test]
+fn a_sealed_file_is_parsed_again_when_the_keys_are_others() {
+    const SEALED: &str = include_str!("../../../compile/parse/sealed/fixtures/secret.yaml");
+    const KEYS: [&str; 2] = [
+        include_str!("../../../compile/parse/sealed/fixtures/one.agekey"),
+        include_str!("../../../compile/parse/sealed/fixtures/other.agekey"),
+    ];
+    let repo = Repo::new();
+    repo.write("a.yaml", OBJECT);
+    let mut reader = reader_of(&repo, &Arc::default(), READ);
+    let compile = |reader: &mut Reader, key: usize| {
+        let keys = AgeKeys::read([("x.agekey", KEYS[key])].into_iter(), "a file").unwrap();
+        let facts = ClusterFacts { keys, ..ClusterFacts::default() };
+        let compiled = reader.compile(Commit::from_hex(&repo.commit()).unwrap(), facts, None).unwrap();
+        let Some(Event::Compiled { declared, findings, .. }) = compiled else { panic!("compiled") };
+        (declared.map(|set| set.objects.len()), findings.iter().map(|finding| finding.code).collect::<Vec<_>>())
+    };
+    assert_eq!(compile(&mut reader, 0), (Some(1), Vec::new()));
+    assert!(!reader.uses_keys());
+    repo.write("sealed.yaml", SEALED);
+    let plain = objects(&reader.parsed[0].1);
+    assert_eq!(compile(&mut reader, 1), (None, vec![Code::Path]));
+    assert!(reader.uses_keys());
+    assert_eq!(compile(&mut reader, 0), (Some(3), Vec::new()));
+    assert_eq!(objects(&reader.parsed[0].1), plain, "a file that is not sealed is kept");
+    assert_eq!(compile(&mut reader, 1), (None, vec![Code::Path]), "what was opened is not kept");
 }

@@ -1,0 +1,220 @@
+//! Files that [SOPS](https://getsops.io) sealed: each has the field `sops` in its first document, and values of the form `ENC[…]`.
+//!
+//! The agent opens them with age keys, in memory. Everything else, `nomos` among them, has no key: there a placeholder stands for
+//! each sealed value.
+
+mod metadata;
+#[cfg(feature = "cluster")]
+mod age;
+#[cfg(feature = "cluster")]
+mod document;
+#[cfg(feature = "cluster")]
+mod envelope;
+#[cfg(feature = "cluster")]
+mod keys;
+#[cfg(feature = "cluster")]
+mod open;
+#[cfg(feature = "cluster")]
+mod seal;
+#[cfg(feature = "cluster")]
+mod shares;
+
+use serde_json::Value;
+
+use crate::model::object::Object;
+use metadata::SealMetadata;
+
+#[cfg(feature = "cluster")]
+pub use age::AgeRecipient;
+#[cfg(feature = "cluster")]
+pub use keys::AgeKeys;
+#[cfg(feature = "cluster")]
+pub use seal::{SealRandomness, sealed};
+
+/// There are no keys where nothing is opened.
+#[cfg(not(feature = "cluster"))]
+pub(super) enum NoKeys {}
+#[cfg(not(feature = "cluster"))]
+pub(super) use NoKeys as AgeKeys;
+
+/// Stands for a sealed value that is not opened.
+pub const PLACEHOLDER: &str = "<sealed by SOPS>";
+
+/// The field in which SOPS keeps the keys and the checksum of a file.
+const FIELD: &str = "sops";
+/// The beginning of a sealed value.
+const MARK: &str = "ENC[AES256_GCM,";
+/// The end of a sealed comment. In a list SOPS writes it as an item.
+const COMMENT: &str = ",type:comment]";
+
+/// The API group of an operator that opens files on the cluster: its objects have the field `sops` there.
+const OPENED_LATER: &str = "isindir.github.com";
+
+/// The fields that decide which object a document is.
+const IDENTITY: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
+const SEAL_LESS: &str = "Seal the values alone: with `encrypted_regex: ^(data|stringData)$` in .sops.yaml, or with `sops encrypt \
+     --encrypted-regex '^(data|stringData)$'`.";
+const SEAL_AGAIN: &str =
+    "Change sealed files with `sops edit` alone, and resolve conflicts in them by sealing the file again.";
+
+/// The reason why a sealed file cannot be used. It never has a value.
+#[derive(Debug, PartialEq)]
+pub(super) struct SealProblem {
+    /// As a sentence without capital letter and full stop.
+    pub(super) message: String,
+    pub(super) hint: String,
+    /// The field of the document that it is about.
+    pub(super) field: Vec<String>,
+}
+
+impl SealProblem {
+    fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: hint.into(), field: vec![FIELD.to_owned()] }
+    }
+
+    fn at(self, field: &[String]) -> Self {
+        Self { field: field.to_vec(), ..self }
+    }
+}
+
+/// A document without the field of SOPS.
+pub(super) struct UnsealedDocument {
+    pub(super) value: Value,
+    /// `true` if it has, or had, a sealed value.
+    pub(super) sealed: bool,
+}
+
+/// A sealed file of which some documents were read.
+pub(super) enum SealedFile {
+    /// Placeholders stand for sealed values.
+    Hidden,
+    /// Sealed values are opened.
+    #[cfg(feature = "cluster")]
+    Opened(Box<open::Opening>),
+}
+
+/// `true` if SOPS sealed a file that has this document.
+pub(super) fn is_sealed(document: &Value) -> bool {
+    let api_version = document.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    document.get(FIELD).is_some_and(Value::is_object)
+        && api_version.split_once('/').is_none_or(|(group, _)| group != OPENED_LATER)
+}
+
+/// The problem of a file whose first document does not have the field of SOPS, and another one has.
+pub(super) fn metadata_elsewhere() -> SealProblem {
+    SealProblem::new("the field `sops` is not in the first document of the file, where SOPS writes it", SEAL_AGAIN)
+}
+
+impl SealedFile {
+    /// Begins a file with its first document, which [is sealed](is_sealed).
+    pub(super) fn begin(document: &Value, keys: Option<&AgeKeys>) -> Result<Self, SealProblem> {
+        let metadata = SealMetadata::of(&document[FIELD])?;
+        keys.map_or(Ok(Self::Hidden), |keys| Self::opened(&metadata, keys))
+    }
+
+    #[cfg(feature = "cluster")]
+    fn opened(metadata: &SealMetadata, keys: &AgeKeys) -> Result<Self, SealProblem> {
+        Ok(Self::Opened(Box::new(open::Opening::begin(metadata, keys)?)))
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    fn opened(_: &SealMetadata, keys: &AgeKeys) -> Result<Self, SealProblem> {
+        match *keys {}
+    }
+
+    /// The next document: its value, and its text with `true` if that is read as JSON.
+    #[cfg_attr(not(feature = "cluster"), expect(unused_variables, reason = "the text is for opening it"))]
+    pub(super) fn document(
+        &mut self,
+        mut value: Value,
+        (text, is_json): (&str, bool),
+    ) -> Result<UnsealedDocument, SealProblem> {
+        if let Value::Object(map) = &mut value {
+            map.remove(FIELD);
+        }
+        if let Some(field) = sealed_identity(&value) {
+            let message = format!("`{}` is sealed, and it says which object this is", field.join("."));
+            return Err(SealProblem::new(message, SEAL_LESS).at(&field));
+        }
+        match self {
+            Self::Hidden => {
+                let sealed = hide(&mut value);
+                Ok(UnsealedDocument { value, sealed })
+            }
+            #[cfg(feature = "cluster")]
+            Self::Opened(opening) => opening.document(text, is_json),
+        }
+    }
+
+    /// Checks that the documents that were read are the sealed ones.
+    pub(super) fn end(self) -> Result<(), SealProblem> {
+        match self {
+            Self::Hidden => Ok(()),
+            #[cfg(feature = "cluster")]
+            Self::Opened(opening) => opening.end(),
+        }
+    }
+}
+
+fn is_sealed_value(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.starts_with(MARK))
+}
+
+/// The field with a sealed value that decides which object a document is, also in the items of a list.
+fn sealed_identity(value: &Value) -> Option<Vec<String>> {
+    let map = value.as_object()?;
+    let own = IDENTITY.iter().find_map(|field| Some(below(field, sealed_field(map.get(*field)?)?)));
+    own.or_else(|| {
+        let items = map.get("items")?.as_array()?.iter().enumerate();
+        let (at, field) = items.filter_map(|(at, item)| Some((at, sealed_identity(item)?))).next()?;
+        Some(below("items", below(&at.to_string(), field)))
+    })
+}
+
+/// The path to the first sealed value.
+fn sealed_field(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::Object(map) => map.iter().find_map(|(key, value)| Some(below(key, sealed_field(value)?))),
+        Value::Array(items) => {
+            items.iter().enumerate().find_map(|(at, item)| Some(below(&at.to_string(), sealed_field(item)?)))
+        }
+        _ => is_sealed_value(value).then(Vec::new),
+    }
+}
+
+fn below(step: &str, mut field: Vec<String>) -> Vec<String> {
+    field.insert(0, step.to_owned());
+    field
+}
+
+/// Puts placeholders in the place of sealed values. `true` if there are any.
+fn hide(value: &mut Value) -> bool {
+    let all = |values: &mut dyn Iterator<Item = &mut Value>| values.map(hide).filter(|hidden| *hidden).count() > 0;
+    match value {
+        Value::Object(map) => all(&mut map.values_mut()),
+        Value::Array(items) => {
+            let before = items.len();
+            items.retain(|item| !(is_sealed_value(item) && item.as_str().is_some_and(|it| it.ends_with(COMMENT))));
+            all(&mut items.iter_mut()) || items.len() < before
+        }
+        _ if is_sealed_value(value) => {
+            *value = PLACEHOLDER.into();
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The reason why objects of this kind must not have sealed values; `None` if they may.
+pub(super) fn refused_kind(object: &Object, is_builtin: bool) -> Option<String> {
+    let reads = is_builtin || matches!(object.group(), "configsync.gke.io" | "configmanagement.gke.io");
+    reads.then(|| format!("a {} has a sealed value, and nomos itself reads it", object.kind()))
+}
+
+/// The hint for [`refused_kind`].
+pub(super) const READABLE: &str =
+    "Take the object out of the sealed file: what nomos reads may be told in findings and in logs.";
+
+#[cfg(all(test, feature = "cluster"))]
+mod tests;
