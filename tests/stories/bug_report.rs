@@ -106,6 +106,15 @@ fn plant(cluster: &Cluster) -> Result<()> {
     })
 }
 
+/// A report on a cluster, with all of its files.
+pub(crate) fn whole_report(cluster: &Cluster) -> Result<String> {
+    let home = TempDir::new()?;
+    let file = home.path().join("report.zip");
+    let (code, said) = cluster.nomos(&["bugreport", "-o", file.to_str().context("a path in ASCII")?]);
+    ensure!(said.contains("Created file"), "{code}: {said}");
+    Ok(said + &unzipped(&file)?)
+}
+
 /// The names and the contents of all files.
 fn unzipped(file: &std::path::Path) -> Result<String> {
     let mut zip = zip::ZipArchive::new(File::open(file)?)?;

@@ -50,6 +50,7 @@ mod records;
 mod removal;
 mod rights;
 mod role_refs;
+mod sealed;
 mod secrets;
 mod small_commits;
 mod sources;
@@ -72,10 +73,15 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tests::cluster::Kind;
 use tests::controlplane::{CannotRun, ControlPlane};
 use tests::node::Node;
+use tests::sops::Sops;
 use tests::ssh_server::SshServer;
 
 /// The story that needs sshd (Debian's openssh-server); ignored where it is missing, but in CI.
 const OVER_SSH: &str = "a_repository_of_sshd_is_read";
+
+/// Stories that need SOPS (`tests/sops/build target/controlplane/sops`); ignored where it is not built, but in CI.
+const WITH_SOPS: [&str; 3] =
+    ["sealed_files_are_opened_and_stay_secret", "tenants_have_keys_of_their_own", "an_export_can_be_sealed"];
 
 type Story = fn(Kind) -> anyhow::Result<()>;
 
@@ -129,6 +135,9 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_private_repository_is_read_with_the_secret_as_it_is", private_repositories::secret_as_it_is, &Kind::ALL),
     ("a_commit_that_is_not_signed_as_asked_is_refused", private_repositories::signed_commits, &Kind::ALL),
     (OVER_SSH, private_repositories::over_ssh, &Kind::ALL),
+    (WITH_SOPS[0], sealed::opened_and_secret, &Kind::ALL),
+    (WITH_SOPS[1], sealed::tenants, &Kind::ALL),
+    (WITH_SOPS[2], sealed::export, &[Kind::ControlPlane]),
     ("a_webhook_starts_a_poll", webhook::starts_a_poll, &Kind::ALL),
     ("a_git_server_that_hangs_delays_no_other", hostile_source::server_that_hangs, &Kind::ALL),
     ("a_commit_that_the_agent_dies_at_is_not_read_again", hostile_source::commit_that_kills, &Kind::ALL),
@@ -240,8 +249,9 @@ fn main() -> ExitCode {
     let trials = STORIES.iter().flat_map(|&(name, story, kinds)| {
         let on = move |&kind: &Kind| {
             let trial = Trial::ignorable_test(format!("{kind}::{name}"), move || tell(story, kind));
-            let impossible = name == OVER_SSH && !in_ci && !SshServer::is_possible();
-            trial.with_ignored_flag(impossible || (kind != Kind::Sandbox && !in_ci))
+            let impossible =
+                name == OVER_SSH && !SshServer::is_possible() || WITH_SOPS.contains(&name) && !Sops::is_possible();
+            trial.with_ignored_flag(!in_ci && (impossible || kind != Kind::Sandbox))
         };
         kinds.iter().map(on)
     });
