@@ -55,8 +55,8 @@ pub use source_only::{
     SelectorRequirement,
 };
 pub use status::{
-    ErrorResource, ErrorSummary, GitStatus, Gvk, HelmStatus, OciStatus, StageStatus, SyncCondition, SyncError,
-    SyncStatus,
+    ErrorResource, ErrorSummary, GitStatus, Gvk, HelmStatus, OciStatus, PastCommit, StageStatus, SyncCondition,
+    SyncError, SyncStatus,
 };
 pub use supported::{LocalRepositories, NO_EFFECT, SupportedSpec, supported};
 pub use sync::{SourceType, SyncSource, SyncSpec};

@@ -34,6 +34,22 @@ pub struct SyncStatus {
     /// Conditions of the sync.
     #[serde(default, skip_serializing_if = "is_default")]
     pub conditions: Vec<SyncCondition>,
+    /// The last commits that came in force, the newest last.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub history: Vec<PastCommit>,
+}
+
+/// A commit that was in force, or is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PastCommit {
+    /// The commit.
+    pub commit: String,
+    /// The time at which it came in force. It was in force until the next one came.
+    pub since: Time,
+    /// The time at which all of it was applied without an error; none if that did not happen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synced: Option<Time>,
 }
 
 impl SyncStatus {

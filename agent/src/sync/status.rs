@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::{ErrorSummary, StageStatus, SyncCondition, SyncError, SyncStatus, Time};
+use crate::api::{ErrorSummary, PastCommit, StageStatus, SyncCondition, SyncError, SyncStatus, Time};
 use crate::model::finding::{Finding, text};
 use crate::model::metadata::SyncId;
 use crate::model::shortened::shortened;
@@ -14,6 +14,9 @@ use crate::sync::engine::{Report, Stage};
 const ERROR_BYTES: usize = 256 * 1024;
 /// Bytes of one error message. The rest is cut off, so that a large one does not take the place of all others.
 const MESSAGE_BYTES: usize = 16 * 1024;
+
+/// Number of commits in the history.
+const HISTORY: usize = 20;
 
 /// Facts about a sync that its status has besides the report.
 #[derive(Clone, Debug)]
@@ -52,7 +55,22 @@ pub fn status(before: &SyncStatus, report: &Report, about: &About, now: &Time) -
         rendering,
         sync,
         conditions,
+        history: history(&before.history, report, now),
     }
+}
+
+/// The history with the commit in force. A commit that comes back has a second place in it.
+fn history(before: &[PastCommit], report: &Report, now: &Time) -> Vec<PastCommit> {
+    let mut history = before.to_vec();
+    let commit = &report.sync.commit;
+    if !commit.is_empty() && history.last().is_none_or(|last| last.commit != *commit) {
+        history.push(PastCommit { commit: commit.clone(), since: now.clone(), synced: None });
+        history.drain(..history.len().saturating_sub(HISTORY));
+    }
+    if let Some(last) = history.last_mut().filter(|last| report.synced && last.synced.is_none()) {
+        last.synced = Some(now.clone());
+    }
+    history
 }
 
 /// The status of a sync whose objects go before it. The commit stays the one that was applied last.
@@ -272,6 +290,34 @@ mod tests {
         let first = status(&SyncStatus::default(), &report("a", vec![]), &about(), &Time::from_unix(1));
         assert_eq!(first.last_synced_commit, "a");
         assert_eq!(status(&first, &report("a", vec![]), &about(), &Time::from_unix(9)), first);
+    }
+
+    #[test]
+    fn the_history_has_the_last_commits_in_force() {
+        let at = Time::from_unix;
+        let past = |commit: &str, since, synced: Option<u64>| PastCommit {
+            commit: commit.into(),
+            since: at(since),
+            synced: synced.map(at),
+        };
+        let syncing = |commit: &str| Report { synced: false, syncing: true, ..report(commit, vec![]) };
+        let first = status(&SyncStatus::default(), &syncing("a"), &about(), &at(1));
+        assert_eq!(first.history, [past("a", 1, None)]);
+        let second = status(&first, &report("a", vec![]), &about(), &at(2));
+        assert_eq!(second.history, [past("a", 1, Some(2))]);
+        let third = status(&second, &report("b", vec![Finding::new(Code::Applier, "x")]), &about(), &at(3));
+        let fourth = status(&third, &report("a", vec![]), &about(), &at(4));
+        assert_eq!(fourth.history, [past("a", 1, Some(2)), past("b", 3, None), past("a", 4, Some(4))]);
+        // A commit that is not in force, or none at all, changes nothing.
+        let mut refused = report("a", vec![]);
+        refused.source.commit = "c".into();
+        for report in [refused, Report::default()] {
+            assert_eq!(status(&fourth, &report, &about(), &at(5)).history, fourth.history);
+        }
+        let commits = (0..2 * HISTORY as u64).map(|n| n.to_string());
+        let many = commits.fold(fourth, |before, commit| status(&before, &report(&commit, vec![]), &about(), &at(9)));
+        let names: Vec<&str> = many.history.iter().map(|past| past.commit.as_str()).collect();
+        assert_eq!((names.len(), names[0], names[HISTORY - 1]), (HISTORY, "20", "39"));
     }
 
     #[test]

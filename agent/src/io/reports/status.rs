@@ -30,10 +30,16 @@ pub async fn write_sync_status(
     uid: &str,
     status: &SyncStatus,
 ) -> Result<(), ApiError> {
-    let path = path(cluster, sync).await?;
-    let body = status_document(sync, uid, status).to_string().into_bytes();
-    cluster.apply::<Value>(&format!("{path}/status"), body).await?;
-    Ok(())
+    let path = format!("{}/status", path(cluster, sync).await?);
+    let body = |status| status_document(sync, uid, status).to_string().into_bytes();
+    match cluster.apply::<Value>(&path, body(status)).await {
+        // The CRD is that of Config Sync, or of an older agent.
+        Err(error) if !status.history.is_empty() && error.to_string().contains(".status.history") => {
+            let without = SyncStatus { history: Vec::new(), ..status.clone() };
+            cluster.apply::<Value>(&path, body(&without)).await.map(drop)
+        }
+        answer => answer.map(drop),
+    }
 }
 
 /// Changes the metadata of a sync object.
