@@ -21,6 +21,7 @@ mod pack;
 mod mirror;
 mod sweep;
 mod tree;
+mod clone;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,7 @@ use crate::model::finding::Finding;
 use crate::model::limits::FILE_BYTES;
 use crate::model::url::shown;
 
+pub use clone::UserClone;
 pub use cookies::{Cookie, cookies};
 pub use error::{FailureClass, GitError};
 pub use openpgp::openpgp_keys;

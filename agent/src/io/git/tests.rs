@@ -369,3 +369,49 @@ fn ten_thousand_files_are_read_in_a_tenth_of_a_second() {
         assert!(took < Duration::from_millis(100), "{took:?}, {walked:?} of it for the tree, for {bytes} bytes");
     });
 }
+
+#[test]
+fn a_clone_shows_its_commits_and_keeps_its_work_tree() {
+    let repo = Repo::new();
+    let first = repo.git("rev-parse HEAD");
+    repo.write("config/b.yaml", "two");
+    let second = repo.commit();
+    repo.git("tag light");
+    repo.git("tag --annotate --message=two heavy");
+    repo.write("a.yaml", "not committed");
+
+    let clone = UserClone::around(&repo.path().join("config")).expect("a clone");
+    assert!(clone.work_tree().is_some_and(|tree| tree.ends_with("repo")));
+    for (name, commit) in [
+        ("HEAD", &second),
+        ("main", &second),
+        ("light", &second),
+        ("heavy", &second),
+        ("HEAD~1", &first),
+        (&first[..8], &first),
+        (first.as_str(), &first),
+    ] {
+        assert_eq!(clone.commit(name).map(|commit| commit.to_string()).as_ref(), Ok(commit), "{name}");
+    }
+    let missing = clone.commit("none").expect_err("missing");
+    assert!(missing.class == FailureClass::NotFound && missing.hint.is_some_and(|hint| hint.contains("git fetch")));
+
+    let commit = clone.commit("main").expect("there");
+    let files = |commit, directory: &str| {
+        let files = clone.files(commit, directory, &mut ReadBudget::new()).expect("readable").files;
+        files
+            .into_iter()
+            .map(|file| (file.path, String::from_utf8_lossy(&file.content).into_owned()))
+            .collect::<Vec<_>>()
+    };
+    let file = |path: &str, content: &str| (path.to_owned(), content.to_owned());
+    assert_eq!(files(commit, "config"), [file("b.yaml", "two")]);
+    assert_eq!(files(commit, "."), [file("a.yaml", "one"), file("config/b.yaml", "two")]);
+    assert_eq!(files(clone.commit("HEAD~1").expect("there"), "."), [file("a.yaml", "one")]);
+    assert!(clone.files(commit, "none", &mut ReadBudget::new()).is_err());
+    assert_eq!(clone.subject(commit), "change");
+    assert_eq!(clone.file(commit, "config/b.yaml").as_deref(), Some(b"two".as_slice()));
+    assert_eq!(clone.file(commit, "none.yaml"), None);
+    assert_eq!(fs::read_to_string(repo.path().join("a.yaml")).expect("there"), "not committed");
+    assert!(UserClone::around(&repo.path().join("..")).is_none());
+}
