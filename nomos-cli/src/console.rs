@@ -9,6 +9,9 @@ use std::sync::LazyLock;
 use agent::io::proxy::ProxyVariables;
 use agent::model::visible::visible;
 
+use crate::pager::Pager;
+use crate::progress::Progress;
+
 /// The parts of the process environment that commands depend on.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
@@ -38,6 +41,8 @@ pub struct Console<'a> {
     pub progress: bool,
     /// `true` if findings are shown with the lines of the source that they are about.
     pub snippets: bool,
+    /// Shows text that is longer than the terminal.
+    pub pager: Option<Pager>,
     /// The environment of the process.
     pub environment: Environment,
 }
@@ -46,7 +51,30 @@ impl<'a> Console<'a> {
     /// A console that writes plain text to `out` and `err`.
     pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write, environment: Environment) -> Self {
         let plain = Paint { on: false };
-        Self { out, err, paint: plain, note_paint: plain, redraw: false, progress: false, snippets: false, environment }
+        Self {
+            out,
+            err,
+            paint: plain,
+            note_paint: plain,
+            redraw: false,
+            progress: false,
+            snippets: false,
+            pager: None,
+            environment,
+        }
+    }
+
+    /// Writes text to standard output like [`Self::print`], on a terminal that is too small for it with the pager.
+    pub fn page(&mut self, text: &str) {
+        let shown = self.pager.as_ref().filter(|pager| pager.is_for(text)).map(|pager| pager.show(&for_terminal(text)));
+        if !matches!(shown, Some(Ok(()))) {
+            self.print(text);
+        }
+    }
+
+    /// Begins work that may take long. On a terminal a line tells of it, until the value is dropped.
+    pub(crate) fn begin(&self, text: &str) -> Progress {
+        Progress::begin(text, self.progress && variable("TERM").is_none_or(|terminal| terminal != "dumb"))
     }
 
     /// Writes text to standard output, with control characters made visible: names and messages come from repositories and
@@ -137,25 +165,50 @@ fn for_terminal(text: &str) -> String {
     out
 }
 
+impl Environment {
+    /// The environment of this process.
+    pub(crate) fn of_process() -> Self {
+        Self {
+            home: variable("HOME").or_else(|| variable("USERPROFILE")).map(PathBuf::from),
+            kubeconfig: variable("KUBECONFIG"),
+            directory: std::env::current_dir().ok(),
+            proxies: ProxyVariables::read(|name| std::env::var(name).ok()),
+            in_cluster: variable("KUBERNETES_SERVICE_HOST").is_some(),
+        }
+    }
+}
+
+/// A variable of the environment that is set and not empty.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// Runs `nomos` with the arguments, the environment and the outputs of this process.
 pub fn main() -> std::process::ExitCode {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let environment = Environment {
-        home: variable("HOME").or_else(|| variable("USERPROFILE")).map(PathBuf::from),
-        kubeconfig: variable("KUBECONFIG"),
-        directory: std::env::current_dir().ok(),
-        proxies: ProxyVariables::read(|name| std::env::var(name).ok()),
-        in_cluster: variable("KUBERNETES_SERVICE_HOST").is_some(),
-    };
+    #[cfg(feature = "cluster")]
+    if let Some(answer) = crate::completions::answer(&std::env::args_os().collect::<Vec<_>>()) {
+        return match answer {
+            Ok(text) => io::stdout().write_all(text.as_bytes()).map_or(crate::FAILED, |()| crate::FINE).into(),
+            Err(error) => io::stderr().write_all(error.as_bytes()).map_or(crate::FAILED, |()| crate::FAILED).into(),
+        };
+    }
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let (out_terminal, err_terminal) = (out.is_terminal(), err.is_terminal());
-    let colours = variable("NO_COLOR").is_none() && variable("TERM").is_none_or(|terminal| terminal != "dumb");
-    let mut console = Console::new(&mut out, &mut err, environment);
+    let is_dumb = variable("TERM").is_some_and(|terminal| terminal == "dumb");
+    let colours = variable("NO_COLOR").is_none() && !is_dumb;
+    let pager = match terminal_size::terminal_size_of(&out) {
+        Some((_, terminal_size::Height(lines))) if out_terminal && !is_dumb => {
+            Pager::of(|name| std::env::var_os(name), usize::from(lines))
+        }
+        _ => None,
+    };
+    let mut console = Console::new(&mut out, &mut err, Environment::of_process());
     console.paint = Paint { on: colours && out_terminal };
     console.note_paint = Paint { on: colours && err_terminal };
     console.redraw = out_terminal;
     console.progress = err_terminal;
     console.snippets = err_terminal;
+    console.pager = pager;
     crate::run(std::env::args_os(), &mut console).into()
 }
 

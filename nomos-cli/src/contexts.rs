@@ -155,7 +155,7 @@ pub(crate) fn with<T>(
         work(client).await
     });
     runtime.shutdown_background();
-    result
+    result.map_err(|error| cluster.explained(error))
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -163,6 +163,13 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 impl ClusterContext {
+    /// The namespace of the context, which is `default` if it names none.
+    pub(crate) fn namespace(&self) -> String {
+        let contexts = self.kubeconfig.iter().flat_map(|kubeconfig| &kubeconfig.contexts);
+        let context = contexts.filter(|named| named.name == self.context).find_map(|named| named.context.as_ref());
+        context.and_then(|context| context.namespace.clone()).unwrap_or_else(|| "default".to_owned())
+    }
+
     /// The beginning of an error of a request to this cluster.
     pub(crate) fn failed_to_ask(&self) -> String {
         format!("failed to ask the cluster {}", self.context)
@@ -170,7 +177,28 @@ impl ClusterContext {
 
     /// The error of a request that this cluster did not answer as it should.
     pub(crate) fn failed(&self, error: impl Into<ClusterError>) -> anyhow::Error {
-        anyhow::Error::new(self.with_address(error.into())).context(self.failed_to_ask())
+        let error = error.into();
+        let hint = error.hint().map_or_else(String::new, |hint| format!("\n\nhint: {hint}"));
+        match error {
+            ClusterError::Unreachable(cause) => {
+                let at = self.address().map_or_else(String::new, |address| format!(" at {address}"));
+                anyhow!("the cluster {} does not answer{at}: {cause}{hint}", self.context)
+            }
+            ClusterError::Refused(cause) => anyhow!("{}: {cause}{hint}", self.failed_to_ask()),
+        }
+    }
+
+    /// The error, in the words of [`Self::failed`] if the cluster was not reached.
+    fn explained(&self, error: anyhow::Error) -> anyhow::Error {
+        let of_client = error.downcast_ref::<kube::Error>().and_then(unreached);
+        let of_agent = error.downcast_ref::<ApiError>().and_then(|error| match error {
+            ApiError::Unreachable(cause) => Some(plain(cause)),
+            _ => None,
+        });
+        match of_client.or(of_agent) {
+            Some(cause) => self.failed(ClusterError::Unreachable(cause)),
+            None => error,
+        }
     }
 
     /// The error with the address of the API server, if it was not reached.
@@ -353,12 +381,31 @@ impl ClusterError {
     }
 }
 
+impl ClusterError {
+    /// Advice to the user.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let (Self::Unreachable(text) | Self::Refused(text)) = self;
+        let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+        let why = match self {
+            Self::Refused(_) if has(&["Unauthorized"]) => {
+                return Some("log in again: the cluster does not accept the credentials of the kubeconfig".to_owned());
+            }
+            Self::Refused(_) => return None,
+            _ if has(&["certificate"]) => "the certificate is of no authority that the kubeconfig names.",
+            _ if has(&["refused"]) => "no program listens there: is the cluster up, and the tunnel to it?",
+            _ if has(&["lookup", "dns"]) => "the name is not known here: is a VPN off, or the address wrong?",
+            _ => "is a VPN off, or does a proxy stand between (HTTPS_PROXY)?",
+        };
+        Some(format!("{why} Another cluster: --context CONTEXT, --kubeconfig FILE"))
+    }
+}
+
 impl From<kube::Error> for ClusterError {
     fn from(error: kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => Self::Refused(status.message.clone()),
-            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self::Refused(error.to_string()),
-            other => Self::Unreachable(root_cause(&other)),
+        match (unreached(&error), error) {
+            (Some(cause), _) => Self::Unreachable(cause),
+            (None, kube::Error::Api(status)) => Self::Refused(status.message.clone()),
+            (None, error) => Self::Refused(error.to_string()),
         }
     }
 }
@@ -366,10 +413,36 @@ impl From<kube::Error> for ClusterError {
 impl From<ApiError> for ClusterError {
     fn from(error: ApiError) -> Self {
         match error {
-            ApiError::Unreachable(cause) => Self::Unreachable(cause),
+            ApiError::Unreachable(cause) => Self::Unreachable(plain(&cause)),
+            slow @ ApiError::Slow(_) => Self::Unreachable(slow.to_string()),
             refused => Self::Refused(refused.to_string()),
         }
     }
+}
+
+/// The cause of an error without an answer that can be read.
+fn unreached(error: &kube::Error) -> Option<String> {
+    match error {
+        kube::Error::Api(_) | kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => None,
+        other => Some(plain(&root_cause(other))),
+    }
+}
+
+/// The text without the words of libraries at its beginning.
+fn plain(text: &str) -> String {
+    const WORDS: [&str; 6] = [
+        "ServiceError: ",
+        "HyperError: ",
+        "client error (Connect): ",
+        "client error (SendRequest): ",
+        "tcp connect error: ",
+        "dns error: ",
+    ];
+    let mut text = text;
+    while let Some(rest) = WORDS.iter().find_map(|words| text.strip_prefix(words)) {
+        text = rest;
+    }
+    text.to_owned()
 }
 
 #[cfg(test)]
@@ -382,6 +455,36 @@ mod tests {
             "apiVersion: v1\nkind: Config\ncurrent-context: {name}\nclusters: [{{name: {name}, cluster: {{server: 'https://127.0.0.1:1'}}}}]\n\
              contexts: [{{name: {name}, context: {{cluster: {name}, user: {name}}}}}]\nusers: [{{name: {name}, user: {{}}}}]\n"
         )
+    }
+
+    #[test]
+    fn an_error_says_where_it_was_and_what_to_do() {
+        let directory = TestDirectory::with(&[("a", &kubeconfig("a"))]);
+        let file = directory.path().join("a");
+        let cluster = cluster(Some(&file), &Environment::default(), None).expect("configured");
+        let cause = "ServiceError: client error (Connect): tcp connect error: Connection refused (os error 111)";
+        let expected = "the cluster a does not answer at https://127.0.0.1:1: Connection refused (os error 111)\n\n\
+                        hint: no program listens there: is the cluster up, and the tunnel to it? \
+                        Another cluster: --context CONTEXT, --kubeconfig FILE";
+        let of_agent = || ApiError::Unreachable(cause.to_owned());
+        assert_eq!(cluster.failed(of_agent()).to_string(), expected);
+        assert_eq!(cluster.explained(of_agent().into()).to_string(), expected);
+        for (cause, hint) in [
+            (
+                "dns error: failed to lookup address information: Name or service not known",
+                "the name is not known here",
+            ),
+            ("invalid peer certificate: UnknownIssuer", "the certificate is of no authority"),
+            ("no answer within 15s", "is a VPN off"),
+        ] {
+            let text = cluster.failed(ClusterError::Unreachable(cause.to_owned())).to_string();
+            assert!(text.contains(hint), "{text}");
+        }
+        let refused = || ClusterError::Refused("Unauthorized".to_owned());
+        let text = "failed to ask the cluster a: Unauthorized\n\n\
+                    hint: log in again: the cluster does not accept the credentials of the kubeconfig";
+        assert_eq!(cluster.failed(refused()).to_string(), text);
+        assert_eq!(cluster.explained(anyhow!("other")).to_string(), "other");
     }
 
     #[test]

@@ -6,15 +6,19 @@
 
 mod columns;
 mod commands;
+mod completions;
 mod console;
 #[cfg(feature = "cluster")]
 mod contexts;
 mod differences;
 #[cfg(feature = "cluster")]
 mod installation;
+mod jsonpath;
 mod kinds;
 mod kustomize;
 mod output;
+mod pager;
+mod progress;
 mod report;
 mod snippet;
 mod source;
@@ -27,13 +31,14 @@ use std::time::Duration;
 
 use agent::model::error_chain::error_chain;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory as _, Parser};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use commands::{
-    approve, bugreport, completion, diff, explain, export, hydrate, init, install, man, migrate, status, sync, trace,
-    uninstall, version, vet, wait,
+    approve, bugreport, completion, diff, explain, export, history, hydrate, init, install, man, migrate, status, sync,
+    trace, uninstall, version, vet, wait,
 };
 pub use console::{Console, Environment, Paint, main};
+pub use pager::Pager;
 
 /// Exit status of a command that found no problem.
 pub const FINE: u8 = 0;
@@ -66,6 +71,7 @@ enum Subcommand {
     Diff(diff::DiffArgs),
     Explain(explain::ExplainArgs),
     Export(export::ExportArgs),
+    History(history::HistoryArgs),
     Hydrate(hydrate::HydrateArgs),
     Init(init::InitArgs),
     Install(install::InstallArgs),
@@ -83,7 +89,9 @@ enum Subcommand {
 /// Runs one command line, whose first argument is the program's name, and returns its exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
-    let cli = match Cli::try_parse_from(&args) {
+    let mut command = command(&args);
+    let parsed = command.try_get_matches_from_mut(&args).and_then(|found| Cli::from_arg_matches(&found));
+    let cli = match parsed.map_err(|error| error.format(&mut command)) {
         Ok(cli) => cli,
         Err(error) => return usage(error, &args, console),
     };
@@ -99,6 +107,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
         Some(Subcommand::Diff(command)) => diff::run(command, kubeconfig, console),
         Some(Subcommand::Explain(command)) => explain::run(command, console),
         Some(Subcommand::Export(command)) => export::run(command, kubeconfig, console),
+        Some(Subcommand::History(command)) => history::run(command, kubeconfig, console),
         Some(Subcommand::Hydrate(command)) => hydrate::run(command, kubeconfig, console),
         Some(Subcommand::Init(command)) => init::run(command, console),
         Some(Subcommand::Install(command)) => install::run(command, kubeconfig, console),
@@ -112,7 +121,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
         Some(Subcommand::Vet(command)) => vet::run(command, kubeconfig, console),
         Some(Subcommand::Wait(command)) => wait::run(command, kubeconfig, console),
         None => {
-            console.print(&Cli::command().name(program(&args)).render_help().to_string());
+            console.print(&command.render_help().to_string());
             Ok(FINE)
         }
     };
@@ -124,8 +133,21 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
 
 /// The name of the program that was called: `nomos-lint` or `nomos`.
 fn program(args: &[OsString]) -> &'static str {
-    let name = args.first().and_then(|first| Path::new(first).file_stem());
-    if name.is_some_and(|name| name == "nomos-lint") { "nomos-lint" } else { "nomos" }
+    if called(args) == "nomos-lint" { "nomos-lint" } else { "nomos" }
+}
+
+/// The command line of the program that was called. Users call a plugin of kubectl with a word of its own.
+fn command(args: &[OsString]) -> clap::Command {
+    let command = Cli::command().name(program(args));
+    match called(args) {
+        "kubectl-nomos" => command.bin_name("kubectl nomos"),
+        _ => command.bin_name(program(args)),
+    }
+}
+
+/// The name of the file that was called.
+fn called(args: &[OsString]) -> &str {
+    args.first().and_then(|first| Path::new(first).file_stem()).and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 /// Prints help to standard output, and a mistake in the command line to standard error.

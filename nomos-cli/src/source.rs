@@ -117,6 +117,7 @@ pub(crate) fn compiled(
     kubeconfig: Option<&Path>,
     console: &Console<'_>,
 ) -> anyhow::Result<Compilation> {
+    let _progress = console.begin(&format!("reading {}", args.path.display()));
     let format = format(args, limits)?;
     let written = (limits.result == Wanted::Objects).then_some(&*args.output.output);
     let ReadSource { parsed, rendered, submodules } = read(&args.path, format, written, &parse::parse)?;
@@ -156,6 +157,22 @@ pub(crate) fn compiled(
     Ok(Compilation { clusters: for_each(&compiled.names, &parsed, &settings, limits.result), ..compiled })
 }
 
+/// The files of a source.
+#[cfg(feature = "cluster")]
+pub(crate) enum SourceFiles {
+    /// Those in a directory.
+    Directory(PathBuf),
+    /// Those of a commit, which were read.
+    Read(files::Files),
+}
+
+#[cfg(feature = "cluster")]
+impl From<&Path> for SourceFiles {
+    fn from(directory: &Path) -> Self {
+        Self::Directory(directory.to_owned())
+    }
+}
+
 /// Compiles a source, whose files this parser reads, with these options for a cluster that serves these kinds.
 ///
 /// # Errors
@@ -163,18 +180,25 @@ pub(crate) fn compiled(
 /// If the source directory cannot be read, or its layout does not fit.
 #[cfg(feature = "cluster")]
 pub(crate) fn compiled_for(
-    path: &Path,
+    source: impl Into<SourceFiles>,
     options: CompileOptions,
     live: &kinds::ClusterKinds,
     parser: FileParser<'_>,
 ) -> anyhow::Result<Compilation> {
-    let ReadSource { parsed, rendered, submodules } = read(path, options.format, None, parser)?;
+    let (ReadSource { parsed, rendered, .. }, warnings) = match source.into() {
+        SourceFiles::Directory(path) => {
+            let source = read(&path, options.format, None, parser)?;
+            let warnings = files::submodules(&path, &source.submodules);
+            (source, warnings)
+        }
+        SourceFiles::Read(files) => (parsed(files, ReadBudget::new(), |_| true, parser)?, Vec::new()),
+    };
     let mut known = KindScopes::default();
     add(&mut known, live);
     let names = vec![options.cluster_name.clone()];
     let options = CompileOptions { kinds: Ok(known), ..options };
     let clusters = for_each(&names, &parsed, &options, Wanted::Objects);
-    Ok(Compilation { clusters, names, warnings: files::submodules(path, &submodules), rendered })
+    Ok(Compilation { clusters, names, warnings, rendered })
 }
 
 impl ForCluster {
@@ -326,11 +350,20 @@ fn read(
     }
     let mut budget = ReadBudget::new();
     let found = files::read_dir(root, &mut budget).with_context(|| format!("failed to read {}", root.display()))?;
+    let written = output.map(|output| output::Earlier::of(root, output));
+    parsed(found, budget, |file| !written.as_ref().is_some_and(|written| written.holds(file)), parser)
+}
+
+/// Parses the files that are part of the source.
+fn parsed(
+    found: files::Files,
+    budget: ReadBudget,
+    is_source: impl Fn(&SourceFile) -> bool,
+    parser: FileParser<'_>,
+) -> anyhow::Result<ReadSource> {
     if let Some(over) = found.over_limit {
         return Err(over_limit(&over));
     }
-    let written = output.map(|output| output::Earlier::of(root, output));
-    let is_source = |file: &SourceFile| !written.as_ref().is_some_and(|written| written.holds(file));
     let files: Vec<SourceFile> =
         found.files.into_iter().filter(|file| parse::reads(&file.path) && is_source(file)).collect();
     let mut parsed = parse_all(&files, budget, parser)?;

@@ -1,13 +1,13 @@
 //! The sync objects that a command names: how they are written, read and annotated.
 
-use agent::model::metadata::{CONTROLLER_NAMESPACE, SyncId, SyncKind};
+use agent::model::metadata::{CONTROLLER_NAMESPACE, ROOT_SYNC, SyncId, SyncKind};
 use anyhow::{Context as _, bail};
-use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::gvk::GroupVersionKind;
+use kube::{Client, ResourceExt as _};
 use serde_json::json;
 
-use crate::contexts::ClusterContext;
+use crate::contexts::{self, ClusterContext};
 
 /// Reads the name of a sync as `nomos status` shows it: `root-sync` or `<root>:root-sync` for a RootSync, `shop:repo-sync` for a
 /// RepoSync; also with a slash.
@@ -47,6 +47,31 @@ pub(crate) async fn read(cluster: &ClusterContext, client: &Client, id: &SyncId)
     match api(client, id).get_opt(&id.name).await.map_err(|error| cluster.failed(error))? {
         Some(object) => Ok(object),
         None => bail!("the cluster {} has no {id}; nomos status shows those that it has", cluster.context),
+    }
+}
+
+/// Reads the sync that is named; without a name the RootSync `root-sync`, or the only one that there is.
+///
+/// # Errors
+///
+/// If it is not there or cannot be read, or no name says which of several is meant.
+pub(crate) async fn chosen(
+    cluster: &ClusterContext,
+    client: &Client,
+    named: Option<&SyncId>,
+) -> anyhow::Result<(SyncId, DynamicObject)> {
+    if let Some(id) = named {
+        return Ok((id.clone(), read(cluster, client, id).await?));
+    }
+    let kind = GroupVersionKind::gvk("configsync.gke.io", "v1beta1", "RootSync");
+    let all = contexts::objects(client, Some(CONTROLLER_NAMESPACE), kind, "").await;
+    let mut all = all.map_err(|error| cluster.failed(error))?.unwrap_or_default();
+    let names: Vec<String> = all.iter().map(|object| object.name_any()).collect();
+    let at = if all.len() == 1 { Some(0) } else { names.iter().position(|name| name == ROOT_SYNC) };
+    match at {
+        Some(at) => Ok((SyncId::root(&names[at]), all.swap_remove(at))),
+        None if all.is_empty() => bail!("the cluster {} has no RootSync", cluster.context),
+        None => bail!("the cluster {} has several RootSyncs; name one: {}", cluster.context, names.join(", ")),
     }
 }
 

@@ -220,6 +220,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_stopped_agent_writes_its_status", stopped::writes_status, &Kind::ALL),
     ("a_suspended_sync_writes_nothing", steering::suspended, &[Kind::ControlPlane]),
     ("a_commit_is_shown_before_it_is_made", steering::shown_before, &[Kind::ControlPlane]),
+    ("commits_are_compared_and_remembered", steering::commits, &[Kind::ControlPlane]),
     ("operators_ask_and_approve", steering::asked, &Kind::ALL),
     ("secrets_stay_secret", secrets::stay_secret, &Kind::ALL),
     ("a_repository_on_the_agents_disk_is_refused", local_repositories::are_refused, &Kind::ALL),

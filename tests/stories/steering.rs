@@ -206,3 +206,79 @@ fn is_held_without_its_source(cluster: &Cluster, sync: &Sync<'_>, path: &str) ->
     ensure!(said.contains("The deletions would be held:\nKNV2006"), "{said}");
     Ok(())
 }
+
+/// A commit of a branch that no sync follows is compared without a change of the work tree. The commits that were in force are
+/// remembered, also over a restart of the agent.
+pub(crate) fn commits(kind: Kind) -> Result<()> {
+    let cluster = installed(kind)?;
+    let running = agent(&cluster, &[])?;
+    let repository = Repository::empty()?;
+    repository.write("config/namespace.yaml", &namespace("compared"))?;
+    repository.write("config/settings.yaml", &config_map("compared", "settings", "one"))?;
+    let sync = Sync::unstructured(&cluster, "root-sync", repository)?;
+    sync.patch(&json!({"spec": {"git": {"dir": "config"}}}))?;
+    let first = sync.repository.head()?;
+    sync.await_synced(&first)?;
+    let repository = &sync.repository;
+    repository.git(&["checkout", "--quiet", "-b", "next"])?;
+    repository.write("config/settings.yaml", &config_map("compared", "settings", "two"))?;
+    let second = repository.commit()?;
+    repository.git(&["checkout", "--quiet", "main"])?;
+
+    let url = repository.url();
+    let diff = |revision: &str, code| nomos(&cluster, &["diff", "--path", &url, "--commit", revision], code);
+    ensure!(diff("main", 0)?.ends_with(": 0 would be deleted, 0 made, 0 changed\n"));
+    for revision in ["next", &second, &second[..8]] {
+        let said = diff(revision, 1)?;
+        ensure!(said.contains("-  key: one\n+  key: two\n"), "{said}");
+        ensure!(
+            said.ends_with(&format!("root-sync at {}: 0 would be deleted, 0 made, 1 changed\n", &second[..8])),
+            "{said}"
+        );
+    }
+    let said = diff("none", 2)?;
+    ensure!(said.contains("has no commit \"none\"") && said.contains("git fetch"), "{said}");
+    let said = nomos(&cluster, &["diff", "--path", &url, "--commit", "next", "--report", "github"], 1)?;
+    let line = "::notice title=ConfigMap compared/settings would be changed,file=config/settings.yaml,line=1,col=1::";
+    ensure!(said.starts_with(line), "{said}");
+    let tree = std::fs::read_to_string(repository.path().join("config/settings.yaml"))?;
+    ensure!(tree == config_map("compared", "settings", "one"), "the work tree was changed: {tree}");
+
+    repository.git(&["merge", "--quiet", "--ff-only", "next"])?;
+    sync.await_synced(&second)?;
+    let names = format!("{second}\n{first}\n");
+    ensure!(nomos(&cluster, &["history", "-o", "name"], 0)? == names);
+    drop(running);
+    let _running = agent(&cluster, &[])?;
+    repository.git(&["revert", "--no-edit", &second])?;
+    let third = repository.head()?;
+    sync.await_synced(&third)?;
+    ensure!(nomos(&cluster, &["history", "-o", "name"], 0)? == format!("{third}\n{names}"));
+    let said = nomos(&cluster, &["history", "root-sync"], 0)?;
+    ensure!(said.starts_with("COMMIT ") && said.lines().count() == 4 && !said.contains(" no"), "{said}");
+    let said = nomos(&cluster, &["status", "-o", "jsonpath={.clusters[*].syncs[?(@.state==\"SYNCED\")].commit}"], 0)?;
+    ensure!(said == third, "{said}");
+    ensure!(nomos(&cluster, &["status", "-o", "name"], 0)? == "rootsync.configsync.gke.io/root-sync\n");
+    has_an_older_crd(&cluster, &sync)
+}
+
+/// The CRD of Config Sync has no history: the status is written without.
+fn has_an_older_crd(cluster: &Cluster, sync: &Sync<'_>) -> Result<()> {
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rootsyncs.configsync.gke.io";
+    let mut versions = cluster.get(path)?["spec"]["versions"].take();
+    for version in versions.as_array_mut().into_iter().flatten() {
+        let status = version.pointer_mut("/schema/openAPIV3Schema/properties/status/properties");
+        status.and_then(|status| status.as_object_mut()).and_then(|fields| fields.remove("history"));
+    }
+    cluster.patch(path, &json!({"spec": {"versions": versions}}))?;
+    await_condition("the history is gone", || {
+        let object = sync.object()?;
+        ensure!(object["status"]["history"].is_null(), "{object:#}");
+        Ok(())
+    })?;
+    sync.repository.write("config/settings.yaml", &config_map("compared", "settings", "four"))?;
+    let commit = sync.repository.commit()?;
+    sync.await_synced(&commit)?;
+    ensure!(nomos(cluster, &["history", "-o", "name"], 0)? == format!("{commit}\n"));
+    Ok(())
+}

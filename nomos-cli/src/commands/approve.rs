@@ -7,9 +7,8 @@ use agent::model::metadata::{SyncId, annotation};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use crate::contexts;
 use crate::syncs::{annotate, read, shown, sync_id};
-use crate::{Console, FINE};
+use crate::{Console, FINE, completions, contexts};
 
 /// Approve the deletions that a sync holds
 ///
@@ -18,7 +17,7 @@ use crate::{Console, FINE};
 #[derive(clap::Args)]
 pub(crate) struct ApproveArgs {
     /// NAME of a RootSync, or NAMESPACE:NAME of a RepoSync, as nomos status shows it
-    #[arg(value_name = "SYNC", value_parser = sync_id)]
+    #[arg(value_name = "SYNC", value_parser = sync_id, add = completions::syncs())]
     sync: SyncId,
 
     /// Do not ask
@@ -26,7 +25,7 @@ pub(crate) struct ApproveArgs {
     yes: bool,
 
     /// Context of the kubeconfig [default: its current one]
-    #[arg(long, value_name = "CONTEXT")]
+    #[arg(long, value_name = "CONTEXT", add = completions::contexts())]
     context: Option<String>,
 }
 

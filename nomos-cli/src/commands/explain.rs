@@ -4,7 +4,7 @@ use agent::model::finding::{Code, Explanation, RETIRED};
 use anyhow::bail;
 use serde::Serialize;
 
-use crate::columns::{Data, table};
+use crate::columns::{OutputForm, output_form, titled};
 use crate::{Console, FINE};
 
 /// Explain a KNV error code, or list all codes
@@ -13,9 +13,13 @@ pub(crate) struct ExplainArgs {
     /// Code or name of an error, such as KNV1029, 1029 or NameCollision [default: list all codes]
     code: Option<String>,
 
-    /// Print in this data format instead of as text
-    #[arg(short, long, value_enum, value_name = "FORMAT")]
-    output: Option<Data>,
+    /// Print in this form instead of as text: json, yaml, name or jsonpath=TEMPLATE
+    #[arg(short, long, value_parser = output_form, value_name = "FORM")]
+    output: Option<OutputForm>,
+
+    /// Leave out the titles of columns
+    #[arg(long)]
+    no_headers: bool,
 }
 
 #[derive(Serialize)]
@@ -30,16 +34,20 @@ struct ExplainedCode {
 
 /// Prints the explanation of one code or the list of all.
 pub(crate) fn run(args: &ExplainArgs, console: &mut Console<'_>) -> anyhow::Result<u8> {
-    let text = match (&args.code, args.output) {
-        (Some(code), None) => entry_text(&entry(find(code)?)),
-        (Some(code), Some(data)) => data.text(&entry(find(code)?))?,
-        (None, None) => list(),
-        (None, Some(data)) => data.text(&Code::ALL.iter().map(|code| entry(*code)).collect::<Vec<_>>())?,
+    let entries: Vec<ExplainedCode> = match &args.code {
+        Some(code) => vec![entry(find(code)?)],
+        None => Code::ALL.iter().map(|code| entry(*code)).collect(),
     };
-    match args.output {
-        Some(_) => console.print_data(&text),
-        None => console.print(&text),
-    }
+    let Some(form) = &args.output else {
+        let text = if args.code.is_some() { entries.iter().map(entry_text).collect() } else { list(!args.no_headers) };
+        console.page(&text);
+        return Ok(FINE);
+    };
+    let names: Vec<String> = entries.iter().map(|entry| entry.code.to_string()).collect();
+    console.print_data(&match (&args.code, &*entries) {
+        (Some(_), [entry]) => form.text(entry, &names)?,
+        (_, entries) => form.text(&entries, &names)?,
+    });
     Ok(FINE)
 }
 
@@ -47,14 +55,14 @@ fn entry(code: Code) -> ExplainedCode {
     ExplainedCode { code, name: code.name(), blocks: code.blocks(), explanation: code.explanation() }
 }
 
-fn list() -> String {
+fn list(headers: bool) -> String {
     let mut rows = vec![vec!["CODE".to_owned(), "NAME".to_owned(), "MEANING".to_owned()]];
     rows.extend(
         Code::ALL
             .iter()
             .map(|code| vec![code.to_string(), code.name().to_owned(), code.explanation().meaning.to_owned()]),
     );
-    table(&rows)
+    titled(&rows, headers)
 }
 
 fn entry_text(entry: &ExplainedCode) -> String {

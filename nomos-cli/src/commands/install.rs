@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::columns::Data;
 use crate::contexts::{self, ClusterContext};
 use crate::installation::{self, Choices, LABEL, NAME};
-use crate::{Console, FINE, FOUND, duration};
+use crate::{Console, FINE, FOUND, completions, duration};
 
 /// Field manager of the objects of an installation.
 const MANAGER: &str = "nomos-install";
@@ -55,7 +55,7 @@ pub(crate) struct InstallArgs {
     age_key_secret: Option<String>,
 
     /// Context of the kubeconfig [default: its current one]
-    #[arg(long, value_name = "CONTEXT")]
+    #[arg(long, value_name = "CONTEXT", add = completions::contexts())]
     context: Option<String>,
 
     /// Show what would change, and change nothing

@@ -10,6 +10,8 @@ pub(crate) mod diff;
 pub(crate) mod explain;
 #[cfg(feature = "cluster")]
 pub(crate) mod export;
+#[cfg(feature = "cluster")]
+pub(crate) mod history;
 pub(crate) mod hydrate;
 pub(crate) mod init;
 #[cfg(feature = "cluster")]
@@ -34,5 +36,5 @@ mod without_cluster;
 
 #[cfg(not(feature = "cluster"))]
 pub(crate) use without_cluster::{
-    approve, bugreport, diff, export, install, migrate, status, sync, trace, uninstall, wait,
+    approve, bugreport, diff, export, history, install, migrate, status, sync, trace, uninstall, wait,
 };

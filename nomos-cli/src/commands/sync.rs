@@ -7,9 +7,8 @@ use agent::api::Time;
 use agent::model::metadata::{SyncId, annotation};
 use serde_json::Value;
 
-use crate::contexts;
 use crate::syncs::{annotate, shown, sync_id};
-use crate::{Console, FINE};
+use crate::{Console, FINE, completions, contexts};
 
 /// Ask for a sync at once, suspend a sync or resume it
 ///
@@ -34,11 +33,11 @@ enum Steering {
 #[derive(clap::Args)]
 struct Chosen {
     /// NAME of a RootSync, or NAMESPACE:NAME of a RepoSync, as nomos status shows it
-    #[arg(value_name = "SYNC", value_parser = sync_id)]
+    #[arg(value_name = "SYNC", value_parser = sync_id, add = completions::syncs())]
     sync: SyncId,
 
     /// Context of the kubeconfig [default: its current one]
-    #[arg(long, value_name = "CONTEXT")]
+    #[arg(long, value_name = "CONTEXT", add = completions::contexts())]
     context: Option<String>,
 }
 

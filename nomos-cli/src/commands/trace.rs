@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use agent::api::ResourceStatus;
+use agent::compile::parse::{self, SourceFile};
+use agent::io::git::{Commit, UserClone};
 use agent::io::kubernetes::client::{Cluster, Served};
 use agent::model::metadata::{ROOT_SCOPE, ROOT_SYNC, SyncId, annotation};
 use agent::model::object::{GroupKind, Object, ObjectId};
@@ -17,35 +19,37 @@ use serde_json::{Map, Value};
 
 use super::status::query::{self, QueryScope};
 use super::status::report::SyncReport;
-use crate::columns::{Data, table};
+use crate::columns::{OutputForm, output_form, table};
+use crate::completions;
 use crate::contexts::{self, ClusterContext};
 use crate::{Console, FINE};
 
 /// Number of fields that are named for each client.
-const FIELDS: usize = 12;
+const FIELDS: usize = 20;
 /// Number of Events that are shown.
 const EVENTS: usize = 10;
 
 /// Show where an object comes from
 ///
-/// Shows the sync, commit and file of an object, which clients own its fields, its state, and what the agent did to it lately.
+/// Shows the sync, commit and file of an object, which clients own its fields, its state, and what the agent did to it lately. In a
+/// clone of the repository it shows the line too.
 #[derive(clap::Args)]
 pub(crate) struct TraceArgs {
     /// The object, such as deployment/web or deployments.apps/web
-    #[arg(value_name = "KIND/NAME", value_parser = kind_and_name)]
+    #[arg(value_name = "KIND/NAME", value_parser = kind_and_name, add = completions::objects())]
     object: (String, String),
 
-    /// Namespace of the object [default: default, if its kind has namespaces]
-    #[arg(short, long, value_name = "NAMESPACE")]
+    /// Namespace of the object [default: that of the context, if its kind has namespaces]
+    #[arg(short, long, value_name = "NAMESPACE", add = completions::namespaces())]
     namespace: Option<String>,
 
     /// Context of the kubeconfig [default: its current one]
-    #[arg(long, value_name = "CONTEXT")]
+    #[arg(long, value_name = "CONTEXT", add = completions::contexts())]
     context: Option<String>,
 
-    /// Print in this data format instead of as text
-    #[arg(short, long, value_enum, value_name = "FORMAT")]
-    output: Option<Data>,
+    /// Print in this form instead of as text: json, yaml, name or jsonpath=TEMPLATE
+    #[arg(short, long, value_parser = output_form, value_name = "FORM")]
+    output: Option<OutputForm>,
 }
 
 fn kind_and_name(text: &str) -> Result<(String, String), String> {
@@ -89,6 +93,9 @@ struct TracedSource {
     /// The commit that last changed the object.
     commit: String,
     file: String,
+    /// The line of its name in the file, if the command runs in a clone that has the commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
 }
 
 /// The fields that a client owns.
@@ -115,40 +122,88 @@ struct Happened {
 /// Traces the object.
 pub(crate) fn run(args: &TraceArgs, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
     let cluster = contexts::cluster(kubeconfig, &console.environment, args.context.as_deref())?;
-    let trace = contexts::with(&cluster, async |client| trace(args, &cluster, &client).await)?;
-    match args.output {
-        Some(data) => console.print_data(&data.text(&trace)?),
-        None => console.print(&text(&trace)),
+    let progress = console.begin(&format!("asking the cluster {}", cluster.context));
+    let (id, mut trace) = contexts::with(&cluster, async |client| trace(args, &cluster, &client).await)?;
+    drop(progress);
+    let clone = console.environment.directory.as_deref().and_then(UserClone::around);
+    if let Some((clone, source)) = clone.as_ref().zip(trace.source.as_mut()) {
+        source.line = line(clone, source, &id);
+    }
+    match &args.output {
+        Some(form) => console.print_data(&form.text(&trace, std::slice::from_ref(&trace.object))?),
+        None => console.page(&text(&trace)),
     }
     Ok(FINE)
 }
 
-async fn trace(args: &TraceArgs, cluster: &ClusterContext, client: &Client) -> anyhow::Result<Trace> {
+/// The line of the object in its file at its commit, if the clone has that.
+fn line(clone: &UserClone, source: &TracedSource, id: &ObjectId) -> Option<u32> {
+    let content = clone.file(Commit::from_hex(&source.commit)?, &source.file)?;
+    let parsed = parse::parse(&SourceFile { path: source.file.clone(), content });
+    // A manifest may leave out its namespace.
+    let is_it = |object: &Object| {
+        (object.kind(), object.group(), object.name()) == (id.kind(), id.group(), id.name())
+            && [id.namespace(), ""].contains(&object.namespace())
+    };
+    let manifest = parsed.manifests.iter().find(|manifest| is_it(&manifest.whole()))?;
+    manifest.at_name().location.map(|location| location.line).filter(|line| *line > 0)
+}
+
+async fn trace(args: &TraceArgs, cluster: &ClusterContext, client: &Client) -> anyhow::Result<(ObjectId, Trace)> {
     let server = Cluster::connect(client.clone()).await.map_err(|error| cluster.failed(error))?;
     let (kind, name) = &args.object;
     let kinds = server.kinds();
     let found = kinds.iter().find(|(id, served)| is_named(kind, id, served));
     let (kind, served) = found.with_context(|| format!("the cluster {} has no kind {kind:?}", cluster.context))?;
     let namespace = match served.namespaced {
-        true => args.namespace.as_deref().unwrap_or("default"),
-        false => "",
+        true => args.namespace.clone().unwrap_or_else(|| cluster.namespace()),
+        false => String::new(),
     };
-    let id = ObjectId::new(kind, namespace, name);
+    let id = ObjectId::new(kind, &namespace, name);
     let path = server.path(&id, "").await.map_err(|error| cluster.failed(error))?;
     let object: Object = server.get(&path).await.map_err(|error| match error.is_not_found() {
+        true if served.namespaced && args.namespace.is_none() => {
+            anyhow!("the cluster {} has no {id}; name its namespace with -n", cluster.context)
+        }
         true => anyhow!("the cluster {} has no {id}", cluster.context),
         false => cluster.failed(error),
     })?;
     let scope = QueryScope { namespace: None, resources: true };
     let (_, syncs) = query::syncs(client, scope).await.map_err(|error| cluster.failed(error))?;
     let events = events(client, &object).await.map_err(|error| cluster.failed(error))?;
-    Ok(of(&id, &object, &syncs, events))
+    let trace = of(&id, &object, &syncs, events);
+    Ok((id, trace))
 }
 
-/// `true` if kubectl would know a kind by this name: its kind or its plural, alone or with the group.
+/// The short names that kubectl users write, and their kinds.
+const SHORT: [(&str, &str); 20] = [
+    ("cj", "cronjob"),
+    ("cm", "configmap"),
+    ("crd", "customresourcedefinition"),
+    ("deploy", "deployment"),
+    ("ds", "daemonset"),
+    ("ep", "endpoints"),
+    ("hpa", "horizontalpodautoscaler"),
+    ("ing", "ingress"),
+    ("limits", "limitrange"),
+    ("netpol", "networkpolicy"),
+    ("ns", "namespace"),
+    ("pdb", "poddisruptionbudget"),
+    ("po", "pod"),
+    ("pv", "persistentvolume"),
+    ("pvc", "persistentvolumeclaim"),
+    ("quota", "resourcequota"),
+    ("sa", "serviceaccount"),
+    ("sc", "storageclass"),
+    ("sts", "statefulset"),
+    ("svc", "service"),
+];
+
+/// `true` if kubectl would know a kind by this name: its kind, its plural or a short name, alone or with the group.
 pub(super) fn is_named(name: &str, id: &GroupKind, served: &Served) -> bool {
     let name = name.to_lowercase();
     let (short, group) = name.split_once('.').unwrap_or((&name, ""));
+    let short = SHORT.iter().find(|(known, _)| *known == short).map_or(short, |(_, kind)| *kind);
     (short == id.kind.to_lowercase() || short == served.resource.plural) && (group.is_empty() || group == id.group)
 }
 
@@ -231,6 +286,7 @@ fn origin(manager: &str, object: &Object, sync: Option<&SyncReport>) -> TracedSo
         repository: format!("{}@{reference}", shown_in(part("repo"))),
         commit: text(annotation::TOKEN),
         file: text(annotation::SOURCE_PATH),
+        line: None,
     }
 }
 
@@ -281,11 +337,11 @@ fn text(trace: &Trace) -> String {
         }
     };
     match source {
-        Some(TracedSource { sync, state, repository, commit, file }) => {
+        Some(TracedSource { sync, state, repository, commit, file, line }) => {
             row("sync", &format!("{sync} ({state})"));
             row("repository", repository);
             row("commit", commit);
-            row("file", file);
+            row("file", &line.map_or_else(|| file.clone(), |line| format!("{file}:{line}")));
         }
         None => row("sync", "none: no sync manages the object"),
     }
@@ -295,9 +351,13 @@ fn text(trace: &Trace) -> String {
         out.push_str(&error.trim_end().lines().map(|line| format!("   {line}\n")).collect::<String>());
     }
     out.push_str("Fields:\n");
-    for FieldOwner { manager, operation, subresource, time, fields } in fields {
+    // The status is of no manifest.
+    for FieldOwner { manager, operation, subresource, time, fields } in
+        fields.iter().filter(|it| it.subresource != "status")
+    {
+        let fields: Vec<&str> = fields.iter().map(String::as_str).filter(|field| !is_mark(field)).collect();
         let part = if subresource.is_empty() { String::new() } else { format!(" {subresource}") };
-        out.push_str(&format!("   {manager} ({operation}{part}, {time}): {}\n", shortened(fields)));
+        out.push_str(&format!("   {manager} ({operation}{part}, {time}): {}\n", shortened(&fields)));
     }
     if !events.is_empty() {
         out.push_str("Events of the agent:\n");
@@ -307,9 +367,18 @@ fn text(trace: &Trace) -> String {
     out
 }
 
+/// `true` for a label or an annotation that syncs add to every object.
+fn is_mark(field: &str) -> bool {
+    let key = [".metadata.annotations[", ".metadata.labels["].iter().find_map(|at| field.strip_prefix(at));
+    let domains = ["configsync.gke.io/", "configmanagement.gke.io/", "applyset.kubernetes.io/", "config.k8s.io/owning"];
+    key.is_some_and(|key| {
+        key.starts_with("app.kubernetes.io/managed-by") || domains.iter().any(|domain| key.starts_with(domain))
+    })
+}
+
 /// The first fields, and the number of the others.
-fn shortened(fields: &[String]) -> String {
-    let named = fields.iter().take(FIELDS).cloned().collect::<Vec<_>>().join(", ");
+fn shortened(fields: &[&str]) -> String {
+    let named = fields.iter().take(FIELDS).copied().collect::<Vec<_>>().join(", ");
     match fields.len().checked_sub(FIELDS) {
         Some(more) if more > 0 => format!("{named} and {more} more"),
         _ => named,
@@ -339,11 +408,12 @@ mod tests {
                 },
                 "managedFields": [
                     { "manager": "configsync.gke.io", "operation": "Apply", "time": "2026-01-02T03:04:05Z", "fieldsV1": {
-                        "f:metadata": { "f:annotations": { "f:a.example/x": {} } },
+                        "f:metadata": { "f:annotations": { "f:a.example/x": {}, "f:configsync.gke.io/manager": {} } },
                         "f:spec": { "f:template": { "f:spec": { "f:containers": {
                             "k:{\"name\":\"web\"}": { ".": {}, "f:image": {} },
                         } } } },
                     } },
+                    { "manager": "kubelet", "operation": "Update", "subresource": "status", "fieldsV1": { "f:status": {} } },
                     { "manager": "hpa", "operation": "Update", "subresource": "scale", "fieldsV1": { "f:spec": { "f:replicas": {} } } },
                 ],
             },
@@ -369,6 +439,11 @@ Fields:
             object(json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a", "namespace": "b" } }));
         let id = ObjectId::new(&GroupKind::new("", "ConfigMap"), "b", "a");
         assert_eq!(of(&id, &map, &[], Vec::new()).source, None);
+        let with = |line| {
+            let source = Some(TracedSource { file: "a.yaml".into(), line, ..TracedSource::default() });
+            Trace { source, ..Trace::default() }
+        };
+        assert!(text(&with(Some(7))).contains(" a.yaml:7\n") && text(&with(None)).contains(" a.yaml\n"));
         for (manager, shown) in
             [(":root", "root-sync"), (":root_x", "x"), ("shop", "shop:repo-sync"), ("shop_y", "shop:y")]
         {

@@ -20,7 +20,7 @@ use kube::core::gvk::GroupVersionKind;
 
 use crate::contexts::{self, ClusterContext};
 use crate::installation::{self, LABEL, NAME};
-use crate::{Console, FINE, FOUND, duration};
+use crate::{Console, FINE, FOUND, completions, duration};
 
 /// Time between two looks at what is being deleted.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -60,7 +60,7 @@ pub(crate) struct UninstallArgs {
     yes: bool,
 
     /// Context of the kubeconfig [default: its current one]
-    #[arg(long, value_name = "CONTEXT")]
+    #[arg(long, value_name = "CONTEXT", add = completions::contexts())]
     context: Option<String>,
 
     /// Longest time to wait until everything is gone

@@ -5,30 +5,35 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::columns::{Data, table};
+use crate::columns::{OutputForm, output_form, titled};
 use crate::{Console, FINE, duration};
 
 /// Show the versions of nomos and of the agents on clusters
 #[derive(clap::Args)]
 pub(crate) struct VersionArgs {
     /// Contexts of the kubeconfig to show, separated by commas [default: all; "" for none]
-    #[arg(long, value_delimiter = ',', value_name = "CONTEXTS")]
+    #[arg(long, alias = "context", value_delimiter = ',', value_name = "CONTEXTS")]
+    #[cfg_attr(feature = "cluster", arg(add = crate::completions::contexts()))]
     contexts: Option<Vec<String>>,
 
     /// Longest time to wait for each cluster
     #[arg(long, default_value = "15s", value_parser = duration, value_name = "DURATION")]
     timeout: Duration,
 
-    /// Print in this data format instead of as text
-    #[arg(short, long, value_enum, value_name = "FORMAT")]
-    output: Option<Data>,
+    /// Print in this form instead of as text: json, yaml, name or jsonpath=TEMPLATE
+    #[arg(short, long, value_parser = output_form, value_name = "FORM")]
+    output: Option<OutputForm>,
+
+    /// Leave out the titles of columns
+    #[arg(long)]
+    no_headers: bool,
 }
 
 #[cfg(feature = "cluster")]
 impl VersionArgs {
     /// The versions of this program and of one cluster.
     pub(crate) fn of(context: &str, timeout: Duration) -> Self {
-        Self { contexts: Some(vec![context.to_owned()]), timeout, output: None }
+        Self { contexts: Some(vec![context.to_owned()]), timeout, output: None, no_headers: false }
     }
 }
 
@@ -55,18 +60,17 @@ pub(crate) fn run(args: &VersionArgs, kubeconfig: Option<&Path>, console: &mut C
         image: String::new(),
     }];
     components.extend(clusters::components(args, kubeconfig, console)?);
-    let text = match args.output {
-        Some(data) => data.text(&components)?,
-        None => text(&components),
-    };
-    match args.output {
-        Some(_) => console.print_data(&text),
-        None => console.print(&text),
+    match &args.output {
+        Some(form) => {
+            let names: Vec<String> = components.iter().map(|component| component.component.clone()).collect();
+            console.print_data(&form.text(&components, &names)?);
+        }
+        None => console.print(&text(&components, !args.no_headers)),
     }
     Ok(FINE)
 }
 
-fn text(components: &[Component]) -> String {
+fn text(components: &[Component], headers: bool) -> String {
     let head = ["CURRENT", "CLUSTER_CONTEXT_NAME", "COMPONENT", "VERSION", "IMAGE"];
     let images = components.iter().any(|row| !row.image.is_empty());
     let mut rows = vec![head[..if images { 5 } else { 4 }].iter().map(|&title| title.to_owned()).collect()];
@@ -74,7 +78,7 @@ fn text(components: &[Component]) -> String {
         let current = if row.current { "*" } else { "" };
         vec![current.to_owned(), row.context.clone(), row.component.clone(), row.version.clone(), row.image.clone()]
     }));
-    table(&rows)
+    titled(&rows, headers)
 }
 
 #[cfg(feature = "cluster")]
@@ -106,6 +110,7 @@ mod clusters {
             bail!(contexts::NOT_CONFIGURED);
         }
         let clusters = clusters.unwrap_or_default();
+        let _progress = console.begin("asking the clusters");
         let answers = contexts::ask(&clusters, args.timeout, async |client| Ok(deployments(client).await?))?;
         Ok(clusters
             .iter()
@@ -205,6 +210,6 @@ CURRENT   CLUSTER_CONTEXT_NAME   COMPONENT     VERSION                          
 *         prod                   nomos-agent   0.1.0                                              registry.example.com/nomos-agent:0.1.0
           test                                 Failed to connect to cluster: Connection refused
 ";
-        assert_eq!(text(&rows), expected);
+        assert_eq!(text(&rows, true), expected);
     }
 }

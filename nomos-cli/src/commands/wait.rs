@@ -8,9 +8,8 @@ use agent::model::metadata::SyncId;
 
 use super::status::query::{self, QueryScope};
 use super::status::report::{SyncReport, SyncReportState};
-use crate::contexts;
 use crate::syncs::{shown, sync_id};
-use crate::{Console, FINE, FOUND, duration};
+use crate::{Console, FINE, FOUND, completions, contexts, duration};
 
 /// Time between two looks at the syncs.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -21,19 +20,23 @@ const PERIOD: Duration = Duration::from_millis(500);
 #[derive(clap::Args)]
 pub(crate) struct WaitArgs {
     /// NAME of a RootSync, or NAMESPACE:NAME of a RepoSync, as nomos status shows it [default: all syncs of the cluster]
-    #[arg(value_name = "SYNC", value_parser = sync_id)]
+    #[arg(value_name = "SYNC", value_parser = sync_id, add = completions::syncs())]
     syncs: Vec<SyncId>,
 
     /// The commit that has to be applied, or its first characters [default: the newest one that the agent knows]
     #[arg(long, value_name = "COMMIT")]
     commit: Option<String>,
 
+    /// Tell what is waited for also without a terminal, such as in the log of a CI job
+    #[arg(short, long)]
+    watch: bool,
+
     /// Longest time to wait
     #[arg(long, default_value = "5m", value_parser = duration, value_name = "DURATION")]
     timeout: Duration,
 
     /// Context of the kubeconfig [default: its current one]
-    #[arg(long, value_name = "CONTEXT")]
+    #[arg(long, value_name = "CONTEXT", add = completions::contexts())]
     context: Option<String>,
 }
 
@@ -43,11 +46,19 @@ pub(crate) fn run(args: &WaitArgs, kubeconfig: Option<&Path>, console: &mut Cons
     let begun = Instant::now();
     contexts::with(&cluster, async |client| {
         let mut told = Vec::new();
+        let mut tell = |missing: Vec<String>, console: &mut Console<'_>| {
+            if (console.progress || args.watch) && missing != told {
+                console.note(&format!("waiting: {}\n", missing.join("; ")));
+                told = missing;
+            }
+        };
         loop {
             let found = query::syncs(&client, QueryScope { namespace: None, resources: false }).await;
             let (row, syncs) = match found {
                 // It may answer at the next look.
                 Err(error) if begun.elapsed() < args.timeout && is_passing(&error) => {
+                    let cause = cluster.failed(error).to_string();
+                    tell(cause.lines().next().map(str::to_owned).into_iter().collect(), console);
                     tokio::time::sleep(PERIOD).await;
                     continue;
                 }
@@ -69,10 +80,7 @@ pub(crate) fn run(args: &WaitArgs, kubeconfig: Option<&Path>, console: &mut Cons
                 console.error(&format!("not synced after {after}: {}", missing.join("; ")));
                 return Ok(FOUND);
             }
-            if console.progress && missing != told {
-                console.note(&format!("waiting: {}\n", missing.join("; ")));
-                told = missing;
-            }
+            tell(missing, console);
             tokio::time::sleep(PERIOD).await;
         }
     })

@@ -32,6 +32,7 @@ unavailable!(approve, ApproveArgs, "approve");
 unavailable!(bugreport, BugreportArgs, "bugreport");
 unavailable!(diff, DiffArgs, "diff");
 unavailable!(export, ExportArgs, "export");
+unavailable!(history, HistoryArgs, "history");
 unavailable!(install, InstallArgs, "install");
 unavailable!(migrate, MigrateArgs, "migrate");
 unavailable!(status, StatusArgs, "status");

@@ -1,13 +1,30 @@
-//! Findings as [workflow commands](https://docs.github.com/actions/reference/workflow-commands-for-github-actions): GitHub Actions
+//! Findings and differences as [workflow commands](https://docs.github.com/actions/reference/workflow-commands-for-github-actions): GitHub Actions
 //! shows them beside the lines of a pull request.
 
 use agent::model::finding::{Finding, Location, Warning};
 
-use super::{Subject, main_place, words};
+use super::{ChangeEffect, ReportedChange, Subject, main_place, words};
 
 pub(super) fn text(subject: &Subject<'_>) -> String {
     let findings = subject.distinct().into_iter().map(|(finding, clusters)| command(subject, finding, &clusters));
-    findings.chain(subject.warnings.iter().map(|it| warning(subject, it))).collect()
+    let warnings = subject.warnings.iter().map(|it| warning(subject, it));
+    findings.chain(warnings).chain(subject.changes.iter().map(|it| change(subject, it))).collect()
+}
+
+/// A difference, beside the manifest that makes it.
+fn change(subject: &Subject<'_>, change: &ReportedChange) -> String {
+    let level = match change.effect {
+        ChangeEffect::Fail => "error",
+        ChangeEffect::Delete => "warning",
+        ChangeEffect::Create | ChangeEffect::Change | ChangeEffect::Unknown => "notice",
+    };
+    let mut properties = vec![("title", change.sentence())];
+    properties.extend(change.place.location.iter().flat_map(|at| place(subject, at)));
+    format!("::{level} {}::{}\n", listed(&properties), data(change.text.trim_end()))
+}
+
+fn listed(properties: &[(&str, String)]) -> String {
+    properties.iter().map(|(name, value)| format!("{name}={}", property(value))).collect::<Vec<_>>().join(",")
 }
 
 /// A warning, shown at the last of its places: of a key that is set twice, that value is in effect.
@@ -15,8 +32,7 @@ fn warning(subject: &Subject<'_>, warning: &Warning) -> String {
     let Some((at, others)) = warning.locations.split_last() else { return String::new() };
     let mut message = format!("{}\n\nhint: {}", warning.message, warning.hint);
     message.extend(others.iter().map(|at| format!("\nsee also: {}", subject.point(at))));
-    let place = place(subject, at).map(|(name, value)| format!("{name}={}", property(&value))).collect::<Vec<_>>();
-    format!("::warning {}::{}\n", place.join(","), data(&message))
+    format!("::warning {}::{}\n", listed(&place(subject, at).collect::<Vec<_>>()), data(&message))
 }
 
 /// The properties that name a place: a whole file has no line.
@@ -33,15 +49,13 @@ fn command(subject: &Subject<'_>, finding: &Finding, clusters: &[&str]) -> Strin
     if let Some(at) = main.and_then(|place| place.location.as_ref()) {
         properties.extend(place(subject, at));
     }
-    let properties: Vec<String> =
-        properties.iter().map(|(name, value)| format!("{name}={}", property(value))).collect();
     let mut message = words(finding);
     let elsewhere: Vec<&Location> = others.iter().filter_map(|place| place.location.as_ref()).collect();
     message.extend(elsewhere.iter().map(|at| format!("\nsee also: {}", subject.point(at))));
     if clusters.len() < subject.clusters.len() {
         message.push_str(&format!("\nclusters: {}", clusters.join(", ")));
     }
-    format!("::{level} {}::{}\n", properties.join(","), data(&message))
+    format!("::{level} {}::{}\n", listed(&properties), data(&message))
 }
 
 fn data(text: &str) -> String {

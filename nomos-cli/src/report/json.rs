@@ -1,10 +1,10 @@
-//! Findings as JSON, as `nomos-cli/report.schema.json` describes them.
+//! Findings and differences as JSON, as `nomos-cli/report.schema.json` describes them.
 
 use agent::model::finding::{Finding, Warning};
 use agent::model::visible::visible_json;
 use serde::Serialize;
 
-use super::Subject;
+use super::{ReportedChange, Subject};
 
 /// The version of the form. It grows when a field is removed or changes its meaning, not when a field is added.
 const VERSION: u32 = 1;
@@ -15,6 +15,8 @@ struct JsonReport<'a> {
     root: &'a str,
     clusters: Vec<ClusterFindings<'a>>,
     warnings: &'a [Warning],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    changes: &'a [ReportedChange],
 }
 
 #[derive(Serialize)]
@@ -36,7 +38,8 @@ pub(super) fn text(subject: &Subject<'_>) -> anyhow::Result<String> {
     let clusters = clusters
         .map(|(name, findings)| ClusterFindings { name, findings: findings.iter().map(entry).collect() })
         .collect();
-    let report = JsonReport { version: VERSION, root: &subject.root, clusters, warnings: subject.warnings };
+    let Subject { root, warnings, changes, .. } = subject;
+    let report = JsonReport { version: VERSION, root, clusters, warnings, changes };
     Ok(visible_json(&serde_json::to_string_pretty(&report)?).into_owned() + "\n")
 }
 

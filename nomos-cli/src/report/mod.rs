@@ -1,4 +1,4 @@
-//! `nomos vet --report`: findings in forms that other programs read. Each form has a file here.
+//! `--report` of `nomos vet` and `nomos diff`: findings and differences in forms that other programs read. Each form has a file here.
 
 mod github;
 mod json;
@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use agent::model::finding::{Finding, Location, Place, Warning};
 use anyhow::Context as _;
+use serde::Serialize;
 
 use crate::source::{Compilation, SourceArgs};
 use crate::{Console, Environment};
@@ -54,16 +55,82 @@ pub(crate) fn parse(text: &str) -> Result<ReportFlag, String> {
     }
 }
 
+/// A difference that `nomos diff` found.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ReportedChange {
+    pub(crate) effect: ChangeEffect,
+    /// The manifest and the object. An object that would be deleted has no manifest.
+    #[serde(flatten)]
+    pub(crate) place: Place,
+    /// The difference, or a sentence.
+    pub(crate) text: String,
+}
+
+/// The effect of a commit on an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only nomos diff finds them"))]
+pub(crate) enum ChangeEffect {
+    /// It would be deleted.
+    Delete,
+    /// It would be made.
+    Create,
+    /// It would be changed.
+    Change,
+    /// The API server refuses it.
+    Fail,
+    /// Only an apply shows it.
+    Unknown,
+}
+
+impl ReportedChange {
+    /// The object and its effect, in one sentence.
+    fn sentence(&self) -> String {
+        let object = self.place.resource.as_ref().map_or_else(String::new, |resource| {
+            let namespace = if resource.namespace.is_empty() { "" } else { "/" };
+            let group = if resource.group.is_empty() { "" } else { "." };
+            format!("{}{group}{} {}{namespace}{}", resource.kind, resource.group, resource.namespace, resource.name)
+        });
+        let effect = match self.effect {
+            ChangeEffect::Delete => "would be deleted",
+            ChangeEffect::Create => "would be made",
+            ChangeEffect::Change => "would be changed",
+            ChangeEffect::Fail => "cannot be applied",
+            ChangeEffect::Unknown => "is not compared",
+        };
+        format!("{object} {effect}")
+    }
+}
+
 /// The content of a report, the same for every form.
-struct Subject<'a> {
+pub(crate) struct Subject<'a> {
+    /// The command that found it.
+    command: &'static str,
     /// The directory of the source, as in [`root`]: empty, or ending with a slash.
     root: String,
     /// The name of each cluster and its findings.
     clusters: Vec<(&'a str, Cow<'a, [Finding]>)>,
     warnings: &'a [Warning],
+    /// The differences; only those of `nomos diff`.
+    pub(crate) changes: Vec<ReportedChange>,
 }
 
-impl Subject<'_> {
+impl<'a> Subject<'a> {
+    /// The findings of a compilation.
+    pub(crate) fn of(command: &'static str, root: String, compiled: &'a Compilation) -> Self {
+        let clusters = compiled.clusters.iter();
+        let clusters = clusters.map(|it| (it.label(), compiled.on_disk(&it.compiled.findings))).collect();
+        Self { command, root, clusters, warnings: &compiled.warnings, changes: Vec::new() }
+    }
+
+    /// Adds a finding about the first cluster.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn add(&mut self, finding: Finding) {
+        if let Some((_, findings)) = self.clusters.first_mut() {
+            findings.to_mut().push(finding);
+        }
+    }
+
     /// Every finding once, with the names of the clusters that have it.
     fn distinct(&self) -> Vec<(&Finding, Vec<&str>)> {
         let mut distinct: Vec<(&Finding, Vec<&str>)> = Vec::new();
@@ -106,23 +173,36 @@ fn words(finding: &Finding) -> String {
     format!("{}{hint}", finding.message)
 }
 
-/// Writes each report to its file or to standard output. If none goes to standard output, the findings also go to standard
-/// error as text for people.
+/// Writes each report about a source to its file or to standard output. If none goes to standard output, the findings also go to
+/// standard error as text for people.
 pub(crate) fn write(
     reports: &[ReportFlag],
     args: &SourceArgs,
     compiled: &Compilation,
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
-    let clusters = compiled.clusters.iter().map(|it| (it.label(), compiled.on_disk(&it.compiled.findings))).collect();
-    let subject = Subject { root: root(&args.path, &console.environment), clusters, warnings: &compiled.warnings };
+    let subject = Subject::of("nomos vet", root(&args.path, &console.environment), compiled);
+    if emit(reports, &subject, &(compiled.warnings() + &compiled.text()), console)? {
+        console.note(&compiled.warnings());
+        compiled.show(args, console);
+    }
+    Ok(())
+}
+
+/// Writes each report to its file or to standard output; `text` is that for people. `true` if none goes to standard output.
+pub(crate) fn emit(
+    reports: &[ReportFlag],
+    subject: &Subject<'_>,
+    text: &str,
+    console: &mut Console<'_>,
+) -> anyhow::Result<bool> {
     for report in reports {
         let text = match report.form {
-            Form::Text => compiled.warnings() + &compiled.text(),
-            Form::Json => json::text(&subject)?,
-            Form::Sarif => sarif::text(&subject)?,
-            Form::Junit => junit::text(&subject)?,
-            Form::Github => github::text(&subject),
+            Form::Text => text.to_owned(),
+            Form::Json => json::text(subject)?,
+            Form::Sarif => sarif::text(subject)?,
+            Form::Junit => junit::text(subject)?,
+            Form::Github => github::text(subject),
         };
         match &report.file {
             Some(file) => fs::write(file, text).with_context(|| format!("failed to write {}", file.display()))?,
@@ -132,16 +212,12 @@ pub(crate) fn write(
             },
         }
     }
-    if reports.iter().all(|report| report.file.is_some()) {
-        console.note(&compiled.warnings());
-        compiled.show(args, console);
-    }
-    Ok(())
+    Ok(reports.iter().all(|report| report.file.is_some()))
 }
 
 /// The path of the source from the root of its git repository, or from the current directory if it is in none. Programs that
 /// show findings beside the code look files up by such paths. It is empty or ends with a slash.
-fn root(source: &Path, environment: &Environment) -> String {
+pub(crate) fn root(source: &Path, environment: &Environment) -> String {
     let current = plain(environment.directory.as_deref().unwrap_or(Path::new("/")));
     let source = plain(&current.join(source));
     let repository = source.ancestors().find(|directory| directory.join(".git").exists()).unwrap_or(&current);

@@ -1,10 +1,10 @@
-//! Findings as [SARIF 2.1.0](https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html), which code scanning services and
+//! Findings and differences as [SARIF 2.1.0](https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html), which code scanning services and
 //! editors read.
 
 use agent::model::finding::{Code, Explanation, Finding, Place};
 use serde_json::{Value, json};
 
-use super::{Subject, main_place, words};
+use super::{ChangeEffect, ReportedChange, Subject, main_place, words};
 
 pub(super) fn text(subject: &Subject<'_>) -> anyhow::Result<String> {
     let distinct = subject.distinct();
@@ -16,6 +16,7 @@ pub(super) fn text(subject: &Subject<'_>) -> anyhow::Result<String> {
             let rule = codes.iter().position(|code| *code == finding.code);
             result(subject, finding, rule, clusters)
         })
+        .chain(subject.changes.iter().map(|it| change(subject, it)))
         .collect();
     let log = json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
@@ -65,6 +66,25 @@ fn result(subject: &Subject<'_>, finding: &Finding, rule: Option<usize>, cluster
         "locations": [main],
         "relatedLocations": others.map(|place| location(subject, place)).collect::<Vec<_>>(),
         "properties": { "clusters": clusters },
+    })
+}
+
+/// A difference. It has a rule of its own, which nothing explains.
+fn change(subject: &Subject<'_>, change: &ReportedChange) -> Value {
+    let level = match change.effect {
+        ChangeEffect::Fail => "error",
+        ChangeEffect::Delete => "warning",
+        ChangeEffect::Create | ChangeEffect::Change | ChangeEffect::Unknown => "note",
+    };
+    let mut at = location(subject, &change.place);
+    if change.place.location.is_none() {
+        at["physicalLocation"] = file(subject, "");
+    }
+    json!({
+        "ruleId": "difference",
+        "level": level,
+        "message": { "text": format!("{}\n\n{}", change.sentence(), change.text.trim_end()) },
+        "locations": [at],
     })
 }
 

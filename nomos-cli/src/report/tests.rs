@@ -241,3 +241,54 @@ fn control_characters_in_a_finding_break_no_xml() {
     assert!(failure.attribute("message").is_some_and(|it| it.contains(&message)), "{xml}");
     assert!(failure.text().is_some_and(|it| it.contains(&replaced("\t\n\u{fffd}\u{fffd}\u{fffd}\u{fffd}"))), "{xml}");
 }
+
+/// A difference of each kind, in each form.
+#[cfg(feature = "cluster")]
+#[test]
+fn differences_are_in_every_form() {
+    use agent::model::finding::{Location, Place, Resource};
+
+    use super::{ChangeEffect, ReportedChange, Subject, github, json, junit as xml, sarif};
+
+    let resource = Resource {
+        group: "apps".into(),
+        version: "v1".into(),
+        kind: "Deployment".into(),
+        namespace: "shop".into(),
+        name: "web".into(),
+    };
+    let location = Location { path: "web.yaml".into(), line: 3, column: 1 };
+    let change = |effect, location| ReportedChange {
+        effect,
+        place: Place { location, resource: Some(resource.clone()) },
+        text: "--- a\n+++ a\n".into(),
+    };
+    let effects = [ChangeEffect::Create, ChangeEffect::Change, ChangeEffect::Fail, ChangeEffect::Unknown]
+        .map(|effect| change(effect, Some(location.clone())));
+    let subject = Subject {
+        command: "nomos diff",
+        root: "config/".into(),
+        clusters: vec![("prod", Vec::new().into())],
+        warnings: &[],
+        changes: std::iter::once(change(ChangeEffect::Delete, None)).chain(effects).collect(),
+    };
+    let document = serde_json::from_str(&json::text(&subject).expect("JSON")).expect("JSON");
+    valid(&jsonschema::validator_for(&strict(schema("nomos-cli/report.schema.json"))).expect("a schema"), &document);
+    assert_eq!(document["changes"][0]["effect"], "delete");
+    assert_eq!(document["changes"][1]["location"]["path"], "web.yaml");
+    let log = serde_json::from_str(&sarif::text(&subject).expect("JSON")).expect("JSON");
+    valid(&sarif_schema(), &log);
+    assert_eq!(log["runs"][0]["results"].as_array().map(Vec::len), Some(5));
+    let tests = junit(&xml::text(&subject).expect("XML"));
+    assert_eq!(
+        (tests.tests, tests.failures, tests.name.as_ref().map(|name| name.as_str())),
+        (5, 1, Some("nomos diff"))
+    );
+    let commands = github::text(&subject);
+    let expected = "\
+::warning title=Deployment.apps shop/web would be deleted::--- a%0A+++ a
+::notice title=Deployment.apps shop/web would be made,file=config/web.yaml,line=3,col=1::--- a%0A+++ a
+";
+    assert!(commands.starts_with(expected), "{commands}");
+    assert!(commands.contains("\n::error title=Deployment.apps shop/web cannot be applied,"), "{commands}");
+}

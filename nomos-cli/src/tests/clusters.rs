@@ -150,8 +150,43 @@ fn an_export_overwrites_nothing_and_shows_no_secret_by_one_word() {
     assert!(plain.status == 2 && plain.err.contains("add --plain-secrets-in-git"), "{}", plain.err);
     for words in ["--path DIR/git", "--path DIR/new", "--check DIR/full"] {
         let unreachable = export(words);
-        let head = "error: failed to ask the cluster away: http://127.0.0.1:1: ";
+        let head = "error: the cluster away does not answer at http://127.0.0.1:1: Connection refused";
         assert!(unreachable.status == 2 && unreachable.err.starts_with(head), "{words}: {}", unreachable.err);
     }
     assert_eq!(directory.files("full"), ["a.yaml"]);
+}
+
+#[test]
+fn the_source_of_a_diff_is_looked_at_before_the_cluster() {
+    let directory = TestDirectory::with(&[("kubeconfig", &away(1)), ("plain/a.yaml", SHOP)]);
+    let diff = |words: &str| nomos(&directory, &format!("diff --kubeconfig DIR/kubeconfig {words}"));
+    let missing = diff("--path DIR/none");
+    assert!(missing.status == 2 && missing.err.starts_with("error: failed to read DIR/none: "), "{}", missing.err);
+    let no_clone = diff("--path DIR/plain --commit main");
+    assert!(no_clone.status == 2 && no_clone.err.contains("DIR/plain is in no git repository"), "{}", no_clone.err);
+    let unreachable = diff("--path DIR/plain");
+    let message =
+        "error: the cluster away does not answer at http://127.0.0.1:1: Connection refused (os error 111)\n\nhint: ";
+    assert!(unreachable.status == 2 && unreachable.err.starts_with(message), "{}", unreachable.err);
+}
+
+#[test]
+fn every_command_says_in_the_same_words_that_a_cluster_is_away() {
+    let directory = TestDirectory::with(&[("kubeconfig", &away(1))]);
+    for words in [
+        "trace deployment/web",
+        "diff",
+        "history",
+        "wait --timeout 0s",
+        "sync now root-sync",
+        "approve root-sync",
+        "uninstall --yes",
+        "install --image a/b:1",
+    ] {
+        let said = nomos(&directory, &format!("{words} --kubeconfig DIR/kubeconfig"));
+        let message = "error: the cluster away does not answer at http://127.0.0.1:1: Connection refused (os error 111)\n\n\
+                       hint: no program listens there: is the cluster up, and the tunnel to it? Another cluster: --context \
+                       CONTEXT, --kubeconfig FILE\n";
+        assert_eq!(said, ran(2, "", message), "{words}");
+    }
 }

@@ -5,16 +5,48 @@ use std::collections::BTreeSet;
 use super::{TestDirectory, nomos, program_on, ran};
 
 #[test]
-fn shells_get_scripts_that_know_every_command() {
+fn shells_get_scripts() {
     let nowhere = TestDirectory::new();
-    for shell in ["bash", "zsh", "fish", "powershell"] {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = nomos(&nowhere, &format!("completion {shell}"));
         assert_eq!((script.status, script.err.as_str()), (0, ""), "{shell}");
-        for word in ["vet", "explain", "report", "source-format", "unstructured"] {
+        // The whole program is asked; the linter has a script that knows all.
+        let words: &[&str] = match cfg!(feature = "cluster") {
+            true => &["COMPLETE"],
+            false => &["vet", "explain", "report", "source-format", "unstructured"],
+        };
+        for word in words.iter().chain(&["nomos"]) {
             assert!(script.out.contains(word), "{shell}: {word}");
         }
     }
     assert_eq!(nomos(&nowhere, "completion tcsh").status, 2);
+}
+
+#[test]
+fn a_plugin_of_kubectl_has_its_name_in_help_and_mistakes() {
+    let nowhere = TestDirectory::new();
+    let plugin = |words: &str| program_on(&nowhere, &format!("DIR/kubectl-nomos {words}"), |_| {});
+    for words in ["", "--help"] {
+        assert!(plugin(words).out.contains("Usage: kubectl nomos [OPTIONS]"), "{}", plugin(words).out);
+    }
+    assert!(plugin("vet --help").out.contains("Usage: kubectl nomos vet [OPTIONS]"));
+    let mistake = plugin("vet --none");
+    assert_eq!((mistake.status, mistake.err.contains("Usage: kubectl nomos vet")), (2, true), "{}", mistake.err);
+    assert_eq!(plugin("--version"), ran(0, concat!(env!("CARGO_PKG_VERSION"), "\n"), ""));
+}
+
+#[test]
+fn listings_have_the_forms_of_kubectl() {
+    let nowhere = TestDirectory::new();
+    let names = nomos(&nowhere, "explain -o name").out;
+    assert!(names.starts_with("KNV1003\n") && !names.contains("NAME"), "{names}");
+    assert_eq!(nomos(&nowhere, "explain 1029 -o jsonpath={.name}"), ran(0, "NameCollision", ""));
+    let list = nomos(&nowhere, "explain");
+    assert!(list.out.starts_with("CODE "));
+    let bare = nomos(&nowhere, "explain --no-headers");
+    assert_eq!(list.out.split_once('\n').map(|(_, rest)| rest.lines().count()), Some(bare.out.lines().count()));
+    let wrong = nomos(&nowhere, "explain -o wide");
+    assert!(wrong.status == 2 && wrong.err.contains("json, yaml, name or jsonpath=TEMPLATE"), "{}", wrong.err);
 }
 
 #[test]
@@ -29,6 +61,7 @@ fn every_command_has_a_page_of_the_manual() {
         "-diff",
         "-explain",
         "-export",
+        "-history",
         "-hydrate",
         "-init",
         "-install",

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::contexts::{self, ClusterContext};
-use crate::{Console, FINE, FOUND, duration};
+use crate::{Console, FINE, FOUND, completions, duration};
 use gather::Gathered;
 use withheld::Withheld;
 
@@ -26,7 +26,7 @@ pub(crate) struct BugreportArgs {
     output: Option<PathBuf>,
 
     /// Context of the kubeconfig [default: its current one]
-    #[arg(long, value_name = "CONTEXT")]
+    #[arg(long, value_name = "CONTEXT", add = completions::contexts())]
     context: Option<String>,
 
     /// Longest time to wait for each answer of the cluster

@@ -12,9 +12,9 @@ use anyhow::Context as _;
 use clap::ArgAction;
 use serde::Serialize;
 
-use crate::columns::Data;
+use crate::columns::{OutputForm, output_form};
 use crate::contexts::{self, ClusterContext};
-use crate::{Console, FINE, FOUND, Paint, boolean, duration};
+use crate::{Console, FINE, FOUND, Paint, boolean, completions, duration};
 use older::OlderTable;
 use query::StatusNews;
 use report::ClusterStatus;
@@ -25,11 +25,11 @@ use report::ClusterStatus;
 #[derive(clap::Args)]
 pub(crate) struct StatusArgs {
     /// Contexts of the kubeconfig to show, separated by commas [default: all; "" for none]
-    #[arg(long, value_delimiter = ',', value_name = "CONTEXTS")]
+    #[arg(long, alias = "context", value_delimiter = ',', value_name = "CONTEXTS", add = completions::contexts())]
     contexts: Option<Vec<String>>,
 
     /// Show only syncs in this namespace; needs no right to read other namespaces
-    #[arg(long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAMESPACE", add = completions::namespaces())]
     namespace: Option<String>,
 
     /// Show only syncs with this name
@@ -45,6 +45,10 @@ pub(crate) struct StatusArgs {
     #[arg(long, value_parser = duration, value_name = "DURATION")]
     poll: Option<Duration>,
 
+    /// Show the state again whenever it is another one
+    #[arg(short, long)]
+    watch: bool,
+
     /// Longest time to wait for each cluster
     #[arg(long, default_value = "15s", value_parser = duration, value_name = "DURATION")]
     timeout: Duration,
@@ -54,9 +58,13 @@ pub(crate) struct StatusArgs {
     #[arg(long, value_enum, value_name = "LAYOUT")]
     format: Option<Layout>,
 
-    /// Print in this data format instead of as text
-    #[arg(short, long, value_enum, value_name = "FORMAT")]
-    output: Option<Data>,
+    /// Print in this form instead of as text: json, yaml, name or jsonpath=TEMPLATE
+    #[arg(short, long, value_parser = output_form, value_name = "FORM")]
+    output: Option<OutputForm>,
+
+    /// Leave out the titles of columns
+    #[arg(long)]
+    no_headers: bool,
 }
 
 impl StatusArgs {
@@ -68,9 +76,11 @@ impl StatusArgs {
             name: None,
             resources: false,
             poll: None,
+            watch: false,
             timeout: Duration::from_secs(15),
             format: None,
             output: None,
+            no_headers: false,
         }
     }
 
@@ -79,6 +89,9 @@ impl StatusArgs {
         Self { resources: true, timeout, format: Some(Layout::Blocks), ..Self::of(context) }
     }
 }
+
+/// Time between two looks of `--watch`.
+const WATCH: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Layout {
@@ -91,34 +104,50 @@ struct StatusDocument<'a> {
     clusters: &'a [ClusterStatus],
 }
 
-/// Shows the status once, or again and again with `--poll`.
+/// Shows the status once, or again and again with `--poll` and `--watch`.
 pub(crate) fn run(args: &StatusArgs, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
     let clusters = contexts::clusters(kubeconfig, &console.environment, args.contexts.as_deref())?
         .context(contexts::NOT_CONFIGURED)?;
-    if args.output.is_none() {
+    if args.output.is_none() && !args.no_headers {
         console.print("Connecting to clusters...\n");
     }
+    let poll = args.poll.filter(|period| !period.is_zero());
+    let Some(period) = poll.or(args.watch.then_some(WATCH)) else {
+        return show(args, &clusters, &mut None, console);
+    };
+    let mut shown = Some(String::new());
     loop {
-        let status = show(args, &clusters, console)?;
-        match args.poll.filter(|period| !period.is_zero()) {
-            None => return Ok(status),
-            Some(period) => std::thread::sleep(period),
+        show(args, &clusters, &mut shown, console)?;
+        if poll.is_some() {
+            shown = Some(String::new());
         }
+        std::thread::sleep(period);
     }
 }
 
-fn show(args: &StatusArgs, clusters: &[ClusterContext], console: &mut Console<'_>) -> anyhow::Result<u8> {
+/// Shows the status once. `shown` is the text that the user has seen before, if it is shown again and again.
+fn show(
+    args: &StatusArgs,
+    clusters: &[ClusterContext],
+    shown: &mut Option<String>,
+    console: &mut Console<'_>,
+) -> anyhow::Result<u8> {
     let scope = query::QueryScope { namespace: args.namespace.as_deref(), resources: args.resources };
     let contexts = clusters.iter().map(|cluster| cluster.context.as_str());
     let mut view = View {
         layout: args.format,
+        headers: !args.no_headers,
         table: OlderTable::of(contexts),
         paint: console.paint,
         statuses: clusters.iter().map(|_| None).collect(),
         shown: 0,
     };
-    // A status that is shown again and again, and data, are shown as a whole.
-    let (streams, mut waits) = (args.output.is_none() && args.poll.is_none(), true);
+    // A status that is shown again and again, data, and one cluster are shown as a whole.
+    let (streams, mut waits) = (args.output.is_none() && shown.is_none() && clusters.len() > 1, true);
+    let progress = match clusters {
+        [cluster] if shown.is_none() => Some(console.begin(&format!("asking the cluster {}", cluster.context))),
+        _ => None,
+    };
     query::statuses(clusters, args.timeout, scope, |news| {
         match news {
             StatusNews::Patience => waits = false,
@@ -131,15 +160,10 @@ fn show(args: &StatusArgs, clusters: &[ClusterContext], console: &mut Console<'_
             console.print(&view.arrived());
         }
     })?;
+    drop(progress);
     let text = view.arrived() + &view.end();
     let statuses: Vec<ClusterStatus> = view.statuses.into_iter().flatten().map(|(status, _)| status).collect();
-    if args.poll.is_some() && console.redraw {
-        console.clear();
-    }
-    match args.output {
-        Some(data) => console.print_data(&data.text(&StatusDocument { clusters: &statuses })?),
-        None => console.print(&text),
-    }
+    print(args, &statuses, text, shown, console)?;
     if let Some(hint) = nothing_shown(args, &statuses) {
         console.note(&hint);
         return Ok(FOUND);
@@ -147,9 +171,44 @@ fn show(args: &StatusArgs, clusters: &[ClusterContext], console: &mut Console<'_
     Ok(if statuses.iter().all(ClusterStatus::is_synced) { FINE } else { FOUND })
 }
 
+/// Prints the status, unless the user has seen the same text.
+fn print(
+    args: &StatusArgs,
+    statuses: &[ClusterStatus],
+    text: String,
+    shown: &mut Option<String>,
+    console: &mut Console<'_>,
+) -> anyhow::Result<()> {
+    let text = match &args.output {
+        Some(form) => form.text(&StatusDocument { clusters: statuses }, &names(statuses))?,
+        None => text,
+    };
+    if shown.as_ref() == Some(&text) {
+        return Ok(());
+    }
+    if shown.is_some() && console.redraw {
+        console.clear();
+    }
+    match (&args.output, shown.is_some()) {
+        (Some(_), _) => console.print_data(&text),
+        (None, true) => console.print(&text),
+        (None, false) => console.page(&text),
+    }
+    *shown = shown.take().map(|_| text);
+    Ok(())
+}
+
+/// The names of all syncs, as `kubectl get -o name` shows them.
+fn names(statuses: &[ClusterStatus]) -> Vec<String> {
+    let syncs = statuses.iter().flat_map(|status| &status.syncs);
+    syncs.map(|sync| format!("{}.configsync.gke.io/{}", sync.kind.to_string().to_lowercase(), sync.name)).collect()
+}
+
 /// The status of the clusters that have answered, and the part of it that the user has seen.
 struct View {
     layout: Option<Layout>,
+    /// `true` if columns have titles.
+    headers: bool,
     table: OlderTable,
     paint: Paint,
     /// Each with `true` if it is shown. The order is that of the contexts.
@@ -165,13 +224,13 @@ impl View {
             return text;
         }
         let layout = self.layout();
-        if layout == Layout::Table && self.shown == 0 {
+        if layout == Layout::Table && self.shown == 0 && self.headers {
             text.push_str(&self.table.head());
         }
         for (status, shown) in self.statuses.iter_mut().flatten().filter(|(_, shown)| !shown) {
             (*shown, self.shown) = (true, self.shown + 1);
             match layout {
-                Layout::Blocks => text.push_str(&text::blocks(std::slice::from_ref(status), self.paint)),
+                Layout::Blocks => text.push_str(&text::blocks(std::slice::from_ref(status), self.paint, self.headers)),
                 Layout::Table => text.push_str(&self.table.rows(status)),
             }
         }
@@ -183,7 +242,7 @@ impl View {
         match self.layout() {
             Layout::Blocks => String::new(),
             Layout::Table => {
-                let head = if self.shown == 0 { self.table.head() } else { String::new() };
+                let head = if self.shown == 0 && self.headers { self.table.head() } else { String::new() };
                 head + &OlderTable::errors(self.statuses.iter().flatten().map(|(status, _)| status))
             }
         }

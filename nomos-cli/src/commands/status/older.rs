@@ -69,7 +69,7 @@ fn messages(cluster: &ClusterStatus) -> impl Iterator<Item = String> {
             "NOT CONFIGURED" | "NOT INSTALLED" if row.message.is_empty() => "ConfigManagement resource is missing",
             _ => &row.message,
         };
-        format!("{message} {}", row.cause).trim_end().to_owned()
+        one_line(&format!("{message} {}", row.cause))
     });
     let syncs = cluster.syncs.iter().flat_map(|sync| &sync.errors).map(|error| one_line(error));
     let settings = cluster.settings_errors().iter().map(|error| one_line(error));

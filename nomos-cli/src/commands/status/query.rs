@@ -161,8 +161,15 @@ fn status(cluster: &ClusterContext, answer: ClusterAnswer<Found>) -> ClusterStat
             let config_management = found.config_management.as_ref().map(settings);
             ClusterStatus { context, current, row, syncs, config_management }
         }
-        Err(ClusterError::Unreachable(cause)) => failed(row("N/A", "Failed to connect to cluster", cause)),
-        Err(ClusterError::Refused(message)) => failed(row("ERROR", &message, String::new())),
+        Err(error) => {
+            let hint = error.hint().map_or_else(String::new, |hint| format!("\nhint: {hint}"));
+            match error {
+                ClusterError::Unreachable(cause) => {
+                    failed(row("N/A", "Failed to connect to cluster", format!("{cause}{hint}")))
+                }
+                ClusterError::Refused(message) => failed(row("ERROR", &message, hint.trim_start().to_owned())),
+            }
+        }
     }
 }
 
@@ -438,7 +445,7 @@ mod tests {
         let config_management = found.config_management.as_ref().map(settings);
         let clusters = [ClusterStatus { context: "dev".into(), current: true, row, syncs, config_management }];
         let text = terminal::printed(|console| {
-            console.print(&text::blocks(&clusters, console.paint));
+            console.print(&text::blocks(&clusters, console.paint, true));
             let table = OlderTable::of(["dev"].into_iter());
             console.print(&table.rows(&clusters[0]));
             console.print(&OlderTable::errors(clusters.iter()));

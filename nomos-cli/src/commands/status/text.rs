@@ -9,8 +9,8 @@ use crate::columns::{line, widths};
 const INDENT: &str = "  ";
 const SEPARATOR: &str = "--------------------";
 
-/// A block for each cluster, with an empty line before it.
-pub(crate) fn blocks(clusters: &[ClusterStatus], paint: Paint) -> String {
+/// A block for each cluster, with an empty line before it. `headers` is `true` if columns have titles.
+pub(crate) fn blocks(clusters: &[ClusterStatus], paint: Paint, headers: bool) -> String {
     let mut lines = Vec::new();
     for cluster in clusters {
         let mark = if cluster.current { "*" } else { "" };
@@ -24,7 +24,7 @@ pub(crate) fn blocks(clusters: &[ClusterStatus], paint: Paint) -> String {
         }
         for sync in &cluster.syncs {
             lines.push(format!("{INDENT}{SEPARATOR}"));
-            lines.extend(self::sync(sync, paint).into_iter().map(|line| format!("{INDENT}{line}")));
+            lines.extend(self::sync(sync, paint, headers).into_iter().map(|line| format!("{INDENT}{line}")));
         }
     }
     lines.into_iter().map(|line| line.trim_end().to_owned() + "\n").collect()
@@ -38,7 +38,7 @@ fn row(row: &Row, paint: Paint) -> Vec<String> {
     lines
 }
 
-fn sync(sync: &SyncReport, paint: Paint) -> Vec<String> {
+fn sync(sync: &SyncReport, paint: Paint, headers: bool) -> Vec<String> {
     let name = format!("{}:{}", sync.scope(), sync.name);
     let state = match &sync.last_update {
         Some(time) => format!("{} @ {}", sync.state.word(), time.long()),
@@ -58,7 +58,7 @@ fn sync(sync: &SyncReport, paint: Paint) -> Vec<String> {
         lines.push(format!("TotalErrorCount: {}{truncated}", summary.total_count));
     }
     lines.extend(sync.errors.iter().flat_map(|text| error(text)));
-    lines.extend(resources(&sync.resources));
+    lines.extend(resources(&sync.resources, headers));
     lines
 }
 
@@ -78,7 +78,7 @@ fn error(text: &str) -> Vec<String> {
     lines.map(|(i, text)| format!("{}{text}", if i == 0 { "Error:   " } else { "         " })).collect()
 }
 
-fn resources(resources: &[ResourceStatus]) -> Vec<String> {
+fn resources(resources: &[ResourceStatus], headers: bool) -> Vec<String> {
     if resources.is_empty() {
         return Vec::new();
     }
@@ -93,7 +93,8 @@ fn resources(resources: &[ResourceStatus]) -> Vec<String> {
         vec![String::new(), id.namespace.clone(), name, resource.status.clone(), resource.source_hash.clone()]
     }));
     let width = widths(&rows);
-    let mut lines = vec!["Managed resources:".to_owned(), line(&rows[0], &width)];
+    let mut lines = vec!["Managed resources:".to_owned()];
+    lines.extend(headers.then(|| line(&rows[0], &width)));
     for (resource, row) in resources.iter().zip(&rows[1..]) {
         lines.push(line(row, &width));
         let messages = resource.conditions.iter().filter(|condition| !condition.message.is_empty());
@@ -124,7 +125,7 @@ mod tests {
     }
 
     fn check(clusters: &[ClusterStatus], expected: &str) {
-        assert_eq!(blocks(clusters, Paint::default()), expected);
+        assert_eq!(blocks(clusters, Paint::default(), true), expected);
     }
 
     #[test]
