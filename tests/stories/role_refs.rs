@@ -9,9 +9,10 @@ use tests::wait::await_condition;
 use crate::tenants::{ALL, RBAC, subjects};
 use crate::world::{Sync, codes, condition, config_map, config_map_path, shared};
 
+const ROLES: &str = "tenants-roles";
+
 /// A RootSync with roles has these and no others.
 pub(crate) fn are_all_that_it_has(kind: Kind) -> Result<()> {
-    const ROLES: &str = "tenants-roles";
     let world = shared(kind)?;
     let cluster = &world.cluster;
     cluster.create_namespace(ROLES)?;
@@ -49,27 +50,9 @@ pub(crate) fn are_all_that_it_has(kind: Kind) -> Result<()> {
     let set = |roles: Value| sync.patch(&json!({"spec": {"override": overrides(roles)}}));
     set(json!([role("maps", ROLES), role("quotas", ROLES)]))?;
     sync.await_synced(&sync.repository.head()?)?;
-    // A role in a Namespace that is not there cannot be given: that is told, and the sync goes on with the roles that it has.
     let nowhere = format!("{ROLES}-nowhere");
     set(json!([role("maps", ROLES), role("quotas", ROLES), role("maps", &nowhere)]))?;
-    let is_stalled = |expected: bool| {
-        await_condition(&format!("stalled: {expected}"), || {
-            let object = sync.object()?;
-            let stalled = condition(&object, "Stalled")?;
-            let names = stalled["message"].as_str().unwrap_or_default().contains(&nowhere);
-            ensure!((stalled["status"] == "True" && names) == expected, "{stalled:#}");
-            Ok(())
-        })
-    };
-    is_stalled(true)?;
-    cluster.delete(&config_map_path(ROLES, "settings"))?;
-    await_condition("what was deleted by hand is back", || {
-        ensure!(cluster.exists(&config_map_path(ROLES, "settings"))?, "not yet");
-        Ok(())
-    })?;
-    cluster.create_namespace(&nowhere)?;
-    is_stalled(false)?;
-    sync.await_synced(&sync.repository.head()?)?;
+    goes_on_without(&sync, &nowhere)?;
     set(json!([role("quotas", "")]))?;
     await_condition("the binding of the role that was removed is gone", || {
         let bindings = cluster.get(&format!("{RBAC}/namespaces/{ROLES}/rolebindings"))?;
@@ -85,6 +68,29 @@ pub(crate) fn are_all_that_it_has(kind: Kind) -> Result<()> {
     ensure!(subjects(cluster, &admin)?.contains(&account.to_owned()), "it is no administrator");
     ensure!(!subjects(cluster, &base)?.contains(&account.to_owned()), "it has the base role");
     Ok(())
+}
+
+/// A role in a Namespace that is not there cannot be given: that is told, and the sync goes on with the roles that it has.
+fn goes_on_without(sync: &Sync<'_>, nowhere: &str) -> Result<()> {
+    let is_stalled = |expected: bool| {
+        await_condition(&format!("stalled: {expected}"), || {
+            let object = sync.object()?;
+            let stalled = condition(&object, "Stalled")?;
+            let names = stalled["message"].as_str().unwrap_or_default().contains(nowhere);
+            ensure!((stalled["status"] == "True" && names) == expected, "{stalled:#}");
+            Ok(())
+        })
+    };
+    is_stalled(true)?;
+    let settings = config_map_path(ROLES, "settings");
+    sync.cluster.delete(&settings)?;
+    await_condition("what was deleted by hand is back", || {
+        ensure!(sync.cluster.exists(&settings)?, "not yet");
+        Ok(())
+    })?;
+    sync.cluster.create_namespace(nowhere)?;
+    is_stalled(false)?;
+    sync.await_synced(&sync.repository.head()?).map(|_| ())
 }
 
 /// A RootSync whose roles are of one Namespace declares objects in it, and not the Namespace itself, which is there already.

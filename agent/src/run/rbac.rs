@@ -37,6 +37,9 @@ impl RbacChanges {
 /// The pause after which further changes in a namespace are told, and the longest one.
 const PACE: Pace = Pace::new(Duration::from_secs(1), Duration::from_secs(60));
 
+/// The time after which a change is told once more: the API server hears of it by a watch of its own, and may do so later than the agent.
+const ONCE_MORE: Duration = Duration::from_secs(3);
+
 /// The changes in a namespace.
 struct FoundChanges {
     number: u64,
@@ -56,10 +59,12 @@ pub(super) async fn follow(context: Arc<AgentContext>) {
     let mut found: BTreeMap<String, FoundChanges> = BTreeMap::new();
     // Namespaces with changes that are not told yet.
     let mut news = BTreeSet::new();
+    // Namespaces whose changes are told once more, each at this time.
+    let mut again: BTreeMap<String, Instant> = BTreeMap::new();
     loop {
         let now = Instant::now();
         let pause = |namespace: &String| found.get(namespace).and_then(|it| it.pace.pause(now));
-        let told_at = news.iter().filter_map(pause).min();
+        let told_at = news.iter().filter_map(pause).chain(again.values().copied()).min();
         tokio::select! {
             event = events.next() => match event {
                 Some(Ok(namespace)) => {
@@ -74,14 +79,21 @@ pub(super) async fn follow(context: Arc<AgentContext>) {
         let now = Instant::now();
         let is_due = |namespace: &&String| found.get(*namespace).is_some_and(|it| it.pace.pause(now).is_none());
         let due: Vec<String> = news.iter().filter(is_due).cloned().collect();
-        if due.is_empty() {
+        let repeated: Vec<String> = again.extract_if(.., |_, at| *at <= now).map(|(namespace, _)| namespace).collect();
+        if due.is_empty() && repeated.is_empty() {
             continue;
         }
         context.rbac.send_modify(|told| {
+            for namespace in repeated {
+                let Some(changes) = found.get_mut(&namespace) else { continue };
+                changes.number += 1;
+                told.0.insert(namespace, changes.number);
+            }
             for namespace in due {
                 let Some(changes) = found.get_mut(&namespace) else { continue };
                 changes.pace.done(now);
                 news.remove(&namespace);
+                again.insert(namespace.clone(), now + ONCE_MORE);
                 told.0.insert(namespace, changes.number);
             }
         });

@@ -189,6 +189,11 @@ const EXCLUDING: [&str; 5] = [
 const SEVERAL: &str = "may not have more than one field specified at a time";
 /// The words in which it refuses an object whose CustomResourceDefinition is being deleted.
 const TERMINATING_CRD: &str = "not allowed while custom resource definition is terminating";
+/// The words in which it refuses to change a field of an object that is there.
+const UNCHANGEABLE: [&str; 3] =
+    ["field is immutable", "cannot change roleRef", "updates to statefulset spec for fields other than"];
+const MAKE_ANEW: &str = "the field keeps its value as long as the object is there: give the object another name in the source, or \
+                         delete it on the cluster, and the agent makes it anew";
 const AWAY: &str = "the agent tries again by itself until the API server answers";
 const ABSENT: &str =
     "bring the server of the API back, or delete its APIService; `kubectl get apiservices` says why it is away";
@@ -234,6 +239,9 @@ fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
         StatusCode::PAYLOAD_TOO_LARGE => (Code::Applier, Retry::Object, TOO_LARGE),
         // The words of etcd.
         _ if status.message.contains("request is too large") => (Code::Applier, Retry::Object, TOO_LARGE),
+        StatusCode::UNPROCESSABLE_ENTITY if UNCHANGEABLE.iter().any(|words| status.message.contains(words)) => {
+            (Code::Applier, Retry::Object, MAKE_ANEW)
+        }
         StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => {
             (Code::Applier, Retry::Object, "do as the message says: correct the manifest, or what refuses it")
         }
@@ -268,6 +276,21 @@ mod tests {
         let words = "widgets.example.com \"wheel\" is forbidden: create not allowed while custom resource definition is terminating";
         assert_eq!(code(words), Code::UnsupportedCRDRemoval);
         assert_eq!(code("widgets.example.com is forbidden: User cannot patch it"), Code::InsufficientPermission);
+    }
+
+    #[test]
+    fn a_field_that_cannot_be_changed_needs_a_new_object() {
+        let hint = |message: &str| {
+            let status = serde_json::json!({ "code": 422, "message": message });
+            ApiError::Refused(Box::new(serde_json::from_value(status).expect("a Status"))).meaning().2
+        };
+        for words in [
+            "RoleBinding.rbac.authorization.k8s.io \"team\" is invalid: roleRef: Invalid value: cannot change roleRef",
+            "Deployment.apps \"web\" is invalid: spec.selector: Invalid value: field is immutable",
+        ] {
+            assert_eq!(hint(words), MAKE_ANEW);
+        }
+        assert_ne!(hint("Service \"web\" is invalid: spec.ports: Required value"), MAKE_ANEW);
     }
 
     #[test]
