@@ -79,7 +79,8 @@ pub(super) async fn follow(context: Arc<AgentContext>) {
         let now = Instant::now();
         let is_due = |namespace: &&String| found.get(*namespace).is_some_and(|it| it.pace.pause(now).is_none());
         let due: Vec<String> = news.iter().filter(is_due).cloned().collect();
-        let repeated: Vec<String> = again.extract_if(.., |_, at| *at <= now).map(|(namespace, _)| namespace).collect();
+        let repeated: Vec<String> = again.iter().filter(|(_, at)| **at <= now).map(|(it, _)| it.clone()).collect();
+        again.retain(|_, at| *at > now);
         if due.is_empty() && repeated.is_empty() {
             continue;
         }

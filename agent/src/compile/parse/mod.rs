@@ -178,6 +178,11 @@ fn read_documents(file: &SourceFile, extension: Extension, keys: Option<&AgeKeys
                 return;
             }
         };
+        parsed.sealed |= seal.is_some();
+        // SOPS writes its field into empty documents too.
+        if parsed.sealed && value.as_object().is_some_and(serde_json::Map::is_empty) {
+            continue;
+        }
         match checks::top_level(value) {
             Ok(object) if checks::is_local_config(&object) => {}
             Ok(object) => {
@@ -192,7 +197,6 @@ fn read_documents(file: &SourceFile, extension: Extension, keys: Option<&AgeKeys
             }
         }
     }
-    parsed.sealed = seal.is_some();
     let ended = seal.map_or(Ok(()), SealedFile::end);
     if let (Err(problem), Some((_, origin, _))) = (ended, readable.first()) {
         parsed.findings.push(of_seal(&problem, origin));

@@ -12,8 +12,8 @@ use crate::model::limits::{APPLIED_BYTES, APPLIED_VALUE};
 use crate::model::metadata::{
     MANAGED_BY_VALUE, SYNC_ANNOTATIONS, SyncId, USER_ANNOTATIONS, annotation, is_system_key, label,
 };
-use crate::model::object::{Object, ObjectId};
-use crate::sync::engine::{ApplyMode, Failure, Outcome, Remarks};
+use crate::model::object::{GroupKind, Object, ObjectId};
+use crate::sync::engine::{ApplyMode, Outcome, Remarks};
 use crate::sync::live::{Live, Observed, Owner};
 use crate::sync::managed_fields::{self, Basis, FormerWriter};
 
@@ -436,7 +436,9 @@ fn not_base64_told(finding: Finding, declared: &DeclaredObject) -> Finding {
 /// The failure of a command about an object that has no manifest.
 pub(super) fn failed(doing: &str, id: &ObjectId, error: &ApiError, cluster: &Cluster) -> Outcome {
     forget_lost_kind(id, error, cluster);
-    let failure: Failure = error.failure(doing, |finding| finding.about(Resource::named(id, "")), id);
+    // Without its manifest nothing says if its values are to be shown, which the words about a value quote.
+    let is_secret = id.is_of(&GroupKind::new("", "Secret")) || matches!(error.code(), 400 | 422);
+    let failure = error.failure_withheld(doing, |finding| finding.about(Resource::named(id, "")), id, is_secret);
     Outcome::Failed(failure)
 }
 

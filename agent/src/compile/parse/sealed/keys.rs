@@ -59,9 +59,10 @@ impl AgeKeys {
         self.keys.is_empty().then_some(&self.why_none)
     }
 
-    /// The data key, or the share of it, that is sealed for one of these keys; `None` if none of them fits.
-    pub(super) fn open(&self, sealed: &str) -> Option<Vec<u8>> {
-        decrypted(sealed, &self.keys)
+    /// The data key, or the share of it, that is sealed for this recipient; `None` if none of these keys is theirs.
+    pub(super) fn open(&self, recipient: &str, sealed: &str) -> Option<Vec<u8>> {
+        let recipient = AgeRecipient::parse(recipient)?;
+        decrypted(sealed, self.keys.iter().find(|key| key.recipient() == recipient)?)
     }
 
     /// The problem of a file that none of these keys opens. It is sealed for `recipients`.

@@ -8,7 +8,7 @@ use super::{SEAL_AGAIN, SealProblem};
 /// The largest number of age keys that a file is sealed for.
 const MAX_RECIPIENTS: usize = 100;
 /// The largest sealed data key that is read. That for one recipient has some 400 bytes.
-const MAX_DATA_KEY: usize = 16 << 10;
+const MAX_DATA_KEY: usize = 4 << 10;
 /// The longest expression that chooses the sealed values.
 const MAX_RULE: usize = 1000;
 

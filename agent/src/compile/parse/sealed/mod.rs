@@ -143,7 +143,11 @@ impl SealedFile {
                 Ok(UnsealedDocument { value, sealed })
             }
             #[cfg(feature = "cluster")]
-            Self::Opened(opening) => opening.document(text, is_json),
+            Self::Opened(opening) => {
+                // It is read once more, in order: there are not two of it in memory.
+                drop(value);
+                opening.document(text, is_json)
+            }
         }
     }
 

@@ -18,6 +18,9 @@ const ONLY_SEALED: [u8; 32] = [
 /// Bytes that a compiled rule may take.
 const RULE_SIZE: usize = 1 << 20;
 
+/// Bytes of the names of all fields above a value: each value is bound to all of them.
+const MAX_PATH: usize = 4 << 10;
+
 /// A sealed file that is being opened.
 pub(in super::super) struct Opening {
     key: DataKey,
@@ -30,6 +33,19 @@ pub(in super::super) struct Opening {
     last_modified: String,
     /// `true` if the document that is opened has a sealed value.
     found: bool,
+}
+
+/// The way to the value that is opened.
+#[derive(Default)]
+struct Way {
+    /// The names of the fields above it.
+    path: Vec<String>,
+    /// Their keys as Kubernetes reads them, and positions in lists.
+    steps: Vec<String>,
+    /// Bytes of the names.
+    bytes: usize,
+    /// The number of names that the rule chooses.
+    chosen: usize,
 }
 
 /// A rule by which values are sealed, from the names of the fields above them.
@@ -59,13 +75,17 @@ impl Rule {
         Ok(Self { fields, seals })
     }
 
-    /// `true` if a value below these fields is sealed.
-    pub(super) fn seals(&self, path: &[String]) -> bool {
-        let is_chosen = |name: &String| match &self.fields {
+    /// `true` if the rule names this field.
+    fn chooses(&self, name: &str) -> bool {
+        match &self.fields {
             SealedFields::Suffix(suffix) => name.ends_with(suffix),
             SealedFields::Match(regex) => regex.is_match(name),
-        };
-        path.iter().any(is_chosen) == self.seals
+        }
+    }
+
+    /// `true` if a value below these fields is sealed.
+    pub(super) fn seals(&self, path: &[String]) -> bool {
+        path.iter().any(|name| self.chooses(name)) == self.seals
     }
 }
 
@@ -102,53 +122,57 @@ impl Opening {
         };
         self.found = false;
         let fields = fields.into_iter().filter(|field| field.name != FIELD).collect();
-        let (mut path, mut steps) = (Vec::new(), Vec::new());
-        let value = self.open(Node::Map(fields), &mut path, &mut steps)?.unwrap_or_default();
+        let value = self.open(Node::Map(fields), &mut Way::default())?.unwrap_or_default();
         Ok(UnsealedDocument { value, sealed: self.found })
     }
 
-    /// Opens a value below the fields `path`; `None` for a comment. `steps` have positions in lists too.
-    fn open(
-        &mut self,
-        node: Node,
-        path: &mut Vec<String>,
-        steps: &mut Vec<String>,
-    ) -> Result<Option<Value>, SealProblem> {
+    /// Opens a value; `None` for a comment.
+    fn open(&mut self, node: Node, way: &mut Way) -> Result<Option<Value>, SealProblem> {
         match node {
             Node::Map(fields) => {
                 let mut map = Map::new();
                 for Field { name, key, node } in fields {
-                    path.push(name);
-                    steps.push(key.clone());
-                    match self.open(node, path, steps)? {
-                        Some(value) => _ = map.insert(key, value),
-                        None => return Err(wrong("is a comment", steps)),
+                    let (bytes, chosen) = (name.len(), usize::from(self.rule.chooses(&name)));
+                    (way.bytes, way.chosen) = (way.bytes + bytes, way.chosen + chosen);
+                    if way.bytes > MAX_PATH {
+                        return Err(wrong("is below names of fields that are too long", &way.steps));
                     }
-                    path.pop();
-                    steps.pop();
+                    way.path.push(name);
+                    way.steps.push(key.clone());
+                    match self.open(node, way)? {
+                        Some(value) => _ = map.insert(key, value),
+                        None => return Err(wrong("is a comment", &way.steps)),
+                    }
+                    way.path.pop();
+                    way.steps.pop();
+                    (way.bytes, way.chosen) = (way.bytes - bytes, way.chosen - chosen);
                 }
                 Ok(Some(map.into()))
             }
             Node::List(items) => {
                 let mut list = Vec::with_capacity(items.len());
                 for (at, item) in items.into_iter().enumerate() {
-                    steps.push(at.to_string());
-                    list.extend(self.open(item, path, steps)?);
-                    steps.pop();
+                    way.steps.push(at.to_string());
+                    list.extend(self.open(item, way)?);
+                    way.steps.pop();
                 }
                 Ok(Some(list.into()))
             }
             Node::Scalar { hashed: None, value } => Ok(Some(value)),
-            Node::Scalar { hashed: Some(hashed), value } if !self.rule.seals(path) => {
+            Node::Scalar { hashed: Some(hashed), value } if (way.chosen > 0) != self.rule.seals => {
                 if !self.only_sealed {
                     self.checksum.update(hashed);
                 }
                 Ok(Some(value))
             }
             Node::Scalar { value, .. } => {
-                let Value::String(sealed) = value else { return Err(wrong("is not sealed", steps)) };
-                self.found |= !sealed.is_empty();
-                match envelope::open(&sealed, &self.key, &bound(path)).map_err(|why| wrong(why, steps))? {
+                let Value::String(sealed) = value else { return Err(wrong("is not sealed", &way.steps)) };
+                // SOPS seals no empty text.
+                if sealed.is_empty() {
+                    return Ok(Some(sealed.into()));
+                }
+                self.found = true;
+                match envelope::open(&sealed, &self.key, &bound(&way.path)).map_err(|why| wrong(why, &way.steps))? {
                     OpenedValue::Comment => Ok(None),
                     OpenedValue::Value(value, hashed) => {
                         self.checksum.update(hashed);
@@ -178,7 +202,8 @@ fn wrong(why: &str, steps: &[String]) -> SealProblem {
 
 /// The data key of a file, from the groups whose keys are there.
 fn data_key(metadata: &SealMetadata, keys: &AgeKeys) -> Result<DataKey, SealProblem> {
-    let opened = metadata.groups.iter().filter_map(|group| group.iter().find_map(|key| keys.open(&key.enc)));
+    let opened =
+        metadata.groups.iter().filter_map(|group| group.iter().find_map(|key| keys.open(&key.recipient, &key.enc)));
     let shares: Vec<Vec<u8>> = opened.collect();
     let whole = match (metadata.groups.len(), shares.as_slice()) {
         (1, [key]) => Some(key.clone()),

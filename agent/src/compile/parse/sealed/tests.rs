@@ -47,6 +47,27 @@ fn database(field: &str) -> Value {
     })
 }
 
+/// SOPS writes its field into each document of a file, also into one that has nothing.
+#[test]
+fn empty_documents_of_a_sealed_file_are_left_out() {
+    let (_, field) = SECRET.split_once("\nsops:\n").expect("the field of SOPS");
+    let field = field.split_once("\n---").map_or(field, |(field, _)| field);
+    let both = opened("a.yaml", SECRET, &[ONE]);
+    let after = format!("{SECRET}\n---\nsops:\n{field}\n");
+    assert_eq!(opened("a.yaml", &after, &[ONE]), both);
+    let before = format!("sops:\n{field}\n---\n{SECRET}");
+    assert_eq!(opened("a.yaml", &before, &[ONE]), both);
+}
+
+/// Each value is bound to the names of all fields above it: a long one is not read again for each of a million values.
+#[test]
+fn names_of_fields_above_a_sealed_value_are_short() {
+    let long = "a".repeat(5 << 10);
+    let changed = SECRET.replacen("\ndata:\n", &format!("\n? {long}\n: [x, x]\ndata:\n"), 1);
+    let told = opened("a.yaml", &changed, &[ONE]).expect_err("it is refused");
+    assert!(told.contains("names of fields that are too long"), "{told}");
+}
+
 #[test]
 fn files_of_sops_are_opened() {
     let secret = json!({
