@@ -44,7 +44,10 @@ impl OutputForm {
         Ok(match self {
             Self::Data(data) => data.text(value)?,
             Self::Name => names.iter().map(|name| format!("{}\n", visible(name))).collect(),
-            Self::Jsonpath(template) => template.text(&serde_json::to_value(value)?),
+            Self::Jsonpath(template) => {
+                let text = template.text(&serde_json::to_value(value)?);
+                text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
+            }
         })
     }
 }

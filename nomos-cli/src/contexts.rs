@@ -391,7 +391,7 @@ impl ClusterError {
                 return Some("log in again: the cluster does not accept the credentials of the kubeconfig".to_owned());
             }
             Self::Refused(_) => return None,
-            _ if has(&["certificate"]) => "the certificate is of no authority that the kubeconfig names.",
+            _ if has(&["certificate"]) => "the certificate of the API server is not accepted.",
             _ if has(&["refused"]) => "no program listens there: is the cluster up, and the tunnel to it?",
             _ if has(&["lookup", "dns"]) => "the name is not known here: is a VPN off, or the address wrong?",
             _ => "is a VPN off, or does a proxy stand between (HTTPS_PROXY)?",
@@ -405,7 +405,7 @@ impl From<kube::Error> for ClusterError {
         match (unreached(&error), error) {
             (Some(cause), _) => Self::Unreachable(cause),
             (None, kube::Error::Api(status)) => Self::Refused(status.message.clone()),
-            (None, error) => Self::Refused(error.to_string()),
+            (None, error) => Self::Refused(error_chain(&error)),
         }
     }
 }
@@ -420,12 +420,14 @@ impl From<ApiError> for ClusterError {
     }
 }
 
-/// The cause of an error without an answer that can be read.
+/// The cause of an error without an answer. A login program that does not run, for example, is another one.
 fn unreached(error: &kube::Error) -> Option<String> {
-    match error {
-        kube::Error::Api(_) | kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => None,
-        other => Some(plain(&root_cause(other))),
-    }
+    let is_unreached = match error {
+        kube::Error::Service(inner) => !inner.is::<kube::client::AuthError>(),
+        kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => true,
+        _ => false,
+    };
+    is_unreached.then(|| plain(&root_cause(error)))
 }
 
 /// The text without the words of libraries at its beginning.

@@ -22,7 +22,8 @@ impl Pager {
     pub fn of(variable: impl Fn(&str) -> Option<OsString>, lines: usize) -> Option<Self> {
         let named = ["NOMOS_PAGER", "PAGER"].into_iter().find_map(variable);
         let command = named.unwrap_or_else(|| DEFAULT.into());
-        (!command.is_empty() && command != "cat").then_some(Self { command, lines })
+        // A terminal without a size shows all.
+        (!command.is_empty() && command != "cat" && lines > 0).then_some(Self { command, lines })
     }
 
     /// `true` if the terminal does not show all of this text at once.
@@ -61,8 +62,12 @@ impl Pager {
 #[cfg(all(feature = "cluster", unix))]
 fn interrupts_ignored() -> Option<tokio::signal::unix::Signal> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-    let _entered = runtime.enter();
-    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).ok()
+    let entered = runtime.enter();
+    let ignored = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).ok();
+    drop(entered);
+    // Within another runtime it cannot be waited for.
+    runtime.shutdown_background();
+    ignored
 }
 
 #[cfg(test)]
@@ -83,6 +88,13 @@ mod tests {
             assert_eq!(of(&none), None, "{none:?}");
         }
         assert_eq!(of(&[("PAGER", "more"), ("NOMOS_PAGER", "cat")]), None);
+        assert_eq!(Pager::of(|_| None, 0), None);
+    }
+
+    #[cfg(all(feature = "cluster", unix))]
+    #[tokio::test]
+    async fn a_pager_runs_within_a_request() {
+        Pager { command: "cat > /dev/null".into(), lines: 1 }.show("a\nb\n").expect("it runs");
     }
 
     #[test]

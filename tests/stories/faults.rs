@@ -214,6 +214,8 @@ pub(crate) fn unlisted_kind(kind: Kind) -> Result<()> {
         repository.write("settings.yaml", &config_map(&name, "settings", "value"))?;
         let sync = Sync::unstructured(&cluster, &name, repository)?;
         sync.await_synced(&sync.repository.head()?)?;
+        let asked = cluster.sandbox()?.faults().strikes();
+        ensure!(asked > 1, "the kind was asked for {asked} times");
         cluster.sandbox()?.faults().clear();
     }
     Ok(())

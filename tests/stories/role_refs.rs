@@ -82,6 +82,9 @@ fn goes_on_without(sync: &Sync<'_>, nowhere: &str) -> Result<()> {
         })
     };
     is_stalled(true)?;
+    sync.repository.write("late.yaml", &config_map(nowhere, "late", "value"))?;
+    let commit = sync.repository.commit()?;
+    sync.await_error("2013")?;
     let settings = config_map_path(ROLES, "settings");
     sync.cluster.delete(&settings)?;
     await_condition("what was deleted by hand is back", || {
@@ -90,7 +93,7 @@ fn goes_on_without(sync: &Sync<'_>, nowhere: &str) -> Result<()> {
     })?;
     sync.cluster.create_namespace(nowhere)?;
     is_stalled(false)?;
-    sync.await_synced(&sync.repository.head()?).map(|_| ())
+    sync.await_synced(&commit).map(|_| ())
 }
 
 /// A RootSync whose roles are of one Namespace declares objects in it, and not the Namespace itself, which is there already.

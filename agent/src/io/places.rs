@@ -60,12 +60,22 @@ impl Taken {
     }
 
     fn remove(&mut self, party: &Party) {
+        self.remove_own(party);
+        self.remove_common(party);
+    }
+
+    /// The party can have one more.
+    fn remove_own(&mut self, party: &Party) {
         if let Some(own) = self.parties.get_mut(party) {
             *own -= 1;
             if *own == 0 {
                 self.parties.remove(party);
             }
         }
+    }
+
+    /// Others can have one more.
+    fn remove_common(&mut self, party: &Party) {
         self.tenants -= usize::from(party.is_some());
         self.all -= 1;
     }
@@ -108,6 +118,8 @@ struct Holder {
     /// Empty where it is at none, or has left it.
     server: String,
     since: Instant,
+    /// Others have the place already.
+    rests: bool,
 }
 
 /// A place, which is free again when this is dropped.
@@ -200,7 +212,7 @@ impl PlacesState {
         if !server.is_empty() {
             self.servers.entry(server.to_owned()).or_default().add(party);
         }
-        let holder = Holder { party: party.clone(), server: server.to_owned(), since: Instant::now() };
+        let holder = Holder { party: party.clone(), server: server.to_owned(), since: Instant::now(), rests: false };
         self.holders.insert(number, holder);
         let places = || Some(Arc::clone(places));
         (SharedPlace { places: places(), number }, Visit { places: places(), number })
@@ -265,8 +277,28 @@ impl PlacesState {
 
     fn end(&mut self, number: u64) {
         self.leave(number);
-        if let Some(holder) = self.holders.remove(&number) {
-            self.taken.remove(&holder.party);
+        match self.holders.remove(&number) {
+            Some(holder) if holder.rests => self.taken.remove_own(&holder.party),
+            Some(holder) => self.taken.remove(&holder.party),
+            None => {}
+        }
+    }
+
+    fn rest(&mut self, number: u64) {
+        if let Some(holder) = self.holders.get_mut(&number).filter(|holder| !holder.rests) {
+            holder.rests = true;
+            self.taken.remove_common(&holder.party);
+        }
+    }
+}
+
+impl SharedPlace {
+    /// Leaves the place to others. Its own party can have another one only when this is dropped.
+    pub fn rest(&mut self) {
+        if let Some(places) = &self.places {
+            let mut state = lock(places);
+            state.rest(self.number);
+            state.serve(places);
         }
     }
 }
@@ -315,6 +347,24 @@ mod tests {
         let mut waiting: Vec<_> = parties.iter().map(|party| places.place(party).boxed()).collect();
         assert!(waiting.iter_mut().all(|place| place.now_or_never().is_none()), "they wait");
         waiting
+    }
+
+    #[test]
+    fn a_place_that_rests_is_kept_from_its_own_party_alone() {
+        let places = SharedPlaces::new(SHARES);
+        let (mut a, b) = (fill(&places, &tenant("a"), ""), fill(&places, &tenant("b"), ""));
+        let c = fill(&places, &tenant("c"), "");
+        assert_eq!((a.len(), b.len(), c.len()), (3, 3, 1));
+        a[0].0.rest();
+        a[0].0.rest();
+        assert_eq!(fill(&places, &tenant("a"), "").len(), 0, "it has its places still");
+        let more = fill(&places, &tenant("c"), "");
+        assert_eq!(more.len(), 1, "another one has that of the first");
+        drop(a.remove(0));
+        drop(more);
+        assert_eq!(fill(&places, &tenant("a"), "").len(), 1);
+        drop((a, b, c));
+        assert_eq!(fill(&places, &None, "").len(), 7, "each was given back once");
     }
 
     #[test]

@@ -62,10 +62,11 @@ impl Budget {
 
     /// The request of this turn took so long. A tenant whose requests keep the API server busy takes turns with the others: its place is
     /// free after as long a pause.
-    pub(super) fn answered(party: &Party, turn: SharedPlace, after: Duration) {
+    pub(super) fn answered(party: &Party, mut turn: SharedPlace, after: Duration) {
         if party.is_none() {
             return;
         }
+        turn.rest();
         tokio::spawn(async move {
             tokio::time::sleep(after.min(LONGEST_PAUSE)).await;
             drop(turn);

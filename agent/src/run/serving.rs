@@ -126,7 +126,8 @@ pub(super) async fn await_rights(
 /// The finding about rights that a sync cannot be given.
 fn not_granted(message: &str) -> Finding {
     Finding::new(Code::InsufficientPermission, message).hint(
-        "the agent tries again by itself; apply the manifests of `nomos install` again if its rights are other ones",
+        "create the Namespace that a role of spec.override.roleRefs names, or correct the role; if the agent itself lacks the right, \
+         run `nomos install` again. The agent tries again by itself",
     )
 }
 
@@ -259,10 +260,10 @@ async fn pass_on(
 async fn read_anew(context: &AgentContext, id: &SyncId, object: &mut Option<SyncObject>) {
     let Some(object) = object else { return };
     let _place = context.budget.start(&party(id)).await;
-    object.status = read_sync_status(&context.cluster, id).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot read the status");
-        SyncStatus::default()
-    });
+    match read_sync_status(&context.cluster, id).await {
+        Ok(status) => object.status = status,
+        Err(error) => tracing::warn!(%error, "cannot read the status; what is known of it is used"),
+    }
 }
 
 /// Writes into the status, and tells by an Event, why a sync does not run. A status that says so already is left alone.

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant as Deadline;
 use tracing::{Instrument as _, Level};
 
-use super::accounts::Granted;
+use super::accounts::{Grant, Granted};
 use super::commands::CommandRunner;
 use super::rbac::RbacChanges;
 use super::source::{FollowedSource, WarmSource, known};
@@ -27,7 +27,6 @@ use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
 use crate::model::object::GroupKind;
 use crate::model::url::repository_name;
-use crate::sync::accounts::Rights;
 use crate::sync::engine::{AllSyncs, Event, Notice, Settings, SourceCommit, SpecChange, State};
 use crate::sync::inventory::InventoryRecord;
 use crate::sync::reporting::{ReportMessage, Reporting};
@@ -138,7 +137,7 @@ pub(super) async fn run(
     let mut driver = Driver {
         all_syncs: runner.context.holdings.heard_by(&task.sync),
         granted: runner.context.granted.subscribe(),
-        rights: task.rights.clone(),
+        grant: Some(Grant { rights: task.rights.clone(), lacks: None }),
         rbac: runner.context.rbac.subscribe(),
         rbac_heeded,
         state: State::new(settings(&followed, recorded, last_in_force)),
@@ -267,7 +266,7 @@ struct Driver<'a> {
     /// The rights of all syncs.
     granted: watch::Receiver<Granted>,
     /// Those of this sync, as it was last told.
-    rights: Option<Rights>,
+    grant: Option<Grant>,
     /// Changes of roles and bindings.
     rbac: watch::Receiver<RbacChanges>,
     /// The number of those that were heeded.
@@ -350,13 +349,12 @@ impl Driver<'_> {
         }
     }
 
-    /// `true` if the account of the sync was given other rights.
+    /// `true` if the account of the sync was given other rights, or has them again.
     fn new_rights(&mut self) -> bool {
-        let rights = match self.granted.borrow_and_update().get(&self.runner.sync) {
-            Some(Ok(grant)) => grant.rights.clone(),
-            Some(Err(_)) | None => return false,
-        };
-        std::mem::replace(&mut self.rights, rights) != self.rights
+        let granted = self.granted.borrow_and_update().get(&self.runner.sync).cloned();
+        let grant = granted.and_then(Result::ok);
+        let is_given = grant.is_some();
+        std::mem::replace(&mut self.grant, grant) != self.grant && is_given
     }
 
     /// `true` if a role or a binding has changed that may be for the account of the sync.
@@ -433,13 +431,15 @@ impl Driver<'_> {
             self.runner.context.repositories.ask_again(|other| name.as_deref() == Some(other));
             self.step(Event::Asked);
         }
+        // Another spec has taken the error out of the status.
+        let told = before.refused.filter(|_| Arc::ptr_eq(&next.task, &before.task));
         match next.refused {
-            Some(refused) if before.refused.as_ref() != Some(&refused) => {
+            Some(refused) if told.as_ref() != Some(&refused) => {
                 let (finding, generation) = refused;
                 self.runner.notice(Notice::Failed(finding.clone()));
                 self.runner.tell(ReportMessage::Refused(Box::new(finding), generation));
             }
-            None if before.refused.is_some() && self.stalled.is_none() => {
+            None if told.is_some() && self.stalled.is_none() => {
                 self.runner.tell(ReportMessage::Spec(next.task.facts()));
                 self.runner.tell(ReportMessage::Report(Box::new(self.state.last_report())));
             }

@@ -276,7 +276,8 @@ impl SyncObjects {
             let facts = RootSyncFacts::of(&object);
             self.default.send_if_modified(|before| replace(before, facts));
         }
-        let is_new = self.objects.insert(id.clone(), object.clone()).is_none();
+        let before = self.objects.insert(id.clone(), object.clone());
+        let is_new = before.is_none_or(|before| before.metadata.uid != object.metadata.uid);
         let goes = object.metadata.deletion_timestamp.is_some();
         let version = Box::new(self.version(&id, object.clone()));
         let asks_anew = self.take_rights(&id, &version);
@@ -291,6 +292,7 @@ impl SyncObjects {
             self.then(&id, NextStep::End(version));
         } else {
             self.then(&id, NextStep::Remove);
+            self.judge_twin(&id);
         }
         id
     }
@@ -346,7 +348,8 @@ impl SyncObjects {
     fn older_twin(&self, id: &SyncId) -> Option<SyncId> {
         let twin = id.twin()?;
         let age = |id: &SyncId| {
-            let made = self.objects.get(id)?.metadata.creation_timestamp.as_ref();
+            let object = self.objects.get(id).filter(|object| !removal::is_over(object))?;
+            let made = object.metadata.creation_timestamp.as_ref();
             Some((made.map(|time| time.0), id.name != REPO_SYNC))
         };
         (age(&twin)? < age(id)?).then_some(twin)

@@ -436,8 +436,9 @@ fn not_base64_told(finding: Finding, declared: &DeclaredObject) -> Finding {
 /// The failure of a command about an object that has no manifest.
 pub(super) fn failed(doing: &str, id: &ObjectId, error: &ApiError, cluster: &Cluster) -> Outcome {
     forget_lost_kind(id, error, cluster);
-    // Without its manifest nothing says if its values are to be shown, which the words about a value quote.
-    let is_secret = id.is_of(&GroupKind::new("", "Secret")) || matches!(error.code(), 400 | 422);
+    // Without its manifest nothing says if its values are to be shown, which the words about a value that is written quote.
+    let quotes = doing != "delete" && matches!(error.code(), 400 | 422);
+    let is_secret = id.is_of(&GroupKind::new("", "Secret")) || quotes;
     let failure = error.failure_withheld(doing, |finding| finding.about(Resource::named(id, "")), id, is_secret);
     Outcome::Failed(failure)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::client::{ApiError, Cluster, Served};
 use super::pages::{ListForm, NAMED, Pages, part_of_one};
+use crate::model::backoff::Backoff;
 use crate::model::metadata::label;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::model::shared::lock;
@@ -99,6 +101,11 @@ impl Search {
     }
 }
 
+/// The pauses before a kind is asked for again that is not listed, while the API server answers for others.
+const ONCE_MORE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8));
+/// The number of tries after which it is left out.
+const TRIES: u32 = 5;
+
 /// `true` for an answer that says nothing about the API server: a webhook for conversions is dead, or the server of an API is away.
 async fn is_of_the_kind(cluster: &Cluster, error: &ApiError) -> bool {
     matches!(error.code(), 500 | 503) && cluster.outage().await.is_none()
@@ -139,6 +146,7 @@ async fn search_kind(
     let are_crds = kind.is("apiextensions.k8s.io", "CustomResourceDefinition");
     let mut pages = Pages::new(served, "", selector, ListForm::Metadata);
     let mut found: BTreeMap<String, BTreeSet<ObjectId>> = BTreeMap::new();
+    let mut pauses = ONCE_MORE;
     // One object of each sync is enough, but of CRDs all are wanted.
     while are_crds || found.len() < labels {
         let page = match pages.next(cluster).await {
@@ -147,6 +155,10 @@ async fn search_kind(
             // The agent deletes nothing of a kind that it may not list.
             Err(error) if matches!(error.code(), 403..=405) => break,
             Err(error) if is_of_the_kind(cluster, &error).await => {
+                if pauses.attempts() + 1 < TRIES {
+                    tokio::time::sleep(pauses.next_pause()).await;
+                    continue;
+                }
                 tracing::warn!(%error, "cannot look for objects of {kind}: those that no commit declares stay");
                 break;
             }

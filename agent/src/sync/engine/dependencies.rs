@@ -151,6 +151,10 @@ impl State {
                 "declare the other object in this sync, or correct the annotation \
                  config.kubernetes.io/apply-time-mutation",
             ),
+            _ if self.is_stranger(dependency) && !self.settings.sync.covers(dependency) => (
+                "which is outside of the namespace of this RepoSync, and is not looked at".to_owned(),
+                "take the other object out of the annotation config.kubernetes.io/depends-on",
+            ),
             _ if self.is_stranger(dependency) => (
                 "which is not declared here and not ready on the cluster".to_owned(),
                 "it is applied as soon as the other object is there; declare that, or correct the annotation \

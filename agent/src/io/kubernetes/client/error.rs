@@ -133,7 +133,8 @@ impl ApiError {
             Self::Refused(status) if secret => {
                 let message = format!("failed to {doing} {id}: the API server refuses it (HTTP {})", status.code);
                 let of_values = "check the values: each must be text; the server's own words are withheld";
-                Finding::new(code, message).hint(if code == Code::InsufficientPermission { hint } else { of_values })
+                let says_nothing = code == Code::InsufficientPermission || hint == MAKE_ANEW;
+                Finding::new(code, message).hint(if says_nothing { hint } else { of_values })
             }
             _ => Finding::new(code, format!("failed to {doing} {id}: {self}")).hint(hint),
         };
