@@ -188,7 +188,7 @@ pub(crate) fn root_sync(kind: Kind) -> Result<()> {
     await_condition("the branch master is synced", || {
         let status = cluster.root_sync("root-sync")?["status"].clone();
         ensure!(status["source"]["gitStatus"]["branch"] == "master", "{status:#}");
-        ensure!(status["source"]["errors"].is_null() && status["sync"]["commit"] == *commit, "{status:#}");
+        ensure!(status["source"]["errors"] == json!([]) && status["sync"]["commit"] == *commit, "{status:#}");
         Ok(())
     })?;
     cluster.patch(PATH, &json!({"spec": {"git": {"syncRev": "1.0.0"}}}))?;

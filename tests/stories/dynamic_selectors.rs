@@ -148,7 +148,7 @@ pub(crate) fn guard(kind: Kind) -> Result<()> {
         let object = sync.object()?;
         told |= object["status"].to_string().contains("KNV2006");
         ensure!(!cluster.exists("/api/v1/namespaces/relabelled-later")?, "it is there");
-        ensure!(object["status"]["sync"]["errors"].is_null(), "{:#}", object["status"]);
+        ensure!(object["status"]["sync"]["errors"] == json!([]), "{:#}", object["status"]);
         Ok(())
     })?;
     ensure!(!told, "its deletion was held");
