@@ -391,6 +391,7 @@ impl ClusterError {
                 return Some("log in again: the cluster does not accept the credentials of the kubeconfig".to_owned());
             }
             Self::Refused(_) => return None,
+            _ if has(&["UnknownIssuer"]) => "the certificate is of no authority that the kubeconfig names.",
             _ if has(&["certificate"]) => "the certificate of the API server is not accepted.",
             _ if has(&["refused"]) => "no program listens there: is the cluster up, and the tunnel to it?",
             _ if has(&["lookup", "dns"]) => "the name is not known here: is a VPN off, or the address wrong?",
