@@ -207,7 +207,8 @@ pub(crate) fn unlisted_kind(kind: Kind) -> Result<()> {
     let _agent = agent(&cluster, &[])?;
     create_kind(&cluster, "others.example.com")?;
     for code in [500, 503] {
-        cluster.sandbox()?.faults().add(Rule::new(Fault::status(code)).verb("list").path("/widgets").agent(AGENT));
+        let refused = Rule::new(Fault::status(code)).verb("list").path("/widgets").agent(AGENT).times(usize::MAX);
+        cluster.sandbox()?.faults().add(refused);
         let name = format!("beside-{code}");
         let repository = Repository::empty()?;
         repository.write("namespace.yaml", &namespace(&name))?;
