@@ -207,7 +207,7 @@ pub(crate) fn unlisted_kind(kind: Kind) -> Result<()> {
     let _agent = agent(&cluster, &[])?;
     create_kind(&cluster, "others.example.com")?;
     for code in [500, 503] {
-        let refused = Rule::new(Fault::status(code)).verb("list").path("/widgets").agent(AGENT).times(usize::MAX);
+        let refused = Rule::new(Fault::status(code)).verb("list").path("/widgets").agent(AGENT);
         cluster.sandbox()?.faults().add(refused);
         let name = format!("beside-{code}");
         let repository = Repository::empty()?;

@@ -144,7 +144,7 @@ async fn search_kind(
     labels: usize,
 ) -> Result<BTreeMap<String, BTreeSet<ObjectId>>, ApiError> {
     let are_crds = kind.is("apiextensions.k8s.io", "CustomResourceDefinition");
-    let mut pages = Pages::new(served, "", selector, ListForm::Metadata);
+    let mut pages = Pages::new(served, "", selector.clone(), ListForm::Metadata);
     let mut found: BTreeMap<String, BTreeSet<ObjectId>> = BTreeMap::new();
     let mut pauses = ONCE_MORE;
     // One object of each sync is enough, but of CRDs all are wanted.
@@ -157,6 +157,7 @@ async fn search_kind(
             Err(error) if is_of_the_kind(cluster, &error).await => {
                 if pauses.attempts() + 1 < TRIES {
                     tokio::time::sleep(pauses.next_pause()).await;
+                    pages = Pages::new(served, "", selector.clone(), ListForm::Metadata);
                     continue;
                 }
                 tracing::warn!(%error, "cannot look for objects of {kind}: those that no commit declares stay");
