@@ -239,8 +239,7 @@ impl<'a> Actor<'a> {
         Ok(review["status"]["allowed"] == true)
     }
 
-    /// The value of each object; `None` where there is no object.
-    fn values(&self) -> Result<BTreeMap<Declared, Option<String>>> {
+    fn values(&self) -> Result<Values> {
         let value = |object: &Declared| -> Result<Option<String>> {
             if !self.cluster.exists(&object.path())? {
                 return Ok(None);
@@ -262,33 +261,49 @@ impl<'a> Actor<'a> {
         self.repository.commit()
     }
 
-    /// Waits until the newest commit is dealt with: these are the values, and each object that was refused is an error. After a commit that
-    /// `ends` the objects, those that are there count, whatever their values are.
-    fn await_values(
-        &self,
-        (commit, expected, refused): &(String, BTreeMap<Declared, Option<String>>, usize),
-        ends: bool,
-    ) -> Result<()> {
+    /// Waits until the newest commit is dealt with: these are the values, and each object that was refused is an error.
+    fn await_values(&self, commit: &str, expected: &Values, refused: usize) -> Result<()> {
         await_condition(&format!("{} has done what it may", self.path()), || {
-            let sync = self.cluster.get(&self.path())?;
-            let found = codes(&sync);
-            let shown = |values: &BTreeMap<Declared, Option<String>>| {
-                values.iter().map(|(object, value)| format!("{} {value:?}\n", object.path())).collect::<String>()
-            };
             let values = self.values()?;
-            // With other rights an attempt of the commit before may have worked meanwhile.
-            let is_there =
-                |values: &BTreeMap<Declared, Option<String>>| values.values().map(Option::is_some).collect::<Vec<_>>();
-            let alike = if ends { is_there(&values) == is_there(expected) } else { values == *expected };
-            ensure!(alike, "{}instead of\n{}{:#}", shown(&values), shown(expected), sync["status"]);
-            ensure!(sync["status"]["sync"]["commit"] == **commit, "{:#}", sync["status"]);
-            ensure!(
-                found.len() == *refused && found.iter().all(|code| *code == "2013"),
-                "{refused} refused: {found:?}"
-            );
-            Ok(())
+            ensure!(values == *expected, "{}instead of\n{}", shown(&values), shown(expected));
+            self.has_refused(commit, refused)
         })
     }
+
+    /// Waits until the newest commit, which ends all objects, is dealt with: those are left that the sync may not delete. The commit before
+    /// is tried with the rights that the sync has now until the agent reads this one: it may have made an object that it may not delete.
+    fn await_end(&self, commit: &str, before: &Values) -> Result<()> {
+        await_condition(&format!("{} has deleted what it may", self.path()), || {
+            let values = self.values()?;
+            for (object, value) in &values {
+                let may_be_made = self.may("patch", object)? && self.may("create", object)?;
+                let is_right = match (value, self.may("delete", object)?) {
+                    (Some(_), true) => false,
+                    (Some(_), false) => before[object].is_some() || may_be_made,
+                    (None, true) => true,
+                    (None, false) => before[object].is_none(),
+                };
+                ensure!(is_right, "{}: {}before\n{}", object.path(), shown(&values), shown(before));
+            }
+            self.has_refused(commit, values.values().flatten().count())
+        })
+    }
+
+    /// Whether the sync tells that it has dealt with the commit and that so many objects were refused.
+    fn has_refused(&self, commit: &str, refused: usize) -> Result<()> {
+        let sync = self.cluster.get(&self.path())?;
+        let found = codes(&sync);
+        ensure!(sync["status"]["sync"]["commit"] == *commit, "{:#}", sync["status"]);
+        ensure!(found.len() == refused && found.iter().all(|code| *code == "2013"), "{refused} refused: {found:?}");
+        Ok(())
+    }
+}
+
+/// The value of each object; `None` where there is no object.
+type Values = BTreeMap<Declared, Option<String>>;
+
+fn shown(values: &Values) -> String {
+    values.iter().map(|(object, value)| format!("{} {value:?}\n", object.path())).collect()
 }
 
 fn seeds() -> Result<std::ops::Range<u64>> {
@@ -313,28 +328,25 @@ pub(crate) fn are_those_of_the_account(kind: Kind) -> Result<()> {
             for (actor, random) in &mut actors {
                 actor.give_rights(random, name)?;
                 let (mut values, mut refused) = (actor.values()?, 0);
+                let Some(step) = step else {
+                    expected.push((actor.commit(None)?, values, 0));
+                    continue;
+                };
                 for (object, value) in &mut values {
-                    let verbs: &[&str] = match (step, &value) {
-                        (Some(_), None) => &["patch", "create"],
-                        (Some(_), Some(_)) => &["patch"],
-                        (None, Some(_)) => &["delete"],
-                        (None, None) => &[],
-                    };
-                    let mut may = true;
-                    for verb in verbs {
-                        may &= actor.may(verb, object)?;
-                    }
-                    if may {
-                        *value = step.map(str::to_owned);
+                    let may_be_made = value.is_some() || actor.may("create", object)?;
+                    if may_be_made && actor.may("patch", object)? {
+                        *value = Some(step.to_owned());
                     } else {
                         refused += 1;
                     }
                 }
-                let commit = actor.commit(step)?;
-                expected.push((commit, values, refused));
+                expected.push((actor.commit(Some(step))?, values, refused));
             }
-            for ((actor, _), expected) in actors.iter().zip(&expected) {
-                actor.await_values(expected, step.is_none())?;
+            for ((actor, _), (commit, values, refused)) in actors.iter().zip(&expected) {
+                match step {
+                    Some(_) => actor.await_values(commit, values, *refused)?,
+                    None => actor.await_end(commit, values)?,
+                }
             }
         }
     }
