@@ -184,7 +184,9 @@ impl ClusterContext {
                 let at = self.address().map_or_else(String::new, |address| format!(" at {address}"));
                 anyhow!("the cluster {} does not answer{at}: {cause}{hint}", self.context)
             }
-            ClusterError::Refused(cause) => anyhow!("{}: {cause}{hint}", self.failed_to_ask()),
+            ClusterError::Refused(cause) | ClusterError::Unusable(cause) => {
+                anyhow!("{}: {cause}{hint}", self.failed_to_ask())
+            }
         }
     }
 
@@ -231,7 +233,8 @@ impl ClusterContext {
         // This runs the login program of the kubeconfig, if there is one; on a thread of its own it blocks no other cluster.
         // The certificates of the system are read for each client. A few at a time, so that the first is ready early; a login
         // program, which may hang, holds no other up.
-        let _turn = match config.auth_info.exec {
+        let program = config.auth_info.exec.as_ref().map(|exec| exec.command.clone().unwrap_or_default());
+        let _turn = match program {
             None => Some(MAKING.acquire().await?),
             Some(_) => None,
         };
@@ -240,6 +243,10 @@ impl ClusterContext {
             // Its arguments and its output may hold a credential; what it says to the user is on standard error.
             kube::Error::Auth(AuthError::AuthExecRun { out, .. }) => {
                 anyhow!("the login program ended with {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim())
+            }
+            kube::Error::Auth(AuthError::AuthExecStart(error)) => {
+                let program = program.unwrap_or_default();
+                anyhow!("{NO_LOGIN} {program:?} of the kubeconfig does not start: {error}")
             }
             error => error.into(),
         })
@@ -258,7 +265,13 @@ pub(crate) enum ClusterError {
     /// The cluster refused the request, or its answer could not be read.
     #[error("{0}")]
     Refused(String),
+    /// The kubeconfig gives no client, so that the cluster was not asked.
+    #[error("{0}")]
+    Unusable(String),
 }
+
+/// Begins the reason why a login program was not run.
+const NO_LOGIN: &str = "the login program";
 
 /// Sends the same request to every cluster at the same time and waits at most `timeout` for each. The answers have the order of
 /// `clusters`.
@@ -304,8 +317,8 @@ where
         let (question, turns) = (&question, &Semaphore::new(TURNS));
         let asked = clusters.iter().enumerate().map(|(index, cluster)| async move {
             let answer = async {
-                let unreachable = |error: anyhow::Error| ClusterError::Unreachable(error_chain(error.as_ref()));
-                let client = cluster.client(timeout).await.map_err(unreachable)?;
+                let unusable = |error: anyhow::Error| ClusterError::Unusable(error_chain(error.as_ref()));
+                let client = cluster.client(timeout).await.map_err(unusable)?;
                 question(client).await
             };
             let answer = in_turn(turns, answer);
@@ -384,13 +397,16 @@ impl ClusterError {
 impl ClusterError {
     /// Advice to the user.
     pub(crate) fn hint(&self) -> Option<String> {
-        let (Self::Unreachable(text) | Self::Refused(text)) = self;
+        let (Self::Unreachable(text) | Self::Refused(text) | Self::Unusable(text)) = self;
         let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
         let why = match self {
             Self::Refused(_) if has(&["Unauthorized"]) => {
                 return Some("log in again: the cluster does not accept the credentials of the kubeconfig".to_owned());
             }
-            Self::Refused(_) => return None,
+            Self::Unusable(_) if text.starts_with(NO_LOGIN) && has(&["No such file", "not found"]) => {
+                return Some("install it, or add its directory to PATH".to_owned());
+            }
+            Self::Refused(_) | Self::Unusable(_) => return None,
             _ if has(&["UnknownIssuer"]) => "the certificate is of no authority that the kubeconfig names.",
             _ if has(&["certificate"]) => "the certificate of the API server is not accepted.",
             _ if has(&["refused"]) => "no program listens there: is the cluster up, and the tunnel to it?",
@@ -488,6 +504,21 @@ mod tests {
                     hint: log in again: the cluster does not accept the credentials of the kubeconfig";
         assert_eq!(cluster.failed(refused()).to_string(), text);
         assert_eq!(cluster.explained(anyhow!("other")).to_string(), "other");
+    }
+
+    #[test]
+    fn a_login_program_that_is_missing_is_told_by_its_name() {
+        let exec =
+            "{exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-login, interactiveMode: Never}}";
+        let directory = TestDirectory::with(&[("a", &kubeconfig("a").replace("user: {}", &format!("user: {exec}")))]);
+        let cluster = cluster(Some(&directory.path().join("a")), &Environment::default(), None).expect("configured");
+        let answers = ask(&[cluster], Duration::from_secs(15), async |_| Ok(())).expect("asked");
+        let Some(Err(error)) = answers.into_iter().next() else { panic!("there is no client") };
+        assert!(
+            error.to_string().contains("the login program \"no-such-login\" of the kubeconfig does not start"),
+            "{error}"
+        );
+        assert_eq!(error.hint().as_deref(), Some("install it, or add its directory to PATH"));
     }
 
     #[test]

@@ -119,7 +119,9 @@ mod clusters {
                 let found = match answer {
                     Ok(found) if found.is_empty() => row(AGENTS[0], "NOT INSTALLED".to_owned()),
                     Ok(found) => found,
-                    Err(ClusterError::Unreachable(cause)) => row("", format!("Failed to connect to cluster: {cause}")),
+                    Err(ClusterError::Unreachable(cause) | ClusterError::Unusable(cause)) => {
+                        row("", format!("Failed to connect to cluster: {cause}"))
+                    }
                     Err(ClusterError::Refused(message)) => row("", message),
                 };
                 found.into_iter().map(|found| Component {

@@ -164,7 +164,7 @@ fn status(cluster: &ClusterContext, answer: ClusterAnswer<Found>) -> ClusterStat
         Err(error) => {
             let hint = error.hint().map_or_else(String::new, |hint| format!("\nhint: {hint}"));
             match error {
-                ClusterError::Unreachable(cause) => {
+                ClusterError::Unreachable(cause) | ClusterError::Unusable(cause) => {
                     failed(row("N/A", "Failed to connect to cluster", format!("{cause}{hint}")))
                 }
                 ClusterError::Refused(message) => failed(row("ERROR", &message, hint.trim_start().to_owned())),
