@@ -24,10 +24,13 @@ pub struct DeclaredSet {
     pub objects: BTreeMap<ObjectId, Arc<DeclaredObject>>,
     /// Objects declared `managed: disabled`. The sync stops managing them and leaves them in the cluster.
     pub disabled: BTreeSet<ObjectId>,
-    /// Declared objects that are not applied, with their content: those of unknown scope, and those in `disabled`.
+    /// Declared objects that are not applied, with their content: those of unknown scope, those in `disabled`, and those of sealed files
+    /// that are not to be opened.
     pub withheld: BTreeMap<ObjectId, Arc<DeclaredObject>>,
     /// `true` if live Namespaces with other labels can give another set.
     pub dynamic: bool,
+    /// `true` if sealed files are not to be opened, so that other keys can give another set.
+    pub partial: bool,
     /// Live Namespaces that are being deleted, as far as they were known: the objects in them go with them.
     pub going: BTreeSet<String>,
     /// The end of the sync's objects that are not declared.
@@ -160,13 +163,7 @@ impl DeclaredObject {
     /// Paths of its fields as they are shown: those of a confidential object end before the first item of a list, which a path names
     /// by its values.
     pub fn shown_fields(&self, fields: Vec<String>) -> Vec<String> {
-        if !self.is_confidential() {
-            return fields;
-        }
-        let mut shown: Vec<String> =
-            fields.iter().map(|field| field.split('[').next().unwrap_or_default().to_owned()).collect();
-        shown.dedup();
-        shown
+        if self.is_confidential() { without_items(&fields) } else { fields }
     }
 
     /// The object to apply, without the annotations that depend on the commit. Nulls are removed, because an apply cannot own
@@ -215,6 +212,10 @@ impl DeclaredObject {
                 if *unknown_scope {
                     added.annotation(annotation::UNKNOWN_SCOPE, "true");
                 }
+                // When it is declared in plain text one day, the live object still has what was sealed.
+                if self.is_sealed() {
+                    added.annotation(annotation::SEALED, "true");
+                }
                 added
             }
         }
@@ -255,6 +256,14 @@ impl DeclaredObject {
         let location = source.map(|at| Location { path: at.path.to_string(), line: at.line, column: at.column });
         Place { location, resource: Some(Resource::named(&self.id, self.version())) }
     }
+}
+
+/// Paths of fields that end before the first item of a list, which a path names by its values.
+pub fn without_items(fields: &[String]) -> Vec<String> {
+    let mut shown: Vec<String> =
+        fields.iter().map(|field| field.split('[').next().unwrap_or_default().to_owned()).collect();
+    shown.dedup();
+    shown
 }
 
 /// The hash of a declared object: the first half of a SHA-256.
@@ -344,6 +353,22 @@ mod tests {
         let plain = object(r#"{"kind":"X","apiVersion":"v1","spec":{"a":1}}"#);
         let noisy = object(r#"{"kind":"X","apiVersion":"v1","spec":{"a":1,"b":null},"status":{"c":1},"data":null}"#);
         assert_eq!(DeclaredObject::new(plain).hash, DeclaredObject::new(noisy).hash);
+    }
+
+    #[test]
+    fn a_sealed_object_is_marked() {
+        let object: Object =
+            serde_json::from_str(r#"{"kind":"X","apiVersion":"v1","metadata":{"name":"a"}}"#).expect("valid JSON");
+        let declared = |manifest: ManifestObject| {
+            let source = ManifestSource { path: "a.yaml".into(), line: 1, column: 1 };
+            let provenance = Provenance { system: Arc::default(), source: Some(source), unknown_scope: false };
+            DeclaredObject::with_system_metadata(object.id(), Arc::new(manifest), provenance)
+        };
+        let (plain, sealed) = (ManifestObject::new(object.clone()), ManifestObject::new(object.clone()).sealed());
+        let (plain, sealed) = (declared(plain), declared(sealed));
+        assert!(sealed.body().hides_values() && !plain.body().hides_values());
+        assert!(sealed.with_values_of_others(object.clone()).body().hides_values());
+        assert_eq!(hydrated(&sealed.written()), hydrated(&plain.written()));
     }
 
     #[test]

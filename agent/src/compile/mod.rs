@@ -23,7 +23,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use options::{CompileOptions, DynamicSelectors, NamespaceLabels, NamespaceStrategy, RepoScope, SourceFormat};
+pub use options::{
+    ClosedFiles, CompileOptions, DynamicSelectors, NamespaceLabels, NamespaceStrategy, RepoScope, SourceFormat,
+};
 #[cfg(feature = "cluster")]
 pub(crate) use validate::not_base64;
 
@@ -66,7 +68,8 @@ pub fn check(files: &[Arc<ParsedFile>], options: &CompileOptions) -> Vec<Finding
 pub fn compile_again(files: &[Arc<ParsedFile>], options: &CompileOptions, before: &DeclaredSet) -> Compiled {
     let mut found = FindingsSoFar::default();
     let manifests = run_gates(files, options, &mut found);
-    Compiled { declared: manifests.map(|it| declared_set(&it, options, before)), findings: found.sorted() }
+    let declared = manifests.map(|manifests| declared_set(&manifests, &closed_paths(files), options, before));
+    Compiled { declared, findings: found.sorted() }
 }
 
 /// The manifests that are for the cluster, if they pass all gates.
@@ -111,7 +114,33 @@ fn check_files(
     };
     let manifests = check_objects(manifests, options, found);
     unreadable.and(malformed)?;
-    manifests
+    let manifests = manifests?;
+    if options.closed == ClosedFiles::Refused {
+        found.pass(closed(files, &manifests, options))?;
+    }
+    Some(manifests)
+}
+
+/// The finding about each sealed file that is not to be opened and has one of these manifests. A file that is for other clusters needs no
+/// key here.
+fn closed(files: &[&Arc<ParsedFile>], manifests: &[ScopedManifest], options: &CompileOptions) -> Vec<Finding> {
+    const LEFT: &str = "Until then the objects of the file stay as they are on the cluster.";
+    let closed: Vec<_> = files.iter().filter_map(|file| Some((file.path.as_str(), file.closed.clone()?))).collect();
+    if closed.is_empty() {
+        return Vec::new();
+    }
+    let declared: BTreeSet<&str> = manifests.iter().map(|scoped| scoped.manifest.path()).collect();
+    let of_sync = |mut finding: Finding| {
+        finding.hint = finding.hint.map(|hint| format!("{hint} {LEFT}"));
+        finding
+    };
+    let here = closed.into_iter().filter(|(path, _)| declared.contains(path)).map(|(_, finding)| finding);
+    if options.sync.is_some() { here.map(of_sync).collect() } else { here.collect() }
+}
+
+/// The sealed files that are not to be opened.
+fn closed_paths(files: &[Arc<ParsedFile>]) -> BTreeSet<&str> {
+    files.iter().filter(|file| file.closed.is_some()).map(|file| file.path.as_str()).collect()
 }
 
 /// The gates for objects: raw rules, cluster selection, scope, scoped rules, tree and namespace selection, rules for the
@@ -163,8 +192,13 @@ fn check_tree(
 }
 
 /// The declared set of manifests that passed all gates. Objects that are made from the same manifest as one in `before` are
-/// shared with it.
-fn declared_set(manifests: &[ScopedManifest], options: &CompileOptions, before: &DeclaredSet) -> DeclaredSet {
+/// shared with it. Those of the files `closed` are not applied.
+fn declared_set(
+    manifests: &[ScopedManifest],
+    closed: &BTreeSet<&str>,
+    options: &CompileOptions,
+    before: &DeclaredSet,
+) -> DeclaredSet {
     let system = Arc::new(SystemMetadata {
         cluster_name: options.cluster_name.clone(),
         source_dir: options.source_dir.clone(),
@@ -175,6 +209,7 @@ fn declared_set(manifests: &[ScopedManifest], options: &CompileOptions, before: 
     sorted.sort_by(|one, other| one.0.cmp(&other.0));
     let (mut applied, mut withheld) = (walk(&before.objects), walk(&before.withheld));
     let (mut objects, mut others, mut disabled) = (Vec::with_capacity(sorted.len()), Vec::new(), BTreeSet::new());
+    let mut partial = false;
     for (id, scoped) in sorted {
         let unknown_scope = scoped.scope == Scope::Unknown;
         let mut earlier = [applied(&id), withheld(&id)].into_iter().flatten();
@@ -190,6 +225,9 @@ fn declared_set(manifests: &[ScopedManifest], options: &CompileOptions, before: 
             others.push(entry);
         } else if unknown_scope {
             others.push(entry);
+        } else if closed.contains(scoped.manifest.path()) {
+            partial = true;
+            others.push(entry);
         } else {
             objects.push(entry);
         }
@@ -201,7 +239,7 @@ fn declared_set(manifests: &[ScopedManifest], options: &CompileOptions, before: 
     }
     let (objects, withheld) = (objects.into_iter().collect(), others.into_iter().collect());
     let dynamic = options.dynamic != DynamicSelectors::AsStatic;
-    DeclaredSet { objects, disabled, withheld, dynamic, ..DeclaredSet::default() }
+    DeclaredSet { objects, disabled, withheld, dynamic, partial, ..DeclaredSet::default() }
 }
 
 /// `true` if Namespaces that are used and not declared are made.

@@ -48,6 +48,15 @@ pub enum DynamicSelectors {
     Live(NamespaceLabels),
 }
 
+/// The use of a sealed file that is not to be opened, with objects that are declared here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClosedFiles {
+    /// It is a finding, which blocks.
+    Refused,
+    /// Its objects are declared, and stay as they are on the cluster: for a commit that was in force while the file was open.
+    Left,
+}
+
 /// The options of a compilation.
 #[derive(Clone, Debug)]
 pub struct CompileOptions {
@@ -74,6 +83,8 @@ pub struct CompileOptions {
     pub max_objects: Option<usize>,
     /// The Namespaces among which a NamespaceSelector with `mode: dynamic` selects.
     pub dynamic: DynamicSelectors,
+    /// The use of sealed files that are not to be opened.
+    pub closed: ClosedFiles,
 }
 
 impl CompileOptions {
@@ -91,6 +102,7 @@ impl CompileOptions {
             previous_crds: BTreeSet::new(),
             max_objects: None,
             dynamic: DynamicSelectors::AsStatic,
+            closed: ClosedFiles::Refused,
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::api::Time;
 use crate::compile::parse::{AgeRecipient, SealRandomness, sealed};
 
-/// The object with its data sealed for these recipients. `None` if a label or an annotation has the name of a field that is sealed.
+/// The object with its values sealed for these recipients. `None` if a label or an annotation has the name of a field that is sealed.
 ///
 /// # Panics
 /// When the system has no random numbers.

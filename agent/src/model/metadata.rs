@@ -9,7 +9,7 @@ use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::object::ObjectId;
+use super::object::{Object, ObjectId};
 
 /// The field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "configsync.gke.io";
@@ -104,6 +104,9 @@ pub mod annotation {
     pub const DECLARED_HASH: &str = "configsync.gke.io/declared-hash";
     /// System: `true` on an object whose scope was unknown.
     pub const UNKNOWN_SCOPE: &str = "configsync.gke.io/unknown-scope";
+    /// System: `true` on an object with a value that SOPS sealed in its file. On an object that copied the annotation from another it says
+    /// too much.
+    pub const SEALED: &str = "configsync.gke.io/sealed";
     /// System: the inventory of the sync, `<namespace>_<name>`.
     pub const OWNING_INVENTORY: &str = "config.k8s.io/owning-inventory";
     /// System, on Namespaces of hierarchical repositories: [`super::MANAGED_BY_VALUE`].
@@ -185,6 +188,20 @@ pub fn is_detached<'a>(value: impl Fn(&'static str) -> Option<&'a str>) -> bool 
 /// `true` if `key` has one of the [`SYSTEM_PREFIXES`].
 pub fn is_system_key(key: &str) -> bool {
     SYSTEM_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+}
+
+impl Object {
+    /// `true` if the values of a live or declared object are not to be shown: it is a Secret, or [any of them](Self::hides_values) may be
+    /// secret.
+    pub fn is_confidential(&self) -> bool {
+        self.is_kind("", "Secret") || self.hides_values()
+    }
+
+    /// `true` if a value at any place may be secret: the object takes values of others, which may have them of a Secret, or SOPS sealed it
+    /// in its file.
+    pub fn hides_values(&self) -> bool {
+        [annotation::APPLY_TIME_MUTATION, annotation::SEALED].iter().any(|key| self.annotation(key).is_some())
+    }
 }
 
 /// The kind of a sync.

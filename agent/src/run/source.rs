@@ -12,7 +12,7 @@ use super::task::SyncTask;
 use crate::api::{GitStatus, SHORTEST_PERIOD};
 use crate::compile::declared::{DeclaredSet, Undeclared};
 use crate::compile::kind_scopes::KindScopes;
-use crate::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope};
+use crate::compile::{ClosedFiles, CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope};
 use crate::io::credentials::AgeKeySecret;
 use crate::io::git::{Reach, Want};
 use crate::io::source::{DefinedKinds, KeptSource, Source, SourceCluster, follow};
@@ -126,6 +126,7 @@ fn source(context: &AgentContext, task: &SyncTask) -> Source {
             previous_crds: BTreeSet::new(),
             max_objects: None,
             dynamic: DynamicSelectors::AsStatic,
+            closed: ClosedFiles::Refused,
         },
     }
 }

@@ -40,8 +40,9 @@ pub use same_content::{Reading, reading};
 use sealed::AgeKeys;
 pub use sealed::PLACEHOLDER;
 #[cfg(feature = "cluster")]
-pub use sealed::{AgeKeys, AgeRecipient, SealRandomness, sealed};
-use sealed::{SealProblem, SealedFile};
+pub use sealed::{AgeKeys, AgeRecipient, SealRandomness, WrongLine, sealed};
+use sealed::{SealProblem, SealedFile, UnsealedDocument, Unsealing, WrittenDocument};
+pub(crate) use sealed::{is_unopened, may_have_unopened};
 use yaml::FileExtent;
 
 /// One file of a repository.
@@ -66,6 +67,9 @@ pub struct ParsedFile {
     pub warnings: Vec<Warning>,
     /// `true` if SOPS sealed the file.
     pub sealed: bool,
+    /// The reason why the sealed values are not to be had. Placeholders stand for them, so that it can be said which objects are
+    /// declared here; none of these can be applied.
+    pub closed: Option<Finding>,
     /// The memory that the text of the file and the objects take, about.
     pub bytes: u64,
 }
@@ -115,7 +119,7 @@ pub fn parse(file: &SourceFile) -> ParsedFile {
     parse_with(file, None)
 }
 
-/// Reads one file as [`parse`] does, and opens its sealed values. Without a key for them the file cannot be read.
+/// Reads one file as [`parse`] does, and opens its sealed values. Without a key for them the file is [closed](ParsedFile::closed).
 #[cfg(feature = "cluster")]
 pub fn parse_opened(file: &SourceFile, keys: &AgeKeys) -> ParsedFile {
     parse_with(file, Some(keys))
@@ -139,7 +143,14 @@ fn parse_with(file: &SourceFile, keys: Option<&AgeKeys>) -> ParsedFile {
         parsed.findings.push(unreadable(&message).hint(hint).at(Place { location: Some(start), resource: None }));
         return parsed;
     }
-    read_documents(file, extension, keys, &mut parsed);
+    let unsealing = keys.map_or(Unsealing::Hide, Unsealing::Open);
+    if let Err(problem) = read_documents(file, extension, unsealing, &mut parsed) {
+        // Names are in clear text, and so is what chooses the cluster.
+        parsed = ParsedFile { path: file.path.clone(), closed: Some(problem), ..ParsedFile::default() };
+        if let Err(problem) = read_documents(file, extension, Unsealing::Closed, &mut parsed) {
+            parsed.findings.push(problem);
+        }
+    }
     parsed.forget_spans();
     let objects: u64 = parsed.manifests.iter().map(|manifest| MANIFEST + manifest.object.bytes() as u64).sum();
     parsed.bytes = file.content.len() as u64 + objects;
@@ -150,13 +161,22 @@ fn unreadable(message: &str) -> Finding {
     Finding::new(Code::Path, format!("This file cannot be read: {message}."))
 }
 
-fn read_documents(file: &SourceFile, extension: Extension, keys: Option<&AgeKeys>, parsed: &mut ParsedFile) {
+/// Adds the objects and findings of a file.
+///
+/// # Errors
+/// The reason why sealed values are not to be had.
+fn read_documents(
+    file: &SourceFile,
+    extension: Extension,
+    unsealing: Unsealing<'_>,
+    parsed: &mut ParsedFile,
+) -> Result<(), Finding> {
     let path: Arc<str> = Arc::from(file.path.as_str());
     let (mut readable, mut extent, mut seal) = (Vec::new(), FileExtent::default(), None);
     for (number, document) in documents::split(&file.content, extension).into_iter().enumerate() {
         // kubectl and Config Sync read a file up to the first document that they cannot read.
         if !parsed.findings.is_empty() {
-            return;
+            return Ok(());
         }
         let origin = Origin::new(&path, &file.content, document);
         let at = |location| Place { location: Some(location), resource: None };
@@ -165,20 +185,15 @@ fn read_documents(file: &SourceFile, extension: Extension, keys: Option<&AgeKeys
             Err(problem) => {
                 let finding = unreadable(&problem.message).hint(documents::hint(&file.content, &document));
                 parsed.findings.push(finding.at(at(origin.byte(problem.at))));
-                return;
+                return Ok(());
             }
         };
         let text = std::str::from_utf8(document.bytes(&file.content)).unwrap_or_default();
         let is_json = documents::is_json(text, extension);
-        let (value, sealed) = match unsealed(read.value, (text, is_json), (&mut seal, number == 0), keys) {
-            Ok(read) => read,
-            Err(problem) => {
-                parsed.sealed = true;
-                parsed.findings.push(of_seal(&problem, &origin));
-                return;
-            }
-        };
-        parsed.sealed |= seal.is_some();
+        let written = WrittenDocument { text, is_json, repeats: read.repeats };
+        let unsealed = unsealed(read.value, written, (&mut seal, number == 0), unsealing);
+        parsed.sealed |= seal.is_some() || unsealed.is_err();
+        let Some((value, sealed)) = taken(unsealed, unsealing, &origin, parsed)? else { return Ok(()) };
         // SOPS writes its field into empty documents too.
         if parsed.sealed && value.as_object().is_some_and(serde_json::Map::is_empty) {
             continue;
@@ -199,7 +214,7 @@ fn read_documents(file: &SourceFile, extension: Extension, keys: Option<&AgeKeys
     }
     let ended = seal.map_or(Ok(()), SealedFile::end);
     if let (Err(problem), Some((_, origin, _))) = (ended, readable.first()) {
-        parsed.findings.push(of_seal(&problem, origin));
+        return Err(of_seal(&problem, origin));
     }
     if parsed.findings.is_empty() {
         for (object, origin, sealed) in readable {
@@ -209,25 +224,50 @@ fn read_documents(file: &SourceFile, extension: Extension, keys: Option<&AgeKeys
             }
         }
     }
+    Ok(())
 }
 
-/// The value of a document without what SOPS added, and `true` if a value of it is sealed. `is_first` if the file has no document
-/// before it.
+/// A document without what SOPS added. `is_first` if the file has no document before it.
 fn unsealed(
     value: Value,
-    text: (&str, bool),
+    written: WrittenDocument<'_>,
     (seal, is_first): (&mut Option<SealedFile>, bool),
-    keys: Option<&AgeKeys>,
-) -> Result<(Value, bool), SealProblem> {
+    unsealing: Unsealing<'_>,
+) -> Result<UnsealedDocument, SealProblem> {
     if seal.is_none() && sealed::is_sealed(&value) {
         if !is_first {
             return Err(sealed::metadata_elsewhere());
         }
-        *seal = Some(SealedFile::begin(&value, keys)?);
+        *seal = Some(SealedFile::begin(&value, unsealing)?);
     }
     match seal {
-        None => Ok((value, false)),
-        Some(seal) => seal.document(value, text).map(|document| (document.value, document.sealed)),
+        None => Ok(UnsealedDocument { value, sealed: false, added: false }),
+        Some(seal) => seal.document(value, written),
+    }
+}
+
+/// The value of such a document, and `true` if a value of it is sealed. `None` if it is not known which object it is.
+///
+/// # Errors
+/// The reason why sealed values are not to be had.
+fn taken(
+    unsealed: Result<UnsealedDocument, SealProblem>,
+    unsealing: Unsealing<'_>,
+    origin: &Origin,
+    parsed: &mut ParsedFile,
+) -> Result<Option<(Value, bool)>, Finding> {
+    match unsealed {
+        Ok(UnsealedDocument { value, sealed, added }) => {
+            if added && parsed.warnings.len() < MAX_WARNINGS {
+                parsed.warnings.push(added_to_sealed(origin));
+            }
+            Ok(Some((value, sealed)))
+        }
+        Err(problem) if matches!(unsealing, Unsealing::Closed) => {
+            parsed.findings.push(of_seal(&problem, origin));
+            Ok(None)
+        }
+        Err(problem) => Err(of_seal(&problem, origin)),
     }
 }
 
@@ -236,6 +276,17 @@ fn of_seal(problem: &SealProblem, origin: &Origin) -> Finding {
     let field: Vec<&str> = problem.field.iter().map(String::as_str).collect();
     let finding = unreadable(&problem.message).hint(problem.hint.clone());
     finding.at(Place { location: Some(origin.value(&field)), resource: None })
+}
+
+/// The warning about a document that was added to a sealed file.
+fn added_to_sealed(origin: &Origin) -> Warning {
+    Warning {
+        message: "This document has no field `sops`, and the first one of the file has: it was added since SOPS sealed the file, which \
+                  does not fit its checksum any more, and which the agent refuses."
+            .to_owned(),
+        hint: "Put it into a file of its own, or add it with `sops edit`.".to_owned(),
+        locations: vec![origin.value(&[])],
+    }
 }
 
 impl ParsedFile {

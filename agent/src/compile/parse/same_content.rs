@@ -28,11 +28,12 @@ impl ParsedFile {
             }
         };
         let (mut findings, mut warnings) = (self.findings.clone(), self.warnings.clone());
-        let places = findings.iter_mut().flat_map(|finding| &mut finding.places);
+        let mut closed = self.closed.clone();
+        let places = findings.iter_mut().chain(&mut closed).flat_map(|finding| &mut finding.places);
         places.filter_map(|place| place.location.as_mut()).for_each(moved);
         warnings.iter_mut().flat_map(|warning| &mut warning.locations).for_each(moved);
         let manifests = self.manifests.iter().map(|manifest| Arc::new(manifest.in_file(&shared))).collect();
-        Self { path: path.to_owned(), manifests, findings, warnings, sealed: self.sealed, bytes: self.bytes }
+        Self { path: path.to_owned(), manifests, findings, warnings, closed, sealed: self.sealed, bytes: self.bytes }
     }
 }
 

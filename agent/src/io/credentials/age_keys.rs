@@ -50,12 +50,18 @@ pub async fn follow_keys(
             }
             None => std::future::pending().await,
         };
-        let keys = Some(keys(secret, &state));
-        told.send_if_modified(|before| {
+        let keys = keys(secret, &state);
+        let wrong: Vec<String> = keys.wrong_lines().iter().map(ToString::to_string).collect();
+        let keys = Some(keys);
+        let differs = told.send_if_modified(|before| {
             let differs = *before != keys;
             *before = keys;
             differs
         });
+        if differs && !wrong.is_empty() {
+            let (AgeKeySecret { namespace, name }, lines) = (secret, wrong.join(", "));
+            tracing::warn!("{lines} in the Secret {namespace}/{name} is no age key; the others are used");
+        }
     }
 }
 
@@ -86,8 +92,8 @@ fn keys(AgeKeySecret { namespace, name }: &AgeKeySecret, state: &SecretState) ->
     let files = files.map(|(key, value)| (key.as_str(), std::str::from_utf8(value).unwrap_or("no text")));
     AgeKeys::read(files, shown.clone()).unwrap_or_else(|wrong| {
         let hint = format!("Write what age-keygen wrote into a key of it that ends in {SUFFIX}: {create}.");
-        let why = match wrong {
-            Some(key) => format!("the key {key:?} of {shown} has a line that is no age key (AGE-SECRET-KEY-1…)"),
+        let why = match wrong.first() {
+            Some(line) => format!("{shown} has no age key: {line} is none (AGE-SECRET-KEY-1…)"),
             None => format!("{shown} has no age key in keys that end in {SUFFIX}, or more than it may have"),
         };
         none(why, hint)
@@ -112,12 +118,17 @@ mod tests {
         let one = of(&[("a.agekey", ONE.as_bytes())]);
         assert_eq!(format!("{one:?}"), "1 age keys");
         assert!(of(&[("a.agekey", ONE.as_bytes()), ("note", b"hunter2")]) == one, "other keys are left alone");
+        let beside = format!("# two\n\nhunter2\n{ONE}");
+        let beside = of(&[("a.agekey", beside.as_bytes()), ("b.agekey", &[0xff])]);
+        assert_eq!(format!("{beside:?}"), "1 age keys", "a wrong line spoils no other");
+        let wrong: Vec<String> = beside.wrong_lines().iter().map(ToString::to_string).collect();
+        assert_eq!(wrong, ["line 3 of \"a.agekey\"", "line 1 of \"b.agekey\""]);
         for (state, expected) in [
             (keys(&secret, &SecretState::Missing), "the Secret n/sops-age with the age key does not exist"),
             (keys(&secret, &SecretState::Refused("no".to_owned())), "cannot be read: no"),
             (of(&[("a", ONE.as_bytes())]), "no age key in keys that end in .agekey"),
-            (of(&[("a.agekey", b"hunter2")]), "the key \"a.agekey\" of the Secret n/sops-age has a line"),
-            (of(&[("a.agekey", &[0xff])]), "has a line that is no age key"),
+            (of(&[("a.agekey", b"hunter2")]), "the Secret n/sops-age has no age key: line 1 of \"a.agekey\" is none"),
+            (of(&[("a.agekey", &[0xff])]), "line 1 of \"a.agekey\" is none"),
         ] {
             let told = state.why_none().expect("no keys");
             assert!(told.contains(expected) && !told.contains("hunter2"), "{told}");

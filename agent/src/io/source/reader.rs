@@ -16,7 +16,7 @@ use crate::api::GitStatus;
 use crate::compile::declared::DeclaredSet;
 use crate::compile::parse::{AgeKeys, ParsedFile};
 use crate::compile::{
-    CompileOptions, DynamicSelectors, NamespaceLabels, SourceFormat, compile_again, dynamically_selected,
+    ClosedFiles, CompileOptions, DynamicSelectors, NamespaceLabels, SourceFormat, compile_again, dynamically_selected,
 };
 use crate::io::budget::ReadBudget;
 use crate::io::git::{Commit, FailureClass, GitError, Remote, Want};
@@ -222,14 +222,14 @@ impl Reader {
         let files: Vec<_> = files.cloned().collect();
         let Some(compiled) = selected(&files, format, facts.namespaces.as_ref()) else { return Ok(None) };
         let selectors = Selectors { files, compiled };
-        let event = self.compiled(commit, findings, facts, &selectors.compiled);
+        let event = self.compiled((commit, admission), findings, facts, &selectors.compiled);
         let (milliseconds, files) = (start.elapsed().as_millis(), self.parsed.len());
         tracing::debug!(%commit, files, milliseconds, read_milliseconds = read.as_millis(), "read and compiled");
         Ok(Some((event, selectors)))
     }
 
-    /// [`Event::Restored`], without a declared set when the commit cannot be read any more or has errors. `None` if the live
-    /// Namespaces have to be known first.
+    /// [`Event::Restored`], without a declared set when the commit cannot be read any more or has errors. Objects of sealed files that
+    /// no key opens any more are left as they are. `None` if the live Namespaces have to be known first.
     ///
     /// A commit of another source is read from there, with the layout of this one, and with its credentials if both are on one
     /// server: those of the other are not known any more.
@@ -238,13 +238,24 @@ impl Reader {
         let is_this = git.repo == shown(&self.source.git.repo) && git.dir == self.source.dir;
         let compiled = Commit::from_hex(&name).map(|commit| match is_this {
             true => self.compile_admitted((commit, Admission::InForce), facts, None),
-            false => self.of(&git, &name).compile_admitted((commit, Admission::InForce), facts, None),
+            false => {
+                let mut other = self.of(&git, &name);
+                let compiled = other.compile_admitted((commit, Admission::InForce), facts, None);
+                self.has_sealed |= other.has_sealed;
+                compiled
+            }
         });
         self.restored = None;
         let declared = match compiled {
             Some(Ok(None)) => return None,
             Some(Ok(Some((Event::Compiled { declared, .. }, selectors)))) => {
                 self.restored = Some((last, selectors));
+                if declared.as_ref().is_some_and(|declared| declared.partial) {
+                    tracing::warn!(
+                        commit = name,
+                        "objects of sealed files of the commit in force stay as they are: no key opens the files"
+                    );
+                }
                 declared
             }
             _ => None,
@@ -301,7 +312,7 @@ impl Reader {
 
     fn compiled(
         &mut self,
-        commit: Commit,
+        (commit, admission): (Commit, Admission),
         mut findings: Vec<Finding>,
         facts: ClusterFacts,
         dynamic: &DynamicSelectors,
@@ -311,6 +322,10 @@ impl Reader {
             kinds: Ok(facts.kinds),
             dynamic: dynamic.clone(),
             previous_crds: self.previous_crds.clone(),
+            closed: match admission {
+                Admission::Signature => ClosedFiles::Refused,
+                Admission::InForce => ClosedFiles::Left,
+            },
             ..self.source.settings.clone()
         };
         let compiled = compile_again(&files, &settings, &self.declared);

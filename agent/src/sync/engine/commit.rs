@@ -160,16 +160,14 @@ impl State {
     }
 
     /// Asks for the commit that was in force when the process before ended: while none is in force, drift is not put back. Or for
-    /// the one in force, if it declares other objects for other Namespaces: it is compiled again for these as long as the newest one
-    /// does not come in force.
+    /// the one in force, if it declares other objects for other Namespaces or keys: it is compiled again for these as long as the newest
+    /// one does not come in force.
     fn restore(&mut self) {
         let last = match &self.in_force.declared {
-            None => self
-                .settings
-                .last_in_force
-                .as_ref()
-                .filter(|last| last.commit != self.source.commit || last.git != self.settings.git),
-            Some(declared) => Some(&self.in_force.source).filter(|_| declared.dynamic && !self.in_force.respecified),
+            // It may be the newest one: then what can be of it is in force, such as all but sealed files without a key.
+            None => self.settings.last_in_force.as_ref(),
+            Some(declared) => Some(&self.in_force.source)
+                .filter(|_| (declared.dynamic || declared.partial) && !self.in_force.respecified),
         };
         if self.candidate.is_none()
             && self.restoring == Restoring::Unasked

@@ -12,7 +12,8 @@ pub enum Declared<'a> {
     Absent,
     /// It is declared `managed: disabled`, or the sync goes without its objects: the sync gives it up and leaves it in the cluster.
     Disabled,
-    /// It is declared, but the API server does not know its kind yet, so nothing can be done.
+    /// It is declared, but the API server does not know its kind yet, or its values are sealed and cannot be opened, so nothing can be
+    /// done.
     Unknown,
     /// It is declared, in this form.
     Object(&'a DeclaredObject),

@@ -13,6 +13,7 @@ use super::super::problem::{ParseProblem, problem};
 use super::super::scalar::{self, Scalar};
 use super::super::scanner_workarounds::ScannerInput;
 use super::super::timestamp::is_timestamp;
+use super::{KEY_TWICE, NOT_OF_SOPS};
 
 /// A value with the order of its fields.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ fn json(text: &str) -> Result<Node, ParseProblem> {
     let text = replace_lone_surrogates(text);
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     deserializer.disable_recursion_limit();
-    Node::deserialize(&mut deserializer).map_err(|_| problem("the JSON of this sealed file has a key twice", 0))
+    Node::deserialize(&mut deserializer).map_err(|_| problem(KEY_TWICE, 0))
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -152,7 +153,7 @@ fn take(stack: &mut Vec<OpenedNode>, YamlEvent { data, at }: YamlEvent) -> Resul
         }
         EventData::MappingEnd | EventData::SequenceEnd => match stack.pop() {
             Some(OpenedNode::Map { fields, .. }) if repeats(&fields) => {
-                return Err(problem("a map of this sealed file has a key twice", at));
+                return Err(problem(KEY_TWICE, at));
             }
             Some(OpenedNode::Map { fields, .. }) => Node::Map(fields),
             Some(OpenedNode::List(items)) => Node::List(items),
@@ -192,8 +193,6 @@ fn take(stack: &mut Vec<OpenedNode>, YamlEvent { data, at }: YamlEvent) -> Resul
     }
     Ok(None)
 }
-
-const NOT_OF_SOPS: &str = "a sealed file has no anchors, aliases and merges: SOPS writes none";
 
 /// The text that the checksum has of a plain scalar, by the rules of the YAML library that SOPS uses:
 /// <https://github.com/yaml/go-yaml/blob/v3.0.4/resolve.go>

@@ -19,8 +19,26 @@ pub struct AgeKeys {
     /// The reason why there are none, as the end of a sentence.
     why_none: String,
     hint: String,
+    /// Lines beside the keys that are none.
+    wrong: Vec<WrongLine>,
     /// Tells keys apart that are not the same.
     digest: [u8; 32],
+}
+
+/// A line that is no age key, by its file and its number from 1. What it has may be secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongLine {
+    /// The name of the file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+/// In words, as in `line 3 of "agent.agekey"`.
+impl fmt::Display for WrongLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {} of {:?}", self.line, self.file)
+    }
 }
 
 impl AgeKeys {
@@ -28,29 +46,42 @@ impl AgeKeys {
     pub fn none(why: impl Into<String>, hint: impl Into<String>) -> Self {
         let (why_none, hint) = (why.into(), hint.into());
         let digest = Sha256::digest(format!("{why_none}\n{hint}")).into();
-        Self { keys: Vec::new(), from: String::new(), why_none, hint, digest }
+        Self { keys: Vec::new(), from: String::new(), why_none, hint, wrong: Vec::new(), digest }
     }
 
-    /// The keys in files of `age-keygen`: a key on each line, beside empty lines and comments.
+    /// The keys in files of `age-keygen`: a key on each line, beside empty lines and comments. A line that is none of these spoils no
+    /// other.
     ///
     /// # Errors
-    /// The name of the first file that has something else, or `None` if there is no key, or are too many.
+    /// The lines that are no keys, if no line is one, or too many are.
     pub fn read<'a>(
         files: impl Iterator<Item = (&'a str, &'a str)>,
         from: impl Into<String>,
-    ) -> Result<Self, Option<String>> {
-        let (mut keys, mut hasher) = (Vec::new(), Sha256::new());
-        for (name, text) in files {
-            for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-                keys.push(AgeKey::parse(line).ok_or_else(|| Some(name.to_owned()))?);
-                hasher.update(line);
+    ) -> Result<Self, Vec<WrongLine>> {
+        let (mut keys, mut wrong, mut hasher) = (Vec::new(), Vec::new(), Sha256::new());
+        for (file, text) in files {
+            for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+                if line.is_empty() || line.starts_with('#') {
+                    continue;
+                }
+                match AgeKey::parse(line) {
+                    Some(key) => keys.push(key),
+                    None if wrong.len() < MAX_KEYS => wrong.push(WrongLine { file: file.to_owned(), line: number }),
+                    None => {}
+                }
+                hasher.update(format!("{line}\n"));
             }
         }
         if keys.is_empty() || keys.len() > MAX_KEYS {
-            return Err(None);
+            return Err(wrong);
         }
         let digest = hasher.finalize().into();
-        Ok(Self { keys, from: from.into(), why_none: String::new(), hint: String::new(), digest })
+        Ok(Self { keys, from: from.into(), why_none: String::new(), hint: String::new(), wrong, digest })
+    }
+
+    /// The lines beside the keys that are none.
+    pub fn wrong_lines(&self) -> &[WrongLine] {
+        &self.wrong
     }
 
     /// The reason why there are none; `None` if there are keys.
@@ -76,8 +107,9 @@ impl AgeKeys {
         if recipients.len() > SHOWN {
             others.push(format!("{} others", recipients.len() - SHOWN));
         }
+        let wrong: String = self.wrong.iter().take(SHOWN).map(|line| format!(", and {line} is no age key")).collect();
         let message = format!(
-            "SOPS sealed it for {}, and {} has no key that opens it: it has {}",
+            "SOPS sealed it for {}, and {} has no key that opens it: it has {}{wrong}",
             others.join(", "),
             self.from,
             own.join(", ")

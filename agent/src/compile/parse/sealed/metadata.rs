@@ -64,6 +64,9 @@ impl SealMetadata {
         let unreadable = |_| SealProblem::new("its field `sops` does not have the form that SOPS writes", SEAL_AGAIN);
         let mut metadata: Self = serde_json::from_value(field.clone()).map_err(unreadable)?;
         metadata.groups = groups(field).map_err(unreadable)?;
+        if let Some(time) = rewritten_time(&metadata.last_modified) {
+            metadata.last_modified = time;
+        }
         metadata.rule()?;
         let keys = || metadata.groups.iter().flatten();
         if keys().next().is_none() {
@@ -113,6 +116,24 @@ impl SealMetadata {
     }
 }
 
+/// A time in any form of RFC 3339 as SOPS writes it again, which is the form that the checksum is bound to: without fractions of a second,
+/// and with `Z` for UTC. `None` if it has another form.
+fn rewritten_time(text: &str) -> Option<String> {
+    const FORM: &str = "0000-00-00T00:00:00";
+    let fits = |text: &str, form: &str| {
+        let fits = |(byte, form): (u8, u8)| if form == b'0' { byte.is_ascii_digit() } else { byte == form };
+        text.len() == form.len() && text.bytes().zip(form.bytes()).all(fits)
+    };
+    let (time, rest) = text.split_at_checked(FORM.len()).filter(|(time, _)| fits(time, FORM))?;
+    let fraction = rest.strip_prefix(['.', ',']).filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let zone = fraction.map_or(rest, |digits| digits.trim_start_matches(|c: char| c.is_ascii_digit()));
+    match zone {
+        "Z" | "+00:00" | "-00:00" => Some(format!("{time}Z")),
+        _ if fits(zone, "+00:00") || fits(zone, "-00:00") => Some(format!("{time}{zone}")),
+        _ => None,
+    }
+}
+
 /// The age keys of each group. If the file has keys outside of groups, they are the only group.
 fn groups(field: &Value) -> serde_json::Result<Vec<Vec<SealedDataKey>>> {
     let age = |group: &Value| match group.get("age") {
@@ -123,5 +144,29 @@ fn groups(field: &Value) -> serde_json::Result<Vec<Vec<SealedDataKey>>> {
     match field.get("key_groups").and_then(Value::as_array) {
         Some(groups) if !has_keys => groups.iter().map(age).collect(),
         _ => Ok(vec![age(field)?]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_as_sops_writes_them_again() {
+        for (text, expected) in [
+            ("2026-01-02T03:04:05Z", Some("2026-01-02T03:04:05Z")),
+            ("2026-01-02T03:04:05.678Z", Some("2026-01-02T03:04:05Z")),
+            ("2026-01-02T03:04:05+00:00", Some("2026-01-02T03:04:05Z")),
+            ("2026-01-02T03:04:05,5+02:00", Some("2026-01-02T03:04:05+02:00")),
+            ("2026-01-02T03:04:05-07:30", Some("2026-01-02T03:04:05-07:30")),
+            ("2026-01-02 03:04:05Z", None),
+            ("2026-01-02T03:04:05", None),
+            ("2026-01-02T03:04:05.Z", None),
+            ("2026-01-02T03:04:05+0200", None),
+            ("é026-01-02T03:04:05Z", None),
+            ("", None),
+        ] {
+            assert_eq!(rewritten_time(text).as_deref(), expected, "{text}");
+        }
     }
 }

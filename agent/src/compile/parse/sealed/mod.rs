@@ -19,15 +19,19 @@ mod seal;
 #[cfg(feature = "cluster")]
 mod shares;
 
+use libyaml_safer::{EventData, ScalarStyle};
 use serde_json::Value;
 
+use super::events::{YamlEvent, YamlEvents, is_merge};
+use super::problem::{ParseProblem, problem};
+use super::scanner_workarounds::ScannerInput;
 use crate::model::object::Object;
 use metadata::SealMetadata;
 
 #[cfg(feature = "cluster")]
 pub use age::AgeRecipient;
 #[cfg(feature = "cluster")]
-pub use keys::AgeKeys;
+pub use keys::{AgeKeys, WrongLine};
 #[cfg(feature = "cluster")]
 pub use seal::{SealRandomness, sealed};
 
@@ -47,8 +51,20 @@ const MARK: &str = "ENC[AES256_GCM,";
 /// The end of a sealed comment. In a list SOPS writes it as an item.
 const COMMENT: &str = ",type:comment]";
 
-/// The API group of an operator that opens files on the cluster: its objects have the field `sops` there.
-const OPENED_LATER: &str = "isindir.github.com";
+/// The kinds, as group and kind, whose objects have the field `sops` on the cluster: an operator there opens them with a key of its own,
+/// and checks the checksum of the document. So they are applied as they are.
+const OPENED_LATER: [(&str, &str); 3] = [
+    // https://github.com/isindir/sops-secrets-operator
+    ("isindir.github.com", "SopsSecret"),
+    // https://github.com/peak-scale/sops-operator
+    ("addons.projectcapsule.dev", "SopsSecret"),
+    ("addons.projectcapsule.dev", "GlobalSopsSecret"),
+];
+
+/// SOPS writes the values that an anchor names once more in each place, and never a merge.
+const NOT_OF_SOPS: &str = "a sealed file has no anchors, aliases and merges: SOPS writes none";
+/// SOPS reads both values, and its checksum has them both.
+const KEY_TWICE: &str = "a map of this sealed file has a key twice";
 
 /// The fields that decide which object a document is.
 const IDENTITY: [&str; 3] = ["apiVersion", "kind", "metadata"];
@@ -83,12 +99,40 @@ pub(super) struct UnsealedDocument {
     pub(super) value: Value,
     /// `true` if it has, or had, a sealed value.
     pub(super) sealed: bool,
+    /// `true` if it was added since SOPS sealed the file, which therefore does not open.
+    pub(super) added: bool,
+}
+
+/// The use that is made of a sealed file.
+#[derive(Clone, Copy)]
+pub(super) enum Unsealing<'a> {
+    /// Its values are opened.
+    Open(&'a AgeKeys),
+    /// Its values are not wanted: placeholders stand for them.
+    Hide,
+    /// Its values are not to be had: placeholders stand for them, and what SOPS wrote is not checked.
+    Closed,
+}
+
+/// A document as it is written.
+#[derive(Clone, Copy)]
+pub(super) struct WrittenDocument<'a> {
+    pub(super) text: &'a str,
+    /// `true` if it is read as JSON.
+    pub(super) is_json: bool,
+    /// `true` if a map of it has a key twice.
+    pub(super) repeats: bool,
 }
 
 /// A sealed file of which some documents were read.
 pub(super) enum SealedFile {
     /// Placeholders stand for sealed values.
-    Hidden,
+    Closed,
+    /// Placeholders stand for sealed values, and the file is checked as far as that can be done without a key.
+    Hidden {
+        /// The checksum has the sealed values alone, so that documents without any can be added.
+        only_sealed: bool,
+    },
     /// Sealed values are opened.
     #[cfg(feature = "cluster")]
     Opened(Box<open::Opening>),
@@ -96,9 +140,13 @@ pub(super) enum SealedFile {
 
 /// `true` if SOPS sealed a file that has this document.
 pub(super) fn is_sealed(document: &Value) -> bool {
-    let api_version = document.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
-    document.get(FIELD).is_some_and(Value::is_object)
-        && api_version.split_once('/').is_none_or(|(group, _)| group != OPENED_LATER)
+    document.get(FIELD).is_some_and(Value::is_object) && !is_opened_later(document)
+}
+
+fn is_opened_later(document: &Value) -> bool {
+    let text = |field| document.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (group, kind) = (text("apiVersion").split_once('/').map_or("", |(group, _)| group), text("kind"));
+    OPENED_LATER.contains(&(group, kind))
 }
 
 /// The problem of a file whose first document does not have the field of SOPS, and another one has.
@@ -108,9 +156,13 @@ pub(super) fn metadata_elsewhere() -> SealProblem {
 
 impl SealedFile {
     /// Begins a file with its first document, which [is sealed](is_sealed).
-    pub(super) fn begin(document: &Value, keys: Option<&AgeKeys>) -> Result<Self, SealProblem> {
-        let metadata = SealMetadata::of(&document[FIELD])?;
-        keys.map_or(Ok(Self::Hidden), |keys| Self::opened(&metadata, keys))
+    pub(super) fn begin(document: &Value, unsealing: Unsealing<'_>) -> Result<Self, SealProblem> {
+        let metadata = || SealMetadata::of(&document[FIELD]);
+        match unsealing {
+            Unsealing::Closed => Ok(Self::Closed),
+            Unsealing::Hide => Ok(Self::Hidden { only_sealed: metadata()?.mac_only_encrypted }),
+            Unsealing::Open(keys) => Self::opened(&metadata()?, keys),
+        }
     }
 
     #[cfg(feature = "cluster")]
@@ -123,30 +175,38 @@ impl SealedFile {
         match *keys {}
     }
 
-    /// The next document: its value, and its text with `true` if that is read as JSON.
-    #[cfg_attr(not(feature = "cluster"), expect(unused_variables, reason = "the text is for opening it"))]
+    /// The next document.
     pub(super) fn document(
         &mut self,
         mut value: Value,
-        (text, is_json): (&str, bool),
+        written: WrittenDocument<'_>,
     ) -> Result<UnsealedDocument, SealProblem> {
-        if let Value::Object(map) = &mut value {
-            map.remove(FIELD);
+        if is_opened_later(&value) {
+            let message = "a controller on the cluster opens one of its documents, and the agent the others";
+            return Err(SealProblem::new(message, "Seal that document in a file of its own.").at(&["kind".to_owned()]));
         }
+        let had_field = value.as_object_mut().is_none_or(|map| map.remove(FIELD).is_some() || map.is_empty());
         if let Some(field) = sealed_identity(&value) {
             let message = format!("`{}` is sealed, and it says which object this is", field.join("."));
             return Err(SealProblem::new(message, SEAL_LESS).at(&field));
         }
         match self {
-            Self::Hidden => {
+            Self::Closed => {
                 let sealed = hide(&mut value);
-                Ok(UnsealedDocument { value, sealed })
+                Ok(UnsealedDocument { value, sealed, added: false })
+            }
+            Self::Hidden { only_sealed } => {
+                let check = if written.is_json { Ok(()) } else { check_yaml(written.text) };
+                let repeats = || if written.repeats { Err(problem(KEY_TWICE, 0)) } else { Ok(()) };
+                check.and_then(|()| repeats()).map_err(|problem| SealProblem::new(problem.message, SEAL_AGAIN))?;
+                let sealed = hide(&mut value);
+                Ok(UnsealedDocument { value, sealed, added: !had_field && !*only_sealed })
             }
             #[cfg(feature = "cluster")]
             Self::Opened(opening) => {
                 // It is read once more, in order: there are not two of it in memory.
                 drop(value);
-                opening.document(text, is_json)
+                opening.document(written.text, written.is_json)
             }
         }
     }
@@ -154,11 +214,43 @@ impl SealedFile {
     /// Checks that the documents that were read are the sealed ones.
     pub(super) fn end(self) -> Result<(), SealProblem> {
         match self {
-            Self::Hidden => Ok(()),
+            Self::Closed | Self::Hidden { .. } => Ok(()),
             #[cfg(feature = "cluster")]
             Self::Opened(opening) => opening.end(),
         }
     }
+}
+
+/// Finds what SOPS does not write, and reads in another way. Keys that are there twice are found where the document is decoded.
+fn check_yaml(text: &str) -> Result<(), ParseProblem> {
+    let input = ScannerInput::new(text);
+    let mut events = YamlEvents::new(&input)?;
+    loop {
+        let YamlEvent { data, at } = events.next()?;
+        let is_of_sops = match &data {
+            EventData::DocumentEnd { .. } | EventData::StreamEnd => return Ok(()),
+            EventData::Scalar { anchor: None, tag, value, plain_implicit, style, .. } => {
+                let plain = *style == ScalarStyle::Plain && *plain_implicit;
+                !is_merge(value, tag.as_deref(), plain)
+            }
+            EventData::MappingStart { anchor, .. } | EventData::SequenceStart { anchor, .. } => anchor.is_none(),
+            EventData::Scalar { .. } | EventData::Alias { .. } => false,
+            _ => true,
+        };
+        if !is_of_sops {
+            return Err(problem(NOT_OF_SOPS, at));
+        }
+    }
+}
+
+/// `true` for a text that SOPS made of a value, or that stands for one: outside of a sealed file nothing makes a value of it.
+pub(crate) fn is_unopened(text: &str) -> bool {
+    text == PLACEHOLDER || (text.starts_with(MARK) && text.ends_with(']'))
+}
+
+/// `true` if a string in a JSON text may be [such a text](is_unopened).
+pub(crate) fn may_have_unopened(json: &str) -> bool {
+    [MARK, PLACEHOLDER].iter().any(|text| json.contains(&format!("\"{text}")))
 }
 
 fn is_sealed_value(value: &Value) -> bool {

@@ -123,7 +123,7 @@ impl Opening {
         self.found = false;
         let fields = fields.into_iter().filter(|field| field.name != FIELD).collect();
         let value = self.open(Node::Map(fields), &mut Way::default())?.unwrap_or_default();
-        Ok(UnsealedDocument { value, sealed: self.found })
+        Ok(UnsealedDocument { value, sealed: self.found, added: false })
     }
 
     /// Opens a value; `None` for a comment.

@@ -8,26 +8,27 @@ use super::document::{self, Node};
 use super::envelope::{self, DataKey};
 use super::metadata::SealMetadata;
 use super::open::{Rule, bound};
-use super::{FIELD, sealed_identity};
+use super::{FIELD, IDENTITY, sealed_identity};
 use crate::model::yaml;
 
-/// The expression for the fields of a Secret whose values are sealed.
-const SECRETS: &str = "^(data|stringData)$";
+/// The fields of a Secret whose values are sealed.
+const SECRETS: [&str; 2] = ["data", "stringData"];
 /// The version of SOPS whose form is written.
 const VERSION: &str = "3.13.3";
 
 /// Random bytes, for keys.
 pub struct SealRandomness<'a>(pub &'a mut dyn FnMut() -> [u8; 32]);
 
-/// The object with its data sealed for these recipients, at this time in RFC 3339. `None` if a label or an annotation has the name of
-/// a field that is sealed: SOPS would seal it too, and no object has sealed metadata.
+/// The object with its values sealed for these recipients, at this time in RFC 3339; of a Secret its data. `None` if a label or an
+/// annotation has the name of a field that is sealed: SOPS would seal it too, and no object has sealed metadata.
 pub fn sealed(
     object: &Value,
     recipients: &[AgeRecipient],
     last_modified: &str,
     SealRandomness(random): SealRandomness<'_>,
 ) -> Option<Value> {
-    let metadata = SealMetadata { encrypted_regex: Some(SECRETS.to_owned()), ..SealMetadata::default() };
+    let chosen = expression(object);
+    let metadata = SealMetadata { encrypted_regex: Some(chosen.clone()), ..SealMetadata::default() };
     let rule = Rule::of(&metadata).unwrap_or_else(|problem| unreachable!("{}", problem.message));
     let written = document::read(&yaml::text(object), false).expect("what nomos writes can be read");
     let mut sealer = Sealer { key: random(), rule, checksum: Sha512::new(), random };
@@ -45,9 +46,19 @@ pub fn sealed(
         })
         .collect();
     value[FIELD] = json!({
-        "age": age, "encrypted_regex": SECRETS, "lastmodified": last_modified, "mac": mac, "version": VERSION,
+        "age": age, "encrypted_regex": chosen, "lastmodified": last_modified, "mac": mac, "version": VERSION,
     });
     Some(value)
+}
+
+/// The expression for the fields that are sealed: all that do not say which object this is, or of a Secret its data.
+fn expression(object: &Value) -> String {
+    let fields = object.as_object().into_iter().flat_map(Map::keys).map(String::as_str);
+    let fields: Vec<&str> = match (object["apiVersion"].as_str(), object["kind"].as_str()) {
+        (Some("v1"), Some("Secret")) => SECRETS.to_vec(),
+        _ => fields.filter(|field| !IDENTITY.contains(field)).collect(),
+    };
+    format!("^({})$", fields.iter().map(|field| regex::escape(field)).collect::<Vec<_>>().join("|"))
 }
 
 struct Sealer<'a> {
@@ -73,12 +84,16 @@ impl Sealer<'_> {
             Node::Scalar { hashed: None, value } => value,
             Node::Scalar { hashed: Some(hashed), value } => {
                 self.checksum.update(&hashed);
-                match value {
-                    Value::String(text) if self.rule.seals(path) => {
-                        envelope::seal(&text, "str", &self.key, &bound(path), (self.random)()).into()
-                    }
-                    value => value,
+                if !self.rule.seals(path) {
+                    return value;
                 }
+                let kind = match &value {
+                    Value::Bool(_) => "bool",
+                    Value::Number(number) if number.is_i64() => "int",
+                    Value::Number(_) => "float",
+                    _ => "str",
+                };
+                envelope::seal(&hashed, kind, &self.key, &bound(path), (self.random)()).into()
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Files that SOPS 3.13.3 sealed (`fixtures`), and what it must read of ours is in the stories.
+//! Files that SOPS 3.13.3 and 3.9.0 sealed (`fixtures`), and what it must read of ours is in the stories.
 
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ fn opened(path: &str, content: &str, texts: &[&str]) -> Result<Vec<Value>, Strin
 }
 
 fn values(parsed: &ParsedFile) -> Result<Vec<Value>, String> {
-    match parsed.findings.first() {
+    match parsed.findings.first().or(parsed.closed.as_ref()) {
         Some(finding) => Err(text(finding)),
         None => Ok(parsed.manifests.iter().map(|manifest| Value::Object(manifest.whole().0)).collect()),
     }
@@ -92,6 +92,10 @@ fn files_of_sops_are_opened() {
     ] {
         assert_eq!(opened("a.yaml", content, &[ONE]), Ok(vec![database(field)]), "{content}");
     }
+    // SOPS 3.9.0 wrote it. A comment of an item is an item, and is not in the checksum.
+    let of_older = opened("a.yaml", include_str!("fixtures/list-comments.yaml"), &[ONE]).expect("opened");
+    let list = json!(["first", { "name": "second", "value": "hidden-item" }]);
+    assert_eq!(of_older[0]["spec"], json!({ "list": list, "args": ["a", "b"] }));
     let of_json = opened("a.json", include_str!("fixtures/secret.json"), &[ONE]).expect("opened");
     assert_eq!(of_json[0]["data"], json!({ "a": "aGlkZGVu", "b": "aHVudGVyMg==" }));
     assert!(opened("a.yaml", include_str!("fixtures/secret.json"), &[ONE]).is_ok());
@@ -146,8 +150,7 @@ fn a_file_that_cannot_be_opened_is_told_without_its_values() {
 fn what_says_which_object_it_is_must_not_be_sealed() {
     let everything = include_str!("fixtures/everything.yaml");
     let list = format!("apiVersion: v1\nkind: List\nitems:\n- {{metadata: {{name: \"{MARK}x]\"}}}}\n{}", tail(SECRET));
-    let (of_sync, of_operator) =
-        (SECRET.replace("v1\nkind: Secret", "configsync.gke.io/v1beta1\nkind: RootSync"), format!("{OPENED_LATER}/v1"));
+    let of_sync = SECRET.replace("v1\nkind: Secret", "configsync.gke.io/v1beta1\nkind: RootSync");
     for (content, expected, at) in [
         (everything, "`apiVersion` is sealed", "a.yaml:2:13"),
         (&list, "`items.0.metadata.name` is sealed", "a.yaml:4:21"),
@@ -156,9 +159,25 @@ fn what_says_which_object_it_is_must_not_be_sealed() {
         let told = values(&parse(&file("a.yaml", content))).expect_err(expected);
         assert!(told.contains(expected) && told.contains(at), "{told}");
     }
-    let later = SECRET.replacen("apiVersion: v1", &format!("apiVersion: {of_operator}"), 1);
-    let read = values(&parse(&file("a.yaml", later.split("\n---\n").next().expect("a document")))).expect("read");
-    assert!(read[0]["sops"].is_object(), "the operator opens it on the cluster");
+    let first = SECRET.split("\n---\n").next().expect("a document");
+    let kind = first.lines().find(|line| line.starts_with("kind: ")).expect("a kind");
+    for (group, name) in OPENED_LATER {
+        let of_operator = |text: &str| {
+            text.replacen("apiVersion: v1", &format!("apiVersion: {group}/v1"), 1).replacen(
+                kind,
+                &format!("kind: {name}"),
+                1,
+            )
+        };
+        let read = opened("a.yaml", &of_operator(first), &[OTHER]).expect("read");
+        assert!(read[0]["sops"].is_object(), "the operator opens it on the cluster");
+        assert!(read[0].to_string().contains(MARK) || !first.contains(MARK), "{}", read[0]);
+        let beside = format!("{SECRET}\n---\n{}", of_operator(first));
+        let told = opened("a.yaml", &beside, &[ONE]).expect_err("it would be opened");
+        assert!(told.contains("a controller on the cluster opens one of its documents"), "{told}");
+        let other = first.replacen("apiVersion: v1", &format!("apiVersion: {group}/v1"), 1);
+        assert!(opened("a.yaml", &other, &[OTHER]).is_err(), "a ConfigMap of this group is no such object");
+    }
     let second = format!("{}---\n{SECRET}", "apiVersion: v1\nkind: X\nmetadata: {name: x}\n");
     assert!(values(&parse(&file("a.yaml", &second))).is_err_and(|told| told.contains("not in the first document")));
 }
@@ -185,11 +204,14 @@ fn no_byte_of_a_file_breaks_the_reader() {
 fn keys_are_told_apart_and_not_shown() {
     assert!(keys(&[ONE]) == keys(&[ONE]) && keys(&[ONE]) != keys(&[OTHER]) && AgeKeys::default() != keys(&[ONE]));
     assert_eq!(format!("{:?}", keys(&[ONE, OTHER])), "2 age keys");
-    assert_eq!(AgeKeys::read([("a.agekey", "# nothing\n")].into_iter(), "x").err(), Some(None));
-    let wrong = AgeKeys::read([("a.agekey", "hunter2")].into_iter(), "x").err();
-    assert_eq!(wrong, Some(Some("a.agekey".to_owned())));
+    assert_eq!(AgeKeys::read([("a.agekey", "# nothing\n")].into_iter(), "x").err(), Some(Vec::new()));
+    let wrong = AgeKeys::read([("a.agekey", "# x\nhunter2")].into_iter(), "x").err();
+    assert_eq!(wrong, Some(vec![WrongLine { file: "a.agekey".to_owned(), line: 2 }]));
     let many = ONE.repeat(17);
-    assert_eq!(AgeKeys::read([("a.agekey", many.as_str())].into_iter(), "x").err(), Some(None));
+    assert_eq!(AgeKeys::read([("a.agekey", many.as_str())].into_iter(), "x").err(), Some(Vec::new()));
+    let beside = keys(&[ONE, "hunter2"]);
+    let told = values(&parse_opened(&file("a.yaml", &sealed_for_other()), &beside)).expect_err("it has another key");
+    assert!(told.contains("and line 1 of \"age.agekey\" is no age key") && !told.contains("hunter2"), "{told}");
 }
 
 #[test]
@@ -218,4 +240,81 @@ fn a_sealed_object_opens_again() {
     let named = json!({ "metadata": { "labels": { "data": "x" } }, "data": { "a": "eA==" } });
     assert_eq!(seal(&named, &mut random), None);
     assert!("age1x".parse::<AgeRecipient>().is_err());
+}
+
+/// A file with a sealed value for the other key.
+fn sealed_for_other() -> String {
+    let object = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "db" }, "data": { "a": "eA==" } });
+    let public = OTHER.lines().next().and_then(|line| line.rsplit(' ').next()).expect("age-keygen writes it");
+    let mut random = || [7; 32];
+    let sealed =
+        sealed(&object, &[public.parse().expect("a key")], "2026-01-02T03:04:05Z", SealRandomness(&mut random));
+    crate::model::yaml::text(&sealed.expect("sealed"))
+}
+
+/// The names are in clear text, so that it can be said which objects are declared.
+#[test]
+fn a_file_that_is_not_opened_has_objects_and_a_reason() {
+    for (content, texts) in [
+        (SECRET.to_owned(), &[OTHER][..]),
+        (SECRET.replace("app: \"5\"", "app: \"6\""), &[ONE]),
+        (SECRET.replace("    age:", "    pgp:"), &[ONE]),
+        (SECRET.replace("    password: ENC", "    user: ENC"), &[ONE]),
+    ] {
+        let read = parse_opened(&file("a.yaml", &content), &keys(texts));
+        assert!(read.findings.is_empty() && read.closed.is_some() && read.sealed, "{:?}", read.findings);
+        let names: Vec<&str> = read.manifests.iter().map(|manifest| manifest.object.name()).collect();
+        assert_eq!(names, ["settings", "db"]);
+        let shown = Value::Array(read.manifests.iter().map(|it| Value::Object(it.whole().0)).collect()).to_string();
+        assert!(!shown.contains("aHVu") && shown.contains(PLACEHOLDER), "{shown}");
+        let moved = read.in_file("b.yaml").closed.expect("closed");
+        assert_eq!(moved.places[0].location.as_ref().map(|at| at.path.as_str()), Some("b.yaml"));
+    }
+}
+
+#[test]
+fn a_check_without_key_finds_what_the_agent_would_refuse() {
+    let both = format!("{SECRET}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: added}}\n");
+    let read = parse(&file("a.yaml", &both));
+    assert!(read.closed.is_none() && read.warnings.len() == 1, "{:?}", read.warnings);
+    assert!(read.warnings[0].message.contains("it was added since SOPS sealed the file"), "{:?}", read.warnings);
+    assert!(opened("a.yaml", &both, &[ONE]).is_err());
+    for content in [SECRET, TYPES, SHARES, include_str!("fixtures/mac-only.yaml"), include_str!("fixtures/secret.json")]
+    {
+        let read = parse(&file("a.yaml", content));
+        assert!(read.closed.is_none() && read.warnings.is_empty(), "{:?} {:?}", read.closed, read.warnings);
+    }
+    for (content, expected) in [
+        (SECRET.replace("data:\n", "data: &x\n"), "no anchors"),
+        (SECRET.replace("    empty:", "    password: x\n    empty:"), "a key twice"),
+    ] {
+        for read in [parse(&file("a.yaml", &content)), parse_opened(&file("a.yaml", &content), &keys(&[ONE]))] {
+            assert!(read.closed.as_ref().is_some_and(|it| it.message.contains(expected)), "{:?}", read.closed);
+        }
+    }
+}
+
+#[test]
+fn a_time_in_another_form_is_the_same_time() {
+    for form in ["Z", ".123Z", "+00:00"] {
+        let end = SECRET.find("Z\"\n    mac:").expect("the time before the checksum");
+        let changed = format!("{}{form}{}", &SECRET[..end], &SECRET[end + 1..]);
+        assert!(opened("a.yaml", &changed, &[ONE]).is_ok(), "{form}");
+    }
+}
+
+#[test]
+fn objects_of_any_kind_are_sealed_with_all_their_values() {
+    let object = json!({
+        "apiVersion": "example.com/v1", "kind": "Database", "metadata": { "name": "db", "labels": { "app": "x" } },
+        "spec": { "size": 3, "share": 1.5, "on": true, "off": false, "nothing": null, "list": ["a", { "b": "c" }], "empty": "" },
+        "enabled": true,
+    });
+    let public = ONE.lines().next().and_then(|line| line.rsplit(' ').next()).expect("age-keygen writes it");
+    let mut random = || [7; 32];
+    let sealed =
+        sealed(&object, &[public.parse().expect("a key")], "2026-01-02T03:04:05Z", SealRandomness(&mut random));
+    let text = crate::model::yaml::text(&sealed.expect("sealed"));
+    assert!(!text.contains("size: 3") && !text.contains("true") && text.contains("app: x"), "{text}");
+    assert_eq!(opened("a.yaml", &text, &[ONE]), Ok(vec![object]), "{text}");
 }

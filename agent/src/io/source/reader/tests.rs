@@ -285,7 +285,6 @@ fn a_source_with_dynamic_selectors_waits_for_the_namespaces_and_heeds_those_that
 
 #[test]
 fn a_sealed_file_is_parsed_again_when_the_keys_are_others() {
-    const SEALED: &str = include_str!("../../../compile/parse/sealed/fixtures/secret.yaml");
     const KEYS: [&str; 2] = [
         include_str!("../../../compile/parse/sealed/fixtures/one.agekey"),
         include_str!("../../../compile/parse/sealed/fixtures/other.agekey"),
@@ -309,4 +308,54 @@ fn a_sealed_file_is_parsed_again_when_the_keys_are_others() {
     assert_eq!(compile(&mut reader, 0), (Some(3), Vec::new()));
     assert_eq!(objects(&reader.parsed[0].1), plain, "a file that is not sealed is kept");
     assert_eq!(compile(&mut reader, 1), (None, vec![Code::Path]), "what was opened is not kept");
+}
+
+const SEALED: &str = include_str!("../../../compile/parse/sealed/fixtures/secret.yaml");
+
+/// The key that does not open it.
+fn other_key() -> ClusterFacts {
+    const OTHER: &str = include_str!("../../../compile/parse/sealed/fixtures/other.agekey");
+    let keys = AgeKeys::read([("x.agekey", OTHER)].into_iter(), "a file").unwrap();
+    ClusterFacts { keys, ..ClusterFacts::default() }
+}
+
+#[test]
+fn a_sealed_file_for_other_clusters_needs_no_key() {
+    let repo = Repo::new();
+    repo.write("a.yaml", OBJECT);
+    let mut reader = reader_of(&repo, &Arc::default(), READ);
+    let elsewhere = |name: &str, text: &str| {
+        let annotation = "    annotations:\n        configsync.gke.io/cluster-name-selector: other\n";
+        text.replace(&format!("    name: {name}\n"), &format!("    name: {name}\n{annotation}"))
+    };
+    let mut compile = |text: &str| {
+        repo.write("sealed.yaml", text);
+        let commit = Commit::from_hex(&repo.commit()).unwrap();
+        let compiled = reader.compile(commit, other_key(), None).unwrap();
+        let Some(Event::Compiled { declared, findings, .. }) = compiled else { panic!("compiled") };
+        (declared.map(|set| set.objects.len()), findings.iter().map(|finding| finding.code).collect::<Vec<_>>())
+    };
+    assert_eq!(compile(&elsewhere("db", &elsewhere("settings", SEALED))), (Some(1), Vec::new()));
+    assert_eq!(compile(&elsewhere("db", SEALED)), (None, vec![Code::Path]), "one of its objects is declared here");
+}
+
+#[test]
+fn a_commit_in_force_stays_without_its_sealed_files_when_their_key_is_gone() {
+    let repo = Repo::new();
+    repo.write("a.yaml", OBJECT);
+    repo.write("sealed.yaml", SEALED);
+    let commit = repo.commit();
+    for elsewhere in [false, true] {
+        let mut reader = reader_of(&repo, &Arc::default(), READ);
+        let mut git = reader.source.git.status();
+        if elsewhere {
+            reader.source.dir = "not-there".to_owned();
+            git.dir = String::new();
+        }
+        let last = SourceCommit { commit: commit.clone(), git: Arc::new(git) };
+        let Some(Event::Restored { declared, .. }) = reader.restore(last, other_key()) else { panic!("restored") };
+        let declared = declared.unwrap();
+        assert_eq!((declared.objects.len(), declared.withheld.len(), declared.partial), (1, 2, true));
+        assert!(reader.uses_keys(), "another key gives another set");
+    }
 }

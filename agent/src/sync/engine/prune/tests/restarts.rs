@@ -68,6 +68,53 @@ fn a_commit_that_was_in_force_before_a_restart_is_so_without_its_deletions() {
     assert!(scene.state.in_force.declared.is_some(), "drift is put back");
 }
 
+/// The newest commit was in force, and cannot be used any more: its sealed files need a key that is gone.
+#[test]
+fn a_commit_that_was_in_force_is_so_without_what_is_left_alone() {
+    let mut scene = Scene::new();
+    let (lives, settings) = (scene.lives(), scene.state.settings.clone());
+    let last_in_force = Some(SourceCommit { commit: commit('b'), git: Default::default() });
+    let recorded = lives.iter().map(Object::id).collect();
+    let kinds = [GroupKind::new("", "ConfigMap")].into();
+    scene.commands.clear();
+    scene.state = State::new(Settings { recorded, kinds, last_in_force, ..settings });
+    let broken = Finding::new(Code::Path, "SOPS sealed it");
+    let compiled = || Event::Compiled { commit: commit('b'), declared: None, findings: vec![broken.clone()] };
+    scene.step(compiled());
+    assert!(scene.commands.iter().any(|command| matches!(command, Command::Restore(_))));
+    let (some, all) = (config_maps(0..15), config_maps(0..20));
+    let left = all.objects.iter().filter(|(id, _)| !some.objects.contains_key(id));
+    let withheld = left.map(|(id, object)| (id.clone(), Arc::clone(object))).collect();
+    let partial = Arc::new(DeclaredSet { withheld, partial: true, ..(*some).clone() });
+    scene.step(Event::Restored { commit: commit('b'), declared: Some(Arc::clone(&partial)) });
+    for kind in [GroupKind::new("", "ConfigMap"), GroupKind::new("", "Namespace")] {
+        scene.step(Event::Listing(kind.clone(), 1));
+        for object in lives.iter().filter(|object| object.group_kind() == kind) {
+            scene.step(Event::Seen(object.id(), Box::new(Observed::of(object))));
+        }
+        scene.step(Event::Listed(kind, 1));
+    }
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 0));
+    assert!(scene.state.in_force.declared.is_some(), "drift is put back");
+    let report = scene.state.last_report();
+    assert_eq!(report.source.findings.len(), 1);
+    // Other keys are tried, and the same set is no change.
+    scene.commands.clear();
+    scene.step(compiled());
+    assert!(scene.commands.iter().any(|command| matches!(command, Command::Restore(_))));
+    scene.step(Event::Restored { commit: commit('b'), declared: Some(partial) });
+    scene.commit('b', &all);
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 0));
+    assert!(
+        scene
+            .state
+            .in_force
+            .declared
+            .as_ref()
+            .is_some_and(|set| !set.partial && set.objects.len() == all.objects.len())
+    );
+}
+
 #[test]
 fn deletions_that_were_held_before_a_restart_hold_no_other_commit() {
     let mut scene = Scene::new();
