@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::compile::parse::{Manifest, ParsedFile};
+use crate::compile::parse::{Manifest, ParsedFile, is_unopened, may_have_unopened};
 use crate::compile::substitutions::{SUBSTITUTION_FORM, Substitution, checked};
 use crate::model::finding::{Place, Warning};
 use crate::model::metadata::annotation::{APPLY_TIME_MUTATION, DEPENDS_ON};
@@ -19,20 +19,47 @@ type ById<'a> = BTreeMap<&'a ObjectId, usize>;
 /// The warnings about all manifests of these files.
 pub(super) fn warnings(files: &[&Arc<ParsedFile>]) -> Vec<Warning> {
     let manifests: Vec<&Arc<Manifest>> = files.iter().flat_map(|file| &file.manifests).collect();
+    let mut warnings: Vec<Warning> = manifests.iter().filter_map(|manifest| with_text_of_sops(manifest)).collect();
     let concerns = |manifest: &&Arc<Manifest>| {
         [DEPENDS_ON, APPLY_TIME_MUTATION].iter().any(|key| manifest.object.annotation(key).is_some())
             || is_autoscaler(manifest)
     };
     if !manifests.iter().any(concerns) {
-        return Vec::new();
+        return warnings;
     }
     let mut by_id = ById::new();
     for (at, manifest) in manifests.iter().enumerate() {
         by_id.entry(&manifest.object.id).or_insert(at);
     }
-    let mut warnings = of_dependencies(&manifests, &by_id);
+    warnings.extend(of_dependencies(&manifests, &by_id));
     warnings.extend(manifests.iter().filter_map(|manifest| beside_an_autoscaler(manifest, &manifests, &by_id)));
     warnings
+}
+
+/// A warning if a value is applied as the text that SOPS made of it. For a Secret it is a finding.
+fn with_text_of_sops(manifest: &Manifest) -> Option<Warning> {
+    let object = &manifest.object;
+    // An operator opens objects with the field on the cluster.
+    let is_opened = object.is_sealed() || object.has("sops") || object.is_kind("", "Secret");
+    if is_opened || !object.payload().any(|(_, text)| may_have_unopened(text)) {
+        return None;
+    }
+    let whole = manifest.whole();
+    let field = whole.0.iter().find_map(|(field, value)| has_unopened(value).then_some(field))?;
+    let message = format!(
+        "{} has in `{field}` a text of SOPS in the place of a value, and no field `sops` with which it can be opened: it is applied so.",
+        object.id
+    );
+    Some(warning(message, "Write the file anew with `sops encrypt`.", vec![manifest.at_value(&[field])]))
+}
+
+fn has_unopened(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.values().any(has_unopened),
+        Value::Array(items) => items.iter().any(has_unopened),
+        Value::String(text) => is_unopened(text),
+        _ => false,
+    }
 }
 
 fn is_autoscaler(manifest: &Manifest) -> bool {
@@ -168,6 +195,23 @@ mod tests {
                 warning.message
             })
             .collect()
+    }
+
+    #[test]
+    fn a_text_of_sops_is_no_value() {
+        let map = |more: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a, namespace: b}}\n{more}");
+        let sealed = "ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]";
+        for (text, expected) in [
+            (map(&format!("data:\n  a: {sealed}\n")), 1),
+            (map("data:\n  a: <sealed by SOPS>\n"), 1),
+            (map(&format!("data:\n  a: 'x {sealed}'\n")), 0),
+            (map("data:\n  a: ENC[x]\n"), 0),
+            (map(&format!("data:\n  a: {sealed}\n")).replace("ConfigMap", "Secret"), 0),
+        ] {
+            let told = messages(&text);
+            assert_eq!(told.len(), expected, "{text}: {told:?}");
+            assert!(told.iter().all(|it| it.contains("configmap/b/a has in `data` a text of SOPS")), "{told:?}");
+        }
     }
 
     fn config_map(name: &str, on: &str) -> String {

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::Findings;
-use crate::compile::parse::{Manifest, PLACEHOLDER, type_check};
+use crate::compile::parse::{self, Manifest, PLACEHOLDER, type_check};
 use crate::model::finding::{Code, Finding};
 use crate::model::manifest_object::decoded;
 use crate::model::object::GroupKind;
@@ -73,6 +73,40 @@ pub(super) fn values(manifest: &Manifest, findings: &mut Findings) {
     let message = format!("The object cannot be applied: {}.", wrong.message());
     let finding = Finding::new(Code::Resource, message).hint(wrong.hint);
     let places = wrong.keys.iter().take(MAX_KEYS).map(|key| manifest.at_key(&[wrong.field, key]));
+    findings.push(places.fold(finding, Finding::at));
+}
+
+/// A Secret has no value that is still sealed (KNV2010). Config Sync applies it, and so does the API server; but a program that logs in with
+/// the text that SOPS made of a password fails, and the password that worked is gone. Of other kinds it is a warning: the text may be meant.
+pub(super) fn unopened(manifest: &Manifest, findings: &mut Findings) {
+    const OF_SECRET: [&str; 2] = ["data", "stringData"];
+    let object = &manifest.object;
+    if !object.is_kind("", "Secret") || object.is_sealed() {
+        return;
+    }
+    let fields = OF_SECRET.iter().filter_map(|name| {
+        let (_, text) = object.payload().find(|(own, _)| own == name)?;
+        let Value::Object(values) = decoded(text) else { return None };
+        Some((*name, values))
+    });
+    let is_unopened = |value: &Value| {
+        let text = value.as_str()?;
+        let bytes = type_check::decoded_base64(text).unwrap_or_default();
+        Some(parse::is_unopened(text) || std::str::from_utf8(&bytes).is_ok_and(parse::is_unopened))
+    };
+    let keys = fields.flat_map(|(name, values)| values.into_iter().map(move |(key, value)| (name, key, value)));
+    let keys: Vec<(&str, String)> = keys
+        .filter(|(_, _, value)| is_unopened(value) == Some(true))
+        .map(|(name, key, _)| (name, key))
+        .take(MAX_KEYS)
+        .collect();
+    if keys.is_empty() {
+        return;
+    }
+    let shown: Vec<String> = keys.iter().map(|(name, key)| format!("`{name}.{key}`")).collect();
+    let message = format!("The Secret would have a text of SOPS in the place of a value: {}.", shown.join(", "));
+    let finding = Finding::new(Code::Resource, message).hint(SEALED);
+    let places = keys.iter().map(|(name, key)| manifest.at_key(&[name, key]));
     findings.push(places.fold(finding, Finding::at));
 }
 

@@ -82,6 +82,7 @@ const RAW: &[(AppliesTo, RawRule)] = &[
     (Always, RawRule::All(kinds::own_sync)),
     (Always, RawRule::Each(metadata::fields)),
     (CommandLine, RawRule::Each(base64::values)),
+    (Always, RawRule::Each(base64::unopened)),
     (Always, RawRule::All(crds::removed)),
     (Always, RawRule::Each(selectors::on_selectors)),
     (Hierarchy, RawRule::Each(directories::cluster_registry)),
