@@ -18,6 +18,8 @@ pub(crate) struct Difference {
     pub(crate) on_disk: Option<String>,
     /// The text that would be written; `None` if the file would be removed.
     pub(crate) wanted: Option<String>,
+    /// `true` if the values of all objects are masked, as those of Secrets are.
+    pub(crate) confidential: bool,
 }
 
 impl Difference {
@@ -27,7 +29,7 @@ impl Difference {
         let head = format!("--- {}\n+++ {}", name(&self.on_disk), name(&self.wanted));
         let mut out = format!("{}\n", paint.bold(&head));
         let [before, after] = [&self.on_disk, &self.wanted].map(|side| side.as_deref().unwrap_or_default());
-        let (shown_before, shown_after) = (shown(before), shown(after));
+        let (shown_before, shown_after) = (shown(before, self.confidential), shown(after, self.confidential));
         let [before, after] = [before, after].map(|text| text.split_inclusive('\n').collect::<Vec<_>>());
         let diff = TextDiff::from_slices(&before, &after);
         for hunk in diff.unified_diff().iter_hunks() {
@@ -51,38 +53,38 @@ impl Difference {
 /// Replaces a value of a Secret.
 const MASK: &str = "***";
 
-/// Each line of a text, with the values of Secrets masked.
-fn shown(text: &str) -> Vec<String> {
+/// Each line of a text, with the values of Secrets masked, or of all objects.
+fn shown(text: &str, all: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let mut document = String::new();
     for line in text.split_inclusive('\n') {
         if line.starts_with("---") {
-            lines.extend(shown_document(&document));
+            lines.extend(shown_document(&document, all));
             document.clear();
         }
         document.push_str(line);
     }
-    lines.extend(shown_document(&document));
+    lines.extend(shown_document(&document, all));
     lines
 }
 
-/// The lines of one YAML document, with the values of Secrets masked.
+/// The lines of one YAML document, with the values of Secrets masked, or of all objects.
 ///
 /// If a document with a Secret has the form that `hydrate` writes, its keys, kind, namespace and name are shown: the document
 /// with masked values has the same number of lines. Of any other document that can hold a Secret, each line is masked.
-fn shown_document(text: &str) -> Vec<String> {
+fn shown_document(text: &str, all: bool) -> Vec<String> {
     let lines = |text: &str| text.split_inclusive('\n').map(str::to_owned).collect::<Vec<_>>();
     let is_head = |line: &&str| line.trim_end() == "---" || line.starts_with("# cluster: ");
     let head: usize = text.split_inclusive('\n').take_while(is_head).map(str::len).sum();
     let (head, body) = text.split_at(head);
     let parsed = parse::parse(&SourceFile { path: "document.yaml".to_owned(), content: text.as_bytes().into() });
     let objects: Vec<Object> = parsed.manifests.iter().map(|manifest| manifest.whole()).collect();
-    let secret = objects.iter().any(is_secret);
+    let secret = all || objects.iter().any(is_secret);
     let written =
         [ObjectFormat::Yaml, ObjectFormat::Json].into_iter().find(|format| written(&objects, *format) == body);
     let masked = match written {
         Some(_) if !secret => return lines(text),
-        Some(format) => lines(&written_masked(&objects, format)),
+        Some(format) => lines(&written_masked(&objects, format, all)),
         None if secret || body.contains("Secret") => Vec::new(),
         None => return lines(text),
     };
@@ -105,8 +107,8 @@ fn written(objects: &[Object], format: ObjectFormat) -> String {
     text.strip_prefix("---\n").map_or(text.clone(), str::to_owned)
 }
 
-fn written_masked(objects: &[Object], format: ObjectFormat) -> String {
-    let masked = |object: &Object| if is_secret(object) { masked(object) } else { object.clone() };
+fn written_masked(objects: &[Object], format: ObjectFormat, all: bool) -> String {
+    let masked = |object: &Object| if all || is_secret(object) { masked(object) } else { object.clone() };
     written(&objects.iter().map(masked).collect::<Vec<_>>(), format)
 }
 
@@ -149,8 +151,27 @@ mod tests {
 
     fn diff(on_disk: Option<&str>, wanted: Option<&str>) -> String {
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        let difference = Difference { path: "a.yaml".to_owned(), on_disk: owned(on_disk), wanted: owned(wanted) };
-        difference.text(Paint { on: false })
+        difference(owned(on_disk), owned(wanted), false).text(Paint { on: false })
+    }
+
+    fn difference(on_disk: Option<String>, wanted: Option<String>, confidential: bool) -> Difference {
+        Difference { path: "a.yaml".to_owned(), on_disk, wanted, confidential }
+    }
+
+    #[test]
+    fn values_of_confidential_objects_are_masked() {
+        let text = |value: &str| {
+            let spec = json!({ "mode": value, "args": [value] });
+            Some(yaml::document(
+                &json!({ "apiVersion": "x/v1", "kind": "X", "metadata": { "name": "a" }, "spec": spec }),
+            ))
+        };
+        let shown = difference(text("hidden"), text("unseen"), true).text(Paint::default());
+        assert!(!shown.contains("hidden") && !shown.contains("unseen"), "{shown}");
+        assert!(
+            shown.contains("name: a") && shown.contains("-  mode: '***'") && shown.contains("+  mode: '***'"),
+            "{shown}"
+        );
     }
 
     #[test]

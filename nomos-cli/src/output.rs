@@ -153,7 +153,7 @@ fn difference(path: &Path, wanted: Option<&String>) -> anyhow::Result<Option<Dif
         return Ok(None);
     }
     let on_disk = on_disk.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    Ok(Some(Difference { path: path.display().to_string(), on_disk, wanted: wanted.cloned() }))
+    Ok(Some(Difference { path: path.display().to_string(), on_disk, wanted: wanted.cloned(), confidential: false }))
 }
 
 /// Writes all objects to one file.

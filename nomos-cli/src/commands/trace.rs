@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use agent::api::ResourceStatus;
+use agent::compile::declared::without_items;
 use agent::compile::parse::{self, SourceFile};
 use agent::io::git::{Commit, UserClone};
 use agent::io::kubernetes::client::{Cluster, Served};
@@ -257,7 +258,7 @@ fn of(id: &ObjectId, object: &Object, syncs: &[SyncReport], events: Vec<Happened
                 operation: entry.operation.clone(),
                 subresource: entry.subresource.clone(),
                 time: entry.time.clone(),
-                fields: paths(&entry.fields),
+                fields: if object.hides_values() { without_items(&paths(&entry.fields)) } else { paths(&entry.fields) },
             })
             .collect(),
         events,

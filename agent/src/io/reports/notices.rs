@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::compile::declared::DeclaredObject;
+use crate::compile::declared::{DeclaredObject, without_items};
 use crate::io::kubernetes::client::{Cluster, collection};
 use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
 use crate::io::kubernetes::path::{name_selector, with_query};
 use crate::model::finding::{Finding, text};
-use crate::model::metadata::{SyncId, annotation};
+use crate::model::metadata::SyncId;
 use crate::model::object::Object;
 use crate::sync::diff;
 use crate::sync::engine::{Adopted, Notice, Repaired};
@@ -88,21 +88,18 @@ impl Announcer {
     async fn repaired(&mut self, repair: &Repaired) {
         let Repaired { declared, uid, version, .. } = repair;
         let id = &declared.id;
-        let what = change(repair);
         let body = declared.body();
         let before = if *version > 0 { self.at(declared, *version).await } else { None };
         let now = if before.is_some() { self.now(declared).await } else { None };
+        let what = change(repair, before.as_ref());
         if let (Some(before), Some(now)) = (&before, &now)
             && diff::is_same(before, now)
         {
             tracing::debug!(object = %id, "field ownership taken back: {what}");
             return;
         }
-        // A value that was copied into the object may be one of a Secret, and the object may still have it when it is declared without.
-        let takes_values = |object: &Object| object.annotation(annotation::APPLY_TIME_MUTATION).is_some();
-        // The diff masks the data of Secrets alone, and SOPS seals any value.
-        let is_shown = |before: &Object| !declared.is_sealed() && ![&body, before].into_iter().any(takes_values);
-        let shown = before.filter(is_shown);
+        // The diff masks the data of Secrets alone. The object may still have what was secret before when it is declared without.
+        let shown = before.filter(|before| ![&body, before].into_iter().any(Object::hides_values));
         let diff = shown.map(|live| format!("\n{}", diff::repair(&body, &live))).unwrap_or_default();
         tracing::info!(object = %id, "drift corrected: {what}{diff}");
         let note = format!("Drift corrected: {id}: {what}");
@@ -164,12 +161,49 @@ async fn publish(
     }
 }
 
-/// The change that was put back, in words, as in `kubectl changed .spec.replicas`.
-fn change(repair: &Repaired) -> String {
+/// The change that was put back, in words, as in `kubectl changed .spec.replicas`. `before` is the object with the change, if it is known:
+/// paths name items of lists by their values, and it may have had secret ones.
+fn change(repair: &Repaired, before: Option<&Object>) -> String {
     let by = repair.by.as_deref().unwrap_or("another client");
     match (repair.version, repair.fields.as_slice()) {
         (0, _) => "it was deleted".to_owned(),
         (_, []) => format!("{by} took its field ownership away"),
+        (_, fields) if before.is_none_or(Object::is_confidential) => {
+            format!("{by} changed {}", without_items(fields).join(", "))
+        }
         (_, fields) => format!("{by} changed {}", fields.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::metadata::annotation;
+
+    #[test]
+    fn values_by_which_a_path_names_an_item_are_not_told_of_what_was_secret() {
+        let object = |annotations: Value| -> Object {
+            let metadata = json!({"name": "a", "annotations": annotations});
+            serde_json::from_value(json!({"apiVersion": "x/v1", "kind": "X", "metadata": metadata})).expect("a map")
+        };
+        let repair = Repaired {
+            declared: Arc::new(DeclaredObject::new(object(json!({})))),
+            uid: String::new(),
+            fields: vec![".spec.args[hunter2]".to_owned()],
+            by: Some("kubectl".to_owned()),
+            version: 1,
+            after: Duration::ZERO,
+        };
+        for (before, expected) in [
+            (Some(object(json!({annotation::SEALED: "true"}))), "kubectl changed .spec.args"),
+            (Some(object(json!({}))), "kubectl changed .spec.args[hunter2]"),
+            (None, "kubectl changed .spec.args"),
+        ] {
+            assert_eq!(change(&repair, before.as_ref()), expected);
+        }
     }
 }

@@ -238,6 +238,8 @@ async fn change(server: &Cluster, declared: &DeclaredObject) -> Result<Option<Ch
     if declared.is_sealed() {
         return with(sealed(declared, live.is_some()));
     }
+    // It may still have what is declared in plain text now, and was secret before.
+    let confidential = live.as_ref().is_some_and(Object::hides_values);
     let after = match dry_run(server, declared).await {
         Ok(after) => after,
         // Its Namespace or its kind comes with the same commit.
@@ -245,7 +247,8 @@ async fn change(server: &Cluster, declared: &DeclaredObject) -> Result<Option<Ch
         Err(error) if error.is_transient() => return Err(error),
         Err(error) => {
             // The words about a Secret may have its values.
-            let why = if declared.is_confidential() { "the API server refuses it".into() } else { error.to_string() };
+            let withheld = declared.is_confidential() || confidential;
+            let why = if withheld { "the API server refuses it".into() } else { error.to_string() };
             return with(ChangeKind::Fails(format!("{id} cannot be applied: {why}")));
         }
     };
@@ -254,7 +257,7 @@ async fn change(server: &Cluster, declared: &DeclaredObject) -> Result<Option<Ch
     if before.as_ref() == Some(&after) {
         return Ok(None);
     }
-    let difference = Difference { path: path(declared), on_disk: before, wanted: Some(after) };
+    let difference = Difference { path: path(declared), on_disk: before, wanted: Some(after), confidential };
     with(if live.is_some() { ChangeKind::Changed(difference) } else { ChangeKind::Made(difference) })
 }
 
@@ -264,7 +267,7 @@ fn sealed(declared: &DeclaredObject, is_live: bool) -> ChangeKind {
         return ChangeKind::Unknown(format!("{} is not compared: SOPS sealed values of it", declared.id));
     }
     let wanted = yaml::document(&Value::Object(shown(declared.written()).0));
-    ChangeKind::Made(Difference { path: path(declared), on_disk: None, wanted: Some(wanted) })
+    ChangeKind::Made(Difference { path: path(declared), on_disk: None, wanted: Some(wanted), confidential: false })
 }
 
 /// The object as it is; `None` if it, or its kind, is not there.

@@ -35,8 +35,8 @@ const SHORT: usize = 8;
 /// Show what a commit or a working tree would change on a cluster
 ///
 /// Compiles the source and asks the API server by dry runs, so that defaults and admission count; nothing is changed. Shows the
-/// objects that would be deleted, then the differences in the form of kubectl diff; values of Secrets are masked, and objects with
-/// values that SOPS sealed are named and not compared. Exit status: 0 nothing would change, 1 something would, or the source has
+/// objects that would be deleted, then the differences in the form of kubectl diff; values of Secrets, and of what SOPS sealed before,
+/// are masked, and objects with values that SOPS sealed are named and not compared. Exit status: 0 nothing would change, 1 something would, or the source has
 /// mistakes, 2 the command could not run.
 #[derive(clap::Args)]
 pub(crate) struct DiffArgs {

@@ -50,7 +50,7 @@ pub(super) async fn run(
         console.note(&compilation.text());
         return Ok(FOUND);
     };
-    let ExportedObjects { objects, account } = live.gather(args, Some(declared), console).await?;
+    let ExportedObjects { objects, account, .. } = live.gather(args, Some(declared), console).await?;
     let mut missing = Uncommitted::default();
     for (id, object) in &objects {
         match of_git(declared, id) {
@@ -87,7 +87,7 @@ fn of_git<'a>(declared: &'a DeclaredSet, id: &ObjectId) -> Option<&'a DeclaredOb
 fn keys(file: &Path) -> anyhow::Result<AgeKeys> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {shown}"))?;
-    match AgeKeys::read([("", text.as_str())].into_iter(), shown.to_string()) {
+    match AgeKeys::read([(shown.to_string().as_str(), text.as_str())].into_iter(), shown.to_string()) {
         Ok(keys) => Ok(keys),
         Err(_) => bail!("{shown} is no file with age keys, as age-keygen writes it"),
     }

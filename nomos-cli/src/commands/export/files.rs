@@ -19,7 +19,7 @@ const LONGEST: usize = 240;
 pub(super) fn layout(
     objects: &BTreeMap<ObjectId, Object>,
     format: SourceFormat,
-    in_file: impl Fn(Object) -> Option<Value>,
+    in_file: impl Fn(&ObjectId, Object) -> Option<Value>,
 ) -> (BTreeMap<String, String>, Vec<ObjectId>) {
     let mut by_name: BTreeMap<String, Vec<&ObjectId>> = BTreeMap::new();
     for id in objects.keys() {
@@ -38,7 +38,7 @@ pub(super) fn layout(
             if format == SourceFormat::Hierarchy {
                 object.metadata_mut().remove("namespace");
             }
-            match in_file(object) {
+            match in_file(id, object) {
                 Some(written) => _ = files.insert(format!("{}/{name}.yaml", directory(id)), yaml::text(&written)),
                 None => without.push(id.clone()),
             }
@@ -146,7 +146,7 @@ mod tests {
             let object: Object = serde_json::from_value(object.clone()).expect("an object");
             (object.id(), object)
         });
-        let in_file = |object: Object| Some(Value::Object(object.0));
+        let in_file = |_: &ObjectId, object: Object| Some(Value::Object(object.0));
         layout(&objects.collect(), SourceFormat::Unstructured, in_file).0.into_keys().collect()
     }
 

@@ -40,6 +40,8 @@ const TELL: usize = 500;
 pub(super) struct ExportedObjects {
     /// The objects, by their identities.
     pub(super) objects: BTreeMap<ObjectId, Object>,
+    /// Those of them whose values are secret, or may be.
+    pub(super) confidential: BTreeSet<ObjectId>,
     /// The account of everything.
     pub(super) account: ExportAccount,
 }
@@ -52,6 +54,8 @@ pub(super) struct ExportAccount {
     pub(super) objects: Vec<String>,
     /// Secrets that are not exported.
     pub(super) secrets: Vec<String>,
+    /// Other objects that are not exported, with values that SOPS sealed or that are of other objects.
+    pub(super) confidential: Vec<String>,
     /// The objects of each Helm release.
     pub(super) releases: BTreeMap<String, Vec<String>>,
     /// The number of objects that are not exported, by the reason.
@@ -121,9 +125,11 @@ impl<'a> LiveCluster<'a> {
             }
         }
         self.add_needed(args, &mut meant, &facts);
+        let confidential =
+            meant.iter().filter(|(_, object)| object.is_confidential()).map(|(id, _)| id.clone()).collect();
         let objects = self.without_defaults(meant, git, &facts, &mut account, console).await?;
         account.objects = objects.keys().map(ObjectId::to_string).collect();
-        Ok(ExportedObjects { objects, account })
+        Ok(ExportedObjects { objects, confidential, account })
     }
 
     /// Reads the objects that decide about others.
@@ -199,10 +205,13 @@ impl<'a> LiveCluster<'a> {
         match meant::meaning(object, facts) {
             Meaning::Meant => return true,
             Meaning::Secret if args.takes_secrets() => return true,
-            Meaning::Secret => account.secrets.push(format!("{}/{}", object.namespace(), object.name())),
+            Meaning::Secret if object.is_kind("", "Secret") => {
+                account.secrets.push(format!("{}/{}", object.namespace(), object.name()));
+            }
+            Meaning::Secret => account.confidential.push(object.id().to_string()),
             Meaning::Release(release) => {
                 account.releases.entry(release).or_default().push(object.id().to_string());
-                let is_secret = object.is_kind("", "Secret");
+                let is_secret = object.is_confidential();
                 return args.helm && !meant::is_release_secret(object) && (!is_secret || args.takes_secrets());
             }
             Meaning::Left(reason) => *account.left_out.entry(reason).or_default() += 1,

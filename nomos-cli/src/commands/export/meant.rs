@@ -20,7 +20,7 @@ const CLUSTER_MANAGERS: [&str; 4] =
 pub(super) enum Meaning {
     /// People made it.
     Meant,
-    /// People made it, and its values are secret.
+    /// People made it, and its values are secret, or may be.
     Secret,
     /// It is part of a Helm release, `NAMESPACE/NAME`.
     Release(String),
@@ -49,7 +49,7 @@ pub(super) fn meaning(object: &Object, facts: &MakerFacts) -> Meaning {
     if let Some(reason) = left(object, &kind, facts) {
         return Meaning::Left(reason);
     }
-    if kind == "Secret" { Meaning::Secret } else { Meaning::Meant }
+    if object.is_confidential() { Meaning::Secret } else { Meaning::Meant }
 }
 
 /// The Helm release of an object, `NAMESPACE/NAME`.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use agent::compile::SourceFormat;
 use agent::compile::parse::AgeRecipient;
 use agent::io::sealing;
-use agent::model::object::Object;
+use agent::model::object::{Object, ObjectId};
 use anyhow::bail;
 use clap::ArgAction;
 use serde_json::Value;
@@ -26,8 +26,8 @@ use gather::{ExportAccount, LiveCluster};
 /// Write what is live on a cluster to a repository
 ///
 /// Writes a file for each object that people made, and in it what they meant: no status, no default values, nothing that a controller
-/// made or the cluster assigned, no system Namespaces. Changes nothing on the cluster: it asks for default values by dry runs. Secrets
-/// are not exported without --secrets, contents of volumes never. With --check, tells what is live and not in a repository. Exit
+/// made or the cluster assigned, no system Namespaces. Changes nothing on the cluster: it asks for default values by dry runs. Secrets,
+/// and what SOPS sealed, are not exported without --secrets, contents of volumes never. With --check, tells what is live and not in a repository. Exit
 /// status: 0 the export is complete, 1 something could not be read or, with --check, something is not in the repository, 2 the command
 /// could not run.
 #[derive(clap::Args)]
@@ -119,10 +119,10 @@ impl ExportArgs {
         self.secrets != SecretForm::None || self.age_key.is_some()
     }
 
-    /// The text of an object in a file, with the values of a Secret sealed if that is asked for; `None` if they cannot be.
-    fn in_file(&self, object: Object) -> Option<Value> {
-        let is_sealed = self.secrets == SecretForm::Sops && object.is_kind("", "Secret");
+    /// The text of an object in a file, with the values of a confidential one sealed if that is asked for; `None` if they cannot be.
+    fn in_file(&self, object: Object, confidential: bool) -> Option<Value> {
         let object = Value::Object(object.0);
+        let is_sealed = self.secrets == SecretForm::Sops && confidential;
         if is_sealed { sealing::seal(&object, &self.age) } else { Some(object) }
     }
 }
@@ -147,10 +147,12 @@ pub(crate) fn run(args: &ExportArgs, kubeconfig: Option<&Path>, console: &mut Co
             return check::run(args, directory, &live, console).await;
         }
         let mut gathered = live.gather(args, None, console).await?;
-        let (files, unsealed) = files::layout(&gathered.objects, args.format(), |object| args.in_file(object));
+        let in_file = |id: &ObjectId, object| args.in_file(object, gathered.confidential.contains(id));
+        let (files, unsealed) = files::layout(&gathered.objects, args.format(), in_file);
         for id in unsealed {
-            let why =
-                format!("{id}: it has a label or an annotation named data or stringData, which SOPS would seal too");
+            let why = format!(
+                "{id}: it has a label or an annotation named as a field that is sealed, such as data, which SOPS would seal too"
+            );
             gathered.account.incomplete.push(why);
         }
         files::write(&args.path, &files)?;
@@ -171,7 +173,8 @@ fn text(account: &ExportAccount, directory: &str) -> String {
 
 /// The account of all that is not exported.
 fn beside(account: &ExportAccount) -> String {
-    let ExportAccount { objects: _, secrets, releases, left_out, claims, with_defaults, incomplete } = account;
+    let ExportAccount { objects: _, secrets, confidential, releases, left_out, claims, with_defaults, incomplete } =
+        account;
     let mut out = String::new();
     if !left_out.is_empty() {
         out.push_str("Left out, because people did not make it:\n");
@@ -181,6 +184,10 @@ fn beside(account: &ExportAccount) -> String {
     if !secrets.is_empty() {
         out.push_str("Secrets, which are not exported:\n");
         secrets.iter().for_each(|name| _ = writeln!(out, "   {name}"));
+    }
+    if !confidential.is_empty() {
+        out.push_str("Objects with values that SOPS sealed or that are of other objects, which are not exported without --secrets:\n");
+        confidential.iter().for_each(|name| _ = writeln!(out, "   {name}"));
     }
     if !releases.is_empty() {
         out.push_str("Helm releases, whose objects are exported with --helm alone:\n");
