@@ -66,12 +66,16 @@ fn await_refused(sync: &Sync<'_>, text: &str, in_force: Option<&str>) -> Result<
 
 pub(crate) fn opened_and_secret(kind: Kind) -> Result<()> {
     let (cluster, sops) = (installed(kind)?, Sops::new()?);
-    let agent = agent_with(&cluster, &FLAGS, &EVERYTHING)?;
+    let mut agent = agent_with(&cluster, &FLAGS, &EVERYTHING)?;
     let repository = Repository::empty()?;
     repository.write("namespace.yaml", &namespace(NAME))?;
     repository.write("plain.yaml", &config_map(NAME, "plain", "one"))?;
     repository.write("login.yaml", &sops.sealed(&secret(NAME, "login", VALUES[0]), 0)?)?;
     repository.write("settings.yaml", &sops.sealed(&config_map(NAME, "settings", VALUES[2]), 0)?)?;
+    // The key of another cluster is not needed here.
+    let annotation = "  annotations:\n    configsync.gke.io/cluster-name-selector: elsewhere\n";
+    let elsewhere = secret(NAME, "elsewhere", VALUES[0]).replace("stringData:", &format!("{annotation}stringData:"));
+    repository.write("elsewhere.yaml", &sops.sealed(&elsewhere, 1)?)?;
     let sync = Sync::unstructured(&cluster, NAME, repository)?;
     await_refused(&sync, "the Secret config-management-system/sops-age with the age key does not exist", None)?;
     ensure!(!cluster.exists(&format!("/api/v1/namespaces/{NAME}"))?, "something of the commit is applied");
@@ -107,7 +111,43 @@ pub(crate) fn opened_and_secret(kind: Kind) -> Result<()> {
     ensure!(cluster.get(&config_map_path(NAME, "settings"))?["data"]["key"] == VALUES[1], "it has another value");
 
     commands(&cluster, &sync)?;
+    shown_nowhere(&cluster, &agent, &sync)?;
+
+    // The key is gone when another agent begins: what is sealed stays as it is, and everything else is kept as declared.
+    let commit = sync.repository.head()?;
+    cluster.delete(&format!("{SYSTEM}/{KEY}"))?;
+    agent.terminate()?;
+    agent = agent_with(&cluster, &FLAGS, &EVERYTHING)?;
+    await_refused(&sync, "Until then the objects of the file stay as they are", Some(&commit))?;
+    let plain = config_map_path(NAME, "plain");
+    cluster.patch(&plain, &json!({"data": {"key": "by another client"}}))?;
+    await_condition("what is not sealed is put back", || {
+        ensure!(cluster.get(&plain)?["data"]["key"] == "two", "it is not");
+        Ok(())
+    })?;
+    ensure!(cluster.get(&config_map_path(NAME, "settings"))?["data"]["key"] == VALUES[1], "it is another value");
+    await_value(&cluster, NAME, "login", VALUES[3])?;
+    // A line of another tool spoils no key.
+    cluster.create(SYSTEM, &keys(&[("note.agekey", "none"), ("new.agekey", KEYS[1])]))?;
+    sync.await_synced(&commit)?;
+    let said = agent.log().lines(0).join("\n");
+    ensure!(said.contains("line 1 of \\\"note.agekey\\\""), "the wrong line is not told");
+    in_plain_text(&cluster, &sync)?;
     shown_nowhere(&cluster, &agent, &sync)
+}
+
+/// What was sealed is declared in plain text, and the live object still has the sealed value.
+fn in_plain_text(cluster: &Cluster, sync: &Sync<'_>) -> Result<()> {
+    let live = cluster.get(&config_map_path(NAME, "settings"))?;
+    ensure!(live["metadata"]["annotations"]["configsync.gke.io/sealed"] == "true", "{live:#}");
+    sync.repository.write("settings.yaml", &config_map(NAME, "settings", "for-all-to-read"))?;
+    let (status, said) = cluster.nomos(&["diff", NAME, "--path", &sync.repository.url()]);
+    ensure!(status == 1 && said.contains("-  key: '***'\n+  key: '***'"), "{status}: {said}");
+    ensure!(!said.contains(VALUES[1]) && !said.contains("for-all"), "{said}");
+    sync.commit()?;
+    let live = cluster.get(&config_map_path(NAME, "settings"))?;
+    ensure!(live["metadata"]["annotations"]["configsync.gke.io/sealed"].is_null(), "{live:#}");
+    Ok(())
 }
 
 /// Another client changes a sealed value, and it is put back.
@@ -219,6 +259,16 @@ pub(crate) fn export(kind: Kind) -> Result<()> {
     nomos(&["export", "--path", &path, "--age", recipient(0)?], 2, "--age is for --secrets=sops")?;
     nomos(&[&["export", "--path", &path][..], &both].concat(), 1, "secret/sealed/odd: it has a label")?;
     cluster.delete(&format!("{secrets}/odd"))?;
+    // As an agent leaves it that applied a sealed file.
+    let marked = json!({"annotations": {"configsync.gke.io/sealed": "true"}, "name": "settings"});
+    let settings = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": marked, "data": {"password": VALUES[0]}, "immutable": true});
+    cluster.create(&format!("/api/v1/namespaces/{NAME}/configmaps"), &settings)?;
+    let others = home.path().join("others");
+    nomos(&["export", "--path", &others.display().to_string()], 0, "   configmap/sealed/settings\n")?;
+    ensure!(!others.join("namespaces").join(NAME).join("config-map-settings.yaml").exists(), "it is exported");
+    fs::remove_dir_all(repository.path().join("namespaces"))?;
+    fs::remove_dir_all(repository.path().join("system"))?;
+    nomos(&[&["export", "--path", &path][..], &both].concat(), 0, "")?;
 
     let plain = home.path().join("plain");
     let as_it_is = ["--secrets=plain", "--plain-secrets-in-git"];
@@ -233,20 +283,27 @@ pub(crate) fn export(kind: Kind) -> Result<()> {
         let opened: Value = serde_yaml::from_str(&sops.opened(&sealed, key)?)?;
         ensure!(opened == expected, "{opened:#}\n{expected:#}");
     }
+    let map = Path::new("namespaces").join(NAME).join("config-map-settings.yaml");
+    let opened: Value = serde_yaml::from_str(&sops.opened(&repository.path().join(&map), 0)?)?;
+    let expected: Value = serde_yaml::from_str(&fs::read_to_string(plain.join(&map))?)?;
+    ensure!(opened == expected && opened["immutable"] == true, "{opened:#}\n{expected:#}");
     nomos(&["vet", "--path", &path], 0, "")?;
     nomos(&["export", "--check", &path], 0, "not compared")?;
     let key = sops.key_file(1).display().to_string();
     nomos(&["export", "--check", &path, "--age-key", &key], 0, "")?;
     sops.set(&sealed, 1, r#"["data"]["password"]"#, &encoded(VALUES[1]))?;
     nomos(&["export", "--check", &path, "--age-key", &key], 1, "secret/sealed/login: .data.password is not")?;
+    becomes_the_cluster(&cluster, repository, &secrets)
+}
 
-    // The repository becomes the cluster again.
+/// The repository becomes the cluster again.
+fn becomes_the_cluster(cluster: &Cluster, repository: Repository, secrets: &str) -> Result<()> {
     cluster.delete(&format!("{secrets}/login"))?;
     cluster.create(SYSTEM, &keys(&[("age.agekey", KEYS[0])]))?;
-    let _agent = agent(&cluster, &["--age-key-secret", KEY])?;
-    let sync = Sync::hierarchical(&cluster, "root-sync", repository)?;
+    let _agent = agent(cluster, &["--age-key-secret", KEY])?;
+    let sync = Sync::hierarchical(cluster, "root-sync", repository)?;
     sync.await_synced(&sync.repository.head()?)?;
-    await_value(&cluster, NAME, "login", VALUES[1])?;
+    await_value(cluster, NAME, "login", VALUES[1])?;
     let live = cluster.get(&format!("{secrets}/login"))?;
     let lines = live["data"]["lines"].as_str().context("a text")?;
     ensure!(lines == encoded("first\nsecond\n") && live["metadata"]["annotations"]["note"] == "a\nb", "{live:#}");
