@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::Findings;
 use crate::compile::parse::{self, Manifest, PLACEHOLDER, type_check};
+use crate::compile::scope::ScopedManifest;
 use crate::model::finding::{Code, Finding};
 use crate::model::manifest_object::decoded;
 use crate::model::object::GroupKind;
@@ -77,8 +78,9 @@ pub(super) fn values(manifest: &Manifest, findings: &mut Findings) {
 }
 
 /// A Secret has no value that is still sealed (KNV2010). Config Sync applies it, and so does the API server; but a program that logs in with
-/// the text that SOPS made of a password fails, and the password that worked is gone. Of other kinds it is a warning: the text may be meant.
-pub(super) fn unopened(manifest: &Manifest, findings: &mut Findings) {
+/// the text that SOPS made of a password fails, and the password that worked is gone. Of other kinds it is a warning: the text may be meant. A Secret for another
+/// cluster is none here.
+pub(super) fn unopened(ScopedManifest { manifest, .. }: &ScopedManifest, findings: &mut Findings) {
     const OF_SECRET: [&str; 2] = ["data", "stringData"];
     let object = &manifest.object;
     if !object.is_kind("", "Secret") || object.is_sealed() {

@@ -82,7 +82,6 @@ const RAW: &[(AppliesTo, RawRule)] = &[
     (Always, RawRule::All(kinds::own_sync)),
     (Always, RawRule::Each(metadata::fields)),
     (CommandLine, RawRule::Each(base64::values)),
-    (Always, RawRule::Each(base64::unopened)),
     (Always, RawRule::All(crds::removed)),
     (Always, RawRule::Each(selectors::on_selectors)),
     (Hierarchy, RawRule::Each(directories::cluster_registry)),
@@ -101,6 +100,7 @@ const SCOPED: &[(AppliesTo, ScopedRule)] = &[
     (RootRepo, ScopedRule::Each(scoped::cluster_scoped)),
     (NamespaceRepo, ScopedRule::Each(scoped::not_namespaced)),
     (Always, ScopedRule::Each(scoped::namespace_and_selector)),
+    (Always, ScopedRule::Each(base64::unopened)),
     (Always, ScopedRule::All(selectors::unique_namespace_selectors)),
 ];
 
