@@ -113,9 +113,12 @@ struct Args {
     /// namespace config-management-system, for a RepoSync in its own namespace
     #[arg(long, value_name = "NAME")]
     age_key_secret: Option<String>,
-    /// Address of /healthz, /readyz, /metrics and /debug/syncs (the state of every sync); port 0 lets the system choose
+    /// Address of the page /ui/ and of /healthz, /readyz, /metrics and /debug/syncs; port 0 lets the system choose
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8675")]
     listen: SocketAddr,
+    /// Show the page to programs of this host without a token of the cluster. In a Pod, every port-forward would be such a program
+    #[arg(long)]
+    page_without_token: bool,
     /// File with the secret that git servers sign webhooks with; while there is none, no webhook is taken
     #[arg(long, value_name = "FILE")]
     webhook_secret: Option<PathBuf>,
@@ -257,6 +260,7 @@ fn options(args: Args, cache: &Path) -> anyhow::Result<Options> {
         tenants: Reach::Public(args.tenant_networks.into()),
         age_key_secret: args.age_key_secret,
         listen: Some(args.listen),
+        page_without_token: args.page_without_token,
         webhooks: args.webhook_secret.map(|secret| WebhookOptions { listen: args.webhook_listen, secret }),
         audit_period: args.audit_period,
         once: args.once,

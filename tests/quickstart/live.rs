@@ -49,6 +49,7 @@ struct Said {
     commit: String,
     applied: String,
     pruned: String,
+    page: String,
 }
 
 impl Visit for Said {
@@ -59,6 +60,7 @@ impl Visit for Said {
             "commit" => &mut self.commit,
             "applied" => &mut self.applied,
             "pruned" => &mut self.pruned,
+            "page" => &mut self.page,
             _ => return,
         };
         slot.clear();
@@ -82,6 +84,9 @@ fn line(level: Level, said: &Said, colours: bool) -> Option<String> {
             false => vec![&said.message],
         };
         return Some(paint(if level == Level::ERROR { "31" } else { "33" }, &lines.join("\n    ")));
+    }
+    if !said.page.is_empty() {
+        return Some(format!("Look at it in a browser: {}", paint("1", &said.page)));
     }
     if said.message == "synced" {
         let commit = said.commit.get(..7).unwrap_or(&said.commit);
@@ -120,6 +125,8 @@ mod tests {
             Some("put back service/a/b: kubectl changed .spec.replicas\n    -  a: 1\n    +  a: 2")
         );
         assert_eq!(shown(Level::INFO, "serving /healthz"), None);
+        let page = Said { page: "http://127.0.0.1:1/ui/".to_owned(), ..Said::default() };
+        assert_eq!(line(Level::INFO, &page, false).as_deref(), Some("Look at it in a browser: http://127.0.0.1:1/ui/"));
         assert_eq!(shown(Level::WARN, "careful").as_deref(), Some("careful"));
     }
 }

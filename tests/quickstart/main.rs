@@ -1,7 +1,8 @@
 //! The first minutes with nomos: a cluster in memory, and the agent, which follows a copy of `examples/go-hello` and shows what it
 //! does. Ctrl-D or Ctrl-C ends it.
 //!
-//! With `--once`, or without a terminal, it goes through all steps by itself and fails if one of them does. With
+//! With `--once`, or without a terminal, it goes through all steps by itself and fails if one of them does; with `--stay` it waits
+//! for the end of its input instead, for programs that play the steps. With
 //! `--control-plane` the cluster is a real control plane, which is built first; `--build-only` does just that.
 #![expect(clippy::disallowed_methods, reason = "a program at the edge")]
 
@@ -24,7 +25,7 @@ use tests::repository::Repository;
 use tests::wait::await_condition;
 use tokio::runtime::Runtime;
 
-const USAGE: &str = "usage: cargo quickstart [--once] [--control-plane | --build-only]";
+const USAGE: &str = "usage: cargo quickstart [--once | --stay] [--control-plane | --build-only]";
 
 /// The one sync, and the Namespace that its repository declares.
 const NAME: &str = "go-hello";
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--once" => once = true,
+            "--stay" => once = false,
             "--control-plane" => kind = Kind::ControlPlane,
             "--build-only" => build_only = true,
             _ => return failed(&anyhow::anyhow!("unknown argument {argument}\n{USAGE}"), 2),
@@ -168,6 +170,7 @@ fn options(kubeconfig: &Path, home: &Path) -> agent::run::Options {
         cache_limit: agent::io::repositories::CACHE_LIMIT,
         local_repositories: agent::api::LocalRepositories::Allowed,
         tenants: agent::io::git::Reach::Everywhere,
+        page_without_token: true,
         listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         webhooks: None,
         audit_period: Duration::from_secs(3600),

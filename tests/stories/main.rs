@@ -45,6 +45,7 @@ mod names;
 mod node;
 mod once;
 mod one_writer;
+mod page;
 mod private_repositories;
 mod records;
 mod removal;
@@ -217,6 +218,8 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("the_control_plane_leaves_nothing_behind", control_plane::leaves_nothing, &[Kind::ControlPlane]),
     ("kubeconfigs_are_read_as_by_kubectl", kubeconfigs::are_read_as_by_kubectl, &[Kind::ControlPlane]),
     ("health_and_metrics_are_served", health::served, &Kind::ALL),
+    ("the_page_shows_what_a_user_may_get", page::shows_what_a_user_may_get, &[Kind::ControlPlane]),
+    ("the_page_needs_no_token_if_the_agent_is_told_so", page::needs_no_token_on_request, &Kind::ALL),
     ("a_stopped_agent_writes_its_status", stopped::writes_status, &Kind::ALL),
     ("a_suspended_sync_writes_nothing", steering::suspended, &[Kind::ControlPlane]),
     ("a_commit_is_shown_before_it_is_made", steering::shown_before, &[Kind::ControlPlane]),

@@ -27,6 +27,8 @@ pub mod credentials;
 #[cfg(feature = "cluster")]
 pub mod source;
 #[cfg(feature = "cluster")]
+pub mod journal;
+#[cfg(feature = "cluster")]
 pub mod serve;
 #[cfg(feature = "cluster")]
 pub mod reports;

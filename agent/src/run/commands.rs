@@ -222,6 +222,7 @@ impl CommandRunner {
             self.metrics.synced(now.map_or(0, |since| since.as_secs()));
         }
         self.tell(ReportMessage::Report(report));
+        self.context.journal.touch();
     }
 
     /// Announces an event. While the API server takes long for Events, further ones are counted and left out.

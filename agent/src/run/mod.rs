@@ -40,6 +40,7 @@ use tracing::Instrument as _;
 use crate::api::{API_SERVER_TIMEOUT, GitSpec, LocalRepositories, RECONCILE_TIMEOUT};
 use crate::compile::SourceFormat;
 use crate::io::git::Reach;
+use crate::io::journal::Journal;
 use crate::io::kubernetes::client::{ApiError, Cluster};
 use crate::io::kubernetes::connections::Connections;
 use crate::io::kubernetes::fence::Fence;
@@ -50,9 +51,11 @@ use crate::io::kubernetes::patience::patiently;
 use crate::io::kubernetes::search::Search;
 use crate::io::kubernetes::watch::Watches;
 use crate::io::proxy::ProxyVariables;
-use crate::io::reports::WriteBudget;
+use crate::io::reports::{WriteBudget, now};
 use crate::io::repositories::Repositories;
-use crate::io::serve::{Metrics, ServedSyncs, VerbLabels, WebhookOptions, WebhookTargets, serve, serve_webhooks};
+use crate::io::serve::{
+    Metrics, PageOptions, ServedSyncs, StatusPage, VerbLabels, WebhookOptions, WebhookTargets, serve, serve_webhooks,
+};
 use crate::model::metadata::{ROOT_SYNC, SyncId};
 use crate::sync::plan::guard::APPROVAL;
 
@@ -100,6 +103,8 @@ pub struct Options {
     pub tenants: Reach,
     /// Address of `/healthz`, `/readyz`, `/metrics` and `/debug/syncs`; `None` serves none of them.
     pub listen: Option<SocketAddr>,
+    /// The page at that address needs no token from programs of this host.
+    pub page_without_token: bool,
     /// Name of the Secrets with age keys for sealed files, in the namespace of each sync; `None` if there are none.
     pub age_key_secret: Option<String>,
     /// The receiver of webhooks; `None` has none.
@@ -135,6 +140,7 @@ pub(crate) struct AgentContext {
     repositories: Arc<Repositories>,
     metrics: Arc<Metrics>,
     syncs: Arc<ServedSyncs>,
+    journal: Arc<Journal>,
     /// `true` once this agent may write.
     leads: watch::Sender<bool>,
     holdings: Arc<SyncHoldings>,
@@ -157,10 +163,8 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let mut stop = stop_signal()?;
     let (metrics, syncs) = (Arc::new(Metrics::default()), Arc::new(ServedSyncs::default()));
     supervision::watch_panics(Arc::clone(&metrics));
-    if let Some(address) = options.listen {
-        let what = format!("cannot listen on {address}; choose another address with --listen");
-        serve(address, Arc::clone(&metrics), Arc::clone(&syncs)).await.context(what)?;
-    }
+    let journal = Arc::new(Journal::default());
+    let page = serve_own(&options, &metrics, &syncs, &journal).await?;
     let config = config(&options)?;
     let address = config.cluster_url.to_string();
     let (fence, thread) = (Fence::default(), LeaseThread::start().context("cannot start a thread")?);
@@ -179,6 +183,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         // A closed channel is a stop too.
         _ = stop.wait_for(|stop| *stop) => return Ok(!options.once),
     };
+    page.ready(&cluster);
     let connections = LeaderConnections { of_lease: lease_connections, of_others: connections };
     let leader = Leader::new(lease.clone(), fence, connections, options.identity.clone(), options.lease_duration);
     let watches = Arc::new(Watches::new(Arc::clone(&cluster)));
@@ -202,6 +207,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         repositories: Arc::clone(&repositories),
         metrics,
         syncs,
+        journal,
         leads: watch::Sender::new(false),
         holdings: Arc::default(),
         granted: watch::Sender::default(),
@@ -213,6 +219,22 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let ended = lead(Arc::new(context), leader, thread.runtime(), stop).await;
     repositories.end();
     ended
+}
+
+/// Serves what the agent tells of itself, if it is told an address. The page shows nothing before the API server answers.
+async fn serve_own(
+    options: &Options,
+    metrics: &Arc<Metrics>,
+    syncs: &Arc<ServedSyncs>,
+    journal: &Arc<Journal>,
+) -> anyhow::Result<Arc<StatusPage>> {
+    let of_page = PageOptions { without_token: options.page_without_token, cluster_name: options.cluster_name.clone() };
+    let page = Arc::new(StatusPage::new(of_page, Arc::clone(syncs), Arc::clone(journal), Arc::clone(metrics)));
+    if let Some(address) = options.listen {
+        let what = format!("cannot listen on {address}; choose another address with --listen");
+        serve(address, Arc::clone(metrics), Arc::clone(syncs), Arc::clone(&page)).await.context(what)?;
+    }
+    Ok(page)
 }
 
 /// Serves the syncs for as long as this agent holds the Lease. Until then it stands by.
@@ -264,6 +286,7 @@ async fn lead(
     // It ends with the process when the Lease is lost.
     context.metrics.leader.set(1);
     context.leads.send_replace(true);
+    context.journal.begin(now().time.unix().unwrap_or_default());
     if !holds {
         return work.await;
     }

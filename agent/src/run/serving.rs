@@ -309,6 +309,7 @@ async fn write(context: &AgentContext, id: &SyncId, object: &mut SyncObject, sta
     match write_sync_status(&context.cluster, id, &object.uid, &status).await {
         Ok(()) => {
             object.status = status;
+            context.journal.touch();
             true
         }
         Err(error) => {

@@ -21,7 +21,7 @@ use crate::api::Removal;
 use crate::compile::declared::Undeclared;
 use crate::io::credentials::is_refused_login;
 use crate::io::reports::{Announcer, Reporter, SyncObject};
-use crate::io::serve::DumpRequests;
+use crate::io::serve::{StateRequest, StateRequests};
 use crate::io::source::DefinedKinds;
 use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
@@ -112,8 +112,8 @@ pub(super) async fn run(
     let groups = recorded.groups.take().filter(|_| task.removal.is_none());
     let (audited, audits) = mpsc::channel(AUDIT_BACKLOG);
     let (cluster, uid) = (Arc::new(task.cluster(&context.cluster)), object.as_ref().map(|it| it.uid.clone()));
-    let announcer = Announcer::new(Arc::clone(&cluster), &task.sync, uid.as_deref());
-    let reporter = Reporter::new(Arc::clone(&context.cluster), task.sync.clone(), uid, Arc::clone(&context.writes));
+    let announcer = Announcer::new(Arc::clone(&cluster), &task.sync, uid.as_deref(), Arc::clone(&context.journal));
+    let reporter = Reporter::new(&context.cluster, task.sync.clone(), uid, &context.writes, &context.journal);
     let reporting = reporting(&task, object, groups);
     let runner = CommandRunner {
         cluster,
@@ -259,7 +259,7 @@ struct Driver<'a> {
     source: FollowedSource,
     inbox: mpsc::Receiver<Event>,
     audits: mpsc::Receiver<Event>,
-    dumps: DumpRequests,
+    dumps: StateRequests,
     instructions: &'a mut watch::Receiver<Instructions>,
     /// The syncs that this one hears of.
     all_syncs: watch::Receiver<Option<Arc<AllSyncs>>>,
@@ -331,8 +331,7 @@ impl Driver<'_> {
                     false => continue,
                 },
                 Some(request) = self.dumps.recv() => {
-                    // It fails when the request was given up.
-                    let _ = request.send(self.state.dump(Instant::now()));
+                    show(&self.state, request);
                     continue;
                 }
             };
@@ -469,6 +468,15 @@ impl Driver<'_> {
         let _ = tokio::time::timeout_at(until, self.runner.reports.closed()).await;
         until
     }
+}
+
+/// Answers a user who looks at the sync. It fails when the request was given up.
+fn show(state: &State, request: StateRequest) {
+    let _ = match request {
+        StateRequest::Dump(answer) => answer.send(state.dump(Instant::now())).is_ok(),
+        StateRequest::Summary(answer) => answer.send(state.summary()).is_ok(),
+        StateRequest::View(answer) => answer.send(state.view()).is_ok(),
+    };
 }
 
 async fn sleep_until(at: Option<Deadline>) {

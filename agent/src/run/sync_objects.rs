@@ -206,6 +206,7 @@ impl SyncObjects {
     }
 
     fn take(&mut self, kind: SyncKind, event: ObjectsEvent, listed: &mut BTreeMap<SyncKind, Vec<SyncId>>) {
+        self.context.journal.touch();
         match event {
             WatchEvent::Init => _ = listed.insert(kind, Vec::new()),
             WatchEvent::InitApply(object) => {

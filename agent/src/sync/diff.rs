@@ -27,7 +27,22 @@ pub fn repair(declared: &Object, live: &Object) -> String {
     if secret {
         mask(&mut from, &mut to);
     }
-    let (from, to) = (yaml::text(&from), yaml::text(&to));
+    unified(&from, &to)
+}
+
+/// The unified diff between the forms that two commits declare. The labels and annotations of the sync are left out.
+pub fn commits(before: &Object, after: &Object) -> String {
+    let [mut from, mut to] = [before, after].map(|object| Value::Object(object.0.clone()));
+    strip(&mut from);
+    strip(&mut to);
+    if [before, after].iter().any(|object| object.is_kind("", "Secret")) {
+        mask(&mut from, &mut to);
+    }
+    unified(&from, &to)
+}
+
+fn unified(from: &Value, to: &Value) -> String {
+    let (from, to) = (yaml::text(from), yaml::text(to));
     let diff = TextDiff::from_lines(&from, &to);
     let unified = diff.unified_diff().context_radius(1).to_string();
     let mut lines: Vec<&str> = unified.lines().take(LINES).collect();
@@ -111,6 +126,21 @@ mod tests {
         let diff = repair(&declared, &live);
         let changed: Vec<&str> = diff.lines().filter(|l| l.starts_with(['+', '-'])).collect();
         assert_eq!(changed, ["-  labels: {}", "+  labels:", "+    x: \"1\"", "-  a: 2", "+  a: 1"]);
+    }
+
+    #[test]
+    fn commits_differ_in_what_they_declare_and_hide_secrets() {
+        let form = |spec: Value| {
+            object(
+                json!({"kind": "X", "spec": spec, "metadata": {"annotations": {annotation::TOKEN: spec.to_string()}}}),
+            )
+        };
+        let diff = commits(&form(json!({"a": 1, "b": 2})), &form(json!({"a": 3})));
+        let changed: Vec<&str> = diff.lines().filter(|l| l.starts_with(['+', '-'])).collect();
+        assert_eq!(changed, ["-  a: 1", "-  b: 2", "+  a: 3"]);
+        let secret = |value: &str| object(json!({"kind": "Secret", "apiVersion": "v1", "data": {"a": value}}));
+        let diff = commits(&secret("b2xk"), &secret("bmV3"));
+        assert!(diff.contains("*** (before)") && !diff.contains("b2xk") && !diff.contains("bmV3"), "{diff}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ const BURST: f64 = 25.0;
 const NOTE: usize = 1000;
 
 /// The object that an Event is about.
+#[derive(Clone)]
 pub struct Regarding {
     /// Group and version.
     pub api_version: String,
@@ -32,6 +33,8 @@ pub struct Regarding {
     pub name: String,
     /// `metadata.uid`, by which `kubectl describe` finds the Event.
     pub uid: String,
+    /// The sync of the object, where that is another one.
+    pub related: Option<Box<Regarding>>,
 }
 
 impl Regarding {
@@ -43,7 +46,16 @@ impl Regarding {
             namespace: sync.namespace.clone(),
             name: sync.name.clone(),
             uid: uid.to_owned(),
+            related: None,
         }
+    }
+
+    fn reference(&self) -> Value {
+        let mut object = json!({"apiVersion": self.api_version, "kind": self.kind, "name": self.name, "uid": self.uid});
+        if !self.namespace.is_empty() {
+            object["namespace"] = self.namespace.as_str().into();
+        }
+        object
     }
 }
 
@@ -88,16 +100,7 @@ impl EventPublisher {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = Time::from_unix(now.as_secs()).0;
         let namespace = if regarding.namespace.is_empty() { "default" } else { &regarding.namespace };
-        let mut object = json!({
-            "apiVersion": regarding.api_version,
-            "kind": regarding.kind,
-            "name": regarding.name,
-            "uid": regarding.uid,
-        });
-        if !regarding.namespace.is_empty() {
-            object["namespace"] = regarding.namespace.as_str().into();
-        }
-        let event = json!({
+        let mut event = json!({
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {"name": event_name(&regarding.name, now.as_nanos()), "namespace": namespace},
@@ -106,13 +109,16 @@ impl EventPublisher {
             "reportingInstance": "nomos-agent",
             "action": "Sync",
             "reason": reason,
-            "regarding": object,
+            "regarding": regarding.reference(),
             "note": note.chars().take(NOTE).collect::<String>(),
             "type": match severity {
                 Severity::Normal => "Normal",
                 Severity::Warning => "Warning",
             },
         });
+        if let Some(sync) = &regarding.related {
+            event["related"] = sync.reference();
+        }
         let path = path::collection(&ApiResource::erase::<Event>(&()), "v1", namespace);
         cluster.request::<Value>(Method::POST, &path, JSON, event.to_string().into_bytes()).await?;
         Ok(())

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use http::header::AUTHORIZATION;
+use http::{Request, Response};
 use kube::Config;
+use kube::client::{Body, ConfigExt as _};
 use kube::config::{AuthInfo, Cluster as ClusterEntry, ExecAuthCluster, Kubeconfig};
 use rustls::crypto::{CryptoProvider, KeyProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
@@ -12,6 +15,7 @@ use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tower::{BoxError, Layer as _, ServiceExt as _, service_fn};
 
 use crate::io::proxy::ProxyVariables;
 use crate::model::error_chain::{error_chain, root_cause};
@@ -104,6 +108,23 @@ pub fn config(kubeconfig: &Kubeconfig, context: Option<&str>, proxies: &ProxyVar
     config.auth_info = login(&user, &cluster)?;
     config.tls_server_name = cluster.tls_server_name;
     Ok(config)
+}
+
+/// The token with which a client of this configuration logs in, be it one that a login program gives; `None` for other logins.
+///
+/// # Errors
+/// When the login fails.
+pub async fn bearer_token(config: &Config) -> Result<Option<String>, BoxError> {
+    let Some(layer) = config.auth_layer()? else { return Ok(None) };
+    // kube adds the header to a request that is sent nowhere.
+    let echo = service_fn(async |request: Request<Body>| {
+        let mut answer = Response::new(Body::empty());
+        *answer.headers_mut() = request.into_parts().0.headers;
+        Ok::<_, BoxError>(answer)
+    });
+    let answer = layer.layer(echo).oneshot(Request::new(Body::empty())).await?;
+    let header = answer.headers().get(AUTHORIZATION).map(|value| value.to_str()).transpose()?;
+    Ok(header.and_then(|header| header.strip_prefix("Bearer ")).map(str::to_owned))
 }
 
 /// An entry without its empty values: they are not set.

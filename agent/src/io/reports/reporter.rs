@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::pace::WriteBudget;
 use super::{now, resource_groups, status};
+use crate::io::journal::Journal;
 use crate::io::kubernetes::client::Cluster;
 use crate::io::places::party;
 use crate::model::finding::{Code, Finding};
@@ -23,12 +24,20 @@ pub struct Reporter {
     /// The uid of the sync object; `None` without one.
     uid: Option<String>,
     budget: Arc<WriteBudget>,
+    journal: Arc<Journal>,
 }
 
 impl Reporter {
     /// A reporter of `sync`. `uid` is that of the sync object, if there is one.
-    pub fn new(cluster: Arc<Cluster>, sync: SyncId, uid: Option<String>, budget: Arc<WriteBudget>) -> Self {
-        Self { cluster, sync, uid, budget }
+    pub fn new(
+        cluster: &Arc<Cluster>,
+        sync: SyncId,
+        uid: Option<String>,
+        budget: &Arc<WriteBudget>,
+        journal: &Arc<Journal>,
+    ) -> Self {
+        let (cluster, budget, journal) = (Arc::clone(cluster), Arc::clone(budget), Arc::clone(journal));
+        Self { cluster, sync, uid, budget, journal }
     }
 
     /// Writes what the sync tells, until its last report is written or the sender of `messages` is gone.
@@ -60,6 +69,8 @@ impl Reporter {
                     let _turn = self.budget.turn(&party).await;
                     let answer =
                         write(&self.cluster, &self.sync, self.uid.as_deref(), Some(&self.budget), request).await;
+                    // Users who look see the status as it is written.
+                    self.journal.touch();
                     // Newer reports come before the next request, so that they replace older ones.
                     while let Ok(message) = messages.try_recv() {
                         effects.extend(reporting.step(ReportEvent::Told(message), &now()));

@@ -13,25 +13,35 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::model::metadata::SyncId;
 use crate::model::shared::lock;
-use crate::sync::engine::Dump;
+use crate::sync::engine::{Dump, SyncSummary, SyncView};
 
 /// The longest time that a sync may take to answer. A sync that is starting does not answer yet.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Requests for the state of one sync: the task of the sync sends it into each of them.
-pub type DumpRequests = mpsc::Receiver<oneshot::Sender<Dump>>;
+/// A request for the state of one sync: the task of the sync sends it into the channel.
+pub enum StateRequest {
+    /// For `/debug/syncs`.
+    Dump(oneshot::Sender<Dump>),
+    /// For the page, without objects.
+    Summary(oneshot::Sender<SyncSummary>),
+    /// For the page, with every object.
+    View(oneshot::Sender<SyncView>),
+}
 
-type DumpRequester = mpsc::Sender<oneshot::Sender<Dump>>;
+/// The requests to one sync.
+pub type StateRequests = mpsc::Receiver<StateRequest>;
+
+type StateRequester = mpsc::Sender<StateRequest>;
 
 /// The syncs whose state can be asked for.
 #[derive(Default)]
-pub struct ServedSyncs(Mutex<BTreeMap<SyncId, DumpRequester>>);
+pub struct ServedSyncs(Mutex<BTreeMap<SyncId, StateRequester>>);
 
 /// The place of one sync in [`ServedSyncs`]. The sync is shown for as long as this lives.
 pub struct Registration {
     syncs: Arc<ServedSyncs>,
     sync: SyncId,
-    requester: DumpRequester,
+    requester: StateRequester,
 }
 
 /// One sync in the answer.
@@ -48,14 +58,27 @@ struct DumpedSync {
 
 impl ServedSyncs {
     /// Shows `sync` from now on. The requests must be answered within a second.
-    pub fn register(self: &Arc<Self>, sync: &SyncId) -> (Registration, DumpRequests) {
+    pub fn register(self: &Arc<Self>, sync: &SyncId) -> (Registration, StateRequests) {
         let (requester, requests) = mpsc::channel(1);
         self.all().insert(sync.clone(), requester.clone());
         (Registration { syncs: Arc::clone(self), sync: sync.clone(), requester }, requests)
     }
 
-    fn all(&self) -> MutexGuard<'_, BTreeMap<SyncId, DumpRequester>> {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<SyncId, StateRequester>> {
         lock(&self.0)
+    }
+
+    /// The syncs that run now, with the numbers of their objects. A sync that is starting, ending or busy has none.
+    pub(super) async fn summaries(&self) -> BTreeMap<SyncId, Option<SyncSummary>> {
+        let syncs = self.all().clone();
+        let all = syncs.into_iter().map(async |(sync, requester)| (sync, ask(&requester, StateRequest::Summary).await));
+        futures::future::join_all(all).await.into_iter().collect()
+    }
+
+    /// The objects of one sync; `None` if it does not run, or does not answer now.
+    pub(super) async fn view(&self, sync: &SyncId) -> Option<SyncView> {
+        let requester = self.all().get(sync)?.clone();
+        ask(&requester, StateRequest::View).await
     }
 
     /// Asks every sync at the same time.
@@ -75,13 +98,18 @@ impl Drop for Registration {
     }
 }
 
-async fn dump(sync: SyncId, requester: DumpRequester) -> DumpedSync {
+/// Asks one sync; `None` if it does not answer in time.
+async fn ask<T>(requester: &StateRequester, request: impl FnOnce(oneshot::Sender<T>) -> StateRequest) -> Option<T> {
     let answer = async {
         let (answer, state) = oneshot::channel();
-        requester.send(answer).await.ok()?;
+        requester.send(request(answer)).await.ok()?;
         state.await.ok()
     };
-    let state = tokio::time::timeout(PATIENCE, answer).await.ok().flatten();
+    tokio::time::timeout(PATIENCE, answer).await.ok().flatten()
+}
+
+async fn dump(sync: SyncId, requester: StateRequester) -> DumpedSync {
+    let state = ask(&requester, StateRequest::Dump).await;
     let error = state.is_none().then_some("no answer within a second: the sync is starting, ending or busy");
     DumpedSync { kind: sync.kind.to_string(), namespace: sync.namespace, name: sync.name, state, error }
 }
@@ -128,7 +156,7 @@ mod tests {
         let (_silent, unanswered) = syncs.register(&SyncId::root("silent"));
         let (answering, mut requests) = syncs.register(&SyncId::root("talks"));
         tokio::spawn(async move {
-            while let Some(request) = requests.recv().await {
+            while let Some(StateRequest::Dump(request)) = requests.recv().await {
                 request.send(Dump { newest_commit: "abc".to_owned(), ..Dump::default() }).unwrap();
             }
         });

@@ -1,8 +1,9 @@
-//! The agent's own HTTP server: `/healthz`, `/readyz`, `/metrics` and `/debug/syncs`; and another one for `/webhook`.
+//! The agent's own HTTP server: `/healthz`, `/readyz`, `/metrics`, `/debug/syncs` and the page; and another one for `/webhook`.
 
 mod connections;
 mod debug;
 mod metrics;
+mod page;
 mod push;
 mod webhook;
 
@@ -15,26 +16,38 @@ use axum::http::{StatusCode, header};
 use axum::routing::get;
 use axum::serve::Listener as _;
 
-use connections::BoundedListener;
+use connections::{BoundedListener, Peer};
 
-pub use debug::{DumpRequests, Registration, ServedSyncs};
+pub use debug::{Registration, ServedSyncs, StateRequest, StateRequests};
 pub use metrics::{Metrics, OperationLabel, OperationLabels, OutcomeLabel, SyncMetrics, VerbLabels};
+pub use page::{PageOptions, StatusPage};
 pub use webhook::{WebhookOptions, WebhookTargets, serve_webhooks};
 
 /// Serves until the process ends.
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, syncs: Arc<ServedSyncs>) -> std::io::Result<()> {
+pub async fn serve(
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    syncs: Arc<ServedSyncs>,
+    page: Arc<StatusPage>,
+) -> std::io::Result<()> {
+    let is_open = page.is_open();
     let app = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(text))
         .with_state(metrics)
-        .merge(Router::new().route("/debug/syncs", get(debug::syncs)).with_state(syncs));
+        .merge(Router::new().route("/debug/syncs", get(debug::syncs)).with_state(syncs))
+        .merge(page::routes(page));
     let listener = BoundedListener::bind(address).await?;
-    tracing::info!(address = %listener.local_addr()?, "serving /healthz, /readyz, /metrics and /debug/syncs");
-    tokio::spawn(async move { axum::serve(listener, app).await });
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "serving /healthz, /readyz, /metrics, /debug/syncs and the page /ui/");
+    if is_open {
+        tracing::info!(page = %format!("http://{address}/ui/"), "the page needs no token from programs of this host");
+    }
+    tokio::spawn(async move { axum::serve(listener, app.into_make_service_with_connect_info::<Peer>()).await });
     Ok(())
 }
 

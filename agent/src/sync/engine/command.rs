@@ -11,7 +11,7 @@ use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::managed_fields::FormerWriter;
 use crate::sync::plan::memory::GuardMemory;
 
-use super::{HeldObjects, Report, SourceCommit};
+use super::{DeclaredChanges, HeldObjects, Report, SourceCommit};
 
 /// One thing to do. A command about one object is answered with [`Event::Finished`](super::Event::Finished), and with
 /// [`Outcome::Failed`](super::Outcome::Failed) when it does not work.
@@ -115,6 +115,8 @@ pub enum Notice {
         commit: String,
         /// Number of objects that it declares.
         objects: usize,
+        /// The difference to the commit before; `None` for the first one of this process.
+        changes: Option<DeclaredChanges>,
     },
     /// The source, a commit or an object has a finding that was not told before.
     Failed(Finding),

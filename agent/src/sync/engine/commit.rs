@@ -15,7 +15,7 @@ use crate::sync::plan::{Action, Declared, decide};
 
 use super::objects::{Mark, Objects};
 use super::prune::{Judgement, Occasion};
-use super::{Command, InForce, Notice, Restoring, SourceCommit, SpecChange, Stage, State};
+use super::{Command, DeclaredChanges, InForce, Notice, Restoring, SourceCommit, SpecChange, Stage, State};
 
 /// A compiled commit that waits until its kinds are listed.
 pub(super) struct Candidate {
@@ -40,6 +40,11 @@ impl Candidate {
             last = Some(id);
         }
         Ok(Self { source, declared, order, kinds })
+    }
+
+    /// Its name.
+    pub(super) fn commit(&self) -> &str {
+        &self.source.commit
     }
 
     /// The objects that the commit declares.
@@ -235,7 +240,9 @@ impl State {
         self.report.commit_in_force();
         if self.in_force.source != source {
             let (commit, objects) = (source.commit.clone(), declared.objects.len());
-            self.commands.push(Command::Notice(Notice::Syncing { commit, objects }));
+            let before = self.in_force.declared.as_deref();
+            let changes = before.map(|before| DeclaredChanges::between(before, &declared));
+            self.commands.push(Command::Notice(Notice::Syncing { commit, objects, changes }));
         }
         self.prunes.begin_commit(&source.commit, self.objects.inventory().count());
         self.values.keep(&declared);

@@ -8,6 +8,7 @@
 //! Begin to read with [`State::step`]. An object is decided about in `work`, its command is sent in `dispatch`, and the
 //! answer comes back in `outcome`.
 
+mod changes;
 mod command;
 mod commit;
 mod dependencies;
@@ -24,6 +25,7 @@ mod recording;
 mod report;
 mod trace;
 mod values;
+mod view;
 mod watched;
 mod work;
 
@@ -50,12 +52,14 @@ use recording::Recording;
 use report::PendingReport;
 use values::Values;
 
+pub use changes::{DeclaredChange, DeclaredChanges};
 pub use command::{Adopted, ApplyMode, Command, NewRecord, Notice, Repaired};
 pub use dump::{Dump, WaitingObject};
 pub use event::{Event, Failure, Outcome, Remarks, Retry, SpecChange};
 pub use others::{AllSyncs, HeldObjects, Holdings};
 pub use report::{Report, ResourceState, Stage};
 pub use values::{FilledForm, SourceVersion};
+pub use view::{HeldView, ObjectView, SyncSummary, SyncView};
 
 /// The settings with which a sync begins.
 #[derive(Clone, Debug)]

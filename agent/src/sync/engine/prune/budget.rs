@@ -98,6 +98,11 @@ impl Prunes {
         &self.memory
     }
 
+    /// The objects whose deletion the last finding asks an approval for.
+    pub(in crate::sync::engine) fn offered_deletions(&self) -> impl Iterator<Item = &ObjectId> {
+        self.offered.iter().flat_map(|offer| &offer.deletions).map(|(id, _)| id)
+    }
+
     /// `true` while deletions are to be judged.
     pub(in crate::sync::engine) fn is_judging(&self) -> bool {
         self.found
