@@ -222,12 +222,21 @@ impl ClusterContext {
         Some(shown(cluster.cluster.as_ref()?.server.as_deref()?).into_owned())
     }
 
-    /// A client that does not retry. It waits at most `timeout` for a connection.
-    async fn client(&self, timeout: Duration) -> anyhow::Result<Client> {
-        let mut config = match &self.kubeconfig {
+    /// The configuration of a client of this cluster.
+    ///
+    /// # Errors
+    ///
+    /// If the kubeconfig cannot be used.
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
+        Ok(match &self.kubeconfig {
             None => Config::incluster()?,
             Some(kubeconfig) => kubeconfig::config(kubeconfig, Some(&self.context), &self.proxies)?,
-        };
+        })
+    }
+
+    /// A client that does not retry. It waits at most `timeout` for a connection.
+    async fn client(&self, timeout: Duration) -> anyhow::Result<Client> {
+        let mut config = self.config()?;
         config.connect_timeout = Some(timeout);
         config.default_retry = false;
         // This runs the login program of the kubeconfig, if there is one; on a thread of its own it blocks no other cluster.

@@ -35,7 +35,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use commands::{
     approve, bugreport, completion, diff, explain, export, history, hydrate, init, install, man, migrate, status, sync,
-    trace, uninstall, version, vet, wait,
+    trace, ui, uninstall, version, vet, wait,
 };
 pub use console::{Console, Environment, Paint, main};
 pub use pager::Pager;
@@ -80,6 +80,7 @@ enum Subcommand {
     Status(status::StatusArgs),
     Sync(sync::SyncArgs),
     Trace(trace::TraceArgs),
+    Ui(ui::UiArgs),
     Uninstall(uninstall::UninstallArgs),
     Version(version::VersionArgs),
     Vet(vet::VetArgs),
@@ -116,6 +117,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
         Some(Subcommand::Status(command)) => status::run(command, kubeconfig, console),
         Some(Subcommand::Sync(command)) => sync::run(command, kubeconfig, console),
         Some(Subcommand::Trace(command)) => trace::run(command, kubeconfig, console),
+        Some(Subcommand::Ui(command)) => ui::run(command, kubeconfig, console),
         Some(Subcommand::Uninstall(command)) => uninstall::run(command, kubeconfig, console),
         Some(Subcommand::Version(command)) => version::run(command, kubeconfig, console),
         Some(Subcommand::Vet(command)) => vet::run(command, kubeconfig, console),

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use tests::wait::await_condition;
 
 use crate::config_management::play_session;
 use crate::node::{await_available, web};
+use crate::page;
 use crate::world::{AGENT, await_synced, config_map};
 
 const IMAGE: &str = "nomos.test/nomos-agent";
@@ -48,6 +50,7 @@ pub(crate) fn serves(kind: Kind) -> Result<()> {
     let (code, text) = cluster.nomos(&["status"]);
     ensure!(code == 0 && text.contains("SYNCED"), "nomos status ended with {code}:\n{text}");
 
+    page_is_forwarded(&cluster)?;
     leader_is_deleted(&cluster, &repository)?;
     node_is_drained(&cluster, &repository)?;
     is_upgraded(&cluster, &repository)?;
@@ -57,6 +60,56 @@ pub(crate) fn serves(kind: Kind) -> Result<()> {
 /// The repository's URL for Pods: the name leads to this machine, whose address is another one there.
 fn url_in_pods(server: &GitServer) -> String {
     server.url().replace("127.0.0.1", "git.example.com")
+}
+
+/// `nomos ui` leads to the page of the agent that serves, and its address gives the token once.
+fn page_is_forwarded(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl(&["create", "serviceaccount", "viewer", "-n", "default"])?;
+    let may = ["--clusterrole=cluster-admin", "--serviceaccount=default:viewer"];
+    cluster.kubectl(&[&["create", "clusterrolebinding", "viewer"][..], &may].concat())?;
+    let (said, kubeconfig) = (Said::default(), cluster.kubeconfig().as_os_str().to_owned());
+    let (mut out, mut err) = (said.clone(), said.clone());
+    // It ends with this process.
+    std::thread::spawn(move || {
+        let mut console = nomos_cli::Console::new(&mut out, &mut err, nomos_cli::Environment::default());
+        let args = ["nomos", "ui", "--no-browser", "--service-account", "default:viewer", "--kubeconfig"];
+        nomos_cli::run(args.map(Into::into).into_iter().chain([kubeconfig]), &mut console)
+    });
+    let url = await_condition("nomos ui says where the page is", || {
+        let url = said.text().split_whitespace().find_map(|word| word.strip_prefix("http://").map(str::to_owned));
+        url.with_context(|| said.text())
+    })?;
+    let (address, code) = url.split_once('/').context("a path")?;
+    let door = page::get(address, &format!("/{code}"), None)?;
+    let token = door.header("location").and_then(|to| to.strip_prefix("/ui/#token=")).context("no token")?;
+    let again = page::get(address, &format!("/{code}"), None)?;
+    ensure!(again.header("location") == Some("/ui/#token="), "the address works twice");
+    let overview = page::get(address, "/ui/api/overview", Some(token));
+    let overview = overview.with_context(|| said.text())?.json()?;
+    ensure!(overview["leads"] == true && overview["syncs"].to_string().contains(SYNC), "{overview:#}");
+    ensure!(page::get(address, "/ui/api/overview", None)?.status == 401, "the forwarded port needs no token");
+    Ok(())
+}
+
+/// Text that a thread prints.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl Said {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+impl std::io::Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Another agent takes over, and the Deployment brings the number of agents back.

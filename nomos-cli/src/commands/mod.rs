@@ -26,6 +26,8 @@ pub(crate) mod sync;
 #[cfg(feature = "cluster")]
 pub(crate) mod trace;
 #[cfg(feature = "cluster")]
+pub(crate) mod ui;
+#[cfg(feature = "cluster")]
 pub(crate) mod uninstall;
 pub(crate) mod version;
 pub(crate) mod vet;
@@ -36,5 +38,5 @@ mod without_cluster;
 
 #[cfg(not(feature = "cluster"))]
 pub(crate) use without_cluster::{
-    approve, bugreport, diff, export, history, install, migrate, status, sync, trace, uninstall, wait,
+    approve, bugreport, diff, export, history, install, migrate, status, sync, trace, ui, uninstall, wait,
 };

@@ -38,6 +38,7 @@ unavailable!(migrate, MigrateArgs, "migrate");
 unavailable!(status, StatusArgs, "status");
 unavailable!(sync, SyncArgs, "sync");
 unavailable!(trace, TraceArgs, "trace");
+unavailable!(ui, UiArgs, "ui");
 unavailable!(uninstall, UninstallArgs, "uninstall");
 unavailable!(wait, WaitArgs, "wait");
 

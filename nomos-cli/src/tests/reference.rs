@@ -73,6 +73,7 @@ fn every_command_has_a_page_of_the_manual() {
         "-sync-resume",
         "-sync-suspend",
         "-trace",
+        "-ui",
         "-uninstall",
         "-version",
         "-vet",
