@@ -4,7 +4,7 @@
 //! with `soak`, over hours of changes and failures; with `history`, of a repository with a long and large history; with `lint`,
 //! of the linter.
 //!
-//! `cargo build --release -p agent --bin nomos-agent && cargo run --release -p tests --bin bench -- [OBJECTS …]`
+//! `cargo build --profile image -p agent && cargo run --release -p tests --bin bench -- [OBJECTS …]`, with the program of the image
 //! `… -- many [SYNCS OBJECTS [FOREIGN]]`
 //! `… -- storm [SYNCS [NAMESPACES]]`
 //! `… -- takeover [OBJECTS]`

@@ -55,9 +55,9 @@ pub(super) fn all(syncs: usize, objects: usize) -> Result<()> {
     row("first sync, seconds from the first sync object", &format!("{:.1}", (last - started).as_secs_f64()));
     row("first sync, CPU seconds of the agent", &format!("{:.1}", agent.cpu()?));
     rested(&scene.cluster, begin, "first sync")?;
-    row("memory at rest, MiB (of it no file)", &memory(&agent)?);
     row("watches", &watches(&scene.cluster, begin)?);
     at_rest(&scene.cluster, &agent)?;
+    row("memory at rest, MiB (of it no file)", &memory(&agent)?);
     row("drift at rest, ms", &distribution(scene.drifts(TIMES)?));
     scene.write(0..syncs * objects, 2)?;
     let committed = Instant::now();

@@ -133,7 +133,8 @@ impl Agent {
     }
 
     fn run(kubeconfig: &Path, args: &[&OsStr], log: Stdio) -> Result<Self> {
-        let program = std::env::current_exe()?.with_file_name("nomos-agent");
+        // Of the profile `image`, beside the directory of this one's.
+        let program = std::env::current_exe()?.with_file_name("../image/nomos-agent");
         let child = Command::new(&program)
             .args(["--listen", "127.0.0.1:0"])
             .arg("--kubeconfig")

@@ -213,7 +213,7 @@ pub(crate) fn flapping(kind: Kind) -> Result<()> {
     await_condition("all that is left is held", || {
         let left = left()?;
         let errors = sync.object()?["status"]["sync"]["errors"].to_string();
-        let told = format!("it would delete {left} of {left} objects");
+        let told = format!("would delete {left} of {left} objects");
         ensure!(left > 0 && errors.contains(&told), "{left} are left: {errors}");
         Ok(())
     })?;

@@ -6,15 +6,15 @@
 
 use std::collections::BTreeSet;
 
-use futures::{Stream, StreamExt as _};
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Config, Event as WatchEvent, Result as WatchResult, watcher};
 use kube::{Api, Resource, ResourceExt as _};
 use tokio::sync::watch;
 
 use super::AgentContext;
+use crate::io::kubernetes::programs::{Deployment, Pod, deployments, pods};
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::{CONTROLLER_NAMESPACE, RECONCILER_MANAGER, SyncId, deployment_of};
 
@@ -57,30 +57,26 @@ impl ConfigSyncPrograms {
 /// Follows the programs of Config Sync.
 pub(super) async fn follow(client: kube::Client, found: watch::Sender<Option<ConfigSyncPrograms>>) {
     let asks = |deployment: &Deployment| deployment.spec.replicas != Some(0);
-    let (mut deployments, mut pods) = (Names::default(), Names::default());
-    let mut of_deployments = objects::<Deployment>(&client);
-    let mut of_pods = objects::<Pod>(&client);
+    let (mut known_deployments, mut known_pods) = (Names::default(), Names::default());
+    let mut of_deployments = follow_all(deployments(client.clone(), CONTROLLER_NAMESPACE));
+    let mut of_pods = follow_all(pods(client, CONTROLLER_NAMESPACE));
     loop {
         tokio::select! {
-            Some(event) = of_deployments.next() => deployments.take(event, Deployment::name_any, asks),
-            Some(event) = of_pods.next() => pods.take(event, named, is_alive),
+            Some(event) = of_deployments.next() => known_deployments.take(event, Deployment::name_any, asks),
+            Some(event) = of_pods.next() => known_pods.take(event, named, is_alive),
             else => return,
         }
-        if let (Some(deployments), Some(pods)) = (&deployments.running, &pods.running) {
+        if let (Some(deployments), Some(pods)) = (&known_deployments.running, &known_pods.running) {
             let programs = ConfigSyncPrograms { deployments: deployments.clone(), pods: pods.clone() };
             found.send_if_modified(|before| before.replace(programs.clone()) != Some(programs));
         }
     }
 }
 
-type Events<K> = std::pin::Pin<Box<dyn Stream<Item = WatchResult<WatchEvent<K>>> + Send>>;
-
-fn objects<K>(client: &kube::Client) -> Events<K>
+fn follow_all<K>(api: Api<K>) -> BoxStream<'static, WatchResult<WatchEvent<K>>>
 where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
-    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+    K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
-    let api: Api<K> = Api::namespaced(client.clone(), CONTROLLER_NAMESPACE);
     watcher(api, Config::default()).default_backoff().boxed()
 }
 
@@ -154,7 +150,7 @@ mod tests {
     use crate::model::metadata::label;
 
     fn pod(name: &str, labels: Value, phase: &str) -> Pod {
-        let pod = json!({ "metadata": { "name": name, "labels": labels }, "status": { "phase": phase } });
+        let pod = json!({ "metadata": { "name": name, "labels": labels }, "spec": {}, "status": { "phase": phase } });
         serde_json::from_value(pod).expect("a Pod")
     }
 

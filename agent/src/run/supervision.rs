@@ -19,9 +19,9 @@ pub(super) fn watch_panics(metrics: Arc<Metrics>) {
     }));
 }
 
-/// The result of `work`; `None` when it panicked.
-pub(super) async fn supervised<T>(work: impl Future<Output = T>) -> Option<T> {
-    AssertUnwindSafe(work).catch_unwind().await.ok()
+/// The result of `work`; `None` when it panicked. No async function: its future would hold `work` twice.
+pub(super) fn supervised<T>(work: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+    AssertUnwindSafe(work).catch_unwind().map(Result::ok)
 }
 
 #[cfg(test)]

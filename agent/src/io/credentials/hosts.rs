@@ -109,7 +109,7 @@ impl RememberedHosts {
         let asked = async {
             let Some(object) = object else { return std::future::pending().await };
             tokio::time::sleep_until(due).await;
-            remember(objects, object, needed).await
+            Box::pin(remember(objects, object, needed)).await
         };
         let learned = tokio::select! {
             Some(seen) = seen.next() => Err(seen),

@@ -118,7 +118,7 @@ impl Cluster {
         let mut ended = self.kinds.ended.lock().await;
         if ended.0 <= begun {
             let number = self.kinds.begun.fetch_add(1, Ordering::AcqRel) + 1;
-            *ended = (number, self.discover_now().await.err());
+            *ended = (number, Box::pin(self.discover_now()).await.err());
         }
         ended.1.clone().map_or(Ok(()), Err)
     }
@@ -275,9 +275,10 @@ impl Cluster {
             .header(http::header::CONTENT_TYPE, content_type)
             .header(http::header::ACCEPT, JSON);
         let request = self.by_user(request, body)?;
-        match tokio::time::timeout(self.time_limit, self.client.request(request)).await {
+        // On the heap: it is large, and whatever waits for a request would be as large for as long as it lives.
+        match tokio::time::timeout(self.time_limit, Box::pin(self.client.request(request))).await {
             Ok(answer) => answer.map_err(ApiError::from),
-            Err(_) if self.answers().await => Err(ApiError::Slow(self.time_limit)),
+            Err(_) if Box::pin(self.answers()).await => Err(ApiError::Slow(self.time_limit)),
             Err(_) => Err(no_answer(self.time_limit)),
         }
     }
@@ -302,7 +303,7 @@ impl Cluster {
             read.map_err(|error| ApiError::Unreachable(format!("the answer broke off: {error}")))?;
             Ok(Some(bytes).filter(|bytes| bytes.len() <= largest))
         };
-        tokio::time::timeout(TIMEOUT, read).await.unwrap_or_else(|_| Err(no_answer(TIMEOUT)))
+        tokio::time::timeout(TIMEOUT, Box::pin(read)).await.unwrap_or_else(|_| Err(no_answer(TIMEOUT)))
     }
 
     /// Why the API server counts as away, `None` when it answers: it is asked for the Namespace `default`, which every cluster has.
@@ -350,7 +351,7 @@ fn as_yaml(json: Vec<u8>) -> Vec<u8> {
 /// # Errors
 /// When there is none in time, or it is a refusal.
 pub async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
-    match tokio::time::timeout(TIMEOUT, answer).await {
+    match tokio::time::timeout(TIMEOUT, Box::pin(answer)).await {
         Ok(answer) => answer.map_err(ApiError::from),
         Err(_) => Err(no_answer(TIMEOUT)),
     }

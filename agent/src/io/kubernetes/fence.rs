@@ -15,7 +15,7 @@ use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::{Client, Config};
 use percent_encoding::percent_decode_str;
@@ -158,6 +158,9 @@ impl Fence {
     }
 }
 
+/// A connection without requests is closed after this time. Those of a large sync take 40 KiB each.
+const IDLE: Duration = Duration::from_secs(30);
+
 const NOT_HELD: &str = "this agent does not hold the Lease of the cluster, so it writes nothing";
 
 /// kube's client, on connections that `connector` opens. kube's own builder opens them itself.
@@ -173,6 +176,9 @@ where
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);
     connector.set_write_timeout(config.write_timeout);
+    let mut pool = legacy::Builder::new(connections);
+    // Without a timer nothing is closed before the next request looks for a connection.
+    pool.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
     let service = ServiceBuilder::new()
         .layer(FilterLayer::new(check))
         .layer(config.base_uri_layer())
@@ -180,7 +186,7 @@ where
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
-        .service(legacy::Builder::new(connections).build::<_, Body>(connector));
+        .service(pool.build::<_, Body>(connector));
     Ok(ClientBuilder::new(service, &config.default_namespace).build())
 }
 

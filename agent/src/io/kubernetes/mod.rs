@@ -18,4 +18,5 @@ pub mod count;
 pub mod search;
 pub mod watch;
 pub mod namespaces;
+pub mod programs;
 pub mod events;

@@ -13,14 +13,13 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::serve::Listener as _;
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
 use tokio::sync::Semaphore;
 
 use super::Metrics;
 use super::connections::BoundedListener;
 use super::push::{repositories, signed_by};
 use crate::io::kubernetes::lease::{LeaseApi, state};
+use crate::io::kubernetes::programs::pods;
 use crate::io::repositories::Repositories;
 use crate::model::metadata::CONTROLLER_NAMESPACE;
 use crate::model::shared::lock;
@@ -145,8 +144,7 @@ impl WebhookReceiver {
 async fn leader(lease: &LeaseApi) -> Option<IpAddr> {
     let holder = state(&lease.read().await.ok()??).holder;
     let (name, uid) = holder.rsplit_once('_')?;
-    let pods: Api<Pod> = Api::namespaced(lease.api().into_client(), CONTROLLER_NAMESPACE);
-    let pod = pods.get_opt(name).await.ok()??;
+    let pod = pods(lease.api().into_client(), CONTROLLER_NAMESPACE).get_opt(name).await.ok()??;
     let address = pod.status?.pod_ip?;
     pod.metadata.uid.filter(|own| own == uid).and_then(|_| address.parse().ok())
 }

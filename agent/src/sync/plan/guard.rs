@@ -100,16 +100,22 @@ impl Prune {
         if self.deletions.len() > NAMED {
             names.push(format!("and {} more", self.deletions.len() - NAMED));
         }
-        let instead = match in_force {
-            true => "None of them is deleted; the rest of it is in force",
-            false => "Nothing of it is applied; the state before it stays in force",
+        let (held, instead) = match in_force {
+            true => (
+                format!("the deletions of commit {commit} are held: they would delete"),
+                "None of them is deleted; the rest of the commit is in force",
+            ),
+            false => (
+                format!("commit {commit} is held: it would delete"),
+                "Nothing of it is applied; the state before it stays in force",
+            ),
         };
         let before = match recent {
             0 => String::new(),
             recent => format!(", after {recent} in the last hour"),
         };
         let mut message = format!(
-            "commit {commit} is held: it would delete {} of {} objects{before}: {}. {instead}",
+            "{held} {} of {} objects{before}: {}. {instead}",
             self.deletions.len(),
             self.inventory.objects,
             names.join(", ")

@@ -19,7 +19,8 @@ pub(super) use tracked::{Deferred, FailureRecord, Heat, InFlight, Notes, Pending
 /// All objects that are declared with work to do, live and watched, or recorded.
 #[derive(Default)]
 pub(super) struct Objects {
-    tracked: BTreeMap<ObjectId, Tracked>,
+    /// Boxed: a node of the map has room for eleven, and half of them are free when objects come in order.
+    tracked: BTreeMap<ObjectId, Box<Tracked>>,
     indices: Indices,
 }
 
@@ -28,7 +29,7 @@ impl Objects {
 
     /// The object, when anything is known of it.
     pub(super) fn get(&self, id: &ObjectId) -> Option<&Tracked> {
-        self.tracked.get(id)
+        self.tracked.get(id).map(AsRef::as_ref)
     }
 
     /// The live object, when one is known.
@@ -107,7 +108,7 @@ impl Objects {
     // ---- many objects ----
 
     /// Every tracked object, in order.
-    pub(super) fn all(&self) -> &BTreeMap<ObjectId, Tracked> {
+    pub(super) fn all(&self) -> &BTreeMap<ObjectId, Box<Tracked>> {
         &self.tracked
     }
 
@@ -126,7 +127,8 @@ impl Objects {
         &'a self,
         kind: &'b GroupKind,
     ) -> impl Iterator<Item = (&'a ObjectId, &'a Tracked)> + use<'a, 'b> {
-        self.tracked.range(ObjectId::new(kind, "", "")..).take_while(|(id, _)| id.is_of(kind))
+        let from = self.tracked.range(ObjectId::new(kind, "", "")..).take_while(|(id, _)| id.is_of(kind));
+        from.map(|(id, tracked)| (id, &**tracked))
     }
 
     /// The objects with this mark, in order.

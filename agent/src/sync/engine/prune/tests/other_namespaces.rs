@@ -8,7 +8,11 @@ fn a_commit_that_selects_other_namespaces_is_in_force_without_too_many_deletions
     // The Namespace of most objects has other labels, and another Namespace begins to match.
     scene.commit('a', &config_maps(15..25));
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
-    assert!(scene.held()[0].contains("None of them is deleted; the rest of it is in force"), "{:?}", scene.held());
+    assert!(
+        scene.held()[0].contains("None of them is deleted; the rest of the commit is in force"),
+        "{:?}",
+        scene.held()
+    );
     assert!(scene.state.objects.live(&config_map("c24")).is_some(), "new objects do not wait");
     assert!(!scene.state.is_synced());
     // The labels are put back.
@@ -31,7 +35,7 @@ fn deletions_that_are_held_already_hold_no_other_commit() {
     assert!(!scene.state.is_synced());
     assert_eq!((scene.deletions(), scene.held().len()), (1, 1));
     assert!(
-        scene.held()[0].contains(&format!("commit {} is held: it would delete 14 of", commit('c'))),
+        scene.held()[0].contains(&format!("the deletions of commit {} are held: they would delete 14 of", commit('c'))),
         "{:?}",
         scene.held()
     );

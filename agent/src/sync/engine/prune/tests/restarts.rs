@@ -64,7 +64,7 @@ fn a_commit_that_was_in_force_before_a_restart_is_so_without_its_deletions() {
     let mut scene = Scene::new();
     scene.restart('b', &config_maps(0..5), GuardMemory::default(), true);
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
-    assert!(scene.held()[0].contains("the rest of it is in force"), "{:?}", scene.held());
+    assert!(scene.held()[0].contains("the rest of the commit is in force"), "{:?}", scene.held());
     assert!(scene.state.in_force.declared.is_some(), "drift is put back");
 }
 
@@ -126,7 +126,7 @@ fn deletions_that_were_held_before_a_restart_hold_no_other_commit() {
     scene.step(Event::Restored { commit: commit('b'), declared: Some(config_maps(12..20)) });
     assert_eq!((scene.deletions(), scene.held().len()), (1, 1));
     assert!(
-        scene.held()[0].contains(&format!("commit {} is held: it would delete 12 of", commit('c'))),
+        scene.held()[0].contains(&format!("the deletions of commit {} are held: they would delete 12 of", commit('c'))),
         "{:?}",
         scene.held()
     );
