@@ -276,7 +276,8 @@ impl State {
         let lost = self.kinds.lost();
         let waits = |tracked: &Tracked| matches!(tracked.phase, Phase::Waiting(_));
         let state = |id| {
-            let (tracked, pruning) = (tracked(id).map(AsRef::as_ref), declared(id).is_none());
+            let tracked = tracked(id).map(AsRef::as_ref);
+            let pruning = declared(id).is_none() && !matches!(self.declared(id), Declared::Unknown);
             let other = tracked.filter(|_| !pruning).and_then(other_manager);
             let waits = !pruning && tracked.is_some_and(waits) && self.waiting_finding(id).is_some();
             let without_value = self.values.failure(id).is_some();

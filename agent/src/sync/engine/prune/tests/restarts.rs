@@ -98,6 +98,7 @@ fn a_commit_that_was_in_force_is_so_without_what_is_left_alone() {
     assert!(scene.state.in_force.declared.is_some(), "drift is put back");
     let report = scene.state.last_report();
     assert_eq!(report.source.findings.len(), 1);
+    assert!(report.resources.unwrap_or_default().iter().all(|resource| !resource.pruning), "they are declared");
     // Other keys are tried, and the same set is no change.
     scene.commands.clear();
     scene.step(compiled());
