@@ -128,7 +128,21 @@ pub(crate) fn shows_what_a_user_may_get(kind: Kind) -> Result<()> {
         Ok(())
     })?;
     all_is_seen(&address, &all)?;
-    own_is_seen(&address, &own)
+    own_is_seen(&address, &own)?;
+    standby_is_told(&cluster, &all)
+}
+
+/// The page of an agent that stands by says so, and shows the syncs to those who may get them. It may ask who they are.
+fn standby_is_told(cluster: &Cluster, token: &str) -> Result<()> {
+    let standby = agent(cluster, &["--identity", "standby"])?;
+    let address = standby.address()?;
+    await_condition("the page of the agent that stands by is served", || {
+        let overview = get(&address, "/ui/api/overview", Some(token))?.json()?;
+        ensure!(overview["leads"] == false && syncs(&overview).contains(&ROOT), "{overview:#}");
+        Ok(())
+    })?;
+    ensure!(get(&address, "/ui/api/overview", Some("invented"))?.status == 401, "any token is taken");
+    Ok(())
 }
 
 /// The files are for everybody, the documents for nobody without a valid token.

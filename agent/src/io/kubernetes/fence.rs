@@ -129,7 +129,10 @@ impl Fence {
         count: impl Fn(&str) + Clone + Send + 'static,
     ) -> kube::Result<Client> {
         let fence = self.clone();
-        let check = move |request: Request<Body>| match fence.permits(request.method()) || asks_for_token(&request) {
+        let check = move |request: Request<Body>| match fence.permits(request.method())
+            || asks_for_token(&request)
+            || is_review(&request)
+        {
             true => {
                 count(verb(&request));
                 Ok(request)
@@ -268,6 +271,12 @@ impl Connection for FencedStream {
 fn asks_for_token(request: &Request<Body>) -> bool {
     let path = request.uri().path();
     request.method() == Method::POST && path.contains("/serviceaccounts/") && path.ends_with("/token")
+}
+
+/// `true` if a request asks who a user is, or what a user may do. It changes nothing.
+fn is_review(request: &Request<Body>) -> bool {
+    let reviews = ["/apis/authentication.k8s.io/v1/tokenreviews", "/apis/authorization.k8s.io/v1/subjectaccessreviews"];
+    request.method() == Method::POST && reviews.contains(&request.uri().path())
 }
 
 /// The verb of a request: its method in small letters, or `watch`.
@@ -413,11 +422,14 @@ mod tests {
     }
 
     #[test]
-    fn a_request_for_a_token_is_no_write() {
+    fn a_request_for_a_token_or_a_review_is_no_write() {
         let request = |method: Method, path: &str| {
             let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
-            asks_for_token(&request)
+            asks_for_token(&request) || is_review(&request)
         };
+        assert!(request(Method::POST, "/apis/authentication.k8s.io/v1/tokenreviews"));
+        assert!(request(Method::POST, "/apis/authorization.k8s.io/v1/subjectaccessreviews"));
+        assert!(!request(Method::POST, "/apis/authorization.k8s.io/v1/namespaces/a/localsubjectaccessreviews"));
         assert!(request(Method::POST, "/api/v1/namespaces/a/serviceaccounts/b/token"));
         assert!(!request(Method::POST, "/api/v1/namespaces/a/serviceaccounts"));
         assert!(!request(Method::PUT, "/api/v1/namespaces/a/serviceaccounts/b/token"));
