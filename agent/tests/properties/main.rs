@@ -21,8 +21,8 @@ use world::api_server::{is_selected, is_taken};
 enum Happening {
     /// A commit. If it deletes many objects, the user has approved that.
     Commit(Repository),
-    /// The newest commit declares other objects, because the cluster has other Namespaces. If many are deleted, the user has
-    /// approved that.
+    /// The newest commit declares other objects, because the cluster has other Namespaces and the commit follows them. If many are
+    /// deleted, the user has approved that.
     Reselect(Repository),
     /// A commit that declares no object but a Namespace, without approval.
     Wipe,
@@ -59,7 +59,7 @@ enum Happening {
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         6 => repository().prop_map(Happening::Commit),
-        3 => repository().prop_map(|it| Happening::Reselect(Repository { broken: false, ..it })),
+        3 => repository().prop_map(|it| Happening::Reselect(Repository { broken: false, dynamic: true, ..it })),
         1 => Just(Happening::Wipe),
         1 => Just(Happening::Approve),
         1 => Just(Happening::Unreadable),
@@ -81,8 +81,16 @@ fn happening() -> impl Strategy<Value = Happening> {
 fn repository() -> impl Strategy<Value = Repository> {
     let objects = prop::collection::btree_map(0..OBJECTS, 0..3u8, 1..5);
     let widgets = prop::collection::btree_map(0..2u8, 0..3u8, 0..2);
-    (objects, widgets, any::<bool>(), prop::bool::weighted(0.15))
-        .prop_map(|(objects, widgets, chained, broken)| Repository { objects, widgets, chained, broken, wiped: false })
+    (objects, widgets, any::<bool>(), prop::bool::weighted(0.15), any::<bool>()).prop_map(
+        |(objects, widgets, chained, broken, dynamic)| Repository {
+            objects,
+            widgets,
+            chained,
+            broken,
+            wiped: false,
+            dynamic,
+        },
+    )
 }
 
 fn happen(world: &mut World, happening: Happening) {
@@ -172,4 +180,27 @@ proptest! {
         prop_assert!(world.state.is_synced());
         prop_assert_eq!(world.writes, writes);
     }
+}
+
+/// A commit is compiled for other Namespaces while an object is made that it does not declare any more, and then a commit comes that is
+/// held.
+#[test]
+fn what_follows_namespaces_comes_in_force_beside_a_held_commit() {
+    let repository = |version, widgets: bool| Repository {
+        objects: BTreeMap::from([(0, version)]),
+        widgets: widgets.then_some((0, 0)).into_iter().collect(),
+        dynamic: true,
+        ..Repository::default()
+    };
+    let mut world = World::new();
+    world.commit(repository(0, true), true);
+    (0..3).for_each(|_| world.deliver());
+    world.serve(false);
+    (0..5).for_each(|_| world.deliver());
+    world.reselect(repository(1, false));
+    world.commit(Repository::wiped(), false);
+    world.serve(true);
+    world.rest_for(Duration::from_secs(3600));
+    is_as_in_force(&world).unwrap();
+    assert_eq!(world.in_force().map(|(in_force, _)| in_force.wiped), Some(false));
 }

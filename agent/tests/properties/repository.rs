@@ -33,6 +33,8 @@ pub(crate) struct Repository {
     pub(crate) broken: bool,
     /// `true` if the commit does not declare the further objects.
     pub(crate) wiped: bool,
+    /// `true` if what it declares follows the Namespaces of the cluster.
+    pub(crate) dynamic: bool,
 }
 
 impl Repository {
@@ -59,7 +61,8 @@ impl Repository {
             kinds.insert("example.com", "Widget", Scope::Namespaced);
         }
         let compiled = compile(&[Arc::new(parse(&file))], &settings);
-        Some(Arc::new(compiled.declared.unwrap_or_else(|| panic!("{:?}", compiled.findings))))
+        let declared = compiled.declared.unwrap_or_else(|| panic!("{:?}", compiled.findings));
+        Some(Arc::new(DeclaredSet { dynamic: self.dynamic, ..declared }))
     }
 
     fn text(&self) -> String {

@@ -112,9 +112,8 @@ impl World {
 
     /// The newest commit is compiled again, and the result is this one.
     pub(crate) fn reselect(&mut self, repository: Repository) {
-        let Some(newest) = self.commits.len().checked_sub(1).filter(|newest| !self.commits[*newest].broken) else {
-            return;
-        };
+        let follows = |newest: &usize| !self.commits[*newest].broken && self.commits[*newest].dynamic;
+        let Some(newest) = self.commits.len().checked_sub(1).filter(follows) else { return };
         self.commits[newest] = repository;
         for served in [false, true] {
             self.reselected.extend(self.compiled.remove(&(newest, served)).flatten());
@@ -156,7 +155,7 @@ impl World {
         self.step(Event::Compiled { commit: name(newest), declared, findings });
     }
 
-    fn compiled(&mut self, number: usize) -> Option<Arc<DeclaredSet>> {
+    pub(super) fn compiled(&mut self, number: usize) -> Option<Arc<DeclaredSet>> {
         let (repository, served) = (&self.commits[number], self.served);
         if served {
             self.without_widgets.remove(&number);
@@ -193,8 +192,7 @@ impl World {
                 // The first answer counts: the engine takes in no other while a commit waits to come in force.
                 Command::Restore(_) if self.events.iter().any(|event| matches!(event, Event::Restored { .. })) => {}
                 Command::Restore(SourceCommit { commit, .. }) => {
-                    let declared = self.compiled(number(&commit));
-                    self.events.push_back(Event::Restored { commit, declared });
+                    self.events.push_back(Event::Restored { commit, declared: None });
                 }
                 Command::Apply(declared, commit, onto) => {
                     self.may_be_applied(&declared);

@@ -4,8 +4,8 @@ use agent::model::object::{GroupKind, Object};
 use agent::sync::engine::Event;
 use agent::sync::live::Observed;
 
-use super::World;
 use super::api_server::is_selected;
+use super::{World, number};
 use crate::repository::widgets;
 
 impl World {
@@ -34,8 +34,14 @@ impl World {
     }
 
     pub(crate) fn deliver(&mut self) {
-        if let Some(event) = self.events.pop_front() {
-            self.step(event);
+        match self.events.pop_front() {
+            // One task compiles all commits, one after the other: no answer is of older Namespaces than a commit that came before it.
+            Some(Event::Restored { commit, .. }) => {
+                let declared = self.compiled(number(&commit));
+                self.step(Event::Restored { commit, declared });
+            }
+            Some(event) => self.step(event),
+            None => {}
         }
     }
 
