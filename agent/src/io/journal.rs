@@ -107,7 +107,7 @@ pub enum JournalChange {
     Changed(JournalDiff),
 }
 
-/// The last entries, and a signal for those who look at syncs. Nothing is done for it while no user looks.
+/// The last entries, and a signal for those who look at syncs. It is kept also while no user looks.
 pub struct Journal {
     entries: Mutex<VecDeque<JournalEntry>>,
     /// Seconds since 1970 at which this agent began to write.

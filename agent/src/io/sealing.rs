@@ -2,9 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::Value;
 
+use super::random::secret_bytes;
 use crate::api::Time;
 use crate::compile::parse::{AgeRecipient, SealRandomness, sealed};
 
@@ -13,12 +13,7 @@ use crate::compile::parse::{AgeRecipient, SealRandomness, sealed};
 /// # Panics
 /// When the system has no random numbers.
 pub fn seal(object: &Value, recipients: &[AgeRecipient]) -> Option<Value> {
-    let system = SystemRandom::new();
-    let mut random = || {
-        let mut bytes = [0; 32];
-        system.fill(&mut bytes).expect("the system has random numbers");
-        bytes
-    };
+    let mut random = secret_bytes::<32>;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     sealed(object, recipients, &Time::from_unix(now.as_secs()).0, SealRandomness(&mut random))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agent::io::kubernetes::kubeconfig::bearer_token;
 use agent::io::kubernetes::lease::{LEASE, state};
-use agent::io::random::random_number;
+use agent::io::random::secret_bytes;
 use agent::model::metadata::CONTROLLER_NAMESPACE;
 use anyhow::{Context as _, anyhow, bail, ensure};
 use k8s_openapi::api::authentication::v1::TokenRequest;
@@ -182,7 +182,7 @@ fn encoded(token: &str) -> String {
 }
 
 fn new_code() -> String {
-    format!("{:016x}{:016x}", random_number(), random_number())
+    secret_bytes::<16>().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Answers one connection: by the door, or by the agent.

@@ -67,7 +67,7 @@ pub struct ParsedFile {
     pub warnings: Vec<Warning>,
     /// `true` if SOPS sealed the file.
     pub sealed: bool,
-    /// The reason why the sealed values are not to be had. Placeholders stand for them, so that it can be said which objects are
+    /// The reason why no key opens the sealed values. Placeholders stand for them, so that it can be said which objects are
     /// declared here; none of these can be applied.
     pub closed: Option<Finding>,
     /// The memory that the text of the file and the objects take, about.
@@ -164,7 +164,7 @@ fn unreadable(message: &str) -> Finding {
 /// Adds the objects and findings of a file.
 ///
 /// # Errors
-/// The reason why sealed values are not to be had.
+/// The reason why no key opens the file.
 fn read_documents(
     file: &SourceFile,
     extension: Extension,
@@ -214,7 +214,7 @@ fn read_documents(
     }
     let ended = seal.map_or(Ok(()), SealedFile::end);
     if let (Err(problem), Some((_, origin, _))) = (ended, readable.first()) {
-        return Err(of_seal(&problem, origin));
+        parsed.findings.push(of_seal(&problem, origin));
     }
     if parsed.findings.is_empty() {
         for (object, origin, sealed) in readable {
@@ -249,7 +249,7 @@ fn unsealed(
 /// The value of such a document, and `true` if a value of it is sealed. `None` if it is not known which object it is.
 ///
 /// # Errors
-/// The reason why sealed values are not to be had.
+/// The reason why no key opens the file.
 fn taken(
     unsealed: Result<UnsealedDocument, SealProblem>,
     unsealing: Unsealing<'_>,
@@ -263,11 +263,12 @@ fn taken(
             }
             Ok(Some((value, sealed)))
         }
-        Err(problem) if matches!(unsealing, Unsealing::Closed) => {
+        Err(problem) if problem.of_key && !matches!(unsealing, Unsealing::Closed) => Err(of_seal(&problem, origin)),
+        // Also if its objects are for other clusters: those that a change took out of the file may have been for this one.
+        Err(problem) => {
             parsed.findings.push(of_seal(&problem, origin));
             Ok(None)
         }
-        Err(problem) => Err(of_seal(&problem, origin)),
     }
 }
 

@@ -100,7 +100,7 @@ impl AgeKeys {
     pub(super) fn problem(&self, recipients: &[&str]) -> SealProblem {
         const SHOWN: usize = 5;
         if self.keys.is_empty() {
-            return SealProblem::new(format!("SOPS sealed it, and {}", self.why_none), self.hint.clone());
+            return SealProblem::new(format!("SOPS sealed it, and {}", self.why_none), self.hint.clone()).of_key();
         }
         let own: Vec<String> = self.keys.iter().take(SHOWN).map(|key| key.recipient().text()).collect();
         let mut others: Vec<String> = recipients.iter().take(SHOWN).map(|name| shown(name)).collect();
@@ -118,7 +118,7 @@ impl AgeKeys {
             "Add {} to .sops.yaml and run `sops updatekeys FILE`, or put the key of the file into {} too.",
             own[0], self.from
         );
-        SealProblem::new(message, hint)
+        SealProblem::new(message, hint).of_key()
     }
 }
 

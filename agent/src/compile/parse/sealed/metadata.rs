@@ -73,7 +73,8 @@ impl SealMetadata {
             return Err(SealProblem::new(
                 "SOPS sealed it for no age key",
                 "Add the age key of the agent to .sops.yaml, and run `sops updatekeys FILE`. The agent asks no other key service.",
-            ));
+            )
+            .of_key());
         }
         if keys().count() > MAX_RECIPIENTS || keys().any(|key| key.enc.len() > MAX_DATA_KEY) {
             let message =

@@ -82,11 +82,17 @@ pub(super) struct SealProblem {
     pub(super) hint: String,
     /// The field of the document that it is about.
     pub(super) field: Vec<String>,
+    /// `true` if no key is there that opens the file, as for a file for other clusters. Any other problem is a mistake in the file.
+    pub(super) of_key: bool,
 }
 
 impl SealProblem {
     fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: hint.into(), field: vec![FIELD.to_owned()] }
+        Self { message: message.into(), hint: hint.into(), field: vec![FIELD.to_owned()], of_key: false }
+    }
+
+    fn of_key(self) -> Self {
+        Self { of_key: true, ..self }
     }
 
     fn at(self, field: &[String]) -> Self {

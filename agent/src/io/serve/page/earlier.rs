@@ -1,26 +1,23 @@
-//! The repairs of the last hour that an agent before this one made. Their Events tell of them, without differences.
+//! The repairs that an agent before this one made. Events tell of them as long as the API server keeps these, without differences.
 
 use serde_json::Value;
 
 use crate::api::Time;
 use crate::io::journal::{JournalDiff, JournalEntry, JournalEvent, JournalRepair};
-use crate::io::kubernetes::client::Cluster;
+use crate::io::kubernetes::client::{ApiError, Cluster};
 use crate::model::metadata::{SyncId, SyncKind};
 use crate::model::object::ObjectId;
 
 /// The Events of repairs, as many as are read.
 const PATH: &str = "/apis/events.k8s.io/v1/events?fieldSelector=reason%3DDriftCorrected&limit=500";
 
-/// Those repairs; none where Events cannot be read.
-pub(super) async fn earlier(cluster: &Cluster) -> Vec<JournalEntry> {
-    let list: Value = match cluster.get(PATH).await {
-        Ok(list) => list,
-        Err(error) => {
-            tracing::debug!(%error, "the page does not know what was put back before");
-            Value::Null
-        }
-    };
-    list["items"].as_array().into_iter().flatten().filter_map(entry).collect()
+/// Those repairs.
+///
+/// # Errors
+/// When Events cannot be read.
+pub(super) async fn earlier(cluster: &Cluster) -> Result<Vec<JournalEntry>, ApiError> {
+    let list: Value = cluster.get(PATH).await?;
+    Ok(list["items"].as_array().into_iter().flatten().filter_map(entry).collect())
 }
 
 /// The repair of which an Event tells.

@@ -1,5 +1,5 @@
 //! The page: the syncs of the agent to look at, read-only. Files that are part of the program, documents as JSON, and a stream of
-//! events that tells a browser when to ask again. Nothing is made while no user looks.
+//! events that tells a browser when to ask again. No document is made while no user looks.
 
 mod access;
 mod earlier;
@@ -196,7 +196,10 @@ impl StatusPage {
         let seen = look.syncs.iter().filter(|(id, _)| sight.has(&GetRight::of_sync(id)));
         let syncs: BTreeMap<SyncId, SyncStatus> = seen.map(|(id, status)| (id.clone(), status.clone())).collect();
         if self.journal.since() > 0 {
-            self.restored.get_or_init(async || self.journal.restore(earlier::earlier(&view.cluster).await)).await;
+            let restored = async || earlier::earlier(&view.cluster).await.map(|entries| self.journal.restore(entries));
+            if let Err(error) = self.restored.get_or_try_init(restored).await {
+                tracing::debug!(%error, "the page does not know what was put back before");
+            }
         }
         let mut journal = self.journal.all();
         journal.retain(|entry| syncs.contains_key(&entry.sync));
@@ -302,8 +305,8 @@ async fn overview(
     ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
 ) -> PageAnswer {
-    let _turn = page.documents.acquire().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     let view = page.view(peer.0, request.headers()).await?;
+    let _turn = page.documents.acquire().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     page.overview(&view).await.map(document)
 }
 
@@ -312,8 +315,8 @@ async fn objects(
     ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
 ) -> PageAnswer {
-    let _turn = page.documents.acquire().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     let view = page.view(peer.0, request.headers()).await?;
+    let _turn = page.documents.acquire().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     let query = request.uri().query().unwrap_or_default();
     let name = query.split('&').find_map(|pair| pair.strip_prefix("sync=")).unwrap_or_default();
     page.objects(&view, &percent_decode_str(name).decode_utf8_lossy()).await.map(document)
@@ -324,8 +327,8 @@ async fn timeline(
     ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
 ) -> PageAnswer {
-    let _turn = page.documents.acquire().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     let view = page.view(peer.0, request.headers()).await?;
+    let _turn = page.documents.acquire().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     page.timeline(&view).await.map(document)
 }
 

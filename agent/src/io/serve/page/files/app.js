@@ -115,7 +115,8 @@ function connection(name) {
 }
 
 function changed(generation) {
-  state.newest = Math.max(state.newest, generation);
+  // Not the largest one: an agent that takes over begins to count anew.
+  state.newest = generation;
   refresh();
 }
 

@@ -18,9 +18,20 @@ export function setToken(value) {
   sessionStorage.setItem(KEY, token);
 }
 
-function request(path, options = {}) {
+async function request(path) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  return fetch(`api/${path}`, { ...options, headers, cache: "no-store", credentials: "omit", redirect: "error" });
+  try {
+    return await fetch(`api/${path}`, { headers, cache: "no-store", credentials: "omit", redirect: "error" });
+  } catch (error) {
+    // `nomos ui` has ended, and another program may take its port: the token is not for that. Without an agent, `nomos ui` answers.
+    if (["127.0.0.1", "[::1]", "localhost"].includes(location.hostname)) forgetToken();
+    throw error;
+  }
+}
+
+function forgetToken() {
+  token = "";
+  sessionStorage.removeItem(KEY);
 }
 
 // A document of the agent. The error has the status of the answer.

@@ -1,7 +1,7 @@
 // Elements. Every value of a cluster is a text node or an attribute that this file sets: none becomes markup.
 
-// The namespace of SVG elements.
-const SVG = "http:\u002f/www.w3.org/2000/svg";
+// The namespace of SVG elements: a name, which nothing fetches.
+const SVG = "http://www.w3.org/2000/svg";
 
 // An element with attributes and children: elements, texts, or nothing.
 export function el(name, attributes = {}, ...children) {
