@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use agent::compile::declared::{DeclaredObject, DeclaredSet};
-use agent::compile::kind_scopes::Scope;
 use agent::compile::parse::{self, AgeKeys, SourceFile};
 use agent::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy};
 use agent::model::object::ObjectId;
@@ -95,8 +94,7 @@ fn keys(file: &Path) -> anyhow::Result<AgeKeys> {
 
 /// Compiles the repository for this cluster.
 fn compile(args: &ExportArgs, directory: &Path, live: &LiveCluster<'_>) -> anyhow::Result<Compilation> {
-    let scope = |namespaced| if namespaced { Scope::Namespaced } else { Scope::Cluster };
-    let kinds = live.server.kinds().into_iter().map(|(kind, served)| (kind, scope(served.namespaced))).collect();
+    let kinds = live.kinds();
     let options = CompileOptions {
         namespaces: NamespaceStrategy::Implicit,
         dynamic: DynamicSelectors::Live(live.labels()),

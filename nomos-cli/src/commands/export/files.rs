@@ -1,4 +1,4 @@
-//! The files of an export: one for each object, in the layout of a repository.
+//! The files of an export, in the layout of a repository.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,23 +15,44 @@ use super::super::init;
 /// Bytes that the name of a file may have, which leaves some for its extension.
 const LONGEST: usize = 240;
 
+/// A file of an export.
+pub(super) struct ExportedFile {
+    pub(super) directory: String,
+    /// The object of the file, or those that Namespaces below the directory inherit, which are alike.
+    pub(super) ids: Vec<ObjectId>,
+}
+
+impl ExportedFile {
+    /// The object whose text is in the file.
+    pub(super) fn id(&self) -> &ObjectId {
+        &self.ids[0]
+    }
+}
+
+/// A file for each object.
+pub(super) fn each(objects: &BTreeMap<ObjectId, Object>) -> Vec<ExportedFile> {
+    objects.keys().map(|id| ExportedFile { directory: directory(id), ids: vec![id.clone()] }).collect()
+}
+
 /// The text of each file, by its path, and the objects that have none. `in_file` brings an object into the form of its file.
-pub(super) fn layout(
+pub(super) fn texts(
     objects: &BTreeMap<ObjectId, Object>,
+    placed: &[ExportedFile],
     format: SourceFormat,
     in_file: impl Fn(&ObjectId, Object) -> Option<Value>,
 ) -> (BTreeMap<String, String>, Vec<ObjectId>) {
-    let mut by_name: BTreeMap<String, Vec<&ObjectId>> = BTreeMap::new();
-    for id in objects.keys() {
-        by_name.entry(format!("{}/{}", directory(id), short_name(id)).to_lowercase()).or_default().push(id);
+    let mut by_name: BTreeMap<String, Vec<&ExportedFile>> = BTreeMap::new();
+    for file in placed {
+        by_name.entry(format!("{}/{}", file.directory, short_name(file.id())).to_lowercase()).or_default().push(file);
     }
     let (mut files, mut without) = (BTreeMap::new(), Vec::new());
     if format == SourceFormat::Hierarchy {
         files.insert("system/repo.yaml".to_owned(), init::REPO.to_owned());
     }
-    for ids in by_name.into_values() {
-        let collide = ids.len() > 1;
-        for id in ids {
+    for same_name in by_name.into_values() {
+        let collide = same_name.len() > 1;
+        for file in same_name {
+            let id = file.id();
             let name = if collide || short_name(id).len() > LONGEST { long_name(id) } else { short_name(id) };
             let mut object = objects[id].clone();
             // The directory says it.
@@ -39,8 +60,8 @@ pub(super) fn layout(
                 object.metadata_mut().remove("namespace");
             }
             match in_file(id, object) {
-                Some(written) => _ = files.insert(format!("{}/{name}.yaml", directory(id)), yaml::text(&written)),
-                None => without.push(id.clone()),
+                Some(written) => _ = files.insert(format!("{}/{name}.yaml", file.directory), yaml::text(&written)),
+                None => without.extend(file.ids.iter().cloned()),
             }
         }
     }
@@ -146,8 +167,9 @@ mod tests {
             let object: Object = serde_json::from_value(object.clone()).expect("an object");
             (object.id(), object)
         });
+        let objects = objects.collect();
         let in_file = |_: &ObjectId, object: Object| Some(Value::Object(object.0));
-        layout(&objects.collect(), SourceFormat::Unstructured, in_file).0.into_keys().collect()
+        texts(&objects, &each(&objects), SourceFormat::Unstructured, in_file).0.into_keys().collect()
     }
 
     fn object(api_version: &str, kind: &str, namespace: &str, name: &str) -> Value {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agent::compile::NamespaceLabels;
 use agent::compile::declared::DeclaredSet;
+use agent::compile::kind_scopes::Scope;
 use agent::io::kubernetes::client::{ApiError, Cluster, Served};
 use agent::io::kubernetes::dry_run::dry_run_without;
 use agent::io::kubernetes::pages::{ListForm, Pages};
@@ -18,6 +19,7 @@ use super::ExportArgs;
 use super::makers::{FACTS, MakerFacts};
 use super::meant::{self, Meaning};
 use crate::contexts::ClusterContext;
+use crate::kinds::ClusterKinds;
 use crate::{Console, installation};
 
 /// Kinds that are listed at the same time.
@@ -58,6 +60,8 @@ pub(super) struct ExportAccount {
     pub(super) confidential: Vec<String>,
     /// The objects of each Helm release.
     pub(super) releases: BTreeMap<String, Vec<String>>,
+    /// The number of objects that Namespaces inherit, by the directory in which each is once.
+    pub(super) inherited: BTreeMap<String, usize>,
     /// The number of objects that are not exported, by the reason.
     pub(super) left_out: BTreeMap<&'static str, usize>,
     /// PersistentVolumeClaims, whose contents are not exported.
@@ -95,6 +99,12 @@ impl<'a> LiveCluster<'a> {
     pub(super) fn labels(&self) -> NamespaceLabels {
         let labels = |object: &Object| object.labels().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         self.namespaces.iter().map(|(name, object)| (name.clone(), labels(object))).collect()
+    }
+
+    /// The scope of each kind.
+    pub(super) fn kinds(&self) -> ClusterKinds {
+        let scope = |namespaced| if namespaced { Scope::Namespaced } else { Scope::Cluster };
+        self.server.kinds().into_iter().map(|(kind, served)| (kind, scope(served.namespaced))).collect()
     }
 
     /// Reads all objects that are chosen. An object that `git` declares in another version is read in that one.

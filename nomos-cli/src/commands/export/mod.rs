@@ -5,6 +5,7 @@ mod files;
 mod gather;
 mod makers;
 mod meant;
+mod shared;
 mod tables;
 
 use std::fmt::Write as _;
@@ -26,10 +27,12 @@ use gather::{ExportAccount, LiveCluster};
 /// Write what is live on a cluster to a repository
 ///
 /// Writes a file for each object that people made, and in it what they meant: no status, no default values, nothing that a controller
-/// made or the cluster assigned, no system Namespaces. Changes nothing on the cluster: it asks for default values by dry runs. Secrets,
-/// and what SOPS sealed, are not exported without --secrets, contents of volumes never. With --check, tells what is live and not in a repository. Exit
-/// status: 0 the export is complete, 1 something could not be read or, with --check, something is not in the repository, 2 the command
-/// could not run.
+/// made or the cluster assigned, no system Namespaces. In the layout hierarchy an object that all Namespaces of a group have, and alike,
+/// is written once, in a directory above them; a group is the Namespaces with the same label team or app.kubernetes.io/part-of, or else
+/// with the same first word of their names, such as shop of shop-test, or all Namespaces. Changes nothing on the cluster: it asks for
+/// default values by dry runs. Secrets, and what SOPS sealed, are not exported without --secrets, contents of volumes never. With --check, tells what is live and
+/// not in a repository. Exit status: 0 the export is complete, 1 something could not be read or, with --check, something is not in the
+/// repository, 2 the command could not run.
 #[derive(clap::Args)]
 pub(crate) struct ExportArgs {
     /// Directory to write to; it may have hidden files, such as .git, and no others
@@ -43,6 +46,11 @@ pub(crate) struct ExportArgs {
     /// Layout of the repository [default: hierarchy; with --check, unstructured if DIR has no directory system]
     #[arg(long, value_enum, value_name = "FORMAT")]
     source_format: Option<ExportFormat>,
+
+    /// Write each object into the directory of its Namespace, also one that all Namespaces of a group share
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = boolean, value_name = "BOOL", conflicts_with = "check")]
+    flat: bool,
 
     /// Export this Namespace and the objects in it. Can be used several times
     #[arg(short, long, value_name = "NAMESPACE")]
@@ -146,9 +154,18 @@ pub(crate) fn run(args: &ExportArgs, kubeconfig: Option<&Path>, console: &mut Co
         if let Some(directory) = &args.check {
             return check::run(args, directory, &live, console).await;
         }
+        let format = args.format();
         let mut gathered = live.gather(args, None, console).await?;
+        let placed = if format == SourceFormat::Hierarchy && !args.flat {
+            shared::placed(&gathered, &live.kinds())
+        } else {
+            files::each(&gathered.objects)
+        };
+        for file in placed.iter().filter(|file| file.ids.len() > 1) {
+            *gathered.account.inherited.entry(file.directory.clone()).or_default() += 1;
+        }
         let in_file = |id: &ObjectId, object| args.in_file(object, gathered.confidential.contains(id));
-        let (files, unsealed) = files::layout(&gathered.objects, args.format(), in_file);
+        let (files, unsealed) = files::texts(&gathered.objects, &placed, format, in_file);
         for id in unsealed {
             let why = format!(
                 "{id}: it has a label or an annotation named as a field that is sealed, such as data, which SOPS would seal too"
@@ -173,9 +190,25 @@ fn text(account: &ExportAccount, directory: &str) -> String {
 
 /// The account of all that is not exported.
 fn beside(account: &ExportAccount) -> String {
-    let ExportAccount { objects: _, secrets, confidential, releases, left_out, claims, with_defaults, incomplete } =
-        account;
+    let ExportAccount {
+        objects: _,
+        secrets,
+        confidential,
+        releases,
+        inherited,
+        left_out,
+        claims,
+        with_defaults,
+        incomplete,
+    } = account;
     let mut out = String::new();
+    if !inherited.is_empty() {
+        out.push_str(
+            "Written once, in a directory from which all Namespaces below inherit it; --flat writes it for each:\n",
+        );
+        let rows = inherited.iter().map(|(directory, count)| vec![String::new(), count.to_string(), directory.clone()]);
+        out.push_str(&table(&rows.collect::<Vec<_>>()));
+    }
     if !left_out.is_empty() {
         out.push_str("Left out, because people did not make it:\n");
         let rows = left_out.iter().map(|(reason, count)| vec![String::new(), count.to_string(), (*reason).to_owned()]);
