@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod controlplane;
 pub mod node;
 pub mod conversion;
+pub mod exported;
 pub mod forwarder;
 pub mod fresh;
 pub mod published;

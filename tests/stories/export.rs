@@ -1,5 +1,7 @@
 //! `nomos export`: a cluster becomes a repository, and the repository a cluster.
 
+pub(crate) mod admin;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -10,6 +12,7 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::cluster::{Cluster, Kind};
+use tests::exported::{files, nomos, objects, same_export, unchanged};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
@@ -30,19 +33,6 @@ const WAYS: [(&str, &[&str], &str); 3] = [
 ];
 /// The Namespace with an object of each kind.
 const BASE: &str = "base";
-/// Kinds of which the cluster makes objects by itself, and those of which it would do so for a machine.
-const MOVING: [&str; 9] = [
-    "Event",
-    "Lease",
-    "Endpoints",
-    "EndpointSlice",
-    "Node",
-    "IPAddress",
-    "LeaseCandidate",
-    "ControllerRevision",
-    "ServiceAccount",
-];
-
 pub(crate) fn round_trip(kind: Kind) -> Result<()> {
     let home = TempDir::new()?;
     let first = installed(kind)?;
@@ -75,7 +65,7 @@ pub(crate) fn round_trip(kind: Kind) -> Result<()> {
     let sync = Sync::hierarchical(&first, "root-sync", repository)?;
     sync.await_synced(&sync.repository.head()?)?;
     unchanged(&before, &objects(&first)?)?;
-    same_export(&first, &exported)?;
+    same_export(&first, &[], &exported)?;
     check_tells(&first, &path)?;
     let repository = Arc::clone(&sync.repository);
     drop(agent_of_first);
@@ -87,7 +77,7 @@ pub(crate) fn round_trip(kind: Kind) -> Result<()> {
     let _agent = agent(&second, &[])?;
     let sync = Sync::hierarchical(&second, "root-sync", repository)?;
     sync.await_synced(&sync.repository.head()?)?;
-    same_export(&second, &exported)
+    same_export(&second, &[], &exported)
 }
 
 /// Makes objects of many kinds as people do.
@@ -137,34 +127,6 @@ fn kubectl(cluster: &Cluster, home: &Path, how: &[&str], text: &str) -> Result<(
     fs::write(&file, text)?;
     let file = file.display().to_string();
     cluster.kubectl(&[how, &["--filename", &file]].concat()).map(|_| ())
-}
-
-/// Runs nomos and returns what it printed, if it ends with this status.
-fn nomos(cluster: &Cluster, args: &[&str], status: u8) -> Result<String> {
-    let (ended, said) = cluster.nomos(args);
-    ensure!(ended == status, "nomos {}: not {status}: {ended}\n{said}", args.join(" "));
-    Ok(said)
-}
-
-/// All files that are not hidden, by their paths.
-fn files(root: &Path) -> Result<BTreeMap<String, String>> {
-    let mut found = BTreeMap::new();
-    let mut left = vec![root.to_owned()];
-    while let Some(directory) = left.pop() {
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            let name = path.strip_prefix(root)?.display().to_string();
-            if name.starts_with('.') {
-                continue;
-            }
-            if path.is_dir() {
-                left.push(path);
-            } else {
-                found.insert(name, fs::read_to_string(&path)?);
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// Nothing is exported but what people meant.
@@ -223,15 +185,15 @@ fn other_forms(cluster: &Cluster) -> Result<()> {
     nomos(cluster, &[&["export", "--path", &whole], &unstructured[..], &secrets].concat(), 0)?;
     nomos(cluster, &[&["vet", "--path", &whole], &unstructured[..]].concat(), 0)?;
     nomos(cluster, &["export", "--check", &whole], 0)?;
-    let files = files(Path::new(&whole))?;
-    let secret = files.get("namespaces/created/secret-key.yaml").context("the Secret is missing")?;
+    let found = files(Path::new(&whole))?;
+    let secret = found.get("namespaces/created/secret-key.yaml").context("the Secret is missing")?;
     let expected = "data:\n  password: c2VzYW1l\nkind: Secret\nmetadata:\n  name: key\n  namespace: created\n";
     ensure!(secret.contains(expected), "{secret}");
-    let of_helm = files.get("namespaces/default/config-map-of-helm.yaml").context("the object of Helm is missing")?;
+    let of_helm = found.get("namespaces/default/config-map-of-helm.yaml").context("the object of Helm is missing")?;
     ensure!(!of_helm.contains("helm.sh") && !of_helm.contains("managed-by"), "{of_helm}");
 
     nomos(cluster, &["export", "--path", &one, "-n", "applied", "--kind", "gadget", "-l", "!never"], 0)?;
-    let names: Vec<String> = self::files(Path::new(&one))?.into_keys().collect();
+    let names: Vec<String> = files(Path::new(&one))?.into_keys().collect();
     let expected = [
         "cluster/gadgets.export.example.com.yaml",
         "namespaces/applied/gadget-large.yaml",
@@ -342,69 +304,6 @@ spec:
       - image: a:1
         name: a
 ";
-
-/// All objects of people, by kind, Namespace and name.
-fn objects(cluster: &Cluster) -> Result<BTreeMap<String, Value>> {
-    let kinds = cluster.kubectl(&["api-resources", "--verbs=list,create", "--output=name"])?;
-    let kinds = kinds.lines().filter(|kind| !kind.ends_with(".configsync.gke.io") && !kind.ends_with(".kpt.dev"));
-    let kinds = kinds.collect::<Vec<_>>().join(",");
-    let list: Value = serde_json::from_str(&cluster.kubectl(&["get", &kinds, "-A", "--output=json"])?)?;
-    let mut found = BTreeMap::new();
-    for item in list["items"].as_array().into_iter().flatten() {
-        let metadata = &item["metadata"];
-        let own = metadata["namespace"] == "config-management-system"
-            || metadata["name"].as_str().is_some_and(|name| name.starts_with("configsync.gke.io:"));
-        // Controllers may still be at work for their objects.
-        let owners = metadata["ownerReferences"].as_array();
-        let is_made = owners.into_iter().flatten().any(|owner| owner["controller"] == true);
-        if own || is_made || MOVING.iter().any(|kind| item["kind"] == *kind) {
-            continue;
-        }
-        let mut item = item.clone();
-        // The generation of a Deployment counts changes of annotations too.
-        let generation = if item["kind"] == "Deployment" { &Value::Null } else { &metadata["generation"] };
-        let metadata = json!({"uid": metadata["uid"], "generation": generation});
-        let name = format!(
-            "{} {} {} {}",
-            item["apiVersion"], item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]
-        );
-        item["metadata"] = metadata;
-        item["status"] = Value::Null;
-        // The scheduler may still be at work.
-        item["spec"]["nodeName"] = Value::Null;
-        found.insert(name, item);
-    }
-    Ok(found)
-}
-
-fn unchanged(before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) -> Result<()> {
-    let names = before.keys().chain(after.keys());
-    let differ: Vec<String> = names
-        .filter(|name| before.get(*name) != after.get(*name))
-        .map(|name| format!("{name}\n{:#}\n{:#}", json!(before.get(name)), json!(after.get(name))))
-        .collect();
-    ensure!(differ.is_empty(), "the sync changed:\n{}", differ.join("\n"));
-    Ok(())
-}
-
-/// Another export of the cluster has the same files.
-fn same_export(cluster: &Cluster, expected: &BTreeMap<String, String>) -> Result<()> {
-    let directory = TempDir::new()?;
-    let path = directory.path().join("again");
-    nomos(cluster, &["export", "--path", &path.display().to_string()], 0)?;
-    let found = files(&path)?;
-    let names = expected.keys().chain(found.keys());
-    let differ: Vec<String> = names
-        .filter(|name| expected.get(*name) != found.get(*name))
-        .map(|name| format!("{name}\n{}\n{}", text(expected.get(name)), text(found.get(name))))
-        .collect();
-    ensure!(differ.is_empty(), "another export differs:\n{}", differ.join("\n"));
-    Ok(())
-}
-
-fn text(file: Option<&String>) -> &str {
-    file.map_or("(no such file)", String::as_str)
-}
 
 /// `--check` names the objects and the fields that are not in git, and takes other spellings for the same.
 fn check_tells(cluster: &Cluster, path: &str) -> Result<()> {

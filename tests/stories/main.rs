@@ -241,6 +241,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_leader_that_is_cut_off_writes_nothing", one_writer::is_cut_off, &Kind::ALL),
     ("the_examples_are_synced", examples::are_synced, &Kind::ALL),
     ("an_export_is_the_cluster_again", export::round_trip, &[Kind::ControlPlane, Kind::Node]),
+    ("a_namespace_is_exported_by_its_admin", export::admin::of_one_namespace, &[Kind::ControlPlane]),
     ("vet_asks_the_cluster_for_kinds", vet::asks_the_cluster, &Kind::ALL),
 ];
 

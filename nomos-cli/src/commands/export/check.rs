@@ -4,7 +4,7 @@ use std::path::Path;
 
 use agent::compile::declared::{DeclaredObject, DeclaredSet};
 use agent::compile::parse::{self, AgeKeys, SourceFile};
-use agent::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy};
+use agent::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, SourceFormat};
 use agent::model::object::ObjectId;
 use agent::sync::managed_fields::{Basis, differences};
 use anyhow::{Context as _, bail};
@@ -40,11 +40,11 @@ struct UncommittedFields {
 /// Compares, and prints what is missing.
 pub(super) async fn run(
     args: &ExportArgs,
-    directory: &Path,
+    (directory, format): (&Path, SourceFormat),
     live: &LiveCluster<'_>,
     console: &mut Console<'_>,
 ) -> anyhow::Result<u8> {
-    let compilation = compile(args, directory, live)?;
+    let compilation = compile(args, (directory, format), live)?;
     let Some(declared) = compilation.clusters.first().and_then(|found| found.compiled.declared.as_ref()) else {
         console.note(&compilation.text());
         return Ok(FOUND);
@@ -93,12 +93,16 @@ fn keys(file: &Path) -> anyhow::Result<AgeKeys> {
 }
 
 /// Compiles the repository for this cluster.
-fn compile(args: &ExportArgs, directory: &Path, live: &LiveCluster<'_>) -> anyhow::Result<Compilation> {
+fn compile(
+    args: &ExportArgs,
+    (directory, format): (&Path, SourceFormat),
+    live: &LiveCluster<'_>,
+) -> anyhow::Result<Compilation> {
     let kinds = live.kinds();
     let options = CompileOptions {
         namespaces: NamespaceStrategy::Implicit,
         dynamic: DynamicSelectors::Live(live.labels()),
-        ..CompileOptions::offline(args.format())
+        ..CompileOptions::offline(format)
     };
     match args.age_key.as_deref().map(keys).transpose()? {
         None => compiled_for(directory, options, &kinds, &parse::parse),

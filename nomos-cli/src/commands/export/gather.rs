@@ -1,14 +1,11 @@
-//! Reads the live objects of a cluster, and asks the API server by dry runs which of their values are defaults.
+//! Reads the live objects of a cluster, and takes those that people made, as they meant them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use agent::compile::NamespaceLabels;
 use agent::compile::declared::DeclaredSet;
 use agent::compile::kind_scopes::Scope;
 use agent::io::kubernetes::client::{ApiError, Cluster, Served};
-use agent::io::kubernetes::dry_run::dry_run_without;
-use agent::io::kubernetes::pages::{ListForm, Pages};
 use agent::model::object::{GroupKind, Object, ObjectId};
 use anyhow::{Context as _, bail};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -16,8 +13,10 @@ use serde::Serialize;
 
 use super::super::trace::is_named;
 use super::ExportArgs;
+use super::defaults::object_without_defaults;
 use super::makers::{FACTS, MakerFacts};
 use super::meant::{self, Meaning};
+use super::requests::{in_version, is_forbidden, list, patiently};
 use crate::contexts::ClusterContext;
 use crate::kinds::ClusterKinds;
 use crate::{Console, installation};
@@ -26,14 +25,6 @@ use crate::{Console, installation};
 const LISTS: usize = 4;
 /// Dry runs in flight.
 const DRY_RUNS: usize = 16;
-/// The largest number of dry runs of one object. Most objects need one.
-const ROUNDS: usize = 40;
-/// The HTTP status of an object that the API server finds wrong.
-const INVALID: u16 = 422;
-/// Times that a request is repeated that is likely to work a while later.
-const RETRIES: usize = 5;
-/// Time before such a request is repeated.
-const PAUSE: Duration = Duration::from_secs(1);
 /// Objects after which a terminal is told how far the work is.
 const TELL: usize = 500;
 
@@ -76,23 +67,46 @@ pub(super) struct ExportAccount {
 pub(super) struct LiveCluster<'a> {
     context: &'a ClusterContext,
     pub(super) server: Cluster,
-    /// All Namespaces.
+    /// All Namespaces, or those of `--namespace` if the user may not list all.
     namespaces: BTreeMap<String, Object>,
+    /// The Namespaces of `--namespace` that cannot be read, with the reason.
+    pub(super) unread: BTreeMap<String, String>,
 }
 
 impl<'a> LiveCluster<'a> {
-    /// Asks for the kinds and the Namespaces.
+    /// Asks for the kinds and the Namespaces. A user who may not list those is asked for names.
     ///
     /// # Errors
     ///
     /// If the cluster does not answer, or refuses.
-    pub(super) async fn connect(context: &'a ClusterContext, client: kube::Client) -> anyhow::Result<Self> {
+    pub(super) async fn connect(
+        context: &'a ClusterContext,
+        client: kube::Client,
+        names: &[String],
+    ) -> anyhow::Result<Self> {
         let server = Cluster::connect(client).await.map_err(|error| context.failed(error))?;
         let kind = GroupKind::new("", "Namespace");
         let served = server.served(&kind).await.map_err(|error| context.failed(error))?;
-        let namespaces = list(&server, &kind, &served, "", "").await.map_err(|error| context.failed(error))?;
-        let namespaces = namespaces.into_iter().map(|object| (object.name().to_owned(), object)).collect();
-        Ok(Self { context, server, namespaces })
+        let (mut namespaces, mut unread) = (BTreeMap::new(), BTreeMap::new());
+        match list(&server, &kind, &served, "", "").await {
+            Ok(all) => namespaces.extend(all.into_iter().map(|object| (object.name().to_owned(), object))),
+            Err(error) if is_forbidden(&error) && names.is_empty() => {
+                let hint = "--namespace NAMESPACE exports one, with the rights of a user of that Namespace";
+                return Err(context.failed(error).context(format!("all Namespaces cannot be listed; {hint}")));
+            }
+            Err(error) if is_forbidden(&error) => {
+                for name in names {
+                    let id = ObjectId::new(&kind, "", name);
+                    match patiently(async || in_version(&server, &id, "").await).await {
+                        Ok(object) => namespaces.extend(object.map(|object| (name.clone(), object))),
+                        Err(error) if is_forbidden(&error) => _ = unread.insert(name.clone(), error.to_string()),
+                        Err(error) => return Err(context.failed(error)),
+                    }
+                }
+            }
+            Err(error) => return Err(context.failed(error)),
+        }
+        Ok(Self { context, server, namespaces, unread })
     }
 
     /// The labels of the Namespaces.
@@ -118,14 +132,16 @@ impl<'a> LiveCluster<'a> {
         git: Option<&DeclaredSet>,
         console: &mut Console<'_>,
     ) -> anyhow::Result<ExportedObjects> {
-        if let Some(name) = args.namespace.iter().find(|name| !self.namespaces.contains_key(*name)) {
+        let is_absent = |name: &&String| !self.namespaces.contains_key(*name) && !self.unread.contains_key(*name);
+        if let Some(name) = args.namespace.iter().find(is_absent) {
             let context = &self.context.context;
             bail!("the cluster {context} has no Namespace {name}; kubectl get namespaces shows those that it has");
         }
         let mut account = ExportAccount::default();
         let absent = self.server.absent_apis().await.map_err(|error| self.context.failed(error))?;
         account.incomplete.extend(absent.into_iter().map(|api| format!("{api}: its API server is away")));
-        let facts = self.facts().await?;
+        account.incomplete.extend(self.unread.iter().map(|(name, why)| format!("namespace/{name}: {why}")));
+        let facts = self.facts(&args.namespace, &mut account).await?;
         let live = self.chosen(args, &mut account, console).await?;
         tell(console, &format!("Read {} objects", live.len()));
         let mut meant = BTreeMap::new();
@@ -135,6 +151,19 @@ impl<'a> LiveCluster<'a> {
             }
         }
         self.add_needed(args, &mut meant, &facts);
+        if let Some(why) = &facts.no_crds {
+            let custom: BTreeSet<String> = meant
+                .keys()
+                .map(ObjectId::group_kind)
+                .filter(|kind| facts.is_custom(kind))
+                .map(|kind| kind.to_string())
+                .collect();
+            let lack = |kind: String| format!("the CRD of {kind}: {why}");
+            account.incomplete.extend(custom.into_iter().map(lack));
+        }
+        // A kind that is a fact about others is listed twice.
+        account.incomplete.sort();
+        account.incomplete.dedup();
         let confidential =
             meant.iter().filter(|(_, object)| object.is_confidential()).map(|(id, _)| id.clone()).collect();
         let objects = self.without_defaults(meant, git, &facts, &mut account, console).await?;
@@ -142,15 +171,24 @@ impl<'a> LiveCluster<'a> {
         Ok(ExportedObjects { objects, confidential, account })
     }
 
-    /// Reads the objects that decide about others.
-    async fn facts(&self) -> anyhow::Result<MakerFacts> {
+    /// Reads the objects that decide about others: those in a Namespace decide about others in it.
+    async fn facts(&self, namespaces: &[String], account: &mut ExportAccount) -> anyhow::Result<MakerFacts> {
         let mut facts = MakerFacts::new(installed()?);
         for (group, kind) in FACTS {
             let kind = GroupKind::new(group, kind);
             let served = self.server.served(&kind).await.map_err(|error| self.context.failed(error))?;
-            let objects = list(&self.server, &kind, &served, "", "").await.map_err(|error| self.context.failed(error));
-            let objects = objects.with_context(|| format!("every {kind} has to be read to know what others made"))?;
-            objects.iter().for_each(|object| facts.learn(object));
+            for namespace in places(&served, namespaces) {
+                match list(&self.server, &kind, &served, namespace, "").await {
+                    Ok(objects) => objects.iter().for_each(|object| facts.learn(object)),
+                    // It matters only for custom resources.
+                    Err(error) if is_forbidden(&error) && !served.namespaced => facts.no_crds = Some(error.to_string()),
+                    Err(error) if is_forbidden(&error) => account.incomplete.push(format!("{kind}: {error}")),
+                    Err(error) => {
+                        let what = format!("every {kind} has to be read to know what others made");
+                        return Err(self.context.failed(error).context(what));
+                    }
+                }
+            }
         }
         Ok(facts)
     }
@@ -177,14 +215,13 @@ impl<'a> LiveCluster<'a> {
             named && placed && served.watchable && meant::left_kind(id).is_none()
         };
         let selector = args.selector.as_deref().unwrap_or_default();
-        let everywhere = [String::new()];
-        let namespaces = if args.namespace.is_empty() { &everywhere[..] } else { &args.namespace };
         let lists = kinds.into_iter().filter(is_chosen).flat_map(|(id, served)| {
-            namespaces.iter().map(move |namespace| (id.clone(), served.clone(), namespace.clone()))
+            let namespaces = places(&served, &args.namespace);
+            namespaces.into_iter().map(move |namespace| (id.clone(), served.clone(), namespace))
         });
         let mut answers = stream::iter(lists)
             .map(async |(id, served, namespace)| {
-                let answer = list(&self.server, &id, &served, &namespace, selector).await;
+                let answer = list(&self.server, &id, &served, namespace, selector).await;
                 (id, answer)
             })
             .buffered(LISTS);
@@ -276,6 +313,11 @@ impl<'a> LiveCluster<'a> {
     }
 }
 
+/// The Namespaces in which a kind is listed; the empty one stands for the whole cluster.
+fn places<'a>(served: &Served, namespaces: &'a [String]) -> Vec<&'a str> {
+    if namespaces.is_empty() || !served.namespaced { vec![""] } else { namespaces.iter().map(String::as_str).collect() }
+}
+
 /// The objects of the installation of nomos.
 fn installed() -> anyhow::Result<BTreeSet<ObjectId>> {
     let mut installed = installation::plain()?;
@@ -287,142 +329,8 @@ fn installed() -> anyhow::Result<BTreeSet<ObjectId>> {
     installed.iter().map(id).collect()
 }
 
-/// Repeats a request that is likely to work a while later, such as one that the API server was too busy for.
-async fn patiently<T>(pause: Duration, request: impl AsyncFn() -> Result<T, ApiError>) -> Result<T, ApiError> {
-    for _ in 0..RETRIES {
-        match request().await {
-            Err(error) if error.is_transient() => tokio::time::sleep(pause).await,
-            answer => return answer,
-        }
-    }
-    request().await
-}
-
-/// All objects of a kind in a Namespace (empty: in all) that have these labels.
-async fn list(
-    server: &Cluster,
-    kind: &GroupKind,
-    served: &Served,
-    namespace: &str,
-    selector: &str,
-) -> Result<Vec<Object>, ApiError> {
-    patiently(PAUSE, async || {
-        let mut pages = Pages::new(served, namespace, selector.to_owned(), ListForm::Whole);
-        let mut objects = Vec::new();
-        while let Some(page) = pages.next(server).await? {
-            for item in page.items {
-                let object = serde_json::from_str::<Object>(item.get());
-                let unreadable = |error| ApiError::Unreachable(format!("a {kind} that cannot be read: {error}"));
-                let mut object = object.map_err(unreadable)?;
-                // The items of a list do not say it.
-                object.0.insert("apiVersion".to_owned(), served.resource.api_version.clone().into());
-                object.0.insert("kind".to_owned(), served.resource.kind.clone().into());
-                objects.push(object);
-            }
-        }
-        Ok(objects)
-    })
-    .await
-}
-
-/// The object in another version; `None` if it is gone, or not served so.
-async fn in_version(server: &Cluster, id: &ObjectId, version: &str) -> Result<Option<Object>, ApiError> {
-    let path = server.path(id, version).await;
-    match path {
-        Ok(path) => match server.get(&path).await {
-            Err(error) if error.is_not_found() => Ok(None),
-            answer => answer.map(Some),
-        },
-        Err(error) if error.is_transient() => Err(error),
-        Err(_) => Ok(None),
-    }
-}
-
-/// The object as it was meant, and the reason why it has all of its default values, if it has; `None` if it is gone.
-///
-/// A dry run can fail because of one candidate: then halves of the candidates are asked for alone, and in the end all that are defaults
-/// together.
-async fn object_without_defaults(
-    server: &Cluster,
-    mut live: Object,
-    facts: &MakerFacts,
-) -> Result<Option<(Object, Option<String>)>, ApiError> {
-    let (mut parts, mut found) = (vec![meant::default_candidates(&live, facts)], Vec::new());
-    for _ in 0..ROUNDS {
-        if parts.is_empty() && !found.is_empty() {
-            parts.push(std::mem::take(&mut found));
-        }
-        let Some(mut part) = parts.pop() else { return Ok(Some((meant::meant(live, &[], facts), None))) };
-        if part.is_empty() {
-            continue;
-        }
-        match patiently(PAUSE, async || dry_run_without(server, &live, &part).await).await {
-            Ok(answer) => {
-                let (given_back, is_same) = meant::given_back(&live, &answer, &part);
-                if is_same && parts.is_empty() && found.is_empty() {
-                    return Ok(Some((meant::meant(live, &part, facts), None)));
-                }
-                if is_same {
-                    found.extend(part);
-                } else if given_back.len() < part.len() {
-                    parts.push(given_back);
-                } else {
-                    // All of them are there again, so another client has changed the rest since it was read.
-                    let Some(newer) = in_version(server, &live.id(), live.version()).await? else { return Ok(None) };
-                    (parts, found) = (vec![meant::default_candidates(&newer, facts)], Vec::new());
-                    live = newer;
-                }
-            }
-            Err(error) if error.code() == 404 => return Ok(None),
-            Err(error) if error.code() == INVALID => {
-                // One that is refused alone stays in the object.
-                if part.len() > 1 {
-                    let half = part.split_off(part.len() / 2);
-                    parts.extend([part, half]);
-                }
-            }
-            Err(error) if error.is_transient() => return Err(error),
-            Err(error) => {
-                // The words about a Secret may have its values.
-                let withheld = live.is_kind("", "Secret");
-                let said = error.to_string();
-                let said = said.lines().next().unwrap_or_default();
-                let refusal = if withheld { "the API server refused a dry run" } else { said };
-                return Ok(Some((meant::meant(live, &[], facts), Some(refusal.to_owned()))));
-            }
-        }
-    }
-    Ok(Some((meant::meant(live, &[], facts), Some(format!("{ROUNDS} dry runs did not tell the default values")))))
-}
-
 fn tell(console: &mut Console<'_>, text: &str) {
     if console.progress {
         console.note(&format!("{text}...\n"));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    /// The number of requests, and the last answer, of an API server that has no time for the first requests.
-    fn asked(busy: usize, error: &ApiError) -> (usize, bool) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let requests = Cell::new(0);
-        let answer = runtime.block_on(patiently(Duration::ZERO, async || {
-            requests.set(requests.get() + 1);
-            if requests.get() > busy { Ok(()) } else { Err(error.clone()) }
-        }));
-        (requests.get(), answer.is_ok())
-    }
-
-    #[test]
-    fn a_busy_server_is_asked_again_and_a_refusal_is_final() {
-        let slow = ApiError::Slow(PAUSE);
-        assert_eq!(asked(2, &slow), (3, true));
-        assert_eq!(asked(100, &slow), (RETRIES + 1, false));
-        assert_eq!(asked(2, &ApiError::Unsendable("a name".to_owned())), (1, false));
     }
 }

@@ -7,6 +7,7 @@ use agent::model::object::{GroupKind, Object, ObjectId};
 use serde_json::Value;
 
 use super::meant::field;
+use super::tables;
 
 /// The facts of a cluster that decide about other objects.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct MakerFacts {
     pub(super) scaled: BTreeSet<ObjectId>,
     /// The CRD of each kind.
     pub(super) crds: BTreeMap<GroupKind, Object>,
+    /// The reason why CRDs cannot be read.
+    pub(super) no_crds: Option<String>,
     /// The objects of the installation of nomos.
     pub(super) installed: BTreeSet<ObjectId>,
 }
@@ -44,6 +47,11 @@ impl MakerFacts {
     /// No facts but the objects of the installation of nomos.
     pub(super) fn new(installed: BTreeSet<ObjectId>) -> Self {
         Self { installed, ..Self::default() }
+    }
+
+    /// `true` for a kind that a CRD defines.
+    pub(super) fn is_custom(&self, kind: &GroupKind) -> bool {
+        self.crds.contains_key(kind) || self.no_crds.is_some() && !tables::BUILT_IN_GROUPS.contains(&&*kind.group)
     }
 
     /// Takes in an object of one of the kinds in [`FACTS`].

@@ -158,7 +158,7 @@ pub(super) fn meant(live: Object, defaults: &[String], facts: &MakerFacts) -> Ob
         take_off_additions(&mut value);
     }
     // A custom resource may have a null that means something.
-    if !facts.crds.contains_key(&id.group_kind()) {
+    if !facts.is_custom(&id.group_kind()) {
         take_off_nulls(&mut value);
     }
     let mut object = Object(value.as_object().cloned().unwrap_or_default());
@@ -175,6 +175,12 @@ pub(super) fn meant(live: Object, defaults: &[String], facts: &MakerFacts) -> Ob
         }
     }
     object
+}
+
+/// The entries of field managers beside those of the cluster, for the object itself.
+fn people(entries: &[ManagedFieldsEntry]) -> impl Iterator<Item = &ManagedFieldsEntry> {
+    let is_other = |entry: &&ManagedFieldsEntry| !CLUSTER_MANAGERS.contains(&entry.manager.as_str());
+    entries.iter().filter(is_other).filter(|entry| entry.subresource.is_empty())
 }
 
 /// `true` for the key of a label or annotation that people did not write, or that a sync writes.
@@ -201,8 +207,7 @@ fn is_assigned(object: &Value, at: &str, when: AssignedWhen, entries: &[ManagedF
 
 /// `true` if a field manager beside those of the cluster owns the field at a pointer, or what it is in.
 fn is_owned(object: &Value, at: &str, entries: &[ManagedFieldsEntry]) -> bool {
-    let others = entries.iter().filter(|entry| !CLUSTER_MANAGERS.contains(&entry.manager.as_str()));
-    others.filter(|entry| entry.subresource.is_empty()).any(|entry| {
+    people(entries).any(|entry| {
         let (mut node, mut value) = (&entry.fields, object);
         for token in at.split('/').skip(1) {
             let token = unescaped(token);

@@ -1,10 +1,12 @@
 //! `nomos export`: makes a repository of what is live on a cluster.
 
 mod check;
+mod defaults;
 mod files;
 mod gather;
 mod makers;
 mod meant;
+mod requests;
 mod shared;
 mod tables;
 
@@ -30,7 +32,8 @@ use gather::{ExportAccount, LiveCluster};
 /// made or the cluster assigned, no system Namespaces. In the layout hierarchy an object that all Namespaces of a group have, and alike,
 /// is written once, in a directory above them; a group is the Namespaces with the same label team or app.kubernetes.io/part-of, or else
 /// with the same first word of their names, such as shop of shop-test, or all Namespaces. Changes nothing on the cluster: it asks for
-/// default values by dry runs. Secrets, and what SOPS sealed, are not exported without --secrets, contents of volumes never. With --check, tells what is live and
+/// default values by dry runs. Secrets, and what SOPS sealed, are not exported without --secrets, contents of volumes never. With
+/// --namespace the rights of a user of that Namespace are enough; what these do not show is told. With --check, tells what is live and
 /// not in a repository. Exit status: 0 the export is complete, 1 something could not be read or, with --check, something is not in the
 /// repository, 2 the command could not run.
 #[derive(clap::Args)]
@@ -43,7 +46,8 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "path")]
     check: Option<PathBuf>,
 
-    /// Layout of the repository [default: hierarchy; with --check, unstructured if DIR has no directory system]
+    /// Layout of the repository [default: hierarchy, or unstructured if a Namespace of --namespace cannot be read; with --check,
+    /// unstructured if DIR has no directory system]
     #[arg(long, value_enum, value_name = "FORMAT")]
     source_format: Option<ExportFormat>,
 
@@ -113,13 +117,20 @@ enum SecretForm {
 }
 
 impl ExportArgs {
-    fn format(&self) -> SourceFormat {
+    fn format(&self, live: &LiveCluster<'_>) -> anyhow::Result<SourceFormat> {
+        let unread = live.unread.iter().next();
         let is_hierarchy = match (self.source_format, &self.check) {
             (Some(format), _) => format == ExportFormat::Hierarchy,
             (None, Some(directory)) => directory.join("system").is_dir(),
-            (None, None) => true,
+            (None, None) => unread.is_none(),
         };
-        if is_hierarchy { SourceFormat::Hierarchy } else { SourceFormat::Unstructured }
+        if let Some((name, why)) = unread.filter(|_| is_hierarchy && self.check.is_none()) {
+            bail!(
+                "the layout hierarchy declares every Namespace, and {name} cannot be read: {why}\n\n\
+                 hint: --source-format=unstructured exports the objects in it, for a RepoSync"
+            );
+        }
+        Ok(if is_hierarchy { SourceFormat::Hierarchy } else { SourceFormat::Unstructured })
     }
 
     /// `true` if Secrets are exported, or compared.
@@ -150,11 +161,11 @@ pub(crate) fn run(args: &ExportArgs, kubeconfig: Option<&Path>, console: &mut Co
     }
     let cluster = contexts::cluster(kubeconfig, &console.environment, args.context.as_deref())?;
     contexts::with(&cluster, async |client| {
-        let live = LiveCluster::connect(&cluster, client).await?;
+        let live = LiveCluster::connect(&cluster, client, &args.namespace).await?;
+        let format = args.format(&live)?;
         if let Some(directory) = &args.check {
-            return check::run(args, directory, &live, console).await;
+            return check::run(args, (directory, format), &live, console).await;
         }
-        let format = args.format();
         let mut gathered = live.gather(args, None, console).await?;
         let placed = if format == SourceFormat::Hierarchy && !args.flat {
             shared::placed(&gathered, &live.kinds())

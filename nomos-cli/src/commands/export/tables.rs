@@ -27,6 +27,33 @@ pub(super) const KINDS: &[(&str, &str)] = &[
     (".clusterregistry.k8s.io", "it is part of the installation of Config Sync"),
 ];
 
+/// Groups of the API server itself: their kinds have no CRD.
+pub(super) const BUILT_IN_GROUPS: &[&str] = &[
+    "",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "apps",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "internal.apiserver.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+    "storagemigration.k8s.io",
+];
+
 /// Namespaces whose objects are not exported.
 pub(super) const NAMESPACES: &[(&str, &str)] = &[
     ("kube-system", "it is part of the cluster"),

@@ -325,3 +325,14 @@ fn defaults_of_custom_resources_come_from_the_schema() {
     let widget = live("example.com/v1", "Widget", json!({"name": "a", "namespace": "b"}), json!({"spec": spec}));
     assert_eq!(default_candidates(&widget, &facts), ["/spec/a~1b", "/spec/parts/0/count", "/spec/size"]);
 }
+
+#[test]
+fn without_the_crds_a_null_of_a_custom_resource_stays() {
+    let mut facts = MakerFacts::default();
+    facts.no_crds = Some("no right".to_owned());
+    let fields = |version: &str| {
+        let object = live(version, "Thing", json!({"name": "a", "namespace": "b"}), json!({"spec": {"a": null}}));
+        Value::Object(meant(object, &[], &facts).0)["spec"].clone()
+    };
+    assert_eq!((fields("example.com/v1"), fields("apps/v1")), (json!({"a": null}), json!({})));
+}
