@@ -83,7 +83,9 @@ pub(crate) fn round_trip(kind: Kind) -> Result<()> {
 /// Makes objects of many kinds as people do.
 fn make_objects(cluster: &Cluster, home: &Path) -> Result<()> {
     kubectl(cluster, home, &["create"], CRD)?;
-    await_condition("the kind is served", || cluster.get("/apis/export.example.com/v1/gadgets"))?;
+    for kind in ["v1/gadgets", "v1/widgets", "v2/widgets"] {
+        await_condition("the kind is served", || cluster.get(&format!("/apis/export.example.com/{kind}")))?;
+    }
     kubectl(cluster, home, &["create"], CLUSTER)?;
     for (namespace, how, port) in WAYS {
         let text = NAMESPACED.replace("NAMESPACE", namespace).replace("PORT", port);
@@ -163,6 +165,8 @@ fn is_as_meant(exported: &BTreeMap<String, String>) -> Result<()> {
     let shared = |name: &str| format!("namespaces/shop/{name}.yaml");
     is(&shared("service-assigned-port"), SERVICE)?;
     is(&shared("gadget-small"), GADGET)?;
+    is(&shared("widget-of-v1"), &WIDGET.replace("SPEC", "color: red\n  shape: round"))?;
+    is(&shared("widget-of-v2"), &WIDGET.replace("v1", "v2").replace("SPEC", "color: red"))?;
     is(&shared("persistent-volume-claim-data"), CLAIM)?;
     is(&shared("deployment-scaled"), SCALED)?;
     for (namespace, _, port) in WAYS {
@@ -245,6 +249,14 @@ spec:
   parts:
   - name: a
   - name: b
+";
+const WIDGET: &str = "\
+apiVersion: export.example.com/v1
+kind: Widget
+metadata:
+  name: of-v1
+spec:
+  SPEC
 ";
 const POD: &str = "\
 apiVersion: v1

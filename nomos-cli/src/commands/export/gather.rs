@@ -121,7 +121,8 @@ impl<'a> LiveCluster<'a> {
         self.server.kinds().into_iter().map(|(kind, served)| (kind, scope(served.namespaced))).collect()
     }
 
-    /// Reads all objects that are chosen. An object that `git` declares in another version is read in that one.
+    /// Reads all objects that are chosen. An object that `git` declares in another version is read in that one, and a custom resource in
+    /// the one in which it was written.
     ///
     /// # Errors
     ///
@@ -278,6 +279,24 @@ impl<'a> LiveCluster<'a> {
         needed.into_iter().for_each(|object| _ = meant.entry(object.id()).or_insert(object));
     }
 
+    /// The object in this version, or as it is with the reason why it cannot be read so.
+    async fn in_wanted_version(
+        &self,
+        id: &ObjectId,
+        live: Object,
+        version: Option<&str>,
+    ) -> Result<(Object, Option<String>), ApiError> {
+        let Some(version) = version else { return Ok((live, None)) };
+        match patiently(async || in_version(&self.server, id, version).await).await {
+            Ok(read) => Ok((read.unwrap_or(live), None)),
+            Err(error) if error.code() == 0 => Err(error),
+            Err(error) => {
+                let other = live.version().to_owned();
+                Ok((live, Some(format!("{id} is exported in version {other} instead of {version}: {error}"))))
+            }
+        }
+    }
+
     /// The objects as people meant them.
     async fn without_defaults(
         &self,
@@ -290,15 +309,15 @@ impl<'a> LiveCluster<'a> {
         let (total, mut objects) = (live.len(), BTreeMap::new());
         let mut answers = stream::iter(live)
             .map(async |(id, live)| {
-                let declared = git.and_then(|git| git.objects.get(&id)).map(|declared| declared.version());
-                let live = match declared.filter(|version| *version != live.version()) {
-                    Some(version) => in_version(&self.server, &id, version).await?.unwrap_or(live),
-                    None => live,
-                };
-                Ok::<_, ApiError>((id, object_without_defaults(&self.server, live, facts).await?))
+                let declared = git.and_then(|git| git.objects.get(&id)).map(|declared| declared.version().to_owned());
+                let version = declared.or_else(|| meant::written_version(&live, facts));
+                let wanted = version.filter(|version| version != live.version());
+                let (live, unread) = self.in_wanted_version(&id, live, wanted.as_deref()).await?;
+                Ok::<_, ApiError>((id, object_without_defaults(&self.server, live, facts).await?, unread))
             })
             .buffered(DRY_RUNS);
-        while let Some((id, answer)) = answers.try_next().await.map_err(|error| self.context.failed(error))? {
+        while let Some((id, answer, unread)) = answers.try_next().await.map_err(|error| self.context.failed(error))? {
+            account.incomplete.extend(unread);
             // It is gone if there is no answer.
             let Some((object, refusal)) = answer else { continue };
             objects.insert(id, object);

@@ -177,6 +177,29 @@ pub(super) fn meant(live: Object, defaults: &[String], facts: &MakerFacts) -> Ob
     object
 }
 
+/// The version in which most fields of a custom resource were written, if it is served, or else the one in which it is stored. In another
+/// one, fields can be missing that the schemas of its CRD do not share.
+pub(super) fn written_version(live: &Object, facts: &MakerFacts) -> Option<String> {
+    let versions = field(facts.crds.get(&live.group_kind())?, "/spec/versions")?.as_array()?;
+    let served = || versions.iter().filter(|version| version["served"] == true);
+    let entries = Observed::of(live).managed_fields;
+    let written = people(&entries).filter_map(|entry| {
+        let version = entry.api_version.rsplit('/').next()?;
+        let fields: usize =
+            entry.fields.iter().filter(|(key, _)| *key != "f:metadata").map(|(_, node)| leaves(node)).sum();
+        (fields > 0 && served().any(|it| it["name"] == version))
+            .then(|| (fields, entry.time.clone(), version.to_owned()))
+    });
+    let stored = || served().find(|version| version["storage"] == true)?["name"].as_str().map(str::to_owned);
+    written.max().map(|(_, _, version)| version).or_else(stored)
+}
+
+/// The number of fields below a node of an entry.
+fn leaves(node: &Value) -> usize {
+    let below = node.as_object().filter(|below| !below.is_empty());
+    below.map_or(1, |below| below.values().map(leaves).sum())
+}
+
 /// The entries of field managers beside those of the cluster, for the object itself.
 fn people(entries: &[ManagedFieldsEntry]) -> impl Iterator<Item = &ManagedFieldsEntry> {
     let is_other = |entry: &&ManagedFieldsEntry| !CLUSTER_MANAGERS.contains(&entry.manager.as_str());

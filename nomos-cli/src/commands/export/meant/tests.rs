@@ -326,6 +326,44 @@ fn defaults_of_custom_resources_come_from_the_schema() {
     assert_eq!(default_candidates(&widget, &facts), ["/spec/a~1b", "/spec/parts/0/count", "/spec/size"]);
 }
 
+/// A CRD that serves v1, which is stored, and v2, and no other version.
+fn two_versions() -> MakerFacts {
+    let mut facts = MakerFacts::default();
+    let version = |name: &str, served: bool, storage: bool| json!({"name": name, "served": served, "storage": storage});
+    let versions = [version("v0", false, false), version("v1", true, true), version("v2", true, false)];
+    facts.learn(&live(
+        "apiextensions.k8s.io/v1",
+        "CustomResourceDefinition",
+        json!({"name": "widgets.example.com"}),
+        json!({"spec": {"group": "example.com", "names": {"kind": "Widget"}, "versions": versions}}),
+    ));
+    facts
+}
+
+#[test]
+fn a_custom_resource_is_read_in_the_version_in_which_people_wrote_it() {
+    let entry = |manager: &str, version: &str, subresource: &str, fields: Value| {
+        json!({"manager": manager, "operation": "Update", "apiVersion": format!("example.com/{version}"),
+            "subresource": subresource, "fieldsType": "FieldsV1", "fieldsV1": fields})
+    };
+    let two = || json!({"f:spec": {"f:a": {}, "f:b": {}}});
+    let one = || json!({"f:spec": {"f:a": {}}});
+    let version = |entries: Value| {
+        let metadata = json!({"name": "a", "namespace": "b", "managedFields": entries});
+        written_version(&live("example.com/v2", "Widget", metadata, json!({})), &two_versions())
+    };
+    let is =
+        |entries: Value, expected: &str| assert_eq!(version(entries.clone()).as_deref(), Some(expected), "{entries}");
+    is(json!([entry("kubectl", "v1", "", two()), entry("operator", "v2", "", one())]), "v1");
+    is(json!([entry("kubectl", "v2", "", two()), entry("operator", "v1", "status", json!({"f:status": two()}))]), "v2");
+    is(json!([entry("kubectl", "v0", "", two()), entry("operator", "v2", "", one())]), "v2");
+    is(json!([entry("kubectl", "v0", "", two())]), "v1");
+    is(json!([entry("operator", "v2", "", json!({"f:metadata": {"f:finalizers": {"f:x": {}}}}))]), "v1");
+    is(json!([]), "v1");
+    let other = live("v1", "ConfigMap", json!({"name": "a", "namespace": "b"}), json!({}));
+    assert_eq!(written_version(&other, &two_versions()), None);
+}
+
 #[test]
 fn without_the_crds_a_null_of_a_custom_resource_stays() {
     let mut facts = MakerFacts::default();
