@@ -1,6 +1,7 @@
 //! `nomos export`: a cluster becomes a repository, and the repository a cluster.
 
 pub(crate) mod admin;
+pub(crate) mod disaster;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -19,7 +19,7 @@ use crate::node::{await_available, web};
 use crate::page;
 use crate::world::{AGENT, await_synced, config_map};
 
-const IMAGE: &str = "nomos.test/nomos-agent";
+pub(crate) const IMAGE: &str = "nomos.test/nomos-agent";
 const SYNC: &str = "shop";
 const AGENTS: &str = "/api/v1/namespaces/config-management-system/pods";
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/config-management-system/leases/nomos-agent";
@@ -58,7 +58,7 @@ pub(crate) fn serves(kind: Kind) -> Result<()> {
 }
 
 /// The repository's URL for Pods: the name leads to this machine, whose address is another one there.
-fn url_in_pods(server: &GitServer) -> String {
+pub(crate) fn url_in_pods(server: &GitServer) -> String {
     server.url().replace("127.0.0.1", "git.example.com")
 }
 
@@ -184,7 +184,7 @@ fn is_removed(cluster: &Cluster) -> Result<()> {
 }
 
 /// The agent of this test as an image.
-fn image(directory: &Path) -> Result<PathBuf> {
+pub(crate) fn image(directory: &Path) -> Result<PathBuf> {
     let output = directory.join("agent.tar");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("image/build");
     let mut command = Command::new(&script);
