@@ -24,6 +24,11 @@ enum Conversion {
 /// The number of kinds of our own that there are for one schema seed.
 pub(crate) const KINDS: u64 = 8;
 
+/// Fields of a large kind.
+const PARTS: usize = 150;
+/// Sentences that describe each of them.
+const DESCRIPTION: usize = 400;
+
 /// Defines a kind, and waits until it is served.
 pub(crate) async fn define(cluster: &Cluster, converter: &Converter, seed: u64) -> Result<Kind> {
     let mut rng = Rng::with_seed(seed);
@@ -56,9 +61,6 @@ pub(crate) async fn define(cluster: &Cluster, converter: &Converter, seed: u64) 
     if matches!(conversion, Conversion::Renamed(_)) {
         definition["spec"]["conversion"] = converter.strategy();
     }
-    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    let made = cluster.request::<Value>(Method::POST, path, JSON, definition.to_string().into_bytes()).await;
-    made.with_context(|| definition.to_string())?;
     let kind = Kind {
         group,
         kind: "Trial".to_owned(),
@@ -72,12 +74,47 @@ pub(crate) async fn define(cluster: &Cluster, converter: &Converter, seed: u64) 
             .map(|(name, schema)| Version { name: name.to_owned(), schema, base: json!({}) })
             .collect(),
     };
+    serve(cluster, &definition, &kind).await?;
+    Ok(kind)
+}
+
+/// Makes the CRD of a kind, and waits until that is served.
+async fn serve(cluster: &Cluster, definition: &Value, kind: &Kind) -> Result<()> {
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let made = cluster.request::<Value>(Method::POST, path, JSON, definition.to_string().into_bytes()).await;
+    made.with_context(|| definition.to_string())?;
     for version in &kind.versions {
         let path = kind.path(version, "none");
         while !matches!(cluster.get::<Value>(&path).await, Err(error) if error.is_not_found()) {
             tokio::task::yield_now().await;
         }
     }
+    Ok(())
+}
+
+/// Defines a kind whose CRD is as large as that of Prometheus, most of it descriptions, and waits until it is served.
+pub(crate) async fn define_large(cluster: &Cluster, seed: u64) -> Result<Kind> {
+    let mut rng = Rng::with_seed(seed);
+    let mut properties = Map::new();
+    for number in 0..PARTS {
+        let mut part = any(&mut rng, 1);
+        part["description"] = format!("Part {number}. ").repeat(DESCRIPTION).into();
+        properties.insert(format!("part{number}"), part);
+    }
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": properties}}});
+    let group = format!("large{seed}.example.com");
+    let definition = definition(&group, "Namespaced", &[("v1", schema.clone())], "v1", &json!({}));
+    let kind = Kind {
+        group,
+        kind: "Trial".to_owned(),
+        plural: "trials".to_owned(),
+        namespaced: true,
+        has_status: false,
+        has_scale: false,
+        built_in: false,
+        versions: vec![Version { name: "v1".to_owned(), schema, base: json!({}) }],
+    };
+    serve(cluster, &definition, &kind).await?;
     Ok(kind)
 }
 

@@ -4,11 +4,14 @@
 //!
 //! A seed stands for a round. `NOMOS_JUDGE_SEEDS=7` or `NOMOS_JUDGE_SEEDS=7,1000..3000` plays those alone, and
 //! `NOMOS_JUDGE_KIND=Deployment` those of one kind. All is ignored but in CI or with `-- --include-ignored`.
+//!
+//! The same objects are exported by `nomos export`, and an agent makes them again: `NOMOS_EXPORT_SEEDS=7..20` chooses others.
 #![expect(clippy::disallowed_methods, reason = "this test starts and watches the world")]
 
 mod change;
 mod content;
 mod custom;
+mod export;
 mod kinds;
 mod round;
 mod schema;
@@ -45,8 +48,13 @@ const SAME_SCHEMAS: u64 = 1000;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let in_ci = std::env::var_os("CI").is_some();
-    let trial = Trial::ignorable_test("drift_is_what_a_dry_run_changes", || tell(judge));
-    libtest_mimic::run(&arguments, vec![trial.with_ignored_flag(!in_ci)]).exit_code()
+    let trials = [
+        Trial::ignorable_test("drift_is_what_a_dry_run_changes", || tell(judge)),
+        Trial::ignorable_test("an_export_of_random_objects_is_the_cluster_again", || {
+            tell(export::is_the_cluster_again)
+        }),
+    ];
+    libtest_mimic::run(&arguments, trials.map(|trial| trial.with_ignored_flag(!in_ci)).into()).exit_code()
 }
 
 fn tell(test: fn() -> Result<()>) -> Result<Completion, Failed> {
@@ -79,7 +87,7 @@ struct Sum {
 }
 
 fn judge() -> Result<()> {
-    let seeds = seeds()?;
+    let seeds = seeds("NOMOS_JUDGE_SEEDS", SEEDS)?;
     let plane = ControlPlane::start_with_all_versions()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let sum = runtime.block_on(async {
@@ -105,8 +113,9 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-fn seeds() -> Result<Vec<u64>> {
-    let text = std::env::var("NOMOS_JUDGE_SEEDS").unwrap_or_else(|_| SEEDS.to_owned());
+/// The seeds in this variable, or the usual ones.
+fn seeds(variable: &str, usual: &str) -> Result<Vec<u64>> {
+    let text = std::env::var(variable).unwrap_or_else(|_| usual.to_owned());
     let number = |text: &str| text.parse::<u64>().with_context(|| format!("{text:?} is no seed"));
     let mut seeds = Vec::new();
     for part in text.split(',') {

@@ -80,7 +80,7 @@ struct Round<'a> {
 pub(crate) async fn play(cluster: &Cluster, schemas: &Schemas, kind: &Kind, seed: u64) -> Result<Played> {
     let mut rng = Rng::with_seed(seed);
     let version = &kind.versions[rng.usize(..kind.versions.len())];
-    let Some((declared, name)) = acceptable(cluster, schemas, kind, version, &mut rng, seed).await? else {
+    let Some((declared, name)) = acceptable(cluster, schemas, (kind, version), &mut rng, seed, true).await? else {
         return Ok(Played::Unjudged("refused"));
     };
     let path = kind.path(version, &name);
@@ -113,14 +113,35 @@ fn sync() -> SyncId {
     SyncId::root("judged")
 }
 
-/// A random object that the API server accepts, and its name.
+/// Makes a random object as a user does; `false` if the API server accepts none.
+pub(crate) async fn make(cluster: &Cluster, schemas: &Schemas, kind: &Kind, seed: u64) -> Result<bool> {
+    let mut rng = Rng::with_seed(seed);
+    let version = &kind.versions[rng.usize(..kind.versions.len())];
+    let accepted = acceptable(cluster, schemas, (kind, version), &mut rng, seed, false).await?;
+    let Some((declared, name)) = accepted else { return Ok(false) };
+    let (path, body) = (kind.path(version, &name), serde_json::to_vec(&declared.body())?);
+    let answer: Result<Value, ApiError> = match path.rsplit_once('/').filter(|_| rng.bool()) {
+        Some((collection, _)) => {
+            let path = format!("{collection}?fieldManager=kubectl-create");
+            cluster.request(Method::POST, &path, crate::JSON, body).await
+        }
+        None => cluster.request(Method::PATCH, &format!("{path}?fieldManager=kubectl"), APPLY, body).await,
+    };
+    match answer {
+        Ok(_) => Ok(true),
+        Err(ApiError::Refused(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A random object that the API server accepts, and its name. It may be one of the sync.
 async fn acceptable(
     cluster: &Cluster,
     schemas: &Schemas,
-    kind: &Kind,
-    version: &Version,
+    (kind, version): (&Kind, &Version),
     rng: &mut Rng,
     seed: u64,
+    of_sync: bool,
 ) -> Result<Option<(DeclaredObject, String)>> {
     let address = format!("10.{}.{}.{}", 1 + (seed >> 16) % 250, (seed >> 8) & 255, seed & 255);
     let name = format!("j{seed}");
@@ -133,12 +154,14 @@ async fn acceptable(
         base["metadata"]["namespace"] = kind.namespace().into();
     }
     let id = serde_json::from_value::<Object>(base.clone())?.id();
-    base["metadata"]["labels"][label::PART_OF] = sync().part_of().into();
-    base["metadata"]["annotations"] = json!({
-        annotation::MANAGED: "enabled",
-        annotation::MANAGER: sync().manager(),
-        annotation::RESOURCE_ID: id.resource_id(),
-    });
+    if of_sync {
+        base["metadata"]["labels"][label::PART_OF] = sync().part_of().into();
+        base["metadata"]["annotations"] = json!({
+            annotation::MANAGED: "enabled",
+            annotation::MANAGER: sync().manager(),
+            annotation::RESOURCE_ID: id.resource_id(),
+        });
+    }
     let mut content = schemas.value(rng, "", &version.schema, 0).unwrap_or_default();
     if content.is_null() {
         content = json!({});
