@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -149,7 +148,8 @@ impl Scene {
         versions.map(time).collect()
     }
 
-    /// The times of a RootSync and of a tenant beside a tenant that does its worst, and without.
+    /// The times of a RootSync and of a tenant beside a tenant that does its worst, and without: on a machine with nothing else to do,
+    /// and beside the commits of that tenant, which are made on this machine too.
     fn worst(&self, agent: &Agent, url: &str) -> Result<()> {
         let (root, last) = (0, self.syncs - 1);
         for sync in [root, last] {
@@ -163,7 +163,7 @@ impl Scene {
             for (who, sync) in [("a RootSync", root), ("a RepoSync", last)] {
                 row(&format!("{when}, commit of {who}, ms"), &distribution(self.commits(sync, from)?));
                 // Not one of them again and again: that would be a fight.
-                let own = (0..TIMES / 2).map(|drift| self.path(sync * self.objects + 1 + drift % (self.objects - 1)));
+                let own = (0..TIMES).map(|drift| self.path(sync * self.objects + 1 + drift % (self.objects - 1)));
                 let drifts = own.map(|path| drift_of(&self.cluster, &path)).collect::<Result<_>>()?;
                 row(&format!("{when}, drift of {who}, ms"), &distribution(drifts));
             }
@@ -171,7 +171,9 @@ impl Scene {
         };
         measure("usually", 100)?;
         let mallory = Mallory::new(&self.cluster)?;
-        mallory.rage(&self.cluster, || measure("beside a hostile tenant", 200))?;
+        mallory.commits_during(|| measure("beside commits that no sync reads", 200))?;
+        mallory.create_syncs(&self.cluster)?;
+        mallory.commits_during(|| measure("beside a hostile tenant", 300))?;
         row("memory then, MiB (of it no file)", &memory(agent)?);
         Ok(())
     }
@@ -181,7 +183,10 @@ impl Scene {
 /// keys, that change with each of many commits.
 struct Mallory {
     repository: Repository,
-    _silent: TcpListener,
+    server: GitServer,
+    silent: TcpListener,
+    /// The next version.
+    version: AtomicU32,
 }
 
 const MALLORY: &str = "mallory";
@@ -195,24 +200,32 @@ const KEYS: usize = 12_000;
 impl Mallory {
     fn new(cluster: &Cluster) -> Result<Self> {
         create_tenant(cluster, MALLORY)?;
-        let (repository, silent) = (Repository::empty()?, TcpListener::bind("127.0.0.1:0")?);
-        let mallory = Self { repository, _silent: silent };
-        mallory.commit(1)?;
-        let server = GitServer::of(&mallory.repository)?;
+        let repository = Repository::empty()?;
+        let server = GitServer::of(&repository)?;
+        let silent = TcpListener::bind("127.0.0.1:0")?;
+        let mallory = Self { repository, server, silent, version: AtomicU32::new(1) };
+        mallory.commit()?;
+        Ok(mallory)
+    }
+
+    /// Makes the RepoSyncs, and waits until one of them is at work.
+    fn create_syncs(&self, cluster: &Cluster) -> Result<()> {
         let mut manifests = Vec::new();
         for index in 0..=RAGING + SILENT {
-            let mut sync = sync_object("RepoSync", MALLORY, &directory(index), server.url());
+            let mut sync = sync_object("RepoSync", MALLORY, &directory(index), self.server.url());
             sync["spec"]["git"]["period"] = "1s".into();
             if (RAGING..RAGING + SILENT).contains(&index) {
-                sync["spec"]["git"]["proxy"] = format!("http://{}", mallory._silent.local_addr()?).into();
+                sync["spec"]["git"]["proxy"] = format!("http://{}", self.silent.local_addr()?).into();
             }
             manifests.push(sync.to_string());
         }
         apply(cluster, &manifests)?;
-        Ok(mallory)
+        let path = format!("/api/v1/namespaces/{MALLORY}/configmaps/raging-0");
+        until(Instant::now(), || cluster.exists(&path)).map(drop)
     }
 
-    fn commit(&self, version: u32) -> Result<()> {
+    fn commit(&self) -> Result<()> {
+        let version = self.version.fetch_add(1, Ordering::Relaxed);
         for index in 0..RAGING * OF_RAGING {
             let file = format!("{}/{index}.yaml", directory(index / OF_RAGING));
             self.repository.write(&file, &manifest(MALLORY, &format!("raging-{index}"), version))?;
@@ -229,19 +242,15 @@ impl Mallory {
     }
 
     /// Commits all the time while this is measured.
-    fn rage(&self, cluster: &Cluster, measured: impl FnOnce() -> Result<()>) -> Result<()> {
-        let path = format!("/api/v1/namespaces/{MALLORY}/configmaps/raging-0");
-        until(Instant::now(), || cluster.exists(&path))?;
-        let ended = Arc::new(AtomicBool::new(false));
+    fn commits_during(&self, measured: impl FnOnce() -> Result<()>) -> Result<()> {
+        let (ended, from) = (AtomicBool::new(false), self.version.load(Ordering::Relaxed));
         std::thread::scope(|scope| {
             let raging = scope.spawn(|| {
-                let mut version = 2;
                 while !ended.load(Ordering::Relaxed) {
-                    self.commit(version)?;
-                    version += 1;
+                    self.commit()?;
                     std::thread::sleep(Duration::from_secs(2));
                 }
-                Ok::<u32, anyhow::Error>(version)
+                Ok::<_, anyhow::Error>(self.version.load(Ordering::Relaxed) - from)
             });
             let measured = measured();
             ended.store(true, Ordering::Relaxed);

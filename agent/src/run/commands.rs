@@ -145,7 +145,7 @@ impl CommandRunner {
         let (events, context, party) = (self.events.clone(), Arc::clone(&self.context), party(&self.sync));
         let task = async move {
             let start = Instant::now();
-            let turn = context.budget.request(&party, needs.purpose).await;
+            let turn = context.budget.request(&party, needs.purpose, needs.memory).await;
             let memory = context.budget.memory(needs.memory).await;
             let begin = Instant::now();
             // The sync has ended while the request waited: it must not come after those of the sync's successor.
