@@ -119,6 +119,9 @@ struct Args {
     /// Show the page to programs of this host without a token of the cluster. In a Pod, every port-forward would be such a program
     #[arg(long)]
     page_without_token: bool,
+    /// Serve no page
+    #[arg(long, conflicts_with = "page_without_token")]
+    no_page: bool,
     /// File with the secret that git servers sign webhooks with; while there is none, no webhook is taken
     #[arg(long, value_name = "FILE")]
     webhook_secret: Option<PathBuf>,
@@ -261,6 +264,7 @@ fn options(args: Args, cache: &Path) -> anyhow::Result<Options> {
         age_key_secret: args.age_key_secret,
         listen: Some(args.listen),
         page_without_token: args.page_without_token,
+        no_page: args.no_page,
         webhooks: args.webhook_secret.map(|secret| WebhookOptions { listen: args.webhook_listen, secret }),
         audit_period: args.audit_period,
         once: args.once,

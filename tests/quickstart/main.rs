@@ -171,6 +171,7 @@ fn options(kubeconfig: &Path, home: &Path) -> agent::run::Options {
         local_repositories: agent::api::LocalRepositories::Allowed,
         tenants: agent::io::git::Reach::Everywhere,
         page_without_token: true,
+        no_page: false,
         listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         webhooks: None,
         audit_period: Duration::from_secs(3600),

@@ -129,6 +129,9 @@ pub(crate) fn shows_what_a_user_may_get(kind: Kind) -> Result<()> {
     })?;
     all_is_seen(&address, &all)?;
     own_is_seen(&address, &own)?;
+    let debug = |token: &str| get(&address, "/debug/syncs?o=json", Some(token));
+    ensure!(debug(&all)?.json()?["syncs"].as_array().is_some_and(|syncs| syncs.len() == 2), "not both syncs");
+    ensure!(debug(&own)?.status == 403 && debug("invented")?.status == 401, "it names objects of the whole cluster");
     standby_is_told(&cluster, &all)
 }
 

@@ -74,6 +74,8 @@ pub enum JournalDiff {
     Withheld,
     /// It is not known.
     Unknown,
+    /// An Event tells of the repair, without a difference. Every client that may make Events can have written it.
+    ToldByEvent,
 }
 
 /// A commit that came in force.
@@ -161,14 +163,22 @@ impl Journal {
         self.since.load(Ordering::Relaxed)
     }
 
-    /// Takes in what happened before the agent began to write.
+    /// Takes in what happened before the agent began to write, as far as there is room.
     pub fn restore(&self, mut earlier: Vec<JournalEntry>) {
         earlier.retain(|entry| entry.at < self.since());
-        earlier.sort_by_key(|entry| entry.at);
+        earlier.sort_by_key(|entry| std::cmp::Reverse(entry.at));
         let mut entries = self.entries();
-        let room = ALL.saturating_sub(entries.len());
-        earlier.drain(..earlier.len().saturating_sub(room));
-        earlier.into_iter().rev().for_each(|entry| entries.push_front(entry));
+        let mut bytes: usize = entries.iter().map(JournalEntry::bytes).sum();
+        for mut entry in earlier {
+            entry.event.shorten();
+            bytes += entry.bytes();
+            if entries.len() >= ALL || bytes > BYTES {
+                break;
+            }
+            if entries.iter().filter(|kept| kept.sync == entry.sync).count() < OF_ONE {
+                entries.push_front(entry);
+            }
+        }
     }
 
     /// The entries, the oldest first.
@@ -310,6 +320,12 @@ mod tests {
         journal.restore(vec![repair("x", "own", 110, ""), repair("x", "second", 90, ""), repair("x", "first", 80, "")]);
         let names: Vec<String> = times(&journal).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["first", "second", "now"]);
+        let many = (0..2 * OF_ONE as u64).map(|at| repair("busy", &at.to_string(), at % 100, ""));
+        journal.restore(many.collect());
+        assert_eq!(journal.all().len(), OF_ONE + 3);
+        let large = (0..ALL).map(|number| repair(&format!("sync-{number}"), "a", 1, &"x".repeat(1 << 20)));
+        journal.restore(large.collect());
+        assert!(journal.all().iter().map(JournalEntry::bytes).sum::<usize>() <= BYTES);
     }
 
     #[test]

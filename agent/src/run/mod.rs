@@ -105,6 +105,8 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// The page at that address needs no token from programs of this host.
     pub page_without_token: bool,
+    /// There is no page at that address.
+    pub no_page: bool,
     /// Name of the Secrets with age keys for sealed files, in the namespace of each sync; `None` if there are none.
     pub age_key_secret: Option<String>,
     /// The receiver of webhooks; `None` has none.
@@ -228,11 +230,15 @@ async fn serve_own(
     syncs: &Arc<ServedSyncs>,
     journal: &Arc<Journal>,
 ) -> anyhow::Result<Arc<StatusPage>> {
-    let of_page = PageOptions { without_token: options.page_without_token, cluster_name: options.cluster_name.clone() };
+    let of_page = PageOptions {
+        off: options.no_page,
+        without_token: options.page_without_token,
+        cluster_name: options.cluster_name.clone(),
+    };
     let page = Arc::new(StatusPage::new(of_page, Arc::clone(syncs), Arc::clone(journal), Arc::clone(metrics)));
     if let Some(address) = options.listen {
         let what = format!("cannot listen on {address}; choose another address with --listen");
-        serve(address, Arc::clone(metrics), Arc::clone(syncs), Arc::clone(&page)).await.context(what)?;
+        serve(address, Arc::clone(metrics), Arc::clone(&page)).await.context(what)?;
     }
     Ok(page)
 }

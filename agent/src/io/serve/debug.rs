@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
 use axum::http::header;
+use axum::http::request::Parts;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
@@ -114,19 +114,16 @@ async fn dump(sync: SyncId, requester: StateRequester) -> DumpedSync {
     DumpedSync { kind: sync.kind.to_string(), namespace: sync.namespace, name: sync.name, state, error }
 }
 
-/// The handler of `/debug/syncs`.
-pub(super) async fn syncs(
-    State(syncs): State<Arc<ServedSyncs>>,
-    request: Request,
-) -> ([(header::HeaderName, &'static str); 1], String) {
+/// The content type and the text of `/debug/syncs`, as this request wants it.
+pub(super) async fn syncs(syncs: &ServedSyncs, request: &Parts) -> (&'static str, String) {
     let dumps = syncs.dump().await;
-    let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let in_query = request.uri().query().unwrap_or_default().split('&').any(|pair| pair == "o=json");
+    let accepts = request.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let in_query = request.uri.query().unwrap_or_default().split('&').any(|pair| pair == "o=json");
     if in_query || accepts.contains("application/json") {
         let json = serde_json::json!({ "syncs": dumps }).to_string();
-        return ([(header::CONTENT_TYPE, "application/json")], json + "\n");
+        return ("application/json", json + "\n");
     }
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text(&dumps))
+    ("text/plain; charset=utf-8", text(&dumps))
 }
 
 fn text(dumps: &[DumpedSync]) -> String {
@@ -145,9 +142,9 @@ fn text(dumps: &[DumpedSync]) -> String {
 mod tests {
     use super::*;
 
-    fn request(uri: &str, accept: &str) -> Request {
+    fn request(uri: &str, accept: &str) -> Parts {
         let request = axum::http::Request::builder().uri(uri).header(header::ACCEPT, accept);
-        request.body(axum::body::Body::empty()).unwrap()
+        request.body(()).unwrap().into_parts().0
     }
 
     #[tokio::test]
@@ -160,7 +157,7 @@ mod tests {
                 request.send(Dump { newest_commit: "abc".to_owned(), ..Dump::default() }).unwrap();
             }
         });
-        let (_, text) = super::syncs(State(Arc::clone(&syncs)), request("/debug/syncs", "*/*")).await;
+        let (_, text) = super::syncs(&syncs, &request("/debug/syncs", "*/*")).await;
         let (silent, talks) = text.split_once("\n\n").unwrap();
         assert!(silent.starts_with("RootSync config-management-system/silent\n  no answer within a second"), "{text}");
         assert!(talks.contains("config-management-system/talks\n") && talks.contains("newest commit:   abc"), "{text}");
@@ -168,7 +165,7 @@ mod tests {
         // A sync that has ended is not waited for.
         drop((answering, unanswered));
         for (uri, accept) in [("/debug/syncs?o=json", "*/*"), ("/debug/syncs", "application/json")] {
-            let (_, json) = super::syncs(State(Arc::clone(&syncs)), request(uri, accept)).await;
+            let (_, json) = super::syncs(&syncs, &request(uri, accept)).await;
             let json: serde_json::Value = serde_json::from_str(&json).unwrap();
             assert_eq!(json["syncs"].as_array().unwrap().len(), 1, "{json}");
             assert_eq!(json["syncs"][0]["name"], "silent");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::compile::declared::{DeclaredObject, DeclaredSet};
+use crate::model::object::ObjectId;
 
 /// Objects that are named; the rest is counted.
 const NAMED: usize = 20;
@@ -30,9 +31,10 @@ pub struct DeclaredChange {
 }
 
 impl DeclaredChanges {
-    /// The difference between two commits that follow each other.
+    /// The difference between two commits that follow each other. An object that is declared and withheld is no difference.
     pub fn between(before: &DeclaredSet, after: &DeclaredSet) -> Self {
-        let removed = before.objects.iter().filter(|(id, _)| !after.objects.contains_key(id));
+        let goes = |id: &ObjectId| !after.objects.contains_key(id) && !after.withheld.contains_key(id);
+        let removed = before.objects.iter().filter(|(id, _)| goes(id));
         let mut changes = Self::default();
         for (_, object) in removed {
             changes.removed += 1;
@@ -41,6 +43,7 @@ impl DeclaredChanges {
         let mut added = Vec::new();
         for (id, object) in &after.objects {
             match before.objects.get(id) {
+                None if before.withheld.contains_key(id) => {}
                 None => added.push(object),
                 Some(earlier) if earlier.hash != object.hash => {
                     changes.changed += 1;
@@ -76,6 +79,18 @@ mod tests {
             (declared.id.clone(), Arc::new(declared))
         };
         DeclaredSet { objects: objects.iter().map(object).collect(), ..DeclaredSet::default() }
+    }
+
+    #[test]
+    fn an_object_that_is_withheld_does_not_go_and_come() {
+        let (all, none) = (set(&[("sealed", 1)]), DeclaredSet::default());
+        let closed = DeclaredSet { withheld: all.objects.clone(), ..DeclaredSet::default() };
+        let counts = |before, after| {
+            let changes = DeclaredChanges::between(before, after);
+            [changes.added, changes.changed, changes.removed]
+        };
+        assert_eq!([counts(&all, &closed), counts(&closed, &all)], [[0; 3]; 2]);
+        assert_eq!([counts(&all, &none), counts(&none, &all)], [[0, 0, 1], [1, 0, 0]]);
     }
 
     #[test]

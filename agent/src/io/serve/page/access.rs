@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use k8s_openapi::api::authentication::v1::UserInfo;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 
 use crate::io::kubernetes::client::{ApiError, Cluster, JSON};
 use crate::model::metadata::{SyncId, SyncKind};
@@ -21,7 +22,7 @@ const KEPT: Duration = Duration::from_secs(20);
 /// Answers that are kept.
 const TOKENS: usize = 256;
 const RIGHTS: usize = 20_000;
-/// Reviews for one request of a viewer, and those at the same time. What is not asked is not shown.
+/// Reviews for one request of a viewer, and those of all viewers at the same time. What is not asked is not shown.
 const REVIEWS: usize = 1000;
 const AT_ONCE: usize = 8;
 /// The longest token that is asked about.
@@ -49,7 +50,7 @@ pub(super) enum PageLogin {
 pub(super) enum Viewer {
     /// It sees everything.
     Host,
-    /// It sees what its user may get. The digest is that of its token.
+    /// It sees what its user may get. The digest is that of the user: many tokens are one user.
     User(Arc<UserInfo>, Sha),
 }
 
@@ -75,12 +76,20 @@ pub(super) type Plurals = BTreeMap<GroupKind, String>;
 type KnownUser = (Instant, Option<Arc<UserInfo>>);
 
 /// The answers of reviews that are kept for a while.
-#[derive(Default)]
 pub(super) struct Access {
     tokens: Mutex<BTreeMap<Sha, KnownUser>>,
     rights: Mutex<BTreeMap<(Sha, GetRight), (Instant, bool)>>,
     /// The second that is counted, and the tokens that were asked about in it.
     pace: Mutex<Option<(Instant, u32)>>,
+    /// The turns of reviews about rights.
+    reviews: Semaphore,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        let (tokens, rights, pace) = Default::default();
+        Self { tokens, rights, pace, reviews: Semaphore::new(AT_ONCE) }
+    }
 }
 
 /// The credentials of a request from `peer`. With `open`, a program of this host needs none, unless a web page of another name sent it:
@@ -152,6 +161,11 @@ impl Sight {
         Self { all: false, granted }
     }
 
+    /// `true` if everything may be shown.
+    pub(super) fn has_all(&self) -> bool {
+        self.all
+    }
+
     /// `true` if what needs this right may be shown.
     pub(super) fn has(&self, right: &GetRight) -> bool {
         self.all
@@ -185,12 +199,11 @@ impl Sight {
 }
 
 impl Access {
-    /// The viewer with these credentials.
+    /// The viewer with this token.
     ///
     /// # Errors
     /// 401 for a token that the API server does not know, 429 when there are too many, 503 when it cannot be asked.
-    pub(super) async fn viewer(&self, cluster: &Cluster, credentials: PageLogin) -> Result<Viewer, StatusCode> {
-        let PageLogin::Token(token) = credentials else { return Ok(Viewer::Host) };
+    pub(super) async fn user(&self, cluster: &Cluster, token: &str) -> Result<Viewer, StatusCode> {
         let sha: Sha = Sha256::digest(token.as_bytes()).into();
         let known = lock(&self.tokens).get(&sha).filter(|(at, _)| at.elapsed() < KEPT).map(|(_, user)| user.clone());
         let user = match known {
@@ -199,14 +212,16 @@ impl Access {
                 if !self.has_turn() {
                     return Err(StatusCode::TOO_MANY_REQUESTS);
                 }
-                let user = review_token(cluster, &token).await.map_err(unanswered)?.map(Arc::new);
+                let user = review_token(cluster, token).await.map_err(unanswered)?.map(Arc::new);
                 let mut tokens = lock(&self.tokens);
                 make_room(&mut tokens, TOKENS, |(at, _)| *at);
                 tokens.insert(sha, (Instant::now(), user.clone()));
                 user
             }
         };
-        user.map(|user| Viewer::User(user, sha)).ok_or(StatusCode::UNAUTHORIZED)
+        let user = user.ok_or(StatusCode::UNAUTHORIZED)?;
+        let of_user = Sha256::digest(serde_json::to_vec(&*user).unwrap_or_default()).into();
+        Ok(Viewer::User(user, of_user))
     }
 
     fn has_turn(&self) -> bool {
@@ -262,6 +277,7 @@ impl Access {
             return Ok(granted);
         }
         let body = access_review(user, right).to_string().into_bytes();
+        let _turn = self.reviews.acquire().await.expect("the semaphore is never closed");
         let answer: Value = cluster.request(Method::POST, ACCESS_REVIEWS, JSON, body).await?;
         let granted = answer["status"]["allowed"] == true && answer["status"]["denied"] != true;
         let mut rights = lock(&self.rights);

@@ -43,7 +43,7 @@ fn entry(event: &Value) -> Option<JournalEntry> {
     };
     let by = by.filter(|by| *by != "another client").map(str::to_owned);
     let at = Time(event["eventTime"].as_str()?.to_owned()).unix()?;
-    let (deleted, diff) = (what == "it was deleted", JournalDiff::Unknown);
+    let (deleted, diff) = (what == "it was deleted", JournalDiff::ToldByEvent);
     let repair = JournalRepair { object, by, fields, deleted, diff, times: 1 };
     Some(JournalEntry { at, sync, event: JournalEvent::Repaired(repair) })
 }

@@ -7,23 +7,23 @@ mod files;
 mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{Redirect, Response};
 use axum::routing::get;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, OnceCell, Semaphore, mpsc};
+use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::connections::Peer;
-use super::debug::ServedSyncs;
+use super::debug::{self, ServedSyncs};
 use super::metrics::Metrics;
 use crate::api::{SyncStatus, Time};
 use crate::io::journal::{Journal, JournalChange, JournalEntry, JournalEvent};
@@ -32,13 +32,17 @@ use crate::model::metadata::{SyncId, SyncKind};
 use crate::model::object::ObjectId;
 use crate::sync::engine::SyncSummary;
 use crate::sync::status::{About, status};
-use access::{Access, GetRight, Plurals, Sight, Viewer, credentials};
+use access::{Access, GetRight, PageLogin, Plurals, Sight, Viewer, credentials};
 use files::secured;
 
 /// Viewers whose streams are open at the same time.
 const VIEWERS: usize = 16;
-/// Documents that are made at the same time.
+/// Documents that are made or sent at the same time, and the longest time for one to be read. It is kept no longer, so that viewers
+/// which do not read fill no memory.
 const DOCUMENTS: usize = 4;
+const READ: Duration = Duration::from_secs(30);
+/// Bytes of a document that are sent at a time.
+const PIECE: usize = 64 << 10;
 /// Time between two looks at the cluster, however many viewers there are and however much changes.
 const PACE: Duration = Duration::from_millis(700);
 /// Time between two signs of life of a stream.
@@ -50,6 +54,8 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// The settings of the page.
 #[derive(Clone, Debug, Default)]
 pub struct PageOptions {
+    /// There is no page.
+    pub off: bool,
     /// Programs of this host need no token. In a Pod every port-forward comes from there.
     pub without_token: bool,
     /// The name of the cluster.
@@ -66,7 +72,7 @@ pub struct StatusPage {
     cluster: OnceLock<Arc<Cluster>>,
     access: Access,
     viewers: Arc<Semaphore>,
-    documents: Semaphore,
+    documents: Arc<Semaphore>,
     look: Mutex<Option<Arc<Look>>>,
     /// Repairs of the agent before were looked for.
     restored: OnceCell<()>,
@@ -80,7 +86,7 @@ struct Look {
     summaries: BTreeMap<SyncId, Option<SyncSummary>>,
 }
 
-/// One request of a viewer, who is known.
+/// One request of a known viewer.
 struct PageVisit {
     cluster: Arc<Cluster>,
     viewer: Viewer,
@@ -99,7 +105,7 @@ impl StatusPage {
             cluster: OnceLock::new(),
             access: Access::default(),
             viewers: Arc::new(Semaphore::new(VIEWERS)),
-            documents: Semaphore::new(DOCUMENTS),
+            documents: Arc::new(Semaphore::new(DOCUMENTS)),
             look: Mutex::default(),
             restored: OnceCell::new(),
         }
@@ -111,16 +117,22 @@ impl StatusPage {
         let _ = self.cluster.set(Arc::clone(cluster));
     }
 
-    /// `true` if programs of this host need no token.
-    pub(super) fn is_open(&self) -> bool {
-        self.options.without_token
+    /// The viewer of this request. With `open`, a program of this host needs no token.
+    async fn viewer(&self, open: bool, parts: &Parts) -> Result<Viewer, StatusCode> {
+        // Every connection of this server has one.
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>().ok_or(StatusCode::UNAUTHORIZED)?;
+        match credentials(open, peer.0.0, &parts.headers)? {
+            PageLogin::Host => Ok(Viewer::Host),
+            PageLogin::Token(token) => self.access.user(self.connected()?, &token).await,
+        }
     }
 
-    async fn view(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<PageVisit, StatusCode> {
-        let credentials = credentials(self.options.without_token, peer, headers)?;
-        let cluster = self.cluster.get().cloned().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
-        let viewer = self.access.viewer(&cluster, credentials).await?;
-        Ok(PageVisit { cluster, viewer })
+    fn connected(&self) -> Result<&Arc<Cluster>, StatusCode> {
+        self.cluster.get().ok_or(StatusCode::SERVICE_UNAVAILABLE)
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, StatusCode> {
+        Arc::clone(&self.documents).acquire_owned().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
     }
 
     /// The syncs of now, or of a moment ago.
@@ -288,70 +300,129 @@ fn of_flags(summary: &SyncSummary) -> SyncStatus {
     SyncStatus { history: Vec::new(), ..status(&SyncStatus::default(), &summary.report, &about, &Time::from_unix(0)) }
 }
 
-/// The routes of the page. The files are for everybody: they say nothing of the cluster.
+/// The routes of the page, and `/debug/syncs`. The files are for everybody: they say nothing of the cluster.
 pub(super) fn routes(page: Arc<StatusPage>) -> Router {
-    let documents = Router::new()
+    let debug = Router::new().route("/debug/syncs", get(debug_syncs));
+    if page.options.off {
+        return debug.with_state(page);
+    }
+    let without_token = page.options.without_token;
+    let documents = debug
         .route("/ui/api/overview", get(overview))
         .route("/ui/api/objects", get(objects))
         .route("/ui/api/timeline", get(timeline))
         .route("/ui/api/events", get(events))
         .with_state(page);
+    if without_token {
+        tracing::info!("the page /ui/ needs no token from programs of this host");
+    }
     let to_page = || get(|| async { Redirect::temporary("/ui/") });
     Router::new().route("/", to_page()).route("/ui", to_page()).merge(files::routes()).merge(documents)
 }
 
-async fn overview(
-    State(page): State<Arc<StatusPage>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    request: Request,
-) -> PageAnswer {
-    let view = page.view(peer.0, request.headers()).await?;
-    let _turn = page.documents.acquire().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    page.overview(&view).await.map(document)
+impl FromRequestParts<Arc<StatusPage>> for PageVisit {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, page: &Arc<StatusPage>) -> Result<Self, StatusCode> {
+        let viewer = page.viewer(page.options.without_token, parts).await?;
+        Ok(Self { cluster: Arc::clone(page.connected()?), viewer })
+    }
 }
 
-async fn objects(
-    State(page): State<Arc<StatusPage>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    request: Request,
-) -> PageAnswer {
-    let view = page.view(peer.0, request.headers()).await?;
-    let _turn = page.documents.acquire().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+async fn overview(State(page): State<Arc<StatusPage>>, view: PageVisit) -> PageAnswer {
+    let turn = page.turn().await?;
+    page.overview(&view).await.map(|document| sent(document, turn))
+}
+
+async fn objects(State(page): State<Arc<StatusPage>>, view: PageVisit, request: Request) -> PageAnswer {
+    let turn = page.turn().await?;
     let query = request.uri().query().unwrap_or_default();
     let name = query.split('&').find_map(|pair| pair.strip_prefix("sync=")).unwrap_or_default();
-    page.objects(&view, &percent_decode_str(name).decode_utf8_lossy()).await.map(document)
+    page.objects(&view, &percent_decode_str(name).decode_utf8_lossy()).await.map(|document| sent(document, turn))
 }
 
-async fn timeline(
-    State(page): State<Arc<StatusPage>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    request: Request,
-) -> PageAnswer {
-    let view = page.view(peer.0, request.headers()).await?;
-    let _turn = page.documents.acquire().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    page.timeline(&view).await.map(document)
+async fn timeline(State(page): State<Arc<StatusPage>>, view: PageVisit) -> PageAnswer {
+    let turn = page.turn().await?;
+    page.timeline(&view).await.map(|document| sent(document, turn))
 }
 
 /// A stream of events: each says that something changed, and nothing else.
-async fn events(
-    State(page): State<Arc<StatusPage>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    request: Request,
-) -> PageAnswer {
-    page.view(peer.0, request.headers()).await?;
+async fn events(State(page): State<Arc<StatusPage>>, _: PageVisit) -> PageAnswer {
     let place = Arc::clone(&page.viewers).try_acquire_owned().map_err(|_| StatusCode::TOO_MANY_REQUESTS)?;
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         page.tell(sender).await;
         drop(place);
     });
-    let stream = futures::stream::unfold(receiver, async |mut receiver| {
-        let bytes = receiver.recv().await?;
-        Some((Ok::<_, std::convert::Infallible>(bytes), receiver))
-    });
-    Ok(secured([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(stream)))
+    Ok(secured([(header::CONTENT_TYPE, "text/event-stream")], streamed(receiver)))
 }
 
-fn document(document: Value) -> Response {
-    secured([(header::CONTENT_TYPE, "application/json")], document.to_string()).into_response()
+/// `/debug/syncs` names objects of the whole cluster: it is for programs of this host, as a port-forward is, and for users who see
+/// everything.
+async fn debug_syncs(State(page): State<Arc<StatusPage>>, request: Request) -> PageAnswer {
+    let (parts, _) = request.into_parts();
+    let viewer = page.viewer(true, &parts).await?;
+    if let Viewer::User(..) = viewer
+        && !page.access.sight(page.connected()?, &viewer, &BTreeSet::new()).await?.has_all()
+    {
+        return Err(StatusCode::FORBIDDEN);
+    }
+    let turn = page.turn().await?;
+    let (content_type, text) = debug::syncs(&page.syncs, &parts).await;
+    Ok(in_pieces(content_type, text, turn))
+}
+
+fn sent(document: Value, turn: OwnedSemaphorePermit) -> Response {
+    in_pieces("application/json", document.to_string(), turn)
+}
+
+/// An answer whose text and turn last until it is read, or until the reader is too slow.
+fn in_pieces(content_type: &'static str, text: String, turn: OwnedSemaphorePermit) -> Response {
+    let (mut text, (sender, receiver)) = (Bytes::from(text), mpsc::channel(1));
+    // A text that was cut off is then an error for its reader.
+    let length = header::HeaderValue::from(text.len());
+    tokio::spawn(async move {
+        let sending = async {
+            while !text.is_empty() {
+                // It fails when the reader is gone.
+                if sender.send(text.split_to(PIECE.min(text.len()))).await.is_err() {
+                    break;
+                }
+            }
+        };
+        _ = tokio::time::timeout(READ, sending).await;
+        drop(turn);
+    });
+    let mut answer = secured([(header::CONTENT_TYPE, content_type)], streamed(receiver));
+    answer.headers_mut().insert(header::CONTENT_LENGTH, length);
+    answer
+}
+
+fn streamed(receiver: mpsc::Receiver<Bytes>) -> Body {
+    Body::from_stream(futures::stream::unfold(receiver, async |mut receiver| {
+        let bytes = receiver.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(bytes), receiver))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_is_kept_while_it_is_read_and_not_for_long() {
+        let documents = Arc::new(Semaphore::new(1));
+        let turn = async || Arc::clone(&documents).acquire_owned().await.expect("it is never closed");
+        let text = "x".repeat(5 * PIECE + 1);
+        let answer = in_pieces("text/plain", text.clone(), turn().await);
+        assert_eq!(axum::body::to_bytes(answer.into_body(), usize::MAX).await.expect("read"), text);
+        let unread = in_pieces("text/plain", text, turn().now_or_never().expect("the one before was read"));
+        let begin = tokio::time::Instant::now();
+        let _next = turn().await;
+        assert_eq!(begin.elapsed(), READ);
+        let read = axum::body::to_bytes(unread.into_body(), usize::MAX).await.expect("a part");
+        assert!(read.len() < 3 * PIECE, "{} bytes are kept", read.len());
+    }
 }

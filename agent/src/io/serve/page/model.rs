@@ -163,6 +163,7 @@ enum PageDiff {
     Lines(String),
     Withheld,
     Unknown,
+    ToldByEvent,
     None,
 }
 
@@ -179,6 +180,7 @@ impl From<&JournalDiff> for PageDiff {
             JournalDiff::Lines(lines) => Self::Lines(lines.clone()),
             JournalDiff::Withheld => Self::Withheld,
             JournalDiff::Unknown => Self::Unknown,
+            JournalDiff::ToldByEvent => Self::ToldByEvent,
         }
     }
 }

@@ -111,13 +111,13 @@ const TELL = {
 
 const REASONS = {
   withheld: "The values of this object are shown nowhere.",
-  unknown: "The difference is not known.",
+  toldByEvent: "An Event tells of it, from before this agent began. Every client that may make Events can write one.",
 };
 
 // A diff, opened if it is small.
 function diff(of, id) {
   const lines = of?.lines?.split("\n").filter((line) => !line.startsWith("@@"));
-  if (!lines) return REASONS[of] && of === "withheld" && el("p", { class: "note", text: REASONS[of] });
+  if (!lines) return REASONS[of] && el("p", { class: "note", text: REASONS[of] });
   if (lines.length === 0 || lines.join("") === "") return undefined;
   const sides = { "-": ["removed", "was: "], "+": ["added", "is: "] };
   const pre = el("pre", { class: "diff", tabindex: "0", role: "group", "aria-label": "Difference" }, lines.map((line) => {
