@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agent::io::kubernetes::client::Cluster;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use http::Method;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
@@ -52,13 +52,19 @@ impl Kind {
     }
 }
 
-/// All built-in kinds, in an order that only the API server's version determines.
+/// All built-in kinds, in an order that only the API server's version determines. An API server that has just started publishes some
+/// schemas later, which is an error.
 pub(crate) async fn served(cluster: &Cluster, schemas: &mut Schemas) -> Result<Vec<Kind>> {
     let bases: Vec<Value> = serde_yaml::Deserializer::from_str(BASES)
         .map(|document| Value::deserialize(document).context("a base"))
         .collect::<Result<_>>()?;
     let mut kinds = BTreeMap::new();
     let index: Value = cluster.get("/openapi/v3").await?;
+    for served in cluster.kinds().into_values() {
+        let version = served.resource.api_version;
+        let path = if version.contains('/') { format!("apis/{version}") } else { format!("api/{version}") };
+        ensure!(index["paths"].get(&path).is_some(), "no schemas of {version} are published yet");
+    }
     for (group_version, document) in index["paths"].as_object().into_iter().flatten() {
         let Some(path) = group_version.strip_prefix("apis/").or(group_version.strip_prefix("api/")) else { continue };
         let (group, version) = match path.split_once('/') {

@@ -18,6 +18,7 @@ mod schema;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +29,8 @@ use futures::StreamExt as _;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tests::controlplane::ControlPlane;
 use tests::conversion::Converter;
+use tests::wait::await_condition;
+use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, OnceCell};
 
 use kinds::Kind;
@@ -90,10 +93,8 @@ fn judge() -> Result<()> {
     let seeds = seeds("NOMOS_JUDGE_SEEDS", SEEDS)?;
     let plane = ControlPlane::start_with_all_versions()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let sum = runtime.block_on(async {
-        let court = Court::open(plane.kubeconfig()).await?;
-        court.judge(seeds.clone()).await
-    })?;
+    let court = Court::complete(&runtime, plane.kubeconfig())?;
+    let sum = runtime.block_on(court.judge(seeds.clone()))?;
     let Sum { judged, verdicts, kinds, differences, unjudged } = sum;
     for ((kind, reason), rounds) in &unjudged {
         say(&format!("not judged: {rounds} of {kind}: {reason}"));
@@ -127,7 +128,12 @@ fn seeds(variable: &str, usual: &str) -> Result<Vec<u64>> {
 }
 
 impl Court {
-    async fn open(kubeconfig: &std::path::Path) -> Result<Self> {
+    /// Waits until all kinds are known.
+    fn complete(runtime: &Runtime, kubeconfig: &Path) -> Result<Self> {
+        await_condition("all kinds are known", || runtime.block_on(Self::open(kubeconfig)))
+    }
+
+    async fn open(kubeconfig: &Path) -> Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = tests::cluster::client(kubeconfig).await?;
         let cluster = Cluster::connect(client).await?;
