@@ -240,6 +240,11 @@ impl DeclaredObject {
         self.object.decoded_bytes()
     }
 
+    /// Number of its values outside of metadata, about.
+    pub fn values(&self) -> usize {
+        self.object.values()
+    }
+
     /// The kind that this object defines; `None` if it is no CRD.
     pub fn defined_kind(&self) -> Option<GroupKind> {
         if !self.id.is_crd() {

@@ -86,8 +86,8 @@ pub const APPLIED_VALUE: usize = 128 << 20;
 /// Bytes of memory of one copy of all objects that are applied at the same time. An apply has some five copies.
 pub const APPLIED_AT_ONCE: usize = 128 << 20;
 
-/// An object that takes as much memory as this, some 1,500 fields, is heavy for the API server, which merges the owners of each field.
-pub const HEAVY_OBJECT: usize = 64 << 10;
+/// An object of so many values is heavy for the API server, which merges the owners of each field.
+pub const HEAVY_OBJECT: usize = 1500;
 
 /// An object that takes less memory than this is not counted in [`APPLIED_AT_ONCE`], so that it never waits for memory: all
 /// requests that may be in flight are then a hundred megabytes.

@@ -175,6 +175,13 @@ impl ManifestObject {
         self.text_bytes() + self.payload().map(|(_, text)| bytes_of_values(text)).sum::<usize>()
     }
 
+    /// Number of its values outside of metadata, about.
+    pub(crate) fn values(&self) -> usize {
+        self.payload()
+            .map(|(_, text)| 1 + structure(text).filter(|(_, byte)| matches!(byte, b',' | b'{' | b'[')).count())
+            .sum()
+    }
+
     /// `true` if a value at any depth is null.
     pub(crate) fn has_nulls(&self) -> bool {
         self.has_nulls
@@ -238,19 +245,26 @@ const ROOM: usize = 11;
 
 /// The memory that the values of a JSON text without white space take when they are decoded, without their strings, about.
 fn bytes_of_values(json: &str) -> usize {
-    let bytes = json.as_bytes();
-    let (mut all, mut at, mut in_text) = (size_of::<Value>(), 0, false);
-    while let Some(byte) = bytes.get(at) {
+    let of_byte = |(at, byte)| match byte {
+        b'{' if json.as_bytes().get(at + 1) != Some(&b'}') => ROOM * size_of::<(String, Value)>(),
+        b',' | b'[' => size_of::<Value>(),
+        _ => 0,
+    };
+    size_of::<Value>() + structure(json).map(of_byte).sum::<usize>()
+}
+
+/// The bytes of a JSON text that are in no string, with their places.
+fn structure(json: &str) -> impl Iterator<Item = (usize, u8)> {
+    let (mut in_text, mut escaped) = (false, false);
+    json.bytes().enumerate().filter(move |(_, byte)| {
+        let was_escaped = std::mem::take(&mut escaped);
         match byte {
-            b'\\' if in_text => at += 1,
-            b'"' => in_text = !in_text,
-            b'{' if !in_text && bytes.get(at + 1) != Some(&b'}') => all += ROOM * size_of::<(String, Value)>(),
-            b',' | b'[' if !in_text => all += size_of::<Value>(),
+            b'\\' if in_text => escaped = !was_escaped,
+            b'"' if !was_escaped => in_text = !in_text,
             _ => {}
         }
-        at += 1;
-    }
-    all
+        !in_text
+    })
 }
 
 fn bytes_of_map(map: &Map<String, Value>) -> usize {

@@ -5,15 +5,15 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::io::places::{Party, SharedPlace, SharedPlaces, Shares};
-use crate::model::limits::{APPLIED_AT_ONCE, HEAVY_OBJECT, SMALL_OBJECT};
+use crate::model::limits::{APPLIED_AT_ONCE, SMALL_OBJECT};
 
 /// Requests about objects that are in flight at the same time: more only make the API server slower. So few of a tenant that repairs of
 /// others do not wait long behind them in the API server.
 const REQUESTS: Shares = Shares { all: 40, tenants: 30, tenant: 2 };
 /// Further ones for repairs of drift, which do not wait behind the commits of all other syncs.
 const REPAIRS: Shares = Shares { all: 10, tenants: 7, tenant: 3 };
-/// Further ones, which a heavy object of a tenant takes too: the API server computes for long on each, and two of them at the same time
-/// take two of its cores.
+/// Those about heavy objects of tenants, repairs too, have no other places: the API server computes for long on each, and two of them at
+/// the same time take two of its cores.
 const HEAVY: Shares = Shares { all: 1, tenants: 1, tenant: 1 };
 /// Audits that go on at the same time.
 const AUDITS: Shares = Shares { all: 2, tenants: 2, tenant: 1 };
@@ -21,9 +21,9 @@ const AUDITS: Shares = Shares { all: 2, tenants: 2, tenant: 1 };
 /// Reads and marks of syncs that begin at the same time.
 const STARTS: Shares = Shares { all: 16, tenants: 12, tenant: 4 };
 
-/// A tenant pauses for so many times as long as the API server computed on a heavy object: it has a quarter of one core for these.
-const HEAVY_PAUSE: u32 = 3;
-/// The longest time for which a place is kept after a request.
+/// A tenant pauses so many times as long as the API server computed on a heavy object: it has a quarter of one core for these.
+const HEAVY_PAUSES: u32 = 3;
+/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The budgets. No tenant takes all of one, however many syncs it has.
@@ -42,7 +42,7 @@ pub(super) struct Budget {
 #[must_use = "dropping it ends the turn"]
 pub(super) struct Turn {
     place: SharedPlace,
-    heavy: Option<SharedPlace>,
+    pauses: u32,
 }
 
 /// The purpose of a request about an object.
@@ -63,13 +63,11 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Waits for the turn of a request about an object of so many bytes of memory.
-    pub(super) async fn request(&self, party: &Party, purpose: Purpose, bytes: usize) -> Turn {
-        // First of all: a tenant whose heavy objects wait keeps no place that others could have.
-        let heavy = match party.is_some() && bytes >= HEAVY_OBJECT {
-            true => Some(self.heavy.place(party).await),
-            false => None,
-        };
+    /// Waits for the turn of a request. A heavy one applies an object of many values.
+    pub(super) async fn request(&self, party: &Party, purpose: Purpose, heavy: bool) -> Turn {
+        if heavy && party.is_some() {
+            return Turn { place: self.heavy.place(party).await, pauses: HEAVY_PAUSES };
+        }
         let place = match purpose {
             Purpose::Commit => self.requests.place(party).await,
             Purpose::Repair => tokio::select! {
@@ -78,20 +76,18 @@ impl Budget {
                 place = self.repairs.place(party) => place,
             },
         };
-        Turn { place, heavy }
+        Turn { place, pauses: 1 }
     }
 
-    /// The request of this turn took so long. A tenant whose requests keep the API server busy takes turns with the others: its places
-    /// are free after as long a pause.
+    /// The request of this turn took so long. A tenant whose requests keep the API server busy takes turns with the others: its place is
+    /// free after as long a pause, or after several.
     pub(super) fn answered(party: &Party, mut turn: Turn, after: Duration) {
         if party.is_none() {
             return;
         }
-        let after = if turn.heavy.is_some() { after.saturating_mul(HEAVY_PAUSE) } else { after };
         turn.place.rest();
-        turn.heavy.iter_mut().for_each(SharedPlace::rest);
         tokio::spawn(async move {
-            tokio::time::sleep(after.min(LONGEST_PAUSE)).await;
+            tokio::time::sleep(after.min(LONGEST_PAUSE) * turn.pauses).await;
             drop(turn);
         });
     }
@@ -136,7 +132,7 @@ mod tests {
 
     /// As many turns as there are at once.
     fn turns(budget: &Budget, party: &Party, purpose: Purpose) -> Vec<Turn> {
-        std::iter::from_fn(|| budget.request(party, purpose, 0).now_or_never()).collect()
+        std::iter::from_fn(|| budget.request(party, purpose, false).now_or_never()).collect()
     }
 
     #[test]
@@ -146,7 +142,7 @@ mod tests {
         let mut commits = turns(&budget, &None, Purpose::Commit);
         commits.extend(turns(&budget, &a, Purpose::Commit));
         assert_eq!(commits.len(), REQUESTS.all);
-        let mut next = Box::pin(budget.request(&None, Purpose::Commit, 0));
+        let mut next = Box::pin(budget.request(&None, Purpose::Commit, false));
         assert!(next.as_mut().now_or_never().is_none(), "a commit waits");
         let repairs = [&a, &b, &None].map(|party| turns(&budget, party, Purpose::Repair));
         assert_eq!(repairs.each_ref().map(Vec::len), [3, 3, 4], "repairs have places of their own, and not more");
@@ -169,28 +165,31 @@ mod tests {
         let mut all = turns(&budget, &tenant, Purpose::Commit);
         Budget::answered(&tenant, all.remove(0), Duration::from_secs(3));
         let begin = tokio::time::Instant::now();
-        let next = budget.request(&tenant, Purpose::Commit, 0).await;
+        let next = budget.request(&tenant, Purpose::Commit, false).await;
         assert_eq!(begin.elapsed().as_secs(), 3);
         Budget::answered(&None, next, Duration::from_secs(3));
-        assert!(budget.request(&tenant, Purpose::Commit, 0).now_or_never().is_some(), "RootSyncs do not pause");
+        assert!(budget.request(&tenant, Purpose::Commit, false).now_or_never().is_some(), "RootSyncs do not pause");
     }
 
     #[tokio::test(start_paused = true)]
     async fn heavy_objects_of_tenants_are_applied_one_after_the_other() {
         let budget = Budget::default();
         let [root, a, b] = [None, Some("a".to_owned()), Some("b".to_owned())];
-        let heavy = |party| budget.request(party, Purpose::Commit, HEAVY_OBJECT);
-        let first = heavy(&a).now_or_never().expect("it is the first");
+        let heavy = |party| budget.request(party, Purpose::Commit, true);
+        let small = turns(&budget, &a, Purpose::Commit);
+        let first = heavy(&a).now_or_never().expect("it does not wait for the small ones of its tenant");
         let (mut own, mut next) = (Box::pin(heavy(&a)), Box::pin(heavy(&b)));
         assert!(own.as_mut().now_or_never().is_none() && next.as_mut().now_or_never().is_none());
         assert!(heavy(&root).now_or_never().is_some(), "RootSyncs do not wait");
-        assert_eq!(turns(&budget, &a, Purpose::Commit).len(), 1, "what waits has no place of the small ones");
+        drop(small);
+        assert_eq!(turns(&budget, &a, Purpose::Commit).len(), REQUESTS.tenant, "the small ones do not wait for it");
         let begin = tokio::time::Instant::now();
         Budget::answered(&a, first, Duration::from_secs(3));
         let next = next.await;
         assert!(begin.elapsed().is_zero(), "the other tenant waits for no pause");
+        assert!(own.as_mut().now_or_never().is_none());
         drop(next);
         let _own = own.await;
-        assert_eq!(begin.elapsed(), 3 * HEAVY_PAUSE * Duration::from_secs(1));
+        assert_eq!(begin.elapsed(), HEAVY_PAUSES * Duration::from_secs(3));
     }
 }

@@ -23,7 +23,7 @@ use crate::io::kubernetes::watch::Subscription;
 use crate::io::places::party;
 use crate::io::serve::{OperationLabel, OperationLabels, OutcomeLabel, SyncMetrics};
 use crate::model::finding::{Code, Finding, Resource};
-use crate::model::limits::APPLIED_BYTES;
+use crate::model::limits::{APPLIED_BYTES, HEAVY_OBJECT};
 use crate::model::metadata::SyncId;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::engine::{Command, Event, Failure, Holdings, Notice, Outcome, Report, Retry, SourceCommit, State};
@@ -54,16 +54,24 @@ struct Needs {
     purpose: Purpose,
     /// Bytes of one copy of the object that is applied.
     memory: usize,
+    /// Applies an object of many values.
+    heavy: bool,
+}
+
+impl Needs {
+    /// The needs of an apply of this object.
+    fn of_apply(purpose: Purpose, declared: &DeclaredObject) -> Self {
+        Self { purpose, memory: declared.decoded_bytes(), heavy: declared.values() >= HEAVY_OBJECT }
+    }
 }
 
 /// The needs of a request that sends no object.
-const OF_COMMIT: Needs = Needs { purpose: Purpose::Commit, memory: 0 };
+const OF_COMMIT: Needs = Needs { purpose: Purpose::Commit, memory: 0, heavy: false };
 
 impl CommandRunner {
     /// Begins to carry out a command of this engine, which hears of the outcome by an event.
     pub(super) fn run(&mut self, command: Command, engine: &State) {
         let purpose = |id: &ObjectId| if engine.is_repaired(id) { Purpose::Repair } else { Purpose::Commit };
-        let needs = |id: &ObjectId, memory: usize| Needs { purpose: purpose(id), memory };
         match command {
             Command::Watch(kinds) => {
                 for kind in kinds {
@@ -82,7 +90,7 @@ impl CommandRunner {
             }
             Command::Apply(declared, commit, mode) => {
                 let (cluster, sync, git_context) = self.stamped(engine);
-                let needs = needs(&declared.id, declared.decoded_bytes());
+                let needs = Needs::of_apply(purpose(&declared.id), &declared);
                 self.spawn(OperationLabel::apply, declared.id.clone(), needs, async move {
                     let stamp = apply::CommitStamp { sync: &sync, token: &commit, git_context: &git_context };
                     apply::apply(&cluster, &stamp, &declared, mode).await
@@ -90,7 +98,7 @@ impl CommandRunner {
             }
             Command::Annotate(declared, commit, expected) => {
                 let (cluster, sync, git_context) = self.stamped(engine);
-                let needs = Needs { purpose: Purpose::Commit, memory: declared.decoded_bytes() };
+                let needs = Needs::of_apply(Purpose::Commit, &declared);
                 self.spawn(OperationLabel::annotate, declared.id.clone(), needs, async move {
                     let stamp = apply::CommitStamp { sync: &sync, token: &commit, git_context: &git_context };
                     apply::annotate(&cluster, &stamp, &declared, expected).await
@@ -98,7 +106,8 @@ impl CommandRunner {
             }
             Command::Read(declared) => {
                 let cluster = Arc::clone(&self.cluster);
-                self.spawn(OperationLabel::read, declared.id.clone(), needs(&declared.id, 0), async move {
+                let needs = Needs { purpose: purpose(&declared.id), ..OF_COMMIT };
+                self.spawn(OperationLabel::read, declared.id.clone(), needs, async move {
                     apply::read(&cluster, &declared).await
                 });
             }
@@ -145,7 +154,7 @@ impl CommandRunner {
         let (events, context, party) = (self.events.clone(), Arc::clone(&self.context), party(&self.sync));
         let task = async move {
             let start = Instant::now();
-            let turn = context.budget.request(&party, needs.purpose, needs.memory).await;
+            let turn = context.budget.request(&party, needs.purpose, needs.heavy).await;
             let memory = context.budget.memory(needs.memory).await;
             let begin = Instant::now();
             // The sync has ended while the request waited: it must not come after those of the sync's successor.
@@ -170,7 +179,7 @@ impl CommandRunner {
 
     fn fill(&self, declared: Arc<DeclaredObject>, sources: Arc<[ObjectId]>) {
         let cluster = Arc::clone(&self.cluster);
-        let needs = Needs { purpose: Purpose::Commit, memory: declared.decoded_bytes() + APPLIED_BYTES };
+        let needs = Needs { memory: declared.decoded_bytes() + APPLIED_BYTES, ..OF_COMMIT };
         self.spawn(OperationLabel::read, declared.id.clone(), needs, async move {
             fill(&cluster, &declared, &sources).await
         });

@@ -220,7 +220,7 @@ impl Access {
             }
         };
         let user = user.ok_or(StatusCode::UNAUTHORIZED)?;
-        let of_user = Sha256::digest(serde_json::to_vec(&*user).unwrap_or_default()).into();
+        let of_user = digest(&user);
         Ok(Viewer::User(user, of_user))
     }
 
@@ -295,6 +295,15 @@ fn make_room<K: Ord, V>(answers: &mut BTreeMap<K, V>, most: usize, at: impl Fn(&
     if answers.len() >= most {
         answers.clear();
     }
+}
+
+/// The digest of a user, which is the same for all its tokens: the number of the token is not the user's.
+fn digest(user: &UserInfo) -> Sha {
+    let mut user = user.clone();
+    if let Some(extra) = &mut user.extra {
+        extra.remove("authentication.kubernetes.io/credential-id");
+    }
+    Sha256::digest(serde_json::to_vec(&user).unwrap_or_default()).into()
 }
 
 fn unanswered(error: ApiError) -> StatusCode {
@@ -403,6 +412,16 @@ mod tests {
         assert!(!sight.sees(&id("Widget", "shop", "x"), &plurals), "a kind that is not served");
         assert!(Sight::of_all().sees(&id("Widget", "shop", "x"), &plurals));
         assert_eq!(GetRight::of_sync(&SyncId::repo("shop", "x")), right("configsync.gke.io", "reposyncs", "shop"));
+    }
+
+    #[test]
+    fn many_tokens_are_one_user() {
+        let user = |name: &str, token: &str| {
+            let extra = json!({"authentication.kubernetes.io/credential-id": [token], "team": ["a"]});
+            digest(&serde_json::from_value(json!({"username": name, "groups": ["all"], "extra": extra})).unwrap())
+        };
+        assert_eq!(user("ann", "JTI=1"), user("ann", "JTI=2"));
+        assert_ne!(user("ann", "JTI=1"), user("bob", "JTI=1"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use axum::routing::get;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Mutex, OnceCell, Semaphore, mpsc};
 
 use super::connections::Peer;
 use super::debug::{self, ServedSyncs};
@@ -28,6 +28,7 @@ use super::metrics::Metrics;
 use crate::api::{SyncStatus, Time};
 use crate::io::journal::{Journal, JournalChange, JournalEntry, JournalEvent};
 use crate::io::kubernetes::client::{ApiError, Cluster};
+use crate::io::places::{SharedPlace, SharedPlaces, Shares};
 use crate::model::metadata::{SyncId, SyncKind};
 use crate::model::object::ObjectId;
 use crate::sync::engine::SyncSummary;
@@ -37,10 +38,10 @@ use files::secured;
 
 /// Viewers whose streams are open at the same time.
 const VIEWERS: usize = 16;
-/// Documents that are made or sent at the same time, and the longest time for one to be read. It is kept no longer, so that viewers
-/// which do not read fill no memory.
-const DOCUMENTS: usize = 4;
-const READ: Duration = Duration::from_secs(30);
+/// Documents that are made or sent at the same time, one for each user, and the longest time for one to be read. It is kept no longer, so
+/// that viewers which do not read fill no memory.
+const DOCUMENTS: Shares = Shares { all: 6, tenants: 4, tenant: 1 };
+const READ: Duration = Duration::from_secs(60);
 /// Bytes of a document that are sent at a time.
 const PIECE: usize = 64 << 10;
 /// Time between two looks at the cluster, however many viewers there are and however much changes.
@@ -72,7 +73,7 @@ pub struct StatusPage {
     cluster: OnceLock<Arc<Cluster>>,
     access: Access,
     viewers: Arc<Semaphore>,
-    documents: Arc<Semaphore>,
+    documents: SharedPlaces,
     look: Mutex<Option<Arc<Look>>>,
     /// Repairs of the agent before were looked for.
     restored: OnceCell<()>,
@@ -105,7 +106,7 @@ impl StatusPage {
             cluster: OnceLock::new(),
             access: Access::default(),
             viewers: Arc::new(Semaphore::new(VIEWERS)),
-            documents: Arc::new(Semaphore::new(DOCUMENTS)),
+            documents: SharedPlaces::new(DOCUMENTS),
             look: Mutex::default(),
             restored: OnceCell::new(),
         }
@@ -131,8 +132,17 @@ impl StatusPage {
         self.cluster.get().ok_or(StatusCode::SERVICE_UNAVAILABLE)
     }
 
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, StatusCode> {
-        Arc::clone(&self.documents).acquire_owned().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
+    /// The turn of a viewer to have a document.
+    ///
+    /// # Errors
+    /// 503 while it has another one that it does not read, or while too many others have theirs.
+    async fn turn(&self, viewer: &Viewer) -> Result<SharedPlace, StatusCode> {
+        let party = match viewer {
+            Viewer::Host => None,
+            Viewer::User(user, _) => user.username.clone(),
+        };
+        let turn = tokio::time::timeout(PATIENCE, self.documents.place(&party));
+        turn.await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
     }
 
     /// The syncs of now, or of a moment ago.
@@ -330,19 +340,19 @@ impl FromRequestParts<Arc<StatusPage>> for PageVisit {
 }
 
 async fn overview(State(page): State<Arc<StatusPage>>, view: PageVisit) -> PageAnswer {
-    let turn = page.turn().await?;
+    let turn = page.turn(&view.viewer).await?;
     page.overview(&view).await.map(|document| sent(document, turn))
 }
 
 async fn objects(State(page): State<Arc<StatusPage>>, view: PageVisit, request: Request) -> PageAnswer {
-    let turn = page.turn().await?;
+    let turn = page.turn(&view.viewer).await?;
     let query = request.uri().query().unwrap_or_default();
     let name = query.split('&').find_map(|pair| pair.strip_prefix("sync=")).unwrap_or_default();
     page.objects(&view, &percent_decode_str(name).decode_utf8_lossy()).await.map(|document| sent(document, turn))
 }
 
 async fn timeline(State(page): State<Arc<StatusPage>>, view: PageVisit) -> PageAnswer {
-    let turn = page.turn().await?;
+    let turn = page.turn(&view.viewer).await?;
     page.timeline(&view).await.map(|document| sent(document, turn))
 }
 
@@ -367,17 +377,17 @@ async fn debug_syncs(State(page): State<Arc<StatusPage>>, request: Request) -> P
     {
         return Err(StatusCode::FORBIDDEN);
     }
-    let turn = page.turn().await?;
+    let turn = page.turn(&viewer).await?;
     let (content_type, text) = debug::syncs(&page.syncs, &parts).await;
     Ok(in_pieces(content_type, text, turn))
 }
 
-fn sent(document: Value, turn: OwnedSemaphorePermit) -> Response {
+fn sent(document: Value, turn: SharedPlace) -> Response {
     in_pieces("application/json", document.to_string(), turn)
 }
 
 /// An answer whose text and turn last until it is read, or until the reader is too slow.
-fn in_pieces(content_type: &'static str, text: String, turn: OwnedSemaphorePermit) -> Response {
+fn in_pieces(content_type: &'static str, text: String, turn: SharedPlace) -> Response {
     let (mut text, (sender, receiver)) = (Bytes::from(text), mpsc::channel(1));
     // A text that was cut off is then an error for its reader.
     let length = header::HeaderValue::from(text.len());
@@ -413,13 +423,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_document_is_kept_while_it_is_read_and_not_for_long() {
-        let documents = Arc::new(Semaphore::new(1));
-        let turn = async || Arc::clone(&documents).acquire_owned().await.expect("it is never closed");
+        let (documents, viewer) = (SharedPlaces::new(DOCUMENTS), Some("ann".to_owned()));
+        let turn = async || documents.place(&viewer).await;
         let text = "x".repeat(5 * PIECE + 1);
         let answer = in_pieces("text/plain", text.clone(), turn().await);
         assert_eq!(axum::body::to_bytes(answer.into_body(), usize::MAX).await.expect("read"), text);
-        let unread = in_pieces("text/plain", text, turn().now_or_never().expect("the one before was read"));
+        let unread = in_pieces("text/plain", text, turn().await);
         let begin = tokio::time::Instant::now();
+        assert!(documents.place(&Some("bob".to_owned())).now_or_never().is_some(), "the other one does not wait");
         let _next = turn().await;
         assert_eq!(begin.elapsed(), READ);
         let read = axum::body::to_bytes(unread.into_body(), usize::MAX).await.expect("a part");
