@@ -90,7 +90,7 @@ type Story = fn(Kind) -> anyhow::Result<()>;
 const STORIES: &[(&str, Story, &[Kind])] = &[
     // Pods, on a node.
     ("an_installed_agent_serves", installed::serves, &[Kind::Node]),
-    ("a_lost_cluster_is_back_within_a_minute", export::disaster::is_survived, &[Kind::Node]),
+    ("a_lost_cluster_is_back_from_its_export", export::disaster::is_survived, &[Kind::Node]),
     ("pods_run_on_the_node", node::runs_pods, &[Kind::Node]),
     ("pods_outlive_a_kubelet", node::pods_outlive_a_kubelet, &[Kind::Node]),
     ("a_drain_keeps_to_the_budget", node::is_drained, &[Kind::Node]),

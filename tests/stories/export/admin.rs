@@ -74,7 +74,7 @@ fn by_an_admin(cluster: &Cluster, home: &Path) -> Result<()> {
     let settings = "namespaces/shop/config-map-settings.yaml";
     ensure!(declared.contains("team: a") && found.contains_key(settings), "{found:#?}");
 
-    // With that right, only the CRD is missing.
+    // With that right, the CRD is missing.
     bind(cluster, "admin", "gadgets", "--role=gadgets")?;
     let path = directory("gadgets");
     let said = await_condition("the right is there", || {
@@ -142,6 +142,10 @@ fn user(cluster: &Cluster, home: &Path, name: &str, role: &str) -> Result<PathBu
     }
     let file = home.join(format!("{name}.kubeconfig"));
     fs::write(&file, serde_yaml::to_string(&kubeconfig)?)?;
+    let account = format!("--as=system:serviceaccount:{NAMESPACE}:{name}");
+    await_condition("the API server knows of the rights", || {
+        cluster.kubectl(&["auth", "can-i", "list", "configmaps", "-n", NAMESPACE, &account])
+    })?;
     Ok(file)
 }
 

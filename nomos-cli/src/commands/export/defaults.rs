@@ -58,8 +58,8 @@ pub(super) async fn object_without_defaults(
             }
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => {
-                // The words about a Secret may have its values.
-                let withheld = live.is_kind("", "Secret");
+                // The words about an object with secret values may have these.
+                let withheld = live.is_confidential();
                 let said = error.to_string();
                 // Words about many objects are told once.
                 let said = said.lines().next().unwrap_or_default().replace(&format!(" {:?}", live.name()), "");

@@ -177,18 +177,24 @@ pub(super) fn meant(live: Object, defaults: &[String], facts: &MakerFacts) -> Ob
     object
 }
 
-/// The version in which most fields of a custom resource were written, if it is served, or else the one in which it is stored. In another
-/// one, fields can be missing that the schemas of its CRD do not share.
+/// The version in which most exported fields of a custom resource were written, if it is served, or else the one in which it is stored. In
+/// another one, fields can be missing that the schemas of its CRD do not share.
 pub(super) fn written_version(live: &Object, facts: &MakerFacts) -> Option<String> {
-    let versions = field(facts.crds.get(&live.group_kind())?, "/spec/versions")?.as_array()?;
-    let served = || versions.iter().filter(|version| version["served"] == true);
+    let kind = live.group_kind();
+    let crd = facts.crds.get(&kind);
+    if crd.is_none() && !facts.is_custom(&kind) {
+        return None;
+    }
+    let versions = crd.and_then(|crd| field(crd, "/spec/versions")?.as_array());
+    let served = || versions.into_iter().flatten().filter(|version| version["served"] == true);
+    // Without the right to read the CRD, the request for the version tells.
+    let may_be_served = |name: &str| crd.is_none() || served().any(|version| version["name"] == name);
     let entries = Observed::of(live).managed_fields;
     let written = people(&entries).filter_map(|entry| {
         let version = entry.api_version.rsplit('/').next()?;
-        let fields: usize =
-            entry.fields.iter().filter(|(key, _)| *key != "f:metadata").map(|(_, node)| leaves(node)).sum();
-        (fields > 0 && served().any(|it| it["name"] == version))
-            .then(|| (fields, entry.time.clone(), version.to_owned()))
+        let exported = entry.fields.iter().filter(|(key, _)| !["f:metadata", "f:status"].contains(&key.as_str()));
+        let fields: usize = exported.map(|(_, node)| leaves(node)).sum();
+        (fields > 0 && may_be_served(version)).then(|| (fields, entry.time.clone(), version.to_owned()))
     });
     let stored = || served().find(|version| version["storage"] == true)?["name"].as_str().map(str::to_owned);
     written.max().map(|(_, _, version)| version).or_else(stored)

@@ -24,16 +24,17 @@ use serde_json::Value;
 use crate::columns::{Data, table};
 use crate::contexts;
 use crate::{Console, FINE, FOUND, boolean};
+use files::ExportedFile;
 use gather::{ExportAccount, LiveCluster};
 
 /// Write what is live on a cluster to a repository
 ///
 /// Writes a file for each object that people made, and in it what they meant: no status, no default values, nothing that a controller
-/// made or the cluster assigned, no system Namespaces. In the layout hierarchy an object that all Namespaces of a group have, and alike,
-/// is written once, in a directory above them; a group is the Namespaces with the same label team or app.kubernetes.io/part-of, or else
-/// with the same first word of their names, such as shop of shop-test, or all Namespaces. Changes nothing on the cluster: it asks for
+/// made or the cluster assigned, no system Namespaces. In the layout hierarchy an object that is the same in all Namespaces of a group is
+/// written once, in a directory above them; a group is the Namespaces with the same label team or app.kubernetes.io/part-of, or else
+/// with the same first word of their names, such as shop of shop-test, or all Namespaces of the cluster. Changes nothing on the cluster: it asks for
 /// default values by dry runs. Secrets, and what SOPS sealed, are not exported without --secrets, contents of volumes never. With
-/// --namespace the rights of a user of that Namespace are enough; what these do not show is told. With --check, tells what is live and
+/// --namespace the rights of a user of that Namespace are enough; what the user may not read is listed. With --check, tells what is live and
 /// not in a repository. Exit status: 0 the export is complete, 1 something could not be read or, with --check, something is not in the
 /// repository, 2 the command could not run.
 #[derive(clap::Args)]
@@ -133,6 +134,11 @@ impl ExportArgs {
         Ok(if is_hierarchy { SourceFormat::Hierarchy } else { SourceFormat::Unstructured })
     }
 
+    /// `true` if no flag chooses a part of the cluster.
+    fn is_whole(&self) -> bool {
+        self.namespace.is_empty() && self.selector.is_none() && self.kind.is_empty()
+    }
+
     /// `true` if Secrets are exported, or compared.
     fn takes_secrets(&self) -> bool {
         self.secrets != SecretForm::None || self.age_key.is_some()
@@ -168,15 +174,16 @@ pub(crate) fn run(args: &ExportArgs, kubeconfig: Option<&Path>, console: &mut Co
         }
         let mut gathered = live.gather(args, None, console).await?;
         let placed = if format == SourceFormat::Hierarchy && !args.flat {
-            shared::placed(&gathered, &live.kinds())
+            shared::placed(&gathered, args.is_whole(), &live.kinds())
         } else {
             files::each(&gathered.objects)
         };
-        for file in placed.iter().filter(|file| file.ids.len() > 1) {
-            *gathered.account.inherited.entry(file.directory.clone()).or_default() += 1;
-        }
         let in_file = |id: &ObjectId, object| args.in_file(object, gathered.confidential.contains(id));
         let (files, unsealed) = files::texts(&gathered.objects, &placed, format, in_file);
+        let has_text = |file: &&ExportedFile| !file.ids.iter().any(|id| unsealed.contains(id));
+        for file in placed.iter().filter(|file| file.ids.len() > 1).filter(has_text) {
+            *gathered.account.inherited.entry(file.directory.clone()).or_default() += 1;
+        }
         for id in unsealed {
             let why = format!(
                 "{id}: it has a label or an annotation named as a field that is sealed, such as data, which SOPS would seal too"
@@ -215,7 +222,7 @@ fn beside(account: &ExportAccount) -> String {
     let mut out = String::new();
     if !inherited.is_empty() {
         out.push_str(
-            "Written once, in a directory from which all Namespaces below inherit it; --flat writes it for each:\n",
+            "Written once, in a directory from which all Namespaces below inherit it, also those that you add; --flat writes it for each:\n",
         );
         let rows = inherited.iter().map(|(directory, count)| vec![String::new(), count.to_string(), directory.clone()]);
         out.push_str(&table(&rows.collect::<Vec<_>>()));

@@ -34,10 +34,11 @@ struct SharedObject {
     ids: Vec<ObjectId>,
 }
 
-/// The files of the objects, so that hydrate gives what it gives of a file for each object. What has another result is not shared.
-pub(super) fn placed(exported: &ExportedObjects, kinds: &ClusterKinds) -> Vec<ExportedFile> {
+/// The files of the objects, so that hydrate gives what it gives of a file for each object. What has another result is not shared. Only
+/// the export of a whole cluster tells what all Namespaces have.
+pub(super) fn placed(exported: &ExportedObjects, whole: bool, kinds: &ClusterKinds) -> Vec<ExportedFile> {
     let each = files::each(&exported.objects);
-    let mut shared = shared(exported);
+    let mut shared = shared(exported, whole);
     if shared.is_empty() {
         return each;
     }
@@ -59,7 +60,7 @@ pub(super) fn placed(exported: &ExportedObjects, kinds: &ClusterKinds) -> Vec<Ex
 }
 
 /// The groups of the Namespaces: those with the same label, or the same first word of their names, and then all of them.
-fn groups(objects: &BTreeMap<ObjectId, Object>) -> Vec<NamespaceGroup<'_>> {
+fn groups(objects: &BTreeMap<ObjectId, Object>, whole: bool) -> Vec<NamespaceGroup<'_>> {
     let declared = || objects.iter().filter(|(id, _)| id.is_namespace());
     let all: BTreeSet<&str> = declared().map(|(id, _)| id.name()).collect();
     let mut members: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -68,35 +69,46 @@ fn groups(objects: &BTreeMap<ObjectId, Object>) -> Vec<NamespaceGroup<'_>> {
         let first_word = id.name().split('-').next().unwrap_or_default();
         members.entry(label.unwrap_or(first_word)).or_default().insert(id.name());
     }
-    let named = members.into_iter().filter_map(|(name, namespaces)| {
-        let name = free_name(name, &all)?;
-        Some(NamespaceGroup { directory: format!("{ALL}/{name}"), namespaces })
-    });
-    let mut groups: Vec<_> = named.filter(|group| group.namespaces.len() > 1).collect();
-    if all.len() > 1 && groups.iter().all(|group| group.namespaces.len() < all.len()) {
+    let (mut groups, mut taken) = (Vec::new(), all.clone().into_iter().map(str::to_owned).collect());
+    for (name, namespaces) in members.into_iter().filter(|(_, namespaces)| namespaces.len() > 1) {
+        if let Some(name) = free_name(name, &mut taken) {
+            groups.push(NamespaceGroup { directory: format!("{ALL}/{name}"), namespaces });
+        }
+    }
+    if whole && all.len() > 1 && groups.iter().all(|group| group.namespaces.len() < all.len()) {
         groups.insert(0, NamespaceGroup { directory: ALL.to_owned(), namespaces: all });
     }
     groups
 }
 
-/// The name of the directory of a group: no Namespace has it, and it fits into the key of a label.
-fn free_name(name: &str, namespaces: &BTreeSet<&str>) -> Option<String> {
+/// The name of the directory of a group: no Namespace and no other group has it, and it fits into the key of a label.
+fn free_name(name: &str, taken: &mut BTreeSet<String>) -> Option<String> {
     let mut name = name.to_owned();
-    while namespaces.contains(&*name) {
+    while taken.contains(&name) {
         name.push_str("-group");
     }
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let fits = name.len() <= LONGEST && !name.is_empty() && !name.starts_with('-') && !name.ends_with('-');
-    (fits && name.chars().all(is_plain)).then_some(name)
+    let fits = fits && name.chars().all(is_plain);
+    fits.then(|| {
+        taken.insert(name.clone());
+        name
+    })
+}
+
+/// `true` for what must not come into force in each Namespace that somebody adds: rights and secrets.
+fn is_for_chosen(id: &ObjectId) -> bool {
+    id.group() == "rbac.authorization.k8s.io" || id.group().is_empty() && id.kind() == "Secret"
 }
 
 /// The objects that all Namespaces of a group have, in the first group in which they do.
-fn shared(exported: &ExportedObjects) -> Vec<SharedObject> {
+fn shared(exported: &ExportedObjects, whole: bool) -> Vec<SharedObject> {
     let mut left: BTreeSet<&ObjectId> = exported.objects.keys().filter(|id| !id.namespace().is_empty()).collect();
     let mut shared = Vec::new();
-    for NamespaceGroup { directory, namespaces } in groups(&exported.objects) {
+    for NamespaceGroup { directory, namespaces } in groups(&exported.objects, whole) {
         let mut by_name: BTreeMap<_, Vec<&ObjectId>> = BTreeMap::new();
-        for id in left.iter().copied().filter(|id| namespaces.contains(id.namespace())) {
+        let may_be = |id: &&ObjectId| namespaces.contains(id.namespace()) && (directory != ALL || !is_for_chosen(id));
+        for id in left.iter().copied().filter(may_be) {
             by_name.entry((id.group_kind(), id.name())).or_default().push(id);
         }
         for ids in by_name.into_values().filter(|ids| ids.len() == namespaces.len()) {
@@ -193,7 +205,7 @@ mod tests {
 
     fn paths(exported: &ExportedObjects) -> Vec<String> {
         let in_file = |_: &ObjectId, object: Object| Some(Value::Object(object.0));
-        let placed = placed(exported, &kinds());
+        let placed = placed(exported, true, &kinds());
         files::texts(&exported.objects, &placed, SourceFormat::Hierarchy, in_file).0.into_keys().collect()
     }
 
@@ -239,6 +251,22 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_cluster_and_rights_say_nothing_of_all_namespaces() {
+        let binding = |namespace: usize| object((namespace, 3, 0, 1));
+        let exported = exported([
+            namespace("shop", &json!({})),
+            namespace("a", &json!({})),
+            config_map("shop", "same", "x"),
+            config_map("a", "same", "x"),
+            binding(0),
+            binding(3),
+        ]);
+        assert!(shared(&exported, false).is_empty());
+        let of_all: Vec<_> = shared(&exported, true).into_iter().map(|it| (it.directory, it.ids.len())).collect();
+        assert_eq!(of_all, [(ALL.to_owned(), 2)]);
+    }
+
+    #[test]
     fn a_secret_value_is_not_shared_with_a_plain_one() {
         let mut exported = exported([
             namespace("shop-test", &json!({})),
@@ -246,14 +274,14 @@ mod tests {
             config_map("shop-test", "a", "x"),
             config_map("shop-prod", "a", "x"),
         ]);
-        assert_eq!(shared(&exported).len(), 1);
+        assert_eq!(shared(&exported, false).len(), 1);
         let id = exported.objects.keys().find(|id| id.namespace() == "shop-test").expect("there").clone();
         exported.confidential.insert(id);
-        assert!(shared(&exported).is_empty());
+        assert!(shared(&exported, false).is_empty());
     }
 
     const NAMES: [&str; 7] = ["shop", "shop-test", "shop-prod", "a", "a-b", "namespaces-b", "system"];
-    const LABELS: [&str; 6] = ["", "", "team", "a", "namespaces", "Team_1"];
+    const LABELS: [&str; 7] = ["", "", "team", "a", "namespaces", "Team_1", "shop-group"];
 
     /// A Namespace by its number in `NAMES`, with a label.
     fn any_namespace() -> impl Strategy<Value = (usize, usize, bool)> {
@@ -287,6 +315,7 @@ mod tests {
         fn what_is_shared_compiles_to_what_each_namespace_has(
             namespaces in proptest::collection::vec(any_namespace(), 2..6),
             objects in proptest::collection::vec(any_object(), 0..60),
+            whole in any::<bool>(),
         ) {
             let there: BTreeSet<usize> = namespaces.iter().map(|(name, ..)| *name).collect();
             let labels = |label: &str, key: bool| match label {
@@ -297,7 +326,7 @@ mod tests {
             let objects = objects.into_iter().filter(|(namespace, ..)| there.contains(namespace)).map(object);
             let exported = exported(namespaces.chain(objects));
             let each = compiled(&exported, &files::each(&exported.objects), &kinds()).expect("no finding");
-            let files = places(&exported, &shared(&exported));
+            let files = places(&exported, &shared(&exported, whole));
             let once = compiled(&exported, &files, &kinds()).expect("no finding");
             prop_assert_eq!(differing(&each, &once), BTreeSet::new());
             let written: usize = files.iter().map(|file| file.ids.len()).sum();

@@ -356,12 +356,20 @@ fn a_custom_resource_is_read_in_the_version_in_which_people_wrote_it() {
         |entries: Value, expected: &str| assert_eq!(version(entries.clone()).as_deref(), Some(expected), "{entries}");
     is(json!([entry("kubectl", "v1", "", two()), entry("operator", "v2", "", one())]), "v1");
     is(json!([entry("kubectl", "v2", "", two()), entry("operator", "v1", "status", json!({"f:status": two()}))]), "v2");
+    // A CRD without the subresource has the status in the object itself.
+    is(json!([entry("kubectl", "v2", "", one()), entry("operator", "v1", "", json!({"f:status": two()}))]), "v2");
     is(json!([entry("kubectl", "v0", "", two()), entry("operator", "v2", "", one())]), "v2");
     is(json!([entry("kubectl", "v0", "", two())]), "v1");
     is(json!([entry("operator", "v2", "", json!({"f:metadata": {"f:finalizers": {"f:x": {}}}}))]), "v1");
     is(json!([]), "v1");
     let other = live("v1", "ConfigMap", json!({"name": "a", "namespace": "b"}), json!({}));
     assert_eq!(written_version(&other, &two_versions()), None);
+    // The CRD of this one cannot be read.
+    let metadata = json!({"name": "a", "managedFields": [entry("kubectl", "v1", "", one())]});
+    let gadget = live("example.com/v2", "Gadget", metadata, json!({}));
+    let mut without_crds = MakerFacts::default();
+    without_crds.no_crds = Some("no right".to_owned());
+    assert_eq!(written_version(&gadget, &without_crds).as_deref(), Some("v1"));
 }
 
 #[test]
