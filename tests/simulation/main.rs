@@ -47,9 +47,10 @@ fn try_all(scope: Scope, found: &[u64]) {
     // A panic is a failure of its schedule, which is printed in the end.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ()));
-    let Tried { count, time, failures } =
+    let Tried { count, time, cores, failures } =
         seeds::try_all(&seeds::seeds(found), |seed| outcome(&generate(seed, scope), false));
-    println!("{count} schedules, {:.2} ms each", time.as_secs_f64() * 1000.0 / count.max(1) as f64);
+    let each = time.as_secs_f64() * 1000.0 * cores as f64 / count.max(1) as f64;
+    println!("{count} schedules in {:.1} s on {cores} cores: {each:.1} ms of a core each", time.as_secs_f64());
     let mut laws: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     failures.iter().for_each(|(seed, broken)| laws.entry(law(broken)).or_default().push(*seed));
     for (law, of) in &laws {

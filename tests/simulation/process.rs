@@ -162,7 +162,7 @@ impl World {
         let (cluster, uid) = (starting.cluster, object::uid(&live));
         self.clients.insert(index, Client::new(settings, uid, status, groups, cluster, &connected.watches));
         self.tell_syncs(index);
-        self.repositories[index].compiled = None;
+        self.repositories[index].told = None;
         self.repositories[index].next_poll = self.server.time;
     }
 

@@ -24,6 +24,7 @@ pub(crate) fn seeds(found: &[u64]) -> Vec<u64> {
 pub(crate) struct Tried {
     pub(crate) count: u64,
     pub(crate) time: Duration,
+    pub(crate) cores: usize,
     pub(crate) failures: BTreeMap<u64, String>,
 }
 
@@ -49,12 +50,12 @@ pub(crate) fn try_all(seeds: &[u64], outcome: impl Fn(u64) -> Result<(), String>
             }
         }
     };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|threads| {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         (0..cores).for_each(|_| _ = threads.spawn(work));
     });
     let (count, time) = (done.into_inner(), begin.elapsed());
-    Tried { count, time, failures: failures.into_inner().unwrap_or_else(PoisonError::into_inner) }
+    Tried { count, time, cores, failures: failures.into_inner().unwrap_or_else(PoisonError::into_inner) }
 }
 
 fn tell(count: u64, all: usize, failed: usize, time: Duration) {

@@ -27,6 +27,9 @@ use crate::wire::{self, Pending, Wire};
 /// The pause between two looks at a repository.
 const PERIOD: Duration = Duration::from_secs(15);
 
+/// The pause between two looks that show the same: the agent looks all the time, and its engine hears the same each time.
+const UNCHANGED: Duration = Duration::from_secs(300);
+
 /// The declared set of a commit, unless a finding blocks it, and its findings.
 type Compiled = (Option<Arc<DeclaredSet>>, Vec<Finding>);
 
@@ -37,10 +40,19 @@ pub(crate) struct Repository {
     /// The commit that the branch is at.
     pub(crate) head: Option<usize>,
     pub(crate) unreadable: bool,
-    /// The commit that was compiled last, and `true` if it has to be compiled again.
-    pub(crate) compiled: Option<(usize, bool)>,
+    /// The last thing that the sync heard of it.
+    pub(crate) told: Option<Told>,
     sets: BTreeMap<(usize, bool), Compiled>,
     pub(crate) next_poll: Duration,
+}
+
+/// The result of the last look at a repository.
+pub(crate) struct Told {
+    head: usize,
+    /// It will be looked at again, though the branch does not move: kinds are missing, or it could not be read.
+    again: bool,
+    /// Widgets were served.
+    widgets: bool,
 }
 
 pub(crate) struct World {
@@ -328,7 +340,7 @@ impl World {
     // ---- repositories ----
 
     pub(crate) fn compiled(&mut self, sync: usize, number: usize) -> Compiled {
-        let widgets = self.server.serves(&GroupKind::new("example.com", "Widget"));
+        let widgets = self.serves_widgets();
         let repository = &mut self.repositories[sync];
         let id = &self.laws.syncs[sync];
         let content = &repository.commits[number];
@@ -345,25 +357,33 @@ impl World {
             Some(head) if !self.repositories[sync].unreadable => {
                 let (declared, findings) = self.compiled(sync, head);
                 let again = findings.iter().any(|finding| finding.code == Code::UnknownKind);
-                self.repositories[sync].compiled = Some((head, again));
+                self.repositories[sync].told = Some(Told { head, again, widgets: self.serves_widgets() });
                 Event::Compiled { commit: name(head), declared, findings }
             }
             _ => {
+                let widgets = self.serves_widgets();
                 let repository = &mut self.repositories[sync];
-                repository.compiled = repository.head.map(|head| (head, true));
+                repository.told = repository.head.map(|head| Told { head, again: true, widgets });
                 Event::SourceFailed(Finding::new(Code::Source, "not there"))
             }
         };
         self.tell(sync, event);
     }
 
-    /// The time of the next look at a repository that shows something new.
+    fn serves_widgets(&self) -> bool {
+        self.server.serves(&GroupKind::new("example.com", "Widget"))
+    }
+
+    /// The time of the next look at a repository.
     pub(crate) fn next_poll(&self, sync: usize) -> Option<Duration> {
         self.clients.get(&sync)?;
-        let Repository { head, compiled, next_poll, .. } = &self.repositories[sync];
-        match (head, compiled) {
+        let Repository { head, told, next_poll, .. } = &self.repositories[sync];
+        match (head, told) {
             (None, _) => None,
-            (Some(head), Some((done, again))) if head == done => again.then_some(*next_poll),
+            (Some(head), Some(told)) if *head == told.head => {
+                let pause = if told.widgets == self.serves_widgets() { UNCHANGED - PERIOD } else { Duration::ZERO };
+                told.again.then(|| *next_poll + pause)
+            }
             _ => Some(self.server.time),
         }
     }
