@@ -29,7 +29,7 @@ const REPOSITORIES: &[(&str, SourceFormat, Option<&str>)] = &[
 ];
 
 /// Files that are no repository.
-const OTHERS: [&str; 2] = ["install", "monitoring"];
+const OTHERS: [&str; 3] = ["install", "monitoring", "notifications"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")

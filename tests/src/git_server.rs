@@ -13,7 +13,7 @@ use base64::Engine as _;
 
 use crate::repository::Repository;
 
-/// A server of one repository. It ends with the test process.
+/// A server of one repository, which has two URLs. It ends with the test process.
 pub struct GitServer {
     url: String,
     manner: Arc<Manner>,
@@ -50,6 +50,11 @@ impl GitServer {
     /// The URL of the repository.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The URL of the repository as services have it: with an owner.
+    pub fn url_with_owner(&self) -> String {
+        self.url.replace("/repository", "/team/repository")
     }
 
     /// From now on every connection is reset when it sends a request; or none is.
@@ -93,6 +98,7 @@ fn answer(mut stream: &TcpStream, root: &Path, manner: &Manner) -> Option<()> {
     let mut words = lines.first()?.split(' ');
     let (method, target) = (words.next()?, words.next()?);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let path = path.strip_prefix("/team").unwrap_or(path);
     let environment = [
         ("REQUEST_METHOD", method),
         ("PATH_INFO", path),

@@ -11,6 +11,7 @@ pub mod forwarder;
 pub mod fresh;
 pub mod published;
 pub mod raw;
+pub mod receiver;
 pub mod kubectl;
 pub mod repository;
 pub mod sops;

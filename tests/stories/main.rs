@@ -43,6 +43,7 @@ mod many_syncs;
 mod migration;
 mod names;
 mod node;
+mod notifications;
 mod once;
 mod one_writer;
 mod page;
@@ -218,6 +219,8 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_root_sync_in_another_namespace_is_refused", unsupported_fields::elsewhere, &Kind::ALL),
     ("the_control_plane_leaves_nothing_behind", control_plane::leaves_nothing, &[Kind::ControlPlane]),
     ("kubeconfigs_are_read_as_by_kubectl", kubeconfigs::are_read_as_by_kubectl, &[Kind::ControlPlane]),
+    ("services_are_told_of_commits_once", notifications::are_told, &Kind::ALL),
+    ("a_dead_receiver_delays_nothing", notifications::delay_nothing, &Kind::ALL),
     ("health_and_metrics_are_served", health::served, &Kind::ALL),
     ("the_page_shows_what_a_user_may_get", page::shows_what_a_user_may_get, &[Kind::ControlPlane]),
     ("the_page_needs_no_token_if_the_agent_is_told_so", page::needs_no_token_on_request, &Kind::ALL),

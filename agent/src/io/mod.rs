@@ -31,4 +31,6 @@ pub mod journal;
 #[cfg(feature = "cluster")]
 pub mod serve;
 #[cfg(feature = "cluster")]
+pub mod notifications;
+#[cfg(feature = "cluster")]
 pub mod reports;

@@ -9,6 +9,7 @@ use tracing::Instrument as _;
 
 use super::AgentContext;
 use super::budget::{Budget, Purpose};
+use super::commit_states::CommitTeller;
 use super::source::git_context;
 use super::supervision::supervised;
 use crate::compile::declared::{DeclaredObject, DeclaredSet};
@@ -36,6 +37,7 @@ pub(super) struct CommandRunner {
     pub(super) cluster: Arc<Cluster>,
     pub(super) sync: SyncId,
     pub(super) metrics: SyncMetrics,
+    pub(super) teller: Option<CommitTeller>,
     /// To the engine.
     pub(super) events: mpsc::Sender<Event>,
     /// To the engine too: whole objects that audits read. Few of them wait, because they can be large.
@@ -83,7 +85,7 @@ impl CommandRunner {
             Command::Count(crd) => self.count(crd),
             Command::Share(held) => self.context.holdings.share(&self.sync, Holdings::Known(held)),
             Command::Report(report) => self.report(report),
-            Command::Notice(notice) => self.notice(notice),
+            Command::Notice(notice) => self.announce(notice, engine),
             Command::Restore(commit) => {
                 // It fails when the source has ended, and this sync ends with it.
                 let _ = self.restores.try_send(commit);
@@ -132,6 +134,13 @@ impl CommandRunner {
                 });
             }
         }
+    }
+
+    fn announce(&mut self, notice: Notice, engine: &State) {
+        if let (Notice::Syncing { commit, objects, .. }, Some(teller)) = (&notice, &self.teller) {
+            teller.in_force(&self.context, &self.sync, (commit, *objects), engine);
+        }
+        self.notice(notice);
     }
 
     /// Sends something to be written.
@@ -229,6 +238,9 @@ impl CommandRunner {
         if report.synced {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             self.metrics.synced(now.map_or(0, |since| since.as_secs()));
+        }
+        if let Some(teller) = &self.teller {
+            teller.reported(&self.context, &self.sync, &report);
         }
         self.tell(ReportMessage::Report(report));
         self.context.journal.touch();

@@ -12,6 +12,7 @@ mod accounts;
 mod rbac;
 mod task;
 mod source;
+mod commit_states;
 mod commands;
 mod sync;
 mod standby;
@@ -34,7 +35,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use kube::config::Kubeconfig;
 use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument as _;
 
 use crate::api::{API_SERVER_TIMEOUT, GitSpec, LocalRepositories, RECONCILE_TIMEOUT};
@@ -50,6 +51,7 @@ use crate::io::kubernetes::namespaces::NamespaceWatch;
 use crate::io::kubernetes::patience::patiently;
 use crate::io::kubernetes::search::Search;
 use crate::io::kubernetes::watch::Watches;
+use crate::io::notifications::CommitMessage;
 use crate::io::proxy::ProxyVariables;
 use crate::io::reports::{WriteBudget, now};
 use crate::io::repositories::Repositories;
@@ -152,6 +154,8 @@ pub(crate) struct AgentContext {
     rbac: watch::Sender<RbacChanges>,
     /// The syncs whose source is compiled, with `true` if it has a dynamic NamespaceSelector.
     dynamic: watch::Sender<BTreeMap<SyncId, bool>>,
+    /// To the task that notifies.
+    commits: mpsc::UnboundedSender<CommitMessage>,
     /// The programs of Config Sync that run on the cluster; `None` before they are listed.
     config_sync: watch::Sender<Option<ConfigSyncPrograms>>,
     options: Options,
@@ -190,19 +194,18 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let leader = Leader::new(lease.clone(), fence, connections, options.identity.clone(), options.lease_duration);
     let watches = Arc::new(Watches::new(Arc::clone(&cluster)));
     metrics.ready(&watches);
-    let search = Search::new(Arc::clone(&cluster));
-    let observer = metrics.git_observer();
-    let repositories = Arc::new(Repositories::new(options.cache_limit, Some(observer)));
+    let repositories = Arc::new(Repositories::new(options.cache_limit, Some(metrics.git_observer())));
     if let Some(webhooks) = options.webhooks.clone() {
         let what = format!("cannot listen on {}; choose another address with --webhook-listen", webhooks.listen);
         let targets = WebhookTargets { repositories: Arc::clone(&repositories), metrics: Arc::clone(&metrics), lease };
         serve_webhooks(webhooks, targets).await.context(what)?;
     }
+    let (commits, told) = mpsc::unbounded_channel();
     let context = AgentContext {
+        search: Search::new(Arc::clone(&cluster)),
         namespaces: Arc::new(NamespaceWatch::new(cluster.client.clone())),
         cluster,
         watches,
-        search,
         budget: Budget::default(),
         writes: Arc::default(),
         records: Records::default(),
@@ -215,10 +218,11 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
         granted: watch::Sender::default(),
         rbac: watch::Sender::default(),
         dynamic: watch::Sender::default(),
+        commits,
         config_sync: watch::Sender::default(),
         options,
     };
-    let ended = lead(Arc::new(context), leader, thread.runtime(), stop).await;
+    let ended = lead(Arc::new(context), told, leader, thread.runtime(), stop).await;
     repositories.end();
     ended
 }
@@ -249,6 +253,7 @@ async fn serve_own(
 /// When the Lease is lost, and those of the syncs. The process must end then: what it knows of the cluster may be old.
 async fn lead(
     context: Arc<AgentContext>,
+    told: mpsc::UnboundedReceiver<CommitMessage>,
     mut leader: Leader,
     thread: &Runtime,
     mut stop: watch::Receiver<bool>,
@@ -258,7 +263,7 @@ async fn lead(
     let of_work = Arc::clone(&context);
     let mut work = std::pin::pin!(async move {
         let Some(flags) = source else {
-            sync_objects::serve(of_work, stop).await;
+            sync_objects::serve(of_work, told, stop).await;
             return Ok(true);
         };
         tokio::select! {

@@ -12,6 +12,7 @@ use tracing::{Instrument as _, Level};
 
 use super::accounts::{Grant, Granted};
 use super::commands::CommandRunner;
+use super::commit_states::CommitTeller;
 use super::rbac::RbacChanges;
 use super::source::{FollowedSource, WarmSource, known};
 use super::start::{RecordedInventory, defined_kinds, start};
@@ -114,10 +115,10 @@ pub(super) async fn run(
     let (cluster, uid) = (Arc::new(task.cluster(&context.cluster)), object.as_ref().map(|it| it.uid.clone()));
     let announcer = Announcer::new(Arc::clone(&cluster), &task.sync, uid.as_deref(), Arc::clone(&context.journal));
     let reporter = Reporter::new(&context.cluster, task.sync.clone(), uid, &context.writes, &context.journal);
-    let reporting = reporting(&task, object, groups);
     let runner = CommandRunner {
         cluster,
         metrics: context.metrics.of(&task.sync),
+        teller: CommitTeller::of(&task, object.as_ref()),
         sync: task.sync.clone(),
         events: events.clone(),
         audited,
@@ -129,7 +130,7 @@ pub(super) async fn run(
     };
     // These tasks end with this function.
     let mut tasks = JoinSet::new();
-    tasks.spawn(reporter.run(reporting, messages, events).in_current_span());
+    tasks.spawn(reporter.run(reporting(&task, object, groups), messages, events).in_current_span());
     tasks.spawn(announcer.run(announced).in_current_span());
     // A spec that changed meanwhile is followed at once.
     instructions.mark_changed();
@@ -454,6 +455,9 @@ impl Driver<'_> {
         self.source = FollowedSource::new(&context, task, defined);
         self.runner.restores = self.source.restores.clone();
         self.runner.cluster = Arc::new(task.cluster(&context.cluster));
+        if let Some(teller) = &mut self.runner.teller {
+            teller.cluster.clone_from(&task.cluster_name);
+        }
         self.stalled = None;
         self.runner.tell(ReportMessage::Spec(task.facts()));
         let (git, reconcile_timeout) = (Arc::new(task.git.status()), task.reconcile_timeout);

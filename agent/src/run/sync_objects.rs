@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::accounts;
+use super::commit_states;
 use super::config_management::{self, KnownSettings, RootSyncFacts, replace};
 use super::config_sync;
 use super::holdings::tell_recorded;
@@ -35,6 +36,7 @@ use super::version::{has_account_of, version};
 use super::{AgentContext, Options};
 use crate::api::{Removal, RepoSync, RootSync};
 use crate::io::kubernetes::events::EventPublisher;
+use crate::io::notifications::CommitMessage;
 use crate::io::places::party;
 use crate::io::reports::patch_sync_metadata;
 use crate::model::metadata::{REPO_SYNC, ROOT_SYNC, SyncId, SyncKind};
@@ -50,7 +52,11 @@ const OF_EACH: Duration = Duration::from_micros(500);
 
 /// Serves sync objects until the process is told to stop, then lets each sync finish its requests in flight. Nothing is written before
 /// this agent leads.
-pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<bool>) {
+pub(super) async fn serve(
+    context: Arc<AgentContext>,
+    commits: mpsc::UnboundedReceiver<CommitMessage>,
+    mut stop: watch::Receiver<bool>,
+) {
     let client = context.cluster.client.clone();
     let ((settings, known), (default, facts)) =
         (watch::channel(KnownSettings::default()), watch::channel(Default::default()));
@@ -73,6 +79,7 @@ pub(super) async fn serve(context: Arc<AgentContext>, mut stop: watch::Receiver<
         led(&follower).await;
         rbac::follow(follower).await;
     });
+    tasks.spawn(commit_states::keep(Arc::clone(&context), commits));
     let (told, events) = mpsc::channel(BACKLOG);
     for (kind, crd) in KINDS {
         tasks.spawn(follow(client.clone(), kind, crd, told.clone()));
@@ -340,6 +347,8 @@ impl SyncObjects {
         let served = self.objects.iter().filter(|(id, object)| id.is_in_place() && !removal::is_over(object));
         let served: BTreeSet<&SyncId> = served.map(|(id, _)| id).collect();
         self.context.holdings.tell_syncs(&served);
+        // It fails when the agent ends.
+        let _ = self.context.commits.send(CommitMessage::Served(served.iter().copied().cloned().collect()));
         let accounts = self.rights.iter().filter(|(id, _)| served.contains(id));
         let accounts: Accounts = accounts.map(|(id, rights)| (id.clone(), rights.clone())).collect();
         self.accounts.send_if_modified(|before| replace(before, Some(accounts)));

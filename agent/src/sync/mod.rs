@@ -11,4 +11,5 @@ pub mod engine;
 pub mod inventory;
 pub mod status;
 pub mod reporting;
+pub mod notifications;
 pub mod diff;

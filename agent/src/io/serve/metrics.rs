@@ -86,6 +86,15 @@ struct GitLabels {
     status: OutcomeLabel,
 }
 
+/// The requests to a receiver of notifications that a number counts.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ReceiverLabels {
+    /// Its name in the settings.
+    pub receiver: String,
+    /// The outcome.
+    pub status: OutcomeLabel,
+}
+
 /// The kind that a number is about.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindLabels {
@@ -135,6 +144,8 @@ pub struct Metrics {
     pub leader: Gauge,
     /// Requests to the API server.
     pub requests: Family<VerbLabels, Counter>,
+    /// Requests that tell receivers of the state of commits.
+    pub notifications: Family<ReceiverLabels, Counter>,
     /// Seconds from the moment at which drift was seen until it was put back.
     pub restored: Histogram,
     /// Seconds from a request to a git server to the end of its answer.
@@ -236,6 +247,12 @@ impl Default for Metrics {
         let (leader, requests) = (Gauge::default(), Family::default());
         registry.register("leader", "1 while this agent holds the Lease, or does without one", leader.clone());
         registry.register("api_requests", "Requests to the API server, but those for the Lease", requests.clone());
+        let notifications = Family::default();
+        registry.register(
+            "notifications",
+            "Requests that tell receivers of the state of commits",
+            notifications.clone(),
+        );
         let restored = Histogram::new(exponential_buckets(0.001, 2.0, 18));
         registry.register(
             "drift_restore_seconds",
@@ -273,6 +290,7 @@ impl Default for Metrics {
             seconds,
             leader,
             requests,
+            notifications,
             restored,
             git,
         }
@@ -374,6 +392,8 @@ mod tests {
         metrics.requests.get_or_create(&VerbLabels { verb: "get".to_owned() }).inc();
         let labels = OperationLabels { operation: OperationLabel::apply, status: OutcomeLabel::success };
         metrics.operations.get_or_create(&labels).inc();
+        let labels = ReceiverLabels { receiver: "github".to_owned(), status: OutcomeLabel::success };
+        metrics.notifications.get_or_create(&labels).inc();
         metrics.git_observer()(GitRequest::List, Duration::from_millis(100), true);
         let text = metrics.text();
         let examples = [

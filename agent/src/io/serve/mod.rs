@@ -19,7 +19,7 @@ use axum::serve::Listener as _;
 use connections::{BoundedListener, Peer};
 
 pub use debug::{Registration, ServedSyncs, StateRequest, StateRequests};
-pub use metrics::{Metrics, OperationLabel, OperationLabels, OutcomeLabel, SyncMetrics, VerbLabels};
+pub use metrics::{Metrics, OperationLabel, OperationLabels, OutcomeLabel, ReceiverLabels, SyncMetrics, VerbLabels};
 pub use page::{PageOptions, StatusPage};
 pub use webhook::{WebhookOptions, WebhookTargets, serve_webhooks};
 

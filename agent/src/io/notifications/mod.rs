@@ -1,0 +1,394 @@
+//! Tells services that host repositories, and webhooks, of the state of commits: follows the settings, and sends what the outboxes say.
+//!
+//! Nothing waits for a receiver. Each has an outbox of its own, which keeps the newest state of each sync, and one request at a time.
+
+mod template;
+mod settings;
+mod request;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Api;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{Result as WatchResult, watch_object};
+use reqwest::header::{HeaderMap, RETRY_AFTER, USER_AGENT};
+use reqwest::{Client, Response, StatusCode, redirect};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use self::request::{StatusRequest, is_for, request};
+use self::settings::{NAME, NotificationSettings, Provider, Receiver};
+use super::kubernetes::client::Cluster;
+use super::kubernetes::events::{EventPublisher, Regarding, Severity};
+use super::serve::{Metrics, OutcomeLabel, ReceiverLabels};
+use crate::model::error_chain::root_cause;
+use crate::model::metadata::{CONTROLLER_NAMESPACE, SyncId};
+use crate::sync::notifications::{CommitNews, Delivery, Outbox};
+
+/// A message to the task that notifies.
+pub enum CommitMessage {
+    /// A commit has another state, or the one that was told.
+    State(CommitNews),
+    /// These are the syncs that there are.
+    Served(BTreeSet<SyncId>),
+}
+
+/// The longest time for a connection, and for a request.
+const CONNECT: Duration = Duration::from_secs(5);
+const REQUEST: Duration = Duration::from_secs(15);
+/// The time for which a connection is kept for another request.
+const IDLE: Duration = Duration::from_secs(30);
+/// Failures in a row after which users are told of a receiver.
+const TOLD: u32 = 3;
+/// Bytes of an answer that are read, to see if a status is there already.
+const ANSWER: usize = 4096;
+
+/// A receiver with its outbox.
+struct Mailbox {
+    receiver: Arc<Receiver>,
+    client: Client,
+    outbox: Outbox,
+    /// Users were told that it does not take what it is sent.
+    is_told: bool,
+}
+
+impl Mailbox {
+    fn tell(&mut self, news: &Arc<CommitNews>, now: Instant) {
+        if is_for(&self.receiver, news) {
+            self.outbox.tell(news, now);
+        }
+    }
+}
+
+/// A request that has an answer: the name of the receiver, and the receiver as it was then.
+type AnsweredRequest = (String, Arc<Receiver>, StatusAnswer);
+
+/// The answer of a receiver, and the reason if it did not take the status.
+type StatusAnswer = (Delivery, String);
+
+/// Follows the settings and the states of commits. It does not end.
+pub async fn notify(
+    cluster: Arc<Cluster>,
+    metrics: Arc<Metrics>,
+    mut messages: mpsc::UnboundedReceiver<CommitMessage>,
+) -> Infallible {
+    let client = cluster.client.clone();
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), CONTROLLER_NAMESPACE);
+    let secrets: Api<Secret> = Api::namespaced(client, CONTROLLER_NAMESPACE);
+    let mut maps = watch_object(maps, NAME).default_backoff().boxed();
+    // It is watched while there is the ConfigMap.
+    let mut of_secret: Option<BoxStream<'static, WatchResult<Option<Secret>>>> = None;
+    let (mut map, mut secret) = (None::<ConfigMap>, None::<BTreeMap<String, ByteString>>);
+    let mut notifier = Notifier {
+        cluster,
+        metrics,
+        newest: BTreeMap::new(),
+        mailboxes: BTreeMap::new(),
+        mistakes: Vec::new(),
+        about: None,
+        events: EventPublisher::default(),
+    };
+    let mut sent: JoinSet<AnsweredRequest> = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(seen) = maps.next() => {
+                let Some(seen) = known(seen) else { continue };
+                map = seen;
+                if map.is_none() {
+                    (of_secret, secret) = (None, None);
+                } else if of_secret.is_none() {
+                    of_secret = Some(watch_object(secrets.clone(), NAME).default_backoff().boxed());
+                }
+                notifier.follow(map.as_ref(), secret.as_ref()).await;
+            }
+            Some(seen) = next(&mut of_secret) => {
+                let Some(seen) = known(seen) else { continue };
+                secret = Some(seen.and_then(|secret| secret.data).unwrap_or_default());
+                notifier.follow(map.as_ref(), secret.as_ref()).await;
+            }
+            Some(message) = messages.recv() => notifier.hear(message),
+            Some(Ok(answered)) = sent.join_next() => notifier.answered(answered).await,
+            () = sleep_until(notifier.next_wake()) => {}
+        }
+        notifier.send(&mut sent);
+    }
+}
+
+/// The object as it is now; `None` when the watch broke off. It starts again, and what was seen counts on.
+fn known<K>(seen: WatchResult<Option<K>>) -> Option<Option<K>> {
+    // The words of an error may quote what cannot be read.
+    seen.inspect_err(|_| tracing::warn!("the watch on the settings of notifications broke off and starts again")).ok()
+}
+
+async fn next<T>(stream: &mut Option<BoxStream<'static, T>>) -> Option<T> {
+    match stream {
+        Some(stream) => stream.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The receivers, and where users are told of them.
+struct Notifier {
+    cluster: Arc<Cluster>,
+    metrics: Arc<Metrics>,
+    /// The newest state of each sync.
+    newest: BTreeMap<SyncId, Arc<CommitNews>>,
+    mailboxes: BTreeMap<String, Mailbox>,
+    /// The mistakes in the settings of which users were told.
+    mistakes: Vec<String>,
+    /// The ConfigMap.
+    about: Option<Regarding>,
+    events: EventPublisher,
+}
+
+impl Notifier {
+    /// Follows other settings. A receiver at the same place goes on with what it was sent.
+    async fn follow(&mut self, map: Option<&ConfigMap>, secret: Option<&BTreeMap<String, ByteString>>) {
+        let uid = map.and_then(|map| map.metadata.uid.clone());
+        self.about = uid.map(|uid| Regarding {
+            api_version: "v1".to_owned(),
+            kind: "ConfigMap".to_owned(),
+            namespace: CONTROLLER_NAMESPACE.to_owned(),
+            name: NAME.to_owned(),
+            uid,
+            related: None,
+        });
+        let settings = match (map, secret) {
+            (Some(map), Some(secret)) => {
+                NotificationSettings::read(map.data.as_ref().unwrap_or(&BTreeMap::new()), secret)
+            }
+            // The Secret is not read yet.
+            (Some(_), None) => return,
+            (None, _) if self.mailboxes.is_empty() && self.mistakes.is_empty() => return,
+            (None, _) => NotificationSettings::default(),
+        };
+        let mut before = std::mem::take(&mut self.mailboxes);
+        let (mut mistakes, mut is_new) = (settings.mistakes, before.len() != settings.receivers.len());
+        let now = Instant::now();
+        for (name, receiver) in settings.receivers {
+            let old = before.remove(&name).filter(|old| old.receiver.is_same_place(&receiver));
+            let mailbox = match old {
+                Some(old) if *old.receiver == receiver => old,
+                old => match client(&receiver) {
+                    Ok(client) => {
+                        let mut outbox = old.map(|old| old.outbox).unwrap_or_default();
+                        outbox.revive(now);
+                        is_new = true;
+                        let mut mailbox = Mailbox { receiver: Arc::new(receiver), client, outbox, is_told: false };
+                        self.newest.values().for_each(|news| mailbox.tell(news, now));
+                        mailbox
+                    }
+                    Err(error) => {
+                        mistakes.push(format!("the receiver {name} is left out: {}", root_cause(&error.without_url())));
+                        continue;
+                    }
+                },
+            };
+            self.mailboxes.insert(name, mailbox);
+        }
+        if is_new {
+            let names: Vec<&str> = self.mailboxes.keys().map(String::as_str).collect();
+            tracing::info!(receivers = names.join(", "), "the receivers of notifications");
+        }
+        if self.mistakes != mistakes {
+            for mistake in &mistakes {
+                tracing::error!("{mistake}");
+                self.publish("InvalidNotifications", mistake).await;
+            }
+            self.mistakes = mistakes;
+        }
+    }
+
+    /// Takes in what the syncs tell.
+    fn hear(&mut self, message: CommitMessage) {
+        match message {
+            CommitMessage::State(news) => {
+                let (news, now) = (Arc::new(news), Instant::now());
+                self.newest.insert(news.sync.clone(), Arc::clone(&news));
+                self.mailboxes.values_mut().for_each(|mailbox| mailbox.tell(&news, now));
+            }
+            CommitMessage::Served(syncs) => {
+                self.newest.retain(|sync, _| syncs.contains(sync));
+                self.mailboxes.values_mut().for_each(|mailbox| mailbox.outbox.retain(|sync| syncs.contains(sync)));
+            }
+        }
+    }
+
+    /// Begins to send what is due.
+    fn send(&mut self, sent: &mut JoinSet<AnsweredRequest>) {
+        let now = Instant::now();
+        for (name, Mailbox { receiver, client, outbox, .. }) in &mut self.mailboxes {
+            let Some(news) = outbox.next(now) else { continue };
+            let (name, client, receiver) = (name.clone(), client.clone(), Arc::clone(receiver));
+            // The settings can be other ones since the outbox was told.
+            let request = request(&receiver, &news);
+            sent.spawn(async move {
+                let answer = match request {
+                    Some(request) => {
+                        let answer = AssertUnwindSafe(post(&client, receiver.provider, request)).catch_unwind().await;
+                        answer.unwrap_or((Delivery::Failed(None), "the request broke down".to_owned()))
+                    }
+                    None => (Delivery::Refused, String::new()),
+                };
+                (name, receiver, answer)
+            });
+        }
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        self.mailboxes.values().filter_map(|mailbox| mailbox.outbox.next_wake()).min()
+    }
+
+    /// Takes in an answer. Users are told once of a receiver that does not take what it is sent, and once that it does again.
+    async fn answered(&mut self, (name, receiver, (delivery, why)): AnsweredRequest) {
+        let mailbox = self.mailboxes.get_mut(&name).filter(|mailbox| mailbox.receiver.is_same_place(&receiver));
+        let Some(mailbox) = mailbox else { return };
+        let is_kept = mailbox.outbox.answered(delivery, Instant::now());
+        if delivery != Delivery::Delivered && why.is_empty() {
+            return;
+        }
+        let status = if delivery == Delivery::Delivered { OutcomeLabel::success } else { OutcomeLabel::error };
+        self.metrics.notifications.get_or_create(&ReceiverLabels { receiver: name.clone(), status }).inc();
+        if delivery == Delivery::Delivered {
+            if std::mem::take(&mut mailbox.is_told) {
+                tracing::info!(receiver = name, "the receiver takes notifications again");
+            }
+        } else if (!is_kept || mailbox.outbox.failures() >= TOLD) && !std::mem::replace(&mut mailbox.is_told, true) {
+            let note = format!("the receiver {name} does not take the state of commits: {why}");
+            tracing::warn!("{note}");
+            self.publish("NotificationFailed", &note).await;
+        }
+    }
+
+    /// Publishes an Event about the ConfigMap.
+    async fn publish(&mut self, reason: &str, note: &str) {
+        let Some(about) = &self.about else { return };
+        let published = self.events.publish(&self.cluster, about, Severity::Warning, reason, note);
+        if let Ok(Err(error)) = tokio::time::timeout(REQUEST, published).await {
+            tracing::debug!(%error, "cannot publish an Event");
+        }
+    }
+}
+
+/// A client for one receiver. It follows no redirect: the token is for this address.
+fn client(receiver: &Receiver) -> reqwest::Result<Client> {
+    // Does nothing when the program chose a provider already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = Client::builder()
+        .connect_timeout(CONNECT)
+        .timeout(REQUEST)
+        .redirect(redirect::Policy::none())
+        .pool_max_idle_per_host(1)
+        .pool_idle_timeout(IDLE);
+    match &receiver.ca {
+        Some(ca) => builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(ca.as_bytes())?),
+        None => builder,
+    }
+    .build()
+}
+
+/// Sends one request. Of an answer only its status and the pause that it asks for are told.
+async fn post(
+    client: &Client,
+    provider: Provider,
+    StatusRequest { url, headers, body }: StatusRequest,
+) -> StatusAnswer {
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let agent = concat!("nomos-agent/", env!("CARGO_PKG_VERSION"));
+    match client.post(url).header(USER_AGENT, agent).headers(headers).body(body).send().await {
+        Ok(answer) => {
+            let (status, headers) = (answer.status(), answer.headers().clone());
+            if provider == Provider::Gitlab && status == StatusCode::BAD_REQUEST && is_there(answer).await {
+                return (Delivery::Delivered, String::new());
+            }
+            let delivery = delivery(status, &headers);
+            (delivery, format!("{host} answers with HTTP {}{}", status.as_u16(), hint(status)))
+        }
+        Err(error) => {
+            let error = error.without_url();
+            let why = if error.is_timeout() { "no answer in time".to_owned() } else { root_cause(&error) };
+            (Delivery::Failed(None), format!("{host}: {why}"))
+        }
+    }
+}
+
+/// `true` if GitLab says that the status has this state already, for which it has an error of its own.
+async fn is_there(mut answer: Response) -> bool {
+    let mut text = Vec::new();
+    while let Ok(Some(part)) = answer.chunk().await {
+        text.extend_from_slice(&part[..part.len().min(ANSWER - text.len())]);
+        if text.len() == ANSWER {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&text).contains("Cannot transition status")
+}
+
+/// The meaning of an answer. A limit of requests is HTTP 429, at GitHub also HTTP 403 with a pause.
+fn delivery(status: StatusCode, headers: &HeaderMap) -> Delivery {
+    let asked = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let asked = asked.and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
+    let is_spent = headers.get("x-ratelimit-remaining").is_some_and(|left| left == "0");
+    match status.as_u16() {
+        200..300 => Delivery::Delivered,
+        403 if asked.is_some() || is_spent => Delivery::Failed(asked.or(Some(Duration::from_secs(60)))),
+        408 | 409 | 429 | 500.. => Delivery::Failed(asked),
+        _ => Delivery::Refused,
+    }
+}
+
+fn hint(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        300..=399 => ", a redirect, which is not followed: correct the url, or that of a repository that was renamed",
+        401 => ": the token is not valid",
+        403 => ": the token may not write statuses there, or the service asks for a pause",
+        404 => ": there is no such repository, or the token does not see it",
+        422 => ": it does not know the commit, or has too many statuses of it",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_apart() {
+        use Delivery::{Delivered, Failed, Refused};
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        for (status, headers, expected) in [
+            (201, &[][..], Delivered),
+            (301, &[], Refused),
+            (400, &[], Refused),
+            (401, &[], Refused),
+            (403, &[], Refused),
+            (403, &[("retry-after", "7")], Failed(seconds(7))),
+            (403, &[("x-ratelimit-remaining", "0")], Failed(seconds(60))),
+            (404, &[], Refused),
+            (409, &[], Failed(None)),
+            (422, &[], Refused),
+            (429, &[("retry-after", " 30")], Failed(seconds(30))),
+            (429, &[("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")], Failed(None)),
+            (429, &[("retry-after", "-1")], Failed(None)),
+            (503, &[("retry-after", "18446744073709551615")], Failed(seconds(u64::MAX))),
+        ] {
+            let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            assert_eq!(delivery(StatusCode::from_u16(status).unwrap(), &headers), expected, "{status} {headers:?}");
+        }
+    }
+}

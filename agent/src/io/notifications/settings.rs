@@ -1,0 +1,313 @@
+//! The settings of notifications: a ConfigMap with a receiver in each key, and a Secret with their tokens. A receiver with a mistake is
+//! left out, and the others go on. No value of the Secret ever gets into a message.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::ByteString;
+use reqwest::Url;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
+
+use super::template::Template;
+use crate::compile::parse::yaml_value;
+use crate::model::metadata::{SyncId, SyncKind};
+use crate::sync::notifications::{CommitNews, CommitState};
+
+/// The name of the ConfigMap and of the Secret.
+pub(super) const NAME: &str = "nomos-notifications";
+/// Receivers that there can be: each has a connection and a queue of its own.
+const RECEIVERS: usize = 16;
+
+/// The service that a receiver is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Provider {
+    Github,
+    Gitlab,
+    Gitea,
+    Webhook,
+}
+
+/// A receiver as the ConfigMap has it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ReceiverSpec {
+    provider: Provider,
+    url: Option<String>,
+    /// The repository at the service, where it is not the one in the URL of the sync.
+    repository: Option<String>,
+    root_syncs: Option<Vec<String>>,
+    #[serde(default)]
+    repo_syncs: Vec<String>,
+    states: Option<Vec<String>>,
+    template: Option<String>,
+    /// Certificates of its CA in PEM.
+    ca: Option<String>,
+}
+
+/// A receiver that can be told of commits. It is never printed.
+#[derive(Clone, PartialEq)]
+pub(super) struct Receiver {
+    pub(super) provider: Provider,
+    /// The address of the service, or of the webhook.
+    pub(super) url: Url,
+    pub(super) repository: Option<String>,
+    root_syncs: Vec<String>,
+    repo_syncs: Vec<String>,
+    states: BTreeSet<CommitState>,
+    pub(super) template: Template,
+    pub(super) ca: Option<String>,
+    /// The headers of each request, with the login.
+    pub(super) headers: HeaderMap,
+    /// The key that signs bodies.
+    pub(super) key: Option<Vec<u8>>,
+}
+
+/// The receivers by name, and the mistakes in the others.
+#[derive(Default)]
+pub(super) struct NotificationSettings {
+    pub(super) receivers: BTreeMap<String, Receiver>,
+    pub(super) mistakes: Vec<String>,
+}
+
+impl NotificationSettings {
+    /// Reads the content of both objects.
+    pub(super) fn read(data: &BTreeMap<String, String>, secret: &BTreeMap<String, ByteString>) -> Self {
+        let mut settings = Self::default();
+        for (name, text) in data {
+            let read = match settings.receivers.len() < RECEIVERS {
+                true => Receiver::read(name, text, secret),
+                false => Err(format!("there are more than {RECEIVERS} receivers")),
+            };
+            match read {
+                Ok(receiver) => _ = settings.receivers.insert(name.clone(), receiver),
+                Err(why) => {
+                    settings.mistakes.push(format!("the receiver {name} in the ConfigMap {NAME} is left out: {why}"))
+                }
+            }
+        }
+        settings
+    }
+}
+
+impl Receiver {
+    fn read(name: &str, text: &str, secret: &BTreeMap<String, ByteString>) -> Result<Self, String> {
+        let value = yaml_value(text).ok_or("it is no YAML")?;
+        let spec: ReceiverSpec = serde_json::from_value(value).map_err(|error| error.to_string())?;
+        let (is_webhook, secret) = (spec.provider == Provider::Webhook, ReceiverSecret { name, secret });
+        let url = address(&spec, &secret)?;
+        if is_webhook && spec.repository.is_some() {
+            return Err("a webhook has no repository".to_owned());
+        }
+        if spec.repository.is_some() && !spec.repo_syncs.is_empty() {
+            return Err("repository is for RootSyncs: RepoSyncs report to their own".to_owned());
+        }
+        if !is_webhook && spec.template.is_some() {
+            return Err("template is for webhooks".to_owned());
+        }
+        let template = Template::read(spec.template.as_deref())?;
+        let states = spec.states.map(|names| names.iter().map(|name| state(name)).collect()).transpose()?;
+        if let Some(wrong) = spec.repo_syncs.iter().find(|pattern| !pattern.contains('/')) {
+            return Err(format!("{wrong:?} in repoSyncs is not NAMESPACE/NAME"));
+        }
+        if let Some(ca) = &spec.ca {
+            let certificates = reqwest::Certificate::from_pem_bundle(ca.as_bytes());
+            if certificates.map_or(true, |certificates| certificates.is_empty()) {
+                return Err("ca has no certificate in PEM".to_owned());
+            }
+        }
+        Ok(Self {
+            provider: spec.provider,
+            url,
+            repository: spec.repository,
+            root_syncs: spec.root_syncs.unwrap_or_else(|| vec!["*".to_owned()]),
+            repo_syncs: spec.repo_syncs,
+            states: states.unwrap_or_else(|| CommitState::ALL.into()),
+            template,
+            ca: spec.ca,
+            headers: headers(spec.provider, &secret)?,
+            key: secret.value("key").map(<[u8]>::to_vec),
+        })
+    }
+
+    /// `true` if it is told of this state of this sync. Which repository that is of is another question.
+    pub(super) fn wants(&self, news: &CommitNews) -> bool {
+        let SyncId { kind, namespace, name } = &news.sync;
+        let is_meant = match kind {
+            SyncKind::RootSync => self.root_syncs.iter().any(|pattern| pattern == "*" || pattern == name),
+            SyncKind::RepoSync => self.repo_syncs.iter().any(|pattern| {
+                pattern.split_once('/').is_some_and(|(of, own)| of == namespace && (own == "*" || own == name))
+            }),
+        };
+        is_meant && self.states.contains(&news.state)
+    }
+
+    /// `true` if what was sent to the other one was sent to this one.
+    pub(super) fn is_same_place(&self, other: &Self) -> bool {
+        (self.provider, &self.url, &self.repository) == (other.provider, &other.url, &other.repository)
+    }
+}
+
+/// The keys of the Secret that are for one receiver.
+struct ReceiverSecret<'a> {
+    name: &'a str,
+    secret: &'a BTreeMap<String, ByteString>,
+}
+
+impl ReceiverSecret<'_> {
+    /// The value without white space around it, such as a last newline; `None` if it is missing or empty.
+    fn value(&self, key: &str) -> Option<&[u8]> {
+        let value = self.secret.get(&format!("{}.{key}", self.name))?.0.trim_ascii();
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// The value of a header that no log shows.
+    fn header(&self, key: &str, value: &[u8]) -> Result<HeaderValue, String> {
+        let mut value = HeaderValue::from_bytes(value)
+            .map_err(|_| format!("the key {}.{key} of the Secret {NAME} is no text for a header", self.name))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+/// The address of the service. That of a webhook may be in the Secret: some services take messages from everyone who knows it.
+fn address(spec: &ReceiverSpec, secret: &ReceiverSecret<'_>) -> Result<Url, String> {
+    let hidden = secret.value("url").filter(|_| spec.provider == Provider::Webhook);
+    let named = hidden.and_then(|url| std::str::from_utf8(url).ok()).or(spec.url.as_deref());
+    let url = match (named, spec.provider) {
+        (Some(url), _) => url,
+        (None, Provider::Github) => "https://github.com",
+        (None, Provider::Gitlab) => "https://gitlab.com",
+        (None, Provider::Gitea | Provider::Webhook) => return Err("url is missing".to_owned()),
+    };
+    let wrong = || "url is not like https://git.example.com, without a user".to_owned();
+    let url = Url::parse(url).map_err(|_| wrong())?;
+    let is_plain = ["http", "https"].contains(&url.scheme()) && url.username().is_empty() && url.password().is_none();
+    (is_plain && url.host_str().is_some()).then_some(url).ok_or_else(wrong)
+}
+
+fn state(name: &str) -> Result<CommitState, String> {
+    let mut all = CommitState::ALL.into_iter();
+    all.find(|state| state.name() == name)
+        .ok_or_else(|| format!("{name:?} in states is not pending, success or failure"))
+}
+
+/// The headers of each request: the login of a service, or those that the Secret has for a webhook.
+fn headers(provider: Provider, secret: &ReceiverSecret<'_>) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    let mut login = |name: HeaderName, scheme: &str| {
+        let token = secret.value("token");
+        let token = token.ok_or_else(|| format!("the Secret {NAME} has no key {}.token", secret.name))?;
+        headers.insert(name, secret.header("token", &[scheme.as_bytes(), token].concat())?);
+        Ok::<(), String>(())
+    };
+    match provider {
+        Provider::Github => {
+            login(AUTHORIZATION, "Bearer ")?;
+            headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
+            headers.insert("x-github-api-version", HeaderValue::from_static("2022-11-28"));
+        }
+        Provider::Gitlab => login(HeaderName::from_static("private-token"), "")?,
+        Provider::Gitea => login(AUTHORIZATION, "token ")?,
+        Provider::Webhook => {
+            let prefix = format!("{}.header.", secret.name);
+            for key in secret.secret.keys() {
+                let Some(header) = key.strip_prefix(&prefix) else { continue };
+                let name = HeaderName::try_from(header).map_err(|_| format!("{header:?} is no name of a header"))?;
+                let (key, value) = (format!("header.{header}"), secret.value(&format!("header.{header}")));
+                headers.insert(name, secret.header(&key, value.unwrap_or_default())?);
+            }
+        }
+    }
+    Ok(headers)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// The receivers of an example, with a value for each key of its Secret.
+    pub(in crate::io::notifications) fn read(data: &[(&str, &str)], secret: &[(&str, &str)]) -> NotificationSettings {
+        let data = data.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+        let secret =
+            secret.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()))).collect();
+        NotificationSettings::read(&data, &secret)
+    }
+
+    #[test]
+    fn a_mistake_is_told_without_a_value_of_the_secret_and_leaves_the_others_alone() {
+        for (text, secret, why) in [
+            ("", "x.token", "it is no YAML"),
+            ("provider: bitbucket", "x.token", "unknown variant `bitbucket`, expected one of `github`"),
+            ("{provider: github, token: hunter2}", "x.token", "unknown field `token`"),
+            ("provider: github", "y.token", "the Secret nomos-notifications has no key x.token"),
+            ("provider: gitea", "x.token", "url is missing"),
+            ("{provider: gitea, url: git.example}", "x.token", "url is not like"),
+            ("{provider: gitea, url: 'https://hunter2@git.example'}", "x.token", "without a user"),
+            ("{provider: github, template: '{}'}", "x.token", "template is for webhooks"),
+            ("{provider: github, states: [synced]}", "x.token", "\"synced\" in states"),
+            ("{provider: github, repoSyncs: [shop]}", "x.token", "\"shop\" in repoSyncs is not NAMESPACE/NAME"),
+            ("{provider: github, repository: a/b, repoSyncs: [shop/*]}", "x.token", "repository is for RootSyncs"),
+            ("{provider: github, ca: x}", "x.token", "ca has no certificate in PEM"),
+            ("provider: webhook", "x.token", "url is missing"),
+            ("{provider: webhook, url: 'http://a', repository: b}", "x.token", "a webhook has no repository"),
+            ("{provider: webhook, url: 'http://a'}", "x.header.a_b.c", ""),
+            ("{provider: webhook, url: 'http://a', template: '{{ .nothing }}'}", "x.token", "{{ .nothing }}"),
+        ] {
+            let settings = read(&[("ok", "{provider: webhook, url: 'http://a'}"), ("x", text)], &[(secret, "hunter2")]);
+            assert!(settings.receivers.contains_key("ok"), "{text}");
+            let told = settings.mistakes.concat();
+            assert_eq!(told.is_empty(), why.is_empty(), "{text}: {told}");
+            assert!(told.contains(why) && !told.contains("hunter2") || text.contains("hunter2"), "{text}: {told}");
+        }
+        let line_break = read(&[("x", "provider: gitlab")], &[("x.token", "hunter\n2")]).mistakes;
+        assert_eq!(
+            line_break,
+            ["the receiver x in the ConfigMap nomos-notifications is left out: the key x.token of the Secret \
+                                 nomos-notifications is no text for a header"]
+        );
+        let many: Vec<(String, &str)> =
+            (0..20).map(|n| (n.to_string(), "{provider: webhook, url: 'http://a'}")).collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+        let many = read(&many, &[]);
+        assert_eq!((many.receivers.len(), many.mistakes.len()), (RECEIVERS, 20 - RECEIVERS));
+    }
+
+    #[test]
+    fn tenants_are_left_out_unless_they_are_named() {
+        let wants = |text: &str, sync: SyncId, state| {
+            let settings = read(&[("x", text)], &[("x.token", "t")]);
+            let news = CommitNews::pending(&sync, "", "1", &Arc::default(), 1);
+            settings.receivers["x"].wants(&CommitNews { state, ..news })
+        };
+        let (root, repo) = (|| SyncId::root("a"), || SyncId::repo("shop", "web"));
+        for (text, [wants_root, wants_repo]) in [
+            ("provider: github", [true, false]),
+            ("{provider: github, rootSyncs: [a]}", [true, false]),
+            ("{provider: github, rootSyncs: [b], repoSyncs: [shop/*]}", [false, true]),
+            ("{provider: github, rootSyncs: [], repoSyncs: [shop/web, x/*]}", [false, true]),
+            ("{provider: github, repoSyncs: [shop/web2, sho/*, '*/web']}", [true, false]),
+        ] {
+            let wanted = [wants(text, root(), CommitState::Success), wants(text, repo(), CommitState::Success)];
+            assert_eq!(wanted, [wants_root, wants_repo], "{text}");
+        }
+        let failures = "{provider: github, states: [failure]}";
+        assert!(wants(failures, root(), CommitState::Failure) && !wants(failures, root(), CommitState::Pending));
+    }
+
+    #[test]
+    fn the_example_has_no_mistake() {
+        let mut objects =
+            serde_yaml::Deserializer::from_str(include_str!("../../../../examples/notifications/notifications.yaml"));
+        let mut next = |field: &str| {
+            let object = serde_json::Value::deserialize(objects.next().expect("a document")).expect("YAML");
+            serde_json::from_value::<BTreeMap<String, String>>(object[field].clone()).expect("texts")
+        };
+        let (data, secret) = (next("data"), next("stringData"));
+        let secret = secret.into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))).collect();
+        let settings = NotificationSettings::read(&data, &secret);
+        assert_eq!((settings.receivers.len(), settings.mistakes), (4, Vec::new()));
+    }
+}

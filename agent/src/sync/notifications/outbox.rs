@@ -1,0 +1,315 @@
+//! The messages to one receiver: the newest of each sync, and when it is sent. No clock: the time is passed in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{CommitNews, CommitState};
+use crate::model::backoff::Backoff;
+use crate::model::metadata::SyncId;
+
+/// The pause after a failure, and the longest one.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(300);
+/// The longest pause that a receiver can ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(900);
+/// Time after which a message is given up.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// A state of a commit that was sent before and comes again has to last this long, and then longer each time.
+const REPEAT: Duration = Duration::from_secs(60);
+const LONGEST_REPEAT: Duration = Duration::from_secs(3600);
+
+/// The outcome of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The receiver took it.
+    Delivered,
+    /// The receiver will not take it, however often it is sent.
+    Refused,
+    /// It is to be tried again, after the time that the receiver asks for.
+    Failed(Option<Duration>),
+}
+
+/// The messages that one receiver was sent, and is to be sent.
+#[derive(Default)]
+pub struct Outbox {
+    letters: BTreeMap<SyncId, Letter>,
+    /// The message that is on its way.
+    sending: Option<Arc<CommitNews>>,
+    failures: u32,
+    quiet_until: Option<Instant>,
+}
+
+/// The newest state of one sync.
+struct Letter {
+    news: Arc<CommitNews>,
+    /// When it is sent; `None` if nothing is to be sent.
+    due: Option<Instant>,
+    /// When the receiver was to be told of it first.
+    since: Instant,
+    attempts: u32,
+    /// The last state of this commit that the receiver took, and how often it took each state.
+    last: Option<CommitState>,
+    times: BTreeMap<CommitState, u32>,
+}
+
+impl Outbox {
+    /// Takes in the newest state of a sync.
+    pub fn tell(&mut self, news: &Arc<CommitNews>, now: Instant) {
+        if let Some(letter) = self.letters.get_mut(&news.sync).filter(|letter| letter.is_about_commit_of(news)) {
+            letter.tell(news, now);
+            return;
+        }
+        let (news, times) = (Arc::clone(news), BTreeMap::new());
+        let letter = Letter { due: Some(now), since: now, attempts: 0, last: None, times, news };
+        self.letters.insert(letter.news.sync.clone(), letter);
+    }
+
+    /// Forgets the syncs that are not told of any more.
+    pub fn retain(&mut self, is_told: impl Fn(&SyncId) -> bool) {
+        self.letters.retain(|sync, _| is_told(sync));
+    }
+
+    /// Tries again what the receiver refused, and what waits: its settings are other ones now.
+    pub fn revive(&mut self, now: Instant) {
+        (self.failures, self.quiet_until) = (0, None);
+        for letter in self.letters.values_mut().filter(|letter| letter.last != Some(letter.news.state)) {
+            (letter.due, letter.since, letter.attempts) = (Some(letter.due.map_or(now, |due| due.min(now))), now, 0);
+        }
+    }
+
+    /// The next message to send. Until its outcome is known there is no other.
+    pub fn next(&mut self, now: Instant) -> Option<Arc<CommitNews>> {
+        if self.sending.is_some() || self.quiet_until.is_some_and(|until| until > now) {
+            return None;
+        }
+        let due = self.letters.values().filter(|letter| letter.due.is_some_and(|due| due <= now));
+        let news = Arc::clone(&due.min_by_key(|letter| letter.due)?.news);
+        self.sending = Some(Arc::clone(&news));
+        Some(news)
+    }
+
+    /// The time at which [`Outbox::next`] may have another message, if nothing else happens before.
+    pub fn next_wake(&self) -> Option<Instant> {
+        let due = self.letters.values().filter_map(|letter| letter.due).min().filter(|_| self.sending.is_none())?;
+        Some(self.quiet_until.map_or(due, |until| until.max(due)))
+    }
+
+    /// Failures in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Takes in the outcome of the message that was on its way. Returns `false` if the message is given up.
+    pub fn answered(&mut self, delivery: Delivery, now: Instant) -> bool {
+        let Some(sent) = self.sending.take() else { return true };
+        let letter = self.letters.get_mut(&sent.sync).filter(|letter| letter.is_about_commit_of(&sent));
+        match delivery {
+            Delivery::Failed(asked) => {
+                let pause = Backoff::pause(PAUSE, LONGEST, self.failures);
+                self.failures = self.failures.saturating_add(1);
+                self.quiet_until = Some(now + asked.map_or(pause, |asked| asked.clamp(pause, LONGEST_ASKED)));
+            }
+            Delivery::Delivered | Delivery::Refused => (self.failures, self.quiet_until) = (0, None),
+        }
+        letter.is_none_or(|letter| letter.answered(sent.state, delivery, now))
+    }
+}
+
+impl Letter {
+    /// `true` if the news are about the same commit, in the same repository.
+    fn is_about_commit_of(&self, news: &CommitNews) -> bool {
+        (&self.news.commit, &self.news.git.repo) == (&news.commit, &news.git.repo)
+    }
+
+    /// The newest state of the commit that the letter is about.
+    fn tell(&mut self, news: &Arc<CommitNews>, now: Instant) {
+        // That it is applied is told once, before everything else.
+        if news.state == CommitState::Pending {
+            return;
+        }
+        if news.state != self.news.state {
+            let times = self.times.get(&news.state).copied().unwrap_or(0);
+            let pause = times.checked_sub(1).map(|times| Backoff::pause(REPEAT, LONGEST_REPEAT, times));
+            let due = Some(now + pause.unwrap_or_default());
+            self.due = due.filter(|_| self.last != Some(news.state));
+            (self.since, self.attempts) = (now, 0);
+        }
+        self.news = Arc::clone(news);
+    }
+
+    fn answered(&mut self, sent: CommitState, delivery: Delivery, now: Instant) -> bool {
+        let is_newest = self.news.state == sent;
+        match delivery {
+            Delivery::Delivered => {
+                self.last = Some(sent);
+                *self.times.entry(sent).or_default() += 1;
+                if is_newest {
+                    self.due = None;
+                } else if self.due.is_none() {
+                    // The receiver had the newest state before the one that it was just sent.
+                    self.due = Some(now + REPEAT);
+                }
+                true
+            }
+            _ if !is_newest => true,
+            Delivery::Failed(_) if now.saturating_duration_since(self.since) < PATIENCE => {
+                self.due = Some(now + Backoff::pause(PAUSE, LONGEST, self.attempts));
+                self.attempts = self.attempts.saturating_add(1);
+                true
+            }
+            Delivery::Refused | Delivery::Failed(_) => {
+                self.due = None;
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use CommitState::{Failure, Pending, Success};
+    use Delivery::{Delivered, Failed, Refused};
+
+    use super::*;
+    use crate::api::GitStatus;
+
+    fn news(sync: &str, commit: &str, state: CommitState) -> Arc<CommitNews> {
+        let git = Arc::default();
+        let news = CommitNews::pending(&SyncId::root(sync), "", commit, &git, 1);
+        Arc::new(CommitNews { state, ..news })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// The commit and the state of the next message.
+    fn next(outbox: &mut Outbox, now: Instant) -> Option<(String, CommitState)> {
+        outbox.next(now).map(|news| (news.commit.clone(), news.state))
+    }
+
+    fn is(commit: &str, state: CommitState) -> Option<(String, CommitState)> {
+        Some((commit.to_owned(), state))
+    }
+
+    #[test]
+    fn each_state_of_a_commit_is_sent_once_however_often_it_is_told() {
+        let (mut outbox, now) = (Outbox::default(), start());
+        for (state, sent) in [(Pending, true), (Pending, false), (Success, true), (Success, false), (Pending, false)] {
+            outbox.tell(&news("a", "1", state), now);
+            assert_eq!(next(&mut outbox, now), is("1", state).filter(|_| sent), "{state:?}");
+            assert!(outbox.answered(Delivered, now));
+        }
+        outbox.tell(&news("a", "2", Failure), now);
+        assert_eq!(next(&mut outbox, now), is("2", Failure));
+        outbox.answered(Delivered, now);
+        // A branch that goes back.
+        outbox.tell(&news("a", "1", Success), now);
+        assert_eq!(next(&mut outbox, now), is("1", Success));
+        outbox.answered(Delivered, now);
+        assert_eq!(outbox.next_wake(), None);
+        // A repository that moved, with the same commits.
+        let git = GitStatus { repo: "https://git.example/moved".to_owned(), ..GitStatus::default() };
+        let moved = CommitNews { git: Arc::new(git), ..(*news("a", "1", Success)).clone() };
+        outbox.tell(&Arc::new(moved), now);
+        assert_eq!(next(&mut outbox, now), is("1", Success));
+    }
+
+    #[test]
+    fn a_state_that_comes_again_has_to_last() {
+        let (mut outbox, mut now) = (Outbox::default(), start());
+        let mut pauses = Vec::new();
+        for turn in 0..20 {
+            let state = if turn % 2 == 0 { Success } else { Failure };
+            outbox.tell(&news("a", "1", state), now);
+            let due = outbox.next_wake().expect("it is to be sent");
+            pauses.push((due - now).as_secs());
+            now = due;
+            assert_eq!(next(&mut outbox, now), is("1", state));
+            outbox.answered(Delivered, now);
+        }
+        assert_eq!(pauses[..8], [0, 0, 60, 60, 120, 120, 240, 240]);
+        assert_eq!(pauses[18..], [3600, 3600]);
+        // One that does not last is not sent.
+        outbox.tell(&news("a", "1", Success), now);
+        outbox.tell(&news("a", "1", Failure), now + seconds(5));
+        assert_eq!(outbox.next_wake(), None);
+    }
+
+    #[test]
+    fn only_the_newest_waits_for_a_receiver_that_is_dead() {
+        let (mut outbox, begin) = (Outbox::default(), start());
+        for sync in ["a", "b"] {
+            outbox.tell(&news(sync, "1", Pending), begin);
+        }
+        let (mut now, mut pauses) = (begin, Vec::new());
+        for turn in 0..12 {
+            assert!(outbox.next(now).is_some() && outbox.next(now).is_none(), "one at a time");
+            outbox.tell(&news("a", &turn.to_string(), Success), now);
+            assert!(outbox.answered(Failed(None), now));
+            let wake = outbox.next_wake().expect("it is tried again");
+            pauses.push((wake - now).as_secs());
+            now = wake;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        assert_eq!((outbox.failures(), outbox.letters.len()), (12, 2));
+        let mut sent = Vec::new();
+        while let Some(news) = next(&mut outbox, now) {
+            sent.push(news);
+            outbox.answered(Delivered, now);
+            now += seconds(600);
+        }
+        sent.sort();
+        assert_eq!((sent, outbox.failures()), (vec![("1".to_owned(), Pending), ("11".to_owned(), Success)], 0));
+    }
+
+    #[test]
+    fn a_receiver_can_ask_for_a_pause_that_is_not_too_long() {
+        for (asked, pause) in [(None, 1), (Some(0), 1), (Some(7), 7), (Some(100_000), 900)] {
+            let (mut outbox, now) = (Outbox::default(), start());
+            outbox.tell(&news("a", "1", Success), now);
+            assert!(outbox.next(now).is_some());
+            outbox.answered(Failed(asked.map(seconds)), now);
+            assert_eq!(outbox.next_wake(), Some(now + seconds(pause)), "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_or_too_old_is_given_up_until_the_settings_change() {
+        let (mut outbox, begin) = (Outbox::default(), start());
+        outbox.tell(&news("a", "1", Failure), begin);
+        outbox.next(begin);
+        assert!(!outbox.answered(Refused, begin));
+        outbox.tell(&news("a", "1", Failure), begin);
+        assert_eq!(outbox.next_wake(), None);
+        outbox.revive(begin);
+        assert_eq!(next(&mut outbox, begin), is("1", Failure));
+        let later = begin + PATIENCE;
+        assert!(!outbox.answered(Failed(None), later));
+        assert_eq!(outbox.next_wake(), None);
+        outbox.retain(|_| false);
+        outbox.revive(later);
+        assert_eq!(outbox.next_wake(), None);
+    }
+
+    #[test]
+    fn a_state_that_comes_while_another_is_on_its_way_is_sent_after_it() {
+        let (mut outbox, now) = (Outbox::default(), start());
+        outbox.tell(&news("a", "1", Pending), now);
+        assert_eq!(next(&mut outbox, now), is("1", Pending));
+        outbox.tell(&news("a", "1", Success), now);
+        outbox.answered(Delivered, now);
+        assert_eq!(next(&mut outbox, now), is("1", Success));
+        outbox.tell(&news("a", "2", Pending), now);
+        outbox.answered(Refused, now);
+        assert_eq!(next(&mut outbox, now), is("2", Pending));
+        outbox.answered(Delivered, now);
+        assert_eq!(outbox.next_wake(), None);
+    }
+}
