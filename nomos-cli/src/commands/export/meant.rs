@@ -227,6 +227,7 @@ fn is_assigned(object: &Value, at: &str, when: AssignedWhen, entries: &[ManagedF
         // A Service without an address is meant to have none.
         AssignedWhen::Unowned => object.pointer(at).is_some_and(|it| it != "None") && !is_owned(object, at, entries),
         AssignedWhen::Beside(other) => object.pointer(other).is_some_and(|it| !it.is_null()),
+        AssignedWhen::Unless(other) => object.pointer(other) != Some(&Value::Bool(true)),
         AssignedWhen::Annotated(pattern) => {
             let annotations = object.pointer("/metadata/annotations").and_then(Value::as_object);
             annotations.is_some_and(|map| map.keys().any(|key| matches(pattern, key)))

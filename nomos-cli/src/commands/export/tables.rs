@@ -124,11 +124,13 @@ pub(super) enum AssignedWhen {
     Unowned,
     /// The object has this field too.
     Beside(&'static str),
+    /// The object does not say `true` in this field.
+    Unless(&'static str),
     /// The object has an annotation with this key.
     Annotated(&'static str),
 }
 
-use AssignedWhen::{Always, Annotated, Beside, Unowned};
+use AssignedWhen::{Always, Annotated, Beside, Unless, Unowned};
 
 /// An annotation of controllers that fill in a certificate.
 const INJECTED: AssignedWhen = Annotated("cert-manager.io/inject-*");
@@ -160,7 +162,7 @@ pub(super) const ASSIGNED: &[(&str, &str, AssignedWhen, &str)] = &[
     ("Pod", "/spec/serviceAccountName", Unowned, "it is the account default"),
     ("Pod", "/spec/imagePullSecrets", Unowned, "an admission controller copies those of its account"),
     ("Pod", "/spec/ephemeralContainers", Always, "it was for debugging"),
-    ("Job.batch", "/spec/selector", Unowned, "it names the uid of the Job"),
+    ("Job.batch", "/spec/selector", Unless("/spec/manualSelector"), "it names the uid of the Job"),
     ("Job.batch", "/metadata/labels/controller-uid", Always, "a Job made again has another uid"),
     ("Job.batch", "/metadata/labels/batch.kubernetes.io~1controller-uid", Always, "a Job made again has another uid"),
     ("Job.batch", "/metadata/labels/job-name", Unowned, "the API server adds it"),

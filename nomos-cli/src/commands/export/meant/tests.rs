@@ -257,6 +257,19 @@ fn a_job_has_no_uid_and_a_pod_no_token() {
     assert_eq!(pod["spec"], expected);
 }
 
+#[test]
+fn a_job_has_the_selector_that_people_chose_and_no_empty_one_that_was_filled() {
+    let job = |manual: bool, labels: Value| {
+        let metadata = json!({"name": "a", "namespace": "b", "managedFields": [
+            {"manager": "kubectl", "operation": "Apply", "apiVersion": "batch/v1", "fieldsV1": {"f:spec": {"f:selector": {}}}},
+        ]});
+        let spec = json!({"spec": {"manualSelector": manual, "selector": {"matchLabels": labels}}});
+        exported(live("batch/v1", "Job", metadata, spec))["spec"]["selector"].clone()
+    };
+    assert_eq!(job(false, json!({"batch.kubernetes.io/controller-uid": "u"})), Value::Null);
+    assert_eq!(job(true, json!({"app": "a"})), json!({"matchLabels": {"app": "a"}}));
+}
+
 fn deployment() -> Object {
     let container = json!({
         "name": "a", "image": "a:1", "imagePullPolicy": "IfNotPresent", "resources": {}, "terminationMessagePath": "/x",
