@@ -21,7 +21,7 @@ use crate::world::{Sync, agent, config_map_path, installed};
 
 const NAMESPACED: &str = include_str!("export/namespaced.yaml");
 const CLUSTER: &str = include_str!("export/cluster.yaml");
-const CRD: &str = include_str!("export/crd.yaml");
+pub(crate) const CRD: &str = include_str!("export/crd.yaml");
 /// The least that the API server accepts of each built-in kind.
 const BASES: &str = include_str!("../judge/bases.yaml");
 

@@ -6,7 +6,15 @@ use tests::cluster::{Cluster, Kind, root_sync_path};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
+use crate::export::CRD;
 use crate::world::{Sync, agent, condition, config_map, config_map_path, installed, namespace};
+
+const GADGET: &str = "\
+apiVersion: export.example.com/v1
+kind: Gadget
+metadata: {name: new, namespace: shown}
+spec: {size: 1}
+";
 
 /// Runs nomos, and returns what it printed.
 fn nomos(cluster: &Cluster, args: &[&str], code: u8) -> Result<String> {
@@ -157,6 +165,8 @@ pub(crate) fn shown_before(kind: Kind) -> Result<()> {
     sync.repository.write("job.yaml", &job("two").replace("suspend: true", "suspend: false, completions: 2"))?;
     sync.repository.write("later.yaml", &namespace("later"))?;
     sync.repository.write("service.yaml", SERVICE)?;
+    // A kind that comes with the commit: <https://github.com/kluctl/kluctl/issues/438>.
+    sync.repository.write("gadget.yaml", &format!("{CRD}\n---\n{GADGET}"))?;
     sync.repository
         .write("bad.yaml", &SERVICE.replace("web, namespace: later", "bad, namespace: shown").replace("80", "99999"))?;
     sync.repository.remove("gone.yaml")?;
@@ -167,11 +177,12 @@ pub(crate) fn shown_before(kind: Kind) -> Result<()> {
         "-  key: one\n+  key: two\n",
         "--- /dev/null\n+++ v1.Namespace.later\n",
         "+++ v1.Service.later.web\n",
+        "+++ export.example.com.v1.Gadget.shown.new\n",
         "+++ v1.Secret.shown.key\n",
         "***",
         "service/shown/bad cannot be applied: ",
         "job.yaml:1:1: job.batch/shown/once cannot be applied: ",
-        "root-sync: 1 would be deleted, 2 made, 2 changed, 2 would fail\n",
+        "root-sync: 1 would be deleted, 5 made, 2 changed, 2 would fail\n",
     ] {
         ensure!(said.contains(part), "{part:?} is missing in {said}");
     }
@@ -197,6 +208,7 @@ fn is_held_without_its_source(cluster: &Cluster, sync: &Sync<'_>, path: &str) ->
         "later.yaml",
         "service.yaml",
         "bad.yaml",
+        "gadget.yaml",
         "namespace.yaml",
     ] {
         sync.repository.remove(file)?;

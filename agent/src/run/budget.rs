@@ -40,7 +40,7 @@ pub(super) struct Budget {
 /// The turn of a request, which lasts until this is dropped.
 #[derive(Debug)]
 #[must_use = "dropping it ends the turn"]
-pub(super) struct Turn {
+pub(super) struct RequestTurn {
     place: SharedPlace,
     pauses: u32,
 }
@@ -64,9 +64,9 @@ impl Default for Budget {
 
 impl Budget {
     /// Waits for the turn of a request. A heavy one applies an object of many values.
-    pub(super) async fn request(&self, party: &Party, purpose: Purpose, heavy: bool) -> Turn {
+    pub(super) async fn request(&self, party: &Party, purpose: Purpose, heavy: bool) -> RequestTurn {
         if heavy && party.is_some() {
-            return Turn { place: self.heavy.place(party).await, pauses: HEAVY_PAUSES };
+            return RequestTurn { place: self.heavy.place(party).await, pauses: HEAVY_PAUSES };
         }
         let place = match purpose {
             Purpose::Commit => self.requests.place(party).await,
@@ -76,12 +76,12 @@ impl Budget {
                 place = self.repairs.place(party) => place,
             },
         };
-        Turn { place, pauses: 1 }
+        RequestTurn { place, pauses: 1 }
     }
 
     /// The request of this turn took so long. A tenant whose requests keep the API server busy takes turns with the others: its place is
     /// free after as long a pause, or after several.
-    pub(super) fn answered(party: &Party, mut turn: Turn, after: Duration) {
+    pub(super) fn answered(party: &Party, mut turn: RequestTurn, after: Duration) {
         if party.is_none() {
             return;
         }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     /// As many turns as there are at once.
-    fn turns(budget: &Budget, party: &Party, purpose: Purpose) -> Vec<Turn> {
+    fn turns(budget: &Budget, party: &Party, purpose: Purpose) -> Vec<RequestTurn> {
         std::iter::from_fn(|| budget.request(party, purpose, false).now_or_never()).collect()
     }
 

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
@@ -36,7 +35,6 @@ pub(crate) fn is_survived(kind: Kind) -> Result<()> {
 
     let second = Cluster::start(kind)?;
     second.node()?.import(&image)?;
-    let from = Instant::now();
     let flags = ["--image", &format!("{IMAGE}:1"), "--age-key-secret", KEY, "--timeout", "60s"];
     nomos(&second, &[&["install"], &flags[..]].concat(), 0)?;
     let key = base64::engine::general_purpose::STANDARD.encode(KEYS[0]);
@@ -54,7 +52,6 @@ pub(crate) fn is_survived(kind: Kind) -> Result<()> {
         ensure!(after == before, "before:\n{}\nafter:\n{}", before.join("\n"), after.join("\n"));
         Ok(())
     })?;
-    println!("everything is back after {} s", from.elapsed().as_secs());
     ensure!(second.get(LOGIN)?["data"] == login, "the Secret has other values");
     Ok(())
 }

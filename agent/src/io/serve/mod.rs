@@ -28,6 +28,7 @@ pub use webhook::{WebhookOptions, WebhookTargets, serve_webhooks};
 /// # Errors
 /// When the address cannot be bound.
 pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, page: Arc<StatusPage>) -> std::io::Result<()> {
+    let is_open = page.is_open();
     let app = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -37,6 +38,9 @@ pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, page: Arc<StatusP
     let listener = BoundedListener::bind(address).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "serving /healthz, /readyz, /metrics, /debug/syncs and the page /ui/");
+    if is_open {
+        tracing::info!(page = %format!("http://{address}/ui/"), "the page needs no token from programs of this host");
+    }
     tokio::spawn(async move { axum::serve(listener, app.into_make_service_with_connect_info::<Peer>()).await });
     Ok(())
 }

@@ -243,7 +243,7 @@ async fn change(server: &Cluster, declared: &DeclaredObject) -> Result<Option<Ch
     let after = match dry_run(server, declared).await {
         Ok(after) => after,
         // Its Namespace or its kind comes with the same commit.
-        Err(error) if error.is_not_found() && live.is_none() => declared.body(),
+        Err(error) if is_absent(&error) && live.is_none() => declared.body(),
         Err(error) if error.is_transient() => return Err(error),
         Err(error) => {
             // The words about a Secret may have its values.
@@ -273,13 +273,18 @@ fn sealed(declared: &DeclaredObject, is_live: bool) -> ChangeKind {
 /// The object as it is; `None` if it, or its kind, is not there.
 async fn live(server: &Cluster, id: &ObjectId, version: &str) -> Result<Option<Object>, ApiError> {
     let path = match server.path(id, version).await {
-        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) if is_absent(&error) => return Ok(None),
         path => path?,
     };
     match server.get(&path).await {
-        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) if is_absent(&error) => Ok(None),
         answer => answer.map(Some),
     }
+}
+
+/// `true` if the object, or its kind, is not there.
+fn is_absent(error: &ApiError) -> bool {
+    error.is_not_found() || error.is_unserved()
 }
 
 /// The name of an object as kubectl diff has it, such as `apps.v1.Deployment.shop.web`.

@@ -78,6 +78,10 @@ fn left(object: &Object, kind: &str, facts: &MakerFacts) -> Option<&'static str>
     if owners.into_iter().flatten().any(|owner| owner["controller"] == true) {
         return Some("a controller makes it again");
     }
+    let entries = Observed::of(object).managed_fields;
+    if entries.iter().any(|entry| entry.subresource.is_empty()) && people(&entries).next().is_none() {
+        return Some("the controllers of the cluster alone have written it");
+    }
     let namespace = if kind == "Namespace" { object.name() } else { object.namespace() };
     let name = object.name();
     let is_kind = |row: &str| row == "*" || row == kind;

@@ -96,7 +96,7 @@ fn free_name(name: &str, taken: &mut BTreeSet<String>) -> Option<String> {
     })
 }
 
-/// `true` for what must not come into force in each Namespace that somebody adds: rights and secrets.
+/// `true` for what must not come into force in each Namespace that is added later: rights and secrets.
 fn is_for_chosen(id: &ObjectId) -> bool {
     id.group() == "rbac.authorization.k8s.io" || id.group().is_empty() && id.kind() == "Secret"
 }

@@ -118,6 +118,11 @@ impl StatusPage {
         let _ = self.cluster.set(Arc::clone(cluster));
     }
 
+    /// `true` if programs of this host need no token.
+    pub(super) fn is_open(&self) -> bool {
+        self.options.without_token
+    }
+
     /// The viewer of this request. With `open`, a program of this host needs no token.
     async fn viewer(&self, open: bool, parts: &Parts) -> Result<Viewer, StatusCode> {
         // Every connection of this server has one.
@@ -316,16 +321,12 @@ pub(super) fn routes(page: Arc<StatusPage>) -> Router {
     if page.options.off {
         return debug.with_state(page);
     }
-    let without_token = page.options.without_token;
     let documents = debug
         .route("/ui/api/overview", get(overview))
         .route("/ui/api/objects", get(objects))
         .route("/ui/api/timeline", get(timeline))
         .route("/ui/api/events", get(events))
         .with_state(page);
-    if without_token {
-        tracing::info!("the page /ui/ needs no token from programs of this host");
-    }
     let to_page = || get(|| async { Redirect::temporary("/ui/") });
     Router::new().route("/", to_page()).route("/ui", to_page()).merge(files::routes()).merge(documents)
 }

@@ -43,8 +43,14 @@ fn every_default_of_a_table_is_json() {
 #[test]
 fn objects_of_controllers_and_of_the_cluster_are_left_out() {
     let owned = json!({"name": "a", "namespace": "b", "ownerReferences": [{"kind": "ReplicaSet", "controller": true}]});
+    let written = |manager: &str, subresource: &str| json!({"manager": manager, "operation": "Update", "subresource": subresource});
+    let by_controller =
+        json!({"name": "a", "namespace": "b", "managedFields": [written("kube-controller-manager", "")]});
+    let issued = json!({"name": "a", "namespace": "b", "annotations": {"cert-manager.io/certificate-name": "a"}});
     for object in [
         live("v1", "Pod", owned, json!({})),
+        live("v1", "ConfigMap", by_controller, json!({})),
+        live("v1", "Secret", issued, json!({})),
         live("v1", "ConfigMap", json!({"name": "kube-root-ca.crt", "namespace": "b"}), json!({})),
         live("v1", "ConfigMap", json!({"name": "a", "namespace": "kube-system"}), json!({})),
         live("v1", "Namespace", json!({"name": "kube-public"}), json!({})),
@@ -90,8 +96,12 @@ fn objects_of_controllers_and_of_the_cluster_are_left_out() {
 fn objects_of_people_are_meant() {
     let by_people =
         json!({"name": "default", "namespace": "b", "annotations": {"iam.gke.io/gcp-service-account": "x"}});
+    // Its first entry was wiped.
+    let status_alone =
+        json!({"name": "a", "namespace": "b", "managedFields": [{"manager": "x", "subresource": "status"}]});
     for object in [
         live("v1", "ServiceAccount", by_people, json!({})),
+        live("v1", "Service", status_alone, json!({})),
         live("v1", "Endpoints", json!({"name": "outside", "namespace": "b"}), json!({})),
         live("v1", "Pod", json!({"name": "a", "namespace": "b", "ownerReferences": [{"kind": "X"}]}), json!({})),
         live("rbac.authorization.k8s.io/v1", "ClusterRole", json!({"name": "view-all"}), json!({})),
