@@ -182,7 +182,7 @@ pub(crate) fn shown_before(kind: Kind) -> Result<()> {
         "***",
         "service/shown/bad cannot be applied: ",
         "job.yaml:1:1: job.batch/shown/once cannot be applied: ",
-        "root-sync: 1 would be deleted, 5 made, 2 changed, 2 would fail\n",
+        "root-sync: 1 would be deleted, 5 made, 2 changed, 2 would fail\n2 of those are not checked by the API server: ",
     ] {
         ensure!(said.contains(part), "{part:?} is missing in {said}");
     }

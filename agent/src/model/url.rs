@@ -51,7 +51,11 @@ pub fn repository_name(url: &str) -> Option<String> {
         return None;
     }
     let (authority, path) = match url.split_once("://") {
-        Some((scheme, rest)) => rest[hidden(scheme, rest)..].split_once('/')?,
+        // The host ends before each of these: what follows is no part of it, whatever it looks like.
+        Some((_, rest)) => {
+            let end = rest.find(['/', '?', '#', '\\'])?;
+            (&rest[..end], rest[end..].strip_prefix('/')?)
+        }
         // As in `user@host:path`.
         None => url.split_once(':')?,
     };

@@ -1,16 +1,21 @@
 //! Tells notifications of the state of the commit that a sync object follows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::AgentContext;
+use super::supervision::supervised;
 use super::task::SyncTask;
 use crate::io::notifications::{CommitMessage, notify};
 use crate::io::reports::SyncObject;
 use crate::model::metadata::SyncId;
 use crate::sync::engine::{Report, State};
 use crate::sync::notifications::CommitNews;
+
+/// The pause after notifications broke down.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Notifies while this agent leads. One that stands by tells nothing.
 pub(super) async fn keep(context: Arc<AgentContext>, mut messages: mpsc::UnboundedReceiver<CommitMessage>) {
@@ -21,7 +26,11 @@ pub(super) async fn keep(context: Arc<AgentContext>, mut messages: mpsc::Unbound
         _ = leads.wait_for(|leads| *leads) => false,
         Some(_) = messages.recv() => true,
     } {}
-    notify(Arc::clone(&context.cluster), Arc::clone(&context.metrics), messages).await;
+    // What was told before is told again by the next report of each sync.
+    while supervised(notify(Arc::clone(&context.cluster), Arc::clone(&context.metrics), &mut messages)).await.is_none()
+    {
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// The facts about a sync that its news have.

@@ -41,14 +41,16 @@ pub enum CommitMessage {
     Served(BTreeSet<SyncId>),
 }
 
-/// The longest time for a connection, and for a request.
+/// The longest time for a connection or an Event, and for a request.
 const CONNECT: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(15);
 /// The time for which a connection is kept for another request.
 const IDLE: Duration = Duration::from_secs(30);
 /// Failures in a row after which users are told of a receiver.
 const TOLD: u32 = 3;
-/// Bytes of an answer that are read, to see if a status is there already.
+/// The pause that GitHub wants if it names none.
+const LIMITED: Duration = Duration::from_secs(60);
+/// Bytes of an answer that are read, for words that tell more than its status.
 const ANSWER: usize = 4096;
 
 /// A receiver with its outbox.
@@ -63,7 +65,7 @@ struct Mailbox {
 impl Mailbox {
     fn tell(&mut self, news: &Arc<CommitNews>, now: Instant) {
         if is_for(&self.receiver, news) {
-            self.outbox.tell(news, now);
+            self.outbox.tell(news, self.receiver.wants(news), now);
         }
     }
 }
@@ -78,7 +80,7 @@ type StatusAnswer = (Delivery, String);
 pub async fn notify(
     cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
-    mut messages: mpsc::UnboundedReceiver<CommitMessage>,
+    messages: &mut mpsc::UnboundedReceiver<CommitMessage>,
 ) -> Infallible {
     let client = cluster.client.clone();
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), CONTROLLER_NAMESPACE);
@@ -206,9 +208,9 @@ impl Notifier {
             tracing::info!(receivers = names.join(", "), "the receivers of notifications");
         }
         if self.mistakes != mistakes {
-            for mistake in &mistakes {
-                tracing::error!("{mistake}");
-                self.publish("InvalidNotifications", mistake).await;
+            mistakes.iter().for_each(|mistake| tracing::error!("{mistake}"));
+            if !mistakes.is_empty() {
+                self.publish("InvalidNotifications", &mistakes.join("; ")).await;
             }
             self.mistakes = mistakes;
         }
@@ -240,7 +242,7 @@ impl Notifier {
             sent.spawn(async move {
                 let answer = match request {
                     Some(request) => {
-                        let answer = AssertUnwindSafe(post(&client, receiver.provider, request)).catch_unwind().await;
+                        let answer = AssertUnwindSafe(post(&client, &receiver, request)).catch_unwind().await;
                         answer.unwrap_or((Delivery::Failed(None), "the request broke down".to_owned()))
                     }
                     None => (Delivery::Refused, String::new()),
@@ -258,6 +260,9 @@ impl Notifier {
     async fn answered(&mut self, (name, receiver, (delivery, why)): AnsweredRequest) {
         let mailbox = self.mailboxes.get_mut(&name).filter(|mailbox| mailbox.receiver.is_same_place(&receiver));
         let Some(mailbox) = mailbox else { return };
+        // The settings are other ones since it was sent, such as another token.
+        let is_old = !Arc::ptr_eq(&mailbox.receiver, &receiver);
+        let delivery = if is_old && delivery == Delivery::Refused { Delivery::Failed(None) } else { delivery };
         let is_kept = mailbox.outbox.answered(delivery, Instant::now());
         if delivery != Delivery::Delivered && why.is_empty() {
             return;
@@ -279,7 +284,7 @@ impl Notifier {
     async fn publish(&mut self, reason: &str, note: &str) {
         let Some(about) = &self.about else { return };
         let published = self.events.publish(&self.cluster, about, Severity::Warning, reason, note);
-        if let Ok(Err(error)) = tokio::time::timeout(REQUEST, published).await {
+        if let Ok(Err(error)) = tokio::time::timeout(CONNECT, published).await {
             tracing::debug!(%error, "cannot publish an Event");
         }
     }
@@ -305,30 +310,47 @@ fn client(receiver: &Receiver) -> reqwest::Result<Client> {
 /// Sends one request. Of an answer only its status and the pause that it asks for are told.
 async fn post(
     client: &Client,
-    provider: Provider,
+    receiver: &Receiver,
     StatusRequest { url, headers, body }: StatusRequest,
 ) -> StatusAnswer {
-    let host = url.host_str().unwrap_or_default().to_owned();
+    let at = receiver.shown();
     let agent = concat!("nomos-agent/", env!("CARGO_PKG_VERSION"));
     match client.post(url).header(USER_AGENT, agent).headers(headers).body(body).send().await {
         Ok(answer) => {
             let (status, headers) = (answer.status(), answer.headers().clone());
-            if provider == Provider::Gitlab && status == StatusCode::BAD_REQUEST && is_there(answer).await {
-                return (Delivery::Delivered, String::new());
-            }
-            let delivery = delivery(status, &headers);
-            (delivery, format!("{host} answers with HTTP {}{}", status.as_u16(), hint(status)))
+            let words = match (receiver.provider, status) {
+                (Provider::Gitlab, StatusCode::BAD_REQUEST) => Some("Cannot transition status"),
+                (Provider::Github, StatusCode::FORBIDDEN) => Some("rate limit"),
+                _ => None,
+            };
+            let is_said = match words {
+                Some(words) => says(answer, words).await,
+                None => false,
+            };
+            let delivery = match (receiver.provider, delivery(status, &headers)) {
+                // The status has this state already.
+                (Provider::Gitlab, _) if is_said => return (Delivery::Delivered, String::new()),
+                // So many requests in a short time; the headers do not always say so.
+                (Provider::Github, Delivery::Refused) if is_said => Delivery::Failed(Some(LIMITED)),
+                (_, delivery) => delivery,
+            };
+            (delivery, format!("{at} answers with HTTP {}{}", status.as_u16(), hint(status)))
         }
         Err(error) => {
             let error = error.without_url();
-            let why = if error.is_timeout() { "no answer in time".to_owned() } else { root_cause(&error) };
-            (Delivery::Failed(None), format!("{host}: {why}"))
+            let why = match error.is_timeout() {
+                true => "no answer in time".to_owned(),
+                // The words can have the name of the host.
+                false if receiver.hidden => "there is no connection".to_owned(),
+                false => root_cause(&error),
+            };
+            (Delivery::Failed(None), format!("{at}: {why}"))
         }
     }
 }
 
-/// `true` if GitLab says that the status has this state already, for which it has an error of its own.
-async fn is_there(mut answer: Response) -> bool {
+/// `true` if the beginning of the answer has these words.
+async fn says(mut answer: Response, words: &str) -> bool {
     let mut text = Vec::new();
     while let Ok(Some(part)) = answer.chunk().await {
         text.extend_from_slice(&part[..part.len().min(ANSWER - text.len())]);
@@ -336,7 +358,7 @@ async fn is_there(mut answer: Response) -> bool {
             break;
         }
     }
-    String::from_utf8_lossy(&text).contains("Cannot transition status")
+    String::from_utf8_lossy(&text).contains(words)
 }
 
 /// The meaning of an answer. A limit of requests is HTTP 429, at GitHub also HTTP 403 with a pause.
@@ -346,7 +368,9 @@ fn delivery(status: StatusCode, headers: &HeaderMap) -> Delivery {
     let is_spent = headers.get("x-ratelimit-remaining").is_some_and(|left| left == "0");
     match status.as_u16() {
         200..300 => Delivery::Delivered,
-        403 if asked.is_some() || is_spent => Delivery::Failed(asked.or(Some(Duration::from_secs(60)))),
+        403 if asked.is_some() || is_spent => Delivery::Failed(asked.or(Some(LIMITED))),
+        // Gitea has no other answer for a commit that it does not know.
+        408 | 409 | 500 if asked.is_none() => Delivery::Erred,
         408 | 409 | 429 | 500.. => Delivery::Failed(asked),
         _ => Delivery::Refused,
     }
@@ -369,7 +393,7 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        use Delivery::{Delivered, Failed, Refused};
+        use Delivery::{Delivered, Erred, Failed, Refused};
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         for (status, headers, expected) in [
             (201, &[][..], Delivered),
@@ -380,7 +404,9 @@ mod tests {
             (403, &[("retry-after", "7")], Failed(seconds(7))),
             (403, &[("x-ratelimit-remaining", "0")], Failed(seconds(60))),
             (404, &[], Refused),
-            (409, &[], Failed(None)),
+            (409, &[], Erred),
+            (500, &[], Erred),
+            (502, &[], Failed(None)),
             (422, &[], Refused),
             (429, &[("retry-after", " 30")], Failed(seconds(30))),
             (429, &[("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")], Failed(None)),

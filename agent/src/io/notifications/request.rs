@@ -27,9 +27,9 @@ pub(super) struct StatusRequest {
     pub(super) body: String,
 }
 
-/// `true` if the receiver is told of this state, and the repository is one of its service.
+/// `true` if the receiver is told of this sync, and the repository is one of its service.
 pub(super) fn is_for(receiver: &Receiver, news: &CommitNews) -> bool {
-    receiver.wants(news) && (receiver.provider == Provider::Webhook || project(receiver, news).is_some())
+    receiver.follows(&news.sync) && (receiver.provider == Provider::Webhook || project(receiver, news).is_some())
 }
 
 /// The request for this receiver; `None` if it is not to be told, or the repository is none of its service.
@@ -183,6 +183,11 @@ mod tests {
             (github, "https://gitlab.com/org/fleet"),
             (github, "https://evil.example/github.com/org/fleet"),
             (github, "https://github.com@evil.example/org/fleet"),
+            (github, "https://evil.example?@github.com/org/fleet"),
+            (github, "https://evil.example#@github.com/org/fleet"),
+            (github, "https://evil.example:443?@github.com/org/fleet"),
+            (github, "https://evil.example\\\\@github.com/org/fleet"),
+            (github, "https://evil.example/@github.com/org/fleet"),
             (github, "https://github.com/org"),
             (github, "https://github.com/org/fleet/more"),
             (github, "https://github.com/../fleet"),

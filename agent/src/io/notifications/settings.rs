@@ -51,6 +51,8 @@ pub(super) struct Receiver {
     pub(super) provider: Provider,
     /// The address of the service, or of the webhook.
     pub(super) url: Url,
+    /// The address is in the Secret.
+    pub(super) hidden: bool,
     pub(super) repository: Option<String>,
     root_syncs: Vec<String>,
     repo_syncs: Vec<String>,
@@ -119,6 +121,7 @@ impl Receiver {
         Ok(Self {
             provider: spec.provider,
             url,
+            hidden: is_webhook && secret.value("url").is_some(),
             repository: spec.repository,
             root_syncs: spec.root_syncs.unwrap_or_else(|| vec!["*".to_owned()]),
             repo_syncs: spec.repo_syncs,
@@ -130,16 +133,28 @@ impl Receiver {
         })
     }
 
-    /// `true` if it is told of this state of this sync. Which repository that is of is another question.
-    pub(super) fn wants(&self, news: &CommitNews) -> bool {
-        let SyncId { kind, namespace, name } = &news.sync;
-        let is_meant = match kind {
+    /// `true` if it is told of this sync. Which repository that is of is another question.
+    pub(super) fn follows(&self, sync: &SyncId) -> bool {
+        let SyncId { kind, namespace, name } = sync;
+        match kind {
             SyncKind::RootSync => self.root_syncs.iter().any(|pattern| pattern == "*" || pattern == name),
             SyncKind::RepoSync => self.repo_syncs.iter().any(|pattern| {
                 pattern.split_once('/').is_some_and(|(of, own)| of == namespace && (own == "*" || own == name))
             }),
-        };
-        is_meant && self.states.contains(&news.state)
+        }
+    }
+
+    /// `true` if it is told of this state of this sync.
+    pub(super) fn wants(&self, news: &CommitNews) -> bool {
+        self.follows(&news.sync) && self.states.contains(&news.state)
+    }
+
+    /// The address in words for a message; that of the Secret is in none.
+    pub(super) fn shown(&self) -> &str {
+        match self.hidden {
+            true => "its address",
+            false => self.url.host_str().unwrap_or_default(),
+        }
     }
 
     /// `true` if what was sent to the other one was sent to this one.

@@ -122,6 +122,8 @@ fn description(finding: &Finding, others: usize) -> String {
     let more = if others == 0 { String::new() } else { format!(", and {others} more") };
     let room = DESCRIPTION - more.chars().count();
     let words = visible(&words).replace(['\n', '\t'], " ");
+    // GitHub takes no characters of four bytes.
+    let words: String = words.chars().map(|c| if c > '\u{ffff}' { '\u{fffd}' } else { c }).collect();
     let shown: String = match words.chars().count() > room {
         true => words.chars().take(room - 1).chain(['…']).collect(),
         false => words,

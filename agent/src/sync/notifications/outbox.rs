@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{CommitNews, CommitState};
 use crate::model::backoff::Backoff;
+use crate::model::finding::Code;
 use crate::model::metadata::SyncId;
 
 /// The pause after a failure, and the longest one.
@@ -28,6 +29,8 @@ pub enum Delivery {
     Refused,
     /// It is to be tried again, after the time that the receiver asks for.
     Failed(Option<Duration>),
+    /// It is to be tried again: the receiver failed over this one, and may take others.
+    Erred,
 }
 
 /// The messages that one receiver was sent, and is to be sent.
@@ -48,20 +51,20 @@ struct Letter {
     /// When the receiver was to be told of it first.
     since: Instant,
     attempts: u32,
-    /// The last state of this commit that the receiver took, and how often it took each state.
-    last: Option<CommitState>,
+    /// The last state of this commit that the receiver took, with its code, and how often it took each state.
+    last: Option<(CommitState, Option<Code>)>,
     times: BTreeMap<CommitState, u32>,
 }
 
 impl Outbox {
-    /// Takes in the newest state of a sync.
-    pub fn tell(&mut self, news: &Arc<CommitNews>, now: Instant) {
+    /// Takes in the newest state of a sync. A state that is not wanted is not sent, and takes the place of the one before.
+    pub fn tell(&mut self, news: &Arc<CommitNews>, wanted: bool, now: Instant) {
         if let Some(letter) = self.letters.get_mut(&news.sync).filter(|letter| letter.is_about_commit_of(news)) {
-            letter.tell(news, now);
+            letter.tell(news, wanted, now);
             return;
         }
         let (news, times) = (Arc::clone(news), BTreeMap::new());
-        let letter = Letter { due: Some(now), since: now, attempts: 0, last: None, times, news };
+        let letter = Letter { due: wanted.then_some(now), since: now, attempts: 0, last: None, times, news };
         self.letters.insert(letter.news.sync.clone(), letter);
     }
 
@@ -73,7 +76,7 @@ impl Outbox {
     /// Tries again what the receiver refused, and what waits: its settings are other ones now.
     pub fn revive(&mut self, now: Instant) {
         (self.failures, self.quiet_until) = (0, None);
-        for letter in self.letters.values_mut().filter(|letter| letter.last != Some(letter.news.state)) {
+        for letter in self.letters.values_mut().filter(|letter| letter.last != Some(kind(&letter.news))) {
             (letter.due, letter.since, letter.attempts) = (Some(letter.due.map_or(now, |due| due.min(now))), now, 0);
         }
     }
@@ -110,9 +113,13 @@ impl Outbox {
                 self.failures = self.failures.saturating_add(1);
                 self.quiet_until = Some(now + asked.map_or(pause, |asked| asked.clamp(pause, LONGEST_ASKED)));
             }
+            Delivery::Erred => {
+                self.failures = self.failures.saturating_add(1);
+                self.quiet_until = Some(now + PAUSE);
+            }
             Delivery::Delivered | Delivery::Refused => (self.failures, self.quiet_until) = (0, None),
         }
-        letter.is_none_or(|letter| letter.answered(sent.state, delivery, now))
+        letter.is_none_or(|letter| letter.answered(&sent, delivery, now))
     }
 }
 
@@ -123,27 +130,30 @@ impl Letter {
     }
 
     /// The newest state of the commit that the letter is about.
-    fn tell(&mut self, news: &Arc<CommitNews>, now: Instant) {
-        // That it is applied is told once, before everything else.
-        if news.state == CommitState::Pending {
+    fn tell(&mut self, news: &Arc<CommitNews>, wanted: bool, now: Instant) {
+        // That it is applied is told once, before everything else but that it was held.
+        if news.state == CommitState::Pending && self.news.code != Some(Code::EmptySource) {
             return;
         }
-        if news.state != self.news.state {
+        if kind(news) != kind(&self.news) {
             let times = self.times.get(&news.state).copied().unwrap_or(0);
             let pause = times.checked_sub(1).map(|times| Backoff::pause(REPEAT, LONGEST_REPEAT, times));
             let due = Some(now + pause.unwrap_or_default());
-            self.due = due.filter(|_| self.last != Some(news.state));
+            self.due = due.filter(|_| wanted && self.last != Some(kind(news)));
             (self.since, self.attempts) = (now, 0);
+        }
+        if !wanted {
+            self.last = None;
         }
         self.news = Arc::clone(news);
     }
 
-    fn answered(&mut self, sent: CommitState, delivery: Delivery, now: Instant) -> bool {
-        let is_newest = self.news.state == sent;
+    fn answered(&mut self, sent: &CommitNews, delivery: Delivery, now: Instant) -> bool {
+        let is_newest = kind(&self.news) == kind(sent);
         match delivery {
             Delivery::Delivered => {
-                self.last = Some(sent);
-                *self.times.entry(sent).or_default() += 1;
+                self.last = Some(kind(sent));
+                *self.times.entry(sent.state).or_default() += 1;
                 if is_newest {
                     self.due = None;
                 } else if self.due.is_none() {
@@ -153,17 +163,22 @@ impl Letter {
                 true
             }
             _ if !is_newest => true,
-            Delivery::Failed(_) if now.saturating_duration_since(self.since) < PATIENCE => {
+            Delivery::Failed(_) | Delivery::Erred if now.saturating_duration_since(self.since) < PATIENCE => {
                 self.due = Some(now + Backoff::pause(PAUSE, LONGEST, self.attempts));
                 self.attempts = self.attempts.saturating_add(1);
                 true
             }
-            Delivery::Refused | Delivery::Failed(_) => {
+            Delivery::Refused | Delivery::Failed(_) | Delivery::Erred => {
                 self.due = None;
                 false
             }
         }
     }
+}
+
+/// The state with its code: another code is another message.
+fn kind(news: &CommitNews) -> (CommitState, Option<Code>) {
+    (news.state, news.code)
 }
 
 #[cfg(test)]
@@ -202,22 +217,22 @@ mod tests {
     fn each_state_of_a_commit_is_sent_once_however_often_it_is_told() {
         let (mut outbox, now) = (Outbox::default(), start());
         for (state, sent) in [(Pending, true), (Pending, false), (Success, true), (Success, false), (Pending, false)] {
-            outbox.tell(&news("a", "1", state), now);
+            outbox.tell(&news("a", "1", state), true, now);
             assert_eq!(next(&mut outbox, now), is("1", state).filter(|_| sent), "{state:?}");
             assert!(outbox.answered(Delivered, now));
         }
-        outbox.tell(&news("a", "2", Failure), now);
+        outbox.tell(&news("a", "2", Failure), true, now);
         assert_eq!(next(&mut outbox, now), is("2", Failure));
         outbox.answered(Delivered, now);
         // A branch that goes back.
-        outbox.tell(&news("a", "1", Success), now);
+        outbox.tell(&news("a", "1", Success), true, now);
         assert_eq!(next(&mut outbox, now), is("1", Success));
         outbox.answered(Delivered, now);
         assert_eq!(outbox.next_wake(), None);
         // A repository that moved, with the same commits.
         let git = GitStatus { repo: "https://git.example/moved".to_owned(), ..GitStatus::default() };
         let moved = CommitNews { git: Arc::new(git), ..(*news("a", "1", Success)).clone() };
-        outbox.tell(&Arc::new(moved), now);
+        outbox.tell(&Arc::new(moved), true, now);
         assert_eq!(next(&mut outbox, now), is("1", Success));
     }
 
@@ -227,7 +242,7 @@ mod tests {
         let mut pauses = Vec::new();
         for turn in 0..20 {
             let state = if turn % 2 == 0 { Success } else { Failure };
-            outbox.tell(&news("a", "1", state), now);
+            outbox.tell(&news("a", "1", state), true, now);
             let due = outbox.next_wake().expect("it is to be sent");
             pauses.push((due - now).as_secs());
             now = due;
@@ -237,8 +252,8 @@ mod tests {
         assert_eq!(pauses[..8], [0, 0, 60, 60, 120, 120, 240, 240]);
         assert_eq!(pauses[18..], [3600, 3600]);
         // One that does not last is not sent.
-        outbox.tell(&news("a", "1", Success), now);
-        outbox.tell(&news("a", "1", Failure), now + seconds(5));
+        outbox.tell(&news("a", "1", Success), true, now);
+        outbox.tell(&news("a", "1", Failure), true, now + seconds(5));
         assert_eq!(outbox.next_wake(), None);
     }
 
@@ -246,12 +261,12 @@ mod tests {
     fn only_the_newest_waits_for_a_receiver_that_is_dead() {
         let (mut outbox, begin) = (Outbox::default(), start());
         for sync in ["a", "b"] {
-            outbox.tell(&news(sync, "1", Pending), begin);
+            outbox.tell(&news(sync, "1", Pending), true, begin);
         }
         let (mut now, mut pauses) = (begin, Vec::new());
         for turn in 0..12 {
             assert!(outbox.next(now).is_some() && outbox.next(now).is_none(), "one at a time");
-            outbox.tell(&news("a", &turn.to_string(), Success), now);
+            outbox.tell(&news("a", &turn.to_string(), Success), true, now);
             assert!(outbox.answered(Failed(None), now));
             let wake = outbox.next_wake().expect("it is tried again");
             pauses.push((wake - now).as_secs());
@@ -273,7 +288,7 @@ mod tests {
     fn a_receiver_can_ask_for_a_pause_that_is_not_too_long() {
         for (asked, pause) in [(None, 1), (Some(0), 1), (Some(7), 7), (Some(100_000), 900)] {
             let (mut outbox, now) = (Outbox::default(), start());
-            outbox.tell(&news("a", "1", Success), now);
+            outbox.tell(&news("a", "1", Success), true, now);
             assert!(outbox.next(now).is_some());
             outbox.answered(Failed(asked.map(seconds)), now);
             assert_eq!(outbox.next_wake(), Some(now + seconds(pause)), "{asked:?}");
@@ -283,10 +298,10 @@ mod tests {
     #[test]
     fn what_is_refused_or_too_old_is_given_up_until_the_settings_change() {
         let (mut outbox, begin) = (Outbox::default(), start());
-        outbox.tell(&news("a", "1", Failure), begin);
+        outbox.tell(&news("a", "1", Failure), true, begin);
         outbox.next(begin);
         assert!(!outbox.answered(Refused, begin));
-        outbox.tell(&news("a", "1", Failure), begin);
+        outbox.tell(&news("a", "1", Failure), true, begin);
         assert_eq!(outbox.next_wake(), None);
         outbox.revive(begin);
         assert_eq!(next(&mut outbox, begin), is("1", Failure));
@@ -301,15 +316,62 @@ mod tests {
     #[test]
     fn a_state_that_comes_while_another_is_on_its_way_is_sent_after_it() {
         let (mut outbox, now) = (Outbox::default(), start());
-        outbox.tell(&news("a", "1", Pending), now);
+        outbox.tell(&news("a", "1", Pending), true, now);
         assert_eq!(next(&mut outbox, now), is("1", Pending));
-        outbox.tell(&news("a", "1", Success), now);
+        outbox.tell(&news("a", "1", Success), true, now);
         outbox.answered(Delivered, now);
         assert_eq!(next(&mut outbox, now), is("1", Success));
-        outbox.tell(&news("a", "2", Pending), now);
+        outbox.tell(&news("a", "2", Pending), true, now);
         outbox.answered(Refused, now);
         assert_eq!(next(&mut outbox, now), is("2", Pending));
         outbox.answered(Delivered, now);
         assert_eq!(outbox.next_wake(), None);
+    }
+
+    #[test]
+    fn a_state_that_is_not_wanted_ends_the_one_before() {
+        let (mut outbox, now) = (Outbox::default(), start());
+        let tell = |outbox: &mut Outbox, state, at| outbox.tell(&news("a", "1", state), state == Failure, at);
+        tell(&mut outbox, Failure, now);
+        tell(&mut outbox, Success, now);
+        assert_eq!(outbox.next_wake(), None, "it waited for a dead receiver, and is old news");
+        tell(&mut outbox, Failure, now);
+        assert_eq!(next(&mut outbox, now), is("1", Failure));
+        outbox.answered(Delivered, now);
+        tell(&mut outbox, Success, now);
+        assert_eq!(outbox.next_wake(), None);
+        tell(&mut outbox, Failure, now);
+        assert_eq!(outbox.next_wake(), Some(now + REPEAT), "it fails again");
+    }
+
+    #[test]
+    fn a_commit_that_was_held_is_told_again() {
+        let (mut outbox, mut now) = (Outbox::default(), start());
+        let of = |state, code| Arc::new(CommitNews { code, ..(*news("a", "1", state)).clone() });
+        for (state, code, pause) in
+            [(Failure, Some(Code::EmptySource), 0), (Pending, None, 0), (Failure, Some(Code::Applier), 60)]
+        {
+            outbox.tell(&of(state, code), true, now);
+            assert_eq!(outbox.next_wake(), Some(now + seconds(pause)), "{state:?} {code:?}");
+            now += seconds(pause);
+            assert_eq!(next(&mut outbox, now), is("1", state));
+            outbox.answered(Delivered, now);
+        }
+    }
+
+    #[test]
+    fn one_message_over_which_a_receiver_fails_delays_no_other() {
+        let (mut outbox, now) = (Outbox::default(), start());
+        outbox.tell(&news("a", "1", Success), true, now);
+        for turn in 0..8 {
+            let at = outbox.next_wake().expect("it is tried again");
+            assert!(outbox.next(at).is_some());
+            assert!(outbox.answered(Delivery::Erred, at));
+            outbox.tell(&news("b", &turn.to_string(), Success), true, at);
+            assert_eq!(outbox.next_wake(), Some(at + PAUSE));
+            assert_eq!(next(&mut outbox, at + PAUSE), is(&turn.to_string(), Success));
+            outbox.answered(Delivered, at + PAUSE);
+        }
+        assert!(outbox.next_wake().is_some_and(|wake| wake > now + seconds(100)));
     }
 }

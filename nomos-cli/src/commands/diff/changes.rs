@@ -50,6 +50,9 @@ struct Change {
 enum ChangeKind {
     /// It would be made.
     Made(Difference),
+    /// It would be made, as far as can be said: its Namespace or its kind comes with the same source, so that the API server cannot be
+    /// asked.
+    Unasked(Difference),
     /// It would be changed.
     Changed(Difference),
     /// The API server refuses it.
@@ -95,7 +98,7 @@ impl Changes {
     pub(super) fn text(&self, paint: Paint) -> String {
         let gone = self.prune.deletions.iter().map(|(id, _)| paint.bad(&format!("delete {id}\n")));
         let changes = self.declared.iter().map(|change| match &change.effect {
-            ChangeKind::Made(difference) | ChangeKind::Changed(difference) => difference.text(paint),
+            ChangeKind::Made(it) | ChangeKind::Unasked(it) | ChangeKind::Changed(it) => it.text(paint),
             ChangeKind::Fails(text) => {
                 let at = change.place.location.as_ref().map_or_else(String::new, |at| format!("{}: ", at.point()));
                 paint.bad(&format!("{at}{text}\n"))
@@ -108,11 +111,18 @@ impl Changes {
     /// The numbers of objects, in a line.
     pub(super) fn summary(&self) -> String {
         let count = |is: fn(&ChangeKind) -> bool| self.declared.iter().filter(|change| is(&change.effect)).count();
-        let made = count(|it| matches!(it, ChangeKind::Made(_)));
+        let made = count(|it| matches!(it, ChangeKind::Made(_) | ChangeKind::Unasked(_)));
+        let unasked = count(|it| matches!(it, ChangeKind::Unasked(_)));
         let changed = count(|it| matches!(it, ChangeKind::Changed(_)));
         let failed = count(|it| matches!(it, ChangeKind::Fails(_)));
         let failed = if failed > 0 { format!(", {failed} would fail") } else { String::new() };
-        format!("{} would be deleted, {made} made, {changed} changed{failed}\n", self.prune.deletions.len())
+        let unasked = match unasked {
+            0 => String::new(),
+            unasked => format!(
+                "{unasked} of those are not checked by the API server: their Namespace or kind is not there yet\n"
+            ),
+        };
+        format!("{} would be deleted, {made} made, {changed} changed{failed}\n{unasked}", self.prune.deletions.len())
     }
 
     /// The finding with which the guard would hold the deletions. `commit` names the commit, or stands for it.
@@ -143,7 +153,9 @@ impl Changes {
         });
         let changes = self.declared.iter().map(|Change { place, effect }| {
             let (effect, text) = match effect {
-                ChangeKind::Made(difference) => (ChangeEffect::Create, difference.text(Paint::default())),
+                ChangeKind::Made(difference) | ChangeKind::Unasked(difference) => {
+                    (ChangeEffect::Create, difference.text(Paint::default()))
+                }
                 ChangeKind::Changed(difference) => (ChangeEffect::Change, difference.text(Paint::default())),
                 ChangeKind::Fails(text) => (ChangeEffect::Fail, text.clone()),
                 ChangeKind::Unknown(text) => (ChangeEffect::Unknown, text.clone()),
@@ -240,10 +252,14 @@ async fn change(server: &Cluster, declared: &DeclaredObject) -> Result<Option<Ch
     }
     // It may still have what is declared in plain text now, and was secret before.
     let confidential = live.as_ref().is_some_and(Object::hides_values);
+    let mut asked = true;
     let after = match dry_run(server, declared).await {
         Ok(after) => after,
         // Its Namespace or its kind comes with the same commit.
-        Err(error) if is_absent(&error) && live.is_none() => declared.body(),
+        Err(error) if is_absent(&error) && live.is_none() => {
+            asked = false;
+            declared.body()
+        }
         Err(error) if error.is_transient() => return Err(error),
         Err(error) => {
             // The words about a Secret may have its values.
@@ -258,7 +274,11 @@ async fn change(server: &Cluster, declared: &DeclaredObject) -> Result<Option<Ch
         return Ok(None);
     }
     let difference = Difference { path: path(declared), on_disk: before, wanted: Some(after), confidential };
-    with(if live.is_some() { ChangeKind::Changed(difference) } else { ChangeKind::Made(difference) })
+    with(match live {
+        Some(_) => ChangeKind::Changed(difference),
+        None if asked => ChangeKind::Made(difference),
+        None => ChangeKind::Unasked(difference),
+    })
 }
 
 /// The effect of an object with sealed values, which the API server would take for the values themselves.

@@ -44,7 +44,7 @@ pub(super) async fn run(
     live: &LiveCluster<'_>,
     console: &mut Console<'_>,
 ) -> anyhow::Result<u8> {
-    let compilation = compile(args, (directory, format), live)?;
+    let compilation = compile(args, (directory, format), live).await?;
     let Some(declared) = compilation.clusters.first().and_then(|found| found.compiled.declared.as_ref()) else {
         console.note(&compilation.text());
         return Ok(FOUND);
@@ -93,13 +93,17 @@ fn keys(file: &Path) -> anyhow::Result<AgeKeys> {
 }
 
 /// Compiles the repository for this cluster.
-fn compile(
+async fn compile(
     args: &ExportArgs,
     (directory, format): (&Path, SourceFormat),
     live: &LiveCluster<'_>,
 ) -> anyhow::Result<Compilation> {
     let kinds = live.kinds();
     let options = CompileOptions {
+        cluster_name: match &args.cluster_name {
+            Some(name) => name.clone(),
+            None => live.name().await?,
+        },
         namespaces: NamespaceStrategy::Implicit,
         dynamic: DynamicSelectors::Live(live.labels()),
         ..CompileOptions::offline(format)

@@ -17,6 +17,7 @@ use super::defaults::object_without_defaults;
 use super::makers::{FACTS, MakerFacts};
 use super::meant::{self, Meaning};
 use super::requests::{in_version, is_forbidden, list, patiently};
+use crate::commands::status::query;
 use crate::contexts::ClusterContext;
 use crate::kinds::ClusterKinds;
 use crate::{Console, installation};
@@ -107,6 +108,15 @@ impl<'a> LiveCluster<'a> {
             Err(error) => return Err(context.failed(error)),
         }
         Ok(Self { context, server, namespaces, unread })
+    }
+
+    /// The name of the cluster in its ConfigManagement; empty without one, or without the right to get it.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster does not answer.
+    pub(super) async fn name(&self) -> anyhow::Result<String> {
+        query::cluster_name(&self.server.client).await.map_err(|error| self.context.failed(error))
     }
 
     /// The labels of the Namespaces.

@@ -90,6 +90,10 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "FILE", requires = "check")]
     age_key: Option<PathBuf>,
 
+    /// With --check: name of the cluster, for cluster selectors [default: that of its ConfigManagement]
+    #[arg(long, value_name = "NAME", requires = "check")]
+    cluster_name: Option<String>,
+
     /// Context of the kubeconfig [default: its current one]
     #[arg(long, value_name = "CONTEXT")]
     context: Option<String>,
