@@ -26,7 +26,7 @@ pub(super) async fn keep(context: Arc<AgentContext>, mut messages: mpsc::Unbound
         _ = leads.wait_for(|leads| *leads) => false,
         Some(_) = messages.recv() => true,
     } {}
-    // What was told before is told again by the next report of each sync.
+    // The next report of each sync tells all again.
     while supervised(notify(Arc::clone(&context.cluster), Arc::clone(&context.metrics), &mut messages)).await.is_none()
     {
         tokio::time::sleep(AGAIN).await;
