@@ -103,8 +103,10 @@ pub(crate) fn stands_by_warm(kind: Kind) -> Result<()> {
     // The time until the Lease has run out is four seconds; the rest is for a slow machine.
     ensure!(killed.elapsed() < Duration::from_secs(15), "after SIGKILL it took {:?}", killed.elapsed());
 
-    let holder = if cluster.get(LEASE)?["spec"]["holderIdentity"] == "second" { second } else { third };
+    let mut holder = if cluster.get(LEASE)?["spec"]["holderIdentity"] == "second" { second } else { third };
     holder.signal("TERM")?;
+    // Until then it puts back drift itself.
+    holder.ended()?;
     let ended = Instant::now();
     cluster.patch(&config_map_path(NAME, "c198"), &json!({"data": {"key": "changed"}}))?;
     await_declared(&cluster, &config_map_path(NAME, "c198"))?;
