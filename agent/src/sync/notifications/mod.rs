@@ -57,7 +57,7 @@ pub struct CommitNews {
     pub state: CommitState,
     /// The code of the first error.
     pub code: Option<Code>,
-    /// The state in words, of [`DESCRIPTION`] characters at the most.
+    /// The state in words, 140 characters at the most.
     pub description: String,
 }
 
