@@ -170,14 +170,15 @@ impl Journal {
         let mut entries = self.entries();
         let mut bytes: usize = entries.iter().map(JournalEntry::bytes).sum();
         for mut entry in earlier {
+            if entries.iter().filter(|kept| kept.sync == entry.sync).count() >= OF_ONE {
+                continue;
+            }
             entry.event.shorten();
             bytes += entry.bytes();
             if entries.len() >= ALL || bytes > BYTES {
                 break;
             }
-            if entries.iter().filter(|kept| kept.sync == entry.sync).count() < OF_ONE {
-                entries.push_front(entry);
-            }
+            entries.push_front(entry);
         }
     }
 

@@ -83,8 +83,8 @@ fn project(receiver: &Receiver, news: &CommitNews) -> Option<String> {
     let parts = path.split('/').map(|part| is_part(part).then(|| utf8_percent_encode(part, IN_PATH).to_string()));
     let parts: Vec<String> = parts.collect::<Option<_>>()?;
     match receiver.provider {
-        // A project can be in groups of groups.
-        Provider::Gitlab => (parts.len() >= 2).then(|| parts.join("%2F")),
+        // A project can be in groups of groups; the settings can give its number, where a proxy spoils paths.
+        Provider::Gitlab => (parts.len() >= 2 || receiver.repository.is_some()).then(|| parts.join("%2F")),
         _ => (parts.len() == 2).then(|| parts.join("/")),
     }
 }
@@ -173,6 +173,11 @@ mod tests {
                 "{provider: github, repository: Org/fleet}",
                 "https://mirror.example/x",
                 "https://api.github.com/repos/Org/fleet/statuses/1f2e",
+            ),
+            (
+                "{provider: gitlab, repository: '123'}",
+                "https://mirror.example/x",
+                "https://gitlab.com/api/v4/projects/123/statuses/1f2e",
             ),
             ("{provider: webhook, url: 'https://a.example/x?y=z'}", "/srv/x", "https://a.example/x?y=z"),
         ] {

@@ -101,6 +101,10 @@ impl Receiver {
         if is_webhook && spec.repository.is_some() {
             return Err("a webhook has no repository".to_owned());
         }
+        let parts = spec.repository.as_ref().map(|repository| repository.trim_matches('/').split('/').count());
+        if parts.is_some_and(|parts| parts != 2) && spec.provider != Provider::Gitlab {
+            return Err("repository is not OWNER/NAME".to_owned());
+        }
         if spec.repository.is_some() && !spec.repo_syncs.is_empty() {
             return Err("repository is for RootSyncs: RepoSyncs report to their own".to_owned());
         }
@@ -265,6 +269,7 @@ pub(super) mod tests {
             ("{provider: github, states: [synced]}", "x.token", "\"synced\" in states"),
             ("{provider: github, repoSyncs: [shop]}", "x.token", "\"shop\" in repoSyncs is not NAMESPACE/NAME"),
             ("{provider: github, repository: a/b, repoSyncs: [shop/*]}", "x.token", "repository is for RootSyncs"),
+            ("{provider: github, repository: fleet}", "x.token", "repository is not OWNER/NAME"),
             ("{provider: github, ca: x}", "x.token", "ca has no certificate in PEM"),
             ("provider: webhook", "x.token", "url is missing"),
             ("{provider: webhook, url: 'http://a', repository: b}", "x.token", "a webhook has no repository"),
