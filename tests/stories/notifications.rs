@@ -25,11 +25,16 @@ const REPOSITORY: &str = "team/repository";
 /// Makes the ConfigMap and the Secret, with a token for each receiver.
 fn settings(cluster: &Cluster, receivers: &[(&str, String)]) -> Result<()> {
     let data: BTreeMap<_, _> = receivers.iter().cloned().collect();
+    secret(cluster, receivers)?;
+    cluster.create(&format!("{SYSTEM}/configmaps"), &json!({"metadata": {"name": NAME}, "data": data}))?;
+    Ok(())
+}
+
+fn secret(cluster: &Cluster, receivers: &[(&str, String)]) -> Result<()> {
     let tokens = receivers.iter().map(|(name, _)| (format!("{name}.token"), format!("{name}-{HIDDEN}\n")));
     let others = ["hook.key", "hook.header.X-Auth"].map(|key| (key.to_owned(), HIDDEN.to_owned()));
     let secret: BTreeMap<_, _> = tokens.chain(others).collect();
     cluster.create(&format!("{SYSTEM}/secrets"), &json!({"metadata": {"name": NAME}, "stringData": secret}))?;
-    cluster.create(&format!("{SYSTEM}/configmaps"), &json!({"metadata": {"name": NAME}, "data": data}))?;
     Ok(())
 }
 
@@ -133,15 +138,13 @@ pub(crate) fn are_told(kind: Kind) -> Result<()> {
     let receiver = &Receiver::start()?;
     let first_agent = agent(cluster, &["--cluster-name", "prod"])?;
     let service = |provider: &str| format!("provider: {provider}\nurl: {}\n", receiver.url());
-    settings(
-        cluster,
-        &[
-            ("github", service("github")),
-            ("gitlab", service("gitlab")),
-            ("gitea", service("gitea")),
-            ("hook", format!("provider: webhook\nurl: {}/hook\nrootSyncs: [told]\n", receiver.url())),
-        ],
-    )?;
+    let receivers = [
+        ("github", service("github")),
+        ("gitlab", service("gitlab")),
+        ("gitea", service("gitea")),
+        ("hook", format!("provider: webhook\nurl: {}/hook\nrootSyncs: [told]\n", receiver.url())),
+    ];
+    settings(cluster, &receivers)?;
     says(&first_agent, "gitea, github, gitlab, hook")?;
     let (_server, sync) = served(cluster, "told")?;
     let first = sync.repository.head()?;
@@ -155,6 +158,7 @@ pub(crate) fn are_told(kind: Kind) -> Result<()> {
 
     failures_are_told(receiver, &sync)?;
     errors_are_tried_again(receiver, &sync)?;
+    secret_is_made_anew(&first_agent, &sync, receiver, &receivers)?;
     nothing_is_shown(cluster, &first_agent)?;
     let before = receiver.sent();
     for sent in &before {
@@ -191,6 +195,22 @@ fn failures_are_told(receiver: &Receiver, sync: &Sync) -> Result<()> {
     let is_place = |text: &String| text.contains("KNV1029 NameCollision in ") && text.contains(".yaml:4:9");
     ensure!(failures.len() == SERVICES.len() && failures.iter().all(is_place), "{failures:?}");
     Ok(())
+}
+
+/// A Secret that is deleted and made again, as by an operator that renews it, is no reason to tell all once more.
+fn secret_is_made_anew(agent: &Agent, sync: &Sync, receiver: &Receiver, receivers: &[(&str, String)]) -> Result<()> {
+    sync.cluster.delete(&format!("{SYSTEM}/secrets/{NAME}"))?;
+    says(agent, "the Secret nomos-notifications has no key github.token")?;
+    secret(sync.cluster, receivers)?;
+    await_condition("the receivers are there again", || {
+        let lines = agent.log().lines(0);
+        let times = lines.iter().filter(|line| line.contains("gitea, github, gitlab, hook")).count();
+        ensure!(times == 2, "{times} times");
+        Ok(())
+    })?;
+    sync.repository.write("settings.yaml", &config_map("told", "settings", "renewed"))?;
+    let renewed = sync.commit()?;
+    await_states(receiver, &renewed, &["pending", "success"])
 }
 
 /// A service that answers with errors is told in the end, and drift is no news.

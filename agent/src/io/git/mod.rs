@@ -49,7 +49,7 @@ pub use ssh_key::{HostKey, KnownServers, ServerName, SshKey, SshKeyFault, SshLog
 pub use sweep::sweep;
 pub use token::{
     GITHUB, GOOGLE_CREDENTIALS, GOOGLE_EXCHANGE, GcpServiceAccount, GithubApp, METADATA, SubjectSlot, SubjectToken,
-    TokenSource, is_rsa_key,
+    TokenSource, is_rsa_key, used_for,
 };
 pub use tree::{BoundedTree, CommitTree, TreeEntry};
 pub use watch::{Watcher, watch};

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use reqwest::blocking::{Client, RequestBuilder};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -184,7 +184,7 @@ impl Tokens {
 }
 
 /// The time for which a token of this lifetime is used.
-fn used_for(lifetime: Duration) -> Duration {
+pub fn used_for(lifetime: Duration) -> Duration {
     let lifetime = lifetime.min(LONGEST);
     lifetime.saturating_sub(MARGIN).max((lifetime / USED_PART).min(MARGIN))
 }
@@ -202,23 +202,29 @@ impl GithubApp {
         operation: &Operation,
         now: SystemTime,
     ) -> Result<(Credentials, Duration), GitError> {
-        let base = self.base_url.trim_end_matches('/');
-        let url = format!("{base}/app/installations/{}/access_tokens", self.installation);
-        let jwt = self
-            .jwt(now)
+        let (url, bearer) = self
+            .token_request(now)
             .ok_or_else(|| GitError::new(FailureClass::Broken, "the key of the GitHub App cannot sign"))?;
-        let bearer = sensitive(&format!("Bearer {jwt}")).expect("a JWT is valid in a header");
         let request = client.post(url).header(AUTHORIZATION, bearer).header(ACCEPT, "application/vnd.github+json");
-        let InstallationToken { token, expires_at } = ask(
-            request,
-            operation,
-            "GitHub does not give a token for the installation of the App",
-        )
-        .map_err(|error| {
+        let failed = "GitHub does not give a token for the installation of the App";
+        let answer = text(request, operation, failed).map_err(|error| {
             error.hint("Check the ids and the key in the Secret of spec.git.secretRef, and that the App is installed.")
         })?;
-        let lifetime = SystemTime::from(expires_at).duration_since(now).unwrap_or_default();
+        let (token, lifetime) = Self::token_of(&answer, now).ok_or_else(|| unreadable(failed))?;
         Ok((Credentials { user: "x-access-token".to_owned(), password: token }, lifetime))
+    }
+
+    /// The URL of the request for a token of the installation, and its login; `None` if the key cannot sign.
+    pub fn token_request(&self, now: SystemTime) -> Option<(String, HeaderValue)> {
+        let base = self.base_url.trim_end_matches('/');
+        let url = format!("{base}/app/installations/{}/access_tokens", self.installation);
+        Some((url, sensitive(&format!("Bearer {}", self.jwt(now)?))?))
+    }
+
+    /// The token in the answer to that request, and its lifetime.
+    pub fn token_of(answer: &str, now: SystemTime) -> Option<(String, Duration)> {
+        let InstallationToken { token, expires_at } = serde_json::from_str(answer).ok()?;
+        Some((token, SystemTime::from(expires_at).duration_since(now).unwrap_or_default()))
     }
 
     /// A JSON Web Token by which the App shows that it has the key (RS256).
@@ -293,9 +299,9 @@ impl GcpServiceAccount {
                 error.hint("auth gcpserviceaccount works on GKE with Workload Identity, and on members of a fleet.")
             })?;
         let bearer = sensitive(&format!("Bearer {access_token}"));
-        let unreadable = || GitError::new(FailureClass::Broken, format!("{failed}: its answer cannot be read"));
         let url = format!("{}/v1/projects/-/serviceAccounts/{}:generateAccessToken", self.credentials, self.email);
-        let request = post(url, json!({ "scope": [SCOPE] })).header(AUTHORIZATION, bearer.ok_or_else(unreadable)?);
+        let request =
+            post(url, json!({ "scope": [SCOPE] })).header(AUTHORIZATION, bearer.ok_or_else(|| unreadable(&failed))?);
         let failed = format!("Google does not let {} act as {}", self.account, self.email);
         let GoogleToken { access_token, expire_time } = ask(request, operation, &failed).map_err(|error| {
             error.hint(
@@ -314,8 +320,11 @@ fn ask<T: serde::de::DeserializeOwned>(
     failed: &str,
 ) -> Result<T, GitError> {
     // The words of the parser may quote the token.
-    let unreadable = || GitError::new(FailureClass::Broken, format!("{failed}: its answer cannot be read"));
-    serde_json::from_str(&text(request, operation, failed)?).map_err(|_| unreadable())
+    serde_json::from_str(&text(request, operation, failed)?).map_err(|_| unreadable(failed))
+}
+
+fn unreadable(failed: &str) -> GitError {
+    GitError::new(FailureClass::Broken, format!("{failed}: its answer cannot be read"))
 }
 
 fn text(request: RequestBuilder, operation: &Operation, failed: &str) -> Result<String, GitError> {

@@ -2,6 +2,9 @@
 //!
 //! Nothing waits for a receiver. Each has an outbox of its own, which keeps the newest state of each sync, and one request at a time.
 
+mod app;
+#[cfg(test)]
+mod tests;
 mod template;
 mod settings;
 mod request;
@@ -19,11 +22,12 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Result as WatchResult, watch_object};
-use reqwest::header::{HeaderMap, RETRY_AFTER, USER_AGENT};
+use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER, USER_AGENT};
 use reqwest::{Client, Response, StatusCode, redirect};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use self::app::AppLogin;
 use self::request::{StatusRequest, is_for, request};
 use self::settings::{NAME, NotificationSettings, Provider, Receiver};
 use super::kubernetes::client::Cluster;
@@ -46,18 +50,25 @@ const CONNECT: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(15);
 /// The time for which a connection is kept for another request.
 const IDLE: Duration = Duration::from_secs(30);
+/// Receivers that are known, with those that the settings do not have any more.
+const MAILBOXES: usize = 64;
 /// Failures in a row after which users are told of a receiver.
 const TOLD: u32 = 3;
 /// The pause that GitHub wants if it names none.
 const LIMITED: Duration = Duration::from_secs(60);
 /// Bytes of an answer that are read, for words that tell more than its status.
-const ANSWER: usize = 4096;
+const ANSWER: usize = 64 << 10;
+/// The name of the agent in requests.
+const AGENT: &str = concat!("nomos-agent/", env!("CARGO_PKG_VERSION"));
 
 /// A receiver with its outbox.
 struct Mailbox {
     receiver: Arc<Receiver>,
     client: Client,
+    login: Option<Arc<AppLogin>>,
     outbox: Outbox,
+    /// The settings have it. One that they lost for a time, as while the Secret is made anew, knows what it was sent when it is back.
+    is_on: bool,
     /// Users were told that it does not take what it is sent.
     is_told: bool,
 }
@@ -159,6 +170,11 @@ struct Notifier {
 }
 
 impl Notifier {
+    /// The receivers that are sent messages.
+    fn active(&self) -> impl Iterator<Item = (&String, &Mailbox)> {
+        self.mailboxes.iter().filter(|(_, mailbox)| mailbox.is_on)
+    }
+
     /// Follows other settings. A receiver at the same place goes on with what it was sent.
     async fn follow(&mut self, map: Option<&ConfigMap>, secret: Option<&BTreeMap<String, ByteString>>) {
         let uid = map.and_then(|map| map.metadata.uid.clone());
@@ -176,22 +192,23 @@ impl Notifier {
             }
             // The Secret is not read yet.
             (Some(_), None) => return,
-            (None, _) if self.mailboxes.is_empty() && self.mistakes.is_empty() => return,
             (None, _) => NotificationSettings::default(),
         };
-        let mut before = std::mem::take(&mut self.mailboxes);
-        let (mut mistakes, mut is_new) = (settings.mistakes, before.len() != settings.receivers.len());
+        let (mut mistakes, mut is_new) = (settings.mistakes, self.active().count() != settings.receivers.len());
         let now = Instant::now();
+        self.mailboxes.values_mut().for_each(|mailbox| mailbox.is_on = false);
         for (name, receiver) in settings.receivers {
-            let old = before.remove(&name).filter(|old| old.receiver.is_same_place(&receiver));
+            let old = self.mailboxes.remove(&name).filter(|old| old.receiver.is_same_place(&receiver));
             let mailbox = match old {
-                Some(old) if *old.receiver == receiver => old,
+                Some(old) if *old.receiver == receiver => Mailbox { is_on: true, ..old },
                 old => match client(&receiver) {
                     Ok(client) => {
                         let mut outbox = old.map(|old| old.outbox).unwrap_or_default();
                         outbox.revive(now);
                         is_new = true;
-                        let mut mailbox = Mailbox { receiver: Arc::new(receiver), client, outbox, is_told: false };
+                        let login = receiver.app.clone().map(AppLogin::new).map(Arc::new);
+                        let receiver = Arc::new(receiver);
+                        let mut mailbox = Mailbox { receiver, client, login, outbox, is_on: true, is_told: false };
                         self.newest.values().for_each(|news| mailbox.tell(news, now));
                         mailbox
                     }
@@ -203,8 +220,11 @@ impl Notifier {
             };
             self.mailboxes.insert(name, mailbox);
         }
+        if self.mailboxes.len() > MAILBOXES {
+            self.mailboxes.retain(|_, mailbox| mailbox.is_on);
+        }
         if is_new {
-            let names: Vec<&str> = self.mailboxes.keys().map(String::as_str).collect();
+            let names: Vec<&str> = self.active().map(|(name, _)| name.as_str()).collect();
             tracing::info!(receivers = names.join(", "), "the receivers of notifications");
         }
         if self.mistakes != mistakes {
@@ -234,15 +254,17 @@ impl Notifier {
     /// Begins to send what is due.
     fn send(&mut self, sent: &mut JoinSet<AnsweredRequest>) {
         let now = Instant::now();
-        for (name, Mailbox { receiver, client, outbox, .. }) in &mut self.mailboxes {
-            let Some(news) = outbox.next(now) else { continue };
-            let (name, client, receiver) = (name.clone(), client.clone(), Arc::clone(receiver));
+        for (name, mailbox) in self.mailboxes.iter_mut().filter(|(_, mailbox)| mailbox.is_on) {
+            let Some(news) = mailbox.outbox.next(now) else { continue };
+            let (name, client, login) = (name.clone(), mailbox.client.clone(), mailbox.login.clone());
+            let receiver = Arc::clone(&mailbox.receiver);
             // The settings can be other ones since the outbox was told.
             let request = request(&receiver, &news);
             sent.spawn(async move {
                 let answer = match request {
                     Some(request) => {
-                        let answer = AssertUnwindSafe(post(&client, &receiver, request)).catch_unwind().await;
+                        let posted = post(&client, &receiver, login.as_deref(), request);
+                        let answer = AssertUnwindSafe(posted).catch_unwind().await;
                         answer.unwrap_or((Delivery::Failed(None), "the request broke down".to_owned()))
                     }
                     None => (Delivery::Refused, String::new()),
@@ -253,7 +275,7 @@ impl Notifier {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        self.mailboxes.values().filter_map(|mailbox| mailbox.outbox.next_wake()).min()
+        self.active().filter_map(|(_, mailbox)| mailbox.outbox.next_wake()).min()
     }
 
     /// Takes in an answer. Users are told once of a receiver that does not take what it is sent, and once that it does again.
@@ -311,11 +333,17 @@ fn client(receiver: &Receiver) -> reqwest::Result<Client> {
 async fn post(
     client: &Client,
     receiver: &Receiver,
-    StatusRequest { url, headers, body }: StatusRequest,
+    login: Option<&AppLogin>,
+    StatusRequest { url, mut headers, body }: StatusRequest,
 ) -> StatusAnswer {
+    if let Some(login) = login {
+        match login.header(client).await {
+            Ok(header) => _ = headers.insert(AUTHORIZATION, header),
+            Err(answer) => return answer,
+        }
+    }
     let at = receiver.shown();
-    let agent = concat!("nomos-agent/", env!("CARGO_PKG_VERSION"));
-    match client.post(url).header(USER_AGENT, agent).headers(headers).body(body).send().await {
+    match client.post(url).header(USER_AGENT, AGENT).headers(headers).body(body).send().await {
         Ok(answer) => {
             let (status, headers) = (answer.status(), answer.headers().clone());
             let words = match (receiver.provider, status) {
@@ -324,7 +352,7 @@ async fn post(
                 _ => None,
             };
             let is_said = match words {
-                Some(words) => says(answer, words).await,
+                Some(words) => beginning(answer).await.contains(words),
                 None => false,
             };
             let delivery = match (receiver.provider, delivery(status, &headers)) {
@@ -332,6 +360,10 @@ async fn post(
                 (Provider::Gitlab, _) if is_said => return (Delivery::Delivered, String::new()),
                 // So many requests in a short time; the headers do not always say so.
                 (Provider::Github, Delivery::Refused) if is_said => Delivery::Failed(Some(LIMITED)),
+                (_, Delivery::Refused) if status == StatusCode::UNAUTHORIZED && login.is_some() => {
+                    login.inspect(|login| login.forget());
+                    Delivery::Failed(None)
+                }
                 (_, delivery) => delivery,
             };
             (delivery, format!("{at} answers with HTTP {}{}", status.as_u16(), hint(status)))
@@ -349,8 +381,8 @@ async fn post(
     }
 }
 
-/// `true` if the beginning of the answer has these words.
-async fn says(mut answer: Response, words: &str) -> bool {
+/// The beginning of an answer.
+async fn beginning(mut answer: Response) -> String {
     let mut text = Vec::new();
     while let Ok(Some(part)) = answer.chunk().await {
         text.extend_from_slice(&part[..part.len().min(ANSWER - text.len())]);
@@ -358,7 +390,7 @@ async fn says(mut answer: Response, words: &str) -> bool {
             break;
         }
     }
-    String::from_utf8_lossy(&text).contains(words)
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// The meaning of an answer. A limit of requests is HTTP 429, at GitHub also HTTP 403 with a pause.
@@ -372,6 +404,8 @@ fn delivery(status: StatusCode, headers: &HeaderMap) -> Delivery {
         // Gitea has no other answer for a commit that it does not know.
         408 | 409 | 500 if asked.is_none() => Delivery::Erred,
         408 | 409 | 429 | 500.. => Delivery::Failed(asked),
+        // A commit that a mirror does not have yet, or a repository that is made later.
+        404 | 422 => Delivery::Unknown,
         _ => Delivery::Refused,
     }
 }
@@ -384,37 +418,5 @@ fn hint(status: StatusCode) -> &'static str {
         404 => ": there is no such repository, or the token does not see it",
         422 => ": it does not know the commit, or has too many statuses of it",
         _ => "",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_are_told_apart() {
-        use Delivery::{Delivered, Erred, Failed, Refused};
-        let seconds = |seconds| Some(Duration::from_secs(seconds));
-        for (status, headers, expected) in [
-            (201, &[][..], Delivered),
-            (301, &[], Refused),
-            (400, &[], Refused),
-            (401, &[], Refused),
-            (403, &[], Refused),
-            (403, &[("retry-after", "7")], Failed(seconds(7))),
-            (403, &[("x-ratelimit-remaining", "0")], Failed(seconds(60))),
-            (404, &[], Refused),
-            (409, &[], Erred),
-            (500, &[], Erred),
-            (502, &[], Failed(None)),
-            (422, &[], Refused),
-            (429, &[("retry-after", " 30")], Failed(seconds(30))),
-            (429, &[("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")], Failed(None)),
-            (429, &[("retry-after", "-1")], Failed(None)),
-            (503, &[("retry-after", "18446744073709551615")], Failed(seconds(u64::MAX))),
-        ] {
-            let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-            assert_eq!(delivery(StatusCode::from_u16(status).unwrap(), &headers), expected, "{status} {headers:?}");
-        }
     }
 }

@@ -43,13 +43,19 @@ pub(super) fn request(receiver: &Receiver, news: &CommitNews) -> Option<StatusRe
         Provider::Github | Provider::Gitea => {
             let repository = project(receiver, news)?;
             let body = json!({"state": state, "description": news.description, "context": context});
-            (api(receiver, &format!("repos/{repository}/statuses/{}", news.commit)), body.to_string())
+            (
+                api(receiver.provider, &receiver.url, &format!("repos/{repository}/statuses/{}", news.commit)),
+                body.to_string(),
+            )
         }
         Provider::Gitlab => {
             let project = project(receiver, news)?;
             let state = if news.state == CommitState::Failure { "failed" } else { state };
             let body = json!({"state": state, "description": news.description, "name": context});
-            (api(receiver, &format!("projects/{project}/statuses/{}", news.commit)), body.to_string())
+            (
+                api(receiver.provider, &receiver.url, &format!("projects/{project}/statuses/{}", news.commit)),
+                body.to_string(),
+            )
         }
     };
     let mut headers = receiver.headers.clone();
@@ -90,12 +96,12 @@ fn project(receiver: &Receiver, news: &CommitNews) -> Option<String> {
 }
 
 /// The URL of this path of the service's API.
-fn api(receiver: &Receiver, path: &str) -> Url {
-    let mut url = receiver.url.clone();
+pub(super) fn api(provider: Provider, service: &Url, path: &str) -> Url {
+    let mut url = service.clone();
     let base = url.path().trim_end_matches('/').to_owned();
     let host = url.host_str().unwrap_or_default().to_owned();
     let of_api = format!("api.{host}");
-    let base = match receiver.provider {
+    let base = match provider {
         // GitHub itself, and GitHub Enterprise Cloud on a host of its own.
         Provider::Github
             if (host == "github.com" || host.ends_with(".ghe.com")) && url.set_host(Some(&of_api)).is_ok() =>
@@ -170,12 +176,12 @@ mod tests {
             (below, "git@example.com:a/b.git", "https://example.com/gitlab/api/v4/projects/a%2Fb/statuses/1f2e"),
             (gitea, "ssh://git@git.example:2222/a/b.git", "http://git.example:3000/api/v1/repos/a/b/statuses/1f2e"),
             (
-                "{provider: github, repository: Org/fleet}",
+                "{provider: github, repository: Org/fleet, rootSyncs: [fleet]}",
                 "https://mirror.example/x",
                 "https://api.github.com/repos/Org/fleet/statuses/1f2e",
             ),
             (
-                "{provider: gitlab, repository: '123'}",
+                "{provider: gitlab, repository: '123', rootSyncs: ['*']}",
                 "https://mirror.example/x",
                 "https://gitlab.com/api/v4/projects/123/statuses/1f2e",
             ),

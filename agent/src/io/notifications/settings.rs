@@ -8,8 +8,10 @@ use reqwest::Url;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
+use super::request::api;
 use super::template::Template;
 use crate::compile::parse::yaml_value;
+use crate::io::git::{GithubApp, is_rsa_key};
 use crate::model::metadata::{SyncId, SyncKind};
 use crate::sync::notifications::{CommitNews, CommitState};
 
@@ -59,8 +61,10 @@ pub(super) struct Receiver {
     states: BTreeSet<CommitState>,
     pub(super) template: Template,
     pub(super) ca: Option<String>,
-    /// The headers of each request, with the login.
+    /// The headers of each request, with the login but for that of an App.
     pub(super) headers: HeaderMap,
+    /// The GitHub App as which it is told.
+    pub(super) app: Option<GithubApp>,
     /// The key that signs bodies.
     pub(super) key: Option<Vec<u8>>,
 }
@@ -108,6 +112,9 @@ impl Receiver {
         if spec.repository.is_some() && !spec.repo_syncs.is_empty() {
             return Err("repository is for RootSyncs: RepoSyncs report to their own".to_owned());
         }
+        if spec.repository.is_some() && spec.root_syncs.is_none() {
+            return Err("repository needs rootSyncs: the names of those whose commits are in it, or [\"*\"]".to_owned());
+        }
         if !is_webhook && spec.template.is_some() {
             return Err("template is for webhooks".to_owned());
         }
@@ -122,9 +129,12 @@ impl Receiver {
                 return Err("ca has no certificate in PEM".to_owned());
             }
         }
+        let app = match spec.provider {
+            Provider::Github => app(&url, &secret)?,
+            _ => None,
+        };
         Ok(Self {
             provider: spec.provider,
-            url,
             hidden: is_webhook && secret.value("url").is_some(),
             repository: spec.repository,
             root_syncs: spec.root_syncs.unwrap_or_else(|| vec!["*".to_owned()]),
@@ -132,7 +142,9 @@ impl Receiver {
             states: states.unwrap_or_else(|| CommitState::ALL.into()),
             template,
             ca: spec.ca,
-            headers: headers(spec.provider, &secret)?,
+            headers: headers(spec.provider, app.is_some(), &secret)?,
+            app,
+            url,
             key: secret.value("key").map(<[u8]>::to_vec),
         })
     }
@@ -211,8 +223,28 @@ fn state(name: &str) -> Result<CommitState, String> {
         .ok_or_else(|| format!("{name:?} in states is not pending, success or failure"))
 }
 
+/// The GitHub App in the Secret, with the names of keys that the Secret of a sync has for it.
+fn app(url: &Url, secret: &ReceiverSecret<'_>) -> Result<Option<GithubApp>, String> {
+    const KEY: &str = "github-app-private-key";
+    let value = |key| secret.value(key).and_then(|value| std::str::from_utf8(value).ok()).map(str::to_owned);
+    let wrong = |key: &str, why: &str| format!("the key {}.{key} of the Secret {NAME} {why}", secret.name);
+    let Some(key) = value(KEY) else { return Ok(None) };
+    if secret.value("token").is_some() {
+        return Err(wrong("token", &format!("is there beside {KEY}, and one of them is needed")));
+    }
+    let id = value("github-app-client-id").or_else(|| value("github-app-application-id"));
+    let app = id.ok_or_else(|| wrong("github-app-client-id", "is missing"))?;
+    let installation =
+        value("github-app-installation-id").filter(|id| id.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    let installation = installation.ok_or_else(|| wrong("github-app-installation-id", "is no number"))?;
+    if !is_rsa_key(&key) {
+        return Err(wrong(KEY, "is no RSA key in PEM"));
+    }
+    Ok(Some(GithubApp { app, installation, key, base_url: api(Provider::Github, url, "").to_string() }))
+}
+
 /// The headers of each request: the login of a service, or those that the Secret has for a webhook.
-fn headers(provider: Provider, secret: &ReceiverSecret<'_>) -> Result<HeaderMap, String> {
+fn headers(provider: Provider, is_app: bool, secret: &ReceiverSecret<'_>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     let mut login = |name: HeaderName, scheme: &str| {
         let token = secret.value("token");
@@ -222,7 +254,9 @@ fn headers(provider: Provider, secret: &ReceiverSecret<'_>) -> Result<HeaderMap,
     };
     match provider {
         Provider::Github => {
-            login(AUTHORIZATION, "Bearer ")?;
+            if !is_app {
+                login(AUTHORIZATION, "Bearer ")?;
+            }
             headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
             headers.insert("x-github-api-version", HeaderValue::from_static("2022-11-28"));
         }
@@ -269,6 +303,7 @@ pub(super) mod tests {
             ("{provider: github, states: [synced]}", "x.token", "\"synced\" in states"),
             ("{provider: github, repoSyncs: [shop]}", "x.token", "\"shop\" in repoSyncs is not NAMESPACE/NAME"),
             ("{provider: github, repository: a/b, repoSyncs: [shop/*]}", "x.token", "repository is for RootSyncs"),
+            ("{provider: github, repository: a/b}", "x.token", "repository needs rootSyncs"),
             ("{provider: github, repository: fleet}", "x.token", "repository is not OWNER/NAME"),
             ("{provider: github, ca: x}", "x.token", "ca has no certificate in PEM"),
             ("provider: webhook", "x.token", "url is missing"),
@@ -281,6 +316,24 @@ pub(super) mod tests {
             let told = settings.mistakes.concat();
             assert_eq!(told.is_empty(), why.is_empty(), "{text}: {told}");
             assert!(told.contains(why) && !told.contains("hunter2") || text.contains("hunter2"), "{text}: {told}");
+        }
+        let keys = ["private-key", "client-id", "installation-id"].map(|key| format!("x.github-app-{key}"));
+        let key = include_str!("../git/tests/keys/rsa.pem");
+        for (values, why) in [
+            ([key, "Iv1.a", "7"], ""),
+            (
+                ["hunter2", "Iv1.a", "7"],
+                "the key x.github-app-private-key of the Secret nomos-notifications is no RSA key",
+            ),
+            ([key, "", "7"], "x.github-app-client-id of the Secret nomos-notifications is missing"),
+            ([key, "Iv1.a", "../x"], "x.github-app-installation-id of the Secret nomos-notifications is no number"),
+        ] {
+            let secret: Vec<_> = keys.iter().map(String::as_str).zip(values).collect();
+            let settings = read(&[("x", "provider: github")], &secret);
+            let told = settings.mistakes.concat();
+            assert!(told.is_empty() == why.is_empty() && told.contains(why), "{told}");
+            let app = settings.receivers.get("x").and_then(|receiver| receiver.app.as_ref());
+            assert_eq!(app.map(|app| app.base_url.as_str()), why.is_empty().then_some("https://api.github.com/"));
         }
         let line_break = read(&[("x", "provider: gitlab")], &[("x.token", "hunter\n2")]).mistakes;
         assert_eq!(

@@ -16,6 +16,8 @@ const LONGEST: Duration = Duration::from_secs(300);
 const LONGEST_ASKED: Duration = Duration::from_secs(900);
 /// Time after which a message is given up.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// Time after which a message about a commit is given up that the receiver does not know.
+const PATIENCE_FOR_COMMIT: Duration = Duration::from_secs(600);
 /// A state of a commit that was sent before and comes again has to last this long, and then longer each time.
 const REPEAT: Duration = Duration::from_secs(60);
 const LONGEST_REPEAT: Duration = Duration::from_secs(3600);
@@ -31,6 +33,8 @@ pub enum Delivery {
     Failed(Option<Duration>),
     /// It is to be tried again: the receiver failed over this one, and may take others.
     Erred,
+    /// The receiver does not know the commit or its repository. It is to be tried again for a time: the receiver may be a mirror that is late.
+    Unknown,
 }
 
 /// The messages that one receiver was sent, and is to be sent.
@@ -113,7 +117,7 @@ impl Outbox {
                 self.failures = self.failures.saturating_add(1);
                 self.quiet_until = Some(now + asked.map_or(pause, |asked| asked.clamp(pause, LONGEST_ASKED)));
             }
-            Delivery::Erred => {
+            Delivery::Erred | Delivery::Unknown => {
                 self.failures = self.failures.saturating_add(1);
                 self.quiet_until = Some(now + PAUSE);
             }
@@ -150,6 +154,11 @@ impl Letter {
 
     fn answered(&mut self, sent: &CommitNews, delivery: Delivery, now: Instant) -> bool {
         let is_newest = kind(&self.news) == kind(sent);
+        let patience = match delivery {
+            Delivery::Refused => Duration::ZERO,
+            Delivery::Unknown => PATIENCE_FOR_COMMIT,
+            _ => PATIENCE,
+        };
         match delivery {
             Delivery::Delivered => {
                 self.last = Some(kind(sent));
@@ -163,12 +172,12 @@ impl Letter {
                 true
             }
             _ if !is_newest => true,
-            Delivery::Failed(_) | Delivery::Erred if now.saturating_duration_since(self.since) < PATIENCE => {
+            _ if now.saturating_duration_since(self.since) < patience => {
                 self.due = Some(now + Backoff::pause(PAUSE, LONGEST, self.attempts));
                 self.attempts = self.attempts.saturating_add(1);
                 true
             }
-            Delivery::Refused | Delivery::Failed(_) | Delivery::Erred => {
+            _ => {
                 self.due = None;
                 false
             }
@@ -310,6 +319,20 @@ mod tests {
         assert_eq!(outbox.next_wake(), None);
         outbox.retain(|_| false);
         outbox.revive(later);
+        assert_eq!(outbox.next_wake(), None);
+    }
+
+    #[test]
+    fn a_commit_that_a_receiver_does_not_know_is_tried_for_ten_minutes() {
+        let (mut outbox, begin) = (Outbox::default(), start());
+        outbox.tell(&news("a", "1", Success), true, begin);
+        let mut now = begin;
+        let tries = (1..).find(|_| {
+            now = outbox.next_wake().expect("it is tried again");
+            assert_eq!(next(&mut outbox, now), is("1", Success));
+            !outbox.answered(Delivery::Unknown, now)
+        });
+        assert_eq!((tries, (now - begin).as_secs()), (Some(11), 811));
         assert_eq!(outbox.next_wake(), None);
     }
 
