@@ -9,7 +9,9 @@ import { Session } from "./session.mjs";
 const [program, executablePath, screenshots] = process.argv.slice(2);
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SYNC = "#/sync/RootSync/config-management-system/go-hello";
-const MANY = 10_000;
+const PLATFORM = SYNC.replace("go-hello", "platform");
+// Namespaces, and objects in each: ten thousand in all.
+const [NAMESPACES, EACH] = [40, 249];
 const start = Date.now();
 const say = (text) => console.log(`${((Date.now() - start) / 1000).toFixed(1)} s  ${text}`);
 
@@ -68,6 +70,9 @@ async function keepOthers(view, name, shown) {
 async function play() {
   const overview = await open("#/");
   await shows(overview, ".verdict", "go-hello is in sync");
+  await session.platform(2, 1);
+  await shows(overview, ".card", "platform");
+  await shows(overview, ".verdict", "All 2 syncs are in sync");
   await keep(overview, "1-in-sync");
   const detail = await open(SYNC);
   await shows(detail, ".tree", "go-hello");
@@ -89,14 +94,14 @@ async function play() {
   const three = await session.commit("Three of them");
   await shows(overview, ".entry.commit", `${three.slice(0, 7)} · 1 changed`);
   await shows(overview, ".entry.commit .added", "replicas: 3");
-  await shows(overview, ".verdict", "go-hello is in sync");
+  await shows(overview, ".verdict", "All 2 syncs are in sync");
   await keep(overview, "2-put-back");
   await keepOthers("#/", "2-put-back", [".entry.commit .added", "replicas: 3"]);
 
   say("a broken commit");
   await session.copy("namespaces/go-hello/service.yaml", "namespaces/go-hello/copy.yaml");
   await session.commit("Oops");
-  await shows(overview, ".verdict", "go-hello is broken");
+  await shows(overview, ".verdict", "go-hello is broken; 1 other in sync");
   await shows(overview, ".card.bad .error", "KNV1029");
   await shows(detail, ".why .places", "namespaces/go-hello/copy.yaml:4:9");
   await keep(overview, "3-broken");
@@ -104,7 +109,7 @@ async function play() {
   await keep(detail, "3-broken-sync");
 
   say("a commit that deletes everything");
-  await session.git("rm", "-qr", "namespaces");
+  await session.git(["rm", "-qr", "namespaces"]);
   const away = await session.commit("Everything away");
   await shows(detail, ".held h2", "If it is approved, 5 objects will be deleted");
   await shows(detail, ".deletions li", "namespace/go-hello");
@@ -117,7 +122,7 @@ async function play() {
   const approval = (await detail.locator(".why .hint").first().textContent()).match(/configsync\.gke\.io\/approve-prune=\S+/)[0];
   assert.ok(approval.includes(away), approval);
   await session.control("annotate", "rootsync", "go-hello", "-n", "config-management-system", "--overwrite", approval);
-  await shows(overview, ".verdict", "go-hello is in sync");
+  await shows(overview, ".verdict", "All 2 syncs are in sync");
   await shows(overview, ".entry.commit", `${away.slice(0, 7)} · 5 removed`);
   await keep(overview, "5-deleted");
   await Promise.all([overview, detail].map((page) => page.context().close()));
@@ -149,17 +154,12 @@ async function keyboard(page) {
   await page.keyboard.press("ArrowRight");
 }
 
-// Ten thousand objects, some with hostile names: few are elements at a time, and every one is reached.
+// Ten thousand objects of the second sync: few are elements at a time, and every one is reached.
 async function many() {
-  const hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
-  const objects = Array.from({ length: MANY }, (_, index) => ({
-    kind: "ConfigMap", namespace: `namespace-${String(index % 40).padStart(2, "0")}`, name: `settings-${String(index).padStart(5, "0")}`,
-    state: index % 50 === 7 ? "Waiting" : "Current", message: index === 7 ? hostile : undefined,
-    waits: index % 50 === 7 ? `configmap/${hostile}` : undefined, commit: "b595fd0",
-  }));
-  const answer = { generation: 1, objects, hidden: 3, held: null };
-  const page = await open(SYNC, {}, (page) => page.route("**/api/objects*", (route) => route.fulfill({ json: answer })));
-  await shows(page, ".row", "settings-");
+  const page = await open(PLATFORM);
+  await session.platform(NAMESPACES, EACH);
+  const total = NAMESPACES * (EACH + 1);
+  await page.locator(".counts").filter({ hasText: `${total} current` }).waitFor({ timeout: 120_000 });
   const [frames, longest, most] = await page.evaluate(async () => {
     const tree = document.querySelector(".tree");
     let [frames, longest, most] = [0, 0, 0];
@@ -172,14 +172,26 @@ async function many() {
     }
     return [frames, longest, most];
   });
-  say(`${MANY} objects: ${frames} steps, the longest ${longest.toFixed(0)} ms, at most ${most} rows`);
+  say(`${total} objects: ${frames} steps, the longest ${longest.toFixed(0)} ms, at most ${most} rows`);
   assert.ok(most < 80, `${most} rows are elements`);
   await page.locator(".tree").focus();
   await page.keyboard.press("End");
-  await shows(page, "[aria-selected=true]", "settings-09999");
+  await shows(page, "[aria-selected=true]", "team-39");
   await page.keyboard.press("Home");
   await page.keyboard.press("ArrowDown");
   await keep(page, "6-many-objects");
+  await page.context().close();
+}
+
+// A value of the cluster is text, whatever it is.
+async function hostile() {
+  const text = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
+  const objects = [
+    { kind: "ConfigMap", namespace: "shop", name: text, state: "Waiting", message: text, waits: `configmap/${text}`, commit: text },
+  ];
+  const answer = { generation: 1, objects, hidden: 3, held: null };
+  const page = await open(SYNC, {}, (page) => page.route("**/api/objects*", (route) => route.fulfill({ json: answer })));
+  await shows(page, ".row", text);
   assert.equal(await page.locator("img, main script").count(), 0);
   assert.match(await page.title(), /go-hello/);
   await page.context().close();
@@ -218,6 +230,7 @@ try {
   await play();
   assert.deepEqual(complaints, [], "the browser complains");
   await many();
+  await hostile();
   assert.deepEqual(complaints, [], "the browser complains");
   await lost();
   await token();
