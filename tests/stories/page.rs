@@ -236,6 +236,11 @@ pub(crate) fn needs_no_token_on_request(kind: Kind) -> Result<()> {
     ensure!(get_from(&address, "rebound.example", "/ui/api/overview", None)?.status == 401, "another name");
     let objects = get(&address, &format!("/ui/api/objects?sync={}", root_id()), None)?.json()?;
     ensure!(objects["objects"].as_array().map_or(0, Vec::len) == 5, "{objects:#}");
+    // An address of `nomos ui` is to be asked for once more, on another connection.
+    let open = get(&address, "/open/0a", None)?;
+    ensure!(open.status == 307 && open.head.contains("location: /open/0a?again\r\n"), "{}", open.head);
+    ensure!(open.head.contains("connection: close\r\n"), "{}", open.head);
+    ensure!(get(&address, "/open/0a?again", None)?.status == 404, "it leads to itself for ever");
     let mut streams = Vec::new();
     for _ in 0..16 {
         let mut stream = BufReader::new(ask(&address, &address, "/ui/api/events", None)?);

@@ -1,12 +1,14 @@
 //! What operators do with syncs: suspend, resume, ask for a sync at once, approve, and wait.
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
 use serde_json::json;
+use tests::agent_process::Agent;
 use tests::cluster::{Cluster, Kind, root_sync_path};
 use tests::repository::Repository;
 use tests::wait::await_condition;
 
 use crate::export::CRD;
+use crate::health::read;
 use crate::world::{Sync, agent, condition, config_map, config_map_path, installed, namespace};
 
 const GADGET: &str = "\
@@ -26,7 +28,7 @@ fn nomos(cluster: &Cluster, args: &[&str], code: u8) -> Result<String> {
 /// A suspended sync reads nothing and puts nothing back, and says so; a resumed one does both.
 pub(crate) fn suspended(kind: Kind) -> Result<()> {
     let cluster = installed(kind)?;
-    let _agent = agent(&cluster, &[])?;
+    let agent = agent(&cluster, &[])?;
     let repository = Repository::empty()?;
     repository.write("namespace.yaml", &namespace("steered"))?;
     repository.write("settings.yaml", &config_map("steered", "settings", "one"))?;
@@ -44,6 +46,16 @@ pub(crate) fn suspended(kind: Kind) -> Result<()> {
     })?;
     let said = nomos(&cluster, &["status"], 1)?;
     ensure!(said.contains("SUSPENDED") && said.contains(&first), "{said}");
+    await_condition("an Event says that the sync is suspended", || {
+        let events = cluster.get("/apis/events.k8s.io/v1/namespaces/config-management-system/events")?;
+        let mut events = events["items"].as_array().into_iter().flatten();
+        let told = events.any(|event| event["reason"] == "Suspended" && event["regarding"]["name"] == "root-sync");
+        ensure!(told, "none of the Events");
+        Ok(())
+    })?;
+    let metric =
+        |agent: &Agent| Ok::<_, Error>(read(&agent.address()?, "/metrics")?.contains("config_sync_suspended{"));
+    ensure!(metric(&agent)?, "no metric says that the sync is suspended");
     let from = cluster.now()?;
     let settings = config_map_path("steered", "settings");
     cluster.patch(&settings, &json!({"data": {"key": "drifted"}}))?;
@@ -59,6 +71,7 @@ pub(crate) fn suspended(kind: Kind) -> Result<()> {
     let said = nomos(&cluster, &["wait", "--commit", &second, "--timeout", "90s"], 0)?;
     ensure!(said.contains(&format!("root-sync SYNCED {second}")), "{said}");
     ensure!(cluster.get(&settings)?["data"]["key"] == "two", "it is not as declared");
+    ensure!(!metric(&agent)?, "the metric still says that the sync is suspended");
     let said = nomos(&cluster, &["trace", "configmap/settings", "-n", "steered"], 0)?;
     for part in
         ["   sync         root-sync (SYNCED at ", "   file         settings.yaml\n", "   status       Current\n"]

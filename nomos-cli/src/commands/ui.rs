@@ -206,9 +206,9 @@ async fn serve(mut connection: TcpStream, door: &Door, client: &Client) {
     }
 }
 
-/// The path of a request to the door.
+/// The path of a request to the door. The agent adds a query when the request reached it by an older connection.
 fn opens(line: &str) -> Option<&str> {
-    let path = line.strip_prefix("GET ")?.split(' ').next()?;
+    let path = line.strip_prefix("GET ")?.split([' ', '?']).next()?;
     path.starts_with("/open/").then_some(path)
 }
 
@@ -277,6 +277,7 @@ mod tests {
     #[test]
     fn requests_to_the_door_are_told_from_others() {
         assert_eq!(opens("GET /open/abc HTTP/1.1"), Some("/open/abc"));
+        assert_eq!(opens("GET /open/abc?again HTTP/1.1"), Some("/open/abc"));
         for line in ["GET /ui/ HTTP/1.1", "POST /open/abc HTTP/1.1", "GET /openabc HTTP/1.1", ""] {
             assert_eq!(opens(line), None, "{line}");
         }

@@ -67,6 +67,8 @@ pub(super) struct GetRight {
 pub(super) struct Sight {
     all: bool,
     granted: BTreeSet<GetRight>,
+    /// Rights are left that were not asked for.
+    part: bool,
 }
 
 /// The plurals of kinds, which rights name.
@@ -152,13 +154,18 @@ impl GetRight {
 impl Sight {
     /// The sight of a viewer that sees everything.
     pub(super) fn of_all() -> Self {
-        Self { all: true, granted: BTreeSet::new() }
+        Self { all: true, ..Self::default() }
     }
 
     /// The sight of a viewer with these rights.
     #[cfg(test)]
     pub(super) fn of(granted: BTreeSet<GetRight>) -> Self {
-        Self { all: false, granted }
+        Self { granted, ..Self::default() }
+    }
+
+    /// `true` if there were too many rights to ask for all of them, so that more may be hidden than what the viewer may not see.
+    pub(super) fn is_part(&self) -> bool {
+        self.part
     }
 
     /// `true` if everything may be shown.
@@ -245,6 +252,7 @@ impl Access {
         let Viewer::User(user, sha) = viewer else { return Ok(Sight::of_all()) };
         let (mut sight, mut left, mut stage) = (Sight::default(), REVIEWS, 0);
         while let Some(rights) = sight.next(wanted, stage).filter(|_| !sight.all) {
+            sight.part |= rights.len() > left;
             let rights: Vec<GetRight> = rights.into_iter().take(left).collect();
             left -= rights.len();
             let answers = futures::stream::iter(rights).map(async |right| {

@@ -213,6 +213,7 @@ impl StatusPage {
         let (sight, plurals) = self.sight(view, ids).await?;
         let mut document = serde_json::to_value(model::objects(&shown, &sight, &plurals)).unwrap_or_default();
         document["generation"] = look.generation.into();
+        document["partly"] = sight.is_part().into();
         Ok(document)
     }
 
@@ -327,8 +328,21 @@ pub(super) fn routes(page: Arc<StatusPage>) -> Router {
         .route("/ui/api/timeline", get(timeline))
         .route("/ui/api/events", get(events))
         .with_state(page);
+    // The path is that of `nomos ui`, which answers it itself on a connection of its own. A browser kept one of before.
+    let reopened = async |request: Request| match request.uri().query() {
+        None => {
+            let again = format!("{}?again", request.uri().path());
+            Ok(([(header::CONNECTION, "close"), (header::CACHE_CONTROL, "no-store")], Redirect::temporary(&again)))
+        }
+        Some(_) => Err(StatusCode::NOT_FOUND),
+    };
     let to_page = || get(|| async { Redirect::temporary("/ui/") });
-    Router::new().route("/", to_page()).route("/ui", to_page()).merge(files::routes()).merge(documents)
+    Router::new()
+        .route("/", to_page())
+        .route("/ui", to_page())
+        .route("/open/{code}", get(reopened))
+        .merge(files::routes())
+        .merge(documents)
 }
 
 impl FromRequestParts<Arc<StatusPage>> for PageVisit {
