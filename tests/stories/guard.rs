@@ -22,7 +22,9 @@ pub(crate) fn waits_for_approval(kind: Kind) -> Result<()> {
     let held = empty(&sync)?;
     let message = held["status"]["sync"]["errors"][0]["errorMessage"].as_str().unwrap_or_default().to_owned()
         + held["status"]["source"]["errors"][0]["errorMessage"].as_str().unwrap_or_default();
-    for word in ["Deployment", "Service", "Ingress", "Namespace", "configsync.gke.io/approve-prune"] {
+    for word in
+        ["deployment.apps/guard/", "service/guard/", "ingress.", "namespace/guard", "configsync.gke.io/approve-prune"]
+    {
         ensure!(message.contains(word), "no {word:?} in {message}");
     }
     let writes = cluster.writes(from)?;

@@ -105,7 +105,7 @@ pub(crate) fn asked(kind: Kind) -> Result<()> {
     let _agent = agent(&cluster, &[])?;
     let repository = Repository::empty()?;
     repository.write("namespace.yaml", &namespace("asked"))?;
-    for n in 0..20 {
+    for n in 0..40 {
         repository.write(&format!("{n}.yaml"), &config_map("asked", &format!("c{n}"), "value"))?;
     }
     let sync = Sync::unstructured(&cluster, "root-sync", repository)?;
@@ -123,7 +123,7 @@ pub(crate) fn asked(kind: Kind) -> Result<()> {
     nomos(&cluster, &["sync", "now", "root-sync"], 0)?;
     nomos(&cluster, &["wait", "root-sync", "--commit", &commit, "--timeout", "60s"], 0)?;
 
-    for n in 0..15 {
+    for n in 0..30 {
         sync.repository.remove(&format!("{n}.yaml"))?;
     }
     let commit = sync.repository.commit()?;
@@ -131,6 +131,14 @@ pub(crate) fn asked(kind: Kind) -> Result<()> {
     sync.await_error("2006")?;
     let said = nomos(&cluster, &["approve", "root-sync"], 2)?;
     ensure!(said.contains("nothing is approved") && said.contains("KNV2006"), "{said}");
+    ensure!(said.contains("it would delete 30 of 42 objects\n"), "{said}");
+    for n in 0..30 {
+        let lines = said.matches(&format!("c{n}\n")).count();
+        ensure!(
+            lines == 1 && said.contains(&format!("delete configmap/asked/c{n}\n")),
+            "c{n} is in {lines} lines of {said}"
+        );
+    }
     ensure!(cluster.exists(&config_map_path("asked", "c0"))?, "it was deleted");
     nomos(&cluster, &["approve", "root-sync", "--yes"], 0)?;
     nomos(&cluster, &["wait", "root-sync", "--commit", &commit, "--timeout", "60s"], 0)?;

@@ -1,6 +1,6 @@
 //! Findings as text: one alone, or several as a numbered list. `serde` writes them as data.
 
-use super::{Finding, Location, Place, Resource, Warning};
+use super::{Code, Finding, Location, Place, Resource, Warning};
 
 /// The full text of one finding, without a newline at the end: the code and message, the hint, the places, and the command that
 /// explains the code.
@@ -8,7 +8,7 @@ pub fn text(finding: &Finding) -> String {
     let mut parts = vec![format!("{}: {}", finding.code, finding.message)];
     parts.extend(finding.hint.as_ref().map(|hint| format!("hint: {hint}")));
     parts.extend(paths(&finding.places));
-    parts.extend(resources(&finding.places));
+    parts.extend(resources(finding));
     parts.push(format!("For more information, run: nomos explain {}", finding.code));
     parts.join("\n\n")
 }
@@ -47,10 +47,12 @@ fn paths(places: &[Place]) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-/// A block for each place that is an object, sorted.
-fn resources(places: &[Place]) -> Vec<String> {
+/// A block for each place that is an object, sorted. The message about held deletions names them, so that they have no blocks.
+fn resources(finding: &Finding) -> Vec<String> {
+    let is_shown = |place: &&Place| finding.code != Code::EmptySource || place.location.is_some();
+    let shown = finding.places.iter().filter(is_shown);
     let mut blocks: Vec<String> =
-        places.iter().filter_map(|place| Some(block(place.location.as_ref(), place.resource.as_ref()?))).collect();
+        shown.filter_map(|place| Some(block(place.location.as_ref(), place.resource.as_ref()?))).collect();
     blocks.sort();
     blocks
 }

@@ -10,8 +10,18 @@ use crate::model::hex::hex;
 use crate::model::metadata::annotation;
 use crate::model::object::ObjectId;
 
-/// Number of objects that the finding of held deletions names.
+/// Number of objects that the message about held deletions names.
 const NAMED: usize = 20;
+/// Bytes of the objects that the finding has as places, about: they are in the status of the sync, where other errors need room too.
+const PLACES_BYTES: usize = 128 * 1024;
+/// Bytes of an object in a status beside its names, about.
+const PLACE_BYTES: usize = 70;
+/// The fate of a commit that is held, and of the held deletions of one that is in force.
+const INSTEAD: [&str; 2] = [
+    "Nothing of it is applied; the state before it stays in force",
+    "None of them is deleted; the rest of the commit is in force",
+];
+
 /// Numbers of objects, and of Namespaces among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ObjectCounts {
@@ -93,23 +103,22 @@ impl Prune {
         format!("{commit}.{}", hex(&Sha256::digest(text.as_bytes())[..4]))
     }
 
-    /// The finding of held deletions.
+    /// The finding of held deletions. Its places are the objects, as many as a status has room for. Those that take others along are the
+    /// first ones.
     pub fn finding(&self, held: &HeldPrune<'_>) -> Finding {
         let HeldPrune { commit, in_force, dynamic, recent, approval, refused, how_to_approve } = *held;
-        let mut names: Vec<String> = self.deletions.iter().take(NAMED).map(|(id, _)| self.named(id)).collect();
-        if self.deletions.len() > NAMED {
-            names.push(format!("and {} more", self.deletions.len() - NAMED));
+        let takes_along = |id: &ObjectId| self.definitions.iter().any(|(crd, others)| crd == id && *others != Some(0));
+        let mut ids: Vec<&ObjectId> = self.deletions.iter().map(|(id, _)| id).collect();
+        ids.sort_by_key(|id| !takes_along(id));
+        let mut names: Vec<String> = ids.iter().take(NAMED).map(|id| self.named(id)).collect();
+        if ids.len() > NAMED {
+            names.push(format!("and {} more", ids.len() - NAMED));
         }
-        let (held, instead) = match in_force {
-            true => (
-                format!("the deletions of commit {commit} are held: they would delete"),
-                "None of them is deleted; the rest of the commit is in force",
-            ),
-            false => (
-                format!("commit {commit} is held: it would delete"),
-                "Nothing of it is applied; the state before it stays in force",
-            ),
+        let held = match in_force {
+            true => format!("the deletions of commit {commit} are held: they would delete"),
+            false => format!("commit {commit} is held: it would delete"),
         };
+        let instead = INSTEAD[usize::from(in_force)];
         let before = match recent {
             0 => String::new(),
             recent => format!(", after {recent} in the last hour"),
@@ -134,7 +143,12 @@ impl Prune {
         };
         let mut finding = Finding::new(Code::EmptySource, message)
             .hint(format!("restore the manifests in a new commit{labels}, or approve these deletions: {command}"));
-        for (id, _) in self.deletions.iter().take(NAMED) {
+        let mut bytes = 0;
+        for id in ids {
+            bytes += id.parts().iter().map(|part| part.len()).sum::<usize>() + PLACE_BYTES;
+            if bytes > PLACES_BYTES {
+                break;
+            }
             finding = finding.about(Resource::named(id, ""));
         }
         finding
@@ -146,6 +160,32 @@ impl Prune {
             Some((_, Some(objects))) => format!("{id} (with {objects} {} that are not of this sync)", id.name()),
             Some((_, None)) => format!("{id} (with all {}, which cannot be counted)", id.name()),
         }
+    }
+}
+
+/// The message about held deletions without the names of objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldMessage<'a> {
+    /// The beginning, which tells the commit and the numbers.
+    pub head: &'a str,
+    /// Number of the deletions.
+    pub deletions: usize,
+    /// The names, as many as the message has, with what goes along.
+    pub names: &'a str,
+    /// The end, which tells what happens instead.
+    pub tail: &'a str,
+}
+
+impl<'a> HeldMessage<'a> {
+    /// Takes apart the message of [`Prune::finding`], also with a code before it and other text after it; `None` for any other text.
+    pub fn of(message: &'a str) -> Option<Self> {
+        let (_, counts) = message.split_once("would delete ")?;
+        let (deletions, after) = counts.split_once(" of ")?;
+        let (_, names) = after.split_once(": ")?;
+        let end = INSTEAD.iter().find_map(|instead| names.find(&format!(". {instead}")))?;
+        let head = message[..message.len() - names.len()].strip_suffix(": ")?;
+        let tail = names[end + 2..].split("\n\n").next()?;
+        Some(Self { head, deletions: deletions.parse().ok()?, names: &names[..end], tail })
     }
 }
 
@@ -254,5 +294,51 @@ mod tests {
         assert!(hint.contains(&format!("approve-prune={approval}")) && !hint.contains("labels"), "{hint}");
         let relabelled = one.finding(&HeldPrune { dynamic: true, ..held }).hint.unwrap_or_default();
         assert!(relabelled.contains("put back the labels of Namespaces"), "{relabelled}");
+    }
+
+    fn held() -> HeldPrune<'static> {
+        HeldPrune {
+            commit: "abc",
+            in_force: false,
+            dynamic: false,
+            recent: 3,
+            approval: "abc.0",
+            refused: Some("none"),
+            how_to_approve: "approve APPROVAL",
+        }
+    }
+
+    #[test]
+    fn all_deletions_are_places_and_those_that_take_others_along_are_named_first() {
+        let mut many = prune(40, 0, &["A"; 30]);
+        let crd = many.deletions.last().expect("thirty").0.clone();
+        many.definitions = vec![(crd.clone(), Some(7))];
+        let finding = many.finding(&held());
+        assert_eq!((finding.places.len(), finding.places[0].resource.as_ref()), (30, Some(&Resource::named(&crd, ""))));
+        assert!(finding.message.contains("and 10 more. Nothing of it is applied"), "{}", finding.message);
+        let text = crate::model::finding::text(&finding);
+        assert_eq!(text.matches(&*crd.to_string()).count(), 1, "each is told once: {text}");
+        let read = HeldMessage::of(&text).expect("it is such a message");
+        assert_eq!(
+            read.head,
+            "KNV2006: commit abc is held: it would delete 30 of 40 objects, after 3 in the last hour"
+        );
+        assert_eq!(read.deletions, 30);
+        assert!(
+            read.names.starts_with(&format!("{crd} (with 7 {} that are not of this sync), ", crd.name())),
+            "{read:?}"
+        );
+        assert!(read.tail.ends_with("in force. The approval \"none\" is not for these deletions"), "{read:?}");
+        let later = many.finding(&HeldPrune { in_force: true, ..held() });
+        assert!(HeldMessage::of(&later.message).is_some_and(|it| it.tail.starts_with("None of them is deleted")));
+        assert_eq!(HeldMessage::of("KNV2009: it would delete 1 of 2 things: x"), None);
+    }
+
+    #[test]
+    fn the_places_of_many_deletions_leave_room_for_other_errors() {
+        let finding = prune(9000, 0, &["A"; 8000]).finding(&held());
+        assert!((1000..8000).contains(&finding.places.len()), "{}", finding.places.len());
+        let error = serde_json::to_string(&crate::api::SyncError::of(&finding)).expect("plain data");
+        assert!(error.len() < PLACES_BYTES + 16 * 1024, "{} bytes", error.len());
     }
 }
