@@ -17,6 +17,8 @@ use crate::{Console, FINE, completions, contexts};
 
 /// Time between two looks of `--watch`.
 const WATCH: Duration = Duration::from_secs(1);
+/// The longest time between two looks while requests fail.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Show the commits that a sync had in force, the newest first
 ///
@@ -73,10 +75,25 @@ pub(crate) fn run(args: &HistoryArgs, kubeconfig: Option<&Path>, console: &mut C
     };
     let mut before = None;
     contexts::with(&cluster, async |client| {
+        let mut pause = WATCH;
         loop {
             let progress = console.begin(&format!("asking the cluster {}", cluster.context));
-            let (sync, object) = chosen(&cluster, &client, args.sync.as_ref()).await?;
+            let found = chosen(&cluster, &client, args.sync.as_ref()).await;
             drop(progress);
+            let (sync, object) = match found {
+                Ok(found) => found,
+                // The user has seen the commits before, and waits for the next ones.
+                Err(error) if before.is_some() => {
+                    if pause == WATCH {
+                        console.error(&format!("{error:#}\n\nnomos goes on asking"));
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            pause = WATCH;
             let commits = history(&object)?.into_iter().rev();
             let commits = commits.map(|past| ShownCommit { subject: subject(&past.commit), past }).collect();
             let text = text(args, &History { sync: shown(&sync), commits })?;

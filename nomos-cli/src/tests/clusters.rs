@@ -90,6 +90,77 @@ impl std::io::Write for Stopwatch {
     }
 }
 
+/// An API server with one RootSync, whose second answer is a failure. Afterwards the sync has one commit more.
+fn failing_api_server() -> u16 {
+    use std::io::{BufRead as _, Write as _};
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        let mut answers = 0;
+        for stream in listener.incoming().flatten() {
+            let mut lines = std::io::BufReader::new(&stream).lines().map_while(Result::ok);
+            while lines.find(String::is_empty).is_some() {
+                answers += 1;
+                let history = match answers {
+                    1 => r#"{"commit":"first","since":"2026-01-02T03:04:05Z"}"#,
+                    _ => {
+                        r#"{"commit":"first","since":"2026-01-02T03:04:05Z"},{"commit":"second","since":"2026-01-02T03:05:05Z"}"#
+                    }
+                };
+                let list = format!(
+                    r#"{{"apiVersion":"configsync.gke.io/v1beta1","kind":"RootSyncList","metadata":{{}},"items":[{{"apiVersion":
+                    "configsync.gke.io/v1beta1","kind":"RootSync","metadata":{{"name":"root-sync"}},"status":{{"history":[{history}]}}}}]}}"#
+                );
+                let failure = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"in a restart","reason":"InternalError","code":500}"#;
+                let (status, body) = if answers == 2 { (500, failure) } else { (200, list.as_str()) };
+                let head =
+                    format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
+                if write!(&stream, "{head}\r\n\r\n{body}").is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    port
+}
+
+/// Passes on each text that is written.
+struct Passed(std::sync::mpsc::Sender<String>);
+
+impl std::io::Write for Passed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // There is no receiver after the end of the test.
+        let _ = self.0.send(String::from_utf8_lossy(bytes).into_owned());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_history_is_watched_over_a_request_that_fails() {
+    let directory = TestDirectory::with(&[("kubeconfig", &away(failing_api_server()))]);
+    let file = directory.path().join("kubeconfig");
+    let (sender, texts) = std::sync::mpsc::channel();
+    let errors = sender.clone();
+    let watching = std::thread::spawn(move || {
+        let (mut out, mut err) = (Passed(sender), Passed(errors));
+        let mut console = crate::Console::new(&mut out, &mut err, crate::Environment::default());
+        let args = ["nomos", "history", "--watch", "--kubeconfig"].map(Into::into).into_iter().chain([file.into()]);
+        crate::run(args, &mut console)
+    });
+    let mut seen = String::new();
+    while !seen.contains("second") {
+        let text = texts.recv_timeout(std::time::Duration::from_secs(60));
+        seen += &text.unwrap_or_else(|error| panic!("{error}: {seen}"));
+    }
+    assert!(seen.contains("in a restart") && seen.contains("nomos goes on asking"), "{seen}");
+    assert!(!watching.is_finished(), "it goes on");
+}
+
 /// An API server that has no kind at all.
 fn empty_api_server() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
