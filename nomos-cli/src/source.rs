@@ -94,6 +94,8 @@ pub(crate) struct Compilation {
     names: Vec<String>,
     /// Probable mistakes in the source that are no findings.
     pub(crate) warnings: Vec<Warning>,
+    /// Number of manifests with a value that SOPS sealed, which was not opened.
+    pub(crate) sealed: usize,
     /// The output of kustomize, if it was compiled instead of the files on disk.
     rendered: Option<Rendered>,
 }
@@ -141,7 +143,8 @@ pub(crate) fn compiled(
     if rendered.is_none() {
         warnings.extend(compile::warnings(&parsed, format));
     }
-    let compiled = Compilation { clusters, names, warnings, rendered };
+    let sealed = compile::sealed(&parsed, format);
+    let compiled = Compilation { clusters, names, warnings, sealed, rendered };
     let unknown = compiled.unknown_kinds();
     if unknown.is_empty() {
         return Ok(compiled);
@@ -198,7 +201,7 @@ pub(crate) fn compiled_for(
     let names = vec![options.cluster_name.clone()];
     let options = CompileOptions { kinds: Ok(known), ..options };
     let clusters = for_each(&names, &parsed, &options, Wanted::Objects);
-    Ok(Compilation { clusters, names, warnings, rendered })
+    Ok(Compilation { clusters, names, warnings, sealed: 0, rendered })
 }
 
 impl ForCluster {
@@ -263,6 +266,11 @@ impl Compilation {
         self.warnings.iter().map(|it| finding::warning(it) + "\n").collect()
     }
 
+    /// The note about values that are not checked; empty if there are none.
+    pub(crate) fn sealed_note(&self) -> String {
+        sealed_note(self.sealed).map_or_else(String::new, |note| format!("note: {note}.\n"))
+    }
+
     /// Prints the findings for people to standard error, on a terminal with the lines of the source.
     pub(crate) fn show(&self, args: &SourceArgs, console: &mut Console<'_>) {
         let text = if console.snippets {
@@ -285,6 +293,16 @@ impl Compilation {
         };
         wrong.map(of_cluster).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// The sentence, without full stop, about so many objects with sealed values that nothing opened; `None` for none.
+pub(crate) fn sealed_note(objects: usize) -> Option<String> {
+    let (have, objects) = match objects {
+        0 => return None,
+        1 => ("object has", 1),
+        more => ("objects have", more),
+    };
+    Some(format!("{objects} {have} values that SOPS sealed; these values are not checked"))
 }
 
 /// The text of each finding with its lines, then the number of findings if there are several.
@@ -518,7 +536,7 @@ mod tests {
             Wanted::Findings,
         );
         let rendered = Some(Rendered { from: "kustomization.yaml", file });
-        let compilation = Compilation { clusters, names, warnings: Vec::new(), rendered };
+        let compilation = Compilation { clusters, names, warnings: Vec::new(), sealed: 0, rendered };
 
         let directory = TestDirectory::new();
         let args = Line::parse_from(["vet".as_ref(), "--path".as_ref(), directory.path().as_os_str()]).source;

@@ -273,6 +273,12 @@ pub fn warnings(files: &[Arc<ParsedFile>], format: SourceFormat) -> Vec<Warning>
     of_files.chain(advice::warnings(&files)).collect()
 }
 
+/// The number of manifests with a value that SOPS sealed, in the files that are read in this format.
+pub fn sealed(files: &[Arc<ParsedFile>], format: SourceFormat) -> usize {
+    let manifests = in_order(files, format).into_iter().flat_map(|file| &file.manifests);
+    manifests.filter(|manifest| manifest.object.is_sealed()).count()
+}
+
 /// Those of the live Namespaces that a NamespaceSelector with `mode: dynamic` in these files selects. `None` if there is no such
 /// selector: then the live Namespaces change nothing.
 pub fn dynamically_selected<'a>(

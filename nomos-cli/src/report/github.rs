@@ -4,11 +4,13 @@
 use agent::model::finding::{Finding, Location, Warning};
 
 use super::{ChangeEffect, ReportedChange, Subject, main_place, words};
+use crate::source::sealed_note;
 
 pub(super) fn text(subject: &Subject<'_>) -> String {
     let findings = subject.distinct().into_iter().map(|(finding, clusters)| command(subject, finding, &clusters));
     let warnings = subject.warnings.iter().map(|it| warning(subject, it));
-    findings.chain(warnings).chain(subject.changes.iter().map(|it| change(subject, it))).collect()
+    let sealed = sealed_note(subject.sealed).map(|note| format!("::notice ::{}\n", data(&note)));
+    findings.chain(warnings).chain(sealed).chain(subject.changes.iter().map(|it| change(subject, it))).collect()
 }
 
 /// A difference, beside the manifest that makes it.

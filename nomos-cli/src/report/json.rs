@@ -15,6 +15,8 @@ struct JsonReport<'a> {
     root: &'a str,
     clusters: Vec<ClusterFindings<'a>>,
     warnings: &'a [Warning],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed: Option<usize>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     changes: &'a [ReportedChange],
 }
@@ -38,8 +40,9 @@ pub(super) fn text(subject: &Subject<'_>) -> anyhow::Result<String> {
     let clusters = clusters
         .map(|(name, findings)| ClusterFindings { name, findings: findings.iter().map(entry).collect() })
         .collect();
-    let Subject { root, warnings, changes, .. } = subject;
-    let report = JsonReport { version: VERSION, root, clusters, warnings, changes };
+    let Subject { root, warnings, sealed, changes, .. } = subject;
+    let sealed = (*sealed > 0).then_some(*sealed);
+    let report = JsonReport { version: VERSION, root, clusters, warnings, sealed, changes };
     Ok(visible_json(&serde_json::to_string_pretty(&report)?).into_owned() + "\n")
 }
 

@@ -111,6 +111,8 @@ pub(crate) struct Subject<'a> {
     /// The name of each cluster and its findings.
     clusters: Vec<(&'a str, Cow<'a, [Finding]>)>,
     warnings: &'a [Warning],
+    /// Number of objects with sealed values that `nomos vet` did not check.
+    sealed: usize,
     /// The differences; only those of `nomos diff`.
     pub(crate) changes: Vec<ReportedChange>,
 }
@@ -120,7 +122,8 @@ impl<'a> Subject<'a> {
     pub(crate) fn of(command: &'static str, root: String, compiled: &'a Compilation) -> Self {
         let clusters = compiled.clusters.iter();
         let clusters = clusters.map(|it| (it.label(), compiled.on_disk(&it.compiled.findings))).collect();
-        Self { command, root, clusters, warnings: &compiled.warnings, changes: Vec::new() }
+        let (warnings, sealed) = (&compiled.warnings, compiled.sealed);
+        Self { command, root, clusters, warnings, sealed, changes: Vec::new() }
     }
 
     /// Adds a finding about the first cluster.
@@ -182,9 +185,11 @@ pub(crate) fn write(
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
     let subject = Subject::of("nomos vet", root(&args.path, &console.environment), compiled);
-    if emit(reports, &subject, &(compiled.warnings() + &compiled.text()), console)? {
+    let note = compiled.sealed_note();
+    if emit(reports, &subject, &(compiled.warnings() + &compiled.text() + &note), console)? {
         console.note(&compiled.warnings());
         compiled.show(args, console);
+        console.note(&note);
     }
     Ok(())
 }

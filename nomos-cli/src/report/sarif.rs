@@ -5,6 +5,7 @@ use agent::model::finding::{Code, Explanation, Finding, Place};
 use serde_json::{Value, json};
 
 use super::{ChangeEffect, ReportedChange, Subject, main_place, words};
+use crate::source::sealed_note;
 
 pub(super) fn text(subject: &Subject<'_>) -> anyhow::Result<String> {
     let distinct = subject.distinct();
@@ -18,7 +19,7 @@ pub(super) fn text(subject: &Subject<'_>) -> anyhow::Result<String> {
         })
         .chain(subject.changes.iter().map(|it| change(subject, it)))
         .collect();
-    let log = json!({
+    let mut log = json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
         "runs": [{
@@ -31,6 +32,11 @@ pub(super) fn text(subject: &Subject<'_>) -> anyhow::Result<String> {
             "results": results,
         }],
     });
+    if let Some(note) = sealed_note(subject.sealed) {
+        let notification = json!({ "level": "note", "message": { "text": note } });
+        log["runs"][0]["invocations"] =
+            json!([{ "executionSuccessful": true, "toolExecutionNotifications": [notification] }]);
+    }
     Ok(serde_json::to_string_pretty(&log)? + "\n")
 }
 

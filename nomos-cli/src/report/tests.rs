@@ -6,7 +6,8 @@ use std::path::Path;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::tests::{TestDirectory, nomos, nomos_on, ran};
+use crate::source::sealed_note;
+use crate::tests::{FINE, TestDirectory, nomos, nomos_on, ran};
 
 fn repository_file(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).expect("a file of the repository")
@@ -242,6 +243,26 @@ fn control_characters_in_a_finding_break_no_xml() {
     assert!(failure.text().is_some_and(|it| it.contains(&replaced("\t\n\u{fffd}\u{fffd}\u{fffd}\u{fffd}"))), "{xml}");
 }
 
+/// That values are not checked is told, and is no finding.
+#[test]
+fn sealed_values_are_told_of() {
+    let sealed = include_str!("../../../agent/src/compile/parse/sealed/fixtures/secret.yaml");
+    let source = TestDirectory::with(&[("a.yaml", sealed), ("b.yaml", NAMED)]);
+    let vet = |words: &str| nomos(&source, &format!("vet --path DIR --source-format=unstructured {words}"));
+    let sentence = "2 objects have values that SOPS sealed; these values are not checked";
+    assert_eq!(vet(""), ran(0, "", &format!("note: {sentence}.\n{FINE}")));
+    assert_eq!(vet("--report text").out, format!("note: {sentence}.\n"));
+    assert_eq!(vet("--report github").out, format!("::notice ::{sentence}\n"));
+    let document = |form: &str| serde_json::from_str::<Value>(&vet(&format!("--report {form}")).out).expect("JSON");
+    let (json, log) = (document("json"), document("sarif"));
+    valid(&jsonschema::validator_for(&strict(schema("nomos-cli/report.schema.json"))).expect("a schema"), &json);
+    valid(&sarif_schema(), &log);
+    assert_eq!(json["sealed"], 2);
+    assert_eq!(log["runs"][0]["invocations"][0]["toolExecutionNotifications"][0]["message"]["text"], sentence);
+    assert_eq!(sealed_note(1), Some(sentence.replace("2 objects have", "1 object has")));
+    assert_eq!(sealed_note(0), None);
+}
+
 /// A difference of each kind, in each form.
 #[cfg(feature = "cluster")]
 #[test]
@@ -270,6 +291,7 @@ fn differences_are_in_every_form() {
         root: "config/".into(),
         clusters: vec![("prod", Vec::new().into())],
         warnings: &[],
+        sealed: 0,
         changes: std::iter::once(change(ChangeEffect::Delete, None)).chain(effects).collect(),
     };
     let document = serde_json::from_str(&json::text(&subject).expect("JSON")).expect("JSON");

@@ -112,7 +112,7 @@ fn program_on(directory: &TestDirectory, words: &str, prepare: impl FnOnce(&mut 
 const REPO: &str =
     "apiVersion: configmanagement.gke.io/v1\nkind: Repo\nmetadata: {name: repo}\nspec: {version: 1.0.0}\n";
 const SHOP: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
-const FINE: &str = "✅ No validation issues found.\n";
+pub(crate) const FINE: &str = "✅ No validation issues found.\n";
 
 fn config_map(name: &str, annotations: &str) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  annotations: {{{annotations}}}\n")
