@@ -12,6 +12,7 @@ use anyhow::Context as _;
 const SHOWN: &str = "kustomize-build.yaml";
 
 /// The output of kustomize.
+#[derive(Clone)]
 pub(crate) struct Rendered {
     /// The name of the kustomization file.
     pub(crate) from: &'static str,

@@ -1,5 +1,8 @@
 //! Reads a source on disk and compiles it for each of its clusters, for `vet` and `hydrate`.
 
+#[cfg(feature = "cluster")]
+mod for_cluster;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,6 +19,9 @@ use agent::model::metadata::annotation;
 use agent::model::object::GroupKind;
 use anyhow::{Context as _, bail};
 use clap::ArgAction;
+
+#[cfg(feature = "cluster")]
+pub(crate) use for_cluster::{SourceForCluster, age_keys};
 
 use crate::kustomize::{self, Rendered};
 use crate::output::{self, ClusterObjects, OutputDirectory};
@@ -158,50 +164,6 @@ pub(crate) fn compiled(
         _ => return Ok(compiled),
     }
     Ok(Compilation { clusters: for_each(&compiled.names, &parsed, &settings, limits.result), ..compiled })
-}
-
-/// The files of a source.
-#[cfg(feature = "cluster")]
-pub(crate) enum SourceFiles {
-    /// Those in a directory.
-    Directory(PathBuf),
-    /// Those of a commit, which were read.
-    Read(files::Files),
-}
-
-#[cfg(feature = "cluster")]
-impl From<&Path> for SourceFiles {
-    fn from(directory: &Path) -> Self {
-        Self::Directory(directory.to_owned())
-    }
-}
-
-/// Compiles a source, whose files this parser reads, with these options for a cluster that serves these kinds.
-///
-/// # Errors
-///
-/// If the source directory cannot be read, or its layout does not fit.
-#[cfg(feature = "cluster")]
-pub(crate) fn compiled_for(
-    source: impl Into<SourceFiles>,
-    options: CompileOptions,
-    live: &kinds::ClusterKinds,
-    parser: FileParser<'_>,
-) -> anyhow::Result<Compilation> {
-    let (ReadSource { parsed, rendered, .. }, warnings) = match source.into() {
-        SourceFiles::Directory(path) => {
-            let source = read(&path, options.format, None, parser)?;
-            let warnings = files::submodules(&path, &source.submodules);
-            (source, warnings)
-        }
-        SourceFiles::Read(files) => (parsed(files, ReadBudget::new(), |_| true, parser)?, Vec::new()),
-    };
-    let mut known = KindScopes::default();
-    add(&mut known, live);
-    let names = vec![options.cluster_name.clone()];
-    let options = CompileOptions { kinds: Ok(known), ..options };
-    let clusters = for_each(&names, &parsed, &options, Wanted::Objects);
-    Ok(Compilation { clusters, names, warnings, sealed: 0, rendered })
 }
 
 impl ForCluster {
@@ -366,6 +328,11 @@ fn read(
             None => {}
         }
     }
+    read_files(root, output, parser)
+}
+
+/// Parses the files in a directory as they are.
+fn read_files(root: &Path, output: Option<&Path>, parser: FileParser<'_>) -> anyhow::Result<ReadSource> {
     let mut budget = ReadBudget::new();
     let found = files::read_dir(root, &mut budget).with_context(|| format!("failed to read {}", root.display()))?;
     let written = output.map(|output| output::Earlier::of(root, output));

@@ -111,6 +111,7 @@ pub(crate) fn opened_and_secret(kind: Kind) -> Result<()> {
     ensure!(cluster.get(&config_map_path(NAME, "settings"))?["data"]["key"] == VALUES[1], "it has another value");
 
     commands(&cluster, &sync)?;
+    compared(&cluster, &sync, &sops)?;
     shown_nowhere(&cluster, &agent, &sync)?;
 
     // The key is gone when another agent begins: what is sealed stays as it is, and everything else is kept as declared.
@@ -170,7 +171,7 @@ fn commands(cluster: &Cluster, sync: &Sync<'_>) -> Result<()> {
     for (args, status, expected) in [
         (&["vet"][..], 0, "note: 3 objects have values that SOPS sealed; these values are not checked.\n"),
         (&["hydrate", "--flat", "--output", &output], 0, ""),
-        (&["diff", NAME, "--path", &path], 0, "configmap/sealed/settings is not compared: SOPS sealed values of it"),
+        (&["diff", NAME, "--path", &path], 0, "0 changed\n2 objects have sealed values that were not compared; "),
     ] {
         let args = if args[0] == "diff" { args.to_vec() } else { [args, &source].concat() };
         let (ended, said) = cluster.nomos(&args);
@@ -183,6 +184,61 @@ fn commands(cluster: &Cluster, sync: &Sync<'_>) -> Result<()> {
     let (_, said) = cluster.nomos(&["diff", NAME, "--path", &path]);
     ensure!(said.contains("+  password: <sealed by SOPS>"), "{said}");
     sync.repository.remove("new.yaml")
+}
+
+/// What changes of sealed objects is shown, with the key and without: <https://github.com/fluxcd/flux2/issues/2387>.
+fn compared(cluster: &Cluster, sync: &Sync<'_>, sops: &Sops) -> Result<()> {
+    let (home, path) = (TempDir::new()?, sync.repository.url());
+    let keys: Vec<String> = (0..2).map(|n| home.path().join(format!("{n}.agekey")).display().to_string()).collect();
+    keys.iter().zip(KEYS).try_for_each(|(file, key)| fs::write(file, key))?;
+    let diff = |more: &[&str], status: u8| {
+        let (ended, said) = cluster.nomos(&[&["diff", NAME, "--path", &path][..], more].concat());
+        ensure!(ended == status, "nomos diff {more:?}: {ended}\n{said}");
+        let shown = VALUES.iter().chain(&["next-value"]).find(|it| said.contains(**it) || said.contains(&encoded(it)));
+        ensure!(shown.is_none() && !said.contains("ENC["), "{shown:?} is in {said}");
+        Ok(said)
+    };
+    let with_key = ["--age-key", &keys[1]];
+    ensure!(diff(&with_key, 0)?.ends_with(": 0 would be deleted, 0 made, 0 changed\n"), "{}", diff(&with_key, 0)?);
+    ensure!(diff(&["--age-key", &keys[0]], 1)?.contains("KNV2001"));
+
+    // A value alone.
+    sync.repository.write("settings.yaml", &sops.sealed(&config_map(NAME, "settings", "next-value"), 1)?)?;
+    let said = diff(&with_key, 1)?;
+    ensure!(said.contains("-  key: '***'\n+  key: '***'\n") && said.ends_with("0 made, 1 changed\n"), "{said}");
+    let said = diff(&[], 0)?;
+    ensure!(said.contains("0 made, 0 changed\n2 objects have sealed values that were not compared"), "{said}");
+
+    // What is not sealed, a key that goes and one that comes, with the rules of the API server.
+    let next = secret(NAME, "login", VALUES[3]).replace("app: web", "app: other").replace("password:", "token:");
+    sync.repository.write("login.yaml", &sops.sealed(&next, 1)?)?;
+    let registry = secret(NAME, "registry", VALUES[3]).replace("password:", ".dockerconfigjson:");
+    let registry = registry.replace("kind: Secret\n", "kind: Secret\ntype: kubernetes.io/dockerconfigjson\n");
+    sync.repository.write("registry.yaml", &sops.sealed(&registry, 1)?)?;
+    let said = diff(&[], 1)?;
+    for part in [
+        "+++ v1.Secret.sealed.login\n",
+        "-  password: '***'\n+  token: <sealed by SOPS>\n",
+        "-    app: '***'\n+    app: '***'\n",
+        "+++ v1.Secret.sealed.registry\n",
+        "0 would be deleted, 1 made, 1 changed\n3 objects have sealed values that were not compared",
+    ] {
+        ensure!(said.contains(part), "{part:?} is missing in {said}");
+    }
+    let report: Value = serde_json::from_str(&diff(&["--report", "json"], 1)?)?;
+    ensure!(report["summary"]["sealed"] == 3, "{report:#}");
+    let effects = report["changes"].as_array().into_iter().flatten();
+    let effects: Vec<_> =
+        effects.map(|it| (it["resource"]["name"].as_str(), it["effect"].as_str(), it["note"].is_string())).collect();
+    for expected in [("settings", "unknown"), ("login", "change"), ("registry", "create")] {
+        ensure!(
+            effects.contains(&(Some(expected.0), Some(expected.1), true)),
+            "{expected:?} is missing in {effects:?}"
+        );
+    }
+    sync.repository.remove("registry.yaml")?;
+    sync.repository.git(&["checkout", "--quiet", "--", "login.yaml", "settings.yaml"])?;
+    Ok(())
 }
 
 /// No value is in anything that the agent or `nomos` shows, and no key.

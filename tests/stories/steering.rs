@@ -1,7 +1,7 @@
 //! What operators do with syncs: suspend, resume, ask for a sync at once, approve, and wait.
 
 use anyhow::{Error, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::agent_process::Agent;
 use tests::cluster::{Cluster, Kind, root_sync_path};
 use tests::repository::Repository;
@@ -207,6 +207,11 @@ pub(crate) fn shown_before(kind: Kind) -> Result<()> {
     ] {
         ensure!(said.contains(part), "{part:?} is missing in {said}");
     }
+    let report: Value = serde_json::from_str(&nomos(&cluster, &["diff", "--path", path, "--report", "json"], 1)?)?;
+    ensure!(report["summary"]["unchecked"] == 2 && report["summary"]["made"] == 5, "{report:#}");
+    let unchecked = report["changes"].as_array().into_iter().flatten().filter(|change| change["note"].is_string());
+    let unchecked: Vec<_> = unchecked.map(|change| change["resource"]["kind"].as_str().unwrap_or_default()).collect();
+    ensure!(unchecked == ["Gadget", "Service"] || unchecked == ["Service", "Gadget"], "{unchecked:?}");
     let encoded = ["c2VzYW1l", "cHVtcGtpbg=="];
     ensure!(!["sesame", "pumpkin"].iter().chain(&encoded).any(|value| said.contains(value)), "{said}");
     ensure!(cluster.get(&config_map_path("shown", "settings"))?["data"]["key"] == "one", "it was changed");
@@ -269,6 +274,17 @@ pub(crate) fn commits(kind: Kind) -> Result<()> {
             "{said}"
         );
     }
+    // A clone of something else.
+    ensure!(!diff("next", 1)?.contains("probably"));
+    let other = Repository::empty()?;
+    other.write("config/other.yaml", &namespace("other"))?;
+    other.commit()?;
+    let said = nomos(&cluster, &["diff", "--path", &other.url(), "--commit", "HEAD"], 1)?;
+    ensure!(
+        said.starts_with("warning: this is probably no clone of ")
+            || said.contains("\nwarning: this is probably no clone of "),
+        "{said}"
+    );
     let said = diff("none", 2)?;
     ensure!(said.contains("has no commit \"none\"") && said.contains("git fetch"), "{said}");
     let said = nomos(&cluster, &["diff", "--path", &url, "--commit", "next", "--report", "github"], 1)?;

@@ -22,7 +22,7 @@ fn change(subject: &Subject<'_>, change: &ReportedChange) -> String {
     };
     let mut properties = vec![("title", change.sentence())];
     properties.extend(change.place.location.iter().flat_map(|at| place(subject, at)));
-    format!("::{level} {}::{}\n", listed(&properties), data(change.text.trim_end()))
+    format!("::{level} {}::{}\n", listed(&properties), data(&change.words()))
 }
 
 fn listed(properties: &[(&str, String)]) -> String {

@@ -4,7 +4,7 @@ use agent::model::finding::{Finding, Warning};
 use agent::model::visible::visible_json;
 use serde::Serialize;
 
-use super::{ReportedChange, Subject};
+use super::{ChangeCounts, ReportedChange, Subject};
 
 /// The version of the form. It grows when a field is removed or changes its meaning, not when a field is added.
 const VERSION: u32 = 1;
@@ -17,6 +17,8 @@ struct JsonReport<'a> {
     warnings: &'a [Warning],
     #[serde(skip_serializing_if = "Option::is_none")]
     sealed: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<ChangeCounts>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     changes: &'a [ReportedChange],
 }
@@ -40,9 +42,9 @@ pub(super) fn text(subject: &Subject<'_>) -> anyhow::Result<String> {
     let clusters = clusters
         .map(|(name, findings)| ClusterFindings { name, findings: findings.iter().map(entry).collect() })
         .collect();
-    let Subject { root, warnings, sealed, changes, .. } = subject;
-    let sealed = (*sealed > 0).then_some(*sealed);
-    let report = JsonReport { version: VERSION, root, clusters, warnings, sealed, changes };
+    let Subject { root, warnings, sealed, changes, counts, .. } = subject;
+    let (sealed, summary) = ((*sealed > 0).then_some(*sealed), *counts);
+    let report = JsonReport { version: VERSION, root, clusters, warnings, sealed, summary, changes };
     Ok(visible_json(&serde_json::to_string_pretty(&report)?).into_owned() + "\n")
 }
 

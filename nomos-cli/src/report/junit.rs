@@ -81,7 +81,7 @@ fn change_case(xml: &mut Xml, subject: &Subject<'_>, change: &ReportedChange) ->
         .create_element("testcase")
         .with_attribute(attribute("name", &sentence))
         .with_attribute(attribute("classname", &file));
-    let text = valid(&change.text.replace('\r', ""));
+    let text = valid(&change.words().replace('\r', ""));
     case.write_inner_content(|xml| {
         let part = match change.effect {
             ChangeEffect::Fail => xml.create_element("failure").with_attribute(attribute("message", &sentence)),

@@ -64,6 +64,23 @@ pub(crate) struct ReportedChange {
     pub(crate) place: Place,
     /// The difference, or a sentence.
     pub(crate) text: String,
+    /// A doubt about it, as a sentence without full stop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) note: Option<&'static str>,
+}
+
+/// The numbers of objects that `nomos diff` found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ChangeCounts {
+    pub(crate) deleted: usize,
+    pub(crate) made: usize,
+    pub(crate) changed: usize,
+    pub(crate) failed: usize,
+    /// Those of the made ones that the API server could not check.
+    pub(crate) unchecked: usize,
+    /// Objects with sealed values that were not compared.
+    pub(crate) sealed: usize,
 }
 
 /// The effect of a commit on an object.
@@ -100,6 +117,13 @@ impl ReportedChange {
         };
         format!("{object} {effect}")
     }
+
+    /// The difference and what is not sure about it.
+    fn words(&self) -> String {
+        let note = self.note.map(|note| format!("note: {note}"));
+        let parts = [Some(self.text.trim_end().to_owned()), note];
+        parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
+    }
 }
 
 /// The content of a report, the same for every form.
@@ -115,6 +139,8 @@ pub(crate) struct Subject<'a> {
     sealed: usize,
     /// The differences; only those of `nomos diff`.
     pub(crate) changes: Vec<ReportedChange>,
+    /// Their numbers.
+    pub(crate) counts: Option<ChangeCounts>,
 }
 
 impl<'a> Subject<'a> {
@@ -123,7 +149,7 @@ impl<'a> Subject<'a> {
         let clusters = compiled.clusters.iter();
         let clusters = clusters.map(|it| (it.label(), compiled.on_disk(&it.compiled.findings))).collect();
         let (warnings, sealed) = (&compiled.warnings, compiled.sealed);
-        Self { command, root, clusters, warnings, sealed, changes: Vec::new() }
+        Self { command, root, clusters, warnings, sealed, changes: Vec::new(), counts: None }
     }
 
     /// Adds a finding about the first cluster.

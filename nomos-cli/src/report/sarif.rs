@@ -89,7 +89,7 @@ fn change(subject: &Subject<'_>, change: &ReportedChange) -> Value {
     json!({
         "ruleId": "difference",
         "level": level,
-        "message": { "text": format!("{}\n\n{}", change.sentence(), change.text.trim_end()) },
+        "message": { "text": format!("{}\n\n{}", change.sentence(), change.words()) },
         "locations": [at],
     })
 }

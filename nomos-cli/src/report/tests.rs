@@ -269,7 +269,7 @@ fn sealed_values_are_told_of() {
 fn differences_are_in_every_form() {
     use agent::model::finding::{Location, Place, Resource};
 
-    use super::{ChangeEffect, ReportedChange, Subject, github, json, junit as xml, sarif};
+    use super::{ChangeCounts, ChangeEffect, ReportedChange, Subject, github, json, junit as xml, sarif};
 
     let resource = Resource {
         group: "apps".into(),
@@ -283,6 +283,7 @@ fn differences_are_in_every_form() {
         effect,
         place: Place { location, resource: Some(resource.clone()) },
         text: "--- a\n+++ a\n".into(),
+        note: (effect == ChangeEffect::Create).then_some("it is not checked"),
     };
     let effects = [ChangeEffect::Create, ChangeEffect::Change, ChangeEffect::Fail, ChangeEffect::Unknown]
         .map(|effect| change(effect, Some(location.clone())));
@@ -292,12 +293,17 @@ fn differences_are_in_every_form() {
         clusters: vec![("prod", Vec::new().into())],
         warnings: &[],
         sealed: 0,
+        counts: Some(ChangeCounts { deleted: 1, unchecked: 1, ..ChangeCounts::default() }),
         changes: std::iter::once(change(ChangeEffect::Delete, None)).chain(effects).collect(),
     };
     let document = serde_json::from_str(&json::text(&subject).expect("JSON")).expect("JSON");
     valid(&jsonschema::validator_for(&strict(schema("nomos-cli/report.schema.json"))).expect("a schema"), &document);
     assert_eq!(document["changes"][0]["effect"], "delete");
     assert_eq!(document["changes"][1]["location"]["path"], "web.yaml");
+    assert_eq!(
+        (&document["changes"][1]["note"], &document["summary"]["unchecked"]),
+        (&json!("it is not checked"), &json!(1))
+    );
     let log = serde_json::from_str(&sarif::text(&subject).expect("JSON")).expect("JSON");
     valid(&sarif_schema(), &log);
     assert_eq!(log["runs"][0]["results"].as_array().map(Vec::len), Some(5));
@@ -309,7 +315,7 @@ fn differences_are_in_every_form() {
     let commands = github::text(&subject);
     let expected = "\
 ::warning title=Deployment.apps shop/web would be deleted::--- a%0A+++ a
-::notice title=Deployment.apps shop/web would be made,file=config/web.yaml,line=3,col=1::--- a%0A+++ a
+::notice title=Deployment.apps shop/web would be made,file=config/web.yaml,line=3,col=1::--- a%0A+++ a%0A%0Anote: it is not checked
 ";
     assert!(commands.starts_with(expected), "{commands}");
     assert!(commands.contains("\n::error title=Deployment.apps shop/web cannot be applied,"), "{commands}");

@@ -228,6 +228,46 @@ fn an_export_overwrites_nothing_and_shows_no_secret_by_one_word() {
 }
 
 #[test]
+fn a_repository_is_looked_at_before_the_cluster() {
+    let away_and_named = "  annotations: {configsync.gke.io/cluster-name-selector: prod}\n";
+    let directory = TestDirectory::with(&[
+        ("kubeconfig", &away(1)),
+        ("broken/a.yaml", "kind: ["),
+        ("twice/a.yaml", SHOP),
+        ("twice/b.yaml", SHOP),
+        ("prod/a.yaml", &format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n{away_and_named}")),
+        ("prod/b.yaml", &format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n{away_and_named}")),
+        ("kustomized/kustomization.yaml", "resources: [a.yaml]\n"),
+        ("kustomized/a.yaml", SHOP),
+        ("fine/a.yaml", SHOP),
+    ]);
+    let run = |words: &str| nomos(&directory, &format!("{words} --kubeconfig DIR/kubeconfig"));
+    for command in ["diff --path", "export --check"] {
+        let none = run(&format!("{command} DIR/none"));
+        assert!(none.status == 2 && none.err.starts_with("error: failed to read DIR/none"), "{command}: {}", none.err);
+        for (source, code) in
+            [("broken", "KNV2001: "), ("twice", "KNV1029: "), ("prod --cluster-name prod", "KNV1029: ")]
+        {
+            let wrong = run(&format!("{command} DIR/{source}"));
+            let told = wrong.err.trim_start_matches("errors for cluster \"prod\":\n");
+            let told = if command.starts_with("diff") && told.is_empty() { &wrong.out } else { told };
+            assert!(wrong.status == 1 && told.contains(code), "{command} {source}: {wrong:?}");
+        }
+        // A mistake for another cluster alone is none for this one.
+        for source in ["fine", "prod", "prod --cluster-name other"] {
+            let away = run(&format!("{command} DIR/{source}"));
+            assert!(away.status == 2 && away.err.contains("does not answer"), "{command} {source}: {away:?}");
+        }
+        let keyless = run(&format!("{command} DIR/fine --age-key DIR/fine/a.yaml"));
+        assert!(keyless.status == 2 && keyless.err.contains("is no file with age keys"), "{command}: {}", keyless.err);
+    }
+    // The agent renders nothing, and what it would refuse is not compared.
+    let kustomized = run("diff --path DIR/kustomized");
+    assert!(kustomized.status == 1 && kustomized.err.contains("KNV1068"), "{kustomized:?}");
+    assert_eq!(run("diff --path DIR/broken --report json").status, 1);
+}
+
+#[test]
 fn the_source_of_a_diff_is_looked_at_before_the_cluster() {
     let directory = TestDirectory::with(&[("kubeconfig", &away(1)), ("plain/a.yaml", SHOP)]);
     let diff = |words: &str| nomos(&directory, &format!("diff --kubeconfig DIR/kubeconfig {words}"));

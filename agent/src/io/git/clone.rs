@@ -51,6 +51,18 @@ impl UserClone {
         message.and_then(|message| message.lines().next()).unwrap_or_default().to_str_lossy().into_owned()
     }
 
+    /// `true` if the clone has this commit.
+    pub fn has(&self, commit: Commit) -> bool {
+        self.repo.find_object(commit.0).is_ok_and(|object| object.kind == gix::object::Kind::Commit)
+    }
+
+    /// The URLs of its remotes.
+    pub fn remotes(&self) -> Vec<String> {
+        let config = self.repo.config_snapshot();
+        let remotes = config.sections_by_name("remote").into_iter().flatten();
+        remotes.flat_map(|remote| remote.values("url")).map(|url| url.to_str_lossy().into_owned()).collect()
+    }
+
     /// The content of a file of a commit, by its path from the root of the repository; `None` if the clone does not have it.
     pub fn file(&self, commit: Commit, path: &str) -> Option<Arc<[u8]>> {
         let tree = self.repo.find_object(commit.0).ok()?.peel_to_tree().ok()?;

@@ -414,4 +414,11 @@ fn a_clone_shows_its_commits_and_keeps_its_work_tree() {
     assert_eq!(clone.file(commit, "none.yaml"), None);
     assert_eq!(fs::read_to_string(repo.path().join("a.yaml")).expect("there"), "not committed");
     assert!(UserClone::around(&repo.path().join("..")).is_none());
+
+    assert!(clone.has(commit) && !Commit::from_hex(&"1".repeat(40)).is_some_and(|none| clone.has(none)));
+    assert_eq!(clone.remotes(), [""; 0]);
+    repo.git("remote add origin git@git.example:team/shop.git");
+    repo.git("remote add upstream https://git.example/upstream/shop");
+    let clone = UserClone::around(&repo.path()).expect("a clone");
+    assert_eq!(clone.remotes(), ["git@git.example:team/shop.git", "https://git.example/upstream/shop"]);
 }

@@ -10,15 +10,15 @@ use crate::compile::declared::DeclaredObject;
 use crate::model::metadata::FIELD_MANAGER;
 use crate::model::object::Object;
 
-/// The object as an apply would leave it, which changes nothing.
+/// The object as an apply of `body` in the place of what is declared would leave it, which changes nothing.
 ///
 /// # Errors
 /// Those of an apply.
-pub async fn dry_run(cluster: &Cluster, declared: &DeclaredObject) -> Result<Object, ApiError> {
+pub async fn dry_run(cluster: &Cluster, declared: &DeclaredObject, body: &Object) -> Result<Object, ApiError> {
     check_size(declared)?;
     let path = cluster.path(&declared.id, declared.version()).await?;
     let path = path::with_query(&path, &[("dryRun", "All"), ("fieldManager", FIELD_MANAGER), ("force", "true")]);
-    let body = serde_json::to_vec(&declared.body()).map_err(|error| ApiError::Unsendable(error.to_string()))?;
+    let body = serde_json::to_vec(body).map_err(|error| ApiError::Unsendable(error.to_string()))?;
     cluster.request(Method::PATCH, &path, APPLY, body).await
 }
 

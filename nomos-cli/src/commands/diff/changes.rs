@@ -29,7 +29,9 @@ use crate::Paint;
 use crate::commands::status::query::belongs;
 use crate::contexts::{self, ClusterContext};
 use crate::differences::Difference;
-use crate::report::{ChangeEffect, ReportedChange};
+use crate::report::{ChangeCounts, ChangeEffect, ReportedChange};
+
+use super::sealed::ObjectWithStandIns;
 
 /// Requests in flight.
 const IN_FLIGHT: usize = 16;
@@ -45,6 +47,8 @@ pub(super) struct Changes {
 struct Change {
     place: Place,
     effect: ChangeKind,
+    /// Values of it that SOPS sealed were not compared.
+    sealed: bool,
 }
 
 enum ChangeKind {
@@ -59,9 +63,16 @@ enum ChangeKind {
     Fails(String),
     /// It cannot be said before it is applied.
     Unknown(String),
+    /// Nothing but sealed values would be changed, if any.
+    AtMostSealed,
 }
 
-/// Finds out by dry runs. `compared` counts the objects that are done.
+/// The reason why the API server was not asked.
+const UNASKED: &str = "it is not checked by the API server, because its Namespace or kind is not there yet";
+/// The part of an object with sealed values that is not known.
+const SEALED: &str = "its values that SOPS sealed are not compared; --age-key FILE compares them";
+
+/// Finds out by dry runs. `compared` counts the objects that are done. `opened` says that there was a key for what SOPS sealed.
 ///
 /// # Errors
 ///
@@ -69,14 +80,14 @@ enum ChangeKind {
 pub(super) async fn changes(
     (cluster, client, server): (&ClusterContext, &Client, &Cluster),
     sync: &SyncId,
-    declared: &DeclaredSet,
+    (declared, opened): (&DeclaredSet, bool),
     compared: &Cell<usize>,
 ) -> anyhow::Result<Changes> {
     let (recorded, memory) = recorded(cluster, client, sync).await?;
     let prune = deletions(server, sync, declared, (&recorded, &memory)).await.map_err(|error| cluster.failed(error))?;
     let changes: Vec<Option<Change>> = stream::iter(&declared.objects)
         .map(async |(_, declared)| {
-            let change = change(server, declared).await;
+            let change = change(server, declared, opened).await;
             compared.set(compared.get() + 1);
             change
         })
@@ -90,7 +101,7 @@ pub(super) async fn changes(
 impl Changes {
     /// `true` if the cluster would not stay as it is.
     pub(super) fn differ(&self) -> bool {
-        let differs = |change: &Change| !matches!(change.effect, ChangeKind::Unknown(_));
+        let differs = |change: &Change| !matches!(change.effect, ChangeKind::Unknown(_) | ChangeKind::AtMostSealed);
         !self.prune.deletions.is_empty() || self.declared.iter().any(differs)
     }
 
@@ -104,25 +115,39 @@ impl Changes {
                 paint.bad(&format!("{at}{text}\n"))
             }
             ChangeKind::Unknown(text) => format!("{text}\n"),
+            ChangeKind::AtMostSealed => String::new(),
         });
         gone.chain(changes).collect()
     }
 
-    /// The numbers of objects, in a line.
+    /// The numbers of objects.
+    pub(super) fn counts(&self) -> ChangeCounts {
+        let count = |is: fn(&Change) -> bool| self.declared.iter().filter(|change| is(change)).count();
+        ChangeCounts {
+            deleted: self.prune.deletions.len(),
+            made: count(|it| matches!(it.effect, ChangeKind::Made(_) | ChangeKind::Unasked(_))),
+            changed: count(|it| matches!(it.effect, ChangeKind::Changed(_))),
+            failed: count(|it| matches!(it.effect, ChangeKind::Fails(_))),
+            unchecked: count(|it| matches!(it.effect, ChangeKind::Unasked(_))),
+            sealed: count(|it| it.sealed),
+        }
+    }
+
+    /// The numbers of objects, in a line, and a line for each reason why something is not known.
     pub(super) fn summary(&self) -> String {
-        let count = |is: fn(&ChangeKind) -> bool| self.declared.iter().filter(|change| is(&change.effect)).count();
-        let made = count(|it| matches!(it, ChangeKind::Made(_) | ChangeKind::Unasked(_)));
-        let unasked = count(|it| matches!(it, ChangeKind::Unasked(_)));
-        let changed = count(|it| matches!(it, ChangeKind::Changed(_)));
-        let failed = count(|it| matches!(it, ChangeKind::Fails(_)));
+        let ChangeCounts { deleted, made, changed, failed, unchecked, sealed } = self.counts();
         let failed = if failed > 0 { format!(", {failed} would fail") } else { String::new() };
-        let unasked = match unasked {
-            0 => String::new(),
-            unasked => format!(
-                "{unasked} of those are not checked by the API server: their Namespace or kind is not there yet\n"
-            ),
-        };
-        format!("{} would be deleted, {made} made, {changed} changed{failed}\n{unasked}", self.prune.deletions.len())
+        let mut text = format!("{deleted} would be deleted, {made} made, {changed} changed{failed}\n");
+        if unchecked > 0 {
+            text += &format!(
+                "{unchecked} of those are not checked by the API server: their Namespace or kind is not there yet\n"
+            );
+        }
+        if sealed > 0 {
+            let have = if sealed == 1 { "object has" } else { "objects have" };
+            text += &format!("{sealed} {have} sealed values that were not compared; --age-key FILE compares them\n");
+        }
+        text
     }
 
     /// The finding with which the guard would hold the deletions. `commit` names the commit, or stands for it.
@@ -150,17 +175,18 @@ impl Changes {
             effect: ChangeEffect::Delete,
             place: Place { location: None, resource: Some(Resource::named(id, "")) },
             text: format!("{id} would be deleted"),
+            note: None,
         });
-        let changes = self.declared.iter().map(|Change { place, effect }| {
-            let (effect, text) = match effect {
-                ChangeKind::Made(difference) | ChangeKind::Unasked(difference) => {
-                    (ChangeEffect::Create, difference.text(Paint::default()))
-                }
-                ChangeKind::Changed(difference) => (ChangeEffect::Change, difference.text(Paint::default())),
-                ChangeKind::Fails(text) => (ChangeEffect::Fail, text.clone()),
-                ChangeKind::Unknown(text) => (ChangeEffect::Unknown, text.clone()),
+        let changes = self.declared.iter().map(|Change { place, effect, sealed }| {
+            let (effect, text, note) = match effect {
+                ChangeKind::Made(it) => (ChangeEffect::Create, it.text(Paint::default()), None),
+                ChangeKind::Unasked(it) => (ChangeEffect::Create, it.text(Paint::default()), Some(UNASKED)),
+                ChangeKind::Changed(it) => (ChangeEffect::Change, it.text(Paint::default()), None),
+                ChangeKind::Fails(text) => (ChangeEffect::Fail, text.clone(), None),
+                ChangeKind::Unknown(text) => (ChangeEffect::Unknown, text.clone(), None),
+                ChangeKind::AtMostSealed => (ChangeEffect::Unknown, String::new(), None),
             };
-            ReportedChange { effect, place: place.clone(), text }
+            ReportedChange { effect, place: place.clone(), text, note: note.or(sealed.then_some(SEALED)) }
         });
         gone.chain(changes).collect()
     }
@@ -237,9 +263,10 @@ async fn deletions(
 }
 
 /// The effect of a declared object; `None` if it changes nothing.
-async fn change(server: &Cluster, declared: &DeclaredObject) -> Result<Option<Change>, ApiError> {
+async fn change(server: &Cluster, declared: &DeclaredObject, opened: bool) -> Result<Option<Change>, ApiError> {
     let id = &declared.id;
-    let with = |effect| Ok(Some(Change { place: declared.place(), effect }));
+    let sealed = declared.is_sealed() && !opened;
+    let with = |effect| Ok(Some(Change { place: declared.place(), effect, sealed }));
     if declared.apply_time_mutation().is_some() {
         return with(ChangeKind::Unknown(format!("{id} is not compared: it takes values of other objects")));
     }
@@ -247,20 +274,28 @@ async fn change(server: &Cluster, declared: &DeclaredObject) -> Result<Option<Ch
     if live.is_some() && (declared.implicit || declared.ignores_mutation()) {
         return Ok(None);
     }
-    if declared.is_sealed() {
-        return with(sealed(declared, live.is_some()));
-    }
     // It may still have what is declared in plain text now, and was secret before.
-    let confidential = live.as_ref().is_some_and(Object::hides_values);
+    let was_hidden = live.as_ref().is_some_and(Object::hides_values);
+    let confidential = was_hidden || (declared.is_sealed() && (opened || live.is_some()));
+    let stand_in = match sealed {
+        true => ObjectWithStandIns::of(declared.body(), live.as_ref()),
+        false => ObjectWithStandIns::whole(declared.body()),
+    };
     let mut asked = true;
-    let after = match dry_run(server, declared).await {
+    let after = match dry_run(server, declared, &stand_in.body).await {
         Ok(after) => after,
         // Its Namespace or its kind comes with the same commit.
         Err(error) if is_absent(&error) && live.is_none() => {
             asked = false;
-            declared.body()
+            stand_in.body.clone()
         }
         Err(error) if error.is_transient() => return Err(error),
+        // Such as a Secret of a type that needs some keys.
+        Err(_) if stand_in.lacks_values() && live.is_none() => stand_in.body.clone(),
+        Err(_) if stand_in.lacks_values() => {
+            let why = "the API server refuses it without the values that SOPS sealed";
+            return with(ChangeKind::Unknown(format!("{id} is not compared: {why}")));
+        }
         Err(error) => {
             // The words about a Secret may have its values.
             let withheld = declared.is_confidential() || confidential;
@@ -269,9 +304,9 @@ async fn change(server: &Cluster, declared: &DeclaredObject) -> Result<Option<Ch
         }
     };
     let document = |object: &Object| yaml::document(&Value::Object(shown(object.clone()).0));
-    let (before, after) = (live.as_ref().map(document), document(&after));
+    let (before, after) = (live.as_ref().map(document), document(&stand_in.completed(after)));
     if before.as_ref() == Some(&after) {
-        return Ok(None);
+        return if sealed { with(ChangeKind::AtMostSealed) } else { Ok(None) };
     }
     let difference = Difference { path: path(declared), on_disk: before, wanted: Some(after), confidential };
     with(match live {
@@ -279,15 +314,6 @@ async fn change(server: &Cluster, declared: &DeclaredObject) -> Result<Option<Ch
         None if asked => ChangeKind::Made(difference),
         None => ChangeKind::Unasked(difference),
     })
-}
-
-/// The effect of an object with sealed values, which the API server would take for the values themselves.
-fn sealed(declared: &DeclaredObject, is_live: bool) -> ChangeKind {
-    if is_live {
-        return ChangeKind::Unknown(format!("{} is not compared: SOPS sealed values of it", declared.id));
-    }
-    let wanted = yaml::document(&Value::Object(shown(declared.written()).0));
-    ChangeKind::Made(Difference { path: path(declared), on_disk: None, wanted: Some(wanted), confidential: false })
 }
 
 /// The object as it is; `None` if it, or its kind, is not there.

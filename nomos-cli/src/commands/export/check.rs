@@ -3,16 +3,14 @@
 use std::path::Path;
 
 use agent::compile::declared::{DeclaredObject, DeclaredSet};
-use agent::compile::parse::{self, AgeKeys, SourceFile};
 use agent::compile::{CompileOptions, DynamicSelectors, NamespaceStrategy, SourceFormat};
 use agent::model::object::ObjectId;
 use agent::sync::managed_fields::{Basis, differences};
-use anyhow::{Context as _, bail};
 use serde::Serialize;
 
-use super::ExportArgs;
 use super::gather::{ExportAccount, ExportedObjects, LiveCluster};
-use crate::source::{Compilation, compiled_for};
+use super::{ExportArgs, ExportFormat};
+use crate::source::{Compilation, SourceForCluster, age_keys};
 use crate::{Console, FINE, FOUND};
 
 /// The parts of a cluster that a repository lacks.
@@ -37,14 +35,58 @@ struct UncommittedFields {
     fields: Vec<String>,
 }
 
+/// The repository, which is read before any cluster is asked.
+pub(super) struct CheckedRepository {
+    source: SourceForCluster,
+    format: SourceFormat,
+}
+
+impl CheckedRepository {
+    /// Reads the repository in a directory.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or the keys cannot.
+    pub(super) fn read(args: &ExportArgs, directory: &Path) -> anyhow::Result<Self> {
+        let is_hierarchy = match args.source_format {
+            Some(format) => format == ExportFormat::Hierarchy,
+            None => directory.join("system").is_dir(),
+        };
+        let format = if is_hierarchy { SourceFormat::Hierarchy } else { SourceFormat::Unstructured };
+        let keys = args.age_key.as_deref().map(age_keys).transpose()?;
+        let source = SourceForCluster::of_directory(directory, Some(format), keys.as_ref())?;
+        Ok(Self { source, format })
+    }
+
+    /// The mistakes of the repository that no cluster makes right.
+    pub(super) fn mistakes(&self, args: &ExportArgs) -> Option<Compilation> {
+        let options = CompileOptions::offline(self.format);
+        self.source.blocked_everywhere(&[self.format], &options, args.cluster_name.as_deref())
+    }
+
+    /// Compiles the repository for this cluster.
+    async fn compiled(self, args: &ExportArgs, live: &LiveCluster<'_>) -> anyhow::Result<Compilation> {
+        let options = CompileOptions {
+            cluster_name: match &args.cluster_name {
+                Some(name) => name.clone(),
+                None => live.name().await?,
+            },
+            namespaces: NamespaceStrategy::Implicit,
+            dynamic: DynamicSelectors::Live(live.labels()),
+            ..CompileOptions::offline(self.format)
+        };
+        Ok(self.source.compiled(options, &live.kinds()))
+    }
+}
+
 /// Compares, and prints what is missing.
 pub(super) async fn run(
     args: &ExportArgs,
-    (directory, format): (&Path, SourceFormat),
+    repository: CheckedRepository,
     live: &LiveCluster<'_>,
     console: &mut Console<'_>,
 ) -> anyhow::Result<u8> {
-    let compilation = compile(args, (directory, format), live).await?;
+    let compilation = repository.compiled(args, live).await?;
     let Some(declared) = compilation.clusters.first().and_then(|found| found.compiled.declared.as_ref()) else {
         console.note(&compilation.text());
         return Ok(FOUND);
@@ -80,38 +122,6 @@ pub(super) async fn run(
 fn of_git<'a>(declared: &'a DeclaredSet, id: &ObjectId) -> Option<&'a DeclaredObject> {
     let found = declared.objects.get(id).filter(|declared| !declared.implicit);
     found.or_else(|| declared.withheld.get(id)).map(|declared| &**declared)
-}
-
-/// The age keys in a file.
-fn keys(file: &Path) -> anyhow::Result<AgeKeys> {
-    let shown = file.display();
-    let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {shown}"))?;
-    match AgeKeys::read([(shown.to_string().as_str(), text.as_str())].into_iter(), shown.to_string()) {
-        Ok(keys) => Ok(keys),
-        Err(_) => bail!("{shown} is no file with age keys, as age-keygen writes it"),
-    }
-}
-
-/// Compiles the repository for this cluster.
-async fn compile(
-    args: &ExportArgs,
-    (directory, format): (&Path, SourceFormat),
-    live: &LiveCluster<'_>,
-) -> anyhow::Result<Compilation> {
-    let kinds = live.kinds();
-    let options = CompileOptions {
-        cluster_name: match &args.cluster_name {
-            Some(name) => name.clone(),
-            None => live.name().await?,
-        },
-        namespaces: NamespaceStrategy::Implicit,
-        dynamic: DynamicSelectors::Live(live.labels()),
-        ..CompileOptions::offline(format)
-    };
-    match args.age_key.as_deref().map(keys).transpose()? {
-        None => compiled_for(directory, options, &kinds, &parse::parse),
-        Some(keys) => compiled_for(directory, options, &kinds, &|file: &SourceFile| parse::parse_opened(file, &keys)),
-    }
 }
 
 fn text(missing: &Uncommitted, compared: usize) -> String {

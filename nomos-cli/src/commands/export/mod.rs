@@ -24,6 +24,7 @@ use serde_json::Value;
 use crate::columns::{Data, table};
 use crate::contexts;
 use crate::{Console, FINE, FOUND, boolean};
+use check::CheckedRepository;
 use files::ExportedFile;
 use gather::{ExportAccount, LiveCluster};
 
@@ -124,12 +125,11 @@ enum SecretForm {
 impl ExportArgs {
     fn format(&self, live: &LiveCluster<'_>) -> anyhow::Result<SourceFormat> {
         let unread = live.unread.iter().next();
-        let is_hierarchy = match (self.source_format, &self.check) {
-            (Some(format), _) => format == ExportFormat::Hierarchy,
-            (None, Some(directory)) => directory.join("system").is_dir(),
-            (None, None) => unread.is_none(),
+        let is_hierarchy = match self.source_format {
+            Some(format) => format == ExportFormat::Hierarchy,
+            None => unread.is_none(),
         };
-        if let Some((name, why)) = unread.filter(|_| is_hierarchy && self.check.is_none()) {
+        if let Some((name, why)) = unread.filter(|_| is_hierarchy) {
             bail!(
                 "the layout hierarchy declares every Namespace, and {name} cannot be read: {why}\n\n\
                  hint: --source-format=unstructured exports the objects in it, for a RepoSync"
@@ -166,16 +166,24 @@ pub(crate) fn run(args: &ExportArgs, kubeconfig: Option<&Path>, console: &mut Co
     if args.secrets != SecretForm::Sops && !args.age.is_empty() {
         bail!("--age is for --secrets=sops; Secrets are not sealed otherwise");
     }
-    if args.check.is_none() {
-        files::check_empty(&args.path)?;
+    let repository = match &args.check {
+        None => {
+            files::check_empty(&args.path)?;
+            None
+        }
+        Some(directory) => Some(CheckedRepository::read(args, directory)?),
+    };
+    if let Some(mistakes) = repository.as_ref().and_then(|repository| repository.mistakes(args)) {
+        console.note(&mistakes.text());
+        return Ok(FOUND);
     }
     let cluster = contexts::cluster(kubeconfig, &console.environment, args.context.as_deref())?;
     contexts::with(&cluster, async |client| {
         let live = LiveCluster::connect(&cluster, client, &args.namespace).await?;
-        let format = args.format(&live)?;
-        if let Some(directory) = &args.check {
-            return check::run(args, (directory, format), &live, console).await;
+        if let Some(repository) = repository {
+            return check::run(args, repository, &live, console).await;
         }
+        let format = args.format(&live)?;
         let mut gathered = live.gather(args, None, console).await?;
         let placed = if format == SourceFormat::Hierarchy && !args.flat {
             shared::placed(&gathered, args.is_whole(), &live.kinds())

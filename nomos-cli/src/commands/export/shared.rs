@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent::compile::declared::{DeclaredSet, hydrated};
-use agent::compile::parse::{self, SourceFile};
+use agent::compile::parse::SourceFile;
 use agent::compile::{CompileOptions, SourceFormat};
 use agent::io::files::Files;
 use agent::model::object::{Object, ObjectId};
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::files::{self, ExportedFile};
 use super::gather::ExportedObjects;
 use crate::kinds::ClusterKinds;
-use crate::source::{SourceFiles, compiled_for};
+use crate::source::SourceForCluster;
 
 /// Labels of a Namespace that name its group; the first one counts.
 const GROUP_LABELS: [&str; 2] = ["team", "app.kubernetes.io/part-of"];
@@ -160,7 +160,7 @@ fn compiled(exported: &ExportedObjects, files: &[ExportedFile], kinds: &ClusterK
     let source = |(path, text): (String, String)| SourceFile { path, content: text.into_bytes().into() };
     let source = Files { files: texts.into_iter().map(source).collect(), ..Files::default() };
     let options = CompileOptions::offline(SourceFormat::Hierarchy);
-    let compilation = compiled_for(SourceFiles::Read(source), options, kinds, &parse::parse).ok()?;
+    let compilation = SourceForCluster::of_files(source, None).ok()?.compiled(options, kinds);
     compilation.clusters.into_iter().next()?.compiled.declared
 }
 
