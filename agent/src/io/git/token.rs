@@ -207,10 +207,11 @@ impl GithubApp {
             .ok_or_else(|| GitError::new(FailureClass::Broken, "the key of the GitHub App cannot sign"))?;
         let request = client.post(url).header(AUTHORIZATION, bearer).header(ACCEPT, "application/vnd.github+json");
         let failed = "GitHub does not give a token for the installation of the App";
-        let answer = text(request, operation, failed).map_err(|error| {
+        let answer = text(request, operation, failed)
+            .and_then(|answer| Self::token_of(&answer, now).ok_or_else(|| unreadable(failed)));
+        let (token, lifetime) = answer.map_err(|error| {
             error.hint("Check the ids and the key in the Secret of spec.git.secretRef, and that the App is installed.")
         })?;
-        let (token, lifetime) = Self::token_of(&answer, now).ok_or_else(|| unreadable(failed))?;
         Ok((Credentials { user: "x-access-token".to_owned(), password: token }, lifetime))
     }
 
