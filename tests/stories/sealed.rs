@@ -133,8 +133,27 @@ pub(crate) fn opened_and_secret(kind: Kind) -> Result<()> {
     sync.await_synced(&commit)?;
     let said = agent.log().lines(0).join("\n");
     ensure!(said.contains("line 1 of \\\"note.agekey\\\""), "the wrong line is not told");
+    given_up(&cluster, &sync)?;
     in_plain_text(&cluster, &sync)?;
     shown_nowhere(&cluster, &agent, &sync)
+}
+
+/// The sync gives up what was sealed, and an export still shows no value of it. Then it is declared again.
+fn given_up(cluster: &Cluster, sync: &Sync<'_>) -> Result<()> {
+    let sealed = fs::read_to_string(sync.repository.path().join("settings.yaml"))?;
+    let unmanaged = "  annotations: {configmanagement.gke.io/managed: disabled}\n";
+    let text = config_map(NAME, "settings", "any").replace("metadata:\n", &format!("metadata:\n{unmanaged}"));
+    sync.repository.write("settings.yaml", &text)?;
+    sync.commit()?;
+    let live = cluster.get(&config_map_path(NAME, "settings"))?;
+    let annotations = &live["metadata"]["annotations"];
+    ensure!(*annotations == json!({"configsync.gke.io/sealed": "true"}), "{live:#}");
+    let home = TempDir::new()?;
+    let path = home.path().join("exported").display().to_string();
+    let (status, said) = cluster.nomos(&["export", "--path", &path, "-n", NAME]);
+    ensure!(status == 0 && said.contains(&format!("   configmap/{NAME}/settings\n")), "{status}: {said}");
+    sync.repository.write("settings.yaml", &sealed)?;
+    sync.commit().map(|_| ())
 }
 
 /// What was sealed is declared in plain text, and the live object still has the sealed value.

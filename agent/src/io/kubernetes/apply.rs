@@ -365,12 +365,14 @@ pub async fn abandon(cluster: &Cluster, sync: &SyncId, id: &ObjectId) -> Outcome
     }
 }
 
-/// The merge patch that takes the sync's labels and annotations off.
+/// The merge patch that takes the sync's labels and annotations off. The mark of sealed values stays, because they are those of the sealed
+/// file: what shows objects hides them further on.
 fn released(whole: &Object) -> Value {
     let is_sync = SyncId::of_object(&whole.id()).is_some();
     let gone = |field: &'static str| -> Map<String, Value> {
         let keys = whole.metadata(field).and_then(Value::as_object).into_iter().flatten();
-        keys.filter(|(key, value)| is_removable(key, value) && !(is_sync && is_operators(key)))
+        let stays = |key: &str| key == annotation::SEALED || is_sync && is_operators(key);
+        keys.filter(|(key, value)| is_removable(key, value) && !stays(key))
             .map(|(key, _)| (key.clone(), Value::Null))
             .collect()
     };
@@ -478,5 +480,15 @@ mod tests {
         // Neither text nor empty maps take more memory than their length.
         assert!(check_size(&declared("spec", "{,[".repeat(900_000).into())).is_ok());
         assert!(check_size(&declared("spec", vec![json!({}); 900_000].into())).is_ok());
+    }
+
+    #[test]
+    fn an_object_that_is_given_up_keeps_the_mark_of_sealed_values_alone() {
+        let own =
+            json!({annotation::SEALED: "true", annotation::MANAGER: "m", annotation::MANAGED: "enabled", "note": "x"});
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "b", "annotations": own}});
+        let patch = released(&serde_json::from_value(object).expect("a map"));
+        let gone = json!({annotation::MANAGER: null, annotation::MANAGED: null});
+        assert_eq!(patch["metadata"]["annotations"], gone);
     }
 }
