@@ -37,7 +37,7 @@ const GADGETS: &str = "\
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: gadgets, namespace: shop}
-rules: [{apiGroups: [export.example.com], resources: [gadgets], verbs: ['*']}]
+rules: [{apiGroups: [export.example.com], resources: [gadgets, widgets], verbs: ['*']}]
 ";
 
 pub(crate) fn of_one_namespace(kind: Kind) -> Result<()> {
@@ -69,22 +69,23 @@ fn by_an_admin(cluster: &Cluster, home: &Path) -> Result<()> {
     let gadgets = "cannot list resource \"gadgets\" in API group \"export.example.com\" in the namespace \"shop\"";
     ensure!(status == 1 && said.contains(gadgets) && !said.contains("customresourcedefinitions"), "{status}: {said}");
     ensure!(!said.contains("dry run was refused"), "{said}");
+    ensure!(said.contains("the export does without them:\n   PodTemplate: podtemplates is forbidden"), "{said}");
     let found = files(Path::new(&path))?;
     let declared = found.get("namespaces/shop/namespace.yaml").context("no Namespace")?;
     let settings = "namespaces/shop/config-map-settings.yaml";
     ensure!(declared.contains("team: a") && found.contains_key(settings), "{found:#?}");
 
-    // With that right, the CRD is missing.
+    // With that right, the CRD is missing, which a repository of one Namespace does not have.
     bind(cluster, "admin", "gadgets", "--role=gadgets")?;
     let path = directory("gadgets");
     let said = await_condition("the right is there", || {
         let _ = fs::remove_dir_all(&path);
         let (status, said) = nomos_as(&admin, &["export", "--path", &path, "-n", NAMESPACE, "-o", "json"]);
-        ensure!(status == 1 && !said.contains("\\\"gadgets\\\""), "{status}: {said}");
+        ensure!(status == 0 && !said.contains("\\\"gadgets\\\""), "{status}: {said}");
         Ok(said)
     })?;
     let account: Value = serde_json::from_str(&said)?;
-    let missing = account["incomplete"].as_array().context("a list")?;
+    let missing = account["unread"].as_array().context("a list")?;
     let of_crd =
         |text: &Value| text.as_str().is_some_and(|text| text.starts_with("the CRD of Gadget.export.example.com: "));
     ensure!(missing.iter().any(of_crd), "{account:#}");
@@ -118,6 +119,10 @@ fn by_a_reader_of_one_kind(cluster: &Cluster, home: &Path) -> Result<()> {
     ensure!(status == 2 && said.contains("hint: --source-format=unstructured"), "{status}: {said}");
     let (status, said) = nomos_as(&reader, &export);
     ensure!(status == 1 && said.contains("namespace/shop: namespaces \"shop\" is forbidden"), "{status}: {said}");
+    // Nothing is missing of the one kind.
+    let only = home.join("only-settings").display().to_string();
+    let (status, said) = nomos_as(&reader, &["export", "--path", &only, "-n", NAMESPACE, "--kind", "configmap"]);
+    ensure!(status == 0 && said.contains("namespace/shop: namespaces \"shop\" is forbidden"), "{status}: {said}");
     let names: Vec<String> = files(Path::new(&path))?.into_keys().collect();
     ensure!(names == ["namespaces/shop/config-map-settings.yaml"], "{names:#?}");
     let (status, said) = cluster.nomos(&["vet", "--path", &path, "--namespace", NAMESPACE]);

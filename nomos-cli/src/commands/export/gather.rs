@@ -60,6 +60,8 @@ pub(super) struct ExportAccount {
     pub(super) claims: usize,
     /// The objects that were exported with all of their default values, by the reason.
     pub(super) with_defaults: BTreeMap<String, usize>,
+    /// Kinds and objects that the user may not read and the export does without, each with the reason.
+    pub(super) unread: Vec<String>,
     /// The kinds that could not be read and the objects that could not be written, each with the reason.
     pub(super) incomplete: Vec<String>,
 }
@@ -151,8 +153,9 @@ impl<'a> LiveCluster<'a> {
         let mut account = ExportAccount::default();
         let absent = self.server.absent_apis().await.map_err(|error| self.context.failed(error))?;
         account.incomplete.extend(absent.into_iter().map(|api| format!("{api}: its API server is away")));
-        account.incomplete.extend(self.unread.iter().map(|(name, why)| format!("namespace/{name}: {why}")));
-        let facts = self.facts(&args.namespace, &mut account).await?;
+        // The sync of one Namespace does not declare it.
+        account.unread.extend(self.unread.iter().map(|(name, why)| format!("namespace/{name}: {why}")));
+        let facts = self.facts(&args.namespace).await?;
         let live = self.chosen(args, &mut account, console).await?;
         tell(console, &format!("Read {} objects", live.len()));
         let mut meant = BTreeMap::new();
@@ -169,9 +172,12 @@ impl<'a> LiveCluster<'a> {
                 .filter(|kind| facts.is_custom(kind))
                 .map(|kind| kind.to_string())
                 .collect();
-            let lack = |kind: String| format!("the CRD of {kind}: {why}");
-            account.incomplete.extend(custom.into_iter().map(lack));
+            let lacks = custom.into_iter().map(|kind| format!("the CRD of {kind}: {why}"));
+            // A repository of some Namespaces does without: only a user of the whole cluster can make them.
+            if args.namespace.is_empty() { account.incomplete.extend(lacks) } else { account.unread.extend(lacks) }
         }
+        let needed = facts.missing.iter().filter(|(_, concerns)| meant.values().any(concerns));
+        account.incomplete.extend(needed.map(|(what, _)| what.clone()));
         // A kind that is a fact about others is listed twice.
         account.incomplete.sort();
         account.incomplete.dedup();
@@ -183,9 +189,9 @@ impl<'a> LiveCluster<'a> {
     }
 
     /// Reads the objects that decide about others: those in a Namespace decide about others in it.
-    async fn facts(&self, namespaces: &[String], account: &mut ExportAccount) -> anyhow::Result<MakerFacts> {
-        let mut facts = MakerFacts::new(installed()?);
-        for (group, kind) in FACTS {
+    async fn facts(&self, namespaces: &[String]) -> anyhow::Result<MakerFacts> {
+        let mut facts = MakerFacts::new(installed()?, namespaces);
+        for (group, kind, concerns) in FACTS {
             let kind = GroupKind::new(group, kind);
             let served = self.server.served(&kind).await.map_err(|error| self.context.failed(error))?;
             for namespace in places(&served, namespaces) {
@@ -193,7 +199,7 @@ impl<'a> LiveCluster<'a> {
                     Ok(objects) => objects.iter().for_each(|object| facts.learn(object)),
                     // It matters only for custom resources.
                     Err(error) if is_forbidden(&error) && !served.namespaced => facts.no_crds = Some(error.to_string()),
-                    Err(error) if is_forbidden(&error) => account.incomplete.push(format!("{kind}: {error}")),
+                    Err(error) if is_forbidden(&error) => facts.missing.push((format!("{kind}: {error}"), concerns)),
                     Err(error) => {
                         let what = format!("every {kind} has to be read to know what others made");
                         return Err(self.context.failed(error).context(what));
@@ -245,7 +251,11 @@ impl<'a> LiveCluster<'a> {
                 Err(error) if error.code() == 0 => {
                     return Err(self.context.failed(error)).with_context(|| format!("failed to list {id}"));
                 }
-                Err(error) => account.incomplete.push(format!("{id}: {error}")),
+                Err(error) => {
+                    let is_seldom = is_forbidden(&error) && meant::is_seldom(&id);
+                    let list = if is_seldom { &mut account.unread } else { &mut account.incomplete };
+                    list.push(format!("{id}: {error}"));
+                }
             }
             if found.len() >= told + TELL {
                 told = found.len();

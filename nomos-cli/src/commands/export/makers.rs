@@ -22,8 +22,12 @@ pub(super) struct MakerFacts {
     pub(super) crds: BTreeMap<GroupKind, Object>,
     /// The reason why CRDs cannot be read.
     pub(super) no_crds: Option<String>,
+    /// Other facts that cannot be read, each with the reason and whether one may be about an object.
+    pub(super) missing: Vec<(String, fn(&Object) -> bool)>,
     /// The objects of the installation of nomos.
     pub(super) installed: BTreeSet<ObjectId>,
+    /// The Namespaces that the user named.
+    pub(super) named: BTreeSet<String>,
 }
 
 /// The claims that a StatefulSet makes by one template.
@@ -35,18 +39,19 @@ struct ClaimsMade {
     size: Value,
 }
 
-/// The kinds whose objects are facts about others.
-pub(super) const FACTS: [(&str, &str); 4] = [
-    ("", "Service"),
-    ("apps", "StatefulSet"),
-    ("autoscaling", "HorizontalPodAutoscaler"),
-    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+/// The kinds whose objects are facts about others, and whether a fact may be one about this exported object.
+pub(super) const FACTS: [(&str, &str, fn(&Object) -> bool); 4] = [
+    ("", "Service", |object| object.is_kind("", "Endpoints")),
+    ("apps", "StatefulSet", |object| object.is_kind("", "PersistentVolumeClaim")),
+    ("autoscaling", "HorizontalPodAutoscaler", |object| field(object, "/spec/replicas").is_some()),
+    // The CRDs of exported objects are told one by one.
+    ("apiextensions.k8s.io", "CustomResourceDefinition", |_| false),
 ];
 
 impl MakerFacts {
-    /// No facts but the objects of the installation of nomos.
-    pub(super) fn new(installed: BTreeSet<ObjectId>) -> Self {
-        Self { installed, ..Self::default() }
+    /// No facts but the objects of the installation of nomos and the Namespaces that the user named.
+    pub(super) fn new(installed: BTreeSet<ObjectId>, named: &[String]) -> Self {
+        Self { installed, named: named.iter().cloned().collect(), ..Self::default() }
     }
 
     /// `true` for a kind that a CRD defines.

@@ -35,6 +35,11 @@ pub(super) fn left_kind(kind: &GroupKind) -> Option<&'static str> {
     tables::KINDS.iter().find(|(row, _)| is(row)).map(|(_, reason)| *reason)
 }
 
+/// `true` for a kind that an export does without where it cannot be read.
+pub(super) fn is_seldom(kind: &GroupKind) -> bool {
+    tables::SELDOM.iter().any(|(row, _)| *row == kind.to_string())
+}
+
 /// The reason why nothing in a Namespace, nor the Namespace itself, is exported.
 pub(super) fn left_namespace(name: &str) -> Option<&'static str> {
     tables::NAMESPACES.iter().find(|(row, _)| matches(row, name)).map(|(_, reason)| *reason)

@@ -35,8 +35,8 @@ use gather::{ExportAccount, LiveCluster};
 /// written once, in a directory above them; a group is the Namespaces with the same label team or app.kubernetes.io/part-of, or else
 /// with the same first word of their names, such as shop of shop-test, or all Namespaces of the cluster. Changes nothing on the cluster: it asks for
 /// default values by dry runs. Secrets, and what SOPS sealed, are not exported without --secrets, contents of volumes never. With
-/// --namespace the rights of a user of that Namespace are enough; what the user may not read is listed. With --check, tells what is live and
-/// not in a repository. Exit status: 0 the export is complete, 1 something could not be read or, with --check, something is not in the
+/// --namespace the rights of a user of that Namespace, such as those of the role admin, are enough; what the user may not read is listed. With
+/// --check, tells what is live and not in a repository. Exit status: 0 the export is complete, 1 a kind could not be read or, with --check, something is not in the
 /// repository, 2 the command could not run.
 #[derive(clap::Args)]
 pub(crate) struct ExportArgs {
@@ -229,6 +229,7 @@ fn beside(account: &ExportAccount) -> String {
         left_out,
         claims,
         with_defaults,
+        unread,
         incomplete,
     } = account;
     let mut out = String::new();
@@ -269,6 +270,10 @@ fn beside(account: &ExportAccount) -> String {
             out,
             "{claims} PersistentVolumeClaims: their contents are not in the export; a backup tool such as Velero is for these"
         );
+    }
+    if !unread.is_empty() {
+        out.push_str("You may not read these, and the export does without them:\n");
+        unread.iter().for_each(|what| _ = writeln!(out, "   {what}"));
     }
     if !incomplete.is_empty() {
         out.push_str("The export is not complete; these could not be read, or written:\n");

@@ -77,6 +77,10 @@ pub(super) const NAMES: &[(&str, &str, &str)] = &[
     ("PriorityClass.scheduling.k8s.io", "system-*", "the API server makes it"),
 ];
 
+/// Kinds whose objects an export does without where the user may not list them.
+pub(super) const SELDOM: &[(&str, &str)] =
+    &[("PodTemplate", "the role admin of a Namespace does not show it, and no controller of Kubernetes uses it")];
+
 /// Objects that are not exported, by kind, label or annotation, and its value (empty: any).
 pub(super) const MARKS: &[(&str, &str, &str, &str)] = &[
     ("*", "kubernetes.io/bootstrapping", "rbac-defaults", "the API server makes it"),
