@@ -267,7 +267,7 @@ impl<'a> LiveCluster<'a> {
 
     /// `true` if the object is exported; if not, it is accounted for.
     fn is_meant(&self, args: &ExportArgs, object: &Object, facts: &MakerFacts, account: &mut ExportAccount) -> bool {
-        if object.is_kind("", "PersistentVolumeClaim") && meant::left_namespace(object.namespace()).is_none() {
+        if object.is_kind("", "PersistentVolumeClaim") && meant::left_namespace(object.namespace(), facts).is_none() {
             account.claims += 1;
         }
         match meant::meaning(object, facts) {
@@ -295,7 +295,7 @@ impl<'a> LiveCluster<'a> {
         let kinds: BTreeSet<GroupKind> = meant.keys().map(ObjectId::group_kind).collect();
         let crds = kinds.iter().filter_map(|kind| facts.crds.get(kind));
         let needed: Vec<Object> =
-            namespaces.filter(|it| meant::left_namespace(it.name()).is_none()).chain(crds).cloned().collect();
+            namespaces.filter(|it| meant::left_namespace(it.name(), facts).is_none()).chain(crds).cloned().collect();
         needed.into_iter().for_each(|object| _ = meant.entry(object.id()).or_insert(object));
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use agent::model::metadata::{DEPTH_SUFFIX, annotation, is_system_key, label};
+use agent::model::metadata::{DEPTH_SUFFIX, FIELD_MANAGER, annotation, is_system_key, label};
 use agent::model::object::{GroupKind, Object};
 use agent::sync::live::Observed;
 use agent::sync::managed_fields::ManagedFieldsEntry;
@@ -12,8 +12,16 @@ use super::makers::MakerFacts;
 use super::tables::{self, AssignedWhen, DefaultField};
 
 /// Field managers of the cluster's own programs: they assign values.
-const CLUSTER_MANAGERS: [&str; 4] =
-    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "cloud-controller-manager"];
+const CLUSTER_MANAGERS: [&str; 6] = [
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "cloud-controller-manager",
+    // It installs the add-ons of EKS.
+    "eks",
+    // It installs OpenShift.
+    "cluster-version-operator",
+];
 
 /// The decision about one live object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +49,9 @@ pub(super) fn is_seldom(kind: &GroupKind) -> bool {
 }
 
 /// The reason why nothing in a Namespace, nor the Namespace itself, is exported.
-pub(super) fn left_namespace(name: &str) -> Option<&'static str> {
-    tables::NAMESPACES.iter().find(|(row, _)| matches(row, name)).map(|(_, reason)| *reason)
+pub(super) fn left_namespace(name: &str, facts: &MakerFacts) -> Option<&'static str> {
+    let row = tables::NAMESPACES.iter().find(|(row, _)| matches(row, name));
+    row.filter(|_| !facts.named.contains(name)).map(|(_, reason)| *reason)
 }
 
 /// Decides about a live object.
@@ -87,6 +96,9 @@ fn left(object: &Object, kind: &str, facts: &MakerFacts) -> Option<&'static str>
     if entries.iter().any(|entry| entry.subresource.is_empty()) && people(&entries).next().is_none() {
         return Some("the controllers of the cluster alone have written it");
     }
+    if owners.is_some() && is_of_a_program(&entries) {
+        return Some("a program made it for its owner");
+    }
     let namespace = if kind == "Namespace" { object.name() } else { object.namespace() };
     let name = object.name();
     let is_kind = |row: &str| row == "*" || row == kind;
@@ -98,11 +110,31 @@ fn left(object: &Object, kind: &str, facts: &MakerFacts) -> Option<&'static str>
     let by_mark = tables::MARKS.iter().find(|(row, key, value, _)| is_kind(row) && has(key, value));
     let secret_type = field(object, "/type").and_then(Value::as_str).filter(|_| kind == "Secret");
     let by_type = tables::SECRETS.iter().find(|(row, _)| secret_type == Some(row));
-    left_namespace(namespace)
+    left_namespace(namespace, facts)
         .or_else(|| by_name.map(|(_, _, reason)| *reason))
         .or_else(|| by_mark.map(|(_, _, _, reason)| *reason))
         .or_else(|| by_type.map(|(_, reason)| *reason))
         .or_else(|| left_by_content(object, kind, facts))
+}
+
+/// `true` for an object with an owner, all of which was written by a program that named the owner. Where a program names an owner of an object
+/// that people made, as that of Cluster API does, others have written the rest.
+fn is_of_a_program(entries: &[ManagedFieldsEntry]) -> bool {
+    let names_owner = |entry: &&ManagedFieldsEntry| {
+        let metadata = entry.fields.get("f:metadata");
+        metadata.is_some_and(|metadata| metadata.get("f:ownerReferences").is_some())
+    };
+    let programs: BTreeSet<&str> = people(entries).filter(names_owner).map(|entry| entry.manager.as_str()).collect();
+    // They write the names of owners that people chose.
+    let is_tool = |manager: &&str| manager.starts_with("kubectl") || **manager == *FIELD_MANAGER;
+    !programs.is_empty()
+        && !programs.iter().any(is_tool)
+        && people(entries).filter(|entry| has_content(entry)).all(|entry| programs.contains(entry.manager.as_str()))
+}
+
+/// `true` if a manager owns fields beside metadata and status.
+pub(super) fn has_content(entry: &ManagedFieldsEntry) -> bool {
+    entry.fields.keys().any(|key| !["f:metadata", "f:status"].contains(&key.as_str()))
 }
 
 /// The reasons that no table can have.

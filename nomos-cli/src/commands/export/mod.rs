@@ -58,7 +58,7 @@ pub(crate) struct ExportArgs {
           default_missing_value = "true", value_parser = boolean, value_name = "BOOL", conflicts_with = "check")]
     flat: bool,
 
-    /// Export this Namespace and the objects in it. Can be used several times
+    /// Export this Namespace and the objects in it, also one of the cluster itself, such as kube-system. Can be used several times
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Vec<String>,
 

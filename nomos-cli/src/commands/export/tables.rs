@@ -54,7 +54,7 @@ pub(super) const BUILT_IN_GROUPS: &[&str] = &[
     "storagemigration.k8s.io",
 ];
 
-/// Namespaces whose objects are not exported.
+/// Namespaces whose objects are not exported, but if the user names them.
 pub(super) const NAMESPACES: &[(&str, &str)] = &[
     ("kube-system", "it is part of the cluster"),
     ("kube-public", "it is part of the cluster"),
@@ -62,7 +62,29 @@ pub(super) const NAMESPACES: &[(&str, &str)] = &[
     ("config-management-system", "it is part of the installation of nomos or Config Sync"),
     ("resource-group-system", "it is part of the installation of Config Sync"),
     ("config-management-monitoring", "it is part of the installation of Config Sync"),
+    ("gke-managed-*", GKE),
+    ("gke-gmp-system", GKE),
+    ("gmp-system", GKE),
+    ("gmp-public", GKE),
+    ("aks-command", AKS),
+    ("aks-istio-*", AKS),
+    ("app-routing-system", AKS),
+    ("amazon-guardduty", "it is part of EKS"),
+    ("openshift", OPENSHIFT),
+    ("openshift-*", OPENSHIFT),
+    ("vmware-system-*", "it is part of the clusters of VMware"),
+    ("calico-system", "the operator of Calico makes it"),
+    ("calico-apiserver", "the operator of Calico makes it"),
 ];
+
+/// The reason of what Google Kubernetes Engine makes.
+const GKE: &str = "it is part of GKE";
+/// The reason of what Azure Kubernetes Service makes.
+const AKS: &str = "it is part of AKS";
+/// The reason of what OpenShift makes.
+const OPENSHIFT: &str = "it is part of OpenShift";
+/// The reason of what kubeadm makes, beside its objects in kube-system and kube-public.
+const KUBEADM: &str = "kubeadm makes it";
 
 /// Objects that are not exported, by kind and name.
 pub(super) const NAMES: &[(&str, &str, &str)] = &[
@@ -75,6 +97,14 @@ pub(super) const NAMES: &[(&str, &str, &str)] = &[
     ("ConfigMap", "openshift-service-ca.crt", "a controller makes it in every Namespace"),
     ("ConfigMap", "istio-ca-root-cert", "a controller makes it in every Namespace"),
     ("PriorityClass.scheduling.k8s.io", "system-*", "the API server makes it"),
+    ("ClusterRole.rbac.authorization.k8s.io", "kubeadm:*", KUBEADM),
+    ("ClusterRoleBinding.rbac.authorization.k8s.io", "kubeadm:*", KUBEADM),
+    ("ClusterRole.rbac.authorization.k8s.io", "system:coredns", "what installs CoreDNS in kube-system makes it"),
+    ("ClusterRoleBinding.rbac.authorization.k8s.io", "system:coredns", "what installs CoreDNS in kube-system makes it"),
+    ("ClusterRole.rbac.authorization.k8s.io", "eks:*", "EKS makes it"),
+    ("ClusterRoleBinding.rbac.authorization.k8s.io", "eks:*", "EKS makes it"),
+    ("ClusterRole.rbac.authorization.k8s.io", "system:openshift:*", OPENSHIFT),
+    ("ClusterRoleBinding.rbac.authorization.k8s.io", "system:openshift:*", OPENSHIFT),
 ];
 
 /// Kinds whose objects an export does without where the user may not list them.
@@ -93,6 +123,17 @@ pub(super) const MARKS: &[(&str, &str, &str, &str)] = &[
         "the agent makes the accounts of syncs and their bindings",
     ),
     ("*", "control-plane.alpha.kubernetes.io/leader", "", "a program holds it while it runs"),
+    ("*", "addonmanager.kubernetes.io/mode", "", "the addon manager of the cluster makes it"),
+    ("*", "kubernetes.io/cluster-service", "true", "the addon manager of the cluster makes it"),
+    ("*", "eks.amazonaws.com/component", "", "EKS makes it"),
+    ("*", "kubernetes.azure.com/managedby", "aks", AKS),
+    ("*", "include.release.openshift.io/self-managed-high-availability", "", OPENSHIFT),
+    (
+        "*",
+        "objectset.rio.cattle.io/owner-gvk",
+        "k3s.cattle.io/v1, Kind=Addon",
+        "k3s makes it from a file of the machine",
+    ),
     ("Secret", "cert-manager.io/certificate-name", "", "cert-manager makes it, and renews it"),
     ("Secret", "reflector.v1.k8s.emberstack.com/reflects", "", "a controller copies it from another one"),
     ("Secret", "replicator.v1.mittwald.de/replicated-at", "", "a controller copies it from another one"),
