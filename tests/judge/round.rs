@@ -113,13 +113,14 @@ fn sync() -> SyncId {
     SyncId::root("judged")
 }
 
-/// Makes a random object as a user does; `false` if the API server accepts none.
-pub(crate) async fn make(cluster: &Cluster, schemas: &Schemas, kind: &Kind, seed: u64) -> Result<bool> {
+/// Makes a random object as a user does, and returns what was sent; `None` if the API server accepts none.
+pub(crate) async fn make(cluster: &Cluster, schemas: &Schemas, kind: &Kind, seed: u64) -> Result<Option<Object>> {
     let mut rng = Rng::with_seed(seed);
     let version = &kind.versions[rng.usize(..kind.versions.len())];
     let accepted = acceptable(cluster, schemas, (kind, version), &mut rng, seed, false).await?;
-    let Some((declared, name)) = accepted else { return Ok(false) };
-    let (path, body) = (kind.path(version, &name), serde_json::to_vec(&declared.body())?);
+    let Some((declared, name)) = accepted else { return Ok(None) };
+    let sent = declared.body();
+    let (path, body) = (kind.path(version, &name), serde_json::to_vec(&sent)?);
     let answer: Result<Value, ApiError> = match path.rsplit_once('/').filter(|_| rng.bool()) {
         Some((collection, _)) => {
             let path = format!("{collection}?fieldManager=kubectl-create");
@@ -128,8 +129,8 @@ pub(crate) async fn make(cluster: &Cluster, schemas: &Schemas, kind: &Kind, seed
         None => cluster.request(Method::PATCH, &format!("{path}?fieldManager=kubectl"), APPLY, body).await,
     };
     match answer {
-        Ok(_) => Ok(true),
-        Err(ApiError::Refused(_)) => Ok(false),
+        Ok(_) => Ok(Some(sent)),
+        Err(ApiError::Refused(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -280,8 +280,7 @@ spec:
   - key: example.com/x
     operator: Exists
   volumes:
-  - downwardAPI:
-      defaultMode: 420
+  - downwardAPI: {}
     name: nothing
 ";
 /// It has the default class of the cluster.

@@ -23,7 +23,7 @@ pub(super) struct MakerFacts {
     /// The reason why CRDs cannot be read.
     pub(super) no_crds: Option<String>,
     /// Other facts that cannot be read, each with the reason and whether one may be about an object.
-    pub(super) missing: Vec<(String, fn(&Object) -> bool)>,
+    pub(super) missing: Vec<(String, ConcernsObject)>,
     /// The objects of the installation of nomos.
     pub(super) installed: BTreeSet<ObjectId>,
     /// The Namespaces that the user named.
@@ -39,8 +39,11 @@ struct ClaimsMade {
     size: Value,
 }
 
+/// `true` if facts of a kind may be about this exported object.
+pub(super) type ConcernsObject = fn(&Object) -> bool;
+
 /// The kinds whose objects are facts about others, and whether a fact may be one about this exported object.
-pub(super) const FACTS: [(&str, &str, fn(&Object) -> bool); 4] = [
+pub(super) const FACTS: [(&str, &str, ConcernsObject); 4] = [
     ("", "Service", |object| object.is_kind("", "Endpoints")),
     ("apps", "StatefulSet", |object| object.is_kind("", "PersistentVolumeClaim")),
     ("autoscaling", "HorizontalPodAutoscaler", |object| field(object, "/spec/replicas").is_some()),

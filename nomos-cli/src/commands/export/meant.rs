@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use agent::model::metadata::{DEPTH_SUFFIX, FIELD_MANAGER, annotation, is_system_key, label};
+use agent::model::metadata::{CONTROLLER_NAMESPACES, DEPTH_SUFFIX, FIELD_MANAGER, annotation, is_system_key, label};
 use agent::model::object::{GroupKind, Object};
 use agent::sync::live::Observed;
 use agent::sync::managed_fields::ManagedFieldsEntry;
 use serde_json::{Map, Value, json};
 
+use super::default_tables;
 use super::makers::MakerFacts;
-use super::tables::{self, AssignedWhen, DefaultField};
+use super::tables::{self, AssignedWhen};
 
 /// Field managers of the cluster's own programs: they assign values.
 const CLUSTER_MANAGERS: [&str; 6] = [
@@ -51,7 +52,9 @@ pub(super) fn is_seldom(kind: &GroupKind) -> bool {
 /// The reason why nothing in a Namespace, nor the Namespace itself, is exported.
 pub(super) fn left_namespace(name: &str, facts: &MakerFacts) -> Option<&'static str> {
     let row = tables::NAMESPACES.iter().find(|(row, _)| matches(row, name));
-    row.filter(|_| !facts.named.contains(name)).map(|(_, reason)| *reason)
+    // No repository may declare those of the installation.
+    let is_named = facts.named.contains(name) && !CONTROLLER_NAMESPACES.contains(&name);
+    row.filter(|_| !is_named).map(|(_, reason)| *reason)
 }
 
 /// Decides about a live object.
@@ -248,7 +251,7 @@ fn leaves(node: &Value) -> usize {
 }
 
 /// The entries of field managers beside those of the cluster, for the object itself.
-fn people(entries: &[ManagedFieldsEntry]) -> impl Iterator<Item = &ManagedFieldsEntry> {
+pub(super) fn people(entries: &[ManagedFieldsEntry]) -> impl Iterator<Item = &ManagedFieldsEntry> {
     let is_other = |entry: &&ManagedFieldsEntry| !CLUSTER_MANAGERS.contains(&entry.manager.as_str());
     entries.iter().filter(is_other).filter(|entry| entry.subresource.is_empty())
 }
@@ -267,6 +270,7 @@ fn is_assigned(object: &Value, at: &str, when: AssignedWhen, entries: &[ManagedF
         AssignedWhen::Always => true,
         // A Service without an address is meant to have none.
         AssignedWhen::Unowned => object.pointer(at).is_some_and(|it| it != "None") && !is_owned(object, at, entries),
+        AssignedWhen::Admitted => people(entries).any(has_content) && !is_owned(object, at, entries),
         AssignedWhen::Beside(other) => object.pointer(other).is_some_and(|it| !it.is_null()),
         AssignedWhen::Unless(other) => object.pointer(other) != Some(&Value::Bool(true)),
         AssignedWhen::Annotated(pattern) => {
@@ -276,7 +280,8 @@ fn is_assigned(object: &Value, at: &str, when: AssignedWhen, entries: &[ManagedF
     }
 }
 
-/// `true` if a field manager beside those of the cluster owns the field at a pointer, or what it is in.
+/// `true` if a field manager beside those of the cluster owns the field at a pointer. A map that was empty when it was written is owned as
+/// such, and not the fields that admission controllers have filled in.
 fn is_owned(object: &Value, at: &str, entries: &[ManagedFieldsEntry]) -> bool {
     people(entries).any(|entry| {
         let (mut node, mut value) = (&entry.fields, object);
@@ -291,18 +296,15 @@ fn is_owned(object: &Value, at: &str, entries: &[ManagedFieldsEntry]) -> bool {
                 Value::Array(_) => node.iter().find(|(key, _)| names(key, below)).map(|(_, node)| node),
                 _ => node.get(&format!("f:{token}")),
             };
-            match next.and_then(Value::as_object) {
-                Some(whole) if whole.is_empty() => return true,
-                Some(next) => (node, value) = (next, below),
-                None => return false,
-            }
+            let Some(next) = next.and_then(Value::as_object) else { return false };
+            (node, value) = (next, below);
         }
         true
     })
 }
 
 /// `true` if the key of a node, such as `k:{"port":80,"protocol":"TCP"}`, names this list item.
-fn names(key: &str, item: &Value) -> bool {
+pub(super) fn names(key: &str, item: &Value) -> bool {
     let keys = key.strip_prefix("k:").and_then(|keys| serde_json::from_str::<Map<String, Value>>(keys).ok());
     let same = |(key, value): (&String, &Value)| item.get(key).map_or(value == "TCP", |own| own == value);
     keys.is_some_and(|keys| keys.iter().all(same))
@@ -326,7 +328,7 @@ fn take_off_additions(pod: &mut Value) {
     let is_token = |item: &Value| item["name"].as_str().is_some_and(|name| name.starts_with("kube-api-access-"));
     let is_toleration = |item: &Value| tables::TOLERATIONS.iter().any(|(key, _)| *item == toleration(key));
     let mut lists = vec![("/spec".to_owned(), "volumes"), ("/spec".to_owned(), "tolerations")];
-    for containers in tables::CONTAINERS {
+    for containers in default_tables::CONTAINERS {
         let found = places(pod, &format!("/spec{containers}"));
         lists.extend(found.into_iter().map(|container| (container, "volumeMounts")));
     }
@@ -344,99 +346,8 @@ fn toleration(key: &str) -> Value {
     json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
 }
 
-/// Pointers to the fields of a live object that may have their default values, for a dry run without them. A map that would be
-/// empty without them is named itself, but at the top.
-pub(super) fn default_candidates(live: &Object, facts: &MakerFacts) -> Vec<String> {
-    let (kind, value) = (live.group_kind(), Value::Object(live.0.clone()));
-    let mut found = BTreeSet::new();
-    let mut add = |above: &str, rows: &[DefaultField]| {
-        for (pattern, json) in rows {
-            let default: Option<Value> = serde_json::from_str(json).ok();
-            let is_default = |at: &String| default.is_none() || value.pointer(at) == default.as_ref();
-            found.extend(places(&value, &format!("{above}{pattern}")).into_iter().filter(is_default));
-        }
-    };
-    let name = kind.to_string();
-    for (_, rows) in tables::DEFAULTS.iter().filter(|(kinds, _)| kinds.contains(&name.as_str())) {
-        add("", rows);
-    }
-    for (_, spec) in tables::POD_SPECS.iter().filter(|(row, _)| *row == name) {
-        add(spec, tables::POD_SPEC);
-        for containers in tables::CONTAINERS {
-            add(&format!("{spec}{containers}"), tables::CONTAINER);
-            tables::PROBES.iter().for_each(|probe| add(&format!("{spec}{containers}{probe}"), tables::PROBE));
-        }
-    }
-    if let Some(crd) = facts.crds.get(&kind) {
-        let versions = field(crd, "/spec/versions").and_then(Value::as_array);
-        let version = versions.into_iter().flatten().find(|version| version["name"] == live.version());
-        if let Some(schema) = version.map(|version| &version["schema"]["openAPIV3Schema"]) {
-            add_schema_defaults(schema, &value, String::new(), &mut found);
-        }
-    }
-    lifted(&value, found).into_iter().collect()
-}
-
-/// Adds the fields that have the default values of a schema.
-fn add_schema_defaults(schema: &Value, value: &Value, at: String, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(map) => {
-            for (key, below) in map {
-                let schema = match schema["properties"].get(key) {
-                    Some(schema) => schema,
-                    None => &schema["additionalProperties"],
-                };
-                let at = format!("{at}/{}", escaped(key));
-                if schema.get("default") == Some(below) {
-                    found.insert(at);
-                } else {
-                    add_schema_defaults(schema, below, at, found);
-                }
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                add_schema_defaults(&schema["items"], item, format!("{at}/{index}"), found);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Names a map in the place of its fields, if all of them are named. No map directly below the object is named so, and no list item.
-fn lifted(object: &Value, mut fields: BTreeSet<String>) -> BTreeSet<String> {
-    loop {
-        let parents: BTreeSet<String> =
-            fields.iter().filter_map(|field| Some(field.rsplit_once('/')?.0.to_owned())).collect();
-        let is_whole = |parent: &String| {
-            let is_item = parent.rsplit_once('/').is_none_or(|(_, last)| last.parse::<usize>().is_ok());
-            let map = object.pointer(parent).and_then(Value::as_object);
-            let all =
-                |map: &Map<String, Value>| map.keys().all(|key| fields.contains(&format!("{parent}/{}", escaped(key))));
-            !is_item && parent.matches('/').count() > 1 && map.is_some_and(all)
-        };
-        let Some(parent) = parents.into_iter().find(is_whole) else { return fields };
-        let below = format!("{parent}/");
-        fields.retain(|field| !field.starts_with(&below));
-        fields.insert(parent);
-    }
-}
-
-/// The candidates that a dry run without them gave back, and `true` if the object is the same as before.
-pub(super) fn given_back(live: &Object, answer: &Object, candidates: &[String]) -> (Vec<String>, bool) {
-    let compared = |object: &Object| {
-        let mut object = object.clone();
-        object.0.remove("status");
-        object.metadata_mut().retain(|key, _| ["labels", "annotations"].contains(&key.as_str()));
-        Value::Object(object.0)
-    };
-    let (live, answer) = (compared(live), compared(answer));
-    let is_same = |at: &&String| live.pointer(at) == answer.pointer(at);
-    (candidates.iter().filter(is_same).cloned().collect(), live == answer)
-}
-
 /// Pointers to all that a pattern means in a value.
-fn places(value: &Value, pattern: &str) -> Vec<String> {
+pub(super) fn places(value: &Value, pattern: &str) -> Vec<String> {
     let mut found = vec![(String::new(), value)];
     for token in pattern.split('/').skip(1) {
         found = found
@@ -487,7 +398,7 @@ pub(super) fn field<'a>(object: &'a Object, pointer: &str) -> Option<&'a Value> 
     tokens.try_fold(first, |value, token| value.get(token))
 }
 
-fn escaped(key: &str) -> String {
+pub(super) fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 

@@ -1,6 +1,8 @@
 //! `nomos export`: makes a repository of what is live on a cluster.
 
+mod candidates;
 mod check;
+mod default_tables;
 mod defaults;
 mod files;
 mod gather;

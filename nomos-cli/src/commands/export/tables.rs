@@ -1,5 +1,4 @@
-//! The tables of `nomos export`: objects that people did not make, fields that the cluster assigned, and default values. Each row
-//! has its reason.
+//! The tables of `nomos export`: objects that people did not make, and fields that the cluster assigned. Each row has its reason.
 //!
 //! A kind is written as `Deployment.apps`, `*` is every kind. A field is a [JSON pointer](https://www.rfc-editor.org/rfc/rfc6901)
 //! in which `*` is every item of a list or map. In the name of an object or the key of an annotation, `*` at the end is any text.
@@ -54,7 +53,7 @@ pub(super) const BUILT_IN_GROUPS: &[&str] = &[
     "storagemigration.k8s.io",
 ];
 
-/// Namespaces whose objects are not exported, but if the user names them.
+/// Namespaces whose objects are not exported, but if the user names one; those of the installation never are.
 pub(super) const NAMESPACES: &[(&str, &str)] = &[
     ("kube-system", "it is part of the cluster"),
     ("kube-public", "it is part of the cluster"),
@@ -172,6 +171,9 @@ pub(super) enum AssignedWhen {
     Always,
     /// No field manager owns it: the API server or an admission controller has chosen the value.
     Unowned,
+    /// No field manager owns it, and people own other fields: an admission controller has chosen the value. Without any owners it may be
+    /// that of people.
+    Admitted,
     /// The object has this field too.
     Beside(&'static str),
     /// The object does not say `true` in this field.
@@ -180,7 +182,7 @@ pub(super) enum AssignedWhen {
     Annotated(&'static str),
 }
 
-use AssignedWhen::{Always, Annotated, Beside, Unless, Unowned};
+use AssignedWhen::{Admitted, Always, Annotated, Beside, Unless, Unowned};
 
 /// An annotation of controllers that fill in a certificate.
 const INJECTED: AssignedWhen = Annotated("cert-manager.io/inject-*");
@@ -202,7 +204,14 @@ pub(super) const ASSIGNED: &[(&str, &str, AssignedWhen, &str)] = &[
     ("Service", "/spec/ports/*/nodePort", Unowned, "the API server chose a free port"),
     ("Service", "/spec/healthCheckNodePort", Unowned, "the API server chose a free port"),
     ("PersistentVolumeClaim", "/spec/volumeName", BOUND, "a controller bound the claim to a volume of this cluster"),
-    ("PersistentVolumeClaim", "/spec/storageClassName", Unowned, "it is the default class of the cluster"),
+    (
+        "PersistentVolumeClaim",
+        "/spec/dataSource",
+        Beside("/spec/dataSourceRef"),
+        "the API server copies it from dataSourceRef, or that from it",
+    ),
+    ("PersistentVolumeClaim", "/spec/storageClassName", Admitted, "it is the default class of the cluster"),
+    ("Ingress.networking.k8s.io", "/spec/ingressClassName", Admitted, "it is the default class of the cluster"),
     ("PersistentVolume", "/spec/claimRef", BOUND, "a controller bound the volume to a claim of this cluster"),
     ("PersistentVolume", "/spec/claimRef/uid", Always, "an object made again has another uid"),
     ("PersistentVolume", "/spec/claimRef/resourceVersion", Always, "an object made again has another version"),
@@ -211,6 +220,15 @@ pub(super) const ASSIGNED: &[(&str, &str, AssignedWhen, &str)] = &[
     ("Pod", "/spec/preemptionPolicy", Unowned, "it follows from the PriorityClass"),
     ("Pod", "/spec/serviceAccountName", Unowned, "it is the account default"),
     ("Pod", "/spec/imagePullSecrets", Unowned, "an admission controller copies those of its account"),
+    ("Pod", "/spec/priorityClassName", Admitted, "it is the default class of the cluster"),
+    ("Pod", "/spec/containers/*/resources/limits/*", Admitted, "a LimitRange of the Namespace chose it"),
+    ("Pod", "/spec/containers/*/resources/requests/*", Admitted, "a LimitRange of the Namespace chose it"),
+    ("Pod", "/spec/initContainers/*/resources/limits/*", Admitted, "a LimitRange of the Namespace chose it"),
+    ("Pod", "/spec/initContainers/*/resources/requests/*", Admitted, "a LimitRange of the Namespace chose it"),
+    ("Pod", "/spec/overhead", Admitted, "it follows from the RuntimeClass"),
+    ("Pod", "/spec/nodeSelector", Admitted, "it follows from the RuntimeClass"),
+    ("Pod", "/metadata/labels/topology.kubernetes.io~1zone", Unowned, "it is that of the node"),
+    ("Pod", "/metadata/labels/topology.kubernetes.io~1region", Unowned, "it is that of the node"),
     ("Pod", "/spec/ephemeralContainers", Always, "it was for debugging"),
     ("Job.batch", "/spec/selector", Unless("/spec/manualSelector"), "it names the uid of the Job"),
     ("Job.batch", "/metadata/labels/controller-uid", Always, "a Job made again has another uid"),
@@ -272,6 +290,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("deployment.kubernetes.io/*", "a controller counts revisions"),
     ("deprecated.daemonset.template.generation", "the API server counts changes"),
     ("batch.kubernetes.io/job-tracking", "a controller adds it"),
+    ("kubernetes.io/limit-ranger", "an admission controller tells what it chose by a LimitRange"),
     ("pv.kubernetes.io/*", "a controller binds volumes"),
     ("volume.kubernetes.io/*", "a controller makes volumes"),
     ("volume.beta.kubernetes.io/storage-provisioner", "a controller makes volumes"),
@@ -285,252 +304,4 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("ingress.kubernetes.io/url-map", "a controller tells of its work"),
     ("meta.helm.sh/*", "git has the object from now on, not Helm"),
     ("config.kubernetes.io/local-config", "a sync would leave the object out"),
-];
-
-/// A field that may have its default value, with the JSON of that value; empty where it follows from other fields. A field is left
-/// out only if the API server gives it back in a dry run without it.
-pub(super) type DefaultField = (&'static str, &'static str);
-
-/// Default values by kinds.
-pub(super) const DEFAULTS: &[(&[&str], &[DefaultField])] = &[
-    (
-        &["Deployment.apps"],
-        &[
-            ("/spec/replicas", "1"),
-            ("/spec/strategy/type", r#""RollingUpdate""#),
-            ("/spec/strategy/rollingUpdate/maxUnavailable", r#""25%""#),
-            ("/spec/strategy/rollingUpdate/maxSurge", r#""25%""#),
-            ("/spec/revisionHistoryLimit", "10"),
-            ("/spec/progressDeadlineSeconds", "600"),
-        ],
-    ),
-    (
-        &["DaemonSet.apps"],
-        &[
-            ("/spec/updateStrategy/type", r#""RollingUpdate""#),
-            ("/spec/updateStrategy/rollingUpdate/maxUnavailable", "1"),
-            ("/spec/updateStrategy/rollingUpdate/maxSurge", "0"),
-            ("/spec/revisionHistoryLimit", "10"),
-        ],
-    ),
-    (
-        &["StatefulSet.apps"],
-        &[
-            ("/spec/podManagementPolicy", r#""OrderedReady""#),
-            ("/spec/updateStrategy/type", r#""RollingUpdate""#),
-            ("/spec/updateStrategy/rollingUpdate/partition", "0"),
-            ("/spec/persistentVolumeClaimRetentionPolicy/whenDeleted", r#""Retain""#),
-            ("/spec/persistentVolumeClaimRetentionPolicy/whenScaled", r#""Retain""#),
-            ("/spec/replicas", "1"),
-            ("/spec/revisionHistoryLimit", "10"),
-            ("/spec/volumeClaimTemplates/*/apiVersion", ""),
-            ("/spec/volumeClaimTemplates/*/kind", ""),
-            ("/spec/volumeClaimTemplates/*/spec/volumeMode", r#""Filesystem""#),
-        ],
-    ),
-    (&["ReplicaSet.apps"], &[("/spec/replicas", "1")]),
-    (&["ReplicationController"], &[("/spec/replicas", "1"), ("/spec/selector", "")]),
-    (
-        &["Job.batch"],
-        &[
-            ("/spec/completions", "1"),
-            ("/spec/parallelism", "1"),
-            ("/spec/backoffLimit", "6"),
-            ("/spec/backoffLimit", "2147483647"),
-            ("/spec/completionMode", r#""NonIndexed""#),
-            ("/spec/suspend", "false"),
-            ("/spec/podReplacementPolicy", ""),
-            ("/spec/manualSelector", "false"),
-        ],
-    ),
-    (
-        &["CronJob.batch"],
-        &[
-            ("/spec/concurrencyPolicy", r#""Allow""#),
-            ("/spec/suspend", "false"),
-            ("/spec/successfulJobsHistoryLimit", "3"),
-            ("/spec/failedJobsHistoryLimit", "1"),
-            ("/spec/jobTemplate/metadata", "{}"),
-            ("/spec/jobTemplate/spec/template/metadata", "{}"),
-        ],
-    ),
-    (
-        &["Service"],
-        &[
-            ("/spec/sessionAffinity", r#""None""#),
-            ("/spec/type", r#""ClusterIP""#),
-            ("/spec/ports/*/protocol", r#""TCP""#),
-            ("/spec/ports/*/targetPort", ""),
-            ("/spec/internalTrafficPolicy", r#""Cluster""#),
-            ("/spec/externalTrafficPolicy", r#""Cluster""#),
-            ("/spec/allocateLoadBalancerNodePorts", "true"),
-        ],
-    ),
-    (&["PodTemplate"], &[("/template/metadata", "{}")]),
-    (
-        &["ResourceClaim.resource.k8s.io", "ResourceClaimTemplate.resource.k8s.io"],
-        &[
-            ("/spec/metadata", "{}"),
-            ("/spec/devices/requests/*/exactly/allocationMode", r#""ExactCount""#),
-            ("/spec/devices/requests/*/exactly/count", "1"),
-            ("/spec/spec/devices/requests/*/exactly/allocationMode", r#""ExactCount""#),
-            ("/spec/spec/devices/requests/*/exactly/count", "1"),
-        ],
-    ),
-    (&["Secret"], &[("/type", r#""Opaque""#)]),
-    (
-        &["PersistentVolume"],
-        &[
-            ("/spec/persistentVolumeReclaimPolicy", r#""Retain""#),
-            ("/spec/volumeMode", r#""Filesystem""#),
-            ("/spec/hostPath/type", r#""""#),
-        ],
-    ),
-    (&["PersistentVolumeClaim"], &[("/spec/volumeMode", r#""Filesystem""#)]),
-    (&["Endpoints"], &[("/subsets/*/ports/*/protocol", r#""TCP""#)]),
-    (&["EndpointSlice.discovery.k8s.io"], &[("/ports/*/name", r#""""#), ("/ports/*/protocol", r#""TCP""#)]),
-    (&["HorizontalPodAutoscaler.autoscaling"], &[("/spec/minReplicas", "1"), ("/spec/metrics", "")]),
-    (
-        &["NetworkPolicy.networking.k8s.io"],
-        &[
-            ("/spec/ingress/*/ports/*/protocol", r#""TCP""#),
-            ("/spec/egress/*/ports/*/protocol", r#""TCP""#),
-            ("/spec/policyTypes", ""),
-        ],
-    ),
-    (&["IngressClass.networking.k8s.io"], &[("/spec/parameters/scope", r#""Cluster""#)]),
-    (
-        &[
-            "MutatingWebhookConfiguration.admissionregistration.k8s.io",
-            "ValidatingWebhookConfiguration.admissionregistration.k8s.io",
-        ],
-        &[
-            ("/webhooks/*/failurePolicy", r#""Fail""#),
-            ("/webhooks/*/matchPolicy", r#""Equivalent""#),
-            ("/webhooks/*/namespaceSelector", "{}"),
-            ("/webhooks/*/objectSelector", "{}"),
-            ("/webhooks/*/timeoutSeconds", "10"),
-            ("/webhooks/*/reinvocationPolicy", r#""Never""#),
-            ("/webhooks/*/rules/*/scope", r#""*""#),
-            ("/webhooks/*/clientConfig/service/port", "443"),
-        ],
-    ),
-    (
-        &[
-            "MutatingAdmissionPolicy.admissionregistration.k8s.io",
-            "MutatingAdmissionPolicyBinding.admissionregistration.k8s.io",
-            "ValidatingAdmissionPolicy.admissionregistration.k8s.io",
-            "ValidatingAdmissionPolicyBinding.admissionregistration.k8s.io",
-        ],
-        &[
-            ("/spec/failurePolicy", r#""Fail""#),
-            ("/spec/matchConstraints/matchPolicy", r#""Equivalent""#),
-            ("/spec/matchConstraints/namespaceSelector", "{}"),
-            ("/spec/matchConstraints/objectSelector", "{}"),
-            ("/spec/matchConstraints/resourceRules/*/scope", r#""*""#),
-            ("/spec/matchConstraints/excludeResourceRules/*/scope", r#""*""#),
-            ("/spec/matchResources/matchPolicy", r#""Equivalent""#),
-            ("/spec/matchResources/namespaceSelector", "{}"),
-            ("/spec/matchResources/objectSelector", "{}"),
-            ("/spec/matchResources/resourceRules/*/scope", r#""*""#),
-            ("/spec/matchResources/excludeResourceRules/*/scope", r#""*""#),
-        ],
-    ),
-    (&["PriorityClass.scheduling.k8s.io"], &[("/preemptionPolicy", r#""PreemptLowerPriority""#)]),
-    (&["StorageClass.storage.k8s.io"], &[("/reclaimPolicy", r#""Delete""#), ("/volumeBindingMode", r#""Immediate""#)]),
-    (
-        &["CSIDriver.storage.k8s.io"],
-        &[
-            ("/spec/attachRequired", "true"),
-            ("/spec/podInfoOnMount", "false"),
-            ("/spec/storageCapacity", "false"),
-            ("/spec/fsGroupPolicy", r#""ReadWriteOnceWithFSType""#),
-            ("/spec/volumeLifecycleModes", r#"["Persistent"]"#),
-            ("/spec/requiresRepublish", "false"),
-            ("/spec/seLinuxMount", "false"),
-        ],
-    ),
-    (&["LimitRange"], &[("/spec/limits/*/defaultRequest", ""), ("/spec/limits/*/default", "")]),
-    (&["FlowSchema.flowcontrol.apiserver.k8s.io"], &[("/spec/matchingPrecedence", "1000")]),
-    (
-        &["PriorityLevelConfiguration.flowcontrol.apiserver.k8s.io"],
-        &[("/spec/limited/lendablePercent", "0"), ("/spec/limited/nominalConcurrencyShares", "30")],
-    ),
-    (&["APIService.apiregistration.k8s.io"], &[("/spec/service/port", "443")]),
-    (
-        &["CustomResourceDefinition.apiextensions.k8s.io"],
-        &[
-            ("/spec/conversion/strategy", r#""None""#),
-            ("/spec/names/listKind", ""),
-            ("/spec/names/singular", ""),
-            ("/spec/conversion/webhook/clientConfig/service/port", "443"),
-        ],
-    ),
-];
-
-/// The place of the spec of a Pod in a kind.
-pub(super) const POD_SPECS: &[(&str, &str)] = &[
-    ("Pod", "/spec"),
-    ("PodTemplate", "/template/spec"),
-    ("ReplicationController", "/spec/template/spec"),
-    ("Deployment.apps", "/spec/template/spec"),
-    ("DaemonSet.apps", "/spec/template/spec"),
-    ("ReplicaSet.apps", "/spec/template/spec"),
-    ("StatefulSet.apps", "/spec/template/spec"),
-    ("Job.batch", "/spec/template/spec"),
-    ("CronJob.batch", "/spec/jobTemplate/spec/template/spec"),
-];
-
-/// Default values in the spec of a Pod.
-pub(super) const POD_SPEC: &[DefaultField] = &[
-    ("/dnsPolicy", r#""ClusterFirst""#),
-    ("/restartPolicy", r#""Always""#),
-    ("/securityContext", "{}"),
-    ("/terminationGracePeriodSeconds", "30"),
-    ("/schedulerName", r#""default-scheduler""#),
-    ("/enableServiceLinks", "true"),
-    ("/serviceAccount", ""),
-    ("/volumes/*/secret/defaultMode", "420"),
-    ("/volumes/*/configMap/defaultMode", "420"),
-    ("/volumes/*/downwardAPI/defaultMode", "420"),
-    ("/volumes/*/downwardAPI/items/*/fieldRef/apiVersion", r#""v1""#),
-    ("/volumes/*/projected/defaultMode", "420"),
-    ("/volumes/*/projected/sources/*/serviceAccountToken/expirationSeconds", "3600"),
-    ("/volumes/*/projected/sources/*/downwardAPI/items/*/fieldRef/apiVersion", r#""v1""#),
-    ("/volumes/*/hostPath/type", r#""""#),
-    ("/volumes/*/iscsi/iscsiInterface", r#""default""#),
-    ("/volumes/*/ephemeral/volumeClaimTemplate/spec/volumeMode", r#""Filesystem""#),
-    ("/topologySpreadConstraints/*/nodeAffinityPolicy", r#""Honor""#),
-];
-
-/// The lists of containers in the spec of a Pod.
-pub(super) const CONTAINERS: [&str; 2] = ["/containers/*", "/initContainers/*"];
-
-/// Default values of a container.
-pub(super) const CONTAINER: &[DefaultField] = &[
-    ("/imagePullPolicy", ""),
-    ("/terminationMessagePath", r#""/dev/termination-log""#),
-    ("/terminationMessagePolicy", r#""File""#),
-    ("/resources", "{}"),
-    ("/ports/*/protocol", r#""TCP""#),
-    ("/ports/*/hostPort", ""),
-    ("/env/*/valueFrom/fieldRef/apiVersion", r#""v1""#),
-    ("/env/*/valueFrom/resourceFieldRef/divisor", r#""0""#),
-    ("/securityContext/procMount", r#""Default""#),
-    ("/lifecycle/*/httpGet/path", r#""/""#),
-    ("/lifecycle/*/httpGet/scheme", r#""HTTP""#),
-];
-
-/// The probes of a container.
-pub(super) const PROBES: [&str; 3] = ["/livenessProbe", "/readinessProbe", "/startupProbe"];
-
-/// Default values of a probe.
-pub(super) const PROBE: &[DefaultField] = &[
-    ("/timeoutSeconds", "1"),
-    ("/periodSeconds", "10"),
-    ("/successThreshold", "1"),
-    ("/failureThreshold", "3"),
-    ("/httpGet/path", r#""/""#),
-    ("/httpGet/scheme", r#""HTTP""#),
-    ("/grpc/service", r#""""#),
 ];

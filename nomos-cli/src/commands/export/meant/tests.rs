@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::super::candidates::{Answered, default_candidates, given_back};
 use super::*;
 
 fn object(value: Value) -> Object {
@@ -32,8 +33,8 @@ fn exported(object: Object) -> Value {
 
 #[test]
 fn every_default_of_a_table_is_json() {
-    let tables = tables::DEFAULTS.iter().map(|(_, rows)| *rows);
-    let rows = tables.chain([tables::POD_SPEC, tables::CONTAINER, tables::PROBE]).flatten();
+    let tables = default_tables::DEFAULTS.iter().map(|(_, rows)| *rows);
+    let rows = tables.chain([default_tables::POD_SPEC, default_tables::CONTAINER, default_tables::PROBE]).flatten();
     for (path, json) in rows {
         assert!(json.is_empty() || serde_json::from_str::<Value>(json).is_ok(), "{path}: {json}");
         assert!(path.starts_with('/'), "{path}");
@@ -323,8 +324,129 @@ fn a_candidate_that_is_not_given_back_stays() {
     let mut answer = deployment();
     answer.0["spec"]["replicas"] = 1.into();
     answer.0.insert("status".to_owned(), json!({"replicas": 2}));
-    assert_eq!(given_back(&deployment(), &answer, &candidates), (vec!["/spec/strategy".to_owned()], false));
-    assert_eq!(given_back(&deployment(), &deployment(), &candidates), (candidates.to_vec(), true));
+    let strategy = || "/spec/strategy".to_owned();
+    assert_eq!(given_back(&deployment(), &answer, &candidates), Answered::Fewer(vec![strategy()]));
+    assert_eq!(given_back(&deployment(), &answer, &[strategy()]), Answered::Changed);
+    assert_eq!(given_back(&deployment(), &deployment(), &candidates), Answered::Same);
+}
+
+#[test]
+fn fields_of_a_map_that_is_not_given_back_are_tried_alone() {
+    let behavior = json!({"scaleDown": {"selectPolicy": "Max"}, "scaleUp": {"selectPolicy": "Max"}});
+    let scaler =
+        |spec: Value| live("autoscaling/v2", "HorizontalPodAutoscaler", json!({"name": "a", "namespace": "b"}), spec);
+    let whole = scaler(json!({"spec": {"maxReplicas": 3, "behavior": behavior}}));
+    let candidates = default_candidates(&whole, &MakerFacts::default());
+    assert_eq!(candidates, ["/spec/behavior"]);
+    let answer = scaler(json!({"spec": {"maxReplicas": 3}}));
+    let fields = ["/spec/behavior/scaleDown", "/spec/behavior/scaleUp"].map(str::to_owned).to_vec();
+    assert_eq!(given_back(&whole, &answer, &candidates), Answered::Fewer(fields));
+}
+
+#[test]
+fn a_field_without_which_others_are_added_stays() {
+    let set = |strategy: Value| {
+        live(
+            "apps/v1",
+            "StatefulSet",
+            json!({"name": "a", "namespace": "b"}),
+            json!({"spec": {"replicas": 1, "updateStrategy": strategy}}),
+        )
+    };
+    let answer = set(json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}));
+    let candidates = ["/spec/replicas", "/spec/updateStrategy/type"].map(str::to_owned);
+    let answered = given_back(&set(json!({"type": "RollingUpdate"})), &answer, &candidates);
+    assert_eq!(answered, Answered::Fewer(vec!["/spec/replicas".to_owned()]));
+}
+
+/// An object of this manager, who owns these fields of the spec.
+fn of_manager(manager: &str, operation: &str, fields: Value) -> Value {
+    json!({"name": "a", "namespace": "b", "managedFields": [{
+        "manager": manager, "operation": operation, "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": fields},
+    }]})
+}
+
+#[test]
+fn a_value_that_nobody_owns_may_be_a_default_of_any_kind() {
+    let spec = json!({
+        "size": 1, "color": "red", "whole": {"a": 1},
+        "parts": [{"name": "x", "count": 1}, {"name": "injected", "count": 1}], "added": {"deep": {"a": 1}},
+    });
+    let own = json!({"f:color": {}, "f:whole": {}, "f:parts": {"k:{\"name\":\"x\"}": {".": {}, "f:name": {}}}});
+    let thing = |metadata: Value| live("v1", "Thing", metadata, json!({"spec": spec}));
+    let candidates = |metadata: Value| default_candidates(&thing(metadata), &MakerFacts::default());
+    let found = candidates(of_manager("kubectl", "Apply", own.clone()));
+    assert_eq!(found, ["/spec/added", "/spec/parts/0/count", "/spec/size"]);
+    let nothing: [&str; 0] = [];
+    assert_eq!(candidates(of_manager("kube-controller-manager", "Update", own)), nothing, "people own nothing");
+    assert_eq!(candidates(json!({"name": "a", "namespace": "b"})), nothing, "the owners were wiped");
+}
+
+#[test]
+fn what_admission_controllers_chose_goes_and_what_people_chose_stays() {
+    let spec =
+        || json!({"priorityClassName": "usual", "containers": [{"name": "a", "resources": {"limits": {"cpu": "1"}}}]});
+    let pod = |metadata: Value| exported(live("v1", "Pod", metadata, json!({"spec": spec()})))["spec"].clone();
+    let own = |resources: Value| json!({"f:containers": {"k:{\"name\":\"a\"}": {".": {}, "f:name": {}, "f:resources": resources}}});
+    // kubectl owns the empty map that it sent.
+    let chosen_for = pod(of_manager("kubectl-run", "Update", own(json!({}))));
+    assert_eq!(chosen_for, json!({"containers": [{"name": "a"}]}));
+    let chosen = pod(of_manager("kubectl-run", "Update", own(json!({"f:limits": {"f:cpu": {}}}))));
+    assert_eq!(chosen["containers"], spec()["containers"]);
+    assert_eq!(pod(json!({"name": "a", "namespace": "b"})), spec(), "the owners were wiped");
+}
+
+#[test]
+fn the_default_of_a_request_is_found_in_the_place_of_its_limit() {
+    let limits = json!([{"type": "Container", "max": {"cpu": "1"}, "default": {"cpu": "1", "memory": "1Gi"}, "defaultRequest": {"memory": "1Gi"}}]);
+    let range = live("v1", "LimitRange", json!({"name": "a", "namespace": "b"}), json!({"spec": {"limits": limits}}));
+    let found = default_candidates(&range, &MakerFacts::default());
+    assert_eq!(found, ["/spec/limits/0/default/cpu", "/spec/limits/0/defaultRequest"]);
+}
+
+#[test]
+fn an_object_is_left_out_if_a_program_wrote_all_of_it_for_its_owner() {
+    let entry = |manager: &str, fields: Value| json!({"manager": manager, "operation": "Update", "apiVersion": "v1", "fieldsV1": fields});
+    let owner = || json!({"f:metadata": {"f:ownerReferences": {".": {}}}});
+    let whole = || json!({"f:metadata": {"f:ownerReferences": {".": {}}}, "f:data": {"f:a": {}}});
+    let map = |entries: Value| {
+        let owners = json!([{"apiVersion": "example.com/v1", "kind": "Cluster", "name": "x", "controller": false}]);
+        let metadata = json!({"name": "a", "namespace": "b", "ownerReferences": owners, "managedFields": entries});
+        live("v1", "ConfigMap", metadata, json!({"data": {"a": "1"}}))
+    };
+    assert!(is_left(&map(json!([entry("operator", whole())]))));
+    assert!(is_left(&map(json!([entry("operator", whole()), entry("operator", json!({"f:data": {}}))]))));
+    // Cluster API names an owner of templates that people wrote.
+    assert!(!is_left(&map(json!([
+        entry("manager", owner()),
+        entry("kubectl-create", json!({"f:data": {"f:a": {}}}))
+    ]))));
+    assert!(!is_left(&map(json!([entry("kubectl-create", whole())]))));
+}
+
+#[test]
+fn what_distributions_make_is_left_out_unless_its_namespace_is_named() {
+    let role = |name: &str| live("rbac.authorization.k8s.io/v1", "ClusterRole", json!({"name": name}), json!({}));
+    for name in ["kubeadm:get-nodes", "eks:addon-manager", "system:coredns", "system:openshift:discovery"] {
+        assert!(is_left(&role(name)), "{name}");
+    }
+    let marks = json!({"addonmanager.kubernetes.io/mode": "EnsureExists"});
+    let addon = live("v1", "ConfigMap", json!({"name": "a", "namespace": "b", "labels": marks}), json!({}));
+    assert!(is_left(&addon));
+    for name in
+        ["gke-managed-system", "gmp-public", "openshift-monitoring", "aks-command", "calico-system", "kube-system"]
+    {
+        let map = live("v1", "ConfigMap", json!({"name": "a", "namespace": name}), json!({}));
+        assert!(is_left(&map), "{name}");
+        let facts = MakerFacts::new(BTreeSet::new(), &[name.to_owned()]);
+        assert_eq!(meaning(&map, &facts), Meaning::Meant, "{name}");
+    }
+    let facts = MakerFacts::new(BTreeSet::new(), &["config-management-system".to_owned()]);
+    let own = live("v1", "ConfigMap", json!({"name": "a", "namespace": "config-management-system"}), json!({}));
+    assert!(matches!(meaning(&own, &facts), Meaning::Left(_)));
+    for name in ["gke-demo", "aks-shop", "amazon-shop", "tigera-operator"] {
+        assert_eq!(meaning_of(&live("v1", "Namespace", json!({"name": name}), json!({}))), Meaning::Meant, "{name}");
+    }
 }
 
 #[test]
