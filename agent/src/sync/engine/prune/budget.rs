@@ -52,8 +52,10 @@ pub(in crate::sync::engine) struct Offer {
 impl Offer {
     /// `true` when the approval is for these deletions of this commit, or for more than these.
     pub(super) fn covers(&self, commit: &str, prune: &Prune) -> bool {
+        // Of objects that cannot be counted there may be any number.
+        let number = |objects: &ObjectCount| objects.unwrap_or(usize::MAX);
         let fewer = |(crd, objects): &(ObjectId, ObjectCount)| {
-            self.definitions.iter().any(|(other, offered)| other == crd && (offered.is_none() || objects <= offered))
+            self.definitions.iter().any(|(other, offered)| other == crd && number(objects) <= number(offered))
         };
         self.approval.starts_with(commit)
             && self.deletions.is_superset(&prune.deletions)

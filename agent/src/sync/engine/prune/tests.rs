@@ -2,6 +2,7 @@
 
 mod other_namespaces;
 mod restarts;
+mod within_budget;
 
 use std::sync::Arc;
 use std::time::Duration;
