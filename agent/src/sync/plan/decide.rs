@@ -114,3 +114,214 @@ fn remove(live: &Live) -> Action {
         _ => Action::Nothing,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::metadata::annotation;
+    use crate::sync::live::Observed;
+
+    fn declared(annotations: serde_json::Value) -> DeclaredObject {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "b", "annotations": annotations},
+        });
+        DeclaredObject::new(serde_json::from_value(object).expect("a map"))
+    }
+
+    fn sync() -> SyncId {
+        SyncId::root("root-sync")
+    }
+
+    /// The object as the sync's last apply left it.
+    fn as_declared(declared: &DeclaredObject) -> Live {
+        but(Live::observe(&Observed::default(), &declared.id, &sync(), None, None), |it| {
+            it.owner = Owner::Us;
+            it.applied = true;
+            it.watched = true;
+            it.on_removal = OnRemoval::Delete;
+            it.hash = Some(declared.hash);
+            it.fields = FieldOwnership::Ours;
+        })
+    }
+
+    fn but(mut live: Live, edit: impl FnOnce(&mut Live)) -> Live {
+        edit(&mut live);
+        live
+    }
+
+    fn other(manager: &str) -> Owner {
+        Owner::Other(manager.into())
+    }
+
+    #[test]
+    fn an_object_of_the_sync_is_applied_where_it_differs_from_its_declared_form() {
+        let declared = declared(json!({}));
+        let ours = || as_declared(&declared);
+        let decide = |live: &Live| decide(Declared::Object(&declared), Some(live), &sync());
+        let lost = || FieldOwnership::Lost(Box::new([".data.a".to_owned()]));
+        let drifted = || Action::Apply(Cause::Drifted(Box::new([".data.a".to_owned()])));
+        let other_form = Some(self::declared(json!({"a": "b"})).hash);
+        assert_eq!(super::decide(Declared::Object(&declared), None, &sync()), Action::Apply(Cause::Missing));
+        assert_eq!(decide(&ours()), Action::Nothing);
+        assert_eq!(decide(&but(ours(), |it| it.fields = lost())), drifted());
+        assert_eq!(
+            decide(&but(ours(), |it| {
+                it.hash = other_form;
+                it.fields = lost();
+            })),
+            drifted()
+        );
+        assert_eq!(decide(&but(ours(), |it| it.hash = other_form)), Action::Apply(Cause::Changed));
+        let unsure = || but(ours(), |it| it.fields = FieldOwnership::Unsure);
+        assert_eq!(decide(&but(unsure(), |it| it.hash = other_form)), Action::Apply(Cause::Changed));
+        assert_eq!(decide(&but(unsure(), |it| it.hash = None)), Action::Apply(Cause::Adopted));
+        assert_eq!(decide(&unsure()), Action::Read);
+        assert_eq!(decide(&but(ours(), |it| it.in_doubt = true)), Action::Read);
+        assert_eq!(
+            decide(&but(ours(), |it| {
+                it.in_doubt = true;
+                it.terminating = true;
+                it.fields = lost();
+            })),
+            Action::Wait
+        );
+    }
+
+    #[test]
+    fn an_object_of_no_sync_is_adopted_unless_it_is_as_the_sync_applied_it() {
+        let declared = declared(json!({}));
+        let nobodys = || but(as_declared(&declared), |it| it.owner = Owner::Nobody);
+        let decide = |live: &Live| decide(Declared::Object(&declared), Some(live), &sync());
+        let adopted = Action::Apply(Cause::Adopted);
+        let other_form = Some(self::declared(json!({"a": "b"})).hash);
+        assert_eq!(decide(&nobodys()), Action::Nothing);
+        let lost = FieldOwnership::Lost(Box::new([]));
+        assert_eq!(decide(&but(nobodys(), |it| it.fields = lost.clone())), Action::Apply(Cause::Drifted(Box::new([]))));
+        assert_eq!(
+            decide(&but(nobodys(), |it| {
+                it.applied = false;
+                it.fields = lost.clone();
+            })),
+            adopted
+        );
+        assert_eq!(
+            decide(&but(nobodys(), |it| {
+                it.hash = None;
+                it.fields = lost.clone();
+            })),
+            adopted
+        );
+        assert_eq!(
+            decide(&but(nobodys(), |it| {
+                it.hash = other_form;
+                it.fields = lost;
+            })),
+            adopted
+        );
+    }
+
+    #[test]
+    fn an_object_of_another_sync_is_left_to_it() {
+        let declared = declared(json!({}));
+        let ignoring = self::declared(json!({annotation::MUTATION: "ignore"}));
+        let of = |manager: &str| {
+            but(as_declared(&declared), |it| {
+                it.owner = other(manager);
+                it.hash = None;
+            })
+        };
+        let (root, other_root, tenant) = (sync(), SyncId::root("other"), SyncId::repo("b", "repo-sync"));
+        let conflict = |manager: &str| Action::Conflict(manager.into());
+        let decide = |declared, live: &Live, sync| decide(Declared::Object(declared), Some(live), sync);
+        for declared in [&declared, &ignoring] {
+            assert_eq!(decide(declared, &of(":root_other"), &root), conflict(":root_other"));
+            assert_eq!(decide(declared, &of(":root"), &other_root), conflict(":root"));
+            assert_eq!(decide(declared, &of(":root"), &tenant), conflict(":root"));
+            assert_eq!(decide(declared, &of("b_other"), &tenant), conflict("b_other"));
+            assert_eq!(decide(declared, &but(of(":root_other"), |it| it.terminating = true), &root), Action::Wait);
+        }
+        let adopted = Action::Apply(Cause::Adopted);
+        assert_eq!(decide(&declared, &of("b_other"), &root), adopted, "a RootSync comes before RepoSyncs");
+        let implicit = but(of(":root_other"), |it| it.implicit = true);
+        assert_eq!(decide(&declared, &implicit, &root), adopted, "the other one only needed the Namespace");
+        assert_eq!(decide(&declared, &implicit, &tenant), adopted);
+    }
+
+    #[test]
+    fn a_namespace_that_is_only_needed_is_left_to_whom_it_belongs() {
+        let mut declared = declared(json!({}));
+        declared.implicit = true;
+        let lost = || but(as_declared(&declared), |it| it.fields = FieldOwnership::Lost(Box::new([])));
+        let decide = |live: Option<&Live>| decide(Declared::Object(&declared), live, &sync());
+        assert_eq!(decide(None), Action::Apply(Cause::Missing));
+        for owner in [other(":root_other"), other("b"), Owner::Nobody] {
+            assert_eq!(
+                decide(Some(&but(lost(), |it| {
+                    it.owner = owner;
+                    it.applied = false;
+                    it.hash = None;
+                }))),
+                Action::Nothing
+            );
+        }
+        assert_eq!(decide(Some(&lost())), Action::Apply(Cause::Drifted(Box::new([]))));
+    }
+
+    #[test]
+    fn changes_of_an_object_that_ignores_mutation_stay() {
+        let declared = declared(json!({annotation::MUTATION: "ignore"}));
+        let lost = || but(as_declared(&declared), |it| it.fields = FieldOwnership::Lost(Box::new([])));
+        let decide = |live: Option<&Live>| decide(Declared::Object(&declared), live, &sync());
+        assert_eq!(decide(None), Action::Apply(Cause::Missing));
+        assert_eq!(decide(Some(&lost())), Action::Nothing);
+        assert_eq!(decide(Some(&but(lost(), |it| it.hash = None))), Action::Annotate);
+        assert_eq!(decide(Some(&but(lost(), |it| it.owner = Owner::Nobody))), Action::Annotate);
+        assert_eq!(decide(Some(&but(lost(), |it| it.owner = other("b")))), Action::Annotate);
+    }
+
+    #[test]
+    fn only_what_the_sync_has_applied_and_still_owns_is_deleted() {
+        let ours = as_declared(&declared(json!({})));
+        let decide = |declared, live: &Live| decide(declared, Some(live), &sync());
+        let absent = |live: Live| decide(Declared::Absent, &live);
+        assert_eq!(absent(ours.clone()), Action::Delete);
+        assert_eq!(absent(but(ours.clone(), |it| it.terminating = true)), Action::Wait);
+        assert_eq!(absent(but(ours.clone(), |it| it.applied = false)), Action::Nothing);
+        assert_eq!(absent(but(ours.clone(), |it| it.on_removal = OnRemoval::Abandon)), Action::Abandon);
+        assert_eq!(absent(but(ours.clone(), |it| it.on_removal = OnRemoval::Leave)), Action::Nothing);
+        for owner in [other(":root_other"), other("b"), Owner::Nobody] {
+            for on_removal in [OnRemoval::Delete, OnRemoval::Abandon, OnRemoval::Leave] {
+                let live = but(ours.clone(), |it| {
+                    it.owner = owner.clone();
+                    it.on_removal = on_removal;
+                });
+                assert_eq!(absent(live.clone()), Action::Nothing);
+                assert_eq!(decide(Declared::Disabled, &live), Action::Nothing);
+            }
+        }
+        assert_eq!(decide(Declared::Disabled, &ours), Action::Abandon);
+        assert_eq!(decide(Declared::Unknown, &ours), Action::Nothing);
+        for declared in [Declared::Absent, Declared::Disabled, Declared::Unknown] {
+            assert_eq!(super::decide(declared, None, &sync()), Action::Nothing);
+        }
+    }
+
+    #[test]
+    fn a_declared_set_says_what_becomes_of_each_object() {
+        let object = std::sync::Arc::new(declared(json!({})));
+        let id = &object.id;
+        let mut set = DeclaredSet::default();
+        assert!(matches!(Declared::of(&set, id), Declared::Absent));
+        set.withheld.insert(id.clone(), std::sync::Arc::clone(&object));
+        assert!(matches!(Declared::of(&set, id), Declared::Unknown));
+        set.disabled.insert(id.clone());
+        assert!(matches!(Declared::of(&set, id), Declared::Disabled));
+        set.disabled.clear();
+        set.undeclared = Undeclared::GivenUp;
+        assert!(matches!(Declared::of(&set, id), Declared::Disabled));
+        set.objects.insert(id.clone(), std::sync::Arc::clone(&object));
+        assert!(matches!(Declared::of(&set, id), Declared::Object(_)));
+    }
+}

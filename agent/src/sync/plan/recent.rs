@@ -132,6 +132,7 @@ mod tests {
         recent.add(2, 47, after(30));
         recent.add(4, 45, after(90));
         assert_eq!(recent.0.len(), 2);
+        assert_eq!(recent.clone().add(1, 41, after(150)), after(150), "the next minute is another moment");
         assert_eq!(
             recent.number(after(3659)),
             9,
@@ -139,6 +140,9 @@ mod tests {
         );
         assert_eq!(recent.next_change(after(100)), Some(after(3660)));
         assert_eq!(recent.number(after(3660)), 4);
+        assert_eq!(recent.next_change(after(3660)), Some(after(3750)), "what counts no more changes nothing");
+        assert_eq!((recent.first(after(3659)), recent.first(after(3660))), (Some(begin), Some(after(90))));
+        assert_eq!(recent.first(after(3750)), None);
         let moment = |at| Moment { instant: at, time: Time::from_unix(1_767_323_045) };
         let text = recent.text(&moment(after(100)));
         assert_eq!(text, "2026-01-02T03:02:25Z=5/50 2026-01-02T03:03:55Z=4/45");
@@ -156,6 +160,7 @@ mod tests {
         let after = |seconds| begin + Duration::from_secs(seconds);
         let mut recent = RecentPrunes::default();
         let first = recent.add(3, 50, begin);
+        assert_eq!(recent.clone().sent(first, after(60)), after(60));
         let second = recent.add(2, 47, after(3000));
         assert_eq!(recent.sent(first, after(59)), first);
         assert_eq!(recent.sent(first, after(3100)), after(3100));
