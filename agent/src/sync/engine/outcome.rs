@@ -282,3 +282,6 @@ impl FailureRecord {
         (record, pause, news)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -405,3 +405,38 @@ fn a_fight_ends_when_the_other_client_stops() {
     }
     assert!(reported && state.is_synced(), "the end of the fight is reported");
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_sync_that_stops_sends_nothing_more() {
+    let (set, now) = (declared(&widgets(30)), Instant::now());
+    let (mut state, _) = begin_sync(&set, Duration::from_secs(300), now);
+    let finished = |id: &ObjectId| Event::Finished(id.clone(), applied(&live(&set, id, 10, json!({}))));
+    let commands = state.step(finished(&config_map("settings")), now);
+    let sent: Vec<ObjectId> = commands.iter().filter_map(applied_object).collect();
+    assert_eq!((sent.len(), state.queued()), (20, 10));
+    assert!(state.in_force().is_some_and(|it| Arc::ptr_eq(it, &set)));
+    state.stop();
+    for id in &sent {
+        assert!(state.is_busy() && !state.is_at_rest());
+        assert_eq!(state.step(finished(id), now).iter().filter_map(applied_object).count(), 0);
+    }
+    assert!(!state.is_busy());
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_sync_is_at_rest_when_nothing_is_on_its_way() {
+    let (set, now) = (declared(&widgets(0)), Instant::now());
+    let id = config_map("settings");
+    let (mut state, _) = begin_sync(&set, Duration::from_secs(300), now);
+    assert!(!state.is_repaired(&id) && !state.is_idle() && !state.is_at_rest());
+    let finished = |version| Event::Finished(id.clone(), applied(&live(&set, &id, version, json!({}))));
+    state.step(finished(10), now);
+    assert!(state.is_at_rest());
+    state.step(Event::Gone(id.clone(), 11), now);
+    assert!(state.is_repaired(&id) && !state.is_idle() && !state.is_at_rest());
+    let failure = Failure { finding: Finding::new(Code::Applier, "x"), retry: Retry::Soon, refused: false };
+    state.step(Event::Finished(id.clone(), Outcome::Failed(failure)), now);
+    assert!(!state.is_repaired(&id) && state.is_idle() && !state.is_at_rest(), "it is tried again in a moment");
+}

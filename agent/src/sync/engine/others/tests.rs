@@ -210,6 +210,30 @@ fn a_namespace_with_objects_of_another_sync_stays_until_they_leave() {
 }
 
 #[test]
+fn a_namespace_goes_after_the_objects_in_it() {
+    let all = namespace("shop") + &namespace("other") + &config_map("mine");
+    let mut scene = Scene::new(&all, held(FIRST, "elsewhere", ""));
+    scene.commit(SECOND, &namespace("other"));
+    assert_eq!(scene.deleted(), ["mine"]);
+    let mine = deleted(&scene.commands).remove(0);
+    scene.step(Event::Finished(mine.clone(), Outcome::Deleted));
+    assert_eq!(scene.deleted(), ["mine"], "it may have finalizers");
+    scene.step(Event::Gone(mine, 9));
+    assert_eq!(scene.deleted(), ["mine", "shop"]);
+}
+
+#[test]
+fn a_namespace_with_a_declared_object_stays() {
+    let all = namespace("shop") + &namespace("other") + &config_map("mine");
+    let mut scene = Scene::new(&all, held(FIRST, "elsewhere", ""));
+    scene.commit(SECOND, &(namespace("other") + &config_map("mine")));
+    assert_eq!(scene.deleted(), Vec::<String>::new());
+    let told = scene.findings();
+    let expected = "KNV2009 skipped delete of namespace/shop: configmap/shop/mine is still declared in it";
+    assert_eq!(told, [expected]);
+}
+
+#[test]
 fn nothing_is_deleted_before_every_sync_has_told_its_objects() {
     let mut scene = Scene::new(&(config_map("stays") + &config_map("goes")), Holdings::Untold);
     scene.commit(SECOND, &config_map("stays"));

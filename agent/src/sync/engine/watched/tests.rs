@@ -316,3 +316,55 @@ fn a_readiness_that_cannot_be_read_is_asked_for_more_and_more_rarely() {
     let findings = state.last_report().sync.findings;
     assert!(findings.iter().any(|finding| finding.message == "no"), "it is told: {findings:?}");
 }
+
+/// As when admission changes a declared field of an object that another client writes.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_audit_finds_what_metadata_does_not_show() {
+    let now = Instant::now();
+    let audited = |object: &Object| Event::Audited(Box::new(object.clone()));
+    let changed = |object: &Object, version| edited(object, version, |it| it.0["data"]["v"] = "2".into());
+    let (mut state, _, object) = synced(now);
+    let commands = state.step(Event::AuditDue, now);
+    let is_it = |command: &Command| matches!(command, Command::Audit(kind, versions) if *kind == object.group_kind() && versions.iter().eq(["v1"]));
+    assert!(commands.iter().any(is_it) && !state.is_idle(), "{commands:?}");
+    let commands = state.step(audited(&object), now);
+    assert!(!applies(&commands, "a") && !reads(&commands, &object.id()), "{commands:?}");
+    state.step(Event::AuditEnded(object.group_kind()), now);
+    assert!(state.is_idle());
+    let commands = state.step(audited(&changed(&object, 10)), now);
+    assert!(applies(&commands, "a"), "{commands:?}");
+    state.step(Event::Finished(object.id(), applied(&edited(&object, 11, |_| {}))), now);
+    assert!(state.is_synced());
+
+    let (mut state, ..) = synced(now);
+    let commands = state.step(audited(&changed(&object, 9)), now);
+    assert!(!applies(&commands, "a") && reads(&commands, &object.id()), "it may be of before the apply: {commands:?}");
+
+    let (mut state, ..) = synced(now);
+    let anew = edited(&changed(&object, 9), 9, |object| {
+        object.metadata_mut().insert("uid".into(), "another".into());
+    });
+    let commands = state.step(audited(&anew), now);
+    assert!(applies(&commands, "a"), "it is another object: {commands:?}");
+
+    let (mut state, ..) = synced(now);
+    let other = edited(&changed(&object, 11), 11, |object| _ = object.0.insert("apiVersion".into(), "v2".into()));
+    let commands = state.step(audited(&other), now);
+    assert!(!applies(&commands, "a") && !reads(&commands, &object.id()), "it is declared in v1: {commands:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_audit_reads_each_kind_in_its_declared_versions() {
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: ns}\n---\n\
+        apiVersion: example.com/v2\nkind: Widget\nmetadata: {name: a, namespace: ns}\n";
+    let (set, now) = (declared(text), Instant::now());
+    let (mut state, _) = begin_sync(&set, Duration::from_secs(300), now);
+    let audits = state.step(Event::AuditDue, now).into_iter().filter_map(|command| match command {
+        Command::Audit(kind, versions) => Some((kind.kind, Vec::from_iter(versions))),
+        _ => None,
+    });
+    let all = [("ConfigMap".to_owned(), vec!["v1".to_owned()]), ("Widget".to_owned(), vec!["v2".to_owned()])];
+    assert_eq!(Vec::from_iter(audits), all);
+}

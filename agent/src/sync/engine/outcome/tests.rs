@@ -1,0 +1,141 @@
+//! Commands that are refused or fail, and what is told of those that work.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::*;
+use crate::compile::declared::DeclaredSet;
+use crate::sync::engine::Event;
+use crate::sync::engine::tests::{applied, applies, begin_sync, declared, deleted, live, recorded};
+use crate::sync::live::Observed;
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+fn config_map(name: &str) -> String {
+    format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: ns}}\n")
+}
+
+fn id(set: &DeclaredSet, name: &str) -> ObjectId {
+    set.objects.keys().find(|id| id.name() == name).expect("it is declared").clone()
+}
+
+fn works(set: &DeclaredSet, name: &str, version: u64) -> Event {
+    let id = id(set, name);
+    Event::Finished(id.clone(), applied(&live(set, &id, version, json!({}))))
+}
+
+fn fails(id: &ObjectId, code: Code, refused: bool) -> Event {
+    let failure = Failure { finding: Finding::new(code, "no"), retry: Retry::Object, refused };
+    Event::Finished(id.clone(), Outcome::Failed(failure))
+}
+
+/// Another client may make an object under its name, and copy labels and annotations to it.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_that_was_never_made_is_not_recorded() {
+    let (set, now) = (declared(&config_map("a")), Instant::now());
+    let a = id(&set, "a");
+    for refused in [true, false] {
+        let (mut state, commands) = begin_sync(&set, TIMEOUT, now);
+        assert!(applies(&commands, "a"));
+        state.step(fails(&a, Code::Applier, refused), now);
+        assert_eq!(state.objects.is_recorded(&a), !refused, "without an answer it may have been made");
+
+        let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+        state.step(works(&set, "a", 10), now);
+        assert!(applies(&state.step(Event::Gone(a.clone(), 11), now), "a"));
+        state.step(fails(&a, Code::Applier, refused), now);
+        assert!(state.objects.is_recorded(&a), "it was made before");
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn new_rights_end_the_pauses_of_what_was_forbidden() {
+    let (set, now) = (declared(&(config_map("a") + &config_map("b") + &config_map("c"))), Instant::now());
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    state.step(works(&set, "c", 10), now);
+    let forbidden = || fails(&id(&set, "a"), Code::InsufficientPermission, true);
+    state.step(forbidden(), now);
+    state.step(fails(&id(&set, "b"), Code::Applier, true), now);
+    let sent = |commands: Vec<Command>| ["a", "b", "c"].map(|name| applies(&commands, name));
+    assert_eq!(sent(state.step(Event::Woken, now)), [false, false, false]);
+    assert_eq!(sent(state.step(Event::RightsChanged, now)), [true, false, false]);
+    state.step(forbidden(), now);
+    assert_eq!(sent(state.step(Event::Asked, now)), [true, true, false], "a user asks for it");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_commit_tells_how_much_it_wrote_and_deleted() {
+    let (first, second) = (config_map("a") + &config_map("b"), config_map("b") + &config_map("c"));
+    let (first, second, now) = (declared(&first), declared(&second), Instant::now());
+    let told = |commands: &[Command]| {
+        commands.iter().find_map(|command| match command {
+            Command::Notice(Notice::Synced { applied, pruned, .. }) => Some((*applied, *pruned)),
+            _ => None,
+        })
+    };
+    let (mut state, _) = begin_sync(&first, TIMEOUT, now);
+    assert_eq!(told(&state.step(works(&first, "a", 10), now)), None);
+    assert_eq!(told(&state.step(works(&first, "b", 11), now)), Some((2, 0)));
+    state.step(Event::Gone(id(&first, "a"), 12), now);
+    state.step(works(&first, "a", 13), now);
+    let (commit, declared) = ("b".repeat(40), Some(Arc::clone(&second)));
+    state.step(Event::Compiled { commit, declared, findings: Vec::new() }, now);
+    assert!(applies(&recorded(&mut state, now), "c"));
+    let commands = state.step(works(&second, "c", 14), now);
+    let a = id(&first, "a");
+    assert_eq!(deleted(&commands), std::slice::from_ref(&a));
+    let mut commands = state.step(Event::Finished(a.clone(), Outcome::Deleted), now);
+    commands.extend(state.step(Event::Gone(a, 15), now));
+    assert_eq!(told(&commands), Some((1, 1)));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_that_does_not_become_ready_in_time_is_late_until_it_is() {
+    let (set, begin) =
+        (declared("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, namespace: ns}\n"), Instant::now());
+    let (mut state, _) = begin_sync(&set, TIMEOUT, begin);
+    let is_late = |state: &State| state.last_report().resources.is_some_and(|all| all.iter().any(|it| it.late));
+    state.step(works(&set, "a", 10), begin);
+    state.step(Event::Woken, begin + TIMEOUT - Duration::from_secs(1));
+    assert!(!is_late(&state));
+    state.step(Event::Woken, begin + TIMEOUT);
+    assert!(is_late(&state));
+    let status = json!({
+        "observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1,
+        "conditions": [{"type": "Available", "status": "True"}],
+    });
+    let (a, now) = (id(&set, "a"), begin + TIMEOUT + Duration::from_secs(5));
+    let ready = live(&set, &a, 11, status);
+    state.step(Event::Seen(a.clone(), Box::new(Observed::of(&ready))), begin + TIMEOUT);
+    let commands = state.step(Event::Woken, now);
+    assert!(commands.iter().any(|command| matches!(command, Command::Read(_))), "{commands:?}");
+    state.step(Event::Finished(a, Outcome::Read(Box::new(ready))), now);
+    assert!(!is_late(&state));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_fight_is_told_at_its_beginning_and_not_with_each_repair() {
+    let (set, mut now) = (declared(&config_map("a")), Instant::now());
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    state.step(works(&set, "a", 10), now);
+    let mut told = Vec::new();
+    for turn in 1..=9 {
+        let mut commands = state.step(Event::Gone(id(&set, "a"), 10 * turn + 1), now);
+        while !applies(&commands, "a") {
+            now = now.max(state.next_wake().expect("it is put back"));
+            commands = state.step(Event::Woken, now);
+        }
+        let commands = state.step(works(&set, "a", 10 * (turn + 1)), now);
+        let is_it =
+            |it: &Command| matches!(it, Command::Notice(Notice::Failed(finding)) if finding.code == Code::Fight);
+        told.extend(commands.iter().any(is_it).then_some(turn));
+    }
+    assert!(told.contains(&5) && !told.contains(&9), "{told:?}");
+}
