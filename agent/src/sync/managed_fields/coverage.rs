@@ -463,6 +463,76 @@ mod tests {
     }
 
     #[test]
+    fn a_coverage_is_full_if_nothing_was_found() {
+        let some = || vec![".a".to_owned()];
+        assert!(Coverage::default().is_full());
+        assert!(!Coverage { missing: some(), ..Coverage::default() }.is_full());
+        assert!(!Coverage { surplus: some(), ..Coverage::default() }.is_full());
+        assert!(!Coverage { unsure: some(), ..Coverage::default() }.is_full());
+        assert!(is_list_item(".spec.ports[]") && !is_list_item(".spec.ports[].name"));
+    }
+
+    #[test]
+    fn of_several_nodes_that_can_mean_an_item_the_closest_is_taken() {
+        let service = declared(json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 53}]}}));
+        let surplus = |tcp: Value, udp: Value| {
+            let ports =
+                json!({"k:{\"port\":53,\"protocol\":\"TCP\"}": tcp, "k:{\"port\":53,\"protocol\":\"UDP\"}": udp});
+            let found = coverage(&service, &applied(json!({"f:spec": {"f:ports": ports}})), &[]);
+            assert!(found.missing.is_empty() && found.unsure.is_empty(), "{found:?}");
+            found.surplus
+        };
+        let (bare, named) = (json!({".": {}, "f:port": {}}), json!({".": {}, "f:port": {}, "f:name": {}}));
+        let item = |protocol: &str| format!(".spec.ports[{{\"port\":53,\"protocol\":\"{protocol}\"}}]");
+        assert_eq!(surplus(bare.clone(), named.clone()), [item("UDP")]);
+        assert_eq!(surplus(named, bare), [item("TCP")]);
+    }
+
+    #[test]
+    fn a_selector_of_empty_lists_is_missing_wherever_it_is() {
+        let spec = json!({"n": 1, "x": {"labelSelector": {"matchExpressions": []}}});
+        let declared = declared(json!({"apiVersion": "apps/v1", "kind": "X", "spec": spec}));
+        let found = coverage(&declared, &applied(json!({"f:spec": {"f:n": {}}})), &[]);
+        assert_eq!(found.missing, [".spec.x.labelSelector"]);
+    }
+
+    #[test]
+    fn an_empty_list_with_items_of_others_is_there() {
+        let spec = json!({"podSelector": {}, "ingress": []});
+        let declared = declared(json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": spec}));
+        let theirs = [json!({}), json!({".": {}, "k:{\"a\":1}": {}})].map(|list| {
+            let entry = json!({"manager": "other", "fieldsV1": {"f:spec": {"f:ingress": list}}});
+            serde_json::from_value::<ManagedFieldsEntry>(entry).expect("an entry")
+        });
+        let missing = |entries: &[ManagedFieldsEntry]| {
+            coverage(&declared, &applied(json!({"f:spec": {"f:podSelector": {}}})), entries).missing
+        };
+        assert_eq!(missing(&theirs[..1]), [".spec.ingress"]);
+        assert_eq!(missing(&theirs), [""; 0]);
+    }
+
+    #[test]
+    fn the_spec_of_a_custom_resource_can_be_owned_whole() {
+        let of = |version: &str| {
+            let declared = declared(json!({"apiVersion": version, "kind": "X", "spec": {"n": 1}}));
+            coverage(&declared, &applied(json!({"f:spec": {}})), &[])
+        };
+        assert_eq!(of("a.b/v1"), Coverage { unsure: vec![".spec".into()], ..Coverage::default() });
+        assert_eq!(of("apps/v1"), Coverage { missing: vec![".spec.n".into()], ..Coverage::default() });
+    }
+
+    #[test]
+    fn string_data_means_nothing_but_in_a_secret() {
+        let other = json!({"manager": "a", "operation": "Apply", "fieldsV1": {"f:stringData": {"f:a": {}}}});
+        let other: ManagedFieldsEntry = serde_json::from_value(other).expect("an entry");
+        for (version, kind) in [("v1", "ConfigMap"), ("apps/v1", "Secret")] {
+            let declared = declared(json!({"apiVersion": version, "kind": kind, "data": {"a": "eA=="}}));
+            let found = coverage(&declared, &applied(json!({"f:data": {"f:a": {}}})), std::slice::from_ref(&other));
+            assert!(found.is_full(), "{version} {kind}: {found:?}");
+        }
+    }
+
+    #[test]
     fn string_data_of_another_client_makes_a_secret_unsure() {
         let secret = declared(json!({"apiVersion": "v1", "kind": "Secret", "data": {"a": "eA=="}}));
         let other = json!({"manager": "a", "operation": "Apply", "fieldsV1": {"f:stringData": {"f:a": {}}}});

@@ -243,3 +243,55 @@ impl Position {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::metadata::FIELD_MANAGER;
+
+    fn entry(manager: &str, operation: &str, version: &str, subresource: &str, fields: &Value) -> ManagedFieldsEntry {
+        let entry = json!({
+            "manager": manager, "operation": operation, "apiVersion": version, "subresource": subresource, "fieldsV1": fields,
+        });
+        serde_json::from_value(entry).expect("an entry")
+    }
+
+    #[test]
+    fn entries_of_another_version_may_have_other_names() {
+        let of = |manager: &str, version: &str, subresource: &str| {
+            entry(manager, "Update", version, subresource, &json!({}))
+        };
+        let ours = entry(FIELD_MANAGER, "Apply", "a/v1", "", &json!({}));
+        let all = [ours, of("same", "a/v1", ""), of("other", "a/v2", ""), of("controller", "a/v2", "status")];
+        let managers = |entries: &[ManagedFieldsEntry]| -> Vec<String> {
+            of_other_versions(entries).map(|entry| entry.manager.clone()).collect()
+        };
+        assert_eq!(managers(&all), ["other"]);
+        assert_eq!(managers(&all[1..]), [""; 0], "nothing is ours");
+    }
+
+    #[test]
+    fn the_digest_of_others_is_that_of_their_entries_alone() {
+        let ours = |field: &str| entry(FIELD_MANAGER, "Apply", "v1", "", &json!({field: {}}));
+        let other = |field: &str, subresource: &str| entry("other", "Update", "v1", subresource, &json!({field: {}}));
+        let digest = |entries: &[ManagedFieldsEntry]| digest_of_others(entries);
+        let one = digest(&[ours("f:a"), other("f:b", ""), other("f:c", "status")]);
+        assert_eq!(one, digest(&[ours("f:x"), other("f:b", ""), other("f:y", "status")]));
+        assert_eq!(one, digest(&[other("f:b", "")]));
+        assert_ne!(one, digest(&[ours("f:a"), other("f:x", ""), other("f:c", "status")]));
+    }
+
+    #[test]
+    fn a_place_can_be_in_something_that_is_owned_as_a_whole() {
+        let mut at = Position::default();
+        at.enter("spec");
+        at.enter("a");
+        let of = |fields: Value| [entry("other", "Update", "v1", "", &fields)];
+        assert!(at.is_in_whole(&of(json!({"f:spec": {}}))));
+        assert!(!at.is_in_whole(&of(json!({"f:spec": {"f:b": {}}}))));
+        assert!(!at.is_in_whole(&of(json!({"f:spec": {"f:a": {}}}))), "it is owned itself");
+        assert!(!at.is_in_whole(&of(json!({}))));
+    }
+}

@@ -136,4 +136,50 @@ mod tests {
         assert!(entries[0]["fieldsV1"]["f:spec"]["f:ports"].get(MOVED).is_some());
         assert_eq!(entries[1]["fieldsV1"], older, "an item that a client added before stays its own");
     }
+
+    #[test]
+    fn nothing_but_the_items_becomes_ours() {
+        let declared = object(service());
+        let (mut own, mut other) = (ours(), theirs());
+        own["f:spec"].as_object_mut().expect("a map").remove("f:selector");
+        other["f:spec"]["f:selector"] = json!({});
+        other["f:metadata"] = json!({"f:labels": {"f:x": {}}});
+        let mut expected = own.clone();
+        expected["f:spec"]["f:ports"][MOVED] = json!({".": {}, "f:port": {}});
+        let mut entries = [entry(1, FIELD_MANAGER, "Apply", &own), entry(1, "kubectl-edit", "Update", &other)];
+        assert!(reclaim(&declared, &mut entries));
+        assert_eq!(entries[0]["fieldsV1"], expected);
+        own["f:spec"].as_object_mut().expect("a map").remove("f:ports");
+        let mut entries = [entry(1, FIELD_MANAGER, "Apply", &own), entry(1, "kubectl-edit", "Update", &other)];
+        assert!(reclaim(&declared, &mut entries), "all of ours are missing");
+        assert!(entries[0]["fieldsV1"]["f:spec"]["f:ports"].get(MOVED).is_some(), "{entries:?}");
+    }
+
+    #[test]
+    fn items_of_appliers_and_of_subresources_stay() {
+        let declared = object(service());
+        let mut status = entry(1, "kubectl-edit", "Update", &theirs());
+        status["subresource"] = "status".into();
+        let others = [entry(1, "kubectl", "Apply", &theirs()), entry(1, FIELD_MANAGER, "Update", &theirs()), status];
+        for other in others {
+            let mut entries = [entry(1, FIELD_MANAGER, "Apply", &ours()), other];
+            let before = entries.clone();
+            assert!(!reclaim(&declared, &mut entries));
+            assert_eq!(entries, before);
+        }
+    }
+
+    #[test]
+    fn items_of_managers_that_wrote_in_one_second_are_all_taken() {
+        let more = "k:{\"port\":90,\"protocol\":\"TCP\"}";
+        let other = json!({"f:spec": {"f:ports": {more: {".": {}, "f:port": {}}}}});
+        let mut entries = [
+            entry(1, FIELD_MANAGER, "Apply", &ours()),
+            entry(3, "one", "Update", &theirs()),
+            entry(3, "another", "Update", &other),
+        ];
+        assert!(reclaim(&object(service()), &mut entries));
+        let ports = &entries[0]["fieldsV1"]["f:spec"]["f:ports"];
+        assert!(ports.get(MOVED).is_some() && ports.get(more).is_some(), "{ports}");
+    }
 }
