@@ -52,7 +52,7 @@ pub(in crate::sync::engine) struct Offer {
 impl Offer {
     /// `true` when the approval is for these deletions of this commit, or for more than these.
     pub(super) fn covers(&self, commit: &str, prune: &Prune) -> bool {
-        // Of objects that cannot be counted there may be any number.
+        // Objects that cannot be counted may be any number.
         let number = |objects: &ObjectCount| objects.unwrap_or(usize::MAX);
         let fewer = |(crd, objects): &(ObjectId, ObjectCount)| {
             self.definitions.iter().any(|(other, offered)| other == crd && number(objects) <= number(offered))

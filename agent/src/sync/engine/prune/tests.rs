@@ -23,6 +23,11 @@ fn config_map(name: &str) -> ObjectId {
     ObjectId::new(&GroupKind::new("", "ConfigMap"), "default", name)
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn begin() -> Instant {
+    Instant::now()
+}
+
 /// A sync with ConfigMaps that are applied and deleted at once.
 struct Scene {
     state: State,
@@ -50,7 +55,6 @@ fn commit(name: char) -> String {
 }
 
 impl Scene {
-    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
     fn new() -> Self {
         let state = State::new(Settings {
             sync: SyncId::root("root-sync"),
@@ -65,7 +69,7 @@ impl Scene {
             last_in_force: None,
         });
         let (commands, record) = (Vec::new(), GuardMemory::default());
-        let mut scene = Self { state, now: Instant::now(), commands, version: 1, record, deletions: 0 };
+        let mut scene = Self { state, now: begin(), commands, version: 1, record, deletions: 0 };
         scene.commit('a', &config_maps(0..20));
         let kinds = [GroupKind::new("", "ConfigMap"), GroupKind::new("", "Namespace")];
         for kind in kinds {

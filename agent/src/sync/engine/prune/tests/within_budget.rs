@@ -30,11 +30,6 @@ fn offer(deletions: Deletions, definitions: &[(ObjectId, ObjectCount)]) -> Offer
     Offer { approval: format!("{}.12345678", commit('a')), deletions, definitions: definitions.to_vec() }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
-fn begin() -> Instant {
-    Instant::now()
-}
-
 #[test]
 fn an_approval_is_for_no_more_than_it_names() {
     let (name, other) = (crd("widgets.example.com"), crd("gadgets.example.com"));
