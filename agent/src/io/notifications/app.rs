@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use reqwest::Client;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, USER_AGENT};
 
-use super::{AGENT, StatusAnswer, beginning, delivery};
+use super::{AGENT, StatusAnswer, asked, beginning};
 use crate::io::git::{GithubApp, used_for};
 use crate::model::error_chain::root_cause;
 use crate::model::shared::lock;
@@ -43,7 +43,8 @@ impl AppLogin {
         if !status.is_success() {
             let why =
                 format!("{FAILED} (HTTP {}): check the ids and the key, and that it is installed", status.as_u16());
-            return Err((delivery(status, answer.headers()), why));
+            // Without a token nothing gets through: all messages wait, and none is given up for it.
+            return Err((Delivery::Failed(asked(answer.headers())), why));
         }
         // Its words may have the token.
         let (token, lifetime) =

@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 
 use self::app::AppLogin;
 use self::request::{StatusRequest, is_for, request};
-use self::settings::{NAME, NotificationSettings, Provider, Receiver};
+use self::settings::{NAME, NotificationSettings, Provider, Receiver, ReceiverPlace};
 use super::kubernetes::client::Cluster;
 use super::kubernetes::events::{EventPublisher, Regarding, Severity};
 use super::serve::{Metrics, OutcomeLabel, ReceiverLabels};
@@ -50,8 +50,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(15);
 /// The time for which a connection is kept for another request.
 const IDLE: Duration = Duration::from_secs(30);
-/// Receivers that are known, with those that the settings do not have any more.
-const MAILBOXES: usize = 64;
+/// Outboxes that are kept of receivers that the settings lost.
+const LEFT: usize = 64;
 /// Failures in a row after which users are told of a receiver.
 const TOLD: u32 = 3;
 /// The pause that GitHub wants if it names none.
@@ -67,8 +67,6 @@ struct Mailbox {
     client: Client,
     login: Option<Arc<AppLogin>>,
     outbox: Outbox,
-    /// The settings have it. One that they lost for a time, as while the Secret is made anew, knows what it was sent when it is back.
-    is_on: bool,
     /// Users were told that it does not take what it is sent.
     is_told: bool,
 }
@@ -105,6 +103,7 @@ pub async fn notify(
         metrics,
         newest: BTreeMap::new(),
         mailboxes: BTreeMap::new(),
+        left: BTreeMap::new(),
         mistakes: Vec::new(),
         about: None,
         events: EventPublisher::default(),
@@ -162,6 +161,8 @@ struct Notifier {
     /// The newest state of each sync.
     newest: BTreeMap<SyncId, Arc<CommitNews>>,
     mailboxes: BTreeMap<String, Mailbox>,
+    /// The outboxes of receivers that the settings lost, as while the Secret is made anew: they know what was sent when they are back.
+    left: BTreeMap<String, (ReceiverPlace, Outbox)>,
     /// The mistakes in the settings of which users were told.
     mistakes: Vec<String>,
     /// The ConfigMap.
@@ -170,11 +171,6 @@ struct Notifier {
 }
 
 impl Notifier {
-    /// The receivers that are sent messages.
-    fn active(&self) -> impl Iterator<Item = (&String, &Mailbox)> {
-        self.mailboxes.iter().filter(|(_, mailbox)| mailbox.is_on)
-    }
-
     /// Follows other settings. A receiver at the same place goes on with what it was sent.
     async fn follow(&mut self, map: Option<&ConfigMap>, secret: Option<&BTreeMap<String, ByteString>>) {
         let uid = map.and_then(|map| map.metadata.uid.clone());
@@ -194,21 +190,24 @@ impl Notifier {
             (Some(_), None) => return,
             (None, _) => NotificationSettings::default(),
         };
-        let (mut mistakes, mut is_new) = (settings.mistakes, self.active().count() != settings.receivers.len());
+        let mut before = std::mem::take(&mut self.mailboxes);
+        let (mut mistakes, mut is_new) = (settings.mistakes, before.len() != settings.receivers.len());
         let now = Instant::now();
-        self.mailboxes.values_mut().for_each(|mailbox| mailbox.is_on = false);
         for (name, receiver) in settings.receivers {
-            let old = self.mailboxes.remove(&name).filter(|old| old.receiver.is_same_place(&receiver));
+            let old = before.remove(&name);
             let mailbox = match old {
-                Some(old) if *old.receiver == receiver => Mailbox { is_on: true, ..old },
+                Some(old) if *old.receiver == receiver => old,
                 old => match client(&receiver) {
                     Ok(client) => {
-                        let mut outbox = old.map(|old| old.outbox).unwrap_or_default();
-                        outbox.revive(now);
                         is_new = true;
+                        let place = receiver.place();
+                        let old = old.map(|old| (old.receiver.place(), old.outbox)).or_else(|| self.left.remove(&name));
+                        let outbox = old.filter(|(of, _)| *of == place).map(|(_, outbox)| outbox);
+                        let mut outbox = outbox.unwrap_or_default();
+                        outbox.revive(now);
                         let login = receiver.app.clone().map(AppLogin::new).map(Arc::new);
                         let receiver = Arc::new(receiver);
-                        let mut mailbox = Mailbox { receiver, client, login, outbox, is_on: true, is_told: false };
+                        let mut mailbox = Mailbox { receiver, client, login, outbox, is_told: false };
                         self.newest.values().for_each(|news| mailbox.tell(news, now));
                         mailbox
                     }
@@ -220,11 +219,12 @@ impl Notifier {
             };
             self.mailboxes.insert(name, mailbox);
         }
-        if self.mailboxes.len() > MAILBOXES {
-            self.mailboxes.retain(|_, mailbox| mailbox.is_on);
+        self.left.extend(before.into_iter().map(|(name, old)| (name, (old.receiver.place(), old.outbox))));
+        while self.left.len() > LEFT {
+            self.left.pop_first();
         }
         if is_new {
-            let names: Vec<&str> = self.active().map(|(name, _)| name.as_str()).collect();
+            let names: Vec<&str> = self.mailboxes.keys().map(String::as_str).collect();
             tracing::info!(receivers = names.join(", "), "the receivers of notifications");
         }
         if self.mistakes != mistakes {
@@ -246,7 +246,9 @@ impl Notifier {
             }
             CommitMessage::Served(syncs) => {
                 self.newest.retain(|sync, _| syncs.contains(sync));
-                self.mailboxes.values_mut().for_each(|mailbox| mailbox.outbox.retain(|sync| syncs.contains(sync)));
+                let left = self.left.values_mut().map(|(_, outbox)| outbox);
+                let all = self.mailboxes.values_mut().map(|mailbox| &mut mailbox.outbox).chain(left);
+                all.for_each(|outbox| outbox.retain(|sync| syncs.contains(sync)));
             }
         }
     }
@@ -254,7 +256,7 @@ impl Notifier {
     /// Begins to send what is due.
     fn send(&mut self, sent: &mut JoinSet<AnsweredRequest>) {
         let now = Instant::now();
-        for (name, mailbox) in self.mailboxes.iter_mut().filter(|(_, mailbox)| mailbox.is_on) {
+        for (name, mailbox) in &mut self.mailboxes {
             let Some(news) = mailbox.outbox.next(now) else { continue };
             let (name, client, login) = (name.clone(), mailbox.client.clone(), mailbox.login.clone());
             let receiver = Arc::clone(&mailbox.receiver);
@@ -275,17 +277,22 @@ impl Notifier {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        self.active().filter_map(|(_, mailbox)| mailbox.outbox.next_wake()).min()
+        self.mailboxes.values().filter_map(|mailbox| mailbox.outbox.next_wake()).min()
     }
 
     /// Takes in an answer. Users are told once of a receiver that does not take what it is sent, and once that it does again.
     async fn answered(&mut self, (name, receiver, (delivery, why)): AnsweredRequest) {
-        let mailbox = self.mailboxes.get_mut(&name).filter(|mailbox| mailbox.receiver.is_same_place(&receiver));
-        let Some(mailbox) = mailbox else { return };
+        let (place, now) = (receiver.place(), Instant::now());
+        let Some(mailbox) = self.mailboxes.get_mut(&name).filter(|mailbox| mailbox.receiver.place() == place) else {
+            if let Some((_, outbox)) = self.left.get_mut(&name).filter(|(of, _)| *of == place) {
+                outbox.answered(delivery, now);
+            }
+            return;
+        };
         // The settings are other ones since it was sent, such as another token.
         let is_old = !Arc::ptr_eq(&mailbox.receiver, &receiver);
         let delivery = if is_old && delivery == Delivery::Refused { Delivery::Failed(None) } else { delivery };
-        let is_kept = mailbox.outbox.answered(delivery, Instant::now());
+        let is_kept = mailbox.outbox.answered(delivery, now);
         if delivery != Delivery::Delivered && why.is_empty() {
             return;
         }
@@ -393,10 +400,15 @@ async fn beginning(mut answer: Response) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
+/// The pause that an answer asks for.
+fn asked(headers: &HeaderMap) -> Option<Duration> {
+    let asked = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    asked.and_then(|value| value.trim().parse().ok()).map(Duration::from_secs)
+}
+
 /// The meaning of an answer. A limit of requests is HTTP 429, at GitHub also HTTP 403 with a pause.
 fn delivery(status: StatusCode, headers: &HeaderMap) -> Delivery {
-    let asked = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let asked = asked.and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
+    let asked = asked(headers);
     let is_spent = headers.get("x-ratelimit-remaining").is_some_and(|left| left == "0");
     match status.as_u16() {
         200..300 => Delivery::Delivered,

@@ -7,6 +7,7 @@ use k8s_openapi::ByteString;
 use reqwest::Url;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use super::request::api;
 use super::template::Template;
@@ -68,6 +69,9 @@ pub(super) struct Receiver {
     /// The key that signs bodies.
     pub(super) key: Option<Vec<u8>>,
 }
+
+/// The digest of a place.
+pub(super) type ReceiverPlace = [u8; 32];
 
 /// The receivers by name, and the mistakes in the others.
 #[derive(Default)]
@@ -173,9 +177,10 @@ impl Receiver {
         }
     }
 
-    /// `true` if what was sent to the other one was sent to this one.
-    pub(super) fn is_same_place(&self, other: &Self) -> bool {
-        (self.provider, &self.url, &self.repository) == (other.provider, &other.url, &other.repository)
+    /// A digest of the place that messages get to. Its parts can be secret.
+    pub(super) fn place(&self) -> ReceiverPlace {
+        let place = format!("{:?} {} {:?}", self.provider, self.url, self.repository);
+        Sha256::digest(place.as_bytes()).into()
     }
 }
 
@@ -228,11 +233,16 @@ fn app(url: &Url, secret: &ReceiverSecret<'_>) -> Result<Option<GithubApp>, Stri
     const KEY: &str = "github-app-private-key";
     let value = |key| secret.value(key).and_then(|value| std::str::from_utf8(value).ok()).map(str::to_owned);
     let wrong = |key: &str, why: &str| format!("the key {}.{key} of the Secret {NAME} {why}", secret.name);
-    let Some(key) = value(KEY) else { return Ok(None) };
+    let ids = ["github-app-client-id", "github-app-application-id"];
+    let id = ids.into_iter().find_map(value);
+    let key = match (value(KEY), &id) {
+        (Some(key), _) => key,
+        (None, Some(_)) => return Err(wrong(KEY, "is missing")),
+        (None, None) => return Ok(None),
+    };
     if secret.value("token").is_some() {
         return Err(wrong("token", &format!("is there beside {KEY}, and one of them is needed")));
     }
-    let id = value("github-app-client-id").or_else(|| value("github-app-application-id"));
     let app = id.ok_or_else(|| wrong("github-app-client-id", "is missing"))?;
     let installation =
         value("github-app-installation-id").filter(|id| id.bytes().all(|byte| byte.is_ascii_alphanumeric()));

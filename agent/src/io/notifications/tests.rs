@@ -101,7 +101,7 @@ async fn an_app_tells_with_a_token_of_its_installation_until_that_is_refused() {
     let (path, jwt) = of(&heads[0]);
     assert_eq!(path, "/api/v3/app/installations/7/access_tokens");
     assert!(jwt.starts_with("eyJ"), "{jwt}");
-    let statuses = [&heads[1], &heads[2], &heads[4]].map(|head| of(head));
+    let statuses = [&heads[1], &heads[2], &heads[4]].map(of);
     let expected =
         ["first", "first", "second"].map(|login| ("/api/v3/repos/a/b/statuses/1".to_owned(), login.to_owned()));
     assert_eq!(statuses, expected);
@@ -109,7 +109,7 @@ async fn an_app_tells_with_a_token_of_its_installation_until_that_is_refused() {
     let (url, served) = stand_in(&[(unauthorized, "hunter2")]);
     let settings = format!("{{provider: github, url: '{url}'}}");
     let (delivery, why) = sent(&settings, &secret, 1).await.remove(0);
-    assert_eq!(delivery, Delivery::Refused);
+    assert_eq!(delivery, Delivery::Failed(None));
     assert!(why.contains("(HTTP 401)") && !why.contains("hunter2"), "{why}");
     served.join().unwrap();
 }

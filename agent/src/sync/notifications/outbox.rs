@@ -117,10 +117,12 @@ impl Outbox {
                 self.failures = self.failures.saturating_add(1);
                 self.quiet_until = Some(now + asked.map_or(pause, |asked| asked.clamp(pause, LONGEST_ASKED)));
             }
-            Delivery::Erred | Delivery::Unknown => {
+            Delivery::Erred => {
                 self.failures = self.failures.saturating_add(1);
                 self.quiet_until = Some(now + PAUSE);
             }
+            // No failure of the receiver, unless the message is given up.
+            Delivery::Unknown => self.quiet_until = Some(now + PAUSE),
             Delivery::Delivered | Delivery::Refused => (self.failures, self.quiet_until) = (0, None),
         }
         letter.is_none_or(|letter| letter.answered(&sent, delivery, now))
@@ -332,7 +334,7 @@ mod tests {
             assert_eq!(next(&mut outbox, now), is("1", Success));
             !outbox.answered(Delivery::Unknown, now)
         });
-        assert_eq!((tries, (now - begin).as_secs()), (Some(11), 811));
+        assert_eq!((tries, (now - begin).as_secs(), outbox.failures()), (Some(11), 811, 0));
         assert_eq!(outbox.next_wake(), None);
     }
 
