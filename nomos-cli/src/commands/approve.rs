@@ -82,7 +82,7 @@ fn text(sync: &SyncId, error: &SyncError, paint: Paint) -> String {
     }
     let missing = held.deletions.saturating_sub(error.error_resources.len());
     if missing > 0 {
-        text += &format!("and {missing} more, for which the status has no room; nomos ui shows them all\n");
+        text += &format!("and {missing} more, which the status does not list; nomos ui shows those that you may see\n");
     }
     text + &format!("{}.\n", held.tail.trim_end())
 }
@@ -154,6 +154,6 @@ mod tests {
         // An older agent writes fewer.
         error.error_resources.truncate(20);
         let shown = text(&SyncId::root("root-sync"), &error, Paint::default());
-        assert!(shown.contains("\nand 11 more, for which the status has no room"), "{shown}");
+        assert!(shown.contains("\nand 11 more, which the status does not list"), "{shown}");
     }
 }

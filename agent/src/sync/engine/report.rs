@@ -231,9 +231,10 @@ impl State {
         let conflict = |id| notes(id)?.conflict.clone();
         let failure = |id| Some(notes(id)?.failure.as_ref()?.finding.clone());
         let waiting = self.objects.awaited().flat_map(|(_, waiting)| waiting);
-        let mut findings: Vec<Finding> = self.objects.marked(Mark::Conflict).filter_map(conflict).collect();
+        // The first ones are sure to have room in the status. What waits for a user is the first, with all that it would delete.
+        let mut findings: Vec<Finding> = self.held.iter().map(|held| held.finding.clone()).collect();
+        findings.extend(self.objects.marked(Mark::Conflict).filter_map(conflict));
         findings.extend(self.objects.marked(Mark::Hot).filter_map(|id| self.fight_finding(id)));
-        findings.extend(self.held.as_ref().map(|held| held.finding.clone()));
         findings.extend(self.recording.failure().cloned());
         findings.extend(self.kinds.failures().cloned());
         findings.extend(self.objects.marked(Mark::Failed).filter_map(failure));

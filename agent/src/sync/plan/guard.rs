@@ -107,7 +107,8 @@ impl Prune {
     /// first ones.
     pub fn finding(&self, held: &HeldPrune<'_>) -> Finding {
         let HeldPrune { commit, in_force, dynamic, recent, approval, refused, how_to_approve } = *held;
-        let takes_along = |id: &ObjectId| self.definitions.iter().any(|(crd, others)| crd == id && *others != Some(0));
+        let has_others = |id: &ObjectId| self.definitions.iter().any(|(crd, others)| crd == id && *others != Some(0));
+        let takes_along = |id: &ObjectId| id.is_namespace() || has_others(id);
         let mut ids: Vec<&ObjectId> = self.deletions.iter().map(|(id, _)| id).collect();
         ids.sort_by_key(|id| !takes_along(id));
         let mut names: Vec<String> = ids.iter().take(NAMED).map(|id| self.named(id)).collect();
