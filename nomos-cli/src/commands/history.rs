@@ -75,7 +75,7 @@ pub(crate) fn run(args: &HistoryArgs, kubeconfig: Option<&Path>, console: &mut C
     };
     let mut before = None;
     contexts::with(&cluster, async |client| {
-        let mut pause = WATCH;
+        let (mut pause, mut told) = (WATCH, String::new());
         loop {
             let progress = console.begin(&format!("asking the cluster {}", cluster.context));
             let found = chosen(&cluster, &client, args.sync.as_ref()).await;
@@ -84,8 +84,10 @@ pub(crate) fn run(args: &HistoryArgs, kubeconfig: Option<&Path>, console: &mut C
                 Ok(found) => found,
                 // The user has seen the commits before, and waits for the next ones.
                 Err(error) if before.is_some() => {
-                    if pause == WATCH {
-                        console.error(&format!("{error:#}\n\nnomos goes on asking"));
+                    let why = format!("{error:#}\n\nnomos goes on asking");
+                    if told != why {
+                        console.error(&why);
+                        told = why;
                     }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -93,7 +95,7 @@ pub(crate) fn run(args: &HistoryArgs, kubeconfig: Option<&Path>, console: &mut C
                 }
                 Err(error) => return Err(error),
             };
-            pause = WATCH;
+            (pause, told) = (WATCH, String::new());
             let commits = history(&object)?.into_iter().rev();
             let commits = commits.map(|past| ShownCommit { subject: subject(&past.commit), past }).collect();
             let text = text(args, &History { sync: shown(&sync), commits })?;

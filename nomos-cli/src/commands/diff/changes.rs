@@ -35,6 +35,8 @@ use super::sealed::ObjectWithStandIns;
 
 /// Requests in flight.
 const IN_FLIGHT: usize = 16;
+/// The status of an answer that refuses an object for its content.
+const INVALID: u16 = 422;
 
 /// All that would happen on the cluster.
 pub(super) struct Changes {
@@ -54,8 +56,8 @@ struct Change {
 enum ChangeKind {
     /// It would be made.
     Made(Difference),
-    /// It would be made, as far as can be said: its Namespace or its kind comes with the same source, so that the API server cannot be
-    /// asked.
+    /// It would be made, as far as can be said: its Namespace or its kind comes with the same source, or it needs a value that SOPS
+    /// sealed, so that the API server cannot be asked.
     Unasked(Difference),
     /// It would be changed.
     Changed(Difference),
@@ -68,7 +70,8 @@ enum ChangeKind {
 }
 
 /// The reason why the API server was not asked.
-const UNASKED: &str = "it is not checked by the API server, because its Namespace or kind is not there yet";
+const UNASKED: &str =
+    "it is not checked by the API server, because its Namespace, its kind or a sealed value is not there yet";
 /// The part of an object with sealed values that is not known.
 const SEALED: &str = "its values that SOPS sealed are not compared; --age-key FILE compares them";
 
@@ -140,7 +143,7 @@ impl Changes {
         let mut text = format!("{deleted} would be deleted, {made} made, {changed} changed{failed}\n");
         if unchecked > 0 {
             text += &format!(
-                "{unchecked} of those are not checked by the API server: their Namespace or kind is not there yet\n"
+                "{unchecked} of those are not checked by the API server: their Namespace, kind or a sealed value is not there yet\n"
             );
         }
         if sealed > 0 {
@@ -177,16 +180,17 @@ impl Changes {
             text: format!("{id} would be deleted"),
             note: None,
         });
-        let changes = self.declared.iter().map(|Change { place, effect, sealed }| {
+        let changes = self.declared.iter().filter_map(|Change { place, effect, sealed }| {
             let (effect, text, note) = match effect {
                 ChangeKind::Made(it) => (ChangeEffect::Create, it.text(Paint::default()), None),
                 ChangeKind::Unasked(it) => (ChangeEffect::Create, it.text(Paint::default()), Some(UNASKED)),
                 ChangeKind::Changed(it) => (ChangeEffect::Change, it.text(Paint::default()), None),
                 ChangeKind::Fails(text) => (ChangeEffect::Fail, text.clone(), None),
                 ChangeKind::Unknown(text) => (ChangeEffect::Unknown, text.clone(), None),
-                ChangeKind::AtMostSealed => (ChangeEffect::Unknown, String::new(), None),
+                // They are counted in the summary.
+                ChangeKind::AtMostSealed => return None,
             };
-            ReportedChange { effect, place: place.clone(), text, note: note.or(sealed.then_some(SEALED)) }
+            Some(ReportedChange { effect, place: place.clone(), text, note: note.or(sealed.then_some(SEALED)) })
         });
         gone.chain(changes).collect()
     }
@@ -290,11 +294,10 @@ async fn change(server: &Cluster, declared: &DeclaredObject, opened: bool) -> Re
             stand_in.body.clone()
         }
         Err(error) if error.is_transient() => return Err(error),
-        // Such as a Secret of a type that needs some keys.
-        Err(_) if stand_in.lacks_values() && live.is_none() => stand_in.body.clone(),
-        Err(_) if stand_in.lacks_values() => {
-            let why = "the API server refuses it without the values that SOPS sealed";
-            return with(ChangeKind::Unknown(format!("{id} is not compared: {why}")));
+        // Such as a Secret of a type that needs some keys. Of a live one the values that are new are shown.
+        Err(error) if error.code() == INVALID && stand_in.lacks_values() => {
+            asked = false;
+            live.clone().unwrap_or_else(|| stand_in.body.clone())
         }
         Err(error) => {
             // The words about a Secret may have its values.
@@ -306,6 +309,10 @@ async fn change(server: &Cluster, declared: &DeclaredObject, opened: bool) -> Re
     let document = |object: &Object| yaml::document(&Value::Object(shown(object.clone()).0));
     let (before, after) = (live.as_ref().map(document), document(&stand_in.completed(after)));
     if before.as_ref() == Some(&after) {
+        if !asked {
+            let why = "the API server refuses it without the values that SOPS sealed";
+            return with(ChangeKind::Unknown(format!("{id} is not compared: {why}")));
+        }
         return if sealed { with(ChangeKind::AtMostSealed) } else { Ok(None) };
     }
     let difference = Difference { path: path(declared), on_disk: before, wanted: Some(after), confidential };

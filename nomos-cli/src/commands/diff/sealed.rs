@@ -1,7 +1,8 @@
 //! Objects with values that SOPS sealed, without the key: they are compared but for these values.
 //!
 //! A dry run needs an object that is whole, so that defaults and admission count. The live values stand for the sealed ones in it, and
-//! stay the same. A value that is not live yet is left out of the request and shown as sealed.
+//! stay the same. A value that is not live yet is left out of the request and shown as sealed; in a list the placeholder of sealed values
+//! stands for it, since lists have no names for what is missing.
 
 use agent::compile::parse::PLACEHOLDER;
 use agent::model::object::Object;
@@ -39,7 +40,7 @@ impl ObjectWithStandIns {
 
     /// `true` if the object is not whole.
     pub(super) fn lacks_values(&self) -> bool {
-        !self.left_out.is_empty()
+        !self.left_out.is_empty() || self.body.0.values().any(is_sealed)
     }
 
     /// The object that the API server made of it, with what was left out.
@@ -69,9 +70,8 @@ fn filled(
         let live = live.and_then(|live| live.get(key));
         let value = match value {
             Value::Object(inner) => Some(filled(inner, live.and_then(Value::as_object), &path, left_out).into()),
-            Value::Array(_) if is_sealed(value) => {
-                // Items that cannot be told from each other are those that are live.
-                whole(value, live).or_else(|| live.filter(|live| live.is_array()).cloned())
+            Value::Array(items) if is_sealed(value) => {
+                Some(items_with_stand_ins(items, live.and_then(Value::as_array)).collect())
             }
             _ => whole(value, live),
         };
@@ -93,16 +93,22 @@ fn whole(declared: &Value, live: Option<&Value>) -> Option<Value> {
             fields.collect::<Option<Map<String, Value>>>().map(Value::Object)
         }
         Value::Array(items) if is_sealed(declared) => {
-            let live = live?.as_array()?;
-            let items = items.iter().enumerate().map(|(at, item)| match item.get("name") {
-                Some(name) => whole(item, live.iter().find(|live| live.get("name") == Some(name))),
-                None if live.len() == items.len() => whole(item, live.get(at)),
-                None => None,
-            });
-            items.collect::<Option<Vec<Value>>>().map(Value::Array)
+            Some(items_with_stand_ins(items, live.and_then(Value::as_array)).collect())
         }
         plain => Some(plain.clone()),
     }
+}
+
+/// The items with live values for sealed ones. An item is found by its name, or by its place in a list of the same length. One that is not
+/// live keeps the placeholders.
+fn items_with_stand_ins<'a>(items: &'a [Value], live: Option<&'a Vec<Value>>) -> impl Iterator<Item = Value> + 'a {
+    items.iter().enumerate().map(move |(at, item)| {
+        let found = match item.get("name") {
+            Some(name) => live.into_iter().flatten().find(|live| live.get("name") == Some(name)),
+            None => live.filter(|live| live.len() == items.len()).and_then(|live| live.get(at)),
+        };
+        whole(item, found).unwrap_or_else(|| item.clone())
+    })
 }
 
 fn is_sealed(value: &Value) -> bool {
@@ -140,7 +146,7 @@ mod tests {
         assert_eq!(completed, object(secret(json!({"old": "aGlkZGVu", "new": PLACEHOLDER, "plain": "eA=="}))));
     }
 
-    /// Items of lists are found by their names; where that cannot be, the live list stays.
+    /// Items of lists are found by their names or places. One that is new keeps the placeholder, and what is plain beside it is compared.
     #[test]
     fn values_in_lists_are_those_of_the_same_item() {
         let with =
@@ -157,11 +163,15 @@ mod tests {
             filled(args(json!(["-v", PLACEHOLDER])), args(json!(["-q", "s"]))),
             (args(json!(["-v", "s"])), false)
         );
-        let live = args(json!(["s"]));
-        assert_eq!(filled(args(json!(["-v", PLACEHOLDER])), live.clone()), (live, false));
-        assert_eq!(filled(args(json!([PLACEHOLDER])), json!({})), (json!({}), true));
-        let left = ObjectWithStandIns::of(with(args(json!([PLACEHOLDER]))), None);
-        assert_eq!(left.completed(with(json!({}))), with(args(json!([PLACEHOLDER]))));
+        for live in [args(json!(["s"])), json!({})] {
+            let other = args(json!(["-v", PLACEHOLDER]));
+            assert_eq!(filled(other.clone(), live), (other, true));
+        }
+        let containers = |image: &str, env: Value| json!({"containers": [{"name": "a", "image": image, "env": env}]});
+        let new = json!([{"name": "old", "value": PLACEHOLDER}, {"name": "new", "value": PLACEHOLDER}]);
+        let body = json!([{"name": "old", "value": "s"}, {"name": "new", "value": PLACEHOLDER}]);
+        let live = containers("v1", json!([{"name": "old", "value": "s"}]));
+        assert_eq!(filled(containers("v2", new), live), (containers("v2", body), true));
     }
 
     #[test]
