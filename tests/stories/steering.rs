@@ -1,6 +1,6 @@
 //! What operators do with syncs: suspend, resume, ask for a sync at once, approve, and wait.
 
-use anyhow::{Error, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tests::agent_process::Agent;
 use tests::cluster::{Cluster, Kind, root_sync_path};
@@ -46,16 +46,7 @@ pub(crate) fn suspended(kind: Kind) -> Result<()> {
     })?;
     let said = nomos(&cluster, &["status"], 1)?;
     ensure!(said.contains("SUSPENDED") && said.contains(&first), "{said}");
-    await_condition("an Event says that the sync is suspended", || {
-        let events = cluster.get("/apis/events.k8s.io/v1/namespaces/config-management-system/events")?;
-        let mut events = events["items"].as_array().into_iter().flatten();
-        let told = events.any(|event| event["reason"] == "Suspended" && event["regarding"]["name"] == "root-sync");
-        ensure!(told, "none of the Events");
-        Ok(())
-    })?;
-    let metric =
-        |agent: &Agent| Ok::<_, Error>(read(&agent.address()?, "/metrics")?.contains("config_sync_suspended{"));
-    ensure!(metric(&agent)?, "no metric says that the sync is suspended");
+    others_are_told(&cluster, &agent)?;
     let from = cluster.now()?;
     let settings = config_map_path("steered", "settings");
     cluster.patch(&settings, &json!({"data": {"key": "drifted"}}))?;
@@ -71,7 +62,7 @@ pub(crate) fn suspended(kind: Kind) -> Result<()> {
     let said = nomos(&cluster, &["wait", "--commit", &second, "--timeout", "90s"], 0)?;
     ensure!(said.contains(&format!("root-sync SYNCED {second}")), "{said}");
     ensure!(cluster.get(&settings)?["data"]["key"] == "two", "it is not as declared");
-    ensure!(!metric(&agent)?, "the metric still says that the sync is suspended");
+    ensure!(!is_in_metrics(&agent)?, "the metric still says that the sync is suspended");
     let said = nomos(&cluster, &["trace", "configmap/settings", "-n", "steered"], 0)?;
     for part in
         ["   sync         root-sync (SYNCED at ", "   file         settings.yaml\n", "   status       Current\n"]
@@ -97,6 +88,23 @@ pub(crate) fn suspended(kind: Kind) -> Result<()> {
     let said = nomos(&cluster, &["sync", "now", "shop:repo-sync"], 2)?;
     ensure!(said.contains("has no RepoSync shop/repo-sync"), "{said}");
     Ok(())
+}
+
+/// An Event and a metric say that the sync is suspended.
+fn others_are_told(cluster: &Cluster, agent: &Agent) -> Result<()> {
+    await_condition("an Event says that the sync is suspended", || {
+        let events = cluster.get("/apis/events.k8s.io/v1/namespaces/config-management-system/events")?;
+        let mut events = events["items"].as_array().into_iter().flatten();
+        let told = events.any(|event| event["reason"] == "Suspended" && event["regarding"]["name"] == "root-sync");
+        ensure!(told, "none of the Events");
+        Ok(())
+    })?;
+    ensure!(is_in_metrics(agent)?, "no metric says that the sync is suspended");
+    Ok(())
+}
+
+fn is_in_metrics(agent: &Agent) -> Result<bool> {
+    Ok(read(&agent.address()?, "/metrics")?.contains("config_sync_suspended{"))
 }
 
 /// The sync polls once an hour: a new commit comes at once when a user asks for it. Deletions that are held are approved by a command.

@@ -354,7 +354,7 @@ pub async fn abandon(cluster: &Cluster, sync: &SyncId, id: &ObjectId) -> Outcome
             return Ok(());
         }
         let path = cluster.path(id, "").await?;
-        // Not as our field manager: the object shall keep no trace of it.
+        // Not as our field manager: it shall own nothing of the object.
         cluster.request::<Value>(Method::PATCH, &path, MERGE, released(&whole).to_string().into_bytes()).await?;
         Ok(())
     };

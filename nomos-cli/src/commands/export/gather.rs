@@ -54,8 +54,8 @@ pub(super) struct ExportAccount {
     pub(super) releases: BTreeMap<String, Vec<String>>,
     /// The number of objects that Namespaces inherit, by the directory in which each is once.
     pub(super) inherited: BTreeMap<String, usize>,
-    /// The number of objects that are not exported, by the reason.
-    pub(super) left_out: BTreeMap<&'static str, usize>,
+    /// The objects that are not exported, by the reason.
+    pub(super) left_out: BTreeMap<&'static str, LeftOut>,
     /// PersistentVolumeClaims, whose contents are not exported.
     pub(super) claims: usize,
     /// The objects that were exported with all of their default values, by the reason.
@@ -74,6 +74,14 @@ pub(super) struct LiveCluster<'a> {
     namespaces: BTreeMap<String, Object>,
     /// The Namespaces of `--namespace` that cannot be read, with the reason.
     pub(super) unread: BTreeMap<String, String>,
+}
+
+/// The objects that are not exported for one reason.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct LeftOut {
+    pub(super) objects: usize,
+    /// The Namespaces of the cluster's own that they are in.
+    pub(super) namespaces: BTreeSet<String>,
 }
 
 impl<'a> LiveCluster<'a> {
@@ -282,7 +290,13 @@ impl<'a> LiveCluster<'a> {
                 let is_secret = object.is_confidential();
                 return args.helm && !meant::is_release_secret(object) && (!is_secret || args.takes_secrets());
             }
-            Meaning::Left(reason) => *account.left_out.entry(reason).or_default() += 1,
+            Meaning::Left(reason) => {
+                let left = account.left_out.entry(reason).or_default();
+                left.objects += 1;
+                if meant::left_namespace(object.namespace(), facts) == Some(reason) {
+                    left.namespaces.insert(object.namespace().to_owned());
+                }
+            }
         }
         false
     }

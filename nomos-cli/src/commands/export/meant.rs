@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::default_tables;
 use super::makers::MakerFacts;
-use super::tables::{self, AssignedWhen};
+use super::tables::{self, AssignedWhen, MarkScope};
 
 /// Field managers of the cluster's own programs: they assign values.
 const CLUSTER_MANAGERS: [&str; 6] = [
@@ -110,12 +110,16 @@ fn left(object: &Object, kind: &str, facts: &MakerFacts) -> Option<&'static str>
         let found = object.label(key).or_else(|| object.annotation(key));
         found.is_some_and(|found| value.is_empty() || found == value)
     };
-    let by_mark = tables::MARKS.iter().find(|(row, key, value, _)| is_kind(row) && has(key, value));
+    let is_made_by = |(row, key, value, of, _): &&tables::MarkRow| {
+        is_kind(row) && has(key, value) && (*of == MarkScope::All || object.namespace().is_empty())
+    };
+    // People configure what OpenShift only made.
+    let by_mark = tables::MARKS.iter().find(is_made_by).filter(|_| !has("release.openshift.io/create-only", "true"));
     let secret_type = field(object, "/type").and_then(Value::as_str).filter(|_| kind == "Secret");
     let by_type = tables::SECRETS.iter().find(|(row, _)| secret_type == Some(row));
     left_namespace(namespace, facts)
         .or_else(|| by_name.map(|(_, _, reason)| *reason))
-        .or_else(|| by_mark.map(|(_, _, _, reason)| *reason))
+        .or_else(|| by_mark.map(|(.., reason)| *reason))
         .or_else(|| by_type.map(|(_, reason)| *reason))
         .or_else(|| left_by_content(object, kind, facts))
 }
@@ -280,10 +284,11 @@ fn is_assigned(object: &Value, at: &str, when: AssignedWhen, entries: &[ManagedF
     }
 }
 
-/// `true` if a field manager beside those of the cluster owns the field at a pointer. A map that was empty when it was written is owned as
-/// such, and not the fields that admission controllers have filled in.
+/// `true` if a field manager beside those of the cluster owns the field at a pointer, also by a subresource such as `resize`. A map that was
+/// empty when it was written is owned as such, and not the fields that admission controllers have filled in.
 fn is_owned(object: &Value, at: &str, entries: &[ManagedFieldsEntry]) -> bool {
-    people(entries).any(|entry| {
+    let others = entries.iter().filter(|entry| !CLUSTER_MANAGERS.contains(&entry.manager.as_str()));
+    others.filter(|entry| &*entry.subresource != "status").any(|entry| {
         let (mut node, mut value) = (&entry.fields, object);
         for token in at.split('/').skip(1) {
             let token = unescaped(token);

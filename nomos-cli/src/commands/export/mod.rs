@@ -243,8 +243,14 @@ fn beside(account: &ExportAccount) -> String {
         out.push_str(&table(&rows.collect::<Vec<_>>()));
     }
     if !left_out.is_empty() {
-        out.push_str("Left out, because people did not make it:\n");
-        let rows = left_out.iter().map(|(reason, count)| vec![String::new(), count.to_string(), (*reason).to_owned()]);
+        out.push_str(
+            "Left out, because people did not make it (-n NAMESPACE exports a Namespace that is named here):\n",
+        );
+        let rows = left_out.iter().map(|(reason, left)| {
+            let namespaces: Vec<&str> = left.namespaces.iter().map(String::as_str).collect();
+            let of = if namespaces.is_empty() { String::new() } else { format!(" ({})", namespaces.join(", ")) };
+            vec![String::new(), left.objects.to_string(), format!("{reason}{of}")]
+        });
         out.push_str(&table(&rows.collect::<Vec<_>>()));
     }
     if !secrets.is_empty() {

@@ -110,47 +110,71 @@ pub(super) const NAMES: &[(&str, &str, &str)] = &[
 pub(super) const SELDOM: &[(&str, &str)] =
     &[("PodTemplate", "the role admin of a Namespace does not show it, and no controller of Kubernetes uses it")];
 
-/// Objects that are not exported, by kind, label or annotation, and its value (empty: any).
-pub(super) const MARKS: &[(&str, &str, &str, &str)] = &[
-    ("*", "kubernetes.io/bootstrapping", "rbac-defaults", "the API server makes it"),
-    ("*", "apf.kubernetes.io/autoupdate-spec", "true", "the API server makes it"),
-    ("APIService.apiregistration.k8s.io", "kube-aggregator.kubernetes.io/automanaged", "", "the API server makes it"),
+/// The objects for which a mark counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MarkScope {
+    /// All of the kind.
+    All,
+    /// Those of the cluster. Manifests with such a mark are public, and people apply them in Namespaces of their own too.
+    Cluster,
+}
+
+use MarkScope::{All, Cluster};
+
+/// A kind, a label or annotation, its value (empty: any), the scope, and the reason.
+pub(super) type MarkRow = (&'static str, &'static str, &'static str, MarkScope, &'static str);
+
+/// Objects that are not exported, by a label or annotation.
+pub(super) const MARKS: &[MarkRow] = &[
+    ("*", "kubernetes.io/bootstrapping", "rbac-defaults", All, "the API server makes it"),
+    ("*", "apf.kubernetes.io/autoupdate-spec", "true", All, "the API server makes it"),
+    (
+        "APIService.apiregistration.k8s.io",
+        "kube-aggregator.kubernetes.io/automanaged",
+        "",
+        All,
+        "the API server makes it",
+    ),
     (
         "*",
         "configsync.gke.io/managed-by",
         "reconciler-manager",
+        All,
         "the agent makes the accounts of syncs and their bindings",
     ),
-    ("*", "control-plane.alpha.kubernetes.io/leader", "", "a program holds it while it runs"),
-    ("*", "addonmanager.kubernetes.io/mode", "", "the addon manager of the cluster makes it"),
-    ("*", "kubernetes.io/cluster-service", "true", "the addon manager of the cluster makes it"),
-    ("*", "eks.amazonaws.com/component", "", "EKS makes it"),
-    ("*", "kubernetes.azure.com/managedby", "aks", AKS),
-    ("*", "include.release.openshift.io/self-managed-high-availability", "", OPENSHIFT),
+    ("*", "control-plane.alpha.kubernetes.io/leader", "", All, "a program holds it while it runs"),
+    ("*", "addonmanager.kubernetes.io/mode", "", Cluster, "the addon manager of the cluster makes it"),
+    ("*", "kubernetes.io/cluster-service", "true", Cluster, "the addon manager of the cluster makes it"),
+    ("*", "eks.amazonaws.com/component", "", All, "EKS makes it"),
+    ("*", "kubernetes.azure.com/managedby", "aks", All, AKS),
+    ("*", "include.release.openshift.io/self-managed-high-availability", "", All, OPENSHIFT),
     (
         "*",
         "objectset.rio.cattle.io/owner-gvk",
         "k3s.cattle.io/v1, Kind=Addon",
+        Cluster,
         "k3s makes it from a file of the machine",
     ),
-    ("Secret", "cert-manager.io/certificate-name", "", "cert-manager makes it, and renews it"),
-    ("Secret", "reflector.v1.k8s.emberstack.com/reflects", "", "a controller copies it from another one"),
-    ("Secret", "replicator.v1.mittwald.de/replicated-at", "", "a controller copies it from another one"),
-    ("ConfigMap", "reflector.v1.k8s.emberstack.com/reflects", "", "a controller copies it from another one"),
-    ("ConfigMap", "replicator.v1.mittwald.de/replicated-at", "", "a controller copies it from another one"),
-    ("PersistentVolume", "pv.kubernetes.io/provisioned-by", "", "a claim gets a volume from its StorageClass"),
-    ("Endpoints", "endpoints.kubernetes.io/managed-by", "", "a controller makes it for a Service"),
-    ("Endpoints", "endpoints.kubernetes.io/last-change-trigger-time", "", "a controller makes it for a Service"),
+    ("Secret", "cert-manager.io/certificate-name", "", All, "cert-manager makes it, and renews it"),
+    ("Secret", "reflector.v1.k8s.emberstack.com/reflects", "", All, "a controller copies it from another one"),
+    ("Secret", "replicator.v1.mittwald.de/replicated-at", "", All, "a controller copies it from another one"),
+    ("ConfigMap", "reflector.v1.k8s.emberstack.com/reflects", "", All, "a controller copies it from another one"),
+    ("ConfigMap", "replicator.v1.mittwald.de/replicated-at", "", All, "a controller copies it from another one"),
+    ("PersistentVolume", "pv.kubernetes.io/provisioned-by", "", All, "a claim gets a volume from its StorageClass"),
+    ("Endpoints", "endpoints.kubernetes.io/managed-by", "", All, "a controller makes it for a Service"),
+    ("Endpoints", "endpoints.kubernetes.io/last-change-trigger-time", "", All, "a controller makes it for a Service"),
     (
         "EndpointSlice.discovery.k8s.io",
         "endpointslice.kubernetes.io/managed-by",
         "endpointslice-controller.k8s.io",
+        All,
         "a controller makes it for a Service",
     ),
     (
         "EndpointSlice.discovery.k8s.io",
         "endpointslice.kubernetes.io/managed-by",
         "endpointslicemirroring-controller.k8s.io",
+        All,
         "a controller makes it for a Service",
     ),
 ];

@@ -393,6 +393,11 @@ fn what_admission_controllers_chose_goes_and_what_people_chose_stays() {
     assert_eq!(chosen_for, json!({"containers": [{"name": "a"}]}));
     let chosen = pod(of_manager("kubectl-run", "Update", own(json!({"f:limits": {"f:cpu": {}}}))));
     assert_eq!(chosen["containers"], spec()["containers"]);
+    let mut resized = of_manager("kubectl-run", "Update", own(json!({})));
+    let by_resize = json!({"manager": "kubectl-patch", "operation": "Update", "apiVersion": "v1", "subresource": "resize",
+        "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": own(json!({"f:limits": {"f:cpu": {}}}))}});
+    resized["managedFields"].as_array_mut().expect("entries").push(by_resize);
+    assert_eq!(pod(resized)["containers"], spec()["containers"], "people resized it");
     assert_eq!(pod(json!({"name": "a", "namespace": "b"})), spec(), "the owners were wiped");
 }
 
@@ -430,9 +435,22 @@ fn what_distributions_make_is_left_out_unless_its_namespace_is_named() {
     for name in ["kubeadm:get-nodes", "eks:addon-manager", "system:coredns", "system:openshift:discovery"] {
         assert!(is_left(&role(name)), "{name}");
     }
-    let marks = json!({"addonmanager.kubernetes.io/mode": "EnsureExists"});
-    let addon = live("v1", "ConfigMap", json!({"name": "a", "namespace": "b", "labels": marks}), json!({}));
-    assert!(is_left(&addon));
+    let marked = |namespace: &str, marks: Value| {
+        let metadata = json!({"name": "a", "namespace": namespace, "labels": marks});
+        live(
+            "rbac.authorization.k8s.io/v1",
+            if namespace.is_empty() { "ClusterRole" } else { "Role" },
+            metadata,
+            json!({}),
+        )
+    };
+    let addon = json!({"addonmanager.kubernetes.io/mode": "EnsureExists"});
+    assert!(is_left(&marked("", addon.clone())));
+    assert!(!is_left(&marked("b", addon)), "people apply such manifests too");
+    let openshift = "include.release.openshift.io/self-managed-high-availability";
+    assert!(is_left(&marked("b", json!({openshift: "true"}))));
+    let configured = json!({openshift: "true", "release.openshift.io/create-only": "true"});
+    assert!(!is_left(&marked("b", configured)), "people configure it");
     for name in
         ["gke-managed-system", "gmp-public", "openshift-monitoring", "aks-command", "calico-system", "kube-system"]
     {

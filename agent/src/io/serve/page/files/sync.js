@@ -47,7 +47,7 @@ export class Sync {
   }
 
   states(sync, objects) {
-    const why = objects?.partly ? "are not shown: so many rights are not asked for at once, use an account with wider ones" : "you may not see";
+    const why = objects?.partly ? "are not shown, because the page does not check so many rights at once; an account that may read all objects sees them" : "you may not see";
     const hidden = objects?.hidden ? ` ${objects.hidden} of them ${why}.` : "";
     if (!sync.states) return ["The sync does not run now, so its objects are not followed."];
     return [...inNumbers(sync.states), hidden];
