@@ -142,8 +142,9 @@ impl Changes {
         let failed = if failed > 0 { format!(", {failed} would fail") } else { String::new() };
         let mut text = format!("{deleted} would be deleted, {made} made, {changed} changed{failed}\n");
         if unchecked > 0 {
+            let are = if unchecked == 1 { "is" } else { "are" };
             text += &format!(
-                "{unchecked} of those are not checked by the API server: their Namespace, kind or a sealed value is not there yet\n"
+                "{unchecked} of those {are} not checked by the API server: a Namespace, a kind or a sealed value is not there yet\n"
             );
         }
         if sealed > 0 {
