@@ -440,3 +440,28 @@ fn a_sync_is_at_rest_when_nothing_is_on_its_way() {
     state.step(Event::Finished(id.clone(), Outcome::Failed(failure)), now);
     assert!(!state.is_repaired(&id) && state.is_idle() && !state.is_at_rest(), "it is tried again in a moment");
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_record_that_another_client_changed_is_written_again() {
+    let (set, now) = (declared(&widgets(0)), Instant::now());
+    let id = config_map("settings");
+    let (mut state, _) = begin_sync(&set, Duration::from_secs(300), now);
+    state.step(Event::Finished(id.clone(), applied(&live(&set, &id, 10, json!({})))), now);
+    let last = state.recording.number();
+    let written = |commands: &[Command]| commands.iter().any(|command| matches!(command, Command::Record(_)));
+    assert!(state.is_synced() && written(&state.step(Event::RecordTouched, now)));
+    state.step(Event::Recorded(last), now);
+    assert!(state.is_busy(), "it was the answer to the one before");
+    let finding = Finding::new(Code::ApiServer, "no");
+    let told = |commands: Vec<Command>| {
+        let is_it = |command: &&Command| matches!(command, Command::Notice(Notice::Failed(told)) if *told == finding);
+        commands.iter().filter(is_it).count()
+    };
+    assert_eq!(told(state.step(Event::Unrecorded(finding.clone()), now)), 1);
+    assert_eq!(told(state.step(Event::Unrecorded(finding.clone()), now)), 0);
+    assert_eq!(state.last_report().sync.findings, std::slice::from_ref(&finding));
+    state.step(Event::Recorded(last + 1), now);
+    assert!(!state.is_busy() && state.is_synced());
+    assert_eq!(told(state.step(Event::Unrecorded(finding.clone()), now)), 0, "it is written meanwhile");
+}

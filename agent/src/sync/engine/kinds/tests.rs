@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::super::tests::{deleted, offered, recorded};
+use super::super::tests::{applied, begin_sync, declared, deleted, live, offered, recorded};
 use super::*;
 use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Code;
 use crate::model::metadata::{FIELD_MANAGER, SyncId, annotation, label};
+use crate::sync::engine::prune::Prunes;
 use crate::sync::engine::{Event, Notice, Report, Settings};
 use crate::sync::plan::guard::APPROVAL;
+use crate::sync::plan::memory::{GuardMemory, Proof};
 
 fn reported(commands: Vec<Command>) -> Option<Report> {
     commands.into_iter().find_map(|command| match command {
@@ -236,4 +238,131 @@ fn a_watch_that_is_away_is_told_until_it_is_back() {
     state.step(Event::Unwatched(widget(), finding.clone()), later);
     state.step(Event::Unserved(widget()), later);
     assert!(!state.last_report().sync.findings.contains(&finding));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn objects_of_the_record_that_are_gone_count_for_the_guard() {
+    let (now, ids) = (Instant::now(), ["one", "two"].map(|name| ObjectId::new(&widget(), "ns", name)));
+    for number in [1, 2] {
+        let mut state = sync_of(ids[..number].iter().cloned().collect());
+        let mut commands = state.step(nothing(&"a".repeat(40)), now);
+        for event in [Event::Listing(widget(), 1), ours(&ids[0], 1), Event::Listed(widget(), 1)] {
+            commands.extend(state.step(event, now));
+        }
+        commands.extend(recorded(&mut state, now));
+        let held = |command: &&Command| matches!(command, Command::Notice(Notice::Failed(finding)) if finding.code == Code::EmptySource);
+        assert_eq!((commands.iter().filter(held).count(), deleted(&commands).len()), (number - 1, 2 - number));
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_lost_record_is_proven_when_every_kind_has_been_shown() {
+    let (now, gadget) = (Instant::now(), GroupKind::new("example.com", "Gadget"));
+    for (before, after) in [(Proof::Approval, Proof::Record), (Proof::Metadata, Proof::Metadata)] {
+        let mut state = sync_of_kinds(BTreeSet::from([widget(), gadget.clone()]), BTreeSet::new());
+        state.prunes = Prunes::after(GuardMemory { proof: before, ..GuardMemory::default() });
+        state.step(nothing(&"a".repeat(40)), now);
+        state.step(Event::Listing(widget(), 1), now);
+        state.step(Event::Listed(widget(), 1), now);
+        state.step(Event::Unlistable(gadget.clone(), Finding::new(Code::ApiServer, "no")), now);
+        assert!(state.in_force().is_some() && state.prunes.memory().proof == before);
+        state.step(Event::Listing(gadget.clone(), 1), now);
+        assert!(state.prunes.memory().proof == before);
+        state.step(Event::Listed(gadget.clone(), 1), now);
+        assert!(state.prunes.memory().proof == after);
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_kind_that_cannot_be_listed_is_told_until_it_is() {
+    let (now, id) = (Instant::now(), ObjectId::new(&widget(), "ns", "wheel"));
+    let mut state = sync_of(BTreeSet::from([id]));
+    state.step(nothing(&"a".repeat(40)), now);
+    let finding = Finding::new(Code::InsufficientPermission, "failed to list Widget");
+    let tell = |state: &mut State, event| {
+        let commands = state.step(event, now);
+        let is_it = |command: &&Command| matches!(command, Command::Notice(Notice::Failed(told)) if *told == finding);
+        let report = state.last_report();
+        let stale = report.resources.is_some_and(|all| all.iter().any(|resource| resource.stale));
+        (commands.iter().filter(is_it).count(), report.sync.findings.contains(&finding), stale)
+    };
+    assert_eq!(tell(&mut state, Event::Unlistable(widget(), finding.clone())), (1, true, true));
+    assert_eq!(tell(&mut state, Event::Unlistable(widget(), finding.clone())), (0, true, true));
+    assert_eq!(tell(&mut state, Event::Listing(widget(), 1)), (0, true, true), "the list may fail again");
+    assert_eq!(tell(&mut state, Event::Unlistable(widget(), finding.clone())), (0, true, true));
+    tell(&mut state, Event::Listing(widget(), 2));
+    assert_eq!(tell(&mut state, Event::Listed(widget(), 2)), (0, false, false));
+    // While the kind is listed again, the list before is relied on.
+    tell(&mut state, Event::Listing(widget(), 3));
+    let commit = "b".repeat(40);
+    tell(&mut state, nothing(&commit));
+    assert_eq!(state.in_force.source.commit, commit);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_kind_that_is_served_again_is_watched_once_an_object_of_it_is_applied() {
+    let (set, now) =
+        (declared("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: a, namespace: ns}\n"), Instant::now());
+    let (mut state, _) = begin_sync(&set, Duration::from_secs(300), now);
+    state.step(Event::Unserved(widget()), now);
+    let id = set.objects.keys().next().expect("one").clone();
+    let object = live(&set, &id, 2, json!({}));
+    let commands = state.step(Event::Finished(id, applied(&object)), now);
+    let watches = |command: &Command| matches!(command, Command::Watch(kinds) if kinds.contains(&widget()));
+    assert!(commands.iter().any(watches), "{commands:?}");
+}
+
+/// A CRD of the same group, of which the plural says that it is not the one of the object.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_crd_goes_without_the_objects_of_another_kind() {
+    let now = Instant::now();
+    let set = declared("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: wheel, namespace: ns}\n");
+    let object = set.objects.keys().next().expect("one").clone();
+    let definition = GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition");
+    let crd = ObjectId::new(&definition, "", "gadgets.example.com");
+    for (plural, goes) in [(Some("widgets"), true), (None, false)] {
+        let kinds = BTreeSet::from([definition.clone(), widget()]);
+        let mut state = sync_of_kinds(kinds.clone(), BTreeSet::from([object.clone(), crd.clone()]));
+        let (commit, declared) = ("a".repeat(40), Some(Arc::clone(&set)));
+        state.step(Event::Compiled { commit, declared, findings: Vec::new() }, now);
+        let served = plural.map(|plural| Event::Served(widget(), plural.into()));
+        let mut events: Vec<Event> = served.into_iter().collect();
+        events.extend(kinds.iter().map(|kind| Event::Listing(kind.clone(), 1)));
+        events.extend([ours(&object, 1), ours(&crd, 2)]);
+        events.extend(kinds.iter().map(|kind| Event::Listed(kind.clone(), 1)));
+        events.push(Event::Counted(crd.clone(), Some(0)));
+        let mut commands: Vec<Command> = events.into_iter().flat_map(|event| state.step(event, now)).collect();
+        commands.extend(recorded(&mut state, now));
+        let whole = live(&set, &object, 3, json!({}));
+        commands.extend(state.step(Event::Finished(object.clone(), applied(&whole)), now));
+        assert_eq!(deleted(&commands) == std::slice::from_ref(&crd), goes, "{plural:?}: {commands:?}");
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_namespace_goes_if_the_objects_in_it_are_of_a_kind_that_is_not_served() {
+    let now = Instant::now();
+    let namespaces = GroupKind::new("", "Namespace");
+    let (object, namespace) = (ObjectId::new(&widget(), "ns", "wheel"), ObjectId::new(&namespaces, "", "ns"));
+    let unlistable = Event::Unlistable(widget(), Finding::new(Code::ApiServer, "no"));
+    for (event, goes) in [(Event::Unserved(widget()), true), (unlistable, false)] {
+        let kinds = BTreeSet::from([namespaces.clone(), widget()]);
+        let mut state = sync_of_kinds(kinds, BTreeSet::from([object.clone(), namespace.clone()]));
+        let mut commands = state.step(nothing(&"a".repeat(40)), now);
+        let listing = Event::Listing(namespaces.clone(), 1);
+        for event in [event, listing, ours(&namespace, 1), Event::Listed(namespaces.clone(), 1)] {
+            commands.extend(state.step(event, now));
+        }
+        if goes {
+            commands.extend(state.step(Event::Approved(Some(offered(&commands))), now));
+        }
+        commands.extend(recorded(&mut state, now));
+        assert_eq!(deleted(&commands) == std::slice::from_ref(&namespace), goes, "{commands:?}");
+    }
 }

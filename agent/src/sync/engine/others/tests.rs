@@ -176,6 +176,53 @@ fn an_object_that_names_a_sync_that_does_not_have_it_is_free() {
     assert_eq!([owner("mine", OTHER), owner("mine", "tenant")], [Owner::Nobody, Owner::Nobody]);
 }
 
+#[test]
+fn an_object_that_another_sync_gives_up_is_taken_over() {
+    let id = ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", "both");
+    let theirs = || held(FIRST, "elsewhere", &config_map("both"));
+    let applies = |scene: &Scene| scene.commands.iter().any(|command| matches!(command, Command::Apply(..)));
+    let gone: AllSyncs = AllSyncs::new();
+    let given_up: AllSyncs = [(OTHER.to_owned(), held(SECOND, "elsewhere", ""))].into();
+    for syncs in [gone, given_up] {
+        let mut scene = Scene::new(&config_map("both"), theirs());
+        let mut object = live(&declared(&config_map("both")), &id, 6, json!({}));
+        object.0["metadata"]["annotations"]["configsync.gke.io/manager"] = OTHER.into();
+        let named = json!({"f:metadata": {"f:annotations": {"f:configsync.gke.io/manager": {}}}});
+        object.0["metadata"]["managedFields"][0]["fieldsV1"] = named;
+        scene.step(Event::Seen(id.clone(), Box::new(Observed::of(&object))));
+        assert!(!applies(&scene) && scene.findings()[0].starts_with("KNV1060"), "{:?}", scene.findings());
+        scene.tell(theirs());
+        assert!(!applies(&scene));
+        scene.tell_all(syncs);
+        assert!(applies(&scene), "{:?}", scene.commands);
+    }
+}
+
+/// The others wait for what a sync has before they delete a Namespace, and take over what it has no more.
+#[test]
+fn the_others_hear_which_objects_a_sync_declares_or_still_has() {
+    let both = config_map("stays") + &config_map("goes");
+    let mut scene = Scene::new(&both, held(FIRST, "elsewhere", ""));
+    let id = |name: &str| ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", name);
+    let shared = |scene: &mut Scene| {
+        let commands = std::mem::take(&mut scene.commands);
+        let shared = commands.into_iter().filter_map(|command| match command {
+            Command::Share(held) => Some([held.has(&id("stays")), held.has(&id("goes"))]),
+            _ => None,
+        });
+        shared.collect::<Vec<_>>()
+    };
+    assert_eq!(shared(&mut scene).last(), Some(&[true, true]));
+    scene.step(Event::Woken);
+    assert_eq!(shared(&mut scene), [[false; 2]; 0], "nothing is new");
+    scene.commit(SECOND, &config_map("stays"));
+    assert_eq!(shared(&mut scene).last(), Some(&[true, true]), "it is still there");
+    scene.step(Event::Finished(id("goes"), Outcome::Deleted));
+    assert_eq!(shared(&mut scene), [[false; 2]; 0]);
+    scene.step(Event::Gone(id("goes"), 9));
+    assert_eq!(shared(&mut scene), [[true, false]]);
+}
+
 /// An object that moves is not deleted, so that it does not count for the guard.
 #[test]
 fn objects_that_move_are_not_held_by_the_guard() {
@@ -256,12 +303,12 @@ fn deletions_wait_for_the_other_syncs_of_the_repository_to_read_the_commit() {
     assert_eq!((moved.deleted(), moved.released()), (vec![], vec!["moves"]));
 
     let mut late = begin();
-    let end = late.now + Duration::from_secs(60);
-    while late.deleted().is_empty() && late.now < end {
+    let began = late.now;
+    while late.deleted().is_empty() && late.now < began + Duration::from_secs(60) {
         late.now = late.state.next_wake().expect("it does not wait for ever");
         late.step(Event::Woken);
     }
-    assert_eq!(late.deleted(), ["moves"]);
+    assert_eq!((late.deleted(), late.now), (vec!["moves".to_owned()], began + READ_TOO));
 }
 
 /// Two syncs that declare each other are deleted.

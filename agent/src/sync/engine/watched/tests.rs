@@ -7,10 +7,12 @@ use serde_json::{Map, Value, json};
 
 use crate::compile::declared::DeclaredSet;
 use crate::model::finding::{Code, Finding};
+use crate::model::metadata::SyncId;
 use crate::model::object::{Object, ObjectId};
 use crate::sync::engine::tests::{applied, applies, begin_sync, declared, deleted, live, recorded};
-use crate::sync::engine::{Command, Event, Failure, Outcome, Retry, State};
+use crate::sync::engine::{Command, Event, Failure, Outcome, Retry, Settings, State};
 use crate::sync::live::Observed;
+use crate::sync::plan::guard::APPROVAL;
 
 const MANAGER: &str = "configsync.gke.io/manager";
 
@@ -367,4 +369,104 @@ fn an_audit_reads_each_kind_in_its_declared_versions() {
     });
     let all = [("ConfigMap".to_owned(), vec!["v1".to_owned()]), ("Widget".to_owned(), vec!["v2".to_owned()])];
     assert_eq!(Vec::from_iter(audits), all);
+}
+
+/// Another client takes the values out of our entry.
+fn lose(object: &mut Object) {
+    let entry = &mut object.0["metadata"]["managedFields"][0]["fieldsV1"];
+    entry.as_object_mut().expect("a map").remove("f:data");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_change_while_a_command_is_unanswered_is_put_back_too() {
+    let now = Instant::now();
+    let begin = || {
+        let (mut state, _, object) = synced(now);
+        assert!(applies(&state.step(seen(&edited(&object, 11, lose)), now), "a"));
+        (state, object)
+    };
+    let repaired = |object: &Object| Event::Finished(object.id(), applied(&edited(object, 12, |_| {})));
+    let (mut state, object) = begin();
+    assert!(!applies(&state.step(repaired(&object), now), "a") && state.is_synced());
+    let (mut state, object) = begin();
+    assert!(!applies(&state.step(seen(&edited(&object, 13, lose)), now), "a"));
+    assert!(applies(&state.step(repaired(&object), now), "a"), "it came after the apply");
+    let (mut state, object) = begin();
+    assert!(!applies(&state.step(Event::Gone(object.id(), 13), now), "a"));
+    assert!(applies(&state.step(repaired(&object), now), "a"), "it was deleted after the apply");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_event_that_is_older_than_the_object_says_nothing() {
+    let now = Instant::now();
+    let (mut state, _, object) = synced(now);
+    assert!(!applies(&state.step(seen(&edited(&object, 9, lose)), now), "a"));
+    assert!(!applies(&state.step(Event::Gone(object.id(), 9), now), "a"));
+    assert!(state.is_synced());
+    assert!(applies(&state.step(Event::Gone(object.id(), 10), now), "a"));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_that_goes_to_another_sync_is_left_to_it() {
+    let now = Instant::now();
+    let (mut state, _, object) = synced(now);
+    let others = edited(&object, 11, |object| object.0["metadata"]["annotations"][MANAGER] = ":root_x".into());
+    let commands = state.step(seen(&others), now);
+    assert!(!applies(&commands, "a") && !reads(&commands, &object.id()), "{commands:?}");
+    let findings = state.last_report().sync.findings;
+    assert!(findings.len() == 1 && findings[0].code == Code::ManagementConflict, "{findings:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_without_the_proof_that_it_was_applied_is_told_and_stays() {
+    let now = Instant::now();
+    let (mut state, _, object) = synced(now);
+    let other = declared("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, namespace: ns}\ndata: {v: \"1\"}\n");
+    let commit = "b".repeat(40);
+    state.step(Event::Compiled { commit, declared: Some(other), findings: Vec::new() }, now);
+    let unproven = edited(&object, 11, |object| _ = object.metadata_mut().remove("managedFields"));
+    let mut commands = state.step(seen(&unproven), now);
+    commands.extend(recorded(&mut state, now));
+    assert_eq!(deleted(&commands), []);
+    let findings = state.last_report().sync.findings;
+    assert!(findings.iter().any(|finding| finding.message.contains("took away the proof")), "{findings:?}");
+}
+
+/// As after the loss of the record, or an apply whose answer was lost with the process.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_that_is_as_declared_already_becomes_the_sync_s_own() {
+    let now = Instant::now();
+    let (_, set, object) = synced(now);
+    let mut state = State::new(Settings {
+        sync: SyncId::root("root-sync"),
+        in_flight: 20,
+        reconcile_timeout: Duration::from_secs(300),
+        approval: None,
+        how_to_approve: APPROVAL.to_owned(),
+        kinds: Default::default(),
+        recorded: Default::default(),
+        memory: Default::default(),
+        git: Default::default(),
+        last_in_force: None,
+    });
+    let compiled = |commit: &str, declared: &Arc<DeclaredSet>| Event::Compiled {
+        commit: commit.repeat(40),
+        declared: Some(Arc::clone(declared)),
+        findings: Vec::new(),
+    };
+    let kind = object.group_kind();
+    state.step(compiled("a", &set), now);
+    for event in [Event::Listing(kind.clone(), 1), seen(&object), Event::Listed(kind, 1)] {
+        state.step(event, now);
+    }
+    let commands = recorded(&mut state, now);
+    assert!(!applies(&commands, "a") && state.objects.is_recorded(&object.id()), "{commands:?}");
+    let mut commands = state.step(compiled("b", &Arc::default()), now);
+    commands.extend(recorded(&mut state, now));
+    assert_eq!(deleted(&commands), [object.id()]);
 }
