@@ -272,6 +272,21 @@ mod tests {
     }
 
     #[test]
+    fn namespaces_count_among_the_objects() {
+        let id = |kind: &str, name: &str| ObjectId::new(&GroupKind::new("", kind), "", name);
+        let ids = [id("Namespace", "a"), id("Namespace", "b"), id("ConfigMap", "a")];
+        assert_eq!(ids.iter().collect::<ObjectCounts>(), counts(3, 2));
+    }
+
+    #[test]
+    fn a_finding_names_twenty_objects_and_counts_the_rest() {
+        let message = |number: usize| prune(number, 0, &["A"; 30][..number]).finding(&held()).message;
+        assert!(!message(19).contains("more"));
+        assert!(!message(20).contains("more"));
+        assert!(message(23).contains(", and 3 more."), "{}", message(23));
+    }
+
+    #[test]
     fn an_approval_is_for_these_objects_alone() {
         let (one, commit) = (prune(5, 0, &["A"; 3]), "c".repeat(40));
         assert_eq!(one.approval(&commit), prune(9, 0, &["A"; 3]).approval(&commit));
