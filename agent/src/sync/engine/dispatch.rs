@@ -278,3 +278,6 @@ fn pending_repair(class: WorkClass, cause: Cause, live: Option<&Live>) -> Option
         Cause::Adopted | Cause::Changed => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
