@@ -24,11 +24,12 @@ mod world;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use run::Look;
 use schedule::{Schedule, Scope, generate};
 use seeds::Tried;
 
-fn outcome(schedule: &Schedule, trace: bool) -> Result<(), String> {
-    let run = || run::run(schedule, trace);
+fn outcome(schedule: &Schedule, look: Look) -> Result<u64, String> {
+    let run = || run::run(schedule, look);
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         Err(format!("panic: {}", text.unwrap_or_default()))
@@ -42,22 +43,28 @@ fn law(broken: &str) -> String {
     words.filter(|word| !word.contains('/')).collect::<Vec<_>>().join(" ")
 }
 
-/// Tries all seeds. A failure is shrunk and printed.
-fn try_all(scope: Scope, found: &[u64]) {
+/// Tries all seeds, each in a world of its sort. A failure is shrunk and printed.
+fn try_all(scope: impl Fn(u64) -> Scope + Sync, found: &[u64]) {
     // A panic is a failure of its schedule, which is printed in the end.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ()));
-    let Tried { count, time, cores, failures } =
-        seeds::try_all(&seeds::seeds(found), |seed| outcome(&generate(seed, scope), false));
-    let each = time.as_secs_f64() * 1000.0 * cores as f64 / count.max(1) as f64;
-    println!("{count} schedules in {:.1} s on {cores} cores: {each:.1} ms of a core each", time.as_secs_f64());
+    let look = if std::env::var_os("NOMOS_SIMULATION_PRINTS").is_some() { Look::Print } else { Look::Nothing };
+    let Tried { count, time, work, failures } = seeds::try_all(&seeds::seeds(found), |seed| {
+        let outcome = outcome(&generate(seed, scope(seed)), look);
+        if look == Look::Print {
+            println!("seed {seed}: {:016x}", outcome.as_ref().copied().unwrap_or(0));
+        }
+        outcome.map(drop)
+    });
+    let each = work.as_secs_f64() * 1000.0 / count.max(1) as f64;
+    println!("{count} schedules in {:.1} s, {each:.1} ms of a core each", time.as_secs_f64());
     let mut laws: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     failures.iter().for_each(|(seed, broken)| laws.entry(law(broken)).or_default().push(*seed));
     for (law, of) in &laws {
         println!("{}x {law}: seeds {of:?}: {}", of.len(), failures[&of[0]]);
     }
     if std::env::var_os("NOMOS_SIMULATION_BRIEF").is_none() {
-        laws.values().for_each(|of| tell(of[0], scope));
+        laws.values().for_each(|of| tell(of[0], scope(of[0])));
     }
     std::panic::set_hook(hook);
     assert!(failures.is_empty(), "{} of {count} schedules broke a law", failures.len());
@@ -66,46 +73,74 @@ fn try_all(scope: Scope, found: &[u64]) {
 /// Prints the shortest schedule that breaks the same law as a seed.
 fn tell(seed: u64, scope: Scope) {
     let schedule = generate(seed, scope);
-    let Err(broken) = outcome(&schedule, false) else { return };
-    let same = |tried: &Schedule| outcome(tried, false).is_err_and(|other| law(&other) == law(&broken));
+    let Err(broken) = outcome(&schedule, Look::Nothing) else { return };
+    let same = |tried: &Schedule| outcome(tried, Look::Nothing).is_err_and(|other| law(&other) == law(&broken));
     let shortest = shrink::shrink(&schedule, same);
     println!("seed {seed}: the shortest schedule of {} steps:", shortest.steps.len());
-    let broken = outcome(&shortest, true);
+    let broken = outcome(&shortest, Look::Trace);
     println!("{shortest:?}\n=> {}\n", broken.err().unwrap_or_default());
 }
 
 /// One sync and nothing else.
 const ALONE: Scope = Scope { syncs: 1, faults: false, acts: 0, restores: false, tenants: false };
+const FAULTS: Scope = Scope { faults: true, ..ALONE };
+const OTHERS: Scope = Scope { faults: true, acts: 13, ..ALONE };
+const SEVERAL: Scope = Scope { syncs: 3, ..OTHERS };
+const TENANTS: Scope = Scope { syncs: 4, tenants: true, ..OTHERS };
+const RESTORES: Scope = Scope { acts: 4, restores: true, ..ALONE };
 
 #[test]
 fn the_laws_hold_without_faults() {
-    try_all(ALONE, &[]);
+    try_all(|_| ALONE, &[]);
 }
 
 #[test]
 fn the_laws_hold_while_requests_fail() {
-    try_all(Scope { faults: true, ..ALONE }, &[]);
+    try_all(|_| FAULTS, &[]);
 }
 
 #[test]
 fn the_laws_hold_beside_other_clients() {
-    try_all(Scope { faults: true, acts: 13, ..ALONE }, &[34]);
+    try_all(|_| OTHERS, &[34]);
 }
 
 #[test]
 fn the_laws_hold_for_several_syncs() {
-    let found = [53, 104, 125, 175, 179, 181, 192, 196, 290, 306, 322];
-    try_all(Scope { syncs: 3, faults: true, acts: 13, ..ALONE }, &found);
+    try_all(|_| SEVERAL, &[53, 104, 125, 175, 179, 181, 192, 196, 290, 306, 322]);
 }
 
 #[test]
 fn the_laws_hold_for_tenants() {
-    try_all(Scope { syncs: 4, faults: true, acts: 13, tenants: true, ..ALONE }, &[111, 126]);
+    try_all(|_| TENANTS, &[111, 126]);
+}
+
+#[test]
+fn the_laws_hold_when_backups_are_restored() {
+    try_all(|_| RESTORES, &[289]);
+}
+
+/// One seed after the other is of another sort.
+#[test]
+#[ignore = "it is there for many seeds, and tells of no sort of worlds what the tests above do not"]
+fn the_laws_hold_in_worlds_of_all_sorts() {
+    const SORTS: [Scope; 6] = [ALONE, FAULTS, OTHERS, SEVERAL, TENANTS, RESTORES];
+    try_all(|seed| SORTS[usize::try_from(seed).unwrap_or(0) % SORTS.len()], &[]);
+}
+
+/// Or else a seed that fails could not be tried again.
+#[test]
+fn a_seed_is_one_schedule() {
+    for seed in 0..4 {
+        let run = || outcome(&generate(seed, TENANTS), Look::Print);
+        assert_eq!(run(), run(), "{seed}");
+    }
 }
 
 #[test]
 fn two_agents_never_write_in_one_term() {
-    let Tried { failures, .. } = seeds::try_all(&seeds::seeds(&[]), |seed| leaders::run(seed, leaders::IN_FLIGHT));
+    let Tried { count, work, failures, .. } =
+        seeds::try_all(&seeds::seeds(&[]), |seed| leaders::run(seed, leaders::IN_FLIGHT));
+    println!("{count} schedules, {:.1} ms of a core each", work.as_secs_f64() * 1000.0 / count.max(1) as f64);
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
@@ -115,9 +150,4 @@ fn writes_that_are_on_their_way_for_longer_than_the_fence_allows_break_the_law_o
     let Tried { failures, .. } =
         seeds::try_all(&[0, 1, 2, 3, 4, 5, 6, 7], |seed| leaders::run(seed, leaders::IN_FLIGHT * 10));
     assert!(failures.values().any(|law| law.contains("holds the Lease")), "{failures:#?}");
-}
-
-#[test]
-fn the_laws_hold_when_backups_are_restored() {
-    try_all(Scope { acts: 4, restores: true, ..ALONE }, &[289]);
 }

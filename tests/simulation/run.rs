@@ -1,5 +1,6 @@
 //! Runs a schedule: its steps one after the other, and then everything to its end.
 
+use std::hash::Hasher as _;
 use std::time::Duration;
 
 use agent::model::finding::{Code, Resource};
@@ -33,17 +34,28 @@ const LAST: [&[u8]; 3] = [&[0, 1, 2, 3, 4, 5, 6], &[7, 8], &[9]];
 /// Those of a RootSync and tenants.
 const LAST_OF_TENANTS: [&[u8]; 4] = [&[0, 1, 2, 3, 4, 5, 6], &[10, 11], &[12], &[13]];
 
-/// Runs a schedule. `Err` tells which law was broken.
-pub(crate) fn run(schedule: &Schedule, trace: bool) -> Result<(), String> {
-    let mut world = World::new(schedule, trace);
+/// What is kept of a run beside its result.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    Nothing,
+    /// Each step, request and event is printed.
+    Trace,
+    /// A number that follows from all that has happened: two runs that differ have different ones.
+    Print,
+}
+
+/// Runs a schedule, and gives the print of what has happened, or 0 if it is not asked for. `Err` tells which law was broken.
+pub(crate) fn run(schedule: &Schedule, look: Look) -> Result<u64, String> {
+    let mut world = World::new(schedule, look);
     for step in &schedule.steps {
-        if trace {
+        if world.trace {
             println!("{step:?}");
         }
         world.happen(step);
         world.upheld()?;
     }
-    world.end_well()
+    world.end_well()?;
+    Ok(world.print.map_or(0, |print| print.finish()))
 }
 
 impl World {

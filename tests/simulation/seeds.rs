@@ -24,20 +24,22 @@ pub(crate) fn seeds(found: &[u64]) -> Vec<u64> {
 pub(crate) struct Tried {
     pub(crate) count: u64,
     pub(crate) time: Duration,
-    pub(crate) cores: usize,
+    /// Processor time of all cores.
+    pub(crate) work: Duration,
     pub(crate) failures: BTreeMap<u64, String>,
 }
 
 /// Tries seeds, until too many have failed.
 pub(crate) fn try_all(seeds: &[u64], outcome: impl Fn(u64) -> Result<(), String> + Sync) -> Tried {
-    let begin = Instant::now();
+    let start = Instant::now();
     let (next, done, failures) = (AtomicUsize::new(0), AtomicU64::new(0), Mutex::new(BTreeMap::new()));
     let failed = || failures.lock().unwrap_or_else(PoisonError::into_inner);
-    let told = Mutex::new(begin);
+    let told = Mutex::new(start);
     let work = || {
+        let begin = processor_time();
         loop {
             let seed = seeds.get(next.fetch_add(1, Ordering::Relaxed)).copied();
-            let Some(seed) = seed.filter(|_| failed().len() < ENOUGH) else { return };
+            let Some(seed) = seed.filter(|_| failed().len() < ENOUGH) else { break };
             if let Err(broken) = outcome(seed) {
                 failed().insert(seed, broken);
             }
@@ -46,16 +48,25 @@ pub(crate) fn try_all(seeds: &[u64], outcome: impl Fn(u64) -> Result<(), String>
                 && told.elapsed() >= PAUSE
             {
                 *told = Instant::now();
-                tell(count, seeds.len(), failed().len(), begin.elapsed());
+                tell(count, seeds.len(), failed().len(), start.elapsed());
             }
         }
+        processor_time().saturating_sub(begin)
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|threads| {
-        (0..cores).for_each(|_| _ = threads.spawn(work));
+    let work = std::thread::scope(|threads| {
+        let threads = (0..cores).map(|_| threads.spawn(work)).collect::<Vec<_>>();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_default()).sum()
     });
-    let (count, time) = (done.into_inner(), begin.elapsed());
-    Tried { count, time, cores, failures: failures.into_inner().unwrap_or_else(PoisonError::into_inner) }
+    let (count, time) = (done.into_inner(), start.elapsed());
+    Tried { count, time, work, failures: failures.into_inner().unwrap_or_else(PoisonError::into_inner) }
+}
+
+/// The time for which this thread has had a processor: other programs do not count. Zero where the system does not tell it.
+fn processor_time() -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = told.split_whitespace().next().and_then(|first| first.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
 
 fn tell(count: u64, all: usize, failed: usize, time: Duration) {

@@ -45,24 +45,20 @@ impl OpenWatches {
         (0..self.0.len()).filter(|at| self.0[*at].told != revision).collect()
     }
 
-    /// Tells what is new. The watch may have ended meanwhile.
-    pub(crate) fn pump(&mut self, at: usize, server: &Server) {
-        let Some(open) = self.0.get_mut(at) else { return };
+    /// Tells what is new. `false` if that is nothing. The watch may have ended meanwhile.
+    pub(crate) fn pump(&mut self, at: usize, server: &Server) -> bool {
+        let Some(open) = self.0.get_mut(at) else { return false };
         let served = open.watch.is_served(&server.state);
-        let goes_on = match open.watch.events(&server.state) {
-            Ok(events) => {
-                events.iter().for_each(|event| open.send(event));
-                served
-            }
-            Err(last) => {
-                open.send(&last);
-                false
-            }
+        let (events, goes_on) = match open.watch.events(&server.state) {
+            Ok(events) => (events, served),
+            Err(last) => (vec![last], false),
         };
+        events.iter().for_each(|event| open.send(event));
         open.told = server.state.store.revision();
         if !goes_on {
             self.0.remove(at);
         }
+        !events.is_empty() || !goes_on
     }
 
     /// Tells the last event again.

@@ -1,6 +1,7 @@
 //! A world: an API server, repositories, and one process of the agent with its syncs.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use crate::client::{Client, Wish, moment};
 use crate::executor::Executor;
 use crate::laws::{Laws, Written};
 use crate::process::Process;
+use crate::run::Look;
 use crate::schedule::Schedule;
 use crate::server::{Performed, Server, about};
 use crate::source::{Content, OBJECTS};
@@ -75,10 +77,12 @@ pub(crate) struct World {
     pub(crate) ghosts: Vec<(usize, Pending)>,
     pub(crate) backup: Option<(State, BTreeMap<String, usize>)>,
     pub(crate) trace: bool,
+    /// The print of all that has happened, if it is asked for.
+    pub(crate) print: Option<DefaultHasher>,
 }
 
 impl World {
-    pub(crate) fn new(schedule: &Schedule, trace: bool) -> Self {
+    pub(crate) fn new(schedule: &Schedule, look: Look) -> Self {
         let all = match schedule.tenants {
             false => ["root-sync", "second", "third"].map(SyncId::root).to_vec(),
             true => {
@@ -103,7 +107,8 @@ impl World {
             laws: Laws::new(syncs),
             ghosts: Vec::new(),
             backup: None,
-            trace,
+            trace: look == Look::Trace,
+            print: (look == Look::Print).then(DefaultHasher::new),
         };
         world.start();
         world
@@ -162,8 +167,11 @@ impl World {
                 (false, Ok((200, wire::AnswerBody::Lines(lines))))
             }
         };
+        let code = reply.as_ref().map_or(0, |(code, _)| *code);
+        if let Some(print) = &mut self.print {
+            (sync, &incoming.method, &incoming.path, &incoming.body, code, late).hash(print);
+        }
         if self.trace {
-            let code = reply.as_ref().map_or(0, |(code, _)| *code);
             println!("      {sync}: {} {} -> {code}", incoming.method, incoming.path);
             if std::env::var_os("NOMOS_SIMULATION_BODIES").is_some() {
                 println!("        {}", String::from_utf8_lossy(&incoming.body));
@@ -247,6 +255,9 @@ impl World {
         let now = self.now.clone();
         if self.trace {
             println!("      {sync}: {}", event.summary());
+        }
+        if let Some(print) = &mut self.print {
+            (sync, event.summary(), self.server.time).hash(print);
         }
         let revoked = matches!(event, Event::Approved(None));
         let process = self.process.as_ref().expect("the agent runs");
@@ -333,8 +344,9 @@ impl World {
 
     /// A watch tells what is new.
     pub(crate) fn pump(&mut self, watch: usize) {
-        self.watches.pump(watch, &self.server);
-        self.idle();
+        if self.watches.pump(watch, &self.server) {
+            self.idle();
+        }
     }
 
     // ---- repositories ----
