@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent::model::metadata::{CONTROLLER_NAMESPACE, SyncId};
@@ -53,6 +53,9 @@ pub(crate) enum Performed {
     Opened(Box<Watch>, u64),
 }
 
+/// The clusters that were made, by their syncs, and what is random from then on.
+type Made = BTreeMap<Vec<SyncId>, (Server, Option<u64>)>;
+
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) state: State,
@@ -69,8 +72,18 @@ pub(crate) struct Server {
 impl Server {
     /// A new cluster with the agent's CRDs and an object for each of these syncs.
     pub(crate) fn new(syncs: &[SyncId]) -> Self {
-        static PREPARED: OnceLock<Server> = OnceLock::new();
-        let mut server = PREPARED.get_or_init(Self::prepare).clone();
+        static MADE: Mutex<Made> = Mutex::new(Made::new());
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        let (server, random) = made.entry(syncs.to_vec()).or_insert_with(|| {
+            let server = Self::make(syncs);
+            (server, sandbox::clock::seeded())
+        });
+        random.iter().for_each(|random| sandbox::clock::seed(*random));
+        server.clone()
+    }
+
+    fn make(syncs: &[SyncId]) -> Self {
+        let mut server = Self::prepare();
         // What is random follows from here, whether or not this schedule is the first one of its process.
         sandbox::clock::seed(1);
         server.rights = Rights::of(syncs);

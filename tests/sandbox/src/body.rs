@@ -1,6 +1,6 @@
 //! Reading request bodies: JSON or YAML, and which fields occur twice.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -21,7 +21,7 @@ pub struct Body {
 pub fn json(bytes: &[u8]) -> Result<Body, String> {
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let seed = Seed { path: String::new(), duplicates: &mut duplicates };
+    let seed = Seed { path: &mut String::new(), duplicates: &mut duplicates };
     let value = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     let value = value.map_err(|error| match error.is_eof() {
         true => "unexpected end of JSON input".to_owned(),
@@ -45,7 +45,8 @@ pub fn yaml(bytes: &[u8]) -> Result<Body, String> {
 
 /// Builds a value as `serde_json` does, but notes the fields that it overwrites.
 struct Seed<'a> {
-    path: String,
+    /// Where the value is.
+    path: &'a mut String,
     duplicates: &'a mut Vec<String>,
 }
 
@@ -91,8 +92,12 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
         loop {
-            let path = format!("{}[{}]", self.path, list.len());
-            match items.next_element_seed(Seed { path, duplicates: self.duplicates })? {
+            let above = self.path.len();
+            // Writing to a text cannot fail.
+            let _ = write!(self.path, "[{}]", list.len());
+            let item = items.next_element_seed(Seed { path: self.path, duplicates: self.duplicates })?;
+            self.path.truncate(above);
+            match item {
                 Some(item) => list.push(item),
                 None => return Ok(Value::Array(list)),
             }
@@ -102,11 +107,16 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = fields.next_key::<String>()? {
-            let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
-            let value = fields.next_value_seed(Seed { path: path.clone(), duplicates: self.duplicates })?;
-            if map.insert(key, value).is_some() {
-                self.duplicates.push(path);
+            let above = self.path.len();
+            if above > 0 {
+                self.path.push('.');
             }
+            self.path.push_str(&key);
+            let value = fields.next_value_seed(Seed { path: self.path, duplicates: self.duplicates })?;
+            if map.insert(key, value).is_some() {
+                self.duplicates.push(self.path.clone());
+            }
+            self.path.truncate(above);
         }
         Ok(Value::Object(map))
     }

@@ -82,6 +82,11 @@ pub fn seed(seed: u64) {
     SEEDED.set(Some(seed));
 }
 
+/// A seed from which all that is random on this thread goes on as it does now; `None` if it follows from none.
+pub fn seeded() -> Option<u64> {
+    SEEDED.get()
+}
+
 /// A random number.
 fn random() -> u64 {
     let Some(state) = SEEDED.get() else { return RandomState::new().build_hasher().finish() };

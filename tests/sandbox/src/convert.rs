@@ -12,9 +12,12 @@ pub fn from_stored(resource: &Resource, stored: &Value) -> Value {
     let mut object = stored.clone();
     if resource.custom.is_some() {
         // The definition may say more or less than when this was stored.
-        custom(&mut object, resource, &resource.stored_as, &resource.stored_ty);
-        schema::default(&resource.stored_ty, &mut object);
-        custom(&mut object, resource, &resource.api_version(), &resource.ty);
+        let is_read = custom(&mut object, resource, &resource.stored_as, &resource.stored_ty);
+        let is_filled = schema::default(&resource.stored_ty, &mut object);
+        // What was read so is read so again.
+        if !is_read || is_filled || resource.api_version() != resource.stored_as {
+            custom(&mut object, resource, &resource.api_version(), &resource.ty);
+        }
     } else {
         convert(&mut object, &resource.api_version());
         if ["secrets", "configmaps"].contains(&resource.collection.as_str()) {
@@ -34,14 +37,15 @@ fn some_bytes(object: &mut Value) {
     }
 }
 
-/// Makes an object one of another version: its fields stay if that knows them.
-fn custom(object: &mut Value, resource: &Resource, api_version: &str, ty: &Type) {
+/// Makes an object one of another version: its fields stay if that knows them. `false` if it cannot be read.
+fn custom(object: &mut Value, resource: &Resource, api_version: &str, ty: &Type) -> bool {
     object["apiVersion"] = api_version.into();
     // An object that was valid when it was written can be read.
-    let _ = schema::decode(ty, object);
+    let is_read = schema::decode(ty, object).is_ok();
     if object["kind"] != resource.kind {
         object["kind"] = resource.kind.as_str().into();
     }
+    is_read
 }
 
 /// An object of a resource's version as it is stored.

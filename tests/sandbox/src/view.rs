@@ -12,7 +12,7 @@ use crate::table;
 pub fn one(resource: &Resource, form: Form, query: &Query, object: Value) -> Value {
     match form {
         Form::Whole => object,
-        Form::Metadata => metadata(&object),
+        Form::Metadata => metadata(object),
         Form::Table => {
             let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
             table::table(resource, query, metadata, &[object], true)
@@ -38,7 +38,8 @@ pub fn list(resource: &Resource, form: Form, query: &Query, mut metadata: Value,
         }
         Form::Metadata => {
             // As a Go server writes a list that it never made.
-            let items: Option<Vec<Value>> = (!objects.is_empty()).then(|| objects.iter().map(self::metadata).collect());
+            let items: Option<Vec<Value>> =
+                (!objects.is_empty()).then(|| objects.into_iter().map(self::metadata).collect());
             json!({
                 "kind": "PartialObjectMetadataList",
                 "apiVersion": "meta.k8s.io/v1",
@@ -62,6 +63,7 @@ pub fn event(resource: &Resource, form: Form, query: &Query, object: Value, firs
 }
 
 /// The metadata of an object as an object of its own.
-pub fn metadata(object: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+pub fn metadata(mut object: Value) -> Value {
+    let metadata = remove(&mut object, "metadata");
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }

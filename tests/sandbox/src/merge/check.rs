@@ -1,6 +1,7 @@
 //! Checks an applied configuration against its type, with the messages of the API server.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use serde_json::Value;
 
@@ -20,14 +21,14 @@ struct Fault {
 /// `true` if an object fits its type. Items of its lists may occur twice.
 pub(crate) fn fits(kind: &Ref, value: &Value) -> bool {
     let mut faults = Vec::new();
-    walk(Some(kind), value, "", &mut faults);
+    walk(Some(kind), value, &mut String::new(), &mut faults);
     faults.iter().all(|fault| fault.said.starts_with(TWICE))
 }
 
 /// All that is wrong, as one text.
 pub(crate) fn check(kind: &Ref, value: &Value) -> Result<(), String> {
     let mut faults = Vec::new();
-    walk(Some(kind), value, "", &mut faults);
+    walk(Some(kind), value, &mut String::new(), &mut faults);
     let lines: Vec<String> = faults.iter().map(Fault::line).collect();
     match lines.as_slice() {
         [] => Ok(()),
@@ -42,19 +43,22 @@ impl Fault {
     }
 }
 
-fn walk(kind: Option<&Ref>, value: &Value, path: &str, faults: &mut Vec<Fault>) {
-    let mut fault = |said: String| faults.push(Fault { path: path.to_owned(), said });
+/// `path` is where the value is.
+fn walk(kind: Option<&Ref>, value: &Value, path: &mut String, faults: &mut Vec<Fault>) {
+    let above = path.len();
+    let mut fault = |said: String| faults.push(Fault { path: path.clone(), said });
     match (shape(kind, value), value) {
         (_, Value::Null) if kind.is_some() => {}
         (Shape::Map { map, .. }, Value::Object(fields)) => {
             for (name, value) in fields {
-                let path = format!("{path}.{name}");
-                let Some(kind) = field(map, name) else {
+                path.push('.');
+                path.push_str(name);
+                match field(map, name) {
+                    Some(kind) => walk(Some(kind), value, path, faults),
                     // The API server looks no further in this map, and takes its fields in no order.
-                    faults.push(Fault { path, said: "field not declared in schema".into() });
-                    continue;
-                };
-                walk(Some(kind), value, &path, faults);
+                    None => faults.push(Fault { path: path.clone(), said: "field not declared in schema".into() }),
+                }
+                path.truncate(above);
             }
         }
         (Shape::Map { .. }, other) => fault(format!("expected map, got {}", shown(other))),
@@ -69,7 +73,7 @@ fn walk(kind: Option<&Ref>, value: &Value, path: &str, faults: &mut Vec<Fault>) 
     }
 }
 
-fn walk_list(list: &List, items: &[Value], path: &str, faults: &mut Vec<Fault>) {
+fn walk_list(list: &List, items: &[Value], path: &mut String, faults: &mut Vec<Fault>) {
     let mut seen = BTreeSet::new();
     for (index, item) in items.iter().enumerate() {
         let here = if list.kind == ListKind::Atomic {
@@ -78,15 +82,19 @@ fn walk_list(list: &List, items: &[Value], path: &str, faults: &mut Vec<Fault>) 
             match step(list, item) {
                 Ok(here) => here,
                 Err(said) => {
-                    faults.push(Fault { path: path.to_owned(), said: format!("element {index}: {said}") });
+                    faults.push(Fault { path: path.clone(), said: format!("element {index}: {said}") });
                     return;
                 }
             }
         };
         if !seen.insert(here.clone()) {
-            faults.push(Fault { path: path.to_owned(), said: format!("{TWICE} {here}") });
+            faults.push(Fault { path: path.clone(), said: format!("{TWICE} {here}") });
         }
-        walk(Some(&list.items), item, &format!("{path}{here}"), faults);
+        let above = path.len();
+        // Writing to a text cannot fail.
+        let _ = write!(path, "{here}");
+        walk(Some(&list.items), item, path, faults);
+        path.truncate(above);
     }
 }
 

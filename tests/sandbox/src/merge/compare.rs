@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map as Fields, Value};
+use serde_json::Value;
 
 use super::path::{Path, Step, same};
 use super::set::Set;
@@ -100,13 +100,17 @@ impl Walk {
 
     fn map<'a>(&mut self, map: &Map, before: Option<&'a Value>, after: Option<&'a Value>) {
         let (before, after) = (before.and_then(Value::as_object), after.and_then(Value::as_object));
-        let names: BTreeSet<&String> = [before, after].into_iter().flatten().flat_map(Fields::keys).collect();
-        for name in names {
-            let of = |fields: Option<&'a Fields<String, Value>>| fields.and_then(|fields| fields.get(name));
-            let (before, after) = (of(before), of(after));
+        let own = before
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name, Some(value), after.and_then(|after| after.get(name))));
+        let is_new = |name: &String| before.is_none_or(|before| !before.contains_key(name));
+        let new =
+            after.into_iter().flatten().filter(|(name, _)| is_new(name)).map(|(name, value)| (name, None, Some(value)));
+        for (name, before, after) in own.chain(new) {
             // What is equal has neither changed nor come nor gone, whatever its type.
             if before != after {
-                self.below(Step::Field(name.clone()), field(map, name), before, after);
+                self.below(Step::field(name), field(map, name), before, after);
             }
         }
     }
@@ -170,7 +174,7 @@ fn collect(kind: Option<&Ref>, value: &Value, path: &mut Path, set: &mut Set) {
         Shape::Map { atomic: true, .. } => set.insert(path),
         Shape::Map { map, .. } => {
             for (name, value) in value.as_object().into_iter().flatten() {
-                path.push(Step::Field(name.clone()));
+                path.push(Step::field(name));
                 collect(field(map, name), value, path, set);
                 let empty = value.is_null() || value.as_object().is_some_and(|map| map.is_empty());
                 if empty || !map.fields.contains_key(name) {

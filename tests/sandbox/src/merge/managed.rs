@@ -27,8 +27,9 @@ pub(crate) struct Owner {
 impl Ord for Owner {
     /// In the order in which conflicts name them: the object itself comes after its subresources.
     fn cmp(&self, other: &Self) -> Ordering {
-        let key = |owner: &Self| (owner.operation, owner.api_version.clone(), owner.subresource.is_empty());
-        let order = self.manager.cmp(&other.manager).then_with(|| key(self).cmp(&key(other)));
+        let order = self.manager.cmp(&other.manager).then_with(|| self.operation.cmp(&other.operation));
+        let order = order.then_with(|| self.api_version.cmp(&other.api_version));
+        let order = order.then_with(|| self.subresource.is_empty().cmp(&other.subresource.is_empty()));
         order.then_with(|| self.subresource.cmp(&other.subresource))
     }
 }

@@ -229,6 +229,10 @@ pub fn update(write: &Write<'_>, live: Option<&Value>, mut new: Value) -> Value 
 
 /// Puts back the times of entries if nothing else differs from `live`, so that nothing differs.
 pub fn keep_times(kind: &Type, live: &Value, new: &mut Value) {
+    // Empty and absent values are the same in built-in kinds, but no others.
+    if kind.custom.is_some() && !is_same_but_times(live, new) || kind.custom.is_none() && has_other_values(live, new) {
+        return;
+    }
     let timeless = |object: &Value| {
         let mut object = object.clone();
         let entries = object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut);
@@ -246,6 +250,44 @@ pub fn keep_times(kind: &Type, live: &Value, new: &mut Value) {
     {
         new["metadata"]["managedFields"] = entries.clone();
     }
+}
+
+/// `true` if a value that is not empty has another one in its place. Times of entries do not count.
+fn has_other_values(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => one
+            .iter()
+            .any(|(key, value)| key != "time" && other.get(key).is_some_and(|other| has_other_values(value, other))),
+        (Value::Array(one), Value::Array(other)) => {
+            let differ = |(one, other)| has_other_values(one, other);
+            !one.is_empty() && !other.is_empty() && (one.len() != other.len() || one.iter().zip(other).any(differ))
+        }
+        (Value::String(one), Value::String(other)) => one != other && !one.is_empty() && !other.is_empty(),
+        _ => false,
+    }
+}
+
+/// `true` if two objects differ in the times of their entries alone.
+fn is_same_but_times(one: &Value, other: &Value) -> bool {
+    let same = |one: Option<&Value>, other: Option<&Value>, different: &str| match (one, other) {
+        (Some(Value::Object(one)), Some(Value::Object(other))) => {
+            let rest =
+                |fields: &serde_json::Map<String, Value>| fields.len() - usize::from(fields.contains_key(different));
+            let mut all = one.iter().filter(|(key, _)| *key != different);
+            rest(one) == rest(other) && all.all(|(key, value)| other.get(key) == Some(value))
+        }
+        (one, other) => one == other,
+    };
+    let (metadata, of_other) = (one.get("metadata"), other.get("metadata"));
+    let (entries, of_others) =
+        (metadata.and_then(|it| it.get("managedFields")), of_other.and_then(|it| it.get("managedFields")));
+    let same_entries = match (entries, of_others) {
+        (Some(Value::Array(one)), Some(Value::Array(other))) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(Some(one), Some(other), "time"))
+        }
+        (one, other) => one == other,
+    };
+    same(Some(one), Some(other), "metadata") && same(metadata, of_other, "managedFields") && same_entries
 }
 
 #[cfg(test)]

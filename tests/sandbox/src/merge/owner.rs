@@ -1,6 +1,7 @@
 //! The owners of the fields of an object after a write.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -29,6 +30,8 @@ const UNOWNED: [&[&str]; 12] = [
     &["metadata", "resourceVersion"],
 ];
 
+static UNOWNED_SET: LazyLock<Set> = LazyLock::new(|| Set::of(&UNOWNED));
+
 impl Write<'_> {
     /// The type of an entry's version. None if the kind has no such version any more.
     fn of_version(&self, api_version: &str) -> Option<Type> {
@@ -37,6 +40,12 @@ impl Write<'_> {
 
     fn reset(&self) -> Set {
         Set::of(self.reset_fields)
+    }
+
+    /// The changes of a write in terms of a type, but for the fields that the endpoint resets.
+    fn changes(&self, kind: &Ref, live: &Value, new: &Value) -> Comparison {
+        let found = compare(kind, live, new);
+        if self.reset_fields.is_empty() { found } else { found.without(&self.reset()) }
     }
 
     /// The entries whose version is known, in terms of what the type says today.
@@ -59,7 +68,7 @@ impl Write<'_> {
         who: &Owner,
         force: bool,
     ) -> Result<Comparison, Vec<(Owner, Path)>> {
-        let own = compare(&self.kind.root, live, new).without(&self.reset());
+        let own = self.changes(&self.kind.root, live, new);
         let mut comparisons = BTreeMap::from([(self.api_version.to_owned(), own)]);
         let mut conflicts = Vec::new();
         let mut left = Managed::new();
@@ -70,7 +79,7 @@ impl Write<'_> {
             }
             if !comparisons.contains_key(&owned.api_version) {
                 let Some(kind) = self.of_version(&owned.api_version) else { continue };
-                let found = compare(&kind.root, live, new).without(&self.reset());
+                let found = self.changes(&kind.root, live, new);
                 comparisons.insert(owned.api_version.clone(), found);
             }
             let Some(found) = comparisons.get(&owned.api_version) else { continue };
@@ -94,7 +103,7 @@ impl Write<'_> {
         // Another name than any entry has: what a manager changes it loses first, like all others.
         let none = Owner { manager: String::new(), ..Owner::new("", Operation::Update, "", "") };
         let found = self.take(live, new, &mut managed, &none, true).unwrap_or_default();
-        let changed = found.modified.union(&found.added).without(&self.reset()).difference(&Set::of(&UNOWNED));
+        let changed = found.modified.union(&found.added).without(&self.reset()).difference(&UNOWNED_SET);
         if !changed.is_empty() {
             let who = Owner::new(manager, Operation::Update, self.api_version, self.subresource);
             let before = managed.get(&who).map(|owned| owned.set.clone()).unwrap_or_default();
@@ -135,10 +144,13 @@ impl Write<'_> {
         }
         let last = managed.get(&who).cloned();
         let set = fields(&self.kind.root, config).without(&self.reset());
+        let is_of_one_version = managed.values().all(|owned| owned.api_version == self.api_version);
         let time = last.as_ref().and_then(|last| last.time.clone());
-        managed.insert(who.clone(), self.owned(set, time));
+        managed.insert(who.clone(), self.owned(set.clone(), time));
         let new = merged(&self.kind.root, live, config);
         let new = match &last {
+            // Who gives no field up has none to take out.
+            Some(last) if is_of_one_version && last.set.difference(&set).is_empty() => new,
             Some(last) if !last.set.is_empty() => {
                 let mut versions = managed.clone();
                 versions.insert(Owner { manager: String::new(), ..who.clone() }, last.clone());
@@ -165,7 +177,7 @@ impl Write<'_> {
         })?;
         let new = Some(new).filter(|new| !super::path::same(live, new));
         if let Some(owned) = managed.get_mut(&who) {
-            owned.set = owned.set.difference(&Set::of(&UNOWNED));
+            owned.set = owned.set.difference(&UNOWNED_SET);
             if new.is_some() {
                 owned.time = Some(self.now.to_owned());
             }

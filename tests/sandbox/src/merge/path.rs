@@ -2,16 +2,17 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::{Number, Value};
 
-/// One step. In the order in which `fieldsV1` lists them.
+/// One step. In the order in which `fieldsV1` lists them. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
     /// A field of a map.
-    Field(String),
+    Field(Arc<str>),
     /// The item of a list with these values in its key fields, by name.
-    Key(Vec<(String, Key)>),
+    Key(Arc<[(String, Key)]>),
     /// The item of a set.
     Item(Key),
     /// The item of a list that has no better name.
@@ -24,6 +25,12 @@ pub(crate) type Path = Vec<Step>;
 /// A value by which items are told apart: 80 and 80.0 are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Key(pub(crate) Value);
+
+impl Step {
+    pub(crate) fn field(name: &str) -> Self {
+        Self::Field(name.into())
+    }
+}
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {

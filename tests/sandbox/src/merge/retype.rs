@@ -23,7 +23,7 @@ fn walk(kind: &Ref, set: Option<&Set>, leaf: bool, path: &mut Path, whole: &mut 
         }
         Shape::Map { map, .. } => {
             each(set, path, whole, |step| match step {
-                Step::Field(name) => map.fields.get(name).or(map.others.as_ref()),
+                Step::Field(name) => map.fields.get(&**name).or(map.others.as_ref()),
                 _ => map.others.as_ref(),
             });
         }
@@ -39,12 +39,11 @@ fn walk(kind: &Ref, set: Option<&Set>, leaf: bool, path: &mut Path, whole: &mut 
 
 fn each<'a>(set: Option<&Set>, path: &mut Path, whole: &mut Set, kind: impl Fn(&Step) -> Option<&'a Ref>) {
     let Some(set) = set else { return };
-    let members = set.members.iter().filter(|step| !set.below.contains_key(step));
-    for step in set.below.keys().chain(members) {
+    for step in set.here() {
         let Some(kind) = kind(step) else { continue };
-        let below = set.below.get(step);
+        let below = set.below(step);
         path.push(step.clone());
-        walk(kind, below, set.members.contains(step) && below.is_none(), path, whole);
+        walk(kind, below, set.has_here(step) && below.is_none(), path, whole);
         path.pop();
     }
 }

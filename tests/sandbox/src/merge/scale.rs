@@ -65,7 +65,7 @@ pub fn apply_scale(
 }
 
 fn place(replicas: &[&str]) -> Path {
-    replicas.iter().map(|name| Step::Field((*name).to_owned())).collect()
+    replicas.iter().map(|name| Step::field(name)).collect()
 }
 
 /// The entries of an object whose versions are known.
@@ -90,7 +90,7 @@ fn of_scale(parents: &Managed, place: &[Step]) -> Managed {
 
 /// The entries of an object, by those of its scale.
 fn of_parent(write: &Write<'_>, parents: &Managed, of_scale: &Managed, place: &[Step]) -> Managed {
-    let number = [Step::Field("spec".into()), Step::Field("replicas".into())];
+    let number = [Step::field("spec"), Step::field("replicas")];
     let mut all = Managed::new();
     let mut own = Set::default();
     own.insert(place);

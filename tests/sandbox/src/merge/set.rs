@@ -1,25 +1,27 @@
 //! Sets of fields, and their form `fieldsV1` in `metadata.managedFields`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::path::{Key, Path, Step};
 use crate::schema::Ref;
 
-/// Some fields of an object. That a field is in it says nothing of the fields below and above.
+/// Some fields of an object. That a field is in it says nothing of the fields below and above. Cheap to clone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Set {
-    pub(crate) members: BTreeSet<Step>,
-    /// Never holds an empty set.
-    pub(crate) below: BTreeMap<Step, Set>,
+    /// In order.
+    members: Vec<Step>,
+    /// In order. Never holds an empty set.
+    below: Vec<(Step, Arc<Set>)>,
 }
 
 impl Set {
     pub(crate) fn of(paths: &[&[&str]]) -> Self {
         let mut set = Self::default();
         for path in paths {
-            set.insert(&path.iter().map(|name| Step::Field((*name).to_owned())).collect::<Vec<_>>());
+            set.insert(&path.iter().map(|name| Step::field(name)).collect::<Vec<_>>());
         }
         set
     }
@@ -28,56 +30,116 @@ impl Set {
     pub(crate) fn insert(&mut self, path: &[Step]) {
         match path {
             [] => {}
-            [last] => {
-                self.members.insert(last.clone());
+            [last] => self.add(last.clone()),
+            [first, rest @ ..] => Arc::make_mut(self.below_mut(first.clone())).insert(rest),
+        }
+    }
+
+    /// The set below a field, which must not stay empty.
+    fn below_mut(&mut self, step: Step) -> &mut Arc<Self> {
+        let at = self.below.binary_search_by(|(other, _)| other.cmp(&step)).unwrap_or_else(|at| {
+            self.below.insert(at, (step, Arc::default()));
+            at
+        });
+        &mut self.below[at].1
+    }
+
+    fn add(&mut self, step: Step) {
+        match self.members.last() {
+            // Mostly they come in order.
+            Some(last) if *last >= step => {
+                if let Err(at) = self.members.binary_search(&step) {
+                    self.members.insert(at, step);
+                }
             }
-            [first, rest @ ..] => self.below.entry(first.clone()).or_default().insert(rest),
+            _ => self.members.push(step),
         }
     }
 
     pub(crate) fn has(&self, path: &[Step]) -> bool {
         match path {
             [] => false,
-            [last] => self.members.contains(last),
-            [first, rest @ ..] => self.below.get(first).is_some_and(|set| set.has(rest)),
+            [last] => self.has_here(last),
+            [first, rest @ ..] => self.below(first).is_some_and(|set| set.has(rest)),
         }
+    }
+
+    /// `true` if a field of this level is in it.
+    pub(crate) fn has_here(&self, step: &Step) -> bool {
+        self.members.binary_search(step).is_ok()
+    }
+
+    /// Its fields below a field of this level; none is empty.
+    pub(crate) fn below(&self, step: &Step) -> Option<&Self> {
+        let at = self.below.binary_search_by(|(other, _)| other.cmp(step)).ok()?;
+        Some(&self.below[at].1)
+    }
+
+    /// The fields of this level that have others below them, and then those that are in it and have none.
+    pub(crate) fn here(&self) -> impl Iterator<Item = &Step> {
+        let leaves = self.members.iter().filter(|step| self.below(step).is_none());
+        self.below.iter().map(|(step, _)| step).chain(leaves)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.members.is_empty() && self.below.values().all(Self::is_empty)
+        self.members.is_empty() && self.below.is_empty()
     }
 
     pub(crate) fn union(&self, other: &Self) -> Self {
-        let mut all = self.clone();
-        all.members.extend(other.members.iter().cloned());
-        for (step, set) in &other.below {
-            let merged = all.below.get(step).map_or_else(|| set.clone(), |own| own.union(set));
-            all.below.insert(step.clone(), merged);
+        if self.is_empty() || other.is_empty() {
+            return if self.is_empty() { other.clone() } else { self.clone() };
         }
-        all
+        let members = pairs(&self.members, &other.members, |step| step);
+        let below = pairs(&self.below, &other.below, |(step, _)| step).filter_map(|pair| match pair {
+            (Some((step, own)), Some((_, other))) => Some((step.clone(), Arc::new(own.union(other)))),
+            (own, other) => own.or(other).cloned(),
+        });
+        Self { members: members.filter_map(|(own, other)| own.or(other).cloned()).collect(), below: below.collect() }
     }
 
     pub(crate) fn intersection(&self, other: &Self) -> Self {
-        let below = self.below.iter().filter_map(|(step, set)| Some((step, set.intersection(other.below.get(step)?))));
-        Self { members: &self.members & &other.members, below: filled(below) }
+        if self.is_empty() || other.is_empty() {
+            return Self::default();
+        }
+        let members = pairs(&self.members, &other.members, |step| step);
+        let below = pairs(&self.below, &other.below, |(step, _)| step).filter_map(|pair| match pair {
+            (Some((step, own)), Some((_, other))) => filled(step, own.intersection(other)),
+            _ => None,
+        });
+        Self {
+            members: members.filter_map(|(own, other)| own.filter(|_| other.is_some()).cloned()).collect(),
+            below: below.collect(),
+        }
     }
 
     /// Without the fields of `other`, but with those below them.
     pub(crate) fn difference(&self, other: &Self) -> Self {
-        let below = self.below.iter().map(|(step, set)| {
-            let left = other.below.get(step).map_or_else(|| set.clone(), |other| set.difference(other));
-            (step, left)
+        if self.is_empty() || other.is_empty() {
+            return self.clone();
+        }
+        let below = pairs(&self.below, &other.below, |(step, _)| step).filter_map(|pair| match pair {
+            (Some((step, own)), Some((_, other))) => filled(step, own.difference(other)),
+            (own, _) => own.cloned(),
         });
-        Self { members: &self.members - &other.members, below: filled(below) }
+        Self { members: self.members_without(other), below: below.collect() }
     }
 
     /// Without the fields of `other` and all that is below them.
     pub(crate) fn without(&self, other: &Self) -> Self {
-        let below = self.below.iter().filter(|(step, _)| !other.members.contains(step)).map(|(step, set)| {
-            let left = other.below.get(step).map_or_else(|| set.clone(), |other| set.without(other));
-            (step, left)
+        if self.is_empty() || other.is_empty() {
+            return self.clone();
+        }
+        let below = pairs(&self.below, &other.below, |(step, _)| step).filter_map(|(own, theirs)| {
+            let (step, own) = own.filter(|(step, _)| !other.has_here(step))?;
+            theirs
+                .map_or_else(|| Some((step.clone(), Arc::clone(own))), |(_, theirs)| filled(step, own.without(theirs)))
         });
-        Self { members: &self.members - &other.members, below: filled(below) }
+        Self { members: self.members_without(other), below: below.collect() }
+    }
+
+    fn members_without(&self, other: &Self) -> Vec<Step> {
+        let members = pairs(&self.members, &other.members, |step| step);
+        members.filter_map(|(own, other)| own.filter(|_| other.is_none()).cloned()).collect()
     }
 
     /// With every field that has a name in the type and something of the set below it.
@@ -86,18 +148,19 @@ impl Set {
         let map = node.and_then(|node| node.map.as_ref());
         let list = node.and_then(|node| node.list.as_ref());
         let named =
-            |step: &Step| matches!((step, map), (Step::Field(name), Some(map)) if map.fields.contains_key(name));
-        let mut members = self.members.clone();
-        members.extend(self.below.keys().filter(|step| named(step)).cloned());
+            |step: &Step| matches!((step, map), (Step::Field(name), Some(map)) if map.fields.contains_key(&**name));
+        let above: Vec<Step> = self.below.iter().map(|(step, _)| step).filter(|step| named(step)).cloned().collect();
+        let members = pairs(&self.members, &above, |step| step);
         let below = self.below.iter().map(|(step, set)| {
             let next = match step {
-                Step::Field(name) => map.and_then(|map| map.fields.get(name).or(map.others.as_ref())),
+                Step::Field(name) => map.and_then(|map| map.fields.get(&**name).or(map.others.as_ref())),
                 Step::Key(_) => list.map(|list| &list.items),
                 Step::Item(_) | Step::Index(_) => None,
             };
-            (step.clone(), set.with_named(next))
+            // Nothing below it has a name.
+            (step.clone(), next.map_or_else(|| Arc::clone(set), |next| Arc::new(set.with_named(Some(next)))))
         });
-        Self { members, below: below.collect() }
+        Self { members: members.filter_map(|(own, other)| own.or(other).cloned()).collect(), below: below.collect() }
     }
 
     /// Every field: those of a level in order, then those below.
@@ -126,7 +189,7 @@ impl Set {
         }
         for (step, set) in &self.below {
             let mut below = set.to_fields();
-            if let (true, Value::Object(below)) = (self.members.contains(step), &mut below) {
+            if let (true, Value::Object(below)) = (self.has_here(step), &mut below) {
                 below.insert(".".into(), Value::Object(Map::new()));
             }
             fields.insert(written(step), below);
@@ -142,18 +205,37 @@ impl Set {
             let below_set = Self::from_fields(below)?;
             // A node without anything below is a field itself.
             if below_set.is_empty() || below.get(".").is_some() {
-                set.members.insert(step.clone());
+                set.add(step.clone());
             }
             if !below_set.is_empty() {
-                set.below.insert(step, below_set);
+                *set.below_mut(step) = Arc::new(below_set);
             }
         }
         Some(set)
     }
 }
 
-fn filled<'a>(sets: impl Iterator<Item = (&'a Step, Set)>) -> BTreeMap<Step, Set> {
-    sets.filter(|(_, set)| !set.is_empty()).map(|(step, set)| (step.clone(), set)).collect()
+/// A set below a field, if it is not empty.
+fn filled(step: &Step, set: Set) -> Option<(Step, Arc<Set>)> {
+    (!set.is_empty()).then(|| (step.clone(), Arc::new(set)))
+}
+
+/// The items of two ordered lists side by side: those of one step are a pair.
+fn pairs<'a, T>(
+    one: &'a [T],
+    other: &'a [T],
+    step: impl Fn(&T) -> &Step,
+) -> impl Iterator<Item = (Option<&'a T>, Option<&'a T>)> {
+    let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
+    std::iter::from_fn(move || {
+        let order = match (one.peek(), other.peek()) {
+            (None, None) => return None,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(a), Some(b)) => step(a).cmp(step(b)),
+        };
+        Some((one.next_if(|_| order.is_le()), other.next_if(|_| order.is_ge())))
+    })
 }
 
 fn written(step: &Step) -> String {
@@ -172,7 +254,7 @@ fn written(step: &Step) -> String {
 fn read(name: &str) -> Option<Option<Step>> {
     let (kind, rest) = name.split_at_checked(2).filter(|(kind, _)| kind.ends_with(':'))?;
     Some(Some(match kind {
-        "f:" => Step::Field(rest.to_owned()),
+        "f:" => Step::field(rest),
         "v:" => Step::Item(Key(serde_json::from_str(rest).ok()?)),
         "i:" => Step::Index(rest.parse().ok()?),
         "k:" => {

@@ -103,5 +103,5 @@ fn keyed(list: &List, keys: &[String], item: &Value) -> Result<Step, String> {
             keys.join(" ")
         ));
     }
-    Ok(Step::Key(named))
+    Ok(Step::Key(named.into()))
 }

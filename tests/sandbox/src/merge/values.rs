@@ -41,10 +41,12 @@ fn merge<'a>(kind: Option<&Ref>, live: Option<&'a Value>, applied: Option<&'a Va
 }
 
 fn merge_maps(map: &Map, live: &Fields<String, Value>, applied: &Fields<String, Value>) -> Option<Value> {
-    let names: BTreeSet<&String> = live.keys().chain(applied.keys()).collect();
-    let merged = names.into_iter().filter_map(|name| {
-        merge(field(map, name), live.get(name), applied.get(name)).map(|value| (name.clone(), value))
-    });
+    let own = live.iter().map(|(name, value)| (name, Some(value), applied.get(name)));
+    let new =
+        applied.iter().filter(|(name, _)| !live.contains_key(*name)).map(|(name, value)| (name, None, Some(value)));
+    let merged = own
+        .chain(new)
+        .filter_map(|(name, live, applied)| merge(field(map, name), live, applied).map(|value| (name.clone(), value)));
     Some(merged.collect::<Fields<_, _>>()).filter(|fields| !fields.is_empty()).map(Value::Object)
 }
 
@@ -110,7 +112,7 @@ pub(crate) fn removed(kind: Option<&Ref>, value: &Value, set: &Set) -> Value {
         (Shape::Scalar(_), _) => value.clone(),
         (Shape::Map { map, atomic: false }, Value::Object(fields)) => {
             let kept = fields.iter().filter_map(|(name, value)| {
-                let here = Step::Field(name.clone());
+                let here = Step::field(name);
                 kept(field(map, name), value, set, &here).map(|value| (name.clone(), value))
             });
             Some(kept.collect::<Fields<_, _>>()).filter(|fields| !fields.is_empty()).map_or(Value::Null, Value::Object)
@@ -127,10 +129,10 @@ pub(crate) fn removed(kind: Option<&Ref>, value: &Value, set: &Set) -> Value {
 }
 
 fn kept(kind: Option<&Ref>, value: &Value, set: &Set, here: &Step) -> Option<Value> {
-    if set.members.contains(here) {
+    if set.has_here(here) {
         return None;
     }
-    Some(match set.below.get(here).filter(|below| !below.is_empty()) {
+    Some(match set.below(here) {
         Some(below) => removed(kind, value, below),
         None => value.clone(),
     })

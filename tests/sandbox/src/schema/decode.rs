@@ -1,6 +1,8 @@
 //! Reading an object as the API server's decoder does: what is of a wrong type is refused, unknown fields are dropped, and
 //! empty values are there or not as its types have them.
 
+use std::fmt::Write as _;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -131,7 +133,11 @@ impl Reader {
             (Value::Array(items), Node { list: Some(list), .. }) => {
                 let mut read = Vec::new();
                 for (at, item) in items.into_iter().enumerate() {
-                    let item = self.below(&format!("[{at}]"), |reader| reader.value(&list.items, item))?;
+                    let above = self.path.len();
+                    // Writing to a text cannot fail.
+                    let _ = write!(self.path, "[{at}]");
+                    let item = self.value(&list.items, item)?;
+                    self.path.truncate(above);
                     read.push(item.map_or_else(|| self.zero(&list.items), Ok)?);
                 }
                 Ok(Value::Array(read))
@@ -147,12 +153,19 @@ impl Reader {
         let mut read = Fields::new();
         for (name, value) in fields {
             let own = map.fields.get(&name);
-            let step = if self.path.is_empty() { name.clone() } else { format!(".{name}") };
+            let above = self.path.len();
+            if above > 0 {
+                self.path.push('.');
+            }
+            self.path.push_str(&name);
             let Some(kind) = own.or(map.others.as_ref()) else {
-                self.unknown.push(format!("{}{step}", self.path));
+                self.unknown.push(self.path.clone());
+                self.path.truncate(above);
                 continue;
             };
-            match self.below(&step, |reader| reader.value(kind, value))? {
+            let value = self.value(kind, value)?;
+            self.path.truncate(above);
+            match value {
                 Some(value) if kind.omitted && is_zero(&value) && !self.is_told_apart(&value) => {}
                 Some(value) => {
                     read.insert(name, value);
@@ -190,14 +203,6 @@ impl Reader {
             (Some(Scalar::Boolean), _) => false.into(),
             _ => Value::Null,
         })
-    }
-
-    fn below<T>(&mut self, step: &str, read: impl FnOnce(&mut Self) -> T) -> T {
-        let above = self.path.len();
-        self.path.push_str(step);
-        let read = read(self);
-        self.path.truncate(above);
-        read
     }
 
     fn wrong(&self, node: &Node, value: &Value) -> String {

@@ -5,13 +5,15 @@ use serde_json::{Map, Value};
 use super::decode::is_zero;
 use super::{Ref, Type};
 
-/// Puts in what `kind` states for fields that are absent, at every depth.
-pub fn default(kind: &Type, object: &mut Value) {
-    fill(&kind.root, object, kind.custom.is_some());
+/// Puts in what `kind` states for fields that are absent, at every depth. `false` if there is nothing to put in.
+pub fn default(kind: &Type, object: &mut Value) -> bool {
+    let mut filled = false;
+    fill(&kind.root, object, kind.custom.is_some(), &mut filled);
+    filled
 }
 
 /// `custom`: null is a value where a CustomResourceDefinition says that it is.
-fn fill(kind: &Ref, value: &mut Value, custom: bool) {
+fn fill(kind: &Ref, value: &mut Value, custom: bool, filled: &mut bool) {
     let node = kind.node();
     match value {
         Value::Object(fields) => {
@@ -23,31 +25,33 @@ fn fill(kind: &Ref, value: &mut Value, custom: bool) {
                     && fields.get(name).is_none_or(|value| absent(field, value, custom))
                 {
                     fields.insert(name.clone(), default.clone());
+                    *filled = true;
                 }
             }
             for (name, value) in fields.iter_mut() {
                 if let Some(field) = map.fields.get(name).or(map.others.as_ref()) {
-                    fill_place(field, value, custom);
+                    fill_place(field, value, custom, filled);
                 }
             }
         }
         Value::Array(items) => {
             let Some(list) = &node.list else { return };
             for item in items {
-                fill_place(&list.items, item, custom);
+                fill_place(&list.items, item, custom, filled);
             }
         }
         _ => {}
     }
 }
 
-fn fill_place(kind: &Ref, value: &mut Value, custom: bool) {
+fn fill_place(kind: &Ref, value: &mut Value, custom: bool, filled: &mut bool) {
     if let Some(default) = &kind.default
         && absent(kind, value, custom)
     {
         *value = default.clone();
+        *filled = true;
     }
-    fill(kind, value, custom);
+    fill(kind, value, custom, filled);
 }
 
 fn absent(kind: &Ref, value: &Value, custom: bool) -> bool {

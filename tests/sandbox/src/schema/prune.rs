@@ -1,5 +1,7 @@
 //! Custom resources as the API server reads them: without fields that the schema does not name.
 
+use std::fmt::Write as _;
+
 use serde_json::{Number, Value};
 
 use super::node::{Map, Node, Ref};
@@ -15,8 +17,8 @@ pub(super) fn custom(kind: &Type, object: &mut Value) -> Result<Vec<String>, Str
     whole_numbers(object);
     unknown.extend(metadata(object, "")?);
     if kind.custom.is_some() {
-        let mut walk = Walk { unknown: Vec::new(), failed: None };
-        walk.value(Some(&kind.root), object, "", true);
+        let mut walk = Walk { path: String::new(), unknown: Vec::new(), failed: None };
+        walk.value(Some(&kind.root), object, true);
         if let Some(failed) = walk.failed {
             return Err(failed);
         }
@@ -36,17 +38,20 @@ fn metadata(object: &mut Value, path: &str) -> Result<Vec<String>, String> {
 }
 
 struct Walk {
+    /// Where it is.
+    path: String,
     unknown: Vec<String>,
     failed: Option<String>,
 }
 
 impl Walk {
     /// `kind` is none where the schema has nothing to say: nothing below is known. `whole`: a whole object stands here.
-    fn value(&mut self, kind: Option<&Ref>, value: &mut Value, path: &str, whole: bool) {
+    fn value(&mut self, kind: Option<&Ref>, value: &mut Value, whole: bool) {
         let node = kind.map(Ref::node);
         let embedded = node.is_some_and(|node| node.embedded);
-        self.parts(node, value, path, whole || embedded, node.is_some_and(|node| node.preserves_unknown));
-        if embedded && !path.is_empty() {
+        self.parts(node, value, whole || embedded, node.is_some_and(|node| node.preserves_unknown));
+        if embedded && !self.path.is_empty() {
+            let path = &self.path;
             let mut said = ["apiVersion", "kind"].into_iter().filter_map(|key| Some((key, value.get(key)?)));
             if let Some((key, odd)) = said.find(|(_, value)| !value.is_string()) {
                 self.failed = Some(format!("{path}.{key}: Invalid value: {odd}: must be a string"));
@@ -59,33 +64,39 @@ impl Walk {
     }
 
     /// A value of another sort than its schema wants has no known parts: validation says what was wanted.
-    fn parts(&mut self, node: Option<&Node>, value: &mut Value, path: &str, whole: bool, keeps: bool) {
+    fn parts(&mut self, node: Option<&Node>, value: &mut Value, whole: bool, keeps: bool) {
         match value {
             Value::Object(fields) => {
                 let map = node.and_then(|node| node.map.as_ref());
                 fields.retain(|name, value| {
-                    let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                     let kind = map.and_then(|map| named(map, name));
-                    match kind {
-                        _ if whole && OBJECT.contains(&name.as_str()) => {}
-                        Some(kind) => self.value(Some(kind), value, &here, false),
-                        None if keeps => {}
-                        None => {
-                            self.unknown.push(here);
-                            return false;
-                        }
+                    if kind.is_none() && keeps || whole && OBJECT.contains(&name.as_str()) {
+                        return true;
                     }
-                    true
+                    let above = self.path.len();
+                    if above > 0 {
+                        self.path.push('.');
+                    }
+                    self.path.push_str(name);
+                    match kind {
+                        Some(kind) => self.value(Some(kind), value, false),
+                        None => self.unknown.push(self.path.clone()),
+                    }
+                    self.path.truncate(above);
+                    kind.is_some()
                 });
             }
             Value::Array(items) => {
                 let kind = node.and_then(|node| node.list.as_ref()).map(|list| &list.items);
                 for (at, item) in items.iter_mut().enumerate() {
-                    let here = format!("{path}[{at}]");
+                    let above = self.path.len();
+                    // Writing to a text cannot fail.
+                    let _ = write!(self.path, "[{at}]");
                     match keeps {
-                        true => self.parts(kind.map(Ref::node), item, &here, false, true),
-                        false => self.value(kind, item, &here, false),
+                        true => self.parts(kind.map(Ref::node), item, false, true),
+                        false => self.value(kind, item, false),
                     }
+                    self.path.truncate(above);
                 }
             }
             _ => {}

@@ -3,6 +3,7 @@
 //! Rules in CEL (`x-kubernetes-validations`) are not evaluated.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use regex::Regex;
 use serde_json::{Map as Fields, Value, json};
@@ -20,12 +21,12 @@ pub fn validate(kind: &Type, new: &Value, old: Option<&Value>) -> Vec<Cause> {
             causes.push(cause);
         }
     }
-    embedded(schema, new, "", &mut causes);
+    embedded(schema, new, &mut String::new(), &mut causes);
     let mut twice = Vec::new();
-    duplicates(schema, new, "", &mut twice);
+    duplicates(schema, new, &mut String::new(), &mut twice);
     let mut before = Vec::new();
-    if let Some(old) = old {
-        duplicates(schema, old, "", &mut before);
+    if let (Some(old), false) = (old, twice.is_empty()) {
+        duplicates(schema, old, &mut String::new(), &mut before);
     }
     if before.is_empty() {
         causes.append(&mut twice);
@@ -135,11 +136,11 @@ fn combined(schema: &Value, value: &Value, path: &str, outcome: &mut Outcome) {
     let tried = |key: &str| -> Option<Vec<Outcome>> {
         Some(list(schema, key)?.iter().map(|schema| check(schema, value, None, path)).collect())
     };
-    let name = format!("{:?}", path.trim_start_matches('.'));
+    let name = || format!("{:?}", path.trim_start_matches('.'));
     if let Some(tried) = tried("anyOf")
         && !tried.iter().any(|tried| tried.causes.is_empty())
     {
-        outcome.general(&format!("{name} must validate at least one schema (anyOf)"));
+        outcome.general(&format!("{} must validate at least one schema (anyOf)", name()));
         outcome.merge(best(tried));
     }
     if let Some(tried) = tried("oneOf") {
@@ -147,7 +148,7 @@ fn combined(schema: &Value, value: &Value, path: &str, outcome: &mut Outcome) {
         let found =
             if valid == 0 { "Found none valid".to_owned() } else { format!("Found {valid} valid alternatives") };
         if valid != 1 {
-            outcome.general(&format!("{name} must validate one and only one schema (oneOf). {found}"));
+            outcome.general(&format!("{} must validate one and only one schema (oneOf). {found}", name()));
         }
         if valid == 0 {
             outcome.merge(best(tried));
@@ -158,13 +159,13 @@ fn combined(schema: &Value, value: &Value, path: &str, outcome: &mut Outcome) {
         let (all, none) = (valid == tried.len(), if valid == 0 { ". None validated" } else { "" });
         tried.into_iter().for_each(|tried| outcome.merge(tried));
         if !all {
-            outcome.general(&format!("{name} must validate all the schemas (allOf){none}"));
+            outcome.general(&format!("{} must validate all the schemas (allOf){none}", name()));
         }
     }
     if let Some(not) = schema.get("not")
         && check(not, value, None, path).causes.is_empty()
     {
-        outcome.general(&format!("{name} must not validate the schema (not)"));
+        outcome.general(&format!("{} must not validate the schema (not)", name()));
     }
 }
 
@@ -297,23 +298,20 @@ fn maps(schema: &Value, fields: &Fields<String, Value>, old: Option<&Value>, pat
 }
 
 /// Items that are there more than once, of lists in which they may not be.
-fn duplicates(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+fn duplicates(schema: &Value, value: &Value, path: &mut String, causes: &mut Vec<Cause>) {
+    let above = path.len();
     match value {
         Value::Object(fields) => {
             let others = schema.get("additionalProperties").filter(|others| others.is_object());
             for (name, value) in fields {
                 let property = schema.get("properties").and_then(|properties| properties.get(name));
-                let (Some(schema), here) = (
-                    property.or(others),
-                    match property {
-                        Some(_) if path.is_empty() => name.clone(),
-                        Some(_) => format!("{path}.{name}"),
-                        None => format!("{path}[{name}]"),
-                    },
-                ) else {
-                    continue;
-                };
-                duplicates(schema, value, &here, causes);
+                let Some(schema) = property.or(others) else { continue };
+                match property {
+                    Some(_) => enter(path, name),
+                    None => path.extend(["[", name.as_str(), "]"]),
+                }
+                duplicates(schema, value, path, causes);
+                path.truncate(above);
             }
         }
         Value::Array(items) => {
@@ -343,7 +341,9 @@ fn duplicates(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>
             }
             if let Some(schema) = schema.get("items") {
                 for (at, item) in items.iter().enumerate() {
-                    duplicates(schema, item, &format!("{path}[{at}]"), causes);
+                    enter_item(path, at);
+                    duplicates(schema, item, path, causes);
+                    path.truncate(above);
                 }
             }
         }
@@ -352,7 +352,8 @@ fn duplicates(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>
 }
 
 /// Objects within the object say what they are.
-fn embedded(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+fn embedded(schema: &Value, value: &Value, path: &mut String, causes: &mut Vec<Cause>) {
+    let above = path.len();
     if schema.get("x-kubernetes-embedded-resource") == Some(&Value::Bool(true)) && value.is_object() {
         for name in ["apiVersion", "kind"] {
             let here = format!("{path}.{name}");
@@ -370,20 +371,37 @@ fn embedded(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) 
             let others = schema.get("additionalProperties").filter(|others| others.is_object());
             for (name, value) in fields {
                 let property = schema.get("properties").and_then(|properties| properties.get(name));
-                let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 if let Some(schema) = property.or(others) {
-                    embedded(schema, value, &here, causes);
+                    enter(path, name);
+                    embedded(schema, value, path, causes);
+                    path.truncate(above);
                 }
             }
         }
         Value::Array(items) => {
             let Some(schema) = schema.get("items") else { return };
             for (at, item) in items.iter().enumerate() {
-                embedded(schema, item, &format!("{path}[{at}]"), causes);
+                enter_item(path, at);
+                embedded(schema, item, path, causes);
+                path.truncate(above);
             }
         }
         _ => {}
     }
+}
+
+/// Goes on to a field.
+fn enter(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(name);
+}
+
+/// Goes on to an item of a list.
+fn enter_item(path: &mut String, at: usize) {
+    // Writing to a text cannot fail.
+    let _ = write!(path, "[{at}]");
 }
 
 fn text<'a>(schema: &'a Value, key: &str) -> &'a str {

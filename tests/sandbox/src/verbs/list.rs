@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::accept::Form;
 use crate::answer::Answer;
 use crate::convert;
 use crate::failure::{Cause, Failure};
@@ -46,8 +47,12 @@ impl Selection {
         key.is_in(&self.resource.collection, &self.namespace)
     }
 
-    /// An object in the version that is asked for.
-    pub(super) fn shown(&self, object: &Value) -> Value {
+    /// An object in the version that is asked for, or as much of it as the form takes.
+    pub(super) fn shown(&self, object: &Value, form: Form) -> Value {
+        if form == Form::Metadata && self.resource.custom.is_none() {
+            // All versions of a built-in kind have the same metadata.
+            return json!({"metadata": object["metadata"]});
+        }
         convert::from_stored(&self.resource, object)
     }
 }
@@ -122,7 +127,7 @@ pub(super) fn list(state: &State, call: &Call<'_>) -> Result<Answer, Failure> {
             metadata["remainingItemCount"] = left.into();
         }
     }
-    let objects = selected.iter().map(|(_, object)| selection.shown(object)).collect();
+    let objects = selected.iter().map(|(_, object)| selection.shown(object, call.form)).collect();
     Ok(Answer::ok(view::list(&call.resource, call.form, query, metadata, objects)))
 }
 

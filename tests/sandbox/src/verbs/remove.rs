@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::accept::Form;
 use crate::answer::Answer;
 use crate::failure::Failure;
 use crate::object;
@@ -61,7 +62,7 @@ pub(super) fn delete_collection(state: &mut State, call: &mut Call<'_>) -> Resul
     let all = state.store.list(&call.resource.collection, &call.place.namespace);
     let selected: Vec<(Key, Value)> = all
         .filter(|(_, object)| selection.selects(object))
-        .map(|(key, object)| (key.clone(), selection.shown(object)))
+        .map(|(key, object)| (key.clone(), selection.shown(object, Form::Whole)))
         .collect();
     let revision = state.store.revision();
     let mut gone = Vec::new();

@@ -67,7 +67,7 @@ impl Watch {
             .store
             .list(&collection, &namespace)
             .filter(|(_, object)| self.selection.selects(object))
-            .map(|(_, object)| self.selection.shown(object))
+            .map(|(_, object)| self.selection.shown(object, self.form))
             .collect();
         for object in found {
             let event = self.event("ADDED", object);
@@ -129,11 +129,11 @@ impl Watch {
         let before = event.before.as_ref().filter(|object| self.selection.selects(object));
         let now = self.selection.selects(&event.object) && event.change != Change::Deleted;
         match (before, now) {
-            (None, true) => Some(("ADDED", self.selection.shown(&event.object))),
-            (Some(_), true) => Some(("MODIFIED", self.selection.shown(&event.object))),
+            (None, true) => Some(("ADDED", self.selection.shown(&event.object, self.form))),
+            (Some(_), true) => Some(("MODIFIED", self.selection.shown(&event.object, self.form))),
             (Some(before), false) => {
                 // As it was when it was last seen, but with the revision of the change.
-                let mut object = self.selection.shown(before);
+                let mut object = self.selection.shown(before, self.form);
                 object["metadata"]["resourceVersion"] = event.revision.to_string().into();
                 Some(("DELETED", object))
             }
