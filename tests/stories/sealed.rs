@@ -103,8 +103,7 @@ pub(crate) fn opened_and_secret(kind: Kind) -> Result<()> {
     let second = sync.repository.head()?;
     sync.await_synced(&second)?;
     await_value(&cluster, NAME, "login", VALUES[3])?;
-    let without = json!({"data": {"age.agekey": null}});
-    cluster.patch(&format!("{SYSTEM}/{KEY}"), &without)?;
+    cluster.patch(&format!("{SYSTEM}/{KEY}"), &json!({"data": {"age.agekey": null}}))?;
     await_refused(&sync, "has no key that opens it", Some(&second))?;
     sync.repository.write("settings.yaml", &sops.sealed(&config_map(NAME, "settings", VALUES[1]), 1)?)?;
     sync.commit()?;

@@ -197,18 +197,9 @@ impl Notifier {
             let old = before.remove(&name);
             let mailbox = match old {
                 Some(old) if *old.receiver == receiver => old,
-                old => match client(&receiver) {
-                    Ok(client) => {
+                old => match self.opened(&name, receiver, old, now) {
+                    Ok(mailbox) => {
                         is_new = true;
-                        let place = receiver.place();
-                        let old = old.map(|old| (old.receiver.place(), old.outbox)).or_else(|| self.left.remove(&name));
-                        let outbox = old.filter(|(of, _)| *of == place).map(|(_, outbox)| outbox);
-                        let mut outbox = outbox.unwrap_or_default();
-                        outbox.revive(now);
-                        let login = receiver.app.clone().map(AppLogin::new).map(Arc::new);
-                        let receiver = Arc::new(receiver);
-                        let mut mailbox = Mailbox { receiver, client, login, outbox, is_told: false };
-                        self.newest.values().for_each(|news| mailbox.tell(news, now));
                         mailbox
                     }
                     Err(error) => {
@@ -234,6 +225,25 @@ impl Notifier {
             }
             self.mistakes = mistakes;
         }
+    }
+
+    /// A mailbox for a receiver that is new or another now. It goes on with what was sent to this place.
+    fn opened(
+        &mut self,
+        name: &str,
+        receiver: Receiver,
+        old: Option<Mailbox>,
+        now: Instant,
+    ) -> reqwest::Result<Mailbox> {
+        let client = client(&receiver)?;
+        let place = receiver.place();
+        let old = old.map(|old| (old.receiver.place(), old.outbox)).or_else(|| self.left.remove(name));
+        let mut outbox = old.filter(|(of, _)| *of == place).map(|(_, outbox)| outbox).unwrap_or_default();
+        outbox.revive(now);
+        let login = receiver.app.clone().map(AppLogin::new).map(Arc::new);
+        let mut mailbox = Mailbox { receiver: Arc::new(receiver), client, login, outbox, is_told: false };
+        self.newest.values().for_each(|news| mailbox.tell(news, now));
+        Ok(mailbox)
     }
 
     /// Takes in what the syncs tell.

@@ -84,6 +84,14 @@ pub(super) struct LeftOut {
     pub(super) namespaces: BTreeSet<String>,
 }
 
+impl LeftOut {
+    /// The Namespaces in words, or nothing.
+    pub(super) fn places(&self) -> String {
+        let namespaces: Vec<&str> = self.namespaces.iter().map(String::as_str).collect();
+        if namespaces.is_empty() { String::new() } else { format!(" ({})", namespaces.join(", ")) }
+    }
+}
+
 impl<'a> LiveCluster<'a> {
     /// Asks for the kinds and the Namespaces. A user who may not list those is asked for names.
     ///

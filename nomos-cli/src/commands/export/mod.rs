@@ -235,57 +235,50 @@ fn beside(account: &ExportAccount) -> String {
         incomplete,
     } = account;
     let mut out = String::new();
-    if !inherited.is_empty() {
-        out.push_str(
-            "Written once, in a directory from which all Namespaces below inherit it, also those that you add; --flat writes it for each:\n",
-        );
-        let rows = inherited.iter().map(|(directory, count)| vec![String::new(), count.to_string(), directory.clone()]);
-        out.push_str(&table(&rows.collect::<Vec<_>>()));
-    }
-    if !left_out.is_empty() {
-        out.push_str(
-            "Left out, because people did not make it (-n NAMESPACE exports a Namespace that is named here):\n",
-        );
-        let rows = left_out.iter().map(|(reason, left)| {
-            let namespaces: Vec<&str> = left.namespaces.iter().map(String::as_str).collect();
-            let of = if namespaces.is_empty() { String::new() } else { format!(" ({})", namespaces.join(", ")) };
-            vec![String::new(), left.objects.to_string(), format!("{reason}{of}")]
-        });
-        out.push_str(&table(&rows.collect::<Vec<_>>()));
-    }
-    if !secrets.is_empty() {
-        out.push_str("Secrets, which are not exported:\n");
-        secrets.iter().for_each(|name| _ = writeln!(out, "   {name}"));
-    }
-    if !confidential.is_empty() {
-        out.push_str("Objects with values that SOPS sealed or that are of other objects, which are not exported without --secrets:\n");
-        confidential.iter().for_each(|name| _ = writeln!(out, "   {name}"));
-    }
-    if !releases.is_empty() {
-        out.push_str("Helm releases, whose objects are exported with --helm alone:\n");
-        let rows = releases
-            .iter()
-            .map(|(name, objects)| vec![String::new(), name.clone(), format!("{} objects", objects.len())]);
-        out.push_str(&table(&rows.collect::<Vec<_>>()));
-    }
-    if !with_defaults.is_empty() {
-        out.push_str("Objects with all of their default values, because a dry run was refused:\n");
-        let rows = with_defaults.iter().map(|(why, count)| vec![String::new(), count.to_string(), why.clone()]);
-        out.push_str(&table(&rows.collect::<Vec<_>>()));
-    }
+    let counted = |(what, count): (&String, &usize)| vec![count.to_string(), what.clone()];
+    let named = |what: &String| vec![what.clone()];
+    section(
+        &mut out,
+        "Written once, in a directory from which all Namespaces below inherit it, also those that you add; --flat writes it for each",
+        inherited.iter().map(counted),
+    );
+    section(
+        &mut out,
+        "Left out, because people did not make it (-n NAMESPACE exports a Namespace that is named here)",
+        left_out.iter().map(|(reason, left)| vec![left.objects.to_string(), format!("{reason}{}", left.places())]),
+    );
+    section(&mut out, "Secrets, which are not exported", secrets.iter().map(named));
+    section(
+        &mut out,
+        "Objects with values that SOPS sealed or that are of other objects, which are not exported without --secrets",
+        confidential.iter().map(named),
+    );
+    section(
+        &mut out,
+        "Helm releases, whose objects are exported with --helm alone",
+        releases.iter().map(|(name, objects)| vec![name.clone(), format!("{} objects", objects.len())]),
+    );
+    section(
+        &mut out,
+        "Objects with all of their default values, because a dry run was refused",
+        with_defaults.iter().map(counted),
+    );
     if *claims > 0 {
         let _ = writeln!(
             out,
             "{claims} PersistentVolumeClaims: their contents are not in the export; a backup tool such as Velero is for these"
         );
     }
-    if !unread.is_empty() {
-        out.push_str("You may not read these, and the export does without them:\n");
-        unread.iter().for_each(|what| _ = writeln!(out, "   {what}"));
-    }
-    if !incomplete.is_empty() {
-        out.push_str("The export is not complete; these could not be read, or written:\n");
-        incomplete.iter().for_each(|what| _ = writeln!(out, "   {what}"));
-    }
+    section(&mut out, "You may not read these, and the export does without them", unread.iter().map(named));
+    section(&mut out, "The export is not complete; these could not be read, or written", incomplete.iter().map(named));
     out
+}
+
+/// Adds a heading with a table below it, if that has rows.
+fn section(out: &mut String, heading: &str, rows: impl Iterator<Item = Vec<String>>) {
+    let rows: Vec<Vec<String>> = rows.map(|row| [vec![String::new()], row].concat()).collect();
+    if !rows.is_empty() {
+        let _ = writeln!(out, "{heading}:");
+        out.push_str(&table(&rows));
+    }
 }
