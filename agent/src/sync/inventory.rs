@@ -391,6 +391,13 @@ fn resource_status(resource: &ResourceState, before: &ResourceGroupStatus, now: 
         message: shortened_in_json(message.to_owned(), MESSAGE_BYTES),
         last_transition_time: Some(now.clone()),
     });
+    let waiting = resource.waits_for.as_ref().map(|other| GroupCondition {
+        kind: "Waiting".into(),
+        status: "True".into(),
+        reason: "Dependency".into(),
+        message: format!("it waits for {other}"),
+        last_transition_time: Some(now.clone()),
+    });
     let overlap = resource.other.as_deref().map(|manager| GroupCondition {
         kind: "OwnershipOverlap".into(),
         status: "True".into(),
@@ -402,7 +409,7 @@ fn resource_status(resource: &ResourceState, before: &ResourceGroupStatus, now: 
         status: resource.health.word().into(),
         // The commit that is on the object is one of the other sync.
         source_hash: if overlap.is_some() { String::new() } else { resource.token.clone() },
-        conditions: conditions.into_iter().chain(overlap).collect(),
+        conditions: conditions.into_iter().chain(waiting).chain(overlap).collect(),
         strategy: if resource.pruning { "Delete" } else { "Apply" }.into(),
         actuation: match (resource.failed, resource.token.is_empty()) {
             (true, _) => "Failed",

@@ -162,15 +162,18 @@ async fn trace(args: &TraceArgs, cluster: &ClusterContext, client: &Client) -> a
     };
     let id = ObjectId::new(kind, &namespace, name);
     let path = server.path(&id, "").await.map_err(|error| cluster.failed(error))?;
-    let object: Object = server.get(&path).await.map_err(|error| match error.is_not_found() {
-        true if served.namespaced && args.namespace.is_none() => {
-            anyhow!("the cluster {} has no {id}; name its namespace with -n", cluster.context)
-        }
-        true => anyhow!("the cluster {} has no {id}", cluster.context),
-        false => cluster.failed(error),
-    })?;
+    let object: Option<Object> = match server.get(&path).await {
+        Err(error) if error.is_not_found() => None,
+        answer => Some(answer.map_err(|error| cluster.failed(error))?),
+    };
     let scope = QueryScope { namespace: None, resources: true };
     let (_, syncs) = query::syncs(client, scope).await.map_err(|error| cluster.failed(error))?;
+    let Some(object) = object else {
+        let name = if served.namespaced && args.namespace.is_none() { "; name its namespace with -n" } else { "" };
+        let trace =
+            of_absent(&id, &syncs).with_context(|| format!("the cluster {} has no {id}{name}", cluster.context))?;
+        return Ok((id, trace));
+    };
     let events = events(client, &object).await.map_err(|error| cluster.failed(error))?;
     let trace = of(&id, &object, &syncs, events);
     Ok((id, trace))
@@ -241,15 +244,11 @@ fn of(id: &ObjectId, object: &Object, syncs: &[SyncReport], events: Vec<Happened
     let manager = object.annotation(annotation::MANAGER).filter(|_| is_managed(object));
     let sync = syncs.iter().find(|sync| manager == Some(&*sync.id().manager()));
     let resource = sync.and_then(|sync| sync.resources.iter().find(|resource| is_of(resource, id)));
-    let shown_id = id.to_string();
-    let errors = sync.into_iter().flat_map(|sync| &sync.errors).filter(|error| error.contains(&shown_id));
-    let waits = resource.into_iter().flat_map(|it| &it.conditions).map(|condition| &condition.message);
-    let errors = errors.chain(waits).filter(|text| !text.is_empty()).cloned().collect();
     Trace {
-        object: shown_id,
+        object: id.to_string(),
         source: manager.map(|manager| origin(manager, object, sync)),
         status: resource.map(|resource| resource.status.clone()),
-        errors,
+        errors: errors(id, sync, resource),
         fields: Observed::of(object)
             .managed_fields
             .iter()
@@ -263,6 +262,39 @@ fn of(id: &ObjectId, object: &Object, syncs: &[SyncReport], events: Vec<Happened
             .collect(),
         events,
     }
+}
+
+/// The trace of an object that is not there, and that a sync is to make; `None` if no sync is.
+fn of_absent(id: &ObjectId, syncs: &[SyncReport]) -> Option<Trace> {
+    let of = |sync: &&SyncReport| sync.resources.iter().any(|resource| is_of(resource, id));
+    let sync = syncs.iter().find(of)?;
+    let resource = sync.resources.iter().find(|resource| is_of(resource, id));
+    let source = TracedSource {
+        sync: crate::syncs::shown(&sync.id()),
+        state: state_of(sync),
+        repository: sync.source.clone(),
+        ..TracedSource::default()
+    };
+    let status = Some("it is not on the cluster".to_owned());
+    Some(Trace {
+        object: id.to_string(),
+        source: Some(source),
+        status,
+        errors: errors(id, Some(sync), resource),
+        ..Trace::default()
+    })
+}
+
+/// Errors of the sync that name the object, and what the object waits for.
+fn errors(id: &ObjectId, sync: Option<&SyncReport>, resource: Option<&ResourceStatus>) -> Vec<String> {
+    let name = id.to_string();
+    let errors = sync.into_iter().flat_map(|sync| &sync.errors).filter(|error| error.contains(&name));
+    let waits = resource.into_iter().flat_map(|it| &it.conditions).map(|condition| &condition.message);
+    errors.chain(waits).filter(|text| !text.is_empty()).cloned().collect()
+}
+
+fn state_of(sync: &SyncReport) -> String {
+    format!("{} at {}", sync.state.word(), sync.commit)
 }
 
 /// Owners that other objects copied do not count: the object has to say itself that it is managed.
@@ -280,7 +312,7 @@ fn origin(manager: &str, object: &Object, sync: Option<&SyncReport>) -> TracedSo
     let context: Value = serde_json::from_str(&text(annotation::GIT_CONTEXT)).unwrap_or_default();
     let part = |key: &str| context[key].as_str().unwrap_or_default();
     let reference = if part("branch").is_empty() { part("rev") } else { part("branch") };
-    let state = sync.map(|sync| format!("{} at {}", sync.state.word(), sync.commit));
+    let state = sync.map(state_of);
     TracedSource {
         sync: shown_manager(manager),
         state: state.unwrap_or_else(|| "there is no such sync".to_owned()),
@@ -351,7 +383,9 @@ fn text(trace: &Trace) -> String {
     for error in errors {
         out.push_str(&error.trim_end().lines().map(|line| format!("   {line}\n")).collect::<String>());
     }
-    out.push_str("Fields:\n");
+    if !fields.is_empty() {
+        out.push_str("Fields:\n");
+    }
     // The status is of no manifest.
     for FieldOwner { manager, operation, subresource, time, fields } in
         fields.iter().filter(|it| it.subresource != "status")

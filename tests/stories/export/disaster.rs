@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
@@ -23,6 +24,8 @@ const NAMESPACE: &str = "shop";
 const KEY: &str = "sops-age";
 /// What people look at to see if all is well.
 const KINDS: &str = "deployments,services,ingresses,persistentvolumeclaims,secrets";
+/// The promise of README.
+const MINUTE: Duration = Duration::from_secs(60);
 const LOGIN: &str = "/api/v1/namespaces/shop/secrets/login";
 
 pub(crate) fn is_survived(kind: Kind) -> Result<()> {
@@ -35,6 +38,7 @@ pub(crate) fn is_survived(kind: Kind) -> Result<()> {
 
     let second = Cluster::start(kind)?;
     second.node()?.import(&image)?;
+    let begin = Instant::now();
     let flags = ["--image", &format!("{IMAGE}:1"), "--age-key-secret", KEY, "--timeout", "60s"];
     nomos(&second, &[&["install"], &flags[..]].concat(), 0)?;
     let key = base64::engine::general_purpose::STANDARD.encode(KEYS[0]);
@@ -52,6 +56,7 @@ pub(crate) fn is_survived(kind: Kind) -> Result<()> {
         ensure!(after == before, "before:\n{}\nafter:\n{}", before.join("\n"), after.join("\n"));
         Ok(())
     })?;
+    ensure!(begin.elapsed() < MINUTE, "it took {:?} from the installation on", begin.elapsed());
     ensure!(second.get(LOGIN)?["data"] == login, "the Secret has other values");
     Ok(())
 }

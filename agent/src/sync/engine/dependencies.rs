@@ -94,10 +94,13 @@ impl State {
     /// The object waits, from now or from an earlier moment on if it waited already.
     pub(super) fn wait_for(&mut self, id: &ObjectId, dependency: ObjectId, now: Instant) {
         let overdue_at = now + self.settings.reconcile_timeout;
-        self.objects.change(id, |tracked| {
-            tracked.phase = Phase::Waiting(dependency.clone());
+        let waited = self.objects.change(id, |tracked| {
             tracked.notes_mut().overdue_at.get_or_insert(overdue_at);
+            std::mem::replace(&mut tracked.phase, Phase::Waiting(dependency.clone()))
         });
+        if !matches!(waited, Phase::Waiting(before) if before == dependency) {
+            self.report.resources_changed();
+        }
         if self.is_stranger(&dependency) {
             let may_look = self.settings.sync.covers(&dependency);
             let looked = !may_look || self.objects.notes(&dependency).is_some_and(|notes| notes.checks > 0);

@@ -66,6 +66,8 @@ pub struct ResourceState {
     pub late: bool,
     /// `true` when it is not applied, because an object that it depends on failed or takes too long, or another sync has it.
     pub skipped: bool,
+    /// The object without which it is not applied yet.
+    pub waits_for: Option<ObjectId>,
     /// `true` when it is not known what changes of its kind, so that this may be old.
     pub stale: bool,
     /// The other sync that manages it, by its manager annotation.
@@ -275,16 +277,20 @@ impl State {
         ids.sort();
         let (mut tracked, mut declared) = (walk(self.objects.all()), walk(declared));
         let lost = self.kinds.lost();
-        let waits = |tracked: &Tracked| matches!(tracked.phase, Phase::Waiting(_));
+        let waits_for = |tracked: &Tracked| match &tracked.phase {
+            Phase::Waiting(other) => Some(other.clone()),
+            _ => None,
+        };
         let state = |id| {
             let tracked = tracked(id).map(AsRef::as_ref);
             let pruning = declared(id).is_none() && !matches!(self.declared(id), Declared::Unknown);
             let other = tracked.filter(|_| !pruning).and_then(other_manager);
-            let waits = !pruning && tracked.is_some_and(waits) && self.waiting_finding(id).is_some();
+            let waits_for = tracked.filter(|_| !pruning).and_then(waits_for);
+            let waits = waits_for.is_some() && self.waiting_finding(id).is_some();
             let without_value = self.values.failure(id).is_some();
             let (skipped, stale) = (waits || other.is_some(), !lost.is_empty() && lost.contains(&id.group_kind()));
             let state = resource_state(id, tracked, pruning);
-            ResourceState { skipped, stale, other, failed: state.failed || without_value, ..state }
+            ResourceState { skipped, waits_for, stale, other, failed: state.failed || without_value, ..state }
         };
         ids.into_iter().map(state).collect()
     }
@@ -315,6 +321,7 @@ fn resource_state(id: &ObjectId, tracked: Option<&Tracked>, pruning: bool) -> Re
         pruning,
         late: notes.is_some_and(|notes| notes.late),
         skipped: false,
+        waits_for: None,
         stale: false,
         other: None,
     }

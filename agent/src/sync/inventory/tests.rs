@@ -59,6 +59,7 @@ fn a_full_group_fits_into_etcd_whatever_its_messages_are() {
             pruning: false,
             late: false,
             skipped: false,
+            waits_for: Some(id.clone()),
             stale: false,
             other: None,
         };
@@ -68,6 +69,27 @@ fn a_full_group_fits_into_etcd_whatever_its_messages_are() {
         let bytes = stored(&spec.body) + stored(&status.body);
         assert!(bytes < 3 << 19, "{message:?}: {bytes}");
     }
+}
+
+#[test]
+fn an_object_that_waits_has_a_condition_that_names_the_other() {
+    let [id, other] = [0, 1].map(|number| ids(number..number + 1).pop_first().expect("one"));
+    let state = ResourceState {
+        id,
+        health: Health::Unknown,
+        token: String::new(),
+        failed: false,
+        pruning: false,
+        late: false,
+        skipped: false,
+        waits_for: Some(other.clone()),
+        stale: false,
+        other: None,
+    };
+    let status = resource_status(&state, &ResourceGroupStatus::default(), &Time::from_unix(0));
+    let [condition] = status.conditions.as_slice() else { panic!("{status:?}") };
+    assert_eq!((&*condition.kind, &*condition.status), ("Waiting", "True"));
+    assert_eq!(condition.message, format!("it waits for {other}"));
 }
 
 #[test]
@@ -81,6 +103,7 @@ fn an_object_of_another_sync_has_the_condition_for_that() {
         pruning: false,
         late: false,
         skipped: other.is_some(),
+        waits_for: None,
         stale: false,
         other: other.map(Into::into),
     };

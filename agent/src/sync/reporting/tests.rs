@@ -161,6 +161,7 @@ fn report(commit: &str, resources: Option<&[&str]>) -> Box<Report> {
         pruning: false,
         late: false,
         skipped: false,
+        waits_for: None,
         stale: false,
         other: None,
     };

@@ -21,7 +21,7 @@ struct Uncommitted {
     objects: Vec<String>,
     /// Objects that it declares with fewer fields, or with other values.
     fields: Vec<UncommittedFields>,
-    /// Objects that are not compared, because SOPS sealed values of them.
+    /// Objects that are not compared, because SOPS sealed values of them, or because they take values of others.
     sealed: Vec<String>,
     /// The account of everything else.
     beside: ExportAccount,
@@ -96,7 +96,7 @@ pub(super) async fn run(
     for (id, object) in &objects {
         match of_git(declared, id) {
             None => missing.objects.push(id.to_string()),
-            Some(git) if git.is_sealed() && args.age_key.is_none() => {}
+            Some(git) if is_closed(git, args) => {}
             Some(git) => {
                 let fields = git.shown_fields(differences(object, &git.body(), &[], Basis::Answer));
                 if !fields.is_empty() {
@@ -105,10 +105,8 @@ pub(super) async fn run(
             }
         }
     }
-    if args.age_key.is_none() {
-        let sealed = declared.objects.iter().filter(|(_, declared)| declared.is_sealed());
-        missing.sealed = sealed.map(|(id, _)| id.to_string()).collect();
-    }
+    let closed = declared.objects.iter().filter(|(_, git)| is_closed(git, args));
+    missing.sealed = closed.map(|(id, _)| id.to_string()).collect();
     let is_complete = missing.objects.is_empty() && missing.fields.is_empty() && account.incomplete.is_empty();
     missing.beside = account;
     match args.output {
@@ -116,6 +114,11 @@ pub(super) async fn run(
         None => console.print(&text(&missing, objects.len())),
     }
     Ok(if is_complete { FINE } else { FOUND })
+}
+
+/// `true` if values of the object are not in the repository as they are on the cluster.
+fn is_closed(git: &DeclaredObject, args: &ExportArgs) -> bool {
+    git.is_sealed() && args.age_key.is_none() || git.apply_time_mutation().is_some()
 }
 
 /// The object as the repository declares it; also one that it does not manage.
@@ -141,7 +144,8 @@ fn text(missing: &Uncommitted, compared: usize) -> String {
     ));
     if !sealed.is_empty() {
         out.push_str(
-            "Objects that are not compared, because SOPS sealed values of them; --age-key FILE compares them:\n",
+            "Objects that are not compared, because SOPS sealed values of them (--age-key FILE compares these), or because they take \
+             values of other objects:\n",
         );
         sealed.iter().for_each(|name| out.push_str(&format!("   {name}\n")));
     }

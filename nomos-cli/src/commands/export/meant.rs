@@ -275,6 +275,7 @@ fn is_assigned(object: &Value, at: &str, when: AssignedWhen, entries: &[ManagedF
         // A Service without an address is meant to have none.
         AssignedWhen::Unowned => object.pointer(at).is_some_and(|it| it != "None") && !is_owned(object, at, entries),
         AssignedWhen::Admitted => people(entries).any(has_content) && !is_owned(object, at, entries),
+        AssignedWhen::Patched => is_patched(object, at, entries),
         AssignedWhen::Beside(other) => object.pointer(other).is_some_and(|it| !it.is_null()),
         AssignedWhen::Unless(other) => object.pointer(other) != Some(&Value::Bool(true)),
         AssignedWhen::Annotated(pattern) => {
@@ -282,6 +283,18 @@ fn is_assigned(object: &Value, at: &str, when: AssignedWhen, entries: &[ManagedF
             annotations.is_some_and(|map| map.keys().any(|key| matches(pattern, key)))
         }
     }
+}
+
+/// `true` if programs own the field at a pointer, and none of them owns a field beside it in the same map.
+fn is_patched(object: &Value, at: &str, entries: &[ManagedFieldsEntry]) -> bool {
+    let (above, last) = at.rsplit_once('/').unwrap_or_default();
+    let map = object.pointer(above).and_then(Value::as_object);
+    let beside = |entry: &ManagedFieldsEntry| {
+        let mut keys = map.into_iter().flat_map(Map::keys).filter(|key| *key != last);
+        keys.any(|key| is_owned(object, &format!("{above}/{}", escaped(key)), std::slice::from_ref(entry)))
+    };
+    let mut owners = people(entries).filter(|entry| is_owned(object, at, std::slice::from_ref(entry))).peekable();
+    owners.peek().is_some() && owners.all(|entry| !entry.manager.starts_with("kubectl") && !beside(entry))
 }
 
 /// `true` if a field manager beside those of the cluster owns the field at a pointer, also by a subresource such as `resize`. A map that was

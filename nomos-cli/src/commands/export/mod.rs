@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use crate::columns::{Data, table};
 use crate::contexts;
-use crate::{Console, FINE, FOUND, boolean};
+use crate::{Console, FINE, FOUND, boolean, completions};
 use check::CheckedRepository;
 use files::ExportedFile;
 use gather::{ExportAccount, LiveCluster};
@@ -61,7 +61,7 @@ pub(crate) struct ExportArgs {
     flat: bool,
 
     /// Export this Namespace and the objects in it, also one of the cluster itself, such as kube-system. Can be used several times
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAMESPACE", add = completions::namespaces())]
     namespace: Vec<String>,
 
     /// Export only objects with these labels, written as for kubectl, such as app=web
@@ -98,7 +98,7 @@ pub(crate) struct ExportArgs {
     cluster_name: Option<String>,
 
     /// Context of the kubeconfig [default: its current one]
-    #[arg(long, value_name = "CONTEXT")]
+    #[arg(long, value_name = "CONTEXT", add = completions::contexts())]
     context: Option<String>,
 
     /// Print the account of the export in this data format instead of as text
@@ -147,7 +147,7 @@ impl ExportArgs {
 
     /// `true` if Secrets are exported, or compared.
     fn takes_secrets(&self) -> bool {
-        self.secrets != SecretForm::None || self.age_key.is_some()
+        self.secrets != SecretForm::None || self.check.is_some()
     }
 
     /// The text of an object in a file, with the values of a confidential one sealed if that is asked for; `None` if they cannot be.

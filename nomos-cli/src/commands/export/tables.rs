@@ -204,9 +204,11 @@ pub(super) enum AssignedWhen {
     Unless(&'static str),
     /// The object has an annotation with this key.
     Annotated(&'static str),
+    /// A program alone owns it, which owns nothing beside it: it was patched into what others wrote.
+    Patched,
 }
 
-use AssignedWhen::{Admitted, Always, Annotated, Beside, Unless, Unowned};
+use AssignedWhen::{Admitted, Always, Annotated, Beside, Patched, Unless, Unowned};
 
 /// An annotation of controllers that fill in a certificate.
 const INJECTED: AssignedWhen = Annotated("cert-manager.io/inject-*");
@@ -282,14 +284,33 @@ pub(super) const ASSIGNED: &[(&str, &str, AssignedWhen, &str)] = &[
     (
         "CustomResourceDefinition.apiextensions.k8s.io",
         "/spec/conversion/webhook/clientConfig/caBundle",
+        Patched,
+        "a controller fills in the certificate",
+    ),
+    (
+        "CustomResourceDefinition.apiextensions.k8s.io",
+        "/spec/conversion/webhook/clientConfig/caBundle",
         INJECTED,
         "a controller fills in the certificate",
     ),
+    ("APIService.apiregistration.k8s.io", "/spec/caBundle", Patched, "a controller fills in the certificate"),
     ("APIService.apiregistration.k8s.io", "/spec/caBundle", INJECTED, "a controller fills in the certificate"),
     (
         "MutatingWebhookConfiguration.admissionregistration.k8s.io",
         "/webhooks/*/clientConfig/caBundle",
+        Patched,
+        "a controller fills in the certificate",
+    ),
+    (
+        "MutatingWebhookConfiguration.admissionregistration.k8s.io",
+        "/webhooks/*/clientConfig/caBundle",
         INJECTED,
+        "a controller fills in the certificate",
+    ),
+    (
+        "ValidatingWebhookConfiguration.admissionregistration.k8s.io",
+        "/webhooks/*/clientConfig/caBundle",
+        Patched,
         "a controller fills in the certificate",
     ),
     (

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use crate::contexts::{self, ClusterContext};
-use crate::{Console, FINE, FOUND, duration};
+use crate::{Console, FINE, FOUND, completions, duration};
 use plan::Migration;
 
 /// Hand a cluster over from Config Sync to the agent, without changing what is synced
@@ -20,7 +20,7 @@ use plan::Migration;
 #[derive(clap::Args)]
 pub(crate) struct MigrateArgs {
     /// Contexts of the kubeconfig, separated by commas; `all` for all of them [default: the current one]
-    #[arg(long, value_delimiter = ',', value_name = "CONTEXTS")]
+    #[arg(long, value_delimiter = ',', value_name = "CONTEXTS", add = completions::contexts())]
     contexts: Option<Vec<String>>,
 
     /// Print every step, and change nothing

@@ -402,6 +402,25 @@ fn what_admission_controllers_chose_goes_and_what_people_chose_stays() {
 }
 
 #[test]
+fn a_certificate_that_a_program_patched_in_goes() {
+    let configured = |managers: Value| {
+        let metadata = json!({"name": "a", "managedFields": managers});
+        let client = json!({"service": {"name": "s", "namespace": "b"}, "caBundle": "QQ=="});
+        let config = json!({"webhooks": [{"name": "w", "clientConfig": client}]});
+        let object = live("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", metadata, config);
+        exported(object)["webhooks"][0]["clientConfig"]["caBundle"].is_string()
+    };
+    let entry = |manager: &str, fields: Value| {
+        let webhook = json!({"f:webhooks": {"k:{\"name\":\"w\"}": {"f:clientConfig": fields}}});
+        json!({"manager": manager, "operation": "Update", "apiVersion": "admissionregistration.k8s.io/v1", "fieldsV1": webhook})
+    };
+    let service = || entry("kubectl-create", json!({"f:service": {}}));
+    assert!(!configured(json!([service(), entry("operator", json!({"f:caBundle": {}}))])));
+    assert!(configured(json!([service(), entry("kubectl-patch", json!({"f:caBundle": {}}))])), "people did it");
+    assert!(configured(json!([entry("terraform", json!({"f:service": {}, "f:caBundle": {}}))])), "with the rest");
+}
+
+#[test]
 fn the_default_of_a_request_is_found_in_the_place_of_its_limit() {
     let limits = json!([{"type": "Container", "max": {"cpu": "1"}, "default": {"cpu": "1", "memory": "1Gi"}, "defaultRequest": {"memory": "1Gi"}}]);
     let range = live("v1", "LimitRange", json!({"name": "a", "namespace": "b"}), json!({"spec": {"limits": limits}}));

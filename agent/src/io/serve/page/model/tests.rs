@@ -36,6 +36,7 @@ fn view(id: &ObjectId, health: Health) -> ObjectView {
         pruning: false,
         late: false,
         skipped: false,
+        waits_for: None,
         stale: false,
         other: None,
     };
