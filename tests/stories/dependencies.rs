@@ -46,7 +46,8 @@ pub(crate) fn on_objects_of_others(kind: Kind) -> Result<()> {
     ensure!(!cluster.exists(&config_map_path(ELSEWHERE, "waiting"))?, "it was applied before its dependency");
     await_condition("trace says what an object waits for that is not there", || {
         let (code, said) = cluster.nomos(&["trace", "configmap/waiting", "-n", ELSEWHERE]);
-        let parts = ["(PENDING at ", "it is not on the cluster\n", "   it waits for configmap/depends-elsewhere/folder\n"];
+        let parts =
+            ["(ERROR at ", "it is not on the cluster\n", "   it waits for configmap/depends-elsewhere/folder\n"];
         ensure!(code == 0 && parts.iter().all(|part| said.contains(part)), "{said}");
         Ok(())
     })?;

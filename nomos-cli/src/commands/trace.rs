@@ -11,7 +11,7 @@ use agent::model::metadata::{ROOT_SCOPE, ROOT_SYNC, SyncId, annotation};
 use agent::model::object::{GroupKind, Object, ObjectId};
 use agent::model::url::shown_in;
 use agent::sync::live::Observed;
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Event;
 use kube::Client;
 use kube::api::{Api, ListParams};

@@ -20,14 +20,13 @@ use super::requests::{in_version, is_forbidden, list, patiently};
 use crate::commands::status::query;
 use crate::contexts::ClusterContext;
 use crate::kinds::ClusterKinds;
+use crate::progress::Progress;
 use crate::{Console, installation};
 
 /// Kinds that are listed at the same time.
 const LISTS: usize = 4;
 /// Dry runs in flight.
 const DRY_RUNS: usize = 16;
-/// Objects after which a terminal is told how far the work is.
-const TELL: usize = 500;
 
 /// The live objects that people made, as they meant them.
 #[derive(Default)]
@@ -159,21 +158,21 @@ impl<'a> LiveCluster<'a> {
         &self,
         args: &ExportArgs,
         git: Option<&DeclaredSet>,
-        console: &mut Console<'_>,
+        console: &Console<'_>,
     ) -> anyhow::Result<ExportedObjects> {
         let is_absent = |name: &&String| !self.namespaces.contains_key(*name) && !self.unread.contains_key(*name);
         if let Some(name) = args.namespace.iter().find(is_absent) {
             let context = &self.context.context;
             bail!("the cluster {context} has no Namespace {name}; kubectl get namespaces shows those that it has");
         }
+        let progress = console.begin(&format!("reading the cluster {}", self.context.context));
         let mut account = ExportAccount::default();
         let absent = self.server.absent_apis().await.map_err(|error| self.context.failed(error))?;
         account.incomplete.extend(absent.into_iter().map(|api| format!("{api}: its API server is away")));
         // The sync of one Namespace does not declare it.
         account.unread.extend(self.unread.iter().map(|(name, why)| format!("namespace/{name}: {why}")));
         let facts = self.facts(&args.namespace).await?;
-        let live = self.chosen(args, &mut account, console).await?;
-        tell(console, &format!("Read {} objects", live.len()));
+        let live = self.chosen(args, &mut account, &progress).await?;
         let mut meant = BTreeMap::new();
         for object in live {
             if self.is_meant(args, &object, &facts, &mut account) {
@@ -199,7 +198,7 @@ impl<'a> LiveCluster<'a> {
         account.incomplete.dedup();
         let confidential =
             meant.iter().filter(|(_, object)| object.is_confidential()).map(|(id, _)| id.clone()).collect();
-        let objects = self.without_defaults(meant, git, &facts, &mut account, console).await?;
+        let objects = self.without_defaults(meant, git, &facts, &mut account, &progress).await?;
         account.objects = objects.keys().map(ObjectId::to_string).collect();
         Ok(ExportedObjects { objects, confidential, account })
     }
@@ -231,7 +230,7 @@ impl<'a> LiveCluster<'a> {
         &self,
         args: &ExportArgs,
         account: &mut ExportAccount,
-        console: &mut Console<'_>,
+        progress: &Progress,
     ) -> anyhow::Result<Vec<Object>> {
         let kinds = self.server.kinds();
         for name in &args.kind {
@@ -258,7 +257,7 @@ impl<'a> LiveCluster<'a> {
                 (id, answer)
             })
             .buffered(LISTS);
-        let (mut found, mut told) = (Vec::new(), 0);
+        let mut found = Vec::new();
         while let Some((id, answer)) = answers.next().await {
             match answer {
                 Ok(objects) => found.extend(objects),
@@ -273,10 +272,7 @@ impl<'a> LiveCluster<'a> {
                     list.push(format!("{id}: {error}"));
                 }
             }
-            if found.len() >= told + TELL {
-                told = found.len();
-                tell(console, &format!("Read {told} objects so far"));
-            }
+            progress.tell(format!("{} objects read", found.len()));
         }
         Ok(found)
     }
@@ -346,7 +342,7 @@ impl<'a> LiveCluster<'a> {
         git: Option<&DeclaredSet>,
         facts: &MakerFacts,
         account: &mut ExportAccount,
-        console: &mut Console<'_>,
+        progress: &Progress,
     ) -> anyhow::Result<BTreeMap<ObjectId, Object>> {
         let (total, mut objects) = (live.len(), BTreeMap::new());
         let mut answers = stream::iter(live)
@@ -366,9 +362,7 @@ impl<'a> LiveCluster<'a> {
             if let Some(refusal) = refusal {
                 *account.with_defaults.entry(refusal).or_default() += 1;
             }
-            if objects.len() % TELL == 0 {
-                tell(console, &format!("Asked for the defaults of {} of {total} objects", objects.len()));
-            }
+            progress.tell(format!("asked for the defaults of {} of {total} objects", objects.len()));
         }
         Ok(objects)
     }
@@ -388,10 +382,4 @@ fn installed() -> anyhow::Result<BTreeSet<ObjectId>> {
         Ok(object.id())
     };
     installed.iter().map(id).collect()
-}
-
-fn tell(console: &mut Console<'_>, text: &str) {
-    if console.progress {
-        console.note(&format!("{text}...\n"));
-    }
 }
