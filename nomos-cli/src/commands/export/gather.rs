@@ -6,6 +6,7 @@ use agent::compile::NamespaceLabels;
 use agent::compile::declared::DeclaredSet;
 use agent::compile::kind_scopes::Scope;
 use agent::io::kubernetes::client::{ApiError, Cluster, Served};
+use agent::model::metadata::CONTROLLER_NAMESPACES;
 use agent::model::object::{GroupKind, Object, ObjectId};
 use anyhow::{Context as _, bail};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -297,8 +298,11 @@ impl<'a> LiveCluster<'a> {
             Meaning::Left(reason) => {
                 let left = account.left_out.entry(reason).or_default();
                 left.objects += 1;
-                if meant::left_namespace(object.namespace(), facts) == Some(reason) {
-                    left.namespaces.insert(object.namespace().to_owned());
+                let namespace = object.namespace();
+                // Those of the installation are never exported.
+                let can_be_named = !CONTROLLER_NAMESPACES.contains(&namespace);
+                if can_be_named && meant::left_namespace(namespace, facts) == Some(reason) {
+                    left.namespaces.insert(namespace.to_owned());
                 }
             }
         }
