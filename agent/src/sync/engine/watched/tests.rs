@@ -7,12 +7,10 @@ use serde_json::{Map, Value, json};
 
 use crate::compile::declared::DeclaredSet;
 use crate::model::finding::{Code, Finding};
-use crate::model::metadata::SyncId;
 use crate::model::object::{Object, ObjectId};
 use crate::sync::engine::tests::{applied, applies, begin_sync, declared, deleted, live, recorded};
-use crate::sync::engine::{Command, Event, Failure, Outcome, Retry, Settings, State};
+use crate::sync::engine::{Command, Event, Failure, Outcome, Retry, State};
 use crate::sync::live::Observed;
-use crate::sync::plan::guard::APPROVAL;
 
 const MANAGER: &str = "configsync.gke.io/manager";
 
@@ -441,19 +439,8 @@ fn an_object_without_the_proof_that_it_was_applied_is_told_and_stays() {
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn an_object_that_is_as_declared_already_becomes_the_sync_s_own() {
     let now = Instant::now();
-    let (_, set, object) = synced(now);
-    let mut state = State::new(Settings {
-        sync: SyncId::root("root-sync"),
-        in_flight: 20,
-        reconcile_timeout: Duration::from_secs(300),
-        approval: None,
-        how_to_approve: APPROVAL.to_owned(),
-        kinds: Default::default(),
-        recorded: Default::default(),
-        memory: Default::default(),
-        git: Default::default(),
-        last_in_force: None,
-    });
+    let (before, set, object) = synced(now);
+    let mut state = State::new(before.settings.clone());
     let compiled = |commit: &str, declared: &Arc<DeclaredSet>| Event::Compiled {
         commit: commit.repeat(40),
         declared: Some(Arc::clone(declared)),
