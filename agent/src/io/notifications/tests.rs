@@ -1,37 +1,49 @@
 //! Answers of services, from a stand-in on loopback.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
-use std::thread;
+use std::sync::Mutex;
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::settings::tests::read;
 use super::*;
 use crate::api::GitStatus;
 
-/// Answers one request after the other, and gives their heads back.
-fn stand_in(answers: &[(&str, &str)]) -> (String, thread::JoinHandle<Vec<String>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+/// Answers one request after the other, and keeps their heads.
+async fn stand_in(answers: &[(&str, &str)]) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let answers: Vec<_> = answers.iter().map(|(status, body)| ((*status).to_owned(), (*body).to_owned())).collect();
-    let served = thread::spawn(move || {
-        let mut heads = Vec::new();
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&heads);
+    tokio::spawn(async move {
         for (status, body) in answers {
-            let mut stream = listener.accept().unwrap().0;
-            let (mut head, mut reader) = (String::new(), BufReader::new(stream.try_clone().unwrap()));
-            while !head.ends_with("\r\n\r\n") {
-                assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
-            }
-            heads.push(head);
+            let mut stream = listener.accept().await.unwrap().0;
+            kept.lock().unwrap().push(request_head(&mut stream).await);
             let length = body.len();
-            write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
-            // The client closes first.
-            let _ = stream.read(&mut [0; 1 << 16]);
+            let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
         }
-        heads
     });
-    (url, served)
+    (url, heads)
+}
+
+/// The head of a request that was read to its end: a connection that is closed before may lose the answer.
+async fn request_head(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    loop {
+        let mut bytes = [0; 4096];
+        let count = stream.read(&mut bytes).await.unwrap();
+        assert!(count > 0, "{text}");
+        text.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+            if body.len() >= length.parse().unwrap() {
+                return head.to_owned();
+            }
+        }
+    }
 }
 
 /// The answers to a request for each of these, as this receiver.
@@ -57,12 +69,11 @@ async fn words_of_a_service_tell_what_its_status_does_not() {
         ("gitlab", "400 Bad Request", "name is too long", Delivery::Refused),
         ("gitea", "400 Bad Request", "Cannot transition status", Delivery::Refused),
     ] {
-        let (url, served) = stand_in(&[(status, body)]);
+        let (url, _) = stand_in(&[(status, body)]).await;
         let settings = format!("{{provider: {provider}, url: '{url}'}}");
         let (delivery, why) = sent(&settings, &[("x.token", "hunter2")], 1).await.remove(0);
         assert_eq!(delivery, expected, "{provider}: {body}");
         assert_eq!(why.is_empty(), expected == Delivery::Delivered, "{why}");
-        served.join().unwrap();
     }
 }
 
@@ -71,10 +82,9 @@ async fn the_address_in_the_secret_is_in_no_message() {
     let hidden = "http://hunter2.invalid/hunter2";
     let (delivery, why) = sent("provider: webhook", &[("x.url", hidden)], 1).await.remove(0);
     assert_eq!((delivery, why.as_str()), (Delivery::Failed(None), "its address: there is no connection"));
-    let (url, served) = stand_in(&[("404 Not Found", "")]);
+    let (url, _) = stand_in(&[("404 Not Found", "")]).await;
     let (_, why) = sent("provider: webhook", &[("x.url", &format!("{url}/hunter2"))], 1).await.remove(0);
     assert!(why.starts_with("its address answers with HTTP 404"), "{why}");
-    served.join().unwrap();
 }
 
 #[tokio::test]
@@ -84,7 +94,7 @@ async fn an_app_tells_with_a_token_of_its_installation_until_that_is_refused() {
     let (created, unauthorized) = ("201 Created", "401 Unauthorized");
     let answers =
         [(created, first.as_str()), (created, "{}"), (unauthorized, "{}"), (created, second.as_str()), (created, "{}")];
-    let (url, served) = stand_in(&answers);
+    let (url, heads) = stand_in(&answers).await;
     let secret = [
         ("x.github-app-client-id", "Iv1.a"),
         ("x.github-app-installation-id", "7"),
@@ -93,7 +103,7 @@ async fn an_app_tells_with_a_token_of_its_installation_until_that_is_refused() {
     let settings = format!("{{provider: github, url: '{url}'}}");
     let deliveries: Vec<_> = sent(&settings, &secret, 3).await.into_iter().map(|(delivery, _)| delivery).collect();
     assert_eq!(deliveries, [Delivery::Delivered, Delivery::Failed(None), Delivery::Delivered]);
-    let heads = served.join().unwrap();
+    let heads = heads.lock().unwrap().clone();
     let of = |head: &String| {
         let login = head.lines().find_map(|line| line.strip_prefix("authorization: Bearer ")).unwrap_or_default();
         (head.split(' ').nth(1).unwrap_or_default().to_owned(), login.split('.').next().unwrap_or_default().to_owned())
@@ -106,12 +116,11 @@ async fn an_app_tells_with_a_token_of_its_installation_until_that_is_refused() {
         ["first", "first", "second"].map(|login| ("/api/v3/repos/a/b/statuses/1".to_owned(), login.to_owned()));
     assert_eq!(statuses, expected);
 
-    let (url, served) = stand_in(&[(unauthorized, "hunter2")]);
+    let (url, _) = stand_in(&[(unauthorized, "hunter2")]).await;
     let settings = format!("{{provider: github, url: '{url}'}}");
     let (delivery, why) = sent(&settings, &secret, 1).await.remove(0);
     assert_eq!(delivery, Delivery::Failed(None));
     assert!(why.contains("(HTTP 401)") && !why.contains("hunter2"), "{why}");
-    served.join().unwrap();
 }
 
 #[test]
