@@ -10,7 +10,7 @@ use agent::io::kubernetes::apply::{self, CommitStamp};
 use agent::io::kubernetes::audit::audit;
 use agent::io::kubernetes::client::Cluster;
 use agent::io::kubernetes::count::count;
-use agent::io::kubernetes::hand_down::hand_down;
+use agent::io::kubernetes::delete::{Deletion, Dependents, delete};
 use agent::io::kubernetes::patience::patiently;
 use agent::io::kubernetes::values::fill;
 use agent::io::kubernetes::watch::{Subscription, Watches};
@@ -24,7 +24,7 @@ use agent::sync::moment::Moment;
 use agent::sync::reporting::{ReportAnswer, ReportEffect, ReportEvent, ReportMessage, ReportRequest, Reporting};
 use agent::sync::status::About;
 use futures::FutureExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// The value of the annotation `git-context`.
@@ -52,6 +52,8 @@ pub(crate) struct Client {
     tasks: JoinSet<()>,
     findings: Findings,
     subscription: Subscription,
+    /// To the deletions that are not sent yet.
+    withdrawals: watch::Sender<()>,
     /// From the watches.
     news: mpsc::Receiver<Event>,
     /// The kinds that it follows: `true` once a list was complete.
@@ -92,6 +94,7 @@ impl Client {
             id,
             uid: uid.to_owned(),
             subscription: watches.subscribe(&settings.sync, events),
+            withdrawals: watch::Sender::default(),
             news,
             joined: BTreeMap::new(),
             state: State::new(settings),
@@ -214,7 +217,10 @@ impl Client {
                 let cluster = Arc::clone(&self.cluster);
                 self.spawn(declared.id.clone(), async move { fill(&cluster, &declared, &sources).await });
             }
-            Command::Delete(id, uid, version, heirs) => self.delete(id, uid, version, heirs),
+            Command::Delete(id, uid, version, heirs) => {
+                self.delete(Deletion { id, uid, version, heirs, dependents: Dependents::Later });
+            }
+            Command::Withdraw => self.withdrawals.send_replace(()),
             Command::Abandon(id) => {
                 let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
                 self.spawn(id.clone(), async move { apply::abandon(&cluster, &sync, &id).await });
@@ -231,14 +237,10 @@ impl Client {
         });
     }
 
-    fn delete(&mut self, id: ObjectId, uid: Box<str>, version: u64, heirs: Vec<SyncId>) {
+    fn delete(&mut self, deletion: Deletion) {
         let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
-        self.spawn(id.clone(), async move {
-            match hand_down(&cluster, &sync, &id, &heirs).await {
-                Some(outcome) => outcome,
-                None => apply::delete(&cluster, &id, &uid, version, apply::Dependents::Later).await,
-            }
-        });
+        let withdrawn = self.withdrawals.subscribe();
+        self.spawn(deletion.id.clone(), async move { delete(&cluster, &sync, &deletion, withdrawn).await });
     }
 
     fn audit(&mut self, kind: GroupKind, versions: BTreeSet<String>) {

@@ -101,7 +101,7 @@ fn the_laws_hold_while_requests_fail() {
 
 #[test]
 fn the_laws_hold_beside_other_clients() {
-    try_all(|_| OTHERS, &[34]);
+    try_all(|_| OTHERS, &[34, 200_647]);
 }
 
 #[test]

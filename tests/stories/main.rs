@@ -111,6 +111,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     // The walk through nomos in README.md.
     ("a_fresh_cluster_reaches_synced", fresh_cluster::reaches_synced, &Kind::ALL),
     ("a_deleted_namespace_comes_back", deleted_namespace::comes_back, &Kind::ALL),
+    ("a_namespace_that_a_commit_brings_back_in_time_stays", deleted_namespace::brought_back_in_time, &[Kind::Sandbox]),
     ("drift_returns_to_the_declared_values", drift::returns, &Kind::ALL),
     ("drift_of_what_is_declared_empty_is_put_back", empty_values::are_put_back, &Kind::ALL),
     ("drift_is_no_value_that_is_not_stored", empty_values::cause_no_drift, &Kind::ALL),

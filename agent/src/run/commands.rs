@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::Instrument as _;
 
 use super::AgentContext;
@@ -13,11 +13,11 @@ use super::commit_states::CommitTeller;
 use super::source::git_context;
 use super::supervision::supervised;
 use crate::compile::declared::{DeclaredObject, DeclaredSet};
-use crate::io::kubernetes::apply::{self, Dependents};
+use crate::io::kubernetes::apply;
 use crate::io::kubernetes::audit::audit;
 use crate::io::kubernetes::client::Cluster;
 use crate::io::kubernetes::count::count;
-use crate::io::kubernetes::hand_down::hand_down;
+use crate::io::kubernetes::delete::{Deletion, Dependents, delete};
 use crate::io::kubernetes::patience::patiently;
 use crate::io::kubernetes::values::fill;
 use crate::io::kubernetes::watch::Subscription;
@@ -43,6 +43,8 @@ pub(super) struct CommandRunner {
     /// To the engine too: whole objects that audits read. Few of them wait, because they can be large.
     pub(super) audited: mpsc::Sender<Event>,
     pub(super) subscription: Subscription,
+    /// To the deletions that are not sent yet: they are withdrawn.
+    pub(super) withdrawals: watch::Sender<()>,
     /// To the reporter.
     pub(super) reports: mpsc::UnboundedSender<ReportMessage>,
     /// To the announcer.
@@ -120,13 +122,13 @@ impl CommandRunner {
                 let goes = |set: &Arc<DeclaredSet>| set.undeclared.is_gone_before();
                 let dependents =
                     if engine.in_force().is_some_and(goes) { Dependents::First } else { Dependents::Later };
-                self.spawn(OperationLabel::delete, id.clone(), OF_COMMIT, async move {
-                    match hand_down(&cluster, &sync, &id, &heirs).await {
-                        Some(outcome) => outcome,
-                        None => apply::delete(&cluster, &id, &uid, version, dependents).await,
-                    }
+                let withdrawn = self.withdrawals.subscribe();
+                let deletion = Deletion { id, uid, version, heirs, dependents };
+                self.spawn(OperationLabel::delete, deletion.id.clone(), OF_COMMIT, async move {
+                    delete(&cluster, &sync, &deletion, withdrawn).await
                 });
             }
+            Command::Withdraw => self.withdrawals.send_replace(()),
             Command::Abandon(id) => {
                 let (cluster, sync) = (Arc::clone(&self.cluster), self.sync.clone());
                 self.spawn(OperationLabel::unmanage, id.clone(), OF_COMMIT, async move {

@@ -109,8 +109,6 @@ pub(super) async fn run(
     let Some(mut recorded) = recorded(&context, &task, defined, instructions).await? else {
         return Ok(ExitReason::Stopped);
     };
-    // The record of a sync that goes stays as it is until nothing is left.
-    let groups = recorded.groups.take().filter(|_| task.removal.is_none());
     let (audited, audits) = mpsc::channel(AUDIT_BACKLOG);
     let (cluster, uid) = (Arc::new(task.cluster(&context.cluster)), object.as_ref().map(|it| it.uid.clone()));
     let announcer = Announcer::new(Arc::clone(&cluster), &task.sync, uid.as_deref(), Arc::clone(&context.journal));
@@ -123,6 +121,7 @@ pub(super) async fn run(
         events: events.clone(),
         audited,
         subscription: context.watches.subscribe(&task.sync, events.clone()),
+        withdrawals: watch::Sender::default(),
         reports,
         notices,
         restores: source.restores.clone(),
@@ -130,7 +129,7 @@ pub(super) async fn run(
     };
     // These tasks end with this function.
     let mut tasks = JoinSet::new();
-    tasks.spawn(reporter.run(reporting(&task, object, groups), messages, events).in_current_span());
+    tasks.spawn(reporter.run(reporting(&task, object, recorded.groups.take()), messages, events).in_current_span());
     tasks.spawn(announcer.run(announced).in_current_span());
     // A spec that changed meanwhile is followed at once.
     instructions.mark_changed();
@@ -250,6 +249,8 @@ fn settings(followed: &Instructions, recorded: RecordedInventory, last_in_force:
 fn reporting(task: &SyncTask, object: Option<SyncObject>, groups: Option<InventoryRecord>) -> Reporting {
     let (reconciler, going) = ("nomos-agent".to_owned(), task.removal.is_some());
     let about = About { generation: task.generation, reconciler, refused: None, going };
+    // The record of a sync that goes stays as it is until nothing is left.
+    let groups = groups.filter(|_| !going);
     Reporting::new(task.sync.clone(), about, object.map(|object| object.status), groups, task.resource_status)
 }
 

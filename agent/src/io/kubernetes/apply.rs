@@ -1,10 +1,9 @@
-//! Carries out the engine's commands about single objects: apply, annotate, read, delete, abandon.
+//! Carries out the engine's commands about single objects: apply, annotate, read, abandon.
 
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::client::{ApiError, Cluster, JSON, MERGE};
-use super::detached::detached_in;
+use super::client::{ApiError, Cluster, MERGE};
 use crate::compile::declared::DeclaredObject;
 use crate::compile::not_base64;
 use crate::model::finding::{Finding, Resource};
@@ -303,46 +302,6 @@ pub async fn read(cluster: &Cluster, declared: &DeclaredObject) -> Outcome {
 pub(super) async fn get(cluster: &Cluster, id: &ObjectId, version: &str) -> Result<Object, ApiError> {
     let path = cluster.path(id, version).await?;
     cluster.get(&path).await
-}
-
-/// The order in which an object goes and the objects that it owns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dependents {
-    /// They go after it.
-    Later,
-    /// It goes when they are gone.
-    First,
-}
-
-/// Deletes the object, unless it is a Namespace or CRD with objects that a user detached. The API server refuses it with 409 if
-/// the object was made anew (another `uid`) or changed since `version`.
-pub async fn delete(cluster: &Cluster, id: &ObjectId, uid: &str, version: u64, dependents: Dependents) -> Outcome {
-    if id.is_namespace() || id.is_crd() {
-        // All objects in it count, also those that the sync may not see.
-        match detached_in(&cluster.as_agent(), id).await {
-            Ok(None) => {}
-            Ok(Some(detached)) => return Outcome::KeepsDetached(detached),
-            Err(error) => return failed("look for detached objects in", id, &error, cluster),
-        }
-    }
-    let body = json!({
-        "apiVersion": "v1",
-        "kind": "DeleteOptions",
-        "propagationPolicy": match dependents {
-            Dependents::Later => "Background",
-            Dependents::First => "Foreground",
-        },
-        "preconditions": {"uid": uid, "resourceVersion": version.to_string()},
-    });
-    let result = async {
-        let path = cluster.path(id, "").await?;
-        cluster.request::<Value>(Method::DELETE, &path, JSON, body.to_string().into_bytes()).await
-    };
-    match result.await {
-        Ok(_) => Outcome::Deleted,
-        Err(error) if error.is_not_found() => Outcome::Absent(0),
-        Err(error) => failed("delete", id, &error, cluster),
-    }
 }
 
 /// Takes the sync's labels and annotations off, if it still manages the object. The API server refuses it with 409 if the

@@ -1,27 +1,30 @@
-//! Leaves an object that a sync is about to delete to a RepoSync that declares it, if the account of that may make it.
+//! Finds the RepoSync to which an object is left instead of deleted: it declares the object, and its account may make it.
 
 use http::Method;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::apply::{abandon, failed, get};
+use super::apply::{failed, get};
 use super::client::{ApiError, Cluster, JSON, collection};
 use super::path;
 use crate::model::metadata::{FIELD_MANAGER, SyncId};
 use crate::model::object::{Object, ObjectId};
 use crate::sync::engine::Outcome;
 
-/// Leaves an object that would be deleted to the first of these RepoSyncs whose account may make it. `None` if there is none.
-pub async fn hand_down(cluster: &Cluster, sync: &SyncId, id: &ObjectId, heirs: &[SyncId]) -> Option<Outcome> {
+/// The first of these RepoSyncs whose account may make the object: it is left to that one.
+///
+/// # Errors
+/// The answer to the command when the object is gone, or when that cannot be found out.
+pub async fn heir<'a>(cluster: &Cluster, id: &ObjectId, heirs: &'a [SyncId]) -> Result<Option<&'a SyncId>, Outcome> {
     for heir in heirs {
         match may_make(cluster, heir, id).await {
-            Ok(true) => return Some(abandon(cluster, sync, id).await),
+            Ok(true) => return Ok(Some(heir)),
             Ok(false) => {}
-            Err(error) if error.is_not_found() => return Some(Outcome::Absent(0)),
-            Err(error) => return Some(failed("ask if the next sync may make", id, &error, cluster)),
+            Err(error) if error.is_not_found() => return Err(Outcome::Absent(0)),
+            Err(error) => return Err(failed("ask if the next sync may make", id, &error, cluster)),
         }
     }
-    None
+    Ok(None)
 }
 
 /// `true` if the account of another sync may make the object as it is, by the API server's answer to a dry run. Rights and admission are

@@ -12,6 +12,7 @@ pub mod detached;
 pub mod apply;
 pub mod dry_run;
 pub mod hand_down;
+pub mod delete;
 pub mod values;
 pub mod audit;
 pub mod count;

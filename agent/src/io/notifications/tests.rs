@@ -20,7 +20,8 @@ async fn stand_in(answers: &[(&str, &str)]) -> (String, Arc<Mutex<Vec<String>>>)
     tokio::spawn(async move {
         for (status, body) in answers {
             let mut stream = listener.accept().await.unwrap().0;
-            kept.lock().unwrap().push(request_head(&mut stream).await);
+            let head = request_head(&mut stream).await;
+            kept.lock().unwrap().push(head);
             let length = body.len();
             let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
             stream.write_all(answer.as_bytes()).await.unwrap();

@@ -45,8 +45,12 @@ pub enum Command {
     /// Delete the object if it still has this uid and resource version, unless one of these RepoSyncs, which declare it, may make
     /// it itself: then it is left to that one. Answered with [`Event::Finished`](super::Event::Finished) and
     /// [`Outcome::Deleted`](super::Outcome::Deleted), [`Outcome::Abandoned`](super::Outcome::Abandoned),
-    /// [`Outcome::KeepsDetached`](super::Outcome::KeepsDetached) or [`Outcome::Absent`](super::Outcome::Absent).
+    /// [`Outcome::KeepsDetached`](super::Outcome::KeepsDetached), [`Outcome::Withdrawn`](super::Outcome::Withdrawn) or
+    /// [`Outcome::Absent`](super::Outcome::Absent).
     Delete(ObjectId, Box<str>, u64, Vec<SyncId>),
+    /// No deletion that is not sent yet is to be sent. Each is answered with [`Outcome::Withdrawn`](super::Outcome::Withdrawn), and
+    /// decided about anew.
+    Withdraw,
     /// Take the sync's labels and annotations off the object, and leave the rest. Answered with
     /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Abandoned`](super::Outcome::Abandoned) or
     /// [`Outcome::Absent`](super::Outcome::Absent).

@@ -106,6 +106,7 @@ impl State {
         let SpecChange { git, reconcile_timeout } = spec;
         if git != self.settings.git {
             self.prunes.forget_approvals();
+            self.withdraw_deletions();
         }
         self.settings.git = git;
         self.settings.reconcile_timeout = reconcile_timeout;
@@ -254,6 +255,7 @@ impl State {
             self.record();
         }
         (self.applied, self.pruned) = (0, 0);
+        self.withdraw_deletions();
         let unread = self.objects.marked(Mark::Unread).chain(self.objects.queued_repairs());
         // The answer to a read of an object that is not declared any more is not taken in.
         let is_declared = |id: &&ObjectId| matches!(self.declared(id), Declared::Object(_));

@@ -203,10 +203,11 @@ impl State {
 
     fn send_command(&mut self, id: &ObjectId, command: Command, place: QueuePlace, repair: Option<PendingRepair>) {
         let applies = matches!(command, Command::Apply(..) | Command::Annotate(..));
-        let (reads, deletes) = (matches!(command, Command::Read(_)), matches!(command, Command::Delete(..)));
+        let reads = matches!(command, Command::Read(_));
         let sent = match &command {
             Command::Apply(_, _, ApplyMode::TakeOver(_)) | Command::Annotate(_, _, Some(_)) => Sent::TakeOver,
             Command::Fill(..) => Sent::Fill,
+            Command::Delete(..) => Sent::Delete,
             _ => Sent::Other,
         };
         self.objects.change(id, |tracked| {
@@ -215,7 +216,7 @@ impl State {
             tracked.phase = Phase::InFlight(Box::new(InFlight { place, sent, repair, deferred: None, recorded }));
             if let Some(notes) = &mut tracked.notes {
                 // An object that waits goes on to do so after the read. A deletion that waited too long waits no more when it fails.
-                let keeps = std::mem::take(&mut notes.unread) && reads || deletes;
+                let keeps = std::mem::take(&mut notes.unread) && reads || sent == Sent::Delete;
                 if !keeps {
                     (notes.overdue_at, notes.overdue) = (None, false);
                 }

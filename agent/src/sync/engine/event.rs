@@ -114,6 +114,8 @@ pub enum Outcome {
     Deleted,
     /// The deletion was not sent, because it would take along this object, which a user detached.
     KeepsDetached(ObjectId),
+    /// The deletion was not sent, because [`Command::Withdraw`](super::Command::Withdraw) came before.
+    Withdrawn,
     /// The sync's labels and annotations are off the object.
     Abandoned,
     /// The command failed.

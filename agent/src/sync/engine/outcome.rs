@@ -24,7 +24,7 @@ impl State {
     pub(super) fn finished(&mut self, id: &ObjectId, outcome: Outcome, now: Instant) {
         let Some(in_flight) = self.objects.change(id, Tracked::take_in_flight) else { return };
         let InFlight { place, sent, repair, deferred, recorded } = *in_flight;
-        if !matches!(outcome, Outcome::Failed(Failure { retry: Retry::Server(_), .. })) {
+        if !matches!(outcome, Outcome::Withdrawn | Outcome::Failed(Failure { retry: Retry::Server(_), .. })) {
             self.outage.answered();
         }
         let mut failed = false;
@@ -55,6 +55,7 @@ impl State {
                     }
                 });
             }
+            Outcome::Withdrawn => self.prunes.refused(id),
             Outcome::KeepsDetached(detached) => {
                 self.prunes.refused(id);
                 self.keep_for(id, &detached);

@@ -52,14 +52,25 @@ impl State {
     }
 
     /// A user sets or removes the approval of deletions. Deletions of an approval that is taken back are judged again, but
-    /// for those that are sent already.
+    /// for those that the API server has already.
     pub(super) fn approve(&mut self, approval: Option<String>) {
         if self.settings.approval == approval {
             return;
         }
         self.settings.approval = approval;
-        self.prunes.granted.take_if(|granted| self.settings.approval.as_ref() != Some(&granted.approval));
+        let granted = &mut self.prunes.granted;
+        if granted.take_if(|granted| self.settings.approval.as_ref() != Some(&granted.approval)).is_some() {
+            self.withdraw_deletions();
+        }
         self.judge_again();
+    }
+
+    /// Deletions may not be wanted any more. Each that waits for its turn, or for the search of the objects that would go with it, is
+    /// decided about anew.
+    pub(super) fn withdraw_deletions(&mut self) {
+        if self.objects.is_deletion_in_flight() {
+            self.commands.push(Command::Withdraw);
+        }
     }
 
     /// Held deletions are judged again.

@@ -54,6 +54,7 @@ impl Outcome {
             Self::Absent(_) => "Absent",
             Self::Deleted => "Deleted",
             Self::KeepsDetached(_) => "KeepsDetached",
+            Self::Withdrawn => "Withdrawn",
             Self::Abandoned => "Abandoned",
             Self::Failed(_) => "Failed",
         }
@@ -77,6 +78,7 @@ impl Command {
             Self::AskServer => "AskServer".to_owned(),
             Self::Count(crd) => format!("Count {crd}"),
             Self::Delete(id, ..) => format!("Delete {id}"),
+            Self::Withdraw => "Withdraw".to_owned(),
             Self::Abandon(id) => format!("Abandon {id}"),
             Self::Restore(SourceCommit { commit, .. }) => format!("Restore {commit}"),
             Self::Share(_) => "Share".to_owned(),

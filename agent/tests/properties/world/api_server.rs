@@ -166,6 +166,18 @@ impl World {
         self.step(Event::Finished(id, outcome));
     }
 
+    /// Deletions that are not answered yet count as not sent.
+    pub(super) fn withdraw_deletions(&mut self) {
+        let is_deletion = |command: &Command| matches!(command, Command::Delete(..));
+        let (deletions, others) = std::mem::take(&mut self.commands).into_iter().partition(is_deletion);
+        self.commands = others;
+        for command in deletions {
+            if let Command::Delete(id, ..) = command {
+                self.events.push_back(Event::Finished(id, Outcome::Withdrawn));
+            }
+        }
+    }
+
     fn serves(&self, id: &ObjectId) -> bool {
         self.served || !id.is_of(&widgets())
     }

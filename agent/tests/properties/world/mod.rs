@@ -198,6 +198,7 @@ impl World {
                     self.may_be_applied(&declared);
                     self.commands.push_back(Command::Apply(declared, commit, onto));
                 }
+                Command::Withdraw => self.withdraw_deletions(),
                 command => self.commands.push_back(command),
             }
         }

@@ -62,6 +62,8 @@ pub(in crate::sync::engine) enum Sent {
     TakeOver,
     /// Values of other objects are read for it.
     Fill,
+    /// The object is deleted, if the command is not withdrawn before.
+    Delete,
     /// All others.
     Other,
 }

@@ -2,6 +2,7 @@
 
 mod other_namespaces;
 mod restarts;
+mod withdrawn;
 mod within_budget;
 
 use std::sync::Arc;
