@@ -51,6 +51,9 @@ pub(crate) fn on_objects_of_others(kind: Kind) -> Result<()> {
         ensure!(code == 0 && parts.iter().all(|part| said.contains(part)), "{said}");
         Ok(())
     })?;
+    let (code, said) = cluster.nomos(&["wait", ELSEWHERE, "--timeout", "1s"]);
+    let parts = [format!("configmap/waiting in {ELSEWHERE} is "), format!("waits for configmap/{ELSEWHERE}/folder")];
+    ensure!(code == 1 && parts.iter().all(|part| said.contains(part)), "{said}");
 
     let folder = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "folder"}});
     cluster.create(&format!("/api/v1/namespaces/{ELSEWHERE}/configmaps"), &folder)?;

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use agent::api::format_duration;
+use agent::api::{ResourceStatus, format_duration};
 use agent::model::metadata::SyncId;
 
 use super::status::query::{self, QueryScope};
-use super::status::report::{SyncReport, SyncReportState};
+use super::status::report::{SyncReport, SyncReportState, resource_name};
 use crate::syncs::{shown, sync_id};
 use crate::{Console, FINE, FOUND, completions, contexts, duration};
 
@@ -78,6 +78,12 @@ pub(crate) fn run(args: &WaitArgs, kubeconfig: Option<&Path>, console: &mut Cons
             if begun.elapsed() >= args.timeout {
                 let after = format_duration(args.timeout);
                 console.error(&format!("not synced after {after}: {}", missing.join("; ")));
+                // It only explains: without it the status is the same.
+                let found = query::syncs(&client, QueryScope { namespace: None, resources: true }).await;
+                let syncs = found.map(|(_, syncs)| syncs).unwrap_or_default();
+                for (sync, why) in syncs.iter().filter(|sync| is_meant(args, sync)).filter_map(unready) {
+                    console.note(&format!("{sync}: {why}\n"));
+                }
                 return Ok(FOUND);
             }
             tell(missing, console);
@@ -96,6 +102,29 @@ fn is_passing(error: &kube::Error) -> bool {
 
 fn is_meant(args: &WaitArgs, sync: &SyncReport) -> bool {
     args.syncs.is_empty() || args.syncs.contains(&sync.id())
+}
+
+/// The objects of a sync that are not ready, in words: how many, and the first that says why.
+fn unready(sync: &SyncReport) -> Option<(String, String)> {
+    let unready: Vec<_> = sync.resources.iter().filter(|resource| resource.status != "Current").collect();
+    let reason = |resource: &ResourceStatus| {
+        resource
+            .conditions
+            .iter()
+            .map(|condition| condition.message.trim())
+            .find(|text| !text.is_empty())
+            .map(str::to_owned)
+    };
+    let first = unready.iter().find(|resource| reason(resource).is_some()).or(unready.first())?;
+    let why = reason(first).map(|why| format!(": {why}")).unwrap_or_default();
+    let (name, namespace) = (resource_name(first), &first.id.namespace);
+    let name = if namespace.is_empty() { name } else { format!("{name} in {namespace}") };
+    let which = format!("{name} is {}{why}", first.status);
+    let text = match unready.len() {
+        1 => which,
+        number => format!("{number} objects are not ready, such as {which}"),
+    };
+    Some((shown(&sync.id()), text))
 }
 
 /// The syncs that are not as they are to be, each with what it is.

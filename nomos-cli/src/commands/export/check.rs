@@ -138,7 +138,7 @@ fn text(missing: &Uncommitted, compared: usize) -> String {
         out.push_str(&format!("{object}: {} {verb} not in the repository, or with another value\n", fields.join(", ")));
     }
     out.push_str(&format!(
-        "{compared} objects are compared: {} are not in the repository, {} differ\n",
+        "{compared} objects compared: {} not in the repository, {} different\n",
         objects.len(),
         fields.len()
     ));
