@@ -422,6 +422,7 @@ impl Driver<'_> {
         let before = std::mem::replace(&mut self.followed, next.clone());
         if next.stop && !before.stop {
             self.state.stop();
+            self.runner.withdrawals.send_replace(());
             self.stop_at = Some(Deadline::now() + GRACE);
         }
         if !Arc::ptr_eq(&next.task, &before.task) {

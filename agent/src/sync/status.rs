@@ -37,9 +37,14 @@ pub fn status(before: &SyncStatus, report: &Report, about: &About, now: &Time) -
     if about.going {
         return going(before, report, about, now);
     }
-    let source = stage(&before.source, &report.source, "", now);
     let rendered = Stage { findings: Vec::new(), ..report.source.clone() };
-    let rendering = stage(&before.rendering, &rendered, "Rendering skipped", now);
+    let (source, rendering) = match is_unread(before, &report.source) {
+        true => (before.source.clone(), before.rendering.clone()),
+        false => (
+            stage(&before.source, &report.source, "", now),
+            stage(&before.rendering, &rendered, "Rendering skipped", now),
+        ),
+    };
     let sync = match report.sync.commit.is_empty() && report.sync.findings.is_empty() {
         true => before.sync.clone(),
         false => stage(&before.sync, &report.sync, "", now),
@@ -57,6 +62,12 @@ pub fn status(before: &SyncStatus, report: &Report, about: &About, now: &Time) -
         conditions,
         history: history(&before.history, report, now),
     }
+}
+
+/// `true` if the source that the status tells of was not read since, so that it says as much as before.
+fn is_unread(before: &SyncStatus, source: &Stage) -> bool {
+    let is_same = before.source.git_status.as_ref() == Some(&*source.git);
+    is_same && source.commit.is_empty() && source.findings.is_empty()
 }
 
 /// The history with the commit in force. A commit that comes back has a second place in it.
@@ -267,7 +278,10 @@ fn timed(mut condition: SyncCondition, before: &SyncStatus, now: &Time) -> SyncC
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::api::GitStatus;
     use crate::model::finding::Code;
 
     fn about() -> About {
@@ -290,6 +304,20 @@ mod tests {
         let first = status(&SyncStatus::default(), &report("a", vec![]), &about(), &Time::from_unix(1));
         assert_eq!(first.last_synced_commit, "a");
         assert_eq!(status(&first, &report("a", vec![]), &about(), &Time::from_unix(9)), first);
+    }
+
+    #[test]
+    fn a_report_of_a_source_that_was_not_read_takes_no_error_away() {
+        let failed = report("a", vec![Finding::new(Code::Source, "not there")]);
+        let first = status(&SyncStatus::default(), &failed, &about(), &Time::from_unix(1));
+        let unread = Report { syncing: true, ..Report::default() };
+        let second = status(&first, &unread, &about(), &Time::from_unix(2));
+        assert_eq!((&second.source, &second.rendering), (&first.source, &first.rendering));
+        assert!(!second.source.errors.is_empty());
+        // Another source is followed: the errors of the one before are not its own.
+        let git = Arc::new(GitStatus { branch: "other".into(), ..GitStatus::default() });
+        let unread = Report { source: Stage { git, ..Stage::default() }, ..unread };
+        assert!(status(&first, &unread, &about(), &Time::from_unix(3)).source.errors.is_empty());
     }
 
     #[test]

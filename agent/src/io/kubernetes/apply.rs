@@ -363,7 +363,7 @@ fn is_ours(key: &str) -> bool {
 fn outcome(doing: &str, declared: &DeclaredObject, result: Result<Outcome, ApiError>, cluster: &Cluster) -> Outcome {
     let id = &declared.id;
     result.unwrap_or_else(|error| {
-        forget_lost_kind(id, &error, cluster);
+        doubt_lost_kind(id, &error, cluster);
         let explained = |finding| if error.code() == 0 { finding } else { not_base64_told(finding, declared) };
         let explained = |finding| explained(finding).at(declared.place());
         Outcome::Failed(error.failure_withheld(doing, explained, id, declared.is_confidential()))
@@ -377,7 +377,7 @@ pub(super) fn read_failure(
     source: &ObjectId,
     error: &ApiError,
 ) -> Outcome {
-    forget_lost_kind(source, error, cluster);
+    doubt_lost_kind(source, error, cluster);
     let doing = format!("read for {}", declared.id);
     Outcome::Failed(error.failure(&doing, |finding| finding.at(declared.place()), source))
 }
@@ -396,7 +396,7 @@ fn not_base64_told(finding: Finding, declared: &DeclaredObject) -> Finding {
 
 /// The failure of a command about an object that has no manifest.
 pub(super) fn failed(doing: &str, id: &ObjectId, error: &ApiError, cluster: &Cluster) -> Outcome {
-    forget_lost_kind(id, error, cluster);
+    doubt_lost_kind(id, error, cluster);
     // Without its manifest nothing says if its values are to be shown, which the words about a value that is written quote.
     let quotes = doing != "delete" && matches!(error.code(), 400 | 422);
     let is_secret = id.is_of(&GroupKind::new("", "Secret")) || quotes;
@@ -404,11 +404,10 @@ pub(super) fn failed(doing: &str, id: &ObjectId, error: &ApiError, cluster: &Clu
     Outcome::Failed(failure)
 }
 
-/// If the error says that the kind is not served, forgets what discovery said about it, so that the next command asks again:
-/// the kind may be served in another version now.
-fn forget_lost_kind(id: &ObjectId, error: &ApiError, cluster: &Cluster) {
+/// If the API server says that the kind is not served, the next command asks discovery again: it may be served in another version now.
+fn doubt_lost_kind(id: &ObjectId, error: &ApiError, cluster: &Cluster) {
     if error.is_unserved() {
-        cluster.forget(&id.group_kind());
+        cluster.doubt(&id.group_kind());
     }
 }
 

@@ -3,7 +3,7 @@
 mod error;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -74,6 +74,9 @@ const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 #[derive(Default)]
 struct DiscoveredKinds {
     served: RwLock<BTreeMap<GroupKind, Served>>,
+    /// Kinds that were not served as discovery said: it is asked again before they are used. Until then their scope is known from
+    /// before.
+    doubted: RwLock<BTreeSet<GroupKind>>,
     /// Number of discoveries that have begun.
     begun: AtomicU64,
     /// The number of the last discovery that is over, and its failure.
@@ -146,6 +149,7 @@ impl Cluster {
             }
         }
         *self.kinds.served.write().unwrap_or_else(PoisonError::into_inner) = kinds;
+        self.kinds.doubted.write().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(())
     }
 
@@ -156,7 +160,8 @@ impl Cluster {
     /// When the API server cannot be reached.
     pub async fn absent_apis(&self) -> Result<Vec<String>, ApiError> {
         match self.client.list_api_groups_aggregated().await {
-            Err(kube::Error::Api(_) | kube::Error::SerdeError(_)) => Ok(Vec::new()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 400..=428) => Ok(Vec::new()),
+            Err(kube::Error::SerdeError(_)) => Ok(Vec::new()),
             groups => Ok(stale(&groups?)),
         }
     }
@@ -167,6 +172,9 @@ impl Cluster {
     }
 
     fn known(&self, kind: &GroupKind) -> Option<Served> {
+        if self.kinds.doubted.read().unwrap_or_else(PoisonError::into_inner).contains(kind) {
+            return None;
+        }
         self.kinds.served.read().unwrap_or_else(PoisonError::into_inner).get(kind).cloned()
     }
 
@@ -204,9 +212,9 @@ impl Cluster {
         served.in_version(version).ok_or_else(|| ApiError::UnservedVersion(kind.clone(), version.to_owned()))
     }
 
-    /// Drops a kind that turned out not to be served any more, so that the next use of it asks discovery.
-    pub fn forget(&self, kind: &GroupKind) {
-        self.kinds.served.write().unwrap_or_else(PoisonError::into_inner).remove(kind);
+    /// A kind turned out not to be served as discovery said: the next use of it asks discovery again.
+    pub fn doubt(&self, kind: &GroupKind) {
+        self.kinds.doubted.write().unwrap_or_else(PoisonError::into_inner).insert(kind.clone());
     }
 
     /// The path of an object in this version, or in the preferred one if it is empty, encoded.

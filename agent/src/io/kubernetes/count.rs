@@ -11,16 +11,12 @@ use crate::model::object::ObjectId;
 /// # Errors
 /// When the API server cannot be reached, or is busy.
 pub async fn count(cluster: &Cluster, crd: &ObjectId) -> Result<Option<usize>, ApiError> {
-    let mut defined = cluster.defined_by(crd.name());
-    if defined.is_none() {
-        cluster.discover().await?;
-        defined = cluster.defined_by(crd.name());
-    }
-    let Some((_, served)) = defined else { return Ok(Some(0)) };
+    // The CRD may serve other versions than when discovery was asked last: the answer to a version that is gone would be none.
+    cluster.discover().await?;
+    let Some((_, served)) = cluster.defined_by(crd.name()) else { return Ok(Some(0)) };
     let objects: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &served.resource);
     let list = match in_time(objects.list_metadata(&ListParams { limit: Some(1), ..ListParams::default() })).await {
         Ok(list) => list,
-        Err(error) if error.code() == 404 => return Ok(Some(0)),
         Err(error) if error.is_transient() => return Err(error),
         Err(error) => {
             tracing::warn!(%crd, %error, "cannot count the objects of its kind");

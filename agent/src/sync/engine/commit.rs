@@ -94,6 +94,7 @@ impl State {
         } else if candidate.is_some() {
             self.candidate = candidate;
             self.prunes.forget_counts();
+            self.withdraw_deletions();
         }
         if self.candidate.is_none() && !same {
             self.restore();

@@ -260,6 +260,7 @@ impl State {
         } else {
             let overdue_at = (gives_rights(id) && SyncId::of_object(&inhabitant).is_some())
                 .then(|| now + self.settings.reconcile_timeout);
+            self.prunes.forget_count(id);
             self.objects.change(id, |tracked| {
                 tracked.phase = Phase::Waiting(inhabitant);
                 if let Some(at) = overdue_at {

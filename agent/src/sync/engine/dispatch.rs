@@ -138,10 +138,10 @@ impl State {
     }
 
     /// Work of a commit waits for its work at earlier places, and deletions wait for all of it. It also waits for the record,
-    /// and gives way to a commit that follows as soon as the answers are in.
+    /// and gives way to a commit that follows as soon as the answers are in. Nothing is deleted that such a commit may declare.
     fn must_wait(&self, place: QueuePlace) -> bool {
-        let waits =
-            self.recording.is_going_on() || self.is_next_known() || self.objects.is_commit_in_flight_before(place);
+        let follows = self.is_next_known() || place.class == WorkClass::Prune && self.candidate.is_some();
+        let waits = self.recording.is_going_on() || follows || self.objects.is_commit_in_flight_before(place);
         place.class != WorkClass::Repair && waits
     }
 
@@ -233,6 +233,11 @@ impl State {
         }
         if let Some(failure) = self.occupied(id) {
             self.failed(id, failure, now);
+            return None;
+        }
+        // A sync that goes takes all of its objects along, and asks for no approval.
+        let goes = self.in_force.declared.as_deref().is_some_and(|declared| self.goes_with_its_objects(declared));
+        if id.is_crd() && !goes && !self.is_count_known(id) {
             return None;
         }
         self.prunes.sent(&(id.clone(), uid.clone()), now);

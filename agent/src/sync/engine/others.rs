@@ -288,6 +288,10 @@ impl State {
         if self.has_handed_over_held() {
             self.judge_again();
         }
+        let is_unwanted = |id: &ObjectId| self.is_kept(id) || self.occupied(id).is_some();
+        if self.objects.deletions_in_flight().any(is_unwanted) {
+            self.withdraw_deletions();
+        }
         let namespaces = GroupKind::new("", "Namespace");
         let failed =
             self.objects.of_kind(&namespaces).filter(|(_, tracked)| matches!(tracked.phase, Phase::BackingOff(_)));

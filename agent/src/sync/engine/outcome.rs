@@ -120,6 +120,9 @@ impl State {
         (sent, recorded): (Sent, bool),
         now: Instant,
     ) -> bool {
+        if sent == Sent::Delete {
+            self.prunes.forget_count(id);
+        }
         // An object that another client makes under this name is none of the sync's.
         if failure.refused {
             self.prunes.refused(id);
@@ -161,11 +164,17 @@ impl State {
         if anew {
             self.made_anew(id);
         }
-        if self.objects.forgive(id) {
-            self.report.status_changed();
-        }
+        self.forgive(id);
         self.kinds.written(id);
         self.watch_kind_of(id);
+    }
+
+    /// What was wrong with the object is over.
+    pub(super) fn forgive(&mut self, id: &ObjectId) {
+        if self.objects.forgive(id) {
+            self.report.status_changed();
+            self.report.resources_changed();
+        }
     }
 
     /// The object is as it was just applied or read. If it does not become ready in time, its state says so.
@@ -241,6 +250,7 @@ impl State {
         if news {
             self.commands.push(Command::Notice(Notice::Failed(failure.finding)));
             self.report.status_changed();
+            self.report.resources_changed();
         }
         if passing {
             self.doubt_namespace(id, now);

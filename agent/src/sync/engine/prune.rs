@@ -5,6 +5,7 @@
 
 mod budget;
 
+use std::collections::btree_map::Entry;
 use std::time::Instant;
 
 use crate::compile::declared::DeclaredSet;
@@ -47,7 +48,7 @@ impl State {
     }
 
     /// `true` when the sync itself is being deleted, with all that its record names.
-    fn goes_with_its_objects(&self, declared: &DeclaredSet) -> bool {
+    pub(super) fn goes_with_its_objects(&self, declared: &DeclaredSet) -> bool {
         declared.undeclared.is_gone_before() && self.prunes.memory.proof == Proof::Record
     }
 
@@ -68,7 +69,7 @@ impl State {
     /// Deletions may not be wanted any more. Each that waits for its turn, or for the search of the objects that would go with it, is
     /// decided about anew.
     pub(super) fn withdraw_deletions(&mut self) {
-        if self.objects.is_deletion_in_flight() {
+        if self.objects.deletions_in_flight().next().is_some() {
             self.commands.push(Command::Withdraw);
         }
     }
@@ -316,6 +317,21 @@ impl State {
             });
         }
         counted
+    }
+
+    /// The deletion of a CRD had to wait, or failed: others may have made objects of its kind since.
+    pub(super) fn is_count_known(&mut self, crd: &ObjectId) -> bool {
+        let count = self.prunes.counts.entry(crd.clone());
+        if matches!(&count, Entry::Occupied(count) if count.get().is_some()) {
+            return true;
+        }
+        if let Entry::Vacant(count) = count {
+            count.insert(None);
+            self.commands.push(Command::Count(crd.clone()));
+        }
+        // The guard judges the deletion again when the answer is there.
+        self.prunes.found();
+        false
     }
 
     /// The objects of a CRD's kind were counted.

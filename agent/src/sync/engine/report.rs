@@ -188,7 +188,7 @@ impl State {
 
     fn report_now(&self, resources: Option<Vec<ResourceState>>) -> Report {
         let in_force = self.in_force.declared.is_some();
-        // Another source is to be followed, and nothing is known of it yet.
+        // Nothing is known of the source yet, as after a start, or when another one is to be followed.
         let unread = self.source.commit.is_empty() && self.source.findings.is_empty();
         Report {
             source: self.source.clone(),
@@ -199,7 +199,8 @@ impl State {
             },
             syncing: self.candidate.is_some()
                 || self.restoring == Restoring::Asked
-                || (in_force && (unread || self.is_syncing())),
+                || unread
+                || (in_force && self.is_syncing()),
             synced: self.is_synced(),
             resources,
         }
@@ -221,9 +222,10 @@ impl State {
         self.objects.of_kind(&crds).filter(|(_, tracked)| ours(tracked)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// A full report, for the last status of a process that stops.
+    /// A full report, for the last status of a process that stops. While no commit is in force, the process before knew more of the
+    /// objects.
     pub fn last_report(&self) -> Report {
-        self.report_now(Some(self.resources()))
+        self.report_now(self.in_force.declared.is_some().then(|| self.resources()))
     }
 
     /// Conflicts, fights, held deletions, a record that cannot be written, kinds that cannot be listed, failures, and objects that wait in vain, in this
@@ -264,7 +266,7 @@ impl State {
 
     /// The objects that are declared, live and the sync's, or recorded, in order.
     fn resources(&self) -> Vec<ResourceState> {
-        let none = std::collections::BTreeMap::new();
+        let (none, is_in_force) = (std::collections::BTreeMap::new(), self.in_force.declared.is_some());
         let declared = self.in_force.declared.as_ref().map_or(&none, |set| &set.objects);
         let mut is_declared = walk(declared);
         let mut tracked = walk(self.objects.all());
@@ -283,7 +285,7 @@ impl State {
         };
         let state = |id| {
             let tracked = tracked(id).map(AsRef::as_ref);
-            let pruning = declared(id).is_none() && !matches!(self.declared(id), Declared::Unknown);
+            let pruning = is_in_force && declared(id).is_none() && !matches!(self.declared(id), Declared::Unknown);
             let other = tracked.filter(|_| !pruning).and_then(other_manager);
             let waits_for = tracked.filter(|_| !pruning).and_then(waits_for);
             let waits = waits_for.is_some() && self.waiting_finding(id).is_some();

@@ -57,12 +57,16 @@ impl State {
         let known = self.in_force.declared.as_ref().and_then(|set| set.objects.get_key_value(&id));
         let id = known.map_or(id, |(known, _)| known.clone());
         let goes = live.terminating && id.is_namespace();
-        let began = self.objects.change(&id, |tracked| {
+        let terminating = live.terminating;
+        let was_terminating = self.objects.change(&id, |tracked| {
             tracked.recorded |= found;
-            !tracked.live.replace(live).is_some_and(|before| before.terminating)
+            tracked.live.replace(live).is_some_and(|before| before.terminating)
         });
+        if terminating != was_terminating {
+            self.report.resources_changed();
+        }
         // The objects in it count for nothing any more.
-        if goes && began && self.held.is_some() {
+        if goes && !was_terminating && self.held.is_some() {
             self.judge_again();
         }
         self.evaluate(&id, now);
@@ -84,7 +88,12 @@ impl State {
         if self.objects.live(id).is_none_or(newer) {
             return;
         }
+        let was_terminating = self.objects.live(id).is_some_and(|live| live.terminating);
         self.objects.set_live(id, None);
+        if was_terminating && self.objects.notes(id).is_some() {
+            // Its next form has not waited yet.
+            self.objects.change(id, |tracked| tracked.notes_mut().overdue_at = None);
+        }
         self.forget_record(id);
         self.carried_out(id);
         self.report.resources_changed();

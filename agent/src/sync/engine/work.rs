@@ -16,6 +16,8 @@ use super::{Command, Notice, State};
 
 /// The longest pause between two repairs of an object that another client fights over.
 const LONGEST_CALM: Duration = Duration::from_secs(60);
+/// The hint about an object whose deletion does not end.
+const FINALIZERS: &str = "see which finalizers it has (`metadata.finalizers`), and why they are not taken off";
 /// The longest pause between two attempts at one object.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
@@ -87,8 +89,8 @@ impl State {
     pub(super) fn nothing_to_do(&mut self, id: &ObjectId) {
         // The failure of a read of its readiness is forgiven when a read works.
         let unread = self.objects.notes(id).is_some_and(|notes| notes.read_at.is_some());
-        if !unread && self.objects.forgive(id) {
-            self.report.status_changed();
+        if !unread {
+            self.forgive(id);
         }
         self.drifted.remove(id);
         let Some(tracked) = self.objects.get(id) else { return };
@@ -97,10 +99,20 @@ impl State {
         }
     }
 
-    /// The object is declared and is being deleted: it is applied again when it is gone.
+    /// The object is declared and is being deleted: it is applied again when it is gone. When that takes longer than the reconcile
+    /// timeout, users are told.
     fn wait_until_gone(&mut self, id: &ObjectId, now: Instant) {
         let check_at = self.next_check_at(id, now);
-        self.objects.set_phase(id, Phase::Terminating(check_at));
+        let end = now + self.settings.reconcile_timeout;
+        let end = self.objects.change(id, |tracked| *tracked.notes_mut().overdue_at.get_or_insert(end));
+        if end > now {
+            let until = check_at.map_or(end, |at| at.min(end));
+            self.objects.set_phase(id, Phase::Terminating(Some(until)));
+            return;
+        }
+        let message = format!("{id} is declared and is being deleted, and its deletion does not come to its end");
+        let finding = self.about(Finding::new(Code::Applier, message).hint(FINALIZERS), id);
+        self.tell_obstacle(id, finding, check_at);
     }
 
     /// An object that carries the sync's labels and annotations and is as declared is the sync's own.
@@ -158,8 +170,8 @@ impl State {
             return;
         }
         let message = format!("{id} is not declared any more, and its deletion does not come to its end");
-        let hint = "see which finalizers it has (`metadata.finalizers`), and why they are not taken off";
-        self.tell_obstacle(id, Finding::new(Code::Applier, message).hint(hint).about(Resource::named(id, "")), None);
+        let finding = Finding::new(Code::Applier, message).hint(FINALIZERS).about(Resource::named(id, ""));
+        self.tell_obstacle(id, finding, None);
     }
 
     /// The object is declared, and another sync manages it: it is left as it is (KNV1060).

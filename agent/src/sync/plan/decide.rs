@@ -26,7 +26,21 @@ impl<'a> Declared<'a> {
             Some(object) => Self::Object(object),
             None if set.undeclared == Undeclared::GivenUp || set.disabled.contains(id) => Self::Disabled,
             None if set.withheld.contains_key(id) => Self::Unknown,
-            None => Self::Absent,
+            None => Self::unplaced(set, id),
+        }
+    }
+
+    /// An object of unknown scope has no Namespace yet, neither the usual one nor those of a selector: every object of its kind and name
+    /// may be it.
+    fn unplaced(set: &DeclaredSet, id: &ObjectId) -> Self {
+        if set.withheld.is_empty() || id.namespace().is_empty() {
+            return Self::Absent;
+        }
+        let unplaced = id.in_namespace("");
+        match set.withheld.contains_key(&unplaced) {
+            true if set.disabled.contains(&unplaced) => Self::Disabled,
+            true => Self::Unknown,
+            false => Self::Absent,
         }
     }
 }
@@ -323,5 +337,18 @@ mod tests {
         assert!(matches!(Declared::of(&set, id), Declared::Disabled));
         set.objects.insert(id.clone(), std::sync::Arc::clone(&object));
         assert!(matches!(Declared::of(&set, id), Declared::Object(_)));
+    }
+
+    #[test]
+    fn an_object_of_unknown_scope_may_be_in_every_namespace() {
+        let object = std::sync::Arc::new(declared(json!({})));
+        let (unplaced, placed) = (object.id.in_namespace(""), object.id.in_namespace("shop"));
+        let mut set = DeclaredSet::default();
+        set.withheld.insert(unplaced.clone(), object);
+        assert!(matches!(Declared::of(&set, &placed), Declared::Unknown));
+        set.disabled.insert(unplaced);
+        assert!(matches!(Declared::of(&set, &placed), Declared::Disabled));
+        set.withheld.clear();
+        assert!(matches!(Declared::of(&set, &placed), Declared::Absent), "a cluster-scoped one is another object");
     }
 }

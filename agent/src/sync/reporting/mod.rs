@@ -225,6 +225,13 @@ impl Reporting {
                 self.refusal = true;
             }
             ReportMessage::Spec(SpecFacts { generation, resource_status }) => {
+                if generation != self.about.generation {
+                    // They tell of the spec before, and are written as if of this one.
+                    let writing = self.writing.as_mut().and_then(|writing| writing.report.as_mut());
+                    for unwritten in self.pending.iter_mut().chain(writing) {
+                        (unwritten.report.syncing, unwritten.report.synced) = (true, false);
+                    }
+                }
                 (self.about.generation, self.about.refused) = (generation, None);
                 self.resource_status = resource_status;
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::api::Time;
+use crate::api::{SyncCondition, Time};
 use crate::model::finding::Code;
 use crate::model::metadata::annotation;
 use crate::model::object::ObjectId;
@@ -446,4 +446,16 @@ fn what_another_client_takes_away_is_written_again() {
     world.tell(record(2, &["x"]));
     world.tell(shown());
     assert_eq!((world.recorded_names(), statuses(&world)), (vec!["x"], 1));
+}
+
+#[test]
+fn a_report_of_the_spec_before_does_not_say_that_a_newer_one_is_synced() {
+    let mut world = World::new();
+    world.failures = vec![("status", unavailable())];
+    world.tell(ReportMessage::Report(report("a", None)));
+    world.tell(ReportMessage::Spec(SpecFacts { generation: 2, resource_status: true }));
+    world.wake();
+    let status = world.status.as_ref().expect("it is written");
+    let is_syncing = status.condition("Syncing").is_some_and(SyncCondition::is_true);
+    assert!(status.observed_generation == 2 && is_syncing, "{status:?}");
 }

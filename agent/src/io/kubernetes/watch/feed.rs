@@ -216,7 +216,7 @@ impl Feed {
 
     fn ends_with(&self, error: &ApiError) -> Result<(), End> {
         if error.is_unserved() {
-            self.watches.cluster.forget(&self.kind);
+            self.watches.cluster.doubt(&self.kind);
             return Err(End::Unserved);
         }
         Ok(())

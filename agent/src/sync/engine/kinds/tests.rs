@@ -170,6 +170,8 @@ fn a_crd_is_deleted_after_the_objects_of_its_kind_whatever_the_plural() {
     assert_eq!(deleted(&commands), std::slice::from_ref(&object), "{commands:?}");
     let mut commands = state.step(Event::Finished(object.clone(), crate::sync::engine::Outcome::Deleted), now);
     commands.extend(state.step(Event::Gone(object, 2), now));
+    assert_eq!(deleted(&commands), [], "others may have made such objects meanwhile: {commands:?}");
+    commands.extend(state.step(Event::Counted(crd.clone(), Some(0)), now));
     assert_eq!(deleted(&commands), [crd], "{commands:?}");
 }
 
@@ -365,4 +367,15 @@ fn a_namespace_goes_if_the_objects_in_it_are_of_a_kind_that_is_not_served() {
         commands.extend(recorded(&mut state, now));
         assert_eq!(deleted(&commands) == std::slice::from_ref(&namespace), goes, "{commands:?}");
     }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_sync_that_stops_before_it_has_read_its_source_claims_nothing() {
+    let mut state = sync_of(BTreeSet::from([ObjectId::new(&widget(), "ns", "wheel")]));
+    state.step(Event::Woken, Instant::now());
+    state.stop();
+    let report = state.last_report();
+    assert!(report.syncing && !report.synced, "{report:?}");
+    assert!(report.resources.is_none(), "the record of the process before is right");
 }

@@ -151,10 +151,10 @@ impl Objects {
         self.indices.in_flight.keys().any(|place| place.class == class)
     }
 
-    /// `true` while a deletion is unanswered.
-    pub(super) fn is_deletion_in_flight(&self) -> bool {
-        let is_deletion = |id| matches!(self.get(id).map(|tracked| &tracked.phase), Some(Phase::InFlight(it)) if it.sent == Sent::Delete);
-        self.marked(Mark::InFlight).any(is_deletion)
+    /// The objects whose deletion is unanswered.
+    pub(super) fn deletions_in_flight(&self) -> impl Iterator<Item = &ObjectId> {
+        let is_deletion = |id: &&ObjectId| matches!(self.get(id).map(|tracked| &tracked.phase), Some(Phase::InFlight(it)) if it.sent == Sent::Delete);
+        self.marked(Mark::InFlight).filter(is_deletion)
     }
 
     /// `true` when a command of the commit's own work is unanswered whose place is before `place`.

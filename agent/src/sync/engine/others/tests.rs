@@ -109,6 +109,18 @@ fn an_object_that_another_sync_declares_is_released_and_not_deleted() {
     assert_eq!((scene.deleted(), scene.released()), (vec!["goes".to_owned()], vec!["moves"]));
 }
 
+#[test]
+fn a_deletion_that_waits_is_not_sent_for_an_object_that_another_sync_declares_now() {
+    let mut scene = Scene::new(&(config_map("stays") + &config_map("moves")), held(FIRST, "elsewhere", ""));
+    scene.commit(SECOND, &config_map("stays"));
+    assert_eq!(scene.deleted(), ["moves"]);
+    scene.tell(held(FIRST, "elsewhere", &config_map("moves")));
+    assert!(scene.commands.iter().any(|command| matches!(command, Command::Withdraw)), "{:?}", scene.commands);
+    let moves = ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", "moves");
+    scene.step(Event::Finished(moves, Outcome::Withdrawn));
+    assert_eq!(scene.released(), ["moves"]);
+}
+
 /// The other sync goes with the agent too: an object that goes over to it at that moment would be left in the cluster.
 #[test]
 fn a_sync_that_goes_with_the_agent_leaves_nothing_to_others() {

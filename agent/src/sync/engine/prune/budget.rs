@@ -142,6 +142,11 @@ impl Prunes {
         of_object.for_each(|(_, counted)| counted.sent = false);
     }
 
+    /// The objects of the CRD's kind are counted anew before it is deleted.
+    pub(in crate::sync::engine) fn forget_count(&mut self, crd: &ObjectId) {
+        self.counts.remove(crd);
+    }
+
     /// The objects of another commit are counted anew.
     pub(in crate::sync::engine) fn forget_counts(&mut self) {
         self.counts.clear();

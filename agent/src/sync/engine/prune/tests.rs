@@ -1,5 +1,6 @@
 //! Approvals that are set, replayed and taken back, and deletions of several commits within an hour.
 
+mod definitions;
 mod other_namespaces;
 mod restarts;
 mod withdrawn;
@@ -343,37 +344,6 @@ fn an_hour_that_ends_while_a_candidate_waits_wakes_the_sync_once() {
     scene.now = scene.now.max(wake);
     scene.step(Event::Woken);
     assert!(scene.state.next_wake().is_none_or(|next| next > scene.now));
-}
-
-#[test]
-fn a_crd_that_takes_objects_of_others_along_waits_for_an_approval() {
-    let mut scene = Scene::new();
-    let crd =
-        ObjectId::new(&GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition"), "", "gears.example.com");
-    let manifest = "---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: gears.example.com}\nspec:\n  \
-        group: example.com\n  scope: Namespaced\n  names: {kind: Gear, plural: gears}\n  versions:\n  - {name: v1, served: true, \
-        storage: true, schema: {openAPIV3Schema: {type: object}}}\n";
-    let with_crd = declared(&(manifests(0..20) + manifest));
-    scene.commit('b', &with_crd);
-    scene.step(Event::Listing(crd.group_kind(), 1));
-    scene.step(Event::Listed(crd.group_kind(), 1));
-    scene.settle();
-    scene.commit('c', &config_maps(0..20));
-    scene.step(Event::Counted(crd.clone(), Some(3)));
-    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
-    assert!(scene.held()[0].contains("with 3 gears.example.com that are not of this sync"), "{:?}", scene.held());
-    scene.step(Event::Approved(Some(offered(&scene.commands))));
-    scene.step(Event::Counted(crd.clone(), Some(4)));
-    assert_eq!((scene.deletions(), scene.held().len()), (0, 1), "the approval was for three");
-    scene.step(Event::Approved(Some(offered(&scene.commands))));
-    scene.step(Event::Counted(crd.clone(), Some(4)));
-    assert_eq!((scene.deletions(), scene.held().len()), (1, 0));
-    // One that no other object goes with is deleted as any object.
-    scene.commit('d', &with_crd);
-    scene.settle();
-    scene.commit('e', &config_maps(0..20));
-    scene.step(Event::Counted(crd.clone(), Some(0)));
-    assert_eq!((scene.deletions(), scene.held().len()), (1, 0));
 }
 
 #[test]

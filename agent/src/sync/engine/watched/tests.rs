@@ -1,5 +1,7 @@
 //! Restored backups, forged metadata, and objects that cannot be deleted.
 
+mod reported;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -54,6 +54,23 @@ fn a_deletion_that_waits_is_not_sent_when_its_approval_is_taken_back() {
 }
 
 #[test]
+fn nothing_is_deleted_that_a_commit_declares_which_waits_for_a_list() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(0..18));
+    let widget = "---\napiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w, namespace: default}\n";
+    let set = declared(&(manifests(0..20) + widget));
+    scene.commit('c', &set);
+    scene.answer();
+    assert_eq!(deleted(&scene.commands), []);
+    scene.commit('d', &config_maps(0..18));
+    scene.answer();
+    assert_eq!(deleted(&scene.commands), [config_map("c18"), config_map("c19")]);
+    scene.commit('c', &set);
+    scene.withdraw();
+    assert_eq!(deleted(&scene.commands), [], "those are not wanted any more that were on their way");
+}
+
+#[test]
 fn nothing_is_withdrawn_when_nothing_is_being_deleted() {
     let mut scene = Scene::new();
     scene.commit('b', &config_maps(0..19));

@@ -1,0 +1,69 @@
+//! CRDs, whose deletion takes along the objects of their kind.
+
+use super::*;
+use crate::sync::engine::{Failure, Retry};
+
+fn gears() -> ObjectId {
+    ObjectId::new(&GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition"), "", "gears.example.com")
+}
+
+fn with_gears() -> Arc<DeclaredSet> {
+    let manifest = "---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: gears.example.com}\nspec:\n  \
+        group: example.com\n  scope: Namespaced\n  names: {kind: Gear, plural: gears}\n  versions:\n  - {name: v1, served: true, \
+        storage: true, schema: {openAPIV3Schema: {type: object}}}\n";
+    declared(&(manifests(0..20) + manifest))
+}
+
+#[test]
+fn a_crd_that_takes_objects_of_others_along_waits_for_an_approval() {
+    let mut scene = Scene::new();
+    let (crd, with_crd) = (gears(), with_gears());
+    scene.commit('b', &with_crd);
+    scene.step(Event::Listing(crd.group_kind(), 1));
+    scene.step(Event::Listed(crd.group_kind(), 1));
+    scene.settle();
+    scene.commit('c', &config_maps(0..20));
+    scene.step(Event::Counted(crd.clone(), Some(3)));
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    assert!(scene.held()[0].contains("with 3 gears.example.com that are not of this sync"), "{:?}", scene.held());
+    scene.step(Event::Approved(Some(offered(&scene.commands))));
+    scene.step(Event::Counted(crd.clone(), Some(4)));
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1), "the approval was for three");
+    scene.step(Event::Approved(Some(offered(&scene.commands))));
+    scene.step(Event::Counted(crd.clone(), Some(4)));
+    assert_eq!((scene.deletions(), scene.held().len()), (1, 0));
+    // One that no other object goes with is deleted as any object.
+    scene.commit('d', &with_crd);
+    scene.settle();
+    scene.commit('e', &config_maps(0..20));
+    scene.step(Event::Counted(crd.clone(), Some(0)));
+    assert_eq!((scene.deletions(), scene.held().len()), (1, 0));
+}
+
+/// Its deletion is refused, and others make objects of its kind before it is tried again.
+#[test]
+fn the_objects_of_a_crd_are_counted_again_before_its_deletion_is_tried_again() {
+    for others in [0, 100] {
+        let mut scene = Scene::new();
+        scene.commit('b', &with_gears());
+        scene.step(Event::Listing(gears().group_kind(), 1));
+        scene.step(Event::Listed(gears().group_kind(), 1));
+        scene.settle();
+        scene.commit('c', &config_maps(0..20));
+        scene.step(Event::Counted(gears(), Some(0)));
+        scene.answer();
+        assert_eq!(deleted(&scene.commands), [gears()]);
+        scene.commands.clear();
+        let finding = Finding::new(Code::InsufficientPermission, "403");
+        let failure = Failure { finding, retry: Retry::Object, refused: true };
+        scene.step(Event::Finished(gears(), Outcome::Failed(failure)));
+        scene.now += Duration::from_secs(60);
+        scene.step(Event::Woken);
+        assert_eq!(deleted(&scene.commands), [], "it is counted first");
+        assert!(scene.commands.iter().any(|command| matches!(command, Command::Count(_))), "{:?}", scene.commands);
+        scene.step(Event::Counted(gears(), Some(others)));
+        scene.answer();
+        let (deletions, held) = if others == 0 { (1, 0) } else { (0, 1) };
+        assert_eq!((scene.deletions(), scene.held().len()), (deletions, held), "{others}");
+    }
+}
