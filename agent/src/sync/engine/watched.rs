@@ -61,6 +61,9 @@ impl State {
             tracked.recorded |= found;
             !tracked.live.replace(live).is_some_and(|before| before.terminating)
         });
+        if ours {
+            self.others.gained(&id, listed);
+        }
         // The objects in it count for nothing any more.
         if goes && began && self.held.is_some() {
             self.judge_again();
