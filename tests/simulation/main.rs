@@ -111,7 +111,7 @@ fn the_laws_hold_for_several_syncs() {
 
 #[test]
 fn the_laws_hold_for_tenants() {
-    try_all(|_| TENANTS, &[111, 126, 100_041, 100_048, 100_111, 100_233]);
+    try_all(|_| TENANTS, &[111, 126, 100_041, 100_048, 100_111, 100_229, 100_233]);
 }
 
 #[test]
