@@ -27,7 +27,8 @@ pub(crate) struct Laws {
     stamps: Vec<Stamp>,
     /// The sync that applied an object last, by the object's uid.
     pub(crate) owners: BTreeMap<String, usize>,
-    /// Objects that others took the stamp off after the last apply: they need not be deleted, even with the stamp on again.
+    /// Objects that others took the stamp off after the last apply: they need not be deleted, and other syncs may have them, even with the
+    /// stamp on again.
     taken: BTreeSet<String>,
     /// Objects of which the API server said to their owner that they are not there.
     denied: BTreeSet<String>,
@@ -132,7 +133,7 @@ impl Laws {
             && !(*own == Some(object::uid(before)) && self.takes_over(other, *sync))
             && self.stamps[other].is_on(before)
             && is_applied(before)
-            && !self.denied.contains(object::uid(before))
+            && ![&self.denied, &self.taken].iter().any(|lost| lost.contains(object::uid(before)))
         {
             self.breaks(format!("sync {sync} writes to {}, which is sync {other}'s", incoming.path));
         }

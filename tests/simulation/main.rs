@@ -106,7 +106,7 @@ fn the_laws_hold_beside_other_clients() {
 
 #[test]
 fn the_laws_hold_for_several_syncs() {
-    try_all(|_| SEVERAL, &[53, 104, 125, 175, 179, 181, 192, 196, 290, 306, 322]);
+    try_all(|_| SEVERAL, &[53, 104, 125, 175, 179, 181, 192, 196, 290, 306, 322, 300_021]);
 }
 
 #[test]
