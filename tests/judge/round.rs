@@ -8,7 +8,7 @@ use agent::model::metadata::{FIELD_MANAGER, SyncId, annotation, label};
 use agent::model::object::Object;
 use agent::sync::diff;
 use agent::sync::engine::{ApplyMode, Outcome};
-use agent::sync::live::{FieldOwnership, Live, Observed};
+use agent::sync::live::{FieldOwnership, Live, Observed, Owner};
 use agent::sync::managed_fields::{ManagedFieldsEntry, is_list_item};
 use agent::sync::plan::{Action, Cause, Declared, decide};
 use anyhow::{Context, Result, bail};
@@ -353,7 +353,8 @@ impl Round<'_> {
         let (record, action) = running.context("judged")?;
         let mode = match action {
             Action::Apply(Cause::Drifted(missing)) if missing.iter().any(|path| is_list_item(path)) => {
-                Some(ApplyMode::Reclaim)
+                // One that is not the sync's is taken over first.
+                (record.owner == Owner::Us).then_some(ApplyMode::Reclaim)
             }
             Action::Apply(_) => Some(ApplyMode::Update),
             _ => None,

@@ -27,12 +27,13 @@ pub(crate) struct Laws {
     stamps: Vec<Stamp>,
     /// The sync that applied an object last, by the object's uid.
     pub(crate) owners: BTreeMap<String, usize>,
-    /// Objects that others took the stamp off after the last apply: they need not be deleted, even with the stamp on again.
+    /// Objects that others took the stamp off after the last apply: they need not be deleted, and other syncs may have them, even with the
+    /// stamp on again.
     taken: BTreeSet<String>,
     /// Objects of which the API server said to their owner that they are not there.
     denied: BTreeSet<String>,
-    /// Objects that others made with all that an apply of a sync leaves, under a name that the sync's record had: the sync itself
-    /// may have sent this apply and heard no answer. Nobody can tell them from its own.
+    /// Objects that others made with all that an apply of a sync leaves, under a name that the sync's record had, or that the sync has
+    /// applied since, be it in vain: the sync itself may have sent this apply and heard no answer. They cannot be told from its own.
     mistaken: BTreeSet<(usize, String)>,
     activations: BTreeMap<usize, Activation>,
     /// Approved commits.
@@ -64,6 +65,8 @@ pub(crate) struct Written<'a> {
     pub(crate) incoming: &'a Incoming,
     /// What it is about.
     pub(crate) place: &'a Place,
+    /// The uid of its object, if that was the sync's own when the request was sent, as far as it had heard.
+    pub(crate) own: Option<&'a str>,
     pub(crate) before: Option<Arc<Value>>,
     pub(crate) after: Option<Arc<Value>>,
     /// It comes from a process that has ended, or from a request that was given up.
@@ -82,10 +85,16 @@ impl Laws {
         self.broken.get_or_insert(law.into());
     }
 
-    /// A request is sent, and may be refused for want of a right.
-    pub(crate) fn sent(&mut self, sync: usize, incoming: &Incoming, place: &Place) {
+    /// A request is sent, and may be refused for want of a right. `before` is its object.
+    pub(crate) fn sent(&mut self, sync: usize, incoming: &Incoming, place: &Place, before: Option<&Value>) {
         if !is_write(incoming) || is_report(place) {
             return;
+        }
+        let is_forged = |live: &&Value| {
+            self.stamps[sync].is_on(live) && is_applied(live) && !self.owners.contains_key(object::uid(live))
+        };
+        if let Some(forged) = before.filter(is_forged).filter(|_| incoming.content_type == APPLY) {
+            self.mistaken.insert((sync, object::uid(forged).to_owned()));
         }
         let of = &self.syncs[sync];
         if incoming.impersonated != of.user() {
@@ -97,7 +106,7 @@ impl Laws {
 
     /// A request was performed.
     pub(crate) fn written(&mut self, written: &Written<'_>) {
-        let Written { sync, incoming, place, before, after, .. } = written;
+        let Written { sync, incoming, place, own, before, after, .. } = written;
         if !is_write(incoming) {
             return;
         }
@@ -120,9 +129,11 @@ impl Laws {
             && let Some(other) = self.owners.get(object::uid(before)).copied()
             && other != *sync
             && !self.takes_over(*sync, other)
+            // The sync had not heard yet that it was taken over. Its request names no version: drift is put back though others write.
+            && !(*own == Some(object::uid(before)) && self.takes_over(other, *sync))
             && self.stamps[other].is_on(before)
             && is_applied(before)
-            && !self.denied.contains(object::uid(before))
+            && ![&self.denied, &self.taken].iter().any(|lost| lost.contains(object::uid(before)))
         {
             self.breaks(format!("sync {sync} writes to {}, which is sync {other}'s", incoming.path));
         }
@@ -198,17 +209,25 @@ impl Laws {
         }
     }
 
-    /// A sync has heard that its approval is taken back. `leaving` as for [`Laws::in_force`].
-    pub(crate) fn revoked(&mut self, sync: usize, server: &Server, leaving: &BTreeSet<String>) {
+    /// A sync has heard that its approval is taken back. `leaving` and `unheard` as for [`Laws::in_force`].
+    pub(crate) fn revoked(&mut self, sync: usize, server: &Server, leaving: &BTreeSet<String>, unheard: bool) {
         self.approved.retain(|(other, _)| *other != sync);
         if let Some(activation) = self.activations.get(&sync) {
-            self.in_force(sync, activation.commit.clone(), server, leaving);
+            self.in_force(sync, activation.commit.clone(), server, leaving, unheard);
         }
     }
 
-    /// A commit came in force. `leaving` are the uids that deletions on their way name.
-    pub(crate) fn in_force(&mut self, sync: usize, commit: String, server: &Server, leaving: &BTreeSet<String>) {
-        let all = server.state.store.all().map(|(_, object)| object);
+    /// A commit came in force. `leaving` are the uids that deletions on their way name. `unheard` is `true` if the sync has not heard yet
+    /// that it has lost an object: the commit may keep it, so that it does not delete all objects that the sync knows of.
+    pub(crate) fn in_force(
+        &mut self,
+        sync: usize,
+        commit: String,
+        server: &Server,
+        leaving: &BTreeSet<String>,
+        unheard: bool,
+    ) {
+        let all = server.state.store.all().map(|(_, object)| object).filter(|_| !unheard);
         let ours = all.filter(|one| self.owners.get(object::uid(one)) == Some(&sync));
         let ours = ours.filter(|one| self.stamps[sync].is_on(one) && !object::is_deleting(one));
         let ours = ours.map(|one| object::uid(one).to_owned()).filter(|uid| !leaving.contains(uid)).collect();
@@ -241,6 +260,11 @@ impl Laws {
                 "sync {sync} says that it is synced, but {id} is there, is its own and is not declared"
             ));
         }
+    }
+
+    /// `true` for an object that others delete or have taken the stamp off.
+    pub(crate) fn is_taken(&self, live: &Value) -> bool {
+        object::is_deleting(live) || self.taken.contains(object::uid(live))
     }
 
     /// `true` for an object of the sync that nothing has taken from it.

@@ -150,7 +150,7 @@ impl World {
             Some((sync, place)) => self.answer(*sync, *place, arrives),
             None => {
                 let (sync, pending) = self.ghosts.remove(at - waiting.len());
-                let _ = self.perform(sync, &pending.incoming, true);
+                let _ = self.perform(sync, &pending, true);
             }
         }
     }
@@ -251,7 +251,7 @@ impl World {
     fn busy(&mut self) -> bool {
         let mut busy = false;
         while let Some((sync, pending)) = self.ghosts.pop() {
-            let _ = self.perform(sync, &pending.incoming, true);
+            let _ = self.perform(sync, &pending, true);
         }
         for (line, _) in self.waiting() {
             if self.has_waiting(line) {

@@ -239,6 +239,12 @@ impl Server {
         self.noted = self.state.store.revision();
     }
 
+    /// The object that a request is about, as it is stored.
+    pub(crate) fn at(&self, place: &Place) -> Option<&Arc<Value>> {
+        let resource = self.state.resources.get(&place.group, &place.version, &place.resource)?;
+        self.state.get(resource, &place.namespace, &place.name)
+    }
+
     /// An object as it is stored.
     pub(crate) fn find(&self, id: &ObjectId) -> Option<&Arc<Value>> {
         let collection = match id.group() {

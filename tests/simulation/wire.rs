@@ -32,10 +32,17 @@ pub(crate) struct Pending {
     pub(crate) incoming: Incoming,
     /// The answer, once the request is performed: it may be on its way for a while.
     pub(crate) reply: Option<Reply>,
+    /// The uid of its object, if that was the sync's own when the request was sent, as far as it had heard; `None` until that is noted.
+    own: Option<Option<String>>,
     answer: oneshot::Sender<Reply>,
 }
 
 impl Pending {
+    /// The uid of its object, if that was the sync's own when the request was sent, as far as it had heard.
+    pub(crate) fn own(&self) -> Option<&str> {
+        self.own.as_ref().and_then(|own| own.as_deref())
+    }
+
     pub(crate) fn is_watch(&self) -> bool {
         self.incoming.query.is_on("watch")
     }
@@ -83,6 +90,13 @@ impl Wire {
     /// Takes all requests off the line.
     pub(crate) fn take_all(&self) -> Vec<Pending> {
         std::mem::take(&mut self.line())
+    }
+
+    /// Notes the objects of new requests. `own` gives the uid of one that is the sync's own.
+    pub(crate) fn note(&self, own: impl Fn(&Incoming) -> Option<String>) {
+        for pending in &mut *self.line() {
+            pending.own.get_or_insert_with(|| own(&pending.incoming));
+        }
     }
 
     /// Puts a request back that was performed and whose answer is on its way.
@@ -147,7 +161,7 @@ impl tower_service::Service<Request<Body>> for Wire {
                 body,
             };
             let (answer, answered) = oneshot::channel();
-            line.line().push(Pending { incoming, reply: None, answer });
+            line.line().push(Pending { incoming, reply: None, own: None, answer });
             line.asked.notify_waiters();
             let (code, content) = answered.await.map_err(io::Error::other)??;
             let response = Response::builder().status(code).header("content-type", "application/json");

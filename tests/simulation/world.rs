@@ -12,7 +12,9 @@ use agent::model::object::{GroupKind, ObjectId};
 use agent::sync::engine::{AllSyncs, Event, Holdings};
 use agent::sync::moment::Moment;
 use sandbox::answer::Incoming;
+use sandbox::object;
 use sandbox::state::State;
+use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::client::{Client, Wish, moment};
@@ -21,8 +23,8 @@ use crate::laws::{Laws, Written};
 use crate::process::Process;
 use crate::run::Look;
 use crate::schedule::Schedule;
-use crate::server::{Performed, Server, about};
-use crate::source::{Content, OBJECTS};
+use crate::server::{self, Performed, Server, about};
+use crate::source::{Content, OBJECTS, Template};
 use crate::watches::OpenWatches;
 use crate::wire::{self, Pending, Wire};
 
@@ -140,7 +142,7 @@ impl World {
         let wire = self.lines[line].clone();
         let mut pending = wire.take(at);
         if pending.reply.is_none() {
-            pending.reply = Some(self.perform(line, &pending.incoming, false));
+            pending.reply = Some(self.perform(line, &pending, false));
         }
         match arrives || pending.is_watch() {
             true => pending.answer(),
@@ -149,14 +151,11 @@ impl World {
         self.idle();
     }
 
-    pub(crate) fn perform(&mut self, sync: usize, incoming: &Incoming, late: bool) -> wire::Reply {
-        let place = about(incoming);
-        self.laws.sent(sync, incoming, &place);
-        let find = |server: &Server| {
-            let resource = server.state.resources.get(&place.group, &place.version, &place.resource)?;
-            server.state.get(resource, &place.namespace, &place.name).cloned()
-        };
+    pub(crate) fn perform(&mut self, sync: usize, pending: &Pending, late: bool) -> wire::Reply {
+        let (incoming, place) = (&pending.incoming, about(&pending.incoming));
+        let find = |server: &Server| server.at(&place).cloned();
         let before = find(&self.server);
+        self.laws.sent(sync, incoming, &place, before.as_deref());
         let (performed, reply) = match self.server.perform(incoming, &place) {
             Performed::Not(reply) => (false, reply),
             Performed::Done(reply) => (true, reply),
@@ -180,7 +179,8 @@ impl World {
         if performed {
             let after = find(&self.server);
             let time = self.server.time;
-            self.laws.written(&Written { sync, incoming, place: &place, before, after, late, time });
+            let own = pending.own();
+            self.laws.written(&Written { sync, incoming, place: &place, own, before, after, late, time });
         } else if let (Some(before), Ok((404, _))) = (before, &reply) {
             self.laws.denied(sync, &before);
         }
@@ -204,6 +204,11 @@ impl World {
             }
         }
         for line in 0..self.lines.len() {
+            let own = |incoming: &Incoming| {
+                let live = self.server.at(&about(incoming))?;
+                self.is_own(line, live).then(|| object::uid(live).to_owned())
+            };
+            self.lines[line].note(own);
             for pending in self.lines[line].abandoned() {
                 self.leave(line, pending);
             }
@@ -265,8 +270,8 @@ impl World {
         let wishes = self.clients.get_mut(&sync).map(|client| client.step(event, &now)).unwrap_or_default();
         drop(entered);
         if revoked {
-            let leaving = self.lines[sync].leaving();
-            self.laws.revoked(sync, &self.server, &leaving);
+            let (leaving, unheard) = (self.lines[sync].leaving(), self.has_unheard(sync));
+            self.laws.revoked(sync, &self.server, &leaving, unheard);
         }
         // The tasks that were spawned send their first requests.
         self.idle();
@@ -288,8 +293,8 @@ impl World {
                 (0..self.repositories.len()).for_each(|sync| self.tell_syncs(sync));
             }
             Wish::InForce(commit) => {
-                let leaving = self.lines[sync].leaving();
-                self.laws.in_force(sync, commit, &self.server, &leaving);
+                let (leaving, unheard) = (self.lines[sync].leaving(), self.has_unheard(sync));
+                self.laws.in_force(sync, commit, &self.server, &leaving, unheard);
             }
             Wish::Reported(report) => {
                 if report.synced {
@@ -311,14 +316,25 @@ impl World {
             return;
         };
         let Self { clients, watches, laws, server, .. } = self;
-        let Some(Client { inbox, joined, .. }) = clients.get(&sync) else { return };
-        let is_told = |server: &Server, id: &ObjectId| {
-            let kind = id.group_kind();
-            let told = |revision: &u64| joined.get(&kind) == Some(&true) && watches.has_told(&kind, *revision);
-            let told = server.touched.get(id).is_none_or(told);
-            told && !inbox.iter().any(|event| is_about(event, id, &kind))
-        };
-        laws.synced(sync, &set, server, is_told);
+        let Some(client) = clients.get(&sync) else { return };
+        laws.synced(sync, &set, server, |server, id| is_told(client, watches, server, id));
+    }
+
+    /// `true` for an object that is a sync's own, as far as the sync has heard.
+    fn is_own(&self, sync: usize, live: &Value) -> bool {
+        let is_told = |client: &Client| is_told(client, &self.watches, &self.server, &server::id(live));
+        self.laws.owners.get(object::uid(live)) == Some(&sync)
+            || self.clients.get(&sync).is_some_and(|client| !is_told(client))
+    }
+
+    /// `true` if a sync has not heard that an object is gone, is being deleted, or has lost its stamp.
+    fn has_unheard(&self, sync: usize) -> bool {
+        let is_gone = |id: &ObjectId| self.server.find(id).is_none_or(|live| self.laws.is_taken(live));
+        let Some(client) = self.clients.get(&sync) else { return false };
+        // Its own objects are of kinds that it follows.
+        let follows = |id: &ObjectId| client.joined.contains_key(&id.group_kind());
+        let mut gone = OBJECTS.iter().map(Template::id).filter(|id| follows(id) && is_gone(id));
+        gone.any(|id| !is_told(client, &self.watches, &self.server, &id))
     }
 
     /// Checks that an object of the newest commit is as declared.
@@ -399,6 +415,13 @@ impl World {
             _ => Some(self.server.time),
         }
     }
+}
+
+/// `true` if a sync has heard everything about an object.
+fn is_told(client: &Client, watches: &OpenWatches, server: &Server, id: &ObjectId) -> bool {
+    let (Client { inbox, joined, .. }, kind) = (client, id.group_kind());
+    let told = |revision: &u64| joined.get(&kind) == Some(&true) && watches.has_told(&kind, *revision);
+    server.touched.get(id).is_none_or(told) && !inbox.iter().any(|event| is_about(event, id, &kind))
 }
 
 fn is_about(event: &Event, id: &ObjectId, kind: &GroupKind) -> bool {

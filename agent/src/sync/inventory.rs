@@ -77,10 +77,10 @@ pub struct WrittenGroup {
 /// The part of a [`WrittenGroup`] that is kept: healthy objects are in digests alone, so that they take no memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct KeptGroup {
-    /// Digest of the objects in its spec.
-    resources: u64,
-    /// Digest of its status.
-    status: u64,
+    /// Digest of the objects in its spec; `None` if a write of it may still be carried out.
+    resources: Option<u64>,
+    /// Digest of its status; `None` if a write of it may still be carried out.
+    status: Option<u64>,
     /// Number of objects in its status.
     statuses: usize,
     /// Its status with the objects alone that have conditions.
@@ -94,11 +94,11 @@ struct KeptGroup {
 impl From<WrittenGroup> for KeptGroup {
     fn from(group: WrittenGroup) -> Self {
         let WrittenGroup { resources, status: mut conditions, generation, version, status_mode, notes } = group;
-        let (status, statuses) = (digest(&conditions), conditions.resource_statuses.len());
+        let (status, statuses) = (Some(digest(&conditions)), conditions.resource_statuses.len());
         conditions.resource_statuses.retain(|status| !status.conditions.is_empty());
         conditions.resource_statuses.shrink_to_fit();
         let resources = digest_of_ids(resources.iter().map(|id| [&*id.group, &*id.kind, &*id.namespace, &*id.name]));
-        Self { resources, status, statuses, conditions, generation, version, status_mode, notes }
+        Self { resources: Some(resources), status, statuses, conditions, generation, version, status_mode, notes }
     }
 }
 
@@ -230,12 +230,22 @@ impl InventoryRecord {
         }
     }
 
+    /// A write of the spec of the group at `index` failed, and may still be carried out: it is written again, be it as it was before.
+    pub fn doubt_spec(&mut self, index: usize) {
+        self.written.get_mut(index).into_iter().flatten().for_each(|group| group.resources = None);
+    }
+
+    /// As [`Self::doubt_spec`], of its status.
+    pub fn doubt_status(&mut self, index: usize) {
+        self.written.get_mut(index).into_iter().flatten().for_each(|group| group.status = None);
+    }
+
     /// The first group from `from` on whose spec has to be written. A group that has become empty is written and stays: the
     /// next objects go into it.
     pub fn next_spec(&self, from: usize, sync: &SyncId, resource_status: bool) -> Option<(usize, GroupDocument)> {
         let differs = |index: &usize| match &self.written[*index] {
             Some(group) => {
-                group.resources != digest_of_ids(self.groups.0[*index].iter().map(ObjectId::parts))
+                group.resources != Some(digest_of_ids(self.groups.0[*index].iter().map(ObjectId::parts)))
                     || group.status_mode != status_mode(resource_status)
                     || (*index == 0 && group.notes != self.notes)
             }
@@ -253,7 +263,8 @@ impl InventoryRecord {
         let none = ResourceGroupStatus::default();
         let has_one = |index: &usize| {
             let group = self.written[*index].as_ref();
-            group.is_some_and(|group| group.statuses > 0 || !group.conditions.conditions.is_empty())
+            let may_have = |group: &KeptGroup| group.status.is_none() || !group.conditions.conditions.is_empty();
+            group.is_some_and(|group| group.statuses > 0 || may_have(group))
         };
         (from..self.written.len()).find(has_one).map(|index| (index, status_document(sync, index, &none)))
     }
@@ -271,7 +282,7 @@ impl InventoryRecord {
             let group = self.written[index].as_ref()?;
             let own: Vec<&ResourceState> = self.groups.0[index].iter().filter_map(state).collect();
             let next = group_status(&group.conditions, &own, group.generation, now);
-            (digest(&next) != group.status).then(|| (index, status_document(sync, index, &next)))
+            (Some(digest(&next)) != group.status).then(|| (index, status_document(sync, index, &next)))
         })
     }
 }

@@ -1,5 +1,9 @@
 //! Carries out the engine's commands about single objects: apply, annotate, read, abandon.
 
+mod hand_over;
+
+use std::ops::ControlFlow;
+
 use http::Method;
 use serde_json::{Map, Value, json};
 
@@ -14,7 +18,9 @@ use crate::model::metadata::{
 use crate::model::object::{GroupKind, Object, ObjectId};
 use crate::sync::engine::{ApplyMode, Outcome, Remarks};
 use crate::sync::live::{Live, Observed, Owner};
-use crate::sync::managed_fields::{self, Basis, FormerWriter};
+use crate::sync::managed_fields::{self, Basis};
+
+use hand_over::{EXPECTED, expect, hand_over, send_without_members};
 
 /// A `resourceVersion` that no object has. An apply with it only creates: if the object exists, whichever sync manages it,
 /// the API server answers 409. So no read is needed before.
@@ -45,55 +51,40 @@ async fn try_apply(
     let id = &declared.id;
     let path = cluster.path(id, declared.version()).await?;
     let mut body = declared.applied(stamp.token, stamp.git_context);
-    let (mut expected, mut adopted_from) = (None, Vec::new());
+    let mut adopted_from = Vec::new();
     match mode {
         ApplyMode::Update => {}
-        ApplyMode::Create => expected = Some(NO_VERSION.to_owned()),
-        ApplyMode::HandOver | ApplyMode::Reclaim => {
+        ApplyMode::Create => _ = body.metadata_mut().insert("resourceVersion".to_owned(), NO_VERSION.into()),
+        ApplyMode::HandOver | ApplyMode::Reclaim | ApplyMode::TakeOver(_) => {
             let Some(there) = find(cluster, &path).await? else { return Ok(Outcome::Absent(0)) };
-            adopted_from = hand_over(cluster, &path, &body, there, mode).await?.1;
-        }
-        ApplyMode::TakeOver(version) => {
-            let Some(there) = find(cluster, &path).await? else { return Ok(Outcome::Absent(0)) };
-            if Observed::of(&there).version() != version {
+            let seen = Observed::of(&there);
+            let is_known = match mode {
+                ApplyMode::TakeOver(version) => seen.version() == version,
+                // Another sync may have made it anew.
+                _ => Live::observe(&seen, id, stamp.sync, None, None).owner == Owner::Us,
+            };
+            if !is_known {
                 return Ok(Outcome::Read(Box::new(there)));
             }
             let (handed_over, from) = match hand_over(cluster, &path, &body, there, mode).await {
-                Err(error) if error.code() == 409 => return read_again(cluster, &path).await,
+                Err(error) if matches!(mode, ApplyMode::TakeOver(_)) && error.code() == 409 => {
+                    return read_again(cluster, &path).await;
+                }
                 handed_over => handed_over?,
             };
-            (expected, adopted_from) = (Some(Observed::of(&handed_over).resource_version), from);
+            expect(&mut body, &handed_over, expected_fields(mode));
+            adopted_from = from;
         }
     }
-    if let Some(expected) = &expected {
-        body.metadata_mut().insert("resourceVersion".to_owned(), expected.as_str().into());
+    let mut sent = send_expecting(cluster, declared, &path, &mut body, mode).await;
+    if mode == ApplyMode::Create && sent.as_ref().is_err_and(|error| error.code() == 409) {
+        // The object that was in the way is gone. Another sync may make it anew before this one does: this apply only creates, too.
+        sent = send_expecting(cluster, declared, &path, &mut body, mode).await;
     }
-    let mut answer = send(cluster, &path, &body).await;
-    if mode == ApplyMode::Create
-        && let Some(there) = implicit(cluster, declared, &path, &answer).await?
-    {
-        return Ok(Outcome::Read(Box::new(there)));
-    }
-    if let Some(refused) = answer.as_ref().err().and_then(ApiError::refused_members) {
-        // Other fields are beside them: the object is there after all.
-        if mode == ApplyMode::Create
-            && let Some(there) = find(cluster, &path).await?
-        {
-            return Ok(Outcome::Read(Box::new(there)));
-        }
-        answer = match mode {
-            ApplyMode::Create => answer,
-            _ => send_without_members(cluster, &path, &mut body, &refused).await?.unwrap_or(answer),
-        };
-    }
-    body.metadata_mut().remove("resourceVersion");
-    if expected.is_some() && answer.as_ref().is_err_and(|error| error.code() == 409) {
-        match read_again(cluster, &path).await? {
-            Outcome::Absent(_) if mode == ApplyMode::Create => answer = send(cluster, &path, &body).await,
-            read => return Ok(read),
-        }
-    }
-    let whole = finished(cluster, &path, &body, answer?, mode).await?;
+    let whole = match sent? {
+        ControlFlow::Continue(whole) => whole,
+        ControlFlow::Break(outcome) => return Ok(outcome),
+    };
     let seen = Observed::of(&whole);
     let rewritten = managed_fields::differences(&body, &whole, &seen.managed_fields, Basis::Answer);
     let live = Live::after_apply(&seen, &whole, &body, id, stamp.sync);
@@ -101,30 +92,92 @@ async fn try_apply(
     Ok(Outcome::Applied(Box::new(live), Remarks { rewritten, adopted_from }))
 }
 
+/// Sends an apply that may name the object that it is about. Returns the object as the apply leaves it, and `body` names none any more; or
+/// the outcome, if another object is there or none.
+async fn send_expecting(
+    cluster: &Cluster,
+    declared: &DeclaredObject,
+    path: &str,
+    body: &mut Object,
+    mode: ApplyMode,
+) -> Result<ControlFlow<Outcome, Object>, ApiError> {
+    let mut answer = send(cluster, path, body).await;
+    if mode == ApplyMode::Create {
+        if let Some(there) = in_the_way(cluster, declared, path, &answer).await? {
+            return Ok(ControlFlow::Break(Outcome::Read(Box::new(there))));
+        }
+    } else if let Some(refused) = answer.as_ref().err().and_then(ApiError::refused_members) {
+        answer = send_without_members(cluster, path, body, &refused).await?.unwrap_or(answer);
+    }
+    if let Ok(whole) = answer {
+        answer = finished(cluster, path, body, whole, mode).await;
+    }
+    match answer {
+        Ok(whole) => Ok(ControlFlow::Continue(whole)),
+        Err(error) => match replaced(cluster, path, body, mode, &error).await? {
+            Some(outcome) => Ok(ControlFlow::Break(outcome)),
+            None => Err(error),
+        },
+    }
+}
+
 /// The object as an apply leaves it, after a second one where the first could not take everything over.
 async fn finished(
     cluster: &Cluster,
     path: &str,
-    body: &Object,
+    body: &mut Object,
     whole: Object,
     mode: ApplyMode,
 ) -> Result<Object, ApiError> {
     let entries = Observed::of(&whole).managed_fields;
-    match mode != ApplyMode::Create && managed_fields::is_unfinished(body, &whole, &entries) {
-        true => send(cluster, path, body).await,
-        false => Ok(whole),
+    EXPECTED.iter().for_each(|field| _ = body.metadata_mut().remove(*field));
+    if mode == ApplyMode::Create || !managed_fields::is_unfinished(body, &whole, &entries) {
+        return Ok(whole);
     }
+    expect(body, &whole, expected_fields(mode));
+    let finished = send(cluster, path, body).await?;
+    EXPECTED.iter().for_each(|field| _ = body.metadata_mut().remove(*field));
+    Ok(finished)
 }
 
-/// A Namespace that objects are in and that is there already: no right to make it is needed then.
-async fn implicit(
+/// An object of the sync may have changed since: drift is put back although others write all the time. One that is to be taken over may not.
+fn expected_fields(mode: ApplyMode) -> &'static [&'static str] {
+    if matches!(mode, ApplyMode::TakeOver(_)) { &EXPECTED } else { &EXPECTED[..1] }
+}
+
+/// The outcome of an apply that was refused because another object is there than the one that it names, or none.
+async fn replaced(
+    cluster: &Cluster,
+    path: &str,
+    body: &Object,
+    mode: ApplyMode,
+    error: &ApiError,
+) -> Result<Option<Outcome>, ApiError> {
+    let named = EXPECTED.map(|field| body.metadata(field));
+    if named == [None, None] || !error.is_about_another() {
+        return Ok(None);
+    }
+    let is_named = |there: &Object| named[1].is_none() && there.metadata("uid") == named[0];
+    Ok(match find(cluster, path).await? {
+        Some(there) if is_named(&there) => None,
+        Some(there) => Some(Outcome::Read(Box::new(there))),
+        None => (mode != ApplyMode::Create).then_some(Outcome::Absent(0)),
+    })
+}
+
+/// The object that an apply was to make and that is there already: a Namespace that objects are in, which needs no right to be made then; or
+/// an object with fields that cannot be beside declared ones.
+async fn in_the_way(
     cluster: &Cluster,
     declared: &DeclaredObject,
     path: &str,
     answer: &Result<Object, ApiError>,
 ) -> Result<Option<Object>, ApiError> {
-    let is_refused = answer.as_ref().is_err_and(|error| error.code() == 403);
-    if declared.implicit && is_refused { find(&cluster.as_agent(), path).await } else { Ok(None) }
+    match answer {
+        Err(error) if declared.implicit && error.code() == 403 => find(&cluster.as_agent(), path).await,
+        Err(error) if error.refused_members().is_some() => find(cluster, path).await,
+        _ => Ok(None),
+    }
 }
 
 /// Refuses an object that no API server takes, before it is decoded.
@@ -161,93 +214,6 @@ async fn send(cluster: &Cluster, path: &str, body: &Object) -> Result<Object, Ap
     let body = serde_json::to_vec(body).expect("maps with string keys always serialise");
     check_text(body.len())?;
     cluster.apply(path, body).await
-}
-
-/// Lets fields change hands before an apply: the declared ones of former writers become ours, those that stay as they run have
-/// no owner any more, and list items that another client put in the place of ours become ours to be removed. `whole` is the
-/// object as it was read. Returns it as it is then, and the former writers.
-async fn hand_over(
-    cluster: &Cluster,
-    path: &str,
-    body: &Object,
-    mut whole: Object,
-    mode: ApplyMode,
-) -> Result<(Object, Vec<&'static FormerWriter>), ApiError> {
-    if whole.metadata("managedFields").is_none() {
-        // An apply without fields only makes the API server write down that they have no owner.
-        whole = send(cluster, path, &empty(body)).await?;
-    }
-    let before = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut entries = before.clone();
-    let from = managed_fields::adopt(body, &mut entries);
-    managed_fields::release_running(body, &mut entries);
-    if mode == ApplyMode::Reclaim {
-        managed_fields::reclaim(body, &mut entries);
-    }
-    if entries != before {
-        // kubectl and others compare with this annotation at their next apply. A declared one stays as it is declared.
-        let stale = !from.is_empty() && body.annotation(annotation::LAST_APPLIED).is_none();
-        let removed = stale.then(|| (annotation::LAST_APPLIED.to_owned(), Value::Null)).into_iter().collect();
-        whole = write_managed_fields(cluster, path, &whole, entries, removed).await?;
-    }
-    Ok((whole, from))
-}
-
-/// The API server refuses these fields, because others are there that cannot be beside them. The sync takes what it does not declare
-/// of them over, and its next apply removes it. `None` when there is nothing to take, or when the object has changed since the
-/// version in `body`.
-async fn send_without_members(
-    cluster: &Cluster,
-    path: &str,
-    body: &mut Object,
-    refused: &[String],
-) -> Result<Option<Result<Object, ApiError>>, ApiError> {
-    let whole: Object = cluster.get(path).await?;
-    let expected = body.metadata("resourceVersion").cloned();
-    let mut entries = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
-    if expected.as_ref().is_some_and(|expected| whole.metadata("resourceVersion") != Some(expected))
-        || !managed_fields::take_members(body, &whole, refused, &mut entries)
-    {
-        return Ok(None);
-    }
-    let taken = match write_managed_fields(cluster, path, &whole, entries, Map::new()).await {
-        Ok(taken) => taken,
-        Err(error) => return Ok(Some(Err(error))),
-    };
-    tracing::info!(object = %body.id(), fields = refused.join(", "), "removes what another client put beside declared fields");
-    if expected.is_some() {
-        let version = taken.metadata("resourceVersion").cloned().unwrap_or_default();
-        body.metadata_mut().insert("resourceVersion".to_owned(), version);
-    }
-    Ok(Some(send(cluster, path, body).await))
-}
-
-/// An object of which nothing is declared.
-fn empty(body: &Object) -> Object {
-    let names = ["name", "namespace"].map(|field| (field.to_owned(), body.metadata(field).cloned()));
-    let names: Map<String, Value> = names.into_iter().filter_map(|(field, name)| Some((field, name?))).collect();
-    let (version, kind) = ("apiVersion".to_owned(), "kind".to_owned());
-    Object(Map::from_iter([
-        (version, body.api_version().into()),
-        (kind, body.kind().into()),
-        ("metadata".to_owned(), Value::Object(names)),
-    ]))
-}
-
-/// Writes `metadata.managedFields`. The API server refuses it with 409 if the object has changed since `whole` was read.
-async fn write_managed_fields(
-    cluster: &Cluster,
-    path: &str,
-    whole: &Object,
-    entries: Vec<Value>,
-    annotations: Map<String, Value>,
-) -> Result<Object, ApiError> {
-    let patch = json!({"metadata": {
-        "managedFields": entries,
-        "resourceVersion": whole.metadata("resourceVersion"),
-        "annotations": annotations,
-    }});
-    cluster.merge_patch(path, &patch).await
 }
 
 /// Brings the sync's labels and annotations up to date, and leaves the rest of the object alone.
@@ -414,6 +380,7 @@ fn doubt_lost_kind(id: &ObjectId, error: &ApiError, cluster: &Cluster) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::engine::Retry;
 
     fn declared(field: &str, value: Value) -> DeclaredObject {
         let object = json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "a"}, field: value});
@@ -448,5 +415,98 @@ mod tests {
         let patch = released(&serde_json::from_value(object).expect("a map"));
         let gone = json!({annotation::MANAGER: null, annotation::MANAGED: null});
         assert_eq!(patch["metadata"]["annotations"], gone);
+    }
+    /// A ConfigMap as a sync has left it.
+    fn config_map(sync: &str, uid: &str, version: &str) -> Value {
+        let sync = SyncId::root(sync);
+        let annotations = json!({
+            annotation::MANAGED: "enabled", annotation::RESOURCE_ID: "_configmap_b_a", annotation::MANAGER: sync.manager(),
+        });
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+            "name": "a", "namespace": "b", "uid": uid, "resourceVersion": version, "annotations": annotations,
+            "labels": {label::PART_OF: sync.part_of()},
+        }})
+    }
+
+    fn refusal(code: u16, field: &str) -> (u16, Value) {
+        let details = json!({"name": "a", "causes": [{"field": field}]});
+        (code, json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "details": details}))
+    }
+
+    /// The outcome of an apply to an API server that answers so, and the requests, with the uid and the version that each names.
+    async fn applied(mode: ApplyMode, answers: &[(u16, Value)]) -> (Outcome, Vec<(Method, [Option<String>; 2])>) {
+        let (cluster, requests) = Cluster::answering(answers.to_vec());
+        let (sync, declared) = (
+            SyncId::root("mine"),
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "b"}}),
+        );
+        let declared = DeclaredObject::new(serde_json::from_value(declared).expect("a map"));
+        let stamp = CommitStamp { sync: &sync, token: "0", git_context: "{}" };
+        let outcome = apply(&cluster, &stamp, &declared, mode).await;
+        let named = |body: Value| EXPECTED.map(|field| body["metadata"][field].as_str().map(str::to_owned));
+        (outcome, requests.try_iter().map(|(method, body)| (method, named(body))).collect())
+    }
+
+    fn is_read(outcome: &Outcome, uid: &str) -> bool {
+        matches!(outcome, Outcome::Read(whole) if whole.metadata("uid").is_some_and(|there| there == uid))
+    }
+
+    #[tokio::test]
+    async fn an_object_that_another_sync_makes_while_this_one_does_is_left_to_it() {
+        let (only_creates, reads) = ((Method::PATCH, [None, Some("1".to_owned())]), (Method::GET, [None, None]));
+        let requests = [only_creates.clone(), reads.clone(), only_creates, reads];
+        // The object that was in the way is deleted before it is read, and then another sync makes it.
+        let mut answers = [409, 404, 409].map(|code| refusal(code, "")).to_vec();
+        answers.push((200, config_map("other", "2", "9")));
+        let (outcome, sent) = applied(ApplyMode::Create, &answers).await;
+        assert!(is_read(&outcome, "2") && sent == requests, "{outcome:?} {sent:?}");
+        answers[3] = refusal(404, "");
+        let (outcome, sent) = applied(ApplyMode::Create, &answers).await;
+        assert!(matches!(&outcome, Outcome::Failed(failure) if failure.retry == Retry::Soon), "{outcome:?}");
+        assert_eq!(sent, requests);
+    }
+
+    #[tokio::test]
+    async fn an_object_without_owners_of_its_fields_is_written_to_as_it_was_read_or_not_at_all() {
+        let named = (Method::PATCH, ["1", "5"].map(|text| Some(text.to_owned())));
+        for (mode, owner) in
+            [(ApplyMode::HandOver, "mine"), (ApplyMode::Reclaim, "mine"), (ApplyMode::TakeOver(5), "other")]
+        {
+            let answers = [(200, config_map(owner, "1", "5")), refusal(409, ""), (200, config_map("other", "2", "9"))];
+            let (outcome, sent) = applied(mode, &answers).await;
+            assert_eq!(sent[1], named);
+            let is_left = if sent.len() == 3 { is_read(&outcome, "2") } else { matches!(outcome, Outcome::Failed(_)) };
+            assert!(is_left, "{mode:?}: {outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_object_that_another_sync_has_made_anew_is_not_written_to() {
+        let with_entries = |sync, uid| {
+            let mut whole = config_map(sync, uid, "5");
+            whole["metadata"]["managedFields"] = json!([]);
+            (200, whole)
+        };
+        for mode in [ApplyMode::HandOver, ApplyMode::Reclaim] {
+            let (outcome, sent) = applied(mode, &[with_entries("other", "2")]).await;
+            assert!(is_read(&outcome, "2") && sent.len() == 1, "{mode:?}: {outcome:?} {sent:?}");
+            let mine = with_entries("mine", "1");
+            for (refused, then) in
+                [(refusal(422, "metadata.uid"), with_entries("other", "2")), (refusal(409, ""), refusal(404, ""))]
+            {
+                let (outcome, sent) = applied(mode, &[mine.clone(), refused, then.clone()]).await;
+                assert_eq!(
+                    sent[1],
+                    (Method::PATCH, [Some("1".to_owned()), None]),
+                    "others may write to it all the time"
+                );
+                let is_told =
+                    if then.0 == 200 { is_read(&outcome, "2") } else { matches!(outcome, Outcome::Absent(_)) };
+                assert!(is_told, "{mode:?}: {outcome:?}");
+            }
+            // The object is there, and something else refuses the apply.
+            let (outcome, _) = applied(mode, &[mine.clone(), refusal(409, ""), mine]).await;
+            assert!(matches!(outcome, Outcome::Failed(_)), "{mode:?}: {outcome:?}");
+        }
     }
 }

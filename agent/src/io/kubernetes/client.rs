@@ -393,6 +393,29 @@ impl Cluster {
         let client = Client::try_from(config).expect("a client");
         Self { client, kinds: Arc::default(), time_limit: TIMEOUT, user: None }
     }
+
+    /// A cluster that serves ConfigMaps, answers so one request after the other, and tells of each: its method and its body.
+    pub(crate) fn answering(answers: Vec<(u16, Value)>) -> (Self, std::sync::mpsc::Receiver<(Method, Value)>) {
+        let (asked, requests) = std::sync::mpsc::channel();
+        let answers = Arc::new(std::sync::Mutex::new(answers.into_iter()));
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+            let (asked, answer) = (asked.clone(), answers.lock().unwrap_or_else(PoisonError::into_inner).next());
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = serde_json::from_slice(&body.collect_bytes().await?).unwrap_or_default();
+                asked.send((parts.method, body)).expect("a test hears it");
+                let (code, answer) = answer.expect("no more requests are sent");
+                let body = kube::client::Body::from(answer.to_string().into_bytes());
+                Ok::<_, kube::Error>(http::Response::builder().status(code).body(body).expect("an answer"))
+            }
+        });
+        let cluster = Self { client: Client::new(service, "default"), ..Self::unreachable() };
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap"));
+        let served = Served { resource, namespaced: true, watchable: true, versions: vec!["v1".to_owned()] };
+        let kinds = BTreeMap::from([(GroupKind::new("", "ConfigMap"), served)]);
+        *cluster.kinds.served.write().unwrap_or_else(PoisonError::into_inner) = kinds;
+        (cluster, requests)
+    }
 }
 
 #[cfg(test)]

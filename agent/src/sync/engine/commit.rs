@@ -186,7 +186,7 @@ impl State {
     }
 
     /// Puts the candidate in force as soon as every object of the sync is known: the kinds that it declares and those of
-    /// the record are listed, and no object is just being made that it does not declare. Objects of a kind that is not
+    /// the record are listed, and no object is just being made or taken over that it does not declare. Objects of a kind that is not
     /// served or cannot be listed are not deleted until it is listed and the guard has judged their deletions.
     pub(super) fn consider(&mut self, now: Instant) {
         if self.stopping || !self.is_next_known() {
@@ -295,8 +295,9 @@ impl State {
     }
 }
 
-/// `true` when an object is just being made that the candidate does not declare: it would have to be deleted.
+/// `true` when an object is just being made or taken over that the candidate does not declare: it would have to be deleted, or to be left to
+/// another sync, which does not know yet that this one has it.
 fn makes_others(objects: &Objects, candidate: &Candidate) -> bool {
-    let mut made = objects.marked(Mark::InFlight).filter(|id| objects.live(id).is_none());
+    let mut made = objects.marked(Mark::InFlight).filter(|id| objects.is_being_made(id));
     made.any(|id| matches!(Declared::of(&candidate.declared, id), Declared::Absent))
 }

@@ -172,6 +172,7 @@ impl State {
                 self.prunes.found();
                 return;
             }
+            (Action::Delete, _, Some(live)) if live.in_doubt => Command::Read(Arc::new(reference(id))),
             (Action::Delete, _, Some(live)) => {
                 let known = (live.uid.clone(), live.version);
                 match self.deletion(id, known, now) {

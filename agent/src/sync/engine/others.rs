@@ -92,8 +92,11 @@ pub(super) struct Others {
     syncs: Option<Arc<AllSyncs>>,
     /// The objects of this sync that the others know of.
     shared: Option<Arc<HeldObjects>>,
-    /// An object that they know of as left is gone since.
-    is_less: bool,
+    /// An object that they know of as left is gone since, or a list has shown one that they do not know of. They hear of it when
+    /// nothing is on its way.
+    is_stale: bool,
+    /// A watch has shown an object of this sync that they do not know of: they may take it over.
+    is_more: bool,
     /// Deletions wait until then for syncs of the same repository.
     wait_until: Option<Instant>,
 }
@@ -111,7 +114,14 @@ impl Others {
 
     /// The sync does not have the object any more.
     pub(super) fn lost(&mut self, id: &ObjectId) {
-        self.is_less |= self.shared.as_ref().is_some_and(|shared| shared.left.contains(id));
+        self.is_stale |= self.shared.as_ref().is_some_and(|shared| shared.left.contains(id));
+    }
+
+    /// The object is the sync's, as a list or a watch shows it: an apply without an answer may have been carried out since.
+    pub(super) fn gained(&mut self, id: &ObjectId, listed: bool) {
+        let unknown = self.shared.as_ref().is_some_and(|shared| !shared.has(id));
+        // A list may show many.
+        *(if listed { &mut self.is_stale } else { &mut self.is_more }) |= unknown;
     }
 
     /// Deletions wait until then.
@@ -347,11 +357,11 @@ impl State {
             (&shared.commit, &shared.git) != (&self.source.commit, &self.source.git)
                 || !shared.declared.iter().map(Arc::as_ptr).eq(declared.clone().map(Arc::as_ptr))
         });
-        if !is_new && (!self.others.is_less || !self.is_idle()) {
+        if !is_new && !self.others.is_more && (!self.others.is_stale || !self.is_idle()) {
             return;
         }
         let declared: Vec<Arc<DeclaredSet>> = declared.cloned().collect();
-        self.others.is_less = false;
+        (self.others.is_stale, self.others.is_more) = (false, false);
         let is_left = |id: &&ObjectId| !declared.iter().any(|set| set.objects.contains_key(*id));
         let left = self.there().filter(is_left).cloned().collect();
         let (git, commit) = (Arc::clone(&self.source.git), self.source.commit.clone());

@@ -130,6 +130,10 @@ impl State {
         if failure.refused && !recorded && self.objects.live(id).is_none() {
             self.objects.change(id, |tracked| tracked.recorded = false);
         }
+        // The object has changed, and without the sync's label no watch shows it.
+        if sent == Sent::Delete && failure.finding.code == Code::ResourceConflict {
+            self.doubt(id);
+        }
         if matches!(failure.retry, Retry::Server(_)) {
             self.doubt_server();
         }
@@ -223,7 +227,7 @@ impl State {
         }
     }
 
-    fn absent(&mut self, id: &ObjectId, version: u64) {
+    pub(super) fn absent(&mut self, id: &ObjectId, version: u64) {
         if self.objects.live(id).is_some_and(|live| version == 0 || live.version <= version) {
             self.carried_out(id);
             self.objects.set_live(id, None);

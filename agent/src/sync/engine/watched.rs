@@ -65,6 +65,9 @@ impl State {
         if terminating != was_terminating {
             self.report.resources_changed();
         }
+        if ours {
+            self.others.gained(&id, listed);
+        }
         // The objects in it count for nothing any more.
         if goes && !was_terminating && self.held.is_some() {
             self.judge_again();
@@ -152,16 +155,29 @@ impl State {
         kinds.iter().for_each(|kind| self.kinds.audit(kind));
     }
 
+    /// Takes in an object that is not declared: another one waits for it, or it is to be deleted and may not be the sync's any more.
+    fn read_undeclared(&mut self, id: &ObjectId, seen: &Observed, whole: &Object) {
+        let before = self.objects.live(id);
+        if self.is_awaited_stranger(id) {
+            let mut live = Live::observe(seen, id, &self.settings.sync, None, None);
+            live.health = health::of(whole);
+            self.objects.set_live(id, Some(live));
+        } else if before.is_some_and(|before| before.in_doubt) {
+            let mut live = Live::observe(seen, id, &self.settings.sync, None, before);
+            live.owner = self.owner_that_is(id, live.owner);
+            match live.owner {
+                Owner::Us => self.objects.set_live(id, Some(live)),
+                _ => self.absent(id, 0),
+            }
+        }
+    }
+
     /// Takes in the whole object: its readiness, and whether its declared fields are as declared. The answer to a command is
     /// the newest that there is, whatever its version: nothing else was sent about the object meanwhile.
     pub(super) fn read(&mut self, id: &ObjectId, whole: &Object) {
         let seen = Observed::of(whole);
         let Some(declared) = self.declared_form(id) else {
-            if self.is_awaited_stranger(id) {
-                let mut live = Live::observe(&seen, id, &self.settings.sync, None, None);
-                live.health = health::of(whole);
-                self.objects.set_live(id, Some(live));
-            }
+            self.read_undeclared(id, &seen, whole);
             return;
         };
         let before = self.objects.live(id);

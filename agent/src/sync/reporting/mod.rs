@@ -104,6 +104,8 @@ pub struct Reporting {
     about: About,
     /// The status as last read or written; `None` without a sync object.
     status: Option<SyncStatus>,
+    /// A later write of the status failed, and may still be carried out.
+    in_doubt: bool,
     /// `None` where the API server does not serve ResourceGroups.
     inventory: Option<InventoryRecord>,
     resource_status: bool,
@@ -167,6 +169,7 @@ impl Reporting {
             sync,
             about,
             status,
+            in_doubt: false,
             inventory,
             resource_status,
             record: None,
@@ -387,7 +390,7 @@ impl Reporting {
             (None, None) => return None,
         };
         let next = Box::new(next);
-        (*next != *before).then(|| (Target::SyncStatus(next.clone()), ReportRequest::SyncStatus(next)))
+        (self.in_doubt || *next != *before).then(|| (Target::SyncStatus(next.clone()), ReportRequest::SyncStatus(next)))
     }
 
     /// A report that failed is written again after a pause, unless a newer one has come.
@@ -405,6 +408,21 @@ impl Reporting {
             self.retry.failed(now);
         } else {
             self.retry = Retries::default();
+        }
+    }
+
+    /// A write failed, and the API server may still carry it out: the document is written again, be it as it was before.
+    fn doubt(&mut self, target: &Target) {
+        let (spec, status) = match target {
+            Target::RecordedSpec(index) | Target::ReportedSpec(index) => (Some(*index), None),
+            Target::GroupStatus(index) => (None, Some(*index)),
+            Target::Superseded(index) => (Some(*index), Some(*index)),
+            Target::SyncStatus(_) => return self.in_doubt = true,
+            Target::ReadGroup(_) => return,
+        };
+        if let Some(inventory) = &mut self.inventory {
+            spec.into_iter().for_each(|index| inventory.doubt_spec(index));
+            status.into_iter().for_each(|index| inventory.doubt_status(index));
         }
     }
 
@@ -441,7 +459,10 @@ impl Reporting {
                     inventory.written(*index, *group);
                 }
             }
-            (Target::SyncStatus(next), ReportAnswer::Done) => self.status = Some((**next).clone()),
+            (Target::SyncStatus(next), ReportAnswer::Done) => {
+                (self.status, self.in_doubt) = (Some((**next).clone()), false);
+            }
+            (target, ReportAnswer::Refused(_) | ReportAnswer::Unavailable(_)) => self.doubt(target),
             _ => {}
         }
         match (target, &mut self.record, &mut self.writing) {

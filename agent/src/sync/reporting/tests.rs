@@ -459,3 +459,30 @@ fn a_report_of_the_spec_before_does_not_say_that_a_newer_one_is_synced() {
     let is_syncing = status.condition("Syncing").is_some_and(SyncCondition::is_true);
     assert!(status.observed_generation == 2 && is_syncing, "{status:?}");
 }
+
+/// The write that was given up may be carried out after all.
+#[test]
+fn what_was_written_without_an_answer_is_written_again_though_it_is_as_it_was_before() {
+    let mut world = World::new();
+    let told = |commit| ReportMessage::Report(report(commit, Some(&["one"])));
+    world.tell(told("a"));
+    let before = world.status.clone();
+    world.failures = vec![("group status", unavailable()), ("status", unavailable())];
+    let mut failed = report("b", Some(&["one"]));
+    failed.resources.iter_mut().flatten().for_each(|one| one.health = Health::Unknown);
+    world.tell(ReportMessage::Report(failed));
+    world.take_requests();
+    world.tell(told("a"));
+    world.wake();
+    assert_eq!(world.take_requests(), ["group status", "status"]);
+    world.tell(told("a"));
+    assert_eq!((world.take_requests(), world.status), (vec![], before));
+
+    let mut world = World::new();
+    world.tell(record(1, &["one"]));
+    world.failures = vec![("spec", unavailable())];
+    world.tell(record(2, &["one", "two"]));
+    world.take_requests();
+    world.tell(record(3, &["one"]));
+    assert_eq!((world.take_requests(), &*world.recorded), (vec!["spec"], &[1, 3][..]));
+}

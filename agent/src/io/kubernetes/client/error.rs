@@ -82,6 +82,14 @@ impl ApiError {
         (!fields.is_empty()).then_some(fields)
     }
 
+    /// `true` if the API server may have refused the request because the object that it names is not there, but maybe another one of that
+    /// name. It answers so to an apply with a version or a uid.
+    pub fn is_about_another(&self) -> bool {
+        let Self::Refused(status) = self else { return false };
+        let mut causes = status.details.iter().flat_map(|details| &details.causes);
+        status.code == 409 || status.code == 422 && causes.any(|cause| cause.field == "metadata.uid")
+    }
+
     /// `true` if the request has changed nothing, and will not.
     fn is_without_effect(&self) -> bool {
         match self {

@@ -57,6 +57,14 @@ impl Objects {
         self.get(id).is_some_and(|tracked| repairs(&tracked.phase))
     }
 
+    /// `true` while a command is unanswered after which the object may be the sync's, and was not before.
+    pub(super) fn is_being_made(&self, id: &ObjectId) -> bool {
+        self.get(id).is_some_and(|tracked| match &tracked.phase {
+            Phase::InFlight(command) => tracked.live.is_none() || command.sent == Sent::TakeOver,
+            _ => false,
+        })
+    }
+
     /// The only way to change an object: the indices follow from what `edit` leaves behind, and an object of which nothing
     /// is known any more is dropped.
     pub(super) fn change<T>(&mut self, id: &ObjectId, edit: impl FnOnce(&mut Tracked) -> T) -> T {

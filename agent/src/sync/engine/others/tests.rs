@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::tests::{applied, begin_sync, declared, deleted, live, recorded};
 use super::*;
-use crate::sync::engine::{Event, Outcome};
+use crate::sync::engine::{ApplyMode, Event, Outcome};
 use crate::sync::live::Observed;
 
 const FIRST: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -69,12 +69,22 @@ impl Scene {
 
     fn commit(&mut self, commit: &str, manifests: &str) {
         let set = declared(manifests);
-        self.step(Event::Compiled {
-            commit: commit.to_owned(),
-            declared: Some(Arc::clone(&set)),
-            findings: Vec::new(),
-        });
+        self.compile(commit, &set);
         self.answer(&set);
+    }
+
+    fn compile(&mut self, commit: &str, set: &Arc<DeclaredSet>) {
+        let (commit, declared) = (commit.to_owned(), Some(Arc::clone(set)));
+        self.step(Event::Compiled { commit, declared, findings: Vec::new() });
+    }
+
+    /// `true` if the others know of the object as one that this sync declares or has.
+    fn is_shared(&self, id: &ObjectId) -> bool {
+        let shared = self.commands.iter().rev().find_map(|command| match command {
+            Command::Share(held) => Some(held.has(id)),
+            _ => None,
+        });
+        shared == Some(true)
     }
 
     fn deleted(&self) -> Vec<String> {
@@ -174,6 +184,48 @@ fn an_object_that_lost_its_label_and_is_not_declared_any_more_is_free_for_others
         _ => None,
     });
     assert_eq!(shared, Some(false));
+}
+
+/// A sync that takes an object over, which a commit declares beside another one. The apply is unanswered.
+fn taking_over() -> (Scene, Arc<DeclaredSet>, ObjectId) {
+    let mut scene = Scene::new(&config_map("stays"), held(FIRST, "elsewhere", &config_map("moves")));
+    let set = declared(&(config_map("stays") + &config_map("moves")));
+    let moves = ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", "moves");
+    scene.compile(SECOND, &set);
+    scene.commands.extend(recorded(&mut scene.state, scene.now));
+    let mut of_nobody = live(&set, &moves, 6, json!({}));
+    of_nobody.metadata_mut().remove("labels");
+    scene.step(Event::Finished(moves.clone(), Outcome::Read(Box::new(of_nobody))));
+    assert!(
+        matches!(scene.commands.last(), Some(Command::Apply(_, _, ApplyMode::TakeOver(6)))),
+        "{:?}",
+        scene.commands
+    );
+    (scene, set, moves)
+}
+
+/// The other sync would take it for one that names a sync that does not have it.
+#[test]
+fn an_object_that_is_just_taken_over_stays_known_to_the_others_when_a_commit_comes_without_it() {
+    let (mut scene, set, moves) = taking_over();
+    scene.compile(FIRST, &declared(&config_map("stays")));
+    assert!(scene.is_shared(&moves));
+    scene.step(Event::Finished(moves.clone(), applied(&live(&set, &moves, 7, json!({})))));
+    assert!(scene.is_shared(&moves));
+    scene.commands.extend(recorded(&mut scene.state, scene.now));
+    assert_eq!(scene.released(), ["moves"]);
+}
+
+#[test]
+fn an_object_that_was_taken_over_by_an_apply_without_an_answer_is_made_known_to_the_others() {
+    let (mut scene, set, moves) = taking_over();
+    let finding = Finding::new(Code::ApiServer, "no answer");
+    let failure = Failure { finding, retry: Retry::Object, refused: false };
+    scene.step(Event::Finished(moves.clone(), Outcome::Failed(failure)));
+    scene.compile(FIRST, &declared(&config_map("stays")));
+    assert!(!scene.is_shared(&moves));
+    scene.step(Event::Seen(moves.clone(), Box::new(Observed::of(&live(&set, &moves, 7, json!({}))))));
+    assert!(scene.is_shared(&moves));
 }
 
 /// Every client can apply an object under the field manager of all syncs, and name one that has nothing to do with it.

@@ -459,3 +459,34 @@ fn an_object_that_is_as_declared_already_becomes_the_sync_s_own() {
     commands.extend(recorded(&mut state, now));
     assert_eq!(deleted(&commands), [object.id()]);
 }
+
+/// Another client has changed it, and perhaps taken its label off, so that no watch shows it any more.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_whose_deletion_found_that_it_had_changed_is_read_and_goes_only_if_it_is_still_the_sync_s() {
+    for is_ours in [true, false] {
+        let now = Instant::now();
+        let (mut state, _, object) = synced(now);
+        let id = object.id();
+        state.step(
+            Event::Compiled { commit: "b".repeat(40), declared: Some(Arc::default()), findings: Vec::new() },
+            now,
+        );
+        assert_eq!(deleted(&recorded(&mut state, now)), std::slice::from_ref(&id));
+        let finding = Finding::new(Code::ResourceConflict, "the object has changed");
+        let failure = Failure { finding, retry: Retry::Soon, refused: true };
+        state.step(Event::Finished(id.clone(), Outcome::Failed(failure)), now);
+        let now = now + Duration::from_secs(1);
+        let commands = state.step(Event::Woken, now);
+        assert!(reads(&commands, &id) && deleted(&commands).is_empty(), "{commands:?}");
+        let changed = edited(&object, 11, |object| {
+            if !is_ours {
+                object.metadata_mut().remove("labels");
+            }
+        });
+        let commands = state.step(Event::Finished(id.clone(), Outcome::Read(Box::new(changed))), now);
+        let goes = commands.iter().any(|command| matches!(command, Command::Delete(_, _, 11, _)));
+        assert_eq!((goes, state.objects.live(&id).is_some()), (is_ours, is_ours), "{commands:?}");
+        assert!(is_ours || state.is_synced(), "{:?}", state.last_report().sync.findings);
+    }
+}

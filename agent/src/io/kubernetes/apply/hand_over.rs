@@ -1,0 +1,109 @@
+//! Lets the fields of an object change hands, before an apply or because the API server has refused one.
+
+use serde_json::{Map, Value, json};
+
+use super::send;
+use crate::io::kubernetes::client::{ApiError, Cluster};
+use crate::model::metadata::annotation;
+use crate::model::object::Object;
+use crate::sync::engine::ApplyMode;
+use crate::sync::managed_fields::{self, FormerWriter};
+
+/// The metadata by which an apply names the object that it is about, and the state of it.
+pub(super) const EXPECTED: [&str; 2] = ["uid", "resourceVersion"];
+
+/// From now on the body is about this object alone. One that was deleted is not made anew then, and one that another sync has made in
+/// its place is left alone.
+pub(super) fn expect(body: &mut Object, whole: &Object, fields: &[&str]) {
+    for field in fields {
+        if let Some(value) = whole.metadata(field) {
+            body.metadata_mut().insert((*field).to_owned(), value.clone());
+        }
+    }
+}
+
+/// Lets fields change hands before an apply: the declared ones of former writers become ours, those that stay as they run have
+/// no owner any more, and list items that another client put in the place of ours become ours to be removed. `whole` is the
+/// object as it was read. Returns it as it is then, and the former writers.
+pub(super) async fn hand_over(
+    cluster: &Cluster,
+    path: &str,
+    body: &Object,
+    mut whole: Object,
+    mode: ApplyMode,
+) -> Result<(Object, Vec<&'static FormerWriter>), ApiError> {
+    if whole.metadata("managedFields").is_none() {
+        // An apply without fields only makes the API server write down that they have no owner.
+        let mut nothing = empty(body);
+        expect(&mut nothing, &whole, &EXPECTED);
+        whole = send(cluster, path, &nothing).await?;
+    }
+    let before = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut entries = before.clone();
+    let from = managed_fields::adopt(body, &mut entries);
+    managed_fields::release_running(body, &mut entries);
+    if mode == ApplyMode::Reclaim {
+        managed_fields::reclaim(body, &mut entries);
+    }
+    if entries != before {
+        // kubectl and others compare with this annotation at their next apply. A declared one stays as it is declared.
+        let stale = !from.is_empty() && body.annotation(annotation::LAST_APPLIED).is_none();
+        let removed = stale.then(|| (annotation::LAST_APPLIED.to_owned(), Value::Null)).into_iter().collect();
+        whole = write_managed_fields(cluster, path, &whole, entries, removed).await?;
+    }
+    Ok((whole, from))
+}
+
+/// The API server refuses these fields, because others are there that cannot be beside them. The sync takes what it does not declare
+/// of them over, and its next apply removes it. `None` when there is nothing to take, or when the object is not the one that `body`
+/// names.
+pub(super) async fn send_without_members(
+    cluster: &Cluster,
+    path: &str,
+    body: &mut Object,
+    refused: &[String],
+) -> Result<Option<Result<Object, ApiError>>, ApiError> {
+    let whole: Object = cluster.get(path).await?;
+    let named: Vec<&str> = EXPECTED.into_iter().filter(|field| body.metadata(field).is_some()).collect();
+    let mut entries = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
+    if named.iter().any(|field| whole.metadata(field) != body.metadata(field))
+        || !managed_fields::take_members(body, &whole, refused, &mut entries)
+    {
+        return Ok(None);
+    }
+    let taken = match write_managed_fields(cluster, path, &whole, entries, Map::new()).await {
+        Ok(taken) => taken,
+        Err(error) => return Ok(Some(Err(error))),
+    };
+    tracing::info!(object = %body.id(), fields = refused.join(", "), "removes what another client put beside declared fields");
+    expect(body, &taken, if named.is_empty() { &EXPECTED[..1] } else { &named });
+    Ok(Some(send(cluster, path, body).await))
+}
+
+/// An object of which nothing is declared.
+fn empty(body: &Object) -> Object {
+    let names = ["name", "namespace"].map(|field| (field.to_owned(), body.metadata(field).cloned()));
+    let names: Map<String, Value> = names.into_iter().filter_map(|(field, name)| Some((field, name?))).collect();
+    let (version, kind) = ("apiVersion".to_owned(), "kind".to_owned());
+    Object(Map::from_iter([
+        (version, body.api_version().into()),
+        (kind, body.kind().into()),
+        ("metadata".to_owned(), Value::Object(names)),
+    ]))
+}
+
+/// Writes `metadata.managedFields`. The API server refuses it with 409 if the object has changed since `whole` was read.
+async fn write_managed_fields(
+    cluster: &Cluster,
+    path: &str,
+    whole: &Object,
+    entries: Vec<Value>,
+    annotations: Map<String, Value>,
+) -> Result<Object, ApiError> {
+    let patch = json!({"metadata": {
+        "managedFields": entries,
+        "resourceVersion": whole.metadata("resourceVersion"),
+        "annotations": annotations,
+    }});
+    cluster.merge_patch(path, &patch).await
+}
