@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::model::backoff::Backoff;
 use crate::model::finding::{Code, Finding};
+use crate::model::metadata::annotation;
 use crate::model::object::ObjectId;
 use crate::sync::health::Health;
-use crate::sync::live::Live;
-use crate::sync::plan::{Action, Declared};
+use crate::sync::live::{Live, Owner};
+use crate::sync::plan::{Action, Cause, Declared};
 
 use super::dispatch::LONGEST_OUTAGE_PAUSE;
 use super::objects::{Deferred, FailureRecord, Heat, InFlight, PendingRepair, Phase, Sent, Tracked};
@@ -19,6 +20,9 @@ use super::{Adopted, Command, Failure, Notice, Outcome, Remarks, Repaired, Retry
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The pause after the first failure that is likely over in a moment.
 const FIRST_SHORT_PAUSE: Duration = Duration::from_millis(200);
+/// Writes in a row that do not leave the object as it is declared, from which on that is a failure. A form that comes in force during
+/// a write brings such a turn about too.
+const UNKEPT: u32 = 3;
 
 impl State {
     pub(super) fn finished(&mut self, id: &ObjectId, outcome: Outcome, now: Instant) {
@@ -35,6 +39,7 @@ impl State {
                 self.took_effect(id, *live, remarks, place.class);
                 self.expect_readiness(id, now);
                 self.repaired(id, repair, now);
+                failed = self.unkept_failed(id, now);
             }
             Outcome::Read(whole) => {
                 self.read(id, &whole);
@@ -161,11 +166,42 @@ impl State {
         if anew {
             self.made_anew(id);
         }
-        if self.objects.forgive(id) {
+        // The pauses of a failure that each further write brings about again would begin anew.
+        if self.count_unkept(id) < UNKEPT && self.objects.forgive(id) {
             self.report.status_changed();
         }
         self.kinds.written(id);
         self.watch_kind_of(id);
+    }
+
+    /// Counts the writes in a row after which the object is to be written again, as the answer shows it.
+    fn count_unkept(&mut self, id: &ObjectId) -> u32 {
+        let is_unkept = matches!(self.action(id), Action::Apply(Cause::Adopted | Cause::Changed) | Action::Annotate);
+        let before = self.objects.notes(id).map_or(0, |notes| notes.unkept);
+        let unkept = if is_unkept { before.saturating_add(1) } else { 0 };
+        if unkept != before {
+            self.objects.change(id, |tracked| tracked.notes_mut().unkept = unkept);
+        }
+        unkept
+    }
+
+    /// Admission or the API server takes off what the sync writes on an object, so that each answer would bring the next write about.
+    /// `true` if the object is left alone for a while.
+    fn unkept_failed(&mut self, id: &ObjectId, now: Instant) -> bool {
+        if self.objects.notes(id).is_none_or(|notes| notes.unkept < UNKEPT) {
+            return false;
+        }
+        let is_ours = self.objects.live(id).is_some_and(|live| live.owner == Owner::Us);
+        let lost = match is_ours {
+            true => format!("its annotation {}", annotation::DECLARED_HASH),
+            false => format!("the annotation {}, or another one that names its sync,", annotation::MANAGER),
+        };
+        let message =
+            format!("{id} is not as it was applied: {lost} did not come back; admission or the API server changes it");
+        let hint = "see which mutating webhook or policy changes such objects; the server of an aggregated API has to keep annotations";
+        let finding = self.about(Finding::new(Code::Applier, message).hint(hint), id);
+        self.failed(id, Failure { finding, retry: Retry::Object, refused: false }, now);
+        true
     }
 
     /// The object is as it was just applied or read. If it does not become ready in time, its state says so.

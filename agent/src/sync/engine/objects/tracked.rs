@@ -104,6 +104,8 @@ pub(in crate::sync::engine) struct Notes {
     pub(in crate::sync::engine) checks: u32,
     /// Attempts to take over an object of others that had changed each time.
     pub(in crate::sync::engine) overtaken: u32,
+    /// Writes in a row that worked and after which the object was to be written again at once.
+    pub(in crate::sync::engine) unkept: u32,
     /// When the whole object is read because its readiness may have changed.
     pub(in crate::sync::engine) read_at: Option<Instant>,
     /// At its turn the whole object is read because its readiness may have changed, also if its apply has to wait for other objects.
@@ -302,6 +304,7 @@ impl Notes {
             rival: _,
             checks,
             overtaken,
+            unkept,
             read_at,
             unread,
             overdue_at,
@@ -315,6 +318,7 @@ impl Notes {
             && heat.is_none()
             && *checks == 0
             && *overtaken == 0
+            && *unkept == 0
             && read_at.is_none()
             && !unread
             && overdue_at.is_none()

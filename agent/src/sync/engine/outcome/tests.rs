@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::compile::declared::DeclaredSet;
+use crate::model::metadata::annotation;
 use crate::sync::engine::Event;
 use crate::sync::engine::tests::{applied, applies, begin_sync, declared, deleted, live, recorded};
 use crate::sync::live::Observed;
@@ -138,4 +139,64 @@ fn a_fight_is_told_at_its_beginning_and_not_with_each_repair() {
         told.extend(commands.iter().any(is_it).then_some(turn));
     }
     assert!(told.contains(&5) && !told.contains(&9), "{told:?}");
+}
+
+/// The findings about objects that the commands tell.
+fn told_failures(commands: &[Command]) -> usize {
+    let is_it = |it: &&Command| matches!(it, Command::Notice(Notice::Failed(finding)) if finding.code == Code::Applier);
+    commands.iter().filter(is_it).count()
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_that_is_not_as_it_was_applied_is_applied_again_after_pauses_that_grow() {
+    let ignores = "{client.lifecycle.config.k8s.io/mutation: ignore}";
+    let ignoring = config_map("a").replace("namespace: ns", &format!("namespace: ns, annotations: {ignores}"));
+    let both = [annotation::DECLARED_HASH, annotation::MANAGER];
+    for (manifest, taken_off) in [(config_map("a"), &both[..1]), (config_map("a"), &both[..]), (ignoring, &both[..])] {
+        let (set, mut now) = (declared(&manifest), Instant::now());
+        let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+        let a = id(&set, "a");
+        let (mut told, mut pauses) = (0, Vec::new());
+        for version in 10..16 {
+            let mut object = live(&set, &a, version, json!({}));
+            for key in taken_off {
+                let annotations = object.metadata_mut()["annotations"].as_object_mut().expect("a map");
+                assert!(annotations.remove(*key).is_some());
+            }
+            let before = now;
+            state.step(Event::Seen(a.clone(), Box::new(Observed::of(&object))), now);
+            let mut commands = state.step(Event::Finished(a.clone(), applied(&object)), now);
+            told += told_failures(&commands);
+            while !commands.iter().any(|command| matches!(command, Command::Apply(..) | Command::Annotate(..))) {
+                now = now.max(state.next_wake().expect("it is tried again"));
+                commands = state.step(Event::Woken, now);
+                told += told_failures(&commands);
+            }
+            pauses.push((now - before).as_secs());
+        }
+        assert_eq!((told, &*pauses), (1, &[0, 0, 1, 2, 4, 8][..]), "{taken_off:?}");
+        let findings = state.last_report().sync.findings;
+        assert!(findings.iter().any(|finding| finding.message.contains("did not come back")), "{findings:?}");
+        state.step(works(&set, "a", 20), now);
+        assert!(state.last_report().sync.findings.is_empty());
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_commit_that_comes_in_force_during_an_apply_is_no_failure_of_it() {
+    let form = |n: u64| declared(&format!("{}data: {{n: \"{n}\"}}\n", config_map("a")));
+    let (mut before, now) = (form(0), Instant::now());
+    let (mut state, _) = begin_sync(&before, TIMEOUT, now);
+    for version in 10..16 {
+        let next = form(version);
+        let (commit, declared) = (version.to_string().repeat(20), Some(Arc::clone(&next)));
+        state.step(Event::Compiled { commit, declared, findings: Vec::new() }, now);
+        recorded(&mut state, now);
+        let commands = state.step(works(&before, "a", version), now);
+        assert!(applies(&commands, "a"), "{commands:?}");
+        assert_eq!(told_failures(&commands), 0, "{commands:?}");
+        before = next;
+    }
 }
