@@ -14,7 +14,7 @@ use super::dispatch::LONGEST_OUTAGE_PAUSE;
 use super::objects::{Deferred, FailureRecord, Heat, InFlight, PendingRepair, Phase, Sent, Tracked};
 use super::queue::WorkClass;
 use super::work::LONGEST_PAUSE;
-use super::{Adopted, Command, Failure, Notice, Outcome, Remarks, Repaired, Retry, State};
+use super::{Adopted, Command, Failure, Notice, Outcome, Remarks, Repaired, Retry, Rewritten, State};
 
 /// The pause after the first failure of an object that is at fault itself.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -23,6 +23,8 @@ const FIRST_SHORT_PAUSE: Duration = Duration::from_millis(200);
 /// Writes in a row that do not leave the object as it is declared, from which on that is a failure. A form that comes in force during
 /// a write brings such a turn about too.
 const UNKEPT: u32 = 3;
+/// Fields of one object that admission changed and that the status names.
+const REWRITTEN_FIELDS: usize = 10;
 
 impl State {
     pub(super) fn finished(&mut self, id: &ObjectId, outcome: Outcome, now: Instant) {
@@ -149,19 +151,22 @@ impl State {
             let uid = live.uid.to_string();
             self.commands.push(Command::Notice(Notice::Adopted(Adopted { declared, uid, from })));
         }
-        if !rewritten.is_empty() {
-            self.commands.push(Command::Notice(Notice::Rewritten(id.clone(), rewritten)));
+        if let (false, Some(declared)) = (rewritten.is_empty(), self.declared_form(id)) {
+            let (uid, fields) = (live.uid.to_string(), rewritten.clone());
+            self.commands.push(Command::Notice(Notice::Rewritten(Rewritten { declared, uid, fields })));
         }
+        let rewritten: Box<[String]> = rewritten.into_iter().take(REWRITTEN_FIELDS).collect();
+        let are_same = self.objects.notes(id).map_or(rewritten.is_empty(), |notes| notes.rewritten == rewritten);
         let is_same = |old: &Live| old.token == live.token && old.health == live.health && old.owner == live.owner;
-        if !self.objects.live(id).is_some_and(is_same) {
+        if !are_same || !self.objects.live(id).is_some_and(is_same) {
             self.report.resources_changed();
         }
         let anew = self.objects.live(id).is_none_or(|old| old.uid != live.uid);
         self.objects.change(id, |tracked| {
             tracked.live = Some(live);
-            if let Some(notes) = &mut tracked.notes {
-                (notes.late_at, notes.late, notes.overtaken) = (None, false, 0);
-            }
+            let notes = tracked.notes_mut();
+            (notes.late_at, notes.late, notes.overtaken) = (None, false, 0);
+            notes.rewritten = rewritten;
         });
         if anew {
             self.made_anew(id);

@@ -200,3 +200,47 @@ fn a_commit_that_comes_in_force_during_an_apply_is_no_failure_of_it() {
         before = next;
     }
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn fields_that_admission_changed_are_told_until_the_next_apply_and_are_no_error() {
+    let (set, now) = (declared(&config_map("a")), Instant::now());
+    let a = id(&set, "a");
+    let rewrites = |version: u64, fields: &[&str]| {
+        let mut outcome = applied(&live(&set, &a, version, json!({})));
+        if let Outcome::Applied(_, remarks) = &mut outcome {
+            remarks.rewritten = fields.iter().map(|field| (*field).to_owned()).collect();
+        }
+        Event::Finished(a.clone(), outcome)
+    };
+    let told = |commands: &[Command]| commands.iter().any(|it| matches!(it, Command::Notice(Notice::Rewritten(_))));
+    let reported = |commands: &[Command]| {
+        commands.iter().any(|it| matches!(it, Command::Report(report) if report.resources.is_some()))
+    };
+    let fields = |state: &State| {
+        let report = state.last_report();
+        assert!(report.sync.findings.is_empty() && report.source.findings.is_empty(), "{report:?}");
+        let mut all = report.resources.expect("a full report").into_iter();
+        all.find(|it| it.id == a).expect("it is the sync's").rewritten.to_vec()
+    };
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    let commands = state.step(rewrites(10, &[".data.x"]), now);
+    assert!(told(&commands) && reported(&commands) && state.is_synced(), "{commands:?}");
+    assert_eq!(fields(&state), [".data.x"]);
+
+    let second = declared(&(config_map("a") + &config_map("b")));
+    let (commit, declared) = ("b".repeat(40), Some(Arc::clone(&second)));
+    state.step(Event::Compiled { commit, declared, findings: Vec::new() }, now);
+    assert_eq!(fields(&state), [".data.x"], "another commit does not change the object");
+
+    assert!(applies(&recorded(&mut state, now), "b"));
+    state.step(works(&second, "b", 11), now);
+    assert!(applies(&state.step(Event::Gone(a.clone(), 12), now), "a"));
+    let many: Vec<String> = (0..100).map(|n| format!(".data.x{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    state.step(rewrites(13, &many), now);
+    assert_eq!(fields(&state), many[..REWRITTEN_FIELDS]);
+    assert!(applies(&state.step(Event::Gone(a.clone(), 14), now), "a"));
+    assert!(!told(&state.step(works(&second, "a", 15), now)));
+    assert!(fields(&state).is_empty());
+}
