@@ -147,6 +147,11 @@ impl CommandRunner {
 
     /// Sends something to be written.
     pub(super) fn tell(&self, message: ReportMessage) {
+        match message {
+            ReportMessage::Refused(..) => self.context.metrics.stalled(&self.sync, true),
+            ReportMessage::Spec(_) => self.context.metrics.stalled(&self.sync, false),
+            _ => {}
+        }
         // The reporter ends after the sync.
         let _ = self.reports.send(message);
     }

@@ -208,7 +208,9 @@ async fn await_resumption(
             (false, true, _) => {}
         }
         if !waited {
-            (waited, _) = (true, context.metrics.suspended(id, true));
+            waited = true;
+            context.metrics.suspended(id, true);
+            context.metrics.stalled(id, false);
             tracing::info!("the sync is suspended");
             tell_recorded(context, id).await;
         }
@@ -275,6 +277,7 @@ pub(super) async fn refuse(
     finding: &Finding,
     events: &mut EventPublisher,
 ) {
+    context.metrics.stalled(id, true);
     let status = stalled(&object.status, finding, generation, &now().time);
     if status == object.status {
         return;

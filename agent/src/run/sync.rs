@@ -110,6 +110,7 @@ pub(super) async fn run(
         return Ok(ExitReason::Stopped);
     };
     let (audited, audits) = mpsc::channel(AUDIT_BACKLOG);
+    context.metrics.stalled(&task.sync, false);
     let (cluster, uid) = (Arc::new(task.cluster(&context.cluster)), object.as_ref().map(|it| it.uid.clone()));
     let announcer = Announcer::new(Arc::clone(&cluster), &task.sync, uid.as_deref(), Arc::clone(&context.journal));
     let reporter = Reporter::new(&context.cluster, task.sync.clone(), uid, &context.writes, &context.journal);

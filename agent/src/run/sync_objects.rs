@@ -27,15 +27,13 @@ use super::marks::missing_marks;
 use super::rbac;
 use super::records;
 use super::removal;
-use super::serving::{keep_running, refuse};
 use super::standby::led;
 use super::sync;
-use super::syncs::{SyncWork, Syncs};
+use super::syncs::{Syncs, perform};
 use super::task::SyncTask;
 use super::version::{has_account_of, version};
 use super::{AgentContext, Options};
 use crate::api::{Removal, RepoSync, RootSync};
-use crate::io::kubernetes::events::EventPublisher;
 use crate::io::notifications::CommitMessage;
 use crate::io::places::party;
 use crate::io::reports::patch_sync_metadata;
@@ -102,24 +100,6 @@ pub(super) async fn serve(
         _ = stop.wait_for(|stop| *stop) => {}
     }
     objects.syncs.stop().await;
-}
-
-/// Does the work of one task.
-async fn perform(context: Arc<AgentContext>, id: SyncId, work: SyncWork) {
-    match work {
-        SyncWork::Serve(instructions) if instructions.borrow().task.removal.is_some() => {
-            removal::carry_out(context, instructions).await;
-        }
-        SyncWork::Serve(instructions) => keep_running(context, id, instructions).await,
-        SyncWork::Refuse(refusal) => {
-            let Refusal { mut object, generation, finding } = *refusal;
-            led(&context).await;
-            config_sync::left(&context, &id).await;
-            tell_recorded(&context, &id).await;
-            tracing::error!(code = %finding.code, "{}", finding.message);
-            refuse(&context, &id, &mut object, generation, &finding, &mut EventPublisher::default()).await;
-        }
-    }
 }
 
 /// The sync objects of the cluster.
@@ -203,7 +183,7 @@ impl SyncObjects {
                     Some((kind, event)) => self.take(kind, event, &mut listed),
                     None => return,
                 },
-                Some(id) = self.syncs.ended() => self.syncs.change(&id, SyncChange::Ended),
+                Some(id) = self.syncs.ended() => self.ended(&id),
                 Some(id) = self.marked.1.recv() => self.mark_again(&id),
                 () = tokio::time::sleep_until(self.quiet_until), if self.has_news => self.tell_news(),
                 Ok(()) = self.settings.changed() => self.rename(),
@@ -400,8 +380,17 @@ impl SyncObjects {
         self.heeded.remove(id);
         self.next.retain(|(other, _)| other != id);
         self.syncs.remove(id);
+        self.context.metrics.stalled(id, false);
         self.has_news = true;
         self.judge_twin(id);
+    }
+
+    /// The task of a sync has ended. One of an object that is gone may have found out meanwhile that it cannot run.
+    fn ended(&mut self, id: &SyncId) {
+        self.syncs.change(id, SyncChange::Ended);
+        if !self.objects.contains_key(id) {
+            self.context.metrics.stalled(id, false);
+        }
     }
 
     /// Tells the syncs the name of the cluster, if it has changed.

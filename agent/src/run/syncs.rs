@@ -2,14 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::AgentContext;
+use super::config_sync;
+use super::holdings::tell_recorded;
 use super::lifecycle::{Refusal, SyncAction, SyncChange, SyncState, step};
+use super::removal;
+use super::serving::{keep_running, refuse};
+use super::standby::led;
 use super::sync::Instructions;
+use crate::io::kubernetes::events::EventPublisher;
 use crate::model::metadata::SyncId;
 
 /// The work of a task.
@@ -18,6 +26,24 @@ pub(super) enum SyncWork {
     Serve(watch::Receiver<Instructions>),
     /// Write into the status that the spec cannot be used.
     Refuse(Box<Refusal>),
+}
+
+/// Does the work of one task.
+pub(super) async fn perform(context: Arc<AgentContext>, id: SyncId, work: SyncWork) {
+    match work {
+        SyncWork::Serve(instructions) if instructions.borrow().task.removal.is_some() => {
+            removal::carry_out(context, instructions).await;
+        }
+        SyncWork::Serve(instructions) => keep_running(context, id, instructions).await,
+        SyncWork::Refuse(refusal) => {
+            let Refusal { mut object, generation, finding } = *refusal;
+            led(&context).await;
+            config_sync::left(&context, &id).await;
+            tell_recorded(&context, &id).await;
+            tracing::error!(code = %finding.code, "{}", finding.message);
+            refuse(&context, &id, &mut object, generation, &finding, &mut EventPublisher::default()).await;
+        }
+    }
 }
 
 /// Makes the future that a task runs.
@@ -103,8 +129,6 @@ impl Syncs {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::sync::{Notify, mpsc};
 
     use super::super::lifecycle::SyncVersion;

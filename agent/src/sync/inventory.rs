@@ -25,6 +25,10 @@ const BYTES: usize = 256 * 1024;
 /// Bytes of the message of one object, and of the list of failed objects: other clients write messages of any length.
 const MESSAGE_BYTES: usize = 512;
 const FAILED_BYTES: usize = 4 * 1024;
+/// Bytes of the list of fields of one object that admission changed.
+const REWRITTEN_BYTES: usize = 160;
+/// The condition of an object of which admission or the API server changed declared fields. It is a warning: the object is as declared.
+pub const REWRITTEN: &str = "Rewritten";
 const API_VERSION: &str = "kpt.dev/v1alpha1";
 
 /// The objects of each ResourceGroup.
@@ -395,32 +399,11 @@ fn group_status(
 
 fn resource_status(resource: &ResourceState, before: &ResourceGroupStatus, now: &Time) -> ResourceStatus {
     let id = ResourceId::from(&resource.id);
-    let conditions = resource.health.message().map(|message| GroupCondition {
-        kind: if matches!(resource.health, Health::Failed(_)) { "Stalled" } else { "Reconciling" }.into(),
-        status: "True".into(),
-        reason: resource.health.word().into(),
-        message: shortened_in_json(message.to_owned(), MESSAGE_BYTES),
-        last_transition_time: Some(now.clone()),
-    });
-    let waiting = resource.waits_for.as_ref().map(|other| GroupCondition {
-        kind: "Waiting".into(),
-        status: "True".into(),
-        reason: "Dependency".into(),
-        message: format!("it waits for {other}"),
-        last_transition_time: Some(now.clone()),
-    });
-    let overlap = resource.other.as_deref().map(|manager| GroupCondition {
-        kind: "OwnershipOverlap".into(),
-        status: "True".into(),
-        reason: "Overlap".into(),
-        message: format!("{manager:?} manages the object, and its status is that of what is declared there"),
-        last_transition_time: Some(now.clone()),
-    });
     let mut status = ResourceStatus {
         status: resource.health.word().into(),
         // The commit that is on the object is one of the other sync.
-        source_hash: if overlap.is_some() { String::new() } else { resource.token.clone() },
-        conditions: conditions.into_iter().chain(waiting).chain(overlap).collect(),
+        source_hash: if resource.other.is_some() { String::new() } else { resource.token.clone() },
+        conditions: resource_conditions(resource, now),
         strategy: if resource.pruning { "Delete" } else { "Apply" }.into(),
         actuation: match (resource.failed, resource.token.is_empty()) {
             (true, _) => "Failed",
@@ -452,6 +435,32 @@ fn resource_status(resource: &ResourceState, before: &ResourceGroupStatus, now: 
         }
     }
     status
+}
+
+/// The conditions of an object. The first one says why it is not ready, where that is so.
+fn resource_conditions(resource: &ResourceState, now: &Time) -> Vec<GroupCondition> {
+    let condition = |kind: &str, reason: &str, message: String| GroupCondition {
+        kind: kind.into(),
+        status: "True".into(),
+        reason: reason.into(),
+        message,
+        last_transition_time: Some(now.clone()),
+    };
+    let health = resource.health.message().map(|message| {
+        let kind = if matches!(resource.health, Health::Failed(_)) { "Stalled" } else { "Reconciling" };
+        condition(kind, resource.health.word(), shortened_in_json(message.to_owned(), MESSAGE_BYTES))
+    });
+    let waiting = resource.waits_for.as_ref();
+    let waiting = waiting.map(|other| condition("Waiting", "Dependency", format!("it waits for {other}")));
+    let overlap = resource.other.as_deref().map(|manager| {
+        let message = format!("{manager:?} manages the object, and its status is that of what is declared there");
+        condition("OwnershipOverlap", "Overlap", message)
+    });
+    let rewritten = (!resource.rewritten.is_empty()).then(|| {
+        let fields = shortened_in_json(resource.rewritten.join(", "), REWRITTEN_BYTES);
+        condition(REWRITTEN, "Admission", format!("admission or the API server changed declared fields: {fields}"))
+    });
+    [health, waiting, overlap, rewritten].into_iter().flatten().collect()
 }
 
 #[cfg(test)]

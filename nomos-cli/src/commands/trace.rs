@@ -10,6 +10,7 @@ use agent::io::kubernetes::client::{Cluster, Served};
 use agent::model::metadata::{ROOT_SCOPE, ROOT_SYNC, SyncId, annotation};
 use agent::model::object::{GroupKind, Object, ObjectId};
 use agent::model::url::shown_in;
+use agent::sync::inventory::REWRITTEN;
 use agent::sync::live::Observed;
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Event;
@@ -289,7 +290,8 @@ fn of_absent(id: &ObjectId, syncs: &[SyncReport]) -> Option<Trace> {
 fn errors(id: &ObjectId, sync: Option<&SyncReport>, resource: Option<&ResourceStatus>) -> Vec<String> {
     let name = id.to_string();
     let errors = sync.into_iter().flat_map(|sync| &sync.errors).filter(|error| error.contains(&name));
-    let waits = resource.into_iter().flat_map(|it| &it.conditions).map(|condition| &condition.message);
+    let conditions = resource.into_iter().flat_map(|it| &it.conditions);
+    let waits = conditions.filter(|condition| condition.kind != REWRITTEN).map(|condition| &condition.message);
     errors.chain(waits).filter(|text| !text.is_empty()).cloned().collect()
 }
 

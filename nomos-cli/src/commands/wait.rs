@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use agent::api::{ResourceStatus, format_duration};
 use agent::model::metadata::SyncId;
+use agent::sync::inventory::REWRITTEN;
 
 use super::status::query::{self, QueryScope};
 use super::status::report::{SyncReport, SyncReportState, resource_name};
@@ -111,6 +112,7 @@ fn unready(sync: &SyncReport) -> Option<(String, String)> {
         resource
             .conditions
             .iter()
+            .filter(|condition| condition.kind != REWRITTEN)
             .map(|condition| condition.message.trim())
             .find(|text| !text.is_empty())
             .map(str::to_owned)

@@ -17,7 +17,7 @@ use crate::model::finding::{Finding, text};
 use crate::model::metadata::SyncId;
 use crate::model::object::Object;
 use crate::sync::diff;
-use crate::sync::engine::{Adopted, DeclaredChange, DeclaredChanges, Notice, Repaired};
+use crate::sync::engine::{Adopted, DeclaredChange, DeclaredChanges, Notice, Repaired, Rewritten};
 
 /// Announces the events of one sync, one after the other. Status and record do not wait for it.
 pub struct Announcer {
@@ -73,10 +73,7 @@ impl Announcer {
                 tracing::warn!("{note}");
                 self.publish(Severity::Warning, "Kept", &note).await;
             }
-            Notice::Rewritten(id, fields) => {
-                let fields = fields.join(", ");
-                tracing::warn!(object = %id, fields, "came back different from our apply: the server or an admission webhook changed it");
-            }
+            Notice::Rewritten(rewritten) => self.rewritten(&rewritten).await,
             Notice::Adopted(adopted) => self.adopted(&adopted).await,
             Notice::Repaired(repair) => self.repaired(&repair).await,
         }
@@ -96,6 +93,15 @@ impl Announcer {
         }
         let regarding = regarding(declared, uid, self.sync.as_ref());
         publish(&mut self.events, &self.cluster, &regarding, severity, "Adopted", &note).await;
+    }
+
+    async fn rewritten(&mut self, rewritten: &Rewritten) {
+        let Rewritten { declared, uid, fields } = rewritten;
+        let (id, fields) = (&declared.id, fields.join(", "));
+        tracing::warn!(object = %id, fields, "came back different from our apply: the server or an admission webhook changed it");
+        let note = format!("{id} came back different from the apply: the API server or admission changed {fields}");
+        let regarding = regarding(declared, uid, self.sync.as_ref());
+        publish(&mut self.events, &self.cluster, &regarding, Severity::Warning, "Rewritten", &note).await;
     }
 
     async fn repaired(&mut self, repair: &Repaired) {

@@ -133,7 +133,8 @@ pub struct Metrics {
     /// Commands about objects.
     pub operations: Family<OperationLabels, Counter>,
     of_syncs: OfSyncs,
-    suspended: Family<SyncLabels, Gauge>,
+    suspended: SyncFlags,
+    stalled: SyncFlags,
     /// The syncs that have numbers.
     shown: Mutex<HashSet<SyncLabels>>,
     /// Tasks that broke down.
@@ -150,6 +151,25 @@ pub struct Metrics {
     pub restored: Histogram,
     /// Seconds from a request to a git server to the end of its answer.
     git: Family<GitLabels, Histogram, fn() -> Histogram>,
+}
+
+/// The syncs of which something is true, whether they run or not. They are shown with the number 1, the first thousand of them.
+#[derive(Default)]
+struct SyncFlags {
+    gauge: Family<SyncLabels, Gauge>,
+    shown: Mutex<HashSet<SyncLabels>>,
+}
+
+impl SyncFlags {
+    fn set(&self, sync: &SyncId, is: bool) {
+        let (labels, mut shown) = (SyncLabels::of(sync), lock(&self.shown));
+        if !is {
+            shown.remove(&labels);
+            self.gauge.remove(&labels);
+        } else if shown.len() < SYNCS && shown.insert(labels.clone()) {
+            self.gauge.get_or_create(&labels).set(1);
+        }
+    }
 }
 
 /// The numbers of each sync.
@@ -273,8 +293,9 @@ impl Default for Metrics {
         registry.register("queued_resources", "Objects that wait for their turn to be written or read", queued.clone());
         registry.register("reconciler_errors", "Findings of the newest commit and the sync", errors.clone());
         registry.register("last_sync_timestamp", "When a sync last came to rest without errors", synced.clone());
-        let suspended = Family::default();
-        registry.register("suspended", "1 for a sync that a user suspended", suspended.clone());
+        let (suspended, stalled) = (SyncFlags::default(), SyncFlags::default());
+        registry.register("suspended", "1 for a sync that a user suspended", suspended.gauge.clone());
+        registry.register("stalled", "1 for a sync that cannot run or follow its spec", stalled.gauge.clone());
         let watches = WatchAges::default();
         registry.register_collector(Box::new(watches.clone()));
         let (ready, shown) = (AtomicBool::new(false), Mutex::default());
@@ -285,6 +306,7 @@ impl Default for Metrics {
             operations,
             of_syncs,
             suspended,
+            stalled,
             shown,
             panics,
             seconds,
@@ -325,12 +347,13 @@ impl Metrics {
 
     /// A user has suspended the sync, or resumed it. A sync beyond the first thousand is not shown.
     pub fn suspended(&self, sync: &SyncId, suspended: bool) {
-        let labels = SyncLabels::of(sync);
-        if suspended && self.shown().len() < SYNCS {
-            self.suspended.get_or_create(&labels).set(1);
-        } else {
-            self.suspended.remove(&labels);
-        }
+        self.suspended.set(sync, suspended);
+    }
+
+    /// The sync cannot run, or does not follow its newest spec; or it does so again, or is gone. A sync beyond the first thousand is not
+    /// shown.
+    pub fn stalled(&self, sync: &SyncId, stalled: bool) {
+        self.stalled.set(sync, stalled);
     }
 
     fn shown(&self) -> MutexGuard<'_, HashSet<SyncLabels>> {
@@ -378,6 +401,21 @@ mod tests {
     }
 
     #[test]
+    fn stalled_syncs_are_bounded_and_shown_until_they_are_not_stalled() {
+        let metrics = Metrics::default();
+        let before = metrics.text();
+        let of = |index: usize| SyncId::root(&format!("root-{index}"));
+        (0..2 * SYNCS).for_each(|index| metrics.stalled(&of(index), true));
+        metrics.stalled(&of(0), true);
+        assert_eq!(metrics.text().matches("config_sync_stalled{").count(), SYNCS);
+        (1..2 * SYNCS).for_each(|index| metrics.stalled(&of(index), false));
+        let text = metrics.text();
+        assert!(text.matches("config_sync_stalled{").count() == 1 && text.contains(r#"name="root-0"} 1"#), "{text}");
+        metrics.stalled(&of(0), false);
+        assert_eq!(metrics.text(), before);
+    }
+
+    #[test]
     fn the_alerts_and_the_dashboard_name_metrics_that_there_are() {
         let metrics = Arc::new(Metrics::default());
         // A family without numbers is not shown.
@@ -389,6 +427,7 @@ mod tests {
         of.errors(1);
         of.synced(1);
         metrics.suspended(&SyncId::root("root-sync"), true);
+        metrics.stalled(&SyncId::root("root-sync"), true);
         metrics.requests.get_or_create(&VerbLabels { verb: "get".to_owned() }).inc();
         let labels = OperationLabels { operation: OperationLabel::apply, status: OutcomeLabel::success };
         metrics.operations.get_or_create(&labels).inc();

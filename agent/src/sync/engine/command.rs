@@ -130,8 +130,19 @@ pub enum Notice {
     Adopted(Adopted),
     /// A Namespace or CRD that is not declared any more stays, because the other object does, which would be deleted with it.
     Kept(ObjectId, ObjectId),
-    /// The API server or an admission webhook changed these declared fields in the sync's own write.
-    Rewritten(ObjectId, Vec<String>),
+    /// The API server or an admission webhook changed declared fields in the sync's own write.
+    Rewritten(Rewritten),
+}
+
+/// An object that came back different from the sync's own write.
+#[derive(Clone, Debug)]
+pub struct Rewritten {
+    /// The declared form.
+    pub declared: Arc<DeclaredObject>,
+    /// Its uid.
+    pub uid: String,
+    /// Paths of the fields that were changed.
+    pub fields: Vec<String>,
 }
 
 /// An object that was handed over to the sync.

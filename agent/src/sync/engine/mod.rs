@@ -53,7 +53,7 @@ use report::PendingReport;
 use values::Values;
 
 pub use changes::{DeclaredChange, DeclaredChanges};
-pub use command::{Adopted, ApplyMode, Command, NewRecord, Notice, Repaired};
+pub use command::{Adopted, ApplyMode, Command, NewRecord, Notice, Repaired, Rewritten};
 pub use dump::{Dump, WaitingObject};
 pub use event::{Event, Failure, Outcome, Remarks, Retry, SpecChange};
 pub use others::{AllSyncs, HeldObjects, Holdings};

@@ -4,21 +4,27 @@ use std::time::{Duration, Instant};
 
 use crate::model::backoff::Backoff;
 use crate::model::finding::{Code, Finding};
+use crate::model::metadata::annotation;
 use crate::model::object::ObjectId;
 use crate::sync::health::Health;
-use crate::sync::live::Live;
-use crate::sync::plan::{Action, Declared};
+use crate::sync::live::{Live, Owner};
+use crate::sync::plan::{Action, Cause, Declared};
 
 use super::dispatch::LONGEST_OUTAGE_PAUSE;
 use super::objects::{Deferred, FailureRecord, Heat, InFlight, PendingRepair, Phase, Sent, Tracked};
 use super::queue::WorkClass;
 use super::work::LONGEST_PAUSE;
-use super::{Adopted, Command, Failure, Notice, Outcome, Remarks, Repaired, Retry, State};
+use super::{Adopted, Command, Failure, Notice, Outcome, Remarks, Repaired, Retry, Rewritten, State};
 
 /// The pause after the first failure of an object that is at fault itself.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The pause after the first failure that is likely over in a moment.
 const FIRST_SHORT_PAUSE: Duration = Duration::from_millis(200);
+/// Writes in a row that do not leave the object as it is declared, from which on that is a failure. A form that comes in force during
+/// a write brings such a turn about too.
+const UNKEPT: u32 = 3;
+/// Fields of one object that admission changed and that the status names.
+const REWRITTEN_FIELDS: usize = 10;
 
 impl State {
     pub(super) fn finished(&mut self, id: &ObjectId, outcome: Outcome, now: Instant) {
@@ -35,6 +41,7 @@ impl State {
                 self.took_effect(id, *live, remarks, place.class);
                 self.expect_readiness(id, now);
                 self.repaired(id, repair, now);
+                failed = self.unkept_failed(id, now);
             }
             Outcome::Read(whole) => {
                 self.read(id, &whole);
@@ -151,24 +158,30 @@ impl State {
             let uid = live.uid.to_string();
             self.commands.push(Command::Notice(Notice::Adopted(Adopted { declared, uid, from })));
         }
-        if !rewritten.is_empty() {
-            self.commands.push(Command::Notice(Notice::Rewritten(id.clone(), rewritten)));
+        if let (false, Some(declared)) = (rewritten.is_empty(), self.declared_form(id)) {
+            let (uid, fields) = (live.uid.to_string(), rewritten.clone());
+            self.commands.push(Command::Notice(Notice::Rewritten(Rewritten { declared, uid, fields })));
         }
+        let rewritten: Box<[String]> = rewritten.into_iter().take(REWRITTEN_FIELDS).collect();
+        let are_same = self.objects.notes(id).map_or(rewritten.is_empty(), |notes| notes.rewritten == rewritten);
         let is_same = |old: &Live| old.token == live.token && old.health == live.health && old.owner == live.owner;
-        if !self.objects.live(id).is_some_and(is_same) {
+        if !are_same || !self.objects.live(id).is_some_and(is_same) {
             self.report.resources_changed();
         }
         let anew = self.objects.live(id).is_none_or(|old| old.uid != live.uid);
         self.objects.change(id, |tracked| {
             tracked.live = Some(live);
-            if let Some(notes) = &mut tracked.notes {
-                (notes.late_at, notes.late, notes.overtaken) = (None, false, 0);
-            }
+            let notes = tracked.notes_mut();
+            (notes.late_at, notes.late, notes.overtaken) = (None, false, 0);
+            notes.rewritten = rewritten;
         });
         if anew {
             self.made_anew(id);
         }
-        self.forgive(id);
+        // The pauses of a failure that each further write brings about again would begin anew.
+        if self.count_unkept(id) < UNKEPT {
+            self.forgive(id);
+        }
         self.kinds.written(id);
         self.watch_kind_of(id);
     }
@@ -179,6 +192,36 @@ impl State {
             self.report.status_changed();
             self.report.resources_changed();
         }
+    }
+
+    /// Counts the writes in a row after which the object is to be written again, as the answer shows it.
+    fn count_unkept(&mut self, id: &ObjectId) -> u32 {
+        let is_unkept = matches!(self.action(id), Action::Apply(Cause::Adopted | Cause::Changed) | Action::Annotate);
+        let before = self.objects.notes(id).map_or(0, |notes| notes.unkept);
+        let unkept = if is_unkept { before.saturating_add(1) } else { 0 };
+        if unkept != before {
+            self.objects.change(id, |tracked| tracked.notes_mut().unkept = unkept);
+        }
+        unkept
+    }
+
+    /// Admission or the API server takes off what the sync writes on an object, so that each answer would bring the next write about.
+    /// `true` if the object is left alone for a while.
+    fn unkept_failed(&mut self, id: &ObjectId, now: Instant) -> bool {
+        if self.objects.notes(id).is_none_or(|notes| notes.unkept < UNKEPT) {
+            return false;
+        }
+        let is_ours = self.objects.live(id).is_some_and(|live| live.owner == Owner::Us);
+        let lost = match is_ours {
+            true => format!("its annotation {}", annotation::DECLARED_HASH),
+            false => format!("the annotation {}, or another one that names its sync,", annotation::MANAGER),
+        };
+        let message =
+            format!("{id} is not as it was applied: {lost} did not come back; admission or the API server changes it");
+        let hint = "see which mutating webhook or policy changes such objects; the server of an aggregated API has to keep annotations";
+        let finding = self.about(Finding::new(Code::Applier, message).hint(hint), id);
+        self.failed(id, Failure { finding, retry: Retry::Object, refused: false }, now);
+        true
     }
 
     /// The object is as it was just applied or read. If it does not become ready in time, its state says so.

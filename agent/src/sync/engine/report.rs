@@ -72,6 +72,8 @@ pub struct ResourceState {
     pub stale: bool,
     /// The other sync that manages it, by its manager annotation.
     pub other: Option<Box<str>>,
+    /// The first declared fields that admission or the API server changed in the last apply. That is no error.
+    pub rewritten: Box<[String]>,
 }
 
 /// Changes that no report has told yet.
@@ -326,5 +328,6 @@ fn resource_state(id: &ObjectId, tracked: Option<&Tracked>, pruning: bool) -> Re
         waits_for: None,
         stale: false,
         other: None,
+        rewritten: notes.map(|notes| notes.rewritten.clone()).unwrap_or_default(),
     }
 }

@@ -107,7 +107,7 @@ impl Notice {
             Self::Repaired(repaired) => format!("Repaired {}", repaired.declared.id),
             Self::Adopted(adopted) => format!("Adopted {}", adopted.declared.id),
             Self::Kept(container, _) => format!("Kept {container}"),
-            Self::Rewritten(id, _) => format!("Rewritten {id}"),
+            Self::Rewritten(rewritten) => format!("Rewritten {}", rewritten.declared.id),
         }
     }
 }

@@ -62,6 +62,7 @@ fn a_full_group_fits_into_etcd_whatever_its_messages_are() {
             waits_for: Some(id.clone()),
             stale: false,
             other: None,
+            rewritten: Box::new([message.repeat(1_000)]),
         };
         let states: Vec<ResourceState> = ids.iter().map(state).collect();
         let now = Time::from_unix(0);
@@ -85,6 +86,7 @@ fn an_object_that_waits_has_a_condition_that_names_the_other() {
         waits_for: Some(other.clone()),
         stale: false,
         other: None,
+        rewritten: Box::default(),
     };
     let status = resource_status(&state, &ResourceGroupStatus::default(), &Time::from_unix(0));
     let [condition] = status.conditions.as_slice() else { panic!("{status:?}") };
@@ -106,6 +108,7 @@ fn an_object_of_another_sync_has_the_condition_for_that() {
         waits_for: None,
         stale: false,
         other: other.map(Into::into),
+        rewritten: Box::default(),
     };
     let status = |other| resource_status(&state(other), &ResourceGroupStatus::default(), &Time::from_unix(0));
     let overlaps = status(Some(":root_x"));
@@ -116,6 +119,30 @@ fn an_object_of_another_sync_has_the_condition_for_that() {
         (String::new(), "Skipped", "Skipped")
     );
     assert!(status(None).conditions.is_empty());
+}
+
+#[test]
+fn fields_that_admission_changed_are_a_condition_of_an_object_that_is_as_declared() {
+    let state = ResourceState {
+        id: ids(0..1).pop_first().expect("one"),
+        health: Health::Current,
+        token: "abc".to_owned(),
+        failed: false,
+        pruning: false,
+        late: false,
+        skipped: false,
+        waits_for: None,
+        stale: false,
+        other: None,
+        rewritten: [".data.a", ".data.b"].map(str::to_owned).into(),
+    };
+    let status = resource_status(&state, &ResourceGroupStatus::default(), &Time::from_unix(0));
+    let [condition] = status.conditions.as_slice() else { panic!("{status:?}") };
+    assert_eq!((&*condition.kind, &*condition.status, &*condition.reason), (REWRITTEN, "True", "Admission"));
+    assert!(condition.message.ends_with(": .data.a, .data.b"), "{condition:?}");
+    assert_eq!((&*status.actuation, &*status.reconcile), ("Succeeded", "Succeeded"));
+    let group = group_status(&ResourceGroupStatus::default(), &[&state], 1, &Time::from_unix(0));
+    assert!(group.conditions.iter().all(|condition| condition.status == "False"), "{group:?}");
 }
 
 #[test]

@@ -164,6 +164,7 @@ fn report(commit: &str, resources: Option<&[&str]>) -> Box<Report> {
         waits_for: None,
         stale: false,
         other: None,
+        rewritten: Box::default(),
     };
     let resources = resources.map(|names| names.iter().map(state).collect());
     Box::new(Report { source: stage.clone(), sync: stage, syncing: false, synced: true, resources })

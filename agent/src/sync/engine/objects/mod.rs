@@ -108,7 +108,7 @@ impl Objects {
         }
         self.change(id, |tracked| {
             let notes = tracked.notes_mut();
-            (notes.failure, notes.conflict) = (None, None);
+            (notes.failure, notes.conflict, notes.unkept) = (None, None, 0);
         });
         true
     }

@@ -104,6 +104,10 @@ pub(in crate::sync::engine) struct Notes {
     pub(in crate::sync::engine) checks: u32,
     /// Attempts to take over an object of others that had changed each time.
     pub(in crate::sync::engine) overtaken: u32,
+    /// Writes in a row that worked and after which the object was to be written again at once.
+    pub(in crate::sync::engine) unkept: u32,
+    /// The declared fields that admission or the API server changed in the last write, as they are shown.
+    pub(in crate::sync::engine) rewritten: Box<[String]>,
     /// When the whole object is read because its readiness may have changed.
     pub(in crate::sync::engine) read_at: Option<Instant>,
     /// At its turn the whole object is read because its readiness may have changed, also if its apply has to wait for other objects.
@@ -267,6 +271,11 @@ impl Tracked {
 
     /// Drops notes that say nothing any more.
     pub(super) fn tidy(&mut self) {
+        if self.live.is_none()
+            && let Some(notes) = &mut self.notes
+        {
+            notes.rewritten = Box::default();
+        }
         self.notes.take_if(|notes| notes.is_blank());
     }
 
@@ -286,7 +295,8 @@ impl Tracked {
         }
         if let Some(notes) = &mut self.notes {
             let Notes { heat, late_at, late, .. } = **notes;
-            **notes = Notes { heat, rival: notes.rival.take(), late_at, late, ..Notes::default() };
+            let (rival, rewritten) = (notes.rival.take(), std::mem::take(&mut notes.rewritten));
+            **notes = Notes { heat, rival, rewritten, late_at, late, ..Notes::default() };
         }
         self.tidy();
     }
@@ -302,6 +312,8 @@ impl Notes {
             rival: _,
             checks,
             overtaken,
+            unkept,
+            rewritten,
             read_at,
             unread,
             overdue_at,
@@ -315,6 +327,8 @@ impl Notes {
             && heat.is_none()
             && *checks == 0
             && *overtaken == 0
+            && *unkept == 0
+            && rewritten.is_empty()
             && read_at.is_none()
             && !unread
             && overdue_at.is_none()

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::compile::declared::DeclaredSet;
+use crate::model::metadata::annotation;
 use crate::sync::engine::Event;
 use crate::sync::engine::tests::{applied, applies, begin_sync, declared, deleted, live, recorded};
 use crate::sync::live::Observed;
@@ -138,4 +139,108 @@ fn a_fight_is_told_at_its_beginning_and_not_with_each_repair() {
         told.extend(commands.iter().any(is_it).then_some(turn));
     }
     assert!(told.contains(&5) && !told.contains(&9), "{told:?}");
+}
+
+/// The findings about objects that the commands tell.
+fn told_failures(commands: &[Command]) -> usize {
+    let is_it = |it: &&Command| matches!(it, Command::Notice(Notice::Failed(finding)) if finding.code == Code::Applier);
+    commands.iter().filter(is_it).count()
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_that_is_not_as_it_was_applied_is_applied_again_after_pauses_that_grow() {
+    let ignores = "{client.lifecycle.config.k8s.io/mutation: ignore}";
+    let ignoring = config_map("a").replace("namespace: ns", &format!("namespace: ns, annotations: {ignores}"));
+    let both = [annotation::DECLARED_HASH, annotation::MANAGER];
+    for (manifest, taken_off) in [(config_map("a"), &both[..1]), (config_map("a"), &both[..]), (ignoring, &both[..])] {
+        let (set, mut now) = (declared(&manifest), Instant::now());
+        let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+        let a = id(&set, "a");
+        let (mut told, mut pauses) = (0, Vec::new());
+        for version in 10..16 {
+            let mut object = live(&set, &a, version, json!({}));
+            for key in taken_off {
+                let annotations = object.metadata_mut()["annotations"].as_object_mut().expect("a map");
+                assert!(annotations.remove(*key).is_some());
+            }
+            let before = now;
+            state.step(Event::Seen(a.clone(), Box::new(Observed::of(&object))), now);
+            let mut commands = state.step(Event::Finished(a.clone(), applied(&object)), now);
+            told += told_failures(&commands);
+            while !commands.iter().any(|command| matches!(command, Command::Apply(..) | Command::Annotate(..))) {
+                now = now.max(state.next_wake().expect("it is tried again"));
+                commands = state.step(Event::Woken, now);
+                told += told_failures(&commands);
+            }
+            pauses.push((now - before).as_secs());
+        }
+        assert_eq!((told, &*pauses), (1, &[0, 0, 1, 2, 4, 8][..]), "{taken_off:?}");
+        let findings = state.last_report().sync.findings;
+        assert!(findings.iter().any(|finding| finding.message.contains("did not come back")), "{findings:?}");
+        state.step(works(&set, "a", 20), now);
+        assert!(state.last_report().sync.findings.is_empty());
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_commit_that_comes_in_force_during_an_apply_is_no_failure_of_it() {
+    let form = |n: u64| declared(&format!("{}data: {{n: \"{n}\"}}\n", config_map("a")));
+    let (mut before, now) = (form(0), Instant::now());
+    let (mut state, _) = begin_sync(&before, TIMEOUT, now);
+    for version in 10..16 {
+        let next = form(version);
+        let (commit, declared) = (version.to_string().repeat(20), Some(Arc::clone(&next)));
+        state.step(Event::Compiled { commit, declared, findings: Vec::new() }, now);
+        recorded(&mut state, now);
+        let commands = state.step(works(&before, "a", version), now);
+        assert!(applies(&commands, "a"), "{commands:?}");
+        assert_eq!(told_failures(&commands), 0, "{commands:?}");
+        before = next;
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn fields_that_admission_changed_are_told_until_the_next_apply_and_are_no_error() {
+    let (set, now) = (declared(&config_map("a")), Instant::now());
+    let a = id(&set, "a");
+    let rewrites = |version: u64, fields: &[&str]| {
+        let mut outcome = applied(&live(&set, &a, version, json!({})));
+        if let Outcome::Applied(_, remarks) = &mut outcome {
+            remarks.rewritten = fields.iter().map(|field| (*field).to_owned()).collect();
+        }
+        Event::Finished(a.clone(), outcome)
+    };
+    let told = |commands: &[Command]| commands.iter().any(|it| matches!(it, Command::Notice(Notice::Rewritten(_))));
+    let reported = |commands: &[Command]| {
+        commands.iter().any(|it| matches!(it, Command::Report(report) if report.resources.is_some()))
+    };
+    let fields = |state: &State| {
+        let report = state.last_report();
+        assert!(report.sync.findings.is_empty() && report.source.findings.is_empty(), "{report:?}");
+        let mut all = report.resources.expect("a full report").into_iter();
+        all.find(|it| it.id == a).expect("it is the sync's").rewritten.to_vec()
+    };
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    let commands = state.step(rewrites(10, &[".data.x"]), now);
+    assert!(told(&commands) && reported(&commands) && state.is_synced(), "{commands:?}");
+    assert_eq!(fields(&state), [".data.x"]);
+
+    let second = declared(&(config_map("a") + &config_map("b")));
+    let (commit, declared) = ("b".repeat(40), Some(Arc::clone(&second)));
+    state.step(Event::Compiled { commit, declared, findings: Vec::new() }, now);
+    assert_eq!(fields(&state), [".data.x"], "another commit does not change the object");
+
+    assert!(applies(&recorded(&mut state, now), "b"));
+    state.step(works(&second, "b", 11), now);
+    assert!(applies(&state.step(Event::Gone(a.clone(), 12), now), "a"));
+    let many: Vec<String> = (0..100).map(|n| format!(".data.x{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    state.step(rewrites(13, &many), now);
+    assert_eq!(fields(&state), many[..REWRITTEN_FIELDS]);
+    assert!(applies(&state.step(Event::Gone(a.clone(), 14), now), "a"));
+    assert!(!told(&state.step(works(&second, "a", 15), now)));
+    assert!(fields(&state).is_empty());
 }

@@ -39,6 +39,7 @@ fn view(id: &ObjectId, health: Health) -> ObjectView {
         waits_for: None,
         stale: false,
         other: None,
+        rewritten: Box::default(),
     };
     ObjectView { resource, waits_for: None, path: None, finding: None }
 }
