@@ -97,8 +97,14 @@ impl Scene {
 
 fn held(commit: &str, repo: &str, manifests: &str) -> Holdings {
     let git = Arc::new(GitStatus { repo: repo.to_owned(), ..GitStatus::default() });
-    let declared = vec![declared(manifests)];
-    Holdings::Known(Arc::new(HeldObjects { git, commit: commit.to_owned(), declared, left: BTreeSet::new() }))
+    let (commit, declared, left) = (commit.to_owned(), vec![declared(manifests)], BTreeSet::new());
+    Holdings::Known(Arc::new(HeldObjects { git, commits: vec![commit.clone()], commit, declared, left }))
+}
+
+/// A sync that refuses the second commit.
+fn refusing(repo: &str) -> Holdings {
+    let git = Arc::new(GitStatus { repo: repo.to_owned(), ..GitStatus::default() });
+    Holdings::Known(Arc::new(HeldObjects { git, commit: SECOND.to_owned(), ..HeldObjects::default() }))
 }
 
 #[test]
@@ -309,6 +315,60 @@ fn deletions_wait_for_the_other_syncs_of_the_repository_to_read_the_commit() {
         late.step(Event::Woken);
     }
     assert_eq!((late.deleted(), late.now), (vec!["moves".to_owned()], began + READ_TOO));
+}
+
+/// One commit moves an object to another sync, and has a mistake in the directory of that one.
+#[test]
+fn an_object_that_may_move_to_a_sync_that_refuses_the_commit_is_not_deleted() {
+    let begin = |other: Holdings| {
+        let mut scene = Scene::new(&(config_map("stays") + &config_map("moves")), held(FIRST, "", ""));
+        scene.commit(SECOND, &config_map("stays"));
+        scene.tell(other);
+        scene
+    };
+    assert_eq!(begin(refusing("elsewhere")).deleted(), ["moves"], "it follows another repository");
+    for (mended, deleted, released) in
+        [(config_map("moves"), vec![], vec!["moves"]), (String::new(), vec!["moves".to_owned()], vec![])]
+    {
+        let mut scene = begin(refusing(""));
+        for _ in 0..5 {
+            scene.now = scene.state.next_wake().expect("it is tried again");
+            scene.step(Event::Woken);
+        }
+        assert!(scene.deleted().is_empty() && scene.released().is_empty() && !scene.state.is_synced());
+        let told = scene.findings();
+        let expected = "KNV2009 skipped delete of configmap/shop/moves: the sync \":root_other\" may take it over, ";
+        assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}");
+        scene.tell(held("cccccccccccccccccccccccccccccccccccccccc", "", &mended));
+        while scene.deleted().is_empty() && scene.released().is_empty() {
+            scene.now = scene.state.next_wake().expect("it waits until the commit is read");
+            scene.step(Event::Woken);
+        }
+        assert_eq!((scene.deleted(), scene.released()), (deleted, released));
+    }
+}
+
+/// One commit drops a sync together with its directory, so that the sync refuses it.
+#[test]
+fn a_sync_that_goes_keeps_no_object() {
+    let other = "---\napiVersion: configsync.gke.io/v1beta1\nkind: RootSync\n\
+                 metadata: {name: other, namespace: config-management-system}\nspec: {}\n";
+    let mut scene = Scene::new(&(config_map("stays") + other), held(FIRST, "", ""));
+    scene.commit(SECOND, &config_map("stays"));
+    scene.tell(refusing(""));
+    assert_eq!(scene.deleted(), ["other"]);
+}
+
+#[test]
+fn the_others_hear_that_a_sync_refuses_a_commit() {
+    let mut scene = Scene::new(&config_map("mine"), held(FIRST, "", ""));
+    let source = |commit: &str| SourceCommit { commit: commit.to_owned(), git: Arc::default() };
+    let shared =
+        |scene: &Scene, commit: &str| scene.state.others.shared.as_ref().map(|held| held.refuses(&source(commit)));
+    scene.step(Event::Compiled { commit: SECOND.to_owned(), declared: None, findings: Vec::new() });
+    assert_eq!([shared(&scene, FIRST), shared(&scene, SECOND)], [Some(false), Some(true)]);
+    scene.commit(SECOND, &config_map("mine"));
+    assert_eq!(shared(&scene, SECOND), Some(false));
 }
 
 /// Two syncs that declare each other are deleted.
