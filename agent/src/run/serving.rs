@@ -12,8 +12,9 @@ use super::holdings::tell_recorded;
 use super::standby::{StandbyEnd, stand_by};
 use super::supervision::supervised;
 use super::sync::{self, ExitReason, Instructions};
-use crate::api::SyncStatus;
+use crate::api::{StageStatus, SyncStatus};
 use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
+use crate::io::kubernetes::patience::patiently;
 use crate::io::places::party;
 use crate::io::reports::{SyncObject, now, read_sync_status, write_sync_status};
 use crate::model::backoff::Backoff;
@@ -33,17 +34,18 @@ pub(super) async fn keep_running(
 ) {
     let mut events = EventPublisher::default();
     let mut backoff = RETRY;
+    let takes_over = !*context.leads.borrow();
     let StandbyEnd::Leads(mut warm) = stand_by(&context, &mut instructions).await else { return };
     let mut object = instructions.borrow().task.object.clone();
-    if warm.is_some() {
-        // Another agent has written it meanwhile.
-        read_anew(&context, &id, &mut object).await;
+    // Another agent has written it meanwhile.
+    if takes_over && !read_anew(&context, &id, &mut object, &instructions).await {
+        return;
     }
     loop {
         match await_handover(&context, &id, &mut object, &mut instructions, &mut events).await {
             Handover::Free => {}
             // Config Sync has written it meanwhile.
-            Handover::Waited => read_anew(&context, &id, &mut object).await,
+            Handover::Waited => _ = read_anew(&context, &id, &mut object, &instructions).await,
             Handover::Stopped => return,
         }
         match await_resumption(&context, &id, &mut object, &mut instructions, &mut events).await {
@@ -64,7 +66,7 @@ pub(super) async fn keep_running(
         };
         let error = match ended {
             Some(Ok(ExitReason::Stopped)) if !instructions.borrow().stop => {
-                read_anew(&context, &id, &mut object).await;
+                read_anew(&context, &id, &mut object, &instructions).await;
                 continue;
             }
             Some(Ok(ExitReason::Stopped | ExitReason::Synced | ExitReason::NotSynced)) => return,
@@ -75,8 +77,10 @@ pub(super) async fn keep_running(
             .hint("the agent tries again by itself; check its permissions if this stays");
         tracing::error!(code = %finding.code, "{}", finding.message);
         tell_recorded(&context, &id).await;
+        // The run that ended may have put other commits in force.
+        let is_read = read_anew(&context, &id, &mut object, &instructions).await;
         let generation = instructions.borrow().task.generation;
-        if let Some(object) = &mut object {
+        if let Some(object) = object.as_mut().filter(|_| is_read) {
             refuse(&context, &id, object, generation, &finding, &mut events).await;
         }
         tokio::select! {
@@ -84,8 +88,6 @@ pub(super) async fn keep_running(
             // A closed channel is a stop too.
             _ = instructions.wait_for(|instructions| instructions.stop) => return,
         }
-        // The run that ended may have put other commits in force.
-        read_anew(&context, &id, &mut object).await;
     }
 }
 
@@ -174,8 +176,8 @@ async fn await_handover(
                 tracing::error!(code = %finding.code, "{}", finding.message);
                 tell_recorded(context, id).await;
                 let generation = instructions.borrow().task.generation;
-                read_anew(context, id, object).await;
-                if let Some(object) = object {
+                let is_read = read_anew(context, id, object, instructions).await;
+                if let Some(object) = object.as_mut().filter(|_| is_read) {
                     refuse(context, id, object, generation, &finding, events).await;
                 }
             }
@@ -215,8 +217,8 @@ async fn await_resumption(
             tell_recorded(context, id).await;
         }
         if !is_told {
-            read_anew(context, id, object).await;
-            is_told = match object {
+            let is_read = read_anew(context, id, object, instructions).await;
+            is_told = match object.as_mut().filter(|_| is_read) {
                 Some(object) => suspend(context, id, object, task.generation, events).await,
                 None => true,
             };
@@ -258,14 +260,32 @@ async fn pass_on(
     }
 }
 
-/// Reads the status of a sync object again.
-async fn read_anew(context: &AgentContext, id: &SyncId, object: &mut Option<SyncObject>) {
-    let Some(object) = object else { return };
+/// Reads the status of a sync object again, as long as the API server is away or busy too. `false` if the sync is told to stop before
+/// there is an answer: what is known of the status may be old, and is not to be written.
+async fn read_anew(
+    context: &AgentContext,
+    id: &SyncId,
+    object: &mut Option<SyncObject>,
+    instructions: &watch::Receiver<Instructions>,
+) -> bool {
+    let Some(object) = object else { return true };
     let _place = context.budget.start(&party(id)).await;
-    match read_sync_status(&context.cluster, id).await {
-        Ok(status) => object.status = status,
-        Err(error) => tracing::warn!(%error, "cannot read the status; what is known of it is used"),
+    let read = tokio::select! {
+        read = patiently(|| read_sync_status(&context.cluster, id)) => read,
+        () = stopped(instructions.clone()) => return false,
+    };
+    if let Err(error) = &read {
+        tracing::warn!(%error, "cannot read the status; no commit of it is put in force again");
     }
+    object.status = newest(std::mem::take(&mut object.status), read.ok());
+    true
+}
+
+/// The status that was read, or else the one before, without the commit in force: another one may have followed that, and an old
+/// one must not come in force again.
+fn newest(before: SyncStatus, read: Option<SyncStatus>) -> SyncStatus {
+    let sync = StageStatus { commit: String::new(), ..before.sync.clone() };
+    read.unwrap_or(SyncStatus { sync, ..before })
 }
 
 /// Writes into the status, and tells by an Event, why a sync does not run. A status that says so already is left alone.
@@ -332,5 +352,20 @@ async fn tell(
     let regarding = Regarding::sync(id, &object.uid);
     if let Err(error) = events.publish(&context.cluster, &regarding, severity, &reason, &note).await {
         tracing::debug!(%error, "cannot publish an Event");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_of_a_status_that_may_be_old_does_not_come_in_force_again() {
+        let of = |commit: &str| {
+            let sync = StageStatus { commit: commit.to_owned(), ..StageStatus::default() };
+            SyncStatus { sync, last_synced_commit: "first".to_owned(), ..SyncStatus::default() }
+        };
+        assert_eq!(newest(of("first"), Some(of("second"))), of("second"));
+        assert_eq!(newest(of("first"), None), of(""));
     }
 }

@@ -47,6 +47,11 @@ impl Candidate {
         &self.source.commit
     }
 
+    /// The commit and its source.
+    pub(super) fn source(&self) -> &SourceCommit {
+        &self.source
+    }
+
     /// The objects that the commit declares.
     pub(super) fn declared(&self) -> &Arc<DeclaredSet> {
         &self.declared

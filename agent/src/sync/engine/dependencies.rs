@@ -21,7 +21,7 @@ use super::{Command, Failure, Notice, Retry, State};
 /// The longest pause between two looks at an object of others.
 const LONGEST_LOOK: Duration = Duration::from_secs(60);
 
-fn claims() -> GroupKind {
+pub(super) fn claims() -> GroupKind {
     GroupKind::new("", "PersistentVolumeClaim")
 }
 

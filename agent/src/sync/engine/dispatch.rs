@@ -232,7 +232,8 @@ impl State {
             self.delete_after(id, inhabitant, now);
             return None;
         }
-        if let Some(failure) = self.occupied(id) {
+        let deletion = (id.clone(), uid);
+        if let Some(failure) = self.occupied(id).or_else(|| self.not_taken_over(&deletion)) {
             self.failed(id, failure, now);
             return None;
         }
@@ -241,8 +242,9 @@ impl State {
         if id.is_crd() && !goes && !self.is_count_known(id) {
             return None;
         }
-        self.prunes.sent(&(id.clone(), uid.clone()), now);
-        Some(Command::Delete(id.clone(), uid, version, self.heirs(id)))
+        self.prunes.sent(&deletion, now);
+        let (object, uid) = deletion;
+        Some(Command::Delete(object, uid, version, self.heirs(id)))
     }
 }
 

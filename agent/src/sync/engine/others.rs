@@ -13,9 +13,11 @@ use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::live::Owner;
 use crate::sync::plan::{Action, Declared};
 
+use super::commit::Candidate;
+use super::dependencies::claims;
 use super::dependencies::gives_rights;
 use super::objects::{Mark, Phase, Tracked};
-use super::{Command, Failure, Restoring, Retry, State};
+use super::{Command, Failure, Restoring, Retry, SourceCommit, State};
 
 /// The time for which the deletions of a commit wait until the other syncs of its repository have read it too: what it moves to
 /// them they declare only then.
@@ -47,6 +49,8 @@ pub struct HeldObjects {
     commit: String,
     /// The commit in force, and those that are to follow it.
     declared: Vec<Arc<DeclaredSet>>,
+    /// Those of these commits that are of `git`. The newest one is not among them if it was refused.
+    commits: Vec<String>,
     /// Recorded objects that none of these declares, and that are there or have not been listed.
     left: BTreeSet<ObjectId>,
 }
@@ -77,6 +81,14 @@ impl HeldObjects {
     fn object_in(&self, namespace: &ObjectId) -> Option<&ObjectId> {
         let sets = self.declared.iter().flat_map(|set| set.objects.keys().chain(&set.disabled));
         sets.chain(&self.left).find(|id| id.namespace() == namespace.name())
+    }
+
+    /// `true` if it refuses its newest commit, follows one ref with the other sync, and does not declare what this commit of that may
+    /// give to it.
+    fn refuses(&self, other: &SourceCommit) -> bool {
+        let declares = |commit: &String| self.commits.contains(commit);
+        let is_refused = !self.commit.is_empty() && !declares(&self.commit);
+        is_refused && self.is_beside(&other.git) && !declares(&other.commit)
     }
 
     /// `true` if both follow one ref of one repository.
@@ -280,9 +292,59 @@ impl State {
         Some(Failure { finding, retry: Retry::Soon, refused: false })
     }
 
+    /// The failure of a deletion that takes data or other objects along, of an object that the commit may give to another sync, which refuses
+    /// it: that declares the object as soon as its part of the repository is mended. A deletion that a user has approved does not wait for that.
+    pub(super) fn not_taken_over(&self, deletion: &(ObjectId, Box<str>)) -> Option<Failure> {
+        let goes = self.in_force.declared.as_ref().is_some_and(|set| set.undeclared != Undeclared::Pruned);
+        if goes || self.prunes.is_approved(deletion) {
+            return None;
+        }
+        let (id, _) = deletion;
+        // All other objects are made anew by the other sync; what is lost with these stays so. One broken directory of a large repository
+        // is not to keep everything that others remove.
+        if !id.is_namespace() && !id.is_crd() && !id.is_of(&claims()) {
+            return None;
+        }
+        let may_declare = |manager: &str| {
+            let declared = self.object_of_sync(manager).map(|object| self.declared(object));
+            match (declared, SyncId::repo_of(manager)) {
+                // Its source goes with it.
+                (Some(Declared::Absent), _) => false,
+                (_, None) => true,
+                (Some(Declared::Object(_)), Some(sync)) => sync.covers(id) && !gives_rights(id),
+                // A tenant has made it.
+                (_, Some(_)) => false,
+            }
+        };
+        let source = &self.in_force.source;
+        let (manager, held) =
+            self.known_others().find(|(manager, held)| held.refuses(source) && may_declare(manager))?;
+        let commit = &held.commit;
+        let why = format!("the sync {manager:?} may take it over, and refuses commit {commit}");
+        let hint = "mend the source of the other sync, whose status says what is wrong there, or delete that sync";
+        let finding = Finding::new(Code::Applier, format!("skipped delete of {id}: {why}"))
+            .hint(hint)
+            .about(Resource::named(id, ""));
+        Some(Failure { finding, retry: Retry::Object, refused: false })
+    }
+
+    /// The object of another sync, if it is an object of this one.
+    fn object_of_sync(&self, manager: &str) -> Option<&ObjectId> {
+        let is_it = |id: &&ObjectId| {
+            self.objects.is_recorded(id) && SyncId::of_object(id).is_some_and(|sync| sync.manager() == manager)
+        };
+        self.sync_objects().into_iter().find(is_it)
+    }
+
+    /// Number of syncs that refuse a commit which may give them objects of this one.
+    fn number_refusing(&self) -> usize {
+        self.known_others().filter(|(_, held)| held.refuses(&self.in_force.source)).count()
+    }
+
     /// Syncs came or went, or have other objects: what one left is there for those that declare it, and deletions that were
     /// not possible may be.
     pub(super) fn syncs_changed(&mut self, syncs: Arc<AllSyncs>, now: Instant) {
+        let refusing = self.number_refusing();
         let before = self.others.syncs.replace(Arc::clone(&syncs));
         let left: Vec<ObjectId> = if before.is_some_and(|before| before.keys().eq(syncs.keys())) {
             self.objects.marked(Mark::Conflict).cloned().collect()
@@ -310,6 +372,9 @@ impl State {
         for id in failed {
             self.objects.set_phase(&id, Phase::Settled);
             self.evaluate(&id, now);
+        }
+        if self.number_refusing() < refusing {
+            self.try_failed_again(|_| true, now);
         }
         let going = |id: &&ObjectId| self.objects.live(id).is_some_and(|live| live.terminating);
         let syncs: Vec<ObjectId> = self.sync_objects().into_iter().filter(going).cloned().collect();
@@ -350,8 +415,8 @@ impl State {
             return;
         }
         let held = self.held.as_ref().and_then(|held| held.candidate.as_ref());
-        let next = self.candidate.iter().chain(held).map(|candidate| candidate.declared());
-        let declared = self.in_force.declared.iter().chain(next);
+        let next = self.candidate.iter().chain(held);
+        let declared = self.in_force.declared.iter().chain(next.clone().map(Candidate::declared));
         // Each step comes here: nothing is copied while nothing is new.
         let is_new = self.others.shared.as_ref().is_none_or(|shared| {
             (&shared.commit, &shared.git) != (&self.source.commit, &self.source.git)
@@ -361,11 +426,14 @@ impl State {
             return;
         }
         let declared: Vec<Arc<DeclaredSet>> = declared.cloned().collect();
+        let sources = std::iter::once(&self.in_force.source).chain(next.map(Candidate::source));
+        let sources = sources.filter(|source| source.git == self.source.git);
+        let commits = sources.map(|source| source.commit.clone()).collect();
         (self.others.is_stale, self.others.is_more) = (false, false);
         let is_left = |id: &&ObjectId| !declared.iter().any(|set| set.objects.contains_key(*id));
         let left = self.there().filter(is_left).cloned().collect();
         let (git, commit) = (Arc::clone(&self.source.git), self.source.commit.clone());
-        let held = Arc::new(HeldObjects { git, commit, declared, left });
+        let held = Arc::new(HeldObjects { git, commit, declared, commits, left });
         self.others.shared = Some(Arc::clone(&held));
         self.commands.push(Command::Share(held));
     }

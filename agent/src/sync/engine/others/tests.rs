@@ -1,5 +1,7 @@
 //! Objects that move to another sync, and Namespaces with objects of another one.
 
+mod moved_late;
+
 use serde_json::json;
 
 use super::super::tests::{applied, begin_sync, declared, deleted, live, recorded};
@@ -107,8 +109,8 @@ impl Scene {
 
 fn held(commit: &str, repo: &str, manifests: &str) -> Holdings {
     let git = Arc::new(GitStatus { repo: repo.to_owned(), ..GitStatus::default() });
-    let declared = vec![declared(manifests)];
-    Holdings::Known(Arc::new(HeldObjects { git, commit: commit.to_owned(), declared, left: BTreeSet::new() }))
+    let (commit, declared, left) = (commit.to_owned(), vec![declared(manifests)], BTreeSet::new());
+    Holdings::Known(Arc::new(HeldObjects { git, commits: vec![commit.clone()], commit, declared, left }))
 }
 
 #[test]
@@ -117,18 +119,6 @@ fn an_object_that_another_sync_declares_is_released_and_not_deleted() {
     let mut scene = Scene::new(&both, held(FIRST, "elsewhere", &config_map("moves")));
     scene.commit(SECOND, &config_map("stays"));
     assert_eq!((scene.deleted(), scene.released()), (vec!["goes".to_owned()], vec!["moves"]));
-}
-
-#[test]
-fn a_deletion_that_waits_is_not_sent_for_an_object_that_another_sync_declares_now() {
-    let mut scene = Scene::new(&(config_map("stays") + &config_map("moves")), held(FIRST, "elsewhere", ""));
-    scene.commit(SECOND, &config_map("stays"));
-    assert_eq!(scene.deleted(), ["moves"]);
-    scene.tell(held(FIRST, "elsewhere", &config_map("moves")));
-    assert!(scene.commands.iter().any(|command| matches!(command, Command::Withdraw)), "{:?}", scene.commands);
-    let moves = ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", "moves");
-    scene.step(Event::Finished(moves, Outcome::Withdrawn));
-    assert_eq!(scene.released(), ["moves"]);
 }
 
 /// The other sync goes with the agent too: an object that goes over to it at that moment would be left in the cluster.

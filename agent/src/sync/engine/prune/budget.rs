@@ -253,7 +253,11 @@ impl Prunes {
     }
 
     pub(super) fn allows(&self, deletion: &(ObjectId, Box<str>)) -> bool {
-        let granted = self.granted.as_ref().is_some_and(|granted| granted.deletions.contains(deletion));
-        granted || self.within_budget.contains_key(deletion)
+        self.is_approved(deletion) || self.within_budget.contains_key(deletion)
+    }
+
+    /// `true` if a user has approved the deletion.
+    pub(in crate::sync::engine) fn is_approved(&self, deletion: &(ObjectId, Box<str>)) -> bool {
+        self.granted.as_ref().is_some_and(|granted| granted.deletions.contains(deletion))
     }
 }
