@@ -2,9 +2,21 @@
 
 use serde_json::{Map, Value};
 
+/// The value at a JSON pointer. It makes no texts on the way, as the method of values does.
+pub fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
+    if pointer.contains('~') {
+        return object.pointer(pointer);
+    }
+    pointer.split('/').skip(1).try_fold(object, |found, token| match found {
+        Value::Object(fields) => fields.get(token),
+        Value::Array(items) => items.get(token.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
 /// The text at a JSON pointer, or nothing of it.
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    at(object, pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// `metadata.name`.
@@ -44,17 +56,17 @@ pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
 
 /// A list at a JSON pointer; empty where there is none.
 pub fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    at(object, pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// A map at a JSON pointer.
 pub fn map<'a>(object: &'a Value, pointer: &str) -> Option<&'a Map<String, Value>> {
-    object.pointer(pointer).and_then(Value::as_object)
+    at(object, pointer).and_then(Value::as_object)
 }
 
 /// An integer at a JSON pointer.
 pub fn integer(object: &Value, pointer: &str) -> Option<i64> {
-    object.pointer(pointer).and_then(Value::as_i64)
+    at(object, pointer).and_then(Value::as_i64)
 }
 
 /// The map at `key`, made empty when it is missing or null.

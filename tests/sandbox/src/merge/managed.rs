@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::set::Set;
+use crate::object;
 
 /// The operation of an entry. Entries are sorted by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,7 +82,7 @@ impl Owner {
 
 /// The entries of an object; none if it has none. `Err` says what is wrong with them.
 pub(crate) fn decode(object: &Value) -> Result<Managed, String> {
-    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let entries = object::at(object, "/metadata/managedFields").and_then(Value::as_array);
     let decoded = entries.into_iter().flatten().enumerate().map(|(index, entry)| {
         let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
         let operation = match text("operation") {
@@ -112,7 +113,7 @@ pub(crate) fn decode(object: &Value) -> Result<Managed, String> {
 
 /// `true` if a client asks to forget all entries: an empty list, or a list of one empty entry.
 pub(crate) fn is_reset(object: &Value) -> bool {
-    match object.pointer("/metadata/managedFields").and_then(Value::as_array).map(Vec::as_slice) {
+    match object::at(object, "/metadata/managedFields").and_then(Value::as_array).map(Vec::as_slice) {
         Some([]) => true,
         Some([only]) => only.as_object().is_some_and(Map::is_empty),
         _ => false,

@@ -26,6 +26,7 @@ mod values;
 
 use serde_json::Value;
 
+use crate::object;
 use crate::schema::{self, Type};
 use managed::{Managed, Owner};
 use path::Path;
@@ -154,8 +155,8 @@ pub fn apply(write: &Write<'_>, live: Option<&Value>, config: &Value, force: boo
 }
 
 fn checked(write: &Write<'_>, config: &Value) -> Result<(), Refusal> {
-    let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    if config.pointer("/metadata/managedFields").is_some_and(|entries| !entries.is_null()) {
+    let text = |pointer: &str| object::at(config, pointer).and_then(Value::as_str).unwrap_or_default();
+    if object::at(config, "/metadata/managedFields").is_some_and(|entries| !entries.is_null()) {
         return Err(Refusal::BadRequest("metadata.managedFields must be nil".into()));
     }
     check::check(&write.kind.root, config).map_err(|faults| {
@@ -246,7 +247,7 @@ pub fn keep_times(kind: &Type, live: &Value, new: &mut Value) {
         object
     };
     if timeless(live) == timeless(new)
-        && let Some(entries) = live.pointer("/metadata/managedFields")
+        && let Some(entries) = object::at(live, "/metadata/managedFields")
     {
         new["metadata"]["managedFields"] = entries.clone();
     }

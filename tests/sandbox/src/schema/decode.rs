@@ -10,6 +10,7 @@ use serde_json::{Map as Fields, Value};
 
 use super::node::{Format, ListKind, Map, Node, Ref, Scalar};
 use super::{Type, prune, quantity};
+use crate::object;
 
 /// The message about text that is no quantity.
 const NO_QUANTITY: &str = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
@@ -24,7 +25,7 @@ pub fn decode(kind: &Type, object: &mut Value) -> Result<Vec<String>, String> {
         return prune::custom(kind, object);
     }
     // An empty list of entries is a wish to forget them.
-    let forgets = object.pointer("/metadata/managedFields").and_then(Value::as_array).is_some_and(Vec::is_empty);
+    let forgets = object::at(object, "/metadata/managedFields").and_then(Value::as_array).is_some_and(Vec::is_empty);
     let unknown = part(&kind.root, object, "")?;
     if forgets {
         object["metadata"]["managedFields"] = Value::Array(Vec::new());

@@ -46,8 +46,8 @@ pub(super) fn validate(resource: &Resource, object: &Value) -> Vec<Cause> {
             }
         }
     }
-    causes.extend(names::labels("metadata.labels", object.pointer("/metadata/labels")));
-    causes.extend(names::annotations("metadata.annotations", object.pointer("/metadata/annotations")));
+    causes.extend(names::labels("metadata.labels", object::at(object, "/metadata/labels")));
+    causes.extend(names::annotations("metadata.annotations", object::at(object, "/metadata/annotations")));
     causes.extend(owners(object));
     causes.extend(finalizers(resource, object));
     causes
