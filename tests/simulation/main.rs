@@ -28,6 +28,9 @@ use run::Look;
 use schedule::{Schedule, Scope, generate};
 use seeds::Tried;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn outcome(schedule: &Schedule, look: Look) -> Result<u64, String> {
     let run = || run::run(schedule, look);
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
