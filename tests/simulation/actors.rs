@@ -86,10 +86,14 @@ fn impersonate(server: &mut Server, template: &Template, exists: bool, sync: &Sy
 pub(crate) fn clean(server: &mut Server) {
     for template in &OBJECTS {
         let Some(live) = server.find(&template.id()).cloned() else { continue };
-        let mut patch = json!({"metadata": {"finalizers": other_finalizers(&live), "ownerReferences": null}});
+        let others = other_finalizers(&live);
+        let is_held = others.len() != object::finalizers(&live).count();
+        let mut patch = json!({"metadata": {"finalizers": others, "ownerReferences": null}});
         // The sync says that it does not delete it, and asks for this.
         if !is_applied(&live) {
             patch["metadata"]["annotations"] = json!({annotation::MANAGER: null});
+        } else if !is_held && object::list(&live, "/metadata/ownerReferences").is_empty() {
+            continue;
         }
         let _ = server.ask("PATCH", &template.path(), MERGE, &patch);
     }
