@@ -200,7 +200,7 @@ impl World {
         let Some((state, owners)) = &self.backup else { return };
         self.server.restore(&state.clone());
         self.laws.owners.clone_from(owners);
-        self.laws.pruned.clear();
+        self.laws.restored();
         self.watches.expire_all();
     }
 
