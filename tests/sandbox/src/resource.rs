@@ -156,7 +156,12 @@ impl Resources {
     /// The same with other CustomResourceDefinitions.
     pub fn with<'a>(&self, crds: impl Iterator<Item = &'a Arc<Value>>) -> Self {
         let BuiltIn { mut table, mut groups } = (*self.built_in).clone();
-        let known = |crd: &Arc<Value>| self.definitions.iter().find(|known| serve_the_same(&known.crd, crd)).cloned();
+        let known = |crd: &Arc<Value>| {
+            let is_of = |known: &&Definition| Arc::ptr_eq(&known.crd, crd) || serve_the_same(&known.crd, crd);
+            let known = self.definitions.iter().find(is_of)?;
+            // So that the next comparison need not look into it.
+            Some(Definition { crd: Arc::clone(crd), versions: known.versions.clone() })
+        };
         let definitions: Vec<Definition> =
             crds.map(|crd| known(crd).unwrap_or_else(|| Definition::of(Arc::clone(crd)))).collect();
         let mut custom: BTreeMap<&str, Vec<Value>> = BTreeMap::new();

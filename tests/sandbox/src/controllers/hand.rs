@@ -48,10 +48,14 @@ impl Hand<'_> {
     pub(super) fn change(&mut self, key: &Key, subresource: &str, manager: &str, edit: impl FnOnce(&mut Value)) {
         let Some(live) = self.state.store.get(key).cloned() else { return };
         let Some(write) = self.write(key, &live, subresource, manager) else { return };
-        let mut new = convert::from_stored(&write.resource, &live);
+        let before = convert::from_stored(&write.resource, &live);
+        let mut new = before.clone();
         edit(&mut new);
-        // An object that breaks rules that came after it stays as it is.
-        let _ = write::update(self.state, &write, &live, new, Ownership::ToCompute);
+        // Mostly a controller finds everything as it should be.
+        if new != before {
+            // An object that breaks rules that came after it stays as it is.
+            let _ = write::update(self.state, &write, &live, &before, new, Ownership::ToCompute);
+        }
     }
 
     /// Applies a configuration to an object that is there.
@@ -66,7 +70,7 @@ impl Hand<'_> {
         edit(&mut config);
         let applied = write::merging(self.state, &write, |merging| merge::apply(merging, Some(&before), &config, true));
         if let Ok(new) = applied {
-            let _ = write::update(self.state, &write, &live, new, Ownership::Computed);
+            let _ = write::update(self.state, &write, &live, &before, new, Ownership::Computed);
         }
     }
 

@@ -240,7 +240,7 @@ fn pairs<'a, T>(
 
 fn written(step: &Step) -> String {
     match step {
-        Step::Field(name) => format!("f:{name}"),
+        Step::Field(name) => ["f:", name].concat(),
         Step::Key(fields) => {
             let fields: Map<String, Value> = fields.iter().map(|(name, key)| (name.clone(), key.0.clone())).collect();
             format!("k:{}", Value::Object(fields))

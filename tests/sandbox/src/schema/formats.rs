@@ -49,6 +49,9 @@ const OTHERS: [&str; 12] = [
 
 /// The format, if it is one for that type; the API server forgets others.
 pub(super) fn known<'a>(kind: &str, format: &'a str) -> &'a str {
+    if format.is_empty() {
+        return "";
+    }
     let is_known = match kind {
         "" | "string" => {
             let name = format.replace('-', "");
@@ -63,8 +66,10 @@ pub(super) fn known<'a>(kind: &str, format: &'a str) -> &'a str {
 
 /// `true` if a text has a format. Every text has an unknown format.
 pub(super) fn fits(format: &str, text: &str) -> bool {
+    if format.is_empty() {
+        return true;
+    }
     match format.replace('-', "").as_str() {
-        "" => true,
         "datetime" => text.parse::<Timestamp>().is_ok(),
         "date" => text.len() == 10 && text.parse::<Date>().is_ok(),
         "ipv4" => text.parse::<Ipv4Addr>().is_ok(),

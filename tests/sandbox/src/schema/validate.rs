@@ -69,10 +69,11 @@ impl Outcome {
 }
 
 fn check(schema: &Value, value: &Value, old: Option<&Value>, path: &str) -> Outcome {
+    if old == Some(value) { Outcome::default() } else { check_changed(schema, value, old, path) }
+}
+
+fn check_changed(schema: &Value, value: &Value, old: Option<&Value>, path: &str) -> Outcome {
     let mut outcome = Outcome::default();
-    if old == Some(value) {
-        return outcome;
-    }
     types(schema, value, path, &mut outcome);
     if !value.is_null() {
         combined(schema, value, path, &mut outcome);
@@ -280,14 +281,19 @@ fn maps(schema: &Value, fields: &Fields<String, Value>, old: Option<&Value>, pat
     let others = schema.get("additionalProperties");
     for (name, value) in fields {
         let old = old.and_then(|old| old.get(name));
-        let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let mut below = |schema: &Value| {
+            if old != Some(value) {
+                let here = if path.is_empty() { name.clone() } else { [path, ".", name].concat() };
+                outcome.merge(check_changed(schema, value, old, &here));
+            }
+        };
         match (properties.and_then(|properties| properties.get(name)), others) {
-            (Some(property), _) => outcome.merge(check(property, value, old, &here)),
+            (Some(property), _) => below(property),
             (None, Some(Value::Bool(false))) => {
                 let said = format!("{path}.{name} in body is a forbidden property");
                 outcome.add(Cause::invalid(path.trim_start_matches('.'), &name.as_str().into(), &said));
             }
-            (None, Some(others)) => outcome.merge(check(others, value, old, &here)),
+            (None, Some(others)) => below(others),
             (None, None) => {}
         }
     }

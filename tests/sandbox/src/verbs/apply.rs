@@ -43,9 +43,9 @@ pub(super) fn apply(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Fa
         return Err(Failure::conflict(resource.about(&write.name), &why));
     }
     input::place(call, &mut new)?;
-    let written = match live {
-        Some(live) => write::update(state, &write, &live, new, Ownership::Computed)?,
-        None => {
+    let written = match (live, before) {
+        (Some(live), Some(before)) => write::update(state, &write, &live, &before, new, Ownership::Computed)?,
+        _ => {
             if !write.dry_run {
                 object::set(&mut new, "resourceVersion", "");
             }

@@ -132,7 +132,8 @@ fn finish(
     }
     put(&mut new, &places(&resource).replicas, replicas);
     let write = call.write("UpdateOptions")?;
-    let written = write::update(state, &write, live, new, Ownership::Computed)?;
+    let before = convert::from_stored(&resource, live);
+    let written = write::update(state, &write, live, &before, new, Ownership::Computed)?;
     let object = scale(&resource, &written.object)?;
     Ok(Answer::Object { code: 200, object, warnings: written.warnings })
 }

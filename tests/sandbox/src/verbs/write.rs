@@ -65,7 +65,8 @@ pub(super) fn update(state: &mut State, call: &mut Call<'_>) -> Result<Answer, F
     };
     write::expect_uid(&write, Some(&live), &object)?;
     let object = if write.subresource == "finalize" { finalized(&live, &object) } else { object };
-    let written = write::update(state, &write, &live, object, Ownership::ToCompute)?;
+    let before = convert::from_stored(&call.resource, &live);
+    let written = write::update(state, &write, &live, &before, object, Ownership::ToCompute)?;
     Ok(call.answer(written))
 }
 
@@ -97,7 +98,7 @@ pub(super) fn patch(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Fa
     let readable = changed_kind(call, &new).and_then(|()| input::read(call, &mut new, duplicates, "PatchOptions"));
     readable.map_err(|failure| if failure.code == 400 { unreadable(&said, &failure) } else { failure })?;
     input::place(call, &mut new)?;
-    let written = write::update(state, &write, &live, new, Ownership::ToCompute)?;
+    let written = write::update(state, &write, &live, &before, new, Ownership::ToCompute)?;
     Ok(call.answer(written))
 }
 

@@ -15,7 +15,8 @@ use crate::state::State;
 
 use super::{Ownership, Write, Written, metadata, own, settle};
 
-/// Puts `new`, which has been read, pruned and defaulted, in the place of `live`, which is as it is stored.
+/// Puts `new`, which has been read, pruned and defaulted, in the place of `live`, which is as it is stored, and is `before` in the
+/// version of the request.
 ///
 /// # Errors
 /// When it is invalid, or not made from the live object.
@@ -23,38 +24,38 @@ pub fn update(
     state: &mut State,
     write: &Write,
     live: &Arc<Value>,
+    before: &Value,
     mut new: Value,
     ownership: Ownership,
 ) -> Result<Written, Failure> {
     let resource = write.resource.clone();
-    let before = convert::from_stored(&resource, live);
-    unchanged(&resource, &before, &new)?;
-    metadata::carry(&mut new, &before);
-    let mut new = own(state, write, Some(&before), new, ownership);
-    metadata::keep(&mut new, &before);
-    reset(&resource, &write.subresource, &mut new, Some(&before));
+    unchanged(&resource, before, &new)?;
+    metadata::carry(&mut new, before);
+    let mut new = own(state, write, Some(before), new, ownership);
+    metadata::keep(&mut new, before);
+    reset(&resource, &write.subresource, &mut new, Some(before));
     if write.subresource.is_empty() {
-        kinds::prepare(state, &resource, &mut new, Some(&before), write.dry_run)?;
+        kinds::prepare(state, &resource, &mut new, Some(before), write.dry_run)?;
     }
     if kinds::has_generation(&resource) {
         // Empty and absent values are the same in built-in kinds.
         let is_new = match resource.custom {
             _ if write.subresource == "status" => false,
-            Some(_) => kinds::is_new_generation(&resource, &new, &before),
+            Some(_) => kinds::is_new_generation(&resource, &new, before),
             None => kinds::is_new_generation(&resource, &settle(&resource, new.clone())?, live),
         };
-        let generation = object::integer(&before, "/metadata/generation").unwrap_or(0) + i64::from(is_new);
+        let generation = object::integer(before, "/metadata/generation").unwrap_or(0) + i64::from(is_new);
         object::set(&mut new, "generation", if generation == 0 { Value::Null } else { generation.into() });
     }
-    merge::keep_times(&resource.ty, &before, &mut new);
+    merge::keep_times(&resource.ty, before, &mut new);
     kinds::expect_kind(&resource, &new)?;
-    let mut causes = metadata::validate_update(&resource, &new, &before);
-    causes.extend(kinds::validate(&resource, &new, Some((&before, &write.subresource))));
+    let mut causes = metadata::validate_update(&resource, &new, before);
+    causes.extend(kinds::validate(&resource, &new, Some((before, &write.subresource))));
     if !causes.is_empty() {
         return Err(Failure::invalid(resource.about_kind(&write.name), &causes));
     }
     let of_object = ["", "scale"].contains(&write.subresource.as_str());
-    let warnings = if of_object { kinds::warnings(&resource, &new, Some(&before)) } else { Vec::new() };
+    let warnings = if of_object { kinds::warnings(&resource, &new, Some(before)) } else { Vec::new() };
     let object = if is_finished(&new) {
         // An object that is not stored is not read again.
         let said = if resource.custom.is_some() { new } else { write.answer(&settle(&resource, new)?) };
@@ -63,17 +64,17 @@ pub fn update(
         }
         said
     } else {
-        finish(state, write, live, settle(&resource, new)?)
+        finish(state, write, live, before, settle(&resource, new)?)
     };
     Ok(Written { object, created: false, warnings })
 }
 
 /// Stores what has been found good, unless it is what is there.
-fn finish(state: &mut State, write: &Write, live: &Arc<Value>, stored: Value) -> Value {
+fn finish(state: &mut State, write: &Write, live: &Arc<Value>, before: &Value, stored: Value) -> Value {
     // The API server compares also with what it has read, in which nothing empty is left of a custom resource's metadata.
-    let as_read = || convert::to_stored(&write.resource, convert::from_stored(&write.resource, live));
+    let as_read = || convert::to_stored(&write.resource, before.clone());
     if **live == stored && as_read() == stored {
-        return write.answer(live);
+        return before.clone();
     }
     if write.dry_run {
         return write.answer(&stored);
