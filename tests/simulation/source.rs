@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use agent::compile::declared::DeclaredSet;
 use agent::compile::kind_scopes::Scope;
@@ -88,6 +88,9 @@ pub(crate) enum Special {
     Disabled,
 }
 
+/// The declared set of a commit, unless a finding blocks it, and its findings.
+pub(crate) type Compiled = (Option<Arc<DeclaredSet>>, Vec<Finding>);
+
 /// The content of a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Content {
@@ -141,10 +144,22 @@ impl Content {
     }
 
     /// The declared set and the findings of a commit, where the cluster serves Widgets or not.
-    pub(crate) fn compile(&self, sync: &SyncId, widgets: bool) -> (Option<Arc<DeclaredSet>>, Vec<Finding>) {
+    pub(crate) fn compile(&self, sync: &SyncId, widgets: bool) -> Compiled {
+        static PLAIN: Mutex<BTreeMap<(SyncId, Content, bool), Compiled>> = Mutex::new(BTreeMap::new());
         if self.broken {
             return (None, vec![Finding::new(Code::NameCollision, "twice")]);
         }
+        let indices = self.objects.keys().copied().collect::<Vec<_>>();
+        if *self != Self::plain(&indices) {
+            return self.compile_anew(sync, widgets);
+        }
+        // Every world ends with a commit of this sort for each sync.
+        let mut plain = PLAIN.lock().unwrap_or_else(PoisonError::into_inner);
+        let compiled = plain.entry((sync.clone(), self.clone(), widgets));
+        compiled.or_insert_with(|| self.compile_anew(sync, widgets)).clone()
+    }
+
+    fn compile_anew(&self, sync: &SyncId, widgets: bool) -> Compiled {
         let file = SourceFile { path: "all.yaml".into(), content: self.text(sync).into_bytes().into() };
         let mut options = CompileOptions {
             sync: Some(sync.clone()),

@@ -5,7 +5,6 @@ use std::hash::{DefaultHasher, Hash as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent::compile::declared::DeclaredSet;
 use agent::model::finding::{Code, Finding};
 use agent::model::metadata::SyncId;
 use agent::model::object::{GroupKind, ObjectId};
@@ -24,7 +23,7 @@ use crate::process::Process;
 use crate::run::Look;
 use crate::schedule::Schedule;
 use crate::server::{self, Performed, Server, about};
-use crate::source::{Content, OBJECTS, Template};
+use crate::source::{Compiled, Content, OBJECTS, Template};
 use crate::watches::OpenWatches;
 use crate::wire::{self, Pending, Wire};
 
@@ -33,9 +32,6 @@ const PERIOD: Duration = Duration::from_secs(15);
 
 /// The pause between two looks that show the same: the agent looks all the time, and its engine hears the same each time.
 const UNCHANGED: Duration = Duration::from_secs(300);
-
-/// The declared set of a commit, unless a finding blocks it, and its findings.
-type Compiled = (Option<Arc<DeclaredSet>>, Vec<Finding>);
 
 /// The repository of one sync.
 #[derive(Default)]
