@@ -110,7 +110,6 @@ pub(super) async fn run(
         return Ok(ExitReason::Stopped);
     };
     let (audited, audits) = mpsc::channel(AUDIT_BACKLOG);
-    context.metrics.stalled(&task.sync, false);
     let (cluster, uid) = (Arc::new(task.cluster(&context.cluster)), object.as_ref().map(|it| it.uid.clone()));
     let announcer = Announcer::new(Arc::clone(&cluster), &task.sync, uid.as_deref(), Arc::clone(&context.journal));
     let reporter = Reporter::new(&context.cluster, task.sync.clone(), uid, &context.writes, &context.journal);
@@ -173,7 +172,9 @@ async fn recorded(
         // A closed channel is a stop too.
         _ = instructions.wait_for(|instructions| instructions.stop) => return Ok(None),
     };
-    started.map(Some).context("cannot read the inventory")
+    let recorded = started.context("cannot read the inventory")?;
+    context.metrics.stalled(&task.sync, false);
+    Ok(Some(recorded))
 }
 
 /// Drives the engine until the sync ends, while these tasks write.
