@@ -190,20 +190,30 @@ impl Drop for ReadAttempt<'_> {
     }
 }
 
-/// The mark at `path`, if there is one. A mark of a process that is gone is replaced.
+/// The mark at `path`, if there is one.
 fn find(path: &Path) -> io::Result<Option<ReadingMark>> {
     let mut file = match File::options().read(true).write(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
     let reader_lives = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+    let found = renewed(&mut file, reader_lives);
+    if !reader_lives {
+        // A program that is just being started has a copy of the open file, which would keep the lock for a moment.
+        file.unlock()?;
+    }
+    found
+}
+
+/// Reads the mark, and replaces that of a process that is gone.
+fn renewed(file: &mut File, reader_lives: bool) -> io::Result<Option<ReadingMark>> {
     let mut content = String::new();
     file.read_to_string(&mut content)?;
     // Half a mark is of a process that died while it wrote it.
     let Ok(mark) = serde_json::from_str::<ReadingMark>(&content) else { return Ok(None) };
     let found = mark.clone().found(reader_lives);
     if found != mark {
-        write(&mut file, &found)?;
+        write(file, &found)?;
     }
     Ok(Some(found))
 }

@@ -269,10 +269,14 @@ async fn read_anew(
     instructions: &watch::Receiver<Instructions>,
 ) -> bool {
     let Some(object) = object else { return true };
-    let _place = context.budget.start(&party(id)).await;
+    let reading = async {
+        let _place = context.budget.start(&party(id)).await;
+        patiently(|| read_sync_status(&context.cluster, id)).await
+    };
     let read = tokio::select! {
-        read = patiently(|| read_sync_status(&context.cluster, id)) => read,
+        biased;
         () = stopped(instructions.clone()) => return false,
+        read = reading => read,
     };
     if let Err(error) = &read {
         tracing::warn!(%error, "cannot read the status; no commit of it is put in force again");

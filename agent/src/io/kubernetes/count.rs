@@ -11,9 +11,14 @@ use crate::model::object::ObjectId;
 /// # Errors
 /// When the API server cannot be reached, or is busy.
 pub async fn count(cluster: &Cluster, crd: &ObjectId) -> Result<Option<usize>, ApiError> {
-    // The CRD may serve other versions than when discovery was asked last: the answer to a version that is gone would be none.
-    cluster.discover().await?;
-    let Some((_, served)) = cluster.defined_by(crd.name()) else { return Ok(Some(0)) };
+    // The CRD may serve other versions than when discovery was asked last: the answer to a version that is gone would be none. A kind
+    // that discovery shows no more for a moment may have objects.
+    let before = cluster.defined_by(crd.name());
+    match cluster.discover().await {
+        Err(error) if before.is_none() => return Err(error),
+        _ => {}
+    }
+    let Some((_, served)) = cluster.defined_by(crd.name()) else { return Ok(before.is_none().then_some(0)) };
     let objects: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &served.resource);
     let list = match in_time(objects.list_metadata(&ListParams { limit: Some(1), ..ListParams::default() })).await {
         Ok(list) => list,

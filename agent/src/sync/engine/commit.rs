@@ -144,6 +144,7 @@ impl State {
         if let Some(declared) = declared.filter(|declared| self.candidate.is_none() && !self.is_in_force(declared)) {
             self.candidate = Candidate::new(source, declared).ok();
             self.prunes.forget_counts();
+            self.withdraw_deletions();
             self.watch_needed_kinds();
         }
     }
@@ -194,7 +195,8 @@ impl State {
     /// the record are listed, and no object is just being made or taken over that it does not declare. Objects of a kind that is not
     /// served or cannot be listed are not deleted until it is listed and the guard has judged their deletions.
     pub(super) fn consider(&mut self, now: Instant) {
-        if self.stopping || !self.is_next_known() {
+        // Deletions that are withdrawn count for nothing any more, and others are carried out or not: the guard judges after their answers.
+        if self.stopping || !self.is_next_known() || self.objects.deletions_in_flight().next().is_some() {
             return;
         }
         let Some(candidate) = self.candidate.take_if(|candidate| !makes_others(&self.objects, candidate)) else {
@@ -261,7 +263,6 @@ impl State {
             self.record();
         }
         (self.applied, self.pruned) = (0, 0);
-        self.withdraw_deletions();
         let unread = self.objects.marked(Mark::Unread).chain(self.objects.queued_repairs());
         // The answer to a read of an object that is not declared any more is not taken in.
         let is_declared = |id: &&ObjectId| matches!(self.declared(id), Declared::Object(_));

@@ -217,7 +217,9 @@ impl State {
             tracked.phase = Phase::InFlight(Box::new(InFlight { place, sent, repair, deferred: None, recorded }));
             if let Some(notes) = &mut tracked.notes {
                 // An object that waits goes on to do so after the read. A deletion that waited too long waits no more when it fails.
-                let keeps = std::mem::take(&mut notes.unread) && reads || sent == Sent::Delete;
+                // So it is with an object in the way that no watch shows: an apply finds out if it is still there.
+                let checks = applies && notes.checks > 0;
+                let keeps = std::mem::take(&mut notes.unread) && reads || sent == Sent::Delete || checks;
                 if !keeps {
                     (notes.overdue_at, notes.overdue) = (None, false);
                 }
@@ -234,6 +236,7 @@ impl State {
         }
         let deletion = (id.clone(), uid);
         if let Some(failure) = self.occupied(id).or_else(|| self.not_taken_over(&deletion)) {
+            self.prunes.forget_count(id);
             self.failed(id, failure, now);
             return None;
         }

@@ -14,8 +14,7 @@ use crate::sync::live::Owner;
 use crate::sync::plan::{Action, Declared};
 
 use super::commit::Candidate;
-use super::dependencies::claims;
-use super::dependencies::gives_rights;
+use super::dependencies::{claims, gives_rights};
 use super::objects::{Mark, Phase, Tracked};
 use super::{Command, Failure, Restoring, Retry, SourceCommit, State};
 
@@ -360,7 +359,11 @@ impl State {
         if self.has_handed_over_held() {
             self.judge_again();
         }
-        let is_unwanted = |id: &ObjectId| self.is_kept(id) || self.occupied(id).is_some();
+        let waits = |id: &ObjectId| {
+            let live = self.objects.live(id);
+            live.is_some_and(|live| self.not_taken_over(&(id.clone(), live.uid.clone())).is_some())
+        };
+        let is_unwanted = |id: &ObjectId| self.is_kept(id) || self.occupied(id).is_some() || waits(id);
         if self.objects.deletions_in_flight().any(is_unwanted) {
             self.withdraw_deletions();
         }

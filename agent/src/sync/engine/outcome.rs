@@ -62,7 +62,7 @@ impl State {
                     }
                 });
             }
-            Outcome::Withdrawn => self.prunes.refused(id),
+            Outcome::Withdrawn => self.prunes.withdrawn(id),
             Outcome::KeepsDetached(detached) => {
                 self.prunes.refused(id);
                 self.keep_for(id, &detached);
@@ -173,6 +173,7 @@ impl State {
             tracked.live = Some(live);
             let notes = tracked.notes_mut();
             (notes.late_at, notes.late, notes.overtaken) = (None, false, 0);
+            (notes.overdue_at, notes.overdue) = (None, false);
             notes.rewritten = rewritten;
         });
         if anew {
@@ -186,7 +187,7 @@ impl State {
         self.watch_kind_of(id);
     }
 
-    /// What was wrong with the object is over.
+    /// The object is in order: what users were told of it is over.
     pub(super) fn forgive(&mut self, id: &ObjectId) {
         if self.objects.forgive(id) {
             self.report.status_changed();

@@ -190,6 +190,9 @@ impl State {
             Some(definitions) => prune.definitions = definitions,
             None => return Judgement::Counting,
         }
+        if let Some(granted) = &mut self.prunes.granted {
+            granted.forget_grown(&prune.definitions);
+        }
         let given = self.settings.approval.clone().filter(|approval| approval.starts_with(commit));
         self.prunes.inherit(&prune, given.as_deref(), now);
         let before = if occasion == Occasion::Found { self.prunes.before } else { prune.inventory.objects };

@@ -96,6 +96,7 @@ impl State {
         if was_terminating && self.objects.notes(id).is_some() {
             // Its next form has not waited yet.
             self.objects.change(id, |tracked| tracked.notes_mut().overdue_at = None);
+            self.forgive(id);
         }
         self.forget_record(id);
         self.carried_out(id);

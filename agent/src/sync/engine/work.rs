@@ -42,10 +42,7 @@ impl State {
             }
             Action::Wait => {
                 match self.declared(id) {
-                    Declared::Object(_) => {
-                        self.nothing_to_do(id);
-                        self.wait_until_gone(id, now);
-                    }
+                    Declared::Object(_) => self.wait_until_gone(id, now),
                     _ => self.wait_for_finalizers(id, now),
                 }
                 return;
@@ -102,16 +99,18 @@ impl State {
     /// The object is declared and is being deleted: it is applied again when it is gone. When that takes longer than the reconcile
     /// timeout, users are told.
     fn wait_until_gone(&mut self, id: &ObjectId, now: Instant) {
-        let check_at = self.next_check_at(id, now);
         let end = now + self.settings.reconcile_timeout;
         let end = self.objects.change(id, |tracked| *tracked.notes_mut().overdue_at.get_or_insert(end));
         if end > now {
+            self.nothing_to_do(id);
+            let check_at = self.next_check_at(id, now);
             let until = check_at.map_or(end, |at| at.min(end));
             self.objects.set_phase(id, Phase::Terminating(Some(until)));
             return;
         }
         let message = format!("{id} is declared and is being deleted, and its deletion does not come to its end");
         let finding = self.about(Finding::new(Code::Applier, message).hint(FINALIZERS), id);
+        let check_at = self.next_check_at(id, now);
         self.tell_obstacle(id, finding, check_at);
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Counted {
     pub(super) at: Instant,
     /// It was sent, and may have taken effect.
     pub(super) sent: bool,
+    /// It was sent before that, without an answer.
+    pub(super) sent_before: bool,
 }
 
 /// The answer to [`Command::Count`]: `None` when the API server refuses it.
@@ -50,6 +52,12 @@ pub(in crate::sync::engine) struct Offer {
 }
 
 impl Offer {
+    /// An approval is not for CRDs with which more objects would go than it was asked for.
+    pub(super) fn forget_grown(&mut self, now: &[(ObjectId, ObjectCount)]) {
+        let offered = &self.definitions;
+        self.deletions.retain(|(id, _)| along(now, id) <= along(offered, id));
+    }
+
     /// `true` when the approval is for these deletions of this commit, or for more than these.
     pub(super) fn covers(&self, commit: &str, prune: &Prune) -> bool {
         // Objects that cannot be counted may be any number.
@@ -131,7 +139,8 @@ impl Prunes {
     /// A deletion that was let pass is sent.
     pub(in crate::sync::engine) fn sent(&mut self, deletion: &(ObjectId, Box<str>), now: Instant) {
         if let Some(counted) = self.within_budget.get_mut(deletion) {
-            *counted = Counted { at: self.memory.recent.sent(counted.at, now), sent: true };
+            let at = self.memory.recent.sent(counted.at, now);
+            *counted = Counted { at, sent: true, sent_before: counted.sent };
         }
     }
 
@@ -140,6 +149,13 @@ impl Prunes {
         let of_object =
             self.within_budget.range_mut((id.clone(), "".into())..).take_while(|((other, _), _)| other == id);
         of_object.for_each(|(_, counted)| counted.sent = false);
+    }
+
+    /// The deletion of the object was not sent after all.
+    pub(in crate::sync::engine) fn withdrawn(&mut self, id: &ObjectId) {
+        let of_object =
+            self.within_budget.range_mut((id.clone(), "".into())..).take_while(|((other, _), _)| other == id);
+        of_object.for_each(|(_, counted)| counted.sent = counted.sent_before);
     }
 
     /// The objects of the CRD's kind are counted anew before it is deleted.
@@ -213,7 +229,8 @@ impl Prunes {
         }
         if !prune.deletions.is_empty() {
             let before = recent.inventory_before(now).map_or(first, |_| before.now);
-            let counted = Counted { at: recent.add(prune.deletions.len(), before, now), sent: false };
+            let counted =
+                Counted { at: recent.add(prune.deletions.len(), before, now), sent: false, sent_before: false };
             self.within_budget.extend(prune.deletions.iter().map(|deletion| (deletion.clone(), counted)));
         }
         true
@@ -232,7 +249,7 @@ impl Prunes {
         within_budget.retain(|deletion| self.inherited.remove(&mark(deletion, "")));
         let first = self.memory.recent.first(now).unwrap_or(now);
         for deletion in within_budget {
-            self.within_budget.entry(deletion).or_insert(Counted { at: first, sent: false });
+            self.within_budget.entry(deletion).or_insert(Counted { at: first, sent: false, sent_before: false });
         }
         let Some(approval) = approval.filter(|_| self.granted.is_none()) else { return };
         let mut deletions = prune.deletions.clone();

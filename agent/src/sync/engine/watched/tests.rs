@@ -48,6 +48,11 @@ fn synced(now: Instant) -> (State, Arc<DeclaredSet>, Object) {
     (state, set, object)
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn begin() -> Instant {
+    Instant::now()
+}
+
 fn seen(object: &Object) -> Event {
     Event::Seen(object.id(), Box::new(Observed::of(object)))
 }

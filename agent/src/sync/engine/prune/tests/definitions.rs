@@ -7,6 +7,12 @@ fn gears() -> ObjectId {
     ObjectId::new(&GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition"), "", "gears.example.com")
 }
 
+/// The API server refuses a deletion.
+fn refused() -> Outcome {
+    let finding = Finding::new(Code::InsufficientPermission, "403");
+    Outcome::Failed(Failure { finding, retry: Retry::Object, refused: true })
+}
+
 fn with_gears() -> Arc<DeclaredSet> {
     let manifest = "---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: gears.example.com}\nspec:\n  \
         group: example.com\n  scope: Namespaced\n  names: {kind: Gear, plural: gears}\n  versions:\n  - {name: v1, served: true, \
@@ -54,9 +60,7 @@ fn the_objects_of_a_crd_are_counted_again_before_its_deletion_is_tried_again() {
         scene.answer();
         assert_eq!(deleted(&scene.commands), [gears()]);
         scene.commands.clear();
-        let finding = Finding::new(Code::InsufficientPermission, "403");
-        let failure = Failure { finding, retry: Retry::Object, refused: true };
-        scene.step(Event::Finished(gears(), Outcome::Failed(failure)));
+        scene.step(Event::Finished(gears(), refused()));
         scene.now += Duration::from_secs(60);
         scene.step(Event::Woken);
         assert_eq!(deleted(&scene.commands), [], "it is counted first");
@@ -66,4 +70,26 @@ fn the_objects_of_a_crd_are_counted_again_before_its_deletion_is_tried_again() {
         let (deletions, held) = if others == 0 { (1, 0) } else { (0, 1) };
         assert_eq!((scene.deletions(), scene.held().len()), (deletions, held), "{others}");
     }
+}
+
+#[test]
+fn an_approval_is_not_for_objects_that_others_made_since() {
+    let mut scene = Scene::new();
+    scene.commit('b', &with_gears());
+    scene.step(Event::Listing(gears().group_kind(), 1));
+    scene.step(Event::Listed(gears().group_kind(), 1));
+    scene.settle();
+    scene.commit('c', &config_maps(0..20));
+    scene.step(Event::Counted(gears(), Some(3)));
+    scene.step(Event::Approved(Some(offered(&scene.commands))));
+    scene.step(Event::Counted(gears(), Some(3)));
+    scene.answer();
+    assert_eq!(deleted(&scene.commands), [gears()]);
+    scene.commands.clear();
+    scene.step(Event::Finished(gears(), refused()));
+    scene.now += Duration::from_secs(60);
+    scene.step(Event::Woken);
+    scene.step(Event::Counted(gears(), Some(100)));
+    scene.answer();
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
 }

@@ -70,6 +70,22 @@ fn nothing_is_deleted_that_a_commit_declares_which_waits_for_a_list() {
     assert_eq!(deleted(&scene.commands), [], "those are not wanted any more that were on their way");
 }
 
+/// Or else they would count together with those of the next commit, which would be held, and be sent after all.
+#[test]
+fn a_commit_is_judged_when_the_deletions_that_it_takes_back_are_answered() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(0..10));
+    scene.answer();
+    assert_eq!(deleted(&scene.commands).len(), 10);
+    scene.commit('c', &config_maps(10..20));
+    assert!(scene.held().is_empty());
+    scene.withdraw();
+    assert_eq!(deleted(&scene.commands), (0..10).map(|n| config_map(&format!("c{n}"))).collect::<Vec<_>>());
+    scene.settle();
+    assert!(scene.state.is_synced() && scene.held().is_empty(), "{:#?}", scene.state.last_report());
+    assert_eq!((scene.deletions, scene.counted()), (10, 10));
+}
+
 #[test]
 fn nothing_is_withdrawn_when_nothing_is_being_deleted() {
     let mut scene = Scene::new();

@@ -13,9 +13,8 @@ fn reported(commands: Vec<Command>) -> Report {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn a_declared_object_that_another_client_deletes_and_a_finalizer_keeps_is_told() {
-    let (begin, minute) = (Instant::now(), Duration::from_secs(60));
+    let (begin, minute) = (begin(), Duration::from_secs(60));
     let (mut state, _, object) = synced(begin);
     let going = edited(&object, 11, |object| {
         object.metadata_mut().insert("deletionTimestamp".into(), "2026-01-01T00:00:00Z".into());
@@ -36,9 +35,8 @@ fn a_declared_object_that_another_client_deletes_and_a_finalizer_keeps_is_told()
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn a_repair_that_fails_and_one_that_works_again_are_in_the_resources() {
-    let begin = Instant::now();
+    let begin = begin();
     let (mut state, _, object) = synced(begin);
     let failed = |commands| reported(commands).resources.expect("its state changed")[0].failed;
     let later = begin + Duration::from_secs(60);
