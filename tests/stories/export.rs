@@ -325,7 +325,7 @@ fn lacks_secrets_alone(cluster: &Cluster, path: &str) -> Result<()> {
     let said = nomos(cluster, &["export", "--check", path], 1)?;
     let missing: Vec<&str> = said.lines().filter(|line| line.ends_with(" is not in the repository")).collect();
     ensure!(missing.len() == SECRETS && missing.iter().all(|line| line.starts_with("secret/")), "{said}");
-    ensure!(said.contains(&format!(": {SECRETS} are not in the repository, 0 differ\n")), "{said}");
+    ensure!(said.contains(&format!(": {SECRETS} not in the repository, 0 different\n")), "{said}");
     Ok(())
 }
 
@@ -339,7 +339,7 @@ fn check_tells(cluster: &Cluster, path: &str) -> Result<()> {
     for part in [
         "configmap/created/more is not in the repository\n",
         "configmap/created/settings: .data.added is not in the repository, or with another value\n",
-        &format!(": {} are not in the repository, 1 differ\n", SECRETS + 1),
+        &format!(": {} not in the repository, 1 different\n", SECRETS + 1),
     ] {
         ensure!(said.contains(part), "{part:?} is missing in {said}");
     }

@@ -215,6 +215,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("nothing_is_deleted_with_the_crd_of_root_syncs", unreadable_sync::crd_goes, &Kind::ALL),
     ("an_unreadable_sync_hides_no_other", unreadable_sync::hides_no_other, &Kind::ALL),
     ("a_wait_ends_after_the_reconcile_timeout", timeouts::reconcile, &Kind::ALL),
+    ("a_deletion_that_a_finalizer_keeps_from_its_end_is_told", timeouts::deletion, &Kind::ALL),
     ("a_sync_with_role_refs_is_refused", unsupported_fields::incomplete_role_is_refused, &Kind::ALL),
     ("a_sync_with_harmless_overrides_is_synced", unsupported_fields::harmless_overrides, &Kind::ALL),
     ("a_root_sync_in_another_namespace_is_refused", unsupported_fields::elsewhere, &Kind::ALL),

@@ -81,6 +81,32 @@ pub(crate) fn reconcile(kind: Kind) -> Result<()> {
     Ok(())
 }
 
+/// Another client deletes a declared object, which a finalizer keeps.
+pub(crate) fn deletion(kind: Kind) -> Result<()> {
+    const NAME: &str = "kept-by-a-finalizer";
+    let world = shared(kind)?;
+    let cluster = &world.cluster;
+    let repository = Repository::empty()?;
+    repository.write("namespace.yaml", &namespace(NAME))?;
+    repository.write("kept.yaml", &config_map(NAME, "kept", "value"))?;
+    let sync = Sync::with_override(cluster, NAME, repository, &json!({"reconcileTimeout": "500ms"}))?;
+    let commit = sync.repository.head()?;
+    sync.await_synced(&commit)?;
+    let path = config_map_path(NAME, "kept");
+    let uid = cluster.get(&path)?["metadata"]["uid"].clone();
+    cluster.patch(&path, &json!({"metadata": {"finalizers": ["example.com/kept"]}}))?;
+    cluster.delete(&path)?;
+    let told = ["configmap/kept-by-a-finalizer/kept is declared and is being deleted", "metadata.finalizers"];
+    await_told(&sync, "2009", &told)?;
+    cluster.patch(&path, &json!({"metadata": {"finalizers": null}}))?;
+    await_condition("it is made anew", || {
+        ensure!(cluster.get(&path)?["metadata"]["uid"] != uid, "it is the old one");
+        Ok(())
+    })?;
+    sync.await_synced(&commit)?;
+    Ok(())
+}
+
 /// Nothing runs Pods on the clusters of stories, so a Deployment does not become ready.
 fn deployment(namespace: &str) -> String {
     format!(
