@@ -129,7 +129,8 @@ pub struct Live {
     pub running_field: Option<&'static str>,
     /// `true` if a client has asked for its deletion, which waits for finalizers.
     pub terminating: bool,
-    /// `true` if a list did not show it that may be older than it. Only a request tells if it is there.
+    /// `true` if a list did not show it that may be older than it, or if its deletion was refused because it has changed. Only a request
+    /// tells if it is there.
     pub in_doubt: bool,
     /// The end of the object when it is not declared any more.
     pub on_removal: OnRemoval,

@@ -20,7 +20,7 @@ use crate::sync::engine::{ApplyMode, Outcome, Remarks};
 use crate::sync::live::{Live, Observed, Owner};
 use crate::sync::managed_fields::{self, Basis};
 
-use hand_over::{EXPECTED, expect, hand_over, send_without_members};
+use hand_over::{EXPECTED, expect, forget_expected, hand_over, send_without_members};
 
 /// A `resourceVersion` that no object has. An apply with it only creates: if the object exists, whichever sync manages it,
 /// the API server answers 409. So no read is needed before.
@@ -130,13 +130,13 @@ async fn finished(
     mode: ApplyMode,
 ) -> Result<Object, ApiError> {
     let entries = Observed::of(&whole).managed_fields;
-    EXPECTED.iter().for_each(|field| _ = body.metadata_mut().remove(*field));
+    forget_expected(body);
     if mode == ApplyMode::Create || !managed_fields::is_unfinished(body, &whole, &entries) {
         return Ok(whole);
     }
     expect(body, &whole, expected_fields(mode));
     let finished = send(cluster, path, body).await?;
-    EXPECTED.iter().for_each(|field| _ = body.metadata_mut().remove(*field));
+    forget_expected(body);
     Ok(finished)
 }
 

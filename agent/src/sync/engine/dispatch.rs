@@ -241,8 +241,8 @@ impl State {
             return None;
         }
         // A sync that goes takes all of its objects along, and asks for no approval.
-        let goes = self.in_force.declared.as_deref().is_some_and(|declared| self.goes_with_its_objects(declared));
-        if id.is_crd() && !goes && !self.is_count_known(id) {
+        let goes = || self.in_force.declared.as_deref().is_some_and(|declared| self.goes_with_its_objects(declared));
+        if id.is_crd() && !goes() && !self.ensure_counted(id) {
             return None;
         }
         self.prunes.sent(&deletion, now);

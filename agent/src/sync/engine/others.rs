@@ -301,7 +301,7 @@ impl State {
         let (id, _) = deletion;
         // All other objects are made anew by the other sync; what is lost with these stays so. One broken directory of a large repository
         // is not to keep everything that others remove.
-        if !id.is_namespace() && !id.is_crd() && !id.is_of(&claims()) {
+        if !holders().iter().any(|kind| id.is_of(kind)) {
             return None;
         }
         let may_declare = |manager: &str| {
@@ -335,15 +335,9 @@ impl State {
         self.sync_objects().into_iter().find(is_it)
     }
 
-    /// Number of syncs that refuse a commit which may give them objects of this one.
-    fn number_refusing(&self) -> usize {
-        self.known_others().filter(|(_, held)| held.refuses(&self.in_force.source)).count()
-    }
-
     /// Syncs came or went, or have other objects: what one left is there for those that declare it, and deletions that were
     /// not possible may be.
     pub(super) fn syncs_changed(&mut self, syncs: Arc<AllSyncs>, now: Instant) {
-        let refusing = self.number_refusing();
         let before = self.others.syncs.replace(Arc::clone(&syncs));
         let left: Vec<ObjectId> = if before.is_some_and(|before| before.keys().eq(syncs.keys())) {
             self.objects.marked(Mark::Conflict).cloned().collect()
@@ -367,17 +361,13 @@ impl State {
         if self.objects.deletions_in_flight().any(is_unwanted) {
             self.withdraw_deletions();
         }
-        let namespaces = GroupKind::new("", "Namespace");
-        let failed =
-            self.objects.of_kind(&namespaces).filter(|(_, tracked)| matches!(tracked.phase, Phase::BackingOff(_)));
+        let failed = holders().into_iter().flat_map(|kind| self.objects.of_kind(&kind).collect::<Vec<_>>());
+        let failed = failed.filter(|(_, tracked)| matches!(tracked.phase, Phase::BackingOff(_)));
         let failed: Vec<ObjectId> =
             failed.map(|(id, _)| id.clone()).filter(|id| self.action(id) == Action::Delete).collect();
         for id in failed {
             self.objects.set_phase(&id, Phase::Settled);
             self.evaluate(&id, now);
-        }
-        if self.number_refusing() < refusing {
-            self.try_failed_again(|_| true, now);
         }
         let going = |id: &&ObjectId| self.objects.live(id).is_some_and(|live| live.terminating);
         let syncs: Vec<ObjectId> = self.sync_objects().into_iter().filter(going).cloned().collect();
@@ -440,6 +430,12 @@ impl State {
         self.others.shared = Some(Arc::clone(&held));
         self.commands.push(Command::Share(held));
     }
+}
+
+/// The kinds of objects whose deletion takes data or other objects along.
+fn holders() -> [GroupKind; 3] {
+    let definitions = GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition");
+    [GroupKind::new("", "Namespace"), definitions, claims()]
 }
 
 fn sync_kind(kind: SyncKind) -> GroupKind {

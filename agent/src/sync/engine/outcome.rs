@@ -171,6 +171,9 @@ impl State {
         let anew = self.objects.live(id).is_none_or(|old| old.uid != live.uid);
         self.objects.change(id, |tracked| {
             tracked.live = Some(live);
+            if tracked.notes.is_none() && rewritten.is_empty() {
+                return;
+            }
             let notes = tracked.notes_mut();
             (notes.late_at, notes.late, notes.overtaken) = (None, false, 0);
             (notes.overdue_at, notes.overdue) = (None, false);

@@ -322,8 +322,9 @@ impl State {
         counted
     }
 
-    /// The deletion of a CRD had to wait, or failed: others may have made objects of its kind since.
-    pub(super) fn is_count_known(&mut self, crd: &ObjectId) -> bool {
+    /// `true` if the objects of the CRD's kind are counted. When its deletion had to wait, or failed, others may have made some since: they
+    /// are counted then.
+    pub(super) fn ensure_counted(&mut self, crd: &ObjectId) -> bool {
         let count = self.prunes.counts.entry(crd.clone());
         if matches!(&count, Entry::Occupied(count) if count.get().is_some()) {
             return true;

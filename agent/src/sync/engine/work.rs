@@ -99,19 +99,24 @@ impl State {
     /// The object is declared and is being deleted: it is applied again when it is gone. When that takes longer than the reconcile
     /// timeout, users are told.
     fn wait_until_gone(&mut self, id: &ObjectId, now: Instant) {
-        let end = now + self.settings.reconcile_timeout;
-        let end = self.objects.change(id, |tracked| *tracked.notes_mut().overdue_at.get_or_insert(end));
+        let end = self.end_of_deletion(id, now);
         if end > now {
             self.nothing_to_do(id);
             let check_at = self.next_check_at(id, now);
             let until = check_at.map_or(end, |at| at.min(end));
-            self.objects.set_phase(id, Phase::Terminating(Some(until)));
+            self.objects.set_phase(id, Phase::Terminating(until));
             return;
         }
         let message = format!("{id} is declared and is being deleted, and its deletion does not come to its end");
         let finding = self.about(Finding::new(Code::Applier, message).hint(FINALIZERS), id);
         let check_at = self.next_check_at(id, now);
         self.tell_obstacle(id, finding, check_at);
+    }
+
+    /// The time at which users are told that the object is still being deleted.
+    fn end_of_deletion(&mut self, id: &ObjectId, now: Instant) -> Instant {
+        let end = now + self.settings.reconcile_timeout;
+        self.objects.change(id, |tracked| *tracked.notes_mut().overdue_at.get_or_insert(end))
     }
 
     /// An object that carries the sync's labels and annotations and is as declared is the sync's own.
@@ -161,11 +166,10 @@ impl State {
             self.nothing_to_do(id);
             return;
         }
-        let end = now + self.settings.reconcile_timeout;
-        let end = self.objects.change(id, |tracked| *tracked.notes_mut().overdue_at.get_or_insert(end));
+        let end = self.end_of_deletion(id, now);
         if end > now {
             self.nothing_to_do(id);
-            self.objects.set_phase(id, Phase::Terminating(Some(end)));
+            self.objects.set_phase(id, Phase::Terminating(end));
             return;
         }
         let message = format!("{id} is not declared any more, and its deletion does not come to its end");
@@ -221,7 +225,7 @@ impl State {
         let tracked = self.objects.get(id)?;
         match &tracked.phase {
             Phase::BackingOff(until) => return Some(*until),
-            Phase::Terminating(Some(check_at)) => return Some(*check_at),
+            Phase::Terminating(check_at) => return Some(*check_at),
             _ if tracked.live.as_ref().is_none_or(|live| live.watched) => return None,
             _ => {}
         }

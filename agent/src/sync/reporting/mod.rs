@@ -411,7 +411,7 @@ impl Reporting {
         }
     }
 
-    /// A write failed, and the API server may still carry it out: the document is written again, be it as it was before.
+    /// A write had no answer, and the API server may still carry it out: the document is written again, be it as it was before.
     fn doubt(&mut self, target: &Target) {
         let (spec, status) = match target {
             Target::RecordedSpec(index) | Target::ReportedSpec(index) => (Some(*index), None),
@@ -462,7 +462,7 @@ impl Reporting {
             (Target::SyncStatus(next), ReportAnswer::Done) => {
                 (self.status, self.in_doubt) = (Some((**next).clone()), false);
             }
-            (target, ReportAnswer::Refused(_) | ReportAnswer::Unavailable(_)) => self.doubt(target),
+            (target, ReportAnswer::Unavailable(_)) => self.doubt(target),
             _ => {}
         }
         match (target, &mut self.record, &mut self.writing) {

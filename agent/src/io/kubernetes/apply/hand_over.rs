@@ -22,6 +22,11 @@ pub(super) fn expect(body: &mut Object, whole: &Object, fields: &[&str]) {
     }
 }
 
+/// The body is about no object more than about another.
+pub(super) fn forget_expected(body: &mut Object) {
+    EXPECTED.iter().for_each(|field| _ = body.metadata_mut().remove(*field));
+}
+
 /// Lets fields change hands before an apply: the declared ones of former writers become ours, those that stay as they run have
 /// no owner any more, and list items that another client put in the place of ours become ours to be removed. `whole` is the
 /// object as it was read. Returns it as it is then, and the former writers.

@@ -86,7 +86,7 @@ impl Keys {
                 overdue_timer = notes.and_then(|notes| notes.overdue_at).filter(|_| !overdue);
             }
             Phase::BackingOff(until) => retry = Some(*until),
-            Phase::Terminating(check_at) => retry = *check_at,
+            Phase::Terminating(check_at) => retry = Some(*check_at),
         }
         let marked = |mark: Mark| match mark {
             Mark::InFlight => in_flight.is_some(),

@@ -18,7 +18,7 @@ enum Change {
     Send,
     WaitFor(u8),
     BackOff,
-    Terminate(bool),
+    Terminate,
     Settle,
     Fail { attempts: u32, passing: bool },
     Forgive,
@@ -36,7 +36,7 @@ fn change() -> impl Strategy<Value = Change> {
         Just(Change::Send),
         (0..4_u8).prop_map(Change::WaitFor),
         Just(Change::BackOff),
-        any::<bool>().prop_map(Change::Terminate),
+        Just(Change::Terminate),
         Just(Change::Settle),
         (0..6_u32, any::<bool>()).prop_map(|(attempts, passing)| Change::Fail { attempts, passing }),
         Just(Change::Forgive),
@@ -67,7 +67,7 @@ fn make(objects: &mut Objects, id: &ObjectId, change: Change, at: Instant) {
         }
         Change::WaitFor(other) => objects.set_phase(id, Phase::Waiting(super::tests::id(other))),
         Change::BackOff => objects.set_phase(id, Phase::BackingOff(at)),
-        Change::Terminate(checked) => objects.set_phase(id, Phase::Terminating(checked.then_some(at))),
+        Change::Terminate => objects.set_phase(id, Phase::Terminating(at)),
         Change::Settle => objects.set_phase(id, Phase::Settled),
         Change::Fail { attempts, passing } => {
             let finding = crate::model::finding::Finding::new(crate::model::finding::Code::Applier, "no");

@@ -42,9 +42,9 @@ pub(in crate::sync::engine) enum Phase {
     /// The object is left alone until then: a command failed, or another client fights over it, or another sync's object
     /// is in its place.
     BackingOff(Instant),
-    /// The object is declared and is being deleted by another client. It is applied again as soon as it is gone: the watch
-    /// tells, or for an object that no watch shows, an attempt at this time.
-    Terminating(Option<Instant>),
+    /// The object is being deleted. If it is declared, it is applied again as soon as it is gone. It is looked at again at this time: no
+    /// watch may show it, and users are told of a deletion that takes too long.
+    Terminating(Instant),
 }
 
 /// An event of a watch about an object in flight.
@@ -112,7 +112,7 @@ pub(in crate::sync::engine) struct Notes {
     pub(in crate::sync::engine) read_at: Option<Instant>,
     /// At its turn the whole object is read because its readiness may have changed, also if its apply has to wait for other objects.
     pub(in crate::sync::engine) unread: bool,
-    /// When the wait for another object is told as an error.
+    /// When the wait for another object, or for the end of the deletion, is told as an error.
     pub(in crate::sync::engine) overdue_at: Option<Instant>,
     /// The wait for another object was told as an error. It goes on, and the object is applied when the other is ready.
     pub(in crate::sync::engine) overdue: bool,

@@ -41,6 +41,12 @@ pub(super) struct Counted {
     pub(super) sent_before: bool,
 }
 
+impl Counted {
+    fn unsent(at: Instant) -> Self {
+        Self { at, sent: false, sent_before: false }
+    }
+}
+
 /// The answer to [`Command::Count`]: `None` when the API server refuses it.
 pub(super) type ObjectCount = Option<usize>;
 
@@ -146,16 +152,17 @@ impl Prunes {
 
     /// The API server has refused the deletion of the object: it had no effect.
     pub(in crate::sync::engine) fn refused(&mut self, id: &ObjectId) {
-        let of_object =
-            self.within_budget.range_mut((id.clone(), "".into())..).take_while(|((other, _), _)| other == id);
-        of_object.for_each(|(_, counted)| counted.sent = false);
+        self.counted_of(id).for_each(|counted| counted.sent = false);
     }
 
     /// The deletion of the object was not sent after all.
     pub(in crate::sync::engine) fn withdrawn(&mut self, id: &ObjectId) {
-        let of_object =
-            self.within_budget.range_mut((id.clone(), "".into())..).take_while(|((other, _), _)| other == id);
-        of_object.for_each(|(_, counted)| counted.sent = counted.sent_before);
+        self.counted_of(id).for_each(|counted| counted.sent = counted.sent_before);
+    }
+
+    fn counted_of(&mut self, id: &ObjectId) -> impl Iterator<Item = &mut Counted> {
+        let from = self.within_budget.range_mut((id.clone(), "".into())..);
+        from.take_while(move |((other, _), _)| other == id).map(|(_, counted)| counted)
     }
 
     /// The objects of the CRD's kind are counted anew before it is deleted.
@@ -229,8 +236,7 @@ impl Prunes {
         }
         if !prune.deletions.is_empty() {
             let before = recent.inventory_before(now).map_or(first, |_| before.now);
-            let counted =
-                Counted { at: recent.add(prune.deletions.len(), before, now), sent: false, sent_before: false };
+            let counted = Counted::unsent(recent.add(prune.deletions.len(), before, now));
             self.within_budget.extend(prune.deletions.iter().map(|deletion| (deletion.clone(), counted)));
         }
         true
@@ -249,7 +255,7 @@ impl Prunes {
         within_budget.retain(|deletion| self.inherited.remove(&mark(deletion, "")));
         let first = self.memory.recent.first(now).unwrap_or(now);
         for deletion in within_budget {
-            self.within_budget.entry(deletion).or_insert(Counted { at: first, sent: false, sent_before: false });
+            self.within_budget.entry(deletion).or_insert(Counted::unsent(first));
         }
         let Some(approval) = approval.filter(|_| self.granted.is_none()) else { return };
         let mut deletions = prune.deletions.clone();

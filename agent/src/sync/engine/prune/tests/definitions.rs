@@ -20,15 +20,20 @@ fn with_gears() -> Arc<DeclaredSet> {
     declared(&(manifests(0..20) + manifest))
 }
 
-#[test]
-fn a_crd_that_takes_objects_of_others_along_waits_for_an_approval() {
+/// A sync that had the CRD, and a commit without it: the objects are being counted.
+fn without_gears() -> Scene {
     let mut scene = Scene::new();
-    let (crd, with_crd) = (gears(), with_gears());
-    scene.commit('b', &with_crd);
-    scene.step(Event::Listing(crd.group_kind(), 1));
-    scene.step(Event::Listed(crd.group_kind(), 1));
+    scene.commit('b', &with_gears());
+    scene.step(Event::Listing(gears().group_kind(), 1));
+    scene.step(Event::Listed(gears().group_kind(), 1));
     scene.settle();
     scene.commit('c', &config_maps(0..20));
+    scene
+}
+
+#[test]
+fn a_crd_that_takes_objects_of_others_along_waits_for_an_approval() {
+    let (mut scene, crd, with_crd) = (without_gears(), gears(), with_gears());
     scene.step(Event::Counted(crd.clone(), Some(3)));
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
     assert!(scene.held()[0].contains("with 3 gears.example.com that are not of this sync"), "{:?}", scene.held());
@@ -50,12 +55,7 @@ fn a_crd_that_takes_objects_of_others_along_waits_for_an_approval() {
 #[test]
 fn the_objects_of_a_crd_are_counted_again_before_its_deletion_is_tried_again() {
     for others in [0, 100] {
-        let mut scene = Scene::new();
-        scene.commit('b', &with_gears());
-        scene.step(Event::Listing(gears().group_kind(), 1));
-        scene.step(Event::Listed(gears().group_kind(), 1));
-        scene.settle();
-        scene.commit('c', &config_maps(0..20));
+        let mut scene = without_gears();
         scene.step(Event::Counted(gears(), Some(0)));
         scene.answer();
         assert_eq!(deleted(&scene.commands), [gears()]);
@@ -74,12 +74,7 @@ fn the_objects_of_a_crd_are_counted_again_before_its_deletion_is_tried_again() {
 
 #[test]
 fn an_approval_is_not_for_objects_that_others_made_since() {
-    let mut scene = Scene::new();
-    scene.commit('b', &with_gears());
-    scene.step(Event::Listing(gears().group_kind(), 1));
-    scene.step(Event::Listed(gears().group_kind(), 1));
-    scene.settle();
-    scene.commit('c', &config_maps(0..20));
+    let mut scene = without_gears();
     scene.step(Event::Counted(gears(), Some(3)));
     scene.step(Event::Approved(Some(offered(&scene.commands))));
     scene.step(Event::Counted(gears(), Some(3)));
