@@ -290,6 +290,7 @@ impl Client {
             match effect {
                 ReportEffect::End => {}
                 ReportEffect::Recorded(number) => self.inbox.push_back(Event::Recorded(number)),
+                ReportEffect::Restored => self.is_broken = true,
                 ReportEffect::Lacking => self.inbox.push_back(Event::RecordTouched),
                 ReportEffect::Unrecorded(why) => {
                     self.inbox.push_back(Event::Unrecorded(Finding::new(Code::ApiServer, why)));
@@ -307,6 +308,21 @@ impl Client {
             let answer = supervised(reports::write(&cluster, &sync, Some(&uid), None, request)).await;
             push(&findings, Found::Written(answer));
         });
+    }
+
+    /// The ResourceGroups of the sync, as a list on a restored cluster shows them: each that there may be, with its version.
+    pub(crate) fn hear_groups(&mut self, version: impl Fn(&str) -> Option<u64>, now: &Moment) {
+        for index in 0..2 {
+            let name = InventoryRecord::name(&self.id, index);
+            let version = version(&name);
+            self.tell(ReportMessage::Group(name, version, true), now);
+        }
+    }
+
+    /// `true` while its record may have been changed by others.
+    pub(crate) fn doubts_its_record(&self) -> bool {
+        let is_group = |message: &ReportMessage| matches!(message, ReportMessage::Group(..));
+        self.reporting.is_doubtful() || self.messages.iter().any(is_group)
     }
 
     /// `true` while a document is being written or waits to be.

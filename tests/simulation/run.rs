@@ -202,6 +202,14 @@ impl World {
         self.laws.owners.clone_from(owners);
         self.laws.restored();
         self.watches.expire_all();
+        let Self { clients, server, process, now, .. } = self;
+        let Some(process) = process else { return };
+        let _entered = process.executor.enter();
+        for client in clients.values_mut() {
+            let namespace = client.id.namespace.clone();
+            let group = |name: &str| server.state.find("resourcegroups.kpt.dev", &namespace, name);
+            client.hear_groups(|name| object::revision(group(name)?).parse().ok(), now);
+        }
     }
 
     // ---- time ----

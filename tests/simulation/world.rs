@@ -417,7 +417,9 @@ impl World {
 fn is_told(client: &Client, watches: &OpenWatches, server: &Server, id: &ObjectId) -> bool {
     let (Client { inbox, joined, .. }, kind) = (client, id.group_kind());
     let told = |revision: &u64| joined.get(&kind) == Some(&true) && watches.has_told(&kind, *revision);
-    server.touched.get(id).is_none_or(told) && !inbox.iter().any(|event| is_about(event, id, &kind))
+    server.touched.get(id).is_none_or(told)
+        && !client.doubts_its_record()
+        && !inbox.iter().any(|event| is_about(event, id, &kind))
 }
 
 fn is_about(event: &Event, id: &ObjectId, kind: &GroupKind) -> bool {

@@ -425,6 +425,7 @@ async fn by_flags(context: Arc<AgentContext>, flags: Flags, mut stop: watch::Rec
             ExitReason::NotSynced => false,
             // With `once`, a stop before the end is no success.
             ExitReason::Stopped => !once,
+            ExitReason::Restored => anyhow::bail!("{}; start the agent again", sync::RESTORED),
         }),
         () = stopped => unreachable!("it never ends"),
     }

@@ -39,35 +39,35 @@ impl Records {
         while let Some(event) = events.next().await {
             match event {
                 Ok(WatchEvent::Init) => listed.clear(),
-                Ok(WatchEvent::InitApply(group)) => _ = listed.insert(key(&group), self.seen(&group)),
+                Ok(WatchEvent::InitApply(group)) => _ = listed.insert(key(&group), self.seen(&group, true)),
                 Ok(WatchEvent::InitDone) => {
                     let before = std::mem::replace(&mut known, std::mem::take(&mut listed));
                     for (key, id) in before.into_iter().filter(|(key, _)| !known.contains_key(key)) {
-                        self.send(&id, key.1, None);
+                        self.send(&id, key.1, None, true);
                     }
                 }
-                Ok(WatchEvent::Apply(group)) => _ = known.insert(key(&group), self.seen(&group)),
+                Ok(WatchEvent::Apply(group)) => _ = known.insert(key(&group), self.seen(&group, false)),
                 Ok(WatchEvent::Delete(group)) => {
                     known.remove(&key(&group));
-                    self.send(&inventory_id(&group), group.name_any(), None);
+                    self.send(&inventory_id(&group), group.name_any(), None, false);
                 }
                 Err(error) => tracing::debug!(%error, "the watch on ResourceGroups broke off and starts again"),
             }
         }
     }
 
-    /// Tells the sync of a group, and returns the id of the sync's inventory.
-    fn seen(&self, group: &PartialObjectMeta<ResourceGroup>) -> String {
+    /// Tells the sync of a group that a watch shows, or a list, and returns the id of the sync's inventory.
+    fn seen(&self, group: &PartialObjectMeta<ResourceGroup>, listed: bool) -> String {
         let id = inventory_id(group);
         let version = group.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0);
-        self.send(&id, group.name_any(), Some(version));
+        self.send(&id, group.name_any(), Some(version), listed);
         id
     }
 
-    fn send(&self, id: &str, name: String, version: Option<u64>) {
+    fn send(&self, id: &str, name: String, version: Option<u64>, listed: bool) {
         if let Some(reports) = lock(&self.0).get(id) {
             // It fails when the sync has ended.
-            let _ = reports.send(ReportMessage::Group(name, version));
+            let _ = reports.send(ReportMessage::Group(name, version, listed));
         }
     }
 }

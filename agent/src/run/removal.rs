@@ -15,7 +15,7 @@ use super::config_sync;
 use super::serving::{await_rights, stopped};
 use super::standby::led;
 use super::supervision::supervised;
-use super::sync::{self, ExitReason, Instructions};
+use super::sync::{self, ExitReason, Instructions, RESTORED};
 use super::task::SyncTask;
 use crate::api::{Removal, SyncStatus};
 use crate::io::kubernetes::client::ApiError;
@@ -106,6 +106,7 @@ async fn attempt(
             }
             match sync::run(Arc::clone(context), object, None, instructions).await? {
                 ExitReason::Stopped => return Ok(()),
+                ExitReason::Restored => anyhow::bail!(RESTORED),
                 ExitReason::Synced | ExitReason::NotSynced => {}
             }
             delete_inventory(&context.cluster, &task.sync).await?;

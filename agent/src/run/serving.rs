@@ -11,7 +11,7 @@ use super::config_sync;
 use super::holdings::tell_recorded;
 use super::standby::{StandbyEnd, stand_by};
 use super::supervision::supervised;
-use super::sync::{self, ExitReason, Instructions};
+use super::sync::{self, ExitReason, Instructions, RESTORED};
 use crate::api::{StageStatus, SyncStatus};
 use crate::io::kubernetes::events::{EventPublisher, Regarding, Severity};
 use crate::io::kubernetes::patience::patiently;
@@ -66,6 +66,11 @@ pub(super) async fn keep_running(
         };
         let error = match ended {
             Some(Ok(ExitReason::Stopped)) if !instructions.borrow().stop => {
+                read_anew(&context, &id, &mut object, &instructions).await;
+                continue;
+            }
+            Some(Ok(ExitReason::Restored)) => {
+                tracing::warn!("{RESTORED}. The sync begins anew");
                 read_anew(&context, &id, &mut object, &instructions).await;
                 continue;
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant as Deadline;
@@ -21,7 +22,7 @@ use super::{AgentContext, GRACE, LAST_WORD};
 use crate::api::Removal;
 use crate::compile::declared::Undeclared;
 use crate::io::credentials::is_refused_login;
-use crate::io::reports::{Announcer, Reporter, SyncObject};
+use crate::io::reports::{Announcer, Reporter, ReporterEnd, SyncObject};
 use crate::io::serve::{StateRequest, StateRequests};
 use crate::io::source::DefinedKinds;
 use crate::model::finding::Finding;
@@ -41,6 +42,9 @@ const NOTICES: usize = 256;
 const BACKLOG: usize = 1024;
 /// Whole objects that may wait for the engine.
 const AUDIT_BACKLOG: usize = 4;
+/// The reason of [`ExitReason::Restored`].
+pub(super) const RESTORED: &str =
+    "the record of the sync is older than the one that was written last: the cluster was restored from a backup";
 /// The name of a commit that there is not.
 const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 /// The longest time for the last report of a sync that ends by itself.
@@ -80,6 +84,8 @@ pub(super) enum ExitReason {
     NotSynced,
     /// The sync was told to stop.
     Stopped,
+    /// The cluster was restored from a backup: the sync begins anew with what its record says.
+    Restored,
 }
 
 /// The span of everything that the tasks of a sync do. Its field `sync` is in each of their lines of the log.
@@ -130,7 +136,8 @@ pub(super) async fn run(
     // These tasks end with this function.
     let mut tasks = JoinSet::new();
     tasks.spawn(reporter.run(reporting(&task, object, recorded.groups.take()), messages, events).in_current_span());
-    tasks.spawn(announcer.run(announced).in_current_span());
+    let announced = announcer.run(announced).map(|()| ReporterEnd::Written);
+    tasks.spawn(announced.in_current_span());
     // A spec that changed meanwhile is followed at once.
     instructions.mark_changed();
     let rbac_heeded = runner.context.rbac.borrow().of(&task.sync);
@@ -153,6 +160,9 @@ pub(super) async fn run(
         stalled: None,
     };
     let exit = drive_beside(&mut driver, &mut tasks).await?;
+    if matches!(exit, ExitReason::Restored) {
+        return Ok(exit);
+    }
     let until = driver.report_last().await;
     // The announcer ends when it has told what it was sent.
     drop(driver);
@@ -178,12 +188,14 @@ async fn recorded(
 }
 
 /// Drives the engine until the sync ends, while these tasks write.
-async fn drive_beside(driver: &mut Driver<'_>, tasks: &mut JoinSet<()>) -> anyhow::Result<ExitReason> {
+async fn drive_beside(driver: &mut Driver<'_>, tasks: &mut JoinSet<ReporterEnd>) -> anyhow::Result<ExitReason> {
     tokio::select! {
         exit = driver.drive() => exit,
         Some(ended) = tasks.join_next() => {
-            ended.context("writing the status or Events broke down")?;
-            anyhow::bail!("writing the status or Events ended too early");
+            match ended.context("writing the status or Events broke down")? {
+                ReporterEnd::Restored => Ok(ExitReason::Restored),
+                ReporterEnd::Written => anyhow::bail!("writing the status or Events ended too early"),
+            }
         }
     }
 }

@@ -90,9 +90,23 @@ struct KeptGroup {
     /// Its status with the objects alone that have conditions.
     conditions: ResourceGroupStatus,
     generation: i64,
+    /// The newest version that was seen.
     version: u64,
+    /// A write may have been carried out without an answer, or another client has written: it is read before it is written.
+    unread: bool,
     status_mode: String,
     notes: GuardNotes,
+}
+
+/// A group as it was read again, beside what was last written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reread {
+    /// It has all that was written.
+    AsWritten,
+    /// It lacks something that was written.
+    Lacking,
+    /// It is an older version: the cluster was restored from a backup.
+    Older,
 }
 
 impl From<WrittenGroup> for KeptGroup {
@@ -102,7 +116,8 @@ impl From<WrittenGroup> for KeptGroup {
         conditions.resource_statuses.retain(|status| !status.conditions.is_empty());
         conditions.resource_statuses.shrink_to_fit();
         let resources = digest_of_ids(resources.iter().map(|id| [&*id.group, &*id.kind, &*id.namespace, &*id.name]));
-        Self { resources: Some(resources), status, statuses, conditions, generation, version, status_mode, notes }
+        let (resources, unread) = (Some(resources), false);
+        Self { resources, status, statuses, conditions, generation, version, unread, status_mode, notes }
     }
 }
 
@@ -163,11 +178,12 @@ impl InventoryRecord {
         self.groups.0.iter().flatten().cloned().collect()
     }
 
-    /// Takes in that another client has changed or deleted the group of this name. Returns its index, if its version was not known.
-    pub fn touched(&mut self, sync: &SyncId, name: &str, version: Option<u64>) -> Option<usize> {
+    /// The index of the group of this name, if another client may have changed it: it is gone, its version was not known, or a list
+    /// shows an older one.
+    pub fn touched(&self, sync: &SyncId, name: &str, version: Option<u64>, listed: bool) -> Option<usize> {
         let index = (0..self.written.len()).find(|index| group_name(sync, *index) == name)?;
-        let known = self.written[index].as_ref().map(|group| group.version);
-        (known.is_some() && version.is_none_or(|version| known < Some(version))).then_some(index)
+        let known = self.written[index].as_ref()?.version;
+        version.is_none_or(|version| known < version || (listed && version < known)).then_some(index)
     }
 
     /// The version of the group at `index`.
@@ -186,29 +202,39 @@ impl InventoryRecord {
         group_name(sync, index)
     }
 
-    /// Takes in the group at `index` as it was read again; `None` if it is gone. `true` if it lacks something that was written. Of
-    /// statuses only their number counts: the controller of Config Sync may write others.
-    pub fn read_again(&mut self, index: usize, found: Option<WrittenGroup>) -> bool {
-        let Some(place) = self.written.get_mut(index) else { return false };
-        let found = found.map(KeptGroup::from);
-        let lacks = |before: &KeptGroup| match &found {
-            None => true,
-            Some(found) => {
-                (found.resources, &found.notes, &found.status_mode)
-                    != (before.resources, &before.notes, &before.status_mode)
-                    || found.statuses < before.statuses
-            }
+    /// Takes in the group at `index` as it was read again; `None` if it is gone. Of statuses only their number counts: the controller of
+    /// Config Sync may write others.
+    pub fn read_again(&mut self, index: usize, found: Option<WrittenGroup>) -> Reread {
+        let Some(place) = self.written.get_mut(index) else { return Reread::AsWritten };
+        let (Some(before), Some(found)) = (place.as_mut(), found.clone().map(KeptGroup::from)) else {
+            let is_gone = place.is_some();
+            *place = found.map(KeptGroup::from);
+            return if is_gone { Reread::Lacking } else { Reread::AsWritten };
         };
-        match (place.as_ref().is_some_and(lacks), &found, place.as_mut()) {
-            (false, Some(found), Some(place)) => {
-                place.version = found.version;
-                false
-            }
-            (lacks, ..) => {
-                *place = found;
-                lacks
-            }
+        if found.version < before.version {
+            return Reread::Older;
         }
+        // A write without an answer may have changed it, and is sent again.
+        let lacks_spec = before.resources.is_some()
+            && (found.resources, &found.notes, &found.status_mode)
+                != (before.resources, &before.notes, &before.status_mode);
+        if lacks_spec || (before.status.is_some() && found.statuses < before.statuses) {
+            let (resources, status) = (before.resources.and(found.resources), before.status.and(found.status));
+            *before = KeptGroup { resources, status, ..found };
+            return Reread::Lacking;
+        }
+        (before.version, before.unread) = (found.version, false);
+        Reread::AsWritten
+    }
+
+    /// `true` if a group has to be read before anything is written.
+    pub fn is_unread(&self) -> bool {
+        self.written.iter().flatten().any(|group| group.unread)
+    }
+
+    /// Another client has written the group at `index` since it was last seen.
+    pub fn outdated(&mut self, index: usize) {
+        self.written.get_mut(index).into_iter().flatten().for_each(|group| group.unread = true);
     }
 
     /// From now on the record should have exactly these objects.
@@ -236,12 +262,16 @@ impl InventoryRecord {
 
     /// A write of the spec of the group at `index` failed, and may still be carried out: it is written again, be it as it was before.
     pub fn doubt_spec(&mut self, index: usize) {
-        self.written.get_mut(index).into_iter().flatten().for_each(|group| group.resources = None);
+        self.written
+            .get_mut(index)
+            .into_iter()
+            .flatten()
+            .for_each(|group| (group.resources, group.unread) = (None, true));
     }
 
     /// As [`Self::doubt_spec`], of its status.
     pub fn doubt_status(&mut self, index: usize) {
-        self.written.get_mut(index).into_iter().flatten().for_each(|group| group.status = None);
+        self.written.get_mut(index).into_iter().flatten().for_each(|group| (group.status, group.unread) = (None, true));
     }
 
     /// The first group from `from` on whose spec has to be written. A group that has become empty is written and stays: the
@@ -258,8 +288,8 @@ impl InventoryRecord {
         let index = (from..self.groups.0.len()).find(differs)?;
         let ids: Vec<ResourceId> = self.groups.0[index].iter().map(ResourceId::from).collect();
         let notes = (index == 0).then_some(&self.notes);
-        let is_new = self.written[index].is_none();
-        Some((index, GroupDocument { is_new, ..spec_document(sync, index, &ids, resource_status, notes) }))
+        let document = spec_document(sync, index, &ids, resource_status, notes);
+        Some((index, self.since_read(index, document)))
     }
 
     /// The first group from `from` on whose status has to be taken away, because the groups are to have none.
@@ -270,7 +300,20 @@ impl InventoryRecord {
             let may_have = |group: &KeptGroup| group.status.is_none() || !group.conditions.conditions.is_empty();
             group.is_some_and(|group| group.statuses > 0 || may_have(group))
         };
-        (from..self.written.len()).find(has_one).map(|index| (index, status_document(sync, index, &none)))
+        let index = (from..self.written.len()).find(has_one)?;
+        Some((index, self.since_read(index, status_document(sync, index, &none))))
+    }
+
+    /// The document, which is refused if another client has written the group since it was last seen.
+    fn since_read(&self, index: usize, mut document: GroupDocument) -> GroupDocument {
+        match &self.written[index] {
+            None => document.is_new = true,
+            Some(group) if group.version > 0 => {
+                document.body["metadata"]["resourceVersion"] = group.version.to_string().into();
+            }
+            Some(_) => {}
+        }
+        document
     }
 
     /// The first group from `from` on whose status has to be written. `resources` are sorted by identity.
@@ -286,7 +329,8 @@ impl InventoryRecord {
             let group = self.written[index].as_ref()?;
             let own: Vec<&ResourceState> = self.groups.0[index].iter().filter_map(state).collect();
             let next = group_status(&group.conditions, &own, group.generation, now);
-            (Some(digest(&next)) != group.status).then(|| (index, status_document(sync, index, &next)))
+            let document = || self.since_read(index, status_document(sync, index, &next));
+            (Some(digest(&next)) != group.status).then(|| (index, document()))
         })
     }
 }

@@ -6,6 +6,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::api::Removal;
 use crate::compile::declared::{DeclaredObject, Hash};
 use crate::compile::substitutions::substitutions;
 use crate::model::metadata::{FIELD_MANAGER, SPECIAL_NAMESPACES, SyncId, annotation, is_detached, label};
@@ -134,6 +135,8 @@ pub struct Live {
     pub in_doubt: bool,
     /// The end of the object when it is not declared any more.
     pub on_removal: OnRemoval,
+    /// `true` for a sync object whose objects are deleted with it.
+    pub takes_along: bool,
     /// The objects that its annotation `depends-on` names, and those of which it takes values: they are deleted after it.
     pub depends_on: Option<Box<[ObjectId]>>,
     /// The annotation `declared-hash`: which declared form was applied last.
@@ -200,6 +203,7 @@ impl Live {
             terminating: seen.deletion_timestamp.is_some(),
             in_doubt: false,
             on_removal: on_removal(seen, id),
+            takes_along: takes_along(seen, id),
             depends_on: depends_on(seen, id),
             hash,
             token: seen.annotation(annotation::TOKEN).unwrap_or_default().chars().take(7).collect::<String>().into(),
@@ -257,6 +261,12 @@ impl Live {
         }
         live
     }
+}
+
+fn takes_along(seen: &Observed, id: &ObjectId) -> bool {
+    let annotations =
+        || seen.annotations.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+    SyncId::of_object(id).is_some() && Removal::of(&annotations().collect()) == Removal::Delete
 }
 
 fn depends_on(seen: &Observed, id: &ObjectId) -> Option<Box<[ObjectId]>> {

@@ -17,7 +17,7 @@ use crate::sync::reporting::ReportAnswer;
 
 pub use notices::Announcer;
 pub use pace::WriteBudget;
-pub use reporter::{Reporter, write};
+pub use reporter::{Reporter, ReporterEnd, write};
 pub use resource_groups::{delete_inventory, read_inventory};
 pub use status::{SyncObject, patch_sync_metadata, read_sync, read_sync_status, write_sync_status};
 

@@ -27,6 +27,15 @@ pub struct Reporter {
     journal: Arc<Journal>,
 }
 
+/// The reason why a reporter ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReporterEnd {
+    /// The last report is written, or there are no more messages.
+    Written,
+    /// The cluster was restored from a backup: the sync is to begin anew.
+    Restored,
+}
+
 impl Reporter {
     /// A reporter of `sync`. `uid` is that of the sync object, if there is one.
     pub fn new(
@@ -46,12 +55,13 @@ impl Reporter {
         mut reporting: Reporting,
         mut messages: mpsc::UnboundedReceiver<ReportMessage>,
         events: mpsc::Sender<Event>,
-    ) {
+    ) -> ReporterEnd {
         let mut effects = VecDeque::new();
         let party = party(&self.sync);
         loop {
             let event = match effects.pop_front() {
-                Some(ReportEffect::End) => return,
+                Some(ReportEffect::End) => return ReporterEnd::Written,
+                Some(ReportEffect::Restored) => return ReporterEnd::Restored,
                 Some(ReportEffect::Recorded(number)) => {
                     // It fails when the sync has ended, which then needs no answer.
                     let _ = events.send(Event::Recorded(number)).await;
@@ -79,7 +89,7 @@ impl Reporter {
                 }
                 None => match next(&mut messages, &reporting).await {
                     Some(event) => event,
-                    None => return,
+                    None => return ReporterEnd::Written,
                 },
             };
             effects.extend(reporting.step(event, &now()));
@@ -115,7 +125,7 @@ pub async fn write(
         (ReportRequest::GroupStatus(GroupDocument { name, body, .. }), _) => {
             let body = body.to_string().into_bytes();
             if budget.is_some_and(|budget| !budget.take(body.len(), Instant::now())) {
-                return ReportAnswer::Unavailable("all syncs together write too much".to_owned());
+                return ReportAnswer::Unsent("all syncs together write too much".to_owned());
             }
             resource_groups::write(cluster, sync, &name, body, "/status").await
         }

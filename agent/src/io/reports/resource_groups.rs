@@ -79,6 +79,7 @@ pub(super) async fn write(
 ) -> ReportAnswer {
     match cluster.apply(&format!("{}{subresource}", group_path(sync, name)), body).await {
         Ok(group) => ReportAnswer::Group(Box::new(written(group))),
+        Err(error) if error.code() == 409 => ReportAnswer::Outdated,
         Err(error) => failed(&format!("the ResourceGroup {name}{subresource}"), &error),
     }
 }

@@ -16,6 +16,7 @@ use crate::sync::plan::{Action, Declared};
 use super::commit::Candidate;
 use super::dependencies::{claims, gives_rights};
 use super::objects::{Mark, Phase, Tracked};
+use super::prune::ObjectCount;
 use super::{Command, Failure, Restoring, Retry, SourceCommit, State};
 
 /// The time for which the deletions of a commit wait until the other syncs of its repository have read it too: what it moves to
@@ -70,6 +71,11 @@ impl HeldObjects {
         self.declared.iter().any(|set| set.objects.contains_key(id)) || self.left.contains(id)
     }
 
+    /// Number of the objects, of the commit in force or recorded.
+    fn number(&self) -> usize {
+        self.declared.first().map_or(0, |set| set.objects.len()) + self.left.len()
+    }
+
     /// The syncs among the objects.
     fn syncs(&self) -> impl Iterator<Item = SyncId> {
         let all = self.declared.iter().flat_map(|set| set.objects.keys()).chain(&self.left);
@@ -120,6 +126,17 @@ impl Others {
             Some(Holdings::Known(held)) => held.has(id),
             Some(Holdings::Untold | Holdings::Unreadable) => true,
             None => false,
+        }
+    }
+
+    /// Number of the objects of this sync object; `None` as long as the sync has not told.
+    pub(super) fn number_of(&self, object: &ObjectId) -> Option<ObjectCount> {
+        let manager = SyncId::of_object(object)?.manager();
+        match self.syncs.as_ref().and_then(|syncs| syncs.get(&manager)) {
+            None => Some(Some(0)),
+            Some(Holdings::Untold) => None,
+            Some(Holdings::Unreadable) => Some(None),
+            Some(Holdings::Known(held)) => Some(Some(held.number())),
         }
     }
 

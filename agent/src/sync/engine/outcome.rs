@@ -276,7 +276,7 @@ impl State {
 
     pub(super) fn absent(&mut self, id: &ObjectId, version: u64) {
         if self.objects.live(id).is_some_and(|live| version == 0 || live.version <= version) {
-            self.carried_out(id);
+            self.vanishes(id);
             self.objects.set_live(id, None);
             self.forget_record(id);
             self.report.resources_changed();

@@ -19,9 +19,9 @@ use crate::sync::plan::{Action, Declared, decide};
 
 use super::commit::{Candidate, Held};
 use super::{Command, Notice, State};
-use budget::{InventoryBefore, ObjectCount, Offer};
+use budget::{InventoryBefore, Offer};
 
-pub(super) use budget::{Occasion, Prunes};
+pub(super) use budget::{ObjectCount, Occasion, Prunes};
 
 /// The guard's answer about deletions.
 pub(super) enum Judgement {
@@ -44,7 +44,13 @@ impl State {
             let declared = self.in_force.declared.as_deref().filter(|declared| self.goes_with_its_objects(declared));
             declared.is_some_and(|declared| self.is_deleted_by(declared, id, live))
         };
-        self.prunes.allows(&(id.clone(), live.uid.clone())) || goes()
+        (self.prunes.allows(&(id.clone(), live.uid.clone())) && !self.is_in_held_commit(id)) || goes()
+    }
+
+    /// `true` if the newest commit, which is held, declares the object: the commit in force does not delete it.
+    fn is_in_held_commit(&self, id: &ObjectId) -> bool {
+        let held = self.held.as_ref().and_then(|held| held.candidate.as_ref());
+        held.is_some_and(|candidate| !matches!(Declared::of(candidate.declared(), id), Declared::Absent))
     }
 
     /// `true` when the sync itself is being deleted, with all that its record names.
@@ -87,6 +93,14 @@ impl State {
     pub(super) fn carried_out(&mut self, id: &ObjectId) {
         self.prunes.carried_out(id);
         if self.held.as_ref().is_some_and(|held| held.candidate.is_none()) {
+            self.prunes.found();
+        }
+    }
+
+    /// An object goes. Its Namespace or CRD that had to stay because of it may be deleted then.
+    pub(super) fn vanishes(&mut self, id: &ObjectId) {
+        self.carried_out(id);
+        if self.action(id) == Action::Abandon && self.doomed_container(id).is_some() {
             self.prunes.found();
         }
     }
@@ -277,6 +291,7 @@ impl State {
     /// `true` if the deletion of an object that is not declared can be judged.
     fn is_deleted_by(&self, declared: &DeclaredSet, id: &ObjectId, live: &Live) -> bool {
         !self.is_kept(id)
+            && !self.is_in_held_commit(id)
             && self.kinds.is_countable(id)
             && self.unlisted_in(id).is_none()
             && self.action_by(declared, id, live) == Action::Delete
@@ -301,8 +316,8 @@ impl State {
         staying.iter().any(|other| is_deleted_with(other, plural(other), id))
     }
 
-    /// The CRDs among these deletions, with the number of objects that go with each and are no deletions themselves; `None`
-    /// while objects are being counted.
+    /// The CRDs among these deletions, and the syncs that take their objects along, with the number of objects that go with each and are no
+    /// deletions themselves; `None` while objects are being counted.
     fn counted_definitions(&mut self, deletions: &Deletions) -> Option<Vec<(ObjectId, ObjectCount)>> {
         let mut counted = Some(Vec::new());
         for (crd, _) in deletions.iter().filter(|(id, _)| id.is_crd()) {
@@ -316,6 +331,14 @@ impl State {
             let others = count.map(|count| count.map(|n| n.saturating_sub(deletions.iter().filter(of_sync).count())));
             counted = counted.zip(others).map(|(mut counted, others)| {
                 counted.push((crd.clone(), others));
+                counted
+            });
+        }
+        let takes_along = |id: &&ObjectId| self.objects.live(id).is_some_and(|live| live.takes_along);
+        for sync in deletions.iter().map(|(id, _)| id).filter(takes_along) {
+            let objects = self.others.number_of(sync);
+            counted = counted.zip(objects).map(|(mut counted, objects)| {
+                counted.push((sync.clone(), objects));
                 counted
             });
         }

@@ -92,6 +92,7 @@ impl State {
             return;
         }
         let was_terminating = self.objects.live(id).is_some_and(|live| live.terminating);
+        self.vanishes(id);
         self.objects.set_live(id, None);
         if was_terminating && self.objects.notes(id).is_some() {
             // Its next form has not waited yet.
@@ -99,7 +100,6 @@ impl State {
             self.forgive(id);
         }
         self.forget_record(id);
-        self.carried_out(id);
         self.report.resources_changed();
         match decide(self.declared(id), None, &self.settings.sync) {
             Action::Nothing => self.nothing_to_do(id),

@@ -64,8 +64,8 @@ pub struct Prune {
     pub unproven: bool,
     /// Objects of the inventory that would be deleted.
     pub deletions: Deletions,
-    /// CRDs that would be deleted, with the number of objects that go with them and are not in the inventory; `None` when these
-    /// cannot be counted.
+    /// CRDs that would be deleted, and syncs that take their objects along, with the number of objects that go with them and are not in
+    /// the inventory; `None` when these cannot be counted.
     pub definitions: Vec<(ObjectId, Option<usize>)>,
 }
 
@@ -78,9 +78,24 @@ impl Prune {
         let namespaces = deletions.iter().any(|(id, _)| id.is_namespace());
         let all_namespaces = inventory.namespaces.max(recorded.namespaces) >= 2 && namespaces && kept.namespaces == 0;
         let everything = inventory.objects.max(recorded.objects) >= 2 && kept.objects == 0;
-        let takes_along = definitions.iter().any(|(_, objects)| *objects != Some(0));
-        let too_many = deletions.len() > left;
+        let takes_others = |(id, objects): &(ObjectId, Option<usize>)| match objects {
+            None => true,
+            Some(objects) => id.is_crd() && *objects > 0,
+        };
+        let takes_along = definitions.iter().any(takes_others);
+        let too_many = self.number() > left;
         !deletions.is_empty() && (*unproven || all_namespaces || everything || takes_along || too_many)
+    }
+
+    /// Number of objects that count for the budget.
+    pub fn number(&self) -> usize {
+        self.deletions.iter().map(|(id, _)| self.weight(id)).sum()
+    }
+
+    /// Number of objects that go by one deletion: a sync takes its own along.
+    pub fn weight(&self, id: &ObjectId) -> usize {
+        let along = self.definitions.iter().find(|(other, _)| other == id && !id.is_crd());
+        1 + along.and_then(|(_, objects)| *objects).unwrap_or(0)
     }
 
     /// Leaves out these deletions.
@@ -158,6 +173,8 @@ impl Prune {
     fn named(&self, id: &ObjectId) -> String {
         match self.definitions.iter().find(|(definition, _)| definition == id) {
             None | Some((_, Some(0))) => id.to_string(),
+            Some((_, Some(objects))) if !id.is_crd() => format!("{id} (with its {objects} objects)"),
+            Some((_, None)) if !id.is_crd() => format!("{id} (with all its objects, which cannot be counted)"),
             Some((_, Some(objects))) => format!("{id} (with {objects} {} that are not of this sync)", id.name()),
             Some((_, None)) => format!("{id} (with all {}, which cannot be counted)", id.name()),
         }
@@ -226,14 +243,19 @@ mod tests {
     use super::*;
     use crate::model::object::GroupKind;
 
+    const CRD: &str = "CustomResourceDefinition";
+
     fn prune(inventory: usize, namespaces: usize, kinds: &[&str]) -> Prune {
-        let deletion = |(i, kind): (usize, &&str)| {
-            (ObjectId::new(&GroupKind::new("", kind), "", &i.to_string()), format!("uid-{i}").into())
-        };
+        let deletion = |(i, kind): (usize, &&str)| (object(kind, i), format!("uid-{i}").into());
         let deletions: Deletions = kinds.iter().enumerate().map(deletion).collect();
         let gone = kinds.iter().filter(|kind| **kind == "Namespace").count();
         let kept = counts(inventory.saturating_sub(kinds.len()), namespaces.saturating_sub(gone));
         Prune { inventory: counts(inventory, namespaces), kept, deletions, ..Prune::default() }
+    }
+
+    fn object(kind: &str, number: usize) -> ObjectId {
+        let group = if kind == CRD { "apiextensions.k8s.io" } else { "" };
+        ObjectId::new(&GroupKind::new(group, kind), "", &number.to_string())
     }
 
     fn counts(objects: usize, namespaces: usize) -> ObjectCounts {
@@ -261,14 +283,19 @@ mod tests {
 
     #[test]
     fn a_definition_that_takes_objects_of_others_along_is_held() {
-        let with = |objects| Prune {
-            definitions: vec![(ObjectId::new(&GroupKind::new("", "A"), "", "0"), objects)],
-            ..prune(20, 0, &["A"])
-        };
+        let with = |objects| Prune { definitions: vec![(object(CRD, 0), objects)], ..prune(20, 0, &[CRD]) };
         assert!(!with(Some(0)).is_large(10));
         assert!(with(Some(1)).is_large(10));
         assert!(with(None).is_large(10), "nobody knows how many");
         assert!(!Prune { deletions: Deletions::new(), ..with(Some(1)) }.is_large(10));
+    }
+
+    #[test]
+    fn the_objects_of_a_sync_that_takes_them_along_count_for_the_budget() {
+        let with =
+            |objects| Prune { definitions: vec![(object("RootSync", 0), objects)], ..prune(20, 0, &["RootSync", "A"]) };
+        assert_eq!((with(Some(8)).number(), with(Some(8)).is_large(10)), (10, false));
+        assert!(with(Some(9)).is_large(10) && with(None).is_large(10));
     }
 
     #[test]
@@ -326,7 +353,8 @@ mod tests {
 
     #[test]
     fn all_deletions_are_places_and_those_that_take_others_along_are_named_first() {
-        let mut many = prune(40, 0, &["A"; 30]);
+        let kinds = [vec!["A"; 29], vec![CRD]].concat();
+        let mut many = prune(40, 0, &kinds);
         let crd = many.deletions.last().expect("thirty").0.clone();
         many.definitions = vec![(crd.clone(), Some(7))];
         let finding = many.finding(&held());

@@ -38,14 +38,14 @@ impl RecentPrunes {
         self.0.last().map_or(now, |last| last.at)
     }
 
-    /// A deletion that was counted for a moment is sent: it counts from `now` on. Returns its new moment.
-    pub fn sent(&mut self, at: Instant, now: Instant) -> Instant {
+    /// A deletion that was counted for a moment, with so many objects, is sent: it counts from `now` on. Returns its new moment.
+    pub fn sent(&mut self, at: Instant, weight: usize, now: Instant) -> Instant {
         let Some(moment) = self.0.iter().find(|moment| moment.at == at).copied() else { return at };
         if now.saturating_duration_since(at) < MOMENT {
             return at;
         }
-        self.take_back(at);
-        self.add(1, moment.inventory, now)
+        self.take_back(at, weight);
+        self.add(weight, moment.inventory, now)
     }
 
     /// The deletions of the last hour as text: `2026-01-02T03:04:05Z=12/100` for 12 of 100 objects, with spaces between them.
@@ -75,10 +75,10 @@ impl RecentPrunes {
         self.0.iter().filter(move |moment| moment.is_recent(now))
     }
 
-    /// Takes back a deletion that was counted for a moment and not carried out.
-    pub fn take_back(&mut self, at: Instant) {
+    /// Takes back a deletion that was counted for a moment, with so many objects, and not carried out.
+    pub fn take_back(&mut self, at: Instant, weight: usize) {
         for moment in self.0.iter_mut().filter(|moment| moment.at == at) {
-            moment.deletions = moment.deletions.saturating_sub(1);
+            moment.deletions = moment.deletions.saturating_sub(weight);
         }
         self.0.retain(|moment| moment.deletions > 0);
     }
@@ -160,16 +160,16 @@ mod tests {
         let after = |seconds| begin + Duration::from_secs(seconds);
         let mut recent = RecentPrunes::default();
         let first = recent.add(3, 50, begin);
-        assert_eq!(recent.clone().sent(first, after(60)), after(60));
+        assert_eq!(recent.clone().sent(first, 1, after(60)), after(60));
         let second = recent.add(2, 47, after(3000));
-        assert_eq!(recent.sent(first, after(59)), first);
-        assert_eq!(recent.sent(first, after(3100)), after(3100));
-        recent.take_back(first);
+        assert_eq!(recent.sent(first, 1, after(59)), first);
+        assert_eq!(recent.sent(first, 1, after(3100)), after(3100));
+        recent.take_back(first, 1);
         assert_eq!(recent.number(after(3200)), 4);
         assert_eq!(recent.number(after(3660)), 3, "what was taken back was not one of the newer");
-        recent.take_back(first);
-        recent.take_back(second);
-        recent.take_back(second);
+        recent.take_back(first, 1);
+        recent.take_back(second, 1);
+        recent.take_back(second, 1);
         assert_eq!(recent.number(after(3660)), 1);
         assert_eq!(recent.0.iter().map(|one| (one.at, one.inventory)).collect::<Vec<_>>(), [(after(3100), 50)]);
     }

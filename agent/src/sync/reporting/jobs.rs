@@ -21,8 +21,16 @@ impl ReportAnswer {
     pub(super) fn verdict(&self) -> Verdict {
         match self {
             Self::Group(_) | Self::Done | Self::Gone => Verdict::Written,
-            Self::Refused(_) => Verdict::Refused,
-            Self::Unavailable(_) => Verdict::Unavailable,
+            Self::Refused(_) | Self::Outdated => Verdict::Refused,
+            Self::Unsent(_) | Self::Unavailable(_) => Verdict::Unavailable,
+        }
+    }
+
+    /// The reason why a document is not written, if it is for users.
+    pub(super) fn failure(&self) -> Option<&str> {
+        match self {
+            Self::Refused(why) | Self::Unsent(why) | Self::Unavailable(why) => Some(why),
+            Self::Group(_) | Self::Done | Self::Gone | Self::Outdated => None,
         }
     }
 }

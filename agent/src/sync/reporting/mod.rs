@@ -12,7 +12,7 @@ use crate::api::SyncStatus;
 use crate::model::finding::Finding;
 use crate::model::metadata::SyncId;
 use crate::sync::engine::{NewRecord, Report};
-use crate::sync::inventory::{GroupDocument, InventoryRecord, WrittenGroup};
+use crate::sync::inventory::{GroupDocument, InventoryRecord, Reread, WrittenGroup};
 use crate::sync::moment::Moment;
 use crate::sync::status::{About, refused, status};
 
@@ -29,8 +29,8 @@ pub enum ReportMessage {
     Refused(Box<Finding>, i64),
     /// A newer spec is followed.
     Spec(SpecFacts),
-    /// The ResourceGroup of this name is there in this version, or is gone.
-    Group(String, Option<u64>),
+    /// The ResourceGroup of this name is there in this version, or is gone. `true` if a list says so.
+    Group(String, Option<u64>, bool),
     /// The state of a sync that stops. The status is written first, then what else is left; nothing is tried twice.
     Last(Box<Report>),
 }
@@ -66,6 +66,9 @@ pub enum ReportEffect {
     Unrecorded(String),
     /// Tell the engine that another client has taken away what was written: record and resources are to be told again.
     Lacking,
+    /// The record is an older one than was written: the cluster was restored from a backup. Nothing more is written, and the sync is to
+    /// begin anew with what the record says.
+    Restored,
     /// The last report was dealt with: nothing follows any more.
     End,
 }
@@ -94,6 +97,10 @@ pub enum ReportAnswer {
     Gone,
     /// The API server refuses the request, for this reason. Another attempt helps when a user has done something.
     Refused(String),
+    /// Another client has written the ResourceGroup since it was last seen.
+    Outdated,
+    /// The request was not sent, for this reason; another attempt may work.
+    Unsent(String),
     /// The API server is away or busy, as this reason says; another attempt may work.
     Unavailable(String),
 }
@@ -148,6 +155,20 @@ enum Target {
     Superseded(usize),
     /// The group at this index, which another client has changed.
     ReadGroup(usize),
+}
+
+impl Target {
+    /// The index of the group that it is about.
+    fn group(&self) -> Option<usize> {
+        match self {
+            Self::RecordedSpec(index)
+            | Self::ReportedSpec(index)
+            | Self::GroupStatus(index)
+            | Self::Superseded(index)
+            | Self::ReadGroup(index) => Some(*index),
+            Self::SyncStatus(_) => None,
+        }
+    }
 }
 
 enum Job {
@@ -238,10 +259,12 @@ impl Reporting {
                 (self.about.generation, self.about.refused) = (generation, None);
                 self.resource_status = resource_status;
             }
-            ReportMessage::Group(name, version) => {
-                let inventory = self.inventory.as_mut();
-                if let Some(index) = inventory.and_then(|inventory| inventory.touched(&self.sync, &name, version)) {
-                    self.touched.insert(index, version);
+            ReportMessage::Group(name, version, listed) => {
+                let inventory = self.inventory.as_ref();
+                let index = inventory.and_then(|inventory| inventory.touched(&self.sync, &name, version, listed));
+                if let Some(index) = index {
+                    // A list can be older than our last write.
+                    self.touched.insert(index, version.filter(|_| !listed));
                 }
             }
             ReportMessage::Last(report) => {
@@ -260,6 +283,9 @@ impl Reporting {
             inventory.remember(&record.memory, now);
         }
         self.supersede(|target| matches!(target, Target::RecordedSpec(_)));
+        if self.is_unread() {
+            self.looks.not_before = None;
+        }
         self.record = Some(RecordJob { at: 0, number: record.number, retry: Retries::default() });
         // Older reports lack the new objects: they must not take them out of the record again.
         let writing = self.writing.as_mut().and_then(|writing| writing.report.as_mut());
@@ -294,7 +320,11 @@ impl Reporting {
         if self.writing.as_ref().is_some_and(|writing| writing.stage == WritingStage::StatusFirst) {
             return Some(Job::Report);
         }
-        if self.record.as_ref().is_some_and(|record| record.retry.is_due(now)) {
+        let unread = self.is_unread();
+        if unread && self.looks.is_due(now) {
+            return Some(Job::Look);
+        }
+        if !unread && self.record.as_ref().is_some_and(|record| record.retry.is_due(now)) {
             return Some(Job::Record);
         }
         if self.writing.is_none() && (self.pending.is_some() || self.refusal) && self.retry.is_due(now) {
@@ -305,6 +335,15 @@ impl Reporting {
             return Some(Job::Look);
         }
         self.writing.is_some().then_some(Job::Report)
+    }
+
+    fn is_unread(&self) -> bool {
+        self.inventory.as_ref().is_some_and(InventoryRecord::is_unread)
+    }
+
+    /// `true` while another client may have changed the record.
+    pub fn is_doubtful(&self) -> bool {
+        !self.touched.is_empty() || matches!(self.activity, Activity::Awaiting(Target::ReadGroup(_)))
     }
 
     /// The first group that another client has changed; its version may be one of our own writes by now.
@@ -332,11 +371,16 @@ impl Reporting {
 
     /// The next document of the report that is being written; `None` when the report came to its end.
     fn next_of_report(&mut self, now: &Moment, effects: &mut Vec<ReportEffect>) -> Option<(Target, ReportRequest)> {
+        let unread = self.is_unread();
         loop {
             let writing = self.writing.as_mut()?;
             let resources = writing.report.as_ref().and_then(|pending| pending.report.resources.as_deref());
             let inventory = self.inventory.as_ref().zip(resources);
             match writing.stage {
+                WritingStage::Specs(_) | WritingStage::GroupStatuses(_) if unread => {
+                    writing.again = !writing.last;
+                    writing.stage = WritingStage::SyncStatus;
+                }
                 WritingStage::StatusFirst => {
                     writing.stage = WritingStage::Specs(0);
                     if let Some(request) = self.sync_status(now) {
@@ -412,7 +456,7 @@ impl Reporting {
     }
 
     /// A write had no answer, and the API server may still carry it out: the document is written again, be it as it was before.
-    fn doubt(&mut self, target: &Target) {
+    fn doubt(&mut self, target: &Target, now: Instant) {
         let (spec, status) = match target {
             Target::RecordedSpec(index) | Target::ReportedSpec(index) => (Some(*index), None),
             Target::GroupStatus(index) => (None, Some(*index)),
@@ -423,26 +467,50 @@ impl Reporting {
         if let Some(inventory) = &mut self.inventory {
             spec.into_iter().for_each(|index| inventory.doubt_spec(index));
             status.into_iter().for_each(|index| inventory.doubt_status(index));
+            if inventory.is_unread() {
+                self.touched.extend(spec.or(status).map(|index| (index, None)));
+                self.looks.failed(now);
+            }
+        }
+    }
+
+    /// Another client has written the group since it was last seen: it is read, and the document written again.
+    fn outdated(&mut self, target: &Target) {
+        if let (Some(index), Some(inventory)) = (target.group(), &mut self.inventory) {
+            inventory.outdated(index);
+            self.touched.insert(index, None);
+        }
+    }
+
+    fn reread(&mut self, index: usize, found: Option<WrittenGroup>, now: Instant, effects: &mut Vec<ReportEffect>) {
+        match self.inventory.as_mut().map(|inventory| inventory.read_again(index, found)) {
+            Some(Reread::Older) => {
+                self.activity = Activity::Ended;
+                effects.push(ReportEffect::Restored);
+            }
+            Some(Reread::Lacking) => {
+                effects.push(ReportEffect::Lacking);
+                self.looks.failed(now);
+            }
+            Some(Reread::AsWritten) | None => self.looks = Retries::default(),
         }
     }
 
     fn answered(&mut self, answer: ReportAnswer, now: Instant, effects: &mut Vec<ReportEffect>) {
         let Activity::Awaiting(target) = std::mem::replace(&mut self.activity, Activity::Idle) else { return };
         let verdict = answer.verdict();
-        if let (Target::RecordedSpec(_), ReportAnswer::Refused(why) | ReportAnswer::Unavailable(why)) =
-            (&target, &answer)
-        {
-            effects.push(ReportEffect::Unrecorded(why.clone()));
+        let keeps_from_recording = match &target {
+            Target::RecordedSpec(_) => true,
+            Target::ReadGroup(_) => self.record.is_some() && self.is_unread(),
+            _ => false,
+        };
+        if let Some(why) = answer.failure().filter(|_| keeps_from_recording) {
+            effects.push(ReportEffect::Unrecorded(why.to_owned()));
         }
         match (&target, answer) {
             (Target::ReadGroup(index), answer @ (ReportAnswer::Group(_) | ReportAnswer::Gone)) => {
                 let found = if let ReportAnswer::Group(group) = answer { Some(*group) } else { None };
-                if self.inventory.as_mut().is_some_and(|inventory| inventory.read_again(*index, found)) {
-                    effects.push(ReportEffect::Lacking);
-                    self.looks.failed(now);
-                } else {
-                    self.looks = Retries::default();
-                }
+                self.reread(*index, found, now, effects);
             }
             (Target::ReadGroup(index), _) => {
                 self.touched.insert(*index, None);
@@ -462,7 +530,8 @@ impl Reporting {
             (Target::SyncStatus(next), ReportAnswer::Done) => {
                 (self.status, self.in_doubt) = (Some((**next).clone()), false);
             }
-            (target, ReportAnswer::Unavailable(_)) => self.doubt(target),
+            (target, ReportAnswer::Unavailable(_)) => self.doubt(target, now),
+            (target, ReportAnswer::Outdated) => self.outdated(target),
             _ => {}
         }
         match (target, &mut self.record, &mut self.writing) {

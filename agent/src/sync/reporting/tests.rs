@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::*;
 use crate::api::{SyncCondition, Time};
 use crate::model::finding::Code;
@@ -31,6 +33,8 @@ struct World {
     unrecorded: Vec<String>,
     /// Number of times that the engine was told to tell everything again.
     lacking: usize,
+    /// The sync was told to begin anew.
+    restored: bool,
     ended: bool,
     /// The request that is out.
     out: Option<ReportRequest>,
@@ -51,6 +55,7 @@ impl World {
             recorded: Vec::new(),
             unrecorded: Vec::new(),
             lacking: 0,
+            restored: false,
             ended: false,
             out: None,
         }
@@ -68,6 +73,7 @@ impl World {
                 ReportEffect::Recorded(number) => self.recorded.push(number),
                 ReportEffect::Unrecorded(why) => self.unrecorded.push(why),
                 ReportEffect::Lacking => self.lacking += 1,
+                ReportEffect::Restored => self.restored = true,
                 ReportEffect::End => self.ended = true,
             }
         }
@@ -110,6 +116,9 @@ impl World {
         match request {
             ReportRequest::GroupSpec(document) => {
                 let group = self.groups.entry(document.name).or_default();
+                if is_outdated(&document.body, group) {
+                    return ReportAnswer::Outdated;
+                }
                 group.resources = serde_json::from_value(document.body["spec"]["resources"].clone()).unwrap();
                 (group.generation, group.version) = (group.generation + 1, group.version + 1);
                 let annotations = &document.body["metadata"]["annotations"];
@@ -120,6 +129,9 @@ impl World {
             }
             ReportRequest::GroupStatus(document) => {
                 let group = self.groups.get_mut(&document.name).unwrap();
+                if is_outdated(&document.body, group) {
+                    return ReportAnswer::Outdated;
+                }
                 group.status = serde_json::from_value(document.body["status"].clone()).unwrap();
                 group.version += 1;
                 ReportAnswer::Group(Box::new(group.clone()))
@@ -145,6 +157,11 @@ impl World {
     fn recorded_names(&self) -> Vec<&str> {
         self.groups["root-sync"].resources.iter().map(|id| id.name.as_str()).collect()
     }
+}
+
+/// `true` if the request names another version than that of the group.
+fn is_outdated(body: &Value, group: &WrittenGroup) -> bool {
+    body["metadata"]["resourceVersion"].as_str().is_some_and(|version| version != group.version.to_string())
 }
 
 fn id(name: &str) -> ObjectId {
@@ -417,7 +434,8 @@ fn what_another_client_takes_away_is_written_again() {
     world.tell(shown());
     world.take_requests();
     let seen = |world: &World| {
-        ReportMessage::Group("root-sync".into(), world.groups.get("root-sync").map(|group| group.version))
+        let version = world.groups.get("root-sync").map(|group| group.version);
+        ReportMessage::Group("root-sync".into(), version, false)
     };
     let own = seen(&world);
     world.tell(own);
@@ -450,6 +468,60 @@ fn what_another_client_takes_away_is_written_again() {
 }
 
 #[test]
+fn the_record_of_a_restored_backup_is_not_written_over() {
+    for told in [true, false] {
+        let mut world = World::new();
+        world.tell(record(1, &["x", "y"]));
+        let backup = world.groups.clone();
+        world.tell(record(2, &["x"]));
+        world.groups = backup;
+        world.take_requests();
+        if told {
+            let version = world.groups["root-sync"].version;
+            world.tell(ReportMessage::Group("root-sync".into(), Some(version), true));
+            assert_eq!(world.take_requests(), ["read"]);
+        } else {
+            world.tell(record(3, &["x", "z"]));
+            assert_eq!(world.take_requests(), ["spec", "read"]);
+        }
+        assert!(world.restored && world.lacking == 0);
+        world.tell(record(4, &["x"]));
+        world.tell(ReportMessage::Report(report("b", Some(&["x"]))));
+        assert_eq!((world.take_requests(), world.recorded_names()), (vec![], vec!["x", "y"]));
+    }
+}
+
+#[test]
+fn a_group_that_another_client_has_written_is_read_before_it_is_written() {
+    let mut world = World::new();
+    world.tell(record(1, &["x"]));
+    world.tell(ReportMessage::Report(report("a", Some(&["x"]))));
+    world.take_requests();
+    world.groups.get_mut("root-sync").unwrap().version += 1;
+    world.tell(record(2, &["x", "y"]));
+    assert_eq!((world.take_requests(), &*world.recorded), (vec!["spec", "read"], &[1][..]));
+    world.wake();
+    assert_eq!(
+        (world.take_requests(), &*world.recorded, world.recorded_names()),
+        (vec!["spec"], &[1, 2][..], vec!["x", "y"])
+    );
+    assert!(world.unrecorded.is_empty() && world.lacking == 0 && !world.restored);
+
+    // A list that began before our last write is no restored backup.
+    world.tell(ReportMessage::Group("root-sync".into(), Some(1), true));
+    assert_eq!((world.take_requests(), world.restored), (vec!["read"], false));
+
+    world.groups.get_mut("root-sync").unwrap().version += 1;
+    world.failures = vec![("read", unavailable())];
+    world.tell(record(3, &["x"]));
+    assert_eq!((world.take_requests(), world.unrecorded.len()), (vec!["spec", "read"], 1));
+    while world.recorded.last() != Some(&3) {
+        world.wake();
+    }
+    assert_eq!(world.recorded_names(), ["x"]);
+}
+
+#[test]
 fn a_report_of_the_spec_before_does_not_say_that_a_newer_one_is_synced() {
     let mut world = World::new();
     world.failures = vec![("status", unavailable())];
@@ -475,7 +547,7 @@ fn what_was_written_without_an_answer_is_written_again_though_it_is_as_it_was_be
     world.take_requests();
     world.tell(told("a"));
     world.wake();
-    assert_eq!(world.take_requests(), ["group status", "status"]);
+    assert_eq!(world.take_requests(), ["read", "group status", "status"]);
     world.tell(told("a"));
     assert_eq!((world.take_requests(), world.status), (vec![], before));
 
@@ -485,5 +557,5 @@ fn what_was_written_without_an_answer_is_written_again_though_it_is_as_it_was_be
     world.tell(record(2, &["one", "two"]));
     world.take_requests();
     world.tell(record(3, &["one"]));
-    assert_eq!((world.take_requests(), &*world.recorded), (vec!["spec"], &[1, 3][..]));
+    assert_eq!((world.take_requests(), &*world.recorded), (vec!["read", "spec"], &[1, 3][..]));
 }

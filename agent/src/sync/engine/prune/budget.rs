@@ -35,6 +35,8 @@ pub(in crate::sync::engine) struct Prunes {
 pub(super) struct Counted {
     /// The moment that it counts for.
     pub(super) at: Instant,
+    /// Number of objects that it counts for.
+    pub(super) weight: usize,
     /// It was sent, and may have taken effect.
     pub(super) sent: bool,
     /// It was sent before that, without an answer.
@@ -42,13 +44,13 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    fn unsent(at: Instant) -> Self {
-        Self { at, sent: false, sent_before: false }
+    fn unsent(at: Instant, weight: usize) -> Self {
+        Self { at, weight, sent: false, sent_before: false }
     }
 }
 
 /// The answer to [`Command::Count`]: `None` when the API server refuses it.
-pub(super) type ObjectCount = Option<usize>;
+pub(in crate::sync::engine) type ObjectCount = Option<usize>;
 
 /// Deletions, and the approval that lets them pass.
 pub(in crate::sync::engine) struct Offer {
@@ -58,7 +60,7 @@ pub(in crate::sync::engine) struct Offer {
 }
 
 impl Offer {
-    /// An approval is not for CRDs with which more objects would go than it was asked for.
+    /// An approval is not for CRDs and syncs with which more objects would go than it was asked for.
     pub(super) fn forget_grown(&mut self, now: &[(ObjectId, ObjectCount)]) {
         let offered = &self.definitions;
         self.deletions.retain(|(id, _)| along(now, id) <= along(offered, id));
@@ -77,7 +79,7 @@ impl Offer {
     }
 }
 
-/// Number of objects that go along with an object, if it is a CRD.
+/// Number of objects that go along with an object, if it is a CRD or a sync.
 pub(super) fn along(definitions: &[(ObjectId, ObjectCount)], id: &ObjectId) -> usize {
     let count = definitions.iter().find(|(crd, _)| crd == id).map(|(_, count)| *count);
     count.map_or(0, |count| count.unwrap_or(usize::MAX))
@@ -145,8 +147,8 @@ impl Prunes {
     /// A deletion that was let pass is sent.
     pub(in crate::sync::engine) fn sent(&mut self, deletion: &(ObjectId, Box<str>), now: Instant) {
         if let Some(counted) = self.within_budget.get_mut(deletion) {
-            let at = self.memory.recent.sent(counted.at, now);
-            *counted = Counted { at, sent: true, sent_before: counted.sent };
+            let at = self.memory.recent.sent(counted.at, counted.weight, now);
+            *counted = Counted { at, sent: true, sent_before: counted.sent, ..*counted };
         }
     }
 
@@ -194,7 +196,7 @@ impl Prunes {
         let (sent, waiting): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut self.within_budget).into_iter().partition(|(_, counted)| counted.sent);
         self.within_budget = sent;
-        waiting.values().for_each(|counted| self.memory.recent.take_back(counted.at));
+        waiting.values().for_each(|counted| self.memory.recent.take_back(counted.at, counted.weight));
         waiting.into_keys().collect()
     }
 
@@ -236,8 +238,9 @@ impl Prunes {
         }
         if !prune.deletions.is_empty() {
             let before = recent.inventory_before(now).map_or(first, |_| before.now);
-            let counted = Counted::unsent(recent.add(prune.deletions.len(), before, now));
-            self.within_budget.extend(prune.deletions.iter().map(|deletion| (deletion.clone(), counted)));
+            let at = recent.add(prune.number(), before, now);
+            let counted = |deletion: &(ObjectId, Box<str>)| Counted::unsent(at, prune.weight(&deletion.0));
+            self.within_budget.extend(prune.deletions.iter().map(|deletion| (deletion.clone(), counted(deletion))));
         }
         true
     }
@@ -255,7 +258,8 @@ impl Prunes {
         within_budget.retain(|deletion| self.inherited.remove(&mark(deletion, "")));
         let first = self.memory.recent.first(now).unwrap_or(now);
         for deletion in within_budget {
-            self.within_budget.entry(deletion).or_insert(Counted::unsent(first));
+            let counted = Counted::unsent(first, prune.weight(&deletion.0));
+            self.within_budget.entry(deletion).or_insert(counted);
         }
         let Some(approval) = approval.filter(|_| self.granted.is_none()) else { return };
         let mut deletions = prune.deletions.clone();

@@ -3,6 +3,7 @@
 mod definitions;
 mod other_namespaces;
 mod restarts;
+mod syncs;
 mod withdrawn;
 mod within_budget;
 
@@ -363,6 +364,22 @@ fn namespaces_that_stay_with_detached_objects_are_no_deletions() {
     assert_eq!(abandoned, 2, "the Namespaces go before the objects in them");
     let told = scene.commands.iter().filter(|command| matches!(command, Command::Notice(Notice::Kept(..)))).count();
     assert_eq!(told, 2);
+}
+
+#[test]
+fn a_namespace_that_stayed_for_an_object_goes_when_that_object_is_gone() {
+    let mut scene = Scene::new();
+    let detached = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: one}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: \
+                    {name: a, namespace: one, annotations: {client.lifecycle.config.k8s.io/deletion: detach}}\n";
+    scene.commit('b', &declared(&(manifests(0..20) + detached)));
+    scene.settle();
+    scene.commit('c', &config_maps(0..21));
+    let id = ObjectId::new(&GroupKind::new("", "ConfigMap"), "one", "a");
+    // Another client deletes it before the record is written and the Namespace is given up.
+    scene.version += 1;
+    scene.step(Event::Gone(id, scene.version));
+    assert_eq!(scene.deletions(), 1);
+    assert!(scene.state.is_synced());
 }
 
 #[test]

@@ -15,7 +15,7 @@ impl Scene {
     }
 
     /// Number of deletions that count for the budget of the hour.
-    fn counted(&self) -> usize {
+    pub(super) fn counted(&self) -> usize {
         self.state.prunes.memory().recent.number(self.now)
     }
 }
@@ -34,6 +34,24 @@ fn a_deletion_that_waits_is_not_sent_for_an_object_that_the_next_commit_declares
     scene.commit('d', &config_maps(0..18));
     scene.settle();
     assert_eq!((scene.deletions, scene.counted()), (2, 2), "one that was not sent counts for nothing");
+}
+
+/// Commit c declares c18 and would delete too much.
+#[test]
+fn nothing_is_deleted_that_a_held_commit_declares() {
+    let mut scene = Scene::new();
+    scene.commit('b', &config_maps(0..18));
+    scene.answer();
+    scene.commit('c', &config_maps(16..19));
+    scene.withdraw();
+    assert_eq!((deleted(&scene.commands), scene.held().len()), (vec![config_map("c19")], 1));
+    scene.settle();
+    assert_eq!(scene.counted(), 1);
+    scene.commit('d', &config_maps(0..18));
+    scene.answer();
+    assert_eq!((deleted(&scene.commands), scene.held().len()), (vec![config_map("c18")], 0));
+    scene.settle();
+    assert!(scene.state.is_synced() && scene.deletions == 2, "{:#?}", scene.state.last_report());
 }
 
 #[test]
