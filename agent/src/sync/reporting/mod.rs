@@ -230,7 +230,8 @@ impl Reporting {
 
     /// The time to step with [`ReportEvent::Woken`], if nothing else happens before.
     pub fn next_wake(&self) -> Option<Instant> {
-        let record = self.record.as_ref().and_then(|record| record.retry.not_before);
+        // A record that waits for a look is written after it.
+        let record = self.record.as_ref().filter(|_| !self.is_unread()).and_then(|record| record.retry.not_before);
         let report = self.retry.not_before.filter(|_| self.pending.is_some() || self.refusal);
         let look = self.looks.not_before.filter(|_| !self.touched.is_empty());
         record.into_iter().chain(report).chain(look).min()
