@@ -332,7 +332,7 @@ impl Reporting {
             let pending = self.pending.take();
             self.write(pending, WritingStage::Specs(0));
         }
-        if self.writing.is_none() && self.record.is_none() && !self.touched.is_empty() && self.looks.is_due(now) {
+        if self.writing.is_none() && !self.touched.is_empty() && self.looks.is_due(now) {
             return Some(Job::Look);
         }
         self.writing.is_some().then_some(Job::Report)
@@ -479,7 +479,9 @@ impl Reporting {
     fn outdated(&mut self, target: &Target) {
         if let (Some(index), Some(inventory)) = (target.group(), &mut self.inventory) {
             inventory.outdated(index);
-            self.touched.insert(index, None);
+            if inventory.is_unread() {
+                self.touched.insert(index, None);
+            }
         }
     }
 
