@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::io::kubernetes::client::ApiError;
 use crate::io::kubernetes::connections::Connections;
 use crate::io::kubernetes::fence::{Fence, Term};
-use crate::io::kubernetes::lease::{LEASE, LeaseApi, state};
+use crate::io::kubernetes::lease::{LEASE, LeaseApi, state, version};
 use crate::model::backoff::Backoff;
 use crate::model::metadata::CONTROLLER_NAMESPACE;
 use crate::sync::election::{Election, ElectionTurn};
@@ -69,6 +69,9 @@ enum RenewalError {
     /// Another agent holds it.
     #[error("another agent holds it: {0}")]
     Taken(String),
+    /// Its version has fallen.
+    #[error("the cluster was restored from a backup")]
+    Restored,
     /// The request failed.
     #[error(transparent)]
     Request(#[from] ApiError),
@@ -176,14 +179,16 @@ impl Leader {
     /// Renews the Lease until it is lost: until another agent has it, or no renewal came through in time. The fence is closed then.
     pub async fn keep(&self) -> String {
         let (mut held, mut failed, mut unanswered) = (None, false, false);
+        let mut newest = 0;
         loop {
             // After a failure there is little time left: the next attempt comes soon.
             tokio::time::sleep(self.duration / if failed { 20 } else { 4 }).await;
             if !self.fence.is_open() {
                 return self.lost("no renewal came through in time".to_owned());
             }
-            let error = match self.in_time(self.renew(held.as_ref())).await {
+            let error = match self.in_time(self.renew(held.as_ref(), newest)).await {
                 Ok(lease) => {
+                    newest = version(&lease);
                     (held, failed) = (Some(lease), false);
                     // The API server answers on a new connection: the others may be as dead as the old one.
                     if std::mem::take(&mut unanswered) {
@@ -195,6 +200,8 @@ impl Leader {
                 Err(RenewalError::Taken(holder)) => {
                     return self.lost(format!("another agent has taken it: {holder}"));
                 }
+                // The next process reads all anew.
+                Err(RenewalError::Restored) => return self.lost(RenewalError::Restored.to_string()),
                 Err(RenewalError::Request(error)) => error,
             };
             // The write may have come through, or another's: the next renewal reads first.
@@ -204,13 +211,16 @@ impl Leader {
         }
     }
 
-    /// Renews the Lease once. `held` is what this agent wrote last, if that is known.
-    async fn renew(&self, held: Option<&Lease>) -> Result<Lease, RenewalError> {
+    /// Renews the Lease once. `held` is what this agent wrote last, if that is known, and `newest` the newest version that it has seen.
+    async fn renew(&self, held: Option<&Lease>, newest: u64) -> Result<Lease, RenewalError> {
         let read = match held {
             Some(_) => None,
             None => self.lease.read().await?,
         };
         let before = held.or(read.as_ref());
+        if before.is_some_and(|lease| version(lease) < newest) {
+            return Err(RenewalError::Restored);
+        }
         match before.map(state) {
             Some(lease) if lease.holder != self.election.identity() => Err(RenewalError::Taken(lease.holder)),
             _ => Ok(self.write(before).await?),

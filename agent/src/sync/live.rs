@@ -245,7 +245,9 @@ impl Live {
     ) -> Self {
         let mut live = Self::observe(seen, &declared.id, sync, Some(declared), before);
         live.health = health::of(whole);
-        if live.applied && !matches!(live.fields, FieldOwnership::Lost(_)) {
+        // Another form is to be applied: the fields that it changes are no drift.
+        let is_applied = live.applied && live.hash == Some(declared.hash);
+        if is_applied && !matches!(live.fields, FieldOwnership::Lost(_)) {
             let body = declared.body();
             let now = baseline(seen, whole, &body);
             let compared = |basis| managed_fields::differences(&body, whole, &seen.managed_fields, basis);
@@ -434,6 +436,15 @@ mod tests {
         let again = next("2", 2, &read);
         assert_eq!(again.fields, FieldOwnership::Unsure);
         assert_eq!(Live::after_read(&seen("2", 2), &live("2", 2), &sync, &declared, Some(&again)).fields, lost);
+    }
+
+    #[test]
+    fn a_form_that_is_not_applied_yet_is_no_drift() {
+        let (sync, declared) = (SyncId::root("a"), declared());
+        let mut object = live("0", 1);
+        object.metadata_mut()["annotations"][annotation::DECLARED_HASH] = "0123456789abcdef".into();
+        let read = Live::after_read(&Observed::of(&object), &object, &sync, &declared, None);
+        assert_eq!(read.fields, FieldOwnership::Unsure);
     }
 
     #[test]

@@ -68,6 +68,11 @@ fn written(before: Option<&Lease>, holder: &str, duration: Duration, now: Timest
     lease
 }
 
+/// The version of a Lease, which grows with every write; 0 if it is no number.
+pub fn version(lease: &Lease) -> u64 {
+    lease.metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
 /// The part of a Lease that the election needs.
 pub fn state(lease: &Lease) -> LeaseState {
     let spec = lease.spec.as_ref();

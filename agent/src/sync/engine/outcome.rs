@@ -59,6 +59,7 @@ impl State {
                 self.objects.change(id, |tracked| {
                     if let Some(live) = &mut tracked.live {
                         live.terminating = true;
+                        tracked.notes_mut().pruned = true;
                     }
                 });
             }
@@ -305,6 +306,17 @@ impl State {
         }
         if passing {
             self.doubt_namespace(id, now);
+        }
+    }
+
+    /// The object is gone: the reason for which its last command failed may be gone too. The pauses go on from there if it fails again.
+    pub(super) fn end_pause_of_failure(&mut self, id: &ObjectId) {
+        let failed = |tracked: &&Tracked| {
+            let failure = tracked.notes.as_ref().and_then(|notes| notes.failure.as_ref());
+            matches!(tracked.phase, Phase::BackingOff(_)) && failure.is_some_and(|failure| !failure.passing)
+        };
+        if self.objects.get(id).filter(failed).is_some() {
+            self.objects.set_phase(id, Phase::Settled);
         }
     }
 

@@ -101,8 +101,15 @@ impl State {
         }
         self.forget_record(id);
         self.report.resources_changed();
+        self.end_pause_of_failure(id);
+        // The sync itself has deleted the one before: its end is no drift.
+        let is_pruned = self.objects.notes(id).is_some_and(|notes| notes.pruned);
+        if is_pruned {
+            self.objects.change(id, |tracked| tracked.notes_mut().pruned = false);
+        }
         match decide(self.declared(id), None, &self.settings.sync) {
             Action::Nothing => self.nothing_to_do(id),
+            _ if is_pruned => self.enqueue(WorkClass::Sync, id, now),
             _ => self.enqueue(WorkClass::Repair, id, now),
         }
         self.stop_waiting_for(id, now);

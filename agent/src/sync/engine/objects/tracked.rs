@@ -123,6 +123,8 @@ pub(in crate::sync::engine) struct Notes {
     /// The object is a Namespace or CRD that is not declared any more and holds an object that stays: it is abandoned
     /// instead of deleted.
     pub(in crate::sync::engine) keep: bool,
+    /// The sync has deleted it, and no watch has shown yet that it is gone.
+    pub(in crate::sync::engine) pruned: bool,
 }
 
 /// The last failure of an object's commands.
@@ -294,9 +296,9 @@ impl Tracked {
             self.phase = Phase::Settled;
         }
         if let Some(notes) = &mut self.notes {
-            let Notes { heat, late_at, late, .. } = **notes;
+            let Notes { heat, late_at, late, pruned, .. } = **notes;
             let (rival, rewritten) = (notes.rival.take(), std::mem::take(&mut notes.rewritten));
-            **notes = Notes { heat, rival, rewritten, late_at, late, ..Notes::default() };
+            **notes = Notes { heat, rival, rewritten, late_at, late, pruned, ..Notes::default() };
         }
         self.tidy();
     }
@@ -321,6 +323,7 @@ impl Notes {
             late_at,
             late,
             keep,
+            pruned,
         } = self;
         failure.is_none()
             && conflict.is_none()
@@ -336,5 +339,6 @@ impl Notes {
             && late_at.is_none()
             && !late
             && !keep
+            && !pruned
     }
 }

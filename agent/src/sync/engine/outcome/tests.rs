@@ -68,6 +68,58 @@ fn new_rights_end_the_pauses_of_what_was_forbidden() {
     assert_eq!(sent(state.step(Event::Asked, now)), [true, true, false], "a user asks for it");
 }
 
+/// A user does as the hint says: an immutable field can be changed when the object is made anew.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_whose_apply_failed_is_made_anew_as_soon_as_it_is_deleted() {
+    let (first, now) = (declared(&config_map("a")), Instant::now());
+    let (mut state, _) = begin_sync(&first, TIMEOUT, now);
+    state.step(works(&first, "a", 10), now);
+    let second = declared(&(config_map("a") + "data: {x: y}\n"));
+    let commands = state
+        .step(Event::Compiled { commit: "b".repeat(40), declared: Some(second.clone()), findings: Vec::new() }, now);
+    assert!(applies(&commands, "a"));
+    let a = id(&second, "a");
+    let told = |commands: &[Command]| told_failures(commands);
+    assert_eq!(told(&state.step(fails(&a, Code::Applier, true), now)), 1);
+    assert!(applies(&state.step(Event::Gone(a.clone(), 11), now), "a"));
+    let commands = state.step(fails(&a, Code::Applier, true), now);
+    assert_eq!((told(&commands), applies(&commands, "a")), (0, false), "it fails as before, and the pauses go on");
+    assert!(!applies(&state.step(Event::Woken, now + FIRST_PAUSE), "a"));
+    assert!(applies(&state.step(Event::Woken, now + FIRST_PAUSE * 3), "a"));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_that_the_sync_itself_has_deleted_is_no_drift_when_it_is_declared_again() {
+    let (both, one, now) =
+        (declared(&(config_map("a") + &config_map("b"))), declared(&config_map("a")), Instant::now());
+    let compiled = |name: &str, set: &Arc<DeclaredSet>| Event::Compiled {
+        commit: name.repeat(40),
+        declared: Some(Arc::clone(set)),
+        findings: Vec::new(),
+    };
+    for by_sync in [true, false] {
+        let (mut state, _) = begin_sync(&both, TIMEOUT, now);
+        state.step(works(&both, "a", 10), now);
+        state.step(works(&both, "b", 10), now);
+        let b = id(&both, "b");
+        if by_sync {
+            let mut commands = state.step(compiled("b", &one), now);
+            commands.extend(recorded(&mut state, now));
+            assert_eq!(deleted(&commands), [b.clone()]);
+            state.step(Event::Finished(b.clone(), Outcome::Deleted), now);
+            state.step(compiled("c", &both), now);
+        }
+        let mut commands = state.step(Event::Gone(b.clone(), 12), now);
+        commands.extend(recorded(&mut state, now));
+        assert!(applies(&commands, "b"));
+        commands.extend(state.step(works(&both, "b", 13), now));
+        let repaired = commands.iter().filter(|one| matches!(one, Command::Notice(Notice::Repaired(_)))).count();
+        assert_eq!(repaired, usize::from(!by_sync));
+    }
+}
+
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn a_commit_tells_how_much_it_wrote_and_deleted() {
