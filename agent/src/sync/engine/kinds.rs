@@ -350,6 +350,7 @@ impl State {
             self.report.resources_changed();
         }
         self.is_shown(kind);
+        self.others.listed();
         self.prunes.found();
         // Objects that are just being made are not known yet.
         let unanswered = self.objects.marked(Mark::InFlight).filter(|id| id.is_of(kind));

@@ -109,11 +109,12 @@ pub(super) struct Others {
     syncs: Option<Arc<AllSyncs>>,
     /// The objects of this sync that the others know of.
     shared: Option<Arc<HeldObjects>>,
-    /// An object that they know of as left is gone since, or a list has shown one that they do not know of. They hear of it when
-    /// nothing is on its way.
+    /// An object that they know of as left is gone since. They hear of it when nothing is on its way.
     is_stale: bool,
-    /// A watch has shown an object of this sync that they do not know of: they may take it over.
+    /// A watch or a complete list has shown an object of this sync that they do not know of: they may take it over.
     is_more: bool,
+    /// A list that is not complete has shown such an object.
+    is_more_listed: bool,
     /// Deletions wait until then for syncs of the same repository.
     wait_until: Option<Instant>,
 }
@@ -149,7 +150,12 @@ impl Others {
     pub(super) fn gained(&mut self, id: &ObjectId, listed: bool) {
         let unknown = self.shared.as_ref().is_some_and(|shared| !shared.has(id));
         // A list may show many.
-        *(if listed { &mut self.is_stale } else { &mut self.is_more }) |= unknown;
+        *(if listed { &mut self.is_more_listed } else { &mut self.is_more }) |= unknown;
+    }
+
+    /// A list is complete.
+    pub(super) fn listed(&mut self) {
+        self.is_more |= std::mem::take(&mut self.is_more_listed);
     }
 
     /// Deletions wait until then.
