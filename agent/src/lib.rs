@@ -36,7 +36,7 @@
 //! | [`compile`] | files to a declared set, through the gates | |
 //! | `api` | the API types that users and other tools know | `sync` |
 //! | `sync` | a declared set and live objects to decisions: field ownership, plan, engine, inventory, status | `sync` |
-//! | [`io`] | the edge: git, files, the Kubernetes API, reports, metrics | `cluster`, but for `io::files` |
+//! | [`io`] | the edge: git, files, the Kubernetes API, reports, metrics | `cluster`, but for `io::files` and the modules that it uses |
 //! | `run` | syncs as tasks | `cluster` |
 //!
 //! Without any feature the crate compiles repositories: that is the linter. `sync` adds all pure code. `cluster` adds the

@@ -128,7 +128,7 @@ pub(crate) fn compiled(
     let _progress = console.begin(&format!("reading {}", args.path.display()));
     let format = format(args, limits)?;
     let written = (limits.result == Wanted::Objects).then_some(&*args.output.output);
-    let ReadSource { parsed, rendered, submodules } = read(&args.path, format, written, &parse::parse)?;
+    let ReadSource { parsed, rendered, submodules, refused_links } = read(&args.path, format, written, &parse::parse)?;
     let names = names(args, &parsed, format)?;
     if names.len().saturating_mul(work(&parsed)) > MAX_WORK {
         bail!(
@@ -145,6 +145,7 @@ pub(crate) fn compiled(
     };
     let clusters = for_each(&names, &parsed, &settings, limits.result);
     let mut warnings = files::submodules(&args.path, &submodules);
+    warnings.extend(refused_links);
     // The output of kustomize has no duplicate keys.
     if rendered.is_none() {
         warnings.extend(compile::warnings(&parsed, format));
@@ -300,6 +301,8 @@ struct ReadSource {
     rendered: Option<Rendered>,
     /// Directories that are submodules.
     submodules: Vec<String>,
+    /// A warning for each link with which the agent refuses a commit.
+    refused_links: Vec<Warning>,
 }
 
 /// Parses every manifest file. A file that cannot be read becomes a parsed file with one finding.
@@ -334,7 +337,7 @@ fn read(
 /// Parses the files in a directory as they are.
 fn read_files(root: &Path, output: Option<&Path>, parser: FileParser<'_>) -> anyhow::Result<ReadSource> {
     let mut budget = ReadBudget::new();
-    let found = files::read_dir(root, &mut budget).with_context(|| format!("failed to read {}", root.display()))?;
+    let found = files::read_source(root, &mut budget).with_context(|| format!("failed to read {}", root.display()))?;
     let written = output.map(|output| output::Earlier::of(root, output));
     parsed(found, budget, |file| !written.as_ref().is_some_and(|written| written.holds(file)), parser)
 }
@@ -355,7 +358,7 @@ fn parsed(
     for finding in found.findings {
         parsed.push(unreadable(finding)?);
     }
-    Ok(ReadSource { parsed, rendered: None, submodules: found.submodules })
+    Ok(ReadSource { parsed, rendered: None, submodules: found.submodules, refused_links: found.refused_links })
 }
 
 /// The cost of compiling files for one cluster, in compared bytes: the name of the cluster is compared with every name in

@@ -1,6 +1,8 @@
-//! Manifests from a directory, for `nomos vet` and `nomos hydrate`. Those of a commit are read by the module `git`.
+//! Manifests from a directory, for `nomos vet`, `nomos hydrate` and `nomos diff`. Those of a commit are read by the module `git`.
 
-use std::collections::BTreeMap;
+mod work_tree;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -9,7 +11,9 @@ use std::sync::Arc;
 use super::budget::ReadBudget;
 use crate::compile::parse::{self, SourceFile};
 use crate::model::finding::{Code, Finding, Location, Warning};
-use crate::model::limits::FILE_BYTES;
+use crate::model::limits::{FILE_BYTES, MAX_FINDINGS};
+
+use work_tree::{LinkEnd, WorkTree};
 
 /// The manifest files of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub struct Files {
     pub findings: Vec<Finding>,
     /// Directories that are submodules, because they hold a file `.git`. Their paths end with a slash.
     pub submodules: Vec<String>,
+    /// A warning for each link with which the agent refuses a commit.
+    pub refused_links: Vec<Warning>,
     /// The limit that the directory passes. Then there are no files.
     pub over_limit: Option<Finding>,
 }
@@ -33,26 +39,23 @@ pub struct Files {
 /// # Errors
 /// When `root` is not a directory that can be listed.
 pub fn read_dir(root: &Path, budget: &mut ReadBudget) -> io::Result<Files> {
-    let (mut findings, mut submodules) = (Vec::new(), Vec::new());
-    let files = walk(root, budget, (&mut findings, &mut submodules))?.and_then(|places| {
-        let mut files = Vec::new();
-        for (path, place) in places {
-            match read_manifest(path, &place) {
-                Ok(file) => {
-                    budget.content(&file.path, file.content.len() as u64)?;
-                    files.push(file);
-                }
-                Err(finding) => findings.push(finding),
-            }
-        }
-        Ok(files)
-    });
-    findings.sort_unstable();
-    submodules.sort_unstable();
-    Ok(match files {
-        Ok(files) => Files { files, findings, submodules, over_limit: None },
-        Err(over) => Files { files: Vec::new(), findings, submodules, over_limit: Some(over) },
-    })
+    Ok(walk(root, budget)?.read(budget))
+}
+
+/// The files that [`read_dir`] finds, and those to which links lead as the agent follows them: within the git repository that `root`
+/// is in, or within `root` if it is in none. Such a file is read once, and its path may begin with `../`.
+///
+/// # Errors
+/// When `root` is not a directory that can be listed.
+pub fn read_source(root: &Path, budget: &mut ReadBudget) -> io::Result<Files> {
+    let root = fs::canonicalize(root)?;
+    let mut walked = walk(&root, budget)?;
+    if walked.found.over_limit.is_none()
+        && let Err(over) = walked.follow_links(&WorkTree::around(&root), budget)
+    {
+        walked.found.over_limit = Some(over);
+    }
+    Ok(walked.read(budget))
 }
 
 /// The scopes of kinds that `kubectl api-resources` printed, which may lie at the root of a repository.
@@ -140,20 +143,29 @@ pub(super) fn not_utf8(path: &str) -> Finding {
 /// Manifest files: the path of each as seen from the root, and its path in the file system.
 type Places = Vec<(String, PathBuf)>;
 
-/// The manifest files under `root`, sorted; or the limit that `root` passes.
-fn walk(
-    root: &Path,
-    budget: &mut ReadBudget,
-    (findings, submodules): (&mut Vec<Finding>, &mut Vec<String>),
-) -> io::Result<Result<Places, Finding>> {
-    let mut files = Vec::new();
+/// The entries of a directory, and of those below it.
+#[derive(Default)]
+struct Walked {
+    /// Files that may hold manifests.
+    files: Places,
+    /// Links, but for those with the name of a kustomization.
+    links: Places,
+    /// Directories below the root that are repositories of their own.
+    repositories: BTreeSet<PathBuf>,
+    /// The result so far, without files.
+    found: Files,
+}
+
+/// Finds the entries under `root`. Its files are not opened.
+fn walk(root: &Path, budget: &mut ReadBudget) -> io::Result<Walked> {
+    let mut walked = Walked::default();
     let mut directories = vec![(String::new(), root.to_owned())];
     while let Some((prefix, directory)) = directories.pop() {
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if prefix.is_empty() => return Err(error),
             Err(error) => {
-                findings.push(unreadable(&prefix, &error));
+                walked.found.findings.push(unreadable(&prefix, &error));
                 continue;
             }
         };
@@ -163,22 +175,80 @@ fn walk(
                     let name = entry.file_name();
                     let path = format!("{prefix}{}", name.to_string_lossy());
                     if let Err(over) = budget.entry(path.as_bytes()) {
-                        return Ok(Err(over));
+                        walked.found.over_limit = Some(over);
+                        return Ok(walked);
                     }
-                    if kind.is_file() && name == ".git" && !prefix.is_empty() && !is_work_tree(&entry.path()) {
-                        submodules.push(prefix.clone());
-                    } else if kind.is_dir() && name != ".git" {
+                    if name == ".git" {
+                        let is_below = !prefix.is_empty();
+                        if is_below && kind.is_file() && !is_work_tree(&entry.path()) {
+                            walked.found.submodules.push(prefix.clone());
+                        }
+                        if is_below {
+                            walked.repositories.insert(directory.clone());
+                        }
+                    } else if kind.is_dir() {
                         directories.push((path + "/", entry.path()));
                     } else if is_read(kind, name.as_encoded_bytes()) {
-                        files.push((path, entry.path()));
+                        walked.files.push((path, entry.path()));
+                    } else if kind.is_symlink() {
+                        walked.links.push((path, entry.path()));
                     }
                 }
-                Err(error) => findings.push(unreadable(&prefix, &error)),
+                Err(error) => walked.found.findings.push(unreadable(&prefix, &error)),
             }
         }
     }
-    files.sort_unstable();
-    Ok(Ok(files))
+    Ok(walked)
+}
+
+impl Walked {
+    /// Adds the files to which links lead. A link of another repository, which no commit of this one has, is left out.
+    fn follow_links(&mut self, tree: &WorkTree, budget: &mut ReadBudget) -> Result<(), Finding> {
+        let mut links = std::mem::take(&mut self.links);
+        links.sort_unstable();
+        for (path, link) in links {
+            if link.ancestors().skip(1).any(|directory| self.repositories.contains(directory)) {
+                continue;
+            }
+            match tree.follow(&path, &link, budget)? {
+                LinkEnd::File(target, place) if holds_manifests(&target) => {
+                    budget.entry(&target)?;
+                    self.files.push((String::from_utf8_lossy(&target).into_owned(), place));
+                }
+                LinkEnd::File(..) | LinkEnd::Directory => {}
+                LinkEnd::Refused(warning) if self.found.refused_links.len() < MAX_FINDINGS => {
+                    self.found.refused_links.push(warning);
+                }
+                LinkEnd::Refused(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the files, unless a limit is passed.
+    fn read(self, budget: &mut ReadBudget) -> Files {
+        let Self { files: mut places, mut found, .. } = self;
+        places.sort_unstable();
+        places.dedup();
+        for (path, place) in places {
+            if found.over_limit.is_some() {
+                break;
+            }
+            match read_manifest(path, &place) {
+                Ok(file) => {
+                    found.over_limit = budget.content(&file.path, file.content.len() as u64).err();
+                    found.files.push(file);
+                }
+                Err(finding) => found.findings.push(finding),
+            }
+        }
+        if found.over_limit.is_some() {
+            found.files = Vec::new();
+        }
+        found.findings.sort_unstable();
+        found.submodules.sort_unstable();
+        found
+    }
 }
 
 fn is_read(kind: fs::FileType, name: &[u8]) -> bool {
@@ -231,6 +301,10 @@ mod tests {
         super::read_dir(root, &mut ReadBudget::new())
     }
 
+    fn read_source(root: &Path) -> Files {
+        super::read_source(root, &mut ReadBudget::new()).unwrap()
+    }
+
     fn directory(files: &[&str]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for file in files {
@@ -272,13 +346,99 @@ mod tests {
     }
 
     #[test]
-    fn links_are_ignored_but_for_the_root_and_kustomizations() {
-        let root = directory(&["real/a.yaml"]);
-        symlink("a.yaml", root.path().join("real/link.yaml")).unwrap();
+    fn links_in_a_directory_are_ignored_but_for_the_root_and_kustomizations() {
+        let root = directory(&["real/a.yaml", "b.yaml"]);
+        symlink("../b.yaml", root.path().join("real/link.yaml")).unwrap();
         symlink("../real", root.path().join("real/again")).unwrap();
         symlink("nothing", root.path().join("real/Kustomization")).unwrap();
         symlink("real", root.path().join("root")).unwrap();
-        assert_eq!(paths(&read_dir(&root.path().join("root")).unwrap()), ["Kustomization", "a.yaml"]);
+        let found = read_dir(&root.path().join("root")).unwrap();
+        assert_eq!((paths(&found), found.refused_links.len()), (vec!["Kustomization", "a.yaml"], 0));
+    }
+
+    /// As the test `links_to_files_are_read_at_their_target` of commits.
+    #[test]
+    fn links_in_a_source_are_read_at_their_target() {
+        let root = directory(&[".git/HEAD", "sync/sub/real.yaml", "shared/common.yaml", "shared/data.txt"]);
+        for (link, target) in [
+            ("sync/alias.yaml", "sub/real.yaml"),
+            ("sync/no-extension", "./sub/../sub/real.yaml"),
+            ("sync/sub/chain.yaml", "../alias.yaml"),
+            ("sync/common.yaml", "../shared/common.yaml"),
+            ("sync/through.yaml", "dir/common.yaml"),
+            ("sync/data.yaml", "../shared/data.txt"),
+            ("sync/dir", "../shared"),
+            ("sync/dir.yaml", "../shared"),
+            ("sync/Kustomization", "../shared/data.txt"),
+            ("current", "sync"),
+        ] {
+            symlink(target, root.path().join(link)).unwrap();
+        }
+        for dir in ["sync", "current", "current/sub/.."] {
+            let found = read_source(&root.path().join(dir));
+            assert_eq!(paths(&found), ["../shared/common.yaml", "Kustomization", "sub/real.yaml"], "{dir}");
+            assert_eq!(&*found.files[0].content, b"shared/common.yaml");
+            assert_eq!((found.findings, found.refused_links, found.over_limit), (vec![], vec![], None));
+        }
+        // Without a repository around it, nothing outside of the directory is read.
+        fs::remove_dir_all(root.path().join(".git")).unwrap();
+        let found = read_source(&root.path().join("sync"));
+        assert_eq!((paths(&found), found.refused_links.len()), (vec!["Kustomization", "sub/real.yaml"], 5));
+        let limits = ReadLimits { entries: 12, ..READ };
+        let found = super::read_source(&root.path().join("sync"), &mut ReadBudget::of(limits)).unwrap();
+        assert_eq!((found.files.len(), found.over_limit.is_some()), (0, true), "a file behind a link counts");
+    }
+
+    #[test]
+    fn links_that_the_agent_refuses_are_warnings_and_not_read() {
+        let root = directory(&[
+            "outside.yaml",
+            "repo/.git/config.yaml",
+            "repo/a.yaml",
+            "repo/module/.git",
+            "repo/module/b.yaml",
+            "repo/sync/c.yaml",
+            "repo/sync/module/.git",
+        ]);
+        let absolute = root.path().join("repo/a.yaml");
+        for (link, target) in [
+            ("absolute.yaml", absolute.to_str().unwrap()),
+            ("dangling", "none.yaml"),
+            ("dir", "/"),
+            ("git.yaml", "../.git/config.yaml"),
+            ("loop.yaml", "loop.yaml"),
+            ("module.yaml", "../module/b.yaml"),
+            ("module/link", "none.yaml"),
+            ("out.yaml", "../../outside.yaml"),
+            ("through.yaml", "../a.yaml/b"),
+            ("zero.yaml", "/dev/zero"),
+        ] {
+            symlink(target, root.path().join("repo/sync").join(link)).unwrap();
+        }
+        let found = read_source(&root.path().join("repo/sync"));
+        let messages: Vec<_> = found.refused_links.iter().map(|warning| warning.message.as_str()).collect();
+        let refused = |link: &str, whither: &str| {
+            format!(
+                "The link {link} leads {whither}. The agent refuses a commit with such a link in the sync directory."
+            )
+        };
+        assert_eq!(paths(&found), ["c.yaml"]);
+        assert_eq!(found.findings, []);
+        assert_eq!(
+            messages,
+            [
+                refused("absolute.yaml", "out of the repository"),
+                refused("dangling", "to nothing"),
+                refused("dir", "out of the repository"),
+                refused("git.yaml", "to nothing"),
+                refused("loop.yaml", "to nothing"),
+                refused("module.yaml", "to nothing"),
+                refused("out.yaml", "out of the repository"),
+                refused("through.yaml", "to nothing"),
+                refused("zero.yaml", "out of the repository"),
+            ]
+        );
+        assert_eq!(found.refused_links[0].locations[0].path, "absolute.yaml");
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod random;
 #[cfg(feature = "cluster")]
 pub mod sealing;
 pub mod proxy;
+mod links;
 pub mod files;
 #[cfg(feature = "cluster")]
 pub mod cache;

@@ -46,11 +46,12 @@ impl SourceForCluster {
         keys: Option<&AgeKeys>,
     ) -> anyhow::Result<Self> {
         let parser = parser(keys);
-        let read = match rendered {
+        let mut read = match rendered {
             Some(format) => read(path, format, None, &parser)?,
             None => read_files(path, None, &parser)?,
         };
-        let warnings = files::submodules(path, &read.submodules);
+        let mut warnings = files::submodules(path, &read.submodules);
+        warnings.append(&mut read.refused_links);
         Ok(Self { read, warnings })
     }
 

@@ -1,6 +1,7 @@
 //! `nomos hydrate`, and `--keep-output` of `vet`.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use super::{FINE, TestDirectory, config_map, nomos, ran};
 
@@ -27,6 +28,27 @@ metadata:
     assert_eq!(source.files("in/out"), ["default/configmap_a.yaml", "default/mine.txt"]);
     assert_eq!(nomos(&source, &format!("{words} --format=json")), ran(0, "", ""));
     assert_eq!(source.files("in/out"), ["default/configmap_a.json", "default/mine.txt"]);
+}
+
+#[test]
+fn hydrate_reads_links_and_removes_nothing_behind_them() {
+    let source = TestDirectory::with(&[(".git/HEAD", ""), ("shared/a.yaml", &config_map("a", ""))]);
+    let link = |target: &str, path: &str| {
+        let path = source.path().join(path);
+        fs::create_dir_all(path.parent().expect("below the directory")).expect("writable");
+        symlink(target, path).expect("a file system with links");
+    };
+    link("../shared/a.yaml", "in/a.yaml");
+    let words = "hydrate --path DIR/in --source-format=unstructured --output DIR/out";
+    assert_eq!(nomos(&source, words), ran(0, "", ""));
+    assert_eq!(source.files("out"), ["default/configmap_a.yaml"]);
+    // A text as of an earlier run, but not in the output.
+    fs::rename(source.path().join("out/default"), source.path().join("default")).expect("there");
+    link("../../default/configmap_a.yaml", "out/default/configmap_a.yaml");
+    source.write("shared/a.yaml", &config_map("b", ""));
+    assert_eq!(nomos(&source, words), ran(0, "", ""));
+    assert_eq!(source.files("default"), ["configmap_a.yaml"]);
+    assert_eq!(source.files("out"), ["default/configmap_a.yaml", "default/configmap_b.yaml"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `nomos vet` as text.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::{FINE, REPO, SHOP, TestDirectory, config_map, nomos, nomos_on, ran};
@@ -91,6 +92,32 @@ fn vet_warns_of_submodules_and_passes() {
     assert_eq!(nomos(&source, &format!("{unstructured}/apps")), ran(0, "", &(from_apps.concat() + FINE)));
     // Below its own work tree, a submodule is a repository like others.
     assert_eq!(nomos(&source, &format!("{unstructured}/apps/c")), ran(0, "", FINE));
+}
+
+#[test]
+fn vet_checks_the_files_behind_links_and_warns_of_links_that_the_agent_refuses() {
+    let source = TestDirectory::with(&[(".git/HEAD", "ref: refs/heads/main\n"), ("sync/a.yaml", &config_map("a", ""))]);
+    let vet = "vet --path DIR/sync --source-format=unstructured";
+    let link = |target: &str, path: &str| symlink(target, source.path().join(path)).expect("a file system with links");
+    link("a.yaml", "sync/again.yaml");
+    link("../shared/b.yaml", "sync/b.yaml");
+    source.write("shared/b.yaml", &config_map("b", ""));
+    assert_eq!(nomos(&source, vet), ran(0, "", FINE));
+    source.write("shared/b.yaml", "kind: [");
+    let broken = nomos(&source, vet);
+    assert!(broken.status == 1 && broken.err.starts_with("KNV2001: "), "{}", broken.err);
+    assert!(broken.err.contains("../shared/b.yaml"), "{}", broken.err);
+    source.write("shared/b.yaml", "");
+    link("/etc/passwd", "sync/out.yaml");
+    let warning = "\
+warning: The link out.yaml leads out of the repository. The agent refuses a commit with such a link in the sync directory.
+
+hint: Remove the link, or let it lead to a file of the repository by a relative path.
+
+path: out.yaml
+
+";
+    assert_eq!(nomos(&source, vet), ran(0, "", &format!("{warning}{FINE}")));
 }
 
 /// Runs every `nomos vet` command of the READMEs of the examples.

@@ -1,7 +1,6 @@
-//! The files of a commit, read from its git trees. Symbolic links are followed inside the repository by names alone, never by
-//! a file system.
+//! The files of a commit, read from its git trees.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,14 +13,9 @@ use super::error::{FailureClass, GitError, from_gix};
 use super::{BlobId, Commit};
 use crate::io::budget::ReadBudget;
 use crate::io::files::{holds_manifests, is_kustomization, not_utf8, too_large};
+use crate::io::links::{self, Directories, DirectoryEntry, Located, MAX_PATH_BYTES, PathNames};
 use crate::model::finding::{Code, Finding};
 use crate::model::limits::{FILE_BYTES, MAX_FINDINGS};
-
-/// Longest path of a file, and longest target of a link: no file system takes longer ones.
-const MAX_PATH_BYTES: usize = 4096;
-
-/// Number of links that may lead to one file.
-const MAX_LINKS: usize = 40;
 
 /// A file that may hold manifests.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,14 +69,16 @@ pub(super) fn list(
     let failed = |error| from_gix(&error, shown, &format!("read the files of commit {commit} of"));
     let root = repo.find_object(commit.0).and_then(|object| object.peel_to_tree()).map_err(failed)?.id;
     let mut trees = Trees { repo, root, directories: HashMap::new(), budget };
-    let located = match trees.locate(Vec::new(), dir.as_bytes()) {
+    let located = match links::locate(&mut trees, PathNames::new(), dir.as_bytes()) {
         Err(Stopped::OverLimit(finding)) => return Ok(Err(finding)),
         Err(Stopped::Failed(error)) => return Err(failed(error)),
         Ok(located) => located,
     };
     let (path, tree) = match located {
-        Located::Directory(path, tree) => (path, tree),
-        Located::File(..) => return Err(no_directory(dir, commit, shown, "is a file, not a directory")),
+        Located::Entry { names, place, is_directory: true } => (names, place),
+        Located::Entry { is_directory: false, .. } => {
+            return Err(no_directory(dir, commit, shown, "is a file, not a directory"));
+        }
         Located::Nothing => return Err(no_directory(dir, commit, shown, "does not exist")),
         Located::Outside => return Err(no_directory(dir, commit, shown, "leads out of the repository")),
     };
@@ -128,7 +124,7 @@ fn no_directory(dir: &str, commit: Commit, shown: &str, what: &str) -> GitError 
 struct TreeWalk<'read> {
     trees: Trees<'read>,
     /// The sync directory, from the root of the repository.
-    dir: Vec<BString>,
+    dir: PathNames,
     found: CommitTree,
 }
 
@@ -178,12 +174,12 @@ impl TreeWalk<'_> {
 
     fn link(&mut self, prefix: &BStr, path: &BStr, name: &BStr) -> Result<(), Stopped> {
         let mut from = self.dir.clone();
-        from.extend(prefix.split_str("/").filter(|part| !part.is_empty()).map(BString::from));
-        match self.trees.locate(from, name)? {
+        from.extend(links::parts(prefix));
+        match links::locate(&mut self.trees, from, name)? {
+            Located::Entry { is_directory: true, .. } => {}
             // The name of a kustomization counts, and not that of its content.
-            Located::File(_, blob) if is_kustomization(name) => self.file(path.to_owned(), blob),
-            Located::File(target, blob) => self.file(relative(&self.dir, &target), blob),
-            Located::Directory(..) => {}
+            Located::Entry { place, .. } if is_kustomization(name) => self.file(path.to_owned(), place),
+            Located::Entry { names, place, .. } => self.file(links::relative(&self.dir, &names).into(), place),
             Located::Nothing => self.finding(|| dangling(path, "to nothing")),
             Located::Outside => self.finding(|| dangling(path, "out of the repository")),
         }
@@ -205,22 +201,12 @@ fn submodule(path: &BStr) -> Finding {
 }
 
 fn dangling(path: &BStr, whither: &str) -> Finding {
-    Finding::new(Code::Path, format!("the link {path} leads {whither}"))
-        .hint("Remove the link, or let it lead to a file of the repository by a relative path.")
-        .at_path(path.to_str_lossy())
-}
-
-/// `target` as seen from `dir`, both from the root.
-fn relative(dir: &[BString], target: &[BString]) -> BString {
-    let shared = dir.iter().zip(target).take_while(|(a, b)| a == b).count();
-    let up = std::iter::repeat_n(BStr::new(".."), dir.len() - shared);
-    let parts: Vec<&BStr> = up.chain(target[shared..].iter().map(|name| name.as_ref())).collect();
-    gix::bstr::join("/", parts).into()
+    Finding::new(Code::Path, format!("the link {path} leads {whither}")).hint(links::HINT).at_path(path.to_str_lossy())
 }
 
 type DirectoryEntries = BTreeMap<BString, (EntryMode, ObjectId)>;
 
-/// Looks entries up by path, as a file system would.
+/// The trees of a commit.
 struct Trees<'read> {
     repo: &'read Repository,
     root: ObjectId,
@@ -229,60 +215,29 @@ struct Trees<'read> {
     budget: &'read mut ReadBudget,
 }
 
-/// The entry that a path leads to, as a path from the root of the repository without links.
-enum Located {
-    File(Vec<BString>, ObjectId),
-    Directory(Vec<BString>, ObjectId),
-    Nothing,
-    Outside,
+impl Directories for Trees<'_> {
+    type Place = ObjectId;
+    type Error = Stopped;
+
+    fn root(&self) -> ObjectId {
+        self.root
+    }
+
+    fn entry(&mut self, directory: &ObjectId, name: &[u8]) -> Result<DirectoryEntry<ObjectId>, Stopped> {
+        self.budget.in_time(name)?;
+        let Some((mode, id)) = self.directory(*directory)?.get(name).copied() else {
+            return Ok(DirectoryEntry::Nothing);
+        };
+        Ok(match mode.kind() {
+            EntryKind::Tree => DirectoryEntry::Directory(id),
+            EntryKind::Blob | EntryKind::BlobExecutable => DirectoryEntry::File(id),
+            EntryKind::Link => self.target(id)?.map_or(DirectoryEntry::Nothing, DirectoryEntry::Link),
+            EntryKind::Commit => DirectoryEntry::Nothing,
+        })
+    }
 }
 
 impl Trees<'_> {
-    /// Follows `path` from the directory `from`, which holds no links.
-    fn locate(&mut self, from: Vec<BString>, path: &[u8]) -> Result<Located, Stopped> {
-        let mut ahead: VecDeque<BString> = from.into();
-        ahead.extend(parts(path));
-        let mut links = MAX_LINKS;
-        let mut names: Vec<BString> = Vec::new();
-        let mut trees = vec![self.root];
-        while let Some(name) = ahead.pop_front() {
-            if name == ".." {
-                trees.pop();
-                if names.pop().is_none() {
-                    return Ok(Located::Outside);
-                }
-                continue;
-            }
-            self.budget.in_time(path)?;
-            let here = trees.last().copied().unwrap_or(self.root);
-            let Some((mode, id)) = self.directory(here)?.get(&name).copied() else { return Ok(Located::Nothing) };
-            match mode.kind() {
-                EntryKind::Tree => {
-                    names.push(name);
-                    trees.push(id);
-                }
-                EntryKind::Blob | EntryKind::BlobExecutable if ahead.is_empty() => {
-                    names.push(name);
-                    return Ok(Located::File(names, id));
-                }
-                EntryKind::Link if links > 0 => {
-                    links -= 1;
-                    let Some(target) = self.target(id)? else { return Ok(Located::Nothing) };
-                    if target.starts_with(b"/") {
-                        return Ok(Located::Outside);
-                    }
-                    for part in parts(&target).collect::<Vec<_>>().into_iter().rev() {
-                        ahead.push_front(part);
-                    }
-                }
-                EntryKind::Blob | EntryKind::BlobExecutable | EntryKind::Link | EntryKind::Commit => {
-                    return Ok(Located::Nothing);
-                }
-            }
-        }
-        Ok(Located::Directory(names, trees.last().copied().unwrap_or(self.root)))
-    }
-
     fn directory(&mut self, tree: ObjectId) -> Result<Rc<DirectoryEntries>, Stopped> {
         if let Some(directory) = self.directories.get(&tree) {
             return Ok(Rc::clone(directory));
@@ -307,8 +262,4 @@ impl Trees<'_> {
         }
         Ok(Some(self.repo.find_object(link)?.detach().data))
     }
-}
-
-fn parts(path: &[u8]) -> impl Iterator<Item = BString> {
-    path.split_str("/").filter(|part| !part.is_empty() && *part != b".").map(BString::from)
 }

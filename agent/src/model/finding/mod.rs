@@ -2,6 +2,7 @@
 
 mod table;
 mod codes;
+mod likeness;
 mod merge;
 mod render;
 

@@ -422,18 +422,19 @@ impl State {
     /// The list of the kind failed. Its objects that are not declared stay, because nothing shows them.
     pub(super) fn unlistable(&mut self, kind: &GroupKind, finding: Finding) {
         let kind = self.kinds.of_mut(kind);
-        if kind.failure() != Some(&finding) {
+        let told = kind.failure().filter(|told| told.is_like(&finding)).cloned();
+        if told.is_none() {
             self.commands.push(Command::Notice(Notice::Failed(finding.clone())));
             self.report.status_changed();
             self.report.resources_changed();
         }
-        kind.state = KindState::Unlistable(finding);
+        kind.state = KindState::Unlistable(told.unwrap_or(finding));
     }
 
     /// The kind cannot be watched. Lists go on to show its objects.
     pub(super) fn unwatched(&mut self, kind: &GroupKind, finding: Finding) {
         let unwatched = &mut self.kinds.of_mut(kind).unwatched;
-        if unwatched.as_ref() != Some(&finding) {
+        if unwatched.as_ref().is_none_or(|told| !told.is_like(&finding)) {
             *unwatched = Some(finding.clone());
             self.commands.push(Command::Notice(Notice::Failed(finding)));
             self.report.status_changed();

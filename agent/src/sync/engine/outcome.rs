@@ -20,6 +20,8 @@ use super::{Adopted, Command, Failure, Notice, Outcome, Remarks, Repaired, Retry
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The pause after the first failure that is likely over in a moment.
 const FIRST_SHORT_PAUSE: Duration = Duration::from_millis(200);
+/// Time for which the words of a failure stay while each attempt fails in others that are [like](Finding::is_like) them.
+const WORDS_STAY: Duration = Duration::from_secs(3600);
 /// Writes in a row that do not leave the object as it is declared, from which on that is a failure. A form that comes in force during
 /// a write brings such a turn about too.
 const UNKEPT: u32 = 3;
@@ -290,7 +292,7 @@ impl State {
         // It was a read of an object that is as declared, so that nothing else would bring it about again.
         let unread = matches!(self.action(id), Action::Nothing) && self.objects.live(id).is_some();
         let (news, passing) = self.objects.change(id, |tracked| {
-            let (record, pause, news) = FailureRecord::after(tracked.notes_mut().failure.take(), &failure);
+            let (record, pause, news) = FailureRecord::after(tracked.notes_mut().failure.take(), &failure, now);
             tracked.phase = Phase::BackingOff(now + pause);
             if unread {
                 tracked.notes_mut().read_at = Some(now + pause);
@@ -341,8 +343,9 @@ impl State {
 }
 
 impl FailureRecord {
-    /// The record of a failure after another one, the pause before the next attempt, and `true` if users are to hear of it now.
-    pub(super) fn after(before: Option<Self>, failure: &Failure) -> (Self, Duration, bool) {
+    /// The record of a failure after another one, the pause before the next attempt, and `true` if users are to hear of it now. As long
+    /// as its words stay, the status stays as it was told.
+    pub(super) fn after(before: Option<Self>, failure: &Failure, now: Instant) -> (Self, Duration, bool) {
         let (passing, first, longest, at_least) = match failure.retry {
             Retry::Object => (false, FIRST_PAUSE, LONGEST_PAUSE, Duration::ZERO),
             Retry::Soon => (true, FIRST_SHORT_PAUSE, LONGEST_PAUSE, Duration::ZERO),
@@ -350,10 +353,21 @@ impl FailureRecord {
         };
         let attempts = before.as_ref().map_or(0, |before| before.attempts);
         let pause = Backoff::pause(first, longest, attempts).max(at_least);
-        let record = Self { finding: failure.finding.clone(), attempts: attempts + 1, passing };
-        let told = before.is_some_and(|before| before.finding == record.finding && before.is_told());
-        let news = record.is_told() && !told;
+        let told = before.filter(|before| before.is_told() && before.says(&failure.finding, now));
+        let is_told = told.is_some();
+        let (finding, worded_at) = match told {
+            Some(told) => (told.finding, told.worded_at),
+            None => (failure.finding.clone(), now),
+        };
+        let record = Self { finding, worded_at, attempts: attempts + 1, passing };
+        let news = record.is_told() && !is_told;
         (record, pause, news)
+    }
+
+    /// `true` if a finding needs no other words than those of this record.
+    fn says(&self, finding: &Finding, now: Instant) -> bool {
+        let is_recent = now.saturating_duration_since(self.worded_at) < WORDS_STAY;
+        self.finding == *finding || is_recent && self.finding.is_like(finding)
     }
 }
 

@@ -131,7 +131,8 @@ impl State {
 
     /// The record cannot be written for now. It is tried again.
     pub(super) fn unrecorded(&mut self, finding: Finding) {
-        if self.recording.going_on && self.recording.failure.as_ref() != Some(&finding) {
+        let told = self.recording.failure.as_ref().is_some_and(|told| told.is_like(&finding));
+        if self.recording.going_on && !told {
             self.commands.push(Command::Notice(Notice::Failed(finding.clone())));
             self.recording.failure = Some(finding);
             self.report.status_changed();

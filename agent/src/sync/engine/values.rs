@@ -191,7 +191,7 @@ impl State {
         if !is_known {
             return Some(failure);
         }
-        let (record, pause, news) = FailureRecord::after(reads.failure.take(), &failure);
+        let (record, pause, news) = FailureRecord::after(reads.failure.take(), &failure, now);
         reads.failure = Some(record);
         self.values.pause(id, Some(end.max(now + pause)));
         if news {

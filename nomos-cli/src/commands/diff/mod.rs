@@ -295,6 +295,7 @@ fn show(
         }
     };
     if report::emit(&args.report, &subject, &plain, console)? {
+        console.note(&compilation.warnings());
         match answer {
             Answer::Mistakes => console.note(&coloured),
             Answer::Changes(_) => console.page(&coloured),

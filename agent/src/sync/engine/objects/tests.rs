@@ -71,7 +71,7 @@ fn make(objects: &mut Objects, id: &ObjectId, change: Change, at: Instant) {
         Change::Settle => objects.set_phase(id, Phase::Settled),
         Change::Fail { attempts, passing } => {
             let finding = crate::model::finding::Finding::new(crate::model::finding::Code::Applier, "no");
-            let failure = FailureRecord { finding, attempts, passing };
+            let failure = FailureRecord { finding, worded_at: at, attempts, passing };
             objects.change(id, |tracked| tracked.notes_mut().failure = Some(failure));
         }
         Change::Forgive => _ = objects.forgive(id),

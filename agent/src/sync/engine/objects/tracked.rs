@@ -130,6 +130,8 @@ pub(in crate::sync::engine) struct Notes {
 /// The last failure of an object's commands.
 pub(in crate::sync::engine) struct FailureRecord {
     pub(in crate::sync::engine) finding: Finding,
+    /// The failure of this finding. Later ones may be in other words.
+    pub(in crate::sync::engine) worded_at: Instant,
     /// Failures in a row.
     pub(in crate::sync::engine) attempts: u32,
     /// The failure is likely over in a moment.

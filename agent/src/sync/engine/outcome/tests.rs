@@ -201,6 +201,42 @@ fn told_failures(commands: &[Command]) -> usize {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_failure_in_other_words_each_time_is_told_once_an_hour() {
+    let (set, begin) = (declared(&config_map("a")), Instant::now());
+    let (mut state, _) = begin_sync(&set, TIMEOUT, begin);
+    let (a, mut now) = (id(&set, "a"), begin);
+    // The number of findings that are told, and the words of the status; the object is then tried again.
+    let mut fail = |words: &str| {
+        let finding = Finding::new(Code::Applier, words);
+        let outcome = Outcome::Failed(Failure { finding, retry: Retry::Object, refused: true });
+        let (failed, mut commands) = (now, state.step(Event::Finished(a.clone(), outcome), now));
+        let (told, findings) = (told_failures(&commands), state.last_report().sync.findings);
+        while !applies(&commands, "a") {
+            now = now.max(state.next_wake().expect("it is tried again"));
+            commands = state.step(Event::Woken, now);
+        }
+        (told, findings.into_iter().map(|finding| finding.message).collect::<Vec<_>>(), failed - begin)
+    };
+    let (mut last, mut told_at, mut at) = (String::new(), Vec::new(), Duration::ZERO);
+    for port in 40_000.. {
+        let words = format!("read tcp 10.0.0.1:{port}->10.0.0.2:443: reset");
+        let (told, shown, failed) = fail(&words);
+        if told > 0 {
+            (last, at) = (words, failed);
+            told_at.push(at);
+        }
+        assert_eq!(shown, [last.as_str()]);
+        assert!(told == 1 || failed - at < Duration::from_secs(3600), "{told_at:?}");
+        if failed > Duration::from_secs(9000) {
+            break;
+        }
+    }
+    assert_eq!(told_at.len(), 3, "{told_at:?}");
+    assert_eq!(fail("write tcp: reset").0, 1);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn an_object_that_is_not_as_it_was_applied_is_applied_again_after_pauses_that_grow() {
     let ignores = "{client.lifecycle.config.k8s.io/mutation: ignore}";
     let ignoring = config_map("a").replace("namespace: ns", &format!("namespace: ns, annotations: {ignores}"));

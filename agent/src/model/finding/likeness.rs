@@ -1,0 +1,56 @@
+//! The likeness of findings: an API server or a webhook words one failure anew at each attempt, with its causes in another order, or
+//! with the port of another connection.
+
+use super::Finding;
+
+impl Finding {
+    /// `true` if both differ at most in numbers, identities and the order of words.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.code == other.code
+            && self.hint == other.hint
+            && self.places == other.places
+            && (self.message == other.message || words(&self.message) == words(&other.message))
+    }
+}
+
+/// The words of a message that are no numbers and no parts of an identity, sorted.
+fn words(message: &str) -> Vec<&str> {
+    let is_number = |word: &str| {
+        word.bytes().any(|byte| byte.is_ascii_digit()) || word.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    let words = message.split(|c: char| !c.is_alphanumeric());
+    let mut words: Vec<&str> = words.filter(|word| !word.is_empty() && !is_number(word)).collect();
+    words.sort_unstable();
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::finding::{Code, Finding};
+
+    #[test]
+    fn findings_in_other_words_for_one_failure_are_alike() {
+        let finding = |message: &str| Finding::new(Code::Applier, message);
+        for (one, other, alike) in [
+            ("read tcp 10.0.0.1:43512->10.0.0.2:443: reset", "read tcp 10.0.0.1:51008->10.0.0.2:443: reset", true),
+            (
+                "invalid: [spec.path: Required value, spec.port: Too long]",
+                "invalid: [spec.port: Too long, spec.path: Required value]",
+                true,
+            ),
+            (
+                "denied (request 6ba7b810-9dad-11d1-80b4-00c04fd430c8)",
+                "denied (request beefcafe-dead-4bad-abba-fadedfacade5)",
+                true,
+            ),
+            ("invalid: spec.path: Required value", "invalid: spec.port: Required value", false),
+            ("invalid: spec.x: Required value", "invalid: spec.x: Required value, spec.x: Too long", false),
+            ("timeout", "refused", false),
+        ] {
+            assert_eq!(finding(one).is_like(&finding(other)), alike, "{one} / {other}");
+        }
+        let one = finding("no");
+        assert!(!one.is_like(&Finding::new(Code::ApiServer, "no")));
+        assert!(!one.is_like(&finding("no").hint("another remedy")) && !one.is_like(&finding("no").at_path("a.yaml")));
+    }
+}
