@@ -182,7 +182,7 @@ fn other_finalizers(live: &Value) -> Vec<&str> {
 fn object(live: &Value) -> Value {
     let mut copy = live.clone();
     for key in ["uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"] {
-        object::remove(&mut copy, key);
+        object::set(&mut copy, key, Value::Null);
     }
     copy
 }

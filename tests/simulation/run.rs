@@ -52,6 +52,9 @@ pub(crate) fn run(schedule: &Schedule, look: Look) -> Result<u64, String> {
             println!("{step:?}");
         }
         world.happen(step);
+        if matches!(step, Step::Run | Step::Wait(_)) {
+            world.lose_restored_lease();
+        }
         world.upheld()?;
     }
     world.end_well()?;
@@ -171,7 +174,6 @@ impl World {
         let offered = findings.iter().find(|finding| finding.code == Code::EmptySource);
         let hint = offered.and_then(|finding| finding.hint.as_deref()).unwrap_or_default();
         let approval = hint.rsplit_once(' ').map_or_else(|| name(0), |(_, approval)| approval.to_owned());
-        self.laws.approved.extend(approval.split_once('.').map(|(commit, _)| (sync, commit.to_owned())));
         self.annotate(sync, Some(approval));
     }
 
@@ -201,6 +203,7 @@ impl World {
         self.server.restore(&state.clone());
         self.laws.owners.clone_from(owners);
         self.laws.restored();
+        self.restored = true;
         self.watches.expire_all();
         let Self { clients, server, process, now, .. } = self;
         let Some(process) = process else { return };
@@ -209,6 +212,14 @@ impl World {
             let namespace = client.id.namespace.clone();
             let group = |name: &str| server.state.find("resourcegroups.kpt.dev", &namespace, name);
             client.hear_groups(|name| object::revision(group(name)?).parse().ok(), now);
+        }
+    }
+
+    /// The version of the Lease has fallen, and the agent ends as soon as it renews it.
+    fn lose_restored_lease(&mut self) {
+        if std::mem::take(&mut self.restored) {
+            self.end(u8::MAX);
+            self.start();
         }
     }
 
@@ -294,6 +305,7 @@ impl World {
 
     /// Faults end, and what is in the way is taken away: everything must come to its end, and stay so.
     fn end_well(&mut self) -> Result<(), String> {
+        self.lose_restored_lease();
         self.fail_alone()?;
         self.mend();
         (0..self.repositories.len()).for_each(|sync| self.server.rights.give(sync));

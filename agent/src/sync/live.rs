@@ -362,8 +362,12 @@ fn is_a_syncs(seen: &Observed) -> bool {
 }
 
 /// `true` if a sync has named the manager. Every client can write the annotation, so it is believed only while it is a sync's
-/// field.
+/// field. The API server notes no writes but applies on an object without any entry, and two syncs would take it from each other again and
+/// again: there the annotation is believed.
 fn is_named_by_a_sync(seen: &Observed) -> bool {
+    if seen.managed_fields.is_empty() {
+        return true;
+    }
     let manager = format!("f:{}", annotation::MANAGER);
     entries_of_syncs(seen).any(|entry| {
         let annotations = entry.fields.get("f:metadata").and_then(|metadata| metadata.get("f:annotations"));
@@ -445,6 +449,23 @@ mod tests {
         object.metadata_mut()["annotations"][annotation::DECLARED_HASH] = "0123456789abcdef".into();
         let read = Live::after_read(&Observed::of(&object), &object, &sync, &declared, None);
         assert_eq!(read.fields, FieldOwnership::Unsure);
+    }
+
+    #[test]
+    fn a_manager_on_an_object_without_any_entry_is_believed() {
+        let declared = declared();
+        let owner = |entries: bool| {
+            let mut object = live("1", 0);
+            let metadata = object.metadata_mut();
+            metadata["annotations"][annotation::MANAGED] = "enabled".into();
+            metadata["annotations"][annotation::MANAGER] = ":root_b".into();
+            metadata["annotations"][annotation::RESOURCE_ID] = declared.id.resource_id().into();
+            if !entries {
+                metadata["managedFields"] = json!([]);
+            }
+            Live::observe(&Observed::of(&object), &declared.id, &SyncId::root("a"), Some(&declared), None).owner
+        };
+        assert_eq!((owner(true), owner(false)), (Owner::Nobody, Owner::Other(":root_b".into())));
     }
 
     #[test]
