@@ -10,7 +10,7 @@ use crate::compile::declared::{DeclaredSet, Undeclared};
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::metadata::{ROOT_SCOPE, SyncId, SyncKind};
 use crate::model::object::{GroupKind, ObjectId};
-use crate::sync::live::Owner;
+use crate::sync::live::{Live, Owner};
 use crate::sync::plan::{Action, Declared};
 
 use super::commit::Candidate;
@@ -406,16 +406,15 @@ impl State {
         syncs
     }
 
+    /// `true` for an object with the manager of a sync that is not there any more, or does not have the object.
+    pub(super) fn is_ownerless(&self, id: &ObjectId, live: &Live) -> bool {
+        matches!(&live.owner, Owner::Other(manager) if !self.others.may_have(manager, id))
+    }
+
     fn take_over_left(&mut self, mut left: Vec<ObjectId>, now: Instant) {
-        left.retain(|id| {
-            let live = self.objects.live(id);
-            live.is_some_and(|live| self.owner_that_is(id, live.owner.clone()) != live.owner)
-        });
+        left.retain(|id| self.objects.live(id).is_some_and(|live| self.is_ownerless(id, live)));
         for id in left {
             self.objects.change(&id, |tracked| {
-                if let Some(live) = &mut tracked.live {
-                    live.owner = Owner::Nobody;
-                }
                 if matches!(tracked.phase, Phase::BackingOff(_)) {
                     tracked.phase = Phase::Settled;
                 }

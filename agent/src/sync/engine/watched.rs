@@ -45,7 +45,6 @@ impl State {
         if older {
             live.fields = FieldOwnership::Unsure;
         }
-        live.owner = self.owner_that_is(&id, live.owner);
         // Without a record, objects that carry all that an apply of the sync leaves are recorded again.
         let found = self.prunes.memory().proof != Proof::Record && live.owner == Owner::Us && live.applied;
         let ours = live.owner == Owner::Us && (found || self.objects.is_recorded(&id));
@@ -171,8 +170,7 @@ impl State {
             live.health = health::of(whole);
             self.objects.set_live(id, Some(live));
         } else if before.is_some_and(|before| before.in_doubt) {
-            let mut live = Live::observe(seen, id, &self.settings.sync, None, before);
-            live.owner = self.owner_that_is(id, live.owner);
+            let live = Live::observe(seen, id, &self.settings.sync, None, before);
             match live.owner {
                 Owner::Us => self.objects.set_live(id, Some(live)),
                 _ => self.absent(id, 0),
@@ -189,20 +187,11 @@ impl State {
             return;
         };
         let before = self.objects.live(id);
-        let mut live = Live::after_read(&seen, whole, &self.settings.sync, &declared, before);
-        live.owner = self.owner_that_is(id, live.owner);
+        let live = Live::after_read(&seen, whole, &self.settings.sync, &declared, before);
         if before.is_none_or(|before| before.health != live.health) {
             self.report.resources_changed();
         }
         self.objects.set_live(id, Some(live));
-    }
-
-    /// The owner of an object. A sync that is not there any more, or does not have the object, owns nothing.
-    pub(super) fn owner_that_is(&self, id: &ObjectId, owner: Owner) -> Owner {
-        match &owner {
-            Owner::Other(manager) if !self.others.may_have(manager, id) => Owner::Nobody,
-            _ => owner,
-        }
     }
 
     /// The object changed, and its status may have too, which metadata does not show: it is read in a moment, at once when

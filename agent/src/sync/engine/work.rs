@@ -131,7 +131,7 @@ impl State {
     pub(super) fn action(&self, id: &ObjectId) -> Action {
         match self.declared(id) {
             Declared::Absent if !self.objects.is_recorded(id) => Action::Nothing,
-            declared => match (declared, decide(declared, self.objects.live(id), &self.settings.sync)) {
+            declared => match (declared, self.decide_as_owned(id, declared)) {
                 (Declared::Absent, Action::Nothing) if self.is_left_to_another(id) => Action::Abandon,
                 (Declared::Absent, Action::Delete) if self.goes_with_namespace_in_force(id) => Action::Wait,
                 (_, Action::Nothing | Action::Apply(_) | Action::Annotate | Action::Read) if self.lacks_values(id) => {
@@ -139,6 +139,18 @@ impl State {
                 }
                 (_, action) => action,
             },
+        }
+    }
+
+    /// A sync that is not there any more, or does not have the object, owns nothing. What the others have may change at any time.
+    fn decide_as_owned(&self, id: &ObjectId, declared: Declared<'_>) -> Action {
+        match self.objects.live(id) {
+            Some(live) if self.is_ownerless(id, live) => {
+                let mut live = live.clone();
+                live.owner = Owner::Nobody;
+                decide(declared, Some(&live), &self.settings.sync)
+            }
+            live => decide(declared, live, &self.settings.sync),
         }
     }
 

@@ -222,12 +222,18 @@ fn an_object_that_was_taken_over_by_an_apply_without_an_answer_is_made_known_to_
 #[test]
 fn an_object_that_names_a_sync_that_does_not_have_it_is_free() {
     let scene = Scene::new(&config_map("mine"), held(FIRST, "elsewhere", &config_map("theirs")));
-    let owner = |name: &str, manager: &str| {
+    let is_ownerless = |name: &str, manager: &str| {
+        let set = declared(&config_map(name));
         let id = ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", name);
-        scene.state.owner_that_is(&id, Owner::Other(manager.into()))
+        let mut other =
+            Live::observe(&Observed::of(&live(&set, &id, 7, json!({}))), &id, &SyncId::root("x"), None, None);
+        other.owner = Owner::Other(manager.into());
+        scene.state.is_ownerless(&id, &other)
     };
-    assert_eq!(owner("theirs", OTHER), Owner::Other(OTHER.into()));
-    assert_eq!([owner("mine", OTHER), owner("mine", "tenant")], [Owner::Nobody, Owner::Nobody]);
+    assert_eq!(
+        [is_ownerless("theirs", OTHER), is_ownerless("mine", OTHER), is_ownerless("mine", "tenant")],
+        [false, true, true]
+    );
 }
 
 #[test]
