@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::built_in::{STRUCTS, is_built_in, is_closed, is_list_of_items};
-use super::entry::{ManagedFieldsEntry, Position, node_of, nodes_of_item};
+use super::entry::{ManagedFieldsEntry, Position, node_of, nodes_of_item, of_our_version};
 use crate::compile::applied_fields::{AppliedField, applied_fields};
 use crate::compile::declared::DeclaredObject;
 
@@ -140,9 +140,10 @@ impl CoverageWalk<'_> {
         }
     }
 
-    /// `true` for a map with content that is never owned as a whole.
+    /// `true` for a map with content that is not owned as a whole: then an empty node has none of it.
     fn is_struct(&self, map: &Map<String, Value>) -> bool {
-        self.typed && !map.is_empty() && STRUCTS.contains(&self.at.names().0)
+        let is_named = self.typed && STRUCTS.contains(&self.at.names().0);
+        !map.is_empty() && (is_named || self.at.is_owned_in_parts(of_our_version(self.entries)))
     }
 
     fn whole(&mut self, is_sure: bool) {
@@ -237,6 +238,7 @@ mod tests {
 
     use super::super::fixture::{applied, declared, fields, service};
     use super::*;
+    use crate::model::metadata::FIELD_MANAGER;
 
     #[test]
     fn an_untouched_entry_covers_every_field() {
@@ -443,6 +445,26 @@ mod tests {
         };
         assert_eq!(unsure(json!({"f:stopSignal": {}})), [".spec.lifecycle"]);
         assert_eq!(unsure(json!({})), [""; 0]);
+    }
+
+    #[test]
+    fn an_empty_map_under_our_name_has_nothing_of_what_others_own_in_it() {
+        let missing = |group: &str, version: &str, theirs: Value| {
+            let kind = json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": {"source": {"a": "x"}}});
+            let entry = |manager: &str, version: &str, source: Value| -> ManagedFieldsEntry {
+                let (version, fields) = (format!("{group}/{version}"), json!({"f:spec": {"f:source": source}}));
+                let entry =
+                    json!({"manager": manager, "operation": "Apply", "apiVersion": version, "fieldsV1": fields});
+                serde_json::from_value(entry).expect("an entry")
+            };
+            let entries = [entry(FIELD_MANAGER, "v1", json!({})), entry("other", version, theirs)];
+            coverage(&declared(kind), &applied(json!({"f:spec": {"f:source": {}}})), &entries).missing
+        };
+        for group in ["storage.k8s.io", "a.b"] {
+            assert_eq!(missing(group, "v1", json!({"f:a": {}})), [".spec.source.a"]);
+            assert_eq!(missing(group, "v2", json!({"f:a": {}})), [""; 0], "it has another type there");
+            assert_eq!(missing(group, "v1", json!({})), [""; 0], "it is owned as a whole");
+        }
     }
 
     #[test]

@@ -65,6 +65,12 @@ pub(super) fn of_other_versions(entries: &[ManagedFieldsEntry]) -> impl Iterator
     entries.iter().filter(|entry| entry.subresource != "status").filter(is_other)
 }
 
+/// The entries in which fields have the names and types of ours.
+pub(super) fn of_our_version(entries: &[ManagedFieldsEntry]) -> impl Iterator<Item = &ManagedFieldsEntry> {
+    let version = our_entry(entries).map(|entry| &entry.api_version);
+    entries.iter().filter(move |entry| version.is_none_or(|version| *version == entry.api_version))
+}
+
 /// Digest of the entries of all other managers outside `status`: when it changes, an admission webhook may have changed a
 /// value of ours in the same write, which our entry does not show.
 pub fn digest_of_others(entries: &[ManagedFieldsEntry]) -> u64 {
@@ -220,7 +226,7 @@ impl Position {
     }
 
     /// `true` if a manager owns single fields or items of what is here.
-    pub(super) fn is_owned_in_parts(&self, entries: &[ManagedFieldsEntry]) -> bool {
+    pub(super) fn is_owned_in_parts<'a>(&self, entries: impl IntoIterator<Item = &'a ManagedFieldsEntry>) -> bool {
         self.nodes(entries).any(|node| !node.is_empty())
     }
 
@@ -236,8 +242,11 @@ impl Position {
     }
 
     /// The nodes of all managers for what is here.
-    fn nodes<'a>(&self, entries: &'a [ManagedFieldsEntry]) -> impl Iterator<Item = &'a Map<String, Value>> {
-        entries.iter().filter_map(|entry| {
+    fn nodes<'a>(
+        &self,
+        entries: impl IntoIterator<Item = &'a ManagedFieldsEntry>,
+    ) -> impl Iterator<Item = &'a Map<String, Value>> {
+        entries.into_iter().filter_map(|entry| {
             let mut keys = self.keys.split_terminator('\0');
             keys.try_fold(&entry.fields, |node, key| node.get(key)?.as_object())
         })
