@@ -108,9 +108,9 @@ impl CoverageWalk<'_> {
         match (value, node) {
             _ if leaves_no_trace(value) && node.is_none() => self.traceless(value),
             (_, None) => self.missing(value.is_array()),
-            // Others have fields in it, which the API server may not store: then it does not keep the map.
+            // Others have or had fields in it: the API server may not keep a map all of whose fields go, or are not stored.
             (Value::Object(map), Some(node))
-                if map.is_empty() && node.is_empty() && self.typed && self.at.is_owned_in_parts(self.entries) =>
+                if map.is_empty() && node.is_empty() && (!self.typed || self.at.is_owned_in_parts(self.entries)) =>
             {
                 self.found.unsure.push(self.at.path.clone());
             }
@@ -436,15 +436,16 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_map_with_fields_of_others_is_unsure() {
-        let declared = declared(json!({"apiVersion": "apps/v1", "kind": "X", "spec": {"lifecycle": {}}}));
-        let unsure = |theirs: Value| {
+    fn an_empty_map_that_others_have_or_had_fields_in_is_unsure() {
+        let unsure = |group: &str, theirs: Value| {
+            let kind = json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": {"lifecycle": {}}});
             let entry = json!({"manager": "other", "fieldsV1": {"f:spec": {"f:lifecycle": theirs}}});
             let entries: [ManagedFieldsEntry; 1] = [serde_json::from_value(entry).expect("an entry")];
-            coverage(&declared, &applied(json!({"f:spec": {"f:lifecycle": {}}})), &entries).unsure
+            coverage(&declared(kind), &applied(json!({"f:spec": {"f:lifecycle": {}}})), &entries).unsure
         };
-        assert_eq!(unsure(json!({"f:stopSignal": {}})), [".spec.lifecycle"]);
-        assert_eq!(unsure(json!({})), [""; 0]);
+        assert_eq!(unsure("apps", json!({"f:stopSignal": {}})), [".spec.lifecycle"]);
+        assert_eq!(unsure("apps", json!({})), [""; 0]);
+        assert_eq!(unsure("a.b", json!({})), [".spec.lifecycle"], "others may have had some");
     }
 
     #[test]

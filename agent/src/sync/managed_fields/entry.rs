@@ -128,10 +128,9 @@ pub(super) fn item_nodes<'a>(
     })
 }
 
-/// `true` if any node below this one can mean `item`.
-pub(super) fn names_item(node: &Map<String, Value>, item: &Value) -> bool {
-    item_nodes(item, node).next().is_some()
-        || node.values().filter_map(Value::as_object).any(|below| names_item(below, item))
+/// `true` if this node or one below it is such a one.
+pub(super) fn has_node(node: &Map<String, Value>, is_it: &impl Fn(&Map<String, Value>) -> bool) -> bool {
+    is_it(node) || node.values().filter_map(Value::as_object).any(|below| has_node(below, is_it))
 }
 
 /// The nodes that can mean the item at `index` of `items`, without those that another item names by all of their keys: an item can
@@ -228,6 +227,17 @@ impl Position {
     /// `true` if a manager owns single fields or items of what is here.
     pub(super) fn is_owned_in_parts<'a>(&self, entries: impl IntoIterator<Item = &'a ManagedFieldsEntry>) -> bool {
         self.nodes(entries).any(|node| !node.is_empty())
+    }
+
+    /// `true` if a manager owns something as a whole that may be this by another name.
+    pub(super) fn may_be_owned_whole<'a>(&self, entries: impl IntoIterator<Item = &'a ManagedFieldsEntry>) -> bool {
+        fn is_below<'k>(node: &Map<String, Value>, mut keys: impl Iterator<Item = &'k str> + Clone) -> bool {
+            let Some(step) = keys.next() else { return node.is_empty() };
+            let is_step = |key: &str| key == step || key.starts_with("f:") && step.starts_with("f:");
+            let steps = node.iter().filter(|(key, _)| is_step(key)).filter_map(|(_, node)| node.as_object());
+            steps.into_iter().any(|node| is_below(node, keys.clone()))
+        }
+        entries.into_iter().any(|entry| is_below(&entry.fields, self.keys.split_terminator('\0')))
     }
 
     /// `true` if a manager owns as a whole something that this is in.
