@@ -41,7 +41,7 @@ impl ManagedFieldsEntry {
     /// good for comparisons within one process only.
     pub fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.time.hash(&mut hasher);
+        (&self.api_version, &self.time).hash(&mut hasher);
         hash_map(&self.fields, &mut hasher);
         hasher.finish()
     }
