@@ -159,3 +159,15 @@ pub(crate) fn named(base: &Value, name: &str, address: &str, namespace: &str) ->
         other => other.clone(),
     }
 }
+
+/// Keeps the maps that are declared empty and that the API server itself has filled in an object after an apply. Once another client has
+/// written the object in another version, every apply takes those defaults away, and the map with them; the agent leaves them.
+pub(crate) fn keep_filled(declared: &Value, live: &Map<String, Value>, after: &mut Map<String, Value>) {
+    for (name, declared) in declared.as_object().into_iter().flatten() {
+        match (live.get(name), after.get_mut(name)) {
+            (Some(Value::Object(live)), Some(Value::Object(after))) => keep_filled(declared, live, after),
+            (Some(live), None) if *declared == json!({}) => _ = after.insert(name.clone(), live.clone()),
+            _ => {}
+        }
+    }
+}

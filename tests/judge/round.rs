@@ -17,7 +17,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use crate::change::{APPLY, Target};
-use crate::content::{blank_some, named, overlay, paths, set, without_refused};
+use crate::content::{blank_some, keep_filled, named, overlay, paths, set, without_refused};
 use crate::kinds::{Kind, Version};
 use crate::schema::Schemas;
 
@@ -268,13 +268,16 @@ impl Round<'_> {
             if live.metadata("deletionTimestamp").is_some() {
                 return Ok(None);
             }
-            let after = match dry_run(self.cluster, &self.path, &self.declared).await {
+            let mut after = match dry_run(self.cluster, &self.path, &self.declared).await {
                 Ok(after) => after,
                 Err(ApiError::Refused(_)) => return Ok(None),
                 Err(error) => return Err(error.into()),
             };
             // A controller may write in between.
             if live.metadata("resourceVersion") == after.metadata("resourceVersion") {
+                if self.kind.built_in && is_in_several_versions(&live) {
+                    keep_filled(&self.body, &live.0, &mut after.0);
+                }
                 let verdict = self.verdict_of(&live, &after);
                 let is_changed = live.0.iter().any(|(name, value)| {
                     !["metadata", "status"].contains(&name.as_str()) && after.0.get(name) != Some(value)
@@ -388,6 +391,11 @@ impl Round<'_> {
     }
 }
 
+fn is_in_several_versions(object: &Object) -> bool {
+    let entries = Observed::of(object).managed_fields;
+    entries.windows(2).any(|pair| pair[0].api_version != pair[1].api_version)
+}
+
 /// `true` if the annotation names another sync.
 fn is_renamed(live: &Object) -> bool {
     live.annotation(annotation::MANAGER).is_some_and(|manager| manager != sync().manager())
@@ -426,10 +434,18 @@ fn is_another(a: &Object, b: &Object) -> bool {
     a.0.iter().any(|(key, a)| b.0.get(key).is_some_and(|b| walk(a, b)))
 }
 
+/// A value without empty lists, and without maps of nothing else, of which an apply may leave no trace either.
 fn without_empty_lists(value: Value) -> Value {
+    fn is_empty(value: &Value) -> bool {
+        match value {
+            Value::Array(items) => items.is_empty(),
+            Value::Object(map) => !map.is_empty() && map.values().all(is_empty),
+            _ => false,
+        }
+    }
     match value {
         Value::Object(map) => {
-            let kept = map.into_iter().filter(|(_, value)| value.as_array().is_none_or(|items| !items.is_empty()));
+            let kept = map.into_iter().filter(|(_, value)| !is_empty(value));
             kept.map(|(key, value)| (key, without_empty_lists(value))).collect::<Map<_, _>>().into()
         }
         Value::Array(items) => items.into_iter().map(without_empty_lists).collect(),

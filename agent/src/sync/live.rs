@@ -471,11 +471,15 @@ mod tests {
     #[test]
     fn an_entry_of_another_version_is_not_of_our_apply() {
         let (sync, declared) = (SyncId::root("a"), declared());
-        let observed = |version: &str| {
-            let mut object = live("1", 0);
+        let first = live("1", 0);
+        let applied = Live::after_apply(&Observed::of(&first), &first, &declared.body(), &declared.id, &sync);
+        let of = |version: &str, before: Option<&Live>| {
+            let mut object = first.clone();
             object.metadata_mut()["managedFields"][0]["apiVersion"] = version.into();
-            Live::observe(&Observed::of(&object), &declared.id, &sync, Some(&declared), None).fields
+            Live::observe(&Observed::of(&object), &declared.id, &sync, Some(&declared), before).fields
         };
+        assert_eq!(of("v2", Some(&applied)), FieldOwnership::Lost(Box::new([])), "applied in the same second");
+        let observed = |version: &str| of(version, None);
         assert_eq!(observed("v1"), FieldOwnership::Ours);
         assert_eq!(observed("v2"), FieldOwnership::Lost(Box::new([])));
         assert_eq!(observed("apps/v1"), FieldOwnership::Lost(Box::new([])));

@@ -51,6 +51,40 @@ pub(super) const SELECTORS: [&str; 8] = [
 /// Maps of built-in kinds of which managers own single fields.
 pub(super) const STRUCTS: [&str; 2] = ["spec", "template"];
 
+/// `true` for a list of a built-in kind that managers own item by item: an apply of it leaves no trace in an entry when it is empty.
+/// All others are owned as a whole. Lists within those do not count.
+pub(super) fn is_list_of_items(kind: &str, path: &str) -> bool {
+    const NAMES: [&str; 20] = [
+        "claims",
+        "containers",
+        "drivers",
+        "env",
+        "ephemeralContainers",
+        "hostAliases",
+        "initContainers",
+        "matchConditions",
+        "ownerReferences",
+        "podCIDRs",
+        "resourceClaims",
+        "schedulingGates",
+        "secrets",
+        "topologySpreadConstraints",
+        "validationActions",
+        "volumeDevices",
+        "volumeLifecycleModes",
+        "volumeMounts",
+        "volumes",
+        "webhooks",
+    ];
+    match path.rsplit('.').next().unwrap_or_default() {
+        "finalizers" => kind != "Namespace",
+        "imagePullSecrets" => kind != "ServiceAccount",
+        "ports" => kind != "EndpointSlice",
+        "variables" => kind != "MutatingAdmissionPolicy",
+        name => NAMES.contains(&name),
+    }
+}
+
 /// `true` for a list of a built-in kind to which the API server or admission adds items, or which it fills when it is empty.
 pub(super) fn is_filled_list(path: &str) -> bool {
     const NAMES: [&str; 5] = ["clusterIPs", "ipFamilies", "metrics", "policyTypes", "volumeLifecycleModes"];

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::built_in::{FILLED_NUMBERS, KEPT_TEXTS, MAPS_OF_TEXTS, SELECTORS, is_built_in, is_closed, is_filled_list};
 use super::coverage::leaves_no_trace;
 use super::entry::{
-    ManagedFieldsEntry, Position, item_nodes, names_item, node_of, nodes_of_item, of_other_versions, our_entry,
+    ManagedFieldsEntry, Position, has_node, item_nodes, node_of, nodes_of_item, of_other_versions, our_entry,
 };
 use super::spelling::{same_quantity, same_time};
 use crate::compile::applied_fields::is_reset;
@@ -121,7 +121,9 @@ impl Comparison<'_> {
     fn field(&mut self, name: &str, declared: &Value, live: Option<&Value>, parent: Ownership<'_>) {
         let was = self.at.enter(name);
         let ours = parent.of_child(|node| node_of(name, node), self.closed || self.at.is_in_metadata());
-        self.value(declared, live.filter(|live| !live.is_null()), ours);
+        // Custom resources keep nulls: one is what an apply leaves that takes all of a map away.
+        let is_kept = !self.typed && !self.at.is_in_metadata() && self.basis != Basis::Answer;
+        self.value(declared, live.filter(|live| is_kept || !live.is_null()), ours);
         self.at.leave(was);
     }
 
@@ -131,6 +133,7 @@ impl Comparison<'_> {
             (_, None) => self.is_not_stored(declared, ours),
             (Value::Object(map), Some(live)) if map.is_empty() => self.is_still_empty(live, ours, &SELECTORS),
             (Value::Array(items), Some(live)) if items.is_empty() => self.is_still_empty(live, ours, &[]),
+            (Value::Object(map), Some(Value::Object(live))) if self.is_another_map(map, live, ours) => false,
             (Value::Object(map), Some(Value::Object(live))) => {
                 map.iter().for_each(|(key, value)| self.field(key, value, live.get(key), ours));
                 true
@@ -181,6 +184,24 @@ impl Comparison<'_> {
         is_another && !self.is_filled_list()
     }
 
+    /// `true` if another client seems to own a map of empty lists as a whole by another name: the map has fields that are not declared and
+    /// that no entry has.
+    fn is_another_map(&self, declared: &Map<String, Value>, live: &Map<String, Value>, ours: Ownership<'_>) -> bool {
+        let is_beside =
+            |name: &String| declared.contains_key(name) || self.is_renamed(|it| node_of(name, it).is_some());
+        !self.typed
+            && !ours.is_ours()
+            && declared.values().all(leaves_no_trace)
+            && !live.keys().all(is_beside)
+            && !self.at.is_owned_in_parts(self.entries)
+            && self.at.may_be_owned_whole(of_other_versions(self.entries))
+    }
+
+    /// `true` if an entry that may have other names than ours has such a node.
+    fn is_renamed(&self, is_it: impl Fn(&Map<String, Value>) -> bool) -> bool {
+        of_other_versions(self.entries).any(|entry| has_node(&entry.fields, &is_it))
+    }
+
     /// `true` for a list of a built-in kind to which the API server adds items.
     fn is_filled_list(&self) -> bool {
         self.typed && is_filled_list(&self.at.path)
@@ -229,7 +250,7 @@ impl Comparison<'_> {
         if self.at.is_owned_in_parts(self.entries) {
             return Some(true);
         }
-        let is_named = |item: &Value| self.entries.iter().any(|entry| names_item(&entry.fields, item));
+        let is_named = |item: &Value| self.is_renamed(|it| item_nodes(item, it).next().is_some());
         let may_be_renamed = !self.typed && of_other_versions(self.entries).next().is_some();
         may_be_renamed.then(|| items.iter().all(is_named))
     }
@@ -469,6 +490,40 @@ mod tests {
         };
         assert_eq!(check(json!({})), [".spec.list"]);
         assert_eq!(check(json!({"k:{\"name\":\"a\"}": {".": {}, "f:name": {}}})), [""; 0]);
+    }
+
+    #[test]
+    fn fields_of_another_version_are_beside_a_map_of_empty_lists_if_its_entry_has_them() {
+        let widget =
+            |map: Value| object(json!({"apiVersion": "a.b/v1", "kind": "X", "data": {"a": 1}, "spec": {"map": map}}));
+        let check = |theirs: Value| {
+            let entry = |manager: &str, version: &str, fields: Value| -> ManagedFieldsEntry {
+                let entry =
+                    json!({"manager": manager, "operation": "Apply", "apiVersion": version, "fieldsV1": fields});
+                serde_json::from_value(entry).expect("an entry")
+            };
+            let ours = entry(FIELD_MANAGER, "a.b/v1", json!({"f:data": {"f:a": {}}}));
+            let entries = [ours, entry("other", "a.b/v2", json!({"f:spec": theirs}))];
+            differences(&widget(json!({"e": []})), &widget(json!({"a": 1, "e": []})), &entries, Basis::Unknown)
+        };
+        assert_eq!(check(json!({"f:old": {}})), [".spec.map"]);
+        assert_eq!(check(json!({"f:old": {"f:a": {}}})), [""; 0]);
+        assert_eq!(check(json!({"f:n": {"f:x": {}}})), [""; 0], "it is a default");
+    }
+
+    #[test]
+    fn a_null_in_the_place_of_a_map_is_a_difference_in_custom_resources() {
+        let check = |group: &str, live: Value, basis| {
+            let kind =
+                |map: Value| object(json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": {"map": map}}));
+            let entry = json!({"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:map": {}}}});
+            let entries: [ManagedFieldsEntry; 1] = [serde_json::from_value(entry).expect("an entry")];
+            differences(&kind(json!({})), &kind(live), &entries, basis)
+        };
+        assert_eq!(check("a.b", Value::Null, Basis::Unknown), [".spec.map"]);
+        assert_eq!(check("a.b", Value::Null, Basis::Answer), [""; 0]);
+        assert_eq!(check("a.b", json!({}), Basis::Unknown), [""; 0]);
+        assert_eq!(check("apps", Value::Null, Basis::Unknown), [""; 0], "it is not stored");
     }
 
     /// An entry from before the items were there has the empty list.

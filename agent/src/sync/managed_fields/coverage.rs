@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::built_in::{SELECTORS, STRUCTS, is_built_in, is_closed};
-use super::entry::{ManagedFieldsEntry, Position, node_of, nodes_of_item};
+use super::built_in::{STRUCTS, is_built_in, is_closed, is_list_of_items};
+use super::entry::{ManagedFieldsEntry, Position, node_of, nodes_of_item, of_our_version};
 use crate::compile::applied_fields::{AppliedField, applied_fields};
 use crate::compile::declared::DeclaredObject;
 
@@ -39,7 +39,8 @@ pub fn is_list_item(missing: &str) -> bool {
 /// entries of all managers.
 pub fn coverage(declared: &DeclaredObject, fields: &Map<String, Value>, entries: &[ManagedFieldsEntry]) -> Coverage {
     let (free_form, typed) = (!is_closed(declared.id.group()), is_built_in(declared.id.group()));
-    let mut walk = CoverageWalk { free_form, typed, entries, at: Position::default(), found: Coverage::default() };
+    let (kind, at, found) = (declared.id.kind(), Position::default(), Coverage::default());
+    let mut walk = CoverageWalk { free_form, typed, kind, entries, at, found };
     let empty = Map::new();
     let metadata = node_of("metadata", fields).unwrap_or(&empty);
     let (mut names, mut names_of_metadata) = (vec!["metadata".to_owned(), "status".to_owned()], Vec::new());
@@ -72,6 +73,7 @@ struct CoverageWalk<'a> {
     free_form: bool,
     /// See [`is_built_in`].
     typed: bool,
+    kind: &'a str,
     entries: &'a [ManagedFieldsEntry],
     at: Position,
     found: Coverage,
@@ -106,9 +108,9 @@ impl CoverageWalk<'_> {
         match (value, node) {
             _ if leaves_no_trace(value) && node.is_none() => self.traceless(value),
             (_, None) => self.missing(value.is_array()),
-            // Others have fields in it, which the API server may not store: then it does not keep the map.
+            // Others have or had fields in it: the API server may not keep a map all of whose fields go, or are not stored.
             (Value::Object(map), Some(node))
-                if map.is_empty() && node.is_empty() && self.typed && self.at.is_owned_in_parts(self.entries) =>
+                if map.is_empty() && node.is_empty() && (!self.typed || self.at.is_owned_in_parts(self.entries)) =>
             {
                 self.found.unsure.push(self.at.path.clone());
             }
@@ -138,9 +140,10 @@ impl CoverageWalk<'_> {
         }
     }
 
-    /// `true` for a map with content that is never owned as a whole.
+    /// `true` for a map with content that is not owned as a whole: then an empty node has none of it.
     fn is_struct(&self, map: &Map<String, Value>) -> bool {
-        self.typed && !map.is_empty() && STRUCTS.contains(&self.at.names().0)
+        let is_named = self.typed && STRUCTS.contains(&self.at.names().0);
+        !map.is_empty() && (is_named || self.at.is_owned_in_parts(of_our_version(self.entries)))
     }
 
     fn whole(&mut self, is_sure: bool) {
@@ -149,12 +152,9 @@ impl CoverageWalk<'_> {
         }
     }
 
-    /// Empty lists that the entry lacks. An apply owns those that are owned as a whole, and another client that fills one takes
-    /// it; its entry tells. It owns nothing of the others.
+    /// Empty lists that the entry lacks. An apply owns those that are owned as a whole, and nothing of the others.
     fn traceless(&mut self, value: &Value) {
         match value {
-            // It is owned as a whole, so that an apply does leave a trace of it.
-            Value::Object(_) if self.typed && SELECTORS.contains(&self.at.names().0) => self.missing(false),
             Value::Object(_)
                 if !self.typed && self.at.is_owned_whole(self.entries) && !self.at.is_owned_in_parts(self.entries) =>
             {
@@ -166,11 +166,8 @@ impl CoverageWalk<'_> {
             Value::Array(_) if self.at.is_in_metadata() => {}
             // Custom resources keep empty lists, so that another client that has removed it leaves no trace; one that has filled it may
             // own it by another name.
-            Value::Array(_) if !self.typed || self.at.is_owned_whole(self.entries) && self.free_form => {
-                self.found.unsure.push(self.at.path.clone());
-            }
-            Value::Array(_) if self.at.is_owned_in_parts(self.entries) => {}
-            Value::Array(_) if self.at.is_owned_whole(self.entries) => self.missing(false),
+            Value::Array(_) if !self.typed => self.found.unsure.push(self.at.path.clone()),
+            Value::Array(_) if !is_list_of_items(self.kind, &self.at.path) => self.missing(false),
             _ => {}
         }
     }
@@ -241,6 +238,7 @@ mod tests {
 
     use super::super::fixture::{applied, declared, fields, service};
     use super::*;
+    use crate::model::metadata::FIELD_MANAGER;
 
     #[test]
     fn an_untouched_entry_covers_every_field() {
@@ -353,36 +351,45 @@ mod tests {
     }
 
     #[test]
-    fn nulls_and_empty_lists_leave_no_trace() {
+    fn nulls_and_empty_lists_of_items_leave_no_trace() {
         let declared = declared(json!({
-            "kind": "X", "metadata": {"labels": {}, "finalizers": null}, "spec": null, "data": {}, "rules": [],
-            "more": {"only": null}, "deep": {"list": [], "nothing": null},
+            "kind": "X", "metadata": {"labels": {}, "finalizers": null}, "spec": null, "data": {}, "webhooks": [],
+            "more": {"only": null}, "deep": {"env": [], "nothing": null},
         }));
         let fields = json!({"f:metadata": {"f:labels": {}}, "f:data": {}, "f:more": {}});
         assert!(coverage(&declared, &applied(fields), &[]).is_full());
     }
 
     #[test]
-    fn what_is_declared_empty_is_missing_once_it_is_taken() {
-        let declared = declared(json!({
+    fn what_is_declared_empty_is_missing_once_the_entry_lacks_it() {
+        let policy = declared(json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
             "spec": {"podSelector": {}, "ingress": [], "egress": [], "policyTypes": ["Ingress"]},
         }));
-        let check = |ours: Value, theirs: Value, missing: &[&str]| {
-            let other: ManagedFieldsEntry =
-                serde_json::from_value(json!({"manager": "kubectl-edit", "operation": "Update", "fieldsV1": theirs}))
-                    .expect("an entry");
-            let fields = applied(json!({"f:spec": ours}));
-            assert_eq!(coverage(&declared, &fields, &[other]).missing, missing);
-        };
+        let missing = |ours: Value| coverage(&policy, &applied(json!({"f:spec": ours})), &[]).missing;
         let all = json!({"f:podSelector": {}, "f:ingress": {}, "f:egress": {}, "f:policyTypes": {}});
-        check(all, json!({}), &[]);
-        let less = json!({"f:egress": {}, "f:policyTypes": {}});
-        let whole = json!({"f:spec": {"f:podSelector": {}, "f:ingress": {}}});
-        check(less.clone(), whole, &[".spec.ingress", ".spec.podSelector"]);
-        // Another client's items stay beside what is declared.
-        let items = json!({"f:spec": {"f:ingress": {".": {}, "k:{\"a\":1}": {}}}});
-        check(less, items, &[".spec.podSelector"]);
+        assert_eq!(missing(all), [""; 0]);
+        assert_eq!(missing(json!({"f:egress": {}, "f:policyTypes": {}})), [".spec.ingress", ".spec.podSelector"]);
+    }
+
+    #[test]
+    fn an_empty_list_that_is_owned_item_by_item_is_never_missing() {
+        let missing = |kind: &str, field: &str| {
+            let declared = declared(json!({"apiVersion": "v1", "kind": kind, "spec": {"n": 1, "x": {field: []}}}));
+            let entry = json!({"manager": "other", "fieldsV1": {"f:spec": {"f:x": {format!("f:{field}"): {}}}}});
+            let entries: [ManagedFieldsEntry; 1] = [serde_json::from_value(entry).expect("an entry")];
+            !coverage(&declared, &applied(json!({"f:spec": {"f:n": {}}})), &entries).is_full()
+        };
+        assert!(!missing("CSINode", "drivers") && missing("CronJob", "rules"));
+        let both = [
+            ("finalizers", "Deployment", "Namespace"),
+            ("imagePullSecrets", "Pod", "ServiceAccount"),
+            ("ports", "Service", "EndpointSlice"),
+            ("variables", "ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"),
+        ];
+        for (field, by_items, whole) in both {
+            assert!(!missing(by_items, field) && missing(whole, field), "{field}");
+        }
     }
 
     #[test]
@@ -396,7 +403,7 @@ mod tests {
         let whole = fields(json!({"f:scopes": {}, "f:scopeSelector": {}}));
         assert!(coverage(&quota("v1"), &whole, &[]).is_full());
         let taken = fields(json!({"f:scopes": {}}));
-        assert_eq!(coverage(&quota("v1"), &taken, &[]).missing, [".spec.scopeSelector"]);
+        assert_eq!(coverage(&quota("v1"), &taken, &[]).missing, [".spec.scopeSelector.matchExpressions"]);
     }
 
     #[test]
@@ -409,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_of_empty_lists_without_a_trace_is_unsure() {
+    fn a_map_of_empty_lists_without_a_trace_is_missing_or_unsure() {
         let of = |group: &str| {
             let declared = declared(
                 json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": {"n": 1, "r": {"list": []}}}),
@@ -417,7 +424,7 @@ mod tests {
             coverage(&declared, &applied(json!({"f:spec": {"f:n": {}}})), &[])
         };
         assert_eq!(of("a.b").unsure, [".spec.r"]);
-        assert!(of("apps").is_full());
+        assert_eq!(of("apps").missing, [".spec.r.list"]);
         let declared = declared(json!({"apiVersion": "a.b/v1", "kind": "X", "spec": {"n": 1, "r": {"list": []}}}));
         let taken = |theirs: Value| {
             let entry = json!({"manager": "other", "fieldsV1": {"f:spec": {"f:r": theirs}}});
@@ -429,15 +436,36 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_map_with_fields_of_others_is_unsure() {
-        let declared = declared(json!({"apiVersion": "apps/v1", "kind": "X", "spec": {"lifecycle": {}}}));
-        let unsure = |theirs: Value| {
+    fn an_empty_map_that_others_have_or_had_fields_in_is_unsure() {
+        let unsure = |group: &str, theirs: Value| {
+            let kind = json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": {"lifecycle": {}}});
             let entry = json!({"manager": "other", "fieldsV1": {"f:spec": {"f:lifecycle": theirs}}});
             let entries: [ManagedFieldsEntry; 1] = [serde_json::from_value(entry).expect("an entry")];
-            coverage(&declared, &applied(json!({"f:spec": {"f:lifecycle": {}}})), &entries).unsure
+            coverage(&declared(kind), &applied(json!({"f:spec": {"f:lifecycle": {}}})), &entries).unsure
         };
-        assert_eq!(unsure(json!({"f:stopSignal": {}})), [".spec.lifecycle"]);
-        assert_eq!(unsure(json!({})), [""; 0]);
+        assert_eq!(unsure("apps", json!({"f:stopSignal": {}})), [".spec.lifecycle"]);
+        assert_eq!(unsure("apps", json!({})), [""; 0]);
+        assert_eq!(unsure("a.b", json!({})), [".spec.lifecycle"], "others may have had some");
+    }
+
+    #[test]
+    fn an_empty_map_under_our_name_has_nothing_of_what_others_own_in_it() {
+        let missing = |group: &str, version: &str, theirs: Value| {
+            let kind = json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": {"source": {"a": "x"}}});
+            let entry = |manager: &str, version: &str, source: Value| -> ManagedFieldsEntry {
+                let (version, fields) = (format!("{group}/{version}"), json!({"f:spec": {"f:source": source}}));
+                let entry =
+                    json!({"manager": manager, "operation": "Apply", "apiVersion": version, "fieldsV1": fields});
+                serde_json::from_value(entry).expect("an entry")
+            };
+            let entries = [entry(FIELD_MANAGER, "v1", json!({})), entry("other", version, theirs)];
+            coverage(&declared(kind), &applied(json!({"f:spec": {"f:source": {}}})), &entries).missing
+        };
+        for group in ["storage.k8s.io", "a.b"] {
+            assert_eq!(missing(group, "v1", json!({"f:a": {}})), [".spec.source.a"]);
+            assert_eq!(missing(group, "v2", json!({"f:a": {}})), [""; 0], "it has another type there");
+            assert_eq!(missing(group, "v1", json!({})), [""; 0], "it is owned as a whole");
+        }
     }
 
     #[test]
@@ -486,29 +514,6 @@ mod tests {
         let item = |protocol: &str| format!(".spec.ports[{{\"port\":53,\"protocol\":\"{protocol}\"}}]");
         assert_eq!(surplus(bare.clone(), named.clone()), [item("UDP")]);
         assert_eq!(surplus(named, bare), [item("TCP")]);
-    }
-
-    #[test]
-    fn a_selector_of_empty_lists_is_missing_wherever_it_is() {
-        let spec = json!({"n": 1, "x": {"labelSelector": {"matchExpressions": []}}});
-        let declared = declared(json!({"apiVersion": "apps/v1", "kind": "X", "spec": spec}));
-        let found = coverage(&declared, &applied(json!({"f:spec": {"f:n": {}}})), &[]);
-        assert_eq!(found.missing, [".spec.x.labelSelector"]);
-    }
-
-    #[test]
-    fn an_empty_list_with_items_of_others_is_there() {
-        let spec = json!({"podSelector": {}, "ingress": []});
-        let declared = declared(json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": spec}));
-        let theirs = [json!({}), json!({".": {}, "k:{\"a\":1}": {}})].map(|list| {
-            let entry = json!({"manager": "other", "fieldsV1": {"f:spec": {"f:ingress": list}}});
-            serde_json::from_value::<ManagedFieldsEntry>(entry).expect("an entry")
-        });
-        let missing = |entries: &[ManagedFieldsEntry]| {
-            coverage(&declared, &applied(json!({"f:spec": {"f:podSelector": {}}})), entries).missing
-        };
-        assert_eq!(missing(&theirs[..1]), [".spec.ingress"]);
-        assert_eq!(missing(&theirs), [""; 0]);
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl ManagedFieldsEntry {
     /// good for comparisons within one process only.
     pub fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.time.hash(&mut hasher);
+        (&self.api_version, &self.time).hash(&mut hasher);
         hash_map(&self.fields, &mut hasher);
         hasher.finish()
     }
@@ -63,6 +63,12 @@ pub(super) fn of_other_versions(entries: &[ManagedFieldsEntry]) -> impl Iterator
     let version = our_entry(entries).map(|entry| &entry.api_version);
     let is_other = move |entry: &&ManagedFieldsEntry| version.is_some_and(|version| *version != entry.api_version);
     entries.iter().filter(|entry| entry.subresource != "status").filter(is_other)
+}
+
+/// The entries in which fields have the names and types of ours.
+pub(super) fn of_our_version(entries: &[ManagedFieldsEntry]) -> impl Iterator<Item = &ManagedFieldsEntry> {
+    let version = our_entry(entries).map(|entry| &entry.api_version);
+    entries.iter().filter(move |entry| version.is_none_or(|version| *version == entry.api_version))
 }
 
 /// Digest of the entries of all other managers outside `status`: when it changes, an admission webhook may have changed a
@@ -122,10 +128,9 @@ pub(super) fn item_nodes<'a>(
     })
 }
 
-/// `true` if any node below this one can mean `item`.
-pub(super) fn names_item(node: &Map<String, Value>, item: &Value) -> bool {
-    item_nodes(item, node).next().is_some()
-        || node.values().filter_map(Value::as_object).any(|below| names_item(below, item))
+/// `true` if this node or one below it is such a one.
+pub(super) fn has_node(node: &Map<String, Value>, is_it: &impl Fn(&Map<String, Value>) -> bool) -> bool {
+    is_it(node) || node.values().filter_map(Value::as_object).any(|below| has_node(below, is_it))
 }
 
 /// The nodes that can mean the item at `index` of `items`, without those that another item names by all of their keys: an item can
@@ -220,8 +225,19 @@ impl Position {
     }
 
     /// `true` if a manager owns single fields or items of what is here.
-    pub(super) fn is_owned_in_parts(&self, entries: &[ManagedFieldsEntry]) -> bool {
+    pub(super) fn is_owned_in_parts<'a>(&self, entries: impl IntoIterator<Item = &'a ManagedFieldsEntry>) -> bool {
         self.nodes(entries).any(|node| !node.is_empty())
+    }
+
+    /// `true` if a manager owns something as a whole that may be this by another name.
+    pub(super) fn may_be_owned_whole<'a>(&self, entries: impl IntoIterator<Item = &'a ManagedFieldsEntry>) -> bool {
+        fn is_below<'k>(node: &Map<String, Value>, mut keys: impl Iterator<Item = &'k str> + Clone) -> bool {
+            let Some(step) = keys.next() else { return node.is_empty() };
+            let is_step = |key: &str| key == step || key.starts_with("f:") && step.starts_with("f:");
+            let steps = node.iter().filter(|(key, _)| is_step(key)).filter_map(|(_, node)| node.as_object());
+            steps.into_iter().any(|node| is_below(node, keys.clone()))
+        }
+        entries.into_iter().any(|entry| is_below(&entry.fields, self.keys.split_terminator('\0')))
     }
 
     /// `true` if a manager owns as a whole something that this is in.
@@ -236,8 +252,11 @@ impl Position {
     }
 
     /// The nodes of all managers for what is here.
-    fn nodes<'a>(&self, entries: &'a [ManagedFieldsEntry]) -> impl Iterator<Item = &'a Map<String, Value>> {
-        entries.iter().filter_map(|entry| {
+    fn nodes<'a>(
+        &self,
+        entries: impl IntoIterator<Item = &'a ManagedFieldsEntry>,
+    ) -> impl Iterator<Item = &'a Map<String, Value>> {
+        entries.into_iter().filter_map(|entry| {
             let mut keys = self.keys.split_terminator('\0');
             keys.try_fold(&entry.fields, |node, key| node.get(key)?.as_object())
         })

@@ -67,6 +67,7 @@ mod fixture {
         json!({
             "f:metadata": {"f:labels": {"f:x": {}}},
             "f:spec": {
+                "f:externalIPs": {},
                 "f:selector": {},
                 "f:ports": {
                     "k:{\"port\":53,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}},

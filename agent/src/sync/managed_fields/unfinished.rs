@@ -38,12 +38,16 @@ fn is_in_map(
 ) -> bool {
     declared.iter().any(|(name, value)| {
         let Some(node) = node_of(name, ours) else { return false };
-        match (value, answer.get(name)) {
-            (Value::Object(map), None | Some(Value::Null)) => map.is_empty() && !unstored.contains(&name.as_str()),
-            (value, Some(answer)) => is_in(value, answer, node, unstored),
-            _ => false,
+        match answer.get(name) {
+            None | Some(Value::Null) => is_hollow(value) && !unstored.contains(&name.as_str()),
+            Some(answer) => is_in(value, answer, node, unstored),
         }
     })
+}
+
+/// `true` for a map of nothing but empty maps, which goes with them.
+fn is_hollow(value: &Value) -> bool {
+    value.as_object().is_some_and(|map| map.values().all(is_hollow))
 }
 
 fn is_in(declared: &Value, answer: &Value, ours: &Map<String, Value>, unstored: &[&str]) -> bool {
@@ -98,5 +102,8 @@ mod tests {
         let items = |item: Value| json!({"items": [item]});
         let ours = json!({"f:items": {"k:{\"name\":\"a\"}": {".": {}, "f:name": {}, "f:m": {}}}});
         assert!(check(items(json!({"name": "a", "m": {}})), items(json!({"name": "a"})), ours));
+        let nested = |declared: Value| check(declared, json!({}), json!({"f:outer": {"f:inner": {}}}));
+        assert!(nested(json!({"outer": {"inner": {}}})));
+        assert!(!nested(json!({"outer": {"inner": {}, "x": 1}})), "it is not stored");
     }
 }
