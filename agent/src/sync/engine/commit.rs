@@ -277,6 +277,7 @@ impl State {
         for id in doubtful {
             self.readiness_may_have_changed(&id, now);
         }
+        self.read_all_unserved(now);
     }
 
     /// `true` when an object is declared that is not the sync's yet.

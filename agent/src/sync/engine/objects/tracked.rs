@@ -138,10 +138,18 @@ pub(in crate::sync::engine) struct FailureRecord {
     pub(in crate::sync::engine) passing: bool,
 }
 
+/// Failures in a row from which on users hear of one that is likely over in a moment.
+const TOLD: u32 = 4;
+
 impl FailureRecord {
     /// `true` when users hear of it: a passing failure is told from the fourth attempt on.
     pub(in crate::sync::engine) fn is_told(&self) -> bool {
-        !self.passing || self.attempts > 3
+        !self.passing || self.attempts >= TOLD
+    }
+
+    /// The cause may be over: the next pauses are short. Users go on to hear of the failure until a command works.
+    pub(in crate::sync::engine) fn begin_anew(&mut self) {
+        self.attempts = self.attempts.min(TOLD);
     }
 }
 
