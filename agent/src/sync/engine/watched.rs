@@ -172,12 +172,16 @@ impl State {
             let mut live = Live::observe(seen, id, &self.settings.sync, None, None);
             live.health = health::of(whole);
             self.objects.set_live(id, Some(live));
-        } else if before.is_some_and(|before| before.in_doubt) {
+        } else if before.is_some_and(|before| before.in_doubt || before.unlabelled) {
             let mut live = Live::observe(seen, id, &self.settings.sync, None, before);
             live.owner = self.owner_that_is(id, live.owner);
-            match live.owner {
-                Owner::Us => self.objects.set_live(id, Some(live)),
-                _ => self.absent(id, 0),
+            // The failure of a read before is over.
+            if live.unlabelled && self.objects.notes(id).is_some_and(|notes| notes.failure.is_some()) {
+                self.forgive(id);
+            }
+            match live.is_ours() {
+                true => self.objects.set_live(id, Some(live)),
+                false => self.absent(id, 0),
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::model::duration::format_duration;
 use crate::model::finding::Finding;
 use crate::model::object::ObjectId;
 use crate::sync::engine::queue::QueuePlace;
-use crate::sync::live::{Live, Observed, Owner};
+use crate::sync::live::{Live, Observed};
 
 /// Everything that is known of one object.
 #[derive(Default)]
@@ -259,7 +259,7 @@ impl Tracked {
 
     /// The live object, if it is the sync's own.
     pub(in crate::sync::engine) fn own(&self) -> Option<&Live> {
-        self.live.as_ref().filter(|live| self.recorded && live.owner == Owner::Us)
+        self.live.as_ref().filter(|live| self.recorded && live.is_ours())
     }
 
     /// Takes the unanswered command; the object is settled then.
