@@ -209,6 +209,10 @@ impl CommandRunner {
                 let audit = audit(&context.cluster, &kind, version, &sync, &events);
                 if let Some(Err(error)) = supervised(audit).await {
                     tracing::warn!(%kind, version, %error, "cannot compare whole objects");
+                    if error.is_unserved() {
+                        // The watch of the kind tells if it is not served in this version any more.
+                        let _ = context.cluster.discover().await;
+                    }
                 }
             }
             // It fails when the sync has ended, which then needs no answer.

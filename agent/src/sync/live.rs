@@ -118,6 +118,9 @@ pub struct Live {
     pub version: u64,
     /// `true` if it has the ApplySet label. Watches select by that label, so without it no event tells of a change.
     pub watched: bool,
+    /// `true` if the answer to our own write was without the ApplySet label, which has not come since, and all else says that the
+    /// object is ours: admission takes the label off.
+    pub unlabelled: bool,
     /// The sync that manages it.
     pub owner: Owner,
     /// `true` for a Namespace that a sync only made because objects are in it, and that it does not declare.
@@ -195,6 +198,7 @@ impl Live {
             uid: seen.uid.as_str().into(),
             version: seen.version(),
             watched: seen.label(label::PART_OF).is_some(),
+            unlabelled: before.is_some_and(|b| b.unlabelled) && lacks_label_alone(seen, id, sync),
             owner: owner(seen, id, sync, before),
             implicit: is_implicit(seen, id),
             applied: entry.is_some(),
@@ -219,6 +223,11 @@ impl Live {
         }
     }
 
+    /// `true` if the object is ours, with or without the label that admission takes off.
+    pub fn is_ours(&self) -> bool {
+        self.owner == Owner::Us || self.unlabelled
+    }
+
     /// `true` if our entry is the same as in another record.
     pub fn has_entry_of(&self, other: &Self) -> bool {
         self.entry == other.entry
@@ -228,6 +237,7 @@ impl Live {
     /// also where the API server or admission changed a value.
     pub fn after_apply(seen: &Observed, whole: &Object, declared: &Object, id: &ObjectId, sync: &SyncId) -> Self {
         let mut live = Self::observe(seen, id, sync, None, None);
+        live.unlabelled = lacks_label_alone(seen, id, sync);
         live.fields = FieldOwnership::Ours;
         live.baseline = baseline(seen, whole, declared);
         live.health = health::of(whole);
@@ -326,10 +336,23 @@ fn changed_by(seen: &Observed, declared: Option<&DeclaredObject>, lost: &[String
     taker.or(others.first()).map(|entry| entry.manager.as_str().into())
 }
 
+/// `true` if the annotations say that a sync manages the object, and are not copied from another one.
+fn is_managed(seen: &Observed, id: &ObjectId) -> bool {
+    seen.annotation(annotation::MANAGED) == Some("enabled")
+        && seen.annotation(annotation::RESOURCE_ID) == Some(&id.resource_id())
+}
+
+/// `true` for an object of the sync that only lacks the ApplySet label.
+fn lacks_label_alone(seen: &Observed, id: &ObjectId, sync: &SyncId) -> bool {
+    seen.label(label::PART_OF).is_none()
+        && is_managed(seen, id)
+        && seen.annotation(annotation::MANAGER) == Some(&sync.manager())
+        && managed_fields::our_entry(&seen.managed_fields).is_some()
+}
+
 /// All of the label and the annotations have to agree, because controllers copy them to objects that they make.
 fn owner(seen: &Observed, id: &ObjectId, sync: &SyncId, before: Option<&Live>) -> Owner {
-    let managed = seen.annotation(annotation::MANAGED) == Some("enabled")
-        && seen.annotation(annotation::RESOURCE_ID) == Some(&id.resource_id());
+    let managed = is_managed(seen, id);
     match seen.annotation(annotation::MANAGER) {
         Some(manager) if managed && manager == sync.manager() => match seen.label(label::PART_OF) {
             Some(part_of) if part_of == sync.part_of() => match before.map(|before| &before.owner) {

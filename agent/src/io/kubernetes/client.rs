@@ -16,6 +16,7 @@ use kube::core::discovery::v2::APIGroupDiscoveryList;
 use kube::discovery::{ApiResource, Discovery, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::path;
 use crate::model::duration::format_duration;
@@ -81,6 +82,8 @@ struct DiscoveredKinds {
     begun: AtomicU64,
     /// The number of the last discovery that is over, and its failure.
     ended: tokio::sync::Mutex<(u64, Option<ApiError>)>,
+    /// Tells of each discovery that works.
+    discoveries: watch::Sender<()>,
 }
 
 impl Cluster {
@@ -150,6 +153,7 @@ impl Cluster {
         }
         *self.kinds.served.write().unwrap_or_else(PoisonError::into_inner) = kinds;
         self.kinds.doubted.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.kinds.discoveries.send_replace(());
         Ok(())
     }
 
@@ -171,7 +175,13 @@ impl Cluster {
         self.kinds.served.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn known(&self, kind: &GroupKind) -> Option<Served> {
+    /// Tells when discovery has found the kinds again.
+    pub fn discoveries(&self) -> watch::Receiver<()> {
+        self.kinds.discoveries.subscribe()
+    }
+
+    /// The kind as discovery has found it, if it has.
+    pub fn known(&self, kind: &GroupKind) -> Option<Served> {
         if self.kinds.doubted.read().unwrap_or_else(PoisonError::into_inner).contains(kind) {
             return None;
         }
@@ -372,6 +382,11 @@ pub fn collection(served: &Served, namespace: &str) -> String {
 }
 
 impl Served {
+    /// All served versions.
+    pub fn versions(&self) -> BTreeSet<String> {
+        self.versions.iter().cloned().collect()
+    }
+
     /// This kind in a version, or as it is if that is empty; `None` if it is not served so.
     fn in_version(mut self, version: &str) -> Option<Self> {
         if version.is_empty() || version == self.resource.version {
@@ -410,11 +425,17 @@ impl Cluster {
             }
         });
         let cluster = Self { client: Client::new(service, "default"), ..Self::unreachable() };
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap"));
-        let served = Served { resource, namespaced: true, watchable: true, versions: vec!["v1".to_owned()] };
-        let kinds = BTreeMap::from([(GroupKind::new("", "ConfigMap"), served)]);
-        *cluster.kinds.served.write().unwrap_or_else(PoisonError::into_inner) = kinds;
+        cluster.found(&GroupKind::new("", "ConfigMap"), &["v1"]);
         (cluster, requests)
+    }
+
+    /// Discovery has found that the kind is served in these versions.
+    pub(crate) fn found(&self, kind: &GroupKind, versions: &[&str]) {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(&kind.group, versions[0], &kind.kind));
+        let versions = versions.iter().map(|version| (*version).to_owned()).collect();
+        let served = Served { resource, namespaced: true, watchable: true, versions };
+        self.kinds.served.write().unwrap_or_else(PoisonError::into_inner).insert(kind.clone(), served);
+        self.kinds.discoveries.send_replace(());
     }
 }
 

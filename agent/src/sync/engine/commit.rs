@@ -9,7 +9,6 @@ use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, ObjectId, walk};
 use crate::sync::health::{Health, is_always_current};
-use crate::sync::live::Owner;
 use crate::sync::plan::order::{Order, order};
 use crate::sync::plan::{Action, Declared, decide};
 
@@ -277,6 +276,7 @@ impl State {
         for id in doubtful {
             self.readiness_may_have_changed(&id, now);
         }
+        self.read_all_unserved(now);
     }
 
     /// `true` when an object is declared that is not the sync's yet.
@@ -293,7 +293,7 @@ impl State {
         let known = self.objects.lives().filter(|(id, live)| {
             let declared = declared(id).map_or_else(|| Declared::of(set, id), |object| Declared::Object(object));
             let unread = live.health == Health::Unknown && !is_always_current(id);
-            let left = live.owner == Owner::Us && matches!(declared, Declared::Absent);
+            let left = live.is_ours() && matches!(declared, Declared::Absent);
             unread || left || decide(declared, Some(live), &self.settings.sync) != Action::Nothing
         });
         let missing = set.objects.keys().filter(|id| tracked(id).is_none_or(|tracked| tracked.live.is_none()));

@@ -194,6 +194,9 @@ impl State {
                 Command::Read(declared)
             }
             (Action::Nothing, None, _) if self.is_awaited_stranger(id) => Command::Read(Arc::new(reference(id))),
+            (Action::Nothing | Action::Wait, None, _) if self.is_left_unseen(id) => {
+                Command::Read(Arc::new(reference(id)))
+            }
             _ => {
                 self.evaluate(id, now);
                 return;

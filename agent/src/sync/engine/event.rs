@@ -1,5 +1,6 @@
 //! Events: the input of the engine of a sync.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +39,9 @@ pub enum Event {
     SourceFailed(Finding),
     /// The spec of the sync object changed. The commit in force stays so until one of the new source takes its place.
     SpecChanged(Box<SpecChange>),
-    /// The API server serves the kind, under this plural. A watch sends it before it lists.
-    Served(GroupKind, Box<str>),
+    /// The API server serves the kind, under this plural and in these versions. A watch sends it before it lists, and when the
+    /// versions are others.
+    Served(GroupKind, Box<str>, BTreeSet<String>),
     /// The watch of a kind begins to list its objects. The number is the list's session: a later list of the same kind has
     /// a higher one.
     Listing(GroupKind, u64),

@@ -57,7 +57,9 @@ pub(super) struct Kind {
     unwatched: Option<Finding>,
     /// The plural under which the API server serves the kind: its CRD is named `<plural>.<group>`. `None` until a watch
     /// begins.
-    plural: Option<Box<str>>,
+    pub(super) plural: Option<Box<str>>,
+    /// The versions in which it is served; none until a watch begins.
+    pub(super) versions: BTreeSet<String>,
     /// Number of the newest list that began. Events of an older list come from a watch that was replaced.
     session: u64,
     searches: Backoff,
@@ -85,6 +87,7 @@ impl Default for Kind {
             audit: Audit::None,
             unwatched: None,
             plural: None,
+            versions: BTreeSet::new(),
             session: 0,
             searches: Backoff::new(FIRST_SEARCH, LONGEST_SEARCH),
         }
@@ -149,15 +152,16 @@ impl Kinds {
         self.0.iter()
     }
 
-    fn of_mut(&mut self, kind: &GroupKind) -> &mut Kind {
+    pub(super) fn of_mut(&mut self, kind: &GroupKind) -> &mut Kind {
         if !self.0.contains_key(kind) {
             self.0.insert(kind.clone(), Kind::default());
         }
         self.0.get_mut(kind).expect("inserted above")
     }
 
-    pub(super) fn served(&mut self, kind: &GroupKind, plural: Box<str>) {
-        self.of_mut(kind).plural = Some(plural);
+    /// The versions in which the kind is served, if they are known.
+    pub(super) fn versions(&self, kind: &GroupKind) -> Option<&BTreeSet<String>> {
+        self.0.get(kind).map(|kind| &kind.versions).filter(|versions| !versions.is_empty())
     }
 
     /// The plural of an object's kind, if it is known.
@@ -363,6 +367,7 @@ impl State {
             self.doubt(&id);
             self.evaluate(&id, now);
         }
+        self.read_unserved(kind, now);
     }
 
     /// A complete list did not show an object about which a command is unanswered: the answer may be older than the list.

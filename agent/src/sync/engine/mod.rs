@@ -25,6 +25,7 @@ mod recording;
 mod report;
 mod trace;
 mod values;
+mod versions;
 mod view;
 mod watched;
 mod work;
@@ -190,7 +191,7 @@ impl State {
             Event::Restored { commit, declared } => self.restored(commit, declared),
             Event::SourceFailed(finding) => self.source_failed(finding),
             Event::SpecChanged(spec) => self.spec_changed(*spec),
-            Event::Served(kind, plural) => self.kinds.served(&kind, plural),
+            Event::Served(kind, plural, versions) => self.kind_served(&kind, plural, versions, now),
             Event::Listing(kind, session) => self.listing_starts(&kind, session),
             Event::Listed(kind, session) => self.list_completed(&kind, session, now),
             Event::Unserved(kind) => self.unserved(&kind, now),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::backoff::Backoff;
 use crate::model::finding::{Code, Finding};
-use crate::model::metadata::annotation;
+use crate::model::metadata::{annotation, label};
 use crate::model::object::ObjectId;
 use crate::sync::health::Health;
 use crate::sync::live::{Live, Owner};
@@ -218,14 +218,25 @@ impl State {
         if self.objects.notes(id).is_none_or(|notes| notes.unkept < UNKEPT) {
             return false;
         }
-        let is_ours = self.objects.live(id).is_some_and(|live| live.owner == Owner::Us);
+        let live = self.objects.live(id);
+        let (is_ours, unlabelled) = live.map_or((false, false), |live| (live.owner == Owner::Us, live.unlabelled));
         let lost = match is_ours {
+            _ if unlabelled => format!("its label {}", label::PART_OF),
             true => format!("its annotation {}", annotation::DECLARED_HASH),
             false => format!("the annotation {}, or another one that names its sync,", annotation::MANAGER),
         };
         let message =
             format!("{id} is not as it was applied: {lost} did not come back; admission or the API server changes it");
-        let hint = "see which mutating webhook or policy changes such objects; the server of an aggregated API has to keep annotations";
+        let hint = match unlabelled {
+            true => format!(
+                "have the mutating webhook or policy that changes such objects leave the label {}: without it no watch shows what \
+                 becomes of the object, and it is not deleted when it is removed from the source",
+                label::PART_OF
+            ),
+            false => "see which mutating webhook or policy changes such objects; the server of an aggregated API has to keep \
+                      annotations"
+                .to_owned(),
+        };
         let finding = self.about(Finding::new(Code::Applier, message).hint(hint), id);
         self.failed(id, Failure { finding, retry: Retry::Object, refused: false }, now);
         true

@@ -17,7 +17,7 @@ impl Event {
             }
             Self::SourceFailed(finding) => format!("SourceFailed {}", finding.code),
             Self::SpecChanged(_) => "SpecChanged".to_owned(),
-            Self::Served(kind, plural) => format!("Served {kind} as {plural}"),
+            Self::Served(kind, plural, versions) => format!("Served {kind} as {plural} in {versions:?}"),
             Self::Listing(kind, session) => format!("Listing {kind} session {session}"),
             Self::Listed(kind, session) => format!("Listed {kind} session {session}"),
             Self::Unserved(kind) => format!("Unserved {kind}"),

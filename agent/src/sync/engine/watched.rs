@@ -149,11 +149,13 @@ impl State {
         self.values_may_have_changed(&id, now);
     }
 
-    /// The versions in which objects of the kind are declared.
+    /// The versions in which objects of the kind are declared, but for those of which it is known that they are not served.
     pub(super) fn declared_versions(&self, kind: &GroupKind) -> BTreeSet<String> {
         let objects = self.in_force.declared.iter().flat_map(|set| &set.objects);
         let of_kind = objects.filter(|(id, _)| id.group() == kind.group && id.kind() == kind.kind);
-        of_kind.map(|(_, declared)| declared.version().to_owned()).collect()
+        let served = self.kinds.versions(kind);
+        let is_served = |version: &&str| served.is_none_or(|served| served.contains(*version));
+        of_kind.map(|(_, declared)| declared.version()).filter(is_served).map(str::to_owned).collect()
     }
 
     pub(super) fn audit_everything(&mut self) {
@@ -169,11 +171,15 @@ impl State {
             let mut live = Live::observe(seen, id, &self.settings.sync, None, None);
             live.health = health::of(whole);
             self.objects.set_live(id, Some(live));
-        } else if before.is_some_and(|before| before.in_doubt) {
+        } else if before.is_some_and(|before| before.in_doubt || before.unlabelled) {
             let live = Live::observe(seen, id, &self.settings.sync, None, before);
-            match live.owner {
-                Owner::Us => self.objects.set_live(id, Some(live)),
-                _ => self.absent(id, 0),
+            // The failure of a read before is over.
+            if live.unlabelled && self.objects.notes(id).is_some_and(|notes| notes.failure.is_some()) {
+                self.forgive(id);
+            }
+            match live.is_ours() {
+                true => self.objects.set_live(id, Some(live)),
+                false => self.absent(id, 0),
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::sync::live::{OnRemoval, Owner};
 use crate::sync::plan::order::namespace_of;
 use crate::sync::plan::{Action, Cause, Declared, decide};
 
-use super::objects::{Heat, Phase, Timer};
+use super::objects::{Heat, Phase, Timer, Tracked};
 use super::queue::{QueuePlace, WorkClass};
 use super::{Command, Notice, State};
 
@@ -32,7 +32,10 @@ impl State {
             Action::Nothing => {
                 self.own_as_declared(id);
                 match self.left_behind(id) {
-                    Some(finding) => self.tell_obstacle(id, finding, None),
+                    Some(finding) => {
+                        let look_at = self.next_look_at(id, now);
+                        self.tell_obstacle(id, finding, look_at);
+                    }
                     None => self.nothing_to_do(id),
                 }
                 if self.is_unread(id) {
@@ -186,7 +189,8 @@ impl State {
         }
         let message = format!("{id} is not declared any more, and its deletion does not come to its end");
         let finding = Finding::new(Code::Applier, message).hint(FINALIZERS).about(Resource::named(id, ""));
-        self.tell_obstacle(id, finding, None);
+        let look_at = self.next_look_at(id, now);
+        self.tell_obstacle(id, finding, look_at);
     }
 
     /// The object is declared, and another sync manages it: it is left as it is (KNV1060).
@@ -220,6 +224,7 @@ impl State {
             return None;
         }
         let why = match live.on_removal {
+            _ if live.unlabelled => "its label applyset.kubernetes.io/part-of is missing, which admission takes off",
             OnRemoval::Leave => "it has owners (`metadata.ownerReferences`), and is deleted with them",
             _ if !live.applied => {
                 "another client took away the proof that the sync has applied it (`metadata.managedFields`)"
@@ -229,6 +234,17 @@ impl State {
         let message = format!("{id} is managed and not declared any more, and it is not deleted: {why}");
         let hint = "delete it by hand, or take the annotation configsync.gke.io/manager off to keep it";
         Some(Finding::new(Code::Applier, message).hint(hint).about(Resource::named(id, "")))
+    }
+
+    /// `true` for an object of the sync that is not declared any more and that no watch shows.
+    pub(super) fn is_left_unseen(&self, id: &ObjectId) -> bool {
+        let own = self.objects.get(id).and_then(Tracked::own);
+        own.is_some_and(|live| live.unlabelled) && matches!(self.declared(id), Declared::Absent)
+    }
+
+    /// When to read such an object again; `None` for one that a watch shows.
+    fn next_look_at(&mut self, id: &ObjectId, now: Instant) -> Option<Instant> {
+        if self.is_left_unseen(id) { self.next_check_at(id, now) } else { None }
     }
 
     /// When to check again an object that is in the way and that no watch shows; `None` for an object that a watch shows.
@@ -303,10 +319,10 @@ impl State {
         }
     }
 
-    /// Decides about an object that is not left alone any more. One of others, for which an object of the sync waits, is read: nothing
-    /// else looks at it.
+    /// Decides about an object that is not left alone any more. One of others, for which an object of the sync waits, is read, and one that
+    /// was left without its label: nothing else looks at it.
     pub(super) fn look_again(&mut self, id: &ObjectId, now: Instant) {
-        if self.is_awaited_stranger(id) {
+        if self.is_awaited_stranger(id) || self.is_left_unseen(id) {
             self.objects.queue(id, QueuePlace::of(WorkClass::Repair, id, &self.in_force.order));
         } else {
             self.evaluate(id, now);
@@ -351,9 +367,10 @@ impl State {
     // ---- objects that no watch shows ----
 
     /// Forgets a live object without the ApplySet label, which no watch shows: another client's, or the sync's own whose
-    /// label was taken off. It is known from one read only, and the next apply finds out what is there.
+    /// label was taken off. It is known from one read only, and the next apply finds out what is there. One whose label admission takes
+    /// off is known from our own writes.
     pub(super) fn forget_unwatched(&mut self, id: &ObjectId) {
-        if self.objects.live(id).is_some_and(|live| !live.watched) {
+        if self.objects.live(id).is_some_and(|live| !live.watched && !live.unlabelled) {
             self.objects.set_live(id, None);
         }
     }
@@ -365,7 +382,8 @@ impl State {
         let declared = |id: &ObjectId| set.as_ref().map_or(Declared::Absent, |set| Declared::of(set, id));
         let sync = &self.settings.sync;
         self.objects.retain_lives(|id, live, recorded| match declared(id) {
-            Declared::Absent if !recorded || live.owner != Owner::Us => false,
+            Declared::Absent if !recorded || !live.is_ours() => false,
+            Declared::Absent | Declared::Object(_) if live.unlabelled => true,
             _ if live.watched => true,
             declared @ Declared::Object(_) => decide(declared, Some(live), sync) == Action::Nothing,
             _ => false,

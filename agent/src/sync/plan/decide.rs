@@ -110,6 +110,8 @@ fn keep(declared: &DeclaredObject, live: &Live, sync: &SyncId) -> Action {
             _ if live.hash.is_none() => Action::Apply(Cause::Adopted),
             _ if !current => Action::Apply(Cause::Changed),
             FieldOwnership::Unsure => Action::Read,
+            // No watch shows it, and nothing would delete it.
+            FieldOwnership::Ours if live.unlabelled => Action::Apply(Cause::Adopted),
             FieldOwnership::Ours => Action::Nothing,
         },
     }
@@ -211,6 +213,7 @@ mod tests {
         let adopted = Action::Apply(Cause::Adopted);
         let other_form = Some(self::declared(json!({"a": "b"})).hash);
         assert_eq!(decide(&nobodys()), Action::Nothing);
+        assert_eq!(decide(&but(nobodys(), |it| it.unlabelled = true)), adopted, "no watch shows it");
         let lost = FieldOwnership::Lost(Box::new([]));
         assert_eq!(decide(&but(nobodys(), |it| it.fields = lost.clone())), Action::Apply(Cause::Drifted(Box::new([]))));
         assert_eq!(
@@ -305,6 +308,8 @@ mod tests {
         assert_eq!(absent(but(ours.clone(), |it| it.applied = false)), Action::Nothing);
         assert_eq!(absent(but(ours.clone(), |it| it.on_removal = OnRemoval::Abandon)), Action::Abandon);
         assert_eq!(absent(but(ours.clone(), |it| it.on_removal = OnRemoval::Leave)), Action::Nothing);
+        let unlabelled = but(ours.clone(), |it| (it.owner, it.unlabelled) = (Owner::Nobody, true));
+        assert_eq!(absent(unlabelled), Action::Nothing, "its label does not say that it is the sync's");
         for owner in [other(":root_other"), other("b"), Owner::Nobody] {
             for on_removal in [OnRemoval::Delete, OnRemoval::Abandon, OnRemoval::Leave] {
                 let live = but(ours.clone(), |it| {

@@ -1,5 +1,7 @@
 //! The task of one kind: it lists for the syncs that follow the kind, watches, and tells each of what concerns it.
 
+mod versions;
+
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -14,13 +16,12 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::alive::Alive;
 use super::audience::{Audience, FollowerId, News, Own};
-use super::frames::{Frame, Frames, observed};
+use super::frames::{Frame, Frames, observed, part_of};
 use super::{Sender, Watches};
 use crate::io::kubernetes::client::{ApiError, Served};
 use crate::io::kubernetes::pages::{ListForm, Page, Pages};
 use crate::model::backoff::Backoff;
 use crate::model::finding::{Code, Finding};
-use crate::model::metadata::label;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::engine::Event;
 use crate::sync::live::Observed;
@@ -100,11 +101,14 @@ pub(super) struct Feed {
     /// The highest version that was told.
     newest: u64,
     restores: watch::Receiver<u64>,
+    discoveries: watch::Receiver<()>,
+    /// A watch has ended before its time, so that discovery is to be asked.
+    interrupted: bool,
 }
 
 impl Feed {
     pub(super) fn new(watches: Arc<Watches>, kind: GroupKind, messages: mpsc::UnboundedReceiver<Message>) -> Self {
-        let restores = watches.restores.subscribe();
+        let (restores, discoveries) = (watches.restores.subscribe(), watches.cluster.discoveries());
         Self {
             watches,
             kind,
@@ -119,6 +123,8 @@ impl Feed {
             lost: None,
             newest: 0,
             restores,
+            discoveries,
+            interrupted: false,
         }
     }
 
@@ -163,8 +169,7 @@ impl Feed {
     async fn follow(&mut self) -> Result<std::convert::Infallible, End> {
         self.hear_all().await?;
         let served = self.find().await?;
-        self.served = Some(served.clone());
-        self.tell_all(|kind| Event::Served(kind.clone(), served.resource.plural.as_str().into())).await;
+        self.tell_served(served.clone()).await;
         let mut position = None;
         loop {
             self.hear_all().await?;
@@ -181,6 +186,7 @@ impl Feed {
             };
             let opened = Instant::now();
             let closed = self.watch(&served, &mut from).await?;
+            self.ended_after(opened.elapsed());
             self.audience.give_list_up();
             match closed {
                 Closed::Expired => {}
@@ -355,6 +361,7 @@ impl Feed {
                 },
                 // It does not fail while the watches are there.
                 Ok(()) = self.restores.changed() => return Ok(Closed::Expired),
+                Ok(()) = self.discoveries.changed() => self.compare_versions().await,
                 () = sleep_until(join_at), if waiting => {}
             }
         }
@@ -363,6 +370,7 @@ impl Feed {
     /// The API server has accepted the watch.
     async fn opened(&mut self) {
         self.alive();
+        self.ask_for_versions();
         if self.lost.take().is_some() {
             self.tell_all(|kind| Event::Watched(kind.clone())).await;
         }
@@ -440,8 +448,7 @@ impl Feed {
                 self.senders.insert(id, sender);
                 self.audience.join(id, own);
                 if let Some(served) = &self.served {
-                    let plural = served.resource.plural.as_str().into();
-                    self.tell(id, Event::Served(self.kind.clone(), plural)).await;
+                    self.tell(id, versions::served_as(&self.kind, served)).await;
                 }
             }
             Message::Leave(id) => {
@@ -488,10 +495,6 @@ fn number(version: &str) -> u64 {
 /// `false` if the kind may be served by another API server, whose resource versions are its own.
 fn is_in_etcd(kind: &GroupKind) -> bool {
     !kind.group.contains('.') || kind.group.ends_with(".k8s.io")
-}
-
-fn part_of(seen: &Observed) -> Option<&str> {
-    seen.labels.get(label::PART_OF).and_then(serde_json::Value::as_str)
 }
 
 #[cfg(test)]

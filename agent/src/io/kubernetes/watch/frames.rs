@@ -134,6 +134,11 @@ pub(super) fn observed(object: &RawValue) -> Observed {
     observed
 }
 
+/// The value of the ApplySet label.
+pub(super) fn part_of(seen: &Observed) -> Option<&str> {
+    seen.labels.get(label::PART_OF).and_then(Value::as_str)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -156,7 +156,7 @@ fn a_crd_is_deleted_after_the_objects_of_its_kind_whatever_the_plural() {
     state.step(nothing(&"a".repeat(40)), now);
     let mut commands = Vec::new();
     for (kind, plural, id) in [(&definition, "customresourcedefinitions", &crd), (&vertex, "vertices", &object)] {
-        commands.extend(state.step(Event::Served(kind.clone(), plural.into()), now));
+        commands.extend(state.step(Event::Served(kind.clone(), plural.into(), BTreeSet::new()), now));
         commands.extend(state.step(Event::Listing(kind.clone(), 1), now));
         commands.extend(state.step(ours(id, 1), now));
     }
@@ -199,7 +199,7 @@ fn a_crd_is_kept_for_an_object_that_is_kept() {
     state.step(nothing(&"a".repeat(40)), now);
     let mut commands = Vec::new();
     for (kind, plural) in [(&definition, "customresourcedefinitions"), (&widget(), "widgets")] {
-        commands.extend(state.step(Event::Served(kind.clone(), plural.into()), now));
+        commands.extend(state.step(Event::Served(kind.clone(), plural.into(), BTreeSet::new()), now));
         commands.extend(state.step(Event::Listing(kind.clone(), 1), now));
     }
     commands.extend(state.step(ours(&crd, 1), now));
@@ -336,7 +336,7 @@ fn a_crd_goes_without_the_objects_of_another_kind() {
         let mut state = sync_of_kinds(kinds.clone(), BTreeSet::from([object.clone(), crd.clone()]));
         let (commit, declared) = ("a".repeat(40), Some(Arc::clone(&set)));
         state.step(Event::Compiled { commit, declared, findings: Vec::new() }, now);
-        let served = plural.map(|plural| Event::Served(widget(), plural.into()));
+        let served = plural.map(|plural| Event::Served(widget(), plural.into(), BTreeSet::new()));
         let mut events: Vec<Event> = served.into_iter().collect();
         events.extend(kinds.iter().map(|kind| Event::Listing(kind.clone(), 1)));
         events.extend([ours(&object, 1), ours(&crd, 2)]);

@@ -6,7 +6,7 @@ use crate::model::duration::format_duration;
 use crate::model::finding::Finding;
 use crate::model::object::ObjectId;
 use crate::sync::engine::queue::QueuePlace;
-use crate::sync::live::{Live, Observed, Owner};
+use crate::sync::live::{Live, Observed};
 
 /// Everything that is known of one object.
 #[derive(Default)]
@@ -138,10 +138,18 @@ pub(in crate::sync::engine) struct FailureRecord {
     pub(in crate::sync::engine) passing: bool,
 }
 
+/// Failures in a row from which on users hear of one that is likely over in a moment.
+const TOLD: u32 = 4;
+
 impl FailureRecord {
     /// `true` when users hear of it: a passing failure is told from the fourth attempt on.
     pub(in crate::sync::engine) fn is_told(&self) -> bool {
-        !self.passing || self.attempts > 3
+        !self.passing || self.attempts >= TOLD
+    }
+
+    /// The cause may be over: the next pauses are short. Users go on to hear of the failure until a command works.
+    pub(in crate::sync::engine) fn begin_anew(&mut self) {
+        self.attempts = self.attempts.min(TOLD);
     }
 }
 
@@ -251,7 +259,7 @@ impl Tracked {
 
     /// The live object, if it is the sync's own.
     pub(in crate::sync::engine) fn own(&self) -> Option<&Live> {
-        self.live.as_ref().filter(|live| self.recorded && live.owner == Owner::Us)
+        self.live.as_ref().filter(|live| self.recorded && live.is_ours())
     }
 
     /// Takes the unanswered command; the object is settled then.

@@ -412,7 +412,7 @@ fn an_object_that_moves_to_a_sync_of_the_same_commit_is_released() {
                  metadata: {name: child, namespace: config-management-system}\nspec: {}\n";
     let mut scene = Scene::new(&(config_map("stays") + &config_map("moves")), held(FIRST, "elsewhere", ""));
     scene.commit(SECOND, &(config_map("stays") + child));
-    scene.step(Event::Served(GroupKind::new("configsync.gke.io", "RootSync"), "rootsyncs".into()));
+    scene.step(Event::Served(GroupKind::new("configsync.gke.io", "RootSync"), "rootsyncs".into(), BTreeSet::new()));
     scene.step(Event::Listing(GroupKind::new("configsync.gke.io", "RootSync"), 2));
     scene.step(Event::Listed(GroupKind::new("configsync.gke.io", "RootSync"), 2));
     scene.commands.extend(recorded(&mut scene.state, scene.now));
