@@ -16,7 +16,7 @@ use kube::core::discovery::v2::APIGroupDiscoveryList;
 use kube::discovery::{ApiResource, Discovery, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::broadcast;
 
 use super::path;
 use crate::model::duration::format_duration;
@@ -72,7 +72,6 @@ pub struct Cluster {
 const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 
 /// The kinds that discovery has found so far.
-#[derive(Default)]
 struct DiscoveredKinds {
     served: RwLock<BTreeMap<GroupKind, Served>>,
     /// Kinds that were not served as discovery said: it is asked again before they are used. Until then their scope is known from
@@ -82,8 +81,15 @@ struct DiscoveredKinds {
     begun: AtomicU64,
     /// The number of the last discovery that is over, and its failure.
     ended: tokio::sync::Mutex<(u64, Option<ApiError>)>,
-    /// Tells of each discovery that works.
-    discoveries: watch::Sender<()>,
+    /// Tells of each discovery that works, the kinds in the order in which they are followed.
+    discoveries: broadcast::Sender<()>,
+}
+
+impl Default for DiscoveredKinds {
+    fn default() -> Self {
+        let (served, doubted, begun, ended) = Default::default();
+        Self { served, doubted, begun, ended, discoveries: broadcast::Sender::new(1) }
+    }
 }
 
 impl Cluster {
@@ -153,7 +159,8 @@ impl Cluster {
         }
         *self.kinds.served.write().unwrap_or_else(PoisonError::into_inner) = kinds;
         self.kinds.doubted.write().unwrap_or_else(PoisonError::into_inner).clear();
-        self.kinds.discoveries.send_replace(());
+        // It fails while no kind is followed.
+        let _ = self.kinds.discoveries.send(());
         Ok(())
     }
 
@@ -176,7 +183,7 @@ impl Cluster {
     }
 
     /// Tells when discovery has found the kinds again.
-    pub fn discoveries(&self) -> watch::Receiver<()> {
+    pub fn discoveries(&self) -> broadcast::Receiver<()> {
         self.kinds.discoveries.subscribe()
     }
 
@@ -435,7 +442,7 @@ impl Cluster {
         let versions = versions.iter().map(|version| (*version).to_owned()).collect();
         let served = Served { resource, namespaced: true, watchable: true, versions };
         self.kinds.served.write().unwrap_or_else(PoisonError::into_inner).insert(kind.clone(), served);
-        self.kinds.discoveries.send_replace(());
+        let _ = self.kinds.discoveries.send(());
     }
 }
 

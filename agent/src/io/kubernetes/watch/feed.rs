@@ -11,7 +11,8 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kube::core::Status;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::broadcast::error::RecvError::Lagged;
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::alive::Alive;
@@ -100,8 +101,8 @@ pub(super) struct Feed {
     lost: Option<Finding>,
     /// The highest version that was told.
     newest: u64,
-    restores: watch::Receiver<u64>,
-    discoveries: watch::Receiver<()>,
+    restores: broadcast::Receiver<()>,
+    discoveries: broadcast::Receiver<()>,
     /// A watch has ended before its time, so that discovery is to be asked.
     interrupted: bool,
 }
@@ -233,7 +234,7 @@ impl Feed {
         let Some(mut pages) = self.begin_list(served, true).await else { return Ok(String::new()) };
         let mut version = String::new();
         let cluster = Arc::clone(&self.watches.cluster);
-        self.restores.mark_unchanged();
+        self.restores = self.restores.resubscribe();
         while let Some(page) = pages.next(&cluster).await? {
             version.clone_from(&page.version);
             self.show(page).await;
@@ -248,8 +249,8 @@ impl Feed {
         let before = std::mem::replace(&mut self.newest, number(version));
         if self.newest < before && is_in_etcd(&self.kind) {
             tracing::warn!(kind = %self.kind, "the resource versions have fallen, as after a restore of etcd");
-            self.watches.restores.send_modify(|restores| *restores += 1);
-            self.restores.mark_unchanged();
+            let _ = self.watches.restores.send(());
+            self.restores = self.restores.resubscribe();
         }
     }
 
@@ -360,8 +361,8 @@ impl Feed {
                     Ok(Err(error)) => return Ok(Closed::Failed(error)),
                 },
                 // It does not fail while the watches are there.
-                Ok(()) = self.restores.changed() => return Ok(Closed::Expired),
-                Ok(()) = self.discoveries.changed() => self.compare_versions().await,
+                Ok(()) | Err(Lagged(_)) = self.restores.recv() => return Ok(Closed::Expired),
+                Ok(()) | Err(Lagged(_)) = self.discoveries.recv() => self.compare_versions().await,
                 () = sleep_until(join_at), if waiting => {}
             }
         }

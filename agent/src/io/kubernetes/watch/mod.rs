@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
 use super::client::Cluster;
@@ -53,7 +53,7 @@ pub struct Watches {
     followers: AtomicU64,
     sessions: AtomicU64,
     /// Restores of etcd that were noticed.
-    restores: watch::Sender<u64>,
+    restores: broadcast::Sender<()>,
 }
 
 /// The task of one kind.
@@ -81,7 +81,7 @@ impl Watches {
             declared: Mutex::default(),
             followers: AtomicU64::default(),
             sessions: AtomicU64::default(),
-            restores: watch::Sender::default(),
+            restores: broadcast::Sender::new(1),
         }
     }
 
