@@ -70,8 +70,8 @@ use holdings::SyncHoldings;
 use leader::{Candidacy, Leader, LeaderConnections, LeaseThread};
 use rbac::RbacChanges;
 use records::Records;
-use sync::{ExitReason, Instructions};
-use task::SyncTask;
+use sync::Instructions;
+use task::{ExitReason, RESTORED, SyncTask};
 
 /// The name of the agent in the audit log of a cluster, where its identity follows.
 const USER_AGENT: &str = concat!("nomos-agent/", env!("CARGO_PKG_VERSION"));
@@ -425,7 +425,7 @@ async fn by_flags(context: Arc<AgentContext>, flags: Flags, mut stop: watch::Rec
             ExitReason::NotSynced => false,
             // With `once`, a stop before the end is no success.
             ExitReason::Stopped => !once,
-            ExitReason::Restored => anyhow::bail!("{}; start the agent again", sync::RESTORED),
+            ExitReason::Restored => anyhow::bail!("{RESTORED}; start the agent again"),
         }),
         () = stopped => unreachable!("it never ends"),
     }

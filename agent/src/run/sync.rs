@@ -17,7 +17,7 @@ use super::commit_states::CommitTeller;
 use super::rbac::RbacChanges;
 use super::source::{FollowedSource, WarmSource, known};
 use super::start::{RecordedInventory, defined_kinds, start};
-use super::task::SyncTask;
+use super::task::{ExitReason, SyncTask};
 use super::{AgentContext, GRACE, LAST_WORD};
 use crate::api::Removal;
 use crate::compile::declared::Undeclared;
@@ -42,9 +42,6 @@ const NOTICES: usize = 256;
 const BACKLOG: usize = 1024;
 /// Whole objects that may wait for the engine.
 const AUDIT_BACKLOG: usize = 4;
-/// The reason of [`ExitReason::Restored`].
-pub(super) const RESTORED: &str =
-    "the record of the sync is older than the one that was written last: the cluster was restored from a backup";
 /// The name of a commit that there is not.
 const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 /// The longest time for the last report of a sync that ends by itself.
@@ -76,18 +73,6 @@ impl PartialEq for Instructions {
     }
 }
 
-/// The reason why a sync ended.
-pub(super) enum ExitReason {
-    /// The newest commit is applied, or nothing is left of a sync that goes.
-    Synced,
-    /// The newest commit cannot be applied.
-    NotSynced,
-    /// The sync was told to stop.
-    Stopped,
-    /// The cluster was restored from a backup: the sync begins anew with what its record says.
-    Restored,
-}
-
 /// The span of everything that the tasks of a sync do. Its field `sync` is in each of their lines of the log.
 pub(super) fn span(sync: &SyncId) -> tracing::Span {
     // At the highest level, so that no filter leaves the field out of a line that it lets through.
@@ -116,11 +101,8 @@ pub(super) async fn run(
         return Ok(ExitReason::Stopped);
     };
     let (audited, audits) = mpsc::channel(AUDIT_BACKLOG);
-    let (cluster, uid) = (Arc::new(task.cluster(&context.cluster)), object.as_ref().map(|it| it.uid.clone()));
-    let announcer = Announcer::new(Arc::clone(&cluster), &task.sync, uid.as_deref(), Arc::clone(&context.journal));
-    let reporter = Reporter::new(&context.cluster, task.sync.clone(), uid, &context.writes, &context.journal);
     let runner = CommandRunner {
-        cluster,
+        cluster: Arc::new(task.cluster(&context.cluster)),
         metrics: context.metrics.of(&task.sync),
         teller: CommitTeller::of(&task, object.as_ref()),
         sync: task.sync.clone(),
@@ -133,11 +115,11 @@ pub(super) async fn run(
         restores: source.restores.clone(),
         context,
     };
+    let (announcer, reporter) = writers(&runner, object.as_ref());
     // These tasks end with this function.
     let mut tasks = JoinSet::new();
     tasks.spawn(reporter.run(reporting(&task, object, recorded.groups.take()), messages, events).in_current_span());
-    let announced = announcer.run(announced).map(|()| ReporterEnd::Written);
-    tasks.spawn(announced.in_current_span());
+    tasks.spawn(announcer.run(announced).map(|()| ReporterEnd::Written).in_current_span());
     // A spec that changed meanwhile is followed at once.
     instructions.mark_changed();
     let rbac_heeded = runner.context.rbac.borrow().of(&task.sync);
@@ -160,14 +142,21 @@ pub(super) async fn run(
         stalled: None,
     };
     let exit = drive_beside(&mut driver, &mut tasks).await?;
-    if matches!(exit, ExitReason::Restored) {
-        return Ok(exit);
+    if !matches!(exit, ExitReason::Restored) {
+        let until = driver.report_last().await;
+        // The announcer ends when it has told what it was sent.
+        drop(driver);
+        let _ = tokio::time::timeout_at(until, async { while tasks.join_next().await.is_some() {} }).await;
     }
-    let until = driver.report_last().await;
-    // The announcer ends when it has told what it was sent.
-    drop(driver);
-    let _ = tokio::time::timeout_at(until, async { while tasks.join_next().await.is_some() {} }).await;
     Ok(exit)
+}
+
+/// Those that write Events, and the record and the status.
+fn writers(runner: &CommandRunner, object: Option<&SyncObject>) -> (Announcer, Reporter) {
+    let CommandRunner { context, cluster, sync, .. } = runner;
+    let (journal, uid) = (&context.journal, object.map(|object| object.uid.clone()));
+    let announcer = Announcer::new(Arc::clone(cluster), sync, uid.as_deref(), Arc::clone(journal));
+    (announcer, Reporter::new(&context.cluster, sync.clone(), uid, &context.writes, journal))
 }
 
 /// Reads the record of an earlier run; `None` if the sync is told to stop.
@@ -191,11 +180,9 @@ async fn recorded(
 async fn drive_beside(driver: &mut Driver<'_>, tasks: &mut JoinSet<ReporterEnd>) -> anyhow::Result<ExitReason> {
     tokio::select! {
         exit = driver.drive() => exit,
-        Some(ended) = tasks.join_next() => {
-            match ended.context("writing the status or Events broke down")? {
-                ReporterEnd::Restored => Ok(ExitReason::Restored),
-                ReporterEnd::Written => anyhow::bail!("writing the status or Events ended too early"),
-            }
+        Some(ended) = tasks.join_next() => match ended.context("writing the status or Events broke down")? {
+            ReporterEnd::Restored => Ok(ExitReason::Restored),
+            ReporterEnd::Written => anyhow::bail!("writing the status or Events ended too early"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The facts of one sync object, or of the flags, by which a sync is served.
+//! The facts of one sync object, or of the flags, by which a sync is served, and the reason why it ended.
 
 use std::time::Duration;
 
@@ -53,6 +53,22 @@ impl SyncTask {
         SpecFacts { generation: self.generation, resource_status: self.resource_status }
     }
 }
+
+/// The reason why a sync ended.
+pub(super) enum ExitReason {
+    /// The newest commit is applied, or nothing is left of a sync that goes.
+    Synced,
+    /// The newest commit cannot be applied.
+    NotSynced,
+    /// The sync was told to stop.
+    Stopped,
+    /// The cluster was restored from a backup: the sync begins anew with what its record says.
+    Restored,
+}
+
+/// The reason of [`ExitReason::Restored`].
+pub(super) const RESTORED: &str =
+    "the record of the sync is older than the one that was written last: the cluster was restored from a backup";
 
 #[cfg(test)]
 impl SyncTask {

@@ -5,8 +5,9 @@
 //! object stays in the ResourceGroup that it was first put into, and a further ResourceGroup is added when the others are
 //! full. So a commit rewrites only the ResourceGroups whose objects it changes.
 
+mod written;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use serde_json::{Value, json};
 
@@ -18,6 +19,10 @@ use crate::sync::engine::ResourceState;
 use crate::sync::health::Health;
 use crate::sync::moment::Moment;
 use crate::sync::plan::memory::{GuardMemory, GuardNotes};
+
+use written::{KeptGroup, digest, digest_of_ids};
+
+pub use written::{Reread, WrittenGroup};
 
 /// Room for identities and statuses in one ResourceGroup, well below the limit of etcd.
 /// <https://etcd.io/docs/v3.5/dev-guide/limit/>
@@ -59,80 +64,6 @@ impl Groups {
             self.0.push(BTreeSet::new());
         }
     }
-}
-
-/// A ResourceGroup as the API server last returned it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WrittenGroup {
-    /// The objects in its spec.
-    pub resources: Vec<ResourceId>,
-    /// Its status.
-    pub status: ResourceGroupStatus,
-    /// Its generation, which the status names.
-    pub generation: i64,
-    /// Its resource version.
-    pub version: u64,
-    /// Its annotation that says if it holds the status of each object.
-    pub status_mode: String,
-    /// Its annotations that the guard needs.
-    pub notes: GuardNotes,
-}
-
-/// The part of a [`WrittenGroup`] that is kept: healthy objects are in digests alone, so that they take no memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct KeptGroup {
-    /// Digest of the objects in its spec; `None` if a write of it may still be carried out.
-    resources: Option<u64>,
-    /// Digest of its status; `None` if a write of it may still be carried out.
-    status: Option<u64>,
-    /// Number of objects in its status.
-    statuses: usize,
-    /// Its status with the objects alone that have conditions.
-    conditions: ResourceGroupStatus,
-    generation: i64,
-    /// The newest version that was seen.
-    version: u64,
-    /// A write may have been carried out without an answer, or another client has written: it is read before it is written.
-    unread: bool,
-    status_mode: String,
-    notes: GuardNotes,
-}
-
-/// A group as it was read again, beside what was last written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reread {
-    /// It has all that was written.
-    AsWritten,
-    /// It lacks something that was written.
-    Lacking,
-    /// It is an older version: the cluster was restored from a backup.
-    Older,
-}
-
-impl From<WrittenGroup> for KeptGroup {
-    fn from(group: WrittenGroup) -> Self {
-        let WrittenGroup { resources, status: mut conditions, generation, version, status_mode, notes } = group;
-        let (status, statuses) = (Some(digest(&conditions)), conditions.resource_statuses.len());
-        conditions.resource_statuses.retain(|status| !status.conditions.is_empty());
-        conditions.resource_statuses.shrink_to_fit();
-        let resources = digest_of_ids(resources.iter().map(|id| [&*id.group, &*id.kind, &*id.namespace, &*id.name]));
-        let (resources, unread) = (Some(resources), false);
-        Self { resources, status, statuses, conditions, generation, version, unread, status_mode, notes }
-    }
-}
-
-/// Digest of a value, good for comparisons within one process only.
-fn digest(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// Digest of a list of identities.
-fn digest_of_ids<'a>(ids: impl Iterator<Item = [&'a str; 4]>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    ids.for_each(|parts| parts.hash(&mut hasher));
-    hasher.finish()
 }
 
 /// A ResourceGroup to be applied: its spec and metadata, or its status alone.

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::*;
 use crate::api::{SyncCondition, Time};
-use crate::model::finding::Code;
+use crate::model::finding::{Code, Finding};
 use crate::model::metadata::annotation;
 use crate::model::object::ObjectId;
-use crate::sync::engine::{ResourceState, Stage};
+use crate::sync::engine::{Report, ResourceState, Stage};
 use crate::sync::health::Health;
 use crate::sync::plan::memory::{GuardMemory, Proof};
 use crate::sync::plan::recent::RecentPrunes;

@@ -107,7 +107,7 @@ fn an_object_that_the_sync_itself_has_deleted_is_no_drift_when_it_is_declared_ag
         if by_sync {
             let mut commands = state.step(compiled("b", &one), now);
             commands.extend(recorded(&mut state, now));
-            assert_eq!(deleted(&commands), [b.clone()]);
+            assert!(deleted(&commands).contains(&b));
             state.step(Event::Finished(b.clone(), Outcome::Deleted), now);
             state.step(compiled("c", &both), now);
         }
