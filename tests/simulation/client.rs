@@ -315,13 +315,13 @@ impl Client {
         for index in 0..2 {
             let name = InventoryRecord::name(&self.id, index);
             let version = version(&name);
-            self.tell(ReportMessage::Group(name, version, true), now);
+            self.tell(ReportMessage::Group { name, version, listed: true }, now);
         }
     }
 
     /// `true` while its record may have been changed by others.
     pub(crate) fn doubts_its_record(&self) -> bool {
-        let is_group = |message: &ReportMessage| matches!(message, ReportMessage::Group(..));
+        let is_group = |message: &ReportMessage| matches!(message, ReportMessage::Group { .. });
         self.reporting.is_doubtful() || self.messages.iter().any(is_group)
     }
 

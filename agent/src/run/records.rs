@@ -67,7 +67,7 @@ impl Records {
     fn send(&self, id: &str, name: String, version: Option<u64>, listed: bool) {
         if let Some(reports) = lock(&self.0).get(id) {
             // It fails when the sync has ended.
-            let _ = reports.send(ReportMessage::Group(name, version, listed));
+            let _ = reports.send(ReportMessage::Group { name, version, listed });
         }
     }
 }

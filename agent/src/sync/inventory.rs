@@ -137,10 +137,13 @@ impl InventoryRecord {
     /// Config Sync may write others.
     pub fn read_again(&mut self, index: usize, found: Option<WrittenGroup>) -> Reread {
         let Some(place) = self.written.get_mut(index) else { return Reread::AsWritten };
-        let (Some(before), Some(found)) = (place.as_mut(), found.clone().map(KeptGroup::from)) else {
-            let is_gone = place.is_some();
-            *place = found.map(KeptGroup::from);
-            return if is_gone { Reread::Lacking } else { Reread::AsWritten };
+        let (before, found) = match (place.as_mut(), found.map(KeptGroup::from)) {
+            (Some(before), Some(found)) => (before, found),
+            (before, found) => {
+                let is_gone = before.is_some();
+                *place = found;
+                return if is_gone { Reread::Lacking } else { Reread::AsWritten };
+            }
         };
         if found.version < before.version {
             return Reread::Older;

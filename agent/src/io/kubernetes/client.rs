@@ -5,7 +5,7 @@ mod error;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::AsyncReadExt as _;
@@ -17,11 +17,13 @@ use kube::discovery::{ApiResource, Discovery, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 use super::path;
 use crate::model::duration::format_duration;
 use crate::model::metadata::{FIELD_MANAGER, SyncId};
 use crate::model::object::{GroupKind, ObjectId};
+use crate::model::shared::lock;
 use crate::model::visible::escaped_json;
 use crate::sync::engine::Failure;
 
@@ -41,6 +43,8 @@ pub const JSON_PATCH: &str = "application/json-patch+json";
 const TIMEOUT: Duration = Duration::from_secs(40);
 /// Time in which an API server that works answers a request that costs it nothing.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time for which discovery is not asked again about a version that it did not show.
+const JUST: Duration = Duration::from_secs(1);
 
 /// A kind as the API server serves it.
 #[derive(Clone, Debug)]
@@ -81,14 +85,16 @@ struct DiscoveredKinds {
     begun: AtomicU64,
     /// The number of the last discovery that is over, and its failure.
     ended: tokio::sync::Mutex<(u64, Option<ApiError>)>,
+    /// When discovery worked last.
+    asked_at: Mutex<Option<Instant>>,
     /// Tells of each discovery that works, the kinds in the order in which they are followed.
     discoveries: broadcast::Sender<()>,
 }
 
 impl Default for DiscoveredKinds {
     fn default() -> Self {
-        let (served, doubted, begun, ended) = Default::default();
-        Self { served, doubted, begun, ended, discoveries: broadcast::Sender::new(1) }
+        let (served, doubted, begun, ended, asked_at) = Default::default();
+        Self { served, doubted, begun, ended, asked_at, discoveries: broadcast::Sender::new(1) }
     }
 }
 
@@ -159,6 +165,7 @@ impl Cluster {
         }
         *self.kinds.served.write().unwrap_or_else(PoisonError::into_inner) = kinds;
         self.kinds.doubted.write().unwrap_or_else(PoisonError::into_inner).clear();
+        *lock(&self.kinds.asked_at) = Some(Instant::now());
         // It fails while no kind is followed.
         let _ = self.kinds.discoveries.send(());
         Ok(())
@@ -224,9 +231,16 @@ impl Cluster {
         if let Some(served) = self.served(kind).await?.in_version(version) {
             return Ok(served);
         }
-        self.discover().await?;
+        // Many objects may be declared in a version that is not served any more.
+        if !self.was_just_asked() {
+            self.discover().await?;
+        }
         let served = self.known(kind).ok_or_else(|| ApiError::Unserved(kind.clone()))?;
         served.in_version(version).ok_or_else(|| ApiError::UnservedVersion(kind.clone(), version.to_owned()))
+    }
+
+    fn was_just_asked(&self) -> bool {
+        lock(&self.kinds.asked_at).is_some_and(|at| at.elapsed() < JUST)
     }
 
     /// A kind turned out not to be served as discovery said: the next use of it asks discovery again.

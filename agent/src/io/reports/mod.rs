@@ -28,9 +28,9 @@ pub fn now() -> Moment {
 }
 
 /// The answer to a request for a document that failed.
-fn failed(what: &str, error: &ApiError) -> ReportAnswer {
+fn failed(doing: &str, error: &ApiError) -> ReportAnswer {
     let again = error.is_transient();
-    tracing::warn!(%error, again, "cannot write {what}");
-    let why = format!("cannot write {what}: {error}");
+    tracing::warn!(%error, again, "cannot {doing}");
+    let why = format!("cannot {doing}: {error}");
     if again { ReportAnswer::Unavailable(why) } else { ReportAnswer::Refused(why) }
 }

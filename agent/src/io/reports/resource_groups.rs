@@ -79,8 +79,10 @@ pub(super) async fn write(
 ) -> ReportAnswer {
     match cluster.apply(&format!("{}{subresource}", group_path(sync, name)), body).await {
         Ok(group) => ReportAnswer::Group(Box::new(written(group))),
-        Err(error) if error.code() == 409 => ReportAnswer::Outdated,
-        Err(error) => failed(&format!("the ResourceGroup {name}{subresource}"), &error),
+        Err(error) if error.code() == 409 => {
+            ReportAnswer::Outdated(format!("cannot write the ResourceGroup {name}{subresource}: {error}"))
+        }
+        Err(error) => failed(&format!("write the ResourceGroup {name}{subresource}"), &error),
     }
 }
 
@@ -90,7 +92,7 @@ pub(super) async fn read(cluster: &Cluster, sync: &SyncId, name: &str) -> Report
         Ok(group) if is_of(sync, &group) => ReportAnswer::Group(Box::new(written(group))),
         Ok(_) => ReportAnswer::Gone,
         Err(error) if error.code() == 404 => ReportAnswer::Gone,
-        Err(error) => failed(&format!("the ResourceGroup {name}"), &error),
+        Err(error) => failed(&format!("read the ResourceGroup {name}"), &error),
     }
 }
 
@@ -109,7 +111,7 @@ pub(super) async fn of_another(cluster: &Cluster, sync: &SyncId, name: &str) -> 
     let group = match cluster.get::<Value>(&group_path(sync, name)).await {
         Ok(group) => group,
         Err(error) if error.code() == 404 => return None,
-        Err(error) => return Some(failed(&format!("the ResourceGroup {name}"), &error)),
+        Err(error) => return Some(failed(&format!("read the ResourceGroup {name}"), &error)),
     };
     let id = group["metadata"]["labels"][label::INVENTORY_ID].as_str().unwrap_or_default();
     if id == sync.inventory_id() {

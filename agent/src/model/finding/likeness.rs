@@ -4,7 +4,7 @@
 use super::Finding;
 
 impl Finding {
-    /// `true` if both differ at most in numbers, identities and the order of words.
+    /// `true` if both differ at most in ports, identities and the order of words.
     pub fn is_like(&self, other: &Self) -> bool {
         self.code == other.code
             && self.hint == other.hint
@@ -13,13 +13,11 @@ impl Finding {
     }
 }
 
-/// The words of a message that are no numbers and no parts of an identity, sorted.
+/// The words of a message that are no ports and no parts of an identity, sorted. Shorter numbers are of names, or say how many.
 fn words(message: &str) -> Vec<&str> {
-    let is_number = |word: &str| {
-        word.bytes().any(|byte| byte.is_ascii_digit()) || word.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
+    let is_noise = |word: &str| word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let words = message.split(|c: char| !c.is_alphanumeric());
-    let mut words: Vec<&str> = words.filter(|word| !word.is_empty() && !is_number(word)).collect();
+    let mut words: Vec<&str> = words.filter(|word| !word.is_empty() && !is_noise(word)).collect();
     words.sort_unstable();
     words
 }
@@ -46,6 +44,8 @@ mod tests {
             ("invalid: spec.path: Required value", "invalid: spec.port: Required value", false),
             ("invalid: spec.x: Required value", "invalid: spec.x: Required value, spec.x: Too long", false),
             ("timeout", "refused", false),
+            ("secret cert-1 not found", "secret cert-2 not found", false),
+            ("exceeded quota: cpu=10", "exceeded quota: cpu=20", false),
         ] {
             assert_eq!(finding(one).is_like(&finding(other)), alike, "{one} / {other}");
         }

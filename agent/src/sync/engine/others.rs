@@ -133,7 +133,9 @@ impl Others {
     /// Number of the objects of this sync object; `None` as long as the sync has not told.
     pub(super) fn number_of(&self, object: &ObjectId) -> Option<ObjectCount> {
         let manager = SyncId::of_object(object)?.manager();
-        match self.syncs.as_ref().and_then(|syncs| syncs.get(&manager)) {
+        // A sync by flags hears of no other one.
+        let Some(syncs) = &self.syncs else { return Some(None) };
+        match syncs.get(&manager) {
             None => Some(Some(0)),
             Some(Holdings::Untold) => None,
             Some(Holdings::Unreadable) => Some(None),
@@ -375,6 +377,11 @@ impl State {
         }
         if self.has_handed_over_held() {
             self.judge_again();
+        }
+        // One of them may have told how many objects go with it.
+        let takes_along = |id: &ObjectId| self.objects.live(id).is_some_and(|live| live.takes_along);
+        if self.sync_objects().into_iter().any(|id| takes_along(id) && self.action(id) == Action::Delete) {
+            self.prunes.found();
         }
         let waits = |id: &ObjectId| {
             let live = self.objects.live(id);

@@ -178,7 +178,7 @@ impl State {
                 return;
             }
             let notes = tracked.notes_mut();
-            (notes.late_at, notes.late, notes.overtaken) = (None, false, 0);
+            (notes.late_at, notes.late, notes.overtaken, notes.pruned) = (None, false, 0, false);
             (notes.overdue_at, notes.overdue) = (None, false);
             notes.rewritten = rewritten;
         });
@@ -345,7 +345,7 @@ impl State {
             self.objects.change(&id, |tracked| {
                 tracked.phase = Phase::Settled;
                 if let Some(failure) = &mut tracked.notes_mut().failure {
-                    failure.attempts = 1;
+                    failure.begin_anew();
                 }
             });
             self.look_again(&id, now);

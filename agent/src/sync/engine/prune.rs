@@ -200,12 +200,12 @@ impl State {
             let passed = prune.deletions.into_iter().map(|(id, _)| id).collect();
             return Judgement::Judged { passed, held: None };
         }
-        match self.counted_definitions(&prune.deletions) {
-            Some(definitions) => prune.definitions = definitions,
+        match self.counted_along(&prune.deletions) {
+            Some(taking_along) => prune.taking_along = taking_along,
             None => return Judgement::Counting,
         }
         if let Some(granted) = &mut self.prunes.granted {
-            granted.forget_grown(&prune.definitions);
+            granted.forget_grown(&prune.taking_along);
         }
         let given = self.settings.approval.clone().filter(|approval| approval.starts_with(commit));
         self.prunes.inherit(&prune, given.as_deref(), now);
@@ -235,8 +235,8 @@ impl State {
                 refused: given.as_deref(),
                 how_to_approve: &self.settings.how_to_approve,
             });
-            let Prune { deletions, definitions, .. } = held;
-            (finding, Offer { approval, deletions, definitions })
+            let Prune { deletions, taking_along, .. } = held;
+            (finding, Offer { approval, deletions, taking_along })
         });
         Judgement::Judged { passed, held }
     }
@@ -258,8 +258,8 @@ impl State {
         if !covered && *given != prune.approval(commit) {
             return false;
         }
-        let (deletions, definitions) = (prune.deletions.clone(), prune.definitions.clone());
-        self.prunes.granted = Some(Offer { approval: given.clone(), deletions, definitions });
+        let (deletions, taking_along) = (prune.deletions.clone(), prune.taking_along.clone());
+        self.prunes.granted = Some(Offer { approval: given.clone(), deletions, taking_along });
         true
     }
 
@@ -292,6 +292,7 @@ impl State {
     fn is_deleted_by(&self, declared: &DeclaredSet, id: &ObjectId, live: &Live) -> bool {
         !self.is_kept(id)
             && !self.is_in_held_commit(id)
+            && (!live.takes_along || self.others.number_of(id).is_some())
             && self.kinds.is_countable(id)
             && self.unlisted_in(id).is_none()
             && self.action_by(declared, id, live) == Action::Delete
@@ -318,7 +319,7 @@ impl State {
 
     /// The CRDs among these deletions, and the syncs that take their objects along, with the number of objects that go with each and are no
     /// deletions themselves; `None` while objects are being counted.
-    fn counted_definitions(&mut self, deletions: &Deletions) -> Option<Vec<(ObjectId, ObjectCount)>> {
+    fn counted_along(&mut self, deletions: &Deletions) -> Option<Vec<(ObjectId, ObjectCount)>> {
         let mut counted = Some(Vec::new());
         for (crd, _) in deletions.iter().filter(|(id, _)| id.is_crd()) {
             let Some(count) = self.prunes.counts.get(crd) else {
@@ -336,11 +337,8 @@ impl State {
         }
         let takes_along = |id: &&ObjectId| self.objects.live(id).is_some_and(|live| live.takes_along);
         for sync in deletions.iter().map(|(id, _)| id).filter(takes_along) {
-            let objects = self.others.number_of(sync);
-            counted = counted.zip(objects).map(|(mut counted, objects)| {
-                counted.push((sync.clone(), objects));
-                counted
-            });
+            let objects = self.others.number_of(sync).flatten();
+            counted.iter_mut().for_each(|counted| counted.push((sync.clone(), objects)));
         }
         counted
     }

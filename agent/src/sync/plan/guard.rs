@@ -66,7 +66,7 @@ pub struct Prune {
     pub deletions: Deletions,
     /// CRDs that would be deleted, and syncs that take their objects along, with the number of objects that go with them and are not in
     /// the inventory; `None` when these cannot be counted.
-    pub definitions: Vec<(ObjectId, Option<usize>)>,
+    pub taking_along: Vec<(ObjectId, Option<usize>)>,
 }
 
 impl Prune {
@@ -74,7 +74,7 @@ impl Prune {
     /// two or more objects, or if objects that are not the sync's go with a CRD. Without a record that names the objects, any
     /// deletion is.
     pub fn is_large(&self, left: usize) -> bool {
-        let Self { inventory, kept, recorded, deletions, definitions, unproven } = self;
+        let Self { inventory, kept, recorded, deletions, taking_along, unproven } = self;
         let namespaces = deletions.iter().any(|(id, _)| id.is_namespace());
         let all_namespaces = inventory.namespaces.max(recorded.namespaces) >= 2 && namespaces && kept.namespaces == 0;
         let everything = inventory.objects.max(recorded.objects) >= 2 && kept.objects == 0;
@@ -82,7 +82,7 @@ impl Prune {
             None => true,
             Some(objects) => id.is_crd() && *objects > 0,
         };
-        let takes_along = definitions.iter().any(takes_others);
+        let takes_along = taking_along.iter().any(takes_others);
         let too_many = self.number() > left;
         !deletions.is_empty() && (*unproven || all_namespaces || everything || takes_along || too_many)
     }
@@ -94,15 +94,15 @@ impl Prune {
 
     /// Number of objects that go by one deletion: a sync takes its own along.
     pub fn weight(&self, id: &ObjectId) -> usize {
-        let along = self.definitions.iter().find(|(other, _)| other == id && !id.is_crd());
+        let along = self.taking_along.iter().find(|(other, _)| other == id && !id.is_crd());
         1 + along.and_then(|(_, objects)| *objects).unwrap_or(0)
     }
 
     /// Leaves out these deletions.
     pub fn leave_out(&mut self, mut out: impl FnMut(&(ObjectId, Box<str>)) -> bool) {
-        let Self { deletions, definitions, .. } = self;
+        let Self { deletions, taking_along, .. } = self;
         deletions.retain(|deletion| !out(deletion));
-        definitions.retain(|(crd, _)| deletions.iter().any(|(id, _)| id == crd));
+        taking_along.retain(|(taker, _)| deletions.iter().any(|(id, _)| id == taker));
     }
 
     /// The approval of exactly these deletions by this commit: `<commit>.<digest>`. A later deletion of objects with the same
@@ -112,7 +112,7 @@ impl Prune {
         for (id, uid) in &self.deletions {
             let _ = writeln!(text, "{}\n{}\n{}\n{}\n{uid}", id.group(), id.kind(), id.namespace(), id.name());
         }
-        for (id, objects) in &self.definitions {
+        for (id, objects) in &self.taking_along {
             let _ = writeln!(text, "{} {objects:?}", id.name());
         }
         format!("{commit}.{}", hex(&Sha256::digest(text.as_bytes())[..4]))
@@ -122,7 +122,8 @@ impl Prune {
     /// first ones.
     pub fn finding(&self, held: &HeldPrune<'_>) -> Finding {
         let HeldPrune { commit, in_force, dynamic, recent, approval, refused, how_to_approve } = *held;
-        let has_others = |id: &ObjectId| self.definitions.iter().any(|(crd, others)| crd == id && *others != Some(0));
+        let has_others =
+            |id: &ObjectId| self.taking_along.iter().any(|(taker, others)| taker == id && *others != Some(0));
         let takes_along = |id: &ObjectId| id.is_namespace() || has_others(id);
         let mut ids: Vec<&ObjectId> = self.deletions.iter().map(|(id, _)| id).collect();
         ids.sort_by_key(|id| !takes_along(id));
@@ -171,7 +172,7 @@ impl Prune {
     }
 
     fn named(&self, id: &ObjectId) -> String {
-        match self.definitions.iter().find(|(definition, _)| definition == id) {
+        match self.taking_along.iter().find(|(taker, _)| taker == id) {
             None | Some((_, Some(0))) => id.to_string(),
             Some((_, Some(objects))) if !id.is_crd() => format!("{id} (with its {objects} objects)"),
             Some((_, None)) if !id.is_crd() => format!("{id} (with all its objects, which cannot be counted)"),
@@ -283,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_definition_that_takes_objects_of_others_along_is_held() {
-        let with = |objects| Prune { definitions: vec![(object(CRD, 0), objects)], ..prune(20, 0, &[CRD]) };
+        let with = |objects| Prune { taking_along: vec![(object(CRD, 0), objects)], ..prune(20, 0, &[CRD]) };
         assert!(!with(Some(0)).is_large(10));
         assert!(with(Some(1)).is_large(10));
         assert!(with(None).is_large(10), "nobody knows how many");
@@ -292,8 +293,10 @@ mod tests {
 
     #[test]
     fn the_objects_of_a_sync_that_takes_them_along_count_for_the_budget() {
-        let with =
-            |objects| Prune { definitions: vec![(object("RootSync", 0), objects)], ..prune(20, 0, &["RootSync", "A"]) };
+        let with = |objects| Prune {
+            taking_along: vec![(object("RootSync", 0), objects)],
+            ..prune(20, 0, &["RootSync", "A"])
+        };
         assert_eq!((with(Some(8)).number(), with(Some(8)).is_large(10)), (10, false));
         assert!(with(Some(9)).is_large(10) && with(None).is_large(10));
     }
@@ -356,7 +359,7 @@ mod tests {
         let kinds = [vec!["A"; 29], vec![CRD]].concat();
         let mut many = prune(40, 0, &kinds);
         let crd = many.deletions.last().expect("thirty").0.clone();
-        many.definitions = vec![(crd.clone(), Some(7))];
+        many.taking_along = vec![(crd.clone(), Some(7))];
         let finding = many.finding(&held());
         assert_eq!((finding.places.len(), finding.places[0].resource.as_ref()), (30, Some(&Resource::named(&crd, ""))));
         assert!(finding.message.contains("and 10 more. Nothing of it is applied"), "{}", finding.message);

@@ -21,7 +21,7 @@ impl ReportAnswer {
     pub(super) fn verdict(&self) -> Verdict {
         match self {
             Self::Group(_) | Self::Done | Self::Gone => Verdict::Written,
-            Self::Refused(_) | Self::Outdated => Verdict::Refused,
+            Self::Refused(_) | Self::Outdated(_) => Verdict::Refused,
             Self::Unsent(_) | Self::Unavailable(_) => Verdict::Unavailable,
         }
     }
@@ -29,8 +29,8 @@ impl ReportAnswer {
     /// The reason why a document is not written, if it is for users.
     pub(super) fn failure(&self) -> Option<&str> {
         match self {
-            Self::Refused(why) | Self::Unsent(why) | Self::Unavailable(why) => Some(why),
-            Self::Group(_) | Self::Done | Self::Gone | Self::Outdated => None,
+            Self::Refused(why) | Self::Outdated(why) | Self::Unsent(why) | Self::Unavailable(why) => Some(why),
+            Self::Group(_) | Self::Done | Self::Gone => None,
         }
     }
 }
@@ -68,6 +68,11 @@ pub(super) struct RecordJob {
 }
 
 impl RecordJob {
+    /// `true` before the first failed attempt.
+    pub(super) fn is_first(&self) -> bool {
+        self.retry.not_before.is_none()
+    }
+
     /// A record that is not written, be it refused, is written again after a pause: nothing is made before.
     pub(super) fn answered(&mut self, index: usize, verdict: Verdict, now: Instant) {
         match verdict {

@@ -16,8 +16,15 @@ pub enum ReportMessage {
     Refused(Box<Finding>, i64),
     /// A newer spec is followed.
     Spec(SpecFacts),
-    /// The ResourceGroup of this name is there in this version, or is gone. `true` if a list says so.
-    Group(String, Option<u64>, bool),
+    /// A watch or a list shows a ResourceGroup.
+    Group {
+        /// Its name.
+        name: String,
+        /// Its resource version; `None` if it is gone.
+        version: Option<u64>,
+        /// A list says so. It may be older than the last write.
+        listed: bool,
+    },
     /// The state of a sync that stops. The status is written first, then what else is left; nothing is tried twice.
     Last(Box<Report>),
 }
@@ -84,8 +91,9 @@ pub enum ReportAnswer {
     Gone,
     /// The API server refuses the request, for this reason. Another attempt helps when a user has done something.
     Refused(String),
-    /// Another client has written the ResourceGroup since it was last seen.
-    Outdated,
+    /// The API server refuses the request with a conflict, as this reason says: another client has written the ResourceGroup since it was
+    /// last seen.
+    Outdated(String),
     /// The request was not sent, for this reason; another attempt may work.
     Unsent(String),
     /// The API server is away or busy, as this reason says; another attempt may work.

@@ -175,7 +175,7 @@ impl Reporting {
                 (self.about.generation, self.about.refused) = (generation, None);
                 self.resource_status = resource_status;
             }
-            ReportMessage::Group(name, version, listed) => {
+            ReportMessage::Group { name, version, listed } => {
                 let inventory = self.inventory.as_ref();
                 let index = inventory.and_then(|inventory| inventory.touched(&self.sync, &name, version, listed));
                 if let Some(index) = index {
@@ -199,6 +199,7 @@ impl Reporting {
             inventory.remember(&record.memory, now);
         }
         self.supersede(|target| matches!(target, Target::RecordedSpec(_)));
+        // A new record does not wait for the pause of an older one.
         if self.is_unread() {
             self.looks.not_before = None;
         }
@@ -237,7 +238,7 @@ impl Reporting {
             return Some(Job::Report);
         }
         let unread = self.is_unread();
-        if unread && self.looks.is_due(now) {
+        if unread && !self.touched.is_empty() && self.looks.is_due(now) {
             return Some(Job::Look);
         }
         if !unread && self.record.as_ref().is_some_and(|record| record.retry.is_due(now)) {
@@ -257,7 +258,7 @@ impl Reporting {
         self.inventory.as_ref().is_some_and(InventoryRecord::is_unread)
     }
 
-    /// `true` while another client may have changed the record.
+    /// `true` while another client may have changed the record. The simulation asks: until then a sync knows nothing of a restore.
     pub fn is_doubtful(&self) -> bool {
         !self.touched.is_empty() || matches!(self.activity, Activity::Awaiting(Target::ReadGroup(_)))
     }
@@ -422,7 +423,10 @@ impl Reporting {
             Target::ReadGroup(_) => self.record.is_some() && self.is_unread(),
             _ => false,
         };
-        if let Some(why) = answer.failure().filter(|_| keeps_from_recording) {
+        // Another client may write now and then; an answer that comes again and again has another cause.
+        let is_first =
+            matches!(answer, ReportAnswer::Outdated(_)) && self.record.as_ref().is_none_or(RecordJob::is_first);
+        if let Some(why) = answer.failure().filter(|_| keeps_from_recording && !is_first) {
             effects.push(ReportEffect::Unrecorded(why.to_owned()));
         }
         match (&target, answer) {
@@ -449,7 +453,7 @@ impl Reporting {
                 (self.status, self.in_doubt) = (Some((**next).clone()), false);
             }
             (target, ReportAnswer::Unavailable(_)) => self.doubt(target, now),
-            (target, ReportAnswer::Outdated) => self.outdated(target),
+            (target, ReportAnswer::Outdated(_)) => self.outdated(target),
             _ => {}
         }
         match (target, &mut self.record, &mut self.writing) {

@@ -117,7 +117,7 @@ impl World {
             ReportRequest::GroupSpec(document) => {
                 let group = self.groups.entry(document.name).or_default();
                 if is_outdated(&document.body, group) {
-                    return ReportAnswer::Outdated;
+                    return ReportAnswer::Outdated("409".into());
                 }
                 group.resources = serde_json::from_value(document.body["spec"]["resources"].clone()).unwrap();
                 (group.generation, group.version) = (group.generation + 1, group.version + 1);
@@ -130,7 +130,7 @@ impl World {
             ReportRequest::GroupStatus(document) => {
                 let group = self.groups.get_mut(&document.name).unwrap();
                 if is_outdated(&document.body, group) {
-                    return ReportAnswer::Outdated;
+                    return ReportAnswer::Outdated("409".into());
                 }
                 group.status = serde_json::from_value(document.body["status"].clone()).unwrap();
                 group.version += 1;
@@ -435,7 +435,7 @@ fn what_another_client_takes_away_is_written_again() {
     world.take_requests();
     let seen = |world: &World| {
         let version = world.groups.get("root-sync").map(|group| group.version);
-        ReportMessage::Group("root-sync".into(), version, false)
+        ReportMessage::Group { name: "root-sync".into(), version, listed: false }
     };
     let own = seen(&world);
     world.tell(own);
@@ -478,7 +478,7 @@ fn the_record_of_a_restored_backup_is_not_written_over() {
         world.take_requests();
         if told {
             let version = world.groups["root-sync"].version;
-            world.tell(ReportMessage::Group("root-sync".into(), Some(version), true));
+            world.tell(ReportMessage::Group { name: "root-sync".into(), version: Some(version), listed: true });
             assert_eq!(world.take_requests(), ["read"]);
         } else {
             world.tell(record(3, &["x", "z"]));
@@ -508,7 +508,7 @@ fn a_group_that_another_client_has_written_is_read_before_it_is_written() {
     assert!(world.unrecorded.is_empty() && world.lacking == 0 && !world.restored);
 
     // A list that began before our last write is no restored backup.
-    world.tell(ReportMessage::Group("root-sync".into(), Some(1), true));
+    world.tell(ReportMessage::Group { name: "root-sync".into(), version: Some(1), listed: true });
     assert_eq!((world.take_requests(), world.restored), (vec!["read"], false));
 
     world.groups.get_mut("root-sync").unwrap().version += 1;
@@ -519,6 +519,33 @@ fn a_group_that_another_client_has_written_is_read_before_it_is_written() {
         world.wake();
     }
     assert_eq!(world.recorded_names(), ["x"]);
+}
+
+#[test]
+fn a_conflict_that_comes_again_is_told() {
+    let mut world = World::new();
+    world.tell(record(1, &["x"]));
+    world.failures = (0..3).map(|_| ("spec", ReportAnswer::Outdated("denied".into()))).collect();
+    world.tell(record(2, &["x", "y"]));
+    assert!(world.unrecorded.is_empty());
+    world.wake();
+    assert_eq!(world.unrecorded, ["denied"]);
+    while world.recorded.last() != Some(&2) {
+        world.wake();
+    }
+}
+
+/// The pause before the next look may end while the last status is on its way.
+#[test]
+fn a_sync_that_stops_ends_though_the_last_write_of_a_group_had_no_answer() {
+    let mut world = World::new();
+    world.tell(record(1, &["x"]));
+    world.failures = vec![("spec", unavailable())];
+    world.tell(record(2, &["x", "y"]));
+    world.hear(ReportMessage::Last(report("a", Some(&["x"]))));
+    world.now.instant += Duration::from_secs(5);
+    world.answer_all();
+    assert!(world.ended);
 }
 
 #[test]

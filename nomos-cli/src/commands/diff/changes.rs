@@ -262,7 +262,7 @@ async fn deletions(
         let is_of_crd = |(id, _): &&(ObjectId, Box<str>)| plurals.get(crd.name()) == Some(&id.group_kind());
         let own = prune.deletions.iter().filter(is_of_crd).count();
         let others = count(server, crd).await?.map(|all| all.saturating_sub(own));
-        prune.definitions.push((crd.clone(), others));
+        prune.taking_along.push((crd.clone(), others));
     }
     Ok(prune)
 }

@@ -61,6 +61,8 @@ pub(super) enum End {
 enum Closed {
     /// It goes on from its position.
     Ended,
+    /// The API server sent nothing for too long. It goes on from its position.
+    Silent,
     /// The API server does not have the position any more: the kind is listed anew.
     Expired,
     Failed(ApiError),
@@ -187,11 +189,13 @@ impl Feed {
             };
             let opened = Instant::now();
             let closed = self.watch(&served, &mut from).await?;
-            self.ended_after(opened.elapsed());
+            if !matches!(closed, Closed::Silent) {
+                self.ended_after(opened.elapsed());
+            }
             self.audience.give_list_up();
             match closed {
                 Closed::Expired => {}
-                Closed::Ended => position = Some(from),
+                Closed::Ended | Closed::Silent => position = Some(from),
                 Closed::Failed(error) => {
                     self.ends_with(&error)?;
                     tracing::debug!(kind = %self.kind, %error, "the watch broke off and starts again");
@@ -357,7 +361,8 @@ impl Feed {
                 }
                 frame = timeout_at(self.open_at + SILENCE, frames.next()) => match frame {
                     Ok(Ok(Some(frame))) => if let Some(closed) = self.take(frame, from).await { return Ok(closed) },
-                    Ok(Ok(None)) | Err(_) => return Ok(Closed::Ended),
+                    Ok(Ok(None)) => return Ok(Closed::Ended),
+                    Err(_) => return Ok(Closed::Silent),
                     Ok(Err(error)) => return Ok(Closed::Failed(error)),
                 },
                 // It does not fail while the watches are there.

@@ -149,7 +149,7 @@ impl FailureRecord {
 
     /// The cause may be over: the next pauses are short. Users go on to hear of the failure until a command works.
     pub(in crate::sync::engine) fn begin_anew(&mut self) {
-        self.attempts = self.attempts.min(TOLD);
+        self.attempts = self.attempts.min(if self.passing { TOLD } else { 1 });
     }
 }
 

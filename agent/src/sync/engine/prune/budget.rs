@@ -56,13 +56,13 @@ pub(in crate::sync::engine) type ObjectCount = Option<usize>;
 pub(in crate::sync::engine) struct Offer {
     pub(super) approval: String,
     pub(super) deletions: Deletions,
-    pub(super) definitions: Vec<(ObjectId, ObjectCount)>,
+    pub(super) taking_along: Vec<(ObjectId, ObjectCount)>,
 }
 
 impl Offer {
     /// An approval is not for CRDs and syncs with which more objects would go than it was asked for.
     pub(super) fn forget_grown(&mut self, now: &[(ObjectId, ObjectCount)]) {
-        let offered = &self.definitions;
+        let offered = &self.taking_along;
         self.deletions.retain(|(id, _)| along(now, id) <= along(offered, id));
     }
 
@@ -71,17 +71,17 @@ impl Offer {
         // Objects that cannot be counted may be any number.
         let number = |objects: &ObjectCount| objects.unwrap_or(usize::MAX);
         let fewer = |(crd, objects): &(ObjectId, ObjectCount)| {
-            self.definitions.iter().any(|(other, offered)| other == crd && number(objects) <= number(offered))
+            self.taking_along.iter().any(|(other, offered)| other == crd && number(objects) <= number(offered))
         };
         self.approval.starts_with(commit)
             && self.deletions.is_superset(&prune.deletions)
-            && prune.definitions.iter().all(fewer)
+            && prune.taking_along.iter().all(fewer)
     }
 }
 
 /// Number of objects that go along with an object, if it is a CRD or a sync.
-pub(super) fn along(definitions: &[(ObjectId, ObjectCount)], id: &ObjectId) -> usize {
-    let count = definitions.iter().find(|(crd, _)| crd == id).map(|(_, count)| *count);
+pub(super) fn along(taking_along: &[(ObjectId, ObjectCount)], id: &ObjectId) -> usize {
+    let count = taking_along.iter().find(|(crd, _)| crd == id).map(|(_, count)| *count);
     count.map_or(0, |count| count.unwrap_or(usize::MAX))
 }
 
@@ -251,11 +251,11 @@ impl Prunes {
             return;
         }
         let mark = |deletion: &(ObjectId, Box<str>), approval: &str| {
-            PruneMark::new(deletion, along(&prune.definitions, &deletion.0), approval)
+            PruneMark::new(deletion, along(&prune.taking_along, &deletion.0), approval)
         };
         // Once: what is taken back counts no more.
         let mut within_budget = prune.deletions.clone();
-        within_budget.retain(|deletion| self.inherited.remove(&mark(deletion, "")));
+        within_budget.retain(|deletion| self.inherited.remove(&PruneMark::new(deletion, 0, "")));
         let first = self.memory.recent.first(now).unwrap_or(now);
         for deletion in within_budget {
             let counted = Counted::unsent(first, prune.weight(&deletion.0));
@@ -266,15 +266,15 @@ impl Prunes {
         deletions.retain(|deletion| self.inherited.contains(&mark(deletion, approval)));
         if !deletions.is_empty() {
             let of_these = |(crd, _): &&(ObjectId, ObjectCount)| deletions.iter().any(|(id, _)| id == crd);
-            let definitions = prune.definitions.iter().filter(of_these).cloned().collect();
-            self.granted = Some(Offer { approval: approval.to_owned(), deletions, definitions });
+            let taking_along = prune.taking_along.iter().filter(of_these).cloned().collect();
+            self.granted = Some(Offer { approval: approval.to_owned(), deletions, taking_along });
         }
     }
 
     /// The marks of all deletions that were let pass.
     pub(super) fn marks(&self) -> BTreeSet<PruneMark> {
-        let granted = self.granted.iter().flat_map(|Offer { approval, deletions, definitions }| {
-            deletions.iter().map(|one| PruneMark::new(one, along(definitions, &one.0), approval))
+        let granted = self.granted.iter().flat_map(|Offer { approval, deletions, taking_along }| {
+            deletions.iter().map(|one| PruneMark::new(one, along(taking_along, &one.0), approval))
         });
         granted.chain(self.within_budget.keys().map(|one| PruneMark::new(one, 0, ""))).collect()
     }

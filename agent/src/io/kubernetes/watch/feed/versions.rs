@@ -13,6 +13,8 @@ use crate::sync::engine::Event;
 
 /// A watch that ends by itself was open for longer than this, see `frames`.
 const WHOLE: Duration = Duration::from_secs(280);
+/// Discovery shows the change of a CRD a moment after the watches end.
+const SETTLING: Duration = Duration::from_secs(3);
 
 impl Feed {
     /// A watch has ended that was open for so long.
@@ -27,6 +29,7 @@ impl Feed {
         }
         let (cluster, kind) = (Arc::clone(&self.watches.cluster), self.kind.clone());
         tokio::spawn(async move {
+            tokio::time::sleep(SETTLING).await;
             if let Err(error) = cluster.discover().await {
                 tracing::debug!(%kind, %error, "cannot ask for the versions of the kind");
             }

@@ -56,6 +56,22 @@ fn the_objects_that_a_sync_takes_along_count_for_the_budget() {
 }
 
 #[test]
+fn a_restart_takes_up_the_deletion_of_a_sync_that_was_let_pass() {
+    let mut scene = without_sync("Foreground", told(8));
+    scene.answer();
+    let memory = scene.record.clone();
+    assert_eq!((deleted(&scene.commands).len(), memory.recent.number(scene.now)), (1, 9));
+    let mut prunes = Prunes::after(memory);
+    let deletion = (
+        deleted(&scene.commands)[0].clone(),
+        scene.state.objects.live(&deleted(&scene.commands)[0]).expect("it is there").uid.clone(),
+    );
+    let taking_along = vec![(deletion.0.clone(), Some(7))];
+    prunes.inherit(&Prune { deletions: [deletion.clone()].into(), taking_along, ..Prune::default() }, None, scene.now);
+    assert!(prunes.allows(&deletion) && prunes.memory.recent.number(scene.now) == 9);
+}
+
+#[test]
 fn a_sync_that_takes_its_objects_along_stays_until_their_number_is_known() {
     let mut scene = without_sync("Foreground", Holdings::Untold);
     assert_eq!((scene.deletions(), scene.held().len()), (0, 0));

@@ -26,8 +26,8 @@ fn crd(name: &str) -> ObjectId {
     ObjectId::new(&GroupKind::new("apiextensions.k8s.io", "CustomResourceDefinition"), "", name)
 }
 
-fn offer(deletions: Deletions, definitions: &[(ObjectId, ObjectCount)]) -> Offer {
-    Offer { approval: format!("{}.12345678", commit('a')), deletions, definitions: definitions.to_vec() }
+fn offer(deletions: Deletions, taking_along: &[(ObjectId, ObjectCount)]) -> Offer {
+    Offer { approval: format!("{}.12345678", commit('a')), deletions, taking_along: taking_along.to_vec() }
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn an_approval_is_for_no_more_than_it_names() {
     let fewer: Deletions = [(name.clone(), "uid".into())].into();
     let of = |deletions: &Deletions, definition: &ObjectId, objects| Prune {
         deletions: deletions.clone(),
-        definitions: vec![(definition.clone(), objects)],
+        taking_along: vec![(definition.clone(), objects)],
         ..Prune::default()
     };
     let counted = offer(all.clone(), &[(name.clone(), Some(5))]);
@@ -52,8 +52,8 @@ fn an_approval_is_for_no_more_than_it_names() {
     assert!(uncounted.covers(&commit('a'), &of(&all, &name, Some(9))));
     assert!(uncounted.covers(&commit('a'), &of(&all, &name, None)));
     assert!(!uncounted.covers(&commit('a'), &of(&all, &other, None)));
-    let definitions = [(other.clone(), Some(7)), (name.clone(), Some(5))];
-    assert_eq!((along(&definitions, &name), along(&definitions, &crd("a"))), (5, 0));
+    let taking_along = [(other.clone(), Some(7)), (name.clone(), Some(5))];
+    assert_eq!((along(&taking_along, &name), along(&taking_along, &crd("a"))), (5, 0));
     assert_eq!(along(&[(name.clone(), None)], &name), usize::MAX);
 }
 
@@ -147,12 +147,12 @@ fn a_process_takes_up_what_the_one_before_let_pass() {
     let memory = GuardMemory { passed: passed.into(), ..GuardMemory::default() };
     let mut both = prune(0..2);
     both.deletions.extend([of(&name), of(&other)]);
-    both.definitions = vec![(name.clone(), Some(5)), (other.clone(), Some(7))];
+    both.taking_along = vec![(name.clone(), Some(5)), (other.clone(), Some(7))];
     let mut prunes = Prunes::after(memory.clone());
     prunes.inherit(&both, Some(&approval), now);
     let granted = prunes.granted.as_ref().expect("the approval is set");
     assert_eq!(granted.deletions, Deletions::from([of(&name)]), "more objects go with the other one now");
-    assert_eq!(granted.definitions, [(name.clone(), Some(5))]);
+    assert_eq!(granted.taking_along, [(name.clone(), Some(5))]);
     assert!(prunes.allows(&deletion(0)) && !prunes.allows(&deletion(1)));
     assert_eq!(prunes.marks(), BTreeSet::from([passed[0], passed[1]]));
     let mut prunes = Prunes::after(memory);
