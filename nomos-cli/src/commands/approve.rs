@@ -127,7 +127,7 @@ mod tests {
                 .map(|n| (id("ConfigMap", &format!("c{n:02}")), "".into()))
                 .chain([(crd.clone(), "".into())])
                 .collect(),
-            definitions: vec![(crd, Some(2))],
+            taking_along: vec![(crd, Some(2))],
             ..Prune::default()
         };
         let finding = prune.finding(&HeldPrune {

@@ -229,7 +229,7 @@ fn a_watch_that_is_away_is_told_until_it_is_back() {
     let commands = state.step(Event::Unwatched(widget(), finding.clone()), later);
     assert_eq!(told(&commands), 1);
     assert_eq!(told(&state.step(Event::Unwatched(widget(), finding.clone()), later)), 0, "it is news once");
-    let in_other_words = crate::model::finding::Finding::new(finding.code, "10: Widget failed to watch");
+    let in_other_words = crate::model::finding::Finding::new(finding.code, "43512: Widget failed to watch");
     state.step(Event::Unwatched(widget(), in_other_words), later);
     assert!(state.last_report().sync.findings.contains(&finding));
     // A list that works does not make up for the watch.
@@ -295,7 +295,7 @@ fn a_kind_that_cannot_be_listed_is_told_until_it_is() {
     };
     assert_eq!(tell(&mut state, Event::Unlistable(widget(), finding.clone())), (1, true, true));
     assert_eq!(tell(&mut state, Event::Unlistable(widget(), finding.clone())), (0, true, true));
-    let in_other_words = Finding::new(finding.code, "10: Widget failed to list");
+    let in_other_words = Finding::new(finding.code, "43512: Widget failed to list");
     assert_eq!(tell(&mut state, Event::Unlistable(widget(), in_other_words)), (0, true, true));
     assert_eq!(tell(&mut state, Event::Listing(widget(), 1)), (0, true, true), "the list may fail again");
     assert_eq!(tell(&mut state, Event::Unlistable(widget(), finding.clone())), (0, true, true));
