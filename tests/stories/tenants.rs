@@ -181,7 +181,10 @@ pub(crate) fn come_with_a_root_sync(kind: Kind) -> Result<()> {
         ensure!(object["metadata"]["labels"]["configsync.gke.io/sync-namespace"] == SHOP, "{object:#}");
     }
     let base = format!("{RBAC}/namespaces/{SHOP}/rolebindings/configsync.gke.io:ns-reconciler");
-    ensure!(subjects(cluster, &base)? == accounts, "{:#}", cluster.get(&base)?);
+    await_condition("the binding is for both accounts", || {
+        ensure!(subjects(cluster, &base)? == accounts, "{:#}", cluster.get(&base)?);
+        Ok(())
+    })?;
     let cluster_scope = format!("{RBAC}/clusterrolebindings/configsync.gke.io:ns-reconciler:cluster-scope");
     let has_all = |subjects: Vec<String>| accounts.iter().all(|account| subjects.contains(account));
     ensure!(has_all(subjects(cluster, &cluster_scope)?), "{:#}", cluster.get(&cluster_scope)?);

@@ -38,7 +38,7 @@ pub struct SpecFacts {
     pub resource_status: bool,
 }
 
-/// An input of [`Reporting::step`].
+/// An input of [`Reporting::step`](super::Reporting::step).
 #[derive(Debug)]
 pub enum ReportEvent {
     /// The sync has a message.
@@ -49,7 +49,7 @@ pub enum ReportEvent {
     Woken,
 }
 
-/// An output of [`Reporting::step`].
+/// An output of [`Reporting::step`](super::Reporting::step).
 #[derive(Debug)]
 pub enum ReportEffect {
     /// Send this request and step with its answer.
