@@ -109,20 +109,20 @@ fn the_laws_hold_beside_other_clients() {
 
 #[test]
 fn the_laws_hold_for_several_syncs() {
-    try_all(|_| SEVERAL, &[53, 104, 125, 175, 179, 181, 192, 196, 290, 306, 322, 300_021]);
+    try_all(|_| SEVERAL, &[53, 104, 125, 175, 179, 181, 192, 196, 290, 306, 322, 100_263, 300_021, 610_143]);
 }
 
 #[test]
 fn the_laws_hold_for_tenants() {
     try_all(
         |_| TENANTS,
-        &[111, 126, 100_003, 100_033, 100_041, 100_048, 100_111, 100_229, 100_233, 300_064, 300_072, 300_377],
+        &[111, 126, 100_003, 100_033, 100_041, 100_048, 100_111, 100_229, 100_233, 300_064, 300_072, 300_377, 600_850],
     );
 }
 
 #[test]
 fn the_laws_hold_when_backups_are_restored() {
-    try_all(|_| RESTORES, &[289, 902]);
+    try_all(|_| RESTORES, &[289, 902, 100_217, 400_025]);
 }
 
 /// One seed after the other is of another sort.
