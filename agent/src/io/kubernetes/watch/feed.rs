@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::alive::Alive;
 use super::audience::{Audience, FollowerId, News, Own};
-use super::frames::{Frame, Frames, observed, part_of};
+use super::frames::{Frame, Frames, number, observed, part_of};
 use super::{Sender, Watches};
 use crate::io::kubernetes::client::{ApiError, Served};
 use crate::io::kubernetes::pages::{ListForm, Page, Pages};
@@ -189,9 +189,7 @@ impl Feed {
             };
             let opened = Instant::now();
             let closed = self.watch(&served, &mut from).await?;
-            if !matches!(closed, Closed::Silent) {
-                self.ended_after(opened.elapsed());
-            }
+            self.ended_after(opened.elapsed(), &closed);
             self.audience.give_list_up();
             match closed {
                 Closed::Expired => {}
@@ -491,11 +489,6 @@ fn next_page(cluster: Arc<super::Cluster>, mut pages: Pages) -> Joining {
         let page = pages.next(&cluster).await;
         (pages, page)
     })
-}
-
-/// A version as a number, 0 if it is none.
-fn number(version: &str) -> u64 {
-    version.parse().unwrap_or(0)
 }
 
 /// `false` if the kind may be served by another API server, whose resource versions are its own.

@@ -134,6 +134,11 @@ pub(super) fn observed(object: &RawValue) -> Observed {
     observed
 }
 
+/// A version as a number, 0 if it is none.
+pub(super) fn number(version: &str) -> u64 {
+    version.parse().unwrap_or(0)
+}
+
 /// The value of the ApplySet label.
 pub(super) fn part_of(seen: &Observed) -> Option<&str> {
     seen.labels.get(label::PART_OF).and_then(Value::as_str)

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Feed;
+use super::{Closed, Feed};
 use crate::io::kubernetes::client::Served;
 use crate::model::object::GroupKind;
 use crate::sync::engine::Event;
@@ -17,9 +17,10 @@ const WHOLE: Duration = Duration::from_secs(280);
 const SETTLING: Duration = Duration::from_secs(3);
 
 impl Feed {
-    /// A watch has ended that was open for so long.
-    pub(super) fn ended_after(&mut self, open: Duration) {
-        self.interrupted |= open < WHOLE;
+    /// A watch has ended so that was open for so long.
+    pub(super) fn ended_after(&mut self, open: Duration, closed: &Closed) {
+        // The agent itself ends one that is silent.
+        self.interrupted |= open < WHOLE && !matches!(closed, Closed::Silent);
     }
 
     /// Asks discovery beside the watch, if the one before has ended before its time.
@@ -97,10 +98,11 @@ mod tests {
         let (cluster, kind) = (Arc::new(Cluster::unreachable()), GroupKind::new("example.com", "Widget"));
         let mut feed = feed(&cluster, &kind);
         for (seconds, asks) in [(290, false), (3, true)] {
-            feed.ended_after(Duration::from_secs(seconds));
+            feed.ended_after(Duration::from_secs(90), &Closed::Silent);
+            feed.ended_after(Duration::from_secs(seconds), &Closed::Ended);
             assert_eq!(feed.interrupted, asks, "{seconds}");
         }
-        feed.ended_after(Duration::from_secs(290));
+        feed.ended_after(Duration::from_secs(290), &Closed::Ended);
         assert!(feed.interrupted, "it was not asked yet");
         feed.ask_for_versions();
         assert!(!feed.interrupted);
