@@ -2,8 +2,10 @@
 //! was applied, nothing else would tell that its drift cannot be put back: it is read, and the answer is told as of any command.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::compile::declared::DeclaredObject;
 use crate::model::finding::Code;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::plan::Action;
@@ -49,9 +51,14 @@ impl State {
 
     /// The objects of the kind that are declared in such a version.
     fn declared_in(&self, kind: &GroupKind, is_meant: impl Fn(&str) -> bool) -> Vec<ObjectId> {
-        let Some(set) = &self.in_force.declared else { return Vec::new() };
-        let of_kind = set.objects.range(ObjectId::new(kind, "", "")..).take_while(|(id, _)| id.is_of(kind));
-        of_kind.filter(|(_, declared)| is_meant(declared.version())).map(|(id, _)| id.clone()).collect()
+        self.declared_of(kind).filter(|(_, declared)| is_meant(declared.version())).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The objects of the kind that the commit in force declares.
+    pub(super) fn declared_of(&self, kind: &GroupKind) -> impl Iterator<Item = (&ObjectId, &Arc<DeclaredObject>)> {
+        let first = ObjectId::new(kind, "", "");
+        let from = self.in_force.declared.iter().flat_map(move |set| set.objects.range(first.clone()..));
+        from.take_while(move |(id, _)| id.is_of(kind))
     }
 
     /// Has an object read that is as declared. For others a command is due, which fails by itself.

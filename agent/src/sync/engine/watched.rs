@@ -151,11 +151,9 @@ impl State {
 
     /// The versions in which objects of the kind are declared, but for those of which it is known that they are not served.
     pub(super) fn declared_versions(&self, kind: &GroupKind) -> BTreeSet<String> {
-        let objects = self.in_force.declared.iter().flat_map(|set| &set.objects);
-        let of_kind = objects.filter(|(id, _)| id.group() == kind.group && id.kind() == kind.kind);
         let served = self.kinds.versions(kind);
         let is_served = |version: &&str| served.is_none_or(|served| served.contains(*version));
-        of_kind.map(|(_, declared)| declared.version()).filter(is_served).map(str::to_owned).collect()
+        self.declared_of(kind).map(|(_, declared)| declared.version()).filter(is_served).map(str::to_owned).collect()
     }
 
     pub(super) fn audit_everything(&mut self) {
