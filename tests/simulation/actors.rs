@@ -85,18 +85,27 @@ fn impersonate(server: &mut Server, template: &Template, exists: bool, sync: &Sy
 /// Takes away all that others have put in the way, so that everything can come to its end.
 pub(crate) fn clean(server: &mut Server) {
     for template in &OBJECTS {
-        let Some(live) = server.find(&template.id()).cloned() else { continue };
-        let others = other_finalizers(&live);
-        let is_held = others.len() != object::finalizers(&live).count();
-        let mut patch = json!({"metadata": {"finalizers": others, "ownerReferences": null}});
-        // The sync says that it does not delete it, and asks for this.
-        if !is_applied(&live) {
-            patch["metadata"]["annotations"] = json!({annotation::MANAGER: null});
-        } else if !is_held && object::list(&live, "/metadata/ownerReferences").is_empty() {
-            continue;
+        for copy in ["", "-copy"] {
+            clean_one(server, template, copy);
         }
-        let _ = server.ask("PATCH", &template.path(), MERGE, &patch);
     }
+}
+
+/// `copy` is what the object's name ends with beside that of the template.
+fn clean_one(server: &mut Server, template: &Template, copy: &str) {
+    let (id, path) = (template.id(), format!("{}{copy}", template.path()));
+    let id = ObjectId::new(&id.group_kind(), id.namespace(), &format!("{}{copy}", id.name()));
+    let Some(live) = server.find(&id).cloned() else { return };
+    let others = other_finalizers(&live);
+    let is_held = others.len() != object::finalizers(&live).count();
+    let mut patch = json!({"metadata": {"finalizers": others, "ownerReferences": null}});
+    // The sync says that it does not delete it, and asks for this.
+    if !is_applied(&live) || live["metadata"]["labels"][label::PART_OF].is_null() {
+        patch["metadata"]["annotations"] = json!({annotation::MANAGER: null});
+    } else if !is_held && object::list(&live, "/metadata/ownerReferences").is_empty() {
+        return;
+    }
+    let _ = server.ask("PATCH", &path, MERGE, &patch);
 }
 
 fn uid_of_default(server: &Server) -> Value {

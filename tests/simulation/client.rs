@@ -202,11 +202,11 @@ impl Client {
                     apply::apply(&cluster, &stamp, &declared, mode).await
                 });
             }
-            Command::Annotate(declared, commit, expected) => {
+            Command::Annotate(declared, commit, mode) => {
                 let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
                 self.spawn(declared.id.clone(), async move {
                     let stamp = CommitStamp { sync: &sync, token: &commit, git_context: GIT_CONTEXT };
-                    apply::annotate(&cluster, &stamp, &declared, expected).await
+                    apply::annotate(&cluster, &stamp, &declared, mode).await
                 });
             }
             Command::Read(declared) => {

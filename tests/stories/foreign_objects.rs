@@ -221,14 +221,23 @@ pub(crate) fn annotated_by_users(kind: Kind) -> Result<()> {
     sync.await_synced(&commit)?;
     let ignored = config_map_path(NAME, "ignored");
     cluster.patch(&ignored, &json!({"data": {"key": "of another client"}}))?;
-    sync.repository.write("more.yaml", &config_map(NAME, "more", "value"))?;
+    let older = config_map_path(NAME, "older");
+    let of_others =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "older"}, "data": {"key": "theirs"}});
+    cluster.create(&format!("/api/v1/namespaces/{NAME}/configmaps"), &of_others)?;
+    sync.repository.write("older.yaml", &annotated("older", "client.lifecycle.config.k8s.io/mutation: ignore"))?;
     sync.commit()?;
     ensure!(cluster.get(&ignored)?["data"]["key"] == "of another client", "it was put back");
+    let adopted = cluster.get(&older)?;
+    let has_data = |object: &Value| object["data"] == json!({"key": "theirs"});
+    ensure!(has_data(&adopted) && adopted["metadata"].to_string().contains("configsync.gke.io/"), "{adopted:#}");
 
-    // The annotations leave the repository, one with its object.
+    // The annotations leave the repository, two with their objects.
     sync.repository.write("ignored.yaml", &config_map(NAME, "ignored", "value"))?;
     sync.repository.remove("kept.yaml")?;
+    sync.repository.remove("older.yaml")?;
     sync.commit()?;
+    ensure!(!cluster.exists(&older)?, "it was not pruned");
     let object = cluster.get(&ignored)?;
     let left = &object["metadata"]["annotations"]["client.lifecycle.config.k8s.io/mutation"];
     ensure!(object["data"]["key"] == "value" && left.is_null(), "{object:#}");

@@ -100,12 +100,12 @@ impl CommandRunner {
                     apply::apply(&cluster, &stamp, &declared, mode).await
                 });
             }
-            Command::Annotate(declared, commit, expected) => {
+            Command::Annotate(declared, commit, mode) => {
                 let (cluster, sync, git_context) = self.stamped(engine);
                 let needs = Needs::of_apply(Purpose::Commit, &declared);
                 self.spawn(OperationLabel::annotate, declared.id.clone(), needs, async move {
                     let stamp = apply::CommitStamp { sync: &sync, token: &commit, git_context: &git_context };
-                    apply::annotate(&cluster, &stamp, &declared, expected).await
+                    apply::annotate(&cluster, &stamp, &declared, mode).await
                 });
             }
             Command::Read(declared) => {

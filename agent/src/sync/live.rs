@@ -223,6 +223,11 @@ impl Live {
         }
     }
 
+    /// The record of an object of the inventory that no watch has shown.
+    pub fn found(seen: &Observed, id: &ObjectId, sync: &SyncId) -> Self {
+        Self { unlabelled: lacks_label_alone(seen, id, sync), ..Self::observe(seen, id, sync, None, None) }
+    }
+
     /// `true` if the object is ours, with or without the label that admission takes off.
     pub fn is_ours(&self) -> bool {
         self.owner == Owner::Us || self.unlabelled
@@ -236,8 +241,7 @@ impl Live {
     /// The record that follows from the answer to our own apply. The answer is how the object looks while it is as declared,
     /// also where the API server or admission changed a value.
     pub fn after_apply(seen: &Observed, whole: &Object, declared: &Object, id: &ObjectId, sync: &SyncId) -> Self {
-        let mut live = Self::observe(seen, id, sync, None, None);
-        live.unlabelled = lacks_label_alone(seen, id, sync);
+        let mut live = Self::found(seen, id, sync);
         live.fields = FieldOwnership::Ours;
         live.baseline = baseline(seen, whole, declared);
         live.health = health::of(whole);

@@ -16,7 +16,7 @@ use crate::model::metadata::{
     MANAGED_BY_VALUE, SYNC_ANNOTATIONS, SyncId, USER_ANNOTATIONS, annotation, is_system_key, label,
 };
 use crate::model::object::{GroupKind, Object, ObjectId};
-use crate::sync::engine::{ApplyMode, Outcome, Remarks};
+use crate::sync::engine::{AnnotateMode, ApplyMode, Outcome, Remarks};
 use crate::sync::live::{Live, Observed, Owner};
 use crate::sync::managed_fields::{self, Basis};
 
@@ -221,12 +221,12 @@ pub async fn annotate(
     cluster: &Cluster,
     stamp: &CommitStamp<'_>,
     declared: &DeclaredObject,
-    expected: Option<u64>,
+    mode: AnnotateMode,
 ) -> Outcome {
     let result = async {
         check_size(declared)?;
         let path = cluster.path(&declared.id, declared.version()).await?;
-        try_annotate(cluster, stamp, declared, &path, expected).await
+        try_annotate(cluster, stamp, declared, &path, mode).await
     };
     outcome("annotate", declared, result.await, cluster)
 }
@@ -236,24 +236,51 @@ async fn try_annotate(
     stamp: &CommitStamp<'_>,
     declared: &DeclaredObject,
     path: &str,
-    expected: Option<u64>,
+    mode: AnnotateMode,
 ) -> Result<Outcome, ApiError> {
     let body = declared.applied(stamp.token, stamp.git_context);
     let ours = |field: &str| -> Map<String, Value> {
         let map = body.metadata(field).and_then(Value::as_object).cloned().unwrap_or_default();
         map.into_iter().filter(|(key, _)| is_ours(key)).collect()
     };
-    let mut patch = json!({"metadata": {"labels": ours("labels"), "annotations": ours("annotations")}});
-    if let Some(version) = expected {
-        patch["metadata"]["resourceVersion"] = version.to_string().into();
+    let mut metadata = Map::new();
+    for field in ["labels", "annotations"] {
+        metadata.insert(field.to_owned(), ours(field).into());
     }
-    let whole: Object = match cluster.merge_patch(path, &patch).await {
-        Err(error) if expected.is_some() && error.code() == 409 => return read_again(cluster, path).await,
+    if let AnnotateMode::TakeOver(version) | AnnotateMode::Prove(version) = mode {
+        metadata.insert("resourceVersion".to_owned(), version.to_string().into());
+    }
+    let answer = match mode {
+        AnnotateMode::Prove(_) => {
+            let mut body = identity(&body);
+            body.metadata_mut().append(&mut metadata);
+            send(cluster, path, &body).await
+        }
+        AnnotateMode::Update | AnnotateMode::TakeOver(_) => {
+            cluster.merge_patch(path, &json!({"metadata": metadata})).await
+        }
+    };
+    let whole: Object = match answer {
         Err(error) if error.is_not_found() => return Ok(Outcome::Absent(0)),
+        Err(error) if mode != AnnotateMode::Update && error.is_about_another() => {
+            return read_again(cluster, path).await;
+        }
         answer => answer?,
     };
     let live = Live::after_apply(&Observed::of(&whole), &whole, &body, &declared.id, stamp.sync);
     Ok(Outcome::Applied(Box::new(live), Remarks::default()))
+}
+
+/// The object without all that it declares.
+fn identity(body: &Object) -> Object {
+    let mut object = Object::default();
+    for field in ["apiVersion", "kind"] {
+        object.0.extend(body.0.get_key_value(field).map(|(key, value)| (key.clone(), value.clone())));
+    }
+    for field in ["name", "namespace"] {
+        object.metadata_mut().extend(body.metadata(field).map(|value| (field.to_owned(), value.clone())));
+    }
+    object
 }
 
 /// Reads the whole object in the version in which it is declared: in another one its fields can have other names and values.
@@ -275,7 +302,7 @@ pub(super) async fn get(cluster: &Cluster, id: &ObjectId, version: &str) -> Resu
 pub async fn abandon(cluster: &Cluster, sync: &SyncId, id: &ObjectId) -> Outcome {
     let result = async {
         let whole = get(cluster, id, "").await?;
-        if Live::observe(&Observed::of(&whole), id, sync, None, None).owner != Owner::Us {
+        if !Live::found(&Observed::of(&whole), id, sync).is_ours() {
             return Ok(());
         }
         let path = cluster.path(id, "").await?;
@@ -507,6 +534,31 @@ mod tests {
             // The object is there, and something else refuses the apply.
             let (outcome, _) = applied(mode, &[mine.clone(), refusal(409, ""), mine]).await;
             assert!(matches!(outcome, Outcome::Failed(_)), "{mode:?}: {outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn labels_and_annotations_alone_are_applied_where_no_apply_proves_that_the_object_may_be_deleted() {
+        let declared = declared("spec", json!({"size": 1}));
+        let sync = SyncId::root("mine");
+        let stamp = CommitStamp { sync: &sync, token: "0", git_context: "{}" };
+        for (mode, version) in [
+            (AnnotateMode::Update, Value::Null),
+            (AnnotateMode::TakeOver(5), "5".into()),
+            (AnnotateMode::Prove(5), "5".into()),
+        ] {
+            let (cluster, requests) = Cluster::answering(vec![refusal(409, ""), (200, config_map("other", "2", "9"))]);
+            let outcome = annotate(&cluster, &stamp, &declared, mode).await;
+            let (_, sent) = requests.try_iter().next().expect("a request");
+            let metadata = &sent["metadata"];
+            assert_eq!((&metadata["resourceVersion"], &sent["spec"]), (&version, &Value::Null), "{mode:?}: {sent}");
+            assert_eq!(metadata["annotations"][annotation::TOKEN], "0");
+            // An apply names its object.
+            assert_eq!(
+                (sent["kind"] == "Thing", metadata["name"] == "a"),
+                matches!(mode, AnnotateMode::Prove(_)).then_some((true, true)).unwrap_or_default()
+            );
+            assert_eq!(is_read(&outcome, "2"), mode != AnnotateMode::Update, "{outcome:?}");
         }
     }
 }

@@ -27,10 +27,9 @@ pub enum Command {
     /// Apply the object at this commit (server-side apply). Answered with [`Event::Finished`](super::Event::Finished) and
     /// [`Outcome::Applied`](super::Outcome::Applied).
     Apply(Arc<DeclaredObject>, String, ApplyMode),
-    /// Bring the sync's labels and annotations on the object up to date at this commit, and no other field. If it is not the
-    /// sync's yet, it is to have this resource version, as in [`ApplyMode::TakeOver`]. Answered with
+    /// Bring the sync's labels and annotations on the object up to date at this commit, and no other field. Answered with
     /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Applied`](super::Outcome::Applied).
-    Annotate(Arc<DeclaredObject>, String, Option<u64>),
+    Annotate(Arc<DeclaredObject>, String, AnnotateMode),
     /// Read the whole object in the version in which it is declared. Answered with [`Event::Finished`](super::Event::Finished) and
     /// [`Outcome::Read`](super::Outcome::Read) or [`Outcome::Absent`](super::Outcome::Absent).
     Read(Arc<DeclaredObject>),
@@ -68,6 +67,19 @@ pub enum Command {
     Report(Box<Report>),
     /// Publish an Event and write a line to the log.
     Notice(Notice),
+}
+
+/// How labels and annotations come on an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnnotateMode {
+    /// The object is the sync's and has an apply of it: a patch.
+    Update,
+    /// The object has an apply of the sync, which gave it up since: a patch at this resource version. An apply would take the fields off
+    /// that the one before has set.
+    TakeOver(u64),
+    /// The object has no apply of the sync, which alone proves later that the sync may delete it: an apply of nothing else, at this
+    /// resource version.
+    Prove(u64),
 }
 
 /// The record of an inventory.

@@ -297,7 +297,8 @@ impl State {
             unread || left || decide(declared, Some(live), &self.settings.sync) != Action::Nothing
         });
         let missing = set.objects.keys().filter(|id| tracked(id).is_none_or(|tracked| tracked.live.is_none()));
-        known.map(|(id, _)| id).chain(missing).cloned().collect()
+        let left = self.unlisted().filter(|id| !set.objects.contains_key(*id));
+        known.map(|(id, _)| id).chain(missing).chain(left).cloned().collect()
     }
 }
 
@@ -305,5 +306,5 @@ impl State {
 /// another sync, which does not know yet that this one has it.
 fn makes_others(objects: &Objects, candidate: &Candidate) -> bool {
     let mut made = objects.marked(Mark::InFlight).filter(|id| objects.is_being_made(id));
-    made.any(|id| matches!(Declared::of(&candidate.declared, id), Declared::Absent))
+    made.any(|id| !matches!(Declared::of(&candidate.declared, id), Declared::Object(_)))
 }

@@ -12,7 +12,7 @@ use crate::sync::plan::{Action, Cause};
 
 use super::objects::{InFlight, PendingRepair, Phase, Sent};
 use super::queue::{QueuePlace, WorkClass};
-use super::{ApplyMode, Command, Failure, Notice, Retry, State};
+use super::{AnnotateMode, ApplyMode, Command, Failure, Notice, Retry, State};
 
 /// The pause before the API server is asked again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -161,11 +161,7 @@ impl State {
                 None => return,
             },
             (Action::Annotate, Some(declared), live) => {
-                let taken_over = live
-                    .filter(|live| live.owner != Owner::Us)
-                    .map(|live| live.version)
-                    .filter(|version| *version != 0);
-                Command::Annotate(declared, self.in_force.source.commit.clone(), taken_over)
+                Command::Annotate(declared, self.in_force.source.commit.clone(), annotate_mode(live))
             }
             (Action::Delete, ..) if self.is_kept(id) => Command::Abandon(id.clone()),
             (Action::Delete, ..) if !self.may_delete(id) => {
@@ -209,7 +205,8 @@ impl State {
         let applies = matches!(command, Command::Apply(..) | Command::Annotate(..));
         let reads = matches!(command, Command::Read(_));
         let sent = match &command {
-            Command::Apply(_, _, ApplyMode::TakeOver(_)) | Command::Annotate(_, _, Some(_)) => Sent::TakeOver,
+            Command::Apply(_, _, ApplyMode::TakeOver(_))
+            | Command::Annotate(_, _, AnnotateMode::TakeOver(_) | AnnotateMode::Prove(_)) => Sent::TakeOver,
             Command::Fill(..) => Sent::Fill,
             Command::Delete(..) => Sent::Delete,
             _ => Sent::Other,
@@ -271,6 +268,14 @@ fn apply_mode(cause: &Cause, declared: &DeclaredObject, live: Option<&Live>) -> 
         (Cause::Drifted(missing), _) if missing.iter().any(|path| is_list_item(path)) => ApplyMode::Reclaim,
         (_, Some(live)) if live.former_writer || gives_up(declared, live) => ApplyMode::HandOver,
         (Cause::Drifted(_) | Cause::Adopted | Cause::Changed, _) => ApplyMode::Update,
+    }
+}
+
+fn annotate_mode(live: Option<&Live>) -> AnnotateMode {
+    match live.filter(|live| live.version != 0) {
+        Some(live) if !live.applied => AnnotateMode::Prove(live.version),
+        Some(live) if live.owner != Owner::Us => AnnotateMode::TakeOver(live.version),
+        _ => AnnotateMode::Update,
     }
 }
 

@@ -262,6 +262,11 @@ impl Kinds {
         }
     }
 
+    /// `true` when the object's kind is listed, and a watch shows its changes.
+    pub(super) fn is_listed(&self, id: &ObjectId) -> bool {
+        matches!(self.0.get(&id.group_kind()), Some(Kind { state: KindState::Listed, .. }))
+    }
+
     /// `true` while the object's kind is being listed.
     pub(super) fn is_listing(&self, id: &ObjectId) -> bool {
         matches!(self.0.get(&id.group_kind()), Some(Kind { state: KindState::Listing(_), .. }))
@@ -353,7 +358,7 @@ impl State {
             self.report.status_changed();
             self.report.resources_changed();
         }
-        self.is_shown(kind);
+        self.is_shown(kind, now);
         self.others.listed();
         self.prunes.found();
         // Objects that are just being made are not known yet.
@@ -389,15 +394,16 @@ impl State {
         });
     }
 
-    /// The kind is listed: none of its objects is recorded only.
-    fn is_shown(&mut self, kind: &GroupKind) {
-        let not_shown = |tracked: &Tracked| tracked.unlisted || (tracked.recorded && tracked.live.is_none());
-        let unlisted = self.objects.of_kind(kind).filter(|(_, tracked)| not_shown(tracked));
-        let unlisted: Vec<ObjectId> = unlisted.map(|(id, _)| id.clone()).collect();
-        for id in &unlisted {
-            self.objects.change(id, |tracked| tracked.unlisted = false);
-            if self.objects.live(id).is_none() {
-                self.forget_record(id);
+    /// The kind is listed: recorded objects that it does not show are gone, but for those that nothing has shown before. Without the
+    /// ApplySet label no list shows them, or they are made by a request that is still on its way: they are read.
+    fn is_shown(&mut self, kind: &GroupKind, now: Instant) {
+        let not_shown = |tracked: &Tracked| tracked.recorded && tracked.live.is_none();
+        let not_shown = self.objects.of_kind(kind).filter(|(_, tracked)| not_shown(tracked));
+        let not_shown: Vec<(ObjectId, bool)> = not_shown.map(|(id, it)| (id.clone(), it.unlisted)).collect();
+        for (id, unlisted) in &not_shown {
+            match unlisted {
+                true => self.evaluate(id, now),
+                false => self.forget_record(id),
             }
             self.report.resources_changed();
         }

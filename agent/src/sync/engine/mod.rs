@@ -46,7 +46,7 @@ use crate::sync::plan::order::Order;
 use commit::{Candidate, Held};
 use dispatch::Outage;
 use kinds::Kinds;
-use objects::Objects;
+use objects::{Mark, Objects};
 use others::Others;
 use prune::Prunes;
 use recording::Recording;
@@ -54,7 +54,7 @@ use report::PendingReport;
 use values::Values;
 
 pub use changes::{DeclaredChange, DeclaredChanges};
-pub use command::{Adopted, ApplyMode, Command, NewRecord, Notice, Repaired, Rewritten};
+pub use command::{Adopted, AnnotateMode, ApplyMode, Command, NewRecord, Notice, Repaired, Rewritten};
 pub use dump::{Dump, WaitingObject};
 pub use event::{Event, Failure, Outcome, Remarks, Retry, SpecChange};
 pub use others::{AllSyncs, HeldObjects, Holdings};
@@ -186,6 +186,7 @@ impl State {
 
     /// Takes in one event and returns the commands that follow, in order. `now` never goes back.
     pub fn step(&mut self, event: Event, now: Instant) -> Vec<Command> {
+        let unlisted = self.objects.number_of(Mark::Unlisted);
         match event {
             Event::Compiled { commit, declared, findings } => self.compiled(commit, declared, findings),
             Event::Restored { commit, declared } => self.restored(commit, declared),
@@ -216,6 +217,10 @@ impl State {
             Event::ServerAsked(failure) => self.server_asked(failure, now),
             Event::Counted(crd, objects) => self.counted(&crd, objects),
             Event::Woken => {}
+        }
+        // A Namespace or CRD may have waited until it was known which objects it holds.
+        if self.objects.number_of(Mark::Unlisted) < unlisted {
+            self.prunes.found();
         }
         self.judge_after_the_hour(now);
         self.consider(now);

@@ -137,8 +137,12 @@ impl State {
         if failure.refused {
             self.prunes.refused(id);
         }
-        if failure.refused && !recorded && self.objects.live(id).is_none() {
-            self.objects.change(id, |tracked| tracked.recorded = false);
+        if self.objects.live(id).is_none() {
+            self.objects.change(id, |tracked| match failure.refused {
+                true => tracked.recorded &= recorded,
+                // The API server may have made the object all the same, or do so in a moment.
+                false => tracked.unlisted |= tracked.recorded,
+            });
         }
         // The object has changed, and without the sync's label no watch shows it.
         if sent == Sent::Delete && failure.finding.code == Code::ResourceConflict {
@@ -173,7 +177,7 @@ impl State {
         }
         let anew = self.objects.live(id).is_none_or(|old| old.uid != live.uid);
         self.objects.change(id, |tracked| {
-            tracked.live = Some(live);
+            tracked.show(live);
             if tracked.notes.is_none() && rewritten.is_empty() {
                 return;
             }
@@ -289,7 +293,9 @@ impl State {
     }
 
     pub(super) fn absent(&mut self, id: &ObjectId, version: u64) {
-        if self.objects.live(id).is_some_and(|live| version == 0 || live.version <= version) {
+        let unlisted = self.objects.get(id).is_some_and(|tracked| tracked.unlisted && tracked.live.is_none());
+        if unlisted || self.objects.live(id).is_some_and(|live| version == 0 || live.version <= version) {
+            self.objects.change(id, |tracked| tracked.unlisted = false);
             self.vanishes(id);
             self.objects.set_live(id, None);
             self.forget_record(id);

@@ -465,3 +465,24 @@ fn a_record_that_another_client_changed_is_written_again() {
     assert!(!state.is_busy() && state.is_synced());
     assert_eq!(told(state.step(Event::Unrecorded(finding.clone()), now)), 0, "it is written meanwhile");
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_commit_waits_for_the_objects_that_are_just_made_and_that_it_does_not_declare() {
+    let now = Instant::now();
+    let of = |manifest: &str| {
+        declared(&format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a, namespace: ns{manifest}}}\n"))
+    };
+    let set = of("");
+    let disabled = of(", annotations: {configmanagement.gke.io/managed: disabled}");
+    for (next, waits) in [(Arc::new(DeclaredSet::default()), true), (disabled, true), (of(", labels: {x: z}"), false)] {
+        let (mut state, commands) = begin_sync(&set, Duration::from_secs(300), now);
+        assert!(applies(&commands, "a"), "{commands:?}");
+        let commit = "b".repeat(40);
+        state.step(Event::Compiled { commit: commit.clone(), declared: Some(next), findings: Vec::new() }, now);
+        assert_eq!(state.in_force.source.commit != commit, waits);
+        let id = set.objects.keys().next().expect("one object").clone();
+        state.step(Event::Finished(id.clone(), applied(&live(&set, &id, 2, json!({})))), now);
+        assert_eq!(state.in_force.source.commit, commit);
+    }
+}

@@ -49,6 +49,8 @@ impl State {
         let found = self.prunes.memory().proof != Proof::Record && live.owner == Owner::Us && live.applied;
         let ours = live.owner == Owner::Us && (found || self.objects.is_recorded(&id));
         if !ours && self.is_foreign(&id) {
+            // It is there, and none of the sync's.
+            self.objects.change(&id, |tracked| tracked.recorded = false);
             self.gone(&id, u64::MAX, now);
             return;
         }
@@ -59,7 +61,7 @@ impl State {
         let terminating = live.terminating;
         let was_terminating = self.objects.change(&id, |tracked| {
             tracked.recorded |= found;
-            tracked.live.replace(live).is_some_and(|before| before.terminating)
+            tracked.show(live).is_some_and(|before| before.terminating)
         });
         if terminating != was_terminating {
             self.report.resources_changed();
@@ -91,8 +93,16 @@ impl State {
             return;
         }
         let was_terminating = self.objects.live(id).is_some_and(|live| live.terminating);
+        // The sync itself has deleted the one before: its end is no drift.
+        let is_pruned = self.objects.notes(id).is_some_and(|notes| notes.pruned);
         self.vanishes(id);
-        self.objects.set_live(id, None);
+        let is_deleted = was_terminating || is_pruned || self.goes_with_namespace_in_force(id);
+        let may_be_unlabelled = !is_deleted && matches!(self.declared(id), Declared::Absent);
+        self.objects.change(id, |tracked| {
+            // A watch shows the end of an object and the loss of its label alike. One that is declared is applied again.
+            tracked.unlisted |= may_be_unlabelled && tracked.own().is_some();
+            tracked.live = None;
+        });
         if was_terminating && self.objects.notes(id).is_some() {
             // Its next form has not waited yet.
             self.objects.change(id, |tracked| tracked.notes_mut().overdue_at = None);
@@ -101,13 +111,16 @@ impl State {
         self.forget_record(id);
         self.report.resources_changed();
         self.end_pause_of_failure(id);
-        // The sync itself has deleted the one before: its end is no drift.
-        let is_pruned = self.objects.notes(id).is_some_and(|notes| notes.pruned);
         if is_pruned {
             self.objects.change(id, |tracked| tracked.notes_mut().pruned = false);
         }
         match decide(self.declared(id), None, &self.settings.sync) {
-            Action::Nothing => self.nothing_to_do(id),
+            Action::Nothing => {
+                self.nothing_to_do(id);
+                if self.is_left_unseen(id) {
+                    self.read_left(id);
+                }
+            }
             _ if is_pruned => self.enqueue(WorkClass::Sync, id, now),
             _ => self.enqueue(WorkClass::Repair, id, now),
         }
@@ -169,8 +182,11 @@ impl State {
             let mut live = Live::observe(seen, id, &self.settings.sync, None, None);
             live.health = health::of(whole);
             self.objects.set_live(id, Some(live));
-        } else if before.is_some_and(|before| before.in_doubt || before.unlabelled) {
-            let live = Live::observe(seen, id, &self.settings.sync, None, before);
+        } else if before.map_or(self.is_left_unseen(id), |before| before.in_doubt || before.unlabelled) {
+            let live = match before {
+                Some(_) => Live::observe(seen, id, &self.settings.sync, None, before),
+                None => Live::found(seen, id, &self.settings.sync),
+            };
             // The failure of a read before is over.
             if live.unlabelled && self.objects.notes(id).is_some_and(|notes| notes.failure.is_some()) {
                 self.forgive(id);

@@ -36,6 +36,7 @@ impl State {
                         let look_at = self.next_look_at(id, now);
                         self.tell_obstacle(id, finding, look_at);
                     }
+                    None if self.is_left_unseen(id) => self.read_left(id),
                     None => self.nothing_to_do(id),
                 }
                 if self.is_unread(id) {
@@ -157,14 +158,14 @@ impl State {
         }
     }
 
-    fn goes_with_namespace_in_force(&self, id: &ObjectId) -> bool {
+    pub(super) fn goes_with_namespace_in_force(&self, id: &ObjectId) -> bool {
         self.in_force.declared.as_ref().is_some_and(|declared| self.goes_with_namespace(id, declared))
     }
 
     /// `true` for an object of the sync that it may not delete and that another sync declares.
     fn is_left_to_another(&self, id: &ObjectId) -> bool {
         let live = self.objects.live(id);
-        live.is_some_and(|live| live.owner == Owner::Us && !live.terminating) && self.is_declared_elsewhere(id)
+        live.is_some_and(|live| live.is_ours() && !live.terminating) && self.is_declared_elsewhere(id)
     }
 
     /// The object is not declared any more and is being deleted. A commit is not fully applied before it is gone; when that
@@ -224,7 +225,9 @@ impl State {
             return None;
         }
         let why = match live.on_removal {
-            _ if live.unlabelled => "its label applyset.kubernetes.io/part-of is missing, which admission takes off",
+            _ if live.unlabelled => {
+                "its label applyset.kubernetes.io/part-of is missing, which admission or another client takes off"
+            }
             OnRemoval::Leave => "it has owners (`metadata.ownerReferences`), and is deleted with them",
             _ if !live.applied => {
                 "another client took away the proof that the sync has applied it (`metadata.managedFields`)"
@@ -238,8 +241,18 @@ impl State {
 
     /// `true` for an object of the sync that is not declared any more and that no watch shows.
     pub(super) fn is_left_unseen(&self, id: &ObjectId) -> bool {
-        let own = self.objects.get(id).and_then(Tracked::own);
-        own.is_some_and(|live| live.unlabelled) && matches!(self.declared(id), Declared::Absent)
+        let is_unseen = |tracked: &Tracked| match tracked.own() {
+            Some(live) => live.unlabelled,
+            None => tracked.unlisted && tracked.live.is_none() && self.kinds.is_listed(id),
+        };
+        self.objects.get(id).is_some_and(is_unseen) && matches!(self.declared(id), Declared::Absent)
+    }
+
+    /// Reads such an object, unless the last attempt has just failed.
+    pub(super) fn read_left(&mut self, id: &ObjectId) {
+        if self.objects.get(id).is_some_and(|tracked| !matches!(tracked.phase, Phase::BackingOff(_))) {
+            self.objects.queue(id, QueuePlace::of(WorkClass::Repair, id, &self.in_force.order));
+        }
     }
 
     /// When to read such an object again; `None` for one that a watch shows.

@@ -101,7 +101,7 @@ fn keep(declared: &DeclaredObject, live: &Live, sync: &SyncId) -> Action {
         Owner::Other(_) | Owner::Nobody if declared.implicit => Action::Nothing,
         // A Namespace belongs to the sync that declares it, whichever sync made it because of objects in it.
         Owner::Other(manager) if !live.implicit && !may_take_over(sync, manager) => Action::Conflict(manager.clone()),
-        Owner::Us if declared.ignores_mutation() && current => Action::Nothing,
+        Owner::Us if declared.ignores_mutation() && current && live.applied => Action::Nothing,
         _ if declared.ignores_mutation() => Action::Annotate,
         owner => match &live.fields {
             // The sync never managed it, or has given it up since.
@@ -293,6 +293,11 @@ mod tests {
         let decide = |live: Option<&Live>| decide(Declared::Object(&declared), live, &sync());
         assert_eq!(decide(None), Action::Apply(Cause::Missing));
         assert_eq!(decide(Some(&lost())), Action::Nothing);
+        assert_eq!(
+            decide(Some(&but(lost(), |it| it.applied = false))),
+            Action::Annotate,
+            "nothing would delete it later"
+        );
         assert_eq!(decide(Some(&but(lost(), |it| it.hash = None))), Action::Annotate);
         assert_eq!(decide(Some(&but(lost(), |it| it.owner = Owner::Nobody))), Action::Annotate);
         assert_eq!(decide(Some(&but(lost(), |it| it.owner = other("b")))), Action::Annotate);

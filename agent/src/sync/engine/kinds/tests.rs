@@ -10,7 +10,7 @@ use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Code;
 use crate::model::metadata::{FIELD_MANAGER, SyncId, annotation, label};
 use crate::sync::engine::prune::Prunes;
-use crate::sync::engine::{Event, Notice, Report, Settings};
+use crate::sync::engine::{Event, Notice, Outcome, Report, Settings};
 use crate::sync::plan::guard::APPROVAL;
 use crate::sync::plan::memory::{GuardMemory, Proof};
 
@@ -118,7 +118,11 @@ fn what_is_recorded_stays_so_until_its_kind_is_listed() {
     let later = state.next_wake().expect("the kind is looked for");
     assert!(matches!(state.step(Event::Woken, later).as_slice(), [Command::Watch(kinds)] if kinds.contains(&kind)));
     state.step(Event::Listing(kind.clone(), 1), later);
-    let report = reported(state.step(Event::Listed(kind, 1), later + Duration::from_secs(1))).or_else(|| {
+    let then = later + Duration::from_secs(1);
+    let commands = state.step(Event::Listed(kind, 1), then);
+    let reads = |command: &Command| matches!(command, Command::Read(read) if read.id == id);
+    assert!(commands.iter().any(reads), "an object without its label is in no list: {commands:?}");
+    let report = reported(state.step(Event::Finished(id.clone(), Outcome::Absent(0)), then)).or_else(|| {
         let due = state.next_wake()?;
         reported(state.step(Event::Woken, due))
     });
@@ -283,7 +287,7 @@ fn a_lost_record_is_proven_when_every_kind_has_been_shown() {
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn a_kind_that_cannot_be_listed_is_told_until_it_is() {
     let (now, id) = (Instant::now(), ObjectId::new(&widget(), "ns", "wheel"));
-    let mut state = sync_of(BTreeSet::from([id]));
+    let mut state = sync_of(BTreeSet::from([id.clone()]));
     state.step(nothing(&"a".repeat(40)), now);
     let finding = Finding::new(Code::InsufficientPermission, "failed to list Widget");
     let tell = |state: &mut State, event| {
@@ -301,6 +305,7 @@ fn a_kind_that_cannot_be_listed_is_told_until_it_is() {
     assert_eq!(tell(&mut state, Event::Unlistable(widget(), finding.clone())), (0, true, true));
     tell(&mut state, Event::Listing(widget(), 2));
     assert_eq!(tell(&mut state, Event::Listed(widget(), 2)), (0, false, false));
+    tell(&mut state, Event::Finished(id, Outcome::Absent(0)));
     // While the kind is listed again, the list before is relied on.
     tell(&mut state, Event::Listing(widget(), 3));
     let commit = "b".repeat(40);

@@ -82,7 +82,10 @@ impl Objects {
 
     /// Changes the live form of the object; `None` when it does not exist.
     pub(super) fn set_live(&mut self, id: &ObjectId, live: Option<Live>) {
-        self.change(id, |tracked| tracked.live = live);
+        self.change(id, |tracked| match live {
+            Some(live) => _ = tracked.show(live),
+            None => tracked.live = None,
+        });
     }
 
     /// Moves the object to another phase.
@@ -142,6 +145,11 @@ impl Objects {
     /// The objects with this mark, in order.
     pub(super) fn marked(&self, mark: Mark) -> impl Iterator<Item = &ObjectId> {
         self.indices.marked(mark)
+    }
+
+    /// Number of the objects with this mark.
+    pub(super) fn number_of(&self, mark: Mark) -> usize {
+        self.indices.number_of(mark)
     }
 
     /// Number of queued objects.

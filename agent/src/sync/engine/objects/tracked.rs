@@ -15,8 +15,9 @@ pub(in crate::sync::engine) struct Tracked {
     pub(in crate::sync::engine) live: Option<Live>,
     /// Where its work stands.
     pub(in crate::sync::engine) phase: Phase,
-    /// The object is in the inventory's record, and no list has shown yet that it exists or not: its kind is not listed,
-    /// not served or cannot be listed. It stays in the record, or it would never be pruned.
+    /// The object is in the inventory's record, and neither an answer nor a list has shown yet that it exists: its kind is not listed, not
+    /// served or cannot be listed, or no watch shows the object, or a request that makes it had no answer. It stays in the record until a
+    /// read shows that it does not exist, or it would never be pruned.
     pub(in crate::sync::engine) unlisted: bool,
     /// The object is in the inventory's record, and the sync has applied it or found it there as declared: with the sync's labels
     /// and annotations it is the sync's own. Without that mark, what carries them and is not declared is left alone, and nothing
@@ -255,6 +256,12 @@ impl Tracked {
     /// The notes, made when there are none.
     pub(in crate::sync::engine) fn notes_mut(&mut self) -> &mut Notes {
         self.notes.get_or_insert_default()
+    }
+
+    /// The object exists, in this form. Returns the form before.
+    pub(in crate::sync::engine) fn show(&mut self, live: Live) -> Option<Live> {
+        self.unlisted = false;
+        self.live.replace(live)
     }
 
     /// The live object, if it is the sync's own.

@@ -377,7 +377,8 @@ fn a_namespace_that_stayed_for_an_object_goes_when_that_object_is_gone() {
     let id = ObjectId::new(&GroupKind::new("", "ConfigMap"), "one", "a");
     // Another client deletes it before the record is written and the Namespace is given up.
     scene.version += 1;
-    scene.step(Event::Gone(id, scene.version));
+    scene.step(Event::Gone(id.clone(), scene.version));
+    scene.step(Event::Finished(id, Outcome::Absent(0)));
     assert_eq!(scene.deletions(), 1);
     assert!(scene.state.is_synced());
 }

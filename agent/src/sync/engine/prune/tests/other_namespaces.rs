@@ -73,7 +73,9 @@ fn objects_that_go_with_their_namespace_are_held_no_more() {
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
     for n in 0..15 {
         scene.version += 1;
-        scene.step(Event::Gone(config_map(&format!("c{n}")), scene.version));
+        let id = config_map(&format!("c{n}"));
+        scene.step(Event::Gone(id.clone(), scene.version));
+        scene.step(Event::Finished(id, Outcome::Absent(0)));
     }
     assert_eq!((scene.deletions(), scene.held().len()), (0, 0));
     assert!(scene.state.is_synced() && scene.state.objects.live(&config_map("c0")).is_none());

@@ -229,6 +229,8 @@ fn a_namespace_waits_for_recorded_objects_in_it_that_no_list_shows() {
     assert_eq!(scene.deletions(), 0, "the ConfigMap in it may stay for a reason");
     scene.step(Event::Listing(kind.clone(), 2));
     scene.step(Event::Listed(kind, 2));
+    assert_eq!(scene.deletions(), 0, "without the label no list shows it");
+    scene.step(Event::Finished(inside, Outcome::Absent(0)));
     assert_eq!(scene.deletions(), 1);
 }
 
@@ -281,6 +283,7 @@ fn a_sync_that_goes_deletes_no_namespace_with_objects_that_nothing_shows() {
     assert!(!scene.state.is_synced() && !scene.state.last_report().sync.findings.is_empty());
     scene.step(Event::Listing(secret.group_kind(), 2));
     scene.step(Event::Listed(secret.group_kind(), 2));
+    scene.step(Event::Finished(secret, Outcome::Absent(0)));
     assert_eq!(scene.deletions(), 1);
     assert!(scene.state.is_synced());
 }

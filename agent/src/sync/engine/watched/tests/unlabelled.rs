@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::metadata::label;
-use crate::sync::engine::ApplyMode;
+use crate::sync::engine::{ApplyMode, Settings};
 
 /// The object as admission leaves it.
 fn unlabelled(object: &Object, version: u64) -> Object {
@@ -108,5 +108,98 @@ fn an_object_without_its_label_that_a_commit_removes_is_told_until_it_is_gone_or
         let outcome = if given_up { Outcome::Read(Box::new(without_manager)) } else { Outcome::Absent(0) };
         let commands = state.step(Event::Finished(id.clone(), outcome), now);
         assert!(state.is_synced() && deleted(&commands).is_empty(), "{:?}", state.last_report().sync.findings);
+    }
+}
+
+/// A process that begins with this object in the record, which no list shows, and a commit that does not declare it.
+fn restarted(object: &Object, now: Instant) -> (State, Vec<Command>) {
+    let (before, ..) = synced(now);
+    let kind = object.id().group_kind();
+    let (kinds, recorded) = ([kind.clone()].into(), [object.id()].into());
+    let mut state = State::new(Settings { kinds, recorded, ..before.settings });
+    let nothing = Some(Arc::new(DeclaredSet::default()));
+    state.step(Event::Compiled { commit: "b".repeat(40), declared: nothing, findings: Vec::new() }, now);
+    state.step(Event::Listing(kind.clone(), 1), now);
+    let commands = state.step(Event::Listed(kind, 1), now);
+    (state, commands)
+}
+
+#[test]
+fn a_recorded_object_that_no_list_shows_is_read_before_it_is_forgotten() {
+    let mut now = begin();
+    let (_, set, object) = synced(now);
+    let id = object.id();
+    let unlabelled = unlabelled(&object, 12);
+    let strangers = edited(&unlabelled, 13, |object| _ = object.metadata_mut().remove("annotations"));
+    for (answer, is_told, is_deleted) in [
+        (Outcome::Absent(0), false, false),
+        (Outcome::Read(Box::new(strangers)), false, false),
+        (Outcome::Read(Box::new(unlabelled)), true, false),
+        // It was made by a request that was on its way when the process before ended.
+        (Outcome::Read(Box::new(ours(&set, 14))), false, true),
+    ] {
+        let (mut state, mut commands) = restarted(&object, now);
+        assert!(reads(&commands, &id) && !state.is_synced(), "{commands:?}");
+        let failure = Failure { finding: Finding::new(Code::ApiServer, "cut"), retry: Retry::Soon, refused: false };
+        state.step(Event::Finished(id.clone(), Outcome::Failed(failure)), now);
+        assert!(!state.is_synced(), "it is not known yet");
+        commands.clear();
+        until(&mut state, &mut commands, &mut now, |commands| reads(commands, &id));
+        let kept = |state: &State| state.there().any(|other| *other == id);
+        assert!(kept(&state));
+        let mut commands = state.step(Event::Finished(id.clone(), answer), now);
+        commands.extend(recorded(&mut state, now));
+        let findings = state.last_report().sync.findings;
+        let told = findings.iter().filter(|finding| finding.message.contains("it is not deleted")).count();
+        assert_eq!((told == 1, !deleted(&commands).is_empty()), (is_told, is_deleted), "{findings:?} {commands:?}");
+        assert_eq!((kept(&state), state.is_synced()), (is_told || is_deleted, !is_told && !is_deleted));
+    }
+}
+
+/// The API server may make the object although its answer is lost, and the process may end before a watch shows it.
+#[test]
+fn an_object_whose_apply_had_no_answer_stays_in_the_record_until_it_is_read() {
+    for refused in [false, true] {
+        let now = begin();
+        let set = declared("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: ns}\ndata: {v: \"1\"}\n");
+        let (mut state, commands) = begin_sync(&set, Duration::from_secs(300), now);
+        let id = ours(&set, 10).id();
+        assert!(applies(&commands, "a"), "{commands:?}");
+        let failure = Failure { finding: Finding::new(Code::ApiServer, "cut"), retry: Retry::Soon, refused };
+        state.step(Event::Finished(id.clone(), Outcome::Failed(failure)), now);
+        let nothing = Some(Arc::new(DeclaredSet::default()));
+        let commands =
+            state.step(Event::Compiled { commit: "b".repeat(40), declared: nothing, findings: Vec::new() }, now);
+        let kept = state.there().any(|other| *other == id);
+        assert_eq!((reads(&commands, &id), kept, state.is_synced()), (!refused, !refused, refused), "{commands:?}");
+    }
+}
+
+/// A deletion that waits for an approval may wait for days.
+#[test]
+fn an_undeclared_object_that_a_watch_shows_no_more_is_read() {
+    for (goes, expected) in [(false, true), (true, false)] {
+        let now = begin();
+        let (mut state, _, object) = synced(now);
+        let id = object.id();
+        let other = declared("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, namespace: ns}\n");
+        let commit = "b".repeat(40);
+        state.step(Event::Compiled { commit, declared: Some(other), findings: Vec::new() }, now);
+        if goes {
+            let terminating = edited(&object, 11, |object| {
+                object.metadata_mut().insert("deletionTimestamp".into(), "then".into());
+            });
+            state.step(seen(&terminating), now);
+        }
+        let commands = state.step(Event::Gone(id.clone(), 12), now);
+        let kept = state.there().any(|other| *other == id);
+        assert_eq!((reads(&commands, &id), kept), (expected, expected), "{commands:?}");
+        if expected {
+            let commands =
+                state.step(Event::Finished(id.clone(), Outcome::Read(Box::new(unlabelled(&object, 12)))), now);
+            let findings = state.last_report().sync.findings;
+            assert!(findings.iter().any(|finding| finding.message.contains("it is not deleted")), "{findings:?}");
+            assert!(deleted(&commands).is_empty(), "{commands:?}");
+        }
     }
 }
