@@ -60,7 +60,17 @@ pub(crate) struct ClusterContext {
 }
 
 /// The error of a command that needs a cluster if [`clusters`] finds no configuration.
-pub(crate) const NOT_CONFIGURED: &str = "no cluster is configured; use --kubeconfig FILE, set KUBECONFIG to a file that exists, or create $HOME/.kube/config";
+pub(crate) fn not_configured(environment: &Environment) -> String {
+    match environment.kubeconfig.as_ref().filter(|files| !files.is_empty()) {
+        Some(files) => format!(
+            "no cluster is configured: KUBECONFIG is {}, where there is no file with a context; use --kubeconfig FILE, or set KUBECONFIG \
+             to a file that exists",
+            files.display()
+        ),
+        None => "no cluster is configured; use --kubeconfig FILE, set KUBECONFIG to a file that exists, or create $HOME/.kube/config"
+            .to_owned(),
+    }
+}
 
 /// The named contexts, sorted by name. `contexts` is `None` for all of them; an empty name in it is ignored. The result is
 /// `None` if there is no kubeconfig with a context and this process does not run in a Pod.
@@ -105,7 +115,7 @@ pub(crate) fn cluster(
     context: Option<&str>,
 ) -> anyhow::Result<ClusterContext> {
     let named = context.map(|name| vec![name.to_owned()]);
-    let clusters = clusters(file, environment, named.as_deref())?.context(NOT_CONFIGURED)?;
+    let clusters = clusters(file, environment, named.as_deref())?.with_context(|| not_configured(environment))?;
     let chosen = clusters.into_iter().find(|cluster| named.is_some() || cluster.current);
     chosen.context("the kubeconfig has no current context; choose one with --context CONTEXT")
 }
@@ -483,6 +493,13 @@ mod tests {
             "apiVersion: v1\nkind: Config\ncurrent-context: {name}\nclusters: [{{name: {name}, cluster: {{server: 'https://127.0.0.1:1'}}}}]\n\
              contexts: [{{name: {name}, context: {{cluster: {name}, user: {name}}}}}]\nusers: [{{name: {name}, user: {{}}}}]\n"
         )
+    }
+
+    #[test]
+    fn files_of_kubeconfig_that_are_not_there_are_named() {
+        let environment = Environment { kubeconfig: Some("/none/a:/none/b".into()), ..Environment::default() };
+        let error = cluster(None, &environment, None).map(|_| ()).expect_err("no cluster").to_string();
+        assert!(error.contains("KUBECONFIG is /none/a:/none/b"), "{error}");
     }
 
     #[test]

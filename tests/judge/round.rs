@@ -250,7 +250,7 @@ impl Round<'_> {
     async fn apply(&self, mode: ApplyMode) -> Result<Option<Live>> {
         let sync = sync();
         let stamp = CommitStamp { sync: &sync, token: "0", git_context: "{}" };
-        match apply::apply(self.cluster, &stamp, &self.declared, mode).await {
+        match apply::apply(self.cluster, &stamp, &self.declared, &mode).await {
             Outcome::Applied(live, _) => Ok(Some(*live)),
             Outcome::Failed(_) => Ok(None),
             other => bail!("not expected: {other:?}"),
@@ -359,7 +359,7 @@ impl Round<'_> {
                 // One that is not the sync's is taken over first.
                 (record.owner == Owner::Us).then_some(ApplyMode::Reclaim)
             }
-            Action::Apply(_) => Some(ApplyMode::Update),
+            Action::Apply(_) => Some(ApplyMode::Update(record.uid.clone())),
             _ => None,
         };
         Ok((record, mode))

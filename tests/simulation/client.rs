@@ -199,7 +199,7 @@ impl Client {
                 let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
                 self.spawn(declared.id.clone(), async move {
                     let stamp = CommitStamp { sync: &sync, token: &commit, git_context: GIT_CONTEXT };
-                    apply::apply(&cluster, &stamp, &declared, mode).await
+                    apply::apply(&cluster, &stamp, &declared, &mode).await
                 });
             }
             Command::Annotate(declared, commit, mode) => {
@@ -248,13 +248,15 @@ impl Client {
         let (cluster, sync) = (self.cluster.as_agent(), self.id.clone());
         self.tasks.spawn(async move {
             let (events, mut received) = tokio::sync::mpsc::channel(1024);
+            let mut is_complete = true;
             for version in &versions {
-                let _ = supervised(audit(&cluster, &kind, version, &sync, &events)).await;
+                let answer = supervised(audit(&cluster, &kind, version, &sync, &events)).await;
+                is_complete &= matches!(answer, Some(Ok(())));
             }
             while let Ok(event) = received.try_recv() {
                 push(&findings, Found::Event(event));
             }
-            push(&findings, Found::Event(Event::AuditEnded(kind)));
+            push(&findings, Found::Event(Event::AuditEnded(kind, is_complete)));
         });
     }
 

@@ -97,7 +97,7 @@ impl CommandRunner {
                 let needs = Needs::of_apply(purpose(&declared.id), &declared);
                 self.spawn(OperationLabel::apply, declared.id.clone(), needs, async move {
                     let stamp = apply::CommitStamp { sync: &sync, token: &commit, git_context: &git_context };
-                    apply::apply(&cluster, &stamp, &declared, mode).await
+                    apply::apply(&cluster, &stamp, &declared, &mode).await
                 });
             }
             Command::Annotate(declared, commit, mode) => {
@@ -205,9 +205,12 @@ impl CommandRunner {
         let (context, sync, events) = (Arc::clone(&self.context), self.sync.clone(), self.audited.clone());
         let task = async move {
             let _turn = context.budget.audit(&party(&sync)).await;
+            let mut is_complete = true;
             for version in &versions {
                 let audit = audit(&context.cluster, &kind, version, &sync, &events);
-                if let Some(Err(error)) = supervised(audit).await {
+                let answer = supervised(audit).await;
+                is_complete &= matches!(answer, Some(Ok(())));
+                if let Some(Err(error)) = answer {
                     tracing::warn!(%kind, version, %error, "cannot compare whole objects");
                     if error.is_unserved() {
                         // The watch of the kind tells if it is not served in this version any more.
@@ -216,7 +219,7 @@ impl CommandRunner {
                 }
             }
             // It fails when the sync has ended, which then needs no answer.
-            let _ = events.send(Event::AuditEnded(kind)).await;
+            let _ = events.send(Event::AuditEnded(kind, is_complete)).await;
         };
         tokio::spawn(task.in_current_span());
     }

@@ -37,7 +37,7 @@ pub struct CommitStamp<'a> {
 }
 
 /// Server-side apply. The engine keeps a [`Live`] made from the answer, which shows the object without drift.
-pub async fn apply(cluster: &Cluster, stamp: &CommitStamp<'_>, declared: &DeclaredObject, mode: ApplyMode) -> Outcome {
+pub async fn apply(cluster: &Cluster, stamp: &CommitStamp<'_>, declared: &DeclaredObject, mode: &ApplyMode) -> Outcome {
     outcome("apply", declared, try_apply(cluster, stamp, declared, mode).await, cluster)
 }
 
@@ -45,7 +45,7 @@ async fn try_apply(
     cluster: &Cluster,
     stamp: &CommitStamp<'_>,
     declared: &DeclaredObject,
-    mode: ApplyMode,
+    mode: &ApplyMode,
 ) -> Result<Outcome, ApiError> {
     check_size(declared)?;
     let id = &declared.id;
@@ -53,13 +53,13 @@ async fn try_apply(
     let mut body = declared.applied(stamp.token, stamp.git_context);
     let mut adopted_from = Vec::new();
     match mode {
-        ApplyMode::Update => {}
+        ApplyMode::Update(uid) => _ = body.metadata_mut().insert("uid".to_owned(), uid.as_ref().into()),
         ApplyMode::Create => _ = body.metadata_mut().insert("resourceVersion".to_owned(), NO_VERSION.into()),
         ApplyMode::HandOver | ApplyMode::Reclaim | ApplyMode::TakeOver(_) => {
             let Some(there) = find(cluster, &path).await? else { return Ok(Outcome::Absent(0)) };
             let seen = Observed::of(&there);
             let is_known = match mode {
-                ApplyMode::TakeOver(version) => seen.version() == version,
+                ApplyMode::TakeOver(version) => seen.version() == *version,
                 // Another sync may have made it anew.
                 _ => Live::observe(&seen, id, stamp.sync, None, None).owner == Owner::Us,
             };
@@ -77,7 +77,7 @@ async fn try_apply(
         }
     }
     let mut sent = send_expecting(cluster, declared, &path, &mut body, mode).await;
-    if mode == ApplyMode::Create && sent.as_ref().is_err_and(|error| error.code() == 409) {
+    if *mode == ApplyMode::Create && sent.as_ref().is_err_and(|error| error.code() == 409) {
         // The object that was in the way is gone. Another sync may make it anew before this one does: this apply only creates, too.
         sent = send_expecting(cluster, declared, &path, &mut body, mode).await;
     }
@@ -99,10 +99,10 @@ async fn send_expecting(
     declared: &DeclaredObject,
     path: &str,
     body: &mut Object,
-    mode: ApplyMode,
+    mode: &ApplyMode,
 ) -> Result<ControlFlow<Outcome, Object>, ApiError> {
     let mut answer = send(cluster, path, body).await;
-    if mode == ApplyMode::Create {
+    if *mode == ApplyMode::Create {
         if let Some(there) = in_the_way(cluster, declared, path, &answer).await? {
             return Ok(ControlFlow::Break(Outcome::Read(Box::new(there))));
         }
@@ -127,11 +127,11 @@ async fn finished(
     path: &str,
     body: &mut Object,
     whole: Object,
-    mode: ApplyMode,
+    mode: &ApplyMode,
 ) -> Result<Object, ApiError> {
     let entries = Observed::of(&whole).managed_fields;
     forget_expected(body);
-    if mode == ApplyMode::Create || !managed_fields::is_unfinished(body, &whole, &entries) {
+    if *mode == ApplyMode::Create || !managed_fields::is_unfinished(body, &whole, &entries) {
         return Ok(whole);
     }
     expect(body, &whole, expected_fields(mode));
@@ -141,7 +141,7 @@ async fn finished(
 }
 
 /// An object of the sync may have changed since: drift is put back although others write all the time. One that is to be taken over may not.
-fn expected_fields(mode: ApplyMode) -> &'static [&'static str] {
+fn expected_fields(mode: &ApplyMode) -> &'static [&'static str] {
     if matches!(mode, ApplyMode::TakeOver(_)) { &EXPECTED } else { &EXPECTED[..1] }
 }
 
@@ -150,7 +150,7 @@ async fn replaced(
     cluster: &Cluster,
     path: &str,
     body: &Object,
-    mode: ApplyMode,
+    mode: &ApplyMode,
     error: &ApiError,
 ) -> Result<Option<Outcome>, ApiError> {
     let named = EXPECTED.map(|field| body.metadata(field));
@@ -161,7 +161,7 @@ async fn replaced(
     Ok(match find(cluster, path).await? {
         Some(there) if is_named(&there) => None,
         Some(there) => Some(Outcome::Read(Box::new(there))),
-        None => (mode != ApplyMode::Create).then_some(Outcome::Absent(0)),
+        None => (*mode != ApplyMode::Create).then_some(Outcome::Absent(0)),
     })
 }
 
@@ -461,7 +461,7 @@ mod tests {
     }
 
     /// The outcome of an apply to an API server that answers so, and the requests, with the uid and the version that each names.
-    async fn applied(mode: ApplyMode, answers: &[(u16, Value)]) -> (Outcome, Vec<(Method, [Option<String>; 2])>) {
+    async fn applied(mode: &ApplyMode, answers: &[(u16, Value)]) -> (Outcome, Vec<(Method, [Option<String>; 2])>) {
         let (cluster, requests) = Cluster::answering(answers.to_vec());
         let (sync, declared) = (
             SyncId::root("mine"),
@@ -485,10 +485,10 @@ mod tests {
         // The object that was in the way is deleted before it is read, and then another sync makes it.
         let mut answers = [409, 404, 409].map(|code| refusal(code, "")).to_vec();
         answers.push((200, config_map("other", "2", "9")));
-        let (outcome, sent) = applied(ApplyMode::Create, &answers).await;
+        let (outcome, sent) = applied(&ApplyMode::Create, &answers).await;
         assert!(is_read(&outcome, "2") && sent == requests, "{outcome:?} {sent:?}");
         answers[3] = refusal(404, "");
-        let (outcome, sent) = applied(ApplyMode::Create, &answers).await;
+        let (outcome, sent) = applied(&ApplyMode::Create, &answers).await;
         assert!(matches!(&outcome, Outcome::Failed(failure) if failure.retry == Retry::Soon), "{outcome:?}");
         assert_eq!(sent, requests);
     }
@@ -500,7 +500,7 @@ mod tests {
             [(ApplyMode::HandOver, "mine"), (ApplyMode::Reclaim, "mine"), (ApplyMode::TakeOver(5), "other")]
         {
             let answers = [(200, config_map(owner, "1", "5")), refusal(409, ""), (200, config_map("other", "2", "9"))];
-            let (outcome, sent) = applied(mode, &answers).await;
+            let (outcome, sent) = applied(&mode, &answers).await;
             assert_eq!(sent[1], named);
             let is_left = if sent.len() == 3 { is_read(&outcome, "2") } else { matches!(outcome, Outcome::Failed(_)) };
             assert!(is_left, "{mode:?}: {outcome:?}");
@@ -515,13 +515,13 @@ mod tests {
             (200, whole)
         };
         for mode in [ApplyMode::HandOver, ApplyMode::Reclaim] {
-            let (outcome, sent) = applied(mode, &[with_entries("other", "2")]).await;
+            let (outcome, sent) = applied(&mode, &[with_entries("other", "2")]).await;
             assert!(is_read(&outcome, "2") && sent.len() == 1, "{mode:?}: {outcome:?} {sent:?}");
             let mine = with_entries("mine", "1");
             for (refused, then) in
                 [(refusal(422, "metadata.uid"), with_entries("other", "2")), (refusal(409, ""), refusal(404, ""))]
             {
-                let (outcome, sent) = applied(mode, &[mine.clone(), refused, then.clone()]).await;
+                let (outcome, sent) = applied(&mode, &[mine.clone(), refused, then.clone()]).await;
                 assert_eq!(
                     sent[1],
                     (Method::PATCH, [Some("1".to_owned()), None]),
@@ -532,15 +532,29 @@ mod tests {
                 assert!(is_told, "{mode:?}: {outcome:?}");
             }
             // The object is there, and something else refuses the apply.
-            let (outcome, _) = applied(mode, &[mine.clone(), refusal(409, ""), mine]).await;
+            let (outcome, _) = applied(&mode, &[mine.clone(), refusal(409, ""), mine]).await;
             assert!(matches!(outcome, Outcome::Failed(_)), "{mode:?}: {outcome:?}");
         }
     }
 
     #[tokio::test]
+    async fn drift_is_put_back_on_the_object_that_is_known_alone() {
+        let mode = ApplyMode::Update("1".into());
+        for (then, is_there) in [((200, config_map("other", "2", "9")), true), (refusal(404, ""), false)] {
+            let (outcome, sent) = applied(&mode, &[refusal(409, ""), then]).await;
+            assert_eq!(sent[0], (Method::PATCH, [Some("1".to_owned()), None]), "others may write to it all the time");
+            let is_told = if is_there { is_read(&outcome, "2") } else { matches!(outcome, Outcome::Absent(_)) };
+            assert!(is_told, "{outcome:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn labels_and_annotations_alone_are_applied_where_no_apply_proves_that_the_object_may_be_deleted() {
-        let declared = declared("spec", json!({"size": 1}));
         let sync = SyncId::root("mine");
+        let metadata =
+            json!({"name": "a", "namespace": "b", "annotations": {annotation::MANAGER: sync.manager(), "note": "x"}});
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"size": "1"}});
+        let declared = DeclaredObject::new(serde_json::from_value(object).expect("a map"));
         let stamp = CommitStamp { sync: &sync, token: "0", git_context: "{}" };
         for (mode, version) in [
             (AnnotateMode::Update, Value::Null),
@@ -551,12 +565,16 @@ mod tests {
             let outcome = annotate(&cluster, &stamp, &declared, mode).await;
             let (_, sent) = requests.try_iter().next().expect("a request");
             let metadata = &sent["metadata"];
-            assert_eq!((&metadata["resourceVersion"], &sent["spec"]), (&version, &Value::Null), "{mode:?}: {sent}");
-            assert_eq!(metadata["annotations"][annotation::TOKEN], "0");
-            // An apply names its object.
+            assert_eq!((&metadata["resourceVersion"], &sent["data"]), (&version, &Value::Null), "{mode:?}: {sent}");
             assert_eq!(
-                (sent["kind"] == "Thing", metadata["name"] == "a"),
-                matches!(mode, AnnotateMode::Prove(_)).then_some((true, true)).unwrap_or_default()
+                (metadata["annotations"].get(annotation::MANAGER).is_some(), metadata["annotations"].get("note")),
+                (true, None)
+            );
+            let names = matches!(mode, AnnotateMode::Prove(_));
+            assert_eq!(
+                (sent["kind"] == "ConfigMap", metadata["name"] == "a"),
+                (names, names),
+                "an apply names its object: {sent}"
             );
             assert_eq!(is_read(&outcome, "2"), mode != AnnotateMode::Update, "{outcome:?}");
         }

@@ -13,8 +13,15 @@ impl Finding {
     }
 }
 
+/// The words with which an API server refuses a field. Of several it names some, at each attempt others.
+const UNKNOWN_FIELD: &str = ": field not declared in schema";
+
 /// The words of a message that are no ports and no parts of an identity, sorted. Shorter numbers are of names, or say how many.
 fn words(message: &str) -> Vec<&str> {
+    let message = match message.split_once(UNKNOWN_FIELD) {
+        Some((before, _)) => before.rsplit_once(": ").map_or(before, |(before, _)| before.trim_end_matches(": errors")),
+        None => message,
+    };
     let is_noise = |word: &str| word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let words = message.split(|c: char| !c.is_alphanumeric());
     let mut words: Vec<&str> = words.filter(|word| !word.is_empty() && !is_noise(word)).collect();
@@ -43,6 +50,21 @@ mod tests {
             ),
             ("invalid: spec.path: Required value", "invalid: spec.port: Required value", false),
             ("invalid: spec.x: Required value", "invalid: spec.x: Required value, spec.x: Too long", false),
+            (
+                "failed to apply a: errors:\n  .spec.b: field not declared in schema\n  .spec.c: field not declared in schema",
+                "failed to apply a: errors:\n  .spec.d: field not declared in schema\n  .spec.b: field not declared in schema",
+                true,
+            ),
+            (
+                "failed to apply a: errors:\n  .spec.b: field not declared in schema\n  .spec.c: field not declared in schema",
+                "failed to apply a: .spec.d: field not declared in schema",
+                true,
+            ),
+            (
+                "failed to apply a: .spec.d: field not declared in schema",
+                "failed to apply b: .spec.d: field not declared in schema",
+                false,
+            ),
             ("timeout", "refused", false),
             ("secret cert-1 not found", "secret cert-2 not found", false),
             ("exceeded quota: cpu=10", "exceeded quota: cpu=20", false),

@@ -94,13 +94,14 @@ pub struct NewRecord {
 }
 
 /// The object that an apply expects on the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApplyMode {
     /// No object, as far as is known. An object that is there after all is read instead
     /// ([`Outcome::Read`](super::Outcome::Read)) and decided about, because it may belong to another sync.
     Create,
-    /// The object that is known.
-    Update,
+    /// The object with this uid, whatever has changed on it: drift is put back although others write all the time. If another sync has
+    /// made it anew meanwhile, it is read instead ([`Outcome::Read`](super::Outcome::Read)) and decided about.
+    Update(Box<str>),
     /// The object that is known, on which fields change hands first: declared ones of tools that wrote it before become ours, and
     /// those that stay as they run have no owner any more.
     HandOver,

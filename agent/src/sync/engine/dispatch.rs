@@ -67,7 +67,7 @@ impl State {
         if self.stopping || self.outage.standing != Standing::Answers {
             return;
         }
-        for kind in self.kinds.begin_audits() {
+        for kind in self.kinds.begin_audits(now) {
             let versions = self.declared_versions(&kind);
             self.commands.push(Command::Audit(kind, versions));
         }
@@ -267,7 +267,8 @@ fn apply_mode(cause: &Cause, declared: &DeclaredObject, live: Option<&Live>) -> 
         (_, Some(live)) if live.owner != Owner::Us => ApplyMode::TakeOver(live.version),
         (Cause::Drifted(missing), _) if missing.iter().any(|path| is_list_item(path)) => ApplyMode::Reclaim,
         (_, Some(live)) if live.former_writer || gives_up(declared, live) => ApplyMode::HandOver,
-        (Cause::Drifted(_) | Cause::Adopted | Cause::Changed, _) => ApplyMode::Update,
+        (Cause::Drifted(_) | Cause::Adopted | Cause::Changed, Some(live)) => ApplyMode::Update(live.uid.clone()),
+        (Cause::Drifted(_) | Cause::Adopted | Cause::Changed, None) => ApplyMode::Create,
     }
 }
 

@@ -64,8 +64,8 @@ pub enum Event {
     Finished(ObjectId, Outcome),
     /// An audit read a whole object: part of the answer to [`Command::Audit`](super::Command::Audit).
     Audited(Box<Object>),
-    /// The audit of a kind is over, complete or not: the end of the answer to [`Command::Audit`](super::Command::Audit).
-    AuditEnded(GroupKind),
+    /// The audit of a kind is over: the end of the answer to [`Command::Audit`](super::Command::Audit). `true` if it is complete.
+    AuditEnded(GroupKind, bool),
     /// The audit period is over: all kinds are to be audited.
     AuditDue,
     /// The inventory's record of this number is written: the answer to [`Command::Record`](super::Command::Record).

@@ -16,6 +16,10 @@ use super::{Command, Notice, State};
 const FIRST_SEARCH: Duration = Duration::from_secs(1);
 /// The longest of these pauses.
 const LONGEST_SEARCH: Duration = Duration::from_secs(300);
+/// Pause after an audit that failed; it doubles.
+const FIRST_AUDIT: Duration = Duration::from_secs(15);
+/// The longest of these pauses. Audits come each hour anyway.
+const LONGEST_AUDIT: Duration = Duration::from_secs(3600);
 
 /// The knowledge about the objects of a kind.
 pub(super) enum KindState {
@@ -63,6 +67,8 @@ pub(super) struct Kind {
     /// Number of the newest list that began. Events of an older list come from a watch that was replaced.
     session: u64,
     searches: Backoff,
+    /// The pauses after audits that failed.
+    audits: Backoff,
 }
 
 /// Where the comparison of a kind's whole objects stands.
@@ -71,6 +77,8 @@ pub(super) enum Audit {
     /// None is due.
     #[default]
     None,
+    /// The last one failed. Another one begins at this time.
+    Failed(Instant),
     /// One is to begin.
     Due,
     /// One is going on.
@@ -90,6 +98,7 @@ impl Default for Kind {
             versions: BTreeSet::new(),
             session: 0,
             searches: Backoff::new(FIRST_SEARCH, LONGEST_SEARCH),
+            audits: Backoff::new(FIRST_AUDIT, LONGEST_AUDIT),
         }
     }
 }
@@ -221,14 +230,15 @@ impl Kinds {
     pub(super) fn audit(&mut self, kind: &GroupKind) {
         let kind = self.of_mut(kind);
         kind.audit = match kind.audit {
-            Audit::None | Audit::Due => Audit::Due,
+            Audit::None | Audit::Failed(_) | Audit::Due => Audit::Due,
             Audit::Running | Audit::DueAgain => Audit::DueAgain,
         };
     }
 
     /// Begins the audits that are due, and returns their kinds.
-    pub(super) fn begin_audits(&mut self) -> Vec<GroupKind> {
-        let due = self.0.iter_mut().filter(|(_, kind)| kind.audit == Audit::Due);
+    pub(super) fn begin_audits(&mut self, now: Instant) -> Vec<GroupKind> {
+        let is_due = |audit: Audit| matches!(audit, Audit::Failed(at) if at <= now) || audit == Audit::Due;
+        let due = self.0.iter_mut().filter(|(_, kind)| is_due(kind.audit));
         let begin = |(name, kind): (&GroupKind, &mut Kind)| {
             kind.audit = Audit::Running;
             name.clone()
@@ -236,22 +246,34 @@ impl Kinds {
         due.map(begin).collect()
     }
 
-    pub(super) fn audit_ended(&mut self, kind: &GroupKind) {
+    /// An audit of the kind has ended, with all of its objects if it is `complete`.
+    pub(super) fn audit_ended(&mut self, kind: &GroupKind, complete: bool, now: Instant) {
         let kind = self.of_mut(kind);
-        kind.audit = if kind.audit == Audit::DueAgain { Audit::Due } else { Audit::None };
+        if complete {
+            kind.audits.reset();
+        }
+        kind.audit = match kind.audit {
+            Audit::DueAgain => Audit::Due,
+            _ if complete => Audit::None,
+            _ => Audit::Failed(now + kind.audits.next_pause()),
+        };
     }
 
     pub(super) fn is_auditing(&self) -> bool {
-        self.0.values().any(|kind| kind.audit != Audit::None)
+        self.0.values().any(|kind| !matches!(kind.audit, Audit::None | Audit::Failed(_)))
     }
 
-    /// When a kind is looked for that is not served.
+    /// When a kind is looked for that is not served, or an audit begins after one that failed.
     pub(super) fn next_search(&self) -> Option<Instant> {
         let search_at = |kind: &Kind| match kind.state {
             KindState::Unserved(at) => at,
             _ => None,
         };
-        self.0.values().filter_map(search_at).min()
+        let audit_at = |kind: &Kind| match kind.audit {
+            Audit::Failed(at) => Some(at),
+            _ => None,
+        };
+        self.0.values().flat_map(|kind| [search_at(kind), audit_at(kind)]).flatten().min()
     }
 
     /// The list that is going on, if any.

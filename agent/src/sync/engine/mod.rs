@@ -203,7 +203,7 @@ impl State {
             Event::Gone(id, version) => self.gone(&id, version, now),
             Event::Finished(id, outcome) => self.finished(&id, outcome, now),
             Event::Audited(whole) => self.audited(&whole, now),
-            Event::AuditEnded(kind) => self.kinds.audit_ended(&kind),
+            Event::AuditEnded(kind, complete) => self.kinds.audit_ended(&kind, complete, now),
             Event::AuditDue => self.audit_everything(),
             Event::Recorded(number) => self.recorded(number, now),
             Event::Unrecorded(finding) => self.unrecorded(finding),

@@ -28,7 +28,7 @@ impl Event {
             Self::Gone(id, _) => format!("Gone {id}"),
             Self::Finished(id, outcome) => format!("Finished {id} {}", outcome.name()),
             Self::Audited(object) => format!("Audited {}", object.id()),
-            Self::AuditEnded(kind) => format!("AuditEnded {kind}"),
+            Self::AuditEnded(kind, complete) => format!("AuditEnded {kind} complete: {complete}"),
             Self::AuditDue => "AuditDue".to_owned(),
             Self::Recorded(number) => format!("Recorded {number}"),
             Self::Unrecorded(finding) => format!("Unrecorded {}", finding.code),

@@ -213,6 +213,7 @@ impl State {
             conflict.replace(finding.clone()).as_ref() != Some(&finding)
         });
         if news {
+            self.commands.push(Command::Notice(Notice::Failed(finding)));
             self.report.status_changed();
             self.report.resources_changed();
         }

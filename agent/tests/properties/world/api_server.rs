@@ -151,7 +151,7 @@ impl World {
                 self.step(Event::Counted(crd, Some(0)));
                 return;
             }
-            Command::Apply(declared, commit, onto) => (declared.id.clone(), self.apply(&declared, &commit, onto)),
+            Command::Apply(declared, commit, onto) => (declared.id.clone(), self.apply(&declared, &commit, &onto)),
             Command::Read(declared) if self.serves(&declared.id) => {
                 let found = self.live.get(&declared.id).cloned();
                 (declared.id.clone(), found.map_or(Outcome::Absent(0), |object| Outcome::Read(Box::new(object))))
@@ -182,13 +182,17 @@ impl World {
         self.served || !id.is_of(&widgets())
     }
 
-    fn apply(&mut self, declared: &DeclaredObject, commit: &str, onto: ApplyMode) -> Outcome {
+    fn apply(&mut self, declared: &DeclaredObject, commit: &str, onto: &ApplyMode) -> Outcome {
         if !self.serves(&declared.id) {
             return failure(Retry::Soon);
         }
         let there = self.live.get(&declared.id);
         if let (ApplyMode::Create, Some(there)) = (onto, there) {
             return Outcome::Read(Box::new(there.clone()));
+        }
+        let is_named = |uid: &str| there.is_some_and(|there| there.metadata("uid").is_some_and(|other| other == uid));
+        if matches!(onto, ApplyMode::Update(uid) if !is_named(uid)) {
+            return there.map_or(Outcome::Absent(0), |there| Outcome::Read(Box::new(there.clone())));
         }
         assert!(!there.is_some_and(is_taken), "another sync's object is never written to");
         let namespace = ObjectId::new(&GroupKind::new("", "Namespace"), "", "ns");

@@ -183,7 +183,7 @@ impl World {
                     let shown = |object: &&Object| object.group_kind() == kind && (self.served || kind != widgets());
                     let found: Vec<Object> = self.live.values().filter(shown).cloned().collect();
                     self.events.extend(found.into_iter().map(|object| Event::Audited(Box::new(object))));
-                    self.events.push_back(Event::AuditEnded(kind));
+                    self.events.push_back(Event::AuditEnded(kind, true));
                 }
                 Command::Report(report) => self.report(*report),
                 Command::Notice(Notice::Syncing { commit, .. }) => self.syncing = Some(commit),

@@ -61,7 +61,8 @@ fn chosen(args: &MigrateArgs, kubeconfig: Option<&Path>, console: &Console<'_>) 
         Some(names) => {
             let all = names.iter().any(|name| name == "all");
             let named = (!all).then_some(names);
-            contexts::clusters(kubeconfig, &console.environment, named)?.context(contexts::NOT_CONFIGURED)
+            contexts::clusters(kubeconfig, &console.environment, named)?
+                .with_context(|| contexts::not_configured(&console.environment))
         }
     }
 }

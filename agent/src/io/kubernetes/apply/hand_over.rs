@@ -35,7 +35,7 @@ pub(super) async fn hand_over(
     path: &str,
     body: &Object,
     mut whole: Object,
-    mode: ApplyMode,
+    mode: &ApplyMode,
 ) -> Result<(Object, Vec<&'static FormerWriter>), ApiError> {
     if whole.metadata("managedFields").is_none() {
         // An apply without fields only makes the API server write down that they have no owner.
@@ -47,7 +47,7 @@ pub(super) async fn hand_over(
     let mut entries = before.clone();
     let from = managed_fields::adopt(body, &mut entries);
     managed_fields::release_running(body, &mut entries);
-    if mode == ApplyMode::Reclaim {
+    if *mode == ApplyMode::Reclaim {
         managed_fields::reclaim(body, &mut entries);
     }
     if entries != before {

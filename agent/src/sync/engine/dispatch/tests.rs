@@ -14,9 +14,13 @@ fn declared(spec: &Value) -> DeclaredObject {
 fn live(edit: impl FnOnce(&mut Live)) -> Live {
     let (sync, id) = (SyncId::root("root-sync"), declared(&json!({})).id);
     let mut live = Live::observe(&Observed::default(), &id, &sync, None, None);
-    (live.owner, live.version, live.former_writer) = (Owner::Us, 7, false);
+    (live.uid, live.owner, live.version, live.former_writer) = ("uid".into(), Owner::Us, 7, false);
     edit(&mut live);
     live
+}
+
+fn updated() -> ApplyMode {
+    ApplyMode::Update("uid".into())
 }
 
 fn drifted(path: &str) -> Cause {
@@ -35,7 +39,7 @@ fn fields_change_hands_when_an_object_is_taken_over_or_its_items_are_replaced() 
     }
     let (ours, written) = (live(|_| {}), live(|it| it.former_writer = true));
     for cause in [Cause::Changed, Cause::Adopted, drifted(".spec.list"), Cause::Drifted(Box::new([]))] {
-        assert_eq!(mode(&cause, &ours), ApplyMode::Update, "{cause:?}");
+        assert_eq!(mode(&cause, &ours), updated(), "{cause:?}");
         assert_eq!(mode(&cause, &written), ApplyMode::HandOver, "{cause:?}");
     }
     assert_eq!(mode(&drifted(".spec.list[]"), &ours), ApplyMode::Reclaim);
@@ -46,7 +50,7 @@ fn fields_change_hands_when_an_object_is_taken_over_or_its_items_are_replaced() 
 fn a_field_that_is_not_declared_any_more_is_given_up_before_the_apply() {
     let running = live(|it| it.running_field = Some("replicas"));
     let mode = |spec: Value, live: &Live| apply_mode(&Cause::Changed, &declared(&spec), Some(live));
-    assert_eq!(mode(json!({"replicas": 1}), &running), ApplyMode::Update);
+    assert_eq!(mode(json!({"replicas": 1}), &running), updated());
     assert_eq!(mode(json!({}), &running), ApplyMode::HandOver);
-    assert_eq!(mode(json!({}), &live(|_| {})), ApplyMode::Update, "it was not applied before");
+    assert_eq!(mode(json!({}), &live(|_| {})), updated(), "it was not applied before");
 }

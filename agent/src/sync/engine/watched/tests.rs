@@ -338,7 +338,7 @@ fn an_audit_finds_what_metadata_does_not_show() {
     assert!(commands.iter().any(is_it) && !state.is_idle(), "{commands:?}");
     let commands = state.step(audited(&object), now);
     assert!(!applies(&commands, "a") && !reads(&commands, &object.id()), "{commands:?}");
-    state.step(Event::AuditEnded(object.group_kind()), now);
+    state.step(Event::AuditEnded(object.group_kind(), true), now);
     assert!(state.is_idle());
     let commands = state.step(audited(&changed(&object, 10)), now);
     assert!(applies(&commands, "a"), "{commands:?}");
@@ -360,6 +360,25 @@ fn an_audit_finds_what_metadata_does_not_show() {
     let other = edited(&changed(&object, 11), 11, |object| _ = object.0.insert("apiVersion".into(), "v2".into()));
     let commands = state.step(audited(&other), now);
     assert!(!applies(&commands, "a") && !reads(&commands, &object.id()), "it is declared in v1: {commands:?}");
+}
+
+#[test]
+fn an_audit_that_fails_is_tried_again_after_pauses_that_grow() {
+    let mut now = begin();
+    let (mut state, _, object) = synced(now);
+    let audits = |commands: &[Command]| commands.iter().any(|command| matches!(command, Command::Audit(..)));
+    let mut commands = state.step(Event::AuditDue, now);
+    for pause in [15, 30, 60] {
+        assert!(audits(&commands), "{commands:?}");
+        state.step(Event::AuditEnded(object.group_kind(), false), now);
+        assert!(state.is_synced(), "an audit that cannot be made says nothing of the objects");
+        let next = state.next_wake().expect("another audit");
+        assert_eq!(next - now, Duration::from_secs(pause));
+        now = next;
+        commands = state.step(Event::Woken, now);
+    }
+    state.step(Event::AuditEnded(object.group_kind(), true), now);
+    assert_eq!(state.next_wake(), None);
 }
 
 #[test]
