@@ -69,7 +69,7 @@ pub enum Command {
     Notice(Notice),
 }
 
-/// How labels and annotations come on an object.
+/// The way in which labels and annotations come on an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnnotateMode {
     /// The object is the sync's and has an apply of it: a patch.

@@ -1,5 +1,7 @@
 //! The kinds that a sync watches: each is in one state, which says how much is known of its objects.
 
+mod audits;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -7,6 +9,8 @@ use crate::model::backoff::Backoff;
 use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::plan::{Action, Declared};
+
+use audits::Audit;
 
 use super::objects::{Deferred, Mark, Tracked};
 use super::queue::{QueuePlace, WorkClass};
@@ -16,11 +20,6 @@ use super::{Command, Notice, State};
 const FIRST_SEARCH: Duration = Duration::from_secs(1);
 /// The longest of these pauses.
 const LONGEST_SEARCH: Duration = Duration::from_secs(300);
-/// Pause after an audit that failed; it doubles.
-const FIRST_AUDIT: Duration = Duration::from_secs(15);
-/// The longest of these pauses. Audits come each hour anyway.
-const LONGEST_AUDIT: Duration = Duration::from_secs(3600);
-
 /// The knowledge about the objects of a kind.
 pub(super) enum KindState {
     /// No watch was asked for.
@@ -56,7 +55,7 @@ pub(super) struct Kind {
     pub(super) state: KindState,
     /// The kind has objects in the inventory's record.
     pub(super) recorded: bool,
-    pub(super) audit: Audit,
+    audit: Audit,
     /// The reason why no watch shows changes, only lists.
     unwatched: Option<Finding>,
     /// The plural under which the API server serves the kind: its CRD is named `<plural>.<group>`. `None` until a watch
@@ -71,22 +70,6 @@ pub(super) struct Kind {
     audits: Backoff,
 }
 
-/// Where the comparison of a kind's whole objects stands.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Audit {
-    /// None is due.
-    #[default]
-    None,
-    /// The last one failed. Another one begins at this time.
-    Failed(Instant),
-    /// One is to begin.
-    Due,
-    /// One is going on.
-    Running,
-    /// One is going on, and another one follows.
-    DueAgain,
-}
-
 impl Default for Kind {
     fn default() -> Self {
         Self {
@@ -98,7 +81,7 @@ impl Default for Kind {
             versions: BTreeSet::new(),
             session: 0,
             searches: Backoff::new(FIRST_SEARCH, LONGEST_SEARCH),
-            audits: Backoff::new(FIRST_AUDIT, LONGEST_AUDIT),
+            audits: audits::pauses(),
         }
     }
 }
@@ -226,54 +209,13 @@ impl Kinds {
         self.0.iter().filter(|(_, it)| it.failure().is_some() || it.unwatched.is_some()).map(|(kind, _)| kind).collect()
     }
 
-    /// Has the whole objects of the kind compared.
-    pub(super) fn audit(&mut self, kind: &GroupKind) {
-        let kind = self.of_mut(kind);
-        kind.audit = match kind.audit {
-            Audit::None | Audit::Failed(_) | Audit::Due => Audit::Due,
-            Audit::Running | Audit::DueAgain => Audit::DueAgain,
-        };
-    }
-
-    /// Begins the audits that are due, and returns their kinds.
-    pub(super) fn begin_audits(&mut self, now: Instant) -> Vec<GroupKind> {
-        let is_due = |audit: Audit| matches!(audit, Audit::Failed(at) if at <= now) || audit == Audit::Due;
-        let due = self.0.iter_mut().filter(|(_, kind)| is_due(kind.audit));
-        let begin = |(name, kind): (&GroupKind, &mut Kind)| {
-            kind.audit = Audit::Running;
-            name.clone()
-        };
-        due.map(begin).collect()
-    }
-
-    /// An audit of the kind has ended, with all of its objects if it is `complete`.
-    pub(super) fn audit_ended(&mut self, kind: &GroupKind, complete: bool, now: Instant) {
-        let kind = self.of_mut(kind);
-        if complete {
-            kind.audits.reset();
-        }
-        kind.audit = match kind.audit {
-            Audit::DueAgain => Audit::Due,
-            _ if complete => Audit::None,
-            _ => Audit::Failed(now + kind.audits.next_pause()),
-        };
-    }
-
-    pub(super) fn is_auditing(&self) -> bool {
-        self.0.values().any(|kind| !matches!(kind.audit, Audit::None | Audit::Failed(_)))
-    }
-
-    /// When a kind is looked for that is not served, or an audit begins after one that failed.
+    /// When a kind is looked for that is not served.
     pub(super) fn next_search(&self) -> Option<Instant> {
         let search_at = |kind: &Kind| match kind.state {
             KindState::Unserved(at) => at,
             _ => None,
         };
-        let audit_at = |kind: &Kind| match kind.audit {
-            Audit::Failed(at) => Some(at),
-            _ => None,
-        };
-        self.0.values().flat_map(|kind| [search_at(kind), audit_at(kind)]).flatten().min()
+        self.0.values().filter_map(search_at).min()
     }
 
     /// The list that is going on, if any.

@@ -246,6 +246,7 @@ impl State {
             self.report.due(),
             self.outage.until(),
             self.kinds.next_search(),
+            self.kinds.next_audit(),
             self.next_judgement(),
             self.others.wait_until(),
             self.values.next_read(),
