@@ -20,12 +20,15 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 use tests::controlplane::ControlPlane;
+use tokio::task::JoinHandle;
 
 use crate::row;
 use crate::world::{Agent, NAMESPACE, Repository, Shown, between, name, requests, wait, watch};
 
 /// Drifts that a distribution is made of.
 const DRIFTS: usize = 200;
+/// The object that is compared with those of the agent.
+const BARE: &str = "bare";
 /// Requests that the bare loop has in flight.
 const LOOP: usize = 20;
 
@@ -218,18 +221,21 @@ async fn during_sync(
     objects: usize,
 ) -> Result<()> {
     let mut others = watch(client).await?;
+    let bare = bare_repairs(client).await?;
     repository.write(0..objects, 3)?;
     repository.commit("every file")?;
     let committed = Instant::now();
     let syncing = tokio::spawn(async move { first_and_last(&mut others, objects, "3").await });
     wait(events, |shown| shown.version == "3").await?;
-    let mut times = Vec::new();
+    let (mut times, mut bare_times) = (Vec::new(), Vec::new());
     let mut drift = 0;
     while !syncing.is_finished() {
         let object = name(drift * 7919 % objects);
         times.push(drift_of(client, events, &object).await?);
+        bare_times.push(drift_of(client, events, BARE).await?);
         drift += 1;
     }
+    bare.abort();
     let (first, last) = syncing.await??;
     let took = (last - committed).as_secs_f64();
     row(
@@ -237,7 +243,24 @@ async fn during_sync(
         &format!("{took:.1} ({:.2})", (first - committed).as_secs_f64()),
     );
     row("drift while it is applied, ms", &distribution(times));
+    row("drift of a bare watch-and-repair loop meanwhile, ms", &distribution(bare_times));
     Ok(())
+}
+
+/// Makes an object of which nothing but a loop puts drift back: one apply for each change that a watch shows.
+async fn bare_repairs(client: &Client) -> Result<JoinHandle<Result<()>>> {
+    let body =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": BARE}, "data": {"value": "declared"}});
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+    let params = PatchParams::apply("bare").force();
+    api.patch(BARE, &params, &Patch::Apply(&body)).await?;
+    let mut events = watch(client).await?;
+    Ok(tokio::spawn(async move {
+        loop {
+            wait(&mut events, |shown| shown.name == BARE && shown.value == "drifted").await?;
+            api.patch(BARE, &params, &Patch::Apply(&body)).await?;
+        }
+    }))
 }
 
 async fn at_rest(client: &Client, agent: &Agent, time: Duration) -> Result<()> {
