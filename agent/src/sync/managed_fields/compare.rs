@@ -46,6 +46,7 @@ fn compared(declared: &Object, live: &Object, entries: &[ManagedFieldsEntry], ba
         typed: is_built_in(group),
         wiped: ours.is_none(),
         basis,
+        live: &live.0,
         entries,
         at: Position::default(),
         found: Vec::new(),
@@ -112,6 +113,8 @@ struct Comparison<'a> {
     /// Nothing tells what was ours.
     wiped: bool,
     basis: Basis,
+    /// The whole live object.
+    live: &'a Map<String, Value>,
     entries: &'a [ManagedFieldsEntry],
     at: Position,
     found: Vec<String>,
@@ -194,12 +197,12 @@ impl Comparison<'_> {
             && declared.values().all(leaves_no_trace)
             && !live.keys().all(is_beside)
             && !self.at.is_owned_in_parts(self.entries)
-            && self.at.may_be_owned_whole(of_other_versions(self.entries))
+            && self.at.may_be_owned_whole(of_other_versions(self.entries), &Value::Object(self.live.clone()))
     }
 
     /// `true` if an entry that may have other names than ours has such a node.
     fn is_renamed(&self, is_it: impl Fn(&Map<String, Value>) -> bool) -> bool {
-        of_other_versions(self.entries).any(|entry| has_node(&entry.fields, &is_it))
+        of_other_versions(self.entries).any(|entry| has_node(entry, &is_it))
     }
 
     /// `true` for a list of a built-in kind to which the API server adds items.
@@ -503,7 +506,8 @@ mod tests {
                 serde_json::from_value(entry).expect("an entry")
             };
             let ours = entry(FIELD_MANAGER, "a.b/v1", json!({"f:data": {"f:a": {}}}));
-            let entries = [ours, entry("other", "a.b/v2", json!({"f:spec": theirs}))];
+            let label = json!({"f:labels": {"f:a": {}}});
+            let entries = [ours, entry("other", "a.b/v2", json!({"f:metadata": label, "f:spec": theirs}))];
             differences(&widget(json!({"e": []})), &widget(json!({"a": 1, "e": []})), &entries, Basis::Unknown)
         };
         assert_eq!(check(json!({"f:old": {}})), [".spec.map"]);

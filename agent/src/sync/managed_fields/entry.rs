@@ -128,9 +128,28 @@ pub(super) fn item_nodes<'a>(
     })
 }
 
-/// `true` if this node or one below it is such a one.
-pub(super) fn has_node(node: &Map<String, Value>, is_it: &impl Fn(&Map<String, Value>) -> bool) -> bool {
-    is_it(node) || node.values().filter_map(Value::as_object).any(|below| has_node(below, is_it))
+/// `true` if a node of an entry is such a one. Those of the metadata do not count, whose fields have the same names in all versions.
+pub(super) fn has_node(entry: &ManagedFieldsEntry, is_it: &impl Fn(&Map<String, Value>) -> bool) -> bool {
+    fn is_below(node: &Value, is_it: &impl Fn(&Map<String, Value>) -> bool) -> bool {
+        node.as_object().is_some_and(|node| is_it(node) || node.values().any(|below| is_below(below, is_it)))
+    }
+    let others = entry.fields.iter().filter(|(key, _)| *key != "f:metadata");
+    is_it(&entry.fields) || others.into_iter().any(|(_, node)| is_below(node, is_it))
+}
+
+/// The part of a live map or list that a key of a node names.
+fn part_of<'a>(key: &str, live: &'a Value) -> Option<&'a Value> {
+    match (key.strip_prefix("f:"), live) {
+        (Some(name), _) => live.get(name),
+        (None, Value::Array(items)) => item_of(key, items),
+        _ => None,
+    }
+}
+
+/// The live item of a list that a key of a node names.
+pub(super) fn item_of<'a>(key: &str, live: &'a [Value]) -> Option<&'a Value> {
+    let one = Map::from_iter([(key.to_owned(), Value::Object(Map::new()))]);
+    live.iter().find(|item| item_nodes(item, &one).next().is_some())
 }
 
 /// The nodes that can mean the item at `index` of `items`, without those that another item names by all of their keys: an item can
@@ -229,15 +248,27 @@ impl Position {
         self.nodes(entries).any(|node| !node.is_empty())
     }
 
-    /// `true` if a manager owns something as a whole that may be this by another name.
-    pub(super) fn may_be_owned_whole<'a>(&self, entries: impl IntoIterator<Item = &'a ManagedFieldsEntry>) -> bool {
-        fn is_below<'k>(node: &Map<String, Value>, mut keys: impl Iterator<Item = &'k str> + Clone) -> bool {
+    /// `true` if a manager owns something as a whole that may be this by another name. What the live object has by the name that an entry
+    /// says is not this.
+    pub(super) fn may_be_owned_whole<'a>(
+        &self,
+        entries: impl IntoIterator<Item = &'a ManagedFieldsEntry>,
+        live: &Value,
+    ) -> bool {
+        fn is_below<'k>(
+            node: &Map<String, Value>,
+            live: Option<&Value>,
+            mut keys: impl Iterator<Item = &'k str> + Clone,
+        ) -> bool {
             let Some(step) = keys.next() else { return node.is_empty() };
-            let is_step = |key: &str| key == step || key.starts_with("f:") && step.starts_with("f:");
+            let is_there = |name: &str| live.and_then(|live| live.get(name)).is_some();
+            let is_renamed = |key: &str| key.strip_prefix("f:").is_some_and(|name| !is_there(name));
+            let is_step = |key: &str| key == step || step.starts_with("f:") && is_renamed(key);
             let steps = node.iter().filter(|(key, _)| is_step(key)).filter_map(|(_, node)| node.as_object());
-            steps.into_iter().any(|node| is_below(node, keys.clone()))
+            let live = live.and_then(|live| part_of(step, live));
+            steps.into_iter().any(|node| is_below(node, live, keys.clone()))
         }
-        entries.into_iter().any(|entry| is_below(&entry.fields, self.keys.split_terminator('\0')))
+        entries.into_iter().any(|entry| is_below(&entry.fields, Some(live), self.keys.split_terminator('\0')))
     }
 
     /// `true` if a manager owns as a whole something that this is in.
@@ -300,6 +331,33 @@ mod tests {
         assert_eq!(one, digest(&[ours("f:x"), other("f:b", ""), other("f:y", "status")]));
         assert_eq!(one, digest(&[other("f:b", "")]));
         assert_ne!(one, digest(&[ours("f:a"), other("f:x", ""), other("f:c", "status")]));
+    }
+
+    #[test]
+    fn a_field_that_is_there_by_its_name_is_no_renamed_one() {
+        let live =
+            json!({"metadata": {"labels": {"x": "1"}}, "spec": {"b": 1, "list": [{"name": "i", "a": {}, "b": 1}]}});
+        let may_be = |path: &[&str], fields: Value| {
+            let mut at = Position::default();
+            for step in path {
+                if step.starts_with("k:") {
+                    at.enter_item("", step)
+                } else {
+                    at.enter(step)
+                };
+            }
+            at.may_be_owned_whole(&[entry("other", "Update", "v2", "", &fields)], &live)
+        };
+        assert!(may_be(&["spec", "a"], json!({"f:spec": {"f:old": {}}})));
+        assert!(may_be(&["spec", "a"], json!({"f:old": {"f:old": {}}})));
+        assert!(may_be(&["spec", "a"], json!({"f:spec": {"f:a": {}}})));
+        assert!(!may_be(&["spec", "a"], json!({"f:spec": {"f:b": {}}})));
+        assert!(!may_be(&["spec", "a", "c"], json!({"f:metadata": {"f:labels": {"f:x": {}}}})));
+        let item = "k:{\"name\":\"i\"}";
+        let in_item =
+            |field: &str| may_be(&["spec", "list", item, "a"], json!({"f:spec": {"f:list": {item: {field: {}}}}}));
+        assert!(in_item("f:old"));
+        assert!(!in_item("f:b"));
     }
 
     #[test]
