@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::built_in::{FILLED_NUMBERS, KEPT_TEXTS, MAPS_OF_TEXTS, SELECTORS, is_built_in, is_closed, is_filled_list};
 use super::coverage::leaves_no_trace;
 use super::entry::{
-    ManagedFieldsEntry, Position, has_node, item_nodes, node_of, nodes_of_item, of_other_versions, our_entry,
+    ManagedFieldsEntry, Position, has_node, item_nodes, item_of, node_of, nodes_of_item, of_other_versions, our_entry,
 };
 use super::spelling::{same_quantity, same_time};
 use crate::compile::applied_fields::is_reset;
@@ -169,7 +169,7 @@ impl Comparison<'_> {
             self.typed || self.at.is_in_metadata(),
         );
         let was = self.at.enter_item(&index.to_string(), element);
-        match live_item(item, index, element, live) {
+        match live_item(item, index, element, live, self.typed) {
             Some(live) => self.value(item, Some(live), ours),
             None => self.found.push(self.at.path.clone()),
         }
@@ -293,13 +293,10 @@ fn is_empty_list(value: &Value) -> bool {
 
 /// The live item that a declared list item became: the one of the entry's node, or with the same keys if there is exactly one,
 /// else the one at the same position.
-fn live_item<'a>(item: &Value, index: usize, element: &str, live: &'a [Value]) -> Option<&'a Value> {
+fn live_item<'a>(item: &Value, index: usize, element: &str, live: &'a [Value], typed: bool) -> Option<&'a Value> {
     match element.split_once(':') {
         Some(("v", _)) => return live.iter().find(|other| *other == item),
-        Some(("k", _)) => {
-            let one = Map::from_iter([(element.to_owned(), Value::Object(Map::new()))]);
-            return live.iter().find(|other| item_nodes(other, &one).next().is_some());
-        }
+        Some(("k", keys)) => return item_of(element, live).or_else(|| filled_item(keys, live).filter(|_| typed)),
         _ => {}
     }
     const KEYS: [&[&str]; 7] = [
@@ -325,6 +322,15 @@ fn live_item<'a>(item: &Value, index: usize, element: &str, live: &'a [Value]) -
         }
     }
     live.get(index)
+}
+
+/// The item whose keys are filled that are empty in these keys of a node, of the types of the API server itself.
+fn filled_item<'a>(keys: &str, live: &'a [Value]) -> Option<&'a Value> {
+    let mut keys: Map<String, Value> = serde_json::from_str(keys).ok()?;
+    let all = keys.len();
+    keys.retain(|_, key| key != "");
+    let is_it = |item: &&Value| keys.iter().all(|(name, key)| item.get(name) == Some(key));
+    live.iter().find(is_it).filter(|_| (1..all).contains(&keys.len()))
 }
 
 #[cfg(test)]
@@ -476,6 +482,26 @@ mod tests {
         let (zero, filled) = (json!({"count": 0, "mode": ""}), json!({"count": 1, "mode": "All"}));
         let whole = json!({"f:spec": {"f:requests": {}}});
         assert_eq!(compared(claim(zero), claim(filled), whole, json!({})), [""; 0]);
+    }
+
+    #[test]
+    fn an_item_whose_empty_key_is_filled_is_there_in_built_in_kinds() {
+        let check = |group: &str, declared: Value, live: Value| {
+            let kind = |ports: Value| object(json!({"apiVersion": format!("{group}/v1"), "kind": "X", "ports": ports}));
+            let nodes = json!({
+                "k:{\"port\":80,\"protocol\":\"\"}": {".": {}, "f:port": {}, "f:protocol": {}},
+                "k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}},
+            });
+            let entry = json!({"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:ports": nodes}});
+            let entries: [ManagedFieldsEntry; 1] = [serde_json::from_value(entry).expect("an entry")];
+            differences(&kind(declared), &kind(live), &entries, Basis::Unknown)
+        };
+        let both = || json!([{"port": 80, "protocol": ""}, {"port": 80}]);
+        let filled = |port: u16| json!([{"port": port, "protocol": "TCP"}, {"port": 80, "protocol": "TCP"}]);
+        assert_eq!(check("apps", both(), filled(80)), [""; 0]);
+        assert_eq!(check("a.b", both(), filled(80)), [".ports[0]"], "custom resources keep it");
+        let one = json!([{"port": 80, "protocol": ""}]);
+        assert_eq!(check("apps", one, json!([{"port": 81, "protocol": "TCP"}])), [".ports[0]"]);
     }
 
     #[test]
