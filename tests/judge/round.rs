@@ -378,7 +378,7 @@ impl Round<'_> {
 
     /// The verdict about what the agent applies: users are told of it unless all declared values are the same afterwards.
     fn told(&self, truth: &Truth) -> Verdict {
-        if diff::is_same(&truth.live, &truth.after) { Verdict::Reclaim } else { Verdict::Drift }
+        if diff::is_same(&self.declared.body(), &truth.live, &truth.after) { Verdict::Reclaim } else { Verdict::Drift }
     }
 
     fn differ(&mut self, truth: &Truth, what: String) {

@@ -54,10 +54,10 @@ fn unified(from: &Value, to: &Value) -> String {
 
 /// `true` if no field that the sync owns after a repair had another value before it: then the repair took back nothing but the
 /// ownership of fields, and is not told. What is owned as a whole is compared as a whole.
-pub fn is_same(before: &Object, after: &Object) -> bool {
+pub fn is_same(declared: &Object, before: &Object, after: &Object) -> bool {
     let entries = Observed::of(after).managed_fields;
     let Some(entry) = our_entry(&entries) else { return false };
-    projection(before, &entry.fields) == projection(after, &entry.fields)
+    projection(before, &entry.fields, declared) == projection(after, &entry.fields, declared)
 }
 
 /// The fields of `live` that are declared.
@@ -168,9 +168,18 @@ mod tests {
                 "spec": {"b": b, "c": 2, "whole": [{"x": 1}], "items": [{"n": 2}, {"n": 1}, {"n": 3}]},
             }))
         };
-        assert!(is_same(&before(json!({"x": 1})), &after(1)), "the order of items is nobody's");
-        assert!(!is_same(&before(json!({"x": 1})), &after(2)));
-        assert!(!is_same(&before(json!({"x": 1, "more": 1})), &after(1)), "an item that is owned as a whole had more");
+        let same = |before: &Object, after: &Object| is_same(&object(json!({"kind": "X"})), before, after);
+        assert!(same(&before(json!({"x": 1})), &after(1)), "the order of items is nobody's");
+        assert!(!same(&before(json!({"x": 1})), &after(2)));
+        assert!(!same(&before(json!({"x": 1, "more": 1})), &after(1)), "an item that is owned as a whole had more");
+        let kind = |map: Value| {
+            object(
+                json!({"apiVersion": "a.b/v1", "kind": "X", "metadata": {"managedFields": [entry]}, "spec": {"map": map}}),
+            )
+        };
+        let (declared, filled) = (kind(json!({"list": []})), kind(json!({"list": [], "x": "default"})));
+        assert!(!is_same(&declared, &kind(Value::Null), &filled), "no entry has it, and it was gone");
+        assert!(is_same(&declared, &declared, &filled));
     }
 
     #[test]

@@ -470,6 +470,34 @@ mod tests {
     }
 
     #[test]
+    fn a_map_that_leaves_no_trace_is_lost_when_another_client_removes_it() {
+        let sync = SyncId::root("a");
+        let object = |map: serde_json::Value| -> Object {
+            let object =
+                json!({"apiVersion": "a.b/v1", "kind": "X", "metadata": {"name": "a"}, "spec": {"n": 1, "map": map}});
+            serde_json::from_value(object).expect("a map")
+        };
+        let declared = DeclaredObject::new(object(json!({"list": []})));
+        let at = |map: serde_json::Value, entries: serde_json::Value| {
+            let mut object = object(map);
+            let annotations = json!({annotation::DECLARED_HASH: declared.hash.to_string()});
+            let metadata = [("uid", "u".into()), ("annotations", annotations), ("managedFields", entries)];
+            object.metadata_mut().extend(metadata.map(|(name, value)| (name.to_owned(), value)));
+            object
+        };
+        let ours = json!({"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:n": {}}}});
+        let other = json!({"manager": "other", "operation": "Update", "fieldsV1": {"f:spec": {"f:x": {}}}});
+        let answer = at(json!({"list": [], "x": "default"}), json!([ours]));
+        let applied = Live::after_apply(&Observed::of(&answer), &answer, &declared.body(), &declared.id, &sync);
+        let read = |map: serde_json::Value| {
+            let whole = at(map, json!([ours, other]));
+            Live::after_read(&Observed::of(&whole), &whole, &sync, &declared, Some(&applied)).fields
+        };
+        assert_eq!(read(serde_json::Value::Null), FieldOwnership::Lost(Box::new([".spec.map".to_owned()])));
+        assert_eq!(read(json!({"list": [1], "x": "other"})), FieldOwnership::Ours);
+    }
+
+    #[test]
     fn a_form_that_is_not_applied_yet_is_no_drift() {
         let (sync, declared) = (SyncId::root("a"), declared());
         let mut object = live("0", 1);

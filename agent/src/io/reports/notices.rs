@@ -112,7 +112,7 @@ impl Announcer {
         let now = if before.is_some() { self.now(declared).await } else { None };
         let what = change(repair, before.as_ref());
         if let (Some(before), Some(now)) = (&before, &now)
-            && diff::is_same(before, now)
+            && diff::is_same(&body, before, now)
         {
             tracing::debug!(object = %id, "field ownership taken back: {what}");
             return;

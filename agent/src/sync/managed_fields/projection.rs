@@ -1,15 +1,17 @@
 //! The part of a live object that our entry covers.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::built_in::{SELECTORS, is_built_in};
-use super::entry::{ManagedFieldsEntry, Position, item_nodes};
+use super::coverage::leaves_no_trace;
+use super::entry::{ManagedFieldsEntry, Position, item_nodes, node_of};
 use crate::model::object::Object;
 
 /// The part of a live object that our entry covers: two equal projections mean that no field of ours has changed its value. The order
-/// of items does not count in lists that are owned item by item.
-pub fn projection(live: &Object, fields: &Map<String, Value>) -> Value {
-    Projection::new(&[], &[]).map(&live.0, fields, None)
+/// of items does not count in lists that are owned item by item. Of declared maps of custom resources that leave no trace in an entry it
+/// counts that they are there, and not their content.
+pub fn projection(live: &Object, fields: &Map<String, Value>, declared: &Object) -> Value {
+    Projection::new(declared, None).map(&live.0, fields, Some(&declared.0))
 }
 
 /// The [`projection`] without the content of maps that are declared empty, which the API server fills and others own fields in, and
@@ -21,20 +23,20 @@ pub fn declared_projection(
     entries: &[ManagedFieldsEntry],
     declared: &Object,
 ) -> Value {
-    let selectors: &[&str] = if is_built_in(declared.group()) { &SELECTORS } else { &[] };
-    Projection::new(selectors, entries).map(&live.0, fields, Some(&declared.0))
+    Projection::new(declared, Some(entries)).map(&live.0, fields, Some(&declared.0))
 }
 
 struct Projection<'a> {
-    /// Maps that keep their content where they are declared empty.
-    selectors: &'a [&'a str],
-    entries: &'a [ManagedFieldsEntry],
+    /// See [`is_built_in`].
+    typed: bool,
+    /// Those of all managers; `None` if the content of maps and lists counts that are declared empty.
+    entries: Option<&'a [ManagedFieldsEntry]>,
     at: Position,
 }
 
 impl<'a> Projection<'a> {
-    fn new(selectors: &'a [&'a str], entries: &'a [ManagedFieldsEntry]) -> Self {
-        Self { selectors, entries, at: Position::default() }
+    fn new(declared: &Object, entries: Option<&'a [ManagedFieldsEntry]>) -> Self {
+        Self { typed: is_built_in(declared.group()), entries, at: Position::default() }
     }
 
     fn map(
@@ -44,26 +46,36 @@ impl<'a> Projection<'a> {
         declared: Option<&Map<String, Value>>,
     ) -> Value {
         let ours = live.iter().filter_map(|(name, value)| {
-            let node = fields.get(&format!("f:{name}"))?.as_object()?;
             let declared = declared.and_then(|declared| declared.get(name));
             let was = self.at.enter(name);
-            let value = if self.is_empty_to_us(name, value, node, declared) {
-                if value.is_array() { Vec::<Value>::new().into() } else { Map::new().into() }
-            } else {
-                self.value(value, node, declared)
+            let ours = match node_of(name, fields) {
+                Some(node) if self.is_empty_to_us(name, value, node, declared) && value.is_array() => Some(json!([])),
+                Some(node) if self.is_empty_to_us(name, value, node, declared) => Some(json!({})),
+                Some(node) => Some(self.value(value, node, declared)),
+                None => self.without_trace(value, declared),
             };
             self.at.leave(was);
-            Some((name.clone(), value))
+            Some((name.clone(), ours?))
         });
         ours.collect::<Map<_, _>>().into()
     }
 
+    /// The declared maps in a map of a custom resource that leaves no trace in our entry: they are there until another client removes
+    /// them.
+    fn without_trace(&mut self, live: &Value, declared: Option<&Value>) -> Option<Value> {
+        let declared = declared.filter(|declared| leaves_no_trace(declared))?.as_object();
+        let is_kept = !(self.typed || self.at.path == ".status" || self.at.is_in_metadata());
+        Some(self.map(live.as_object().filter(|_| is_kept)?, &Map::new(), Some(declared?)))
+    }
+
     /// `true` for a map or list that is declared empty and whose content is beside what is ours.
     fn is_empty_to_us(&self, name: &str, live: &Value, node: &Map<String, Value>, declared: Option<&Value>) -> bool {
+        let Some(entries) = self.entries.filter(|_| node.is_empty()) else { return false };
         match (live, declared) {
-            _ if !node.is_empty() => false,
-            (Value::Object(_), Some(Value::Object(map))) => map.is_empty() && !self.selectors.contains(&name),
-            (Value::Array(_), Some(Value::Array(items))) => items.is_empty() && self.at.is_owned_in_parts(self.entries),
+            (Value::Object(_), Some(Value::Object(map))) => {
+                map.is_empty() && !(self.typed && SELECTORS.contains(&name))
+            }
+            (Value::Array(_), Some(Value::Array(items))) => items.is_empty() && self.at.is_owned_in_parts(entries),
             _ => false,
         }
     }
@@ -94,9 +106,7 @@ impl<'a> Projection<'a> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
-    use super::super::fixture::{fields, object};
+    use super::super::fixture::{fields, object, service};
     use super::*;
 
     #[test]
@@ -106,12 +116,35 @@ mod tests {
             "spec": {"selector": {"app": "a"}, "ports": [{"port": 53, "protocol": "UDP", "nodePort": 3}], "type": "ClusterIP"},
         }));
         assert_eq!(
-            projection(&live, fields().as_object().expect("a map")),
+            projection(&live, fields().as_object().expect("a map"), &object(service())),
             json!({
                 "metadata": {"labels": {"x": "1"}},
                 "spec": {"selector": {"app": "a"}, "ports": [{"port": 53, "protocol": "UDP"}]},
             })
         );
+    }
+
+    #[test]
+    fn a_declared_map_that_leaves_no_trace_is_there_or_not() {
+        let kind = |group: &str, spec: Value| {
+            object(
+                json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": spec, "status": {"list": [], "m": {}}}),
+            )
+        };
+        let kept = |group: &str, spec: Value| {
+            let declared = kind(group, json!({"n": 1, "a": {"list": []}, "b": {"c": {"list": []}}}));
+            let fields = json!({"f:spec": {"f:n": {}}});
+            let fields = fields.as_object().expect("a map");
+            let live = kind(group, spec);
+            let projection = projection(&live, fields, &declared);
+            assert_eq!(projection, declared_projection(&live, fields, &[], &declared));
+            assert!(projection.get("status").is_none());
+            projection["spec"].clone()
+        };
+        let whole = kept("a.b", json!({"n": 1, "a": {"x": 1, "list": [1]}, "b": {"c": {"list": []}}, "x": {}}));
+        assert_eq!(whole, json!({"n": 1, "a": {}, "b": {"c": {}}}));
+        assert_eq!(kept("a.b", json!({"n": 1, "a": null, "b": {"x": 1}})), json!({"n": 1, "b": {}}));
+        assert_eq!(kept("apps", json!({"n": 1, "a": {"x": 1}})), json!({"n": 1}), "it is not stored");
     }
 
     #[test]
