@@ -181,10 +181,21 @@ impl Comparison<'_> {
         let is_longer = declared.len() < live.len();
         let is_another = match ours {
             Ownership::Whole => is_longer,
-            Ownership::Node(node) => is_longer && node.is_empty() && self.typed,
+            Ownership::Node(node) => is_longer && node.is_empty() && (self.typed || !self.may_be_in_parts()),
+            Ownership::Unknown if is_longer && self.is_in_ours() && !self.may_be_in_parts() => true,
             Ownership::Unknown => self.at.is_owned_whole(self.entries) && !self.at.is_owned_in_parts(self.entries),
         };
         is_another && !self.is_filled_list()
+    }
+
+    /// `true` if managers own the items of a list one by one, or may do so by other names.
+    fn may_be_in_parts(&self) -> bool {
+        self.at.is_owned_in_parts(self.entries) || of_other_versions(self.entries).next().is_some()
+    }
+
+    /// `true` for what is in a map or list of which our entry has an empty node.
+    fn is_in_ours(&self) -> bool {
+        our_entry(self.entries).is_some_and(|ours| self.at.is_in_whole(std::slice::from_ref(ours)))
     }
 
     /// `true` if another client seems to own a map of empty lists as a whole by another name: the map has fields that are not declared and
@@ -468,6 +479,14 @@ mod tests {
         };
         assert_eq!(taken(json!({})), [".spec.w.c"]);
         assert_eq!(taken(json!({"v:2": {}})), [""; 0]);
+        let more = |ours: Value, theirs: Value| {
+            let of = |fields: Value| json!({"f:spec": {"f:w": fields}});
+            compared(widget(json!(["a"])), widget(json!(["a", "b"])), of(ours), of(theirs))
+        };
+        assert_eq!(more(json!({"f:c": {}}), json!({"f:x": {}})), [".spec.w.c"]);
+        assert_eq!(more(json!({}), json!({"f:x": {}})), [".spec.w.c"]);
+        assert_eq!(more(json!({"f:c": {"v:\"a\"": {}}}), json!({})), [""; 0]);
+        assert_eq!(more(json!({"f:c": {}}), json!({"f:c": {"v:\"b\"": {}}})), [""; 0], "it is beside ours");
     }
 
     #[test]
