@@ -51,6 +51,7 @@ pub(crate) fn run(args: &HydrateArgs, kubeconfig: Option<&Path>, console: &mut C
         (true, true) => differences = output::check_flat(output, &objects)?,
     }
     differences.iter().for_each(|it| console.print(&it.text(console.paint)));
+    console.note(&compiled.warnings());
     compiled.show(&args.source, console);
     if !differences.is_empty() {
         console.note(&format!(

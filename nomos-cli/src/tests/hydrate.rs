@@ -49,6 +49,10 @@ fn hydrate_reads_links_and_removes_nothing_behind_them() {
     assert_eq!(nomos(&source, words), ran(0, "", ""));
     assert_eq!(source.files("default"), ["configmap_a.yaml"]);
     assert_eq!(source.files("out"), ["default/configmap_a.yaml", "default/configmap_b.yaml"]);
+    // An agent does not read it.
+    link("/etc/hostname", "in/c.yaml");
+    let told = nomos(&source, words);
+    assert!(told.status == 0 && told.err.starts_with("warning: ") && told.err.contains("c.yaml"), "{}", told.err);
 }
 
 #[test]
