@@ -60,7 +60,10 @@ pub(crate) struct ClusterContext {
 }
 
 /// The error of a command that needs a cluster if [`clusters`] finds no configuration.
-pub(crate) fn not_configured(environment: &Environment) -> String {
+pub(crate) fn not_configured(file: Option<&Path>, environment: &Environment) -> String {
+    if let Some(file) = file {
+        return format!("the kubeconfig {} has no context", file.display());
+    }
     match environment.kubeconfig.as_ref().filter(|files| !files.is_empty()) {
         Some(files) => format!(
             "no cluster is configured: KUBECONFIG is {}, where there is no file with a context; use --kubeconfig FILE, or set KUBECONFIG \
@@ -115,7 +118,7 @@ pub(crate) fn cluster(
     context: Option<&str>,
 ) -> anyhow::Result<ClusterContext> {
     let named = context.map(|name| vec![name.to_owned()]);
-    let clusters = clusters(file, environment, named.as_deref())?.with_context(|| not_configured(environment))?;
+    let clusters = clusters(file, environment, named.as_deref())?.with_context(|| not_configured(file, environment))?;
     let chosen = clusters.into_iter().find(|cluster| named.is_some() || cluster.current);
     chosen.context("the kubeconfig has no current context; choose one with --context CONTEXT")
 }

@@ -206,8 +206,12 @@ impl Client {
                 let (cluster, sync) = (Arc::clone(&self.cluster), self.id.clone());
                 self.spawn(declared.id.clone(), async move {
                     let stamp = CommitStamp { sync: &sync, token: &commit, git_context: GIT_CONTEXT };
-                    apply::annotate(&cluster, &stamp, &declared, mode).await
+                    apply::annotate(&cluster, &stamp, &declared, &mode).await
                 });
+            }
+            Command::ReadAsAgent(declared) => {
+                let cluster = Arc::new(self.cluster.as_agent());
+                self.spawn(declared.id.clone(), async move { apply::read(&cluster, &declared).await });
             }
             Command::Read(declared) => {
                 let cluster = Arc::clone(&self.cluster);

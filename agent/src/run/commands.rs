@@ -105,15 +105,14 @@ impl CommandRunner {
                 let needs = Needs::of_apply(Purpose::Commit, &declared);
                 self.spawn(OperationLabel::annotate, declared.id.clone(), needs, async move {
                     let stamp = apply::CommitStamp { sync: &sync, token: &commit, git_context: &git_context };
-                    apply::annotate(&cluster, &stamp, &declared, mode).await
+                    apply::annotate(&cluster, &stamp, &declared, &mode).await
                 });
             }
             Command::Read(declared) => {
-                let cluster = Arc::clone(&self.cluster);
-                let needs = Needs { purpose: purpose(&declared.id), ..OF_COMMIT };
-                self.spawn(OperationLabel::read, declared.id.clone(), needs, async move {
-                    apply::read(&cluster, &declared).await
-                });
+                self.read(Arc::clone(&self.cluster), purpose(&declared.id), declared);
+            }
+            Command::ReadAsAgent(declared) => {
+                self.read(Arc::new(self.cluster.as_agent()), purpose(&declared.id), declared);
             }
             Command::Fill(declared, sources) => self.fill(declared, sources),
             Command::Audit(kind, versions) => self.audit(kind, versions),
@@ -199,6 +198,16 @@ impl CommandRunner {
         self.spawn(OperationLabel::read, declared.id.clone(), needs, async move {
             fill(&cluster, &declared, &sources).await
         });
+    }
+
+    fn read(&mut self, cluster: Arc<Cluster>, purpose: Purpose, declared: Arc<DeclaredObject>) {
+        let needs = Needs { purpose, ..OF_COMMIT };
+        self.spawn(
+            OperationLabel::read,
+            declared.id.clone(),
+            needs,
+            async move { apply::read(&cluster, &declared).await },
+        );
     }
 
     fn audit(&self, kind: GroupKind, versions: BTreeSet<String>) {

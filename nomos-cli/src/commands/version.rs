@@ -107,7 +107,7 @@ mod clusters {
     ) -> anyhow::Result<Vec<Component>> {
         let clusters = contexts::clusters(kubeconfig, &console.environment, args.contexts.as_deref())?;
         if clusters.is_none() && args.contexts.iter().flatten().any(|context| !context.is_empty()) {
-            bail!(contexts::not_configured(&console.environment));
+            bail!(contexts::not_configured(kubeconfig, &console.environment));
         }
         let clusters = clusters.unwrap_or_default();
         let _progress = console.begin("asking the clusters");

@@ -53,7 +53,7 @@ async fn try_apply(
     let mut body = declared.applied(stamp.token, stamp.git_context);
     let mut adopted_from = Vec::new();
     match mode {
-        ApplyMode::Update(uid) => _ = body.metadata_mut().insert("uid".to_owned(), uid.as_ref().into()),
+        ApplyMode::Update(uid) => name_uid(&mut body, uid),
         ApplyMode::Create => _ = body.metadata_mut().insert("resourceVersion".to_owned(), NO_VERSION.into()),
         ApplyMode::HandOver | ApplyMode::Reclaim | ApplyMode::TakeOver(_) => {
             let Some(there) = find(cluster, &path).await? else { return Ok(Outcome::Absent(0)) };
@@ -90,6 +90,13 @@ async fn try_apply(
     let live = Live::after_apply(&seen, &whole, &body, id, stamp.sync);
     let rewritten = declared.shown_fields(rewritten);
     Ok(Outcome::Applied(Box::new(live), Remarks { rewritten, adopted_from }))
+}
+
+/// From now on the body is about this object alone. The API server of an aggregated API may give none.
+fn name_uid(body: &mut Object, uid: &str) {
+    if !uid.is_empty() {
+        body.metadata_mut().insert("uid".to_owned(), uid.into());
+    }
 }
 
 /// Sends an apply that may name the object that it is about. Returns the object as the apply leaves it, and `body` names none any more; or
@@ -221,7 +228,7 @@ pub async fn annotate(
     cluster: &Cluster,
     stamp: &CommitStamp<'_>,
     declared: &DeclaredObject,
-    mode: AnnotateMode,
+    mode: &AnnotateMode,
 ) -> Outcome {
     let result = async {
         check_size(declared)?;
@@ -236,7 +243,7 @@ async fn try_annotate(
     stamp: &CommitStamp<'_>,
     declared: &DeclaredObject,
     path: &str,
-    mode: AnnotateMode,
+    mode: &AnnotateMode,
 ) -> Result<Outcome, ApiError> {
     let body = declared.applied(stamp.token, stamp.git_context);
     let ours = |field: &str| -> Map<String, Value> {
@@ -247,13 +254,14 @@ async fn try_annotate(
     for field in ["labels", "annotations"] {
         metadata.insert(field.to_owned(), ours(field).into());
     }
-    if let AnnotateMode::TakeOver(version) | AnnotateMode::Prove(version) = mode {
+    if let AnnotateMode::TakeOver(version) | AnnotateMode::Prove(_, Some(version)) = mode {
         metadata.insert("resourceVersion".to_owned(), version.to_string().into());
     }
     let answer = match mode {
-        AnnotateMode::Prove(_) => {
+        AnnotateMode::Prove(uid, _) => {
             let mut body = identity(&body);
             body.metadata_mut().append(&mut metadata);
+            name_uid(&mut body, uid);
             send(cluster, path, &body).await
         }
         AnnotateMode::Update | AnnotateMode::TakeOver(_) => {
@@ -262,7 +270,7 @@ async fn try_annotate(
     };
     let whole: Object = match answer {
         Err(error) if error.is_not_found() => return Ok(Outcome::Absent(0)),
-        Err(error) if mode != AnnotateMode::Update && error.is_about_another() => {
+        Err(error) if *mode != AnnotateMode::Update && error.is_about_another() => {
             return read_again(cluster, path).await;
         }
         answer => answer?,
@@ -559,10 +567,11 @@ mod tests {
         for (mode, version) in [
             (AnnotateMode::Update, Value::Null),
             (AnnotateMode::TakeOver(5), "5".into()),
-            (AnnotateMode::Prove(5), "5".into()),
+            (AnnotateMode::Prove("1".into(), Some(5)), "5".into()),
+            (AnnotateMode::Prove("1".into(), None), Value::Null),
         ] {
             let (cluster, requests) = Cluster::answering(vec![refusal(409, ""), (200, config_map("other", "2", "9"))]);
-            let outcome = annotate(&cluster, &stamp, &declared, mode).await;
+            let outcome = annotate(&cluster, &stamp, &declared, &mode).await;
             let (_, sent) = requests.try_iter().next().expect("a request");
             let metadata = &sent["metadata"];
             assert_eq!((&metadata["resourceVersion"], &sent["data"]), (&version, &Value::Null), "{mode:?}: {sent}");
@@ -570,7 +579,7 @@ mod tests {
                 (metadata["annotations"].get(annotation::MANAGER).is_some(), metadata["annotations"].get("note")),
                 (true, None)
             );
-            let names = matches!(mode, AnnotateMode::Prove(_));
+            let names = matches!(mode, AnnotateMode::Prove(..));
             assert_eq!(
                 (sent["kind"] == "ConfigMap", metadata["name"] == "a"),
                 (names, names),

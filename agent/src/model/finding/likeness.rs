@@ -19,7 +19,7 @@ const UNKNOWN_FIELD: &str = ": field not declared in schema";
 /// The words of a message that are no ports and no parts of an identity, sorted. Shorter numbers are of names, or say how many.
 fn words(message: &str) -> Vec<&str> {
     let message = match message.split_once(UNKNOWN_FIELD) {
-        Some((before, _)) => before.rsplit_once(": ").map_or(before, |(before, _)| before.trim_end_matches(": errors")),
+        Some((before, _)) => before.rsplit_once(": ").map_or(before, |(before, _)| before),
         None => message,
     };
     let is_noise = |word: &str| word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -33,6 +33,8 @@ pub enum Command {
     /// Read the whole object in the version in which it is declared. Answered with [`Event::Finished`](super::Event::Finished) and
     /// [`Outcome::Read`](super::Outcome::Read) or [`Outcome::Absent`](super::Outcome::Absent).
     Read(Arc<DeclaredObject>),
+    /// As [`Command::Read`], with the rights of the agent itself: a sync that has lost its rights is to hear that its object is gone.
+    ReadAsAgent(Arc<DeclaredObject>),
     /// Read these objects, one for each value that is copied into the declared object, and fill that with the values. Answered with
     /// [`Event::Finished`](super::Event::Finished) and [`Outcome::Filled`](super::Outcome::Filled).
     Fill(Arc<DeclaredObject>, Arc<[ObjectId]>),
@@ -70,16 +72,16 @@ pub enum Command {
 }
 
 /// The way in which labels and annotations come on an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnnotateMode {
-    /// The object is the sync's and has an apply of it: a patch.
+    /// The object is the sync's: a patch.
     Update,
-    /// The object has an apply of the sync, which gave it up since: a patch at this resource version. An apply would take the fields off
-    /// that the one before has set.
+    /// The object is not the sync's yet, and has an apply of this or another sync: a patch at this resource version. An apply would take
+    /// the fields off that the one before has set.
     TakeOver(u64),
-    /// The object has no apply of the sync, which alone proves later that the sync may delete it: an apply of nothing else, at this
-    /// resource version.
-    Prove(u64),
+    /// The object with this uid has no apply, which alone proves later that the sync may delete it: an apply of nothing else. It is at this
+    /// resource version if it is not the sync's yet.
+    Prove(Box<str>, Option<u64>),
 }
 
 /// The record of an inventory.

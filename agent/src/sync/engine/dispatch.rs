@@ -51,6 +51,11 @@ impl Outage {
         }
     }
 
+    /// `true` unless the API server is away, or may be.
+    pub(super) fn answers(&self) -> bool {
+        self.standing == Standing::Answers
+    }
+
     /// The API server answered a command.
     pub(super) fn answered(&mut self) {
         self.pauses.reset();
@@ -64,7 +69,7 @@ impl State {
     /// Sends commands for the first objects of the queue until enough are in flight.
     pub(super) fn dispatch(&mut self, now: Instant) {
         self.others.wait_no_more();
-        if self.stopping || self.outage.standing != Standing::Answers {
+        if self.stopping || !self.outage.answers() {
             return;
         }
         for kind in self.kinds.begin_audits(now) {
@@ -161,6 +166,7 @@ impl State {
                 None => return,
             },
             (Action::Annotate, Some(declared), live) => {
+                repair = (place.class == WorkClass::Repair).then(|| PendingRepair::of(live, Vec::new()));
                 Command::Annotate(declared, self.in_force.source.commit.clone(), annotate_mode(live))
             }
             (Action::Delete, ..) if self.is_kept(id) => Command::Abandon(id.clone()),
@@ -183,6 +189,10 @@ impl State {
                 }
                 Command::Abandon(id.clone())
             }
+            // A commit that comes in force next may declare it.
+            (Action::Nothing | Action::Wait, ..) if self.is_left_unseen(id) => {
+                Command::ReadAsAgent(Arc::new(reference(id)))
+            }
             // An object that is as declared is queued for a repair when its readiness is to be read.
             (Action::Read, Some(declared), _) | (Action::Nothing, Some(declared), Some(_))
                 if place.class == WorkClass::Repair =>
@@ -190,9 +200,6 @@ impl State {
                 Command::Read(declared)
             }
             (Action::Nothing, None, _) if self.is_awaited_stranger(id) => Command::Read(Arc::new(reference(id))),
-            (Action::Nothing | Action::Wait, None, _) if self.is_left_unseen(id) => {
-                Command::Read(Arc::new(reference(id)))
-            }
             _ => {
                 self.evaluate(id, now);
                 return;
@@ -203,12 +210,12 @@ impl State {
 
     fn send_command(&mut self, id: &ObjectId, command: Command, place: QueuePlace, repair: Option<PendingRepair>) {
         let applies = matches!(command, Command::Apply(..) | Command::Annotate(..));
-        let reads = matches!(command, Command::Read(_));
         let sent = match &command {
             Command::Apply(_, _, ApplyMode::TakeOver(_))
-            | Command::Annotate(_, _, AnnotateMode::TakeOver(_) | AnnotateMode::Prove(_)) => Sent::TakeOver,
+            | Command::Annotate(_, _, AnnotateMode::TakeOver(_) | AnnotateMode::Prove(_, Some(_))) => Sent::TakeOver,
             Command::Fill(..) => Sent::Fill,
             Command::Delete(..) => Sent::Delete,
+            Command::Read(_) | Command::ReadAsAgent(_) => Sent::Read,
             _ => Sent::Other,
         };
         self.objects.change(id, |tracked| {
@@ -219,7 +226,8 @@ impl State {
                 // An object that waits goes on to do so after the read. A deletion that waited too long waits no more when it fails.
                 // So it is with an object in the way that no watch shows: an apply finds out if it is still there.
                 let checks = applies && notes.checks > 0;
-                let keeps = std::mem::take(&mut notes.unread) && reads || sent == Sent::Delete || checks;
+                notes.unread = false;
+                let keeps = matches!(sent, Sent::Read | Sent::Delete) || checks;
                 if !keeps {
                     (notes.overdue_at, notes.overdue) = (None, false);
                 }
@@ -273,10 +281,12 @@ fn apply_mode(cause: &Cause, declared: &DeclaredObject, live: Option<&Live>) -> 
 }
 
 fn annotate_mode(live: Option<&Live>) -> AnnotateMode {
-    match live.filter(|live| live.version != 0) {
-        Some(live) if !live.applied => AnnotateMode::Prove(live.version),
-        Some(live) if live.owner != Owner::Us => AnnotateMode::TakeOver(live.version),
-        _ => AnnotateMode::Update,
+    let Some(live) = live.filter(|live| live.version != 0) else { return AnnotateMode::Update };
+    let version = (live.owner != Owner::Us).then_some(live.version);
+    match version {
+        _ if !live.applied => AnnotateMode::Prove(live.uid.clone(), version),
+        Some(version) => AnnotateMode::TakeOver(version),
+        None => AnnotateMode::Update,
     }
 }
 
@@ -290,11 +300,8 @@ fn pending_repair(class: WorkClass, cause: Cause, live: Option<&Live>) -> Option
     if class != WorkClass::Repair {
         return None;
     }
-    let by = live.and_then(|live| live.changed_by.as_deref().map(str::to_owned));
     match cause {
-        Cause::Drifted(fields) => {
-            Some(PendingRepair { fields: fields.into(), by, version: live.map_or(0, |live| live.version) })
-        }
+        Cause::Drifted(fields) => Some(PendingRepair::of(live, fields.into())),
         Cause::Missing => Some(PendingRepair { fields: Vec::new(), by: None, version: 0 }),
         Cause::Adopted | Cause::Changed => None,
     }

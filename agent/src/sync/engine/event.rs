@@ -92,6 +92,16 @@ pub enum Event {
     Woken,
 }
 
+impl Event {
+    /// The one object that the event is about.
+    pub(super) fn object(&self) -> Option<&ObjectId> {
+        match self {
+            Self::Seen(id, _) | Self::Gone(id, _) | Self::Finished(id, _) => Some(id),
+            _ => None,
+        }
+    }
+}
+
 /// The parts of the [`Settings`](super::Settings) that another spec changes.
 #[derive(Debug)]
 pub struct SpecChange {

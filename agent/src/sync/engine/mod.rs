@@ -46,7 +46,7 @@ use crate::sync::plan::order::Order;
 use commit::{Candidate, Held};
 use dispatch::Outage;
 use kinds::Kinds;
-use objects::{Mark, Objects};
+use objects::Objects;
 use others::Others;
 use prune::Prunes;
 use recording::Recording;
@@ -186,7 +186,7 @@ impl State {
 
     /// Takes in one event and returns the commands that follow, in order. `now` never goes back.
     pub fn step(&mut self, event: Event, now: Instant) -> Vec<Command> {
-        let unlisted = self.objects.number_of(Mark::Unlisted);
+        let unseen = event.object().filter(|id| self.is_unseen(id)).cloned();
         match event {
             Event::Compiled { commit, declared, findings } => self.compiled(commit, declared, findings),
             Event::Restored { commit, declared } => self.restored(commit, declared),
@@ -219,7 +219,9 @@ impl State {
             Event::Woken => {}
         }
         // A Namespace or CRD may have waited until it was known which objects it holds.
-        if self.objects.number_of(Mark::Unlisted) < unlisted {
+        if let Some(id) = unseen.filter(|id| !self.is_unseen(id))
+            && self.doomed_container(&id).is_some_and(|container| self.unlisted_in(&container).is_none())
+        {
             self.prunes.found();
         }
         self.judge_after_the_hour(now);
@@ -246,7 +248,7 @@ impl State {
             self.report.due(),
             self.outage.until(),
             self.kinds.next_search(),
-            self.kinds.next_audit(),
+            self.kinds.next_audit().filter(|_| self.outage.answers() && !self.stopping),
             self.next_judgement(),
             self.others.wait_until(),
             self.values.next_read(),

@@ -71,6 +71,7 @@ impl Command {
             }
             Self::Record(record) => format!("Record {} with {} objects", record.number, record.objects.len()),
             Self::Apply(declared, _, mode) => format!("Apply {} {mode:?}", declared.id),
+            Self::ReadAsAgent(declared) => format!("ReadAsAgent {}", declared.id),
             Self::Annotate(declared, ..) => format!("Annotate {}", declared.id),
             Self::Read(declared) => format!("Read {}", declared.id),
             Self::Fill(declared, _) => format!("Fill {}", declared.id),

@@ -50,7 +50,7 @@ impl State {
         let ours = live.owner == Owner::Us && (found || self.objects.is_recorded(&id));
         if !ours && self.is_foreign(&id) {
             // It is there, and none of the sync's.
-            self.objects.change(&id, |tracked| tracked.recorded = false);
+            self.objects.change(&id, |tracked| (tracked.recorded, tracked.unlisted) = (false, false));
             self.gone(&id, u64::MAX, now);
             return;
         }
@@ -182,14 +182,16 @@ impl State {
             let mut live = Live::observe(seen, id, &self.settings.sync, None, None);
             live.health = health::of(whole);
             self.objects.set_live(id, Some(live));
-        } else if before.map_or(self.is_left_unseen(id), |before| before.in_doubt || before.unlabelled) {
+        } else if before.map_or(self.is_unseen(id), |before| before.in_doubt || before.unlabelled) {
             let live = match before {
                 Some(_) => Live::observe(seen, id, &self.settings.sync, None, before),
                 None => Live::found(seen, id, &self.settings.sync),
             };
             // The failure of a read before is over.
             if live.unlabelled && self.objects.notes(id).is_some_and(|notes| notes.failure.is_some()) {
-                self.forgive(id);
+                self.objects.change(id, |tracked| tracked.notes_mut().failure = None);
+                self.report.status_changed();
+                self.report.resources_changed();
             }
             match live.is_ours() {
                 true => self.objects.set_live(id, Some(live)),
@@ -202,7 +204,8 @@ impl State {
     /// the newest that there is, whatever its version: nothing else was sent about the object meanwhile.
     pub(super) fn read(&mut self, id: &ObjectId, whole: &Object) {
         let seen = Observed::of(whole);
-        let Some(declared) = self.declared_form(id) else {
+        let is_known = !self.is_unseen(id) || matches!(self.declared(id), Declared::Object(_));
+        let Some(declared) = self.declared_form(id).filter(|_| is_known) else {
             self.read_undeclared(id, &seen, whole);
             return;
         };

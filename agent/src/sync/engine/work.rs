@@ -56,6 +56,10 @@ impl State {
                 return;
             }
             Action::Apply(Cause::Drifted(_)) | Action::Read => WorkClass::Repair,
+            // Another client took the proof away that the sync has applied it, and may do so again and again.
+            Action::Annotate if self.objects.get(id).and_then(Tracked::own).is_some_and(|live| !live.applied) => {
+                WorkClass::Repair
+            }
             Action::Apply(_) | Action::Annotate | Action::Fill => WorkClass::Sync,
             Action::Delete if !self.may_delete(id) && !self.is_kept(id) => {
                 self.nothing_to_do(id);
@@ -207,13 +211,15 @@ impl State {
 
     /// Users are told why the object is left as it is. It is looked at again at this time, or when it changes.
     fn tell_obstacle(&mut self, id: &ObjectId, finding: Finding, check_at: Option<Instant>) {
-        let news = self.objects.change(id, |tracked| {
+        let (before, told) = self.objects.change(id, |tracked| {
             tracked.phase = check_at.map_or(Phase::Settled, Phase::BackingOff);
-            let conflict = &mut tracked.notes_mut().conflict;
-            conflict.replace(finding.clone()).as_ref() != Some(&finding)
+            let notes = tracked.notes_mut();
+            (notes.conflict.replace(finding.clone()), notes.told.take())
         });
-        if news {
-            self.commands.push(Command::Notice(Notice::Failed(finding)));
+        if before.as_ref() != Some(&finding) {
+            if told.as_ref() != Some(&finding) {
+                self.commands.push(Command::Notice(Notice::Failed(finding)));
+            }
             self.report.status_changed();
             self.report.resources_changed();
         }
@@ -240,13 +246,19 @@ impl State {
         Some(Finding::new(Code::Applier, message).hint(hint).about(Resource::named(id, "")))
     }
 
-    /// `true` for an object of the sync that is not declared any more and that no watch shows.
+    /// `true` for an object in the record of which nothing has shown yet if it exists.
+    pub(super) fn is_unseen(&self, id: &ObjectId) -> bool {
+        self.objects.get(id).is_some_and(|tracked| tracked.unlisted && tracked.live.is_none())
+    }
+
+    /// `true` for an object of the sync that is not to be applied any more and that no watch shows.
     pub(super) fn is_left_unseen(&self, id: &ObjectId) -> bool {
-        let is_unseen = |tracked: &Tracked| match tracked.own() {
-            Some(live) => live.unlabelled,
-            None => tracked.unlisted && tracked.live.is_none() && self.kinds.is_listed(id),
-        };
-        self.objects.get(id).is_some_and(is_unseen) && matches!(self.declared(id), Declared::Absent)
+        let own = self.objects.get(id).and_then(Tracked::own);
+        match self.declared(id) {
+            Declared::Object(_) => false,
+            Declared::Absent if own.is_some_and(|live| live.unlabelled) => true,
+            _ => self.is_unseen(id) && self.kinds.is_listed(id),
+        }
     }
 
     /// Reads such an object, unless the last attempt has just failed.

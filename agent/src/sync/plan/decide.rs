@@ -87,7 +87,7 @@ pub fn decide(declared: Declared<'_>, live: Option<&Live>, sync: &SyncId) -> Act
     match (declared, live) {
         (Declared::Object(_), None) => Action::Apply(Cause::Missing),
         (Declared::Object(object), Some(live)) => keep(object, live, sync),
-        (Declared::Disabled, Some(live)) if live.owner == Owner::Us => Action::Abandon,
+        (Declared::Disabled, Some(live)) if live.is_ours() => Action::Abandon,
         (Declared::Absent, Some(live)) => remove(live),
         (Declared::Disabled | Declared::Absent | Declared::Unknown, _) => Action::Nothing,
     }
@@ -101,7 +101,8 @@ fn keep(declared: &DeclaredObject, live: &Live, sync: &SyncId) -> Action {
         Owner::Other(_) | Owner::Nobody if declared.implicit => Action::Nothing,
         // A Namespace belongs to the sync that declares it, whichever sync made it because of objects in it.
         Owner::Other(manager) if !live.implicit && !may_take_over(sync, manager) => Action::Conflict(manager.clone()),
-        Owner::Us if declared.ignores_mutation() && current && live.applied => Action::Nothing,
+        // Without versions of its objects, an API server cannot apply at one.
+        Owner::Us if declared.ignores_mutation() && current && (live.applied || live.version == 0) => Action::Nothing,
         _ if declared.ignores_mutation() => Action::Annotate,
         owner => match &live.fields {
             // The sync never managed it, or has given it up since.
@@ -294,7 +295,7 @@ mod tests {
         assert_eq!(decide(None), Action::Apply(Cause::Missing));
         assert_eq!(decide(Some(&lost())), Action::Nothing);
         assert_eq!(
-            decide(Some(&but(lost(), |it| it.applied = false))),
+            decide(Some(&but(lost(), |it| (it.applied, it.version) = (false, 7)))),
             Action::Annotate,
             "nothing would delete it later"
         );

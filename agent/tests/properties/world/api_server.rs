@@ -152,11 +152,11 @@ impl World {
                 return;
             }
             Command::Apply(declared, commit, onto) => (declared.id.clone(), self.apply(&declared, &commit, &onto)),
-            Command::Read(declared) if self.serves(&declared.id) => {
+            Command::Read(declared) | Command::ReadAsAgent(declared) if self.serves(&declared.id) => {
                 let found = self.live.get(&declared.id).cloned();
                 (declared.id.clone(), found.map_or(Outcome::Absent(0), |object| Outcome::Read(Box::new(object))))
             }
-            Command::Read(declared) => (declared.id.clone(), failure(Retry::Soon)),
+            Command::Read(declared) | Command::ReadAsAgent(declared) => (declared.id.clone(), failure(Retry::Soon)),
             Command::Delete(id, uid, version, _) => {
                 let outcome = self.delete(&id, &uid, version);
                 (id, outcome)
@@ -261,7 +261,9 @@ impl World {
             return;
         };
         let id = match self.commands.remove(at) {
-            Some(Command::Apply(declared, ..) | Command::Read(declared)) => declared.id.clone(),
+            Some(Command::Apply(declared, ..) | Command::Read(declared) | Command::ReadAsAgent(declared)) => {
+                declared.id.clone()
+            }
             Some(Command::Delete(id, ..)) => id,
             other => panic!("not expected here: {other:?}"),
         };

@@ -62,7 +62,7 @@ fn chosen(args: &MigrateArgs, kubeconfig: Option<&Path>, console: &Console<'_>) 
             let all = names.iter().any(|name| name == "all");
             let named = (!all).then_some(names);
             contexts::clusters(kubeconfig, &console.environment, named)?
-                .with_context(|| contexts::not_configured(&console.environment))
+                .with_context(|| contexts::not_configured(kubeconfig, &console.environment))
         }
     }
 }

@@ -107,7 +107,7 @@ struct StatusDocument<'a> {
 /// Shows the status once, or again and again with `--poll` and `--watch`.
 pub(crate) fn run(args: &StatusArgs, kubeconfig: Option<&Path>, console: &mut Console<'_>) -> anyhow::Result<u8> {
     let clusters = contexts::clusters(kubeconfig, &console.environment, args.contexts.as_deref())?
-        .with_context(|| contexts::not_configured(&console.environment))?;
+        .with_context(|| contexts::not_configured(kubeconfig, &console.environment))?;
     if args.output.is_none() && !args.no_headers {
         console.print("Connecting to clusters...\n");
     }

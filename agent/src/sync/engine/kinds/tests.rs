@@ -120,7 +120,7 @@ fn what_is_recorded_stays_so_until_its_kind_is_listed() {
     state.step(Event::Listing(kind.clone(), 1), later);
     let then = later + Duration::from_secs(1);
     let commands = state.step(Event::Listed(kind, 1), then);
-    let reads = |command: &Command| matches!(command, Command::Read(read) if read.id == id);
+    let reads = |command: &Command| matches!(command, Command::ReadAsAgent(read) if read.id == id);
     assert!(commands.iter().any(reads), "an object without its label is in no list: {commands:?}");
     let report = reported(state.step(Event::Finished(id.clone(), Outcome::Absent(0)), then)).or_else(|| {
         let due = state.next_wake()?;

@@ -183,8 +183,4 @@ impl Indices {
     pub(super) fn marked(&self, mark: Mark) -> impl Iterator<Item = &ObjectId> {
         self.marks[mark as usize].iter()
     }
-
-    pub(super) fn number_of(&self, mark: Mark) -> usize {
-        self.marks[mark as usize].len()
-    }
 }

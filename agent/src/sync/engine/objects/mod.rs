@@ -60,6 +60,7 @@ impl Objects {
     /// `true` while a command is unanswered after which the object may be the sync's, and was not before.
     pub(super) fn is_being_made(&self, id: &ObjectId) -> bool {
         self.get(id).is_some_and(|tracked| match &tracked.phase {
+            Phase::InFlight(command) if command.sent == Sent::Read => false,
             Phase::InFlight(command) => tracked.live.is_none() || command.sent == Sent::TakeOver,
             _ => false,
         })
@@ -145,11 +146,6 @@ impl Objects {
     /// The objects with this mark, in order.
     pub(super) fn marked(&self, mark: Mark) -> impl Iterator<Item = &ObjectId> {
         self.indices.marked(mark)
-    }
-
-    /// Number of the objects with this mark.
-    pub(super) fn number_of(&self, mark: Mark) -> usize {
-        self.indices.number_of(mark)
     }
 
     /// Number of queued objects.

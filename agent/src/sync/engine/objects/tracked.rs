@@ -65,6 +65,8 @@ pub(in crate::sync::engine) enum Sent {
     Fill,
     /// The object is deleted, if the command is not withdrawn before.
     Delete,
+    /// The object is read.
+    Read,
     /// All others.
     Other,
 }
@@ -90,6 +92,14 @@ pub(in crate::sync::engine) struct PendingRepair {
     pub(in crate::sync::engine) version: u64,
 }
 
+impl PendingRepair {
+    /// The repair of these fields of an object.
+    pub(in crate::sync::engine) fn of(live: Option<&Live>, fields: Vec<String>) -> Self {
+        let by = live.and_then(|live| live.changed_by.as_deref().map(str::to_owned));
+        Self { fields, by, version: live.map_or(0, |live| live.version) }
+    }
+}
+
 /// Facts that few objects have at a time.
 #[derive(Default)]
 pub(in crate::sync::engine) struct Notes {
@@ -97,6 +107,8 @@ pub(in crate::sync::engine) struct Notes {
     pub(in crate::sync::engine) failure: Option<FailureRecord>,
     /// Another sync manages the object (KNV1060), or it is not declared any more and cannot be deleted.
     pub(in crate::sync::engine) conflict: Option<Finding>,
+    /// The conflict that there was when the commit in force began: users have heard of it.
+    pub(in crate::sync::engine) told: Option<Finding>,
     /// The frequency of the object's repairs; `None` when it was not repaired of late.
     pub(in crate::sync::engine) heat: Option<Heat>,
     /// The field manager whose changes were put back last.
@@ -315,7 +327,8 @@ impl Tracked {
         if let Some(notes) = &mut self.notes {
             let Notes { heat, late_at, late, pruned, .. } = **notes;
             let (rival, rewritten) = (notes.rival.take(), std::mem::take(&mut notes.rewritten));
-            **notes = Notes { heat, rival, rewritten, late_at, late, pruned, ..Notes::default() };
+            let told = notes.conflict.take();
+            **notes = Notes { told, heat, rival, rewritten, late_at, late, pruned, ..Notes::default() };
         }
         self.tidy();
     }
@@ -327,6 +340,7 @@ impl Notes {
         let Self {
             failure,
             conflict,
+            told,
             heat,
             rival: _,
             checks,
@@ -344,6 +358,7 @@ impl Notes {
         } = self;
         failure.is_none()
             && conflict.is_none()
+            && told.is_none()
             && heat.is_none()
             && *checks == 0
             && *overtaken == 0

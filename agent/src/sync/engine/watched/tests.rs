@@ -59,7 +59,7 @@ fn seen(object: &Object) -> Event {
 }
 
 fn reads(commands: &[Command], id: &ObjectId) -> bool {
-    commands.iter().any(|command| matches!(command, Command::Read(read) if read.id == *id))
+    commands.iter().any(|command| matches!(command, Command::Read(read) | Command::ReadAsAgent(read) if read.id == *id))
 }
 
 fn edited(object: &Object, version: u64, edit: impl FnOnce(&mut Object)) -> Object {
@@ -379,6 +379,26 @@ fn an_audit_that_fails_is_tried_again_after_pauses_that_grow() {
     }
     state.step(Event::AuditEnded(object.group_kind(), true), now);
     assert_eq!(state.next_wake(), None);
+}
+
+#[test]
+fn an_audit_that_failed_waits_for_the_end_of_an_outage() {
+    let now = begin();
+    let (mut state, _, object) = synced(now);
+    state.step(Event::AuditDue, now);
+    state.step(Event::AuditEnded(object.group_kind(), false), now);
+    let away = || Failure {
+        finding: Finding::new(Code::ApiServer, "away"),
+        retry: Retry::Server(Duration::ZERO),
+        refused: false,
+    };
+    state.step(Event::Gone(object.id(), 11), now);
+    state.step(Event::Finished(object.id(), Outcome::Failed(away())), now);
+    let later = now + Duration::from_secs(16);
+    state.step(Event::ServerAsked(Some(away())), later);
+    assert!(state.next_wake().is_some_and(|at| at > later), "or it would be woken all the time");
+    let commands = state.step(Event::ServerAsked(None), later);
+    assert!(commands.iter().any(|command| matches!(command, Command::Audit(..))), "{commands:?}");
 }
 
 #[test]

@@ -113,12 +113,16 @@ fn an_object_without_its_label_that_a_commit_removes_is_told_until_it_is_gone_or
 
 /// A process that begins with this object in the record, which no list shows, and a commit that does not declare it.
 fn restarted(object: &Object, now: Instant) -> (State, Vec<Command>) {
+    restarted_at(object, Arc::new(DeclaredSet::default()), now)
+}
+
+/// As `restarted`, with this commit.
+fn restarted_at(object: &Object, set: Arc<DeclaredSet>, now: Instant) -> (State, Vec<Command>) {
     let (before, ..) = synced(now);
     let kind = object.id().group_kind();
     let (kinds, recorded) = ([kind.clone()].into(), [object.id()].into());
     let mut state = State::new(Settings { kinds, recorded, ..before.settings });
-    let nothing = Some(Arc::new(DeclaredSet::default()));
-    state.step(Event::Compiled { commit: "b".repeat(40), declared: nothing, findings: Vec::new() }, now);
+    state.step(Event::Compiled { commit: "b".repeat(40), declared: Some(set), findings: Vec::new() }, now);
     state.step(Event::Listing(kind.clone(), 1), now);
     let commands = state.step(Event::Listed(kind, 1), now);
     (state, commands)
@@ -202,4 +206,70 @@ fn an_undeclared_object_that_a_watch_shows_no_more_is_read() {
             assert!(deleted(&commands).is_empty(), "{commands:?}");
         }
     }
+}
+
+/// The next commit declares the object again, and waits for the list of a new kind.
+#[test]
+fn an_object_that_nothing_has_shown_is_read_while_the_next_commit_declares_it() {
+    let mut now = begin();
+    let (_, _, object) = synced(now);
+    let id = object.id();
+    let (mut state, _) = restarted(&object, now);
+    let failure = Failure { finding: Finding::new(Code::ApiServer, "cut"), retry: Retry::Soon, refused: false };
+    state.step(Event::Finished(id.clone(), Outcome::Failed(failure)), now);
+    let both = declared(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: ns}\ndata: {v: \"1\"}\n---\n\
+         apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w, namespace: ns}\n",
+    );
+    state.step(Event::Compiled { commit: "c".repeat(40), declared: Some(both), findings: Vec::new() }, now);
+    let mut commands = Vec::new();
+    until(&mut state, &mut commands, &mut now, |commands| reads(commands, &id));
+    state.step(Event::Finished(id.clone(), Outcome::Read(Box::new(unlabelled(&object, 12)))), now);
+    let nothing = Some(Arc::new(DeclaredSet::default()));
+    state.step(Event::Compiled { commit: "d".repeat(40), declared: nothing, findings: Vec::new() }, now);
+    let findings = state.last_report().sync.findings;
+    assert!(findings.iter().any(|finding| finding.message.contains("it is not deleted")), "{findings:?}");
+}
+
+#[test]
+fn a_disabled_object_that_nothing_has_shown_is_given_up_or_forgotten() {
+    let now = begin();
+    let (_, set, object) = synced(now);
+    let id = object.id();
+    let disabled = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: ns\n  annotations: \
+                    {configmanagement.gke.io/managed: disabled}\n";
+    for (answer, is_given_up) in [
+        (Outcome::Absent(0), false),
+        (Outcome::Read(Box::new(unlabelled(&object, 12))), true),
+        (Outcome::Read(Box::new(ours(&set, 12))), true),
+    ] {
+        let (mut state, commands) = restarted_at(&object, declared(disabled), now);
+        assert!(reads(&commands, &id) && !state.is_synced(), "{commands:?}");
+        let mut commands = state.step(Event::Finished(id.clone(), answer), now);
+        commands.extend(recorded(&mut state, now));
+        let given_up = commands.iter().any(|command| matches!(command, Command::Abandon(it) if *it == id));
+        assert_eq!((given_up, state.is_synced()), (is_given_up, !is_given_up), "{commands:?}");
+    }
+}
+
+/// Users who keep an object take an annotation off, as the finding about it says.
+#[test]
+fn an_object_that_is_not_the_sync_s_any_more_when_its_kind_is_listed_leaves_the_record() {
+    let now = begin();
+    let (_, _, object) = synced(now);
+    let kind = object.id().group_kind();
+    let (before, ..) = synced(now);
+    let (kinds, in_record) = ([kind.clone()].into(), [object.id()].into());
+    let mut state = State::new(Settings { kinds, recorded: in_record, ..before.settings });
+    let nothing = Some(Arc::new(DeclaredSet::default()));
+    state.step(Event::Compiled { commit: "b".repeat(40), declared: nothing, findings: Vec::new() }, now);
+    state.step(Event::Unlistable(kind.clone(), Finding::new(Code::ApiServer, "no answer")), now);
+    assert_eq!(state.there().count(), 1);
+    state.step(Event::Listing(kind.clone(), 1), now);
+    let kept = edited(&object, 12, |object| {
+        object.metadata_mut()["annotations"].as_object_mut().expect("a map").remove(MANAGER);
+    });
+    state.step(seen(&kept), now);
+    state.step(Event::Listed(kind, 1), now);
+    assert_eq!(state.there().count(), 0);
 }
