@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::AgentContext;
 use super::accounts::Granted;
@@ -27,6 +28,12 @@ use crate::sync::status::{SUSPENDED, SUSPENSION, stalled, suspended};
 /// The pause before a sync that cannot run is started again, and the longest one.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
+/// A backup is restored rarely: a record that is found to be older again within this time is shown by an API server that goes on to show
+/// what there was before ([kubernetes/kubernetes#95958](https://github.com/kubernetes/kubernetes/issues/95958)).
+const SOON: Duration = Duration::from_secs(300);
+const STALE: &str = "the API server shows objects as they were before the cluster was restored from a backup; restart kube-apiserver, which has to \
+                     be stopped while etcd is restored";
+
 /// Runs a sync. When it cannot run, for want of permissions for example, its status says so and it is tried again.
 pub(super) async fn keep_running(
     context: Arc<AgentContext>,
@@ -34,7 +41,7 @@ pub(super) async fn keep_running(
     mut instructions: watch::Receiver<Instructions>,
 ) {
     let mut events = EventPublisher::default();
-    let mut backoff = RETRY;
+    let (mut backoff, mut restored) = (RETRY, None);
     let takes_over = !*context.leads.borrow();
     let StandbyEnd::Leads(mut warm) = stand_by(&context, &mut instructions).await else { return };
     let mut object = instructions.borrow().task.object.clone();
@@ -70,12 +77,13 @@ pub(super) async fn keep_running(
                 read_anew(&context, &id, &mut object, &instructions).await;
                 continue;
             }
-            Some(Ok(ExitReason::Restored)) => {
+            Some(Ok(ExitReason::Restored)) if !is_again(&mut restored) => {
                 tracing::warn!("{RESTORED}. The sync begins anew");
                 read_anew(&context, &id, &mut object, &instructions).await;
                 continue;
             }
             Some(Ok(ExitReason::Stopped | ExitReason::Synced | ExitReason::NotSynced)) => return,
+            Some(Ok(ExitReason::Restored)) => anyhow::anyhow!(STALE),
             Some(Err(error)) => error,
             None => anyhow::anyhow!("it broke down; the log of the agent says where"),
         };
@@ -95,6 +103,12 @@ pub(super) async fn keep_running(
             _ = instructions.wait_for(|instructions| instructions.stop) => return,
         }
     }
+}
+
+/// `true` if a sync has begun anew a short time ago because of a restored backup. Takes the time of now.
+fn is_again(restored: &mut Option<Instant>) -> bool {
+    let now = Instant::now();
+    restored.replace(now).is_some_and(|before| now - before < SOON)
 }
 
 /// Waits until the sync is told to stop.

@@ -248,7 +248,7 @@ async fn try_annotate(
     let body = declared.applied(stamp.token, stamp.git_context);
     let ours = |field: &str| -> Map<String, Value> {
         let map = body.metadata(field).and_then(Value::as_object).cloned().unwrap_or_default();
-        map.into_iter().filter(|(key, _)| is_ours(key)).collect()
+        map.into_iter().filter(|(key, _)| is_ours(key) || key.starts_with(annotation::MUTATION)).collect()
     };
     let mut metadata = Map::new();
     for field in ["labels", "annotations"] {

@@ -100,20 +100,28 @@ impl State {
     /// An object goes. Its Namespace or CRD that had to stay because of it may be deleted then.
     pub(super) fn vanishes(&mut self, id: &ObjectId) {
         self.carried_out(id);
+        // One that the commit in force declares is made again.
+        if self.held.is_some() && self.is_offered(id) && !matches!(self.declared(id), Declared::Object(_)) {
+            self.judge_again();
+        }
         if self.action(id) == Action::Abandon && self.doomed_container(id).is_some() {
             self.prunes.found();
         }
     }
 
-    /// An object was made: an approval that a finding asks for would not be for this one.
+    /// An object was made, or has its label again: an approval that a finding asks for would not be for this one.
     pub(super) fn made_anew(&mut self, id: &ObjectId) {
-        let is_offered = |offer: &Offer| offer.deletions.iter().any(|(other, _)| other == id);
-        let is_offered = self.prunes.offered.as_ref().is_some_and(is_offered);
+        let is_offered = self.is_offered(id);
         let Some(held) = &self.held else { return };
         let declares = |candidate: &Candidate| !matches!(Declared::of(candidate.declared(), id), Declared::Absent);
         if is_offered || !held.candidate.as_ref().is_none_or(declares) {
             self.judge_again();
         }
+    }
+
+    /// `true` for an object that an approval was offered for.
+    fn is_offered(&self, id: &ObjectId) -> bool {
+        self.prunes.offered.iter().flat_map(|offer| &offer.deletions).any(|(other, _)| other == id)
     }
 
     /// `true` when deletions are held and another sync declares an object among them now.
@@ -216,7 +224,10 @@ impl State {
         prune.leave_out(|deletion| self.prunes.within_budget.contains_key(deletion));
         let held = match prune.deletions.is_empty() || self.is_approved(commit, &prune) {
             true => {
-                self.record_is_proven();
+                // An older commit that is in force again says nothing of what the newest one deletes.
+                if *commit == *self.source.commit {
+                    self.record_is_proven();
+                }
                 self.prunes.held.clear();
                 Prune::default()
             }

@@ -59,12 +59,16 @@ impl State {
         let id = known.map_or(id, |(known, _)| known.clone());
         let goes = live.terminating && id.is_namespace();
         let terminating = live.terminating;
-        let was_terminating = self.objects.change(&id, |tracked| {
+        let before = self.objects.change(&id, |tracked| {
             tracked.recorded |= found;
-            tracked.show(live).is_some_and(|before| before.terminating)
+            tracked.show(live)
         });
+        let (is_new, was_terminating) = (before.is_none(), before.is_some_and(|before| before.terminating));
         if terminating != was_terminating {
             self.report.resources_changed();
+        }
+        if is_new && ours {
+            self.made_anew(&id);
         }
         if ours {
             self.others.gained(&id, listed);

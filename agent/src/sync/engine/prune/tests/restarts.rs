@@ -287,3 +287,61 @@ fn a_sync_that_goes_deletes_no_namespace_with_objects_that_nothing_shows() {
     assert_eq!(scene.deletions(), 1);
     assert!(scene.state.is_synced());
 }
+
+/// The commit before declares all objects, and is in force again while the newest one is held.
+#[test]
+fn a_lost_record_is_not_proven_by_the_commit_before() {
+    let mut scene = Scene::new();
+    let lost = GuardMemory { proof: Proof::Approval, ..GuardMemory::default() };
+    scene.restart_at(('a', 'b'), &config_maps(1..20), lost, false);
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    assert!(scene.commands.iter().any(|command| matches!(command, Command::Restore(_))));
+    scene.step(Event::Restored { commit: commit('a'), declared: Some(config_maps(0..20)) });
+    scene.settle();
+    assert_eq!(scene.state.in_force.source.commit, commit('a'), "drift is put back");
+    assert_eq!((scene.deletions(), scene.held().len(), scene.record.proof), (0, 1, Proof::Approval));
+    let approval = offered(&scene.commands);
+    scene.approve(&approval);
+    assert_eq!((scene.held().len(), scene.state.in_force.source.commit.clone()), (0, commit('b')));
+    assert_eq!(scene.record.proof, Proof::Record);
+}
+
+/// A process that begins with this record, and one commit that is held because the record was lost; nothing is in force.
+fn held_at_the_beginning() -> Scene {
+    let mut scene = Scene::new();
+    let lost = GuardMemory { proof: Proof::Approval, ..GuardMemory::default() };
+    let lives = scene.lives();
+    let kinds = [GroupKind::new("", "ConfigMap")].into();
+    scene.commands.clear();
+    scene.state = State::new(Settings { kinds, memory: lost, ..scene.state.settings.clone() });
+    scene.commit('b', &config_maps(2..20));
+    for kind in [GroupKind::new("", "ConfigMap"), GroupKind::new("", "Namespace")] {
+        scene.step(Event::Listing(kind.clone(), 1));
+        for object in lives.iter().filter(|object| object.group_kind() == kind && object.id() != config_map("c1")) {
+            scene.step(Event::Seen(object.id(), Box::new(Observed::of(object))));
+        }
+        scene.step(Event::Listed(kind, 1));
+    }
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    assert!(scene.held()[0].contains("delete 1 of"), "{:?}", scene.held());
+    scene
+}
+
+#[test]
+fn an_object_whose_label_comes_back_counts_among_held_deletions() {
+    let mut scene = held_at_the_beginning();
+    let before = Scene::new().lives();
+    let back = before.iter().find(|object| object.id() == config_map("c1")).expect("one of them");
+    scene.step(Event::Seen(back.id(), Box::new(Observed::of(back))));
+    assert!(scene.held()[0].contains("delete 2 of"), "{:?}", scene.held());
+}
+
+#[test]
+fn a_commit_whose_held_deletions_are_done_by_hand_comes_in_force() {
+    let mut scene = held_at_the_beginning();
+    scene.version += 100;
+    scene.step(Event::Gone(config_map("c0"), scene.version));
+    scene.step(Event::Finished(config_map("c0"), Outcome::Absent(0)));
+    scene.settle();
+    assert_eq!((scene.held().len(), scene.state.in_force.source.commit.clone()), (0, commit('b')));
+}
