@@ -105,12 +105,12 @@ impl State {
     }
 
     /// The object is declared and is being deleted: it is applied again when it is gone. When that takes longer than the reconcile
-    /// timeout, users are told.
+    /// timeout, users are told. A check that is due would be put off if the object was settled first.
     fn wait_until_gone(&mut self, id: &ObjectId, now: Instant) {
         let end = self.end_of_deletion(id, now);
         if end > now {
-            self.nothing_to_do(id);
             let check_at = self.next_check_at(id, now);
+            self.nothing_to_do(id);
             let until = check_at.map_or(end, |at| at.min(end));
             self.objects.set_phase(id, Phase::Terminating(until));
             return;
@@ -427,3 +427,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
