@@ -1,10 +1,34 @@
-//! The ways in which an object is applied.
+//! The ways in which an object is applied, and how much is sent at once.
 
 use serde_json::{Value, json};
 
 use super::*;
+use crate::compile::declared::DeclaredSet;
+use crate::model::finding::{Code, Finding};
 use crate::model::metadata::SyncId;
+use crate::sync::engine::tests::{applied, begin_sync, declared as declared_set, live as live_object, recorded};
+use crate::sync::engine::{Event, Outcome};
 use crate::sync::live::Observed;
+
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+fn config_maps(number: usize) -> Arc<DeclaredSet> {
+    let manifest = |n| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m{n}, namespace: default}}\n");
+    declared_set(&(0..number).map(manifest).collect::<String>())
+}
+
+fn works(set: &DeclaredSet, id: &ObjectId, version: u64) -> Event {
+    Event::Finished(id.clone(), applied(&live_object(set, id, version, json!({}))))
+}
+
+/// The objects that are applied.
+fn applies(commands: &[Command]) -> Vec<ObjectId> {
+    let ids = commands.iter().filter_map(|command| match command {
+        Command::Apply(object, ..) => Some(object.id.clone()),
+        _ => None,
+    });
+    ids.collect()
+}
 
 fn declared(spec: &Value) -> DeclaredObject {
     let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "namespace": "b"}, "spec": spec});
@@ -53,4 +77,87 @@ fn a_field_that_is_not_declared_any_more_is_given_up_before_the_apply() {
     assert_eq!(mode(json!({"replicas": 1}), &running), updated());
     assert_eq!(mode(json!({}), &running), ApplyMode::HandOver);
     assert_eq!(mode(json!({}), &live(|_| {})), updated(), "it was not applied before");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_outage_is_told_once_and_ends_when_the_api_server_answers_a_command() {
+    let (set, begin) = (config_maps(23), Instant::now());
+    let (mut state, commands) = begin_sync(&set, TIMEOUT, begin);
+    let sent = applies(&commands);
+    assert_eq!(sent.len(), 20);
+    let away = || Failure {
+        finding: Finding::new(Code::ApiServer, "503"),
+        retry: Retry::Server(Duration::ZERO),
+        refused: false,
+    };
+    let asks = |commands: &[Command]| commands.iter().any(|command| matches!(command, Command::AskServer));
+    let told = |commands: &[Command]| {
+        commands.iter().filter(|command| matches!(command, Command::Notice(Notice::Failed(_)))).count()
+    };
+    let commands = state.step(Event::Finished(sent[0].clone(), Outcome::Failed(away())), begin);
+    assert!(asks(&commands) && applies(&commands).is_empty(), "{commands:?}");
+    let commands = state.step(works(&set, &sent[1], 10), begin);
+    assert!(applies(&commands).is_empty(), "it may have been sent before the outage: {commands:?}");
+    assert_eq!(told(&state.step(Event::ServerAsked(Some(away())), begin)), 1);
+    let later = begin + LONGEST_OUTAGE_PAUSE;
+    assert!(asks(&state.step(Event::Woken, later)));
+    assert_eq!(told(&state.step(Event::ServerAsked(Some(away())), later)), 0);
+    assert_eq!(applies(&state.step(works(&set, &sent[2], 10), later)).len(), 3);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn repairs_have_places_of_their_own_and_other_work_leaves_the_api_server_to_them() {
+    let (set, now) = (config_maps(30), Instant::now());
+    let (mut state, commands) = begin_sync(&set, TIMEOUT, now);
+    let mut sent = applies(&commands);
+    while let Some(id) = sent.pop() {
+        sent.extend(applies(&state.step(works(&set, &id, 10), now)));
+    }
+    assert!(state.is_synced());
+    let gone = |id: &ObjectId| Event::Gone(id.clone(), 11);
+    let repairs: usize = set.objects.keys().map(|id| applies(&state.step(gone(id), now)).len()).sum();
+    assert_eq!(repairs, 25, "a quarter more than the 20 of a commit");
+
+    let one = config_maps(1);
+    let (mut state, commands) = begin_sync(&one, TIMEOUT, now);
+    let drifted = applies(&commands).remove(0);
+    state.step(works(&one, &drifted, 10), now);
+    assert_eq!(applies(&state.step(gone(&drifted), now)).len(), 1);
+    state.step(Event::Compiled { commit: "b".repeat(40), declared: Some(Arc::clone(&set)), findings: Vec::new() }, now);
+    assert_eq!(applies(&recorded(&mut state, now)).len(), 4, "a quarter of the 20, with the repair");
+    assert_eq!(applies(&state.step(works(&set, &drifted, 12), now)).len(), 16);
+}
+
+/// Its content is left alone, but the label and the annotations of the sync would be those of the client that wrote last.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_that_ignores_mutation_is_taken_over_as_it_was_read() {
+    let manifest = |value: &str| {
+        declared_set(&format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: default\n  annotations: \
+             {{client.lifecycle.config.k8s.io/mutation: ignore}}\ndata: {{x: \"{value}\"}}\n"
+        ))
+    };
+    let (set, next, now) = (manifest("1"), manifest("2"), Instant::now());
+    let id = set.objects.keys().next().expect("one").clone();
+    let annotated = |commands: &[Command]| {
+        commands.iter().find_map(|command| match command {
+            Command::Annotate(_, _, taken_over) => Some(*taken_over),
+            _ => None,
+        })
+    };
+    let (mut state, commands) = begin_sync(&set, TIMEOUT, now);
+    assert_eq!(applies(&commands).len(), 1);
+    let mut others = live_object(&set, &id, 7, json!({}));
+    others.metadata_mut().remove("labels");
+    others.metadata_mut().remove("annotations");
+    let commands = state.step(Event::Finished(id.clone(), Outcome::Read(Box::new(others))), now);
+    assert_eq!(annotated(&commands), Some(Some(7)), "{commands:?}");
+    state.step(works(&set, &id, 8), now);
+    let declared = Some(Arc::clone(&next));
+    let mut commands = state.step(Event::Compiled { commit: "b".repeat(40), declared, findings: Vec::new() }, now);
+    commands.extend(recorded(&mut state, now));
+    assert_eq!(annotated(&commands), Some(None), "it is the sync's already: {commands:?}");
 }
