@@ -308,3 +308,6 @@ fn makes_others(objects: &Objects, candidate: &Candidate) -> bool {
     let mut made = objects.marked(Mark::InFlight).filter(|id| objects.is_being_made(id));
     made.any(|id| !matches!(Declared::of(&candidate.declared, id), Declared::Object(_)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! Commits that come again, and sources that cannot be read or are not followed any more.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::*;
+use crate::api::GitStatus;
+use crate::model::finding::Code;
+use crate::sync::engine::tests::{applied, applies, begin_sync, declared, deleted, live, recorded};
+use crate::sync::engine::{Event, Failure, Outcome, Retry, Settings};
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+fn config_map(name: &str) -> String {
+    format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: ns}}\n")
+}
+
+fn compiled(commit: &str, set: &Arc<DeclaredSet>) -> Event {
+    Event::Compiled { commit: commit.to_owned(), declared: Some(Arc::clone(set)), findings: Vec::new() }
+}
+
+fn restores(commands: &[Command]) -> usize {
+    commands.iter().filter(|command| matches!(command, Command::Restore(_))).count()
+}
+
+fn syncing(commands: &[Command]) -> usize {
+    commands.iter().filter(|command| matches!(command, Command::Notice(Notice::Syncing { .. }))).count()
+}
+
+fn told(commands: &[Command]) -> usize {
+    commands.iter().filter(|command| matches!(command, Command::Notice(Notice::Failed(_)))).count()
+}
+
+/// A commit is compiled again whenever the kinds of the cluster may have changed.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_commit_that_is_compiled_again_begins_anew_only_if_it_declares_something_else() {
+    let (set, now) = (declared(&(config_map("a") + &config_map("b"))), Instant::now());
+    let other_content = declared(&(config_map("a") + "data: {x: y}\n" + &config_map("b")));
+    let other_object = declared(&(config_map("a") + &config_map("c")));
+    for (again, applied_again) in [(&set, false), (&other_content, true), (&other_object, true)] {
+        let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+        let ids: Vec<ObjectId> = set.objects.keys().cloned().collect();
+        let [a, b] = ids.as_slice() else { panic!("{ids:?}") };
+        state.step(Event::Finished(b.clone(), applied(&live(&set, b, 10, json!({})))), now);
+        let failure = Failure { finding: Finding::new(Code::Applier, "no"), retry: Retry::Object, refused: true };
+        state.step(Event::Finished(a.clone(), Outcome::Failed(failure)), now);
+        let commit = state.in_force.source.commit.clone();
+        let mut commands = state.step(compiled(&commit, again), now);
+        commands.extend(recorded(&mut state, now));
+        assert_eq!(applies(&commands, "a"), applied_again, "its pause goes on otherwise: {commands:?}");
+        assert_eq!(syncing(&commands), 0, "it is the same commit: {commands:?}");
+        assert_eq!(syncing(&state.step(compiled(&"b".repeat(40), &set), now)), 1);
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_source_that_cannot_be_read_is_told_once_and_the_commit_of_before_is_asked_for() {
+    let now = Instant::now();
+    let last = SourceCommit { commit: "b".repeat(40), git: Default::default() };
+    let mut state = begin_sync(&declared(&config_map("a")), TIMEOUT, now).0;
+    let settings = Settings { last_in_force: Some(last), ..state.settings.clone() };
+    state = State::new(settings);
+    let finding = |text: &str| Finding::new(Code::Source, text);
+    let commands = state.step(Event::SourceFailed(finding("no such host")), now);
+    assert_eq!((told(&commands), restores(&commands)), (1, 1), "{commands:?}");
+    assert_eq!(state.last_report().source.findings, [finding("no such host")]);
+    let commands = state.step(Event::SourceFailed(finding("no such host")), now);
+    assert_eq!((told(&commands), restores(&commands)), (0, 0), "{commands:?}");
+    assert_eq!(told(&state.step(Event::SourceFailed(finding("no such ref")), now)), 1);
+    assert_eq!(state.last_report().source.findings, [finding("no such ref")]);
+}
+
+/// Other Namespaces or keys give another set.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn the_commit_in_force_is_asked_for_only_while_another_one_is_the_newest() {
+    let now = Instant::now();
+    let set = Arc::new(DeclaredSet { dynamic: true, ..(*declared(&config_map("a"))).clone() });
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    let commit = state.in_force.source.commit.clone();
+    assert_eq!(restores(&state.step(compiled(&commit, &set), now)), 0);
+    let broken = |commit: &str| Event::Compiled { commit: commit.repeat(40), declared: None, findings: Vec::new() };
+    assert_eq!(restores(&state.step(broken("b"), now)), 1);
+    assert_eq!(
+        restores(&state.step(Event::SourceFailed(Finding::new(Code::Source, "no")), now)),
+        0,
+        "it is on its way"
+    );
+    assert_eq!(restores(&state.step(broken("c"), now)), 1);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_deletion_is_withdrawn_when_another_source_is_followed() {
+    let now = Instant::now();
+    let first = declared(&(config_map("a") + &config_map("b")));
+    let git = |repo: &str| Arc::new(GitStatus { repo: repo.to_owned(), ..GitStatus::default() });
+    for (repo, withdrawn) in [("", false), ("another", true)] {
+        let (mut state, _) = begin_sync(&first, TIMEOUT, now);
+        for id in first.objects.keys() {
+            state.step(Event::Finished(id.clone(), applied(&live(&first, id, 10, json!({})))), now);
+        }
+        let mut commands = state.step(compiled(&"b".repeat(40), &declared(&config_map("a"))), now);
+        commands.extend(recorded(&mut state, now));
+        assert_eq!(deleted(&commands).len(), 1);
+        let spec = SpecChange { git: git(repo), reconcile_timeout: TIMEOUT };
+        let commands = state.step(Event::SpecChanged(Box::new(spec)), now);
+        assert_eq!(commands.iter().any(|command| matches!(command, Command::Withdraw)), withdrawn, "{commands:?}");
+        let report = state.last_report();
+        assert_eq!((report.source.git, report.source.commit), (git(repo), String::new()), "nothing of it is read yet");
+        assert!(report.syncing && !report.synced);
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_finding_of_several_commits_is_told_once() {
+    let now = Instant::now();
+    let (mut state, _) = begin_sync(&declared(&config_map("a")), TIMEOUT, now);
+    let broken = |commit: &str, texts: &[&str]| Event::Compiled {
+        commit: commit.repeat(40),
+        declared: None,
+        findings: texts.iter().map(|text| Finding::new(Code::Source, *text)).collect(),
+    };
+    assert_eq!(told(&state.step(broken("b", &["one"]), now)), 1);
+    assert_eq!(told(&state.step(broken("c", &["one", "two"]), now)), 1);
+    assert_eq!(told(&state.step(broken("d", &["two"]), now)), 0);
+}
+
+/// The source answers with the commit in force when the newest one is there already, and waits for the list of another kind.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn the_commit_in_force_does_not_take_the_place_of_the_newest_one() {
+    let now = Instant::now();
+    let (set, again) = (declared(&config_map("a")), declared(&(config_map("a") + &config_map("b"))));
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: ns}\n";
+    let newest = declared(&(config_map("a") + "---\n" + secret));
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    let a = set.objects.keys().next().expect("one").clone();
+    state.step(Event::Finished(a.clone(), applied(&live(&set, &a, 10, json!({})))), now);
+    let in_force = state.in_force.source.commit.clone();
+    state.step(compiled(&"c".repeat(40), &newest), now);
+    state.step(Event::Restored { commit: in_force, declared: Some(again) }, now);
+    let kind = GroupKind::new("", "Secret");
+    let mut commands = state.step(Event::Listing(kind.clone(), 1), now);
+    commands.extend(state.step(Event::Listed(kind, 1), now));
+    commands.extend(recorded(&mut state, now));
+    assert!(applies(&commands, "s") && !applies(&commands, "b"), "{commands:?}");
+}
