@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::compile::declared::DeclaredSet;
 use crate::model::metadata::annotation;
-use crate::sync::engine::Event;
+use crate::model::object::Object;
 use crate::sync::engine::tests::{applied, applies, begin_sync, declared, deleted, live, recorded};
+use crate::sync::engine::{ApplyMode, Event};
 use crate::sync::live::Observed;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -331,4 +332,86 @@ fn fields_that_admission_changed_are_told_until_the_next_apply_and_are_no_error(
     assert!(applies(&state.step(Event::Gone(a.clone(), 14), now), "a"));
     assert!(!told(&state.step(works(&second, "a", 15), now)));
     assert!(fields(&state).is_empty());
+}
+
+/// A report with resources is a large write for every few hundred objects.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_apply_is_news_of_the_inventory_only_if_it_changes_what_is_told_of_the_object() {
+    let begin = Instant::now();
+    let set =
+        declared("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: a, namespace: ns}\nspec: {size: 1}\n");
+    let a = id(&set, "a");
+    let object = |version, status: &Value| live(&set, &a, version, status.clone());
+    // The reports of the next minute that have resources. The object is read when its readiness may have changed.
+    let reported = |state: &mut State, mut commands: Vec<Command>, now: Instant, read: Object| {
+        let mut reports = 0;
+        loop {
+            for command in std::mem::take(&mut commands) {
+                match command {
+                    Command::Report(report) => reports += usize::from(report.resources.is_some()),
+                    Command::Read(_) => {
+                        let answer = Event::Finished(a.clone(), Outcome::Read(Box::new(read.clone())));
+                        commands.extend(state.step(answer, now));
+                    }
+                    _ => {}
+                }
+            }
+            let Some(wake) = state.next_wake().filter(|wake| *wake < now + TIMEOUT) else { return reports };
+            if commands.is_empty() {
+                commands = state.step(Event::Woken, wake);
+            }
+        }
+    };
+    let ready = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+    let failed = json!({"conditions": [{"type": "Stalled", "status": "True"}]});
+    let (mut state, _) = begin_sync(&set, TIMEOUT, begin);
+    let finished = |version, status| Event::Finished(a.clone(), applied(&object(version, status)));
+    let commands = state.step(finished(10, &ready), begin);
+    assert!(reported(&mut state, commands, begin, object(10, &ready)) > 0);
+    let mut version = 10;
+    for (status, news) in [(&ready, 0), (&failed, 1), (&failed, 0), (&ready, 1)] {
+        let now = begin + Duration::from_secs(1000 * version);
+        let mut seen = Observed::of(&object(version + 1, status));
+        seen.managed_fields.clear();
+        let commands = state.step(Event::Seen(a.clone(), Box::new(seen)), now);
+        assert!(applies(&commands, "a"), "{commands:?}");
+        version += 2;
+        let commands = state.step(finished(version, status), now);
+        assert_eq!(reported(&mut state, commands, now, object(version, status)), news, "version {version}");
+    }
+}
+
+/// Another client may have made the object since the request was answered.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_answer_that_an_object_is_absent_counts_only_if_it_is_newer_than_what_is_known() {
+    let (set, now) = (declared(&config_map("a")), Instant::now());
+    let a = id(&set, "a");
+    for (absent_at, is_gone) in [(11, true), (10, false), (0, true)] {
+        let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+        state.step(works(&set, "a", 10), now);
+        let mut seen = Observed::of(&live(&set, &a, 11, json!({})));
+        seen.managed_fields.clear();
+        assert!(applies(&state.step(Event::Seen(a.clone(), Box::new(seen)), now), "a"));
+        let commands = state.step(Event::Finished(a.clone(), Outcome::Absent(absent_at)), now);
+        let makes = |command: &Command| matches!(command, Command::Apply(_, _, ApplyMode::Create));
+        assert!(applies(&commands, "a") && commands.iter().any(makes) == is_gone, "{absent_at}: {commands:?}");
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_failure_that_is_likely_over_in_a_moment_keeps_its_pause_when_the_object_is_deleted() {
+    let (set, now) = (declared(&config_map("a")), Instant::now());
+    let a = id(&set, "a");
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    state.step(works(&set, "a", 10), now);
+    assert!(applies(&state.step(Event::Gone(a.clone(), 11), now), "a"));
+    let failure = Failure { finding: Finding::new(Code::ResourceConflict, "no"), retry: Retry::Soon, refused: true };
+    state.step(Event::Finished(a.clone(), Outcome::Failed(failure)), now);
+    let seen = Observed::of(&live(&set, &a, 12, json!({})));
+    state.step(Event::Seen(a.clone(), Box::new(seen)), now);
+    assert!(!applies(&state.step(Event::Gone(a, 13), now), "a"));
+    assert!(applies(&state.step(Event::Woken, now + FIRST_SHORT_PAUSE), "a"));
 }
