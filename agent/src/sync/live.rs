@@ -539,4 +539,138 @@ mod tests {
         assert_eq!(observed("v2"), FieldOwnership::Lost(Box::new([])));
         assert_eq!(observed("apps/v1"), FieldOwnership::Lost(Box::new([])));
     }
+
+    /// The fields of our entry, perhaps without those of the data.
+    fn our_fields(with_data: bool) -> Value {
+        let mut fields = live("1", 0).0["metadata"]["managedFields"][0]["fieldsV1"].clone();
+        if !with_data {
+            fields.as_object_mut().expect("a map").remove("f:data");
+        }
+        fields
+    }
+
+    /// The object after other clients wrote it: their entries, each a manager, an operation, a subresource, a second and the fields.
+    fn written_by(object: &Object, ours: Value, others: &[(&str, &str, &str, u32, Value)]) -> Observed {
+        let mut object = object.clone();
+        let entry = |(manager, operation, subresource, second, fields): &(&str, &str, &str, u32, Value)| {
+            let time = format!("2026-01-01T00:00:{second:02}Z");
+            json!({"manager": manager, "operation": operation, "subresource": subresource, "time": time, "fieldsV1": fields})
+        };
+        let entries = others.iter().map(entry).chain([entry(&(FIELD_MANAGER, "Apply", "", 0, ours))]);
+        object.metadata_mut()["managedFields"] = entries.collect();
+        Observed::of(&object)
+    }
+
+    #[test]
+    fn drift_names_the_manager_that_has_the_field_now_or_else_the_one_that_wrote_last() {
+        let (sync, declared) = (SyncId::root("a"), declared());
+        let by = |ours: Value, others: &[(&str, &str, &str, u32, Value)]| {
+            let seen = written_by(&live("2", 1), ours, others);
+            Live::observe(&seen, &declared.id, &sync, Some(&declared), None).changed_by
+        };
+        let (data, nothing) = (|| json!({"f:data": {"f:a": {}}}), || json!({"f:metadata": {}}));
+        let (ours, lost) = (|| our_fields(true), || our_fields(false));
+        let status = || ("controller", "Update", "status", 9, nothing());
+        let late = || ("late", "Update", "", 5, nothing());
+        let taker = || ("taker", "Update", "", 2, data());
+        assert_eq!(by(lost(), &[status(), taker(), late()]).as_deref(), Some("taker"));
+        assert_eq!(by(lost(), &[("early", "Update", "", 2, nothing()), status(), late()]).as_deref(), Some("late"));
+        let applier = ("applier", "Apply", "", 6, nothing());
+        assert_eq!(by(lost(), &[late(), applier]).as_deref(), Some("applier"));
+        let former = (FIELD_MANAGER, "Update", "", 6, nothing());
+        assert_eq!(by(lost(), &[late(), former]).as_deref(), Some(FIELD_MANAGER), "that is no apply of ours");
+        assert_eq!(by(lost(), &[status()]), None);
+        assert_eq!(by(ours(), &[late()]), None, "nothing is lost");
+    }
+
+    #[test]
+    fn while_another_form_is_to_be_applied_only_what_changes_hands_is_drift() {
+        let (sync, declared) = (SyncId::root("a"), declared());
+        let mut object = live("0", 1);
+        object.metadata_mut()["annotations"][annotation::DECLARED_HASH] = "0123456789abcdef".into();
+        let seen = |ours: Value| written_by(&object, ours, &[]);
+        let observe =
+            |seen: &Observed, before: Option<&Live>| Live::observe(seen, &declared.id, &sync, Some(&declared), before);
+        let without_field = || seen(our_fields(false));
+        let first = observe(&without_field(), None);
+        assert_eq!(first.fields, FieldOwnership::Unsure, "the entry is of the form before");
+        assert_eq!(observe(&without_field(), Some(&first)).fields, FieldOwnership::Unsure);
+        let before = observe(&seen(our_fields(true)), None);
+        let lost = FieldOwnership::Lost(Box::new([".data".to_owned()]));
+        assert_eq!(observe(&without_field(), Some(&before)).fields, lost);
+    }
+
+    #[test]
+    fn only_a_sync_gives_an_object_to_another_sync() {
+        let (sync, id) = (SyncId::root("a"), declared().id);
+        // `named` says if a sync has written the object, and if the annotation with the manager is a field of that write.
+        let owner = |manager: &str, part_of: &str, named: Option<bool>, before: Option<&str>| {
+            let mut object = live("1", 0);
+            let metadata = object.metadata_mut();
+            metadata.insert("labels".to_owned(), json!({label::PART_OF: part_of}));
+            metadata["annotations"] = json!({
+                annotation::MANAGED: "enabled", annotation::MANAGER: manager, annotation::RESOURCE_ID: id.resource_id(),
+            });
+            let field = json!({"f:metadata": {"f:annotations": {format!("f:{}", annotation::MANAGER): {}}}});
+            let (syncs, others) = if named == Some(true) { (field, json!({})) } else { (json!({}), field) };
+            let by_a_sync = json!({"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": syncs});
+            let by_another = json!({"manager": "other", "operation": "Update", "fieldsV1": others});
+            metadata["managedFields"] = named.map(|_| by_a_sync).into_iter().chain([by_another]).collect();
+            let seen = Observed::of(&object);
+            let before = before.map(|other| {
+                let mut live = Live::observe(&seen, &id, &sync, None, None);
+                live.owner = Owner::Other(other.into());
+                live
+            });
+            Live::observe(&seen, &id, &sync, None, before.as_ref()).owner
+        };
+        let (us, ours, theirs) = (sync.manager(), sync.part_of(), SyncId::root("b").part_of());
+        let other = |manager: &str| Owner::Other(manager.into());
+        assert_eq!(owner(&us, &ours, Some(true), None), Owner::Us);
+        assert_eq!(owner(&us, &theirs, Some(true), None), Owner::Nobody, "the label is another sync's");
+        assert_eq!(owner(&us, &ours, Some(true), Some(":root_b")), Owner::Us);
+        assert_eq!(owner(&us, &ours, Some(false), Some(":root_b")), other(":root_b"), "another client gave it to us");
+        assert_eq!(owner(&us, &ours, None, Some(":root_b")), Owner::Us, "it is no sync's any more");
+        assert_eq!(owner(":root_c", &theirs, Some(true), Some(":root_b")), other(":root_c"));
+        assert_eq!(
+            owner(":root_c", &theirs, Some(false), Some(":root_b")),
+            other(":root_b"),
+            "another client gave it away"
+        );
+        assert_eq!(owner(":root_c", &theirs, Some(false), None), Owner::Nobody);
+        assert_eq!(owner(":root_c", &theirs, None, Some(":root_b")), Owner::Nobody);
+    }
+
+    #[test]
+    fn a_value_that_admission_changed_in_our_apply_is_no_drift_until_it_changes_again() {
+        let (sync, declared) = (SyncId::root("a"), declared());
+        let changed = live("by admission", 0);
+        let applied = Live::after_apply(&Observed::of(&changed), &changed, &declared.body(), &declared.id, &sync);
+        let read = |value: &str| {
+            let object = live(value, 1);
+            Live::after_read(&Observed::of(&object), &object, &sync, &declared, Some(&applied)).fields
+        };
+        assert_eq!(read("by admission"), FieldOwnership::Ours);
+        assert_eq!(read("by another client"), FieldOwnership::Lost(Box::new([".data.a".to_owned()])));
+    }
+
+    #[test]
+    fn an_object_is_deleted_before_those_that_its_annotations_name() {
+        let (sync, id) = (SyncId::root("a"), declared().id);
+        let depends_on = |annotations: Value| {
+            let mut object = live("1", 0);
+            object.metadata_mut()["annotations"] = annotations;
+            Live::observe(&Observed::of(&object), &id, &sync, None, None).depends_on
+        };
+        let names = |annotations| {
+            let all = depends_on(annotations).map(<[ObjectId]>::into_vec).unwrap_or_default();
+            all.iter().map(|id| format!("{}/{}", id.namespace(), id.name())).collect::<Vec<_>>()
+        };
+        assert_eq!(depends_on(json!({})), None);
+        let named = json!({annotation::DEPENDS_ON: "/namespaces/b/ConfigMap/first,/namespaces/b/Secret/second"});
+        assert_eq!(names(named), ["b/first", "b/second"]);
+        let taken = "- {sourceRef: {kind: ConfigMap, name: source}, sourcePath: $.data.a, targetPath: $.data.b}";
+        let all = names(json!({annotation::APPLY_TIME_MUTATION: taken}));
+        assert_eq!(all, ["/source", "b/source"], "its kind may have no namespaces");
+    }
 }
