@@ -33,7 +33,7 @@ impl<'a> Declared<'a> {
     /// An object of unknown scope has no Namespace yet, neither the usual one nor those of a selector: every object of its kind and name
     /// may be it.
     fn unplaced(set: &DeclaredSet, id: &ObjectId) -> Self {
-        if set.withheld.is_empty() || id.namespace().is_empty() {
+        if set.withheld.is_empty() {
             return Self::Absent;
         }
         let unplaced = id.in_namespace("");
