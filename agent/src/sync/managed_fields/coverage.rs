@@ -118,6 +118,10 @@ impl CoverageWalk<'_> {
             (Value::Object(map), Some(node)) if node.is_empty() && !self.is_struct(map) => self.whole(map.is_empty()),
             (Value::Array(items), Some(node)) if node.is_empty() => self.whole(items.is_empty() || self.typed),
             (Value::Object(map), Some(node)) => {
+                // The empty lists are not stored, and an entry keeps them when another client removes the map that they are in.
+                if self.typed && leaves_no_trace(value) {
+                    self.found.unsure.push(self.at.path.clone());
+                }
                 map.iter().for_each(|(key, value)| self.field(key, value, node));
                 self.surplus(node, |name| map.contains_key(name));
             }
@@ -314,6 +318,20 @@ mod tests {
         assert!(coverage(&pod, &applied(fields), &[]).is_full());
         let fields = json!({"f:secrets": {"k:{\"name\":\"a\"}": {}}});
         assert_eq!(coverage(&pod, &applied(fields), &[]).missing, [".secrets[{}]"]);
+    }
+
+    #[test]
+    fn a_map_of_empty_lists_of_a_built_in_kind_is_unsure() {
+        let unsure = |group: &str, capabilities: Value| {
+            let kind = json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": {"capabilities": capabilities, "n": 1}});
+            let fields = json!({"f:spec": {"f:capabilities": {"f:drop": {}}, "f:n": {}}});
+            let found = coverage(&declared(kind), &applied(fields), &[]);
+            assert!(found.missing.is_empty() && found.surplus.is_empty(), "{found:?}");
+            found.unsure
+        };
+        assert_eq!(unsure("apps", json!({"drop": []})), [".spec.capabilities"], "it may be gone");
+        assert_eq!(unsure("apps", json!({"drop": ["a"]})), [""; 0]);
+        assert_eq!(unsure("a.b", json!({"drop": []})), [""; 0], "custom resources keep the list");
     }
 
     #[test]
