@@ -81,6 +81,8 @@ pub fn of(object: &Object) -> Health {
     match (object.group(), object.kind()) {
         ("", "Service") => service(object),
         ("", "Pod") => pod(&status),
+        // Its volume is gone, and does not come back.
+        ("", "PersistentVolumeClaim") if status.text("phase") == "Lost" => failed("phase is \"Lost\""),
         ("", "PersistentVolumeClaim") => phase(&status, "Bound"),
         ("apps", "Deployment") => deployment(object, &status),
         ("apps", "StatefulSet") => stateful_set(object, &status),

@@ -237,6 +237,6 @@ metadata:
         assert!(applies(&commands, "disk") && !applies(&commands, "web"), "{commands:?}");
         let claim = live(&set, &disk, 2, json!({"phase": phase}));
         let commands = state.step(Event::Finished(disk.clone(), applied(&claim)), now);
-        assert_eq!(applies(&commands, "web"), is_ready, "{phase}");
+        assert_eq!(applies(&commands, "web"), is_ready, "{phase}: {commands:?}");
     }
 }

@@ -144,7 +144,7 @@ fn an_object_that_ignores_mutation_is_taken_over_as_it_was_read() {
     let id = set.objects.keys().next().expect("one").clone();
     let annotated = |commands: &[Command]| {
         commands.iter().find_map(|command| match command {
-            Command::Annotate(_, _, taken_over) => Some(*taken_over),
+            Command::Annotate(_, _, mode) => Some(mode.clone()),
             _ => None,
         })
     };
@@ -153,11 +153,17 @@ fn an_object_that_ignores_mutation_is_taken_over_as_it_was_read() {
     let mut others = live_object(&set, &id, 7, json!({}));
     others.metadata_mut().remove("labels");
     others.metadata_mut().remove("annotations");
-    let commands = state.step(Event::Finished(id.clone(), Outcome::Read(Box::new(others))), now);
-    assert_eq!(annotated(&commands), Some(Some(7)), "{commands:?}");
+    let mut unapplied = others.clone();
+    unapplied.metadata_mut().remove("managedFields");
+    let read = |object: Object| Event::Finished(id.clone(), Outcome::Read(Box::new(object)));
+    let commands = state.step(read(unapplied), now);
+    assert_eq!(annotated(&commands), Some(AnnotateMode::Prove("uid".into(), Some(7))), "{commands:?}");
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    let commands = state.step(read(others), now);
+    assert_eq!(annotated(&commands), Some(AnnotateMode::TakeOver(7)), "{commands:?}");
     state.step(works(&set, &id, 8), now);
     let declared = Some(Arc::clone(&next));
     let mut commands = state.step(Event::Compiled { commit: "b".repeat(40), declared, findings: Vec::new() }, now);
     commands.extend(recorded(&mut state, now));
-    assert_eq!(annotated(&commands), Some(None), "it is the sync's already: {commands:?}");
+    assert_eq!(annotated(&commands), Some(AnnotateMode::Update), "it is the sync's already: {commands:?}");
 }
