@@ -2,6 +2,11 @@
 
 use serde_json::{Map, Value};
 
+/// An object of these fields, which are moved into it: `json!` copies every value that it is given.
+pub fn of<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Object(fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
 /// The value at a JSON pointer. It makes no texts on the way, as the method of values does.
 pub fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
     if pointer.contains('~') {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::accept::Form;
-use crate::object::remove;
+use crate::object::{self, remove};
 use crate::resource::Resource;
 use crate::route::Query;
 use crate::table;
@@ -34,18 +34,23 @@ pub fn list(resource: &Resource, form: Form, query: &Query, mut metadata: Value,
                 metadata["continue"] = "".into();
             }
             let (kind, api_version) = (resource.list_kind(), resource.api_version());
-            json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": objects})
+            object::of([
+                ("kind", kind.into()),
+                ("apiVersion", api_version.into()),
+                ("metadata", metadata),
+                ("items", objects.into()),
+            ])
         }
         Form::Metadata => {
             // As a Go server writes a list that it never made.
             let items: Option<Vec<Value>> =
                 (!objects.is_empty()).then(|| objects.into_iter().map(self::metadata).collect());
-            json!({
-                "kind": "PartialObjectMetadataList",
-                "apiVersion": "meta.k8s.io/v1",
-                "metadata": metadata,
-                "items": items,
-            })
+            object::of([
+                ("kind", "PartialObjectMetadataList".into()),
+                ("apiVersion", "meta.k8s.io/v1".into()),
+                ("metadata", metadata),
+                ("items", items.into()),
+            ])
         }
         Form::Table => table::table(resource, query, metadata, &objects, true),
     }
@@ -64,6 +69,9 @@ pub fn event(resource: &Resource, form: Form, query: &Query, object: Value, firs
 
 /// The metadata of an object as an object of its own.
 pub fn metadata(mut object: Value) -> Value {
-    let metadata = remove(&mut object, "metadata");
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+    object::of([
+        ("kind", "PartialObjectMetadata".into()),
+        ("apiVersion", "meta.k8s.io/v1".into()),
+        ("metadata", remove(&mut object, "metadata").into()),
+    ])
 }

@@ -146,12 +146,12 @@ pub(crate) fn encode(object: &mut Value, managed: Managed) {
 }
 
 fn entry((owner, owned): &(Owner, Owned)) -> Value {
-    let mut entry = json!({
-        "operation": if owner.operation == Operation::Apply { "Apply" } else { "Update" },
-        "apiVersion": owned.api_version,
-        "fieldsType": "FieldsV1",
-        "fieldsV1": owned.set.to_fields(),
-    });
+    let mut entry = object::of([
+        ("operation", if owner.operation == Operation::Apply { "Apply" } else { "Update" }.into()),
+        ("apiVersion", owned.api_version.as_str().into()),
+        ("fieldsType", "FieldsV1".into()),
+        ("fieldsV1", owned.set.to_fields()),
+    ]);
     for (key, text) in
         [("manager", Some(&owner.manager)), ("subresource", Some(&owner.subresource)), ("time", owned.time.as_ref())]
     {

@@ -9,6 +9,7 @@ use crate::answer::Answer;
 use crate::convert;
 use crate::failure::{Cause, Failure};
 use crate::kinds;
+use crate::object;
 use crate::resource::Resource;
 use crate::route::{Query, options_about};
 use crate::selector::{Fields, Labels};
@@ -51,7 +52,7 @@ impl Selection {
     pub(super) fn shown(&self, object: &Value, form: Form) -> Value {
         if form == Form::Metadata && self.resource.custom.is_none() {
             // All versions of a built-in kind have the same metadata.
-            return json!({"metadata": object["metadata"]});
+            return object::of([("metadata", object["metadata"].clone())]);
         }
         convert::from_stored(&self.resource, object)
     }

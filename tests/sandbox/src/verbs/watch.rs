@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::accept::Form;
 use crate::answer::Answer;
 use crate::failure::{Cause, Failure};
+use crate::object;
 use crate::route::{Query, options_about};
 use crate::state::State;
 use crate::store::{Change, Event};
@@ -85,7 +86,7 @@ impl Watch {
     fn event(&mut self, kind: &str, object: Value) -> Value {
         let object = view::event(&self.selection.resource, self.form, &self.query, object, !self.told_columns);
         self.told_columns = true;
-        json!({"type": kind, "object": object})
+        object::of([("type", kind.into()), ("object", object)])
     }
 
     fn bookmark_object(&self, revision: u64) -> Value {
