@@ -165,8 +165,8 @@ impl Server {
             ..Incoming::default()
         };
         match self.answer(&incoming) {
-            Answer::Object { code: 200..=299, object, .. } => Ok(object),
-            Answer::Object { code, object, .. } => Err((code, object)),
+            Answer::Object { code: 200..=299, object, .. } => Ok(Arc::unwrap_or_clone(object)),
+            Answer::Object { code, object, .. } => Err((code, Arc::unwrap_or_clone(object))),
             other => Err((other.code(), Value::Null)),
         }
     }
@@ -297,7 +297,7 @@ fn whole((code, body): (u16, Vec<u8>)) -> Reply {
 
 fn bytes(answer: Answer) -> (u16, Vec<u8>) {
     match answer {
-        Answer::Object { code, object, .. } => (code, object.to_string().into_bytes()),
+        Answer::Object { code, object, .. } => (code, serde_json::to_vec(&*object).expect("its keys are texts")),
         Answer::Text { code, text, .. } => (code, text.into_bytes()),
         Answer::Watch(_) => (500, Vec::new()),
     }

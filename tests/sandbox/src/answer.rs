@@ -1,5 +1,7 @@
 //! Requests and their answers.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -35,7 +37,7 @@ pub enum Answer {
         /// The HTTP status.
         code: u16,
         /// The object, which is sent as JSON.
-        object: Value,
+        object: Arc<Value>,
         /// Warnings about things that the client should not do.
         warnings: Vec<String>,
     },
@@ -54,8 +56,8 @@ pub enum Answer {
 
 impl Answer {
     /// An object that was found or changed.
-    pub fn ok(object: Value) -> Self {
-        Self::Object { code: 200, object, warnings: Vec::new() }
+    pub fn ok(object: impl Into<Arc<Value>>) -> Self {
+        Self::Object { code: 200, object: object.into(), warnings: Vec::new() }
     }
 
     /// The answer with a warning, if it is an object. Other answers carry none.
@@ -88,6 +90,6 @@ impl Answer {
 
 impl From<Failure> for Answer {
     fn from(failure: Failure) -> Self {
-        Self::Object { code: failure.code, object: failure.status(), warnings: failure.warnings }
+        Self::Object { code: failure.code, object: failure.status().into(), warnings: failure.warnings }
     }
 }

@@ -1,15 +1,20 @@
 //! The few built-in kinds that are stored in another version than they may be asked for in, and versions of custom
 //! resources, which differ by name alone.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::object::{remove, replace};
-use crate::resource::Resource;
+use crate::resource::{Resource, group_version};
 use crate::schema::{self, Type};
 
-/// A stored object in the version of a resource.
-pub fn from_stored(resource: &Resource, stored: &Value) -> Value {
-    let mut object = stored.clone();
+/// A stored object in the version of a resource. Most are read as they are stored.
+pub fn from_stored(resource: &Resource, stored: &Arc<Value>) -> Arc<Value> {
+    if resource.custom.is_none() && is_of(resource, stored) && !is_without_bytes(resource, stored) {
+        return Arc::clone(stored);
+    }
+    let mut object = Value::clone(stored);
     if resource.custom.is_some() {
         // The definition may say more or less than when this was stored.
         let is_read = custom(&mut object, resource, &resource.stored_as, &resource.stored_ty);
@@ -20,16 +25,31 @@ pub fn from_stored(resource: &Resource, stored: &Value) -> Value {
         }
     } else {
         convert(&mut object, &resource.api_version());
-        if ["secrets", "configmaps"].contains(&resource.collection.as_str()) {
+        if is_without_bytes(resource, &object) {
             some_bytes(&mut object);
         }
     }
-    object
+    Arc::new(object)
+}
+
+/// `true` if an object is in the version of a resource.
+fn is_of(resource: &Resource, object: &Value) -> bool {
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    group_version(api_version) == (resource.group.as_str(), resource.version.as_str())
+}
+
+/// The fields of Secrets and ConfigMaps that hold bytes.
+const BYTES: [&str; 2] = ["data", "binaryData"];
+
+/// `true` for a Secret or ConfigMap with a value of no bytes.
+fn is_without_bytes(resource: &Resource, object: &Value) -> bool {
+    let values = || BYTES.iter().filter_map(|field| object.get(field)?.as_object()).flat_map(|values| values.values());
+    ["secrets", "configmaps"].contains(&resource.collection.as_str()) && values().any(Value::is_null)
 }
 
 /// No bytes are stored otherwise than none at all, but read as the same.
 fn some_bytes(object: &mut Value) {
-    for field in ["data", "binaryData"] {
+    for field in BYTES {
         let values = object.get_mut(field).and_then(Value::as_object_mut);
         for value in values.into_iter().flat_map(|values| values.values_mut()).filter(|value| value.is_null()) {
             *value = "".into();

@@ -1,7 +1,6 @@
 //! A new cluster, with the objects that a control plane creates by itself.
 
 use std::io::Read;
-use std::sync::Arc;
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
@@ -10,7 +9,7 @@ use crate::clock::{self, Time};
 use crate::object::{self, text};
 use crate::resource::Resources;
 use crate::state::State;
-use crate::store::{Key, Store};
+use crate::store::Key;
 
 const OBJECTS: &[u8] = include_bytes!("../published/objects.json.gz");
 /// Stands for the time of the start, and for its day, in the stored objects.
@@ -23,7 +22,7 @@ pub fn state(now: Time) -> State {
 
 /// Such a cluster that serves these resources, with the objects that are of them.
 pub fn state_with(resources: Resources, now: Time) -> State {
-    let mut state = State { store: Store::default(), resources: Arc::new(resources) };
+    let mut state = State::new(resources);
     for mut object in objects(now) {
         let resource = state.resources.of_kind(text(&object, "/apiVersion"), text(&object, "/kind"));
         let Some(resource) = resource.cloned() else { continue };

@@ -1,5 +1,6 @@
 //! Everything that a restart keeps: the objects, and which resources are served because of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -20,9 +21,24 @@ pub struct State {
     pub store: Store,
     /// The served resources.
     pub resources: Arc<Resources>,
+    /// The custom resources as they were read last: their schemas are long.
+    readings: BTreeMap<Key, ReadResource>,
+}
+
+/// A stored custom resource, and the form in which it is read.
+#[derive(Debug, Clone)]
+struct ReadResource {
+    resource: Arc<Resource>,
+    stored: Arc<Value>,
+    read: Arc<Value>,
 }
 
 impl State {
+    /// A cluster without objects.
+    pub fn new(resources: Resources) -> Self {
+        Self { store: Store::default(), resources: Arc::new(resources), readings: BTreeMap::new() }
+    }
+
     /// Stores an object and serves what it defines.
     pub fn put(&mut self, key: Key, object: Value) -> Arc<Value> {
         let defined = (key.collection() == CRDS).then(|| self.store.get(&key).cloned());
@@ -37,6 +53,7 @@ impl State {
     /// Removes an object and what it defines.
     pub fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
         let removed = self.store.remove(key);
+        self.readings.remove(key);
         if key.collection() == CRDS {
             self.serve();
         }
@@ -57,9 +74,25 @@ impl State {
     ///
     /// # Errors
     /// When there is none.
-    pub fn read(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Value, Failure> {
+    pub fn read(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Arc<Value>, Failure> {
         let stored = self.get(resource, namespace, name).ok_or_else(|| Failure::not_found(resource.about(name)))?;
         Ok(convert::from_stored(resource, stored))
+    }
+
+    /// A stored object, converted to the version of the resource.
+    pub fn reading(&mut self, resource: &Arc<Resource>, key: &Key, stored: &Arc<Value>) -> Arc<Value> {
+        if resource.custom.is_none() {
+            return convert::from_stored(resource, stored);
+        }
+        let known = self.readings.get(key);
+        let known = known.filter(|one| Arc::ptr_eq(&one.resource, resource) && Arc::ptr_eq(&one.stored, stored));
+        if let Some(known) = known {
+            return Arc::clone(&known.read);
+        }
+        let read = convert::from_stored(resource, stored);
+        let (resource, stored) = (Arc::clone(resource), Arc::clone(stored));
+        self.readings.insert(key.clone(), ReadResource { resource, stored, read: Arc::clone(&read) });
+        read
     }
 
     /// A built-in object by its collection and name.

@@ -1,5 +1,7 @@
 //! Objects, lists and events in the form that a client takes.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::accept::Form;
@@ -9,15 +11,17 @@ use crate::route::Query;
 use crate::table;
 
 /// One object.
-pub fn one(resource: &Resource, form: Form, query: &Query, object: Value) -> Value {
+pub fn one(resource: &Resource, form: Form, query: &Query, object: Arc<Value>) -> Arc<Value> {
     match form {
         Form::Whole => object,
-        Form::Metadata => metadata(object),
-        Form::Table => {
-            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-            table::table(resource, query, metadata, &[object], true)
-        }
+        Form::Metadata => metadata(object.get("metadata").cloned()).into(),
+        Form::Table => one_row(resource, query, &object, true).into(),
     }
+}
+
+fn one_row(resource: &Resource, query: &Query, object: &Value, columns: bool) -> Value {
+    let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+    table::table(resource, query, metadata, std::slice::from_ref(object), columns)
 }
 
 /// A list. `metadata` is that of the list.
@@ -44,7 +48,7 @@ pub fn list(resource: &Resource, form: Form, query: &Query, mut metadata: Value,
         Form::Metadata => {
             // As a Go server writes a list that it never made.
             let items: Option<Vec<Value>> =
-                (!objects.is_empty()).then(|| objects.into_iter().map(self::metadata).collect());
+                (!objects.is_empty()).then(|| objects.into_iter().map(metadata_of).collect());
             object::of([
                 ("kind", "PartialObjectMetadataList".into()),
                 ("apiVersion", "meta.k8s.io/v1".into()),
@@ -59,19 +63,21 @@ pub fn list(resource: &Resource, form: Form, query: &Query, mut metadata: Value,
 /// The object of an event. The columns of a table are told with the first one.
 pub fn event(resource: &Resource, form: Form, query: &Query, object: Value, first: bool) -> Value {
     match form {
-        Form::Table => {
-            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-            table::table(resource, query, metadata, &[object], first)
-        }
-        form => one(resource, form, query, object),
+        Form::Whole => object,
+        Form::Metadata => metadata_of(object),
+        Form::Table => one_row(resource, query, &object, first),
     }
 }
 
-/// The metadata of an object as an object of its own.
-pub fn metadata(mut object: Value) -> Value {
+fn metadata_of(mut object: Value) -> Value {
+    metadata(remove(&mut object, "metadata"))
+}
+
+/// Metadata as an object of its own.
+pub fn metadata(metadata: Option<Value>) -> Value {
     object::of([
         ("kind", "PartialObjectMetadata".into()),
         ("apiVersion", "meta.k8s.io/v1".into()),
-        ("metadata", remove(&mut object, "metadata").into()),
+        ("metadata", metadata.into()),
     ])
 }

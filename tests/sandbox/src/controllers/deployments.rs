@@ -132,7 +132,7 @@ fn create(hand: &mut Hand<'_>, key: &Key, deployment: &Value, sets: &[Arc<Value>
         let message = format!("Created new replica set {name:?}");
         rollout_status::condition(deployment, now, ["Progressing", "True", "NewReplicaSetCreated", &message]);
     });
-    Some(Arc::new(created))
+    Some(created)
 }
 
 /// Makes a ReplicaSet that has been there before the latest one again.

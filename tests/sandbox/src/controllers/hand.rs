@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::clock::Time;
-use crate::convert;
 use crate::merge;
 use crate::object;
 use crate::resource::Resource;
@@ -48,11 +47,11 @@ impl Hand<'_> {
     pub(super) fn change(&mut self, key: &Key, subresource: &str, manager: &str, edit: impl FnOnce(&mut Value)) {
         let Some(live) = self.state.store.get(key).cloned() else { return };
         let Some(write) = self.write(key, &live, subresource, manager) else { return };
-        let before = convert::from_stored(&write.resource, &live);
-        let mut new = before.clone();
+        let before = self.state.reading(&write.resource, key, &live);
+        let mut new = Value::clone(&before);
         edit(&mut new);
         // Mostly a controller finds everything as it should be.
-        if new != before {
+        if new != *before {
             // An object that breaks rules that came after it stays as it is.
             let _ = write::update(self.state, &write, &live, &before, new, Ownership::ToCompute);
         }
@@ -62,7 +61,7 @@ impl Hand<'_> {
     pub(super) fn apply(&mut self, key: &Key, manager: &str, edit: impl FnOnce(&mut Value)) {
         let Some(live) = self.state.store.get(key).cloned() else { return };
         let Some(write) = self.write(key, &live, "", manager) else { return };
-        let before = convert::from_stored(&write.resource, &live);
+        let before = self.state.reading(&write.resource, key, &live);
         let mut config = serde_json::json!({
             "apiVersion": before["apiVersion"], "kind": before["kind"], "metadata": {"name": object::name(&live)},
         });
@@ -75,7 +74,7 @@ impl Hand<'_> {
     }
 
     /// Makes an object, if there is none of its name and its namespace takes it.
-    pub(super) fn create(&mut self, collection: &str, manager: &str, mut object: Value) -> Option<Value> {
+    pub(super) fn create(&mut self, collection: &str, manager: &str, mut object: Value) -> Option<Arc<Value>> {
         let resource = self.resource(collection)?;
         object["apiVersion"] = resource.api_version().into();
         object["kind"] = resource.kind.as_str().into();

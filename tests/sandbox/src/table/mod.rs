@@ -49,7 +49,7 @@ fn included(query: &Query, one: &Value) -> Value {
     match query.get("includeObject") {
         "None" => Value::Null,
         "Object" => one.clone(),
-        _ => view::metadata(one.clone()),
+        _ => view::metadata(one.get("metadata").cloned()),
     }
 }
 

@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use crate::answer::Answer;
 use crate::body;
-use crate::convert;
 use crate::failure::{Cause, Failure};
 use crate::kinds;
 use crate::merge::{self, Refusal};
@@ -27,9 +26,9 @@ pub(super) fn apply(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Fa
         return Err(Failure::not_found(resource.about(&write.name)));
     }
     let config = config(call)?;
-    let before = live.as_ref().map(|live| convert::from_stored(&resource, live));
+    let before = live.as_ref().map(|live| state.reading(&resource, &write.key(), live));
     let force = call.query().is_on("force");
-    let applied = write::merging(state, &write, |merging| merge::apply(merging, before.as_ref(), &config, force));
+    let applied = write::merging(state, &write, |merging| merge::apply(merging, before.as_deref(), &config, force));
     let mut new = applied.map_err(|refusal| refused(&refusal))?;
     // Custom resources are looked at as they were merged, and read again when they are stored.
     if resource.custom.is_none() {

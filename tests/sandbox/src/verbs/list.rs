@@ -49,12 +49,12 @@ impl Selection {
     }
 
     /// An object in the version that is asked for, or as much of it as the form takes.
-    pub(super) fn shown(&self, object: &Value, form: Form) -> Value {
+    pub(super) fn shown(&self, object: &Arc<Value>, form: Form) -> Value {
         if form == Form::Metadata && self.resource.custom.is_none() {
             // All versions of a built-in kind have the same metadata.
             return object::of([("metadata", object["metadata"].clone())]);
         }
-        convert::from_stored(&self.resource, object)
+        Arc::unwrap_or_clone(convert::from_stored(&self.resource, object))
     }
 }
 

@@ -25,7 +25,9 @@ pub(super) fn delete(state: &mut State, call: &mut Call<'_>) -> Result<Answer, F
     let gone = write::delete(state, &write, &wish)?;
     // The answer to this old form of the request says that the deletion of dependents takes time.
     let waits = object::is_deleting(&gone) && options["orphanDependents"] == false;
-    let object = if gone["kind"] == "Status" { gone } else { view::one(&call.resource, call.form, call.query(), gone) };
+    let is_status = gone["kind"] == "Status";
+    let gone = gone.into();
+    let object = if is_status { gone } else { view::one(&call.resource, call.form, call.query(), gone) };
     let code = if waits { 202 } else { 200 };
     Ok(Answer::Object { code, object, warnings: std::mem::take(&mut call.warnings) })
 }
@@ -84,5 +86,5 @@ pub(super) fn evict(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Fa
     write.subresource = String::new();
     write::delete(state, &write, &wish)?;
     let object = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(Answer::Object { code: 201, object, warnings: Vec::new() })
+    Ok(Answer::Object { code: 201, object: object.into(), warnings: Vec::new() })
 }

@@ -32,7 +32,7 @@ pub(super) fn review(_state: &State, call: &mut Call<'_>) -> Result<Answer, Fail
         _ => json!({"allowed": true, "reason": "every request is allowed here"}),
     };
     review["status"] = status;
-    Ok(Answer::Object { code: 201, object: review, warnings: Vec::new() })
+    Ok(Answer::Object { code: 201, object: review.into(), warnings: Vec::new() })
 }
 
 fn token_review(review: &Value, user: &Value) -> Value {
@@ -55,5 +55,5 @@ pub(super) fn token(state: &State, call: &mut Call<'_>) -> Result<Answer, Failur
         "token": format!("sandbox.{}", object::uid(&account)),
         "expirationTimestamp": call.now.after(seconds.unsigned_abs()).to_string(),
     });
-    Ok(Answer::Object { code: 201, object: request, warnings: Vec::new() })
+    Ok(Answer::Object { code: 201, object: request.into(), warnings: Vec::new() })
 }

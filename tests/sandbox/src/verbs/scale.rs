@@ -101,7 +101,7 @@ fn patched(call: &Call<'_>, before: &Value) -> Result<Value, Failure> {
 fn set(state: &mut State, call: &mut Call<'_>, live: &Arc<Value>, scale_object: &Value) -> Result<Answer, Failure> {
     let resource = call.resource.clone();
     let before = convert::from_stored(&resource, live);
-    let mut new = before.clone();
+    let mut new = Value::clone(&before);
     let place = places(&resource).replicas;
     put(&mut new, &place, object::integer(scale_object, "/spec/replicas").unwrap_or(0));
     let write = call.write("UpdateOptions")?;
@@ -135,7 +135,7 @@ fn finish(
     let before = convert::from_stored(&resource, live);
     let written = write::update(state, &write, live, &before, new, Ownership::Computed)?;
     let object = scale(&resource, &written.object)?;
-    Ok(Answer::Object { code: 200, object, warnings: written.warnings })
+    Ok(Answer::Object { code: 200, object: object.into(), warnings: written.warnings })
 }
 
 /// Sets an integer at a pointer, with the maps above it.

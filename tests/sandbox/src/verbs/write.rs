@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::body;
-use crate::convert;
 use crate::failure::{Cause, Failure};
 use crate::kinds;
 use crate::merge;
@@ -65,7 +64,7 @@ pub(super) fn update(state: &mut State, call: &mut Call<'_>) -> Result<Answer, F
     };
     write::expect_uid(&write, Some(&live), &object)?;
     let object = if write.subresource == "finalize" { finalized(&live, &object) } else { object };
-    let before = convert::from_stored(&call.resource, &live);
+    let before = state.reading(&call.resource, &write.key(), &live);
     let written = write::update(state, &write, &live, &before, object, Ownership::ToCompute)?;
     Ok(call.answer(written))
 }
@@ -92,7 +91,7 @@ pub(super) fn patch(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Fa
     let write = call.write("PatchOptions")?;
     let live = state.get(&call.resource, &write.namespace, &write.name).cloned();
     let live = live.ok_or_else(|| Failure::not_found(call.resource.about(&write.name)))?;
-    let before = convert::from_stored(&call.resource, &live);
+    let before = state.reading(&call.resource, &write.key(), &live);
     let (mut new, duplicates) = patched(call, &before, &media_type)?;
     let said = new.clone();
     let readable = changed_kind(call, &new).and_then(|()| input::read(call, &mut new, duplicates, "PatchOptions"));
@@ -181,5 +180,5 @@ pub(super) fn bind(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Fai
         state.put(key, new);
     }
     let object = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(Answer::Object { code: 201, object, warnings: Vec::new() })
+    Ok(Answer::Object { code: 201, object: object.into(), warnings: Vec::new() })
 }

@@ -65,10 +65,10 @@ pub fn create(state: &mut State, write: &Write, mut new: Value, ownership: Owner
         return Err(Failure { warnings, ..failure });
     }
     if write.dry_run {
-        return Ok(Written { object: write.answer(&stored), created: true, warnings });
+        return Ok(Written { object: write.answer(&stored.into()), created: true, warnings });
     }
-    let stored = state.put(key, stored);
-    Ok(Written { object: write.answer(&stored), created: true, warnings })
+    let stored = state.put(key.clone(), stored);
+    Ok(Written { object: state.reading(&resource, &key, &stored), created: true, warnings })
 }
 
 /// Makes up a name where only its beginning is given.

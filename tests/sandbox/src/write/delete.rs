@@ -90,14 +90,14 @@ pub fn delete(state: &mut State, write: &Write, wish: &Wish) -> Result<Value, Fa
     kinds::may_delete(&resource, &write.name)?;
     // The object is written again in the version of the request, which may not know all fields of a custom resource.
     let mut stored = match resource.custom {
-        Some(_) => convert::to_stored(&resource, convert::from_stored(&resource, &live)),
+        Some(_) => convert::to_stored(&resource, Arc::unwrap_or_clone(write.answer(&live))),
         None => Value::clone(&live),
     };
     let deleting = object::is_deleting(&live);
     let grace = kinds::grace(&resource, &live, wish.grace);
     let left = object::integer(&live, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
     if deleting && left > 0 && wish.grace.is_none_or(|grace| grace >= left) {
-        return Ok(write.answer(&live)); // It is on its way, and this would not hurry it.
+        return Ok(Arc::unwrap_or_clone(write.answer(&live))); // It is on its way, and this would not hurry it.
     }
     // At first a definition waits for its objects, unless it goes with others. What becomes of the objects that it owns
     // is asked afterwards.
@@ -116,7 +116,7 @@ pub fn delete(state: &mut State, write: &Write, wish: &Wish) -> Result<Value, Fa
         }
         return Ok(store(state, write, &live, stored));
     }
-    let mut answer = write.answer(&live);
+    let mut answer = Arc::unwrap_or_clone(write.answer(&live));
     if kinds::ends_gracefully(&resource) && !deleting {
         renew(&mut answer);
         mark(&mut answer, write, 0);
@@ -133,11 +133,9 @@ pub fn delete(state: &mut State, write: &Write, wish: &Wish) -> Result<Value, Fa
 }
 
 fn store(state: &mut State, write: &Write, live: &Arc<Value>, stored: Value) -> Value {
-    if write.dry_run || **live == stored {
-        return write.answer(&stored);
-    }
-    let stored = state.put(write.key(), stored);
-    write.answer(&stored)
+    let unchanged = write.dry_run || **live == stored;
+    let stored = if unchanged { stored.into() } else { state.put(write.key(), stored) };
+    Arc::unwrap_or_clone(write.answer(&stored))
 }
 
 /// Counts the deletion among the generations.

@@ -48,7 +48,7 @@ impl Write {
     }
 
     /// A stored object in the version of the request.
-    fn answer(&self, stored: &Value) -> Value {
+    fn answer(&self, stored: &Arc<Value>) -> Arc<Value> {
         convert::from_stored(&self.resource, stored)
     }
 }
@@ -66,7 +66,7 @@ pub enum Ownership {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Written {
     /// The object in the version of the request.
-    pub object: Value,
+    pub object: Arc<Value>,
     /// `true` if the object is new.
     pub created: bool,
     /// Warnings for the client.

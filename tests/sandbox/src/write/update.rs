@@ -24,7 +24,7 @@ pub fn update(
     state: &mut State,
     write: &Write,
     live: &Arc<Value>,
-    before: &Value,
+    before: &Arc<Value>,
     mut new: Value,
     ownership: Ownership,
 ) -> Result<Written, Failure> {
@@ -58,7 +58,7 @@ pub fn update(
     let warnings = if of_object { kinds::warnings(&resource, &new, Some(before)) } else { Vec::new() };
     let object = if is_finished(&new) {
         // An object that is not stored is not read again.
-        let said = if resource.custom.is_some() { new } else { write.answer(&settle(&resource, new)?) };
+        let said = if resource.custom.is_some() { new.into() } else { write.answer(&settle(&resource, new)?.into()) };
         if !write.dry_run {
             state.remove(&write.key());
         }
@@ -70,17 +70,17 @@ pub fn update(
 }
 
 /// Stores what has been found good, unless it is what is there.
-fn finish(state: &mut State, write: &Write, live: &Arc<Value>, before: &Value, stored: Value) -> Value {
+fn finish(state: &mut State, write: &Write, live: &Arc<Value>, before: &Arc<Value>, stored: Value) -> Arc<Value> {
     // The API server compares also with what it has read, in which nothing empty is left of a custom resource's metadata.
-    let as_read = || convert::to_stored(&write.resource, before.clone());
+    let as_read = || convert::to_stored(&write.resource, Value::clone(before));
     if **live == stored && as_read() == stored {
-        return before.clone();
+        return Arc::clone(before);
     }
     if write.dry_run {
-        return write.answer(&stored);
+        return write.answer(&stored.into());
     }
     let stored = state.put(write.key(), stored);
-    write.answer(&stored)
+    state.reading(&write.resource, &write.key(), &stored)
 }
 
 /// `true` if a deletion was asked for and nothing keeps the object any more.
