@@ -117,6 +117,23 @@ pub fn set_count(status: &mut Map<String, Value>, name: &str, count: Value) {
     }
 }
 
+/// A copy without these fields of the object and of its metadata.
+pub fn copy_without(object: &Value, fields: &[&str], of_metadata: &[&str]) -> Value {
+    let copied = |(key, value): (&String, &Value)| match value {
+        Value::Object(metadata) if key == "metadata" => (key.clone(), fields_without(metadata, of_metadata)),
+        value => (key.clone(), value.clone()),
+    };
+    match object {
+        Value::Object(all) => all.iter().filter(|(key, _)| !fields.contains(&key.as_str())).map(copied).collect(),
+        other => other.clone(),
+    }
+}
+
+fn fields_without(fields: &Map<String, Value>, without: &[&str]) -> Value {
+    let left = fields.iter().filter(|(key, _)| !without.contains(&key.as_str()));
+    left.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
 /// Takes a top-level field away.
 pub fn remove(object: &mut Value, key: &str) -> Option<Value> {
     object.as_object_mut().and_then(|fields| fields.remove(key))

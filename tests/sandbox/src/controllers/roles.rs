@@ -18,19 +18,21 @@ pub(super) fn tend(hand: &mut Hand<'_>) {
     for key in gathering.collect::<Vec<Key>>() {
         let Some(role) = hand.state.store.get(&key).cloned() else { continue };
         let selectors = list(&role, "/aggregationRule/clusterRoleSelectors");
-        let mut rules: Vec<Value> = Vec::new();
+        let mut rules: Vec<&Value> = Vec::new();
         for selector in selectors.iter().map(Labels::from_object) {
             let others = hand.state.store.list(ROLES, "").map(|(_, other)| other);
             for other in others.filter(|other| selector.select(other) && object::name(other) != object::name(&role)) {
                 for rule in list(other, "/rules") {
-                    if !rules.contains(rule) {
-                        rules.push(rule.clone());
+                    if !rules.contains(&rule) {
+                        rules.push(rule);
                     }
                 }
             }
         }
-        if list(&role, "/rules") != rules {
-            hand.apply(&key, MANAGER, |config| config["rules"] = rules.into());
+        // Mostly nothing has changed.
+        if !list(&role, "/rules").iter().eq(rules.iter().copied()) {
+            let rules: Value = rules.into_iter().cloned().collect();
+            hand.apply(&key, MANAGER, |config| config["rules"] = rules);
         }
     }
 }

@@ -98,11 +98,11 @@ pub fn is_new_generation(resource: &Resource, new: &Value, live: &Value) -> bool
         }),
         None => {
             let ignored = |key: &str| key == "metadata" || (key == "status" && resource.has_status());
-            let content = |object: &Value| {
-                let fields = object.as_object().into_iter().flatten().filter(|(key, _)| !ignored(key));
-                fields.map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>()
+            let content = |object| {
+                let fields = Value::as_object(object).into_iter().flatten();
+                fields.filter(|(key, _)| !ignored(key))
             };
-            content(new) != content(live)
+            !content(new).eq(content(live))
         }
     }
 }

@@ -120,6 +120,11 @@ pub(crate) fn is_reset(object: &Value) -> bool {
     }
 }
 
+/// A copy of an object without its entries, which are the larger part of many objects.
+pub(crate) fn stripped(object: &Value) -> Value {
+    object::copy_without(object, &[], &["managedFields"])
+}
+
 /// Takes the entries off an object.
 pub(crate) fn strip(object: &mut Value) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {

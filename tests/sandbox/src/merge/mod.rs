@@ -131,11 +131,9 @@ pub fn apply(write: &Write<'_>, live: Option<&Value>, config: &Value, force: boo
             .map_err(|error| Refusal::Failed(format!("failed to decode managed fields: {error}")))?,
         None => Managed::new(),
     };
-    let empty = schema::empty(write.kind);
-    let mut before = live.cloned().unwrap_or_else(|| empty.clone());
-    managed::strip(&mut before);
+    let before = live.map_or_else(|| schema::empty(write.kind), managed::stripped);
     if let (true, Some(_)) = (managed.is_empty(), live) {
-        managed = write.updated(&empty, &before, managed, "before-first-apply");
+        managed = write.updated(&schema::empty(write.kind), &before, managed, "before-first-apply");
     }
     let applied = write.applied(&before, config, managed.clone(), force).or_else(|refusal| match refusal {
         Refusal::Conflicts(conflicts) if write.manager == "kubectl" => {
@@ -214,8 +212,7 @@ pub fn update(write: &Write<'_>, live: Option<&Value>, mut new: Value) -> Value 
         // The object has no entries yet; they start with the first apply.
         return new;
     }
-    let mut before = live.cloned().unwrap_or_else(|| schema::empty(write.kind));
-    managed::strip(&mut before);
+    let before = live.map_or_else(|| schema::empty(write.kind), managed::stripped);
     let root = &write.kind.root;
     let fit = |object| check::fits(root, object) && write.fit(&managed, None, object);
     if !fit(&before) || !fit(&new) {

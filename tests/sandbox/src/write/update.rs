@@ -42,7 +42,11 @@ pub fn update(
         let is_new = match resource.custom {
             _ if write.subresource == "status" => false,
             Some(_) => kinds::is_new_generation(&resource, &new, before),
-            None => kinds::is_new_generation(&resource, &settle(&resource, new.clone())?, live),
+            // Most writes change no such field, empty or not.
+            None => {
+                kinds::is_new_generation(&resource, &new, live)
+                    && kinds::is_new_generation(&resource, &settle(&resource, new.clone())?, live)
+            }
         };
         let generation = object::integer(before, "/metadata/generation").unwrap_or(0) + i64::from(is_new);
         object::set(&mut new, "generation", if generation == 0 { Value::Null } else { generation.into() });
@@ -141,11 +145,10 @@ pub(super) fn reset(resource: &Resource, subresource: &str, new: &mut Value, liv
         && resource.custom.is_some()
         && let Some(live) = live
     {
-        let status = object::remove(new, "status");
-        let managed = new["metadata"].get("managedFields").cloned();
-        *new = live.clone();
+        let (status, managed) = (object::remove(new, "status"), entries(new));
+        *new = object::copy_without(live, &["status"], &["managedFields"]);
         object::replace(new, "status", status);
-        object::set(new, "managedFields", managed.unwrap_or_default());
+        object::set(new, "managedFields", managed);
         return;
     }
     for path in reset_fields(resource, subresource) {
@@ -153,16 +156,21 @@ pub(super) fn reset(resource: &Resource, subresource: &str, new: &mut Value, liv
     }
 }
 
+/// Takes the entries of ownership off an object.
+fn entries(object: &mut Value) -> Value {
+    object.pointer_mut("/metadata/managedFields").map(Value::take).unwrap_or_default()
+}
+
 /// Sets a field to what it was. Metadata as a whole keeps its entries of ownership.
 fn put_back(path: &[&str], new: &mut Value, live: Option<&Value>) {
-    let managed = new["metadata"].get("managedFields").cloned();
+    let managed = (path == ["metadata"]).then(|| entries(new));
     let pointer = format!("/{}", path.join("/"));
     let (above, key) = pointer.rsplit_once('/').unwrap_or_default();
     let was = live.and_then(|live| live.pointer(&pointer)).cloned();
     if let Some(parent) = new.pointer_mut(above) {
         object::replace(parent, key, was);
     }
-    if path == ["metadata"] {
-        object::set(new, "managedFields", managed.unwrap_or_default());
+    if let Some(managed) = managed {
+        object::set(new, "managedFields", managed);
     }
 }
