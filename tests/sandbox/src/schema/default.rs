@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value};
 
-use super::decode::is_zero;
 use super::{Ref, Type};
 
 /// Puts in what `kind` states for fields that are absent, at every depth. `false` if there is nothing to put in.
@@ -18,10 +17,9 @@ fn fill(kind: &Ref, value: &mut Value, custom: bool, filled: &mut bool) {
     match value {
         Value::Object(fields) => {
             let Some(map) = &node.map else { return };
-            for (name, field) in &map.fields {
-                // A field of a built-in kind that is left out when it is empty has no empty default.
+            for name in &map.defaulted {
+                let field = &map.fields[name];
                 if let Some(default) = &field.default
-                    && !(field.omitted && is_zero(default))
                     && fields.get(name).is_none_or(|value| absent(field, value, custom))
                 {
                     fields.insert(name.clone(), default.clone());

@@ -17,6 +17,8 @@ mod published;
 mod quantity;
 mod validate;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 pub(crate) use decode::{compared, json_name};
@@ -32,7 +34,36 @@ pub use validate::validate;
 pub struct Type {
     pub(crate) root: Ref,
     /// The schema of the CustomResourceDefinition that it was made of.
-    pub(crate) custom: Option<std::sync::Arc<Value>>,
+    pub(crate) custom: Option<Arc<CustomSchema>>,
+}
+
+/// The schema of a CustomResourceDefinition, and which rules it has at all: most have none of the rarer ones.
+#[derive(Debug)]
+pub(crate) struct CustomSchema {
+    schema: Value,
+    /// Somewhere a whole object stands in the object.
+    embeds_objects: bool,
+    /// The items of some lists are told apart.
+    names_items: bool,
+}
+
+impl CustomSchema {
+    fn new(schema: &Value) -> Self {
+        Self {
+            embeds_objects: says(schema, "x-kubernetes-embedded-resource"),
+            names_items: says(schema, "x-kubernetes-list-type"),
+            schema: schema.clone(),
+        }
+    }
+}
+
+/// `true` if a schema has a key, at any depth.
+fn says(schema: &Value, key: &str) -> bool {
+    match schema {
+        Value::Object(fields) => fields.iter().any(|(name, below)| name == key || says(below, key)),
+        Value::Array(items) => items.iter().any(|item| says(item, key)),
+        _ => false,
+    }
 }
 
 /// The type of a built-in kind; the core group is the empty one. None if the API server publishes no such kind.
@@ -73,7 +104,7 @@ impl Type {
             Some(map) => node::add_object_fields(&mut map.fields),
             None => return Self { root: Ref::deduced(), custom: None },
         }
-        Self { root: Ref::own(root), custom: Some(std::sync::Arc::new(schema.clone())) }
+        Self { root: Ref::own(root), custom: Some(Arc::new(CustomSchema::new(schema))) }
     }
 
     /// The type of objects of which nothing is known: maps are merged by field, lists are one value.

@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::decode::is_zero;
 use super::published;
 
 /// The type of a value. A node with several of the three accepts each of them.
@@ -69,6 +70,8 @@ pub(crate) enum ListKind {
 #[derive(Debug)]
 pub(crate) struct Map {
     pub(crate) fields: BTreeMap<String, Ref>,
+    /// The fields that are filled in where they are absent.
+    pub(crate) defaulted: Vec<String>,
     /// The type of fields that have no node of their own; `None` if there may be no such fields.
     pub(crate) others: Option<Ref>,
     /// The schema says what others are. If it does not, a custom resource has none, though merging may know better.
@@ -130,7 +133,13 @@ fn any(elements: Ref, atomic: bool) -> Node {
     Node {
         scalar: Some(Scalar::Any),
         list: Some(List { items: Ref::to(Target::Untyped), kind: ListKind::Atomic }),
-        map: Some(Map { fields: BTreeMap::new(), others: Some(elements), names_others: false, atomic }),
+        map: Some(Map {
+            fields: BTreeMap::new(),
+            defaulted: Vec::new(),
+            others: Some(elements),
+            names_others: false,
+            atomic,
+        }),
         ..Node::default()
     }
 }
@@ -160,6 +169,12 @@ impl Ref {
             Target::Untyped => &UNTYPED,
             Target::Unresolved => &NOTHING,
         }
+    }
+
+    /// `true` for a field that gets its default where it is absent. One of a built-in kind that is left out when it is empty has no
+    /// empty default.
+    fn is_filled_in(&self) -> bool {
+        self.default.as_ref().is_some_and(|default| !(self.omitted && is_zero(default)))
     }
 
     pub(crate) fn is_deduced(&self) -> bool {
@@ -245,7 +260,8 @@ fn map(schema: &Value, preserves: bool) -> Map {
         None => (preserves || fields.is_empty()).then(Ref::deduced),
     };
     let names_others = schema.get("additionalProperties").is_some();
-    Map { fields, others, names_others, atomic: map_type(schema) == Some(true) }
+    let defaulted = fields.iter().filter(|(_, field)| field.is_filled_in()).map(|(name, _)| name.clone()).collect();
+    Map { fields, defaulted, others, names_others, atomic: map_type(schema) == Some(true) }
 }
 
 /// `apiVersion`, `kind` and `metadata` are those of every object, whatever a schema says of them.

@@ -68,10 +68,11 @@ impl Walk {
         match value {
             Value::Object(fields) => {
                 let map = node.and_then(|node| node.map.as_ref());
-                fields.retain(|name, value| {
+                let mut dropped = Vec::new();
+                for (name, value) in fields.iter_mut() {
                     let kind = map.and_then(|map| named(map, name));
                     if kind.is_none() && keeps || whole && OBJECT.contains(&name.as_str()) {
-                        return true;
+                        continue;
                     }
                     let above = self.path.len();
                     if above > 0 {
@@ -80,11 +81,15 @@ impl Walk {
                     self.path.push_str(name);
                     match kind {
                         Some(kind) => self.value(Some(kind), value, false),
-                        None => self.unknown.push(self.path.clone()),
+                        None => {
+                            self.unknown.push(self.path.clone());
+                            dropped.push(name.clone());
+                        }
                     }
                     self.path.truncate(above);
-                    kind.is_some()
-                });
+                }
+                // Mostly there are none.
+                dropped.iter().for_each(|name| _ = fields.remove(name));
             }
             Value::Array(items) => {
                 let kind = node.and_then(|node| node.list.as_ref()).map(|list| &list.items);
@@ -115,15 +120,17 @@ fn nulls(kind: &Ref, value: &mut Value) {
     match value {
         Value::Object(fields) => {
             let Some(map) = &node.map else { return };
-            fields.retain(|name, value| {
-                let nothing = |kind: &Ref| value.is_null() && !kind.nullable && kind.default.is_none();
-                !named(map, name).is_some_and(nothing)
-            });
+            let mut nothing = Vec::new();
             for (name, value) in fields.iter_mut() {
-                if let Some(kind) = named(map, name) {
-                    nulls(kind, value);
+                match named(map, name) {
+                    Some(kind) if value.is_null() && !kind.nullable && kind.default.is_none() => {
+                        nothing.push(name.clone());
+                    }
+                    Some(kind) => nulls(kind, value),
+                    None => {}
                 }
             }
+            nothing.iter().for_each(|name| _ = fields.remove(name));
         }
         Value::Array(items) => {
             let Some(list) = &node.list else { return };

@@ -14,16 +14,21 @@ use crate::failure::Cause;
 /// Checks `new`. A wrong value of `old` that has not changed is accepted.
 #[must_use]
 pub fn validate(kind: &Type, new: &Value, old: Option<&Value>) -> Vec<Cause> {
-    let Some(schema) = &kind.custom else { return Vec::new() };
+    let Some(custom) = &kind.custom else { return Vec::new() };
+    let schema = &custom.schema;
     let mut causes = Vec::new();
     for cause in check(schema, new, old, "").causes {
         if !causes.contains(&cause) {
             causes.push(cause);
         }
     }
-    embedded(schema, new, &mut String::new(), &mut causes);
+    if custom.embeds_objects {
+        embedded(schema, new, &mut String::new(), &mut causes);
+    }
     let mut twice = Vec::new();
-    duplicates(schema, new, &mut String::new(), &mut twice);
+    if custom.names_items {
+        duplicates(schema, new, &mut String::new(), &mut twice);
+    }
     let mut before = Vec::new();
     if let (Some(old), false) = (old, twice.is_empty()) {
         duplicates(schema, old, &mut String::new(), &mut before);
@@ -70,6 +75,18 @@ impl Outcome {
 
 fn check(schema: &Value, value: &Value, old: Option<&Value>, path: &str) -> Outcome {
     if old == Some(value) { Outcome::default() } else { check_changed(schema, value, old, path) }
+}
+
+/// Checks of a text of which a schema says no more than that it is one.
+const CHECKS_OF_TEXT: usize = 3;
+
+/// `true` for a text of which the schema says no more than that it is one: most values are such texts.
+fn is_plain_text(schema: &Value, value: &Value) -> bool {
+    let says_no_more = |said: &Fields<String, Value>| {
+        said.get("type").is_some_and(|kind| kind == "string")
+            && said.keys().all(|key| ["type", "description"].contains(&key.as_str()))
+    };
+    value.is_string() && schema.as_object().is_some_and(says_no_more)
 }
 
 fn check_changed(schema: &Value, value: &Value, old: Option<&Value>, path: &str) -> Outcome {
@@ -282,7 +299,12 @@ fn maps(schema: &Value, fields: &Fields<String, Value>, old: Option<&Value>, pat
     for (name, value) in fields {
         let old = old.and_then(|old| old.get(name));
         let mut below = |schema: &Value| {
-            if old != Some(value) {
+            if old == Some(value) {
+                return;
+            }
+            if is_plain_text(schema, value) {
+                outcome.checks += CHECKS_OF_TEXT;
+            } else {
                 let here = if path.is_empty() { name.clone() } else { [path, ".", name].concat() };
                 outcome.merge(check_changed(schema, value, old, &here));
             }
@@ -423,66 +445,4 @@ fn list<'a>(schema: &'a Value, key: &str) -> Option<&'a [Value]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn kind() -> Type {
-        let text = json!({"type": "string"});
-        Type::of_crd(&json!({
-            "type": "object",
-            "required": ["spec"],
-            "properties": {"spec": {"type": "object", "required": ["name"], "properties": {
-                "name": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 3},
-                "mode": {"type": "string", "enum": ["slow", "fast"]},
-                "count": {"type": "integer", "minimum": 1, "maximum": 5},
-                "port": {"x-kubernetes-int-or-string": true},
-                "set": {"type": "array", "maxItems": 3, "x-kubernetes-list-type": "set", "items": text},
-                "one": {"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}], "properties": {"a": text, "b": text}},
-            }}},
-        }))
-    }
-
-    fn causes(spec: &Value, old: Option<&Value>) -> Vec<String> {
-        let old = old.map(|spec| json!({"spec": spec}));
-        let causes = validate(&kind(), &json!({"spec": spec}), old.as_ref());
-        causes.into_iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect()
-    }
-
-    #[test]
-    fn mistakes_have_the_messages_of_the_api_server() {
-        assert_eq!(
-            causes(&json!({"name": "abc", "count": 5, "port": "http", "one": {"a": ""}}), None),
-            Vec::<String>::new()
-        );
-        for (spec, cause) in [
-            (json!({}), "spec.name: Required value"),
-            (json!({"name": "abcd"}), "spec.name: Too long: may not be more than 3 bytes"),
-            (json!({"name": "A"}), "spec.name: Invalid value: \"A\": spec.name in body should match '^[a-z]+$'"),
-            (
-                json!({"name": 1}),
-                "spec.name: Invalid value: \"integer\": spec.name in body must be of type string: \"integer\"",
-            ),
-            (
-                json!({"name": "a", "mode": "x"}),
-                "spec.mode: Unsupported value: \"x\": supported values: \"slow\", \"fast\"",
-            ),
-            (
-                json!({"name": "a", "count": 9}),
-                "spec.count: Invalid value: 9: spec.count in body should be less than or equal to 5",
-            ),
-            (json!({"name": "a", "set": ["x", "x"]}), "spec.set[1]: Duplicate value: \"x\""),
-            (json!({"name": "a", "set": [1, 2, 3, 4]}), "spec.set: Too many: 4: must have at most 3 items"),
-        ] {
-            assert!(causes(&spec, None).contains(&cause.to_owned()), "{:?}", causes(&spec, None));
-        }
-        assert_eq!(causes(&json!({"name": "a", "one": {}}), None).len(), 2);
-        assert_eq!(causes(&json!({"name": "a", "port": 1.5}), None).len(), 1);
-    }
-
-    #[test]
-    fn an_unchanged_wrong_value_is_accepted() {
-        let old = json!({"name": "A", "mode": "slow"});
-        assert_eq!(causes(&json!({"name": "A", "mode": "fast"}), Some(&old)), Vec::<String>::new());
-        assert_eq!(causes(&json!({"name": "B", "mode": "fast"}), Some(&old)).len(), 1);
-    }
-}
+mod tests;
