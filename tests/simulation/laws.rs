@@ -316,7 +316,7 @@ impl Laws {
         }
         let annotation = |key: &str| live["metadata"]["annotations"][key].as_str().unwrap_or_default().to_owned();
         let body = declared.applied(&annotation(annotation::TOKEN), &annotation(annotation::GIT_CONTEXT));
-        let body = serde_json::to_value(body).expect("an object");
+        let body = Value::Object(body.0);
         if self.is_left_by(&live, &body) {
             self.compared.insert(place, compared);
             return Ok(());
@@ -335,10 +335,10 @@ impl Laws {
 
     /// `true` if nothing has changed the object since an apply of this body: another one would change nothing.
     fn is_left_by(&self, live: &Value, body: &Value) -> bool {
-        let Some((revision, sent)) = self.applied.get(object::uid(live)) else { return false };
-        let sent = || serde_json::from_slice::<Value>(sent).ok();
-        revision == object::revision(live)
-            && sent().is_some_and(|mut sent| {
+        let applied = self.applied.get(object::uid(live));
+        let Some((_, sent)) = applied.filter(|(revision, _)| revision == object::revision(live)) else { return false };
+        serde_json::to_vec(body).is_ok_and(|body| body == *sent)
+            || serde_json::from_slice::<Value>(sent).is_ok_and(|mut sent| {
                 // An apply that only creates names a version.
                 object::set(&mut sent, "resourceVersion", "");
                 sent == *body

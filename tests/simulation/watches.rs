@@ -89,7 +89,8 @@ impl OpenWatches {
 
 impl OpenWatch {
     fn send(&mut self, event: &Value) {
-        let line = format!("{event}\n").into_bytes();
+        let mut line = serde_json::to_vec(event).expect("its keys are texts");
+        line.push(b'\n');
         // It fails when the client has closed the watch.
         let _ = self.lines.send(line.clone());
         self.last = Some(line);
