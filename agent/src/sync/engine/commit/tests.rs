@@ -53,7 +53,11 @@ fn a_commit_that_is_compiled_again_begins_anew_only_if_it_declares_something_els
         assert_eq!(syncing(&commands), 0, "it is the same commit: {commands:?}");
         let commands = state.step(compiled(&"b".repeat(40), &set), now);
         let waits = Arc::ptr_eq(again, &other_object);
-        assert_eq!(syncing(&commands), usize::from(!waits), "an object is being made that it does not declare: {commands:?}");
+        assert_eq!(
+            syncing(&commands),
+            usize::from(!waits),
+            "an object is being made that it does not declare: {commands:?}"
+        );
     }
 }
 

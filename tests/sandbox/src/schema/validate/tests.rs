@@ -1,3 +1,5 @@
+//! Rules of schemas that are looked for only where a schema has them.
+
 use super::*;
 
 fn kind() -> Type {
