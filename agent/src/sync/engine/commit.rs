@@ -12,7 +12,7 @@ use crate::sync::health::{Health, is_always_current};
 use crate::sync::plan::order::{Order, order};
 use crate::sync::plan::{Action, Declared, decide};
 
-use super::objects::{Mark, Objects};
+use super::objects::{Mark, Objects, Phase};
 use super::prune::{Judgement, Occasion};
 use super::{Command, DeclaredChanges, InForce, Notice, Restoring, SourceCommit, SpecChange, Stage, State};
 
@@ -198,6 +198,9 @@ impl State {
         if self.stopping || !self.is_next_known() || self.objects.deletions_in_flight().next().is_some() {
             return;
         }
+        if self.reads_unseen() {
+            return;
+        }
         let Some(candidate) = self.candidate.take_if(|candidate| !makes_others(&self.objects, candidate)) else {
             return;
         };
@@ -224,6 +227,20 @@ impl State {
             self.judge_again();
             self.consider(now);
         }
+    }
+
+    /// Reads the objects of the record that no list has shown and that the candidate does not declare: the guard has to know of them.
+    /// `true` while an answer is awaited. One that could not be read waits for its next attempt, and the candidate does not.
+    fn reads_unseen(&mut self) -> bool {
+        let Some(candidate) = &self.candidate else { return false };
+        let is_left = |id: &&ObjectId| self.is_left_unseen(id) && !candidate.declared.objects.contains_key(*id);
+        let unseen: Vec<ObjectId> = self.unlisted().filter(is_left).cloned().collect();
+        unseen.iter().for_each(|id| self.read_left(id));
+        let is_read = |id: &ObjectId| {
+            let phase = self.objects.get(id).map(|tracked| &tracked.phase);
+            matches!(phase, Some(Phase::Queued(_) | Phase::InFlight(_)))
+        };
+        unseen.iter().any(is_read)
     }
 
     /// `true` when a candidate waits no more for lists.

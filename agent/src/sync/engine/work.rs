@@ -409,8 +409,7 @@ impl State {
         let sync = &self.settings.sync;
         self.objects.retain_lives(|id, live, recorded| match declared(id) {
             Declared::Absent if !recorded || !live.is_ours() => false,
-            Declared::Absent | Declared::Object(_) if live.unlabelled => true,
-            _ if live.watched => true,
+            _ if live.unlabelled || live.watched => true,
             declared @ Declared::Object(_) => decide(declared, Some(live), sync) == Action::Nothing,
             _ => false,
         });

@@ -258,6 +258,9 @@ fn objects_of_the_record_that_are_gone_count_for_the_guard() {
         for event in [Event::Listing(widget(), 1), ours(&ids[0], 1), Event::Listed(widget(), 1)] {
             commands.extend(state.step(event, now));
         }
+        if number == 2 {
+            commands.extend(state.step(Event::Finished(ids[1].clone(), Outcome::Absent(0)), now));
+        }
         commands.extend(recorded(&mut state, now));
         let held = |command: &&Command| matches!(command, Command::Notice(Notice::Failed(finding)) if finding.code == Code::EmptySource);
         assert_eq!((commands.iter().filter(held).count(), deleted(&commands).len()), (number - 1, 2 - number));

@@ -345,3 +345,27 @@ fn a_commit_whose_held_deletions_are_done_by_hand_comes_in_force() {
     scene.settle();
     assert_eq!((scene.held().len(), scene.state.in_force.source.commit.clone()), (0, commit('b')));
 }
+
+/// An object of the record is deleted by hand while no agent runs: its Namespace still counts among the deletions of the next commit.
+#[test]
+fn a_namespace_with_an_object_that_nothing_has_shown_is_judged_with_its_commit() {
+    let set = declared("apiVersion: v1\nkind: Namespace\nmetadata: {name: ns}\n");
+    let secret = ObjectId::new(&GroupKind::new("", "Secret"), "ns", "a");
+    let namespace = ObjectId::new(&GroupKind::new("", "Namespace"), "", "ns");
+    let mut scene = Scene::new();
+    let recorded = [secret.clone(), namespace.clone()];
+    let kinds = recorded.iter().map(ObjectId::group_kind).collect();
+    scene.commands.clear();
+    scene.state = State::new(Settings { recorded: recorded.into(), kinds, ..scene.state.settings.clone() });
+    scene.commit('b', &Arc::new(DeclaredSet::default()));
+    scene.step(Event::Listing(secret.group_kind(), 1));
+    scene.step(Event::Listed(secret.group_kind(), 1));
+    scene.step(Event::Listing(namespace.group_kind(), 1));
+    let object = live(&set, &namespace, 5, json!({}));
+    scene.step(Event::Seen(namespace.clone(), Box::new(Observed::of(&object))));
+    scene.step(Event::Listed(namespace.group_kind(), 1));
+    assert!(scene.state.in_force.declared.is_none(), "the Secret is read first");
+    scene.step(Event::Finished(secret, Outcome::Absent(0)));
+    assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+    assert!(scene.state.in_force.declared.is_none(), "nothing of it is applied: {:?}", scene.held());
+}

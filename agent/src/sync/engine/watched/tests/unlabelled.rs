@@ -145,9 +145,8 @@ fn a_recorded_object_that_no_list_shows_is_read_before_it_is_forgotten() {
         let (mut state, mut commands) = restarted(&object, now);
         assert!(reads(&commands, &id) && !state.is_synced(), "{commands:?}");
         let failure = Failure { finding: Finding::new(Code::ApiServer, "cut"), retry: Retry::Soon, refused: false };
-        state.step(Event::Finished(id.clone(), Outcome::Failed(failure)), now);
+        commands = state.step(Event::Finished(id.clone(), Outcome::Failed(failure)), now);
         assert!(!state.is_synced(), "it is not known yet");
-        commands.clear();
         until(&mut state, &mut commands, &mut now, |commands| reads(commands, &id));
         let kept = |state: &State| state.there().any(|other| *other == id);
         assert!(kept(&state));
@@ -215,8 +214,10 @@ fn an_object_that_nothing_has_shown_is_read_while_the_next_commit_declares_it() 
     let (_, _, object) = synced(now);
     let id = object.id();
     let (mut state, _) = restarted(&object, now);
-    let failure = Failure { finding: Finding::new(Code::ApiServer, "cut"), retry: Retry::Soon, refused: false };
-    state.step(Event::Finished(id.clone(), Outcome::Failed(failure)), now);
+    let failure = || Failure { finding: Finding::new(Code::ApiServer, "cut"), retry: Retry::Soon, refused: false };
+    // The commit waits no longer, and begins with another attempt.
+    state.step(Event::Finished(id.clone(), Outcome::Failed(failure())), now);
+    state.step(Event::Finished(id.clone(), Outcome::Failed(failure())), now);
     let both = declared(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: ns}\ndata: {v: \"1\"}\n---\n\
          apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w, namespace: ns}\n",
