@@ -167,3 +167,28 @@ fn an_object_that_ignores_mutation_is_taken_over_as_it_was_read() {
     commands.extend(recorded(&mut state, now));
     assert_eq!(annotated(&commands), Some(AnnotateMode::Update), "it is the sync's already: {commands:?}");
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn drift_of_an_object_that_is_queued_for_a_commit_is_put_back_before_its_turn() {
+    let (set, now) = (config_maps(30), Instant::now());
+    let (mut state, commands) = begin_sync(&set, TIMEOUT, now);
+    let mut sent = applies(&commands);
+    while let Some(id) = sent.pop() {
+        sent.extend(applies(&state.step(works(&set, &id, 10), now)));
+    }
+    let manifest = |n: usize| {
+        format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m{n}, namespace: default}}\ndata: {{x: y}}\n")
+    };
+    let next = declared_set(&(0..30).map(manifest).collect::<String>());
+    let mut commands =
+        state.step(Event::Compiled { commit: "b".repeat(40), declared: Some(next), findings: Vec::new() }, now);
+    commands.extend(recorded(&mut state, now));
+    let sent = applies(&commands);
+    assert_eq!((sent.len(), state.queued()), (20, 10));
+    let queued = set.objects.keys().find(|id| !sent.contains(id)).expect("ten are queued");
+    let mut seen = Observed::of(&live_object(&set, queued, 11, json!({})));
+    seen.managed_fields.clear();
+    let commands = state.step(Event::Seen(queued.clone(), Box::new(seen)), now);
+    assert_eq!(applies(&commands), std::slice::from_ref(queued));
+}

@@ -264,3 +264,20 @@ fn an_object_in_the_way_that_is_being_deleted_is_looked_at_after_pauses_that_gro
         .extend(state.step(Event::Finished(a.clone(), applied(&live(&set, &a, 8, json!({})))), now + LONGEST_PAUSE));
     assert!(state.is_synced() && !told(&state), "{commands:?}");
 }
+
+/// Its answer would be lost.
+#[test]
+fn readiness_that_is_due_while_a_command_is_unanswered_does_not_take_its_place() {
+    let (set, now) = (declared(WIDGET), begin());
+    let a = only(&set);
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    state.step(Event::Finished(a.clone(), applied(&live(&set, &a, 5, json!({})))), now);
+    let mut drifted = ours(&set, &a, 6);
+    drifted.metadata_mut()["managedFields"] = json!([]);
+    assert!(touches(&state.step(seen(&drifted), now)));
+    let later = now + Duration::from_secs(5);
+    assert!(!touches(&state.step(Event::Woken, later)) && state.is_repaired(&a));
+    let commands = state.step(Event::Finished(a.clone(), applied(&ours(&set, &a, 7))), later);
+    let is_told = |command: &Command| matches!(command, Command::Notice(Notice::Repaired(_)));
+    assert!(commands.iter().any(is_told), "{commands:?}");
+}
