@@ -365,6 +365,17 @@ mod tests {
         assert_eq!(differences(&declared, &live, &[], Basis::Answer), [".spec.gone", ".spec.n"]);
     }
 
+    #[test]
+    fn the_version_in_which_an_object_is_read_and_its_status_are_no_differences() {
+        let of = |version: &str, status: u8| {
+            let api_version = format!("example.com/{version}");
+            object(json!({"apiVersion": api_version, "kind": "X", "spec": {"a": 1}, "status": {"b": status}}))
+        };
+        for basis in [Basis::Answer, Basis::Changed, Basis::Unknown] {
+            assert_eq!(differences(&of("v1beta1", 1), &of("v1", 2), &[], basis), [""; 0]);
+        }
+    }
+
     /// The differences of objects in which our entry has `ours` and another has `theirs`.
     fn compared(declared: Value, live: Value, ours: Value, theirs: Value) -> Vec<String> {
         let entry = |manager: &str, operation: &str, fields: Value| {

@@ -82,5 +82,8 @@ mod tests {
             assert_eq!(same_quantity(&a.into(), &b.into()), a != b, "{a} and {b}");
         }
         assert!(!same_quantity(&"1".into(), &"2".into()));
+        assert!(same_quantity(&1.into(), &"1".into()) && same_quantity(&0.5.into(), &"500m".into()));
+        assert!(same_quantity(&"0.123456789".into(), &"123456789n".into()));
+        assert!(!same_quantity(&"0.0000000001".into(), &"0".into()), "the API server rounds it up");
     }
 }
