@@ -293,8 +293,7 @@ impl State {
     }
 
     pub(super) fn absent(&mut self, id: &ObjectId, version: u64) {
-        let unlisted = self.objects.get(id).is_some_and(|tracked| tracked.unlisted && tracked.live.is_none());
-        if unlisted || self.objects.live(id).is_some_and(|live| version == 0 || live.version <= version) {
+        if self.is_unseen(id) || self.objects.live(id).is_some_and(|live| version == 0 || live.version <= version) {
             self.objects.change(id, |tracked| tracked.unlisted = false);
             self.vanishes(id);
             self.objects.set_live(id, None);

@@ -111,8 +111,9 @@ impl State {
 
     /// An object was made, or has its label again: an approval that a finding asks for would not be for this one.
     pub(super) fn made_anew(&mut self, id: &ObjectId) {
-        let is_offered = self.is_offered(id);
+        // A list may show many objects.
         let Some(held) = &self.held else { return };
+        let is_offered = self.is_offered(id);
         let declares = |candidate: &Candidate| !matches!(Declared::of(candidate.declared(), id), Declared::Absent);
         if is_offered || !held.candidate.as_ref().is_none_or(declares) {
             self.judge_again();

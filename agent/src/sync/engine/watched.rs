@@ -49,8 +49,10 @@ impl State {
         let found = self.prunes.memory().proof != Proof::Record && live.owner == Owner::Us && live.applied;
         let ours = live.owner == Owner::Us && (found || self.objects.is_recorded(&id));
         if !ours && self.is_foreign(&id) {
-            // It is there, and none of the sync's.
-            self.objects.change(&id, |tracked| (tracked.recorded, tracked.unlisted) = (false, false));
+            // It is there, and none of the sync's. Others can give many objects the label.
+            if self.objects.is_recorded(&id) {
+                self.objects.change(&id, |tracked| (tracked.recorded, tracked.unlisted) = (false, false));
+            }
             self.gone(&id, u64::MAX, now);
             return;
         }

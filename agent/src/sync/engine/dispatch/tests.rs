@@ -106,15 +106,22 @@ fn an_outage_is_told_once_and_ends_when_the_api_server_answers_a_command() {
     assert_eq!(applies(&state.step(works(&set, &sent[2], 10), later)).len(), 3);
 }
 
-#[test]
-#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
-fn repairs_have_places_of_their_own_and_other_work_leaves_the_api_server_to_them() {
-    let (set, now) = (config_maps(30), Instant::now());
+/// A sync of 30 ConfigMaps that are applied.
+fn synced(now: Instant) -> (State, Arc<DeclaredSet>) {
+    let set = config_maps(30);
     let (mut state, commands) = begin_sync(&set, TIMEOUT, now);
     let mut sent = applies(&commands);
     while let Some(id) = sent.pop() {
         sent.extend(applies(&state.step(works(&set, &id, 10), now)));
     }
+    (state, set)
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn repairs_have_places_of_their_own_and_other_work_leaves_the_api_server_to_them() {
+    let now = Instant::now();
+    let (mut state, set) = synced(now);
     assert!(state.is_synced());
     let gone = |id: &ObjectId| Event::Gone(id.clone(), 11);
     let repairs: usize = set.objects.keys().map(|id| applies(&state.step(gone(id), now)).len()).sum();
@@ -171,12 +178,8 @@ fn an_object_that_ignores_mutation_is_taken_over_as_it_was_read() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn drift_of_an_object_that_is_queued_for_a_commit_is_put_back_before_its_turn() {
-    let (set, now) = (config_maps(30), Instant::now());
-    let (mut state, commands) = begin_sync(&set, TIMEOUT, now);
-    let mut sent = applies(&commands);
-    while let Some(id) = sent.pop() {
-        sent.extend(applies(&state.step(works(&set, &id, 10), now)));
-    }
+    let now = Instant::now();
+    let (mut state, set) = synced(now);
     let manifest = |n: usize| {
         format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m{n}, namespace: default}}\ndata: {{x: y}}\n")
     };
