@@ -12,7 +12,7 @@ use crate::sync::health::{Health, is_always_current};
 use crate::sync::plan::order::{Order, order};
 use crate::sync::plan::{Action, Declared, decide};
 
-use super::objects::{Mark, Objects, Phase};
+use super::objects::{Mark, Objects, Phase, Tracked};
 use super::prune::{Judgement, Occasion};
 use super::{Command, DeclaredChanges, InForce, Notice, Restoring, SourceCommit, SpecChange, Stage, State};
 
@@ -287,6 +287,7 @@ impl State {
         self.objects.begin_commit();
         self.drifted.clear();
         self.forget_strangers();
+        self.forget_gone();
         for id in self.unsettled() {
             self.evaluate(&id, now);
         }
@@ -294,6 +295,17 @@ impl State {
             self.readiness_may_have_changed(&id, now);
         }
         self.read_all_unserved(now);
+    }
+
+    /// Objects that are known to be gone, and that were to be made again, are none of the sync's if the commit does not declare them.
+    fn forget_gone(&mut self) {
+        let is_gone = |tracked: &Tracked| {
+            let is_made = matches!(tracked.phase, Phase::InFlight(_));
+            tracked.recorded && tracked.live.is_none() && !tracked.unlisted && !is_made
+        };
+        let gone = self.objects.all().iter().filter(|(_, tracked)| is_gone(tracked));
+        let gone: Vec<ObjectId> = gone.map(|(id, _)| id.clone()).collect();
+        gone.iter().for_each(|id| self.forget_record(id));
     }
 
     /// `true` when an object is declared that is not the sync's yet.

@@ -137,12 +137,12 @@ impl State {
         if failure.refused {
             self.prunes.refused(id);
         }
-        if self.objects.live(id).is_none() {
-            self.objects.change(id, |tracked| match failure.refused {
-                true => tracked.recorded &= recorded,
-                // The API server may have made the object all the same, or do so in a moment.
-                false => tracked.unlisted |= tracked.recorded,
-            });
+        let (is_there, is_ours) = self.objects.live(id).map_or((false, false), |live| (true, live.is_ours()));
+        if failure.refused && !is_there {
+            self.objects.change(id, |tracked| tracked.recorded &= recorded);
+        } else if !failure.refused && !is_ours {
+            // The API server may have made or given over the object all the same, or do so in a moment.
+            self.objects.change(id, |tracked| tracked.unlisted |= tracked.recorded);
         }
         // The object has changed, and without the sync's label no watch shows it.
         if sent == Sent::Delete && failure.finding.code == Code::ResourceConflict {

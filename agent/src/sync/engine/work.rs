@@ -6,7 +6,7 @@ use crate::model::backoff::Backoff;
 use crate::model::finding::{Code, Finding, Resource};
 use crate::model::object::ObjectId;
 use crate::sync::health::{Health, is_always_current};
-use crate::sync::live::{OnRemoval, Owner};
+use crate::sync::live::{Live, OnRemoval, Owner};
 use crate::sync::plan::order::namespace_of;
 use crate::sync::plan::{Action, Cause, Declared, decide};
 
@@ -394,9 +394,11 @@ impl State {
 
     /// Forgets a live object without the ApplySet label, which no watch shows: another client's, or the sync's own whose
     /// label was taken off. It is known from one read only, and the next apply finds out what is there. One whose label admission takes
-    /// off is known from our own writes.
+    /// off is known from our own writes, until it is being deleted and is to be made again.
     pub(super) fn forget_unwatched(&mut self, id: &ObjectId) {
-        if self.objects.live(id).is_some_and(|live| !live.watched && !live.unlabelled) {
+        let is_made_again = matches!(self.declared(id), Declared::Object(_));
+        let is_known = |live: &Live| live.unlabelled && !(live.terminating && is_made_again);
+        if self.objects.live(id).is_some_and(|live| !live.watched && !is_known(live)) {
             self.objects.set_live(id, None);
         }
     }
