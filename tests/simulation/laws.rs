@@ -220,6 +220,11 @@ impl Laws {
         }
     }
 
+    /// A sync has heard of an approval.
+    pub(crate) fn approve(&mut self, sync: usize, approval: &str) {
+        self.approved.extend(approval.split_once('.').map(|(commit, _)| (sync, commit.to_owned())));
+    }
+
     /// A sync has heard that its approval is taken back. `leaving` and `unheard` as for [`Laws::in_force`].
     pub(crate) fn revoked(&mut self, sync: usize, server: &Server, leaving: &BTreeSet<String>, unheard: bool) {
         self.approved.retain(|(other, _)| *other != sync);

@@ -159,6 +159,8 @@ impl World {
             git: Arc::default(),
             last_in_force: (!last.is_empty()).then(|| SourceCommit { commit: last, git: Arc::default() }),
         };
+        self.laws.approved.retain(|(other, _)| *other != index);
+        settings.approval.iter().for_each(|approval| self.laws.approve(index, approval));
         let (cluster, uid) = (starting.cluster, object::uid(&live));
         self.clients.insert(index, Client::new(settings, uid, status, groups, cluster, &connected.watches));
         self.tell_syncs(index);

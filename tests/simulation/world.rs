@@ -265,7 +265,7 @@ impl World {
         }
         let revoked = matches!(event, Event::Approved(None));
         if let Event::Approved(Some(approval)) = &event {
-            self.laws.approved.extend(approval.split_once('.').map(|(commit, _)| (sync, commit.to_owned())));
+            self.laws.approve(sync, approval);
         }
         let process = self.process.as_ref().expect("the agent runs");
         let entered = process.executor.enter();

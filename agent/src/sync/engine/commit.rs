@@ -283,7 +283,9 @@ impl State {
         // The answer to a read of an object that is not declared any more is not taken in.
         let is_declared = |id: &&ObjectId| matches!(self.declared(id), Declared::Object(_));
         let unheard = self.objects.marked(Mark::InFlight).filter(|id| !is_declared(id));
-        let doubtful: BTreeSet<ObjectId> = unread.chain(unheard).cloned().collect();
+        // A read may have failed, which is not tried again.
+        let failed = self.objects.marked(Mark::Failed);
+        let doubtful: BTreeSet<ObjectId> = unread.chain(unheard).chain(failed).cloned().collect();
         self.objects.begin_commit();
         self.drifted.clear();
         self.forget_strangers();

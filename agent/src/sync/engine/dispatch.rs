@@ -81,6 +81,12 @@ impl State {
             if self.objects.in_flight() >= self.limit(place.class) || self.must_wait(place) {
                 return;
             }
+            if place.class == WorkClass::Repair && self.is_new_work(&id) {
+                // Nothing becomes the sync's before the record is written.
+                let place = QueuePlace::of(WorkClass::Sync, &id, &self.in_force.order);
+                self.objects.set_phase(&id, Phase::Queued(place));
+                continue;
+            }
             if place.class == WorkClass::Prune && self.waits_for_others(now) {
                 return;
             }
@@ -150,14 +156,21 @@ impl State {
         place.class != WorkClass::Repair && waits
     }
 
+    /// `true` for a write that would make an object the sync's that it is not yet.
+    fn is_new_work(&self, id: &ObjectId) -> bool {
+        !self.objects.is_recorded(id) && matches!(self.action(id), Action::Apply(_) | Action::Annotate)
+    }
+
     /// Sends the command that follows from the object as it is now, which may have changed since it was queued.
     fn send(&mut self, place: QueuePlace, id: &ObjectId, now: Instant) {
         let live = self.objects.live(id);
         let action = self.action(id);
+        // Every client can write the sync's labels and annotations.
+        let proven = live.filter(|live| live.owner == Owner::Us && self.objects.is_recorded(id));
         let mut repair = None;
         let command = match (action, self.declared_form(id), live) {
             (Action::Apply(cause), Some(declared), _) => {
-                let mode = apply_mode(&cause, &declared, live);
+                let mode = apply_mode(&cause, &declared, live, proven.is_some());
                 repair = pending_repair(place.class, cause, live);
                 Command::Apply(declared, self.in_force.source.commit.clone(), mode)
             }
@@ -167,7 +180,7 @@ impl State {
             },
             (Action::Annotate, Some(declared), live) => {
                 repair = (place.class == WorkClass::Repair).then(|| PendingRepair::of(live, Vec::new()));
-                Command::Annotate(declared, self.in_force.source.commit.clone(), annotate_mode(live))
+                Command::Annotate(declared, self.in_force.source.commit.clone(), annotate_mode(live, proven.is_some()))
             }
             (Action::Delete, ..) if self.is_kept(id) => Command::Abandon(id.clone()),
             (Action::Delete, ..) if !self.may_delete(id) => {
@@ -220,6 +233,7 @@ impl State {
         };
         self.objects.change(id, |tracked| {
             let recorded = tracked.recorded;
+            tracked.newer |= applies && tracked.own().is_none();
             tracked.recorded |= applies;
             tracked.phase = Phase::InFlight(Box::new(InFlight { place, sent, repair, deferred: None, recorded }));
             if let Some(notes) = &mut tracked.notes {
@@ -269,10 +283,10 @@ fn reference(id: &ObjectId) -> DeclaredObject {
     DeclaredObject::new(object)
 }
 
-fn apply_mode(cause: &Cause, declared: &DeclaredObject, live: Option<&Live>) -> ApplyMode {
+fn apply_mode(cause: &Cause, declared: &DeclaredObject, live: Option<&Live>, is_proven: bool) -> ApplyMode {
     match (cause, live) {
         (Cause::Missing, _) => ApplyMode::Create,
-        (_, Some(live)) if live.owner != Owner::Us => ApplyMode::TakeOver(live.version),
+        (_, Some(live)) if !is_proven => ApplyMode::TakeOver(live.version),
         (Cause::Drifted(missing), _) if missing.iter().any(|path| is_list_item(path)) => ApplyMode::Reclaim,
         (_, Some(live)) if live.former_writer || gives_up(declared, live) => ApplyMode::HandOver,
         (Cause::Drifted(_) | Cause::Adopted | Cause::Changed, Some(live)) => ApplyMode::Update(live.uid.clone()),
@@ -280,9 +294,9 @@ fn apply_mode(cause: &Cause, declared: &DeclaredObject, live: Option<&Live>) -> 
     }
 }
 
-fn annotate_mode(live: Option<&Live>) -> AnnotateMode {
+fn annotate_mode(live: Option<&Live>, is_proven: bool) -> AnnotateMode {
     let Some(live) = live.filter(|live| live.version != 0) else { return AnnotateMode::Update };
-    let version = (live.owner != Owner::Us).then_some(live.version);
+    let version = (!is_proven).then_some(live.version);
     match version {
         _ if !live.applied => AnnotateMode::Prove(live.uid.clone(), version),
         Some(version) => AnnotateMode::TakeOver(version),

@@ -204,7 +204,7 @@ impl State {
         if self.prunes.counts.values().any(Option::is_none) {
             return Judgement::Counting;
         }
-        let mut prune = self.prune_of(declared);
+        let mut prune = self.prune_of(declared, occasion);
         if self.goes_with_its_objects(declared) {
             let passed = prune.deletions.into_iter().map(|(id, _)| id).collect();
             return Judgement::Judged { passed, held: None };
@@ -275,18 +275,25 @@ impl State {
         true
     }
 
-    /// The deletions that follow from a declared set, of kinds whose objects are all known.
-    fn prune_of(&self, declared: &DeclaredSet) -> Prune {
+    /// The deletions that follow from a declared set, of kinds whose objects are all known. Those that are found after a commit came in
+    /// force are measured by the objects that it found: it keeps none that it has made itself.
+    fn prune_of(&self, declared: &DeclaredSet, occasion: Occasion) -> Prune {
         let mut declared_form = walk(&declared.objects);
         let unproven = self.prunes.memory.proof == Proof::Approval;
-        let mut prune = Prune { recorded: self.recording.size(), unproven, ..Prune::default() };
+        let mut prune = Prune { unproven, ..Prune::default() };
         let mut staying = Vec::new();
-        for (id, live) in self.objects.inventory() {
-            let is_there = !live.terminating && live.applied && !self.goes_with_namespace(id, declared);
+        for (id, tracked) in self.objects.all() {
+            let is_declared = declared_form(id).is_some();
+            let is_measure = !(is_declared && tracked.newer && occasion == Occasion::Found);
+            if is_measure && tracked.recorded {
+                prune.recorded.add(id);
+            }
+            let Some(live) = tracked.own() else { continue };
+            let is_there = is_measure && !live.terminating && live.applied && !self.goes_with_namespace(id, declared);
             if is_there {
                 prune.inventory.add(id);
             }
-            if declared_form(id).is_some() {
+            if is_declared {
                 if is_there {
                     prune.kept.add(id);
                 }
@@ -295,6 +302,9 @@ impl State {
             } else if self.action_by(declared, id, live) == Action::Abandon {
                 staying.push(id);
             }
+        }
+        if occasion != Occasion::Found {
+            prune.recorded = self.recording.size();
         }
         prune.deletions.retain(|(id, _)| !self.holds_one(id, &staying));
         prune

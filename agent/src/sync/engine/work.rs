@@ -131,7 +131,7 @@ impl State {
     fn own_as_declared(&mut self, id: &ObjectId) {
         let ours = self.objects.live(id).is_some_and(|live| live.owner == Owner::Us);
         if ours && !self.objects.is_recorded(id) && matches!(self.declared(id), Declared::Object(_)) {
-            self.objects.change(id, |tracked| tracked.recorded = true);
+            self.objects.change(id, |tracked| (tracked.recorded, tracked.newer) = (true, true));
         }
     }
 

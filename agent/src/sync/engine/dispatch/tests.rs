@@ -54,12 +54,10 @@ fn drifted(path: &str) -> Cause {
 #[test]
 fn fields_change_hands_when_an_object_is_taken_over_or_its_items_are_replaced() {
     let declared = declared(&json!({"replicas": 1}));
-    let mode = |cause: &Cause, live: &Live| apply_mode(cause, &declared, Some(live));
-    assert_eq!(apply_mode(&Cause::Missing, &declared, None), ApplyMode::Create);
-    for owner in [Owner::Nobody, Owner::Other("b".into())] {
-        let others = live(|it| it.owner = owner);
-        assert_eq!(mode(&Cause::Adopted, &others), ApplyMode::TakeOver(7));
-        assert_eq!(mode(&drifted(".spec.list[]"), &others), ApplyMode::TakeOver(7));
+    let mode = |cause: &Cause, live: &Live| apply_mode(cause, &declared, Some(live), true);
+    assert_eq!(apply_mode(&Cause::Missing, &declared, None, false), ApplyMode::Create);
+    for cause in [Cause::Adopted, Cause::Changed, drifted(".spec.list[]")] {
+        assert_eq!(apply_mode(&cause, &declared, Some(&live(|_| {})), false), ApplyMode::TakeOver(7), "{cause:?}");
     }
     let (ours, written) = (live(|_| {}), live(|it| it.former_writer = true));
     for cause in [Cause::Changed, Cause::Adopted, drifted(".spec.list"), Cause::Drifted(Box::new([]))] {
@@ -73,7 +71,7 @@ fn fields_change_hands_when_an_object_is_taken_over_or_its_items_are_replaced() 
 #[test]
 fn a_field_that_is_not_declared_any_more_is_given_up_before_the_apply() {
     let running = live(|it| it.running_field = Some("replicas"));
-    let mode = |spec: Value, live: &Live| apply_mode(&Cause::Changed, &declared(&spec), Some(live));
+    let mode = |spec: Value, live: &Live| apply_mode(&Cause::Changed, &declared(&spec), Some(live), true);
     assert_eq!(mode(json!({"replicas": 1}), &running), updated());
     assert_eq!(mode(json!({}), &running), ApplyMode::HandOver);
     assert_eq!(mode(json!({}), &live(|_| {})), updated(), "it was not applied before");

@@ -23,6 +23,9 @@ pub(in crate::sync::engine) struct Tracked {
     /// and annotations it is the sync's own. Without that mark, what carries them and is not declared is left alone, and nothing
     /// of it is kept.
     pub(in crate::sync::engine) recorded: bool,
+    /// The object was made, or became the sync's, after the commit in force came in force: it is none of those that the commit found, and
+    /// that its deletions are measured by.
+    pub(in crate::sync::engine) newer: bool,
     /// Facts that few objects have. They are apart so that an object takes little memory.
     pub(in crate::sync::engine) notes: Option<Box<Notes>>,
 }
@@ -324,6 +327,8 @@ impl Tracked {
         if !matches!(self.phase, Phase::InFlight(_)) {
             self.phase = Phase::Settled;
         }
+        // One that an answer or a watch is still to show was none of the sync's objects yet.
+        self.newer &= self.own().is_none();
         if let Some(notes) = &mut self.notes {
             let Notes { heat, late_at, late, pruned, .. } = **notes;
             let (rival, rewritten) = (notes.rival.take(), std::mem::take(&mut notes.rewritten));
