@@ -165,12 +165,12 @@ impl State {
     fn send(&mut self, place: QueuePlace, id: &ObjectId, now: Instant) {
         let live = self.objects.live(id);
         let action = self.action(id);
-        // Every client can write the sync's labels and annotations.
-        let proven = live.filter(|live| live.owner == Owner::Us && self.objects.is_recorded(id));
+        // Every client can write the sync's labels and annotations, and an object that two syncs declare is in the records of both.
+        let is_proven = self.objects.is_recorded(id) && !self.is_of_another(id);
         let mut repair = None;
         let command = match (action, self.declared_form(id), live) {
             (Action::Apply(cause), Some(declared), _) => {
-                let mode = apply_mode(&cause, &declared, live, proven.is_some());
+                let mode = apply_mode(&cause, &declared, live, is_proven);
                 repair = pending_repair(place.class, cause, live);
                 Command::Apply(declared, self.in_force.source.commit.clone(), mode)
             }
@@ -180,7 +180,7 @@ impl State {
             },
             (Action::Annotate, Some(declared), live) => {
                 repair = (place.class == WorkClass::Repair).then(|| PendingRepair::of(live, Vec::new()));
-                Command::Annotate(declared, self.in_force.source.commit.clone(), annotate_mode(live, proven.is_some()))
+                Command::Annotate(declared, self.in_force.source.commit.clone(), annotate_mode(live, is_proven))
             }
             (Action::Delete, ..) if self.is_kept(id) => Command::Abandon(id.clone()),
             (Action::Delete, ..) if !self.may_delete(id) => {
@@ -286,7 +286,7 @@ fn reference(id: &ObjectId) -> DeclaredObject {
 fn apply_mode(cause: &Cause, declared: &DeclaredObject, live: Option<&Live>, is_proven: bool) -> ApplyMode {
     match (cause, live) {
         (Cause::Missing, _) => ApplyMode::Create,
-        (_, Some(live)) if !is_proven => ApplyMode::TakeOver(live.version),
+        (_, Some(live)) if live.owner != Owner::Us || !is_proven => ApplyMode::TakeOver(live.version),
         (Cause::Drifted(missing), _) if missing.iter().any(|path| is_list_item(path)) => ApplyMode::Reclaim,
         (_, Some(live)) if live.former_writer || gives_up(declared, live) => ApplyMode::HandOver,
         (Cause::Drifted(_) | Cause::Adopted | Cause::Changed, Some(live)) => ApplyMode::Update(live.uid.clone()),
@@ -296,7 +296,7 @@ fn apply_mode(cause: &Cause, declared: &DeclaredObject, live: Option<&Live>, is_
 
 fn annotate_mode(live: Option<&Live>, is_proven: bool) -> AnnotateMode {
     let Some(live) = live.filter(|live| live.version != 0) else { return AnnotateMode::Update };
-    let version = (!is_proven).then_some(live.version);
+    let version = (live.owner != Owner::Us || !is_proven).then_some(live.version);
     match version {
         _ if !live.applied => AnnotateMode::Prove(live.uid.clone(), version),
         Some(version) => AnnotateMode::TakeOver(version),

@@ -186,7 +186,8 @@ impl State {
 
     /// Takes in one event and returns the commands that follow, in order. `now` never goes back.
     pub fn step(&mut self, event: Event, now: Instant) -> Vec<Command> {
-        let unseen = event.object().filter(|id| self.is_unseen(id)).cloned();
+        let unlisted = |state: &Self, id: &ObjectId| state.objects.get(id).is_some_and(|tracked| tracked.unlisted);
+        let unknown = event.object().filter(|id| unlisted(self, id)).cloned();
         match event {
             Event::Compiled { commit, declared, findings } => self.compiled(commit, declared, findings),
             Event::Restored { commit, declared } => self.restored(commit, declared),
@@ -219,7 +220,7 @@ impl State {
             Event::Woken => {}
         }
         // A Namespace or CRD may have waited until it was known which objects it holds.
-        if let Some(id) = unseen.filter(|id| !self.is_unseen(id))
+        if let Some(id) = unknown.filter(|id| !unlisted(self, id))
             && self.doomed_container(&id).is_some_and(|container| self.unlisted_in(&container).is_none())
         {
             self.prunes.found();

@@ -210,6 +210,11 @@ impl State {
         self.followers().any(|(manager, held)| tenant(manager).is_none() && held.declares(id))
     }
 
+    /// `true` if another sync has the object, or is to have it.
+    pub(super) fn is_of_another(&self, id: &ObjectId) -> bool {
+        self.known_others().any(|(_, held)| held.has(id))
+    }
+
     /// The RepoSyncs that declare an object that is deleted. It goes over to the first of them that may make it: by declaring what it
     /// was given, a tenant would keep it otherwise. With what gives rights it could be allowed to make just that.
     pub(super) fn heirs(&self, id: &ObjectId) -> Vec<SyncId> {

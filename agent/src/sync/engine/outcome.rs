@@ -140,7 +140,7 @@ impl State {
         let (is_there, is_ours) = self.objects.live(id).map_or((false, false), |live| (true, live.is_ours()));
         if failure.refused && !is_there {
             self.objects.change(id, |tracked| tracked.recorded &= recorded);
-        } else if !failure.refused && !is_ours {
+        } else if !failure.refused && !is_ours && !matches!(sent, Sent::Read | Sent::Fill) {
             // The API server may have made or given over the object all the same, or do so in a moment.
             self.objects.change(id, |tracked| tracked.unlisted |= tracked.recorded);
         }

@@ -45,8 +45,9 @@ impl State {
         if older {
             live.fields = FieldOwnership::Unsure;
         }
-        // Without a record, objects that carry all that an apply of the sync leaves are recorded again.
+        // Without a record, objects that carry all that an apply of the sync leaves are recorded again, unless another sync has them.
         let found = self.prunes.memory().proof != Proof::Record && live.owner == Owner::Us && live.applied;
+        let found = found && (self.objects.is_recorded(&id) || !self.is_of_another(&id));
         let ours = live.owner == Owner::Us && (found || self.objects.is_recorded(&id));
         if !ours && self.is_foreign(&id) {
             // It is there, and none of the sync's. Others can give many objects the label.

@@ -56,8 +56,14 @@ fn fields_change_hands_when_an_object_is_taken_over_or_its_items_are_replaced() 
     let declared = declared(&json!({"replicas": 1}));
     let mode = |cause: &Cause, live: &Live| apply_mode(cause, &declared, Some(live), true);
     assert_eq!(apply_mode(&Cause::Missing, &declared, None, false), ApplyMode::Create);
-    for cause in [Cause::Adopted, Cause::Changed, drifted(".spec.list[]")] {
-        assert_eq!(apply_mode(&cause, &declared, Some(&live(|_| {})), false), ApplyMode::TakeOver(7), "{cause:?}");
+    for owner in [Owner::Nobody, Owner::Other("b".into())] {
+        let others = live(|it| it.owner = owner);
+        assert_eq!(mode(&Cause::Adopted, &others), ApplyMode::TakeOver(7));
+        assert_eq!(mode(&drifted(".spec.list[]"), &others), ApplyMode::TakeOver(7));
+    }
+    for cause in [Cause::Changed, drifted(".spec.list[]")] {
+        let unproven = apply_mode(&cause, &declared, Some(&live(|_| {})), false);
+        assert_eq!(unproven, ApplyMode::TakeOver(7), "{cause:?}: its metadata alone says that it is the sync's");
     }
     let (ours, written) = (live(|_| {}), live(|it| it.former_writer = true));
     for cause in [Cause::Changed, Cause::Adopted, drifted(".spec.list"), Cause::Drifted(Box::new([]))] {
