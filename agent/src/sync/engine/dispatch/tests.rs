@@ -199,3 +199,25 @@ fn drift_of_an_object_that_is_queued_for_a_commit_is_put_back_before_its_turn() 
     let commands = state.step(Event::Seen(queued.clone(), Box::new(seen)), now);
     assert_eq!(applies(&commands), std::slice::from_ref(queued));
 }
+
+/// Labels and annotations say that the object is the sync's, and the record does not: its end is no drift.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_that_is_not_in_the_record_is_made_after_the_record_is_written() {
+    let (set, now) = (config_maps(1), Instant::now());
+    let id = set.objects.keys().next().expect("one");
+    let settings = begin_sync(&set, TIMEOUT, now).0.settings;
+    let mut state = State::new(settings);
+    let kind = id.group_kind();
+    let stamped = Observed::of(&live_object(&set, id, 5, Value::Null));
+    let events = [
+        Event::Compiled { commit: "c".repeat(40), declared: Some(Arc::clone(&set)), findings: Vec::new() },
+        Event::Listing(kind.clone(), 1),
+        Event::Seen(id.clone(), Box::new(stamped)),
+        Event::Listed(kind, 1),
+        Event::Gone(id.clone(), 6),
+    ];
+    let commands: Vec<Command> = events.into_iter().flat_map(|event| state.step(event, now)).collect();
+    assert_eq!(applies(&commands), [], "{commands:?}");
+    assert_eq!(applies(&recorded(&mut state, now)), [id.clone()]);
+}

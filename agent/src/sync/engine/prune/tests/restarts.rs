@@ -369,3 +369,33 @@ fn a_namespace_with_an_object_that_nothing_has_shown_is_judged_with_its_commit()
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
     assert!(scene.state.in_force.declared.is_none(), "nothing of it is applied: {:?}", scene.held());
 }
+
+/// What a commit makes itself is nothing that it keeps, when the deletions are found only after it came in force.
+#[test]
+fn deletions_that_are_found_late_are_measured_by_the_objects_that_the_commit_found() {
+    let manifest = |kind: &str, name: &str| {
+        format!("---\napiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: default}}\n")
+    };
+    let before = declared(&(manifest("ConfigMap", "a") + &manifest("ConfigMap", "b")));
+    let (config_maps, secrets) = (GroupKind::new("", "ConfigMap"), GroupKind::new("", "Secret"));
+    let held = |kept: &str| {
+        let mut scene = Scene::new();
+        let (settings, recorded) = (scene.state.settings.clone(), before.objects.keys().cloned().collect());
+        let kinds = [config_maps.clone()].into();
+        scene.state = State::new(Settings { recorded, kinds, ..settings });
+        scene.commands.clear();
+        scene.commit('b', &declared(&(manifest("Secret", "c") + &manifest("Secret", "d") + kept)));
+        scene.step(Event::Unlistable(config_maps.clone(), Finding::new(Code::ApiServer, "504")));
+        scene.step(Event::Listing(secrets.clone(), 1));
+        scene.step(Event::Listed(secrets.clone(), 1));
+        scene.settle();
+        scene.step(Event::Listing(config_maps.clone(), 1));
+        for id in before.objects.keys() {
+            scene.step(Event::Seen(id.clone(), Box::new(Observed::of(&live(&before, id, 1, json!({}))))));
+        }
+        scene.step(Event::Listed(config_maps.clone(), 1));
+        (scene.deletions(), scene.held().len())
+    };
+    assert_eq!(held(""), (0, 1), "they are all objects that the sync had");
+    assert_eq!(held(&manifest("ConfigMap", "a")), (1, 0), "one stays");
+}
