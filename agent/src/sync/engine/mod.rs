@@ -46,7 +46,7 @@ use crate::sync::plan::order::Order;
 use commit::{Candidate, Held};
 use dispatch::Outage;
 use kinds::Kinds;
-use objects::Objects;
+use objects::{FailureRecord, Objects};
 use others::Others;
 use prune::Prunes;
 use recording::Recording;
@@ -210,7 +210,8 @@ impl State {
             Event::Unrecorded(finding) => self.unrecorded(finding),
             Event::RecordTouched => self.record_again(),
             Event::RightsChanged => {
-                self.try_failed_again(|failure| failure.finding.code == Code::InsufficientPermission, now);
+                let lacks_rights = |failure: &FailureRecord| failure.finding.code == Code::InsufficientPermission;
+                self.try_failed_again(|failure| failure.is_some_and(lacks_rights), now);
             }
             Event::Asked => self.try_failed_again(|_| true, now),
             Event::Syncs(syncs) => self.syncs_changed(syncs, now),

@@ -338,18 +338,21 @@ impl State {
         }
     }
 
-    /// Objects with such a failure are tried again at once.
-    pub(super) fn try_failed_again(&mut self, is_meant: impl Fn(&FailureRecord) -> bool, now: Instant) {
+    /// Objects with such a failure, and those that are in the way or left behind, if `is_meant` says so of no failure, are looked at again
+    /// at once.
+    pub(super) fn try_failed_again(&mut self, is_meant: impl Fn(Option<&FailureRecord>) -> bool, now: Instant) {
         let failed = self.objects.all().iter().filter(|(_, tracked)| {
-            let failure = tracked.notes.as_ref().and_then(|notes| notes.failure.as_ref());
-            matches!(tracked.phase, Phase::BackingOff(_)) && failure.is_some_and(&is_meant)
+            let told = tracked.notes.as_ref().filter(|notes| notes.failure.is_some() || notes.conflict.is_some());
+            matches!(tracked.phase, Phase::BackingOff(_)) && told.is_some_and(|notes| is_meant(notes.failure.as_ref()))
         });
         let failed: Vec<ObjectId> = failed.map(|(id, _)| id.clone()).collect();
         for id in failed {
             // The API server may hear of new rights a moment later: the pauses begin anew.
             self.objects.change(&id, |tracked| {
                 tracked.phase = Phase::Settled;
-                if let Some(failure) = &mut tracked.notes_mut().failure {
+                let notes = tracked.notes_mut();
+                notes.checks = 0;
+                if let Some(failure) = &mut notes.failure {
                     failure.begin_anew();
                 }
             });

@@ -203,6 +203,8 @@ fn an_undeclared_object_that_a_watch_shows_no_more_is_read() {
             let findings = state.last_report().sync.findings;
             assert!(findings.iter().any(|finding| finding.message.contains("it is not deleted")), "{findings:?}");
             assert!(deleted(&commands).is_empty(), "{commands:?}");
+            let commands = state.step(Event::Asked, now);
+            assert!(reads(&commands, &id), "a user wants it to be looked at now: {commands:?}");
         }
     }
 }
