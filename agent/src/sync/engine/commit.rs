@@ -284,7 +284,7 @@ impl State {
         let is_declared = |id: &&ObjectId| matches!(self.declared(id), Declared::Object(_));
         let unheard = self.objects.marked(Mark::InFlight).filter(|id| !is_declared(id));
         // A read may have failed, which is not tried again.
-        let failed = self.objects.marked(Mark::Failed);
+        let failed = [Mark::Failed, Mark::Untold].into_iter().flat_map(|mark| self.objects.marked(mark));
         let doubtful: BTreeSet<ObjectId> = unread.chain(unheard).chain(failed).cloned().collect();
         self.objects.begin_commit();
         self.drifted.clear();
