@@ -245,7 +245,8 @@ impl Laws {
     ) {
         let all = server.state.store.all().map(|(_, object)| object).filter(|_| !unheard);
         let ours = all.filter(|one| self.owners.get(object::uid(one)) == Some(&sync));
-        let ours = ours.filter(|one| self.stamps[sync].is_on(one) && !object::is_deleting(one));
+        // One that has lost only its label is left where it is.
+        let ours = ours.filter(|one| self.stamps[sync].is_annotated(one) && !object::is_deleting(one));
         let ours = ours.map(|one| object::uid(one).to_owned()).filter(|uid| !leaving.contains(uid)).collect();
         self.activations.insert(sync, Activation { commit, ours, deleted: BTreeSet::new() });
     }
@@ -364,9 +365,13 @@ impl Stamp {
 
     /// `true` if the object has all of it.
     fn is_on(&self, live: &Value) -> bool {
-        let (labels, annotations) = (&live["metadata"]["labels"], &live["metadata"]["annotations"]);
-        labels[label::PART_OF] == self.part_of.as_str()
-            && annotations[annotation::MANAGER] == self.manager.as_str()
+        live["metadata"]["labels"][label::PART_OF] == self.part_of.as_str() && self.is_annotated(live)
+    }
+
+    /// `true` if the object has all of it but perhaps the label.
+    fn is_annotated(&self, live: &Value) -> bool {
+        let annotations = &live["metadata"]["annotations"];
+        annotations[annotation::MANAGER] == self.manager.as_str()
             && annotations[annotation::MANAGED] == "enabled"
             && annotations[annotation::RESOURCE_ID] == id(live).resource_id().as_str()
     }

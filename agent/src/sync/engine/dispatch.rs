@@ -78,7 +78,7 @@ impl State {
         }
         while let Some((place, id)) = self.objects.first_queued() {
             let id = id.clone();
-            if self.objects.in_flight() >= self.limit(place.class) || self.must_wait(place) {
+            if self.objects.in_flight() >= self.limit(place) || self.must_wait(place) {
                 return;
             }
             if place.class == WorkClass::Repair && self.is_new_work(&id) {
@@ -137,11 +137,13 @@ impl State {
         }
     }
 
-    /// Number of commands that may be in flight when one of this class is sent.
-    fn limit(&self, class: WorkClass) -> usize {
+    /// Number of commands that may be in flight when one at this place is sent.
+    fn limit(&self, place: QueuePlace) -> usize {
         let limit = self.settings.in_flight;
-        match class {
+        match place.class {
             WorkClass::Repair => limit + limit / 4,
+            // What fails only after a long time leaves room for work that comes later.
+            _ if place.again => (limit / 2).max(1),
             // Repairs do not wait behind the commit's own writes in the API server either.
             _ if self.objects.is_in_flight_for(WorkClass::Repair) => limit / 4,
             WorkClass::Sync | WorkClass::Prune => limit,

@@ -86,7 +86,11 @@ impl State {
             self.objects.set_phase(id, Phase::BackingOff(now + calm));
             return;
         }
-        self.objects.queue(id, QueuePlace::of(class, id, &self.in_force.order));
+        let place = QueuePlace::of(class, id, &self.in_force.order);
+        let failure = self.objects.notes(id).and_then(|notes| notes.failure.as_ref());
+        // What is likely over in a moment has a second attempt in its turn.
+        let failed = failure.is_some_and(|failure| !failure.passing || failure.attempts > 1);
+        self.objects.queue(id, if failed { place.again() } else { place });
     }
 
     /// The object is as it should be. A pause that is going on is not cut short, or a client that undoes each repair would

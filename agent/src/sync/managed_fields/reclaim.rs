@@ -46,26 +46,39 @@ fn take_fields(declared: &Map<String, Value>, ours: &mut Value, theirs: &mut Val
     for (key, value) in declared {
         let field = format!("f:{key}");
         let Some(theirs) = theirs.get_mut(&field) else { continue };
-        let missing = !ours.contains_key(&field);
-        let node = ours.entry(field.clone()).or_insert_with(|| Value::Object(Map::new()));
-        let took = match value {
-            Value::Object(map) => take_fields(map, node, theirs),
-            Value::Array(items) => take_items(items, node, theirs),
-            _ => false,
-        };
-        if missing && !took {
-            ours.remove(&field);
-        }
-        taken |= took;
+        taken |= take_value(value, ours, &field, theirs);
     }
     taken
 }
 
-/// Moves items of a declared list; `true` if there were any.
+/// Moves items below a declared value to the node that our map has, or gets, under this key; `true` if there were any.
+fn take_value(declared: &Value, ours: &mut Map<String, Value>, key: &str, theirs: &mut Value) -> bool {
+    let missing = !ours.contains_key(key);
+    let node = ours.entry(key.to_owned()).or_insert_with(|| Value::Object(Map::new()));
+    let took = match declared {
+        Value::Object(map) => take_fields(map, node, theirs),
+        Value::Array(items) => take_items(items, node, theirs),
+        _ => false,
+    };
+    if missing && !took {
+        ours.remove(key);
+    }
+    took
+}
+
+/// Moves items of a declared list, and of the lists in its items; `true` if there were any.
 fn take_items(declared: &[Value], ours: &mut Value, theirs: &mut Value) -> bool {
     let (Some(ours), Some(theirs)) = (ours.as_object_mut(), theirs.as_object_mut()) else { return false };
+    let mut taken = false;
+    for item in declared {
+        let elements: Vec<String> = item_nodes(item, theirs).map(|(element, _)| element.to_owned()).collect();
+        for element in elements {
+            let Some(node) = theirs.get_mut(&element) else { continue };
+            taken |= take_value(item, ours, &element, node);
+        }
+    }
     if declared.iter().all(|item| item_nodes(item, ours).next().is_some()) {
-        return false;
+        return taken;
     }
     let undeclared = |element: &str, node: &Value| {
         let one = Map::from_iter([(element.to_owned(), node.clone())]);
@@ -73,7 +86,6 @@ fn take_items(declared: &[Value], ours: &mut Value, theirs: &mut Value) -> bool 
     };
     let elements: Vec<String> =
         theirs.iter().filter(|(element, node)| undeclared(element, node)).map(|(element, _)| element.clone()).collect();
-    let mut taken = false;
     for element in elements {
         if let Some(node) = theirs.remove(&element) {
             ours.insert(element, node);
@@ -119,6 +131,37 @@ mod tests {
         let mut rest = theirs();
         rest["f:spec"]["f:ports"].as_object_mut().expect("a map").remove(MOVED);
         assert_eq!(entries[1]["fieldsV1"], rest, "the rest stays theirs");
+    }
+
+    #[test]
+    fn items_of_lists_within_items_are_taken() {
+        let declared = object(
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": {"containers": [
+                {"name": "a", "ports": [{"containerPort": 81, "name": "http"}]}, {"name": "b", "ports": [{"containerPort": 90}]},
+            ]}}}}),
+        );
+        let entry_of = |second, manager, operation, containers: Value| {
+            let fields = json!({"f:spec": {"f:template": {"f:spec": {"f:containers": containers}}}});
+            entry(second, manager, operation, &fields)
+        };
+        let (a, b) = ("k:{\"name\":\"a\"}", "k:{\"name\":\"b\"}");
+        let (declared_port, edited) =
+            ("k:{\"containerPort\":90,\"protocol\":\"TCP\"}", "k:{\"containerPort\":80,\"protocol\":\"TCP\"}");
+        let port = json!({".": {}, "f:containerPort": {}});
+        let ours = json!({a: {".": {}, "f:name": {}}, b: {".": {}, "f:name": {}, "f:ports": {declared_port: port}}});
+        let theirs = json!({a: {"f:ports": {edited: port}}, b: {"f:ports": {declared_port: {"f:name": {}}}}});
+        let mut entries =
+            [entry_of(1, FIELD_MANAGER, "Apply", ours.clone()), entry_of(2, "kubectl-edit", "Update", theirs)];
+        assert!(reclaim(&declared, &mut entries));
+        let mut expected = ours;
+        expected[a]["f:ports"] = json!({edited: port});
+        assert_eq!(entries[0], entry_of(1, FIELD_MANAGER, "Apply", expected));
+        let rest = json!({a: {"f:ports": {}}, b: {"f:ports": {declared_port: {"f:name": {}}}}});
+        assert_eq!(
+            entries[1],
+            entry_of(2, "kubectl-edit", "Update", rest),
+            "what is beside declared items stays theirs"
+        );
     }
 
     #[test]

@@ -219,5 +219,28 @@ fn an_object_that_is_not_in_the_record_is_made_after_the_record_is_written() {
     ];
     let commands: Vec<Command> = events.into_iter().flat_map(|event| state.step(event, now)).collect();
     assert_eq!(applies(&commands), [], "{commands:?}");
-    assert_eq!(applies(&recorded(&mut state, now)), [id.clone()]);
+    assert_eq!(applies(&recorded(&mut state, now)), std::slice::from_ref(id));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn what_failed_before_comes_after_all_that_was_never_tried() {
+    let (set, mut now) = (config_maps(60), Instant::now());
+    let (mut state, mut commands) = begin_sync(&set, TIMEOUT, now);
+    let refused = || Failure { finding: Finding::new(Code::Applier, "422"), retry: Retry::Object, refused: true };
+    let mut tried = Vec::new();
+    for _ in 0..3 {
+        let sent = applies(&commands);
+        assert!(sent.len() == 20 && sent.iter().all(|id| !tried.contains(id)), "{sent:?} after {tried:?}");
+        commands.clear();
+        for id in &sent {
+            commands.extend(state.step(Event::Finished(id.clone(), Outcome::Failed(refused())), now));
+        }
+        tried.extend(sent);
+        now += Duration::from_secs(10);
+        commands.extend(state.step(Event::Woken, now));
+    }
+    // They leave room for work that comes later.
+    let again = applies(&commands);
+    assert!(again.len() == 10 && again.iter().all(|id| tried.contains(id)), "{again:?}");
 }

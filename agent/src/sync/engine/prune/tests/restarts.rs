@@ -370,7 +370,7 @@ fn a_namespace_with_an_object_that_nothing_has_shown_is_judged_with_its_commit()
     assert!(scene.state.in_force.declared.is_none(), "nothing of it is applied: {:?}", scene.held());
 }
 
-/// What a commit makes itself is nothing that it keeps, when the deletions are found only after it came in force.
+/// A commit keeps nothing that it makes itself, when the deletions are found only after it came in force.
 #[test]
 fn deletions_that_are_found_late_are_measured_by_the_objects_that_the_commit_found() {
     let manifest = |kind: &str, name: &str| {
