@@ -345,15 +345,17 @@ impl World {
     /// Each repository has its own objects once more.
     fn declare_all(&mut self) {
         for (sync, objects) in self.last().into_iter().enumerate() {
-            self.commit(sync, Content::plain(objects));
+            self.commit(sync, Content::plain(&objects));
         }
     }
 
-    /// The objects that each sync declares in the end.
-    fn last(&self) -> Vec<&'static [u8]> {
+    /// The objects that each sync declares in the end: those that there may be, or all of its own where that would be none.
+    fn last(&self) -> Vec<Vec<u8>> {
         let has_tenants = self.laws.syncs.iter().any(|sync| sync.scope().is_some());
         let last = if has_tenants { &LAST_OF_TENANTS[..] } else { &LAST };
-        last[..self.repositories.len()].to_vec()
+        let there = |all: &&[u8]| all.iter().copied().filter(|index| self.objects.contains(index)).collect::<Vec<_>>();
+        let last = last[..self.repositories.len()].iter();
+        last.map(|all| Some(there(all)).filter(|there| !there.is_empty()).unwrap_or_else(|| all.to_vec())).collect()
     }
 
     /// Approvals are asked for one after the other, as more deletions are found.
@@ -409,8 +411,8 @@ impl World {
         let fails =
             |index: u8| lasting.iter().any(|fault| fault.is_of_object(index)) || !rights.lacking(index).is_empty();
         for (sync, objects) in self.last().into_iter().enumerate() {
-            let possible = objects.iter().filter(|index| !needs(**index).iter().any(|on| fails(*on)));
-            let (failing, free): (Vec<u8>, Vec<u8>) = possible.partition(|index| fails(**index));
+            let possible = objects.into_iter().filter(|index| !needs(*index).iter().any(|on| fails(*on)));
+            let (failing, free): (Vec<u8>, Vec<u8>) = possible.partition(|index| fails(*index));
             for index in free {
                 if self.is_awaited_from_another(sync, index, fails) {
                     continue;

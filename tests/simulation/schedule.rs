@@ -1,11 +1,11 @@
 //! A schedule: everything that happens in a world, as data, so that it can be generated from a seed and shrunk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 
 use crate::faults::{Fault, Kind, Requests, Target};
-use crate::source::{Content, Form, OBJECTS, PLAIN, Special};
+use crate::source::{Content, Form, OBJECTS, PLAIN, Special, needs};
 
 /// A whole schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +14,8 @@ pub(crate) struct Schedule {
     pub(crate) syncs: u8,
     /// The first one is a RootSync, and the others are RepoSyncs.
     pub(crate) tenants: bool,
+    /// The objects that there may be, by their index in [`OBJECTS`].
+    pub(crate) objects: Vec<u8>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -130,6 +132,16 @@ pub(crate) struct Scope {
     pub(crate) restores: bool,
     /// All syncs but the first one are RepoSyncs, and rights come and go.
     pub(crate) tenants: bool,
+    pub(crate) sizes: Sizes,
+}
+
+/// How large the worlds are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sizes {
+    /// All have all objects, and each number of steps is as frequent as any other.
+    Even,
+    /// Most are small, so that more of them are played within a time.
+    MostlySmall,
 }
 
 impl Scope {
@@ -137,6 +149,35 @@ impl Scope {
     fn objects(self) -> u8 {
         if self.tenants { OBJECTS.len() as u8 } else { PLAIN }
     }
+
+    /// The number of steps.
+    fn length(self, rng: &mut Rng) -> usize {
+        match self.sizes {
+            Sizes::Even => rng.usize(10..=200),
+            Sizes::MostlySmall => log_even(rng, 10.0, 200.0),
+        }
+    }
+
+    /// The objects of a world, among them all that one of them needs.
+    fn chosen(self, rng: &mut Rng) -> Vec<u8> {
+        let mut left = (0..self.objects()).collect::<Vec<_>>();
+        if self.sizes == Sizes::Even {
+            return left;
+        }
+        let count = log_even(rng, 1.0, left.len() as f64);
+        let mut chosen = BTreeSet::new();
+        while chosen.len() < count {
+            let index = left.swap_remove(rng.usize(0..left.len()));
+            chosen.extend(needs(index));
+            chosen.insert(index);
+        }
+        chosen.into_iter().collect()
+    }
+}
+
+/// A number from `least` to `most`: as often one from 10 to 20 as one from 20 to 40.
+fn log_even(rng: &mut Rng, least: f64, most: f64) -> usize {
+    (least * (most / least).powf(rng.f64())).round() as usize
 }
 
 /// The schedule of a seed.
@@ -145,20 +186,21 @@ pub(crate) fn generate(seed: u64, scope: Scope) -> Schedule {
     let syncs = rng.u8(if scope.tenants { 2 } else { 1 }..=scope.syncs);
     // Some worlds are calm, so that there are long runs without a fault.
     let calm = rng.u8(0..4);
-    let length = rng.usize(10..=200);
+    let length = scope.length(&mut rng);
+    let objects = &*scope.chosen(&mut rng);
     let mut steps = Vec::new();
     if scope.faults && rng.u8(0..4) == 0 {
         // From the first request of the agent on.
-        steps.push(Step::Fault(fault(&mut rng, scope)));
+        steps.push(Step::Fault(fault(&mut rng, objects)));
     }
-    steps.extend([Step::Commit(0, content(&mut rng, scope)), Step::Run]);
+    steps.extend([Step::Commit(0, content(&mut rng, objects)), Step::Run]);
     while steps.len() < length {
-        steps.push(step(&mut rng, scope, calm));
+        steps.push(step(&mut rng, scope, objects, calm));
     }
-    Schedule { syncs, tenants: scope.tenants, steps }
+    Schedule { syncs, tenants: scope.tenants, objects: objects.to_vec(), steps }
 }
 
-fn step(rng: &mut Rng, scope: Scope, calm: u8) -> Step {
+fn step(rng: &mut Rng, scope: Scope, objects: &[u8], calm: u8) -> Step {
     match rng.u8(0..100) {
         0..24 => Step::Answer(rng.u8(..)),
         24..28 => Step::Perform(rng.u8(..)),
@@ -167,7 +209,7 @@ fn step(rng: &mut Rng, scope: Scope, calm: u8) -> Step {
         52..57 => Step::React,
         57..62 => Step::Run,
         62..68 => Step::Wait(wait(rng)),
-        68..74 => Step::Commit(rng.u8(..), content(rng, scope)),
+        68..74 => Step::Commit(rng.u8(..), content(rng, objects)),
         74 => Step::Rewind(rng.u8(..), rng.u8(1..4)),
         75 => Step::Unreadable(rng.u8(..)),
         76..78 => Step::Poll(rng.u8(..)),
@@ -179,13 +221,13 @@ fn step(rng: &mut Rng, scope: Scope, calm: u8) -> Step {
         82 if rng.u8(0..4) == 0 => Step::BreakDown(rng.u8(..)),
         82 => Step::Crash([0, u8::MAX, rng.u8(..)][rng.usize(0..3)]),
         83..91 if scope.acts > 0 && calm != 0 => {
-            Step::Act(ACTS[rng.usize(0..scope.acts.min(ACTS.len()))], rng.u8(0..scope.objects()))
+            Step::Act(ACTS[rng.usize(0..scope.acts.min(ACTS.len()))], pick(rng, objects))
         }
-        91..95 if scope.faults && calm != 1 => Step::Fault(fault(rng, scope)),
+        91..95 if scope.faults && calm != 1 => Step::Fault(fault(rng, objects)),
         95 if scope.faults => Step::Mend,
         96 if scope.restores => Step::Backup,
         97 if scope.restores => Step::Restore,
-        96..98 if scope.tenants => Step::Withdraw(rng.u8(..), rng.u8(0..scope.objects()), rng.bool()),
+        96..98 if scope.tenants => Step::Withdraw(rng.u8(..), pick(rng, objects), rng.bool()),
         98 if scope.tenants => Step::Give(rng.u8(..), rng.bool()),
         _ => Step::Run,
     }
@@ -200,10 +242,15 @@ fn wait(rng: &mut Rng) -> u32 {
     }
 }
 
-fn content(rng: &mut Rng, scope: Scope) -> Content {
+/// One of the objects of a world.
+fn pick(rng: &mut Rng, objects: &[u8]) -> u8 {
+    objects[usize::from(rng.u8(0..objects.len() as u8))]
+}
+
+fn content(rng: &mut Rng, all: &[u8]) -> Content {
     let mut objects = BTreeMap::new();
     let density = rng.u8(1..6);
-    for index in 0..scope.objects() {
+    for index in all.iter().copied() {
         if rng.u8(0..6) < density {
             let special = match rng.u8(0..30) {
                 0 => Special::IgnoreMutation,
@@ -218,7 +265,7 @@ fn content(rng: &mut Rng, scope: Scope) -> Content {
     Content { objects, broken: rng.u8(0..12) == 0 }
 }
 
-fn fault(rng: &mut Rng, scope: Scope) -> Fault {
+fn fault(rng: &mut Rng, objects: &[u8]) -> Fault {
     let codes = [400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 503, 504];
     let kind = match rng.u8(0..9) {
         0 => Kind::Hangup,
@@ -232,7 +279,7 @@ fn fault(rng: &mut Rng, scope: Scope) -> Fault {
         0 => Target::All,
         1 => Target::Records,
         2 => Target::Statuses,
-        3 => Target::Lists(rng.u8(..) % scope.objects()),
+        3 => Target::Lists(objects[usize::from(rng.u8(..)) % objects.len()]),
         _ => Target::Objects(rng.u16(..) & rng.u16(..)),
     };
     let requests = match rng.u8(0..6) {

@@ -65,6 +65,8 @@ pub(crate) struct World {
     pub(crate) now: Moment,
     pub(crate) server: Server,
     pub(crate) repositories: Vec<Repository>,
+    /// The objects that there may be, by their index in [`OBJECTS`].
+    pub(crate) objects: Vec<u8>,
     /// The syncs that run.
     pub(crate) clients: BTreeMap<usize, Client>,
     /// All RootSyncs, with the objects that they have told of.
@@ -101,6 +103,7 @@ impl World {
             now: moment(begin, Duration::ZERO),
             server: Server::new(&syncs),
             repositories: syncs.iter().map(|_| Repository::default()).collect(),
+            objects: schedule.objects.clone(),
             clients: BTreeMap::new(),
             all_syncs: AllSyncs::new(),
             watches: OpenWatches::default(),
