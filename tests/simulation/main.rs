@@ -136,7 +136,6 @@ fn the_laws_hold_when_backups_are_restored() {
 
 /// One seed after the other is of another sort, and most worlds are small.
 #[test]
-#[ignore = "it is there for many seeds, and tells of no sort of worlds what the tests above do not"]
 fn the_laws_hold_in_worlds_of_all_sorts() {
     const SORTS: [Scope; 6] = [ALONE, FAULTS, OTHERS, SEVERAL, TENANTS, RESTORES];
     let sort = |seed: u64| SORTS[usize::try_from(seed).unwrap_or(0) % SORTS.len()];
