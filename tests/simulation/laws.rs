@@ -243,6 +243,9 @@ impl Laws {
         leaving: &BTreeSet<String>,
         unheard: bool,
     ) {
+        // No watch shows when an object without the label loses the rest of its stamp: the commit may keep it, as far as the sync knows.
+        let is_lost = |one: &Value| self.owners.get(object::uid(one)) == Some(&sync) && self.stamps[sync].is_off(one);
+        let unheard = unheard || server.state.store.all().any(|(_, one)| is_lost(one));
         let all = server.state.store.all().map(|(_, object)| object).filter(|_| !unheard);
         let ours = all.filter(|one| self.owners.get(object::uid(one)) == Some(&sync));
         // One that has lost only its label is left where it is.
@@ -365,7 +368,16 @@ impl Stamp {
 
     /// `true` if the object has all of it.
     fn is_on(&self, live: &Value) -> bool {
-        live["metadata"]["labels"][label::PART_OF] == self.part_of.as_str() && self.is_annotated(live)
+        self.is_labelled(live) && self.is_annotated(live)
+    }
+
+    /// `true` if neither the label nor all of the rest is on the object.
+    fn is_off(&self, live: &Value) -> bool {
+        !self.is_labelled(live) && !self.is_annotated(live)
+    }
+
+    fn is_labelled(&self, live: &Value) -> bool {
+        live["metadata"]["labels"][label::PART_OF] == self.part_of.as_str()
     }
 
     /// `true` if the object has all of it but perhaps the label.

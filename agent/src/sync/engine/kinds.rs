@@ -376,9 +376,7 @@ impl State {
     /// Known objects that a complete list did not show; the list is at least as new as `newest`.
     fn not_listed(&mut self, missing: BTreeSet<ObjectId>, newest: u64, now: Instant) {
         for id in missing {
-            // The answer may be newer than the list, or say nothing of the object.
             if self.objects.is_in_flight(&id) {
-                self.gone(&id, newest, now);
                 continue;
             }
             // The sync may have written the object after the list was made.

@@ -32,6 +32,7 @@ impl State {
             Action::Nothing => {
                 self.own_as_declared(id);
                 match self.left_behind(id) {
+                    Some(_) if self.objects.live(id).is_some_and(|live| live.in_doubt) => self.read_left(id),
                     Some(finding) => {
                         let look_at = self.next_look_at(id, now);
                         self.tell_obstacle(id, finding, look_at);
@@ -260,7 +261,7 @@ impl State {
         let own = self.objects.get(id).and_then(Tracked::own);
         match self.declared(id) {
             Declared::Object(_) => false,
-            Declared::Absent if own.is_some_and(|live| live.unlabelled) => true,
+            Declared::Absent if own.is_some_and(|live| live.unlabelled || live.in_doubt) => true,
             _ => self.is_unseen(id) && self.kinds.is_listed(id),
         }
     }
