@@ -276,7 +276,8 @@ impl State {
     }
 
     /// The deletions that follow from a declared set, of kinds whose objects are all known. Those that are found after a commit came in
-    /// force are measured by the objects that it found: it keeps none that it has made itself.
+    /// force are measured by the objects that it found: it keeps none that it has made itself. What is just being made or taken over is none
+    /// of the sync's objects yet.
     fn prune_of(&self, declared: &DeclaredSet, occasion: Occasion) -> Prune {
         let mut declared_form = walk(&declared.objects);
         let unproven = self.prunes.memory.proof == Proof::Approval;
@@ -284,7 +285,8 @@ impl State {
         let mut staying = Vec::new();
         for (id, tracked) in self.objects.all() {
             let is_declared = declared_form(id).is_some();
-            let is_measure = !(is_declared && tracked.newer && occasion == Occasion::Found);
+            let is_new = (tracked.newer && occasion == Occasion::Found) || self.objects.is_being_made(id);
+            let is_measure = !is_declared || !is_new;
             if is_measure && tracked.recorded {
                 prune.recorded.add(id);
             }
