@@ -168,13 +168,9 @@ impl State {
         self.commands.push(Command::Report(Box::new(report)));
     }
 
-    /// `true` when the commit in force is applied without errors.
+    /// `true` when there are no errors, and nothing is on its way.
     pub(super) fn is_clean(&self) -> bool {
-        self.in_force.declared.is_some()
-            && self.held.is_none()
-            && self.source.findings.is_empty()
-            && self.sync_findings().is_empty()
-            && !self.is_pending()
+        self.source.findings.is_empty() && self.sync_findings().is_empty() && !self.is_pending()
     }
 
     fn announce(&mut self) {
