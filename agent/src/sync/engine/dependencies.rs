@@ -244,8 +244,7 @@ impl State {
             let scope = SyncId::of_object(sync).and_then(|sync| sync.scope().map(str::to_owned));
             id.namespace().is_empty() || scope.is_none_or(|namespace| namespace == id.namespace())
         };
-        let syncs = syncs.into_iter().filter(|other| may_need(other) && going(other).is_some());
-        let syncs = syncs.filter(|other| !self.is_gone_after_this(other));
+        let syncs = syncs.into_iter().filter(|other| may_need(other) && !self.is_gone_after_this(other));
         dependents.chain(syncs).filter(|other| going(other).is_some()).find(|other| !depends(id, other))
     }
 
