@@ -443,7 +443,7 @@ impl State {
         }
         let recorded = of_kind.iter().any(|(_, recorded, _)| *recorded);
         let kind = self.kinds.of_mut(kind);
-        if kind.failure().is_some() || kind.unwatched.take().is_some() {
+        if kind.failure().is_some() {
             self.report.status_changed();
             self.report.resources_changed();
         }
