@@ -340,7 +340,7 @@ impl State {
                 // Its source goes with it.
                 (Some(Declared::Absent), _) => false,
                 (_, None) => true,
-                (Some(Declared::Object(_)), Some(sync)) => sync.covers(id) && !gives_rights(id),
+                (Some(Declared::Object(_)), Some(sync)) => sync.covers(id),
                 // A tenant has made it.
                 (_, Some(_)) => false,
             }
