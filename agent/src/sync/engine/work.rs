@@ -230,7 +230,7 @@ impl State {
         }
     }
 
-    /// The finding about an object of the sync that is not declared any more and that it may not delete.
+    /// The finding about an object of the sync that is not declared any more, if there is nothing to do about it: it may not delete it.
     pub(super) fn left_behind(&self, id: &ObjectId) -> Option<Finding> {
         let live = self.objects.get(id)?.own().filter(|live| !live.terminating)?;
         if !matches!(self.declared(id), Declared::Absent) {
@@ -241,10 +241,9 @@ impl State {
                 "its label applyset.kubernetes.io/part-of is missing, which admission or another client takes off"
             }
             OnRemoval::Leave => "it has owners (`metadata.ownerReferences`), and is deleted with them",
-            _ if !live.applied => {
+            OnRemoval::Delete | OnRemoval::Abandon => {
                 "another client took away the proof that the sync has applied it (`metadata.managedFields`)"
             }
-            _ => return None,
         };
         let message = format!("{id} is managed and not declared any more, and it is not deleted: {why}");
         let hint = "delete it by hand, or take the annotation configsync.gke.io/manager off to keep it";
