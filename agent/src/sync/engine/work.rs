@@ -361,8 +361,9 @@ impl State {
 
     fn read_readiness(&mut self, id: &ObjectId, now: Instant) {
         let left_alone = self.objects.change(id, |tracked| {
+            // A pause that is over has ended before.
             let until = match tracked.phase {
-                Phase::BackingOff(until) if until > now => Some(until),
+                Phase::BackingOff(until) => Some(until),
                 _ => None,
             };
             tracked.notes_mut().read_at = until;
