@@ -327,3 +327,6 @@ fn resource_state(id: &ObjectId, tracked: Option<&Tracked>, pruning: bool) -> Re
         rewritten: notes.map(|notes| notes.rewritten.clone()).unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests;
