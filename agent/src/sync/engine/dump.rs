@@ -108,27 +108,74 @@ impl fmt::Display for Dump {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::time::Duration;
 
     use super::*;
     use crate::model::metadata::SyncId;
-    use crate::model::object::GroupKind;
+    use crate::model::object::{GroupKind, ObjectId};
     use crate::sync::engine::{Event, Settings};
 
+    const TIMEOUT: Duration = Duration::from_secs(300);
+
+    /// An object in this phase. One that waits began to do so at this second.
+    fn in_phase(state: &mut State, name: &str, phase: Phase, overdue_at: Option<Instant>) {
+        let id = ObjectId::from_parts(["", "ConfigMap", "default", name]);
+        state.objects.change(&id, |tracked| {
+            tracked.phase = phase;
+            if overdue_at.is_some() {
+                tracked.notes_mut().overdue_at = overdue_at;
+            }
+        });
+    }
+
     #[test]
-    fn a_kind_that_is_not_served_is_shown_as_such() {
-        let kind = GroupKind::new("example.com", "Widget");
-        let mut state = State::new(Settings {
+    fn the_object_that_began_to_wait_first_is_named() {
+        let (now, other) = (Instant::now(), ObjectId::from_parts(["", "ConfigMap", "default", "other"]));
+        let second = |n| now + Duration::from_secs(n);
+        let waits = || Phase::Waiting(other.clone());
+        let (mut state, mut going) = (state(BTreeSet::new()), state(BTreeSet::new()));
+        let oldest = |state: &State| {
+            let it = state.dump(second(10)).oldest_waiting.expect("an object waits");
+            (it.object, it.waits_for, it.seconds)
+        };
+        let of =
+            |name: &str, waits_for: &str, seconds| (format!("configmap/default/{name}"), waits_for.to_owned(), seconds);
+        in_phase(&mut state, "a", Phase::BackingOff(second(15)), None);
+        assert_eq!(oldest(&state), of("a", "the next attempt in 5 s", None));
+        in_phase(&mut going, "b", Phase::Terminating(second(60)), None);
+        assert_eq!(oldest(&going), of("b", "the end of its deletion", None));
+        in_phase(&mut state, "b", Phase::Terminating(second(60)), None);
+        in_phase(&mut state, "c", waits(), Some(second(4) + TIMEOUT));
+        assert_eq!(oldest(&state), of("c", "configmap/default/other", Some(6)));
+        in_phase(&mut state, "d", waits(), Some(second(4) + TIMEOUT));
+        in_phase(&mut state, "e", waits(), Some(second(5) + TIMEOUT));
+        assert_eq!(oldest(&state), of("c", "configmap/default/other", Some(6)));
+        in_phase(&mut state, "f", waits(), Some(second(2) + TIMEOUT));
+        assert_eq!(oldest(&state), of("f", "configmap/default/other", Some(8)));
+        let phases = state.dump(now).phases;
+        assert_eq!(phases, [("backing off", 1), ("terminating", 1), ("waiting", 4)].into());
+    }
+
+    /// A sync of these kinds.
+    fn state(kinds: BTreeSet<GroupKind>) -> State {
+        State::new(Settings {
             sync: SyncId::root("root-sync"),
             in_flight: 1,
-            reconcile_timeout: std::time::Duration::from_secs(300),
+            reconcile_timeout: TIMEOUT,
             approval: None,
             how_to_approve: String::new(),
-            kinds: BTreeSet::from([kind.clone()]),
+            kinds,
             recorded: BTreeSet::new(),
             memory: Default::default(),
             git: Default::default(),
             last_in_force: None,
-        });
+        })
+    }
+
+    #[test]
+    fn a_kind_that_is_not_served_is_shown_as_such() {
+        let kind = GroupKind::new("example.com", "Widget");
+        let mut state = state(BTreeSet::from([kind.clone()]));
         let now = Instant::now();
         state.step(Event::Unserved(kind.clone()), now);
         let dump = state.dump(now);

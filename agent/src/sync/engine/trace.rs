@@ -137,4 +137,20 @@ mod tests {
         assert_eq!(finished.summary(), format!("Finished {id} Read"));
         assert_eq!(Command::Read(declared).summary(), format!("Read {id}"));
     }
+    #[test]
+    fn a_report_and_a_notice_are_named_with_their_commit() {
+        let cases = [
+            ((true, false), "syncing"),
+            ((true, true), "syncing"),
+            ((false, true), "synced"),
+            ((false, false), "not synced"),
+        ];
+        for ((syncing, synced), phase) in cases {
+            let mut report = crate::sync::engine::Report { syncing, synced, ..Default::default() };
+            report.sync.commit = "c".repeat(40);
+            assert_eq!(Command::Report(Box::new(report)).summary(), format!("Report {} {phase}", "c".repeat(40)));
+        }
+        let synced = Notice::Synced { commit: "c".repeat(40), applied: 1, pruned: 2 };
+        assert_eq!(Command::Notice(synced).summary(), format!("Notice Synced {}", "c".repeat(40)));
+    }
 }

@@ -125,3 +125,110 @@ impl State {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::sync::engine::tests::{applied, begin_sync, declared, live};
+    use crate::sync::engine::{Command, Event};
+    use crate::sync::health::Health;
+
+    /// A Deployment that is not ready, and a ConfigMap that waits for it.
+    const MANIFESTS: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: db, namespace: default}
+spec: {replicas: 1, selector: {matchLabels: {app: db}}, template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: db}]}}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: web
+  namespace: default
+  annotations: {config.kubernetes.io/depends-on: apps/namespaces/default/Deployment/db}
+";
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+    fn begin() -> Instant {
+        Instant::now()
+    }
+
+    fn config_maps(number: usize) -> String {
+        let manifest =
+            |n| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{n}, namespace: default}}\n");
+        (0..number).map(manifest).collect()
+    }
+
+    /// A sync whose objects are applied as far as they wait for no other, without a status.
+    fn applied_sync(manifests: &str, now: Instant) -> State {
+        let set = declared(manifests);
+        let (mut state, mut commands) = begin_sync(&set, Duration::from_secs(60), now);
+        while let Some(command) = commands.pop() {
+            if let Command::Apply(object, ..) = command {
+                let event = Event::Finished(object.id.clone(), applied(&live(&set, &object.id, 5, json!({}))));
+                commands.extend(state.step(event, now));
+            }
+        }
+        state
+    }
+
+    #[test]
+    fn what_keeps_an_object_from_being_as_declared_is_its_state() {
+        let id = ObjectId::from_parts(["", "ConfigMap", "default", "a"]);
+        let resource = |failed, other: Option<&str>, late, pruning| ResourceState {
+            id: id.clone(),
+            health: Health::Current,
+            token: String::new(),
+            failed,
+            pruning,
+            late,
+            skipped: false,
+            waits_for: None,
+            stale: false,
+            other: other.map(Into::into),
+            rewritten: Box::default(),
+        };
+        let cases = [
+            (resource(true, Some("b"), true, true), true, "Failed"),
+            (resource(false, Some("b"), true, true), true, "Elsewhere"),
+            (resource(false, None, true, true), true, "Waiting"),
+            (resource(false, None, true, true), false, "Late"),
+            (resource(false, None, false, true), false, "Terminating"),
+            (resource(false, None, false, false), false, "Current"),
+        ];
+        for (resource, waits, word) in cases {
+            assert_eq!(state(&resource, waits), word);
+            let waits_for = waits.then(|| id.clone());
+            assert_eq!(ObjectView { resource, waits_for, path: None, finding: None }.state(), word);
+        }
+    }
+
+    #[test]
+    fn objects_are_counted_by_their_states_and_shown_with_what_they_wait_for() {
+        let sync = applied_sync(&(MANIFESTS.to_owned() + &config_maps(2)), begin());
+        let summary = sync.summary();
+        assert_eq!(summary.states, [("Current", 2), ("InProgress", 1), ("Waiting", 1)].into());
+        assert!(summary.report.syncing);
+        let view = sync.view();
+        let web = view.objects.iter().find(|it| it.resource.id.name() == "web").expect("it is declared");
+        assert_eq!(web.waits_for.as_ref().map(ObjectId::name), Some("db"));
+        assert_eq!(web.path.as_deref(), Some("all.yaml"));
+        let others = view.objects.iter().filter(|it| it.resource.id.name() != "web");
+        assert_eq!(others.filter(|it| it.waits_for.is_none()).count(), 3);
+        assert!(view.held.is_none());
+    }
+
+    #[test]
+    fn deletions_that_are_held_are_shown_with_their_commit() {
+        let now = begin();
+        let mut sync = applied_sync(&config_maps(20), now);
+        let (commit, declared) = ("b".repeat(40), Some(declared(&config_maps(1))));
+        sync.step(Event::Compiled { commit: commit.clone(), declared, findings: Vec::new() }, now);
+        let held = sync.view().held.expect("deletions are held");
+        assert_eq!((held.commit, held.in_force, held.deletions.len()), (commit, false, 19));
+    }
+}
